@@ -1,0 +1,87 @@
+# make search   the first front, from nothing       make test       lint, types, tests (no torch)
+# make bench    speed, measured here                make test-all   every extra, every test
+#
+# PYTHON chooses the interpreter (3.11 or newer), VENV the environment's folder.
+
+VENV ?= .venv
+MINIMUM := import sys; sys.exit(sys.version_info < (3, 11))
+ifndef PYTHON
+PYTHON := $(shell for p in python3 python3.13 python3.12 python3.11 python3.14 python; do \
+  if "$$p" -c '$(MINIMUM)' >/dev/null 2>&1; then echo "$$p"; break; fi; done)
+endif
+
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --quiet --quiet --disable-pip-version-check --no-input
+CONSTRAINED := -c constraints.txt
+SPACE ?= spaces/bert.yaml
+PEER := .venv-peer
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help search test test-all lint bench docs clean
+
+help:
+	@sed -n 's/^# \{0,1\}//p' Makefile | sed -n '1,4p'
+
+# ---- environments: installed once, again only when what they are made of changes ----
+# An environment whose Python went away, or whose checkout was moved, is made anew.
+
+ifneq ($(wildcard $(VENV)/.created),)
+$(shell [ "$$(cat $(VENV)/.created)" = "$$(pwd)" ] && $(BIN)/python -c "" >/dev/null 2>&1 || rm -rf $(VENV))
+endif
+
+$(VENV)/.created:
+	@"$(if $(PYTHON),$(PYTHON),no-python)" -c '$(MINIMUM)' 2>/dev/null || { \
+	  echo "Python 3.11 or newer is needed, and $(if $(PYTHON),'$(PYTHON)' is older or missing,none was found)." >&2; \
+	  echo "Name one: make PYTHON=/path/to/python3.12 $(MAKECMDGOALS)" >&2; exit 2; }
+	@"$(PYTHON)" -m venv --clear "$(VENV)" || { \
+	  echo "'$(PYTHON)' cannot make an environment: install its venv package (python3-venv)." >&2; exit 2; }
+	@pwd > $@
+
+$(VENV)/.base: $(VENV)/.created pyproject.toml constraints.txt
+	@echo "Installing into $(VENV) (once, about a minute) ..."
+	@$(PIP) install $(CONSTRAINED) -e .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.base
+	@echo "Installing what the tests need ..."
+	@$(PIP) install $(CONSTRAINED) -e ".[dev]"
+	@touch $@
+
+$(VENV)/.all: $(VENV)/.dev
+	@echo "Installing every extra (PyTorch included: some minutes) ..."
+	@$(PIP) install $(CONSTRAINED) -e ".[dev,gp,qmc]"
+	@touch $@
+
+# SCALE-Sim cannot run with the numpy we use, so it lives in an environment of its own.
+$(PEER)/.installed: benchmarks/peer-constraints.txt $(VENV)/.created
+	@echo "Installing SCALE-Sim into $(PEER) to compare with ..."
+	@$(BIN)/python -m venv --clear $(PEER)
+	@$(PEER)/bin/python -m pip --quiet --quiet --disable-pip-version-check --no-input \
+	  install -r benchmarks/peer-constraints.txt
+	@touch $@
+
+# ---- what people want ----
+
+search: $(VENV)/.base
+	@$(BIN)/transcode search $(SPACE) $(ARGS)
+
+lint: $(VENV)/.dev
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+
+test: lint
+	@$(BIN)/python -m pytest -m "not slow" $(ARGS)
+
+test-all: $(VENV)/.all $(PEER)/.installed lint
+	@$(BIN)/python -m pytest $(ARGS)
+
+bench: $(VENV)/.base $(PEER)/.installed
+	@$(BIN)/python benchmarks/speed.py $(ARGS)
+
+docs: $(VENV)/.base
+	@$(BIN)/python docs/generate.py
+
+clean:
+	rm -rf $(VENV) $(PEER) build dist .pytest_cache .hypothesis .mypy_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

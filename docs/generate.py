@@ -1,0 +1,246 @@
+"""Writes the parts of the documentation that follow from the code, and checks them.
+
+    python docs/generate.py           rewrite what is out of date
+    python docs/generate.py --check   say what is out of date; exit 1 if anything is
+
+Three kinds: the reference pages of both commands (from their definitions), the reference
+pages of settings and technology (from the tables the code reads), and the output shown
+under every command in README.md and docs/ that stands in a block marked
+
+    <!-- run -->                status 0, the output as shown
+    <!-- run status=3 -->       another exit status
+    <!-- run lines=12 -->       the first 12 lines of output, then `...`
+    <!-- run unchecked -->      the status only: the output contains times
+"""
+
+from __future__ import annotations
+
+import csv
+import importlib
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+
+ROOT = Path(__file__).resolve().parent.parent
+DOCS = ROOT / "docs"
+DATA = ROOT / "elector" / "data"
+GENERATED = "<!-- Written by docs/generate.py; edit the code or the tables it reads. -->\n\n"
+# Schema -> prefix of its keys; those of every other schema are an accelerator's.
+NAMESPACE = {"model": "model.", "workload": "workload.", "model_file": ""}
+
+BLOCK = re.compile(r"<!-- run(?P<options>[^>]*?) ?-->\n```console\n(?P<body>.*?)```\n", re.S)
+SHARED = ("spaces", "docs")  # what the commands of a page find in their folder
+SECONDS = 120
+
+
+# ---- reference pages ----
+
+
+def escape(text: object) -> str:
+    """`text` inside a Markdown table."""
+    return " ".join(str(text).split()).replace("|", "\\|")
+
+
+def table(header: tuple[str, ...], rows: list[tuple[object, ...]]) -> str:
+    """A Markdown table."""
+    lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
+    lines += ["| " + " | ".join(escape(cell) for cell in row) + " |" for row in rows]
+    return "\n".join(lines) + "\n"
+
+
+def commands(command: click.Command, name: str) -> Iterator[tuple[str, click.Command]]:
+    """`command` and everything below it, with the words a user types."""
+    yield name, command
+    if isinstance(command, click.Group):
+        for word, child in sorted(command.commands.items()):
+            if not child.hidden:
+                yield from commands(child, f"{name} {word}")
+
+
+def option_row(option: click.Option) -> tuple[object, ...]:
+    """Names, values, default and help of one option."""
+    names = ", ".join(f"`{name}`" for name in (*option.opts, *option.secondary_opts))
+    if isinstance(option.type, click.Choice):
+        values = " ".join(f"`{choice}`" for choice in option.type.choices)
+    else:
+        values = "" if option.is_flag else (option.metavar or option.type.name.upper())
+    plain = isinstance(option.default, str | int | float) and not option.is_flag
+    default = f"`{option.default}`" if plain else ""
+    return names, values, default, option.help or ""
+
+
+def command_section(name: str, command: click.Command) -> str:
+    """Heading, usage, help and options of one command."""
+    arguments = [p for p in command.params if isinstance(p, click.Argument)]
+    options = [p for p in command.params if isinstance(p, click.Option) and not p.hidden]
+    words = [name, *(a.make_metavar(click.Context(command)) for a in arguments)]
+    words += ["[OPTIONS]"] if options else []
+    words += ["COMMAND ..."] if isinstance(command, click.Group) else []
+    text = f"## `{name}`\n\n```text\n{' '.join(words)}\n"
+    text += f"\n{(command.help or '').replace(chr(8), '').strip()}\n```\n"
+    if options:
+        header = ("option", "value", "default", "meaning")
+        text += "\n" + table(header, [option_row(option) for option in options])
+    return text
+
+
+def cli_page(program: str) -> str:
+    """The reference page of one program."""
+    main = importlib.import_module(f"{program}.cli").main
+    sections = [command_section(name, command) for name, command in commands(main, program)]
+    return f"# `{program}`: commands and options\n\n" + "\n".join(sections)
+
+
+def read_csv(path: Path) -> list[dict[str, str]]:
+    """Rows of a CSV, comment lines left out."""
+    with path.open(newline="", encoding="utf-8") as stream:
+        return list(csv.DictReader(line for line in stream if not line.startswith("#")))
+
+
+def schema_row(prefix: str, row: dict[str, str]) -> tuple[object, ...]:
+    """Key, unit, default, allowed values and meaning of one setting."""
+    span = " to ".join(part for part in (row["low"], row["high"]) if part)
+    allowed = " ".join(f"`{c}`" for c in row["choices"].split("|") if c) or span
+    unit = "" if row["unit"] == "1" else row["unit"]
+    default = f"`{row['default']}`" if row["default"] else ""
+    return f"`{prefix}{row['key']}`", row["type"], unit, default, allowed, row["description"]
+
+
+def schema_page() -> str:
+    """Every key of every schema."""
+    text = "# Every setting\n\nFor `--set`, the columns of a sweep and the keys of a space."
+    text += " Bare numbers are in the unit shown.\n"
+    for path in sorted((DATA / "schema").glob("*.csv")):
+        prefix = NAMESPACE.get(path.stem, "accelerator.")
+        title = f"`{prefix}*`" if prefix else "Further keys of a model file"
+        title += f" of `{path.stem}`" if prefix == "accelerator." else ""
+        header = ("key", "type", "unit", "default", "allowed", "meaning")
+        rows = [schema_row(prefix, row) for row in read_csv(path)]
+        text += f"\n## {title}\n\n" + table(header, rows)
+    return text
+
+
+def technology_page() -> str:
+    """Every constant of the technology tables."""
+    text = "# Every technology constant\n\nAs read; `elector explain price PART` shows what"
+    text += " becomes of it at another node.\n"
+    for path in sorted((DATA / "technology").glob("*.csv")):
+        rows = read_csv(path)
+        text += f"\n## {path.name}\n\n"
+        text += table(tuple(rows[0]), [tuple(row.values()) for row in rows])
+    return text
+
+
+def reference_pages() -> dict[Path, str]:
+    """File -> what it should contain."""
+    return {
+        DOCS / "reference-elector.md": GENERATED + cli_page("elector"),
+        DOCS / "reference-transcode.md": GENERATED + cli_page("transcode"),
+        DOCS / "reference-settings.md": GENERATED + schema_page(),
+        DOCS / "reference-technology.md": GENERATED + technology_page(),
+    }
+
+
+# ---- commands shown in the pages ----
+
+
+def command_pages() -> list[Path]:
+    """The pages whose marked commands are run."""
+    return [ROOT / "README.md", *sorted(DOCS.glob("*.md"))]
+
+
+def environment() -> dict[str, str]:
+    """Plain text, a fixed width, and this interpreter's own commands first."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+    plain = {"PATH": path, "COLUMNS": "100", "NO_COLOR": "1", "PYTHONIOENCODING": "utf-8"}
+    return {**os.environ, **plain}
+
+
+def split_commands(body: str) -> list[str]:
+    """The commands of a block (`$ ...`, continued lines included)."""
+    found: list[str] = []
+    continued = False
+    for line in body.splitlines():
+        if continued:
+            found[-1] += "\n" + line
+        elif line.startswith("$ "):
+            found.append(line[2:])
+        else:
+            continue
+        continued = line.endswith("\\")
+    return found
+
+
+def run(command: str, folder: Path, status: int) -> str:
+    """Standard output of `command`, then its messages; any other status is an error."""
+    done = subprocess.run(
+        ["bash", "-c", command],
+        cwd=folder,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        stdin=subprocess.DEVNULL,
+        check=False,
+    )
+    if done.returncode != status:
+        problem = f"`{command}` exited with {done.returncode}, not {status}"
+        raise RuntimeError(f"{problem}\n{done.stdout}{done.stderr}")
+    return done.stdout + (done.stderr if status else "")
+
+
+def shown(output: str, limit: int | None) -> str:
+    """`output` as it is printed in the page."""
+    lines = [line.rstrip() for line in output.rstrip().splitlines()]
+    if limit is not None and len(lines) > limit:
+        lines = [*lines[:limit], "..."]
+    return "".join(f"{line}\n" for line in lines)
+
+
+def rerun(block: re.Match[str], folder: Path) -> str:
+    """The block with the output its commands give now."""
+    options = block["options"].split()
+    values = dict(option.split("=") for option in options if "=" in option)
+    limit = int(values["lines"]) if "lines" in values else None
+    body = ""
+    for command in split_commands(block["body"]):
+        output = run(command, folder, int(values.get("status", 0)))
+        body += f"$ {command}\n{shown(output, limit)}"
+    if "unchecked" in options:
+        return block[0]
+    return f"<!-- run{block['options']} -->\n```console\n{body}```\n"
+
+
+def refreshed(page: Path) -> str:
+    """The page with the output of every marked command as it is now."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for shared in SHARED:
+            (folder / shared).symlink_to(ROOT / shared)
+        return BLOCK.sub(lambda block: rerun(block, folder), page.read_text(encoding="utf-8"))
+
+
+def main() -> int:
+    """Rewrite, or with --check only report, what is out of date."""
+    check = "--check" in sys.argv[1:]
+    wanted = reference_pages()
+    if not check:
+        for path, text in wanted.items():
+            path.write_text(text, encoding="utf-8")
+    wanted |= {page: refreshed(page) for page in command_pages() if page not in wanted}
+    stale = [p for p, text in wanted.items() if not p.exists() or p.read_text("utf-8") != text]
+    for path in stale:
+        print(f"out of date: {path.relative_to(ROOT)}" if check else f"wrote {path.name}")
+        if not check:
+            path.write_text(wanted[path], encoding="utf-8")
+    return int(check and bool(stale))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

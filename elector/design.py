@@ -1,0 +1,181 @@
+"""Designs: D hardware units as arrays, and what a machine reports of them.
+
+A machine counts and a technology prices: nothing in here is a joule or a square metre.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from elector.operations.rows import Operations
+
+Array = np.ndarray
+
+
+@dataclass(frozen=True)
+class Units:
+    """D units of one machine kind.
+
+    numbers : parameter -> (D,) float in SI (booleans as 0 and 1, the node in nm).
+    names : parameter -> (distinct names, (D,) codes).
+    """
+
+    machine: str
+    numbers: dict[str, Array]
+    names: dict[str, tuple[tuple[str, ...], Array]]
+
+    @property
+    def size(self) -> int:
+        """Number of designs D."""
+        return int(next(iter(self.numbers.values())).shape[0])
+
+    def number(self, key: str) -> Array:
+        """(D,) values of a numeric parameter."""
+        return self.numbers[key]
+
+    def flag(self, key: str) -> Array:
+        """(D,) bool of a switch."""
+        return self.numbers[key] != 0.0
+
+    def code(self, key: str, order: tuple[str, ...]) -> Array:
+        """(D,) position of a named parameter's value in `order`."""
+        names, codes = self.names[key]
+        return np.array([order.index(name) for name in names], dtype=np.intp)[codes]
+
+    def equals(self, key: str, name: str) -> Array:
+        """(D,) bool, whether a named parameter has this value."""
+        return self.code_is(key, (name,))
+
+    def code_is(self, key: str, wanted: tuple[str, ...]) -> Array:
+        """(D,) bool, whether a named parameter has one of these values."""
+        names, codes = self.names[key]
+        return np.array([name in wanted for name in names], dtype=bool)[codes]
+
+    def take(self, index: Array | slice) -> Units:
+        """The units at `index`."""
+        return Units(
+            self.machine,
+            {key: values[index] for key, values in self.numbers.items()},
+            {key: (names, codes[index]) for key, (names, codes) in self.names.items()},
+        )
+
+
+@dataclass(frozen=True)
+class Count:
+    """How often an action happens: `values` (R, X) over all runs, `index` (D,) into X.
+
+    Most counts depend on few parameters; they are summed once for each combination X.
+    """
+
+    values: Array
+    index: Array
+
+    def total(self, rows: Array | None = None) -> Array:
+        """(D,) sum over the rows (or over some of them), accumulated in row order."""
+        values = self.values if rows is None else self.values[rows]
+        return sum_rows(values)[self.index]
+
+    def each(self) -> Array:
+        """(R, D) the count of every row."""
+        return self.values[:, self.index]
+
+
+def sum_rows(values: Array) -> Array:
+    """(X,) sum over the first axis of (R, X), in row order whatever X is.
+
+    numpy's own sum may group terms differently when X is 1; a design alone would then
+    differ in the last bit from the same design in a batch.
+    """
+    if not values.shape[0]:
+        return np.zeros(values.shape[1])
+    if values.shape[1] > 1:
+        return np.add.reduce(values, axis=0)
+    return np.add.accumulate(values, axis=0)[-1]
+
+
+@dataclass(frozen=True)
+class Activity:
+    """What D designs do with R operations.
+
+    busy : resource -> (R, D) seconds over all runs of a row.
+    alone : (R, D) seconds of a row when nothing else runs beside it.
+    cycles : (R, D) clock cycles of the unit that computes the row.
+    shortest : (D,) rows a stream needs so that splitting the batch costs nothing; inf: never.
+    counts : action -> Count.
+    fuse : (D,) bool, streamed rows run behind the product that feeds them.
+    start : (D,) seconds before the first operation can begin.
+    executed : (D,) multiply-accumulates the peak is compared with.
+    peak : (D,) multiply-accumulates a second.
+    limits : sentence -> (needed, available), each (D,): infeasible where needed > available.
+    resources : their names.
+    tiles : (R, D) tile sides, or None unless asked for.
+    traffic : on-chip and main memory bytes, each (R, D), or None unless asked for.
+    """
+
+    busy: dict[str, Array]
+    alone: Array
+    cycles: Array
+    shortest: Array
+    counts: dict[str, Count]
+    fuse: Array
+    start: Array
+    executed: Array
+    peak: Array
+    limits: dict[str, tuple[Array, Array]]
+    resources: tuple[str, ...]
+    tiles: tuple[Array, Array, Array] | None = None
+    traffic: tuple[Array, Array] | None = None
+
+
+@dataclass(frozen=True)
+class Action:
+    """What a counted action costs: `part` of the energy it belongs to, and its price.
+
+    price : (part, quantity) in the technology; "{compute}" and "{memory}" are filled in.
+    size : parameter whose bytes scale the price where its law says so.
+    """
+
+    part: str
+    price: tuple[str, str]
+    size: str = ""
+
+
+@dataclass(frozen=True)
+class Part:
+    """Area and standing power of a part of the chip.
+
+    area : (part, quantity) in the technology; amount : (D,) cells, bytes, lanes ...
+    leakage : (part, quantity); of_area : leakage is for each m2 rather than each amount.
+    """
+
+    area: tuple[str, str] | None
+    amount: Array
+    leakage: tuple[str, str] | None = None
+    of_area: bool = False
+
+
+@dataclass(frozen=True)
+class Machine:
+    """A kind of hardware: data and four functions.
+
+    schema : name of its schema CSV.
+    actions : action -> how it is priced.
+    prepare : (operations, pair index (D,), units, details) -> what chunks share.
+    activity : (prepared, slice of the designs) -> Activity.
+    parts : (units) -> name -> Part.
+    check : (units, precision codes ...) raises InputError on a combination with no meaning.
+    native : parameter that names the machine's own number format.
+    """
+
+    name: str
+    schema: str
+    description: str
+    actions: dict[str, Action]
+    prepare: Callable[[Operations, Array, Units, bool], object]
+    activity: Callable[[object, slice], Activity]
+    parts: Callable[[Units], dict[str, Part]]
+    native: str
+    clocked: str = "clock"

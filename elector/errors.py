@@ -1,0 +1,94 @@
+"""Errors that a user can act on: where it is, what is wrong, what is allowed.
+
+    ElectorError
+    +-- InputError        something the user handed in; the commands exit with 2
+    +-- EvaluationError   the work itself failed; the commands exit with 1
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class ElectorError(Exception):
+    """Root of every error this package raises on purpose."""
+
+
+class InputError(ElectorError):
+    """Bad input, found at the edge.
+
+    Parameters
+    ----------
+    problem : what is wrong, one sentence without a full stop.
+    file : the file or command option it came from.
+    field : dotted path of the field inside that file.
+    value : the offending value.
+    allowed : the values that would have been accepted (a near match is suggested).
+    hint : how to mend it.
+    """
+
+    def __init__(
+        self,
+        problem: str,
+        *,
+        file: object = None,
+        field: str | None = None,
+        value: object = None,
+        allowed: Iterable[object] | None = None,
+        hint: str | None = None,
+    ) -> None:
+        self.problem = problem
+        self.file = None if file is None else str(file)
+        self.field = field
+        self.value = value
+        self.allowed = None if allowed is None else [str(a) for a in allowed]
+        self.hint = hint
+        super().__init__(self.message())
+
+    def message(self) -> str:
+        """The whole message on one to three lines."""
+        where = ": ".join(part for part in (self.file, self.field) if part)
+        text = f"{where}: {self.problem}" if where else self.problem
+        if self.value is not None:
+            text += f" (got {_shorten(self.value)})"
+        if self.allowed is not None:
+            text += _allowed(self.allowed, self.value)
+        if self.hint:
+            text += f"\n  hint: {self.hint}"
+        return text
+
+    def at(self, *, file: object = None, field: str | None = None) -> InputError:
+        """The same error with a file or an outer field added where none was known."""
+        return InputError(
+            self.problem,
+            file=self.file or file,
+            field=self.field or field,
+            value=self.value,
+            allowed=self.allowed,
+            hint=self.hint,
+        )
+
+
+class EvaluationError(ElectorError):
+    """The computation failed for a reason that is not the input's."""
+
+
+def nearest(name: object, names: Iterable[object]) -> str | None:
+    """The known name most like `name`, or None where nothing is close."""
+    found = difflib.get_close_matches(
+        str(name).lower(), [str(n) for n in names], n=1, cutoff=0.5
+    )
+    return found[0] if found else None
+
+
+def _shorten(value: object, limit: int = 80) -> str:
+    text = repr(value)
+    return text if len(text) <= limit else text[: limit - 3] + "..."
+
+
+def _allowed(allowed: list[str], value: object) -> str:
+    guess = nearest(value, allowed) if value is not None else None
+    shown = ", ".join(allowed[:24]) + (", ..." if len(allowed) > 24 else "")
+    text = f"; did you mean {guess}?" if guess else ""
+    return f"{text}\n  allowed: {shown}"

@@ -1,0 +1,265 @@
+"""The one path: columns of settings -> costs, for one design or for millions.
+
+A table is split into groups of one structure, a group into blocks, a block into chunks that
+fit a processor's cache. Blocks run on threads (numpy releases the interpreter lock); every
+number of a design comes from its own row alone, so neither the batch nor the number of
+threads changes a bit of it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+
+from elector import cost as pricing
+from elector.cost import Cost, Prices
+from elector.design import Activity, Machine, Units
+from elector.errors import InputError
+from elector.operations import Operations, build
+from elector.resolve import Group, resolve
+from elector.schedule import Timing, schedule
+from elector.table import Column
+from elector.technology import Technology
+from elector.workload import Workload
+
+Array = np.ndarray
+
+#: Designs of a block share operations and traffic plans; those of a chunk share the cache.
+BLOCK = 32768
+CHUNK_NUMBERS = 60_000
+
+LEVELS = ("scalars", "groups", "operations")
+
+
+def evaluate(
+    columns: Mapping[str, Column],
+    size: int,
+    *,
+    technology: Technology | None = None,
+    jobs: int = 0,
+    level: str = "scalars",
+) -> Cost:
+    """Costs of `size` designs.
+
+    Parameters
+    ----------
+    columns : model, accelerator and dotted settings, each a Column of `size` rows.
+    technology : prices; the shipped tables by default.
+    jobs : threads; 0 uses every processor this process may run on.
+    level : scalars | groups (energy by part and phase, memory, provenance too) |
+        operations (one design: its rows too).
+
+    Raises InputError for a setting that has no meaning; an infeasible design is a result.
+    """
+    if level not in LEVELS:
+        raise InputError("unknown level", field="level", value=level, allowed=LEVELS)
+    technology = technology or Technology.load()
+    result = Cost.empty(size)
+    threads = jobs or len(os.sched_getaffinity(0))
+    tasks = [
+        _Block(group, rows, technology, level)
+        for group in resolve(columns, size)
+        for rows in _blocks(group, threads)
+    ]
+    if len(tasks) == 1 or threads == 1:
+        parts: Iterable[list[_Output]] = map(_run_block, tasks)
+        for outputs in parts:
+            _collect(result, outputs)
+        return result
+    with ThreadPoolExecutor(threads) as pool:
+        for outputs in pool.map(_run_block, tasks):
+            _collect(result, outputs)
+    return result
+
+
+@dataclass(frozen=True)
+class _Block:
+    group: Group
+    rows: Array  # places inside the group
+    technology: Technology
+    level: str
+
+
+@dataclass(frozen=True)
+class _Output:
+    """Results of the designs at `rows` of the table."""
+
+    rows: Array
+    scalars: dict[str, Array]
+    groups: dict[str, dict[str, Array]]
+    limits: dict[str, tuple[Array, Array]]
+    operations: list[dict[str, object]] | None
+
+
+def _blocks(group: Group, threads: int) -> list[Array]:
+    """Designs sorted by pair, so that a block holds few pairs; at least one block a thread."""
+    order = np.argsort(group.pair, kind="stable")
+    pieces = max(-(-order.size // BLOCK), min(threads, -(-order.size // 1024)))
+    return np.array_split(order, pieces)
+
+
+def _run_block(block: _Block) -> list[_Output]:
+    group, machine = block.group, block.group.machine
+    pairs, index = np.unique(group.pair[block.rows], return_inverse=True)
+    index = index.reshape(-1)
+    workload = group.workload.take(pairs)
+    ops = build(group.models.take(pairs), workload)
+    units = group.units.take(block.rows)
+    prepared = machine.prepare(ops, index, units, block.level == "operations")
+    prices = pricing.price(machine, units, ops.format.compute, block.technology)
+    rows = group.rows[block.rows]
+    step = max(CHUNK_NUMBERS // max(len(ops.rows), 1), 64)
+    found = []
+    for start in range(0, rows.size, step):
+        part = slice(start, min(start + step, rows.size))
+        activity = machine.activity(prepared, part)
+        chunk = _Chunk(ops, index[part], activity, prices.take(part), machine, workload,
+                       schedule(ops, index[part], activity))
+        found.append(_output(chunk, rows[part], units.take(part), block.level))
+    return found
+
+
+@dataclass(frozen=True)
+class _Chunk:
+    ops: Operations
+    index: Array
+    activity: Activity
+    prices: Prices
+    machine: Machine
+    workload: Workload
+    timing: Timing
+
+
+def _output(chunk: _Chunk, rows: Array, units: Units, level: str) -> _Output:
+    ops, index, timing = chunk.ops, chunk.index, chunk.timing
+    energy = pricing.joules(ops, chunk.activity, chunk.prices, timing, chunk.machine)
+    scalars = _scalars(chunk, energy)
+    groups: dict[str, dict[str, Array]] = {}
+    operations = None
+    if level != "scalars":
+        groups = _groups(chunk, energy, scalars["energy_j"])
+    if level == "operations":
+        operations = _operations(chunk)
+    return _Output(rows, scalars, groups, chunk.activity.limits, operations)
+
+
+def _scalars(chunk: _Chunk, energy: dict[str, Array]) -> dict[str, Array]:
+    ops, index, timing = chunk.ops, chunk.index, chunk.timing
+    total = np.zeros(index.size)
+    for joules in energy.values():
+        total = total + joules
+    area = np.zeros(index.size)
+    for square_metres in chunk.prices.area.values():
+        area = area + square_metres
+    sequences = ops.streams[index]
+    if chunk.workload.training:
+        sequences = sequences * chunk.workload.gradient_accumulation[index]
+    scalars = {
+        "latency_s": timing.seconds,
+        "energy_j": total,
+        "latency_per_sequence_s": timing.seconds / sequences,
+        "energy_per_sequence_j": total / sequences,
+        "throughput_sequences_per_s": sequences / timing.seconds,
+        "power_w": total / timing.seconds,
+        "area_mm2": area * 1e6,
+        "utilization": chunk.activity.executed / (chunk.activity.peak * timing.seconds),
+        "macs": ops.macs[index],
+        "parameters": ops.parameters[index],
+        "peak_ops_per_s": 2.0 * chunk.activity.peak,
+    }
+    if chunk.workload.generates:
+        scalars.update(_generation(chunk, timing))
+    return scalars
+
+
+def _generation(chunk: _Chunk, timing: Timing) -> dict[str, Array]:
+    first = timing.stages["step"]
+    decode = timing.stages.get("decode", np.zeros_like(first))
+    generated = chunk.workload.generate[chunk.index]
+    later = np.maximum(generated - 1.0, 0.0)
+    each = np.where(later > 0, decode / np.maximum(later, 1.0), np.nan)
+    return {
+        "time_to_first_token_s": np.where(generated > 0, first, np.nan),
+        "time_per_output_token_s": each,
+        "tokens_per_s": chunk.ops.streams[chunk.index] * generated / timing.seconds,
+    }
+
+
+def _groups(chunk: _Chunk, energy: dict[str, Array], total: Array) -> dict[str, dict[str, Array]]:
+    ops, index, timing = chunk.ops, chunk.index, chunk.timing
+    return {
+        "memory_bytes": {name: values[index] for name, values in ops.memory.items()},
+        "energy_by_part_j": energy,
+        "area_by_part_mm2": {n: v * 1e6 for n, v in chunk.prices.area.items()},
+        "latency_by_kind_s": timing.share(ops, "kind"),
+        "energy_by_phase_j": pricing.by_phase(ops, chunk.activity, chunk.prices, timing),
+        "provenance": pricing.provenance(chunk.activity, chunk.prices, timing, total),
+    }
+
+
+def _operations(chunk: _Chunk) -> list[dict[str, object]]:
+    """A dictionary for each operation of the first design of the chunk."""
+    ops, activity, i = chunk.ops, chunk.activity, int(chunk.index[0])
+    joules = pricing.by_row(activity, chunk.prices)[:, 0]
+    seconds = activity.alone[:, 0]
+    busy = np.stack([values[:, 0] for values in activity.busy.values()])
+    bound = [activity.resources[j] for j in busy.argmax(axis=0)]
+    assert activity.tiles is not None and activity.traffic is not None
+    found: list[dict[str, object]] = []
+    for r, row in enumerate(ops.rows):
+        if ops.count[r, i] == 0:
+            continue
+        found.append({
+            "name": row.name, "layer": row.layer, "phase": row.phase, "kind": row.kind,
+            "batch": _plain(ops.batch[r, i]), "m": _plain(ops.m[r, i]),
+            "k": _plain(ops.k[r, i]), "n": _plain(ops.n[r, i]),
+            "count": _plain(ops.count[r, i]), "cycles": _plain(activity.cycles[r, 0]),
+            "seconds": float(seconds[r]), "joules": float(joules[r]), "bound": bound[r],
+            "tile_m": _plain(activity.tiles[0][r, 0]), "tile_k": _plain(activity.tiles[1][r, 0]),
+            "tile_n": _plain(activity.tiles[2][r, 0]),
+            "sram_bytes": _plain(activity.traffic[0][r, 0]),
+            "dram_bytes": _plain(activity.traffic[1][r, 0]), "unit": chunk.machine.name,
+        })
+    return found
+
+
+def _plain(value: float) -> float | int:
+    number = float(value)
+    return int(number) if number.is_integer() else number
+
+
+def _collect(result: Cost, outputs: list[_Output]) -> None:
+    for out in outputs:
+        _reasons(result, out)
+        lost = ~result.feasible[out.rows]
+        kept = ("area_mm2", "macs", "parameters", "peak_ops_per_s")
+        for name, values in out.scalars.items():
+            shown = values if name in kept else np.where(lost, np.nan, values)
+            result.put(out.rows, name, shown)
+        for group, parts in out.groups.items():
+            costs = group not in ("memory_bytes", "area_by_part_mm2")
+            for name, values in parts.items():
+                shown = np.where(lost, np.nan, values) if costs else values
+                result.put(out.rows, name, shown, group)
+        if out.operations is not None:
+            result.operations = out.operations
+
+
+def _reasons(result: Cost, out: _Output) -> None:
+    """The first limit a design breaks is its reason."""
+    for text, (needed, available) in out.limits.items():
+        broken = needed > available
+        if not broken.any():
+            continue
+        if text not in result.reasons:
+            result.reasons.append(text)
+        where = out.rows[broken & result.feasible[out.rows]]
+        place = np.nonzero(broken & result.feasible[out.rows])[0]
+        result.feasible[where] = False
+        result.reason_code[where] = result.reasons.index(text)
+        result.reason_needed[where] = needed[place]
+        result.reason_available[where] = np.broadcast_to(available, needed.shape)[place]

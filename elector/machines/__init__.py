@@ -1,0 +1,8 @@
+"""The machines: one module a kind, listed here and nowhere else."""
+
+from __future__ import annotations
+
+from elector.design import Machine
+from elector.machines.systolic import SYSTOLIC
+
+MACHINES: dict[str, Machine] = {SYSTOLIC.name: SYSTOLIC}

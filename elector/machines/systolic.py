@@ -1,0 +1,370 @@
+"""Systolic arrays: rows x cols cells, weight-, output- or input-stationary.
+
+A product (m x k)(k x n) occupies the array as sr x sc with a stream of t:
+
+    dataflow   sr  sc  t       stays in the cells     moves through
+    ws         k   n   m       weights                inputs, partial sums
+    os         m   n   k       outputs                inputs, weights
+    is         k   m   n       inputs                 weights, partial sums
+
+One fold takes 2 r + c + t - 2 cycles (load or drain r, stream t, skew r + c - 2;
+Samajdar et al. 2018, SCALE-Sim, arXiv 1811.02883). With `preload: overlap` a cell holds the next
+fold's operand as well (Jouppi et al. 2017, TPU): a fold then takes max(t, r), and one load and
+one skew remain. The last fold along a side uses only the rows and columns left over.
+Small products share the array block-diagonally; folds are dealt to several arrays.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from elector.design import Action, Activity, Count, Machine, Part, Units
+from elector.memory import Plan, plan
+from elector.operations.rows import Operations
+
+Array = np.ndarray
+FLOWS = ("ws", "os", "is")
+
+ACTIONS = {
+    "mac": Action("mac", ("mac.{compute}", "energy")),
+    "register": Action("register", ("register", "energy")),
+    "sram read": Action("sram", ("sram", "read_energy"), "sram"),
+    "sram write": Action("sram", ("sram", "write_energy"), "sram"),
+    "vector": Action("vector", ("vector.fp32", "energy")),
+    "special": Action("vector", ("vector.special", "energy")),
+    "main memory": Action("main memory", ("dram.{memory}", "energy")),
+    "interface": Action("interface", ("dram.{memory}", "interface_energy")),
+}
+
+
+@dataclass(frozen=True)
+class _Tables:
+    """Numbers of the products by (pair, dataflow): (R, 3 X), column = pair + X * flow.
+
+    Bytes over all runs and batches: `moving` is read once for each column of folds, `fixed`
+    once, `sums` once for each row of folds; likewise for writes.
+    """
+
+    rows: Array
+    cols: Array
+    stream: Array
+    moving: Array
+    fixed: Array
+    sums: Array
+    written: Array
+    written_sums: Array
+    register: Array
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What all chunks of a block share."""
+
+    ops: Operations
+    index: Array
+    units: Units
+    plan: Plan
+    plan_index: Array
+    products: Array
+    vectors: Array
+    tables: _Tables
+    macs: Array
+    work: Array
+    special: Array
+    read: Array
+    written: Array
+    fill: Array
+    details: bool
+
+
+def prepare(ops: Operations, index: Array, units: Units, details: bool) -> Prepared:
+    """Traffic of each distinct (pair, memory), and tables by (pair, dataflow)."""
+    products, vectors = ops.where(matmul=True), ops.where(matmul=False)
+    memory, plan_index = _plan(ops, index, units)
+    pair = plan_pairs(index, plan_index, memory.needed.size)
+    times = ops.count[:, pair]
+    macs = ops.count * ops.batch * ops.m * ops.k * ops.n
+    simple = np.array([row.simple for row in ops.rows])[:, None]
+    special = np.array([row.special for row in ops.rows])[:, None]
+    vector_elements = np.where(simple + special > 0, ops.count * ops.m, 0.0)
+    return Prepared(
+        ops, index, units, memory, plan_index, products, vectors,
+        _tables(ops, products), macs[products],
+        vector_elements * simple, vector_elements * special,
+        memory.read * times, memory.written * times, memory.fill * times, details,
+    )
+
+
+def _plan(ops: Operations, index: Array, units: Units) -> tuple[Plan, Array]:
+    """The traffic plan of every distinct (pair, on-chip memory) and each design's place in it."""
+    sizes, code = np.unique(units.number("sram"), return_inverse=True)
+    flags = units.number("double_buffer") * 2 + units.number("fuse")
+    key = (index * sizes.size + code.reshape(-1)) * 4 + flags.astype(np.intp)
+    distinct, plan_index = np.unique(key, return_inverse=True)
+    pair, rest = np.divmod(distinct // 4, sizes.size)
+    flags = distinct % 4
+    return plan(ops, pair, sizes[rest], flags >= 2, flags % 2 == 1), plan_index.reshape(-1)
+
+
+def plan_pairs(index: Array, plan_index: Array, size: int) -> Array:
+    """(Q,) the pair each entry of a plan belongs to."""
+    pair = np.zeros(size, dtype=np.intp)
+    pair[plan_index] = index
+    return pair
+
+
+def _tables(ops: Operations, r: Array) -> _Tables:
+    m, k, n = ops.m[r], ops.k[r], ops.n[r]
+    times = ops.count[r] * ops.batch[r]
+    a = times * m * k * ops.a_width[r][:, None]
+    b = times * k * n * ops.b_width[r][:, None]
+    out = times * m * n * ops.format.accumulator
+    zero = np.zeros_like(m)
+    mac = times * m * k * n
+    aw, bw, acc = ops.a_width[r][:, None], ops.b_width[r][:, None], ops.format.accumulator
+
+    def flows(ws: Array, os: Array, is_: Array) -> Array:
+        return np.concatenate((ws, os, is_), axis=1)
+
+    return _Tables(
+        rows=flows(k, m, k),
+        cols=flows(n, n, m),
+        stream=flows(m, k, n),
+        moving=flows(a, a, b),
+        fixed=flows(b - out, zero, a - out),
+        sums=flows(out, b, out),
+        written=flows(zero, out, zero),
+        written_sums=flows(out, zero, out),
+        # Every cell hands its moving operand and its partial sum (os: both operands) on.
+        register=flows(mac * (aw + acc), mac * (aw + bw), mac * (bw + acc)),
+    )
+
+
+def activity(prepared: object, part: slice) -> Activity:
+    """Seconds and counts of the designs in `part` (physics: time = the slowest resource)."""
+    assert isinstance(prepared, Prepared)
+    p, ops = prepared, prepared.ops
+    units, index, q = p.units.take(part), p.index[part], p.plan_index[part]
+    column = index + ops.count.shape[1] * units.code("dataflow", FLOWS)
+    clock = units.number("clock")
+    cycles, nr, nc = _cycles(p, units, index, column)
+    reads, writes = _sram(p, column, nr, nc)
+    array = cycles / clock
+    lanes = _lanes(units)
+    vector_cycles = (p.work + p.special * units.number("special_cycles"))[:, index] / lanes
+    bandwidth = units.number("bandwidth")
+    moved = (p.read + p.written)[:, q]
+    memory = moved / bandwidth
+    compute = vector_cycles / clock
+    compute[p.products] = array
+    total_cycles = vector_cycles
+    total_cycles[p.products] = cycles
+    busy = {"array": np.zeros_like(compute), "vector": compute.copy(), "memory": memory}
+    busy["array"][p.products] = array
+    busy["vector"][p.products] = 0.0
+    alone = np.maximum(compute, memory)
+    port = units.number("sram_bandwidth")
+    if (port > 0).any():
+        chip = np.zeros_like(compute)
+        chip[p.products] = (reads + writes) / np.where(port > 0, port, np.inf)
+        busy["on-chip memory"] = chip
+        alone = np.maximum(alone, chip)
+    alone = alone + p.fill[:, q] / bandwidth
+    counts, traffic = _counts(p, units, index, q, column, reads, writes, moved)
+    return Activity(
+        busy=busy,
+        alone=alone,
+        cycles=total_cycles,
+        # Streams no shorter than the load they must hide cost no extra cycle.
+        shortest=np.where(units.equals("preload", "overlap"), units.number("rows"), np.inf),
+        counts=counts,
+        fuse=units.flag("fuse"),
+        start=_start(p, q) / bandwidth,
+        executed=ops.macs[index],
+        peak=units.number("rows") * units.number("cols") * units.number("arrays") * clock,
+        limits=_limits(p, units, index, q),
+        resources=tuple(busy),
+        tiles=_tiles(p.plan, q) if p.details else None,
+        traffic=traffic if p.details else None,
+    )
+
+
+def _cycles(p: Prepared, units: Units, index: Array, column: Array) -> tuple[Array, Array, Array]:
+    """Cycles of every product over all runs, and the folds along rows and columns."""
+    ops, r = p.ops, p.products
+    rows, cols, arrays = (units.number(key) for key in ("rows", "cols", "arrays"))
+    sr, sc, t = p.tables.rows[:, column], p.tables.cols[:, column], p.tables.stream[:, column]
+    count, batch = ops.count[r][:, index], ops.batch[r][:, index]
+    nr, nc = np.ceil(sr / rows), np.ceil(sc / cols)
+    _grown(p, index, units, rows, cols, nr, nc)
+    packed = np.minimum(np.floor(rows / sr), np.floor(cols / sc))
+    packed = np.clip(packed, 1.0, np.maximum(batch, 1.0))
+    folds = np.ceil(batch / packed) * nr * nc
+    os = units.equals("dataflow", "os")
+    # Idle arrays share the stream of one fold, but for outputs that must meet in one cell.
+    shares = np.where(os, 1.0, np.maximum(np.floor(arrays / folds), 1.0))
+    t = np.ceil(t / shares)
+    each = np.ceil(folds * shares / arrays)
+    last = (sr - (nr - 1.0) * rows) * packed
+    edge = (sc - (nc - 1.0) * cols) * packed
+    hidden = ((nr - 1.0) * np.maximum(t, rows) + np.maximum(t, last)) / nr
+    overlap = each * hidden + np.minimum(rows, sr * packed) + last + edge - 2.0
+    serial = each * (t - 2.0 + (2.0 * sr / nr + sc / nc) * packed)
+    cycles = np.where(units.equals("preload", "overlap"), overlap, serial) * count
+    peer = units.equals("convention", "scalesim")
+    if peer.any():
+        cycles = np.where(peer, _scalesim(p, units, index, column) * count, cycles)
+    return cycles, nr, nc
+
+
+def _scalesim(p: Prepared, units: Units, index: Array, column: Array) -> Array:
+    """The peer's count: whole folds one after another, minus one a layer; no drain for os.
+
+    SCALE-Sim 3.0.0 reports 2 R + C + t - 2 a fold (os: R + C + t - 2), less one cycle a layer.
+    """
+    rows, cols = units.number("rows"), units.number("cols")
+    sr, sc, t = p.tables.rows[:, column], p.tables.cols[:, column], p.tables.stream[:, column]
+    loads = np.where(units.equals("dataflow", "os"), 1.0, 2.0)
+    folds = np.ceil(sr / rows) * np.ceil(sc / cols)
+    return p.ops.batch[p.products][:, index] * folds * (loads * rows + cols + t - 2.0) - 1.0
+
+
+def _grown(
+    p: Prepared, index: Array, units: Units, rows: Array, cols: Array, nr: Array, nc: Array
+) -> None:
+    """Mean number of folds where a side grows with the token index, in closed form, in place."""
+    flow = units.code("dataflow", FLOWS)
+    # Which of sr, sc a growing n or k is, for each dataflow; the stream is linear as it is.
+    place = {"n": ((1, 1, 2), 0), "k": ((0, 2, 0), 0)}
+    for i, r in enumerate(p.products):
+        grows = p.ops.rows[r].grows
+        if not grows:
+            continue
+        side = np.array(place[grows][0])[flow]
+        value = (p.ops.n if grows == "n" else p.ops.k)[r][index]
+        span = p.ops.span[r][index]
+        nr[i] = np.where(side == 0, mean_folds(value, span, rows), nr[i])
+        nc[i] = np.where(side == 1, mean_folds(value, span, cols), nc[i])
+
+
+def mean_folds(middle: Array, span: Array, size: Array) -> Array:
+    """Mean of ceil(x / size) over the span + 1 consecutive integers x around `middle`.
+
+    With F(x) = sum of ceil(i / size) for i = 1 ... x = size q (q + 1) / 2 + (q + 1) rest,
+    x = q size + rest, the sum from a to b is F(b) - F(a - 1).
+    """
+
+    def total(x: Array) -> Array:
+        q = np.floor(x / size)
+        return size * q * (q + 1.0) / 2.0 + (q + 1.0) * (x - q * size)
+
+    low = middle - span / 2.0
+    return (total(low + span) - total(low - 1.0)) / (span + 1.0)
+
+
+def _sram(p: Prepared, column: Array, nr: Array, nc: Array) -> tuple[Array, Array]:
+    """Bytes read from and written to the on-chip memory by the array, over all runs."""
+    t = p.tables
+    reads = t.moving[:, column] * nc + t.fixed[:, column] + t.sums[:, column] * nr
+    writes = t.written[:, column] + t.written_sums[:, column] * nr
+    return reads, writes
+
+
+def _lanes(units: Units) -> Array:
+    """Lanes of the vector unit; by default one for each column, so that it takes what they give."""
+    given = units.number("vector_lanes")
+    return np.where(given > 0, given, units.number("cols") * units.number("arrays"))
+
+
+def _start(p: Prepared, q: Array) -> Array:
+    """Bytes of the first product's weights: nothing ran before that could hide them."""
+    first = p.products[0]
+    tile = p.plan.tile_k[first] * p.plan.tile_n[first] * p.ops.b_width[first]
+    return np.minimum(tile, p.plan.read[first])[q]
+
+
+def _limits(p: Prepared, units: Units, index: Array, q: Array) -> dict[str, tuple[Array, Array]]:
+    memory = p.ops.memory
+    total = memory["weights"] + memory["gradients"] + memory["optimizer"]
+    total = total + memory["activations"] + memory["cache"]
+    tile = p.plan.needed[q] * np.where(units.flag("double_buffer"), 4.0, 2.0)
+    return {
+        "main memory: needs {needed}, has {available}": (
+            total[index], units.number("memory_capacity")
+        ),
+        "on-chip memory: the smallest tile needs {needed}, has {available}": (
+            tile, units.number("sram")
+        ),
+    }
+
+
+def _tiles(memory: Plan, q: Array) -> tuple[Array, Array, Array]:
+    return memory.tile_m[:, q], memory.tile_k[:, q], memory.tile_n[:, q]
+
+
+def _counts(
+    p: Prepared, units: Units, index: Array, q: Array, column: Array,
+    reads: Array, writes: Array, moved: Array,
+) -> tuple[dict[str, Count], tuple[Array, Array]]:
+    """How often each action happens; what passes main memory passes the on-chip memory too."""
+    here = np.arange(index.size)
+    vector_bytes = _vector_bytes(p, units)
+    read = vector_bytes[0][:, index] + p.written[:, q]
+    write = vector_bytes[1][:, index] + p.read[:, q]
+    read[p.products] += reads
+    write[p.products] += writes
+    shape = p.ops.count.shape
+    macs, register = np.zeros(shape), np.zeros((shape[0], p.tables.register.shape[1]))
+    macs[p.products] = p.macs
+    register[p.products] = p.tables.register
+    counts = {
+        "mac": Count(macs, index),
+        "register": Count(register, column),
+        "sram read": Count(read, here),
+        "sram write": Count(write, here),
+        "vector": Count(p.work, index),
+        "special": Count(p.special, index),
+        "main memory": Count(p.read + p.written, q),
+        "interface": Count(p.read + p.written, q),
+    }
+    return counts, (read + write, moved)
+
+
+def _vector_bytes(p: Prepared, units: Units) -> tuple[Array, Array]:
+    """(R, M) bytes vector work reads and writes on chip; streamed work only its extra operand."""
+    ops = p.ops
+    streamed = np.array([row.streamed for row in ops.rows])[:, None]
+    vector = np.array([not row.matmul for row in ops.rows])[:, None]
+    reads = np.where(streamed, ops.b_bytes, ops.a_bytes + ops.b_bytes) * ops.count
+    writes = np.where(streamed, 0.0, ops.out_bytes) * ops.count
+    return np.where(vector, reads, 0.0), np.where(vector, writes, 0.0)
+
+
+def parts(units: Units) -> dict[str, Part]:
+    """Area and standing power of the parts of the chip and its memory."""
+    cells = units.number("rows") * units.number("cols") * units.number("arrays")
+    lanes = _lanes(units)
+    logic = ("logic", "leakage")
+    memory = ("dram.{memory}", "interface_area")
+    return {
+        "array": Part(("mac.{compute}", "area"), cells, logic, True),
+        "vector": Part(("vector.fp32", "area"), lanes, logic, True),
+        "special": Part(("vector.special", "area"), lanes, logic, True),
+        "sram": Part(("sram", "area"), units.number("sram"), ("sram", "leakage")),
+        "interface": Part(memory, units.number("bandwidth"), logic, True),
+        "main memory": Part(None, units.number("bandwidth"), ("dram.{memory}", "standby")),
+    }
+
+
+SYSTOLIC = Machine(
+    name="systolic",
+    schema="systolic",
+    description="systolic arrays with one on-chip memory and a vector unit",
+    actions=ACTIONS,
+    prepare=prepare,
+    activity=activity,
+    parts=parts,
+    native="datapath",
+)

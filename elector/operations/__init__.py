@@ -1,0 +1,211 @@
+"""Operations of a model under a workload: `build` lists them all."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from elector.errors import InputError
+from elector.model import Models
+from elector.operations.backward import backward, update
+from elector.operations.forward import Pass, block, embedding, head
+from elector.operations.rows import CLASSES, Collector, Operations, Row
+from elector.operations.step import LinearTape, Step
+from elector.operations.tensors import Tensor, parameter_tensors, trained
+from elector.workload import OPTIMIZER_STATES, Workload
+
+__all__ = ["CLASSES", "Operations", "Row", "build"]
+
+Array = np.ndarray
+
+
+def build(models: Models, workload: Workload) -> Operations:
+    """All operations of one step of M (model, workload) pairs.
+
+    Raises InputError for a request the model has no meaning for (generation without a
+    causal decoder, training in which nothing trains).
+    """
+    _require_meaning(models, workload)
+    step = Step(models, workload, Collector(models.size, workload.format))
+    _forward(step)
+    tensors = parameter_tensors(models, workload)
+    if workload.training:
+        if not any(trained(t, workload) for t in tensors):
+            raise InputError(
+                "nothing trains: the model has no head",
+                field="workload.trainable",
+                value=workload.trainable,
+                hint="set model.head",
+            )
+        backward(step)
+        update(step, tensors)
+    return _finish(step, tensors)
+
+
+def _require_meaning(models: Models, workload: Workload) -> None:
+    model = models.template
+    if workload.generates and model.family not in ("decoder", "encoder-decoder"):
+        raise InputError(
+            f"{model.name} does not generate: it is no causal decoder", field="workload.generate"
+        )
+    if workload.generates and workload.training:
+        raise InputError("a training step generates nothing", field="workload.generate")
+    if workload.rank and not models.template.blocks:
+        raise InputError("a GEMM list has no projections", field="workload.trainable")
+
+
+def _forward(step: Step) -> None:
+    models, workload = step.models, step.workload
+    model, once = models.template, np.ones(models.size)
+    times = workload.gradient_accumulation if workload.training else once
+    if model.family == "gemm":
+        _gemms(step, times)
+        return
+    batch = workload.batch
+    length = models.numbers["patches"] + 1.0 if model.family == "vision" else _length(workload)
+    zero = np.zeros_like(once)
+    phase = "prefill" if workload.generates else "forward"
+    run = Pass(phase, batch, length, length, zero, times, length)
+    if model.family == "encoder-decoder":
+        _encoder_decoder(step, run, times)
+        return
+    embedding(step, run)
+    _blocks(step, run, range(len(model.blocks)))
+    head(step, run, last_only=workload.generates)
+    if workload.generates:
+        # The prompt gives the first token; each further one attends to all before it.
+        tokens = np.maximum(workload.generate - 1.0, 0.0)
+        middle, span = length + (tokens + 1.0) / 2.0, np.maximum(tokens - 1.0, 0.0)
+        decode = Pass("decode", batch, once, middle, span, tokens, length)
+        _decode(step, decode, range(len(model.blocks)))
+
+
+def _encoder_decoder(step: Step, run: Pass, times: Array) -> None:
+    model, workload = step.models.template, step.workload
+    decoders = [i for i, b in enumerate(model.blocks) if b.cross_attention]
+    encoders = [i for i, b in enumerate(model.blocks) if not b.cross_attention]
+    embedding(step, run, "encoder embedding")
+    _blocks(step, run, encoders)
+    norm_elements = run.tokens * step.models.block["hidden"][0]
+    from elector.operations.forward import norm
+
+    norm(step, run, "encoder final norm", "encoder", run.times, norm_elements)
+    step.save(norm_elements, run.times, run.phase)
+    once = np.ones_like(times)
+    length = workload.target_length if not workload.generates else once
+    target = Pass(run.phase, run.batch, length, length, 0.0 * once, times, run.queries)
+    embedding(step, target, "decoder embedding")
+    _blocks(step, target, decoders)
+    head(step, target, last_only=workload.generates)
+    if workload.generates:
+        tokens = np.maximum(workload.generate - 1.0, 0.0)
+        middle, span = 1.0 + (tokens + 1.0) / 2.0, np.maximum(tokens - 1.0, 0.0)
+        _decode(step, Pass("decode", run.batch, once, middle, span, tokens, run.queries), decoders)
+
+
+def _decode(step: Step, run: Pass, blocks: list[int] | range) -> None:
+    embedding(step, run)
+    for index in blocks:
+        block(step, index, run)
+    head(step, run, last_only=False)
+
+
+def _blocks(step: Step, run: Pass, blocks: list[int] | range) -> None:
+    for index in blocks:
+        block(step, index, run)
+    if step.training and step.workload.activations == "recompute":
+        before = step.saved
+        most = np.zeros(1)
+        for index in blocks:
+            again = Pass("recompute", run.batch, run.queries, run.keys, run.span, run.times,
+                         run.source)
+            step.saved = np.zeros(1)
+            block(step, index, again)
+            most = np.maximum(most, step.saved)
+        step.saved = before + most
+
+
+def _length(workload: Workload) -> Array:
+    return workload.sequence_length
+
+
+def _gemms(step: Step, times: Array) -> None:
+    one = np.ones(step.models.size)
+    phase = "forward"
+    for g in step.models.template.gemms:
+        row = Row(g.name, g.name, phase, "linear", True, a="stream", b="weight", out="stream")
+        count, shape = g.count * times, (g.m * one, g.k * one, g.n * one)
+        step.out.matmul(row, count, 1.0, *shape)
+        step.note_live(shape[0] * (shape[1] + shape[2]))
+        step.save(shape[0] * shape[1], count, phase)
+        if step.training:
+            step.tape.append(LinearTape(g.name, g.name, count, *shape, False, None))
+
+
+def _finish(step: Step, tensors: list[Tensor]) -> Operations:
+    out, workload, size = step.out, step.workload, step.models.size
+    count, batch = out.table("count"), out.table("batch")
+    m, k, n = out.table("m"), out.table("k"), out.table("n")
+    matmul = np.array([row.matmul for row in out.rows])[:, None]
+    macs = np.add.accumulate(np.where(matmul, count * batch * m * k * n, 0.0), axis=0)[-1]
+    passes = 2.0 if workload.training else 1.0 + workload.generate * workload.generates
+    layers = np.maximum(_total(step.models), 1.0) * passes * workload.gradient_accumulation
+    vision = step.models.template.family == "vision"
+    heads = step.models.block["heads"].max(axis=0) if step.models.template.blocks else 1.0
+    return Operations(
+        tuple(out.rows), count, batch, m, k, n, out.table("span"),
+        out.table("a_bytes"), out.table("b_bytes"), out.table("out_bytes"),
+        out.widths("a_width"), out.widths("b_width"), out.widths("out_width"),
+        parameters=_sum(tensors, None, size),
+        memory=_memory(step, tensors, vision),
+        macs=macs,
+        layers=np.broadcast_to(layers, (size,)),
+        streams=workload.batch,
+        heads=np.broadcast_to(heads, (size,)),
+        format=workload.format,
+    )
+
+
+def _total(models: Models) -> Array:
+    if not models.template.blocks:
+        return np.ones(models.size)
+    return models.layers
+
+
+def _sum(tensors: list[Tensor], workload: Workload | None, size: int) -> Array:
+    total = np.zeros(size)
+    for t in tensors:
+        if workload is None or trained(t, workload):
+            total = total + t.elements * t.count
+    return total
+
+
+def _memory(step: Step, tensors: list[Tensor], vision: bool) -> dict[str, Array]:
+    """Bytes of main memory by use; activations of inference are those alive at once."""
+    workload, f, size = step.workload, step.workload.format, step.models.size
+    parameters = _sum(tensors, None, size)
+    trains = _sum(tensors, workload, size) if workload.training else np.zeros(size)
+    master = f.master if workload.training else 0.0
+    activations = step.saved if workload.training else step.live
+    return {
+        "weights": parameters * (f.weight + master),
+        "gradients": trains * f.weight_gradient,
+        "optimizer": trains * OPTIMIZER_STATES[workload.optimizer] * f.state,
+        "activations": np.broadcast_to(activations, (size,)) + 0.0,
+        "cache": _cache(step, size),
+    }
+
+
+def _cache(step: Step, size: int) -> Array:
+    workload, block = step.workload, step.models.block
+    total = np.zeros(size)
+    if not workload.generates:
+        return total
+    for i, b in enumerate(step.models.template.blocks):
+        if not b.causal and not b.cross_attention:
+            continue
+        encoder_decoder = b.cross_attention
+        kept = workload.generate + (1.0 if encoder_decoder else workload.sequence_length)
+        kept = kept + (workload.sequence_length if encoder_decoder else 0.0)
+        width = block["kv_heads"][i] * block["head_size"][i] * workload.format.activation
+        total = total + 2.0 * block["repeat"][i] * workload.batch * kept * width
+    return total

@@ -1,0 +1,110 @@
+"""Backward pass and update: the tape played in reverse.
+
+y = x w gives dx = dy w^T (T x n x k) and dw = x^T dy (k x T x n); scores and context give
+dQ, dK, dP, dV. With unfused attention and everything trained that is exactly twice the
+forward products; flash attention computes the scores again (Dao et al. 2022, arXiv
+2205.14135), which makes its attention backward 2.5 times the forward.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from elector.operations.rows import Row, vector_row
+from elector.operations.step import AttentionTape, LinearTape, Step, VectorTape
+from elector.operations.tensors import Tensor, trained
+from elector.workload import OPTIMIZER_STATES
+
+Array = np.ndarray
+
+
+def backward(step: Step) -> None:
+    """Every gradient of the step."""
+    trainable = step.workload.trainable
+    for entry in reversed(step.tape):
+        if trainable == "heads" and not getattr(entry, "head", False):
+            continue
+        if isinstance(entry, LinearTape):
+            _linear(step, entry)
+        elif isinstance(entry, AttentionTape):
+            _attention(step, entry)
+        else:
+            _vector(step, entry)
+
+
+def _linear(step: Step, t: LinearTape) -> None:
+    inputs = t.count if t.input_count is None else t.input_count
+    kind = "attention" if t.frozen or np.ndim(t.batch) else "linear"
+    if np.any(inputs):
+        row = Row(f"{t.name} input gradient", t.layer, "backward", kind, True, b="reuse")
+        step.out.matmul(row, inputs, t.batch, t.m, t.n, t.k)
+    if t.frozen or not (step.workload.trainable == "all" or t.head):
+        return
+    f = step.workload.format
+    row = Row(f"{t.name} weight gradient", t.layer, "backward", kind, True, a="saved",
+              b="activation", out="stream", off_chain=True)
+    step.out.matmul(row, t.count, t.batch, t.k, t.m, t.n,
+                    widths=(f.activation, f.gradient, f.weight_gradient))
+
+
+def _attention(step: Step, t: AttentionTape) -> None:
+    saved = "saved" if t.saved else "none"
+    if t.recompute:
+        phase = "backward" if step.workload.attention == "flash" else "recompute"
+        out = "none" if step.workload.attention == "flash" else "activation"
+        _core(step, t, "scores again", phase, "saved", "saved", out, (t.queries, t.size, t.keys))
+        if phase == "recompute":
+            row = vector_row("softmax", "softmax again", t.layer, phase, "softmax",
+                             also=("scale",), in_attention=True)
+            step.out.vector(row, t.count, t.batch * t.queries * t.keys)
+            saved = "activation"
+    _core(step, t, "probabilities gradient", "backward", "activation", "saved",
+          "none" if saved == "none" else "activation", (t.queries, t.size, t.keys))
+    _core(step, t, "value gradient", "backward", saved, "activation", "activation",
+          (t.keys, t.queries, t.size), shared=False)
+    first = "none" if saved == "none" else "activation"
+    _core(step, t, "query gradient", "backward", first, "saved", "activation",
+          (t.queries, t.keys, t.size))
+    _core(step, t, "key gradient", "backward", first, "saved", "activation",
+          (t.keys, t.queries, t.size), shared=False)
+
+
+def _core(
+    step: Step, t: AttentionTape, name: str, phase: str, a: str, b: str, out: str,
+    shape: tuple[Array, Array, Array], shared: bool = True,
+) -> None:
+    row = Row(name, t.layer, phase, "attention", True, a, b, out, in_attention=True)
+    share = t.share if shared else 1.0
+    step.out.matmul(row, t.count, t.batch, *shape, b_share=share)
+
+
+def _vector(step: Step, t: VectorTape) -> None:
+    step.out.vector(t.row, t.count, t.elements, reads=t.reads, extra=t.extra, writes=t.writes)
+
+
+def update(step: Step, tensors: list[Tensor]) -> None:
+    """The optimizer, a row for each kind of tensor that trains; casts of mixed precision."""
+    workload, f = step.workload, step.workload.format
+    passes = workload.gradient_accumulation
+    states = OPTIMIZER_STATES[workload.optimizer] * f.state
+    weight = f.master or f.weight
+    for t in tensors:
+        if not trained(t, workload) or workload.optimizer == "none":
+            continue
+        row = vector_row(workload.optimizer, f"{t.name} update", t.layer, "update", "optimizer",
+                         a="stream", b="stream", out="stream", off_chain=True)
+        step.out.vector(row, t.count, t.elements, reads=t.elements * (weight + f.weight_gradient),
+                        extra=t.elements * states, writes=t.elements * (weight + states))
+    everything = sum((t.elements * t.count for t in tensors), np.zeros(1))
+    trains = sum((t.elements * t.count for t in tensors if trained(t, workload)), np.zeros(1))
+    if f.master:
+        row = vector_row("cast", "weight cast", "parameters", "update", "cast", a="stream",
+                         out="stream", off_chain=True)
+        step.out.vector(row, passes, everything, reads=everything * f.master,
+                        writes=everything * f.weight)
+    if np.any(passes > 1):
+        row = vector_row("accumulate", "gradient accumulation", "parameters", "update",
+                         "optimizer", a="stream", b="stream", out="stream", off_chain=True)
+        size = trains * f.weight_gradient
+        step.out.vector(row, np.maximum(passes - 1.0, 0.0), trains, reads=size, extra=size,
+                        writes=size)

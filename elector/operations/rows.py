@@ -1,0 +1,249 @@
+"""The table of operations: what a row says, and how rows are collected.
+
+R rows describe the work of M (model, workload) pairs of one structure. What all pairs
+share (name, kind, operand classes) is one `Row`; what differs is an (R, M) array.
+"""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass, field
+from functools import lru_cache
+from importlib import resources
+
+import numpy as np
+
+from elector.workload import NumberFormat
+
+#: Where an operand comes from, and with it when it is already on the chip:
+#: activation  handed over by the operation before: stays if it is small enough
+#: saved       kept from the forward pass for the backward pass: stays if all of it fits
+#: weight      parameters at their first use in a step: always fetched
+#: reuse       parameters used before in the same step: stay if all of them fit
+#: cache       keys and values of earlier tokens: stay if all of them fit
+#: stream      always in main memory (optimizer states, embedding rows, gradients)
+#: none        no such operand
+CLASSES = ("activation", "saved", "weight", "reuse", "cache", "stream", "none")
+
+
+@dataclass(frozen=True)
+class Row:
+    """What is the same for every pair.
+
+    name, layer : of the operation and of the part of the model it stands in.
+    phase : forward | prefill | decode | recompute | backward | update.
+    kind : linear | attention (matrix products), softmax | norm | activation | elementwise |
+        embedding | loss | optimizer | cast.
+    matmul : whether it is a matrix product; everything else runs on the vector unit.
+    a, b, out : operand classes of the product, or first input, second input, output.
+    streamed : element-wise work that can follow its producer without a trip to memory.
+    in_attention : independent for every head and sequence.
+    off_chain : nothing later in the step waits for it (gradients of weights).
+    grows : "n" or "k" where that size grows with the token index, else "".
+    simple, special : vector operations for each element.
+    """
+
+    name: str
+    layer: str
+    phase: str
+    kind: str
+    matmul: bool
+    a: str = "activation"
+    b: str = "none"
+    out: str = "activation"
+    streamed: bool = False
+    in_attention: bool = False
+    off_chain: bool = False
+    grows: str = ""
+    simple: float = 0.0
+    special: float = 0.0
+
+
+@dataclass(frozen=True)
+class Operations:
+    """R operations of M (model, workload) pairs.
+
+    rows : R of what is shared.
+    count : (R, M) how often the operation runs in a step; 0 where a pair lacks it.
+    batch, m, k, n : (R, M) independent products of (m x k) by (k x n); for vector work batch
+        is 1, m the elements and k = n = 1.
+    span : (R, M) how far the growing size reaches: it runs over span + 1 consecutive
+        integers centred on the value given; 0 elsewhere.
+    a_bytes, b_bytes, out_bytes : (R, M) bytes of the whole operands of one run.
+    a_width, b_width, out_width : (R,) bytes of an element.
+    parameters : (M,) trainable or not.
+    memory : name -> (M,) bytes of weights, gradients, optimizer, activations, cache.
+    macs : (M,) dense multiply-accumulates of the matrix products of the step.
+    layers : (M,) layers passed through in a step, forward and backward (periods of the chain).
+    streams : (M,) sequences that do not depend on one another.
+    heads : (M,) heads of an attention that do not depend on one another.
+    format : bytes of an element by class.
+    """
+
+    rows: tuple[Row, ...]
+    count: np.ndarray
+    batch: np.ndarray
+    m: np.ndarray
+    k: np.ndarray
+    n: np.ndarray
+    span: np.ndarray
+    a_bytes: np.ndarray
+    b_bytes: np.ndarray
+    out_bytes: np.ndarray
+    a_width: np.ndarray
+    b_width: np.ndarray
+    out_width: np.ndarray
+    parameters: np.ndarray
+    memory: dict[str, np.ndarray]
+    macs: np.ndarray
+    layers: np.ndarray
+    streams: np.ndarray
+    heads: np.ndarray
+    format: NumberFormat
+
+    def where(self, **wanted: object) -> np.ndarray:
+        """Indices of the rows whose attributes equal all of `wanted`."""
+        hits = [
+            i
+            for i, row in enumerate(self.rows)
+            if all(getattr(row, name) == value for name, value in wanted.items())
+        ]
+        return np.array(hits, dtype=np.intp)
+
+
+@dataclass
+class Collector:
+    """Collects rows and their numbers; `table()` turns them into (R, M) arrays."""
+
+    size: int
+    format: NumberFormat
+    rows: list[Row] = field(default_factory=list)
+    numbers: list[dict[str, np.ndarray | float]] = field(default_factory=list)
+
+    def matmul(
+        self,
+        row: Row,
+        count: np.ndarray | float,
+        batch: np.ndarray | float,
+        m: np.ndarray | float,
+        k: np.ndarray | float,
+        n: np.ndarray | float,
+        *,
+        b_share: np.ndarray | float = 1.0,
+        span: np.ndarray | float = 0.0,
+        widths: tuple[float, float, float] | None = None,
+    ) -> None:
+        """One kind of matrix product; `b_share` distinct second operands for each product."""
+        a_width, b_width, out_width = widths or self._widths(row)
+        self.rows.append(row)
+        self.numbers.append(
+            {
+                "count": count,
+                "batch": batch,
+                "m": m,
+                "k": k,
+                "n": n,
+                "span": span,
+                "a_bytes": a_width * (batch * m * k),
+                "b_bytes": b_width * (batch * k * n * b_share),
+                "out_bytes": out_width * (batch * m * n),
+                "a_width": a_width,
+                "b_width": b_width,
+                "out_width": out_width,
+            }
+        )
+
+    def vector(
+        self,
+        row: Row,
+        count: np.ndarray | float,
+        elements: np.ndarray | float,
+        *,
+        reads: float | np.ndarray | None = None,
+        extra: float | np.ndarray = 0.0,
+        writes: float | np.ndarray | None = None,
+    ) -> None:
+        """Element-wise or row-wise work on `elements`; bytes default to one tensor each way."""
+        width = self.format.activation
+        self.rows.append(row)
+        self.numbers.append(
+            {
+                "count": count,
+                "batch": 1.0,
+                "m": elements,
+                "k": 1.0,
+                "n": 1.0,
+                "span": 0.0,
+                "a_bytes": elements * width if reads is None else reads,
+                "b_bytes": extra,
+                "out_bytes": elements * width if writes is None else writes,
+                "a_width": width,
+                "b_width": width,
+                "out_width": width,
+            }
+        )
+
+    def table(self, name: str) -> np.ndarray:
+        """(R, M) values of one number."""
+        values = np.empty((len(self.rows), self.size))
+        for i, numbers in enumerate(self.numbers):
+            values[i] = numbers[name]
+        return values
+
+    def widths(self, name: str) -> np.ndarray:
+        """(R,) width of one operand [byte]."""
+        return np.array([numbers[name] for numbers in self.numbers], dtype=float)
+
+    def _widths(self, row: Row) -> tuple[float, float, float]:
+        f = self.format
+        gradient = f.gradient if row.phase == "backward" else f.activation
+        b = f.weight if row.b in ("weight", "reuse") else f.activation
+        return gradient, b, gradient
+
+
+@lru_cache(maxsize=1)
+def vector_costs() -> dict[str, tuple[float, float]]:
+    """Name of a vector operation -> (simple, special) operations for each element.
+
+    From elector/data/vector_operations.csv, where each row carries its formula.
+    """
+    text = resources.files("elector.data").joinpath("vector_operations.csv").read_text("utf-8")
+    return {
+        row["operation"]: (float(row["simple"]), float(row["special"]))
+        for row in csv.DictReader(text.splitlines())
+    }
+
+
+def vector_row(
+    operation: str,
+    name: str,
+    layer: str,
+    phase: str,
+    kind: str,
+    *,
+    also: tuple[str, ...] = (),
+    a: str = "activation",
+    b: str = "none",
+    out: str = "activation",
+    streamed: bool = False,
+    in_attention: bool = False,
+    off_chain: bool = False,
+) -> Row:
+    """A vector row whose operations for each element are those of `operation` plus `also`."""
+    costs = [vector_costs()[o] for o in (operation, *also)]
+    return Row(
+        name,
+        layer,
+        phase,
+        kind,
+        False,
+        a,
+        b,
+        out,
+        streamed,
+        in_attention,
+        off_chain,
+        "",
+        sum(c[0] for c in costs),
+        sum(c[1] for c in costs),
+    )

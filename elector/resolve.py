@@ -1,0 +1,386 @@
+"""Columns of settings -> groups of designs that share their structure.
+
+A table of designs has a column for `model`, one for `accelerator` and one for each dotted
+key. Designs whose model, workload and machine have the same structure form a group: within
+it everything is a number and is computed in arrays.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from elector.design import Machine, Units
+from elector.errors import InputError
+from elector.formats import load_model
+from elector.machines import MACHINES
+from elector.model import Model, Models, stack, structure, with_settings
+from elector.table import DATA, Column, Field, load_yaml, schema
+from elector.workload import FORMATS, MASKED_SHARE, NUMBERS, Workload, lora_rank
+
+Array = np.ndarray
+
+CATEGORICAL = (
+    "mode", "precision", "optimizer", "activations", "attention", "implementation",
+    "trainable", "sparsity",
+)
+#: Keys that change no cost: they select an accuracy or a pruning table.
+PASSIVE = ("task", "tau_i", "tau_t")
+
+
+@dataclass(frozen=True)
+class Group:
+    """Designs of one structure.
+
+    rows : (D,) their places in the table.
+    machine : its kind.
+    units : the D units.
+    pair : (D,) index into the M distinct (model, workload) pairs.
+    models, workload : the pairs.
+    """
+
+    rows: Array
+    machine: Machine
+    units: Units
+    pair: Array
+    models: Models
+    workload: Workload
+
+
+@dataclass(frozen=True)
+class Accelerator:
+    """A machine kind with the settings of a preset or file."""
+
+    name: str
+    machine: Machine
+    settings: dict[str, object]
+    file: object
+
+
+class Table:
+    """Columns of equal length, parsed once for each distinct value."""
+
+    def __init__(self, columns: Mapping[str, Column], size: int) -> None:
+        self.columns, self.size = dict(columns), size
+        for key, column in self.columns.items():
+            if len(column) != size:
+                raise InputError(f"has {len(column)} rows, the table {size}", field=key)
+        self._parsed: dict[str, tuple[object, ...]] = {}
+        for key in self.columns:
+            self._require_known(key)
+
+    def _require_known(self, key: str) -> None:
+        if key in ("model", "accelerator"):
+            return
+        space, _, short = key.partition(".")
+        known = known_keys()
+        if space not in known or short not in known[space]:
+            names = [f"{s}.{k}" for s, keys in known.items() for k in keys]
+            raise InputError("unknown key", field=key, value=key,
+                             allowed=["model", "accelerator", *names])
+
+    def parsed(self, key: str, field: Field) -> tuple[object, ...]:
+        """The distinct values of a column, checked and in SI; None where not set."""
+        if key not in self._parsed:
+            values = []
+            for value in self.columns[key].values:
+                try:
+                    values.append(None if value is None else field.parse(value, field=key))
+                except InputError as error:
+                    raise error.at(field=key) from None
+            self._parsed[key] = tuple(values)
+        return self._parsed[key]
+
+    def at(self, key: str, field: Field, rows: Array, default: float) -> Array:
+        """(D,) numbers of a column at `rows`; `default` where it is absent or not set."""
+        if key not in self.columns:
+            return np.full(rows.size, default)
+        values = [default if v is None else float(v) for v in self.parsed(key, field)]  # type: ignore[arg-type]
+        return np.array(values, dtype=float)[self.columns[key].codes[rows]]
+
+
+@functools.cache
+def known_keys() -> dict[str, tuple[str, ...]]:
+    """Namespace -> its keys."""
+    accelerator: dict[str, None] = {}
+    for machine in MACHINES.values():
+        accelerator.update(dict.fromkeys(schema(machine.schema)))
+    return {
+        "model": tuple(schema("model")),
+        "accelerator": tuple(accelerator),
+        "workload": tuple(schema("workload")),
+    }
+
+
+def list_accelerators() -> list[str]:
+    """Names of the shipped accelerators."""
+    return sorted(path.stem for path in (DATA / "accelerators").glob("*.yaml"))
+
+
+@functools.lru_cache(maxsize=256)
+def load_accelerator(name: str) -> Accelerator:
+    """A shipped accelerator or a YAML file with `base` and settings of its schema."""
+    from pathlib import Path
+
+    shipped = DATA / "accelerators" / f"{name}.yaml"
+    known = name in list_accelerators()
+    path = shipped if known else Path(name)
+    if not known and not path.exists():
+        raise InputError("unknown accelerator", field="accelerator", value=name,
+                         allowed=list_accelerators())
+    data = load_yaml(path)
+    if not isinstance(data, dict):
+        raise InputError("must be a mapping of settings", file=path)
+    base = data.get("base", name if known else None)
+    if base in MACHINES:
+        machine, settings = MACHINES[str(base)], {}
+    elif isinstance(base, str) and base in list_accelerators() and base != name:
+        below = load_accelerator(base)
+        machine, settings = below.machine, dict(below.settings)
+    else:
+        raise InputError("names no machine", file=path, field="base", value=base,
+                         allowed=[*MACHINES, *list_accelerators()])
+    fields = schema(machine.schema)
+    for key, value in data.items():
+        if key in ("base", "description", "source", "name"):
+            continue
+        if key not in fields:
+            raise InputError("unknown key", file=path, field=str(key), value=str(key),
+                             allowed=fields)
+        settings[str(key)] = fields[key].parse(value, file=path)
+    return Accelerator(name, machine, settings, path)
+
+
+def resolve(columns: Mapping[str, Column], size: int) -> Iterator[Group]:
+    """The groups of a table, in the order of their first design."""
+    table = Table(columns, size)
+    for key in ("model", "accelerator"):
+        if key not in table.columns:
+            raise InputError(f"no {key} given", field=key)
+    structures = _structures(table)
+    key, first = _codes(table, structures)
+    for code in range(first.size):
+        rows = np.nonzero(key == code)[0] if first.size > 1 else np.arange(size)
+        yield _group(table, rows, int(rows[0]), structures)
+
+
+@dataclass(frozen=True)
+class _Structures:
+    """Distinct models and accelerators, and which of them share a structure."""
+
+    models: dict[tuple[int, int], Model]
+    model_code: Array
+    accelerators: list[Accelerator]
+    accelerator_code: Array
+    heads: tuple[object, ...]
+    head_codes: Array
+
+
+def _structures(table: Table) -> _Structures:
+    column, rows = table.columns["model"], table.size
+    heads: tuple[object, ...] = (None,)
+    head_codes = np.zeros(rows, dtype=np.intp)
+    if "model.head" in table.columns:
+        heads = table.parsed("model.head", schema("model")["head"])
+        head_codes = table.columns["model.head"].codes
+    models, seen = {}, {}
+    codes = np.empty((len(column.values), len(heads)), dtype=np.intp)
+    for i, name in enumerate(column.values):
+        base = load_model(str(name))
+        for j, head in enumerate(heads):
+            model = base if head is None else replace(base, head=str(head))
+            models[i, j] = model
+            codes[i, j] = seen.setdefault(structure(model), len(seen))
+    accelerators = [load_accelerator(str(v)) for v in table.columns["accelerator"].values]
+    # The native number format belongs to the structure, so presets are told apart by it.
+    kinds: dict[object, int] = {}
+    kind = [kinds.setdefault((a.machine.name, a.settings.get(a.machine.native)), len(kinds))
+            for a in accelerators]
+    return _Structures(
+        models, codes[column.codes, head_codes], accelerators,
+        np.array(kind, dtype=np.intp)[table.columns["accelerator"].codes], heads, head_codes,
+    )
+
+
+def _codes(table: Table, s: _Structures) -> tuple[Array, Array]:
+    """(D,) group of each design, numbered by first appearance, and the first row of each."""
+    parts = [s.model_code, s.accelerator_code]
+    for name in CATEGORICAL:
+        if f"workload.{name}" in table.columns:
+            parts.append(table.columns[f"workload.{name}"].codes)
+    for name in {a.machine.native for a in s.accelerators}:
+        if f"accelerator.{name}" in table.columns:
+            parts.append(table.columns[f"accelerator.{name}"].codes)
+    if "workload.generate" in table.columns:
+        field = schema("workload")["generate"]
+        parts.append((table.at("workload.generate", field, np.arange(table.size), 0.0) > 0) + 0)
+    key = combine(parts)
+    distinct, first, codes = np.unique(key, return_index=True, return_inverse=True)
+    order = np.argsort(first, kind="stable")
+    rank = np.empty(order.size, dtype=np.intp)
+    rank[order] = np.arange(order.size)
+    return rank[codes.reshape(-1)], first[order]
+
+
+def combine(parts: list[Array]) -> Array:
+    """(D,) one integer for each distinct combination of codes, without overflow."""
+    key = np.zeros(parts[0].shape, dtype=np.int64)
+    room = 1
+    for codes in parts:
+        radix = int(codes.max(initial=0)) + 1
+        if radix == 1:
+            continue
+        if room > 2**62 // radix:
+            key = np.unique(key, return_inverse=True)[1].reshape(-1).astype(np.int64)
+            room = int(key.max(initial=0)) + 1
+        key = key * radix + codes
+        room *= radix
+    return key
+
+
+def _group(table: Table, rows: Array, first: int, s: _Structures) -> Group:
+    accelerators = np.unique(table.columns["accelerator"].codes[rows])
+    machine = s.accelerators[accelerators[0]].machine
+    units = _units(table, rows, machine, [s.accelerators[i] for i in accelerators], accelerators)
+    model_keys = [k for k in table.columns if k.startswith("model.") and k != "model.head"]
+    numeric = [f"workload.{n}" for n in NUMBERS if f"workload.{n}" in table.columns]
+    parts = [table.columns[k].codes[rows] for k in ("model", *model_keys, *numeric)]
+    key = combine([*parts, s.head_codes[rows]])
+    _, representative, pair = np.unique(key, return_index=True, return_inverse=True)
+    chosen = rows[representative]
+    models = _models(table, chosen, model_keys, s)
+    precision = _precision(table, first, machine, units)
+    workload = _workload(table, chosen, first, precision, models)
+    return Group(rows, machine, units, pair.reshape(-1), models, workload)
+
+
+def _models(table: Table, rows: Array, keys: list[str], s: _Structures) -> Models:
+    """The models of the representatives: each base with its own overrides, in order."""
+    fields, codes = schema("model"), table.columns["model"].codes[rows]
+    heads, found, places = s.head_codes[rows], [], []
+    for base in np.unique(codes):
+        here = np.nonzero(codes == base)[0]
+        settings = {}
+        for key in keys:
+            values = table.at(key, fields[key[6:]], rows[here], np.nan)
+            if not np.isnan(values).all():
+                settings[key[6:]] = values
+        model = s.models[int(base), int(heads[here[0]])]
+        found.append(with_settings(model, settings, here.size))
+        places.append(here)
+    return stack(found, np.concatenate(places))
+
+
+def _units(
+    table: Table, rows: Array, machine: Machine, presets: list[Accelerator], codes: Array
+) -> Units:
+    """Settings of D units: the column, else the preset's, else the schema's default."""
+    place = np.searchsorted(codes, table.columns["accelerator"].codes[rows])
+    numbers: dict[str, Array] = {}
+    names: dict[str, tuple[tuple[str, ...], Array]] = {}
+    for key, field in schema(machine.schema).items():
+        given = [a.settings.get(key, field.default) for a in presets]
+        column = f"accelerator.{key}"
+        own = table.parsed(column, field) if column in table.columns else (None,)
+        own_codes = table.columns[column].codes[rows] if column in table.columns else 0
+        if field.type in ("choice", "text"):
+            names[key] = _named(given, place, own, np.broadcast_to(own_codes, rows.shape))
+            continue
+        base = np.array([np.nan if v is None else float(v) for v in given], float)[place]  # type: ignore[arg-type]
+        if len(own) > 1 or own[0] is not None:
+            chosen = np.array([np.nan if v is None else float(v) for v in own], float)[own_codes]  # type: ignore[arg-type]
+            base = np.where(np.isnan(chosen), base, chosen)
+        numbers[key] = base
+    _refuse_foreign(table, rows, machine)
+    return Units(machine.name, numbers, names)
+
+
+def _named(
+    given: list[object], place: Array, own: tuple[object, ...], own_codes: Array
+) -> tuple[tuple[str, ...], Array]:
+    values = [str(v) for v in given] + ["" if v is None else str(v) for v in own]
+    codes = np.where(np.array([v is None for v in own])[own_codes], place, own_codes + len(given))
+    used, codes = np.unique(codes, return_inverse=True)
+    distinct = tuple(dict.fromkeys(values[i] for i in used))
+    return distinct, np.array([distinct.index(values[i]) for i in used])[codes.reshape(-1)]
+
+
+def _refuse_foreign(table: Table, rows: Array, machine: Machine) -> None:
+    """A setting of another machine kind is an error, unless the row leaves it unset."""
+    fields = schema(machine.schema)
+    for key, column in table.columns.items():
+        if not key.startswith("accelerator.") or key[12:] in fields:
+            continue
+        unset = np.array([v is None for v in column.values])
+        if not unset[column.codes[rows]].all():
+            raise InputError(f"{machine.name} has no such setting", field=key, value=key[12:],
+                             allowed=fields)
+
+
+def _precision(table: Table, first: int, machine: Machine, units: Units) -> str:
+    """The workload's number format, checked against what the hardware is built for."""
+    asked = str(_text(table, "precision", first))
+    built = units.names[machine.native][0][0]
+    if asked == "native":
+        return built
+    if FORMATS[asked].compute != built:
+        usable = [name for name, f in FORMATS.items() if f.compute == built]
+        raise InputError(
+            f"the machine is built for {built}", field="workload.precision", value=asked,
+            allowed=["native", *usable], hint=f"accelerator.{machine.native} changes the machine",
+        )
+    return asked
+
+
+def _text(table: Table, name: str, row: int) -> object:
+    field, key = schema("workload")[name], f"workload.{name}"
+    if key not in table.columns:
+        return field.default
+    value = table.parsed(key, field)[table.columns[key].codes[row]]
+    return field.default if value is None else value
+
+
+def _workload(
+    table: Table, rows: Array, first: int, precision: str, models: Models
+) -> Workload:
+    fields = schema("workload")
+    texts = {name: str(_text(table, name, first)) for name in CATEGORICAL}
+    texts["precision"] = precision
+    lora_rank(texts["trainable"])
+    if texts["sparsity"] != "dense":
+        raise InputError("no machine here skips zeros yet", field="workload.sparsity",
+                         value=texts["sparsity"], allowed=["dense"])
+    if texts["implementation"] != "eager":
+        raise InputError("applies to GPUs only", field="workload.implementation",
+                         value=texts["implementation"], allowed=["eager"])
+    numbers = {
+        name: table.at(f"workload.{name}", fields[name], rows, float(fields[name].default or 0))
+        for name in NUMBERS
+    }
+    length = numbers["sequence_length"]
+    numbers["target_length"] = np.where(
+        numbers["target_length"] > 0, numbers["target_length"], length
+    )
+    masked = np.ceil(length * MASKED_SHARE)
+    numbers["predictions"] = np.where(numbers["predictions"] > 0, numbers["predictions"], masked)
+    _require_fit(numbers, models)
+    return Workload(**texts, generates=bool((numbers["generate"] > 0).any()), **numbers)  # type: ignore[arg-type]
+
+
+def _require_fit(numbers: dict[str, Array], models: Models) -> None:
+    """A learned position table bounds the length; rotary and relative ones do not."""
+    model = models.template
+    if model.position_kind != "learned" or model.family in ("vision", "gemm"):
+        return
+    longest = numbers["sequence_length"] + numbers["generate"]
+    over = (models.numbers["positions"] > 0) & (longest > models.numbers["positions"])
+    if over.any():
+        i = int(np.argmax(over))
+        raise InputError(
+            f"{model.name} has {int(models.numbers['positions'][i])} learned positions",
+            field="workload.sequence_length", value=int(longest[i]),
+            hint="a shorter sequence, or a model file with more positions",
+        )

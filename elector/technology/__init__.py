@@ -1,0 +1,21 @@
+"""What an action costs and what a part occupies: prices with unit, evidence and derivation.
+
+A machine counts; the tables in data/technology price. `Technology.load` reads them, with
+the user's own rows on top, and `Technology.price` scales a constant to a node.
+"""
+
+from elector.technology.pricing import PROVENANCE, Price, Technology
+from elector.technology.rows import EVIDENCE, LAWS, NODE_HIGH, NODE_LOW, Quantity, Row, quantities
+
+__all__ = [
+    "EVIDENCE",
+    "LAWS",
+    "NODE_HIGH",
+    "NODE_LOW",
+    "PROVENANCE",
+    "Price",
+    "Quantity",
+    "Row",
+    "Technology",
+    "quantities",
+]

@@ -1,0 +1,226 @@
+"""Rows of the technology tables: one constant each, with unit, node, source and evidence."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from elector import units
+from elector.errors import InputError
+from elector.table import DATA, read_csv
+
+#: From the firmest to the weakest; a price is as weak as the weakest row it rests on.
+EVIDENCE = ("measured", "published", "synthesis", "derived", "scaled", "assumed")
+LAWS = ("constant", "sqrt_size")
+#: Technology nodes that can be priced [nm].
+NODE_LOW, NODE_HIGH = 3.0, 180.0
+
+_REQUIRED = ("part", "quantity", "value", "unit", "node_nm", "source", "evidence")
+_OPTIONAL = ("law", "verified", "note")
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """What a (part, quantity) pair means; a line of data/quantities.csv.
+
+    part : the part, or `mac.*` for every kind of it.
+    unit : SI unit of its price.
+    scaling : how it follows the node: energy | sram_energy | area | fixed.
+    formula : sum of products of other quantities (`name` or `part:name`) that gives it where
+        no row does; empty where only rows do.
+    """
+
+    part: str
+    quantity: str
+    unit: str
+    scaling: str
+    formula: str
+    description: str
+
+
+@dataclass(frozen=True)
+class Row:
+    """One constant.
+
+    value : in SI. unit : SI unit. text : value and unit as written.
+    node : technology node [nm], or None where it holds at every node.
+    law : constant, or sqrt_size: to be multiplied by sqrt(size [byte] / 1e6).
+    verified : False where the figure was read in a publication that quotes the source.
+    """
+
+    part: str
+    quantity: str
+    value: float
+    unit: str
+    node: float | None
+    law: str
+    source: str
+    evidence: str
+    verified: bool
+    note: str
+    text: str
+    file: str
+    line: int
+
+    @property
+    def id(self) -> str:
+        """Name of the row: `part:quantity`, and `@node` where it has one."""
+        at = "" if self.node is None else f"@{self.node:g}"
+        return f"{self.part}:{self.quantity}{at}"
+
+
+@functools.cache
+def quantities() -> tuple[Quantity, ...]:
+    """Every pair that can be priced, from data/quantities.csv."""
+    names, lines = read_csv(DATA / "quantities.csv")
+    expected = [field for field in Quantity.__dataclass_fields__]
+    assert names == expected, f"columns of quantities.csv: {names}"
+    return tuple(Quantity(*cells) for _, cells in lines)
+
+
+@functools.cache
+def find_quantity(part: str, quantity: str) -> Quantity | None:
+    """The meaning of a pair; `mac.*` stands for every part that begins with `mac.`."""
+    for known in quantities():
+        prefix = known.part.removesuffix("*")
+        same = part == known.part or (prefix != known.part and part.startswith(prefix))
+        if same and quantity == known.quantity:
+            return known
+    return None
+
+
+def read_rows(path: Path, parts: Collection[str] | None = None) -> list[Row]:
+    """The rows of one CSV file, checked; errors name file, line and column.
+
+    parts : the parts that exist; None while the shipped tables themselves are read.
+    """
+    names, lines = read_csv(path)
+    _check_header(names, path)
+    rows = []
+    for line, cells in lines:
+        if len(cells) != len(names):
+            raise InputError(
+                f"line {line}: has {len(cells)} cells, the header {len(names)}", file=path
+            )
+        rows.append(_row(dict(zip(names, cells, strict=True)), path, line, parts))
+    _check_unique(rows)
+    return rows
+
+
+def _check_header(names: list[str], path: Path) -> None:
+    for name in names:
+        if name not in _REQUIRED + _OPTIONAL:
+            raise InputError(
+                "line 1: unknown column", file=path, value=name, allowed=_REQUIRED + _OPTIONAL
+            )
+        if names.count(name) > 1:
+            raise InputError("line 1: column given twice", file=path, value=name)
+    for name in _REQUIRED:
+        if name not in names:
+            raise InputError(f"line 1: the column {name} is missing", file=path)
+
+
+def _check_unique(rows: Iterable[Row]) -> None:
+    seen: dict[str, Row] = {}
+    for row in rows:
+        first = seen.setdefault(row.id, row)
+        if first is not row:
+            raise InputError(
+                f"line {row.line}: repeats line {first.line}: {row.id}",
+                file=row.file,
+                hint="one row for each part, quantity and node",
+            )
+
+
+def _row(cells: dict[str, str], path: Path, line: int, parts: Collection[str] | None) -> Row:
+    for column in ("part", "quantity", "value", "unit", "source", "evidence"):
+        if not cells[column]:
+            raise InputError(f"line {line}: has no {column}", file=path, field=column)
+    part, quantity = cells["part"], cells["quantity"]
+    spec = _pair(part, quantity, path, line, parts)
+    return Row(
+        part=part,
+        quantity=quantity,
+        value=_value(cells, spec.unit, path, line),
+        unit=spec.unit,
+        node=_node(cells["node_nm"], path, line),
+        law=_choice(cells.get("law") or "constant", "law", LAWS, path, line),
+        source=cells["source"],
+        evidence=_choice(cells["evidence"], "evidence", EVIDENCE, path, line),
+        verified=_choice(cells.get("verified") or "yes", "verified", ("yes", "no"), path, line)
+        == "yes",
+        note=cells.get("note", ""),
+        text=f"{cells['value']} {cells['unit']}".removesuffix(" 1"),
+        file=str(path),
+        line=line,
+    )
+
+
+def _pair(
+    part: str, quantity: str, path: Path, line: int, parts: Collection[str] | None
+) -> Quantity:
+    if parts is not None and part not in parts:
+        raise InputError(
+            f"line {line}: unknown part", file=path, field="part", value=part, allowed=sorted(parts)
+        )
+    spec = find_quantity(part, quantity)
+    if spec is None:
+        raise InputError(
+            f"line {line}: unknown quantity of {part}",
+            file=path,
+            field="quantity",
+            value=quantity,
+            allowed=quantities_of(part),
+        )
+    return spec
+
+
+def quantities_of(part: str) -> list[str]:
+    """Names of everything that can be asked of a part."""
+    return [q.quantity for q in quantities() if find_quantity(part, q.quantity) is q]
+
+
+def _value(cells: dict[str, str], unit: str, path: Path, line: int) -> float:
+    field = f"line {line}: value"
+    if cells["value"][-1:].isalpha():
+        raise InputError(
+            "is not a number",
+            file=path,
+            field=field,
+            value=cells["value"],
+            hint="the unit stands in its own column",
+        )
+    value = units.parse(f"{cells['value']} {cells['unit']}", unit, field=field, file=path)
+    if value < 0:
+        raise InputError("must not be negative", file=path, field=field, value=cells["value"])
+    return value
+
+
+def _node(text: str, path: Path, line: int) -> float | None:
+    if not text:
+        return None
+    field = f"line {line}: node_nm"
+    node = units.parse(text, "nm", field=field, file=path)
+    check_node(node, file=path, field=field)
+    return node
+
+
+def check_node(node: float, *, file: object = None, field: str = "node") -> None:
+    """Refuse a node outside the tables."""
+    if not NODE_LOW <= node <= NODE_HIGH:
+        raise InputError(
+            f"must lie between {NODE_LOW:g} and {NODE_HIGH:g} nm",
+            file=file,
+            field=field,
+            value=node,
+        )
+
+
+def _choice(text: str, column: str, allowed: tuple[str, ...], path: Path, line: int) -> str:
+    if text not in allowed:
+        raise InputError(
+            f"line {line}: unknown {column}", file=path, field=column, value=text, allowed=allowed
+        )
+    return text

@@ -1,0 +1,75 @@
+"""What every test may ask for: the reference folder, the peer, the files of this repository."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+ROOT = Path(__file__).resolve().parent.parent
+REFERENCE = ROOT.parent / "shared" / "reference"
+
+# The same examples in every run: a red test must be red again when somebody looks at it.
+settings.register_profile(
+    "repeatable",
+    derandomize=True,
+    deadline=None,
+    print_blob=True,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.register_profile("explore", deadline=None, max_examples=1000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what cannot run here, each with one line saying what is missing."""
+    for item in items:
+        if item.get_closest_marker("reference") and not REFERENCE.is_dir():
+            item.add_marker(pytest.mark.skip("reference data absent: ../shared/reference"))
+        for marker in item.iter_markers("extras"):
+            absent = [name for name in marker.args if importlib.util.find_spec(name) is None]
+            if absent:
+                item.add_marker(pytest.mark.skip(f"not installed: {', '.join(absent)}"))
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """The root of the repository."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def reference_dir() -> Path:
+    """The folder with results to compare with; for tests marked `reference`."""
+    if not REFERENCE.is_dir():
+        pytest.skip("reference data absent: ../shared/reference")
+    return REFERENCE
+
+
+@pytest.fixture(scope="session")
+def scalesim_python() -> Path:
+    """A Python that can import SCALE-Sim (`make test-all` makes one in .venv-peer)."""
+    python = ROOT / ".venv-peer" / "bin" / "python"
+    if not python.exists():
+        pytest.skip("SCALE-Sim not installed: `make test-all` does it")
+    return python
+
+
+@pytest.fixture(scope="session")
+def repository_files() -> list[Path]:
+    """Every file that is, or would be, under version control."""
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if listed.returncode:
+        pytest.skip("not a git checkout")
+    files = (ROOT / name for name in listed.stdout.split("\0") if name)
+    return [file for file in files if file.is_file()]

@@ -1,0 +1,224 @@
+"""The layout is a decision; these tests keep it."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGES = ("elector", "transcode")
+SOURCES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
+MAX_LINES = 500
+
+# A module imports only from levels above its own line in this list. A package's name
+# stands for all modules in it; modules in it may use one another unless ISOLATED.
+LEVELS: tuple[tuple[str, ...], ...] = (
+    ("elector.errors",),
+    ("elector.units",),
+    ("elector.table",),
+    ("elector.model",),
+    ("elector.technology", "elector.workload", "elector.design", "elector.cost"),
+    ("elector.formats", "elector.operations", "elector.memory"),
+    ("elector.sparsity", "elector.machines"),
+    ("elector.power", "elector.schedule"),
+    ("elector.evaluate",),
+    ("elector.timeline", "elector.sweep", "elector.explain", "elector.validate"),
+    ("elector",),
+    ("elector.report",),
+    ("elector.cli",),
+    ("transcode.pareto", "transcode.space", "transcode.accuracy"),
+    ("transcode.objective", "transcode.runs"),
+    ("transcode.engines",),
+    ("transcode.search", "transcode.plot"),
+    ("transcode",),
+    ("transcode.report",),
+    ("transcode.cli",),
+)
+# Machines count and a technology prices: neither may know the other, nor another machine.
+ISOLATED = {"elector.machines", "transcode.engines"}
+FORBIDDEN = (("elector.machines", "elector.technology"),)
+
+HEAVY = {"pandas", "optuna", "matplotlib", "torch", "rich", "pyarrow", "scipy", "sklearn"}
+MAY_PRINT = {
+    ROOT / package / name for package in PACKAGES for name in ("cli.py", "report.py")
+}
+
+# What starting `elector` may load beside the standard library. Longer start, shorter list.
+IMPORTED_BY_ELECTOR = {"elector", "numpy"}
+IMPORTED_BY_SIMULATE = {"elector", "numpy", "click", "yaml", "_yaml"}
+
+
+def module_name(path: Path) -> str:
+    """Dotted name of the module in `path`."""
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {module_name(path): path for path in SOURCES}
+
+
+def level(module: str) -> tuple[int, str] | None:
+    """Index of the level `module` stands on, and the name it is listed under."""
+    if module in PACKAGES:
+        name = module
+        return next((i, name) for i, row in enumerate(LEVELS) if name in row)
+    while "." in module:
+        for index, row in enumerate(LEVELS):
+            if module in row:
+                return index, module
+        module = module.rpartition(".")[0]
+    return None
+
+
+def is_type_checking(node: ast.AST) -> bool:
+    """Whether `node` is `if TYPE_CHECKING:`."""
+    if not isinstance(node, ast.If):
+        return False
+    test = node.test
+    return "TYPE_CHECKING" in (getattr(test, "id", ""), getattr(test, "attr", ""))
+
+
+def imports(path: Path, *, at_start_only: bool = False) -> Iterator[tuple[str, int]]:
+    """Every (imported module, line); with `at_start_only` those that run on import."""
+    pending: list[ast.AST] = [ast.parse(path.read_text(encoding="utf-8"), str(path))]
+    while pending:
+        node = pending.pop()
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, node.lineno) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}:{node.lineno}: write absolute imports"
+            base = node.module or ""
+            for alias in node.names:
+                whole = f"{base}.{alias.name}"
+                yield (whole if whole in MODULES else base), node.lineno
+        if at_start_only and (
+            isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+            or is_type_checking(node)
+        ):
+            continue
+        pending.extend(ast.iter_child_nodes(node))
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=module_name)
+def test_imports_point_downward(path: Path) -> None:
+    module = module_name(path)
+    own = level(module)
+    assert own is not None, f"{module} stands on no level: add it to LEVELS"
+    wrong = []
+    for imported, line in imports(path):
+        if imported.partition(".")[0] not in PACKAGES or imported == module:
+            continue
+        other = level(imported)
+        assert other is not None, f"{module}:{line}: {imported} stands on no level"
+        same_package = other[1] == own[1] and "." in own[1]
+        isolated = own[1] in ISOLATED and module not in (own[1], f"{own[1]}.base")
+        inside = same_package and not (isolated and imported != f"{own[1]}.base")
+        if not (other[0] < own[0] or inside):
+            wrong.append(f"line {line}: {imported}")
+    assert not wrong, f"{module} imports upward or sideways: {wrong}"
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=module_name)
+def test_elector_does_not_know_transcode(path: Path) -> None:
+    module = module_name(path)
+    if module.startswith("elector"):
+        names = {name.partition(".")[0] for name, _ in imports(path)}
+        assert "transcode" not in names
+
+
+@pytest.mark.parametrize(("package", "unwanted"), FORBIDDEN)
+def test_parts_that_may_not_meet(package: str, unwanted: str) -> None:
+    for module, path in MODULES.items():
+        if module == package or module.startswith(f"{package}."):
+            assert unwanted not in {name for name, _ in imports(path)}, module
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=module_name)
+def test_files_stay_short(path: Path) -> None:
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= MAX_LINES
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=module_name)
+def test_no_star_imports_and_no_stray_prints(path: Path) -> None:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom):
+            assert "*" not in {alias.name for alias in node.names}, f"line {node.lineno}"
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            prints = node.func.id == "print"
+            assert not prints or path in MAY_PRINT, f"line {node.lineno}: print()"
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=module_name)
+def test_no_hasattr_and_no_kwargs_passed_through(path: Path) -> None:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            assert node.func.id != "hasattr", f"line {node.lineno}: hasattr()"
+            passed_on = [k for k in node.keywords if k.arg is None]
+            names = {k.value.id for k in passed_on if isinstance(k.value, ast.Name)}
+            assert "kwargs" not in names, f"line {node.lineno}: **kwargs passed through"
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=module_name)
+def test_heavy_libraries_wait_until_they_are_needed(path: Path) -> None:
+    module = module_name(path)
+    start = {name.partition(".")[0] for name, _ in imports(path, at_start_only=True)}
+    heavy = HEAVY if module.startswith("elector") or module == "transcode.cli" else {"torch"}
+    assert not start & heavy, f"{module} imports {start & heavy} when it is imported"
+
+
+def third_party_after(code: str) -> set[str]:
+    """Top-level third-party packages loaded once `code` has run in a fresh Python."""
+    script = (
+        f"import sys, json\nbefore = set(sys.modules)\ntry:\n    {code}\n"
+        "except SystemExit as stop:\n    assert not stop.code, stop.code\n"
+        "names = {name.partition('.')[0] for name in set(sys.modules) - before}\n"
+        "print(json.dumps(sorted(names - set(sys.stdlib_module_names))), file=sys.stderr)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return set(json.loads(done.stderr.splitlines()[-1]))
+
+
+def test_importing_elector_loads_next_to_nothing() -> None:
+    assert third_party_after("import elector") <= IMPORTED_BY_ELECTOR
+
+
+@pytest.mark.parametrize("format", ["table", "json"])
+def test_simulate_into_a_pipe_loads_neither_pandas_nor_rich(format: str) -> None:
+    loaded = third_party_after(
+        "from elector.cli import main; "
+        f"main(['simulate', 'bert-tiny', 'tpu-v4i', '--format', '{format}'])"
+    )
+    assert loaded <= IMPORTED_BY_SIMULATE
+
+
+def test_help_of_transcode_loads_no_heavy_library() -> None:
+    loaded = third_party_after("from transcode.cli import main; main(['--help'])")
+    assert not loaded & HEAVY
+
+
+# Written in pieces, so that this file does not find itself.
+MACHINE_PATHS = re.compile(
+    "|".join(["/" + "work/", "/" + "root/", "/" + r"home/\w+/", r"/Users/\w+/", r"\.pyenv" + "/"])
+)
+ADDRESSES = re.compile("|".join(["(extra-)?" + "index-url", "file" + "://", "find" + "-links"]))
+
+
+def test_nothing_names_one_machine_or_one_registry(repository_files: list[Path]) -> None:
+    found = []
+    for file in repository_files:
+        if file.suffix in {".png", ".parquet"} or file == Path(__file__).resolve():
+            continue
+        for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
+            if MACHINE_PATHS.search(line) or ADDRESSES.search(line):
+                found.append(f"{file.relative_to(ROOT)}:{number}: {line.strip()[:80]}")
+    assert not found

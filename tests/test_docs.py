@@ -1,0 +1,147 @@
+"""The documentation says what the program does, and its commands run."""
+
+from __future__ import annotations
+
+import csv
+import importlib.util
+import re
+import sys
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+
+import click
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+DOCS = ROOT / "docs"
+DATA = ROOT / "elector" / "data"
+PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.md"))]
+WRITTEN_BY_HAND = [page for page in PAGES if not page.name.startswith("reference-")]
+EVIDENCE = {"measured", "published", "synthesis", "scaled", "derived", "assumed"}
+
+
+def load_generator() -> ModuleType:
+    """docs/generate.py as a module."""
+    spec = importlib.util.spec_from_file_location("docs_generate", DOCS / "generate.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+generate = load_generator()
+
+
+@cache
+def program(name: str) -> click.Command:
+    """The command line of one program."""
+    main = importlib.import_module(f"{name}.cli").main
+    assert isinstance(main, click.Command)
+    return main
+
+
+@cache
+def text_of(pages: tuple[Path, ...]) -> str:
+    """The text of several pages."""
+    return "\n".join(page.read_text(encoding="utf-8") for page in pages)
+
+
+@pytest.mark.parametrize(
+    "page",
+    ["reference-elector", "reference-transcode", "reference-settings", "reference-technology"],
+)
+def test_reference_pages_are_up_to_date(page: str) -> None:
+    path = DOCS / f"{page}.md"
+    assert path.read_text(encoding="utf-8") == generate.reference_pages()[path], (
+        "run `make docs`"
+    )
+
+
+@pytest.mark.parametrize("name", ["elector", "transcode"])
+def test_every_command_and_option_is_documented(name: str) -> None:
+    reference = (DOCS / f"reference-{name}.md").read_text(encoding="utf-8")
+    explained = text_of(tuple(WRITTEN_BY_HAND))
+    for words, command in generate.commands(program(name), name):
+        assert f"## `{words}`\n" in reference
+        assert command.help, f"{words} has no help text"
+        assert words in explained, f"no page written by hand mentions `{words}`"
+        for option in command.params:
+            if isinstance(option, click.Option) and not option.hidden:
+                assert option.help, f"{words} {option.opts[0]} has no help text"
+                assert all(f"`{o}`" in reference for o in option.opts), f"{words} {option.opts}"
+
+
+@pytest.mark.parametrize("name", ["elector", "transcode"])
+def test_help_shows_examples(name: str) -> None:
+    for words, command in generate.commands(program(name), name):
+        if not isinstance(command, click.Group):
+            assert f"{name} " in (command.help or ""), f"`{words} --help` shows no example"
+
+
+def test_every_setting_is_documented() -> None:
+    reference = (DOCS / "reference-settings.md").read_text(encoding="utf-8")
+    for path in (DATA / "schema").glob("*.csv"):
+        prefix = generate.NAMESPACE.get(path.stem, "accelerator.")
+        for row in generate.read_csv(path):
+            assert f"`{prefix}{row['key']}`" in reference
+            assert row["description"].strip(), f"{path.name}: {row['key']}"
+
+
+@pytest.mark.parametrize(
+    "path", sorted((DATA / "technology").glob("*.csv")), ids=lambda path: path.stem
+)
+def test_every_constant_has_unit_source_and_evidence(path: Path) -> None:
+    with path.open(newline="", encoding="utf-8") as stream:
+        rows = list(csv.DictReader(line for line in stream if not line.startswith("#")))
+    assert rows
+    for number, row in enumerate(rows, 2):
+        assert None not in row, f"{path.name}:{number}: too many cells"
+        for column in ("unit", "source"):
+            assert (row[column] or "").strip(), f"{path.name}:{number}: no {column}"
+        assert row["evidence"] in EVIDENCE, f"{path.name}:{number}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_links_resolve(page: Path) -> None:
+    body = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.S)
+    for target in re.findall(r"\]\(([^)\s]+)\)", body):
+        if target.startswith(("http:", "https:", "mailto:")):
+            continue
+        name, _, anchor = target.partition("#")
+        file = (page.parent / name).resolve() if name else page
+        assert file.exists(), f"{page.name} links to {target}"
+        if anchor:
+            assert anchor in anchors(file), f"{page.name} links to {target}"
+
+
+def anchors(page: Path) -> set[str]:
+    """Anchors of the headings of a page, as the usual renderers name them."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), flags=re.M)
+    return {re.sub(r"[^\w\- ]", "", h.lower()).strip().replace(" ", "-") for h in headings}
+
+
+def test_commands_of_the_readme_are_make_targets() -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text("utf-8"), flags=re.M))
+    named = re.findall(r"(?:^|`|\$ )make ([a-z-]+)", text_of((ROOT / "README.md",)), flags=re.M)
+    assert {"search", "test"} <= set(named)
+    assert set(named) <= targets
+
+
+def test_every_page_is_reachable_from_the_index() -> None:
+    index = (DOCS / "index.md").read_text(encoding="utf-8")
+    for page in DOCS.glob("*.md"):
+        assert page.stem == "index" or f"({page.name})" in index, page.name
+
+
+def test_every_command_shown_exists() -> None:
+    known = {w for p in ("elector", "transcode") for w, _ in generate.commands(program(p), p)}
+    shown = re.findall(r"^\$? ?((?:elector|transcode) [a-z]+)\b", text_of(tuple(PAGES)), re.M)
+    assert shown
+    assert set(shown) <= known
+
+
+@pytest.mark.parametrize("page", generate.command_pages(), ids=lambda page: page.stem)
+def test_commands_in_pages_give_the_output_shown(page: Path) -> None:
+    assert generate.refreshed(page) == page.read_text(encoding="utf-8"), "run `make docs`"

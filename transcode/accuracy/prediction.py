@@ -1,0 +1,174 @@
+"""The surrogate of a task, and how wrong it is on scores it has not seen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+
+from elector.errors import InputError
+from transcode.accuracy.published import FEATURES, Row, Task, rows, task_table
+from transcode.accuracy.regression import Fit, fit_rows, predict_reference, predict_rows, shape_of
+
+Z90 = 1.6449  # half-width of a 90 % normal interval, in standard deviations
+CHUNK = 8192  # designs at a time: the working arrays stay in the cache
+
+
+@dataclass(frozen=True)
+class CrossValidation:
+    """How far left-out published scores were from their prediction, in points.
+
+    rows, models, families : how many of each; left out one at a time, all their rows together.
+        A model is one shape of one recipe, whatever sources scored it.
+    mae, rmse : leaving out one row. mae_reference : the same, over the rows of the stated recipe.
+    mae_model, mae_family : leaving out a model, a family of models.
+    coverage : share of left-out rows inside their 90 % interval (the row's own residual is not
+        used in the calibration of its interval).
+    calibration : factor on the standard deviations that makes left-out models consistent, >= 1.
+    unverified : how many of the rows were only read second-hand.
+    """
+
+    rows: int
+    models: int
+    families: int
+    mae: float
+    rmse: float
+    mae_reference: float
+    mae_model: float
+    mae_family: float
+    coverage: float
+    calibration: float
+    unverified: int
+    method: str = "Bayesian regression"
+
+
+@dataclass(frozen=True)
+class Surrogate:
+    """Accuracy of one task as a function of the architecture, under the stated protocol."""
+
+    task: Task
+    fit: Fit
+    cross_validation: CrossValidation
+
+    def predict(self, features: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and standard deviation of the published score such a model would get.
+
+        Parameters
+        ----------
+        features : layers, hidden, heads, feed_forward, each (D,). Anything else, `parameters`
+            included, is not used: published counts mix vocabularies with what computes.
+
+        Returns
+        -------
+        mean, std : (D,) float [percent points]. std holds residual noise, the uncertainty of
+            the coefficients and what the rows say nothing about; it grows outside their range.
+        """
+        missing = [key for key in FEATURES if key not in features]
+        if missing:
+            raise InputError(
+                "the accuracy surrogate needs a feature that is not there",
+                field=missing[0],
+                allowed=FEATURES,
+            )
+        columns = np.broadcast_arrays(*(np.atleast_1d(features[key]) for key in FEATURES))
+        layers, hidden, heads, ff = (np.ascontiguousarray(c, dtype=np.float64) for c in columns)
+        mean, std = np.empty(len(layers)), np.empty(len(layers))
+        for start in range(0, len(layers), CHUNK):
+            part = slice(start, start + CHUNK)
+            shape = shape_of(layers[part], hidden[part], heads[part], ff[part])
+            eta, variance = predict_reference(self.fit, shape)
+            mean[part], slope = self.task.to_score(eta)
+            std[part] = np.sqrt(variance) * slope * self.cross_validation.calibration
+        return mean, std
+
+    def describe(self) -> str:
+        """Two lines for the terminal: what this is and how wrong it was on left-out rows."""
+        cv = self.cross_validation
+        second_hand = f" ({cv.unverified} second-hand)" if cv.unverified else ""
+        text = (
+            f"accuracy ({self.task.name}, {self.task.metric}): {cv.method} on {cv.rows} published "
+            f"scores{second_hand}, leave-one-out MAE {cv.mae:.1f} points, leave-one-family-out "
+            f"{cv.mae_family:.1f}, 90 % intervals hold {100 * cv.coverage:.0f} %\n"
+            f"  stands for: {self.task.protocol}"
+        )
+        return text + (f"; caution: {self.task.warning}" if self.task.warning else "")
+
+
+def tasks() -> list[str]:
+    """Names of the tasks that can be predicted."""
+    return list(task_table())
+
+
+def surrogate(task: str) -> Surrogate:
+    """The surrogate of a task, by its name or an alias, case-insensitive ("SST-2" is sst2)."""
+    table = task_table()
+    wanted = str(task).strip().lower()
+    for name, entry in table.items():
+        if wanted == name or wanted in entry.aliases:
+            return _build(name)
+    raise InputError(
+        "no accuracy surrogate for this task",
+        field="workload.task",
+        value=task,
+        allowed=list(table),
+    )
+
+
+@cache
+def _build(name: str) -> Surrogate:
+    task = task_table()[name]
+    data = rows(name)
+    return Surrogate(task, fit_rows(task, data), cross_validate(task, data))
+
+
+def cross_validate(task: Task, data: Sequence[Row]) -> CrossValidation:
+    """Leave out rows, models and families in turn; see `CrossValidation`."""
+    score = np.array([row.score for row in data])
+    left: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+    keys: dict[str, Callable[[int], Hashable]] = {
+        "row": lambda i: i,
+        "model": lambda i: (data[i].group, *(getattr(data[i], key) for key in FEATURES)),
+        "family": lambda i: data[i].family,
+    }
+    groups = {}
+    for kind, key in keys.items():
+        members: dict[Hashable, list[int]] = {}
+        for i in range(len(data)):
+            members.setdefault(key(i), []).append(i)
+        groups[kind] = members
+        left[kind] = _left_out(task, data, list(members.values()))
+    error = {kind: mean - score for kind, (mean, _) in left.items()}
+    z_model = error["model"] / left["model"][1]
+    calibration = max(1.0, float(np.sqrt(np.mean(z_model**2))))
+    others = (np.sum(z_model**2) - z_model**2) / max(1, len(data) - 1)  # without the row itself
+    inside = np.abs(error["row"]) < Z90 * left["row"][1] * np.sqrt(np.maximum(1.0, others))
+    plain = np.array([row.recipe == task.reference and not row.distilled for row in data])
+    return CrossValidation(
+        rows=len(data),
+        models=len(groups["model"]),
+        families=len(groups["family"]),
+        mae=float(np.mean(np.abs(error["row"]))),
+        rmse=float(np.sqrt(np.mean(error["row"] ** 2))),
+        mae_reference=float(np.mean(np.abs(error["row"][plain]))),
+        mae_model=float(np.mean(np.abs(error["model"]))),
+        mae_family=float(np.mean(np.abs(error["family"]))),
+        coverage=float(np.mean(inside)),
+        calibration=round(calibration, 6),
+        unverified=sum(not row.verified for row in data),
+    )
+
+
+def _left_out(
+    task: Task, data: Sequence[Row], folds: Sequence[Sequence[int]]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and std (rows,) of each row as predicted without its fold."""
+    mean, std = np.full(len(data), np.nan), np.full(len(data), np.nan)
+    for fold in folds:
+        kept = [row for i, row in enumerate(data) if i not in fold]
+        fit = fit_rows(task, kept)
+        eta, variance = predict_rows(task, fit, [data[i] for i in fold])
+        mean[fold], slope = task.to_score(eta)
+        std[fold] = np.sqrt(variance) * slope
+    return mean, std

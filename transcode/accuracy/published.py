@@ -1,0 +1,115 @@
+"""The published scores and the tasks they belong to, read from data/accuracy/*.csv."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+DATA = Path(__file__).parents[1] / "data" / "accuracy"
+FEATURES = ("layers", "hidden", "heads", "feed_forward")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One published score; the fields are the columns of data/accuracy/encoders.csv."""
+
+    name: str
+    task: str
+    score: float
+    layers: float
+    hidden: float
+    heads: float
+    feed_forward: float
+    family: str
+    recipe: str
+    split: str
+    distilled: bool
+    tuning: str
+    tokens: float | None
+    source: str
+    verified: bool
+
+    @property
+    def group(self) -> str:
+        """What shares an offset: the recipe, and for distilled models the method too."""
+        return f"{self.recipe}+{self.family}" if self.distilled else self.recipe
+
+
+@dataclass(frozen=True)
+class Task:
+    """One row of data/accuracy/tasks.csv: what a score of it means."""
+
+    name: str
+    aliases: tuple[str, ...]
+    reference: str
+    floor: float
+    metric: str
+    protocol: str
+    warning: str
+
+    def to_eta(self, score: np.ndarray) -> np.ndarray:
+        """Score [points] to the unbounded scale."""
+        share = np.clip((score - self.floor) / (100.0 - self.floor), 0.005, 0.995)
+        return np.asarray(np.log(share / (1.0 - share)))
+
+    def to_score(self, eta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The score [points] at `eta` and its slope d score / d eta [points]."""
+        share = 1.0 / (1.0 + np.exp(-eta))
+        span = 100.0 - self.floor
+        return self.floor + span * share, span * share * (1.0 - share)
+
+
+def rows(task: str | None = None) -> list[Row]:
+    """The published scores that are used (of one task)."""
+    return [row for row in _all_rows() if task is None or row.task == task]
+
+
+@cache
+def task_table() -> dict[str, Task]:
+    with open(DATA / "tasks.csv", newline="", encoding="utf-8") as file:
+        return {
+            r["task"]: Task(
+                r["task"],
+                tuple(r["aliases"].split("|")) if r["aliases"] else (),
+                r["reference"],
+                float(r["floor"]),
+                r["metric"],
+                r["protocol"],
+                r["warning"],
+            )
+            for r in csv.DictReader(file)
+        }
+
+
+@cache
+def _all_rows() -> tuple[Row, ...]:
+    found: list[Row] = []
+    for name in ("encoders.csv", "decoders.csv"):
+        with open(DATA / name, newline="", encoding="utf-8") as file:
+            found += [_row(record) for record in csv.DictReader(file) if record["use"] == "yes"]
+    return tuple(found)
+
+
+def _row(record: Mapping[str, str]) -> Row:
+    return Row(
+        name=record["name"],
+        task=record["task"],
+        score=float(record["score"]),
+        layers=float(record["layers"]),
+        hidden=float(record["hidden"]),
+        heads=float(record["heads"]),
+        feed_forward=float(record["feed_forward"]),
+        family=record["family"],
+        recipe=record["recipe"],
+        split=record["split"],
+        distilled=record["distilled"] == "yes",
+        tuning=record["tuning"],
+        tokens=float(record["tokens"]) if record["tokens"] else None,
+        source=record["source"],
+        verified=record["verified"] == "yes",
+    )

@@ -1,0 +1,73 @@
+"""What every engine offers, and the memory that keeps designs from being evaluated twice."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from transcode.objective import Outcome
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A batch that was evaluated before: what an engine resumes from.
+
+    codes : (D, S); state : what the engine said after it suggested them.
+    """
+
+    codes: np.ndarray
+    outcome: Outcome
+    state: dict[str, object]
+
+
+class Engine(Protocol):
+    """Proposes designs that were never proposed before."""
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether nothing new is to be expected."""
+
+    def suggest(self, count: int) -> np.ndarray:
+        """(D, S) codes of at most `count` new designs that `where` allows."""
+
+    def update(self, codes: np.ndarray, outcome: Outcome) -> None:
+        """What became of the designs suggested last."""
+
+    def state(self) -> dict[str, object]:
+        """What `resume` needs beside the designs themselves, in JSON types."""
+
+    def resume(self, batch: Finished) -> None:
+        """Takes over one finished batch; called for each, in order, before any suggest."""
+
+
+class Seen:
+    """A growing set of 64-bit keys: 8 bytes each, in few sorted runs of growing size."""
+
+    def __init__(self) -> None:
+        self.runs: list[np.ndarray] = []
+
+    def __len__(self) -> int:
+        return sum(len(run) for run in self.runs)
+
+    def new(self, keys: np.ndarray) -> np.ndarray:
+        """(D,) bool: the first occurrence of each key that was never added."""
+        distinct, first = np.unique(keys, return_index=True)
+        fresh = np.ones(len(distinct), dtype=bool)
+        for run in self.runs:
+            at = np.minimum(np.searchsorted(run, distinct), len(run) - 1)
+            fresh &= run[at] != distinct
+        mask = np.zeros(len(keys), dtype=bool)
+        mask[first[fresh]] = True
+        return mask
+
+    def add(self, keys: np.ndarray) -> None:
+        """Adds distinct keys that are new."""
+        if len(keys) == 0:
+            return
+        self.runs.append(np.sort(keys))
+        while len(self.runs) > 1 and len(self.runs[-2]) < 4 * len(self.runs[-1]):
+            last, before = self.runs.pop(), self.runs.pop()
+            # merging sorted runs: the stable sort recognises them
+            self.runs.append(np.sort(np.concatenate([before, last]), kind="stable"))

@@ -1,0 +1,376 @@
+"""Designs -> what the search compares: objectives, how far each constraint is from holding.
+
+The simulator is called once per batch and workload; accuracies once per distinct model.
+Axes: D designs, O objectives, K constraints.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+import numpy as np
+
+from elector.errors import InputError
+from elector.table import Column
+from transcode import grammar
+from transcode.space import Space, numbers
+from transcode.space_file import SHARED, unit_of
+
+#: The constraint every machine brings: that the design can run the workload at all.
+MACHINE = "machine"
+Columns = Mapping[str, Column]
+
+
+class Reasons(Protocol):
+    """Sentences for designs: distinct ones, and the code of each design."""
+
+    @property
+    def values(self) -> tuple[object, ...]: ...
+    @property
+    def codes(self) -> np.ndarray: ...
+
+
+class Costs(Protocol):
+    """What an evaluator returns: elector.Cost, or anything alike."""
+
+    @property
+    def feasible(self) -> np.ndarray: ...
+    @property
+    def reason(self) -> Reasons: ...
+    def scalar(self, name: str) -> np.ndarray: ...
+    def names(self) -> list[str]: ...
+
+
+class Predictor(Protocol):
+    """Mean and standard deviation of an accuracy from features of models."""
+
+    def predict(self, features: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]: ...
+
+
+Evaluator = Callable[[Columns, int], Costs]
+Features = Callable[[Columns, int], dict[str, np.ndarray]]
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """An accuracy source: each distinct model is asked for once.
+
+    known : index of a model in its section of the space -> (mean, standard deviation).
+    """
+
+    predictor: Predictor
+    features: Features
+    known: dict[int, tuple[float, float]] = field(default_factory=dict)
+
+    def of(self, space: Space, codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(D,) mean and (D,) standard deviation."""
+        index = space.section_index(space.sections[0], codes)
+        distinct, first, inverse = np.unique(index, return_index=True, return_inverse=True)
+        new = [i for i, model in enumerate(distinct.tolist()) if model not in self.known]
+        if new:
+            columns = space.decode(codes[first[new]])
+            mean, deviation = self.predictor.predict(self.features(columns, len(new)))
+            self.known.update(zip(distinct[new].tolist(),
+                                  zip(mean.tolist(), deviation.tolist(), strict=True),
+                                  strict=True))  # fmt: skip
+        table = np.array([self.known[model] for model in distinct.tolist()]).reshape(-1, 2)
+        return table[inverse, 0], table[inverse, 1]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of D designs.
+
+    results : name -> (D,) float, in the unit of the name: objectives, what constraints use,
+        what the space records, accuracy_std. NaN where a machine cannot run the design.
+    objectives : (D, O) float, all to be minimised; NaN where not finite.
+    margins : constraint -> (D,) float, at most 0 where it holds, relative to its bound.
+    feasible : (D,) bool, runs and holds every constraint.
+    reasons : (D,) column of sentences, "" where the machine can run the design.
+    """
+
+    results: dict[str, np.ndarray]
+    objectives: np.ndarray
+    margins: dict[str, np.ndarray]
+    feasible: np.ndarray
+    reasons: Column
+
+    def __len__(self) -> int:
+        return len(self.feasible)
+
+    @property
+    def violation(self) -> np.ndarray:
+        """(D,) sum of what the broken constraints are broken by."""
+        return sum_of([np.maximum(m, 0.0) for m in self.margins.values()], len(self))
+
+
+def sum_of(parts: list[np.ndarray], size: int) -> np.ndarray:
+    """(size,) sum of equally long arrays, 0 of none."""
+    total = np.zeros(size)
+    for part in parts:
+        total = total + part
+    return total
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A space with what answers for its designs. `assess` is the one way to ask."""
+
+    space: Space
+    evaluator: Evaluator
+    accuracy: Accuracy | None = None
+
+    @property
+    def signs(self) -> np.ndarray:
+        """(O,) -1 for what is maximised, 1 for what is minimised."""
+        return np.array([-1.0 if o.maximise else 1.0 for o in self.space.objectives])
+
+    @property
+    def result_names(self) -> tuple[str, ...]:
+        """Results kept for each design: objectives, the rest of constraints, records."""
+        space = self.space
+        names = [o.name for o in space.objectives]
+        names += [n for e in space.constraints for n in e.names if n not in space.names]
+        names += space.record
+        names += ["accuracy_std"] if space.uses_accuracy else []
+        return tuple(dict.fromkeys(names))
+
+    def assess(self, codes: np.ndarray) -> Outcome:
+        """What becomes of (D, S) codes."""
+        size, columns = len(codes), self.space.decode(codes)
+        costs = self._costs(columns, size)
+        runs = np.ones(size, dtype=bool)
+        for cost in costs.values():
+            runs &= cost.feasible
+        results = {name: self._result(name, costs, codes) for name in self.result_names}
+        return self.judge(columns, results, _reasons(costs, runs))
+
+    def judge(self, columns: Columns, results: dict[str, np.ndarray], reasons: Column) -> Outcome:
+        """The outcome that follows from results, of a simulation or read back from a run.
+
+        reasons : "" where the machine can run the design.
+        """
+        runs = reasons.map(lambda text: text == "", dtype=bool)
+        values = np.stack([results[o.name] for o in self.space.objectives], axis=1)
+        finite = np.isfinite(values).all(axis=1)
+        margins = {MACHINE: np.where(runs & finite, 0.0, 1.0)}
+        for expression in self.space.constraints:
+            margins[expression.text] = self._margin(expression, columns, results)
+        feasible = runs & finite
+        for margin in margins.values():
+            feasible &= margin <= 0.0
+        objectives = np.where(finite[:, None], values * self.signs, np.nan)
+        return Outcome(results, objectives, margins, feasible, _explained(reasons, runs, finite))
+
+    def _costs(self, columns: Columns, size: int) -> dict[str, Costs]:
+        costs = {}
+        for workload, settings in self.space.workloads.items():
+            own = {name: Column.constant(value, size) for name, value in settings.items()}
+            costs[workload] = self.evaluator({**columns, **own}, size)
+        return costs
+
+    def _result(self, name: str, costs: dict[str, Costs], codes: np.ndarray) -> np.ndarray:
+        if name in ("accuracy", "accuracy_std"):
+            assert self.accuracy is not None  # made together with the problem
+            return self.accuracy.of(self.space, codes)[name == "accuracy_std"]
+        workload, _, rest = name.partition(".")
+        if workload in costs and rest:
+            return np.asarray(costs[workload].scalar(rest), dtype=float)
+        each = [np.asarray(cost.scalar(name), dtype=float) for cost in costs.values()]
+        return np.maximum.reduce(each)  # one chip has to do for all workloads
+
+    def _margin(
+        self, expression: grammar.Expression, columns: Columns, results: dict[str, np.ndarray]
+    ) -> np.ndarray:
+        def values(name: str) -> np.ndarray:
+            return results[name] if name in results else numbers(columns[name])
+
+        size = len(next(iter(results.values())))
+        return np.broadcast_to(grammar.margin(expression, values), (size,))
+
+
+def _reasons(costs: dict[str, Costs], runs: np.ndarray) -> Column:
+    """Why a design cannot run: of the first workload it cannot run."""
+    texts: dict[str, int] = {"": 0}
+    codes = np.zeros(len(runs), dtype=np.intp)
+    if not runs.all():
+        for workload, cost in reversed(costs.items()):
+            prefix = f"{workload}: " if workload else ""
+            reason = [texts.setdefault(f"{prefix}{t}", len(texts)) for t in cost.reason.values]
+            table = np.array(reason, dtype=np.intp)
+            codes = np.where(cost.feasible, codes, table[np.asarray(cost.reason.codes)])
+    return Column(tuple(texts), codes)
+
+
+def _explained(reasons: Column, runs: np.ndarray, finite: np.ndarray) -> Column:
+    """The reasons, with one for designs that run but have no number for an objective."""
+    missing = runs & ~finite
+    if not missing.any():
+        return reasons
+    text = "an objective has no value for it"
+    return Column((*reasons.values, text), np.where(missing, len(reasons.values), reasons.codes))
+
+
+def result_names(self) -> tuple[str, ...]:
+        """Results kept for each design: objectives, the rest of constraints, records."""
+        space = self.space
+        names = [o.name for o in space.objectives]
+        names += [n for e in space.constraints for n in e.names if n not in space.names]
+        names += space.record
+        names += ["accuracy_std"] if space.uses_accuracy else []
+        return tuple(dict.fromkeys(names))
+
+    def assess(self, codes: np.ndarray) -> Outcome:
+        """What becomes of (D, S) codes."""
+        size, columns = len(codes), self.space.decode(codes)
+        costs = self._costs(columns, size)
+        runs = np.ones(size, dtype=bool)
+        for cost in costs.values():
+            runs &= cost.feasible
+        results = {name: self._result(name, costs, codes) for name in self.result_names}
+        return self.judge(columns, results, _reasons(costs, runs))
+
+    def judge(self, columns: Columns, results: dict[str, np.ndarray], reasons: Column) -> Outcome:
+        """The outcome that follows from results, of a simulation or read back from a run.
+
+        reasons : "" where the machine can run the design.
+        """
+        runs = reasons.map(lambda text: text == "", dtype=bool)
+        values = np.stack([results[o.name] for o in self.space.objectives], axis=1)
+        finite = np.isfinite(values).all(axis=1)
+        margins = {MACHINE: np.where(runs & finite, 0.0, 1.0)}
+        for expression in self.space.constraints:
+            margins[expression.text] = self._margin(expression, columns, results)
+        feasible = runs & finite
+        for margin in margins.values():
+            feasible &= margin <= 0.0
+        objectives = np.where(finite[:, None], values * self.signs, np.nan)
+        return Outcome(results, objectives, margins, feasible, _explained(reasons, runs, finite))
+
+    def _costs(self, columns: Columns, size: int) -> dict[str, Costs]:
+        costs = {}
+        for workload, settings in self.space.workloads.items():
+            own = {name: Column.constant(value, size) for name, value in settings.items()}
+            costs[workload] = self.evaluator({**columns, **own}, size)
+        return costs
+
+    def _result(self, name: str, costs: dict[str, Costs], codes: np.ndarray) -> np.ndarray:
+        if name in ("accuracy", "accuracy_std"):
+            assert self.accuracy is not None  # made together with the problem
+            return self.accuracy.of(self.space, codes)[name == "accuracy_std"]
+        workload, _, rest = name.partition(".")
+        if workload in costs and rest:
+            return np.asarray(costs[workload].scalar(rest), dtype=float)
+        each = [np.asarray(cost.scalar(name), dtype=float) for cost in costs.values()]
+        return np.maximum.reduce(each)  # one chip has to do for all workloads
+
+    def _margin(
+        self, expression: grammar.Expression, columns: Columns, results: dict[str, np.ndarray]
+    ) -> np.ndarray:
+        def values(name: str) -> np.ndarray:
+            return results[name] if name in results else numbers(columns[name])
+
+        size = len(next(iter(results.values())))
+        return np.broadcast_to(grammar.margin(expression, values), (size,))
+
+
+def _reasons(costs: dict[str, Costs], runs: np.ndarray, finite: np.ndarray) -> Column:
+    """Why a design cannot run: of the first workload it cannot run."""
+    texts: dict[str, int] = {"": 0}
+    codes = np.zeros(len(runs), dtype=np.intp)
+    if not (runs & finite).all():
+        unexplained = texts.setdefault("an objective has no value for it", len(texts))
+        codes[~finite] = unexplained
+        for workload, cost in reversed(costs.items()):
+            prefix = f"{workload}: " if workload else ""
+            reason = [texts.setdefault(f"{prefix}{t}", len(texts)) for t in cost.reason.values]
+            table = np.array(reason, dtype=np.intp)
+            codes = np.where(cost.feasible, codes, table[np.asarray(cost.reason.codes)])
+    return Column(tuple(texts), codes)
+
+
+def result_names(space: Space, cost: Costs) -> list[str]:
+    """Every name an objective, a constraint or a record may use, from a cost's own names."""
+    names = [n for n in cost.names() if n != "feasible"]
+    if "" in space.workloads:
+        return names
+    shared = [n for n in names if n.split(".")[0] in SHARED]
+    return [f"{w}.{n}" for w in space.workloads for n in names] + shared
+
+
+def bound(space: Space, names: list[str]) -> Space:
+    """The space with the names of its results checked and its constraints' units resolved."""
+    known = [*names, *(["accuracy", "accuracy_std"] if space.uses_accuracy else [])]
+    for field_name, used in (
+        ("objectives", [o.name for o in space.objectives]),
+        ("record", list(space.record)),
+    ):
+        for name in used:
+            if name not in known:
+                raise InputError("unknown result", file=space.source, field=field_name,
+                                 value=name, allowed=known)  # fmt: skip
+    quantities = {name: unit_of(name) for name in known}
+    quantities |= {p.name: grammar.Quantity(p.unit) for p in space.parameters}
+    constraints = tuple(
+        grammar.bind(e, quantities, file=space.source, field="constraints")
+        for e in space.constraints
+    )
+    check_bounds(constraints, space)
+    return replace(space, constraints=constraints)
+
+
+def check_bounds(expressions: tuple[grammar.Expression, ...], space: Space) -> None:
+    """Refuses constraints on one name whose intervals cannot meet, and says which."""
+    limits = [(e, *b) for e in expressions for b in grammar.bounds(e)]
+    for expression, name, sign, value in limits:
+        for other, other_name, other_sign, other_value in limits:
+            if name == other_name and _apart(sign, value, other_sign, other_value):
+                raise InputError(
+                    f"cannot both hold: {expression.text!r} and {other.text!r}",
+                    file=space.source, field="constraints",
+                )  # fmt: skip
+
+
+def _apart(sign: str, value: float, other: str, limit: float) -> bool:
+    """Whether nothing is `sign` value and `other` limit at once, `sign` being an upper one."""
+    if sign == "==" and other == "==":
+        return value != limit
+    if sign not in ("<=", "<", "==") or other not in (">=", ">", "=="):
+        return False
+    return value < limit or (value == limit and (sign == "<" or other == ">"))
+
+
+@dataclass
+class Rejections:
+    """What stood in the way so far: how many each constraint rejected, and the nearest miss.
+
+    nearest : violation, codes and margins of the infeasible design closest to feasible.
+    """
+
+    counts: dict[str, int] = field(default_factory=dict)
+    nearest: tuple[float, np.ndarray, dict[str, float]] | None = None
+
+    def add(self, codes: np.ndarray, outcome: Outcome) -> None:
+        """Counts a batch."""
+        if outcome.feasible.all():
+            return
+        for name, rejected in self._rejected(outcome):
+            self.counts[name] = self.counts.get(name, 0) + rejected
+        violation = np.where(outcome.feasible, np.inf, outcome.violation)
+        best = int(np.argmin(violation))
+        if self.nearest is None or violation[best] < self.nearest[0]:
+            margins = {name: float(m[best]) for name, m in outcome.margins.items()}
+            if outcome.reasons[best]:
+                margins[str(outcome.reasons[best])] = margins.pop(MACHINE)
+            self.nearest = (float(violation[best]), codes[best].copy(), margins)
+
+    def _rejected(self, outcome: Outcome) -> Iterator[tuple[str, int]]:
+        for name, margin in outcome.margins.items():
+            if name != MACHINE:
+                yield name, int((margin > 0).sum())
+        counted = np.bincount(outcome.reasons.codes, minlength=len(outcome.reasons.values))
+        for text, count in zip(outcome.reasons.values, counted.tolist(), strict=True):
+            if text:
+                yield str(text), count

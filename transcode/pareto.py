@@ -1,0 +1,105 @@
+"""Non-dominated points, hypervolume and well spread samples of a front (moocore does the work).
+
+Everywhere here objectives are minimised: the caller turns the sign of what is maximised.
+Axes: D points, O objectives.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+#: Above this many points the live hypervolume is of a fixed sample: exact time is quadratic.
+EXACT_LIMIT = 20_000
+
+
+def nondominated(points: np.ndarray) -> np.ndarray:
+    """(D,) bool: points no other point dominates; equal points are all kept.
+
+    points : (D, O) float, finite.
+    """
+    import moocore
+
+    if len(points) == 0:
+        return np.zeros(0, dtype=bool)
+    if points.shape[1] == 1:  # moocore wants two objectives
+        return np.asarray(points[:, 0] == points[:, 0].min())
+    return np.asarray(moocore.is_nondominated(points, keep_weakly=True), dtype=bool)
+
+
+def merge(front: np.ndarray, batch: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Masks of what stays of a front and what of a batch joins it.
+
+    front : (F, O), mutually non-dominated; batch : (D, O). Returns (F,) and (D,) bool.
+    """
+    joins = nondominated(batch)
+    candidates = np.flatnonzero(joins)
+    mask = nondominated(np.concatenate([front, batch[candidates]]))
+    joins[candidates] = mask[len(front) :]
+    return mask[: len(front)], joins
+
+
+def hypervolume(points: np.ndarray, reference: np.ndarray) -> float:
+    """Volume between the points and the reference point, exact.
+
+    points : (D, O); reference : (O,). Points that are not better than the reference in
+    every objective count nothing.
+    """
+    import moocore
+
+    inside = points[(points < reference).all(axis=1)]
+    if len(inside) == 0:
+        return 0.0
+    if points.shape[1] == 1:
+        return float(reference[0] - inside.min())
+    return float(moocore.hypervolume(inside, ref=reference))
+
+
+def live_hypervolume(points: np.ndarray, reference: np.ndarray) -> tuple[float, bool]:
+    """Hypervolume and whether it is exact: above EXACT_LIMIT, that of an even sample."""
+    if len(points) <= EXACT_LIMIT:
+        return hypervolume(points, reference), True
+    sample = np.linspace(0, len(points) - 1, EXACT_LIMIT).astype(np.intp)
+    return hypervolume(points[sample], reference), False
+
+
+def reference_point(points: np.ndarray) -> np.ndarray:
+    """(O,) a reference for hypervolumes, from a sample of feasible designs (D, O), D > 0.
+
+    The worst of the sample's front in each objective, and a tenth of the front's range
+    beyond it, so that the ends of the front count, too (the usual advice: Ishibuchi et al.,
+    How to specify a reference point, Evolutionary Computation 26(3), 2018). A front of fewer
+    points than objectives says little: then the worst of the whole sample.
+    """
+    front = points[nondominated(points)]
+    basis = front if len(np.unique(front, axis=0)) > points.shape[1] else points
+    best, worst = basis.min(axis=0), basis.max(axis=0)
+    span = worst - best
+    # an objective without range still needs room behind the points
+    return np.asarray(worst + 0.1 * np.where(span > 0, span, np.maximum(np.abs(worst), 1e-9)))
+
+
+def spread(points: np.ndarray, count: int) -> np.ndarray:
+    """(min(count, D),) sorted indices of points far from one another, the best of each first.
+
+    Distances are between ranks, so that no objective's scale or tail decides.
+    points : (D, O).
+    """
+    if len(points) <= count:
+        return np.arange(len(points))
+    ranks = np.stack([np.unique(c, return_inverse=True)[1] for c in points.T], axis=1).astype(float)
+    ranks /= np.maximum(ranks.max(axis=0), 1.0)
+    chosen = list(dict.fromkeys(int(np.argmin(c)) for c in points.T))[:count]
+    distance = np.full(len(points), np.inf)
+    for index in chosen:
+        distance = _nearer(distance, ranks, index)
+    while len(chosen) < count:
+        chosen.append(int(np.argmax(distance)))
+        distance = _nearer(distance, ranks, chosen[-1])
+    return np.sort(np.array(chosen))
+
+
+def _nearer(distance: np.ndarray, ranks: np.ndarray, index: int) -> np.ndarray:
+    """Squared distances to the chosen points, `index` now among them."""
+    nearer = np.minimum(distance, ((ranks - ranks[index]) ** 2).sum(axis=1))
+    nearer[index] = -1.0  # equal points are at distance 0, a chosen one is never chosen again
+    return np.asarray(nearer)

@@ -1,0 +1,418 @@
+"""A design space: parameters with finitely many values, alternatives, and conditions.
+
+A design is a row of codes, one for each parameter: the index of its value. Codes become
+`Column`s for the simulator, an index in [0, cardinality) for enumeration and duplicates,
+and back, for thousands of designs at once.
+
+The sections model and accelerator may hold alternatives (an accelerator of another kind
+brings its own parameters); parameters of an alternative that was not chosen have code 0
+and no value.
+
+Axes: D designs, S parameters.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from elector.table import Column, Scalar
+from transcode import grammar
+
+#: An index must fit the 64-bit integers that key designs, with room for arithmetic.
+LARGEST_INDEX = 1 << 62
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One column of the code matrix.
+
+    name : the dotted name it sets; "model" or "accelerator" for the alternative itself.
+    label : like name, but unique in the space.
+    values : what each code stands for; for a multiple, what the parent is multiplied by.
+    group : the alternative of its section it belongs to.
+    parent : column of the parameter it is a multiple of, or -1.
+    scale : choice, or linear or log where the values are a range without steps.
+    unit : of elector.units, or "text".
+    """
+
+    name: str
+    label: str
+    values: tuple[Scalar, ...]
+    group: int = 0
+    parent: int = -1
+    scale: str = "choice"
+    unit: str = "1"
+
+    @property
+    def size(self) -> int:
+        """Number of values."""
+        return len(self.values)
+
+
+@dataclass(frozen=True)
+class Section:
+    """Alternatives of one part of a design, and the parameters each brings.
+
+    selector : column whose code picks the alternative, or -1 where there is nothing to pick.
+    groups : of each value of the selector, the group of parameters it brings.
+    members : of each group, the columns of its parameters.
+    """
+
+    selector: int
+    groups: tuple[int, ...]
+    members: tuple[tuple[int, ...], ...]
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What is to be made small or large.
+
+    name : as the user wrote it: latency_s, serve.latency_s, accuracy.
+    maximise : direction.
+    """
+
+    name: str
+    maximise: bool
+
+    @property
+    def direction(self) -> str:
+        """max or min."""
+        return "max" if self.maximise else "min"
+
+
+@dataclass(frozen=True)
+class Space:
+    """Everything a search needs to know about what it searches.
+
+    workloads : name -> its own settings by dotted name; {"": {}} where there is one only.
+    where : conditions on parameters; a design that breaks one is never looked at.
+    constraints : conditions on results; a design that breaks one is infeasible.
+    reference : objective -> its coordinate of the reference point, where given.
+    record : results kept for each design beside the objectives.
+    """
+
+    name: str
+    parameters: tuple[Parameter, ...]
+    sections: tuple[Section, ...]
+    workloads: dict[str, dict[str, Scalar]]
+    objectives: tuple[Objective, ...]
+    where: tuple[grammar.Expression, ...] = ()
+    constraints: tuple[grammar.Expression, ...] = ()
+    reference: dict[str, float] = field(default_factory=dict)
+    record: tuple[str, ...] = ()
+    source: Path | None = None
+
+    @property
+    def uses_accuracy(self) -> bool:
+        """Whether an accuracy is an objective, bounded by a constraint, or recorded."""
+        names = [o.name for o in self.objectives] + list(self.record)
+        names += [name for e in self.constraints for name in e.names]
+        return "accuracy" in names
+
+    @cached_property
+    def cardinality(self) -> int:
+        """Number of designs before `where`."""
+        return math.prod(self._sizes(section)[-1] for section in self.sections)
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """The dotted name of every column a design has, fixed ones included."""
+        return tuple(dict.fromkeys(p.name for p in self.parameters))
+
+    @cached_property
+    def varied(self) -> tuple[str, ...]:
+        """The names that differ between designs."""
+        return tuple(n for n in self.names if len(self._layouts[n].values) > 1)
+
+    def _sizes(self, section: Section) -> list[int]:
+        """Designs of the section up to and including each alternative, cumulated."""
+        sizes, total = [], 0
+        for group in section.groups:
+            total += math.prod(self.parameters[c].size for c in section.members[group])
+            sizes.append(total)
+        return sizes
+
+    @cached_property
+    def _layouts(self) -> dict[str, _Layout]:
+        layouts: dict[str, list[int]] = {}
+        for column, parameter in enumerate(self.parameters):
+            layouts.setdefault(parameter.name, []).append(column)
+        return {name: _layout(self, columns) for name, columns in layouts.items()}
+
+    def active(self, codes: np.ndarray, column: int) -> np.ndarray:
+        """(D,) bool: whether the parameter belongs to the alternative that was chosen."""
+        section = next(s for s in self.sections if any(column in m for m in s.members))
+        if section.selector < 0:
+            return np.ones(len(codes), dtype=bool)
+        groups = np.array(section.groups)[codes[:, section.selector]]
+        return np.asarray(groups == self.parameters[column].group)
+
+    def decode(self, codes: np.ndarray) -> dict[str, Column]:
+        """Values of (D, S) codes by dotted name; None where an alternative lacks the name."""
+        return {name: self.column(name, codes) for name in self.names}
+
+    def column(self, name: str, codes: np.ndarray) -> Column:
+        """One of the columns of `decode`."""
+        layout = self._layouts[name]
+        if layout.always:
+            return Column(layout.values, layout.pieces[0].look_up(codes))
+        merged = np.zeros(len(codes), dtype=np.intp)
+        for piece in layout.pieces:
+            merged = np.where(self.active(codes, piece.column), piece.look_up(codes), merged)
+        return Column(layout.values, merged)
+
+    def encode(self, columns: dict[str, Column]) -> np.ndarray:
+        """(D, S) codes of designs given by their values: the inverse of `decode`."""
+        size = len(next(iter(columns.values())))
+        codes = np.zeros((size, len(self.parameters)), dtype=np.int32)
+        for section in self.sections:
+            if section.selector >= 0:
+                name = self.parameters[section.selector].name
+                codes[:, section.selector] = self._alternative(columns, section, name)
+        for column, parameter in enumerate(self.parameters):
+            if all(column != s.selector for s in self.sections):
+                codes[:, column] = self._find(columns[parameter.name], codes, column)
+        return codes
+
+    def _alternative(
+        self, columns: dict[str, Column], section: Section, name: str
+    ) -> np.ndarray:
+        """Codes of the selector; the first alternative of that base that has these values."""
+        bases = self.parameters[section.selector].values
+        given, chosen = columns[name], np.full(len(columns[name]), -1)
+        for code in reversed(range(len(bases))):
+            fits = given.map(lambda value, base=bases[code]: value == base, dtype=bool)
+            trial = np.zeros((len(given), len(self.parameters)), dtype=np.int32)
+            trial[:, section.selector] = code
+            for column in section.members[section.groups[code]]:
+                trial[:, column] = self._find(columns[self.parameters[column].name], trial, column)
+                fits &= trial[:, column] >= 0
+            chosen = np.where(fits, code, chosen)
+        return chosen
+
+    def _find(self, given: Column, codes: np.ndarray, column: int) -> np.ndarray:
+        """Codes of one parameter from its values; 0 where inactive, -1 where unknown."""
+        layout = self._layouts[self.parameters[column].name]
+        piece = next(p for p in layout.pieces if p.column == column)
+        position = {value: code for code, value in enumerate(layout.values)}
+        merged = given.map(lambda value: position.get(value, -1), dtype=np.intp)
+        found = piece.reverse(merged, codes)
+        return np.where(self.active(codes, column), found, 0)
+
+    def index(self, codes: np.ndarray) -> np.ndarray:
+        """(D,) int64, a different one for each design; only where cardinality allows."""
+        assert self.cardinality < LARGEST_INDEX
+        total = np.zeros(len(codes), dtype=np.int64)
+        for section in self.sections:
+            total = total * self._sizes(section)[-1] + self.section_index(section, codes)
+        return total
+
+    def section_index(self, section: Section, codes: np.ndarray) -> np.ndarray:
+        """(D,) int64, a different one for each choice within one section."""
+        starts = np.array([0, *self._sizes(section)[:-1]], dtype=np.int64)
+        if section.selector < 0:
+            return self._digits_index(section.members[0], codes)
+        chosen = codes[:, section.selector]
+        index = np.zeros(len(codes), dtype=np.int64)
+        for group, members in enumerate(section.members):
+            within = np.array(section.groups)[chosen] == group
+            index = np.where(within, self._digits_index(members, codes), index)
+        return index + starts[chosen]
+
+    def _digits_index(self, members: tuple[int, ...], codes: np.ndarray) -> np.ndarray:
+        index = np.zeros(len(codes), dtype=np.int64)
+        for column in members:
+            index = index * self.parameters[column].size + codes[:, column]
+        return index
+
+    def designs(self, index: np.ndarray) -> np.ndarray:
+        """(D, S) codes of the designs at (D,) int64 positions: the inverse of `index`."""
+        codes = np.zeros((len(index), len(self.parameters)), dtype=np.int32)
+        rest = np.asarray(index, dtype=np.int64)
+        for section in reversed(self.sections):
+            rest, own = np.divmod(rest, self._sizes(section)[-1])
+            self._fill_section(section, own, codes)
+        return codes
+
+    def _fill_section(self, section: Section, index: np.ndarray, codes: np.ndarray) -> None:
+        ends = np.array(self._sizes(section), dtype=np.int64)
+        chosen = np.searchsorted(ends, index, side="right")
+        if section.selector >= 0:
+            codes[:, section.selector] = chosen
+        index = index - np.array([0, *ends[:-1]])[chosen]
+        for group, members in enumerate(section.members):
+            rows = np.flatnonzero(np.array(section.groups)[chosen] == group)
+            rest = index[rows]
+            for column in reversed(members):
+                rest, digit = np.divmod(rest, self.parameters[column].size)
+                codes[rows, column] = digit
+
+    def from_unit(self, unit: np.ndarray) -> np.ndarray:
+        """(D, S) codes from (D, S) numbers in [0, 1), evenly over each parameter's values."""
+        sizes = np.array([p.size for p in self.parameters])
+        codes = np.minimum((unit * sizes).astype(np.int32), sizes - 1).astype(np.int32)
+        return self.canonical(codes)
+
+    def canonical(self, codes: np.ndarray) -> np.ndarray:
+        """The codes with those of alternatives that were not chosen set to 0."""
+        for section in self.sections:
+            if section.selector < 0 or len(section.members) == 1:
+                continue
+            for members in section.members:
+                for column in members:
+                    codes[~self.active(codes, column), column] = 0
+        return codes
+
+    def key(self, codes: np.ndarray) -> np.ndarray:
+        """(D,) uint64 by which designs are told apart: exact, or a hash of a huge space."""
+        if self.cardinality < LARGEST_INDEX:
+            return self.index(codes).view(np.uint64)
+        key = np.zeros(len(codes), dtype=np.uint64)
+        for column in codes.T:
+            key = mix(key + np.uint64(0x9E3779B97F4A7C15) + column.astype(np.uint64))
+        return key
+
+    def allowed_count(self, limit: int = 1 << 22) -> int | None:
+        """Number of designs that `where` lets through; None where counting takes too long.
+
+        Exact: only the parameters that `where` names are run through, the others multiply.
+        """
+        if not self.where:
+            return self.cardinality
+        used = {name for e in self.where for name in e.names}
+        total = 0
+        for alternatives in itertools.product(*(range(len(s.groups)) for s in self.sections)):
+            columns, fixed = self._of_alternatives(alternatives)
+            asked = {c for c in columns if self.parameters[c].name in used}
+            asked |= {self.parameters[c].parent for c in asked} - {-1}
+            sizes = [self.parameters[c].size if c in asked else 1 for c in columns]
+            limit -= math.prod(sizes)
+            if limit < 0:
+                return None
+            others = math.prod(self.parameters[c].size for c in columns if c not in asked)
+            total += others * self._allowed_of(fixed, columns, sizes)
+        return total
+
+    def _of_alternatives(self, alternatives: tuple[int, ...]) -> tuple[list[int], np.ndarray]:
+        """Columns of the parameters these alternatives bring, and a design of theirs."""
+        columns: list[int] = []
+        design = np.zeros((1, len(self.parameters)), dtype=np.int32)
+        for section, code in zip(self.sections, alternatives, strict=True):
+            columns += section.members[section.groups[code]]
+            if section.selector >= 0:
+                design[0, section.selector] = code
+        return columns, design
+
+    def _allowed_of(self, design: np.ndarray, columns: list[int], sizes: list[int]) -> int:
+        """How many of the designs that vary `columns` over `sizes` values are allowed."""
+        allowed, count = 0, math.prod(sizes)
+        for start in range(0, count, 1 << 16):
+            rest = np.arange(start, min(count, start + (1 << 16)))
+            codes = np.repeat(design, len(rest), axis=0)
+            for column, size in zip(columns, sizes, strict=True):
+                rest, codes[:, column] = np.divmod(rest, size)
+            allowed += int(self.allowed(codes).sum())
+        return allowed
+
+    def allowed(self, codes: np.ndarray) -> np.ndarray:
+        """(D,) bool: whether every condition of `where` holds.
+
+        A condition about a parameter that an alternative does not have holds there.
+        """
+        good = np.ones(len(codes), dtype=bool)
+        for expression in self.where:
+            columns = {name: self.column(name, codes) for name in expression.names}
+            holds = grammar.holds(expression, lambda name, c=columns: numbers(c[name]))
+            for column in columns.values():
+                if None in column.values:
+                    holds = holds | column.map(lambda value: value is None, dtype=bool)
+            good &= holds
+        return good
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """Where one parameter's codes lie among the values of its name.
+
+    table : (size,) or, for a multiple, (parent size, size) codes into the layout's values.
+    """
+
+    column: int
+    parent: int
+    table: np.ndarray
+
+    def look_up(self, codes: np.ndarray) -> np.ndarray:
+        """(D,) codes into the layout's values."""
+        own = codes[:, self.column]
+        return self.table[own] if self.parent < 0 else self.table[codes[:, self.parent], own]
+
+    def reverse(self, merged: np.ndarray, codes: np.ndarray) -> np.ndarray:
+        """(D,) own codes from codes into the layout's values, -1 where there is none."""
+        table = self.table[None, :] if self.parent < 0 else self.table
+        inverse = np.full((len(table), int(table.max()) + 2), -1)
+        rows = np.arange(len(table))[:, None]
+        inverse[rows, table] = np.arange(table.shape[1])
+        parents = np.zeros(len(codes), np.intp) if self.parent < 0 else codes[:, self.parent]
+        known = (merged >= 0) & (merged < inverse.shape[1])
+        return np.where(known, inverse[np.maximum(parents, 0), np.where(known, merged, 0)], -1)
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """The values a dotted name can take, and which parameters set it."""
+
+    values: tuple[Scalar | None, ...]
+    pieces: tuple[_Piece, ...]
+    always: bool
+
+
+def _layout(space: Space, columns: list[int]) -> _Layout:
+    always = len(columns) == 1 and _in_every_alternative(space, columns[0])
+    values: dict[Scalar | None, int] = {} if always else {None: 0}
+    pieces = []
+    for column in columns:
+        parameter = space.parameters[column]
+        found: list[list[Scalar]] = [list(parameter.values)]
+        if parameter.parent >= 0:
+            parents = space.parameters[parameter.parent].values
+            found = [[multiple(p, v) for v in parameter.values] for p in parents]
+        table = np.array(
+            [[values.setdefault(v, len(values)) for v in row] for row in found], dtype=np.intp
+        )
+        pieces.append(_Piece(column, parameter.parent, table if parameter.parent >= 0 else table[0]))
+    return _Layout(tuple(values), tuple(pieces), always)
+
+
+def _in_every_alternative(space: Space, column: int) -> bool:
+    for section in space.sections:
+        if column == section.selector:
+            return True
+        if any(column in members for members in section.members):
+            return len(section.members) == 1
+    raise AssertionError(column)  # every parameter belongs to a section
+
+
+def multiple(parent: Scalar, factor: Scalar) -> Scalar:
+    """parent x factor; a whole number where the product is one."""
+    product = float(parent) * float(factor)
+    return int(product) if product == int(product) else product
+
+
+def numbers(column: Column) -> np.ndarray:
+    """(D,) what a condition compares: floats, NaN for no value; or texts."""
+    if any(isinstance(value, str) for value in column.values):
+        return column.map(str, dtype=object)
+    return column.map(lambda value: math.nan if value is None else float(value), dtype=float)
+
+
+def mix(key: np.ndarray) -> np.ndarray:
+    """A bijection of uint64 that looks random (splitmix64's finaliser; Steele et al. 2014)."""
+    key = (key ^ (key >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    key = (key ^ (key >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return key ^ (key >> np.uint64(31))

@@ -1,0 +1,506 @@
+"""A space written in YAML -> `Space`, with everything checked that can be without simulating.
+
+The keys are those of `_KEYS`; each parameter is a plain value, a list, or a mapping
+`{low, high, steps, log}` or `{multiple_of, choices}`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from elector import units
+from elector.errors import InputError
+from elector.table import Field, Scalar, load_yaml, schema
+from transcode import grammar
+from transcode.space import Objective, Parameter, Section, Space, multiple
+
+_KEYS = (
+    "name", "model", "accelerator", "workload", "workloads", "where",
+    "objectives", "constraints", "reference_point", "record",
+)  # fmt: skip
+#: Levels of a range without steps: finer than any constant of the simulator is known.
+RESOLUTION = 1024
+#: Most steps of a range, and most choices.
+_MOST = 65_536
+#: Results of the chip or the model alone: with several workloads they need no workload's name.
+SHARED = ("area_mm2", "area_by_part_mm2", "parameters")
+#: Parameters that change what the model computes, and so its accuracy.
+_CHANGE_ACCURACY = (
+    "workload.precision", "workload.tau_i", "workload.tau_t", "workload.sparsity",
+    "accelerator.datapath",
+)  # fmt: skip
+_WORD = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+def shipped() -> dict[str, Path]:
+    """The spaces that come with the package, by name."""
+    package = Path(__file__).parent
+    for folder in (package / "spaces", package.parent / "spaces"):  # a wheel; a checkout
+        if folder.is_dir():
+            return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+    return {}
+
+
+def find(name: str | Path) -> Path:
+    """The file of a space given by path, or by the name of a shipped one."""
+    path = Path(name)
+    if path.exists() or path.suffix in (".yaml", ".yml") or len(path.parts) != 1:
+        return path
+    if str(name) not in shipped():
+        raise InputError(
+            "is neither a file nor a shipped space", field="space", value=str(name),
+            allowed=shipped(),
+        )  # fmt: skip
+    return shipped()[str(name)]
+
+
+def load(source: str | Path | Mapping[str, object]) -> Space:
+    """The space in a file, of a shipped name, or already read."""
+    if isinstance(source, Mapping):
+        return _Reader(dict(source), None).space("space")
+    path = find(source)
+    data = load_yaml(path)
+    if not isinstance(data, dict):
+        raise InputError("a space is a mapping", file=path, value=type(data).__name__)
+    return _Reader(data, path).space(path.stem)
+
+
+def describe(space: Space) -> dict[str, object]:
+    """The space with every value resolved, in JSON types: what the manifest shows and hashes."""
+    parameters = []
+    for parameter in space.parameters:
+        entry: dict[str, object] = {"name": parameter.name, "values": list(parameter.values)}
+        if parameter.label != parameter.name:
+            entry["label"] = parameter.label
+        if parameter.group:
+            entry["alternative"] = parameter.group
+        if parameter.parent >= 0:
+            entry["multiple_of"] = space.parameters[parameter.parent].name
+        parameters.append(entry)
+    files = {base: _digest(Path(base)) for base in _bases(space) if Path(base).is_file()}
+    return {
+        "name": space.name,
+        "parameters": parameters,
+        "alternatives": [list(s.groups) for s in space.sections],
+        "workloads": space.workloads,
+        "where": [e.text for e in space.where],
+        "objectives": {o.name: o.direction for o in space.objectives},
+        "constraints": [e.text for e in space.constraints],
+        "reference_point": space.reference,
+        "record": list(space.record),
+        "files": files,
+    }
+
+
+def digest(description: Mapping[str, object]) -> str:
+    """sha256 of a description, whatever the order of its keys and the layout of the file."""
+    text = json.dumps(description, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _bases(space: Space) -> list[str]:
+    return [str(v) for s in space.sections if s.selector >= 0
+            for v in space.parameters[s.selector].values]  # fmt: skip
+
+
+def unit_of(name: str) -> grammar.Quantity:
+    """The unit that the name of a result ends in."""
+    stem = next((part for part in name.split(".") if _UNITS.search(part)), name)
+    found = _UNITS.search(stem)
+    return _SUFFIXES[found[0]] if found else grammar.Quantity()
+
+
+_SUFFIXES = {
+    "_per_s": grammar.Quantity(),
+    "_s": grammar.Quantity("s"),
+    "_j": grammar.Quantity("J"),
+    "_w": grammar.Quantity("W"),
+    "_mm2": grammar.Quantity("m2", 1e6),
+    "_bytes": grammar.Quantity("byte"),
+}
+_UNITS = re.compile("(" + "|".join(_SUFFIXES) + ")$")
+
+
+def accelerator_fields(base: str) -> dict[str, Field]:
+    """The settings of an accelerator, by key."""
+    return schema("systolic")
+
+
+@dataclass
+class _Reader:
+    """Reads one space; every message carries the file and the dotted field."""
+
+    data: dict[str, object]
+    file: Path | None
+    parameters: list[Parameter] = field(default_factory=list)
+
+    def fail(self, problem: str, where: str, **more: Any) -> InputError:
+        return InputError(problem, file=self.file, field=where, **more)
+
+    def space(self, default_name: str) -> Space:
+        for key in self.data:
+            if key not in _KEYS:
+                raise self.fail("unknown key", "space", value=key, allowed=_KEYS)
+        for key in ("model", "accelerator"):
+            if key not in self.data:
+                raise self.fail("is missing", key, hint=f"{key}: NAME, or a mapping with base")
+        sections = (
+            self.section("model"), self.section("accelerator"), self.workload_section(),
+        )  # fmt: skip
+        self.label()
+        space = Space(
+            name=self.name(default_name),
+            parameters=tuple(self.parameters),
+            sections=sections,
+            workloads=self.workloads(),
+            objectives=self.objectives(),
+            source=self.file,
+        )
+        return self.conditions(space)
+
+    def name(self, default: str) -> str:
+        name = str(self.data.get("name", default))
+        if not _NAME.fullmatch(name):
+            raise self.fail("a name is letters, digits, dot, dash", "name", value=name)
+        return name
+
+    # ---- parameters
+
+    def section(self, key: str) -> Section:
+        written = self.data[key]
+        entries = written if isinstance(written, list) else [written]
+        if not entries:
+            raise self.fail("has no choice", key)
+        selector = len(self.parameters)
+        self.parameters.append(Parameter(key, key, (), unit="text"))
+        bases: list[Scalar] = []
+        groups: list[int] = []
+        members: list[tuple[int, ...]] = []
+        for group, entry in enumerate(entries):
+            where = key if len(entries) == 1 else f"{key}[{group}]"
+            names, settings = self.alternative(entry, where)
+            bases += names
+            groups += [group] * len(names)
+            columns = self.settings(key, where, group, settings, self.fields(key, names))
+            members.append(columns)
+        self.parameters[selector] = Parameter(key, key, tuple(bases), unit="text")
+        return Section(selector, tuple(groups), tuple(members))
+
+    def alternative(self, entry: object, where: str) -> tuple[list[str], dict[str, object]]:
+        """Bases and settings of one entry: a name, or a mapping with a base."""
+        settings = dict(entry) if isinstance(entry, dict) else {"base": entry}
+        if "base" not in settings:
+            raise self.fail("has no base", where, hint="base: encoder, or base: systolic")
+        base = settings.pop("base")
+        names = base if isinstance(base, list) else [base]
+        if not names:
+            raise self.fail("has no choice", f"{where}.base")
+        for name in names:
+            if not isinstance(name, str) or not name:
+                raise self.fail("a base is a name or a file", f"{where}.base", value=name)
+            if names.count(name) > 1:
+                raise self.fail("is given twice", f"{where}.base", value=name)
+        return [self.resolve(name) for name in names], settings
+
+    def resolve(self, base: str) -> str:
+        """A file beside the space is found from anywhere."""
+        beside = self.file.parent / base if self.file and "." in base else None
+        return str(beside) if beside and not Path(base).exists() and beside.is_file() else base
+
+    def fields(self, key: str, bases: list[str]) -> dict[str, Field]:
+        """What may be set: what every base of the alternative knows."""
+        if key == "model":
+            return schema("model")
+        known = [accelerator_fields(base) for base in bases]
+        return {k: f for k, f in known[0].items() if all(k in other for other in known)}
+
+    def settings(
+        self, key: str, where: str, group: int, written: dict[str, object], known: dict[str, Field]
+    ) -> tuple[int, ...]:
+        """Appends the parameters of one alternative; returns their columns."""
+        columns: dict[str, int] = {}
+        for name in sorted(written, key=lambda n: _is_multiple(written[n])):  # parents first
+            if name not in known:
+                raise self.fail("unknown key", where, value=name, allowed=known)
+            at = f"{where}.{name}"
+            parent = self.parent(written[name], at, columns, name)
+            values, scale = self.values(written[name], known[name], at, parent >= 0)
+            if parent >= 0:
+                self.check_products(self.parameters[parent], values, known[name], at)
+            columns[name] = len(self.parameters)
+            self.parameters.append(
+                Parameter(
+                    name=f"{key}.{name}",
+                    label=f"{key}.{name}",
+                    values=values,
+                    group=group,
+                    parent=parent,
+                    scale=scale,
+                    unit=_unit(known[name]),
+                )
+            )
+        return tuple(columns[name] for name in columns)
+
+    def parent(self, written: object, at: str, columns: dict[str, int], name: str) -> int:
+        if not _is_multiple(written):
+            return -1
+        assert isinstance(written, dict)
+        of = written["multiple_of"]
+        if of not in columns or of == name:
+            plain = [n for n, c in columns.items() if self.parameters[c].parent < 0]
+            raise self.fail("is not a parameter here", f"{at}.multiple_of", value=of, allowed=plain)
+        if self.parameters[columns[of]].parent >= 0:
+            raise self.fail("is itself a multiple", f"{at}.multiple_of", value=of)
+        return columns[of]
+
+    def values(
+        self, written: object, known: Field, at: str, factors: bool
+    ) -> tuple[tuple[Scalar, ...], str]:
+        """Checked values of a parameter, and its scale."""
+        if factors:  # what the parent is multiplied by has no unit and no bounds of its own
+            known = Field(known.key, "float", "1", None, None, None, (), known.description)
+        if isinstance(written, dict):
+            allowed = {"choices", "multiple_of", "low", "high", "steps", "log"}
+            for key in written:
+                if key not in allowed:
+                    raise self.fail("unknown key", at, value=key, allowed=sorted(allowed))
+            if "low" in written or "high" in written:
+                return self.range(written, known, at)
+            if "choices" not in written:
+                raise self.fail("needs choices, or low and high", at)
+            written, at = written["choices"], f"{at}.choices"
+        choices = written if isinstance(written, list) else [written]
+        if not choices:
+            raise self.fail("has no choice", at)
+        values = [self.value(choice, known, at) for choice in choices]
+        for value, choice in zip(values, choices, strict=True):
+            if values.count(value) > 1:
+                raise self.fail("is given twice", at, value=choice)
+        return tuple(values), "choice"
+
+    def value(self, written: object, known: Field, at: str) -> Scalar:
+        if written is None or isinstance(written, dict | list):
+            raise self.fail("is not a value", at, value=written)
+        return known.parse(written, file=self.file, field=at)
+
+    def range(
+        self, written: dict[str, object], known: Field, at: str
+    ) -> tuple[tuple[Scalar, ...], str]:
+        """Values of {low, high, steps, log}."""
+        if known.type not in ("int", "float"):
+            raise self.fail("is not a number: give choices", at)
+        if "choices" in written:
+            raise self.fail("has both choices and a range", at)
+        ends = []
+        for end in ("low", "high"):
+            if end not in written:
+                raise self.fail("is missing", f"{at}.{end}")
+            ends.append(float(self.value(written[end], known, f"{at}.{end}")))
+        log = written.get("log", False)
+        if not isinstance(log, bool):
+            raise self.fail("must be true or false", f"{at}.log", value=log)
+        if ends[0] >= ends[1]:
+            raise self.fail("low must be below high", at, value=written["low"])
+        if log and ends[0] <= 0:
+            raise self.fail("must be positive on a log scale", f"{at}.low", value=written["low"])
+        steps = self.steps(written.get("steps"), f"{at}.steps")
+        whole = known.type == "int"
+        levels = _levels(ends[0], ends[1], steps or RESOLUTION, log, whole, exact=steps is None)
+        return levels, "choice" if steps else "log" if log else "linear"
+
+    def steps(self, written: object, at: str) -> int | None:
+        if written is None:
+            return None
+        if not isinstance(written, int) or isinstance(written, bool) or not 2 <= written <= _MOST:
+            raise self.fail(f"must be a whole number from 2 to {_MOST}", at, value=written)
+        return written
+
+    def check_products(
+        self, parent: Parameter, factors: tuple[Scalar, ...], known: Field, at: str
+    ) -> None:
+        for value in parent.values:
+            for factor in factors:
+                try:
+                    known.parse(multiple(value, factor))
+                except InputError as error:
+                    raise self.fail(
+                        f"{factor:g} times {parent.name} {value}: {error.problem}", at
+                    ) from None
+
+    def label(self) -> None:
+        """A unique label for each parameter."""
+        names = [p.name for p in self.parameters]
+        for column, parameter in enumerate(self.parameters):
+            label = parameter.name
+            if names.count(label) > 1:
+                label += f"@{parameter.group}"
+            if parameter.parent >= 0:
+                label += "/" + self.parameters[parameter.parent].name.split(".")[-1]
+            self.parameters[column] = _relabelled(parameter, label)
+
+    # ---- workloads
+
+    def workload_section(self) -> Section:
+        written = self.data.get("workload", {})
+        if not isinstance(written, dict):
+            raise self.fail("is a mapping", "workload", value=written)
+        return Section(-1, (0,), (self.settings("workload", "workload", 0, written,
+                                                schema("workload")),))  # fmt: skip
+
+    def workloads(self) -> dict[str, dict[str, Scalar]]:
+        if "workloads" not in self.data:
+            return {"": {}}
+        written = self.data["workloads"]
+        if not isinstance(written, dict) or not written:
+            raise self.fail("is a mapping of names to settings", "workloads", value=written)
+        taken = ("model", "accelerator", "workload", "workloads", "note")
+        for name, settings in written.items():
+            if not isinstance(name, str) or not _WORD.fullmatch(name) or name in taken:
+                raise self.fail("is no name for a workload", "workloads", value=name,
+                                hint="a word of letters, digits and _")  # fmt: skip
+            if not isinstance(settings, dict):
+                raise self.fail("is a mapping", f"workloads.{name}", value=settings)
+        return {name: self.workload(name, settings) for name, settings in written.items()}
+
+    def workload(self, name: str, written: dict[str, object]) -> dict[str, Scalar]:
+        known, settings = schema("workload"), {}
+        searched = [p.name for p in self.parameters if p.size > 1]
+        for key, value in written.items():
+            at = f"workloads.{name}.{key}"
+            if key not in known:
+                raise self.fail("unknown key", f"workloads.{name}", value=key, allowed=known)
+            if isinstance(value, list | dict):
+                raise self.fail("must be one value: search it under workload", at, value=value)
+            if f"workload.{key}" in searched:
+                raise self.fail("is searched under workload already", at, value=value)
+            settings[f"workload.{key}"] = self.value(value, known[key], at)
+        return settings
+
+    # ---- objectives and conditions
+
+    def objectives(self) -> tuple[Objective, ...]:
+        written = self.data.get("objectives")
+        if not written:
+            raise self.fail("a space needs at least one", "objectives",
+                            hint="objectives: {latency_s: min, energy_j: min}")  # fmt: skip
+        if not isinstance(written, dict):
+            raise self.fail("is a mapping of results to min or max", "objectives", value=written)
+        for name, direction in written.items():
+            if direction not in ("min", "max"):
+                raise self.fail("must be min or max", f"objectives.{name}", value=direction,
+                                allowed=("min", "max"))  # fmt: skip
+        return tuple(Objective(str(n), d == "max") for n, d in written.items())
+
+    def conditions(self, space: Space) -> Space:
+        """The space with its conditions, reference point and records."""
+        quantities = {p.name: grammar.Quantity(p.unit) for p in space.parameters}
+        where = tuple(
+            grammar.bind(e, quantities, file=self.file, field="where")
+            for e in self.expressions("where")
+        )
+        space = Space(
+            **{k: getattr(space, k) for k in
+               ("name", "parameters", "sections", "workloads", "objectives", "source")},
+            where=where,
+            constraints=self.expressions("constraints"),
+            reference=self.reference(space),
+            record=self.record(),
+        )  # fmt: skip
+        self.check_accuracy(space)
+        for name in (*(o.name for o in space.objectives), *space.record):
+            self.check_workload(space, name)
+        return space
+
+    def expressions(self, key: str) -> tuple[grammar.Expression, ...]:
+        written = self.data.get(key, [])
+        texts = written if isinstance(written, list) else [written]
+        return tuple(grammar.parse(text, file=self.file, field=key) for text in texts)
+
+    def reference(self, space: Space) -> dict[str, float]:
+        written = self.data.get("reference_point", {})
+        if not isinstance(written, dict):
+            raise self.fail("is a mapping", "reference_point", value=written)
+        names = [o.name for o in space.objectives]
+        result = {}
+        for name, value in written.items():
+            at = f"reference_point.{name}"
+            if name not in names:
+                raise self.fail("is not an objective", at, value=name, allowed=names)
+            quantity = unit_of(name)
+            bare = isinstance(value, int | float)  # in the unit of the result, not in SI
+            number = units.parse(value, quantity.unit, field=at, file=self.file)
+            result[name] = number if bare else number * quantity.scale
+        return result
+
+    def record(self) -> tuple[str, ...]:
+        written = self.data.get("record", [])
+        if not isinstance(written, list) or not all(isinstance(n, str) for n in written):
+            raise self.fail("is a list of results", "record", value=written)
+        return tuple(dict.fromkeys(written))
+
+    def check_workload(self, space: Space, name: str) -> None:
+        first = name.split(".")[0]
+        several = "" not in space.workloads
+        if name == "accuracy" or (several and first in (*space.workloads, *SHARED)):
+            return
+        if several:
+            raise self.fail(
+                "with several workloads a result needs the name of one", "objectives", value=name,
+                hint="such as " + ", ".join(f"{w}.{name}" for w in space.workloads),
+            )  # fmt: skip
+
+    def check_accuracy(self, space: Space) -> None:
+        if not space.uses_accuracy:
+            return
+        if not any(p.name == "workload.task" for p in space.parameters):
+            raise self.fail("an accuracy needs a task", "workload.task",
+                            hint="workload: {task: sst2}")  # fmt: skip
+        for parameter in space.parameters:
+            if parameter.name in _CHANGE_ACCURACY and parameter.size > 1:
+                raise self.fail(
+                    "changes the accuracy, and no accuracy source prices it: fix it, or leave "
+                    "out the objective accuracy", parameter.name, value=list(parameter.values),
+                )  # fmt: skip
+        if any(p.name == "workload.task" and p.size > 1 for p in space.parameters):
+            raise self.fail("accuracies of different tasks do not compare: fix it", "workload.task")
+
+
+def _unit(known: Field) -> str:
+    return "text" if known.type in ("choice", "text") else known.unit or "1"
+
+
+def _is_multiple(written: object) -> bool:
+    return isinstance(written, dict) and "multiple_of" in written
+
+
+def _relabelled(parameter: Parameter, label: str) -> Parameter:
+    return Parameter(
+        parameter.name, label, parameter.values, parameter.group, parameter.parent,
+        parameter.scale, parameter.unit,
+    )  # fmt: skip
+
+
+def _levels(
+    low: float, high: float, steps: int, log: bool, whole: bool, exact: bool
+) -> tuple[Scalar, ...]:
+    """Values from low to high; whole numbers each once. `exact`: all of them where they fit."""
+    if whole and exact and high - low < steps:
+        return tuple(range(int(low), int(high) + 1))
+    grid = np.geomspace(low, high, steps) if log else np.linspace(low, high, steps)
+    if whole:
+        return tuple(int(v) for v in np.unique(np.round(grid)))
+    # twelve digits: 1 MB to 32 MB in six steps is then 2e6, not 2000000.0000000002
+    return tuple(float(f"{v:.12g}") for v in grid)
