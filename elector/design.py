@@ -6,7 +6,7 @@ A machine counts and a technology prices: nothing in here is a joule or a square
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -113,6 +113,7 @@ class Activity:
     resources : their names.
     tiles : (R, D) tile sides, or None unless asked for.
     traffic : on-chip and main memory bytes, each (R, D), or None unless asked for.
+    accesses : operand -> (R, D) elements the unit reads or writes on chip; empty unless asked for.
     """
 
     busy: dict[str, Array]
@@ -128,6 +129,7 @@ class Activity:
     resources: tuple[str, ...]
     tiles: tuple[Array, Array, Array] | None = None
     traffic: tuple[Array, Array] | None = None
+    accesses: dict[str, Array] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -103,6 +103,14 @@ def _blocks(group: Group, threads: int) -> list[Array]:
 
 
 def _run_block(block: _Block) -> list[_Output]:
+    rows = block.group.rows[block.rows]
+    return [
+        _output(chunk, rows[part], block.level) for part, chunk in _chunks(block)
+    ]
+
+
+def _chunks(block: _Block) -> Iterable[tuple[slice, Chunk]]:
+    """The chunks of a block with their places in it."""
     group, machine = block.group, block.group.machine
     pairs, index = np.unique(group.pair[block.rows], return_inverse=True)
     index = index.reshape(-1)
@@ -111,20 +119,27 @@ def _run_block(block: _Block) -> list[_Output]:
     units = group.units.take(block.rows)
     prepared = machine.prepare(ops, index, units, block.level == "operations")
     prices = pricing.price(machine, units, ops.format.compute, block.technology)
-    rows = group.rows[block.rows]
     step = max(CHUNK_NUMBERS // max(len(ops.rows), 1), 64)
-    found = []
-    for start in range(0, rows.size, step):
-        part = slice(start, min(start + step, rows.size))
+    for start in range(0, index.size, step):
+        part = slice(start, min(start + step, index.size))
         activity = machine.activity(prepared, part)
-        chunk = _Chunk(ops, index[part], activity, prices.take(part), machine, workload,
-                       schedule(ops, index[part], activity))
-        found.append(_output(chunk, rows[part], units.take(part), block.level))
-    return found
+        timing = schedule(ops, index[part], activity)
+        yield part, Chunk(
+            ops, index[part], activity, prices.take(part), machine, workload, timing,
+            units.take(part),
+        )
+
+
+def inspect(columns: Mapping[str, Column], technology: Technology) -> Chunk:
+    """Everything behind the costs of one design."""
+    group = next(iter(resolve(columns, 1)))
+    return next(iter(_chunks(_Block(group, np.zeros(1, np.intp), technology, "operations"))))[1]
 
 
 @dataclass(frozen=True)
-class _Chunk:
+class Chunk:
+    """Designs computed together, with all that their costs are made of."""
+
     ops: Operations
     index: Array
     activity: Activity
@@ -132,9 +147,10 @@ class _Chunk:
     machine: Machine
     workload: Workload
     timing: Timing
+    units: Units
 
 
-def _output(chunk: _Chunk, rows: Array, units: Units, level: str) -> _Output:
+def _output(chunk: Chunk, rows: Array, level: str) -> _Output:
     ops, index, timing = chunk.ops, chunk.index, chunk.timing
     energy = pricing.joules(ops, chunk.activity, chunk.prices, timing, chunk.machine)
     scalars = _scalars(chunk, energy)
@@ -147,7 +163,7 @@ def _output(chunk: _Chunk, rows: Array, units: Units, level: str) -> _Output:
     return _Output(rows, scalars, groups, chunk.activity.limits, operations)
 
 
-def _scalars(chunk: _Chunk, energy: dict[str, Array]) -> dict[str, Array]:
+def _scalars(chunk: Chunk, energy: dict[str, Array]) -> dict[str, Array]:
     ops, index, timing = chunk.ops, chunk.index, chunk.timing
     total = np.zeros(index.size)
     for joules in energy.values():
@@ -176,7 +192,7 @@ def _scalars(chunk: _Chunk, energy: dict[str, Array]) -> dict[str, Array]:
     return scalars
 
 
-def _generation(chunk: _Chunk, timing: Timing) -> dict[str, Array]:
+def _generation(chunk: Chunk, timing: Timing) -> dict[str, Array]:
     first = timing.stages["step"]
     decode = timing.stages.get("decode", np.zeros_like(first))
     generated = chunk.workload.generate[chunk.index]
@@ -189,7 +205,7 @@ def _generation(chunk: _Chunk, timing: Timing) -> dict[str, Array]:
     }
 
 
-def _groups(chunk: _Chunk, energy: dict[str, Array], total: Array) -> dict[str, dict[str, Array]]:
+def _groups(chunk: Chunk, energy: dict[str, Array], total: Array) -> dict[str, dict[str, Array]]:
     ops, index, timing = chunk.ops, chunk.index, chunk.timing
     return {
         "memory_bytes": {name: values[index] for name, values in ops.memory.items()},
@@ -201,7 +217,7 @@ def _groups(chunk: _Chunk, energy: dict[str, Array], total: Array) -> dict[str, 
     }
 
 
-def _operations(chunk: _Chunk) -> list[dict[str, object]]:
+def _operations(chunk: Chunk) -> list[dict[str, object]]:
     """A dictionary for each operation of the first design of the chunk."""
     ops, activity, i = chunk.ops, chunk.activity, int(chunk.index[0])
     joules = pricing.by_row(activity, chunk.prices)[:, 0]
@@ -223,6 +239,7 @@ def _operations(chunk: _Chunk) -> list[dict[str, object]]:
             "tile_n": _plain(activity.tiles[2][r, 0]),
             "sram_bytes": _plain(activity.traffic[0][r, 0]),
             "dram_bytes": _plain(activity.traffic[1][r, 0]), "unit": chunk.machine.name,
+            **{name: _plain(values[r, 0]) for name, values in activity.accesses.items()},
         })
     return found
 

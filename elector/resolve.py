@@ -8,7 +8,7 @@ it everything is a number and is computed in arrays.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -65,9 +65,9 @@ class Table:
 
     def __init__(self, columns: Mapping[str, Column], size: int) -> None:
         self.columns, self.size = dict(columns), size
-        for key, column in self.columns.items():
+        for name, column in self.columns.items():
             if len(column) != size:
-                raise InputError(f"has {len(column)} rows, the table {size}", field=key)
+                raise InputError(f"has {len(column)} rows, the table {size}", field=name)
         self._parsed: dict[str, tuple[object, ...]] = {}
         for key in self.columns:
             self._require_known(key)
@@ -161,9 +161,9 @@ def resolve(columns: Mapping[str, Column], size: int) -> Iterator[Group]:
         if key not in table.columns:
             raise InputError(f"no {key} given", field=key)
     structures = _structures(table)
-    key, first = _codes(table, structures)
+    codes, first = _codes(table, structures)
     for code in range(first.size):
-        rows = np.nonzero(key == code)[0] if first.size > 1 else np.arange(size)
+        rows = np.nonzero(codes == code)[0] if first.size > 1 else np.arange(size)
         yield _group(table, rows, int(rows[0]), structures)
 
 
@@ -186,7 +186,8 @@ def _structures(table: Table) -> _Structures:
     if "model.head" in table.columns:
         heads = table.parsed("model.head", schema("model")["head"])
         head_codes = table.columns["model.head"].codes
-    models, seen = {}, {}
+    models: dict[tuple[int, int], Model] = {}
+    seen: dict[object, int] = {}
     codes = np.empty((len(column.values), len(heads)), dtype=np.intp)
     for i, name in enumerate(column.values):
         base = load_model(str(name))
@@ -285,17 +286,23 @@ def _units(
         given = [a.settings.get(key, field.default) for a in presets]
         column = f"accelerator.{key}"
         own = table.parsed(column, field) if column in table.columns else (None,)
-        own_codes = table.columns[column].codes[rows] if column in table.columns else 0
+        zeros = np.zeros(rows.size, dtype=np.intp)
+        own_codes = table.columns[column].codes[rows] if column in table.columns else zeros
         if field.type in ("choice", "text"):
-            names[key] = _named(given, place, own, np.broadcast_to(own_codes, rows.shape))
+            names[key] = _named(given, place, own, own_codes)
             continue
-        base = np.array([np.nan if v is None else float(v) for v in given], float)[place]  # type: ignore[arg-type]
+        base = _floats(given)[place]
         if len(own) > 1 or own[0] is not None:
-            chosen = np.array([np.nan if v is None else float(v) for v in own], float)[own_codes]  # type: ignore[arg-type]
+            chosen = _floats(own)[own_codes]
             base = np.where(np.isnan(chosen), base, chosen)
         numbers[key] = base
     _refuse_foreign(table, rows, machine)
     return Units(machine.name, numbers, names)
+
+
+def _floats(values: Sequence[object]) -> Array:
+    """Numbers, NaN where not set."""
+    return np.array([np.nan if v is None else float(v) for v in values], dtype=float)  # type: ignore[arg-type]
 
 
 def _named(

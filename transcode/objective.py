@@ -14,9 +14,7 @@ import numpy as np
 
 from elector.errors import InputError
 from elector.table import Column
-from transcode import grammar
-from transcode.space import Space, numbers
-from transcode.space_file import SHARED, unit_of
+from transcode.space import SHARED, Space, grammar, numbers, unit_of
 
 #: The constraint every machine brings: that the design can run the workload at all.
 MACHINE = "machine"

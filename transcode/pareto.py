@@ -6,6 +6,9 @@ Axes: D points, O objectives.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import dataclass
+
 import numpy as np
 
 #: Above this many points the live hypervolume is of a fixed sample: exact time is quadratic.
@@ -103,3 +106,60 @@ def _nearer(distance: np.ndarray, ranks: np.ndarray, index: int) -> np.ndarray:
     nearer = np.minimum(distance, ((ranks - ranks[index]) ** 2).sum(axis=1))
     nearer[index] = -1.0  # equal points are at distance 0, a chosen one is never chosen again
     return np.asarray(nearer)
+
+
+@dataclass(frozen=True)
+class Archive:
+    """F designs, none dominated by another: unbounded, nothing is ever cut.
+
+    ids : (F,) int64, number of the design in the order of evaluation.
+    codes : (F, S). objectives : (F, O), minimised. results : name -> (F,).
+    """
+
+    ids: np.ndarray
+    codes: np.ndarray
+    objectives: np.ndarray
+    results: dict[str, np.ndarray]
+
+    @classmethod
+    def empty(cls, parameters: int, objectives: int, results: Iterable[str]) -> Archive:
+        """An archive of nothing, with the columns of the designs to come."""
+        return cls(
+            np.zeros(0, dtype=np.int64),
+            np.zeros((0, parameters), dtype=np.int32),
+            np.zeros((0, objectives)),
+            {name: np.zeros(0) for name in results},
+        )
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def take(self, index: np.ndarray) -> Archive:
+        """The designs at `index`."""
+        return Archive(
+            self.ids[index],
+            self.codes[index],
+            self.objectives[index],
+            {name: values[index] for name, values in self.results.items()},
+        )
+
+    def add(self, batch: Archive) -> Archive:
+        """The archive after a batch of feasible designs, dominated ones among them."""
+        stays, joins = merge(self.objectives, batch.objectives)
+        if not joins.any():
+            return self
+        kept, new = self.take(stays), batch.take(joins)
+        return Archive(
+            np.concatenate([kept.ids, new.ids]),
+            np.concatenate([kept.codes, new.codes]),
+            np.concatenate([kept.objectives, new.objectives]),
+            {
+                name: np.concatenate([values, new.results[name]])
+                for name, values in kept.results.items()
+            },
+        )
+
+    def sorted(self) -> Archive:
+        """By the first objective, best first, then the others, then the id."""
+        keys = (self.ids, *reversed(self.objectives.T))
+        return self.take(np.lexsort(keys))

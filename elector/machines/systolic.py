@@ -91,7 +91,8 @@ def prepare(ops: Operations, index: Array, units: Units, details: bool) -> Prepa
     vector_elements = np.where(simple + special > 0, ops.count * ops.m, 0.0)
     return Prepared(
         ops, index, units, memory, plan_index, products, vectors,
-        _tables(ops, products), macs[products],
+        _tables(ops, products, ops.a_width, ops.b_width, ops.format.accumulator),
+        macs[products],
         vector_elements * simple, vector_elements * special,
         memory.read * times, memory.written * times, memory.fill * times, details,
     )
@@ -115,15 +116,13 @@ def plan_pairs(index: Array, plan_index: Array, size: int) -> Array:
     return pair
 
 
-def _tables(ops: Operations, r: Array) -> _Tables:
+def _tables(ops: Operations, r: Array, a_width: Array, b_width: Array, acc: float) -> _Tables:
     m, k, n = ops.m[r], ops.k[r], ops.n[r]
+    aw, bw = a_width[r][:, None], b_width[r][:, None]
     times = ops.count[r] * ops.batch[r]
-    a = times * m * k * ops.a_width[r][:, None]
-    b = times * k * n * ops.b_width[r][:, None]
-    out = times * m * n * ops.format.accumulator
+    a, b, out = times * m * k * aw, times * k * n * bw, times * m * n * acc
     zero = np.zeros_like(m)
     mac = times * m * k * n
-    aw, bw, acc = ops.a_width[r][:, None], ops.b_width[r][:, None], ops.format.accumulator
 
     def flows(ws: Array, os: Array, is_: Array) -> Array:
         return np.concatenate((ws, os, is_), axis=1)
@@ -150,10 +149,11 @@ def activity(prepared: object, part: slice) -> Activity:
     column = index + ops.count.shape[1] * units.code("dataflow", FLOWS)
     clock = units.number("clock")
     cycles, nr, nc = _cycles(p, units, index, column)
-    reads, writes = _sram(p, column, nr, nc)
+    reads, writes = _sram(p.tables, column, nr, nc)
     array = cycles / clock
     lanes = _lanes(units)
-    vector_cycles = (p.work + p.special * units.number("special_cycles"))[:, index] / lanes
+    special = p.special[:, index] * units.number("special_cycles")
+    vector_cycles = (p.work[:, index] + special) / lanes
     bandwidth = units.number("bandwidth")
     moved = (p.read + p.written)[:, q]
     memory = moved / bandwidth
@@ -188,6 +188,7 @@ def activity(prepared: object, part: slice) -> Activity:
         resources=tuple(busy),
         tiles=_tiles(p.plan, q) if p.details else None,
         traffic=traffic if p.details else None,
+        accesses=_accesses(p, column, nr, nc) if p.details else {},
     )
 
 
@@ -264,12 +265,26 @@ def mean_folds(middle: Array, span: Array, size: Array) -> Array:
     return (total(low + span) - total(low - 1.0)) / (span + 1.0)
 
 
-def _sram(p: Prepared, column: Array, nr: Array, nc: Array) -> tuple[Array, Array]:
+def _sram(t: _Tables, column: Array, nr: Array, nc: Array) -> tuple[Array, Array]:
     """Bytes read from and written to the on-chip memory by the array, over all runs."""
-    t = p.tables
     reads = t.moving[:, column] * nc + t.fixed[:, column] + t.sums[:, column] * nr
     writes = t.written[:, column] + t.written_sums[:, column] * nr
     return reads, writes
+
+
+def _accesses(p: Prepared, column: Array, nr: Array, nc: Array) -> dict[str, Array]:
+    """(R, D) elements of each operand the array reads and writes, over all runs."""
+    ops, one, zero = p.ops, np.ones(len(p.ops.rows)), np.zeros(len(p.ops.rows))
+    found = {}
+    for name, widths in (
+        ("a", (one, zero, 0.0)), ("b", (zero, one, 0.0)), ("out", (zero, zero, 1.0))
+    ):
+        moved = _sram(_tables(ops, p.products, *widths), column, nr, nc)
+        for kind, values in zip(("reads", "writes"), moved, strict=True):
+            if name == "out" or kind == "reads":
+                found[f"{name}_{kind}"] = np.zeros((len(ops.rows), column.size))
+                found[f"{name}_{kind}"][p.products] = values
+    return found
 
 
 def _lanes(units: Units) -> Array:

@@ -7,7 +7,7 @@ import numpy as np
 from elector.errors import InputError
 from elector.model import Models
 from elector.operations.backward import backward, update
-from elector.operations.forward import Pass, block, embedding, head
+from elector.operations.forward import Pass, block, embedding, head, norm
 from elector.operations.rows import CLASSES, Collector, Operations, Row
 from elector.operations.step import LinearTape, Step
 from elector.operations.tensors import Tensor, parameter_tensors, trained
@@ -61,7 +61,7 @@ def _forward(step: Step) -> None:
         _gemms(step, times)
         return
     batch = workload.batch
-    length = models.numbers["patches"] + 1.0 if model.family == "vision" else _length(workload)
+    length = models.numbers["patches"] + 1.0 if model.family == "vision" else workload.sequence_length
     zero = np.zeros_like(once)
     phase = "prefill" if workload.generates else "forward"
     run = Pass(phase, batch, length, length, zero, times, length)
@@ -86,8 +86,6 @@ def _encoder_decoder(step: Step, run: Pass, times: Array) -> None:
     embedding(step, run, "encoder embedding")
     _blocks(step, run, encoders)
     norm_elements = run.tokens * step.models.block["hidden"][0]
-    from elector.operations.forward import norm
-
     norm(step, run, "encoder final norm", "encoder", run.times, norm_elements)
     step.save(norm_elements, run.times, run.phase)
     once = np.ones_like(times)
@@ -124,10 +122,6 @@ def _blocks(step: Step, run: Pass, blocks: list[int] | range) -> None:
         step.saved = before + most
 
 
-def _length(workload: Workload) -> Array:
-    return workload.sequence_length
-
-
 def _gemms(step: Step, times: Array) -> None:
     one = np.ones(step.models.size)
     phase = "forward"
@@ -149,17 +143,17 @@ def _finish(step: Step, tensors: list[Tensor]) -> Operations:
     macs = np.add.accumulate(np.where(matmul, count * batch * m * k * n, 0.0), axis=0)[-1]
     passes = 2.0 if workload.training else 1.0 + workload.generate * workload.generates
     layers = np.maximum(_total(step.models), 1.0) * passes * workload.gradient_accumulation
-    vision = step.models.template.family == "vision"
     heads = step.models.block["heads"].max(axis=0) if step.models.template.blocks else 1.0
     return Operations(
         tuple(out.rows), count, batch, m, k, n, out.table("span"),
         out.table("a_bytes"), out.table("b_bytes"), out.table("out_bytes"),
         out.widths("a_width"), out.widths("b_width"), out.widths("out_width"),
         parameters=_sum(tensors, None, size),
-        memory=_memory(step, tensors, vision),
+        memory=_memory(step, tensors),
         macs=macs,
         layers=np.broadcast_to(layers, (size,)),
-        streams=workload.batch,
+        # A GEMM list takes its sizes from the file; the batch does not apply to it.
+        streams=np.ones(size) if step.models.template.family == "gemm" else workload.batch,
         heads=np.broadcast_to(heads, (size,)),
         format=workload.format,
     )
@@ -179,7 +173,7 @@ def _sum(tensors: list[Tensor], workload: Workload | None, size: int) -> Array:
     return total
 
 
-def _memory(step: Step, tensors: list[Tensor], vision: bool) -> dict[str, Array]:
+def _memory(step: Step, tensors: list[Tensor]) -> dict[str, Array]:
     """Bytes of main memory by use; activations of inference are those alive at once."""
     workload, f, size = step.workload, step.workload.format, step.models.size
     parameters = _sum(tensors, None, size)

@@ -169,7 +169,7 @@ class Technology:
         """The pairs with rows that a formula comes down to."""
         pairs: list[tuple[str, str]] = []
         for term in spec.formula.split(" + "):
-            for _, pair in _references(term, part):
+            for _, pair in _references(term, part) if term else ():
                 inner = self._known(*pair)
                 pairs += [pair] if pair in self.table else self._roots(inner, pair[0])
         return pairs

@@ -642,7 +642,7 @@ def test_a_scalesim_configuration(tmp_path: Path) -> None:
         ("ArrayHeight:    32", "ArrayHeight: 0", ("ArrayHeight: must be at least 1",)),
         ("ArrayWidth:     16", "ArrayWidth: x", ("ArrayWidth: is not a number",)),
         ("Dataflow : os", "Dataflow : rs", ("Dataflow: unknown choice", "ws, os, is")),
-        ("CALC", "USR", ("InterfaceBandwidth: unknown choice", "did you mean USER")),
+        ("CALC", "USR", ("InterfaceBandwidth: unknown choice", "USER, CALC")),
         ("[architecture_presets]", "[architecture]", ("architecture_presets: section is missing",)),
         ("[general]", "general", ("is not a SCALE-Sim configuration",)),
         ("ArrayWidth:     16", "ArrayHeight: 16", ("is not a SCALE-Sim configuration",)),

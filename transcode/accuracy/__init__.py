@@ -17,7 +17,6 @@ stumps; docs/accuracy.md has the figures and the rows that were left out, with r
 Bayesian linear regression: Bishop, Pattern Recognition and Machine Learning, 2006, ch. 3.
 """
 
-from transcode.accuracy.published import FEATURES, Row, Task, rows
 from transcode.accuracy.prediction import (
     CrossValidation,
     Surrogate,
@@ -25,6 +24,7 @@ from transcode.accuracy.prediction import (
     surrogate,
     tasks,
 )
+from transcode.accuracy.published import FEATURES, Row, Task, rows
 
 __all__ = [
     "FEATURES",

@@ -71,6 +71,7 @@ def rows(task: str | None = None) -> list[Row]:
 
 @cache
 def task_table() -> dict[str, Task]:
+    """Every task of data/accuracy/tasks.csv by name, in its order."""
     with open(DATA / "tasks.csv", newline="", encoding="utf-8") as file:
         return {
             r["task"]: Task(

@@ -1,20 +1,103 @@
 """Engines propose designs: suggest(count) -> codes, update(codes, outcome).
 
-Each engine is deterministic in (seed, batch): what it needs beside that stands in `state`,
-which the run folder keeps with every batch.
+Each engine is deterministic in (seed, batch): what it needs beside that is in `state`, which
+the run folder keeps with every batch. Here stands which engine a run uses, and why.
 """
 
-from transcode.engines.base import Engine, Finished, Seen
-from transcode.engines.choose import SAMPLERS, Choice, check, choose, default_batch, make
+from __future__ import annotations
 
-__all__ = [
-    "SAMPLERS",
-    "Choice",
-    "Engine",
-    "Finished",
-    "Seen",
-    "check",
-    "choose",
-    "default_batch",
-    "make",
-]
+import re
+from dataclasses import dataclass
+
+import numpy as np
+
+from elector.errors import InputError
+from elector.units import format_si
+from transcode.engines import optuna_engine, streams
+from transcode.engines.base import Engine, Finished
+from transcode.objective import Problem
+from transcode.space import Space
+
+__all__ = ["SAMPLERS", "Choice", "Engine", "Finished", "check", "choose", "default_batch", "make"]
+
+STREAMS = ("enumerate", "random", "qmc")
+SAMPLERS = ("auto", *STREAMS, *optuna_engine.BUILT_IN)
+_USER = re.compile(r"[\w.]+:\w+")
+#: Seconds an enumeration may take where neither a budget nor a time is given.
+PATIENCE = 40.0
+#: Designs beyond which drawing millions at random beats Optuna's NSGA-II, whose own cost for
+#: a trial is 3.5 to 6 ms and grows with the number of trials.
+OPTUNA_LIMIT = 5_000
+#: Budget where neither a budget nor a time is given and the space is too large to enumerate.
+DEFAULT_BUDGET = 2_000
+_BATCHES = {"nsga2": 50, "nsga3": 50, "tpe": 16, "gp": 8}
+_STREAM_BATCH = 16_384
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What was asked for, what is used, and why; budget in designs, None for no limit."""
+
+    asked: str
+    used: str
+    why: str
+    budget: int | None
+
+
+def check(name: str) -> None:
+    """Refuses a sampler that does not exist or whose library is not installed."""
+    if name in SAMPLERS:
+        if name in optuna_engine.BUILT_IN:
+            optuna_engine.sampler(name, 2)
+        return
+    if not _USER.fullmatch(name):
+        raise InputError(
+            "unknown sampler", field="--sampler", value=name, allowed=(*SAMPLERS, "module:Class")
+        )
+    optuna_engine.sampler(name, 2)
+
+
+def choose(
+    asked: str, space: Space, seconds_each: float, budget: int | None, time: float | None
+) -> Choice:
+    """The engine for a run.
+
+    seconds_each : measured cost of a design. budget : designs. time : seconds.
+    """
+    if asked == "enumerate" or asked in STREAMS and budget is None and time is None:
+        return Choice(asked, asked, "as asked", budget)
+    unlimited = budget is None and time is None
+    if asked != "auto":
+        default = DEFAULT_BUDGET if unlimited else budget
+        return Choice(asked, asked, "as asked", default)
+    size, seconds = space.cardinality, space.cardinality * seconds_each
+    allowed = time if time is not None else PATIENCE
+    measured = f"{size:,} designs at {format_si(seconds_each, 's')} take {seconds:.3g} s"
+    if size <= streams.LARGEST_ENUMERATION and (budget is None or size <= budget):
+        if seconds <= allowed or (budget is not None and time is None):
+            return Choice(asked, "enumerate", f"{measured}: all of them", budget)
+    if budget is not None and budget > OPTUNA_LIMIT or time is not None:
+        why = f"{measured}: too many, and more can be looked at than Optuna's samplers keep up with"
+        return Choice(asked, "random", why, budget)
+    budget = DEFAULT_BUDGET if budget is None else budget
+    return Choice(asked, "nsga2", f"{measured}: too many, so {budget:,} well chosen ones", budget)
+
+
+def default_batch(name: str) -> int:
+    """Designs proposed at once: a generation, or as many as make a call of the simulator cheap."""
+    return _STREAM_BATCH if name in STREAMS else _BATCHES.get(name, 32)
+
+
+def make(
+    name: str, problem: Problem, seed: int, batch: int, fallback: np.ndarray
+) -> Engine:
+    """The engine of that name. fallback : (O,) what a design without values counts as."""
+    space = problem.space
+    if name == "enumerate":
+        return streams.enumerate_all(space)
+    if name == "random":
+        return streams.random(space, seed)
+    if name == "qmc":
+        return streams.quasi_random(space, seed)
+    maker = optuna_engine.sampler(name, batch)
+    return optuna_engine.OptunaEngine(space, maker, seed, fallback, problem.signs)

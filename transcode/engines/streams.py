@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -32,21 +32,27 @@ class Stream:
 
     length : positions of the sequence; None where it never ends.
     seen : keys of what was suggested, where the sequence can repeat itself.
+    available : designs there are, where that is known.
     """
 
     space: Space
     sequence: Sequence
     length: int | None
     seen: Seen | None = None
+    available: int | None = None
     position: int = 0
     walked: int = 0
     taken: int = 0
-    dry: int = field(default=0)
+    dry: int = 0
 
     @property
     def exhausted(self) -> bool:
-        """At the end, or nothing new for long."""
-        return self.dry >= _DRY or (self.length is not None and self.position >= self.length)
+        """At the end, everything seen, or nothing new for long."""
+        if self.length is not None and self.position >= self.length:
+            return True
+        if self.seen is not None and self.available is not None:
+            return len(self.seen) >= self.available
+        return self.dry >= _DRY
 
     def suggest(self, count: int) -> np.ndarray:
         """The next `count` designs of the sequence."""
@@ -62,16 +68,14 @@ class Stream:
         """At most `missing` new designs from the next stretch of the sequence."""
         size = self._stretch(missing)
         codes = self.sequence(self.position, size)
-        good = self.space.allowed(codes)
+        rows = np.flatnonzero(self.space.allowed(codes))
         if self.seen is not None:
-            keys = self.space.key(codes)
-            good &= self.seen.new(np.where(good, keys, keys[good][0] if good.any() else keys))
-        rows = np.flatnonzero(good)
+            rows = rows[self.seen.new(self.space.key(codes[rows]))]
         if len(rows) > missing:
             rows = rows[:missing]
             size = int(rows[-1]) + 1
         if self.seen is not None:
-            self.seen.add(keys[rows])
+            self.seen.add(self.space.key(codes[rows]))
         self.position += size
         self.walked += size
         self.taken += len(rows)
@@ -193,7 +197,7 @@ def quasi_random(space: Space, seed: int) -> Stream:
             unit[:, column] = _radical_inverse(position, prime, permuted)
         return space.from_unit(unit)
 
-    return Stream(space, sequence, None, Seen())
+    return Stream(space, sequence, None, Seen(), space.allowed_count())
 
 
 def _primes(count: int) -> list[int]:

@@ -10,7 +10,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +18,10 @@ import numpy as np
 
 from elector import units
 from elector.errors import InputError
+from elector.resolve import load_accelerator
 from elector.table import Field, Scalar, load_yaml, schema
-from transcode import grammar
-from transcode.space import Objective, Parameter, Section, Space, multiple
+from transcode.space import grammar
+from transcode.space.codes import Objective, Parameter, Section, Space, multiple
 
 _KEYS = (
     "name", "model", "accelerator", "workload", "workloads", "where",
@@ -134,11 +135,6 @@ _SUFFIXES = {
 _UNITS = re.compile("(" + "|".join(_SUFFIXES) + ")$")
 
 
-def accelerator_fields(base: str) -> dict[str, Field]:
-    """The settings of an accelerator, by key."""
-    return schema("systolic")
-
-
 @dataclass
 class _Reader:
     """Reads one space; every message carries the file and the dotted field."""
@@ -224,7 +220,7 @@ class _Reader:
         """What may be set: what every base of the alternative knows."""
         if key == "model":
             return schema("model")
-        known = [accelerator_fields(base) for base in bases]
+        known = [schema(load_accelerator(base).machine.schema) for base in bases]
         return {k: f for k, f in known[0].items() if all(k in other for other in known)}
 
     def settings(
@@ -349,7 +345,7 @@ class _Reader:
                 label += f"@{parameter.group}"
             if parameter.parent >= 0:
                 label += "/" + self.parameters[parameter.parent].name.split(".")[-1]
-            self.parameters[column] = _relabelled(parameter, label)
+            self.parameters[column] = replace(parameter, label=label)
 
     # ---- workloads
 
@@ -411,14 +407,13 @@ class _Reader:
             grammar.bind(e, quantities, file=self.file, field="where")
             for e in self.expressions("where")
         )
-        space = Space(
-            **{k: getattr(space, k) for k in
-               ("name", "parameters", "sections", "workloads", "objectives", "source")},
+        space = replace(
+            space,
             where=where,
             constraints=self.expressions("constraints"),
             reference=self.reference(space),
             record=self.record(),
-        )  # fmt: skip
+        )
         self.check_accuracy(space)
         for name in (*(o.name for o in space.objectives), *space.record):
             self.check_workload(space, name)
@@ -484,13 +479,6 @@ def _unit(known: Field) -> str:
 
 def _is_multiple(written: object) -> bool:
     return isinstance(written, dict) and "multiple_of" in written
-
-
-def _relabelled(parameter: Parameter, label: str) -> Parameter:
-    return Parameter(
-        parameter.name, label, parameter.values, parameter.group, parameter.parent,
-        parameter.scale, parameter.unit,
-    )  # fmt: skip
 
 
 def _levels(

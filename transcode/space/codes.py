@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 
 from elector.table import Column, Scalar
-from transcode import grammar
+from transcode.space import grammar
 
 #: An index must fit the 64-bit integers that key designs, with room for arithmetic.
 LARGEST_INDEX = 1 << 62

@@ -1,0 +1,192 @@
+"""Where a figure comes from: its terms, their prices, and the table rows those rest on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from elector import cost as pricing
+from elector.design import Part
+from elector.errors import InputError
+from elector.evaluate import Chunk, inspect
+from elector.operations.tensors import parameter_tensors
+from elector.resolve import resolve
+from elector.table import Column
+from elector.technology import Price, Technology
+
+#: Results that can be explained, and how.
+RESULTS = ("energy_j", "power_w", "area_mm2", "latency_s", "utilization", "macs", "parameters")
+
+
+def explain_result(
+    columns: Mapping[str, Column], result: str, technology: Technology
+) -> dict[str, object]:
+    """The derivation of one result of one design.
+
+    Returns result, value, unit, formula, terms (each with name, value and what it is made
+    of), rows (the technology rows they rest on), assumed (how many of those are assumed).
+    Raises InputError for a result that is not one of RESULTS or a design that is infeasible.
+    """
+    if result not in RESULTS:
+        raise InputError("cannot be explained", field="--result", value=result, allowed=RESULTS)
+    chunk = inspect(columns, technology)
+    for text, (needed, available) in chunk.activity.limits.items():
+        if needed[0] > available[0]:
+            numbers = {"needed": f"{needed[0]:.4g} B", "available": f"{available[0]:.4g} B"}
+            raise InputError(f"the design is infeasible: {text.format(**numbers)}", field=result)
+    found = {
+        "energy_j": _energy, "power_w": _power, "area_mm2": _area, "latency_s": _latency,
+        "utilization": _utilization, "macs": _macs,
+    }
+    if result == "parameters":
+        return {"result": result, **_parameters(columns)}
+    return {"result": result, **found[result](chunk, technology)}
+
+
+def _price(chunk: Chunk, technology: Technology, key: tuple[str, str], built: bool) -> Price:
+    compute = chunk.ops.format.compute
+    if built:
+        compute = pricing.compute_of(chunk.machine, chunk.units)
+    memory = chunk.units.names.get("memory", (("",), np.zeros(1, int)))
+    name = memory[0][int(memory[1][0])]
+    part = key[0].format(compute=compute, memory=name)
+    return technology.price(part, key[1], float(chunk.units.number("node")[0]))
+
+
+def _shown(price: Price) -> dict[str, object]:
+    return {
+        "price": price.value, "price_unit": price.unit, "law": price.law,
+        "evidence": price.evidence, "verified": price.verified, "derivation": price.note,
+        "rows": list(price.rows),
+    }
+
+
+def _cited(terms: list[dict[str, object]], technology: Technology) -> dict[str, object]:
+    ids: dict[str, None] = {}
+    for term in terms:
+        for row in term.get("rows", ()):  # type: ignore[attr-defined]
+            ids[row] = None
+    rows = [technology.row(i) for i in ids]
+    cited = [
+        {"id": r.id, "part": r.part, "quantity": r.quantity, "value": r.text,
+         "source": r.source, "evidence": r.evidence}
+        for r in rows
+    ]
+    assumed = sum(r.evidence == "assumed" for r in rows)
+    return {"terms": terms, "rows": cited, "assumed": assumed}
+
+
+def _total(terms: list[dict[str, object]]) -> float:
+    return sum(float(str(term["value"])) for term in terms)
+
+
+def _energy(chunk: Chunk, technology: Technology) -> dict[str, object]:
+    terms: list[dict[str, object]] = []
+    for name, action in chunk.machine.actions.items():
+        count = float(chunk.activity.counts[name].total()[0])
+        price = _price(chunk, technology, action.price, False)
+        value = count * float(chunk.prices.actions[name].value[0])
+        terms.append({"name": name, "part": action.part, "value": value, "count": count,
+                      **_shown(price)})
+    seconds = float(chunk.timing.seconds[0])
+    for name, part in _parts(chunk).items():
+        if part.leakage is not None:
+            price = _price(chunk, technology, part.leakage, True)
+            watts = float(chunk.prices.leakage[name].value[0])
+            terms.append({"name": f"{name} standing", "part": pricing.LEAKAGE,
+                          "value": watts * seconds, "watts": watts, **_shown(price)})
+    idle = _price(chunk, technology, ("overhead", "idle_power"), True)
+    watts = float(chunk.prices.leakage["idle"].value[0])
+    terms.append({"name": "idle standing", "part": pricing.LEAKAGE, "value": watts * seconds,
+                  "watts": watts, **_shown(idle)})
+    total = _total(terms)
+    formula = "sum of count x price over the actions, and of watts x latency over the parts"
+    return {"value": total, "unit": "J", "formula": formula, **_cited(terms, technology)}
+
+
+def _parts(chunk: Chunk) -> dict[str, Part]:
+    return chunk.machine.parts(chunk.units)
+
+
+def _power(chunk: Chunk, technology: Technology) -> dict[str, object]:
+    energy = _energy(chunk, technology)
+    seconds = float(chunk.timing.seconds[0])
+    return {**energy, "value": float(str(energy["value"])) / seconds, "unit": "W",
+            "formula": f"energy / latency of {seconds:.6g} s; the terms are joules"}
+
+
+def _area(chunk: Chunk, technology: Technology) -> dict[str, object]:
+    terms: list[dict[str, object]] = []
+    for name, part in _parts(chunk).items():
+        if part.area is not None:
+            value = float(chunk.prices.area[name][0]) * 1e6
+            terms.append({"name": name, "part": name, "value": value,
+                          "count": float(part.amount[0]),
+                          **_shown(_price(chunk, technology, part.area, True))})
+    price = _price(chunk, technology, ("overhead", "area_fraction"), True)
+    terms.append({"name": "overhead", "part": "overhead",
+                  "value": float(chunk.prices.area["overhead"][0]) * 1e6, **_shown(price)})
+    total = _total(terms)
+    return {"value": total, "unit": "mm2", "formula": "sum of amount x price over the parts",
+            **_cited(terms, technology)}
+
+
+def _latency(chunk: Chunk, technology: Technology) -> dict[str, object]:
+    activity, ops, i = chunk.activity, chunk.ops, int(chunk.index[0])
+    terms: list[dict[str, object]] = []
+    for r, row in enumerate(ops.rows):
+        if ops.count[r, i] > 0:
+            busy = {name: float(values[r, 0]) for name, values in activity.busy.items()}
+            terms.append({
+                "name": row.name, "part": row.kind, "value": float(chunk.timing.weight[r, 0]),
+                "phase": row.phase, "count": float(ops.count[r, i]),
+                "cycles": float(activity.cycles[r, 0]), "bound": max(busy, key=lambda k: busy[k]),
+                "busy_s": busy,
+            })
+    loads = {n: float(v.sum()) for n, v in activity.busy.items()}
+    formula = (
+        "each stage: max(L + F, C / n) with L the busiest resource, C the chain of the terms, "
+        "F the fill of one layer, n the independent sequences; the terms are seconds before overlap"
+    )
+    stages = {name: float(values[0]) for name, values in chunk.timing.stages.items()}
+    return {"value": float(chunk.timing.seconds[0]), "unit": "s", "formula": formula,
+            "loads_s": loads, "stages_s": stages, **_cited(terms, technology)}
+
+
+def _utilization(chunk: Chunk, technology: Technology) -> dict[str, object]:
+    macs, peak = float(chunk.activity.executed[0]), float(chunk.activity.peak[0])
+    seconds = float(chunk.timing.seconds[0])
+    terms: list[dict[str, object]] = [
+        {"name": "executed multiply-accumulates", "part": "macs", "value": macs},
+        {"name": "peak multiply-accumulates a second", "part": "peak", "value": peak},
+        {"name": "latency", "part": "latency_s", "value": seconds},
+    ]
+    return {"value": macs / (peak * seconds), "unit": "1",
+            "formula": "executed / (peak x latency)", **_cited(terms, technology)}
+
+
+def _macs(chunk: Chunk, technology: Technology) -> dict[str, object]:
+    ops, i = chunk.ops, int(chunk.index[0])
+    terms: list[dict[str, object]] = []
+    for r, row in enumerate(ops.rows):
+        if row.matmul and ops.count[r, i] > 0:
+            sizes = [float(x[r, i]) for x in (ops.count, ops.batch, ops.m, ops.k, ops.n)]
+            terms.append({"name": row.name, "part": row.phase, "value": float(np.prod(sizes)),
+                          "count": sizes[0], "batch": sizes[1], "m": sizes[2], "k": sizes[3],
+                          "n": sizes[4]})
+    return {"value": float(ops.macs[i]), "unit": "1",
+            "formula": "sum of count x batch x m x k x n over the matrix products",
+            **_cited(terms, technology)}
+
+
+def _parameters(columns: Mapping[str, Column]) -> dict[str, object]:
+    group = next(iter(resolve(columns, 1)))
+    terms: list[dict[str, object]] = [
+        {"name": t.name, "part": t.layer, "value": float(t.elements[0] * t.count[0]),
+         "count": float(t.count[0]), "elements": float(t.elements[0])}
+        for t in parameter_tensors(group.models, group.workload)
+    ]
+    total = _total(terms)
+    return {"value": total, "unit": "1", "formula": "sum of count x elements over the tensors",
+            "terms": terms, "rows": [], "assumed": 0}

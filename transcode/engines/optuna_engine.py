@@ -1,0 +1,258 @@
+"""Optuna's samplers, asked in batches and told what is known of each design.
+
+The study lives in memory. A new sampler object is made for every batch from a seed that
+derives from (seed, batch): what the sampler draws then depends on the trials so far only,
+and a resumed run goes on as if it had never stopped.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import inspect
+import json
+import sys
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from elector.errors import InputError
+from elector.table import Scalar
+from transcode.engines.base import Finished
+from transcode.objective import Outcome
+from transcode.space import Parameter, Space
+
+#: name -> packages it needs beyond the base installation, and the extra that brings them.
+EXTRAS = {"gp": (("torch", "scipy"), "train")}
+BUILT_IN = ("nsga2", "nsga3", "tpe", "gp")
+#: Constraint that stands for a design `where` forbids.
+WHERE = "where"
+#: Batches without a single new design after which the sampler is given up.
+_DRY = 20
+MakeSampler = Callable[[int], Any]
+
+
+@dataclass(frozen=True)
+class Told:
+    """What a trial is told: values in the user's directions, constraint -> value."""
+
+    values: list[float]
+    constraints: dict[str, float]
+
+
+@dataclass
+class OptunaEngine:
+    """One of Optuna's samplers behind suggest and update.
+
+    make : seed -> sampler. fallback : (O,) value told where a design has none, minimised.
+    """
+
+    space: Space
+    make: MakeSampler
+    seed: int
+    fallback: np.ndarray
+    signs: np.ndarray
+    batch: int = 0
+    dry: int = 0
+    known: dict[int, Told] = field(default_factory=dict)
+    asked: list[tuple[Any, np.ndarray]] = field(default_factory=list)
+    attributes: set[str] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        import optuna
+
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        self.study = optuna.create_study(
+            directions=["maximize" if s < 0 else "minimize" for s in self.signs]
+        )
+        self.distributions = [distribution(p) for p in self.space.parameters]
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether many batches in a row held nothing new."""
+        return self.dry >= _DRY
+
+    def suggest(self, count: int) -> np.ndarray:
+        """Asks for `count` trials; returns the designs among them that are new."""
+        derived = np.random.SeedSequence([self.seed, self.batch]).generate_state(1)
+        self.study.sampler = self.make(int(derived[0]) & 0x7FFFFFFF)
+        self.batch += 1
+        self.asked = []
+        for _ in range(count):
+            trial = self.study.ask()
+            self.asked.append((trial, self._ask(trial)))
+        return self._new(np.stack([codes for _, codes in self.asked]))
+
+    def _new(self, codes: np.ndarray) -> np.ndarray:
+        """The designs of the batch that are allowed and unknown, each once."""
+        allowed, keys = self.space.allowed(codes), self.space.key(codes).tolist()
+        fresh: dict[int, int] = {}
+        for row, key in enumerate(keys):
+            if allowed[row] and key not in self.known:
+                fresh.setdefault(key, row)
+        self.dry = 0 if fresh else self.dry + 1
+        return codes[list(fresh.values())]
+
+    def _ask(self, trial: Any) -> np.ndarray:
+        """(S,) codes of one trial; only parameters of the chosen alternatives are asked for."""
+        codes = np.zeros(len(self.space.parameters), dtype=np.int32)
+        for section in self.space.sections:
+            group = 0
+            if section.selector >= 0:
+                codes[section.selector] = self._suggest(trial, section.selector)
+                group = section.groups[codes[section.selector]]
+            for column in section.members[group]:
+                codes[column] = self._suggest(trial, column)
+        return codes
+
+    def _suggest(self, trial: Any, column: int) -> int:
+        parameter = self.space.parameters[column]
+        if parameter.size == 1:
+            return 0
+        wanted = self.distributions[column]
+        if parameter.scale == "choice":
+            return parameter.values.index(
+                trial.suggest_categorical(parameter.label, wanted.choices)
+            )
+        suggest = trial.suggest_int if isinstance(wanted.low, int) else trial.suggest_float
+        value = suggest(parameter.label, wanted.low, wanted.high, log=wanted.log)
+        return nearest_code(parameter, value)
+
+    def update(self, codes: np.ndarray, outcome: Outcome) -> None:
+        """Tells every trial of the batch, those of known designs included."""
+        self._learn(codes, outcome)
+        asked = np.stack([c for _, c in self.asked])
+        for (trial, _), told in zip(self.asked, self._told(asked), strict=True):
+            for name, value in told.constraints.items():
+                trial.set_constraint(name, value)
+            self.study.tell(trial, told.values)
+
+    def _learn(self, codes: np.ndarray, outcome: Outcome) -> None:
+        values = np.where(np.isfinite(outcome.objectives), outcome.objectives, self.fallback)
+        values = values * self.signs
+        for row, key in enumerate(self.space.key(codes).tolist()):
+            margins = {name: float(m[row]) for name, m in outcome.margins.items()}
+            self.known[key] = Told(values[row].tolist(), margins)
+
+    def _told(self, codes: np.ndarray) -> list[Told]:
+        """What each design of a batch is worth, after `_learn`."""
+        forbidden = Told((self.fallback * self.signs).tolist(), {WHERE: 1.0})
+        keys = self.space.key(codes).tolist()
+        allowed = self.space.allowed(codes)
+        return [self.known[k] if ok else forbidden for k, ok in zip(keys, allowed, strict=True)]
+
+    def state(self) -> dict[str, object]:
+        """The batch's trials with what the sampler noted on them and on the study."""
+        trials = self.study.get_trials(deepcopy=False)[-len(self.asked) :]
+        system = self.study._storage.get_study_system_attrs(self.study._study_id)
+        new = {name: value for name, value in system.items() if name not in self.attributes}
+        self.attributes |= set(new)
+        return {
+            "trials": [codes.tolist() for _, codes in self.asked],
+            "params": [json.loads(json.dumps(t.params, default=float)) for t in trials],
+            "notes": [_notes(t.system_attrs) for t in trials],
+            "study": new,
+        }
+
+    def resume(self, batch: Finished) -> None:
+        """Adds the trials of a finished batch to the study."""
+        import optuna
+
+        state: Any = batch.state
+        self._learn(batch.codes, batch.outcome)
+        codes = np.array(state["trials"], dtype=np.int32)
+        self.dry = 0 if len(batch.codes) else self.dry + 1
+        self.batch += 1
+        by_label = {
+            p.label: d for p, d in zip(self.space.parameters, self.distributions, strict=True)
+        }
+        rows = zip(self._told(codes), state["params"], state["notes"], strict=True)
+        for told, params, notes in rows:
+            trial = optuna.trial.create_trial(
+                params=params,
+                distributions={label: by_label[label] for label in params},
+                values=told.values,
+                constraints=told.constraints,
+                system_attrs=notes,
+            )
+            self.study.add_trial(trial)
+        for name, value in state["study"].items():
+            self.study._storage.set_study_system_attr(self.study._study_id, name, value)
+        self.attributes |= set(state["study"])
+
+
+def _notes(system: dict[str, Any]) -> dict[str, Any]:
+    """System attributes of a trial without the constraints, which are told again."""
+    return {name: value for name, value in system.items() if not name.startswith("constraints")}
+
+
+def distribution(parameter: Parameter) -> Any:
+    """The Optuna distribution of a parameter's own values."""
+    import optuna
+
+    values = parameter.values
+    if parameter.scale == "choice":
+        return optuna.distributions.CategoricalDistribution(values)
+    log = parameter.scale == "log"
+    low, high = values[0], values[-1]
+    if isinstance(low, int) and isinstance(high, int):
+        return optuna.distributions.IntDistribution(low, high, log=log)
+    return optuna.distributions.FloatDistribution(float(low), float(high), log=log)
+
+
+def nearest_code(parameter: Parameter, value: Scalar) -> int:
+    """Code of the value of a range that is nearest."""
+    values = np.array(parameter.values, dtype=float)
+    return int(np.argmin(np.abs(values - float(value))))
+
+
+def sampler(name: str, batch: int) -> MakeSampler:
+    """A function from a seed to the sampler of that name; anything missing is one line."""
+    for package in EXTRAS.get(name, ((), ""))[0]:
+        if importlib.util.find_spec(package) is None:
+            raise InputError(
+                f"sampler {name} needs {package}: pip install 'transcode[{EXTRAS[name][1]}]'",
+                field="--sampler",
+            )
+    if ":" in name:
+        return _user_sampler(name)
+    import optuna
+
+    samplers = optuna.samplers
+    population = max(2, batch)
+    makers: dict[str, MakeSampler] = {
+        "nsga2": lambda seed: samplers.NSGAIISampler(population_size=population, seed=seed),
+        "nsga3": lambda seed: samplers.NSGAIIISampler(population_size=population, seed=seed),
+        "tpe": lambda seed: samplers.TPESampler(
+            multivariate=True, group=True, constant_liar=True, seed=seed
+        ),
+        "gp": lambda seed: samplers.GPSampler(seed=seed, deterministic_objective=True),
+    }
+    return makers[name]
+
+
+def _user_sampler(name: str) -> MakeSampler:
+    """`module:Class`, an Optuna sampler of the user's own."""
+    import optuna
+
+    module_name, _, class_name = name.partition(":")
+    if "" not in sys.path:
+        sys.path.insert(0, "")  # a console script does not look beside the user's files
+    try:
+        kind = getattr(importlib.import_module(module_name), class_name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise InputError(f"cannot be imported: {error}", field="--sampler", value=name) from None
+    if not (isinstance(kind, type) and issubclass(kind, optuna.samplers.BaseSampler)):
+        raise InputError("is not an Optuna sampler class", field="--sampler", value=name)
+    if not takes_seed(kind):
+        return lambda seed: kind()
+    return lambda seed: kind(seed=seed)
+
+
+def takes_seed(kind: type) -> bool:
+    """Whether a sampler can be made repeatable."""
+    return "seed" in inspect.signature(kind).parameters

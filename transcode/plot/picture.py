@@ -1,0 +1,289 @@
+"""What of a front is drawn, as arrays and texts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from elector.errors import InputError
+from elector.units import format_si
+
+MAX_AXES = 5
+MAX_KINDS = 6
+LOG_FROM = 10.0  # an axis whose largest value is so many times its smallest is logarithmic
+CATEGORIES = ("dataflow", "accelerator", "model", "memory")  # what the shapes show, first found
+
+_PREFIXES = {-12: "p", -9: "n", -6: "µ", -3: "m", 0: "", 3: "k", 6: "M", 9: "G", 12: "T"}
+#: Ending of a result's name -> what is left of the name's unit, and whether SI prefixes suit it.
+_UNITS = (
+    ("_sequences_per_s", "sequences/s", True),
+    ("_tokens_per_s", "tokens/s", True),
+    ("tokens_per_s", "tokens/s", True),
+    ("_s", "s", True),
+    ("_j", "J", True),
+    ("_w", "W", True),
+    ("_mm2", "mm²", False),
+    ("_bytes", "B", True),
+    ("accuracy", "%", False),
+)
+#: Settings whose number is easier to read with its unit.
+_SETTING_UNITS = {"sram": "byte", "bandwidth": "byte/s", "clock": "Hz", "buffer": "byte"}
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One objective as drawn. values : (D,) float, in the unit that `label` names."""
+
+    name: str
+    label: str
+    values: np.ndarray
+    maximise: bool
+    log: bool
+    factor: float
+
+    @property
+    def cost(self) -> np.ndarray:
+        """(D,) to be minimised."""
+        return -self.values if self.maximise else self.values
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A design that is described: its index, what it is best at, and lines about it."""
+
+    index: int
+    title: str
+    lines: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """Everything `draw` needs. axes : accuracy last. std : (D,) [points] or None. kind : (D,)
+    index into kinds, the shapes. colour : index of the axis that colours the points.
+    """
+
+    title: str
+    axes: tuple[Axis, ...]
+    std: np.ndarray | None
+    kinds: tuple[str, ...]
+    kind: np.ndarray
+    kind_title: str
+    colour: int
+    marks: tuple[Mark, ...]
+    caption: str
+
+
+def info(
+    columns: Mapping[str, Sequence[str]],
+    front: Mapping[str, Any],
+    evaluated: int | None = None,
+    notes: Sequence[str] = (),
+) -> Picture:
+    """Arrays of a front.
+
+    Parameters
+    ----------
+    columns : front.csv, name -> texts (D,). Designs that are not feasible are left out.
+    front : front.json: space, seed, objectives.
+    evaluated : designs the run evaluated, where known.
+    notes : sentences for the caption.
+    """
+    columns = _feasible(columns)
+    size = len(next(iter(columns.values()), ()))
+    if size == 0:
+        raise InputError("the front has no design to draw", file="front.csv")
+    objectives = sorted(front["objectives"], key=lambda o: is_accuracy(o["name"]))
+    missing = [o["name"] for o in objectives if o["name"] not in columns]
+    if missing:
+        raise InputError("an objective has no column", file="front.csv", field=missing[0])
+    shown = objectives if len(objectives) <= MAX_AXES else objectives[-MAX_AXES:]
+    axes = tuple(_axis(o, _numbers(columns[o["name"]], o["name"])) for o in shown)
+    accurate = is_accuracy(axes[-1].name)
+    known = accurate and "accuracy_std" in columns
+    std = np.abs(_numbers(columns["accuracy_std"], "accuracy_std")) if known else None
+    kind_title, kinds, kind = _kinds(columns, size)
+    text = _caption(front, size, evaluated, notes, known, len(objectives) - len(shown))
+    return Picture(
+        title=f"{front.get('space', 'front')}: {_listed([_words(a.name) for a in axes])}",
+        axes=axes,
+        std=std,
+        kinds=kinds,
+        kind=kind,
+        kind_title=kind_title,
+        colour=len(axes) - 1,
+        marks=_marks(axes, columns, std),
+        caption=text,
+    )
+
+
+def knee(axes: Sequence[Axis]) -> int:
+    """The design nearest to the best of every objective, each scaled to its range on the front.
+
+    Logarithmic axes are scaled as logarithms, as the eye sees them.
+    """
+    distance = np.zeros(len(axes[0].values))
+    for axis in axes:
+        value = np.log(axis.values) if axis.log else axis.values
+        value = -value if axis.maximise else value
+        span = float(value.max() - value.min())
+        distance += ((value - value.min()) / span) ** 2 if span > 0 else 0.0
+    return int(np.argmin(distance))
+
+
+def is_accuracy(name: str) -> bool:
+    """Whether a result is an accuracy (of one of several workloads, too)."""
+    return name.rpartition(".")[2] == "accuracy"
+
+
+def rank(axis: Axis) -> Axis:
+    """What the second axis shows when there is only one objective: the place of each design."""
+    place = np.argsort(np.argsort(axis.cost, kind="stable"), kind="stable") + 1.0
+    return Axis("place", "place", place, False, False, 1.0)
+
+
+def _axis(objective: Mapping[str, Any], values: np.ndarray) -> Axis:
+    """An objective in a readable unit, with an arrow towards the better end."""
+    name = str(objective["name"])
+    unit, scalable = _unit(name, str(objective.get("unit") or ""))
+    low, high = float(values.min()), float(values.max())
+    factor, prefix = 1.0, ""
+    if scalable and unit and low > 0:
+        middle = np.sqrt(low * high) if high > LOG_FROM * low else (low + high) / 2.0
+        exponent = int(np.clip(3 * np.floor(np.log10(middle) / 3.0), -12, 12))
+        factor, prefix = 10.0**-exponent, _PREFIXES[exponent]
+    maximise = str(objective.get("direction", "min")).startswith("max")
+    shown = f" [{prefix}{unit}]" if unit else ""
+    label = f"{_words(name)}{shown} {'↑' if maximise else '↓'}"
+    log = low > 0 and high > LOG_FROM * low and not is_accuracy(name)
+    return Axis(name, label, values * factor, maximise, log, factor)
+
+
+def _unit(name: str, given: str) -> tuple[str, bool]:
+    for ending, unit, scalable in _UNITS:
+        if name.endswith(ending):
+            return unit, scalable
+    return given.replace("mm2", "mm²"), given in {"s", "J", "W", "B", "byte", "Hz"}
+
+
+def _words(name: str) -> str:
+    """serve.latency_per_sequence_s -> serve: latency per sequence."""
+    stem = name
+    for ending, _, _ in _UNITS:
+        if ending.startswith("_") and name.endswith(ending):
+            stem = name[: -len(ending)]
+            break
+    workload, _, result = stem.rpartition(".")
+    text = result.replace("_", " ")
+    return f"{workload}: {text}" if workload else text
+
+
+def _marks(
+    axes: Sequence[Axis], columns: Mapping[str, Sequence[str]], std: np.ndarray | None
+) -> tuple[Mark, ...]:
+    """The knee and the best of each objective; one mark where a design is several of them."""
+    reasons: dict[int, list[str]] = {}
+    for axis in axes:
+        others = np.sum([a.cost / (np.ptp(a.cost) or 1.0) for a in axes], axis=0)
+        best = int(np.lexsort((others, axis.cost))[0])  # ties: whichever is better elsewhere
+        reasons.setdefault(best, []).append(_words(axis.name))
+    titles = {index: f"best {_listed(words)}" for index, words in reasons.items()}
+    if len(axes) > 1 and len(axes[0].values) > 2:
+        middle = knee(axes)
+        titles[middle] = f"knee, {titles[middle]}" if middle in titles else "knee"
+    varying = [key for key in columns if _is_setting(key) and len(set(columns[key])) > 1]
+    marks = []
+    for index in sorted(titles, key=lambda i: (titles[i] != "knee", float(axes[0].cost[i]))):
+        settings = ", ".join(_setting(key, columns[key][index]) for key in varying)
+        results = ", ".join(_value(axis, index, std) for axis in axes)
+        lines = (results, settings) if settings else (results,)
+        marks.append(Mark(index, titles[index], lines))
+    return tuple(marks)
+
+
+def _value(axis: Axis, index: int, std: np.ndarray | None) -> str:
+    unit = axis.label.partition("[")[2].partition("]")[0]
+    if std is not None and is_accuracy(axis.name):
+        return f"{axis.values[index]:.1f} ± {std[index]:.1f} {unit}".strip()
+    return f"{axis.values[index]:.3g} {unit}".strip()
+
+
+def _is_setting(key: str) -> bool:
+    return key in ("model", "accelerator") or key.startswith(("model.", "accelerator."))
+
+
+def _setting(key: str, text: str) -> str:
+    name = key.rpartition(".")[2]
+    if not text:
+        return f"{name.replace('_', ' ')} -"
+    if name in ("model", "accelerator"):
+        return text
+    unit = next((u for ending, u in _SETTING_UNITS.items() if name.endswith(ending)), "")
+    try:
+        number = float(text)
+    except ValueError:
+        return f"{name.replace('_', ' ')} {text}"
+    shown = format_si(number, unit) if unit else f"{number:.6g}"
+    return f"{name.replace('_', ' ')} {shown}"
+
+
+def _kinds(
+    columns: Mapping[str, Sequence[str]], size: int
+) -> tuple[str, tuple[str, ...], np.ndarray]:
+    """What the shapes show: the first of CATEGORIES with two to MAX_KINDS values."""
+    for wanted in CATEGORIES:
+        for key, texts in columns.items():
+            names = sorted(set(texts))
+            if key.rpartition(".")[2] == wanted and 2 <= len(names) <= MAX_KINDS:
+                codes = {name: code for code, name in enumerate(names)}
+                title = "" if wanted in ("accelerator", "model") else wanted
+                shown = tuple(name or "-" for name in names)
+                return title, shown, np.array([codes[text] for text in texts], dtype=np.intp)
+    return "", ("",), np.zeros(size, dtype=np.intp)
+
+
+def _caption(
+    front: Mapping[str, Any],
+    size: int,
+    evaluated: int | None,
+    notes: Sequence[str],
+    bars: bool,
+    hidden: int,
+) -> str:
+    of = f" of {evaluated:,} evaluated" if evaluated else ""
+    parts = [f"{size:,} design{'s' if size > 1 else ''} that no other beats{of}"]
+    if front.get("seed") is not None:
+        parts[0] += f", seed {front['seed']}"
+    if front.get("hypervolume") is not None:
+        parts[0] += f", hypervolume {float(front['hypervolume']):.5g}"
+    parts.append("Arrows point to the better end")
+    if hidden:
+        parts.append(f"{hidden} further objective{'s are' if hidden > 1 else ' is'} not drawn")
+    if bars and not notes:
+        parts.append("Bars are one standard deviation of the accuracy surrogate")
+    parts += [note.strip().rstrip(".") for note in notes]
+    return ". ".join(parts) + "."
+
+
+def _listed(words: Sequence[str]) -> str:
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+
+
+def _feasible(columns: Mapping[str, Sequence[str]]) -> Mapping[str, Sequence[str]]:
+    if "feasible" not in columns:
+        return columns
+    keep = [i for i, text in enumerate(columns["feasible"]) if text.lower() in ("true", "1")]
+    return {key: [texts[i] for i in keep] for key, texts in columns.items()}
+
+
+def _numbers(texts: Sequence[str], name: str) -> np.ndarray:
+    """(D,) float, finite."""
+    try:
+        values = np.array([float(text) for text in texts])
+    except ValueError as error:
+        raise InputError(str(error), file="front.csv", field=name) from error
+    if not np.isfinite(values).all():
+        raise InputError("must be finite on the front", file="front.csv", field=name)
+    return values

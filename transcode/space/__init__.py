@@ -1,0 +1,29 @@
+"""What is searched: parameters, alternatives, conditions; written in YAML, held as codes."""
+
+from transcode.space.codes import (
+    LARGEST_INDEX,
+    Objective,
+    Parameter,
+    Section,
+    Space,
+    mix,
+    numbers,
+)
+from transcode.space.reader import SHARED, describe, digest, find, load, shipped, unit_of
+
+__all__ = [
+    "LARGEST_INDEX",
+    "SHARED",
+    "Objective",
+    "Parameter",
+    "Section",
+    "Space",
+    "describe",
+    "digest",
+    "find",
+    "load",
+    "mix",
+    "numbers",
+    "shipped",
+    "unit_of",
+]
