@@ -26,6 +26,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import click
+import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
@@ -126,15 +127,27 @@ def schema_page() -> str:
     return text
 
 
+def rows_section(path: Path) -> str:
+    """A heading and every row of one table."""
+    rows = read_csv(path)
+    body = table(tuple(rows[0]), [tuple(row.values()) for row in rows])
+    return f"\n## {path.stem}\n\n{body}"
+
+
 def technology_page() -> str:
-    """Every constant of the technology tables."""
-    text = "# Every technology constant\n\nAs read; `elector explain price PART` shows what"
-    text += " becomes of it at another node.\n"
-    for path in sorted((DATA / "technology").glob("*.csv")):
-        rows = read_csv(path)
-        text += f"\n## {path.name}\n\n"
-        text += table(tuple(rows[0]), [tuple(row.values()) for row in rows])
-    return text
+    """Every constant, what each quantity means, and what the names of sources stand for."""
+    text = """# Every technology constant
+
+As read. `elector explain price PART` shows what becomes of one at another node. Evidence:
+measured, published, synthesis, scaled, derived (computed from figures of the source), assumed.
+`verified` says whether the figure was seen in the source itself; what was only read in a work
+that quotes it is reported with the assumed.
+"""
+    tables = sorted((DATA / "technology").glob("*.csv"))
+    text += "".join(rows_section(path) for path in [*tables, DATA / "quantities.csv"])
+    sources = yaml.safe_load((DATA / "sources.yaml").read_text(encoding="utf-8"))
+    rows = [(f"`{name}`", source) for name, source in sources.items()]
+    return text + "\n## sources\n\n" + table(("name", "source"), rows)
 
 
 def reference_pages() -> dict[Path, str]:

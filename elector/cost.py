@@ -10,6 +10,7 @@ from elector.design import Activity, Machine, Units, sum_rows
 from elector.errors import InputError
 from elector.operations.rows import Operations
 from elector.schedule import Timing
+from elector.table import distinct
 from elector.technology import PROVENANCE, Technology
 
 Array = np.ndarray
@@ -94,7 +95,7 @@ def _rate(
 ) -> Rate:
     """One price for D units: looked up once for each distinct (node, memory)."""
     memory, codes = units.names.get("memory", (("",), np.zeros(units.size, dtype=np.intp)))
-    nodes, node_codes = np.unique(units.number("node"), return_inverse=True)
+    nodes, _, node_codes = distinct(units.number("node"))
     many = "{memory}" in key[0]
     names = memory if many else memory[:1]
     found = [
@@ -102,7 +103,7 @@ def _rate(
         for name in names
         for node in nodes
     ]
-    code = (codes if many else 0) * nodes.size + node_codes.reshape(-1)
+    code = (codes if many else 0) * nodes.size + node_codes
     values = np.array([price.value for price in found])[code]
     if found[0].law == "sqrt_size" and size:
         values = values * np.sqrt(units.number(size) / 1e6)

@@ -7,7 +7,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 
 
@@ -76,6 +75,8 @@ class EvaluationError(ElectorError):
 
 def nearest(name: object, names: Iterable[object]) -> str | None:
     """The known name most like `name`, or None where nothing is close."""
+    import difflib  # only a wrong name needs it
+
     found = difflib.get_close_matches(
         str(name).lower(), [str(n) for n in names], n=1, cutoff=0.5
     )

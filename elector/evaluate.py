@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,7 +21,7 @@ from elector.errors import InputError
 from elector.operations import Operations, build
 from elector.resolve import Group, resolve
 from elector.schedule import Timing, schedule
-from elector.table import Column
+from elector.table import Column, distinct
 from elector.technology import Technology
 from elector.workload import Workload
 
@@ -70,6 +69,8 @@ def evaluate(
         for outputs in parts:
             _collect(result, outputs)
         return result
+    from concurrent.futures import ThreadPoolExecutor  # a tenth of the start of a command
+
     with ThreadPoolExecutor(threads) as pool:
         for outputs in pool.map(_run_block, tasks):
             _collect(result, outputs)
@@ -78,6 +79,8 @@ def evaluate(
 
 @dataclass(frozen=True)
 class _Block:
+    """Designs of one group that are computed together."""
+
     group: Group
     rows: Array  # places inside the group
     technology: Technology
@@ -112,8 +115,7 @@ def _run_block(block: _Block) -> list[_Output]:
 def _chunks(block: _Block) -> Iterable[tuple[slice, Chunk]]:
     """The chunks of a block with their places in it."""
     group, machine = block.group, block.group.machine
-    pairs, index = np.unique(group.pair[block.rows], return_inverse=True)
-    index = index.reshape(-1)
+    pairs, _, index = distinct(group.pair[block.rows])
     workload = group.workload.take(pairs)
     ops = build(group.models.take(pairs), workload)
     units = group.units.take(block.rows)
@@ -151,7 +153,7 @@ class Chunk:
 
 
 def _output(chunk: Chunk, rows: Array, level: str) -> _Output:
-    ops, index, timing = chunk.ops, chunk.index, chunk.timing
+    ops, timing = chunk.ops, chunk.timing
     energy = pricing.joules(ops, chunk.activity, chunk.prices, timing, chunk.machine)
     scalars = _scalars(chunk, energy)
     groups: dict[str, dict[str, Array]] = {}

@@ -85,7 +85,7 @@ def _resident(ops: Operations, operand: str, index: Array, reserve: Array) -> Ar
     }
     found = np.zeros((len(ops.rows), index.size), bool)
     classes = np.array([CLASSES.index(getattr(row, operand)) for row in ops.rows])
-    for code in np.unique(classes):
+    for code in sorted(set(classes.tolist())):
         name, rows = CLASSES[code], np.nonzero(classes == code)[0]
         if name == "activation":
             found[rows] = getattr(ops, f"{operand}_bytes")[rows][:, index] <= reserve

@@ -18,7 +18,7 @@ from elector.errors import InputError
 from elector.formats import load_model
 from elector.machines import MACHINES
 from elector.model import Model, Models, stack, structure, with_settings
-from elector.table import DATA, Column, Field, load_yaml, schema
+from elector.table import DATA, Column, Field, distinct, load_yaml, schema
 from elector.workload import FORMATS, MASKED_SHARE, NUMBERS, Workload, lora_rank
 
 Array = np.ndarray
@@ -219,23 +219,23 @@ def _codes(table: Table, s: _Structures) -> tuple[Array, Array]:
         field = schema("workload")["generate"]
         parts.append((table.at("workload.generate", field, np.arange(table.size), 0.0) > 0) + 0)
     key = combine(parts)
-    distinct, first, codes = np.unique(key, return_index=True, return_inverse=True)
+    _, first, codes = distinct(key)
     order = np.argsort(first, kind="stable")
     rank = np.empty(order.size, dtype=np.intp)
     rank[order] = np.arange(order.size)
-    return rank[codes.reshape(-1)], first[order]
+    return rank[codes], first[order]
 
 
 def combine(parts: list[Array]) -> Array:
     """(D,) one integer for each distinct combination of codes, without overflow."""
-    key = np.zeros(parts[0].shape, dtype=np.int64)
+    key: Array = np.zeros(parts[0].shape, dtype=np.int64)
     room = 1
     for codes in parts:
         radix = int(codes.max(initial=0)) + 1
         if radix == 1:
             continue
         if room > 2**62 // radix:
-            key = np.unique(key, return_inverse=True)[1].reshape(-1).astype(np.int64)
+            key = distinct(key)[2].astype(np.int64)
             room = int(key.max(initial=0)) + 1
         key = key * radix + codes
         room *= radix
@@ -243,26 +243,26 @@ def combine(parts: list[Array]) -> Array:
 
 
 def _group(table: Table, rows: Array, first: int, s: _Structures) -> Group:
-    accelerators = np.unique(table.columns["accelerator"].codes[rows])
+    accelerators = distinct(table.columns["accelerator"].codes[rows])[0]
     machine = s.accelerators[accelerators[0]].machine
     units = _units(table, rows, machine, [s.accelerators[i] for i in accelerators], accelerators)
     model_keys = [k for k in table.columns if k.startswith("model.") and k != "model.head"]
     numeric = [f"workload.{n}" for n in NUMBERS if f"workload.{n}" in table.columns]
     parts = [table.columns[k].codes[rows] for k in ("model", *model_keys, *numeric)]
     key = combine([*parts, s.head_codes[rows]])
-    _, representative, pair = np.unique(key, return_index=True, return_inverse=True)
+    _, representative, pair = distinct(key)
     chosen = rows[representative]
     models = _models(table, chosen, model_keys, s)
     precision = _precision(table, first, machine, units)
     workload = _workload(table, chosen, first, precision, models)
-    return Group(rows, machine, units, pair.reshape(-1), models, workload)
+    return Group(rows, machine, units, pair, models, workload)
 
 
 def _models(table: Table, rows: Array, keys: list[str], s: _Structures) -> Models:
     """The models of the representatives: each base with its own overrides, in order."""
     fields, codes = schema("model"), table.columns["model"].codes[rows]
     heads, found, places = s.head_codes[rows], [], []
-    for base in np.unique(codes):
+    for base in distinct(codes)[0]:
         here = np.nonzero(codes == base)[0]
         settings = {}
         for key in keys:
@@ -310,9 +310,9 @@ def _named(
 ) -> tuple[tuple[str, ...], Array]:
     values = [str(v) for v in given] + ["" if v is None else str(v) for v in own]
     codes = np.where(np.array([v is None for v in own])[own_codes], place, own_codes + len(given))
-    used, codes = np.unique(codes, return_inverse=True)
-    distinct = tuple(dict.fromkeys(values[i] for i in used))
-    return distinct, np.array([distinct.index(values[i]) for i in used])[codes.reshape(-1)]
+    used, _, codes = distinct(codes)
+    names = tuple(dict.fromkeys(values[i] for i in used))
+    return names, np.array([names.index(values[i]) for i in used])[codes]
 
 
 def _refuse_foreign(table: Table, rows: Array, machine: Machine) -> None:

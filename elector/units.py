@@ -11,7 +11,7 @@ import math
 import re
 from numbers import Real
 
-from elector.errors import InputError
+from elector.errors import InputError, nearest
 
 #: symbol -> (powers of the bases, factor, decimal exponent of the factor)
 _Symbol = tuple[dict[str, int], float, int]
@@ -103,7 +103,7 @@ def parse(value: object, unit: str, *, field: str | None = None, file: object = 
                 field=field,
                 value=written,
                 allowed=_spellings(unit),
-                hint=_case(written, unit),
+                hint=_guess(written, unit),
             )
         _, factor, exponent = found
     number = _shift(match.group(1), exponent) * factor
@@ -185,11 +185,14 @@ def _spellings(unit: str) -> list[str]:
     return [symbol + slash + tail for symbol in _SHOWN[base]] if base else [unit]
 
 
-def _case(written: str, unit: str) -> str | None:
-    """A hint where only upper and lower case are wrong, as in mb for MB."""
+def _guess(written: str, unit: str) -> str | None:
+    """A hint where upper and lower case hide the nearest unit, as in mb for MB."""
     known = _spellings(unit)
-    right = [name for name in known if name.lower() == written.lower() and name != written]
-    return f"did you mean {right[-1]}?" if right else None
+    if nearest(written, known):  # the error says so itself
+        return None
+    by_lower = {name.lower(): name for name in reversed(known)}
+    found = nearest(written, by_lower)
+    return f"did you mean {by_lower[found]}?" if found else None
 
 
 def _example(unit: str) -> str:

@@ -20,8 +20,12 @@ from elector.table import DATA, read_csv, schema
 from elector.technology import EVIDENCE, Technology
 
 COLUMNS = (
-    "case", "configuration", "metric", "value", "unit", "source", "tolerance", "evidence", "note"
+    "case", "configuration", "metric", "value", "unit", "source", "tolerance", "evidence",
+    "verified", "note",
 )
+_REQUIRED = COLUMNS[:-2]
+#: What a float computation may be off by without being another number.
+_ROUNDING = 1e-12
 
 #: Unit of a result by the end of its name, and what one of it is in SI.
 _UNITS: tuple[tuple[str, str, float], ...] = (
@@ -35,7 +39,7 @@ _UNITS: tuple[tuple[str, str, float], ...] = (
 )
 
 _RELATIVE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*%\s*")
-_BETWEEN = re.compile(r"\s*-\s*(\d+(?:\.\d+)?)\s*%\s*\+\s*(\d+(?:\.\d+)?)\s*%\s*")
+_BOUND = re.compile(r"\s*at (most|least)(?:\s*\+\s*(\d+(?:\.\d+)?)\s*%)?\s*")
 
 
 @dataclass(frozen=True)
@@ -43,7 +47,8 @@ class Case:
     """One published figure.
 
     value : in the unit of the result (SI; mm2 for areas).
-    low, high : accepted relative error, low <= 0 <= high.
+    tolerance : as written. low, high : the relative errors it accepts.
+    verified : False where the figure was read in a publication that quotes the source.
     """
 
     case: str
@@ -52,9 +57,11 @@ class Case:
     value: float
     unit: str
     source: str
+    tolerance: str
     low: float
     high: float
     evidence: str
+    verified: bool
     note: str
 
 
@@ -85,10 +92,10 @@ class CaseResult:
             "simulated": _or_none(self.simulated),
             "unit": case.unit,
             "error": _or_none(self.error),
-            "tolerance_low": case.low,
-            "tolerance_high": case.high,
+            "tolerance": case.tolerance,
             "passed": self.passed,
             "evidence": case.evidence,
+            "verified": case.verified,
             "source": case.source,
             "note": self.problem or case.note,
         }
@@ -131,7 +138,7 @@ def validate(
 def load_cases(path: Path) -> list[Case]:
     """The cases of a CSV file, checked; errors name file and line."""
     names, lines = read_csv(path)
-    missing = [name for name in COLUMNS[:-1] if name not in names]
+    missing = [name for name in _REQUIRED if name not in names]
     unknown = [name for name in names if name not in COLUMNS]
     if missing or unknown:
         raise InputError(
@@ -207,13 +214,17 @@ def unit_of(metric: str) -> tuple[str, float]:
 
 
 def _case(cells: dict[str, str], path: Path, line: int) -> Case:
-    for column in COLUMNS[:-1]:
+    for column in _REQUIRED:
         if not cells[column]:
             raise InputError(f"line {line}: has no {column}", file=path, field=column)
-    if cells["evidence"] not in EVIDENCE:
-        raise InputError(
-            f"line {line}: unknown evidence", file=path, value=cells["evidence"], allowed=EVIDENCE
-        )
+    verified = cells.get("verified") or "yes"
+    for column, text, allowed in (
+        ("evidence", cells["evidence"], EVIDENCE), ("verified", verified, ("yes", "no"))
+    ):
+        if text not in allowed:
+            raise InputError(
+                f"line {line}: unknown {column}", file=path, value=text, allowed=allowed
+            )
     unit, scale = unit_of(cells["metric"])
     field = f"line {line}: value"
     value = units.parse(f"{cells['value']} {cells['unit']}", unit, field=field, file=path) / scale
@@ -231,28 +242,35 @@ def _case(cells: dict[str, str], path: Path, line: int) -> Case:
         value=value,
         unit=unit,
         source=cells["source"],
+        tolerance=cells["tolerance"],
         low=low,
         high=high,
         evidence=cells["evidence"],
+        verified=verified == "yes",
         note=cells.get("note", ""),
     )
 
 
 def _tolerance(text: str, path: Path, line: int) -> tuple[float, float]:
-    """Accepted relative error: "5 %" either way, "-40 % +0 %" one way, "exact"."""
+    """Accepted relative errors.
+
+    `5 %` either way; `exact`; `at most` and `at least` where the published figure is a bound,
+    `at most +10 %` where the bound itself is soft.
+    """
     if text == "exact":
         return 0.0, 0.0
     if match := _RELATIVE.fullmatch(text):
         share = float(match.group(1)) / 100.0
         return -share, share
-    if match := _BETWEEN.fullmatch(text):
-        return -float(match.group(1)) / 100.0, float(match.group(2)) / 100.0
+    if match := _BOUND.fullmatch(text):
+        soft = float(match.group(2) or 0.0) / 100.0
+        return (-1.0, soft) if match.group(1) == "most" else (-soft, math.inf)
     raise InputError(
         f"line {line}: unreadable tolerance",
         file=path,
         field="tolerance",
         value=text,
-        hint="write `5 %`, `-40 % +0 %` or `exact`",
+        hint="write `5 %`, `exact`, `at most`, `at least` or `at most +10 %`",
     )
 
 
@@ -279,7 +297,8 @@ def _compare(
         problem = str(result.get("reason") or f"no result named {case.metric}")
         return CaseResult(case, math.nan, math.nan, False, problem)
     error = simulated / case.value - 1.0
-    return CaseResult(case, simulated, error, case.low <= error <= case.high, "")
+    passed = case.low - _ROUNDING <= error <= case.high + _ROUNDING
+    return CaseResult(case, simulated, error, passed, "")
 
 
 def _metric(result: Mapping[str, Any], metric: str) -> float | None:

@@ -6,7 +6,7 @@ Axes: D designs, O objectives, K constraints.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -18,25 +18,23 @@ from transcode.space import SHARED, Space, grammar, numbers, unit_of
 
 #: The constraint every machine brings: that the design can run the workload at all.
 MACHINE = "machine"
+#: Results that come from the accuracy source and not from the simulator.
+ACCURACY = ("accuracy", "accuracy_std")
 Columns = Mapping[str, Column]
 
 
-class Reasons(Protocol):
-    """Sentences for designs: distinct ones, and the code of each design."""
-
-    @property
-    def values(self) -> tuple[object, ...]: ...
-    @property
-    def codes(self) -> np.ndarray: ...
-
-
 class Costs(Protocol):
-    """What an evaluator returns: elector.Cost, or anything alike."""
+    """What an evaluator returns: elector.Cost, or anything alike.
+
+    reason_code : (D,) index into reasons, -1 where feasible.
+    """
 
     @property
     def feasible(self) -> np.ndarray: ...
     @property
-    def reason(self) -> Reasons: ...
+    def reasons(self) -> Sequence[str]: ...
+    @property
+    def reason_code(self) -> np.ndarray: ...
     def scalar(self, name: str) -> np.ndarray: ...
     def names(self) -> list[str]: ...
 
@@ -142,7 +140,12 @@ class Problem:
         runs = np.ones(size, dtype=bool)
         for cost in costs.values():
             runs &= cost.feasible
-        results = {name: self._result(name, costs, codes) for name in self.result_names}
+        results = dict.fromkeys(self.result_names, np.zeros(0))
+        if self.accuracy is not None:
+            results["accuracy"], results["accuracy_std"] = self.accuracy.of(self.space, codes)
+        for name in self.result_names:
+            if name not in ACCURACY:
+                results[name] = _result(name, costs)
         return self.judge(columns, results, _reasons(costs, runs))
 
     def judge(self, columns: Columns, results: dict[str, np.ndarray], reasons: Column) -> Outcome:
@@ -169,16 +172,6 @@ class Problem:
             costs[workload] = self.evaluator({**columns, **own}, size)
         return costs
 
-    def _result(self, name: str, costs: dict[str, Costs], codes: np.ndarray) -> np.ndarray:
-        if name in ("accuracy", "accuracy_std"):
-            assert self.accuracy is not None  # made together with the problem
-            return self.accuracy.of(self.space, codes)[name == "accuracy_std"]
-        workload, _, rest = name.partition(".")
-        if workload in costs and rest:
-            return np.asarray(costs[workload].scalar(rest), dtype=float)
-        each = [np.asarray(cost.scalar(name), dtype=float) for cost in costs.values()]
-        return np.maximum.reduce(each)  # one chip has to do for all workloads
-
     def _margin(
         self, expression: grammar.Expression, columns: Columns, results: dict[str, np.ndarray]
     ) -> np.ndarray:
@@ -187,6 +180,15 @@ class Problem:
 
         size = len(next(iter(results.values())))
         return np.broadcast_to(grammar.margin(expression, values), (size,))
+
+
+def _result(name: str, costs: Mapping[str, Costs]) -> np.ndarray:
+    """(D,) a result; the largest over the workloads where it names none."""
+    workload, _, rest = name.partition(".")
+    if workload in costs and rest:
+        return np.asarray(costs[workload].scalar(rest), dtype=float)
+    each = [np.asarray(cost.scalar(name), dtype=float) for cost in costs.values()]
+    return np.asarray(np.maximum.reduce(each))  # one chip has to do for all workloads
 
 
 def _reasons(costs: dict[str, Costs], runs: np.ndarray) -> Column:
@@ -196,10 +198,15 @@ def _reasons(costs: dict[str, Costs], runs: np.ndarray) -> Column:
     if not runs.all():
         for workload, cost in reversed(costs.items()):
             prefix = f"{workload}: " if workload else ""
-            reason = [texts.setdefault(f"{prefix}{t}", len(texts)) for t in cost.reason.values]
-            table = np.array(reason, dtype=np.intp)
-            codes = np.where(cost.feasible, codes, table[np.asarray(cost.reason.codes)])
+            own = [texts.setdefault(prefix + _plain(t), len(texts)) for t in cost.reasons]
+            table = np.array([*own, 0], dtype=np.intp)
+            codes = np.where(cost.feasible, codes, table[cost.reason_code])
     return Column(tuple(texts), codes)
+
+
+def _plain(reason: str) -> str:
+    """A reason without the amounts, which differ from design to design."""
+    return reason.partition(": needs")[0].partition(" needs {")[0]
 
 
 def _explained(reasons: Column, runs: np.ndarray, finite: np.ndarray) -> Column:
@@ -209,84 +216,6 @@ def _explained(reasons: Column, runs: np.ndarray, finite: np.ndarray) -> Column:
         return reasons
     text = "an objective has no value for it"
     return Column((*reasons.values, text), np.where(missing, len(reasons.values), reasons.codes))
-
-
-def result_names(self) -> tuple[str, ...]:
-        """Results kept for each design: objectives, the rest of constraints, records."""
-        space = self.space
-        names = [o.name for o in space.objectives]
-        names += [n for e in space.constraints for n in e.names if n not in space.names]
-        names += space.record
-        names += ["accuracy_std"] if space.uses_accuracy else []
-        return tuple(dict.fromkeys(names))
-
-    def assess(self, codes: np.ndarray) -> Outcome:
-        """What becomes of (D, S) codes."""
-        size, columns = len(codes), self.space.decode(codes)
-        costs = self._costs(columns, size)
-        runs = np.ones(size, dtype=bool)
-        for cost in costs.values():
-            runs &= cost.feasible
-        results = {name: self._result(name, costs, codes) for name in self.result_names}
-        return self.judge(columns, results, _reasons(costs, runs))
-
-    def judge(self, columns: Columns, results: dict[str, np.ndarray], reasons: Column) -> Outcome:
-        """The outcome that follows from results, of a simulation or read back from a run.
-
-        reasons : "" where the machine can run the design.
-        """
-        runs = reasons.map(lambda text: text == "", dtype=bool)
-        values = np.stack([results[o.name] for o in self.space.objectives], axis=1)
-        finite = np.isfinite(values).all(axis=1)
-        margins = {MACHINE: np.where(runs & finite, 0.0, 1.0)}
-        for expression in self.space.constraints:
-            margins[expression.text] = self._margin(expression, columns, results)
-        feasible = runs & finite
-        for margin in margins.values():
-            feasible &= margin <= 0.0
-        objectives = np.where(finite[:, None], values * self.signs, np.nan)
-        return Outcome(results, objectives, margins, feasible, _explained(reasons, runs, finite))
-
-    def _costs(self, columns: Columns, size: int) -> dict[str, Costs]:
-        costs = {}
-        for workload, settings in self.space.workloads.items():
-            own = {name: Column.constant(value, size) for name, value in settings.items()}
-            costs[workload] = self.evaluator({**columns, **own}, size)
-        return costs
-
-    def _result(self, name: str, costs: dict[str, Costs], codes: np.ndarray) -> np.ndarray:
-        if name in ("accuracy", "accuracy_std"):
-            assert self.accuracy is not None  # made together with the problem
-            return self.accuracy.of(self.space, codes)[name == "accuracy_std"]
-        workload, _, rest = name.partition(".")
-        if workload in costs and rest:
-            return np.asarray(costs[workload].scalar(rest), dtype=float)
-        each = [np.asarray(cost.scalar(name), dtype=float) for cost in costs.values()]
-        return np.maximum.reduce(each)  # one chip has to do for all workloads
-
-    def _margin(
-        self, expression: grammar.Expression, columns: Columns, results: dict[str, np.ndarray]
-    ) -> np.ndarray:
-        def values(name: str) -> np.ndarray:
-            return results[name] if name in results else numbers(columns[name])
-
-        size = len(next(iter(results.values())))
-        return np.broadcast_to(grammar.margin(expression, values), (size,))
-
-
-def _reasons(costs: dict[str, Costs], runs: np.ndarray, finite: np.ndarray) -> Column:
-    """Why a design cannot run: of the first workload it cannot run."""
-    texts: dict[str, int] = {"": 0}
-    codes = np.zeros(len(runs), dtype=np.intp)
-    if not (runs & finite).all():
-        unexplained = texts.setdefault("an objective has no value for it", len(texts))
-        codes[~finite] = unexplained
-        for workload, cost in reversed(costs.items()):
-            prefix = f"{workload}: " if workload else ""
-            reason = [texts.setdefault(f"{prefix}{t}", len(texts)) for t in cost.reason.values]
-            table = np.array(reason, dtype=np.intp)
-            codes = np.where(cost.feasible, codes, table[np.asarray(cost.reason.codes)])
-    return Column(tuple(texts), codes)
 
 
 def result_names(space: Space, cost: Costs) -> list[str]:
@@ -300,7 +229,7 @@ def result_names(space: Space, cost: Costs) -> list[str]:
 
 def bound(space: Space, names: list[str]) -> Space:
     """The space with the names of its results checked and its constraints' units resolved."""
-    known = [*names, *(["accuracy", "accuracy_std"] if space.uses_accuracy else [])]
+    known = [*names, *(ACCURACY if space.uses_accuracy else ())]
     for field_name, used in (
         ("objectives", [o.name for o in space.objectives]),
         ("record", list(space.record)),

@@ -6,19 +6,14 @@ own YAML or JSON, or a list of matrix products (CSV, ours or SCALE-Sim's).
 
 from __future__ import annotations
 
-import csv
 import functools
 import os
 from pathlib import Path
 
 from elector.errors import InputError, nearest
 from elector.formats.described import PRESETS, from_mapping, preset, preset_names
-from elector.formats.flexibert import KEYS, from_dictionary
-from elector.formats.gemm import load_gemms
-from elector.formats.huggingface import from_config
-from elector.formats.scalesim import load_scalesim_config
 from elector.model import Model
-from elector.table import load_json, load_yaml
+from elector.table import load_json, load_yaml, read_csv
 
 __all__ = ["list_models", "load_model", "load_scalesim_config"]
 
@@ -56,11 +51,17 @@ def load_model(name_or_path: str) -> Model:
     return _load_file(path)
 
 
+def load_scalesim_config(path: str | Path) -> dict[str, object]:
+    """Settings of an accelerator from the peer's .cfg (elector.formats.scalesim)."""
+    from elector.formats.scalesim import load_scalesim_config as load
+
+    return load(path)
+
+
 @functools.cache
 def _aliases() -> dict[str, str]:
     """Other names of the presets, such as bert-base-uncased."""
-    with (PRESETS / "aliases.csv").open(encoding="utf-8", newline="") as stream:
-        return {row["alias"]: row["preset"] for row in csv.DictReader(stream)}
+    return dict(cells[:2] for _, cells in read_csv(PRESETS / "aliases.csv")[1])
 
 
 def _exists(path: Path) -> bool:
@@ -73,6 +74,11 @@ def _exists(path: Path) -> bool:
 def _load_file(path: Path) -> Model:
     if path.is_dir():
         raise InputError("is a directory, not a file", file=path, hint="name its config.json")
+    # Imported here: a preset, the usual case, needs none of these readers.
+    from elector.formats.flexibert import KEYS, from_dictionary
+    from elector.formats.gemm import load_gemms
+    from elector.formats.huggingface import from_config
+
     suffix = path.suffix.lower()
     if suffix == ".csv":
         return load_gemms(path)

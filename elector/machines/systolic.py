@@ -23,6 +23,7 @@ import numpy as np
 from elector.design import Action, Activity, Count, Machine, Part, Units
 from elector.memory import Plan, plan
 from elector.operations.rows import Operations
+from elector.table import distinct
 
 Array = np.ndarray
 FLOWS = ("ws", "os", "is")
@@ -77,6 +78,7 @@ class Prepared:
     written: Array
     fill: Array
     details: bool
+    trains: bool
 
 
 def prepare(ops: Operations, index: Array, units: Units, details: bool) -> Prepared:
@@ -95,18 +97,19 @@ def prepare(ops: Operations, index: Array, units: Units, details: bool) -> Prepa
         macs[products],
         vector_elements * simple, vector_elements * special,
         memory.read * times, memory.written * times, memory.fill * times, details,
+        any(row.phase == "backward" for row in ops.rows),
     )
 
 
 def _plan(ops: Operations, index: Array, units: Units) -> tuple[Plan, Array]:
     """The traffic plan of every distinct (pair, on-chip memory) and each design's place in it."""
-    sizes, code = np.unique(units.number("sram"), return_inverse=True)
+    sizes, _, code = distinct(units.number("sram"))
     flags = units.number("double_buffer") * 2 + units.number("fuse")
-    key = (index * sizes.size + code.reshape(-1)) * 4 + flags.astype(np.intp)
-    distinct, plan_index = np.unique(key, return_inverse=True)
-    pair, rest = np.divmod(distinct // 4, sizes.size)
-    flags = distinct % 4
-    return plan(ops, pair, sizes[rest], flags >= 2, flags % 2 == 1), plan_index.reshape(-1)
+    key = (index * sizes.size + code) * 4 + flags.astype(np.intp)
+    keys, _, plan_index = distinct(key)
+    pair, rest = np.divmod(keys // 4, sizes.size)
+    flags = keys % 4
+    return plan(ops, pair, sizes[rest], flags >= 2, flags % 2 == 1), plan_index
 
 
 def plan_pairs(index: Array, plan_index: Array, size: int) -> Array:
@@ -305,7 +308,12 @@ def _limits(p: Prepared, units: Units, index: Array, q: Array) -> dict[str, tupl
     total = memory["weights"] + memory["gradients"] + memory["optimizer"]
     total = total + memory["activations"] + memory["cache"]
     tile = p.plan.needed[q] * np.where(units.flag("double_buffer"), 4.0, 2.0)
+    # An integer datapath cannot hold a gradient; the user may insist that it can.
+    integer = units.code_is("datapath", ("int8",)) & units.equals("training_support", "auto")
+    refuses = (integer | units.equals("training_support", "false")) * float(p.trains)
     return {
+        "the machine does not train: accelerator.training_support and accelerator.datapath "
+        "decide": (refuses, np.zeros(refuses.size)),
         "main memory: needs {needed}, has {available}": (
             total[index], units.number("memory_capacity")
         ),

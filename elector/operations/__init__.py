@@ -61,7 +61,8 @@ def _forward(step: Step) -> None:
         _gemms(step, times)
         return
     batch = workload.batch
-    length = models.numbers["patches"] + 1.0 if model.family == "vision" else workload.sequence_length
+    vision = model.family == "vision"
+    length = models.numbers["patches"] + 1.0 if vision else workload.sequence_length
     zero = np.zeros_like(once)
     phase = "prefill" if workload.generates else "forward"
     run = Pass(phase, batch, length, length, zero, times, length)

@@ -6,13 +6,12 @@ share (name, kind, operand classes) is one `Row`; what differs is an (R, M) arra
 
 from __future__ import annotations
 
-import csv
 from dataclasses import dataclass, field
 from functools import lru_cache
-from importlib import resources
 
 import numpy as np
 
+from elector.table import DATA, read_csv
 from elector.workload import NumberFormat
 
 #: Where an operand comes from, and with it when it is already on the chip:
@@ -207,11 +206,9 @@ def vector_costs() -> dict[str, tuple[float, float]]:
 
     From elector/data/vector_operations.csv, where each row carries its formula.
     """
-    text = resources.files("elector.data").joinpath("vector_operations.csv").read_text("utf-8")
-    return {
-        row["operation"]: (float(row["simple"]), float(row["special"]))
-        for row in csv.DictReader(text.splitlines())
-    }
+    names, lines = read_csv(DATA / "vector_operations.csv")
+    place = [names.index(name) for name in ("operation", "simple", "special")]
+    return {c[place[0]]: (float(c[place[1]]), float(c[place[2]])) for _, c in lines}
 
 
 def vector_row(

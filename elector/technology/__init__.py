@@ -4,7 +4,8 @@ A machine counts; the tables in data/technology price. `Technology.load` reads t
 the user's own rows on top, and `Technology.price` scales a constant to a node.
 """
 
-from elector.technology.pricing import PROVENANCE, Price, Technology
+from elector.technology.price import PROVENANCE, Price
+from elector.technology.pricing import Technology, sources
 from elector.technology.rows import EVIDENCE, LAWS, NODE_HIGH, NODE_LOW, Quantity, Row, quantities
 
 __all__ = [
@@ -18,4 +19,5 @@ __all__ = [
     "Row",
     "Technology",
     "quantities",
+    "sources",
 ]

@@ -4,12 +4,13 @@ Energy of logic: within 180-32 nm (planar) and within 20-7 nm (FinFET) by the po
 Stillmaker & Baas, Integration 58 (2017), doi 10.1016/j.vlsi.2017.02.002, at the supply voltage
 of each node. Across the step their ratio is 3-6 times too optimistic against operators
 published at both 45 and 7 nm, so there the energy follows the line between those two nodes in
-log energy over log node, as far as an older node stays the dearer one. Area of logic: the area table of the same paper. Below 7 nm: the
-factors the foundry states for its own nodes.
+log energy over log node, as far as an older node stays the dearer one. Area of logic: the area
+table of the same paper. Below 7 nm: the factors the foundry states for its own nodes.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -29,7 +30,7 @@ def interpolate(curve: Curve, node: float) -> float:
 
     curve : (node [nm], value) in increasing order of node; `node` lies within it.
     """
-    for (low, value_low), (high, value_high) in zip(curve, curve[1:], strict=False):
+    for (low, value_low), (high, value_high) in itertools.pairwise(curve):
         if low <= node <= high:
             # the ends exactly, so that a row at the node itself keeps its value
             if node == low:

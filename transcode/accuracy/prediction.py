@@ -87,8 +87,11 @@ class Surrogate:
         """Two lines for the terminal: what this is and how wrong it was on left-out rows."""
         cv = self.cross_validation
         second_hand = f" ({cv.unverified} second-hand)" if cv.unverified else ""
+        what = f"accuracy ({self.task.name})"
+        if self.task.metric != "accuracy":
+            what = f"accuracy ({self.task.name}, {self.task.metric})"
         text = (
-            f"accuracy ({self.task.name}, {self.task.metric}): {cv.method} on {cv.rows} published "
+            f"{what}: {cv.method} on {cv.rows} published "
             f"scores{second_hand}, leave-one-out MAE {cv.mae:.1f} points, leave-one-family-out "
             f"{cv.mae_family:.1f}, 90 % intervals hold {100 * cv.coverage:.0f} %\n"
             f"  stands for: {self.task.protocol}"

@@ -16,8 +16,8 @@ import numpy as np
 
 from transcode.accuracy.published import FEATURES, Row, Task
 
-# Prior standard deviations on the logit scale. The cross-validated errors move by less than a
-# tenth of a point when one of them is halved or doubled.
+# Prior standard deviations on the logit scale. Halving or doubling any one of them moves the
+# leave-one-out error of SST-2, MNLI and QNLI by less than 0.05 points, that of RTE by up to 0.5.
 PRIOR = {
     "intercept": 10.0,
     "size": 1.0,
@@ -33,7 +33,7 @@ PRIOR = {
     "log10 tokens": 0.5,
 }
 SHAPE = 0.05  # logit per unit of aspect, feed-forward ratio and head size: not in the mean
-OUTSIDE = 0.3  # logit per unit outside the range of the rows, in each of the four
+OUTSIDE = (0.3, 0.15, 0.15, 0.15)  # logit per unit outside the range of the rows: size, shape
 NOISE = tuple(float(v) for v in np.geomspace(0.03, 0.5, 19))
 
 
@@ -138,7 +138,7 @@ def _unknown(fit: Fit, shape: np.ndarray) -> np.ndarray:
     total = np.zeros(shape.shape[1])
     for i, value in enumerate(shape):
         beyond = np.maximum(0.0, np.maximum(fit.box[i, 0] - value, value - fit.box[i, 1]))
-        total += (OUTSIDE * beyond) ** 2
+        total += (OUTSIDE[i] * beyond) ** 2
         if i > 0:
             total += (SHAPE * value) ** 2
     return total

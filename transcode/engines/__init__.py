@@ -28,8 +28,8 @@ PATIENCE = 40.0
 #: Designs beyond which drawing millions at random beats Optuna's NSGA-II, whose own cost for
 #: a trial is 3.5 to 6 ms and grows with the number of trials.
 OPTUNA_LIMIT = 5_000
-#: Budget where neither a budget nor a time is given and the space is too large to enumerate.
-DEFAULT_BUDGET = 2_000
+#: Budgets where neither a budget nor a time is given: of samplers that learn, of those that do not.
+DEFAULT_BUDGET, DEFAULT_STREAM_BUDGET = 2_000, 1_000_000
 _BATCHES = {"nsga2": 50, "nsga3": 50, "tpe": 16, "gp": 8}
 _STREAM_BATCH = 16_384
 
@@ -64,23 +64,28 @@ def choose(
 
     seconds_each : measured cost of a design. budget : designs. time : seconds.
     """
-    if asked == "enumerate" or asked in STREAMS and budget is None and time is None:
-        return Choice(asked, asked, "as asked", budget)
-    unlimited = budget is None and time is None
     if asked != "auto":
-        default = DEFAULT_BUDGET if unlimited else budget
-        return Choice(asked, asked, "as asked", default)
-    size, seconds = space.cardinality, space.cardinality * seconds_each
-    allowed = time if time is not None else PATIENCE
-    measured = f"{size:,} designs at {format_si(seconds_each, 's')} take {seconds:.3g} s"
-    if size <= streams.LARGEST_ENUMERATION and (budget is None or size <= budget):
-        if seconds <= allowed or (budget is not None and time is None):
-            return Choice(asked, "enumerate", f"{measured}: all of them", budget)
-    if budget is not None and budget > OPTUNA_LIMIT or time is not None:
-        why = f"{measured}: too many, and more can be looked at than Optuna's samplers keep up with"
+        return Choice(asked, asked, "as asked", _limit(asked, budget, time))
+    seconds = space.cardinality * seconds_each
+    measured = (
+        f"{space.cardinality:,} designs at {format_si(seconds_each, 's')} take {seconds:.3g} s"
+    )
+    fits_budget = budget is None or space.cardinality <= budget
+    fits_time = seconds <= (time or PATIENCE) or (budget is not None and time is None)
+    if space.cardinality <= streams.LARGEST_ENUMERATION and fits_budget and fits_time:
+        return Choice(asked, "enumerate", f"{measured}: all of them", budget)
+    if time is not None or (budget or 0) > OPTUNA_LIMIT:
+        why = f"{measured}: too many; and more can be looked at than Optuna's samplers keep up with"
         return Choice(asked, "random", why, budget)
-    budget = DEFAULT_BUDGET if budget is None else budget
+    budget = _limit("nsga2", budget, time)
     return Choice(asked, "nsga2", f"{measured}: too many, so {budget:,} well chosen ones", budget)
+
+
+def _limit(name: str, budget: int | None, time: float | None) -> int | None:
+    """The budget; where neither that nor a time is given, one that ends within a minute."""
+    if budget is not None or time is not None or name == "enumerate":
+        return budget
+    return DEFAULT_STREAM_BUDGET if name in STREAMS else DEFAULT_BUDGET
 
 
 def default_batch(name: str) -> int:
@@ -88,9 +93,7 @@ def default_batch(name: str) -> int:
     return _STREAM_BATCH if name in STREAMS else _BATCHES.get(name, 32)
 
 
-def make(
-    name: str, problem: Problem, seed: int, batch: int, fallback: np.ndarray
-) -> Engine:
+def make(name: str, problem: Problem, seed: int, batch: int, fallback: np.ndarray) -> Engine:
     """The engine of that name. fallback : (O,) what a design without values counts as."""
     space = problem.space
     if name == "enumerate":

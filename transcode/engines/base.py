@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -37,6 +37,9 @@ class Engine(Protocol):
 
     def state(self) -> dict[str, object]:
         """What `resume` needs beside the designs themselves, in JSON types."""
+
+    def study_trials(self) -> tuple[list[Any], dict[str, Any]] | None:
+        """All trials of an Optuna sampler and its notes; None for engines without a study."""
 
     def resume(self, batch: Finished) -> None:
         """Takes over one finished batch; called for each, in order, before any suggest."""

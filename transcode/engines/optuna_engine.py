@@ -23,10 +23,11 @@ from elector.errors import InputError
 from elector.table import Scalar
 from transcode.engines.base import Finished
 from transcode.objective import Outcome
+from transcode.runs import distribution
 from transcode.space import Parameter, Space
 
 #: name -> packages it needs beyond the base installation, and the extra that brings them.
-EXTRAS = {"gp": (("torch", "scipy"), "train")}
+EXTRAS = {"gp": (("torch", "scipy"), "gp")}
 BUILT_IN = ("nsga2", "nsga3", "tpe", "gp")
 #: Constraint that stands for a design `where` forbids.
 WHERE = "where"
@@ -158,6 +159,11 @@ class OptunaEngine:
             "study": new,
         }
 
+    def study_trials(self) -> tuple[list[Any], dict[str, Any]]:
+        """Every trial, and what the sampler noted on the study: what study.log is made of."""
+        system = self.study._storage.get_study_system_attrs(self.study._study_id)
+        return self.study.get_trials(deepcopy=False), system
+
     def resume(self, batch: Finished) -> None:
         """Adds the trials of a finished batch to the study."""
         import optuna
@@ -188,20 +194,6 @@ class OptunaEngine:
 def _notes(system: dict[str, Any]) -> dict[str, Any]:
     """System attributes of a trial without the constraints, which are told again."""
     return {name: value for name, value in system.items() if not name.startswith("constraints")}
-
-
-def distribution(parameter: Parameter) -> Any:
-    """The Optuna distribution of a parameter's own values."""
-    import optuna
-
-    values = parameter.values
-    if parameter.scale == "choice":
-        return optuna.distributions.CategoricalDistribution(values)
-    log = parameter.scale == "log"
-    low, high = values[0], values[-1]
-    if isinstance(low, int) and isinstance(high, int):
-        return optuna.distributions.IntDistribution(low, high, log=log)
-    return optuna.distributions.FloatDistribution(float(low), float(high), log=log)
 
 
 def nearest_code(parameter: Parameter, value: Scalar) -> int:

@@ -95,6 +95,9 @@ class Stream:
         """Where it stands."""
         return {"position": self.position}
 
+    def study_trials(self) -> None:
+        """None: there is no Optuna study behind a stream."""
+
     def resume(self, batch: Finished) -> None:
         """Goes on behind the batch."""
         self.position = int(str(batch.state["position"]))

@@ -8,75 +8,98 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from transcode.pareto import nondominated, spread
-from transcode.plot.picture import Axis, Picture, is_accuracy, rank
+from transcode.plot.picture import Axis, Mark, Picture, is_accuracy, rank
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+WIDTH = 12.0  # inches: 1200 pixels at 100 dots per inch
 MAX_POINTS = 20_000  # more are thinned evenly: nobody sees the difference
 MAX_BARS = 40  # error bars in a panel
 INK, FAINT, STAIRS = "#222222", "#8a8a8a", "#D55E00"  # the last from Okabe and Ito's palette
 COLOURS = "cividis"  # reads the same with any colour vision, and in grey
 MARKERS = "os^Dv*"
+Box = tuple[float, float, float, float]  # left, bottom, right, top as shares of the figure
 
 
 def draw(picture: Picture) -> Figure:
     """The figure, 1200 pixels wide at 100 dots per inch."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
-    from matplotlib.gridspec import GridSpec
 
-    count = len(picture.axes)
-    panels = max(1, count - 1)
-    height = {1: 6.6, 2: 8.2, 3: 10.0}.get(panels, 12.0)
-    figure = Figure(figsize=(12.0, height))
+    panels = max(1, len(picture.axes) - 1)
+    height = {1: 6.6, 2: 8.6, 3: 10.2}.get(panels, 12.2)
+    figure = Figure(figsize=(WIDTH, height))
     FigureCanvasAgg(figure)
-    caption = textwrap.wrap(picture.caption, 158)
-    bottom = (0.72 + 0.17 * len(caption)) / height
-    wide = {"right": 0.99} if panels > 1 else {"right": 0.66}
-    grid = GridSpec(panels, panels, figure, left=0.075, top=1 - 0.5 / height, bottom=bottom,
-                    wspace=0.09, hspace=0.09, **wide)  # fmt: skip
-    first: dict[tuple[int, int], Axes] = {}
-    for row in range(panels):
-        for column in range(row + 1):
-            sharey = first.get((row, 0)) if column else None
-            sharex = first.get((column, column))
-            ax = figure.add_subplot(grid[row, column], sharex=sharex, sharey=sharey)
-            first[row, column] = ax
-            _panel(ax, picture, column, row + 1 if count > 1 else None)
-            _label(ax, picture, row, column, panels)
+    caption = textwrap.wrap(picture.caption, 186)
     figure.text(0.01, 1 - 0.3 / height, picture.title, size=13, weight="bold", color=INK)
-    figure.text(0.01, 0.1 / height, "\n".join(caption), size=8.6, color="#555555", va="bottom")
-    _beside(figure, picture, grid, panels)
+    figure.text(0.01, 0.08 / height, "\n".join(caption), size=8.6, color="#555555", va="bottom")
+    right, top = (0.99 if panels > 1 else 0.66), 1 - 0.5 / height
+    places = _places((0.078, (0.72 + 0.17 * len(caption)) / height, right, top), panels)
+    drawn: dict[tuple[int, int], Axes] = {}
+    for (row, column), (x0, y0, x1, y1) in places.items():
+        if column > row:
+            continue
+        sharing = {"sharex": drawn.get((column, column)), "sharey": drawn.get((row, 0))}
+        ax = figure.add_axes((x0, y0, x1 - x0, y1 - y0), sharex=sharing["sharex"],
+                             sharey=sharing["sharey"])  # fmt: skip
+        drawn[row, column] = ax
+        _panel(ax, picture, *_pair(picture, row, column))
+        _label(ax, *_pair(picture, row, column), left=column == 0, bottom=row == panels - 1)
+    _beside(figure, picture, places, panels)
     figure.canvas.draw()
-    for (row, column), ax in first.items():
-        _badges(ax, picture, column, row + 1 if count > 1 else None)
+    for (row, column), ax in drawn.items():
+        _badges(ax, picture, *_pair(picture, row, column))
     return figure
 
 
-def _panel(ax: Axes, picture: Picture, column: int, row: int | None) -> None:
-    """One pair: every design, the pair's staircase, error bars on an accuracy."""
+def _pair(picture: Picture, row: int, column: int) -> tuple[Axis, Axis]:
+    """Horizontal and vertical objective of a panel."""
     x = picture.axes[column]
-    y = picture.axes[row] if row is not None else rank(x)
+    return x, picture.axes[row + 1] if len(picture.axes) > 1 else rank(x)
+
+
+def _places(box: Box, panels: int) -> dict[tuple[int, int], Box]:
+    """Boxes of a square grid of panels, row by row from the top."""
+    left, bottom, right, top = box
+    gap_x, gap_y = 0.03, 0.028
+    width = (right - left - gap_x * (panels - 1)) / panels
+    height = (top - bottom - gap_y * (panels - 1)) / panels
+    places = {}
+    for row in range(panels):
+        for column in range(panels):
+            x, y = left + column * (width + gap_x), top - row * (height + gap_y)
+            places[row, column] = (x, y - height, x + width, y)
+    return places
+
+
+def _panel(ax: Axes, picture: Picture, x: Axis, y: Axis) -> None:
+    """One pair: every design, the pair's staircase, error bars on an accuracy."""
     colour = picture.axes[picture.colour]
     norm = _norm(colour)
-    edge = np.zeros(len(x.values), dtype=bool)
-    edge[nondominated(np.stack([x.cost, y.cost], axis=1))] = True
+    edge = nondominated(np.stack([x.cost, y.cost], axis=1))
     order = np.flatnonzero(edge)[np.lexsort((y.cost[edge], x.cost[edge]))]
     ax.plot(x.values[order], y.values[order], drawstyle="steps-post", color=STAIRS, lw=1.6,
-            alpha=0.9, zorder=3, label="_stairs")  # fmt: skip
-    if row is not None and picture.std is not None and is_accuracy(y.name):
-        _bars(ax, x, y, picture.std, order)
+            alpha=0.9, zorder=3)  # fmt: skip
+    if picture.std is not None and is_accuracy(y.name):
+        points = np.stack([x.cost, y.cost], axis=1)[order]
+        some = order[spread(points, MAX_BARS)]
+        ax.errorbar(x.values[some], y.values[some], yerr=picture.std[some], fmt="none",
+                    ecolor=FAINT, elinewidth=0.8, capsize=1.8, alpha=0.8, zorder=1)  # fmt: skip
     shown = np.unique(np.linspace(0, len(edge) - 1, min(len(edge), MAX_POINTS)).astype(np.intp))
     size = float(np.clip(4000.0 / max(1, len(shown)), 6.0, 26.0))
     for code in range(len(picture.kinds)):
-        for chosen, faint in ((shown[(picture.kind[shown] == code) & ~edge[shown]], True),
-                              (np.flatnonzero((picture.kind == code) & edge), False)):  # fmt: skip
-            ax.scatter(x.values[chosen], y.values[chosen], c=colour.values[chosen], norm=norm,
-                       cmap=COLOURS, marker=MARKERS[code], s=size if faint else size + 14,
-                       alpha=0.45 if faint else 1.0, linewidths=0 if faint else 0.5,
-                       edgecolors="none" if faint else INK, zorder=2 if faint else 4)  # fmt: skip
+        rest = shown[(picture.kind[shown] == code) & ~edge[shown]]
+        ax.scatter(x.values[rest], y.values[rest], c=colour.values[rest], norm=norm, cmap=COLOURS,
+                   marker=MARKERS[code], s=size, alpha=0.45, linewidths=0, zorder=2)  # fmt: skip
+        best = np.flatnonzero((picture.kind == code) & edge)
+        ax.scatter(x.values[best], y.values[best], c=colour.values[best], norm=norm, cmap=COLOURS,
+                   marker=MARKERS[code], s=size + 14, linewidths=0.5, edgecolors=INK,
+                   zorder=4)  # fmt: skip
+    marked = [mark.index for mark in picture.marks]
+    ax.scatter(x.values[marked], y.values[marked], s=size + 40, facecolors="none", edgecolors=INK,
+               linewidths=0.9, zorder=5)  # fmt: skip
     for axis, scale in ((x, ax.set_xscale), (y, ax.set_yscale)):
         if axis.log:
             scale("log")
@@ -87,130 +110,160 @@ def _panel(ax: Axes, picture: Picture, column: int, row: int | None) -> None:
         ax.spines[side].set_visible(False)
 
 
-def _bars(ax: Axes, x: Axis, y: Axis, std: np.ndarray, order: np.ndarray) -> None:
-    """One standard deviation on an even choice of the staircase."""
-    points = np.stack([x.cost, y.cost], axis=1)[order]
-    some = order[spread(points, MAX_BARS)]
-    ax.errorbar(x.values[some], y.values[some], yerr=std[some], fmt="none", ecolor=FAINT,
-                elinewidth=0.8, capsize=1.8, alpha=0.8, zorder=1)  # fmt: skip
-
-
-def _label(ax: Axes, picture: Picture, row: int, column: int, panels: int) -> None:
-    """Labels and numbers on the outer panels only."""
+def _label(ax: Axes, x: Axis, y: Axis, *, left: bool, bottom: bool) -> None:
+    """Names and numbers, on the outer panels only."""
+    box = ax.get_position()
     ax.tick_params(labelsize=9.5, color=FAINT, labelcolor=INK)
-    x = picture.axes[column]
-    y = picture.axes[row + 1] if len(picture.axes) > 1 else rank(x)
-    for which, axis in ((ax.xaxis, x), (ax.yaxis, y)):
-        _ticks(which, axis)
-    if row == panels - 1:
+    _ticks(ax.xaxis, x, int(box.width * WIDTH / 0.6))
+    _ticks(ax.yaxis, y, int(box.height * float(ax.figure.get_figheight()) / 0.35))
+    ax.tick_params(labelbottom=bottom, labelleft=left)
+    if bottom:
         ax.set_xlabel(x.label, size=11, color=INK)
-    else:
-        ax.tick_params(labelbottom=False)
-    if column == 0:
+    if left:
         ax.set_ylabel(y.label, size=11, color=INK)
-        ax.yaxis.set_label_coords(-0.052 * 12 / _width(ax), 0.5)
-    else:
-        ax.tick_params(labelleft=False)
+        ax.yaxis.set_label_coords(-0.63 / (box.width * WIDTH), 0.5)
 
 
-def _ticks(which: Any, axis: Axis) -> None:
-    """Plain numbers, as many as fit."""
+def _ticks(which: Any, axis: Axis, room: int) -> None:
+    """Plain numbers, at most `room` of them."""
     from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
     if not axis.log:
-        which.set_major_locator(MaxNLocator(5))
+        which.set_major_locator(MaxNLocator(min(6, room), integer=axis.name == "place"))
         return
-    decades = np.log10(axis.values.max() / axis.values.min())
-    subs = (1.0, 2.0, 5.0) if decades < 2.2 else (1.0, 3.0) if decades < 3.2 else (1.0,)
-    which.set_major_locator(LogLocator(subs=subs, numticks=12))
-    which.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.4g}"))
+    decades = float(np.log10(axis.values.max() / axis.values.min())) + 0.3
+    choices = [subs for subs in ((1.0, 2.0, 5.0), (1.0, 3.0)) if decades * len(subs) <= room]
+    which.set_major_locator(LogLocator(subs=choices[0] if choices else (1.0,), numticks=room + 1))
+    which.set_major_formatter(FuncFormatter(lambda value, _: _plain(value)))
     which.set_minor_formatter(NullFormatter())
 
 
-def _beside(figure: Figure, picture: Picture, grid: Any, panels: int) -> None:
-    """Colour bar, shapes and the numbered designs, in the space the panels leave."""
+def _plain(value: float) -> str:
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.4g}"
+
+
+def _beside(figure: Figure, picture: Picture, places: dict[tuple[int, int], Box], panels: int
+            ) -> None:  # fmt: skip
+    """Colour bar, shapes and the numbered designs, in the room that the panels leave.
+
+    One panel: to its right. Two rows of panels: all in the free corner. More: the designs in the
+    first row, colours and shapes in the second.
+    """
+    if panels == 1:
+        panel = places[0, 0]
+        corner = (panel[2] + 0.035, panel[1], 0.985, panel[3])
+    else:
+        first = places[0, 1]
+        corner = (first[0] + 0.03, first[1], 0.985, first[3])
+    if panels <= 2:
+        below = _key(figure, picture, corner)
+        _cards(figure, picture.marks, (corner[0], corner[1], corner[2], below), 1)
+    else:
+        second = places[1, 2]
+        _key(figure, picture, (second[0] + 0.03, second[1], 0.985, second[3]))
+        _cards(figure, picture.marks, corner, 2)
+
+
+def _key(figure: Figure, picture: Picture, box: Box) -> float:
+    """Colour bar and shapes at the top of a box; returns where they end."""
     from matplotlib.cm import ScalarMappable
     from matplotlib.lines import Line2D
 
-    if panels > 1:
-        box = grid[0, 1].get_position(figure)
-        left, top, right = box.x0 + 0.03, box.y1, 0.99
-    else:
-        box = grid[0, 0].get_position(figure)
-        left, top, right = box.x1 + 0.03, box.y1, 0.99
-    inch = 1.0 / float(figure.get_size_inches()[1])
+    left, _, right, top = box
+    inch = 1.0 / float(figure.get_figheight())
     colour = picture.axes[picture.colour]
-    bar = figure.add_axes((left, top - 0.16 * inch, min(0.3, right - left), 0.14 * inch))
-    drawn = figure.colorbar(
-        ScalarMappable(_norm(colour), COLOURS), cax=bar, orientation="horizontal"
-    )
-    drawn.ax.tick_params(labelsize=9)
-    drawn.set_label(colour.label, size=9.5)
-    drawn.outline.set_visible(False)
-    _ticks(drawn.ax.xaxis, colour)
-    handles = [Line2D([], [], color=STAIRS, lw=1.6, label="best in the two objectives shown")]
-    if len(picture.kinds) > 1:
-        handles += [
-            Line2D(
-                [],
-                [],
-                ls="",
-                marker=MARKERS[i],
-                color="#606060",
-                ms=6,
-                label=f"{picture.kind_title} {name}".strip(),
-            )
-            for i, name in enumerate(picture.kinds)
-        ]
+    if np.ptp(colour.values) > 0:
+        width = min(0.28, right - left - 0.1)
+        place = figure.add_axes((left, top - 0.14 * inch, width, 0.14 * inch))
+        bar = figure.colorbar(ScalarMappable(_norm(colour), COLOURS), cax=place,
+                              orientation="horizontal")  # fmt: skip
+        bar.ax.tick_params(labelsize=9, color=FAINT, labelcolor=INK)
+        bar.outline.set_linewidth(0.0)
+        _ticks(bar.ax.xaxis, colour, int(width * WIDTH / 0.6))
+        figure.text(left + width + 0.012, top - 0.07 * inch, colour.label, size=9.5, color=INK,
+                    va="center")  # fmt: skip
+        top -= 0.38 * inch
+    lines = []
+    if len(picture.axes) > 1:
+        text = "best in the two objectives shown"
+        lines.append(Line2D([], [], color=STAIRS, lw=1.6, label=text))
     if picture.std is not None:
-        handles.append(Line2D([], [], ls="", marker="|", ms=11, color=FAINT,
-                              label="accuracy ± one standard deviation"))  # fmt: skip
-    columns = 2 if right - left > 0.36 and len(handles) > 2 else 1
-    anchor = (left - 0.01, top - 0.56 * inch)
-    figure.legend(handles=handles, loc="upper left", bbox_to_anchor=anchor, fontsize=9.5,
-                  ncols=columns, frameon=False, handletextpad=0.5, labelcolor=INK)  # fmt: skip
-    rows = -(-len(handles) // columns)
-    y = top - (0.74 + 0.205 * rows) * inch
-    limit = int((right - left) * 12 * 100 / 6.3)
-    for number, mark in enumerate(picture.marks, 1):
-        figure.text(left + 0.004, y, str(number), size=8.5, weight="bold", color="white",
-                    va="top", ha="center", bbox=_badge())  # fmt: skip
-        lines = [part for line in mark.lines for part in textwrap.wrap(line, limit - 3)]
-        figure.text(left + 0.02, y, mark.title, size=9.5, weight="bold", color=INK, va="top")
-        figure.text(left + 0.02, y - 0.185 * inch, "\n".join(lines), size=9, color=INK, va="top",
-                    linespacing=1.25)  # fmt: skip
-        y -= (0.31 + 0.165 * len(lines)) * inch
+        text = "accuracy ± one standard deviation"
+        lines.append(Line2D([], [], ls="", marker="|", ms=11, color=FAINT, label=text))
+    shapes = [
+        Line2D([], [], ls="", marker=MARKERS[code], color="#606060", ms=6,
+               label=f"{picture.kind_title} {name}".strip())
+        for code, name in enumerate(picture.kinds if len(picture.kinds) > 1 else ())
+    ]  # fmt: skip
+    beside = right - left > 0.38  # room for a second column
+    rows = 0
+    for handles, x in ((lines, left), (shapes, left + 0.24 if beside else left)):
+        if handles:
+            y = top if beside else top - 0.205 * inch * rows
+            figure.legend(handles=handles, loc="upper left", bbox_to_anchor=(x - 0.01, y),
+                          fontsize=9.5, frameon=False, handletextpad=0.5, borderpad=0.2,
+                          borderaxespad=0.2, labelcolor=INK)  # fmt: skip
+        rows = max(rows, len(handles)) if beside else rows + len(handles)
+    return top - (0.17 + 0.21 * rows) * inch
 
 
-def _badges(ax: Axes, picture: Picture, column: int, row: int | None) -> None:
-    """Numbers at the marked designs, moved apart until none covers another."""
-    x = picture.axes[column]
-    y = picture.axes[row] if row is not None else rank(x)
-    places = [ax.transData.transform((x.values[m.index], y.values[m.index])) for m in picture.marks]
-    frame, taken = ax.get_window_extent(), [np.asarray(place) for place in places]
-    for number, place in enumerate(places, 1):
-        best, found = -np.inf, np.zeros(2)
-        for reach in (17.0, 27.0, 38.0):
-            for angle in np.arange(8) * np.pi / 4 + np.pi / 4:
+def _cards(figure: Figure, marks: tuple[Mark, ...], box: Box, columns: int) -> None:
+    """The numbered designs, column by column; smaller, then cut, where they would not fit."""
+    left, bottom, right, top = box
+    inch = 1.0 / float(figure.get_figheight())
+    width = (right - left) / columns
+    deep = -(-len(marks) // columns)
+    for scale in np.arange(1.0, 0.71, -0.04):
+        line = 0.17 * float(scale) * inch
+        room = int((width - 0.035) * WIDTH * 100 / (6.75 * scale))
+        heads = [textwrap.wrap(f"{mark.title}: {mark.results}", int(0.86 * room)) for mark in marks]
+        bodies = [textwrap.wrap(mark.settings, room) for mark in marks]
+        lines = [len(a) + len(b) + 0.8 for a, b in zip(heads, bodies, strict=True)]
+        tallest = max(sum(lines[i : i + deep]) for i in range(0, len(marks), deep))
+        if tallest * line <= top - bottom:
+            break
+    else:
+        fit = int((top - bottom) / (deep * line) - 0.8)
+        for head, body in zip(heads, bodies, strict=True):
+            if len(head) + len(body) > fit:
+                body[max(1, fit - len(head)) :] = []
+                body[-1] += " …"
+        lines = [len(a) + len(b) + 0.8 for a, b in zip(heads, bodies, strict=True)]
+    for number, (head, body) in enumerate(zip(heads, bodies, strict=True)):
+        column, place = divmod(number, deep)
+        x = left + column * width
+        y = top - line * sum(lines[column * deep : column * deep + place])
+        figure.text(x + 0.006, y - line / 2.0, str(number + 1), size=8 * scale, weight="bold",
+                    color="white", va="center", ha="center", bbox=_badge())  # fmt: skip
+        for text, weight, shift in ((head, "bold", 0), (body, "normal", len(head))):
+            figure.text(x + 0.022, y - shift * line, "\n".join(text), size=9 * scale,
+                        weight=weight, color=INK, va="top", linespacing=1.3)  # fmt: skip
+
+
+def _badges(ax: Axes, picture: Picture, x: Axis, y: Axis) -> None:
+    """Numbers at the marked designs, each in the roomiest of 24 places around its point."""
+    indices = [mark.index for mark in picture.marks]
+    points = np.stack([x.values[indices], y.values[indices]], axis=1)
+    places = np.asarray(ax.transData.transform(points))
+    frame, taken = ax.get_window_extent(), list(places)
+    for number, (point, place) in enumerate(zip(points, places, strict=True), 1):
+        best, found = -np.inf, place
+        for reach in (17.0, 26.0, 36.0):
+            for angle in (np.arange(8) + 1) * np.pi / 4:
                 spot = place + reach * np.array([np.cos(angle), np.sin(angle)])
-                edges = (
-                    spot[0] - frame.x0,
-                    frame.x1 - spot[0],
-                    spot[1] - frame.y0,
-                    frame.y1 - spot[1],
-                )
-                room = min(*(float(np.hypot(*(spot - t))) for t in taken), 26.0)
-                score = room - 0.12 * reach + 3.0 * min(0.0, min(edges) - 9.0)
+                walls = (spot[0] - frame.x0, frame.x1 - spot[0],
+                         spot[1] - frame.y0, frame.y1 - spot[1])  # fmt: skip
+                near = min(float(np.hypot(*(spot - other))) for other in taken)
+                score = min(near, 24.0) - 0.12 * reach + 3.0 * min(0.0, min(walls) - 9.0)
                 if score > best + 1e-6:
                     best, found = score, spot
         taken.append(found)
-        ax.annotate(str(number), xy=(x.values[picture.marks[number - 1].index],
-                                     y.values[picture.marks[number - 1].index]),
-                    xytext=(found - place) * 72.0 / ax.figure.dpi, textcoords="offset points",
-                    ha="center", va="center", size=8, weight="bold", color="white", zorder=6,
-                    bbox=_badge(), annotation_clip=False,
+        ax.annotate(str(number), xy=(point[0], point[1]),
+                    xytext=tuple((found - place) * 72.0 / ax.figure.dpi),
+                    textcoords="offset points", ha="center", va="center", size=8, weight="bold",
+                    color="white", zorder=6, bbox=_badge(), annotation_clip=False,
                     arrowprops={"arrowstyle": "-", "color": INK, "lw": 0.7, "shrinkA": 0,
-                                "shrinkB": 2})  # fmt: skip
+                                "shrinkB": 3})  # fmt: skip
 
 
 def _badge() -> dict[str, Any]:
@@ -222,7 +275,3 @@ def _norm(axis: Axis) -> Any:
 
     low, high = float(axis.values.min()), float(axis.values.max())
     return (LogNorm if axis.log else Normalize)(low, high if high > low else low + 1.0)
-
-
-def _width(ax: Axes) -> float:
-    return float(ax.get_position().width) * 12.0

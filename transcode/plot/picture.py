@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,14 +35,18 @@ _SETTING_UNITS = {"sram": "byte", "bandwidth": "byte/s", "clock": "Hz", "buffer"
 
 @dataclass(frozen=True)
 class Axis:
-    """One objective as drawn. values : (D,) float, in the unit that `label` names."""
+    """One objective as drawn. values : (D,) float, in the unit that `label` names.
+
+    unit : without prefix; exponent : power of ten of the prefix, None where none fits the unit.
+    """
 
     name: str
     label: str
+    unit: str
     values: np.ndarray
     maximise: bool
     log: bool
-    factor: float
+    exponent: int | None = None
 
     @property
     def cost(self) -> np.ndarray:
@@ -52,11 +56,12 @@ class Axis:
 
 @dataclass(frozen=True)
 class Mark:
-    """A design that is described: its index, what it is best at, and lines about it."""
+    """A design that is described: what it is best at, its results, its settings."""
 
     index: int
     title: str
-    lines: tuple[str, ...]
+    results: str
+    settings: str
 
 
 @dataclass(frozen=True)
@@ -99,7 +104,9 @@ def info(
     missing = [o["name"] for o in objectives if o["name"] not in columns]
     if missing:
         raise InputError("an objective has no column", file="front.csv", field=missing[0])
-    shown = objectives if len(objectives) <= MAX_AXES else objectives[-MAX_AXES:]
+    shown = (
+        [*objectives[: MAX_AXES - 1], objectives[-1]] if len(objectives) > MAX_AXES else objectives
+    )
     axes = tuple(_axis(o, _numbers(columns[o["name"]], o["name"])) for o in shown)
     accurate = is_accuracy(axes[-1].name)
     known = accurate and "accuracy_std" in columns
@@ -107,7 +114,7 @@ def info(
     kind_title, kinds, kind = _kinds(columns, size)
     text = _caption(front, size, evaluated, notes, known, len(objectives) - len(shown))
     return Picture(
-        title=f"{front.get('space', 'front')}: {_listed([_words(a.name) for a in axes])}",
+        title=f"{front.get('space', 'front')}: front of {_listed([_words(a.name) for a in axes])}",
         axes=axes,
         std=std,
         kinds=kinds,
@@ -141,7 +148,7 @@ def is_accuracy(name: str) -> bool:
 def rank(axis: Axis) -> Axis:
     """What the second axis shows when there is only one objective: the place of each design."""
     place = np.argsort(np.argsort(axis.cost, kind="stable"), kind="stable") + 1.0
-    return Axis("place", "place", place, False, False, 1.0)
+    return Axis("place", "place", "", place, maximise=False, log=False)
 
 
 def _axis(objective: Mapping[str, Any], values: np.ndarray) -> Axis:
@@ -149,16 +156,28 @@ def _axis(objective: Mapping[str, Any], values: np.ndarray) -> Axis:
     name = str(objective["name"])
     unit, scalable = _unit(name, str(objective.get("unit") or ""))
     low, high = float(values.min()), float(values.max())
-    factor, prefix = 1.0, ""
-    if scalable and unit and low > 0:
-        middle = np.sqrt(low * high) if high > LOG_FROM * low else (low + high) / 2.0
-        exponent = int(np.clip(3 * np.floor(np.log10(middle) / 3.0), -12, 12))
-        factor, prefix = 10.0**-exponent, _PREFIXES[exponent]
+    exponent = _exponent(low, high) if scalable and low > 0 else 0
     maximise = str(objective.get("direction", "min")).startswith("max")
-    shown = f" [{prefix}{unit}]" if unit else ""
-    label = f"{_words(name)}{shown} {'↑' if maximise else '↓'}"
-    log = low > 0 and high > LOG_FROM * low and not is_accuracy(name)
-    return Axis(name, label, values * factor, maximise, log, factor)
+    shown = f" [{_PREFIXES[exponent]}{unit}]" if unit else ""
+    return Axis(
+        name=name,
+        label=f"{_words(name)}{shown} {'↑' if maximise else '↓'}",
+        unit=unit,
+        values=values / 10.0**exponent,
+        maximise=maximise,
+        log=low > 0 and high > LOG_FROM * low and not is_accuracy(name),
+        exponent=exponent if scalable else None,
+    )
+
+
+def _exponent(low: float, high: float) -> int:
+    """The SI prefix (power of ten) that writes both ends of a range with the fewest digits."""
+
+    def digits(exponent: int) -> int:
+        places = [np.floor(np.log10(value)) - exponent for value in (low, high)]
+        return int(max(abs(place) + (place < 0) for place in places))
+
+    return min(_PREFIXES, key=digits)
 
 
 def _unit(name: str, given: str) -> tuple[str, bool]:
@@ -169,7 +188,7 @@ def _unit(name: str, given: str) -> tuple[str, bool]:
 
 
 def _words(name: str) -> str:
-    """serve.latency_per_sequence_s -> serve: latency per sequence."""
+    """serve.latency_per_sequence_s -> serve latency per sequence."""
     stem = name
     for ending, _, _ in _UNITS:
         if ending.startswith("_") and name.endswith(ending):
@@ -177,7 +196,7 @@ def _words(name: str) -> str:
             break
     workload, _, result = stem.rpartition(".")
     text = result.replace("_", " ")
-    return f"{workload}: {text}" if workload else text
+    return f"{workload} {text}" if workload else text
 
 
 def _marks(
@@ -186,6 +205,8 @@ def _marks(
     """The knee and the best of each objective; one mark where a design is several of them."""
     reasons: dict[int, list[str]] = {}
     for axis in axes:
+        if len(axes) > 1 and not np.ptp(axis.cost):
+            continue
         others = np.sum([a.cost / (np.ptp(a.cost) or 1.0) for a in axes], axis=0)
         best = int(np.lexsort((others, axis.cost))[0])  # ties: whichever is better elsewhere
         reasons.setdefault(best, []).append(_words(axis.name))
@@ -196,18 +217,24 @@ def _marks(
     varying = [key for key in columns if _is_setting(key) and len(set(columns[key])) > 1]
     marks = []
     for index in sorted(titles, key=lambda i: (titles[i] != "knee", float(axes[0].cost[i]))):
-        settings = ", ".join(_setting(key, columns[key][index]) for key in varying)
-        results = ", ".join(_value(axis, index, std) for axis in axes)
-        lines = (results, settings) if settings else (results,)
-        marks.append(Mark(index, titles[index], lines))
+        settings = _kept(_setting(key, columns[key][index]) for key in varying)
+        results = _kept(_value(axis, index, std) for axis in axes)
+        marks.append(Mark(index, titles[index], results, settings))
     return tuple(marks)
 
 
+def _kept(words: Iterable[str]) -> str:
+    """A list that breaks into lines only between its parts."""
+    return ", ".join(word.replace(" ", "\u00a0") for word in words)
+
+
 def _value(axis: Axis, index: int, std: np.ndarray | None) -> str:
-    unit = axis.label.partition("[")[2].partition("]")[0]
+    value = float(axis.values[index])
     if std is not None and is_accuracy(axis.name):
-        return f"{axis.values[index]:.1f} ± {std[index]:.1f} {unit}".strip()
-    return f"{axis.values[index]:.3g} {unit}".strip()
+        return f"{value:.1f} ± {std[index]:.1f} {axis.unit}".strip()
+    if axis.exponent is not None and axis.unit in ("s", "J", "W", "B"):
+        return format_si(value * 10.0**axis.exponent, axis.unit).replace(" u", " µ")
+    return f"{value:.3g} {axis.unit}".strip()
 
 
 def _is_setting(key: str) -> bool:
@@ -216,17 +243,18 @@ def _is_setting(key: str) -> bool:
 
 def _setting(key: str, text: str) -> str:
     name = key.rpartition(".")[2]
+    shown_name = "ff" if name == "feed_forward" else name.replace("_", " ")
     if not text:
-        return f"{name.replace('_', ' ')} -"
+        return f"{shown_name} -"
     if name in ("model", "accelerator"):
         return text
     unit = next((u for ending, u in _SETTING_UNITS.items() if name.endswith(ending)), "")
     try:
         number = float(text)
     except ValueError:
-        return f"{name.replace('_', ' ')} {text}"
+        return f"{shown_name} {text}"
     shown = format_si(number, unit) if unit else f"{number:.6g}"
-    return f"{name.replace('_', ' ')} {shown}"
+    return f"{shown_name} {shown}"
 
 
 def _kinds(
@@ -252,8 +280,8 @@ def _caption(
     bars: bool,
     hidden: int,
 ) -> str:
-    of = f" of {evaluated:,} evaluated" if evaluated else ""
-    parts = [f"{size:,} design{'s' if size > 1 else ''} that no other beats{of}"]
+    of = f", of {evaluated:,} evaluated" if evaluated else ""
+    parts = [f"{size:,} design{'s' if size > 1 else ''} that nothing beats{of}"]
     if front.get("seed") is not None:
         parts[0] += f", seed {front['seed']}"
     if front.get("hypervolume") is not None:
@@ -261,9 +289,8 @@ def _caption(
     parts.append("Arrows point to the better end")
     if hidden:
         parts.append(f"{hidden} further objective{'s are' if hidden > 1 else ' is'} not drawn")
-    if bars and not notes:
-        parts.append("Bars are one standard deviation of the accuracy surrogate")
-    parts += [note.strip().rstrip(".") for note in notes]
+    if bars:
+        parts += [note[:1].upper() + note[1:].rstrip(".") for note in notes]
     return ". ".join(parts) + "."
 
 

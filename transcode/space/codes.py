@@ -168,21 +168,22 @@ class Space:
         return Column(layout.values, merged)
 
     def encode(self, columns: dict[str, Column]) -> np.ndarray:
-        """(D, S) codes of designs given by their values: the inverse of `decode`."""
+        """(D, S) codes of designs given by their values: the inverse of `decode`.
+
+        Names that have one value in the whole space may be left out.
+        """
         size = len(next(iter(columns.values())))
         codes = np.zeros((size, len(self.parameters)), dtype=np.int32)
         for section in self.sections:
-            if section.selector >= 0:
+            if section.selector >= 0 and len(section.groups) > 1:
                 name = self.parameters[section.selector].name
                 codes[:, section.selector] = self._alternative(columns, section, name)
         for column, parameter in enumerate(self.parameters):
-            if all(column != s.selector for s in self.sections):
+            if parameter.size > 1 and all(column != s.selector for s in self.sections):
                 codes[:, column] = self._find(columns[parameter.name], codes, column)
         return codes
 
-    def _alternative(
-        self, columns: dict[str, Column], section: Section, name: str
-    ) -> np.ndarray:
+    def _alternative(self, columns: dict[str, Column], section: Section, name: str) -> np.ndarray:
         """Codes of the selector; the first alternative of that base that has these values."""
         bases = self.parameters[section.selector].values
         given, chosen = columns[name], np.full(len(columns[name]), -1)
@@ -191,8 +192,10 @@ class Space:
             trial = np.zeros((len(given), len(self.parameters)), dtype=np.int32)
             trial[:, section.selector] = code
             for column in section.members[section.groups[code]]:
-                trial[:, column] = self._find(columns[self.parameters[column].name], trial, column)
-                fits &= trial[:, column] >= 0
+                own = columns.get(self.parameters[column].name)
+                if own is not None:
+                    trial[:, column] = self._find(own, trial, column)
+                    fits &= trial[:, column] >= 0
             chosen = np.where(fits, code, chosen)
         return chosen
 
@@ -278,7 +281,7 @@ class Space:
             key = mix(key + np.uint64(0x9E3779B97F4A7C15) + column.astype(np.uint64))
         return key
 
-    def allowed_count(self, limit: int = 1 << 22) -> int | None:
+    def allowed_count(self, limit: int = 1 << 20) -> int | None:
         """Number of designs that `where` lets through; None where counting takes too long.
 
         Exact: only the parameters that `where` names are run through, the others multiply.
@@ -385,7 +388,9 @@ def _layout(space: Space, columns: list[int]) -> _Layout:
         table = np.array(
             [[values.setdefault(v, len(values)) for v in row] for row in found], dtype=np.intp
         )
-        pieces.append(_Piece(column, parameter.parent, table if parameter.parent >= 0 else table[0]))
+        pieces.append(
+            _Piece(column, parameter.parent, table if parameter.parent >= 0 else table[0])
+        )
     return _Layout(tuple(values), tuple(pieces), always)
 
 

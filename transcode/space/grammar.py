@@ -124,9 +124,7 @@ def parse(text: object, *, file: object = None, field: str | None = None) -> Exp
         tree = reader.condition()
         reader.end()
     except _Fault as fault:
-        raise InputError(
-            f"cannot be read: {fault}", file=file, field=field, value=text
-        ) from None
+        raise InputError(f"cannot be read: {fault}", file=file, field=field, value=text) from None
     if not _is_condition(tree):
         raise InputError(
             "is not a condition", file=file, field=field, value=text, hint="compare it: <= 5"

@@ -1,0 +1,341 @@
+"""Results as text for people (aligned tables), as JSON or as CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from elector.units import format_si
+
+if TYPE_CHECKING:
+    from elector.sweepfile import SweepResult
+    from elector.validate import CaseResult
+
+Record = Mapping[str, Any]
+
+#: Result -> label and unit of the summary; the order is the one they are shown in.
+_SUMMARY = (
+    ("latency_s", "latency", "s"),
+    ("energy_j", "energy", "J"),
+    ("latency_per_sequence_s", "latency per sequence", "s"),
+    ("energy_per_sequence_j", "energy per sequence", "J"),
+    ("throughput_sequences_per_s", "throughput", "sequences/s"),
+    ("time_to_first_token_s", "time to first token", "s"),
+    ("time_per_output_token_s", "time per output token", "s"),
+    ("tokens_per_s", "tokens", "tokens/s"),
+    ("power_w", "power", "W"),
+    ("area_mm2", "area", "mm2"),
+    ("utilization", "utilization", "%"),
+    ("peak_ops_per_s", "peak", "op/s"),
+    ("macs", "multiply-accumulates", "1"),
+    ("parameters", "parameters", "1"),
+)
+#: Result -> the one it repeats for a single sequence.
+_REPEATS = {"latency_per_sequence_s": "latency_s", "energy_per_sequence_j": "energy_j"}
+_GROUPS = (
+    ("latency_by_kind_s", "latency by kind", "s"),
+    ("energy_by_part_j", "energy by part", "J"),
+    ("energy_by_phase_j", "energy by phase", "J"),
+    ("area_by_part_mm2", "area by part", "mm2"),
+    ("memory_bytes", "memory", "byte"),
+    ("provenance", "evidence behind the energy", "%"),
+)
+_OPERATION = ("name", "layer", "phase", "kind", "batch", "m", "k", "n", "count", "cycles")
+
+
+def simulation(result: Record, format: str) -> None:
+    """One design: the JSON as it is, a CSV row with dotted names, or tables."""
+    operations = result.get("operations")
+    if format == "json":
+        _json(result)
+    elif format == "csv":
+        flat = {k: v for k, v in _flat(result) if k != "operations"}
+        _csv(operations if operations is not None else [flat])
+    else:
+        _simulation_tables(result, operations)
+
+
+def _simulation_tables(result: Record, operations: Sequence[Record] | None) -> None:
+    click.echo(f"{result['model']} on {result['accelerator']}")
+    if not result["feasible"]:
+        click.echo(f"infeasible: {result['reason']}")
+    click.echo("\n" + _text_table(_summary_rows(result)))
+    for key, title, unit in _GROUPS:
+        parts = {name: v for name, v in (result.get(key) or {}).items() if v}
+        if parts:
+            click.echo(f"\n{title}\n{_text_table(_group_rows(parts, unit))}")
+    if operations is not None:
+        header = (*_OPERATION, "seconds", "joules", "bound")
+        rows = [
+            [
+                *(str(op[key]) for key in _OPERATION),
+                format_si(op["seconds"], "s"),
+                format_si(op["joules"], "J"),
+                str(op["bound"]),
+            ]
+            for op in operations
+        ]
+        click.echo("\noperations\n" + _text_table(rows, header, right=range(4, 12)))
+
+
+def _summary_rows(result: Record) -> list[list[str]]:
+    rows = []
+    for key, label, unit in _SUMMARY:
+        value = result.get(key)
+        if value is None or value == result.get(_REPEATS.get(key, "")):
+            continue
+        rows.append([label, _quantity(value, unit)])
+    return rows
+
+
+def _group_rows(parts: Mapping[str, float], unit: str) -> list[list[str]]:
+    """Name, value and share of each part, the largest first."""
+    total = sum(parts.values())
+    ordered = sorted(parts.items(), key=lambda item: -item[1])
+    if unit == "%":
+        return [[name, _quantity(value, "%")] for name, value in ordered]
+    return [[name, _quantity(v, unit), _quantity(v / total, "%")] for name, v in ordered]
+
+
+def sweep(result: SweepResult, out: str) -> None:
+    """What a sweep did, on standard error: the table itself may go to standard output."""
+    unreadable = len(result.errors)
+    click.echo(
+        f"{out}: {len(result.records)} rows, {result.infeasible} infeasible, "
+        f"{unreadable} unreadable",
+        err=True,
+    )
+    for line, message in result.errors[:10]:
+        click.echo(f"line {line}: {message}", err=True)
+    if unreadable > 10:
+        click.echo(f"... and {unreadable - 10} more; see the column error", err=True)
+
+
+def listing(records: Sequence[Record], format: str, shown: Sequence[str]) -> None:
+    """Records of `elector list`; a table shows the columns `shown`."""
+    if format == "json":
+        _json(records)
+    elif format == "csv":
+        _csv(records)
+    else:
+        rows = [[_cell(record.get(name)) for name in shown] for record in records]
+        numbers = [
+            i
+            for i, name in enumerate(shown)
+            if any(isinstance(record.get(name), int | float) for record in records)
+        ]
+        click.echo(_text_table(rows, shown, right=numbers))
+
+
+def explanation(found: Record, title: str, format: str) -> None:
+    """The derivation of one result: value, formula, terms, and the rows below them."""
+    if format == "json":
+        _json(found)
+        return
+    if format == "csv":
+        _csv(found["terms"])
+        return
+    value, unit = found["value"], found["unit"]
+    click.echo(f"{found['result']} of {title}: {_quantity(value, unit)}\n= {found['formula']}\n")
+    priced = any("price" in term for term in found["terms"])
+    header = ["term", "part", "value", "share", "count"]
+    header += ["price", "evidence", "derivation"] if priced else []
+    total = sum(term["value"] for term in found["terms"])
+    rows = [
+        _term_row(term, unit if found["result"] != "power_w" else "J", total, priced)
+        for term in found["terms"]
+    ]
+    if found["result"] == "utilization":  # terms of different kinds: no unit and no share
+        rows = [[t["name"], t["part"], f"{t['value']:.6g}", "", ""] for t in found["terms"]]
+    click.echo(_text_table(rows, header, right=(2, 3, 4)))
+    if found["rows"]:
+        click.echo("\nrows of the technology tables\n" + _rows_table(found["rows"]))
+        click.echo(f"\n{found['assumed']} of {len(found['rows'])} rows are assumed")
+
+
+def _term_row(term: Record, unit: str, total: float, priced: bool) -> list[str]:
+    count = term.get("count")
+    row = [
+        term["name"],
+        term["part"],
+        _quantity(term["value"], unit),
+        _quantity(term["value"] / total, "%") if total else "",
+        "" if count is None else _cell(int(count) if float(count).is_integer() else count),
+    ]
+    if priced:
+        price = _price(term["price"], term["price_unit"]) if "price" in term else ""
+        if term.get("law") == "sqrt_size":
+            price += " x sqrt(MB)"
+        row += [price, term.get("evidence", ""), term.get("derivation", "")]
+    return row
+
+
+def price(found: Record, format: str) -> None:
+    """The prices of a part at one node, and the rows they rest on."""
+    if format == "json":
+        _json(found)
+        return
+    if format == "csv":
+        _csv(found["rows"])
+        return
+    click.echo(f"{found['part']} at {found['node_nm']:g} nm\n")
+    rows = [
+        [
+            p["quantity"],
+            _price(p["value"], p["unit"]) + (" x sqrt(MB)" if p["law"] == "sqrt_size" else ""),
+            p["evidence"],
+            p["derivation"],
+        ]
+        for p in found["prices"]
+    ]
+    click.echo(_text_table(rows, ("quantity", "price", "evidence", "derivation")))
+    click.echo("\nrows of the technology tables\n" + _rows_table(found["rows"]))
+    references = dict.fromkeys(
+        f"{row['source'].split(' ')[0]}: {row['reference']}"
+        for row in found["rows"]
+        if row["reference"]
+    )
+    if references:
+        click.echo("\nsources\n" + "\n".join(f"  {line}" for line in references))
+
+
+def _rows_table(rows: Sequence[Record]) -> str:
+    cells = [[row["id"], row["value"], row["evidence"], row["source"]] for row in rows]
+    return _text_table(cells, ("row", "value", "evidence", "source"))
+
+
+def validation(results: Sequence[CaseResult], format: str) -> None:
+    """Every published case with its error."""
+    records = [result.as_row() for result in results]
+    if format == "json":
+        _json(records)
+        return
+    if format == "csv":
+        _csv(records)
+        return
+    rows = []
+    for result in results:
+        case = result.case
+        error = "" if result.problem else f"{result.error:+.1%}"
+        rows.append(
+            [
+                case.case,
+                case.metric,
+                _case_value(case.value, case.unit),
+                "-" if result.problem else _case_value(result.simulated, case.unit),
+                error,
+                _tolerance(case.low, case.high),
+                "ok" if result.passed else "FAILED",
+                case.evidence,
+            ]
+        )
+    header = ("case", "result", "published", "simulated", "error", "allowed", "", "evidence")
+    click.echo(_text_table(rows, header, right=(2, 3, 4)))
+    for result in results:
+        if result.problem:
+            click.echo(f"{result.case.case}: {result.problem}")
+    failed = sum(not result.passed for result in results)
+    click.echo(f"\n{len(results)} cases, {failed} outside their tolerance")
+
+
+def _case_value(value: float, unit: str) -> str:
+    return f"{value:.4g} mm2" if unit == "mm2" else _quantity(value, unit)
+
+
+def _tolerance(low: float, high: float) -> str:
+    """The accepted relative error, in words where only one side is bounded."""
+    if low == high == 0:
+        return "exact"
+    if low == -high:
+        return f"+-{high:.0%}"
+    if low <= -1:
+        return f"at most {high:+.0%}"
+    if math.isinf(high):
+        return f"at least {low:+.0%}".replace("-0%", "+0%")
+    return f"{low:.0%} to {high:+.0%}"
+
+
+def _quantity(value: float, unit: str) -> str:
+    """A value as people write it; `unit` mm2 means that it is in mm2 already."""
+    if unit == "%":
+        return f"{100 * value:.1f} %"
+    if unit == "mm2":
+        return f"{value:.4g} mm2"
+    if unit in ("sequences/s", "tokens/s"):
+        return f"{value:.4g} {unit}"
+    if unit == "1":
+        whole = float(value).is_integer()
+        return f"{int(value):,}" if whole else f"{value:.4g}"
+    return format_si(value, unit)
+
+
+def _price(value: float, unit: str) -> str:
+    """A price: a prefix would square with m2, so those are written out."""
+    if unit.startswith("m2") or unit == "1" or value == 0:
+        return f"{value:.4g} {unit}".replace(" 1", "")
+    return format_si(value, unit)
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:,}"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _text_table(
+    rows: Sequence[Sequence[str]], header: Sequence[str] = (), right: Iterable[int] = (1, 2)
+) -> str:
+    """Aligned columns, two spaces apart; columns `right` are numbers."""
+    lines = [list(header), *rows] if header else list(rows)
+    widths = [max(len(str(line[i])) for line in lines) for i in range(len(lines[0]))]
+    numbers = set(right)
+    text = []
+    for line in lines:
+        cells = [
+            str(cell).rjust(width) if i in numbers else str(cell).ljust(width)
+            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ]
+        text.append(("  " + "  ".join(cells)).rstrip())
+    return "\n".join(text)
+
+
+def _flat(record: Record, prefix: str = "") -> Iterable[tuple[str, object]]:
+    """Entries with nested names dotted."""
+    for key, value in record.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value
+
+
+def _json(value: object) -> None:
+    click.echo(json.dumps(_finite(value), indent=2, allow_nan=False))
+
+
+def _finite(value: object) -> object:
+    """The value with null for what JSON cannot write: NaN and infinity."""
+    if isinstance(value, Mapping):
+        return {key: _finite(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(entry) for entry in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _csv(records: Sequence[Record]) -> None:
+    """Records as CSV; floats with the digits that read back as the same float."""
+    stream = io.StringIO()
+    names = list(dict.fromkeys(name for record in records for name in record))
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(names)
+    for record in records:
+        cells = [record.get(name) for name in names]
+        writer.writerow([repr(cell) if isinstance(cell, float) else cell for cell in cells])
+    click.echo(stream.getvalue(), nl=False)

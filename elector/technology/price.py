@@ -1,0 +1,168 @@
+"""A price, and how prices combine: rows carried between nodes, products and sums."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+
+from elector import units
+from elector.errors import InputError
+from elector.technology.rows import EVIDENCE, Row
+from elector.technology.scaling import interpolate
+
+#: The groups a result reports: share of its energy or area that rests on each.
+PROVENANCE = ("measured", "published", "scaled", "assumed")
+
+
+@dataclass(frozen=True)
+class Price:
+    """What one unit of a quantity costs at one node.
+
+    value : in SI. unit : SI unit.
+    law : constant, or sqrt_size: to be multiplied by sqrt(size [byte] / 1e6).
+    evidence : of the weakest row it rests on; scaled where it was carried to another node.
+    verified : False where a row it rests on was only read second-hand.
+    rows : ids of the rows it rests on.
+    note : how it was derived, one line.
+    shares : share of the value that rests on each group of PROVENANCE; they sum to 1.
+    """
+
+    value: float
+    unit: str
+    law: str
+    evidence: str
+    verified: bool
+    rows: tuple[str, ...]
+    note: str
+    shares: tuple[float, float, float, float]
+
+    def at(self, size: float) -> float:
+        """The price of a memory of `size` [byte], by its law."""
+        return self.value if self.law == "constant" else self.value * (size / 1e6) ** 0.5
+
+
+def _group(evidence: str, verified: bool) -> str:
+    """Group of PROVENANCE. What was only read second-hand is reported with the assumed."""
+    if evidence in ("measured", "scaled", "assumed"):
+        return evidence if verified or evidence != "measured" else "assumed"
+    return "published" if verified else "assumed"
+
+
+def _shares(evidence: str, verified: bool) -> tuple[float, float, float, float]:
+    group = _group(evidence, verified)
+    measured, published, scaled, assumed = (float(group == name) for name in PROVENANCE)
+    return measured, published, scaled, assumed
+
+
+def _weakest(*evidence: str) -> str:
+    return max(evidence, key=EVIDENCE.index)
+
+
+def from_row(row: Row, note: str) -> Price:
+    """The price a row states, at its own node."""
+    return Price(
+        value=row.value,
+        unit=row.unit,
+        law=row.law,
+        evidence=row.evidence,
+        verified=row.verified,
+        rows=(row.id,),
+        note=note,
+        shares=_shares(row.evidence, row.verified),
+    )
+
+
+def scaled(rows: tuple[Row, ...], value: float, note: str) -> Price:
+    """A price carried from the nodes of `rows` to another."""
+    evidence = _weakest("scaled", *(row.evidence for row in rows))
+    verified = all(row.verified for row in rows)
+    return Price(
+        value=value,
+        unit=rows[0].unit,
+        law=rows[0].law,
+        evidence=evidence,
+        verified=verified,
+        rows=tuple(row.id for row in rows),
+        note=note,
+        shares=_shares(evidence, verified),
+    )
+
+
+def between(ladder: tuple[Row, ...], node: float) -> Price:
+    """On the line between the two rows around the node, in log price over log node."""
+    low, high = next(
+        pair
+        for pair in itertools.pairwise(ladder)
+        if (pair[0].node or 0.0) < node < (pair[1].node or 0.0)
+    )
+    if min(low.value, high.value) <= 0:
+        raise InputError(
+            f"a price of 0 cannot be carried from {low.node:g}-{high.node:g} to {node:g} nm",
+            file=low.file,
+            field=low.id,
+        )
+    curve = ((low.node or 0.0, low.value), (high.node or 0.0, high.value))
+    note = f"between {high.text} at {high.node:g} nm and {low.text} at {low.node:g} nm"
+    return scaled((high, low), interpolate(curve, node), f"{note}, at {node:g} nm")
+
+
+def product(first: Price, second: Price) -> Price:
+    """Product of two prices. A plain factor above 1 answers for what it adds."""
+    assert "constant" in (first.law, second.law), "two factors that follow the size"
+    evidence = _weakest(first.evidence, second.evidence)
+    verified = first.verified and second.verified
+    if second.unit == "1":
+        kept = 1.0 / max(second.value, 1.0)
+        shares = _mixed(first.shares, second.shares, kept)
+        unit = first.unit
+    else:
+        shares = _shares(evidence, verified)
+        # the only other product is bytes x price per byte
+        unit = second.unit.removesuffix("/byte")
+    return Price(
+        value=first.value * second.value,
+        unit=unit,
+        law=first.law if second.law == "constant" else second.law,
+        evidence=evidence,
+        verified=verified,
+        rows=tuple(dict.fromkeys(first.rows + second.rows)),
+        note=f"{first.note} x {_shown(second)}",
+        shares=shares,
+    )
+
+
+def total(first: Price, second: Price) -> Price:
+    """Sum of two prices of one unit."""
+    assert first.law == second.law and first.unit == second.unit
+    value = first.value + second.value
+    return Price(
+        value=value,
+        unit=first.unit,
+        law=first.law,
+        evidence=_weakest(first.evidence, second.evidence),
+        verified=first.verified and second.verified,
+        rows=tuple(dict.fromkeys(first.rows + second.rows)),
+        note=f"{first.note} + {second.note}",
+        shares=_mixed(first.shares, second.shares, first.value / value if value else 1.0),
+    )
+
+
+def _mixed(
+    first: tuple[float, float, float, float],
+    second: tuple[float, float, float, float],
+    weight: float,
+) -> tuple[float, float, float, float]:
+    measured, published, scaled, assumed = (
+        weight * a + (1.0 - weight) * b for a, b in zip(first, second, strict=True)
+    )
+    return measured, published, scaled, assumed
+
+
+def _shown(price: Price) -> str:
+    """A factor of a product, in its own words."""
+    name = price.rows[0].partition("@")[0] if len(price.rows) == 1 else "of " + price.note
+    if price.unit == "1":
+        return f"{price.value:g} ({name})"
+    if price.unit.startswith("m2"):
+        return f"{price.value * 1e12:.4g} um2{price.unit[2:]} ({name})"
+    return f"{units.format_si(price.value, price.unit)} ({name})"

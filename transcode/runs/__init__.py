@@ -1,0 +1,8 @@
+"""The run folder: what is written while a search runs, and read when it goes on."""
+
+from transcode.runs import front, manifest, parts, study
+from transcode.runs.files import locked
+from transcode.runs.parts import Batch
+from transcode.runs.study import Trial, distribution
+
+__all__ = ["Batch", "Trial", "distribution", "front", "locked", "manifest", "parts", "study"]

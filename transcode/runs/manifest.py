@@ -1,0 +1,123 @@
+"""manifest.json: what a run is, so that it can be continued, repeated, or refused."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+from collections.abc import Iterator, Mapping
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+
+import elector
+from elector.errors import InputError
+from transcode.runs import parts
+from transcode.runs.files import write_json
+
+NAME = "manifest.json"
+#: What belongs to a run; nothing else in its folder is ever touched.
+_FILES = ("front.csv", "front.json", "front.png", "study.log", NAME)
+_LIBRARIES = ("numpy", "pandas", "pyarrow", "optuna", "moocore")
+_SHOWN = 8
+
+
+@cache
+def simulator() -> dict[str, str]:
+    """Version of the simulator, and a sha256 over its code and its tables."""
+    root = Path(elector.__file__).parent
+    total = hashlib.sha256()
+    for path in sorted(root.rglob("*")):
+        if path.suffix in (".py", ".csv", ".yaml"):
+            total.update(path.relative_to(root).as_posix().encode() + path.read_bytes())
+    return {"version": elector.__version__, "sha256": total.hexdigest()}
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the libraries a result may depend on."""
+    found = {"python": platform.python_version()}
+    for name in _LIBRARIES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def read(folder: Path) -> dict[str, object] | None:
+    """The manifest of a run folder; None where there is no run."""
+    path = folder / NAME
+    if folder.exists() and not folder.is_dir():
+        raise InputError("is a file, not a run folder", file=folder)
+    if not path.exists():
+        if any((folder / name).exists() for name in (*_FILES, "designs")):
+            raise InputError(
+                "holds files of a run but no manifest", file=folder,
+                hint="--fresh replaces them; or choose another --out",
+            )  # fmt: skip
+        return None
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"cannot be read: {error}", file=path, hint="--fresh starts anew"
+        ) from None
+    if not isinstance(found, dict) or "space_sha256" not in found:
+        raise InputError("is not the manifest of a run", file=path, hint="--fresh starts anew")
+    return found
+
+
+def write(folder: Path, manifest: Mapping[str, object]) -> None:
+    """Replaces the manifest."""
+    write_json(folder / NAME, manifest)
+
+
+def refuse_other(folder: Path, old: Mapping[str, object], new: Mapping[str, object]) -> None:
+    """Refuses to continue a run of another space, simulator or seed, and shows what differs."""
+    if all(old.get(key) == new[key] for key in ("space_sha256", "simulator", "seed")):
+        return
+    lines: list[str] = []
+    for key in ("seed", "simulator", "space"):
+        if old.get(key) != new[key]:
+            lines += _differences(key, old.get(key), new[key])
+    shown = "\n  ".join(lines[:_SHOWN] + (["..."] if len(lines) > _SHOWN else []))
+    raise InputError(
+        f"holds another run\n  {shown}", file=folder,
+        hint="--fresh replaces it; or choose another --out",
+    )  # fmt: skip
+
+
+def _differences(where: str, old: object, new: object) -> Iterator[str]:
+    """A line for each place where two descriptions differ."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key in sorted({*old, *new}):
+            if old.get(key) != new.get(key):
+                yield from _differences(f"{where}.{key}", old.get(key), new.get(key))
+        return
+    if where == "space.parameters" and isinstance(old, list) and isinstance(new, list):
+        yield from _parameters(old, new)
+        return
+    yield f"{where}: {_short(old)} there, {_short(new)} asked for"
+
+
+def _parameters(old: list[dict[str, object]], new: list[dict[str, object]]) -> Iterator[str]:
+    there, asked = ({str(p.get("label", p["name"])): p["values"] for p in ps} for ps in (old, new))
+    for name in dict.fromkeys([*there, *asked]):
+        if there.get(name) != asked.get(name):
+            yield f"{name}: {_short(there.get(name))} there, {_short(asked.get(name))} asked for"
+
+
+def _short(value: object) -> str:
+    if value is None:
+        return "nothing"
+    text = json.dumps(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def clear(folder: Path) -> None:
+    """Removes the files of an earlier run, and nothing else."""
+    designs = folder / "designs"
+    for number in parts.numbers(designs):
+        parts.path_of(designs, number).unlink()
+    for path in [*designs.glob(".part-*"), *(folder / name for name in _FILES)]:
+        path.unlink(missing_ok=True)

@@ -1,0 +1,119 @@
+"""study.log: an Optuna journal with the run's front, for its dashboard and its samplers.
+
+Optuna's own file backend flushes the disk for every trial; here the journal is collected in
+memory and written at once.
+"""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from transcode.runs.files import write_text
+from transcode.space import Parameter, Space
+
+#: Most trials of the study of a run whose sampler is not Optuna's.
+LIMIT = 2000
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A design as Optuna sees it. codes : (S,); values in the user's directions."""
+
+    codes: np.ndarray
+    values: list[float]
+    constraints: Mapping[str, float]
+    attributes: Mapping[str, object] = field(default_factory=dict)
+
+
+class _Memory:
+    """A journal backend (optuna.storages.journal.BaseJournalBackend) that is a list."""
+
+    def __init__(self) -> None:
+        self.logs: list[dict[str, Any]] = []
+
+    def read_logs(self, log_number_from: int) -> Iterator[dict[str, Any]]:
+        yield from self.logs[log_number_from:]
+
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        self.logs += json.loads(json.dumps(logs))  # a reader must get copies, as from a file
+
+
+def distribution(parameter: Parameter) -> Any:
+    """The Optuna distribution of a parameter's own values."""
+    import optuna
+
+    values = parameter.values
+    if parameter.scale == "choice":
+        return optuna.distributions.CategoricalDistribution(values)
+    log = parameter.scale == "log"
+    low, high = values[0], values[-1]
+    if isinstance(low, int) and isinstance(high, int):
+        return optuna.distributions.IntDistribution(low, high, log=log)
+    return optuna.distributions.FloatDistribution(float(low), float(high), log=log)
+
+
+def frozen(space: Space, distributions: list[Any], trial: Trial) -> Any:
+    """The optuna.trial.FrozenTrial of a design: the parameters its alternatives have."""
+    import optuna
+
+    chosen = chosen_columns(space, trial.codes)
+    params = {c: space.parameters[c].values[trial.codes[c]] for c in chosen}
+    return optuna.trial.create_trial(
+        params={space.parameters[c].label: value for c, value in params.items()},
+        distributions={space.parameters[c].label: distributions[c] for c in chosen},
+        values=trial.values,
+        constraints=dict(trial.constraints),
+        user_attrs=dict(trial.attributes),
+    )
+
+
+def chosen_columns(space: Space, codes: np.ndarray) -> list[int]:
+    """Columns of one design that belong to its alternatives and have more than one value."""
+    columns: list[int] = []
+    for section in space.sections:
+        group = 0
+        if section.selector >= 0:
+            columns.append(section.selector)
+            group = section.groups[codes[section.selector]]
+        columns += section.members[group]
+    return [c for c in columns if space.parameters[c].size > 1]
+
+
+def write(
+    path: Path,
+    space: Space,
+    trials: Iterable[Any],
+    attributes: Mapping[str, object],
+    system: Mapping[str, Any] | None = None,
+) -> None:
+    """Replaces the journal.
+
+    trials : optuna FrozenTrials. attributes : of the study. system : what a sampler noted.
+    """
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    backend = _Memory()
+    storage = optuna.storages.JournalStorage(backend)  # type: ignore[arg-type]
+    study = optuna.create_study(
+        study_name=space.name,
+        storage=storage,
+        directions=["maximize" if o.maximise else "minimize" for o in space.objectives],
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        study.set_metric_names([o.name for o in space.objectives])
+    for name, value in attributes.items():
+        study.set_user_attr(name, value)
+    for name, value in (system or {}).items():
+        storage.set_study_system_attr(study._study_id, name, value)
+    study.add_trials(trials)
+    lines = (json.dumps(log, separators=(",", ":")) for log in backend.logs)
+    write_text(path, "".join(line + "\n" for line in lines))
