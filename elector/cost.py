@@ -16,6 +16,8 @@ from elector.technology import PROVENANCE, Technology
 Array = np.ndarray
 
 LEAKAGE = "leakage"
+#: The square-root law of on-chip memories holds from 256 KiB up; below, the periphery decides.
+SMALLEST = 2.0**18
 
 
 @dataclass(frozen=True)
@@ -106,7 +108,7 @@ def _rate(
     code = (codes if many else 0) * nodes.size + node_codes
     values = np.array([price.value for price in found])[code]
     if found[0].law == "sqrt_size" and size:
-        values = values * np.sqrt(units.number(size) / 1e6)
+        values = values * np.sqrt(np.maximum(units.number(size), SMALLEST) / 1e6)
     return Rate(values, np.array([price.shares for price in found]), code)
 
 

@@ -54,6 +54,10 @@ class Units:
         names, codes = self.names[key]
         return np.array([name in wanted for name in names], dtype=bool)[codes]
 
+    def replace(self, **numbers: Array) -> Units:
+        """The units with other numbers."""
+        return Units(self.machine, {**self.numbers, **numbers}, self.names)
+
     def take(self, index: Array | slice) -> Units:
         """The units at `index`."""
         return Units(
@@ -77,6 +81,10 @@ class Count:
         """(D,) sum over the rows (or over some of them), accumulated in row order."""
         values = self.values if rows is None else self.values[rows]
         return sum_rows(values)[self.index]
+
+    def row(self, row: int) -> Array:
+        """(D,) the count of one row."""
+        return self.values[row, self.index]
 
     def each(self) -> Array:
         """(R, D) the count of every row."""
@@ -106,6 +114,8 @@ class Activity:
     shortest : (D,) rows a stream needs so that splitting the batch costs nothing; inf: never.
     counts : action -> Count.
     fuse : (D,) bool, streamed rows run behind the product that feeds them.
+    weights : bytes of parameters fetched, which may run ahead of the computation as far as
+        `room` (D,) bytes reach, at `bandwidth` (D,) bytes a second.
     start : (D,) seconds before the first operation can begin.
     executed : (D,) multiply-accumulates the peak is compared with.
     peak : (D,) multiply-accumulates a second.
@@ -113,6 +123,7 @@ class Activity:
     resources : their names.
     tiles : (R, D) tile sides, or None unless asked for.
     traffic : on-chip and main memory bytes, each (R, D), or None unless asked for.
+    moved : (R, D) bytes of main memory: weights, other reads, writes; or None unless asked for.
     accesses : operand -> (R, D) elements the unit reads or writes on chip; empty unless asked for.
     """
 
@@ -122,6 +133,9 @@ class Activity:
     shortest: Array
     counts: dict[str, Count]
     fuse: Array
+    weights: Count
+    room: Array
+    bandwidth: Array
     start: Array
     executed: Array
     peak: Array
@@ -129,6 +143,7 @@ class Activity:
     resources: tuple[str, ...]
     tiles: tuple[Array, Array, Array] | None = None
     traffic: tuple[Array, Array] | None = None
+    moved: tuple[Array, Array, Array] | None = None
     accesses: dict[str, Array] = field(default_factory=dict)
 
 
@@ -168,7 +183,7 @@ class Machine:
     prepare : (operations, pair index (D,), units, details) -> what chunks share.
     activity : (prepared, slice of the designs) -> Activity.
     parts : (units) -> name -> Part.
-    check : (units, precision codes ...) raises InputError on a combination with no meaning.
+    complete : (units) -> units with the settings that were left to the machine.
     native : parameter that names the machine's own number format.
     """
 
@@ -179,5 +194,5 @@ class Machine:
     prepare: Callable[[Operations, Array, Units, bool], object]
     activity: Callable[[object, slice], Activity]
     parts: Callable[[Units], dict[str, Part]]
+    complete: Callable[[Units], Units]
     native: str
-    clocked: str = "clock"

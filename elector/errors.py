@@ -2,6 +2,7 @@
 
     ElectorError
     +-- InputError        something the user handed in; the commands exit with 2
+    +-- InfeasibleError   no feasible design; the commands exit with 3
     +-- EvaluationError   the work itself failed; the commands exit with 1
 """
 
@@ -69,6 +70,10 @@ class InputError(ElectorError):
         )
 
 
+class InfeasibleError(ElectorError):
+    """A single design was asked about and it is infeasible; the commands exit with 3."""
+
+
 class EvaluationError(ElectorError):
     """The computation failed for a reason that is not the input's."""
 
@@ -77,10 +82,9 @@ def nearest(name: object, names: Iterable[object]) -> str | None:
     """The known name most like `name`, or None where nothing is close."""
     import difflib  # only a wrong name needs it
 
-    found = difflib.get_close_matches(
-        str(name).lower(), [str(n) for n in names], n=1, cutoff=0.5
-    )
-    return found[0] if found else None
+    known = {str(n).lower(): str(n) for n in names}
+    found = difflib.get_close_matches(str(name).lower(), list(known), n=1, cutoff=0.5)
+    return known[found[0]] if found else None
 
 
 def _shorten(value: object, limit: int = 80) -> str:

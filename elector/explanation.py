@@ -8,12 +8,13 @@ import numpy as np
 
 from elector import cost as pricing
 from elector.design import Part
-from elector.errors import InputError
+from elector.errors import InfeasibleError, InputError
 from elector.evaluate import Chunk, inspect
 from elector.operations.tensors import parameter_tensors
 from elector.resolve import resolve
 from elector.table import Column
 from elector.technology import Price, Technology
+from elector.units import format_si
 
 #: Results that can be explained, and how.
 RESULTS = ("energy_j", "power_w", "area_mm2", "latency_s", "utilization", "macs", "parameters")
@@ -33,8 +34,9 @@ def explain_result(
     chunk = inspect(columns, technology)
     for text, (needed, available) in chunk.activity.limits.items():
         if needed[0] > available[0]:
-            numbers = {"needed": f"{needed[0]:.4g} B", "available": f"{available[0]:.4g} B"}
-            raise InputError(f"the design is infeasible: {text.format(**numbers)}", field=result)
+            sizes = {"needed": float(needed[0]), "available": float(available[0])}
+            shown = {name: format_si(size, "byte") for name, size in sizes.items()}
+            raise InfeasibleError(f"the design is infeasible: {text.format(**shown)}")
     found = {
         "energy_j": _energy, "power_w": _power, "area_mm2": _area, "latency_s": _latency,
         "utilization": _utilization, "macs": _macs,

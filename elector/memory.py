@@ -36,7 +36,7 @@ LIVE_TENSORS = 3.0
 class Plan:
     """What Q (pair, memory) combinations move, each (R, Q), for one run of an operation.
 
-    read, written : bytes from and to main memory.
+    read, written : bytes from and to main memory. weights : those of `read` that are parameters.
     fill : bytes that must arrive before the operation can start.
     tile_m, tile_k, tile_n : the tile chosen (products only; 0 for vector work).
     feasible : (Q,) whether a tile of every product fits.
@@ -45,6 +45,7 @@ class Plan:
 
     read: Array
     written: Array
+    weights: Array
     fill: Array
     tile_m: Array
     tile_k: Array
@@ -69,7 +70,7 @@ def plan(
     _stream(ops, a, out, fuse)
     zero = np.zeros_like(a)
     result = Plan(
-        a + b, out, zero, zero.copy(), zero.copy(), zero.copy(),
+        a + b, out, zero, zero.copy(), zero.copy(), zero.copy(), zero.copy(),
         np.ones(index.size, bool), np.zeros(index.size),
     )
     rows = ops.where(matmul=True)
@@ -124,6 +125,8 @@ def _products(
     partial = (accumulator * (best.sums - 1.0) * m * n).reshape(shape) * batch * (out > 0)
     base.read[rows] = a * best.a_passes.reshape(shape) + b * best.b_passes.reshape(shape) + partial
     base.written[rows] = out + partial
+    parameters = np.array([ops.rows[r].b in ("weight", "reuse") for r in rows])[:, None]
+    base.weights[rows] = np.where(parameters, b * best.b_passes.reshape(shape), 0.0)
     first = np.minimum(m, SLICE) * np.minimum(k, SLICE) * widths[0]
     base.fill[rows] = np.minimum(first.reshape(shape), a)
     for target, tile in ((base.tile_m, best.m), (base.tile_k, best.k), (base.tile_n, best.n)):
@@ -132,7 +135,7 @@ def _products(
     needed = smallest_tile(m, k, n, widths[0], widths[1], accumulator).reshape(shape)
     needed = np.where(used, needed, 0.0).max(axis=0)
     return Plan(
-        base.read, base.written, base.fill, base.tile_m, base.tile_k, base.tile_n,
+        base.read, base.written, base.weights, base.fill, base.tile_m, base.tile_k, base.tile_n,
         needed <= tiles, needed,
     )
 

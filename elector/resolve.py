@@ -10,12 +10,13 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
 from elector.design import Machine, Units
 from elector.errors import InputError
-from elector.formats import load_model
+from elector.formats import load_model, load_scalesim_config
 from elector.machines import MACHINES
 from elector.model import Model, Models, stack, structure, with_settings
 from elector.table import DATA, Column, Field, distinct, load_yaml, schema
@@ -123,15 +124,12 @@ def list_accelerators() -> list[str]:
 @functools.lru_cache(maxsize=256)
 def load_accelerator(name: str) -> Accelerator:
     """A shipped accelerator or a YAML file with `base` and settings of its schema."""
-    from pathlib import Path
-
-    shipped = DATA / "accelerators" / f"{name}.yaml"
     known = name in list_accelerators()
-    path = shipped if known else Path(name)
+    path = DATA / "accelerators" / f"{name}.yaml" if known else Path(name)
     if not known and not path.exists():
         raise InputError("unknown accelerator", field="accelerator", value=name,
                          allowed=list_accelerators())
-    data = load_yaml(path)
+    data = _peer_settings(path) if path.suffix == ".cfg" else load_yaml(path)
     if not isinstance(data, dict):
         raise InputError("must be a mapping of settings", file=path)
     base = data.get("base", name if known else None)
@@ -152,6 +150,12 @@ def load_accelerator(name: str) -> Accelerator:
                              allowed=fields)
         settings[str(key)] = fields[key].parse(value, file=path)
     return Accelerator(name, machine, settings, path)
+
+
+def _peer_settings(path: Path) -> dict[str, object]:
+    """Settings of a SCALE-Sim .cfg file."""
+    found = load_scalesim_config(path)
+    return {"base": "systolic"} | {k.removeprefix("accelerator."): v for k, v in found.items()}
 
 
 def resolve(columns: Mapping[str, Column], size: int) -> Iterator[Group]:
@@ -297,7 +301,7 @@ def _units(
             base = np.where(np.isnan(chosen), base, chosen)
         numbers[key] = base
     _refuse_foreign(table, rows, machine)
-    return Units(machine.name, numbers, names)
+    return machine.complete(Units(machine.name, numbers, names))
 
 
 def _floats(values: Sequence[object]) -> Array:

@@ -82,16 +82,16 @@ def _stage(
     if not chained:
         return busiest
     attention = [i for i in chained if ops.rows[i].in_attention]
-    tokens = ops.m[[i for i in rows if ops.rows[i].matmul]] if _has_products(ops, rows) else None
-    streams = _streams(ops, index, activity, tokens)
-    periods = ops.layers[index]
-    chain = _chain(ops.rows, [i for i in chained if i not in set(attention)], activity, weight)
+    streams = _streams(ops, index, activity, chained)
+    chain = _chain(ops, index, [i for i in chained if not ops.rows[i].in_attention], activity,
+                   weight)
     if attention:
-        core = _chain(ops.rows, attention, activity, weight)
+        core = _chain(ops, index, attention, activity, weight)
         core_loads = _most([sum_rows(s[attention]) for s in activity.busy.values()])
-        heads = ops.streams[index] * ops.heads[index]
-        chain = chain + overlap(core_loads, core_loads, core, heads, periods)
+        # The output projection waits for all heads, so that every layer has its own fill.
+        chain = chain + overlap(core_loads, core_loads, core, ops.heads[index], np.ones(1))
     on_chain = _most([sum_rows(s[chained]) for s in activity.busy.values()])
+    periods = _passes(ops, index, activity, chained, _periods(ops, rows)[index])
     return overlap(busiest, on_chain, chain, streams, periods)
 
 
@@ -101,16 +101,25 @@ def overlap(load: Array, chain_load: Array, chain: Array, streams: Array, period
     return np.maximum(load + fill, chain / streams)
 
 
-def _streams(ops: Operations, index: Array, activity: Activity, tokens: Array | None) -> Array:
-    """Sequences that may overlap: as many as keep a stream from costing extra loads."""
-    if tokens is None:
+def _streams(ops: Operations, index: Array, activity: Activity, chained: list[int]) -> Array:
+    """Sequences that may overlap: as many as keep a stream from costing extra loads.
+
+    chained : rows in which sequences stand below one another (not so in gradients of weights).
+    """
+    products = [i for i in chained if ops.rows[i].matmul]
+    if not products:
         return np.ones(index.size)
-    longest = tokens.max(axis=0)[index]
+    longest = ops.m[products].max(axis=0)[index]
     return np.clip(np.floor(longest / activity.shortest), 1.0, ops.streams[index])
 
 
-def _has_products(ops: Operations, rows: Array) -> bool:
-    return any(ops.rows[i].matmul for i in rows)
+def _periods(ops: Operations, rows: Array) -> Array:
+    """(M,) layers that the sequences pass one after another in a stage."""
+    phases = {ops.rows[i].phase for i in rows}
+    if "decode" in phases:
+        tokens = ops.count[ops.where(phase="decode", kind="embedding")]
+        return ops.layers * np.maximum(sum_rows(tokens), 1.0)
+    return ops.layers * (2.0 if "backward" in phases else 1.0)
 
 
 def _most(loads: list[Array]) -> Array:
@@ -133,15 +142,46 @@ def groups(rows: tuple[Row, ...], subset: list[int]) -> list[tuple[int, list[int
     return found
 
 
-def _chain(rows: tuple[Row, ...], subset: list[int], activity: Activity, weight: Array) -> Array:
-    """Seconds of the rows one after another, streamed rows behind their producer."""
-    total = np.zeros(activity.alone.shape[1])
-    for leader, followers in groups(rows, subset):
+def _passes(
+    ops: Operations, index: Array, activity: Activity, chained: list[int], periods: Array
+) -> Array:
+    """(D,) into how many parts the fill of the whole chain falls, of which one is paid.
+
+    Sequences part ways only as far as the weights that the memory has room for: where it
+    holds a layer or more, one period's fill is left; where it holds one operation, all
+    sequences pass one operation before the next, and every operation has its own fill.
+    """
+    products = [i for i in chained if ops.rows[i].matmul]
+    if not products:
+        return periods
+    runs = np.maximum(sum_rows(ops.count[products])[index], 1.0)
+    refills = activity.weights.total(np.array(products)) / activity.room
+    return np.minimum(periods, runs / np.clip(refills, 1.0, runs))
+
+
+def _chain(
+    ops: Operations, index: Array, subset: list[int], activity: Activity, weight: Array
+) -> Array:
+    """Seconds of the rows one after another.
+
+    Streamed rows run behind their producer. Weights are fetched ahead while other work runs,
+    in each run as far as there is room for them.
+    """
+    total, ahead = np.zeros(index.size), np.zeros(index.size)
+    memory = activity.busy["memory"]
+    for leader, followers in groups(ops.rows, subset):
         seconds = activity.alone[leader]
+        behind = sum_rows(activity.alone[followers]) if followers else 0.0
+        hidden = np.minimum(seconds, behind) * activity.fuse if followers else 0.0
+        whole = seconds + behind - hidden
         if followers:
-            behind = sum_rows(activity.alone[followers])
-            hidden = np.minimum(seconds, behind) * activity.fuse
             weight[followers] *= 1.0 - hidden / np.maximum(behind, 1e-300)
-            seconds = seconds + behind - hidden
-        total = total + seconds
-    return total
+        if ops.rows[leader].b in ("weight", "reuse") and ops.rows[leader].matmul:
+            fetch = activity.weights.row(leader) / activity.bandwidth
+            others = [s[leader] for name, s in activity.busy.items() if name != "memory"]
+            least = np.maximum(_most(others), memory[leader] - fetch)
+            least = np.maximum(least, behind * activity.fuse)
+            room = activity.room / activity.bandwidth * ops.count[leader][index]
+            ahead = ahead + np.minimum(np.maximum(whole - least, 0.0), np.minimum(room, fetch))
+        total = total + whole
+    return total - ahead

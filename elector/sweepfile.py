@@ -3,6 +3,10 @@
 A row per configuration: `model`, `accelerator`, any dotted setting. `note.*`, `id` and the
 accuracies of a front are passed through; result columns are computed again; any other
 column is refused. Rows keep their order and number.
+
+A front over several workloads has columns `workloads.NAME.key`: each row is evaluated once
+for each NAME, with those settings over the common `workload.key`, and results are called
+NAME.latency_s and so on; those of the chip and the model alone keep their plain names.
 """
 
 from __future__ import annotations
@@ -11,6 +15,7 @@ import csv
 import json
 import math
 import os
+import re
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
@@ -31,6 +36,9 @@ LIMIT = 1 << 32
 FORMATS = (".csv", ".json", ".parquet")
 PASSED_THROUGH = ("id", "accuracy", "accuracy_std")
 STATUS = ("feasible", "reason", "error")
+#: Results that no workload changes.
+SHARED = ("area_mm2", "area_by_part_mm2", "parameters")
+_OWN = re.compile(r"workloads\.(?P<workload>\w+)\.(?P<key>\w+)")
 
 
 @dataclass(frozen=True)
@@ -60,20 +68,41 @@ class SweepResult:
 
 
 def run_sweep(table: SweepTable, technology: Technology | None = None) -> SweepResult:
-    """Evaluate every row that can be read, in one go."""
+    """Evaluate every row that can be read, in one go for each workload."""
     good = np.array([i for i in range(len(table.cells)) if i not in table.errors], dtype=np.intp)
-    columns = {
-        name: Column.of([table.cells[i][j] for i in good])
-        for j, name in enumerate(table.header)
-        if _is_setting(name)
-    }
-    swept = sweep(columns, good.size, technology=technology) if good.size else None
     errors = dict(table.errors)
+    found: dict[str, Swept] = {}
+    for workload in _workloads(table.header):
+        if good.size:
+            columns = _columns(table, good, workload)
+            found[workload] = sweep(columns, good.size, technology=technology)
+            for row, error in found[workload].errors.items():
+                errors.setdefault(int(good[row]), error)
     place = np.full(len(table.cells), -1, dtype=np.intp)
-    if swept is not None:
-        errors |= {int(good[row]): error for row, error in swept.errors.items()}
-        place[good] = swept.place
-    return _result(table, swept, place, errors)
+    place[good] = np.arange(good.size)
+    return _result(table, found, place, errors)
+
+
+def _workloads(header: list[str]) -> list[str]:
+    """Names of the workloads of a table; one without a name where there is one only."""
+    found = [match["workload"] for name in header if (match := _OWN.fullmatch(name))]
+    return list(dict.fromkeys(found)) or [""]
+
+
+def _columns(table: SweepTable, rows: np.ndarray, workload: str) -> dict[str, Column]:
+    """The settings of one workload at `rows`: its own where it has one, else the common ones."""
+    cells: dict[str, list[str | None]] = {}
+    own: dict[str, list[str | None]] = {}
+    for j, name in enumerate(table.header):
+        match = _OWN.fullmatch(name)
+        if match and match["workload"] == workload:
+            own[f"workload.{match['key']}"] = [table.cells[i][j] for i in rows]
+        elif not match and _is_setting(name, table.header):
+            cells[name] = [table.cells[i][j] for i in rows]
+    for name, mine in own.items():
+        common = cells.get(name, [None] * len(mine))
+        cells[name] = [b if a is None else a for a, b in zip(mine, common, strict=True)]
+    return {name: Column.of(values) for name, values in cells.items()}
 
 
 def read_table(path: str | Path) -> SweepTable:
@@ -101,10 +130,13 @@ def read_table(path: str | Path) -> SweepTable:
 
 
 def _check_header(header: list[str], path: Path) -> None:
-    settings = [f"{space}.{key}" for space, keys in known_keys().items() for key in keys]
+    spaces = known_keys()
+    settings = [f"{space}.{key}" for space, keys in spaces.items() for key in keys]
     known = ["model", "accelerator", *settings]
     for name in header:
-        if not (name in known or _is_passed(name) or is_result(name)):
+        own = _OWN.fullmatch(name)
+        setting = name in known or bool(own and own["key"] in spaces["workload"])
+        if not (setting or _is_passed(name) or is_result(name, header)):
             raise InputError(
                 "line 1: unknown column",
                 file=path,
@@ -120,45 +152,69 @@ def _check_header(header: list[str], path: Path) -> None:
             raise InputError("line 1: column is missing", file=path, field=name)
 
 
-def is_result(name: str) -> bool:
-    """Whether a column is one that a sweep appends."""
-    return name in (*SCALARS, *GENERATION, *STATUS) or name.partition(".")[0] in GROUPS
+def is_result(name: str, header: Sequence[str] = ()) -> bool:
+    """Whether a column is one that a sweep of a table with this header appends."""
+    first, dot, rest = name.partition(".")
+    if dot and f"{first}." in {f"{w}." for w in _workloads(list(header))}:
+        name, first = rest, rest.partition(".")[0]
+    return name in (*SCALARS, *GENERATION, *STATUS) or first in GROUPS
 
 
 def _is_passed(name: str) -> bool:
     return name.startswith("note.") or name in PASSED_THROUGH
 
 
-def _is_setting(name: str) -> bool:
-    return not is_result(name) and not _is_passed(name)
+def _is_setting(name: str, header: Sequence[str]) -> bool:
+    return not is_result(name, header) and not _is_passed(name)
 
 
 def _result(
-    table: SweepTable, swept: Swept | None, place: np.ndarray, errors: dict[int, InputError]
+    table: SweepTable, found: dict[str, Swept], place: np.ndarray, errors: dict[int, InputError]
 ) -> SweepResult:
     """The kept columns of the table, then every result, then feasible, reason, error."""
-    kept = [j for j, name in enumerate(table.header) if not is_result(name)]
-    cost = swept.cost if swept is not None else None
-    names = cost.names() if cost is not None else []
-    values = [cost.scalar(name).tolist() for name in names] if cost is not None else []
+    kept = [j for j, name in enumerate(table.header) if not is_result(name, table.header)]
+    values = _values(found, place)
     records: list[list[object]] = []
     messages: list[tuple[int, str]] = []
     infeasible = 0
     for row, cells in enumerate(table.cells):
         record: list[object] = [cells[j] for j in kept]
-        at = int(place[row])
-        if cost is None or at < 0:
+        if row in errors:
             message = str(errors[row])
             messages.append((table.lines[row], message))
-            record += [None] * len(names) + [None, None, " ".join(message.split())]
+            record += [None] * len(values) + [None, None, " ".join(message.split())]
         else:
-            feasible = bool(cost.feasible[at])
-            infeasible += not feasible
-            record += [_plain(column[at]) for column in values]
-            record += [feasible, cost.reason(at), None]
+            reason = _reason(found, int(place[row]))
+            infeasible += reason is not None
+            record += [_plain(column[row]) for column in values.values()]
+            record += [reason is None, reason, None]
         records.append(record)
-    header = [table.header[j] for j in kept] + names + list(STATUS)
+    header = [*(table.header[j] for j in kept), *values, *STATUS]
     return SweepResult(header, records, messages, infeasible)
+
+
+def _values(found: dict[str, Swept], place: np.ndarray) -> dict[str, list[float]]:
+    """Name -> values by row of the table; what no workload changes under its plain name."""
+    values: dict[str, list[float]] = {}
+    for workload, swept in found.items():
+        if swept.cost is None:
+            continue
+        at = np.where(place >= 0, swept.place[place], -1)
+        for name in swept.cost.names():
+            shared = not workload or name.partition(".")[0] in SHARED
+            column = swept.cost.scalar(name)[at]
+            values.setdefault(name if shared else f"{workload}.{name}", column.tolist())
+    return values
+
+
+def _reason(found: dict[str, Swept], at: int) -> str | None:
+    """Why a row is infeasible: the first workload that does not run."""
+    for workload, swept in found.items():
+        assert swept.cost is not None, "a row without an error has costs"
+        reason = swept.cost.reason(int(swept.place[at]))
+        if reason is not None:
+            return f"{workload}: {reason}" if workload else reason
+    return None
 
 
 def _plain(value: float) -> float | int | None:
@@ -245,7 +301,7 @@ def _write_parquet(result: SweepResult, path: Path) -> None:
     columns: Sequence[Sequence[Any]] = list(zip(*result.records, strict=True))
     frame = pd.DataFrame(dict(zip(result.header, columns, strict=True)))
     for name in frame.columns:
-        if is_result(name) and name not in STATUS:
+        if is_result(name, result.header) and name not in STATUS:
             frame[name] = frame[name].astype("float64")
     frame["feasible"] = frame["feasible"].astype("boolean")
     frame.to_parquet(path, index=False)

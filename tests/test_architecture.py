@@ -30,7 +30,8 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     ("elector.power",),
     ("elector.cost", "elector.resolve"),
     ("elector.evaluate",),
-    ("elector.timeline", "elector.explanation"),
+    ("elector.timeline_engine", "elector.timeline_units", "elector.explanation"),
+    ("elector.timeline",),
     ("elector.api",),
     ("elector.validate", "elector.listing", "elector.sweepfile"),
     ("elector",),
@@ -55,7 +56,7 @@ MAY_PRINT = {
 
 # What starting `elector` may load beside the standard library. Longer start, shorter list.
 IMPORTED_BY_ELECTOR = {"elector", "numpy"}
-IMPORTED_BY_SIMULATE = {"elector", "numpy", "click", "yaml"}
+IMPORTED_BY_SIMULATE = {"elector", "numpy", "click", "yaml", "cython_runtime"}
 
 
 def module_name(path: Path) -> str:

@@ -136,7 +136,7 @@ class Problem:
     def assess(self, codes: np.ndarray) -> Outcome:
         """What becomes of (D, S) codes."""
         size, columns = len(codes), self.space.decode(codes)
-        costs = self._costs(columns, size)
+        costs = costs_of(self.space, self.evaluator, codes, columns)
         runs = np.ones(size, dtype=bool)
         for cost in costs.values():
             runs &= cost.feasible
@@ -165,13 +165,6 @@ class Problem:
         objectives = np.where(finite[:, None], values * self.signs, np.nan)
         return Outcome(results, objectives, margins, feasible, _explained(reasons, runs, finite))
 
-    def _costs(self, columns: Columns, size: int) -> dict[str, Costs]:
-        costs = {}
-        for workload, settings in self.space.workloads.items():
-            own = {name: Column.constant(value, size) for name, value in settings.items()}
-            costs[workload] = self.evaluator({**columns, **own}, size)
-        return costs
-
     def _margin(
         self, expression: grammar.Expression, columns: Columns, results: dict[str, np.ndarray]
     ) -> np.ndarray:
@@ -180,6 +173,18 @@ class Problem:
 
         size = len(next(iter(results.values())))
         return np.broadcast_to(grammar.margin(expression, values), (size,))
+
+
+def costs_of(
+    space: Space, evaluator: Evaluator, codes: np.ndarray, columns: Columns | None = None
+) -> dict[str, Costs]:
+    """Workload -> costs of (D, S) codes; `columns` where they are decoded already."""
+    size, decoded = len(codes), space.decode(codes) if columns is None else columns
+    costs = {}
+    for workload, settings in space.workloads.items():
+        own = {name: Column.constant(value, size) for name, value in settings.items()}
+        costs[workload] = evaluator({**decoded, **own}, size)
+    return costs
 
 
 def _result(name: str, costs: Mapping[str, Costs]) -> np.ndarray:
@@ -218,13 +223,13 @@ def _explained(reasons: Column, runs: np.ndarray, finite: np.ndarray) -> Column:
     return Column((*reasons.values, text), np.where(missing, len(reasons.values), reasons.codes))
 
 
-def result_names(space: Space, cost: Costs) -> list[str]:
-    """Every name an objective, a constraint or a record may use, from a cost's own names."""
-    names = [n for n in cost.names() if n != "feasible"]
-    if "" in space.workloads:
-        return names
-    shared = [n for n in names if n.split(".")[0] in SHARED]
-    return [f"{w}.{n}" for w in space.workloads for n in names] + shared
+def names_of(space: Space, costs: Mapping[str, Costs]) -> list[str]:
+    """Every result an objective, a constraint or a record may name, accuracy aside."""
+    if "" in costs:
+        return costs[""].names()
+    named = [f"{workload}.{name}" for workload, cost in costs.items() for name in cost.names()]
+    first = next(iter(costs.values()))
+    return named + [name for name in first.names() if name.split(".")[0] in SHARED]
 
 
 def bound(space: Space, names: list[str]) -> Space:

@@ -13,7 +13,7 @@ from pathlib import Path
 from elector.errors import InputError, nearest
 from elector.formats.described import PRESETS, from_mapping, preset, preset_names
 from elector.model import Model
-from elector.table import load_json, load_yaml, read_csv
+from elector.table import DATA, load_json, load_yaml, read_csv
 
 __all__ = ["list_models", "load_model", "load_scalesim_config"]
 
@@ -26,13 +26,16 @@ def list_models() -> list[str]:
 
 
 def load_model(name_or_path: str) -> Model:
-    """A model by preset name, by a name it is known under elsewhere, or from a file."""
+    """A model by preset name, by a name it is known under elsewhere, or from a file.
+
+    `gemm:NAME` is a shipped list of matrix products.
+    """
     name = str(name_or_path)
     if name in preset_names():
         return preset(name)
     if name in _aliases():
         return preset(_aliases()[name])
-    path = Path(name)
+    path = _shipped_gemms(name) if name.startswith("gemm:") else Path(name)
     if not (path.suffix.lower() in _SUFFIXES or os.sep in name or _exists(path)):
         raise InputError(
             "unknown model",
@@ -49,6 +52,16 @@ def load_model(name_or_path: str) -> Model:
             hint=f"did you mean the preset {guess}?" if guess else "`elector list models`",
         )
     return _load_file(path)
+
+
+def _shipped_gemms(name: str) -> Path:
+    """`gemm:NAME` is the list of matrix products data/gemms/NAME.csv."""
+    folder = DATA / "gemms"
+    shipped = sorted(path.stem for path in folder.glob("*.csv"))
+    if name.removeprefix("gemm:") not in shipped:
+        raise InputError("unknown list of matrix products", field="model", value=name,
+                         allowed=[f"gemm:{known}" for known in shipped])
+    return folder / f"{name.removeprefix('gemm:')}.csv"
 
 
 def load_scalesim_config(path: str | Path) -> dict[str, object]:

@@ -48,7 +48,7 @@ def from_config(config: Mapping[str, Any], name: str, file: object) -> Model:
                 value=config[key],
                 hint=f"supported: {_supported()}",
             )
-    if kind not in _READERS:
+    if not isinstance(kind, str) or kind not in _READERS:
         raise InputError(
             "is missing" if kind is None else "model type is not supported",
             file=file,
@@ -346,7 +346,7 @@ def _head(
         return default
     first = listed[0] if isinstance(listed, list) else listed
     known = {prefix + ending: head for ending, head in heads.items()}
-    if first not in known:
+    if not isinstance(first, str) or first not in known:
         raise InputError(
             "class is not supported",
             file=file,
@@ -355,7 +355,7 @@ def _head(
             allowed=known,
             hint="remove the key for the default, or name one of these",
         )
-    return known[str(first)]
+    return known[first]
 
 
 def _labels(config: Mapping[str, Any], file: object) -> int:

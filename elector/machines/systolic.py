@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from elector.design import Action, Activity, Count, Machine, Part, Units
-from elector.memory import Plan, plan
+from elector.memory import TILE_SHARE, Plan, plan
 from elector.operations.rows import Operations
 from elector.table import distinct
 
@@ -33,6 +33,8 @@ ACTIONS = {
     "register": Action("register", ("register", "energy")),
     "sram read": Action("sram", ("sram", "read_energy"), "sram"),
     "sram write": Action("sram", ("sram", "write_energy"), "sram"),
+    "accumulator read": Action("accumulators", ("sram", "read_energy"), "accumulators"),
+    "accumulator write": Action("accumulators", ("sram", "write_energy"), "accumulators"),
     "vector": Action("vector", ("vector.fp32", "energy")),
     "special": Action("vector", ("vector.special", "energy")),
     "main memory": Action("main memory", ("dram.{memory}", "energy")),
@@ -45,7 +47,8 @@ class _Tables:
     """Numbers of the products by (pair, dataflow): (R, 3 X), column = pair + X * flow.
 
     Bytes over all runs and batches: `moving` is read once for each column of folds, `fixed`
-    once, `sums` once for each row of folds; likewise for writes.
+    once, `turning` once for each row of folds, `result` is written once; `sums` are written to
+    the accumulators once for each row of folds, and read as often.
     """
 
     rows: Array
@@ -53,9 +56,9 @@ class _Tables:
     stream: Array
     moving: Array
     fixed: Array
+    turning: Array
+    result: Array
     sums: Array
-    written: Array
-    written_sums: Array
     register: Array
 
 
@@ -68,6 +71,7 @@ class Prepared:
     units: Units
     plan: Plan
     plan_index: Array
+    plan_pair: Array
     products: Array
     vectors: Array
     tables: _Tables
@@ -92,8 +96,8 @@ def prepare(ops: Operations, index: Array, units: Units, details: bool) -> Prepa
     special = np.array([row.special for row in ops.rows])[:, None]
     vector_elements = np.where(simple + special > 0, ops.count * ops.m, 0.0)
     return Prepared(
-        ops, index, units, memory, plan_index, products, vectors,
-        _tables(ops, products, ops.a_width, ops.b_width, ops.format.accumulator),
+        ops, index, units, memory, plan_index, pair, products, vectors,
+        _tables(ops, products, ops.a_width, ops.b_width, ops.out_width, ops.format.accumulator),
         macs[products],
         vector_elements * simple, vector_elements * special,
         memory.read * times, memory.written * times, memory.fill * times, details,
@@ -119,11 +123,13 @@ def plan_pairs(index: Array, plan_index: Array, size: int) -> Array:
     return pair
 
 
-def _tables(ops: Operations, r: Array, a_width: Array, b_width: Array, acc: float) -> _Tables:
+def _tables(
+    ops: Operations, r: Array, a_width: Array, b_width: Array, out_width: Array, acc: float
+) -> _Tables:
     m, k, n = ops.m[r], ops.k[r], ops.n[r]
-    aw, bw = a_width[r][:, None], b_width[r][:, None]
+    aw, bw, cw = a_width[r][:, None], b_width[r][:, None], out_width[r][:, None]
     times = ops.count[r] * ops.batch[r]
-    a, b, out = times * m * k * aw, times * k * n * bw, times * m * n * acc
+    a, b, out = times * m * k * aw, times * k * n * bw, times * m * n
     zero = np.zeros_like(m)
     mac = times * m * k * n
 
@@ -135,10 +141,10 @@ def _tables(ops: Operations, r: Array, a_width: Array, b_width: Array, acc: floa
         cols=flows(n, n, m),
         stream=flows(m, k, n),
         moving=flows(a, a, b),
-        fixed=flows(b - out, zero, a - out),
-        sums=flows(out, b, out),
-        written=flows(zero, out, zero),
-        written_sums=flows(out, zero, out),
+        fixed=flows(b, zero, a),
+        turning=flows(zero, b, zero),
+        result=flows(out * cw, out * cw, out * cw),
+        sums=flows(out * acc, zero, out * acc),
         # Every cell hands its moving operand and its partial sum (os: both operands) on.
         register=flows(mac * (aw + acc), mac * (aw + bw), mac * (bw + acc)),
     )
@@ -151,10 +157,10 @@ def activity(prepared: object, part: slice) -> Activity:
     units, index, q = p.units.take(part), p.index[part], p.plan_index[part]
     column = index + ops.count.shape[1] * units.code("dataflow", FLOWS)
     clock = units.number("clock")
-    cycles, nr, nc = _cycles(p, units, index, column)
-    reads, writes = _sram(p.tables, column, nr, nc)
+    cycles, taken, nr, nc = _cycles(p, units, index, column)
+    reads, writes, sums = _sram(p.tables, column, nr, nc)
     array = cycles / clock
-    lanes = _lanes(units)
+    lanes = units.number("vector_lanes")
     special = p.special[:, index] * units.number("special_cycles")
     vector_cycles = (p.work[:, index] + special) / lanes
     bandwidth = units.number("bandwidth")
@@ -165,7 +171,8 @@ def activity(prepared: object, part: slice) -> Activity:
     total_cycles = vector_cycles
     total_cycles[p.products] = cycles
     busy = {"array": np.zeros_like(compute), "vector": compute.copy(), "memory": memory}
-    busy["array"][p.products] = array
+    # Load and skew delay a result, but the next product may follow on the array's heels.
+    busy["array"][p.products] = taken / clock
     busy["vector"][p.products] = 0.0
     alone = np.maximum(compute, memory)
     port = units.number("sram_bandwidth")
@@ -175,15 +182,17 @@ def activity(prepared: object, part: slice) -> Activity:
         busy["on-chip memory"] = chip
         alone = np.maximum(alone, chip)
     alone = alone + p.fill[:, q] / bandwidth
-    counts, traffic = _counts(p, units, index, q, column, reads, writes, moved)
+    counts, traffic = _counts(p, units, index, q, column, (reads, writes, sums), moved)
     return Activity(
         busy=busy,
         alone=alone,
         cycles=total_cycles,
-        # Streams no shorter than the load they must hide cost no extra cycle.
-        shortest=np.where(units.equals("preload", "overlap"), units.number("rows"), np.inf),
+        shortest=_shortest(units),
         counts=counts,
         fuse=units.flag("fuse"),
+        weights=Count(p.plan.weights * ops.count[:, p.plan_pair], q),
+        room=units.number("sram") * TILE_SHARE / 2.0,
+        bandwidth=bandwidth,
         start=_start(p, q) / bandwidth,
         executed=ops.macs[index],
         peak=units.number("rows") * units.number("cols") * units.number("arrays") * clock,
@@ -191,12 +200,15 @@ def activity(prepared: object, part: slice) -> Activity:
         resources=tuple(busy),
         tiles=_tiles(p.plan, q) if p.details else None,
         traffic=traffic if p.details else None,
+        moved=_moved(p, q) if p.details else None,
         accesses=_accesses(p, column, nr, nc) if p.details else {},
     )
 
 
-def _cycles(p: Prepared, units: Units, index: Array, column: Array) -> tuple[Array, Array, Array]:
-    """Cycles of every product over all runs, and the folds along rows and columns."""
+def _cycles(
+    p: Prepared, units: Units, index: Array, column: Array
+) -> tuple[Array, Array, Array, Array]:
+    """Cycles of every product over all runs, cycles the arrays are taken, folds by side."""
     ops, r = p.ops, p.products
     rows, cols, arrays = (units.number(key) for key in ("rows", "cols", "arrays"))
     sr, sc, t = p.tables.rows[:, column], p.tables.cols[:, column], p.tables.stream[:, column]
@@ -214,13 +226,21 @@ def _cycles(p: Prepared, units: Units, index: Array, column: Array) -> tuple[Arr
     last = (sr - (nr - 1.0) * rows) * packed
     edge = (sc - (nc - 1.0) * cols) * packed
     hidden = ((nr - 1.0) * np.maximum(t, rows) + np.maximum(t, last)) / nr
-    overlap = each * hidden + np.minimum(rows, sr * packed) + last + edge - 2.0
+    # The first fold's load (os: the last one's drain) hides behind no other fold.
+    whole, wide = np.minimum(rows, sr * packed), np.minimum(cols, sc * packed)
+    open_end = np.where(os, last, whole)
+    overlap = each * hidden + open_end - np.maximum(t, open_end) + t + last + edge - 2.0
     serial = each * (t - 2.0 + (2.0 * sr / nr + sc / nc) * packed)
-    cycles = np.where(units.equals("preload", "overlap"), overlap, serial) * count
+    hides = units.equals("preload", "overlap")
+    # Some array runs a fold of full size from beginning to end.
+    least = t + 2.0 * whole + wide - 2.0
+    cycles = np.maximum(np.where(hides, overlap, serial), least) * count
+    taken = np.where(hides, each * hidden, serial) * count
     peer = units.equals("convention", "scalesim")
     if peer.any():
         cycles = np.where(peer, _scalesim(p, units, index, column) * count, cycles)
-    return cycles, nr, nc
+        taken = np.where(peer, cycles, taken)
+    return cycles, taken, nr, nc
 
 
 def _scalesim(p: Prepared, units: Units, index: Array, column: Array) -> Array:
@@ -268,32 +288,56 @@ def mean_folds(middle: Array, span: Array, size: Array) -> Array:
     return (total(low + span) - total(low - 1.0)) / (span + 1.0)
 
 
-def _sram(t: _Tables, column: Array, nr: Array, nc: Array) -> tuple[Array, Array]:
-    """Bytes read from and written to the on-chip memory by the array, over all runs."""
-    reads = t.moving[:, column] * nc + t.fixed[:, column] + t.sums[:, column] * nr
-    writes = t.written[:, column] + t.written_sums[:, column] * nr
-    return reads, writes
+def _sram(t: _Tables, column: Array, nr: Array, nc: Array) -> tuple[Array, Array, Array]:
+    """Bytes over all runs: read from and written to the on-chip memory, and partial sums.
+
+    The sums of a fold are added to those in the accumulators; the last of them are read once
+    more on their way to the on-chip memory. So they are written as often as read.
+    """
+    reads = t.moving[:, column] * nc + t.fixed[:, column] + t.turning[:, column] * nr
+    return reads, t.result[:, column], t.sums[:, column] * nr
 
 
 def _accesses(p: Prepared, column: Array, nr: Array, nc: Array) -> dict[str, Array]:
     """(R, D) elements of each operand the array reads and writes, over all runs."""
     ops, one, zero = p.ops, np.ones(len(p.ops.rows)), np.zeros(len(p.ops.rows))
+    reads_a = _sram(_tables(ops, p.products, one, zero, zero, 0.0), column, nr, nc)[0]
+    reads_b = _sram(_tables(ops, p.products, zero, one, zero, 0.0), column, nr, nc)[0]
+    _, result, sums = _sram(_tables(ops, p.products, zero, zero, one, 1.0), column, nr, nc)
+    # Outputs that stay in the cells leave them once; others pass the accumulators each fold.
+    writes = np.where(sums > 0, sums, result)
     found = {}
-    for name, widths in (
-        ("a", (one, zero, 0.0)), ("b", (zero, one, 0.0)), ("out", (zero, zero, 1.0))
+    for name, values in (
+        ("a_reads", reads_a), ("b_reads", reads_b),
+        ("out_reads", writes - result), ("out_writes", writes),
     ):
-        moved = _sram(_tables(ops, p.products, *widths), column, nr, nc)
-        for kind, values in zip(("reads", "writes"), moved, strict=True):
-            if name == "out" or kind == "reads":
-                found[f"{name}_{kind}"] = np.zeros((len(ops.rows), column.size))
-                found[f"{name}_{kind}"][p.products] = values
+        found[name] = np.zeros((len(ops.rows), column.size))
+        found[name][p.products] = values
     return found
 
 
-def _lanes(units: Units) -> Array:
-    """Lanes of the vector unit; by default one for each column, so that it takes what they give."""
-    given = units.number("vector_lanes")
-    return np.where(given > 0, given, units.number("cols") * units.number("arrays"))
+def complete(units: Units) -> Units:
+    """Settings left to the machine: a lane for each column, accumulators under each column.
+
+    Gemmini (Genc et al. 2021, arXiv 1911.09925) puts 64 KiB under 16 columns: 1,024 rows of
+    four bytes each. Output-stationary arrays keep their sums in the cells.
+    """
+    columns = units.number("cols") * units.number("arrays")
+    lanes, sums = units.number("vector_lanes"), units.number("accumulators")
+    own = np.where(units.equals("dataflow", "os"), 0.0, 1024.0 * 4.0 * columns)
+    return units.replace(
+        vector_lanes=np.where(lanes > 0, lanes, columns),
+        accumulators=np.where(sums > 0, sums, own),
+    )
+
+
+def _shortest(units: Units) -> Array:
+    """Tokens a sequence needs so that splitting the batch costs no extra cycle.
+
+    ws: as many as hide the next load; os, is: as many as fill the side tokens lie along.
+    """
+    side = np.where(units.equals("dataflow", "is"), units.number("cols"), units.number("rows"))
+    return np.where(units.equals("preload", "overlap"), side, np.inf)
 
 
 def _start(p: Prepared, q: Array) -> Array:
@@ -323,21 +367,29 @@ def _limits(p: Prepared, units: Units, index: Array, q: Array) -> dict[str, tupl
     }
 
 
+def _moved(p: Prepared, q: Array) -> tuple[Array, Array, Array]:
+    """(R, D) bytes of weights, of everything else read, and written, over all runs."""
+    weights = (p.plan.weights * p.ops.count[:, p.plan_pair])[:, q]
+    return weights, p.read[:, q] - weights, p.written[:, q]
+
+
 def _tiles(memory: Plan, q: Array) -> tuple[Array, Array, Array]:
     return memory.tile_m[:, q], memory.tile_k[:, q], memory.tile_n[:, q]
 
 
 def _counts(
     p: Prepared, units: Units, index: Array, q: Array, column: Array,
-    reads: Array, writes: Array, moved: Array,
+    array: tuple[Array, Array, Array], moved: Array,
 ) -> tuple[dict[str, Count], tuple[Array, Array]]:
     """How often each action happens; what passes main memory passes the on-chip memory too."""
     here = np.arange(index.size)
     vector_bytes = _vector_bytes(p, units)
     read = vector_bytes[0][:, index] + p.written[:, q]
     write = vector_bytes[1][:, index] + p.read[:, q]
-    read[p.products] += reads
-    write[p.products] += writes
+    read[p.products] += array[0]
+    write[p.products] += array[1]
+    sums = np.zeros_like(read)
+    sums[p.products] = array[2]
     shape = p.ops.count.shape
     macs, register = np.zeros(shape), np.zeros((shape[0], p.tables.register.shape[1]))
     macs[p.products] = p.macs
@@ -347,12 +399,14 @@ def _counts(
         "register": Count(register, column),
         "sram read": Count(read, here),
         "sram write": Count(write, here),
+        "accumulator read": Count(sums, here),
+        "accumulator write": Count(sums, here),
         "vector": Count(p.work, index),
         "special": Count(p.special, index),
         "main memory": Count(p.read + p.written, q),
         "interface": Count(p.read + p.written, q),
     }
-    return counts, (read + write, moved)
+    return counts, (read + write + 2.0 * sums, moved)
 
 
 def _vector_bytes(p: Prepared, units: Units) -> tuple[Array, Array]:
@@ -368,7 +422,7 @@ def _vector_bytes(p: Prepared, units: Units) -> tuple[Array, Array]:
 def parts(units: Units) -> dict[str, Part]:
     """Area and standing power of the parts of the chip and its memory."""
     cells = units.number("rows") * units.number("cols") * units.number("arrays")
-    lanes = _lanes(units)
+    lanes = units.number("vector_lanes")
     logic = ("logic", "leakage")
     memory = ("dram.{memory}", "interface_area")
     return {
@@ -376,6 +430,9 @@ def parts(units: Units) -> dict[str, Part]:
         "vector": Part(("vector.fp32", "area"), lanes, logic, True),
         "special": Part(("vector.special", "area"), lanes, logic, True),
         "sram": Part(("sram", "area"), units.number("sram"), ("sram", "leakage")),
+        "accumulators": Part(
+            ("sram", "area"), units.number("accumulators"), ("sram", "leakage")
+        ),
         "interface": Part(memory, units.number("bandwidth"), logic, True),
         "main memory": Part(None, units.number("bandwidth"), ("dram.{memory}", "standby")),
     }
@@ -389,5 +446,6 @@ SYSTOLIC = Machine(
     prepare=prepare,
     activity=activity,
     parts=parts,
+    complete=complete,
     native="datapath",
 )

@@ -73,11 +73,8 @@ def _forward(step: Step) -> None:
     _blocks(step, run, range(len(model.blocks)))
     head(step, run, last_only=workload.generates)
     if workload.generates:
-        # The prompt gives the first token; each further one attends to all before it.
-        tokens = np.maximum(workload.generate - 1.0, 0.0)
-        middle, span = length + (tokens + 1.0) / 2.0, np.maximum(tokens - 1.0, 0.0)
-        decode = Pass("decode", batch, once, middle, span, tokens, length)
-        _decode(step, decode, range(len(model.blocks)))
+        for decode in _tokens(step, length, length):
+            _decode(step, decode, range(len(model.blocks)))
 
 
 def _encoder_decoder(step: Step, run: Pass, times: Array) -> None:
@@ -96,9 +93,24 @@ def _encoder_decoder(step: Step, run: Pass, times: Array) -> None:
     _blocks(step, target, decoders)
     head(step, target, last_only=workload.generates)
     if workload.generates:
-        tokens = np.maximum(workload.generate - 1.0, 0.0)
-        middle, span = 1.0 + (tokens + 1.0) / 2.0, np.maximum(tokens - 1.0, 0.0)
-        _decode(step, Pass("decode", run.batch, once, middle, span, tokens, run.queries), decoders)
+        for decode in _tokens(step, once, run.queries):
+            _decode(step, decode, decoders)
+
+
+def _tokens(step: Step, prompt: Array, source: Array) -> list[Pass]:
+    """Generation: the prompt gives the first token, each further one attends to all before it.
+
+    With a window (Mistral, arXiv 2310.06825, section 2) the keys grow up to it and stay there.
+    """
+    batch, once = step.workload.batch, np.ones_like(prompt)
+    tokens, window = np.maximum(step.workload.generate - 1.0, 0.0), step.models.template.window
+    growing = tokens if not window else np.clip(window - prompt, 0.0, tokens)
+    middle, span = prompt + (growing + 1.0) / 2.0, np.maximum(growing - 1.0, 0.0)
+    found = [Pass("decode", batch, once, middle, span, growing, source)]
+    if window and (tokens > growing).any():
+        keys = np.full_like(prompt, float(window))
+        found.append(Pass("decode", batch, once, keys, 0.0 * span, tokens - growing, source))
+    return found
 
 
 def _decode(step: Step, run: Pass, blocks: list[int] | range) -> None:
@@ -142,8 +154,8 @@ def _finish(step: Step, tensors: list[Tensor]) -> Operations:
     m, k, n = out.table("m"), out.table("k"), out.table("n")
     matmul = np.array([row.matmul for row in out.rows])[:, None]
     macs = np.add.accumulate(np.where(matmul, count * batch * m * k * n, 0.0), axis=0)[-1]
-    passes = 2.0 if workload.training else 1.0 + workload.generate * workload.generates
-    layers = np.maximum(_total(step.models), 1.0) * passes * workload.gradient_accumulation
+    passes = workload.gradient_accumulation if workload.training else 1.0
+    layers = np.maximum(_total(step.models), 1.0) * passes
     heads = step.models.block["heads"].max(axis=0) if step.models.template.blocks else 1.0
     return Operations(
         tuple(out.rows), count, batch, m, k, n, out.table("span"),
@@ -199,7 +211,11 @@ def _cache(step: Step, size: int) -> Array:
         if not b.causal and not b.cross_attention:
             continue
         encoder_decoder = b.cross_attention
-        kept = workload.generate + (1.0 if encoder_decoder else workload.sequence_length)
+        # The last token generated is never attended to.
+        prompt = np.ones(size) if encoder_decoder else workload.sequence_length
+        kept = prompt + workload.generate - 1.0
+        if step.models.template.window:
+            kept = np.minimum(kept, float(step.models.template.window))
         kept = kept + (workload.sequence_length if encoder_decoder else 0.0)
         width = block["kv_heads"][i] * block["head_size"][i] * workload.format.activation
         total = total + 2.0 * block["repeat"][i] * workload.batch * kept * width

@@ -24,6 +24,8 @@ def backward(step: Step) -> None:
     for entry in reversed(step.tape):
         if trainable == "heads" and not getattr(entry, "head", False):
             continue
+        if trainable != "all" and _layer(entry).endswith("embedding"):
+            continue  # below the lowest tensor that trains
         if isinstance(entry, LinearTape):
             _linear(step, entry)
         elif isinstance(entry, AttentionTape):
@@ -32,13 +34,17 @@ def backward(step: Step) -> None:
             _vector(step, entry)
 
 
+def _layer(entry: LinearTape | AttentionTape | VectorTape) -> str:
+    return entry.row.layer if isinstance(entry, VectorTape) else entry.layer
+
+
 def _linear(step: Step, t: LinearTape) -> None:
     inputs = t.count if t.input_count is None else t.input_count
     kind = "attention" if t.frozen or np.ndim(t.batch) else "linear"
     if np.any(inputs):
         row = Row(f"{t.name} input gradient", t.layer, "backward", kind, True, b="reuse")
         step.out.matmul(row, inputs, t.batch, t.m, t.n, t.k)
-    if t.frozen or not (step.workload.trainable == "all" or t.head):
+    if t.frozen or not (step.workload.trainable == "all" or (t.head and not t.tied)):
         return
     f = step.workload.format
     row = Row(f"{t.name} weight gradient", t.layer, "backward", kind, True, a="saved",
@@ -48,34 +54,35 @@ def _linear(step: Step, t: LinearTape) -> None:
 
 
 def _attention(step: Step, t: AttentionTape) -> None:
-    saved = "saved" if t.saved else "none"
+    flash = step.workload.attention == "flash"
+    between = "none" if flash else "activation"  # flash keeps scores and their gradients on chip
+    if t.part == "scores":
+        _core(step, t, "query gradient", "backward", between, "saved", "activation",
+              (t.queries, t.keys, t.size))
+        _core(step, t, "key gradient", "backward", between, "saved", "activation",
+              (t.keys, t.queries, t.size), shared=False, count=t.key_count)
+        return
     if t.recompute:
-        phase = "backward" if step.workload.attention == "flash" else "recompute"
-        out = "none" if step.workload.attention == "flash" else "activation"
-        _core(step, t, "scores again", phase, "saved", "saved", out, (t.queries, t.size, t.keys))
-        if phase == "recompute":
-            row = vector_row("softmax", "softmax again", t.layer, phase, "softmax",
-                             also=("scale",), in_attention=True)
-            step.out.vector(row, t.count, t.batch * t.queries * t.keys)
-            saved = "activation"
-    _core(step, t, "probabilities gradient", "backward", "activation", "saved",
-          "none" if saved == "none" else "activation", (t.queries, t.size, t.keys))
-    _core(step, t, "value gradient", "backward", saved, "activation", "activation",
+        phase = "backward" if flash else "recompute"
+        _core(step, t, "scores again", phase, "saved", "saved", between,
+              (t.queries, t.size, t.keys))
+        row = vector_row("softmax", "softmax again", t.layer, phase, "softmax", also=("scale",),
+                         a=between, out=between, streamed=flash, in_attention=True)
+        step.out.vector(row, t.count, t.batch * t.queries * t.keys)
+    probabilities = "saved" if t.saved else between
+    _core(step, t, "value gradient", "backward", probabilities, "activation", "activation",
           (t.keys, t.queries, t.size), shared=False)
-    first = "none" if saved == "none" else "activation"
-    _core(step, t, "query gradient", "backward", first, "saved", "activation",
-          (t.queries, t.keys, t.size))
-    _core(step, t, "key gradient", "backward", first, "saved", "activation",
-          (t.keys, t.queries, t.size), shared=False)
+    _core(step, t, "probabilities gradient", "backward", "activation", "saved", between,
+          (t.queries, t.size, t.keys))
 
 
 def _core(
     step: Step, t: AttentionTape, name: str, phase: str, a: str, b: str, out: str,
-    shape: tuple[Array, Array, Array], shared: bool = True,
+    shape: tuple[Array, Array, Array], shared: bool = True, count: Array | None = None,
 ) -> None:
     row = Row(name, t.layer, phase, "attention", True, a, b, out, in_attention=True)
     share = t.share if shared else 1.0
-    step.out.matmul(row, t.count, t.batch, *shape, b_share=share)
+    step.out.matmul(row, t.count if count is None else count, t.batch, *shape, b_share=share)
 
 
 def _vector(step: Step, t: VectorTape) -> None:

@@ -8,7 +8,7 @@ Vaswani et al. 2017 (arXiv 1706.03762); BERT 1810.04805; GPT-2; Llama 2302.13971
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -65,34 +65,46 @@ def embedding(step: Step, run: Pass, layer: str = "embedding") -> None:
     step.vector(
         "embedding", "embedding lookup", layer, run.phase, "embedding", count, elements,
         a="stream", reads=elements * width * max(tables, 1.0), gradient="embedding_backward",
+        keep=model.embedding_norm or not step.dropout,
     )
     if model.embedding_norm:
         step.save(elements, count, run.phase)
-        norm(step, run, "embedding norm", layer, count, elements)
+        norm(step, run, "embedding norm", layer, count, elements, keep=not step.dropout)
     if step.dropout:
-        dropout(step, run, "embedding dropout", layer, count, elements)
+        dropout(step, run, "embedding dropout", layer, count, elements, keep=True)
 
 
 def norm(
-    step: Step, run: Pass, name: str, layer: str, count: Array, elements: Array, head: bool = False
+    step: Step, run: Pass, name: str, layer: str, count: Array, elements: Array,
+    head: bool = False, keep: bool = True,
 ) -> None:
     """Layer norm or root-mean-square norm of rows."""
     operation = "layer_norm" if step.models.template.norm == "layer" else "rms_norm"
     step.vector(
         operation, name, layer, run.phase, "norm", count, elements,
-        keep=True, head=head, gradient=f"{operation}_backward",
+        keep=keep, head=head, gradient=f"{operation}_backward",
     )
 
 
 def dropout(
     step: Step, run: Pass, name: str, layer: str, count: Array, elements: Array,
-    in_attention: bool = False, keep: bool = False,
+    in_attention: bool = False, keep: bool = False, recorded: str = "saved",
 ) -> None:
-    """Random zeros; the mask is one byte an element and stays for the backward pass."""
-    step.save(elements, count, run.phase, width=1.0)
+    """Random zeros; the mask is one byte an element and stays for the backward pass.
+
+    Where the result is not kept, the operation behind it writes the mask. A recorded class
+    other than saved keeps none: its random numbers are drawn again.
+    """
+    writes = None
+    if recorded == "saved":
+        step.save(elements, count, run.phase, width=1.0)
+        if keep:
+            width = step.workload.format.activation
+            writes = elements * width + step.mask(elements, run.phase)
     step.vector(
         "dropout", name, layer, run.phase, "elementwise", count, elements, streamed=True,
-        in_attention=in_attention, keep=keep, gradient="dropout_backward",
+        in_attention=in_attention, keep=keep, gradient="dropout_backward", writes=writes,
+        recorded=recorded,
     )
 
 
@@ -106,16 +118,20 @@ def block(step: Step, index: int, run: Pass) -> None:
     elements = run.tokens * d
     if step.training and not step.keeps and run.phase == "forward":
         # A checkpoint keeps the input of each layer only (Chen et al. 2016, arXiv 1604.06174).
-        step.saved = step.saved + elements * count * step.workload.format.activation
+        step.saved = (
+            step.saved + elements * step.at_once(count) * step.workload.format.activation
+        )
     if index and _projects(step, index):
         before = step.models.block["hidden"][index - 1]
         change = count * (before != d)
         step.linear("projection", name, run.phase, change, run.tokens, before, d)
         step.save(run.tokens * before, change, run.phase)
+    step.in_layers = True
     sublayer(step, run, name, count, elements, index, "self")
     if description.cross_attention:
         sublayer(step, run, name, count, elements, index, "cross")
     sublayer(step, run, name, count, elements, index, "feed-forward")
+    step.in_layers = False
 
 
 def _projects(step: Step, index: int) -> bool:
@@ -148,6 +164,7 @@ def sublayer(
         also=("bias",) if biased else (), extra=elements * width, extra_class="activation",
         keep=True, streamed=True, gradient="residual_backward",
         gradient_also=("bias_backward",) if biased else (),
+        writes=elements * width + step.mask(elements, run.phase),
     )
     if not model.pre_norm:
         step.save(elements, count, run.phase)
@@ -163,16 +180,17 @@ def attention(
     narrow = blocks["kv_heads"][index] * blocks["head_size"][index]
     prefix = "cross " if cross else ""
     sources = run.batch * run.source if cross else run.tokens
-    lowest = None if index or cross else _reached(step, count)
+    lowest = None if cross else _reached(step, count, index)
+    keep = not model.attention_bias  # with a bias, the sum is what is kept
     step.linear(f"{prefix}query", layer, run.phase, count, run.tokens, d, wide,
-                input_count=lowest)
+                input_count=lowest, keep=keep)
     step.save(run.tokens * wide, count, run.phase)
     # The encoder's keys and values are computed once, not at every generated token.
     skip = cross and run.decoding
     if not skip:
         pair = None if lowest is None else 2.0 * lowest
         step.linear(f"{prefix}key, value", layer, run.phase, 2.0 * count, sources, d, narrow,
-                    input_count=pair)
+                    input_count=pair, keep=keep)
         step.save(2.0 * sources * narrow, count, run.phase)
     projected = run.tokens * wide + (0.0 if skip else 2.0 * sources * narrow)
     if model.attention_bias:
@@ -182,7 +200,7 @@ def attention(
         step.vector("rotary", "rotary positions", layer, run.phase, "elementwise", count,
                     run.tokens * (wide + narrow), streamed=True, gradient="rotary_backward")
     if step.workload.rank:
-        low_rank(step, run, layer, count, index, prefix)
+        low_rank(step, run, layer, count, index, prefix, lowest)
     if run.decoding and not cross:
         width = step.workload.format.activation
         step.vector("append", "cache append", layer, run.phase, "elementwise", count,
@@ -190,27 +208,30 @@ def attention(
                     writes=2.0 * run.tokens * narrow * width)
     head_mixing(step, run, layer, count, index, cross, core)
     step.save(run.tokens * wide, count, run.phase)
-    step.linear(f"{prefix}output", layer, run.phase, count, run.tokens, wide, d)
+    step.linear(f"{prefix}output", layer, run.phase, count, run.tokens, wide, d, keep=False)
     return model.output_bias
 
 
-def _reached(step: Step, count: Array) -> Array | None:
+def _reached(step: Step, count: Array, index: int) -> Array | None:
     """How often the gradient of the first projections' input is wanted."""
-    if step.workload.rank:
-        # Nothing below the first layer trains, so its inputs need no gradient.
+    blocks = step.models.template.blocks
+    bottom = index == 0 or (blocks[index].cross_attention and not blocks[index - 1].cross_attention)
+    if step.workload.rank and bottom:
+        # Nothing below the first layer of a stack trains, so its inputs need no gradient.
         return np.maximum(count - step.workload.gradient_accumulation, 0.0)
     return None
 
 
 def low_rank(
-    step: Step, run: Pass, layer: str, count: Array, index: int, prefix: str
+    step: Step, run: Pass, layer: str, count: Array, index: int, prefix: str,
+    lowest: Array | None,
 ) -> None:
     """x A B beside the query and value projections (Hu et al. 2021, arXiv 2106.09685)."""
     blocks, rank = step.models.block, np.full_like(count, step.workload.rank)
     d, e = blocks["hidden"][index], blocks["head_size"][index]
     for target, heads in (("query", blocks["heads"][index]), ("value", blocks["kv_heads"][index])):
         step.linear(f"{prefix}{target} low-rank A", layer, run.phase, count, run.tokens, d, rank,
-                    head=True, input_count=_reached(step, count))
+                    head=True, input_count=lowest)
         step.linear(f"{prefix}{target} low-rank B", layer, run.phase, count, run.tokens, rank,
                     heads * e, head=True)
         step.save(run.tokens * rank, count, run.phase)
@@ -240,16 +261,23 @@ def core(
     step.out.matmul(row, count, batch, queries, e, keys, b_share=share, span=shapes.get("n", 0.0))
     elements = batch * queries * keys
     step.note_live(2.0 * elements * (0.0 if flash else 1.0))
+    again = flash or workload.activations == "selective"
+    lowest = None if cross else _reached(step, count, index)
+    tape = AttentionTape(
+        "scores", layer, count, count if lowest is None else lowest, batch, queries, keys, e,
+        share, again, saved=not again,
+    )
+    records = step.training and run.phase == "forward"
+    if records:
+        step.tape.append(tape)
     probabilities(step, run, prefix, layer, count, elements, causal=not cross and
                   step.models.template.blocks[index].causal)
     first = "none" if flash else "activation"
     row = Row(f"{prefix}context", layer, run.phase, "attention", True, a=first, b=second,
               out=step.kept(run.phase), in_attention=True, grows="k" if growing else "")
     step.out.matmul(row, count, batch, queries, keys, e, b_share=share, span=shapes.get("k", 0.0))
-    if step.training and run.phase == "forward":
-        again = flash or workload.activations == "selective"
-        step.tape.append(AttentionTape(layer, count, batch, queries, keys, e, share, again,
-                                       saved=not flash))
+    if records:
+        step.tape.append(replace(tape, part="context"))
 
 
 def probabilities(
@@ -257,22 +285,22 @@ def probabilities(
 ) -> None:
     """Scale, mask, softmax, and dropout of the probabilities in training."""
     workload, model = step.workload, step.models.template
-    keeps = workload.attention != "flash" and workload.activations != "selective"
+    flash = workload.attention == "flash"
+    keeps = not flash and workload.activations != "selective"
+    recorded = "saved" if keeps else "none" if flash else "activation"
     also = ["scale"] if model.position_kind != "relative-bias" else []
     also += ["mask"] if causal or model.position_kind == "relative-bias" else []
     streamed = workload.attention in ("fused", "flash")
     step.vector("softmax", f"{prefix}softmax", layer, run.phase, "softmax", count, elements,
                 also=tuple(also), keep=keeps, streamed=streamed, in_attention=True,
-                gradient="softmax_backward", gradient_also=tuple(also[:1]))
+                gradient="softmax_backward", gradient_also=tuple(also[:1]), recorded=recorded)
     if keeps:
         step.save(elements, count, run.phase)
     if step.dropout:
         if keeps:
             step.save(elements, count, run.phase)
-            step.save(elements, count, run.phase, width=1.0)
-        step.vector("dropout", f"{prefix}attention dropout", layer, run.phase, "elementwise",
-                    count, elements, streamed=True, in_attention=True, keep=keeps,
-                    gradient="dropout_backward")
+        dropout(step, run, f"{prefix}probabilities dropout", layer, count, elements,
+                in_attention=True, keep=keeps, recorded=recorded)
 
 
 def feed_forward(step: Step, run: Pass, layer: str, count: Array, index: int) -> bool:
@@ -302,7 +330,8 @@ def feed_forward(step: Step, run: Pass, layer: str, count: Array, index: int) ->
             + (("gate_backward",) if model.gated else ()),
         )
         step.save(inner, there, run.phase)
-        step.linear(f"feed-forward{name} out", layer, run.phase, there, run.tokens, f, d)
+        step.linear(f"feed-forward{name} out", layer, run.phase, there, run.tokens, f, d,
+                    keep=False)
     return model.feed_forward_bias
 
 
@@ -311,12 +340,13 @@ def head(step: Step, run: Pass, *, last_only: bool) -> None:
     model, numbers = step.models.template, step.models.numbers
     d, count, kind = step.models.block["hidden"][-1], run.times, model.head
     tokens = run.batch if last_only else run.tokens
-    if model.pre_norm and not (model.family == "encoder-decoder" and run.decoding):
+    if model.pre_norm:
         step.save(run.tokens * d, count, run.phase)
         norm(step, run, "final norm", "head", count, tokens * d if last_only else run.tokens * d)
     if kind == "none":
         return
-    if kind in ("pooler", "classifier") and model.family != "vision":
+    dense = kind == "pooler" or (kind == "classifier" and model.head_dense)
+    if dense:
         step.linear("pooler", "head", run.phase, count, run.batch, d, d, head=True,
                     input_count=_head_input(step, count))
         step.vector("tanh", "pooler tanh", "head", run.phase, "activation", count, run.batch * d,
@@ -325,7 +355,7 @@ def head(step: Step, run: Pass, *, last_only: bool) -> None:
         step.save(2.0 * run.batch * d, count, run.phase)
     if kind == "classifier":
         outputs, rows = numbers["labels"], run.batch
-        below = None if model.family != "vision" else _head_input(step, count)
+        below = None if dense else _head_input(step, count)
         logits(step, run, "classifier", rows, d, outputs, below, bias=True)
     elif kind == "question-answering":
         logits(step, run, "span head", run.tokens, d, np.full_like(d, 2.0),
@@ -339,10 +369,11 @@ def head(step: Step, run: Pass, *, last_only: bool) -> None:
                     gradient=f"{model.activation}_backward", gradient_also=("bias_backward",))
         norm(step, run, "masked-LM norm", "head", count, rows * d, head=True)
         step.save(3.0 * rows * d, count, run.phase)
-        logits(step, run, "vocabulary head", rows, d, numbers["vocabulary"], None, bias=True)
+        logits(step, run, "vocabulary head", rows, d, numbers["vocabulary"], None, bias=True,
+               tied=model.tied_embeddings)
     elif kind == "causal-lm":
         logits(step, run, "vocabulary head", tokens, d, numbers["vocabulary"],
-               _head_input(step, count), bias=False)
+               _head_input(step, count), bias=False, tied=model.tied_embeddings)
 
 
 def _head_input(step: Step, count: Array) -> Array | None:
@@ -352,11 +383,11 @@ def _head_input(step: Step, count: Array) -> Array | None:
 
 def logits(
     step: Step, run: Pass, name: str, rows: Array, d: Array, outputs: Array,
-    input_count: Array | None, *, bias: bool,
+    input_count: Array | None, *, bias: bool, tied: bool = False,
 ) -> None:
     """The last projection and, in training, the loss."""
     step.linear(name, "head", run.phase, run.times, rows, d, outputs, head=True,
-                input_count=input_count)
+                input_count=input_count, tied=tied, keep=False)
     step.save(rows * d, run.times, run.phase)
     if bias:
         step.vector("bias", f"{name} bias", "head", run.phase, "elementwise", run.times,

@@ -73,7 +73,7 @@ class Operations:
     parameters : (M,) trainable or not.
     memory : name -> (M,) bytes of weights, gradients, optimizer, activations, cache.
     macs : (M,) dense multiply-accumulates of the matrix products of the step.
-    layers : (M,) layers passed through in a step, forward and backward (periods of the chain).
+    layers : (M,) layers a forward pass of all micro-batches goes through (periods of a chain).
     streams : (M,) sequences that do not depend on one another.
     heads : (M,) heads of an attention that do not depend on one another.
     format : bytes of an element by class.

@@ -110,7 +110,8 @@ def _feed_forward(models: Models, index: int, layer: str) -> list[Tensor]:
         found.append(Tensor("feed-forward in", layer, d * f, (2.0 if model.gated else 1.0) * there))
         found.append(Tensor("feed-forward out", layer, f * d, there))
         if model.feed_forward_bias:
-            found.append(Tensor("feed-forward in bias", layer, f, there))
+            ins = (2.0 if model.gated else 1.0) * there
+            found.append(Tensor("feed-forward in bias", layer, f, ins))
             found.append(Tensor("feed-forward out bias", layer, d, there))
     return found
 
@@ -148,7 +149,7 @@ def _head(models: Models) -> list[Tensor]:
     if model.pre_norm:
         stacks = 2.0 if model.family == "encoder-decoder" else 1.0
         found.append(Tensor("final norm", "head", d, _vectors(model.norm) * stacks * one))
-    if model.head in ("pooler", "classifier") and model.family != "vision":
+    if model.head == "pooler" or (model.head == "classifier" and model.head_dense):
         found.append(Tensor("pooler", "head", d * d, one, head=True))
         found.append(Tensor("pooler bias", "head", d, one, head=True))
     if model.head == "classifier":

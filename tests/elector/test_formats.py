@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import dataclasses
 import json
+import tempfile
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from elector.errors import InputError
 from elector.formats import list_models, load_model, load_scalesim_config
@@ -314,6 +319,8 @@ def test_keys_that_change_the_architecture_are_read(tmp_path: Path) -> None:
         (LLAMA, {"num_local_experts": 8}, ("mixture of experts", "llama")),
         (BERT, {"model_type": None}, ("model_type: is missing", "allowed: bert")),
         (BERT, {"model_type": 7}, ("model_type", "not supported")),
+        (BERT, {"model_type": ["bert"]}, ("model_type", "not supported")),
+        (BERT, {"architectures": {"BertModel": 1}}, ("architectures", "not supported")),
         (BERT, {"architectures": ["BertForPreTraining"]}, ("architectures", "BertForMaskedLM")),
         (BERT, {"is_encoder_decoder": True}, ("is_encoder_decoder", "not supported")),
         (BERT, {"is_decoder": True}, ("is_decoder",)),
@@ -526,6 +533,36 @@ def test_a_list_of_products(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_a_bad_file_of_ours(tmp_path: Path, text: str, parts: tuple[str, ...]) -> None:
     refused(tmp_path, text, *parts, name="model.yaml")
+
+
+# Whatever is wrong, it is said, and nothing else happens
+
+WHOLE = (BERT, GPT2, LLAMA, MISTRAL, T5, VIT, FLEXIBERT)
+ODD = (None, True, 0, -1, 1.5, "x", "", [], {}, [1], {"a": 1}, 1e300, 2**70, "nan")
+
+
+@given(st.sampled_from(WHOLE), st.randoms(use_true_random=False), st.lists(st.sampled_from(ODD)))
+def test_a_spoilt_description_is_read_or_refused(
+    config: dict[str, Any], random: Random, values: list[Any]
+) -> None:
+    spoilt = dict(config)
+    for value in values[:3]:
+        spoilt[random.choice(list(spoilt))] = value
+    with tempfile.TemporaryDirectory() as folder, contextlib.suppress(InputError):
+        load_model(written(Path(folder), spoilt))
+
+
+@given(
+    st.sampled_from(["model.yaml", "model.json", "model.csv"]),
+    st.binary(max_size=40),
+    st.integers(0, 200),
+    st.sampled_from([json.dumps(FLEXIBERT), "base: encoder\nlayers: 6\n", "name,M,N,K\na,1,2,3\n"]),
+)
+def test_a_damaged_file_is_read_or_refused(name: str, junk: bytes, at: int, text: str) -> None:
+    with tempfile.TemporaryDirectory() as folder, contextlib.suppress(InputError):
+        path = Path(folder) / name
+        path.write_bytes(text.encode()[:at] + junk + text.encode()[at:])
+        load_model(str(path))
 
 
 # Lists of matrix products

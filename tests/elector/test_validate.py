@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from elector.errors import InputError
+from elector.formats import load_model
 from elector.table import DATA
 from elector.technology import EVIDENCE
 from elector.validate import COLUMNS, load_cases, parse_configuration, unit_of, validate
@@ -48,8 +49,10 @@ def answer(**results: Any) -> Any:
 
 def test_every_shipped_case_passes() -> None:
     results = validate()
-    failed = [f"{r.case.case}: {r.error:+.1%} {r.problem}" for r in results if not r.passed]
+    failed = [r.case.case for r in results if r.verdict == "FAILED"]
     assert failed == []
+    # A known miss that came within its tolerance is one no longer.
+    assert all(r.passed != r.case.known_miss for r in results)
     assert len(results) == len(SHIPPED)
 
 
@@ -82,7 +85,8 @@ def test_cited_cycles_are_those_of_the_peer(reference_dir: Path) -> None:
         if case.metric != "cycles":
             continue
         model, _, settings = parse_configuration(case.configuration)
-        m, n, k = Path(model).read_text(encoding="utf-8").splitlines()[1].split(",")[1:4]
+        gemm = load_model(model).gemms[0]
+        m, n, k = str(gemm.m), str(gemm.n), str(gemm.k)
         rows, cols, flow = (
             str(settings[f"accelerator.{key}"]) for key in ("rows", "cols", "dataflow")
         )
@@ -186,7 +190,7 @@ def test_a_configuration_reads_as_the_command_does() -> None:
         },
     )
     model, _, settings = parse_configuration("simulate gemm:tpu-mlp0 systolic --node 7")
-    assert Path(model).is_file()
+    assert load_model(model).gemms
     assert settings == {"accelerator.node": "7"}
 
 
@@ -198,7 +202,6 @@ def test_a_configuration_reads_as_the_command_does() -> None:
         ("simulate bert-base tpu-v1 --bach 4", "did you mean --batch?"),
         ("simulate bert-base tpu-v1 --batch", "--batch needs a value"),
         ("simulate bert-base tpu-v1 --set batch", "--set needs a value"),
-        ("simulate gemm:tpu-mlp9 tpu-v1", "did you mean tpu-mlp"),
         ("simulate 'bert-base tpu-v1", "cannot be split"),
     ],
 )

@@ -31,7 +31,7 @@ OPTUNA_LIMIT = 5_000
 #: Budgets where neither a budget nor a time is given: of samplers that learn, of those that do not.
 DEFAULT_BUDGET, DEFAULT_STREAM_BUDGET = 2_000, 1_000_000
 _BATCHES = {"nsga2": 50, "nsga3": 50, "tpe": 16, "gp": 8}
-_STREAM_BATCH = 16_384
+_STREAM_BATCH = 65_536
 
 
 @dataclass(frozen=True)
@@ -65,12 +65,13 @@ def choose(
     seconds_each : measured cost of a design. budget : designs. time : seconds.
     """
     if asked != "auto":
-        return Choice(asked, asked, "as asked", _limit(asked, budget, time))
-    seconds = space.cardinality * seconds_each
-    measured = (
-        f"{space.cardinality:,} designs at {format_si(seconds_each, 's')} take {seconds:.3g} s"
-    )
-    fits_budget = budget is None or space.cardinality <= budget
+        seeded = optuna_engine.repeatable(asked)
+        why = "as asked" if seeded else "as asked; it takes no seed, so this run cannot be repeated"
+        return Choice(asked, asked, why, _limit(asked, budget, time))
+    size = space.allowed_count() or space.cardinality
+    seconds = size * seconds_each
+    measured = f"{size:,} designs at {format_si(seconds_each, 's')} take {seconds:.3g} s"
+    fits_budget = budget is None or size <= budget
     fits_time = seconds <= (time or PATIENCE) or (budget is not None and time is None)
     if space.cardinality <= streams.LARGEST_ENUMERATION and fits_budget and fits_time:
         return Choice(asked, "enumerate", f"{measured}: all of them", budget)

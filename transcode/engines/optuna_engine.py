@@ -33,7 +33,7 @@ BUILT_IN = ("nsga2", "nsga3", "tpe", "gp")
 WHERE = "where"
 #: Batches without a single new design after which the sampler is given up.
 _DRY = 20
-MakeSampler = Callable[[int], Any]
+MakeSampler = Callable[..., Any]
 
 
 @dataclass(frozen=True)
@@ -67,9 +67,12 @@ class OptunaEngine:
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        self.storage = optuna.storages.InMemoryStorage()
         self.study = optuna.create_study(
-            directions=["maximize" if s < 0 else "minimize" for s in self.signs]
+            storage=self.storage,
+            directions=["maximize" if s < 0 else "minimize" for s in self.signs],
         )
+        self.study_id = self.storage.get_study_id_from_name(self.study.study_name)
         self.distributions = [distribution(p) for p in self.space.parameters]
 
     @property
@@ -116,9 +119,8 @@ class OptunaEngine:
             return 0
         wanted = self.distributions[column]
         if parameter.scale == "choice":
-            return parameter.values.index(
-                trial.suggest_categorical(parameter.label, wanted.choices)
-            )
+            chosen = trial.suggest_categorical(parameter.label, wanted.choices)
+            return int(wanted.choices.index(chosen))
         suggest = trial.suggest_int if isinstance(wanted.low, int) else trial.suggest_float
         value = suggest(parameter.label, wanted.low, wanted.high, log=wanted.log)
         return nearest_code(parameter, value)
@@ -149,7 +151,7 @@ class OptunaEngine:
     def state(self) -> dict[str, object]:
         """The batch's trials with what the sampler noted on them and on the study."""
         trials = self.study.get_trials(deepcopy=False)[-len(self.asked) :]
-        system = self.study._storage.get_study_system_attrs(self.study._study_id)
+        system = self.storage.get_study_system_attrs(self.study_id)
         new = {name: value for name, value in system.items() if name not in self.attributes}
         self.attributes |= set(new)
         return {
@@ -161,7 +163,7 @@ class OptunaEngine:
 
     def study_trials(self) -> tuple[list[Any], dict[str, Any]]:
         """Every trial, and what the sampler noted on the study: what study.log is made of."""
-        system = self.study._storage.get_study_system_attrs(self.study._study_id)
+        system = self.storage.get_study_system_attrs(self.study_id)
         return self.study.get_trials(deepcopy=False), system
 
     def resume(self, batch: Finished) -> None:
@@ -187,7 +189,7 @@ class OptunaEngine:
             )
             self.study.add_trial(trial)
         for name, value in state["study"].items():
-            self.study._storage.set_study_system_attr(self.study._study_id, name, value)
+            self.storage.set_study_system_attr(self.study_id, name, value)
         self.attributes |= set(state["study"])
 
 
@@ -240,11 +242,17 @@ def _user_sampler(name: str) -> MakeSampler:
         raise InputError(f"cannot be imported: {error}", field="--sampler", value=name) from None
     if not (isinstance(kind, type) and issubclass(kind, optuna.samplers.BaseSampler)):
         raise InputError("is not an Optuna sampler class", field="--sampler", value=name)
-    if not takes_seed(kind):
-        return lambda seed: kind()
-    return lambda seed: kind(seed=seed)
+    maker: MakeSampler = kind
+    return (lambda seed: maker(seed=seed)) if _takes_seed(kind) else (lambda seed: maker())
 
 
-def takes_seed(kind: type) -> bool:
-    """Whether a sampler can be made repeatable."""
+def _takes_seed(kind: type) -> bool:
     return "seed" in inspect.signature(kind).parameters
+
+
+def repeatable(name: str) -> bool:
+    """Whether the sampler can be seeded: all of Optuna's can, the user's own perhaps not."""
+    if ":" not in name:
+        return True
+    module, _, kind = name.partition(":")
+    return _takes_seed(getattr(importlib.import_module(module), kind))

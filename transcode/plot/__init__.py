@@ -29,14 +29,18 @@ def plot_run(run_folder: Path, out: Path | None = None) -> Path:
     folder = Path(run_folder)
     front, manifest = _json(folder / "front.json"), _json(folder / "manifest.json")
     notes = _notes(manifest)
-    picture = info(_table(folder / "front.csv"), front, _evaluated(folder), notes)
+    picture = info(_table(folder / "front.csv"), front, _evaluated(folder, manifest), notes)
     path = Path(out) if out is not None else folder / "front.png"
     figure = draw(picture)
-    try:
-        figure.savefig(path, dpi=DPI)
+    try:  # the version of matplotlib stays out, so that the same front gives the same bytes
+        figure.savefig(path, dpi=DPI, metadata={"Software": None} if _is_png(path) else None)
     except (OSError, ValueError) as error:
         raise InputError(f"cannot be written: {error}", file=path) from error
     return path
+
+
+def _is_png(path: Path) -> bool:
+    return path.suffix.lower() == ".png"
 
 
 def _json(path: Path) -> dict[str, Any]:
@@ -66,8 +70,10 @@ def _table(path: Path) -> dict[str, list[str]]:
     return {name: [row[i] for row in rows] for i, name in enumerate(names)}
 
 
-def _evaluated(folder: Path) -> int | None:
-    """Designs in the committed parts of a run, from their footers; None where there are none."""
+def _evaluated(folder: Path, manifest: Mapping[str, Any]) -> int | None:
+    """Designs the run evaluated: what the manifest says, else the rows of the committed parts."""
+    if isinstance(manifest.get("designs"), int):
+        return int(manifest["designs"])
     from pyarrow import ArrowException
     from pyarrow.parquet import read_metadata
 
@@ -81,13 +87,18 @@ def _evaluated(folder: Path) -> int | None:
 
 
 def _notes(manifest: Mapping[str, Any]) -> Sequence[str]:
-    """What the accuracy is and how wrong it was, where the space names a task."""
+    """What the accuracy is and how wrong it was: the manifest's words, else the task's."""
+    record = manifest.get("accuracy")
+    if isinstance(record, dict) and isinstance(record.get("text"), str):
+        return _lines(record["text"])
     space = manifest.get("space")
     workload = space.get("workload") if isinstance(space, dict) else None
     task = workload.get("task") if isinstance(workload, dict) else None
-    if not isinstance(task, str):
-        return ()
     try:
-        return tuple(line.strip() for line in surrogate(task).describe().splitlines())
+        return _lines(surrogate(task).describe()) if isinstance(task, str) else ()
     except InputError:  # an accuracy of another source
         return ()
+
+
+def _lines(text: str) -> Sequence[str]:
+    return tuple(line.strip() for line in text.splitlines() if line.strip())

@@ -115,7 +115,7 @@ def _label(ax: Axes, x: Axis, y: Axis, *, left: bool, bottom: bool) -> None:
     box = ax.get_position()
     ax.tick_params(labelsize=9.5, color=FAINT, labelcolor=INK)
     _ticks(ax.xaxis, x, int(box.width * WIDTH / 0.6))
-    _ticks(ax.yaxis, y, int(box.height * float(ax.figure.get_figheight()) / 0.35))
+    _ticks(ax.yaxis, y, int(box.height * float(ax.figure.bbox.height / ax.figure.dpi) / 0.35))
     ax.tick_params(labelbottom=bottom, labelleft=left)
     if bottom:
         ax.set_xlabel(x.label, size=11, color=INK)

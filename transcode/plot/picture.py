@@ -100,6 +100,8 @@ def info(
     size = len(next(iter(columns.values()), ()))
     if size == 0:
         raise InputError("the front has no design to draw", file="front.csv")
+    if not front.get("objectives"):
+        raise InputError("names no objective", file="front.json", field="objectives")
     objectives = sorted(front["objectives"], key=lambda o: is_accuracy(o["name"]))
     missing = [o["name"] for o in objectives if o["name"] not in columns]
     if missing:
@@ -217,7 +219,7 @@ def _marks(
     varying = [key for key in columns if _is_setting(key) and len(set(columns[key])) > 1]
     marks = []
     for index in sorted(titles, key=lambda i: (titles[i] != "knee", float(axes[0].cost[i]))):
-        settings = _kept(_setting(key, columns[key][index]) for key in varying)
+        settings = _kept(_setting(k, columns[k][index]) for k in varying if columns[k][index])
         results = _kept(_value(axis, index, std) for axis in axes)
         marks.append(Mark(index, titles[index], results, settings))
     return tuple(marks)
@@ -238,14 +240,12 @@ def _value(axis: Axis, index: int, std: np.ndarray | None) -> str:
 
 
 def _is_setting(key: str) -> bool:
-    return key in ("model", "accelerator") or key.startswith(("model.", "accelerator."))
+    return key in ("model", "accelerator") or key.startswith(("model.", "accelerator.", "workload"))
 
 
 def _setting(key: str, text: str) -> str:
     name = key.rpartition(".")[2]
     shown_name = "ff" if name == "feed_forward" else name.replace("_", " ")
-    if not text:
-        return f"{shown_name} -"
     if name in ("model", "accelerator"):
         return text
     unit = next((u for ending, u in _SETTING_UNITS.items() if name.endswith(ending)), "")

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import csv
 import io
+import json
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 
-from elector.table import Column, Scalar
+from elector.table import Column
 from transcode.pareto import Archive
-from transcode.runs.files import write_json, write_text
+from transcode.runs.files import write_text
 from transcode.space import Space, unit_of
 
 _UNITS = {"m2": "mm2", "1": ""}
@@ -35,18 +37,13 @@ def write(folder: Path, space: Space, front: Archive, header: Mapping[str, objec
     """
     designs = columns(space, front.codes)
     write_text(folder / "front.csv", _csv(front, designs))
-    write_json(
-        folder / "front.json",
-        {
-            "space": space.name,
-            **header,
-            "objectives": [
-                {"name": o.name, "direction": o.direction, "unit": unit_text(o.name)}
-                for o in space.objectives
-            ],
-            "points": list(_points(front, designs)),
-        },
-    )
+    objectives = [
+        {"name": o.name, "direction": o.direction, "unit": unit_text(o.name)}
+        for o in space.objectives
+    ]
+    head = json.dumps({"space": space.name, **header, "objectives": objectives}, indent=1)
+    points = ",\n  ".join(map(json.dumps, _points(front, designs)))  # a line for each point
+    write_text(folder / "front.json", f'{head[:-2]},\n "points": [\n  {points}\n ]\n}}\n')
 
 
 def unit_text(name: str) -> str:
@@ -77,14 +74,19 @@ def text(value: object) -> str:
 
 
 def _points(front: Archive, designs: Mapping[str, Column]) -> Iterator[dict[str, object]]:
-    for row, number in enumerate(front.ids.tolist()):
-        parameters: dict[str, Scalar | None] = {}
-        for name, column in designs.items():
-            value = column[row]
-            if value is not None:
-                parameters[name] = value  # type: ignore[assignment]
-        values = {
-            name: float(v[row]) if np.isfinite(v[row]) else None
-            for name, v in front.results.items()
+    settings = zip(*(column.map(_same, dtype=object) for column in designs.values()), strict=True)
+    results = zip(*(values.tolist() for values in front.results.values()), strict=True)
+    for number, setting, result in zip(front.ids.tolist(), settings, results, strict=True):
+        named = zip(designs, setting, strict=True)
+        yield {
+            "id": number,
+            "parameters": {name: value for name, value in named if value is not None},
+            "values": {
+                name: value if math.isfinite(value) else None
+                for name, value in zip(front.results, result, strict=True)
+            },
         }
-        yield {"id": number, "parameters": parameters, "values": values}
+
+
+def _same(value: object) -> object:
+    return value

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
+import re
 from collections.abc import Iterator, Mapping
 from functools import cache
 from importlib import metadata
@@ -20,6 +21,7 @@ NAME = "manifest.json"
 _FILES = ("front.csv", "front.json", "front.png", "study.log", NAME)
 _LIBRARIES = ("numpy", "pandas", "pyarrow", "optuna", "moocore")
 _SHOWN = 8
+_SHA = re.compile("[0-9a-f]{64}")
 
 
 @cache
@@ -67,6 +69,13 @@ def read(folder: Path) -> dict[str, object] | None:
     return found
 
 
+def existing(folder: Path) -> Path:
+    """The folder, if a run lies there."""
+    if read(folder) is None:
+        raise InputError("is not the folder of a run", file=folder, hint="transcode search SPACE")
+    return folder
+
+
 def write(folder: Path, manifest: Mapping[str, object]) -> None:
     """Replaces the manifest."""
     write_json(folder / NAME, manifest)
@@ -85,6 +94,12 @@ def refuse_other(folder: Path, old: Mapping[str, object], new: Mapping[str, obje
         f"holds another run\n  {shown}", file=folder,
         hint="--fresh replaces it; or choose another --out",
     )  # fmt: skip
+
+
+def other_libraries(old: Mapping[str, object], new: Mapping[str, object]) -> list[str]:
+    """A note where the run began with other versions of the libraries."""
+    lines = list(_differences("versions", old.get("versions"), new["versions"]))
+    return [f"last digits may differ: {line}" for line in lines] if old.get("versions") else []
 
 
 def _differences(where: str, old: object, new: object) -> Iterator[str]:
@@ -110,7 +125,7 @@ def _parameters(old: list[dict[str, object]], new: list[dict[str, object]]) -> I
 def _short(value: object) -> str:
     if value is None:
         return "nothing"
-    text = json.dumps(value)
+    text = json.dumps(value[:12] if isinstance(value, str) and _SHA.fullmatch(value) else value)
     return text if len(text) <= 60 else text[:57] + "..."
 
 

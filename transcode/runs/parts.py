@@ -141,12 +141,14 @@ def read_all(folder: Path) -> Iterator[Batch]:
             return
 
 
-def set_aside(folder: Path, first: int) -> list[str]:
-    """Hides temporary files and every part from `first` on; returns the parts' names.
+def set_aside(folder: Path, first: int) -> tuple[list[str], int]:
+    """Hides every part from `first` on, and removes what was being written.
 
-    What is hidden begins with a dot: pandas and pyarrow do not look at it.
+    Returns the hidden parts' names and the number of removed files. What is hidden begins
+    with a dot: pandas and pyarrow do not look at it.
     """
-    for leftover in folder.glob(".part-*.tmp"):
+    leftovers = list(folder.glob(".part-*.tmp"))
+    for leftover in leftovers:
         leftover.unlink()
     hidden = []
     for number in numbers(folder):
@@ -154,4 +156,4 @@ def set_aside(folder: Path, first: int) -> list[str]:
             path = path_of(folder, number)
             path.replace(path.with_name(f".{path.name}.cut"))
             hidden.append(path.name)
-    return hidden
+    return hidden, len(leftovers)

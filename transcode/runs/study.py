@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from elector.table import Scalar
 from transcode.runs.files import write_text
 from transcode.space import Parameter, Space
 
@@ -45,13 +46,21 @@ class _Memory:
         self.logs += json.loads(json.dumps(logs))  # a reader must get copies, as from a file
 
 
+def choices(parameter: Parameter) -> tuple[Scalar, ...]:
+    """The values as Optuna sees them: alternatives of the same base are told apart."""
+    values = parameter.values
+    if len(set(values)) == len(values):
+        return values
+    return tuple(f"{value}@{code}" for code, value in enumerate(values))
+
+
 def distribution(parameter: Parameter) -> Any:
     """The Optuna distribution of a parameter's own values."""
     import optuna
 
     values = parameter.values
     if parameter.scale == "choice":
-        return optuna.distributions.CategoricalDistribution(values)
+        return optuna.distributions.CategoricalDistribution(choices(parameter))
     log = parameter.scale == "log"
     low, high = values[0], values[-1]
     if isinstance(low, int) and isinstance(high, int):
@@ -64,7 +73,7 @@ def frozen(space: Space, distributions: list[Any], trial: Trial) -> Any:
     import optuna
 
     chosen = chosen_columns(space, trial.codes)
-    params = {c: space.parameters[c].values[trial.codes[c]] for c in chosen}
+    params = {c: choices(space.parameters[c])[trial.codes[c]] for c in chosen}
     return optuna.trial.create_trial(
         params={space.parameters[c].label: value for c, value in params.items()},
         distributions={space.parameters[c].label: distributions[c] for c in chosen},
@@ -112,8 +121,9 @@ def write(
         study.set_metric_names([o.name for o in space.objectives])
     for name, value in attributes.items():
         study.set_user_attr(name, value)
+    identity = storage.get_study_id_from_name(space.name)
     for name, value in (system or {}).items():
-        storage.set_study_system_attr(study._study_id, name, value)
+        storage.set_study_system_attr(identity, name, value)
     study.add_trials(trials)
     lines = (json.dumps(log, separators=(",", ":")) for log in backend.logs)
     write_text(path, "".join(line + "\n" for line in lines))

@@ -188,7 +188,7 @@ class Space:
         bases = self.parameters[section.selector].values
         given, chosen = columns[name], np.full(len(columns[name]), -1)
         for code in reversed(range(len(bases))):
-            fits = given.map(lambda value, base=bases[code]: value == base, dtype=bool)
+            fits = np.array([value == bases[code] for value in given.values])[given.codes]
             trial = np.zeros((len(given), len(self.parameters)), dtype=np.int32)
             trial[:, section.selector] = code
             for column in section.members[section.groups[code]]:
@@ -330,9 +330,10 @@ class Space:
         """
         good = np.ones(len(codes), dtype=bool)
         for expression in self.where:
-            columns = {name: self.column(name, codes) for name in expression.names}
-            holds = grammar.holds(expression, lambda name, c=columns: numbers(c[name]))
-            for column in columns.values():
+            columns = [self.column(name, codes) for name in expression.names]
+            values = dict(zip(expression.names, map(numbers, columns), strict=True))
+            holds = grammar.holds(expression, values.__getitem__)
+            for column in columns:
                 if None in column.values:
                     holds = holds | column.map(lambda value: value is None, dtype=bool)
             good &= holds
@@ -404,9 +405,10 @@ def _in_every_alternative(space: Space, column: int) -> bool:
 
 
 def multiple(parent: Scalar, factor: Scalar) -> Scalar:
-    """parent x factor; a whole number where the product is one."""
+    """parent x factor; a whole number where the product is one, 768 x 1/48 included."""
     product = float(parent) * float(factor)
-    return int(product) if product == int(product) else product
+    whole = round(product)
+    return whole if abs(product - whole) <= 1e-9 * abs(product) else product
 
 
 def numbers(column: Column) -> np.ndarray:

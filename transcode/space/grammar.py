@@ -302,7 +302,7 @@ def _bind(node: Node, quantities: Mapping[str, Quantity]) -> Node:
         return node
     if node.operator in ("and", "or", "not"):
         return replace(node, arguments=tuple(_bind(a, quantities) for a in node.arguments))
-    leaves = [n for n in _walk(node) if not isinstance(n, Apply)]
+    leaves: list[Node] = [n for n in _walk(node) if not isinstance(n, Apply)]
     _check_texts(node, leaves, quantities)
     used = {quantities[n.name] for n in leaves if isinstance(n, Name)}
     return _resolve(node, used)

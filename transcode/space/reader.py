@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 def shipped() -> dict[str, Path]:
     """The spaces that come with the package, by name."""
-    package = Path(__file__).parent
+    package = Path(__file__).parent.parent
     for folder in (package / "spaces", package.parent / "spaces"):  # a wheel; a checkout
         if folder.is_dir():
             return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
@@ -79,7 +80,9 @@ def describe(space: Space) -> dict[str, object]:
     """The space with every value resolved, in JSON types: what the manifest shows and hashes."""
     parameters = []
     for parameter in space.parameters:
-        entry: dict[str, object] = {"name": parameter.name, "values": list(parameter.values)}
+        entry: dict[str, object] = {
+            "name": parameter.name, "unit": parameter.unit, "values": list(parameter.values),
+        }  # fmt: skip
         if parameter.label != parameter.name:
             entry["label"] = parameter.label
         if parameter.group:
@@ -209,7 +212,7 @@ class _Reader:
                 raise self.fail("a base is a name or a file", f"{where}.base", value=name)
             if names.count(name) > 1:
                 raise self.fail("is given twice", f"{where}.base", value=name)
-        return [self.resolve(name) for name in names], settings
+        return [self.resolve(str(name)) for name in names], settings
 
     def resolve(self, base: str) -> str:
         """A file beside the space is found from anywhere."""
@@ -281,6 +284,8 @@ class _Reader:
         choices = written if isinstance(written, list) else [written]
         if not choices:
             raise self.fail("has no choice", at)
+        if factors:
+            choices = [_fraction(choice) for choice in choices]
         values = [self.value(choice, known, at) for choice in choices]
         for value, choice in zip(values, choices, strict=True):
             if values.count(value) > 1:
@@ -475,6 +480,14 @@ class _Reader:
 
 def _unit(known: Field) -> str:
     return "text" if known.type in ("choice", "text") else known.unit or "1"
+
+
+def _fraction(written: object) -> object:
+    """A factor written as 1/64, as a number; anything else as it is."""
+    try:
+        return float(Fraction(written)) if isinstance(written, str) else written
+    except (ValueError, ZeroDivisionError):
+        return written
 
 
 def _is_multiple(written: object) -> bool:

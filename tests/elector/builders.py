@@ -1,0 +1,57 @@
+"""Short ways to the insides of one design, for the tests in this folder."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from elector.evaluate import Chunk, inspect
+from elector.operations import Operations, build
+from elector.resolve import resolve
+from elector.table import Column
+from elector.technology import Technology
+
+
+def columns(size: int, settings: dict[str, Any]) -> dict[str, Column]:
+    """A table of `size` rows: lists and arrays are columns, everything else is constant."""
+    found = {}
+    for key, value in settings.items():
+        many = isinstance(value, list | np.ndarray)
+        found[key] = Column.of(value) if many else Column.constant(value, size)
+    return found
+
+
+def settings_of(model: str, accelerator: str, settings: dict[str, Any]) -> dict[str, Any]:
+    """Keywords as dotted keys: `batch` is workload.batch, `model__layers` model.layers."""
+    found: dict[str, Any] = {"model": model, "accelerator": accelerator}
+    for key, value in settings.items():
+        dotted = key.replace("__", ".")
+        known = dotted.startswith(("model.", "accelerator.", "workload."))
+        found[dotted if known else f"workload.{dotted}"] = value
+    return found
+
+
+def operations(model: str, accelerator: str = "systolic", **settings: Any) -> Operations:
+    """The operations of one (model, workload) pair."""
+    table = columns(1, settings_of(model, accelerator, settings))
+    group = next(iter(resolve(table, 1)))
+    return build(group.models, group.workload)
+
+
+def inside(model: str, accelerator: str = "systolic", **settings: Any) -> Chunk:
+    """Everything behind the costs of one design."""
+    return inspect(columns(1, settings_of(model, accelerator, settings)), Technology.load())
+
+
+def macs(ops: Operations, **wanted: object) -> float:
+    """Multiply-accumulates of the matrix products with these attributes."""
+    rows = ops.where(matmul=True, **wanted)
+    sizes = (ops.count, ops.batch, ops.m, ops.k, ops.n)
+    return float(sum(np.prod([x[r, 0] for x in sizes]) for r in rows))
+
+
+def row_of(ops: Operations, name: str, **wanted: object) -> int:
+    """Index of the one row of that name."""
+    (found,) = ops.where(name=name, **wanted)
+    return int(found)

@@ -1,0 +1,576 @@
+"""The command `elector`: what it prints, what it writes, how it exits."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+import elector
+from elector.cli import WORKLOAD_OPTIONS, main, settings_of
+from elector.errors import EvaluationError, InputError
+from elector.table import schema
+
+ROOT = Path(__file__).resolve().parents[2]
+
+KEYS = [
+    *("model", "accelerator", "feasible", "reason", "latency_s", "energy_j"),
+    *("latency_per_sequence_s", "energy_per_sequence_j", "throughput_sequences_per_s"),
+    *("power_w", "area_mm2", "utilization", "macs", "parameters", "memory_bytes"),
+    *("energy_by_part_j", "area_by_part_mm2", "latency_by_kind_s", "energy_by_phase_j"),
+    "provenance",
+]
+#: A design whose machine cannot hold it.
+INFEASIBLE = (
+    *("bert-base", "systolic", "--mode", "training"),
+    *("--set", "accelerator.memory_capacity=10 MB", "--set", "accelerator.sram=1 MB"),
+)
+
+
+def run(*words: str) -> Result:
+    """One call of the command."""
+    return CliRunner().invoke(main, list(words))
+
+
+def loaded(*words: str) -> Any:
+    """The JSON of a call that succeeds."""
+    result = run(*words)
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout)
+
+
+# simulate
+
+
+def test_simulate_prints_the_json_of_the_contract() -> None:
+    found = loaded("simulate", "bert-base", "tpu-v4i", "--format", "json")
+    assert not [key for key in KEYS if key not in found]
+    assert found["model"] == "bert-base"
+    assert found["feasible"] is True
+    assert found["reason"] is None
+    assert found["parameters"] == 109_482_240
+    assert found["macs"] == 11_174_215_680
+    assert set(found["memory_bytes"]) == {
+        "weights", "gradients", "optimizer", "activations", "cache",
+    }  # fmt: skip
+    assert sum(found["energy_by_part_j"].values()) == pytest.approx(found["energy_j"])
+    assert sum(found["provenance"].values()) == pytest.approx(1.0)
+
+
+def test_simulate_is_the_python_function() -> None:
+    found = loaded(
+        *("simulate", "gpt2", "tpu-v4i", "--batch", "2", "--generate", "4", "--format", "json"),
+        *("--set", "accelerator.sram=16 MiB"),
+    )
+    settings = {
+        "workload.batch": 2, "workload.generate": 4, "accelerator.sram": "16 MiB",
+    }  # fmt: skip
+    assert found == elector.simulate("gpt2", "tpu-v4i", settings=settings)
+    assert found["time_to_first_token_s"] > 0
+
+
+def test_simulate_as_a_table_and_as_csv() -> None:
+    text = run("simulate", "bert-tiny", "tpu-v4i").stdout
+    assert "bert-tiny on tpu-v4i" in text
+    for word in ("latency", "energy by part", "area by part", "memory", "leakage", "4,385,920"):
+        assert word in text
+    rows = list(
+        csv.DictReader(
+            io.StringIO(run("simulate", "bert-tiny", "tpu-v4i", "--format", "csv").stdout)
+        )
+    )
+    assert len(rows) == 1
+    found = loaded("simulate", "bert-tiny", "tpu-v4i", "--format", "json")
+    assert float(rows[0]["energy_j"]) == found["energy_j"]
+    assert float(rows[0]["memory_bytes.weights"]) == found["memory_bytes"]["weights"]
+
+
+def test_operations_add_up_in_every_format() -> None:
+    words = ("simulate", "bert-tiny", "tpu-v4i", "--operations", "--format")
+    found = loaded(*words, "json")
+    rows = list(csv.DictReader(io.StringIO(run(*words, "csv").stdout)))
+    assert [row["name"] for row in rows] == [row["name"] for row in found["operations"]]
+    joules = sum(float(row["joules"]) for row in rows)
+    leakage = found["energy_by_part_j"]["leakage"]
+    assert joules + leakage == pytest.approx(found["energy_j"])
+    assert set(rows[0]) >= {
+        *("name", "layer", "phase", "kind", "batch", "m", "k", "n", "count", "cycles"),
+        *("seconds", "joules", "bound", "tile_m", "tile_k", "tile_n", "sram_bytes"),
+        *("dram_bytes", "unit"),
+    }
+    assert "feed-forward in" in run(*words, "table").stdout
+
+
+def test_an_infeasible_design_exits_with_3_and_says_why() -> None:
+    result = run("simulate", *INFEASIBLE, "--format", "json")
+    assert result.exit_code == 3
+    found = json.loads(result.stdout)
+    assert found["feasible"] is False
+    assert found["reason"]
+    for key in ("latency_s", "energy_j", "power_w", "utilization"):
+        assert found[key] is None
+    for key in ("macs", "parameters", "area_mm2"):
+        assert found[key] > 0
+    table = run("simulate", *INFEASIBLE)
+    assert table.exit_code == 3
+    assert f"infeasible: {found['reason']}" in table.stdout
+    assert "--operations" not in table.stdout
+    assert run("simulate", *INFEASIBLE, "--operations").exit_code == 3
+
+
+@pytest.mark.parametrize(
+    ("words", "parts"),
+    [
+        (("bert-bsae", "tpu-v4i"), ("model: unknown model", "did you mean bert-base?")),
+        (("bert-base", "tpu-v4"), ("accelerator: unknown accelerator", "tpu-v4i")),
+        (("nowhere/config.json", "tpu-v4i"), ("nowhere/config.json: does not exist",)),
+        (("bert-base", "systolic", "--batch", "0"), ("workload.batch: must be at least 1",)),
+        (("bert-base", "systolic", "--batch", "x"), ("workload.batch: is not a number",)),
+        (("bert-base", "systolic", "--batch", "nan"), ("workload.batch: must be finite",)),
+        (("bert-base", "systolic", "--mode", "trainig"), ("did you mean training?",)),
+        (("bert-base", "systolic", "--set", "accelerator.sram=8 MX"),
+         ("accelerator.sram: unknown unit", "did you mean MB?")),
+        (("bert-base", "systolic", "--set", "accelerator.rwos=8"),
+         ("unknown key", "did you mean accelerator.rows?")),
+        (("bert-base", "systolic", "--set", "accelerator.rows"), ("--set: must read KEY=VALUE",)),
+        (("bert-base", "systolic", "--set", "rows=3"), ("--set: must be a dotted name",)),
+        (("bert-base", "systolic", "--batch", "2", "--set", "workload.batch=2"),
+         ("workload.batch: is given twice",)),
+        (("encoder", "systolic", "--set", "model.heads=7"), ("7 heads do not divide",)),
+        (("bert-base", "systolic", "--technology", "absent.csv"), ("absent.csv: cannot be read",)),
+        (("bert-base", "systolic", "--node", "1000"), ("accelerator.node: must be at most",)),
+        (("bert-base",), ("Missing argument",)),
+        (("bert-base", "systolic", "--format", "xml"), ("'xml'",)),
+        (("bert-base", "systolic", "--bathc", "3"), ("--batch",)),
+    ],
+)  # fmt: skip
+def test_bad_input_exits_with_2_and_one_message(
+    words: tuple[str, ...], parts: tuple[str, ...]
+) -> None:
+    result = run("simulate", *words)
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    assert "Traceback" not in result.stderr
+    for part in parts:
+        assert part in result.stderr
+
+
+def test_an_unknown_command_suggests_the_nearest() -> None:
+    result = run("simulat")
+    assert result.exit_code == 2
+    assert "did you mean simulate?" in result.stderr
+    assert "commands: simulate" in run("xyz").stderr
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (InputError("wrong", file="a.csv"), 2),
+        (EvaluationError("broken"), 1),
+        (KeyboardInterrupt(), 130),
+    ],
+)
+def test_errors_become_exit_codes(
+    monkeypatch: pytest.MonkeyPatch, error: BaseException, code: int
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr("elector.api.simulate", fail)
+    result = run("simulate", "bert-base", "tpu-v4i")
+    assert result.exit_code == code
+    assert "Traceback" not in result.output
+
+
+def test_settings_from_options_and_assignments() -> None:
+    assert settings_of(
+        ("model.hidden = 4", "accelerator.sram=4 MB"), {"batch": "2", "mode": None, "node": "7"}
+    ) == {
+        "workload.batch": "2",
+        "accelerator.node": "7",
+        "model.hidden": "4",
+        "accelerator.sram": "4 MB",
+    }
+
+
+def test_every_workload_option_is_a_setting() -> None:
+    keys = {name.replace("-", "_") for name, _ in WORKLOAD_OPTIONS}
+    assert keys <= set(schema("workload"))
+    promised = "mode batch sequence_length generate precision optimizer activations attention"
+    assert keys >= {*promised.split(), "sparsity"}
+
+
+# list, explain, validate
+
+
+@pytest.mark.parametrize("what", ["models", "accelerators", "technologies"])
+def test_list(what: str) -> None:
+    records = loaded("list", what, "--format", "json")
+    assert records
+    table = run("list", what).stdout
+    rows = list(csv.DictReader(io.StringIO(run("list", what, "--format", "csv").stdout)))
+    assert len(rows) == len(records) == len(table.splitlines()) - 1
+    assert all(record["source"] for record in records)
+
+
+def test_listed_models_have_their_parameters() -> None:
+    found = {row["name"]: row for row in loaded("list", "models", "--format", "json")}
+    assert found["bert-base"]["parameters"] == 109_482_240
+    assert found["t5-base"]["family"] == "encoder-decoder"
+
+
+def test_an_unknown_list_is_refused() -> None:
+    assert run("list", "modles").exit_code == 2
+
+
+@pytest.mark.parametrize("result", ["energy_j", "area_mm2", "latency_s", "macs", "parameters"])
+def test_explain_ends_in_the_result_of_simulate(result: str) -> None:
+    words = ("bert-tiny", "tpu-v4i", "--batch", "2", "--format", "json")
+    found = loaded("explain", *words, "--result", result)
+    assert found["value"] == pytest.approx(loaded("simulate", *words)[result])
+    if result in ("energy_j", "area_mm2"):
+        assert sum(term["value"] for term in found["terms"]) == pytest.approx(found["value"])
+        assert found["rows"]
+    text = run("explain", "bert-tiny", "tpu-v4i", "--result", result).stdout
+    assert text.startswith(f"{result} of bert-tiny on tpu-v4i")
+    assert run("explain", *words[:2], "--result", result, "--format", "csv").exit_code == 0
+
+
+def test_explain_a_price() -> None:
+    found = loaded("explain", "price", "sram", "--node", "7", "--format", "json")
+    assert found["node_nm"] == 7
+    assert {price["quantity"] for price in found["prices"]} >= {"read_energy", "area", "leakage"}
+    assert all(row["source"] for row in found["rows"])
+    text = run("explain", "price", "sram").stdout
+    assert "sram at 14 nm" in text
+    assert run("explain", "price", "sram", "--format", "csv").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "part"),
+    [
+        (("price", "srma"), "did you mean sram?"),
+        (("price", "sram", "--node", "abc"), "--node: is not a number"),
+        (("bert-tiny", "tpu-v4i", "--result", "energy"), "energy_j"),
+    ],
+)
+def test_explain_refuses_what_it_does_not_know(words: tuple[str, ...], part: str) -> None:
+    result = run("explain", *words)
+    assert result.exit_code == 2
+    assert part in result.stderr
+
+
+def test_validate_repeats_the_shipped_cases() -> None:
+    result = run("validate", "--format", "json")
+    assert result.exit_code == 0, result.stdout
+    cases = json.loads(result.stdout)
+    assert all(case["passed"] and case["source"] for case in cases)
+    text = run("validate", "--case", "peak").stdout
+    assert "0 outside their tolerance" in text
+    assert text.count(" ok ") == sum("peak" in case["case"] for case in cases)
+    rows = csv.DictReader(io.StringIO(run("validate", "--format", "csv").stdout))
+    assert len(list(rows)) == len(cases)
+
+
+def test_validate_exits_with_4_where_a_case_fails(tmp_path: Path) -> None:
+    shipped = (ROOT / "elector/data/published.csv").read_text(encoding="utf-8")
+    rows = list(csv.DictReader(io.StringIO(shipped)))
+    row = next(row for row in rows if row["metric"] == "peak_ops_per_s")
+    path = tmp_path / "cases.csv"
+    with path.open("w", newline="") as stream:
+        writer = csv.DictWriter(stream, list(row))
+        writer.writeheader()
+        writer.writerow(row | {"value": str(10 * float(row["value"])), "tolerance": "5 %"})
+    result = run("validate", "--cases", str(path))
+    assert result.exit_code == 4
+    assert "FAILED" in result.stdout
+    assert "1 cases, 1 outside" in result.stdout
+    assert run("validate", "--case", "no such case").exit_code == 2
+
+
+# sweep
+
+TABLE = """note.why,model,accelerator,workload.batch,accelerator.rows
+first,bert-tiny,systolic,1,
+second,bert-mini,systolic,2,64
+third,bert-tiny,tpu-v4i,4,
+"""
+
+
+def written(folder: Path, text: str) -> str:
+    path = folder / "table.csv"
+    path.write_text(text, encoding="utf-8")
+    return str(path)
+
+
+def rows_of(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def test_sweep_is_simulate_row_by_row(tmp_path: Path) -> None:
+    out = tmp_path / "costs.csv"
+    result = run("sweep", written(tmp_path, TABLE), "--out", str(out))
+    assert result.exit_code == 0, result.stderr
+    assert result.stdout == ""
+    rows = rows_of(out)
+    assert [row["note.why"] for row in rows] == ["first", "second", "third"]
+    settings: list[dict[str, object]] = [
+        {"workload.batch": 1},
+        {"workload.batch": 2, "accelerator.rows": 64},
+        {"workload.batch": 4},
+    ]
+    for row, own in zip(rows, settings, strict=True):
+        single = elector.simulate(row["model"], row["accelerator"], settings=own)
+        for name in ("latency_s", "energy_j", "area_mm2", "macs"):
+            assert float(row[name]) == single[name]
+        memory = single["memory_bytes"]
+        assert isinstance(memory, dict)
+        assert float(row["memory_bytes.weights"]) == memory["weights"]
+        assert (row["feasible"], row["reason"], row["error"]) == ("True", "", "")
+
+
+def test_a_swept_table_can_be_swept_again(tmp_path: Path) -> None:
+    first, second = tmp_path / "first.csv", tmp_path / "second.csv"
+    run("sweep", written(tmp_path, TABLE), "--out", str(first))
+    assert run("sweep", str(first), "--out", str(second)).exit_code == 0
+    assert first.read_bytes() == second.read_bytes()
+    assert run("sweep", str(first), "--out", str(first)).exit_code == 0
+    assert first.read_bytes() == second.read_bytes()
+
+
+def test_sweep_passes_identifiers_and_accuracies_through(tmp_path: Path) -> None:
+    text = "id,model,accelerator,accuracy,accuracy_std,latency_s\n7,bert-tiny,systolic,.8,.01,9\n"
+    out = tmp_path / "costs.csv"
+    assert run("sweep", written(tmp_path, text), "--out", str(out)).exit_code == 0
+    (row,) = rows_of(out)
+    assert (row["id"], row["accuracy"], row["accuracy_std"]) == ("7", ".8", ".01")
+    assert float(row["latency_s"]) < 1
+
+
+def test_a_front_over_several_workloads_is_swept_for_each(tmp_path: Path) -> None:
+    text = (
+        "id,model,accelerator,workload.batch,workloads.serve.mode,workloads.tune.mode,"
+        "workloads.tune.batch,accuracy,serve.latency_s,tune.energy_j,area_mm2,feasible\n"
+        "1,bert-tiny,systolic,2,inference,training,8,0.8,0,0,0,true\n"
+        "2,bert-tiny,tpu-v1,2,inference,training,,0.8,0,0,0,true\n"
+    )
+    out = tmp_path / "costs.csv"
+    result = run("sweep", written(tmp_path, text), "--out", str(out))
+    assert result.exit_code == 0, result.stderr
+    rows = rows_of(out)
+    serve = elector.simulate("bert-tiny", "systolic", settings={"workload.batch": 2})
+    settings = {"workload.batch": 8, "workload.mode": "training"}
+    tune = elector.simulate("bert-tiny", "systolic", settings=settings)
+    assert float(rows[0]["serve.latency_s"]) == serve["latency_s"]
+    assert float(rows[0]["tune.energy_j"]) == tune["energy_j"]
+    assert float(rows[0]["area_mm2"]) == serve["area_mm2"]
+    assert float(rows[0]["parameters"]) == 4_385_920
+    assert rows[0]["accuracy"] == "0.8"
+    assert rows[0]["feasible"] == "True"
+    assert "latency_s" not in rows[0]
+    again = tmp_path / "again.csv"
+    assert run("sweep", str(out), "--out", str(again)).exit_code == 0
+    assert again.read_bytes() == out.read_bytes()
+    wrong = text.replace("workloads.tune.batch", "workloads.tune.bacth")
+    assert run("sweep", written(tmp_path, wrong), "--out", str(out)).exit_code == 2
+
+
+def test_unreadable_rows_fill_error_and_exit_with_4(tmp_path: Path) -> None:
+    text = TABLE + (
+        "unknown,bert-tin,systolic,1,\n"
+        "zero,bert-tiny,systolic,0,\n"
+        "short,bert-tiny\n"
+        "empty,,systolic,1,\n"
+        "nan,bert-tiny,systolic,nan,\n"
+        'foreign,"bert-tiny",systolic,1,8 MB\n'
+    )
+    out = tmp_path / "costs.csv"
+    result = run("sweep", written(tmp_path, text), "--out", str(out))
+    assert result.exit_code == 4
+    assert "9 rows, 0 infeasible, 6 unreadable" in result.stderr
+    assert "line 5: model: unknown model" in result.stderr
+    rows = rows_of(out)
+    assert len(rows) == 9
+    assert all(not row["error"] and row["latency_s"] for row in rows[:3])
+    assert all(row["error"] and not row["latency_s"] and not row["feasible"] for row in rows[3:])
+    assert "did you mean bert-tiny?" in rows[3]["error"]
+    assert "at least 1" in rows[4]["error"]
+    assert "has 2 cells" in rows[5]["error"]
+    assert "model: is empty" in rows[6]["error"]
+    alone = tmp_path / "alone.csv"
+    run("sweep", written(tmp_path, TABLE), "--out", str(alone))
+    assert [r["energy_j"] for r in rows[:3]] == [r["energy_j"] for r in rows_of(alone)]
+
+
+def test_a_table_without_a_readable_row(tmp_path: Path) -> None:
+    out = tmp_path / "costs.csv"
+    text = "model,accelerator\nbert-tin,systolic\n,\nx,y\n"
+    assert run("sweep", written(tmp_path, text), "--out", str(out)).exit_code == 4
+    assert [bool(row["error"]) for row in rows_of(out)] == [True, True]
+
+
+def test_infeasible_rows_are_results(tmp_path: Path) -> None:
+    text = (
+        "model,accelerator,workload.mode,accelerator.memory_capacity,accelerator.sram\n"
+        "bert-base,systolic,training,10 MB,1 MB\nbert-tiny,systolic,inference,,\n"
+    )
+    out = tmp_path / "costs.csv"
+    result = run("sweep", written(tmp_path, text), "--out", str(out))
+    assert result.exit_code == 0
+    assert "2 rows, 1 infeasible, 0 unreadable" in result.stderr
+    rows = rows_of(out)
+    assert (rows[0]["feasible"], rows[0]["latency_s"], rows[0]["error"]) == ("False", "", "")
+    assert rows[0]["reason"]
+    assert float(rows[0]["macs"]) > 0
+    assert rows[1]["feasible"] == "True"
+
+
+def test_sweep_to_standard_output_json_and_parquet(tmp_path: Path) -> None:
+    table = written(tmp_path, TABLE)
+    result = run("sweep", table, "--out", "-")
+    rows = list(csv.DictReader(io.StringIO(result.stdout)))
+    assert len(rows) == 3
+    assert run("sweep", table, "--out", str(tmp_path / "a.json")).exit_code == 0
+    records = json.loads((tmp_path / "a.json").read_text())
+    assert [record["latency_s"] for record in records] == [float(r["latency_s"]) for r in rows]
+    assert records[0]["feasible"] is True
+    assert run("sweep", table, "--out", str(tmp_path / "a.parquet")).exit_code == 0
+    import pandas as pd
+
+    frame = pd.read_parquet(tmp_path / "a.parquet")
+    assert frame["latency_s"].tolist() == [record["latency_s"] for record in records]
+    assert frame["feasible"].all()
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("model,accelerator,worklod.batch\na,b,1\n", ("unknown column", "mean workload.batch?")),
+        ("model,accelerator,comment\na,b,1\n", ("comment", "note.NAME")),
+        ("model,workload.batch\na,1\n", ("accelerator: line 1: column is missing",)),
+        ("model,accelerator,model\na,b,c\n", ("column given twice",)),
+        ("model,,accelerator\na,b,c\n", ("(no name)",)),
+        ("model,accelerator\n", ("has a header but no rows",)),
+        ("", ("is empty",)),
+        ('model,accelerator\n"a,b\n', ("line",)),
+    ],
+)
+def test_a_bad_table_exits_with_2_and_writes_nothing(
+    tmp_path: Path, text: str, parts: tuple[str, ...]
+) -> None:
+    path, out = written(tmp_path, text), tmp_path / "costs.csv"
+    result = run("sweep", path, "--out", str(out))
+    assert result.exit_code == 2
+    for part in (path, *parts):
+        assert part in result.stderr
+    assert os.listdir(tmp_path) == ["table.csv"]
+
+
+def test_an_output_that_cannot_be_written_is_found_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*_: object, **__: object) -> None:
+        raise AssertionError("worked before the output was checked")
+
+    monkeypatch.setattr("elector.sweepfile.run_sweep", never)
+    table = written(tmp_path, TABLE)
+    for out, problem in (
+        (tmp_path / "absent" / "costs.csv", "cannot be written"),
+        (tmp_path, "is a directory"),
+        (tmp_path / "costs.xls", "unknown kind of file"),
+        (Path(table) / "costs.csv", "cannot be written"),
+    ):
+        result = run("sweep", table, "--out", str(out))
+        assert result.exit_code == 2, out
+        assert problem in result.stderr
+    assert os.listdir(tmp_path) == ["table.csv"]
+
+
+def test_a_failed_sweep_leaves_the_old_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "costs.csv"
+    out.write_text("precious")
+
+    def fail(*_: object, **__: object) -> None:
+        raise EvaluationError("the disk is full")
+
+    monkeypatch.setattr("elector.sweepfile._write_csv", fail)
+    assert run("sweep", written(tmp_path, TABLE), "--out", str(out)).exit_code == 1
+    assert out.read_text() == "precious"
+    assert sorted(os.listdir(tmp_path)) == ["costs.csv", "table.csv"]
+
+
+def test_a_sweep_writes_into_a_device(tmp_path: Path) -> None:
+    assert run("sweep", written(tmp_path, TABLE), "--out", os.devnull).exit_code == 0
+    assert not Path(os.devnull).is_file()
+
+
+# help, version, completion, start
+
+
+def test_version_and_help() -> None:
+    assert run("--version").stdout == f"elector, version {elector.__version__}\n"
+    assert "_ELECTOR_COMPLETE=bash_source" in run("--help").stdout
+    for name, command in main.commands.items():  # type: ignore[attr-defined]
+        text = run(name, "--help").stdout
+        assert f"elector {name}" in text
+        assert all(option.help for option in command.params if option.param_type_name == "option")
+
+
+@pytest.mark.parametrize(
+    ("words", "wanted"),
+    [
+        ("elector sim", {"simulate"}),
+        ("elector simulate bert-ti", {"bert-tiny"}),
+        ("elector simulate bert-tiny tpu-v4", {"tpu-v4i"}),
+        ("elector simulate bert-tiny tpu-v4i --mode tr", {"training"}),
+        ("elector simulate bert-tiny tpu-v4i --set workload.b", {"workload.batch="}),
+        ("elector list m", {"models"}),
+    ],
+)
+def test_shell_completion(words: str, wanted: set[str]) -> None:
+    environment = {
+        "_ELECTOR_COMPLETE": "bash_complete",
+        "COMP_WORDS": words,
+        "COMP_CWORD": str(len(words.split()) - 1),
+    }
+    result = CliRunner().invoke(main, [], env=environment, prog_name="elector")
+    assert {line.partition(",")[2] for line in result.stdout.splitlines()} == wanted
+
+
+def started(*programs: str) -> list[float]:
+    """Seconds a fresh Python takes for each program, the best of seven taken in turn."""
+    times: list[list[float]] = [[] for _ in programs]
+    for _ in range(7):
+        for program, found in zip(programs, times, strict=True):
+            begin = time.perf_counter()
+            command = [sys.executable, "-c", program]
+            subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+            found.append(time.perf_counter() - begin)
+    return [min(found) for found in times]
+
+
+def test_simulate_starts_at_most_two_and_a_half_times_as_slow_as_numpy() -> None:
+    command = "from elector.cli import main; main(['simulate', 'bert-base', 'tpu-v4i'])"
+    own, numpy = started(command, "import numpy")
+    assert own <= 2.5 * numpy
+
+
+def test_help_needs_no_numpy() -> None:
+    code = (
+        "import sys\nfrom elector.cli import main\n"
+        "try:\n    main(['simulate', '--help'])\nexcept SystemExit:\n    pass\n"
+        "assert 'numpy' not in sys.modules and 'yaml' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True)

@@ -1,0 +1,244 @@
+"""Pictures of fronts: what is drawn, that nothing covers anything, what is refused."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from elector.errors import InputError
+from transcode import plot
+from transcode.pareto import nondominated
+
+COSTS = {"latency_s": "s", "energy_j": "J", "area_mm2": "mm2", "power_w": "W",
+         "serve.latency_s": "s"}  # fmt: skip
+
+
+def make_run(folder: Path, costs: Sequence[str], *, accuracy: bool = True, count: int = 400,
+             seed: int = 0) -> Path:  # fmt: skip
+    """A run folder with a front of random designs."""
+    stream = np.random.default_rng(seed)
+    size = 10 ** stream.uniform(-1.5, 1.5, count)
+    values = {name: 1e-3 * size ** (1 + 0.2 * i) * 10 ** stream.normal(0, 0.4, count)
+              for i, name in enumerate(costs)}  # fmt: skip
+    signed = list(values.values())
+    if accuracy:
+        values = {"accuracy": 90 + 3 * np.log10(size) + stream.normal(0, 0.3, count)} | values
+        signed = [-values["accuracy"], *signed]
+    front = np.flatnonzero(nondominated(np.stack(signed, axis=1)))
+    folder.mkdir(parents=True)
+    with open(folder / "front.csv", "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        extra = ["accuracy_std"] if accuracy else []
+        writer.writerow(["id", "model", "accelerator", "model.layers", "accelerator.sram",
+                         "accelerator.dataflow", *values, *extra, "feasible"])  # fmt: skip
+        for i in front:
+            row = [
+                i,
+                "encoder",
+                "systolic",
+                2 + i % 5,
+                1e6 * (1 + i % 7),
+                ["ws", "os", "is"][i % 3],
+            ]
+            row += [repr(float(column[i])) for column in values.values()]
+            writer.writerow([*row, *(["1.25"] if accuracy else []), "true"])
+    objectives = [{"name": name, "direction": "max" if name == "accuracy" else "min",
+                   "unit": COSTS.get(name, "%")} for name in values]  # fmt: skip
+    write(folder / "front.json", {"space": "bert", "seed": 7, "objectives": objectives,
+                                  "hypervolume": 0.81})  # fmt: skip
+    write(
+        folder / "manifest.json", {"designs": 12_345, "accuracy": {"text": "accuracy (x): m\n  p"}}
+    )
+    return folder
+
+
+def write(path: Path, content: object) -> None:
+    path.write_text(json.dumps(content), encoding="utf-8")
+
+
+def picture_of(folder: Path) -> plot.Picture:
+    with open(folder / "front.csv", newline="", encoding="utf-8") as file:
+        table = list(csv.reader(file))
+    columns = {name: [row[i] for row in table[1:]] for i, name in enumerate(table[0])}
+    front = json.loads((folder / "front.json").read_text(encoding="utf-8"))
+    return plot.info(columns, front, 12_345, ["the error"])
+
+
+def test_values_labels_and_caption(tmp_path: Path) -> None:
+    picture = picture_of(make_run(tmp_path / "run", ["latency_s", "area_mm2"]))
+    assert [axis.name for axis in picture.axes] == ["latency_s", "area_mm2", "accuracy"]
+    latency, area, accuracy = picture.axes
+    assert latency.label in ("latency [µs] ↓", "latency [ms] ↓") and latency.log
+    assert area.label == "area [mm²] ↓" and accuracy.label == "accuracy [%] ↑"
+    assert accuracy.maximise and not accuracy.log
+    assert picture.std is not None and np.all(picture.std == 1.25)
+    assert set(picture.kinds) == {"is", "os", "ws"} and picture.kind_title == "dataflow"
+    assert "of 12,345 evaluated" in picture.caption and "seed 7" in picture.caption
+    assert picture.caption.endswith("The error.")
+
+
+def test_prefix_keeps_both_ends_readable() -> None:
+    front = {"objectives": [{"name": "latency_s", "direction": "min", "unit": "s"}]}
+    for low, high, label in [(2e-6, 3e-3, "µs"), (2e-6, 0.25, "ms"), (0.2, 4.0, "[s]"),
+                             (3e-9, 5e-8, "ns")]:  # fmt: skip
+        picture = plot.info({"latency_s": [repr(low), repr(high)]}, front)
+        assert label in picture.axes[0].label, (low, high, picture.axes[0].label)
+
+
+def test_marks_are_the_knee_and_the_best_of_each(tmp_path: Path) -> None:
+    picture = picture_of(make_run(tmp_path / "run", ["latency_s", "energy_j"]))
+    titles = [mark.title for mark in picture.marks]
+    for axis, word in zip(picture.axes, ("latency", "energy", "accuracy"), strict=True):
+        best = next(mark for mark in picture.marks if word in mark.title)
+        assert axis.cost[best.index] == axis.cost.min()
+    assert sum("knee" in title for title in titles) == 1
+    knee = picture.marks[next(i for i, title in enumerate(titles) if "knee" in title)]
+    assert knee.index == plot.knee(picture.axes)
+    assert "sram" in knee.settings and "MB" in knee.settings
+    assert "± 1.2" in knee.results.replace("\u00a0", " ")
+
+
+def test_knee_of_a_known_front() -> None:
+    axes = [
+        plot.Axis("a", "a", "", np.array([1.0, 2.0, 10.0]), maximise=False, log=False),
+        plot.Axis("b", "b", "", np.array([10.0, 2.0, 1.0]), maximise=False, log=False),
+    ]
+    assert plot.knee(axes) == 1
+
+
+@pytest.mark.parametrize(
+    ("count", "accuracy"),
+    [(1, False), (2, True), (2, False), (3, True), (4, True), (5, True), (5, False)],
+)
+def test_nothing_covers_anything(tmp_path: Path, count: int, accuracy: bool) -> None:
+    costs = list(COSTS)[: count - 1 if accuracy else count]
+    picture = picture_of(make_run(tmp_path / "run", costs, accuracy=accuracy))
+    figure = plot.draw(picture)
+    assert figure.get_size_inches()[0] * 100 == 1200
+    figure.canvas.draw()
+    renderer = figure.canvas.get_renderer()  # type: ignore[attr-defined]
+    panels = [ax for ax in figure.axes if ax.lines]
+    assert len(panels) == max(1, (count - 1) * count // 2)
+    free = [text.get_window_extent(renderer) for text in figure.texts if len(text.get_text()) > 1]
+    free += [legend.get_window_extent(renderer) for legend in figure.legends]
+    frames = [ax.get_window_extent(renderer) for ax in panels]
+    page = figure.bbox
+    for box in free:
+        assert page.x0 <= box.x0 and box.x1 <= page.x1 and page.y0 <= box.y0 and box.y1 <= page.y1
+        assert not any(overlap(box, frame) for frame in frames)
+    assert not any(overlap(a, b) for a, b in combinations(free, 2))
+    for ax in panels:
+        badges = [text.get_bbox_patch().get_window_extent(renderer) for text in ax.texts]
+        assert len(badges) == len(picture.marks)
+        assert not any(overlap(a, b) for a, b in combinations(badges, 2))
+        for axis in (ax.xaxis, ax.yaxis):
+            shown = [t for t in axis.get_ticklabels() if t.get_visible() and t.get_text()]
+            boxes = [t.get_window_extent(renderer) for t in shown]
+            assert not any(overlap(a, b) for a, b in combinations(boxes, 2)), ax
+
+
+def overlap(a: Any, b: Any, slack: float = 1.0) -> bool:
+    """Whether two boxes share more than a line of pixels."""
+    return bool(
+        min(a.x1, b.x1) - max(a.x0, b.x0) > slack and min(a.y1, b.y1) - max(a.y0, b.y0) > slack
+    )
+
+
+def test_staircase_is_what_nothing_beats_in_the_pair(tmp_path: Path) -> None:
+    picture = picture_of(make_run(tmp_path / "run", ["latency_s", "energy_j"]))
+    ax = plot.draw(picture).axes[1]  # accuracy over latency
+    stairs = ax.lines[0]
+    points = np.stack([picture.axes[0].cost, picture.axes[2].cost], axis=1)
+    expected = points[nondominated(points)]
+    assert stairs.get_drawstyle() == "steps-post"
+    drawn = np.stack([stairs.get_xdata(), -np.asarray(stairs.get_ydata())], axis=1)
+    assert np.allclose(np.sort(drawn, axis=0), np.sort(expected, axis=0))
+
+
+def test_many_settings_and_objectives_are_cut_not_spilt(tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "run", ["latency_s", "energy_j"])
+    picture = picture_of(folder)
+    long = ", ".join(f"setting\u00a0{i}\u00a0{i}" for i in range(80))
+    marks = tuple(plot.Mark(m.index, m.title, m.results, long) for m in picture.marks)
+    figure = plot.draw(replace(picture, marks=marks))
+    assert any(text.get_text().endswith("…") for text in figure.texts)
+    lowest = min(t.get_window_extent().y0 for t in figure.texts if "setting" in t.get_text())
+    assert lowest >= figure.axes[2].get_window_extent().y1 - 1.0
+
+
+def test_six_objectives_keep_the_accuracy() -> None:
+    names = [*COSTS, "accuracy"]
+    front = {"objectives": [{"name": n, "direction": "min", "unit": ""} for n in names]}
+    picture = plot.info({name: ["1.0", "2.0"] for name in names}, front)
+    assert len(picture.axes) == 5 and picture.axes[-1].name == "accuracy"
+    assert "1 further objective is not drawn" in picture.caption
+
+
+def test_a_run_becomes_a_picture_twice_the_same(tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "run", ["latency_s"])
+    first = plot.plot_run(folder)
+    assert first == folder / "front.png" and first.stat().st_size > 20_000
+    second = plot.plot_run(folder, tmp_path / "again.png")
+    assert first.read_bytes() == second.read_bytes()
+    assert plot.plot_run(folder, tmp_path / "front.svg").read_text("utf-8").startswith("<?xml")
+
+
+def test_task_of_the_space_stands_in_for_a_missing_record(tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "run", ["latency_s"])
+    write(folder / "manifest.json", {"space": {"workload": {"task": "SST-2"}}})
+    assert plot.plot_run(folder).exists()
+    assert "leave-one-out" in plot._notes({"space": {"workload": {"task": "sst2"}}})[0]
+    assert plot._notes({"space": {"workload": {"task": "mine"}}}) == ()
+
+
+def test_designs_evaluated_come_from_the_parts_without_a_manifest_count(tmp_path: Path) -> None:
+    pa = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    (tmp_path / "designs").mkdir()
+    for part in range(2):
+        name = tmp_path / "designs" / f"part-{part:06d}.parquet"
+        parquet.write_table(pa.table({"x": list(range(30))}), name)
+    assert plot._evaluated(tmp_path, {}) == 60
+    (tmp_path / "designs" / "part-000002.parquet").write_bytes(b"cut")
+    assert plot._evaluated(tmp_path, {}) is None
+
+
+@pytest.mark.parametrize(("name", "content", "words"), [
+    ("front.json", None, "cannot be read"),
+    ("front.json", "{", "is not JSON"),
+    ("front.json", "[]", "must be an object"),
+    ("front.json", "{}", "names no objective"),
+    ("front.csv", None, "cannot be read"),
+    ("front.csv", "id,latency_s\n1\n", "line 2 has 1 cells"),
+    ("front.csv", "id,accuracy\n1,90\n", "no column"),
+    ("front.csv", "id,latency_s,accuracy\n1,nan,90\n", "must be finite"),
+    ("front.csv", "id,latency_s,accuracy\n1,slow,90\n", "slow"),
+    ("front.csv", "id,latency_s,accuracy\n", "no design"),
+    ("front.csv", "id,latency_s,accuracy,feasible\n1,1,90,false\n", "no design"),
+])  # fmt: skip
+def test_broken_run_folders_are_refused(
+    tmp_path: Path, name: str, content: str | None, words: str
+) -> None:
+    folder = make_run(tmp_path / "run", ["latency_s"])
+    (folder / name).unlink()
+    if content is not None:
+        (folder / name).write_text(content, encoding="utf-8")
+    with pytest.raises(InputError, match=words):
+        plot.plot_run(folder)
+    assert not (folder / "front.png").exists()
+
+
+@pytest.mark.parametrize("out", ["absent/front.png", "front.nonsense"])
+def test_output_that_cannot_be_written_is_refused(tmp_path: Path, out: str) -> None:
+    folder = make_run(tmp_path / "run", ["latency_s"])
+    with pytest.raises(InputError, match="cannot be written"):
+        plot.plot_run(folder, tmp_path / out)

@@ -1,0 +1,263 @@
+"""What a search says: progress while it runs, the front as a table when it ends."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from elector.units import format_si
+from transcode import pareto, runs
+from transcode.objective import Rejections
+from transcode.search import Progress, Result
+from transcode.space import Space, unit_of
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+#: Most designs of a front that a terminal is shown.
+ROWS = 20
+#: Width of a table that goes into a file or a pipe.
+_WIDE = 400
+#: Seconds between two lines of progress where there is no terminal.
+_EVERY = 1.0
+
+
+def progress_reporter(quiet: bool) -> Callable[[Progress], None] | None:
+    """Shows progress on stderr: one line that changes on a terminal, JSON lines elsewhere."""
+    if quiet:
+        return None
+    return _live() if sys.stderr.isatty() else _json_lines()
+
+
+def _json_lines() -> Callable[[Progress], None]:
+    last = [-_EVERY]
+
+    def show(progress: Progress) -> None:
+        if progress.seconds - last[0] >= _EVERY or progress.finished:
+            last[0] = progress.seconds
+            line = {"event": "finished" if progress.finished else "progress", **asdict(progress)}
+            del line["finished"]
+            print(json.dumps(line), file=sys.stderr, flush=True)
+
+    return show
+
+
+def _live() -> Callable[[Progress], None]:
+    from rich.console import Console
+    from rich.live import Live
+
+    live = Live(console=Console(stderr=True), refresh_per_second=4, transient=True)
+
+    def show(progress: Progress) -> None:
+        if not live.is_started:
+            live.start()
+        live.update(progress_line(progress))
+        if progress.finished:
+            live.stop()
+
+    return show
+
+
+def progress_line(progress: Progress) -> str:
+    """Where a search stands, on one line."""
+    of = f" of {progress.expected:,}" if progress.expected else ""
+    parts = [
+        f"{progress.designs:,}{of} designs",
+        f"{progress.rate:,.0f} /s",
+        f"front {progress.front:,}",
+    ]
+    if progress.hypervolume is not None:
+        sampled = "" if progress.exact else " (of a sample)"
+        parts.append(f"hypervolume {progress.hypervolume:.6g}{sampled}")
+    if progress.left is not None and not progress.finished:
+        parts.append(f"{progress.left:.0f} s left")
+    return "  ".join(parts)
+
+
+def search_result(folder: Path, format: str, notes: tuple[str, ...] = ()) -> None:
+    """The front of a run folder on stdout, as a table with what to know about it, or as
+    front.json or front.csv."""
+    if format != "table":
+        sys.stdout.write((folder / f"front.{format}").read_text(encoding="utf-8"))
+        return
+    manifest, columns = _json(folder / "manifest.json"), _csv(folder / "front.csv")
+    console = _console()
+    for line in (*(f"note: {note}" for note in notes), *_front(manifest, columns, console),
+                 *_about(manifest, folder)):  # fmt: skip
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _json(path: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return found
+
+
+def _csv(path: Path) -> dict[str, list[str]]:
+    """A table by columns."""
+    with path.open(newline="", encoding="utf-8") as stream:
+        header, *rows = csv.reader(stream)
+    return {name: [row[i] for row in rows] for i, name in enumerate(header)}
+
+
+def _console() -> Console:
+    from rich.console import Console
+
+    return Console() if sys.stdout.isatty() else Console(width=_WIDE, color_system=None)
+
+
+def _about(manifest: dict[str, Any], folder: Path) -> list[str]:
+    """What was done, how good it is, how far to trust it, and where it lies."""
+    sampler, status = manifest["sampler"], manifest["status"]
+    lines = [
+        f"{manifest['designs']:,} designs evaluated, {manifest['feasible']:,} feasible "
+        f"({status}; sampler {sampler['used']}: {sampler['why']})"
+    ]
+    reference = manifest["reference_point"]
+    if reference is not None and manifest["hypervolume"] is not None:
+        point = ", ".join(f"{name} {shown(name, value)}" for name, value in reference.items())
+        lines.append(f"hypervolume {manifest['hypervolume']:.8g} against {point}")
+    if manifest["accuracy"]:
+        lines.append(manifest["accuracy"]["text"])
+    names = ("front.csv", "front.json", "front.png", "study.log", "designs", "manifest.json")
+    there = [name for name in names if (folder / name).exists()]
+    return [*lines, f"files in {folder}: {', '.join(there)}"]
+
+
+def _front(manifest: dict[str, Any], columns: dict[str, list[str]], console: Console) -> list[str]:
+    """Prints a front as a table: all of it, or ROWS designs spread over it.
+
+    Only settings that differ are columns; returns a line with those that do not. Where the
+    terminal is too narrow for a column each, one column holds them all.
+    """
+    space, total = manifest["space"], len(columns["id"])
+    rows = _spread(space, columns)
+    more = "" if len(rows) == total else f", {len(rows)} of them spread over the front"
+    title = f"{space['name']}: {total:,} designs that nothing beats{more}"
+    searched = _searched(space)
+    differ = {n: unit for n, unit in searched.items() if len(set(columns[n])) > 1}
+    short = [name.rpartition(".")[2] for name in differ]
+    settings = {
+        last if short.count(last) == 1 else name: [_cell(columns[name][r], unit) for r in rows]
+        for (name, unit), last in zip(differ.items(), short, strict=True)
+    }
+    first, values = {"id": [columns["id"][row] for row in rows]}, _values(space, columns, rows)
+    table = _table(title, first | {_heading(n): c for n, c in settings.items()} | values)
+    unbounded = console.options.update(max_width=10_000)
+    if console.measure(table, options=unbounded).maximum > console.width:
+        pairs = [zip(settings, row, strict=True) for row in zip(*settings.values(), strict=True)]
+        design = [", ".join(f"{n} {c}" for n, c in row) for row in pairs] or [""] * len(rows)
+        table = _table(title, first | {"design": design} | values)
+    console.print(table)
+    same = [f"{n} {_cell(columns[n][0], u)}" for n, u in searched.items() if n not in differ]
+    return [f"the same in all of them: {', '.join(same)}"] if same and total else []
+
+
+def _table(title: str, columns: dict[str, list[str]]) -> Table:
+    """Columns of text; words to the left, numbers to the right."""
+    from rich import box
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, padding=0)
+    for heading, texts in columns.items():
+        words = any(text[:1].isalpha() for text in texts)
+        folded = "fold" if heading == "design" else "ellipsis"
+        table.add_column(heading, justify="left" if words else "right", overflow=folded,  # type: ignore[arg-type]
+                         no_wrap=heading != "design")  # fmt: skip
+    for row in zip(*columns.values(), strict=True):
+        table.add_row(*row)
+    return table
+
+
+def _spread(space: dict[str, Any], columns: dict[str, list[str]]) -> list[int]:
+    points = np.array([
+        [-float(v) if direction == "max" else float(v) for v in columns[name]]
+        for name, direction in space["objectives"].items()
+    ])  # fmt: skip
+    return [int(row) for row in pareto.spread(points.T, ROWS)]
+
+
+def _searched(space: dict[str, Any]) -> dict[str, str]:
+    """Dotted name -> unit of every setting that had more than one value to take."""
+    values: dict[str, list[object]] = {}
+    units: dict[str, str] = {}
+    for parameter in space["parameters"]:
+        name = parameter["name"]
+        units[name] = parameter["unit"]
+        values.setdefault(name, []).extend(parameter["values"])
+        if "multiple_of" in parameter:
+            values[name].append(None)  # its values follow the parent's
+    return {name: units[name] for name, found in values.items() if len(set(found)) > 1}
+
+
+def _cell(text: str, unit: str) -> str:
+    """A setting for people: with its unit where it has one."""
+    if not text:
+        return "-"
+    if unit in ("1", "text"):
+        return text
+    return format_si(float(text), unit)
+
+
+def _heading(name: str) -> str:
+    """A name over as many lines as keep its column narrow."""
+    lines = name.replace(".", ".\n").split("\n")
+    return "\n".join(x.replace("_", "_\n", 1) if len(x) > 10 else x for x in lines)
+
+
+def _values(
+    space: dict[str, Any], columns: dict[str, list[str]], rows: list[int]
+) -> dict[str, list[str]]:
+    """Heading -> cells of every objective, with one standard deviation of an accuracy."""
+    found = {}
+    for name, direction in space["objectives"].items():
+        cells = [shown(name, float(columns[name][row])) for row in rows]
+        if name == "accuracy":
+            deviations = (float(columns["accuracy_std"][row]) for row in rows)
+            cells = [f"{c}±{d:.1f}" for c, d in zip(cells, deviations, strict=True)]
+        found[f"{_heading(name)}\n{direction}"] = cells
+    return found
+
+
+def shown(name: str, value: float) -> str:
+    """A result for people: three digits and its unit."""
+    if name == "accuracy":
+        return f"{value:.1f}"
+    quantity = unit_of(name)
+    return format_si(value / quantity.scale, quantity.unit)
+
+
+def nothing_feasible(result: Result) -> str:
+    """Why no design is feasible: what rejects most, and the design that misses by least."""
+    rejections, total = result.rejections, result.manifest["designs"]
+    if rejections.nearest is None:
+        return "no design was evaluated"
+    most = sorted(rejections.counts.items(), key=lambda item: -item[1])
+    lines = [f"none of {total:,} designs is feasible"]
+    lines += [f"  {count:,} rejected by: {name}" for name, count in most if count]
+    return "\n".join([*lines, _nearest(result.space, rejections)])
+
+
+def _nearest(space: Space, rejections: Rejections) -> str:
+    assert rejections.nearest is not None
+    _, codes, margins = rejections.nearest
+    columns = runs.front.columns(space, codes[None])
+    design = ", ".join(f"{n} {runs.front.text(c[0])}" for n, c in columns.items()
+                       if n in ("model", "accelerator", *space.varied))  # fmt: skip
+    missed = "; ".join(
+        f"{name} missed by {100 * margin:.3g} %" if name in _texts(space) else name
+        for name, margin in margins.items()
+        if margin > 0
+    )
+    return f"  nearest miss: {design}\n    {missed}"
+
+
+def _texts(space: Space) -> list[str]:
+    return [e.text for e in space.constraints]

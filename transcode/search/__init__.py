@@ -1,0 +1,136 @@
+"""The one loop: an engine suggests, the simulator answers, the archive keeps, the folder records.
+
+`search` reads a space, refuses what is wrong before anything is written, continues the run it
+finds in the folder, and leaves the front behind.
+"""
+
+from __future__ import annotations
+
+import time as clocks
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from elector import units
+from elector.errors import InputError
+from transcode import engines, runs
+from transcode.objective import Evaluator
+from transcode.search import prepare
+from transcode.search.run import Progress, Result, Run
+from transcode.space import describe, digest, load
+
+__all__ = ["Progress", "Result", "search"]
+
+
+def search(
+    space: str | Path | Mapping[str, object],
+    *,
+    sampler: str = "auto",
+    budget: int | None = None,
+    time: float | str | None = None,
+    seed: int = 0,
+    out: str | Path | None = None,
+    fresh: bool = False,
+    jobs: int = 0,
+    batch: int | None = None,
+    evaluator: Evaluator | None = None,
+    command: str = "",
+    progress: Callable[[Progress], None] | None = None,
+    clock: Callable[[], float] = clocks.perf_counter,
+) -> Result:
+    """Searches a space for the designs that nothing beats.
+
+    Parameters
+    ----------
+    space : a file, the name of a shipped space, or the mapping such a file holds.
+    sampler : see `transcode.engines.SAMPLERS`; or module:Class.
+    budget : designs to evaluate, earlier sessions of the same run included.
+    time : seconds of this session, or text such as "60s".
+    out : run folder; results/<name of the space> by default. fresh : replace what is there.
+    jobs : threads of the simulator; 0 uses every processor.
+    batch : designs proposed at once; the sampler's own default otherwise.
+    evaluator : stands in for `elector.evaluate`.
+    progress : called after each batch.
+
+    Raises InputError for anything wrong with the input, before anything is written. On
+    KeyboardInterrupt the run is left complete up to its last batch and the interrupt goes on.
+    """
+    started = clock()
+    seconds = _checked(budget, time, seed, jobs, batch)
+    engines.check(sampler)
+    read = load(space)
+    folder = Path(out) if out is not None else Path("results") / read.name
+    sources = prepare.sources_of(read, evaluator, jobs)
+    problem, outcome = prepare.probe(read, sources, clock)
+    description = describe(read)
+    manifest: dict[str, Any] = {
+        "space": description,
+        "space_sha256": digest(description),
+        "simulator": runs.manifest.simulator(),
+        "seed": seed,
+    }
+    old = None if fresh else runs.manifest.read(folder)
+    if old is not None:
+        runs.manifest.refuse_other(folder, old, manifest)
+    asked = prepare.Asked(sampler, budget, seconds, batch)
+    choice, batch = prepare.choice_of(asked, problem, old, folder, clock)
+    reference = prepare.reference_of(problem, outcome, old)
+    manifest |= {
+        "command": command,
+        "versions": runs.manifest.versions(),
+        "sampler": {"asked": choice.asked, "used": choice.used, "why": choice.why},
+        "batch": batch,
+        "islands": 1,
+        "budget": choice.budget,
+        "accuracy": sources.record,
+    }
+    fallback = prepare.fallback_of(problem, reference)
+    run = Run(
+        problem=problem,
+        folder=folder,
+        engine=engines.make(choice.used, problem, seed, batch, fallback),
+        batch=batch,
+        budget=choice.budget,
+        time=seconds,
+        reference=reference,
+        manifest=manifest,
+        clock=clock,
+        started=started,
+        notes=[] if old is None else runs.manifest.other_libraries(old, manifest),
+    )
+    with _opened(folder, fresh):
+        return run.go(progress)
+
+
+def _checked(
+    budget: int | None, time: float | str | None, seed: int, jobs: int, batch: int | None
+) -> float | None:
+    """Refuses numbers without meaning; returns the time limit in seconds."""
+    for name, value, least in (
+        ("--budget", budget, 1), ("--seed", seed, 0), ("--jobs", jobs, 0), ("--batch", batch, 1),
+    ):  # fmt: skip
+        if value is not None and (not isinstance(value, int) or value < least):
+            raise InputError(f"must be a whole number from {least} up", field=name, value=value)
+    if time is None:
+        return None
+    seconds = units.parse(time, "s", field="--time")
+    if seconds <= 0:
+        raise InputError("must be positive", field="--time", value=time)
+    return seconds
+
+
+@contextmanager
+def _opened(folder: Path, fresh: bool) -> Iterator[None]:
+    """Makes and holds the run folder; `fresh` empties it of an earlier run."""
+    try:
+        (folder / "designs").mkdir(parents=True, exist_ok=True)
+        (folder / ".lock").touch()
+    except OSError as error:
+        raise InputError(
+            f"cannot be written: {error.strerror or error}", file=folder, field="--out"
+        ) from None
+    with runs.locked(folder):
+        if fresh:
+            runs.manifest.clear(folder)
+        yield

@@ -1,0 +1,198 @@
+"""Everything a search settles before it starts: sources, a first look, sampler, reference point."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from elector.errors import InputError
+from transcode import engines, objective, pareto
+from transcode.engines import streams
+from transcode.objective import Accuracy, Evaluator, Outcome, Problem
+from transcode.space import Space
+
+#: Designs looked at before a run: for names, units, the reference point and the cost of one.
+PROBE, FIRST_PROBE = 4096, 64
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the user asked for; budget in designs, time in seconds, None where left open."""
+
+    sampler: str
+    budget: int | None
+    time: float | None
+    batch: int | None
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Where answers come from.
+
+    accuracy : the record for the manifest, with `text` for people; None without accuracy.
+    """
+
+    evaluator: Callable[[bool], Evaluator]
+    accuracy: Accuracy | None
+    record: dict[str, Any] | None
+
+
+def sources_of(space: Space, evaluator: Evaluator | None, jobs: int) -> Sources:
+    """The simulator, or what stands in for it, and the accuracy source if one is needed."""
+
+    def simulator(nested: bool) -> Evaluator:
+        from elector.evaluate import evaluate
+
+        level = "groups" if nested else "scalars"
+        return lambda columns, size: evaluate(columns, size, jobs=jobs, level=level)
+
+    accuracy, record = None, None
+    if space.uses_accuracy:
+        from elector.api import features
+        from transcode.accuracy import surrogate
+
+        task = next(p for p in space.parameters if p.name == "workload.task").values[0]
+        try:
+            source = surrogate(str(task))
+        except InputError as error:
+            raise error.at(file=space.source) from None
+        accuracy = Accuracy(source, features)
+        validation = source.cross_validation
+        record = {"task": source.task.name, "text": source.describe(), **_plain(validation)}
+    given = evaluator
+    return Sources(simulator if given is None else lambda nested: given, accuracy, record)
+
+
+def _plain(record: object) -> dict[str, object]:
+    """The fields of a frozen record, in JSON types."""
+    return {k: v for k, v in vars(record).items() if isinstance(v, str | int | float)}
+
+
+def probe(space: Space, sources: Sources, clock: Callable[[], float]) -> tuple[Problem, Outcome]:
+    """Looks at designs from all over the space before anything is written.
+
+    Returns the problem with its names and units resolved, and what became of the designs.
+    """
+    codes = probe_designs(space, PROBE)
+    try:
+        costs = objective.costs_of(space, sources.evaluator(True), codes[:FIRST_PROBE])
+        space = objective.bound(space, objective.names_of(space, costs))
+        names = Problem(space, sources.evaluator(True)).result_names
+        nested = any(_is_nested(space, name) for name in names)
+        problem = Problem(space, sources.evaluator(nested), sources.accuracy)
+        start = clock()
+        outcome = problem.assess(codes[:FIRST_PROBE])
+        if clock() - start < 1.0 and len(codes) > FIRST_PROBE:
+            outcome = problem.assess(codes)
+        return problem, outcome
+    except InputError as error:
+        raise error.at(file=space.source) from None
+
+
+def seconds_each(problem: Problem, batch: int, clock: Callable[[], float]) -> float:
+    """Seconds a design takes in batches of that size, from two small ones.
+
+    A call costs a fixed part and one for each design; both are warm by now.
+    """
+    sizes, spent = (PROBE, 4 * PROBE), []
+    codes = streams.random(problem.space, 0).suggest(sizes[1])
+    if len(codes) < sizes[1]:  # so few designs that it does not matter
+        sizes = (0, len(codes))
+    for size in sizes:
+        start = clock()
+        if size:
+            problem.assess(codes[:size])
+        spent.append(clock() - start)
+        if spent[-1] > 1.0:  # a slow evaluator needs no second look
+            return spent[-1] / size
+    each = max(spent[1] - spent[0], 0.0) / (sizes[1] - sizes[0])
+    return each + max(spent[0] - each * sizes[0], 0.0) / batch
+
+
+def _is_nested(space: Space, name: str) -> bool:
+    """Whether a result is one of a group, such as memory_bytes.weights."""
+    head, _, rest = name.partition(".")
+    return "." in (rest if head in space.workloads else name)
+
+
+def probe_designs(space: Space, count: int) -> np.ndarray:
+    """(D, S) allowed designs from all over the space, the same for every seed and sampler.
+
+    Every alternative is among the first ones, however few designs it has.
+    """
+    if space.cardinality <= streams.LARGEST_ENUMERATION:
+        stream = streams.enumerate_all(space)
+    else:
+        stream = streams.random(space, 0)
+    spread = stream.suggest(count)
+    if len(spread) == 0:
+        raise InputError("rejects every design", file=space.source, field="where",
+                         value=[e.text for e in space.where])  # fmt: skip
+    rare = []
+    for section in space.sections:
+        for code in range(len(section.groups) if len(section.groups) > 1 else 0):
+            changed = spread[: 16 * len(section.groups)].copy()
+            changed[:, section.selector] = code
+            for column in section.members[section.groups[code]]:
+                changed[:, column] = np.arange(len(changed)) % space.parameters[column].size
+            changed = space.canonical(changed)
+            rare.append(changed[space.allowed(changed)][:2])
+    return np.concatenate([*rare, spread])
+
+
+def choice_of(
+    asked: Asked,
+    problem: Problem,
+    old: Mapping[str, Any] | None,
+    folder: Path,
+    clock: Callable[[], float],
+) -> tuple[engines.Choice, int]:
+    """The sampler and batch of a new run, or those of the run that is continued."""
+    if old is None:
+        each = 0.0
+        if asked.sampler == "auto":
+            each = seconds_each(problem, engines.default_batch("enumerate"), clock)
+        choice = engines.choose(asked.sampler, problem.space, each, asked.budget, asked.time)
+        return choice, asked.batch or engines.default_batch(choice.used)
+    before, batch = old["sampler"], old["batch"]
+    wanted = before["used"] if asked.sampler == "auto" else asked.sampler
+    for what, there, here in (
+        ("sampler", before["used"], wanted),
+        ("batch", batch, asked.batch or batch),
+    ):
+        if there != here:
+            raise InputError(
+                f"holds another run\n  {what}: {there} there, {here} asked for",
+                file=folder,
+                hint="--fresh replaces it; or choose another --out",
+            )
+    unlimited = asked.budget is None and asked.time is None
+    limit = old["budget"] if unlimited else asked.budget
+    return engines.Choice(before["asked"], before["used"], before["why"], limit), batch
+
+
+def reference_of(
+    problem: Problem, outcome: Outcome, old: Mapping[str, Any] | None
+) -> np.ndarray | None:
+    """(O,) the reference point, minimised: that of the run, of the space, or of the probe."""
+    names = [o.name for o in problem.space.objectives]
+    if old is not None and old.get("reference_point"):
+        return np.array([old["reference_point"][n] for n in names]) * problem.signs
+    given = problem.space.reference
+    if outcome.feasible.any():
+        found = pareto.reference_point(outcome.objectives[outcome.feasible])
+    elif len(given) < len(names):
+        return None
+    else:
+        found = np.zeros(len(names))
+    fixed = np.array([given.get(n, np.nan) for n in names]) * problem.signs
+    return np.where(np.isnan(fixed), found, fixed)
+
+
+def fallback_of(problem: Problem, reference: np.ndarray | None) -> np.ndarray:
+    """(O,) what a design without values counts as: the reference point, where there is one."""
+    return np.ones(len(problem.signs)) if reference is None else reference

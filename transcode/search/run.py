@@ -1,0 +1,312 @@
+"""A search in progress: an engine suggests, the simulator answers, the archive keeps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from elector.errors import EvaluationError
+from elector.table import Column
+from transcode import engines, pareto, runs
+from transcode.objective import Outcome, Problem, Rejections
+from transcode.pareto import Archive
+from transcode.space import Space
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+#: Seconds between two looks at the hypervolume, and between two checkpoints, at least.
+_LOOK, _CHECKPOINT = 1.0, 30.0
+#: A checkpoint takes at most this share of the time.
+_SHARE = 0.05
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a search stands.
+
+    designs : evaluated so far, earlier sessions included; expected : in the end, if known.
+    rate : designs a second, this session.
+    hypervolume : None before there is a reference point. exact : whether it is of every point.
+    left : seconds to go, as far as can be said.
+    """
+
+    designs: int
+    expected: int | None
+    feasible: int
+    front: int
+    hypervolume: float | None
+    exact: bool
+    rate: float
+    seconds: float
+    left: float | None
+    finished: bool = False
+
+
+@dataclass(frozen=True)
+class Result:
+    """A finished or interrupted search.
+
+    front : the non-dominated feasible designs, sorted by the first objective.
+    """
+
+    folder: Path
+    space: Space
+    front: Archive
+    manifest: dict[str, Any]
+    rejections: Rejections
+    notes: tuple[str, ...] = ()
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        """front.csv as a pandas DataFrame."""
+        import pandas as pd
+
+        return pd.read_csv(self.folder / "front.csv")
+
+
+@dataclass
+class Run:
+    """A search in progress."""
+
+    problem: Problem
+    folder: Path
+    engine: engines.Engine
+    batch: int
+    budget: int | None
+    time: float | None
+    reference: np.ndarray | None
+    manifest: dict[str, Any]
+    clock: Callable[[], float]
+    started: float
+    number: int = 0
+    designs: int = 0
+    before: int = 0
+    feasible: int = 0
+    notes: list[str] = field(default_factory=list)
+    rejections: Rejections = field(default_factory=Rejections)
+    timing: dict[str, float] = field(default_factory=dict)
+    looked: float = -np.inf
+    saved: float = 0.0
+    begun: float = 0.0
+    wait: float = _CHECKPOINT
+    volume: tuple[float | None, bool] = (None, True)
+
+    def __post_init__(self) -> None:
+        space = self.problem.space
+        self.archive = Archive.empty(
+            len(space.parameters), len(space.objectives), self.problem.result_names
+        )
+        limits = [n for n in (self.budget, space.allowed_count()) if n is not None]
+        self.expected = min(limits, default=None)
+
+    def go(self, progress: Callable[[Progress], None] | None) -> Result:
+        """Takes over what there is, and goes on until there is a reason to stop."""
+        try:
+            self._recover()
+            self.save_manifest("running")
+            self._loop(progress)
+        except OSError as error:
+            raise EvaluationError(
+                f"{self.folder}: cannot be written: {error.strerror or error}; "
+                f"{self.number} batches are safe, the same command goes on from there"
+            ) from None
+        if progress is not None:
+            progress(self._progress(finished=True))
+        return Result(
+            self.folder, self.problem.space, self.archive.sorted(), self.manifest,
+            self.rejections, tuple(self.notes),
+        )  # fmt: skip
+
+    def _loop(self, progress: Callable[[Progress], None] | None) -> None:
+        self.saved = self.begun = self.clock()
+        status = "interrupted"
+        try:
+            while not (reason := self._reason_to_stop()):
+                self._step()
+                if progress is not None:
+                    progress(self._progress())
+                if self.clock() - self.saved > self.wait:
+                    self.checkpoint("running")
+            status = f"finished: {reason}"
+        finally:
+            self.checkpoint(status)
+
+    def _recover(self) -> None:
+        """Takes over the whole parts of the folder; what comes after a cut one is set aside."""
+        designs = self.folder / "designs"
+        for found in runs.parts.read_all(designs):
+            space = self.problem.space
+            codes = space.encode(dict(found.columns))
+            outcome = self.problem.judge(space.decode(codes), dict(found.results), found.reasons)
+            self._keep(codes, outcome)
+            self.engine.resume(engines.Finished(codes, outcome, dict(found.state)))
+            self.number = found.number + 1
+        hidden, unfinished = runs.parts.set_aside(designs, self.number)
+        if unfinished:
+            self.notes.append(f"{unfinished} unfinished part file(s) removed")
+        if hidden:
+            self.notes.append(
+                f"{hidden[0]} is not whole: going on from batch {self.number} "
+                f"({self.designs:,} designs); {len(hidden)} part(s) set aside"
+            )
+        self.before = self.designs
+
+    def _reason_to_stop(self) -> str:
+        if self.budget is not None and self.designs >= self.budget:
+            return "budget reached"
+        if self.time is not None and self.clock() - self.started >= self.time:
+            return "time reached"
+        if self.engine.exhausted:
+            return "every design looked at" if self.designs == self.expected else "nothing new"
+        return ""
+
+    def _step(self) -> None:
+        """One batch: suggested, evaluated, learnt from, committed, kept."""
+        count = self.batch if self.budget is None else min(self.batch, self.budget - self.designs)
+        times = [self.clock()]
+        codes = self.engine.suggest(count)
+        times.append(self.clock())
+        outcome = self.problem.assess(codes)
+        times.append(self.clock())
+        self.engine.update(codes, outcome)
+        times.append(self.clock())
+        self._commit(codes, outcome)
+        times.append(self.clock())
+        self._keep(codes, outcome)
+        times.append(self.clock())
+        parts = ("sampler", "evaluation", "sampler", "recording", "archive")
+        for part, begin, end in zip(parts, times, times[1:], strict=False):
+            self.timing[part] = self.timing.get(part, 0.0) + end - begin
+
+    def _keep(self, codes: np.ndarray, outcome: Outcome) -> None:
+        """The archive, the counts and the reference point after a batch."""
+        rows = np.flatnonzero(outcome.feasible)
+        ids = np.arange(self.designs, self.designs + len(codes), dtype=np.int64)
+        results = {name: outcome.results[name] for name in self.problem.result_names}
+        self.archive = self.archive.add(Archive(ids, codes, outcome.objectives, results).take(rows))
+        self.rejections.add(codes, outcome)
+        self.designs += len(codes)
+        self.feasible += len(rows)
+        if self.reference is None and len(rows):
+            self.reference = pareto.reference_point(outcome.objectives[rows])
+
+    def _commit(self, codes: np.ndarray, outcome: Outcome) -> None:
+        space = self.problem.space
+        names = dict.fromkeys(["model", "accelerator", *space.varied])
+        runs.parts.write(
+            self.folder / "designs",
+            runs.Batch(
+                number=self.number,
+                first_id=self.designs,
+                columns={name: space.column(name, codes) for name in names},
+                results={name: outcome.results[name] for name in self.problem.result_names},
+                feasible=outcome.feasible,
+                reasons=outcome.reasons,
+                state=self.engine.state(),
+            ),
+        )
+        self.number += 1
+
+    def _progress(self, finished: bool = False) -> Progress:
+        now = self.clock()
+        if (now - self.looked >= _LOOK or finished) and self.reference is not None:
+            self.volume = pareto.live_hypervolume(self.archive.objectives, self.reference)
+            self.looked = now
+        seconds = now - self.started
+        rate = (self.designs - self.before) / max(now - self.begun, 1e-9)
+        left = [] if self.time is None else [max(self.time - seconds, 0.0)]
+        if self.expected is not None and rate > 0:
+            left.append((self.expected - self.designs) / rate)
+        volume, exact = self.volume
+        return Progress(
+            designs=self.designs,
+            expected=self.expected,
+            feasible=self.feasible,
+            front=len(self.archive),
+            hypervolume=volume,
+            exact=exact,
+            rate=rate,
+            seconds=seconds,
+            left=min(left, default=None),
+            finished=finished,
+        )
+
+    def save_manifest(self, status: str) -> None:
+        """Writes the manifest as it stands."""
+        names = [o.name for o in self.problem.space.objectives]
+        reference = None
+        if self.reference is not None:
+            reference = dict(
+                zip(names, (self.reference * self.problem.signs).tolist(), strict=True)
+            )
+        self.manifest |= {
+            "reference_point": reference,
+            "status": status,
+            "designs": self.designs,
+            "feasible": self.feasible,
+            "front": len(self.archive),
+            "timing": {
+                "session": self.clock() - self.started,
+                "session_designs": self.designs - self.before,
+                **self.timing,
+            },
+        }
+        runs.manifest.write(self.folder, self.manifest)
+
+    def checkpoint(self, status: str) -> None:
+        """Writes front, study and manifest."""
+        begin = self.clock()
+        front = self.archive.sorted()
+        volume = None
+        if self.reference is not None:
+            volume = pareto.hypervolume(front.objectives, self.reference)
+        self.manifest["hypervolume"] = volume
+        self.save_manifest(status)
+        header = {key: self.manifest[key] for key in
+                  ("space_sha256", "seed", "reference_point", "hypervolume")}  # fmt: skip
+        runs.front.write(self.folder, self.problem.space, front, header)
+        self._write_study(front)
+        self.saved = self.clock()
+        self.wait = max(_CHECKPOINT, (self.saved - begin) / _SHARE)
+
+    def _write_study(self, front: Archive) -> None:
+        """study.log: every trial of an Optuna sampler; otherwise the front, thinned."""
+        space = self.problem.space
+        attributes = {key: self.manifest[key] for key in
+                      ("space_sha256", "seed", "sampler", "reference_point")}  # fmt: skip
+        own = self.engine.study_trials()
+        if own is not None:
+            runs.study.write(self.folder / "study.log", space, own[0], attributes, own[1])
+            return
+        shown = front.take(pareto.thin(front.objectives, runs.study.LIMIT))
+        trials = self._trials(shown)
+        runs.study.write(self.folder / "study.log", space, trials, attributes)
+
+    def _trials(self, front: Archive) -> list[Any]:
+        """Optuna trials of the designs of a front."""
+        space, margins = self.problem.space, self._margins(front)
+        distributions = [runs.distribution(p) for p in space.parameters]
+        objectives = [o.name for o in space.objectives]
+        values = front.objectives * self.problem.signs
+        trials = []
+        for row in range(len(front)):
+            extra = {n: float(v[row]) for n, v in front.results.items() if n not in objectives}
+            trial = runs.Trial(
+                codes=front.codes[row],
+                values=values[row].tolist(),
+                constraints={name: float(margin[row]) for name, margin in margins.items()},
+                attributes={"id": int(front.ids[row]), **extra},
+            )
+            trials.append(runs.study.frozen(space, distributions, trial))
+        return trials
+
+    def _margins(self, front: Archive) -> dict[str, np.ndarray]:
+        """Constraint -> (F,) how far it is from being broken."""
+        columns = self.problem.space.decode(front.codes)
+        reasons = Column.constant("", len(front))
+        return self.problem.judge(columns, front.results, reasons).margins
