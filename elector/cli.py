@@ -7,6 +7,7 @@ imported when it runs, so that help and completion answer at once.
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -265,10 +266,11 @@ def sweep(table: str, out: str, technology: str | None) -> None:
     elector sweep results/bert/front.csv --out - | head
     """
     from elector import report
-    from elector.sweepfile import check_output, read_table, run_sweep, write_result
+    from elector.output import check_output
+    from elector.sweepfile import FORMATS, read_table, run_sweep, write_result
 
     found = read_table(table)
-    check_output(out)
+    check_output(out, FORMATS)
     result = run_sweep(found, _load_technology(technology))
     write_result(result, out)
     report.sweep(result, out)
@@ -353,6 +355,49 @@ def _price(
     from elector.technology import Technology
 
     return explain_price(part, technology or Technology.load(), options.get("node"))
+
+
+@main.command()
+@click.argument("model", shell_complete=_complete_models)
+@click.argument("accelerator", shell_complete=_complete_accelerators)
+@click.option("--out", required=True, type=click.Path(), help="Trace file (JSON) to write.")
+@click.option("--plot", type=click.Path(), help="Also draw resources, utilization and power.")
+@_design
+@_technology
+def trace(
+    model: str,
+    accelerator: str,
+    out: str,
+    plot: str | None,
+    assignments: tuple[str, ...],
+    technology: str | None,
+    **options: str | None,
+) -> None:
+    """What each unit does when: the event-driven model of one step.
+
+    The trace opens in Perfetto or chrome://tracing. Its seconds are an independent check of
+    the closed form that `elector simulate` uses; both are printed.
+
+    \b
+    elector trace bert-base tpu-v4i --out trace.json
+    elector trace bert-tiny systolic --mode training --out trace.json --plot trace.png
+    """
+    from elector import report
+    from elector.api import columns_of
+    from elector.output import check_output
+    from elector.trace import draw, write
+    from elector.trace import trace as run
+
+    check_output(out)
+    if plot is not None:
+        check_output(plot, (".png", ".svg", ".pdf"), "--plot")
+    settings = settings_of(assignments, options)
+    columns = columns_of({"model": model, "accelerator": accelerator, **settings})
+    found = run(columns, f"{model} on {accelerator}", _load_technology(technology))
+    write(found, Path(out))
+    if plot is not None:
+        draw(found, Path(plot))
+    report.traced(found, out, plot)
 
 
 @main.command()

@@ -21,8 +21,18 @@ from elector.operations.rows import CLASSES, Operations
 
 Array = np.ndarray
 
-#: Parts a side is cut into, tried in turn. Every count to 4, then steps of at most 1.5.
-CUTS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 1024, 4096, 65536)
+
+
+def _cuts(every: int, step: float, most: int) -> tuple[int, ...]:
+    found = list(range(1, every + 1))
+    while found[-1] < most:
+        found.append(round(found[-1] * step))
+    return (*found, 2**62)
+
+
+#: Parts a side is cut into, tried in turn: every count to 8, then steps of at most 1.25, and at
+#: last single rows, so that whatever fits is found.
+CUTS = _cuts(8, 1.25, 65536)
 #: Thickness of the slice in which the side that nothing holds on to is streamed: one
 #: 64-byte burst of 16-bit elements.
 SLICE = 32.0
@@ -171,7 +181,7 @@ def tile_search(
     bytes of one pass over the operands in main memory (0: on the chip), `out` whether
     partial sums cross to main memory. Where nothing fits, the least tile is returned.
     """
-    floor = a + b
+    floor, longest = a + b, np.maximum(m, k)
     size = m.size
     state = [np.full(size, np.inf)] + [np.ones(size) for _ in range(6)]
     todo = np.arange(size)
@@ -183,8 +193,8 @@ def tile_search(
             where = todo[better]
             for target, values in zip(state, candidate, strict=True):
                 target[where] = values[better]
-        # Nothing beats one pass over each operand.
-        todo = todo[state[0][todo] > floor[todo]]
+        # Nothing beats one pass over each operand, and no cut is finer than single rows.
+        todo = todo[(state[0][todo] > floor[todo]) & (longest[todo] > cut)]
         if not todo.size:
             break
     return Tiles(*state)

@@ -15,6 +15,7 @@ from elector.units import format_si
 
 if TYPE_CHECKING:
     from elector.sweepfile import SweepResult
+    from elector.trace import Trace
     from elector.validate import CaseResult
 
 Record = Mapping[str, Any]
@@ -243,6 +244,19 @@ def validation(results: Sequence[CaseResult], format: str) -> None:
     failed = sum(result.verdict == "FAILED" for result in results)
     missed = sum(result.verdict == "known miss" for result in results)
     click.echo(f"\n{len(results)} cases, {failed} outside their tolerance, {missed} known misses")
+
+
+def traced(found: Trace, out: str, plot: str | None) -> None:
+    """Seconds of the event-driven model beside the closed form, and where the files lie."""
+    line = found.timeline
+    click.echo(f"event-driven  {_quantity(line.seconds, 's')}")
+    difference = found.closed_s / line.seconds - 1.0
+    click.echo(f"closed form   {_quantity(found.closed_s, 's')}  ({difference:+.1%})")
+    for name, busy in line.busy.items():
+        click.echo(f"  {name:<16} busy {busy / line.seconds:6.1%}")
+    click.echo(f"trace in {out}, {len(line.spans):,} pieces; open it in Perfetto")
+    if plot is not None:
+        click.echo(f"picture in {plot}")
 
 
 def _case_value(value: float, unit: str) -> str:

@@ -14,11 +14,9 @@ from __future__ import annotations
 import csv
 import json
 import math
-import os
 import re
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -27,6 +25,7 @@ import numpy as np
 
 from elector.api import GENERATION, GROUPS, SCALARS, Swept, sweep
 from elector.errors import InputError
+from elector.output import scratch_of
 from elector.resolve import known_keys
 from elector.table import Column, read_csv
 from elector.technology import Technology
@@ -224,33 +223,6 @@ def _plain(value: float) -> float | int | None:
     return int(value) if value.is_integer() and abs(value) >= 1 else value
 
 
-def check_output(out: str) -> None:
-    """Refuse a file that cannot be written or has no known suffix, before any work."""
-    if out == "-":
-        return
-    path = Path(out)
-    if path.is_dir():
-        raise InputError("is a directory, not a file", file=out, field="--out")
-    if path.exists() and not path.is_file():  # a device or a pipe
-        return
-    if path.suffix.lower() not in FORMATS:
-        raise InputError(
-            "unknown kind of file", file=out, field="--out", value=path.suffix, allowed=FORMATS
-        )
-    scratch = _scratch(path)
-    try:
-        scratch.open("xb").close()
-        if path.exists() and not os.access(path, os.W_OK):
-            raise PermissionError(13, "Permission denied")
-    except OSError as error:
-        raise InputError(
-            f"cannot be written: {error.strerror or error}", file=out, field="--out"
-        ) from None
-    finally:
-        with suppress(OSError):
-            scratch.unlink(missing_ok=True)
-
-
 def write_result(result: SweepResult, out: str) -> None:
     """Write under a temporary name and rename, so that no half table is ever seen."""
     path = Path(out)
@@ -261,7 +233,7 @@ def write_result(result: SweepResult, out: str) -> None:
         with path.open("w", encoding="utf-8", newline="") as stream:
             _write_csv(result, stream)
         return
-    scratch = _scratch(path)
+    scratch = scratch_of(path)
     try:
         if path.suffix.lower() == ".parquet":
             _write_parquet(result, scratch)
@@ -272,10 +244,6 @@ def write_result(result: SweepResult, out: str) -> None:
         scratch.replace(path)
     finally:
         scratch.unlink(missing_ok=True)
-
-
-def _scratch(path: Path) -> Path:
-    return path.with_name(f".{path.name}.{os.getpid()}.part")
 
 
 def _write_csv(result: SweepResult, stream: IO[str]) -> None:

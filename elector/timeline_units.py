@@ -95,6 +95,8 @@ class SystolicUnits:
         sr, sc, t = {"ws": (k, n, m), "os": (m, n, k), "is": (k, m, n)}[flow]
         rows, cols = self.number["rows"], self.number["cols"]
         arrays = int(self.number["arrays"])
+        if self.name["convention"] == "scalesim":
+            return self._peer(sr, sc, t, batch), 0.0
         together = int(min(max(min(rows // sr, cols // sc), 1), batch))
         instances = int(np.ceil(batch / together))
         shapes = [
@@ -112,6 +114,17 @@ class SystolicUnits:
             return end, 0.0
         r, c = shapes[-1]
         return end, shapes[0][0] + r + c - 2
+
+    def _peer(self, sr: float, sc: float, t: float, batch: float) -> float:
+        """Cycles by the peer's convention: whole folds, one array, no drain for os."""
+        rows, cols = int(self.number["rows"]), int(self.number["cols"])
+        load = rows if self.name["dataflow"] == "os" else 2 * rows
+        cycles = 0.0
+        for _ in range(int(batch)):
+            for _ in range(0, int(sr), rows):
+                for _ in range(0, int(sc), cols):
+                    cycles += load + cols + t - 2
+        return cycles - 1
 
     def traffic(self, row: int) -> tuple[float, float, float]:
         """Main memory bytes of one run, as the tile plan moves them."""

@@ -9,7 +9,8 @@ from transcode.space.codes import (
     mix,
     numbers,
 )
-from transcode.space.reader import SHARED, describe, digest, find, load, shipped, unit_of
+from transcode.space.description import describe, digest
+from transcode.space.reader import SHARED, find, load, shipped, unit_of
 
 __all__ = [
     "LARGEST_INDEX",

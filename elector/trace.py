@@ -1,0 +1,215 @@
+"""A timeline for people: Chrome/Perfetto trace file, utilisation and power over time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from elector import cost as pricing
+from elector.evaluate import Chunk, inspect
+from elector.output import scratch_of
+from elector.table import Column
+from elector.technology import Technology
+from elector.timeline import Timeline, timeline
+from elector.timeline_engine import Span
+
+Array = np.ndarray
+
+#: Parts of the energy that are spent while main memory transfers.
+MEMORY_PARTS = ("main memory", "interface")
+BINS = 400
+
+
+@dataclass(frozen=True)
+class Trace:
+    """A timeline with what its spans cost.
+
+    edges : (T + 1,) bin edges [s]; utilization : resource -> (T,) share of a bin it is busy;
+    watts : (T,) power; closed_s : seconds of the closed form for the same design.
+    """
+
+    title: str
+    timeline: Timeline
+    edges: Array
+    utilization: dict[str, Array]
+    watts: Array
+    closed_s: float
+
+
+def trace(
+    columns: Mapping[str, Column], title: str, technology: Technology | None = None
+) -> Trace:
+    """Run the event-driven model of one design. Raises InputError for bad settings."""
+    chunk = inspect(columns, technology or Technology.load())
+    found = timeline(chunk)
+    edges = np.linspace(0.0, found.seconds, BINS + 1)
+    spans = {name: _arrays(found.spans, name) for name in found.busy}
+    use = {name: _spread(edges, *s[:2], s[1] - s[0]) / np.diff(edges) for name, s in spans.items()}
+    return Trace(title, found, edges, use, _watts(chunk, found, edges, spans),
+                 float(chunk.timing.seconds[0]))
+
+
+def _arrays(spans: list[Span], resource: str) -> tuple[Array, Array, Array]:
+    """Start, end and row of the spans of a resource."""
+    mine = [s for s in spans if s.resource == resource]
+    return (
+        np.array([s.start for s in mine]),
+        np.array([s.end for s in mine]),
+        np.array([s.row for s in mine], dtype=np.intp),
+    )
+
+
+def _spread(edges: Array, start: Array, end: Array, amount: Array) -> Array:
+    """(T,) of `amount` that falls into each bin, spread evenly over its span."""
+    if not start.size:
+        return np.zeros(edges.size - 1)
+    total = np.zeros(edges.size)
+    length = np.maximum(end - start, 1e-300)
+    # The integral of a span up to t is a ramp; summed ramps at the edges give the bins.
+    for i, edge in enumerate(edges):
+        total[i] = float((amount * np.clip((edge - start) / length, 0.0, 1.0)).sum())
+    return np.diff(total)
+
+
+def _watts(
+    chunk: Chunk, found: Timeline, edges: Array, spans: Mapping[str, tuple[Array, Array, Array]]
+) -> Array:
+    """(T,) power: each row's joules spread over its own spans, and what flows all the time."""
+    rows = len(chunk.ops.rows)
+    memory, compute = np.zeros(rows), np.zeros(rows)
+    for name, count in chunk.activity.counts.items():
+        joules = count.each()[:, 0] * chunk.prices.actions[name].value[0]
+        if chunk.machine.actions[name].part in MEMORY_PARTS:
+            memory += joules
+        else:
+            compute += joules
+    total = np.zeros(edges.size - 1)
+    for resource, (start, end, row) in spans.items():
+        joules = memory if resource == "memory" else compute
+        busy = np.bincount(row, end - start, rows)
+        share = np.divide(joules, busy, out=np.zeros(rows), where=busy > 0)
+        total += _spread(edges, start, end, share[row] * (end - start))
+    standing = float(pricing.standing(chunk.prices)[0])
+    return total / np.diff(edges) + standing
+
+
+def events(found: Trace) -> dict[str, object]:
+    """The trace in the JSON of chrome://tracing and Perfetto: times in microseconds.
+
+    Neighbouring pieces of one operation are joined; edges are whole nanoseconds, so that no
+    two spans of a track overlap.
+    """
+    resources = {name: i + 1 for i, name in enumerate(found.timeline.busy)}
+    listed: list[dict[str, object]] = [
+        {"ph": "M", "pid": 1, "tid": 0, "name": "process_name", "args": {"name": found.title}}
+    ]
+    for name, track in resources.items():
+        listed.append({"ph": "M", "pid": 1, "tid": track, "name": "thread_name",
+                       "args": {"name": name}})
+    for span in _joined(found.timeline.spans):
+        row = found.timeline.rows[span.row]
+        start, end = round(span.start * 1e9), round(span.end * 1e9)
+        listed.append({
+            "ph": "X", "pid": 1, "tid": resources[span.resource], "name": row.name,
+            "cat": row.kind, "ts": start / 1e3, "dur": (end - start) / 1e3,
+            "args": {"layer": f"{row.layer} {span.layer + 1}", "sequence": span.stream + 1,
+                     "phase": row.phase},
+        })
+    for i, edge in enumerate(found.edges[:-1]):
+        at = {"ph": "C", "pid": 1, "ts": round(edge * 1e9) / 1e3}
+        listed.append({**at, "name": "power", "args": {"W": round(float(found.watts[i]), 6)}})
+        for name, use in found.utilization.items():
+            listed.append({**at, "name": f"{name} utilization",
+                           "args": {"%": round(100.0 * float(use[i]), 4)}})
+    return {"traceEvents": listed, "displayTimeUnit": "ns"}
+
+
+def _joined(spans: list[Span]) -> list[Span]:
+    """Pieces that follow one another without a gap become one span."""
+    found: list[Span] = []
+    last: dict[str, int] = {}
+    for s in sorted(spans, key=lambda span: span.start):
+        i = last.get(s.resource)
+        before = found[i] if i is not None else None
+        same = before is not None and (before.row, before.layer, before.stream) == (
+            s.row, s.layer, s.stream
+        )
+        if before is not None and same and s.start - before.end < 1e-12:
+            found[i or 0] = Span(s.resource, s.row, s.layer, s.stream, before.start, s.end)
+        else:
+            last[s.resource] = len(found)
+            found.append(s)
+    return found
+
+
+def write(found: Trace, path: Path) -> None:
+    """Write the trace, whole or not at all."""
+    import json
+
+    scratch = scratch_of(path)
+    try:
+        scratch.write_text(json.dumps(events(found), separators=(",", ":")), encoding="utf-8")
+        scratch.replace(path)
+    finally:
+        scratch.unlink(missing_ok=True)
+
+
+def draw(found: Trace, path: Path) -> None:
+    """A picture: what each resource does, its utilisation, and power over time."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+    from matplotlib.patches import Patch
+
+    scale, unit = _time_unit(found.timeline.seconds)
+    kinds = list(dict.fromkeys(row.kind for row in found.timeline.rows))
+    palette = plt.get_cmap("tab10")
+    colours = {kind: palette(i % 10) for i, kind in enumerate(kinds)}
+    figure, axes = plt.subplots(
+        3, 1, figsize=(12, 7.5), sharex=True, height_ratios=(2, 2, 1.4), layout="constrained"
+    )
+    names = list(found.timeline.busy)
+    for y, name in enumerate(names):
+        for kind in kinds:
+            bars = [
+                (s.start * scale, (s.end - s.start) * scale)
+                for s in found.timeline.spans
+                if s.resource == name and found.timeline.rows[s.row].kind == kind
+            ]
+            if bars:
+                axes[0].broken_barh(bars, (y - 0.4, 0.8), color=colours[kind], linewidth=0)
+    axes[0].set_yticks(range(len(names)), names)
+    axes[0].set_title(found.title, loc="left", fontweight="bold")
+    handles = [Patch(color=colours[kind]) for kind in kinds]
+    axes[0].legend(handles, kinds, loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)
+    middle = (found.edges[:-1] + found.edges[1:]) / 2.0 * scale
+    for i, name in enumerate(names):
+        share = found.timeline.busy[name] / found.timeline.seconds
+        axes[1].plot(middle, 100.0 * found.utilization[name], linewidth=1.0,
+                     color=("#0072b2", "#d55e00", "#009e73", "#cc79a7")[i % 4],
+                     label=f"{name} ({share:.0%} on average)")
+    axes[1].set_ylabel("utilization [%]")
+    axes[1].set_ylim(0, 105)
+    axes[1].legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)
+    axes[2].plot(middle, found.watts, linewidth=1.0, color="#333333")
+    axes[2].set_ylabel("power [W]")
+    axes[2].set_ylim(bottom=0)
+    axes[2].set_xlabel(
+        f"time [{unit}]   (step {found.timeline.seconds * scale:.4g} {unit}; "
+        f"closed form {found.closed_s * scale:.4g} {unit})"
+    )
+    for ax in axes:
+        ax.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path, dpi=130)
+    plt.close(figure)
+
+
+def _time_unit(seconds: float) -> tuple[float, str]:
+    for scale, unit in ((1e9, "ns"), (1e6, "us"), (1e3, "ms")):
+        if seconds * scale < 1000.0:
+            return scale, unit
+    return 1.0, "s"

@@ -1,0 +1,214 @@
+"""The event-driven model: counted by hand, against SCALE-Sim, and against the closed form."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from elector.api import columns_of
+from elector.errors import InputError
+from elector.evaluate import evaluate, inspect
+from elector.technology import Technology
+from elector.timeline import run, timeline
+from elector.trace import events, trace
+
+CLOCK = 700e6
+#: One array of 4 x 4 cells of one-byte operands, with memory too fast to matter.
+SMALL: dict[str, object] = {
+    "accelerator.rows": 4,
+    "accelerator.cols": 4,
+    "accelerator.datapath": "int8",
+    "accelerator.bandwidth": 1e16,
+    "accelerator.memory_capacity": 1e12,
+}
+
+
+def products(folder: Path, *shapes: tuple[int, int, int]) -> str:
+    """A list of matrix products (m, k, n)."""
+    path = folder / "list.csv"
+    lines = [f"p{i},{m},{n},{k}" for i, (m, k, n) in enumerate(shapes)]
+    path.write_text("name,M,N,K\n" + "\n".join(lines) + "\n", encoding="utf-8")
+    return str(path)
+
+
+def cycles(model: str, **settings: object) -> float:
+    """Cycles of the event-driven model."""
+    dotted = {f"accelerator.{key}": value for key, value in settings.items()}
+    columns = columns_of({"model": model, "accelerator": "systolic", **SMALL, **dotted})
+    return run(columns).seconds * CLOCK
+
+
+# Counted on paper: r rows loaded, t rows streamed, skew r + c - 2.
+BY_HAND = [
+    # one fold, loaded (4), streamed (4) and drained (4 + 4 - 2), one after another
+    ([(4, 4, 4)], {"preload": "serial"}, 2 * 4 + 4 + 4 - 2),
+    # two folds along k
+    ([(4, 8, 4)], {"preload": "serial"}, 2 * 14),
+    # an edge fold of one row and three columns: 2 + 3 + 4 - 2
+    ([(4, 1, 3)], {"preload": "serial"}, 7),
+    # three whole folds and edges: k = 6 gives r = 4, 2; n = 6 gives c = 4, 2
+    ([(4, 6, 6)], {"preload": "serial"}, 14 + 12 + 10 + 8),
+    # overlapped: two folds of max(t, r) = 5 cycles, one load and one skew
+    ([(5, 8, 4)], {}, 5 + 5 + 4 + 4 + 4 - 2),
+    # a stream shorter than the load it hides: each fold takes r
+    ([(1, 8, 4)], {}, 4 + 4 + 4 + 4 + 4 - 2),
+    # output stationary: the stream is k
+    ([(4, 9, 4)], {"dataflow": "os", "preload": "serial"}, 2 * 4 + 4 + 9 - 2),
+    # input stationary: the stream is n
+    ([(4, 4, 9)], {"dataflow": "is", "preload": "serial"}, 2 * 4 + 4 + 9 - 2),
+    # two arrays take a fold each
+    ([(5, 8, 4)], {"arrays": 2}, 5 + 4 + 4 + 4 - 2),
+    # two products, the second waits for the first
+    ([(4, 4, 4), (4, 4, 4)], {"preload": "serial"}, 28),
+]
+
+
+@pytest.mark.parametrize(("shapes", "settings", "expected"), BY_HAND)
+def test_cycles_counted_by_hand(
+    tmp_path: Path, shapes: list[tuple[int, int, int]], settings: dict[str, object], expected: int
+) -> None:
+    assert cycles(products(tmp_path, *shapes), **settings) == pytest.approx(expected, abs=0.01)
+
+
+def test_a_product_bound_by_memory_takes_the_time_of_its_bytes(tmp_path: Path) -> None:
+    # 64 x 64 inputs and weights of one byte and results of one byte, once each, at 1 MB/s
+    seconds = run(
+        columns_of(
+            {
+                "model": products(tmp_path, (64, 64, 64)),
+                "accelerator": "systolic",
+                **SMALL,
+                "accelerator.bandwidth": 1e6,
+            }
+        )
+    ).seconds
+    assert seconds == pytest.approx(3 * 4096 / 1e6, rel=0.01)
+
+
+def test_weights_of_the_next_product_are_fetched_behind_the_first(tmp_path: Path) -> None:
+    one = run(
+        columns_of({"model": products(tmp_path, (512, 64, 64)), "accelerator": "systolic",
+                    **SMALL, "accelerator.bandwidth": 1e9})
+    )
+    two = run(
+        columns_of({"model": products(tmp_path, (512, 64, 64), (512, 64, 64)),
+                    "accelerator": "systolic", **SMALL, "accelerator.bandwidth": 1e9})
+    )
+    assert two.seconds < 2.0 * one.seconds
+    assert two.seconds >= 2.0 * max(one.busy.values())
+
+
+
+
+@pytest.mark.parametrize("dataflow", ["ws", "os", "is"])
+@pytest.mark.reference
+def test_without_stalls_it_equals_scalesim(
+    tmp_path: Path, reference_dir: Path, dataflow: str
+) -> None:
+    with (reference_dir / "scalesim_gemm.csv").open(encoding="utf-8") as stream:
+        rows = [r for r in csv.DictReader(stream) if r["dataflow"] == dataflow][::12]
+    assert len(rows) > 10
+    for r in rows:
+        model = products(tmp_path, (int(r["M"]), int(r["K"]), int(r["N"])))
+        found = cycles(model, rows=int(r["array_rows"]), cols=int(r["array_cols"]),
+                       dataflow=dataflow, convention="scalesim")
+        assert round(found) == int(r["total_cycles"])
+
+
+def random_designs(count: int, seed: int) -> list[dict[str, object]]:
+    """Settings over every dataflow, size, mode and attention."""
+    rng = np.random.default_rng(seed)
+
+    def pick(*options: object) -> object:
+        return options[int(rng.integers(len(options)))]
+
+    return [
+        {
+            "model": pick("bert-tiny", "bert-mini", "bert-small"),
+            "accelerator": "systolic",
+            "workload.mode": pick("inference", "training"),
+            "workload.batch": pick(1, 2, 4, 8),
+            "workload.sequence_length": pick(32, 64, 128, 256),
+            "workload.attention": pick("unfused", "fused", "flash"),
+            "accelerator.rows": pick(16, 32, 64, 128, 256),
+            "accelerator.cols": pick(16, 32, 64, 128, 256),
+            "accelerator.arrays": pick(1, 2, 4),
+            "accelerator.dataflow": pick("ws", "os", "is"),
+            "accelerator.sram": pick(1e6, 4e6, 16e6, 64e6),
+            "accelerator.bandwidth": pick(1e10, 5e10, 1e11, 4e11),
+            "accelerator.preload": pick("overlap", "serial"),
+            "accelerator.fuse": pick("true", "false"),
+        }
+        for _ in range(count)
+    ]
+
+
+def compared(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Seconds of the closed form and of the event-driven model."""
+    technology = Technology.load()
+    closed, event = [], []
+    for settings in random_designs(count, seed):
+        chunk = inspect(columns_of(settings), technology)
+        closed.append(float(chunk.timing.seconds[0]))
+        event.append(timeline(chunk).seconds)
+    return np.array(closed), np.array(event)
+
+
+def ranks(values: np.ndarray) -> np.ndarray:
+    return np.argsort(np.argsort(values))
+
+
+@pytest.mark.parametrize(
+    ("count", "seed"), [(40, 1), pytest.param(300, 2, marks=pytest.mark.slow)]
+)
+def test_the_closed_form_agrees(count: int, seed: int) -> None:
+    closed, event = compared(count, seed)
+    error = np.abs(closed / event - 1.0)
+    assert np.median(error) <= 0.05
+    assert np.quantile(error, 0.95) <= 0.20
+    assert np.corrcoef(ranks(closed), ranks(event))[0, 1] >= 0.99
+
+
+def test_the_step_is_never_shorter_than_a_resource_is_busy() -> None:
+    for settings in random_designs(10, 3):
+        found = run(columns_of(settings))
+        assert all(busy <= found.seconds * (1 + 1e-9) for busy in found.busy.values())
+        for name in found.busy:
+            mine = sorted((s.start, s.end) for s in found.spans if s.resource == name)
+            assert all(b[0] >= a[1] - 1e-15 for a, b in zip(mine, mine[1:], strict=False))
+
+
+def test_power_over_time_adds_up_to_the_energy() -> None:
+    settings: dict[str, Any] = {"model": "bert-tiny", "accelerator": "systolic"}
+    found = trace(columns_of(settings), "t")
+    cost = evaluate(columns_of(settings), 1, level="groups")
+    energy = float((found.watts * np.diff(found.edges)).sum())
+    standing = float(cost.groups["energy_by_part_j"]["leakage"][0])
+    longer = found.timeline.seconds / float(cost.scalars["latency_s"][0])
+    expected = float(cost.scalars["energy_j"][0]) + standing * (longer - 1.0)
+    assert energy == pytest.approx(expected, rel=1e-6)
+
+
+def test_a_trace_has_named_tracks_and_spans_that_do_not_overlap() -> None:
+    found = trace(columns_of({"model": "bert-tiny", "accelerator": "systolic"}), "a title")
+    listed = json.loads(json.dumps(events(found)))["traceEvents"]
+    names = {e["args"]["name"] for e in listed if e["ph"] == "M"}
+    assert names == {"a title", "array", "vector", "memory"}
+    spans = [e for e in listed if e["ph"] == "X"]
+    assert {"softmax", "linear", "norm"} <= {e["cat"] for e in spans}
+    last: dict[int, float] = {}
+    for e in sorted(spans, key=lambda e: (e["tid"], e["ts"])):
+        assert e["ts"] >= last.get(e["tid"], 0.0) - 1e-9
+        last[e["tid"]] = e["ts"] + e["dur"]
+    assert {e["name"] for e in listed if e["ph"] == "C"} >= {"power", "array utilization"}
+
+
+def test_too_many_jobs_are_refused() -> None:
+    settings = {"model": "gpt2-xl", "accelerator": "systolic", "workload.generate": 1000}
+    with pytest.raises(InputError, match="jobs"):
+        run(columns_of({**settings, "accelerator.memory_capacity": 1e12}))
