@@ -21,7 +21,7 @@ MAX_LINES = 500
 # stands for all modules in it; modules in it may use one another unless ISOLATED.
 LEVELS: tuple[tuple[str, ...], ...] = (
     ("elector.errors", "elector.data"),
-    ("elector.units",),
+    ("elector.units", "elector.output"),
     ("elector.table",),
     ("elector.technology", "elector.model", "elector.workload"),
     ("elector.operations", "elector.formats"),
@@ -34,10 +34,11 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     ("elector.timeline", "elector.output"),
     ("elector.trace",),
     ("elector.api",),
-    ("elector.validate", "elector.listing", "elector.sweepfile"),
+    ("elector.validate", "elector.listing", "elector.sweepfile", "elector.trace"),
     ("elector",),
     ("elector.report",),
     ("elector.cli",),
+    ("elector.__main__",),
     ("transcode.pareto", "transcode.space", "transcode.accuracy"),
     ("transcode.objective", "transcode.runs"),
     ("transcode.engines",),
@@ -45,6 +46,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     ("transcode",),
     ("transcode.report",),
     ("transcode.cli",),
+    ("transcode.__main__",),
 )
 # Machines count and a technology prices: neither may know the other, nor another machine.
 ISOLATED = {"elector.machines", "transcode.engines"}
