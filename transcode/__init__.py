@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from transcode.search import Progress, Result, search
+from transcode.search import Interrupted, Progress, Result, search
 
 if TYPE_CHECKING:
     import pandas as pd
 
 __version__ = "0.1.0"
-__all__ = ["Progress", "Result", "__version__", "front", "search"]
+__all__ = ["Interrupted", "Progress", "Result", "__version__", "front", "search"]
 
 
 def front(run: str | Path) -> pd.DataFrame:

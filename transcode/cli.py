@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from elector.cli import FORMATS, INFEASIBLE, Program
+from elector.cli import FORMATS, INFEASIBLE, INTERRUPTED, Program
 from transcode import __version__
 
 
@@ -115,10 +115,15 @@ def search(
     from transcode.plot import plot_run
 
     command = " ".join(["transcode", *sys.argv[1:]])
-    result = transcode.search(
-        space, sampler=sampler, budget=budget, time=time, seed=seed, out=out, fresh=fresh,
-        jobs=jobs, batch=batch, command=command, progress=report.progress_reporter(quiet),
-    )  # fmt: skip
+    try:
+        with report.progress(quiet) as show:
+            result = transcode.search(
+                space, sampler=sampler, budget=budget, time=time, seed=seed, out=out, fresh=fresh,
+                jobs=jobs, batch=batch, command=command, progress=show,
+            )  # fmt: skip
+    except transcode.Interrupted as stop:
+        click.echo(report.interrupted(stop.folder), err=True)
+        raise click.exceptions.Exit(INTERRUPTED) from None
     if len(result.front) == 0:
         click.echo(report.nothing_feasible(result), err=True)
         raise click.exceptions.Exit(INFEASIBLE)

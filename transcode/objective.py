@@ -134,8 +134,11 @@ class Problem:
         return tuple(dict.fromkeys(names))
 
     def assess(self, codes: np.ndarray) -> Outcome:
-        """What becomes of (D, S) codes."""
+        """What becomes of (D, S) codes; none at all is a question, too."""
         size, columns = len(codes), self.space.decode(codes)
+        if size == 0:
+            nothing = Column(("",), np.zeros(0, dtype=np.intp))
+            return self.judge(columns, dict.fromkeys(self.result_names, np.zeros(0)), nothing)
         costs = costs_of(self.space, self.evaluator, codes, columns)
         runs = np.ones(size, dtype=bool)
         for cost in costs.values():
@@ -286,7 +289,7 @@ class Rejections:
 
     def add(self, codes: np.ndarray, outcome: Outcome) -> None:
         """Counts a batch."""
-        if outcome.feasible.all():
+        if outcome.feasible.all():  # of no designs, too
             return
         for name, rejected in self._rejected(outcome):
             self.counts[name] = self.counts.get(name, 0) + rejected

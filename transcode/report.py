@@ -5,7 +5,8 @@ from __future__ import annotations
 import csv
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,11 +31,19 @@ _WIDE = 400
 _EVERY = 1.0
 
 
-def progress_reporter(quiet: bool) -> Callable[[Progress], None] | None:
+@contextmanager
+def progress(quiet: bool) -> Iterator[Callable[[Progress], None] | None]:
     """Shows progress on stderr: one line that changes on a terminal, JSON lines elsewhere."""
     if quiet:
-        return None
-    return _live() if sys.stderr.isatty() else _json_lines()
+        yield None
+    elif not sys.stderr.isatty():
+        yield _json_lines()
+    else:
+        from rich.console import Console
+        from rich.live import Live
+
+        with Live(console=Console(stderr=True), refresh_per_second=4, transient=True) as live:
+            yield lambda progress: live.update(progress_line(progress))
 
 
 def _json_lines() -> Callable[[Progress], None]:
@@ -46,22 +55,6 @@ def _json_lines() -> Callable[[Progress], None]:
             line = {"event": "finished" if progress.finished else "progress", **asdict(progress)}
             del line["finished"]
             print(json.dumps(line), file=sys.stderr, flush=True)
-
-    return show
-
-
-def _live() -> Callable[[Progress], None]:
-    from rich.console import Console
-    from rich.live import Live
-
-    live = Live(console=Console(stderr=True), refresh_per_second=4, transient=True)
-
-    def show(progress: Progress) -> None:
-        if not live.is_started:
-            live.start()
-        live.update(progress_line(progress))
-        if progress.finished:
-            live.stop()
 
     return show
 
@@ -232,6 +225,18 @@ def shown(name: str, value: float) -> str:
         return f"{value:.1f}"
     quantity = unit_of(name)
     return format_si(value / quantity.scale, quantity.unit)
+
+
+def interrupted(folder: Path) -> str:
+    """What is left of a search that was interrupted."""
+    path = folder / "manifest.json"
+    if not path.exists():
+        return "interrupted before anything was evaluated"
+    designs = _json(path)["designs"]
+    return (
+        f"interrupted: {designs:,} designs are safe in {folder}; "
+        "the same command goes on from there"
+    )
 
 
 def nothing_feasible(result: Result) -> str:

@@ -225,17 +225,19 @@ def _cycles(
     each = np.ceil(folds * shares / arrays)
     last = (sr - (nr - 1.0) * rows) * packed
     edge = (sc - (nc - 1.0) * cols) * packed
-    hidden = ((nr - 1.0) * np.maximum(t, rows) + np.maximum(t, last)) / nr
+    # Columns of folds (of rows) that an array runs; with one array, whole numbers.
+    columns, lines = each / nr, each / nc
+    hidden = columns * ((nr - 1.0) * np.maximum(t, rows) + np.maximum(t, last))
     # The first fold's load (os: the last one's drain) hides behind no other fold.
     whole, wide = np.minimum(rows, sr * packed), np.minimum(cols, sc * packed)
     open_end = np.where(os, last, whole)
-    overlap = each * hidden + open_end - np.maximum(t, open_end) + t + last + edge - 2.0
-    serial = each * (t - 2.0 + (2.0 * sr / nr + sc / nc) * packed)
+    overlap = hidden + open_end - np.maximum(t, open_end) + t + last + edge - 2.0
+    serial = each * (t - 2.0) + (2.0 * sr * columns + sc * lines) * packed
     hides = units.equals("preload", "overlap")
     # Some array runs a fold of full size from beginning to end.
     least = t + 2.0 * whole + wide - 2.0
     cycles = np.maximum(np.where(hides, overlap, serial), least) * count
-    taken = np.where(hides, each * hidden, serial) * count
+    taken = np.where(hides, hidden, serial) * count
     peer = units.equals("convention", "scalesim")
     if peer.any():
         cycles = np.where(peer, _scalesim(p, units, index, column) * count, cycles)

@@ -209,6 +209,6 @@ def test_a_trace_has_named_tracks_and_spans_that_do_not_overlap() -> None:
 
 
 def test_too_many_jobs_are_refused() -> None:
-    settings = {"model": "gpt2-xl", "accelerator": "systolic", "workload.generate": 900}
+    settings = {"model": "gpt2-xl", "accelerator": "systolic", "workload.generate": 896}
     with pytest.raises(InputError, match="jobs"):
         run(columns_of({**settings, "accelerator.memory_capacity": 1e12}))

@@ -441,3 +441,23 @@ def test_a_long_front_is_thinned_in_the_study(
     monkeypatch.setattr(runs.study, "LIMIT", 5)
     result = run(tmp_path / "r")
     assert len(load_study(result.folder).trials) == 5 < len(result.front)
+
+
+def test_a_learner_that_has_seen_everything_stops(tmp_path: Path) -> None:
+    space = {**SMALL, "model": {"base": "encoder", "layers": [2, 4]}, "where": [],
+             "accelerator": {"base": "systolic", "dataflow": ["ws", "os"]}}  # fmt: skip
+    result = run(tmp_path / "r", space, sampler="nsga2", budget=50, batch=10)
+    assert result.manifest["designs"] == 4
+    assert result.manifest["status"] == "finished: every design looked at"
+    again = run(tmp_path / "r", space, sampler="nsga2", budget=50, batch=10)
+    assert again.manifest["designs"] == 4
+    assert len(pd.read_parquet(result.folder / "designs")) == 4
+
+
+def test_accelerators_of_different_accuracy_are_not_searched_with_it(tmp_path: Path) -> None:
+    space = {**SMALL, "workload": {"task": "sst2"}, "objectives": {"accuracy": "max"},
+             "accelerator": {"base": ["tpu-v1", "tpu-v2"]}, "constraints": []}  # fmt: skip
+    with pytest.raises(InputError, match="different accuracy"):
+        run(tmp_path / "r", space)
+    load({**space, "accelerator": {"base": ["tpu-v3", "tpu-v2"]}})
+    load({**space, "objectives": {"latency_s": "min"}})

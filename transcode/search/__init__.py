@@ -17,10 +17,10 @@ from elector.errors import InputError
 from transcode import engines, runs
 from transcode.objective import Evaluator
 from transcode.search import prepare
-from transcode.search.run import Progress, Result, Run
+from transcode.search.run import Interrupted, Progress, Result, Run
 from transcode.space import describe, digest, load
 
-__all__ = ["Progress", "Result", "search"]
+__all__ = ["Interrupted", "Progress", "Result", "search"]
 
 
 def search(
@@ -54,7 +54,8 @@ def search(
     progress : called after each batch.
 
     Raises InputError for anything wrong with the input, before anything is written. On
-    KeyboardInterrupt the run is left complete up to its last batch and the interrupt goes on.
+    KeyboardInterrupt the run is left complete up to its last batch, and Interrupted (which is
+    one, too) goes on.
     """
     started = clock()
     seconds = _checked(budget, time, seed, jobs, batch)

@@ -21,8 +21,16 @@ if TYPE_CHECKING:
 
 #: Seconds between two looks at the hypervolume, and between two checkpoints, at least.
 _LOOK, _CHECKPOINT = 1.0, 30.0
-#: A checkpoint takes at most this share of the time.
+#: Looks and checkpoints each take at most this share of the time.
 _SHARE = 0.05
+
+
+class Interrupted(KeyboardInterrupt):
+    """A search was interrupted; everything committed lies in `folder`, ready to go on."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(str(folder))
+        self.folder = folder
 
 
 @dataclass(frozen=True)
@@ -90,7 +98,7 @@ class Run:
     notes: list[str] = field(default_factory=list)
     rejections: Rejections = field(default_factory=Rejections)
     timing: dict[str, float] = field(default_factory=dict)
-    looked: float = -np.inf
+    look: float = -np.inf
     saved: float = 0.0
     begun: float = 0.0
     wait: float = _CHECKPOINT
@@ -115,6 +123,8 @@ class Run:
                 f"{self.folder}: cannot be written: {error.strerror or error}; "
                 f"{self.number} batches are safe, the same command goes on from there"
             ) from None
+        except KeyboardInterrupt:
+            raise Interrupted(self.folder) from None
         if progress is not None:
             progress(self._progress(finished=True))
         return Result(
@@ -214,9 +224,9 @@ class Run:
 
     def _progress(self, finished: bool = False) -> Progress:
         now = self.clock()
-        if (now - self.looked >= _LOOK or finished) and self.reference is not None:
+        if (now >= self.look or finished) and self.reference is not None:
             self.volume = pareto.live_hypervolume(self.archive.objectives, self.reference)
-            self.looked = now
+            self.look = self.clock() + max(_LOOK, (self.clock() - now) / _SHARE)
         seconds = now - self.started
         rate = (self.designs - self.before) / max(now - self.begun, 1e-9)
         left = [] if self.time is None else [max(self.time - seconds, 0.0)]

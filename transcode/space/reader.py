@@ -37,6 +37,8 @@ _CHANGE_ACCURACY = (
     "workload.precision", "workload.tau_i", "workload.tau_t", "workload.sparsity",
     "accelerator.datapath",
 )  # fmt: skip
+#: Formats that published scores do not tell apart.
+_WIDE_FLOATS = ("bf16", "fp16", "tf32", "fp32")
 _WORD = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
@@ -419,6 +421,17 @@ class _Reader:
                 hint="such as " + ", ".join(f"{w}.{name}" for w in space.workloads),
             )  # fmt: skip
 
+    def formats(self, space: Space) -> set[str]:
+        """What the accelerators compute in, as far as it matters to an accuracy."""
+        section = space.sections[1]
+        bases = space.parameters[section.selector].values
+        found = set()
+        for base, group in zip(bases, section.groups, strict=True):
+            own = [p.values[0] for p in space.parameters
+                   if p.name == "accelerator.datapath" and p.group == group]  # fmt: skip
+            found.add(_accuracy_of(str(own[0]) if own else _format(str(base))))
+        return found
+
     def check_accuracy(self, space: Space) -> None:
         if not space.uses_accuracy:
             return
@@ -431,8 +444,22 @@ class _Reader:
                     "changes the accuracy, and no accuracy source prices it: fix it, or leave "
                     "out the objective accuracy", parameter.name, value=list(parameter.values),
                 )  # fmt: skip
+        formats = self.formats(space)
+        if len(formats) > 1:
+            raise self.fail(
+                "the accelerators compute in number formats of different accuracy, and no accuracy "
+                "source prices that", "accelerator", value=sorted(formats),
+            )  # fmt: skip
         if any(p.name == "workload.task" and p.size > 1 for p in space.parameters):
             raise self.fail("accuracies of different tasks do not compare: fix it", "workload.task")
+
+
+def _format(base: str) -> str:
+    """The number format that an accelerator is built for."""
+    accelerator = load_accelerator(base)
+    native = accelerator.machine.native
+    default = schema(accelerator.machine.schema)[native].default if native else ""
+    return str(accelerator.settings.get(native, default))
 
 
 def _unit(known: Field) -> str:
@@ -445,6 +472,11 @@ def _fraction(written: object) -> object:
         return float(Fraction(written)) if isinstance(written, str) else written
     except (ValueError, ZeroDivisionError):
         return written
+
+
+def _accuracy_of(number_format: str) -> str:
+    """Formats of one name here give the same accuracy: floats of 16 bits and more."""
+    return "16-bit float or wider" if number_format in _WIDE_FLOATS else number_format
 
 
 def _is_multiple(written: object) -> bool:
