@@ -7,7 +7,6 @@ element leaves. Edge folds sit where results leave, so that unused rows cost not
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -176,18 +175,28 @@ def cut(a: Array, b: Array, rows: int, cols: int, dataflow: str) -> list[tuple[F
     return found
 
 
+def dealt(folds: list[Fold], dataflow: str, arrays: int) -> list[int]:
+    """The array each fold goes to: the largest first, to whichever has the least to do."""
+    load, found = [0] * arrays, [0] * len(folds)
+    size = {i: sum(fold.shape(dataflow)) for i, fold in enumerate(folds)}
+    for i in sorted(size, key=lambda i: -size[i]):
+        found[i] = load.index(min(load))
+        load[found[i]] += size[i]
+    return found
+
+
 def product(
-    a: Array, b: Array, rows: int, cols: int, dataflow: str, overlap: bool, arrays: int = 1,
-    deal: Callable[[int, int], int] = lambda i, arrays: i % arrays,
+    a: Array, b: Array, rows: int, cols: int, dataflow: str, overlap: bool, arrays: int = 1
 ) -> tuple[Array, int]:
-    """a b and the cycles it takes; folds go to the arrays in turn."""
+    """a b and the cycles it takes on several arrays."""
     if dataflow == "is":
-        found, cycles = product(b.T, a.T, rows, cols, "ws", overlap, arrays, deal)
+        found, cycles = product(b.T, a.T, rows, cols, "ws", overlap, arrays)
         return found.T, cycles
     parts = cut(a, b, rows, cols, dataflow)
+    place = dealt([fold for fold, _, _ in parts], dataflow, arrays)
     total, most = np.zeros((a.shape[0], b.shape[1])), 0
     for array in range(arrays):
-        mine = [p for i, p in enumerate(parts) if deal(i, arrays) == array]
+        mine = [p for p, where in zip(parts, place, strict=True) if where == array]
         if not mine:
             continue
         results, cycles = run([fold for fold, _, _ in mine], dataflow, overlap)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import json
 from pathlib import Path
 from typing import Any
@@ -180,7 +181,7 @@ def test_the_step_is_never_shorter_than_a_resource_is_busy() -> None:
         assert all(busy <= found.seconds * (1 + 1e-9) for busy in found.busy.values())
         for name in found.busy:
             mine = sorted((s.start, s.end) for s in found.spans if s.resource == name)
-            assert all(b[0] >= a[1] - 1e-15 for a, b in zip(mine, mine[1:], strict=False))
+            assert all(b[0] >= a[1] - 1e-15 for a, b in itertools.pairwise(mine))
 
 
 def test_power_over_time_adds_up_to_the_energy() -> None:
