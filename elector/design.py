@@ -110,6 +110,7 @@ class Activity:
 
     busy : resource -> (R, D) seconds over all runs of a row.
     alone : (R, D) seconds of a row when nothing else runs beside it.
+    compute : (R, D) those seconds if main memory took no time.
     cycles : (R, D) clock cycles of the unit that computes the row.
     shortest : (D,) rows a stream needs so that splitting the batch costs nothing; inf: never.
     counts : action -> Count.
@@ -129,6 +130,7 @@ class Activity:
 
     busy: dict[str, Array]
     alone: Array
+    compute: Array
     cycles: Array
     shortest: Array
     counts: dict[str, Count]

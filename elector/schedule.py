@@ -77,10 +77,9 @@ def _stage(
     ops: Operations, index: Array, activity: Activity, rows: Array, weight: Array
 ) -> Array:
     loads = [sum_rows(seconds[rows]) for seconds in activity.busy.values()]
-    busiest = _most(loads)
     chained = [i for i in rows if not ops.rows[i].off_chain]
     if not chained:
-        return busiest
+        return _most(loads)
     attention = [i for i in chained if ops.rows[i].in_attention]
     streams = _streams(ops, index, activity, chained)
     chain = _chain(ops, index, [i for i in chained if not ops.rows[i].in_attention], activity,
@@ -90,9 +89,13 @@ def _stage(
         core_loads = _most([sum_rows(s[attention]) for s in activity.busy.values()])
         # The output projection waits for all heads, so that every layer has its own fill.
         chain = chain + overlap(core_loads, core_loads, core, ops.heads[index], np.ones(1))
-    on_chain = _most([sum_rows(s[chained]) for s in activity.busy.values()])
+    on_chain = [sum_rows(s[chained]) for s in activity.busy.values()]
     periods = _passes(ops, index, activity, chained, _periods(ops, rows)[index])
-    return overlap(busiest, on_chain, chain, streams, periods)
+    # Each resource idles while the chain is elsewhere; the one that is done last decides.
+    return _most([
+        overlap(load, part, chain, streams, periods)
+        for load, part in zip(loads, on_chain, strict=True)
+    ])
 
 
 def overlap(load: Array, chain_load: Array, chain: Array, streams: Array, periods: Array) -> Array:
@@ -167,21 +170,31 @@ def _chain(
     Streamed rows run behind their producer. Weights are fetched ahead while other work runs,
     in each run as far as there is room for them.
     """
-    total, ahead = np.zeros(index.size), np.zeros(index.size)
-    memory = activity.busy["memory"]
+    total = np.zeros(index.size)
     for leader, followers in groups(ops.rows, subset):
         seconds = activity.alone[leader]
-        behind = sum_rows(activity.alone[followers]) if followers else 0.0
-        hidden = np.minimum(seconds, behind) * activity.fuse if followers else 0.0
-        whole = seconds + behind - hidden
+        behind = sum_rows(activity.alone[followers]) if followers else np.zeros(index.size)
+        whole = _behind(seconds, behind, activity.fuse)
         if followers:
+            hidden = seconds + behind - whole
             weight[followers] *= 1.0 - hidden / np.maximum(behind, 1e-300)
         if ops.rows[leader].b in ("weight", "reuse") and ops.rows[leader].matmul:
-            fetch = activity.weights.row(leader) / activity.bandwidth
-            others = [s[leader] for name, s in activity.busy.items() if name != "memory"]
-            least = np.maximum(_most(others), memory[leader] - fetch)
-            least = np.maximum(least, behind * activity.fuse)
+            least = _behind(_fetched(activity, leader), behind, activity.fuse)
             room = activity.room / activity.bandwidth * ops.count[leader][index]
-            ahead = ahead + np.minimum(np.maximum(whole - least, 0.0), np.minimum(room, fetch))
+            whole = np.maximum(least, whole - room)
         total = total + whole
-    return total - ahead
+    return total
+
+
+def _behind(seconds: Array, behind: Array, fuse: Array) -> Array:
+    """Seconds of a row and of the streamed rows behind it."""
+    return seconds + behind - np.minimum(seconds, behind) * fuse
+
+
+def _fetched(activity: Activity, row: int) -> Array:
+    """(D,) seconds of a product whose weights are on the chip when it starts."""
+    memory = activity.busy["memory"][row]
+    rest = memory - activity.weights.row(row) / activity.bandwidth
+    return activity.alone[row] - memory.clip(activity.compute[row]) + rest.clip(
+        activity.compute[row]
+    )

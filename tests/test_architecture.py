@@ -31,10 +31,10 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     ("elector.cost", "elector.resolve"),
     ("elector.evaluate",),
     ("elector.timeline_engine", "elector.timeline_units", "elector.explanation"),
-    ("elector.timeline", "elector.output"),
+    ("elector.timeline",),
     ("elector.trace",),
     ("elector.api",),
-    ("elector.validate", "elector.listing", "elector.sweepfile", "elector.trace"),
+    ("elector.validate", "elector.listing", "elector.sweepfile"),
     ("elector",),
     ("elector.report",),
     ("elector.cli",),
@@ -130,6 +130,11 @@ def test_imports_point_downward(path: Path) -> None:
         if not (other[0] < own[0] or inside):
             wrong.append(f"line {line}: {imported}")
     assert not wrong, f"{module} imports upward or sideways: {wrong}"
+
+
+def test_every_module_stands_on_one_level() -> None:
+    names = [name for row in LEVELS for name in row]
+    assert len(names) == len(set(names))
 
 
 def test_no_module_needs_itself_to_be_imported() -> None:

@@ -174,18 +174,18 @@ def activity(prepared: object, part: slice) -> Activity:
     # Load and skew delay a result, but the next product may follow on the array's heels.
     busy["array"][p.products] = taken / clock
     busy["vector"][p.products] = 0.0
-    alone = np.maximum(compute, memory)
     port = units.number("sram_bandwidth")
     if (port > 0).any():
         chip = np.zeros_like(compute)
         chip[p.products] = (reads + writes) / np.where(port > 0, port, np.inf)
         busy["on-chip memory"] = chip
-        alone = np.maximum(alone, chip)
-    alone = alone + p.fill[:, q] / bandwidth
+        compute = np.maximum(compute, chip)
+    alone = np.maximum(compute, memory) + p.fill[:, q] / bandwidth
     counts, traffic = _counts(p, units, index, q, column, (reads, writes, sums), moved)
     return Activity(
         busy=busy,
         alone=alone,
+        compute=compute,
         cycles=total_cycles,
         shortest=_shortest(units),
         counts=counts,
@@ -193,7 +193,7 @@ def activity(prepared: object, part: slice) -> Activity:
         weights=Count(p.plan.weights * ops.count[:, p.plan_pair], q),
         room=units.number("sram") * TILE_SHARE / 2.0,
         bandwidth=bandwidth,
-        start=_start(p, q) / bandwidth,
+        start=_start(p, units, index, q) / bandwidth,
         executed=ops.macs[index],
         peak=units.number("rows") * units.number("cols") * units.number("arrays") * clock,
         limits=_limits(p, units, index, q),
@@ -342,11 +342,15 @@ def _shortest(units: Units) -> Array:
     return np.where(units.equals("preload", "overlap"), side, np.inf)
 
 
-def _start(p: Prepared, q: Array) -> Array:
-    """Bytes of the first product's weights: nothing ran before that could hide them."""
+def _start(p: Prepared, units: Units, index: Array, q: Array) -> Array:
+    """Bytes the first product needs in its cells: nothing ran before that could hide them.
+
+    One fold of weights, not a tile of them: the array starts while the rest of the tile comes.
+    """
     first = p.products[0]
-    tile = p.plan.tile_k[first] * p.plan.tile_n[first] * p.ops.b_width[first]
-    return np.minimum(tile, p.plan.read[first])[q]
+    k = np.minimum(p.ops.k[first][index], units.number("rows"))
+    n = np.minimum(p.ops.n[first][index], units.number("cols"))
+    return np.minimum(k * n * p.ops.b_width[first], p.plan.read[first][q])
 
 
 def _limits(p: Prepared, units: Units, index: Array, q: Array) -> dict[str, tuple[Array, Array]]:

@@ -22,7 +22,7 @@ import numpy as np
 from elector.errors import InputError
 from elector.table import Scalar
 from transcode.engines.base import Finished
-from transcode.objective import Outcome
+from transcode.objective import MACHINE, Outcome
 from transcode.runs import distribution
 from transcode.space import Parameter, Space
 
@@ -139,11 +139,17 @@ class OptunaEngine:
         values = values * self.signs
         for row, key in enumerate(self.space.key(codes).tolist()):
             margins = {name: float(m[row]) for name, m in outcome.margins.items()}
-            self.known[key] = Told(values[row].tolist(), margins)
+            self.known[key] = Told(values[row].tolist(), {**self._unbroken(), **margins})
+
+    def _unbroken(self) -> dict[str, float]:
+        """Every constraint at its limit: some samplers need the same ones on all trials."""
+        names = [MACHINE, *(e.text for e in self.space.constraints)]
+        return dict.fromkeys([*names, *([WHERE] if self.space.where else [])], 0.0)
 
     def _told(self, codes: np.ndarray) -> list[Told]:
         """What each design of a batch is worth, after `_learn`."""
-        forbidden = Told((self.fallback * self.signs).tolist(), {WHERE: 1.0})
+        broken = {**self._unbroken(), WHERE: 1.0}
+        forbidden = Told((self.fallback * self.signs).tolist(), broken)
         keys = self.space.key(codes).tolist()
         allowed = self.space.allowed(codes)
         return [self.known[k] if ok else forbidden for k, ok in zip(keys, allowed, strict=True)]

@@ -1,0 +1,350 @@
+"""Systolic arrays: the closed form against a cycle-by-cycle machine and against SCALE-Sim."""
+
+from __future__ import annotations
+
+import csv
+import itertools
+import math
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from arrays import Fold, dealt, product, run, starts
+from builders import inside
+from hypothesis import given
+from hypothesis import strategies as st
+
+import elector
+from elector.machines.systolic import mean_folds
+
+Shape = tuple[int, int, int]
+FLOWS = ("ws", "os", "is")
+#: Sides of the array and the stream of an (m, k, n) product.
+SIDES = {"ws": (1, 2, 0), "os": (0, 2, 1), "is": (1, 0, 2)}
+
+
+def write(folder: Path, shapes: list[Shape]) -> str:
+    """A GEMM list of (m, k, n) products."""
+    path = folder / "products.csv"
+    lines = [f"g{i},{m},{n},{k}" for i, (m, k, n) in enumerate(shapes)]
+    path.write_text("\n".join(["name,M,N,K", *lines]) + "\n")
+    return str(path)
+
+
+def cycles(folder: Path, shapes: list[Shape], **accelerator: Any) -> np.ndarray:
+    settings = {f"accelerator__{key}": value for key, value in accelerator.items()}
+    return inside(write(folder, shapes), **settings).activity.cycles[:, 0]
+
+
+def matrices(shape: Shape, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    random, (m, k, n) = np.random.default_rng(seed), shape
+    return random.integers(-4, 5, (m, k)).astype(float), random.integers(-4, 5, (k, n)).astype(
+        float
+    )
+
+
+def simulated(shape: Shape, seed: int, *arguments: Any) -> int:
+    """Cycles of the machine of arrays.py, whose result must be the product."""
+    a, b = matrices(shape, seed)
+    found, count = product(a, b, *arguments)
+    np.testing.assert_array_equal(found, a @ b)
+    return count
+
+
+def shapes_of(seed: int, count: int, most: int = 13) -> list[Shape]:
+    random = np.random.default_rng(seed)
+    return [tuple(int(x) for x in random.integers(1, most, 3)) for _ in range(count)]  # type: ignore[misc]
+
+
+def whole(shape: Shape, flow: str, rows: int, cols: int) -> bool:
+    """Whether no fold has an edge."""
+    return shape[SIDES[flow][0]] % rows == 0 and shape[SIDES[flow][1]] % cols == 0
+
+
+def folds_of(shape: Shape, flow: str, rows: int, cols: int) -> int:
+    return math.ceil(shape[SIDES[flow][0]] / rows) * math.ceil(shape[SIDES[flow][1]] / cols)
+
+
+# ---- cycle by cycle ----
+
+
+@pytest.mark.parametrize("flow", FLOWS)
+@pytest.mark.parametrize(("rows", "cols"), [(3, 4), (4, 2), (5, 5), (1, 6), (2, 1)])
+def test_serial_folds_take_exactly_the_simulated_cycles(
+    flow: str, rows: int, cols: int, tmp_path: Path
+) -> None:
+    shapes = shapes_of(rows * 10 + cols, 16)
+    ours = cycles(tmp_path, shapes, rows=rows, cols=cols, dataflow=flow, preload="serial")
+    for i, shape in enumerate(shapes):
+        assert ours[i] == simulated(shape, i, rows, cols, flow, False), shape
+
+
+@pytest.mark.parametrize("flow", FLOWS)
+@pytest.mark.parametrize(("rows", "cols"), [(3, 4), (4, 2), (5, 5), (1, 6), (2, 1)])
+def test_overlapped_folds_take_exactly_the_simulated_cycles(
+    flow: str, rows: int, cols: int, tmp_path: Path
+) -> None:
+    """Exact without edges. With a thin last fold and a short stream the fold before it is the last
+    to finish: the closed form, which ends with the last one, may miss part of a skew.
+    """
+    shapes = shapes_of(rows * 10 + cols, 24)
+    ours = cycles(tmp_path, shapes, rows=rows, cols=cols, dataflow=flow)
+    exact = 0
+    for i, shape in enumerate(shapes):
+        late = simulated(shape, i, rows, cols, flow, True) - ours[i]
+        short = shape[SIDES[flow][2]] < rows + cols
+        assert late == 0 or (short and not whole(shape, flow, rows, cols)), shape
+        assert 0 <= late < rows + cols
+        exact += late == 0
+    assert exact >= 20
+
+
+@pytest.mark.parametrize("flow", FLOWS)
+@pytest.mark.parametrize("overlap", [False, True])
+def test_several_arrays(flow: str, overlap: bool, tmp_path: Path) -> None:
+    """Exact where all folds are alike; edge folds, dealt evenly, stay within one fold."""
+    preload = "overlap" if overlap else "serial"
+    for arrays, (rows, cols) in itertools.product((2, 3), ((3, 4), (4, 2))):
+        shapes = [s for s in shapes_of(arrays, 90, 17) if folds_of(s, flow, rows, cols) >= arrays]
+        alike = [s for s in shapes if whole(s, flow, rows, cols)]
+        rest = [s for s in shapes if s not in alike][:8]
+        # Sides that are multiples are rare among random ones.
+        side, width, stream = SIDES[flow]
+        for x, y, t in ((1, 2, 1), (2, 2, 9), (3, 1, 4), (1, 3, 7)):
+            shape = [0, 0, 0]
+            shape[side], shape[width], shape[stream] = x * rows, y * cols, t
+            if x * y >= arrays:
+                alike.append((shape[0], shape[1], shape[2]))
+        ours = cycles(tmp_path, alike + rest, rows=rows, cols=cols, dataflow=flow, arrays=arrays,
+                      preload=preload)
+        for i, shape in enumerate(alike + rest):
+            count = simulated(shape, i, rows, cols, flow, overlap, arrays)
+            one_fold = 2 * rows + cols + shape[stream] - 2
+            assert abs(ours[i] - count) <= (0 if shape in alike else one_fold), shape
+
+
+@pytest.mark.parametrize("flow", ["ws", "is"])
+def test_idle_arrays_share_the_stream(flow: str, tmp_path: Path) -> None:
+    """Two folds on five arrays: each fold's stream is cut in two, a fold's sums meet nowhere."""
+    rows, cols, stream = 3, 4, 11
+    shape = {"ws": (stream, 6, 4), "is": (4, 6, stream)}[flow]
+    (ours,) = cycles(tmp_path, [shape], rows=rows, cols=cols, dataflow=flow, arrays=5)
+    a, b = matrices(shape, 0)
+    if flow == "is":
+        a, b = b.T, a.T
+    for part in (a[:6], a[6:]):
+        found, count = product(part, b, rows, cols, "ws", True, 2)
+        np.testing.assert_array_equal(found, part @ b)
+        assert count <= ours
+    assert ours == 2 * rows + cols + 6 - 2
+    (stays,) = cycles(tmp_path, [(6, stream, 4)], rows=rows, cols=cols, dataflow="os", arrays=5)
+    assert stays == simulated((6, stream, 4), 0, rows, cols, "os", True, 2)
+
+
+@pytest.mark.parametrize("flow", FLOWS)
+def test_small_products_are_packed_along_the_diagonal(flow: str) -> None:
+    """Heads of two on an array of 8 x 12: blocks of one stationary matrix, results apart."""
+    heads, size, length, rows, cols = 4, 2, 3, 8, 12
+    chunk = inside("encoder", model__layers=1, model__hidden=heads * size, model__heads=heads,
+                   sequence_length=length, accelerator__rows=rows, accelerator__cols=cols,
+                   accelerator__dataflow=flow)
+    for name, shape in (("scores", (length, size, length)), ("context", (length, length, size))):
+        (r,) = chunk.ops.where(name=name)
+        pairs = [matrices(shape, i) for i in range(heads)]
+        if flow == "is":
+            pairs = [(b.T, a.T) for a, b in pairs]
+        side = [shape[i] for i in SIDES[flow]]
+        packed = min(rows // side[0], cols // side[1], heads)
+        assert packed > 1 and heads % packed == 0
+        folds = []
+        for i in range(0, heads, packed):
+            group = pairs[i : i + packed]
+            if flow == "os":
+                folds.append(Fold(np.vstack([a for a, _ in group]),
+                                  np.hstack([b for _, b in group])))
+            else:
+                blocks = np.zeros((packed * side[0], packed * side[1]))
+                for j, (_, b) in enumerate(group):
+                    blocks[j * side[0] : (j + 1) * side[0], j * side[1] : (j + 1) * side[1]] = b
+                folds.append(Fold(np.hstack([a for a, _ in group]), blocks))
+        results, count = run(folds, "os" if flow == "os" else "ws", True)
+        for i, (a, b) in enumerate(pairs):
+            at, j = results[i // packed], i % packed
+            column = slice(j * b.shape[1], (j + 1) * b.shape[1])
+            line = slice(j * a.shape[0], (j + 1) * a.shape[0]) if flow == "os" else slice(None)
+            np.testing.assert_array_equal(at[line, column], a @ b)
+        assert chunk.activity.cycles[r, 0] == count
+
+
+@pytest.mark.parametrize("flow", ["ws", "os"])
+def test_folds_cannot_follow_any_closer(flow: str) -> None:
+    """One cycle less between folds and the simulated registers give wrong products."""
+    for shape, rows, _ in (((2, 12, 4), 4, 3), ((12, 3, 4), 4, 3), ((5, 5, 5), 2, 5)):
+        a, b = matrices(shape, 1)
+        folds = [Fold(a[:, i : i + rows], b[i : i + rows]) for i in range(0, shape[1], rows)]
+        if flow == "os":
+            folds = [Fold(a[i : i + rows], b) for i in range(0, shape[0], rows)]
+        right, wrong = run(folds, flow, True)[0], run(folds, flow, True, hurry=1)[0]
+        assert all((x == f.a @ f.b).all() for x, f in zip(right, folds, strict=True))
+        assert len(folds) == 1 or not all(
+            (x == f.a @ f.b).all() for x, f in zip(wrong, folds, strict=True)
+        )
+
+
+def test_the_machine_of_the_tests_is_itself_right() -> None:
+    """Counted on paper: 2 x 2 weights, three inputs: load 2, stream 3, skew 2."""
+    fold = Fold(np.ones((3, 2)), np.ones((2, 2)))
+    assert run([fold], "ws", False)[1] == 7 == 2 * 2 + 2 + 3 - 2
+    assert starts([(2, 2, 3), (2, 2, 3)], "ws", True) == [2, 5]
+    assert starts([(4, 2, 1), (4, 2, 1)], "ws", True) == [4, 8]
+    assert dealt([fold] * 5, "ws", 2) == [0, 1, 0, 1, 0]
+
+
+@given(st.integers(1, 3000), st.integers(0, 400), st.integers(1, 300))
+def test_mean_folds_is_the_mean_over_a_loop(first: int, span: int, size: int) -> None:
+    middle = np.array([first + span / 2])
+    expected = sum(-(-x // size) for x in range(first, first + span + 1)) / (span + 1)
+    found = mean_folds(middle, np.array([float(span)]), np.array([float(size)]))
+    assert found[0] == pytest.approx(expected, rel=1e-13)
+
+
+@pytest.mark.parametrize("model", ["gpt2", "mistral-7b"])
+@pytest.mark.parametrize("flow", FLOWS)
+def test_generated_tokens_take_the_cycles_of_a_loop(model: str, flow: str) -> None:
+    """Only the mean number of folds enters the closed form: 4 % off for one step at worst."""
+    prompt, tokens = 100, 16
+    for rows, cols, arrays, batch in ((128, 128, 1, 1), (16, 32, 1, 8), (64, 256, 4, 16)):
+        settings = {"accelerator.rows": rows, "accelerator.cols": cols, "workload.batch": batch,
+                    "accelerator.arrays": arrays, "accelerator.dataflow": flow}
+
+        def decode(length: int, generate: int, chosen: dict[str, object] = settings) -> float:
+            sizes = {"workload.sequence_length": length, "workload.generate": generate}
+            keys = {k.replace(".", "__"): v for k, v in (chosen | sizes).items()}
+            chunk = inside(model, **keys)
+            rows = [r for r in chunk.ops.where(phase="decode", matmul=True)]
+            return float(chunk.activity.cycles[rows, 0].sum())
+
+        loop = sum(decode(prompt + i, 2) for i in range(tokens - 1))
+        assert decode(prompt, tokens) == pytest.approx(loop, rel=0.04)
+
+
+# ---- SCALE-Sim ----
+
+#: SCALE-Sim 3.0.0 (scalesim on PyPI), run on each product alone with no limit of bandwidth:
+#: M, N, K, rows, cols, dataflow, total cycles, reads of the first and of the second
+#: operand, writes of the result.
+PEER = [
+    (8, 8, 1, 12, 20, "is", 49, 8, 8, 64),
+    (128, 128, 64, 12, 20, "is", 7139, 8192, 57344, 98304),
+    (512, 512, 64, 12, 20, "os", 105091, 851968, 1409024, 297920),
+    (8, 512, 64, 12, 20, "os", 2443, 13312, 32768, 4928),
+    (129, 129, 129, 12, 20, "ws", 13166, 116487, 16641, 183051),
+    (223, 215, 36, 12, 20, "ws", 8744, 88308, 7740, 143835),
+    (7, 5, 3, 32, 32, "is", 98, 21, 15, 35),
+    (384, 384, 64, 32, 32, "os", 18143, 294912, 294912, 156672),
+    (1, 128, 1000, 32, 32, "ws", 12159, 4000, 128000, 4096),
+    (127, 3, 5, 32, 32, "ws", 220, 635, 15, 381),
+    (1, 64, 64, 128, 128, "is", 445, 64, 4096, 64),
+    (296, 300, 204, 128, 128, "os", 4121, 181152, 183600, 91104),
+    (99, 301, 47, 128, 128, "ws", 1442, 13959, 14147, 29799),
+]
+Peer = tuple[int, int, int, int, int, str, int, int, int, int]
+
+
+def compare(folder: Path, rows: list[Peer]) -> None:
+    """One GEMM list and one simulation for each array and dataflow of the rows."""
+    for key in dict.fromkeys(r[3:6] for r in rows):
+        mine = [r for r in rows if r[3:6] == key]
+        settings = dict(zip(("accelerator.rows", "accelerator.cols", "accelerator.dataflow"), key,
+                            strict=True))
+        path = write(folder, [(m, k, n) for m, n, k, *_ in mine])
+        found = elector.simulate(
+            path, "systolic", settings=settings | {"accelerator.convention": "scalesim"},
+            operations=True,
+        )["operations"]
+        assert isinstance(found, list)
+        for ours, (m, n, _, array_rows, array_cols, flow, total, a, b, out) in zip(
+            found, mine, strict=True
+        ):
+            assert ours["cycles"] == total, ours
+            assert (ours["a_reads"], ours["b_reads"]) == (a, b), ours
+            if flow == "os":  # the peer counts every cell's column and row once more
+                folds = -(-m // array_rows) * -(-n // array_cols)
+                assert out - folds * (array_rows + array_cols) == m * n
+                assert ours["out_writes"] == m * n
+            else:
+                assert ours["out_writes"] == out
+
+
+def test_scalesim_rows_shipped_here(tmp_path: Path) -> None:
+    compare(tmp_path, PEER)
+
+
+@pytest.mark.reference
+def test_all_scalesim_rows(reference_dir: Path, tmp_path: Path) -> None:
+    with (reference_dir / "scalesim_gemm.csv").open(encoding="utf-8", newline="") as file:
+        rows: list[Peer] = [
+            (*(int(r[c]) for c in ("M", "N", "K", "array_rows", "array_cols")), r["dataflow"],
+             *(int(r[c]) for c in ("total_cycles", "ifmap_sram_reads", "filter_sram_reads",
+                                   "ofmap_sram_writes")))
+            for r in csv.DictReader(file)
+        ]  # type: ignore[misc]
+    assert len(rows) == 653
+    assert set(PEER) <= set(rows)
+    compare(tmp_path, rows)
+
+
+@pytest.mark.slow
+def test_fresh_shapes_equal_the_installed_peer(
+    scalesim_python: Path, root: Path, tmp_path: Path
+) -> None:
+    """Thirty random products that no table holds, through SCALE-Sim itself."""
+    random, rows = np.random.default_rng(2026), []
+    for i in range(30):
+        m, n, k = (int(x) for x in random.integers(1, 150, 3))
+        rows.append((m, n, k, *((16, 16), (8, 32), (32, 12))[i % 3], FLOWS[i % 2 + i // 15]))
+    table = tmp_path / "fresh.csv"
+    table.write_text("\n".join(",".join(map(str, r)) for r in rows) + "\n")
+    script = root / "benchmarks" / "scalesim_peer.py"
+    done = subprocess.run([str(scalesim_python), str(script), str(table)], capture_output=True,
+                          text=True, check=True, cwd=tmp_path)
+    numbers = [[int(x) for x in line.split(",")] for line in done.stdout.splitlines()]
+    compare(tmp_path, [(*r, *x) for r, x in zip(rows, numbers, strict=True)])  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("flow", FLOWS)
+def test_physical_cycles_are_the_peers_and_the_drain(flow: str, tmp_path: Path) -> None:
+    """Serial folds of whole arrays: the peer's count, its missing cycle and, for os, the drain."""
+    shapes = [(32, 64, 96), (128, 32, 64), (64, 64, 32)]
+    peer = cycles(tmp_path, shapes, rows=32, cols=32, dataflow=flow, convention="scalesim")
+    ours = cycles(tmp_path, shapes, rows=32, cols=32, dataflow=flow, preload="serial")
+    drain = [32 * folds_of(s, flow, 32, 32) if flow == "os" else 0 for s in shapes]
+    np.testing.assert_array_equal(ours, peer + 1 + drain)
+
+
+# ---- what the array reads and writes ----
+
+
+@pytest.mark.parametrize("flow", FLOWS)
+def test_accesses_are_what_the_simulated_folds_touch(flow: str, tmp_path: Path) -> None:
+    """Elements of both operands of every fold, and a sum written for each of its results."""
+    from arrays import cut
+
+    for shape, rows, cols in (((7, 9, 5), 3, 4), ((4, 4, 4), 4, 4), ((10, 3, 11), 2, 6)):
+        a, b = matrices(shape, 3)
+        parts = cut(b.T, a.T, rows, cols, "ws") if flow == "is" else cut(a, b, rows, cols, flow)
+        reads = [sum(f.a.size for f, _, _ in parts), sum(f.b.size for f, _, _ in parts)]
+        if flow == "is":
+            reads.reverse()
+        writes = sum(f.a.shape[0] * f.b.shape[1] for f, _, _ in parts)
+        found = elector.simulate(
+            write(tmp_path, [shape]), "systolic", operations=True,
+            settings={"accelerator.rows": rows, "accelerator.cols": cols,
+                      "accelerator.dataflow": flow},
+        )["operations"]
+        assert isinstance(found, list)
+        (ours,) = found
+        assert [ours["a_reads"], ours["b_reads"], ours["out_writes"]] == [*reads, writes]
+        assert ours["out_reads"] == writes - shape[0] * shape[2]
