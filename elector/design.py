@@ -108,7 +108,7 @@ def sum_rows(values: Array) -> Array:
 class Activity:
     """What D designs do with R operations.
 
-    busy : resource -> (R, D) seconds over all runs of a row.
+    busy : resource -> (R, D) seconds over all runs of a row, as an array or as a Count.
     alone : (R, D) seconds of a row when nothing else runs beside it.
     cycles : (R, D) clock cycles of the unit that computes the row.
     shortest : (D,) rows a stream needs so that splitting the batch costs nothing; inf: never.
@@ -125,9 +125,11 @@ class Activity:
     traffic : on-chip and main memory bytes, each (R, D), or None unless asked for.
     moved : (R, D) bytes of main memory: weights, other reads, writes; or None unless asked for.
     accesses : operand -> (R, D) elements the unit reads or writes on chip; empty unless asked for.
+    awake : part -> seconds it must be powered; a part that is not listed always is.
+    residue : (D,) share of its leakage that a part keeps while its power is gated.
     """
 
-    busy: dict[str, Array]
+    busy: dict[str, Array | Count]
     alone: Array
     cycles: Array
     shortest: Array
@@ -145,13 +147,23 @@ class Activity:
     traffic: tuple[Array, Array] | None = None
     moved: tuple[Array, Array, Array] | None = None
     accesses: dict[str, Array] = field(default_factory=dict)
+    awake: dict[str, Count] = field(default_factory=dict)
+    residue: Array | float = 1.0
+
+    def load(self, resource: str, rows: Array | None = None) -> Array:
+        """(D,) busy seconds of a resource, over the rows or some of them."""
+        seconds = self.busy[resource]
+        if isinstance(seconds, Count):
+            return seconds.total(rows)
+        return sum_rows(seconds if rows is None else seconds[rows])
 
 
 @dataclass(frozen=True)
 class Action:
     """What a counted action costs: `part` of the energy it belongs to, and its price.
 
-    price : (part, quantity) in the technology; "{compute}" and "{memory}" are filled in.
+    price : (part, quantity) in the technology; "{compute}" is the number format, any other
+        field in braces a setting of the machine, such as "{memory}".
     size : parameter whose bytes scale the price where its law says so.
     """
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from elector import cost as pricing
 from elector.cost import Cost, Prices
-from elector.design import Activity, Machine, Units
+from elector.design import Activity, Count, Machine, Units
 from elector.errors import InputError
 from elector.operations import Operations, build
 from elector.resolve import Group, resolve
@@ -224,7 +224,7 @@ def _operations(chunk: Chunk) -> list[dict[str, object]]:
     ops, activity, i = chunk.ops, chunk.activity, int(chunk.index[0])
     joules = pricing.by_row(activity, chunk.prices)[:, 0]
     seconds = activity.alone[:, 0]
-    busy = np.stack([values[:, 0] for values in activity.busy.values()])
+    busy = np.stack([_column(values) for values in activity.busy.values()])
     bound = [activity.resources[j] for j in busy.argmax(axis=0)]
     assert activity.tiles is not None and activity.traffic is not None
     found: list[dict[str, object]] = []
@@ -244,6 +244,13 @@ def _operations(chunk: Chunk) -> list[dict[str, object]]:
             **{name: _plain(values[r, 0]) for name, values in activity.accesses.items()},
         })
     return found
+
+
+def _column(seconds: Array | Count) -> Array:
+    """(R,) busy seconds of the first design."""
+    if isinstance(seconds, Count):
+        return seconds.values[:, seconds.index[0]]
+    return seconds[:, 0]
 
 
 def _plain(value: float) -> float | int:

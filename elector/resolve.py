@@ -257,6 +257,8 @@ def _group(table: Table, rows: Array, first: int, s: _Structures) -> Group:
     _, representative, pair = distinct(key)
     chosen = rows[representative]
     models = _models(table, chosen, model_keys, s)
+    # What is built may follow what is asked (training_support: auto).
+    units.numbers["training"] = np.full(rows.size, float(_text(table, "mode", first) == "training"))
     precision = _precision(table, first, machine, units)
     workload = _workload(table, chosen, first, precision, models)
     return Group(rows, machine, units, pair, models, workload)

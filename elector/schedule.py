@@ -76,8 +76,7 @@ def schedule(ops: Operations, index: Array, activity: Activity) -> Timing:
 def _stage(
     ops: Operations, index: Array, activity: Activity, rows: Array, weight: Array
 ) -> Array:
-    loads = [sum_rows(seconds[rows]) for seconds in activity.busy.values()]
-    busiest = _most(loads)
+    busiest = _most([activity.load(name, rows) for name in activity.busy])
     chained = [i for i in rows if not ops.rows[i].off_chain]
     if not chained:
         return busiest
@@ -87,10 +86,10 @@ def _stage(
                    weight)
     if attention:
         core = _chain(ops, index, attention, activity, weight)
-        core_loads = _most([sum_rows(s[attention]) for s in activity.busy.values()])
+        core_loads = _most([activity.load(name, np.array(attention)) for name in activity.busy])
         # The output projection waits for all heads, so that every layer has its own fill.
         chain = chain + overlap(core_loads, core_loads, core, ops.heads[index], np.ones(1))
-    on_chain = _most([sum_rows(s[chained]) for s in activity.busy.values()])
+    on_chain = _most([activity.load(name, np.array(chained)) for name in activity.busy])
     periods = _passes(ops, index, activity, chained, _periods(ops, rows)[index])
     return overlap(busiest, on_chain, chain, streams, periods)
 
