@@ -77,6 +77,8 @@ class Operations:
     streams : (M,) sequences that do not depend on one another.
     heads : (M,) heads of an attention that do not depend on one another.
     format : bytes of an element by class.
+    densities : a, b, out -> (R, M) share of the operand's elements that are not zero; empty
+        where everything is dense.
     """
 
     rows: tuple[Row, ...]
@@ -99,6 +101,20 @@ class Operations:
     streams: np.ndarray
     heads: np.ndarray
     format: NumberFormat
+    densities: dict[str, np.ndarray] = field(default_factory=dict)
+
+    def density(self, operand: str) -> np.ndarray:
+        """(R, M) share of an operand's elements that are not zero."""
+        return self.densities.get(operand, np.ones(self.count.shape))
+
+    def stored(self, operand: str) -> np.ndarray:
+        """(R, M) stored size of an operand over its dense size.
+
+        Compressed, an element takes its bits where it is not zero and one bit of the mask
+        always; where that is no smaller it is stored dense, without a mask.
+        """
+        width = getattr(self, f"{operand}_width")[:, None]
+        return np.minimum(self.density(operand) + 1.0 / (8.0 * width), 1.0)
 
     def where(self, **wanted: object) -> np.ndarray:
         """Indices of the rows whose attributes equal all of `wanted`."""
