@@ -198,7 +198,7 @@ def _products(
     partial = (accumulator * (best.sums - 1.0) * m * n).reshape(shape) * batch * (out > 0)
     base.read[rows] = a * best.a_passes.reshape(shape) + b * best.b_passes.reshape(shape) + partial
     base.written[rows] = out + partial
-    parameters = np.array([ops.rows[r].b in ("weight", "reuse") for r in rows])[:, None]
+    parameters = np.array([ops.rows[r].b in PARAMETERS for r in rows])[:, None]
     base.weights[rows] = np.where(parameters, b * best.b_passes.reshape(shape), 0.0)
     first = np.minimum(m, SLICE) * np.minimum(k, SLICE) * widths[0]
     base.fill[rows] = np.minimum(first.reshape(shape), a)

@@ -169,6 +169,10 @@ def _parse_int(field: Field, value: object, name: str, file: object) -> Scalar:
     number = _parse_number(field, value, name, file)
     if number != int(number):
         raise InputError("must be a whole number", file=file, field=name, value=value)
+    if field.choices and str(int(number)) not in field.choices:
+        raise InputError(
+            "unknown choice", file=file, field=name, value=value, allowed=field.choices
+        )
     return int(number)
 
 

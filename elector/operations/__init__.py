@@ -168,6 +168,7 @@ def _finish(step: Step, tensors: list[Tensor]) -> Operations:
         # A GEMM list takes its sizes from the file; the batch does not apply to it.
         streams=np.ones(size) if step.models.template.family == "gemm" else workload.batch,
         heads=np.broadcast_to(heads, (size,)),
+        tables=_tables(step),
         format=workload.format,
     )
 
@@ -176,6 +177,14 @@ def _total(models: Models) -> Array:
     if not models.template.blocks:
         return np.ones(models.size)
     return models.layers
+
+
+def _tables(step: Step) -> Array:
+    if not step.models.template.blocks:
+        return np.zeros(step.models.size)
+    numbers, length = step.models.numbers, step.workload.sequence_length
+    rows = numbers["vocabulary"] + np.minimum(numbers["positions"], length)
+    return rows * step.models.block["hidden"][0]
 
 
 def _sum(tensors: list[Tensor], workload: Workload | None, size: int) -> Array:

@@ -76,6 +76,7 @@ class Operations:
     layers : (M,) layers a forward pass of all micro-batches goes through (periods of a chain).
     streams : (M,) sequences that do not depend on one another.
     heads : (M,) heads of an attention that do not depend on one another.
+    tables : (M,) elements of the token table and of the positions in use.
     format : bytes of an element by class.
     densities : a, b, out -> (R, M) share of the operand's elements that are not zero; empty
         where everything is dense.
@@ -100,6 +101,7 @@ class Operations:
     layers: np.ndarray
     streams: np.ndarray
     heads: np.ndarray
+    tables: np.ndarray
     format: NumberFormat
     densities: dict[str, np.ndarray] = field(default_factory=dict)
 
