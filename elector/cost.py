@@ -103,13 +103,13 @@ def part_names(template: str, units: Units, compute: str) -> tuple[list[str], Ar
     units, such as "{memory}" or "{tile_x}".
     """
     texts, codes = [template.replace("{compute}", compute)], np.zeros(units.size, dtype=np.intp)
-    for field in dict.fromkeys(re.findall(r"{(\w+)}", texts[0])):
-        if field in units.names:
-            values, place = units.names[field]
+    for name in dict.fromkeys(re.findall(r"{(\w+)}", texts[0])):
+        if name in units.names:
+            values, place = units.names[name]
         else:
-            numbers, _, place = distinct(units.number(field))
+            numbers, _, place = distinct(units.number(name))
             values = tuple(f"{number:g}" for number in numbers)
-        texts = [text.replace(f"{{{field}}}", value) for text in texts for value in values]
+        texts = [text.replace(f"{{{name}}}", value) for text in texts for value in values]
         codes = codes * len(values) + place
     return texts, codes
 

@@ -21,6 +21,7 @@ from elector.errors import InputError
 from elector.operations import Operations, build
 from elector.resolve import Group, resolve
 from elector.schedule import Timing, schedule
+from elector.sparsity import prune
 from elector.table import Column, distinct
 from elector.technology import Technology
 from elector.workload import Workload
@@ -117,7 +118,7 @@ def _chunks(block: _Block) -> Iterable[tuple[slice, Chunk]]:
     group, machine = block.group, block.group.machine
     pairs, _, index = distinct(group.pair[block.rows])
     workload = group.workload.take(pairs)
-    ops = build(group.models.take(pairs), workload)
+    ops = prune(build(group.models.take(pairs), workload), workload)
     units = group.units.take(block.rows)
     prepared = machine.prepare(ops, index, units, block.level == "operations")
     prices = pricing.price(machine, units, ops.format.compute, block.technology)

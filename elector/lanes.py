@@ -91,7 +91,9 @@ def slowest(
     variance = np.maximum(a2 * b2 - mean**2, 0.0)
     third = a3 * b3 - 3.0 * mean * a2 * b2 + 2.0 * mean**3
     spread = np.sqrt(depth * variance * clustering / ahead)
-    skew = third / np.maximum(variance, 1e-30) ** 1.5 / np.sqrt(depth * ahead)
+    # Close to dense the skew is negative and the quantile above the dense tile; without that
+    # skew it stays there, so that denser is never faster.
+    skew = np.maximum(third, 0.0) / np.maximum(variance, 1e-30) ** 1.5 / np.sqrt(depth * ahead)
     z = normal_quantile((lanes - 0.375) / (lanes + 0.25))
     most = depth * mean + spread * (z + skew * (z**2 - 1.0) / 6.0)
     # A started cycle counts whole: half of the last one is idle on average.

@@ -134,10 +134,11 @@ def _rooms(
     if not ops.densities:
         return room
     for name, size in room.items():
-        # Masks are shared in proportion to the memories they speak for.
+        # Half of the masks speak for weights, half for the rest, so that a larger memory of
+        # the one never takes masks from the other.
         stored = ops.stored(name)[:, index]
         width = getattr(ops, f"{name}_width")[:, None]
-        elements = split.masks * size / (capacity + split.weights)
+        elements = split.masks / 2.0
         room[name] = np.where(stored < 1.0, np.minimum(size, elements * stored * width), size)
     return room
 

@@ -19,6 +19,7 @@ from elector.errors import InputError
 from elector.formats import load_model, load_scalesim_config
 from elector.machines import MACHINES
 from elector.model import Model, Models, stack, structure, with_settings
+from elector.sparsity import load_sparsity
 from elector.table import DATA, Column, Field, distinct, load_yaml, schema
 from elector.workload import FORMATS, MASKED_SHARE, NUMBERS, Workload, lora_rank
 
@@ -28,8 +29,8 @@ CATEGORICAL = (
     "mode", "precision", "optimizer", "activations", "attention", "implementation",
     "trainable", "sparsity",
 )
-#: Keys that change no cost: they select an accuracy or a pruning table.
-PASSIVE = ("task", "tau_i", "tau_t")
+#: Keys that change no cost: they select an accuracy.
+PASSIVE = ("task",)
 
 
 @dataclass(frozen=True)
@@ -363,9 +364,7 @@ def _workload(
     texts = {name: str(_text(table, name, first)) for name in CATEGORICAL}
     texts["precision"] = precision
     lora_rank(texts["trainable"])
-    if texts["sparsity"] != "dense":
-        raise InputError("no machine here skips zeros yet", field="workload.sparsity",
-                         value=texts["sparsity"], allowed=["dense"])
+    load_sparsity(texts["sparsity"])
     if texts["implementation"] != "eager":
         raise InputError("applies to GPUs only", field="workload.implementation",
                          value=texts["implementation"], allowed=["eager"])

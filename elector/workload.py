@@ -71,6 +71,8 @@ NUMBERS = (
     "generate",
     "gradient_accumulation",
     "predictions",
+    "tau_i",
+    "tau_t",
 )
 
 
@@ -79,7 +81,7 @@ class Workload:
     """M workloads that share their structure.
 
     The categorical fields are plain values; batch, sequence_length, target_length, generate,
-    gradient_accumulation and predictions are (M,) float.
+    gradient_accumulation, predictions, tau_i and tau_t are (M,) float.
     """
 
     mode: str
@@ -97,6 +99,8 @@ class Workload:
     generate: np.ndarray
     gradient_accumulation: np.ndarray
     predictions: np.ndarray
+    tau_i: np.ndarray
+    tau_t: np.ndarray
 
     def take(self, index: np.ndarray) -> Workload:
         """The workloads at `index`."""

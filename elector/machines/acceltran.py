@@ -156,8 +156,7 @@ def prepare(ops: Operations, index: Array, units: Units, details: bool) -> Prepa
         keys.append(numbers["mask_buffer"])
     first, plan_index = combinations([index, *keys])
     traffic = _plan(ops, index[first], units.take(first))
-    where = plan_index, index
-    memory, memory_index = _memory(ops, traffic, units, *where)
+    memory, memory_index = _memory(ops, traffic, units, plan_index, index)
     return Prepared(ops, index, units, lane, lanes_index, softmax, norm, units_index, traffic,
                     plan_index, memory, memory_index, rows, details)
 
@@ -450,7 +449,7 @@ def _limits(p: Prepared, u: Units, index: Array) -> dict[str, tuple[Array, Array
     activation = held * (2.0 * inputs * f.activation + outputs * f.accumulator)
     masks = held * 2.0 * inputs / 8.0 * bool(ops.densities)
     trains = u.number("training") * u.equals("training_support", "false")
-    total = sum(ops.memory.values())
+    total = sum(ops.memory.values(), np.zeros(1))
     return {
         "the machine does not train: accelerator.training_support is false": (
             trains, np.zeros(index.size)
