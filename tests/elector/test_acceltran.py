@@ -173,3 +173,21 @@ def test_every_action_is_counted() -> None:
     parts = {action.part for action in ACTIONS.values()}
     joules = found.groups["energy_by_part_j"]
     assert {name for name in parts if joules[name][0] > 0} == parts
+
+
+def test_released_cycle_simulation_of_bert_tiny_on_edge() -> None:
+    # 79,324 cycles: embedding load 49,954, weight load 20,027, everything else 9,343.
+    found = simulate(
+        "bert-tiny", "acceltran-edge-released", operations=True,
+        settings={"workload.batch": 4, "workload.sparsity": "acceltran-released",
+                  "model.head": "none"},
+    )
+    operations: Any = found["operations"]
+    cycle = 137.438953472e9 / 700e6  # bytes
+    loads = [op["dram_bytes"] / cycle for op in operations if op["kind"] == "embedding"]
+    weights = [op["dram_bytes"] / cycle for op in operations if op["kind"] != "embedding"]
+    total = float(str(found["latency_s"])) * 700e6
+    assert round(sum(loads)) == 49_954
+    assert round(sum(weights)) == 20_027
+    assert total - sum(loads) - sum(weights) == pytest.approx(9_343, rel=0.1)
+    assert found["utilization"] == pytest.approx(0.097, rel=0.2)
