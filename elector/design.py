@@ -172,6 +172,11 @@ class Activity:
             return seconds.total(rows)
         return sum_rows(seconds if rows is None else seconds[rows])
 
+    def row(self, resource: str, r: int) -> Array:
+        """(D,) busy seconds of a resource for row `r`."""
+        seconds = self.busy[resource]
+        return seconds.row(r) if isinstance(seconds, Count) else seconds[r]
+
 
 @dataclass(frozen=True)
 class Action:

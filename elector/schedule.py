@@ -167,7 +167,6 @@ def _chain(
     in each run as far as there is room for them.
     """
     total, ahead = np.zeros(index.size), np.zeros(index.size)
-    memory = activity.busy["memory"]
     for leader, followers in groups(ops.rows, subset):
         seconds = activity.alone[leader]
         behind = sum_rows(activity.alone[followers]) if followers else 0.0
@@ -177,8 +176,8 @@ def _chain(
             weight[followers] *= 1.0 - hidden / np.maximum(behind, 1e-300)
         if ops.rows[leader].b in ("weight", "reuse") and ops.rows[leader].matmul:
             fetch = activity.weights.row(leader) / activity.bandwidth
-            others = [s[leader] for name, s in activity.busy.items() if name != "memory"]
-            least = np.maximum(_most(others), memory[leader] - fetch)
+            others = [activity.row(name, leader) for name in activity.busy if name != "memory"]
+            least = np.maximum(_most(others), activity.row("memory", leader) - fetch)
             least = np.maximum(least, behind * activity.fuse)
             room = activity.room / activity.bandwidth * ops.count[leader][index]
             ahead = ahead + np.minimum(np.maximum(whole - least, 0.0), np.minimum(room, fetch))

@@ -300,18 +300,18 @@ def channels(units: Units) -> Array:
     return np.array([float(name.rpartition("_")[2]) for name in names])[codes]
 
 
-def bandwidth(units: Units) -> Array:
-    """(D,) bytes a second of the main memory: channels x the rate of one."""
+def complete(units: Units) -> Units:
+    """The memory's bandwidth where it is not given: channels x the rate of one."""
     names, codes = units.names["memory"]
     rate = np.array([CHANNEL[name.partition("_")[0]] for name in names])[codes]
     given = units.number("bandwidth")
-    return np.where(given > 0, given, rate * channels(units))
+    return units.replace(bandwidth=np.where(given > 0, given, rate * channels(units)))
 
 
 def _memory(
     ops: Operations, traffic: Plan, units: Units, plan_index: Array, index: Array
 ) -> tuple[_Memory, Array]:
-    rate, port = bandwidth(units), units.number("buffer_port")
+    rate, port = units.number("bandwidth"), units.number("buffer_port")
     charge = np.where(units.equals("memory_price", "published"), channels(units), 1.0)
     released = units.equals("convention", "released") + 0.0
     first, place = combinations([plan_index, rate, port, charge, released])
@@ -376,6 +376,9 @@ def activity(prepared: object, part: slice) -> Activity:
         shortest=units.number("tile_b") * units.number("tile_x"),
         counts=_counts(p, c, s, m, part),
         fuse=np.ones(index.size, dtype=bool),
+        weights=Count(p.memory.weights, m),
+        room=units.number("weight_buffer") * TILE_SHARE / 2.0,
+        bandwidth=units.number("bandwidth"),
         start=p.memory.start[m],
         executed=_executed(p.ops)[index],
         peak=lane_count * units.number("mac_per_lane") * clock,
@@ -383,6 +386,7 @@ def activity(prepared: object, part: slice) -> Activity:
         resources=tuple(busy),
         tiles=_tiles(p, units, index) if p.details else None,
         traffic=_traffic(p, c, m) if p.details else None,
+        moved=_moved(p, m) if p.details else None,
         awake=_awake(p, c, s),
         residue=units.number("gating_residue"),
     )
@@ -483,6 +487,12 @@ def _traffic(p: Prepared, c: Array, m: Array) -> tuple[Array, Array]:
     return chip + moved, moved
 
 
+def _moved(p: Prepared, m: Array) -> tuple[Array, Array, Array]:
+    """(R, D) bytes of weights, of everything else read, and written, over all runs."""
+    weights = p.memory.weights[:, m]
+    return weights, p.memory.read[:, m] - weights, p.memory.written[:, m]
+
+
 def parts(units: Units) -> dict[str, Part]:
     """Modules, buffers and main memory. Areas are exact: pe x (lanes x ... + ...) + buffers."""
     pe = units.number("pe")
@@ -513,7 +523,7 @@ def parts(units: Units) -> dict[str, Part]:
         "weight buffer": buffer("weight"),
         "mask buffer": buffer("mask"),
         "main memory": Part(
-            None, bandwidth(units), ("acceltran_memory.{memory}", "standby")
+            None, units.number("bandwidth"), ("acceltran_memory.{memory}", "standby")
         ),
     }
 
@@ -526,5 +536,6 @@ ACCELTRAN = Machine(
     prepare=prepare,
     activity=activity,
     parts=parts,
+    complete=complete,
     native="datapath",
 )
