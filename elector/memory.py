@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from elector.operations.rows import CLASSES, Operations
+from elector.operations.rows import CLASSES, PARAMETERS, Operations
 
 Array = np.ndarray
 
@@ -40,8 +40,6 @@ SLICE = 32.0
 #: to the next; at most three are alive at once (input, output, and residual or second operand).
 TILE_SHARE = 0.5
 LIVE_TENSORS = 3.0
-#: Classes of a second operand that are parameters.
-PARAMETERS = ("weight", "reuse")
 
 
 @dataclass(frozen=True)

@@ -30,8 +30,7 @@ import numpy as np
 
 from elector import units
 from elector.errors import InputError
-from elector.memory import PARAMETERS
-from elector.operations.rows import Operations, Row
+from elector.operations.rows import PARAMETERS, Operations, Row
 from elector.table import DATA, read_csv
 from elector.workload import Workload
 

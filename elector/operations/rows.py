@@ -23,6 +23,8 @@ from elector.workload import NumberFormat
 #: stream      always in main memory (optimizer states, embedding rows, gradients)
 #: none        no such operand
 CLASSES = ("activation", "saved", "weight", "reuse", "cache", "stream", "none")
+#: Classes of a second operand that are parameters.
+PARAMETERS = ("weight", "reuse")
 
 
 @dataclass(frozen=True)
