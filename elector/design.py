@@ -105,6 +105,37 @@ def sum_rows(values: Array) -> Array:
 
 
 @dataclass(frozen=True)
+class Clocked:
+    """What a power limit needs to find the clock of D designs (elector.power).
+
+    resource : whose busy seconds follow the clock.
+    compute : (R, D) seconds at the full clock that grow as it drops.
+    memory : (R, D) seconds that do not, beside compute.
+    fixed : (R, D) seconds that do not, before compute.
+    slack : share of the shorter of compute and memory that the longer does not hide.
+    limit : (D,) watts.
+    floor : (D,) lowest clock over the full one.
+    voltage : supply voltage over that of the full clock, at the two ends of its ladder:
+        (clock below which it stays, voltage there); it rises straight to 1 at full clock.
+    """
+
+    resource: str
+    compute: Array
+    memory: Array
+    fixed: Array
+    slack: float
+    limit: Array
+    floor: Array
+    voltage: tuple[float, float]
+
+    def seconds(self, speed: Array) -> Array:
+        """(R, D) busy seconds at `speed` (D,) of the full clock."""
+        compute = self.compute / speed
+        hidden = np.minimum(compute, self.memory)
+        return self.fixed + np.maximum(compute, self.memory) + self.slack * hidden
+
+
+@dataclass(frozen=True)
 class Activity:
     """What D designs do with R operations.
 
@@ -121,6 +152,10 @@ class Activity:
     peak : (D,) multiply-accumulates a second.
     limits : sentence -> (needed, available), each (D,): infeasible where needed > available.
     resources : their names.
+    queued : rows run one after another from a queue that a host fills, so that the busiest
+        resource decides and nothing else waits.
+    clocked : what a power limit needs; None where the clock is given.
+    largest : (D,) largest batch that fits into main memory, for the reason's text; None: unknown.
     tiles : (R, D) tile sides, or None unless asked for.
     traffic : on-chip and main memory bytes, each (R, D), or None unless asked for.
     moved : (R, D) bytes of main memory: weights, other reads, writes; or None unless asked for.
@@ -141,6 +176,9 @@ class Activity:
     peak: Array
     limits: dict[str, tuple[Array, Array]]
     resources: tuple[str, ...]
+    queued: bool = False
+    clocked: Clocked | None = None
+    largest: Array | None = None
     tiles: tuple[Array, Array, Array] | None = None
     traffic: tuple[Array, Array] | None = None
     moved: tuple[Array, Array, Array] | None = None
@@ -153,11 +191,13 @@ class Action:
 
     price : (part, quantity) in the technology; "{compute}" and "{memory}" are filled in.
     size : parameter whose bytes scale the price where its law says so.
+    core : its energy follows the square of the core's supply voltage.
     """
 
     part: str
     price: tuple[str, str]
     size: str = ""
+    core: bool = False
 
 
 @dataclass(frozen=True)
@@ -185,6 +225,9 @@ class Machine:
     parts : (units) -> name -> Part.
     complete : (units) -> units with the settings that were left to the machine.
     native : parameter that names the machine's own number format.
+    supports : (units, number format) -> (D,) bool; None: the native one only.
+    implementations : software stacks it can run; the first is the default.
+    own_idle : its parts hold all of its idle power, so the rule shared by all chips is left out.
     """
 
     name: str
@@ -196,3 +239,6 @@ class Machine:
     parts: Callable[[Units], dict[str, Part]]
     complete: Callable[[Units], Units]
     native: str
+    supports: Callable[[Units, str], Array] | None = None
+    implementations: tuple[str, ...] = ("eager",)
+    own_idle: bool = False

@@ -19,6 +19,7 @@ from elector.cost import Cost, Prices
 from elector.design import Activity, Machine, Units
 from elector.errors import InputError
 from elector.operations import Operations, build
+from elector.power import limit
 from elector.resolve import Group, resolve
 from elector.schedule import Timing, schedule
 from elector.table import Column, distinct
@@ -95,6 +96,7 @@ class _Output:
     scalars: dict[str, Array]
     groups: dict[str, dict[str, Array]]
     limits: dict[str, tuple[Array, Array]]
+    largest: Array | None
     operations: list[dict[str, object]] | None
 
 
@@ -124,10 +126,12 @@ def _chunks(block: _Block) -> Iterable[tuple[slice, Chunk]]:
     step = max(CHUNK_NUMBERS // max(len(ops.rows), 1), 64)
     for start in range(0, index.size, step):
         part = slice(start, min(start + step, index.size))
-        activity = machine.activity(prepared, part)
+        activity, priced, _ = limit(
+            ops, index[part], machine.activity(prepared, part), prices.take(part), machine
+        )
         timing = schedule(ops, index[part], activity)
         yield part, Chunk(
-            ops, index[part], activity, prices.take(part), machine, workload, timing,
+            ops, index[part], activity, priced, machine, workload, timing,
             units.take(part),
         )
 
@@ -162,7 +166,9 @@ def _output(chunk: Chunk, rows: Array, level: str) -> _Output:
         groups = _groups(chunk, energy, scalars["energy_j"])
     if level == "operations":
         operations = _operations(chunk)
-    return _Output(rows, scalars, groups, chunk.activity.limits, operations)
+    return _Output(
+        rows, scalars, groups, chunk.activity.limits, chunk.activity.largest, operations
+    )
 
 
 def _scalars(chunk: Chunk, energy: dict[str, Array]) -> dict[str, Array]:
@@ -282,3 +288,5 @@ def _reasons(result: Cost, out: _Output) -> None:
         result.reason_code[where] = result.reasons.index(text)
         result.reason_needed[where] = needed[place]
         result.reason_available[where] = np.broadcast_to(available, needed.shape)[place]
+        if out.largest is not None:
+            result.reason_largest[where] = out.largest[place]

@@ -78,6 +78,8 @@ def _stage(
 ) -> Array:
     loads = [sum_rows(seconds[rows]) for seconds in activity.busy.values()]
     busiest = _most(loads)
+    if activity.queued:
+        return busiest
     chained = [i for i in rows if not ops.rows[i].off_chain]
     if not chained:
         return busiest
