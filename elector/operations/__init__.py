@@ -169,6 +169,7 @@ def _finish(step: Step, tensors: list[Tensor]) -> Operations:
         streams=np.ones(size) if step.models.template.family == "gemm" else workload.batch,
         heads=np.broadcast_to(heads, (size,)),
         format=workload.format,
+        workload=workload,
     )
 
 

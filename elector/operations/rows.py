@@ -12,7 +12,7 @@ from functools import lru_cache
 import numpy as np
 
 from elector.table import DATA, read_csv
-from elector.workload import NumberFormat
+from elector.workload import NumberFormat, Workload
 
 #: Where an operand comes from, and with it when it is already on the chip:
 #: activation  handed over by the operation before: stays if it is small enough
@@ -77,6 +77,7 @@ class Operations:
     streams : (M,) sequences that do not depend on one another.
     heads : (M,) heads of an attention that do not depend on one another.
     format : bytes of an element by class.
+    workload : the M workloads.
     """
 
     rows: tuple[Row, ...]
@@ -99,6 +100,7 @@ class Operations:
     streams: np.ndarray
     heads: np.ndarray
     format: NumberFormat
+    workload: Workload
 
     def where(self, **wanted: object) -> np.ndarray:
         """Indices of the rows whose attributes equal all of `wanted`."""
