@@ -210,7 +210,7 @@ def _largest(p: Prepared, units: Units, index: Array) -> Array:
     )[index]
     each = (memory["activations"] + memory["cache"])[index] / batch
     left = np.maximum(units.number("memory_capacity") - fixed, 0.0)
-    return np.floor(left / np.maximum(each, 1e-300))
+    return np.floor(left / np.maximum(each, 1e-9))
 
 
 def _tiles(memory: Plan, q: Array) -> tuple[Array, Array, Array]:

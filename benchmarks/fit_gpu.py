@@ -1,0 +1,172 @@
+"""Fit the constants of the GPU machine: global ones and those of software stacks, none a device's.
+
+    python benchmarks/fit_gpu.py REFERENCE_FOLDER [--write] [--leave A100|V100|T4]
+
+Fitted on: step rows of gpu_measured.csv that their source does not doubt, half of
+gpu_gemm_a100.csv (by a hash of the shape), the clock curve of the V100 rows of gpu_power.csv
+is not used. Loss: mean absolute logarithm of predicted over measured seconds; steps and
+products weigh alike. Method: pattern search, one constant at a time, steps halved; no random
+numbers. --write puts the constants into elector/data.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from gpu_rows import (
+    Compiled,
+    compile_operations,
+    compile_steps,
+    family,
+    gemms,
+    operations,
+    steps,
+    suspect,
+)
+
+from elector.machines.gpu_kernels import Constants, constants
+from elector.machines.gpu_stacks import stacks
+
+Array = np.ndarray
+Values = dict[str, float]
+
+DATA = Path(__file__).resolve().parent.parent / "elector" / "data"
+
+#: Constant -> (least, largest) it may become, in SI.
+GLOBAL = {
+    "tensor_share": (0.5, 1.0), "plain_share": (0.5, 1.0), "operand_share": (0.01, 2.0),
+    "wave_share": (0.05, 1.0), "tile_cycles": (100.0, 5000.0), "kernel": (0.5e-6, 8e-6),
+    "bandwidth_share": (0.6, 0.95), "cache_share": (0.1, 1.0), "slack": (0.01, 1.0),
+    "misaligned": (0.1, 1.0), "vector_share": (0.1, 1.0),
+}
+STACK = {
+    "host": (2e-6, 80e-6), "step": (1e-6, 5e-3), "forward": (0.3, 5.0),
+    "training": (0.3, 5.0), "mixed": (0.5, 4.0),
+}
+#: Stacks with training rows, and with rows in mixed or int8 precision.
+TRAINED = ("eager", "tensorflow1-xla", "tensorflow2-xla")
+START, STOP = 1.3, 1.01
+
+
+def start() -> Values:
+    """The shipped constants, as the start of a fit."""
+    found = {name: getattr(constants(), name) for name in GLOBAL}
+    for stack, table in stacks().items():
+        if stack == "compiled":
+            continue
+        for name in STACK:
+            unused = name == "training" and stack not in TRAINED
+            unused |= name == "mixed" and stack not in (*TRAINED, "fastertransformer")
+            unused |= name == "forward" and stack == "eager"
+            if not unused:
+                found[f"{stack}.{name}"] = table[name]
+    return found
+
+
+def bounds(name: str) -> tuple[float, float]:
+    """Least and largest value of a constant."""
+    return GLOBAL[name] if name in GLOBAL else STACK[name.split(".")[1]]
+
+
+def apply(values: Values) -> tuple[Constants, dict[str, dict[str, float]]]:
+    """Constants and stacks with the values of a fit."""
+    now = replace(constants(), **{k: v for k, v in values.items() if k in GLOBAL})
+    tables = {stack: dict(table) for stack, table in stacks().items()}
+    for name, value in values.items():
+        if name not in GLOBAL:
+            stack, quantity = name.split(".")
+            tables[stack][quantity] = value
+    return now, tables
+
+
+def kernel_only(tables: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
+    """Stacks without a host: micro-benchmarks time kernels behind one another."""
+    return {s: {**t, "host": 0.0, "step": 0.0, "forward": 1.0} for s, t in tables.items()}
+
+
+def loss(values: Values, whole: Compiled, measured: Array, single: Compiled, t: Array) -> float:
+    """Mean absolute logarithm, steps and products alike."""
+    now, tables = apply(values)
+    of_steps = np.abs(np.log(whole.seconds(now, tables) / measured))
+    of_products = np.abs(np.log(single.seconds(now, kernel_only(tables)) / t))
+    # A large error counts for less than its size, so that odd rows do not steer the fit.
+    return float(np.minimum(of_steps, 0.5).mean() + np.minimum(of_products, 0.5).mean())
+
+
+def fit(values: Values, *data: object) -> Values:
+    """Pattern search: every constant up or down by a factor, which shrinks."""
+    values, factor = dict(values), START
+    best = loss(values, *data)  # type: ignore[arg-type]
+    while factor > STOP:
+        before = best
+        for name in values:
+            for step in (factor, 1.0 / factor):
+                low, high = bounds(name)
+                trial = {**values, name: float(np.clip(values[name] * step, low, high))}
+                found = loss(trial, *data)  # type: ignore[arg-type]
+                if found < best - 1e-9:
+                    values, best = trial, found
+                    break
+        print(f"factor {factor:.3f}  loss {best:.4f}", file=sys.stderr, flush=True)
+        if before - best < 0.002:
+            factor = factor**0.5
+    return values
+
+
+def write(values: Values) -> None:
+    """Put the constants into the data files."""
+    text = "fitted by benchmarks/fit_gpu.py on measured steps and half of the A100 products"
+    _rewrite(DATA / "gpu.csv", lambda row: row["quantity"], values, text)
+    _rewrite(DATA / "implementations.csv", lambda row: f"{row['stack']}.{row['quantity']}",
+             values, text)
+
+
+def _rewrite(path: Path, key: object, values: Values, source: str) -> None:
+    with path.open(newline="", encoding="utf-8") as stream:
+        rows = list(csv.DictReader(stream))
+    scale = {"us": 1e6, "ms": 1e3, "MB": 1e-6}
+    for row in rows:
+        name = key(row)  # type: ignore[operator]
+        if name in values:
+            row["value"] = f"{values[name] * scale.get(row['unit'], 1.0):.4g}"
+            row["evidence"], row["source"] = "derived", source
+    with path.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.DictWriter(stream, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def data(folder: Path, leave: str = "") -> tuple[Compiled, Array, Compiled, Array]:
+    """What is fitted on; `leave` names a chip family whose steps stay out."""
+    rows = steps(folder)
+    keep = ~suspect(rows) & np.array([family(r) != leave for r in rows.records])
+    rows = rows.take(keep)
+    m, k, n, t, half = gemms(folder)
+    half = half & (leave != "A100")
+    if not half.any():
+        half[:1] = True
+    single = compile_operations(operations(m[half], k[half], n[half]), "a100-sxm-80gb")
+    return compile_steps(rows), rows.seconds, single, t[half]
+
+
+def main() -> None:
+    """Fit and show, or write."""
+    parser = argparse.ArgumentParser(description="fit the GPU constants")
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--write", action="store_true")
+    parser.add_argument("--leave", default="")
+    given = parser.parse_args()
+    values = fit(start(), *data(given.folder, given.leave))
+    for name, value in values.items():
+        print(f"{name:32} {value:.4g}")
+    if given.write:
+        write(values)
+
+
+if __name__ == "__main__":
+    main()
