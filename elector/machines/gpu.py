@@ -116,7 +116,8 @@ def activity(prepared: object, part: slice) -> Activity:
     r, v = p.products, p.vectors
     sizes = [x[r][:, index] for x in (ops.m, ops.k, ops.n, ops.batch)]
     width = np.minimum(ops.a_width, ops.b_width)[r][:, None]
-    seconds, splits = product_seconds(c, d, *sizes, width)
+    backward = np.array([ops.rows[i].phase == "backward" for i in r])[:, None]
+    seconds, splits = product_seconds(c, d, *sizes, width, backward)
     compute[r] = np.where(count[r] > 0, seconds, 0.0)
     # Partial sums of a split go through the cache, in the accumulator's width.
     partial = (splits - 1.0) * sizes[0] * sizes[2] * sizes[3] * ops.format.accumulator

@@ -46,6 +46,8 @@ class Constants:
     cache_bytes, cache_share : bytes a cycle and SM of the second-level cache, share reached.
     slack : part of the shorter of compute and memory that the longer does not hide.
     misaligned : rate of tensor cores where k or n is no multiple of 16 bytes.
+    gradient_share : rate of products of the backward pass over those of the forward pass, whose
+        operands lie in memory as the tiles want them.
     vector_share : of the fp32 rate that element-wise work reaches.
     voltage_knee, voltage_floor : clock share up to which the voltage stays, and that voltage.
     clock_floor : lowest clock over the boost clock.
@@ -63,6 +65,7 @@ class Constants:
     cache_share: float
     slack: float
     misaligned: float
+    gradient_share: float
     vector_share: float
     voltage_knee: float
     voltage_floor: float
@@ -101,14 +104,16 @@ class Device:
 
 
 def product_seconds(
-    c: Constants, d: Device, m: Array, k: Array, n: Array, batch: Array, width: Array
+    c: Constants, d: Device, m: Array, k: Array, n: Array, batch: Array, width: Array,
+    backward: Array,
 ) -> tuple[Array, Array]:
     """(R, D) seconds that follow the clock, and the splits of k, of one run of each product.
 
-    m, k, n, batch : (R, D). width : (R, 1) bytes of an operand's element.
+    m, k, n, batch : (R, D). width : (R, 1) bytes of an operand's element. backward : (R, 1).
     """
     share = np.where(d.tensor, c.tensor_share, c.plain_share)
     rate = d.rate * share * _alignment(c, d, k, n, width)
+    rate = rate * np.where(backward, c.gradient_share, 1.0)
     depth = np.ceil(k / SLICE) * SLICE
     best, splits = np.full(m.shape, np.inf), np.ones(m.shape)
     for tm, tn in TILES:
