@@ -26,7 +26,7 @@ Array = np.ndarray
 
 CATEGORICAL = (
     "mode", "precision", "optimizer", "activations", "attention", "implementation",
-    "trainable", "sparsity",
+    "trainable", "sparsity", "optimizer_kernels",
 )
 #: Keys that change no cost: they select an accuracy or a pruning table.
 PASSIVE = ("task", "tau_i", "tau_t")

@@ -90,6 +90,7 @@ class Workload:
     implementation: str
     trainable: str
     sparsity: str
+    optimizer_kernels: str
     generates: bool
     batch: np.ndarray
     sequence_length: np.ndarray
@@ -106,6 +107,11 @@ class Workload:
     def training(self) -> bool:
         """Whether a step holds a backward pass and an update."""
         return self.mode == "training"
+
+    @property
+    def mixed(self) -> bool:
+        """Whether weights are kept in fp32 and cast (automatic mixed precision)."""
+        return self.precision.endswith("-amp")
 
     @property
     def format(self) -> NumberFormat:

@@ -69,11 +69,9 @@ def prepare(ops: Operations, index: Array, units: Units, details: bool) -> Prepa
     memory, plan_index = _plan(ops, index, units)
     w = ops.workload
     stack = stacks()[w.implementation]
-    mixed = w.precision.endswith("-amp")
     return Prepared(
         ops, index, units, memory, plan_index, ops.where(matmul=True), ops.where(matmul=False),
-        constants(), stack, kernels(ops.rows, stack, w.attention),
-        passes(ops.rows, stack, w.attention, w.training, mixed), details,
+        constants(), stack, kernels(ops.rows, stack, w), passes(ops.rows, stack, w), details,
     )
 
 

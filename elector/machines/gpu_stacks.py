@@ -10,6 +10,7 @@ from elector import units
 from elector.errors import InputError
 from elector.operations.rows import Row
 from elector.table import DATA, read_csv
+from elector.workload import Workload
 
 Array = np.ndarray
 
@@ -18,6 +19,11 @@ IMPLEMENTATIONS = (
     "eager", "compiled", "torchscript", "tensorflow1-xla", "tensorflow2-xla", "tensorflow",
     "fastertransformer",
 )
+
+#: Kernels for each tensor and passes over its states. Plain: the nine to thirteen element-wise
+#: kernels that the formula of adam, adamw or lamb comes to, each with two or three tensors;
+#: fused: one kernel over many tensors.
+OPTIMIZER = {"plain": (13.0, 5.0), "fused": (0.1, 1.0)}
 
 _SI = {"1": "1", "us": "s", "ms": "s"}
 
@@ -52,9 +58,10 @@ def category(row: Row) -> str:
     return "other"
 
 
-def kernels(rows: tuple[Row, ...], stack: dict[str, float], attention: str) -> Array:
+def kernels(rows: tuple[Row, ...], stack: dict[str, float], workload: Workload) -> Array:
     """(R,) kernels of one run of each operation."""
-    found = [1.0 if r.matmul else stack[f"{category(r)}.kernels"] for r in rows]
+    table, attention = _with_optimizer(stack, workload), workload.attention
+    found = [1.0 if r.matmul else table[f"{category(r)}.kernels"] for r in rows]
     inside = _inside(rows, attention)
     if attention == "fused":
         # scale, mask, softmax and dropout in one kernel
@@ -66,12 +73,20 @@ def kernels(rows: tuple[Row, ...], stack: dict[str, float], attention: str) -> A
     return np.array(found)
 
 
-def passes(
-    rows: tuple[Row, ...], stack: dict[str, float], attention: str, training: bool, mixed: bool
-) -> Array:
+def _with_optimizer(stack: dict[str, float], workload: Workload) -> dict[str, float]:
+    """The stack's table with the optimizer that is asked for."""
+    if workload.optimizer_kernels == "auto":
+        return stack
+    kernels, passes = OPTIMIZER[workload.optimizer_kernels]
+    return {**stack, "optimizer.kernels": kernels, "optimizer.passes": passes}
+
+
+def passes(rows: tuple[Row, ...], stack: dict[str, float], workload: Workload) -> Array:
     """(R,) bytes an operation moves over those of its tensors read and written once."""
-    scale = stack["training"] if training else stack["forward"]
-    if training and mixed:
+    table, attention = _with_optimizer(stack, workload), workload.attention
+    scale = stack["training"] if workload.training else stack["forward"]
+    if workload.mixed or workload.precision in ("int8", "fp8"):
+        # norms, softmax and what surrounds them stay in wider numbers
         scale = scale * stack["mixed"]
     found = []
     for row, inside in zip(rows, _inside(rows, attention), strict=True):
@@ -80,9 +95,9 @@ def passes(
         elif inside:
             found.append(float(attention == "fused" and row.kind == "softmax"))
         elif row.kind in ("optimizer", "cast"):
-            found.append(stack[f"{row.kind}.passes"])
+            found.append(table[f"{row.kind}.passes"])
         else:
-            found.append(stack[f"{category(row)}.passes"] * scale)
+            found.append(table[f"{category(row)}.passes"] * scale)
     return np.array(found)
 
 
