@@ -130,11 +130,12 @@ class Compiled:
 
     def seconds(self, constants: gpu.Constants, stacks: dict[str, dict[str, float]]) -> Array:
         """(D,) seconds under other constants."""
-        return self._timed(constants, stacks)[0]
+        return self.timed(constants, stacks)[0]
 
-    def _timed(
+    def timed(
         self, constants: gpu.Constants, stacks: dict[str, dict[str, float]]
     ) -> tuple[Array, Array]:
+        """(D,) seconds and (D,) watts."""
         found, watts = np.empty(self.size), np.empty(self.size)
         for rows, prepared, prices in self.parts:
             w = prepared.ops.workload
@@ -153,10 +154,6 @@ class Compiled:
             idle = sum((r.value for r in priced.leakage.values()), np.zeros(1))
             watts[rows] = joules / timing.seconds + idle
         return found, watts
-
-    def watts(self, constants: gpu.Constants, stacks: dict[str, dict[str, float]]) -> Array:
-        """(D,) average power under other constants."""
-        return self._timed(constants, stacks)[1]
 
 
 def compile_steps(rows: Steps) -> Compiled:
