@@ -134,7 +134,7 @@ def devices() -> dict[str, dict[str, str]]:
         names, lines = read_csv(path)
         for _, cells in lines:
             row = dict(zip(names, cells, strict=True))
-            found[row.pop("name")] = {key: text for key, text in row.items() if text}
+            found[row.pop("name")] = {"file": str(path)} | {k: t for k, t in row.items() if t}
     return found
 
 
@@ -146,9 +146,10 @@ def load_accelerator(name: str) -> Accelerator:
     if not known and not path.exists():
         raise InputError("unknown accelerator", field="accelerator", value=name,
                          allowed=list_accelerators())
-    data: object = devices()[name] if name in devices() else _settings_of(path)
+    data: object = dict(devices()[name]) if name in devices() else _settings_of(path)
     if not isinstance(data, dict):
         raise InputError("must be a mapping of settings", file=path)
+    path = Path(data.pop("file")) if name in devices() else path
     base = data.get("base", name if known else None)
     if base in MACHINES:
         machine, settings = MACHINES[str(base)], {}

@@ -112,13 +112,13 @@ def activity(prepared: object, part: slice) -> Activity:
     moved, touched = _bytes(p, index, q)
     compute = np.zeros(count.shape)
     r, v = p.products, p.vectors
-    sizes = [x[r][:, index] for x in (ops.m, ops.k, ops.n, ops.batch)]
+    m, k, n, batch = sizes = [x[r][:, index] for x in (ops.m, ops.k, ops.n, ops.batch)]
     width = np.minimum(ops.a_width, ops.b_width)[r][:, None]
     backward = np.array([ops.rows[i].phase == "backward" for i in r])[:, None]
-    seconds, splits = product_seconds(c, d, *sizes, width, backward)
+    seconds, splits = product_seconds(c, d, m, k, n, batch, width, backward)
     compute[r] = np.where(count[r] > 0, seconds, 0.0)
     # Partial sums of a split go through the cache, in the accumulator's width.
-    partial = (splits - 1.0) * sizes[0] * sizes[2] * sizes[3] * ops.format.accumulator
+    partial = (splits - 1.0) * batch * m * n * ops.format.accumulator
     touched[r] = _loads(p, sizes, width) + partial
     work = _work(ops)[v][:, index]
     compute[v] = vector_seconds(c, d, work, touched[v])

@@ -61,7 +61,9 @@ def category(row: Row) -> str:
 def kernels(rows: tuple[Row, ...], stack: dict[str, float], workload: Workload) -> Array:
     """(R,) kernels of one run of each operation."""
     table, attention = _with_optimizer(stack, workload), workload.attention
-    found = [1.0 if r.matmul else table[f"{category(r)}.kernels"] for r in rows]
+    # operands of 8 bits are quantised by a kernel of their own
+    product = 2.0 if workload.precision in ("int8", "fp8") else 1.0
+    found = [product if r.matmul else table[f"{category(r)}.kernels"] for r in rows]
     inside = _inside(rows, attention)
     if attention == "fused":
         # scale, mask, softmax and dropout in one kernel
