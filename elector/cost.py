@@ -100,9 +100,13 @@ def _rate(
     memory, codes = units.names.get("memory", (("",), np.zeros(units.size, dtype=np.intp)))
     nodes, _, node_codes = distinct(units.number("node"))
     many = "{memory}" in key[0]
+    if "{design}" in key[0]:
+        many, (memory, codes) = True, units.names["design"]
     names = memory if many else memory[:1]
     found = [
-        technology.price(key[0].format(compute=compute, memory=name), key[1], float(node))
+        technology.price(
+            key[0].format(compute=compute, memory=name, design=name), key[1], float(node)
+        )
         for name in names
         for node in nodes
     ]

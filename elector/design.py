@@ -136,6 +136,18 @@ class Clocked:
 
 
 @dataclass(frozen=True)
+class Budget:
+    """Watts an action may take: its resource is busy at least its joules over them.
+
+    resource, action : names. limit : (D,) watts.
+    """
+
+    resource: str
+    action: str
+    limit: Array
+
+
+@dataclass(frozen=True)
 class Activity:
     """What D designs do with R operations.
 
@@ -155,6 +167,11 @@ class Activity:
     queued : rows run one after another from a queue that a host fills, so that the busiest
         resource decides and nothing else waits.
     clocked : what a power limit needs; None where the clock is given.
+    budget : an action whose power is limited on its own; None: none.
+    periods : (D,) how often a sequence comes back to the same resource; None: each layer.
+    wear : (D,) writes of the most written cell in a step, endurance : (D,) how many it
+        survives; None where nothing wears.
+    extra : name -> (D,) further scalars of the result.
     largest : (D,) largest batch that fits into main memory, for the reason's text; None: unknown.
     tiles : (R, D) tile sides, or None unless asked for.
     traffic : on-chip and main memory bytes, each (R, D), or None unless asked for.
@@ -178,6 +195,11 @@ class Activity:
     resources: tuple[str, ...]
     queued: bool = False
     clocked: Clocked | None = None
+    budget: Budget | None = None
+    periods: Array | None = None
+    wear: Array | None = None
+    endurance: Array | None = None
+    extra: dict[str, Array] = field(default_factory=dict)
     largest: Array | None = None
     tiles: tuple[Array, Array, Array] | None = None
     traffic: tuple[Array, Array] | None = None

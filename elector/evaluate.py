@@ -32,6 +32,9 @@ Array = np.ndarray
 BLOCK = 32768
 CHUNK_NUMBERS = 60_000
 
+#: Seconds of a year of continuous work.
+YEAR = 365.25 * 24 * 3600.0
+
 LEVELS = ("scalars", "groups", "operations")
 
 
@@ -195,9 +198,20 @@ def _scalars(chunk: Chunk, energy: dict[str, Array]) -> dict[str, Array]:
         "parameters": ops.parameters[index],
         "peak_ops_per_s": 2.0 * chunk.activity.peak,
     }
+    scalars.update(_further(chunk))
     if chunk.workload.generates:
         scalars.update(_generation(chunk, timing))
     return scalars
+
+
+def _further(chunk: Chunk) -> dict[str, Array]:
+    """Scalars only some machines have: a lifetime where cells wear, and the machine's own."""
+    activity, found = chunk.activity, dict(chunk.activity.extra)
+    if activity.wear is not None:
+        assert activity.endurance is not None
+        steps = activity.endurance / np.where(activity.wear > 0, activity.wear, np.nan)
+        found["lifetime_years"] = steps * chunk.timing.seconds / YEAR
+    return found
 
 
 def _generation(chunk: Chunk, timing: Timing) -> dict[str, Array]:

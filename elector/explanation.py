@@ -52,7 +52,8 @@ def _price(chunk: Chunk, technology: Technology, key: tuple[str, str], built: bo
         compute = pricing.compute_of(chunk.machine, chunk.units)
     memory = chunk.units.names.get("memory", (("",), np.zeros(1, int)))
     name = memory[0][int(memory[1][0])]
-    part = key[0].format(compute=compute, memory=name)
+    design = chunk.units.names.get("design", (("",), np.zeros(1, int)))
+    part = key[0].format(compute=compute, memory=name, design=design[0][int(design[1][0])])
     return technology.price(part, key[1], float(chunk.units.number("node")[0]))
 
 

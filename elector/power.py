@@ -36,6 +36,7 @@ def limit(
 
     A design whose limit is not reached keeps its clock, and its numbers bit for bit.
     """
+    activity = _within_budget(activity, prices)
     clocked = activity.clocked
     if clocked is None:
         return activity, prices, np.ones(index.size)
@@ -55,6 +56,18 @@ def limit(
             low, high = np.where(fits, middle, low), np.where(fits, high, middle)
     speed = np.where(free, 1.0, low)
     return at_speed(activity, speed), at_voltage(prices, machine, voltage(clocked, speed)), speed
+
+
+def _within_budget(activity: Activity, prices: Prices) -> Activity:
+    """The activity with an action's resource busy for at least its joules over its watts."""
+    budget = activity.budget
+    if budget is None:
+        return activity
+    joules = activity.counts[budget.action].each() * prices.actions[budget.action].value
+    before = activity.busy[budget.resource]
+    after = np.maximum(before, joules / budget.limit)
+    busy = {**activity.busy, budget.resource: after}
+    return replace(activity, busy=busy, alone=activity.alone + (after - before))
 
 
 def voltage(clocked: Clocked, speed: Array) -> Array:

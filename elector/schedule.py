@@ -93,7 +93,9 @@ def _stage(
         # The output projection waits for all heads, so that every layer has its own fill.
         chain = chain + overlap(core_loads, core_loads, core, ops.heads[index], np.ones(1))
     on_chain = _most([sum_rows(s[chained]) for s in activity.busy.values()])
-    periods = _passes(ops, index, activity, chained, _periods(ops, rows)[index])
+    periods = activity.periods
+    if periods is None:
+        periods = _passes(ops, index, activity, chained, _periods(ops, rows)[index])
     return overlap(busiest, on_chain, chain, streams, periods)
 
 
