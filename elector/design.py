@@ -94,13 +94,13 @@ class Count:
 def sum_rows(values: Array) -> Array:
     """(X,) sum over the first axis of (R, X), in row order whatever X is.
 
-    numpy's own sum may group terms differently when X is 1; a design alone would then
-    differ in the last bit from the same design in a batch.
+    numpy's own sum may group terms differently when X is 1 or when the rows lie side by side
+    in memory; a design alone would then differ in the last bit from itself in a batch.
     """
     if not values.shape[0]:
         return np.zeros(values.shape[1])
     if values.shape[1] > 1:
-        return np.add.reduce(values, axis=0)
+        return np.add.reduce(np.ascontiguousarray(values), axis=0)
     return np.add.accumulate(values, axis=0)[-1]
 
 

@@ -9,8 +9,8 @@ and all crossbars of a matrix work at once (Shafiee et al. 2016, ISAAC; Ankit et
 PUMA, arXiv 1901.10351). Layers lie in different crossbars, so sequences follow one another
 through them; crossbars that are left over hold copies. Products of two computed operands
 (scores, context, gradients of weights) go to a digital unit, or one operand is written into
-spare crossbars first. Training writes every updated cell once a step. What writes may take
-together is a power budget (elector.power).
+spare crossbars first. Training writes every updated cell, and every copy of it, once a step. What writes may
+take together is a power budget (elector.power).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from elector.design import Action, Activity, Budget, Count, Machine, Part, Units
+from elector.design import Action, Activity, Budget, Count, Machine, Part, Units, sum_rows
 from elector.operations.rows import Operations
 
 Array = np.ndarray
@@ -151,21 +151,17 @@ def _where(ops: Operations, index: Array, units: Units, x: Crossbars) -> _Where:
     decode = np.array([row.phase == "decode" for row in ops.rows])[:, None]
     distinct = np.where(decode, ops.layers[index], distinct)
     twice = np.where(units.equals("transposed_read", "copy") & ops.workload.training, 2.0, 1.0)
-    needed = _sum(np.where(first & stored, distinct * each, 0.0)) * twice
+    needed = sum_rows(np.where(first & stored, distinct * each, 0.0)) * twice
     most = np.where(written, each * ops.batch[:, index], 0.0).max(axis=0)
     least = np.where(written, each, 0.0).max(axis=0)
     spare = np.maximum(x.total - needed, 0.0)
     pool = np.minimum(spare, most)
-    held = np.floor((x.total - pool) / np.maximum(needed, 1.0))
+    fit = np.floor((x.total - pool) / np.maximum(needed, 1.0))
+    updated = any(_stored(row.name) and row.kind == "optimizer" for row in ops.rows)
+    asked = units.number("copies")
+    held = np.where(asked > 0, np.minimum(asked, fit), 1.0 if updated else fit)
     return _Where(stored, written, digital, np.maximum(distinct, 1.0), each, needed,
-                  np.maximum(held, 1.0), pool, least, _sum(np.where(lost, 1.0, 0.0)))
-
-
-def _sum(values: Array) -> Array:
-    """(D,) sum over the rows, in row order whatever D is."""
-    if values.shape[1] > 1:
-        return np.add.reduce(values, axis=0)
-    return np.add.accumulate(values, axis=0)[-1]
+                  np.maximum(held, 1.0), pool, least, sum_rows(np.where(lost, 1.0, 0.0)))
 
 
 def activity(prepared: object, part: slice) -> Activity:
@@ -246,8 +242,8 @@ def _wear(
 ) -> Array:
     """(D,) pulses the most written cell takes in a step."""
     size = x.rows * x.cols
-    shared = _sum(np.where(w.written, cells, 0.0)) / (np.maximum(w.pool, 1.0) * size)
-    again = _sum(np.where(w.stored, cells, 0.0)) / (x.total * size)
+    shared = sum_rows(np.where(w.written, cells, 0.0)) / (np.maximum(w.pool, 1.0) * size)
+    again = sum_rows(np.where(w.stored, cells, 0.0)) / (x.total * size)
     update = np.array([_stored(row.name) and row.kind == "optimizer" for row in ops.rows])[:, None]
     weights = np.where(update & (cells > 0), 1.0, 0.0).max(axis=0)
     return np.maximum(np.maximum(shared, again), weights) * units.number("write_verify")
