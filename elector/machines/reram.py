@@ -9,8 +9,8 @@ and all crossbars of a matrix work at once (Shafiee et al. 2016, ISAAC; Ankit et
 PUMA, arXiv 1901.10351). Layers lie in different crossbars, so sequences follow one another
 through them; crossbars that are left over hold copies. Products of two computed operands
 (scores, context, gradients of weights) go to a digital unit, or one operand is written into
-spare crossbars first. Training writes every updated cell, and every copy of it, once a step. What writes may
-take together is a power budget (elector.power).
+spare crossbars first. Training writes every updated cell, and every copy of it, once a step.
+What writes may take together is a power budget (elector.power).
 """
 
 from __future__ import annotations

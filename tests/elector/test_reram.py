@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -229,7 +230,7 @@ def test_a_design_alone_is_the_design_in_a_batch() -> None:
 def test_more_of_anything_is_never_slower(key: str, values: list[float], mode: str) -> None:
     times = [simulate("bert-mini", "reram", workload__mode=mode, workload__batch=4,
                       **{f"accelerator__{key}": v})["latency_s"] for v in values]
-    assert all(b <= a * (1 + 1e-12) for a, b in zip(times, times[1:], strict=False)), times
+    assert all(b <= a * (1 + 1e-12) for a, b in itertools.pairwise(times)), times
 
 
 def test_training_costs_more_and_parts_sum() -> None:
