@@ -207,6 +207,17 @@ class Activity:
     accesses: dict[str, Array] = field(default_factory=dict)
 
 
+def nothing_ahead(rows: int, index: Array) -> tuple[Count, Array, Array]:
+    """`weights`, `room` and `bandwidth` of a machine that fetches no parameters ahead."""
+    one = np.ones(index.size)
+    return Count(np.zeros((rows, 1)), np.zeros(index.size, dtype=np.intp)), one, one
+
+
+def nothing_to_complete(units: Units) -> Units:
+    """`complete` of a machine that is left no setting."""
+    return units
+
+
 @dataclass(frozen=True)
 class Action:
     """What a counted action costs: `part` of the energy it belongs to, and its price.

@@ -16,7 +16,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from elector.design import Action, Activity, Clocked, Count, Machine, Part, Units
+from elector.design import (
+    Action,
+    Activity,
+    Clocked,
+    Count,
+    Machine,
+    Part,
+    Units,
+    nothing_ahead,
+    nothing_to_complete,
+)
 from elector.machines.gpu_kernels import (
     Constants,
     Device,
@@ -129,6 +139,7 @@ def activity(prepared: object, part: slice) -> Activity:
         np.full(index.size, c.clock_floor), (c.voltage_knee, c.voltage_floor),
     )
     busy = clocked.seconds(np.ones(index.size))
+    weights, room, ahead = nothing_ahead(len(ops.rows), index)
     host = times * (p.stack["host"] / units.number("host_speed"))
     return Activity(
         busy={"device": busy, "host": host},
@@ -137,6 +148,7 @@ def activity(prepared: object, part: slice) -> Activity:
         shortest=np.full(index.size, np.inf),
         counts=_counts(p, index, moved * count, touched * count),
         fuse=np.zeros(index.size, dtype=bool),
+        weights=weights, room=room, bandwidth=ahead,
         start=p.stack["step"] / units.number("host_speed"),
         executed=ops.macs[index],
         peak=d.rate * d.clock * d.sms,
@@ -238,6 +250,7 @@ GPU = Machine(
     prepare=prepare,
     activity=activity,
     parts=parts,
+    complete=nothing_to_complete,
     native="datapath",
     supports=supports,
     implementations=IMPLEMENTATIONS,

@@ -19,7 +19,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from elector.design import Action, Activity, Budget, Count, Machine, Part, Units, sum_rows
+from elector.design import (
+    Action,
+    Activity,
+    Budget,
+    Count,
+    Machine,
+    Part,
+    Units,
+    nothing_ahead,
+    nothing_to_complete,
+    sum_rows,
+)
 from elector.operations.rows import Operations
 
 Array = np.ndarray
@@ -189,10 +200,12 @@ def activity(prepared: object, part: slice) -> Activity:
             "vector": lanes, "memory": memory}
     alone = np.maximum(read + write + digital + lanes, memory)
     counts = _counts(ops, index, x, w, vectors, cells, moved, special, units)
+    weights, room, ahead = nothing_ahead(len(ops.rows), index)
     wear = _wear(ops, index, units, x, w, cells)
     return Activity(
         busy=busy, alone=alone, cycles=alone * units.number("clock"),
         shortest=np.ones(index.size), counts=counts, fuse=np.ones(index.size, dtype=bool),
+        weights=weights, room=room, bandwidth=ahead,
         start=np.zeros(index.size), executed=ops.macs[index],
         peak=_peak(units, x), limits=_limits(ops, index, units, x, w),
         resources=tuple(busy), periods=np.ones(index.size),
@@ -396,5 +409,6 @@ RERAM = Machine(
     prepare=prepare,
     activity=activity,
     parts=parts,
+    complete=nothing_to_complete,
     native="datapath",
 )
