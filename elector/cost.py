@@ -86,8 +86,9 @@ def price(machine: Machine, units: Units, compute: str, technology: Technology) 
     whole = units.numbers.get("overhead", np.ones(units.size))
     fraction = _rate(technology, units, ("overhead", "area_fraction"), "").value
     area["overhead"] = total * fraction * whole
-    idle = _rate(technology, units, ("overhead", "idle_power"), "")
-    leakage["idle"] = idle.times((total + area["overhead"]) * whole)
+    if not machine.own_idle:
+        idle = _rate(technology, units, ("overhead", "idle_power"), "")
+        leakage["idle"] = idle.times((total + area["overhead"]) * whole)
     return Prices(actions, area, leakage)
 
 
@@ -146,6 +147,7 @@ class Cost:
     reason_code: Array = field(default_factory=lambda: np.zeros(0, np.intp))
     reason_needed: Array = field(default_factory=lambda: np.zeros(0))
     reason_available: Array = field(default_factory=lambda: np.zeros(0))
+    reason_largest: Array = field(default_factory=lambda: np.zeros(0))
     reasons: list[str] = field(default_factory=list)
     operations: list[dict[str, object]] | None = None
 
@@ -158,6 +160,7 @@ class Cost:
             reason_code=np.full(size, -1, np.intp),
             reason_needed=np.zeros(size),
             reason_available=np.zeros(size),
+            reason_largest=np.full(size, np.nan),
         )
 
     def __getattr__(self, name: str) -> Array:
@@ -197,7 +200,12 @@ class Cost:
 
         needed = format_si(float(self.reason_needed[i]), "byte")
         available = format_si(float(self.reason_available[i]), "byte")
-        return text.format(needed=needed, available=available)
+        found = text.format(needed=needed, available=available)
+        largest = float(self.reason_largest[i])
+        if np.isnan(largest):
+            return found
+        most = f"the largest batch that fits is {largest:.0f}" if largest else "no batch fits"
+        return f"{found}; {most}"
 
 
 def joules(

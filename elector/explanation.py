@@ -98,10 +98,11 @@ def _energy(chunk: Chunk, technology: Technology) -> dict[str, object]:
             powered = pricing.powered(chunk.activity, name, chunk.timing.seconds)
             terms.append({"name": f"{name} standing", "part": pricing.LEAKAGE,
                           "value": watts * float(powered[0]), "watts": watts, **_shown(price)})
-    idle = _price(chunk, technology, ("overhead", "idle_power"), True)
-    watts = float(chunk.prices.leakage["idle"].value[0])
-    terms.append({"name": "idle standing", "part": pricing.LEAKAGE, "value": watts * seconds,
-                  "watts": watts, **_shown(idle)})
+    if not chunk.machine.own_idle:
+        idle = _price(chunk, technology, ("overhead", "idle_power"), True)
+        watts = float(chunk.prices.leakage["idle"].value[0])
+        terms.append({"name": "idle standing", "part": pricing.LEAKAGE, "value": watts * seconds,
+                      "watts": watts, **_shown(idle)})
     total = _total(terms)
     formula = "sum of count x price over the actions, and of watts x latency over the parts"
     return {"value": total, "unit": "J", "formula": formula, **_cited(terms, technology)}

@@ -77,6 +77,8 @@ def _stage(
     ops: Operations, index: Array, activity: Activity, rows: Array, weight: Array
 ) -> Array:
     busiest = _most([activity.load(name, rows) for name in activity.busy])
+    if activity.queued:
+        return busiest
     chained = [i for i in rows if not ops.rows[i].off_chain]
     if not chained:
         return busiest
@@ -90,7 +92,9 @@ def _stage(
         # The output projection waits for all heads, so that every layer has its own fill.
         chain = chain + overlap(core_loads, core_loads, core, ops.heads[index], np.ones(1))
     on_chain = _most([activity.load(name, np.array(chained)) for name in activity.busy])
-    periods = _passes(ops, index, activity, chained, _periods(ops, rows)[index])
+    periods = activity.periods
+    if periods is None:
+        periods = _passes(ops, index, activity, chained, _periods(ops, rows)[index])
     return overlap(busiest, on_chain, chain, streams, periods)
 
 

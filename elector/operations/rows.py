@@ -12,7 +12,7 @@ from functools import lru_cache
 import numpy as np
 
 from elector.table import DATA, read_csv
-from elector.workload import NumberFormat
+from elector.workload import NumberFormat, Workload
 
 #: Where an operand comes from, and with it when it is already on the chip:
 #: activation  handed over by the operation before: stays if it is small enough
@@ -80,6 +80,7 @@ class Operations:
     heads : (M,) heads of an attention that do not depend on one another.
     tables : (M,) elements of the token table and of the positions in use.
     format : bytes of an element by class.
+    workload : the M workloads.
     densities : a, b, out -> (R, M) share of the operand's elements that are not zero; empty
         where everything is dense.
     """
@@ -105,6 +106,7 @@ class Operations:
     heads: np.ndarray
     tables: np.ndarray
     format: NumberFormat
+    workload: Workload
     densities: dict[str, np.ndarray] = field(default_factory=dict)
 
     def density(self, operand: str) -> np.ndarray:
