@@ -24,6 +24,7 @@ SCALARS = (
     "peak_ops_per_s",
 )
 GENERATION = ("time_to_first_token_s", "time_per_output_token_s", "tokens_per_s")
+FURTHER = ("lifetime_years", "effective_bits")
 GROUPS = (
     "memory_bytes", "energy_by_part_j", "area_by_part_mm2", "latency_by_kind_s",
     "energy_by_phase_j", "provenance",
@@ -69,7 +70,7 @@ def record(cost: Cost, i: int) -> dict[str, object]:
     """Design `i` of a batch as plain Python values, in the order of the contract."""
     feasible = bool(cost.feasible[i])
     found: dict[str, object] = {"feasible": feasible, "reason": cost.reason(i)}
-    for name in (*SCALARS, *(n for n in GENERATION if n in cost.scalars)):
+    for name in (*SCALARS, *(n for n in (*GENERATION, *FURTHER) if n in cost.scalars)):
         found[name] = _plain(cost.scalars[name][i])
     for group in GROUPS:
         found[group] = {

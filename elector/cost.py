@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -81,9 +82,13 @@ def price(machine: Machine, units: Units, compute: str, technology: Technology) 
     total = np.zeros(units.size)
     for values in area.values():
         total = total + values
-    area["overhead"] = total * _rate(technology, units, ("overhead", "area_fraction"), "").value
-    idle = _rate(technology, units, ("overhead", "idle_power"), "")
-    leakage["idle"] = idle.times(total + area["overhead"])
+    # A machine whose published area counts its modules only may leave the overhead out.
+    whole = units.numbers.get("overhead", np.ones(units.size))
+    fraction = _rate(technology, units, ("overhead", "area_fraction"), "").value
+    area["overhead"] = total * fraction * whole
+    if not machine.own_idle:
+        idle = _rate(technology, units, ("overhead", "idle_power"), "")
+        leakage["idle"] = idle.times((total + area["overhead"]) * whole)
     return Prices(actions, area, leakage)
 
 
@@ -92,20 +97,34 @@ def compute_of(machine: Machine, units: Units) -> str:
     return units.names[machine.native][0][0] if machine.native else ""
 
 
+def part_names(template: str, units: Units, compute: str) -> tuple[list[str], Array]:
+    """Distinct names of a part and the (D,) code of each design.
+
+    "{compute}" in the template is the number format; any other field is a setting of the
+    units, such as "{memory}" or "{tile_x}".
+    """
+    texts, codes = [template.replace("{compute}", compute)], np.zeros(units.size, dtype=np.intp)
+    for name in dict.fromkeys(re.findall(r"{(\w+)}", texts[0])):
+        if name in units.names:
+            values, place = units.names[name]
+        else:
+            numbers, _, place = distinct(units.number(name))
+            values = tuple(f"{number:g}" for number in numbers)
+        texts = [text.replace(f"{{{name}}}", value) for text in texts for value in values]
+        codes = codes * len(values) + place
+    return texts, codes
+
+
 def _rate(
     technology: Technology, units: Units, key: tuple[str, str], compute: str, size: str = ""
 ) -> Rate:
-    """One price for D units: looked up once for each distinct (node, memory)."""
-    memory, codes = units.names.get("memory", (("",), np.zeros(units.size, dtype=np.intp)))
+    """One price for D units: looked up once for each distinct (part, node)."""
+    names, codes = part_names(key[0], units, compute)
     nodes, _, node_codes = distinct(units.number("node"))
-    many = "{memory}" in key[0]
-    names = memory if many else memory[:1]
     found = [
-        technology.price(key[0].format(compute=compute, memory=name), key[1], float(node))
-        for name in names
-        for node in nodes
+        technology.price(name, key[1], float(node)) for name in names for node in nodes
     ]
-    code = (codes if many else 0) * nodes.size + node_codes
+    code = codes * nodes.size + node_codes
     values = np.array([price.value for price in found])[code]
     if found[0].law == "sqrt_size" and size:
         values = values * np.sqrt(np.maximum(units.number(size), SMALLEST) / 1e6)
@@ -128,6 +147,7 @@ class Cost:
     reason_code: Array = field(default_factory=lambda: np.zeros(0, np.intp))
     reason_needed: Array = field(default_factory=lambda: np.zeros(0))
     reason_available: Array = field(default_factory=lambda: np.zeros(0))
+    reason_largest: Array = field(default_factory=lambda: np.zeros(0))
     reasons: list[str] = field(default_factory=list)
     operations: list[dict[str, object]] | None = None
 
@@ -140,6 +160,7 @@ class Cost:
             reason_code=np.full(size, -1, np.intp),
             reason_needed=np.zeros(size),
             reason_available=np.zeros(size),
+            reason_largest=np.full(size, np.nan),
         )
 
     def __getattr__(self, name: str) -> Array:
@@ -179,7 +200,12 @@ class Cost:
 
         needed = format_si(float(self.reason_needed[i]), "byte")
         available = format_si(float(self.reason_available[i]), "byte")
-        return text.format(needed=needed, available=available)
+        found = text.format(needed=needed, available=available)
+        largest = float(self.reason_largest[i])
+        if np.isnan(largest):
+            return found
+        most = f"the largest batch that fits is {largest:.0f}" if largest else "no batch fits"
+        return f"{found}; {most}"
 
 
 def joules(
@@ -190,16 +216,28 @@ def joules(
     for name, count in activity.counts.items():
         part = machine.actions[name].part
         found[part] = found.get(part, 0.0) + count.total() * prices.actions[name].value
-    found[LEAKAGE] = standing(prices) * timing.seconds
+    found[LEAKAGE] = standing(activity, prices, timing.seconds)
     return found
 
 
-def standing(prices: Prices) -> Array:
-    """(D,) watts that flow all the time."""
+def standing(
+    activity: Activity, prices: Prices, seconds: Array, rows: Array | None = None
+) -> Array:
+    """(D,) joules that flow in `seconds`, in which `rows` (all of them by default) run."""
     total = np.zeros(1)
-    for rate in prices.leakage.values():
-        total = total + rate.value
+    for name, rate in prices.leakage.items():
+        total = total + rate.value * powered(activity, name, seconds, rows)
     return total
+
+
+def powered(
+    activity: Activity, part: str, seconds: Array, rows: Array | None = None
+) -> Array:
+    """(D,) seconds of full leakage of a part: a gated one keeps a residue while it waits."""
+    if part not in activity.awake:
+        return seconds
+    busy = activity.awake[part].total(rows)
+    return activity.residue * seconds + (1.0 - activity.residue) * busy
 
 
 def provenance(
@@ -207,7 +245,9 @@ def provenance(
 ) -> dict[str, Array]:
     """Heading -> (D,) share of the energy whose price rests on that kind of evidence."""
     rates = [r.times(activity.counts[name].total()) for name, r in prices.actions.items()]
-    rates += [r.times(timing.seconds) for r in prices.leakage.values()]
+    rates += [
+        r.times(powered(activity, name, timing.seconds)) for name, r in prices.leakage.items()
+    ]
     found = {}
     for i, heading in enumerate(PROVENANCE):
         total = np.zeros_like(energy)
@@ -224,7 +264,7 @@ def by_phase(
     seconds, found = timing.share(ops, "phase"), {}
     for phase, time in seconds.items():
         rows = ops.where(phase=phase)
-        total = standing(prices) * time
+        total = standing(activity, prices, time, rows)
         for name, count in activity.counts.items():
             total = total + count.total(rows) * prices.actions[name].value
         found[phase] = total

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from elector.operations.rows import Operations
+from elector.table import distinct
 
 Array = np.ndarray
 
@@ -91,24 +92,81 @@ class Count:
         return self.values[:, self.index]
 
 
+def combinations(columns: list[Array]) -> tuple[Array, Array]:
+    """First place of each distinct combination of values, and the (D,) index of each design."""
+    key = np.zeros(columns[0].shape, dtype=np.int64)
+    for values in columns:
+        if (values == values[0]).all():
+            continue
+        _, _, codes = distinct(values)
+        key = key * (int(codes.max()) + 1) + codes
+        if int(key.max()) > 2**31:
+            key = distinct(key)[2]
+    _, first, index = distinct(key)
+    return first, index
+
+
 def sum_rows(values: Array) -> Array:
     """(X,) sum over the first axis of (R, X), in row order whatever X is.
 
-    numpy's own sum may group terms differently when X is 1; a design alone would then
-    differ in the last bit from the same design in a batch.
+    numpy's own sum may group terms differently when X is 1 or when the rows lie side by side
+    in memory; a design alone would then differ in the last bit from itself in a batch.
     """
     if not values.shape[0]:
         return np.zeros(values.shape[1])
     if values.shape[1] > 1:
-        return np.add.reduce(values, axis=0)
+        return np.add.reduce(np.ascontiguousarray(values), axis=0)
     return np.add.accumulate(values, axis=0)[-1]
+
+
+@dataclass(frozen=True)
+class Clocked:
+    """What a power limit needs to find the clock of D designs (elector.power).
+
+    resource : whose busy seconds follow the clock.
+    compute : (R, D) seconds at the full clock that grow as it drops.
+    memory : (R, D) seconds that do not, beside compute.
+    fixed : (R, D) seconds that do not, before compute.
+    slack : share of the shorter of compute and memory that the longer does not hide.
+    limit : (D,) watts.
+    floor : (D,) lowest clock over the full one.
+    voltage : supply voltage over that of the full clock, at the two ends of its ladder:
+        (clock below which it stays, voltage there); it rises straight to 1 at full clock.
+    """
+
+    resource: str
+    compute: Array
+    memory: Array
+    fixed: Array
+    slack: float
+    limit: Array
+    floor: Array
+    voltage: tuple[float, float]
+
+    def seconds(self, speed: Array) -> Array:
+        """(R, D) busy seconds at `speed` (D,) of the full clock."""
+        compute = self.compute / speed
+        hidden = np.minimum(compute, self.memory)
+        return self.fixed + np.maximum(compute, self.memory) + self.slack * hidden
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Watts an action may take: its resource is busy at least its joules over them.
+
+    resource, action : names. limit : (D,) watts.
+    """
+
+    resource: str
+    action: str
+    limit: Array
 
 
 @dataclass(frozen=True)
 class Activity:
     """What D designs do with R operations.
 
-    busy : resource -> (R, D) seconds over all runs of a row.
+    busy : resource -> (R, D) seconds over all runs of a row, as an array or as a Count.
     alone : (R, D) seconds of a row when nothing else runs beside it.
     compute : (R, D) those seconds if main memory took no time.
     cycles : (R, D) clock cycles of the unit that computes the row.
@@ -122,13 +180,24 @@ class Activity:
     peak : (D,) multiply-accumulates a second.
     limits : sentence -> (needed, available), each (D,): infeasible where needed > available.
     resources : their names.
+    queued : rows run one after another from a queue that a host fills, so that the busiest
+        resource decides and nothing else waits.
+    clocked : what a power limit needs; None where the clock is given.
+    budget : an action whose power is limited on its own; None: none.
+    periods : (D,) how often a sequence comes back to the same resource; None: each layer.
+    wear : (D,) writes of the most written cell in a step, endurance : (D,) how many it
+        survives; None where nothing wears.
+    extra : name -> (D,) further scalars of the result.
+    largest : (D,) largest batch that fits into main memory, for the reason's text; None: unknown.
     tiles : (R, D) tile sides, or None unless asked for.
     traffic : on-chip and main memory bytes, each (R, D), or None unless asked for.
     moved : (R, D) bytes of main memory: weights, other reads, writes; or None unless asked for.
     accesses : operand -> (R, D) elements the unit reads or writes on chip; empty unless asked for.
+    awake : part -> seconds it must be powered; a part that is not listed always is.
+    residue : (D,) share of its leakage that a part keeps while its power is gated.
     """
 
-    busy: dict[str, Array]
+    busy: dict[str, Array | Count]
     alone: Array
     compute: Array
     cycles: Array
@@ -143,23 +212,59 @@ class Activity:
     peak: Array
     limits: dict[str, tuple[Array, Array]]
     resources: tuple[str, ...]
+    queued: bool = False
+    clocked: Clocked | None = None
+    budget: Budget | None = None
+    periods: Array | None = None
+    wear: Array | None = None
+    endurance: Array | None = None
+    extra: dict[str, Array] = field(default_factory=dict)
+    largest: Array | None = None
     tiles: tuple[Array, Array, Array] | None = None
     traffic: tuple[Array, Array] | None = None
     moved: tuple[Array, Array, Array] | None = None
     accesses: dict[str, Array] = field(default_factory=dict)
+    awake: dict[str, Count] = field(default_factory=dict)
+    residue: Array | float = 1.0
+
+    def load(self, resource: str, rows: Array | None = None) -> Array:
+        """(D,) busy seconds of a resource, over the rows or some of them."""
+        seconds = self.busy[resource]
+        if isinstance(seconds, Count):
+            return seconds.total(rows)
+        return sum_rows(seconds if rows is None else seconds[rows])
+
+    def row(self, resource: str, r: int) -> Array:
+        """(D,) busy seconds of a resource for row `r`."""
+        seconds = self.busy[resource]
+        return seconds.row(r) if isinstance(seconds, Count) else seconds[r]
+
+
+def nothing_ahead(rows: int, index: Array) -> tuple[Count, Array, Array]:
+    """`weights`, `room` and `bandwidth` of a machine that fetches no parameters ahead."""
+    one = np.ones(index.size)
+    return Count(np.zeros((rows, 1)), np.zeros(index.size, dtype=np.intp)), one, one
+
+
+def nothing_to_complete(units: Units) -> Units:
+    """`complete` of a machine that is left no setting."""
+    return units
 
 
 @dataclass(frozen=True)
 class Action:
     """What a counted action costs: `part` of the energy it belongs to, and its price.
 
-    price : (part, quantity) in the technology; "{compute}" and "{memory}" are filled in.
+    price : (part, quantity) in the technology; "{compute}" is the number format, any other
+        field in braces a setting of the machine, such as "{memory}".
     size : parameter whose bytes scale the price where its law says so.
+    core : its energy follows the square of the core's supply voltage.
     """
 
     part: str
     price: tuple[str, str]
     size: str = ""
+    core: bool = False
 
 
 @dataclass(frozen=True)
@@ -187,6 +292,9 @@ class Machine:
     parts : (units) -> name -> Part.
     complete : (units) -> units with the settings that were left to the machine.
     native : parameter that names the machine's own number format.
+    supports : (units, number format) -> (D,) bool; None: the native one only.
+    implementations : software stacks it can run; the first is the default.
+    own_idle : its parts hold all of its idle power, so the rule shared by all chips is left out.
     """
 
     name: str
@@ -198,3 +306,6 @@ class Machine:
     parts: Callable[[Units], dict[str, Part]]
     complete: Callable[[Units], Units]
     native: str
+    supports: Callable[[Units, str], Array] | None = None
+    implementations: tuple[str, ...] = ("eager",)
+    own_idle: bool = False

@@ -16,11 +16,13 @@ import numpy as np
 
 from elector import cost as pricing
 from elector.cost import Cost, Prices
-from elector.design import Activity, Machine, Units
+from elector.design import Activity, Count, Machine, Units
 from elector.errors import InputError
 from elector.operations import Operations, build
+from elector.power import limit
 from elector.resolve import Group, resolve
 from elector.schedule import Timing, schedule
+from elector.sparsity import prune
 from elector.table import Column, distinct
 from elector.technology import Technology
 from elector.workload import Workload
@@ -30,6 +32,9 @@ Array = np.ndarray
 #: Designs of a block share operations and traffic plans; those of a chunk share the cache.
 BLOCK = 32768
 CHUNK_NUMBERS = 60_000
+
+#: Seconds of a year of continuous work.
+YEAR = 365.25 * 24 * 3600.0
 
 LEVELS = ("scalars", "groups", "operations")
 
@@ -95,6 +100,7 @@ class _Output:
     scalars: dict[str, Array]
     groups: dict[str, dict[str, Array]]
     limits: dict[str, tuple[Array, Array]]
+    largest: Array | None
     operations: list[dict[str, object]] | None
 
 
@@ -117,17 +123,19 @@ def _chunks(block: _Block) -> Iterable[tuple[slice, Chunk]]:
     group, machine = block.group, block.group.machine
     pairs, _, index = distinct(group.pair[block.rows])
     workload = group.workload.take(pairs)
-    ops = build(group.models.take(pairs), workload)
+    ops = prune(build(group.models.take(pairs), workload), workload)
     units = group.units.take(block.rows)
     prepared = machine.prepare(ops, index, units, block.level == "operations")
     prices = pricing.price(machine, units, ops.format.compute, block.technology)
     step = max(CHUNK_NUMBERS // max(len(ops.rows), 1), 64)
     for start in range(0, index.size, step):
         part = slice(start, min(start + step, index.size))
-        activity = machine.activity(prepared, part)
+        activity, priced, _ = limit(
+            ops, index[part], machine.activity(prepared, part), prices.take(part), machine
+        )
         timing = schedule(ops, index[part], activity)
         yield part, Chunk(
-            ops, index[part], activity, prices.take(part), machine, workload, timing,
+            ops, index[part], activity, priced, machine, workload, timing,
             units.take(part),
         )
 
@@ -162,7 +170,9 @@ def _output(chunk: Chunk, rows: Array, level: str) -> _Output:
         groups = _groups(chunk, energy, scalars["energy_j"])
     if level == "operations":
         operations = _operations(chunk)
-    return _Output(rows, scalars, groups, chunk.activity.limits, operations)
+    return _Output(
+        rows, scalars, groups, chunk.activity.limits, chunk.activity.largest, operations
+    )
 
 
 def _scalars(chunk: Chunk, energy: dict[str, Array]) -> dict[str, Array]:
@@ -189,9 +199,20 @@ def _scalars(chunk: Chunk, energy: dict[str, Array]) -> dict[str, Array]:
         "parameters": ops.parameters[index],
         "peak_ops_per_s": 2.0 * chunk.activity.peak,
     }
+    scalars.update(_further(chunk))
     if chunk.workload.generates:
         scalars.update(_generation(chunk, timing))
     return scalars
+
+
+def _further(chunk: Chunk) -> dict[str, Array]:
+    """Scalars only some machines have: a lifetime where cells wear, and the machine's own."""
+    activity, found = chunk.activity, dict(chunk.activity.extra)
+    if activity.wear is not None:
+        assert activity.endurance is not None
+        steps = activity.endurance / np.where(activity.wear > 0, activity.wear, np.nan)
+        found["lifetime_years"] = steps * chunk.timing.seconds / YEAR
+    return found
 
 
 def _generation(chunk: Chunk, timing: Timing) -> dict[str, Array]:
@@ -224,7 +245,7 @@ def _operations(chunk: Chunk) -> list[dict[str, object]]:
     ops, activity, i = chunk.ops, chunk.activity, int(chunk.index[0])
     joules = pricing.by_row(activity, chunk.prices)[:, 0]
     seconds = activity.alone[:, 0]
-    busy = np.stack([values[:, 0] for values in activity.busy.values()])
+    busy = np.stack([_column(values) for values in activity.busy.values()])
     bound = [activity.resources[j] for j in busy.argmax(axis=0)]
     assert activity.tiles is not None and activity.traffic is not None
     found: list[dict[str, object]] = []
@@ -244,6 +265,13 @@ def _operations(chunk: Chunk) -> list[dict[str, object]]:
             **{name: _plain(values[r, 0]) for name, values in activity.accesses.items()},
         })
     return found
+
+
+def _column(seconds: Array | Count) -> Array:
+    """(R,) busy seconds of the first design."""
+    if isinstance(seconds, Count):
+        return seconds.values[:, seconds.index[0]]
+    return seconds[:, 0]
 
 
 def _plain(value: float) -> float | int:
@@ -282,3 +310,5 @@ def _reasons(result: Cost, out: _Output) -> None:
         result.reason_code[where] = result.reasons.index(text)
         result.reason_needed[where] = needed[place]
         result.reason_available[where] = np.broadcast_to(available, needed.shape)[place]
+        if out.largest is not None:
+            result.reason_largest[where] = out.largest[place]

@@ -50,9 +50,8 @@ def _price(chunk: Chunk, technology: Technology, key: tuple[str, str], built: bo
     compute = chunk.ops.format.compute
     if built:
         compute = pricing.compute_of(chunk.machine, chunk.units)
-    memory = chunk.units.names.get("memory", (("",), np.zeros(1, int)))
-    name = memory[0][int(memory[1][0])]
-    part = key[0].format(compute=compute, memory=name)
+    names, codes = pricing.part_names(key[0], chunk.units, compute)
+    part = names[int(codes[0])]
     return technology.price(part, key[1], float(chunk.units.number("node")[0]))
 
 
@@ -96,12 +95,14 @@ def _energy(chunk: Chunk, technology: Technology) -> dict[str, object]:
         if part.leakage is not None:
             price = _price(chunk, technology, part.leakage, True)
             watts = float(chunk.prices.leakage[name].value[0])
+            powered = pricing.powered(chunk.activity, name, chunk.timing.seconds)
             terms.append({"name": f"{name} standing", "part": pricing.LEAKAGE,
-                          "value": watts * seconds, "watts": watts, **_shown(price)})
-    idle = _price(chunk, technology, ("overhead", "idle_power"), True)
-    watts = float(chunk.prices.leakage["idle"].value[0])
-    terms.append({"name": "idle standing", "part": pricing.LEAKAGE, "value": watts * seconds,
-                  "watts": watts, **_shown(idle)})
+                          "value": watts * float(powered[0]), "watts": watts, **_shown(price)})
+    if not chunk.machine.own_idle:
+        idle = _price(chunk, technology, ("overhead", "idle_power"), True)
+        watts = float(chunk.prices.leakage["idle"].value[0])
+        terms.append({"name": "idle standing", "part": pricing.LEAKAGE, "value": watts * seconds,
+                      "watts": watts, **_shown(idle)})
     total = _total(terms)
     formula = "sum of count x price over the actions, and of watts x latency over the parts"
     return {"value": total, "unit": "J", "formula": formula, **_cited(terms, technology)}
@@ -139,14 +140,16 @@ def _latency(chunk: Chunk, technology: Technology) -> dict[str, object]:
     terms: list[dict[str, object]] = []
     for r, row in enumerate(ops.rows):
         if ops.count[r, i] > 0:
-            busy = {name: float(values[r, 0]) for name, values in activity.busy.items()}
+            busy = {
+                name: float(activity.load(name, np.array([r]))[0]) for name in activity.busy
+            }
             terms.append({
                 "name": row.name, "part": row.kind, "value": float(chunk.timing.weight[r, 0]),
                 "phase": row.phase, "count": float(ops.count[r, i]),
                 "cycles": float(activity.cycles[r, 0]), "bound": max(busy, key=lambda k: busy[k]),
                 "busy_s": busy,
             })
-    loads = {n: float(v.sum()) for n, v in activity.busy.items()}
+    loads = {name: float(activity.load(name)[0]) for name in activity.busy}
     formula = (
         "each stage: max(L + F, C / n) with L the busiest resource, C the chain of the terms, "
         "F the fill of one layer, n the independent sequences; the terms are seconds before overlap"

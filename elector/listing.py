@@ -7,7 +7,7 @@ import numpy as np
 from elector.api import features
 from elector.formats import list_models, load_model
 from elector.resolve import list_accelerators, load_accelerator
-from elector.table import Column, load_yaml, schema
+from elector.table import Column, schema
 from elector.technology import Technology
 from elector.technology.pricing import sources
 from elector.technology.rows import Row, quantities_of
@@ -44,14 +44,12 @@ def accelerators() -> list[Record]:
     records: list[Record] = []
     for name in list_accelerators():
         loaded = load_accelerator(name)
-        entries = load_yaml(str(loaded.file))
-        assert isinstance(entries, dict), name
         records.append(
             {
                 "name": name,
                 "machine": loaded.machine.name,
-                "description": entries.get("description", ""),
-                "source": entries.get("source", ""),
+                "description": loaded.description,
+                "source": loaded.source,
             }
         )
     return records

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from elector.operations.rows import CLASSES, Operations
+from elector.operations.rows import CLASSES, PARAMETERS, Operations
 
 Array = np.ndarray
 
@@ -64,19 +64,40 @@ class Plan:
     needed: Array
 
 
+@dataclass(frozen=True)
+class Split:
+    """On-chip memories of a machine that keeps weights apart and zeros compressed.
+
+    weights : (Q,) bytes for parameters; `capacity` is then for everything else.
+    masks : (Q,) bits of the memory for masks: an element that is stored compressed needs one.
+    """
+
+    weights: Array
+    masks: Array
+
+
 def plan(
-    ops: Operations, index: Array, capacity: Array, double_buffer: Array, fuse: Array
+    ops: Operations, index: Array, capacity: Array, double_buffer: Array, fuse: Array,
+    split: Split | None = None,
 ) -> Plan:
     """Traffic of the pairs `index` (Q,) with on-chip memories of `capacity` (Q,) bytes.
 
     double_buffer : (Q,) bool, one copy of a tile is filled while the other is used.
     fuse : (Q,) bool, streamed rows touch no memory but for outputs that are kept.
+    split : memories of their own for weights and masks; None: one memory, no compression.
     """
-    reserve = capacity * (1.0 - TILE_SHARE) / LIVE_TENSORS
-    tiles = capacity * TILE_SHARE / np.where(double_buffer, 2.0, 1.0)
-    a = np.where(_resident(ops, "a", index, reserve), 0.0, ops.a_bytes[:, index])
-    b = np.where(_resident(ops, "b", index, reserve), 0.0, ops.b_bytes[:, index])
-    out = np.where(_resident(ops, "out", index, reserve), 0.0, ops.out_bytes[:, index])
+    room = _rooms(ops, index, capacity, split)
+    share = 1.0 - TILE_SHARE
+    tiles = {name: size * TILE_SHARE / np.where(double_buffer, 2.0, 1.0)
+             for name, size in room.items()}
+    moved = {}
+    for name, size in room.items():
+        full = getattr(ops, f"{name}_bytes")[:, index]
+        if split is not None and ops.densities:
+            full = full * ops.stored(name)[:, index]
+        resident = _resident(ops, name, index, full, size * share / LIVE_TENSORS)
+        moved[name] = np.where(resident, 0.0, full)
+    a, b, out = moved["a"], moved["b"], moved["out"]
     _stream(ops, a, out, fuse)
     zero = np.zeros_like(a)
     result = Plan(
@@ -84,11 +105,46 @@ def plan(
         np.ones(index.size, bool), np.zeros(index.size),
     )
     rows = ops.where(matmul=True)
-    return _products(ops, index, rows, tiles, (a, b, out), result) if rows.size else result
+    if not rows.size:
+        return result
+    if split is None:
+        return _products(ops, index, rows, tiles["a"], None, (a, b, out), result)
+    apart = np.array([ops.rows[r].b in PARAMETERS for r in rows])
+    for part, own in ((rows[~apart], None), (rows[apart], tiles["b"])):
+        if part.size:
+            result = _products(ops, index, part, tiles["a"], own, (a, b, out), result, True)
+    return result
 
 
-def _resident(ops: Operations, operand: str, index: Array, reserve: Array) -> Array:
-    """(R, Q) whether an operand is on the chip already, by its class."""
+def _rooms(
+    ops: Operations, index: Array, capacity: Array, split: Split | None
+) -> dict[str, Array]:
+    """Operand -> (R, Q) bytes of the memory it lives in, as far as masks reach."""
+    shape = (len(ops.rows), index.size)
+    if split is None:
+        return dict.fromkeys(("a", "b", "out"), np.broadcast_to(capacity, shape))
+    apart = np.array([row.b in PARAMETERS for row in ops.rows])[:, None]
+    room = {
+        "a": np.broadcast_to(capacity, shape),
+        "b": np.where(apart, split.weights, capacity),
+        "out": np.broadcast_to(capacity, shape),
+    }
+    if not ops.densities:
+        return room
+    for name, size in room.items():
+        # Half of the masks speak for weights, half for the rest, so that a larger memory of
+        # the one never takes masks from the other.
+        stored = ops.stored(name)[:, index]
+        width = getattr(ops, f"{name}_width")[:, None]
+        elements = split.masks / 2.0
+        room[name] = np.where(stored < 1.0, np.minimum(size, elements * stored * width), size)
+    return room
+
+
+def _resident(
+    ops: Operations, operand: str, index: Array, full: Array, reserve: Array
+) -> Array:
+    """(R, Q) whether an operand of `full` bytes is on the chip already, by its class."""
     kept = {
         "saved": ops.memory["activations"],
         "reuse": ops.parameters * ops.format.weight,
@@ -99,9 +155,9 @@ def _resident(ops: Operations, operand: str, index: Array, reserve: Array) -> Ar
     for code in sorted(set(classes.tolist())):
         name, rows = CLASSES[code], np.nonzero(classes == code)[0]
         if name == "activation":
-            found[rows] = getattr(ops, f"{operand}_bytes")[rows][:, index] <= reserve
+            found[rows] = full[rows] <= reserve[rows]
         elif name in kept:
-            found[rows] = kept[name][index] <= reserve
+            found[rows] = kept[name][index] <= reserve[rows]
         elif name == "none":
             found[rows] = True
     return found
@@ -117,25 +173,31 @@ def _stream(ops: Operations, a: Array, out: Array, fuse: Array) -> None:
 
 
 def _products(
-    ops: Operations, index: Array, rows: Array, tiles: Array,
-    moved: tuple[Array, Array, Array], base: Plan,
+    ops: Operations, index: Array, rows: Array, tiles: Array, own: Array | None,
+    moved: tuple[Array, Array, Array], base: Plan, compressed: bool = False,
 ) -> Plan:
+    """Tiles of the products `rows`; `own` (R, Q) bytes of a memory for second operands alone."""
     a, b, out = (x[rows] for x in moved)
     shape = a.shape
     m, k, n = (x[rows][:, index].ravel() for x in (ops.m, ops.k, ops.n))
     batch = np.maximum(ops.batch[rows][:, index], 1.0)
     widths = [np.broadcast_to(w[rows][:, None], shape).ravel()
               for w in (ops.a_width, ops.b_width)]
+    if compressed and ops.densities:
+        widths = [width * ops.stored(name)[rows][:, index].ravel()
+                  for width, name in zip(widths, ("a", "b"), strict=True)]
     accumulator = ops.format.accumulator
-    limit = np.broadcast_to(tiles, shape).ravel()
+    tiles = tiles[rows]
+    limit = tiles.ravel()
     best = tile_search(
         m, k, n, widths[0], widths[1], accumulator, limit,
         (a / batch).ravel(), (b / batch).ravel(), (out > 0).ravel(),
+        None if own is None else own[rows].ravel(),
     )
     partial = (accumulator * (best.sums - 1.0) * m * n).reshape(shape) * batch * (out > 0)
     base.read[rows] = a * best.a_passes.reshape(shape) + b * best.b_passes.reshape(shape) + partial
     base.written[rows] = out + partial
-    parameters = np.array([ops.rows[r].b in ("weight", "reuse") for r in rows])[:, None]
+    parameters = np.array([ops.rows[r].b in PARAMETERS for r in rows])[:, None]
     base.weights[rows] = np.where(parameters, b * best.b_passes.reshape(shape), 0.0)
     first = np.minimum(m, SLICE) * np.minimum(k, SLICE) * widths[0]
     base.fill[rows] = np.minimum(first.reshape(shape), a)
@@ -146,7 +208,7 @@ def _products(
     needed = np.where(used, needed, 0.0).max(axis=0)
     return Plan(
         base.read, base.written, base.weights, base.fill, base.tile_m, base.tile_k, base.tile_n,
-        needed <= tiles, needed,
+        base.feasible & (needed <= tiles).all(axis=0), np.maximum(base.needed, needed),
     )
 
 
@@ -173,13 +235,15 @@ class Tiles:
 
 def tile_search(
     m: Array, k: Array, n: Array, a_width: Array, b_width: Array, accumulator: float,
-    limit: Array, a: Array, b: Array, out: Array,
+    limit: Array, a: Array, b: Array, out: Array, own: Array | None = None,
 ) -> Tiles:
     """Tiles that move the least, over three stationarities and `CUTS` of one side.
 
     All (N,): sizes, operand widths [byte], `limit` [byte] a tile may take, `a` and `b` the
     bytes of one pass over the operands in main memory (0: on the chip), `out` whether
-    partial sums cross to main memory. Where nothing fits, the least tile is returned.
+    partial sums cross to main memory; `own` bytes of a memory that holds tiles of the second
+    operand alone (`limit` is then for the others). Where nothing fits, the least tile is
+    returned.
     """
     floor, longest = a + b, np.maximum(m, k)
     size = m.size
@@ -187,7 +251,8 @@ def tile_search(
     todo = np.arange(size)
     for cut in CUTS:
         args = (m[todo], k[todo], n[todo], a_width[todo], b_width[todo], accumulator,
-                limit[todo], a[todo], b[todo], out[todo])
+                limit[todo], a[todo], b[todo], out[todo],
+                None if own is None else own[todo])
         for candidate in _candidates(cut, *args):
             better = candidate[0] < state[0][todo]
             where = todo[better]
@@ -202,27 +267,38 @@ def tile_search(
 
 def _candidates(
     cut: int, m: Array, k: Array, n: Array, aw: Array, bw: Array, cw: float,
-    limit: Array, a: Array, b: Array, out: Array,
+    limit: Array, a: Array, b: Array, out: Array, own: Array | None,
 ) -> list[tuple[Array, ...]]:
     """Cost, passes over a and b, partial-sum passes and tile sides for each stationarity."""
     one = np.ones_like(m)
     found = []
     # output stationary: an (m / cut) x tn block of outputs, slices of k
     tm, thin = np.ceil(m / cut), np.minimum(k, SLICE)
-    tn = np.minimum(np.floor((limit - tm * thin * aw) / (thin * bw + tm * cw)), n)
+    tn = np.minimum(_most(limit, tm * thin * aw, tm * cw, thin * bw, own), n)
     found.append(_cost(tn, np.ceil(n / np.maximum(tn, 1)), np.ceil(m / tm), one,
                        m, n, cw, a, b, out, tm, thin, tn))
     # weight stationary: a (k / cut) x tn block of weights, slices of m
     tk, thin = np.ceil(k / cut), np.minimum(m, SLICE)
-    tn = np.minimum(np.floor((limit - tk * thin * aw) / (tk * bw + thin * cw)), n)
+    tn = np.minimum(_most(limit, tk * thin * aw, thin * cw, tk * bw, own), n)
     found.append(_cost(tn, np.ceil(n / np.maximum(tn, 1)), one, np.ceil(k / tk),
                        m, n, cw, a, b, out, thin, tk, tn))
     # input stationary: a tm x (k / cut) block of inputs, slices of n
     thin = np.minimum(n, SLICE)
-    tm = np.minimum(np.floor((limit - tk * thin * bw) / (tk * aw + thin * cw)), m)
+    if own is None:
+        tm = np.minimum(np.floor((limit - tk * thin * bw) / (tk * aw + thin * cw)), m)
+    else:
+        fits = np.minimum(np.floor(limit / (tk * aw + thin * cw)), m)
+        tm = np.where(tk * thin * bw <= own, fits, 0.0)
     found.append(_cost(tm, one, np.ceil(m / np.maximum(tm, 1)), np.ceil(k / tk),
                        m, n, cw, a, b, out, tm, tk, thin))
     return found
+
+
+def _most(limit: Array, fixed: Array, out: Array, second: Array, own: Array | None) -> Array:
+    """Columns of a tile that fit beside `fixed` bytes, each `out` and `second` bytes wide."""
+    if own is None:
+        return np.floor((limit - fixed) / (second + out))
+    return np.minimum(np.floor((limit - fixed) / out), np.floor(own / second))
 
 
 def _cost(

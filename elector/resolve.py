@@ -19,17 +19,18 @@ from elector.errors import InputError
 from elector.formats import load_model, load_scalesim_config
 from elector.machines import MACHINES
 from elector.model import Model, Models, stack, structure, with_settings
-from elector.table import DATA, Column, Field, distinct, load_yaml, schema
+from elector.sparsity import load_sparsity
+from elector.table import DATA, Column, Field, distinct, load_yaml, read_csv, schema
 from elector.workload import FORMATS, MASKED_SHARE, NUMBERS, Workload, lora_rank
 
 Array = np.ndarray
 
 CATEGORICAL = (
     "mode", "precision", "optimizer", "activations", "attention", "implementation",
-    "trainable", "sparsity",
+    "trainable", "sparsity", "optimizer_kernels",
 )
-#: Keys that change no cost: they select an accuracy or a pruning table.
-PASSIVE = ("task", "tau_i", "tau_t")
+#: Keys that change no cost: they select an accuracy.
+PASSIVE = ("task",)
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,8 @@ class Accelerator:
     machine: Machine
     settings: dict[str, object]
     file: object
+    description: str = ""
+    source: str = ""
 
 
 class Table:
@@ -118,7 +121,22 @@ def known_keys() -> dict[str, tuple[str, ...]]:
 
 def list_accelerators() -> list[str]:
     """Names of the shipped accelerators."""
-    return sorted(path.stem for path in (DATA / "accelerators").glob("*.yaml"))
+    return sorted({*(path.stem for path in (DATA / "accelerators").glob("*.yaml")), *devices()})
+
+
+@functools.cache
+def devices() -> dict[str, dict[str, str]]:
+    """Name -> the filled cells of its row in accelerators/*.csv: settings, source, description.
+
+    A table for machines of which many are sold; its column `base` names the machine.
+    """
+    found: dict[str, dict[str, str]] = {}
+    for path in sorted((DATA / "accelerators").glob("*.csv")):
+        names, lines = read_csv(path)
+        for _, cells in lines:
+            row = dict(zip(names, cells, strict=True))
+            found[row.pop("name")] = {"file": str(path)} | {k: t for k, t in row.items() if t}
+    return found
 
 
 @functools.lru_cache(maxsize=256)
@@ -129,9 +147,10 @@ def load_accelerator(name: str) -> Accelerator:
     if not known and not path.exists():
         raise InputError("unknown accelerator", field="accelerator", value=name,
                          allowed=list_accelerators())
-    data = _peer_settings(path) if path.suffix == ".cfg" else load_yaml(path)
+    data: object = dict(devices()[name]) if name in devices() else _settings_of(path)
     if not isinstance(data, dict):
         raise InputError("must be a mapping of settings", file=path)
+    path = Path(data.pop("file")) if name in devices() else path
     base = data.get("base", name if known else None)
     if base in MACHINES:
         machine, settings = MACHINES[str(base)], {}
@@ -149,7 +168,13 @@ def load_accelerator(name: str) -> Accelerator:
             raise InputError("unknown key", file=path, field=str(key), value=str(key),
                              allowed=fields)
         settings[str(key)] = fields[key].parse(value, file=path)
-    return Accelerator(name, machine, settings, path)
+    words = (str(data.get(key, "")) for key in ("description", "source"))
+    return Accelerator(name, machine, settings, path, *words)
+
+
+def _settings_of(path: Path) -> object:
+    """What a file says: ours in YAML, or a SCALE-Sim configuration."""
+    return _peer_settings(path) if path.suffix == ".cfg" else load_yaml(path)
 
 
 def _peer_settings(path: Path) -> dict[str, object]:
@@ -257,8 +282,10 @@ def _group(table: Table, rows: Array, first: int, s: _Structures) -> Group:
     _, representative, pair = distinct(key)
     chosen = rows[representative]
     models = _models(table, chosen, model_keys, s)
+    # What is built may follow what is asked (training_support: auto).
+    units.numbers["training"] = np.full(rows.size, float(_text(table, "mode", first) == "training"))
     precision = _precision(table, first, machine, units)
-    workload = _workload(table, chosen, first, precision, models)
+    workload = _workload(table, chosen, first, precision, models, machine)
     return Group(rows, machine, units, pair, models, workload)
 
 
@@ -336,14 +363,29 @@ def _precision(table: Table, first: int, machine: Machine, units: Units) -> str:
     asked = str(_text(table, "precision", first))
     built = units.names[machine.native][0][0]
     if asked == "native":
-        return built
-    if FORMATS[asked].compute != built:
+        asked = built
+    if machine.supports is not None:
+        _require_format(machine, units, asked)
+    elif FORMATS[asked].compute != built:
         usable = [name for name, f in FORMATS.items() if f.compute == built]
         raise InputError(
             f"the machine is built for {built}", field="workload.precision", value=asked,
             allowed=["native", *usable], hint=f"accelerator.{machine.native} changes the machine",
         )
     return asked
+
+
+def _require_format(machine: Machine, units: Units, asked: str) -> None:
+    """Every unit must compute in the number format asked for."""
+    assert machine.supports is not None
+    lacking = ~machine.supports(units, FORMATS[asked].compute)
+    if lacking.any():
+        one = units.take(np.nonzero(lacking)[0][:1])
+        usable = [name for name, f in FORMATS.items() if machine.supports(one, f.compute).all()]
+        raise InputError(
+            f"the device does not compute in {FORMATS[asked].compute}",
+            field="workload.precision", value=asked, allowed=["native", *usable],
+        )
 
 
 def _text(table: Table, name: str, row: int) -> object:
@@ -355,18 +397,17 @@ def _text(table: Table, name: str, row: int) -> object:
 
 
 def _workload(
-    table: Table, rows: Array, first: int, precision: str, models: Models
+    table: Table, rows: Array, first: int, precision: str, models: Models, machine: Machine
 ) -> Workload:
     fields = schema("workload")
     texts = {name: str(_text(table, name, first)) for name in CATEGORICAL}
     texts["precision"] = precision
     lora_rank(texts["trainable"])
-    if texts["sparsity"] != "dense":
-        raise InputError("no machine here skips zeros yet", field="workload.sparsity",
-                         value=texts["sparsity"], allowed=["dense"])
-    if texts["implementation"] != "eager":
-        raise InputError("applies to GPUs only", field="workload.implementation",
-                         value=texts["implementation"], allowed=["eager"])
+    load_sparsity(texts["sparsity"])
+    if texts["implementation"] not in machine.implementations:
+        raise InputError(f"{machine.name} has no such software stack",
+                         field="workload.implementation", value=texts["implementation"],
+                         allowed=machine.implementations)
     numbers = {
         name: table.at(f"workload.{name}", fields[name], rows, float(fields[name].default or 0))
         for name in NUMBERS

@@ -76,7 +76,9 @@ def schedule(ops: Operations, index: Array, activity: Activity) -> Timing:
 def _stage(
     ops: Operations, index: Array, activity: Activity, rows: Array, weight: Array
 ) -> Array:
-    loads = [sum_rows(seconds[rows]) for seconds in activity.busy.values()]
+    loads = [activity.load(name, rows) for name in activity.busy]
+    if activity.queued:
+        return _most(loads)
     chained = [i for i in rows if not ops.rows[i].off_chain]
     if not chained:
         return _most(loads)
@@ -86,11 +88,13 @@ def _stage(
                    weight)
     if attention:
         core = _chain(ops, index, attention, activity, weight)
-        core_loads = _most([sum_rows(s[attention]) for s in activity.busy.values()])
+        core_loads = _most([activity.load(name, np.array(attention)) for name in activity.busy])
         # The output projection waits for all heads, so that every layer has its own fill.
         chain = chain + overlap(core_loads, core_loads, core, ops.heads[index], np.ones(1))
-    on_chain = [sum_rows(s[chained]) for s in activity.busy.values()]
-    periods = _passes(ops, index, activity, chained, _periods(ops, rows)[index])
+    on_chain = [activity.load(name, np.array(chained)) for name in activity.busy]
+    periods = activity.periods
+    if periods is None:
+        periods = _passes(ops, index, activity, chained, _periods(ops, rows)[index])
     # Each resource idles while the chain is elsewhere; the one that is done last decides.
     return _most([
         overlap(load, part, chain, streams, periods)
@@ -176,7 +180,7 @@ def _chain(
         behind = sum_rows(activity.alone[followers]) if followers else np.zeros(index.size)
         whole = _behind(seconds, behind, activity.fuse)
         if followers:
-            hidden = seconds + behind - whole
+            hidden = np.minimum(seconds, behind) * activity.fuse
             weight[followers] *= 1.0 - hidden / np.maximum(behind, 1e-300)
         if ops.rows[leader].b in ("weight", "reuse") and ops.rows[leader].matmul:
             least = _behind(_fetched(activity, leader), behind, activity.fuse)
@@ -193,7 +197,7 @@ def _behind(seconds: Array, behind: Array, fuse: Array) -> Array:
 
 def _fetched(activity: Activity, row: int) -> Array:
     """(D,) seconds of a product whose weights are on the chip when it starts."""
-    memory = activity.busy["memory"][row]
+    memory = activity.row("memory", row)
     rest = memory - activity.weights.row(row) / activity.bandwidth
     return activity.alone[row] - memory.clip(activity.compute[row]) + rest.clip(
         activity.compute[row]

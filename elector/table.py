@@ -37,6 +37,8 @@ def distinct(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     numpy's own `unique` imports its masked arrays at first use, which would take a fifth of the
     start of a command.
     """
+    if values.size and (values == values[0]).all():
+        return values[:1], np.zeros(1, dtype=np.intp), np.zeros(values.size, dtype=np.intp)
     order = np.argsort(values, kind="stable")
     ordered = values[order]
     new = np.ones(ordered.size, dtype=bool)
@@ -169,6 +171,10 @@ def _parse_int(field: Field, value: object, name: str, file: object) -> Scalar:
     number = _parse_number(field, value, name, file)
     if number != int(number):
         raise InputError("must be a whole number", file=file, field=name, value=value)
+    if field.choices and str(int(number)) not in field.choices:
+        raise InputError(
+            "unknown choice", file=file, field=name, value=value, allowed=field.choices
+        )
     return int(number)
 
 

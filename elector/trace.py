@@ -92,7 +92,8 @@ def _watts(
         busy = np.bincount(row, end - start, rows)
         share = np.divide(joules, busy, out=np.zeros(rows), where=busy > 0)
         total += _spread(edges, start, end, share[row] * (end - start))
-    standing = float(pricing.standing(chunk.prices)[0])
+    seconds = chunk.timing.seconds
+    standing = float((pricing.standing(chunk.activity, chunk.prices, seconds) / seconds)[0])
     return total / np.diff(edges) + standing
 
 

@@ -35,7 +35,8 @@ class NumberFormat:
 #: parameters to 16 bits each step (Micikevicius et al., Mixed Precision Training, ICLR 2018).
 #: A pure 16-bit run keeps everything in 16 bits. fp8 follows the recipe of fp8 operands with
 #: 16-bit gradients of parameters and fp32 master weights (Micikevicius et al. 2022,
-#: arXiv 2209.05433). fixed20 is AccelTran's 4+16 bit fixed point (arXiv 2302.14705).
+#: arXiv 2209.05433). fixed16 is what ISAAC and PUMA compute in; fixed20 is AccelTran's 4+16
+#: bit fixed point (arXiv 2302.14705).
 FORMATS: dict[str, NumberFormat] = {
     "fp32": NumberFormat("fp32", 4, 4, 4, 4, 0, 4, 4),
     "tf32": NumberFormat("tf32", 4, 4, 4, 4, 0, 4, 4),
@@ -45,6 +46,7 @@ FORMATS: dict[str, NumberFormat] = {
     "fp16-amp": NumberFormat("fp16", 2, 2, 2, 4, 4, 4, 4),
     "fp8": NumberFormat("fp8", 1, 1, 1, 4, 4, 2, 4),
     "int8": NumberFormat("int8", 1, 1, 1, 4, 4, 4, 4),
+    "fixed16": NumberFormat("fixed16", 2, 2, 2, 2, 0, 2, 4),
     "fixed20": NumberFormat("fixed20", 2.5, 2.5, 2.5, 2.5, 0, 2.5, 5),
 }
 
@@ -71,6 +73,8 @@ NUMBERS = (
     "generate",
     "gradient_accumulation",
     "predictions",
+    "tau_i",
+    "tau_t",
 )
 
 
@@ -79,7 +83,7 @@ class Workload:
     """M workloads that share their structure.
 
     The categorical fields are plain values; batch, sequence_length, target_length, generate,
-    gradient_accumulation and predictions are (M,) float.
+    gradient_accumulation, predictions, tau_i and tau_t are (M,) float.
     """
 
     mode: str
@@ -90,6 +94,7 @@ class Workload:
     implementation: str
     trainable: str
     sparsity: str
+    optimizer_kernels: str
     generates: bool
     batch: np.ndarray
     sequence_length: np.ndarray
@@ -97,6 +102,8 @@ class Workload:
     generate: np.ndarray
     gradient_accumulation: np.ndarray
     predictions: np.ndarray
+    tau_i: np.ndarray
+    tau_t: np.ndarray
 
     def take(self, index: np.ndarray) -> Workload:
         """The workloads at `index`."""
@@ -106,6 +113,11 @@ class Workload:
     def training(self) -> bool:
         """Whether a step holds a backward pass and an update."""
         return self.mode == "training"
+
+    @property
+    def mixed(self) -> bool:
+        """Whether weights are kept in fp32 and cast (automatic mixed precision)."""
+        return self.precision.endswith("-amp")
 
     @property
     def format(self) -> NumberFormat:

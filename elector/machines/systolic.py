@@ -92,6 +92,9 @@ def prepare(ops: Operations, index: Array, units: Units, details: bool) -> Prepa
     pair = plan_pairs(index, plan_index, memory.needed.size)
     times = ops.count[:, pair]
     macs = ops.count * ops.batch * ops.m * ops.k * ops.n
+    if ops.densities:
+        # A dense array spends the cycle on a zero, but not the energy of the product.
+        macs = macs * ops.density("a") * ops.density("b")
     simple = np.array([row.simple for row in ops.rows])[:, None]
     special = np.array([row.special for row in ops.rows])[:, None]
     vector_elements = np.where(simple + special > 0, ops.count * ops.m, 0.0)

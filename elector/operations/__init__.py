@@ -6,7 +6,7 @@ import numpy as np
 
 from elector.errors import InputError
 from elector.model import Models
-from elector.operations.backward import backward, update
+from elector.operations.backward import backward, cast_weights, update
 from elector.operations.forward import Pass, block, embedding, head, norm
 from elector.operations.rows import CLASSES, Collector, Operations, Row
 from elector.operations.step import LinearTape, Step
@@ -28,6 +28,8 @@ def build(models: Models, workload: Workload) -> Operations:
     step = Step(models, workload, Collector(models.size, workload.format))
     _forward(step)
     tensors = parameter_tensors(models, workload)
+    if workload.mixed and not workload.training:
+        cast_weights(step, tensors)
     if workload.training:
         if not any(trained(t, workload) for t in tensors):
             raise InputError(
@@ -168,7 +170,9 @@ def _finish(step: Step, tensors: list[Tensor]) -> Operations:
         # A GEMM list takes its sizes from the file; the batch does not apply to it.
         streams=np.ones(size) if step.models.template.family == "gemm" else workload.batch,
         heads=np.broadcast_to(heads, (size,)),
+        tables=_tables(step),
         format=workload.format,
+        workload=workload,
     )
 
 
@@ -176,6 +180,14 @@ def _total(models: Models) -> Array:
     if not models.template.blocks:
         return np.ones(models.size)
     return models.layers
+
+
+def _tables(step: Step) -> Array:
+    if not step.models.template.blocks:
+        return np.zeros(step.models.size)
+    numbers, length = step.models.numbers, step.workload.sequence_length
+    rows = numbers["vocabulary"] + np.minimum(numbers["positions"], length)
+    return rows * step.models.block["hidden"][0]
 
 
 def _sum(tensors: list[Tensor], workload: Workload | None, size: int) -> Array:
@@ -191,7 +203,7 @@ def _memory(step: Step, tensors: list[Tensor]) -> dict[str, Array]:
     workload, f, size = step.workload, step.workload.format, step.models.size
     parameters = _sum(tensors, None, size)
     trains = _sum(tensors, workload, size) if workload.training else np.zeros(size)
-    master = f.master if workload.training else 0.0
+    master = f.master if workload.training or workload.mixed else 0.0
     activations = step.saved if workload.training else step.live
     return {
         "weights": parameters * (f.weight + master),

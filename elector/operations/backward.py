@@ -89,6 +89,20 @@ def _vector(step: Step, t: VectorTape) -> None:
     step.out.vector(t.row, t.count, t.elements, reads=t.reads, extra=t.extra, writes=t.writes)
 
 
+def cast_weights(step: Step, tensors: list[Tensor]) -> None:
+    """Mixed precision keeps weights in fp32 and casts them in every pass, also in inference."""
+    f, workload = step.workload.format, step.workload
+    everything = sum((t.elements * t.count for t in tensors), np.zeros(1))
+    times = {"prefill" if workload.generates else "forward": np.ones(step.models.size)}
+    if workload.generates:
+        times["decode"] = np.maximum(workload.generate - 1.0, 0.0)
+    for phase, count in times.items():
+        row = vector_row("cast", "weight cast", "parameters", phase, "cast", a="stream",
+                         out="stream")
+        step.out.vector(row, count, everything, reads=everything * f.master,
+                        writes=everything * f.weight)
+
+
 def update(step: Step, tensors: list[Tensor]) -> None:
     """The optimizer, a row for each kind of tensor that trains; casts of mixed precision."""
     workload, f = step.workload, step.workload.format

@@ -12,7 +12,7 @@ from functools import lru_cache
 import numpy as np
 
 from elector.table import DATA, read_csv
-from elector.workload import NumberFormat
+from elector.workload import NumberFormat, Workload
 
 #: Where an operand comes from, and with it when it is already on the chip:
 #: activation  handed over by the operation before: stays if it is small enough
@@ -23,6 +23,8 @@ from elector.workload import NumberFormat
 #: stream      always in main memory (optimizer states, embedding rows, gradients)
 #: none        no such operand
 CLASSES = ("activation", "saved", "weight", "reuse", "cache", "stream", "none")
+#: Classes of a second operand that are parameters.
+PARAMETERS = ("weight", "reuse")
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,11 @@ class Operations:
     layers : (M,) layers a forward pass of all micro-batches goes through (periods of a chain).
     streams : (M,) sequences that do not depend on one another.
     heads : (M,) heads of an attention that do not depend on one another.
+    tables : (M,) elements of the token table and of the positions in use.
     format : bytes of an element by class.
+    workload : the M workloads.
+    densities : a, b, out -> (R, M) share of the operand's elements that are not zero; empty
+        where everything is dense.
     """
 
     rows: tuple[Row, ...]
@@ -98,7 +104,23 @@ class Operations:
     layers: np.ndarray
     streams: np.ndarray
     heads: np.ndarray
+    tables: np.ndarray
     format: NumberFormat
+    workload: Workload
+    densities: dict[str, np.ndarray] = field(default_factory=dict)
+
+    def density(self, operand: str) -> np.ndarray:
+        """(R, M) share of an operand's elements that are not zero."""
+        return self.densities.get(operand, np.ones(self.count.shape))
+
+    def stored(self, operand: str) -> np.ndarray:
+        """(R, M) stored size of an operand over its dense size.
+
+        Compressed, an element takes its bits where it is not zero and one bit of the mask
+        always; where that is no smaller it is stored dense, without a mask.
+        """
+        width = getattr(self, f"{operand}_width")[:, None]
+        return np.minimum(self.density(operand) + 1.0 / (8.0 * width), 1.0)
 
     def where(self, **wanted: object) -> np.ndarray:
         """Indices of the rows whose attributes equal all of `wanted`."""

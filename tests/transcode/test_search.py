@@ -224,9 +224,7 @@ def test_another_run_is_refused_with_the_difference(tmp_path: Path) -> None:
 
 def test_another_simulator_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run(tmp_path / "r", budget=100, sampler="random")
-    monkeypatch.setattr(
-        runs.manifest, "simulator", lambda: {"version": "0.2", "sha256": "0" * 64}
-    )
+    monkeypatch.setattr(runs.manifest, "simulator", lambda: {"version": "0.2", "sha256": "0" * 64})
     with pytest.raises(InputError, match=r"simulator\.sha256"):
         run(tmp_path / "r", budget=100, sampler="random")
 

@@ -30,6 +30,8 @@ PATIENCE = 40.0
 OPTUNA_LIMIT = 5_000
 #: Budgets where neither a budget nor a time is given: of samplers that learn, of those that do not.
 DEFAULT_BUDGET, DEFAULT_STREAM_BUDGET = 2_000, 1_000_000
+#: ... and of those that think long about each design (80 ms, seconds).
+_SLOW_BUDGETS = {"tpe": 500, "gp": 40}
 _BATCHES = {"nsga2": 50, "nsga3": 50, "tpe": 16, "gp": 8}
 _STREAM_BATCH = 65_536
 
@@ -68,7 +70,7 @@ def choose(
         seeded = optuna_engine.repeatable(asked)
         why = "as asked" if seeded else "as asked; it takes no seed, so this run cannot be repeated"
         return Choice(asked, asked, why, _limit(asked, budget, time))
-    size = space.allowed_count() or space.cardinality
+    size = space.allowed_count or space.cardinality
     seconds = size * seconds_each
     measured = f"{size:,} designs at {format_si(seconds_each, 's')} take {seconds:.3g} s"
     fits_budget = budget is None or size <= budget
@@ -86,7 +88,7 @@ def _limit(name: str, budget: int | None, time: float | None) -> int | None:
     """The budget; where neither that nor a time is given, one that ends within a minute."""
     if budget is not None or time is not None or name == "enumerate":
         return budget
-    return DEFAULT_STREAM_BUDGET if name in STREAMS else DEFAULT_BUDGET
+    return DEFAULT_STREAM_BUDGET if name in STREAMS else _SLOW_BUDGETS.get(name, DEFAULT_BUDGET)
 
 
 def default_batch(name: str) -> int:

@@ -200,7 +200,7 @@ def quasi_random(space: Space, seed: int) -> Stream:
             unit[:, column] = _radical_inverse(position, prime, permuted)
         return space.from_unit(unit)
 
-    return Stream(space, sequence, None, Seen(), space.allowed_count())
+    return Stream(space, sequence, None, Seen(), space.allowed_count)
 
 
 def _primes(count: int) -> list[int]:

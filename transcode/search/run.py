@@ -109,7 +109,7 @@ class Run:
         self.archive = Archive.empty(
             len(space.parameters), len(space.objectives), self.problem.result_names
         )
-        limits = [n for n in (self.budget, space.allowed_count()) if n is not None]
+        limits = [n for n in (self.budget, space.allowed_count) if n is not None]
         self.expected = min(limits, default=None)
 
     def go(self, progress: Callable[[Progress], None] | None) -> Result:

@@ -26,6 +26,8 @@ from transcode.space import grammar
 
 #: An index must fit the 64-bit integers that key designs, with room for arithmetic.
 LARGEST_INDEX = 1 << 62
+#: Most combinations that are run through to count what `where` lets through.
+_COUNTABLE = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -281,7 +283,8 @@ class Space:
             key = mix(key + np.uint64(0x9E3779B97F4A7C15) + column.astype(np.uint64))
         return key
 
-    def allowed_count(self, limit: int = 1 << 20) -> int | None:
+    @cached_property
+    def allowed_count(self) -> int | None:
         """Number of designs that `where` lets through; None where counting takes too long.
 
         Exact: only the parameters that `where` names are run through, the others multiply.
@@ -289,7 +292,7 @@ class Space:
         if not self.where:
             return self.cardinality
         used = {name for e in self.where for name in e.names}
-        total = 0
+        total, limit = 0, _COUNTABLE
         for alternatives in itertools.product(*(range(len(s.groups)) for s in self.sections)):
             columns, fixed = self._of_alternatives(alternatives)
             asked = {c for c in columns if self.parameters[c].name in used}

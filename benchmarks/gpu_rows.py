@@ -1,0 +1,277 @@
+"""Measured GPU rows as settings of this program, for fitting and for the error report.
+
+The files are those of the reference folder (never part of this repository): gpu_measured.csv,
+gpu_gemm_a100.csv, gpu_ops_llmcompass.csv, gpu_power.csv.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from elector.cost import price
+from elector.design import Machine, Units
+from elector.machines import gpu
+from elector.operations import build
+from elector.operations.rows import Collector, Operations, Row, vector_row
+from elector.power import limit
+from elector.resolve import resolve
+from elector.schedule import schedule
+from elector.table import Column
+from elector.technology import Technology
+from elector.workload import FORMATS
+
+Array = np.ndarray
+Record = dict[str, str]
+
+#: Heads of the workloads: what stands on top decides little, but not nothing.
+HEADS = {
+    "bert-large-pretrain-phase1": "masked-lm",
+    "bert-large-pretrain-phase2": "masked-lm",
+    "bert-base-encoder-infer": "none",
+    "bert-large-mrpc-infer": "classifier",
+    "bert-large-sst-2-infer": "classifier",
+}
+#: FasterTransformer ran its V100 rows at this clock, and the baselines beside it.
+CLOCKS = {("V100-SXM-16GB", "bert-base-encoder-infer"): "1380 MHz"}
+FAMILIES = {"A100": "A100", "V100": "V100", "T4": "T4"}
+
+
+@dataclass(frozen=True)
+class Steps:
+    """Measured steps: settings for `elector.evaluate`, seconds of one micro-batch."""
+
+    records: list[Record]
+    settings: list[dict[str, object]]
+    seconds: Array
+
+    def take(self, keep: Array) -> Steps:
+        """The rows where `keep` (D,) holds."""
+        at = np.nonzero(keep)[0]
+        return Steps([self.records[i] for i in at], [self.settings[i] for i in at],
+                     self.seconds[at])
+
+    def where(self, **wanted: str) -> Array:
+        """(D,) whether the fields of a row equal all of `wanted`."""
+        return np.array([all(r[k] == v for k, v in wanted.items()) for r in self.records])
+
+
+def read(path: Path) -> list[Record]:
+    """Rows of a CSV file."""
+    with path.open(newline="", encoding="utf-8") as stream:
+        return list(csv.DictReader(stream))
+
+
+def steps(folder: Path) -> Steps:
+    """Rows of gpu_measured.csv of a stack the program knows (paddle is none), on one device."""
+    records = [r for r in read(folder / "gpu_measured.csv")
+               if r["implementation"] in gpu.IMPLEMENTATIONS and r["n_devices"] == "1"]
+    settings = [_settings(r) for r in records]
+    seconds = []
+    for r in records:
+        value = float(r["value"])
+        batch = float(r["batch_per_device"])
+        seconds.append(value * 1e-3 if r["metric"] == "step_ms" else batch / value)
+    return Steps(records, settings, np.array(seconds))
+
+
+def _settings(r: Record) -> dict[str, object]:
+    training = r["mode"] == "train"
+    # These repositories' "fp16" is automatic mixed precision, in inference as in training.
+    mixed = r["dtype"] == "fp16" and r["workload"] != "bert-base-encoder-infer"
+    # Their PyTorch fine-tuning takes the fused optimizer with mixed precision only.
+    plain = "finetune" in r["workload"] and r["implementation"] == "eager" and (
+        r["dtype"] != "fp16-amp")
+    found: dict[str, object] = {
+        "model": "bert-large" if r["layers"] == "24" else "bert-base",
+        "accelerator": r["device"].lower(),
+        "model.head": HEADS.get(r["workload"], "question-answering"),
+        "workload.mode": "training" if training else "inference",
+        "workload.batch": int(float(r["batch_per_device"])),
+        "workload.sequence_length": int(r["seq"]),
+        "workload.precision": "fp16-amp" if mixed else r["dtype"],
+        "workload.optimizer_kernels": "plain" if plain else "auto",
+        "workload.implementation": r["implementation"],
+        "workload.gradient_accumulation": int(r["grad_accum"]),
+        "workload.optimizer": "lamb" if "pretrain" in r["workload"] else "adamw",
+        "accelerator.clock": CLOCKS.get((r["device"], r["workload"])),
+    }
+    return found
+
+
+def columns(settings: list[dict[str, object]]) -> dict[str, Column]:
+    """Columns for `elector.evaluate`."""
+    keys = dict.fromkeys(key for s in settings for key in s)
+    return {key: Column.of([s.get(key) for s in settings]) for key in keys}
+
+
+def suspect(rows: Steps) -> Array:
+    """(D,) rows whose own source doubts them."""
+    return np.array(["suspect" in r["flag"] for r in rows.records])
+
+
+def family(record: Record) -> str:
+    """Chip family of a row's device."""
+    return next(name for prefix, name in FAMILIES.items() if record["device"].startswith(prefix))
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """Groups of designs with their operations and plans, to be timed again and again."""
+
+    parts: list[tuple[Array, gpu.Prepared, object]]
+    machine: Machine
+    size: int
+    scale: Array  # seconds of a design over those of one measured step
+
+    def seconds(self, constants: gpu.Constants, stacks: dict[str, dict[str, float]]) -> Array:
+        """(D,) seconds under other constants."""
+        return self.timed(constants, stacks)[0]
+
+    def timed(
+        self, constants: gpu.Constants, stacks: dict[str, dict[str, float]]
+    ) -> tuple[Array, Array]:
+        """(D,) seconds and (D,) watts."""
+        found, watts = np.empty(self.size), np.empty(self.size)
+        for rows, prepared, prices in self.parts:
+            w = prepared.ops.workload
+            stack = stacks[w.implementation]
+            now = replace(
+                prepared, constants=constants, stack=stack,
+                kernels=gpu.kernels(prepared.ops.rows, stack, w),
+                passes=gpu.passes(prepared.ops.rows, stack, w),
+            )
+            activity, priced, _ = limit(prepared.ops, prepared.index,
+                                        gpu.activity(now, slice(None)), prices, self.machine)
+            timing = schedule(prepared.ops, prepared.index, activity)
+            found[rows] = timing.seconds / self.scale[rows]
+            joules = sum((c.total() * priced.actions[n].value
+                          for n, c in activity.counts.items()), np.zeros(1))
+            idle = sum((r.value for r in priced.leakage.values()), np.zeros(1))
+            watts[rows] = joules / timing.seconds + idle
+        return found, watts
+
+
+def compile_steps(rows: Steps) -> Compiled:
+    """Operations and plans of measured steps."""
+    technology, parts = Technology.load(), []
+    size = len(rows.records)
+    for group in resolve(columns(rows.settings), size):
+        ops = build(group.models, group.workload)
+        prepared = gpu.prepare(ops, group.pair, group.units, False)
+        prices = price(gpu.GPU, group.units, ops.format.compute, technology)
+        parts.append((group.rows, prepared, prices))
+    passes = [float(str(s.get("workload.gradient_accumulation", 1))) for s in rows.settings]
+    return Compiled(parts, gpu.GPU, size, np.array(passes))
+
+
+# ---- single operations ----
+
+
+def operations(
+    m: Array, k: Array, n: Array, *, kind: str = "linear", batch: Array | float = 1.0
+) -> Operations:
+    """One operation for each of N shapes, as its own step in fp16 (kind: linear or a vector
+    operation of data/vector_operations.csv, then m elements)."""
+    some = np.zeros(m.size, dtype=np.intp)
+    cells = [{"model": "bert-tiny", "accelerator": "a100-sxm-80gb", "workload.precision": "fp16",
+              "workload.implementation": "compiled"}]
+    group = next(iter(resolve(columns(cells), 1)))
+    whole = build(group.models, group.workload)
+    out = Collector(m.size, FORMATS["fp16"])
+    if kind == "linear":
+        row = Row("product", "operation", "forward", "linear", True, a="stream", b="weight",
+                  out="stream")
+        out.matmul(row, 1.0, batch, m, k, n)
+    else:
+        names = {"softmax": "softmax", "layer_norm": "norm", "gelu": "activation"}
+        row = vector_row(kind, kind, "operation", "forward", names[kind], a="stream",
+                         out="stream")
+        out.vector(row, 1.0, m)
+    values = {name: np.broadcast_to(out.table(name), (1, m.size)) + 0.0 for name in (
+        "count", "batch", "m", "k", "n", "span", "a_bytes", "b_bytes", "out_bytes")}
+    macs = values["batch"][0] * m * k * n * (kind == "linear")
+    one = np.ones(m.size)
+    nothing = {name: 0.0 * one for name in whole.memory}
+    return Operations(
+        tuple(out.rows), **values, a_width=out.widths("a_width"), b_width=out.widths("b_width"),
+        out_width=out.widths("out_width"), parameters=0.0 * one, memory=nothing, macs=macs,
+        layers=one, streams=one, heads=one, tables=0.0 * one, format=FORMATS["fp16"],
+        workload=whole.workload.take(some),
+    )
+
+
+def compile_operations(ops: Operations, device: str) -> Compiled:
+    """Single operations on one device."""
+    size = ops.count.shape[1]
+    cells = [{"model": "bert-tiny", "accelerator": device, "workload.precision": "fp16",
+              "workload.implementation": "compiled"}] * size
+    units: Units = next(iter(resolve(columns(cells), size))).units
+    prepared = gpu.prepare(ops, np.arange(size), units, False)
+    prices = price(gpu.GPU, units, "fp16", Technology.load())
+    return Compiled([(np.arange(size), prepared, prices)], gpu.GPU, size, np.ones(size))
+
+
+def gemms(folder: Path) -> tuple[Array, Array, Array, Array, Array]:
+    """m, k, n, seconds of gpu_gemm_a100.csv, and whether a row may be fitted on (hash of its
+    shape: the other half is kept out)."""
+    records = read(folder / "gpu_gemm_a100.csv")
+    m, k, n, t = (np.array([float(r[c]) for r in records])
+                  for c in ("M", "K", "N", "time_s_median"))
+    half = np.array([
+        hashlib.sha256(f"{r['M']},{r['N']},{r['K']}".encode()).digest()[0] < 128 for r in records
+    ])
+    return m, k, n, t, half
+
+
+Tables = dict[str, dict[str, float]]
+
+
+def kernel_only(tables: Tables) -> Tables:
+    """Stacks without a host: micro-benchmarks time kernels behind one another."""
+    return {s: {**t, "host": 0.0, "step": 0.0, "forward": 1.0} for s, t in tables.items()}
+
+
+@dataclass(frozen=True)
+class Micro:
+    """Rows of one operation of gpu_ops_llmcompass.csv on the A100.
+
+    floor : seconds of the fastest row: the launch as that benchmark saw it, which differs from
+    operation to operation (13 to 53 us) and is added, as the publication does.
+    fit : rows that may be fitted on.
+    """
+
+    name: str
+    compiled: Compiled
+    seconds: Array
+    floor: float
+    fit: Array
+
+
+def micro(folder: Path) -> list[Micro]:
+    """The A100 rows of gpu_ops_llmcompass.csv."""
+    records = [r for r in read(folder / "gpu_ops_llmcompass.csv") if r["device"] == "A100"]
+    found = []
+    kinds = {"matmul": "linear", "softmax": "softmax", "layernorm": "layer_norm", "gelu": "gelu"}
+    for name, kind in kinds.items():
+        rows = [r for r in records if r["op"] == name]
+        m, n, k = (np.array([float(r[c] or 1.0) for r in rows]) for c in ("M", "N", "K"))
+        ops = operations(m, k, n) if kind == "linear" else operations(m * n, k, n, kind=kind)
+        seconds = np.array([float(r["time_s"]) for r in rows])
+        half = np.array([hashlib.sha256(r["shape"].encode()).digest()[0] < 128 for r in rows])
+        compiled = compile_operations(ops, "a100-sxm-80gb")
+        found.append(Micro(name, compiled, seconds, float(seconds.min()), half))
+    return found
+
+
+def micro_seconds(o: Micro, constants: gpu.Constants, alone: Tables) -> Array:
+    """Predicted seconds. Products were timed behind one another, so the launch hides behind
+    large ones; the other operations were timed one by one."""
+    device = o.compiled.seconds(constants, alone)
+    if o.name == "matmul":
+        return np.maximum(device, o.floor)
+    return device + o.floor - constants.kernel

@@ -1,0 +1,77 @@
+"""Random tables of designs for any machine, from its schema alone."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from elector.table import Field, schema
+
+Table = dict[str, list[Any]]
+
+#: Settings whose values a random table must not mix: they need company of their own.
+APART = ("convention",)
+MODELS = ("encoder", "bert-tiny", "gpt2", "t5-base", "vit-base")
+
+
+def around(field: Field, random: np.random.Generator, spread: float = 8.0) -> Any:
+    """A value near the default: a choice, or a number within a factor of `spread` of it."""
+    if field.choices:
+        chosen = str(random.choice(field.choices))
+        return int(chosen) if field.type == "int" else chosen
+    if field.type == "bool":
+        return bool(random.integers(2))
+    if field.default is None or field.type == "text":
+        return None
+    low = -math.inf if field.low is None else field.low
+    high = math.inf if field.high is None else field.high
+    center = float(field.default)
+    value = center * math.exp(random.uniform(-1, 1) * math.log(spread))
+    value = min(max(value, low), high)
+    if field.type == "int":
+        return int(min(max(round(value), low), high))
+    if field.unit == "1" and high <= 1.0 and center == 0.0:
+        return float(random.uniform(low, high))
+    return value
+
+
+def hardware(machine: str, random: np.random.Generator, fixed: dict[str, Any]) -> dict[str, Any]:
+    """Settings of one random design."""
+    found = {}
+    for key, field in schema(machine).items():
+        if key in APART or field.type == "text":
+            continue
+        found[f"accelerator.{key}"] = around(field, random)
+    return found | fixed
+
+
+def designs(
+    machine: str, size: int, seed: int, **fixed: Any
+) -> Table:
+    """`size` rows: several models and modes on random hardware with room for all of them."""
+    random = np.random.default_rng(seed)
+    keys = {f"accelerator.{k.replace('accelerator__', '')}": v for k, v in fixed.items()
+            if k.startswith("accelerator__")}
+    rest = {k.replace("__", "."): v for k, v in fixed.items() if not k.startswith("accelerator__")}
+    rows = []
+    for _ in range(size):
+        model = str(random.choice(MODELS))
+        training = bool(random.integers(2))
+        row: dict[str, Any] = {
+            "model": model, "accelerator": machine,
+            "model.layers": int(random.choice([1, 2, 3, 12])) if model == "encoder" else None,
+            "workload.mode": "training" if training else "inference",
+            "workload.batch": int(random.choice([1, 2, 5, 16])),
+            "workload.sequence_length": int(random.choice([1, 16, 100, 128, 384])),
+            "workload.attention": str(random.choice(["unfused", "fused", "flash"])),
+            "workload.activations": str(random.choice(["store", "recompute", "selective"])),
+            "workload.gradient_accumulation": int(random.choice([1, 1, 3])),
+            "workload.generate": (
+                int(random.choice([0, 1, 9])) if model in ("gpt2", "t5-base") and not training else 0
+            ),
+        }
+        room = {"accelerator.memory_capacity": 1e15}
+        rows.append(row | hardware(machine, random, room | keys) | rest)
+    return {key: [row[key] for row in rows] for key in rows[0]}

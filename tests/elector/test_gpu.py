@@ -1,0 +1,329 @@
+"""GPUs: kernels, stacks, number formats, memory, laws; error bars against measurements."""
+
+from __future__ import annotations
+
+import csv
+import importlib
+import math
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import elector
+from elector.api import columns_of
+from elector.errors import InputError
+from elector.evaluate import evaluate
+from elector.machines import gpu, gpu_kernels, gpu_stacks
+from elector.operations import build
+from elector.resolve import devices, load_accelerator, resolve
+from elector.table import DATA, Column
+
+DEVICES = sorted(devices())
+BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
+
+
+def simulate(model: str = "bert-base", device: str = "a100-sxm-40gb", **settings: object) -> dict:
+    named = {key.replace("__", "."): value for key, value in settings.items()}
+    return elector.simulate(model, device, settings=named)
+
+
+def numbers(size: int, **varied: object) -> elector.evaluate.__class__:
+    """Costs of a column of designs."""
+    columns = columns_of({"model": "bert-small", "accelerator": "a100-sxm-40gb"}, size)
+    for key, values in varied.items():
+        columns[key.replace("__", ".")] = Column.of(values)
+    return evaluate(columns, size)
+
+
+# ---- devices ----
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_every_device_runs_and_states_its_source(device: str) -> None:
+    found = simulate("bert-tiny", device)
+    assert found["feasible"] and found["latency_s"] > 0
+    loaded = load_accelerator(device)
+    assert loaded.source and loaded.description
+    assert found["area_mm2"] == pytest.approx(1e6 * loaded.settings["die"], rel=1e-3)
+    assert found["power_w"] <= loaded.settings["power_limit"] * (1 + 1e-6)
+
+
+@pytest.mark.reference
+def test_every_device_of_the_facts_is_there(reference_dir: Path) -> None:
+    path = reference_dir.parent / "facts" / "gpu_specs.csv"
+    with path.open(newline="", encoding="utf-8") as stream:
+        rows = list(csv.DictReader(stream))
+    assert {r["device"].lower().replace(" ", "-") for r in rows} == set(DEVICES)
+    for r in rows:
+        settings = load_accelerator(r["device"].lower().replace(" ", "-")).settings
+        share = 0.5 if r["device"] == "MI250" else 1.0  # one process sees one of two dies
+        for column, key, scale in (
+            ("fp32_tflops", "fp32_rate", 1e12), ("mem_gbs", "bandwidth", 1e9),
+            ("tdp_w", "power_limit", 1.0), ("sms", "sms", 1.0),
+        ):
+            assert settings[key] == pytest.approx(share * scale * float(r[column]), rel=1e-3)
+
+
+def test_stacks_are_those_of_the_table() -> None:
+    assert tuple(gpu_stacks.stacks()) == gpu_stacks.IMPLEMENTATIONS == gpu.GPU.implementations
+    names = {frozenset(table) for table in gpu_stacks.stacks().values()}
+    assert len(names) == 1, "every stack states every quantity"
+
+
+# ---- bad input ----
+
+
+def test_a_precision_the_device_lacks_is_refused() -> None:
+    with pytest.raises(InputError) as caught:
+        simulate(device="v100-sxm-16gb", workload__precision="bf16")
+    assert caught.value.field == "workload.precision"
+    assert "bf16" in str(caught.value) and "fp16" in str(caught.value)
+
+
+def test_an_unknown_stack_is_refused() -> None:
+    with pytest.raises(InputError, match="implementation"):
+        simulate(workload__implementation="onnx")
+
+
+def test_a_stack_on_another_machine_is_refused() -> None:
+    with pytest.raises(InputError, match="software stack"):
+        simulate(device="tpu-v4i", workload__implementation="compiled")
+
+
+def test_a_batch_beyond_memory_says_the_largest_that_fits() -> None:
+    ask = {"workload__mode": "training", "workload__precision": "fp16-amp"}
+    found = simulate("bert-large", "v100-sxm-16gb", workload__batch=512, **ask)
+    assert not found["feasible"] and found["latency_s"] is None
+    largest = int(found["reason"].rsplit(" ", 1)[1])
+    assert simulate("bert-large", "v100-sxm-16gb", workload__batch=largest, **ask)["feasible"]
+    assert not simulate("bert-large", "v100-sxm-16gb", workload__batch=largest + 1, **ask)[
+        "feasible"]
+
+
+def test_a_model_beyond_memory_fits_at_no_batch() -> None:
+    found = simulate("llama-2-7b", "p4-8gb", workload__precision="fp32")
+    assert not found["feasible"] and "no batch fits" in found["reason"]
+
+
+# ---- kernels ----
+
+
+def _device(**changes: float) -> gpu_kernels.Device:
+    values = {"sms": 108.0, "clock": 1.41e9, "rate": 1024.0, "bandwidth": 1.555e12,
+              "lanes": 9.75e12, "cache": 9.7e12, **changes}
+    return gpu_kernels.Device(
+        **{k: np.array([v]) for k, v in values.items()}, tensor=np.array([True]))
+
+
+def _product(m: float, k: float, n: float, batch: float = 1.0, **changes: float) -> float:
+    shape = [np.array([[x]]) for x in (m, k, n, batch)]
+    seconds, _ = gpu_kernels.product_seconds(
+        gpu_kernels.constants(), _device(**changes), *shape, np.array([[2.0]]),
+        np.array([[False]]))
+    return float(seconds[0, 0])
+
+
+@given(m=st.integers(1, 9000), k=st.integers(1, 9000), n=st.integers(1, 9000),
+       batch=st.integers(1, 64))
+def test_a_product_is_never_faster_than_the_peak(m: int, k: int, n: int, batch: int) -> None:
+    assert _product(m, k, n, batch) >= batch * m * k * n / (108 * 1024 * 1.41e9)
+
+
+@given(m=st.integers(1, 4096), k=st.integers(1, 4096), n=st.integers(1, 4096))
+def test_more_of_a_product_never_costs_less(m: int, k: int, n: int) -> None:
+    base = _product(m, 8 * k, 8 * n)
+    assert _product(2 * m, 8 * k, 8 * n) >= base
+    assert _product(m, 8 * k, 8 * n, 2) >= base
+
+
+def test_a_misaligned_product_is_slower_on_tensor_cores() -> None:
+    assert _product(4096, 1024, 30522) > 1.5 * _product(4096, 1024, 30528)
+
+
+def test_split_k_fills_the_device() -> None:
+    # one tile of outputs and a deep k: splitting it is what keeps more than one SM busy
+    one_sm = 128 * 128 * 65536 / (1024 * 1.41e9)
+    assert _product(128, 65536, 128) < one_sm / 4
+
+
+def test_many_waves_approach_the_tile_rate() -> None:
+    peak = 108 * 1024 * 1.41e9
+    assert 8192**3 / _product(8192, 8192, 8192) / peak > 0.75
+    assert 512**3 / _product(512, 512, 512) / peak < 0.4
+
+
+# ---- steps ----
+
+
+def test_the_host_decides_where_the_device_is_ahead() -> None:
+    small = simulate("bert-base", "h100-sxm-80gb")
+    quick = simulate("bert-base", "h100-sxm-80gb", accelerator__host_speed=4)
+    assert quick["latency_s"] < 0.5 * small["latency_s"]
+    large = {"workload__batch": 256, "workload__sequence_length": 512}
+    assert simulate(device="t4-16gb", accelerator__host_speed=4, **large)[
+        "latency_s"] == pytest.approx(simulate(device="t4-16gb", **large)["latency_s"], rel=0.01)
+
+
+def test_flash_is_faster_and_smaller_than_unfused_at_long_sequences() -> None:
+    ask = {"workload__batch": 4, "workload__sequence_length": 1024, "workload__mode": "training",
+           "workload__precision": "bf16-amp"}
+    kinds = {a: simulate("gpt2-medium", workload__attention=a, **ask)
+             for a in ("unfused", "fused", "flash")}
+    times = [kinds[a]["latency_s"] for a in ("unfused", "fused", "flash")]
+    assert times[0] > times[1] > times[2]
+    assert kinds["flash"]["memory_bytes"]["activations"] < 0.8 * (
+        kinds["unfused"]["memory_bytes"]["activations"])
+
+
+def test_mixed_precision_casts_its_weights_in_every_inference() -> None:
+    ask = {"workload__implementation": "fastertransformer"}
+    pure = simulate("bert-large", workload__precision="fp16", **ask)
+    mixed = simulate("bert-large", workload__precision="fp16-amp", **ask)
+    assert mixed["macs"] == pure["macs"]
+    assert mixed["memory_bytes"]["weights"] == 3 * pure["memory_bytes"]["weights"]
+    assert mixed["latency_s"] > pure["latency_s"]
+
+
+def test_a_plain_optimizer_is_slower_than_a_fused_one() -> None:
+    ask = {"workload__mode": "training", "workload__precision": "fp32"}
+    times = [simulate("bert-large", workload__optimizer_kernels=o, **ask)["latency_s"]
+             for o in ("fused", "plain")]
+    assert times[1] > times[0] + 0.05
+
+
+def test_tensor_formats_beat_fp32_in_time_and_energy() -> None:
+    ask = {"workload__batch": 32, "workload__sequence_length": 384}
+    slow, fast = (simulate(workload__precision=p, **ask) for p in ("fp32", "bf16"))
+    assert fast["latency_s"] < 0.5 * slow["latency_s"]
+    assert fast["energy_j"] < 0.5 * slow["energy_j"]
+
+
+def test_decoding_is_bound_by_memory() -> None:
+    found = simulate("llama-2-7b", "h100-sxm-80gb", workload__generate=64,
+                     workload__implementation="fastertransformer")
+    weights = 6.74e9 * 2 / 3350e9
+    assert weights < found["time_per_output_token_s"] < 2.5 * weights
+
+
+# ---- laws ----
+
+
+def test_a_design_alone_is_the_design_in_a_batch() -> None:
+    rng = np.random.default_rng(1)
+    names = [str(rng.choice(DEVICES)) for _ in range(40)]
+    batch = [int(b) for b in rng.integers(1, 64, 40)]
+    whole = numbers(40, accelerator=names, workload__batch=batch)
+    order = rng.permutation(40)
+    mixed = numbers(40, accelerator=[names[i] for i in order],
+                    workload__batch=[batch[i] for i in order])
+    for key in ("latency_s", "energy_j"):
+        assert (mixed.scalars[key] == whole.scalars[key][order]).all()
+        for i in (0, 17, 39):
+            one = numbers(1, accelerator=[names[i]], workload__batch=[batch[i]])
+            assert one.scalars[key][0] == whole.scalars[key][i]
+
+
+@pytest.mark.parametrize(
+    ("key", "values"),
+    [("accelerator.bandwidth", [1e11 * 1.5**i for i in range(12)]),
+     ("accelerator.l2", [2.0**i * 1e6 for i in range(12)]),
+     ("accelerator.bf16_rate", [1e13 * 1.5**i for i in range(12)]),
+     ("accelerator.power_limit", [80.0 * 1.3**i for i in range(12)]),
+     ("accelerator.host_speed", [0.25 * 1.5**i for i in range(12)])],
+)
+def test_more_of_anything_is_never_slower(key: str, values: list[float]) -> None:
+    found = numbers(12, **{key: values, "workload.batch": [16] * 12})
+    assert (np.diff(found.scalars["latency_s"]) <= 1e-12).all()
+
+
+def test_training_costs_more_than_inference_and_more_tokens_more() -> None:
+    ask = {"workload__batch": 8}
+    assert simulate(workload__mode="training", **ask)["energy_j"] > simulate(**ask)["energy_j"]
+    times = [simulate(workload__sequence_length=n, **ask)["latency_s"] for n in (64, 128, 256, 512)]
+    assert times == sorted(times)
+
+
+def test_time_and_energy_stay_above_their_bounds() -> None:
+    for device in DEVICES:
+        cells = {"model": "bert-base", "accelerator": device, "workload.batch": 16}
+        group = next(iter(resolve(columns_of(cells), 1)))
+        ops = build(group.models, group.workload)
+        compute = ops.format.compute
+        found = simulate(device=device, workload__batch=16)
+        settings = {k: v[0] for k, v in group.units.numbers.items()}
+        assert found["latency_s"] >= 2 * ops.macs[0] / settings[f"{compute}_rate"]
+        assert found["latency_s"] >= ops.memory["weights"][0] / settings["bandwidth"] * 0.5
+        assert found["utilization"] < 1
+        assert found["energy_j"] == pytest.approx(sum(found["energy_by_part_j"].values()))
+
+
+@given(st.data())
+def test_no_design_inside_the_schema_gives_nan_or_a_negative(data: st.DataObject) -> None:
+    from elector.table import schema
+
+    settings = {}
+    for key, field in schema("gpu").items():
+        if field.type == "float" and field.low is not None and data.draw(st.booleans()):
+            low, high = max(field.low, 1e-9), field.high
+            settings[f"accelerator.{key}"] = data.draw(st.floats(low, high))
+    settings["accelerator.bf16_rate"] = data.draw(st.floats(1e6, 1e18))
+    found = elector.simulate("bert-tiny", "gpu", settings=settings)
+    if found["feasible"]:
+        for key in ("latency_s", "energy_j", "power_w", "area_mm2", "utilization"):
+            assert math.isfinite(found[key]) and found[key] >= 0, key
+
+
+# ---- measurements ----
+
+
+def _benchmark(name: str) -> ModuleType:
+    sys.path.insert(0, str(BENCHMARKS))
+    try:
+        return importlib.import_module(name)
+    finally:
+        sys.path.remove(str(BENCHMARKS))
+
+
+@pytest.mark.reference
+def test_steps_are_within_their_bars_and_a_third_of_a_roofline(reference_dir: Path) -> None:
+    report = _benchmark("gpu_error")
+    rows = report.steps(reference_dir)
+    rows = rows.take(~report.suspect(rows))
+    assert len(rows.records) == 574
+    ours, plain = report.step_errors(rows, report.compile_steps(rows))
+    figures = report.step_figures(rows, ours)
+    assert figures["all"][1] <= 0.08
+    assert figures["mode train"][1] <= 0.08
+    assert figures["mode infer"][1] <= 0.08
+    assert all(median <= 0.08 for _, median, _ in figures.values()), figures
+    assert figures["all"][1] <= report.summary(plain)[1] / 3
+
+
+@pytest.mark.reference
+def test_operations_are_within_their_bars(reference_dir: Path) -> None:
+    ours, plain = _benchmark("gpu_error").operation_figures(reference_dir)
+    assert ours["products kept out"][1] <= 0.12
+    assert ours["operations kept out"][1] <= 0.12
+    assert ours["products kept out"][1] <= plain["products kept out"][1] / 3
+
+
+@pytest.mark.reference
+def test_power_and_power_limits_are_within_their_bars(reference_dir: Path) -> None:
+    figures = _benchmark("gpu_error").power_figures(reference_dir)
+    for device in ("V100", "Quadro"):
+        assert figures[f"{device} watts"][1] <= 0.20
+        assert figures[f"{device} slowdown under limits"][1] <= 0.10
+
+
+def test_the_data_files_hold_every_constant() -> None:
+    assert gpu_kernels.constants().reserved > 0
+    for name in ("gpu.csv", "implementations.csv"):
+        with (DATA / name).open(newline="", encoding="utf-8") as stream:
+            for row in csv.DictReader(stream):
+                assert row["source"] and row["unit"], row
+                assert row["evidence"] in {"derived", "assumed", "published"}, row

@@ -1,0 +1,90 @@
+"""The clock under a power limit: the one place where joules reach time."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import elector
+from elector.api import columns_of
+from elector.design import Clocked
+from elector.evaluate import evaluate
+from elector.power import voltage
+from elector.table import Column
+
+HEAVY = {
+    "model": "bert-large", "workload.mode": "training", "workload.precision": "fp16-amp",
+    "workload.batch": 8, "workload.sequence_length": 384,
+}
+
+
+def curve(limits: list[float], device: str = "v100-pcie-32gb") -> elector.cost.Cost:
+    columns = columns_of({**HEAVY, "accelerator": device}, len(limits))
+    columns["accelerator.power_limit"] = Column.of(limits)
+    return evaluate(columns, len(limits))
+
+
+def test_power_stays_below_every_limit_and_time_follows() -> None:
+    limits = [90.0, 100.0, 125.0, 150.0, 175.0, 200.0, 225.0, 250.0, 1000.0]
+    found = curve(limits)
+    watts, seconds = found.scalars["power_w"], found.scalars["latency_s"]
+    assert (watts <= np.array(limits) * (1 + 1e-6)).all()
+    # where the limit bites it is used, to the precision of the clock
+    bites = seconds > seconds[-1]
+    assert bites[:4].all() and not bites[-1]
+    assert watts[bites] == pytest.approx(np.array(limits)[bites], rel=1e-4)
+    assert (np.diff(seconds) <= 0).all()
+
+
+def test_a_limit_that_is_not_reached_changes_nothing() -> None:
+    found = curve([5000.0, 6000.0])
+    assert found.scalars["latency_s"][0] == found.scalars["latency_s"][1]
+    assert found.scalars["energy_j"][0] == found.scalars["energy_j"][1]
+
+
+def test_a_lower_clock_saves_energy_until_idle_power_eats_it() -> None:
+    limits = [75.0 + 5.0 * i for i in range(40)]
+    joules = curve(limits).scalars["energy_j"]
+    best = int(np.argmin(joules))
+    assert 0 < best < len(limits) - 1
+
+
+def test_traffic_is_not_slowed_by_the_clock() -> None:
+    ask = {"workload.generate": 64, "workload.implementation": "fastertransformer",
+           "accelerator.power_limit": 300}
+    slow = elector.simulate("llama-2-7b", "a100-sxm-80gb",
+                            settings={**ask, "accelerator.clock": "1000 MHz"})
+    full = elector.simulate("llama-2-7b", "a100-sxm-80gb", settings=ask)
+    assert slow["time_per_output_token_s"] < 1.1 * full["time_per_output_token_s"]
+
+
+def test_an_impossible_limit_ends_at_the_lowest_clock() -> None:
+    found = curve([1.0])
+    assert np.isfinite(found.scalars["latency_s"]).all()
+    assert found.scalars["power_w"][0] > 1.0  # idle power alone is more
+
+
+def _clocked(knee: float, least: float) -> Clocked:
+    one = np.ones((1, 1))
+    return Clocked("device", one, one, one, 0.0, np.ones(1), 0.1 * np.ones(1), (knee, least))
+
+
+@given(speed=st.floats(0.1, 1.0))
+def test_voltage_rises_from_its_floor_to_one(speed: float) -> None:
+    clocked = _clocked(0.5, 0.7)
+    volts = voltage(clocked, np.array([speed]))[0]
+    assert 0.7 <= volts <= 1.0
+    assert voltage(clocked, np.array([1.0]))[0] == 1.0
+    assert voltage(clocked, np.array([0.5]))[0] == pytest.approx(0.7)
+    assert (volts == 0.7) or speed >= 0.5
+
+
+def test_a_batch_under_limits_equals_each_alone() -> None:
+    limits = [100.0, 150.0, 400.0]
+    whole = curve(limits)
+    for i, watts in enumerate(limits):
+        one = curve([watts])
+        assert one.scalars["latency_s"][0] == whole.scalars["latency_s"][i]
+        assert one.scalars["energy_j"][0] == whole.scalars["energy_j"][i]
