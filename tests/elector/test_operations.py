@@ -268,7 +268,8 @@ def test_bytes_of_weights_gradients_and_states(
     found = [memory[name][0] / 109482240 for name in ("weights", "gradients", "optimizer")]
     assert found == [weights, gradients, states]
     inference = operations("bert-base", **sizes).memory
-    assert inference["weights"][0] == 109482240 * min(weights, 4 if weights == 4 else 2)
+    # mixed precision keeps weights in fp32 beside their casts in inference, too
+    assert inference["weights"][0] == 109482240 * weights
     assert inference["gradients"][0] == inference["optimizer"][0] == 0
 
 
