@@ -1,7 +1,8 @@
 # make search   the first front, from nothing       make test       lint, types, tests (no torch)
 # make bench    speed, measured here                make test-all   every extra, every test
 #
-# PYTHON chooses the interpreter (3.11 or newer), VENV the environment's folder.
+# PYTHON chooses the interpreter (3.11 or newer), VENV the environment's folder, JOBS how many
+# processes the tests use, SPACE what is searched, ARGS further options of the command.
 
 VENV ?= .venv
 MINIMUM := import sys; sys.exit(sys.version_info < (3, 11))
@@ -14,6 +15,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --quiet --disable-pip-version-check --no-input
 CONSTRAINED := -c constraints.txt
 SPACE ?= spaces/bert.yaml
+JOBS ?= 2
 PEER := .venv-peer
 
 .DEFAULT_GOAL := help
@@ -21,7 +23,7 @@ PEER := .venv-peer
 .PHONY: help search test test-all lint bench docs clean
 
 help:
-	@sed -n 's/^# \{0,1\}//p' Makefile | sed -n '1,4p'
+	@sed -n 's/^# \{0,1\}//p' Makefile | sed -n '1,5p'
 
 # ---- environments: installed once, again only when what they are made of changes ----
 # An environment whose Python went away, or whose checkout was moved, is made anew.
@@ -71,10 +73,10 @@ lint: $(VENV)/.dev
 	@$(BIN)/mypy
 
 test: lint
-	@$(BIN)/python -m pytest -m "not slow" $(ARGS)
+	@$(BIN)/python -m pytest -n $(JOBS) -m "not slow" $(ARGS)
 
 test-all: $(VENV)/.all $(PEER)/.installed lint
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n $(JOBS) $(ARGS)
 
 bench: $(VENV)/.base $(PEER)/.installed
 	@$(BIN)/python benchmarks/speed.py $(ARGS)

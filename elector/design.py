@@ -16,7 +16,7 @@ from elector.table import distinct
 Array = np.ndarray
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Units:
     """D units of one machine kind.
 
@@ -68,7 +68,7 @@ class Units:
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Count:
     """How often an action happens: `values` (R, X) over all runs, `index` (D,) into X.
 
@@ -119,7 +119,7 @@ def sum_rows(values: Array) -> Array:
     return np.add.accumulate(values, axis=0)[-1]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Clocked:
     """What a power limit needs to find the clock of D designs (elector.power).
 
@@ -150,7 +150,7 @@ class Clocked:
         return self.fixed + np.maximum(compute, self.memory) + self.slack * hidden
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Budget:
     """Watts an action may take: its resource is busy at least its joules over them.
 
@@ -162,7 +162,7 @@ class Budget:
     limit: Array
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Activity:
     """What D designs do with R operations.
 
@@ -251,7 +251,7 @@ def nothing_to_complete(units: Units) -> Units:
     return units
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Action:
     """What a counted action costs: `part` of the energy it belongs to, and its price.
 
@@ -267,7 +267,7 @@ class Action:
     core: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Part:
     """Area and standing power of a part of the chip.
 
@@ -281,7 +281,7 @@ class Part:
     of_area: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Machine:
     """A kind of hardware: data and four functions.
 

@@ -82,7 +82,7 @@ def evaluate(
     return result
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Block:
     """Designs of one group that are computed together."""
 
@@ -92,7 +92,7 @@ class _Block:
     level: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Output:
     """Results of the designs at `rows` of the table."""
 
@@ -146,7 +146,7 @@ def inspect(columns: Mapping[str, Column], technology: Technology) -> Chunk:
     return next(iter(_chunks(_Block(group, np.zeros(1, np.intp), technology, "operations"))))[1]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Chunk:
     """Designs computed together, with all that their costs are made of."""
 

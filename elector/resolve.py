@@ -33,7 +33,7 @@ CATEGORICAL = (
 PASSIVE = ("task",)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Group:
     """Designs of one structure.
 
@@ -52,7 +52,7 @@ class Group:
     workload: Workload
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Accelerator:
     """A machine kind with the settings of a preset or file."""
 
@@ -196,7 +196,7 @@ def resolve(columns: Mapping[str, Column], size: int) -> Iterator[Group]:
         yield _group(table, rows, int(rows[0]), structures)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Structures:
     """Distinct models and accelerators, and which of them share a structure."""
 

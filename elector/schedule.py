@@ -31,7 +31,7 @@ STAGES: dict[str, tuple[str, ...]] = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Timing:
     """Seconds of D designs.
 

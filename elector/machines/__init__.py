@@ -1,11 +1,36 @@
-"""The machines: one module a kind, listed here and nowhere else."""
+"""The machines: one module or package a kind, listed here and nowhere else.
+
+A kind is imported when it is asked for, so that a command loads the machine it needs.
+"""
 
 from __future__ import annotations
 
-from elector.design import Machine
-from elector.machines.acceltran import ACCELTRAN
-from elector.machines.gpu import GPU
-from elector.machines.reram import RERAM
-from elector.machines.systolic import SYSTOLIC
+import importlib
+from collections.abc import Iterator, Mapping
 
-MACHINES: dict[str, Machine] = {m.name: m for m in (SYSTOLIC, ACCELTRAN, GPU, RERAM)}
+from elector.design import Machine
+
+#: Kind -> name of its `Machine` in the module of the same name.
+KINDS = {"systolic": "SYSTOLIC", "acceltran": "ACCELTRAN", "gpu": "GPU", "reram": "RERAM"}
+
+
+class _Machines(Mapping[str, Machine]):
+    """Kind -> Machine."""
+
+    def __getitem__(self, kind: str) -> Machine:
+        name = KINDS[kind]
+        machine = getattr(importlib.import_module(f"elector.machines.{kind}"), name)
+        assert isinstance(machine, Machine)
+        return machine
+
+    def __contains__(self, kind: object) -> bool:
+        return kind in KINDS
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(KINDS)
+
+    def __len__(self) -> int:
+        return len(KINDS)
+
+
+MACHINES: Mapping[str, Machine] = _Machines()
