@@ -106,6 +106,11 @@ def operation_figures(folder: Path) -> tuple[Figures, Figures]:
         ours[f"{o.name} all rows"] = summary(error)
         plain[f"{o.name} all rows"] = summary(roofline(o.compiled) / o.seconds - 1.0)
     ours["operations kept out"] = summary(np.concatenate(every))
+    for o in micro(folder, "MI210", "mi210"):
+        name = f"{o.name} on an MI210, never fitted"
+        error = micro_seconds(o, constants(), alone) / o.seconds - 1.0
+        ours[name] = summary(error)
+        plain[name] = summary(roofline(o.compiled) / o.seconds - 1.0)
     return ours, plain
 
 

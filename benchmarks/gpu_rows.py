@@ -238,7 +238,7 @@ def kernel_only(tables: Tables) -> Tables:
 
 @dataclass(frozen=True)
 class Micro:
-    """Rows of one operation of gpu_ops_llmcompass.csv on the A100.
+    """Rows of one operation of gpu_ops_llmcompass.csv on one device.
 
     floor : seconds of the fastest row: the launch as that benchmark saw it, which differs from
     operation to operation (13 to 53 us) and is added, as the publication does.
@@ -252,9 +252,9 @@ class Micro:
     fit: Array
 
 
-def micro(folder: Path) -> list[Micro]:
-    """The A100 rows of gpu_ops_llmcompass.csv."""
-    records = [r for r in read(folder / "gpu_ops_llmcompass.csv") if r["device"] == "A100"]
+def micro(folder: Path, device: str = "A100", preset: str = "a100-sxm-80gb") -> list[Micro]:
+    """The rows of one device of gpu_ops_llmcompass.csv."""
+    records = [r for r in read(folder / "gpu_ops_llmcompass.csv") if r["device"] == device]
     found = []
     kinds = {"matmul": "linear", "softmax": "softmax", "layernorm": "layer_norm", "gelu": "gelu"}
     for name, kind in kinds.items():
@@ -263,7 +263,7 @@ def micro(folder: Path) -> list[Micro]:
         ops = operations(m, k, n) if kind == "linear" else operations(m * n, k, n, kind=kind)
         seconds = np.array([float(r["time_s"]) for r in rows])
         half = np.array([hashlib.sha256(r["shape"].encode()).digest()[0] < 128 for r in rows])
-        compiled = compile_operations(ops, "a100-sxm-80gb")
+        compiled = compile_operations(ops, preset)
         found.append(Micro(name, compiled, seconds, float(seconds.min()), half))
     return found
 
