@@ -173,7 +173,12 @@ def _bytes(p: Prepared, index: Array, q: Array) -> tuple[Array, Array]:
 
 
 def _loads(p: Prepared, sizes: list[Array], width: Array) -> Array:
-    """(R, D) bytes products take from the cache with tiles of 128 x 128."""
+    """(R, D) bytes products take from the cache with tiles of 128 x 128.
+
+    The price of a multiply-accumulate was derived from whole boards and may hold some of
+    this already. Without it, powers, power-limit curves and products kept out of the fit are
+    all met a little worse (docs/gpu.md), so it is charged.
+    """
     m, k, n, batch = sizes
     return batch * k * width * (m * np.ceil(n / 128.0) + n * np.ceil(m / 128.0))
 
