@@ -70,11 +70,16 @@ def step_errors(rows: Steps, compiled: Compiled) -> tuple[Array, Array]:
 
 
 def step_figures(rows: Steps, ours: Array) -> Figures:
-    """By mode, by stack, by device."""
+    """By mode, by stack, by device, and by mode within both."""
     found = {"all": summary(ours)}
     for field in ("mode", "implementation", "device"):
         for name in dict.fromkeys(r[field] for r in rows.records):
-            found[f"{field} {name}"] = summary(ours[rows.where(**{field: name})])
+            here = rows.where(**{field: name})
+            found[f"{field} {name}"] = summary(ours[here])
+            for mode in ("train", "infer") if field != "mode" else ():
+                both = here & rows.where(mode=mode)
+                if both.any() and not both[here].all():
+                    found[f"  {mode} {name}"] = summary(ours[both])
     return found
 
 
