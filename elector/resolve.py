@@ -308,7 +308,8 @@ def _models(table: Table, rows: Array, keys: list[str], s: _Structures) -> Model
             if not np.isnan(values).all():
                 settings[key[6:]] = values
         model = s.models[int(base), int(heads[here[0]])]
-        build = layered if model.name == NAME else with_settings
+        own = model.name == NAME or any(layer_field(key) for key in settings)
+        build = layered if own else with_settings
         found.append(build(model, settings, here.size))
         places.append(here)
     return stack(found, np.concatenate(places))
