@@ -98,7 +98,8 @@ def main() -> None:
         with FlopCounterMode(display=False) as counter:
             assert head(q, k, v).shape == q.shape
         parameters = sum(p.numel() for p in head.parameters())
-        print(f"{name},{BATCH},{LENGTH},{HEADS},{SIZE},{counter.get_total_flops() // 2},{parameters}")
+        macs = counter.get_total_flops() // 2
+        print(f"{name},{BATCH},{LENGTH},{HEADS},{SIZE},{macs},{parameters}")
 
 
 if __name__ == "__main__":

@@ -81,7 +81,7 @@ def evaluate(
     with ThreadPoolExecutor(threads) as pool:
         for outputs in pool.map(_run_block, tasks):
             _collect(result, outputs)
-    return result
+    return _blank(result)
 
 
 @dataclass(frozen=True, eq=False)
@@ -299,6 +299,15 @@ def _collect(result: Cost, outputs: list[_Output]) -> None:
                 result.put(out.rows, name, shown, group)
         if out.operations is not None:
             result.operations = out.operations
+
+
+def _blank(result: Cost) -> Cost:
+    """Costs of infeasible designs are NaN, of parts that only other designs have, too."""
+    for group, parts in result.groups.items():
+        if group not in ("memory_bytes", "area_by_part_mm2"):
+            for values in parts.values():
+                values[~result.feasible] = np.nan
+    return result
 
 
 def _reasons(result: Cost, out: _Output) -> None:

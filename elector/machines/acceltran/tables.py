@@ -278,7 +278,9 @@ def _memory(
         written = np.where(released > 0, 0.0, written)
         port = np.where(released > 0, np.inf, port)
     total = read + written
-    seconds = np.maximum(total / rate, np.maximum(weights, total - weights) / port)
+    # One buffer is filled or emptied at a time: were both at once, less traffic in all could
+    # still be more for one of them, and a larger buffer slower.
+    seconds = total / np.minimum(rate, port)
     fill = np.where(released > 0, 0.0, traffic.fill[:, q] * times / rate)
     leader = ops.where(matmul=True)[0]
     tile = traffic.tile_k[leader] * traffic.tile_n[leader] * ops.b_width[leader]
