@@ -80,8 +80,13 @@ class Count:
 
     def total(self, rows: Array | None = None) -> Array:
         """(D,) sum over the rows (or over some of them), accumulated in row order."""
-        values = self.values if rows is None else self.values[rows]
-        return sum_rows(values)[self.index]
+        # Summed once for each combination, or for each design where those are fewer.
+        few = self.index.size < self.values.shape[1]
+        if rows is None:
+            chosen = self.values[:, self.index] if few else self.values
+        else:
+            chosen = self.values[rows[:, None], self.index] if few else self.values[rows]
+        return sum_rows(chosen) if few else sum_rows(chosen)[self.index]
 
     def row(self, row: int) -> Array:
         """(D,) the count of one row."""

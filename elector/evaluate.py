@@ -32,6 +32,8 @@ Array = np.ndarray
 #: Designs of a block share operations and traffic plans; those of a chunk share the cache.
 BLOCK = 32768
 CHUNK_NUMBERS = 60_000
+#: About as many operations as a block of layers has, and numbers of the operations of a block.
+ROWS, BLOCK_NUMBERS = 25, 200_000
 
 #: Seconds of a year of continuous work.
 YEAR = 365.25 * 24 * 3600.0
@@ -79,7 +81,7 @@ def evaluate(
     with ThreadPoolExecutor(threads) as pool:
         for outputs in pool.map(_run_block, tasks):
             _collect(result, outputs)
-    return result
+    return _blank(result)
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,6 +110,9 @@ def _blocks(group: Group, threads: int) -> list[Array]:
     """Designs sorted by pair, so that a block holds few pairs; at least one block a thread."""
     order = np.argsort(group.pair, kind="stable")
     pieces = max(-(-order.size // BLOCK), min(threads, -(-order.size // 1024)))
+    # Pairs that differ cost a column of every operation each.
+    numbers = group.models.size * ROWS * max(len(group.models.template.blocks), 1)
+    pieces = min(max(pieces, -(-numbers // BLOCK_NUMBERS)), order.size)
     return np.array_split(order, pieces)
 
 
@@ -127,7 +132,7 @@ def _chunks(block: _Block) -> Iterable[tuple[slice, Chunk]]:
     units = group.units.take(block.rows)
     prepared = machine.prepare(ops, index, units, block.level == "operations")
     prices = pricing.price(machine, units, ops.format.compute, block.technology)
-    step = max(CHUNK_NUMBERS // max(len(ops.rows), 1), 64)
+    step = max(CHUNK_NUMBERS // max(len(ops.rows), 1), 1024)
     for start in range(0, index.size, step):
         part = slice(start, min(start + step, index.size))
         activity, priced, _ = limit(
@@ -294,6 +299,15 @@ def _collect(result: Cost, outputs: list[_Output]) -> None:
                 result.put(out.rows, name, shown, group)
         if out.operations is not None:
             result.operations = out.operations
+
+
+def _blank(result: Cost) -> Cost:
+    """Costs of infeasible designs are NaN, of parts that only other designs have, too."""
+    for group, parts in result.groups.items():
+        if group not in ("memory_bytes", "area_by_part_mm2"):
+            for values in parts.values():
+                values[~result.feasible] = np.nan
+    return result
 
 
 def _reasons(result: Cost, out: _Output) -> None:

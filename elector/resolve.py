@@ -17,6 +17,7 @@ import numpy as np
 from elector.design import Machine, Units
 from elector.errors import InputError
 from elector.formats import load_model, load_scalesim_config
+from elector.layered import NAME, as_number, layer_field, layered
 from elector.machines import MACHINES
 from elector.model import Model, Models, stack, structure, with_settings
 from elector.sparsity import load_sparsity
@@ -80,6 +81,8 @@ class Table:
         if key in ("model", "accelerator"):
             return
         space, _, short = key.partition(".")
+        if space == "model" and layer_field(short):
+            return
         known = known_keys()
         if space not in known or short not in known[space]:
             names = [f"{s}.{k}" for s, keys in known.items() for k in keys]
@@ -102,7 +105,8 @@ class Table:
         """(D,) numbers of a column at `rows`; `default` where it is absent or not set."""
         if key not in self.columns:
             return np.full(rows.size, default)
-        values = [default if v is None else float(v) for v in self.parsed(key, field)]  # type: ignore[arg-type]
+        parsed = self.parsed(key, field)
+        values = [default if v is None else as_number(field.key, v) for v in parsed]
         return np.array(values, dtype=float)[self.columns[key].codes[rows]]
 
 
@@ -276,6 +280,8 @@ def _group(table: Table, rows: Array, first: int, s: _Structures) -> Group:
     machine = s.accelerators[accelerators[0]].machine
     units = _units(table, rows, machine, [s.accelerators[i] for i in accelerators], accelerators)
     model_keys = [k for k in table.columns if k.startswith("model.") and k != "model.head"]
+    # Pairs are numbered by their codes: models of one depth come to stand together.
+    model_keys.sort(key=lambda key: key != "model.layers")
     numeric = [f"workload.{n}" for n in NUMBERS if f"workload.{n}" in table.columns]
     parts = [table.columns[k].codes[rows] for k in ("model", *model_keys, *numeric)]
     key = combine([*parts, s.head_codes[rows]])
@@ -297,11 +303,14 @@ def _models(table: Table, rows: Array, keys: list[str], s: _Structures) -> Model
         here = np.nonzero(codes == base)[0]
         settings = {}
         for key in keys:
-            values = table.at(key, fields[key[6:]], rows[here], np.nan)
+            field = layer_field(key[6:]) or fields[key[6:]]
+            values = table.at(key, field, rows[here], np.nan)
             if not np.isnan(values).all():
                 settings[key[6:]] = values
         model = s.models[int(base), int(heads[here[0]])]
-        found.append(with_settings(model, settings, here.size))
+        own = model.name == NAME or any(layer_field(key) for key in settings)
+        build = layered if own else with_settings
+        found.append(build(model, settings, here.size))
         places.append(here)
     return stack(found, np.concatenate(places))
 

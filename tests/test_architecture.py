@@ -24,6 +24,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     ("elector.units", "elector.output"),
     ("elector.table",),
     ("elector.technology", "elector.model", "elector.workload"),
+    ("elector.layered",),
     ("elector.operations", "elector.formats"),
     ("elector.memory", "elector.design", "elector.sparsity", "elector.lanes"),
     ("elector.machines", "elector.schedule"),
