@@ -124,7 +124,7 @@ def peer() -> None:
     rows = [line.split(",") for line in done.stdout.splitlines()]
     spent = sum(float(r[-1]) * count for r, count in zip(rows, LAYER.values(), strict=True))
     cycles = sum(int(r[0]) * count for r, count in zip(rows, LAYER.values(), strict=True))
-    print(f"SCALE-Sim 3.0.0, one bert-base layer on 128 x 128 ws: {spent:.1f} s ({cycles:,} cycles)")
+    print(f"SCALE-Sim 3.0.0, a bert-base layer on 128 x 128 ws: {spent:.1f} s, {cycles:,} cycles")
     settings = {
         "model": Column.constant("encoder", 1),
         "accelerator": Column.constant("systolic", 1),

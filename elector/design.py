@@ -189,6 +189,7 @@ class Activity:
         resource decides and nothing else waits.
     clocked : what a power limit needs; None where the clock is given.
     budget : an action whose power is limited on its own; None: none.
+    least : seconds one sequence takes for a row however many overlap; None: its share of them.
     periods : (D,) how often a sequence comes back to the same resource; None: each layer.
     wear : (D,) writes of the most written cell in a step, endurance : (D,) how many it
         survives; None where nothing wears.
@@ -217,6 +218,7 @@ class Activity:
     peak: Array
     limits: dict[str, tuple[Array, Array]]
     resources: tuple[str, ...]
+    least: Count | None = None
     queued: bool = False
     clocked: Clocked | None = None
     budget: Budget | None = None

@@ -72,10 +72,9 @@ def evaluate(
         for rows in _blocks(group, threads)
     ]
     if len(tasks) == 1 or threads == 1:
-        parts: Iterable[list[_Output]] = map(_run_block, tasks)
-        for outputs in parts:
-            _collect(result, outputs)
-        return result
+        for task in tasks:
+            _collect(result, _run_block(task))
+        return _blank(result)
     from concurrent.futures import ThreadPoolExecutor  # a tenth of the start of a command
 
     with ThreadPoolExecutor(threads) as pool:
@@ -293,10 +292,8 @@ def _collect(result: Cost, outputs: list[_Output]) -> None:
             shown = values if name in kept else np.where(lost, np.nan, values)
             result.put(out.rows, name, shown)
         for group, parts in out.groups.items():
-            costs = group not in ("memory_bytes", "area_by_part_mm2")
             for name, values in parts.items():
-                shown = np.where(lost, np.nan, values) if costs else values
-                result.put(out.rows, name, shown, group)
+                result.put(out.rows, name, values, group)
         if out.operations is not None:
             result.operations = out.operations
 

@@ -96,10 +96,13 @@ def _stage(
     if periods is None:
         periods = _passes(ops, index, activity, chained, _periods(ops, rows)[index])
     # Each resource idles while the chain is elsewhere; the one that is done last decides.
-    return _most([
+    bounds = [
         overlap(load, part, chain, streams, periods)
         for load, part in zip(loads, on_chain, strict=True)
-    ])
+    ]
+    if activity.least is not None:
+        bounds.append(activity.least.total(np.array(chained)))
+    return _most(bounds)
 
 
 def overlap(load: Array, chain_load: Array, chain: Array, streams: Array, periods: Array) -> Array:

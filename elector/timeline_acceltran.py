@@ -36,6 +36,7 @@ class AccelTranUnits:
         )
         self.bandwidth = min(self.number["bandwidth"], port)
         self.random = np.random.default_rng(0)
+        self.known: dict[tuple[int, int], tuple[str, float, float]] = {}
 
     def streams(self, rows: list[int]) -> int:
         """Sequences share the waves, so each may run on its own from one tile up."""
@@ -49,7 +50,9 @@ class AccelTranUnits:
         self, row: int, times: float, streams: int, most: int
     ) -> tuple[str, list[float], float]:
         """Unit, seconds of each piece, and latency of a result."""
-        unit, seconds, latency = self._work(row, streams)
+        if (row, streams) not in self.known:
+            self.known[row, streams] = self._work(row, streams)
+        unit, seconds, latency = self.known[row, streams]
         return unit, [seconds * times / most] * most, latency
 
     def _work(self, row: int, streams: int) -> tuple[str, float, float]:

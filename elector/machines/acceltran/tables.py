@@ -33,7 +33,8 @@ BUFFERS = ("activation_buffer", "weight_buffer", "double_buffer")
 class LaneTable:
     """Work of the lanes by combination of settings, each (R, X); 0 for rows of other units.
 
-    seconds : busy; functions : of the activation units; active : lane-seconds over the lanes.
+    seconds : of a row alone, its last wave whole; taken : with waves shared by other work;
+    wave : of one wave for each run; functions : of the activation units; active : lane-seconds over the lanes.
     cycles : lane-cycles in which a lane works; sparse : those of rows with masks.
     macs : multiply-accumulates over the multipliers of a lane; vector : likewise.
     special : evaluations; dataflow : cycles of the modules that feed the lanes of a processing
@@ -42,6 +43,8 @@ class LaneTable:
     """
 
     seconds: Array
+    taken: Array
+    wave: Array
     functions: Array
     active: Array
     cycles: Array
@@ -145,7 +148,8 @@ def _lanes(
         cycles = simple * np.ceil(elements / (count * multipliers))
         cycles = times * (cycles + special * np.ceil(elements / count))
         out.seconds[r] = cycles / clock
-        out.active[r] = cycles / clock
+        out.taken[r] = times * elements * (simple / multipliers + special) / count / clock
+        out.active[r] = out.taken[r]
         out.vector[r] = times * elements * simple / multipliers
         out.special[r] = times * elements * special
     for r in rows["functions"]:
@@ -184,6 +188,10 @@ def _products(
     masked = (da < 1.0) | (db < 1.0)
     parameters = np.array([ops.rows[i].b in PARAMETERS for i in r])[:, None]
     out.seconds[r] = seconds
+    # Lanes that the last wave leaves free serve another sequence or a gradient of weights.
+    shared = np.maximum(t.tiles / total * each * count, port) / number("clock")
+    out.taken[r] = np.minimum(shared, seconds)
+    out.wave[r] = np.minimum(each * count / number("clock"), seconds)
     out.active[r] = np.minimum(work / (total * number("clock")), seconds)
     out.cycles[r] = work
     out.sparse[r] = np.where(masked, work, 0.0)

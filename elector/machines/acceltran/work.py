@@ -30,7 +30,7 @@ def activity(prepared: object, part: slice) -> Activity:
     alone = np.where(released, compute + memory, np.maximum(compute, memory))
     alone = alone + p.memory.fill[:, m]
     busy: dict[str, Array | Count] = {
-        "lanes": Count(p.lanes.seconds, c),
+        "lanes": Count(p.lanes.taken, c),
         "activation units": Count(p.lanes.functions, c),
         "softmax units": Count(p.softmax[0], s),
         "layer-norm units": Count(p.norm[0], s),
@@ -43,6 +43,7 @@ def activity(prepared: object, part: slice) -> Activity:
         busy=busy,
         alone=alone,
         compute=compute,
+        least=Count(p.lanes.wave, c),
         cycles=alone * clock if p.details else np.zeros((0, index.size)),
         # Tiles of several sequences share a wave, so a stream needs no more than one tile.
         shortest=units.number("tile_b") * units.number("tile_x"),
