@@ -22,6 +22,7 @@ import re
 import subprocess
 import sys
 import tempfile
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -78,6 +79,13 @@ def option_row(option: click.Option) -> tuple[object, ...]:
     return names, values, default, option.help or ""
 
 
+def help_text(command: click.Command) -> str:
+    """The help of a command, the same whatever Python did to its indentation."""
+    text = (command.help or "").replace("\b", "")
+    paragraphs = re.split(r"\n(?:[ \t]*\n)+", text)
+    return "\n\n".join(textwrap.dedent(part).strip("\n") for part in paragraphs).strip()
+
+
 def command_section(name: str, command: click.Command) -> str:
     """Heading, usage, help and options of one command."""
     arguments = [p for p in command.params if isinstance(p, click.Argument)]
@@ -86,7 +94,7 @@ def command_section(name: str, command: click.Command) -> str:
     words += ["[OPTIONS]"] if options else []
     words += ["COMMAND ..."] if isinstance(command, click.Group) else []
     text = f"## `{name}`\n\n```text\n{' '.join(words)}\n"
-    text += f"\n{(command.help or '').replace(chr(8), '').strip()}\n```\n"
+    text += f"\n{help_text(command)}\n```\n"
     if options:
         header = ("option", "value", "default", "meaning")
         text += "\n" + table(header, [option_row(option) for option in options])

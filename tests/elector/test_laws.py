@@ -168,9 +168,7 @@ def test_nothing_is_negative_and_nothing_is_missing(machine: str) -> None:
             assert np.isfinite(values).all(), name
         assert (values[~np.isnan(values)] >= 0).all(), name
         if name not in KEPT and not name.startswith(("memory_bytes", "area_by_part")):
-            lost = cost.scalar(name)[~cost.feasible]
-            # A part that other structures of the table have and this one lacks stays 0.
-            assert (np.isnan(lost) | ((lost == 0) & ("." in name))).all(), name
+            assert np.isnan(cost.scalar(name)[~cost.feasible]).all(), name
         elif name in KEPT:
             assert np.isfinite(cost.scalar(name)).all(), name
 

@@ -303,6 +303,41 @@ def test_gradient_accumulation_repeats_the_passes_and_not_the_update() -> None:
     assert four.count[added, 0] == 3 and four.m[added, 0] == 4385920
 
 
+# ---- vector work ----
+
+
+def test_exponentials_and_roots_by_hand() -> None:
+    """One for each score, each unit of the feed-forward layer (erf) and the pooler (tanh)."""
+    tokens, scores = 3 * 100, 3 * 12 * 100 * 100
+    ops = operations("bert-base", batch=3, sequence_length=100)
+    special = sum(row.special * ops.m[r, 0] * ops.count[r, 0] for r, row in enumerate(ops.rows)
+                  if not row.matmul)
+    assert special == 12 * (scores + 4 * 768 * tokens) + 3 * 768
+    llama = operations("llama-2-7b", batch=1, sequence_length=16)
+    special = sum(row.special * llama.m[r, 0] * llama.count[r, 0]
+                  for r, row in enumerate(llama.rows) if not row.matmul)
+    assert special == 32 * (32 * 16 * 16 + 2 * 16 * 11008)  # SiLU: exponential and division
+
+
+def test_vector_rows_cover_every_element_of_a_layer() -> None:
+    """BERT, forward: what each kind of row passes over, in elements of a layer."""
+    tokens, scores = 5 * 64, 5 * 12 * 64 * 64
+    ops = operations("bert-base", batch=5, sequence_length=64, mode="training")
+    found: dict[str, float] = {}
+    for r in ops.where(phase="forward", layer="layers", matmul=False):
+        name = ops.rows[r].name
+        found[name] = found.get(name, 0) + ops.m[r, 0] * ops.count[r, 0] / 12
+    assert found == {
+        "query, key, value bias": 3 * tokens * 768, "softmax": scores,
+        "probabilities dropout": scores, "attention dropout": tokens * 768,
+        "attention residual": tokens * 768, "attention norm": tokens * 768,
+        "feed-forward gelu": tokens * 3072, "feed-forward dropout": tokens * 768,
+        "feed-forward residual": tokens * 768, "feed-forward norm": tokens * 768,
+    }
+    backward = {ops.rows[r].name for r in ops.where(phase="backward", layer="layers", matmul=False)}
+    assert backward == {f"{name} gradient" for name in found}
+
+
 # ---- generation ----
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from arrays import Fold, dealt, product, run, starts
+from arrays import Fold, cut, dealt, product, run, starts
 from builders import inside
 from hypothesis import given
 from hypothesis import strategies as st
@@ -202,6 +202,23 @@ def test_the_machine_of_the_tests_is_itself_right() -> None:
     assert dealt([fold] * 5, "ws", 2) == [0, 1, 0, 1, 0]
 
 
+@pytest.mark.parametrize("flow", FLOWS)
+def test_the_next_product_may_follow_on_the_heels_of_the_last(flow: str, tmp_path: Path) -> None:
+    """The array is taken for as long as a second run of the same folds takes behind a first."""
+    rows, cols = 4, 3
+    for shape in ((8, 12, 6), (4, 4, 3), (12, 8, 12), (24, 4, 3)):
+        a, b = matrices(shape, 2)
+        parts = cut(b.T, a.T, rows, cols, "ws") if flow == "is" else cut(a, b, rows, cols, flow)
+        if not whole(shape, flow, rows, cols):
+            continue
+        folds, machine = [fold for fold, _, _ in parts], "os" if flow == "os" else "ws"
+        chunk = inside(write(tmp_path, [shape]), accelerator__rows=rows, accelerator__cols=cols,
+                       accelerator__dataflow=flow, accelerator__clock=1e9)
+        taken = float(chunk.activity.row("array", 0)[0]) * 1e9
+        both, one = run(folds * 2, machine, True)[1], run(folds, machine, True)[1]
+        assert taken == pytest.approx(both - one, rel=1e-12), shape
+
+
 @given(st.integers(1, 3000), st.integers(0, 400), st.integers(1, 300))
 def test_mean_folds_is_the_mean_over_a_loop(first: int, span: int, size: int) -> None:
     middle = np.array([first + span / 2])
@@ -330,8 +347,6 @@ def test_physical_cycles_are_the_peers_and_the_drain(flow: str, tmp_path: Path) 
 @pytest.mark.parametrize("flow", FLOWS)
 def test_accesses_are_what_the_simulated_folds_touch(flow: str, tmp_path: Path) -> None:
     """Elements of both operands of every fold, and a sum written for each of its results."""
-    from arrays import cut
-
     for shape, rows, cols in (((7, 9, 5), 3, 4), ((4, 4, 4), 4, 4), ((10, 3, 11), 2, 6)):
         a, b = matrices(shape, 3)
         parts = cut(b.T, a.T, rows, cols, "ws") if flow == "is" else cut(a, b, rows, cols, flow)
