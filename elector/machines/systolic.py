@@ -392,9 +392,9 @@ def _counts(
 ) -> tuple[dict[str, Count], tuple[Array, Array]]:
     """How often each action happens; what passes main memory passes the on-chip memory too."""
     here = np.arange(index.size)
-    vector_bytes = _vector_bytes(p, units)
-    read = vector_bytes[0][:, index] + p.written[:, q]
-    write = vector_bytes[1][:, index] + p.read[:, q]
+    read, write = _vector_bytes(p, units, index)
+    read = read + p.written[:, q]
+    write = write + p.read[:, q]
     read[p.products] += array[0]
     write[p.products] += array[1]
     sums = np.zeros_like(read)
@@ -418,14 +418,20 @@ def _counts(
     return counts, (read + write + 2.0 * sums, moved)
 
 
-def _vector_bytes(p: Prepared, units: Units) -> tuple[Array, Array]:
-    """(R, M) bytes vector work reads and writes on chip; streamed work only its extra operand."""
+def _vector_bytes(p: Prepared, units: Units, index: Array) -> tuple[Array, Array]:
+    """(R, D) bytes vector work reads and writes on chip; streamed work only its extra operand."""
     ops = p.ops
     streamed = np.array([row.streamed for row in ops.rows])[:, None]
     vector = np.array([not row.matmul for row in ops.rows])[:, None]
     reads = np.where(streamed, ops.b_bytes, ops.a_bytes + ops.b_bytes) * ops.count
     writes = np.where(streamed, 0.0, ops.out_bytes) * ops.count
-    return np.where(vector, reads, 0.0), np.where(vector, writes, 0.0)
+    reads, writes = (np.where(vector, x, 0.0)[:, index] for x in (reads, writes))
+    apart = ~units.flag("fuse")
+    if apart.any():
+        rows = np.nonzero(streamed[:, 0] & vector[:, 0])[0]
+        reads[rows] += (ops.a_bytes * ops.count)[rows][:, index] * apart
+        writes[rows] += (ops.out_bytes * ops.count)[rows][:, index] * apart
+    return reads, writes
 
 
 def parts(units: Units) -> dict[str, Part]:

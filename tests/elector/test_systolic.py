@@ -363,3 +363,13 @@ def test_accesses_are_what_the_simulated_folds_touch(flow: str, tmp_path: Path) 
         (ours,) = found
         assert [ours["a_reads"], ours["b_reads"], ours["out_writes"]] == [*reads, writes]
         assert ours["out_reads"] == writes - shape[0] * shape[2]
+
+
+def test_work_that_is_not_streamed_passes_the_memory_on_chip() -> None:
+    """BERT-tiny, two sequences of 64: bias of q, k, v, two residuals, GELU, tanh of the pooler."""
+    sizes: dict[str, Any] = {"batch": 2, "sequence_length": 64, "accelerator__sram": 1e12}
+    apart, fused = (inside("bert-tiny", **sizes, accelerator__fuse=f) for f in (False, True))
+    elements = 2 * 2 * 64 * (3 * 128 + 2 * 128 + 512) + 2 * 128
+    for action in ("sram read", "sram write"):
+        more = apart.activity.counts[action].total() - fused.activity.counts[action].total()
+        assert more[0] == 2 * elements, action

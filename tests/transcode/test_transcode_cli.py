@@ -60,7 +60,9 @@ def test_sweep_repeats_the_front_bit_for_bit(folder: Path) -> None:
     table = "results/tiny/front.csv"
     swept = CliRunner().invoke(elector, ["sweep", table, "--out", "again.csv"])
     assert swept.exit_code == 0, swept.output
-    first, again = pd.read_csv(table), pd.read_csv("again.csv")
+    first, again = (
+        pd.read_csv(path, float_precision="round_trip") for path in (table, "again.csv")
+    )
     for name in ("latency_s", "energy_j"):
         assert first[name].equals(again[name])
 
@@ -73,7 +75,10 @@ def test_several_workloads_are_swept_bit_for_bit(folder: Path) -> None:
     assert invoke("search", "two.yaml", "--quiet").exit_code == 0
     swept = CliRunner().invoke(elector, ["sweep", "results/two/front.csv", "--out", "again.csv"])
     assert swept.exit_code == 0, swept.output
-    first, again = pd.read_csv("results/two/front.csv"), pd.read_csv("again.csv")
+    first, again = (
+        pd.read_csv(path, float_precision="round_trip")
+        for path in ("results/two/front.csv", "again.csv")
+    )
     for name in space["objectives"]:
         assert first[name].equals(again[name]), name
 
@@ -185,3 +190,16 @@ def test_interrupt_exits_with_130_and_leaves_a_front(folder: Path) -> None:
     assert (folder / "stopped" / "front.csv").exists()
     assert json.loads((folder / "stopped" / "manifest.json").read_text())["status"] == "interrupted"
     assert start("stopped", "--quiet").wait(120) == 0
+
+
+@pytest.mark.parametrize(("layers", "rows"), [("[2]", "[32]"), ("[2, 4]", "[16, 32]")])
+def test_the_smallest_fronts_are_drawn(folder: Path, layers: str, rows: str) -> None:
+    text = (
+        f"name: least\nmodel: {{base: encoder, layers: {layers}}}\n"
+        f"accelerator: {{base: systolic, rows: {rows}}}\n"
+        "objectives: {latency_s: min, energy_j: min}\n"
+    )
+    Path("least.yaml").write_text(text, encoding="utf-8")
+    result = CliRunner().invoke(main, ["search", "least.yaml", "--out", "least"])
+    assert result.exit_code == 0, result.output
+    assert Path("least/front.png").stat().st_size > 5_000

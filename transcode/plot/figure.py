@@ -209,6 +209,8 @@ def _key(figure: Figure, picture: Picture, box: Box) -> float:
 
 def _cards(figure: Figure, marks: tuple[Mark, ...], box: Box, columns: int) -> None:
     """The numbered designs, column by column; smaller, then cut, where they would not fit."""
+    if not marks:  # a front so small that nothing needs a name
+        return
     left, bottom, right, top = box
     inch = 1.0 / float(figure.get_figheight())
     width = (right - left) / columns
