@@ -40,6 +40,8 @@ SOURCES: dict[str, dict[str, tuple[str, ...]]] = {
     "query low-rank B input gradient": {"a": ("query gradient",)},
     "value low-rank B input gradient": {"a": ("value gradient",)},
 }
+#: Where projections have biases, their results are those of the operation that adds them.
+PROJECTIONS, BIASES = ("query", "key, value"), "query, key, value bias"
 #: Operations that read what the first projection of their layer reads.
 BRANCHES = ("key, value", "query low-rank A", "value low-rank A")
 #: Gradient -> operation of the forward pass whose operands were kept for it.
@@ -181,7 +183,9 @@ def _sources(ops: Operations, r: int, operand: str) -> list[tuple[int, Array]]:
         if named is None and at is not None:
             return _sources(ops, at, "a")
     if named is not None:
-        found = [_find(ops, name, row.phase, row.layer) for name in named]
+        biased = _find(ops, BIASES, row.phase, row.layer)
+        found = [biased if biased is not None and name in PROJECTIONS
+                 else _find(ops, name, row.phase, row.layer) for name in named]
         return [(i, ops.count[r]) for i in found if i is not None]
     first = _find(ops, "query", row.phase, row.layer)
     entry = row.name in BRANCHES or (row.name == "attention residual" and operand == "b")

@@ -164,12 +164,15 @@ def load_accelerator(name: str) -> Accelerator:
 def _described(
     data: Mapping[str, object], name: str | None, file: object, at: str = ""
 ) -> tuple[Machine, dict[str, object]]:
-    """Machine and settings that entries describe; `name` where they are a preset's, `at` in errors."""
+    """Machine and settings that entries describe; `name` where they are a preset's own.
+
+    at : the unit of a hybrid they stand for; its base is then what `simulate` calls so.
+    """
     base = data.get("base", name)
     prefix = f"{at}." if at else ""
     if "units" in data and "base" not in data:
         machine, settings = assembly.read(data, file, lambda d, at, f: _described(d, None, f, at))
-    elif base in MACHINES:
+    elif base in MACHINES and not (at and base in list_accelerators()):
         machine, settings = MACHINES[str(base)], {}
     elif isinstance(base, str) and base != name and _is_accelerator(base):
         below = load_accelerator(base)
