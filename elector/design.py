@@ -163,6 +163,21 @@ class Budget:
 
 
 @dataclass(frozen=True, eq=False)
+class Fill:
+    """Putting the weights in place, once, before the first step.
+
+    action : what is paid for each of `pulses` (D,). wear : (D,) of them for each cell.
+    seconds : (D,) where power allows all at once. size : (D,) bytes of weights.
+    """
+
+    action: str
+    pulses: Array
+    wear: Array
+    seconds: Array
+    size: Array
+
+
+@dataclass(frozen=True, eq=False)
 class Activity:
     """What D designs do with R operations.
 
@@ -187,6 +202,7 @@ class Activity:
     periods : (D,) how often a sequence comes back to the same resource; None: each layer.
     wear : (D,) writes of the most written cell in a step, endurance : (D,) how many it
         survives; None where nothing wears.
+    fill : writing the weights in place once; None where they only pass through.
     extra : name -> (D,) further scalars of the result.
     largest : (D,) largest batch that fits into main memory, for the reason's text; None: unknown.
     tiles : (R, D) tile sides, or None unless asked for.
@@ -220,6 +236,7 @@ class Activity:
     periods: Array | None = None
     wear: Array | None = None
     endurance: Array | None = None
+    fill: Fill | None = None
     extra: dict[str, Array] = field(default_factory=dict)
     largest: Array | None = None
     tiles: tuple[Array, Array, Array] | None = None

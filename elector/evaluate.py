@@ -250,6 +250,9 @@ def _operations(chunk: Chunk) -> list[dict[str, object]]:
     seconds = activity.alone[:, 0]
     busy = np.stack([_column(values) for values in activity.busy.values()])
     bound = [activity.resources[j] for j in busy.argmax(axis=0)]
+    if activity.members:  # stages of a pipeline that wait for its slowest one are not busy
+        idle = busy.max(axis=0) == 0
+        bound = [u if no else b for b, u, no in zip(bound, chunk.owner, idle, strict=True)]
     assert activity.tiles is not None and activity.traffic is not None
     found: list[dict[str, object]] = []
     for r, row in enumerate(ops.rows):

@@ -36,7 +36,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     ("elector.timeline",),
     ("elector.trace",),
     ("elector.api",),
-    ("elector.validate", "elector.listing", "elector.sweepfile"),
+    ("elector.validate", "elector.listing", "elector.sweepfile", "elector.plan"),
     ("elector",),
     ("elector.report",),
     ("elector.cli",),
