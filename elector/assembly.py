@@ -88,7 +88,8 @@ def _units(
 ) -> tuple[tuple[Member, ...], Settings]:
     if not isinstance(data, dict) or not data:
         raise InputError("must map names to units", file=file, field="units", value=data)
-    members, settings = [], {}
+    members: list[Member] = []
+    settings: Settings = {}
     for name, entries in data.items():
         at = f"units.{name}"
         if not isinstance(name, str) or not NAME.fullmatch(name):
@@ -111,7 +112,9 @@ def _links(
     names, fields = [m.name for m in members], schema("link")
     if not isinstance(data, list):
         raise InputError("must be a list", file=file, field="links", value=data)
-    links, settings, seen = [], {}, set()
+    links: list[Link] = []
+    settings: Settings = {}
+    seen: set[frozenset[object]] = set()
     for i, entry in enumerate(data):
         at = f"links[{i}]"
         if not isinstance(entry, dict) or "between" not in entry:

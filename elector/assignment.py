@@ -165,7 +165,7 @@ def _operands(ops: Operations, r: int) -> Iterator[Operand]:
         elif kind == "activation":
             for source, times in _sources(ops, r, operand):
                 named = operand in SOURCES.get(row.name, {}) and row.name in ("scores", "context")
-                yield operand, source, size, times, row.name if named else ""
+                yield operand, source, size, times, row.name if named else row.layer
         elif kind == "reuse" and ops.workload.trainable == "all" and row.phase == "backward":
             home = _kept(ops, row)
             if home is not None:
@@ -260,14 +260,18 @@ def _inserted(
         values[new] = blank
         return values
 
-    tables = {name: table(name, 1.0) for name in ("batch", "k", "n")}
-    tables |= {name: table(name, 0.0) for name in ("count", "m", "span", "b_bytes")}
-    tables |= {name: table(name, 0.0) for name in ("a_bytes", "out_bytes")}
-    tables["count"][new] = [move.count for move in chosen]
-    tables["m"][new] = [move.size for move in chosen]
-    widths = {name: table(name, 1.0) for name in ("a_width", "b_width", "out_width")}
-    densities = {name: np.where(new[:, None], 1.0, d[index]) for name, d in ops.densities.items()}
-    return replace(ops, rows=rows, densities=densities, **tables, **widths)
+    count, sizes = table("count", 0.0), table("m", 0.0)
+    count[new] = [move.count for move in chosen]
+    sizes[new] = [move.size for move in chosen]
+    return replace(
+        ops, rows=rows, count=count, m=sizes, span=table("span", 0.0),
+        batch=table("batch", 1.0), k=table("k", 1.0), n=table("n", 1.0),
+        a_bytes=table("a_bytes", 0.0), b_bytes=table("b_bytes", 0.0),
+        out_bytes=table("out_bytes", 0.0), a_width=table("a_width", 1.0),
+        b_width=table("b_width", 1.0), out_width=table("out_width", 1.0),
+        densities={name: np.where(new[:, None], 1.0, d[index])
+                   for name, d in ops.densities.items()},
+    )
 
 
 def of_unit(assigned: Assigned, unit: int, compute: str) -> Operations:

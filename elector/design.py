@@ -195,8 +195,8 @@ class Activity:
     peak : (D,) multiply-accumulates a second.
     limits : sentence -> (needed, available), each (D,): infeasible where needed > available.
     resources : their names.
-    queued : (D,) or for all; rows run one after another from a queue that a host fills, so that the busiest
-        resource decides and nothing else waits.
+    queued : (D,) or for all; rows run one after another from a queue that a host fills, so
+        that the busiest resource decides and nothing else waits.
     clocked : what a power limit needs; None where the clock is given.
     budget : an action whose power is limited on its own; None: none.
     periods : (D,) how often a sequence comes back to the same resource; None: each layer.

@@ -44,8 +44,8 @@ def work(
 ) -> Work:
     """What D designs of a machine do and pay; index (D,) names the pair of each."""
     if machine.hybrid is None:
-        at = _plain(machine, ops, index, units, technology, details)
-        return Work(ops, at, (machine.name,) * len(ops.rows))
+        alone = _plain(machine, ops, index, units, technology, details)
+        return Work(ops, alone, (machine.name,) * len(ops.rows))
     hybrid, assigned = machine.hybrid, assign(machine.hybrid, ops)
     parts = []
     for i, member in enumerate(hybrid.members):
@@ -63,7 +63,9 @@ def work(
 
     def at(part: slice) -> tuple[Activity, Prices]:
         found = [solve(part) for _, solve in parts]
-        here = [(mine.count > 0).any(axis=0)[index[part]] for mine, _ in parts]
+        here = [
+            np.asarray((mine.count > 0).any(axis=0))[index[part]] for mine, _ in parts
+        ]
         activity = _together(
             hybrid, assigned, index[part], units.take(part), [a for a, _ in found], here
         )
@@ -137,7 +139,6 @@ def _together(
 ) -> Activity:
     """The activities of the units and links as one."""
     names = [member.name for member in hybrid.members]
-    both = list(zip(names, found, strict=True))
     several = sum_rows(np.stack([h + 0.0 for h in here])) > 1.0
     found = [_waiting(a, several) for a in found]
     both = list(zip(names, found, strict=True))
@@ -151,6 +152,8 @@ def _together(
         counts[name] = Count(moved, index)
     weights, room, ahead = found[0].weights, found[0].room, found[0].bandwidth
     first = assigned.owner[[i for i, row in enumerate(assigned.ops.rows) if row.matmul][:1]]
+    tiles, traffic = _details(found, "tiles"), _details(found, "traffic")
+    wear, endurance = _wear(found)
     return Activity(
         busy=busy, alone=alone, compute=compute, cycles=cycles,
         shortest=_most([np.where(h, a.shortest, 0.0) for a, h in zip(found, here, strict=True)]),
@@ -173,12 +176,13 @@ def _together(
         members=tuple(found), owner=assigned.owner, working=tuple(here),
         extra={k: v for a in found for k, v in a.extra.items()},
         largest=found[0].largest if len(found) == 1 else None,
-        tiles=_details(found, "tiles"), traffic=_details(found, "traffic"),
+        tiles=None if tiles is None else (tiles[0], tiles[1], tiles[2]),
+        traffic=None if traffic is None else (traffic[0], traffic[1]),
         moved=found[0].moved if len(found) == 1 else None,
         awake={f"{name}.{k}": c for name, a in both for k, c in a.awake.items()},
         residue={f"{name}.{k}": a.residue for name, a in both  # type: ignore[misc]
                  for k in a.awake},
-        **_wear(found),
+        wear=wear, endurance=endurance, fill=found[0].fill if len(found) == 1 else None,
     )
 
 
@@ -234,24 +238,23 @@ def _most(values: list[Array]) -> Array:
     return most
 
 
-def _details(found: list[Activity], field: str) -> tuple[Array, ...] | None:  # type: ignore[return]
+def _details(found: list[Activity], field: str) -> tuple[Array, ...] | None:
     parts = [getattr(a, field) for a in found]
     if any(part is None for part in parts):
         return None
     return tuple(_total(list(values)) for values in zip(*parts, strict=True))
 
 
-def _wear(found: list[Activity]) -> dict[str, Array]:
+def _wear(found: list[Activity]) -> tuple[Array | None, Array | None]:
     """Wear and endurance of the unit that lives shortest."""
-    wearing = [a for a in found if a.wear is not None]
-    if not wearing:
-        return {}
-    wear, endurance = wearing[0].wear, wearing[0].endurance
-    for a in wearing[1:]:
-        assert wear is not None and endurance is not None
-        assert a.wear is not None and a.endurance is not None
+    wear, endurance = None, None
+    for a in found:
+        if a.wear is None or a.endurance is None:
+            continue
+        if wear is None or endurance is None:
+            wear, endurance = a.wear, a.endurance
+            continue
         sooner = a.wear / a.endurance > wear / endurance
         wear = np.where(sooner, a.wear, wear)
         endurance = np.where(sooner, a.endurance, endurance)
-    assert wear is not None and endurance is not None
-    return {"wear": wear, "endurance": endurance}
+    return wear, endurance

@@ -299,7 +299,7 @@ def _total(plan: Plan, steps: list[Step], phases: list[Record], switch: Record |
     worst, years = 0.0, float("nan")
     for name in dict.fromkeys(phase.accelerator.name for phase in plan.phases):
         here = [i for i, phase in enumerate(plan.phases) if phase.accelerator.name == name]
-        writes = sum(plan.phases[i].steps * steps[i].wear for i in here)
+        writes = sum((plan.phases[i].steps * steps[i].wear for i in here), 0.0)
         if switch is not None and _after(plan) in here:
             writes += _number(switch["write"]["writes_per_cell"])  # type: ignore[index]
         endurance = min(steps[i].endurance for i in here)
