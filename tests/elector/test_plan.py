@@ -13,6 +13,7 @@ from click.testing import CliRunner
 import elector
 from elector.cli import main
 from elector.errors import InputError
+from elector.formats import load_model
 from elector.plan import run
 
 PLAN: dict[str, Any] = {
@@ -24,6 +25,23 @@ PLAN: dict[str, Any] = {
     ],
     "switch": {"step": 300, "window": 50, "windows": 2, "source": "test"},
 }
+
+
+#: Parameters of the encoders, and of what HpT trains in full beside them.
+COUNTED = {
+    "hpt-snow": (37_828_608, 7_595_843), "hpt-weather": (37_828_608, 2_254_749),
+    "hpt-covid": (37_828_608, 2_198_642), "hpt-wind": (25_233_408, 2_150_137),
+}
+
+
+@pytest.mark.parametrize("name", COUNTED)
+def test_parameters_of_the_applications(name: str) -> None:
+    encoder, rest = COUNTED[name]
+    found = elector.simulate(name, "systolic")["parameters"]
+    assert found == pytest.approx(encoder + rest, rel=1e-3)
+    model = load_model(name).blocks[0]
+    layer = 4 * 512 * 513 + 2 * 512 * model.feed_forward[0] + model.feed_forward[0] + 5 * 512
+    assert 12 * layer == encoder
 
 
 def changed(**more: Any) -> dict[str, Any]:
