@@ -76,7 +76,7 @@ class Table:
         for name, column in self.columns.items():
             if len(column) != size:
                 raise InputError(f"has {len(column)} rows, the table {size}", field=name)
-        self._parsed: dict[str, tuple[object, ...]] = {}
+        self._parsed: dict[tuple[str, int, int], object] = {}
         for key in self.columns:
             self._require_known(key)
 
@@ -93,15 +93,27 @@ class Table:
 
     def parsed(self, key: str, field: Field) -> tuple[object, ...]:
         """The distinct values of a column, checked and in SI; None where not set."""
-        if key not in self._parsed:
-            values = []
-            for value in self.columns[key].values:
-                try:
-                    values.append(None if value is None else field.parse(value, field=key))
-                except InputError as error:
-                    raise error.at(field=key) from None
-            self._parsed[key] = tuple(values)
-        return self._parsed[key]
+        everything = range(len(self.columns[key].values))
+        return tuple(self._value(key, field, code) for code in everything)
+
+    def used(self, key: str, field: Field, rows: Array) -> tuple[object, ...]:
+        """As `parsed`, but None for what no row of `rows` has: machines differ in a key's values."""
+        column = self.columns[key]
+        there = np.bincount(column.codes[rows], minlength=len(column.values)) > 0
+        return tuple(
+            self._value(key, field, code) if there[code] else None for code in range(there.size)
+        )
+
+    def _value(self, key: str, field: Field, code: int) -> object:
+        place = (key, id(field), code)
+        if place not in self._parsed:
+            value = self.columns[key].values[code]
+            try:
+                found = None if value is None else field.parse(value, field=key)
+            except InputError as error:
+                raise error.at(field=key) from None
+            self._parsed[place] = found
+        return self._parsed[place]
 
     def at(self, key: str, field: Field, rows: Array, default: float) -> Array:
         """(D,) numbers of a column at `rows`; `default` where it is absent or not set."""
@@ -349,7 +361,7 @@ def _units(
     for key, field in machine.fields.items():
         given = [a.settings.get(key, field.default) for a in presets]
         column = f"accelerator.{key}"
-        own = table.parsed(column, field) if column in table.columns else (None,)
+        own = table.used(column, field, rows) if column in table.columns else (None,)
         zeros = np.zeros(rows.size, dtype=np.intp)
         own_codes = table.columns[column].codes[rows] if column in table.columns else zeros
         if field.type in ("choice", "text"):
