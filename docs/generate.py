@@ -33,8 +33,10 @@ DOCS = ROOT / "docs"
 DATA = ROOT / "elector" / "data"
 GENERATED = "<!-- Written by docs/generate.py; edit the code or the tables it reads. -->\n\n"
 # Schema -> prefix of its keys; those of every other schema are an accelerator's.
-NAMESPACE = {"model": "model.", "workload": "workload.", "model_file": "",
-             "link": "accelerator.links.A-B."}
+NAMESPACE = {
+    "model": "model.", "layer": "model.layer<i>.", "workload": "workload.", "model_file": "",
+    "link": "accelerator.links.A-B.",
+}
 
 BLOCK = re.compile(r"<!-- run(?P<options>[^>]*?) ?-->\n```console\n(?P<body>.*?)```\n", re.S)
 SHARED = ("spaces", "docs")  # what the commands of a page find in their folder

@@ -80,8 +80,13 @@ class Count:
 
     def total(self, rows: Array | None = None) -> Array:
         """(D,) sum over the rows (or over some of them), accumulated in row order."""
-        values = self.values if rows is None else self.values[rows]
-        return sum_rows(values)[self.index]
+        # Summed once for each combination, or for each design where those are fewer.
+        few = self.index.size < self.values.shape[1]
+        if rows is None:
+            chosen = self.values[:, self.index] if few else self.values
+        else:
+            chosen = self.values[rows[:, None], self.index] if few else self.values[rows]
+        return sum_rows(chosen) if few else sum_rows(chosen)[self.index]
 
     def row(self, row: int) -> Array:
         """(D,) the count of one row."""
@@ -199,6 +204,7 @@ class Activity:
         that the busiest resource decides and nothing else waits.
     clocked : what a power limit needs; None where the clock is given.
     budget : an action whose power is limited on its own; None: none.
+    least : seconds one sequence takes for a row however many overlap; None: its share of them.
     periods : (D,) how often a sequence comes back to the same resource; None: each layer.
     wear : (D,) writes of the most written cell in a step, endurance : (D,) how many it
         survives; None where nothing wears.
@@ -230,6 +236,7 @@ class Activity:
     peak: Array
     limits: dict[str, tuple[Array, Array]]
     resources: tuple[str, ...]
+    least: Count | None = None
     queued: bool | Array = False
     clocked: Clocked | None = None
     budget: Budget | None = None

@@ -32,6 +32,8 @@ Array = np.ndarray
 #: Designs of a block share operations and traffic plans; those of a chunk share the cache.
 BLOCK = 32768
 CHUNK_NUMBERS = 60_000
+#: About as many operations as a block of layers has, and numbers of the operations of a block.
+ROWS, BLOCK_NUMBERS = 25, 200_000
 
 #: Seconds of a year of continuous work.
 YEAR = 365.25 * 24 * 3600.0
@@ -70,16 +72,15 @@ def evaluate(
         for rows in _blocks(group, threads)
     ]
     if len(tasks) == 1 or threads == 1:
-        parts: Iterable[list[_Output]] = map(_run_block, tasks)
-        for outputs in parts:
-            _collect(result, outputs)
-        return result
+        for task in tasks:
+            _collect(result, _run_block(task))
+        return _blank(result)
     from concurrent.futures import ThreadPoolExecutor  # a tenth of the start of a command
 
     with ThreadPoolExecutor(threads) as pool:
         for outputs in pool.map(_run_block, tasks):
             _collect(result, outputs)
-    return result
+    return _blank(result)
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,6 +109,9 @@ def _blocks(group: Group, threads: int) -> list[Array]:
     """Designs sorted by pair, so that a block holds few pairs; at least one block a thread."""
     order = np.argsort(group.pair, kind="stable")
     pieces = max(-(-order.size // BLOCK), min(threads, -(-order.size // 1024)))
+    # Pairs that differ cost a column of every operation each.
+    numbers = group.models.size * ROWS * max(len(group.models.template.blocks), 1)
+    pieces = min(max(pieces, -(-numbers // BLOCK_NUMBERS)), order.size)
     return np.array_split(order, pieces)
 
 
@@ -128,7 +132,7 @@ def _chunks(block: _Block) -> Iterable[tuple[slice, Chunk]]:
     found = work(
         machine, ops, index, units, block.technology, block.level == "operations"
     )
-    step = max(CHUNK_NUMBERS // max(len(found.ops.rows), 1), 64)
+    step = max(CHUNK_NUMBERS // max(len(found.ops.rows), 1), 1024)
     for start in range(0, index.size, step):
         part = slice(start, min(start + step, index.size))
         activity, priced = found.at(part)
@@ -294,12 +298,19 @@ def _collect(result: Cost, outputs: list[_Output]) -> None:
             shown = values if name in kept else np.where(lost, np.nan, values)
             result.put(out.rows, name, shown)
         for group, parts in out.groups.items():
-            costs = group not in ("memory_bytes", "area_by_part_mm2")
             for name, values in parts.items():
-                shown = np.where(lost, np.nan, values) if costs else values
-                result.put(out.rows, name, shown, group)
+                result.put(out.rows, name, values, group)
         if out.operations is not None:
             result.operations = out.operations
+
+
+def _blank(result: Cost) -> Cost:
+    """Costs of infeasible designs are NaN, of parts that only other designs have, too."""
+    for group, parts in result.groups.items():
+        if group not in ("memory_bytes", "area_by_part_mm2"):
+            for values in parts.values():
+                values[~result.feasible] = np.nan
+    return result
 
 
 def _reasons(result: Cost, out: _Output) -> None:

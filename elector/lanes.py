@@ -71,7 +71,7 @@ def tile(
 def waves(tiles: Array, lanes: Array) -> tuple[Array, Array]:
     """Waves of `tiles` over `lanes`, and the lanes each wave uses (dealt evenly)."""
     count = np.ceil(tiles / lanes)
-    return count, np.ceil(tiles / np.maximum(count, 1.0))
+    return count, np.maximum(np.ceil(tiles / np.maximum(count, 1.0)), 1.0)
 
 
 def slowest(
@@ -139,10 +139,11 @@ def reuse(t: Tiling, order: Array, lanes: Array) -> tuple[Array, Array]:
     for outer in "bijk":
         for inner in "bijk":
             inside = np.array([o.index(inner) > o.index(outer) for o in ORDERS])[order]
-            stride[outer] = np.where(inside, stride[outer] * t.blocks[inner], stride[outer])
+            tiles = np.maximum(t.blocks[inner], 1.0)  # an operation that is not there has none
+            stride[outer] = np.where(inside, stride[outer] * tiles, stride[outer])
 
     def share(free: str) -> Array:
-        span = stride[free] * t.blocks[free]
+        span = stride[free] * np.maximum(t.blocks[free], 1.0)
         kept = np.maximum(1.0 - lanes / span, 0.0)
         return np.where(stride[free] <= lanes, kept, 0.0)
 

@@ -179,7 +179,8 @@ def _products(
     """Tiles of the products `rows`; `own` (R, Q) bytes of a memory for second operands alone."""
     a, b, out = (x[rows] for x in moved)
     shape = a.shape
-    m, k, n = (x[rows][:, index].ravel() for x in (ops.m, ops.k, ops.n))
+    # A size is 0 only where a pair lacks the operation, which then moves nothing.
+    m, k, n = (np.maximum(x[rows][:, index], 1.0).ravel() for x in (ops.m, ops.k, ops.n))
     batch = np.maximum(ops.batch[rows][:, index], 1.0)
     widths = [np.broadcast_to(w[rows][:, None], shape).ravel()
               for w in (ops.a_width, ops.b_width)]

@@ -19,6 +19,7 @@ from elector import assembly
 from elector.design import Machine, Units
 from elector.errors import InputError
 from elector.formats import load_model, load_scalesim_config
+from elector.layered import NAME, as_number, layer_field, layered
 from elector.machines import MACHINES
 from elector.model import Model, Models, stack, structure, with_settings
 from elector.sparsity import load_sparsity
@@ -84,6 +85,8 @@ class Table:
         if key in ("model", "accelerator"):
             return
         space, _, short = key.partition(".")
+        if space == "model" and layer_field(short):
+            return
         known = known_keys()
         own = space == "accelerator" and UNIT_KEY.fullmatch(short)
         if not own and (space not in known or short not in known[space]):
@@ -97,7 +100,7 @@ class Table:
         return tuple(self._value(key, field, code) for code in everything)
 
     def used(self, key: str, field: Field, rows: Array) -> tuple[object, ...]:
-        """As `parsed`, but None for what no row of `rows` has: machines differ in a key's values."""
+        """As `parsed`, but None for what no row of `rows` has: machines differ in a key's range."""
         column = self.columns[key]
         there = np.bincount(column.codes[rows], minlength=len(column.values)) > 0
         return tuple(
@@ -119,7 +122,8 @@ class Table:
         """(D,) numbers of a column at `rows`; `default` where it is absent or not set."""
         if key not in self.columns:
             return np.full(rows.size, default)
-        values = [default if v is None else float(v) for v in self.parsed(key, field)]  # type: ignore[arg-type]
+        parsed = self.parsed(key, field)
+        values = [default if v is None else as_number(field.key, v) for v in parsed]
         return np.array(values, dtype=float)[self.columns[key].codes[rows]]
 
 
@@ -321,6 +325,8 @@ def _group(table: Table, rows: Array, first: int, s: _Structures) -> Group:
     machine = s.accelerators[accelerators[0]].machine
     units = _units(table, rows, machine, [s.accelerators[i] for i in accelerators], accelerators)
     model_keys = [k for k in table.columns if k.startswith("model.") and k != "model.head"]
+    # Pairs are numbered by their codes: models of one depth come to stand together.
+    model_keys.sort(key=lambda key: key != "model.layers")
     numeric = [f"workload.{n}" for n in NUMBERS if f"workload.{n}" in table.columns]
     parts = [table.columns[k].codes[rows] for k in ("model", *model_keys, *numeric)]
     key = combine([*parts, s.head_codes[rows]])
@@ -342,11 +348,14 @@ def _models(table: Table, rows: Array, keys: list[str], s: _Structures) -> Model
         here = np.nonzero(codes == base)[0]
         settings = {}
         for key in keys:
-            values = table.at(key, fields[key[6:]], rows[here], np.nan)
+            field = layer_field(key[6:]) or fields[key[6:]]
+            values = table.at(key, field, rows[here], np.nan)
             if not np.isnan(values).all():
                 settings[key[6:]] = values
         model = s.models[int(base), int(heads[here[0]])]
-        found.append(with_settings(model, settings, here.size))
+        own = model.name == NAME or any(layer_field(key) for key in settings)
+        build = layered if own else with_settings
+        found.append(build(model, settings, here.size))
         places.append(here)
     return stack(found, np.concatenate(places))
 

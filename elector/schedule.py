@@ -96,11 +96,14 @@ def _stage(
     on_chain = [activity.load(name, np.array(chained)) for name in activity.busy]
     periods = _fills(ops, index, activity, chained, _periods(ops, rows)[index])
     # Each resource idles while the chain is elsewhere; the one that is done last decides.
-    seconds = _most([
+    bounds = [
         overlap(load, part, chain, streams, periods)
         for load, part in zip(loads, on_chain, strict=True)
-    ])
-    return np.where(queued, _most(loads), seconds) if queued.any() else seconds
+    ]
+    for unit in activity.members or (activity,):
+        if unit.least is not None:
+            bounds.append(unit.least.total(np.array(chained)))
+    return np.where(queued, _most(loads), _most(bounds)) if queued.any() else _most(bounds)
 
 
 def overlap(load: Array, chain_load: Array, chain: Array, streams: Array, periods: Array) -> Array:

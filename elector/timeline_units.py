@@ -14,6 +14,7 @@ import numpy as np
 
 from elector.evaluate import Chunk
 from elector.memory import TILE_SHARE
+from elector.timeline_acceltran import AccelTranUnits
 
 
 class UnitModel(Protocol):
@@ -151,4 +152,7 @@ def _deal(cost: list[float], instances: int, arrays: int) -> float:
     return max(free)
 
 
-UNITS: dict[str, Callable[[Chunk], UnitModel]] = {"systolic": SystolicUnits}
+UNITS: dict[str, Callable[[Chunk], UnitModel]] = {
+    "systolic": SystolicUnits,
+    "acceltran": AccelTranUnits,
+}

@@ -12,6 +12,8 @@ from pathlib import Path
 
 from elector.errors import InputError, nearest
 from elector.formats.described import PRESETS, from_mapping, preset, preset_names
+from elector.layered import NAME as HETEROGENEOUS
+from elector.layered import base as heterogeneous
 from elector.model import Model
 from elector.table import DATA, load_json, load_yaml, read_csv
 
@@ -22,7 +24,7 @@ _SUFFIXES = (".json", ".yaml", ".yml", ".csv")
 
 def list_models() -> list[str]:
     """Names of the shipped models."""
-    return list(preset_names())
+    return sorted([*preset_names(), HETEROGENEOUS])
 
 
 def load_model(name_or_path: str) -> Model:
@@ -31,6 +33,8 @@ def load_model(name_or_path: str) -> Model:
     `gemm:NAME` is a shipped list of matrix products.
     """
     name = str(name_or_path)
+    if name == HETEROGENEOUS:
+        return heterogeneous()
     if name in preset_names():
         return preset(name)
     if name in _aliases():

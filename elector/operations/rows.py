@@ -134,7 +134,10 @@ class Operations:
 
 @dataclass
 class Collector:
-    """Collects rows and their numbers; `table()` turns them into (R, M) arrays."""
+    """Collects rows and their numbers; `table()` turns them into (R, M) arrays.
+
+    Operations that no pair has are left out.
+    """
 
     size: int
     format: NumberFormat
@@ -155,6 +158,8 @@ class Collector:
         widths: tuple[float, float, float] | None = None,
     ) -> None:
         """One kind of matrix product; `b_share` distinct second operands for each product."""
+        if not np.any(count):
+            return
         a_width, b_width, out_width = widths or self._widths(row)
         self.rows.append(row)
         self.numbers.append(
@@ -185,6 +190,8 @@ class Collector:
         writes: float | np.ndarray | None = None,
     ) -> None:
         """Element-wise or row-wise work on `elements`; bytes default to one tensor each way."""
+        if not np.any(count):
+            return
         width = self.format.activation
         self.rows.append(row)
         self.numbers.append(

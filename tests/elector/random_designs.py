@@ -47,31 +47,42 @@ def hardware(machine: str, random: np.random.Generator, fixed: dict[str, Any]) -
     return found | fixed
 
 
-def designs(
-    machine: str, size: int, seed: int, **fixed: Any
-) -> Table:
-    """`size` rows: several models and modes on random hardware with room for all of them."""
+def designs(machine: str, size: int, seed: int, **fixed: Any) -> Table:
+    """`size` rows: several models and modes on random hardware with room for all of them.
+
+    Some twenty structures (what cannot be one array: model, mode, attention, number format)
+    share the rows, so that a table is evaluated in as many pieces.
+    """
     random = np.random.default_rng(seed)
     keys = {f"accelerator.{k.replace('accelerator__', '')}": v for k, v in fixed.items()
             if k.startswith("accelerator__")}
     rest = {k.replace("__", "."): v for k, v in fixed.items() if not k.startswith("accelerator__")}
+    kinds = [_structure(machine, i, random) for i in range(20)]
     rows = []
     for _ in range(size):
-        model = str(random.choice(MODELS))
-        training = bool(random.integers(2))
-        row: dict[str, Any] = {
-            "model": model, "accelerator": machine,
-            "model.layers": int(random.choice([1, 2, 3, 12])) if model == "encoder" else None,
-            "workload.mode": "training" if training else "inference",
+        kind = kinds[random.integers(len(kinds))]
+        room = {"accelerator.memory_capacity": 1e15}
+        row = hardware(machine, random, room | keys) | kind | {
+            "model.layers": int(random.choice([1, 2, 3, 12])) if kind["model"] == "encoder"
+            else None,
             "workload.batch": int(random.choice([1, 2, 5, 16])),
             "workload.sequence_length": int(random.choice([1, 16, 100, 128, 384])),
-            "workload.attention": str(random.choice(["unfused", "fused", "flash"])),
-            "workload.activations": str(random.choice(["store", "recompute", "selective"])),
             "workload.gradient_accumulation": int(random.choice([1, 1, 3])),
-            "workload.generate": (
-                int(random.choice([0, 1, 9])) if model in ("gpt2", "t5-base") and not training else 0
-            ),
         }
-        room = {"accelerator.memory_capacity": 1e15}
-        rows.append(row | hardware(machine, random, room | keys) | rest)
+        if row["workload.generate"]:
+            row["workload.generate"] = int(random.choice([1, 2, 9]))
+        rows.append(row | rest)
     return {key: [row[key] for row in rows] for key in rows[0]}
+
+
+def _structure(machine: str, number: int, random: np.random.Generator) -> dict[str, Any]:
+    model, training = MODELS[number % len(MODELS)], bool(random.integers(2))
+    generates = model in ("gpt2", "t5-base") and not training and random.integers(2)
+    return {
+        "model": model, "accelerator": machine,
+        "workload.mode": "training" if training else "inference",
+        "workload.attention": str(random.choice(["unfused", "fused", "flash"])),
+        "workload.activations": str(random.choice(["store", "recompute", "selective"])),
+        "workload.generate": 1 if generates else 0,
+        "accelerator.datapath": around(schema(machine)["datapath"], random),
+    }

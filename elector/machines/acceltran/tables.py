@@ -15,6 +15,8 @@ Array = np.ndarray
 
 #: Outputs the post-sparsity and rounding modules take in a cycle: as many as a lane multiplies.
 OUTPUTS = 16.0
+#: Bytes the DMA moves in a cycle: a block of the buffers.
+BLOCK = 64.0
 #: Vector operations an element takes in the units' own forward pass (vector_operations.csv).
 OWN = {"softmax": 5.0, "norm": 7.0}
 
@@ -31,13 +33,19 @@ BUFFERS = ("activation_buffer", "weight_buffer", "double_buffer")
 class LaneTable:
     """Work of the lanes by combination of settings, each (R, X); 0 for rows of other units.
 
-    seconds : busy; functions : of the activation units; active : lane-seconds over the lanes.
+    seconds : of a row alone, its last wave whole; taken : with waves shared by other work;
+    wave : of one wave for each run; functions : of the activation units;
+    active : lane-seconds over the lanes.
     cycles : lane-cycles in which a lane works; sparse : those of rows with masks.
     macs : multiply-accumulates over the multipliers of a lane; vector : likewise.
-    special : evaluations; outputs : written; activation, weight, mask : buffer bytes.
+    special : evaluations; dataflow : cycles of the modules that feed the lanes of a processing
+    element; rounded, pruned : cycles of the modules behind the lanes; activation, weight,
+    mask : buffer bytes; fetch : seconds of the lanes' ports.
     """
 
     seconds: Array
+    taken: Array
+    wave: Array
     functions: Array
     active: Array
     cycles: Array
@@ -45,7 +53,8 @@ class LaneTable:
     macs: Array
     vector: Array
     special: Array
-    outputs: Array
+    dataflow: Array
+    rounded: Array
     pruned: Array
     activation: Array
     weight: Array
@@ -65,6 +74,8 @@ class MemoryTable:
     weights: Array
     charged_read: Array
     charged_write: Array
+    blocks: Array
+    others: Array
 
 
 @dataclass(frozen=True)
@@ -138,7 +149,8 @@ def _lanes(
         cycles = simple * np.ceil(elements / (count * multipliers))
         cycles = times * (cycles + special * np.ceil(elements / count))
         out.seconds[r] = cycles / clock
-        out.active[r] = cycles / clock
+        out.taken[r] = times * elements * (simple / multipliers + special) / count / clock
+        out.active[r] = out.taken[r]
         out.vector[r] = times * elements * simple / multipliers
         out.special[r] = times * elements * special
     for r in rows["functions"]:
@@ -177,12 +189,18 @@ def _products(
     masked = (da < 1.0) | (db < 1.0)
     parameters = np.array([ops.rows[i].b in PARAMETERS for i in r])[:, None]
     out.seconds[r] = seconds
+    # Lanes that the last wave leaves free serve another sequence or a gradient of weights.
+    shared = np.maximum(t.tiles / total * each * count, port) / number("clock")
+    out.taken[r] = np.minimum(shared, seconds)
+    out.wave[r] = np.minimum(each * count / number("clock"), seconds)
     out.active[r] = np.minimum(work / (total * number("clock")), seconds)
     out.cycles[r] = work
     out.sparse[r] = np.where(masked, work, 0.0)
     out.macs[r] = count * batch * m * k * n * da * db / multipliers
-    out.outputs[r] = count * batch * m * n / OUTPUTS
-    out.pruned[r] = np.where(dout < 1.0, out.outputs[r], 0.0)
+    out.dataflow[r] = work / number("lanes_per_pe")
+    outputs = count * batch * m * n / OUTPUTS
+    out.rounded[r] = outputs * number("training")
+    out.pruned[r] = np.where(dout < 1.0, outputs, 0.0)
     out.activation[r] = bytes_a + bytes_out + np.where(parameters, 0.0, bytes_b)
     out.weight[r] = np.where(parameters, bytes_b, 0.0)
     out.mask[r] = mask_a + mask_b + mask_out
@@ -269,11 +287,13 @@ def _memory(
         written = np.where(released > 0, 0.0, written)
         port = np.where(released > 0, np.inf, port)
     total = read + written
-    seconds = np.maximum(total / rate, np.maximum(weights, total - weights) / port)
+    # One buffer is filled or emptied at a time: were both at once, less traffic in all could
+    # still be more for one of them, and a larger buffer slower.
+    seconds = total / np.minimum(rate, port)
     fill = np.where(released > 0, 0.0, traffic.fill[:, q] * times / rate)
     leader = ops.where(matmul=True)[0]
     tile = traffic.tile_k[leader] * traffic.tile_n[leader] * ops.b_width[leader]
     start = np.minimum(tile[q], traffic.read[leader][q]) / rate
     start = np.where(released > 0, 0.0, start)
     return MemoryTable(seconds, fill, start, read, written, weights, read * charge,
-                   written * charge), place
+                   written * charge, total / BLOCK, total - weights), place

@@ -10,8 +10,6 @@ from elector.memory import TILE_SHARE
 from elector.operations.rows import Operations
 
 Array = np.ndarray
-#: Bytes the DMA moves in a cycle: a block of the buffers.
-BLOCK = 64.0
 
 
 def activity(prepared: object, part: slice) -> Activity:
@@ -32,7 +30,7 @@ def activity(prepared: object, part: slice) -> Activity:
     alone = np.where(released, compute + memory, np.maximum(compute, memory))
     alone = alone + p.memory.fill[:, m]
     busy: dict[str, Array | Count] = {
-        "lanes": Count(p.lanes.seconds, c),
+        "lanes": Count(p.lanes.taken, c),
         "activation units": Count(p.lanes.functions, c),
         "softmax units": Count(p.softmax[0], s),
         "layer-norm units": Count(p.norm[0], s),
@@ -45,10 +43,11 @@ def activity(prepared: object, part: slice) -> Activity:
         busy=busy,
         alone=alone,
         compute=compute,
+        least=Count(p.lanes.wave, c),
         cycles=alone * clock if p.details else np.zeros((0, index.size)),
         # Tiles of several sequences share a wave, so a stream needs no more than one tile.
         shortest=units.number("tile_b") * units.number("tile_x"),
-        counts=_counts(p, c, s, m, part),
+        counts=_counts(p, c, s, m),
         fuse=np.ones(index.size, dtype=bool),
         weights=Count(p.memory.weights, m),
         room=units.number("weight_buffer") * TILE_SHARE / 2.0,
@@ -75,28 +74,22 @@ def _executed(ops: Operations) -> Array:
     return np.add.accumulate(done[rows], axis=0)[-1]
 
 
-def _counts(p: Prepared, c: Array, s: Array, m: Array, part: slice) -> dict[str, Count]:
+def _counts(p: Prepared, c: Array, s: Array, m: Array) -> dict[str, Count]:
     lane, memory = p.lanes, p.memory
-    # A dataflow module feeds the lanes of one processing element.
-    each = p.units.number("lanes_per_pe")
-    first = np.zeros(lane.cycles.shape[1])
-    first[p.lanes_index] = each
-    trains = p.units.number("training")[part][:1]
-    moved = memory.read + memory.written
     return {
         "mac": Count(lane.macs, c),
         "vector": Count(lane.vector, c),
         "special": Count(lane.special, c),
         "fifo": Count(lane.cycles, c),
-        "dataflow": Count(lane.cycles / first, c),
+        "dataflow": Count(lane.dataflow, c),
         "pre-sparsity": Count(lane.sparse, c),
         "post-sparsity": Count(lane.pruned, c),
-        "stochastic rounding": Count(lane.outputs * trains, c),
+        "stochastic rounding": Count(lane.rounded, c),
         "softmax": Count(p.softmax[1], s),
         "layer norm": Count(p.norm[1], s),
-        "dma": Count(moved / BLOCK, m),
+        "dma": Count(memory.blocks, m),
         "activation buffer": Count(lane.activation, c),
-        "activation buffer fill": Count(moved - memory.weights, m),
+        "activation buffer fill": Count(memory.others, m),
         "weight buffer": Count(lane.weight, c),
         "weight buffer fill": Count(memory.weights, m),
         "mask buffer": Count(lane.mask, c),

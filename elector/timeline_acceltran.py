@@ -1,0 +1,134 @@
+"""The event-driven model of AccelTran: tiles dealt to lanes wave by wave, units by tiles.
+
+Sparse tiles are drawn at random, mask bit by mask bit, and a wave takes as long as its
+slowest lane; nothing here uses the expected maximum of the closed form.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from elector.evaluate import Chunk
+from elector.memory import TILE_SHARE
+
+#: Waves drawn for each product; their mean stands for all of its waves.
+DRAWN = 6
+#: Lanes of a wave that are drawn at most: more change its slowest by less than a cycle.
+LANES_DRAWN = 2048
+
+
+class AccelTranUnits:
+    """Lanes, activation units, softmax units and layer-norm units of one design."""
+
+    def __init__(self, chunk: Chunk) -> None:
+        self.chunk, self.i = chunk, int(chunk.index[0])
+        units = chunk.units
+        self.number = {key: float(values[0]) for key, values in units.numbers.items()}
+        self.name = {key: names[int(codes[0])] for key, (names, codes) in units.names.items()}
+        self.lanes = self.number["pe"] * self.number["lanes_per_pe"]
+        self.clock, self.fuse = self.number["clock"], True
+        self.buffer = self.number["weight_buffer"] * TILE_SHARE
+        assert chunk.activity.moved is not None
+        weights, read, written = (float(x.sum()) for x in chunk.activity.moved)
+        port = self.number["buffer_port"] / max(
+            weights / max(weights + read + written, 1.0),
+            (read + written) / max(weights + read + written, 1.0),
+        )
+        self.bandwidth = min(self.number["bandwidth"], port)
+        self.random = np.random.default_rng(0)
+        self.known: dict[tuple[int, int], tuple[str, float, float]] = {}
+
+    def streams(self, rows: list[int]) -> int:
+        """Sequences share the waves, so each may run on its own from one tile up."""
+        ops = self.chunk.ops
+        tokens = [float(ops.m[r, self.i]) for r in rows if ops.rows[r].matmul
+                  and not ops.rows[r].off_chain]
+        shortest = self.number["tile_b"] * self.number["tile_x"]
+        return max(1, min(int(ops.streams[self.i]), int(max(tokens, default=1.0) // shortest)))
+
+    def pieces(
+        self, row: int, times: float, streams: int, most: int
+    ) -> tuple[str, list[float], float]:
+        """Unit, seconds of each piece, and latency of a result."""
+        if (row, streams) not in self.known:
+            self.known[row, streams] = self._work(row, streams)
+        unit, seconds, latency = self.known[row, streams]
+        return unit, [seconds * times / most] * most, latency
+
+    def _work(self, row: int, streams: int) -> tuple[str, float, float]:
+        ops = self.chunk.ops
+        spec, elements = ops.rows[row], float(ops.m[row, self.i]) / streams
+        if spec.matmul:
+            return self._product(row, streams)
+        if spec.kind in ("softmax", "norm"):
+            return self._tiles(spec.kind, elements, spec.simple + spec.special)
+        if spec.kind == "activation" and spec.phase != "backward":
+            return "activation units", elements / self.lanes / self.clock, 0.0
+        cycles = spec.simple * elements / (self.lanes * self.number["mac_per_lane"])
+        return "lanes", (cycles + spec.special * elements / self.lanes) / self.clock, 0.0
+
+    def _tiles(self, kind: str, elements: float, passes: float) -> tuple[str, float, float]:
+        x, y = self.number["tile_x"], self.number["tile_y"]
+        each = {"side": x + y, "element": x * y, "tile": 1.0}[self.name["unit_cycles"]]
+        own = {"softmax": 5.0, "norm": 7.0}[kind]
+        units = self.number["pe"] * (self.number["softmax_per_pe"] if kind == "softmax" else 1.0)
+        tiles = np.ceil(elements / (x * y))
+        cycles = each * max(passes / own, 1.0 / own)
+        title = "softmax units" if kind == "softmax" else "layer-norm units"
+        whole = np.ceil(tiles / units)
+        return (title, tiles / units * cycles / self.clock,
+                (whole - tiles / units) * cycles / self.clock)
+
+    def _product(self, row: int, streams: int) -> tuple[str, float, float]:
+        """Tiles over lanes; lanes that one sequence leaves free may serve another."""
+        ops, i = self.chunk.ops, self.i
+        spec = ops.rows[row]
+        m, k, n, batch = (float(x[row, i]) for x in (ops.m, ops.k, ops.n, ops.batch))
+        if spec.in_attention:
+            batch = max(batch / streams, 1.0)
+        elif spec.off_chain:
+            k = k / streams
+        else:
+            m = m / streams
+        x, y, b = (self.number[key] for key in ("tile_x", "tile_y", "tile_b"))
+        slices, rows = (1.0, b * x) if batch <= 1 else (b, x)
+        tiles = float(np.ceil(batch / slices) * np.ceil(m / rows) * np.ceil(n / x)
+                      * np.ceil(k / y))
+        used = min(tiles, self.lanes)
+        cycles = self._wave(row, int(used), int(rows), int(x), int(y * slices))
+        cycles = max(cycles, self._port(row, streams) / max(tiles / self.lanes, 1e-9))
+        share, waves = tiles / self.lanes, np.ceil(tiles / self.lanes)
+        return "lanes", share * cycles / self.clock, (waves - share) * cycles / self.clock
+
+    def _wave(self, row: int, used: int, rows: int, cols: int, depth: int) -> float:
+        """Cycles of a wave: its slowest lane, drawn from masks, and the pipeline."""
+        ops, mult = self.chunk.ops, self.number["mac_per_lane"]
+        fill = self.number["pipeline"] + np.log2(mult)
+        da, db = (float(ops.density(x)[row, self.i]) for x in ("a", "b"))
+        if da == 1.0 and db == 1.0:
+            return float(np.ceil(rows * cols * depth / mult) + fill)
+        lanes = min(used, LANES_DRAWN)
+        found = []
+        for _ in range(DRAWN):
+            ones_a = self.random.binomial(rows, da, (lanes, depth))
+            ones_b = self.random.binomial(cols, db, (lanes, depth))
+            products = (ones_a * ones_b).sum(axis=1)
+            found.append(max(float(np.ceil(products / mult).max()), 1.0))
+        return float(np.mean(found) + fill)
+
+    def _port(self, row: int, streams: int) -> float:
+        """Cycles in which the lanes' ports bring one run's operands."""
+        ops, counts, i = self.chunk.ops, self.chunk.activity.counts, self.i
+        bytes_ = sum(
+            float(counts[name].row(row)[0])
+            for name in ("activation buffer", "weight buffer", "mask buffer")
+        ) / max(float(ops.count[row, i]), 1.0)
+        out = float(ops.batch[row, i] * ops.m[row, i] * ops.n[row, i] * ops.out_width[row])
+        return max(bytes_ - out, 0.0) / streams / (self.lanes * self.number["lane_port"])
+
+    def traffic(self, row: int) -> tuple[float, float, float]:
+        """Main memory bytes of one run, as the plan moves them."""
+        assert self.chunk.activity.moved is not None
+        count = max(float(self.chunk.ops.count[row, self.i]), 1.0)
+        weights, read, written = (float(x[row, 0]) / count for x in self.chunk.activity.moved)
+        return weights, read, written

@@ -1,0 +1,120 @@
+"""Every figure is explained down to table rows, and the explanation ends in the figure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+import elector
+from elector.errors import InfeasibleError, InputError
+from elector.explanation import RESULTS
+from elector.technology import Technology
+
+DESIGNS: list[tuple[str, str, dict[str, object]]] = [
+    ("bert-tiny", "systolic", {}),
+    ("bert-tiny", "systolic", {"workload.mode": "training", "accelerator.node": 28}),
+    ("gpt2", "tpu-v3", {"workload.generate": 4, "workload.batch": 2}),
+    ("bert-base", "tpu-v1", {"accelerator.sram": "1 MB"}),
+    ("t5-base", "tpu-v4i", {"workload.attention": "flash"}),
+    ("bert-tiny", "gpu", {"workload.mode": "training"}),
+    ("bert-tiny", "isaac", {}),
+    ("bert-tiny", "acceltran-edge", {}),
+]
+SUMS = ("energy_j", "area_mm2", "macs", "parameters")
+
+
+def terms_of(shown: dict[str, Any]) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = shown["terms"]
+    return found
+
+
+@pytest.mark.parametrize(("model", "accelerator", "settings"), DESIGNS)
+@pytest.mark.parametrize("result", RESULTS)
+def test_an_explanation_ends_in_the_result(
+    model: str, accelerator: str, settings: dict[str, object], result: str
+) -> None:
+    shown = elector.explain(model, accelerator, result, settings=settings)
+    simulated = elector.simulate(model, accelerator, settings=settings)
+    assert shown["value"] == pytest.approx(simulated[result], rel=1e-12)
+    assert shown["result"] == result and shown["unit"] and shown["formula"]
+    if result in SUMS:
+        assert sum(t["value"] for t in terms_of(shown)) == pytest.approx(shown["value"], rel=1e-12)
+
+
+@pytest.mark.parametrize(("model", "accelerator", "settings"), DESIGNS[:5])
+def test_counts_times_prices_are_the_terms(
+    model: str, accelerator: str, settings: dict[str, object]
+) -> None:
+    """From what is shown alone: count, price, law, and the size of the memory it reads."""
+    shown = elector.explain(model, accelerator, "energy_j", settings=settings)
+    simulated = elector.simulate(model, accelerator, settings=settings)
+    by_part: dict[str, float] = {}
+    for term in terms_of(shown):
+        by_part[term["part"]] = by_part.get(term["part"], 0.0) + term["value"]
+        if "count" in term and term["law"] == "constant":
+            assert term["value"] == pytest.approx(term["count"] * term["price"], rel=1e-12)
+        if "watts" in term:
+            assert term["value"] == pytest.approx(term["watts"] * simulated["latency_s"])  # type: ignore[operator]
+    assert by_part == pytest.approx(simulated["energy_by_part_j"], rel=1e-12)
+
+
+def test_explained_rows_are_rows_of_the_table() -> None:
+    prices = Technology.load()
+    known = {row.id: row for row in prices.rows}
+    for result in ("energy_j", "area_mm2"):
+        shown = elector.explain("bert-base", "tpu-v4i", result)
+        rows: Any = shown["rows"]
+        cited = {row["id"] for row in rows}
+        assert cited and cited == {i for t in terms_of(shown) for i in t["rows"]}
+        for row in rows:
+            ours = known[row["id"]]
+            assert (row["part"], row["quantity"], row["evidence"]) == (
+                ours.part, ours.quantity, ours.evidence
+            )
+            assert row["source"]
+        assert shown["assumed"] == sum(known[i].evidence == "assumed" for i in cited)
+
+
+def test_latency_terms_name_what_bounds_them() -> None:
+    shown = elector.explain("bert-base", "systolic", "latency_s")
+    for term in terms_of(shown):
+        assert term["busy_s"][term["bound"]] == max(term["busy_s"].values())
+    loads: Any = shown["loads_s"]
+    assert shown["value"] >= max(loads.values())  # type: ignore[operator]
+    stages: Any = shown["stages_s"]
+    assert sum(stages.values()) == pytest.approx(shown["value"])
+
+
+def test_products_are_listed_with_their_sizes() -> None:
+    shown = elector.explain("bert-base", "systolic", "macs")
+    query = next(t for t in terms_of(shown) if t["name"] == "query")
+    assert [query[x] for x in ("count", "batch", "m", "k", "n")] == [12, 1, 128, 768, 768]
+    parameters = elector.explain("bert-base", "systolic", "parameters")
+    token = next(t for t in terms_of(parameters) if t["name"] == "token embedding")
+    assert token["value"] == 30522 * 768
+
+
+def test_what_cannot_be_explained() -> None:
+    with pytest.raises(InputError, match="energy_j"):
+        elector.explain("bert-base", "systolic", "energy")
+    small: dict[str, object] = {"accelerator.memory_capacity": "1 MB"}
+    with pytest.raises(InfeasibleError, match="infeasible: main memory"):
+        elector.explain("bert-base", "systolic", "latency_s", settings=small)
+
+
+@pytest.mark.parametrize(("model", "accelerator", "settings"), DESIGNS)
+def test_provenance_is_the_share_of_each_kind_of_evidence(
+    model: str, accelerator: str, settings: dict[str, object]
+) -> None:
+    simulated = elector.simulate(model, accelerator, settings=settings)
+    shares = simulated["provenance"]
+    assert isinstance(shares, dict)
+    assert sum(shares.values()) == pytest.approx(1.0, abs=1e-12)
+    assert all(0 <= share <= 1 for share in shares.values())
+    if accelerator not in ("systolic", "tpu-v4i"):
+        return
+    # A term whose rows are all of one kind counts under that kind's heading alone.
+    shown = elector.explain(model, accelerator, "energy_j", settings=settings)
+    assumed = sum(t["value"] for t in terms_of(shown) if t["evidence"] == "assumed")
+    assert shares["assumed"] * shown["value"] >= assumed * (1 - 1e-12)  # type: ignore[operator]

@@ -1,0 +1,128 @@
+"""Heterogeneous encoders: head types against PyTorch, and many models in one table."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from elector.errors import InputError
+from elector.evaluate import Chunk, evaluate, inspect
+from elector.layered import layer_field
+from elector.model import HEAD_TYPES
+from elector.table import Column
+from elector.technology import Technology
+
+COUNTS = Path(__file__).parent.parent / "data" / "head_counts.csv"
+NAMES = {"sdp": "sa_sdp", "wma": "sa_wma", "dft": "l_dft", "dct": "l_dct", "c5": "c_5",
+         "c9": "c_9", "c13": "c_13"}
+
+
+def table(size: int, settings: dict[str, Any]) -> dict[str, Column]:
+    given = {"model": "flexibert", "accelerator": "acceltran-edge"} | settings
+    return {
+        key: Column.of(value) if isinstance(value, list) else Column.constant(value, size)
+        for key, value in given.items()
+    }
+
+
+def head_counts() -> list[dict[str, str]]:
+    with COUNTS.open(encoding="utf-8", newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def one_layer(kind: str, row: dict[str, str]) -> Chunk:
+    heads, size = int(row["heads"]), int(row["size"])
+    settings: dict[str, Any] = {f"model.layer1.head{h + 1}": kind for h in range(heads)}
+    settings |= {"model.layers": 1, "model.layer1.heads": heads, "workload.batch": row["batch"],
+                 "model.layer1.hidden": heads * size, "workload.sequence_length": row["length"]}
+    return inspect(table(1, settings), Technology.load())
+
+
+@pytest.mark.parametrize("row", head_counts(), ids=lambda row: row["head"])
+def test_products_and_parameters_of_a_head_equal_pytorch(row: dict[str, str]) -> None:
+    chunk = one_layer(row["head"], row)
+    ops = chunk.ops
+    r = ops.where(kind="attention", matmul=True)
+    macs = (ops.count * ops.batch * ops.m * ops.k * ops.n)[r].sum()
+    assert macs == int(row["macs"])
+    # Against the transform, which has no parameters and no table of relative positions.
+    plain = one_layer("dct", row).ops.parameters[0]
+    tables = (2 * 514 - 1) * int(row["size"]) if row["head"] in ("sdp", "wma") else 0
+    assert ops.parameters[0] - plain == int(row["parameters"]) + tables
+
+
+def random_models(seed: int, size: int) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """A table of models, and the same models as FlexiBERT dictionaries."""
+    rng = np.random.default_rng(seed)
+    columns: dict[str, Any] = {"model.layers": []}
+    dictionaries: list[dict[str, Any]] = []
+    for _ in range(size):
+        depth = int(rng.choice([2, 4, 6, 12]))
+        columns["model.layers"].append(depth)
+        one: dict[str, Any] = {"l": depth, "o": [], "h": [], "f": []}
+        for i in range(1, 13):
+            hidden, heads = int(rng.choice([128, 256, 512, 768])), int(rng.choice([2, 4, 8, 12]))
+            kinds = [str(rng.choice(HEAD_TYPES)) for _ in range(12)]
+            stacks = [int(rng.choice([256, 1024])), int(rng.choice([0, 512])), 0]
+            values = {"hidden": hidden, "heads": heads}
+            values |= {f"head{h + 1}": kind for h, kind in enumerate(kinds)}
+            values |= {f"feed_forward{s + 1}": width for s, width in enumerate(stacks)}
+            for key, value in values.items():
+                columns.setdefault(f"model.layer{i}.{key}", []).append(value)
+            if i <= depth:
+                one["h"].append(hidden)
+                one["f"].append([width for width in stacks if width])
+                one["o"].append([f"{NAMES[k]}_{hidden // heads}" for k in kinds[:heads]])
+        dictionaries.append(one)
+    return columns, dictionaries
+
+
+@pytest.mark.parametrize("mode", ["inference", "training"])
+def test_a_table_of_models_equals_their_dictionaries(tmp_path: Path, mode: str) -> None:
+    columns, dictionaries = random_models(5, 6)
+    together = evaluate(table(6, columns | {"workload.mode": mode}), 6)
+    for i, dictionary in enumerate(dictionaries):
+        path = tmp_path / f"{i}.json"
+        path.write_text(json.dumps(dictionary), encoding="utf-8")
+        alone = evaluate(table(1, {"model": str(path), "workload.mode": mode}), 1)
+        assert alone.parameters[0] == together.parameters[i]
+        assert alone.macs[0] == together.macs[i]
+        assert alone.energy_j[0] == pytest.approx(together.energy_j[i], rel=1e-9)
+        assert alone.latency_s[0] == pytest.approx(together.latency_s[i], rel=1e-9)
+
+
+def test_a_model_alone_as_in_a_table() -> None:
+    columns, _ = random_models(8, 5)
+    together = evaluate(table(5, columns), 5)
+    for i in range(5):
+        alone = evaluate(table(1, {k: [v[i]] for k, v in columns.items()}), 1)
+        for name in ("latency_s", "energy_j", "parameters", "macs"):
+            assert alone.scalar(name)[0] == together.scalar(name)[i], name
+
+
+@pytest.mark.parametrize(("key", "known"), [
+    ("layer1.hidden", True), ("layer12.head12", True), ("layer3.feed_forward3", True),
+    ("layer13.hidden", False), ("layer1.head13", False), ("layer1.feed_forward4", False),
+    ("layer1.head", False), ("layer1.hidden2", False), ("layer0.heads", False),
+])
+def test_keys_of_layers(key: str, known: bool) -> None:
+    assert (layer_field(key) is not None) == known
+
+
+@pytest.mark.parametrize(("settings", "field"), [
+    ({"model.layer1.head1": "c7"}, "model.layer1.head1"),
+    ({"model.layer1.hidden": 2, "model.layer1.heads": 4}, "model.layer1.heads"),
+    ({"model.layer2.feed_forward1": 0}, "model.layer2.feed_forward1"),
+    ({"model.layers": 13}, "model.layers"),
+    ({"model.hidden": 256}, "model.hidden"),
+    ({"model": "bert-tiny", "model.layer1.hidden": 256}, None),
+])
+def test_bad_layers(settings: dict[str, Any], field: str | None) -> None:
+    with pytest.raises(InputError) as error:
+        evaluate(table(1, settings), 1)
+    assert field is None or error.value.field == field
