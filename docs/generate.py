@@ -36,6 +36,7 @@ GENERATED = "<!-- Written by docs/generate.py; edit the code or the tables it re
 # Schema -> prefix of its keys; those of every other schema are an accelerator's.
 NAMESPACE = {
     "model": "model.", "layer": "model.layer<i>.", "workload": "workload.", "model_file": "",
+    "link": "accelerator.links.A-B.",
 }
 
 BLOCK = re.compile(r"<!-- run(?P<options>[^>]*?) ?-->\n```console\n(?P<body>.*?)```\n", re.S)

@@ -9,8 +9,9 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from elector.api import explain, features, simulate, sweep
     from elector.evaluate import evaluate
+    from elector.plan import run
 
-__all__ = ["__version__", "evaluate", "explain", "features", "simulate", "sweep"]
+__all__ = ["__version__", "evaluate", "explain", "features", "run", "simulate", "sweep"]
 
 
 def __getattr__(name: str) -> Any:
@@ -19,6 +20,10 @@ def __getattr__(name: str) -> Any:
         from elector import api
 
         return getattr(api, name)
+    if name == "run":
+        from elector.plan import run
+
+        return run
     if name == "evaluate":
         from elector.evaluate import evaluate
 

@@ -401,6 +401,30 @@ def trace(
 
 
 @main.command()
+@click.argument("plan", type=click.Path())
+@_technology
+@_format
+def run(plan: str, technology: str | None, format: str) -> None:
+    """Time, energy and wear of a whole training run.
+
+    PLAN is a YAML file: the model, and phases with their steps, trainable subset and
+    accelerator. At a switch the frozen weights are written once, and for a window before it
+    the phases train side by side. A phase that does not fit makes the exit code 3.
+
+    \b
+    elector run plan.yaml
+    elector run plan.yaml --format json
+    """
+    from elector import report
+    from elector.plan import run as cost_of
+
+    result = cost_of(plan, technology=_load_technology(technology))
+    report.training_run(result, format)
+    if not result["feasible"]:
+        raise click.exceptions.Exit(INFEASIBLE)
+
+
+@main.command()
 @click.option("--case", default="", metavar="TEXT", help="Only cases with this in their name.")
 @click.option(
     "--cases",

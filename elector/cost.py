@@ -66,7 +66,7 @@ class Prices:
 def price(machine: Machine, units: Units, compute: str, technology: Technology) -> Prices:
     """Prices of D units; `compute` names the number format of a multiply-accumulate."""
     actions = {
-        name: _rate(technology, units, action.price, compute, action.size)
+        name: rate(technology, units, action.price, compute, action.size)
         for name, action in machine.actions.items()
     }
     parts = machine.parts(units)
@@ -74,9 +74,9 @@ def price(machine: Machine, units: Units, compute: str, technology: Technology) 
     area, leakage = {}, {}
     for name, part in parts.items():
         if part.area is not None:
-            area[name] = part.amount * _rate(technology, units, part.area, built).value
+            area[name] = part.amount * rate(technology, units, part.area, built).value
         if part.leakage is not None:
-            watt = _rate(technology, units, part.leakage, built)
+            watt = rate(technology, units, part.leakage, built)
             amount = area[name] if part.of_area else part.amount
             leakage[name] = watt.times(amount)
     total = np.zeros(units.size)
@@ -84,10 +84,10 @@ def price(machine: Machine, units: Units, compute: str, technology: Technology) 
         total = total + values
     # A machine whose published area counts its modules only may leave the overhead out.
     whole = units.numbers.get("overhead", np.ones(units.size))
-    fraction = _rate(technology, units, ("overhead", "area_fraction"), "").value
+    fraction = rate(technology, units, ("overhead", "area_fraction"), "").value
     area["overhead"] = total * fraction * whole
     if not machine.own_idle:
-        idle = _rate(technology, units, ("overhead", "idle_power"), "")
+        idle = rate(technology, units, ("overhead", "idle_power"), "")
         leakage["idle"] = idle.times((total + area["overhead"]) * whole)
     return Prices(actions, area, leakage)
 
@@ -115,7 +115,7 @@ def part_names(template: str, units: Units, compute: str) -> tuple[list[str], Ar
     return texts, codes
 
 
-def _rate(
+def rate(
     technology: Technology, units: Units, key: tuple[str, str], compute: str, size: str = ""
 ) -> Rate:
     """One price for D units: looked up once for each distinct (part, node)."""
@@ -236,8 +236,10 @@ def powered(
     """(D,) seconds of full leakage of a part: a gated one keeps a residue while it waits."""
     if part not in activity.awake:
         return seconds
-    busy = activity.awake[part].total(rows)
-    return activity.residue * seconds + (1.0 - activity.residue) * busy
+    busy, residue = activity.awake[part].total(rows), activity.residue
+    if isinstance(residue, dict):
+        residue = residue[part]
+    return residue * seconds + (1.0 - residue) * busy
 
 
 def provenance(

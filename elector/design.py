@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from elector.operations.rows import Operations
-from elector.table import distinct
+from elector.table import Field, distinct, schema
 
 Array = np.ndarray
 
@@ -168,6 +168,21 @@ class Budget:
 
 
 @dataclass(frozen=True, eq=False)
+class Fill:
+    """Putting the weights in place, once, before the first step.
+
+    action : what is paid for each of `pulses` (D,). wear : (D,) of them for each cell.
+    seconds : (D,) where power allows all at once. size : (D,) bytes of weights.
+    """
+
+    action: str
+    pulses: Array
+    wear: Array
+    seconds: Array
+    size: Array
+
+
+@dataclass(frozen=True, eq=False)
 class Activity:
     """What D designs do with R operations.
 
@@ -185,14 +200,15 @@ class Activity:
     peak : (D,) multiply-accumulates a second.
     limits : sentence -> (needed, available), each (D,): infeasible where needed > available.
     resources : their names.
-    queued : rows run one after another from a queue that a host fills, so that the busiest
-        resource decides and nothing else waits.
+    queued : (D,) or for all; rows run one after another from a queue that a host fills, so
+        that the busiest resource decides and nothing else waits.
     clocked : what a power limit needs; None where the clock is given.
     budget : an action whose power is limited on its own; None: none.
     least : seconds one sequence takes for a row however many overlap; None: its share of them.
     periods : (D,) how often a sequence comes back to the same resource; None: each layer.
     wear : (D,) writes of the most written cell in a step, endurance : (D,) how many it
         survives; None where nothing wears.
+    fill : writing the weights in place once; None where they only pass through.
     extra : name -> (D,) further scalars of the result.
     largest : (D,) largest batch that fits into main memory, for the reason's text; None: unknown.
     tiles : (R, D) tile sides, or None unless asked for.
@@ -200,7 +216,9 @@ class Activity:
     moved : (R, D) bytes of main memory: weights, other reads, writes; or None unless asked for.
     accesses : operand -> (R, D) elements the unit reads or writes on chip; empty unless asked for.
     awake : part -> seconds it must be powered; a part that is not listed always is.
-    residue : (D,) share of its leakage that a part keeps while its power is gated.
+    residue : (D,) share of its leakage that a part keeps while its power is gated, or by part.
+    members, owner : the units of a hybrid, and (R,) which of them runs a row (-1: a link).
+    working : for each member, (D,) whether it runs anything.
     """
 
     busy: dict[str, Array | Count]
@@ -219,12 +237,13 @@ class Activity:
     limits: dict[str, tuple[Array, Array]]
     resources: tuple[str, ...]
     least: Count | None = None
-    queued: bool = False
+    queued: bool | Array = False
     clocked: Clocked | None = None
     budget: Budget | None = None
     periods: Array | None = None
     wear: Array | None = None
     endurance: Array | None = None
+    fill: Fill | None = None
     extra: dict[str, Array] = field(default_factory=dict)
     largest: Array | None = None
     tiles: tuple[Array, Array, Array] | None = None
@@ -232,7 +251,16 @@ class Activity:
     moved: tuple[Array, Array, Array] | None = None
     accesses: dict[str, Array] = field(default_factory=dict)
     awake: dict[str, Count] = field(default_factory=dict)
-    residue: Array | float = 1.0
+    residue: Array | float | dict[str, Array | float] = 1.0
+    members: tuple[Activity, ...] = ()
+    owner: Array | None = None
+    working: tuple[Array, ...] = ()
+
+    def of(self, row: int) -> Activity:
+        """The activity of the unit that runs row `row`."""
+        if self.owner is None or self.owner[row] < 0:
+            return self
+        return self.members[self.owner[row]]
 
     def load(self, resource: str, rows: Array | None = None) -> Array:
         """(D,) busy seconds of a resource, over the rows or some of them."""
@@ -302,6 +330,7 @@ class Machine:
     supports : (units, number format) -> (D,) bool; None: the native one only.
     implementations : software stacks it can run; the first is the default.
     own_idle : its parts hold all of its idle power, so the rule shared by all chips is left out.
+    hybrid : the units, links and rules of a machine that is made of others.
     """
 
     name: str
@@ -316,3 +345,74 @@ class Machine:
     supports: Callable[[Units, str], Array] | None = None
     implementations: tuple[str, ...] = ("eager",)
     own_idle: bool = False
+    hybrid: Hybrid | None = None
+
+    @property
+    def fields(self) -> dict[str, Field]:
+        """Its settings."""
+        return schema(self.schema) if self.hybrid is None else self.hybrid.fields
+
+    @property
+    def natives(self) -> tuple[str, ...]:
+        """Settings that name a number format: one for each unit."""
+        if self.hybrid is None:
+            return (self.native,) if self.native else ()
+        members = self.hybrid.members
+        return tuple(f"units.{m.name}.{m.machine.native}" for m in members if m.machine.native)
+
+
+@dataclass(frozen=True)
+class Member:
+    """A unit of a hybrid."""
+
+    name: str
+    machine: Machine
+
+    def units(self, units: Units) -> Units:
+        """This unit's own settings among those of the hybrid."""
+        start = f"units.{self.name}."
+        numbers = {k[len(start):]: v for k, v in units.numbers.items() if k.startswith(start)}
+        if "training" in units.numbers:
+            numbers["training"] = units.numbers["training"]
+        names = {k[len(start):]: v for k, v in units.names.items() if k.startswith(start)}
+        return Units(self.machine.name, numbers, names)
+
+
+@dataclass(frozen=True)
+class Link:
+    """A connection of two units."""
+
+    between: tuple[str, str]
+
+    @property
+    def name(self) -> str:
+        """Name in settings and results."""
+        return "-".join(self.between)
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Operations whose attributes are all among the patterns run on `unit`."""
+
+    match: tuple[tuple[str, tuple[str, ...]], ...]
+    unit: str
+
+
+@dataclass(frozen=True)
+class Hybrid:
+    """What a machine of several units is made of. The first unit decides the number format."""
+
+    members: tuple[Member, ...]
+    links: tuple[Link, ...]
+    rules: tuple[Rule, ...]
+
+    @property
+    def fields(self) -> dict[str, Field]:
+        """units.NAME.KEY for each setting of a unit, links.NAME.KEY for each of a link."""
+        found = {
+            f"units.{m.name}.{key}": field
+            for m in self.members for key, field in m.machine.fields.items()
+        }
+        for link in self.links:
+            found |= {f"links.{link.name}.{k}": f for k, f in schema("link").items()}
+        return found

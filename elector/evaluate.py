@@ -18,8 +18,8 @@ from elector import cost as pricing
 from elector.cost import Cost, Prices
 from elector.design import Activity, Count, Machine, Units
 from elector.errors import InputError
+from elector.hybrid import work
 from elector.operations import Operations, build
-from elector.power import limit
 from elector.resolve import Group, resolve
 from elector.schedule import Timing, schedule
 from elector.sparsity import prune
@@ -129,18 +129,17 @@ def _chunks(block: _Block) -> Iterable[tuple[slice, Chunk]]:
     workload = group.workload.take(pairs)
     ops = prune(build(group.models.take(pairs), workload), workload)
     units = group.units.take(block.rows)
-    prepared = machine.prepare(ops, index, units, block.level == "operations")
-    prices = pricing.price(machine, units, ops.format.compute, block.technology)
-    step = max(CHUNK_NUMBERS // max(len(ops.rows), 1), 1024)
+    found = work(
+        machine, ops, index, units, block.technology, block.level == "operations"
+    )
+    step = max(CHUNK_NUMBERS // max(len(found.ops.rows), 1), 1024)
     for start in range(0, index.size, step):
         part = slice(start, min(start + step, index.size))
-        activity, priced, _ = limit(
-            ops, index[part], machine.activity(prepared, part), prices.take(part), machine
-        )
-        timing = schedule(ops, index[part], activity)
+        activity, priced = found.at(part)
+        timing = schedule(found.ops, index[part], activity)
         yield part, Chunk(
-            ops, index[part], activity, priced, machine, workload, timing,
-            units.take(part),
+            found.ops, index[part], activity, priced, machine, workload, timing,
+            units.take(part), found.owner,
         )
 
 
@@ -152,7 +151,10 @@ def inspect(columns: Mapping[str, Column], technology: Technology) -> Chunk:
 
 @dataclass(frozen=True, eq=False)
 class Chunk:
-    """Designs computed together, with all that their costs are made of."""
+    """Designs computed together, with all that their costs are made of.
+
+    owner : (R,) names of what runs each operation.
+    """
 
     ops: Operations
     index: Array
@@ -162,6 +164,7 @@ class Chunk:
     workload: Workload
     timing: Timing
     units: Units
+    owner: tuple[str, ...]
 
 
 def _output(chunk: Chunk, rows: Array, level: str) -> _Output:
@@ -251,6 +254,9 @@ def _operations(chunk: Chunk) -> list[dict[str, object]]:
     seconds = activity.alone[:, 0]
     busy = np.stack([_column(values) for values in activity.busy.values()])
     bound = [activity.resources[j] for j in busy.argmax(axis=0)]
+    if activity.members:  # stages of a pipeline that wait for its slowest one are not busy
+        idle = busy.max(axis=0) == 0
+        bound = [u if no else b for b, u, no in zip(bound, chunk.owner, idle, strict=True)]
     assert activity.tiles is not None and activity.traffic is not None
     found: list[dict[str, object]] = []
     for r, row in enumerate(ops.rows):
@@ -265,7 +271,7 @@ def _operations(chunk: Chunk) -> list[dict[str, object]]:
             "tile_m": _plain(activity.tiles[0][r, 0]), "tile_k": _plain(activity.tiles[1][r, 0]),
             "tile_n": _plain(activity.tiles[2][r, 0]),
             "sram_bytes": _plain(activity.traffic[0][r, 0]),
-            "dram_bytes": _plain(activity.traffic[1][r, 0]), "unit": chunk.machine.name,
+            "dram_bytes": _plain(activity.traffic[1][r, 0]), "unit": chunk.owner[r],
             **{name: _plain(values[r, 0]) for name, values in activity.accesses.items()},
         })
     return found

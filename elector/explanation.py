@@ -37,6 +37,9 @@ def explain_result(
             sizes = {"needed": float(needed[0]), "available": float(available[0])}
             shown = {name: format_si(size, "byte") for name, size in sizes.items()}
             raise InfeasibleError(f"the design is infeasible: {text.format(**shown)}")
+    if chunk.machine.hybrid is not None and result in ("energy_j", "power_w", "area_mm2"):
+        raise InputError("prices of a hybrid are explained unit by unit", field="--result",
+                         value=result, hint="explain the presets of its units")
     found = {
         "energy_j": _energy, "power_w": _power, "area_mm2": _area, "latency_s": _latency,
         "utilization": _utilization, "macs": _macs,

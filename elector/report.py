@@ -360,3 +360,31 @@ def _csv_cell(value: object) -> object:
     if isinstance(value, list):
         return " ".join(str(entry) for entry in value)
     return repr(value) if isinstance(value, float) else value
+
+
+def training_run(result: Record, format: str) -> None:
+    """A run: its phases, its switch and the whole."""
+    if format == "json":
+        _json(result)
+        return
+    rows = [{"what": "phase", **phase} for phase in result["phases"]]
+    if result["switch"]:
+        rows.append({"what": "switch", "name": "write", **result["switch"]["write"]})
+        rows.append({"what": "switch", "name": "side by side", **result["switch"]["side_by_side"]})
+    rows.append({"what": "total", "name": "", **result["total"]})
+    if format == "csv":
+        _csv(rows)
+        return
+    shown = (("latency_s", "s"), ("energy_j", "J"), ("step_latency_s", "s"), ("step_energy_j", "J"))
+    table = []
+    for row in rows:
+        cells = [row["what"], row["name"], str(row.get("steps", ""))]
+        cells += ["" if row.get(k) is None else format_si(float(row[k]), u) for k, u in shown]
+        for key in ("writes_per_cell", "lifetime_years"):
+            cells.append("" if row.get(key) is None else f"{float(row[key]):.4g}")
+        table.append(cells)
+    header = ("", "", "steps", "time", "energy", "a step", "a step", "writes/cell", "years")
+    click.echo(_text_table(table, header))
+    for row in rows:
+        if row.get("reason"):
+            click.echo(f"{row['name']}: {row['reason']}", err=True)

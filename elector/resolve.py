@@ -8,12 +8,14 @@ it everything is a number and is computed in arrays.
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+from elector import assembly
 from elector.design import Machine, Units
 from elector.errors import InputError
 from elector.formats import load_model, load_scalesim_config
@@ -30,6 +32,8 @@ CATEGORICAL = (
     "mode", "precision", "optimizer", "activations", "attention", "implementation",
     "trainable", "sparsity", "optimizer_kernels",
 )
+#: A setting of a hybrid's unit or link; whether the hybrid has it is known later.
+UNIT_KEY = re.compile(r"(units|links)\.[a-z0-9_-]+\.(?P<key>[a-z0-9_]+)")
 #: Keys that change no cost: they select an accuracy.
 PASSIVE = ("task",)
 
@@ -73,7 +77,7 @@ class Table:
         for name, column in self.columns.items():
             if len(column) != size:
                 raise InputError(f"has {len(column)} rows, the table {size}", field=name)
-        self._parsed: dict[str, tuple[object, ...]] = {}
+        self._parsed: dict[tuple[str, int, int], object] = {}
         for key in self.columns:
             self._require_known(key)
 
@@ -84,22 +88,35 @@ class Table:
         if space == "model" and layer_field(short):
             return
         known = known_keys()
-        if space not in known or short not in known[space]:
+        own = space == "accelerator" and UNIT_KEY.fullmatch(short)
+        if not own and (space not in known or short not in known[space]):
             names = [f"{s}.{k}" for s, keys in known.items() for k in keys]
             raise InputError("unknown key", field=key, value=key,
                              allowed=["model", "accelerator", *names])
 
     def parsed(self, key: str, field: Field) -> tuple[object, ...]:
         """The distinct values of a column, checked and in SI; None where not set."""
-        if key not in self._parsed:
-            values = []
-            for value in self.columns[key].values:
-                try:
-                    values.append(None if value is None else field.parse(value, field=key))
-                except InputError as error:
-                    raise error.at(field=key) from None
-            self._parsed[key] = tuple(values)
-        return self._parsed[key]
+        everything = range(len(self.columns[key].values))
+        return tuple(self._value(key, field, code) for code in everything)
+
+    def used(self, key: str, field: Field, rows: Array) -> tuple[object, ...]:
+        """As `parsed`, but None for what no row of `rows` has: machines differ in a key's range."""
+        column = self.columns[key]
+        there = np.bincount(column.codes[rows], minlength=len(column.values)) > 0
+        return tuple(
+            self._value(key, field, code) if there[code] else None for code in range(there.size)
+        )
+
+    def _value(self, key: str, field: Field, code: int) -> object:
+        place = (key, id(field), code)
+        if place not in self._parsed:
+            value = self.columns[key].values[code]
+            try:
+                found = None if value is None else field.parse(value, field=key)
+            except InputError as error:
+                raise error.at(field=key) from None
+            self._parsed[place] = found
+        return self._parsed[place]
 
     def at(self, key: str, field: Field, rows: Array, default: float) -> Array:
         """(D,) numbers of a column at `rows`; `default` where it is absent or not set."""
@@ -155,25 +172,48 @@ def load_accelerator(name: str) -> Accelerator:
     if not isinstance(data, dict):
         raise InputError("must be a mapping of settings", file=path)
     path = Path(data.pop("file")) if name in devices() else path
-    base = data.get("base", name if known else None)
-    if base in MACHINES:
-        machine, settings = MACHINES[str(base)], {}
-    elif isinstance(base, str) and base in list_accelerators() and base != name:
-        below = load_accelerator(base)
-        machine, settings = below.machine, dict(below.settings)
-    else:
-        raise InputError("names no machine", file=path, field="base", value=base,
-                         allowed=[*MACHINES, *list_accelerators()])
-    fields = schema(machine.schema)
-    for key, value in data.items():
-        if key in ("base", "description", "source", "name"):
-            continue
-        if key not in fields:
-            raise InputError("unknown key", file=path, field=str(key), value=str(key),
-                             allowed=fields)
-        settings[str(key)] = fields[key].parse(value, file=path)
+    machine, settings = _described(data, name if known else None, path)
     words = (str(data.get(key, "")) for key in ("description", "source"))
     return Accelerator(name, machine, settings, path, *words)
+
+
+def _described(
+    data: Mapping[str, object], name: str | None, file: object, at: str = ""
+) -> tuple[Machine, dict[str, object]]:
+    """Machine and settings that entries describe; `name` where they are a preset's own.
+
+    at : the unit of a hybrid they stand for; its base is then what `simulate` calls so.
+    """
+    base = data.get("base", name)
+    prefix = f"{at}." if at else ""
+    if "units" in data and "base" not in data:
+        machine, settings = assembly.read(data, file, lambda d, at, f: _described(d, None, f, at))
+    elif base in MACHINES and not (at and base in list_accelerators()):
+        machine, settings = MACHINES[str(base)], {}
+    elif isinstance(base, str) and base != name and _is_accelerator(base):
+        below = load_accelerator(base)
+        machine, settings = below.machine, dict(below.settings)
+        if machine.hybrid is not None:
+            machine, settings = assembly.change(machine, settings, data, file)
+    else:
+        raise InputError("names no machine", file=file, field=f"{prefix}base", value=base,
+                         allowed=[*MACHINES, *list_accelerators()])
+    fields = machine.fields
+    own = {**data, **settings} if machine.hybrid is not None else data
+    for key, value in own.items():
+        if key in ("base", "description", "source", "name"):
+            continue
+        if machine.hybrid is not None and key in assembly.KEYS:
+            continue
+        if key not in fields:
+            raise InputError("unknown key", file=file, field=f"{prefix}{key}", value=str(key),
+                             allowed=fields)
+        settings[str(key)] = fields[key].parse(value, file=file, field=f"{prefix}{key}")
+    return machine, settings
+
+
+def _is_accelerator(name: str) -> bool:
+    return name in list_accelerators() or Path(name).suffix in (".yaml", ".yml")
 
 
 def _settings_of(path: Path) -> object:
@@ -228,11 +268,16 @@ def _structures(table: Table) -> _Structures:
             model = base if head is None else replace(base, head=str(head))
             models[i, j] = model
             codes[i, j] = seen.setdefault(structure(model), len(seen))
-    accelerators = [load_accelerator(str(v)) for v in table.columns["accelerator"].values]
+    accelerators = [
+        v if isinstance(v, Accelerator) else load_accelerator(str(v))
+        for v in table.columns["accelerator"].values
+    ]
     # The native number format belongs to the structure, so presets are told apart by it.
     kinds: dict[object, int] = {}
-    kind = [kinds.setdefault((a.machine.name, a.settings.get(a.machine.native)), len(kinds))
-            for a in accelerators]
+    kind = [
+        kinds.setdefault((a.machine, *(a.settings.get(n) for n in a.machine.natives)), len(kinds))
+        for a in accelerators
+    ]
     return _Structures(
         models, codes[column.codes, head_codes], accelerators,
         np.array(kind, dtype=np.intp)[table.columns["accelerator"].codes], heads, head_codes,
@@ -245,7 +290,7 @@ def _codes(table: Table, s: _Structures) -> tuple[Array, Array]:
     for name in CATEGORICAL:
         if f"workload.{name}" in table.columns:
             parts.append(table.columns[f"workload.{name}"].codes)
-    for name in {a.machine.native for a in s.accelerators}:
+    for name in sorted({name for a in s.accelerators for name in a.machine.natives}):
         if f"accelerator.{name}" in table.columns:
             parts.append(table.columns[f"accelerator.{name}"].codes)
     if "workload.generate" in table.columns:
@@ -322,10 +367,10 @@ def _units(
     place = np.searchsorted(codes, table.columns["accelerator"].codes[rows])
     numbers: dict[str, Array] = {}
     names: dict[str, tuple[tuple[str, ...], Array]] = {}
-    for key, field in schema(machine.schema).items():
+    for key, field in machine.fields.items():
         given = [a.settings.get(key, field.default) for a in presets]
         column = f"accelerator.{key}"
-        own = table.parsed(column, field) if column in table.columns else (None,)
+        own = table.used(column, field, rows) if column in table.columns else (None,)
         zeros = np.zeros(rows.size, dtype=np.intp)
         own_codes = table.columns[column].codes[rows] if column in table.columns else zeros
         if field.type in ("choice", "text"):
@@ -357,7 +402,7 @@ def _named(
 
 def _refuse_foreign(table: Table, rows: Array, machine: Machine) -> None:
     """A setting of another machine kind is an error, unless the row leaves it unset."""
-    fields = schema(machine.schema)
+    fields = machine.fields
     for key, column in table.columns.items():
         if not key.startswith("accelerator.") or key[12:] in fields:
             continue
@@ -369,6 +414,9 @@ def _refuse_foreign(table: Table, rows: Array, machine: Machine) -> None:
 
 def _precision(table: Table, first: int, machine: Machine, units: Units) -> str:
     """The workload's number format, checked against what the hardware is built for."""
+    if machine.hybrid is not None:  # its first unit decides; others compute in what they have
+        member = machine.hybrid.members[0]
+        return _precision(table, first, member.machine, member.units(units))
     asked = str(_text(table, "precision", first))
     built = units.names[machine.native][0][0]
     if asked == "native":

@@ -77,7 +77,9 @@ def _stage(
     ops: Operations, index: Array, activity: Activity, rows: Array, weight: Array
 ) -> Array:
     loads = [activity.load(name, rows) for name in activity.busy]
-    if activity.queued:
+    # Of a hybrid, the designs in which nothing waits for another unit.
+    queued = np.broadcast_to(activity.queued, index.shape)
+    if queued.all():
         return _most(loads)
     chained = [i for i in rows if not ops.rows[i].off_chain]
     if not chained:
@@ -92,17 +94,16 @@ def _stage(
         # The output projection waits for all heads, so that every layer has its own fill.
         chain = chain + overlap(core_loads, core_loads, core, ops.heads[index], np.ones(1))
     on_chain = [activity.load(name, np.array(chained)) for name in activity.busy]
-    periods = activity.periods
-    if periods is None:
-        periods = _passes(ops, index, activity, chained, _periods(ops, rows)[index])
+    periods = _fills(ops, index, activity, chained, _periods(ops, rows)[index])
     # Each resource idles while the chain is elsewhere; the one that is done last decides.
     bounds = [
         overlap(load, part, chain, streams, periods)
         for load, part in zip(loads, on_chain, strict=True)
     ]
-    if activity.least is not None:
-        bounds.append(activity.least.total(np.array(chained)))
-    return _most(bounds)
+    for unit in activity.members or (activity,):
+        if unit.least is not None:
+            bounds.append(unit.least.total(np.array(chained)))
+    return np.where(queued, _most(loads), _most(bounds)) if queued.any() else _most(bounds)
 
 
 def overlap(load: Array, chain_load: Array, chain: Array, streams: Array, periods: Array) -> Array:
@@ -152,6 +153,21 @@ def groups(rows: tuple[Row, ...], subset: list[int]) -> list[tuple[int, list[int
     return found
 
 
+def _fills(
+    ops: Operations, index: Array, activity: Activity, chained: list[int], layers: Array
+) -> Array:
+    """(D,) parts of the chain's fill; in a hybrid those of the unit that overlaps least."""
+    if not activity.members:
+        given = activity.periods
+        return _passes(ops, index, activity, chained, layers) if given is None else given
+    found = [
+        np.where(works, _fills(ops, index, unit, chained, layers), np.inf)
+        for unit, works in zip(activity.members, activity.working, strict=True)
+    ]
+    least = np.stack(found).min(axis=0)
+    return np.where(np.isfinite(least), least, 1.0)
+
+
 def _passes(
     ops: Operations, index: Array, activity: Activity, chained: list[int], periods: Array
 ) -> Array:
@@ -179,15 +195,19 @@ def _chain(
     """
     total = np.zeros(index.size)
     for leader, followers in groups(ops.rows, subset):
+        unit = activity.of(leader)
         seconds = activity.alone[leader]
         behind = sum_rows(activity.alone[followers]) if followers else np.zeros(index.size)
-        whole = _behind(seconds, behind, activity.fuse)
+        # What another unit runs comes across a link: only its own rows follow at once.
+        fuse = unit.fuse & np.array(all(activity.of(i) is unit for i in followers))
+        whole = _behind(seconds, behind, fuse)
         if followers:
-            hidden = np.minimum(seconds, behind) * activity.fuse
+            hidden = np.minimum(seconds, behind) * fuse
             weight[followers] *= 1.0 - hidden / np.maximum(behind, 1e-300)
-        if ops.rows[leader].b in ("weight", "reuse") and ops.rows[leader].matmul:
-            least = _behind(_fetched(activity, leader), behind, activity.fuse)
-            room = activity.room / activity.bandwidth * ops.count[leader][index]
+        parameters = ops.rows[leader].b in ("weight", "reuse") and ops.rows[leader].matmul
+        if parameters and "memory" in unit.busy:
+            least = _behind(_fetched(unit, leader), behind, fuse)
+            room = unit.room / unit.bandwidth * ops.count[leader][index]
             whole = np.maximum(least, whole - room)
         total = total + whole
     return total

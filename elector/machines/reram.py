@@ -24,6 +24,7 @@ from elector.design import (
     Activity,
     Budget,
     Count,
+    Fill,
     Machine,
     Part,
     Units,
@@ -168,9 +169,10 @@ def _where(ops: Operations, index: Array, units: Units, x: Crossbars) -> _Where:
     spare = np.maximum(x.total - needed, 0.0)
     pool = np.minimum(spare, most)
     fit = np.floor((x.total - pool) / np.maximum(needed, 1.0))
-    updated = any(_stored(row.name) and row.kind == "optimizer" for row in ops.rows)
+    update = [i for i, r in enumerate(ops.rows) if _stored(r.name) and r.kind == "optimizer"]
+    updated = used[update].any(axis=0)
     asked = units.number("copies")
-    held = np.where(asked > 0, np.minimum(asked, fit), 1.0 if updated else fit)
+    held = np.where(asked > 0, np.minimum(asked, fit), np.where(updated, 1.0, fit))
     return _Where(stored, written, digital, np.maximum(distinct, 1.0), each, needed,
                   np.maximum(held, 1.0), pool, least, sum_rows(np.where(lost, 1.0, 0.0)))
 
@@ -211,7 +213,7 @@ def activity(prepared: object, part: slice) -> Activity:
         peak=_peak(units, x), limits=_limits(ops, index, units, x, w),
         resources=tuple(busy), periods=np.ones(index.size),
         budget=Budget("write", "write", units.number("write_power")),
-        wear=wear, endurance=units.number("endurance"),
+        wear=wear, endurance=units.number("endurance"), fill=_fill(ops, index, units, x, w),
         extra={"effective_bits": effective_bits(units)},
         tiles=(np.zeros_like(m),) * 3 if prepared.details else None,
         traffic=(moved, moved) if prepared.details else None,
@@ -242,8 +244,21 @@ def _writes(
     update = np.array([_stored(row.name) and row.kind == "optimizer" for row in ops.rows])[:, None]
     held = w.copies * np.where(units.equals("transposed_read", "copy"), 2.0, 1.0)
     cells = np.where(update, count * m * x.columns * held, cells)
-    last = np.where(update & (count > 0), x.rows * pulse / np.maximum(update.sum(), 1), 0.0)
+    here = update & (count > 0)
+    last = np.where(here, x.rows * pulse / np.maximum(sum_rows(here + 0.0), 1.0), 0.0)
     return cells, np.where(update, last, seconds)
+
+
+def _fill(ops: Operations, index: Array, units: Units, x: Crossbars, w: _Where) -> Fill:
+    """The first writing of all stored weights and their copies, all crossbars row by row."""
+    distinct = np.where(w.stored, w.matrices, 0.0)
+    first = np.array([r.b == "weight" and r.phase != "backward" for r in ops.rows])[:, None]
+    weights = sum_rows(np.where(first, distinct * ops.k[:, index] * ops.n[:, index], 0.0))
+    twice = np.where(units.equals("transposed_read", "copy") & ops.workload.training, 2.0, 1.0)
+    pulses = units.number("write_verify")
+    seconds = np.where(weights > 0, x.rows * units.number("write_pulse") * pulses, 0.0)
+    return Fill("write", weights * x.columns * w.copies * twice * pulses, pulses, seconds,
+                weights * units.number("weight_bits") / 8.0)
 
 
 def _stored(name: str) -> bool:

@@ -709,6 +709,8 @@ def test_the_counts_cover_every_preset(table: str) -> None:
     with (DATA / table).open(encoding="utf-8") as stream:
         rows = list(csv.DictReader(stream))
     counted = {row["preset"] for row in rows}
-    assert counted == set(list_models()) - {"encoder", "decoder", "flexibert"}
+    # The applications of HpT have no class to count: their parameters are counted by hand.
+    own = {name for name in list_models() if name.startswith("hpt-")}
+    assert counted == set(list_models()) - {"encoder", "decoder", "flexibert"} - own
     preset_heads = {(row["preset"], row["head"]) for row in rows}
     assert all((name, load_model(name).head) in preset_heads for name in counted)

@@ -180,7 +180,7 @@ class _Reader:
         if key == "model":
             return schema("model")
         try:
-            known = [schema(load_accelerator(base).machine.schema) for base in bases]
+            known = [load_accelerator(base).machine.fields for base in bases]
         except InputError as error:
             raise error.at(file=self.file, field=key) from None
         return {k: f for k, f in known[0].items() if all(k in other for other in known)}
@@ -458,7 +458,7 @@ def _format(base: str) -> str:
     """The number format that an accelerator is built for."""
     accelerator = load_accelerator(base)
     native = accelerator.machine.native
-    default = schema(accelerator.machine.schema)[native].default if native else ""
+    default = accelerator.machine.fields[native].default if native else ""
     return str(accelerator.settings.get(native, default))
 
 

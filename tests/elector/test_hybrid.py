@@ -1,0 +1,247 @@
+"""Hybrids: units, links, assignment, and the laws that hold for them too."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from builders import columns
+
+import elector
+from elector.errors import InputError
+from elector.evaluate import evaluate
+from elector.resolve import load_accelerator
+
+UNITS = {
+    "tier": "{base: reram, tiles: 2000, transposed_read: bidirectional, digital_macs: 0}",
+    "array": "{base: systolic}",
+    "gpu": "{base: a100-sxm-40gb}",
+}
+RULES = "  - {match: {class: [weight, reuse]}, unit: tier}\n  - {unit: array}\n"
+
+
+def written(tmp_path: Path, units: str, links: str, rules: str) -> str:
+    found = "".join(f"  {name}: {UNITS[name]}\n" for name in units.split())
+    text = f"units:\n{found}links:\n{links}assignment:\n{rules}"
+    path = tmp_path / "hybrid.yaml"
+    path.write_text(text)
+    return str(path)
+
+
+def two(tmp_path: Path, rules: str = RULES, units: str = "tier array") -> str:
+    ends = ", ".join(units.split())
+    link = f"  - {{between: [{ends}], bandwidth: 100 GB/s, energy_per_bit: 1 pJ}}\n"
+    return written(tmp_path, units, link, rules)
+
+
+def table(accelerator: str, size: int = 60, **more: Any) -> dict[str, list[Any]]:
+    random = np.random.default_rng(3)
+    rows: dict[str, list[Any]] = {
+        "model": random.choice(["bert-tiny", "bert-mini", "bert-small"], size).tolist(),
+        "accelerator": [accelerator] * size,
+        "workload.mode": random.choice(["inference", "training"], size).tolist(),
+        "workload.batch": random.choice([1, 2, 8], size).tolist(),
+        "workload.trainable": random.choice(["all", "lora:4"], size).tolist(),
+    }
+    return rows | {k: random.choice(v, size).tolist() for k, v in more.items()}
+
+
+def costs(rows: dict[str, list[Any]]) -> Any:
+    size = len(rows["model"])
+    return evaluate(columns(size, rows), size, level="groups")
+
+
+def same(one: Any, other: Any) -> None:
+    for name in one.scalars:
+        np.testing.assert_array_equal(one.scalar(name), other.scalar(name), name)
+    np.testing.assert_array_equal(one.feasible, other.feasible)
+
+
+@pytest.mark.parametrize(
+    "base", ["systolic", "acceltran-edge", "acceltran-server", "a100-sxm-40gb", "reram", "puma"]
+)
+def test_one_unit_is_that_unit_bit_for_bit(base: str, tmp_path: Path) -> None:
+    path = tmp_path / "one.yaml"
+    path.write_text(f"units: {{only: {{base: {base}}}}}\n")
+    same(costs(table(base)), costs(table(str(path))))
+
+
+def test_one_working_unit_is_that_unit_but_for_what_the_idle_one_leaks(tmp_path: Path) -> None:
+    hybrid = two(tmp_path, "  - {unit: gpu}\n", "gpu array")
+    found = elector.simulate("bert-mini", hybrid, settings={"workload.mode": "training"})
+    alone = elector.simulate(
+        "bert-mini", "a100-sxm-40gb", settings={"workload.mode": "training"}
+    )
+    assert found["latency_s"] == alone["latency_s"]
+    assert found["energy_j"] > alone["energy_j"]  # type: ignore[operator]
+    idle = found["energy_by_part_j"]["leakage"] - alone["energy_by_part_j"]["leakage"]  # type: ignore[index]
+    assert found["energy_j"] - alone["energy_j"] == pytest.approx(idle)  # type: ignore[operator]
+
+
+def test_area_is_the_sum_of_the_units(tmp_path: Path) -> None:
+    found = elector.simulate("bert-tiny", two(tmp_path))
+    settings = {"accelerator.tiles": 2000, "accelerator.transposed_read": "bidirectional",
+                "accelerator.digital_macs": 0}
+    tier = elector.simulate("bert-tiny", "reram", settings=settings)
+    array = elector.simulate("bert-tiny", "systolic")
+    assert found["area_mm2"] == pytest.approx(tier["area_mm2"] + array["area_mm2"])  # type: ignore[operator]
+
+
+def test_one_design_is_the_batch_and_order_does_not_matter(tmp_path: Path) -> None:
+    rows = table(two(tmp_path), **{"accelerator.units.tier.tiles": [500, 2000],
+                                   "accelerator.units.array.rows": [32, 128],
+                                   "accelerator.links.tier-array.bandwidth": ["10 GB/s", "1 TB/s"]})
+    whole = costs(rows)
+    order = np.random.default_rng(5).permutation(60)
+    mixed = costs({key: [values[i] for i in order] for key, values in rows.items()})
+    for name in whole.names():
+        np.testing.assert_array_equal(whole.scalar(name)[order], mixed.scalar(name), name)
+    for i in (0, 7, 31):
+        single = costs({key: [values[i]] for key, values in rows.items()})
+        for name in single.names():
+            np.testing.assert_array_equal(single.scalar(name)[0], whole.scalar(name)[i], name)
+
+
+def test_parts_add_up_and_nothing_is_negative(tmp_path: Path) -> None:
+    found = costs(table(two(tmp_path)))
+    ok = found.feasible
+    assert ok.any()
+    for group, total in (("energy_by_part_j", "energy_j"), ("area_by_part_mm2", "area_mm2"),
+                         ("energy_by_phase_j", "energy_j"), ("latency_by_kind_s", "latency_s")):
+        parts = [found.scalar(f"{group}.{name}") for name in found.groups[group]]
+        assert all((part[ok] >= 0).all() for part in parts)
+        np.testing.assert_allclose(sum(parts)[ok], found.scalar(total)[ok], rtol=1e-9)
+
+
+def test_joules_of_operations_and_leakage_are_the_energy(tmp_path: Path) -> None:
+    found = elector.simulate("bert-tiny", two(tmp_path), operations=True)
+    joules = sum(o["joules"] for o in found["operations"])  # type: ignore[attr-defined]
+    leakage = found["energy_by_part_j"]["leakage"]  # type: ignore[index]
+    assert joules + leakage == pytest.approx(found["energy_j"])
+
+
+def test_transfers_counted_by_hand(tmp_path: Path) -> None:
+    """BERT-tiny, 128 tokens of 128 in bf16: 32 KiB a tensor; two layers."""
+    found = elector.simulate("bert-tiny", two(tmp_path), operations=True,
+                             settings={"workload.precision": "native"})
+    moves = [o for o in found["operations"] if o["kind"] == "transfer"]  # type: ignore[attr-defined]
+    tensor = 128 * 128 * 2
+    # In a layer: its input, queries keys values together, context, attention's result, input and
+    # result of both feed-forward products (one of them four wide on either side).
+    layer = 1 + 3 + 1 + 1 + (1 + 4) + (4 + 1)
+    pooled = 128 * 2  # one token; its input lies on the array
+    expected = 2 * layer * tensor + pooled * 2
+    assert sum(o["m"] * o["count"] for o in moves) == expected
+    assert all(o["unit"] == "link tier-array" for o in moves)
+    seconds = sum(o["seconds"] for o in moves)
+    assert seconds == pytest.approx(expected / 100e9)
+    assert sum(o["joules"] for o in moves) == pytest.approx(expected * 8 * 1e-12)
+
+
+def test_the_update_stays_where_the_weight_lies(tmp_path: Path) -> None:
+    """An assignment cannot spare a tier the writes of its own cells."""
+    rules = "  - {match: {phase: update}, unit: array}\n" + RULES
+    settings = {"workload.mode": "training"}
+    found = elector.simulate("bert-tiny", two(tmp_path, rules), settings=settings, operations=True)
+    updates = {o["name"]: o["unit"] for o in found["operations"] if o["phase"] == "update"}  # type: ignore[attr-defined]
+    assert updates["query update"] == "tier"
+    assert updates["token embedding update"] == "array"
+    assert found["lifetime_years"] is not None
+
+
+def test_a_faster_link_is_never_slower(tmp_path: Path) -> None:
+    path = two(tmp_path)
+    times = [
+        elector.simulate("bert-mini", path, settings={
+            "accelerator.links.tier-array.bandwidth": rate, "workload.mode": "training",
+        })["latency_s"]
+        for rate in (1e9, 1e10, 1e11, 1e12)
+    ]
+    assert times == sorted(times, reverse=True)  # type: ignore[type-var]
+    assert times[0] > times[-1]  # type: ignore[operator]
+
+
+def test_rules_see_the_workload() -> None:
+    for trainable, unit in (("all", "gpu"), ("lora:8", "tier")):
+        settings = {"workload.mode": "training", "workload.trainable": trainable}
+        found = elector.simulate("hpt-wind", "hpt", settings=settings, operations=True)
+        query = next(o for o in found["operations"] if o["name"] == "query")  # type: ignore[attr-defined]
+        assert query["unit"] == unit
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("units: {}\n", "must map names to units"),
+        ("units: {a: {base: systolic}, a: {base: reram}}\n", "a"),
+        ("units: {a: {base: quantum}}\n", "names no machine"),
+        ("units: {a: {rows: 4}}\n", "a base"),
+        ("units: {a: {base: systolic, spin: 4}}\n", "unknown key"),
+        ("units: {a: {base: systolic, rows: 0}}\n", "units.a.rows"),
+        ("units: {a: {base: hpt}}\n", "cannot be a hybrid"),
+        ("units: {A-1: {base: systolic}}\n", "name"),
+        ("units: {a: {base: systolic}, b: {base: reram}}\n", "list of rules"),
+        ("units: {a: {base: systolic}, b: {base: reram}}\n"
+         "assignment: [{match: {kind: linear}, unit: c}]\n", "unknown unit"),
+        ("units: {a: {base: systolic}}\nassignment: [{match: {colour: red}, unit: a}]\n",
+         "cannot be matched"),
+        ("units: {a: {base: systolic}}\nassignment: [{match: {kind: lineer}, unit: a}]\n",
+         "matches nothing"),
+        ("units: {a: {base: systolic}}\nlinks: [{between: [a, b]}]\n", "unknown unit"),
+        ("units: {a: {base: systolic}}\nlinks: [{between: [a]}]\n", "two units"),
+        ("units: {a: {base: systolic}, b: {base: reram}}\n"
+         "links: [{between: [a, b]}, {between: [b, a]}]\n", "have a link already"),
+        ("units: {a: {base: systolic}, b: {base: reram}}\n"
+         "links: [{between: [a, b], speed: 3}]\n", "unknown key"),
+    ],
+)
+def test_bad_files(text: str, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "bad.yaml"
+    path.write_text(text)
+    with pytest.raises(InputError, match=message):
+        load_accelerator(str(path))
+
+
+def test_an_operation_without_a_unit(tmp_path: Path) -> None:
+    path = two(tmp_path, "  - {match: {kind: linear}, unit: tier}\n")
+    with pytest.raises(InputError, match="no rule gives a unit to embedding lookup"):
+        elector.simulate("bert-tiny", path)
+
+
+def test_a_missing_link(tmp_path: Path) -> None:
+    path = written(tmp_path, "tier array gpu", "  - {between: [gpu, array]}\n", RULES)
+    with pytest.raises(InputError, match="no link between array and tier"):
+        elector.simulate("bert-tiny", path)
+
+
+@pytest.mark.parametrize("key", ["units.tier.spin", "units.nobody.rows", "links.a-b.bandwidth"])
+def test_settings_the_hybrid_does_not_have(key: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no such setting"):
+        elector.simulate("bert-tiny", two(tmp_path), settings={f"accelerator.{key}": 4})
+
+
+def test_a_file_may_change_the_units_of_a_preset(tmp_path: Path) -> None:
+    path = tmp_path / "more.yaml"
+    path.write_text("base: hpt\nunits: {tier: {tiles: 1000}}\n")
+    more = load_accelerator(str(path))
+    assert more.settings["units.tier.tiles"] == 1000
+    assert load_accelerator("hpt").settings["units.tier.tiles"] == 336
+    assert more.machine is load_accelerator("hpt").machine
+
+
+def test_prices_of_a_hybrid_are_explained_unit_by_unit(tmp_path: Path) -> None:
+    path = two(tmp_path)
+    with pytest.raises(InputError, match="unit by unit"):
+        elector.explain("bert-tiny", path, "energy_j")
+    seconds = elector.simulate("bert-tiny", path)["latency_s"]
+    assert elector.explain("bert-tiny", path, "latency_s")["value"] == seconds
+
+
+def test_machines_with_keys_of_one_name_and_other_choices_stand_in_one_table() -> None:
+    found = costs({
+        "model": ["bert-tiny"] * 2, "accelerator": ["systolic", "acceltran-edge"],
+        "accelerator.memory": ["lpddr4", "hbm_32_1_4"],
+    })
+    assert found.feasible.all()

@@ -1,0 +1,125 @@
+"""Training runs: sums over phases, the switch, bad plans."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from click.testing import CliRunner
+
+import elector
+from elector.cli import main
+from elector.errors import InputError
+from elector.formats import load_model
+from elector.plan import run
+
+PLAN: dict[str, Any] = {
+    "model": "hpt-wind",
+    "phases": [
+        {"name": "full", "steps": 300, "trainable": "all", "accelerator": "hpt",
+         "assignment": [{"unit": "gpu"}]},
+        {"name": "low", "steps": 700, "trainable": "lora:8", "accelerator": "hpt"},
+    ],
+    "switch": {"step": 300, "window": 50, "windows": 2, "source": "test"},
+}
+
+
+#: Parameters of the encoders, and of what HpT trains in full beside them.
+COUNTED = {
+    "hpt-snow": (37_828_608, 7_595_843), "hpt-weather": (37_828_608, 2_254_749),
+    "hpt-covid": (37_828_608, 2_198_642), "hpt-wind": (25_233_408, 2_150_137),
+}
+
+
+@pytest.mark.parametrize("name", COUNTED)
+def test_parameters_of_the_applications(name: str) -> None:
+    encoder, rest = COUNTED[name]
+    found = elector.simulate(name, "systolic")["parameters"]
+    assert found == pytest.approx(encoder + rest, rel=1e-3)
+    model = load_model(name).blocks[0]
+    layer = 4 * 512 * 513 + 2 * 512 * model.feed_forward[0] + model.feed_forward[0] + 5 * 512
+    assert 12 * layer == encoder
+
+
+def changed(**more: Any) -> dict[str, Any]:
+    return PLAN | more
+
+
+def test_a_run_is_the_sum_of_its_parts() -> None:
+    found = run(PLAN)
+    phases, switch, total = found["phases"], found["switch"], found["total"]
+    parts = [*phases, switch["write"], switch["side_by_side"]]  # type: ignore[index, misc]
+    for key in ("latency_s", "energy_j"):
+        assert total[key] == pytest.approx(sum(p[key] for p in parts))  # type: ignore[index]
+    step = elector.simulate("hpt-wind", "hpt", settings={
+        "workload.mode": "training", "workload.trainable": "lora:8"})
+    assert phases[1]["step_latency_s"] == step["latency_s"]  # type: ignore[index]
+    assert phases[1]["energy_j"] == 700 * step["energy_j"]  # type: ignore[index, operator]
+    assert switch["side_by_side"]["steps"] == 100  # type: ignore[index]
+
+
+def test_frozen_weights_are_written_once() -> None:
+    """Every weight of the encoder is 8 cells of 2 bits, write-verified twice."""
+    found = run(PLAN)
+    write = found["switch"]["write"]  # type: ignore[index]
+    matrices = 12 * (4 * 512 * 512 + 2 * 512 * 1024)
+    copies = write["pulses"] / (matrices * 8 * 2)
+    assert copies == pytest.approx(round(copies))
+    assert write["writes_per_cell"] == 2
+    assert found["phases"][1]["writes_per_cell"] == 0  # type: ignore[index]
+    assert found["total"]["writes_per_cell"] == 2  # type: ignore[index]
+
+
+def test_training_everything_in_cells_wears_them() -> None:
+    phase = {"name": "all", "steps": 1000, "trainable": "all", "accelerator": "reram"}
+    found = run({"model": "hpt-wind", "phases": [phase]})
+    assert found["phases"][0]["writes_per_cell"] >= 2000  # type: ignore[index]
+    years = found["phases"][0]["lifetime_years"]  # type: ignore[index]
+    assert found["total"]["lifetime_years"] == pytest.approx(years)  # type: ignore[index]
+
+
+def test_command_and_exit_codes(tmp_path: Path) -> None:
+    path = tmp_path / "plan.yaml"
+    path.write_text(yaml.safe_dump(PLAN))
+    for form in ("table", "json", "csv"):
+        result = CliRunner().invoke(main, ["run", str(path), "--format", form])
+        assert result.exit_code == 0, result.output
+    result = CliRunner().invoke(main, ["run", str(path), "--format", "json"])
+    assert json.loads(result.output)["total"]["steps"] == 1000
+    path.write_text(yaml.safe_dump(changed(workload={"batch": 200_000})))
+    result = CliRunner().invoke(main, ["run", str(path)])
+    assert result.exit_code == 3
+    path.write_text(yaml.safe_dump(changed(phases=[])))
+    assert CliRunner().invoke(main, ["run", str(path)]).exit_code == 2
+    assert CliRunner().invoke(main, ["run", str(tmp_path / "none.yaml")]).exit_code == 2
+
+
+FULL = PLAN["phases"][0]
+
+
+@pytest.mark.parametrize(
+    ("plan", "message"),
+    [
+        ({"phases": PLAN["phases"]}, "model"),
+        (changed(phases=[]), "list of phases"),
+        (changed(phases=[{"accelerator": "hpt"}], switch=None), r"phases\[0\].steps"),
+        (changed(phases=[FULL | {"steps": 0}], switch=None), "steps"),
+        (changed(phases=[FULL | {"steps": -5}], switch=None), "steps"),
+        (changed(phases=[{"steps": 5}], switch=None), "accelerator"),
+        (changed(phases=[FULL, FULL], switch=None), "given twice"),
+        (changed(phases=[FULL | {"colour": 1}], switch=None), "unknown key"),
+        (changed(phases=[FULL | {"accelerator": "hpx"}], switch=None), "unknown accelerator"),
+        (changed(phases=[FULL | {"accelerator": "systolic"}], switch=None), "only a hybrid"),
+        (changed(switch={"step": 301}), "no end of a phase"),
+        (changed(switch={"step": 300, "window": 400}), "windows need"),
+        (changed(switch={"window": 4}), "switch.step"),
+        (changed(workload={"trainable": "all"}), "decided by the phases"),
+        (changed(workload={"colour": "red"}), "unknown key"),
+    ],
+)
+def test_bad_plans(plan: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        run(plan)
