@@ -21,4 +21,4 @@ def front(run: str | Path) -> pd.DataFrame:
     from transcode import runs
 
     folder = runs.manifest.existing(Path(run))
-    return pd.read_csv(folder / "front.csv", float_precision="round_trip")
+    return pd.read_csv(folder / "front.csv")

@@ -74,7 +74,7 @@ class Result:
         """front.csv as a pandas DataFrame."""
         import pandas as pd
 
-        return pd.read_csv(self.folder / "front.csv", float_precision="round_trip")
+        return pd.read_csv(self.folder / "front.csv")
 
 
 @dataclass
