@@ -44,7 +44,7 @@ def _spaces(ctx: click.Context, param: click.Parameter, text: str) -> list[str]:
     default="auto",
     metavar="NAME",
     show_default=True,
-    help="How designs are proposed: auto, enumerate, random, qmc, nsga2, nsga3, tpe, gp, "
+    help="How designs are proposed: auto, enumerate, evolve, random, qmc, nsga2, nsga3, tpe, gp, "
     "or module:Class for an Optuna sampler of your own.",
 )
 @click.option(
@@ -82,6 +82,26 @@ def _spaces(ctx: click.Context, param: click.Parameter, text: str) -> list[str]:
     help="Designs proposed at once; the sampler's own number by default.",
 )
 @click.option(
+    "--warm-start",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Begin with the designs of a table: front.csv of a run, or one of elector sweep.",
+)
+@click.option(
+    "--stall",
+    type=click.FloatRange(min=0, max=1, max_open=True),
+    metavar="SHARE",
+    help="Stop when the hypervolume gained less than this share over --stall-batches batches.",
+)
+@click.option(
+    "--stall-batches",
+    type=click.IntRange(min=1),
+    default=20,
+    show_default=True,
+    metavar="N",
+    help="Batches that --stall looks back.",
+)
+@click.option(
     "--format",
     type=FORMATS,
     default="table",
@@ -99,6 +119,9 @@ def search(
     fresh: bool,
     jobs: int,
     batch: int | None,
+    warm_start: Path | None,
+    stall: float | None,
+    stall_batches: int,
     format: str,
     quiet: bool,
 ) -> None:
@@ -121,7 +144,8 @@ def search(
         with report.progress(quiet) as show:
             result = transcode.search(
                 space, sampler=sampler, budget=budget, time=time, seed=seed, out=out, fresh=fresh,
-                jobs=jobs, batch=batch, command=command, progress=show,
+                jobs=jobs, batch=batch, warm_start=warm_start, stall=stall,
+                stall_batches=stall_batches, command=command, progress=show,
             )  # fmt: skip
     except transcode.Interrupted as stop:
         click.echo(report.interrupted(stop.folder), err=True)

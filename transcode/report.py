@@ -102,8 +102,8 @@ def selection(found: runs.query.Front, recorded: runs.query.Recorded, format: st
         sys.stdout.write(runs.front.json_text(space, found.archive, header))
         return
     objectives = {o.name: o.direction for o in space.objectives}
-    header, *rows = csv.reader(text.splitlines())
-    columns = {name: [row[i] for row in rows] for i, name in enumerate(header)}
+    names, *rows = csv.reader(text.splitlines())
+    columns = {name: [row[i] for row in rows] for i, name in enumerate(names)}
     console = _console()
     description = {**manifest["space"], "objectives": objectives}
     notes = _front({"space": description}, columns, console)

@@ -19,6 +19,8 @@ from transcode import pareto
 from transcode.runs import manifest, parts
 from transcode.space import Objective, Space, grammar, numbers, restore, unit_of
 
+#: Designs of a front that judge the rest of a part first, and points they are chosen by.
+_JUDGES, _SAMPLE = 12, 2000
 _NOT_RESULTS = ("id", "reason", "feasible")
 
 
@@ -162,6 +164,7 @@ def front(recorded: Recorded, where: Sequence[str], objectives: str | None) -> F
     signs = np.array([-1.0 if o.maximise else 1.0 for o in wanted])
     names = [o.name for o in wanted] + [n for e in conditions for n in e.names]
     points, places = np.zeros((0, len(wanted))), np.zeros((0, 2), dtype=np.int64)
+    judges, again = points, {1 << n for n in range(40)}  # judges age slower and slower
     looked_at = 0
     for part in scan(recorded, list(dict.fromkeys(names))):
         keep = np.ones(len(part.rows), dtype=bool)
@@ -174,7 +177,10 @@ def front(recorded: Recorded, where: Sequence[str], objectives: str | None) -> F
         good = np.isfinite(new).all(axis=1)
         new, new_places = new[good], new_places[good]
         looked_at += len(new)
-        new, new_places = _not_below(new, new_places, points)
+        if part.number in again or len(judges) == 0:
+            judges = _judges(new, points)
+        hopeful = _not_below(new, judges)
+        new, new_places = new[hopeful], new_places[hopeful]
         stays, joins = pareto.merge(points, new)
         points = np.concatenate([points[stays], new[joins]])
         places = np.concatenate([places[stays], new_places[joins]])
@@ -182,14 +188,37 @@ def front(recorded: Recorded, where: Sequence[str], objectives: str | None) -> F
     return Front(space, _archive(recorded, space, points, places).sorted(), looked_at)
 
 
-def _not_below(
-    points: np.ndarray, places: np.ndarray, front: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """What a few designs of the front so far do not beat: most of a part, cheaply."""
-    for index in pareto.spread(front, 16)[:16] if len(front) < 50_000 else ():
-        worse = (points >= front[index]).all(axis=1) & (points > front[index]).any(axis=1)
-        points, places = points[~worse], places[~worse]
-    return points, places
+def _judges(points: np.ndarray, front: np.ndarray) -> np.ndarray:
+    """(J, O) a few designs of the front that together beat most of a sample of points.
+
+    Picked greedily from designs spread over the front: each beats most of what is left.
+    """
+    left = points[:: max(1, len(points) // _SAMPLE)]
+    candidates = front[pareto.spread(front, 64)] if len(front) < 20_000 else front[::400]
+    chosen: list[np.ndarray] = []
+    while len(chosen) < _JUDGES and len(left) and len(candidates):
+        beaten = np.ones((len(candidates), len(left)), dtype=bool)
+        for axis in range(front.shape[1]):
+            beaten &= left[None, :, axis] >= candidates[:, axis, None]
+        best = int(beaten.sum(axis=1).argmax())
+        chosen.append(candidates[best])
+        left = left[~beaten[best]]
+    return np.array(chosen).reshape(-1, front.shape[1])
+
+
+def _not_below(points: np.ndarray, judges: np.ndarray) -> np.ndarray:
+    """Indices of the points that no judge beats: most of a part goes cheaply.
+
+    The columns are looked at one after another, each only where those before it say so.
+    """
+    keep = np.ones(len(points), dtype=bool)
+    columns = np.ascontiguousarray(points.T)
+    for judge in judges:
+        below = np.flatnonzero(keep & (columns[0] >= judge[0]))
+        for axis in range(1, len(columns)):
+            below = below[columns[axis][below] >= judge[axis]]
+        keep[below] = (points[below] == judge).all(axis=1)  # its equals stay
+    return np.flatnonzero(keep)
 
 
 def _archive(
