@@ -28,7 +28,7 @@ _USER = re.compile(r"[\w.]+:\w+")
 #: Seconds an enumeration may take where neither a budget nor a time is given.
 PATIENCE = 40.0
 #: A design that takes so many seconds is worth Optuna's TPE thinking about it, up to so many:
-#: there the two are about equal on a table with the truth, and TPE models noise (docs/search.md).
+#: with 500 evaluations it is .7 points of hypervolume ahead of evolve (docs/search.md).
 SLOW, FEW = 1.0, 300
 #: Budgets where neither a budget nor a time is given: of samplers that learn, of those that do not.
 DEFAULT_BUDGET, DEFAULT_STREAM_BUDGET = 2_000, 1_000_000
