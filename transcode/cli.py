@@ -300,3 +300,25 @@ def check(
     report.verdicts(found, format)
     if not all(verdict.passed for verdict in found):
         raise click.exceptions.Exit(NOT_PASSED)
+
+
+@main.command()
+@click.argument("run", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option(
+    "--out",
+    required=True,
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Run folder to write; must not hold a run.",
+)
+@_FORMAT
+def merge(run: tuple[Path, ...], out: Path, format: str) -> None:
+    """Merge run folders RUN of one space, searched with other seeds, into one.
+
+    \b
+    transcode merge results/seed-0 results/seed-1 results/seed-2 --out results/all
+    """
+    from transcode import report
+    from transcode.search.merge import merge as merged
+
+    report.search_result(merged(run, out).folder, format)

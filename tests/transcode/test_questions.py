@@ -226,3 +226,25 @@ def test_evolve_interrupted_is_as_if_never_interrupted(tmp_path: Path) -> None:
         part.unlink()
     again = run(tmp_path / "cut", budget=600, batch=50)
     assert (again.folder / "front.csv").read_bytes() == (whole.folder / "front.csv").read_bytes()
+
+
+def test_merged_runs_are_one(folder: Path, tmp_path: Path) -> None:
+    parts = [run(tmp_path / f"seed-{seed}", seed=seed, budget=300).folder for seed in (1, 2, 3)]
+    done = CliRunner().invoke(main, ["merge", *map(str, parts), "--out", str(tmp_path / "one")])
+    assert done.exit_code == 0, done.output
+    designs = pd.concat([pd.read_parquet(part / "designs") for part in parts])
+    settings = [c for c in designs if "." in c]
+    once = designs.drop_duplicates(settings)
+    merged = pd.read_parquet(tmp_path / "one" / "designs")
+    assert merged["id"].tolist() == list(range(len(once))) and len(once) < len(designs)
+    points = once.loc[once["feasible"], ["latency_s", "energy_j"]].to_numpy()
+    front = pd.read_csv(tmp_path / "one" / "front.csv")
+    assert len(front) == pareto.nondominated(points).sum()
+    assert (tmp_path / "one" / "study.log").exists()
+    manifest = json.loads((tmp_path / "one" / "manifest.json").read_text())
+    assert [m["seed"] for m in manifest["merged"]] == [1, 2, 3]
+    for bad in ([parts[0], parts[1], "--out", tmp_path / "one"],
+                [parts[0], tmp_path / "nowhere", "--out", tmp_path / "two"]):  # fmt: skip
+        assert CliRunner().invoke(main, ["merge", *map(str, bad)]).exit_code == 2
+    with pytest.raises(InputError, match="not searched further"):
+        run(tmp_path / "one", seed=1)

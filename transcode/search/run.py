@@ -200,6 +200,11 @@ class Run:
         for part, begin, end in zip(parts, times, times[1:], strict=False):
             self.timing[part] = self.timing.get(part, 0.0) + end - begin
 
+    def take_over(self, codes: np.ndarray, outcome: Outcome) -> None:
+        """Records and keeps designs that were evaluated elsewhere."""
+        self._commit(codes, outcome)
+        self._keep(codes, outcome)
+
     def _keep(self, codes: np.ndarray, outcome: Outcome) -> None:
         """The archive, the counts and the reference point after a batch."""
         rows = np.flatnonzero(outcome.feasible)
