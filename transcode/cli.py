@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from elector.cli import FORMATS, INFEASIBLE, INTERRUPTED, Program
+from elector.cli import FORMATS, INFEASIBLE, INTERRUPTED, NOT_PASSED, Program
 from transcode import __version__
 
 
@@ -24,6 +24,8 @@ def main() -> None:
     transcode search my-space.yaml --time 60s
     transcode front results/bert            the front again
     transcode plot results/bert             ... as a picture
+    transcode compare results/a results/b   two runs
+    transcode check results/bert --require 'serve.latency_s <= 5 ms'
     """
 
 
@@ -42,7 +44,7 @@ def _spaces(ctx: click.Context, param: click.Parameter, text: str) -> list[str]:
     default="auto",
     metavar="NAME",
     show_default=True,
-    help="How designs are proposed: auto, enumerate, random, qmc, nsga2, nsga3, tpe, gp, "
+    help="How designs are proposed: auto, enumerate, evolve, random, qmc, nsga2, nsga3, tpe, gp, "
     "or module:Class for an Optuna sampler of your own.",
 )
 @click.option(
@@ -80,6 +82,26 @@ def _spaces(ctx: click.Context, param: click.Parameter, text: str) -> list[str]:
     help="Designs proposed at once; the sampler's own number by default.",
 )
 @click.option(
+    "--warm-start",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Begin with the designs of a table: front.csv of a run, or one of elector sweep.",
+)
+@click.option(
+    "--stall",
+    type=click.FloatRange(min=0, max=1, max_open=True),
+    metavar="SHARE",
+    help="Stop when the hypervolume gained less than this share over --stall-batches batches.",
+)
+@click.option(
+    "--stall-batches",
+    type=click.IntRange(min=1),
+    default=20,
+    show_default=True,
+    metavar="N",
+    help="Batches that --stall looks back.",
+)
+@click.option(
     "--format",
     type=FORMATS,
     default="table",
@@ -97,6 +119,9 @@ def search(
     fresh: bool,
     jobs: int,
     batch: int | None,
+    warm_start: Path | None,
+    stall: float | None,
+    stall_batches: int,
     format: str,
     quiet: bool,
 ) -> None:
@@ -119,7 +144,8 @@ def search(
         with report.progress(quiet) as show:
             result = transcode.search(
                 space, sampler=sampler, budget=budget, time=time, seed=seed, out=out, fresh=fresh,
-                jobs=jobs, batch=batch, command=command, progress=show,
+                jobs=jobs, batch=batch, warm_start=warm_start, stall=stall,
+                stall_batches=stall_batches, command=command, progress=show,
             )  # fmt: skip
     except transcode.Interrupted as stop:
         click.echo(report.interrupted(stop.folder), err=True)
@@ -140,16 +166,38 @@ def search(
     show_default=True,
     help="table, or front.json or front.csv as it lies in the folder.",
 )
-def front(run: Path, format: str) -> None:
-    """Show the front of the run folder RUN.
+@click.option(
+    "--where",
+    multiple=True,
+    metavar="CONDITION",
+    help="Among all recorded designs, those for which this holds; repeatable.",
+)
+@click.option(
+    "--objectives",
+    metavar="NAMES",
+    help="Other objectives over all recorded designs, such as latency_s,area_mm2:min.",
+)
+def front(run: Path, format: str, where: tuple[str, ...], objectives: str | None) -> None:
+    """Show the front of the run folder RUN, or another front of its recorded designs.
+
+    Exits with 3 where no recorded design satisfies the conditions.
 
     \b
     transcode front results/bert
     transcode front results/bert --format csv > front.csv
+    transcode front results/bert --where 'area_mm2 <= 100' --objectives accuracy,tune.energy_j
     """
     from transcode import report, runs
 
-    report.search_result(runs.manifest.existing(run), format)
+    if not where and objectives is None:
+        report.search_result(runs.manifest.existing(run), format)
+        return
+    recorded = runs.query.opened(run)
+    found = runs.query.front(recorded, where, objectives)
+    if len(found.archive) == 0:
+        click.echo("no recorded design is feasible and satisfies the conditions", err=True)
+        raise click.exceptions.Exit(INFEASIBLE)
+    report.selection(found, recorded, format)
 
 
 @main.command()
@@ -171,3 +219,106 @@ def plot(run: Path, out: Path | None) -> None:
     from transcode.plot import plot_run
 
     click.echo(plot_run(runs.manifest.existing(run), out))
+
+
+_FORMAT = click.option(
+    "--format", type=FORMATS, default="table", show_default=True, help="How it is printed."
+)
+
+
+@main.command()
+@click.argument("first", metavar="A", type=click.Path(path_type=Path))
+@click.argument("second", metavar="B", type=click.Path(path_type=Path))
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Draw both fronts into this picture (png, pdf or svg), too.",
+)
+@_FORMAT
+def compare(first: Path, second: Path, out: Path | None, format: str) -> None:
+    """Compare the fronts of the run folders A and B: hypervolume, coverage, epsilon.
+
+    Both need the same objectives and the same reference point.
+
+    \b
+    transcode compare results/monday results/tuesday
+    transcode compare results/a results/b --out both.png
+    """
+    from transcode import report, runs
+    from transcode.plot import plot_comparison
+
+    found = runs.comparison.compare(first, second)
+    report.comparison(found, format)
+    if out is not None:
+        click.echo(plot_comparison(found, out), err=True)
+
+
+@main.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option(
+    "--require",
+    multiple=True,
+    required=True,
+    metavar="CONDITION",
+    help="What has to hold of the run, or of some feasible design of it; repeatable.",
+)
+@click.option(
+    "--baseline",
+    metavar="RUN",
+    help="Run folder, front.json or number whose hypervolume `baseline` stands for.",
+)
+@click.option(
+    "--junit",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Write the verdicts as JUnit XML, too.",
+)
+@_FORMAT
+def check(
+    run: Path, require: tuple[str, ...], baseline: str | None, junit: Path | None, format: str
+) -> None:
+    """Check requirements on the run folder RUN; exits with 4 where one is missed.
+
+    Conditions are those of a space. They name results and settings, and hold where some
+    feasible recorded design satisfies them; or hypervolume, baseline, front, designs, feasible,
+    which are figures of the run.
+
+    \b
+    transcode check results/smoke --require 'latency_s <= 5 ms and energy_j <= 20e-3'
+    transcode check results/smoke --require 'hypervolume >= 0.98 * baseline' --baseline agreed
+    """
+    from elector.errors import InputError
+    from transcode import report, runs
+
+    found = runs.checks.check(runs.query.opened(run), require, baseline)
+    if junit is not None:
+        try:
+            junit.write_text(runs.checks.junit(run, found), encoding="utf-8")
+        except OSError as error:
+            raise InputError(f"cannot be written: {error.strerror}", file=junit) from None
+    report.verdicts(found, format)
+    if not all(verdict.passed for verdict in found):
+        raise click.exceptions.Exit(NOT_PASSED)
+
+
+@main.command()
+@click.argument("run", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option(
+    "--out",
+    required=True,
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Run folder to write; must not hold a run.",
+)
+@_FORMAT
+def merge(run: tuple[Path, ...], out: Path, format: str) -> None:
+    """Merge run folders RUN of one space, searched with other seeds, into one.
+
+    \b
+    transcode merge results/seed-0 results/seed-1 results/seed-2 --out results/all
+    """
+    from transcode import report
+    from transcode.search.merge import merge as merged
+
+    report.search_result(merged(run, out).folder, format)

@@ -88,6 +88,65 @@ def search_result(folder: Path, format: str, notes: tuple[str, ...] = ()) -> Non
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
+def selection(found: runs.query.Front, recorded: runs.query.Recorded, format: str) -> None:
+    """Another front of the recorded designs of a run, on stdout."""
+    space, manifest = found.space, recorded.manifest
+    text = runs.front.csv_text(space, found.archive)
+    if format == "csv":
+        sys.stdout.write(text)
+        return
+    if format == "json":
+        same = space.objectives == recorded.space.objectives
+        header = {key: manifest[key] for key in ("space_sha256", "seed")}
+        header |= {"reference_point": manifest["reference_point"] if same else None}
+        sys.stdout.write(runs.front.json_text(space, found.archive, header))
+        return
+    objectives = {o.name: o.direction for o in space.objectives}
+    names, *rows = csv.reader(text.splitlines())
+    columns = {name: [row[i] for row in rows] for i, name in enumerate(names)}
+    console = _console()
+    description = {**manifest["space"], "objectives": objectives}
+    notes = _front({"space": description}, columns, console)
+    notes.append(f"of {found.looked_at:,} feasible designs that were recorded and asked for")
+    for line in notes:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def verdicts(found: list[runs.checks.Verdict], format: str) -> None:
+    """What became of the requirements on a run, on stdout."""
+    rows: list[dict[str, object]] = [
+        {"requirement": v.requirement, "passed": v.passed, "missed": v.missed, "design": v.design,
+         "found": v.text} for v in found
+    ]  # fmt: skip
+    _rows(rows, format, "requirements")
+
+
+def comparison(found: runs.comparison.Comparison, format: str) -> None:
+    """Two runs side by side, on stdout."""
+    _rows(found.rows(), format, f"both together: hypervolume {found.both:.8g}")
+
+
+def _rows(rows: list[dict[str, object]], format: str, title: str) -> None:
+    """Rows with the same keys, as json, csv or a table."""
+    if format == "json":
+        print(json.dumps(rows, indent=1))
+    elif format == "csv":
+        writer = csv.DictWriter(sys.stdout, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    else:
+        cells = {_heading(key): [_brief(row[key]) for row in rows] for key in rows[0]}
+        _console().print(_table(title, cells))
+
+
+def _brief(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return "-" if value is None else f"{value:,}" if isinstance(value, int) else str(value)
+
+
 def _json(path: Path) -> dict[str, Any]:
     found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return found

@@ -17,7 +17,7 @@ from transcode.objective import Problem, bound
 from transcode.space import Space, load
 
 STREAMS = ("enumerate", "random", "qmc")
-LEARNERS = ("nsga2", "nsga3", "tpe")
+LEARNERS = ("evolve", "nsga2", "nsga3", "tpe")
 REFERENCE = np.array([1.0, 1.0])
 
 
@@ -210,11 +210,12 @@ def test_auto_enumerates_what_fits(small_space: Space) -> None:
 
 
 def test_auto_chooses_by_budget_and_time(small_space: Space) -> None:
-    assert choice(small_space, budget=1000).used == "nsga2"
+    assert choice(small_space, budget=1000).used == "evolve"
     slow = choice(small_space, each=1.0)
-    assert slow.used == "nsga2" and slow.budget == engines.DEFAULT_BUDGET
-    assert choice(small_space, each=1.0, time=60.0).used == "random"
-    assert choice(load("bert"), budget=100_000).used == "random"
+    assert slow.used == "tpe" and slow.budget == engines.FEW
+    assert choice(small_space, each=1.0, budget=2000).used == "evolve"
+    assert choice(small_space, each=1.0, time=60.0).used == "evolve"
+    assert choice(load("bert"), budget=100_000).used == "evolve"
     assert choice(small_space, each=1.0, budget=4000).used == "enumerate"
 
 
@@ -228,7 +229,7 @@ def test_asked_is_asked(small_space: Space) -> None:
     ("name", "words"),
     [
         ("nsga22", "did you mean nsga2"),
-        ("evolv", "unknown sampler"),
+        ("evolv", "did you mean evolve"),
         ("no_such_module:Sampler", "cannot be imported"),
         ("optuna.samplers:NoSuch", "cannot be imported"),
         ("builtins:dict", "not an Optuna sampler"),

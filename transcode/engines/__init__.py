@@ -13,21 +13,23 @@ import numpy as np
 
 from elector.errors import InputError
 from elector.units import format_si
-from transcode.engines import optuna_engine, streams
+from transcode.engines import evolve, optuna_engine, streams
 from transcode.engines.base import Engine, Finished
 from transcode.objective import Problem
 from transcode.space import Space
 
 __all__ = ["SAMPLERS", "Choice", "Engine", "Finished", "check", "choose", "default_batch", "make"]
 
+#: Engines that can begin with given designs.
+LEARN_FROM_OTHERS = ("evolve",)
 STREAMS = ("enumerate", "random", "qmc")
-SAMPLERS = ("auto", *STREAMS, *optuna_engine.BUILT_IN)
+SAMPLERS = ("auto", "evolve", *STREAMS, *optuna_engine.BUILT_IN)
 _USER = re.compile(r"[\w.]+:\w+")
 #: Seconds an enumeration may take where neither a budget nor a time is given.
 PATIENCE = 40.0
-#: Designs beyond which drawing millions at random beats Optuna's NSGA-II, whose own cost for
-#: a trial is 3.5 to 6 ms and grows with the number of trials.
-OPTUNA_LIMIT = 5_000
+#: A design that takes so many seconds is worth Optuna's TPE thinking about it, up to so many:
+#: with 500 evaluations it is .7 points of hypervolume ahead of evolve (docs/search.md).
+SLOW, FEW = 1.0, 300
 #: Budgets where neither a budget nor a time is given: of samplers that learn, of those that do not.
 DEFAULT_BUDGET, DEFAULT_STREAM_BUDGET = 2_000, 1_000_000
 #: ... and of those that think long about each design (80 ms, seconds).
@@ -77,28 +79,44 @@ def choose(
     fits_time = seconds <= (time or PATIENCE) or (budget is not None and time is None)
     if space.cardinality <= streams.LARGEST_ENUMERATION and fits_budget and fits_time:
         return Choice(asked, "enumerate", f"{measured}: all of them", budget)
-    if time is not None or (budget or 0) > OPTUNA_LIMIT:
-        why = f"{measured}: too many; and more can be looked at than Optuna's samplers keep up with"
-        return Choice(asked, "random", why, budget)
-    budget = _limit("nsga2", budget, time)
-    return Choice(asked, "nsga2", f"{measured}: too many, so {budget:,} well chosen ones", budget)
+    if seconds_each >= SLOW and time is None and (budget or 0) <= FEW:
+        budget = min(budget or FEW, FEW)
+        why = f"{measured}: so slow that thinking long about each of {budget:,} pays"
+        return Choice(asked, "tpe", why, budget)
+    budget = _limit("evolve", budget, time)
+    return Choice(asked, "evolve", f"{measured}: too many to look at each", budget)
 
 
 def _limit(name: str, budget: int | None, time: float | None) -> int | None:
     """The budget; where neither that nor a time is given, one that ends within a minute."""
     if budget is not None or time is not None or name == "enumerate":
         return budget
-    return DEFAULT_STREAM_BUDGET if name in STREAMS else _SLOW_BUDGETS.get(name, DEFAULT_BUDGET)
+    if name in (*STREAMS, "evolve"):
+        return DEFAULT_STREAM_BUDGET
+    return _SLOW_BUDGETS.get(name, DEFAULT_BUDGET)
 
 
 def default_batch(name: str) -> int:
     """Designs proposed at once: a generation, or as many as make a call of the simulator cheap."""
-    return _STREAM_BATCH if name in STREAMS else _BATCHES.get(name, 32)
+    return _STREAM_BATCH if name in (*STREAMS, "evolve") else _BATCHES.get(name, 32)
 
 
-def make(name: str, problem: Problem, seed: int, batch: int, fallback: np.ndarray) -> Engine:
-    """The engine of that name. fallback : (O,) what a design without values counts as."""
+def make(
+    name: str, problem: Problem, seed: int, batch: int, fallback: np.ndarray,
+    first: np.ndarray | None = None,
+) -> Engine:  # fmt: skip
+    """The engine of that name.
+
+    fallback : (O,) what a design without values counts as. first : (W, S) designs to begin
+    with, for the engines of LEARN_FROM_OTHERS.
+    """
     space = problem.space
+    if name == "evolve":
+        begin = np.zeros((0, len(space.parameters)), dtype=np.int32) if first is None else first
+        return evolve.Evolve(
+            space, seed, streams.random(space, seed), begin, len(space.objectives),
+            space.allowed_count,
+        )  # fmt: skip
     if name == "enumerate":
         return streams.enumerate_all(space)
     if name == "random":

@@ -17,9 +17,10 @@ from typing import Any
 from elector.errors import InputError
 from transcode.accuracy import surrogate
 from transcode.plot.figure import draw
+from transcode.plot.overlay import plot_comparison
 from transcode.plot.picture import Axis, Mark, Picture, info, knee
 
-__all__ = ["Axis", "Mark", "Picture", "draw", "info", "knee", "plot_run"]
+__all__ = ["Axis", "Mark", "Picture", "draw", "info", "knee", "plot_comparison", "plot_run"]
 
 DPI = 150
 

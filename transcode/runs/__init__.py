@@ -1,8 +1,20 @@
 """The run folder: what is written while a search runs, and read when it goes on."""
 
-from transcode.runs import front, manifest, parts, study
+from transcode.runs import checks, comparison, front, manifest, parts, query, study
 from transcode.runs.files import locked
 from transcode.runs.parts import Batch
 from transcode.runs.study import Trial, distribution
 
-__all__ = ["Batch", "Trial", "distribution", "front", "locked", "manifest", "parts", "study"]
+__all__ = [
+    "Batch",
+    "Trial",
+    "checks",
+    "comparison",
+    "distribution",
+    "front",
+    "locked",
+    "manifest",
+    "parts",
+    "query",
+    "study",
+]

@@ -35,15 +35,25 @@ def write(folder: Path, space: Space, front: Archive, header: Mapping[str, objec
 
     header : seed, space_sha256, reference_point and hypervolume, for front.json.
     """
-    designs = columns(space, front.codes)
-    write_text(folder / "front.csv", _csv(front, designs))
+    write_text(folder / "front.csv", csv_text(space, front))
+    write_text(folder / "front.json", json_text(space, front, header))
+
+
+def csv_text(space: Space, front: Archive) -> str:
+    """The text of front.csv."""
+    return _csv(front, columns(space, front.codes))
+
+
+def json_text(space: Space, front: Archive, header: Mapping[str, object]) -> str:
+    """The text of front.json."""
     objectives = [
         {"name": o.name, "direction": o.direction, "unit": unit_text(o.name)}
         for o in space.objectives
     ]
     head = json.dumps({"space": space.name, **header, "objectives": objectives}, indent=1)
+    designs = columns(space, front.codes)
     points = ",\n  ".join(map(json.dumps, _points(front, designs)))  # a line for each point
-    write_text(folder / "front.json", f'{head[:-2]},\n "points": [\n  {points}\n ]\n}}\n')
+    return f'{head[:-2]},\n "points": [\n  {points}\n ]\n}}\n'
 
 
 def unit_text(name: str) -> str:

@@ -107,7 +107,7 @@ def read(folder: Path, number: int) -> Batch:
     results: dict[str, np.ndarray] = {}
     names = table.column_names
     for name in names[1 : names.index("reason") + 1]:
-        columns[name] = _column(table[name])
+        columns[name] = column(table[name])
     for name in names[names.index("reason") + 1 : -1]:
         results[name] = table[name].to_numpy()
     reasons = columns.pop("reason")
@@ -118,7 +118,7 @@ def read(folder: Path, number: int) -> Batch:
     )  # fmt: skip
 
 
-def _column(chunked: object) -> Column:
+def column(chunked: object) -> Column:
     """A column from Arrow; a missing value is None."""
     import pyarrow as pa
 

@@ -16,7 +16,7 @@ from elector import units
 from elector.errors import InputError
 from transcode import engines, runs
 from transcode.objective import Evaluator
-from transcode.search import prepare
+from transcode.search import prepare, warm
 from transcode.search.run import Interrupted, Progress, Result, Run
 from transcode.space import describe, digest, load
 
@@ -34,6 +34,9 @@ def search(
     fresh: bool = False,
     jobs: int = 0,
     batch: int | None = None,
+    warm_start: str | Path | None = None,
+    stall: float | None = None,
+    stall_batches: int = 20,
     evaluator: Evaluator | None = None,
     command: str = "",
     progress: Callable[[Progress], None] | None = None,
@@ -50,6 +53,8 @@ def search(
     out : run folder; results/<name of the space> by default. fresh : replace what is there.
     jobs : threads of the simulator; 0 uses every processor.
     batch : designs proposed at once; the sampler's own default otherwise.
+    warm_start : table whose designs are evaluated first: front.csv, or one of `elector sweep`.
+    stall : stop when the hypervolume gained less than this share over `stall_batches` batches.
     evaluator : stands in for `elector.evaluate`.
     progress : called after each batch.
 
@@ -58,8 +63,10 @@ def search(
     one, too) goes on.
     """
     started = clock()
-    seconds = _checked(budget, time, seed, jobs, batch)
+    seconds = _checked(budget, time, seed, jobs, batch, stall_batches)
     engines.check(sampler)
+    if stall is not None and not 0 <= stall < 1:
+        raise InputError("must be a share from 0 to below 1", field="--stall", value=stall)
     read = load(space)
     folder = Path(out) if out is not None else Path("results") / read.name
     sources = prepare.sources_of(read, evaluator, jobs)
@@ -77,9 +84,18 @@ def search(
     asked = prepare.Asked(sampler, budget, seconds, batch)
     choice, batch = prepare.choice_of(asked, problem, old, folder, clock)
     reference = prepare.reference_of(problem, outcome, old)
+    manifest["versions"] = runs.manifest.versions()
+    notes = [] if old is None else runs.manifest.other_libraries(old, manifest)
+    first = None
+    manifest["warm_start"] = None if old is None else old.get("warm_start")
+    if warm_start is not None:
+        warm.check(choice)
+        first, rows = warm.designs(problem.space, warm_start)
+        manifest["warm_start"] = {"file": Path(warm_start).name, "rows": rows,
+                                  "designs": len(first)}  # fmt: skip
+        notes.append(f"begins with {len(first):,} designs of the {rows:,} rows of {warm_start}")
     manifest |= {
         "command": command,
-        "versions": runs.manifest.versions(),
         "sampler": {"asked": choice.asked, "used": choice.used, "why": choice.why},
         "batch": batch,
         "islands": 1,
@@ -90,7 +106,7 @@ def search(
     run = Run(
         problem=problem,
         folder=folder,
-        engine=engines.make(choice.used, problem, seed, batch, fallback),
+        engine=engines.make(choice.used, problem, seed, batch, fallback, first),
         batch=batch,
         budget=choice.budget,
         time=seconds,
@@ -98,18 +114,21 @@ def search(
         manifest=manifest,
         clock=clock,
         started=started,
-        notes=[] if old is None else runs.manifest.other_libraries(old, manifest),
+        notes=notes,
+        stall=None if stall is None else (stall, stall_batches),
     )
     with _opened(folder, fresh):
         return run.go(progress)
 
 
 def _checked(
-    budget: int | None, time: float | str | None, seed: int, jobs: int, batch: int | None
-) -> float | None:
+    budget: int | None, time: float | str | None, seed: int, jobs: int, batch: int | None,
+    stall_batches: int,
+) -> float | None:  # fmt: skip
     """Refuses numbers without meaning; returns the time limit in seconds."""
     for name, value, least in (
         ("--budget", budget, 1), ("--seed", seed, 0), ("--jobs", jobs, 0), ("--batch", batch, 1),
+        ("--stall-batches", stall_batches, 1),
     ):  # fmt: skip
         if value is not None and (not isinstance(value, int) or value < least):
             raise InputError(f"must be a whole number from {least} up", field=name, value=value)

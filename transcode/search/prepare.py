@@ -159,6 +159,11 @@ def choice_of(
         choice = engines.choose(asked.sampler, problem.space, each, asked.budget, asked.time)
         return choice, asked.batch or engines.default_batch(choice.used)
     before, batch = old["sampler"], old["batch"]
+    if before["used"] == "merge":
+        raise InputError(
+            "was merged from several runs and is not searched further", file=folder,
+            hint="--warm-start its front.csv, with another --out",
+        )  # fmt: skip
     wanted = before["used"] if asked.sampler == "auto" else asked.sampler
     for what, there, here in (
         ("sampler", before["used"], wanted),

@@ -95,6 +95,8 @@ class Run:
     designs: int = 0
     before: int = 0
     feasible: int = 0
+    stall: tuple[float, int] | None = None
+    volumes: list[float] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     rejections: Rejections = field(default_factory=Rejections)
     timing: dict[str, float] = field(default_factory=dict)
@@ -173,6 +175,11 @@ class Run:
             return "time reached"
         if self.engine.exhausted:
             return "every design looked at" if self.designs == self.expected else "nothing new"
+        if self.stall is not None and len(self.volumes) > self.stall[1]:
+            share, batches = self.stall
+            now, before = self.volumes[-1], self.volumes[-1 - batches]
+            if 0 < now <= before * (1 + share):
+                return f"hypervolume gained less than {share:g} over {batches} batches"
         return ""
 
     def _step(self) -> None:
@@ -193,6 +200,11 @@ class Run:
         for part, begin, end in zip(parts, times, times[1:], strict=False):
             self.timing[part] = self.timing.get(part, 0.0) + end - begin
 
+    def take_over(self, codes: np.ndarray, outcome: Outcome) -> None:
+        """Records and keeps designs that were evaluated elsewhere."""
+        self._commit(codes, outcome)
+        self._keep(codes, outcome)
+
     def _keep(self, codes: np.ndarray, outcome: Outcome) -> None:
         """The archive, the counts and the reference point after a batch."""
         rows = np.flatnonzero(outcome.feasible)
@@ -204,6 +216,8 @@ class Run:
         self.feasible += len(rows)
         if self.reference is None and len(rows):
             self.reference = pareto.reference_point(outcome.objectives[rows])
+        if self.stall is not None and self.reference is not None:
+            self.volumes.append(pareto.live_hypervolume(self.archive.objectives, self.reference)[0])
 
     def _commit(self, codes: np.ndarray, outcome: Outcome) -> None:
         space = self.problem.space

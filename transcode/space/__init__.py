@@ -9,7 +9,7 @@ from transcode.space.codes import (
     mix,
     numbers,
 )
-from transcode.space.description import describe, digest
+from transcode.space.description import describe, digest, restore
 from transcode.space.reader import SHARED, find, load, shipped, unit_of
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "load",
     "mix",
     "numbers",
+    "restore",
     "shipped",
     "unit_of",
 ]

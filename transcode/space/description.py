@@ -6,8 +6,12 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from transcode.space.codes import Space
+from transcode.space import grammar
+from transcode.space.codes import Objective, Parameter, Section, Space
+
+_SECTIONS = ("model", "accelerator", "workload")
 
 
 def describe(space: Space) -> dict[str, object]:
@@ -37,6 +41,49 @@ def describe(space: Space) -> dict[str, object]:
         "record": list(space.record),
         "files": files,
     }
+
+
+def restore(description: Mapping[str, Any]) -> Space:
+    """The space of a manifest: what `describe` was given, but for where it was read from.
+
+    Whether a parameter was written as a range is not kept: all are choices.
+    """
+    parameters: list[Parameter] = []
+    for entry in description["parameters"]:
+        parent = -1
+        group = entry.get("alternative", 0)
+        if "multiple_of" in entry:
+            parent = next(c for c, p in enumerate(parameters)
+                          if p.name == entry["multiple_of"] and p.group == group)  # fmt: skip
+        parameters.append(Parameter(
+            entry["name"], entry.get("label", entry["name"]), tuple(entry["values"]), group,
+            parent, unit=entry["unit"],
+        ))  # fmt: skip
+    return Space(
+        name=description["name"],
+        parameters=tuple(parameters),
+        sections=tuple(
+            _section(parameters, key, tuple(groups))
+            for key, groups in zip(_SECTIONS, description["alternatives"], strict=True)
+        ),
+        workloads=description["workloads"],
+        objectives=tuple(Objective(n, d == "max") for n, d in description["objectives"].items()),
+        where=tuple(grammar.parse(text) for text in description["where"]),
+        constraints=tuple(grammar.parse(text) for text in description["constraints"]),
+        reference=description["reference_point"],
+        record=tuple(description["record"]),
+    )
+
+
+def _section(parameters: list[Parameter], key: str, groups: tuple[int, ...]) -> Section:
+    """The section whose parameters begin with `key`."""
+    selector = next((c for c, p in enumerate(parameters) if p.name == key), -1)
+    members = tuple(
+        tuple(c for c, p in enumerate(parameters)
+              if p.name.startswith(f"{key}.") and p.group == group)
+        for group in range(max(groups) + 1)
+    )  # fmt: skip
+    return Section(selector, groups, members)
 
 
 def digest(description: Mapping[str, object]) -> str:

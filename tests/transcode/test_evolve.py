@@ -1,0 +1,142 @@
+"""What evolve promises: the true front from a twentieth of the designs, whatever the space."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from search_fakes import SMALL, fake
+
+from transcode import engines, pareto
+from transcode.engines.evolve import Evolve, crowding
+from transcode.engines.evolve_variation import Variation
+from transcode.objective import Problem, bound
+from transcode.space import Space, load, numbers
+
+NAMES = ["latency_s", "energy_j", "area_mm2"]
+WIDE: dict[str, Any] = {
+    **SMALL,
+    "model": {
+        "base": "encoder", "layers": {"low": 1, "high": 24, "steps": 12},
+        "hidden": [128, 256, 384, 512, 768], "heads": [2, 4, 8],
+    },
+    "accelerator": {
+        "base": "systolic", "rows": [8, 16, 32, 64, 128, 256], "dataflow": ["ws", "os", "is"],
+        "sram": {"low": "1 MB", "high": "32 MB", "log": True, "steps": 20},
+    },
+}  # fmt: skip
+TWO: dict[str, Any] = {
+    **SMALL,
+    "accelerator": [
+        {"base": "systolic", "memory": "lpddr4", "rows": [16, 32, 64], "dataflow": ["ws", "os"],
+         "sram": ["1 MB", "2 MB", "4 MB"]},
+        {"base": "systolic", "memory": "hbm2", "rows": [32, 64, 128], "dataflow": ["os", "is"],
+         "sram": ["2 MB", "8 MB"], "cols": [16, 32]},
+    ],
+}  # fmt: skip
+
+
+def problem_of(description: dict[str, Any]) -> Problem:
+    return Problem(bound(load(description), NAMES), fake)
+
+
+def evolved(problem: Problem, budget: int, seed: int = 0, batch: int = 65_536) -> tuple[Any, Any]:
+    """(D, S) codes and (D, O) objectives, NaN where infeasible, of a run."""
+    reference = np.ones(len(problem.space.objectives))
+    engine = engines.make("evolve", problem, seed, batch, reference)
+    codes, values = [], []
+    while sum(map(len, codes)) < budget and not engine.exhausted:
+        found = engine.suggest(min(batch, budget - sum(map(len, codes))))
+        outcome = problem.assess(found)
+        engine.update(found, outcome)
+        codes.append(found)
+        values.append(np.where(outcome.feasible[:, None], outcome.objectives, np.nan))
+    return np.concatenate(codes), np.concatenate(values)
+
+
+def truth(problem: Problem) -> np.ndarray:
+    """(F, O) objectives of the true front."""
+    space = problem.space
+    codes = space.designs(np.arange(space.cardinality))
+    outcome = problem.assess(codes[space.allowed(codes)])
+    points = outcome.objectives[outcome.feasible]
+    return points[pareto.nondominated(points)]
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_a_twentieth_of_the_designs_gives_the_hypervolume(seed: int) -> None:
+    problem = problem_of(WIDE)
+    whole = truth(problem)
+    reference = pareto.reference_point(whole)
+    _, values = evolved(problem, problem.space.cardinality // 20, seed)
+    share = pareto.hypervolume(values[np.isfinite(values[:, 0])], reference) / (
+        pareto.hypervolume(whole, reference)
+    )
+    assert share >= 0.999
+
+
+def test_it_ends_when_everything_was_looked_at() -> None:
+    problem = problem_of(TWO)
+    codes, _ = evolved(problem, 10**9)
+    assert len(codes) == problem.space.allowed_count == len(set(problem.space.key(codes).tolist()))
+
+
+def test_one_objective_finds_the_optimum() -> None:
+    problem = problem_of({**WIDE, "objectives": {"energy_j": "min"}})
+    best = truth(problem).min()
+    _, values = evolved(problem, 800)
+    assert np.nanmin(values) == best
+
+
+def test_feasibility_first() -> None:
+    # a part in a hundred is feasible: the least broken lead there
+    problem = problem_of({**WIDE, "constraints": ["area_mm2 <= 4", "latency_s <= 0.0005"]})
+    _, values = evolved(problem, 600)
+    _, all_of_them = evolved(problem, 10**9)
+    rate = np.isfinite(all_of_them[:, 0]).mean()
+    assert rate < 0.1
+    assert np.isfinite(values[:, 0]).mean() > 3 * rate
+
+
+def test_children_are_designs_and_keep_what_alternatives_share() -> None:
+    problem = problem_of(TWO)
+    space, rng = problem.space, np.random.default_rng(0)
+    parents = space.designs(rng.integers(0, space.cardinality, 500))
+    children = Variation(space).children(parents, parents, rng)
+    assert (space.designs(space.index(children)) == children).all()  # canonical and in range
+    memory = [space.decode(c)["accelerator.memory"] for c in (parents, children)]
+    switched = memory[0].map(str, dtype=object) != memory[1].map(str, dtype=object)
+    assert switched.sum() > 20
+    sram = [numbers(space.decode(c)["accelerator.sram"]) for c in (parents, children)]
+    nearest = np.abs(np.log(sram[0][switched] / sram[1][switched])) <= np.log(2) + 1e-9
+    assert nearest.mean() > 0.7  # the other alternative has 2 and 8 MB; 4 is 2 from either
+
+
+def test_ordered_parameters_step_to_neighbours() -> None:
+    space = load(WIDE)
+    variation, rng = Variation(space), np.random.default_rng(0)
+    column = next(i for i, p in enumerate(space.parameters) if p.name == "accelerator.sram")
+    own = np.full(4000, 10)
+    steps = np.abs(variation._changed(column, own, rng) - own)
+    assert (steps > 0).all()
+    assert (steps == 1).mean() > 0.5 and (steps > 5).mean() > 0.05
+
+
+def test_crowding_prefers_the_ends_and_the_lonely() -> None:
+    points = np.array([[0.0, 9.0], [1.0, 8.0], [1.1, 7.9], [1.2, 7.8], [5.0, 3.0], [9.0, 0.0]])
+    distance = crowding(points)
+    assert np.isinf(distance[[0, 5]]).all()
+    assert distance[4] > distance[2]
+    assert np.isinf(crowding(points[:2])).all()
+
+
+def test_a_warm_start_comes_first() -> None:
+    problem = problem_of(WIDE)
+    space: Space = problem.space
+    warm = space.designs(np.arange(0, 5000, 50))
+    engine = engines.make("evolve", problem, 0, 4096, np.ones(2), warm)
+    assert isinstance(engine, Evolve)
+    first = engine.suggest(4096)
+    allowed = warm[space.allowed(warm)]
+    assert (first[: len(allowed)] == allowed).all()

@@ -1,0 +1,250 @@
+"""Questions to finished runs: another front, a comparison, a check; and designs to begin with."""
+
+from __future__ import annotations
+
+import json
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from click.testing import CliRunner
+from search_fakes import SMALL, fake
+
+import transcode
+from elector.errors import InputError
+from transcode import pareto, runs
+from transcode.cli import main
+from transcode.plot import plot_comparison
+from transcode.search import Result
+from transcode.space import describe, digest, load, restore
+
+CONDITION = "area_mm2 <= 60 and accelerator.dataflow != 'is'"
+
+
+def run(out: Path, **options: Any) -> Result:
+    options = {"sampler": "evolve", "budget": 400, "batch": 100, **options}
+    return transcode.search(SMALL, out=out, evaluator=fake, **options)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The whole space in `all`, a part of it in `few`."""
+    root = tmp_path_factory.mktemp("runs")
+    run(root / "all", sampler="enumerate", budget=None, batch=500)
+    run(root / "few", budget=150)
+    return root
+
+
+def good(folder: Path) -> pd.DataFrame:
+    designs = pd.read_parquet(folder / "designs")
+    return designs[designs["feasible"]]
+
+
+# ---- another front
+
+
+@pytest.mark.parametrize("objectives", [None, "latency_s,area_mm2", "energy_j:max , area_mm2"])
+def test_another_front_of_the_recorded_designs(folder: Path, objectives: str | None) -> None:
+    found = runs.query.front(runs.query.opened(folder / "all"), [CONDITION], objectives)
+    rows = good(folder / "all")
+    rows = rows[(rows["area_mm2"] <= 60) & (rows["accelerator.dataflow"] != "is")]
+    points = np.stack(
+        [rows[o.name] * (-1 if o.maximise else 1) for o in found.space.objectives], axis=1
+    )
+    expected = rows[pareto.nondominated(points)]
+    assert set(found.archive.ids.tolist()) == set(expected["id"]) != set()
+    assert found.looked_at == len(rows)
+    shown = runs.front.columns(found.space, found.archive.codes)
+    recorded = expected.set_index("id").loc[found.archive.ids]
+    for name in ("model.feed_forward", "accelerator.dataflow", "accelerator.rows"):
+        assert [shown[name][i] for i in range(len(recorded))] == recorded[name].tolist()
+
+
+def test_no_question_gives_the_front_itself(folder: Path) -> None:
+    found = runs.query.front(runs.query.opened(folder / "all"), [], None)
+    assert found.archive.ids.tolist() == pd.read_csv(folder / "all" / "front.csv")["id"].tolist()
+
+
+@pytest.mark.parametrize(
+    ("where", "objectives", "words"),
+    [
+        ("latency <= 1", None, "did you mean latency_s"),
+        ("latency_s", None, "is not a condition"),
+        ("latency_s <= 5 kg", None, "kg"),
+        ("latency_s <= 1", "power_w", "not recorded"),
+        ("latency_s <= 1", "latency_s:down", "min or max"),
+    ],
+)
+def test_bad_questions(folder: Path, where: str, objectives: str | None, words: str) -> None:
+    with pytest.raises(InputError) as caught:
+        runs.query.front(runs.query.opened(folder / "few"), [where], objectives)
+    assert words in str(caught.value)
+
+
+def test_front_of_the_command(folder: Path) -> None:
+    def front(*more: str) -> Any:
+        return CliRunner().invoke(main, ["front", str(folder / "all"), *more])
+
+    csv = front("--where", "area_mm2 <= 60", "--format", "csv")
+    assert csv.exit_code == 0 and csv.stdout.startswith("id,model,accelerator,")
+    found = json.loads(front("--objectives", "latency_s", "--format", "json").stdout)
+    assert found["objectives"] == [{"name": "latency_s", "direction": "min", "unit": "s"}]
+    assert found["reference_point"] is None and found["points"]
+    assert "recorded and asked for" in front("--where", "area_mm2 <= 60").stdout
+    assert front("--where", "area_mm2 <= 0").exit_code == 3
+    assert front("--where", "nothing").exit_code == 2
+
+
+def test_a_part_that_is_not_whole_is_named(folder: Path, tmp_path: Path) -> None:
+    out = run(tmp_path / "r").folder
+    part = out / "designs" / "part-000001.parquet"
+    part.write_bytes(part.read_bytes()[:-20])
+    with pytest.raises(InputError, match=r"part-000001.parquet: is not whole"):
+        runs.query.front(runs.query.opened(out), [], None)
+
+
+@pytest.mark.parametrize("name", ["bert", "gpt2", "smoke"])
+def test_a_space_comes_back_from_its_manifest(name: str) -> None:
+    space = load(name)
+    description = json.loads(json.dumps(describe(space)))
+    again = restore(description)
+    assert digest(describe(again)) == digest(description)
+    assert again.sections == space.sections and again.where == space.where
+
+
+# ---- two runs
+
+
+def test_comparison(folder: Path, tmp_path: Path) -> None:
+    found = runs.comparison.compare(folder / "all", folder / "few")
+    whole, part = (json.loads((folder / n / "front.json").read_text()) for n in ("all", "few"))
+    assert found.hypervolume == (whole["hypervolume"], part["hypervolume"])
+    assert found.both == pytest.approx(whole["hypervolume"])  # the true front has it all
+    assert found.coverage[0] == 1.0 > found.coverage[1]
+    assert found.epsilon[0] == 0.0 < found.epsilon[1] < 1.0
+    assert found.own[0] > 0 == found.own[1]
+    assert plot_comparison(found, tmp_path / "both.png").stat().st_size > 1000
+    same = runs.comparison.compare(folder / "all", folder / "all")
+    assert same.coverage == (1.0, 1.0) and same.epsilon == (0.0, 0.0) and same.own == (0, 0)
+    done = CliRunner().invoke(
+        main, ["compare", str(folder / "all"), str(folder / "few"), "--format", "json"]
+    )
+    assert [row["coverage"] for row in json.loads(done.stdout)] == list(found.coverage)
+
+
+def test_runs_without_a_common_reference_are_not_compared(folder: Path, tmp_path: Path) -> None:
+    other = {**SMALL, "reference_point": {"latency_s": 1.0}}
+    transcode.search(other, out=tmp_path / "r", evaluator=fake, budget=100)
+    with pytest.raises(InputError, match="reference point"):
+        runs.comparison.compare(folder / "all", tmp_path / "r")
+
+
+# ---- requirements
+
+
+def test_requirements(folder: Path) -> None:
+    best = good(folder / "few").sort_values("latency_s").iloc[0]
+    recorded = runs.query.opened(folder / "few")
+    verdicts = runs.checks.check(
+        recorded,
+        [
+            f"latency_s <= {best['latency_s']!r}".replace("np.float64(", "").replace(")", ""),
+            f"latency_s <= {best['latency_s'] / 1.1}",
+            "latency_s < 1 s and accelerator.dataflow == 'os'",
+            "hypervolume >= baseline",
+            "hypervolume >= 0.5 * baseline and designs == 150",
+        ],
+        str(folder / "all"),
+    )
+    assert [v.passed for v in verdicts] == [True, False, True, False, True]
+    assert verdicts[1].missed == pytest.approx(0.1) and verdicts[1].design == best["id"]
+    assert "missed by 10 %" in verdicts[1].text
+
+
+def test_check_of_the_command(folder: Path, tmp_path: Path) -> None:
+    def check(*more: str) -> Any:
+        return CliRunner().invoke(main, ["check", str(folder / "few"), *more])
+
+    assert check("--require", "latency_s <= 1 s").exit_code == 0
+    missed = check("--require", "latency_s <= 1 s", "--require", "area_mm2 < 0.1",
+                   "--junit", str(tmp_path / "j.xml"))  # fmt: skip
+    assert missed.exit_code == 4 and "area_mm2 < 0.1" in missed.stdout
+    suite = ElementTree.parse(tmp_path / "j.xml").getroot()
+    assert suite.attrib["tests"] == "2" and suite.attrib["failures"] == "1"
+    assert [len(case) for case in suite] == [0, 1]
+    for bad in (["--require", "hypervolume > baseline"], ["--require", "speed > 1"], [],
+                ["--require", "front > baseline", "--baseline", "nowhere"]):  # fmt: skip
+        assert check(*bad).exit_code == 2, bad
+
+
+# ---- designs to begin with, and when to end
+
+
+def test_warm_start(folder: Path, tmp_path: Path) -> None:
+    front = folder / "all" / "front.csv"
+    begun = run(tmp_path / "warm", budget=200, warm_start=front)
+    cold = run(tmp_path / "cold", budget=200)
+    truth = json.loads((folder / "all" / "front.json").read_text())["hypervolume"]
+    assert begun.manifest["hypervolume"] == truth > cold.manifest["hypervolume"]
+    assert begun.manifest["warm_start"] == {
+        "file": "front.csv", "rows": len(pd.read_csv(front)), "designs": len(pd.read_csv(front))
+    }  # fmt: skip
+    assert any("begins with" in note for note in begun.notes)
+
+
+def test_a_table_of_other_designs_is_refused(folder: Path, tmp_path: Path) -> None:
+    table = pd.read_csv(folder / "all" / "front.csv")
+    table["accelerator.rows"] = 77
+    table.to_csv(tmp_path / "other.csv", index=False)
+    table.drop(columns="model.hidden").to_csv(tmp_path / "short.csv", index=False)
+    for name, words in (("other", "none of its"), ("short", "column is missing")):
+        with pytest.raises(InputError, match=words):
+            run(tmp_path / "r", warm_start=tmp_path / f"{name}.csv")
+    with pytest.raises(InputError, match="cannot begin with given designs"):
+        run(tmp_path / "r", sampler="random", warm_start=folder / "all" / "front.csv")
+    assert not (tmp_path / "r").exists()
+
+
+def test_a_stall_ends_a_run(tmp_path: Path) -> None:
+    done = run(tmp_path / "r", budget=None, stall=0.001, stall_batches=8)
+    assert done.manifest["status"] == "finished: hypervolume gained less than 0.001 over 8 batches"
+    assert done.manifest["designs"] < 3456
+    again = run(tmp_path / "r", budget=None, stall=0.001, stall_batches=8)
+    assert again.manifest["designs"] == done.manifest["designs"]
+    with pytest.raises(InputError, match="share"):
+        run(tmp_path / "s", stall=2.0)
+
+
+def test_evolve_interrupted_is_as_if_never_interrupted(tmp_path: Path) -> None:
+    whole = run(tmp_path / "whole", budget=600, batch=50)
+    parts = sorted((whole.folder / "designs").glob("part-*"))
+    run(tmp_path / "cut", budget=600, batch=50)
+    for part in sorted((tmp_path / "cut" / "designs").glob("part-*"))[len(parts) // 2 :]:
+        part.unlink()
+    again = run(tmp_path / "cut", budget=600, batch=50)
+    assert (again.folder / "front.csv").read_bytes() == (whole.folder / "front.csv").read_bytes()
+
+
+def test_merged_runs_are_one(folder: Path, tmp_path: Path) -> None:
+    parts = [run(tmp_path / f"seed-{seed}", seed=seed, budget=300).folder for seed in (1, 2, 3)]
+    done = CliRunner().invoke(main, ["merge", *map(str, parts), "--out", str(tmp_path / "one")])
+    assert done.exit_code == 0, done.output
+    designs = pd.concat([pd.read_parquet(part / "designs") for part in parts])
+    settings = [c for c in designs if "." in c]
+    once = designs.drop_duplicates(settings)
+    merged = pd.read_parquet(tmp_path / "one" / "designs")
+    assert merged["id"].tolist() == list(range(len(once))) and len(once) < len(designs)
+    points = once.loc[once["feasible"], ["latency_s", "energy_j"]].to_numpy()
+    front = pd.read_csv(tmp_path / "one" / "front.csv")
+    assert len(front) == pareto.nondominated(points).sum()
+    assert (tmp_path / "one" / "study.log").exists()
+    manifest = json.loads((tmp_path / "one" / "manifest.json").read_text())
+    assert [m["seed"] for m in manifest["merged"]] == [1, 2, 3]
+    for bad in ([parts[0], parts[1], "--out", tmp_path / "one"],
+                [parts[0], tmp_path / "nowhere", "--out", tmp_path / "two"]):  # fmt: skip
+        assert CliRunner().invoke(main, ["merge", *map(str, bad)]).exit_code == 2
+    with pytest.raises(InputError, match="not searched further"):
+        run(tmp_path / "one", seed=1)

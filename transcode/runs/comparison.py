@@ -1,0 +1,125 @@
+"""Two runs side by side: hypervolume, coverage, epsilon.
+
+Coverage and additive epsilon: Zitzler et al., Performance assessment of multiobjective
+optimizers, IEEE Transactions on Evolutionary Computation 7(2), 2003.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from elector.errors import InputError
+from transcode import pareto
+from transcode.runs import manifest
+
+_CHUNK = 512
+
+
+@dataclass(frozen=True)
+class Side:
+    """One of the two. points : (F, O), minimised. names and directions of the objectives."""
+
+    folder: Path
+    designs: int
+    points: np.ndarray
+    objectives: dict[str, str]
+    reference: np.ndarray
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What tells two fronts apart; a pair is (A, B).
+
+    hypervolume : against the common reference; both : of the two fronts together.
+    coverage : share of the other front that is matched or beaten.
+    epsilon : how far the front must be moved to match or beat all of the other, as a share of
+        the range from the best of both to the reference point; 0 where it already does.
+    own : designs of the common front that only this one has.
+    """
+
+    sides: tuple[Side, Side]
+    hypervolume: tuple[float, float]
+    both: float
+    coverage: tuple[float, float]
+    epsilon: tuple[float, float]
+    own: tuple[int, int]
+
+    def rows(self) -> list[dict[str, object]]:
+        """A row for each run."""
+        return [
+            {
+                "run": str(side.folder), "designs": side.designs, "front": len(side.points),
+                "hypervolume": self.hypervolume[i],
+                "share_of_both": self.hypervolume[i] / self.both if self.both else None,
+                "coverage": self.coverage[i], "epsilon": self.epsilon[i], "only_here": self.own[i],
+            }
+            for i, side in enumerate(self.sides)
+        ]  # fmt: skip
+
+
+def compare(first: Path, second: Path) -> Comparison:
+    """Compares the fronts of two run folders, which need the same objectives and reference."""
+    a, b = _side(first), _side(second)
+    for what, there, here in (
+        ("objectives", a.objectives, b.objectives),
+        ("reference point", a.reference.tolist(), b.reference.tolist()),
+    ):
+        if there != here:
+            raise InputError(
+                f"cannot be compared with {second}: {what} {there} there, {here} here",
+                file=first, hint="give both spaces the same objectives and reference_point",
+            )  # fmt: skip
+    union = np.concatenate([a.points, b.points])
+    stay, join = pareto.merge(a.points, b.points)
+    front = union[np.concatenate([stay, join])]
+    span = np.maximum(a.reference - union.min(axis=0), 1e-300)
+    excess = _excess(a.points / span, b.points / span), _excess(b.points / span, a.points / span)
+    return Comparison(
+        sides=(a, b),
+        hypervolume=(
+            pareto.hypervolume(a.points, a.reference), pareto.hypervolume(b.points, a.reference)
+        ),
+        both=pareto.hypervolume(front, a.reference),
+        coverage=(float((excess[0] <= 0).mean()), float((excess[1] <= 0).mean())),
+        epsilon=(max(float(excess[0].max()), 0.0), max(float(excess[1].max()), 0.0)),
+        own=(_only(a.points[stay], b.points[join]), _only(b.points[join], a.points[stay])),
+    )  # fmt: skip
+
+
+def _side(run: Path) -> Side:
+    folder = manifest.existing(run)
+    try:
+        front: dict[str, Any] = json.loads((folder / "front.json").read_text(encoding="utf-8"))
+        read: Any = manifest.read(folder)
+    except (OSError, ValueError) as error:
+        raise InputError("cannot be read", file=folder / "front.json") from error
+    objectives = {o["name"]: o["direction"] for o in front["objectives"]}
+    if not front["points"] or front["reference_point"] is None:
+        raise InputError("has no feasible design", file=folder)
+    signs = np.array([-1.0 if d == "max" else 1.0 for d in objectives.values()])
+    points = np.array([[p["values"][n] for n in objectives] for p in front["points"]]) * signs
+    reference = np.array([front["reference_point"][n] for n in objectives]) * signs
+    return Side(folder, read["designs"], points, objectives, reference)
+
+
+def _excess(front: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """(G,) how far each of the others is ahead of the whole front; at most 0 where matched."""
+    found = np.empty(len(others))
+    for start in range(0, len(others), _CHUNK):
+        some = others[start : start + _CHUNK]
+        worst = np.full((len(some), len(front)), -np.inf)
+        for axis in range(front.shape[1]):  # one objective after another keeps it in the cache
+            np.maximum(worst, front[None, :, axis] - some[:, axis, None], out=worst)
+        found[start : start + len(some)] = worst.min(axis=1)
+    return found
+
+
+def _only(points: np.ndarray, others: np.ndarray) -> int:
+    """How many of the points are not among the others."""
+    known = set(map(bytes, np.ascontiguousarray(others)))
+    return sum(bytes(p) not in known for p in np.ascontiguousarray(points))

@@ -1,0 +1,58 @@
+"""Designs to begin with, from front.csv of another run or any table of `elector sweep`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from elector import units
+from elector.errors import InputError
+from elector.sweepfile import read_table
+from elector.table import Column, Scalar
+from transcode import engines
+from transcode.space import Space
+
+
+def designs(space: Space, path: str | Path) -> tuple[np.ndarray, int]:
+    """(W, S) codes of the rows that are designs of the space, each once, and the rows there are.
+
+    Only settings are read; what a row cost elsewhere is not believed but evaluated again.
+    """
+    table = read_table(path)
+    columns: dict[str, Column] = {}
+    for name in dict.fromkeys(["model", "accelerator", *space.varied]):
+        if name not in table.header:
+            raise InputError("column is missing", file=path, field=name)
+        unit = next(p.unit for p in space.parameters if p.name == name)
+        at = table.header.index(name)
+        columns[name] = Column.of([_value(row[at], unit) for row in table.cells])
+    codes = space.encode(columns)
+    codes = codes[(codes >= 0).all(axis=1)]
+    codes = codes[space.allowed(codes)]
+    if len(codes) == 0:
+        raise InputError(f"none of its {len(table.cells):,} rows is a design of this space",
+                         file=path, field="--warm-start")  # fmt: skip
+    _, first = np.unique(space.key(codes), return_index=True)
+    return codes[np.sort(first)], len(table.cells)
+
+
+def _value(text: str | None, unit: str) -> Scalar | None:
+    """A cell as the space holds its value; what cannot be read is no value of the space."""
+    if text is None or unit == "text":
+        return text
+    if text in ("true", "false"):
+        return text == "true"
+    try:
+        return units.parse(text, unit)
+    except InputError:
+        return text
+
+
+def check(choice: engines.Choice) -> None:
+    """Refuses a sampler that cannot begin with given designs."""
+    if choice.used not in (*engines.LEARN_FROM_OTHERS, "enumerate"):
+        raise InputError(
+            f"{choice.used} cannot begin with given designs", field="--warm-start",
+            hint="--sampler evolve",
+        )  # fmt: skip
