@@ -194,6 +194,7 @@ def _gpt2(config: _Config) -> Model:
         activation=config.activation("activation_function", "gelu_new"),
         tied_embeddings=config.flag("tie_word_embeddings", True),
         dropout=config.drops("resid_pdrop", "embd_pdrop", "attn_pdrop"),
+        head_dense=False,
     )
 
 
@@ -242,6 +243,7 @@ def _llama(config: _Config) -> Model:
         tied_embeddings=config.flag("tie_word_embeddings", False),
         # attention only; the residual stream of these models has none
         dropout="attention_dropout" in config.entries and config.drops("attention_dropout"),
+        head_dense=False,
     )
 
 

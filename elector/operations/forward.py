@@ -356,7 +356,7 @@ def head(step: Step, run: Pass, *, last_only: bool) -> None:
     if kind == "classifier":
         outputs, rows = numbers["labels"], run.batch
         below = None if dense else _head_input(step, count)
-        logits(step, run, "classifier", rows, d, outputs, below, bias=True)
+        logits(step, run, "classifier", rows, d, outputs, below, bias=model.family != "decoder")
     elif kind == "question-answering":
         logits(step, run, "span head", run.tokens, d, np.full_like(d, 2.0),
                _head_input(step, count), bias=True)

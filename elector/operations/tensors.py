@@ -154,7 +154,8 @@ def _head(models: Models) -> list[Tensor]:
         found.append(Tensor("pooler bias", "head", d, one, head=True))
     if model.head == "classifier":
         found.append(Tensor("classifier", "head", d * numbers["labels"], one, head=True))
-        found.append(Tensor("classifier bias", "head", numbers["labels"], one, head=True))
+        if model.family != "decoder":  # `score` of the decoders' classes has none
+            found.append(Tensor("classifier bias", "head", numbers["labels"], one, head=True))
     if model.head == "question-answering":
         found.append(Tensor("span head", "head", 2.0 * d, one, head=True))
         found.append(Tensor("span head bias", "head", 2.0 * one, one, head=True))

@@ -111,3 +111,13 @@ def test_parameters_of_a_configuration(
     path.write_text(json.dumps(config | {"architectures": [architecture]}))
     found = elector.simulate(str(path), "systolic", settings=ROOMY)
     assert found["parameters"] == parameters
+
+
+@pytest.mark.parametrize(
+    ("preset", "extra"), [("gpt2", 768 * 2), ("llama-2-7b", 4096 * 2)]
+)
+def test_a_decoder_is_classified_by_one_projection(preset: str, extra: int) -> None:
+    """GPT2ForSequenceClassification and LlamaForSequenceClassification have `score` alone, no bias."""
+    body = elector.simulate(preset, "systolic", settings={**ROOMY, "model.head": "none"})
+    found = elector.simulate(preset, "systolic", settings={**ROOMY, "model.head": "classifier"})
+    assert found["parameters"] == int(str(body["parameters"])) + extra
