@@ -55,6 +55,8 @@ def shipped() -> dict[str, Path]:
 def find(name: str | Path) -> Path:
     """The file of a space given by path, or by the name of a shipped one."""
     path = Path(name)
+    if str(name) in shipped() and not path.is_file():  # a folder may have that name, too
+        return shipped()[str(name)]
     if path.exists() or path.suffix in (".yaml", ".yml") or len(path.parts) != 1:
         return path
     if str(name) not in shipped():
