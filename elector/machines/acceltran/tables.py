@@ -34,7 +34,8 @@ class LaneTable:
     """Work of the lanes by combination of settings, each (R, X); 0 for rows of other units.
 
     seconds : of a row alone, its last wave whole; taken : with waves shared by other work;
-    wave : of one wave for each run; functions : of the activation units; active : lane-seconds over the lanes.
+    wave : of one wave for each run; functions : of the activation units;
+    active : lane-seconds over the lanes.
     cycles : lane-cycles in which a lane works; sparse : those of rows with masks.
     macs : multiply-accumulates over the multipliers of a lane; vector : likewise.
     special : evaluations; dataflow : cycles of the modules that feed the lanes of a processing
