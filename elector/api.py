@@ -11,6 +11,8 @@ import numpy as np
 from elector.cost import Cost
 from elector.errors import InputError
 from elector.evaluate import evaluate
+from elector.layered import NAME
+from elector.model import Models
 from elector.resolve import resolve
 from elector.table import Column
 from elector.technology import Technology
@@ -136,8 +138,9 @@ def _screen(columns: Mapping[str, Column], rows: Array, errors: dict[int, InputE
 def features(columns: Mapping[str, Column], size: int) -> dict[str, Array]:
     """Architecture of each design's model, for accuracy models, each (D,).
 
-    layers, hidden, heads, feed_forward (of the first layer), parameters (of the whole model
-    with its head).
+    layers, hidden, heads, feed_forward, parameters (of the whole model with its head). Where
+    layers differ, hidden is the root mean square, heads the mean, and feed_forward the width
+    (stacks added up) that makes as many weights.
     """
     from elector.operations.tensors import parameter_tensors
 
@@ -154,15 +157,28 @@ def features(columns: Mapping[str, Column], size: int) -> dict[str, Array]:
             total = total + tensor.elements * tensor.count
         values = {"parameters": total}
         if models.template.blocks:
-            values |= {
-                "layers": models.layers,
-                "hidden": models.block["hidden"][0],
-                "heads": models.block["heads"][0],
-                "feed_forward": models.feed_forward[0, 0],
-            }
+            values |= _shape(models)
         for name, numbers in values.items():
             found[name][group.rows] = numbers[group.pair]
     return found
+
+
+def _shape(models: Models) -> dict[str, Array]:
+    """Layers, hidden, heads and feed-forward of M models; their means where layers differ."""
+    block, layers = models.block, models.layers
+    repeat, hidden = block["repeat"], block["hidden"]
+    first = {"layers": layers, "hidden": hidden[0], "heads": block["heads"][0],
+             "feed_forward": models.feed_forward[0, 0]}
+    if models.template.name != NAME and not any(b.head_types for b in models.template.blocks):
+        return first
+
+    def mean(values: Array) -> Array:
+        return np.asarray(np.add.accumulate(repeat * values, axis=0)[-1] / layers)
+
+    width = np.sqrt(mean(hidden**2))
+    stacks = np.add.accumulate(models.feed_forward, axis=1)[:, -1]
+    return {"layers": layers, "hidden": width, "heads": mean(block["heads"]),
+            "feed_forward": mean(hidden * stacks) / width}
 
 
 def explain(

@@ -28,6 +28,9 @@ LIMIT = 1 << 20
 #: Deepest nesting of a YAML file: a design needs four levels.
 _DEPTH = 50
 
+#: From so many values on `distinct` looks at a sample first.
+_MANY = 4096
+
 Scalar = int | float | str | bool
 
 
@@ -39,6 +42,8 @@ def distinct(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """
     if values.size and (values == values[0]).all():
         return values[:1], np.zeros(1, dtype=np.intp), np.zeros(values.size, dtype=np.intp)
+    if values.size >= _MANY and (few := _few(values)) is not None:
+        return few
     order = np.argsort(values, kind="stable")
     ordered = values[order]
     new = np.ones(ordered.size, dtype=bool)
@@ -46,6 +51,22 @@ def distinct(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     inverse = np.empty(ordered.size, dtype=np.intp)
     inverse[order] = np.cumsum(new) - 1
     return ordered[new], order[new], inverse
+
+
+def _few(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+    """`distinct` without sorting all of them, where a sample holds every value there is."""
+    sample = np.sort(values[:: values.size // 512])
+    new = np.ones(sample.size, dtype=bool)
+    new[1:] = sample[1:] != sample[:-1]
+    found = sample[new]
+    if found.size > 64:
+        return None
+    inverse = np.minimum(np.searchsorted(found, values), found.size - 1)
+    if (found[inverse] != values).any():
+        return None
+    first = np.empty(found.size, dtype=np.intp)
+    first[inverse[::-1]] = np.arange(values.size - 1, -1, -1)  # the last one written stays
+    return found, first, inverse
 
 
 @dataclass(frozen=True)

@@ -45,6 +45,12 @@ class Predictor(Protocol):
     def predict(self, features: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]: ...
 
 
+class Pruned(Protocol):
+    """Points that thresholds add to an accuracy, and their standard deviation."""
+
+    def predict(self, tau_i: np.ndarray, tau_t: np.ndarray) -> tuple[np.ndarray, np.ndarray]: ...
+
+
 Evaluator = Callable[[Columns, int], Costs]
 Features = Callable[[Columns, int], dict[str, np.ndarray]]
 
@@ -53,16 +59,18 @@ Features = Callable[[Columns, int], dict[str, np.ndarray]]
 class Accuracy:
     """An accuracy source: each distinct model is asked for once.
 
-    known : index of a model in its section of the space -> (mean, standard deviation).
+    pruning : what the thresholds tau_i and tau_t cost; None where nothing is pruned.
+    known : key of a model in its section of the space -> (mean, standard deviation).
     """
 
     predictor: Predictor
     features: Features
+    pruning: Pruned | None = None
     known: dict[int, tuple[float, float]] = field(default_factory=dict)
 
     def of(self, space: Space, codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(D,) mean and (D,) standard deviation."""
-        index = space.section_index(space.sections[0], codes)
+        index = space.section_key(space.sections[0], codes)
         distinct, first, inverse = np.unique(index, return_index=True, return_inverse=True)
         new = [i for i, model in enumerate(distinct.tolist()) if model not in self.known]
         if new:
@@ -72,7 +80,17 @@ class Accuracy:
                                   zip(mean.tolist(), deviation.tolist(), strict=True),
                                   strict=True))  # fmt: skip
         table = np.array([self.known[model] for model in distinct.tolist()]).reshape(-1, 2)
-        return table[inverse, 0], table[inverse, 1]
+        mean, deviation = table[inverse, 0], table[inverse, 1]
+        if self.pruning is None:
+            return mean, deviation
+        taus = [_setting(space, f"workload.{name}", codes) for name in ("tau_i", "tau_t")]
+        points, more = self.pruning.predict(taus[0], taus[1])
+        return mean + points, np.sqrt(deviation**2 + more**2)
+
+
+def _setting(space: Space, name: str, codes: np.ndarray) -> np.ndarray:
+    """(D,) values of a number that is 0 unless the space sets it."""
+    return numbers(space.column(name, codes)) if name in space.names else np.zeros(len(codes))
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from elector.table import (
     DATA,
     LIMIT,
     Column,
+    distinct,
     load_json,
     load_yaml,
     parse_yaml,
@@ -231,3 +232,17 @@ def test_csv_rows_know_their_lines(tmp_path: Path) -> None:
     path.write_text("\n \n")
     with pytest.raises(InputError, match="is empty"):
         read_csv(path)
+
+
+@pytest.mark.parametrize("values", [
+    np.random.default_rng(0).integers(0, 7, 10_000),
+    np.random.default_rng(1).normal(size=10_000),
+    np.append(np.zeros(9_999), 1.0),  # a value that no sample sees
+    np.random.default_rng(2).choice([0.1, 2.0, np.nan], 5_000),
+], ids=["few", "many", "rare", "nan"])  # fmt: skip
+def test_distinct_values_of_long_columns(values: np.ndarray) -> None:
+    found, first, inverse = distinct(values)
+    assert np.array_equal(found[inverse], values, equal_nan=True)
+    if not np.isnan(values).any():
+        expected, places = np.unique(values, return_index=True)
+        assert np.array_equal(found, expected) and np.array_equal(first, places)

@@ -260,3 +260,22 @@ def test_missing_files_and_folders(tmp_path: Path) -> None:
         load(tmp_path / "none.yaml")
     with pytest.raises(InputError, match="did you mean bert"):
         load("bertt")
+
+
+def test_layers_of_their_own_are_expanded() -> None:
+    space = load({
+        "model": {"base": "flexibert", "layers": [2, 4], "hidden": [128, 256], "heads": [2, 4],
+                  "head_types": ["sdp", "c5"], "feed_forward": {"stacks": 2, "choices": [256]},
+                  "layer1.hidden": 256},
+        "accelerator": "acceltran-edge", "objectives": {"latency_s": "min"},
+    })  # fmt: skip
+    assert space.cardinality == 2 * 2**3 * 2**4 * 2**16 * 2**4
+    assert "model.layer4.head4" in space.names and "model.layer5.hidden" not in space.names
+
+
+def test_thresholds_are_searched_where_a_source_prices_them() -> None:
+    space = load("transcode")
+    assert space.uses_accuracy and space.prunes and space.cardinality > 1 << 62
+    assert load("transcode-nas").constraints == space.constraints
+    codes = space.from_unit(np.random.default_rng(0).random((5000, len(space.parameters))))
+    assert len(np.unique(space.section_key(space.sections[0], codes))) == 5000

@@ -24,15 +24,19 @@ from transcode.accuracy.prediction import (
     surrogate,
     tasks,
 )
+from transcode.accuracy.pruning import TABLES, Pruning, pruning
 from transcode.accuracy.published import FEATURES, Row, Task, rows
 
 __all__ = [
     "FEATURES",
+    "TABLES",
     "CrossValidation",
+    "Pruning",
     "Row",
     "Surrogate",
     "Task",
     "cross_validate",
+    "pruning",
     "rows",
     "surrogate",
     "tasks",

@@ -53,16 +53,19 @@ def sources_of(space: Space, evaluator: Evaluator | None, jobs: int) -> Sources:
     accuracy, record = None, None
     if space.uses_accuracy:
         from elector.api import features
+        from transcode.accuracy import pruning as priced
         from transcode.accuracy import surrogate
 
         task = next(p for p in space.parameters if p.name == "workload.task").values[0]
         try:
             source = surrogate(str(task))
+            pruning = priced(source.task.name) if space.prunes else None
         except InputError as error:
             raise error.at(file=space.source) from None
-        accuracy = Accuracy(source, features)
+        accuracy = Accuracy(source, features, pruning)
         validation = source.cross_validation
-        record = {"task": source.task.name, "text": source.describe(), **_plain(validation)}
+        text = source.describe() + (f"\n{pruning.describe()}" if pruning else "")
+        record = {"task": source.task.name, "text": text, **_plain(validation)}
     given = evaluator
     return Sources(simulator if given is None else lambda nested: given, accuracy, record)
 

@@ -10,7 +10,8 @@ from transcode.space.codes import (
     numbers,
 )
 from transcode.space.description import describe, digest, restore
-from transcode.space.reader import SHARED, find, load, shipped, unit_of
+from transcode.space.files import find, shipped
+from transcode.space.reader import SHARED, load, unit_of
 
 __all__ = [
     "LARGEST_INDEX",

@@ -117,6 +117,11 @@ class Space:
         names += [name for e in self.constraints for name in e.names]
         return "accuracy" in names
 
+    @property
+    def prunes(self) -> bool:
+        """Whether tau_i or tau_t is set, so that an accuracy depends on it."""
+        return any(p.name in ("workload.tau_i", "workload.tau_t") for p in self.parameters)
+
     @cached_property
     def cardinality(self) -> int:
         """Number of designs before `where`."""
@@ -278,10 +283,14 @@ class Space:
         """(D,) uint64 by which designs are told apart: exact, or a hash of a huge space."""
         if self.cardinality < LARGEST_INDEX:
             return self.index(codes).view(np.uint64)
-        key = np.zeros(len(codes), dtype=np.uint64)
-        for column in codes.T:
-            key = mix(key + np.uint64(0x9E3779B97F4A7C15) + column.astype(np.uint64))
-        return key
+        return _hash(codes)
+
+    def section_key(self, section: Section, codes: np.ndarray) -> np.ndarray:
+        """(D,) integers by which the choices of one section are told apart: exact, or a hash."""
+        if self._sizes(section)[-1] < LARGEST_INDEX:
+            return self.section_index(section, codes)
+        columns = {c for members in section.members for c in members} | {section.selector}
+        return _hash(codes[:, sorted(columns - {-1})])
 
     @cached_property
     def allowed_count(self) -> int | None:
@@ -419,6 +428,14 @@ def numbers(column: Column) -> np.ndarray:
     if any(isinstance(value, str) for value in column.values):
         return column.map(str, dtype=object)
     return column.map(lambda value: math.nan if value is None else float(value), dtype=float)
+
+
+def _hash(codes: np.ndarray) -> np.ndarray:
+    """(D,) uint64 of (D, S) codes."""
+    key = np.zeros(len(codes), dtype=np.uint64)
+    for column in codes.T:
+        key = mix(key + np.uint64(0x9E3779B97F4A7C15) + column.astype(np.uint64))
+    return key
 
 
 def mix(key: np.ndarray) -> np.ndarray:

@@ -17,10 +17,12 @@ import numpy as np
 
 from elector import units
 from elector.errors import InputError
+from elector.layered import layer_field
 from elector.resolve import load_accelerator
-from elector.table import Field, Scalar, load_yaml, schema
-from transcode.space import grammar
+from elector.table import Field, Scalar, schema
+from transcode.space import grammar, layers
 from transcode.space.codes import Objective, Parameter, Section, Space, multiple
+from transcode.space.files import find, read
 
 _KEYS = (
     "name", "model", "accelerator", "workload", "workloads", "where",
@@ -37,32 +39,12 @@ _CHANGE_ACCURACY = (
     "workload.precision", "workload.tau_i", "workload.tau_t", "workload.sparsity",
     "accelerator.datapath",
 )  # fmt: skip
+#: Sparsity tables whose thresholds have a price in transcode.accuracy.
+PRICED = ("dynatran",)
 #: Formats that published scores do not tell apart.
 _WIDE_FLOATS = ("bf16", "fp16", "tf32", "fp32")
 _WORD = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-
-
-def shipped() -> dict[str, Path]:
-    """The spaces that come with the package, by name."""
-    package = Path(__file__).parent.parent
-    for folder in (package / "spaces", package.parent / "spaces"):  # a wheel; a checkout
-        if folder.is_dir():
-            return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
-    return {}
-
-
-def find(name: str | Path) -> Path:
-    """The file of a space given by path, or by the name of a shipped one."""
-    path = Path(name)
-    if path.exists() or path.suffix in (".yaml", ".yml") or len(path.parts) != 1:
-        return path
-    if str(name) not in shipped():
-        raise InputError(
-            "is neither a file nor a shipped space", field="space", value=str(name),
-            allowed=shipped(),
-        )  # fmt: skip
-    return shipped()[str(name)]
 
 
 def load(source: str | Path | Mapping[str, object]) -> Space:
@@ -70,10 +52,7 @@ def load(source: str | Path | Mapping[str, object]) -> Space:
     if isinstance(source, Mapping):
         return _Reader(dict(source), None).space("space")
     path = find(source)
-    data = load_yaml(path)
-    if not isinstance(data, dict):
-        raise InputError("a space is a mapping", file=path, value=type(data).__name__)
-    return _Reader(data, path).space(path.stem)
+    return _Reader(read(path), path).space(path.stem)
 
 
 def unit_of(name: str) -> grammar.Quantity:
@@ -147,6 +126,8 @@ class _Reader:
         for group, entry in enumerate(entries):
             where = key if len(entries) == 1 else f"{key}[{group}]"
             names, settings = self.alternative(entry, where)
+            if key == "model" and layers.is_layered(names):
+                settings = layers.expanded(settings, where, self.fail)
             bases += names
             groups += [group] * len(names)
             columns = self.settings(key, where, group, settings, self.fields(key, names))
@@ -191,13 +172,14 @@ class _Reader:
         """Appends the parameters of one alternative; returns their columns."""
         columns: dict[str, int] = {}
         for name in sorted(written, key=lambda n: _is_multiple(written[n])):  # parents first
-            if name not in known:
+            own = known.get(name) or (layer_field(name) if key == "model" else None)
+            if own is None:
                 raise self.fail("unknown key", where, value=name, allowed=known)
             at = f"{where}.{name}"
             parent = self.parent(written[name], at, columns, name)
-            values, scale = self.values(written[name], known[name], at, parent >= 0)
+            values, scale = self.values(written[name], own, at, parent >= 0)
             if parent >= 0:
-                self.check_products(self.parameters[parent], values, known[name], at)
+                self.check_products(self.parameters[parent], values, own, at)
             columns[name] = len(self.parameters)
             self.parameters.append(
                 Parameter(
@@ -207,7 +189,7 @@ class _Reader:
                     group=group,
                     parent=parent,
                     scale=scale,
-                    unit=_unit(known[name]),
+                    unit=_unit(own),
                 )
             )
         return tuple(columns[name] for name in columns)
@@ -432,6 +414,13 @@ class _Reader:
             found.add(_accuracy_of(str(own[0]) if own else _format(str(base))))
         return found
 
+    def priced(self, space: Space, name: str) -> bool:
+        """Whether an accuracy source says what this parameter costs."""
+        if name not in ("workload.tau_i", "workload.tau_t"):
+            return False
+        tables = [p.values for p in space.parameters if p.name == "workload.sparsity"]
+        return bool(tables) and all(table in PRICED for table in tables[0])
+
     def check_accuracy(self, space: Space) -> None:
         if not space.uses_accuracy:
             return
@@ -439,7 +428,8 @@ class _Reader:
             raise self.fail("an accuracy needs a task", "workload.task",
                             hint="workload: {task: sst2}")  # fmt: skip
         for parameter in space.parameters:
-            if parameter.name in _CHANGE_ACCURACY and parameter.size > 1:
+            changes = parameter.name in _CHANGE_ACCURACY and parameter.size > 1
+            if changes and not self.priced(space, parameter.name):
                 raise self.fail(
                     "changes the accuracy, and no accuracy source prices it: fix it, or leave "
                     "out the objective accuracy", parameter.name, value=list(parameter.values),

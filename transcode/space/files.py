@@ -1,0 +1,49 @@
+"""Where spaces lie, and what a file says, that of the space it extends included."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from elector.errors import InputError
+from elector.table import load_yaml
+
+#: A space may extend one that extends another, so often.
+_DEEPEST = 4
+
+
+def shipped() -> dict[str, Path]:
+    """The spaces that come with the package, by name."""
+    package = Path(__file__).parent.parent
+    for folder in (package / "spaces", package.parent / "spaces"):  # a wheel; a checkout
+        if folder.is_dir():
+            return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+    return {}
+
+
+def find(name: str | Path) -> Path:
+    """The file of a space given by path, or by the name of a shipped one."""
+    path = Path(name)
+    if str(name) in shipped() and not path.is_file():  # a folder may have that name, too
+        return shipped()[str(name)]
+    if path.exists() or path.suffix in (".yaml", ".yml") or len(path.parts) != 1:
+        return path
+    raise InputError(
+        "is neither a file nor a shipped space", field="space", value=str(name),
+        allowed=shipped(),
+    )  # fmt: skip
+
+
+def read(path: Path, depth: int = 0) -> dict[str, Any]:
+    """The mapping in a file; `extends: FILE` takes over every key that is not given again."""
+    data = load_yaml(path)
+    if not isinstance(data, dict):
+        raise InputError("a space is a mapping", file=path, value=type(data).__name__)
+    if "extends" not in data:
+        return data
+    below = data.pop("extends")
+    if not isinstance(below, str) or depth >= _DEEPEST:
+        raise InputError("must be a file or a shipped space, and end somewhere", file=path,
+                         field="extends", value=below)  # fmt: skip
+    beside = path.parent / below
+    return {**read(beside if beside.is_file() else find(below), depth + 1), **data}
