@@ -194,6 +194,9 @@ def _front(manifest: dict[str, Any], columns: dict[str, list[str]], console: Con
     more = "" if len(rows) == total else f", {len(rows)} of them spread over the front"
     title = f"{space['name']}: {total:,} designs that nothing beats{more}"
     searched = _searched(space)
+    # A heterogeneous model has some two hundred settings a design; front.csv holds them.
+    layered = [n for n in searched if n.startswith("model.layer") and n.count(".") > 1]
+    searched = {n: unit for n, unit in searched.items() if n not in layered}
     differ = {n: unit for n, unit in searched.items() if len(set(columns[n])) > 1}
     short = [name.rpartition(".")[2] for name in differ]
     settings = {
@@ -209,7 +212,10 @@ def _front(manifest: dict[str, Any], columns: dict[str, list[str]], console: Con
         table = _table(title, first | {"design": design} | values)
     console.print(table)
     same = [f"{n} {_cell(columns[n][0], u)}" for n, u in searched.items() if n not in differ]
-    return [f"the same in all of them: {', '.join(same)}"] if same and total else []
+    notes = [f"the same in all of them: {', '.join(same)}"] if same and total else []
+    if layered and total:
+        notes.append(f"not shown: {len(layered)} settings of single layers (front.csv)")
+    return notes
 
 
 def _table(title: str, columns: dict[str, list[str]]) -> Table:
