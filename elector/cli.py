@@ -6,9 +6,11 @@ imported when it runs, so that help and completion answer at once.
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
 
@@ -27,6 +29,13 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 class Program(click.Group):
     """A group of commands whose errors become one message and the right exit code."""
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        """As click's; imports make a hundred thousand objects and no garbage worth collecting."""
+        import gc
+
+        gc.set_threshold(100_000, 20, 20)
+        return super().main(*args, **kwargs)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; bad input exits with 2, a failure with 1, an interrupt with 130."""
@@ -454,5 +463,24 @@ def validate(case: str, cases: str | None, technology: str | None, format: str) 
         raise click.exceptions.Exit(NOT_PASSED)
 
 
+def program() -> NoReturn:
+    """The console script: as `main`, but without tearing the interpreter down.
+
+    Nothing is left to clean up once the output is flushed, and freeing every module would be a
+    tenth of the time of a command (mypy leaves the same way).
+    """
+    code: object = 0
+    try:
+        main()
+    except SystemExit as leaving:
+        code = leaving.code
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except OSError:  # the reader went away
+        os._exit(1)
+    os._exit(code if isinstance(code, int) else int(code is not None))
+
+
 if __name__ == "__main__":
-    main()
+    program()

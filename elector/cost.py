@@ -21,7 +21,7 @@ LEAKAGE = "leakage"
 SMALLEST = 2.0**18
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Rate:
     """A price for D designs.
 
@@ -41,7 +41,7 @@ class Rate:
         return Rate(self.value * amount, self.shares, self.code)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Prices:
     """Everything a technology says of D units of one machine.
 

@@ -16,7 +16,7 @@ from elector.table import Field, distinct, schema
 Array = np.ndarray
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Units:
     """D units of one machine kind.
 
@@ -68,7 +68,7 @@ class Units:
         )
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Count:
     """How often an action happens: `values` (R, X) over all runs, `index` (D,) into X.
 
@@ -124,7 +124,7 @@ def sum_rows(values: Array) -> Array:
     return np.add.accumulate(values, axis=0)[-1]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Clocked:
     """What a power limit needs to find the clock of D designs (elector.power).
 
@@ -155,7 +155,7 @@ class Clocked:
         return self.fixed + np.maximum(compute, self.memory) + self.slack * hidden
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Budget:
     """Watts an action may take: its resource is busy at least its joules over them.
 
@@ -167,7 +167,7 @@ class Budget:
     limit: Array
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Fill:
     """Putting the weights in place, once, before the first step.
 
@@ -182,7 +182,7 @@ class Fill:
     size: Array
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Activity:
     """What D designs do with R operations.
 
@@ -286,7 +286,7 @@ def nothing_to_complete(units: Units) -> Units:
     return units
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Action:
     """What a counted action costs: `part` of the energy it belongs to, and its price.
 
@@ -302,7 +302,7 @@ class Action:
     core: bool = False
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Part:
     """Area and standing power of a part of the chip.
 
@@ -316,7 +316,7 @@ class Part:
     of_area: bool = False
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Machine:
     """A kind of hardware: data and four functions.
 

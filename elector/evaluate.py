@@ -22,7 +22,6 @@ from elector.hybrid import work
 from elector.operations import Operations, build
 from elector.resolve import Group, resolve
 from elector.schedule import Timing, schedule
-from elector.sparsity import prune
 from elector.table import Column, distinct
 from elector.technology import Technology
 from elector.workload import Workload
@@ -83,7 +82,7 @@ def evaluate(
     return _blank(result)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class _Block:
     """Designs of one group that are computed together."""
 
@@ -93,7 +92,7 @@ class _Block:
     level: str
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class _Output:
     """Results of the designs at `rows` of the table."""
 
@@ -127,7 +126,11 @@ def _chunks(block: _Block) -> Iterable[tuple[slice, Chunk]]:
     group, machine = block.group, block.group.machine
     pairs, _, index = distinct(group.pair[block.rows])
     workload = group.workload.take(pairs)
-    ops = prune(build(group.models.take(pairs), workload), workload)
+    ops = build(group.models.take(pairs), workload)
+    if workload.sparsity != "dense":
+        from elector.sparsity import prune  # only pruning needs it
+
+        ops = prune(ops, workload)
     units = group.units.take(block.rows)
     found = work(
         machine, ops, index, units, block.technology, block.level == "operations"
@@ -149,7 +152,7 @@ def inspect(columns: Mapping[str, Column], technology: Technology) -> Chunk:
     return next(iter(_chunks(_Block(group, np.zeros(1, np.intp), technology, "operations"))))[1]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Chunk:
     """Designs computed together, with all that their costs are made of.
 

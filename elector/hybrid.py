@@ -11,10 +11,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from elector.assignment import Assigned, assign, of_unit
 from elector.cost import Prices, Rate, price, rate
 from elector.design import Activity, Count, Hybrid, Machine, Units, sum_rows
 from elector.operations.rows import Operations
@@ -22,11 +22,14 @@ from elector.power import limit
 from elector.technology import Technology
 from elector.workload import FORMATS
 
+if TYPE_CHECKING:
+    from elector.assignment import Assigned
+
 Array = np.ndarray
 Solver = Callable[[slice], tuple[Activity, Prices]]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Work:
     """Operations of a machine, and `at`: slice of the designs -> activity and prices.
 
@@ -46,6 +49,8 @@ def work(
     if machine.hybrid is None:
         alone = _plain(machine, ops, index, units, technology, details)
         return Work(ops, alone, (machine.name,) * len(ops.rows))
+    from elector.assignment import assign, of_unit  # one machine alone assigns nothing
+
     hybrid, assigned = machine.hybrid, assign(machine.hybrid, ops)
     parts = []
     for i, member in enumerate(hybrid.members):

@@ -42,7 +42,7 @@ TILE_SHARE = 0.5
 LIVE_TENSORS = 3.0
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Plan:
     """What Q (pair, memory) combinations move, each (R, Q), for one run of an operation.
 
@@ -64,7 +64,7 @@ class Plan:
     needed: Array
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Split:
     """On-chip memories of a machine that keeps weights apart and zeros compressed.
 
@@ -221,7 +221,7 @@ def smallest_tile(
     return thin * (a_width + b_width) + accumulator
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Tiles:
     """The best tiles of N products, each (N,): passes over the operands and tile sides."""
 

@@ -129,7 +129,7 @@ BLOCK_FIELDS = ("repeat", "hidden", "heads", "head_size", "kv_heads")
 MODEL_FIELDS = ("vocabulary", "positions", "token_types", "labels", "patch_inputs", "patches")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Models:
     """M models of one structure, as arrays.
 

@@ -15,14 +15,12 @@ from pathlib import Path
 
 import numpy as np
 
-from elector import assembly
 from elector.design import Machine, Units
 from elector.errors import InputError
 from elector.formats import load_model, load_scalesim_config
 from elector.layered import NAME, as_number, layer_field, layered
 from elector.machines import MACHINES
 from elector.model import Model, Models, stack, structure, with_settings
-from elector.sparsity import load_sparsity
 from elector.table import DATA, Column, Field, distinct, load_yaml, read_csv, schema
 from elector.workload import FORMATS, MASKED_SHARE, NUMBERS, Workload, lora_rank
 
@@ -38,7 +36,7 @@ UNIT_KEY = re.compile(r"(units|links)\.[a-z0-9_-]+\.(?P<key>[a-z0-9_]+)")
 PASSIVE = ("task",)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Group:
     """Designs of one structure.
 
@@ -57,7 +55,7 @@ class Group:
     workload: Workload
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Accelerator:
     """A machine kind with the settings of a preset or file."""
 
@@ -187,6 +185,8 @@ def _described(
     base = data.get("base", name)
     prefix = f"{at}." if at else ""
     if "units" in data and "base" not in data:
+        from elector import assembly  # only a hybrid needs it
+
         machine, settings = assembly.read(data, file, lambda d, at, f: _described(d, None, f, at))
     elif base in MACHINES and not (at and base in list_accelerators()):
         machine, settings = MACHINES[str(base)], {}
@@ -194,6 +194,8 @@ def _described(
         below = load_accelerator(base)
         machine, settings = below.machine, dict(below.settings)
         if machine.hybrid is not None:
+            from elector import assembly  # only a hybrid needs it
+
             machine, settings = assembly.change(machine, settings, data, file)
     else:
         raise InputError("names no machine", file=file, field=f"{prefix}base", value=base,
@@ -203,7 +205,7 @@ def _described(
     for key, value in own.items():
         if key in ("base", "description", "source", "name"):
             continue
-        if machine.hybrid is not None and key in assembly.KEYS:
+        if machine.hybrid is not None and key in ("units", "links", "assignment"):
             continue
         if key not in fields:
             raise InputError("unknown key", file=file, field=f"{prefix}{key}", value=str(key),
@@ -240,7 +242,7 @@ def resolve(columns: Mapping[str, Column], size: int) -> Iterator[Group]:
         yield _group(table, rows, int(rows[0]), structures)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class _Structures:
     """Distinct models and accelerators, and which of them share a structure."""
 
@@ -460,7 +462,10 @@ def _workload(
     texts = {name: str(_text(table, name, first)) for name in CATEGORICAL}
     texts["precision"] = precision
     lora_rank(texts["trainable"])
-    load_sparsity(texts["sparsity"])
+    if texts["sparsity"] != "dense":
+        from elector.sparsity import load_sparsity  # only pruning needs it
+
+        load_sparsity(texts["sparsity"])
     if texts["implementation"] not in machine.implementations:
         raise InputError(f"{machine.name} has no such software stack",
                          field="workload.implementation", value=texts["implementation"],

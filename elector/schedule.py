@@ -31,7 +31,7 @@ STAGES: dict[str, tuple[str, ...]] = {
 }
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Timing:
     """Seconds of D designs.
 

@@ -10,7 +10,7 @@ import numpy as np
 from elector.errors import InputError
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class NumberFormat:
     """Bytes of one element, by what it is.
 
@@ -78,7 +78,7 @@ NUMBERS = (
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Workload:
     """M workloads that share their structure.
 

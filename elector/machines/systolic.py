@@ -42,7 +42,7 @@ ACTIONS = {
 }
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class _Tables:
     """Numbers of the products by (pair, dataflow): (R, 3 X), column = pair + X * flow.
 
@@ -62,7 +62,7 @@ class _Tables:
     register: Array
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Prepared:
     """What all chunks of a block share."""
 

@@ -19,7 +19,7 @@ from elector.operations.step import AttentionTape, Step
 Array = np.ndarray
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Pass:
     """One pass through the layers.
 

@@ -60,7 +60,7 @@ class Row:
     special: float = 0.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Operations:
     """R operations of M (model, workload) pairs.
 

@@ -17,7 +17,7 @@ from elector.workload import Workload
 Array = np.ndarray
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class LinearTape:
     """y (m x n) = x (m x k) w (k x n), `count` times."""
 
@@ -34,7 +34,7 @@ class LinearTape:
     tied: bool = False  # the token embedding once more: it trains only where everything does
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class AttentionTape:
     """One of the two products of `batch` heads, `count` times.
 
@@ -56,7 +56,7 @@ class AttentionTape:
     saved: bool
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class VectorTape:
     """The gradient of a vector operation."""
 

@@ -12,7 +12,7 @@ from elector.workload import Workload
 Array = np.ndarray
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Tensor:
     """`count` parameter tensors of `elements` each, both (M,).
 

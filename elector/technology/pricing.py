@@ -21,7 +21,7 @@ from elector.technology.rows import (
 from elector.technology.scaling import Scaling
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Technology:
     """The constants, by (part, quantity)."""
 
