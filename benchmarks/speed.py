@@ -96,16 +96,20 @@ def search() -> None:
 
 
 def command() -> None:
-    """Cold starts."""
+    """Cold starts, in turn: medians, and the median of the ratios pair by pair."""
 
-    def run(*words: str) -> None:
-        subprocess.run([sys.executable, *words], check=True, capture_output=True)
+    def run(*words: str) -> float:
+        return seconds(lambda: subprocess.run(words, check=True, capture_output=True), 1)
 
-    code = "from elector.cli import main; main(['simulate', 'bert-base', 'tpu-v4i'])"
-    base = seconds(lambda: run("-c", "import numpy"), 15)
-    ours = seconds(lambda: run("-c", code), 15)
+    program = str(Path(sys.executable).with_name("elector"))
+    pairs = [
+        (run(sys.executable, "-c", "import numpy"), run(program, "simulate", "bert-base", "tpu-v4i"))
+        for _ in range(25)
+    ]
+    base, ours = np.median(pairs, axis=0)
+    ratio = np.median([b / a for a, b in pairs])
     print(f"python -c 'import numpy': {1e3 * base:.0f} ms")
-    print(f"elector simulate bert-base tpu-v4i: {1e3 * ours:.0f} ms, {ours / base:.2f} times that")
+    print(f"elector simulate bert-base tpu-v4i: {1e3 * ours:.0f} ms, {ratio:.2f} times that")
 
 
 def peer() -> None:
