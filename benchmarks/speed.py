@@ -101,11 +101,8 @@ def command() -> None:
     def run(*words: str) -> float:
         return seconds(lambda: subprocess.run(words, check=True, capture_output=True), 1)
 
-    program = str(Path(sys.executable).with_name("elector"))
-    pairs = [
-        (run(sys.executable, "-c", "import numpy"), run(program, "simulate", "bert-base", "tpu-v4i"))
-        for _ in range(25)
-    ]
+    own = (str(Path(sys.executable).with_name("elector")), "simulate", "bert-base", "tpu-v4i")
+    pairs = [(run(sys.executable, "-c", "import numpy"), run(*own)) for _ in range(25)]
     base, ours = np.median(pairs, axis=0)
     ratio = np.median([b / a for a, b in pairs])
     print(f"python -c 'import numpy': {1e3 * base:.0f} ms")
