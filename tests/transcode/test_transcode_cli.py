@@ -145,8 +145,8 @@ def test_bad_usage_exits_with_2(folder: Path, arguments: tuple[str, ...]) -> Non
 
 
 def start(out: str, *more: str) -> subprocess.Popen[str]:
-    """A search in a process of its own: smoke in batches of 256, so that it can be hit."""
-    arguments = ["search", "smoke", "--sampler", "enumerate", "--batch", "256", "--out", out, *more]
+    """A search in a process of its own: smoke in a hundred batches, so that it can be hit."""
+    arguments = ["search", "smoke", "--sampler", "enumerate", "--batch", "64", "--out", out, *more]
     code = f"from transcode.cli import main; main({arguments!r})"
     return subprocess.Popen(
         [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
@@ -181,7 +181,7 @@ def test_killed_and_resumed(folder: Path) -> None:
 
 
 def test_interrupt_exits_with_130_and_leaves_a_front(folder: Path) -> None:
-    process = start("stopped")
+    process = start("stopped", "--batch", "16")  # hundreds of batches: it cannot be done before
     wait_for_parts(process, folder / "stopped" / "designs", 2)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
@@ -189,7 +189,7 @@ def test_interrupt_exits_with_130_and_leaves_a_front(folder: Path) -> None:
     assert "Traceback" not in errors
     assert (folder / "stopped" / "front.csv").exists()
     assert json.loads((folder / "stopped" / "manifest.json").read_text())["status"] == "interrupted"
-    assert start("stopped", "--quiet").wait(120) == 0
+    assert start("stopped", "--batch", "16", "--quiet").wait(120) == 0
 
 
 @pytest.mark.parametrize(("layers", "rows"), [("[2]", "[32]"), ("[2, 4]", "[16, 32]")])
