@@ -52,27 +52,46 @@ def sources_of(space: Space, evaluator: Evaluator | None, jobs: int) -> Sources:
 
     accuracy, record = None, None
     if space.uses_accuracy:
-        from elector.api import features
-        from transcode.accuracy import pruning as priced
-        from transcode.accuracy import surrogate
-
-        task = next(p for p in space.parameters if p.name == "workload.task").values[0]
         try:
-            source = surrogate(str(task))
-            pruning = priced(source.task.name) if space.prunes else None
+            accuracy, record = _accuracy_of(space)
         except InputError as error:
             raise error.at(file=space.source) from None
-        accuracy = Accuracy(source, features, pruning)
-        validation = source.cross_validation
-        text = source.describe() + (f"\n{pruning.describe()}" if pruning else "")
-        record = {"task": source.task.name, "text": text, **_plain(validation)}
     given = evaluator
     return Sources(simulator if given is None else lambda nested: given, accuracy, record)
 
 
-def _plain(record: object) -> dict[str, object]:
-    """The fields of a frozen record, in JSON types."""
-    return {k: v for k, v in vars(record).items() if isinstance(v, str | int | float)}
+def _accuracy_of(space: Space) -> tuple[Accuracy, dict[str, Any]]:
+    """The accuracy source of a space with the prices of its thresholds, and their record."""
+    from elector.api import features
+    from transcode.accuracy import find_task, pruning, source_of, text_of
+
+    fixed = {p.name: p.values[0] for p in space.parameters}
+    task = str(fixed.get("workload.task", ""))
+    if space.accuracy.quantity == "loss":
+        _require_decoders(space)
+    source = source_of(space.accuracy, task)
+    known = find_task(task)
+    price = None
+    if space.prunes:
+        price = pruning(known.name if known else task, str(fixed["workload.sparsity"]))
+    layered = any(p.name.startswith("model.layer1.head") for p in space.parameters)
+    text = text_of(source, layered) + (f"\n{price.describe()}" if price else "")
+    if space.accuracy.bound is not None:
+        sure = f"{100 * space.accuracy.bound:g} %"
+        text += (f"\nsearched: {space.accuracy.bound_name}, which holds with {sure} "
+                 f"(mean {space.accuracy.z:+.2f} std)")  # fmt: skip
+    return Accuracy(source, features, price), {"text": text, **source.record()}
+
+
+def _require_decoders(space: Space) -> None:
+    """A scaling law is of decoders."""
+    from elector.formats import load_model
+
+    for base in space.parameters[space.sections[0].selector].values:
+        family = load_model(str(base)).family
+        if family != "decoder":
+            raise InputError(f"a scaling law is of decoders, this is of the family {family}",
+                             field="model", value=base, hint="accuracy: surrogate")  # fmt: skip
 
 
 def probe(space: Space, sources: Sources, clock: Callable[[], float]) -> tuple[Problem, Outcome]:
