@@ -52,9 +52,10 @@ class Pruned(Protocol):
 
 
 class Scores(Protocol):
-    """Mean and standard deviation (D,) of the accuracies of designs; NaN where there is none."""
+    """Accuracies of designs: name of a result -> (D,), its deviation as NAME_std, NaN where
+    there is none. `ask` tells what would become of the designs with given ones."""
 
-    def of(self, space: Space, codes: np.ndarray, ask: Ask) -> tuple[np.ndarray, np.ndarray]: ...
+    def of(self, space: Space, codes: np.ndarray, ask: Ask) -> dict[str, np.ndarray]: ...
 
 
 Evaluator = Callable[[Columns, int], Costs]
@@ -76,8 +77,13 @@ class Accuracy:
     pruning: Pruned | None = None
     known: dict[int, tuple[float, float]] = field(default_factory=dict)
 
-    def of(self, space: Space, codes: np.ndarray, ask: Ask) -> tuple[np.ndarray, np.ndarray]:
-        """(D,) mean and (D,) standard deviation."""
+    def of(self, space: Space, codes: np.ndarray, ask: Ask) -> dict[str, np.ndarray]:
+        """The quantity of the source and its standard deviation, each (D,)."""
+        mean, deviation = self._moments(space, codes)
+        quantity = space.accuracy.quantity
+        return {quantity: mean, f"{quantity}_std": deviation}
+
+    def _moments(self, space: Space, codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         index = space.section_key(space.sections[0], codes)
         distinct, first, inverse = np.unique(index, return_index=True, return_inverse=True)
         new = [i for i, model in enumerate(distinct.tolist()) if model not in self.known]
@@ -176,14 +182,19 @@ class Problem:
         }
         reasons = _reasons(costs, runs)
 
-        def with_accuracy(mean: np.ndarray, deviation: np.ndarray) -> Outcome:
-            given = zip(own.names, (mean, deviation, mean + own.z * deviation), strict=False)
-            return self.judge(columns, results | dict(given), reasons)
+        def asked(given: dict[str, np.ndarray]) -> Outcome:
+            if own.bound is not None:
+                deviation = own.z * given[f"{own.quantity}_std"]
+                given = {**given, own.bound_name: given[own.quantity] + deviation}
+            return self.judge(columns, results | given, reasons)
 
         if self.accuracy is None:
             return self.judge(columns, results, reasons)
-        ask = lambda mean: with_accuracy(mean, np.zeros(size))  # noqa: E731
-        return with_accuracy(*self.accuracy.of(self.space, codes, ask))
+
+        def ask(mean: np.ndarray) -> Outcome:
+            return asked({own.quantity: mean, f"{own.quantity}_std": np.zeros(size)})
+
+        return asked(self.accuracy.of(self.space, codes, ask))
 
     def judge(self, columns: Columns, results: dict[str, np.ndarray], reasons: Column) -> Outcome:
         """The outcome that follows from results, of a simulation or read back from a run.

@@ -74,7 +74,8 @@ class Settings:
     @property
     def names(self) -> tuple[str, ...]:
         """The results this source gives."""
-        more = () if self.bound is None else (self.bound_name,)
+        more: tuple[str, ...] = () if self.bound is None else (self.bound_name,)
+        more += ("trained_steps",) if self.source == "trained" else ()
         return (self.quantity, f"{self.quantity}_std", *more)
 
     @property

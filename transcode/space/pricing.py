@@ -16,6 +16,8 @@ _CHANGE_ACCURACY = (
     "workload.precision", "workload.tau_i", "workload.tau_t", "workload.sparsity",
     "accelerator.datapath",
 )  # fmt: skip
+#: Tables without thresholds: nothing can be trained with them.
+UNTRAINED = ("dense", "acceltran", "acceltran-released")
 _THRESHOLDS = ("workload.tau_i", "workload.tau_t")
 #: Formats that published scores do not tell apart.
 _WIDE_FLOATS = ("bf16", "fp16", "tf32", "fp32")
@@ -64,7 +66,10 @@ def _check_changes(space: Space, fail: Fail) -> None:
     """Refuses what changes an accuracy where no source says by how much."""
     tables = next((p.values for p in space.parameters if p.name == "workload.sparsity"), ())
     prunable = space.accuracy.source in ("surrogate", "table")
-    known = len(tables) == 1 and prunable and priced(str(tables[0]))
+    own = [str(table) for table in tables]
+    known = len(own) == 1 and prunable and priced(own[0])
+    if space.accuracy.source == "trained":  # with the thresholds themselves
+        known = len(own) == 1 and own[0] not in UNTRAINED
     for parameter in space.parameters:
         changes = parameter.name in _CHANGE_ACCURACY and parameter.size > 1
         if changes and not (known and parameter.name in _THRESHOLDS):
