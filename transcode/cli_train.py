@@ -35,7 +35,7 @@ def _models(ctx: click.Context, param: click.Parameter, text: str) -> list[str]:
 )
 @click.option(
     "--window", type=click.IntRange(min=2), metavar="STEPS",
-    help="Window of the switch rule; a twentieth of the steps by default.",
+    help="Window of the switch rule; a hundredth of the steps by default.",
 )
 @click.option("--steps", type=click.IntRange(min=1), default=400, show_default=True, metavar="N",
               help="Optimizer steps.")

@@ -11,12 +11,14 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from statistics import mean, stdev
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from elector.units import format_si
-from transcode.training.loop import Progress
+
+if TYPE_CHECKING:
+    from transcode.training.loop import Progress
 
 #: Seconds between two lines of progress where there is no terminal.
 _EVERY = 1.0

@@ -17,9 +17,8 @@ from elector.errors import EvaluationError
 from elector.model import Model
 from transcode.runs.files import locked
 from transcode.training import checkpoint, folder, outputs
-from transcode.training.build import described, for_task
+from transcode.training.build import described
 from transcode.training.copy import Copy
-from transcode.training.lora import trainable_share
 from transcode.training.settings import Settings
 from transcode.training.switch import BESIDE, FULL, LOW, Rule, Switch
 from transcode.training.task import Task
@@ -205,9 +204,7 @@ def train(
             if done is not None:
                 return done
             rule = Switch(Rule(settings.window_steps)) if settings.switches else None
-            run = Run(settings, for_task(model, task), task, place, full, switch=rule)
-            run.model = model
-            return _go(run, progress)
+            return _go(Run(settings, model, task, place, full, switch=rule), progress)
 
 
 def _go(run: Run, progress: Callable[[Progress], None] | None) -> dict[str, Any]:
@@ -247,11 +244,6 @@ def fingerprint(task: Task) -> str:
         total.update(np.ascontiguousarray(split.x[rows]).tobytes())
         total.update(np.ascontiguousarray(split.y[rows]).tobytes())
     return total.hexdigest()
-
-
-def share(run: Run) -> float:
-    """Share of the parameters that the last phase trains."""
-    return trainable_share(run.current.module)
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from elector.errors import InputError
 SWITCHES = ("none", "hpt")
 SCHEDULES = ("auto", "linear", "constant")
 #: Windows of the switch rule in a run, where none is given.
-WINDOWS = 20
+WINDOWS = 100
 #: Looks at the validation score in a run, where none is given.
 LOOKS = 10
 
@@ -23,7 +23,7 @@ class Settings:
 
     model : preset or file; overrides : `model.KEY` -> value. task : name or file.
     tau_i, tau_t : thresholds on activations and on propagated gradients.
-    switch : none | hpt; window : steps of the rule's windows (0: a twentieth of the run).
+    switch : none | hpt; window : steps of the rule's windows (0: a hundredth of the run).
     steps : optimizer steps; batch : sequences of one; learning_rate : of AdamW.
     schedule : of the learning rate, after a warm-up over a twentieth of the run: linear (down
         to a tenth) | constant | auto (constant under a switch rule, which watches it settle).
