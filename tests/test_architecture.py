@@ -50,6 +50,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     ("transcode.training.folder", "transcode.training.checkpoint"),
     ("transcode.training.outputs",),
     ("transcode.training.loop",),
+    ("transcode.training.proxy",),
     ("transcode.engines",),
     ("transcode.search", "transcode.plot"),
     ("transcode",),

@@ -343,7 +343,8 @@ def shown(name: str, value: float) -> str:
 
 def _points(name: str, value: float) -> str:
     """An accuracy [points] or a loss [nats per token], or a deviation of one."""
-    return f"{value:.1f}" if name.startswith("accuracy") else f"{value:.3f}"
+    digits = 1 if name.startswith("accuracy") else 3
+    return f"{round(value, digits) + 0.0:.{digits}f}"  # no -0.0
 
 
 def interrupted(folder: Path) -> str:

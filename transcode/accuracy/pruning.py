@@ -104,7 +104,8 @@ def priced(table: str) -> bool:
 
 
 def _trained(table: str) -> tuple[Trained, ...]:
-    if table.startswith(PREFIX) and MEASURED.is_file():
+    shipped = table.startswith(PREFIX) and not Path(table).suffix
+    if shipped and MEASURED.is_file():
         return of_rows(read_rows(MEASURED), MEASURED)
     return of_table(table)
 
