@@ -116,7 +116,8 @@ def sparsity_file(path: Path, with_accuracy: bool = True) -> Path:
     lines = [header]
     for t in trained():
         score = t.score if with_accuracy else ""
-        for phase, operand in (("forward", "activation"), ("backward", "gradient")):
+        for phase, operand in (("forward", "activation"), ("backward", "activation"),
+                               ("backward", "gradient")):  # fmt: skip
             lines.append(f"small,digits,{t.seed},{t.tau_i},{t.tau_t},{phase},*,*,{operand},0.5,"
                          f"{score},measured")  # fmt: skip
     path.write_text("\n".join(lines) + "\n")

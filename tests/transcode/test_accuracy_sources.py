@@ -11,7 +11,7 @@ from search_fakes import SMALL, fake
 
 import transcode
 from elector.errors import InputError
-from transcode import accuracy, plot
+from transcode import accuracy, plot, report
 from transcode.accuracy.rows import read_rows
 from transcode.accuracy.settings import Settings
 from transcode.space import describe, digest, load, restore
@@ -71,6 +71,16 @@ def test_a_manifest_keeps_the_source(rows: str) -> None:
     assert digest(describe(space)) != before  # other rows are another space
 
 
+def test_a_manifest_knows_what_is_in_a_sparsity_table(tmp_path: Path) -> None:
+    table = tmp_path / "mine.csv"
+    table.write_text("model,tau_i\n")
+    space = {**SMALL, "workload": {"sparsity": str(table)}}
+    before = describe(load(space))
+    assert str(table) in before["files"]
+    table.write_text("model,tau_i\n*,0\n")
+    assert digest(describe(load(space))) != digest(before)
+
+
 BAD: list[tuple[object, str]] = [
     ("surogate", "did you mean surrogate"),
     ({"source": "surrogate", "bond": 0.9}, "did you mean bound"),
@@ -119,6 +129,13 @@ def test_pruning_without_a_price_is_refused() -> None:
             load(space)
         del space["objectives"]["accuracy"]
         load(space)
+    trained = described({"source": "trained"})
+    trained["accelerator"] = "acceltran-edge"
+    trained["workload"] = {"task": "digits", "sparsity": "dynatran", "tau_i": [0, 0.02]}
+    load(trained)  # the thresholds are trained with
+    trained["workload"]["sparsity"] = "acceltran"
+    with pytest.raises(InputError, match="no accuracy source prices it"):
+        load(trained)
     apart = described("surrogate", "sst2", workloads={"serve": {"sparsity": "dynatran"}})
     apart["objectives"] = {"accuracy": "max", "serve.latency_s": "min"}
     with pytest.raises(InputError, match="one model has one accuracy"):
@@ -216,7 +233,9 @@ def test_too_few_rows_for_a_surrogate(tmp_path: Path) -> None:
 # ---- bounds
 
 
-def test_a_bound_is_searched_and_both_columns_are_kept(tmp_path: Path) -> None:
+def test_a_bound_is_searched_and_both_columns_are_kept(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     own = {"source": "surrogate", "bound": 0.9}
     space = described(own, "sst2", reference_point={"accuracy": 60, "latency_s": 1})
     result = search(tmp_path / "r", space)
@@ -230,6 +249,10 @@ def test_a_bound_is_searched_and_both_columns_are_kept(tmp_path: Path) -> None:
     assert set(means["model.heads"]) != set(front["model.heads"]) or len(means) != len(front)
     picture = plot.plot_run(tmp_path / "r")
     assert picture.stat().st_size > 10_000
+    report.search_result(tmp_path / "r", "table")
+    first = front.iloc[0]
+    shown = f"{first['accuracy_lower']:.1f} ({first['accuracy']:.1f}±{first['accuracy_std']:.1f})"
+    assert shown in capsys.readouterr().out
 
 
 def test_a_bound_draws_the_way_to_its_mean() -> None:

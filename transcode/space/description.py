@@ -30,6 +30,7 @@ def describe(space: Space) -> dict[str, object]:
             entry["multiple_of"] = space.parameters[parameter.parent].name
         parameters.append(entry)
     given = [*_bases(space), *([space.accuracy.rows] if space.accuracy.rows else [])]
+    given += [str(v) for p in space.parameters if p.name == "workload.sparsity" for v in p.values]
     files = {base: _digest(Path(base)) for base in given if Path(base).is_file()}
     asked = space.accuracy.plain()
     return {
