@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from elector.operations.flexibert import head_mixing
+from elector.operations.flexibert import head_mixing, relative_positions
 from elector.operations.rows import Row
 from elector.operations.step import AttentionTape, Step
 
@@ -270,6 +270,8 @@ def core(
     records = step.training and run.phase == "forward"
     if records:
         step.tape.append(tape)
+    if step.models.template.position_kind == "relative-key" and not cross:
+        relative_positions(step, run, layer, count, heads, e, keys)
     probabilities(step, run, prefix, layer, count, elements, causal=not cross and
                   step.models.template.blocks[index].causal)
     first = "none" if flash else "activation"

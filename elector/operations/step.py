@@ -31,6 +31,7 @@ class LinearTape:
     input_count: Array | None  # None: the input's gradient is wanted every time
     frozen: bool = False  # a constant: no gradient of its own
     batch: Array | float = 1.0
+    share: Array | None = None  # distinct weights of each product; their gradients add up
     tied: bool = False  # the token embedding once more: it trains only where everything does
 
 

@@ -50,10 +50,9 @@ def test_products_and_parameters_of_a_head_equal_pytorch(row: dict[str, str]) ->
     r = ops.where(kind="attention", matmul=True)
     macs = (ops.count * ops.batch * ops.m * ops.k * ops.n)[r].sum()
     assert macs == int(row["macs"])
-    # Against the transform, which has no parameters and no table of relative positions.
+    # Against the transform, which has no parameters.
     plain = one_layer("dct", row).ops.parameters[0]
-    tables = (2 * 514 - 1) * int(row["size"]) if row["head"] in ("sdp", "wma") else 0
-    assert ops.parameters[0] - plain == int(row["parameters"]) + tables
+    assert ops.parameters[0] - plain == int(row["parameters"])
 
 
 def random_models(seed: int, size: int) -> tuple[dict[str, Any], list[dict[str, Any]]]:

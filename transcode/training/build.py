@@ -98,11 +98,12 @@ class Transformer(nn.Module):
         vision = model.family == "vision"
         self.tokens = None if vision else nn.Embedding(model.vocabulary, hidden)
         self.patches = nn.Linear(model.patch_inputs, hidden) if vision else None
-        self.class_token = nn.Parameter(torch.randn(hidden) * 0.02) if vision else None
+        # Logits of tied tables start at about one, and positions are heard beside tokens.
+        scale = hidden**-0.5
+        self.class_token = nn.Parameter(torch.randn(hidden) * scale) if vision else None
         learned = model.positions and model.position_kind == "learned"
-        self.positions = nn.Parameter(torch.randn(model.positions, hidden) * 0.02) if (
-            learned
-        ) else None
+        table = torch.randn(model.positions if learned else 0, hidden) * scale
+        self.positions = nn.Parameter(table) if learned else None
         self.embedding_norm = norm(model, hidden) if model.embedding_norm else None
         self.dropout = nn.Dropout(setting.dropout)
         self.layers = nn.Sequential(*_layers(model, setting))
@@ -110,7 +111,7 @@ class Transformer(nn.Module):
         self.final_norm = norm(model, last) if model.pre_norm else None
         self.head = _head(model, last)
         if self.tokens is not None:
-            nn.init.normal_(self.tokens.weight, std=0.02)
+            nn.init.normal_(self.tokens.weight, std=scale)
 
     def forward(self, x: Tensor) -> Tensor:
         """Outputs of a batch."""
