@@ -1,21 +1,7 @@
-"""A place behind a matrix product, where activations may be pruned."""
+"""A place behind a matrix product, where activations may be pruned: DynaProp's own."""
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from transcode.dynaprop.site import Site
 
-
-class Site(nn.Module):
-    """The identity, named after the operation whose output passes it.
-
-    operation : name of the simulator's operation; layer : its layer, counted from 1, or None.
-    """
-
-    def __init__(self, operation: str, layer: int | None = None) -> None:
-        super().__init__()
-        self.operation = operation
-        self.layer = layer
-
-    def forward(self, x: Tensor) -> Tensor:
-        """x, as it is."""
-        return x
+__all__ = ["Site"]
