@@ -18,6 +18,8 @@ from transcode.training.task import Measured, Split, Task
 #: Query and value projections of all layers, and what the layers' parameters begin with.
 PROJECTIONS = r"layers\.\d+\.attention\.(query|value)"
 LAYERS = r"layers\."
+#: Steps between two looks at the densities: they change slowly, and looking takes time.
+RECORD = 5
 #: Largest norm of all gradients together, and decay of AdamW.
 CLIP, DECAY = 1.0, 0.01
 
@@ -31,7 +33,7 @@ class Copy:
 
     def __init__(self, settings: Settings, model: Model, task: Task, *, low: bool = False,
                  start: dict[str, Any] | None = None) -> None:
-        self.settings, self.task, self.low = settings, task, low
+        self.settings, self.model, self.task, self.low = settings, model, task, low
         self.module: nn.Module = build(model, task, dropout=settings.dropout, seed=settings.seed)
         if start is not None:
             self.module.load_state_dict(start)
@@ -41,7 +43,7 @@ class Copy:
         self.optimizer = torch.optim.AdamW(trained, lr=settings.learning_rate,
                                            weight_decay=DECAY)
         self.prop = DynaProp(self.module, tau_i=settings.tau_i, tau_t=settings.tau_t,
-                             record=not low)
+                             record=0 if low else RECORD)
 
     def step(self, number: int, x: torch.Tensor, y: torch.Tensor) -> float:
         """Optimizer step `number` (from 0) on a batch; the loss before it.
@@ -53,13 +55,14 @@ class Copy:
         for group in self.optimizer.param_groups:
             group["lr"] = self.settings.rate(number)
         self.optimizer.zero_grad(set_to_none=True)
+        self.prop.restart_peak()
         with self.prop:
             loss = self.task.loss(self.module(x), y)
             value = float(loss.detach())
             if not math.isfinite(value):
                 return value
             loss.backward()
-            self.prop.step()
+        self.prop.step()
         trained = self.optimizer.param_groups[0]["params"]
         nn.utils.clip_grad_norm_(trained, CLIP)
         self.optimizer.step()
@@ -78,11 +81,13 @@ class Copy:
 
     @property
     def peak(self) -> int:
-        """Most bytes of saved activations in a step so far."""
-        return 0
+        """Most bytes that saved activations took at once in the last step."""
+        return self.prop.peak_saved_bytes
 
-    def rows(self, settings, score=None):
-        return []
+    def rows(self, accuracy: float | None = None) -> list[dict[str, object]]:
+        """The sparsity table of the steps so far (not of a low copy, which records nothing)."""
+        return self.prop.sparsity_rows(model=self.model.name, task=self.task.name,
+                                       seed=self.settings.seed, accuracy=accuracy)
 
     def finite(self) -> bool:
         """Whether every parameter is a number."""

@@ -64,7 +64,7 @@ class Run:
     model: Model
     task: Task
     folder: Path
-    full: Copy | None
+    full: Copy
     low: Copy | None = None
     switch: Switch | None = None
     snapshot: torch.Tensor | None = None
@@ -77,6 +77,7 @@ class Run:
     best: float | None = None
     seconds: float = 0.0
     peak: int = 0
+    recent_peak: int = 0
 
     @property
     def phase(self) -> str:
@@ -104,7 +105,8 @@ class Run:
         self.step += 1
         self._guard(loss)
         self.losses.append(loss)
-        self.peak = max(self.peak, copy.peak)
+        self.recent_peak = max(self.recent_peak, copy.peak)
+        self.peak = max(self.peak, self.recent_peak)
         if self.switch is not None and self.switch.observe(loss, beside):
             self._window()
         return loss
@@ -124,7 +126,7 @@ class Run:
 
     def _window(self) -> None:
         """Ends a window of the rule, and begins what it says."""
-        assert self.switch is not None and self.full is not None
+        assert self.switch is not None
         before, now = self.snapshot, self.full.watched()
         distance = None if before is None else float(torch.linalg.norm(now - before))
         self.snapshot = now
@@ -139,7 +141,7 @@ class Run:
         """A row of metrics: losses since the last, the validation score, densities."""
         self.score = self.current.measure(self.task.valid).score
         self.best = self.score if self.best is None else max(self.best, self.score)
-        kinds = outputs.summary(self.full.rows(self.settings)) if self.full else {}
+        kinds = outputs.summary(self.full.rows())
         row = {
             "step": self.step, "phase": self.phase,
             "loss": float(np.mean(self.losses)) if self.losses else None,
@@ -147,18 +149,18 @@ class Run:
             "score": self.score, "tau_i": self.settings.tau_i, "tau_t": self.settings.tau_t,
             "density_activation": kinds.get("activation"),
             "density_gradient": kinds.get("gradient"),
-            "saved_bytes": self.peak, "seconds": self.seconds,
+            "saved_bytes": self.recent_peak, "seconds": self.seconds,
         }
-        self.losses, self.low_losses = [], []
+        self.losses, self.low_losses, self.recent_peak = [], [], 0
         return row
 
     def state(self) -> dict[str, Any]:
         """Everything to go on from, as tensors and plain values."""
         names = ("step", "losses", "low_losses", "first", "recent", "score", "best", "seconds",
-                 "peak", "snapshot")
+                 "peak", "recent_peak", "snapshot")
         return {
             **{name: getattr(self, name) for name in names},
-            "full": None if self.full is None else self.full.state(),
+            "full": self.full.state(),
             "low": None if self.low is None else self.low.state(),
             "switch": None if self.switch is None else self.switch.state(),
         }
@@ -168,7 +170,6 @@ class Run:
         if state["switch"] is not None:
             assert self.switch is not None
             self.switch = Switch.restore(self.switch.rule, state["switch"])
-        assert self.full is not None
         self.full.restore(state["full"])
         if state["low"] is not None:
             self.low = Copy(self.settings, self.model, self.task, low=True)

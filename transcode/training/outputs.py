@@ -33,8 +33,7 @@ def write(run: Run) -> dict[str, Any]:
     at, settings = run.folder, run.settings
     test = run.current.measure(run.task.test)
     fitted = for_task(run.model, run.task)
-    assert run.full is not None
-    rows = run.full.rows(settings, test.score)
+    rows = run.full.rows(test.score)
     write_text(at / "sparsity.csv", folder.table(SPARSITY, rows))
     row = accuracy_row(run, test.score)
     write_text(at / "accuracy.csv", folder.table(ACCURACY, [row]))
@@ -78,7 +77,6 @@ def accuracy_row(run: Run, score: float) -> dict[str, object]:
         value = sum(v * n for v, n in values) / layers
         return int(value) if value == int(value) else value
 
-    assert run.full is not None
     return {
         "name": model.name, "task": run.task.name, "metric": run.task.metric, "score": score,
         "std": None, "layers": layers,
