@@ -322,6 +322,9 @@ def _values(
         if f"{name}_std" in columns:
             deviations = (float(columns[f"{name}_std"][row]) for row in rows)
             cells = [f"{c}±{_points(name, d)}" for c, d in zip(cells, deviations, strict=True)]
+            if "trained_steps" in columns:  # a model that stopped early has a low score
+                steps = (float(columns["trained_steps"][row]) for row in rows)
+                cells = [f"{c} @{n:g}" for c, n in zip(cells, steps, strict=True)]
         elif name in BOUNDS:  # of a bound, the mean it stands below (or above)
             mean, std = BOUNDS[name], f"{BOUNDS[name]}_std"
             cells = [

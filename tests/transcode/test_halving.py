@@ -14,6 +14,7 @@ import pytest
 from search_fakes import SMALL, fake
 
 import transcode
+from transcode import report
 from transcode.search import proxies
 from transcode.search.halving import Halving, Plan, in_order, promoted
 from transcode.search.run import Interrupted
@@ -98,7 +99,9 @@ def test_promotion_counts_models_not_designs() -> None:
     assert promoted(points, list("abcdef"), 2).tolist() in ([0, 1, 3], [0, 2, 3])
 
 
-def test_what_a_search_trains_and_for_how_long(tmp_path: Path, toys: list[Toy]) -> None:
+def test_what_a_search_trains_and_for_how_long(
+    tmp_path: Path, toys: list[Toy], capsys: pytest.CaptureFixture[str]
+) -> None:
     result = search(tmp_path / "r")
     frame = result.frame
     assert {"accuracy", "accuracy_std", "trained_steps"} <= set(frame)
@@ -109,6 +112,10 @@ def test_what_a_search_trains_and_for_how_long(tmp_path: Path, toys: list[Toy]) 
     assert set(frame["trained_steps"]) <= {20.0, 40.0, 80.0} and 80.0 in set(frame["trained_steps"])
     assert result.manifest["accuracy"]["budgets"] == [20, 40, 80]
     assert "20, 40, 80 steps" in result.manifest["accuracy"]["text"]
+    report.search_result(tmp_path / "r", "table")
+    best = frame.iloc[0]
+    shown = f"{best['accuracy']:.1f}±{best['accuracy_std']:.1f} @{best['trained_steps']:g}"
+    assert shown in capsys.readouterr().out
 
 
 def test_a_broken_constraint_costs_no_training(tmp_path: Path, toys: list[Toy]) -> None:
