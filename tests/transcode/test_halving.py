@@ -41,6 +41,9 @@ class Toy:
         own = {k: v for k, v in settings.items() if k.startswith("model")}
         return hashlib.sha256(json.dumps(own, sort_keys=True).encode()).hexdigest()
 
+    def prepare(self, wanted: list[tuple[dict[str, object], int]], steps: int) -> None:
+        assert len({(self.key(s), seed) for s, seed in wanted}) == len(wanted)
+
     def score(self, settings: dict[str, object], seed: int, steps: int) -> float:
         path = self.folder / self.key(settings)[:16] / f"{seed}-{steps}.json"
         if path.exists():
@@ -66,7 +69,7 @@ def toys(monkeypatch: pytest.MonkeyPatch) -> list[Toy]:
     """Every trainer that was made, the one of the run first."""
     made: list[Toy] = []
 
-    def make(folder: Path, task: str, steps: int) -> Toy:
+    def make(folder: Path, task: str, steps: int, jobs: int) -> Toy:
         made.append(Toy(folder, task, steps))
         return made[-1]
 
@@ -132,7 +135,7 @@ def test_nothing_is_trained_twice_whatever_interrupts(tmp_path: Path, toys: list
     toys.clear()
     stop = 7
 
-    def limited(folder: Path, task: str, steps: int) -> Toy:
+    def limited(folder: Path, task: str, steps: int, jobs: int) -> Toy:
         toys.append(Toy(folder, task, steps, stop_after=stop))
         return toys[-1]
 
@@ -154,7 +157,7 @@ def test_samplers_that_learn_train_too(tmp_path: Path, toys: list[Toy], sampler:
 def test_auto_takes_tpe_where_training_is_slow(
     tmp_path: Path, toys: list[Toy], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(proxies, "_seconds", lambda problem, plan, make: 2.0)
+    monkeypatch.setattr(proxies, "_seconds", lambda problem, plan: 2.0)
     result = search(tmp_path / "r", sampler="auto", batch=None)
     assert result.manifest["sampler"]["used"] == "tpe" and result.manifest["batch"] == 16
 

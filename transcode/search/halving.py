@@ -56,6 +56,9 @@ class Trainer(Protocol):
     def key(self, settings: dict[str, object]) -> str:
         """The same for settings that mean the same model and thresholds."""
 
+    def prepare(self, wanted: Sequence[tuple[dict[str, object], int]], steps: int) -> None:
+        """Told which (settings, seed) `score` is asked for next, so that it may train at once."""
+
     def score(self, settings: dict[str, object], seed: int, steps: int) -> float:
         """Validation score [points] after so many steps, NaN where training diverged."""
 
@@ -79,6 +82,10 @@ class Halving:
         settings = {int(row): settings_of(columns, int(row)) for row in rows}
         keys = {row: self.trainer.key(own) for row, own in settings.items()}
         for budget in self.plan.budgets:
+            new = {keys[row]: settings[row] for row in rows.tolist()
+                   if (keys[row], budget) not in self.kept}  # fmt: skip
+            seeds = range(self.plan.seeds)
+            self.trainer.prepare([(own, seed) for own in new.values() for seed in seeds], budget)
             for row in rows.tolist():
                 mean[row], deviation[row] = self._trained(keys[row], settings[row], budget)
                 steps[row] = budget

@@ -73,7 +73,7 @@ def sources_of(
         return Sources(given, None, None)
     try:
         if space.accuracy.source == "trained":
-            training = proxies.training_of(space, folder)
+            training = proxies.training_of(space, folder, jobs)
             return Sources(given, training.scores, training.record, halving.Unknown(),
                            training.seconds)  # fmt: skip
         return Sources(given, *_accuracy_of(space))

@@ -17,8 +17,6 @@ from transcode.space import Space
 
 #: Steps of the model that is timed before a run.
 TIMED = 8
-#: (folder, task, steps of the whole schedule) -> a trainer; `transcode.training` in earnest.
-MakeTrainer = Callable[[Path, str, int], Any]
 
 
 @dataclass(frozen=True)
@@ -30,14 +28,16 @@ class Training:
     seconds: Callable[[Problem], float]
 
 
-def training_of(space: Space, folder: Path, make: MakeTrainer | None = None) -> Training:
-    """Plan and trainer of a space; InputError without PyTorch, or for a task there is not."""
-    make = make or _trainer
+def training_of(space: Space, folder: Path, jobs: int) -> Training:
+    """Plan and trainer of a space; InputError without PyTorch, or for a task there is not.
+
+    jobs : models trained at once; 0 for one a processor.
+    """
     settings = space.accuracy
     plan = Plan(settings.steps or STEPS, settings.rungs or RUNGS, settings.eta or ETA,
                 settings.seeds or SEEDS)  # fmt: skip
     task = next(str(p.values[0]) for p in space.parameters if p.name == "workload.task")
-    trainer = make(folder / PROXIES, task, plan.steps)
+    trainer = _trainer(folder / PROXIES, task, plan.steps, jobs)
     text = (
         f"accuracy ({task}): trained here, {plan.steps} steps, {plan.seeds} "
         f"seed{'s' if plan.seeds > 1 else ''}, validation {trainer.metric}; successive halving "
@@ -47,10 +47,11 @@ def training_of(space: Space, folder: Path, make: MakeTrainer | None = None) -> 
     )
     record = {"source": "trained", "task": task, "text": text, "budgets": list(plan.budgets),
               "eta": plan.eta, "seeds": plan.seeds, "metric": trainer.metric}  # fmt: skip
-    return Training(Halving(plan, trainer), record, lambda problem: _seconds(problem, plan, make))
+    return Training(Halving(plan, trainer), record, lambda problem: _seconds(problem, plan))
 
 
-def _trainer(folder: Path, task: str, steps: int) -> Any:
+def _trainer(folder: Path, task: str, steps: int, jobs: int) -> Any:
+    """`transcode.training` is asked for here only."""
     try:
         from transcode.training.proxy import Proxies
     except ModuleNotFoundError as error:
@@ -58,10 +59,10 @@ def _trainer(folder: Path, task: str, steps: int) -> Any:
             raise
         raise InputError(f"training needs {error.name}: pip install 'transcode[train]'",
                          field="accuracy.source") from None  # fmt: skip
-    return Proxies(folder, task, steps)
+    return Proxies(folder, task, steps, jobs)
 
 
-def _seconds(problem: Problem, plan: Plan, make: MakeTrainer) -> float:
+def _seconds(problem: Problem, plan: Plan) -> float:
     """Seconds a design takes: some steps of a middling model of the space, scaled up."""
     from transcode.search.prepare import FIRST_PROBE, probe_designs
 
@@ -72,7 +73,7 @@ def _seconds(problem: Problem, plan: Plan, make: MakeTrainer) -> float:
     task = next(str(p.values[0]) for p in space.parameters if p.name == "workload.task")
     settings = settings_of(space.decode(codes), len(codes) // 2)
     with tempfile.TemporaryDirectory() as folder:
-        trainer = make(Path(folder), task, plan.steps)
+        trainer = _trainer(Path(folder), task, plan.steps, 1)
         trainer.score(settings, 0, 1)  # libraries are warm after this
         start = time.perf_counter()
         trainer.score(settings, 1, TIMED)

@@ -10,10 +10,11 @@ stopped. A search compares validation scores; the test split is left for what it
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from transcode.training import checkpoint
 from transcode.training.build import described, for_task
 from transcode.training.copy import Copy
 from transcode.training.loop import one_thread
+from transcode.training.need import need
 from transcode.training.recipes import recipe
 from transcode.training.settings import Settings
 from transcode.training.tasks import list_tasks, load_task
@@ -34,16 +36,17 @@ from transcode.training.tasks import list_tasks, load_task
 class Proxies:
     """Trains models of a task and keeps them in `folder`.
 
-    steps : of the whole schedule. metric : what a score is.
+    steps : of the whole schedule. jobs : models trained at once, each on one thread; 0 for one
+    a processor. metric : what a score is.
     """
 
-    def __init__(self, folder: Path, task: str, steps: int) -> None:
+    def __init__(self, folder: Path, task: str, steps: int, jobs: int = 1) -> None:
         try:
             self.task = load_task(task)
         except InputError as error:
             raise InputError("nothing is trained on this task", field="workload.task",
                              value=task, allowed=list_tasks(), hint=error.hint) from None
-        self.folder, self.steps = folder, steps
+        self.name, self.folder, self.steps, self.jobs = task, folder, steps, jobs
         self.metric = self.task.metric
         self.named: dict[str, str] = {}
 
@@ -57,6 +60,20 @@ class Proxies:
             content = repr((self.task.name, self.steps, sorted(shape.items()), taus))
             self.named[written] = hashlib.sha256(content.encode()).hexdigest()[:20]
         return self.named[written]
+
+    def prepare(self, wanted: Sequence[tuple[Mapping[str, object], int]], steps: int) -> None:
+        """Trains what is not known of these (settings, seed) side by side, each model once."""
+        missing = {}
+        for settings, seed in wanted:
+            if str(steps) not in _read(self.of(settings) / f"seed-{seed}" / "scores.json"):
+                missing[self.key(settings), seed] = (dict(settings), seed)
+        if self.jobs == 1 or len(missing) < 2:
+            return  # `score` trains them one after another
+        joblib = need("joblib", "joblib")
+        joblib.Parallel(n_jobs=self.jobs or -1)(
+            joblib.delayed(_worker)(self.folder, self.name, self.steps, settings, seed, steps)
+            for settings, seed in missing.values()
+        )
 
     def score(self, settings: Mapping[str, object], seed: int, steps: int) -> float:
         """Validation score [points] after `steps` steps, NaN where training diverged.
@@ -119,6 +136,18 @@ class Proxies:
     def of(self, settings: Mapping[str, object]) -> Path:
         """Where a model lies."""
         return self.folder / self.key(settings)
+
+
+@functools.cache
+def _of_process(folder: Path, task: str, steps: int) -> Proxies:
+    return Proxies(folder, task, steps)
+
+
+def _worker(
+    folder: Path, task: str, whole: int, settings: dict[str, object], seed: int, steps: int
+) -> None:
+    """Trains one model in a process of its own; the score is read from its file."""
+    _of_process(folder, task, whole).score(settings, seed, steps)
 
 
 def _read(path: Path) -> dict[str, Any]:

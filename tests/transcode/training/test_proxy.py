@@ -49,6 +49,20 @@ def test_what_is_known_is_read_back(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert again.key({**SMALL, "model.hidden": 32}) != again.key(SMALL)
 
 
+@pytest.mark.slow
+def test_models_trained_side_by_side_are_the_same(tmp_path: Path) -> None:
+    from transcode.training.proxy import Proxies
+
+    wanted = [(own, seed) for own in (SMALL, {**SMALL, "model.heads": 1}) for seed in (0, 1)]
+    both = [Proxies(tmp_path / str(jobs), "digits", 4, jobs) for jobs in (1, 2)]
+    for proxies in both:
+        proxies.prepare(wanted, 4)
+    assert len(list((tmp_path / "2").glob("*/seed-*/scores.json"))) == 4
+    assert not (tmp_path / "1").exists()
+    one, two = ([p.score(own, seed, 4) for own, seed in wanted] for p in both)
+    assert one == two
+
+
 def test_thresholds_are_trained_with(tmp_path: Path) -> None:
     from transcode.training.proxy import Proxies
 
