@@ -43,6 +43,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     ("elector.report",),
     ("elector.cli",),
     ("elector.__main__",),
+    ("transcode.dynaprop",),
     ("transcode.training",),
     ("transcode.pareto", "transcode.space", "transcode.accuracy"),
     ("transcode.objective", "transcode.runs"),
@@ -60,7 +61,7 @@ FORBIDDEN = (("elector.machines", "elector.technology"),)
 HEAVY = {"pandas", "optuna", "matplotlib", "torch", "rich", "pyarrow", "scipy", "sklearn"}
 # Modules of PyTorch are classes, so these need it when they are imported; commands that
 # train import them, and nothing else may at its start.
-TRAINS = ("transcode.training",)
+TRAINS = ("transcode.dynaprop", "transcode.training")
 MAY_PRINT = {
     ROOT / package / name for package in PACKAGES for name in ("cli.py", "report.py")
 }

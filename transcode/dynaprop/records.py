@@ -55,9 +55,9 @@ class Sums:
         self.pending.clear()
         for key, (nonzeros, elements) in sums.items():
             self.records.append(Record(step, *key, nonzeros / elements))
-            entry = self.total.setdefault(key, [0.0, 0.0])
-            entry[0] += nonzeros
-            entry[1] += elements
+            total = self.total.setdefault(key, [0.0, 0.0])
+            total[0] += nonzeros
+            total[1] += elements
 
 
 def table_rows(

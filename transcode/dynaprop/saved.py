@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -125,7 +126,7 @@ class Saver:
         return t.dtype.is_floating_point and sampled_density(t) < _DENSE - 1 / 32
 
 
-def _forget(table: dict, key: object, dead: weakref.ref[Kept]) -> None:
+def _forget(table: dict[Any, Any], key: object, dead: weakref.ref[Kept]) -> None:
     found = table.get(key)
     if found is not None and found[1] is dead:
         del table[key]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from elector.errors import EvaluationError, InputError
 
@@ -36,7 +37,7 @@ class Schedule:
         if not points:
             raise InputError("has no point", field="schedule")
         steps = [step for step, _ in points]
-        if steps[0] < 0 or any(b <= a for a, b in zip(steps, steps[1:], strict=False)):
+        if steps[0] < 0 or any(b <= a for a, b in pairwise(steps)):
             raise InputError("steps must rise from 0 or later", field="schedule", value=steps)
         object.__setattr__(self, "points", points)
 

@@ -13,8 +13,8 @@ from elector.errors import InputError
 from elector.model import HEAD_TYPES, Model, one
 from elector.resolve import resolve
 from elector.table import Column
+from transcode.dynaprop import Site
 from transcode.training.layers import ACTIVATIONS, Layer, Setting, norm
-from transcode.training.site import Site
 from transcode.training.task import Task
 
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from transcode.training.site import Site
+from transcode.dynaprop import Site
 
 
 class Products(nn.Module):

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from elector.model import HEAD_TYPES, Block, Model
+from transcode.dynaprop import Site
 from transcode.training.heads import Convolution, Cosine, Fourier, Products
-from transcode.training.site import Site
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "gelu": functional.gelu,

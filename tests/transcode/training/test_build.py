@@ -156,7 +156,7 @@ def test_a_heterogeneous_module_is_the_model_that_is_simulated(
 
 
 def sites(module: Any) -> list[Any]:
-    from transcode.training.site import Site
+    from transcode.dynaprop import Site
 
     return [part for part in module.modules() if isinstance(part, Site)]
 
