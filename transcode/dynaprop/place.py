@@ -78,8 +78,8 @@ class Place:
 
     def __init__(self, name: str, operation: str, layer: int | None) -> None:
         self.name, self.operation, self.layer = name, operation, layer
-        self.kind = {"scores": "scores", "context": "context", "softmax": "none"}.get(
-            operation, "linear"
+        self.kind = "none" if operation.endswith("softmax") else (
+            operation if operation in ("scores", "context") else "linear"
         )
         self.tau_i = self.tau_t = 0.0
         self.scale = 1.0
