@@ -41,7 +41,7 @@ class Copy:
             adapt(self.module, PROJECTIONS, LAYERS, settings.seed)
         trained = [p for p in self.module.parameters() if p.requires_grad]
         self.optimizer = torch.optim.AdamW(trained, lr=settings.learning_rate,
-                                           weight_decay=DECAY)
+                                           weight_decay=DECAY, fused=True)
         self.prop = DynaProp(self.module, tau_i=settings.tau_i, tau_t=settings.tau_t,
                              record=0 if low else RECORD)
 

@@ -330,8 +330,6 @@ def test_every_parameter_learns(heterogeneous: Model) -> None:
         loss.backward()
         losses.append(float(loss.detach()))
         optimizer.step()
-    # The key's bias moves all scores of a query alike, which softmax does not see, unless a
-    # head of another type reads it.
     silent = [name for name, p in module.named_parameters()
               if p.grad is None or not p.grad.any()]
     assert not silent
