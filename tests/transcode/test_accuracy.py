@@ -214,7 +214,8 @@ def test_a_gain_shares_what_both_predictions_rest_on() -> None:
     base = {k: np.array([v]) for k, v in
             {"layers": 12, "hidden": 768, "heads": 12, "feed_forward": 3072}.items()}  # fmt: skip
     models = {"layers": np.array([12, 12, 6]), "hidden": np.array([768, 768, 768]),
-              "heads": np.array([12, 12, 12]), "feed_forward": np.array([3072, 4096, 3072])}  # fmt: skip
+              "heads": np.array([12, 12, 12]),
+              "feed_forward": np.array([3072, 4096, 3072])}  # fmt: skip
     source = accuracy.surrogate("sst2")
     mean, std = source.predict(models)
     gain, deviation = source.gain(models, base)
