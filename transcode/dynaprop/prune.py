@@ -47,8 +47,9 @@ class Prune(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor, None, None, None]:
         """Gradient of y -> pruned gradient of x."""
-        if ctx.saved_tensors:
-            (kept,) = ctx.saved_tensors
+        saved = ctx.saved_tensors  # once: each look unpacks
+        if saved:
+            (kept,) = saved
             g = _masked(g, kept, ctx.shape, ctx.order) if ctx.order else g * (kept != 0)
         tau = ctx.tau_t if ctx.place is None else ctx.place.arrives(g)
         g = drop(g, tau)
