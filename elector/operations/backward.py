@@ -68,6 +68,11 @@ def _attention(step: Step, t: AttentionTape) -> None:
         phase = "backward" if flash else "recompute"
         _core(step, t, "scores again", phase, "saved", "saved", between,
               (t.queries, t.size, t.keys))
+        if t.positions:
+            row = Row("relative positions again", t.layer, phase, "attention", True, "saved",
+                      "reuse", between, in_attention=True)
+            share = (t.queries + t.keys - 1.0) / (t.queries * t.keys)
+            step.out.matmul(row, t.count, t.queries, t.batch, t.size, t.keys, b_share=share)
         row = vector_row("softmax", "softmax again", t.layer, phase, "softmax", also=("scale",),
                          a=between, out=between, streamed=flash, in_attention=True)
         step.out.vector(row, t.count, t.batch * t.queries * t.keys)

@@ -42,6 +42,7 @@ class AttentionTape:
     part : "scores" (q k^T) | "context" (p v).
     key_count : how often the gradient of the keys is wanted.
     recompute : scores and softmax are computed again; saved : probabilities were kept.
+    positions : the scores hold a product with relative positions.
     """
 
     part: str
@@ -55,6 +56,7 @@ class AttentionTape:
     share: Array
     recompute: bool
     saved: bool
+    positions: bool = False
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -23,7 +23,7 @@ TRAIN, VALID = 0.7, 0.15
 #: Fewest examples of each split.
 FEWEST = 8
 #: Largest CSV file [byte].
-LIMIT = 256 * 2**20
+LIMIT = 64 * 2**20
 #: A step in time this many times the usual one is a gap (months differ by 31/28).
 GAP = 1.5
 

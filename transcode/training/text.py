@@ -27,7 +27,7 @@ LENGTH = 64
 #: Tokens that validation and test score at most, so that scoring stays cheap.
 SCORED = 65536
 #: Largest text file [byte].
-LIMIT = 256 * 2**20
+LIMIT = 64 * 2**20
 
 
 def docstrings(*, sequence_length: int | None = None) -> Task:
