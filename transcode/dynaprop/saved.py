@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.multiprocessing.reductions import StorageWeakRef
 
-from transcode.dynaprop.packing import Compressed, compress, decompress, sampled_density
+from transcode.dynaprop.packing import Compressed, compress, decompress, worth
 
 #: Elements below which compressing is not worth the call.
 _SMALL = 1024
@@ -123,7 +123,7 @@ class Saver:
             return False
         if t.dtype == torch.bool:
             return True
-        return t.dtype.is_floating_point and sampled_density(t) < _DENSE - 1 / 32
+        return t.dtype.is_floating_point and worth(t, _DENSE - 1 / 32)
 
 
 def _forget(table: dict[Any, Any], key: object, dead: weakref.ref[Kept]) -> None:
