@@ -6,6 +6,7 @@ import hashlib
 import json
 import platform
 import re
+import shutil
 from collections.abc import Iterator, Mapping
 from functools import cache
 from importlib import metadata
@@ -19,6 +20,8 @@ from transcode.runs.files import write_json
 NAME = "manifest.json"
 #: What belongs to a run; nothing else in its folder is ever touched.
 _FILES = ("front.csv", "front.json", "front.png", "study.log", NAME)
+#: Models trained inside a search, and their scores.
+PROXIES = "proxies"
 _LIBRARIES = ("numpy", "pandas", "pyarrow", "optuna", "moocore")
 _SHOWN = 8
 _SHA = re.compile("[0-9a-f]{64}")
@@ -134,5 +137,6 @@ def clear(folder: Path) -> None:
     designs = folder / "designs"
     for number in parts.numbers(designs):
         parts.path_of(designs, number).unlink()
+    shutil.rmtree(folder / PROXIES, ignore_errors=True)
     for path in [*designs.glob(".part-*"), *(folder / name for name in _FILES)]:
         path.unlink(missing_ok=True)

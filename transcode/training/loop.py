@@ -196,7 +196,7 @@ def train(
     task = load_task(settings.task, sequence_length=settings.sequence_length, seed=settings.seed)
     model = described(settings.model, settings.overrides)
     task.batch(0, size=settings.batch, seed=settings.seed)  # bad sizes are told before a folder is
-    with _one_thread():
+    with one_thread():
         full = Copy(settings, model, task)  # ... and so are models that do not fit the task
         place = folder.default(settings) if out is None else out
         folder.opened(place, folder.manifest(settings, fingerprint(task), command), fresh)
@@ -249,7 +249,7 @@ def fingerprint(task: Task) -> str:
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
+def one_thread() -> Iterator[None]:
     """The same sums in the same order, whatever the machine; small models gain nothing."""
     threads, strict = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
     torch.set_num_threads(1)

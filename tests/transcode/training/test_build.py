@@ -350,6 +350,50 @@ def test_dropout_is_what_is_asked_for_and_none_where_the_model_has_none() -> Non
     assert shares("llama-2-7b", 0.25, small) == {0.0}
 
 
+@pytest.mark.parametrize("kind", ["classification", "forecast"])
+def test_densities_of_a_heterogeneous_module_reach_the_simulator(
+    tmp_path: Any, kind: str
+) -> None:
+    """Every product behind which a site stands finds a measured density under its name."""
+    import csv
+    import json
+
+    import torch
+
+    import elector
+    from elector.sparsity import COLUMNS
+    from transcode.dynaprop import DynaProp
+    from transcode.training.build import build, described, for_task
+
+    path = tmp_path / "model.json"
+    path.write_text(json.dumps(HETEROGENEOUS))
+    task = a_task(kind, "tokens" if kind == "classification" else "values")
+    module = build(described(str(path)), task)
+    pruner = DynaProp(module, 0.1, 1e-4, record=True)
+    with pruner:
+        for x, y in task.batches(size=8, steps=2):
+            task.loss(module(torch.from_numpy(x)), torch.from_numpy(y)).backward()
+            pruner.step()
+    assert not pruner.idle
+    rows = pruner.sparsity_rows(model="model", task="toy")
+    ops = simulated_operations(for_task(described(str(path)), task), 16, 8, "training")
+    products = {row.name for row in ops.rows if row.matmul}
+    dense = ("projection", "patch projection", "classifier", "relative positions")
+    missing = products - {str(row["operation"]) for row in rows}
+    assert all(name.startswith(dense) for name in missing), missing
+    table = tmp_path / "sparsity.csv"
+    with table.open("w", newline="") as stream:
+        writer = csv.DictWriter(stream, COLUMNS)
+        writer.writeheader()
+        writer.writerows({**row, "accuracy": ""} for row in rows)
+    settings: dict[str, object] = {"workload.mode": "training", "workload.batch": 8,
+                                   "workload.sequence_length": 16}
+    full = elector.simulate(str(path), "acceltran-edge", settings=settings)
+    sparse = elector.simulate(str(path), "acceltran-edge", settings=settings | {
+        "workload.sparsity": str(table), "workload.tau_i": 0.1, "workload.tau_t": 1e-4})
+    assert sparse["energy_j"] < full["energy_j"]
+
+
 # ---- refusals ----
 
 
