@@ -128,6 +128,14 @@ def _row(
     return key, (threshold("tau_i"), threshold("tau_t")), density
 
 
+def same_for_layers(name: str) -> bool:
+    """Whether the densities of a sparsity are those of any layer of a stack."""
+    table = load_sparsity(name)
+    return table is None or not any(
+        layer.removeprefix("layer ").isdigit() for _, _, layer, _ in table.points
+    )
+
+
 def prune(ops: Operations, workload: Workload) -> Operations:
     """The operations with the densities of the workload's sparsity, and the memory they save.
 
@@ -253,7 +261,7 @@ def _memory(ops: Operations, workload: Workload) -> dict[str, Array]:
     memory = dict(ops.memory)
     weights = np.array([r.matmul and r.b == "weight" for r in ops.rows])[:, None]
     saved = np.where(weights, ops.count * ops.b_bytes * (1.0 - ops.stored("b")), 0.0)
-    memory["weights"] = memory["weights"] - np.add.accumulate(saved, axis=0)[-1]
+    memory["weights"] = memory["weights"] - ops.whole(np.add.accumulate(saved, axis=0)[-1])
     if not workload.training:
         return memory
     whole, small = np.zeros(ops.count.shape[1]), np.zeros(ops.count.shape[1])
@@ -262,6 +270,7 @@ def _memory(ops: Operations, workload: Workload) -> dict[str, Array]:
         size = np.where(kept, ops.count * getattr(ops, f"{operand}_bytes"), 0.0)
         whole = whole + np.add.accumulate(size, axis=0)[-1]
         small = small + np.add.accumulate(size * _share(ops, operand), axis=0)[-1]
+    whole, small = ops.whole(whole), ops.whole(small)
     memory["activations"] = memory["activations"] * (small / np.maximum(whole, 1e-300))
     return memory
 

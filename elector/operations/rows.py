@@ -11,6 +11,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from elector.fold import Fold
 from elector.table import DATA, read_csv
 from elector.workload import NumberFormat, Workload
 
@@ -83,6 +84,8 @@ class Operations:
     workload : the M workloads.
     densities : a, b, out -> (R, M) share of the operand's elements that are not zero; empty
         where everything is dense.
+    fold : None; where each column is a layer of its pair, which belong together. `parameters`
+        and what follows are then those of the whole pair in each of its columns.
     """
 
     rows: tuple[Row, ...]
@@ -108,6 +111,11 @@ class Operations:
     format: NumberFormat
     workload: Workload
     densities: dict[str, np.ndarray] = field(default_factory=dict)
+    fold: Fold | None = None
+
+    def whole(self, values: np.ndarray) -> np.ndarray:
+        """(M,) sums over the columns of a pair."""
+        return values if self.fold is None else self.fold.spread(self.fold.sum(values))
 
     def density(self, operand: str) -> np.ndarray:
         """(R, M) share of an operand's elements that are not zero."""

@@ -279,7 +279,7 @@ def _memory(
     if released.any():
         width = ops.format.weight
         tables = np.array([row.kind == "embedding" for row in ops.rows])[:, None]
-        whole = np.where(tables, ops.tables[i] * width, 0.0)
+        whole = np.where(tables & (times > 0), ops.tables[i] * width, 0.0)
         fetched = np.array([row.b == "weight" for row in ops.rows])[:, None]
         loaded = np.where(fetched, ops.b_bytes[:, i] * times * ops.streams[i], 0.0)
         read = np.where(released > 0, whole + loaded, read)
@@ -291,9 +291,10 @@ def _memory(
     # still be more for one of them, and a larger buffer slower.
     seconds = total / np.minimum(rate, port)
     fill = np.where(released > 0, 0.0, traffic.fill[:, q] * times / rate)
-    leader = ops.where(matmul=True)[0]
-    tile = traffic.tile_k[leader] * traffic.tile_n[leader] * ops.b_width[leader]
-    start = np.minimum(tile[q], traffic.read[leader][q]) / rate
+    products = ops.where(matmul=True)
+    leader = products[np.argmax(times[products] > 0, axis=0)]
+    tile = traffic.tile_k[leader, q] * traffic.tile_n[leader, q] * ops.b_width[leader]
+    start = np.minimum(tile, traffic.read[leader, q]) / rate
     start = np.where(released > 0, 0.0, start)
     return MemoryTable(seconds, fill, start, read, written, weights, read * charge,
                    written * charge, total / BLOCK, total - weights), place

@@ -71,7 +71,7 @@ def _executed(ops: Operations) -> Array:
         return ops.macs
     rows = ops.where(matmul=True)
     done = ops.count * ops.batch * ops.m * ops.k * ops.n * ops.density("a") * ops.density("b")
-    return np.add.accumulate(done[rows], axis=0)[-1]
+    return ops.whole(np.add.accumulate(done[rows], axis=0)[-1])
 
 
 def _counts(p: Prepared, c: Array, s: Array, m: Array) -> dict[str, Count]:
