@@ -102,20 +102,6 @@ class Count:
         return self.values[:, self.index]
 
 
-def combinations(columns: list[Array]) -> tuple[Array, Array]:
-    """First place of each distinct combination of values, and the (D,) index of each design."""
-    key = np.zeros(columns[0].shape, dtype=np.int64)
-    for values in columns:
-        if (values == values[0]).all():
-            continue
-        _, _, codes = distinct(values)
-        key = key * (int(codes.max()) + 1) + codes
-        if int(key.max()) > 2**31:
-            key = distinct(key)[2]
-    _, first, index = distinct(key)
-    return first, index
-
-
 def sum_rows(values: Array) -> Array:
     """(X,) sum over the first axis of (R, X), in row order whatever X is.
 

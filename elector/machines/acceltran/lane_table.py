@@ -1,0 +1,265 @@
+"""What the lanes do with every operation, by distinct combination of settings.
+
+Products are worked through cell by cell, a cell being an operation that a pair really has on
+one combination of settings, in slabs that stay in a processor's cache.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from elector import lanes
+from elector.design import Units
+from elector.lanes import Setting
+from elector.operations.rows import PARAMETERS, Operations
+from elector.table import combinations
+
+Array = np.ndarray
+
+#: Outputs the post-sparsity and rounding modules take in a cycle: as many as a lane multiplies.
+OUTPUTS = 16.0
+#: Settings that decide what the lanes do with an operation.
+LANES = (
+    "tile_b", "tile_x", "tile_y", "pe", "lanes_per_pe", "mac_per_lane", "lane_port", "pipeline",
+    "run_ahead", "clustering", "clock",
+)
+#: Cells of a slab: some forty arrays of them fit a second-level cache.
+SLAB = 8192
+
+
+@dataclass(frozen=True)
+class LaneTable:
+    """Work of the lanes by combination of settings, each (R, X); 0 for rows of other units.
+
+    seconds : of a row alone, its last wave whole; taken : with waves shared by other work;
+    wave : of one wave for each run; functions : of the activation units;
+    active : lane-seconds over the lanes.
+    cycles : lane-cycles in which a lane works; sparse : those of rows with masks.
+    macs : multiply-accumulates over the multipliers of a lane; vector : likewise.
+    special : evaluations; dataflow : cycles of the modules that feed the lanes of a processing
+    element; rounded, pruned : cycles of the modules behind the lanes; activation, weight,
+    mask : buffer bytes; fetch : seconds of the lanes' ports.
+    """
+
+    seconds: Array
+    taken: Array
+    wave: Array
+    functions: Array
+    active: Array
+    cycles: Array
+    sparse: Array
+    macs: Array
+    vector: Array
+    special: Array
+    dataflow: Array
+    rounded: Array
+    pruned: Array
+    activation: Array
+    weight: Array
+    mask: Array
+    fetch: Array
+
+
+def lane_table(
+    ops: Operations, rows: dict[str, Array], index: Array, u: Units, order: Array
+) -> LaneTable:
+    """The table of X combinations; `index` (X,) their pairs, `order` (X,) their loop orders."""
+    shape = (len(ops.rows), index.size)
+    out = LaneTable(*(np.zeros(shape) for _ in LaneTable.__dataclass_fields__))
+    _products(ops, rows["products"], index, u, order, out)
+    count = u.number("pe") * u.number("lanes_per_pe")
+    multipliers, clock = u.number("mac_per_lane"), u.number("clock")
+    for r in rows["vector"]:
+        times, elements = ops.count[r, index], ops.m[r, index]
+        simple, special = ops.rows[r].simple, ops.rows[r].special
+        cycles = simple * np.ceil(elements / (count * multipliers))
+        cycles = times * (cycles + special * np.ceil(elements / count))
+        out.seconds[r] = cycles / clock
+        out.taken[r] = times * elements * (simple / multipliers + special) / count / clock
+        out.active[r] = out.taken[r]
+        out.vector[r] = times * elements * simple / multipliers
+        out.special[r] = times * elements * special
+    gelu = u.equals("nonlinearity", "gelu")
+    for r in rows["functions"]:
+        times, elements = ops.count[r, index], ops.m[r, index]
+        out.functions[r] = times * np.ceil(elements / count) / clock
+        # ReLU is a sign bit inside the lane.
+        out.special[r] = times * elements * gelu
+    _vector_bytes(ops, index, out)
+    return out
+
+
+def _vector_bytes(ops: Operations, index: Array, out: LaneTable) -> None:
+    """Buffer bytes of vector work, in place; streamed work adds its second operand only."""
+    for r, row in enumerate(ops.rows):
+        if row.matmul:
+            continue
+        moved = ops.b_bytes[r]
+        if not row.streamed:
+            moved = moved + ops.a_bytes[r] + ops.out_bytes[r]
+        out.activation[r] = (moved * ops.count[r])[index]
+
+
+# ---- products ----
+
+
+def _setting(values: Array) -> Setting:
+    """The number itself where all are the same."""
+    return float(values[0]) if (values == values[0]).all() else values
+
+
+def _at(values: Setting, place: Array) -> Setting:
+    return values if isinstance(values, float) else values.take(place)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class _Lanes:
+    """What all slabs share; settings by combination (X,), operands by row (R,)."""
+
+    ops: Operations
+    index: Array
+    order: Array
+    settings: dict[str, Setting]
+    lanes: Setting
+    fill: Setting
+    chances: lanes.Chances
+    chance: Array
+    combination: Array
+    combinations: int
+    width: dict[str, Setting]
+    parameters: Array
+
+
+def _shared(ops: Operations, r: Array, index: Array, u: Units, order: Array) -> _Lanes:
+    number = u.number
+    width = {x: _setting(getattr(ops, f"{x}_width")) for x in ("a", "b", "out")}
+    settings = {key: _setting(number(key)) for key in (*LANES, "training")}
+    chances, chance, combination = _chances(ops, r, index, u)
+    return _Lanes(
+        ops, index, order, settings, _setting(number("pe") * number("lanes_per_pe")),
+        _setting(number("pipeline") + np.log2(number("mac_per_lane"))), chances, chance,
+        combination, chances.mean.size // (2 * (int(chance.max()) + 1)), width,
+        np.array([row.b in PARAMETERS for row in ops.rows]),
+    )
+
+
+def _chances(
+    ops: Operations, r: Array, index: Array, u: Units
+) -> tuple[lanes.Chances, Array, Array]:
+    """Chances, flat, of K kinds of products x {apart, shared} x Y tiles and densities.
+
+    Also the (R,) kind of each product, and the (X,) place of each combination in Y.
+    """
+    codes = {x: ops.densities[x].code if ops.densities else np.zeros(len(ops.rows), np.intp)
+             for x in ("a", "b")}
+    pairs = sorted({(int(codes["a"][i]), int(codes["b"][i])) for i in r})
+    kind = np.zeros(len(ops.rows), dtype=np.intp)
+    for i in r:
+        kind[i] = pairs.index((int(codes["a"][i]), int(codes["b"][i])))
+    density = [ops.densities[x].values if ops.densities else np.ones((1, ops.count.shape[1]))
+               for x in ("a", "b")]
+    used = [d[sorted({pair[x] for pair in pairs})] for x, d in enumerate(density)]
+    tile = [u.number(key) for key in ("tile_b", "tile_x", "tile_y")]
+    further = [u.number(key) for key in ("mac_per_lane", "clustering")]
+    first, place = combinations([*tile, *further, *(row[index] for d in used for row in d)])
+    b, x, y, multipliers, clustering = (values[first] for values in (*tile, *further))
+    da, db = (np.stack([d[pair[i], index[first]] for pair in pairs])[:, None]
+              for i, d in enumerate(density))
+    one = np.ones_like(b)
+    t = lanes.Tiling({}, np.stack((x, b * x)), np.stack((x, x)), np.stack((y, y)),
+                     np.stack((b, one)))
+    found = lanes.chances(t, da, db, multipliers, clustering)
+    shape = (len(pairs), 2, first.size)
+    flat = lanes.Chances(*(np.broadcast_to(getattr(found, name), shape).ravel()
+                           for name in found.__dataclass_fields__))
+    return flat, kind, place
+
+
+def _products(
+    ops: Operations, r: Array, index: Array, u: Units, order: Array, out: LaneTable
+) -> None:
+    """Cycles, actions and buffer accesses of the matrix products, in place."""
+    if not r.size:
+        return
+    shared = _shared(ops, r, index, u, order)
+    there = np.flatnonzero(ops.count[r][:, index])
+    for start in range(0, there.size, SLAB):
+        cells = there[start:start + SLAB]
+        row = cells // index.size
+        x = cells - row * index.size
+        _slab(shared, r[row], x, out)
+
+
+def _slab(p: _Lanes, row: Array, x: Array, out: LaneTable) -> None:
+    """Some cells: products `row` (N,) on the combinations `x` (N,)."""
+    ops, pair = p.ops, p.index.take(x)
+    g = row * ops.count.shape[1] + pair
+    count, batch, m, k, n = (v.take(g) for v in (ops.count, ops.batch, ops.m, ops.k, ops.n))
+    s = {key: _at(values, x) for key, values in p.settings.items()}
+    total, multipliers, clock = _at(p.lanes, x), s["mac_per_lane"], s["clock"]
+    t = lanes.tile(batch, m, k, n, s["tile_b"], s["tile_x"], s["tile_y"])
+    tiles = t.tiles
+    wave, used = lanes.waves(tiles, total)
+    ahead = np.minimum(s["run_ahead"], np.maximum(wave, 1.0))
+    place = (2 * p.chance.take(row) + (batch <= 1.0)) * p.combinations + p.combination.take(x)
+    fill, chances = _at(p.fill, x), p.chances.take(place)
+    each = (fill + lanes.wait(chances, used, multipliers, ahead)) * count
+    order = p.order.take(x)
+    saved_a, saved_b = lanes.reuse(t, order, total)
+    fetched = tiles * t.depth * t.slices * count
+    bytes_a, mask_a = _stored(p, "a", row, pair, fetched * t.rows * (1.0 - saved_a))
+    bytes_b, mask_b = _stored(p, "b", row, pair, fetched * t.columns * (1.0 - saved_b))
+    results = count * batch * m * n
+    bytes_out, mask_out = _stored(p, "out", row, pair, results)
+    masks = mask_a + mask_b
+    port = (bytes_a + bytes_b + masks) / (used * s["lane_port"])
+    seconds = np.maximum(wave * each, port) / clock
+    share = _density(p, "a", row, pair) * _density(p, "b", row, pair) / multipliers
+    work = count * tiles * (t.volume * share + fill)
+    parameters = p.parameters.take(row)
+    f = row * p.index.size + x
+
+    def put(table: Array, values: Array) -> None:
+        table.reshape(-1)[f] = values
+
+    put(out.seconds, seconds)
+    # Lanes that the last wave leaves free serve another sequence or a gradient of weights.
+    put(out.taken, np.minimum(np.maximum(tiles / total * each, port) / clock, seconds))
+    put(out.wave, np.minimum(each / clock, seconds))
+    put(out.active, np.minimum(work / (total * clock), seconds))
+    put(out.cycles, work)
+    put(out.macs, results * k * share)
+    put(out.dataflow, work / s["lanes_per_pe"])
+    put(out.rounded, results * (s["training"] / OUTPUTS))
+    put(out.activation, bytes_a + bytes_out + np.where(parameters, 0.0, bytes_b))
+    put(out.weight, np.where(parameters, bytes_b, 0.0))
+    put(out.fetch, port / clock)
+    if ops.densities:
+        put(out.sparse, np.where(share * multipliers < 1.0, work, 0.0))
+        put(out.pruned, np.where(_density(p, "out", row, pair) < 1.0, results / OUTPUTS, 0.0))
+        put(out.mask, masks + mask_out)
+
+
+def _density(p: _Lanes, operand: str, row: Array, pair: Array) -> Setting:
+    """(N,) share of the operand's elements that are not zero."""
+    if not p.ops.densities:
+        return 1.0
+    shares = p.ops.densities[operand]
+    if not shares.code.any():
+        return 1.0
+    found: Array = shares.values.take(shares.code.take(row) * shares.values.shape[1] + pair)
+    return found
+
+
+def _stored(
+    p: _Lanes, operand: str, row: Array, pair: Array, elements: Array
+) -> tuple[Array, Setting]:
+    """Bytes of values and of masks of `elements` of an operand, compressed where that pays."""
+    width, density = _at(p.width[operand], row), _density(p, operand, row, pair)
+    if isinstance(density, float):
+        return elements * width, 0.0
+    packed = density + 1.0 / (8.0 * width) < 1.0
+    values = elements * width * np.where(packed, density, 1.0)
+    return values, np.where(packed, elements / 8.0, 0.0)
