@@ -12,7 +12,7 @@ import numpy as np
 
 from elector.fold import Fold
 from elector.operations.rows import Operations
-from elector.table import Field, distinct, schema
+from elector.table import Field, schema
 
 Array = np.ndarray
 

@@ -70,7 +70,7 @@ def tile(
     return Tiling(blocks, rows, tile_x, tile_y, slices)
 
 
-def waves(tiles: Array, lanes: Array) -> tuple[Array, Array]:
+def waves(tiles: Array, lanes: Setting) -> tuple[Array, Array]:
     """Waves of `tiles` over `lanes`, and the lanes each wave uses (dealt evenly)."""
     count = np.ceil(tiles / lanes)
     return count, np.maximum(np.ceil(tiles / np.maximum(count, 1.0)), 1.0)
@@ -103,7 +103,7 @@ def chances(
     full = np.ceil(t.volume / multipliers)
     depth = t.depth * t.slices
     a1, a2, a3 = _moments(t.rows, density_a)
-    b1, b2, b3 = _moments(t.columns, density_b)
+    b1, b2, b3 = _moments(np.asarray(t.columns), density_b)
     mean = a1 * b1
     variance = np.maximum(a2 * b2 - mean**2, 0.0)
     third = a3 * b3 - 3.0 * mean * a2 * b2 + 2.0 * mean**3
@@ -160,7 +160,7 @@ def normal_quantile(p: Array) -> Array:
     return np.where(p > 0.5, z, 0.0)
 
 
-def reuse(t: Tiling, order: Array, lanes: Array) -> tuple[Array, Array]:
+def reuse(t: Tiling, order: Array, lanes: Setting) -> tuple[Array, Array]:
     """Shares of the fetches of a and b that a lane's registers save.
 
     `order` (...,) index into ORDERS, outermost loop first. a[b, i, k] does not depend on j,

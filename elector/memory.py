@@ -14,6 +14,7 @@ side of a tile is the largest that fits, so more memory never means more traffic
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -40,6 +41,9 @@ SLICE = 32.0
 #: to the next; at most three are alive at once (input, output, and residual or second operand).
 TILE_SHARE = 0.5
 LIVE_TENSORS = 3.0
+#: Operations worked through at once: some twenty arrays of them fit a second-level cache.
+SLAB = 8192
+_PARAMETERS = [CLASSES.index(name) for name in PARAMETERS]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -49,8 +53,7 @@ class Plan:
     read, written : bytes from and to main memory. weights : those of `read` that are parameters.
     fill : bytes that must arrive before the operation can start.
     tile_m, tile_k, tile_n : the tile chosen (products only; 0 for vector work).
-    feasible : (Q,) whether a tile of every product fits.
-    needed : (Q,) bytes of on-chip memory the smallest tile takes.
+    needed : (Q,) bytes of on-chip memory the smallest tile takes; 0 with memories of their own.
     """
 
     read: Array
@@ -60,7 +63,6 @@ class Plan:
     tile_m: Array
     tile_k: Array
     tile_n: Array
-    feasible: Array
     needed: Array
 
 
@@ -86,131 +88,137 @@ def plan(
     fuse : (Q,) bool, streamed rows touch no memory but for outputs that are kept.
     split : memories of their own for weights and masks; None: one memory, no compression.
     """
-    room = _rooms(ops, index, capacity, split)
-    share = 1.0 - TILE_SHARE
-    tiles = {name: size * TILE_SHARE / np.where(double_buffer, 2.0, 1.0)
-             for name, size in room.items()}
-    moved = {}
-    for name, size in room.items():
-        full = getattr(ops, f"{name}_bytes")[:, index]
-        if split is not None and ops.densities:
-            full = full * ops.stored(name)[:, index]
-        resident = _resident(ops, name, index, full, size * share / LIVE_TENSORS)
-        moved[name] = np.where(resident, 0.0, full)
-    a, b, out = moved["a"], moved["b"], moved["out"]
-    _stream(ops, a, out, fuse)
-    zero = np.zeros_like(a)
-    result = Plan(
-        a + b, out, zero, zero.copy(), zero.copy(), zero.copy(), zero.copy(),
-        np.ones(index.size, bool), np.zeros(index.size),
-    )
-    rows = ops.where(matmul=True)
-    if not rows.size:
-        return result
-    if split is None:
-        return _products(ops, index, rows, tiles["a"], None, (a, b, out), result)
-    apart = np.array([ops.rows[r].b in PARAMETERS for r in rows])
-    for part, own in ((rows[~apart], None), (rows[apart], tiles["b"])):
-        if part.size:
-            result = _products(ops, index, part, tiles["a"], own, (a, b, out), result, True)
-    return result
+    p = _shared(ops, index, capacity, double_buffer, fuse, split)
+    products = ops.where(matmul=True)
+    apart = np.array([split is not None and ops.rows[r].b in PARAMETERS for r in products], bool)
+    vectors = np.setdiff1d(np.arange(len(ops.rows)), products)
+    for rows, own in ((vectors, False), (products[~apart], False), (products[apart], True)):
+        there = np.flatnonzero(ops.count[rows][:, index])
+        for start in range(0, there.size, SLAB):
+            cells = there[start:start + SLAB]
+            place = cells // index.size
+            x, row = cells - place * index.size, rows[place]
+            if rows is vectors:
+                _vectors(p, row, x)
+            else:
+                _products(p, row, x, own)
+    return p.plan
 
 
-def _rooms(
-    ops: Operations, index: Array, capacity: Array, split: Split | None
-) -> dict[str, Array]:
-    """Operand -> (R, Q) bytes of the memory it lives in, as far as masks reach."""
+@dataclass(frozen=True, eq=False, repr=False)
+class _Shared:
+    """What all cells share; a cell is an operation that a pair has, with one of the memories.
+
+    share : (Q,) of a memory that a tile may take. classes : operand -> (R,).
+    kept : (classes, M) bytes of everything of a class, inf where it is never on the chip.
+    """
+
+    ops: Operations
+    index: Array
+    capacity: Array
+    share: Array
+    fuse: Array
+    split: Split | None
+    classes: dict[str, Array]
+    streamed: Array
+    stays: Array
+    kept: Array
+    plan: Plan
+
+
+def _shared(
+    ops: Operations, index: Array, capacity: Array, double_buffer: Array, fuse: Array,
+    split: Split | None,
+) -> _Shared:
+    kept = np.full((len(CLASSES), ops.count.shape[1]), np.inf)
+    kept[CLASSES.index("saved")] = ops.memory["activations"]
+    kept[CLASSES.index("reuse")] = ops.parameters * ops.format.weight
+    kept[CLASSES.index("cache")] = ops.memory["cache"]
+    kept[CLASSES.index("none")] = -np.inf
     shape = (len(ops.rows), index.size)
-    if split is None:
-        return dict.fromkeys(("a", "b", "out"), np.broadcast_to(capacity, shape))
-    apart = np.array([row.b in PARAMETERS for row in ops.rows])[:, None]
-    room = {
-        "a": np.broadcast_to(capacity, shape),
-        "b": np.where(apart, split.weights, capacity),
-        "out": np.broadcast_to(capacity, shape),
-    }
-    if not ops.densities:
-        return room
-    for name, size in room.items():
+    sides = np.array([row.matmul for row in ops.rows])[:, None] + np.zeros(shape)
+    return _Shared(
+        ops, index, capacity, TILE_SHARE / np.where(double_buffer, 2.0, 1.0), fuse, split,
+        {x: np.array([CLASSES.index(getattr(row, x)) for row in ops.rows])
+         for x in ("a", "b", "out")},
+        np.array([row.streamed for row in ops.rows]),
+        np.array([row.out == "saved" for row in ops.rows]), kept,
+        Plan(np.zeros(shape), np.zeros(shape), np.zeros(shape), np.zeros(shape), sides,
+             sides.copy(), sides.copy(), np.zeros(index.size)),
+    )
+
+
+def _moved(p: _Shared, operand: str, row: Array, g: Array, size: Array, stored: Array) -> Array:
+    """(N,) bytes of an operand that a run moves: none where it is on the chip, by its class.
+
+    g : (N,) places in flat (R, M) tables; size : bytes of the memory that holds the operand;
+    stored : its size there over that of all elements.
+    """
+    full = getattr(p.ops, f"{operand}_bytes").take(g) * stored
+    kind = p.classes[operand].take(row)
+    alive = kind == CLASSES.index("activation")
+    subject = full
+    if not alive.all():
+        pair = g - row * p.kept.shape[1]
+        subject = np.where(alive, full, p.kept.take(kind * p.kept.shape[1] + pair))
+    return np.where(subject <= size * ((1.0 - TILE_SHARE) / LIVE_TENSORS), 0.0, full)
+
+
+def _vectors(p: _Shared, row: Array, x: Array) -> None:
+    """Vector work. Streamed rows take their input from their producer, and write what is kept."""
+    g, size, one = row * p.kept.shape[1] + p.index.take(x), p.capacity.take(x), np.ones(1)
+    a, b, out = (_moved(p, name, row, g, size, one) for name in ("a", "b", "out"))
+    fused = p.streamed.take(row) & p.fuse.take(x)
+    f = row * p.index.size + x
+    p.plan.read.reshape(-1)[f] = np.where(fused, 0.0, a) + b
+    p.plan.written.reshape(-1)[f] = np.where(fused & ~p.stays.take(row), 0.0, out)
+
+
+def _products(p: _Shared, row: Array, x: Array, apart: bool) -> None:
+    """Products and their tiles; `apart`: second operands have a memory of their own."""
+    ops, pair = p.ops, p.index.take(x)
+    g, f = row * p.kept.shape[1] + pair, row * p.index.size + x
+    whole, share = p.capacity.take(x), p.share.take(x)
+    own = p.split.weights.take(x) if apart and p.split is not None else None
+    packed = bool(ops.densities) and p.split is not None
+    room = {"a": whole, "b": whole if own is None else own, "out": whole}
+    stored = {name: _stored(ops, name, row, pair) if packed else np.ones(1) for name in room}
+    width = {name: getattr(ops, f"{name}_width").take(row) for name in ("a", "b", "out")}
+    if packed and p.split is not None:
         # Half of the masks speak for weights, half for the rest, so that a larger memory of
         # the one never takes masks from the other.
-        stored = ops.stored(name)[:, index]
-        width = getattr(ops, f"{name}_width")[:, None]
-        elements = split.masks / 2.0
-        room[name] = np.where(stored < 1.0, np.minimum(size, elements * stored * width), size)
-    return room
-
-
-def _resident(
-    ops: Operations, operand: str, index: Array, full: Array, reserve: Array
-) -> Array:
-    """(R, Q) whether an operand of `full` bytes is on the chip already, by its class."""
-    kept = {
-        "saved": ops.memory["activations"],
-        "reuse": ops.parameters * ops.format.weight,
-        "cache": ops.memory["cache"],
-    }
-    found = np.zeros((len(ops.rows), index.size), bool)
-    classes = np.array([CLASSES.index(getattr(row, operand)) for row in ops.rows])
-    for code in sorted(set(classes.tolist())):
-        name, rows = CLASSES[code], np.nonzero(classes == code)[0]
-        if name == "activation":
-            found[rows] = full[rows] <= reserve[rows]
-        elif name in kept:
-            found[rows] = kept[name][index] <= reserve[rows]
-        elif name == "none":
-            found[rows] = True
-    return found
-
-
-def _stream(ops: Operations, a: Array, out: Array, fuse: Array) -> None:
-    """Streamed rows take their input from their producer, and write only what is kept."""
-    for r, row in enumerate(ops.rows):
-        if row.streamed:
-            a[r] = np.where(fuse, 0.0, a[r])
-            if row.out != "saved":
-                out[r] = np.where(fuse, 0.0, out[r])
-
-
-def _products(
-    ops: Operations, index: Array, rows: Array, tiles: Array, own: Array | None,
-    moved: tuple[Array, Array, Array], base: Plan, compressed: bool = False,
-) -> Plan:
-    """Tiles of the products `rows`; `own` (R, Q) bytes of a memory for second operands alone."""
-    a, b, out = (x[rows] for x in moved)
-    shape = a.shape
-    # A size is 0 only where a pair lacks the operation, which then moves nothing.
-    m, k, n = (np.maximum(x[rows][:, index], 1.0).ravel() for x in (ops.m, ops.k, ops.n))
-    batch = np.maximum(ops.batch[rows][:, index], 1.0)
-    widths = [np.broadcast_to(w[rows][:, None], shape).ravel()
-              for w in (ops.a_width, ops.b_width)]
-    if compressed and ops.densities:
-        widths = [width * ops.stored(name)[rows][:, index].ravel()
-                  for width, name in zip(widths, ("a", "b"), strict=True)]
-    accumulator = ops.format.accumulator
-    tiles = tiles[rows]
-    limit = tiles.ravel()
+        elements = p.split.masks.take(x) / 2.0
+        for name, size in room.items():
+            reach = np.where(stored[name] < 1.0, elements * stored[name] * width[name], np.inf)
+            room[name] = np.minimum(size, reach)
+    a, b, out = (_moved(p, name, row, g, room[name], stored[name]) for name in room)
+    m, k, n, batch = (v.take(g) for v in (ops.m, ops.k, ops.n, ops.batch))
+    accumulator, writes = ops.format.accumulator, out > 0
+    limit = room["a"] * share
+    wide = [width[name] * stored[name] for name in ("a", "b")]
     best = tile_search(
-        m, k, n, widths[0], widths[1], accumulator, limit,
-        (a / batch).ravel(), (b / batch).ravel(), (out > 0).ravel(),
-        None if own is None else own[rows].ravel(),
+        m, k, n, wide[0], wide[1], accumulator, limit, a / batch, b / batch, writes,
+        None if own is None else room["b"] * share,
     )
-    partial = (accumulator * (best.sums - 1.0) * m * n).reshape(shape) * batch * (out > 0)
-    base.read[rows] = a * best.a_passes.reshape(shape) + b * best.b_passes.reshape(shape) + partial
-    base.written[rows] = out + partial
-    parameters = np.array([ops.rows[r].b in PARAMETERS for r in rows])[:, None]
-    base.weights[rows] = np.where(parameters, b * best.b_passes.reshape(shape), 0.0)
-    first = np.minimum(m, SLICE) * np.minimum(k, SLICE) * widths[0]
-    base.fill[rows] = np.minimum(first.reshape(shape), a)
-    for target, tile in ((base.tile_m, best.m), (base.tile_k, best.k), (base.tile_n, best.n)):
-        target[rows] = tile.reshape(shape)
-    used = ops.count[rows][:, index] > 0
-    needed = smallest_tile(m, k, n, widths[0], widths[1], accumulator).reshape(shape)
-    needed = np.where(used, needed, 0.0).max(axis=0)
-    return Plan(
-        base.read, base.written, base.weights, base.fill, base.tile_m, base.tile_k, base.tile_n,
-        base.feasible & (needed <= tiles).all(axis=0), np.maximum(base.needed, needed),
-    )
+    partial = accumulator * (best.sums - 1.0) * m * n * batch * writes
+    fetched = b * best.b_passes
+    plan, first = p.plan, np.minimum(m, SLICE) * np.minimum(k, SLICE) * wide[0]
+    found = {
+        "read": a * best.a_passes + fetched + partial, "written": out + partial,
+        "fill": np.minimum(first, a), "tile_m": best.m, "tile_k": best.k, "tile_n": best.n,
+    }
+    found["weights"] = np.where(np.isin(p.classes["b"], _PARAMETERS).take(row), fetched, 0.0)
+    for name, values in found.items():
+        getattr(plan, name).reshape(-1)[f] = values
+    if p.split is None:  # a machine of several memories has limits of its own
+        np.maximum.at(plan.needed, x, smallest_tile(m, k, n, wide[0], wide[1], accumulator))
+
+
+def _stored(ops: Operations, operand: str, row: Array, pair: Array) -> Array:
+    """(N,) stored size of an operand over its dense size (Operations.stored)."""
+    shares, bit = ops.densities[operand], 1.0 / (8.0 * getattr(ops, f"{operand}_width"))
+    density = shares.values.take(shares.code.take(row) * shares.values.shape[1] + pair)
+    return np.asarray(np.minimum(density + bit.take(row), 1.0))
 
 
 def smallest_tile(
@@ -247,52 +255,76 @@ def tile_search(
     returned.
     """
     floor, longest = a + b, np.maximum(m, k)
-    size = m.size
-    state = [np.full(size, np.inf)] + [np.ones(size) for _ in range(6)]
-    todo = np.arange(size)
-    for cut in CUTS:
-        args = (m[todo], k[todo], n[todo], a_width[todo], b_width[todo], accumulator,
-                limit[todo], a[todo], b[todo], out[todo],
-                None if own is None else own[todo])
-        for candidate in _candidates(cut, *args):
-            better = candidate[0] < state[0][todo]
+    operands = [m, k, n, a_width, b_width, limit, a, b, out, own]
+    left: list[Any] = [None if v is None else np.broadcast_to(v, m.shape) for v in operands]
+    state = [np.full(m.size, np.inf)] + [np.ones(m.size) for _ in range(6)]
+    todo = np.arange(m.size)
+    for cut, next_cut in zip(CUTS, (*CUTS[1:], CUTS[-1]), strict=True):
+        for stationary in (_output, _weight, _input):
+            found = stationary(cut, accumulator, *left)
+            better = np.flatnonzero(found[0] < state[0][todo])
             where = todo[better]
-            for target, values in zip(state, candidate, strict=True):
+            for target, values in zip(state, found, strict=True):
                 target[where] = values[better]
-        # Nothing beats one pass over each operand, and no cut is finer than single rows.
-        todo = todo[(state[0][todo] > floor[todo]) & (longest[todo] > cut)]
-        if not todo.size:
-            break
+            more = state[0][todo] > floor[todo]  # Nothing beats one pass over each operand.
+            if stationary is _input:  # No cut is finer than single rows; more of them cost more.
+                more &= longest[todo] > cut
+                more &= state[0][todo] > _least(next_cut, accumulator, *left)
+            if not more.all():
+                todo, left = todo[more], [None if v is None else v[more] for v in left]
+            if not todo.size:
+                return Tiles(*state)
     return Tiles(*state)
 
 
-def _candidates(
-    cut: int, m: Array, k: Array, n: Array, aw: Array, bw: Array, cw: float,
+def _least(
+    cut: int, cw: float, m: Array, k: Array, n: Array, aw: Array, bw: Array,
     limit: Array, a: Array, b: Array, out: Array, own: Array | None,
-) -> list[tuple[Array, ...]]:
-    """Cost, passes over a and b, partial-sum passes and tile sides for each stationarity."""
-    one = np.ones_like(m)
-    found = []
-    # output stationary: an (m / cut) x tn block of outputs, slices of k
-    tm, thin = np.ceil(m / cut), np.minimum(k, SLICE)
+) -> Array:
+    """No tile of so many cuts, or of more, moves less."""
+    outputs = a + b * np.ceil(m / np.ceil(m / cut))
+    sums = a + b + 2.0 * cw * (np.ceil(k / np.ceil(k / cut)) - 1.0) * m * n * out
+    return np.asarray(np.minimum(outputs, sums))
+
+
+def _output(
+    cut: int, cw: float, m: Array, k: Array, n: Array, aw: Array, bw: Array,
+    limit: Array, a: Array, b: Array, out: Array, own: Array | None,
+) -> tuple[Array, ...]:
+    """Output stationary: an (m / cut) x tn block of outputs, slices of k.
+
+    Cost, passes over a and b, partial-sum passes and tile sides, as all three give them.
+    """
+    tm, thin, one = np.ceil(m / cut), np.minimum(k, SLICE), np.ones_like(m)
     tn = np.minimum(_most(limit, tm * thin * aw, tm * cw, thin * bw, own), n)
-    found.append(_cost(tn, np.ceil(n / np.maximum(tn, 1)), np.ceil(m / tm), one,
-                       m, n, cw, a, b, out, tm, thin, tn))
-    # weight stationary: a (k / cut) x tn block of weights, slices of m
-    tk, thin = np.ceil(k / cut), np.minimum(m, SLICE)
+    return _cost(tn, np.ceil(n / np.maximum(tn, 1)), np.ceil(m / tm), one,
+                 m, n, cw, a, b, out, tm, thin, tn)
+
+
+def _weight(
+    cut: int, cw: float, m: Array, k: Array, n: Array, aw: Array, bw: Array,
+    limit: Array, a: Array, b: Array, out: Array, own: Array | None,
+) -> tuple[Array, ...]:
+    """Weight stationary: a (k / cut) x tn block of weights, slices of m."""
+    tk, thin, one = np.ceil(k / cut), np.minimum(m, SLICE), np.ones_like(m)
     tn = np.minimum(_most(limit, tk * thin * aw, thin * cw, tk * bw, own), n)
-    found.append(_cost(tn, np.ceil(n / np.maximum(tn, 1)), one, np.ceil(k / tk),
-                       m, n, cw, a, b, out, thin, tk, tn))
-    # input stationary: a tm x (k / cut) block of inputs, slices of n
-    thin = np.minimum(n, SLICE)
+    return _cost(tn, np.ceil(n / np.maximum(tn, 1)), one, np.ceil(k / tk),
+                 m, n, cw, a, b, out, thin, tk, tn)
+
+
+def _input(
+    cut: int, cw: float, m: Array, k: Array, n: Array, aw: Array, bw: Array,
+    limit: Array, a: Array, b: Array, out: Array, own: Array | None,
+) -> tuple[Array, ...]:
+    """Input stationary: a tm x (k / cut) block of inputs, slices of n."""
+    tk, thin, one = np.ceil(k / cut), np.minimum(n, SLICE), np.ones_like(m)
     if own is None:
         tm = np.minimum(np.floor((limit - tk * thin * bw) / (tk * aw + thin * cw)), m)
     else:
         fits = np.minimum(np.floor(limit / (tk * aw + thin * cw)), m)
         tm = np.where(tk * thin * bw <= own, fits, 0.0)
-    found.append(_cost(tm, one, np.ceil(m / np.maximum(tm, 1)), np.ceil(k / tk),
-                       m, n, cw, a, b, out, tm, tk, thin))
-    return found
+    return _cost(tm, one, np.ceil(m / np.maximum(tm, 1)), np.ceil(k / tk),
+                 m, n, cw, a, b, out, tm, tk, thin)
 
 
 def _most(limit: Array, fixed: Array, out: Array, second: Array, own: Array | None) -> Array:
@@ -306,6 +338,8 @@ def _cost(
     fits: Array, a_passes: Array, b_passes: Array, sums: Array, m: Array, n: Array, cw: float,
     a: Array, b: Array, out: Array, tm: Array, tk: Array, tn: Array,
 ) -> tuple[Array, ...]:
-    moved = a * a_passes + b * b_passes + 2.0 * cw * (sums - 1.0) * m * n * out
+    moved = a * a_passes + b * b_passes
+    if (sums > 1.0).any():
+        moved = moved + 2.0 * cw * (sums - 1.0) * m * n * out
     cost = np.where(fits >= 1.0, moved, np.inf)
     return cost, a_passes, b_passes, sums, tm, tk, np.maximum(tn, 1.0)

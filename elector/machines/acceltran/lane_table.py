@@ -12,7 +12,7 @@ import numpy as np
 
 from elector import lanes
 from elector.design import Units
-from elector.lanes import Setting
+from elector.lanes import Chances, Setting
 from elector.operations.rows import PARAMETERS, Operations
 from elector.table import combinations
 
@@ -124,7 +124,7 @@ class _Lanes:
     settings: dict[str, Setting]
     lanes: Setting
     fill: Setting
-    chances: lanes.Chances
+    chances: Chances
     chance: Array
     combination: Array
     combinations: int
@@ -147,7 +147,7 @@ def _shared(ops: Operations, r: Array, index: Array, u: Units, order: Array) -> 
 
 def _chances(
     ops: Operations, r: Array, index: Array, u: Units
-) -> tuple[lanes.Chances, Array, Array]:
+) -> tuple[Chances, Array, Array]:
     """Chances, flat, of K kinds of products x {apart, shared} x Y tiles and densities.
 
     Also the (R,) kind of each product, and the (X,) place of each combination in Y.
@@ -172,7 +172,7 @@ def _chances(
                      np.stack((b, one)))
     found = lanes.chances(t, da, db, multipliers, clustering)
     shape = (len(pairs), 2, first.size)
-    flat = lanes.Chances(*(np.broadcast_to(getattr(found, name), shape).ravel()
+    flat = Chances(*(np.broadcast_to(getattr(found, name), shape).ravel()
                            for name in found.__dataclass_fields__))
     return flat, kind, place
 
@@ -221,7 +221,7 @@ def _slab(p: _Lanes, row: Array, x: Array, out: LaneTable) -> None:
     parameters = p.parameters.take(row)
     f = row * p.index.size + x
 
-    def put(table: Array, values: Array) -> None:
+    def put(table: Array, values: Setting) -> None:
         table.reshape(-1)[f] = values
 
     put(out.seconds, seconds)
@@ -232,7 +232,7 @@ def _slab(p: _Lanes, row: Array, x: Array, out: LaneTable) -> None:
     put(out.cycles, work)
     put(out.macs, results * k * share)
     put(out.dataflow, work / s["lanes_per_pe"])
-    put(out.rounded, results * (s["training"] / OUTPUTS))
+    put(out.rounded, results / OUTPUTS * s["training"])
     put(out.activation, bytes_a + bytes_out + np.where(parameters, 0.0, bytes_b))
     put(out.weight, np.where(parameters, bytes_b, 0.0))
     put(out.fetch, port / clock)
