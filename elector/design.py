@@ -12,7 +12,7 @@ import numpy as np
 
 from elector.fold import Fold
 from elector.operations.rows import Operations
-from elector.table import Field, schema
+from elector.table import Field, distinct, schema
 
 Array = np.ndarray
 
@@ -76,15 +76,20 @@ class Count:
     Most counts depend on few parameters; they are summed once for each combination X.
     fold : None; where a design has a place in `index` for each of its layers (P,), which
         belong together.
+    group : None; where the values are sums by group of rows (elector.operations.rows.groups),
+        (R,) the group of each. A subset of the rows is then one of whole groups.
     """
 
     values: Array
     index: Array
     fold: Fold | None = None
+    group: Array | None = None
 
     def total(self, rows: Array | None = None) -> Array:
         """(D,) sum over the rows (or over some of them), accumulated in row order."""
         # Summed once for each combination, or for each design where those are fewer.
+        if rows is not None and self.group is not None:
+            rows = distinct(self.group[rows])[0]
         few = self.index.size < self.values.shape[1]
         if rows is None:
             chosen = self.values[:, self.index] if few else self.values
@@ -100,6 +105,13 @@ class Count:
     def each(self) -> Array:
         """(R, D) the count of every row; (R, P) where layers have places of their own."""
         return self.values[:, self.index]
+
+
+def columns(values: Array, index: Array) -> Array:
+    """values[:, index]; the array itself where that is all of it, in order."""
+    whole = index.size == values.shape[1] and bool((index == np.arange(index.size)).all())
+    found: Array = values if whole else values[:, index]
+    return found
 
 
 def sum_rows(values: Array) -> Array:

@@ -154,6 +154,13 @@ class Operations:
         return np.array(hits, dtype=np.intp)
 
 
+def groups(rows: tuple[Row, ...]) -> np.ndarray:
+    """(R,) the group of each row: rows that the schedule and the phases never tell apart."""
+    keys = [(row.phase, row.in_attention, row.off_chain) for row in rows]
+    place = {key: i for i, key in enumerate(dict.fromkeys(keys))}
+    return np.array([place[key] for key in keys], dtype=np.intp)
+
+
 @dataclass
 class Collector:
     """Collects rows and their numbers; `table()` turns them into (R, M) arrays.

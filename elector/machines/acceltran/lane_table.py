@@ -31,16 +31,17 @@ SLAB = 8192
 
 @dataclass(frozen=True)
 class LaneTable:
-    """Work of the lanes by combination of settings, each (R, X); 0 for rows of other units.
+    """Work of the lanes by combination of settings.
 
-    seconds : of a row alone, its last wave whole; taken : with waves shared by other work;
+    seconds : (R, X) of a row alone, its last wave whole, activation units included. All others
+    are sums by group of rows (G, X). taken : seconds with waves shared by other work;
     wave : of one wave for each run; functions : of the activation units;
     active : lane-seconds over the lanes.
     cycles : lane-cycles in which a lane works; sparse : those of rows with masks.
     macs : multiply-accumulates over the multipliers of a lane; vector : likewise.
     special : evaluations; dataflow : cycles of the modules that feed the lanes of a processing
     element; rounded, pruned : cycles of the modules behind the lanes; activation, weight,
-    mask : buffer bytes; fetch : seconds of the lanes' ports.
+    mask : buffer bytes.
     """
 
     seconds: Array
@@ -59,47 +60,57 @@ class LaneTable:
     activation: Array
     weight: Array
     mask: Array
-    fetch: Array
 
 
 def lane_table(
-    ops: Operations, rows: dict[str, Array], index: Array, u: Units, order: Array
+    ops: Operations, rows: dict[str, Array], index: Array, u: Units, order: Array, group: Array
 ) -> LaneTable:
-    """The table of X combinations; `index` (X,) their pairs, `order` (X,) their loop orders."""
-    shape = (len(ops.rows), index.size)
-    out = LaneTable(*(np.zeros(shape) for _ in LaneTable.__dataclass_fields__))
-    _products(ops, rows["products"], index, u, order, out)
+    """The table of X combinations; `index` (X,) their pairs, `order` (X,) their loop orders.
+
+    group : (R,) the group of each row.
+    """
+    sums = (int(group.max()) + 1, index.size)
+    out = LaneTable(
+        np.zeros((len(ops.rows), index.size)),
+        *(np.zeros(sums) for _ in list(LaneTable.__dataclass_fields__)[1:]),
+    )
+    _products(ops, rows["products"], index, u, order, group, out)
+    np.divide(out.cycles, u.number("lanes_per_pe"), out=out.dataflow)
     count = u.number("pe") * u.number("lanes_per_pe")
     multipliers, clock = u.number("mac_per_lane"), u.number("clock")
+    all_multipliers = count * multipliers
     for r in rows["vector"]:
-        times, elements = ops.count[r, index], ops.m[r, index]
+        g, times, elements = group[r], ops.count[r, index], ops.m[r, index]
         simple, special = ops.rows[r].simple, ops.rows[r].special
-        cycles = simple * np.ceil(elements / (count * multipliers))
-        cycles = times * (cycles + special * np.ceil(elements / count))
-        out.seconds[r] = cycles / clock
-        out.taken[r] = times * elements * (simple / multipliers + special) / count / clock
-        out.active[r] = out.taken[r]
-        out.vector[r] = times * elements * simple / multipliers
-        out.special[r] = times * elements * special
+        work, cycles = times * elements, simple * np.ceil(elements / all_multipliers)
+        if special:
+            cycles = cycles + special * np.ceil(elements / count)
+            out.special[g] += work * special
+        out.seconds[r] = times * cycles / clock
+        taken = work * (simple / multipliers + special) / count / clock
+        out.taken[g] += taken
+        out.active[g] += taken
+        out.vector[g] += work * simple / multipliers
     gelu = u.equals("nonlinearity", "gelu")
     for r in rows["functions"]:
         times, elements = ops.count[r, index], ops.m[r, index]
-        out.functions[r] = times * np.ceil(elements / count) / clock
+        out.seconds[r] = times * np.ceil(elements / count) / clock
+        out.functions[group[r]] += out.seconds[r]
         # ReLU is a sign bit inside the lane.
-        out.special[r] = times * elements * gelu
-    _vector_bytes(ops, index, out)
+        out.special[group[r]] += times * elements * gelu
+    _vector_bytes(ops, index, group, out)
     return out
 
 
-def _vector_bytes(ops: Operations, index: Array, out: LaneTable) -> None:
+def _vector_bytes(ops: Operations, index: Array, group: Array, out: LaneTable) -> None:
     """Buffer bytes of vector work, in place; streamed work adds its second operand only."""
     for r, row in enumerate(ops.rows):
-        if row.matmul:
+        if row.matmul or (row.streamed and row.b == "none"):
             continue
         moved = ops.b_bytes[r]
         if not row.streamed:
             moved = moved + ops.a_bytes[r] + ops.out_bytes[r]
-        out.activation[r] = (moved * ops.count[r])[index]
+        out.activation[group[r]] += (moved * ops.count[r])[index]
 
 
 # ---- products ----
@@ -130,9 +141,12 @@ class _Lanes:
     combinations: int
     width: dict[str, Setting]
     parameters: Array
+    group: Array
 
 
-def _shared(ops: Operations, r: Array, index: Array, u: Units, order: Array) -> _Lanes:
+def _shared(
+    ops: Operations, r: Array, index: Array, u: Units, order: Array, group: Array
+) -> _Lanes:
     number = u.number
     width = {x: _setting(getattr(ops, f"{x}_width")) for x in ("a", "b", "out")}
     settings = {key: _setting(number(key)) for key in (*LANES, "training")}
@@ -141,7 +155,7 @@ def _shared(ops: Operations, r: Array, index: Array, u: Units, order: Array) -> 
         ops, index, order, settings, _setting(number("pe") * number("lanes_per_pe")),
         _setting(number("pipeline") + np.log2(number("mac_per_lane"))), chances, chance,
         combination, chances.mean.size // (2 * (int(chance.max()) + 1)), width,
-        np.array([row.b in PARAMETERS for row in ops.rows]),
+        np.array([row.b in PARAMETERS for row in ops.rows]) + 0.0, group,
     )
 
 
@@ -178,12 +192,13 @@ def _chances(
 
 
 def _products(
-    ops: Operations, r: Array, index: Array, u: Units, order: Array, out: LaneTable
+    ops: Operations, r: Array, index: Array, u: Units, order: Array, group: Array,
+    out: LaneTable,
 ) -> None:
     """Cycles, actions and buffer accesses of the matrix products, in place."""
     if not r.size:
         return
-    shared = _shared(ops, r, index, u, order)
+    shared = _shared(ops, r, index, u, order, group)
     there = np.flatnonzero(ops.count[r][:, index])
     for start in range(0, there.size, SLAB):
         cells = there[start:start + SLAB]
@@ -219,27 +234,27 @@ def _slab(p: _Lanes, row: Array, x: Array, out: LaneTable) -> None:
     share = _density(p, "a", row, pair) * _density(p, "b", row, pair) / multipliers
     work = count * tiles * (t.volume * share + fill)
     parameters = p.parameters.take(row)
-    f = row * p.index.size + x
+    out.seconds.reshape(-1)[row * p.index.size + x] = seconds
+    f = p.group.take(row) * p.index.size + x
 
-    def put(table: Array, values: Setting) -> None:
-        table.reshape(-1)[f] = values
+    def add(table: Array, values: Setting) -> None:
+        np.add.at(table.reshape(-1), f, values)
 
-    put(out.seconds, seconds)
     # Lanes that the last wave leaves free serve another sequence or a gradient of weights.
-    put(out.taken, np.minimum(np.maximum(tiles / total * each, port) / clock, seconds))
-    put(out.wave, np.minimum(each / clock, seconds))
-    put(out.active, np.minimum(work / (total * clock), seconds))
-    put(out.cycles, work)
-    put(out.macs, results * k * share)
-    put(out.dataflow, work / s["lanes_per_pe"])
-    put(out.rounded, results / OUTPUTS * s["training"])
-    put(out.activation, bytes_a + bytes_out + np.where(parameters, 0.0, bytes_b))
-    put(out.weight, np.where(parameters, bytes_b, 0.0))
-    put(out.fetch, port / clock)
+    add(out.taken, np.minimum(np.maximum(tiles / total * each, port) / clock, seconds))
+    add(out.wave, np.minimum(each / clock, seconds))
+    add(out.active, np.minimum(work / (total * clock), seconds))
+    add(out.cycles, work)
+    add(out.macs, results * k * share)
+    weights = bytes_b * parameters
+    add(out.activation, bytes_a + bytes_out + (bytes_b - weights))
+    add(out.weight, weights)
+    if np.any(s["training"]):
+        add(out.rounded, results * s["training"] / OUTPUTS)
     if ops.densities:
-        put(out.sparse, np.where(share * multipliers < 1.0, work, 0.0))
-        put(out.pruned, np.where(_density(p, "out", row, pair) < 1.0, results / OUTPUTS, 0.0))
-        put(out.mask, masks + mask_out)
+        add(out.sparse, work * (share * multipliers < 1.0))
+        add(out.pruned, results * (_density(p, "out", row, pair) < 1.0) / OUTPUTS)
+        add(out.mask, masks + mask_out)
 
 
 def _density(p: _Lanes, operand: str, row: Array, pair: Array) -> Setting:
@@ -262,4 +277,4 @@ def _stored(
         return elements * width, 0.0
     packed = density + 1.0 / (8.0 * width) < 1.0
     values = elements * width * np.where(packed, density, 1.0)
-    return values, np.where(packed, elements / 8.0, 0.0)
+    return values, elements * packed / 8.0

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from elector import lanes
-from elector.design import Units
+from elector.design import Units, columns
 from elector.machines.acceltran.lane_table import LANES, LaneTable, lane_table
 from elector.memory import Plan, Split, plan
-from elector.operations.rows import Operations
+from elector.operations.rows import Operations, groups
 from elector.table import combinations
 
 Array = np.ndarray
@@ -27,7 +27,11 @@ BUFFERS = ("activation_buffer", "weight_buffer", "double_buffer")
 
 @dataclass(frozen=True)
 class MemoryTable:
-    """Main memory by combination of settings: seconds, bytes (R, X), seconds to start (X,)."""
+    """Main memory by combination of settings.
+
+    seconds, fill, read, written, weights : (R, X) seconds and bytes. start : (X,) seconds.
+    The others are sums by group of rows (G, X).
+    """
 
     seconds: Array
     fill: Array
@@ -35,10 +39,24 @@ class MemoryTable:
     read: Array
     written: Array
     weights: Array
+    parameters: Array
     charged_read: Array
     charged_write: Array
     blocks: Array
     others: Array
+
+
+@dataclass(frozen=True)
+class UnitTable:
+    """Softmax or layer-norm units by combination of settings.
+
+    each : (rows of that kind, X) seconds. seconds, work : sums by group of rows (G, X) of
+    seconds and unit-cycles.
+    """
+
+    each: Array
+    seconds: Array
+    work: Array
 
 
 @dataclass(frozen=True)
@@ -50,35 +68,36 @@ class Prepared:
     units: Units
     lanes: LaneTable
     lanes_index: Array
-    softmax: tuple[Array, Array]
-    norm: tuple[Array, Array]
+    softmax: UnitTable
+    norm: UnitTable
     units_index: Array
     plan: Plan
     plan_index: Array
     memory: MemoryTable
     memory_index: Array
     rows: dict[str, Array]
+    group: Array
     details: bool
 
 
 def prepare(ops: Operations, index: Array, units: Units, details: bool) -> Prepared:
     """Tables of what each distinct combination of settings does with the operations."""
-    rows = _rows(ops)
+    rows, group = _rows(ops), np.arange(len(ops.rows)) if details else groups(ops.rows)
     numbers, order = units.numbers, units.code("loop_order", lanes.ORDERS)
     first, lanes_index = combinations([index, order, *(numbers[key] for key in LANES)])
-    lane = lane_table(ops, rows, index[first], units.take(first), order[first])
+    lane = lane_table(ops, rows, index[first], units.take(first), order[first], group)
     kind = units.code("unit_cycles", ("side", "element", "tile"))
     first, units_index = combinations([index, kind, *(numbers[key] for key in UNITS)])
-    softmax = _unit(ops, rows, "softmax", index[first], units.take(first))
-    norm = _unit(ops, rows, "norm", index[first], units.take(first))
+    softmax = _unit(ops, rows, "softmax", index[first], units.take(first), group)
+    norm = _unit(ops, rows, "norm", index[first], units.take(first), group)
     keys = [numbers[key] for key in BUFFERS]
     if ops.densities:
         keys.append(numbers["mask_buffer"])
     first, plan_index = combinations([index, *keys])
     traffic = _plan(ops, index[first], units.take(first))
-    memory, memory_index = _memory(ops, traffic, units, plan_index, index)
+    memory, memory_index = _memory(ops, traffic, units, plan_index, index, group)
     return Prepared(ops, index, units, lane, lanes_index, softmax, norm, units_index, traffic,
-                    plan_index, memory, memory_index, rows, details)
+                    plan_index, memory, memory_index, rows, group, details)
 
 
 def _rows(ops: Operations) -> dict[str, Array]:
@@ -99,9 +118,9 @@ def _rows(ops: Operations) -> dict[str, Array]:
 
 
 def _unit(
-    ops: Operations, rows: dict[str, Array], kind: str, index: Array, u: Units
-) -> tuple[Array, Array]:
-    """Busy seconds and unit-cycles of softmax or layer-norm units, each (R, X).
+    ops: Operations, rows: dict[str, Array], kind: str, index: Array, u: Units, group: Array
+) -> UnitTable:
+    """Busy seconds and unit-cycles of softmax or layer-norm units.
 
     Gradients take as many more passes as they have more operations an element.
     """
@@ -109,14 +128,16 @@ def _unit(
     kinds = u.code("unit_cycles", ("side", "element", "tile"))
     cycles = np.choose(kinds, (x + y, x * y, np.ones_like(x)))
     units = u.number("pe") * (u.number("softmax_per_pe") if kind == "softmax" else 1.0)
-    seconds, work = np.zeros((2, len(ops.rows), index.size))
-    for r in rows[kind]:
+    each = np.zeros((rows[kind].size, index.size))
+    seconds, work = np.zeros((2, int(group.max()) + 1, index.size))
+    for i, r in enumerate(rows[kind]):
         passes = (ops.rows[r].simple + ops.rows[r].special) / OWN[kind]
         tiles = np.ceil(ops.m[r, index] / (x * y))
         times = ops.count[r, index] * passes * cycles
-        seconds[r] = times * np.ceil(tiles / units) / u.number("clock")
-        work[r] = times * tiles
-    return seconds, work
+        each[i] = times * np.ceil(tiles / units) / u.number("clock")
+        seconds[group[r]] += each[i]
+        work[group[r]] += times * tiles
+    return UnitTable(each, seconds, work)
 
 
 def _plan(ops: Operations, index: Array, u: Units) -> Plan:
@@ -132,7 +153,7 @@ def channels(units: Units) -> Array:
 
 
 def _memory(
-    ops: Operations, traffic: Plan, units: Units, plan_index: Array, index: Array
+    ops: Operations, traffic: Plan, units: Units, plan_index: Array, index: Array, group: Array
 ) -> tuple[MemoryTable, Array]:
     rate, port = units.number("bandwidth"), units.number("buffer_port")
     charge = np.where(units.equals("memory_price", "published"), channels(units), 1.0)
@@ -140,9 +161,9 @@ def _memory(
     first, place = combinations([plan_index, rate, port, charge, released])
     q, i = plan_index[first], index[first]
     rate, port, charge, released = (x[first] for x in (rate, port, charge, released))
-    times = ops.count[:, i]
-    read, written = traffic.read[:, q] * times, traffic.written[:, q] * times
-    weights = traffic.weights[:, q] * times
+    times = columns(ops.count, i)
+    read, written = columns(traffic.read, q) * times, columns(traffic.written, q) * times
+    weights = columns(traffic.weights, q) * times
     if released.any():
         width = ops.format.weight
         tables = np.array([row.kind == "embedding" for row in ops.rows])[:, None]
@@ -153,15 +174,24 @@ def _memory(
         weights = np.where(released > 0, loaded, weights)
         written = np.where(released > 0, 0.0, written)
         port = np.where(released > 0, np.inf, port)
-    total = read + written
     # One buffer is filled or emptied at a time: were both at once, less traffic in all could
     # still be more for one of them, and a larger buffer slower.
-    seconds = total / np.minimum(rate, port)
-    fill = np.where(released > 0, 0.0, traffic.fill[:, q] * times / rate)
+    seconds = (read + written) / np.minimum(rate, port)
+    fill = columns(traffic.fill, q) * times * (np.where(released > 0, 0.0, 1.0) / rate)
     products = ops.where(matmul=True)
     leader = products[np.argmax(times[products] > 0, axis=0)]
     tile = traffic.tile_k[leader, q] * traffic.tile_n[leader, q] * ops.b_width[leader]
     start = np.minimum(tile, traffic.read[leader, q]) / rate
     start = np.where(released > 0, 0.0, start)
-    return MemoryTable(seconds, fill, start, read, written, weights, read * charge,
-                   written * charge, total / BLOCK, total - weights), place
+    reads, writes, parameters = (_grouped(x, group) for x in (read, written, weights))
+    total = reads + writes
+    return MemoryTable(seconds, fill, start, read, written, weights, parameters, reads * charge,
+                   writes * charge, total / BLOCK, total - parameters), place
+
+
+def _grouped(values: Array, group: Array) -> Array:
+    """(G, X) sums of (R, X) values by group."""
+    found = np.zeros((int(group.max()) + 1, values.shape[1]))
+    for r, g in enumerate(group):
+        found[g] += values[r]
+    return found
