@@ -107,13 +107,6 @@ class Count:
         return self.values[:, self.index]
 
 
-def columns(values: Array, index: Array) -> Array:
-    """values[:, index]; the array itself where that is all of it, in order."""
-    whole = index.size == values.shape[1] and bool((index == np.arange(index.size)).all())
-    found: Array = values if whole else values[:, index]
-    return found
-
-
 def sum_rows(values: Array) -> Array:
     """(X,) sum over the first axis of (R, X), in row order whatever X is.
 

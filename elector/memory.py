@@ -13,14 +13,18 @@ side of a tile is the largest that fits, so more memory never means more traffic
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from elector.operations.rows import CLASSES, PARAMETERS, Operations
+from elector.table import columns
 
 Array = np.ndarray
+#: One number where all have the same.
+Setting = np.ndarray | float
 
 
 
@@ -43,7 +47,8 @@ TILE_SHARE = 0.5
 LIVE_TENSORS = 3.0
 #: Operations worked through at once: some twenty arrays of them fit a second-level cache.
 SLAB = 8192
-_PARAMETERS = [CLASSES.index(name) for name in PARAMETERS]
+OPERANDS = ("a", "b", "out")
+_ACTIVATION = CLASSES.index("activation")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -88,141 +93,173 @@ def plan(
     fuse : (Q,) bool, streamed rows touch no memory but for outputs that are kept.
     split : memories of their own for weights and masks; None: one memory, no compression.
     """
-    p = _shared(ops, index, capacity, double_buffer, fuse, split)
     products = ops.where(matmul=True)
     apart = np.array([split is not None and ops.rows[r].b in PARAMETERS for r in products], bool)
     vectors = np.setdiff1d(np.arange(len(ops.rows)), products)
+    shape = (len(ops.rows), index.size)
+    sides = np.array([row.matmul for row in ops.rows])[:, None] + np.zeros(shape)
+    found = Plan(np.zeros(shape), np.zeros(shape), np.zeros(shape), np.zeros(shape), sides,
+                 sides.copy(), sides.copy(), np.zeros(index.size))
+    memories = _Memories(capacity, setting(TILE_SHARE / np.where(double_buffer, 2.0, 1.0)),
+                         fuse, split)
     for rows, own in ((vectors, False), (products[~apart], False), (products[apart], True)):
-        there = np.flatnonzero(ops.count[rows][:, index])
-        for start in range(0, there.size, SLAB):
-            cells = there[start:start + SLAB]
-            place = cells // index.size
-            x, row = cells - place * index.size, rows[place]
+        part = _Part(ops, index, memories, rows, own)
+        for place, x in cells(columns(ops.count[rows], index)):
             if rows is vectors:
-                _vectors(p, row, x)
+                _vectors(part, found, place, x)
             else:
-                _products(p, row, x, own)
-    return p.plan
+                _products(part, found, place, x)
+    return found
+
+
+def cells(count: Array) -> Iterator[tuple[Array, Array]]:
+    """Where (R, X) counts are not 0: rows and columns, each (N,), in slabs."""
+    there = count > 0
+    where, size = np.flatnonzero(there), there.shape[1]
+    row = np.repeat(np.arange(there.shape[0]), np.count_nonzero(there, axis=1))
+    column = where - row * size
+    for start in range(0, where.size, SLAB):
+        yield row[start:start + SLAB], column[start:start + SLAB]
+
+
+def setting(values: Array) -> Setting:
+    """The number itself where all are the same."""
+    return float(values[0]) if values.size and (values == values[0]).all() else values
+
+
+def at(values: Setting, place: Array) -> Setting:
+    """The values at `place`; one number stays one."""
+    return values if isinstance(values, float) else values.take(place)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class _Shared:
-    """What all cells share; a cell is an operation that a pair has, with one of the memories.
+class _Memories:
+    """Q memories; share : of one that a tile may take."""
 
-    share : (Q,) of a memory that a tile may take. classes : operand -> (R,).
-    kept : (classes, M) bytes of everything of a class, inf where it is never on the chip.
-    """
-
-    ops: Operations
-    index: Array
     capacity: Array
-    share: Array
+    share: Setting
     fuse: Array
     split: Split | None
-    classes: dict[str, Array]
-    streamed: Array
-    stays: Array
-    kept: Array
-    plan: Plan
 
 
-def _shared(
-    ops: Operations, index: Array, capacity: Array, double_buffer: Array, fuse: Array,
-    split: Split | None,
-) -> _Shared:
-    kept = np.full((len(CLASSES), ops.count.shape[1]), np.inf)
-    kept[CLASSES.index("saved")] = ops.memory["activations"]
-    kept[CLASSES.index("reuse")] = ops.parameters * ops.format.weight
-    kept[CLASSES.index("cache")] = ops.memory["cache"]
-    kept[CLASSES.index("none")] = -np.inf
-    shape = (len(ops.rows), index.size)
-    sides = np.array([row.matmul for row in ops.rows])[:, None] + np.zeros(shape)
-    return _Shared(
-        ops, index, capacity, TILE_SHARE / np.where(double_buffer, 2.0, 1.0), fuse, split,
-        {x: np.array([CLASSES.index(getattr(row, x)) for row in ops.rows])
-         for x in ("a", "b", "out")},
-        np.array([row.streamed for row in ops.rows]),
-        np.array([row.out == "saved" for row in ops.rows]), kept,
-        Plan(np.zeros(shape), np.zeros(shape), np.zeros(shape), np.zeros(shape), sides,
-             sides.copy(), sides.copy(), np.zeros(index.size)),
-    )
+class _Part:
+    """Rows (P,) that are treated alike, and what all of their cells share.
 
-
-def _moved(p: _Shared, operand: str, row: Array, g: Array, size: Array, stored: Array) -> Array:
-    """(N,) bytes of an operand that a run moves: none where it is on the chip, by its class.
-
-    g : (N,) places in flat (R, M) tables; size : bytes of the memory that holds the operand;
-    stored : its size there over that of all elements.
+    apart : second operands have a memory of their own. width, kind : operand -> bytes of an
+    element and place of its class, by row. kept : (classes, M) bytes of everything of a class,
+    inf where it is never on the chip. share : operand -> (values, M) and place by row.
     """
-    full = getattr(p.ops, f"{operand}_bytes").take(g) * stored
-    kind = p.classes[operand].take(row)
-    alive = kind == CLASSES.index("activation")
-    subject = full
-    if not alive.all():
-        pair = g - row * p.kept.shape[1]
-        subject = np.where(alive, full, p.kept.take(kind * p.kept.shape[1] + pair))
-    return np.where(subject <= size * ((1.0 - TILE_SHARE) / LIVE_TENSORS), 0.0, full)
+
+    def __init__(
+        self, ops: Operations, index: Array, memories: _Memories, rows: Array, apart: bool
+    ) -> None:
+        self.ops, self.index, self.memories = ops, index, memories
+        self.rows, self.apart, self.pairs = rows, apart, ops.count.shape[1]
+        named = [ops.rows[r] for r in rows]
+        self.width = {x: setting(getattr(ops, f"{x}_width")[rows]) for x in OPERANDS}
+        self.kind = {
+            x: setting(np.array([float(CLASSES.index(getattr(row, x))) for row in named]))
+            for x in OPERANDS
+        }
+        self.streamed = np.array([row.streamed for row in named], dtype=bool)
+        self.stays = np.array([row.out == "saved" for row in named], dtype=bool)
+        self.parameters = setting(np.array([float(row.b in PARAMETERS) for row in named]))
+        self.kept = np.full((len(CLASSES), self.pairs), np.inf)
+        self.kept[CLASSES.index("saved")] = ops.memory["activations"]
+        self.kept[CLASSES.index("reuse")] = ops.parameters * ops.format.weight
+        self.kept[CLASSES.index("cache")] = ops.memory["cache"]
+        self.kept[CLASSES.index("none")] = -np.inf
+
+    def stored(self, operand: str, place: Array, pair: Array) -> Setting:
+        """(N,) stored size of an operand over its dense size (Operations.stored)."""
+        shares = self.ops.densities[operand]
+        code = shares.code[self.rows]
+        if not code.any():
+            return 1.0
+        density = shares.values.take(code.take(place) * self.pairs + pair)
+        bit = 1.0 / (8.0 * at(self.width[operand], place))
+        return np.asarray(np.minimum(density + bit, 1.0))
+
+    def moved(
+        self, operand: str, place: Array, pair: Array, g: Array, size: Array, stored: Setting
+    ) -> Array:
+        """(N,) bytes of an operand that a run moves: none where it is on the chip, by class.
+
+        g : (N,) places in flat (R, M) tables; size : bytes of the memory that holds it.
+        """
+        full = getattr(self.ops, f"{operand}_bytes").take(g)
+        if not isinstance(stored, float):
+            full = full * stored
+        kind = self.kind[operand]
+        if isinstance(kind, float):
+            if kind == _ACTIVATION:
+                subject = full
+            elif np.isinf(self.kept[int(kind), 0]):
+                return full if self.kept[int(kind), 0] > 0 else np.zeros_like(full)
+            else:
+                subject = self.kept[int(kind)].take(pair)
+        else:
+            code = kind.take(place)
+            kept = self.kept.take(code.astype(np.intp) * self.pairs + pair)
+            subject = np.where(code == _ACTIVATION, full, kept)
+        return full * (subject > size * ((1.0 - TILE_SHARE) / LIVE_TENSORS))
 
 
-def _vectors(p: _Shared, row: Array, x: Array) -> None:
+def _vectors(p: _Part, plan: Plan, place: Array, x: Array) -> None:
     """Vector work. Streamed rows take their input from their producer, and write what is kept."""
-    g, size, one = row * p.kept.shape[1] + p.index.take(x), p.capacity.take(x), np.ones(1)
-    a, b, out = (_moved(p, name, row, g, size, one) for name in ("a", "b", "out"))
-    fused = p.streamed.take(row) & p.fuse.take(x)
-    f = row * p.index.size + x
-    p.plan.read.reshape(-1)[f] = np.where(fused, 0.0, a) + b
-    p.plan.written.reshape(-1)[f] = np.where(fused & ~p.stays.take(row), 0.0, out)
+    row, pair, size = p.rows.take(place), p.index.take(x), p.memories.capacity.take(x)
+    g, f = row * p.pairs + pair, row * p.index.size + x
+    a, b, out = (p.moved(name, place, pair, g, size, 1.0) for name in OPERANDS)
+    apart = ~(p.streamed.take(place) & p.memories.fuse.take(x))
+    plan.read.reshape(-1)[f] = a * apart + b
+    plan.written.reshape(-1)[f] = out * (apart | p.stays.take(place))
 
 
-def _products(p: _Shared, row: Array, x: Array, apart: bool) -> None:
-    """Products and their tiles; `apart`: second operands have a memory of their own."""
-    ops, pair = p.ops, p.index.take(x)
-    g, f = row * p.kept.shape[1] + pair, row * p.index.size + x
-    whole, share = p.capacity.take(x), p.share.take(x)
-    own = p.split.weights.take(x) if apart and p.split is not None else None
-    packed = bool(ops.densities) and p.split is not None
+def _products(p: _Part, plan: Plan, place: Array, x: Array) -> None:
+    """Products and their tiles."""
+    ops, memories, row, pair = p.ops, p.memories, p.rows.take(place), p.index.take(x)
+    g, f = row * p.pairs + pair, row * p.index.size + x
+    whole, share, split = memories.capacity.take(x), at(memories.share, x), memories.split
+    own = split.weights.take(x) if p.apart and split is not None else None
     room = {"a": whole, "b": whole if own is None else own, "out": whole}
-    stored = {name: _stored(ops, name, row, pair) if packed else np.ones(1) for name in room}
-    width = {name: getattr(ops, f"{name}_width").take(row) for name in ("a", "b", "out")}
-    if packed and p.split is not None:
+    stored: dict[str, Setting] = dict.fromkeys(OPERANDS, 1.0)
+    width = {name: at(p.width[name], place) for name in OPERANDS}
+    if ops.densities and split is not None:
         # Half of the masks speak for weights, half for the rest, so that a larger memory of
         # the one never takes masks from the other.
-        elements = p.split.masks.take(x) / 2.0
+        elements = split.masks.take(x) / 2.0
+        stored = {name: p.stored(name, place, pair) for name in OPERANDS}
         for name, size in room.items():
-            reach = np.where(stored[name] < 1.0, elements * stored[name] * width[name], np.inf)
-            room[name] = np.minimum(size, reach)
-    a, b, out = (_moved(p, name, row, g, room[name], stored[name]) for name in room)
+            part = stored[name]
+            if not isinstance(part, float):
+                reach = np.where(part < 1.0, elements * part * width[name], np.inf)
+                room[name] = np.minimum(size, reach)
+    a, b, out = (p.moved(name, place, pair, g, room[name], stored[name]) for name in OPERANDS)
     m, k, n, batch = (v.take(g) for v in (ops.m, ops.k, ops.n, ops.batch))
     accumulator, writes = ops.format.accumulator, out > 0
-    limit = room["a"] * share
-    wide = [width[name] * stored[name] for name in ("a", "b")]
+    a_width, b_width = width["a"] * stored["a"], width["b"] * stored["b"]
     best = tile_search(
-        m, k, n, wide[0], wide[1], accumulator, limit, a / batch, b / batch, writes,
+        m, k, n, a_width, b_width, accumulator, room["a"] * share, a / batch, b / batch, writes,
         None if own is None else room["b"] * share,
     )
-    partial = accumulator * (best.sums - 1.0) * m * n * batch * writes
-    fetched = b * best.b_passes
-    plan, first = p.plan, np.minimum(m, SLICE) * np.minimum(k, SLICE) * wide[0]
-    found = {
-        "read": a * best.a_passes + fetched + partial, "written": out + partial,
-        "fill": np.minimum(first, a), "tile_m": best.m, "tile_k": best.k, "tile_n": best.n,
-    }
-    found["weights"] = np.where(np.isin(p.classes["b"], _PARAMETERS).take(row), fetched, 0.0)
-    for name, values in found.items():
-        getattr(plan, name).reshape(-1)[f] = values
-    if p.split is None:  # a machine of several memories has limits of its own
-        np.maximum.at(plan.needed, x, smallest_tile(m, k, n, wide[0], wide[1], accumulator))
-
-
-def _stored(ops: Operations, operand: str, row: Array, pair: Array) -> Array:
-    """(N,) stored size of an operand over its dense size (Operations.stored)."""
-    shares, bit = ops.densities[operand], 1.0 / (8.0 * getattr(ops, f"{operand}_width"))
-    density = shares.values.take(shares.code.take(row) * shares.values.shape[1] + pair)
-    return np.asarray(np.minimum(density + bit.take(row), 1.0))
+    read, fetched = a * best.a_passes, b * best.b_passes
+    read += fetched
+    if (best.sums > 1.0).any():
+        partial = accumulator * (best.sums - 1.0) * m * n * batch * writes
+        read, out = read + partial, out + partial
+    first = np.minimum(m, SLICE) * np.minimum(k, SLICE) * a_width
+    for table, values in (
+        (plan.read, read), (plan.written, out), (plan.weights, fetched * at(p.parameters, place)),
+        (plan.fill, np.minimum(first, a)), (plan.tile_m, best.m), (plan.tile_k, best.k),
+        (plan.tile_n, best.n),
+    ):
+        table.reshape(-1)[f] = values
+    if split is None:  # a machine of several memories has limits of its own
+        np.maximum.at(plan.needed, x, smallest_tile(m, k, n, a_width, b_width, accumulator))
 
 
 def smallest_tile(
-    m: Array, k: Array, n: Array, a_width: Array, b_width: Array, accumulator: float
+    m: Array, k: Array, n: Array, a_width: Setting, b_width: Setting, accumulator: float
 ) -> Array:
     """Bytes of the least tile: one output with a slice of each operand."""
     thin = np.minimum(k, SLICE)
@@ -243,7 +280,7 @@ class Tiles:
 
 
 def tile_search(
-    m: Array, k: Array, n: Array, a_width: Array, b_width: Array, accumulator: float,
+    m: Array, k: Array, n: Array, a_width: Setting, b_width: Setting, accumulator: float,
     limit: Array, a: Array, b: Array, out: Array, own: Array | None = None,
 ) -> Tiles:
     """Tiles that move the least, over three stationarities and `CUTS` of one side.
@@ -255,12 +292,20 @@ def tile_search(
     returned.
     """
     floor, longest = a + b, np.maximum(m, k)
-    operands = [m, k, n, a_width, b_width, limit, a, b, out, own]
-    left: list[Any] = [None if v is None else np.broadcast_to(v, m.shape) for v in operands]
-    state = [np.full(m.size, np.inf)] + [np.ones(m.size) for _ in range(6)]
-    todo = np.arange(m.size)
+    left: list[Any] = [m, k, n, a_width, b_width, limit, a, b, out, own]
+    found = _output(1, accumulator, *left)
+    state = [found[0], *(np.array(values) for values in found[1:])]
+    if not (fits := np.isfinite(found[0])).all():
+        for values in state[1:]:
+            values[~fits] = 1.0
+    todo = np.flatnonzero(state[0] > floor)
+    left = [v if v is None or np.ndim(v) == 0 else v[todo] for v in left]
     for cut, next_cut in zip(CUTS, (*CUTS[1:], CUTS[-1]), strict=True):
         for stationary in (_output, _weight, _input):
+            if not todo.size:
+                return Tiles(*state)
+            if cut == 1 and stationary is _output:
+                continue
             found = stationary(cut, accumulator, *left)
             better = np.flatnonzero(found[0] < state[0][todo])
             where = todo[better]
@@ -271,14 +316,13 @@ def tile_search(
                 more &= longest[todo] > cut
                 more &= state[0][todo] > _least(next_cut, accumulator, *left)
             if not more.all():
-                todo, left = todo[more], [None if v is None else v[more] for v in left]
-            if not todo.size:
-                return Tiles(*state)
+                todo = todo[more]
+                left = [v if v is None or np.ndim(v) == 0 else v[more] for v in left]
     return Tiles(*state)
 
 
 def _least(
-    cut: int, cw: float, m: Array, k: Array, n: Array, aw: Array, bw: Array,
+    cut: int, cw: float, m: Array, k: Array, n: Array, aw: Setting, bw: Setting,
     limit: Array, a: Array, b: Array, out: Array, own: Array | None,
 ) -> Array:
     """No tile of so many cuts, or of more, moves less."""
@@ -288,21 +332,21 @@ def _least(
 
 
 def _output(
-    cut: int, cw: float, m: Array, k: Array, n: Array, aw: Array, bw: Array,
+    cut: int, cw: float, m: Array, k: Array, n: Array, aw: Setting, bw: Setting,
     limit: Array, a: Array, b: Array, out: Array, own: Array | None,
 ) -> tuple[Array, ...]:
     """Output stationary: an (m / cut) x tn block of outputs, slices of k.
 
     Cost, passes over a and b, partial-sum passes and tile sides, as all three give them.
     """
-    tm, thin, one = np.ceil(m / cut), np.minimum(k, SLICE), np.ones_like(m)
+    tm, thin, one = np.ceil(m / cut) if cut > 1 else m, np.minimum(k, SLICE), np.ones_like(m)
     tn = np.minimum(_most(limit, tm * thin * aw, tm * cw, thin * bw, own), n)
     return _cost(tn, np.ceil(n / np.maximum(tn, 1)), np.ceil(m / tm), one,
                  m, n, cw, a, b, out, tm, thin, tn)
 
 
 def _weight(
-    cut: int, cw: float, m: Array, k: Array, n: Array, aw: Array, bw: Array,
+    cut: int, cw: float, m: Array, k: Array, n: Array, aw: Setting, bw: Setting,
     limit: Array, a: Array, b: Array, out: Array, own: Array | None,
 ) -> tuple[Array, ...]:
     """Weight stationary: a (k / cut) x tn block of weights, slices of m."""
@@ -313,7 +357,7 @@ def _weight(
 
 
 def _input(
-    cut: int, cw: float, m: Array, k: Array, n: Array, aw: Array, bw: Array,
+    cut: int, cw: float, m: Array, k: Array, n: Array, aw: Setting, bw: Setting,
     limit: Array, a: Array, b: Array, out: Array, own: Array | None,
 ) -> tuple[Array, ...]:
     """Input stationary: a tm x (k / cut) block of inputs, slices of n."""

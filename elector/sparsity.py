@@ -279,23 +279,28 @@ def _memory(ops: Operations, workload: Workload) -> dict[str, Array]:
     vector work (which reads them dense) included.
     """
     memory = dict(ops.memory)
-    weights = np.array([r.matmul and r.b == "weight" for r in ops.rows])[:, None]
-    saved = np.where(weights, ops.count * ops.b_bytes * (1.0 - ops.stored("b")), 0.0)
-    memory["weights"] = memory["weights"] - ops.whole(np.add.accumulate(saved, axis=0)[-1])
+    fewer = np.zeros(ops.count.shape[1])
+    for r, row in enumerate(ops.rows):
+        if row.matmul and row.b == "weight":
+            fewer = fewer + ops.count[r] * ops.b_bytes[r] * (1.0 - _share(ops, "b", r))
+    memory["weights"] = memory["weights"] - ops.whole(fewer)
     if not workload.training:
         return memory
     whole, small = np.zeros(ops.count.shape[1]), np.zeros(ops.count.shape[1])
     for operand in ("a", "b"):
-        kept = np.array([getattr(row, operand) == "saved" for row in ops.rows])[:, None]
-        size = np.where(kept, ops.count * getattr(ops, f"{operand}_bytes"), 0.0)
-        whole = whole + np.add.accumulate(size, axis=0)[-1]
-        small = small + np.add.accumulate(size * _share(ops, operand), axis=0)[-1]
+        for r, row in enumerate(ops.rows):
+            if getattr(row, operand) == "saved":
+                size = ops.count[r] * getattr(ops, f"{operand}_bytes")[r]
+                whole, small = whole + size, small + size * _share(ops, operand, r)
     whole, small = ops.whole(whole), ops.whole(small)
     memory["activations"] = memory["activations"] * (small / np.maximum(whole, 1e-300))
     return memory
 
 
-def _share(ops: Operations, operand: str) -> Array:
-    """(R, M) stored share of a product's operand; 1 for vector work."""
-    matmul = np.array([row.matmul for row in ops.rows])[:, None]
-    return np.where(matmul, ops.stored(operand), 1.0)
+def _share(ops: Operations, operand: str, r: int) -> Array | float:
+    """(M,) stored share of an operand of a product; 1 for vector work."""
+    shares = ops.densities[operand]
+    if not ops.rows[r].matmul or not shares.code[r]:
+        return 1.0
+    width = float(getattr(ops, f"{operand}_width")[r])
+    return np.asarray(np.minimum(shares.values[shares.code[r]] + 1.0 / (8.0 * width), 1.0))

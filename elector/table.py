@@ -86,6 +86,13 @@ def combinations(columns: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     return places, index
 
 
+def columns(values: np.ndarray, index: np.ndarray) -> np.ndarray:
+    """values[:, index]; the array itself where that is all of it, in order."""
+    whole = index.size == values.shape[1] and bool((index == np.arange(index.size)).all())
+    found: np.ndarray = values if whole else values[:, index]
+    return found
+
+
 @dataclass(frozen=True)
 class Column:
     """D values as distinct values and a code for each.

@@ -158,8 +158,10 @@ def _finish(step: Step, tensors: list[Tensor]) -> Operations:
     out, workload, size = step.out, step.workload, step.models.size
     count, batch = out.table("count"), out.table("batch")
     m, k, n = out.table("m"), out.table("k"), out.table("n")
-    matmul = np.array([row.matmul for row in out.rows])[:, None]
-    macs = np.add.accumulate(np.where(matmul, count * batch * m * k * n, 0.0), axis=0)[-1]
+    macs = np.zeros(size)
+    for r, row in enumerate(out.rows):
+        if row.matmul:
+            macs = macs + count[r] * batch[r] * m[r] * k[r] * n[r]
     models = step.models
     passes = workload.gradient_accumulation if workload.training else 1.0
     layers = np.maximum(_total(models), 1.0) * passes

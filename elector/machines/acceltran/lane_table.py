@@ -12,9 +12,10 @@ import numpy as np
 
 from elector import lanes
 from elector.design import Units
-from elector.lanes import Chances, Setting
+from elector.lanes import Chances
+from elector.memory import Setting, at, cells, setting
 from elector.operations.rows import PARAMETERS, Operations
-from elector.table import combinations
+from elector.table import columns, combinations
 
 Array = np.ndarray
 
@@ -25,8 +26,6 @@ LANES = (
     "tile_b", "tile_x", "tile_y", "pe", "lanes_per_pe", "mac_per_lane", "lane_port", "pipeline",
     "run_ahead", "clustering", "clock",
 )
-#: Cells of a slab: some forty arrays of them fit a second-level cache.
-SLAB = 8192
 
 
 @dataclass(frozen=True)
@@ -116,15 +115,6 @@ def _vector_bytes(ops: Operations, index: Array, group: Array, out: LaneTable) -
 # ---- products ----
 
 
-def _setting(values: Array) -> Setting:
-    """The number itself where all are the same."""
-    return float(values[0]) if (values == values[0]).all() else values
-
-
-def _at(values: Setting, place: Array) -> Setting:
-    return values if isinstance(values, float) else values.take(place)
-
-
 @dataclass(frozen=True, eq=False, repr=False)
 class _Lanes:
     """What all slabs share; settings by combination (X,), operands by row (R,)."""
@@ -148,12 +138,12 @@ def _shared(
     ops: Operations, r: Array, index: Array, u: Units, order: Array, group: Array
 ) -> _Lanes:
     number = u.number
-    width = {x: _setting(getattr(ops, f"{x}_width")) for x in ("a", "b", "out")}
-    settings = {key: _setting(number(key)) for key in (*LANES, "training")}
+    width = {x: setting(getattr(ops, f"{x}_width")) for x in ("a", "b", "out")}
+    settings = {key: setting(number(key)) for key in (*LANES, "training")}
     chances, chance, combination = _chances(ops, r, index, u)
     return _Lanes(
-        ops, index, order, settings, _setting(number("pe") * number("lanes_per_pe")),
-        _setting(number("pipeline") + np.log2(number("mac_per_lane"))), chances, chance,
+        ops, index, order, settings, setting(number("pe") * number("lanes_per_pe")),
+        setting(number("pipeline") + np.log2(number("mac_per_lane"))), chances, chance,
         combination, chances.mean.size // (2 * (int(chance.max()) + 1)), width,
         np.array([row.b in PARAMETERS for row in ops.rows]) + 0.0, group,
     )
@@ -199,12 +189,8 @@ def _products(
     if not r.size:
         return
     shared = _shared(ops, r, index, u, order, group)
-    there = np.flatnonzero(ops.count[r][:, index])
-    for start in range(0, there.size, SLAB):
-        cells = there[start:start + SLAB]
-        row = cells // index.size
-        x = cells - row * index.size
-        _slab(shared, r[row], x, out)
+    for place, x in cells(columns(ops.count[r], index)):
+        _slab(shared, r.take(place), x, out)
 
 
 def _slab(p: _Lanes, row: Array, x: Array, out: LaneTable) -> None:
@@ -212,14 +198,14 @@ def _slab(p: _Lanes, row: Array, x: Array, out: LaneTable) -> None:
     ops, pair = p.ops, p.index.take(x)
     g = row * ops.count.shape[1] + pair
     count, batch, m, k, n = (v.take(g) for v in (ops.count, ops.batch, ops.m, ops.k, ops.n))
-    s = {key: _at(values, x) for key, values in p.settings.items()}
-    total, multipliers, clock = _at(p.lanes, x), s["mac_per_lane"], s["clock"]
+    s = {key: at(values, x) for key, values in p.settings.items()}
+    total, multipliers, clock = at(p.lanes, x), s["mac_per_lane"], s["clock"]
     t = lanes.tile(batch, m, k, n, s["tile_b"], s["tile_x"], s["tile_y"])
     tiles = t.tiles
     wave, used = lanes.waves(tiles, total)
     ahead = np.minimum(s["run_ahead"], np.maximum(wave, 1.0))
     place = (2 * p.chance.take(row) + (batch <= 1.0)) * p.combinations + p.combination.take(x)
-    fill, chances = _at(p.fill, x), p.chances.take(place)
+    fill, chances = at(p.fill, x), p.chances.take(place)
     each = (fill + lanes.wait(chances, used, multipliers, ahead)) * count
     order = p.order.take(x)
     saved_a, saved_b = lanes.reuse(t, order, total)
@@ -272,7 +258,7 @@ def _stored(
     p: _Lanes, operand: str, row: Array, pair: Array, elements: Array
 ) -> tuple[Array, Setting]:
     """Bytes of values and of masks of `elements` of an operand, compressed where that pays."""
-    width, density = _at(p.width[operand], row), _density(p, operand, row, pair)
+    width, density = at(p.width[operand], row), _density(p, operand, row, pair)
     if isinstance(density, float):
         return elements * width, 0.0
     packed = density + 1.0 / (8.0 * width) < 1.0

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from elector import lanes
-from elector.design import Units, columns
+from elector.design import Units
 from elector.machines.acceltran.lane_table import LANES, LaneTable, lane_table
 from elector.memory import Plan, Split, plan
 from elector.operations.rows import Operations, groups
-from elector.table import combinations
+from elector.table import columns, combinations
 
 Array = np.ndarray
 
