@@ -161,23 +161,28 @@ def _memory(
     first, place = combinations([plan_index, rate, port, charge, released])
     q, i = plan_index[first], index[first]
     rate, port, charge, released = (x[first] for x in (rate, port, charge, released))
-    times = columns(ops.count, i)
-    read, written = columns(traffic.read, q) * times, columns(traffic.written, q) * times
-    weights = columns(traffic.weights, q) * times
-    if released.any():
-        width = ops.format.weight
-        tables = np.array([row.kind == "embedding" for row in ops.rows])[:, None]
-        whole = np.where(tables & (times > 0), ops.tables[i] * width, 0.0)
-        fetched = np.array([row.b == "weight" for row in ops.rows])[:, None]
-        loaded = np.where(fetched, ops.b_bytes[:, i] * times * ops.streams[i], 0.0)
-        read = np.where(released > 0, whole + loaded, read)
-        weights = np.where(released > 0, loaded, weights)
-        written = np.where(released > 0, 0.0, written)
-        port = np.where(released > 0, np.inf, port)
+    times, shape = columns(ops.count, i), (len(ops.rows), first.size)
+    read, written, weights, fill, seconds = (np.zeros(shape) for _ in range(5))
+    apart, old = released > 0, bool(released.any())
     # One buffer is filled or emptied at a time: were both at once, less traffic in all could
     # still be more for one of them, and a larger buffer slower.
-    seconds = (read + written) / np.minimum(rate, port)
-    fill = columns(traffic.fill, q) * times * (np.where(released > 0, 0.0, 1.0) / rate)
+    pace = 1.0 / np.minimum(rate, np.where(apart, np.inf, port))
+    ahead = np.where(apart, 0.0, 1.0) / rate
+    found = {name: columns(getattr(traffic, name), q)
+             for name in ("read", "written", "weights", "fill")}
+    for r, row in enumerate(ops.rows):
+        np.multiply(found["read"][r], times[r], out=read[r])
+        np.multiply(found["written"][r], times[r], out=written[r])
+        if row.matmul:
+            np.multiply(found["weights"][r], times[r], out=weights[r])
+            fill[r] = found["fill"][r] * times[r] * ahead
+        if old:
+            whole = ops.tables[i] * ops.format.weight * (times[r] > 0)
+            loaded = ops.b_bytes[r, i] * times[r] * ops.streams[i] * (row.b == "weight")
+            read[r][apart] = (whole * (row.kind == "embedding") + loaded)[apart]
+            weights[r][apart], written[r][apart] = loaded[apart], 0.0
+        np.add(read[r], written[r], out=seconds[r])
+        seconds[r] *= pace
     products = ops.where(matmul=True)
     leader = products[np.argmax(times[products] > 0, axis=0)]
     tile = traffic.tile_k[leader, q] * traffic.tile_n[leader, q] * ops.b_width[leader]
