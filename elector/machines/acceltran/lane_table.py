@@ -141,8 +141,9 @@ def _shared(
     width = {x: setting(getattr(ops, f"{x}_width")) for x in ("a", "b", "out")}
     settings = {key: setting(number(key)) for key in (*LANES, "training")}
     chances, chance, combination = _chances(ops, r, index, u)
+    one = order[:1] if (order == order[0]).all() else order
     return _Lanes(
-        ops, index, order, settings, setting(number("pe") * number("lanes_per_pe")),
+        ops, index, one, settings, setting(number("pe") * number("lanes_per_pe")),
         setting(number("pipeline") + np.log2(number("mac_per_lane"))), chances, chance,
         combination, chances.mean.size // (2 * (int(chance.max()) + 1)), width,
         np.array([row.b in PARAMETERS for row in ops.rows]) + 0.0, group,
@@ -203,21 +204,24 @@ def _slab(p: _Lanes, row: Array, x: Array, out: LaneTable) -> None:
     t = lanes.tile(batch, m, k, n, s["tile_b"], s["tile_x"], s["tile_y"])
     tiles = t.tiles
     wave, used = lanes.waves(tiles, total)
-    ahead = np.minimum(s["run_ahead"], np.maximum(wave, 1.0))
+    run_ahead = s["run_ahead"]
+    barrier = isinstance(run_ahead, float) and run_ahead == 1.0
+    ahead = run_ahead if barrier else np.minimum(run_ahead, wave)
     place = (2 * p.chance.take(row) + (batch <= 1.0)) * p.combinations + p.combination.take(x)
     fill, chances = at(p.fill, x), p.chances.take(place)
     each = (fill + lanes.wait(chances, used, multipliers, ahead)) * count
-    order = p.order.take(x)
+    order = p.order if p.order.size == 1 else p.order.take(x)
     saved_a, saved_b = lanes.reuse(t, order, total)
     fetched = tiles * t.depth * t.slices * count
-    bytes_a, mask_a = _stored(p, "a", row, pair, fetched * t.rows * (1.0 - saved_a))
-    bytes_b, mask_b = _stored(p, "b", row, pair, fetched * t.columns * (1.0 - saved_b))
+    dense = {name: _density(p, name, row, pair) for name in ("a", "b", "out")}
+    bytes_a, mask_a = _stored(p, "a", row, dense, fetched * t.rows * (1.0 - saved_a))
+    bytes_b, mask_b = _stored(p, "b", row, dense, fetched * t.columns * (1.0 - saved_b))
     results = count * batch * m * n
-    bytes_out, mask_out = _stored(p, "out", row, pair, results)
+    bytes_out, mask_out = _stored(p, "out", row, dense, results)
     masks = mask_a + mask_b
     port = (bytes_a + bytes_b + masks) / (used * s["lane_port"])
     seconds = np.maximum(wave * each, port) / clock
-    share = _density(p, "a", row, pair) * _density(p, "b", row, pair) / multipliers
+    share = dense["a"] * dense["b"] / multipliers
     work = count * tiles * (t.volume * share + fill)
     parameters = p.parameters.take(row)
     out.seconds.reshape(-1)[row * p.index.size + x] = seconds
@@ -238,8 +242,8 @@ def _slab(p: _Lanes, row: Array, x: Array, out: LaneTable) -> None:
     if np.any(s["training"]):
         add(out.rounded, results * s["training"] / OUTPUTS)
     if ops.densities:
-        add(out.sparse, work * (share * multipliers < 1.0))
-        add(out.pruned, results * (_density(p, "out", row, pair) < 1.0) / OUTPUTS)
+        add(out.sparse, work * np.less(share * multipliers, 1.0))
+        add(out.pruned, results * np.less(dense["out"], 1.0) / OUTPUTS)
         add(out.mask, masks + mask_out)
 
 
@@ -255,10 +259,10 @@ def _density(p: _Lanes, operand: str, row: Array, pair: Array) -> Setting:
 
 
 def _stored(
-    p: _Lanes, operand: str, row: Array, pair: Array, elements: Array
+    p: _Lanes, operand: str, row: Array, dense: dict[str, Setting], elements: Array
 ) -> tuple[Array, Setting]:
     """Bytes of values and of masks of `elements` of an operand, compressed where that pays."""
-    width, density = at(p.width[operand], row), _density(p, operand, row, pair)
+    width, density = at(p.width[operand], row), dense[operand]
     if isinstance(density, float):
         return elements * width, 0.0
     packed = density + 1.0 / (8.0 * width) < 1.0
