@@ -121,8 +121,8 @@ class Table:
 def is_known(key: str) -> bool:
     """Whether a column may be called so; a layer of a model or a unit of a hybrid included."""
     space, _, short = key.partition(".")
-    own = {"model": layer_field, "accelerator": UNIT_KEY.fullmatch}.get(space)
-    return bool(own and own(short)) or key in ("model", "accelerator") or short in known_keys().get(space, ())
+    own = {"accelerator": UNIT_KEY.fullmatch(short), "model": layer_field(short)}.get(space)
+    return bool(own) or key in ("model", "accelerator") or short in known_keys().get(space, ())
 
 
 @functools.cache

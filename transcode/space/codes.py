@@ -320,17 +320,14 @@ class Space:
             needs = self.parameters[of].needs
         return idle
 
-    def _count(self, columns: list[int]) -> int:
-        """Designs that differ in these columns and in what depends on them."""
-        return math.prod(self._variants(column) for column in columns)
-
     def _variants(self, column: int) -> int:
+        """Designs that differ in this column and in what depends on it."""
         needed = [(c, self.parameters[c].needs) for c in self._dependent]
         below = [(c, needs[1]) for c, needs in needed if needs is not None and needs[0] == column]
         if not below:
             return self.parameters[column].size
         return sum(
-            self._count([c for c, least in below if float(value) >= least])
+            math.prod(self._variants(c) for c, least in below if float(value) >= least)
             for value in self.parameters[column].values
         )
 
@@ -380,7 +377,7 @@ class Space:
         for section in self.sections:
             own = [[c for c in section.members[group] if self.parameters[c].needs is None]
                    for group in section.groups]
-            total *= sum(self._count(columns) for columns in own)
+            total *= sum(math.prod(map(self._variants, columns)) for columns in own)
         return total
 
     def _of_alternatives(self, alternatives: tuple[int, ...]) -> tuple[list[int], np.ndarray]:
