@@ -64,9 +64,7 @@ def work(
         if not _computes(member.machine, own, compute):
             compute = FORMATS[built].compute
         mine = of_unit(assigned, i, compute)
-        # Units are laid side by side row by row.
-        each = details or member.machine.layerwise
-        parts.append((mine, _plain(member.machine, mine, index, own, technology, each)))
+        parts.append((mine, _plain(member.machine, mine, index, own, technology, details)))
     links = _link_prices(hybrid, units, technology)
     names = [m.name for m in hybrid.members], [f"link {link.name}" for link in hybrid.links]
     owner = tuple(names[0][u] if u >= 0 else names[1][k]
