@@ -159,12 +159,13 @@ class Clocked:
 class Budget:
     """Watts an action may take: its resource is busy at least its joules over them.
 
-    resource, action : names. limit : (D,) watts.
+    resource, action : names. limit : (D,) watts. serial : (R, D) its seconds in `Activity.serial`.
     """
 
     resource: str
     action: str
     limit: Array
+    serial: Array
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -188,6 +189,9 @@ class Activity:
 
     busy : resource -> (R, D) seconds over all runs of a row, as an array or as a Count.
     alone : (R, D) seconds of a row when nothing else runs beside it.
+    serial : (R, D) those seconds with all sequences one after another, where some of them stand
+        side by side in `alone`; None: as alone.
+    beside : (R, D) bool, heads of one sequence stand side by side; None: nowhere.
     compute : (R, D) those seconds if main memory took no time.
     cycles : (R, D) clock cycles of the unit that computes the row.
     shortest : (D,) rows a stream needs so that splitting the batch costs nothing; inf: never.
@@ -236,6 +240,8 @@ class Activity:
     peak: Array
     limits: dict[str, tuple[Array, Array]]
     resources: tuple[str, ...]
+    serial: Array | None = None
+    beside: Array | None = None
     least: Count | None = None
     queued: bool | Array = False
     clocked: Clocked | None = None
@@ -261,6 +267,11 @@ class Activity:
         if self.owner is None or self.owner[row] < 0:
             return self
         return self.members[self.owner[row]]
+
+    @property
+    def chain(self) -> Array:
+        """(R, D) seconds of a row with its sequences one after another."""
+        return self.alone if self.serial is None else self.serial
 
     def load(self, resource: str, rows: Array | None = None) -> Array:
         """(D,) busy seconds of a resource, over the rows or some of them."""

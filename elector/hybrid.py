@@ -150,17 +150,18 @@ def _together(
     carried = _links(hybrid, assigned, index, units)
     busy = {f"{name}.{r}": seconds for name, a in both for r, seconds in a.busy.items()}
     counts = {f"{name}.{k}": count for name, a in both for k, count in a.counts.items()}
-    alone, compute = _rows(found, "alone"), _rows(found, "compute")
-    cycles = _rows(found, "cycles")
+    alone, compute, cycles = (_rows(found, name) for name in ("alone", "compute", "cycles"))
+    serial = _rows(found, "chain")
     for name, (seconds, moved) in carried.items():
-        busy[name], alone = seconds, alone + seconds
+        busy[name], alone, serial = seconds, alone + seconds, serial + seconds
         counts[name] = Count(moved, index)
     weights, room, ahead = found[0].weights, found[0].room, found[0].bandwidth
     first = assigned.owner[[i for i, row in enumerate(assigned.ops.rows) if row.matmul][:1]]
     tiles, traffic = _details(found, "tiles"), _details(found, "traffic")
     wear, endurance = _wear(found)
     return Activity(
-        busy=busy, alone=alone, compute=compute, cycles=cycles,
+        busy=busy, alone=alone, serial=serial, beside=_beside(found),
+        compute=compute, cycles=cycles,
         shortest=_most([np.where(h, a.shortest, 0.0) for a, h in zip(found, here, strict=True)]),
         counts=counts,
         fuse=np.zeros(index.size, bool) if len(found) > 1 else found[0].fuse,
@@ -196,7 +197,7 @@ def _waiting(activity: Activity, several: Array) -> Activity:
     if not np.any(activity.queued):
         return activity
     longest = _most([_each(b) for b in activity.busy.values()])
-    return replace(activity, alone=np.where(several, longest, activity.alone))
+    return replace(activity, alone=np.where(several, longest, activity.alone), serial=None)
 
 
 def _each(seconds: Array | Count) -> Array:
@@ -227,6 +228,12 @@ def _links(
 def _rows(found: list[Activity], field: str) -> Array:
     """(R, D) of all units: a row is nonzero for the one that runs it."""
     return _total([getattr(a, field) for a in found])
+
+
+def _beside(found: list[Activity]) -> Array | None:
+    """(R, D) rows whose heads stand side by side on the unit that runs them."""
+    given = [a.beside & (a.alone > 0) for a in found if a.beside is not None]
+    return np.asarray(np.stack(given).any(axis=0)) if given else None
 
 
 def _total(values: list[Array]) -> Array:

@@ -69,7 +69,9 @@ def _within_budget(activity: Activity, prices: Prices) -> Activity:
     before = found.each() if isinstance(found, Count) else found
     after = np.maximum(before, joules / budget.limit)
     busy = {**activity.busy, budget.resource: after}
-    return replace(activity, busy=busy, alone=activity.alone + (after - before))
+    longer = np.maximum(budget.serial, joules / budget.limit) - budget.serial
+    return replace(activity, busy=busy, alone=activity.alone + (after - before),
+                   serial=activity.chain + longer)
 
 
 def voltage(clocked: Clocked, speed: Array) -> Array:

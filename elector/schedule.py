@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from elector.design import Activity, sum_rows
+from elector.design import Activity, Count, sum_rows
 from elector.operations.rows import Operations, Row
 
 Array = np.ndarray
@@ -89,10 +89,8 @@ def _stage(
     chain = _chain(ops, index, [i for i in chained if not ops.rows[i].in_attention], activity,
                    weight)
     if attention:
-        core = _chain(ops, index, attention, activity, weight)
-        core_loads = _most([activity.load(name, np.array(attention)) for name in activity.busy])
         # The output projection waits for all heads, so that every layer has its own fill.
-        chain = chain + overlap(core_loads, core_loads, core, ops.heads[index], np.ones(1))
+        chain = chain + _heads(ops, index, activity, attention, weight)
     on_chain = [activity.load(name, np.array(chained)) for name in activity.busy]
     periods = _fills(ops, index, activity, chained, _periods(ops, rows)[index])
     # Each resource idles while the chain is elsewhere; the one that is done last decides.
@@ -104,6 +102,29 @@ def _stage(
         if unit.least is not None:
             bounds.append(unit.least.total(np.array(chained)))
     return np.where(queued, _most(loads), _most(bounds)) if queued.any() else _most(bounds)
+
+
+def _heads(
+    ops: Operations, index: Array, activity: Activity, attention: list[int], weight: Array
+) -> Array:
+    """(D,) seconds of attention, whose heads are streams but where they stand side by side."""
+    core = _chain(ops, index, attention, activity, weight)
+    rows = np.array(attention)
+    if activity.beside is None:
+        loads = _most([activity.load(name, rows) for name in activity.busy])
+        return overlap(loads, loads, core, ops.heads[index], np.ones(1))
+    apart = activity.beside[rows]
+    side = sum_rows(np.where(apart, activity.chain[rows], 0.0))
+    rest = np.maximum(core - side, 0.0)
+    loads = _most([
+        sum_rows(np.where(apart, 0.0, _each(seconds)[rows])) for seconds in activity.busy.values()
+    ])
+    loads = np.minimum(loads, rest)
+    return side + overlap(loads, loads, rest, ops.heads[index], np.ones(1))
+
+
+def _each(seconds: Array | Count) -> Array:
+    return seconds.each() if isinstance(seconds, Count) else seconds
 
 
 def overlap(load: Array, chain_load: Array, chain: Array, streams: Array, periods: Array) -> Array:
@@ -196,8 +217,8 @@ def _chain(
     total = np.zeros(index.size)
     for leader, followers in groups(ops.rows, subset):
         unit = activity.of(leader)
-        seconds = activity.alone[leader]
-        behind = sum_rows(activity.alone[followers]) if followers else np.zeros(index.size)
+        seconds = activity.chain[leader]
+        behind = sum_rows(activity.chain[followers]) if followers else np.zeros(index.size)
         # What another unit runs comes across a link: only its own rows follow at once.
         fuse = unit.fuse & np.array(all(activity.of(i) is unit for i in followers))
         whole = _behind(seconds, behind, fuse)

@@ -197,11 +197,16 @@ def activity(prepared: object, part: slice) -> Activity:
     moved = _moved(ops, index, units)
     memory = moved / units.number("bandwidth")
     # Layers have crossbars of their own; the slowest layer of each phase sets the pace.
-    stage = np.where(w.stored, read / w.matrices, read)
-    busy = {"crossbars": _slowest(ops, stage), "write": write, "digital": digital,
-            "vector": lanes, "memory": memory}
+    stage = np.where(w.stored, read / w.matrices, 0.0)
+    # Written operands of all layers take turns in the same spare crossbars.
+    busy = {"crossbars": _slowest(ops, stage), "spare crossbars": np.where(w.written, read, 0.0),
+            "write": write, "digital": digital, "vector": lanes, "memory": memory}
     compute = read + write + digital + lanes
     alone = np.maximum(compute, memory)
+    turns, pulses = _in_turn(ops, index, units, x, w)
+    pulses = np.where(w.written, pulses, write)
+    serial = np.where(w.written, turns * m * x.vector, read) + pulses + digital + lanes
+    serial = np.maximum(serial, memory)
     counts = _counts(ops, index, x, w, vectors, cells, moved, special, units)
     weights, room, ahead = nothing_ahead(len(ops.rows), index)
     wear = _wear(ops, index, units, x, w, cells)
@@ -212,7 +217,8 @@ def activity(prepared: object, part: slice) -> Activity:
         start=np.zeros(index.size), executed=ops.macs[index],
         peak=_peak(units, x), limits=_limits(ops, index, units, x, w),
         resources=tuple(busy), periods=np.ones(index.size),
-        budget=Budget("write", "write", units.number("write_power")),
+        budget=Budget("write", "write", units.number("write_power"), pulses),
+        serial=serial, beside=w.written,
         wear=wear, endurance=units.number("endurance"), fill=_fill(ops, index, units, x, w),
         extra={"effective_bits": effective_bits(units)},
         tiles=(np.zeros_like(m),) * 3 if prepared.details else None,
@@ -247,6 +253,21 @@ def _writes(
     here = update & (count > 0)
     last = np.where(here, x.rows * pulse / np.maximum(sum_rows(here + 0.0), 1.0), 0.0)
     return cells, np.where(update, last, seconds)
+
+
+def _in_turn(
+    ops: Operations, index: Array, units: Units, x: Crossbars, w: _Where
+) -> tuple[Array, Array]:
+    """(R, D) reads of a written operand, and seconds of writing it, sequence by sequence.
+
+    The heads of one sequence stand side by side, as far as there are spare crossbars.
+    """
+    heads = np.maximum(ops.batch / ops.streams, 1.0)[:, index]
+    runs = ops.count[:, index] * ops.batch[:, index] / heads
+    fit = np.clip(np.floor(w.pool / np.maximum(w.each, 1.0)), 1.0, heads)
+    pulse = units.number("write_pulse") * units.number("write_verify")
+    rows = np.minimum(ops.k[:, index], x.rows)
+    return runs * heads / fit, runs * np.ceil(heads / fit) * rows * pulse
 
 
 def _fill(ops: Operations, index: Array, units: Units, x: Crossbars, w: _Where) -> Fill:

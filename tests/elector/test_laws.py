@@ -276,17 +276,15 @@ def test_work_is_linear_in_the_layers(machine: str) -> None:
             assert c - b == pytest.approx(b - a, rel=0.35 if machine == "reram" else 0.01), name
 
 
-def test_a_longer_batch_never_costs_less(machine: str, request: pytest.FixtureRequest) -> None:
-    if machine == "reram":
-        request.applymarker(pytest.mark.xfail(
-            strict=True, reason="two sequences in a pipeline are done before one (leakage falls)"
-        ))
+def test_a_longer_batch_never_costs_less(machine: str) -> None:
     rows = table(machine)
     for key in ("workload.batch", "workload.sequence_length", "workload.gradient_accumulation"):
         more = rows | {key: [2 * v if v < 256 else v for v in rows[key]]}
         before, after = found(machine), costs(more, level="scalars")
         both = before.feasible & after.feasible
         assert (after.energy_j[both] >= before.energy_j[both] * (1 - 1e-12)).all(), key
+        if machine == "reram":  # its operands of several sequences are written side by side
+            assert (after.latency_s[both] >= before.latency_s[both] * (1 - 1e-12)).all(), key
         assert (after.macs >= before.macs).all()
 
 
