@@ -159,12 +159,14 @@ class Clocked:
 class Budget:
     """Watts an action may take: its resource is busy at least its joules over them.
 
-    resource, action : names. limit : (D,) watts. serial : (R, D) its seconds in `Activity.serial`.
+    resource, action : names. limit : (D,) watts. alone, serial : (R, D) its seconds in those of
+    the activity.
     """
 
     resource: str
     action: str
     limit: Array
+    alone: Array
     serial: Array
 
 
@@ -207,9 +209,10 @@ class Activity:
     queued : (D,) or for all; rows run one after another from a queue that a host fills, so
         that the busiest resource decides and nothing else waits.
     clocked : what a power limit needs; None where the clock is given.
+    speed : (D,) share of the full clock that a power limit leaves; None where there is none.
     budget : an action whose power is limited on its own; None: none.
     least : seconds one sequence takes for a row however many overlap; None: its share of them.
-    periods : (D,) how often a sequence comes back to the same resource; None: each layer.
+    periods : resource -> (D,) how often a sequence comes back to it; without: in each layer.
     wear : (D,) writes of the most written cell in a step, endurance : (D,) how many it
         survives; None where nothing wears.
     fill : writing the weights in place once; None where they only pass through.
@@ -245,8 +248,9 @@ class Activity:
     least: Count | None = None
     queued: bool | Array = False
     clocked: Clocked | None = None
+    speed: Array | None = None
     budget: Budget | None = None
-    periods: Array | None = None
+    periods: dict[str, Array] = field(default_factory=dict)
     wear: Array | None = None
     endurance: Array | None = None
     fill: Fill | None = None

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from elector.cost import Prices, Rate, price, rate
-from elector.design import Activity, Count, Hybrid, Machine, Units, sum_rows
+from elector.design import Activity, Count, Hybrid, Machine, Member, Units, sum_rows
 from elector.operations.rows import Operations
 from elector.power import limit
 from elector.technology import Technology
@@ -55,11 +55,7 @@ def work(
     parts = []
     for i, member in enumerate(hybrid.members):
         own = member.units(units)
-        built = own.names[member.machine.native][0][0]
-        compute = ops.format.compute
-        if not _computes(member.machine, own, compute):
-            compute = FORMATS[built].compute
-        mine = of_unit(assigned, i, compute)
+        mine = of_unit(assigned, i, compute_in(member, own, ops.format.compute))
         parts.append((mine, _plain(member.machine, mine, index, own, technology, details)))
     links = _link_prices(hybrid, units, technology)
     names = [m.name for m in hybrid.members], [f"link {link.name}" for link in hybrid.links]
@@ -92,6 +88,12 @@ def _plain(
         return limit(ops, index[part], activity, prices.take(part), machine)[:2]
 
     return at
+
+
+def compute_in(member: Member, units: Units, compute: str) -> str:
+    """The number format a unit multiplies in: the one asked for if it can, else its own."""
+    built = units.names[member.machine.native][0][0]
+    return compute if _computes(member.machine, units, compute) else FORMATS[built].compute
 
 
 def _computes(machine: Machine, units: Units, compute: str) -> bool:

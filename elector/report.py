@@ -252,8 +252,8 @@ def traced(found: Trace, out: str, plot: str | None) -> None:
     click.echo(f"event-driven  {_quantity(line.seconds, 's')}")
     difference = found.closed_s / line.seconds - 1.0
     click.echo(f"closed form   {_quantity(found.closed_s, 's')}  ({difference:+.1%})")
-    for name, busy in line.busy.items():
-        click.echo(f"  {name:<16} busy {busy / line.seconds:6.1%}")
+    for name, use in found.utilization.items():
+        click.echo(f"  {name:<16} busy {float(use.mean()):6.1%}")
     click.echo(f"trace in {out}, {len(line.spans):,} pieces; open it in Perfetto")
     if plot is not None:
         click.echo(f"picture in {plot}")

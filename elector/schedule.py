@@ -92,11 +92,11 @@ def _stage(
         # The output projection waits for all heads, so that every layer has its own fill.
         chain = chain + _heads(ops, index, activity, attention, weight)
     on_chain = [activity.load(name, np.array(chained)) for name in activity.busy]
-    periods = _fills(ops, index, activity, chained, _periods(ops, rows)[index])
+    fills = _fills(ops, index, activity, chained, _periods(ops, rows)[index])
     # Each resource idles while the chain is elsewhere; the one that is done last decides.
     bounds = [
         overlap(load, part, chain, streams, periods)
-        for load, part in zip(loads, on_chain, strict=True)
+        for load, part, periods in zip(loads, on_chain, fills, strict=True)
     ]
     for unit in activity.members or (activity,):
         if unit.least is not None:
@@ -141,8 +141,32 @@ def _streams(ops: Operations, index: Array, activity: Activity, chained: list[in
     products = [i for i in chained if ops.rows[i].matmul]
     if not products:
         return np.ones(index.size)
-    longest = ops.m[products].max(axis=0)[index]
-    return np.clip(np.floor(longest / activity.shortest), 1.0, ops.streams[index])
+    if len(activity.members) <= 1:
+        longest = ops.m[products].max(axis=0)[index]
+        return np.clip(np.floor(longest / activity.shortest), 1.0, ops.streams[index])
+    found = ops.streams[index]
+    for i, (unit, works) in enumerate(zip(activity.members, activity.working, strict=True)):
+        assert activity.owner is not None
+        own = [r for r in products if activity.owner[r] == i]
+        most = _most_streams(ops, index, own, unit.shortest)
+        found = np.where(works, np.minimum(found, most), found)
+    return np.maximum(found, 1.0)
+
+
+def _most_streams(ops: Operations, index: Array, own: list[int], shortest: Array) -> Array:
+    """(D,) streams that a unit of a hybrid leaves.
+
+    Products of heads are as long however many sequences there are; a unit that has more of
+    those is indifferent.
+    """
+    shared = [r for r in own if not ops.rows[r].in_attention]
+    if not shared:
+        return np.where(np.isinf(shortest), 1.0, np.inf)
+    heads = [r for r in own if ops.rows[r].in_attention]
+    macs = ops.count * ops.batch * ops.m * ops.k * ops.n
+    more = sum_rows(macs[heads])[index] > sum_rows(macs[shared])[index] if heads else False
+    most = np.floor(ops.m[shared].max(axis=0)[index] / shortest)
+    return np.where(more & ~np.isinf(shortest), np.inf, most)
 
 
 def _periods(ops: Operations, rows: Array) -> Array:
@@ -176,17 +200,18 @@ def groups(rows: tuple[Row, ...], subset: list[int]) -> list[tuple[int, list[int
 
 def _fills(
     ops: Operations, index: Array, activity: Activity, chained: list[int], layers: Array
-) -> Array:
-    """(D,) parts of the chain's fill; in a hybrid those of the unit that overlaps least."""
+) -> list[Array]:
+    """Of each resource the parts of the chain's fill; links wait as the slowest unit does."""
     if not activity.members:
-        given = activity.periods
-        return _passes(ops, index, activity, chained, layers) if given is None else given
-    found = [
-        np.where(works, _fills(ops, index, unit, chained, layers), np.inf)
-        for unit, works in zip(activity.members, activity.working, strict=True)
-    ]
-    least = np.stack(found).min(axis=0)
-    return np.where(np.isfinite(least), least, 1.0)
+        usual = _passes(ops, index, activity, chained, layers)
+        return [activity.periods.get(name, usual) for name in activity.busy]
+    found, least = [], np.full(index.size, np.inf)
+    for unit, works in zip(activity.members, activity.working, strict=True):
+        found += _fills(ops, index, unit, chained, layers)
+        usual = _passes(ops, index, unit, chained, layers)
+        least = np.where(works, np.minimum(least, usual), least)
+    least = np.where(np.isfinite(least), least, 1.0)
+    return found + [least] * (len(activity.busy) - len(found))
 
 
 def _passes(
@@ -243,6 +268,6 @@ def _fetched(activity: Activity, row: int) -> Array:
     """(D,) seconds of a product whose weights are on the chip when it starts."""
     memory = activity.row("memory", row)
     rest = memory - activity.weights.row(row) / activity.bandwidth
-    return activity.alone[row] - memory.clip(activity.compute[row]) + rest.clip(
+    return activity.chain[row] - memory.clip(activity.compute[row]) + rest.clip(
         activity.compute[row]
     )
