@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -18,7 +19,7 @@ from elector import cost as pricing
 from elector.cost import Cost, Prices
 from elector.design import Activity, Count, Machine, Units
 from elector.errors import InputError
-from elector.hybrid import work
+from elector.hybrid import compute_in, work
 from elector.operations import Operations, build
 from elector.resolve import Group, resolve
 from elector.schedule import Timing, schedule
@@ -168,6 +169,31 @@ class Chunk:
     timing: Timing
     units: Units
     owner: tuple[str, ...]
+
+
+def members(chunk: Chunk) -> dict[str, Chunk]:
+    """Start of the names of a unit's resources and parts -> the unit as if it were alone."""
+    hybrid = chunk.machine.hybrid
+    if hybrid is None:
+        return {"": chunk}
+    found = {}
+    for member, activity in zip(hybrid.members, chunk.activity.members, strict=True):
+        start, units = f"{member.name}.", member.units(chunk.units)
+        compute = compute_in(member, units, chunk.ops.format.compute)
+        mine = np.array([owner == member.name for owner in chunk.owner])[:, None]
+        ops = replace(chunk.ops, format=replace(chunk.ops.format, compute=compute),
+                      count=np.where(mine, chunk.ops.count, 0.0))
+        table = chunk.prices
+        prices = Prices(_under(table.actions, start), _under(table.area, start),
+                        _under(table.leakage, start))
+        found[start] = replace(chunk, machine=member.machine, units=units, ops=ops,
+                               activity=activity, prices=prices)
+    return found
+
+
+def _under(table: Mapping[str, Any], start: str) -> dict[str, Any]:
+    """The entries whose names begin so, without that beginning."""
+    return {k.removeprefix(start): v for k, v in table.items() if k.startswith(start)}
 
 
 def _output(chunk: Chunk, rows: Array, level: str) -> _Output:

@@ -23,8 +23,7 @@ import numpy as np
 from elector.assignment import TRANSFER
 from elector.design import Hybrid
 from elector.errors import InputError
-from elector.evaluate import Chunk, inspect
-from elector.hybrid import compute_in
+from elector.evaluate import Chunk, inspect, members
 from elector.operations.rows import Row
 from elector.schedule import STAGES
 from elector.table import Column
@@ -70,25 +69,6 @@ def timeline(chunk: Chunk) -> Timeline:
         for name, seconds in engine.busy.items():
             busy[name] = busy.get(name, 0.0) + seconds
     return Timeline(now, stages, spans, busy, chunk.ops.rows)
-
-
-def members(chunk: Chunk) -> dict[str, Chunk]:
-    """Start of the names of a unit's resources -> the unit as if it were alone."""
-    hybrid = chunk.machine.hybrid
-    if hybrid is None:
-        return {"": chunk}
-    found = {}
-    for member, activity in zip(hybrid.members, chunk.activity.members, strict=True):
-        start, units = f"{member.name}.", member.units(chunk.units)
-        compute = compute_in(member, units, chunk.ops.format.compute)
-        mine = np.array([owner == member.name for owner in chunk.owner])[:, None]
-        ops = replace(chunk.ops, format=replace(chunk.ops.format, compute=compute),
-                      count=np.where(mine, chunk.ops.count, 0.0))
-        actions = {key.removeprefix(start): rate for key, rate in chunk.prices.actions.items()
-                   if key.startswith(start)}
-        found[start] = replace(chunk, machine=member.machine, units=units, ops=ops,
-                               activity=activity, prices=replace(chunk.prices, actions=actions))
-    return found
 
 
 class _Writer:

@@ -231,14 +231,6 @@ def test_a_file_may_change_the_units_of_a_preset(tmp_path: Path) -> None:
     assert more.machine is load_accelerator("hpt").machine
 
 
-def test_prices_of_a_hybrid_are_explained_unit_by_unit(tmp_path: Path) -> None:
-    path = two(tmp_path)
-    with pytest.raises(InputError, match="unit by unit"):
-        elector.explain("bert-tiny", path, "energy_j")
-    seconds = elector.simulate("bert-tiny", path)["latency_s"]
-    assert elector.explain("bert-tiny", path, "latency_s")["value"] == seconds
-
-
 def test_machines_with_keys_of_one_name_and_other_choices_stand_in_one_table() -> None:
     found = costs({
         "model": ["bert-tiny"] * 2, "accelerator": ["systolic", "acceltran-edge"],
