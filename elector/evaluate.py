@@ -21,10 +21,12 @@ from elector.design import Activity, Count, Machine, Units
 from elector.errors import InputError
 from elector.hybrid import compute_in, work
 from elector.operations import Operations, build
+from elector.placing import placed
 from elector.resolve import Group, resolve
 from elector.schedule import Timing, schedule
 from elector.table import Column, distinct
 from elector.technology import Technology
+from elector.units import YEAR
 from elector.workload import Workload
 
 Array = np.ndarray
@@ -34,9 +36,6 @@ BLOCK = 32768
 CHUNK_NUMBERS = 60_000
 #: About as many operations as a block of layers has, and numbers of the operations of a block.
 ROWS, BLOCK_NUMBERS = 25, 200_000
-
-#: Seconds of a year of continuous work.
-YEAR = 365.25 * 24 * 3600.0
 
 LEVELS = ("scalars", "groups", "operations")
 
@@ -242,12 +241,17 @@ def _scalars(chunk: Chunk, energy: dict[str, Array]) -> dict[str, Array]:
 
 
 def _further(chunk: Chunk) -> dict[str, Array]:
-    """Scalars only some machines have: a lifetime where cells wear, and the machine's own."""
+    """Scalars only some machines have: wear, writing the weights, and the machine's own."""
     activity, found = chunk.activity, dict(chunk.activity.extra)
     if activity.wear is not None:
         assert activity.endurance is not None
         steps = activity.endurance / np.where(activity.wear > 0, activity.wear, np.nan)
         found["lifetime_years"] = steps * chunk.timing.seconds / YEAR
+        found["writes_per_cell"], found["endurance_writes"] = activity.wear, activity.endurance
+    writing = placed(chunk.machine, activity, chunk.prices, chunk.units)
+    if writing is not None:
+        found["placing_s"], found["placing_j"] = writing.seconds, writing.joules
+        found["placing_writes_per_cell"] = writing.writes
     return found
 
 

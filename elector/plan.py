@@ -25,10 +25,12 @@ import numpy as np
 from elector.api import columns_of, record
 from elector.assembly import assemble, read_rules
 from elector.errors import InputError
-from elector.evaluate import YEAR, Chunk, evaluate, inspect
+from elector.evaluate import Chunk, evaluate, inspect
+from elector.placing import placed
 from elector.resolve import Accelerator, load_accelerator
 from elector.table import Field, load_yaml, schema
 from elector.technology import Technology
+from elector.units import YEAR
 
 Record = dict[str, object]
 KEYS = ("model", "workload", "phases", "switch", "name", "source")
@@ -258,36 +260,13 @@ def _switched(plan: Plan, steps: list[Step], technology: Technology) -> Record:
 
 
 def _written(step: Step) -> Record:
-    """Writing the weights that stay in cells, within the write power of each unit.
-
-    They come over the slowest link of the unit, before or while they are written.
-    """
+    """Writing the weights that stay in cells."""
     chunk = step.chunk
-    hybrid, members = chunk.machine.hybrid, chunk.activity.members or (chunk.activity,)
-    names = [f"{m.name}." for m in hybrid.members] if hybrid else [""]
-    seconds, joules, pulses, wear = 0.0, 0.0, 0.0, 0.0
-    for name, unit in zip(names, members, strict=True):
-        if unit.fill is None or not unit.fill.pulses[0]:
-            continue
-        price = float(chunk.prices.actions[f"{name}{unit.fill.action}"].value[0])
-        energy = float(unit.fill.pulses[0]) * price
-        time = float(unit.fill.seconds[0])
-        if unit.budget is not None:
-            time = max(time, energy / float(unit.budget.limit[0]))
-        for link in hybrid.links if hybrid else ():
-            if name[:-1] in link.between:
-                rate = float(chunk.units.number(f"links.{link.name}.bandwidth")[0])
-                bit = float(chunk.prices.actions[f"link {link.name}"].value[0])
-                size = float(unit.fill.size[0])
-                time = max(time, size / rate)
-                energy += size * bit
-        seconds, joules = seconds + time, joules + energy
-        pulses = pulses + float(unit.fill.pulses[0])
-        wear = max(wear, float(unit.fill.wear[0]))
-    # What stands idle meanwhile draws what it always draws.
-    standing = sum(float(rate.value[0]) for rate in chunk.prices.leakage.values())
-    return {"latency_s": seconds, "energy_j": joules + standing * seconds, "pulses": pulses,
-            "writes_per_cell": wear}
+    found = placed(chunk.machine, chunk.activity, chunk.prices, chunk.units)
+    if found is None:
+        return {"latency_s": 0.0, "energy_j": 0.0, "pulses": 0.0, "writes_per_cell": 0.0}
+    return {"latency_s": float(found.seconds[0]), "energy_j": float(found.joules[0]),
+            "pulses": float(found.pulses[0]), "writes_per_cell": float(found.writes[0])}
 
 
 def _total(plan: Plan, steps: list[Step], phases: list[Record], switch: Record | None) -> Record:

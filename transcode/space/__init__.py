@@ -12,14 +12,17 @@ from transcode.space.codes import (
 from transcode.space.description import describe, digest, restore
 from transcode.space.files import find, shipped
 from transcode.space.reader import SHARED, load, unit_of
+from transcode.space.training import RUN, Training
 
 __all__ = [
     "LARGEST_INDEX",
+    "RUN",
     "SHARED",
     "Objective",
     "Parameter",
     "Section",
     "Space",
+    "Training",
     "describe",
     "digest",
     "find",

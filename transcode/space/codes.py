@@ -23,6 +23,7 @@ import numpy as np
 
 from elector.table import Column, Scalar
 from transcode.space import grammar
+from transcode.space.training import Training
 
 #: An index must fit the 64-bit integers that key designs, with room for arithmetic.
 LARGEST_INDEX = 1 << 62
@@ -97,6 +98,7 @@ class Space:
     constraints : conditions on results; a design that breaks one is infeasible.
     reference : objective -> its coordinate of the reference point, where given.
     record : results kept for each design beside the objectives.
+    run : the training run its workloads make up, None without one.
     """
 
     name: str
@@ -109,6 +111,7 @@ class Space:
     reference: dict[str, float] = field(default_factory=dict)
     record: tuple[str, ...] = ()
     source: Path | None = None
+    run: Training | None = None
 
     @property
     def uses_accuracy(self) -> bool:

@@ -10,6 +10,7 @@ from typing import Any
 
 from transcode.space import grammar
 from transcode.space.codes import Objective, Parameter, Section, Space
+from transcode.space.training import RUN, Training
 
 _SECTIONS = ("model", "accelerator", "workload")
 
@@ -40,6 +41,7 @@ def describe(space: Space) -> dict[str, object]:
         "reference_point": space.reference,
         "record": list(space.record),
         "files": files,
+        **({RUN: space.run.describe()} if space.run else {}),
     }
 
 
@@ -72,6 +74,7 @@ def restore(description: Mapping[str, Any]) -> Space:
         constraints=tuple(grammar.parse(text) for text in description["constraints"]),
         reference=description["reference_point"],
         record=tuple(description["record"]),
+        run=Training(**description[RUN]) if RUN in description else None,
     )
 
 

@@ -23,10 +23,11 @@ from elector.table import Field, Scalar, schema
 from transcode.space import grammar, layers
 from transcode.space.codes import Objective, Parameter, Section, Space, multiple
 from transcode.space.files import find, read
+from transcode.space.training import RUN, training
 
 _KEYS = (
     "name", "model", "accelerator", "workload", "workloads", "where",
-    "objectives", "constraints", "reference_point", "record",
+    "objectives", "constraints", "reference_point", "record", RUN,
 )  # fmt: skip
 #: Levels of a range without steps: finer than any constant of the simulator is known.
 RESOLUTION = 1024
@@ -95,11 +96,13 @@ class _Reader:
             self.section("model"), self.section("accelerator"), self.workload_section(),
         )  # fmt: skip
         self.label()
+        workloads = self.workloads()
         space = Space(
             name=self.name(default_name),
             parameters=tuple(self.parameters),
             sections=sections,
-            workloads=self.workloads(),
+            workloads=workloads,
+            run=training(self.data.get(RUN), workloads, self.fail),
             objectives=self.objectives(),
             source=self.file,
         )
@@ -308,7 +311,7 @@ class _Reader:
         written = self.data["workloads"]
         if not isinstance(written, dict) or not written:
             raise self.fail("is a mapping of names to settings", "workloads", value=written)
-        taken = ("model", "accelerator", "workload", "workloads", "note")
+        taken = ("model", "accelerator", "workload", "workloads", "note", RUN)
         for name, settings in written.items():
             if not isinstance(name, str) or not _WORD.fullmatch(name) or name in taken:
                 raise self.fail("is no name for a workload", "workloads", value=name,
@@ -395,7 +398,8 @@ class _Reader:
     def check_workload(self, space: Space, name: str) -> None:
         first = name.split(".")[0]
         several = "" not in space.workloads
-        if name == "accuracy" or (several and first in (*space.workloads, *SHARED)):
+        own = (*space.workloads, *SHARED, *((RUN,) if space.run else ()))
+        if name == "accuracy" or (several and first in own):
             return
         if several:
             raise self.fail(
