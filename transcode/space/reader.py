@@ -9,11 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from elector import units
 from elector.errors import InputError
@@ -24,6 +21,7 @@ from transcode.space import grammar, layers
 from transcode.space.codes import Objective, Parameter, Section, Space, multiple
 from transcode.space.files import find, read
 from transcode.space.training import RUN, training
+from transcode.space.values import fraction, is_multiple, levels
 
 _KEYS = (
     "name", "model", "accelerator", "workload", "workloads", "where",
@@ -40,6 +38,8 @@ _CHANGE_ACCURACY = (
     "workload.precision", "workload.tau_i", "workload.tau_t", "workload.sparsity",
     "accelerator.datapath",
 )  # fmt: skip
+#: Settings of the workload that belong to the machine that runs it.
+STACK = ("implementation", "optimizer_kernels")
 #: Sparsity tables whose thresholds have a price in transcode.accuracy.
 PRICED = ("dynatran",)
 #: Formats that published scores do not tell apart.
@@ -164,17 +164,25 @@ class _Reader:
         if key == "model":
             return schema("model")
         try:
-            known = [load_accelerator(base).machine.fields for base in bases]
+            machines = [load_accelerator(base).machine for base in bases]
         except InputError as error:
             raise error.at(file=self.file, field=key) from None
-        return {k: f for k, f in known[0].items() if all(k in other for other in known)}
+        known = [machine.fields for machine in machines]
+        found = {k: f for k, f in known[0].items() if all(k in other for other in known)}
+        stacks = [s for s in machines[0].implementations
+                  if all(s in machine.implementations for machine in machines)]  # fmt: skip
+        if len(stacks) > 1:
+            found |= {f"workload.{name}": schema("workload")[name] for name in STACK}
+            found["workload.implementation"] = replace(
+                schema("workload")["implementation"], choices=tuple(stacks))  # fmt: skip
+        return found
 
     def settings(
         self, key: str, where: str, group: int, written: dict[str, object], known: dict[str, Field]
     ) -> tuple[int, ...]:
         """Appends the parameters of one alternative; returns their columns."""
         columns: dict[str, int] = {}
-        for name in sorted(written, key=lambda n: _is_multiple(written[n])):  # parents first
+        for name in sorted(written, key=lambda n: is_multiple(written[n])):  # parents first
             own = known.get(name) or (layer_field(name) if key == "model" else None)
             if own is None:
                 raise self.fail("unknown key", where, value=name, allowed=known)
@@ -186,7 +194,7 @@ class _Reader:
             columns[name] = len(self.parameters)
             self.parameters.append(
                 Parameter(
-                    name=f"{key}.{name}",
+                    name=name if name.startswith("workload.") else f"{key}.{name}",
                     label=f"{key}.{name}",
                     values=values,
                     group=group,
@@ -198,7 +206,7 @@ class _Reader:
         return tuple(columns[name] for name in columns)
 
     def parent(self, written: object, at: str, columns: dict[str, int], name: str) -> int:
-        if not _is_multiple(written):
+        if not is_multiple(written):
             return -1
         assert isinstance(written, dict)
         of = written["multiple_of"]
@@ -229,7 +237,7 @@ class _Reader:
         if not choices:
             raise self.fail("has no choice", at)
         if factors:
-            choices = [_fraction(choice) for choice in choices]
+            choices = [fraction(choice) for choice in choices]
         values = [self.value(choice, known, at) for choice in choices]
         for value, choice in zip(values, choices, strict=True):
             if values.count(value) > 1:
@@ -263,8 +271,8 @@ class _Reader:
             raise self.fail("must be positive on a log scale", f"{at}.low", value=written["low"])
         steps = self.steps(written.get("steps"), f"{at}.steps")
         whole = known.type == "int"
-        levels = _levels(ends[0], ends[1], steps or RESOLUTION, log, whole, exact=steps is None)
-        return levels, "choice" if steps else "log" if log else "linear"
+        grid = levels(ends[0], ends[1], steps or RESOLUTION, log, whole, exact=steps is None)
+        return grid, "choice" if steps else "log" if log else "linear"
 
     def steps(self, written: object, at: str) -> int | None:
         if written is None:
@@ -302,6 +310,10 @@ class _Reader:
         written = self.data.get("workload", {})
         if not isinstance(written, dict):
             raise self.fail("is a mapping", "workload", value=written)
+        for parameter in self.parameters:
+            if parameter.name.removeprefix("workload.") in written and parameter.name[:1] == "w":
+                raise self.fail("is set for one accelerator already", "workload",
+                                value=parameter.name)  # fmt: skip
         return Section(-1, (0,), (self.settings("workload", "workload", 0, written,
                                                 schema("workload")),))  # fmt: skip
 
@@ -460,31 +472,6 @@ def _unit(known: Field) -> str:
     return "text" if known.type in ("choice", "text") else known.unit or "1"
 
 
-def _fraction(written: object) -> object:
-    """A factor written as 1/64, as a number; anything else as it is."""
-    try:
-        return float(Fraction(written)) if isinstance(written, str) else written
-    except (ValueError, ZeroDivisionError):
-        return written
-
-
 def _accuracy_of(number_format: str) -> str:
     """Formats of one name here give the same accuracy: floats of 16 bits and more."""
     return "16-bit float or wider" if number_format in _WIDE_FLOATS else number_format
-
-
-def _is_multiple(written: object) -> bool:
-    return isinstance(written, dict) and "multiple_of" in written
-
-
-def _levels(
-    low: float, high: float, steps: int, log: bool, whole: bool, exact: bool
-) -> tuple[Scalar, ...]:
-    """Values from low to high; whole numbers each once. `exact`: all of them where they fit."""
-    if whole and exact and high - low < steps:
-        return tuple(range(int(low), int(high) + 1))
-    grid = np.geomspace(low, high, steps) if log else np.linspace(low, high, steps)
-    if whole:
-        return tuple(int(v) for v in np.unique(np.round(grid)))
-    # twelve digits: 1 MB to 32 MB in six steps is then 2e6, not 2000000.0000000002
-    return tuple(float(f"{v:.12g}") for v in grid)
