@@ -45,7 +45,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     ("elector.cli",),
     ("elector.__main__",),
     ("transcode.pareto", "transcode.space", "transcode.accuracy"),
-    ("transcode.training",),
+    ("transcode.phases",),
     ("transcode.objective", "transcode.runs"),
     ("transcode.engines",),
     ("transcode.search", "transcode.plot"),

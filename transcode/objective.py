@@ -14,8 +14,8 @@ import numpy as np
 
 from elector.errors import InputError
 from elector.table import Column
+from transcode.phases import costs_of_run
 from transcode.space import RUN, SHARED, Space, grammar, numbers, unit_of
-from transcode.training import costs_of_run
 
 #: The constraint every machine brings: that the design can run the workload at all.
 MACHINE = "machine"

@@ -11,8 +11,8 @@ from transcode.space.codes import (
 )
 from transcode.space.description import describe, digest, restore
 from transcode.space.files import find, shipped
+from transcode.space.phases import RUN, Phases
 from transcode.space.reader import SHARED, load, unit_of
-from transcode.space.training import RUN, Training
 
 __all__ = [
     "LARGEST_INDEX",
@@ -20,9 +20,9 @@ __all__ = [
     "SHARED",
     "Objective",
     "Parameter",
+    "Phases",
     "Section",
     "Space",
-    "Training",
     "describe",
     "digest",
     "find",

@@ -23,7 +23,7 @@ import numpy as np
 
 from elector.table import Column, Scalar
 from transcode.space import grammar
-from transcode.space.training import Training
+from transcode.space.phases import Phases
 
 #: An index must fit the 64-bit integers that key designs, with room for arithmetic.
 LARGEST_INDEX = 1 << 62
@@ -111,7 +111,7 @@ class Space:
     reference: dict[str, float] = field(default_factory=dict)
     record: tuple[str, ...] = ()
     source: Path | None = None
-    run: Training | None = None
+    run: Phases | None = None
 
     @property
     def uses_accuracy(self) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 
 from transcode.space import grammar
 from transcode.space.codes import Objective, Parameter, Section, Space
-from transcode.space.training import RUN, Training
+from transcode.space.phases import RUN, Phases
 
 _SECTIONS = ("model", "accelerator", "workload")
 
@@ -80,7 +80,7 @@ def restore(description: Mapping[str, Any]) -> Space:
         constraints=tuple(grammar.parse(text) for text in description["constraints"]),
         reference=description["reference_point"],
         record=tuple(description["record"]),
-        run=Training(**description[RUN]) if RUN in description else None,
+        run=Phases(**description[RUN]) if RUN in description else None,
     )
 
 

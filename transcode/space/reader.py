@@ -20,7 +20,7 @@ from elector.table import Field, Scalar, schema
 from transcode.space import grammar, layers
 from transcode.space.codes import Objective, Parameter, Section, Space, multiple
 from transcode.space.files import find, read
-from transcode.space.training import RUN, training
+from transcode.space.phases import RUN, phases_of
 from transcode.space.values import fraction, is_multiple, levels
 
 _KEYS = (
@@ -102,7 +102,7 @@ class _Reader:
             parameters=tuple(self.parameters),
             sections=sections,
             workloads=workloads,
-            run=training(self.data.get(RUN), workloads, self.fail),
+            run=phases_of(self.data.get(RUN), workloads, self.fail),
             objectives=self.objectives(),
             source=self.file,
         )

@@ -24,7 +24,7 @@ Fail = Callable[..., InputError]
 
 
 @dataclass(frozen=True)
-class Training:
+class Phases:
     """Phases in order, and `windows` x `window` steps that are paid twice before the switch.
 
     phases : workload -> steps. beside : the workload whose step the second copy costs.
@@ -45,7 +45,7 @@ class Training:
         return asdict(self)
 
 
-def training(written: object, workloads: Iterable[str], fail: Fail) -> Training | None:
+def phases_of(written: object, workloads: Iterable[str], fail: Fail) -> Phases | None:
     """The run of a space, None without one. Raises InputError for what cannot be one."""
     if written is None:
         return None
@@ -67,7 +67,7 @@ def training(written: object, workloads: Iterable[str], fail: Fail) -> Training 
     beside = str(written.get("beside", first))
     if beside not in names:
         raise fail("names no workload", "run.beside", value=beside, allowed=names)
-    found = Training(steps, _whole(written.get("window", 0), "run.window", 0, fail),
+    found = Phases(steps, _whole(written.get("window", 0), "run.window", 0, fail),
                      _whole(written.get("windows", 1), "run.windows", 1, fail), beside)  # fmt: skip
     if found.copies > steps[first]:
         raise fail(f"the windows need {found.copies} steps, {first} has {steps[first]}",

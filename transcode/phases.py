@@ -16,7 +16,7 @@ import numpy as np
 
 from elector.errors import InputError
 from elector.units import YEAR
-from transcode.space import Training
+from transcode.space import Phases
 
 #: Results of a run: seconds, joules, writes of the most written cell, how long cells last.
 RESULTS = ("latency_s", "energy_j", "writes_per_cell", "lifetime_years", "lifetime_runs")
@@ -49,7 +49,7 @@ class RunCosts:
         return list(self.scalars)
 
 
-def costs_of_run(run: Training, costs: Mapping[str, Steps]) -> RunCosts:
+def costs_of_run(run: Phases, costs: Mapping[str, Steps]) -> RunCosts:
     """The run's results from its workloads' by name."""
     phases = [(costs[name], float(steps)) for name, steps in run.phases.items()]
     beside, last = costs[run.beside], phases[-1][0]
