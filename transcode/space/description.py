@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from transcode.accuracy.settings import Settings
 from transcode.space import grammar
 from transcode.space.codes import Objective, Parameter, Section, Space
 from transcode.space.phases import RUN, Phases
@@ -33,7 +34,10 @@ def describe(space: Space) -> dict[str, object]:
         if parameter.parent >= 0:
             entry["multiple_of"] = space.parameters[parameter.parent].name
         parameters.append(entry)
-    files = {base: _digest(Path(base)) for base in _bases(space) if Path(base).is_file()}
+    given = [*_bases(space), *([space.accuracy.rows] if space.accuracy.rows else [])]
+    given += [str(v) for p in space.parameters if p.name == "workload.sparsity" for v in p.values]
+    files = {base: _digest(Path(base)) for base in given if Path(base).is_file()}
+    asked = space.accuracy.plain()
     return {
         "name": space.name,
         "parameters": parameters,
@@ -46,6 +50,7 @@ def describe(space: Space) -> dict[str, object]:
         "record": list(space.record),
         "files": files,
         **({RUN: space.run.describe()} if space.run else {}),
+        **({"accuracy": asked} if asked else {}),
     }
 
 
@@ -81,6 +86,7 @@ def restore(description: Mapping[str, Any]) -> Space:
         reference=description["reference_point"],
         record=tuple(description["record"]),
         run=Phases(**description[RUN]) if RUN in description else None,
+        accuracy=Settings(**description.get("accuracy", {})),
     )
 
 
