@@ -242,6 +242,8 @@ def _link(links: dict[frozenset[str], int], ends: tuple[str, str], row: Row) -> 
         raise InputError(
             f"no link between {ends[0]} and {ends[1]}, which {row.name} ({row.phase}) needs",
             field="links", value="-".join(ends),
+            allowed=["-".join(sorted(link)) for link in links] or None,
+            hint=f"links: - {{between: [{ends[0]}, {ends[1]}], bandwidth: 100 GB/s}}",
         )
     return found
 

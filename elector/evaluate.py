@@ -18,7 +18,7 @@ import numpy as np
 from elector import cost as pricing
 from elector.cost import Cost, Prices
 from elector.design import Activity, Count, Machine, Units
-from elector.errors import InputError
+from elector.errors import InfeasibleError, InputError
 from elector.hybrid import compute_in, work
 from elector.operations import Operations, build
 from elector.placing import placed
@@ -168,6 +168,15 @@ class Chunk:
     timing: Timing
     units: Units
     owner: tuple[str, ...]
+
+
+def require_feasible(chunk: Chunk) -> None:
+    """Raise InfeasibleError with the reason if the first design cannot run."""
+    cost = Cost.empty(1)
+    _reasons(cost, _Output(np.zeros(1, np.intp), {}, {}, chunk.activity.limits,
+                           chunk.activity.largest, None))
+    if not cost.feasible[0]:
+        raise InfeasibleError(f"the design is infeasible: {cost.reason(0)}")
 
 
 def members(chunk: Chunk) -> dict[str, Chunk]:

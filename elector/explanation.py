@@ -8,13 +8,12 @@ import numpy as np
 
 from elector import cost as pricing
 from elector.design import Part
-from elector.errors import InfeasibleError, InputError
-from elector.evaluate import Chunk, inspect, members
+from elector.errors import InputError
+from elector.evaluate import Chunk, inspect, members, require_feasible
 from elector.operations.tensors import parameter_tensors
 from elector.resolve import resolve
 from elector.table import Column
 from elector.technology import Price, Technology
-from elector.units import format_si
 
 #: Results that can be explained, and how.
 RESULTS = ("energy_j", "power_w", "area_mm2", "latency_s", "utilization", "macs", "parameters")
@@ -32,11 +31,7 @@ def explain_result(
     if result not in RESULTS:
         raise InputError("cannot be explained", field="--result", value=result, allowed=RESULTS)
     chunk = inspect(columns, technology)
-    for text, (needed, available) in chunk.activity.limits.items():
-        if needed[0] > available[0]:
-            sizes = {"needed": float(needed[0]), "available": float(available[0])}
-            shown = {name: format_si(size, "byte") for name, size in sizes.items()}
-            raise InfeasibleError(f"the design is infeasible: {text.format(**shown)}")
+    require_feasible(chunk)
     found = {
         "energy_j": _energy, "power_w": _power, "area_mm2": _area, "latency_s": _latency,
         "utilization": _utilization, "macs": _macs,

@@ -183,7 +183,7 @@ def _together(
         queued=_queued(found, here, several),
         members=tuple(found), owner=assigned.owner, working=tuple(here),
         extra={k: v for a in found for k, v in a.extra.items()},
-        largest=found[0].largest if len(found) == 1 else None,
+        largest=_largest(found, here, several),
         tiles=None if tiles is None else (tiles[0], tiles[1], tiles[2]),
         traffic=None if traffic is None else (traffic[0], traffic[1]),
         moved=found[0].moved if len(found) == 1 else None,
@@ -230,6 +230,17 @@ def _links(
 def _rows(found: list[Activity], field: str) -> Array:
     """(R, D) of all units: a row is nonzero for the one that runs it."""
     return _total([getattr(a, field) for a in found])
+
+
+def _largest(found: list[Activity], here: list[Array], several: Array) -> Array | None:
+    """(D,) the largest batch of designs in which one unit does all; NaN where it is not known."""
+    if len(found) == 1:
+        return found[0].largest
+    largest = np.full(several.shape, np.nan)
+    for activity, works in zip(found, here, strict=True):
+        if activity.largest is not None:
+            largest = np.where(works & ~several, activity.largest, largest)
+    return largest
 
 
 def _beside(found: list[Activity]) -> Array | None:

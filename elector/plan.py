@@ -31,10 +31,12 @@ from elector.resolve import Accelerator, load_accelerator
 from elector.table import Field, load_yaml, schema
 from elector.technology import Technology
 from elector.units import YEAR
+from elector.workload import lora_rank
 
 Record = dict[str, object]
 KEYS = ("model", "workload", "phases", "switch", "name", "source")
 PHASE = ("name", "steps", "trainable", "accelerator", "assignment")
+EXAMPLE = {"steps": "steps: 1000", "accelerator": "accelerator: hpt"}
 SWITCH = ("step", "window", "windows", "source")
 
 
@@ -123,7 +125,8 @@ def _check(data: Mapping[str, object], allowed: object, file: object, field: str
 
 def _phases(data: object, file: object) -> tuple[Phase, ...]:
     if not isinstance(data, list) or not data:
-        raise InputError("must be a list of phases", file=file, field="phases", value=data)
+        raise InputError("must be a list of phases", file=file, field="phases", value=data,
+                         hint="- {name: full, steps: 1000, trainable: all, accelerator: hpt}")
     found: list[Phase] = []
     for i, entry in enumerate(data):
         at = f"phases[{i}]"
@@ -132,7 +135,8 @@ def _phases(data: object, file: object) -> tuple[Phase, ...]:
         _check(entry, PHASE, file, at)
         for key in ("steps", "accelerator"):
             if key not in entry:
-                raise InputError("is missing", file=file, field=f"{at}.{key}")
+                raise InputError("is missing", file=file, field=f"{at}.{key}",
+                                 hint=f"a phase needs {key}, such as {EXAMPLE[key]}")
         name = str(entry.get("name", f"phase {i + 1}"))
         if name in [phase.name for phase in found]:
             raise InputError("is given twice", file=file, field=f"{at}.name", value=name)
@@ -140,7 +144,13 @@ def _phases(data: object, file: object) -> tuple[Phase, ...]:
         if "assignment" in entry:
             accelerator = _assigned(accelerator, entry["assignment"], file)
         steps = _whole(entry["steps"], f"{at}.steps", 1, file)
-        found.append(Phase(name, steps, str(entry.get("trainable", "all")), accelerator))
+        trainable = str(entry.get("trainable", "all"))
+        try:
+            lora_rank(trainable)
+        except InputError as error:
+            raise InputError(error.problem, file=file, field=f"{at}.trainable", value=trainable,
+                             allowed=error.allowed, hint=error.hint) from None
+        found.append(Phase(name, steps, trainable, accelerator))
     return tuple(found)
 
 

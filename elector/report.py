@@ -399,4 +399,5 @@ def training_run(result: Record, format: str) -> None:
     click.echo(_text_table(table, header))
     for row in rows:
         if row.get("reason"):
-            click.echo(f"{row['name']}: {row['reason']}", err=True)
+            name = row["name"] or row["what"]
+            click.echo(f"{name} is infeasible: {row['reason']}", err=True)

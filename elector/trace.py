@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from elector import cost as pricing
-from elector.evaluate import Chunk, inspect
+from elector.evaluate import Chunk, inspect, require_feasible
 from elector.output import scratch_of
 from elector.table import Column
 from elector.technology import Technology
@@ -43,8 +43,12 @@ class Trace:
 def trace(
     columns: Mapping[str, Column], title: str, technology: Technology | None = None
 ) -> Trace:
-    """Run the event-driven model of one design. Raises InputError for bad settings."""
+    """Run the event-driven model of one design.
+
+    Raises InputError for bad settings, InfeasibleError for a design that cannot run.
+    """
     chunk = inspect(columns, technology or Technology.load())
+    require_feasible(chunk)
     found = timeline(chunk)
     edges = np.linspace(0.0, found.seconds, BINS + 1)
     spans = {name: _arrays(found.spans, name) for name in found.busy}

@@ -212,8 +212,21 @@ def test_an_operation_without_a_unit(tmp_path: Path) -> None:
 
 def test_a_missing_link(tmp_path: Path) -> None:
     path = written(tmp_path, "tier array gpu", "  - {between: [gpu, array]}\n", RULES)
-    with pytest.raises(InputError, match="no link between array and tier"):
+    with pytest.raises(InputError, match="no link between array and tier") as caught:
         elector.simulate("bert-tiny", path)
+    assert caught.value.allowed == ["array-gpu"]
+    assert "between: [array, tier]" in str(caught.value.hint)
+
+
+def test_a_batch_beyond_the_only_working_unit_names_the_largest() -> None:
+    settings: dict[str, Any] = {"workload.mode": "training", "workload.batch": 4096}
+    reason = str(elector.simulate("bert-large", "hpt", settings=settings)["reason"])
+    assert "unit gpu: main memory" in reason
+    largest = int(reason.rpartition(" ")[2])
+    for batch, fits in ((largest, True), (largest + 1, False)):
+        found = elector.simulate("bert-large", "hpt", settings={**settings,
+                                                                "workload.batch": batch})
+        assert found["feasible"] is fits
 
 
 @pytest.mark.parametrize("key", ["units.tier.spin", "units.nobody.rows", "links.a-b.bandwidth"])

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from elector.api import columns_of
-from elector.errors import InputError
+from elector.errors import InfeasibleError, InputError
 from elector.evaluate import evaluate, inspect
 from elector.technology import Technology
 from elector.timeline import run, timeline
@@ -426,6 +426,12 @@ def test_what_the_assignment_gives_away_stays_idle() -> None:
     alone = run(columns_of({"model": "bert-tiny", "accelerator": "a100-pcie-40gb",
                             "workload.mode": "training"}))
     assert everything.seconds == alone.seconds
+
+
+def test_a_design_that_cannot_run_has_no_trace() -> None:
+    settings = {"model": "bert-large", "accelerator": "t4-16gb", "workload.mode": "training"}
+    with pytest.raises(InfeasibleError, match="the largest batch that fits is"):
+        trace(columns_of({**settings, "workload.batch": 512}), "t")
 
 
 def test_too_many_jobs_are_refused() -> None:
