@@ -14,7 +14,7 @@ from transcode import engines, objective, pareto
 from transcode.engines import streams
 from transcode.objective import Accuracy, Evaluator, Outcome, Problem, Scores
 from transcode.search import halving, proxies
-from transcode.space import Space
+from transcode.space import RUN, Space
 
 #: Designs looked at before a run: for names, units, the reference point and the cost of one.
 PROBE, FIRST_PROBE = 4096, 64
@@ -160,7 +160,7 @@ def seconds_each(problem: Problem, batch: int, clock: Callable[[], float]) -> fl
 def _is_nested(space: Space, name: str) -> bool:
     """Whether a result is one of a group, such as memory_bytes.weights."""
     head, _, rest = name.partition(".")
-    return "." in (rest if head in space.workloads else name)
+    return "." in (rest if head in (*space.workloads, RUN) else name)
 
 
 def probe_designs(space: Space, count: int) -> np.ndarray:
