@@ -13,10 +13,13 @@ from elector.errors import InputError
 from transcode import engines, objective, pareto
 from transcode.engines import streams
 from transcode.objective import Accuracy, Evaluator, Outcome, Problem
+from transcode.search.workers import Simulator
 from transcode.space import Space
 
 #: Designs looked at before a run: for names, units, the reference point and the cost of one.
 PROBE, FIRST_PROBE = 4096, 64
+#: Islands of a run that says nothing about them; never from the number of processors.
+ISLANDS = 4
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,7 @@ class Asked:
     budget: int | None
     time: float | None
     batch: int | None
+    islands: int | None = None
 
 
 @dataclass(frozen=True)
@@ -45,10 +49,7 @@ def sources_of(space: Space, evaluator: Evaluator | None, jobs: int) -> Sources:
     """The simulator, or what stands in for it, and the accuracy source if one is needed."""
 
     def simulator(nested: bool) -> Evaluator:
-        from elector.evaluate import evaluate
-
-        level = "groups" if nested else "scalars"
-        return lambda columns, size: evaluate(columns, size, jobs=jobs, level=level)
+        return Simulator("groups" if nested else "scalars", jobs)
 
     accuracy, record = None, None
     if space.uses_accuracy:
@@ -153,15 +154,16 @@ def choice_of(
     old: Mapping[str, Any] | None,
     folder: Path,
     clock: Callable[[], float],
-) -> tuple[engines.Choice, int]:
-    """The sampler and batch of a new run, or those of the run that is continued."""
+) -> tuple[engines.Choice, int, int]:
+    """The sampler, batch and islands of a new run, or those of the run that is continued."""
     if old is None:
         each = 0.0
         if asked.sampler == "auto":
             each = seconds_each(problem, engines.default_batch("enumerate"), clock)
         choice = engines.choose(asked.sampler, problem.space, each, asked.budget, asked.time)
-        return choice, asked.batch or engines.default_batch(choice.used)
-    before, batch = old["sampler"], old["batch"]
+        islands = asked.islands or ISLANDS
+        return choice, asked.batch or engines.default_batch(choice.used), islands
+    before, batch, islands = old["sampler"], old["batch"], old["islands"]
     if before["used"] == "merge":
         raise InputError(
             "was merged from several runs and is not searched further", file=folder,
@@ -171,6 +173,7 @@ def choice_of(
     for what, there, here in (
         ("sampler", before["used"], wanted),
         ("batch", batch, asked.batch or batch),
+        ("islands", islands, asked.islands or islands),
     ):
         if there != here:
             raise InputError(
@@ -180,7 +183,7 @@ def choice_of(
             )
     unlimited = asked.budget is None and asked.time is None
     limit = old["budget"] if unlimited else asked.budget
-    return engines.Choice(before["asked"], before["used"], before["why"], limit), batch
+    return engines.Choice(before["asked"], before["used"], before["why"], limit), batch, islands
 
 
 def reference_of(
