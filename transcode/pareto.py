@@ -6,16 +6,16 @@ Axes: D points, O objectives.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 #: Above this many points the live hypervolume is of a fixed sample: exact time is quadratic.
 EXACT_LIMIT = 20_000
-#: From so many points on a few strong ones are compared with first: how many, out of how many,
-#: picked by a sample of how many.
-_MANY, _JUDGES, _CANDIDATES, _SAMPLE = 1024, 12, 128, 1000
+#: Strong points that others are compared with first: how many, out of how many, picked by a
+#: sample of how many.
+_JUDGES, _CANDIDATES, _SAMPLE = 64, 256, 1000
 
 
 def nondominated(points: np.ndarray) -> np.ndarray:
@@ -37,11 +37,8 @@ def merge(front: np.ndarray, batch: np.ndarray) -> tuple[np.ndarray, np.ndarray]
 
     front : (F, O), mutually non-dominated; batch : (D, O). Returns (F,) and (D,) bool.
     """
-    joins = np.zeros(len(batch), dtype=bool)
-    hopeful = np.arange(len(batch))
-    if len(batch) >= _MANY and len(front):
-        hopeful = unbeaten(batch, judges(batch, front))
-    candidates = hopeful[nondominated(batch[hopeful])]
+    joins = nondominated(batch)
+    candidates = np.flatnonzero(joins)
     mask = nondominated(np.concatenate([front, batch[candidates]]))
     joins[candidates] = mask[len(front) :]
     return mask[: len(front)], joins
@@ -67,17 +64,20 @@ def judges(points: np.ndarray, front: np.ndarray) -> np.ndarray:
     return np.array(chosen).reshape(-1, front.shape[1])
 
 
-def unbeaten(points: np.ndarray, judging: np.ndarray) -> np.ndarray:
-    """Indices of the points (D, O) that no judge (J, O) beats: most of them go cheaply."""
-    left = np.arange(len(points))
-    columns = [np.ascontiguousarray(column) for column in points.T]
+def unbeaten(columns: Sequence[np.ndarray], judging: np.ndarray) -> np.ndarray:
+    """Indices of the points that no judge (J, O) beats: most of them go cheaply.
+
+    columns : each objective's (D,) values.
+    """
+    left = np.arange(len(columns[0]))
     for judge in judging:
         below, above = np.ones(len(left), dtype=bool), np.zeros(len(left), dtype=bool)
         for column, bound in zip(columns, judge, strict=True):
             below &= column >= bound
             above |= column > bound  # its equals stay
         keep = np.flatnonzero(~(below & above))
-        left, columns = left[keep], [column[keep] for column in columns]
+        if len(keep) < len(left):
+            left, columns = left[keep], [column[keep] for column in columns]
     return left
 
 

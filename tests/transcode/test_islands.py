@@ -17,7 +17,7 @@ from search_fakes import SMALL, FakeCost, fake
 import transcode
 from elector.errors import InputError
 from elector.table import Column
-from transcode import engines
+from transcode import engines, runs
 from transcode.engines.evolve import Evolve, engine, islands
 from transcode.objective import Problem, bound
 from transcode.search import workers
@@ -44,10 +44,11 @@ def early(monkeypatch: pytest.MonkeyPatch) -> None:
     """Islands from small generations on, so that the tests are short."""
     monkeypatch.setattr(engine, "LEAST", 64)
     monkeypatch.setattr(workers, "_PIECE", 64)
+    monkeypatch.setattr(runs.study, "LIMIT", 50)
 
 
 def search(out: Path, **options: Any) -> Any:
-    options = {"sampler": "evolve", "budget": 9000, "batch": 512, "evaluator": fake, **options}
+    options = {"sampler": "evolve", "budget": 4000, "batch": 512, "evaluator": fake, **options}
     return transcode.search(WIDE, out=out, **options)
 
 
@@ -61,7 +62,7 @@ def test_the_number_of_workers_changes_nothing(tmp_path: Path, sampler: str) -> 
     for jobs in (1, 2, 4):
         search(tmp_path / str(jobs), jobs=jobs, sampler=sampler)
         tables.append(designs(tmp_path / str(jobs)))
-    assert len(tables[0]) == 9000
+    assert len(tables[0]) == 4000
     for other in tables[1:]:
         pd.testing.assert_frame_equal(tables[0], other)
     fronts = {(tmp_path / str(jobs) / "front.json").read_bytes() for jobs in (1, 2, 4)}
@@ -69,9 +70,9 @@ def test_the_number_of_workers_changes_nothing(tmp_path: Path, sampler: str) -> 
 
 
 def test_nothing_twice_and_nothing_forbidden(tmp_path: Path) -> None:
-    result = search(tmp_path, jobs=1, budget=30_000)
+    result = search(tmp_path, jobs=1, budget=12_000)
     table = designs(tmp_path).drop(columns=["id", *NAMES, "feasible", "reason"])
-    assert len(table) == 30_000 and not table.duplicated().any()
+    assert len(table) == 12_000 and not table.duplicated().any()
     assert (table["model.hidden"] % table["model.heads"] == 0).all()
     assert "islands" in result.manifest["timing"]
 
@@ -82,17 +83,17 @@ def test_islands_are_part_of_what_a_run_is(tmp_path: Path) -> None:
     search(tmp_path / "two", jobs=1, islands=2)
     assert not designs(tmp_path / "two").equals(designs(tmp_path / "four"))
     with pytest.raises(InputError, match="islands: 2 there, 4 asked for"):
-        search(tmp_path / "two", jobs=1, islands=4, budget=9100)
-    search(tmp_path / "two", jobs=1, budget=9100)  # goes on with two
+        search(tmp_path / "two", jobs=1, islands=4, budget=4100)
+    search(tmp_path / "two", jobs=1, budget=4100)  # goes on with two
 
 
 def test_resuming_between_rounds_is_as_if_never_stopped(tmp_path: Path) -> None:
-    search(tmp_path / "whole", jobs=1, budget=20_000)
-    search(tmp_path / "cut", jobs=2, budget=20_000)
+    search(tmp_path / "whole", jobs=1, budget=6000)
+    search(tmp_path / "cut", jobs=2, budget=6000)
     parts = sorted((tmp_path / "cut" / "designs").glob("part-*.parquet"))
     for part in parts[-5:]:
         part.unlink()
-    search(tmp_path / "cut", jobs=1, budget=20_000)
+    search(tmp_path / "cut", jobs=1, budget=6000)
     pd.testing.assert_frame_equal(designs(tmp_path / "whole"), designs(tmp_path / "cut"))
 
 
@@ -152,6 +153,6 @@ def test_an_evaluator_that_cannot_travel_works_here(tmp_path: Path) -> None:
         return fake(columns, size)
 
     search(tmp_path / "local", jobs=2, evaluator=local)
-    assert sum(asked) >= 9000
+    assert sum(asked) >= 4000
     search(tmp_path / "sent", jobs=2)
     pd.testing.assert_frame_equal(designs(tmp_path / "local"), designs(tmp_path / "sent"))

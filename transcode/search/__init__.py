@@ -88,7 +88,7 @@ def search(
     reference = prepare.reference_of(problem, outcome, old)
     manifest["versions"] = runs.manifest.versions()
     notes = [] if old is None else runs.manifest.other_libraries(old, manifest)
-    first = None
+    first = None if old is None else warm.kept(folder)
     manifest["warm_start"] = None if old is None else old.get("warm_start")
     if warm_start is not None:
         warm.check(choice)
@@ -96,6 +96,8 @@ def search(
         manifest["warm_start"] = {"file": Path(warm_start).name, "rows": rows,
                                   "designs": len(first)}  # fmt: skip
         notes.append(f"begins with {len(first):,} designs of the {rows:,} rows of {warm_start}")
+    if old is not None and "merged" in old:
+        manifest["merged"] = old["merged"]
     manifest |= {
         "command": command,
         "sampler": {"asked": choice.asked, "used": choice.used, "why": choice.why},
@@ -121,6 +123,8 @@ def search(
         stall=None if stall is None else (stall, stall_batches),
     )
     with _opened(folder, fresh):
+        if first is not None:
+            run.safely(lambda: warm.keep(folder, first))
         return run.go(progress)
 
 

@@ -165,10 +165,7 @@ def choice_of(
         return choice, asked.batch or engines.default_batch(choice.used), islands
     before, batch, islands = old["sampler"], old["batch"], old["islands"]
     if before["used"] == "merge":
-        raise InputError(
-            "was merged from several runs and is not searched further", file=folder,
-            hint="--warm-start its front.csv, with another --out",
-        )  # fmt: skip
+        return _after_merge(asked, old, folder)
     wanted = before["used"] if asked.sampler == "auto" else asked.sampler
     for what, there, here in (
         ("sampler", before["used"], wanted),
@@ -184,6 +181,23 @@ def choice_of(
     unlimited = asked.budget is None and asked.time is None
     limit = old["budget"] if unlimited else asked.budget
     return engines.Choice(before["asked"], before["used"], before["why"], limit), batch, islands
+
+
+def _after_merge(
+    asked: Asked, old: Mapping[str, Any], folder: Path
+) -> tuple[engines.Choice, int, int]:
+    """How several runs made one are searched further: by the one engine that learns from any."""
+    if asked.sampler not in ("auto", *engines.LEARN_FROM_OTHERS):
+        raise InputError(
+            f"was merged from several runs; {asked.sampler} cannot go on from that", file=folder,
+            hint="--sampler evolve",
+        )  # fmt: skip
+    budget = asked.budget
+    if budget is None and asked.time is None:
+        budget = int(old["designs"]) + engines.DEFAULT_STREAM_BUDGET
+    why = "goes on from several runs made one"
+    batch = asked.batch or engines.default_batch("evolve")
+    return engines.Choice(asked.sampler, "evolve", why, budget), batch, asked.islands or ISLANDS
 
 
 def reference_of(

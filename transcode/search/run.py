@@ -121,14 +121,7 @@ class Run:
     def go(self, progress: Callable[[Progress], None] | None) -> Result:
         """Takes over what there is, and goes on until there is a reason to stop."""
         try:
-            self._recover()
-            self.save_manifest("running")
-            self._loop(progress)
-        except OSError as error:
-            raise EvaluationError(
-                f"{self.folder}: cannot be written: {error.strerror or error}; "
-                f"{self.number} batches are safe, the same command goes on from there"
-            ) from None
+            self.safely(lambda: self._whole(progress))
         except KeyboardInterrupt:
             raise Interrupted(self.folder) from None
         finally:
@@ -139,6 +132,21 @@ class Run:
             self.folder, self.problem.space, self.archive.sorted(), self.manifest,
             self.rejections, tuple(self.notes),
         )  # fmt: skip
+
+    def safely(self, work: Callable[[], None]) -> None:
+        """Does work that writes; a full disk ends the search with what is safe."""
+        try:
+            work()
+        except OSError as error:
+            raise EvaluationError(
+                f"{self.folder}: cannot be written: {error.strerror or error}; "
+                f"{self.number} batches are safe, the same command goes on from there"
+            ) from None
+
+    def _whole(self, progress: Callable[[Progress], None] | None) -> None:
+        self._recover()
+        self.save_manifest("running")
+        self._loop(progress)
 
     def _loop(self, progress: Callable[[Progress], None] | None) -> None:
         self.saved = self.begun = self.clock()
@@ -327,6 +335,7 @@ class Run:
         header = {key: self.manifest[key] for key in
                   ("space_sha256", "seed", "reference_point", "hypervolume")}  # fmt: skip
         runs.front.write(self.folder, self.problem.space, front, header)
+        runs.parts.compact(self.folder / "designs")
         self._write_study(front)
         self.saved = self.clock()
         self.wait = max(_CHECKPOINT, (self.saved - begin) / _SHARE)

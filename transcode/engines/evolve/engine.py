@@ -25,7 +25,7 @@ from transcode.space import Space
 #: Designs of the first generation, of the smallest later one, and growth with what is known:
 #: of the first so many designs, and of the others.
 FIRST, SMALLEST = 64, 24
-GROWTH, SLOWLY, LATER_GROWTH = 0.1, 50_000, 0.3
+GROWTH, SLOWLY, LATER_GROWTH = 0.1, 5_000, 0.25
 #: Share of a generation that is drawn from the whole space.
 STRANGERS = 0.03
 #: A smaller share of a generation is not worth an island.
