@@ -12,6 +12,7 @@ import click
 
 from elector.cli import FORMATS, INFEASIBLE, INTERRUPTED, NOT_PASSED, Program
 from transcode import __version__
+from transcode.cli_train import train
 
 
 @click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"]})
@@ -185,27 +186,42 @@ def search(
     metavar="NAMES",
     help="Other objectives over all recorded designs, such as latency_s,area_mm2:min.",
 )
-def front(run: Path, format: str, where: tuple[str, ...], objectives: str | None) -> None:
+@click.option(
+    "--weights",
+    metavar="NAMES",
+    help="Choose one design by a weighted sum of results, such as accuracy=0.5,latency_s=0.2.",
+)
+def front(
+    run: Path, format: str, where: tuple[str, ...], objectives: str | None, weights: str | None
+) -> None:
     """Show the front of the run folder RUN, or another front of its recorded designs.
 
-    Exits with 3 where no recorded design satisfies the conditions.
+    With --weights the front is that of the weighted results, and the design of the largest sum
+    is chosen: weight x value / largest of what is maximised, weight x (1 - value / largest) of
+    what is minimised. Exits with 3 where no recorded design satisfies the conditions.
 
     \b
     transcode front results/bert
     transcode front results/bert --format csv > front.csv
     transcode front results/bert --where 'area_mm2 <= 100' --objectives accuracy,tune.energy_j
+    transcode front results/bert --weights accuracy=0.5,tune.energy_j=0.3,area_mm2=0.1
     """
     from transcode import report, runs
 
-    if not where and objectives is None:
+    if not where and objectives is None and weights is None:
         report.search_result(runs.manifest.existing(run), format)
         return
     recorded = runs.query.opened(run)
-    found = runs.query.front(recorded, where, objectives)
+    weighted = runs.choice.weights_of(recorded, weights) if weights is not None else {}
+    found = runs.query.front(recorded, where, objectives or ",".join(weighted) or None)
     if len(found.archive) == 0:
         click.echo("no recorded design is feasible and satisfies the conditions", err=True)
         raise click.exceptions.Exit(INFEASIBLE)
-    report.selection(found, recorded, format)
+    if weighted:
+        found, sums = runs.choice.ranked(found, weighted)
+        report.choice(found, sums, weighted, recorded, format)
+    else:
+        report.selection(found, recorded, format)
 
 
 @main.command()
@@ -330,3 +346,6 @@ def merge(run: tuple[Path, ...], out: Path, format: str) -> None:
     from transcode.search.merge import merge as merged
 
     report.search_result(merged(run, out).folder, format)
+
+
+main.add_command(train)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import csv
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,8 +26,12 @@ if TYPE_CHECKING:
 
 #: Most designs of a front that a terminal is shown.
 ROWS = 20
+#: Designs shown where one is chosen: it and those next to it.
+NEAREST = 5
 #: Width of a table that goes into a file or a pipe.
 _WIDE = 400
+#: Objective that is a bound -> what it is a bound of.
+BOUNDS = {"accuracy_lower": "accuracy", "loss_upper": "loss"}
 #: Seconds between two lines of progress where there is no terminal.
 _EVERY = 1.0
 
@@ -91,9 +96,8 @@ def search_result(folder: Path, format: str, notes: tuple[str, ...] = ()) -> Non
 def selection(found: runs.query.Front, recorded: runs.query.Recorded, format: str) -> None:
     """Another front of the recorded designs of a run, on stdout."""
     space, manifest = found.space, recorded.manifest
-    text = runs.front.csv_text(space, found.archive)
     if format == "csv":
-        sys.stdout.write(text)
+        sys.stdout.write(runs.front.csv_text(space, found.archive))
         return
     if format == "json":
         same = space.objectives == recorded.space.objectives
@@ -101,12 +105,45 @@ def selection(found: runs.query.Front, recorded: runs.query.Recorded, format: st
         header |= {"reference_point": manifest["reference_point"] if same else None}
         sys.stdout.write(runs.front.json_text(space, found.archive, header))
         return
+    _selected(found, recorded)
+
+
+def choice(
+    found: runs.query.Front, sums: np.ndarray, weights: Mapping[str, float],
+    recorded: runs.query.Recorded, format: str,
+) -> None:  # fmt: skip
+    """The design that a weighted sum chooses, on stdout; a table shows those next to it, too.
+
+    found : best first. sums : (F,) their weighted sums.
+    """
+    if format != "table":
+        selection(runs.choice.best(found), recorded, format)
+        return
+    nearest = replace(found, archive=found.archive.take(np.arange(min(NEAREST, len(sums)))))
+    cells = {"weighted\nsum": [f"{v:.5f}" for v in sums[:NEAREST]]}
+    title = f"{recorded.space.name}: the best weighted sums of {len(sums):,} on the front"
+    _selected(nearest, recorded, cells, title)
+    terms = " + ".join(
+        f"{weight:g} {o.name}" if o.maximise else f"{weight:g} (1 - {o.name})"
+        for o in found.space.objectives
+        if (weight := weights.get(o.name, 0.0))
+    )  # fmt: skip
+    line = f"chosen: {found.archive.ids[0]}, the most of {terms}, as shares of the largest"
+    _console().print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _selected(
+    found: runs.query.Front, recorded: runs.query.Recorded,
+    extra: Mapping[str, list[str]] = MappingProxyType({}), title: str = "",
+) -> None:  # fmt: skip
+    """A table of selected designs, with further columns."""
+    space = found.space
     objectives = {o.name: o.direction for o in space.objectives}
-    names, *rows = csv.reader(text.splitlines())
+    names, *rows = csv.reader(runs.front.csv_text(space, found.archive).splitlines())
     columns = {name: [row[i] for row in rows] for i, name in enumerate(names)}
     console = _console()
-    description = {**manifest["space"], "objectives": objectives}
-    notes = _front({"space": description}, columns, console)
+    description = {**recorded.manifest["space"], "objectives": objectives}
+    notes = _front({"space": description}, columns, console, extra, title)
     notes.append(f"of {found.looked_at:,} feasible designs that were recorded and asked for")
     for line in notes:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
@@ -183,16 +220,20 @@ def _about(manifest: dict[str, Any], folder: Path) -> list[str]:
     return [*lines, f"files in {folder}: {', '.join(there)}"]
 
 
-def _front(manifest: dict[str, Any], columns: dict[str, list[str]], console: Console) -> list[str]:
+def _front(
+    manifest: dict[str, Any], columns: dict[str, list[str]], console: Console,
+    extra: Mapping[str, list[str]] = MappingProxyType({}), title: str = "",
+) -> list[str]:  # fmt: skip
     """Prints a front as a table: all of it, or ROWS designs spread over it.
 
-    Only settings that differ are columns; returns a line with those that do not. Where the
-    terminal is too narrow for a column each, one column holds them all.
+    extra : heading -> cell of every design, shown after the objectives. Only settings that differ
+    are columns; returns a line with those that do not. Where the terminal is too narrow for a
+    column each, one column holds them all.
     """
     space, total = manifest["space"], len(columns["id"])
     rows = _spread(space, columns)
     more = "" if len(rows) == total else f", {len(rows)} of them spread over the front"
-    title = f"{space['name']}: {total:,} designs that nothing beats{more}"
+    title = title or f"{space['name']}: {total:,} designs that nothing beats{more}"
     searched = _searched(space)
     # A heterogeneous model has some two hundred settings a design; front.csv holds them.
     layered = [n for n in searched if n.startswith("model.layer") and n.count(".") > 1]
@@ -204,6 +245,7 @@ def _front(manifest: dict[str, Any], columns: dict[str, list[str]], console: Con
         for (name, unit), last in zip(differ.items(), short, strict=True)
     }
     first, values = {"id": [columns["id"][row] for row in rows]}, _values(space, columns, rows)
+    values |= {heading: [cells[row] for row in rows] for heading, cells in extra.items()}
     table = _table(title, first | {_heading(n): c for n, c in settings.items()} | values)
     unbounded = console.options.update(max_width=10_000)
     if console.measure(table, options=unbounded).maximum > console.width:
@@ -277,19 +319,35 @@ def _values(
     found = {}
     for name, direction in space["objectives"].items():
         cells = [shown(name, float(columns[name][row])) for row in rows]
-        if name == "accuracy":
-            deviations = (float(columns["accuracy_std"][row]) for row in rows)
-            cells = [f"{c}±{d:.1f}" for c, d in zip(cells, deviations, strict=True)]
+        if f"{name}_std" in columns:
+            deviations = (float(columns[f"{name}_std"][row]) for row in rows)
+            cells = [f"{c}±{_points(name, d)}" for c, d in zip(cells, deviations, strict=True)]
+            if "trained_steps" in columns:  # a model that stopped early has a low score
+                steps = (float(columns["trained_steps"][row]) for row in rows)
+                cells = [f"{c} @{n:g}" for c, n in zip(cells, steps, strict=True)]
+        elif name in BOUNDS:  # of a bound, the mean it stands below (or above)
+            mean, std = BOUNDS[name], f"{BOUNDS[name]}_std"
+            cells = [
+                f"{c} ({shown(mean, float(columns[mean][row]))}"
+                f"±{_points(mean, float(columns[std][row]))})"
+                for c, row in zip(cells, rows, strict=True)
+            ]
         found[f"{_heading(name)}\n{direction}"] = cells
     return found
 
 
 def shown(name: str, value: float) -> str:
     """A result for people: three digits and its unit."""
-    if name == "accuracy":
-        return f"{value:.1f}"
+    if name.startswith(("accuracy", "loss")):
+        return _points(name, value)
     quantity = unit_of(name)
     return format_si(value / quantity.scale, quantity.unit)
+
+
+def _points(name: str, value: float) -> str:
+    """An accuracy [points] or a loss [nats per token], or a deviation of one."""
+    digits = 1 if name.startswith("accuracy") else 3
+    return f"{round(value, digits) + 0.0:.{digits}f}"  # no -0.0
 
 
 def interrupted(folder: Path) -> str:

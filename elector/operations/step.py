@@ -31,6 +31,7 @@ class LinearTape:
     input_count: Array | None  # None: the input's gradient is wanted every time
     frozen: bool = False  # a constant: no gradient of its own
     batch: Array | float = 1.0
+    share: Array | None = None  # distinct weights of each product; their gradients add up
     tied: bool = False  # the token embedding once more: it trains only where everything does
 
 
@@ -41,6 +42,7 @@ class AttentionTape:
     part : "scores" (q k^T) | "context" (p v).
     key_count : how often the gradient of the keys is wanted.
     recompute : scores and softmax are computed again; saved : probabilities were kept.
+    positions : the scores hold a product with relative positions.
     """
 
     part: str
@@ -54,6 +56,7 @@ class AttentionTape:
     share: Array
     recompute: bool
     saved: bool
+    positions: bool = False
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -105,7 +108,8 @@ class Step:
         """Note a tensor that stays until the backward pass [elements of `width` bytes]."""
         if self.kept(phase) == "saved":
             size = elements * (self.workload.format.activation if width is None else width)
-            self.saved = self.saved + size * (1.0 if phase == "recompute" else self.at_once(count))
+            times = count > 0 if phase == "recompute" else self.at_once(count)
+            self.saved = self.saved + size * times
 
     def at_once(self, count: Array) -> Array:
         """Runs of one micro-batch: its activations are gone before the next one starts."""
@@ -140,7 +144,7 @@ class Step:
         out = self.kept(phase) if keep else "activation"
         row = Row(name, layer, phase, "linear", True, a=a, b=w, out=out)
         self.out.matmul(row, count, 1.0, m, k, n)
-        self.note_live(m * (k + n))
+        self.note_live(m * (k + n) * (count > 0))
         if self.training and phase == "forward":
             self.tape.append(
                 LinearTape(name, layer, count, m, k, n, head, input_count, tied=tied)

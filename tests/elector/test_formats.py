@@ -12,124 +12,20 @@ from random import Random
 from typing import Any
 
 import pytest
+from descriptions import BERT, FLEXIBERT, GPT2, LLAMA, MISTRAL, T5, VIT, refused, written
 from hypothesis import given
 from hypothesis import strategies as st
 
 from elector.errors import InputError
-from elector.formats import list_models, load_model, load_scalesim_config
+from elector.formats import list_models, load_model
 from elector.model import Block, Gemm, Model
 
 DATA = Path(__file__).resolve().parent.parent / "data"
-
-BERT = {
-    "architectures": ["BertForMaskedLM"],
-    "model_type": "bert",
-    "vocab_size": 30522,
-    "hidden_size": 768,
-    "num_hidden_layers": 12,
-    "num_attention_heads": 12,
-    "intermediate_size": 3072,
-    "max_position_embeddings": 512,
-    "type_vocab_size": 2,
-    "hidden_act": "gelu",
-    "hidden_dropout_prob": 0.1,
-    "attention_probs_dropout_prob": 0.1,
-    "position_embedding_type": "absolute",
-    "layer_norm_eps": 1e-12,
-    "use_cache": True,
-    "some_key_of_a_later_version": [1, 2, 3],
-}
-GPT2 = {
-    "architectures": ["GPT2LMHeadModel"],
-    "model_type": "gpt2",
-    "vocab_size": 50257,
-    "n_embd": 768,
-    "n_layer": 12,
-    "n_head": 12,
-    "n_positions": 1024,
-    "n_inner": None,
-    "activation_function": "gelu_new",
-    "resid_pdrop": 0.1,
-}
-LLAMA = {
-    "architectures": ["LlamaForCausalLM"],
-    "model_type": "llama",
-    "vocab_size": 32000,
-    "hidden_size": 4096,
-    "num_hidden_layers": 32,
-    "num_attention_heads": 32,
-    "num_key_value_heads": 32,
-    "intermediate_size": 11008,
-    "hidden_act": "silu",
-    "attention_dropout": 0.0,
-    "rope_scaling": {"rope_type": "linear", "factor": 2.0},
-    "tie_word_embeddings": False,
-}
-MISTRAL = LLAMA | {
-    "architectures": ["MistralForCausalLM"],
-    "model_type": "mistral",
-    "num_key_value_heads": 8,
-    "intermediate_size": 14336,
-    "sliding_window": 4096,
-}
-T5 = {
-    "architectures": ["T5ForConditionalGeneration"],
-    "model_type": "t5",
-    "is_encoder_decoder": True,
-    "vocab_size": 32128,
-    "d_model": 768,
-    "d_kv": 64,
-    "d_ff": 3072,
-    "num_layers": 12,
-    "num_heads": 12,
-    "relative_attention_num_buckets": 32,
-    "dropout_rate": 0.1,
-}
-VIT = {
-    "architectures": ["ViTForImageClassification"],
-    "model_type": "vit",
-    "hidden_size": 768,
-    "num_hidden_layers": 12,
-    "num_attention_heads": 12,
-    "intermediate_size": 3072,
-    "image_size": 224,
-    "patch_size": 16,
-    "num_channels": 3,
-    "hidden_dropout_prob": 0.0,
-    "attention_probs_dropout_prob": 0.0,
-    "id2label": {str(i): f"LABEL_{i}" for i in range(1000)},
-}
-FLEXIBERT = {
-    "l": 3,
-    "o": [
-        ["sa_sdp_64", "sa_wma_64"],
-        ["sa_sdp_64", "sa_wma_64"],
-        ["l_dft_21", "l_dct_21", "c_5_21", "c_9_21", "c_13_21", "c_13_21"],
-    ],
-    "h": [128, 128, 128],
-    "f": [[512], [512], [1024, 2048]],
-}
-
-
-def written(folder: Path, data: Any, name: str = "model.json") -> str:
-    """The path of a file that holds `data`."""
-    path = folder / name
-    path.write_text(data if isinstance(data, str) else json.dumps(data), encoding="utf-8")
-    return str(path)
 
 
 def anonymous(model: Model) -> Model:
     """The model without what says where it came from."""
     return dataclasses.replace(model, name="", source="")
-
-
-def refused(folder: Path, data: Any, *parts: str, name: str = "model.json") -> None:
-    """Loading the file names it and says every one of `parts`."""
-    path = written(folder, data, name)
-    with pytest.raises(InputError) as caught:
-        load_model(path)
-    for part in (path, *parts):
-        assert part in str(caught.value)
 
 
 # Presets
@@ -563,142 +459,6 @@ def test_a_damaged_file_is_read_or_refused(name: str, junk: bytes, at: int, text
         path = Path(folder) / name
         path.write_bytes(text.encode()[:at] + junk + text.encode()[at:])
         load_model(str(path))
-
-
-# Lists of matrix products
-
-
-@pytest.mark.parametrize(
-    ("text", "gemms"),
-    [
-        ("name,M,N,K\na,1,2,3\nb,4,5,6\n", (Gemm("a", 1, 2, 3), Gemm("b", 4, 5, 6))),
-        ("name,M,N,K,count\na,1,2,3,4\nb,4,5,6,\n", (Gemm("a", 1, 2, 3, 4), Gemm("b", 4, 5, 6))),
-        # as SCALE-Sim's own files have it: trailing commas, blank lines, spaces, no line end
-        ("Layer,M,N,K,\nL0,196,192,384,\n\nL1,196,1176,64,\n\n",
-         (Gemm("L0", 196, 192, 384), Gemm("L1", 196, 1176, 64))),
-        ("Layer Name, M, N, K,\nTest 1, 256, 128, 256,", (Gemm("Test 1", 256, 128, 256),)),
-        ("Layer name, M, N, K, Sparsity,\nx, 7, 8, 9, 1:1,\n", (Gemm("x", 7, 8, 9),)),
-        ("Layer,M,N,K\r\n1,256,128,2048\r\n", (Gemm("1", 256, 128, 2048),)),
-        ("\n\nK,name,N,M\n3,a,2,1\n", (Gemm("a", 1, 2, 3),)),
-    ],
-)  # fmt: skip
-def test_lists_of_products(tmp_path: Path, text: str, gemms: tuple[Gemm, ...]) -> None:
-    model = load_model(written(tmp_path, text, "list.csv"))
-    assert model.family == "gemm"
-    assert model.name == "list"
-    assert model.gemms == gemms
-
-
-CONVOLUTIONS = (
-    "Layer name, IFMAP Height, IFMAP Width, Filter Height, Filter Width, Channels,"
-    " Num Filter, Strides,\n"
-)
-
-
-def test_convolutions_become_products(tmp_path: Path) -> None:
-    text = CONVOLUTIONS + (
-        "Conv1, 224, 224, 11, 11, 3, 96, 4,\n"
-        "\tConv2, 14, 12, 3, 1, 512, 64, 1,# a comment\n"
-        "DP3, 7, 7, 3, 3, 32, 1, 2\n"
-    )
-    model = load_model(written(tmp_path, text, "net.csv"))
-    assert model.gemms == (
-        Gemm("Conv1", 55 * 55, 96, 11 * 11 * 3),  # ceil((224 - 11 + 4) / 4) = 55
-        Gemm("Conv2", 12 * 12, 64, 3 * 512),
-        Gemm("DP3", 9, 1, 9, 32),  # depthwise: one product for each channel
-    )
-
-
-@pytest.mark.parametrize(
-    ("text", "parts"),
-    [
-        ("name,M,N,K\na,1,2,\n", ("line 2", "k: line 2: cell is empty")),
-        ("name,M,N,K\na,1,2,3\nb,1,2\n", ("line 3: cell is empty",)),
-        ("name,M,N,K\na,1,nan,3\n", ("line 2: must be finite", ": n: ")),
-        ("name,M,N,K\na,1,x,3\n", ("line 2: is not a number",)),
-        ("name,M,N,K\na,0,2,3\n", ("line 2: must be at least 1", ": m: ")),
-        ("name,M,N,K\na,-1,2,3\n", ("line 2: must be at least 1",)),
-        ("name,M,N,K\na,1.5,2,3\n", ("line 2: must be a whole number",)),
-        ("name,M,N,K,count\na,1,2,3,0\n", ("count: line 2",)),
-        ("name,M,N,K\na,1,2,3,9\n", ("line 2: has more cells",)),
-        ("name,M,N\na,1,2\n", ("k: line 1: column is missing", "name,M,N,K[,count]")),
-        ("name,M,N,K,size\na,1,2,3,4\n", ("size: line 1: unknown column",)),
-        ("name,M,M,N,K\na,1,2,3,4\n", ("M: line 1: duplicate column",)),
-        ("L0,196,192,384,\n", ("line 1: unknown column",)),
-        ("name,M,N,K\n", ("has a header but no rows",)),
-        ("", ("is empty",)),
-        ('name,M,N,K\n"a,1,2,3\n', ("line",)),
-        ("Layer,M,N,K,Sparsity\na,1,2,3,2:4\n", ("sparsity: line 2: only dense",)),
-        (CONVOLUTIONS + "a,4,4,5,3,1,1,1,\n", ("line 2: the filter is larger",)),
-        (CONVOLUTIONS + "a,4,4,3,3,1,1,0,\n", ("stride: line 2",)),
-        (CONVOLUTIONS.replace(" Channels,", "") + "a,4,4,3,3,1,1,\n", ("channels: line 1",)),
-    ],
-)
-def test_a_bad_list_of_products(tmp_path: Path, text: str, parts: tuple[str, ...]) -> None:
-    refused(tmp_path, text, *parts, name="list.csv")
-
-
-# SCALE-Sim's configuration
-
-CONFIG = """[general]
-run_name = test
-
-[architecture_presets]
-ArrayHeight:    32
-ArrayWidth:     16
-IfmapSramSzkB:    64
-FilterSramSzkB:   64
-OfmapSramSzkB:    128
-IfmapOffset:    0
-Bandwidth : 10, 20
-Dataflow : os
-MemoryBanks: 1
-
-[run_presets]
-InterfaceBandwidth: CALC
-"""
-
-
-def test_a_scalesim_configuration(tmp_path: Path) -> None:
-    settings = load_scalesim_config(written(tmp_path, CONFIG, "a.cfg"))
-    assert settings == {
-        "accelerator.rows": 32,
-        "accelerator.cols": 16,
-        "accelerator.dataflow": "os",
-        "accelerator.sram": 256 * 1024,
-        "accelerator.convention": "scalesim",
-    }
-    user = load_scalesim_config(written(tmp_path, CONFIG.replace("CALC", "USER "), "a.cfg"))
-    assert user["accelerator.bandwidth"] == 30 * 700e6
-
-
-@pytest.mark.parametrize(
-    ("old", "new", "parts"),
-    [
-        ("ArrayHeight:    32", "", ("ArrayHeight: is missing",)),
-        ("ArrayHeight:    32", "ArrayHeight: 0", ("ArrayHeight: must be at least 1",)),
-        ("ArrayWidth:     16", "ArrayWidth: x", ("ArrayWidth: is not a number",)),
-        ("Dataflow : os", "Dataflow : rs", ("Dataflow: unknown choice", "ws, os, is")),
-        ("CALC", "USR", ("InterfaceBandwidth: unknown choice", "USER, CALC")),
-        ("[architecture_presets]", "[architecture]", ("architecture_presets: section is missing",)),
-        ("[general]", "general", ("is not a SCALE-Sim configuration",)),
-        ("ArrayWidth:     16", "ArrayHeight: 16", ("is not a SCALE-Sim configuration",)),
-        ("MemoryBanks: 1", "SparsitySupport: True", ("SparsitySupport",)),
-    ],
-)
-def test_a_bad_configuration(tmp_path: Path, old: str, new: str, parts: tuple[str, ...]) -> None:
-    path = written(tmp_path, CONFIG.replace(old, new), "a.cfg")
-    with pytest.raises(InputError) as caught:
-        load_scalesim_config(path)
-    for part in (path, *parts):
-        assert part in str(caught.value)
-
-
-def test_a_configuration_that_is_no_text(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="is a directory"):
-        load_scalesim_config(tmp_path)
-    with pytest.raises(InputError, match="No such file"):
-        load_scalesim_config(tmp_path / "absent.cfg")
 
 
 # The tables that the counts of operations and parameters are checked against

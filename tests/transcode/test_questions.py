@@ -292,3 +292,53 @@ def test_small_parts_are_united(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert (tmp_path / "many" / "front.csv").read_bytes() == (
         tmp_path / "few" / "front.csv"
     ).read_bytes()
+
+
+# ---- one design by weights
+
+
+def test_the_weighted_sum_chooses_the_best_of_all_recorded_designs(folder: Path) -> None:
+    weights = {"latency_s": 0.5, "energy_j": 0.2, "area_mm2": 0.3}
+    recorded = runs.query.opened(folder / "all")
+    front, sums = runs.choice.ranked(runs.query.front(recorded, (), ",".join(weights)), weights)
+    rows, largest = good(folder / "all"), front.archive.results
+    each = [w * (1 - rows[n] / largest[n].max()) for n, w in weights.items()]
+    by_hand = np.sum(each, axis=0)  # the front loses nothing that another design could have
+    assert sums[0] == pytest.approx(by_hand.max(), rel=1e-12)
+    assert front.archive.ids[0] in rows["id"].to_numpy()[by_hand >= by_hand.max() - 1e-12]
+    assert (np.diff(sums) <= 0).all()
+
+
+def test_weights_on_the_command_line(folder: Path) -> None:
+    arguments = ["front", str(folder / "all"), "--weights", "latency_s=0.7, area_mm2 = 0.3"]
+    shown = CliRunner().invoke(main, arguments)
+    assert shown.exit_code == 0
+    assert "chosen: " in shown.output
+    chosen = json.loads(CliRunner().invoke(main, [*arguments, "--format", "json"]).output)
+    assert [o["name"] for o in chosen["objectives"]] == ["latency_s", "area_mm2"]
+    assert [point["id"] for point in chosen["points"]] == [
+        int(shown.output.partition("chosen: ")[2].partition(",")[0])
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("latency=1", "did you mean latency_s"),
+        ("latency_s", "latency_s=0.5"),
+        ("latency_s=-1", "above 0"),
+        ("latency_s=nan", "above 0"),
+        ("latency_s=1,latency_s=2", "named twice"),
+        ("", "not recorded"),
+    ],
+)
+def test_weights_that_cannot_be(folder: Path, text: str, words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        runs.choice.weights_of(runs.query.opened(folder / "all"), text)
+
+
+def test_a_weight_on_what_is_no_objective(folder: Path) -> None:
+    recorded = runs.query.opened(folder / "all")
+    front = runs.query.front(recorded, (), "latency_s,area_mm2")
+    with pytest.raises(InputError, match="is not an objective"):
+        runs.choice.ranked(front, {"energy_j": 1.0})

@@ -22,7 +22,7 @@ import numpy as np
 
 from elector.errors import EvaluationError
 from transcode.engines.evolve.islands import Found, Task, advance, together
-from transcode.objective import Columns, Costs, Outcome, Problem, joined
+from transcode.objective import Accuracy, Columns, Costs, Outcome, Problem, joined
 
 A = TypeVar("A")
 R = TypeVar("R")
@@ -83,7 +83,9 @@ class Crew:
         self.given = executor
         self.pool: Executor | None = None
         self.blob: bytes | None = None
-        if self.jobs > 1 or executor is not None:
+        # what training says of a design depends on those beside it: one batch, one place
+        pointwise = isinstance(problem.accuracy, Accuracy | None)
+        if pointwise and (self.jobs > 1 or executor is not None):
             alone = problem
             if isinstance(problem.evaluator, Simulator):
                 alone = replace(problem, evaluator=replace(problem.evaluator, jobs=1))

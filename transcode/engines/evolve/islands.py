@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -109,6 +110,11 @@ class Breeder:
     island: int = 0
     islands: int = 1
 
+    @cached_property
+    def layered(self) -> bool:
+        """Whether some parameters do not matter for some values of others."""
+        return any(p.needs is not None for p in self.space.parameters)
+
     def children(
         self, population: Population, count: int, rng: np.random.Generator
     ) -> np.ndarray:
@@ -123,6 +129,8 @@ class Breeder:
             size = min(int(missing / share) + 8 * self.islands, _AT_ONCE)
             one, two = population.parents(size, rng), population.parents(size, rng)
             made = variation.children(pool, one, two, rng).T
+            if self.layered:
+                made = self.space.canonical(made)
             codes, keys = self.fresh(made)
             share = len(codes) / size
             codes, keys = codes[:missing], keys[:missing]
