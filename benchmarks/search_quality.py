@@ -61,7 +61,7 @@ class Truth:
 def truth_of(name: str, folder: Path) -> Truth:
     """The truth of a space: from the folder, or evaluated now and kept there."""
     read = load(name)
-    problem, first = prepare.probe(read, prepare.sources_of(read, None, 0), time.perf_counter)
+    problem, first = prepare.probe(read, prepare.sources_of(read, None, 0, folder), time.perf_counter)
     reference = prepare.reference_of(problem, first, None)
     assert reference is not None, f"{name}: no feasible design in the probe"
     path = folder / f"{name}.npz"

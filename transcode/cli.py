@@ -74,7 +74,14 @@ def _spaces(ctx: click.Context, param: click.Parameter, text: str) -> list[str]:
     type=click.IntRange(min=0),
     default=0,
     metavar="N",
-    help="Threads of the simulator; all processors by default. The front is the same.",
+    help="Processes; as many as there are processors by default. The front is the same.",
+)
+@click.option(
+    "--islands",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Shares of a large generation of evolve that are bred apart; 4 by default. Part of "
+    "what a run is, as the seed.",
 )
 @click.option(
     "--batch",
@@ -119,6 +126,7 @@ def search(
     out: Path | None,
     fresh: bool,
     jobs: int,
+    islands: int | None,
     batch: int | None,
     warm_start: Path | None,
     stall: float | None,
@@ -145,7 +153,7 @@ def search(
         with report.progress(quiet) as show:
             result = transcode.search(
                 space, sampler=sampler, budget=budget, time=time, seed=seed, out=out, fresh=fresh,
-                jobs=jobs, batch=batch, warm_start=warm_start, stall=stall,
+                jobs=jobs, islands=islands, batch=batch, warm_start=warm_start, stall=stall,
                 stall_batches=stall_batches, command=command, progress=show,
             )  # fmt: skip
     except transcode.Interrupted as stop:

@@ -13,12 +13,23 @@ import numpy as np
 
 from elector.errors import InputError
 from elector.units import format_si
-from transcode.engines import evolve, optuna_engine, streams
+from transcode.engines import optuna_engine, streams
 from transcode.engines.base import Engine, Finished
+from transcode.engines.evolve import Evolve
 from transcode.objective import Problem
 from transcode.space import Space
 
-__all__ = ["SAMPLERS", "Choice", "Engine", "Finished", "check", "choose", "default_batch", "make"]
+__all__ = [
+    "SAMPLERS",
+    "Choice",
+    "Engine",
+    "Evolve",
+    "Finished",
+    "check",
+    "choose",
+    "default_batch",
+    "make",
+]
 
 #: Engines that can begin with given designs.
 LEARN_FROM_OTHERS = ("evolve",)
@@ -103,19 +114,19 @@ def default_batch(name: str) -> int:
 
 def make(
     name: str, problem: Problem, seed: int, batch: int, fallback: np.ndarray,
-    first: np.ndarray | None = None,
+    first: np.ndarray | None = None, islands: int = 1,
 ) -> Engine:  # fmt: skip
     """The engine of that name.
 
     fallback : (O,) what a design without values counts as. first : (W, S) designs to begin
-    with, for the engines of LEARN_FROM_OTHERS.
+    with, for the engines of LEARN_FROM_OTHERS. islands : shares of a generation of evolve.
     """
     space = problem.space
     if name == "evolve":
         begin = np.zeros((0, len(space.parameters)), dtype=np.int32) if first is None else first
-        return evolve.Evolve(
+        return Evolve(
             space, seed, streams.random(space, seed), begin, len(space.objectives),
-            space.allowed_count,
+            space.allowed_count, islands, batch,
         )  # fmt: skip
     if name == "enumerate":
         return streams.enumerate_all(space)

@@ -18,6 +18,8 @@ from transcode.runs import parts
 from transcode.runs.files import write_json
 
 NAME = "manifest.json"
+#: Designs that a run was told to begin with.
+WARM = ".warm-start.npy"
 #: What belongs to a run; nothing else in its folder is ever touched.
 _FILES = ("front.csv", "front.json", "front.png", "study.log", NAME)
 #: Models trained inside a search, and their scores.
@@ -138,5 +140,5 @@ def clear(folder: Path) -> None:
     for number in parts.numbers(designs):
         parts.path_of(designs, number).unlink()
     shutil.rmtree(folder / PROXIES, ignore_errors=True)
-    for path in [*designs.glob(".part-*"), *(folder / name for name in _FILES)]:
+    for path in [*designs.glob(".part-*"), *(folder / name for name in (*_FILES, WARM))]:
         path.unlink(missing_ok=True)

@@ -26,6 +26,7 @@ from transcode.accuracy.settings import Settings
 from transcode.space import grammar
 from transcode.space.keys import hashed
 from transcode.space.phases import Phases
+from transcode.space.values import numbers
 
 #: An index must fit the 64-bit integers that key designs, with room for arithmetic.
 LARGEST_INDEX = 1 << 62
