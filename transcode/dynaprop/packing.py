@@ -16,20 +16,30 @@ from torch import Tensor
 #: Integers as wide as the floats they stand for; NumPy knows no bfloat16.
 _INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 _SAMPLE = 1024
+_ORDERS = tuple(tuple(range(n)) for n in range(8))
 #: Elements that are unpacked at a time: a multiple of 8.
 _PIECE = 1 << 15
 
 
 def memory_order(t: Tensor) -> tuple[int, ...] | None:
     """The order of dimensions in which `t` is contiguous; None where there is none."""
+    if t.is_contiguous():
+        return _ORDERS[t.dim()] if t.dim() < len(_ORDERS) else tuple(range(t.dim()))
     order = tuple(sorted(range(t.dim()), key=lambda d: (-t.stride(d), -t.size(d))))
     return order if t.permute(order).is_contiguous() else None
 
 
 def flattened(t: Tensor) -> Tensor:
     """(n,) elements in the order they have in memory; a copy where they have gaps."""
-    order = memory_order(t)
-    return (t if order is None else t.permute(order)).reshape(-1)
+    if not t.is_contiguous():
+        order = memory_order(t)
+        t = t if order is None else t.permute(order)
+    return t.reshape(-1)
+
+
+def numbers(t: Tensor) -> np.ndarray:
+    """(n,) elements of a tensor on the CPU as integers of the same bits."""
+    return flattened(t.detach()).view(_INTEGERS[t.element_size()]).numpy()
 
 
 def worth(t: Tensor, dense: float) -> bool:
@@ -37,22 +47,29 @@ def worth(t: Tensor, dense: float) -> bool:
 
     The latter are the masks that dropout saves as floats: they shrink to one bit per element.
     """
-    flat = flattened(t.detach())
-    step = flat.numel() // _SAMPLE | 1  # odd, so that it does not fall in step with rows
-    part = flat[::step]
-    kept = part[part != 0]
-    if kept.numel() < dense * part.numel():
+    step = t.numel() // _SAMPLE | 1  # odd, so that it does not fall in step with rows
+    if t.device.type == "cpu":
+        sample = numbers(t)[::step]
+    else:
+        sample = flattened(t.detach())[::step].cpu().view(_INTEGERS[t.element_size()]).numpy()
+    if np.count_nonzero(sample) < dense * sample.size:
         return True
-    return bool((kept == kept[0]).all())
+    first = sample[(sample != 0).argmax()]
+    return bool(((sample == first) | (sample == 0)).all())
 
 
 def nonzeros(t: Tensor) -> int | Tensor:
     """Number of non-zeros; off the CPU as a tensor, so that nobody waits for it."""
-    t = t.detach()
     if t.device.type != "cpu" or not t.dtype.is_floating_point:
-        return torch.count_nonzero(t)
-    flat = flattened(t)
-    return int(np.count_nonzero(flat.view(_INTEGERS[t.element_size()]).numpy()))
+        return torch.count_nonzero(t.detach())
+    return int(np.count_nonzero(numbers(t)))
+
+
+def pack_nonzeros(t: Tensor) -> Tensor:
+    """`pack_mask` of where `t` is not zero, in the order of its memory."""
+    if t.device.type == "cpu":
+        return torch.from_numpy(np.packbits(numbers(t) != 0))
+    return pack_mask(flattened(t.detach()) != 0)
 
 
 def pack_mask(mask: Tensor) -> Tensor:
@@ -97,15 +114,14 @@ class Compressed:
 def compress(t: Tensor) -> Compressed:
     """Values and bitmask of a floating-point tensor, or the bits of a boolean one."""
     order = memory_order(t) or tuple(range(t.dim()))
-    flat = flattened(t)
     if t.dtype == torch.bool:
-        return Compressed(None, pack_mask(flat), t.dtype, t.shape, order)
-    raw = flat.view(_INTEGERS[t.element_size()])
+        return Compressed(None, pack_mask(flattened(t)), t.dtype, t.shape, order)
     if t.device.type == "cpu":
-        array = raw.numpy()
+        array = numbers(t)
         mask = array != 0
         values = torch.from_numpy(_values(array, mask)).view(t.dtype)
         return Compressed(values, torch.from_numpy(np.packbits(mask)), t.dtype, t.shape, order)
+    raw = flattened(t.detach()).view(_INTEGERS[t.element_size()])
     kept = raw != 0
     found = raw[kept]
     if found.numel() > 1 and bool((found == found[0]).all()):
@@ -141,6 +157,8 @@ def decompress(c: Compressed) -> Tensor:
 
 def shaped(flat: Tensor, shape: torch.Size, order: tuple[int, ...]) -> Tensor:
     """The (n,) elements of `flattened` as a tensor of `shape`, dimensions in `order`."""
+    if order == _ORDERS[len(order) % len(_ORDERS)]:
+        return flat.view(shape)
     inverse = sorted(range(len(order)), key=order.__getitem__)
     return flat.view([shape[d] for d in order]).permute(inverse)
 

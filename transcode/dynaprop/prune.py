@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from transcode.dynaprop.packing import flattened, memory_order, pack_mask, shaped, unpack_mask
+from transcode.dynaprop.packing import memory_order, pack_nonzeros, shaped, unpack_mask
 
 if TYPE_CHECKING:
     from transcode.dynaprop.place import Place
@@ -40,7 +40,7 @@ class Prune(torch.autograd.Function):
             ctx.save_for_backward(y)
         else:
             ctx.order = order
-            ctx.save_for_backward(pack_mask(flattened(y) != 0))
+            ctx.save_for_backward(pack_nonzeros(y))
             ctx.shape = y.shape
         return y
 
