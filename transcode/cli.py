@@ -88,6 +88,14 @@ def _spaces(ctx: click.Context, param: click.Parameter, text: str) -> list[str]:
     help="Begin with the designs of a table: front.csv of a run, or one of elector sweep.",
 )
 @click.option(
+    "--storage",
+    envvar="TRANSCODE_STORAGE",
+    show_envvar=True,
+    metavar="URL",
+    help="Several searches share the Optuna study in this database: postgresql://... or "
+    "sqlite:///FILE. For designs that take seconds. Each process needs an --out of its own.",
+)
+@click.option(
     "--stall",
     type=click.FloatRange(min=0, max=1, max_open=True),
     metavar="SHARE",
@@ -120,6 +128,7 @@ def search(
     jobs: int,
     batch: int | None,
     warm_start: Path | None,
+    storage: str | None,
     stall: float | None,
     stall_batches: int,
     format: str,
@@ -144,7 +153,7 @@ def search(
         with report.progress(quiet) as show:
             result = transcode.search(
                 space, sampler=sampler, budget=budget, time=time, seed=seed, out=out, fresh=fresh,
-                jobs=jobs, batch=batch, warm_start=warm_start, stall=stall,
+                jobs=jobs, batch=batch, warm_start=warm_start, storage=storage, stall=stall,
                 stall_batches=stall_batches, command=command, progress=show,
             )  # fmt: skip
     except transcode.Interrupted as stop:

@@ -16,7 +16,7 @@ from elector import units
 from elector.errors import InputError
 from transcode import engines, runs
 from transcode.objective import Evaluator
-from transcode.search import prepare, warm
+from transcode.search import prepare, shared, warm
 from transcode.search.run import Interrupted, Progress, Result, Run
 from transcode.space import describe, digest, load
 
@@ -35,6 +35,7 @@ def search(
     jobs: int = 0,
     batch: int | None = None,
     warm_start: str | Path | None = None,
+    storage: str | None = None,
     stall: float | None = None,
     stall_batches: int = 20,
     evaluator: Evaluator | None = None,
@@ -54,6 +55,7 @@ def search(
     jobs : threads of the simulator; 0 uses every processor.
     batch : designs proposed at once; the sampler's own default otherwise.
     warm_start : table whose designs are evaluated first: front.csv, or one of `elector sweep`.
+    storage : address of a database with an Optuna study that several processes share.
     stall : stop when the hypervolume gained less than this share over `stall_batches` batches.
     evaluator : stands in for `elector.evaluate`.
     progress : called after each batch.
@@ -65,6 +67,7 @@ def search(
     started = clock()
     seconds = _checked(budget, time, seed, jobs, batch, stall_batches)
     engines.check(sampler)
+    where = None if storage is None else runs.storage.address(storage)
     if stall is not None and not 0 <= stall < 1:
         raise InputError("must be a share from 0 to below 1", field="--stall", value=stall)
     read = load(space)
@@ -78,10 +81,11 @@ def search(
         "simulator": runs.manifest.simulator(),
         "seed": seed,
     }
+    manifest["storage"] = None if where is None else where.shown
     old = None if fresh else runs.manifest.read(folder)
     if old is not None:
         runs.manifest.refuse_other(folder, old, manifest)
-    asked = prepare.Asked(sampler, budget, seconds, batch)
+    asked = shared.settled(where, prepare.Asked(sampler, budget, seconds, batch), old, folder)
     choice, batch = prepare.choice_of(asked, problem, old, folder, clock)
     reference = prepare.reference_of(problem, outcome, old)
     manifest["versions"] = runs.manifest.versions()
@@ -95,7 +99,7 @@ def search(
                                   "designs": len(first)}  # fmt: skip
         notes.append(f"begins with {len(first):,} designs of the {rows:,} rows of {warm_start}")
     manifest |= {
-        "command": command,
+        "command": command if storage is None else command.replace(storage, manifest["storage"]),
         "sampler": {"asked": choice.asked, "used": choice.used, "why": choice.why},
         "batch": batch,
         "islands": 1,
@@ -117,7 +121,7 @@ def search(
         notes=notes,
         stall=None if stall is None else (stall, stall_batches),
     )
-    with _opened(folder, fresh):
+    with shared.joined(where, run, choice.used, fallback), _opened(folder, fresh):
         return run.go(progress)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -105,6 +105,7 @@ class Run:
     begun: float = 0.0
     wait: float = _CHECKPOINT
     volume: tuple[float | None, bool] = (None, True)
+    arrivals: Callable[[], Iterable[tuple[np.ndarray, Outcome]]] = tuple  # from other processes
 
     def __post_init__(self) -> None:
         space = self.problem.space
@@ -144,6 +145,7 @@ class Run:
                     progress(self._progress())
                 if self.clock() - self.saved > self.wait:
                     self.checkpoint("running")
+            self._take_arrivals()
             status = f"finished: {reason}"
         finally:
             self.checkpoint(status)
@@ -184,6 +186,8 @@ class Run:
 
     def _step(self) -> None:
         """One batch: suggested, evaluated, learnt from, committed, kept."""
+        if self._take_arrivals() and self._reason_to_stop():
+            return
         count = self.batch if self.budget is None else min(self.batch, self.budget - self.designs)
         times = [self.clock()]
         codes = self.engine.suggest(count)
@@ -199,6 +203,13 @@ class Run:
         parts = ("sampler", "evaluation", "sampler", "recording", "archive")
         for part, begin, end in zip(parts, times, times[1:], strict=False):
             self.timing[part] = self.timing.get(part, 0.0) + end - begin
+
+    def _take_arrivals(self) -> bool:
+        """Whether other processes on the same study had designs to take over."""
+        before = self.designs
+        for codes, outcome in self.arrivals():
+            self.take_over(codes, outcome)
+        return self.designs > before
 
     def take_over(self, codes: np.ndarray, outcome: Outcome) -> None:
         """Records and keeps designs that were evaluated elsewhere."""
