@@ -12,7 +12,7 @@ from elector.cost import Cost
 from elector.errors import InputError
 from elector.evaluate import evaluate
 from elector.layered import NAME
-from elector.model import Models
+from elector.model import HEAD_TYPES, Models
 from elector.resolve import resolve
 from elector.table import Column
 from elector.technology import Technology
@@ -26,6 +26,9 @@ SCALARS = (
     "peak_ops_per_s",
 )
 GENERATION = ("time_to_first_token_s", "time_per_output_token_s", "tokens_per_s")
+#: Share of heads in `features` -> the types it counts.
+_HEAD_KINDS = {"wma_heads": ("wma",), "linear_heads": ("dft", "dct"),
+               "convolution_heads": ("c5", "c9", "c13")}
 FURTHER = ("lifetime_years", "effective_bits")
 GROUPS = (
     "memory_bytes", "energy_by_part_j", "area_by_part_mm2", "latency_by_kind_s",
@@ -140,7 +143,8 @@ def features(columns: Mapping[str, Column], size: int) -> dict[str, Array]:
 
     layers, hidden, heads, feed_forward, parameters (of the whole model with its head). Where
     layers differ, hidden is the root mean square, heads the mean, and feed_forward the width
-    (stacks added up) that makes as many weights.
+    (stacks added up) that makes as many weights. wma_heads, linear_heads and convolution_heads
+    are shares of all heads, stacks the mean number of feed-forward layers in a row.
     """
     from elector.operations.tensors import parameter_tensors
 
@@ -150,6 +154,7 @@ def features(columns: Mapping[str, Column], size: int) -> dict[str, Array]:
         name: np.full(size, np.nan)
         for name in ("layers", "hidden", "heads", "feed_forward", "parameters")
     }
+    found |= {name: np.zeros(size) for name in _HEAD_KINDS} | {"stacks": np.ones(size)}
     for group in resolve(wanted, size):
         models = group.models
         total = np.zeros(models.size)
@@ -177,8 +182,15 @@ def _shape(models: Models) -> dict[str, Array]:
 
     width = np.sqrt(mean(hidden**2))
     stacks = np.add.accumulate(models.feed_forward, axis=1)[:, -1]
+    counts = np.add.accumulate(repeat[:, None] * models.head_types, axis=0)[-1]
+    total = np.add.accumulate(counts, axis=0)[-1]
+    kinds = {
+        name: sum((counts[HEAD_TYPES.index(t)] for t in types), np.zeros(total.shape)) / total
+        for name, types in _HEAD_KINDS.items()
+    }
+    there = np.add.accumulate((models.feed_forward > 0).astype(float), axis=1)[:, -1]
     return {"layers": layers, "hidden": width, "heads": mean(block["heads"]),
-            "feed_forward": mean(hidden * stacks) / width}
+            "feed_forward": mean(hidden * stacks) / width, **kinds, "stacks": mean(there)}
 
 
 def explain(

@@ -199,6 +199,38 @@ def with_settings(model: Model, settings: dict[str, np.ndarray], size: int) -> M
     return _overridden(models, settings) if settings else models
 
 
+def one(models: Models, index: int = 0) -> Model:
+    """The description of model `index` again; layers that are not there are left out."""
+    model, blocks = models.template, []
+    for i, b in enumerate(model.blocks):
+        number = {name: int(models.block[name][i, index]) for name in BLOCK_FIELDS}
+        if number["repeat"] == 0:
+            continue
+        types = tuple(int(n) for n in models.head_types[i, :, index])
+        block = replace(
+            b,
+            repeat=number["repeat"],
+            hidden=number["hidden"],
+            heads=number["heads"],
+            head_size=number["head_size"],
+            kv_heads=number["kv_heads"],
+            feed_forward=tuple(int(f) for f in models.feed_forward[i, :, index] if f > 0),
+            head_types=types if b.head_types else (),
+        )
+        blocks.append(block)
+    numbers = {name: int(models.numbers[name][index]) for name in MODEL_FIELDS}
+    return replace(
+        model,
+        blocks=tuple(blocks),
+        vocabulary=numbers["vocabulary"],
+        positions=numbers["positions"],
+        token_types=numbers["token_types"],
+        labels=numbers["labels"],
+        patch_inputs=numbers["patch_inputs"],
+        patches=numbers["patches"],
+    )
+
+
 def _overridden(models: Models, settings: dict[str, np.ndarray]) -> Models:
     model, block, numbers = models.template, dict(models.block), dict(models.numbers)
     if not model.blocks and set(settings) - {"head"}:

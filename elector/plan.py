@@ -108,7 +108,8 @@ def read_plan(source: str | Path | Mapping[str, object]) -> Plan:
         if key in workload:
             raise InputError("is decided by the phases", file=file, field=f"workload.{key}")
     phases = _phases(data.get("phases"), file)
-    return Plan(str(data["model"]), dict(workload), phases, _switch(data, phases, file))
+    model = _beside(str(data["model"]), file)
+    return Plan(model, dict(workload), phases, _switch(data, phases, file))
 
 
 def _check(data: Mapping[str, object], allowed: object, file: object, field: str) -> None:
@@ -142,11 +143,15 @@ def _phases(data: object, file: object) -> tuple[Phase, ...]:
 
 
 def _accelerator(name: str, file: object) -> Accelerator:
+    return load_accelerator(_beside(name, file))
+
+
+def _beside(name: str, file: object) -> str:
     """A preset or file; a file beside the plan is found from anywhere."""
     if isinstance(file, Path) and "." in name and not Path(name).exists():
         beside = file.parent / name
-        name = str(beside) if beside.is_file() else name
-    return load_accelerator(name)
+        return str(beside) if beside.is_file() else name
+    return name
 
 
 def _assigned(accelerator: Accelerator, data: object, file: object) -> Accelerator:

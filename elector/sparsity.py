@@ -10,7 +10,8 @@ phase is forward or backward; operation the name of the operation (`elector simu
 --operations`) or *; layer its layer (`layer 3`, `3`, `head`) or *; operand activation, weight,
 gradient or output. Densities are averaged over seeds and tasks and interpolated between the
 thresholds tau_i (DynaTran, Tuli and Jha 2023, arXiv 2302.14705) and tau_t (DynaProp, TransCODE,
-arXiv 2303.14882); an empty threshold means any. Activations (and gradients, in training) need a
+arXiv 2303.14882); an empty threshold means any, and a table that knows one threshold only is
+read at it where none is set. Activations (and gradients, in training) need a
 row for every product; weights and outputs are dense where none is given. Gradients of
 parameters stay dense: what costs products, and what is pruned here, is the gradient that is
 propagated.
@@ -230,6 +231,9 @@ def _bracket(
     if None in axis:
         raise InputError(f"'{operation}' has rows with and without {name}", file=table.name,
                          field=name)
+    if len(axis) == 1:
+        # One run at one threshold: 0 is what nobody sets, not another threshold.
+        values = np.where(values == 0.0, float(axis[0] or 0.0), values)
     numbers = np.array(axis, dtype=float)
     low, high = float(numbers[0]), float(numbers[-1])
     outside = (values < low) | (values > high)

@@ -43,12 +43,20 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     ("elector.report",),
     ("elector.cli",),
     ("elector.__main__",),
-    ("transcode.pareto", "transcode.space", "transcode.accuracy"),
+    ("transcode.dynaprop",),
+    ("transcode.training",),
+    ("transcode.pareto", "transcode.accuracy"),
+    ("transcode.space",),
     ("transcode.objective", "transcode.runs"),
+    ("transcode.training.folder", "transcode.training.checkpoint"),
+    ("transcode.training.outputs",),
+    ("transcode.training.loop",),
+    ("transcode.training.proxy",),
     ("transcode.engines",),
     ("transcode.search", "transcode.plot"),
     ("transcode",),
-    ("transcode.report",),
+    ("transcode.report", "transcode.report_train"),
+    ("transcode.cli_train",),
     ("transcode.cli",),
     ("transcode.__main__",),
 )
@@ -57,6 +65,9 @@ ISOLATED = {"elector.machines", "transcode.engines"}
 FORBIDDEN = (("elector.machines", "elector.technology"),)
 
 HEAVY = {"pandas", "optuna", "matplotlib", "torch", "rich", "pyarrow", "scipy", "sklearn"}
+# Modules of PyTorch are classes, so these need it when they are imported; commands that
+# train import them, and nothing else may at its start.
+TRAINS = ("transcode.dynaprop", "transcode.training")
 MAY_PRINT = {
     ROOT / package / name for package in PACKAGES for name in ("cli.py", "report.py")
 }
@@ -199,7 +210,16 @@ def test_heavy_libraries_wait_until_they_are_needed(path: Path) -> None:
     module = module_name(path)
     start = {name.partition(".")[0] for name, _ in imports(path, at_start_only=True)}
     heavy = HEAVY if module.startswith("elector") or module == "transcode.cli" else {"torch"}
+    if module.startswith(TRAINS):
+        heavy = HEAVY - {"torch"}
     assert not start & heavy, f"{module} imports {start & heavy} when it is imported"
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=module_name)
+def test_what_trains_is_imported_by_what_trains(path: Path) -> None:
+    if not module_name(path).startswith(TRAINS):
+        names = {name for name, _ in imports(path, at_start_only=True)}
+        assert not [name for name in names if name.startswith(TRAINS)]
 
 
 def third_party_after(code: str) -> set[str]:

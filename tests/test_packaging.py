@@ -31,7 +31,7 @@ def names(requirements: list[str]) -> list[str]:
     return [normal(match["name"]) for match in found if match]
 
 
-@pytest.mark.parametrize("requirement", [*PROJECT["dependencies"], *EXTRAS["gp"]])
+@pytest.mark.parametrize("requirement", [*PROJECT["dependencies"], *EXTRAS["gp"], *EXTRAS["train"]])
 def test_dependencies_are_bounded_on_both_sides(requirement: str) -> None:
     assert ">=" in requirement and "<" in requirement
 

@@ -12,6 +12,7 @@ import click
 
 from elector.cli import FORMATS, INFEASIBLE, INTERRUPTED, NOT_PASSED, Program
 from transcode import __version__
+from transcode.cli_train import train
 
 
 @click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"]})
@@ -346,3 +347,6 @@ def merge(run: tuple[Path, ...], out: Path, format: str) -> None:
     from transcode.search.merge import merge as merged
 
     report.search_result(merged(run, out).folder, format)
+
+
+main.add_command(train)

@@ -18,8 +18,6 @@ from transcode.space import SHARED, Space, grammar, numbers, unit_of
 
 #: The constraint every machine brings: that the design can run the workload at all.
 MACHINE = "machine"
-#: Results that come from the accuracy source and not from the simulator.
-ACCURACY = ("accuracy", "accuracy_std")
 Columns = Mapping[str, Column]
 
 
@@ -46,13 +44,24 @@ class Predictor(Protocol):
 
 
 class Pruned(Protocol):
-    """Points that thresholds add to an accuracy, and their standard deviation."""
+    """Points that thresholds add to an accuracy of `score`, and their standard deviation."""
 
-    def predict(self, tau_i: np.ndarray, tau_t: np.ndarray) -> tuple[np.ndarray, np.ndarray]: ...
+    def predict(
+        self, tau_i: np.ndarray, tau_t: np.ndarray, score: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]: ...
+
+
+class Scores(Protocol):
+    """Accuracies of designs: name of a result -> (D,), its deviation as NAME_std, NaN where
+    there is none. `ask` tells what would become of the designs with given ones."""
+
+    def of(self, space: Space, codes: np.ndarray, ask: Ask) -> dict[str, np.ndarray]: ...
 
 
 Evaluator = Callable[[Columns, int], Costs]
 Features = Callable[[Columns, int], dict[str, np.ndarray]]
+#: Accuracy of each design -> what would become of the designs with it.
+Ask = Callable[[np.ndarray], "Outcome"]
 
 
 @dataclass(frozen=True)
@@ -68,8 +77,13 @@ class Accuracy:
     pruning: Pruned | None = None
     known: dict[int, tuple[float, float]] = field(default_factory=dict)
 
-    def of(self, space: Space, codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(D,) mean and (D,) standard deviation."""
+    def of(self, space: Space, codes: np.ndarray, ask: Ask) -> dict[str, np.ndarray]:
+        """The quantity of the source and its standard deviation, each (D,)."""
+        mean, deviation = self._moments(space, codes)
+        quantity = space.accuracy.quantity
+        return {quantity: mean, f"{quantity}_std": deviation}
+
+    def _moments(self, space: Space, codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         index = space.section_key(space.sections[0], codes)
         distinct, first, inverse = np.unique(index, return_index=True, return_inverse=True)
         new = [i for i, model in enumerate(distinct.tolist()) if model not in self.known]
@@ -84,7 +98,7 @@ class Accuracy:
         if self.pruning is None:
             return mean, deviation
         taus = [_setting(space, f"workload.{name}", codes) for name in ("tau_i", "tau_t")]
-        points, more = self.pruning.predict(taus[0], taus[1])
+        points, more = self.pruning.predict(taus[0], taus[1], mean)
         return mean + points, np.sqrt(deviation**2 + more**2)
 
 
@@ -134,7 +148,7 @@ class Problem:
 
     space: Space
     evaluator: Evaluator
-    accuracy: Accuracy | None = None
+    accuracy: Scores | None = None
 
     @property
     def signs(self) -> np.ndarray:
@@ -148,7 +162,7 @@ class Problem:
         names = [o.name for o in space.objectives]
         names += [n for e in space.constraints for n in e.names if n not in space.names]
         names += space.record
-        names += ["accuracy_std"] if space.uses_accuracy else []
+        names += space.accuracy.names if space.uses_accuracy else []
         return tuple(dict.fromkeys(names))
 
     def assess(self, codes: np.ndarray) -> Outcome:
@@ -161,13 +175,26 @@ class Problem:
         runs = np.ones(size, dtype=bool)
         for cost in costs.values():
             runs &= cost.feasible
-        results = dict.fromkeys(self.result_names, np.zeros(0))
-        if self.accuracy is not None:
-            results["accuracy"], results["accuracy_std"] = self.accuracy.of(self.space, codes)
-        for name in self.result_names:
-            if name not in ACCURACY:
-                results[name] = _result(name, costs)
-        return self.judge(columns, results, _reasons(costs, runs))
+        own = self.space.accuracy
+        results = {
+            name: np.full(size, np.nan) if name in own.names else _result(name, costs)
+            for name in self.result_names
+        }
+        reasons = _reasons(costs, runs)
+
+        def asked(given: dict[str, np.ndarray]) -> Outcome:
+            if own.bound is not None:
+                deviation = own.z * given[f"{own.quantity}_std"]
+                given = {**given, own.bound_name: given[own.quantity] + deviation}
+            return self.judge(columns, results | given, reasons)
+
+        if self.accuracy is None:
+            return self.judge(columns, results, reasons)
+
+        def ask(mean: np.ndarray) -> Outcome:
+            return asked({own.quantity: mean, f"{own.quantity}_std": np.zeros(size)})
+
+        return asked(self.accuracy.of(self.space, codes, ask))
 
     def judge(self, columns: Columns, results: dict[str, np.ndarray], reasons: Column) -> Outcome:
         """The outcome that follows from results, of a simulation or read back from a run.
@@ -180,11 +207,15 @@ class Problem:
         margins = {MACHINE: np.where(runs & finite, 0.0, 1.0)}
         for expression in self.space.constraints:
             margins[expression.text] = self._margin(expression, columns, results)
+        scored = np.ones(len(runs), dtype=bool)
+        if self.space.uses_accuracy:
+            scored = np.isfinite(results[self.space.accuracy.quantity])
         feasible = runs & finite
         for margin in margins.values():
             feasible &= margin <= 0.0
         objectives = np.where(finite[:, None], values * self.signs, np.nan)
-        return Outcome(results, objectives, margins, feasible, _explained(reasons, runs, finite))
+        explained = _explained(reasons, runs, finite, scored)
+        return Outcome(results, objectives, margins, feasible, explained)
 
     def _margin(
         self, expression: grammar.Expression, columns: Columns, results: dict[str, np.ndarray]
@@ -235,13 +266,18 @@ def _plain(reason: str) -> str:
     return reason.partition(": needs")[0].partition(" needs {")[0]
 
 
-def _explained(reasons: Column, runs: np.ndarray, finite: np.ndarray) -> Column:
+def _explained(
+    reasons: Column, runs: np.ndarray, finite: np.ndarray, scored: np.ndarray
+) -> Column:
     """The reasons, with one for designs that run but have no number for an objective."""
-    missing = runs & ~finite
-    if not missing.any():
-        return reasons
-    text = "an objective has no value for it"
-    return Column((*reasons.values, text), np.where(missing, len(reasons.values), reasons.codes))
+    for missing, text in (
+        (runs & ~finite & ~scored, "the accuracy source has no score for it"),
+        (runs & ~finite & scored, "an objective has no value for it"),
+    ):
+        if missing.any():
+            codes = np.where(missing, len(reasons.values), reasons.codes)
+            reasons = Column((*reasons.values, text), codes)
+    return reasons
 
 
 def names_of(space: Space, costs: Mapping[str, Costs]) -> list[str]:
@@ -255,7 +291,7 @@ def names_of(space: Space, costs: Mapping[str, Costs]) -> list[str]:
 
 def bound(space: Space, names: list[str]) -> Space:
     """The space with the names of its results checked and its constraints' units resolved."""
-    known = [*names, *(ACCURACY if space.uses_accuracy else ())]
+    known = [*names, *(space.accuracy.names if space.uses_accuracy else ())]
     for field_name, used in (
         ("objectives", [o.name for o in space.objectives]),
         ("record", list(space.record)),

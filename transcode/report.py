@@ -30,6 +30,8 @@ ROWS = 20
 NEAREST = 5
 #: Width of a table that goes into a file or a pipe.
 _WIDE = 400
+#: Objective that is a bound -> what it is a bound of.
+BOUNDS = {"accuracy_lower": "accuracy", "loss_upper": "loss"}
 #: Seconds between two lines of progress where there is no terminal.
 _EVERY = 1.0
 
@@ -317,19 +319,35 @@ def _values(
     found = {}
     for name, direction in space["objectives"].items():
         cells = [shown(name, float(columns[name][row])) for row in rows]
-        if name == "accuracy":
-            deviations = (float(columns["accuracy_std"][row]) for row in rows)
-            cells = [f"{c}±{d:.1f}" for c, d in zip(cells, deviations, strict=True)]
+        if f"{name}_std" in columns:
+            deviations = (float(columns[f"{name}_std"][row]) for row in rows)
+            cells = [f"{c}±{_points(name, d)}" for c, d in zip(cells, deviations, strict=True)]
+            if "trained_steps" in columns:  # a model that stopped early has a low score
+                steps = (float(columns["trained_steps"][row]) for row in rows)
+                cells = [f"{c} @{n:g}" for c, n in zip(cells, steps, strict=True)]
+        elif name in BOUNDS:  # of a bound, the mean it stands below (or above)
+            mean, std = BOUNDS[name], f"{BOUNDS[name]}_std"
+            cells = [
+                f"{c} ({shown(mean, float(columns[mean][row]))}"
+                f"±{_points(mean, float(columns[std][row]))})"
+                for c, row in zip(cells, rows, strict=True)
+            ]
         found[f"{_heading(name)}\n{direction}"] = cells
     return found
 
 
 def shown(name: str, value: float) -> str:
     """A result for people: three digits and its unit."""
-    if name == "accuracy":
-        return f"{value:.1f}"
+    if name.startswith(("accuracy", "loss")):
+        return _points(name, value)
     quantity = unit_of(name)
     return format_si(value / quantity.scale, quantity.unit)
+
+
+def _points(name: str, value: float) -> str:
+    """An accuracy [points] or a loss [nats per token], or a deviation of one."""
+    digits = 1 if name.startswith("accuracy") else 3
+    return f"{round(value, digits) + 0.0:.{digits}f}"  # no -0.0
 
 
 def interrupted(folder: Path) -> str:

@@ -85,6 +85,27 @@ def from_mapping(data: Mapping[str, Any], name: str, file: object) -> Model:
     return model
 
 
+def to_mapping(model: Model) -> dict[str, Any]:
+    """The entries of a file that `from_mapping` makes the same model of."""
+    if model.family == "gemm":
+        gemms = [{key: getattr(gemm, key) for key in _GEMM} for gemm in model.gemms]
+        return {"name": model.name, "source": model.source, "gemms": gemms}
+    names = [name for name in _fields() if name not in (*_SIZES, "base")]
+    plain = {name: getattr(model, name) for name in names}
+    if not model.vocabulary:  # none is said by leaving it out
+        del plain["vocabulary"]
+    blocks = []
+    for entry in model.blocks:
+        sizes: dict[str, Any] = {key: getattr(entry, key) for key in _BLOCK + _BLOCK_OPTIONS}
+        sizes["feed_forward"] = list(entry.feed_forward)
+        del sizes["head_types"]
+        if entry.head_types:
+            counts = zip(HEAD_TYPES, entry.head_types, strict=True)
+            sizes["head_types"] = {kind: count for kind, count in counts if count}
+        blocks.append(sizes)
+    return {**plain, "blocks": blocks}
+
+
 def check_keys(
     data: Mapping[Any, Any], allowed: Iterable[str], file: object, field: str = ""
 ) -> None:

@@ -43,13 +43,15 @@ def _linear(step: Step, t: LinearTape) -> None:
     kind = "attention" if t.frozen or np.ndim(t.batch) else "linear"
     if np.any(inputs):
         row = Row(f"{t.name} input gradient", t.layer, "backward", kind, True, b="reuse")
-        step.out.matmul(row, inputs, t.batch, t.m, t.n, t.k)
+        share = 1.0 if t.share is None else t.share
+        step.out.matmul(row, inputs, t.batch, t.m, t.n, t.k, b_share=share)
     if t.frozen or not (step.workload.trainable == "all" or (t.head and not t.tied)):
         return
     f = step.workload.format
     row = Row(f"{t.name} weight gradient", t.layer, "backward", kind, True, a="saved",
               b="activation", out="stream", off_chain=True)
-    step.out.matmul(row, t.count, t.batch, t.k, t.m, t.n,
+    batch, summed = (t.batch, t.m) if t.share is None else (1.0, t.m * t.batch)
+    step.out.matmul(row, t.count, batch, t.k, summed, t.n,
                     widths=(f.activation, f.gradient, f.weight_gradient))
 
 
@@ -66,6 +68,11 @@ def _attention(step: Step, t: AttentionTape) -> None:
         phase = "backward" if flash else "recompute"
         _core(step, t, "scores again", phase, "saved", "saved", between,
               (t.queries, t.size, t.keys))
+        if t.positions:
+            row = Row("relative positions again", t.layer, phase, "attention", True, "saved",
+                      "reuse", between, in_attention=True)
+            share = (t.queries + t.keys - 1.0) / (t.queries * t.keys)
+            step.out.matmul(row, t.count, t.queries, t.batch, t.size, t.keys, b_share=share)
         row = vector_row("softmax", "softmax again", t.layer, phase, "softmax", also=("scale",),
                          a=between, out=between, streamed=flash, in_attention=True)
         step.out.vector(row, t.count, t.batch * t.queries * t.keys)

@@ -73,6 +73,25 @@ def _weighted(step: Step, run: Pass, layer: str, count: Array, index: int, heads
     _product(step, run, "weighted keys", layer, count, heads, run.tokens, e, e, weight="weight")
 
 
+def relative_positions(
+    step: Step, run: Pass, layer: str, count: Array, heads: Array, size: Array, keys: Array
+) -> None:
+    """Queries times the embedding of each distance, added to the scores.
+
+    One (batch x heads, e) by (e, keys) product for each query (Shaw et al. 2018, arXiv
+    1803.02155); all of them together read 2 L - 1 rows of the table.
+    """
+    m, weights = run.batch * heads, "weight" if run.phase in ("forward", "prefill") else "reuse"
+    between = "none" if step.workload.attention == "flash" else "activation"
+    row = Row("relative positions", layer, run.phase, "attention", True, b=weights, out=between,
+              in_attention=True)
+    share = (run.queries + keys - 1.0) / (run.queries * keys)
+    step.out.matmul(row, count, run.queries, m, size, keys, b_share=share)
+    if step.training and run.phase == "forward":
+        step.tape.append(LinearTape("relative positions", layer, count, m, size, keys, False,
+                                    None, batch=run.queries, share=share))
+
+
 def _transform(
     step: Step, run: Pass, layer: str, count: Array, index: int, heads: Array, name: str,
     parts: float,

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from elector.operations.flexibert import head_mixing
+from elector.operations.flexibert import head_mixing, relative_positions
 from elector.operations.rows import Row
 from elector.operations.step import AttentionTape, Step
 
@@ -263,13 +263,16 @@ def core(
     step.note_live(2.0 * elements * (0.0 if flash else 1.0))
     again = flash or workload.activations == "selective"
     lowest = None if cross else _reached(step, count, index)
+    relative = step.models.template.position_kind == "relative-key" and not cross
     tape = AttentionTape(
         "scores", layer, count, count if lowest is None else lowest, batch, queries, keys, e,
-        share, again, saved=not again,
+        share, again, saved=not again, positions=relative,
     )
     records = step.training and run.phase == "forward"
     if records:
         step.tape.append(tape)
+    if relative:
+        relative_positions(step, run, layer, count, heads, e, keys)
     probabilities(step, run, prefix, layer, count, elements, causal=not cross and
                   step.models.template.blocks[index].causal)
     first = "none" if flash else "activation"

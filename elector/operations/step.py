@@ -31,6 +31,7 @@ class LinearTape:
     input_count: Array | None  # None: the input's gradient is wanted every time
     frozen: bool = False  # a constant: no gradient of its own
     batch: Array | float = 1.0
+    share: Array | None = None  # distinct weights of each product; their gradients add up
     tied: bool = False  # the token embedding once more: it trains only where everything does
 
 
@@ -41,6 +42,7 @@ class AttentionTape:
     part : "scores" (q k^T) | "context" (p v).
     key_count : how often the gradient of the keys is wanted.
     recompute : scores and softmax are computed again; saved : probabilities were kept.
+    positions : the scores hold a product with relative positions.
     """
 
     part: str
@@ -54,6 +56,7 @@ class AttentionTape:
     share: Array
     recompute: bool
     saved: bool
+    positions: bool = False
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -35,12 +35,12 @@ def head_counts() -> list[dict[str, str]]:
         return list(csv.DictReader(stream))
 
 
-def one_layer(kind: str, row: dict[str, str]) -> Chunk:
+def one_layer(kind: str, row: dict[str, str], **further: Any) -> Chunk:
     heads, size = int(row["heads"]), int(row["size"])
     settings: dict[str, Any] = {f"model.layer1.head{h + 1}": kind for h in range(heads)}
     settings |= {"model.layers": 1, "model.layer1.heads": heads, "workload.batch": row["batch"],
                  "model.layer1.hidden": heads * size, "workload.sequence_length": row["length"]}
-    return inspect(table(1, settings), Technology.load())
+    return inspect(table(1, settings | further), Technology.load())
 
 
 @pytest.mark.parametrize("row", head_counts(), ids=lambda row: row["head"])
@@ -50,10 +50,33 @@ def test_products_and_parameters_of_a_head_equal_pytorch(row: dict[str, str]) ->
     r = ops.where(kind="attention", matmul=True)
     macs = (ops.count * ops.batch * ops.m * ops.k * ops.n)[r].sum()
     assert macs == int(row["macs"])
-    # Against the transform, which has no parameters and no table of relative positions.
+    # Against the transform, which has no parameters.
     plain = one_layer("dct", row).ops.parameters[0]
-    tables = (2 * 514 - 1) * int(row["size"]) if row["head"] in ("sdp", "wma") else 0
-    assert ops.parameters[0] - plain == int(row["parameters"]) + tables
+    assert ops.parameters[0] - plain == int(row["parameters"])
+
+
+def test_relative_positions_are_a_product_as_large_as_the_scores() -> None:
+    """Forward once, backward twice, and once more where the scores are computed again."""
+    row = {"batch": "2", "length": "16", "heads": "4", "size": "12"}
+    found = {}
+    for activations, attention in (("store", "unfused"), ("selective", "unfused"),
+                                   ("store", "flash")):
+        ops = one_layer("sdp", row, **{
+            "workload.mode": "training", "workload.activations": activations,
+            "workload.attention": attention,
+        }).ops
+        macs = (ops.count * ops.batch * ops.m * ops.k * ops.n)[:, 0]
+        named = [(r.name, macs[i]) for i, r in enumerate(ops.rows) if r.matmul]
+        parts = (sum(m for name, m in named if name.startswith("relative")),
+                 sum(m for name, m in named if name in ("scores", "query gradient",
+                                                        "key gradient", "scores again")))
+        assert parts[0] == parts[1]
+        found[activations, attention] = parts[0]
+    scores = 2 * 4 * 16 * 16 * 12
+    assert list(found.values()) == [3 * scores, 4 * scores, 4 * scores]
+    # All products of a layer read one table: what is fetched is its rows, once for each pair.
+    where = next(i for i, r in enumerate(ops.rows) if r.name == "relative positions")
+    assert ops.b_bytes[where, 0] == (2 * 16 - 1) * 12 * ops.b_width[where]
 
 
 def random_models(seed: int, size: int) -> tuple[dict[str, Any], list[dict[str, Any]]]:

@@ -208,16 +208,3 @@ def test_millions_of_designs_a_second() -> None:
         source.predict(many)
         seconds.append(time.perf_counter() - start)
     assert 1e6 / min(seconds) >= 3e6
-
-
-def test_pruning_never_gains_and_its_price_is_uncertain() -> None:
-    from transcode.accuracy import pruning
-
-    tau = np.linspace(0.0, 0.09, 10)
-    points, std = pruning("sst2").predict(tau, np.zeros(10))
-    assert points[0] == 0.0 and (np.diff(points) <= 0.0).all() and points[-1] < -1.0
-    assert std[0] == 0.0 and (std[1:] > 0.4).all()
-    with pytest.raises(InputError, match="prices it"):
-        pruning("sst2").predict(np.array([0.5]), np.zeros(1))
-    with pytest.raises(InputError, match="prices pruning"):
-        pruning("mnli")

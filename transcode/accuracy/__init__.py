@@ -21,23 +21,31 @@ from transcode.accuracy.prediction import (
     CrossValidation,
     Surrogate,
     cross_validate,
+    find_task,
     surrogate,
     tasks,
 )
-from transcode.accuracy.pruning import TABLES, Pruning, pruning
+from transcode.accuracy.pruning import Pruning, priced, pruning
 from transcode.accuracy.published import FEATURES, Row, Task, rows
+from transcode.accuracy.settings import Settings
+from transcode.accuracy.source import Source, source_of, text_of
 
 __all__ = [
     "FEATURES",
-    "TABLES",
     "CrossValidation",
     "Pruning",
     "Row",
+    "Settings",
+    "Source",
     "Surrogate",
     "Task",
     "cross_validate",
+    "find_task",
+    "priced",
     "pruning",
     "rows",
+    "source_of",
     "surrogate",
     "tasks",
+    "text_of",
 ]

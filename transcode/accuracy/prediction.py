@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 
 from elector.errors import InputError
+from transcode.accuracy.heads import effects, unlike_attention
 from transcode.accuracy.published import FEATURES, Row, Task, rows, task_table
 from transcode.accuracy.regression import Fit, fit_rows, predict_reference, predict_rows, shape_of
+from transcode.accuracy.rows import as_published, of_task, read_rows
 
 Z90 = 1.6449  # half-width of a 90 % normal interval, in standard deviations
+LEAST = 4  # models a surrogate of a user's own task is fitted on, at least
 CHUNK = 8192  # designs at a time: the working arrays stay in the cache
 
 
@@ -46,19 +50,25 @@ class CrossValidation:
 
 @dataclass(frozen=True)
 class Surrogate:
-    """Accuracy of one task as a function of the architecture, under the stated protocol."""
+    """Accuracy of one task as a function of the architecture, under the stated protocol.
+
+    added : rows of the user's own among those it was fitted on, from `file`.
+    """
 
     task: Task
     fit: Fit
     cross_validation: CrossValidation
+    added: int = 0
+    file: str = ""
 
     def predict(self, features: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         """Mean and standard deviation of the published score such a model would get.
 
         Parameters
         ----------
-        features : layers, hidden, heads, feed_forward, each (D,). Anything else, `parameters`
-            included, is not used: published counts mix vocabularies with what computes.
+        features : layers, hidden, heads, feed_forward, each (D,); where there are heads other
+            than attention, their shares too (transcode.accuracy.heads). `parameters` is not
+            used: published counts mix vocabularies with what computes.
 
         Returns
         -------
@@ -75,10 +85,15 @@ class Surrogate:
         columns = np.broadcast_arrays(*(np.atleast_1d(features[key]) for key in FEATURES))
         layers, hidden, heads, ff = (np.ascontiguousarray(c, dtype=np.float64) for c in columns)
         mean, std = np.empty(len(layers)), np.empty(len(layers))
+        other = None
+        if unlike_attention(features, len(layers)).any():
+            other = effects().of(features, len(layers))
         for start in range(0, len(layers), CHUNK):
             part = slice(start, start + CHUNK)
             shape = shape_of(layers[part], hidden[part], heads[part], ff[part])
             eta, variance = predict_reference(self.fit, shape)
+            if other is not None:
+                eta, variance = eta + other[0][part], variance + other[1][part]
             mean[part], slope = self.task.to_score(eta)
             std[part] = np.sqrt(variance) * slope * self.cross_validation.calibration
         return mean, std
@@ -87,16 +102,22 @@ class Surrogate:
         """Two lines for the terminal: what this is and how wrong it was on left-out rows."""
         cv = self.cross_validation
         second_hand = f" ({cv.unverified} second-hand)" if cv.unverified else ""
+        second_hand += f" and {self.added} of {self.file}" if self.added else ""
         what = f"accuracy ({self.task.name})"
         if self.task.metric != "accuracy":
             what = f"accuracy ({self.task.name}, {self.task.metric})"
         text = (
-            f"{what}: {cv.method} on {cv.rows} published "
+            f"{what}: {cv.method} on {cv.rows - self.added} published "
             f"scores{second_hand}, leave-one-out MAE {cv.mae:.1f} points, leave-one-family-out "
             f"{cv.mae_family:.1f}, 90 % intervals hold {100 * cv.coverage:.0f} %\n"
             f"  stands for: {self.task.protocol}"
         )
         return text + (f"; caution: {self.task.warning}" if self.task.warning else "")
+
+    def record(self) -> dict[str, object]:
+        """For the manifest: task, and every figure of the cross-validation."""
+        found: dict[str, object] = {"task": self.task.name, "source": "surrogate"}
+        return found | dict(vars(self.cross_validation))
 
 
 def tasks() -> list[str]:
@@ -104,19 +125,45 @@ def tasks() -> list[str]:
     return list(task_table())
 
 
-def surrogate(task: str) -> Surrogate:
-    """The surrogate of a task, by its name or an alias, case-insensitive ("SST-2" is sst2)."""
-    table = task_table()
+def surrogate(task: str, path: str | None = None, floor: float | None = None) -> Surrogate:
+    """The surrogate of a task, by its name or an alias, case-insensitive ("SST-2" is sst2).
+
+    path : file of further rows (transcode.accuracy.rows); they may be of a task of the user's
+    own, whose score of guessing is `floor` [points], 0 if not given.
+    """
+    found = find_task(task)
+    if path is None:
+        if found is not None:
+            return _build(found.name)
+        raise InputError(
+            "no accuracy surrogate for this task",
+            field="workload.task",
+            value=task,
+            allowed=tasks(),
+        )
+    if found is not None and floor is not None:
+        raise InputError("is known for this task: leave it out", field="accuracy.floor",
+                         value=floor)  # fmt: skip
+    known = found or Task(str(task).strip().lower(), (), "user", floor or 0.0, "accuracy",
+                          "the protocol of its rows", "")  # fmt: skip
+    given = of_task(read_rows(path), (known.name, *known.aliases), path)
+    plain = [row for row in given if row.tau_i == 0 and row.tau_t == 0]
+    data = rows(known.name) + [as_published(row, known.name, known.reference) for row in plain]
+    if len({row.shape for row in plain}) < LEAST and found is None:
+        raise InputError(f"a surrogate needs rows of at least {LEAST} models", file=path,
+                         field="accuracy.rows", hint="accuracy: {source: table, ...} takes any "
+                         "number")  # fmt: skip
+    fit, validation = fit_rows(known, data), cross_validate(known, data)
+    return Surrogate(known, fit, validation, len(plain), Path(path).name)
+
+
+def find_task(task: str) -> Task | None:
+    """A task of the shipped table by its name or an alias, case-insensitive."""
     wanted = str(task).strip().lower()
-    for name, entry in table.items():
+    for name, entry in task_table().items():
         if wanted == name or wanted in entry.aliases:
-            return _build(name)
-    raise InputError(
-        "no accuracy surrogate for this task",
-        field="workload.task",
-        value=task,
-        allowed=list(table),
-    )
+            return entry
+    return None
 
 
 @cache
@@ -135,6 +182,8 @@ def cross_validate(task: Task, data: Sequence[Row]) -> CrossValidation:
         "model": lambda i: (data[i].group, *(getattr(data[i], key) for key in FEATURES)),
         "family": lambda i: data[i].family,
     }
+    if len({row.family for row in data}) == 1:  # nothing would be left
+        keys["family"] = keys["model"]
     groups = {}
     for kind, key in keys.items():
         members: dict[Hashable, list[int]] = {}

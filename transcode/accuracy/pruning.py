@@ -1,4 +1,6 @@
-"""What pruning at run time costs in accuracy, from data/accuracy/pruning.csv.
+"""What pruning at run time costs in accuracy, by the sparsity table whose thresholds are searched.
+
+`dynatran` is priced by data/accuracy/pruning.csv:
 
 tau_i (DynaTran, activations): digitised SST-2 curves of BERT-Base and BERT-Tiny (AccelTran,
 arXiv 2302.14705). The loss is the mean of both models' losses, made to never fall with the
@@ -7,6 +9,9 @@ would pick exactly such luck. Its deviation holds the sampling of the dev set an
 models disagree on.
 tau_t (DynaProp, gradients): no accuracy is published by threshold; loss and deviation are
 assumed.
+
+`dynaprop...` is priced by the trained models of data/accuracy/dynaprop.csv, and a table of the
+user's own by the accuracies in its rows (transcode.accuracy.surface). Any other has no price.
 """
 
 from __future__ import annotations
@@ -15,14 +20,18 @@ import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 
 from elector.errors import InputError
 from transcode.accuracy.published import DATA
+from transcode.accuracy.rows import read_rows
+from transcode.accuracy.surface import Prices, Trained, monotone, of_rows, of_table, prices
 
-#: Sparsity tables whose thresholds have a price here.
-TABLES = ("dynatran",)
+#: Trained models whose rows hold tau_i and tau_t, for the shipped tables of that name.
+MEASURED, PREFIX = DATA / "dynaprop.csv", "dynaprop"
+CURVES = "dynatran"
 #: Points; standard error of a difference on the 872 sentences of SST-2's dev set, of which
 #: about one in fifty changes its answer: 100 sqrt(.02 / 872).
 SAMPLING = 0.48
@@ -57,8 +66,13 @@ class Pruning:
     task: str
     curves: dict[str, Curve]
 
-    def predict(self, tau_i: np.ndarray, tau_t: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(D,) points to add to an accuracy (never positive), and their standard deviation."""
+    def predict(
+        self, tau_i: np.ndarray, tau_t: np.ndarray, score: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """(D,) points to add to an accuracy (never positive), and their standard deviation.
+
+        score : not used, the curves hold points.
+        """
         first, first_std = self.curves["tau_i"].price("tau_i", tau_i)
         second, second_std = self.curves["tau_t"].price("tau_t", tau_t)
         return -(first + second), np.sqrt(first_std**2 + second_std**2)
@@ -73,9 +87,31 @@ class Pruning:
         )
 
 
+def pruning(task: str, table: str = CURVES) -> Pruning | Prices:
+    """What the thresholds of a sparsity table cost a task.
+
+    task : a name of data/accuracy/tasks.csv, or of the user's rows.
+    table : a shipped sparsity table, or a file. InputError where nothing prices it.
+    """
+    if table == CURVES:
+        return _curves(task)
+    return prices(_trained(table), task, Path(table).name)
+
+
+def priced(table: str) -> bool:
+    """Whether something says what the thresholds of this sparsity table cost."""
+    return table == CURVES or bool(_trained(table))
+
+
+def _trained(table: str) -> tuple[Trained, ...]:
+    shipped = table.startswith(PREFIX) and not Path(table).suffix
+    if shipped and MEASURED.is_file():
+        return of_rows(read_rows(MEASURED), MEASURED)
+    return of_table(table)
+
+
 @cache
-def pruning(task: str) -> Pruning:
-    """The prices of a task (a name of data/accuracy/tasks.csv)."""
+def _curves(task: str) -> Pruning:
     with open(DATA / "pruning.csv", newline="", encoding="utf-8") as file:
         rows = [row for row in csv.DictReader(file) if row["task"] == task]
     if not rows:
@@ -113,19 +149,3 @@ def _published(rows: Sequence[dict[str, str]]) -> Curve:
     pruned = np.array(at) > 0.0
     spread = np.sqrt(each.var(axis=0, ddof=1) + SAMPLING**2)
     return Curve(np.array(at), each.mean(axis=0), np.where(pruned, spread, 0.0))
-
-
-def monotone(values: np.ndarray) -> np.ndarray:
-    """Nearest values (least squares) that never fall, then none below 0.
-
-    Pool adjacent violators: Ayer et al. 1955.
-    """
-    pools: list[list[float]] = []
-    for value in values.tolist():
-        pools.append([value, 1.0])
-        while len(pools) > 1 and pools[-2][0] > pools[-1][0]:
-            mean, weight = pools.pop()
-            other, more = pools.pop()
-            pools.append([(mean * weight + other * more) / (weight + more), weight + more])
-    found = np.concatenate([np.full(int(weight), mean) for mean, weight in pools])
-    return np.maximum(found, 0.0)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from transcode.pareto import nondominated, spread
-from transcode.plot.picture import Axis, Mark, Picture, is_accuracy, rank
+from transcode.plot.picture import Axis, Mark, Picture, is_accuracy, quantity_of, rank
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -82,10 +82,10 @@ def _panel(ax: Axes, picture: Picture, x: Axis, y: Axis) -> None:
     order = np.flatnonzero(edge)[np.lexsort((y.cost[edge], x.cost[edge]))]
     ax.plot(x.values[order], y.values[order], drawstyle="steps-post", color=STAIRS, lw=1.6,
             alpha=0.9, zorder=3)  # fmt: skip
-    if picture.std is not None and is_accuracy(y.name):
+    if picture.bars is not None and is_accuracy(y.name):
         points = np.stack([x.cost, y.cost], axis=1)[order]
         some = order[spread(points, MAX_BARS)]
-        ax.errorbar(x.values[some], y.values[some], yerr=picture.std[some], fmt="none",
+        ax.errorbar(x.values[some], y.values[some], yerr=picture.bars[:, some], fmt="none",
                     ecolor=FAINT, elinewidth=0.8, capsize=1.8, alpha=0.8, zorder=1)  # fmt: skip
     shown = np.unique(np.linspace(0, len(edge) - 1, min(len(edge), MAX_POINTS)).astype(np.intp))
     size = float(np.clip(4000.0 / max(1, len(shown)), 6.0, 26.0))
@@ -188,7 +188,10 @@ def _key(figure: Figure, picture: Picture, box: Box) -> float:
         text = "best in the two objectives shown"
         lines.append(Line2D([], [], color=STAIRS, lw=1.6, label=text))
     if picture.std is not None:
-        text = "accuracy ± one standard deviation"
+        last = picture.axes[-1].name
+        text = f"{last} ± one standard deviation"
+        if quantity_of(last) != last:
+            text = f"from the bound to the mean {quantity_of(last)}"
         lines.append(Line2D([], [], ls="", marker="|", ms=11, color=FAINT, label=text))
     shapes = [
         Line2D([], [], ls="", marker=MARKERS[code], color="#606060", ms=6,

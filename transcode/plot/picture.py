@@ -28,6 +28,9 @@ _UNITS = (
     ("_mm2", "mm²", False),
     ("_bytes", "B", True),
     ("accuracy", "%", False),
+    ("accuracy_lower", "%", False),
+    ("loss", "nats", False),
+    ("loss_upper", "nats", False),
 )
 #: Settings whose number is easier to read with its unit.
 _SETTING_UNITS = {"sram": "byte", "bandwidth": "byte/s", "clock": "Hz", "buffer": "byte"}
@@ -66,8 +69,9 @@ class Mark:
 
 @dataclass(frozen=True)
 class Picture:
-    """Everything `draw` needs. axes : accuracy last. std : (D,) [points] or None. kind : (D,)
-    index into kinds, the shapes. colour : index of the axis that colours the points.
+    """Everything `draw` needs. axes : accuracy last. std : (D,) standard deviation of it, or
+    None. bars : (2, D) from the drawn value down and up, or None. kind : (D,) index into kinds,
+    the shapes. colour : index of the axis that colours the points.
     """
 
     title: str
@@ -79,6 +83,7 @@ class Picture:
     colour: int
     marks: tuple[Mark, ...]
     caption: str
+    bars: np.ndarray | None = None
 
 
 def info(
@@ -111,8 +116,9 @@ def info(
     )
     axes = tuple(_axis(o, _numbers(columns[o["name"]], o["name"])) for o in shown)
     accurate = is_accuracy(axes[-1].name)
-    known = accurate and "accuracy_std" in columns
-    std = np.abs(_numbers(columns["accuracy_std"], "accuracy_std")) if known else None
+    deviation = f"{quantity_of(axes[-1].name)}_std"
+    known = accurate and deviation in columns
+    std = np.abs(_numbers(columns[deviation], deviation)) if known else None
     kind_title, kinds, kind = _kinds(columns, size)
     text = _caption(front, size, evaluated, notes, known, len(objectives) - len(shown))
     return Picture(
@@ -125,7 +131,20 @@ def info(
         colour=len(axes) - 1,
         marks=_marks(axes, columns, std),
         caption=text,
+        bars=_bars(axes[-1], columns, std),
     )
+
+
+def _bars(
+    axis: Axis, columns: Mapping[str, Sequence[str]], std: np.ndarray | None
+) -> np.ndarray | None:
+    """One standard deviation either way; of a bound, the way to its mean."""
+    mean = quantity_of(axis.name)
+    if std is None or mean not in columns:
+        return std if std is None else np.stack([std, std])
+    way = _numbers(columns[mean], mean) - axis.values
+    bound = axis.name.rpartition(".")[2] != mean
+    return np.stack([np.maximum(-way, 0.0), np.maximum(way, 0.0)] if bound else [std, std])
 
 
 def knee(axes: Sequence[Axis]) -> int:
@@ -143,8 +162,13 @@ def knee(axes: Sequence[Axis]) -> int:
 
 
 def is_accuracy(name: str) -> bool:
-    """Whether a result is an accuracy (of one of several workloads, too)."""
-    return name.rpartition(".")[2] == "accuracy"
+    """Whether a result is an accuracy or a loss, or a bound of one."""
+    return name.rpartition(".")[2] in ("accuracy", "accuracy_lower", "loss", "loss_upper")
+
+
+def quantity_of(name: str) -> str:
+    """What a bound is a bound of; the name itself otherwise."""
+    return name.removesuffix("_lower").removesuffix("_upper")
 
 
 def rank(axis: Axis) -> Axis:
@@ -233,7 +257,10 @@ def _kept(words: Iterable[str]) -> str:
 def _value(axis: Axis, index: int, std: np.ndarray | None) -> str:
     value = float(axis.values[index])
     if std is not None and is_accuracy(axis.name):
-        return f"{value:.1f} ± {std[index]:.1f} {axis.unit}".strip()
+        digits = 1 if axis.unit == "%" else 3
+        if quantity_of(axis.name) != axis.name:
+            return f"{value:.{digits}f} {axis.unit} (std {std[index]:.{digits}f})"
+        return f"{value:.{digits}f} ± {std[index]:.{digits}f} {axis.unit}".strip()
     if axis.exponent is not None and axis.unit in ("s", "J", "W", "B"):
         return format_si(value * 10.0**axis.exponent, axis.unit).replace(" u", " µ")
     return f"{value:.3g} {axis.unit}".strip()

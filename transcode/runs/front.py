@@ -59,6 +59,8 @@ def json_text(space: Space, front: Archive, header: Mapping[str, object]) -> str
 def unit_text(name: str) -> str:
     """The unit of a result as text; empty for a ratio or a count."""
     unit = unit_of(name).unit
+    if name.startswith("loss"):
+        return "nats"
     return "%" if name.startswith("accuracy") else _UNITS.get(unit, unit)
 
 

@@ -6,6 +6,7 @@ import hashlib
 import json
 import platform
 import re
+import shutil
 from collections.abc import Iterator, Mapping
 from functools import cache
 from importlib import metadata
@@ -19,6 +20,8 @@ from transcode.runs.files import write_json
 NAME = "manifest.json"
 #: What belongs to a run; nothing else in its folder is ever touched.
 _FILES = ("front.csv", "front.json", "front.png", "study.log", NAME)
+#: Models trained inside a search, and their scores.
+PROXIES = "proxies"
 _LIBRARIES = ("numpy", "pandas", "pyarrow", "optuna", "moocore")
 _SHOWN = 8
 _SHA = re.compile("[0-9a-f]{64}")
@@ -91,7 +94,7 @@ def refuse_other(
     lines: list[str] = []
     for key in ("seed", "simulator", "space"):
         if old.get(key) != new[key]:
-            lines += _differences(key, old.get(key), new[key])
+            lines += differences(key, old.get(key), new[key])
     shown = "\n  ".join(lines[:_SHOWN] + (["..."] if len(lines) > _SHOWN else []))
     raise InputError(
         f"holds another run\n  {shown}", file=place,
@@ -101,16 +104,16 @@ def refuse_other(
 
 def other_libraries(old: Mapping[str, object], new: Mapping[str, object]) -> list[str]:
     """A note where the run began with other versions of the libraries."""
-    lines = list(_differences("versions", old.get("versions"), new["versions"]))
+    lines = list(differences("versions", old.get("versions"), new["versions"]))
     return [f"last digits may differ: {line}" for line in lines] if old.get("versions") else []
 
 
-def _differences(where: str, old: object, new: object) -> Iterator[str]:
+def differences(where: str, old: object, new: object) -> Iterator[str]:
     """A line for each place where two descriptions differ."""
     if isinstance(old, dict) and isinstance(new, dict):
         for key in sorted({*old, *new}):
             if old.get(key) != new.get(key):
-                yield from _differences(f"{where}.{key}", old.get(key), new.get(key))
+                yield from differences(f"{where}.{key}", old.get(key), new.get(key))
         return
     if where == "space.parameters" and isinstance(old, list) and isinstance(new, list):
         yield from _parameters(old, new)
@@ -137,5 +140,6 @@ def clear(folder: Path) -> None:
     designs = folder / "designs"
     for number in parts.numbers(designs):
         parts.path_of(designs, number).unlink()
+    shutil.rmtree(folder / PROXIES, ignore_errors=True)
     for path in [*designs.glob(".part-*"), *(folder / name for name in _FILES)]:
         path.unlink(missing_ok=True)

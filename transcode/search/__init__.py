@@ -72,7 +72,7 @@ def search(
         raise InputError("must be a share from 0 to below 1", field="--stall", value=stall)
     read = load(space)
     folder = Path(out) if out is not None else Path("results") / read.name
-    sources = prepare.sources_of(read, evaluator, jobs)
+    sources = prepare.sources_of(read, evaluator, jobs, folder)
     problem, outcome = prepare.probe(read, sources, clock)
     description = describe(read)
     manifest: dict[str, Any] = {
@@ -86,7 +86,7 @@ def search(
     if old is not None:
         runs.manifest.refuse_other(folder, old, manifest)
     asked = shared.settled(where, prepare.Asked(sampler, budget, seconds, batch), old, folder)
-    choice, batch = prepare.choice_of(asked, problem, old, folder, clock)
+    choice, batch = prepare.choice_of(asked, problem, old, folder, clock, sources.seconds)
     reference = prepare.reference_of(problem, outcome, old)
     manifest["versions"] = runs.manifest.versions()
     notes = [] if old is None else runs.manifest.other_libraries(old, manifest)
@@ -107,6 +107,7 @@ def search(
         "accuracy": sources.record,
     }
     fallback = prepare.fallback_of(problem, reference)
+    problem = sources.ready(problem)
     run = Run(
         problem=problem,
         folder=folder,

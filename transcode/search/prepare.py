@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +12,14 @@ import numpy as np
 from elector.errors import InputError
 from transcode import engines, objective, pareto
 from transcode.engines import streams
-from transcode.objective import Accuracy, Evaluator, Outcome, Problem
+from transcode.objective import Accuracy, Evaluator, Outcome, Problem, Scores
+from transcode.search import halving, proxies
 from transcode.space import Space
 
 #: Designs looked at before a run: for names, units, the reference point and the cost of one.
 PROBE, FIRST_PROBE = 4096, 64
+#: Most designs proposed at once where models are trained: what a kill may cost.
+TRAINED_BATCH = 16
 
 
 @dataclass(frozen=True)
@@ -33,16 +36,29 @@ class Asked:
 class Sources:
     """Where answers come from.
 
-    accuracy : the record for the manifest, with `text` for people; None without accuracy.
+    record : of the accuracy source, for the manifest, with `text` for people.
+    first_look : stands in for accuracies that have to be trained, before a run.
+    seconds : measures what a design takes where it has to be trained.
     """
 
     evaluator: Callable[[bool], Evaluator]
-    accuracy: Accuracy | None
+    accuracy: Scores | None
     record: dict[str, Any] | None
+    first_look: Scores | None = None
+    seconds: Callable[[Problem], float] | None = None
+
+    def ready(self, problem: Problem) -> Problem:
+        """The problem with the accuracies of the run instead of those of the first look."""
+        return problem if self.first_look is None else replace(problem, accuracy=self.accuracy)
 
 
-def sources_of(space: Space, evaluator: Evaluator | None, jobs: int) -> Sources:
-    """The simulator, or what stands in for it, and the accuracy source if one is needed."""
+def sources_of(
+    space: Space, evaluator: Evaluator | None, jobs: int, folder: Path
+) -> Sources:
+    """The simulator, or what stands in for it, and the accuracy source if one is needed.
+
+    folder : of the run, where models that are trained inside the search are kept.
+    """
 
     def simulator(nested: bool) -> Evaluator:
         from elector.evaluate import evaluate
@@ -50,29 +66,53 @@ def sources_of(space: Space, evaluator: Evaluator | None, jobs: int) -> Sources:
         level = "groups" if nested else "scalars"
         return lambda columns, size: evaluate(columns, size, jobs=jobs, level=level)
 
-    accuracy, record = None, None
-    if space.uses_accuracy:
-        from elector.api import features
-        from transcode.accuracy import pruning as priced
-        from transcode.accuracy import surrogate
+    def given(nested: bool) -> Evaluator:
+        return simulator(nested) if evaluator is None else evaluator
 
-        task = next(p for p in space.parameters if p.name == "workload.task").values[0]
-        try:
-            source = surrogate(str(task))
-            pruning = priced(source.task.name) if space.prunes else None
-        except InputError as error:
-            raise error.at(file=space.source) from None
-        accuracy = Accuracy(source, features, pruning)
-        validation = source.cross_validation
-        text = source.describe() + (f"\n{pruning.describe()}" if pruning else "")
-        record = {"task": source.task.name, "text": text, **_plain(validation)}
-    given = evaluator
-    return Sources(simulator if given is None else lambda nested: given, accuracy, record)
+    if not space.uses_accuracy:
+        return Sources(given, None, None)
+    try:
+        if space.accuracy.source == "trained":
+            training = proxies.training_of(space, folder, jobs)
+            return Sources(given, training.scores, training.record, halving.Unknown(),
+                           training.seconds)  # fmt: skip
+        return Sources(given, *_accuracy_of(space))
+    except InputError as error:
+        raise error.at(file=space.source) from None
 
 
-def _plain(record: object) -> dict[str, object]:
-    """The fields of a frozen record, in JSON types."""
-    return {k: v for k, v in vars(record).items() if isinstance(v, str | int | float)}
+def _accuracy_of(space: Space) -> tuple[Accuracy, dict[str, Any]]:
+    """The accuracy source of a space with the prices of its thresholds, and their record."""
+    from elector.api import features
+    from transcode.accuracy import find_task, pruning, source_of, text_of
+
+    fixed = {p.name: p.values[0] for p in space.parameters}
+    task = str(fixed.get("workload.task", ""))
+    if space.accuracy.quantity == "loss":
+        _require_decoders(space)
+    source = source_of(space.accuracy, task)
+    known = find_task(task)
+    price = None
+    if space.prunes:
+        price = pruning(known.name if known else task, str(fixed["workload.sparsity"]))
+    layered = any(p.name.startswith("model.layer1.head") for p in space.parameters)
+    text = text_of(source, layered) + (f"\n{price.describe()}" if price else "")
+    if space.accuracy.bound is not None:
+        sure = f"{100 * space.accuracy.bound:g} %"
+        text += (f"\nsearched: {space.accuracy.bound_name}, which holds with {sure} "
+                 f"(mean {space.accuracy.z:+.2f} std)")  # fmt: skip
+    return Accuracy(source, features, price), {"text": text, **source.record()}
+
+
+def _require_decoders(space: Space) -> None:
+    """A scaling law is of decoders."""
+    from elector.formats import load_model
+
+    for base in space.parameters[space.sections[0].selector].values:
+        family = load_model(str(base)).family
+        if family != "decoder":
+            raise InputError(f"a scaling law is of decoders, this is of the family {family}",
+                             field="model", value=base, hint="accuracy: surrogate")  # fmt: skip
 
 
 def probe(space: Space, sources: Sources, clock: Callable[[], float]) -> tuple[Problem, Outcome]:
@@ -86,7 +126,8 @@ def probe(space: Space, sources: Sources, clock: Callable[[], float]) -> tuple[P
         space = objective.bound(space, objective.names_of(space, costs))
         names = Problem(space, sources.evaluator(True)).result_names
         nested = any(_is_nested(space, name) for name in names)
-        problem = Problem(space, sources.evaluator(nested), sources.accuracy)
+        known = sources.first_look or sources.accuracy
+        problem = Problem(space, sources.evaluator(nested), known)
         start = clock()
         outcome = problem.assess(codes[:FIRST_PROBE])
         if clock() - start < 1.0 and len(codes) > FIRST_PROBE:
@@ -153,14 +194,20 @@ def choice_of(
     old: Mapping[str, Any] | None,
     folder: Path,
     clock: Callable[[], float],
+    seconds: Callable[[Problem], float] | None = None,
 ) -> tuple[engines.Choice, int]:
-    """The sampler and batch of a new run, or those of the run that is continued."""
+    """The sampler and batch of a new run, or those of the run that is continued.
+
+    seconds : measures a design where it has to be trained; such batches stay small.
+    """
     if old is None:
         each = 0.0
         if asked.sampler == "auto":
-            each = seconds_each(problem, engines.default_batch("enumerate"), clock)
+            many = engines.default_batch("enumerate")
+            each = seconds(problem) if seconds else seconds_each(problem, many, clock)
         choice = engines.choose(asked.sampler, problem.space, each, asked.budget, asked.time)
-        return choice, asked.batch or engines.default_batch(choice.used)
+        usual = engines.default_batch(choice.used)
+        return choice, asked.batch or (usual if seconds is None else min(usual, TRAINED_BATCH))
     before, batch = old["sampler"], old["batch"]
     if before["used"] == "merge":
         raise InputError(

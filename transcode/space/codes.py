@@ -22,6 +22,7 @@ from pathlib import Path
 import numpy as np
 
 from elector.table import Column, Scalar
+from transcode.accuracy.settings import Settings
 from transcode.space import grammar
 
 #: An index must fit the 64-bit integers that key designs, with room for arithmetic.
@@ -97,6 +98,7 @@ class Space:
     constraints : conditions on results; a design that breaks one is infeasible.
     reference : objective -> its coordinate of the reference point, where given.
     record : results kept for each design beside the objectives.
+    accuracy : where an accuracy (or a loss) comes from.
     """
 
     name: str
@@ -108,14 +110,20 @@ class Space:
     constraints: tuple[grammar.Expression, ...] = ()
     reference: dict[str, float] = field(default_factory=dict)
     record: tuple[str, ...] = ()
+    accuracy: Settings = field(default_factory=Settings)
     source: Path | None = None
 
     @property
     def uses_accuracy(self) -> bool:
-        """Whether an accuracy is an objective, bounded by a constraint, or recorded."""
+        """Whether an accuracy (or loss) is an objective, in a constraint, or recorded."""
+        return any(name in self.accuracy.names for name in self.named)
+
+    @property
+    def named(self) -> tuple[str, ...]:
+        """Every result that an objective, a record or a constraint names."""
         names = [o.name for o in self.objectives] + list(self.record)
         names += [name for e in self.constraints for name in e.names]
-        return "accuracy" in names
+        return tuple(dict.fromkeys(names))
 
     @property
     def prunes(self) -> bool:

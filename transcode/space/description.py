@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from transcode.accuracy.settings import Settings
 from transcode.space import grammar
 from transcode.space.codes import Objective, Parameter, Section, Space
 
@@ -28,7 +29,10 @@ def describe(space: Space) -> dict[str, object]:
         if parameter.parent >= 0:
             entry["multiple_of"] = space.parameters[parameter.parent].name
         parameters.append(entry)
-    files = {base: _digest(Path(base)) for base in _bases(space) if Path(base).is_file()}
+    given = [*_bases(space), *([space.accuracy.rows] if space.accuracy.rows else [])]
+    given += [str(v) for p in space.parameters if p.name == "workload.sparsity" for v in p.values]
+    files = {base: _digest(Path(base)) for base in given if Path(base).is_file()}
+    asked = space.accuracy.plain()
     return {
         "name": space.name,
         "parameters": parameters,
@@ -40,6 +44,7 @@ def describe(space: Space) -> dict[str, object]:
         "reference_point": space.reference,
         "record": list(space.record),
         "files": files,
+        **({"accuracy": asked} if asked else {}),
     }
 
 
@@ -72,6 +77,7 @@ def restore(description: Mapping[str, Any]) -> Space:
         constraints=tuple(grammar.parse(text) for text in description["constraints"]),
         reference=description["reference_point"],
         record=tuple(description["record"]),
+        accuracy=Settings(**description.get("accuracy", {})),
     )
 
 

@@ -20,13 +20,15 @@ from elector.errors import InputError
 from elector.layered import layer_field
 from elector.resolve import load_accelerator
 from elector.table import Field, Scalar, schema
-from transcode.space import grammar, layers
+from transcode.accuracy import Settings
+from transcode.accuracy.settings import read as read_accuracy
+from transcode.space import grammar, layers, pricing
 from transcode.space.codes import Objective, Parameter, Section, Space, multiple
 from transcode.space.files import find, read
 
 _KEYS = (
     "name", "model", "accelerator", "workload", "workloads", "where",
-    "objectives", "constraints", "reference_point", "record",
+    "objectives", "constraints", "reference_point", "record", "accuracy",
 )  # fmt: skip
 #: Levels of a range without steps: finer than any constant of the simulator is known.
 RESOLUTION = 1024
@@ -34,15 +36,6 @@ RESOLUTION = 1024
 _MOST = 65_536
 #: Results of the chip or the model alone: with several workloads they need no workload's name.
 SHARED = ("area_mm2", "area_by_part_mm2", "parameters")
-#: Parameters that change what the model computes, and so its accuracy.
-_CHANGE_ACCURACY = (
-    "workload.precision", "workload.tau_i", "workload.tau_t", "workload.sparsity",
-    "accelerator.datapath",
-)  # fmt: skip
-#: Sparsity tables whose thresholds have a price in transcode.accuracy.
-PRICED = ("dynatran",)
-#: Formats that published scores do not tell apart.
-_WIDE_FLOATS = ("bf16", "fp16", "tf32", "fp32")
 _WORD = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
@@ -95,12 +88,14 @@ class _Reader:
             self.section("model"), self.section("accelerator"), self.workload_section(),
         )  # fmt: skip
         self.label()
+        accuracy = read_accuracy(self.data.get("accuracy", {}), self.file, self.fail)
         space = Space(
             name=self.name(default_name),
             parameters=tuple(self.parameters),
             sections=sections,
             workloads=self.workloads(),
-            objectives=self.objectives(),
+            objectives=self.objectives(accuracy),
+            accuracy=accuracy,
             source=self.file,
         )
         return self.conditions(space)
@@ -333,7 +328,8 @@ class _Reader:
 
     # ---- objectives and conditions
 
-    def objectives(self) -> tuple[Objective, ...]:
+    def objectives(self, accuracy: Settings) -> tuple[Objective, ...]:
+        """With a bound, an objective on the accuracy compares that bound."""
         written = self.data.get("objectives")
         if not written:
             raise self.fail("a space needs at least one", "objectives",
@@ -344,7 +340,10 @@ class _Reader:
             if direction not in ("min", "max"):
                 raise self.fail("must be min or max", f"objectives.{name}", value=direction,
                                 allowed=("min", "max"))  # fmt: skip
-        return tuple(Objective(str(n), d == "max") for n, d in written.items())
+        return tuple(
+            Objective(accuracy.searched if n == accuracy.quantity else str(n), d == "max")
+            for n, d in written.items()
+        )
 
     def conditions(self, space: Space) -> Space:
         """The space with its conditions, reference point and records."""
@@ -360,7 +359,7 @@ class _Reader:
             reference=self.reference(space),
             record=self.record(),
         )
-        self.check_accuracy(space)
+        pricing.check(space, self.fail)
         for name in (*(o.name for o in space.objectives), *space.record):
             self.check_workload(space, name)
         return space
@@ -376,8 +375,9 @@ class _Reader:
             raise self.fail("is a mapping", "reference_point", value=written)
         names = [o.name for o in space.objectives]
         result = {}
-        for name, value in written.items():
-            at = f"reference_point.{name}"
+        for given, value in written.items():
+            at = f"reference_point.{given}"
+            name = space.accuracy.searched if given == space.accuracy.quantity else given
             if name not in names:
                 raise self.fail("is not an objective", at, value=name, allowed=names)
             quantity = unit_of(name)
@@ -395,61 +395,13 @@ class _Reader:
     def check_workload(self, space: Space, name: str) -> None:
         first = name.split(".")[0]
         several = "" not in space.workloads
-        if name == "accuracy" or (several and first in (*space.workloads, *SHARED)):
+        if name in space.accuracy.names or (several and first in (*space.workloads, *SHARED)):
             return
         if several:
             raise self.fail(
                 "with several workloads a result needs the name of one", "objectives", value=name,
                 hint="such as " + ", ".join(f"{w}.{name}" for w in space.workloads),
             )  # fmt: skip
-
-    def formats(self, space: Space) -> set[str]:
-        """What the accelerators compute in, as far as it matters to an accuracy."""
-        section = space.sections[1]
-        bases = space.parameters[section.selector].values
-        found = set()
-        for base, group in zip(bases, section.groups, strict=True):
-            own = [p.values[0] for p in space.parameters
-                   if p.name == "accelerator.datapath" and p.group == group]  # fmt: skip
-            found.add(_accuracy_of(str(own[0]) if own else _format(str(base))))
-        return found
-
-    def priced(self, space: Space, name: str) -> bool:
-        """Whether an accuracy source says what this parameter costs."""
-        if name not in ("workload.tau_i", "workload.tau_t"):
-            return False
-        tables = [p.values for p in space.parameters if p.name == "workload.sparsity"]
-        return bool(tables) and all(table in PRICED for table in tables[0])
-
-    def check_accuracy(self, space: Space) -> None:
-        if not space.uses_accuracy:
-            return
-        if not any(p.name == "workload.task" for p in space.parameters):
-            raise self.fail("an accuracy needs a task", "workload.task",
-                            hint="workload: {task: sst2}")  # fmt: skip
-        for parameter in space.parameters:
-            changes = parameter.name in _CHANGE_ACCURACY and parameter.size > 1
-            if changes and not self.priced(space, parameter.name):
-                raise self.fail(
-                    "changes the accuracy, and no accuracy source prices it: fix it, or leave "
-                    "out the objective accuracy", parameter.name, value=list(parameter.values),
-                )  # fmt: skip
-        formats = self.formats(space)
-        if len(formats) > 1:
-            raise self.fail(
-                "the accelerators compute in number formats of different accuracy, and no accuracy "
-                "source prices that", "accelerator", value=sorted(formats),
-            )  # fmt: skip
-        if any(p.name == "workload.task" and p.size > 1 for p in space.parameters):
-            raise self.fail("accuracies of different tasks do not compare: fix it", "workload.task")
-
-
-def _format(base: str) -> str:
-    """The number format that an accelerator is built for."""
-    accelerator = load_accelerator(base)
-    native = accelerator.machine.native
-    default = accelerator.machine.fields[native].default if native else ""
-    return str(accelerator.settings.get(native, default))
 
 
 def _unit(known: Field) -> str:
@@ -462,11 +414,6 @@ def _fraction(written: object) -> object:
         return float(Fraction(written)) if isinstance(written, str) else written
     except (ValueError, ZeroDivisionError):
         return written
-
-
-def _accuracy_of(number_format: str) -> str:
-    """Formats of one name here give the same accuracy: floats of 16 bits and more."""
-    return "16-bit float or wider" if number_format in _WIDE_FLOATS else number_format
 
 
 def _is_multiple(written: object) -> bool:

@@ -1,0 +1,131 @@
+"""Accuracy rows of the user's own: the contract's columns, checked line by line.
+
+    name, task, metric, score, std, layers, hidden, heads, feed_forward, parameters, source,
+    evidence
+
+and, where they are given, family, recipe, split, distilled, tuning and tokens, as in the shipped
+tables, or tau_i, tau_t and seed of a row that was trained with pruning.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from elector import units
+from elector.errors import InputError
+from elector.table import read_csv
+from transcode.accuracy.published import FEATURES, Row
+
+COLUMNS = ("name", "task", "metric", "score", "std", "layers", "hidden", "heads", "feed_forward",
+           "parameters", "source", "evidence")  # fmt: skip
+MORE = ("family", "recipe", "split", "distilled", "tuning", "tokens", "tau_i", "tau_t", "seed",
+        "verified", "use", "note")  # fmt: skip
+NEEDED = ("task", "score", *FEATURES)
+EVIDENCE = ("measured", "published", "synthesis", "scaled", "derived", "assumed")
+
+
+@dataclass(frozen=True)
+class Given:
+    """One row of a user's file.
+
+    score, std : as written; std None where there is none. record : every cell by column.
+    """
+
+    line: int
+    name: str
+    task: str
+    metric: str
+    score: float
+    std: float | None
+    shape: tuple[float, ...]
+    tau_i: float
+    tau_t: float
+    seed: str
+    record: Mapping[str, str]
+
+
+def read_rows(path: str | Path) -> list[Given]:
+    """Every row of the file; InputError naming line and column."""
+    names, lines = read_csv(path)
+    for name in names:
+        if name not in (*COLUMNS, *MORE):
+            raise InputError("line 1: unknown column", file=path, value=name,
+                             allowed=(*COLUMNS, *MORE))  # fmt: skip
+    for name in NEEDED:
+        if name not in names:
+            raise InputError(f"line 1: the column {name} is missing", file=path)
+    found = []
+    for line, cells in lines:
+        if len(cells) != len(names):
+            raise InputError(f"line {line}: has {len(cells)} cells, the header {len(names)}",
+                             file=path)  # fmt: skip
+        record = dict(zip(names, cells, strict=True))
+        if record.get("use", "yes") != "no":
+            found.append(_given(record, path, line))
+    return found
+
+
+def _given(record: Mapping[str, str], path: str | Path, line: int) -> Given:
+    def number(column: str, least: float = 0.0) -> float | None:
+        text = record.get(column, "")
+        if not text:
+            return None
+        value = units.parse(text, "1", field=f"line {line}: {column}", file=path)
+        if not value >= least:
+            raise InputError(f"must be at least {least:g}", file=path,
+                             field=f"line {line}: {column}", value=text)  # fmt: skip
+        return value
+
+    evidence = record.get("evidence") or "assumed"
+    if evidence not in EVIDENCE:
+        raise InputError("unknown evidence", file=path, field=f"line {line}: evidence",
+                         value=evidence, allowed=EVIDENCE)  # fmt: skip
+    score = number("score", float("-inf"))
+    shape = [number(column) for column in FEATURES]
+    for column, value in (("score", score), *zip(FEATURES, shape, strict=True)):
+        if value is None:
+            raise InputError("is empty", file=path, field=f"line {line}: {column}")
+    assert score is not None
+    return Given(
+        line=line,
+        name=record.get("name", ""),
+        task=record["task"].strip().lower(),
+        metric=record.get("metric", ""),
+        score=score,
+        std=number("std"),
+        shape=tuple(v for v in shape if v is not None),
+        tau_i=number("tau_i") or 0.0,
+        tau_t=number("tau_t") or 0.0,
+        seed=record.get("seed", ""),
+        record=record,
+    )
+
+
+def of_task(rows: Sequence[Given], names: Sequence[str], path: str | Path) -> list[Given]:
+    """The rows of a task by any of its names; InputError where there is none."""
+    found = [row for row in rows if row.task in names]
+    if not found:
+        raise InputError("has no row of this task", file=path, field="workload.task",
+                         value=names[0], allowed=sorted({row.task for row in rows}))  # fmt: skip
+    return found
+
+
+def as_published(row: Given, task: str, reference: str) -> Row:
+    """The row as the surrogate takes it: of the task's stated protocol unless it says otherwise."""
+    record = row.record
+    return Row(
+        name=row.name,
+        task=task,
+        score=row.score,
+        **dict(zip(FEATURES, row.shape, strict=True)),
+        family=record.get("family") or f"user:{row.name}",
+        recipe=record.get("recipe") or reference,
+        split=record.get("split") or "dev",
+        distilled=record.get("distilled") == "yes",
+        tuning=record.get("tuning") or "tuned",
+        tokens=float(record["tokens"]) if record.get("tokens") else None,
+        source=record.get("source", ""),
+        verified=record.get("verified", "yes") == "yes",
+    )

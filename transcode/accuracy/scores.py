@@ -1,0 +1,78 @@
+"""The source `table`: scores of models that were measured, and of no others."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from elector.errors import InputError
+from transcode.accuracy.heads import unlike_attention
+from transcode.accuracy.published import FEATURES
+from transcode.accuracy.rows import Given, of_task, read_rows
+
+
+@dataclass(frozen=True)
+class ScoreTable:
+    """Scores by shape.
+
+    known : (layers, hidden, heads, feed_forward) -> mean and standard deviation [points].
+    rows : how many rows they come from; silent : shapes for which no deviation is known.
+    """
+
+    task: str
+    file: str
+    known: Mapping[tuple[float, ...], tuple[float, float]]
+    rows: int
+    silent: int
+
+    def predict(self, features: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and standard deviation (D,) of the score [points]; NaN where no row fits."""
+        columns = np.broadcast_arrays(*(np.atleast_1d(features[key]) for key in FEATURES))
+        found = np.full((len(columns[0]), 2), np.nan)
+        other = unlike_attention(features, len(columns[0]))
+        for i, shape in enumerate(zip(*(c.tolist() for c in columns), strict=True)):
+            if not other[i]:
+                found[i] = self.known.get(shape, (np.nan, np.nan))
+        return found[:, 0], found[:, 1]
+
+    def describe(self) -> str:
+        """What this is, for the terminal."""
+        text = (
+            f"accuracy ({self.task}): {self.rows} rows of {len(self.known)} models in {self.file}; "
+            "designs without a row are infeasible"
+        )
+        if self.silent:
+            text += f"\n  no deviation is known of {self.silent} of them: shown as 0"
+        return text
+
+    def record(self) -> dict[str, object]:
+        """For the manifest. Nothing is predicted, so there is no cross-validated error."""
+        return {"task": self.task, "source": "table", "rows": self.rows, "models": len(self.known)}
+
+
+def score_table(path: str | Path, names: tuple[str, ...], bounded: bool) -> ScoreTable:
+    """The table of a task.
+
+    names : of the task, its own first. bounded : whether deviations decide the search, so that
+        each model needs one.
+    """
+    rows = [r for r in of_task(read_rows(path), names, path) if r.tau_i == 0 and r.tau_t == 0]
+    shapes: dict[tuple[float, ...], list[Given]] = {}
+    for row in rows:
+        shapes.setdefault(row.shape, []).append(row)
+    known, silent = {}, 0
+    for shape, found in shapes.items():
+        score = np.array([row.score for row in found])
+        own = [row.std for row in found if row.std is not None]
+        if not own and len(found) == 1:
+            silent += 1
+            if bounded:
+                raise InputError("a bound needs the deviation of every score", file=path,
+                                 field=f"line {found[0].line}: std")  # fmt: skip
+        within = float(np.mean(np.square(own))) if own else 0.0
+        between = float(score.var(ddof=1)) if len(found) > 1 else 0.0
+        known[shape] = (float(score.mean()), float(np.sqrt(max(within, between))))
+    return ScoreTable(names[0], Path(path).name, known, len(rows), silent)

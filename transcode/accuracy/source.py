@@ -1,0 +1,50 @@
+"""One interface for every source of accuracies, and which source a space gets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+import numpy as np
+
+from elector.errors import InputError
+from transcode.accuracy.heads import effects
+from transcode.accuracy.law import scaling_law
+from transcode.accuracy.prediction import find_task, surrogate
+from transcode.accuracy.scores import score_table
+from transcode.accuracy.settings import Settings
+
+
+class Source(Protocol):
+    """What answers for the accuracy (or loss) of a model."""
+
+    def predict(self, features: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and standard deviation (D,) from features of models; NaN where it has none."""
+
+    def describe(self) -> str:
+        """What it is and how wrong it was on what it had not seen, for the terminal."""
+
+    def record(self) -> dict[str, object]:
+        """The same as figures, for the manifest."""
+
+
+def source_of(settings: Settings, task: str) -> Source:
+    """The source of a space, for `workload.task` (not used by a scaling law)."""
+    if settings.source == "surrogate":
+        return surrogate(task, settings.rows, settings.floor)
+    if settings.source == "table":
+        assert settings.rows is not None  # the reader of the key saw to it
+        found = find_task(task)
+        names = (task.strip().lower(),) if found is None else (found.name, *found.aliases)
+        return score_table(settings.rows, names, settings.bound is not None)
+    if settings.source == "scaling-law":
+        return scaling_law(settings.law or "besiroglu", settings.data or "pile", settings.tokens,
+                           settings.tokens_per_parameter)  # fmt: skip
+    raise InputError("is not a source that predicts", field="accuracy.source",
+                     value=settings.source)  # fmt: skip
+
+
+def text_of(source: Source, layered: bool) -> str:
+    """The description, with what other heads do where a space has them."""
+    text = source.describe()
+    return f"{text}\n{effects().describe()}" if layered else text

@@ -1,0 +1,22 @@
+"""DynaTran and DynaProp for any torch.nn.Module (extra `[train]`).
+
+Forward, activations with |x| <= tau_i are set to zero behind the matched operations (DynaTran,
+Tuli and Jha 2023, arXiv 2302.14705); backward, the propagated gradient with |g| <= tau_t is set
+to zero before it enters the products of the operation (DynaProp, TransCODE, arXiv 2303.14882).
+Saved activations are kept as values and a bitmask. Only the commands that train import this.
+"""
+
+from transcode.dynaprop.pruner import DynaProp
+from transcode.dynaprop.records import Record
+from transcode.dynaprop.site import Site
+from transcode.dynaprop.thresholds import Missed, Schedule, TargetDensity, TargetMissed
+
+__all__ = [
+    "DynaProp",
+    "Missed",
+    "Record",
+    "Schedule",
+    "Site",
+    "TargetDensity",
+    "TargetMissed",
+]

@@ -1,0 +1,19 @@
+"""Libraries of the extra, asked for in one place."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+from elector.errors import InputError
+
+
+def need(module: str, package: str) -> Any:
+    """The module, or an InputError of one line that names the extra that brings it."""
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError:
+        raise InputError(
+            f"needs {package}, which is not installed: pip install 'transcode[train]'",
+            field="transcode train",
+        ) from None

@@ -1,0 +1,62 @@
+"""Small models that learn the tasks in seconds on one thread: where a user and a sweep start."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from elector.errors import InputError
+from transcode.training.task import Task
+
+#: Two layers of 64, which is little enough for one thread.
+ENCODER: Mapping[str, int] = {
+    "model.layers": 2, "model.hidden": 64, "model.heads": 4, "model.feed_forward": 128,
+}
+#: A Llama of that size: rotary positions learn text sooner than learned ones.
+DECODER: Mapping[str, int] = {
+    "model.layers": 2, "model.hidden": 64, "model.heads": 4, "model.kv_heads": 4,
+    "model.head_size": 16, "model.feed_forward": 96,
+}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a task is learned.
+
+    model, settings : what `elector simulate MODEL --set KEY=VALUE` takes, too.
+    steps, batch : steps of training and examples of each.
+    learning_rate : its peak, after a tenth of the steps of warm-up, before a linear fall to 0.
+    weight_decay : of AdamW. dropout : share of activations set to zero in training.
+    """
+
+    model: str
+    settings: Mapping[str, int]
+    steps: int
+    batch: int
+    learning_rate: float
+    weight_decay: float = 0.01
+    dropout: float = 0.1
+
+
+RECIPES: Mapping[str, Recipe] = {
+    "digits": Recipe("encoder", ENCODER, 700, 32, 2e-3),
+    "digits-tokens": Recipe("encoder", ENCODER, 500, 32, 2e-3),
+    "co2": Recipe("encoder", ENCODER, 500, 16, 2e-3, dropout=0.0),
+    "elnino": Recipe("encoder", ENCODER, 400, 32, 2e-3),
+    "sunspots": Recipe("encoder", ENCODER, 300, 32, 2e-3),
+    "climate": Recipe("encoder", ENCODER, 400, 32, 2e-3),
+    "docstrings": Recipe("llama-2-7b", DECODER, 600, 16, 5e-3, dropout=0.0),
+}
+_KINDS = {"classification": "digits", "forecast": "elnino", "language": "docstrings"}
+
+
+def recipe(task: Task) -> Recipe:
+    """The recipe of a task, or for a user's own file that of the task most like it.
+
+    Its batch is never larger than the training part. Raises InputError for a task without
+    examples to train on.
+    """
+    if not task.train.size:
+        raise InputError("has nothing to train on", field="task", value=task.name)
+    found = RECIPES.get(task.name) or RECIPES[_KINDS[task.kind]]
+    return replace(found, batch=min(found.batch, task.train.size))
