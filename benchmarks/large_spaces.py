@@ -42,7 +42,7 @@ _BATCH = 65_536
 def problem_of(name: str) -> tuple[Problem, np.ndarray]:
     """The problem of a space, and its reference point, which does not depend on the seed."""
     space = load(name)
-    sources = prepare.sources_of(space, None, 1)
+    sources = prepare.sources_of(space, None, 1, Path())
     problem, first = prepare.probe(space, sources, time.perf_counter)
     reference = prepare.reference_of(problem, first, None)
     assert reference is not None, f"{name}: no feasible design in the probe"
@@ -120,8 +120,10 @@ def table(folder: Path, space: str) -> tuple[list[str], bool]:
     for method, rows in sorted(shares.items(), key=lambda item: -float(np.mean(item[1], 0)[0])):
         mark, end, early, late = np.mean(rows, axis=0)
         worst = min(row[0] for row in rows)
-        lines.append(f"  {method:16} at {runs[0]['at']:g} s {mark:.4f} (worst {worst:.4f}), at the "
-                     f"end {end:.4f}; {early:,.0f} and {late:,.0f} designs, {len(rows)} seeds")  # fmt: skip
+        lines.append(
+            f"  {method:16} at {runs[0]['at']:g} s {mark:.4f} (worst {worst:.4f}), at the end "
+            f"{end:.4f}; {early:,.0f} and {late:,.0f} designs, {len(rows)} seeds"
+        )
     passed = all(row[0] >= WANTED for row in shares.get("evolve", ()))
     return lines, passed
 

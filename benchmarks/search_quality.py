@@ -64,7 +64,8 @@ class Truth:
 def truth_of(name: str, folder: Path) -> Truth:
     """The truth of a space: from the folder, or evaluated now and kept there."""
     read = load(name)
-    problem, first = prepare.probe(read, prepare.sources_of(read, None, 0), time.perf_counter)
+    sources = prepare.sources_of(read, None, 0, folder)
+    problem, first = prepare.probe(read, sources, time.perf_counter)
     reference = prepare.reference_of(problem, first, None)
     assert reference is not None, f"{name}: no feasible design in the probe"
     path = folder / f"{name}.npz"

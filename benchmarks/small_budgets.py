@@ -25,7 +25,7 @@ from transcode import engines
 MARKS = (500, 2_000, 5_000)
 LAST = {"tpe": 2_000, "gp": 100}
 SPACES = ("bert", "gpt2", "hpt")
-SAMPLERS = ("auto", "random", "nsga2", "nsga3", *peers.PYMOO, "tpe", "gp")
+SAMPLERS = ("auto", "evolve", "random", "nsga2", "nsga3", *peers.PYMOO, "tpe", "gp")
 #: `auto` may be so much below the best.
 ALLOWED = 0.01
 
@@ -34,15 +34,20 @@ def measured(truth: quality.Truth, sampler: str, seed: int) -> list[dict[str, ob
     """A row for each mark the sampler can reach."""
     marks = [m for m in MARKS if m <= LAST.get(sampler, m)] or [LAST[sampler]]
     if sampler == "auto":
-        return [row for mark in marks for row in automatic(truth, seed, mark)]
+        return automatic(truth, seed, marks)
     return quality.rows_of(truth, sampler, seed, marks, peers.make)
 
 
-def automatic(truth: quality.Truth, seed: int, mark: int) -> list[dict[str, object]]:
-    """What `auto` chooses for that budget, where the whole space would take too long."""
+def automatic(truth: quality.Truth, seed: int, marks: list[int]) -> list[dict[str, object]]:
+    """What `auto` chooses for such budgets, where the whole space would take too long."""
     seconds_each = 100.0 / truth.space.cardinality
-    choice = engines.choose("auto", truth.space, seconds_each, mark, None)
-    rows = quality.rows_of(truth, choice.used, seed, [mark], peers.make)
+    budgets: dict[str, list[int]] = {}
+    for mark in marks:
+        choice = engines.choose("auto", truth.space, seconds_each, mark, None)
+        budgets.setdefault(choice.used, []).append(mark)
+    rows = []
+    for used, its_marks in budgets.items():
+        rows += quality.rows_of(truth, used, seed, its_marks, peers.make)
     return [row | {"sampler": "auto"} for row in rows]
 
 

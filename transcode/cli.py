@@ -45,8 +45,8 @@ def _spaces(ctx: click.Context, param: click.Parameter, text: str) -> list[str]:
     default="auto",
     metavar="NAME",
     show_default=True,
-    help="How designs are proposed: auto, enumerate, evolve, random, qmc, nsga2, nsga3, tpe, gp, "
-    "or module:Class for an Optuna sampler of your own.",
+    help="How designs are proposed: auto, enumerate, evolve, parzen, random, qmc, nsga2, nsga3, "
+    "tpe, gp, or module:Class for an Optuna sampler of your own.",
 )
 @click.option(
     "--budget",
@@ -74,7 +74,14 @@ def _spaces(ctx: click.Context, param: click.Parameter, text: str) -> list[str]:
     type=click.IntRange(min=0),
     default=0,
     metavar="N",
-    help="Threads of the simulator; all processors by default. The front is the same.",
+    help="Processes; as many as there are processors by default. The front is the same.",
+)
+@click.option(
+    "--islands",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Shares of a large generation of evolve that are bred apart; 4 by default. Part of "
+    "what a run is, as the seed.",
 )
 @click.option(
     "--batch",
@@ -127,6 +134,7 @@ def search(
     out: Path | None,
     fresh: bool,
     jobs: int,
+    islands: int | None,
     batch: int | None,
     warm_start: Path | None,
     storage: str | None,
@@ -154,7 +162,8 @@ def search(
         with report.progress(quiet) as show:
             result = transcode.search(
                 space, sampler=sampler, budget=budget, time=time, seed=seed, out=out, fresh=fresh,
-                jobs=jobs, batch=batch, warm_start=warm_start, storage=storage, stall=stall,
+                jobs=jobs, islands=islands, batch=batch, warm_start=warm_start, storage=storage,
+                stall=stall,
                 stall_batches=stall_batches, command=command, progress=show,
             )  # fmt: skip
     except transcode.Interrupted as stop:

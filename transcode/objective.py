@@ -142,6 +142,23 @@ def sum_of(parts: list[np.ndarray], size: int) -> np.ndarray:
     return total
 
 
+def joined(outcomes: Sequence[Outcome]) -> Outcome:
+    """Outcomes of one problem, at least one, made one in their order."""
+    first = outcomes[0]
+    if len(outcomes) == 1:
+        return first
+    texts = {text: place for o in outcomes for place, text in enumerate(o.reasons.values)}
+    texts = {text: place for place, text in enumerate(sorted(texts, key=str))}
+    reasons = [np.array([texts[t] for t in o.reasons.values])[o.reasons.codes] for o in outcomes]
+    return Outcome(
+        {name: np.concatenate([o.results[name] for o in outcomes]) for name in first.results},
+        np.concatenate([o.objectives for o in outcomes]),
+        {name: np.concatenate([o.margins[name] for o in outcomes]) for name in first.margins},
+        np.concatenate([o.feasible for o in outcomes]),
+        Column(tuple(texts), np.concatenate(reasons)),
+    )
+
+
 @dataclass(frozen=True)
 class Problem:
     """A space with what answers for its designs. `assess` is the one way to ask."""

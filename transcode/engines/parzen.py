@@ -16,16 +16,16 @@ import numpy as np
 
 from transcode.engines.base import Engine, Finished, Seen
 from transcode.objective import Outcome
-from transcode.pareto import nondominated, spread
+from transcode.pareto import nondominated
 from transcode.space import Space
 
-#: Designs drawn evenly before anything is concluded, and then proposed at once.
-FIRST, BATCH = 16, 8
+#: Designs drawn evenly before anything is concluded; then proposed at once, at least so many
+#: and such a share of what is known.
+FIRST, BATCH, GROWTH = 16, 8, 0.02
 #: Share of the designs that counts as good, and how many do at most.
 GOOD, MOST_GOOD = 0.1, 32
-#: Draws of which one is proposed.
-CANDIDATES = 24
-HSSP, WEIGHTS, BANDWIDTH, GROWTH = 1, 0, 0.5, 0.02
+#: Draws of which one is proposed, and how far a kernel reaches (1 is Optuna's).
+CANDIDATES, REACH = 24, 0.5
 #: Draws in a row without anything new after which even draws take over.
 _TRIES = 4
 
@@ -36,11 +36,13 @@ class Parzen:
 
     strangers : an engine that never repeats itself, for the first designs and where all that is
     likely is known already.
+    first : (W, S) codes evaluated before anything else (a warm start).
     """
 
     space: Space
     seed: int
     strangers: Engine
+    first: np.ndarray
     objectives: int
     batch: int = 0
     seen: Seen = field(default_factory=Seen)
@@ -62,34 +64,41 @@ class Parzen:
         """A small batch of new designs, at most `count`."""
         rng = np.random.default_rng([self.seed, self.batch])
         self.batch += 1
+        new = self.first[self.seen.new(self.space.key(self.first))]
+        if len(new):
+            return self._remembered(new[:count])
         if len(self.codes) < FIRST:
             return self._strangers(min(count, FIRST - len(self.codes)))
         wanted = min(count, max(BATCH, int(GROWTH * len(self.codes))))
-        good, weights = self._good()
-        rest = np.delete(self.codes, good, axis=0)
+        chosen = self._good()
+        good, rest = self.codes[chosen], np.delete(self.codes, chosen, axis=0)
         found = np.zeros((0, len(self.sizes)), dtype=np.int32)
         for _ in range(_TRIES):
-            candidates = self._draw(self.codes[good], weights, wanted * CANDIDATES, rng)
+            candidates = self._draw(good, wanted * CANDIDATES, rng)
             candidates = candidates[self.space.allowed(candidates)]
             candidates = candidates[self.seen.new(self.space.key(candidates))]
-            gain = self._density(candidates, self.codes[good], weights)
-            gain -= self._density(candidates, rest, np.ones(len(rest)))
-            for part in np.array_split(np.arange(len(candidates)), wanted - len(found)):
-                if len(part):
-                    found = np.concatenate([found, candidates[part[np.argmax(gain[part])]][None]])
-            self.seen.add(self.space.key(found))
+            gain = self._density(candidates, good) - self._density(candidates, rest)
+            parts = np.array_split(np.arange(len(candidates)), wanted - len(found))
+            best = np.array([p[np.argmax(gain[p])] for p in parts if len(p)], dtype=np.intp)
+            found = np.concatenate([found, self._remembered(candidates[best])])
             if len(found) == wanted:
                 return found
         return np.concatenate([found, self._strangers(wanted - len(found))])
 
     def _strangers(self, count: int) -> np.ndarray:
-        codes = self.strangers.suggest(count)
+        found = [np.zeros((0, len(self.sizes)), dtype=np.int32)]
+        while (missing := count - sum(map(len, found))) > 0 and not self.strangers.exhausted:
+            found.append(self._remembered(self.strangers.suggest(missing)))
+        return np.concatenate(found)
+
+    def _remembered(self, codes: np.ndarray) -> np.ndarray:
+        """The new ones of the designs, from now on known."""
         codes = codes[self.seen.new(self.space.key(codes))]
         self.seen.add(self.space.key(codes))
         return codes
 
-    def _good(self) -> tuple[np.ndarray, np.ndarray]:
-        """(G,) rows of the good designs and (G,) their weights: layer by layer, spread out."""
+    def _good(self) -> np.ndarray:
+        """(G,) rows of the good designs: layer by layer, of the last those that hold most."""
         room = min(int(np.ceil(GOOD * len(self.codes))), MOST_GOOD)
         left = np.flatnonzero(self.violation <= 0.0)
         chosen = np.zeros(0, dtype=np.intp)
@@ -97,25 +106,17 @@ class Parzen:
             first = nondominated(self.values[left])
             layer, left = left[first], left[~first]
             if len(layer) > room - len(chosen):
-                if len(chosen) == 0 and HSSP:
-                    layer = layer[_hssp(self.values[layer], room)]
-                else:
-                    layer = layer[spread(self.values[layer], room - len(chosen))]
+                layer = layer[largest(self.values[layer], room - len(chosen))]
             chosen = np.concatenate([chosen, layer])
         if len(chosen) < room:
             order = np.argsort(self.violation, kind="stable")
             order = order[self.violation[order] > 0.0]
             chosen = np.concatenate([chosen, order[: room - len(chosen)]])
-        if WEIGHTS and (self.violation[chosen] <= 0).all():
-            return chosen, _contributions(self.values[chosen])
-        return chosen, np.ones(len(chosen))
+        return chosen
 
-    def _draw(
-        self, points: np.ndarray, weights: np.ndarray, count: int, rng: np.random.Generator
-    ) -> np.ndarray:
+    def _draw(self, points: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
         """(C, S) draws from the mixture over (P, S) points, and a kernel that is even."""
-        share = np.append(weights, 1.0) / (weights.sum() + 1.0)
-        kernel = rng.choice(len(share), count, p=share)
+        kernel = rng.integers(0, len(points) + 1, count)
         anywhere = (rng.random((count, len(self.sizes))) * self.sizes).astype(np.int32)
         around = points[np.minimum(kernel, len(points) - 1)]
         stays = rng.random(around.shape) < self._stay(len(points))
@@ -124,9 +125,9 @@ class Parzen:
 
     def _stay(self, points: int) -> np.ndarray:
         """(S,) probability that a kernel of so many keeps a value instead of drawing one."""
-        return 1.0 / (1.0 + BANDWIDTH * self.sizes / (points + 1.0))
+        return 1.0 / (1.0 + REACH * self.sizes / (points + 1.0))
 
-    def _density(self, codes: np.ndarray, points: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    def _density(self, codes: np.ndarray, points: np.ndarray) -> np.ndarray:
         """(C,) logarithm of the mixture over (P, S) points, the even kernel included."""
         stay = self._stay(len(points))
         differs = (1.0 - stay) / self.sizes
@@ -134,10 +135,10 @@ class Parzen:
         matches = self._one_hot(codes, np.ones(len(self.sizes))) @ self._one_hot(points, bonus).T
         logs = np.log(differs).sum() + matches
         even = np.full((len(codes), 1), -np.log(self.sizes).sum())
-        logs = np.concatenate([logs + np.log(weights), even], axis=1)
+        logs = np.concatenate([logs, even], axis=1)
         top = logs.max(axis=1, keepdims=True)
         total = np.exp(logs - top).sum(axis=1)
-        return np.log(total) + top[:, 0] - np.log(weights.sum() + 1.0)
+        return np.log(total) + top[:, 0] - np.log(len(points) + 1.0)
 
     def _one_hot(self, codes: np.ndarray, values: np.ndarray) -> np.ndarray:
         """(C, K) the value of a parameter where a design has its code, 0 elsewhere."""
@@ -169,35 +170,25 @@ class Parzen:
         self.batch += 1
 
 
-def _ref(points):
-    w = points.max(axis=0)
-    return np.where(w > 0, 1.1 * w, 0.9 * w)
+def largest(points: np.ndarray, count: int) -> np.ndarray:
+    """(count,) sorted indices of points (P, O) that together hold the most hypervolume.
 
-
-def _contributions(points):
+    Greedy, and lazy: what a point adds only shrinks as others are chosen. The reference lies a
+    tenth behind the worst.
+    """
     import moocore
-    ref = _ref(points)
-    whole = moocore.hypervolume(points, ref=ref)
-    c = np.array([whole - moocore.hypervolume(np.delete(points, i, axis=0), ref=ref) for i in range(len(points))])
-    return np.maximum(c / max(c.max(), 1e-300), 1e-12) * len(points) / max((c / max(c.max(), 1e-300)).sum(), 1e-12) if NORM else np.maximum(c / max(c.max(), 1e-300), 1e-12)
 
-NORM = 0
-
-def _hssp(points, count):
-    """greedy, lazy"""
-    import moocore
-    ref = _ref(points)
-    gain = np.prod(np.maximum(ref - points, 0.0), axis=1)
-    chosen, volume = [], 0.0
-    while len(chosen) < count:
-        fresh = np.zeros(len(points), bool)
-        while True:
-            i = int(np.argmax(gain))
-            if fresh[i]:
-                break
-            gain[i] = moocore.hypervolume(points[[*chosen, i]], ref=ref) - volume
-            fresh[i] = True
-        chosen.append(i)
-        volume += gain[i]
-        gain[i] = -1.0
+    worst = points.max(axis=0)
+    reference = worst + 0.1 * np.abs(worst)
+    gain = np.prod(np.maximum(reference - points, 0.0), axis=1)
+    chosen: list[int] = []
+    volume = 0.0
+    for _ in range(count):
+        looked = np.zeros(len(points), dtype=bool)
+        while not looked[best := int(np.argmax(gain))]:
+            gain[best] = moocore.hypervolume(points[[*chosen, best]], ref=reference) - volume
+            looked[best] = True
+        chosen.append(best)
+        volume += float(gain[best])
+        gain[best] = -1.0
     return np.sort(np.array(chosen))

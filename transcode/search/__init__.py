@@ -16,7 +16,7 @@ from elector import units
 from elector.errors import InputError
 from transcode import engines, runs
 from transcode.objective import Evaluator
-from transcode.search import prepare, shared, warm
+from transcode.search import prepare, shared, warm, workers
 from transcode.search.run import Interrupted, Progress, Result, Run
 from transcode.space import describe, digest, load
 
@@ -33,6 +33,7 @@ def search(
     out: str | Path | None = None,
     fresh: bool = False,
     jobs: int = 0,
+    islands: int | None = None,
     batch: int | None = None,
     warm_start: str | Path | None = None,
     storage: str | None = None,
@@ -52,7 +53,8 @@ def search(
     budget : designs to evaluate, earlier sessions of the same run included.
     time : seconds of this session, or text such as "60s".
     out : run folder; results/<name of the space> by default. fresh : replace what is there.
-    jobs : threads of the simulator; 0 uses every processor.
+    jobs : processes; 0 uses every processor. The front is the same.
+    islands : shares of a large generation of `evolve`, 4 by default; part of what a run is.
     batch : designs proposed at once; the sampler's own default otherwise.
     warm_start : table whose designs are evaluated first: front.csv, or one of `elector sweep`.
     storage : address of a database with an Optuna study that several processes share.
@@ -65,7 +67,7 @@ def search(
     one, too) goes on.
     """
     started = clock()
-    seconds = _checked(budget, time, seed, jobs, batch, stall_batches)
+    seconds = _checked(budget, time, seed, jobs, batch, stall_batches, islands)
     engines.check(sampler)
     where = None if storage is None else runs.storage.address(storage)
     if stall is not None and not 0 <= stall < 1:
@@ -85,8 +87,11 @@ def search(
     old = None if fresh else runs.manifest.read(folder)
     if old is not None:
         runs.manifest.refuse_other(folder, old, manifest)
-    asked = shared.settled(where, prepare.Asked(sampler, budget, seconds, batch), old, folder)
-    choice, batch = prepare.choice_of(asked, problem, old, folder, clock, sources.seconds)
+    wanted = prepare.Asked(sampler, budget, seconds, batch, islands)
+    asked = shared.settled(where, wanted, old, folder)
+    choice, batch, islands = prepare.choice_of(
+        asked, problem, old, folder, clock, sources.seconds
+    )
     reference = prepare.reference_of(problem, outcome, old)
     manifest["versions"] = runs.manifest.versions()
     notes = [] if old is None else runs.manifest.other_libraries(old, manifest)
@@ -102,7 +107,7 @@ def search(
         "command": command if storage is None else command.replace(storage, manifest["storage"]),
         "sampler": {"asked": choice.asked, "used": choice.used, "why": choice.why},
         "batch": batch,
-        "islands": 1,
+        "islands": islands,
         "budget": choice.budget,
         "accuracy": sources.record,
     }
@@ -111,7 +116,8 @@ def search(
     run = Run(
         problem=problem,
         folder=folder,
-        engine=engines.make(choice.used, problem, seed, batch, fallback, first),
+        engine=engines.make(choice.used, problem, seed, batch, fallback, first, islands),
+        crew=workers.Crew(problem, jobs),
         batch=batch,
         budget=choice.budget,
         time=seconds,
@@ -128,12 +134,12 @@ def search(
 
 def _checked(
     budget: int | None, time: float | str | None, seed: int, jobs: int, batch: int | None,
-    stall_batches: int,
+    stall_batches: int, islands: int | None,
 ) -> float | None:  # fmt: skip
     """Refuses numbers without meaning; returns the time limit in seconds."""
     for name, value, least in (
         ("--budget", budget, 1), ("--seed", seed, 0), ("--jobs", jobs, 0), ("--batch", batch, 1),
-        ("--stall-batches", stall_batches, 1),
+        ("--stall-batches", stall_batches, 1), ("--islands", islands, 1),
     ):  # fmt: skip
         if value is not None and (not isinstance(value, int) or value < least):
             raise InputError(f"must be a whole number from {least} up", field=name, value=value)

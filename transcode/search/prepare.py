@@ -14,12 +14,15 @@ from transcode import engines, objective, pareto
 from transcode.engines import streams
 from transcode.objective import Accuracy, Evaluator, Outcome, Problem, Scores
 from transcode.search import halving, proxies
+from transcode.search.workers import Simulator
 from transcode.space import Space
 
 #: Designs looked at before a run: for names, units, the reference point and the cost of one.
 PROBE, FIRST_PROBE = 4096, 64
 #: Most designs proposed at once where models are trained: what a kill may cost.
 TRAINED_BATCH = 16
+#: Islands of a run that says nothing about them; never from the number of processors.
+ISLANDS = 4
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,7 @@ class Asked:
     budget: int | None
     time: float | None
     batch: int | None
+    islands: int | None = None
 
 
 @dataclass(frozen=True)
@@ -61,10 +65,7 @@ def sources_of(
     """
 
     def simulator(nested: bool) -> Evaluator:
-        from elector.evaluate import evaluate
-
-        level = "groups" if nested else "scalars"
-        return lambda columns, size: evaluate(columns, size, jobs=jobs, level=level)
+        return Simulator("groups" if nested else "scalars", jobs)
 
     def given(nested: bool) -> Evaluator:
         return simulator(nested) if evaluator is None else evaluator
@@ -195,8 +196,8 @@ def choice_of(
     folder: Path,
     clock: Callable[[], float],
     seconds: Callable[[Problem], float] | None = None,
-) -> tuple[engines.Choice, int]:
-    """The sampler and batch of a new run, or those of the run that is continued.
+) -> tuple[engines.Choice, int, int]:
+    """The sampler, batch and islands of a new run, or those of the run that is continued.
 
     seconds : measures a design where it has to be trained; such batches stay small.
     """
@@ -207,8 +208,9 @@ def choice_of(
             each = seconds(problem) if seconds else seconds_each(problem, many, clock)
         choice = engines.choose(asked.sampler, problem.space, each, asked.budget, asked.time)
         usual = engines.default_batch(choice.used)
-        return choice, asked.batch or (usual if seconds is None else min(usual, TRAINED_BATCH))
-    before, batch = old["sampler"], old["batch"]
+        size = asked.batch or (usual if seconds is None else min(usual, TRAINED_BATCH))
+        return choice, size, asked.islands or ISLANDS
+    before, batch, islands = old["sampler"], old["batch"], old["islands"]
     if before["used"] == "merge":
         raise InputError(
             "was merged from several runs and is not searched further", file=folder,
@@ -218,6 +220,7 @@ def choice_of(
     for what, there, here in (
         ("sampler", before["used"], wanted),
         ("batch", batch, asked.batch or batch),
+        ("islands", islands, asked.islands or islands),
     ):
         if there != here:
             raise InputError(
@@ -227,7 +230,7 @@ def choice_of(
             )
     unlimited = asked.budget is None and asked.time is None
     limit = old["budget"] if unlimited else asked.budget
-    return engines.Choice(before["asked"], before["used"], before["why"], limit), batch
+    return engines.Choice(before["asked"], before["used"], before["why"], limit), batch, islands
 
 
 def reference_of(
