@@ -104,6 +104,12 @@ def _spaces(ctx: click.Context, param: click.Parameter, text: str) -> list[str]:
     "sqlite:///FILE. For designs that take seconds. Each process needs an --out of its own.",
 )
 @click.option(
+    "--cluster",
+    metavar="ADDRESS",
+    help="Evaluate on the workers of this Dask scheduler: tls://HOST:PORT, or tcp:// on this "
+    "machine. The front is the same.",
+)
+@click.option(
     "--stall",
     type=click.FloatRange(min=0, max=1, max_open=True),
     metavar="SHARE",
@@ -138,6 +144,7 @@ def search(
     batch: int | None,
     warm_start: Path | None,
     storage: str | None,
+    cluster: str | None,
     stall: float | None,
     stall_batches: int,
     format: str,
@@ -163,8 +170,8 @@ def search(
             result = transcode.search(
                 space, sampler=sampler, budget=budget, time=time, seed=seed, out=out, fresh=fresh,
                 jobs=jobs, islands=islands, batch=batch, warm_start=warm_start, storage=storage,
-                stall=stall,
-                stall_batches=stall_batches, command=command, progress=show,
+                cluster=cluster, stall=stall, stall_batches=stall_batches,
+                command=command, progress=show,
             )  # fmt: skip
     except transcode.Interrupted as stop:
         click.echo(report.interrupted(stop.folder), err=True)

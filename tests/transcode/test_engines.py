@@ -17,7 +17,7 @@ from transcode.objective import Problem, bound
 from transcode.space import Space, load
 
 STREAMS = ("enumerate", "random", "qmc")
-LEARNERS = ("evolve", "nsga2", "nsga3", "tpe")
+LEARNERS = ("evolve", "parzen", "nsga2", "nsga3", "tpe")
 REFERENCE = np.array([1.0, 1.0])
 
 

@@ -16,6 +16,7 @@ from elector import units
 from elector.errors import InputError
 from transcode import engines, runs
 from transcode.objective import Evaluator
+from transcode.search import cluster as machines
 from transcode.search import prepare, shared, warm, workers
 from transcode.search.run import Interrupted, Progress, Result, Run
 from transcode.space import describe, digest, load
@@ -37,6 +38,7 @@ def search(
     batch: int | None = None,
     warm_start: str | Path | None = None,
     storage: str | None = None,
+    cluster: str | None = None,
     stall: float | None = None,
     stall_batches: int = 20,
     evaluator: Evaluator | None = None,
@@ -58,6 +60,7 @@ def search(
     batch : designs proposed at once; the sampler's own default otherwise.
     warm_start : table whose designs are evaluated first: front.csv, or one of `elector sweep`.
     storage : address of a database with an Optuna study that several processes share.
+    cluster : address of a Dask scheduler whose workers evaluate: loopback, or tls://.
     stall : stop when the hypervolume gained less than this share over `stall_batches` batches.
     evaluator : stands in for `elector.evaluate`.
     progress : called after each batch.
@@ -70,6 +73,10 @@ def search(
     seconds = _checked(budget, time, seed, jobs, batch, stall_batches, islands)
     engines.check(sampler)
     where = None if storage is None else runs.storage.address(storage)
+    scheduler = None if cluster is None else machines.checked(cluster)
+    if where is not None and scheduler is not None:
+        raise InputError("does not go with --storage: start a process for each machine",
+                         field="--cluster")  # fmt: skip
     if stall is not None and not 0 <= stall < 1:
         raise InputError("must be a share from 0 to below 1", field="--stall", value=stall)
     read = load(space)
@@ -128,7 +135,11 @@ def search(
         notes=notes,
         stall=None if stall is None else (stall, stall_batches),
     )
-    with shared.joined(where, run, choice.used, fallback), _opened(folder, fresh):
+    with (
+        shared.joined(where, run, choice.used, fallback),
+        machines.joined(scheduler, run, jobs),
+        _opened(folder, fresh),
+    ):
         return run.go(progress)
 
 
