@@ -21,6 +21,8 @@ Array = np.ndarray
 #: Parts of the energy that are spent while main memory transfers.
 MEMORY_PARTS = ("main memory", "interface")
 BINS = 400
+#: Colours of lines that the colour-blind can tell apart, too (Okabe and Ito 2008).
+LINES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 
 
 @dataclass(frozen=True)
@@ -182,7 +184,8 @@ def draw(found: Trace, path: Path) -> None:
                 if s.resource == name and found.timeline.rows[s.row].kind == kind
             ]
             if bars:
-                axes[0].broken_barh(bars, (y - 0.4, 0.8), color=colours[kind], linewidth=0)
+                # An edge keeps what is shorter than a pixel visible.
+                axes[0].broken_barh(bars, (y - 0.4, 0.8), color=colours[kind], linewidth=0.9)
     axes[0].set_yticks(range(len(names)), names)
     axes[0].set_title(found.title, loc="left", fontweight="bold")
     handles = [Patch(color=colours[kind]) for kind in kinds]
@@ -191,8 +194,7 @@ def draw(found: Trace, path: Path) -> None:
     for i, name in enumerate(names):
         share = found.timeline.busy[name] / found.timeline.seconds
         axes[1].plot(middle, 100.0 * found.utilization[name], linewidth=1.0,
-                     color=("#0072b2", "#d55e00", "#009e73", "#cc79a7")[i % 4],
-                     label=f"{name} ({share:.0%} on average)")
+                     color=LINES[i % len(LINES)], label=f"{name} ({100.0 * share:.2g}% on average)")
     axes[1].set_ylabel("utilization [%]")
     axes[1].set_ylim(0, 105)
     axes[1].legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)

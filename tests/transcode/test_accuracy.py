@@ -208,3 +208,21 @@ def test_millions_of_designs_a_second() -> None:
         source.predict(many)
         seconds.append(time.perf_counter() - start)
     assert 1e6 / min(seconds) >= 3e6
+
+
+def test_a_gain_shares_what_both_predictions_rest_on() -> None:
+    base = {k: np.array([v]) for k, v in
+            {"layers": 12, "hidden": 768, "heads": 12, "feed_forward": 3072}.items()}  # fmt: skip
+    models = {"layers": np.array([12, 12, 6]), "hidden": np.array([768, 768, 768]),
+              "heads": np.array([12, 12, 12]),
+              "feed_forward": np.array([3072, 4096, 3072])}  # fmt: skip
+    source = accuracy.surrogate("sst2")
+    mean, std = source.predict(models)
+    gain, deviation = source.gain(models, base)
+    assert gain[0] == 0.0
+    assert gain == pytest.approx(mean - mean[0])
+    apart = np.sqrt(std**2 + std[0] ** 2)
+    assert (deviation < apart).all()  # the coefficients cancel in part ...
+    fit = source.fit
+    noise = fit.noise * source.task.to_score(source.task.to_eta(mean[:1]))[1][0]
+    assert deviation[0] >= np.sqrt(2.0) * noise  # ... the noise of two models does not

@@ -12,7 +12,14 @@ import numpy as np
 from elector.errors import InputError
 from transcode.accuracy.heads import effects, unlike_attention
 from transcode.accuracy.published import FEATURES, Row, Task, rows, task_table
-from transcode.accuracy.regression import Fit, fit_rows, predict_reference, predict_rows, shape_of
+from transcode.accuracy.regression import (
+    Fit,
+    fit_rows,
+    predict_reference,
+    predict_rows,
+    shape_of,
+    shared_variance,
+)
 from transcode.accuracy.rows import as_published, of_task, read_rows
 
 Z90 = 1.6449  # half-width of a 90 % normal interval, in standard deviations
@@ -75,15 +82,7 @@ class Surrogate:
         mean, std : (D,) float [percent points]. std holds residual noise, the uncertainty of
             the coefficients and what the rows say nothing about; it grows outside their range.
         """
-        missing = [key for key in FEATURES if key not in features]
-        if missing:
-            raise InputError(
-                "the accuracy surrogate needs a feature that is not there",
-                field=missing[0],
-                allowed=FEATURES,
-            )
-        columns = np.broadcast_arrays(*(np.atleast_1d(features[key]) for key in FEATURES))
-        layers, hidden, heads, ff = (np.ascontiguousarray(c, dtype=np.float64) for c in columns)
+        layers, hidden, heads, ff = _columns(features)
         mean, std = np.empty(len(layers)), np.empty(len(layers))
         other = None
         if unlike_attention(features, len(layers)).any():
@@ -97,6 +96,23 @@ class Surrogate:
             mean[part], slope = self.task.to_score(eta)
             std[part] = np.sqrt(variance) * slope * self.cross_validation.calibration
         return mean, std
+
+    def gain(
+        self, features: Mapping[str, np.ndarray], reference: Mapping[str, np.ndarray]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and standard deviation (D,) [points] of score minus that of one reference model.
+
+        What both predictions rest on, the coefficients, cancels in part; the noise of each, and
+        what the rows say nothing about, does not.
+        """
+        mean, std = self.predict(features)
+        other, other_std = self.predict(reference)
+        shared = shared_variance(
+            self.fit, shape_of(*_columns(features)), shape_of(*_columns(reference))
+        )
+        slope, other_slope = (self.task.to_score(self.task.to_eta(m))[1] for m in (mean, other))
+        shared = shared * slope * other_slope * self.cross_validation.calibration**2
+        return mean - other, np.sqrt(std**2 + other_std**2 - 2.0 * shared)
 
     def describe(self) -> str:
         """Two lines for the terminal: what this is and how wrong it was on left-out rows."""
@@ -118,6 +134,19 @@ class Surrogate:
         """For the manifest: task, and every figure of the cross-validation."""
         found: dict[str, object] = {"task": self.task.name, "source": "surrogate"}
         return found | dict(vars(self.cross_validation))
+
+
+def _columns(features: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+    """FEATURES as contiguous (D,) floats."""
+    missing = [key for key in FEATURES if key not in features]
+    if missing:
+        raise InputError(
+            "the accuracy surrogate needs a feature that is not there",
+            field=missing[0],
+            allowed=FEATURES,
+        )
+    columns = np.broadcast_arrays(*(np.atleast_1d(features[key]) for key in FEATURES))
+    return [np.ascontiguousarray(column, dtype=np.float64) for column in columns]
 
 
 def tasks() -> list[str]:

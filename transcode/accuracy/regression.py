@@ -133,6 +133,16 @@ def predict_reference(fit: Fit, shape: np.ndarray) -> tuple[np.ndarray, np.ndarr
     return eta, variance + _unknown(fit, shape)
 
 
+def shared_variance(fit: Fit, shape: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Covariance (D,) of eta between designs and another one, shape (4, 1): the coefficients'.
+
+    Noise and what the rows say nothing about are each design's own.
+    """
+    powers, same = (np.stack([np.ones(len(s)), s, s * s]) for s in (shape[0], other[0]))
+    weights = fit.covariance[:3, :3] @ same[:, 0]
+    return powers[0] * weights[0] + powers[1] * weights[1] + powers[2] * weights[2]
+
+
 def _unknown(fit: Fit, shape: np.ndarray) -> np.ndarray:
     """Variance (D,) of what the rows do not show: the shape, and being outside their range."""
     total = np.zeros(shape.shape[1])

@@ -6,11 +6,11 @@ from transcode.space.codes import (
     Parameter,
     Section,
     Space,
-    mix,
     numbers,
 )
 from transcode.space.description import describe, digest, restore
 from transcode.space.files import find, shipped
+from transcode.space.keys import mix
 from transcode.space.reader import SHARED, load, unit_of
 
 __all__ = [
