@@ -1,6 +1,6 @@
 """HpT's switch rule on real training: when it ends full training, and what that costs.
 
-    python benchmarks/hpt_switch.py [--jobs 2] [--tasks digits elnino] [--report]
+    python benchmarks/hpt_switch.py [--jobs 2] [--tasks elnino digits] [--report]
 
 For each task and seed two runs of the same steps into results/hpt-switch: full training
 throughout, and with the rule (window of a hundredth of the steps). Then each plan runs through
@@ -24,11 +24,10 @@ from elector.plan import run
 ROOT = Path(__file__).resolve().parent.parent
 RUNS = ROOT / "results" / "hpt-switch"
 SEEDS = (0, 1, 2)
-STEPS, WINDOW = 1200, 12
-SIZES = {"model.layers": "2", "model.hidden": "64", "model.heads": "2",
-         "model.feed_forward": "128"}
-#: Task -> model and learning rate.
-CASES = {"digits": ("encoder", 1e-3), "elnino": ("encoder", 1e-3)}
+STEPS, BATCH, RATE = 800, 16, 3e-3
+SIZES = {"model.layers": 2, "model.hidden": 32, "model.heads": 2, "model.feed_forward": 128}
+#: Task -> tokens of an example.
+TASKS = {"elnino": 12, "digits": 16}
 
 
 @dataclass(frozen=True)
@@ -50,11 +49,10 @@ def work(job: Job) -> tuple[Job, dict[str, Any]]:
     from transcode.training.loop import train
     from transcode.training.settings import Settings
 
-    model, rate = CASES[job.task]
     settings = Settings(
-        model=model, task=job.task, switch=job.switch, steps=STEPS, learning_rate=rate,
-        window=WINDOW if job.switch == "hpt" else 0, schedule="constant", seed=job.seed,
-        dropout=0.1, overrides=SIZES,
+        model="encoder", task=job.task, switch=job.switch, steps=STEPS, batch=BATCH,
+        learning_rate=RATE, schedule="constant", seed=job.seed, dropout=0.0,
+        sequence_length=TASKS[job.task], evaluate=STEPS, overrides=SIZES,
     )
     return job, train(settings, out=job.folder, command="benchmarks/hpt_switch.py")
 
@@ -121,7 +119,7 @@ def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--jobs", type=int, default=2, help="processes of one thread each")
-    parser.add_argument("--tasks", nargs="*", default=list(CASES))
+    parser.add_argument("--tasks", nargs="*", default=list(TASKS))
     parser.add_argument("--report", action="store_true")
     asked = parser.parse_args()
     if asked.report:

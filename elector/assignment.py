@@ -275,8 +275,8 @@ def _inserted(
         a_bytes=table("a_bytes", 0.0), b_bytes=table("b_bytes", 0.0),
         out_bytes=table("out_bytes", 0.0), a_width=table("a_width", 1.0),
         b_width=table("b_width", 1.0), out_width=table("out_width", 1.0),
-        densities={name: np.where(new[:, None], 1.0, d[index])
-                   for name, d in ops.densities.items()},
+        densities={name: replace(shares, code=np.where(new, 0, shares.code[index]))
+                   for name, shares in ops.densities.items()},
     )
 
 

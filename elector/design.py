@@ -6,10 +6,11 @@ A machine counts and a technology prices: nothing in here is a joule or a square
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from elector.fold import Fold
 from elector.operations.rows import Operations
 from elector.table import Field, distinct, schema
 
@@ -73,42 +74,37 @@ class Count:
     """How often an action happens: `values` (R, X) over all runs, `index` (D,) into X.
 
     Most counts depend on few parameters; they are summed once for each combination X.
+    fold : None; where a design has a place in `index` for each of its layers (P,), which
+        belong together.
+    group : None; where the values are sums by group of rows (elector.operations.rows.groups),
+        (R,) the group of each. A subset of the rows is then one of whole groups.
     """
 
     values: Array
     index: Array
+    fold: Fold | None = None
+    group: Array | None = None
 
     def total(self, rows: Array | None = None) -> Array:
         """(D,) sum over the rows (or over some of them), accumulated in row order."""
         # Summed once for each combination, or for each design where those are fewer.
+        if rows is not None and self.group is not None:
+            rows = distinct(self.group[rows])[0]
         few = self.index.size < self.values.shape[1]
         if rows is None:
             chosen = self.values[:, self.index] if few else self.values
         else:
             chosen = self.values[rows[:, None], self.index] if few else self.values[rows]
-        return sum_rows(chosen) if few else sum_rows(chosen)[self.index]
+        found = sum_rows(chosen) if few else sum_rows(chosen)[self.index]
+        return found if self.fold is None else self.fold.sum(found)
 
     def row(self, row: int) -> Array:
-        """(D,) the count of one row."""
+        """(D,) the count of one row; (P,) where layers have places of their own."""
         return self.values[row, self.index]
 
     def each(self) -> Array:
-        """(R, D) the count of every row."""
+        """(R, D) the count of every row; (R, P) where layers have places of their own."""
         return self.values[:, self.index]
-
-
-def combinations(columns: list[Array]) -> tuple[Array, Array]:
-    """First place of each distinct combination of values, and the (D,) index of each design."""
-    key = np.zeros(columns[0].shape, dtype=np.int64)
-    for values in columns:
-        if (values == values[0]).all():
-            continue
-        _, _, codes = distinct(values)
-        key = key * (int(codes.max()) + 1) + codes
-        if int(key.max()) > 2**31:
-            key = distinct(key)[2]
-    _, first, index = distinct(key)
-    return first, index
 
 
 def sum_rows(values: Array) -> Array:
@@ -226,6 +222,8 @@ class Activity:
     residue : (D,) share of its leakage that a part keeps while its power is gated, or by part.
     members, owner : the units of a hybrid, and (R,) which of them runs a row (-1: a link).
     working : for each member, (D,) whether it runs anything.
+    fold : None; where the designs' layers have columns of their own (P,), `busy`, `alone`,
+        `compute` and the rows of counts are (R, P). Everything else is (D,) all the same.
     """
 
     busy: dict[str, Array | Count]
@@ -265,6 +263,7 @@ class Activity:
     members: tuple[Activity, ...] = ()
     owner: Array | None = None
     working: tuple[Array, ...] = ()
+    fold: Fold | None = None
 
     def of(self, row: int) -> Activity:
         """The activity of the unit that runs row `row`."""
@@ -282,12 +281,45 @@ class Activity:
         seconds = self.busy[resource]
         if isinstance(seconds, Count):
             return seconds.total(rows)
-        return sum_rows(seconds if rows is None else seconds[rows])
+        return self.whole(sum_rows(seconds if rows is None else seconds[rows]))
+
+    def whole(self, values: Array) -> Array:
+        """(D,) sums of values of the columns."""
+        return values if self.fold is None else self.fold.sum(values)
+
+    def spread(self, values: Array) -> Array:
+        """(D,) values for each of the columns."""
+        return values if self.fold is None else self.fold.spread(values)
 
     def row(self, resource: str, r: int) -> Array:
         """(D,) busy seconds of a resource for row `r`."""
         seconds = self.busy[resource]
         return seconds.row(r) if isinstance(seconds, Count) else seconds[r]
+
+
+def folded(activity: Activity, fold: Fold) -> Activity:
+    """The activity of designs of which each layer was computed as if it were a design.
+
+    What a unit is and what a whole model needs is the same in all of them.
+    """
+    def one(values: Array | float) -> Array:
+        return fold.first(np.broadcast_to(values, fold.of.shape))
+
+    def count(c: Count) -> Count:
+        return replace(c, fold=fold)
+
+    a, residue = activity, activity.residue
+    assert not isinstance(residue, dict)
+    return replace(
+        a, fold=fold, shortest=one(a.shortest), fuse=one(a.fuse), room=one(a.room),
+        bandwidth=one(a.bandwidth), start=one(a.start), executed=one(a.executed),
+        peak=one(a.peak), residue=one(residue),
+        limits={text: (one(needed), one(has)) for text, (needed, has) in a.limits.items()},
+        busy={k: count(c) if isinstance(c, Count) else c for k, c in a.busy.items()},
+        counts={k: count(c) for k, c in a.counts.items()},
+        awake={k: count(c) for k, c in a.awake.items()},
+        weights=count(a.weights), least=None if a.least is None else count(a.least),
+    )
 
 
 def nothing_ahead(rows: int, index: Array) -> tuple[Count, Array, Array]:
@@ -344,6 +376,8 @@ class Machine:
     native : parameter that names the machine's own number format.
     supports : (units, number format) -> (D,) bool; None: the native one only.
     implementations : software stacks it can run; the first is the default.
+    layerwise : what it does with a layer does not depend on the layers beside it, so that
+        layers of different sizes may be columns of their own.
     own_idle : its parts hold all of its idle power, so the rule shared by all chips is left out.
     hybrid : the units, links and rules of a machine that is made of others.
     """
@@ -360,6 +394,7 @@ class Machine:
     supports: Callable[[Units, str], Array] | None = None
     implementations: tuple[str, ...] = ("eager",)
     own_idle: bool = False
+    layerwise: bool = False
     hybrid: Hybrid | None = None
 
     @property

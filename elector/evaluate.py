@@ -125,24 +125,34 @@ def _chunks(block: _Block) -> Iterable[tuple[slice, Chunk]]:
     """The chunks of a block with their places in it."""
     group, machine = block.group, block.group.machine
     pairs, _, index = distinct(group.pair[block.rows])
-    workload = group.workload.take(pairs)
-    ops = build(group.models.take(pairs), workload)
+    workload, models, fold = group.workload.take(pairs), group.models.take(pairs), None
+    if machine.layerwise and block.level != "operations" and models.alike:
+        from elector.sparsity import same_for_layers  # only models of many layers need it
+
+        if same_for_layers(workload.sparsity):
+            models = models.by_layer()
+            assert models.fold is not None
+            workload = workload.take(models.fold.of)
+            index, fold = models.fold.chosen(index)
+    ops = build(models, workload)
     if workload.sparsity != "dense":
         from elector.sparsity import prune  # only pruning needs it
 
         ops = prune(ops, workload)
     units = group.units.take(block.rows)
     found = work(
-        machine, ops, index, units, block.technology, block.level == "operations"
+        machine, ops, index, units, block.technology, block.level == "operations", fold
     )
     step = max(CHUNK_NUMBERS // max(len(found.ops.rows), 1), 1024)
-    for start in range(0, index.size, step):
-        part = slice(start, min(start + step, index.size))
+    for start in range(0, units.size, step):
+        part = slice(start, min(start + step, units.size))
         activity, priced = found.at(part)
-        timing = schedule(found.ops, index[part], activity)
+        places = index[part if fold is None else fold.part(part)[0]]
+        timing = schedule(found.ops, places, activity)
+        pair = places if activity.fold is None else activity.fold.first(places)
         yield part, Chunk(
-            found.ops, index[part], activity, priced, machine, workload, timing,
-            units.take(part), found.owner,
+            found.ops, pair, activity, priced, machine, workload, timing, units.take(part),
+            found.owner,
         )
 
 

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from elector.cost import Prices, Rate, price, rate
-from elector.design import Activity, Count, Hybrid, Machine, Member, Units, sum_rows
+from elector.design import Activity, Count, Hybrid, Machine, Member, Units, folded, sum_rows
+from elector.fold import Fold
 from elector.operations.rows import Operations
 from elector.power import limit
 from elector.technology import Technology
@@ -43,11 +44,14 @@ class Work:
 
 def work(
     machine: Machine, ops: Operations, index: Array, units: Units, technology: Technology,
-    details: bool,
+    details: bool, fold: Fold | None = None,
 ) -> Work:
-    """What D designs of a machine do and pay; index (D,) names the pair of each."""
+    """What D designs of a machine do and pay; index (D,) names the pair of each.
+
+    fold : where layers have columns of their own, index (P,) names those of each design.
+    """
     if machine.hybrid is None:
-        alone = _plain(machine, ops, index, units, technology, details)
+        alone = _plain(machine, ops, index, units, technology, details, fold)
         return Work(ops, alone, (machine.name,) * len(ops.rows))
     from elector.assignment import assign, of_unit  # one machine alone assigns nothing
 
@@ -78,12 +82,16 @@ def work(
 
 def _plain(
     machine: Machine, ops: Operations, index: Array, units: Units, technology: Technology,
-    details: bool,
+    details: bool, fold: Fold | None = None,
 ) -> Solver:
-    prepared = machine.prepare(ops, index, units, details)
+    columns = units if fold is None else units.take(fold.of)
+    prepared = machine.prepare(ops, index, columns, details)
     prices = price(machine, units, ops.format.compute, technology)
 
     def at(part: slice) -> tuple[Activity, Prices]:
+        if fold is not None:
+            places, own = fold.part(part)
+            return folded(machine.activity(prepared, places), own), prices.take(part)
         activity = machine.activity(prepared, part)
         return limit(ops, index[part], activity, prices.take(part), machine)[:2]
 

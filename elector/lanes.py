@@ -21,6 +21,8 @@ from dataclasses import dataclass
 import numpy as np
 
 Array = np.ndarray
+#: One number where all have the same.
+Setting = np.ndarray | float
 
 ORDERS = tuple(
     a + b + c + d for a in "bijk" for b in "bijk" for c in "bijk" for d in "bijk"
@@ -38,8 +40,8 @@ class Tiling:
 
     blocks: dict[str, Array]
     rows: Array
-    columns: Array
-    depth: Array
+    columns: Setting
+    depth: Setting
     slices: Array
 
     @property
@@ -55,7 +57,7 @@ class Tiling:
 
 
 def tile(
-    batch: Array, m: Array, k: Array, n: Array, tile_b: Array, tile_x: Array, tile_y: Array
+    batch: Array, m: Array, k: Array, n: Array, tile_b: Setting, tile_x: Setting, tile_y: Setting
 ) -> Tiling:
     """Tiles of products; a tile larger than the matrix is padded and takes its full time."""
     shared = batch <= 1.0
@@ -65,40 +67,72 @@ def tile(
         "b": np.ceil(batch / slices), "i": np.ceil(m / rows),
         "j": np.ceil(n / tile_x), "k": np.ceil(k / tile_y),
     }
-    return Tiling(blocks, rows, tile_x + 0.0 * rows, tile_y + 0.0 * rows, slices)
+    return Tiling(blocks, rows, tile_x, tile_y, slices)
 
 
-def waves(tiles: Array, lanes: Array) -> tuple[Array, Array]:
+def waves(tiles: Array, lanes: Setting) -> tuple[Array, Array]:
     """Waves of `tiles` over `lanes`, and the lanes each wave uses (dealt evenly)."""
     count = np.ceil(tiles / lanes)
     return count, np.maximum(np.ceil(tiles / np.maximum(count, 1.0)), 1.0)
 
 
-def slowest(
-    t: Tiling, density_a: Array, density_b: Array, lanes: Array, multipliers: Array,
-    ahead: Array | float = 1.0, clustering: Array | float = 1.0,
+@dataclass(frozen=True)
+class Chances:
+    """What decides how long the slowest lane takes for a tile, whatever the number of lanes.
+
+    mean, spread : of its multiplications, skew : of their distribution (one tile ahead).
+    least, most : cycles; both the exact ones where nothing is random.
+    """
+
+    mean: Array
+    spread: Array
+    skew: Array
+    least: Array
+    most: Array
+
+    def take(self, index: Array) -> Chances:
+        """The chances at `index` of flat arrays."""
+        return Chances(*(getattr(self, name).take(index) for name in self.__dataclass_fields__))
+
+
+def chances(
+    t: Tiling, density_a: Array, density_b: Array, multipliers: Array,
+    clustering: Array | float = 1.0,
+) -> Chances:
+    """Chances of one tile; clustering is the variance over that of independent zeros."""
+    full = np.ceil(t.volume / multipliers)
+    depth = t.depth * t.slices
+    a1, a2, a3 = _moments(t.rows, density_a)
+    b1, b2, b3 = _moments(np.asarray(t.columns), density_b)
+    mean = a1 * b1
+    variance = np.maximum(a2 * b2 - mean**2, 0.0)
+    third = a3 * b3 - 3.0 * mean * a2 * b2 + 2.0 * mean**3
+    # Close to dense the skew is negative and the quantile above the dense tile; without that
+    # skew it stays there, so that denser is never faster.
+    skew = np.maximum(third, 0.0) / np.maximum(variance, 1e-30) ** 1.5 / np.sqrt(depth)
+    exact, random = _exact(mean, depth, multipliers), variance > 0.0
+    return Chances(
+        depth * mean, np.sqrt(depth * variance * clustering), skew,
+        np.where(random, 1.0, exact), np.where(random, full, exact),
+    )
+
+
+def wait(
+    c: Chances, lanes: Array, multipliers: Array | float, ahead: Array | float = 1.0
 ) -> Array:
     """Expected cycles of the slowest of `lanes` lanes for one tile, without pipeline.
 
     ahead : tiles a lane may run ahead of the others: the barrier then sees their mean.
-    clustering : variance over that of independent zeros.
     """
-    full = np.ceil(t.volume / multipliers)
-    depth = t.depth * t.slices
-    a1, a2, a3 = _moments(t.rows, density_a)
-    b1, b2, b3 = _moments(t.columns, density_b)
-    mean = a1 * b1
-    variance = np.maximum(a2 * b2 - mean**2, 0.0)
-    third = a3 * b3 - 3.0 * mean * a2 * b2 + 2.0 * mean**3
-    spread = np.sqrt(depth * variance * clustering / ahead)
-    # Close to dense the skew is negative and the quantile above the dense tile; without that
-    # skew it stays there, so that denser is never faster.
-    skew = np.maximum(third, 0.0) / np.maximum(variance, 1e-30) ** 1.5 / np.sqrt(depth * ahead)
     z = normal_quantile((lanes - 0.375) / (lanes + 0.25))
-    most = depth * mean + spread * (z + skew * (z**2 - 1.0) / 6.0)
+    spread, skew = c.spread, c.skew
+    if np.any(np.not_equal(ahead, 1.0)):
+        spread, skew = spread / np.sqrt(ahead), skew / np.sqrt(ahead)
+    most = c.mean + spread * (z + skew * (z * z - 1.0) / 6.0)
     # A started cycle counts whole: half of the last one is idle on average.
-    cycles = np.maximum(most, depth * mean) / multipliers + 0.5 * (1.0 - 1.0 / multipliers)
-    return np.where(variance > 0.0, np.clip(cycles, 1.0, full), _exact(mean, depth, multipliers))
+    cycles = np.maximum(most, c.mean) / multipliers + 0.5 * (1.0 - 1.0 / multipliers)
+    found: Array = np.minimum(np.maximum(cycles, c.least), c.most)
+    return found
 
 
 def _exact(mean: Array, depth: Array, multipliers: Array) -> Array:
@@ -120,13 +154,13 @@ def normal_quantile(p: Array) -> Array:
     The absolute error is below 4.5e-4; at p = 0.5 it is exactly 0.
     """
     t = np.sqrt(-2.0 * np.log(np.maximum(1.0 - p, 1e-300)))
-    z = t - (2.515517 + 0.802853 * t + 0.010328 * t**2) / (
-        1.0 + 1.432788 * t + 0.189269 * t**2 + 0.001308 * t**3
+    z = t - ((0.010328 * t + 0.802853) * t + 2.515517) / (
+        ((0.001308 * t + 0.189269) * t + 1.432788) * t + 1.0
     )
     return np.where(p > 0.5, z, 0.0)
 
 
-def reuse(t: Tiling, order: Array, lanes: Array) -> tuple[Array, Array]:
+def reuse(t: Tiling, order: Array, lanes: Setting) -> tuple[Array, Array]:
     """Shares of the fetches of a and b that a lane's registers save.
 
     `order` (...,) index into ORDERS, outermost loop first. a[b, i, k] does not depend on j,
@@ -135,16 +169,19 @@ def reuse(t: Tiling, order: Array, lanes: Array) -> tuple[Array, Array]:
     first visit of each pass over the loop has to fetch. A larger stride overwrites the
     register before its next use. This is round robin where the stride divides the lanes.
     """
-    stride = {name: np.ones_like(t.rows) for name in "bijk"}
-    for outer in "bijk":
-        for inner in "bijk":
-            inside = np.array([o.index(inner) > o.index(outer) for o in ORDERS])[order]
-            tiles = np.maximum(t.blocks[inner], 1.0)  # an operation that is not there has none
-            stride[outer] = np.where(inside, stride[outer] * tiles, stride[outer])
+    count = {name: np.maximum(tiles, 1.0) for name, tiles in t.blocks.items()}
+    stride = {}
+    for free in "ji":
+        stride[free] = np.ones_like(count[free])
+        for inner in sorted(set("bijk") - {free}):
+            inside = np.array([o.index(inner) > o.index(free) for o in ORDERS])[order]
+            if inside.all():
+                stride[free] = stride[free] * count[inner]
+            elif inside.any():
+                stride[free] = np.where(inside, stride[free] * count[inner], stride[free])
 
     def share(free: str) -> Array:
-        span = stride[free] * np.maximum(t.blocks[free], 1.0)
-        kept = np.maximum(1.0 - lanes / span, 0.0)
+        kept = np.maximum(1.0 - lanes / (stride[free] * count[free]), 0.0)
         return np.where(stride[free] <= lanes, kept, 0.0)
 
     return share("j"), share("i")

@@ -13,13 +13,18 @@ side of a tile is the largest that fits, so more memory never means more traffic
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from elector.operations.rows import CLASSES, PARAMETERS, Operations
+from elector.table import columns
 
 Array = np.ndarray
+#: One number where all have the same.
+Setting = np.ndarray | float
 
 
 
@@ -40,6 +45,10 @@ SLICE = 32.0
 #: to the next; at most three are alive at once (input, output, and residual or second operand).
 TILE_SHARE = 0.5
 LIVE_TENSORS = 3.0
+#: Operations worked through at once: some twenty arrays of them fit a second-level cache.
+SLAB = 8192
+OPERANDS = ("a", "b", "out")
+_ACTIVATION = CLASSES.index("activation")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -49,8 +58,7 @@ class Plan:
     read, written : bytes from and to main memory. weights : those of `read` that are parameters.
     fill : bytes that must arrive before the operation can start.
     tile_m, tile_k, tile_n : the tile chosen (products only; 0 for vector work).
-    feasible : (Q,) whether a tile of every product fits.
-    needed : (Q,) bytes of on-chip memory the smallest tile takes.
+    needed : (Q,) bytes of on-chip memory the smallest tile takes; 0 with memories of their own.
     """
 
     read: Array
@@ -60,7 +68,6 @@ class Plan:
     tile_m: Array
     tile_k: Array
     tile_n: Array
-    feasible: Array
     needed: Array
 
 
@@ -86,135 +93,173 @@ def plan(
     fuse : (Q,) bool, streamed rows touch no memory but for outputs that are kept.
     split : memories of their own for weights and masks; None: one memory, no compression.
     """
-    room = _rooms(ops, index, capacity, split)
-    share = 1.0 - TILE_SHARE
-    tiles = {name: size * TILE_SHARE / np.where(double_buffer, 2.0, 1.0)
-             for name, size in room.items()}
-    moved = {}
-    for name, size in room.items():
-        full = getattr(ops, f"{name}_bytes")[:, index]
-        if split is not None and ops.densities:
-            full = full * ops.stored(name)[:, index]
-        resident = _resident(ops, name, index, full, size * share / LIVE_TENSORS)
-        moved[name] = np.where(resident, 0.0, full)
-    a, b, out = moved["a"], moved["b"], moved["out"]
-    _stream(ops, a, out, fuse)
-    zero = np.zeros_like(a)
-    result = Plan(
-        a + b, out, zero, zero.copy(), zero.copy(), zero.copy(), zero.copy(),
-        np.ones(index.size, bool), np.zeros(index.size),
-    )
-    rows = ops.where(matmul=True)
-    if not rows.size:
-        return result
-    if split is None:
-        return _products(ops, index, rows, tiles["a"], None, (a, b, out), result)
-    apart = np.array([ops.rows[r].b in PARAMETERS for r in rows])
-    for part, own in ((rows[~apart], None), (rows[apart], tiles["b"])):
-        if part.size:
-            result = _products(ops, index, part, tiles["a"], own, (a, b, out), result, True)
-    return result
-
-
-def _rooms(
-    ops: Operations, index: Array, capacity: Array, split: Split | None
-) -> dict[str, Array]:
-    """Operand -> (R, Q) bytes of the memory it lives in, as far as masks reach."""
+    products = ops.where(matmul=True)
+    apart = np.array([split is not None and ops.rows[r].b in PARAMETERS for r in products], bool)
+    vectors = np.setdiff1d(np.arange(len(ops.rows)), products)
     shape = (len(ops.rows), index.size)
-    if split is None:
-        return dict.fromkeys(("a", "b", "out"), np.broadcast_to(capacity, shape))
-    apart = np.array([row.b in PARAMETERS for row in ops.rows])[:, None]
-    room = {
-        "a": np.broadcast_to(capacity, shape),
-        "b": np.where(apart, split.weights, capacity),
-        "out": np.broadcast_to(capacity, shape),
-    }
-    if not ops.densities:
-        return room
-    for name, size in room.items():
-        # Half of the masks speak for weights, half for the rest, so that a larger memory of
-        # the one never takes masks from the other.
-        stored = ops.stored(name)[:, index]
-        width = getattr(ops, f"{name}_width")[:, None]
-        elements = split.masks / 2.0
-        room[name] = np.where(stored < 1.0, np.minimum(size, elements * stored * width), size)
-    return room
-
-
-def _resident(
-    ops: Operations, operand: str, index: Array, full: Array, reserve: Array
-) -> Array:
-    """(R, Q) whether an operand of `full` bytes is on the chip already, by its class."""
-    kept = {
-        "saved": ops.memory["activations"],
-        "reuse": ops.parameters * ops.format.weight,
-        "cache": ops.memory["cache"],
-    }
-    found = np.zeros((len(ops.rows), index.size), bool)
-    classes = np.array([CLASSES.index(getattr(row, operand)) for row in ops.rows])
-    for code in sorted(set(classes.tolist())):
-        name, rows = CLASSES[code], np.nonzero(classes == code)[0]
-        if name == "activation":
-            found[rows] = full[rows] <= reserve[rows]
-        elif name in kept:
-            found[rows] = kept[name][index] <= reserve[rows]
-        elif name == "none":
-            found[rows] = True
+    sides = np.array([row.matmul for row in ops.rows])[:, None] + np.zeros(shape)
+    found = Plan(np.zeros(shape), np.zeros(shape), np.zeros(shape), np.zeros(shape), sides,
+                 sides.copy(), sides.copy(), np.zeros(index.size))
+    memories = _Memories(capacity, setting(TILE_SHARE / np.where(double_buffer, 2.0, 1.0)),
+                         fuse, split)
+    for rows, own in ((vectors, False), (products[~apart], False), (products[apart], True)):
+        part = _Part(ops, index, memories, rows, own)
+        for place, x in cells(columns(ops.count[rows], index)):
+            if rows is vectors:
+                _vectors(part, found, place, x)
+            else:
+                _products(part, found, place, x)
     return found
 
 
-def _stream(ops: Operations, a: Array, out: Array, fuse: Array) -> None:
-    """Streamed rows take their input from their producer, and write only what is kept."""
-    for r, row in enumerate(ops.rows):
-        if row.streamed:
-            a[r] = np.where(fuse, 0.0, a[r])
-            if row.out != "saved":
-                out[r] = np.where(fuse, 0.0, out[r])
+def cells(count: Array) -> Iterator[tuple[Array, Array]]:
+    """Where (R, X) counts are not 0: rows and columns, each (N,), in slabs."""
+    there = count > 0
+    where, size = np.flatnonzero(there), there.shape[1]
+    row = np.repeat(np.arange(there.shape[0]), np.count_nonzero(there, axis=1))
+    column = where - row * size
+    for start in range(0, where.size, SLAB):
+        yield row[start:start + SLAB], column[start:start + SLAB]
 
 
-def _products(
-    ops: Operations, index: Array, rows: Array, tiles: Array, own: Array | None,
-    moved: tuple[Array, Array, Array], base: Plan, compressed: bool = False,
-) -> Plan:
-    """Tiles of the products `rows`; `own` (R, Q) bytes of a memory for second operands alone."""
-    a, b, out = (x[rows] for x in moved)
-    shape = a.shape
-    # A size is 0 only where a pair lacks the operation, which then moves nothing.
-    m, k, n = (np.maximum(x[rows][:, index], 1.0).ravel() for x in (ops.m, ops.k, ops.n))
-    batch = np.maximum(ops.batch[rows][:, index], 1.0)
-    widths = [np.broadcast_to(w[rows][:, None], shape).ravel()
-              for w in (ops.a_width, ops.b_width)]
-    if compressed and ops.densities:
-        widths = [width * ops.stored(name)[rows][:, index].ravel()
-                  for width, name in zip(widths, ("a", "b"), strict=True)]
-    accumulator = ops.format.accumulator
-    tiles = tiles[rows]
-    limit = tiles.ravel()
+def setting(values: Array) -> Setting:
+    """The number itself where all are the same."""
+    return float(values[0]) if values.size and (values == values[0]).all() else values
+
+
+def at(values: Setting, place: Array) -> Setting:
+    """The values at `place`; one number stays one."""
+    return values if isinstance(values, float) else values.take(place)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class _Memories:
+    """Q memories; share : of one that a tile may take."""
+
+    capacity: Array
+    share: Setting
+    fuse: Array
+    split: Split | None
+
+
+class _Part:
+    """Rows (P,) that are treated alike, and what all of their cells share.
+
+    apart : second operands have a memory of their own. width, kind : operand -> bytes of an
+    element and place of its class, by row. kept : (classes, M) bytes of everything of a class,
+    inf where it is never on the chip. share : operand -> (values, M) and place by row.
+    """
+
+    def __init__(
+        self, ops: Operations, index: Array, memories: _Memories, rows: Array, apart: bool
+    ) -> None:
+        self.ops, self.index, self.memories = ops, index, memories
+        self.rows, self.apart, self.pairs = rows, apart, ops.count.shape[1]
+        named = [ops.rows[r] for r in rows]
+        self.width = {x: setting(getattr(ops, f"{x}_width")[rows]) for x in OPERANDS}
+        self.kind = {
+            x: setting(np.array([float(CLASSES.index(getattr(row, x))) for row in named]))
+            for x in OPERANDS
+        }
+        self.streamed = np.array([row.streamed for row in named], dtype=bool)
+        self.stays = np.array([row.out == "saved" for row in named], dtype=bool)
+        self.parameters = setting(np.array([float(row.b in PARAMETERS) for row in named]))
+        self.kept = np.full((len(CLASSES), self.pairs), np.inf)
+        self.kept[CLASSES.index("saved")] = ops.memory["activations"]
+        self.kept[CLASSES.index("reuse")] = ops.parameters * ops.format.weight
+        self.kept[CLASSES.index("cache")] = ops.memory["cache"]
+        self.kept[CLASSES.index("none")] = -np.inf
+
+    def stored(self, operand: str, place: Array, pair: Array) -> Setting:
+        """(N,) stored size of an operand over its dense size (Operations.stored)."""
+        shares = self.ops.densities[operand]
+        code = shares.code[self.rows]
+        if not code.any():
+            return 1.0
+        density = shares.values.take(code.take(place) * self.pairs + pair)
+        bit = 1.0 / (8.0 * at(self.width[operand], place))
+        return np.asarray(np.minimum(density + bit, 1.0))
+
+    def moved(
+        self, operand: str, place: Array, pair: Array, g: Array, size: Array, stored: Setting
+    ) -> Array:
+        """(N,) bytes of an operand that a run moves: none where it is on the chip, by class.
+
+        g : (N,) places in flat (R, M) tables; size : bytes of the memory that holds it.
+        """
+        full = getattr(self.ops, f"{operand}_bytes").take(g)
+        if not isinstance(stored, float):
+            full = full * stored
+        kind = self.kind[operand]
+        if isinstance(kind, float):
+            if kind == _ACTIVATION:
+                subject = full
+            elif np.isinf(self.kept[int(kind), 0]):
+                return full if self.kept[int(kind), 0] > 0 else np.zeros_like(full)
+            else:
+                subject = self.kept[int(kind)].take(pair)
+        else:
+            code = kind.take(place)
+            kept = self.kept.take(code.astype(np.intp) * self.pairs + pair)
+            subject = np.where(code == _ACTIVATION, full, kept)
+        return full * (subject > size * ((1.0 - TILE_SHARE) / LIVE_TENSORS))
+
+
+def _vectors(p: _Part, plan: Plan, place: Array, x: Array) -> None:
+    """Vector work. Streamed rows take their input from their producer, and write what is kept."""
+    row, pair, size = p.rows.take(place), p.index.take(x), p.memories.capacity.take(x)
+    g, f = row * p.pairs + pair, row * p.index.size + x
+    a, b, out = (p.moved(name, place, pair, g, size, 1.0) for name in OPERANDS)
+    apart = ~(p.streamed.take(place) & p.memories.fuse.take(x))
+    plan.read.reshape(-1)[f] = a * apart + b
+    plan.written.reshape(-1)[f] = out * (apart | p.stays.take(place))
+
+
+def _products(p: _Part, plan: Plan, place: Array, x: Array) -> None:
+    """Products and their tiles."""
+    ops, memories, row, pair = p.ops, p.memories, p.rows.take(place), p.index.take(x)
+    g, f = row * p.pairs + pair, row * p.index.size + x
+    whole, share, split = memories.capacity.take(x), at(memories.share, x), memories.split
+    own = split.weights.take(x) if p.apart and split is not None else None
+    room = {"a": whole, "b": whole if own is None else own, "out": whole}
+    stored: dict[str, Setting] = dict.fromkeys(OPERANDS, 1.0)
+    width = {name: at(p.width[name], place) for name in OPERANDS}
+    if ops.densities and split is not None:
+        # Half of the masks speak for weights, half for the rest, so that a larger memory of
+        # the one never takes masks from the other.
+        elements = split.masks.take(x) / 2.0
+        stored = {name: p.stored(name, place, pair) for name in OPERANDS}
+        for name, size in room.items():
+            part = stored[name]
+            if not isinstance(part, float):
+                reach = np.where(part < 1.0, elements * part * width[name], np.inf)
+                room[name] = np.minimum(size, reach)
+    a, b, out = (p.moved(name, place, pair, g, room[name], stored[name]) for name in OPERANDS)
+    m, k, n, batch = (v.take(g) for v in (ops.m, ops.k, ops.n, ops.batch))
+    accumulator, writes = ops.format.accumulator, out > 0
+    a_width, b_width = width["a"] * stored["a"], width["b"] * stored["b"]
     best = tile_search(
-        m, k, n, widths[0], widths[1], accumulator, limit,
-        (a / batch).ravel(), (b / batch).ravel(), (out > 0).ravel(),
-        None if own is None else own[rows].ravel(),
+        m, k, n, a_width, b_width, accumulator, room["a"] * share, a / batch, b / batch, writes,
+        None if own is None else room["b"] * share,
     )
-    partial = (accumulator * (best.sums - 1.0) * m * n).reshape(shape) * batch * (out > 0)
-    base.read[rows] = a * best.a_passes.reshape(shape) + b * best.b_passes.reshape(shape) + partial
-    base.written[rows] = out + partial
-    parameters = np.array([ops.rows[r].b in PARAMETERS for r in rows])[:, None]
-    base.weights[rows] = np.where(parameters, b * best.b_passes.reshape(shape), 0.0)
-    first = np.minimum(m, SLICE) * np.minimum(k, SLICE) * widths[0]
-    base.fill[rows] = np.minimum(first.reshape(shape), a)
-    for target, tile in ((base.tile_m, best.m), (base.tile_k, best.k), (base.tile_n, best.n)):
-        target[rows] = tile.reshape(shape)
-    used = ops.count[rows][:, index] > 0
-    needed = smallest_tile(m, k, n, widths[0], widths[1], accumulator).reshape(shape)
-    needed = np.where(used, needed, 0.0).max(axis=0)
-    return Plan(
-        base.read, base.written, base.weights, base.fill, base.tile_m, base.tile_k, base.tile_n,
-        base.feasible & (needed <= tiles).all(axis=0), np.maximum(base.needed, needed),
-    )
+    read, fetched = a * best.a_passes, b * best.b_passes
+    read += fetched
+    if (best.sums > 1.0).any():
+        partial = accumulator * (best.sums - 1.0) * m * n * batch * writes
+        read, out = read + partial, out + partial
+    first = np.minimum(m, SLICE) * np.minimum(k, SLICE) * a_width
+    for table, values in (
+        (plan.read, read), (plan.written, out), (plan.weights, fetched * at(p.parameters, place)),
+        (plan.fill, np.minimum(first, a)), (plan.tile_m, best.m), (plan.tile_k, best.k),
+        (plan.tile_n, best.n),
+    ):
+        table.reshape(-1)[f] = values
+    if split is None:  # a machine of several memories has limits of its own
+        np.maximum.at(plan.needed, x, smallest_tile(m, k, n, a_width, b_width, accumulator))
 
 
 def smallest_tile(
-    m: Array, k: Array, n: Array, a_width: Array, b_width: Array, accumulator: float
+    m: Array, k: Array, n: Array, a_width: Setting, b_width: Setting, accumulator: float
 ) -> Array:
     """Bytes of the least tile: one output with a slice of each operand."""
     thin = np.minimum(k, SLICE)
@@ -235,7 +280,7 @@ class Tiles:
 
 
 def tile_search(
-    m: Array, k: Array, n: Array, a_width: Array, b_width: Array, accumulator: float,
+    m: Array, k: Array, n: Array, a_width: Setting, b_width: Setting, accumulator: float,
     limit: Array, a: Array, b: Array, out: Array, own: Array | None = None,
 ) -> Tiles:
     """Tiles that move the least, over three stationarities and `CUTS` of one side.
@@ -247,52 +292,83 @@ def tile_search(
     returned.
     """
     floor, longest = a + b, np.maximum(m, k)
-    size = m.size
-    state = [np.full(size, np.inf)] + [np.ones(size) for _ in range(6)]
-    todo = np.arange(size)
-    for cut in CUTS:
-        args = (m[todo], k[todo], n[todo], a_width[todo], b_width[todo], accumulator,
-                limit[todo], a[todo], b[todo], out[todo],
-                None if own is None else own[todo])
-        for candidate in _candidates(cut, *args):
-            better = candidate[0] < state[0][todo]
+    left: list[Any] = [m, k, n, a_width, b_width, limit, a, b, out, own]
+    found = _output(1, accumulator, *left)
+    state = [found[0], *(np.array(values) for values in found[1:])]
+    if not (fits := np.isfinite(found[0])).all():
+        for values in state[1:]:
+            values[~fits] = 1.0
+    todo = np.flatnonzero(state[0] > floor)
+    left = [v if v is None or np.ndim(v) == 0 else v[todo] for v in left]
+    for cut, next_cut in zip(CUTS, (*CUTS[1:], CUTS[-1]), strict=True):
+        for stationary in (_output, _weight, _input):
+            if not todo.size:
+                return Tiles(*state)
+            if cut == 1 and stationary is _output:
+                continue
+            found = stationary(cut, accumulator, *left)
+            better = np.flatnonzero(found[0] < state[0][todo])
             where = todo[better]
-            for target, values in zip(state, candidate, strict=True):
+            for target, values in zip(state, found, strict=True):
                 target[where] = values[better]
-        # Nothing beats one pass over each operand, and no cut is finer than single rows.
-        todo = todo[(state[0][todo] > floor[todo]) & (longest[todo] > cut)]
-        if not todo.size:
-            break
+            more = state[0][todo] > floor[todo]  # Nothing beats one pass over each operand.
+            if stationary is _input:  # No cut is finer than single rows; more of them cost more.
+                more &= longest[todo] > cut
+                more &= state[0][todo] > _least(next_cut, accumulator, *left)
+            if not more.all():
+                todo = todo[more]
+                left = [v if v is None or np.ndim(v) == 0 else v[more] for v in left]
     return Tiles(*state)
 
 
-def _candidates(
-    cut: int, m: Array, k: Array, n: Array, aw: Array, bw: Array, cw: float,
+def _least(
+    cut: int, cw: float, m: Array, k: Array, n: Array, aw: Setting, bw: Setting,
     limit: Array, a: Array, b: Array, out: Array, own: Array | None,
-) -> list[tuple[Array, ...]]:
-    """Cost, passes over a and b, partial-sum passes and tile sides for each stationarity."""
-    one = np.ones_like(m)
-    found = []
-    # output stationary: an (m / cut) x tn block of outputs, slices of k
-    tm, thin = np.ceil(m / cut), np.minimum(k, SLICE)
+) -> Array:
+    """No tile of so many cuts, or of more, moves less."""
+    outputs = a + b * np.ceil(m / np.ceil(m / cut))
+    sums = a + b + 2.0 * cw * (np.ceil(k / np.ceil(k / cut)) - 1.0) * m * n * out
+    return np.asarray(np.minimum(outputs, sums))
+
+
+def _output(
+    cut: int, cw: float, m: Array, k: Array, n: Array, aw: Setting, bw: Setting,
+    limit: Array, a: Array, b: Array, out: Array, own: Array | None,
+) -> tuple[Array, ...]:
+    """Output stationary: an (m / cut) x tn block of outputs, slices of k.
+
+    Cost, passes over a and b, partial-sum passes and tile sides, as all three give them.
+    """
+    tm, thin, one = np.ceil(m / cut) if cut > 1 else m, np.minimum(k, SLICE), np.ones_like(m)
     tn = np.minimum(_most(limit, tm * thin * aw, tm * cw, thin * bw, own), n)
-    found.append(_cost(tn, np.ceil(n / np.maximum(tn, 1)), np.ceil(m / tm), one,
-                       m, n, cw, a, b, out, tm, thin, tn))
-    # weight stationary: a (k / cut) x tn block of weights, slices of m
-    tk, thin = np.ceil(k / cut), np.minimum(m, SLICE)
+    return _cost(tn, np.ceil(n / np.maximum(tn, 1)), np.ceil(m / tm), one,
+                 m, n, cw, a, b, out, tm, thin, tn)
+
+
+def _weight(
+    cut: int, cw: float, m: Array, k: Array, n: Array, aw: Setting, bw: Setting,
+    limit: Array, a: Array, b: Array, out: Array, own: Array | None,
+) -> tuple[Array, ...]:
+    """Weight stationary: a (k / cut) x tn block of weights, slices of m."""
+    tk, thin, one = np.ceil(k / cut), np.minimum(m, SLICE), np.ones_like(m)
     tn = np.minimum(_most(limit, tk * thin * aw, thin * cw, tk * bw, own), n)
-    found.append(_cost(tn, np.ceil(n / np.maximum(tn, 1)), one, np.ceil(k / tk),
-                       m, n, cw, a, b, out, thin, tk, tn))
-    # input stationary: a tm x (k / cut) block of inputs, slices of n
-    thin = np.minimum(n, SLICE)
+    return _cost(tn, np.ceil(n / np.maximum(tn, 1)), one, np.ceil(k / tk),
+                 m, n, cw, a, b, out, thin, tk, tn)
+
+
+def _input(
+    cut: int, cw: float, m: Array, k: Array, n: Array, aw: Setting, bw: Setting,
+    limit: Array, a: Array, b: Array, out: Array, own: Array | None,
+) -> tuple[Array, ...]:
+    """Input stationary: a tm x (k / cut) block of inputs, slices of n."""
+    tk, thin, one = np.ceil(k / cut), np.minimum(n, SLICE), np.ones_like(m)
     if own is None:
         tm = np.minimum(np.floor((limit - tk * thin * bw) / (tk * aw + thin * cw)), m)
     else:
         fits = np.minimum(np.floor(limit / (tk * aw + thin * cw)), m)
         tm = np.where(tk * thin * bw <= own, fits, 0.0)
-    found.append(_cost(tm, one, np.ceil(m / np.maximum(tm, 1)), np.ceil(k / tk),
-                       m, n, cw, a, b, out, tm, tk, thin))
-    return found
+    return _cost(tm, one, np.ceil(m / np.maximum(tm, 1)), np.ceil(k / tk),
+                 m, n, cw, a, b, out, tm, tk, thin)
 
 
 def _most(limit: Array, fixed: Array, out: Array, second: Array, own: Array | None) -> Array:
@@ -306,6 +382,8 @@ def _cost(
     fits: Array, a_passes: Array, b_passes: Array, sums: Array, m: Array, n: Array, cw: float,
     a: Array, b: Array, out: Array, tm: Array, tk: Array, tn: Array,
 ) -> tuple[Array, ...]:
-    moved = a * a_passes + b * b_passes + 2.0 * cw * (sums - 1.0) * m * n * out
+    moved = a * a_passes + b * b_passes
+    if (sums > 1.0).any():
+        moved = moved + 2.0 * cw * (sums - 1.0) * m * n * out
     cost = np.where(fits >= 1.0, moved, np.inf)
     return cost, a_passes, b_passes, sums, tm, tk, np.maximum(tn, 1.0)

@@ -13,6 +13,7 @@ from typing import Literal
 import numpy as np
 
 from elector.errors import InputError
+from elector.fold import Fold
 
 Head = Literal["none", "pooler", "classifier", "question-answering", "masked-lm", "causal-lm"]
 HEADS: tuple[str, ...] = (
@@ -138,6 +139,8 @@ class Models:
     feed_forward : (B, F, M) float, widths of the stacks, 0 where absent.
     head_types : (B, len(HEAD_TYPES), M) float, heads of each type.
     numbers : name of MODEL_FIELDS -> (M,) float.
+    fold : None; where each column is one layer of a model (`by_layer`), which belong together.
+    before : (M,) width of the layer before, where each column is a layer.
     """
 
     template: Model
@@ -145,6 +148,8 @@ class Models:
     feed_forward: np.ndarray
     head_types: np.ndarray
     numbers: dict[str, np.ndarray]
+    fold: Fold | None = None
+    before: np.ndarray | None = None
 
     @property
     def size(self) -> int:
@@ -154,7 +159,62 @@ class Models:
     @property
     def layers(self) -> np.ndarray:
         """(M,) layers, over all blocks."""
-        return np.add.accumulate(self.block["repeat"], axis=0)[-1]
+        return self.whole(np.add.accumulate(self.block["repeat"], axis=0)[-1])
+
+    @property
+    def alike(self) -> bool:
+        """Whether the blocks differ in numbers only, so that each may be a column of its own."""
+        first, *others = (
+            (b.causal, b.cross_attention, bool(b.head_types)) for b in self.template.blocks
+        ) if self.template.blocks else [None]
+        same = self.template.family == "encoder" and all(o == first for o in others)
+        return bool(others) and same and bool((self.block["repeat"][0] > 0).all())
+
+    def by_layer(self) -> Models:
+        """The same models with a column for each layer that is there, a model's in order."""
+        there = self.block["repeat"].T > 0
+        model, layer = np.nonzero(there)
+        fold = Fold.of_lengths(np.count_nonzero(there, axis=1))
+        hidden = self.block["hidden"]
+        return Models(
+            replace(self.template, blocks=self.template.blocks[:1]),
+            {name: values[layer, model][None] for name, values in self.block.items()},
+            np.ascontiguousarray(self.feed_forward[layer, :, model].T)[None],
+            np.ascontiguousarray(self.head_types[layer, :, model].T)[None],
+            {name: values[model] for name, values in self.numbers.items()},
+            fold,
+            hidden[np.maximum(layer - 1, 0), model],
+        )
+
+    def bottom(self, values: np.ndarray) -> np.ndarray:
+        """(M,) values of what stands below the layers: none in columns of later layers."""
+        if self.fold is None:
+            return values
+        found = np.zeros_like(values)
+        found[self.fold.start] = values[self.fold.start]
+        return found
+
+    def top(self, values: np.ndarray) -> np.ndarray:
+        """(M,) values of what stands above the layers: none in columns of earlier layers."""
+        if self.fold is None:
+            return values
+        found, last = np.zeros_like(values), np.append(self.fold.start[1:], values.size) - 1
+        found[last] = values[last]
+        return found
+
+    def whole(self, values: np.ndarray) -> np.ndarray:
+        """(M,) sums over the layers of a model that have a column each."""
+        return values if self.fold is None else self.fold.spread(self.fold.sum(values))
+
+    def most(self, values: np.ndarray) -> np.ndarray:
+        """(M,) largest of the layers of a model that have a column each."""
+        return values if self.fold is None else self.fold.spread(self.fold.most(values))
+
+    def width_before(self, index: int) -> np.ndarray | None:
+        """(M,) width of the layer before block `index`; None for the first of all."""
+        if self.before is not None:
+            return self.before
+        return self.block["hidden"][index - 1] if index else None
 
     def take(self, index: np.ndarray) -> Models:
         """The models at `index` (any integer array), in that order."""

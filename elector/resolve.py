@@ -80,15 +80,8 @@ class Table:
             self._require_known(key)
 
     def _require_known(self, key: str) -> None:
-        if key in ("model", "accelerator"):
-            return
-        space, _, short = key.partition(".")
-        if space == "model" and layer_field(short):
-            return
-        known = known_keys()
-        own = space == "accelerator" and UNIT_KEY.fullmatch(short)
-        if not own and (space not in known or short not in known[space]):
-            names = [f"{s}.{k}" for s, keys in known.items() for k in keys]
+        if not is_known(key):
+            names = [f"{s}.{k}" for s, keys in known_keys().items() for k in keys]
             raise InputError("unknown key", field=key, value=key,
                              allowed=["model", "accelerator", *names])
 
@@ -123,6 +116,13 @@ class Table:
         parsed = self.parsed(key, field)
         values = [default if v is None else as_number(field.key, v) for v in parsed]
         return np.array(values, dtype=float)[self.columns[key].codes[rows]]
+
+
+def is_known(key: str) -> bool:
+    """Whether a column may be called so; a layer of a model or a unit of a hybrid included."""
+    space, _, short = key.partition(".")
+    own = {"accelerator": UNIT_KEY.fullmatch(short), "model": layer_field(short)}.get(space)
+    return bool(own) or key in ("model", "accelerator") or short in known_keys().get(space, ())
 
 
 @functools.cache

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from elector.design import Activity, Count, sum_rows
+from elector.fold import Fold
 from elector.operations.rows import Operations, Row
 
 Array = np.ndarray
@@ -31,6 +32,9 @@ STAGES: dict[str, tuple[str, ...]] = {
 }
 
 
+_EVERYWHERE = np.ones(1, dtype=bool)
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class Timing:
     """Seconds of D designs.
@@ -38,11 +42,14 @@ class Timing:
     seconds : (D,) of the whole step.
     stages : stage -> (D,).
     weight : (R, D) a row's own part of its stage's seconds before overlap; 0 where hidden.
+        Where layers have columns of their own, (R, P).
+    fold : how those columns belong together, or None.
     """
 
     seconds: Array
     stages: dict[str, Array]
     weight: Array
+    fold: Fold | None = None
 
     def share(self, ops: Operations, field: str) -> dict[str, Array]:
         """Seconds by `kind` or `phase`, which sum to the whole: each stage by its rows' weights."""
@@ -51,16 +58,23 @@ class Timing:
             rows = [i for i, row in enumerate(ops.rows) if row.phase in phases]
             if not rows:
                 continue
-            whole = np.maximum(sum_rows(self.weight[rows]), 1e-300)
+            whole = np.maximum(self._sum(rows), 1e-300)
             for name in dict.fromkeys(getattr(ops.rows[i], field) for i in rows):
                 part = [i for i in rows if getattr(ops.rows[i], field) == name]
-                seconds = self.stages[stage] * (sum_rows(self.weight[part]) / whole)
+                seconds = self.stages[stage] * (self._sum(part) / whole)
                 found[name] = found.get(name, 0.0) + seconds
         return found
 
+    def _sum(self, rows: list[int]) -> Array:
+        found = sum_rows(self.weight[rows])
+        return found if self.fold is None else self.fold.sum(found)
+
 
 def schedule(ops: Operations, index: Array, activity: Activity) -> Timing:
-    """Overlap what can overlap; index (D,) names the pair of each design."""
+    """Overlap what can overlap; index (D,) names the pair of each design.
+
+    Where layers have columns of their own, index (P,) names the column of each.
+    """
     total, stages = activity.start, {}
     weight = np.array(activity.alone)
     for stage, phases in STAGES.items():
@@ -70,7 +84,7 @@ def schedule(ops: Operations, index: Array, activity: Activity) -> Timing:
             total = total + stages[stage]
     first = next(iter(stages))
     stages[first] = stages[first] + activity.start
-    return Timing(total, stages, weight)
+    return Timing(total, stages, weight, activity.fold)
 
 
 def _stage(
@@ -78,7 +92,8 @@ def _stage(
 ) -> Array:
     loads = [activity.load(name, rows) for name in activity.busy]
     # Of a hybrid, the designs in which nothing waits for another unit.
-    queued = np.broadcast_to(activity.queued, index.shape)
+    pair = index if activity.fold is None else activity.fold.first(index)
+    queued = np.broadcast_to(activity.queued, pair.shape)
     if queued.all():
         return _most(loads)
     chained = [i for i in rows if not ops.rows[i].off_chain]
@@ -90,9 +105,9 @@ def _stage(
                    weight)
     if attention:
         # The output projection waits for all heads, so that every layer has its own fill.
-        chain = chain + _heads(ops, index, activity, attention, weight)
+        chain = chain + _heads(ops, index, pair, activity, attention, weight)
     on_chain = [activity.load(name, np.array(chained)) for name in activity.busy]
-    fills = _fills(ops, index, activity, chained, _periods(ops, rows)[index])
+    fills = _fills(ops, index, activity, chained, _periods(ops, rows)[pair])
     # Each resource idles while the chain is elsewhere; the one that is done last decides.
     bounds = [
         overlap(load, part, chain, streams, periods)
@@ -105,14 +120,15 @@ def _stage(
 
 
 def _heads(
-    ops: Operations, index: Array, activity: Activity, attention: list[int], weight: Array
+    ops: Operations, index: Array, pair: Array, activity: Activity, attention: list[int],
+    weight: Array,
 ) -> Array:
     """(D,) seconds of attention, whose heads are streams but where they stand side by side."""
     core = _chain(ops, index, attention, activity, weight)
     rows = np.array(attention)
     if activity.beside is None:
         loads = _most([activity.load(name, rows) for name in activity.busy])
-        return overlap(loads, loads, core, ops.heads[index], np.ones(1))
+        return overlap(loads, loads, core, ops.heads[pair], np.ones(1))
     apart = activity.beside[rows]
     side = sum_rows(np.where(apart, activity.chain[rows], 0.0))
     rest = np.maximum(core - side, 0.0)
@@ -120,7 +136,7 @@ def _heads(
         sum_rows(np.where(apart, 0.0, _each(seconds)[rows])) for seconds in activity.busy.values()
     ])
     loads = np.minimum(loads, rest)
-    return side + overlap(loads, loads, rest, ops.heads[index], np.ones(1))
+    return side + overlap(loads, loads, rest, ops.heads[pair], np.ones(1))
 
 
 def _each(seconds: Array | Count) -> Array:
@@ -140,10 +156,12 @@ def _streams(ops: Operations, index: Array, activity: Activity, chained: list[in
     """
     products = [i for i in chained if ops.rows[i].matmul]
     if not products:
-        return np.ones(index.size)
+        return np.ones(activity.shortest.size)
     if len(activity.members) <= 1:
-        longest = ops.m[products].max(axis=0)[index]
-        return np.clip(np.floor(longest / activity.shortest), 1.0, ops.streams[index])
+        longest, streams = ops.m[products].max(axis=0)[index], ops.streams[index]
+        if activity.fold is not None:
+            longest, streams = activity.fold.most(longest), activity.fold.first(streams)
+        return np.clip(np.floor(longest / activity.shortest), 1.0, streams)
     found = ops.streams[index]
     for i, (unit, works) in enumerate(zip(activity.members, activity.working, strict=True)):
         assert activity.owner is not None
@@ -226,7 +244,7 @@ def _passes(
     products = [i for i in chained if ops.rows[i].matmul]
     if not products:
         return periods
-    runs = np.maximum(sum_rows(ops.count[products])[index], 1.0)
+    runs = np.maximum(activity.whole(sum_rows(ops.count[products])[index]), 1.0)
     refills = activity.weights.total(np.array(products)) / activity.room
     return np.minimum(periods, runs / np.clip(refills, 1.0, runs))
 
@@ -236,27 +254,57 @@ def _chain(
 ) -> Array:
     """Seconds of the rows one after another.
 
-    Streamed rows run behind their producer. Weights are fetched ahead while other work runs,
-    in each run as far as there is room for them.
+    Streamed rows run behind their producer: the last product before them that a design has.
+    Weights are fetched ahead while other work runs, in each run as far as there is room.
     """
     total = np.zeros(index.size)
-    for leader, followers in groups(ops.rows, subset):
-        unit = activity.of(leader)
+    found = groups(ops.rows, subset)
+    late: list[tuple[int, Array]] = []  # streamed rows, and where their product is missing
+    waits: Array | float = 0.0  # their seconds there
+    for place in range(len(found) - 1, -1, -1):
+        leader, own = found[place]
+        followers, unit = [(i, _EVERYWHERE) for i in own] + late, activity.of(leader)
         seconds = activity.chain[leader]
-        behind = sum_rows(activity.chain[followers]) if followers else np.zeros(index.size)
-        # What another unit runs comes across a link: only its own rows follow at once.
-        fuse = unit.fuse & np.array(all(activity.of(i) is unit for i in followers))
+        behind = (sum_rows(activity.chain[own]) if own else np.zeros(index.size)) + waits
+        there = ops.count[leader][index] > 0 if followers else _EVERYWHERE
+        late, waits = [], 0.0
+        if not there.all():
+            above = ops.rows[found[place - 1][0]] if place else None
+            waits = np.where(there, 0.0, behind)
+            if above is not None and above.matmul and above.layer == ops.rows[leader].layer:
+                late = [(i, where & ~there) for i, where in followers]
+            else:
+                total, waits = total + waits, 0.0
+            behind = np.where(there, behind, 0.0)
+        fuse = _fuse(ops, index, activity, leader, followers)
         whole = _behind(seconds, behind, fuse)
-        if followers:
-            hidden = np.minimum(seconds, behind) * fuse
-            weight[followers] *= 1.0 - hidden / np.maximum(behind, 1e-300)
+        if followers and weight.size:
+            shown = 1.0 - np.minimum(seconds, behind) * fuse / np.maximum(behind, 1e-300)
+            for row, where in followers:
+                weight[row] *= shown if where is _EVERYWHERE else np.where(where, shown, 1.0)
         parameters = ops.rows[leader].b in ("weight", "reuse") and ops.rows[leader].matmul
         if parameters and "memory" in unit.busy:
             least = _behind(_fetched(unit, leader), behind, fuse)
-            room = unit.room / unit.bandwidth * ops.count[leader][index]
+            room = unit.spread(unit.room / unit.bandwidth) * ops.count[leader][index]
             whole = np.maximum(least, whole - room)
         total = total + whole
-    return total
+    return activity.whole(total)
+
+
+def _fuse(
+    ops: Operations, index: Array, activity: Activity, leader: int,
+    followers: list[tuple[int, Array]],
+) -> Array:
+    """Whether rows run behind their producer at once.
+
+    What another unit runs comes across a link: only the producer's own rows follow at once.
+    """
+    unit = activity.of(leader)
+    fuse = unit.spread(unit.fuse)
+    for row, where in followers:
+        if activity.of(row) is not unit:
+            fuse = fuse & ~(where & (ops.count[row][index] > 0))
+    return fuse
 
 
 def _behind(seconds: Array, behind: Array, fuse: Array) -> Array:
@@ -267,7 +315,7 @@ def _behind(seconds: Array, behind: Array, fuse: Array) -> Array:
 def _fetched(activity: Activity, row: int) -> Array:
     """(D,) seconds of a product whose weights are on the chip when it starts."""
     memory = activity.row("memory", row)
-    rest = memory - activity.weights.row(row) / activity.bandwidth
+    rest = memory - activity.weights.row(row) / activity.spread(activity.bandwidth)
     return activity.chain[row] - memory.clip(activity.compute[row]) + rest.clip(
         activity.compute[row]
     )

@@ -31,8 +31,8 @@ import numpy as np
 
 from elector import units
 from elector.errors import InputError
-from elector.operations.rows import PARAMETERS, Operations, Row
-from elector.table import DATA, read_csv
+from elector.operations.rows import PARAMETERS, Operations, Row, Shares
+from elector.table import DATA, combinations, read_csv
 from elector.workload import Workload
 
 Array = np.ndarray
@@ -129,6 +129,14 @@ def _row(
     return key, (threshold("tau_i"), threshold("tau_t")), density
 
 
+def same_for_layers(name: str) -> bool:
+    """Whether the densities of a sparsity are those of any layer of a stack."""
+    table = load_sparsity(name)
+    return table is None or not any(
+        layer.removeprefix("layer ").isdigit() for _, _, layer, _ in table.points
+    )
+
+
 def prune(ops: Operations, workload: Workload) -> Operations:
     """The operations with the densities of the workload's sparsity, and the memory they save.
 
@@ -137,16 +145,25 @@ def prune(ops: Operations, workload: Workload) -> Operations:
     table = load_sparsity(workload.sparsity)
     if table is None:
         return ops
-    found = {name: np.ones(ops.count.shape) for name in ("a", "b", "out")}
-    for r, row in enumerate(ops.rows):
-        if not row.matmul:
-            continue
-        used = ops.count[r] > 0
-        for operand in ("a", "b", "out"):
-            kind = operand_kind(row, operand)
-            if kind and used.any():
-                density = _lookup(table, row, kind, workload.tau_i, workload.tau_t)
-                found[operand][r] = np.where(used, density, 1.0)
+    thresholds = combinations([workload.tau_i, workload.tau_t])
+    tau_i, tau_t = (tau[thresholds[0]] for tau in (workload.tau_i, workload.tau_t))
+    known: dict[tuple[int, ...], Array] = {}
+    found = {}
+    for operand in ("a", "b", "out"):
+        values, codes, code = [np.ones_like(tau_i)], {}, np.zeros(len(ops.rows), dtype=np.intp)
+        for r, row in enumerate(ops.rows):
+            kind = operand_kind(row, operand) if row.matmul else ""
+            if not kind or not ops.count[r].any():
+                continue
+            points = _points(table, row, kind)
+            key = tuple(id(p) for p in points)
+            if key not in codes:
+                if key not in known:
+                    known[key] = _density(table, row, points, tau_i, tau_t)
+                codes[key] = len(values)
+                values.append(known[key])
+            code[r] = codes[key]
+        found[operand] = Shares(np.stack(values)[:, thresholds[1]], code)
     pruned = replace(ops, densities=found)
     return replace(pruned, memory=_memory(pruned, workload))
 
@@ -165,25 +182,24 @@ def operand_kind(row: Row, operand: str) -> str:
     return "activation" if "again" in row.name else "gradient"
 
 
-def _lookup(table: Table, row: Row, kind: str, tau_i: Array, tau_t: Array) -> Array:
+Points = dict[tuple[float | None, float | None], float]
+
+
+def _points(table: Table, row: Row, kind: str) -> list[Points]:
+    """What a table knows of an operand; of several layers where one row stands for them."""
     phase = "backward" if row.phase == "backward" else "forward"
     number = row.layer.removeprefix("layer ")
     for operation in (row.name, "*"):
         for layer in dict.fromkeys((row.layer, number, "*")):
             points = table.points.get((phase, operation, layer, kind))
             if points is not None:
-                return _interpolate(table, row.name, points, tau_i, tau_t)
+                return [points]
         each = [points for (p, o, layer, k), points in table.points.items()
                 if (p, o, k) == (phase, operation, kind) and layer.isdigit()]
         if each and row.layer == "layers":
-            # One row stands for all layers: their mean.
-            parts = [_interpolate(table, row.name, points, tau_i, tau_t) for points in each]
-            total = parts[0]
-            for part in parts[1:]:
-                total = total + part
-            return total / len(parts)
+            return each
     if kind in ("weight", "output"):
-        return np.ones_like(tau_i)
+        return []
     raise InputError(
         f"has no {kind} density for the operation '{row.name}' ({phase}, {row.layer})",
         file=table.name, field="workload.sparsity", value=row.name,
@@ -191,9 +207,21 @@ def _lookup(table: Table, row: Row, kind: str, tau_i: Array, tau_t: Array) -> Ar
     )
 
 
+def _density(
+    table: Table, row: Row, points: list[Points], tau_i: Array, tau_t: Array
+) -> Array:
+    """(M,) densities: the mean of what is known; 1 where nothing is said."""
+    if not points:
+        return np.ones_like(tau_i)
+    parts = [_interpolate(table, row.name, each, tau_i, tau_t) for each in points]
+    total = parts[0]
+    for part in parts[1:]:
+        total = total + part
+    return total / len(parts)
+
+
 def _interpolate(
-    table: Table, operation: str, points: dict[tuple[float | None, float | None], float],
-    tau_i: Array, tau_t: Array,
+    table: Table, operation: str, points: Points, tau_i: Array, tau_t: Array
 ) -> Array:
     """Bilinear between the thresholds of the table; (M,) densities."""
     axes = [sorted({at[axis] for at in points}, key=lambda v: -1.0 if v is None else v)
@@ -255,22 +283,28 @@ def _memory(ops: Operations, workload: Workload) -> dict[str, Array]:
     vector work (which reads them dense) included.
     """
     memory = dict(ops.memory)
-    weights = np.array([r.matmul and r.b == "weight" for r in ops.rows])[:, None]
-    saved = np.where(weights, ops.count * ops.b_bytes * (1.0 - ops.stored("b")), 0.0)
-    memory["weights"] = memory["weights"] - np.add.accumulate(saved, axis=0)[-1]
+    fewer = np.zeros(ops.count.shape[1])
+    for r, row in enumerate(ops.rows):
+        if row.matmul and row.b == "weight":
+            fewer = fewer + ops.count[r] * ops.b_bytes[r] * (1.0 - _share(ops, "b", r))
+    memory["weights"] = memory["weights"] - ops.whole(fewer)
     if not workload.training:
         return memory
     whole, small = np.zeros(ops.count.shape[1]), np.zeros(ops.count.shape[1])
     for operand in ("a", "b"):
-        kept = np.array([getattr(row, operand) == "saved" for row in ops.rows])[:, None]
-        size = np.where(kept, ops.count * getattr(ops, f"{operand}_bytes"), 0.0)
-        whole = whole + np.add.accumulate(size, axis=0)[-1]
-        small = small + np.add.accumulate(size * _share(ops, operand), axis=0)[-1]
+        for r, row in enumerate(ops.rows):
+            if getattr(row, operand) == "saved":
+                size = ops.count[r] * getattr(ops, f"{operand}_bytes")[r]
+                whole, small = whole + size, small + size * _share(ops, operand, r)
+    whole, small = ops.whole(whole), ops.whole(small)
     memory["activations"] = memory["activations"] * (small / np.maximum(whole, 1e-300))
     return memory
 
 
-def _share(ops: Operations, operand: str) -> Array:
-    """(R, M) stored share of a product's operand; 1 for vector work."""
-    matmul = np.array([row.matmul for row in ops.rows])[:, None]
-    return np.where(matmul, ops.stored(operand), 1.0)
+def _share(ops: Operations, operand: str, r: int) -> Array | float:
+    """(M,) stored share of an operand of a product; 1 for vector work."""
+    shares = ops.densities[operand]
+    if not ops.rows[r].matmul or not shares.code[r]:
+        return 1.0
+    width = float(getattr(ops, f"{operand}_width")[r])
+    return np.asarray(np.minimum(shares.values[shares.code[r]] + 1.0 / (8.0 * width), 1.0))

@@ -26,7 +26,7 @@ import numpy as np
 from elector.api import GENERATION, GROUPS, SCALARS, Swept, sweep
 from elector.errors import InputError
 from elector.output import scratch_of
-from elector.resolve import known_keys
+from elector.resolve import is_known, known_keys
 from elector.table import Column, read_csv
 from elector.technology import Technology
 
@@ -35,7 +35,7 @@ LIMIT = 1 << 32
 FORMATS = (".csv", ".json", ".parquet")
 PASSED_THROUGH = ("id", "accuracy", "accuracy_std")
 STATUS = ("feasible", "reason", "error")
-#: Results that no workload changes.
+#: Results of the chip and the model.
 SHARED = ("area_mm2", "area_by_part_mm2", "parameters")
 _OWN = re.compile(r"workloads\.(?P<workload>\w+)\.(?P<key>\w+)")
 
@@ -134,7 +134,7 @@ def _check_header(header: list[str], path: Path) -> None:
     known = ["model", "accelerator", *settings]
     for name in header:
         own = _OWN.fullmatch(name)
-        setting = name in known or bool(own and own["key"] in spaces["workload"])
+        setting = is_known(name) or bool(own and own["key"] in spaces["workload"])
         if not (setting or _is_passed(name) or is_result(name, header)):
             raise InputError(
                 "line 1: unknown column",
@@ -193,17 +193,20 @@ def _result(
 
 
 def _values(found: dict[str, Swept], place: np.ndarray) -> dict[str, list[float]]:
-    """Name -> values by row of the table; what no workload changes under its plain name."""
-    values: dict[str, list[float]] = {}
+    """Name -> values by row of the table.
+
+    What the chip is has its plain name: the largest, as one chip has to do for all workloads.
+    """
+    values: dict[str, np.ndarray] = {}
     for workload, swept in found.items():
         if swept.cost is None:
             continue
         at = np.where(place >= 0, swept.place[place], -1)
         for name in swept.cost.names():
             shared = not workload or name.partition(".")[0] in SHARED
-            column = swept.cost.scalar(name)[at]
-            values.setdefault(name if shared else f"{workload}.{name}", column.tolist())
-    return values
+            column, named = swept.cost.scalar(name)[at], name if shared else f"{workload}.{name}"
+            values[named] = np.fmax(values[named], column) if named in values else column
+    return {name: column.tolist() for name, column in values.items()}
 
 
 def _reason(found: dict[str, Swept], at: int) -> str | None:

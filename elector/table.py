@@ -69,6 +69,30 @@ def _few(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None
     return found, first, inverse
 
 
+def combinations(columns: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """First place of each distinct combination of values, and the (D,) index of each design."""
+    first, size = columns[0], columns[0].size
+    if (first[1:] > first[:-1]).all():  # nothing twice
+        return np.arange(size), np.arange(size)
+    key = np.zeros(first.shape, dtype=np.int64)
+    for values in columns:
+        if (values == values[0]).all():
+            continue
+        _, _, codes = distinct(values)
+        key = key * (int(codes.max()) + 1) + codes
+        if int(key.max()) > 2**31:
+            key = distinct(key)[2]
+    _, places, index = distinct(key)
+    return places, index
+
+
+def columns(values: np.ndarray, index: np.ndarray) -> np.ndarray:
+    """values[:, index]; the array itself where that is all of it, in order."""
+    whole = index.size == values.shape[1] and bool((index == np.arange(index.size)).all())
+    found: np.ndarray = values if whole else values[:, index]
+    return found
+
+
 @dataclass(frozen=True)
 class Column:
     """D values as distinct values and a code for each.

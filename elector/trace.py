@@ -21,6 +21,8 @@ Array = np.ndarray
 #: Parts of the energy that are spent while main memory transfers.
 MEMORY_PARTS = ("main memory", "interface")
 BINS = 400
+#: Colours of lines that the colour-blind can tell apart, too (Okabe and Ito 2008).
+LINES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 
 
 @dataclass(frozen=True)
@@ -210,18 +212,17 @@ def draw(found: Trace, path: Path) -> None:
             ]
             if bars:  # an edge of its own colour keeps what is thinner than a pixel
                 axes[0].broken_barh(bars, (y, height), facecolors=colours[kind],
-                                    edgecolors=colours[kind], linewidth=0.3)
+                                    edgecolors=colours[kind], linewidth=0.9 / len(same))
     axes[0].set_yticks(range(len(names)), names)
     axes[0].set_title(found.title, loc="left", fontweight="bold")
     handles = [Patch(color=colours[kind]) for kind in kinds]
     axes[0].legend(handles, kinds, loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)
     middle = (found.edges[:-1] + found.edges[1:]) / 2.0 * scale
-    lines = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#666666")
     for i, name in enumerate(names):
         share = float(found.utilization[name].mean())
         axes[1].plot(middle, 100.0 * found.utilization[name], linewidth=1.0,
-                     color=lines[i % len(lines)], linestyle=("-", "--")[i // len(lines) % 2],
-                     label=f"{name} ({share:.0%} on average)")
+                     color=LINES[i % len(LINES)], linestyle=("-", "--")[i // len(LINES) % 2],
+                     label=f"{name} ({100.0 * share:.2g}% on average)")
     axes[1].set_ylabel("utilization [%]")
     axes[1].set_ylim(0, 105)
     axes[1].legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)

@@ -22,7 +22,7 @@ MAX_LINES = 500
 LEVELS: tuple[tuple[str, ...], ...] = (
     ("elector.errors", "elector.data"),
     ("elector.units", "elector.output"),
-    ("elector.table",),
+    ("elector.table", "elector.fold"),
     ("elector.technology", "elector.model", "elector.workload"),
     ("elector.layered",),
     ("elector.operations", "elector.formats"),

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from elector.cli import FORMATS, INTERRUPTED, settings_of
 from elector.errors import InputError
+
+if TYPE_CHECKING:
+    from transcode.training.settings import Settings
 
 
 def _models(ctx: click.Context, param: click.Parameter, text: str) -> list[str]:
@@ -37,12 +41,13 @@ def _models(ctx: click.Context, param: click.Parameter, text: str) -> list[str]:
     "--window", type=click.IntRange(min=2), metavar="STEPS",
     help="Window of the switch rule; a hundredth of the steps by default.",
 )
-@click.option("--steps", type=click.IntRange(min=1), default=400, show_default=True, metavar="N",
-              help="Optimizer steps.")
-@click.option("--batch", type=click.IntRange(min=1), default=32, show_default=True, metavar="N",
-              help="Sequences of a step.")
-@click.option("--learning-rate", type=float, default=1e-3, show_default=True, metavar="X",
-              help="Of AdamW, after a warm-up over a twentieth of the steps.")
+@click.option("--steps", type=click.IntRange(min=1), metavar="N",
+              help="Optimizer steps; what the task's recipe says by default.")
+@click.option("--batch", type=click.IntRange(min=1), metavar="N",
+              help="Sequences of a step; the recipe's number by default.")
+@click.option("--learning-rate", type=float, metavar="X",
+              help="Of AdamW, after a warm-up over a twentieth of the steps; the recipe's by "
+              "default.")
 @click.option(
     "--schedule", type=click.Choice(["auto", "linear", "constant"]), default="auto",
     show_default=True,
@@ -50,8 +55,8 @@ def _models(ctx: click.Context, param: click.Parameter, text: str) -> list[str]:
 )
 @click.option("--sequence-length", type=click.IntRange(min=1), metavar="N",
               help="Tokens, patches or time steps; the task's own number by default.")
-@click.option("--dropout", type=float, default=0.1, show_default=True, metavar="X",
-              help="Share of activations that training drops.")
+@click.option("--dropout", type=click.FloatRange(0, 1, max_open=True), metavar="X",
+              help="Share of activations that training drops; the recipe's by default.")
 @click.option("--evaluate", type=click.IntRange(min=1), metavar="STEPS",
               help="Steps between two validation scores; a tenth of the run by default.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True,
@@ -66,8 +71,9 @@ def _models(ctx: click.Context, param: click.Parameter, text: str) -> list[str]:
 @click.option("--quiet", is_flag=True, help="No progress on stderr.")
 def train(
     model: str, task: str, tau_i: float, tau_t: float, switch: str, window: int | None,
-    steps: int, batch: int, learning_rate: float, schedule: str, sequence_length: int | None,
-    dropout: float, evaluate: int | None, seed: int, assignments: tuple[str, ...],
+    steps: int | None, batch: int | None, learning_rate: float | None, schedule: str,
+    sequence_length: int | None, dropout: float | None, evaluate: int | None, seed: int,
+    assignments: tuple[str, ...],
     out: Path | None, fresh: bool, format: str, quiet: bool,
 ) -> None:
     """Train MODEL on TASK with pruned activations and gradients, and measure what was pruned.
@@ -83,28 +89,35 @@ def train(
         --mode training --sparsity results/train-bert-tiny-digits/sparsity.csv
     """
     from transcode.training.need import need
+    from transcode.training.recipes import recipe
     from transcode.training.settings import Settings
+    from transcode.training.tasks import load_task
 
     overrides = settings_of(assignments, {})
     for key in overrides:
         if not key.startswith("model."):
             raise InputError("is not a size of the model", field="--set", value=key,
                              hint="model.*, as in model.layers=2")
-    settings = Settings(
-        model, task, tau_i, tau_t, switch, window or 0, steps, batch, learning_rate, schedule,
-        seed, sequence_length, dropout, evaluate or 0, overrides,
-    )  # fmt: skip
     for module, package in (("torch", "PyTorch"), ("scipy", "SciPy")):
         need(module, package)
+    found = load_task(task, sequence_length=sequence_length, seed=seed)
+    usual = recipe(found)
+    settings = Settings(
+        model=model, task=task, tau_i=tau_i, tau_t=tau_t, switch=switch, window=window or 0,
+        steps=usual.steps if steps is None else steps,
+        batch=usual.batch if batch is None else batch,
+        learning_rate=usual.learning_rate if learning_rate is None else learning_rate,
+        dropout=usual.dropout if dropout is None else dropout,
+        schedule=schedule, seed=seed, sequence_length=sequence_length, evaluate=evaluate or 0,
+        overrides=overrides,
+    )
     _run(settings, out, fresh, format, quiet)
 
 
-def _run(settings: object, out: Path | None, fresh: bool, format: str, quiet: bool) -> None:
+def _run(settings: Settings, out: Path | None, fresh: bool, format: str, quiet: bool) -> None:
     from transcode import report_train
     from transcode.training import folder, loop
-    from transcode.training.settings import Settings
 
-    assert isinstance(settings, Settings)
     command = " ".join(["transcode", *sys.argv[1:]])
     place = folder.default(settings) if out is None else out
     try:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from elector.errors import InputError
@@ -71,9 +73,9 @@ def _forward(step: Step) -> None:
     if model.family == "encoder-decoder":
         _encoder_decoder(step, run, times)
         return
-    embedding(step, run)
+    embedding(step, replace(run, times=models.bottom(times)))
     _blocks(step, run, range(len(model.blocks)))
-    head(step, run, last_only=workload.generates)
+    head(step, replace(run, times=models.top(times)), last_only=workload.generates)
     if workload.generates:
         for decode in _tokens(step, length, length):
             _decode(step, decode, range(len(model.blocks)))
@@ -134,7 +136,9 @@ def _blocks(step: Step, run: Pass, blocks: list[int] | range) -> None:
             step.saved = np.zeros(1)
             block(step, index, again)
             most = np.maximum(most, step.saved)
-        step.saved = before + most
+        # The layers compute again one after another, so only the largest counts.
+        most = step.models.most(np.broadcast_to(most, (step.models.size,)))
+        step.saved = before + step.models.bottom(most)
 
 
 def _gemms(step: Step, times: Array) -> None:
@@ -154,18 +158,21 @@ def _finish(step: Step, tensors: list[Tensor]) -> Operations:
     out, workload, size = step.out, step.workload, step.models.size
     count, batch = out.table("count"), out.table("batch")
     m, k, n = out.table("m"), out.table("k"), out.table("n")
-    matmul = np.array([row.matmul for row in out.rows])[:, None]
-    macs = np.add.accumulate(np.where(matmul, count * batch * m * k * n, 0.0), axis=0)[-1]
+    macs = np.zeros(size)
+    for r, row in enumerate(out.rows):
+        if row.matmul:
+            macs = macs + count[r] * batch[r] * m[r] * k[r] * n[r]
+    models = step.models
     passes = workload.gradient_accumulation if workload.training else 1.0
-    layers = np.maximum(_total(step.models), 1.0) * passes
-    heads = step.models.block["heads"].max(axis=0) if step.models.template.blocks else 1.0
+    layers = np.maximum(_total(models), 1.0) * passes
+    heads = models.most(models.block["heads"].max(axis=0)) if models.template.blocks else 1.0
     return Operations(
         tuple(out.rows), count, batch, m, k, n, out.table("span"),
         out.table("a_bytes"), out.table("b_bytes"), out.table("out_bytes"),
         out.widths("a_width"), out.widths("b_width"), out.widths("out_width"),
-        parameters=_sum(tensors, None, size),
+        parameters=models.whole(_sum(tensors, None, size)),
         memory=_memory(step, tensors),
-        macs=macs,
+        macs=models.whole(macs),
         layers=np.broadcast_to(layers, (size,)),
         # A GEMM list takes its sizes from the file; the batch does not apply to it.
         streams=np.ones(size) if step.models.template.family == "gemm" else workload.batch,
@@ -173,6 +180,7 @@ def _finish(step: Step, tensors: list[Tensor]) -> Operations:
         tables=_tables(step),
         format=workload.format,
         workload=workload,
+        fold=models.fold,
     )
 
 
@@ -187,7 +195,7 @@ def _tables(step: Step) -> Array:
         return np.zeros(step.models.size)
     numbers, length = step.models.numbers, step.workload.sequence_length
     rows = numbers["vocabulary"] + np.minimum(numbers["positions"], length)
-    return rows * step.models.block["hidden"][0]
+    return step.models.whole(step.models.bottom(rows * step.models.block["hidden"][0]))
 
 
 def _sum(tensors: list[Tensor], workload: Workload | None, size: int) -> Array:
@@ -201,15 +209,19 @@ def _sum(tensors: list[Tensor], workload: Workload | None, size: int) -> Array:
 def _memory(step: Step, tensors: list[Tensor]) -> dict[str, Array]:
     """Bytes of main memory by use; activations of inference are those alive at once."""
     workload, f, size = step.workload, step.workload.format, step.models.size
-    parameters = _sum(tensors, None, size)
-    trains = _sum(tensors, workload, size) if workload.training else np.zeros(size)
+    models = step.models
+    parameters = models.whole(_sum(tensors, None, size))
+    trains = models.whole(_sum(tensors, workload, size)) if workload.training else np.zeros(size)
     master = f.master if workload.training or workload.mixed else 0.0
-    activations = step.saved if workload.training else step.live
+    if workload.training:
+        activations = models.whole(np.broadcast_to(step.saved, (size,)) + 0.0)
+    else:
+        activations = models.most(np.broadcast_to(step.live, (size,)) + 0.0)
     return {
         "weights": parameters * (f.weight + master),
         "gradients": trains * f.weight_gradient,
         "optimizer": trains * OPTIMIZER_STATES[workload.optimizer] * f.state,
-        "activations": np.broadcast_to(activations, (size,)) + 0.0,
+        "activations": activations,
         "cache": _cache(step, size),
     }
 

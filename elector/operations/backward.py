@@ -99,11 +99,13 @@ def _vector(step: Step, t: VectorTape) -> None:
 def cast_weights(step: Step, tensors: list[Tensor]) -> None:
     """Mixed precision keeps weights in fp32 and casts them in every pass, also in inference."""
     f, workload = step.workload.format, step.workload
-    everything = sum((t.elements * t.count for t in tensors), np.zeros(1))
+    everything = step.models.whole(sum((t.elements * t.count for t in tensors),
+                                         np.zeros(step.models.size)))
     times = {"prefill" if workload.generates else "forward": np.ones(step.models.size)}
     if workload.generates:
         times["decode"] = np.maximum(workload.generate - 1.0, 0.0)
-    for phase, count in times.items():
+    for phase, each in times.items():
+        count = step.models.bottom(each)
         row = vector_row("cast", "weight cast", "parameters", phase, "cast", a="stream",
                          out="stream")
         step.out.vector(row, count, everything, reads=everything * f.master,
@@ -112,8 +114,8 @@ def cast_weights(step: Step, tensors: list[Tensor]) -> None:
 
 def update(step: Step, tensors: list[Tensor]) -> None:
     """The optimizer, a row for each kind of tensor that trains; casts of mixed precision."""
-    workload, f = step.workload, step.workload.format
-    passes = workload.gradient_accumulation
+    models, workload, f = step.models, step.workload, step.workload.format
+    passes = models.bottom(workload.gradient_accumulation)
     states = OPTIMIZER_STATES[workload.optimizer] * f.state
     weight = f.master or f.weight
     for t in tensors:
@@ -123,8 +125,11 @@ def update(step: Step, tensors: list[Tensor]) -> None:
                          a="stream", b="stream", out="stream", off_chain=True)
         step.out.vector(row, t.count, t.elements, reads=t.elements * (weight + f.weight_gradient),
                         extra=t.elements * states, writes=t.elements * (weight + states))
-    everything = sum((t.elements * t.count for t in tensors), np.zeros(1))
-    trains = sum((t.elements * t.count for t in tensors if trained(t, workload)), np.zeros(1))
+    zero = np.zeros(models.size)
+    everything = models.whole(sum((t.elements * t.count for t in tensors), zero))
+    trains = models.whole(
+        sum((t.elements * t.count for t in tensors if trained(t, workload)), zero)
+    )
     if f.master:
         row = vector_row("cast", "weight cast", "parameters", "update", "cast", a="stream",
                          out="stream", off_chain=True)

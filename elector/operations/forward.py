@@ -121,8 +121,8 @@ def block(step: Step, index: int, run: Pass) -> None:
         step.saved = (
             step.saved + elements * step.at_once(count) * step.workload.format.activation
         )
-    if index and _projects(step, index):
-        before = step.models.block["hidden"][index - 1]
+    before = step.models.width_before(index)
+    if before is not None and not (description.cross_attention or description.causal):
         change = count * (before != d)
         step.linear("projection", name, run.phase, change, run.tokens, before, d)
         step.save(run.tokens * before, change, run.phase)
@@ -132,14 +132,6 @@ def block(step: Step, index: int, run: Pass) -> None:
         sublayer(step, run, name, count, elements, index, "cross")
     sublayer(step, run, name, count, elements, index, "feed-forward")
     step.in_layers = False
-
-
-def _projects(step: Step, index: int) -> bool:
-    model = step.models.template
-    if model.blocks[index].cross_attention or model.blocks[index].causal:
-        return False
-    hidden = step.models.block["hidden"]
-    return bool((hidden[index] != hidden[index - 1]).any())
 
 
 def sublayer(
@@ -218,7 +210,8 @@ def _reached(step: Step, count: Array, index: int) -> Array | None:
     bottom = index == 0 or (blocks[index].cross_attention and not blocks[index - 1].cross_attention)
     if step.workload.rank and bottom:
         # Nothing below the first layer of a stack trains, so its inputs need no gradient.
-        return np.maximum(count - step.workload.gradient_accumulation, 0.0)
+        once = step.models.bottom(step.workload.gradient_accumulation)
+        return np.maximum(count - once, 0.0)
     return None
 
 

@@ -11,6 +11,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from elector.fold import Fold
 from elector.table import DATA, read_csv
 from elector.workload import NumberFormat, Workload
 
@@ -61,6 +62,17 @@ class Row:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
+class Shares:
+    """A share for each operation and pair; many operations have the same.
+
+    values : (K, M), the first all 1. code : (R,) index into values.
+    """
+
+    values: np.ndarray
+    code: np.ndarray
+
+
+@dataclass(frozen=True, eq=False, repr=False)
 class Operations:
     """R operations of M (model, workload) pairs.
 
@@ -81,8 +93,10 @@ class Operations:
     tables : (M,) elements of the token table and of the positions in use.
     format : bytes of an element by class.
     workload : the M workloads.
-    densities : a, b, out -> (R, M) share of the operand's elements that are not zero; empty
-        where everything is dense.
+    densities : a, b, out -> share of the operand's elements that are not zero; empty where
+        everything is dense.
+    fold : None; where each column is a layer of its pair, which belong together. `parameters`
+        and what follows are then those of the whole pair in each of its columns.
     """
 
     rows: tuple[Row, ...]
@@ -107,11 +121,19 @@ class Operations:
     tables: np.ndarray
     format: NumberFormat
     workload: Workload
-    densities: dict[str, np.ndarray] = field(default_factory=dict)
+    densities: dict[str, Shares] = field(default_factory=dict)
+    fold: Fold | None = None
+
+    def whole(self, values: np.ndarray) -> np.ndarray:
+        """(M,) sums over the columns of a pair."""
+        return values if self.fold is None else self.fold.spread(self.fold.sum(values))
 
     def density(self, operand: str) -> np.ndarray:
         """(R, M) share of an operand's elements that are not zero."""
-        return self.densities.get(operand, np.ones(self.count.shape))
+        if operand not in self.densities:
+            return np.ones(self.count.shape)
+        shares = self.densities[operand]
+        return shares.values[shares.code]
 
     def stored(self, operand: str) -> np.ndarray:
         """(R, M) stored size of an operand over its dense size.
@@ -130,6 +152,13 @@ class Operations:
             if all(getattr(row, name) == value for name, value in wanted.items())
         ]
         return np.array(hits, dtype=np.intp)
+
+
+def groups(rows: tuple[Row, ...]) -> np.ndarray:
+    """(R,) the group of each row: rows that the schedule and the phases never tell apart."""
+    keys = [(row.phase, row.in_attention, row.off_chain) for row in rows]
+    place = {key: i for i, key in enumerate(dict.fromkeys(keys))}
+    return np.array([place[key] for key in keys], dtype=np.intp)
 
 
 @dataclass

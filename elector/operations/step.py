@@ -108,7 +108,8 @@ class Step:
         """Note a tensor that stays until the backward pass [elements of `width` bytes]."""
         if self.kept(phase) == "saved":
             size = elements * (self.workload.format.activation if width is None else width)
-            self.saved = self.saved + size * (1.0 if phase == "recompute" else self.at_once(count))
+            times = count > 0 if phase == "recompute" else self.at_once(count)
+            self.saved = self.saved + size * times
 
     def at_once(self, count: Array) -> Array:
         """Runs of one micro-batch: its activations are gone before the next one starts."""
@@ -143,7 +144,7 @@ class Step:
         out = self.kept(phase) if keep else "activation"
         row = Row(name, layer, phase, "linear", True, a=a, b=w, out=out)
         self.out.matmul(row, count, 1.0, m, k, n)
-        self.note_live(m * (k + n))
+        self.note_live(m * (k + n) * (count > 0))
         if self.training and phase == "forward":
             self.tape.append(
                 LinearTape(name, layer, count, m, k, n, head, input_count, tied=tied)

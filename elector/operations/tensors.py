@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -33,10 +33,11 @@ def trained(tensor: Tensor, workload: Workload) -> bool:
 
 def parameter_tensors(models: Models, workload: Workload) -> list[Tensor]:
     """All tensors; those of one name and size in one entry."""
-    model, found = models.template, _embeddings(models)
+    model = models.template
+    found = [replace(t, count=models.bottom(t.count)) for t in _embeddings(models)]
     for index in range(len(model.blocks)):
         found += _block(models, index, workload.rank)
-    found += _head(models)
+    found += [replace(t, count=models.top(t.count)) for t in _head(models)]
     for g in model.gemms:
         one = np.full(models.size, 1.0)
         found.append(Tensor(g.name, g.name, one * (g.k * g.n), one * g.count))
@@ -93,8 +94,8 @@ def _block(models: Models, index: int, rank: int) -> list[Tensor]:
             found.append(Tensor(f"{name} low-rank B", layer, rank * width, attentions, head=True))
     found += _feed_forward(models, index, layer)
     found += _special_heads(models, index, layer)
-    if index and not b.cross_attention and not b.causal:
-        before = block["hidden"][index - 1]
+    before = models.width_before(index)
+    if before is not None and not b.cross_attention and not b.causal:
         changes = repeat * (before != d)
         if changes.any():
             found.append(Tensor("projection", layer, before * d, changes))

@@ -20,8 +20,8 @@ def tiling(size: int = 4096, tile_b: int = 1, side: int = 16) -> lanes.Tiling:
 def slowest(
     t: lanes.Tiling, a: float, b: float, count: int, multipliers: int, ahead: float = 1.0
 ) -> float:
-    found = lanes.slowest(t, ONE * a, ONE * b, ONE * count, ONE * multipliers, ahead)
-    return float(found[0])
+    chances = lanes.chances(t, ONE * a, ONE * b, ONE * multipliers)
+    return float(lanes.wait(chances, ONE * count, ONE * multipliers, ahead)[0])
 
 
 def test_the_example_of_shared_mask_bits() -> None:
@@ -68,7 +68,8 @@ def test_denser_is_never_faster(side: int, count: int, multipliers: int) -> None
     density = np.linspace(0, 1, 401)
     t = tiling(side=side)
     for other in (0.1, 0.5, 1.0):
-        cycles = lanes.slowest(t, density, ONE * other, ONE * count, ONE * multipliers)
+        chances = lanes.chances(t, density, ONE * other, ONE * multipliers)
+        cycles = lanes.wait(chances, ONE * count, ONE * multipliers)
         assert (np.diff(cycles) >= -1e-9).all(), density[:-1][np.diff(cycles) < -1e-9]
 
 

@@ -301,6 +301,26 @@ def test_the_closed_form_agrees(machine: str, count: int, seed: int) -> None:
     assert np.corrcoef(ranks(closed), ranks(event))[0, 1] >= 0.99
 
 
+LARGE: list[dict[str, object]] = [
+    {"model": model, "accelerator": accelerator, "workload.mode": mode, "workload.batch": batch}
+    | ({"workload.sparsity": "acceltran"} if accelerator == "acceltran-server" else {})
+    for model, batch in (("bert-base", 4), ("bert-large", 8))
+    for accelerator in ("acceltran-server", "tpu-v4i")
+    for mode in ("inference", "training")
+] + [
+    {"model": "bert-large", "accelerator": "systolic", "workload.mode": mode,
+     "workload.batch": 4, "accelerator.rows": 256, "accelerator.cols": 256}
+    for mode in ("inference", "training")
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("settings", LARGE, ids=lambda s: "-".join(map(str, list(s.values())[:3])))
+def test_the_closed_form_agrees_on_large_steps(settings: dict[str, object]) -> None:
+    chunk = inspect(columns_of(settings), Technology.load())
+    assert float(chunk.timing.seconds[0]) == pytest.approx(timeline(chunk).seconds, rel=0.06)
+
+
 @pytest.mark.parametrize("machine", DESIGNS)
 def test_the_step_is_never_shorter_than_a_resource_is_busy(machine: str) -> None:
     for settings in DESIGNS[machine](6, 3):

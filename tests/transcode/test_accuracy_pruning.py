@@ -83,6 +83,14 @@ def test_a_surface_never_falls_and_stays_near() -> None:
     assert np.allclose(raised(truth), truth)
 
 
+def test_one_seed_is_as_uncertain_as_its_loss_and_its_scatter() -> None:
+    one = [t for t in trained(slope=0.0) if t.seed == "0"]
+    found = prices(one, "digits", "t")
+    assert "one seed" in found.describe()
+    assert found.surface.std[0, 0] == 0.0
+    assert (found.surface.std[1:] > 1e-5).all()  # where the smoothed loss is 0, too
+
+
 def test_grids_with_holes_are_refused() -> None:
     with pytest.raises(InputError, match=r"no accuracy at tau_i 0\.1, tau_t 0\.001"):
         prices([t for t in trained() if t.tau_i + t.tau_t < 0.1005], "digits", "t")
@@ -105,7 +113,7 @@ def test_shipped_rows_price_the_shipped_tables(
     path = rows_file(tmp_path / "dynaprop.csv")
     assert len(read_rows(path)) == 18
     monkeypatch.setattr(sys.modules["transcode.accuracy.pruning"], "MEASURED", path)
-    assert accuracy.priced("dynaprop") and accuracy.priced("dynaprop-digits")
+    assert accuracy.priced("dynaprop") and accuracy.priced("trained-digits")
     found = accuracy.pruning("digits", "dynaprop")
     points, _ = found.predict(np.array([0.1]), np.array([0.001]), np.full(1, 96.0))
     assert points[0] == pytest.approx(-6.0, abs=0.15)

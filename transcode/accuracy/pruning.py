@@ -10,8 +10,9 @@ models disagree on.
 tau_t (DynaProp, gradients): no accuracy is published by threshold; loss and deviation are
 assumed.
 
-`dynaprop...` is priced by the trained models of data/accuracy/dynaprop.csv, and a table of the
-user's own by the accuracies in its rows (transcode.accuracy.surface). Any other has no price.
+`trained-...` (and `dynaprop...`) is priced by the trained models of data/accuracy/dynaprop.csv,
+and a table of the user's own by the accuracies in its rows (transcode.accuracy.surface). Any other
+has no price.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from transcode.accuracy.rows import read_rows
 from transcode.accuracy.surface import Prices, Trained, monotone, of_rows, of_table, prices
 
 #: Trained models whose rows hold tau_i and tau_t, for the shipped tables of that name.
-MEASURED, PREFIX = DATA / "dynaprop.csv", "dynaprop"
+MEASURED, PREFIXES = DATA / "dynaprop.csv", ("dynaprop", "trained-")
 CURVES = "dynatran"
 #: Points; standard error of a difference on the 872 sentences of SST-2's dev set, of which
 #: about one in fifty changes its answer: 100 sqrt(.02 / 872).
@@ -104,7 +105,7 @@ def priced(table: str) -> bool:
 
 
 def _trained(table: str) -> tuple[Trained, ...]:
-    shipped = table.startswith(PREFIX) and not Path(table).suffix
+    shipped = table.startswith(PREFIXES) and not Path(table).suffix
     if shipped and MEASURED.is_file():
         return of_rows(read_rows(MEASURED), MEASURED)
     return of_table(table)

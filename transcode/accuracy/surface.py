@@ -169,10 +169,11 @@ def surface(trained: Sequence[Trained], source: str) -> Surface:
         raise InputError("has no model that was trained without pruning (tau_i 0, tau_t 0)",
                          file=source, field="tau_i")  # fmt: skip
     models = {t.model: None for t in trained}
-    grids, spreads, repeated = [], [], False
+    grids, spreads, repeated, noise = [], [], False, 0.0
     for model in models:
         loss, variance, seeds = _grid([t for t in trained if t.model == model], axes, source)
         grids.append(raised(loss))
+        noise += float(np.mean((loss - grids[-1]) ** 2)) / len(models)
         spreads.append(variance)
         repeated |= seeds > 1
     mean = np.mean(grids, axis=0)
@@ -181,7 +182,7 @@ def surface(trained: Sequence[Trained], source: str) -> Surface:
         variance = variance + np.var(grids, axis=0, ddof=1)
     guessed = not repeated and len(grids) == 1
     if guessed:
-        variance = mean**2
+        variance = mean**2 + noise  # as uncertain as the loss, and as what was smoothed away
     variance[0, 0] = 0.0
     return Surface(axes[0], axes[1], mean, np.sqrt(variance), len(trained), guessed)
 

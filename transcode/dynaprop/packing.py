@@ -16,31 +16,60 @@ from torch import Tensor
 #: Integers as wide as the floats they stand for; NumPy knows no bfloat16.
 _INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 _SAMPLE = 1024
+_ORDERS = tuple(tuple(range(n)) for n in range(8))
+#: Elements that are unpacked at a time: a multiple of 8.
+_PIECE = 1 << 15
 
 
 def memory_order(t: Tensor) -> tuple[int, ...] | None:
     """The order of dimensions in which `t` is contiguous; None where there is none."""
+    if t.is_contiguous():
+        return _ORDERS[t.dim()] if t.dim() < len(_ORDERS) else tuple(range(t.dim()))
     order = tuple(sorted(range(t.dim()), key=lambda d: (-t.stride(d), -t.size(d))))
     return order if t.permute(order).is_contiguous() else None
 
 
-def sampled_density(t: Tensor) -> float:
-    """Share of non-zeros among about a thousand elements spread over `t` (memory order kept)."""
-    order = memory_order(t)
-    flat = (t if order is None else t.permute(order)).reshape(-1)
-    step = flat.numel() // _SAMPLE | 1  # odd, so that it does not fall in step with rows
-    part = flat[::step]
-    return float(torch.count_nonzero(part)) / part.numel()
+def flattened(t: Tensor) -> Tensor:
+    """(n,) elements in the order they have in memory; a copy where they have gaps."""
+    if not t.is_contiguous():
+        order = memory_order(t)
+        t = t if order is None else t.permute(order)
+    return t.reshape(-1)
+
+
+def numbers(t: Tensor) -> np.ndarray:
+    """(n,) elements of a tensor on the CPU as integers of the same bits."""
+    return flattened(t.detach()).view(_INTEGERS[t.element_size()]).numpy()
+
+
+def worth(t: Tensor, dense: float) -> bool:
+    """Whether a sample of `t` promises to be below the density `dense`, or one value and zeros.
+
+    The latter are the masks that dropout saves as floats: they shrink to one bit per element.
+    """
+    step = t.numel() // _SAMPLE | 1  # odd, so that it does not fall in step with rows
+    if t.device.type == "cpu":
+        sample = numbers(t)[::step]
+    else:
+        sample = flattened(t.detach())[::step].cpu().view(_INTEGERS[t.element_size()]).numpy()
+    if np.count_nonzero(sample) < dense * sample.size:
+        return True
+    first = sample[(sample != 0).argmax()]
+    return bool(((sample == first) | (sample == 0)).all())
 
 
 def nonzeros(t: Tensor) -> int | Tensor:
     """Number of non-zeros; off the CPU as a tensor, so that nobody waits for it."""
-    t = t.detach()
     if t.device.type != "cpu" or not t.dtype.is_floating_point:
-        return torch.count_nonzero(t)
-    order = memory_order(t)
-    flat = (t if order is None else t.permute(order)).reshape(-1)
-    return int(np.count_nonzero(flat.view(_INTEGERS[t.element_size()]).numpy()))
+        return torch.count_nonzero(t.detach())
+    return int(np.count_nonzero(numbers(t)))
+
+
+def pack_nonzeros(t: Tensor) -> Tensor:
+    """`pack_mask` of where `t` is not zero, in the order of its memory."""
+    if t.device.type == "cpu":
+        return torch.from_numpy(np.packbits(numbers(t) != 0))
+    return pack_mask(flattened(t.detach()) != 0)
 
 
 def pack_mask(mask: Tensor) -> Tensor:
@@ -62,7 +91,10 @@ def unpack_mask(bits: Tensor, n: int) -> Tensor:
 
 @dataclass(frozen=True, eq=False)
 class Compressed:
-    """What `compress` makes. values : (nnz,), or None for a mask; bits : (ceil(n / 8),) uint8.
+    """What `compress` makes.
+
+    values : (nnz,), or (1,) where all are the same, or None for a mask.
+    bits : (ceil(n / 8),) uint8.
 
     shape, order : of the tensor, whose dimensions lie in `order` in memory.
     """
@@ -81,20 +113,28 @@ class Compressed:
 
 def compress(t: Tensor) -> Compressed:
     """Values and bitmask of a floating-point tensor, or the bits of a boolean one."""
-    order = memory_order(t)
-    if order is None:
-        t, order = t.contiguous(), tuple(range(t.dim()))
-    flat = t.permute(order).reshape(-1)
+    order = memory_order(t) or tuple(range(t.dim()))
     if t.dtype == torch.bool:
-        return Compressed(None, pack_mask(flat), t.dtype, t.shape, order)
-    raw = flat.view(_INTEGERS[t.element_size()])
+        return Compressed(None, pack_mask(flattened(t)), t.dtype, t.shape, order)
     if t.device.type == "cpu":
-        array = raw.numpy()
+        array = numbers(t)
         mask = array != 0
-        values = torch.from_numpy(np.compress(mask, array)).view(t.dtype)
+        values = torch.from_numpy(_values(array, mask)).view(t.dtype)
         return Compressed(values, torch.from_numpy(np.packbits(mask)), t.dtype, t.shape, order)
+    raw = flattened(t.detach()).view(_INTEGERS[t.element_size()])
     kept = raw != 0
-    return Compressed(raw[kept].view(t.dtype), pack_mask(kept), t.dtype, t.shape, order)
+    found = raw[kept]
+    if found.numel() > 1 and bool((found == found[0]).all()):
+        found = found[:1].clone()
+    return Compressed(found.view(t.dtype), pack_mask(kept), t.dtype, t.shape, order)
+
+
+def _values(array: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """(nnz,) elements under the mask; (1,) where all of them are the same."""
+    first = array[mask.argmax()]
+    if (array[:64][mask[:64]] == first).all() and np.array_equal(array == first, mask):
+        return first.reshape(1).copy()
+    return np.compress(mask, array)
 
 
 def decompress(c: Compressed) -> Tensor:
@@ -104,11 +144,35 @@ def decompress(c: Compressed) -> Tensor:
         flat = unpack_mask(c.bits, n)
     elif c.bits.device.type == "cpu":
         values = c.values.view(_INTEGERS[c.values.element_size()]).numpy()
-        array = np.zeros(n, dtype=values.dtype)
-        array[np.flatnonzero(np.unpackbits(c.bits.numpy(), count=n).view(np.bool_))] = values
-        flat = torch.from_numpy(array).view(c.dtype)
+        flat = torch.from_numpy(_scatter(values, c.bits.numpy(), n)).view(c.dtype)
     else:
         flat = torch.zeros(n, dtype=c.dtype, device=c.bits.device)
-        flat.masked_scatter_(unpack_mask(c.bits, n), c.values)
-    inverse = sorted(range(len(c.order)), key=c.order.__getitem__)
-    return flat.view([c.shape[d] for d in c.order]).permute(inverse)
+        mask = unpack_mask(c.bits, n)
+        if c.values.numel() == 1:
+            flat.masked_fill_(mask, c.values[0])
+        else:
+            flat.masked_scatter_(mask, c.values)
+    return shaped(flat, c.shape, c.order)
+
+
+def shaped(flat: Tensor, shape: torch.Size, order: tuple[int, ...]) -> Tensor:
+    """The (n,) elements of `flattened` as a tensor of `shape`, dimensions in `order`."""
+    if order == _ORDERS[len(order) % len(_ORDERS)]:
+        return flat.view(shape)
+    inverse = sorted(range(len(order)), key=order.__getitem__)
+    return flat.view([shape[d] for d in order]).permute(inverse)
+
+
+def _scatter(values: np.ndarray, bits: np.ndarray, n: int) -> np.ndarray:
+    """(n,) zeros with `values` where bits are set, in pieces that stay in the cache."""
+    array = np.zeros(n, dtype=values.dtype)
+    if values.size == 1:
+        return np.multiply(np.unpackbits(bits, count=n), values[0], out=array)
+    begin = 0
+    for at in range(0, n, _PIECE):
+        size = min(_PIECE, n - at)
+        mask = np.unpackbits(bits[at // 8 : (at + size + 7) // 8], count=size).view(np.bool_)
+        places = np.flatnonzero(mask)
+        array[at : at + size][places] = values[begin : begin + places.size]
+        begin += places.size
+    return array

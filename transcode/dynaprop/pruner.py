@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import Any
 
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 
 from elector.errors import InputError
 from transcode.dynaprop.names import places
-from transcode.dynaprop.place import Place, Tracked, in_backward, quantile
+from transcode.dynaprop.place import Place, Tracked, quantile
 from transcode.dynaprop.products import Products
 from transcode.dynaprop.prune import Prune, drop
 from transcode.dynaprop.records import Record, Sums, table_rows
@@ -71,13 +72,22 @@ class DynaProp:
         self._scale = 1.0
         self._entered = 0
         self._open: ExitStack | None = None
+        self._handles: list[Any] = []
+        self.active = self.traced = False
+        self._graphs = 0
         self._sums = Sums()
-        self._products: Products | None = None
+        self.products: Products | None = None
+        self.watch: Callable[..., Tensor] | None = None
         self.ledger = Ledger()
         self._saver = Saver(self.ledger, compress)
         for place in self.places:
             place.forward_target = _tracked(self._i)
             place.backward_target = _tracked(self._t)
+        if self._every or any(place.watched for place in self.places):
+            # Loads the compiler, to keep out of it.
+            from transcode.dynaprop.watch import watched
+
+            self.watch = watched
         self._prepare()
 
     @property
@@ -133,17 +143,15 @@ class DynaProp:
         self._entered += 1
         if self._entered > 1:
             return self
+        self._attach()
         self._saver.spare(self.module.parameters())
         with ExitStack() as stack:
-            for module, place in self._found:
-                handle = module.register_forward_hook(_Hook(self, place))
-                stack.callback(handle.remove)
             stack.enter_context(
                 torch.autograd.graph.saved_tensors_hooks(self._saver.pack, self._saver.unpack)
             )
             if self._every and any(isinstance(module, Site) for module, _ in self._found):
-                self._products = Products([*self.module.parameters(), *self.module.buffers()])
-                stack.enter_context(self._products)
+                self.products = Products([*self.module.parameters(), *self.module.buffers()])
+                stack.enter_context(self.products)
             self._open = stack.pop_all()
         return self
 
@@ -151,7 +159,29 @@ class DynaProp:
         self._entered -= 1
         if self._entered == 0 and self._open is not None:
             self._open.close()
-            self._open = self._products = None
+            self._open = self.products = None
+            self.active = False
+            if not self.traced:
+                self.detach()
+
+    def detach(self) -> None:
+        """Takes the hooks off the module. Leaving the `with` block does so, unless
+        torch.compile has seen them: compiled code notices hooks that sleep, but not new ones."""
+        for handle in self._handles:
+            handle.remove()
+        self._handles, self.traced = [], False
+
+    def _attach(self) -> None:
+        self.active = True
+        if self._handles:
+            return
+        self._handles = [module.register_forward_hook(_Hook(self, place))
+                         for module, place in self._found]
+        graphs = _compiled_graphs()
+        if graphs > self._graphs:
+            # What was compiled without hooks would go on without them.
+            torch._dynamo.reset()
+        self._graphs = graphs
 
     def step(self) -> None:
         """Ends a step, after its backward pass and before the optimizer.
@@ -167,8 +197,8 @@ class DynaProp:
             for tracked in (place.forward_target, place.backward_target):
                 if tracked is not None:
                     tracked.close()
-        if self._products is not None:
-            self._products.seen.clear()
+        if self.products is not None:
+            self.products.seen.clear()
         self._step += 1
         self._prepare()
         late = [m for m in self.missed() if self._patience(m) <= self._step and self._strict(m)]
@@ -280,8 +310,12 @@ class _Hook:
         return _Inert, ()
 
     def __call__(self, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> Any:
+        if not self.pruner.active:
+            return output
+        if torch.compiler.is_compiling():
+            self.pruner.traced = True
         if isinstance(output, tuple):
-            return tuple(self._pruned(module, inputs, o) for o in output[:1]) + output[1:]
+            return (self._pruned(module, inputs, output[0]), *output[1:]) if output else output
         return self._pruned(module, inputs, output)
 
     def _pruned(self, module: nn.Module, inputs: tuple[Any, ...], x: Any) -> Any:
@@ -289,7 +323,8 @@ class _Hook:
             return x
         place = self.place
         if place.watched:
-            return _watched(self.pruner, place, module, inputs, x)
+            assert self.pruner.watch is not None
+            return self.pruner.watch(self.pruner.products, place, module, inputs, x)
         place.ran = True
         tau_t = place.tau_t * place.scale
         if place.tau_i <= 0.0 and tau_t <= 0.0:
@@ -304,27 +339,10 @@ class _Inert:
         return None
 
 
-@torch.compiler.disable
-def _watched(
-    pruner: DynaProp, place: Place, module: nn.Module, inputs: tuple[Any, ...], x: Tensor
-) -> Tensor:
-    """Pruned and looked at: outside of compiled code, which costs a graph break."""
-    place.ran = True
-    products = pruner._products
-    taken = products.take() if products is not None else None
-    if not torch.is_grad_enabled() or in_backward():
-        # Evaluation is pruned with the thresholds of training but teaches nothing.
-        target = place.forward_target
-        tau = place.tau_i if target is None else target.tau or 0.0
-        return Prune.apply(x, tau, place.tau_t * place.scale, place)
-    if isinstance(module, Site):
-        if taken is not None:
-            place.consumes(*taken)
-    elif inputs and isinstance(inputs[0], Tensor):
-        place.consumes(inputs[0], None)
-    y = Prune.apply(x, place.enters(x.detach()), 0.0, place)
-    place.leaves(y.detach())
-    return y
+def _compiled_graphs() -> int:
+    """Graphs that torch.compile has made in this process."""
+    dynamo = sys.modules.get("torch._dynamo.utils")
+    return 0 if dynamo is None else int(dynamo.counters["stats"]["unique_graphs"])
 
 
 def _tracked(found: Threshold) -> Tracked | None:

@@ -16,10 +16,10 @@ import torch
 from torch import Tensor
 from torch.multiprocessing.reductions import StorageWeakRef
 
-from transcode.dynaprop.packing import Compressed, compress, decompress, sampled_density
+from transcode.dynaprop.packing import Compressed, compress, decompress, worth
 
 #: Elements below which compressing is not worth the call.
-_SMALL = 1024
+_SMALL = 4096
 #: Density above which values and bitmask save too little.
 _DENSE = 0.9
 
@@ -33,11 +33,13 @@ class Ledger:
         self.held = self.peak = self.dense_held = self.dense_peak = 0
 
     def add(self, held: int, dense: int) -> None:
-        """Notes bytes that begin (or, negative, cease) to be held."""
-        self.held += held
-        self.dense_held += dense
-        self.peak = max(self.peak, self.held)
-        self.dense_peak = max(self.dense_peak, self.dense_held)
+        """Notes bytes that begin to be held."""
+        self.held = held = self.held + held
+        self.dense_held = dense = self.dense_held + dense
+        if held > self.peak:
+            self.peak = held
+        if dense > self.dense_peak:
+            self.dense_peak = dense
 
     def restart(self) -> None:
         """Peaks count from what is held now."""
@@ -54,7 +56,9 @@ class Kept:
         ledger.add(held, dense)
 
     def __del__(self) -> None:
-        self.ledger.add(-self.held, -self.dense)
+        ledger = self.ledger
+        ledger.held -= self.held
+        ledger.dense_held -= self.dense
 
     def tensor(self) -> Tensor:
         """The tensor as it was saved."""
@@ -123,7 +127,7 @@ class Saver:
             return False
         if t.dtype == torch.bool:
             return True
-        return t.dtype.is_floating_point and sampled_density(t) < _DENSE - 1 / 32
+        return t.dtype.is_floating_point and worth(t, _DENSE - 1 / 32)
 
 
 def _forget(table: dict[Any, Any], key: object, dead: weakref.ref[Kept]) -> None:

@@ -111,7 +111,7 @@ class OptunaEngine:
                 group = section.groups[codes[section.selector]]
             for column in section.members[group]:
                 codes[column] = self._suggest(trial, column)
-        return codes
+        return np.asarray(self.space.canonical(codes[None])[0])
 
     def _suggest(self, trial: Any, column: int) -> int:
         parameter = self.space.parameters[column]

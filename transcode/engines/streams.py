@@ -68,7 +68,7 @@ class Stream:
         """At most `missing` new designs from the next stretch of the sequence."""
         size = self._stretch(missing)
         codes = self.sequence(self.position, size)
-        rows = np.flatnonzero(self.space.allowed(codes))
+        rows = np.flatnonzero(self.space.allowed(codes) & self.space.is_canonical(codes))
         if self.seen is not None:
             rows = rows[self.seen.new(self.space.key(codes[rows]))]
         if len(rows) > missing:

@@ -24,7 +24,9 @@ import numpy as np
 from elector.table import Column, Scalar
 from transcode.accuracy.settings import Settings
 from transcode.space import grammar
+from transcode.space.keys import hashed
 from transcode.space.phases import Phases
+from transcode.space.values import numbers
 
 #: An index must fit the 64-bit integers that key designs, with room for arithmetic.
 LARGEST_INDEX = 1 << 62
@@ -43,6 +45,8 @@ class Parameter:
     parent : column of the parameter it is a multiple of, or -1.
     scale : choice, or linear or log where the values are a range without steps.
     unit : of elector.units, or "text".
+    needs : column of a parameter and its least value for this one to matter (a layer that is
+        there, a head that a layer has); None: it always does.
     """
 
     name: str
@@ -52,6 +56,7 @@ class Parameter:
     parent: int = -1
     scale: str = "choice"
     unit: str = "1"
+    needs: tuple[int, float] | None = None
 
     @property
     def size(self) -> int:
@@ -199,7 +204,7 @@ class Space:
         for column, parameter in enumerate(self.parameters):
             if parameter.size > 1 and all(column != s.selector for s in self.sections):
                 codes[:, column] = self._find(columns[parameter.name], codes, column)
-        return codes
+        return self.canonical(codes)
 
     def _alternative(self, columns: dict[str, Column], section: Section, name: str) -> np.ndarray:
         """Codes of the selector; the first alternative of that base that has these values."""
@@ -281,27 +286,67 @@ class Space:
         return self.canonical(codes)
 
     def canonical(self, codes: np.ndarray) -> np.ndarray:
-        """The codes with those of alternatives that were not chosen set to 0."""
+        """The codes, in place, with 0 for whatever does not matter.
+
+        That is what belongs to alternatives that were not chosen, to layers beyond the last
+        and to heads beyond those of a layer: without it one design would have many codes.
+        """
         for section in self.sections:
             if section.selector < 0 or len(section.members) == 1:
                 continue
             for members in section.members:
                 for column in members:
                     codes[~self.active(codes, column), column] = 0
+        for column in self._dependent:
+            codes[self._idle(codes, column), column] = 0
         return codes
+
+    def is_canonical(self, codes: np.ndarray) -> np.ndarray:
+        """(D,) bool: whether a design is written in the one way `canonical` would."""
+        good = np.ones(len(codes), dtype=bool)
+        for column in self._dependent:
+            good &= ~(self._idle(codes, column) & (codes[:, column] != 0))
+        return good
+
+    @cached_property
+    def _dependent(self) -> tuple[int, ...]:
+        """Columns that do not always matter; those they depend on come first."""
+        return tuple(c for c, p in enumerate(self.parameters) if p.needs is not None)
+
+    def _idle(self, codes: np.ndarray, column: int) -> np.ndarray:
+        """(D,) bool: whether the parameter does not matter."""
+        needs = self.parameters[column].needs
+        idle = np.zeros(len(codes), dtype=bool)
+        while needs is not None:
+            of, least = needs
+            values = np.array([float(value) for value in self.parameters[of].values])
+            idle |= values[codes[:, of]] < least
+            needs = self.parameters[of].needs
+        return idle
+
+    def _variants(self, column: int) -> int:
+        """Designs that differ in this column and in what depends on it."""
+        needed = [(c, self.parameters[c].needs) for c in self._dependent]
+        below = [(c, needs[1]) for c, needs in needed if needs is not None and needs[0] == column]
+        if not below:
+            return self.parameters[column].size
+        return sum(
+            math.prod(self._variants(c) for c, least in below if float(value) >= least)
+            for value in self.parameters[column].values
+        )
 
     def key(self, codes: np.ndarray) -> np.ndarray:
         """(D,) uint64 by which designs are told apart: exact, or a hash of a huge space."""
         if self.cardinality < LARGEST_INDEX:
             return self.index(codes).view(np.uint64)
-        return _hash(codes)
+        return hashed(codes)
 
     def section_key(self, section: Section, codes: np.ndarray) -> np.ndarray:
         """(D,) integers by which the choices of one section are told apart: exact, or a hash."""
         if self._sizes(section)[-1] < LARGEST_INDEX:
             return self.section_index(section, codes)
         columns = {c for members in section.members for c in members} | {section.selector}
-        return _hash(codes[:, sorted(columns - {-1})])
+        return hashed(codes[:, sorted(columns - {-1})])
 
     @cached_property
     def allowed_count(self) -> int | None:
@@ -310,7 +355,9 @@ class Space:
         Exact: only the parameters that `where` names are run through, the others multiply.
         """
         if not self.where:
-            return self.cardinality
+            return self._all_count
+        if self._dependent:
+            return None
         used = {name for e in self.where for name in e.names}
         total, limit = 0, _COUNTABLE
         for alternatives in itertools.product(*(range(len(s.groups)) for s in self.sections)):
@@ -323,6 +370,18 @@ class Space:
                 return None
             others = math.prod(self.parameters[c].size for c in columns if c not in asked)
             total += others * self._allowed_of(fixed, columns, sizes)
+        return total
+
+    @cached_property
+    def _all_count(self) -> int:
+        """Number of designs, each counted once however many codes it has."""
+        if not self._dependent:
+            return self.cardinality
+        total = 1
+        for section in self.sections:
+            own = [[c for c in section.members[group] if self.parameters[c].needs is None]
+                   for group in section.groups]
+            total *= sum(math.prod(map(self._variants, columns)) for columns in own)
         return total
 
     def _of_alternatives(self, alternatives: tuple[int, ...]) -> tuple[list[int], np.ndarray]:
@@ -349,7 +408,8 @@ class Space:
     def allowed(self, codes: np.ndarray) -> np.ndarray:
         """(D,) bool: whether every condition of `where` holds.
 
-        A condition about a parameter that an alternative does not have holds there.
+        A condition about a parameter that an alternative does not have, or that belongs to a
+        layer or head that is not there, holds there.
         """
         good = np.ones(len(codes), dtype=bool)
         for expression in self.where:
@@ -359,6 +419,9 @@ class Space:
             for column in columns:
                 if None in column.values:
                     holds = holds | column.map(lambda value: value is None, dtype=bool)
+            for place in self._dependent:
+                if self.parameters[place].name in expression.names:
+                    holds = holds | self._idle(codes, place)
             good &= holds
         return good
 
@@ -432,25 +495,3 @@ def multiple(parent: Scalar, factor: Scalar) -> Scalar:
     product = float(parent) * float(factor)
     whole = round(product)
     return whole if abs(product - whole) <= 1e-9 * abs(product) else product
-
-
-def numbers(column: Column) -> np.ndarray:
-    """(D,) what a condition compares: floats, NaN for no value; or texts."""
-    if any(isinstance(value, str) for value in column.values):
-        return column.map(str, dtype=object)
-    return column.map(lambda value: math.nan if value is None else float(value), dtype=float)
-
-
-def _hash(codes: np.ndarray) -> np.ndarray:
-    """(D,) uint64 of (D, S) codes."""
-    key = np.zeros(len(codes), dtype=np.uint64)
-    for column in codes.T:
-        key = mix(key + np.uint64(0x9E3779B97F4A7C15) + column.astype(np.uint64))
-    return key
-
-
-def mix(key: np.ndarray) -> np.ndarray:
-    """A bijection of uint64 that looks random (splitmix64's finaliser; Steele et al. 2014)."""
-    key = (key ^ (key >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    key = (key ^ (key >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return key ^ (key >> np.uint64(31))

@@ -10,15 +10,20 @@ such as `layer3.hidden` given beside the lists takes their place for that layer.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from elector.errors import InputError
-from elector.layered import HEADS, LAYERS, NAME, STACKS
+from elector.layered import HEADS, LAYERS, NAME, STACKS, base
 
 #: Keys that stand for one of each layer.
 LISTS = ("hidden", "heads", "head_types", "feed_forward")
 Fail = Callable[..., InputError]
+_LAYER = re.compile(r"layer(\d+)\.(?:head(\d+)|[a-z_]+\d*)")
+_HEADS = re.compile(r"(?:layer\d+\.)?heads")
+#: Heads of a layer for which none are given.
+_BASE = base().blocks[0].heads
 
 
 def is_layered(bases: list[str]) -> bool:
@@ -30,7 +35,10 @@ def expanded(written: dict[str, Any], where: str, fail: Fail) -> dict[str, Any]:
     """The settings of an alternative, layer by layer."""
     depth = _most(written.get("layers", LAYERS), LAYERS, f"{where}.layers", fail)
     found = {key: value for key, value in written.items() if key not in LISTS}
-    heads = _most(written.get("heads", HEADS), HEADS, f"{where}.heads", fail)
+    # Lists of a layer's own may ask for more heads than the lists of all layers.
+    given = [(k, v) for k, v in written.items() if _HEADS.fullmatch(k)]
+    heads = max([HEADS if isinstance(v, dict) else _most(v, HEADS, f"{where}.{k}", fail)
+                 for k, v in given] or [_BASE])
     for i in range(1, depth + 1):
         own: dict[str, Any] = {}
         for key in ("hidden", "heads"):
@@ -43,6 +51,18 @@ def expanded(written: dict[str, Any], where: str, fail: Fail) -> dict[str, Any]:
         for key, value in own.items():
             found.setdefault(f"layer{i}.{key}", value)
     return found
+
+
+def needs(name: str, columns: Mapping[str, int]) -> tuple[int, float] | None:
+    """What a parameter of a layer needs to matter, among the `columns` by name."""
+    found = _LAYER.fullmatch(name)
+    if not found:
+        return None
+    layer, head = int(found[1]), int(found[2] or 0)
+    heads = columns.get(f"layer{layer}.heads")
+    if head and heads is not None:
+        return heads, float(head)
+    return (columns["layers"], float(layer)) if "layers" in columns else None
 
 
 def _stacks(written: object, where: str, fail: Fail) -> dict[str, Any]:

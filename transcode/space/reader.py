@@ -198,6 +198,11 @@ class _Reader:
                     unit=_unit(own),
                 )
             )
+        if key == "model":
+            for name, column in columns.items():
+                needs = layers.needs(name, columns)
+                if needs is not None:
+                    self.parameters[column] = replace(self.parameters[column], needs=needs)
         return tuple(columns[name] for name in columns)
 
     def parent(self, written: object, at: str, columns: dict[str, int], name: str) -> int:

@@ -1,12 +1,13 @@
-"""How a parameter's values are written: factors, multiples of another, ranges."""
+"""A parameter's values as they are written, and as conditions compare them."""
 
 from __future__ import annotations
 
+import math
 from fractions import Fraction
 
 import numpy as np
 
-from elector.table import Scalar
+from elector.table import Column, Scalar
 
 
 def fraction(written: object) -> object:
@@ -33,3 +34,10 @@ def levels(
         return tuple(int(v) for v in np.unique(np.round(grid)))
     # twelve digits: 1 MB to 32 MB in six steps is then 2e6, not 2000000.0000000002
     return tuple(float(f"{v:.12g}") for v in grid)
+
+
+def numbers(column: Column) -> np.ndarray:
+    """(D,) what a condition compares: floats, NaN for no value; or texts."""
+    if any(isinstance(value, str) for value in column.values):
+        return column.map(str, dtype=object)
+    return column.map(lambda value: math.nan if value is None else float(value), dtype=float)

@@ -204,8 +204,9 @@ def train(
             done = folder.result(place)
             if done is not None:
                 return done
-            rule = Switch(Rule(settings.window_steps)) if settings.switches else None
-            return _go(Run(settings, model, task, place, full, switch=rule), progress)
+            rule = Rule(settings.window_steps, settings.warm_up) if settings.switches else None
+            switch = None if rule is None else Switch(rule)
+            return _go(Run(settings, model, task, place, full, switch=switch), progress)
 
 
 def _go(run: Run, progress: Callable[[Progress], None] | None) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Models trained for a search: some steps at a time, from where they stopped.
 
-    proxies/<model>/model.json              what is trained
+    proxies/<model>/seed-<s>/model.json     what is trained (seeds train in processes of their own)
     proxies/<model>/seed-<s>/scores.json    steps -> validation score
     proxies/<model>/seed-<s>/checkpoint.pt  until the last step
 
@@ -80,14 +80,12 @@ class Proxies:
 
         Goes on from the last steps that were asked for; what is known is read back.
         """
-        home = self.of(settings)
-        place = home / f"seed-{seed}"
+        place = self.of(settings) / f"seed-{seed}"
         scores = _read(place / "scores.json")
         if str(steps) not in scores:
             place.mkdir(parents=True, exist_ok=True)
-            about = home / "model.json"
-            if not about.exists():
-                write_json(about, {"task": self.task.name, "settings": dict(settings)})
+            about = {"task": self.task.name, "steps": self.steps, "settings": dict(settings)}
+            write_json(place / "model.json", about)
             scores[str(steps)] = self._train(settings, seed, steps, place)
             write_json(place / "scores.json", scores)
         found = scores[str(steps)]

@@ -25,7 +25,7 @@ class Recipe:
 
     model, settings : what `elector simulate MODEL --set KEY=VALUE` takes, too.
     steps, batch : steps of training and examples of each.
-    learning_rate : its peak, after a tenth of the steps of warm-up, before a linear fall to 0.
+    learning_rate : its peak, between the warm-up and the fall of transcode.training.settings.
     weight_decay : of AdamW. dropout : share of activations set to zero in training.
     """
 

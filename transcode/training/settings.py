@@ -64,10 +64,11 @@ class Settings:
         if self.switch == "none" and self.window:
             raise InputError("only a switch rule has windows", field="window",
                              value=self.window, hint="--switch hpt")
-        if self.switches and 5 * self.window_steps > self.steps:
-            raise InputError("the rule needs four windows and one side by side",
+        if self.switches and self.warm_up + 5 * self.window_steps >= self.steps:
+            raise InputError("the rule needs four windows and one side by side after the warm-up",
                              field="window", value=self.window_steps,
-                             hint=f"at most {self.steps // 5} in {self.steps} steps")
+                             hint=f"below {(self.steps - self.warm_up) / 5:g} in "
+                             f"{self.steps} steps")
 
     @property
     def switches(self) -> bool:
@@ -84,9 +85,14 @@ class Settings:
         """Steps between two looks at the validation score."""
         return self.evaluate or max(self.steps // LOOKS, 1)
 
+    @property
+    def warm_up(self) -> int:
+        """Steps in which the learning rate rises."""
+        return max(self.steps // 20, 1)
+
     def rate(self, step: int) -> float:
         """Learning rate of step `step`, counted from 0."""
-        warm = max(self.steps // 20, 1)
+        warm = self.warm_up
         rise = min((step + 1) / warm, 1.0)
         falls = self.schedule == "linear" or (self.schedule == "auto" and not self.switches)
         if not falls:

@@ -19,6 +19,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import pairwise
 from typing import Any
 
 from elector.errors import InputError
@@ -30,9 +31,13 @@ SNAPSHOTS = 4
 
 @dataclass(frozen=True)
 class Rule:
-    """The limits. window : steps. alpha : of the t-test."""
+    """The limits. window : steps. begin : steps before the first window. alpha : of the t-test.
+
+    While the learning rate warms up nothing moves yet, which would look as if all had settled.
+    """
 
     window: int
+    begin: int = 0
     loss_drop: float = 0.1
     distance_drop: float = 0.01
     alpha: float = 0.01
@@ -57,8 +62,7 @@ class Trial:
 
 def drops(values: Sequence[float]) -> list[float]:
     """Relative drops between neighbours; 0 where the earlier value is 0."""
-    pairs = zip(values, values[1:], strict=False)
-    return [(before - after) / before if before else 0.0 for before, after in pairs]
+    return [(before - after) / before if before else 0.0 for before, after in pairwise(values)]
 
 
 def settled(values: Sequence[float], limit: float) -> bool:
@@ -106,7 +110,7 @@ class Switch:
         if (low is not None) != (self.phase == BESIDE):
             raise ValueError(f"phase {self.phase}: the low-parameter copy's loss is {low}")
         self.step += 1
-        if self.phase == LOW:
+        if self.phase == LOW or self.step <= self.rule.begin:
             return False
         self.losses.append(loss)
         if low is not None:

@@ -118,4 +118,5 @@ ACCELTRAN = Machine(
     parts=parts,
     complete=complete,
     native="datapath",
+    layerwise=True,
 )

@@ -8,6 +8,7 @@ from elector.design import Activity, Count, Units
 from elector.machines.acceltran.tables import Prepared
 from elector.memory import TILE_SHARE
 from elector.operations.rows import Operations
+from elector.table import columns
 
 Array = np.ndarray
 
@@ -19,21 +20,21 @@ def activity(prepared: object, part: slice) -> Activity:
     units, index = p.units.take(part), p.index[part]
     c, s, m = p.lanes_index[part], p.units_index[part], p.memory_index[part]
     r = p.rows
-    compute = np.empty((len(p.ops.rows), index.size))
-    in_lanes = np.concatenate((r["products"], r["vector"]))
-    compute[in_lanes] = p.lanes.seconds[in_lanes][:, c]
-    compute[r["functions"]] = p.lanes.functions[r["functions"]][:, c]
-    compute[r["softmax"]] = p.softmax[0][r["softmax"]][:, s]
-    compute[r["norm"]] = p.norm[0][r["norm"]][:, s]
-    memory = p.memory.seconds[:, m]
-    released = units.equals("convention", "released")
-    alone = np.where(released, compute + memory, np.maximum(compute, memory))
-    alone = alone + p.memory.fill[:, m]
+    compute = columns(p.lanes.seconds, c)
+    for kind, table in (("softmax", p.softmax), ("norm", p.norm)):
+        if compute is p.lanes.seconds:
+            compute = compute.copy()
+        compute[r[kind]] = columns(table.each, s)
+    memory, released = columns(p.memory.seconds, m), units.equals("convention", "released")
+    alone = np.maximum(compute, memory)
+    if released.any():
+        alone = np.where(released, compute + memory, alone)
+    alone += columns(p.memory.fill, m)
     busy: dict[str, Array | Count] = {
-        "lanes": Count(p.lanes.taken, c),
-        "activation units": Count(p.lanes.functions, c),
-        "softmax units": Count(p.softmax[0], s),
-        "layer-norm units": Count(p.norm[0], s),
+        "lanes": _sums(p, p.lanes.taken, c),
+        "activation units": _sums(p, p.lanes.functions, c),
+        "softmax units": _sums(p, p.softmax.seconds, s),
+        "layer-norm units": _sums(p, p.norm.seconds, s),
         "memory": Count(p.memory.seconds, m),
     }
     if released.any():
@@ -43,7 +44,7 @@ def activity(prepared: object, part: slice) -> Activity:
         busy=busy,
         alone=alone,
         compute=compute,
-        least=Count(p.lanes.wave, c),
+        least=_sums(p, p.lanes.wave, c),
         cycles=alone * clock if p.details else np.zeros((0, index.size)),
         # Tiles of several sequences share a wave, so a stream needs no more than one tile.
         shortest=units.number("tile_b") * units.number("tile_x"),
@@ -65,48 +66,58 @@ def activity(prepared: object, part: slice) -> Activity:
     )
 
 
+def _sums(p: Prepared, values: Array, index: Array) -> Count:
+    """A count that is kept by group of rows."""
+    return Count(values, index, group=p.group)
+
+
 def _executed(ops: Operations) -> Array:
     """(M,) multiply-accumulates that zero-skipping leaves."""
     if not ops.densities:
         return ops.macs
     rows = ops.where(matmul=True)
-    done = ops.count * ops.batch * ops.m * ops.k * ops.n * ops.density("a") * ops.density("b")
-    return np.add.accumulate(done[rows], axis=0)[-1]
+    total = np.zeros(ops.count.shape[1])
+    for r in rows:
+        products = ops.count[r] * ops.batch[r] * ops.m[r] * ops.k[r] * ops.n[r]
+        for shares in (ops.densities["a"], ops.densities["b"]):
+            products = products * shares.values[shares.code[r]]
+        total = total + products
+    return ops.whole(total)
 
 
 def _counts(p: Prepared, c: Array, s: Array, m: Array) -> dict[str, Count]:
     lane, memory = p.lanes, p.memory
     return {
-        "mac": Count(lane.macs, c),
-        "vector": Count(lane.vector, c),
-        "special": Count(lane.special, c),
-        "fifo": Count(lane.cycles, c),
-        "dataflow": Count(lane.dataflow, c),
-        "pre-sparsity": Count(lane.sparse, c),
-        "post-sparsity": Count(lane.pruned, c),
-        "stochastic rounding": Count(lane.rounded, c),
-        "softmax": Count(p.softmax[1], s),
-        "layer norm": Count(p.norm[1], s),
-        "dma": Count(memory.blocks, m),
-        "activation buffer": Count(lane.activation, c),
-        "activation buffer fill": Count(memory.others, m),
-        "weight buffer": Count(lane.weight, c),
-        "weight buffer fill": Count(memory.weights, m),
-        "mask buffer": Count(lane.mask, c),
-        "main memory read": Count(memory.charged_read, m),
-        "main memory write": Count(memory.charged_write, m),
+        "mac": _sums(p, lane.macs, c),
+        "vector": _sums(p, lane.vector, c),
+        "special": _sums(p, lane.special, c),
+        "fifo": _sums(p, lane.cycles, c),
+        "dataflow": _sums(p, lane.dataflow, c),
+        "pre-sparsity": _sums(p, lane.sparse, c),
+        "post-sparsity": _sums(p, lane.pruned, c),
+        "stochastic rounding": _sums(p, lane.rounded, c),
+        "softmax": _sums(p, p.softmax.work, s),
+        "layer norm": _sums(p, p.norm.work, s),
+        "dma": _sums(p, memory.blocks, m),
+        "activation buffer": _sums(p, lane.activation, c),
+        "activation buffer fill": _sums(p, memory.others, m),
+        "weight buffer": _sums(p, lane.weight, c),
+        "weight buffer fill": _sums(p, memory.parameters, m),
+        "mask buffer": _sums(p, lane.mask, c),
+        "main memory read": _sums(p, memory.charged_read, m),
+        "main memory write": _sums(p, memory.charged_write, m),
     }
 
 
 def _awake(p: Prepared, c: Array, s: Array) -> dict[str, Count]:
     """Seconds under power of the modules that are gated; buffers hold data and never are."""
-    lane = Count(p.lanes.active, c)
+    lane = _sums(p, p.lanes.active, c)
     names = ("lanes", "fifo", "pre-sparsity", "post-sparsity", "stochastic rounding", "dataflow",
              "dma")
     return {
         **dict.fromkeys(names, lane),
-        "softmax": Count(p.softmax[0], s),
-        "layer norm": Count(p.norm[0], s),
+        "softmax": _sums(p, p.softmax.seconds, s),
+        "layer norm": _sums(p, p.norm.seconds, s),
     }
 
 

@@ -1,0 +1,270 @@
+"""What the lanes do with every operation, by distinct combination of settings.
+
+Products are worked through cell by cell, a cell being an operation that a pair really has on
+one combination of settings, in slabs that stay in a processor's cache.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from elector import lanes
+from elector.design import Units
+from elector.lanes import Chances
+from elector.memory import Setting, at, cells, setting
+from elector.operations.rows import PARAMETERS, Operations
+from elector.table import columns, combinations
+
+Array = np.ndarray
+
+#: Outputs the post-sparsity and rounding modules take in a cycle: as many as a lane multiplies.
+OUTPUTS = 16.0
+#: Settings that decide what the lanes do with an operation.
+LANES = (
+    "tile_b", "tile_x", "tile_y", "pe", "lanes_per_pe", "mac_per_lane", "lane_port", "pipeline",
+    "run_ahead", "clustering", "clock",
+)
+
+
+@dataclass(frozen=True)
+class LaneTable:
+    """Work of the lanes by combination of settings.
+
+    seconds : (R, X) of a row alone, its last wave whole, activation units included. All others
+    are sums by group of rows (G, X). taken : seconds with waves shared by other work;
+    wave : of one wave for each run; functions : of the activation units;
+    active : lane-seconds over the lanes.
+    cycles : lane-cycles in which a lane works; sparse : those of rows with masks.
+    macs : multiply-accumulates over the multipliers of a lane; vector : likewise.
+    special : evaluations; dataflow : cycles of the modules that feed the lanes of a processing
+    element; rounded, pruned : cycles of the modules behind the lanes; activation, weight,
+    mask : buffer bytes.
+    """
+
+    seconds: Array
+    taken: Array
+    wave: Array
+    functions: Array
+    active: Array
+    cycles: Array
+    sparse: Array
+    macs: Array
+    vector: Array
+    special: Array
+    dataflow: Array
+    rounded: Array
+    pruned: Array
+    activation: Array
+    weight: Array
+    mask: Array
+
+
+def lane_table(
+    ops: Operations, rows: dict[str, Array], index: Array, u: Units, order: Array, group: Array
+) -> LaneTable:
+    """The table of X combinations; `index` (X,) their pairs, `order` (X,) their loop orders.
+
+    group : (R,) the group of each row.
+    """
+    sums = (int(group.max()) + 1, index.size)
+    out = LaneTable(
+        np.zeros((len(ops.rows), index.size)),
+        *(np.zeros(sums) for _ in list(LaneTable.__dataclass_fields__)[1:]),
+    )
+    _products(ops, rows["products"], index, u, order, group, out)
+    np.divide(out.cycles, u.number("lanes_per_pe"), out=out.dataflow)
+    count = u.number("pe") * u.number("lanes_per_pe")
+    multipliers, clock = u.number("mac_per_lane"), u.number("clock")
+    all_multipliers = count * multipliers
+    for r in rows["vector"]:
+        g, times, elements = group[r], ops.count[r, index], ops.m[r, index]
+        simple, special = ops.rows[r].simple, ops.rows[r].special
+        work, cycles = times * elements, simple * np.ceil(elements / all_multipliers)
+        if special:
+            cycles = cycles + special * np.ceil(elements / count)
+            out.special[g] += work * special
+        out.seconds[r] = times * cycles / clock
+        taken = work * (simple / multipliers + special) / count / clock
+        out.taken[g] += taken
+        out.active[g] += taken
+        out.vector[g] += work * simple / multipliers
+    gelu = u.equals("nonlinearity", "gelu")
+    for r in rows["functions"]:
+        times, elements = ops.count[r, index], ops.m[r, index]
+        out.seconds[r] = times * np.ceil(elements / count) / clock
+        out.functions[group[r]] += out.seconds[r]
+        # ReLU is a sign bit inside the lane.
+        out.special[group[r]] += times * elements * gelu
+    _vector_bytes(ops, index, group, out)
+    return out
+
+
+def _vector_bytes(ops: Operations, index: Array, group: Array, out: LaneTable) -> None:
+    """Buffer bytes of vector work, in place; streamed work adds its second operand only."""
+    for r, row in enumerate(ops.rows):
+        if row.matmul or (row.streamed and row.b == "none"):
+            continue
+        moved = ops.b_bytes[r]
+        if not row.streamed:
+            moved = moved + ops.a_bytes[r] + ops.out_bytes[r]
+        out.activation[group[r]] += (moved * ops.count[r])[index]
+
+
+# ---- products ----
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class _Lanes:
+    """What all slabs share; settings by combination (X,), operands by row (R,)."""
+
+    ops: Operations
+    index: Array
+    order: Array
+    settings: dict[str, Setting]
+    lanes: Setting
+    fill: Setting
+    chances: Chances
+    chance: Array
+    combination: Array
+    combinations: int
+    width: dict[str, Setting]
+    parameters: Array
+    group: Array
+
+
+def _shared(
+    ops: Operations, r: Array, index: Array, u: Units, order: Array, group: Array
+) -> _Lanes:
+    number = u.number
+    width = {x: setting(getattr(ops, f"{x}_width")) for x in ("a", "b", "out")}
+    settings = {key: setting(number(key)) for key in (*LANES, "training")}
+    chances, chance, combination = _chances(ops, r, index, u)
+    one = order[:1] if (order == order[0]).all() else order
+    return _Lanes(
+        ops, index, one, settings, setting(number("pe") * number("lanes_per_pe")),
+        setting(number("pipeline") + np.log2(number("mac_per_lane"))), chances, chance,
+        combination, chances.mean.size // (2 * (int(chance.max()) + 1)), width,
+        np.array([row.b in PARAMETERS for row in ops.rows]) + 0.0, group,
+    )
+
+
+def _chances(
+    ops: Operations, r: Array, index: Array, u: Units
+) -> tuple[Chances, Array, Array]:
+    """Chances, flat, of K kinds of products x {apart, shared} x Y tiles and densities.
+
+    Also the (R,) kind of each product, and the (X,) place of each combination in Y.
+    """
+    codes = {x: ops.densities[x].code if ops.densities else np.zeros(len(ops.rows), np.intp)
+             for x in ("a", "b")}
+    pairs = sorted({(int(codes["a"][i]), int(codes["b"][i])) for i in r})
+    kind = np.zeros(len(ops.rows), dtype=np.intp)
+    for i in r:
+        kind[i] = pairs.index((int(codes["a"][i]), int(codes["b"][i])))
+    density = [ops.densities[x].values if ops.densities else np.ones((1, ops.count.shape[1]))
+               for x in ("a", "b")]
+    used = [d[sorted({pair[x] for pair in pairs})] for x, d in enumerate(density)]
+    tile = [u.number(key) for key in ("tile_b", "tile_x", "tile_y")]
+    further = [u.number(key) for key in ("mac_per_lane", "clustering")]
+    first, place = combinations([*tile, *further, *(row[index] for d in used for row in d)])
+    b, x, y, multipliers, clustering = (values[first] for values in (*tile, *further))
+    da, db = (np.stack([d[pair[i], index[first]] for pair in pairs])[:, None]
+              for i, d in enumerate(density))
+    one = np.ones_like(b)
+    t = lanes.Tiling({}, np.stack((x, b * x)), np.stack((x, x)), np.stack((y, y)),
+                     np.stack((b, one)))
+    found = lanes.chances(t, da, db, multipliers, clustering)
+    shape = (len(pairs), 2, first.size)
+    flat = Chances(*(np.broadcast_to(getattr(found, name), shape).ravel()
+                           for name in found.__dataclass_fields__))
+    return flat, kind, place
+
+
+def _products(
+    ops: Operations, r: Array, index: Array, u: Units, order: Array, group: Array,
+    out: LaneTable,
+) -> None:
+    """Cycles, actions and buffer accesses of the matrix products, in place."""
+    if not r.size:
+        return
+    shared = _shared(ops, r, index, u, order, group)
+    for place, x in cells(columns(ops.count[r], index)):
+        _slab(shared, r.take(place), x, out)
+
+
+def _slab(p: _Lanes, row: Array, x: Array, out: LaneTable) -> None:
+    """Some cells: products `row` (N,) on the combinations `x` (N,)."""
+    ops, pair = p.ops, p.index.take(x)
+    g = row * ops.count.shape[1] + pair
+    count, batch, m, k, n = (v.take(g) for v in (ops.count, ops.batch, ops.m, ops.k, ops.n))
+    s = {key: at(values, x) for key, values in p.settings.items()}
+    total, multipliers, clock = at(p.lanes, x), s["mac_per_lane"], s["clock"]
+    t = lanes.tile(batch, m, k, n, s["tile_b"], s["tile_x"], s["tile_y"])
+    tiles = t.tiles
+    wave, used = lanes.waves(tiles, total)
+    run_ahead = s["run_ahead"]
+    barrier = isinstance(run_ahead, float) and run_ahead == 1.0
+    ahead = run_ahead if barrier else np.minimum(run_ahead, wave)
+    place = (2 * p.chance.take(row) + (batch <= 1.0)) * p.combinations + p.combination.take(x)
+    fill, chances = at(p.fill, x), p.chances.take(place)
+    each = (fill + lanes.wait(chances, used, multipliers, ahead)) * count
+    order = p.order if p.order.size == 1 else p.order.take(x)
+    saved_a, saved_b = lanes.reuse(t, order, total)
+    fetched = tiles * t.depth * t.slices * count
+    dense = {name: _density(p, name, row, pair) for name in ("a", "b", "out")}
+    bytes_a, mask_a = _stored(p, "a", row, dense, fetched * t.rows * (1.0 - saved_a))
+    bytes_b, mask_b = _stored(p, "b", row, dense, fetched * t.columns * (1.0 - saved_b))
+    results = count * batch * m * n
+    bytes_out, mask_out = _stored(p, "out", row, dense, results)
+    masks = mask_a + mask_b
+    port = (bytes_a + bytes_b + masks) / (used * s["lane_port"])
+    seconds = np.maximum(wave * each, port) / clock
+    share = dense["a"] * dense["b"] / multipliers
+    work = count * tiles * (t.volume * share + fill)
+    parameters = p.parameters.take(row)
+    out.seconds.reshape(-1)[row * p.index.size + x] = seconds
+    f = p.group.take(row) * p.index.size + x
+
+    def add(table: Array, values: Setting) -> None:
+        np.add.at(table.reshape(-1), f, values)
+
+    # Lanes that the last wave leaves free serve another sequence or a gradient of weights.
+    add(out.taken, np.minimum(np.maximum(tiles / total * each, port) / clock, seconds))
+    add(out.wave, np.minimum(each / clock, seconds))
+    add(out.active, np.minimum(work / (total * clock), seconds))
+    add(out.cycles, work)
+    add(out.macs, results * k * share)
+    weights = bytes_b * parameters
+    add(out.activation, bytes_a + bytes_out + (bytes_b - weights))
+    add(out.weight, weights)
+    if np.any(s["training"]):
+        add(out.rounded, results * s["training"] / OUTPUTS)
+    if ops.densities:
+        add(out.sparse, work * np.less(share * multipliers, 1.0))
+        add(out.pruned, results * np.less(dense["out"], 1.0) / OUTPUTS)
+        add(out.mask, masks + mask_out)
+
+
+def _density(p: _Lanes, operand: str, row: Array, pair: Array) -> Setting:
+    """(N,) share of the operand's elements that are not zero."""
+    if not p.ops.densities:
+        return 1.0
+    shares = p.ops.densities[operand]
+    if not shares.code.any():
+        return 1.0
+    found: Array = shares.values.take(shares.code.take(row) * shares.values.shape[1] + pair)
+    return found
+
+
+def _stored(
+    p: _Lanes, operand: str, row: Array, dense: dict[str, Setting], elements: Array
+) -> tuple[Array, Setting]:
+    """Bytes of values and of masks of `elements` of an operand, compressed where that pays."""
+    width, density = at(p.width[operand], row), dense[operand]
+    if isinstance(density, float):
+        return elements * width, 0.0
+    packed = density + 1.0 / (8.0 * width) < 1.0
+    values = elements * width * np.where(packed, density, 1.0)
+    return values, elements * packed / 8.0
