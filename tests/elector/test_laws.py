@@ -49,7 +49,8 @@ FASTER: dict[str, tuple[str, ...]] = {
 #: How much slower "never slower" may be where a machine quantises: the first tile that has to
 #: arrive grows with a buffer, waves are dealt to whole elements (acceltran); the clock is found by
 #: iteration (gpu).
-QUANTISED = {"acceltran": 0.02, "gpu": 1e-4}
+#: One more copy of the weights leaves fewer spare crossbars for written operands (reram's tiles).
+QUANTISED = {"acceltran": 0.02, "gpu": 1e-4, "reram tiles": 0.05}
 
 #: Saving of a longer batch where an array that only attends fills and drains once for heads of
 #: several sequences, while the pipeline around it takes each sequence on its own.
@@ -246,7 +247,8 @@ def test_more_is_never_slower(machine: str, factor: float) -> None:
             for v in rows[name]
         ]
         worst = slower(machine, rows | {name: more}).max()
-        assert worst <= QUANTISED.get(machine, 1e-12), (key, worst)
+        least = QUANTISED.get(machine, 1e-12)
+        assert worst <= QUANTISED.get(f"{machine} {key}", least), (key, worst)
 
 
 def test_training_costs_more_than_inference(machine: str) -> None:
