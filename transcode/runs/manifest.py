@@ -86,7 +86,10 @@ def write(folder: Path, manifest: Mapping[str, object]) -> None:
     write_json(folder / NAME, manifest)
 
 
-def refuse_other(folder: Path, old: Mapping[str, object], new: Mapping[str, object]) -> None:
+def refuse_other(
+    place: Path | str, old: Mapping[str, object], new: Mapping[str, object],
+    hint: str = "--fresh replaces it; or choose another --out",
+) -> None:  # fmt: skip
     """Refuses to continue a run of another space, simulator or seed, and shows what differs."""
     if all(old.get(key) == new[key] for key in ("space_sha256", "simulator", "seed")):
         return
@@ -96,8 +99,8 @@ def refuse_other(folder: Path, old: Mapping[str, object], new: Mapping[str, obje
             lines += differences(key, old.get(key), new[key])
     shown = "\n  ".join(lines[:_SHOWN] + (["..."] if len(lines) > _SHOWN else []))
     raise InputError(
-        f"holds another run\n  {shown}", file=folder,
-        hint="--fresh replaces it; or choose another --out",
+        f"holds another run\n  {shown}", file=place,
+        hint=hint,
     )  # fmt: skip
 
 

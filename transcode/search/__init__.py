@@ -16,7 +16,8 @@ from elector import units
 from elector.errors import InputError
 from transcode import engines, runs
 from transcode.objective import Evaluator
-from transcode.search import prepare, warm, workers
+from transcode.search import cluster as machines
+from transcode.search import prepare, shared, warm, workers
 from transcode.search.run import Interrupted, Progress, Result, Run
 from transcode.space import describe, digest, load
 
@@ -36,6 +37,8 @@ def search(
     islands: int | None = None,
     batch: int | None = None,
     warm_start: str | Path | None = None,
+    storage: str | None = None,
+    cluster: str | None = None,
     stall: float | None = None,
     stall_batches: int = 20,
     evaluator: Evaluator | None = None,
@@ -56,6 +59,8 @@ def search(
     islands : shares of a large generation of `evolve`, 4 by default; part of what a run is.
     batch : designs proposed at once; the sampler's own default otherwise.
     warm_start : table whose designs are evaluated first: front.csv, or one of `elector sweep`.
+    storage : address of a database with an Optuna study that several processes share.
+    cluster : address of a Dask scheduler whose workers evaluate: loopback, or tls://.
     stall : stop when the hypervolume gained less than this share over `stall_batches` batches.
     evaluator : stands in for `elector.evaluate`.
     progress : called after each batch.
@@ -67,6 +72,11 @@ def search(
     started = clock()
     seconds = _checked(budget, time, seed, jobs, batch, stall_batches, islands)
     engines.check(sampler)
+    where = None if storage is None else runs.storage.address(storage)
+    scheduler = None if cluster is None else machines.checked(cluster)
+    if where is not None and scheduler is not None:
+        raise InputError("does not go with --storage: start a process for each machine",
+                         field="--cluster")  # fmt: skip
     if stall is not None and not 0 <= stall < 1:
         raise InputError("must be a share from 0 to below 1", field="--stall", value=stall)
     read = load(space)
@@ -80,10 +90,12 @@ def search(
         "simulator": runs.manifest.simulator(),
         "seed": seed,
     }
+    manifest["storage"] = None if where is None else where.shown
     old = None if fresh else runs.manifest.read(folder)
     if old is not None:
         runs.manifest.refuse_other(folder, old, manifest)
-    asked = prepare.Asked(sampler, budget, seconds, batch, islands)
+    wanted = prepare.Asked(sampler, budget, seconds, batch, islands)
+    asked = shared.settled(where, wanted, old, folder)
     choice, batch, islands = prepare.choice_of(
         asked, problem, old, folder, clock, sources.seconds
     )
@@ -101,7 +113,7 @@ def search(
     if old is not None and "merged" in old:
         manifest["merged"] = old["merged"]
     manifest |= {
-        "command": command,
+        "command": command if storage is None else command.replace(storage, manifest["storage"]),
         "sampler": {"asked": choice.asked, "used": choice.used, "why": choice.why},
         "batch": batch,
         "islands": islands,
@@ -125,7 +137,11 @@ def search(
         notes=notes,
         stall=None if stall is None else (stall, stall_batches),
     )
-    with _opened(folder, fresh):
+    with (
+        shared.joined(where, run, choice.used, fallback),
+        machines.joined(scheduler, run, jobs),
+        _opened(folder, fresh),
+    ):
         if first is not None:
             run.safely(lambda: warm.keep(folder, first))
         return run.go(progress)

@@ -19,10 +19,10 @@ from transcode.space import Space
 
 #: Designs looked at before a run: for names, units, the reference point and the cost of one.
 PROBE, FIRST_PROBE = 4096, 64
-#: Islands of a run that says nothing about them; never from the number of processors.
-ISLANDS = 4
 #: Most designs proposed at once where models are trained: what a kill may cost.
 TRAINED_BATCH = 16
+#: Islands of a run that says nothing about them; never from the number of processors.
+ISLANDS = 4
 
 
 @dataclass(frozen=True)
@@ -197,7 +197,7 @@ def choice_of(
     clock: Callable[[], float],
     seconds: Callable[[Problem], float] | None = None,
 ) -> tuple[engines.Choice, int, int]:
-    """The sampler, batch and islands of a new run, or of the run that is continued.
+    """The sampler, batch and islands of a new run, or those of the run that is continued.
 
     seconds : measures a design where it has to be trained; such batches stay small.
     """
@@ -207,9 +207,9 @@ def choice_of(
             many = engines.default_batch("enumerate")
             each = seconds(problem) if seconds else seconds_each(problem, many, clock)
         choice = engines.choose(asked.sampler, problem.space, each, asked.budget, asked.time)
-        usual, islands = engines.default_batch(choice.used), asked.islands or ISLANDS
-        batch = asked.batch or (usual if seconds is None else min(usual, TRAINED_BATCH))
-        return choice, batch, islands
+        usual = engines.default_batch(choice.used)
+        size = asked.batch or (usual if seconds is None else min(usual, TRAINED_BATCH))
+        return choice, size, asked.islands or ISLANDS
     before, batch, islands = old["sampler"], old["batch"], old["islands"]
     if before["used"] == "merge":
         return _after_merge(asked, old, folder)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -109,6 +109,7 @@ class Run:
     begun: float = 0.0
     wait: float = _CHECKPOINT
     volume: tuple[float | None, bool] = (None, True)
+    arrivals: Callable[[], Iterable[tuple[np.ndarray, Outcome]]] = tuple  # from other processes
 
     def __post_init__(self) -> None:
         space = self.problem.space
@@ -158,6 +159,7 @@ class Run:
                     progress(self._progress())
                 if self.clock() - self.saved > self.wait:
                     self.checkpoint("running")
+            self._take_arrivals()
             status = f"finished: {reason}"
         finally:
             self.checkpoint(status)
@@ -198,6 +200,8 @@ class Run:
 
     def _step(self) -> None:
         """One batch or round: suggested, evaluated, learnt from, committed, kept."""
+        if self._take_arrivals() and self._reason_to_stop():
+            return
         left = None if self.budget is None else self.budget - self.designs
         if isinstance(self.engine, engines.Evolve):
             with self._timed("islands"):
@@ -235,6 +239,13 @@ class Run:
         begin = self.clock()
         yield
         self.timing[part] = self.timing.get(part, 0.0) + self.clock() - begin
+
+    def _take_arrivals(self) -> bool:
+        """Whether other processes on the same study had designs to take over."""
+        before = self.designs
+        for codes, outcome in self.arrivals():
+            self.take_over(codes, outcome)
+        return self.designs > before
 
     def take_over(self, codes: np.ndarray, outcome: Outcome) -> None:
         """Records and keeps designs that were evaluated elsewhere."""
