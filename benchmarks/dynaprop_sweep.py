@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import json
 import multiprocessing
 import os
 import time
@@ -20,6 +21,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import mean, stdev
+from typing import Any
+
+import elector
 
 ROOT = Path(__file__).resolve().parent.parent
 RUNS = ROOT / "results" / "dynaprop-sweep"
@@ -158,7 +162,10 @@ def draw(case: Case, table: list[dict[str, str]], path: Path) -> None:
     figure = Figure(figsize=(10, 4), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=(3, 2))
     places = list(range(len(case.tau_t)))
-    kept = [r for r in table if r["operand"] == "gradient" and float(r["tau_i"]) == 0.0]
+    # Both backward products of an operation read the same gradient: one line for them.
+    kept = [{**r, "operation": r["operation"].replace("input gradient", "(both products)")}
+            for r in table if r["operand"] == "gradient" and float(r["tau_i"]) == 0.0
+            and r["operation"] != "*" and not r["operation"].endswith("weight gradient")]
     names = list(dict.fromkeys(r["operation"] for r in kept))
     for number, name in enumerate(names):
         each = [[float(r["density"]) for r in kept
@@ -172,17 +179,109 @@ def draw(case: Case, table: list[dict[str, str]], path: Path) -> None:
     for tau_i in case.tau_i:
         each = [[s for (i, t, _), s in scores.items() if (i, t) == (tau_i, at)]
                 for at in case.tau_t]
-        right.errorbar(places, [mean(v) for v in each], [stdev(v) if len(v) > 1 else 0.0
-                                                         for v in each],
-                       marker="o", capsize=3, label=f"tau_i = {tau_i:g}")
-    right.set_ylabel("test score [points], mean and deviation of three seeds")
+        there = [n for n, values in enumerate(each) if values]
+        spread = [stdev(each[n]) if len(each[n]) > 1 else 0.0 for n in there]
+        right.errorbar(there, [mean(each[n]) for n in there], spread, marker="o", capsize=3,
+                       label=f"tau_i = {tau_i:g}")
+    right.set_ylabel("test score [points]")
     for axes in (left, right):
         axes.set_xticks(places, [f"{t:g}" for t in case.tau_t])
         axes.set_xlabel("tau_t")
-    left.legend(frameon=False, fontsize=6, ncols=2)
+    left.legend(frameon=False, fontsize=7, loc="upper right")
     right.legend(frameon=False, fontsize="small")
-    figure.suptitle(f"{case.task}: {case.model}, {case.steps} steps")
+    figure.suptitle(f"{case.task}: {case.model}, {case.steps} steps of {BATCH}, "
+                    f"{len(SEEDS)} seeds (bars: deviation of the score)")
     figure.savefig(path, dpi=100, metadata={"Software": None})
+
+
+# ---- the tables of docs/training.md ----
+
+
+@dataclass(frozen=True)
+class Point:
+    """The runs of a task at one pair of thresholds."""
+
+    tau_i: float
+    tau_t: float
+    scores: tuple[float, ...]
+    saved: float
+    seconds: float
+
+    @property
+    def shown(self) -> str:
+        """Mean and deviation of the scores."""
+        spread = f" ± {stdev(self.scores):.1f}" if len(self.scores) > 1 else ""
+        return f"{mean(self.scores):.1f}{spread}"
+
+
+def points(case: Case) -> dict[tuple[float, float], Point]:
+    """What a task's runs found, over the seeds that are there."""
+    found: dict[tuple[float, float], list[dict[str, Any]]] = {}
+    for job in done(case):
+        text = (job.folder / "result.json").read_text(encoding="utf-8")
+        found.setdefault((job.tau_i, job.tau_t), []).append(json.loads(text))
+    return {
+        at: Point(*at, tuple(r["score"] for r in results),
+                  mean(r["saved_bytes"] for r in results), mean(r["seconds"] for r in results))
+        for at, results in found.items()
+    }
+
+
+def report(cases: Sequence[Case]) -> None:
+    """Scores, memory, and what the simulator makes of the densities, as Markdown."""
+    for case in cases:
+        found = points(case)
+        print(f"\n{case.task}, score by tau_i (down) and tau_t (across), {len(done(case))} runs\n")
+        print("| tau_i | " + " | ".join(f"{t:g}" for t in case.tau_t) + " |")
+        print("|---|" + "---|" * len(case.tau_t))
+        for i in case.tau_i:
+            cells = [found[i, t].shown if (i, t) in found else "" for t in case.tau_t]
+            print(f"| {i:g} | " + " | ".join(cells) + " |")
+    print("\n| task | tau_i | peak of saved activations | against dense | points lost |")
+    print("|---|---|---|---|---|")
+    for case in cases:
+        found = points(case)
+        dense = found[0.0, 0.0]
+        for i in case.tau_i:
+            at = found[i, 0.0]
+            print(f"| {case.task} | {i:g} | {at.saved / 1e6:.2f} MB | "
+                  f"{100 * (at.saved / dense.saved - 1):+.0f} % | "
+                  f"{mean(dense.scores) - mean(at.scores):.1f} |")
+    machine(cases)
+
+
+def machine(cases: Sequence[Case]) -> None:
+    """A training step on acceltran-server under every table."""
+    print("\n| model | densities | tau_i | tau_t | score lost | time | energy | memory |")
+    print("|---|---|---|---|---|---|---|---|")
+    for model in ("bert-tiny", "bert-base"):
+        step = {"workload.mode": "training", "workload.batch": 4}
+        dense = elector.simulate(model, "acceltran-server", settings=step)
+        print(f"| {model} | dense | | | | {costs(dense, dense)} |")
+        assumed = {**step, "workload.sparsity": "acceltran"}
+        found = elector.simulate(model, "acceltran-server", settings=assumed)
+        print(f"| {model} | `acceltran` (assumed) | | | ? | {costs(found, dense)} |")
+        for case in cases:
+            best = points(case)
+            for i in case.tau_i[:3]:
+                for t in case.tau_t[:3]:
+                    settings = {**step, "workload.sparsity": f"trained-{case.task}",
+                                "workload.tau_i": i, "workload.tau_t": t}
+                    found = elector.simulate(model, "acceltran-server", settings=settings)
+                    lost = mean(best[0.0, 0.0].scores) - mean(best[i, t].scores)
+                    print(f"| {model} | `trained-{case.task}` | {i:g} | {t:g} | {lost:.1f} | "
+                          f"{costs(found, dense)} |")
+
+
+def costs(found: dict[str, Any], dense: dict[str, Any]) -> str:
+    """Time, energy and memory of activations, with their share of the dense ones."""
+    def share(name: str) -> str:
+        return f"{100 * found[name] / dense[name]:.0f} %"
+
+    held, whole = (r["memory_bytes"]["activations"] for r in (found, dense))
+    return (f"{1e3 * found['latency_s']:.3g} ms ({share('latency_s')}) | "
+            f"{1e3 * found['energy_j']:.3g} mJ ({share('energy_j')}) | "
+            f"{held / 1e6:.3g} MB ({100 * held / whole:.0f} %)")
 
 
 def main() -> None:
@@ -190,7 +289,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--jobs", type=int, default=2, help="processes of one thread each")
     parser.add_argument("--tasks", nargs="*", default=[case.task for case in CASES])
-    parser.add_argument("--collect", action="store_true")
+    parser.add_argument("--collect", action="store_true", help="write the shipped tables")
+    parser.add_argument("--report", action="store_true", help="print the tables as Markdown")
     parser.add_argument("--steps", type=int, help="fewer steps, to try it out")
     asked = parser.parse_args()
     cases = [case for case in CASES if case.task in asked.tasks]
@@ -198,6 +298,8 @@ def main() -> None:
         cases = [replace(case, steps=asked.steps) for case in cases]
     if asked.collect:
         collect(cases)
+    elif asked.report:
+        report(cases)
     else:
         sweep(cases, asked.jobs)
 

@@ -24,10 +24,10 @@ from elector.plan import run
 ROOT = Path(__file__).resolve().parent.parent
 RUNS = ROOT / "results" / "hpt-switch"
 SEEDS = (0, 1, 2)
-STEPS, BATCH, RATE = 800, 16, 3e-3
+BATCH = 16
 SIZES = {"model.layers": 2, "model.hidden": 32, "model.heads": 2, "model.feed_forward": 128}
-#: Task -> tokens of an example.
-TASKS = {"elnino": 12, "digits": 16}
+#: Task -> tokens of an example, steps, learning rate.
+TASKS = {"elnino": (12, 800, 3e-3), "digits": (16, 2000, 2e-3)}
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Job:
     @property
     def folder(self) -> Path:
         """Where the run lies."""
-        return RUNS / f"{self.task}-{self.switch}-s{self.seed}"
+        return RUNS / f"{self.task}-{TASKS[self.task][1]}-{self.switch}-s{self.seed}"
 
 
 def work(job: Job) -> tuple[Job, dict[str, Any]]:
@@ -49,10 +49,11 @@ def work(job: Job) -> tuple[Job, dict[str, Any]]:
     from transcode.training.loop import train
     from transcode.training.settings import Settings
 
+    length, steps, rate = TASKS[job.task]
     settings = Settings(
-        model="encoder", task=job.task, switch=job.switch, steps=STEPS, batch=BATCH,
-        learning_rate=RATE, schedule="constant", seed=job.seed, dropout=0.0,
-        sequence_length=TASKS[job.task], evaluate=STEPS, overrides=SIZES,
+        model="encoder", task=job.task, switch=job.switch, steps=steps, batch=BATCH,
+        learning_rate=rate, schedule="constant", seed=job.seed, dropout=0.0,
+        sequence_length=length, evaluate=steps, overrides=SIZES,
     )
     return job, train(settings, out=job.folder, command="benchmarks/hpt_switch.py")
 

@@ -42,11 +42,25 @@ def test_other_addresses_are_refused(address: str) -> None:
 
 
 @pytest.mark.extras("distributed")
-def test_loopback_and_tls_are_taken() -> None:
+def test_loopback_is_taken() -> None:
     assert cluster.checked("127.0.0.1:8786") == "tcp://127.0.0.1:8786"
     assert cluster.checked("tcp://localhost:1") == "tcp://localhost:1"
     assert cluster.checked("tcp://[::1]:8786/") == "tcp://[::1]:8786"
-    assert cluster.checked("tls://scheduler.example:8786") == "tls://scheduler.example:8786"
+
+
+@pytest.mark.extras("distributed")
+def test_tls_needs_certificates(tmp_path: Path) -> None:
+    import dask
+
+    with pytest.raises(InputError, match="needs certificates"):
+        cluster.checked("tls://scheduler.example:8786")
+    absent = str(tmp_path / "absent.pem")
+    with (
+        dask.config.set({"distributed.comm.tls.ca-file": absent,
+                         "distributed.comm.tls.client.cert": absent}),
+        pytest.raises(InputError, match="cannot be read"),
+    ):  # fmt: skip
+        cluster.checked("tls://scheduler.example:8786")
 
 
 @pytest.mark.extras("distributed")

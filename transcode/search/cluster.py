@@ -40,7 +40,23 @@ def checked(text: str) -> str:
         )  # fmt: skip
     if importlib.util.find_spec("distributed") is None:
         raise InputError("needs Dask: pip install 'transcode[cluster]'", field="--cluster")
+    if kind == "tls":
+        _require_certificates()
     return f"{kind}://{host}:{match['port']}"
+
+
+def _require_certificates() -> None:
+    """Refuses TLS where Dask's configuration names no certificates that can be read."""
+    from distributed.security import Security
+
+    try:
+        found = Security().get_connection_args("client").get("ssl_context")
+    except OSError as error:
+        raise InputError(f"the certificates of Dask's configuration cannot be read: {error}",
+                         field="--cluster") from None  # fmt: skip
+    if found is None:
+        raise InputError("tls:// needs certificates in Dask's configuration", field="--cluster",
+                         hint="distributed.comm.tls.ca-file and .client.cert, .client.key")  # fmt: skip
 
 
 def _is_loopback(host: str) -> bool:

@@ -15,14 +15,14 @@ from transcode.engines import streams
 from transcode.objective import Accuracy, Evaluator, Outcome, Problem, Scores
 from transcode.search import halving, proxies
 from transcode.search.workers import Simulator
-from transcode.space import Space
+from transcode.space import RUN, Space
 
 #: Designs looked at before a run: for names, units, the reference point and the cost of one.
 PROBE, FIRST_PROBE = 4096, 64
-#: Most designs proposed at once where models are trained: what a kill may cost.
-TRAINED_BATCH = 16
 #: Islands of a run that says nothing about them; never from the number of processors.
 ISLANDS = 4
+#: Most designs proposed at once where models are trained: what a kill may cost.
+TRAINED_BATCH = 16
 
 
 @dataclass(frozen=True)
@@ -161,7 +161,7 @@ def seconds_each(problem: Problem, batch: int, clock: Callable[[], float]) -> fl
 def _is_nested(space: Space, name: str) -> bool:
     """Whether a result is one of a group, such as memory_bytes.weights."""
     head, _, rest = name.partition(".")
-    return "." in (rest if head in space.workloads else name)
+    return "." in (rest if head in (*space.workloads, RUN) else name)
 
 
 def probe_designs(space: Space, count: int) -> np.ndarray:
