@@ -26,9 +26,10 @@ import numpy as np
 import peers
 
 from transcode import engines, pareto
-from transcode.objective import Problem
+from transcode.objective import Outcome, Problem
 from transcode.pareto import Archive
 from transcode.search import prepare
+from transcode.search.workers import Crew
 from transcode.space import load
 
 SPACES = ("transcode", "machines")
@@ -37,6 +38,8 @@ METHODS = ("evolve", "random", "nsga2", "nsga3", "tpe", *peers.PYMOO)
 WANTED = 0.999
 #: Most designs asked for at once: a method that is slower than the simulator decides for itself.
 _BATCH = 65_536
+#: ... of random designs: small enough that the mark is not overrun by a batch.
+_RANDOM_BATCH = 8_192
 
 
 def problem_of(name: str) -> tuple[Problem, np.ndarray]:
@@ -54,22 +57,34 @@ def measured(
 ) -> dict[str, Any]:
     """The fronts of a method at the mark and at the end, and how many designs each took."""
     batch = engines.default_batch(method) if method not in peers.PYMOO else _BATCH
+    if method == "random":
+        batch = _RANDOM_BATCH
     engine = peers.make(method, problem, seed, batch, reference)
     archive = Archive.empty(len(problem.space.parameters), len(problem.signs), ())
-    designs, kept = 0, {}
+    designs, kept, crew = 0, {}, Crew(problem, 1)
     begin = time.perf_counter()
     while (now := time.perf_counter() - begin) < seconds and not engine.exhausted:
         if now >= at and "mark" not in kept:
             kept["mark"] = front_of(archive, designs, now)
-        codes = engine.suggest(batch)
-        outcome = problem.assess(codes)
-        engine.update(codes, outcome)
+        codes, outcome = step(engine, crew, batch)
         rows = np.flatnonzero(outcome.feasible)
         ids = np.arange(designs, designs + len(codes))
         archive = archive.add(Archive(ids, codes, outcome.objectives, {}).take(rows))
         designs += len(codes)
     kept["end"] = front_of(archive, designs, time.perf_counter() - begin)
     return {"mark": kept.get("mark", kept["end"]), "end": kept["end"]}
+
+
+def step(engine: engines.Engine, crew: Crew, batch: int) -> tuple[np.ndarray, Outcome]:
+    """A batch, or a round of the islands, as in `transcode search`."""
+    if isinstance(engine, engines.Evolve) and (tasks := engine.tasks(batch)):
+        found = crew.rounds(tasks)
+        engine.bring_in(tasks, found)
+        return found.codes, found.outcome
+    codes = engine.suggest(batch)
+    outcome = crew.assess(codes)
+    engine.update(codes, outcome)
+    return codes, outcome
 
 
 def front_of(archive: Archive, designs: int, seconds: float) -> dict[str, Any]:

@@ -55,8 +55,10 @@ def _require_certificates() -> None:
         raise InputError(f"the certificates of Dask's configuration cannot be read: {error}",
                          field="--cluster") from None  # fmt: skip
     if found is None:
-        raise InputError("tls:// needs certificates in Dask's configuration", field="--cluster",
-                         hint="distributed.comm.tls.ca-file and .client.cert, .client.key")  # fmt: skip
+        raise InputError(
+            "tls:// needs certificates in Dask's configuration", field="--cluster",
+            hint="distributed.comm.tls.ca-file and client.cert, client.key",
+        )  # fmt: skip
 
 
 def _is_loopback(host: str) -> bool:
