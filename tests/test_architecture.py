@@ -49,6 +49,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     ("transcode.space",),
     ("transcode.objective", "transcode.runs"),
     ("transcode.training.folder", "transcode.training.checkpoint"),
+    ("transcode.training.run",),
     ("transcode.training.outputs",),
     ("transcode.training.loop",),
     ("transcode.training.proxy",),
