@@ -27,7 +27,7 @@ SEEDS = (0, 1, 2)
 BATCH = 16
 SIZES = {"model.layers": 2, "model.hidden": 32, "model.heads": 2, "model.feed_forward": 128}
 #: Task -> tokens of an example, steps, learning rate.
-TASKS = {"elnino": (12, 800, 3e-3), "digits": (16, 2000, 2e-3)}
+TASKS = {"elnino": (12, 800, 3e-3), "digits": (16, 800, 3e-3)}
 
 
 @dataclass(frozen=True)

@@ -51,6 +51,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     ("transcode.phases",),
     ("transcode.objective", "transcode.runs"),
     ("transcode.training.folder", "transcode.training.checkpoint"),
+    ("transcode.training.run",),
     ("transcode.training.outputs",),
     ("transcode.training.loop",),
     ("transcode.training.proxy",),

@@ -99,7 +99,9 @@ def _rows(found: Mapping[str, Any]) -> list[tuple[str, str]]:
     rows.append(("tau_i, tau_t", f"{found['tau_i']:g}, {found['tau_t']:g}"))
     rows += [(f"mean density of operands: {kind}", f"{100 * value:.1f} %")
              for kind, value in found["density"].items()]
-    rows.append(("peak of saved activations", format_si(found["saved_bytes"], "byte")))
+    whole = found["saved_bytes_uncompressed"]
+    rows.append(("peak of saved activations", f"{format_si(found['saved_bytes'], 'byte')}, "
+                 f"{format_si(whole, 'byte')} uncompressed"))
     rows += _switch(found["switch"])
     rows.append(("parameters", f"{found['parameters']:,}"))
     rows.append(("share trained in the last phase", f"{100 * found['trainable_share']:.1f} %"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -84,6 +85,11 @@ class Copy:
         """Most bytes that saved activations took at once in the last step."""
         return self.prop.peak_saved_bytes
 
+    @property
+    def dense_peak(self) -> int:
+        """What that would have been had the same tensors been kept as they are."""
+        return self.prop.dense_peak_saved_bytes
+
     def rows(self, accuracy: float | None = None) -> list[dict[str, object]]:
         """The sparsity table of the steps so far (not of a low copy, which records nothing)."""
         return self.prop.sparsity_rows(model=self.model.name, task=self.task.name,
@@ -103,3 +109,11 @@ class Copy:
         self.module.load_state_dict(state["module"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.prop.load_state_dict(state["pruning"])
+
+
+def summary(rows: Sequence[Mapping[str, object]]) -> dict[str, float]:
+    """Mean density of each operand over the operations of a sparsity table."""
+    found: dict[str, list[float]] = {}
+    for row in rows:
+        found.setdefault(str(row["operand"]), []).append(float(str(row["density"])))
+    return {kind: sum(values) / len(values) for kind, values in sorted(found.items())}

@@ -14,11 +14,12 @@ from elector.sparsity import COLUMNS as SPARSITY
 from transcode.runs.files import replace_file, write_json, write_text
 from transcode.training import folder
 from transcode.training.build import for_task
+from transcode.training.copy import summary
 from transcode.training.lora import RANK, trainable_share
 from transcode.training.switch import LOW, plan
 
 if TYPE_CHECKING:
-    from transcode.training.loop import Run
+    from transcode.training.run import Run
 
 #: The contract's columns of accuracy rows, and what a trained row knows beside them.
 ACCURACY = ("name", "task", "metric", "score", "std", "layers", "hidden", "heads",
@@ -53,19 +54,12 @@ def write(run: Run) -> dict[str, Any]:
         "tau_i": settings.tau_i, "tau_t": settings.tau_t, "seed": settings.seed,
         "steps": run.step, "seconds": run.seconds,
         "parameters": row["parameters"], "trainable_share": trainable_share(run.current.module),
-        "density": summary(rows), "saved_bytes": run.peak, "switch": _switch(run),
+        "density": summary(rows), "saved_bytes": run.peak,
+        "saved_bytes_uncompressed": run.dense_peak, "switch": _switch(run),
         "files": files,
     }
     write_json(at / folder.RESULT, found)
     return found
-
-
-def summary(rows: Sequence[Mapping[str, object]]) -> dict[str, float]:
-    """Mean density of each operand over the operations of a sparsity table."""
-    found: dict[str, list[float]] = {}
-    for row in rows:
-        found.setdefault(str(row["operand"]), []).append(float(str(row["density"])))
-    return {kind: sum(values) / len(values) for kind, values in sorted(found.items())}
 
 
 def accuracy_row(run: Run, score: float) -> dict[str, object]:
