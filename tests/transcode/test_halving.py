@@ -154,12 +154,12 @@ def test_samplers_that_learn_train_too(tmp_path: Path, toys: list[Toy], sampler:
     assert result.manifest["designs"] == 32 and len(result.front) > 1
 
 
-def test_auto_takes_tpe_where_training_is_slow(
+def test_auto_takes_parzen_where_training_is_slow(
     tmp_path: Path, toys: list[Toy], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(proxies, "_seconds", lambda problem, plan: 2.0)
     result = search(tmp_path / "r", sampler="auto", batch=None)
-    assert result.manifest["sampler"]["used"] == "tpe" and result.manifest["batch"] == 16
+    assert result.manifest["sampler"]["used"] == "parzen" and result.manifest["batch"] == 16
 
 
 def test_fresh_forgets_the_models(tmp_path: Path, toys: list[Toy]) -> None:

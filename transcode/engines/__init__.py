@@ -95,8 +95,9 @@ def choose(
         return Choice(asked, "enumerate", f"{measured}: all of them", budget)
     if seconds_each >= SLOW and time is None:
         budget = budget or FEW
-    if budget is not None and budget <= THOUGHTFUL:
-        why = f"{measured}: too many to look at each, and each of {budget:,} has to count"
+    if seconds_each >= SLOW or (budget is not None and budget <= THOUGHTFUL):
+        each = "each" if budget is None else f"each of {budget:,}"
+        why = f"{measured}: too many to look at each, and {each} has to count"
         return Choice(asked, "parzen", why, budget)
     budget = _limit("evolve", budget, time)
     return Choice(asked, "evolve", f"{measured}: too many to look at each", budget)
