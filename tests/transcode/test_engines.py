@@ -216,7 +216,7 @@ def test_auto_chooses_by_budget_and_time(small_space: Space) -> None:
     assert choice(small_space, each=1.0, budget=2000).used == "parzen"
     assert choice(load("bert"), budget=engines.THOUGHTFUL + 1).used == "evolve"
     assert choice(load("bert"), budget=engines.THOUGHTFUL).used == "parzen"
-    assert choice(small_space, each=1.0, time=60.0).used == "evolve"
+    assert choice(small_space, each=1.0, time=60.0).used == "parzen"
     assert choice(load("bert"), budget=100_000).used == "evolve"
     assert choice(small_space, each=1.0, budget=4000).used == "enumerate"
 
