@@ -23,11 +23,18 @@ def noisy(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
         sys.modules.pop(name, None)
 
 
-def test_a_target_is_reached_at_the_first_evaluation_that_has_it(noisy: ModuleType) -> None:
-    curve = np.array([np.nan, 1.0, 3.0, 2.0, 4.0])
-    assert noisy.needed(curve, 3.0) == 3
-    assert noisy.needed(curve, 3.5) == 5
-    assert noisy.needed(curve, 5.0) == np.inf
+def test_a_target_counts_from_where_it_is_held(noisy: ModuleType) -> None:
+    curve = np.full(300, np.nan)
+    curve[10:200] = 1.0
+    curve[30:40] = 3.0  # lost again
+    curve[60:] = 3.0
+    curve[250:] = np.nan
+    assert noisy.needed(curve, 1.0) == 11
+    assert noisy.needed(curve, 3.0) == 61
+    assert noisy.needed(curve, 3.5) == np.inf
+    curve[235:] = 4.0
+    curve[250:] = np.nan
+    assert noisy.needed(curve, 3.5) == np.inf  # too short to say
 
 
 def test_patience_ends_ten_evaluations_after_the_last_better_one(noisy: ModuleType) -> None:
