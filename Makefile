@@ -52,7 +52,7 @@ $(VENV)/.dev: $(VENV)/.base
 
 $(VENV)/.all: $(VENV)/.dev
 	@echo "Installing every extra (PyTorch included: some minutes) ..."
-	@$(PIP) install $(CONSTRAINED) -e ".[dev,gp,train]"
+	@$(PIP) install $(CONSTRAINED) -e ".[dev,gp,storage,cluster,train]"
 	@touch $@
 
 # SCALE-Sim cannot run with the numpy we use, so it lives in an environment of its own.
@@ -62,6 +62,17 @@ $(PEER)/.installed: benchmarks/peer-constraints.txt $(VENV)/.created
 	@$(PEER)/bin/python -m pip --quiet --quiet --disable-pip-version-check --no-input \
 	  install -r benchmarks/peer-constraints.txt
 	@touch $@
+
+# The tests start a PostgreSQL server of their own; where it is missing and cannot be installed,
+# they skip and say so.
+.PHONY: postgres
+postgres:
+	@if ! ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 && ! command -v initdb >/dev/null \
+	  && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  echo "Installing PostgreSQL for the tests of --storage ..."; \
+	  { apt-get update && DEBIAN_FRONTEND=noninteractive \
+	    apt-get install -y --no-install-recommends postgresql; } >/dev/null 2>&1 || \
+	    echo "PostgreSQL could not be installed: its tests will skip." >&2; fi
 
 # ---- what people want ----
 
@@ -75,7 +86,7 @@ lint: $(VENV)/.dev
 test: lint
 	@$(BIN)/python -m pytest -n $(JOBS) -m "not slow" $(ARGS)
 
-test-all: $(VENV)/.all $(PEER)/.installed lint
+test-all: $(VENV)/.all $(PEER)/.installed postgres lint
 	@$(BIN)/python -m pytest -n $(JOBS) $(ARGS)
 
 bench: $(VENV)/.base $(PEER)/.installed

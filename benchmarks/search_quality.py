@@ -16,6 +16,7 @@ import csv
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,6 +36,8 @@ MARKS = (500, 2_000, 5_000)
 SHARE = 0.05
 _LAST = {"tpe": 500, "gp": 500}
 _CHUNK = 1 << 16
+#: (name, problem, seed, batch, what a design without values counts as) -> engine.
+Make = Callable[[str, Problem, int, int, np.ndarray], engines.Engine]
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,8 @@ class Truth:
 def truth_of(name: str, folder: Path) -> Truth:
     """The truth of a space: from the folder, or evaluated now and kept there."""
     read = load(name)
-    problem, first = prepare.probe(read, prepare.sources_of(read, None, 0), time.perf_counter)
+    sources = prepare.sources_of(read, None, 0, folder)
+    problem, first = prepare.probe(read, sources, time.perf_counter)
     reference = prepare.reference_of(problem, first, None)
     assert reference is not None, f"{name}: no feasible design in the probe"
     path = folder / f"{name}.npz"
@@ -100,10 +104,12 @@ def looked_up(truth: Truth, codes: np.ndarray) -> Outcome:
     return Outcome({}, values, margins, feasible, Column.constant("", len(codes)))
 
 
-def rows_of(truth: Truth, sampler: str, seed: int, marks: list[int]) -> list[dict[str, object]]:
+def rows_of(
+    truth: Truth, sampler: str, seed: int, marks: list[int], make: Make = engines.make
+) -> list[dict[str, object]]:
     """A row for each mark: how near the truth a sampler is after so many designs."""
     batch = engines.default_batch(sampler)
-    engine = engines.make(sampler, truth.problem, seed, batch, truth.reference)
+    engine = make(sampler, truth.problem, seed, batch, truth.reference)
     known = np.zeros(0, dtype=np.int64)
     rows, spent = [], 0.0
     for mark in marks:

@@ -135,14 +135,18 @@ def _matches(rule: Rule, row: Row, asked: dict[str, str]) -> bool:
 
 def _moves(ops: Operations, owner: Array) -> Iterator[_Move]:
     """Every operand that was made on another unit than the one that takes it."""
-    seen: set[tuple[int, int, str]] = set()
+    seen: dict[tuple[int, int, str], Array] = {}
     for r in range(len(ops.rows)):
         for operand, source, size, count, tensor in _operands(ops, r):
-            key = (source, int(owner[r]), tensor)
-            if owner[source] == owner[r] or key in seen or not (size * count > 0).any():
+            if owner[source] == owner[r]:
                 continue
-            seen.add(key)
-            yield _Move(r, source, operand, size, count)
+            key = (source, int(owner[r]), tensor)
+            # The first operation that takes it pays, in each pair the first that there is.
+            paid = seen.get(key, np.zeros(count.shape, dtype=bool))
+            count = np.where(paid, 0.0, count)
+            if (size * count > 0).any():
+                seen[key] = paid | (size * count > 0)
+                yield _Move(r, source, operand, size, count)
 
 
 Operand = tuple[str, int, Array, Array, str]
@@ -238,6 +242,8 @@ def _link(links: dict[frozenset[str], int], ends: tuple[str, str], row: Row) -> 
         raise InputError(
             f"no link between {ends[0]} and {ends[1]}, which {row.name} ({row.phase}) needs",
             field="links", value="-".join(ends),
+            allowed=["-".join(sorted(link)) for link in links] or None,
+            hint=f"links: - {{between: [{ends[0]}, {ends[1]}], bandwidth: 100 GB/s}}",
         )
     return found
 

@@ -155,12 +155,15 @@ class Clocked:
 class Budget:
     """Watts an action may take: its resource is busy at least its joules over them.
 
-    resource, action : names. limit : (D,) watts.
+    resource, action : names. limit : (D,) watts. alone, serial : (R, D) its seconds in those of
+    the activity.
     """
 
     resource: str
     action: str
     limit: Array
+    alone: Array
+    serial: Array
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -184,6 +187,9 @@ class Activity:
 
     busy : resource -> (R, D) seconds over all runs of a row, as an array or as a Count.
     alone : (R, D) seconds of a row when nothing else runs beside it.
+    serial : (R, D) those seconds with all sequences one after another, where some of them stand
+        side by side in `alone`; None: as alone.
+    beside : (R, D) bool, heads of one sequence stand side by side; None: nowhere.
     compute : (R, D) those seconds if main memory took no time.
     cycles : (R, D) clock cycles of the unit that computes the row.
     shortest : (D,) rows a stream needs so that splitting the batch costs nothing; inf: never.
@@ -199,9 +205,10 @@ class Activity:
     queued : (D,) or for all; rows run one after another from a queue that a host fills, so
         that the busiest resource decides and nothing else waits.
     clocked : what a power limit needs; None where the clock is given.
+    speed : (D,) share of the full clock that a power limit leaves; None where there is none.
     budget : an action whose power is limited on its own; None: none.
     least : seconds one sequence takes for a row however many overlap; None: its share of them.
-    periods : (D,) how often a sequence comes back to the same resource; None: each layer.
+    periods : resource -> (D,) how often a sequence comes back to it; without: in each layer.
     wear : (D,) writes of the most written cell in a step, endurance : (D,) how many it
         survives; None where nothing wears.
     fill : writing the weights in place once; None where they only pass through.
@@ -234,11 +241,14 @@ class Activity:
     peak: Array
     limits: dict[str, tuple[Array, Array]]
     resources: tuple[str, ...]
+    serial: Array | None = None
+    beside: Array | None = None
     least: Count | None = None
     queued: bool | Array = False
     clocked: Clocked | None = None
+    speed: Array | None = None
     budget: Budget | None = None
-    periods: Array | None = None
+    periods: dict[str, Array] = field(default_factory=dict)
     wear: Array | None = None
     endurance: Array | None = None
     fill: Fill | None = None
@@ -260,6 +270,11 @@ class Activity:
         if self.owner is None or self.owner[row] < 0:
             return self
         return self.members[self.owner[row]]
+
+    @property
+    def chain(self) -> Array:
+        """(R, D) seconds of a row with its sequences one after another."""
+        return self.alone if self.serial is None else self.serial
 
     def load(self, resource: str, rows: Array | None = None) -> Array:
         """(D,) busy seconds of a resource, over the rows or some of them."""

@@ -10,20 +10,23 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from elector import cost as pricing
 from elector.cost import Cost, Prices
 from elector.design import Activity, Count, Machine, Units
-from elector.errors import InputError
-from elector.hybrid import work
+from elector.errors import InfeasibleError, InputError
+from elector.hybrid import compute_in, work
 from elector.operations import Operations, build
+from elector.placing import placed
 from elector.resolve import Group, resolve
 from elector.schedule import Timing, schedule
 from elector.table import Column, distinct
 from elector.technology import Technology
+from elector.units import YEAR
 from elector.workload import Workload
 
 Array = np.ndarray
@@ -33,9 +36,6 @@ BLOCK = 32768
 CHUNK_NUMBERS = 60_000
 #: About as many operations as a block of layers has, and numbers of the operations of a block.
 ROWS, BLOCK_NUMBERS = 25, 200_000
-
-#: Seconds of a year of continuous work.
-YEAR = 365.25 * 24 * 3600.0
 
 LEVELS = ("scalars", "groups", "operations")
 
@@ -180,6 +180,40 @@ class Chunk:
     owner: tuple[str, ...]
 
 
+def require_feasible(chunk: Chunk) -> None:
+    """Raise InfeasibleError with the reason if the first design cannot run."""
+    cost = Cost.empty(1)
+    _reasons(cost, _Output(np.zeros(1, np.intp), {}, {}, chunk.activity.limits,
+                           chunk.activity.largest, None))
+    if not cost.feasible[0]:
+        raise InfeasibleError(f"the design is infeasible: {cost.reason(0)}")
+
+
+def members(chunk: Chunk) -> dict[str, Chunk]:
+    """Start of the names of a unit's resources and parts -> the unit as if it were alone."""
+    hybrid = chunk.machine.hybrid
+    if hybrid is None:
+        return {"": chunk}
+    found = {}
+    for member, activity in zip(hybrid.members, chunk.activity.members, strict=True):
+        start, units = f"{member.name}.", member.units(chunk.units)
+        compute = compute_in(member, units, chunk.ops.format.compute)
+        mine = np.array([owner == member.name for owner in chunk.owner])[:, None]
+        ops = replace(chunk.ops, format=replace(chunk.ops.format, compute=compute),
+                      count=np.where(mine, chunk.ops.count, 0.0))
+        table = chunk.prices
+        prices = Prices(_under(table.actions, start), _under(table.area, start),
+                        _under(table.leakage, start))
+        found[start] = replace(chunk, machine=member.machine, units=units, ops=ops,
+                               activity=activity, prices=prices)
+    return found
+
+
+def _under(table: Mapping[str, Any], start: str) -> dict[str, Any]:
+    """The entries whose names begin so, without that beginning."""
+    return {k.removeprefix(start): v for k, v in table.items() if k.startswith(start)}
+
+
 def _output(chunk: Chunk, rows: Array, level: str) -> _Output:
     ops, timing = chunk.ops, chunk.timing
     energy = pricing.joules(ops, chunk.activity, chunk.prices, timing, chunk.machine)
@@ -226,12 +260,17 @@ def _scalars(chunk: Chunk, energy: dict[str, Array]) -> dict[str, Array]:
 
 
 def _further(chunk: Chunk) -> dict[str, Array]:
-    """Scalars only some machines have: a lifetime where cells wear, and the machine's own."""
+    """Scalars only some machines have: wear, writing the weights, and the machine's own."""
     activity, found = chunk.activity, dict(chunk.activity.extra)
     if activity.wear is not None:
         assert activity.endurance is not None
         steps = activity.endurance / np.where(activity.wear > 0, activity.wear, np.nan)
         found["lifetime_years"] = steps * chunk.timing.seconds / YEAR
+        found["writes_per_cell"], found["endurance_writes"] = activity.wear, activity.endurance
+    writing = placed(chunk.machine, activity, chunk.prices, chunk.units)
+    if writing is not None:
+        found["placing_s"], found["placing_j"] = writing.seconds, writing.joules
+        found["placing_writes_per_cell"] = writing.writes
     return found
 
 

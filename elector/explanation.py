@@ -8,13 +8,12 @@ import numpy as np
 
 from elector import cost as pricing
 from elector.design import Part
-from elector.errors import InfeasibleError, InputError
-from elector.evaluate import Chunk, inspect
+from elector.errors import InputError
+from elector.evaluate import Chunk, inspect, members, require_feasible
 from elector.operations.tensors import parameter_tensors
 from elector.resolve import resolve
 from elector.table import Column
 from elector.technology import Price, Technology
-from elector.units import format_si
 
 #: Results that can be explained, and how.
 RESULTS = ("energy_j", "power_w", "area_mm2", "latency_s", "utilization", "macs", "parameters")
@@ -32,14 +31,7 @@ def explain_result(
     if result not in RESULTS:
         raise InputError("cannot be explained", field="--result", value=result, allowed=RESULTS)
     chunk = inspect(columns, technology)
-    for text, (needed, available) in chunk.activity.limits.items():
-        if needed[0] > available[0]:
-            sizes = {"needed": float(needed[0]), "available": float(available[0])}
-            shown = {name: format_si(size, "byte") for name, size in sizes.items()}
-            raise InfeasibleError(f"the design is infeasible: {text.format(**shown)}")
-    if chunk.machine.hybrid is not None and result in ("energy_j", "power_w", "area_mm2"):
-        raise InputError("prices of a hybrid are explained unit by unit", field="--result",
-                         value=result, hint="explain the presets of its units")
+    require_feasible(chunk)
     found = {
         "energy_j": _energy, "power_w": _power, "area_mm2": _area, "latency_s": _latency,
         "utilization": _utilization, "macs": _macs,
@@ -87,28 +79,87 @@ def _total(terms: list[dict[str, object]]) -> float:
 
 def _energy(chunk: Chunk, technology: Technology) -> dict[str, object]:
     terms: list[dict[str, object]] = []
-    for name, action in chunk.machine.actions.items():
-        count = float(chunk.activity.counts[name].total()[0])
-        price = _price(chunk, technology, action.price, False)
-        value = count * float(chunk.prices.actions[name].value[0])
+    for start, own in members(chunk).items():
+        terms += _named(start, [*_dynamic(own, technology), *_standing(own, technology)])
+    terms += _carried(chunk, technology)
+    formula = "sum of count x price over the actions, and of watts x latency over the parts"
+    return {"value": _total(terms), "unit": "J", "formula": formula, **_by_unit(chunk, terms),
+            **_cited(terms, technology)}
+
+
+def _dynamic(own: Chunk, technology: Technology) -> list[dict[str, object]]:
+    """Joules of the actions of one unit."""
+    terms: list[dict[str, object]] = []
+    for name, action in own.machine.actions.items():
+        count = float(own.activity.counts[name].total()[0])
+        price = _price(own, technology, action.price, False)
+        value = count * float(own.prices.actions[name].value[0])
         terms.append({"name": name, "part": action.part, "value": value, "count": count,
                       **_shown(price)})
-    seconds = float(chunk.timing.seconds[0])
-    for name, part in _parts(chunk).items():
+    return terms
+
+
+def _standing(own: Chunk, technology: Technology) -> list[dict[str, object]]:
+    """Joules that flow while the step lasts, whatever one unit does."""
+    terms: list[dict[str, object]] = []
+    for name, part in _parts(own).items():
         if part.leakage is not None:
-            price = _price(chunk, technology, part.leakage, True)
-            watts = float(chunk.prices.leakage[name].value[0])
-            powered = pricing.powered(chunk.activity, name, chunk.timing.seconds)
+            price = _price(own, technology, part.leakage, True)
+            watts = float(own.prices.leakage[name].value[0])
+            powered = pricing.powered(own.activity, name, own.timing.seconds)
             terms.append({"name": f"{name} standing", "part": pricing.LEAKAGE,
                           "value": watts * float(powered[0]), "watts": watts, **_shown(price)})
-    if not chunk.machine.own_idle:
-        idle = _price(chunk, technology, ("overhead", "idle_power"), True)
-        watts = float(chunk.prices.leakage["idle"].value[0])
-        terms.append({"name": "idle standing", "part": pricing.LEAKAGE, "value": watts * seconds,
-                      "watts": watts, **_shown(idle)})
-    total = _total(terms)
-    formula = "sum of count x price over the actions, and of watts x latency over the parts"
-    return {"value": total, "unit": "J", "formula": formula, **_cited(terms, technology)}
+    if not own.machine.own_idle:
+        idle = _price(own, technology, ("overhead", "idle_power"), True)
+        watts = float(own.prices.leakage["idle"].value[0])
+        terms.append({"name": "idle standing", "part": pricing.LEAKAGE,
+                      "value": watts * float(own.timing.seconds[0]), "watts": watts,
+                      **_shown(idle)})
+    return terms
+
+
+def _carried(chunk: Chunk, technology: Technology) -> list[dict[str, object]]:
+    """Joules of the links of a hybrid: bytes x eight times the energy of a bit."""
+    terms: list[dict[str, object]] = []
+    for link in chunk.machine.hybrid.links if chunk.machine.hybrid else ():
+        name, start = f"link {link.name}", f"links.{link.name}."
+        count = float(chunk.activity.counts[name].total()[0])
+        each = float(chunk.prices.actions[name].value[0])
+        term: dict[str, object] = {"name": name, "part": "links", "value": count * each,
+                                   "count": count, "unit": name}
+        if float(chunk.units.number(f"{start}energy_per_bit")[0]) > 0:
+            term |= {"price": each, "price_unit": "J/byte", "law": "constant",
+                     "evidence": "assumed", "verified": False, "rows": [],
+                     "derivation": f"8 x accelerator.{start}energy_per_bit"}
+        else:
+            kinds, codes = chunk.units.names[f"{start}kind"]
+            price = technology.price(f"link.{kinds[int(codes[0])]}", "energy", 7.0)
+            term |= {**_shown(price), "price": each, "price_unit": "J/byte",
+                     "derivation": f"8 x the energy of a bit; {price.note}"}
+        terms.append(term)
+    return terms
+
+
+def _named(start: str, terms: list[dict[str, object]]) -> list[dict[str, object]]:
+    """The terms of a unit, under its name."""
+    if not start:
+        return terms
+    return [
+        {**term, "name": f"{start}{term['name']}", "unit": start[:-1],
+         "part": term["part"] if term["part"] == pricing.LEAKAGE else f"{start}{term['part']}"}
+        for term in terms
+    ]
+
+
+def _by_unit(chunk: Chunk, terms: list[dict[str, object]]) -> dict[str, object]:
+    """Of a hybrid, the sum of the terms of every unit and link, the largest first."""
+    if chunk.machine.hybrid is None:
+        return {}
+    found: dict[str, float] = {}
+    for term in terms:
+        unit = str(term["unit"])
+        found[unit] = found.get(unit, 0.0) + float(str(term["value"]))
+    return {"units": dict(sorted(found.items(), key=lambda item: -item[1]))}
 
 
 def _parts(chunk: Chunk) -> dict[str, Part]:
@@ -124,18 +175,26 @@ def _power(chunk: Chunk, technology: Technology) -> dict[str, object]:
 
 def _area(chunk: Chunk, technology: Technology) -> dict[str, object]:
     terms: list[dict[str, object]] = []
-    for name, part in _parts(chunk).items():
+    for start, own in members(chunk).items():
+        terms += _named(start, _square(own, technology))
+    formula = "sum of amount x price over the parts"
+    return {"value": _total(terms), "unit": "mm2", "formula": formula, **_by_unit(chunk, terms),
+            **_cited(terms, technology)}
+
+
+def _square(own: Chunk, technology: Technology) -> list[dict[str, object]]:
+    """Square millimetres of the parts of one unit."""
+    terms: list[dict[str, object]] = []
+    for name, part in _parts(own).items():
         if part.area is not None:
-            value = float(chunk.prices.area[name][0]) * 1e6
+            value = float(own.prices.area[name][0]) * 1e6
             terms.append({"name": name, "part": name, "value": value,
                           "count": float(part.amount[0]),
-                          **_shown(_price(chunk, technology, part.area, True))})
-    price = _price(chunk, technology, ("overhead", "area_fraction"), True)
+                          **_shown(_price(own, technology, part.area, True))})
+    price = _price(own, technology, ("overhead", "area_fraction"), True)
     terms.append({"name": "overhead", "part": "overhead",
-                  "value": float(chunk.prices.area["overhead"][0]) * 1e6, **_shown(price)})
-    total = _total(terms)
-    return {"value": total, "unit": "mm2", "formula": "sum of amount x price over the parts",
-            **_cited(terms, technology)}
+                  "value": float(own.prices.area["overhead"][0]) * 1e6, **_shown(price)})
+    return terms
 
 
 def _latency(chunk: Chunk, technology: Technology) -> dict[str, object]:
@@ -151,6 +210,7 @@ def _latency(chunk: Chunk, technology: Technology) -> dict[str, object]:
                 "phase": row.phase, "count": float(ops.count[r, i]),
                 "cycles": float(activity.cycles[r, 0]), "bound": max(busy, key=lambda k: busy[k]),
                 "busy_s": busy,
+                **({} if chunk.machine.hybrid is None else {"unit": chunk.owner[r]}),
             })
     loads = {name: float(activity.load(name)[0]) for name in activity.busy}
     formula = (
@@ -159,7 +219,8 @@ def _latency(chunk: Chunk, technology: Technology) -> dict[str, object]:
     )
     stages = {name: float(values[0]) for name, values in chunk.timing.stages.items()}
     return {"value": float(chunk.timing.seconds[0]), "unit": "s", "formula": formula,
-            "loads_s": loads, "stages_s": stages, **_cited(terms, technology)}
+            "loads_s": loads, "stages_s": stages, **_by_unit(chunk, terms),
+            **_cited(terms, technology)}
 
 
 def _utilization(chunk: Chunk, technology: Technology) -> dict[str, object]:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from elector.cost import Prices, Rate, price, rate
-from elector.design import Activity, Count, Hybrid, Machine, Units, folded, sum_rows
+from elector.design import Activity, Count, Hybrid, Machine, Member, Units, folded, sum_rows
 from elector.fold import Fold
 from elector.operations.rows import Operations
 from elector.power import limit
@@ -59,11 +59,7 @@ def work(
     parts = []
     for i, member in enumerate(hybrid.members):
         own = member.units(units)
-        built = own.names[member.machine.native][0][0]
-        compute = ops.format.compute
-        if not _computes(member.machine, own, compute):
-            compute = FORMATS[built].compute
-        mine = of_unit(assigned, i, compute)
+        mine = of_unit(assigned, i, compute_in(member, own, ops.format.compute))
         parts.append((mine, _plain(member.machine, mine, index, own, technology, details)))
     links = _link_prices(hybrid, units, technology)
     names = [m.name for m in hybrid.members], [f"link {link.name}" for link in hybrid.links]
@@ -100,6 +96,12 @@ def _plain(
         return limit(ops, index[part], activity, prices.take(part), machine)[:2]
 
     return at
+
+
+def compute_in(member: Member, units: Units, compute: str) -> str:
+    """The number format a unit multiplies in: the one asked for if it can, else its own."""
+    built = units.names[member.machine.native][0][0]
+    return compute if _computes(member.machine, units, compute) else FORMATS[built].compute
 
 
 def _computes(machine: Machine, units: Units, compute: str) -> bool:
@@ -158,17 +160,18 @@ def _together(
     carried = _links(hybrid, assigned, index, units)
     busy = {f"{name}.{r}": seconds for name, a in both for r, seconds in a.busy.items()}
     counts = {f"{name}.{k}": count for name, a in both for k, count in a.counts.items()}
-    alone, compute = _rows(found, "alone"), _rows(found, "compute")
-    cycles = _rows(found, "cycles")
+    alone, compute, cycles = (_rows(found, name) for name in ("alone", "compute", "cycles"))
+    serial = _rows(found, "chain")
     for name, (seconds, moved) in carried.items():
-        busy[name], alone = seconds, alone + seconds
+        busy[name], alone, serial = seconds, alone + seconds, serial + seconds
         counts[name] = Count(moved, index)
     weights, room, ahead = found[0].weights, found[0].room, found[0].bandwidth
     first = assigned.owner[[i for i, row in enumerate(assigned.ops.rows) if row.matmul][:1]]
     tiles, traffic = _details(found, "tiles"), _details(found, "traffic")
     wear, endurance = _wear(found)
     return Activity(
-        busy=busy, alone=alone, compute=compute, cycles=cycles,
+        busy=busy, alone=alone, serial=serial, beside=_beside(found),
+        compute=compute, cycles=cycles,
         shortest=_most([np.where(h, a.shortest, 0.0) for a, h in zip(found, here, strict=True)]),
         counts=counts,
         fuse=np.zeros(index.size, bool) if len(found) > 1 else found[0].fuse,
@@ -188,7 +191,7 @@ def _together(
         queued=_queued(found, here, several),
         members=tuple(found), owner=assigned.owner, working=tuple(here),
         extra={k: v for a in found for k, v in a.extra.items()},
-        largest=found[0].largest if len(found) == 1 else None,
+        largest=_largest(found, here, several),
         tiles=None if tiles is None else (tiles[0], tiles[1], tiles[2]),
         traffic=None if traffic is None else (traffic[0], traffic[1]),
         moved=found[0].moved if len(found) == 1 else None,
@@ -204,7 +207,7 @@ def _waiting(activity: Activity, several: Array) -> Activity:
     if not np.any(activity.queued):
         return activity
     longest = _most([_each(b) for b in activity.busy.values()])
-    return replace(activity, alone=np.where(several, longest, activity.alone))
+    return replace(activity, alone=np.where(several, longest, activity.alone), serial=None)
 
 
 def _each(seconds: Array | Count) -> Array:
@@ -235,6 +238,23 @@ def _links(
 def _rows(found: list[Activity], field: str) -> Array:
     """(R, D) of all units: a row is nonzero for the one that runs it."""
     return _total([getattr(a, field) for a in found])
+
+
+def _largest(found: list[Activity], here: list[Array], several: Array) -> Array | None:
+    """(D,) the largest batch of designs in which one unit does all; NaN where it is not known."""
+    if len(found) == 1:
+        return found[0].largest
+    largest = np.full(several.shape, np.nan)
+    for activity, works in zip(found, here, strict=True):
+        if activity.largest is not None:
+            largest = np.where(works & ~several, activity.largest, largest)
+    return largest
+
+
+def _beside(found: list[Activity]) -> Array | None:
+    """(R, D) rows whose heads stand side by side on the unit that runs them."""
+    given = [a.beside & (a.alone > 0) for a in found if a.beside is not None]
+    return np.asarray(np.stack(given).any(axis=0)) if given else None
 
 
 def _total(values: list[Array]) -> Array:

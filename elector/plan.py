@@ -25,14 +25,18 @@ import numpy as np
 from elector.api import columns_of, record
 from elector.assembly import assemble, read_rules
 from elector.errors import InputError
-from elector.evaluate import YEAR, Chunk, evaluate, inspect
+from elector.evaluate import Chunk, evaluate, inspect
+from elector.placing import placed
 from elector.resolve import Accelerator, load_accelerator
 from elector.table import Field, load_yaml, schema
 from elector.technology import Technology
+from elector.units import YEAR
+from elector.workload import lora_rank
 
 Record = dict[str, object]
 KEYS = ("model", "workload", "phases", "switch", "name", "source")
 PHASE = ("name", "steps", "trainable", "accelerator", "assignment")
+EXAMPLE = {"steps": "steps: 1000", "accelerator": "accelerator: hpt"}
 SWITCH = ("step", "window", "windows", "source")
 
 
@@ -121,7 +125,8 @@ def _check(data: Mapping[str, object], allowed: object, file: object, field: str
 
 def _phases(data: object, file: object) -> tuple[Phase, ...]:
     if not isinstance(data, list) or not data:
-        raise InputError("must be a list of phases", file=file, field="phases", value=data)
+        raise InputError("must be a list of phases", file=file, field="phases", value=data,
+                         hint="- {name: full, steps: 1000, trainable: all, accelerator: hpt}")
     found: list[Phase] = []
     for i, entry in enumerate(data):
         at = f"phases[{i}]"
@@ -130,7 +135,8 @@ def _phases(data: object, file: object) -> tuple[Phase, ...]:
         _check(entry, PHASE, file, at)
         for key in ("steps", "accelerator"):
             if key not in entry:
-                raise InputError("is missing", file=file, field=f"{at}.{key}")
+                raise InputError("is missing", file=file, field=f"{at}.{key}",
+                                 hint=f"a phase needs {key}, such as {EXAMPLE[key]}")
         name = str(entry.get("name", f"phase {i + 1}"))
         if name in [phase.name for phase in found]:
             raise InputError("is given twice", file=file, field=f"{at}.name", value=name)
@@ -138,7 +144,13 @@ def _phases(data: object, file: object) -> tuple[Phase, ...]:
         if "assignment" in entry:
             accelerator = _assigned(accelerator, entry["assignment"], file)
         steps = _whole(entry["steps"], f"{at}.steps", 1, file)
-        found.append(Phase(name, steps, str(entry.get("trainable", "all")), accelerator))
+        trainable = str(entry.get("trainable", "all"))
+        try:
+            lora_rank(trainable)
+        except InputError as error:
+            raise InputError(error.problem, file=file, field=f"{at}.trainable", value=trainable,
+                             allowed=error.allowed, hint=error.hint) from None
+        found.append(Phase(name, steps, trainable, accelerator))
     return tuple(found)
 
 
@@ -263,36 +275,13 @@ def _switched(plan: Plan, steps: list[Step], technology: Technology) -> Record:
 
 
 def _written(step: Step) -> Record:
-    """Writing the weights that stay in cells, within the write power of each unit.
-
-    They come over the slowest link of the unit, before or while they are written.
-    """
+    """Writing the weights that stay in cells."""
     chunk = step.chunk
-    hybrid, members = chunk.machine.hybrid, chunk.activity.members or (chunk.activity,)
-    names = [f"{m.name}." for m in hybrid.members] if hybrid else [""]
-    seconds, joules, pulses, wear = 0.0, 0.0, 0.0, 0.0
-    for name, unit in zip(names, members, strict=True):
-        if unit.fill is None or not unit.fill.pulses[0]:
-            continue
-        price = float(chunk.prices.actions[f"{name}{unit.fill.action}"].value[0])
-        energy = float(unit.fill.pulses[0]) * price
-        time = float(unit.fill.seconds[0])
-        if unit.budget is not None:
-            time = max(time, energy / float(unit.budget.limit[0]))
-        for link in hybrid.links if hybrid else ():
-            if name[:-1] in link.between:
-                rate = float(chunk.units.number(f"links.{link.name}.bandwidth")[0])
-                bit = float(chunk.prices.actions[f"link {link.name}"].value[0])
-                size = float(unit.fill.size[0])
-                time = max(time, size / rate)
-                energy += size * bit
-        seconds, joules = seconds + time, joules + energy
-        pulses = pulses + float(unit.fill.pulses[0])
-        wear = max(wear, float(unit.fill.wear[0]))
-    # What stands idle meanwhile draws what it always draws.
-    standing = sum(float(rate.value[0]) for rate in chunk.prices.leakage.values())
-    return {"latency_s": seconds, "energy_j": joules + standing * seconds, "pulses": pulses,
-            "writes_per_cell": wear}
+    found = placed(chunk.machine, chunk.activity, chunk.prices, chunk.units)
+    if found is None:
+        return {"latency_s": 0.0, "energy_j": 0.0, "pulses": 0.0, "writes_per_cell": 0.0}
+    return {"latency_s": float(found.seconds[0]), "energy_j": float(found.joules[0]),
+            "pulses": float(found.pulses[0]), "writes_per_cell": float(found.writes[0])}
 
 
 def _total(plan: Plan, steps: list[Step], phases: list[Record], switch: Record | None) -> Record:

@@ -65,11 +65,14 @@ def _within_budget(activity: Activity, prices: Prices) -> Activity:
     if budget is None:
         return activity
     joules = activity.counts[budget.action].each() * prices.actions[budget.action].value
-    found = activity.busy[budget.resource]
+    found, least = activity.busy[budget.resource], joules / budget.limit
     before = found.each() if isinstance(found, Count) else found
-    after = np.maximum(before, joules / budget.limit)
-    busy = {**activity.busy, budget.resource: after}
-    return replace(activity, busy=busy, alone=activity.alone + (after - before))
+    busy = {**activity.busy, budget.resource: np.maximum(before, least)}
+    return replace(
+        activity, busy=busy,
+        alone=activity.alone + np.maximum(least - budget.alone, 0.0),
+        serial=activity.chain + np.maximum(least - budget.serial, 0.0),
+    )
 
 
 def voltage(clocked: Clocked, speed: Array) -> Array:
@@ -85,7 +88,7 @@ def at_speed(activity: Activity, speed: Array) -> Activity:
     assert clocked is not None
     seconds = clocked.seconds(speed)
     busy = {**activity.busy, clocked.resource: seconds}
-    return replace(activity, busy=busy, alone=seconds)
+    return replace(activity, busy=busy, alone=seconds, speed=speed)
 
 
 def at_voltage(prices: Prices, machine: Machine, volts: Array) -> Prices:

@@ -144,6 +144,8 @@ def explanation(found: Record, title: str, format: str) -> None:
         return
     value, unit = found["value"], found["unit"]
     click.echo(f"{found['result']} of {title}: {_quantity(value, unit)}\n= {found['formula']}\n")
+    if "units" in found:
+        _units_of(found["units"], unit if found["result"] != "power_w" else "J")
     priced = any("price" in term for term in found["terms"])
     header = ["term", "part", "value", "share", "count"]
     header += ["price", "evidence", "derivation"] if priced else []
@@ -158,6 +160,16 @@ def explanation(found: Record, title: str, format: str) -> None:
     if found["rows"]:
         click.echo("\nrows of the technology tables\n" + _rows_table(found["rows"]))
         click.echo(f"\n{found['assumed']} of {len(found['rows'])} rows are assumed")
+
+
+def _units_of(units: dict[str, float], unit: str) -> None:
+    """What each unit and link of a hybrid adds."""
+    total = sum(units.values())
+    rows = [
+        [name, _quantity(value, unit), _quantity(value / total, "%") if total else ""]
+        for name, value in units.items()
+    ]
+    click.echo(_text_table(rows, ["unit", "value", "share"], right=(1, 2)) + "\n")
 
 
 def _term_row(term: Record, unit: str, total: float, priced: bool) -> list[str]:
@@ -252,8 +264,8 @@ def traced(found: Trace, out: str, plot: str | None) -> None:
     click.echo(f"event-driven  {_quantity(line.seconds, 's')}")
     difference = found.closed_s / line.seconds - 1.0
     click.echo(f"closed form   {_quantity(found.closed_s, 's')}  ({difference:+.1%})")
-    for name, busy in line.busy.items():
-        click.echo(f"  {name:<16} busy {busy / line.seconds:6.1%}")
+    for name, use in found.utilization.items():
+        click.echo(f"  {name:<16} busy {float(use.mean()):6.1%}")
     click.echo(f"trace in {out}, {len(line.spans):,} pieces; open it in Perfetto")
     if plot is not None:
         click.echo(f"picture in {plot}")
@@ -387,4 +399,5 @@ def training_run(result: Record, format: str) -> None:
     click.echo(_text_table(table, header))
     for row in rows:
         if row.get("reason"):
-            click.echo(f"{row['name']}: {row['reason']}", err=True)
+            name = row["name"] or row["what"]
+            click.echo(f"{name} is infeasible: {row['reason']}", err=True)

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from elector.design import Activity, sum_rows
+from elector.design import Activity, Count, sum_rows
 from elector.fold import Fold
 from elector.operations.rows import Operations, Row
 
@@ -104,21 +104,43 @@ def _stage(
     chain = _chain(ops, index, [i for i in chained if not ops.rows[i].in_attention], activity,
                    weight)
     if attention:
-        core = _chain(ops, index, attention, activity, weight)
-        core_loads = _most([activity.load(name, np.array(attention)) for name in activity.busy])
         # The output projection waits for all heads, so that every layer has its own fill.
-        chain = chain + overlap(core_loads, core_loads, core, ops.heads[pair], np.ones(1))
+        chain = chain + _heads(ops, index, pair, activity, attention, weight)
     on_chain = [activity.load(name, np.array(chained)) for name in activity.busy]
-    periods = _fills(ops, index, activity, chained, _periods(ops, rows)[pair])
+    fills = _fills(ops, index, activity, chained, _periods(ops, rows)[pair])
     # Each resource idles while the chain is elsewhere; the one that is done last decides.
     bounds = [
         overlap(load, part, chain, streams, periods)
-        for load, part in zip(loads, on_chain, strict=True)
+        for load, part, periods in zip(loads, on_chain, fills, strict=True)
     ]
     for unit in activity.members or (activity,):
         if unit.least is not None:
             bounds.append(unit.least.total(np.array(chained)))
     return np.where(queued, _most(loads), _most(bounds)) if queued.any() else _most(bounds)
+
+
+def _heads(
+    ops: Operations, index: Array, pair: Array, activity: Activity, attention: list[int],
+    weight: Array,
+) -> Array:
+    """(D,) seconds of attention, whose heads are streams but where they stand side by side."""
+    core = _chain(ops, index, attention, activity, weight)
+    rows = np.array(attention)
+    if activity.beside is None:
+        loads = _most([activity.load(name, rows) for name in activity.busy])
+        return overlap(loads, loads, core, ops.heads[pair], np.ones(1))
+    apart = activity.beside[rows]
+    side = sum_rows(np.where(apart, activity.chain[rows], 0.0))
+    rest = np.maximum(core - side, 0.0)
+    loads = _most([
+        sum_rows(np.where(apart, 0.0, _each(seconds)[rows])) for seconds in activity.busy.values()
+    ])
+    loads = np.minimum(loads, rest)
+    return side + overlap(loads, loads, rest, ops.heads[pair], np.ones(1))
+
+
+def _each(seconds: Array | Count) -> Array:
+    return seconds.each() if isinstance(seconds, Count) else seconds
 
 
 def overlap(load: Array, chain_load: Array, chain: Array, streams: Array, periods: Array) -> Array:
@@ -135,10 +157,34 @@ def _streams(ops: Operations, index: Array, activity: Activity, chained: list[in
     products = [i for i in chained if ops.rows[i].matmul]
     if not products:
         return np.ones(activity.shortest.size)
-    longest, streams = ops.m[products].max(axis=0)[index], ops.streams[index]
-    if activity.fold is not None:
-        longest, streams = activity.fold.most(longest), activity.fold.first(streams)
-    return np.clip(np.floor(longest / activity.shortest), 1.0, streams)
+    if len(activity.members) <= 1:
+        longest, streams = ops.m[products].max(axis=0)[index], ops.streams[index]
+        if activity.fold is not None:
+            longest, streams = activity.fold.most(longest), activity.fold.first(streams)
+        return np.clip(np.floor(longest / activity.shortest), 1.0, streams)
+    found = ops.streams[index]
+    for i, (unit, works) in enumerate(zip(activity.members, activity.working, strict=True)):
+        assert activity.owner is not None
+        own = [r for r in products if activity.owner[r] == i]
+        most = _most_streams(ops, index, own, unit.shortest)
+        found = np.where(works, np.minimum(found, most), found)
+    return np.maximum(found, 1.0)
+
+
+def _most_streams(ops: Operations, index: Array, own: list[int], shortest: Array) -> Array:
+    """(D,) streams that a unit of a hybrid leaves.
+
+    Products of heads are as long however many sequences there are; a unit that has more of
+    those is indifferent.
+    """
+    shared = [r for r in own if not ops.rows[r].in_attention]
+    if not shared:
+        return np.where(np.isinf(shortest), 1.0, np.inf)
+    heads = [r for r in own if ops.rows[r].in_attention]
+    macs = ops.count * ops.batch * ops.m * ops.k * ops.n
+    more = sum_rows(macs[heads])[index] > sum_rows(macs[shared])[index] if heads else False
+    most = np.floor(ops.m[shared].max(axis=0)[index] / shortest)
+    return np.where(more & ~np.isinf(shortest), np.inf, most)
 
 
 def _periods(ops: Operations, rows: Array) -> Array:
@@ -172,17 +218,18 @@ def groups(rows: tuple[Row, ...], subset: list[int]) -> list[tuple[int, list[int
 
 def _fills(
     ops: Operations, index: Array, activity: Activity, chained: list[int], layers: Array
-) -> Array:
-    """(D,) parts of the chain's fill; in a hybrid those of the unit that overlaps least."""
+) -> list[Array]:
+    """Of each resource the parts of the chain's fill; links wait as the slowest unit does."""
     if not activity.members:
-        given = activity.periods
-        return _passes(ops, index, activity, chained, layers) if given is None else given
-    found = [
-        np.where(works, _fills(ops, index, unit, chained, layers), np.inf)
-        for unit, works in zip(activity.members, activity.working, strict=True)
-    ]
-    least = np.stack(found).min(axis=0)
-    return np.where(np.isfinite(least), least, 1.0)
+        usual = _passes(ops, index, activity, chained, layers)
+        return [activity.periods.get(name, usual) for name in activity.busy]
+    found, least = [], np.full(index.size, np.inf)
+    for unit, works in zip(activity.members, activity.working, strict=True):
+        found += _fills(ops, index, unit, chained, layers)
+        usual = _passes(ops, index, unit, chained, layers)
+        least = np.where(works, np.minimum(least, usual), least)
+    least = np.where(np.isfinite(least), least, 1.0)
+    return found + [least] * (len(activity.busy) - len(found))
 
 
 def _passes(
@@ -217,8 +264,8 @@ def _chain(
     for place in range(len(found) - 1, -1, -1):
         leader, own = found[place]
         followers, unit = [(i, _EVERYWHERE) for i in own] + late, activity.of(leader)
-        seconds = activity.alone[leader]
-        behind = (sum_rows(activity.alone[own]) if own else np.zeros(index.size)) + waits
+        seconds = activity.chain[leader]
+        behind = (sum_rows(activity.chain[own]) if own else np.zeros(index.size)) + waits
         there = ops.count[leader][index] > 0 if followers else _EVERYWHERE
         late, waits = [], 0.0
         if not there.all():
@@ -269,6 +316,6 @@ def _fetched(activity: Activity, row: int) -> Array:
     """(D,) seconds of a product whose weights are on the chip when it starts."""
     memory = activity.row("memory", row)
     rest = memory - activity.weights.row(row) / activity.spread(activity.bandwidth)
-    return activity.alone[row] - memory.clip(activity.compute[row]) + rest.clip(
+    return activity.chain[row] - memory.clip(activity.compute[row]) + rest.clip(
         activity.compute[row]
     )

@@ -10,6 +10,7 @@ import numpy as np
 
 from elector.evaluate import Chunk
 from elector.memory import TILE_SHARE
+from elector.timeline_engine import PIECES, Run, Work
 
 #: Waves drawn for each product; their mean stands for all of its waves.
 DRAWN = 6
@@ -17,8 +18,28 @@ DRAWN = 6
 LANES_DRAWN = 2048
 
 
+def sequences(chunk: Chunk, rows: list[int], shortest: float) -> int:
+    """Sequences that may go their own ways if each must have `shortest` rows in its products.
+
+    Products of heads are as long however many sequences there are: where those are the more,
+    nothing is lost.
+    """
+    ops, i = chunk.ops, int(chunk.index[0])
+    products = [r for r in rows if ops.rows[r].matmul and not ops.rows[r].off_chain]
+    if not products:
+        return 1
+    macs = {r: float((ops.count * ops.batch * ops.m * ops.k * ops.n)[r, i]) for r in products}
+    shared = [r for r in products if not ops.rows[r].in_attention]
+    most = max((int(float(ops.m[r, i]) // shortest) for r in shared), default=1)
+    if 2.0 * sum(macs[r] for r in shared) < sum(macs.values()):
+        most = int(ops.streams[i])
+    return max(1, min(int(ops.streams[i]), most))
+
+
 class AccelTranUnits:
     """Lanes, activation units, softmax units and layer-norm units of one design."""
+
+    least, ahead = PIECES, 0
 
     def __init__(self, chunk: Chunk) -> None:
         self.chunk, self.i = chunk, int(chunk.index[0])
@@ -40,20 +61,15 @@ class AccelTranUnits:
 
     def streams(self, rows: list[int]) -> int:
         """Sequences share the waves, so each may run on its own from one tile up."""
-        ops = self.chunk.ops
-        tokens = [float(ops.m[r, self.i]) for r in rows if ops.rows[r].matmul
-                  and not ops.rows[r].off_chain]
-        shortest = self.number["tile_b"] * self.number["tile_x"]
-        return max(1, min(int(ops.streams[self.i]), int(max(tokens, default=1.0) // shortest)))
+        return sequences(self.chunk, rows, self.number["tile_b"] * self.number["tile_x"])
 
-    def pieces(
-        self, row: int, times: float, streams: int, most: int
-    ) -> tuple[str, list[float], float]:
-        """Unit, seconds of each piece, and latency of a result."""
-        if (row, streams) not in self.known:
-            self.known[row, streams] = self._work(row, streams)
-        unit, seconds, latency = self.known[row, streams]
-        return unit, [seconds * times / most] * most, latency
+    def work(self, run: Run) -> list[Work]:
+        """Seconds of each piece, and latency of a result."""
+        key = run.row, run.streams
+        if key not in self.known:
+            self.known[key] = self._work(*key)
+        unit, seconds, latency = self.known[key]
+        return [Work(unit, [seconds * run.times / run.most] * run.most, latency)]
 
     def _work(self, row: int, streams: int) -> tuple[str, float, float]:
         ops = self.chunk.ops
@@ -125,6 +141,10 @@ class AccelTranUnits:
         ) / max(float(ops.count[row, i]), 1.0)
         out = float(ops.batch[row, i] * ops.m[row, i] * ops.n[row, i] * ops.out_width[row])
         return max(bytes_ - out, 0.0) / streams / (self.lanes * self.number["lane_port"])
+
+    def heads(self, row: int) -> bool:
+        """Heads share the lanes, one after another."""
+        return self.chunk.ops.rows[row].in_attention
 
     def traffic(self, row: int) -> tuple[float, float, float]:
         """Main memory bytes of one run, as the plan moves them."""

@@ -1,4 +1,4 @@
-"""The queue of events: jobs, units, and a memory that serves one transfer at a time."""
+"""The queue of events: jobs, units, and memories that serve one transfer at a time."""
 
 from __future__ import annotations
 
@@ -6,6 +6,54 @@ import heapq
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+
+#: Pieces a job is cut into: finer cuts change the step by less than a percent.
+PIECES = 8
+
+
+@dataclass(frozen=True)
+class Run:
+    """One layer of one row for one of `streams` sequences.
+
+    repeat : layers there are. times : runs in this layer. most : pieces they are cut into.
+    """
+
+    row: int
+    layer: int
+    repeat: int
+    times: float
+    stream: int
+    streams: int
+    most: int
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a unit does for one row: jobs of a row follow one another.
+
+    unit : its name. seconds : of each piece. latency : until a piece's result is there once the
+    unit is free again. share : of the row's traffic. launch : seconds a host needs before.
+    """
+
+    unit: str
+    seconds: list[float]
+    latency: float = 0.0
+    share: float = 1.0
+    launch: float = 0.0
+
+
+@dataclass
+class Memory:
+    """A memory and the buffer its fetches fill: half for weights ahead, half for the rest."""
+
+    bandwidth: float
+    room: float
+    free: bool = True
+    held_weights: float = 0.0
+    held: float = 0.0
+    stores: deque[int] = field(default_factory=deque)
+    fetches: list[int] = field(default_factory=list)
+    ahead: deque[Weights] = field(default_factory=deque)
 
 
 @dataclass
@@ -31,6 +79,7 @@ class Job:
     seconds : of each piece on its unit. fetch, store : bytes of its own operands and results.
     latency : seconds after which a piece's result is there once its unit is free again.
     weights : parameters it needs, or None. off_chain : nothing in its sequence waits for it.
+    memory : where its bytes lie.
     waits : jobs that must be done before; behind : job whose pieces it follows one by one.
     """
 
@@ -44,6 +93,7 @@ class Job:
     latency: float
     weights: Weights | None
     off_chain: bool
+    memory: str = "memory"
     waits: list[int] = field(default_factory=list)
     behind: int | None = None
     asked: int = 0
@@ -73,25 +123,27 @@ class Span:
 class Engine:
     """Runs jobs through the resources.
 
-    A unit takes the oldest job that can go on; gradients of weights only fill gaps. Memory
-    writes results first, then fetches in program order. Half of the buffer holds weights that
-    were fetched ahead, half activations, so that neither can lock out the other.
+    memories : name -> (bytes a second, bytes of the buffer it fills). A unit takes the oldest
+    job that can go on; gradients of weights only fill gaps. Memory writes results first, then
+    fetches in program order. Half of the buffer holds weights that were fetched ahead, half
+    activations, so that neither can lock out the other.
     """
 
-    def __init__(self, jobs: list[Job], bandwidth: float, buffer: float, start: float) -> None:
-        self.jobs, self.bandwidth, self.now = jobs, bandwidth, start
-        self.room = buffer / 2.0
+    def __init__(
+        self, jobs: list[Job], memories: dict[str, tuple[float, float]], start: float
+    ) -> None:
+        self.jobs, self.now = jobs, start
+        self.memories = {
+            name: Memory(bandwidth, buffer / 2.0) for name, (bandwidth, buffer) in memories.items()
+        }
         self.spans: list[Span] = []
         self.busy: dict[str, float] = {}
         self.free = {job.unit: True for job in jobs}
         self.ready: dict[str, list[tuple[bool, int]]] = {job.unit: [] for job in jobs}
         self.queued = [False] * len(jobs)
-        self.memory_free = True
-        self.held_weights = self.held = 0.0
+        self.awake: dict[str, None] = {}
         self.events: list[tuple[float, int, Callable[[], None]]] = []
         self.order = 0
-        self.stores: deque[int] = deque()
-        self.fetches: list[int] = []
         self.waiting = [len(job.waits) for job in jobs]
         self.followers: list[list[int]] = [[] for _ in jobs]
         ahead: dict[int, Weights] = {}
@@ -101,7 +153,8 @@ class Engine:
             if job.weights is not None:
                 job.weights.users.append(n)
                 ahead[id(job.weights)] = job.weights
-        self.ahead = deque(sorted(ahead.values(), key=lambda w: w.order))
+        for w in sorted(ahead.values(), key=lambda w: w.order):
+            self.memories[jobs[w.users[0]].memory].ahead.append(w)
         for n in range(len(jobs)):
             self._ask(n)
             self._offer(n)
@@ -122,11 +175,13 @@ class Engine:
         heapq.heappush(self.events, (self.now + seconds, self.order, action))
 
     def _dispatch(self) -> None:
-        for unit, free in self.free.items():
-            if free and self.ready[unit]:
+        awake, self.awake = self.awake, {}
+        for unit in awake:
+            if self.free[unit] and self.ready[unit]:
                 self._start(unit)
-        if self.memory_free:
-            self._transfer()
+        for name, memory in self.memories.items():
+            if memory.free:
+                self._transfer(name, memory)
 
     def _allowed(self, n: int) -> int:
         """Pieces whose inputs exist already."""
@@ -146,7 +201,7 @@ class Engine:
             return
         for _ in range(self._allowed(n) - job.asked):
             job.asked += 1
-            heapq.heappush(self.fetches, n)
+            heapq.heappush(self.memories[job.memory].fetches, n)
 
     def _offer(self, n: int) -> None:
         """Put a job in line for its unit if its next piece can run."""
@@ -158,6 +213,7 @@ class Engine:
         if self._allowed(n) > job.started:
             self.queued[n] = True
             heapq.heappush(self.ready[job.unit], (job.off_chain, n))
+            self.awake[job.unit] = None
 
     def _start(self, unit: str) -> None:
         _, n = heapq.heappop(self.ready[unit])
@@ -173,6 +229,7 @@ class Engine:
 
     def _left(self, unit: str) -> None:
         self.free[unit] = True
+        self.awake[unit] = None
 
     def _note(self, resource: str, job: Job, seconds: float) -> None:
         self.busy[resource] = self.busy.get(resource, 0.0) + seconds
@@ -184,13 +241,14 @@ class Engine:
     def _computed(self, n: int) -> None:
         job = self.jobs[n]
         job.finished += 1
-        self.held -= job.fetch / job.pieces
+        memory = self.memories[job.memory]
+        memory.held -= job.fetch / job.pieces
         if job.weights is not None:
             w = job.weights
-            self.held_weights -= w.size / w.pieces / w.sharers
+            memory.held_weights -= w.size / w.pieces / w.sharers
         if job.store > 0:
             job.storing += 1
-            self.stores.append(n)
+            memory.stores.append(n)
         for follower in self.followers[n]:
             if self.jobs[follower].behind == n:
                 self._ask(follower)
@@ -208,53 +266,54 @@ class Engine:
                 self._ask(follower)
                 self._offer(follower)
 
-    def _transfer(self) -> None:
+    def _transfer(self, name: str, memory: Memory) -> None:
         """Results go out first; then the oldest fetch whose half of the buffer has room."""
-        if self.stores:
-            n = self.stores.popleft()
-            self._move(n, self.jobs[n].store / self.jobs[n].pieces, lambda: self._stored(n))
+        if memory.stores:
+            n = memory.stores.popleft()
+            self._move(name, n, self.jobs[n].store / self.jobs[n].pieces, lambda: self._stored(n))
             return
-        n = self._oldest_fetch()
+        n = self._oldest_fetch(memory)
         size = self.jobs[n].fetch / self.jobs[n].pieces if n >= 0 else 0.0
         # One piece of each job always fits: without it a sequence could wait for room that
         # only its own progress would free.
         own = n >= 0 and (
-            self.jobs[n].fetched == self.jobs[n].finished or self.held + size <= self.room
+            self.jobs[n].fetched == self.jobs[n].finished or memory.held + size <= memory.room
         )
-        if self.ahead:
-            w = self.ahead[0]
+        if memory.ahead:
+            w = memory.ahead[0]
             part = w.size / w.pieces
-            fits = self.held_weights < 1e-9 * part or self.held_weights + part <= self.room
+            fits = memory.held_weights < 1e-9 * part or memory.held_weights + part <= memory.room
             if fits and not (own and n < w.order):
-                self.held_weights += part
-                self._move(w.users[0], part, lambda: self._arrived_weights(w))
+                memory.held_weights += part
+                self._move(name, w.users[0], part, lambda: self._arrived_weights(w))
                 if w.fetched + 1 == w.pieces:  # memory serves one transfer at a time
-                    self.ahead.popleft()
+                    memory.ahead.popleft()
                 return
         if own:
-            self.fetches.remove(n)
-            heapq.heapify(self.fetches)
-            self.held += size
-            self._move(n, size, lambda: self._arrived(n))
+            memory.fetches.remove(n)
+            heapq.heapify(memory.fetches)
+            memory.held += size
+            self._move(name, n, size, lambda: self._arrived(n))
 
-    def _oldest_fetch(self) -> int:
+    def _oldest_fetch(self, memory: Memory) -> int:
         """The oldest job with a fetch that has room; else the oldest at all; -1 without any."""
-        if not self.fetches:
+        if not memory.fetches:
             return -1
-        first = self.fetches[0]
+        first = memory.fetches[0]
         size = self.jobs[first].fetch / self.jobs[first].pieces
-        if self.held + size <= self.room:
+        if memory.held + size <= memory.room:
             return first
-        bare = [n for n in self.fetches if self.jobs[n].fetched == self.jobs[n].finished]
+        bare = [n for n in memory.fetches if self.jobs[n].fetched == self.jobs[n].finished]
         return min(bare, default=first)
 
-    def _move(self, n: int, size: float, done: Callable[[], None]) -> None:
-        seconds = size / self.bandwidth
-        self.memory_free = False
-        self._note("memory", self.jobs[n], seconds)
+    def _move(self, name: str, n: int, size: float, done: Callable[[], None]) -> None:
+        memory = self.memories[name]
+        seconds = size / memory.bandwidth
+        memory.free = False
+        self._note(name, self.jobs[n], seconds)
 
         def finish() -> None:
-            self.memory_free = True
+            memory.free = True
             done()
 
         self._at(seconds, finish)

@@ -14,23 +14,33 @@ import numpy as np
 
 from elector.evaluate import Chunk
 from elector.memory import TILE_SHARE
-from elector.timeline_acceltran import AccelTranUnits
+from elector.timeline_acceltran import AccelTranUnits, sequences
+from elector.timeline_engine import PIECES, Run, Work
+from elector.timeline_gpu import GpuUnits
+from elector.timeline_reram import ReramUnits
 
 
 class UnitModel(Protocol):
-    """What the engine asks of a machine."""
+    """What the engine asks of a machine.
+
+    least : pieces of a job. ahead : launches a host may be ahead; 0: jobs need no launch, and
+    those of one sequence alone wait for each other.
+    """
 
     bandwidth: float
     buffer: float
     fuse: bool
+    least: int
+    ahead: int
 
     def streams(self, rows: list[int]) -> int:
         """Independent sequences worth running side by side."""
 
-    def pieces(
-        self, row: int, times: float, streams: int, most: int
-    ) -> tuple[str, list[float], float]:
-        """Unit, seconds of each piece of one job, and the latency of a result."""
+    def work(self, run: Run) -> list[Work]:
+        """What units do for one sequence in one layer."""
+
+    def heads(self, row: int) -> bool:
+        """Whether heads of this row follow one another, so that the next row may begin."""
 
     def traffic(self, row: int) -> tuple[float, float, float]:
         """Bytes of one run: weights fetched, other operands fetched, results stored."""
@@ -38,6 +48,8 @@ class UnitModel(Protocol):
 
 class SystolicUnits:
     """Systolic arrays: folds dealt to arrays, element-wise work to lanes."""
+
+    least, ahead = PIECES, 0
 
     def __init__(self, chunk: Chunk) -> None:
         self.chunk, self.i = chunk, int(chunk.index[0])
@@ -52,34 +64,26 @@ class SystolicUnits:
 
     def streams(self, rows: list[int]) -> int:
         """As many sequences as keep the stream of a fold as long as its load."""
-        ops = self.chunk.ops
-        sequences = int(ops.streams[self.i])
         if self.name["preload"] != "overlap":
             return 1
-        tokens = max(
-            (
-                float(ops.m[r, self.i])
-                for r in rows
-                if ops.rows[r].matmul and not ops.rows[r].off_chain
-            ),
-            default=1.0,
-        )
         side = self.number["cols" if self.name["dataflow"] == "is" else "rows"]
-        return max(1, min(sequences, int(tokens // side)))
+        return sequences(self.chunk, rows, side)
 
-    def pieces(
-        self, row: int, times: float, streams: int, most: int
-    ) -> tuple[str, list[float], float]:
+    def work(self, run: Run) -> list[Work]:
         """Seconds of each piece, the work of the sequence being 1 / streams of the batch's."""
-        ops = self.chunk.ops
+        ops, row, streams, times = self.chunk.ops, run.row, run.streams, run.times
         if not ops.rows[row].matmul:
             spec = ops.rows[row]
             work = float(ops.m[row, self.i]) / streams * times
             cycles = work * (spec.simple + spec.special * self.number["special_cycles"])
-            return "vector", _cut(cycles / self.lanes / self.number["clock"], most), 0.0
+            return [Work("vector", _cut(cycles / self.lanes / self.number["clock"], run.most))]
         cycles, latency = self._product(row, streams)
         seconds = cycles * times / self.number["clock"]
-        return "array", _cut(seconds, most), latency / self.number["clock"]
+        return [Work("array", _cut(seconds, run.most), latency / self.number["clock"])]
+
+    def heads(self, row: int) -> bool:
+        """Heads share the arrays, one after another."""
+        return self.chunk.ops.rows[row].in_attention
 
     def _product(self, row: int, streams: int) -> tuple[float, float]:
         """Cycles the arrays are taken, folds dealt one by one, and cycles of load and skew."""
@@ -155,4 +159,6 @@ def _deal(cost: list[float], instances: int, arrays: int) -> float:
 UNITS: dict[str, Callable[[Chunk], UnitModel]] = {
     "systolic": SystolicUnits,
     "acceltran": AccelTranUnits,
+    "gpu": GpuUnits,
+    "reram": ReramUnits,
 }

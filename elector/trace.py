@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from elector import cost as pricing
-from elector.evaluate import Chunk, inspect
+from elector.evaluate import Chunk, inspect, require_feasible
 from elector.output import scratch_of
 from elector.table import Column
 from elector.technology import Technology
@@ -29,7 +29,8 @@ LINES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000
 class Trace:
     """A timeline with what its spans cost.
 
-    edges : (T + 1,) bin edges [s]; utilization : resource -> (T,) share of a bin it is busy;
+    edges : (T + 1,) bin edges [s]; utilization : resource, or group of them, -> (T,) share of a
+        bin it is busy, on average;
     watts : (T,) power; closed_s : seconds of the closed form for the same design.
     """
 
@@ -44,12 +45,20 @@ class Trace:
 def trace(
     columns: Mapping[str, Column], title: str, technology: Technology | None = None
 ) -> Trace:
-    """Run the event-driven model of one design. Raises InputError for bad settings."""
+    """Run the event-driven model of one design.
+
+    Raises InputError for bad settings, InfeasibleError for a design that cannot run.
+    """
     chunk = inspect(columns, technology or Technology.load())
+    require_feasible(chunk)
     found = timeline(chunk)
     edges = np.linspace(0.0, found.seconds, BINS + 1)
     spans = {name: _arrays(found.spans, name) for name in found.busy}
-    use = {name: _spread(edges, *s[:2], s[1] - s[0]) / np.diff(edges) for name, s in spans.items()}
+    use: dict[str, Array] = {}
+    kinds = [group(name) for name in spans]
+    for name, s in spans.items():
+        share = _spread(edges, *s[:2], s[1] - s[0]) / np.diff(edges) / kinds.count(group(name))
+        use[group(name)] = use.get(group(name), 0.0) + share
     return Trace(title, found, edges, use, _watts(chunk, found, edges, spans),
                  float(chunk.timing.seconds[0]))
 
@@ -79,24 +88,38 @@ def _spread(edges: Array, start: Array, end: Array, amount: Array) -> Array:
 def _watts(
     chunk: Chunk, found: Timeline, edges: Array, spans: Mapping[str, tuple[Array, Array, Array]]
 ) -> Array:
-    """(T,) power: each row's joules spread over its own spans, and what flows all the time."""
+    """(T,) power: each row's joules spread over its own spans, and what flows all the time.
+
+    Joules of a row without spans (work inside a fused kernel) flow all the time, too.
+    """
     rows = len(chunk.ops.rows)
     memory, compute = np.zeros(rows), np.zeros(rows)
     for name, count in chunk.activity.counts.items():
         joules = count.each()[:, 0] * chunk.prices.actions[name].value[0]
-        if chunk.machine.actions[name].part in MEMORY_PARTS:
+        if chunk.machine.actions[name].part.rpartition(".")[2] in MEMORY_PARTS:
             memory += joules
         else:
             compute += joules
-    total = np.zeros(edges.size - 1)
-    for resource, (start, end, row) in spans.items():
-        joules = memory if resource == "memory" else compute
-        busy = np.bincount(row, end - start, rows)
+    total, lost = np.zeros(edges.size - 1), 0.0
+    for joules, chosen in (
+        (memory, [s for name, s in spans.items() if name.endswith("memory")]),
+        (compute, [s for name, s in spans.items() if not name.endswith(("memory", "host"))]),
+    ):
+        start, end, row = (np.concatenate([np.zeros(0), *parts]) for parts in zip(
+            *chosen, strict=True)) if chosen else (np.zeros(0),) * 3
+        place = row.astype(np.intp)
+        busy = np.bincount(place, end - start, rows)
         share = np.divide(joules, busy, out=np.zeros(rows), where=busy > 0)
-        total += _spread(edges, start, end, share[row] * (end - start))
+        total += _spread(edges, start, end, share[place] * (end - start))
+        lost += float(joules[busy == 0].sum())
     seconds = chunk.timing.seconds
     standing = float((pricing.standing(chunk.activity, chunk.prices, seconds) / seconds)[0])
-    return total / np.diff(edges) + standing
+    return total / np.diff(edges) + standing + lost / found.seconds
+
+
+def group(resource: str) -> str:
+    """Resources of one kind (crossbars of each matrix) share a line of the picture."""
+    return resource.partition(":")[0]
 
 
 def events(found: Trace) -> dict[str, object]:
@@ -170,31 +193,36 @@ def draw(found: Trace, path: Path) -> None:
 
     scale, unit = _time_unit(found.timeline.seconds)
     kinds = list(dict.fromkeys(row.kind for row in found.timeline.rows))
-    palette = plt.get_cmap("tab10")
-    colours = {kind: palette(i % 10) for i, kind in enumerate(kinds)}
+    palette = plt.get_cmap("tab10" if len(kinds) <= 10 else "tab20")
+    colours = {kind: palette(i % palette.N) for i, kind in enumerate(kinds)}
+    names = list(found.utilization)
     figure, axes = plt.subplots(
-        3, 1, figsize=(12, 7.5), sharex=True, height_ratios=(2, 2, 1.4), layout="constrained"
+        3, 1, figsize=(12, 7.5 + 0.2 * max(len(names) - 4, 0)), sharex=True,
+        height_ratios=(2, 2, 1.4), layout="constrained",
     )
-    names = list(found.timeline.busy)
-    for y, name in enumerate(names):
+    for resource in found.timeline.busy:
+        same = [r for r in found.timeline.busy if group(r) == group(resource)]
+        height = 0.8 / len(same)
+        y = names.index(group(resource)) - 0.4 + height * same.index(resource)
         for kind in kinds:
             bars = [
                 (s.start * scale, (s.end - s.start) * scale)
                 for s in found.timeline.spans
-                if s.resource == name and found.timeline.rows[s.row].kind == kind
+                if s.resource == resource and found.timeline.rows[s.row].kind == kind
             ]
-            if bars:
-                # An edge keeps what is shorter than a pixel visible.
-                axes[0].broken_barh(bars, (y - 0.4, 0.8), color=colours[kind], linewidth=0.9)
+            if bars:  # an edge of its own colour keeps what is thinner than a pixel
+                axes[0].broken_barh(bars, (y, height), facecolors=colours[kind],
+                                    edgecolors=colours[kind], linewidth=0.9 / len(same))
     axes[0].set_yticks(range(len(names)), names)
     axes[0].set_title(found.title, loc="left", fontweight="bold")
     handles = [Patch(color=colours[kind]) for kind in kinds]
     axes[0].legend(handles, kinds, loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)
     middle = (found.edges[:-1] + found.edges[1:]) / 2.0 * scale
     for i, name in enumerate(names):
-        share = found.timeline.busy[name] / found.timeline.seconds
+        share = float(found.utilization[name].mean())
         axes[1].plot(middle, 100.0 * found.utilization[name], linewidth=1.0,
-                     color=LINES[i % len(LINES)], label=f"{name} ({100.0 * share:.2g}% on average)")
+                     color=LINES[i % len(LINES)], linestyle=("-", "--")[i // len(LINES) % 2],
+                     label=f"{name} ({100.0 * share:.2g}% on average)")
     axes[1].set_ylabel("utilization [%]")
     axes[1].set_ylim(0, 105)
     axes[1].legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)

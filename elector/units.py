@@ -13,6 +13,9 @@ from numbers import Real
 
 from elector.errors import InputError, nearest
 
+#: Seconds of a year of continuous work.
+YEAR = 365.25 * 24 * 3600.0
+
 #: symbol -> (powers of the bases, factor, decimal exponent of the factor)
 _Symbol = tuple[dict[str, int], float, int]
 

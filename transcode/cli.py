@@ -45,8 +45,8 @@ def _spaces(ctx: click.Context, param: click.Parameter, text: str) -> list[str]:
     default="auto",
     metavar="NAME",
     show_default=True,
-    help="How designs are proposed: auto, enumerate, evolve, random, qmc, nsga2, nsga3, tpe, gp, "
-    "or module:Class for an Optuna sampler of your own.",
+    help="How designs are proposed: auto, enumerate, evolve, parzen, random, qmc, nsga2, nsga3, "
+    "tpe, gp, or module:Class for an Optuna sampler of your own.",
 )
 @click.option(
     "--budget",
@@ -74,7 +74,14 @@ def _spaces(ctx: click.Context, param: click.Parameter, text: str) -> list[str]:
     type=click.IntRange(min=0),
     default=0,
     metavar="N",
-    help="Threads of the simulator; all processors by default. The front is the same.",
+    help="Processes; as many as there are processors by default. The front is the same.",
+)
+@click.option(
+    "--islands",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Shares of a large generation of evolve that are bred apart; 4 by default. Part of "
+    "what a run is, as the seed.",
 )
 @click.option(
     "--batch",
@@ -87,6 +94,20 @@ def _spaces(ctx: click.Context, param: click.Parameter, text: str) -> list[str]:
     type=click.Path(path_type=Path),
     metavar="FILE",
     help="Begin with the designs of a table: front.csv of a run, or one of elector sweep.",
+)
+@click.option(
+    "--storage",
+    envvar="TRANSCODE_STORAGE",
+    show_envvar=True,
+    metavar="URL",
+    help="Several searches share the Optuna study in this database: postgresql://... or "
+    "sqlite:///FILE. For designs that take seconds. Each process needs an --out of its own.",
+)
+@click.option(
+    "--cluster",
+    metavar="ADDRESS",
+    help="Evaluate on the workers of this Dask scheduler: tls://HOST:PORT, or tcp:// on this "
+    "machine. The front is the same.",
 )
 @click.option(
     "--stall",
@@ -119,8 +140,11 @@ def search(
     out: Path | None,
     fresh: bool,
     jobs: int,
+    islands: int | None,
     batch: int | None,
     warm_start: Path | None,
+    storage: str | None,
+    cluster: str | None,
     stall: float | None,
     stall_batches: int,
     format: str,
@@ -145,8 +169,9 @@ def search(
         with report.progress(quiet) as show:
             result = transcode.search(
                 space, sampler=sampler, budget=budget, time=time, seed=seed, out=out, fresh=fresh,
-                jobs=jobs, batch=batch, warm_start=warm_start, stall=stall,
-                stall_batches=stall_batches, command=command, progress=show,
+                jobs=jobs, islands=islands, batch=batch, warm_start=warm_start, storage=storage,
+                cluster=cluster, stall=stall, stall_batches=stall_batches,
+                command=command, progress=show,
             )  # fmt: skip
     except transcode.Interrupted as stop:
         click.echo(report.interrupted(stop.folder), err=True)

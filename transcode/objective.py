@@ -14,7 +14,8 @@ import numpy as np
 
 from elector.errors import InputError
 from elector.table import Column
-from transcode.space import SHARED, Space, grammar, numbers, unit_of
+from transcode.phases import costs_of_run
+from transcode.space import RUN, SHARED, Space, grammar, numbers, unit_of
 
 #: The constraint every machine brings: that the design can run the workload at all.
 MACHINE = "machine"
@@ -142,6 +143,23 @@ def sum_of(parts: list[np.ndarray], size: int) -> np.ndarray:
     return total
 
 
+def joined(outcomes: Sequence[Outcome]) -> Outcome:
+    """Outcomes of one problem, at least one, made one in their order."""
+    first = outcomes[0]
+    if len(outcomes) == 1:
+        return first
+    texts = {text: place for o in outcomes for place, text in enumerate(o.reasons.values)}
+    texts = {text: place for place, text in enumerate(sorted(texts, key=str))}
+    reasons = [np.array([texts[t] for t in o.reasons.values])[o.reasons.codes] for o in outcomes]
+    return Outcome(
+        {name: np.concatenate([o.results[name] for o in outcomes]) for name in first.results},
+        np.concatenate([o.objectives for o in outcomes]),
+        {name: np.concatenate([o.margins[name] for o in outcomes]) for name in first.margins},
+        np.concatenate([o.feasible for o in outcomes]),
+        Column(tuple(texts), np.concatenate(reasons)),
+    )
+
+
 @dataclass(frozen=True)
 class Problem:
     """A space with what answers for its designs. `assess` is the one way to ask."""
@@ -230,12 +248,17 @@ class Problem:
 def costs_of(
     space: Space, evaluator: Evaluator, codes: np.ndarray, columns: Columns | None = None
 ) -> dict[str, Costs]:
-    """Workload -> costs of (D, S) codes; `columns` where they are decoded already."""
+    """Workload, and the run they make up, -> costs of (D, S) codes.
+
+    columns : where the codes are decoded already.
+    """
     size, decoded = len(codes), space.decode(codes) if columns is None else columns
-    costs = {}
+    costs: dict[str, Costs] = {}
     for workload, settings in space.workloads.items():
         own = {name: Column.constant(value, size) for name, value in settings.items()}
         costs[workload] = evaluator({**decoded, **own}, size)
+    if space.run is not None:
+        costs[RUN] = costs_of_run(space.run, costs)
     return costs
 
 
@@ -244,7 +267,8 @@ def _result(name: str, costs: Mapping[str, Costs]) -> np.ndarray:
     workload, _, rest = name.partition(".")
     if workload in costs and rest:
         return np.asarray(costs[workload].scalar(rest), dtype=float)
-    each = [np.asarray(cost.scalar(name), dtype=float) for cost in costs.values()]
+    steps = [cost for workload, cost in costs.items() if workload != RUN]
+    each = [np.asarray(cost.scalar(name), dtype=float) for cost in steps]
     return np.asarray(np.maximum.reduce(each))  # one chip has to do for all workloads
 
 

@@ -6,13 +6,16 @@ Axes: D points, O objectives.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 #: Above this many points the live hypervolume is of a fixed sample: exact time is quadratic.
 EXACT_LIMIT = 20_000
+#: Strong points that others are compared with first: how many, out of how many, picked by a
+#: sample of how many.
+_JUDGES, _CANDIDATES, _SAMPLE = 64, 256, 1000
 
 
 def nondominated(points: np.ndarray) -> np.ndarray:
@@ -39,6 +42,43 @@ def merge(front: np.ndarray, batch: np.ndarray) -> tuple[np.ndarray, np.ndarray]
     mask = nondominated(np.concatenate([front, batch[candidates]]))
     joins[candidates] = mask[len(front) :]
     return mask[: len(front)], joins
+
+
+def judges(points: np.ndarray, front: np.ndarray) -> np.ndarray:
+    """(J, O) a few points of the front that together beat most of a sample of points (D, O).
+
+    Picked greedily from points spread over the front: each beats most of what is left.
+    """
+    left = points[:: max(1, len(points) // _SAMPLE)]
+    candidates = front[:: max(1, len(front) // _CANDIDATES)]
+    chosen: list[np.ndarray] = []
+    while len(chosen) < _JUDGES and len(left) and len(candidates):
+        beaten = np.ones((len(candidates), len(left)), dtype=bool)
+        for axis in range(front.shape[1]):
+            beaten &= left[None, :, axis] >= candidates[:, axis, None]
+        best = int(beaten.sum(axis=1).argmax())
+        if not beaten[best].any():
+            break
+        chosen.append(candidates[best])
+        left = left[~beaten[best]]
+    return np.array(chosen).reshape(-1, front.shape[1])
+
+
+def unbeaten(columns: Sequence[np.ndarray], judging: np.ndarray) -> np.ndarray:
+    """Indices of the points that no judge (J, O) beats: most of them go cheaply.
+
+    columns : each objective's (D,) values.
+    """
+    left = np.arange(len(columns[0]))
+    for judge in judging:
+        below, above = np.ones(len(left), dtype=bool), np.zeros(len(left), dtype=bool)
+        for column, bound in zip(columns, judge, strict=True):
+            below &= column >= bound
+            above |= column > bound  # its equals stay
+        keep = np.flatnonzero(~(below & above))
+        if len(keep) < len(left):
+            left, columns = left[keep], [column[keep] for column in columns]
+    return left
 
 
 def hypervolume(points: np.ndarray, reference: np.ndarray) -> float:

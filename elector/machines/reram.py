@@ -166,15 +166,17 @@ def _where(ops: Operations, index: Array, units: Units, x: Crossbars) -> _Where:
     needed = sum_rows(np.where(first & stored, distinct * each, 0.0)) * twice
     most = np.where(written, each * ops.batch[:, index], 0.0).max(axis=0)
     least = np.where(written, each, 0.0).max(axis=0)
-    spare = np.maximum(x.total - needed, 0.0)
-    pool = np.minimum(spare, most)
-    fit = np.floor((x.total - pool) / np.maximum(needed, 1.0))
+    # Copies leave room for the written operands of one operation; what they leave is for those.
+    kept = np.minimum(np.maximum(x.total - needed, 0.0), most)
+    fit = np.floor((x.total - kept) / np.maximum(needed, 1.0))
     update = [i for i, r in enumerate(ops.rows) if _stored(r.name) and r.kind == "optimizer"]
     updated = used[update].any(axis=0)
     asked = units.number("copies")
     held = np.where(asked > 0, np.minimum(asked, fit), np.where(updated, 1.0, fit))
+    held = np.maximum(held, 1.0)
+    pool = np.where(most > 0, np.maximum(x.total - needed * held, 0.0), 0.0)
     return _Where(stored, written, digital, np.maximum(distinct, 1.0), each, needed,
-                  np.maximum(held, 1.0), pool, least, sum_rows(np.where(lost, 1.0, 0.0)))
+                  held, pool, least, sum_rows(np.where(lost, 1.0, 0.0)))
 
 
 def activity(prepared: object, part: slice) -> Activity:
@@ -186,22 +188,33 @@ def activity(prepared: object, part: slice) -> Activity:
     count, batch = ops.count[:, index], ops.batch[:, index]
     m, k, n = (v[:, index] for v in (ops.m, ops.k, ops.n))
     vectors = count * batch * m
-    pool = np.floor(np.maximum(w.pool, 1.0) / np.maximum(w.each, 1.0))
-    beside = np.where(w.written, np.clip(pool, 1.0, np.maximum(batch, 1.0)), w.copies)
-    read = np.where(w.stored | w.written, vectors * x.vector / beside, 0.0)
-    cells, write = _writes(ops, index, units, x, w)
+    cells, pulses = _writes(ops, index, units, x, w)
+    one, turns = _in_turn(ops, index, units, x, w)
+    # Vectors of one sequence, dealt to the copies; those of others fill what it leaves free.
+    each = np.ceil(batch * m / ops.streams[index] / w.copies)
+    read = np.where(w.stored, vectors * x.vector / w.copies, 0.0)
+    taken = np.minimum(w.each / np.maximum(w.pool, 1.0), 1.0)
+    spare = np.where(w.written, vectors * x.vector * taken, 0.0)
     digital_rate = np.maximum(units.number("digital_macs"), 1.0) * units.number("clock")
     digital = np.where(w.digital, vectors * k * n / digital_rate, 0.0)
     work, special = _work(ops, index, units)
     lanes = work / (units.number("vector_lanes") * units.number("clock"))
     moved = _moved(ops, index, units)
     memory = moved / units.number("bandwidth")
-    # Layers have crossbars of their own; the slowest layer of each phase sets the pace.
-    stage = np.where(w.stored, read / w.matrices, read)
-    busy = {"crossbars": _slowest(ops, stage), "write": write, "digital": digital,
-            "vector": lanes, "memory": memory}
-    compute = read + write + digital + lanes
+    # Layers have crossbars of their own; the slowest layer of each phase sets the pace. Pulses of
+    # written operands of other layers and sequences go on beside, as far as power allows.
+    stage = np.where(w.stored, read / w.matrices, 0.0)
+    busy = {"crossbars": _slowest(ops, stage), "spare crossbars": spare,
+            "write": np.where(w.written, 0.0, pulses), "digital": digital, "vector": lanes,
+            "memory": memory}
+    compute = np.maximum(read, np.where(w.stored, count * each * x.vector, spare))
+    compute = compute + pulses + digital + lanes
     alone = np.maximum(compute, memory)
+    one = np.where(w.stored, count * ops.streams[index] * each, np.where(w.written, one * m, 0.0))
+    serial = one * x.vector + np.where(w.written, turns, pulses) + digital + lanes
+    serial = np.maximum(serial, memory)
+    written = Budget("write", "write", units.number("write_power"), pulses,
+                     np.where(w.written, turns, pulses))
     counts = _counts(ops, index, x, w, vectors, cells, moved, special, units)
     weights, room, ahead = nothing_ahead(len(ops.rows), index)
     wear = _wear(ops, index, units, x, w, cells)
@@ -211,8 +224,8 @@ def activity(prepared: object, part: slice) -> Activity:
         weights=weights, room=room, bandwidth=ahead,
         start=np.zeros(index.size), executed=ops.macs[index],
         peak=_peak(units, x), limits=_limits(ops, index, units, x, w),
-        resources=tuple(busy), periods=np.ones(index.size),
-        budget=Budget("write", "write", units.number("write_power")),
+        resources=tuple(busy), periods={"crossbars": np.ones(index.size)},
+        budget=written, serial=serial, beside=w.written,
         wear=wear, endurance=units.number("endurance"), fill=_fill(ops, index, units, x, w),
         extra={"effective_bits": effective_bits(units)},
         tiles=(np.zeros_like(m),) * 3 if prepared.details else None,
@@ -247,6 +260,21 @@ def _writes(
     here = update & (count > 0)
     last = np.where(here, x.rows * pulse / np.maximum(sum_rows(here + 0.0), 1.0), 0.0)
     return cells, np.where(update, last, seconds)
+
+
+def _in_turn(
+    ops: Operations, index: Array, units: Units, x: Crossbars, w: _Where
+) -> tuple[Array, Array]:
+    """(R, D) reads of a written operand, and seconds of writing it, sequence by sequence.
+
+    The heads of one sequence stand side by side, as far as there are spare crossbars.
+    """
+    heads = np.maximum(ops.batch / ops.streams, 1.0)[:, index]
+    runs = ops.count[:, index] * ops.batch[:, index] / heads
+    fit = np.clip(np.floor(w.pool / np.maximum(w.each, 1.0)), 1.0, heads)
+    pulse = units.number("write_pulse") * units.number("write_verify")
+    rows = np.minimum(ops.k[:, index], x.rows)
+    return runs * heads / fit, runs * np.ceil(heads / fit) * rows * pulse
 
 
 def _fill(ops: Operations, index: Array, units: Units, x: Crossbars, w: _Where) -> Fill:

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from elector.machines import MACHINES
+from elector.resolve import load_accelerator
 from elector.table import Field, schema
 
 Table = dict[str, list[Any]]
@@ -14,6 +16,16 @@ Table = dict[str, list[Any]]
 #: Settings whose values a random table must not mix: they need company of their own.
 APART = ("convention",)
 MODELS = ("encoder", "bert-tiny", "gpt2", "t5-base", "vit-base")
+
+
+def fields_of(machine: str) -> dict[str, Field]:
+    """Settings of a machine, or of the units and links of a hybrid."""
+    return schema(machine) if machine in MACHINES else load_accelerator(machine).machine.fields
+
+
+def formats_of(machine: str) -> tuple[str, ...]:
+    """Settings that name a number format, and with it the structure of a design."""
+    return ("datapath",) if machine in MACHINES else load_accelerator(machine).machine.natives
 
 
 def around(field: Field, random: np.random.Generator, spread: float = 8.0) -> Any:
@@ -40,8 +52,8 @@ def around(field: Field, random: np.random.Generator, spread: float = 8.0) -> An
 def hardware(machine: str, random: np.random.Generator, fixed: dict[str, Any]) -> dict[str, Any]:
     """Settings of one random design."""
     found = {}
-    for key, field in schema(machine).items():
-        if key in APART or field.type == "text":
+    for key, field in fields_of(machine).items():
+        if key.rpartition(".")[2] in APART or field.type == "text":
             continue
         found[f"accelerator.{key}"] = around(field, random)
     return found | fixed
@@ -58,10 +70,11 @@ def designs(machine: str, size: int, seed: int, **fixed: Any) -> Table:
             if k.startswith("accelerator__")}
     rest = {k.replace("__", "."): v for k, v in fixed.items() if not k.startswith("accelerator__")}
     kinds = [_structure(machine, i, random) for i in range(20)]
+    capacities = [k for k in fields_of(machine) if k.rpartition(".")[2] == "memory_capacity"]
     rows = []
     for _ in range(size):
         kind = kinds[random.integers(len(kinds))]
-        room = {"accelerator.memory_capacity": 1e15}
+        room = {f"accelerator.{key}": 1e15 for key in capacities}
         row = hardware(machine, random, room | keys) | kind | {
             "model.layers": int(random.choice([1, 2, 3, 12])) if kind["model"] == "encoder"
             else None,
@@ -84,5 +97,6 @@ def _structure(machine: str, number: int, random: np.random.Generator) -> dict[s
         "workload.attention": str(random.choice(["unfused", "fused", "flash"])),
         "workload.activations": str(random.choice(["store", "recompute", "selective"])),
         "workload.generate": 1 if generates else 0,
-        "accelerator.datapath": around(schema(machine)["datapath"], random),
+        **{f"accelerator.{key}": around(fields_of(machine)[key], random)
+           for key in formats_of(machine)},
     }

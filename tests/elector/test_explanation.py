@@ -20,6 +20,9 @@ DESIGNS: list[tuple[str, str, dict[str, object]]] = [
     ("bert-tiny", "gpu", {"workload.mode": "training"}),
     ("bert-tiny", "isaac", {}),
     ("bert-tiny", "acceltran-edge", {}),
+    ("bert-tiny", "hpt", {"workload.mode": "training", "workload.trainable": "lora:4"}),
+    ("bert-tiny", "reram+systolic", {"accelerator.links.tier-array.energy_per_bit": "2 pJ"}),
+    ("bert-tiny", "hpt", {"workload.mode": "training"}),
 ]
 SUMS = ("energy_j", "area_mm2", "macs", "parameters")
 
@@ -93,6 +96,37 @@ def test_products_are_listed_with_their_sizes() -> None:
     parameters = elector.explain("bert-base", "systolic", "parameters")
     token = next(t for t in terms_of(parameters) if t["name"] == "token embedding")
     assert token["value"] == 30522 * 768
+
+
+@pytest.mark.parametrize("result", ["energy_j", "power_w", "area_mm2", "latency_s"])
+def test_a_hybrid_is_explained_by_unit_and_link(result: str) -> None:
+    """Each unit's part is what its terms add up to, and what the results by part say."""
+    settings: dict[str, object] = {"workload.mode": "training", "workload.trainable": "lora:4"}
+    shown = elector.explain("bert-tiny", "hpt", result, settings=settings)
+    simulated = elector.simulate("bert-tiny", "hpt", settings=settings)
+    units: Any = shown["units"]
+    for unit, value in units.items():
+        mine = sum(t["value"] for t in terms_of(shown) if t["unit"] == unit)
+        assert value == pytest.approx(mine, rel=1e-12)
+    assert set(units) >= {"tier", "array", "link tier-array"} or result == "area_mm2"
+    if result in ("energy_j", "area_mm2"):
+        assert sum(units.values()) == pytest.approx(simulated[result], rel=1e-12)
+    if result == "area_mm2":
+        areas: Any = simulated["area_by_part_mm2"]
+        for unit in ("gpu", "tier", "array"):
+            parts = sum(v for name, v in areas.items() if name.startswith(f"{unit}."))
+            assert units[unit] == pytest.approx(parts, rel=1e-12)
+    if result == "energy_j":
+        energy: Any = simulated["energy_by_part_j"]
+        assert units["link tier-array"] == pytest.approx(energy["links"], rel=1e-12)
+
+
+def test_an_energy_of_the_users_own_counts_as_assumed() -> None:
+    shown = elector.explain("bert-tiny", "reram+systolic", "energy_j",
+                            settings={"accelerator.links.tier-array.energy_per_bit": "2 pJ"})
+    link = next(t for t in terms_of(shown) if t["name"] == "link tier-array")
+    assert link["price"] == pytest.approx(16e-12) and link["evidence"] == "assumed"
+    assert link["value"] == pytest.approx(link["count"] * link["price"])
 
 
 def test_what_cannot_be_explained() -> None:

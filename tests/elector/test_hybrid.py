@@ -212,8 +212,21 @@ def test_an_operation_without_a_unit(tmp_path: Path) -> None:
 
 def test_a_missing_link(tmp_path: Path) -> None:
     path = written(tmp_path, "tier array gpu", "  - {between: [gpu, array]}\n", RULES)
-    with pytest.raises(InputError, match="no link between array and tier"):
+    with pytest.raises(InputError, match="no link between array and tier") as caught:
         elector.simulate("bert-tiny", path)
+    assert caught.value.allowed == ["array-gpu"]
+    assert "between: [array, tier]" in str(caught.value.hint)
+
+
+def test_a_batch_beyond_the_only_working_unit_names_the_largest() -> None:
+    settings: dict[str, Any] = {"workload.mode": "training", "workload.batch": 4096}
+    reason = str(elector.simulate("bert-large", "hpt", settings=settings)["reason"])
+    assert "unit gpu: main memory" in reason
+    largest = int(reason.rpartition(" ")[2])
+    for batch, fits in ((largest, True), (largest + 1, False)):
+        found = elector.simulate("bert-large", "hpt", settings={**settings,
+                                                                "workload.batch": batch})
+        assert found["feasible"] is fits
 
 
 @pytest.mark.parametrize("key", ["units.tier.spin", "units.nobody.rows", "links.a-b.bandwidth"])
@@ -229,14 +242,6 @@ def test_a_file_may_change_the_units_of_a_preset(tmp_path: Path) -> None:
     assert more.settings["units.tier.tiles"] == 1000
     assert load_accelerator("hpt").settings["units.tier.tiles"] == 336
     assert more.machine is load_accelerator("hpt").machine
-
-
-def test_prices_of_a_hybrid_are_explained_unit_by_unit(tmp_path: Path) -> None:
-    path = two(tmp_path)
-    with pytest.raises(InputError, match="unit by unit"):
-        elector.explain("bert-tiny", path, "energy_j")
-    seconds = elector.simulate("bert-tiny", path)["latency_s"]
-    assert elector.explain("bert-tiny", path, "latency_s")["value"] == seconds
 
 
 def test_machines_with_keys_of_one_name_and_other_choices_stand_in_one_table() -> None:

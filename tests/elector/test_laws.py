@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from builders import columns, inside
-from random_designs import Table, designs, hardware
+from random_designs import Table, designs, fields_of, hardware
 
 import elector
 from elector import cost as pricing
@@ -20,7 +20,6 @@ from elector.cost import Cost
 from elector.design import sum_rows
 from elector.evaluate import evaluate
 from elector.machines import MACHINES
-from elector.table import schema
 from elector.technology import Technology
 
 SIZE = 300
@@ -29,6 +28,8 @@ ROOM: dict[str, dict[str, Any]] = {
     "gpu": {"accelerator__fp8_rate": 1e15},
     "reram": {"accelerator__tiles": 100_000, "accelerator__transposed_read": "bidirectional",
               "accelerator__digital_macs": 4096},
+    "reram+systolic": {"accelerator__units.tier.tiles": 100_000,
+                       "accelerator__units.tier.transposed_read": "bidirectional"},
 }
 #: More of this never costs time: machine -> settings. Rows and columns are not among them: a
 #: larger array fits some shapes worse.
@@ -40,13 +41,22 @@ FASTER: dict[str, tuple[str, ...]] = {
     "gpu": ("bandwidth", "power_limit", "l2", "host_speed", "memory_capacity"),
     "reram": ("bandwidth", "tiles", "clock", "vector_lanes", "digital_macs", "adc_rate",
               "adcs_per_crossbar", "buffer", "memory_capacity"),
+    "reram+systolic": ("units.tier.tiles", "units.tier.adc_rate", "units.tier.adcs_per_crossbar",
+                       "units.tier.bandwidth", "units.array.bandwidth", "units.array.sram",
+                       "units.array.arrays", "units.array.clock", "units.array.vector_lanes",
+                       "links.tier-array.bandwidth"),
 }
 #: How much slower "never slower" may be where a machine quantises: the first tile that has to
 #: arrive grows with a buffer, waves are dealt to whole elements (acceltran); the clock is found by
 #: iteration (gpu).
-QUANTISED = {"acceltran": 0.02, "gpu": 1e-4}
+#: One more copy of the weights leaves fewer spare crossbars for written operands (reram's tiles).
+QUANTISED = {"acceltran": 0.02, "gpu": 1e-4, "reram tiles": 0.05}
 
-pytestmark = pytest.mark.parametrize("machine", MACHINES)
+#: Saving of a longer batch where an array that only attends fills and drains once for heads of
+#: several sequences, while the pipeline around it takes each sequence on its own.
+FILLED_ONCE = {"reram+systolic": 0.01}
+
+pytestmark = pytest.mark.parametrize("machine", (*MACHINES, "reram+systolic"))
 #: Scalars that have no value for some designs: nothing generated, nothing that wears.
 OPTIONAL = ("time_", "tokens_", "lifetime_")
 KEPT = ("macs", "parameters", "area_mm2", "peak_ops_per_s")
@@ -182,7 +192,7 @@ def test_time_is_never_below_the_peak(machine: str) -> None:
 
 def test_time_is_never_below_the_parameters_that_must_come(machine: str) -> None:
     """Of an encoder: its matrices, once (where a machine does not hold them for good)."""
-    if machine == "reram":
+    if machine.startswith("reram"):
         pytest.skip("weights stay in the crossbars")
     cost, rows = found(machine), table(machine)
     width = {"int8": 1, "fp8": 1, "fp32": 4, "tf32": 4, "fixed20": 2.5}
@@ -204,11 +214,11 @@ def test_time_is_never_below_the_parameters_that_must_come(machine: str) -> None
 
 def test_energy_is_never_below_that_of_the_products(machine: str) -> None:
     """The cheapest multiply-accumulate of any format at the design's node."""
-    action = MACHINES[machine].actions.get("mac")
+    action = MACHINES[machine].actions.get("mac") if machine in MACHINES else None
     if action is None or "{compute}" not in action.price[0]:
         pytest.skip("has no multiply-accumulate of its own")
     cost, rows, prices = found(machine), table(machine), Technology.load()
-    formats = [f for f in schema(machine)["datapath"].choices]
+    formats = [f for f in fields_of(machine)["datapath"].choices]
     for i in np.flatnonzero(cost.feasible)[:80]:
         node = float(rows["accelerator.node"][i])
         least = min(prices.price(f"mac.{f}", "energy", node).value for f in formats)
@@ -231,13 +241,14 @@ def test_more_is_never_slower(machine: str, factor: float) -> None:
     rows = table(machine)
     for key in FASTER[machine]:
         name = f"accelerator.{key}"
-        most = schema(machine)[key].high or np.inf
+        most = fields_of(machine)[key].high or np.inf
         more = [
             v and min(int(np.ceil(v * factor)) if isinstance(v, int) else v * factor, most)
             for v in rows[name]
         ]
         worst = slower(machine, rows | {name: more}).max()
-        assert worst <= QUANTISED.get(machine, 1e-12), (key, worst)
+        least = QUANTISED.get(machine, 1e-12)
+        assert worst <= QUANTISED.get(f"{machine} {key}", least), (key, worst)
 
 
 def test_training_costs_more_than_inference(machine: str) -> None:
@@ -273,20 +284,20 @@ def test_work_is_linear_in_the_layers(machine: str) -> None:
         for name in ("latency_s", "energy_j"):
             a, b, c = cost.scalar(name)
             # A machine that copies weights into free cells has fewer copies of more layers.
-            assert c - b == pytest.approx(b - a, rel=0.35 if machine == "reram" else 0.01), name
+            rel = 0.35 if machine.startswith("reram") else 0.01
+            assert c - b == pytest.approx(b - a, rel=rel), name
 
 
-def test_a_longer_batch_never_costs_less(machine: str, request: pytest.FixtureRequest) -> None:
-    if machine == "reram":
-        request.applymarker(pytest.mark.xfail(
-            strict=True, reason="two sequences in a pipeline are done before one (leakage falls)"
-        ))
+def test_a_longer_batch_never_costs_less(machine: str) -> None:
     rows = table(machine)
     for key in ("workload.batch", "workload.sequence_length", "workload.gradient_accumulation"):
         more = rows | {key: [2 * v if v < 256 else v for v in rows[key]]}
         before, after = found(machine), costs(more, level="scalars")
         both = before.feasible & after.feasible
-        assert (after.energy_j[both] >= before.energy_j[both] * (1 - 1e-12)).all(), key
+        least = 1.0 - FILLED_ONCE.get(machine, 1e-12)
+        assert (after.energy_j[both] >= before.energy_j[both] * least).all(), key
+        if machine == "reram":  # its operands of several sequences are written side by side
+            assert (after.latency_s[both] >= before.latency_s[both] * (1 - 1e-12)).all(), key
         assert (after.macs >= before.macs).all()
 
 
@@ -295,7 +306,7 @@ def test_a_longer_batch_never_costs_less(machine: str, request: pytest.FixtureRe
 
 def ends(machine: str, random: np.random.Generator, size: int) -> list[dict[str, Any]]:
     """Each field at its lowest and highest, alone and with the others at random ends."""
-    found, fields = [], schema(machine)
+    found, fields = [], fields_of(machine)
     usable = {}
     for key, field in fields.items():
         if field.choices:
@@ -358,9 +369,9 @@ def test_the_ends_of_the_schema(machine: str, model: str, workload: dict[str, An
 def test_random_hardware_covers_the_schema(machine: str) -> None:
     """The tables above vary every setting of the machine but those named apart."""
     keys = set(hardware(machine, np.random.default_rng(0), {}))
-    fields = {f"accelerator.{k}" for k, f in schema(machine).items() if f.type != "text"}
-    assert fields - keys <= {"accelerator.convention"}
-    assert set(FASTER[machine]) <= set(schema(machine))
+    fields = {f"accelerator.{k}" for k, f in fields_of(machine).items() if f.type != "text"}
+    assert {f.rpartition(".")[2] for f in fields - keys} <= {"convention"}
+    assert set(FASTER[machine]) <= set(fields_of(machine))
 
 
 def test_sums_do_not_depend_on_their_company(machine: str) -> None:
@@ -370,4 +381,4 @@ def test_sums_do_not_depend_on_their_company(machine: str) -> None:
     for i in range(50):
         assert sum_rows(values[:, [i]])[0] == whole[i]
     np.testing.assert_array_equal(sum_rows(np.asfortranarray(values)), whole)
-    assert pricing.LEAKAGE == "leakage" and machine in MACHINES
+    assert pricing.LEAKAGE == "leakage" and fields_of(machine)

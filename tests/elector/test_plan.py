@@ -108,6 +108,7 @@ FULL = PLAN["phases"][0]
         (changed(phases=[{"accelerator": "hpt"}], switch=None), r"phases\[0\].steps"),
         (changed(phases=[FULL | {"steps": 0}], switch=None), "steps"),
         (changed(phases=[FULL | {"steps": -5}], switch=None), "steps"),
+        (changed(phases=[FULL | {"trainable": "most"}], switch=None), r"phases\[0\].trainable"),
         (changed(phases=[{"steps": 5}], switch=None), "accelerator"),
         (changed(phases=[FULL, FULL], switch=None), "given twice"),
         (changed(phases=[FULL | {"colour": 1}], switch=None), "unknown key"),

@@ -250,6 +250,24 @@ def test_sequences_follow_one_another_through_the_layers() -> None:
     assert many["latency_s"] > one["latency_s"]
 
 
+def test_sequences_whose_operands_stand_side_by_side_are_not_done_before_one() -> None:
+    times = [simulate(workload__batch=b)["latency_s"] for b in (1, 2, 4, 8, 16)]
+    assert times == sorted(times)
+    chunk = inspect(columns_of({"model": "bert-mini", "accelerator": "isaac",
+                                "workload.batch": 16}), Technology.load())
+    r = next(i for i, row in enumerate(chunk.ops.rows) if row.name == "scores")
+    # 64 x 128 operands of 16 bits: 1 x 8 crossbars; 4 heads of 16 sequences of 4 layers. The
+    # weights take 4 x 384 + 32 of 16,128 crossbars, so that nine copies leave 2,016.
+    pulse, vector, layers, tokens = 100e-9, 1.6e-6, 4, 128
+    activity = chunk.activity
+    assert activity.busy["spare crossbars"][r, 0] == pytest.approx(
+        layers * 16 * 4 * tokens * vector * 8 / 2016)
+    serial = layers * 16 * (tokens * vector + 64 * pulse)
+    joules = activity.counts["write"].each()[r, 0] * chunk.prices.actions["write"].value[0]
+    written = max(joules / 10.0 - layers * 16 * 64 * pulse, 0.0)
+    assert activity.chain[r, 0] == pytest.approx(serial + written)
+
+
 @given(st.data())
 def test_no_design_inside_the_schema_gives_nan_or_a_negative(data: st.DataObject) -> None:
     settings: dict[str, object] = {}

@@ -17,7 +17,7 @@ from transcode.objective import Problem, bound
 from transcode.space import Space, load
 
 STREAMS = ("enumerate", "random", "qmc")
-LEARNERS = ("evolve", "nsga2", "nsga3", "tpe")
+LEARNERS = ("evolve", "parzen", "nsga2", "nsga3", "tpe")
 REFERENCE = np.array([1.0, 1.0])
 
 
@@ -210,10 +210,12 @@ def test_auto_enumerates_what_fits(small_space: Space) -> None:
 
 
 def test_auto_chooses_by_budget_and_time(small_space: Space) -> None:
-    assert choice(small_space, budget=1000).used == "evolve"
+    assert choice(small_space, budget=1000).used == "parzen"
     slow = choice(small_space, each=1.0)
-    assert slow.used == "tpe" and slow.budget == engines.FEW
-    assert choice(small_space, each=1.0, budget=2000).used == "evolve"
+    assert slow.used == "parzen" and slow.budget == engines.FEW
+    assert choice(small_space, each=1.0, budget=2000).used == "parzen"
+    assert choice(load("bert"), budget=engines.THOUGHTFUL + 1).used == "evolve"
+    assert choice(load("bert"), budget=engines.THOUGHTFUL).used == "parzen"
     assert choice(small_space, each=1.0, time=60.0).used == "evolve"
     assert choice(load("bert"), budget=100_000).used == "evolve"
     assert choice(small_space, each=1.0, budget=4000).used == "enumerate"

@@ -9,8 +9,9 @@ import pytest
 from search_fakes import SMALL, fake
 
 from transcode import engines, pareto
-from transcode.engines.evolve import Evolve, crowding
-from transcode.engines.evolve_variation import Variation
+from transcode.engines.evolve import Evolve
+from transcode.engines.evolve.population import crowding
+from transcode.engines.evolve.variation import Variation
 from transcode.objective import Problem, bound
 from transcode.space import Space, load, numbers
 
@@ -103,7 +104,8 @@ def test_children_are_designs_and_keep_what_alternatives_share() -> None:
     problem = problem_of(TWO)
     space, rng = problem.space, np.random.default_rng(0)
     parents = space.designs(rng.integers(0, space.cardinality, 500))
-    children = Variation(space).children(parents, parents, rng)
+    variation, places = Variation(space), np.arange(500)
+    children = variation.children(variation.rows(parents), places, places, rng).T
     assert (space.designs(space.index(children)) == children).all()  # canonical and in range
     memory = [space.decode(c)["accelerator.memory"] for c in (parents, children)]
     switched = memory[0].map(str, dtype=object) != memory[1].map(str, dtype=object)
@@ -118,7 +120,7 @@ def test_ordered_parameters_step_to_neighbours() -> None:
     variation, rng = Variation(space), np.random.default_rng(0)
     column = next(i for i, p in enumerate(space.parameters) if p.name == "accelerator.sram")
     own = np.full(4000, 10)
-    steps = np.abs(variation._changed(column, own, rng) - own)
+    steps = np.abs(variation.changed(np.full(4000, column), own, rng) - own)
     assert (steps > 0).all()
     assert (steps == 1).mean() > 0.5 and (steps > 5).mean() > 0.05
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 from typing import Any
@@ -246,8 +247,51 @@ def test_merged_runs_are_one(folder: Path, tmp_path: Path) -> None:
     for bad in ([parts[0], parts[1], "--out", tmp_path / "one"],
                 [parts[0], tmp_path / "nowhere", "--out", tmp_path / "two"]):  # fmt: skip
         assert CliRunner().invoke(main, ["merge", *map(str, bad)]).exit_code == 2
-    with pytest.raises(InputError, match="not searched further"):
-        run(tmp_path / "one", seed=1)
+    with pytest.raises(InputError, match="random cannot go on from that"):
+        run(tmp_path / "one", seed=1, sampler="random")
+    further = run(tmp_path / "one", seed=1, budget=len(once) + 100)
+    table = pd.read_parquet(tmp_path / "one" / "designs")
+    assert len(table) == len(once) + 100 and not table.duplicated(settings).any()
+    assert further.manifest["sampler"]["used"] == "evolve" and "merged" in further.manifest
+    run(tmp_path / "one", seed=1, budget=len(once) + 120)  # and again, as any run
+
+
+def test_a_warm_start_is_not_lost_on_resuming(folder: Path, tmp_path: Path) -> None:
+    start = tmp_path / "start.csv"
+    pd.read_parquet(folder / "all" / "designs").head(300).to_csv(start, index=False)
+    options: dict[str, Any] = {"budget": 600, "batch": 100}
+    run(tmp_path / "whole", warm_start=start, **options)
+    run(tmp_path / "cut", warm_start=start, **options)
+    for part in sorted((tmp_path / "cut" / "designs").glob("part-*"))[1:]:
+        part.unlink()
+    start.unlink()
+    run(tmp_path / "cut", **options)
+    tables = [pd.read_parquet(tmp_path / name / "designs") for name in ("whole", "cut")]
+    pd.testing.assert_frame_equal(*tables)
+
+
+def test_small_parts_are_united(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    options: dict[str, Any] = {"budget": 600, "batch": 20}
+    monkeypatch.setattr(runs.parts, "_SEVERAL", 10**6)
+    run(tmp_path / "many", **options)
+    monkeypatch.setattr(runs.parts, "_SEVERAL", 8)
+    run(tmp_path / "few", **options)
+    many, few = ((tmp_path / name / "designs") for name in ("many", "few"))
+    assert len(list(many.glob("part-*"))) > 20 and len(list(few.glob("part-*"))) == 1
+    pd.testing.assert_frame_equal(pd.read_parquet(many), pd.read_parquet(few))
+    # killed after the large one was put in place: small ones are still there
+    for part in sorted(many.glob("part-*"))[3:9]:
+        shutil.copy(part, few / part.name)
+    found = runs.query.front(runs.query.opened(tmp_path / "few"), ["latency_s <= 1"], None)
+    assert found.looked_at == len(pd.read_parquet(many).query("feasible"))
+    again = run(tmp_path / "few", budget=660, batch=20)
+    assert again.manifest["designs"] == 660
+    table = pd.read_parquet(few)
+    assert table["id"].tolist() == list(range(660))
+    run(tmp_path / "many", budget=660, batch=20)
+    assert (tmp_path / "many" / "front.csv").read_bytes() == (
+        tmp_path / "few" / "front.csv"
+    ).read_bytes()
 
 
 # ---- one design by weights

@@ -49,6 +49,7 @@ class OptunaEngine:
     """One of Optuna's samplers behind suggest and update.
 
     make : seed -> sampler. fallback : (O,) value told where a design has none, minimised.
+    opened : (storage, study) to use; new ones in memory otherwise.
     """
 
     space: Space
@@ -61,17 +62,23 @@ class OptunaEngine:
     known: dict[int, Told] = field(default_factory=dict)
     asked: list[tuple[Any, np.ndarray]] = field(default_factory=list)
     attributes: set[str] = field(default_factory=set)
+    opened: tuple[Any, Any] | None = None
 
     def __post_init__(self) -> None:
         import optuna
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        self.storage = optuna.storages.InMemoryStorage()
-        self.study = optuna.create_study(
-            storage=self.storage,
-            directions=["maximize" if s < 0 else "minimize" for s in self.signs],
-        )
+        if self.opened is None:
+            memory = optuna.storages.InMemoryStorage()
+            study = optuna.create_study(
+                storage=memory,
+                directions=["maximize" if s < 0 else "minimize" for s in self.signs],
+            )
+            self.opened = memory, study
+        self.storage: Any
+        self.study: Any
+        self.storage, self.study = self.opened
         self.study_id = self.storage.get_study_id_from_name(self.study.study_name)
         self.distributions = [distribution(p) for p in self.space.parameters]
 

@@ -1,6 +1,6 @@
 """The run folder: what is written while a search runs, and read when it goes on."""
 
-from transcode.runs import checks, choice, comparison, front, manifest, parts, query, study
+from transcode.runs import checks, choice, comparison, front, manifest, parts, query, storage, study
 from transcode.runs.files import locked
 from transcode.runs.parts import Batch
 from transcode.runs.study import Trial, distribution
@@ -17,5 +17,6 @@ __all__ = [
     "manifest",
     "parts",
     "query",
+    "storage",
     "study",
 ]

@@ -7,8 +7,22 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from elector.errors import InputError
+
+#: Lock files that this process holds.
+_HELD: set[IO[str]] = set()
+
+
+def _let_go() -> None:
+    """In a forked worker: a killed search must not stay locked until its workers end, too."""
+    for stream in _HELD:
+        stream.close()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_let_go)
 
 
 def replace_file(path: Path, write: Callable[[Path], None]) -> None:
@@ -50,4 +64,8 @@ def locked(folder: Path) -> Iterator[None]:
             raise InputError(
                 "another search is writing here", file=folder, hint="choose another --out"
             ) from None
-        yield
+        _HELD.add(stream)
+        try:
+            yield
+        finally:
+            _HELD.discard(stream)

@@ -18,6 +18,8 @@ from transcode.runs import parts
 from transcode.runs.files import write_json
 
 NAME = "manifest.json"
+#: Designs that a run was told to begin with.
+WARM = ".warm-start.npy"
 #: What belongs to a run; nothing else in its folder is ever touched.
 _FILES = ("front.csv", "front.json", "front.png", "study.log", NAME)
 #: Models trained inside a search, and their scores.
@@ -84,7 +86,10 @@ def write(folder: Path, manifest: Mapping[str, object]) -> None:
     write_json(folder / NAME, manifest)
 
 
-def refuse_other(folder: Path, old: Mapping[str, object], new: Mapping[str, object]) -> None:
+def refuse_other(
+    place: Path | str, old: Mapping[str, object], new: Mapping[str, object],
+    hint: str = "--fresh replaces it; or choose another --out",
+) -> None:  # fmt: skip
     """Refuses to continue a run of another space, simulator or seed, and shows what differs."""
     if all(old.get(key) == new[key] for key in ("space_sha256", "simulator", "seed")):
         return
@@ -94,8 +99,8 @@ def refuse_other(folder: Path, old: Mapping[str, object], new: Mapping[str, obje
             lines += differences(key, old.get(key), new[key])
     shown = "\n  ".join(lines[:_SHOWN] + (["..."] if len(lines) > _SHOWN else []))
     raise InputError(
-        f"holds another run\n  {shown}", file=folder,
-        hint="--fresh replaces it; or choose another --out",
+        f"holds another run\n  {shown}", file=place,
+        hint=hint,
     )  # fmt: skip
 
 
@@ -138,5 +143,5 @@ def clear(folder: Path) -> None:
     for number in parts.numbers(designs):
         parts.path_of(designs, number).unlink()
     shutil.rmtree(folder / PROXIES, ignore_errors=True)
-    for path in [*designs.glob(".part-*"), *(folder / name for name in _FILES)]:
+    for path in [*designs.glob(".part-*"), *(folder / name for name in (*_FILES, WARM))]:
         path.unlink(missing_ok=True)

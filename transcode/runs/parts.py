@@ -1,4 +1,4 @@
-"""Evaluated designs on disk: one Parquet file for each committed batch.
+"""Evaluated designs on disk: one Parquet file for each committed batch, small ones united.
 
 Columns: id, the parameters that vary under their dotted names, the results, feasible, and
 the reason where a machine cannot run the design. What an engine needs to go on is kept in
@@ -9,16 +9,23 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from elector.table import Column
 from transcode.runs.files import replace_file
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
 _KEY = b"transcode"
+#: Designs of a row group; of a file that is large enough; of the largest made of small ones;
+#: and how many small ones are worth the work.
+_GROUP, _SMALL, _LARGE, _SEVERAL = 1 << 17, 1 << 15, 1 << 20, 64
 _NAME = re.compile(r"part-(\d{6,})\.parquet")
 
 
@@ -52,26 +59,48 @@ def path_of(folder: Path, number: int) -> Path:
 def write(folder: Path, batch: Batch) -> None:
     """Commits a batch: after this it survives whatever happens to the process."""
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     columns = {"id": pa.array(np.arange(batch.first_id, batch.first_id + len(batch)))}
     for name, column in (*batch.columns.items(), ("reason", batch.reasons)):
         columns[name] = _dictionary(column)
     columns |= {name: pa.array(values) for name, values in batch.results.items()}
     columns["feasible"] = pa.array(batch.feasible)
-    note = {"batch": batch.number, "first_id": batch.first_id, "state": dict(batch.state)}
-    table = pa.table(columns).replace_schema_metadata({_KEY: json.dumps(note).encode()})
+    _store(path_of(folder, batch.number), pa.table(columns), [_note(batch)])
+
+
+def _note(batch: Batch) -> dict[str, object]:
+    return {"batch": batch.number, "first_id": batch.first_id, "size": len(batch),
+            "state": dict(batch.state)}  # fmt: skip
+
+
+def _store(path: Path, table: pa.Table, notes: Sequence[Mapping[str, object]]) -> None:
+    """Writes a part file whole, or not at all."""
+    import pyarrow.parquet as pq
+
+    noted = table.replace_schema_metadata({_KEY: json.dumps({"batches": notes}).encode()})
+    texts = [f.name for f in table.schema if "dictionary" in str(f.type)]
     replace_file(
-        path_of(folder, batch.number),
+        path,
         lambda path: pq.write_table(
-            table,
+            noted,
             path,
             compression="zstd",
-            use_dictionary=[*batch.columns, "reason", "accuracy", "accuracy_std"],
+            row_group_size=_GROUP,
+            use_dictionary=[*texts, "accuracy", "accuracy_std"],
             column_encoding={"id": "DELTA_BINARY_PACKED"},
             write_statistics=False,
         ),
     )
+
+
+def _notes(metadata: Mapping[bytes, bytes] | None) -> list[dict[str, Any]]:
+    """What a part file says about its batches."""
+    note = json.loads((metadata or {}).get(_KEY, b"null"))
+    if isinstance(note, dict) and note.get("batches"):
+        return list(note["batches"])
+    if isinstance(note, dict) and "batch" in note:
+        return [note]  # as TransCODE wrote it when a file held one batch
+    raise ValueError("not a part of a run")
 
 
 def _dictionary(column: Column) -> object:
@@ -90,32 +119,130 @@ def _dictionary(column: Column) -> object:
 
 
 def numbers(folder: Path) -> list[int]:
-    """Numbers of the batches there are, in order."""
+    """Numbers of the first batches of the files there are, in order."""
     found = (_NAME.fullmatch(path.name) for path in folder.glob("part-*.parquet"))
     return sorted(int(match[1]) for match in found if match)
 
 
-def read(folder: Path, number: int) -> Batch:
-    """A committed batch. Raises OSError or ValueError where the file is not whole."""
+def distinct_numbers(folder: Path) -> list[int]:
+    """`numbers` without files whose batches an earlier file holds, too (see `compact`)."""
     import pyarrow.parquet as pq
 
-    table = pq.ParquetFile(path_of(folder, number)).read()
-    note = json.loads((table.schema.metadata or {}).get(_KEY, b"null"))
-    if not isinstance(note, dict):
-        raise ValueError("not a part of a run")
-    columns: dict[str, Column] = {}
-    results: dict[str, np.ndarray] = {}
+    found, after = [], 0
+    for number in numbers(folder):
+        if number < after:
+            continue
+        found.append(number)
+        try:
+            after = _notes(pq.read_schema(path_of(folder, number)).metadata)[-1]["batch"] + 1
+        except (OSError, ValueError, KeyError):
+            after = number + 1
+    return found
+
+
+def read(folder: Path, number: int) -> list[Batch]:
+    """The batches of a part file. Raises OSError or ValueError where it is not whole."""
+    import pyarrow.parquet as pq
+
+    with pq.ParquetFile(path_of(folder, number)) as file:
+        table = file.read()
+    notes = _notes(table.schema.metadata)
+    columns = settings(table)
     names = table.column_names
-    for name in names[1 : names.index("reason") + 1]:
-        columns[name] = column(table[name])
-    for name in names[names.index("reason") + 1 : -1]:
-        results[name] = table[name].to_numpy()
-    reasons = columns.pop("reason")
-    texts = tuple("" if v is None else v for v in reasons.values)
-    return Batch(
-        note["batch"], note["first_id"], columns, results, table["feasible"].to_numpy(),
-        Column(texts, reasons.codes), note["state"],
-    )  # fmt: skip
+    results = {name: table[name].to_numpy() for name in names[names.index("reason") + 1 : -1]}
+    reasons = column(table["reason"])
+    reasons = Column(tuple("" if v is None else v for v in reasons.values), reasons.codes)
+    feasible = table["feasible"].to_numpy()
+    sizes = [note.get("size", len(feasible)) for note in notes]
+    if len(feasible) != sum(sizes):
+        raise ValueError("designs are missing")
+    found = []
+    for note, size, end in zip(notes, sizes, np.cumsum(sizes).tolist(), strict=True):
+        rows = slice(end - size, end)
+        found.append(Batch(
+            note["batch"], note["first_id"], {n: c.take(rows) for n, c in columns.items()},
+            {n: v[rows] for n, v in results.items()}, feasible[rows], reasons.take(rows),
+            note["state"],
+        ))  # fmt: skip
+    return found
+
+
+def compact(folder: Path) -> None:
+    """Makes many small neighbouring part files one.
+
+    The one replaces the first of them; until the others are gone, their designs stand in the
+    folder twice, which `distinct_numbers` and `read_all` know.
+    """
+    import pyarrow.parquet as pq
+
+    small: list[int] = []
+    rows = 0
+    for number in [*distinct_numbers(folder), -1]:
+        size = _LARGE if number < 0 else pq.read_metadata(path_of(folder, number)).num_rows
+        if size < _SMALL and rows + size <= _LARGE:
+            small.append(number)
+            rows += size
+            continue
+        if len(small) >= _SEVERAL:
+            _unite(folder, small)
+        small, rows = ([number], size) if size < _SMALL else ([], 0)
+
+
+def _unite(folder: Path, small: Sequence[int]) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    tables = [pq.ParquetFile(path_of(folder, number)).read() for number in small]
+    notes = [note for table in tables for note in _notes(table.schema.metadata)]
+    bare = [table.replace_schema_metadata(None) for table in tables]
+    united = pa.concat_tables(bare, promote_options="permissive").unify_dictionaries()
+    _store(path_of(folder, small[0]), united.combine_chunks(), notes)
+    for number in small[1:]:
+        path_of(folder, number).unlink()
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """A row group of a part file: `size` designs from row `start` on."""
+
+    path: Path
+    number: int
+    group: int
+    start: int
+    size: int
+
+    def read(self, names: Sequence[str] | None = None) -> pa.Table:
+        """The columns of those names, or all. Raises OSError or ValueError where it is broken."""
+        import pyarrow.parquet as pq
+
+        with pq.ParquetFile(self.path) as file:
+            asked = None if names is None else list(names)
+            return file.read_row_group(self.group, columns=asked, use_threads=False)
+
+    def take(self, rows: np.ndarray) -> pa.Table:
+        """Everything about the designs at (D,) rows of the stretch."""
+        return self.read().take(rows)
+
+
+def stretches(path: Path) -> list[Stretch]:
+    """The row groups of a part file, in order."""
+    import pyarrow.parquet as pq
+
+    match = _NAME.fullmatch(path.name)
+    assert match is not None, path
+    with pq.ParquetFile(path) as file:
+        sizes = [file.metadata.row_group(g).num_rows for g in range(file.num_row_groups)]
+    starts = np.cumsum([0, *sizes]).tolist()
+    return [
+        Stretch(path, int(match[1]), group, start, size)
+        for group, (start, size) in enumerate(zip(starts, sizes, strict=False))
+    ]
+
+
+def settings(table: pa.Table) -> dict[str, Column]:
+    """The columns between id and reason."""
+    names = table.column_names
+    return {name: column(table[name]) for name in names[1 : names.index("reason")]}
 
 
 def column(chunked: object) -> Column:
@@ -132,13 +259,16 @@ def column(chunked: object) -> Column:
 
 def read_all(folder: Path) -> Iterator[Batch]:
     """Every batch in order, as far as the parts are whole and without a gap."""
-    for expected, number in enumerate(numbers(folder)):
+    expected = 0
+    for number in distinct_numbers(folder):
         if number != expected:
             return
         try:
-            yield read(folder, number)
+            batches = read(folder, number)
         except (OSError, ValueError, KeyError):
             return
+        yield from batches
+        expected = batches[-1].number + 1
 
 
 def set_aside(folder: Path, first: int) -> tuple[list[str], int]:
@@ -148,7 +278,8 @@ def set_aside(folder: Path, first: int) -> tuple[list[str], int]:
     with a dot: pandas and pyarrow do not look at it.
     """
     leftovers = list(folder.glob(".part-*.tmp"))
-    for leftover in leftovers:
+    doubles = set(numbers(folder)) - set(distinct_numbers(folder))
+    for leftover in [*leftovers, *(path_of(folder, number) for number in doubles)]:
         leftover.unlink()
     hidden = []
     for number in numbers(folder):

@@ -6,8 +6,10 @@ seconds and never lie in memory at once.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +21,10 @@ from transcode import pareto
 from transcode.runs import manifest, parts
 from transcode.space import Objective, Space, grammar, numbers, restore, unit_of
 
-#: Designs of a front that judge the rest of a part first, and points they are chosen by.
-_JUDGES, _SAMPLE = 12, 2000
+#: Threads that read ahead: decompressing is half of the work, and needs no interpreter.
+_THREADS = 2
+#: Designs that are compared with a front at once, at least.
+_ENOUGH = 32_768
 _NOT_RESULTS = ("id", "reason", "feasible")
 
 
@@ -53,7 +57,7 @@ def opened(run: Path) -> Recorded:
     """The recorded designs of a run folder."""
     folder = manifest.existing(run)
     read: Mapping[str, Any] = manifest.read(folder) or {}
-    found = parts.numbers(folder / "designs")
+    found = parts.distinct_numbers(folder / "designs")
     if not found:
         raise InputError("has no recorded designs", file=folder / "designs")
     names = _names(parts.path_of(folder / "designs", found[0]))
@@ -79,9 +83,9 @@ def _broken(path: Path) -> InputError:
 
 @dataclass(frozen=True)
 class Part:
-    """The asked columns of the feasible designs of one batch.
+    """The asked columns of the feasible designs of a stretch of one part file.
 
-    rows : (D,) places in the part. ids : (D,). columns : name -> (D,).
+    number : of the file. rows : (D,) places in it. ids : (D,). columns : name -> (D,).
     """
 
     number: int
@@ -94,32 +98,77 @@ class Part:
         """(D,) numbers or texts, as conditions compare them."""
         return self.results[name] if name in self.results else numbers(self.columns[name])
 
+    def take(self, index: np.ndarray) -> Part:
+        """The designs at `index`."""
+        return Part(
+            self.number, self.rows[index], self.ids[index],
+            {n: c.take(index) for n, c in self.columns.items()},
+            {n: v[index] for n, v in self.results.items()},
+        )  # fmt: skip
 
-def scan(recorded: Recorded, names: Sequence[str]) -> Iterator[Part]:
-    """The feasible designs, part by part, with the columns of those names."""
-    import pyarrow.parquet as pq
 
+def scan(
+    recorded: Recorded, names: Sequence[str], pick: Callable[[Part], Part] | None = None
+) -> Iterator[Part]:
+    """The feasible designs, stretch by stretch, with the columns of those names.
+
+    pick : what is wanted of a stretch; runs on several threads while earlier ones are looked at.
+    """
     space = recorded.space
     results = [n for n in names if n in recorded.results]
     settings = [n for n in names if n in space.names and n not in results]
     varied = [n for n in settings if n in space.varied or n in ("model", "accelerator")]
     fixed = {p.name: p.values[0] for p in space.parameters if p.name in settings}
-    asked = [*results, *varied, "id", "feasible"]
+    fixed = {n: v for n, v in fixed.items() if n not in varied}
+
+    def read(stretch: parts.Stretch) -> Part:
+        table = stretch.read([*results, *varied, "id", "feasible"])
+        feasible = table["feasible"].to_numpy()
+        whole = bool(feasible.all())
+        rows = np.arange(len(feasible)) if whole else np.flatnonzero(feasible)
+
+        def kept(values: np.ndarray) -> np.ndarray:
+            return values if whole else values[rows]
+
+        columns = {n: parts.column(table[n]).take(rows) for n in varied}
+        columns |= {n: Column.constant(v, len(rows)) for n, v in fixed.items()}
+        part = Part(
+            stretch.number, stretch.start + rows, kept(table["id"].to_numpy()), columns,
+            {n: kept(table[n].to_numpy()) for n in results},
+        )  # fmt: skip
+        return part if pick is None else pick(part)
+
+    yield from _ahead(read, _stretches(recorded))
+
+
+def _stretches(recorded: Recorded) -> Iterator[parts.Stretch]:
     for number in recorded.parts:
         path = parts.path_of(recorded.folder / "designs", number)
         try:
-            table = pq.ParquetFile(path).read(columns=asked, use_threads=False)
+            yield from parts.stretches(path)
         except (OSError, ValueError) as error:
             raise _broken(path) from error
-        rows = np.flatnonzero(table["feasible"].to_numpy())
-        columns = {n: parts.column(table[n]).take(rows) for n in varied}
-        columns |= {
-            n: Column.constant(v, len(rows)) for n, v in fixed.items() if n not in columns
-        }
-        yield Part(
-            number, rows, table["id"].to_numpy()[rows], columns,
-            {n: table[n].to_numpy()[rows] for n in results},
-        )  # fmt: skip
+
+
+def _ahead(
+    read: Callable[[parts.Stretch], Part], stretches: Iterable[parts.Stretch]
+) -> Iterator[Part]:
+    """`read` of each stretch, in order, some of them ahead on other threads."""
+    waiting: deque[tuple[parts.Stretch, Future[Part]]] = deque()
+    with ThreadPoolExecutor(_THREADS) as pool:
+        for stretch in stretches:
+            waiting.append((stretch, pool.submit(read, stretch)))
+            if len(waiting) > 2 * _THREADS:
+                yield _answer(*waiting.popleft())
+        while waiting:
+            yield _answer(*waiting.popleft())
+
+
+def _answer(stretch: parts.Stretch, future: Future[Part]) -> Part:
+    try:
+        return future.result()
+    except (OSError, ValueError) as error:
+        raise _broken(stretch.path) from error
 
 
 def objectives_of(recorded: Recorded, text: str | None) -> tuple[Objective, ...]:
@@ -163,80 +212,112 @@ def front(recorded: Recorded, where: Sequence[str], objectives: str | None) -> F
     wanted = objectives_of(recorded, objectives)
     signs = np.array([-1.0 if o.maximise else 1.0 for o in wanted])
     names = [o.name for o in wanted] + [n for e in conditions for n in e.names]
-    points, places = np.zeros((0, len(wanted))), np.zeros((0, 2), dtype=np.int64)
-    judges, again = points, {1 << n for n in range(40)}  # judges age slower and slower
-    looked_at = 0
-    for part in scan(recorded, list(dict.fromkeys(names))):
-        keep = np.ones(len(part.rows), dtype=bool)
-        for condition in conditions:
-            keep &= grammar.holds(condition, part.values)
-        new = np.stack([part.results[o.name][keep] for o in wanted], axis=1) * signs
-        new_places = np.stack(
-            [np.full(len(new), part.number), part.rows[keep]], axis=1
-        ).reshape(-1, 2)
-        good = np.isfinite(new).all(axis=1)
-        new, new_places = new[good], new_places[good]
-        looked_at += len(new)
-        if part.number in again or len(judges) == 0:
-            judges = _judges(new, points)
-        hopeful = _not_below(new, judges)
-        new, new_places = new[hopeful], new_places[hopeful]
-        stays, joins = pareto.merge(points, new)
-        points = np.concatenate([points[stays], new[joins]])
-        places = np.concatenate([places[stays], new_places[joins]])
+    sieve = _Sieve(conditions, tuple(o.name for o in wanted), signs)
+    best = _Best(np.zeros((0, len(wanted))), np.zeros((0, 2), dtype=np.int64))
+    for turn, part in enumerate(scan(recorded, list(dict.fromkeys(names)), sieve.pick)):
+        best.add(sieve.points(part), part)
+        if (turn + 1) & turn == 0:  # 0, 1, 3, 7, ...: judges age slower and slower
+            best.settle()
+            sieve.judging = pareto.judges(sieve.points(part), best.points)
+    best.settle()
+    points, places = best.points, best.places
+    looked_at = sieve.looked_at
     space = replace(recorded.space, objectives=wanted)
     return Front(space, _archive(recorded, space, points, places).sorted(), looked_at)
 
 
-def _judges(points: np.ndarray, front: np.ndarray) -> np.ndarray:
-    """(J, O) a few designs of the front that together beat most of a sample of points.
+@dataclass
+class _Best:
+    """The front so far, and what may join it.
 
-    Picked greedily from designs spread over the front: each beats most of what is left.
+    points : (F, O). places : (F, 2) part and row of each.
     """
-    left = points[:: max(1, len(points) // _SAMPLE)]
-    candidates = front[pareto.spread(front, 64)] if len(front) < 20_000 else front[::400]
-    chosen: list[np.ndarray] = []
-    while len(chosen) < _JUDGES and len(left) and len(candidates):
-        beaten = np.ones((len(candidates), len(left)), dtype=bool)
-        for axis in range(front.shape[1]):
-            beaten &= left[None, :, axis] >= candidates[:, axis, None]
-        best = int(beaten.sum(axis=1).argmax())
-        chosen.append(candidates[best])
-        left = left[~beaten[best]]
-    return np.array(chosen).reshape(-1, front.shape[1])
+
+    points: np.ndarray
+    places: np.ndarray
+    waiting: list[tuple[np.ndarray, np.ndarray]] = field(default_factory=list)
+
+    def add(self, points: np.ndarray, part: Part) -> None:
+        """Takes (D, O) points of a part; they are compared when there are enough of them."""
+        places = np.stack([np.full(len(points), part.number), part.rows], axis=1)
+        self.waiting.append((points, places))
+        if sum(len(points) for points, _ in self.waiting) >= max(_ENOUGH, len(self.points)):
+            self.settle()
+
+    def settle(self) -> None:
+        """Compares what waits with the front."""
+        if not self.waiting:
+            return
+        points, places = (np.concatenate(found) for found in zip(*self.waiting, strict=True))
+        self.waiting = []
+        stays, joins = pareto.merge(self.points, points)
+        self.points = np.concatenate([self.points[stays], points[joins]])
+        self.places = np.concatenate([self.places[stays], places[joins]])
 
 
-def _not_below(points: np.ndarray, judges: np.ndarray) -> np.ndarray:
-    """Indices of the points that no judge beats: most of a part goes cheaply.
+@dataclass
+class _Sieve:
+    """Keeps what satisfies the conditions and is not beaten by a few strong points.
 
-    The columns are looked at one after another, each only where those before it say so.
+    judging : (J, O); which ones they are changes how much is kept, never the front.
     """
-    keep = np.ones(len(points), dtype=bool)
-    columns = np.ascontiguousarray(points.T)
-    for judge in judges:
-        below = np.flatnonzero(keep & (columns[0] >= judge[0]))
-        for axis in range(1, len(columns)):
-            below = below[columns[axis][below] >= judge[axis]]
-        keep[below] = (points[below] == judge).all(axis=1)  # its equals stay
-    return np.flatnonzero(keep)
+
+    conditions: Sequence[grammar.Expression]
+    objectives: tuple[str, ...]
+    signs: np.ndarray
+    judging: np.ndarray = field(default_factory=lambda: np.zeros((0, 0)))
+    counts: deque[int] = field(default_factory=deque)
+
+    @property
+    def looked_at(self) -> int:
+        """Designs that satisfied the conditions."""
+        return sum(self.counts)
+
+    def pick(self, part: Part) -> Part:
+        """The hopeful designs of a part; runs on several threads."""
+        keep = np.ones(len(part.rows), dtype=bool)
+        for condition in self.conditions:
+            keep &= grammar.holds(condition, part.values)
+        for name in self.objectives:
+            keep &= np.isfinite(part.results[name])
+        if not keep.all():
+            part = part.take(np.flatnonzero(keep))
+        self.counts.append(len(part.rows))
+        columns = [part.results[n] * s for n, s in zip(self.objectives, self.signs, strict=True)]
+        return part.take(pareto.unbeaten(columns, self.judging))
+
+    def points(self, part: Part) -> np.ndarray:
+        """(D, O) objectives, to be minimised."""
+        return np.stack([part.results[n] for n in self.objectives], axis=1) * self.signs
 
 
 def _archive(
     recorded: Recorded, space: Space, points: np.ndarray, places: np.ndarray
 ) -> pareto.Archive:
     """Everything about the designs at (part, row) places."""
-    archive = pareto.Archive.empty(len(space.parameters), points.shape[1], recorded.results)
-    found = [archive]
+
+    def found(stretch: parts.Stretch, rows: np.ndarray) -> pareto.Archive:
+        table = stretch.take(rows - stretch.start)
+        codes = space.encode(parts.settings(table))
+        results = {n: table[n].to_numpy() for n in recorded.results}
+        return pareto.Archive(table["id"].to_numpy(), codes, np.zeros((len(rows), 0)), results)
+
+    order = np.lexsort((places[:, 1], places[:, 0]))
+    places, points = places[order], points[order]
+    wanted: list[tuple[parts.Stretch, np.ndarray]] = []
     for number in np.unique(places[:, 0]).tolist():
-        here = places[:, 0] == number
-        batch = parts.read(recorded.folder / "designs", number)
-        rows = places[here, 1]
-        codes = space.encode({n: c.take(rows) for n, c in batch.columns.items()})
-        results = {n: batch.results[n][rows] for n in recorded.results}
-        found.append(pareto.Archive(batch.first_id + rows, codes, points[here], results))
+        rows = places[places[:, 0] == number, 1]
+        for stretch in parts.stretches(parts.path_of(recorded.folder / "designs", number)):
+            inside = rows[(rows >= stretch.start) & (rows < stretch.start + stretch.size)]
+            if len(inside):
+                wanted.append((stretch, inside))
+    with ThreadPoolExecutor(_THREADS) as pool:
+        archives = list(pool.map(lambda pair: found(*pair), wanted))
+    empty = pareto.Archive.empty(len(space.parameters), points.shape[1], recorded.results)
+    archives = [empty, *archives]
     return pareto.Archive(
-        np.concatenate([a.ids for a in found]),
-        np.concatenate([a.codes for a in found]),
-        np.concatenate([a.objectives for a in found]),
-        {n: np.concatenate([a.results[n] for a in found]) for n in recorded.results},
+        np.concatenate([a.ids for a in archives]),
+        np.concatenate([a.codes for a in archives]),
+        points,
+        {n: np.concatenate([a.results[n] for a in archives]) for n in recorded.results},
     )

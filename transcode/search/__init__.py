@@ -16,7 +16,8 @@ from elector import units
 from elector.errors import InputError
 from transcode import engines, runs
 from transcode.objective import Evaluator
-from transcode.search import prepare, warm
+from transcode.search import cluster as machines
+from transcode.search import prepare, shared, warm, workers
 from transcode.search.run import Interrupted, Progress, Result, Run
 from transcode.space import describe, digest, load
 
@@ -33,8 +34,11 @@ def search(
     out: str | Path | None = None,
     fresh: bool = False,
     jobs: int = 0,
+    islands: int | None = None,
     batch: int | None = None,
     warm_start: str | Path | None = None,
+    storage: str | None = None,
+    cluster: str | None = None,
     stall: float | None = None,
     stall_batches: int = 20,
     evaluator: Evaluator | None = None,
@@ -51,9 +55,12 @@ def search(
     budget : designs to evaluate, earlier sessions of the same run included.
     time : seconds of this session, or text such as "60s".
     out : run folder; results/<name of the space> by default. fresh : replace what is there.
-    jobs : threads of the simulator; 0 uses every processor.
+    jobs : processes; 0 uses every processor. The front is the same.
+    islands : shares of a large generation of `evolve`, 4 by default; part of what a run is.
     batch : designs proposed at once; the sampler's own default otherwise.
     warm_start : table whose designs are evaluated first: front.csv, or one of `elector sweep`.
+    storage : address of a database with an Optuna study that several processes share.
+    cluster : address of a Dask scheduler whose workers evaluate: loopback, or tls://.
     stall : stop when the hypervolume gained less than this share over `stall_batches` batches.
     evaluator : stands in for `elector.evaluate`.
     progress : called after each batch.
@@ -63,8 +70,13 @@ def search(
     one, too) goes on.
     """
     started = clock()
-    seconds = _checked(budget, time, seed, jobs, batch, stall_batches)
+    seconds = _checked(budget, time, seed, jobs, batch, stall_batches, islands)
     engines.check(sampler)
+    where = None if storage is None else runs.storage.address(storage)
+    scheduler = None if cluster is None else machines.checked(cluster)
+    if where is not None and scheduler is not None:
+        raise InputError("does not go with --storage: start a process for each machine",
+                         field="--cluster")  # fmt: skip
     if stall is not None and not 0 <= stall < 1:
         raise InputError("must be a share from 0 to below 1", field="--stall", value=stall)
     read = load(space)
@@ -78,15 +90,19 @@ def search(
         "simulator": runs.manifest.simulator(),
         "seed": seed,
     }
+    manifest["storage"] = None if where is None else where.shown
     old = None if fresh else runs.manifest.read(folder)
     if old is not None:
         runs.manifest.refuse_other(folder, old, manifest)
-    asked = prepare.Asked(sampler, budget, seconds, batch)
-    choice, batch = prepare.choice_of(asked, problem, old, folder, clock, sources.seconds)
+    wanted = prepare.Asked(sampler, budget, seconds, batch, islands)
+    asked = shared.settled(where, wanted, old, folder)
+    choice, batch, islands = prepare.choice_of(
+        asked, problem, old, folder, clock, sources.seconds
+    )
     reference = prepare.reference_of(problem, outcome, old)
     manifest["versions"] = runs.manifest.versions()
     notes = [] if old is None else runs.manifest.other_libraries(old, manifest)
-    first = None
+    first = None if old is None else warm.kept(folder)
     manifest["warm_start"] = None if old is None else old.get("warm_start")
     if warm_start is not None:
         warm.check(choice)
@@ -94,11 +110,13 @@ def search(
         manifest["warm_start"] = {"file": Path(warm_start).name, "rows": rows,
                                   "designs": len(first)}  # fmt: skip
         notes.append(f"begins with {len(first):,} designs of the {rows:,} rows of {warm_start}")
+    if old is not None and "merged" in old:
+        manifest["merged"] = old["merged"]
     manifest |= {
-        "command": command,
+        "command": command if storage is None else command.replace(storage, manifest["storage"]),
         "sampler": {"asked": choice.asked, "used": choice.used, "why": choice.why},
         "batch": batch,
-        "islands": 1,
+        "islands": islands,
         "budget": choice.budget,
         "accuracy": sources.record,
     }
@@ -107,7 +125,8 @@ def search(
     run = Run(
         problem=problem,
         folder=folder,
-        engine=engines.make(choice.used, problem, seed, batch, fallback, first),
+        engine=engines.make(choice.used, problem, seed, batch, fallback, first, islands),
+        crew=workers.Crew(problem, jobs),
         batch=batch,
         budget=choice.budget,
         time=seconds,
@@ -118,18 +137,24 @@ def search(
         notes=notes,
         stall=None if stall is None else (stall, stall_batches),
     )
-    with _opened(folder, fresh):
+    with (
+        shared.joined(where, run, choice.used, fallback),
+        machines.joined(scheduler, run, jobs),
+        _opened(folder, fresh),
+    ):
+        if first is not None:
+            run.safely(lambda: warm.keep(folder, first))
         return run.go(progress)
 
 
 def _checked(
     budget: int | None, time: float | str | None, seed: int, jobs: int, batch: int | None,
-    stall_batches: int,
+    stall_batches: int, islands: int | None,
 ) -> float | None:  # fmt: skip
     """Refuses numbers without meaning; returns the time limit in seconds."""
     for name, value, least in (
         ("--budget", budget, 1), ("--seed", seed, 0), ("--jobs", jobs, 0), ("--batch", batch, 1),
-        ("--stall-batches", stall_batches, 1),
+        ("--stall-batches", stall_batches, 1), ("--islands", islands, 1),
     ):  # fmt: skip
         if value is not None and (not isinstance(value, int) or value < least):
             raise InputError(f"must be a whole number from {least} up", field=name, value=value)

@@ -15,6 +15,7 @@ from transcode.engines.base import Finished, Seen
 from transcode.objective import Columns, Costs, Outcome, Problem
 from transcode.runs import query
 from transcode.search.run import Result, Run
+from transcode.search.workers import Crew
 
 _SAME = ("space_sha256", "simulator", "reference_point")
 
@@ -84,7 +85,8 @@ def _run(opened: list[query.Recorded], out: Path) -> Run:
         "merged": merged, "budget": None, "warm_start": None,
     }  # fmt: skip
     return Run(
-        problem=problem, folder=out, engine=_Done(), batch=0, budget=None, time=None,
+        problem=problem, folder=out, engine=_Done(), crew=Crew(problem, 1), batch=0,
+        budget=None, time=None,
         reference=None if given is None else np.array([given[n] for n in names]) * problem.signs,
         manifest=manifest, clock=time.perf_counter, started=time.perf_counter(),
     )  # fmt: skip

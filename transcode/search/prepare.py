@@ -14,10 +14,13 @@ from transcode import engines, objective, pareto
 from transcode.engines import streams
 from transcode.objective import Accuracy, Evaluator, Outcome, Problem, Scores
 from transcode.search import halving, proxies
-from transcode.space import Space
+from transcode.search.workers import Simulator
+from transcode.space import RUN, Space
 
 #: Designs looked at before a run: for names, units, the reference point and the cost of one.
 PROBE, FIRST_PROBE = 4096, 64
+#: Islands of a run that says nothing about them; never from the number of processors.
+ISLANDS = 4
 #: Most designs proposed at once where models are trained: what a kill may cost.
 TRAINED_BATCH = 16
 
@@ -30,6 +33,7 @@ class Asked:
     budget: int | None
     time: float | None
     batch: int | None
+    islands: int | None = None
 
 
 @dataclass(frozen=True)
@@ -61,10 +65,7 @@ def sources_of(
     """
 
     def simulator(nested: bool) -> Evaluator:
-        from elector.evaluate import evaluate
-
-        level = "groups" if nested else "scalars"
-        return lambda columns, size: evaluate(columns, size, jobs=jobs, level=level)
+        return Simulator("groups" if nested else "scalars", jobs)
 
     def given(nested: bool) -> Evaluator:
         return simulator(nested) if evaluator is None else evaluator
@@ -160,7 +161,7 @@ def seconds_each(problem: Problem, batch: int, clock: Callable[[], float]) -> fl
 def _is_nested(space: Space, name: str) -> bool:
     """Whether a result is one of a group, such as memory_bytes.weights."""
     head, _, rest = name.partition(".")
-    return "." in (rest if head in space.workloads else name)
+    return "." in (rest if head in (*space.workloads, RUN) else name)
 
 
 def probe_designs(space: Space, count: int) -> np.ndarray:
@@ -195,8 +196,8 @@ def choice_of(
     folder: Path,
     clock: Callable[[], float],
     seconds: Callable[[Problem], float] | None = None,
-) -> tuple[engines.Choice, int]:
-    """The sampler and batch of a new run, or those of the run that is continued.
+) -> tuple[engines.Choice, int, int]:
+    """The sampler, batch and islands of a new run, or those of the run that is continued.
 
     seconds : measures a design where it has to be trained; such batches stay small.
     """
@@ -207,17 +208,16 @@ def choice_of(
             each = seconds(problem) if seconds else seconds_each(problem, many, clock)
         choice = engines.choose(asked.sampler, problem.space, each, asked.budget, asked.time)
         usual = engines.default_batch(choice.used)
-        return choice, asked.batch or (usual if seconds is None else min(usual, TRAINED_BATCH))
-    before, batch = old["sampler"], old["batch"]
+        size = asked.batch or (usual if seconds is None else min(usual, TRAINED_BATCH))
+        return choice, size, asked.islands or ISLANDS
+    before, batch, islands = old["sampler"], old["batch"], old["islands"]
     if before["used"] == "merge":
-        raise InputError(
-            "was merged from several runs and is not searched further", file=folder,
-            hint="--warm-start its front.csv, with another --out",
-        )  # fmt: skip
+        return _after_merge(asked, old, folder)
     wanted = before["used"] if asked.sampler == "auto" else asked.sampler
     for what, there, here in (
         ("sampler", before["used"], wanted),
         ("batch", batch, asked.batch or batch),
+        ("islands", islands, asked.islands or islands),
     ):
         if there != here:
             raise InputError(
@@ -227,7 +227,24 @@ def choice_of(
             )
     unlimited = asked.budget is None and asked.time is None
     limit = old["budget"] if unlimited else asked.budget
-    return engines.Choice(before["asked"], before["used"], before["why"], limit), batch
+    return engines.Choice(before["asked"], before["used"], before["why"], limit), batch, islands
+
+
+def _after_merge(
+    asked: Asked, old: Mapping[str, Any], folder: Path
+) -> tuple[engines.Choice, int, int]:
+    """How several runs made one are searched further: by the one engine that learns from any."""
+    if asked.sampler not in ("auto", *engines.LEARN_FROM_OTHERS):
+        raise InputError(
+            f"was merged from several runs; {asked.sampler} cannot go on from that", file=folder,
+            hint="--sampler evolve",
+        )  # fmt: skip
+    budget = asked.budget
+    if budget is None and asked.time is None:
+        budget = int(old["designs"]) + engines.DEFAULT_STREAM_BUDGET
+    why = "goes on from several runs made one"
+    batch = asked.batch or engines.default_batch("evolve")
+    return engines.Choice(asked.sampler, "evolve", why, budget), batch, asked.islands or ISLANDS
 
 
 def reference_of(

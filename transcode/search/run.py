@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,8 +13,10 @@ import numpy as np
 from elector.errors import EvaluationError
 from elector.table import Column
 from transcode import engines, pareto, runs
+from transcode.engines.evolve.islands import Found
 from transcode.objective import Outcome, Problem, Rejections
 from transcode.pareto import Archive
+from transcode.search.workers import Crew
 from transcode.space import Space
 
 if TYPE_CHECKING:
@@ -84,6 +87,7 @@ class Run:
     problem: Problem
     folder: Path
     engine: engines.Engine
+    crew: Crew
     batch: int
     budget: int | None
     time: float | None
@@ -105,6 +109,7 @@ class Run:
     begun: float = 0.0
     wait: float = _CHECKPOINT
     volume: tuple[float | None, bool] = (None, True)
+    arrivals: Callable[[], Iterable[tuple[np.ndarray, Outcome]]] = tuple  # from other processes
 
     def __post_init__(self) -> None:
         space = self.problem.space
@@ -117,22 +122,32 @@ class Run:
     def go(self, progress: Callable[[Progress], None] | None) -> Result:
         """Takes over what there is, and goes on until there is a reason to stop."""
         try:
-            self._recover()
-            self.save_manifest("running")
-            self._loop(progress)
-        except OSError as error:
-            raise EvaluationError(
-                f"{self.folder}: cannot be written: {error.strerror or error}; "
-                f"{self.number} batches are safe, the same command goes on from there"
-            ) from None
+            self.safely(lambda: self._whole(progress))
         except KeyboardInterrupt:
             raise Interrupted(self.folder) from None
+        finally:
+            self.crew.close()
         if progress is not None:
             progress(self._progress(finished=True))
         return Result(
             self.folder, self.problem.space, self.archive.sorted(), self.manifest,
             self.rejections, tuple(self.notes),
         )  # fmt: skip
+
+    def safely(self, work: Callable[[], None]) -> None:
+        """Does work that writes; a full disk ends the search with what is safe."""
+        try:
+            work()
+        except OSError as error:
+            raise EvaluationError(
+                f"{self.folder}: cannot be written: {error.strerror or error}; "
+                f"{self.number} batches are safe, the same command goes on from there"
+            ) from None
+
+    def _whole(self, progress: Callable[[Progress], None] | None) -> None:
+        self._recover()
+        self.save_manifest("running")
+        self._loop(progress)
 
     def _loop(self, progress: Callable[[Progress], None] | None) -> None:
         self.saved = self.begun = self.clock()
@@ -144,6 +159,7 @@ class Run:
                     progress(self._progress())
                 if self.clock() - self.saved > self.wait:
                     self.checkpoint("running")
+            self._take_arrivals()
             status = f"finished: {reason}"
         finally:
             self.checkpoint(status)
@@ -183,39 +199,75 @@ class Run:
         return ""
 
     def _step(self) -> None:
-        """One batch: suggested, evaluated, learnt from, committed, kept."""
-        count = self.batch if self.budget is None else min(self.batch, self.budget - self.designs)
-        times = [self.clock()]
-        codes = self.engine.suggest(count)
-        times.append(self.clock())
-        outcome = self.problem.assess(codes)
-        times.append(self.clock())
-        self.engine.update(codes, outcome)
-        times.append(self.clock())
-        self._commit(codes, outcome)
-        times.append(self.clock())
-        self._keep(codes, outcome)
-        times.append(self.clock())
-        parts = ("sampler", "evaluation", "sampler", "recording", "archive")
-        for part, begin, end in zip(parts, times, times[1:], strict=False):
-            self.timing[part] = self.timing.get(part, 0.0) + end - begin
+        """One batch or round: suggested, evaluated, learnt from, committed, kept."""
+        if self._take_arrivals() and self._reason_to_stop():
+            return
+        left = None if self.budget is None else self.budget - self.designs
+        if isinstance(self.engine, engines.Evolve):
+            with self._timed("islands"):
+                found = self._round(self.engine, left)
+            if found is not None:
+                self._record(found.codes, found.outcome, found.hopeful)
+                return
+        with self._timed("sampler"):
+            codes = self.engine.suggest(self.batch if left is None else min(self.batch, left))
+        with self._timed("evaluation"):
+            outcome = self.crew.assess(codes)
+        with self._timed("sampler"):
+            self.engine.update(codes, outcome)
+        self._record(codes, outcome)
+
+    def _round(self, engine: engines.Evolve, left: int | None) -> Found | None:
+        """A round of the islands; None where the generation is too small for them."""
+        tasks = engine.tasks(self.batch * engine.islands if left is None else left)
+        if not tasks:
+            return None
+        found = self.crew.rounds(tasks)
+        engine.bring_in(tasks, found)
+        return found
+
+    def _record(
+        self, codes: np.ndarray, outcome: Outcome, hopeful: np.ndarray | None = None
+    ) -> None:
+        with self._timed("recording"):
+            self._commit(codes, outcome)
+        with self._timed("archive"):
+            self._keep(codes, outcome, hopeful)
+
+    @contextmanager
+    def _timed(self, part: str) -> Iterator[None]:
+        begin = self.clock()
+        yield
+        self.timing[part] = self.timing.get(part, 0.0) + self.clock() - begin
+
+    def _take_arrivals(self) -> bool:
+        """Whether other processes on the same study had designs to take over."""
+        before = self.designs
+        for codes, outcome in self.arrivals():
+            self.take_over(codes, outcome)
+        return self.designs > before
 
     def take_over(self, codes: np.ndarray, outcome: Outcome) -> None:
         """Records and keeps designs that were evaluated elsewhere."""
         self._commit(codes, outcome)
         self._keep(codes, outcome)
 
-    def _keep(self, codes: np.ndarray, outcome: Outcome) -> None:
-        """The archive, the counts and the reference point after a batch."""
-        rows = np.flatnonzero(outcome.feasible)
+    def _keep(
+        self, codes: np.ndarray, outcome: Outcome, hopeful: np.ndarray | None = None
+    ) -> None:
+        """The archive, the counts and the reference point after a batch.
+
+        hopeful : (D,) bool; what is False there is known to be beaten.
+        """
+        rows = np.flatnonzero(outcome.feasible if hopeful is None else outcome.feasible & hopeful)
         ids = np.arange(self.designs, self.designs + len(codes), dtype=np.int64)
         results = {name: outcome.results[name] for name in self.problem.result_names}
         self.archive = self.archive.add(Archive(ids, codes, outcome.objectives, results).take(rows))
         self.rejections.add(codes, outcome)
         self.designs += len(codes)
-        self.feasible += len(rows)
+        self.feasible += int(outcome.feasible.sum())
         if self.reference is None and len(rows):
-            self.reference = pareto.reference_point(outcome.objectives[rows])
+            self.reference = pareto.reference_point(outcome.objectives[outcome.feasible])
         if self.stall is not None and self.reference is not None:
             self.volumes.append(pareto.live_hypervolume(self.archive.objectives, self.reference)[0])
 
@@ -294,6 +346,7 @@ class Run:
         header = {key: self.manifest[key] for key in
                   ("space_sha256", "seed", "reference_point", "hypervolume")}  # fmt: skip
         runs.front.write(self.folder, self.problem.space, front, header)
+        runs.parts.compact(self.folder / "designs")
         self._write_study(front)
         self.saved = self.clock()
         self.wait = max(_CHECKPOINT, (self.saved - begin) / _SHARE)

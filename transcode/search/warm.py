@@ -10,7 +10,8 @@ from elector import units
 from elector.errors import InputError
 from elector.sweepfile import read_table
 from elector.table import Column, Scalar
-from transcode import engines
+from transcode import engines, runs
+from transcode.runs.files import replace_file
 from transcode.space import Space
 
 
@@ -35,6 +36,25 @@ def designs(space: Space, path: str | Path) -> tuple[np.ndarray, int]:
                          file=path, field="--warm-start")  # fmt: skip
     _, first = np.unique(space.key(codes), return_index=True)
     return codes[np.sort(first)], len(table.cells)
+
+
+def keep(folder: Path, codes: np.ndarray) -> None:
+    """Keeps the designs to begin with in the run folder: a resumed run needs the rest of them."""
+    replace_file(folder / runs.manifest.WARM, lambda path: _save(path, codes))
+
+
+def _save(path: Path, codes: np.ndarray) -> None:
+    with path.open("wb") as stream:
+        np.save(stream, codes, allow_pickle=False)
+
+
+def kept(folder: Path) -> np.ndarray | None:
+    """(W, S) codes that the run in the folder began with, if any."""
+    path = folder / runs.manifest.WARM
+    try:
+        return np.asarray(np.load(path, allow_pickle=False)) if path.exists() else None
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot be read: {error}", file=path, hint="--fresh") from None
 
 
 def _value(text: str | None, unit: str) -> Scalar | None:

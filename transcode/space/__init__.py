@@ -6,18 +6,21 @@ from transcode.space.codes import (
     Parameter,
     Section,
     Space,
-    numbers,
 )
 from transcode.space.description import describe, digest, restore
 from transcode.space.files import find, shipped
 from transcode.space.keys import mix
+from transcode.space.phases import RUN, Phases
 from transcode.space.reader import SHARED, load, unit_of
+from transcode.space.values import numbers
 
 __all__ = [
     "LARGEST_INDEX",
+    "RUN",
     "SHARED",
     "Objective",
     "Parameter",
+    "Phases",
     "Section",
     "Space",
     "describe",

@@ -25,6 +25,8 @@ from elector.table import Column, Scalar
 from transcode.accuracy.settings import Settings
 from transcode.space import grammar
 from transcode.space.keys import hashed
+from transcode.space.phases import Phases
+from transcode.space.values import numbers
 
 #: An index must fit the 64-bit integers that key designs, with room for arithmetic.
 LARGEST_INDEX = 1 << 62
@@ -102,6 +104,7 @@ class Space:
     constraints : conditions on results; a design that breaks one is infeasible.
     reference : objective -> its coordinate of the reference point, where given.
     record : results kept for each design beside the objectives.
+    run : the training run its workloads make up, None without one.
     accuracy : where an accuracy (or a loss) comes from.
     """
 
@@ -116,6 +119,7 @@ class Space:
     record: tuple[str, ...] = ()
     accuracy: Settings = field(default_factory=Settings)
     source: Path | None = None
+    run: Phases | None = None
 
     @property
     def uses_accuracy(self) -> bool:
@@ -491,10 +495,3 @@ def multiple(parent: Scalar, factor: Scalar) -> Scalar:
     product = float(parent) * float(factor)
     whole = round(product)
     return whole if abs(product - whole) <= 1e-9 * abs(product) else product
-
-
-def numbers(column: Column) -> np.ndarray:
-    """(D,) what a condition compares: floats, NaN for no value; or texts."""
-    if any(isinstance(value, str) for value in column.values):
-        return column.map(str, dtype=object)
-    return column.map(lambda value: math.nan if value is None else float(value), dtype=float)

@@ -11,6 +11,7 @@ from typing import Any
 from transcode.accuracy.settings import Settings
 from transcode.space import grammar
 from transcode.space.codes import Objective, Parameter, Section, Space
+from transcode.space.phases import RUN, Phases
 
 _SECTIONS = ("model", "accelerator", "workload")
 
@@ -18,7 +19,9 @@ _SECTIONS = ("model", "accelerator", "workload")
 def describe(space: Space) -> dict[str, object]:
     """The space with every value resolved, in JSON types: what the manifest shows and hashes."""
     parameters = []
-    for parameter in space.parameters:
+    homes = {c: key for key, section in zip(_SECTIONS, space.sections, strict=True)
+             for group in section.members for c in group}  # fmt: skip
+    for column, parameter in enumerate(space.parameters):
         entry: dict[str, object] = {
             "name": parameter.name, "unit": parameter.unit, "values": list(parameter.values),
         }  # fmt: skip
@@ -26,6 +29,8 @@ def describe(space: Space) -> dict[str, object]:
             entry["label"] = parameter.label
         if parameter.group:
             entry["alternative"] = parameter.group
+        if homes.get(column, "") not in ("", parameter.name.split(".")[0]):
+            entry["section"] = homes[column]
         if parameter.parent >= 0:
             entry["multiple_of"] = space.parameters[parameter.parent].name
         parameters.append(entry)
@@ -44,6 +49,7 @@ def describe(space: Space) -> dict[str, object]:
         "reference_point": space.reference,
         "record": list(space.record),
         "files": files,
+        **({RUN: space.run.describe()} if space.run else {}),
         **({"accuracy": asked} if asked else {}),
     }
 
@@ -64,11 +70,13 @@ def restore(description: Mapping[str, Any]) -> Space:
             entry["name"], entry.get("label", entry["name"]), tuple(entry["values"]), group,
             parent, unit=entry["unit"],
         ))  # fmt: skip
+    homes = [entry.get("section", entry["name"].split(".")[0])
+             for entry in description["parameters"]]  # fmt: skip
     return Space(
         name=description["name"],
         parameters=tuple(parameters),
         sections=tuple(
-            _section(parameters, key, tuple(groups))
+            _section(parameters, homes, key, tuple(groups))
             for key, groups in zip(_SECTIONS, description["alternatives"], strict=True)
         ),
         workloads=description["workloads"],
@@ -77,16 +85,19 @@ def restore(description: Mapping[str, Any]) -> Space:
         constraints=tuple(grammar.parse(text) for text in description["constraints"]),
         reference=description["reference_point"],
         record=tuple(description["record"]),
+        run=Phases(**description[RUN]) if RUN in description else None,
         accuracy=Settings(**description.get("accuracy", {})),
     )
 
 
-def _section(parameters: list[Parameter], key: str, groups: tuple[int, ...]) -> Section:
-    """The section whose parameters begin with `key`."""
+def _section(
+    parameters: list[Parameter], homes: list[str], key: str, groups: tuple[int, ...]
+) -> Section:
+    """The section `key`, of the parameters whose home it is."""
     selector = next((c for c, p in enumerate(parameters) if p.name == key), -1)
     members = tuple(
         tuple(c for c, p in enumerate(parameters)
-              if p.name.startswith(f"{key}.") and p.group == group)
+              if homes[c] == key and c != selector and p.group == group)
         for group in range(max(groups) + 1)
     )  # fmt: skip
     return Section(selector, groups, members)

@@ -9,11 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from elector import units
 from elector.errors import InputError
@@ -25,10 +22,12 @@ from transcode.accuracy.settings import read as read_accuracy
 from transcode.space import grammar, layers, pricing
 from transcode.space.codes import Objective, Parameter, Section, Space, multiple
 from transcode.space.files import find, read
+from transcode.space.phases import RUN, phases_of
+from transcode.space.values import fraction, is_multiple, levels
 
 _KEYS = (
     "name", "model", "accelerator", "workload", "workloads", "where",
-    "objectives", "constraints", "reference_point", "record", "accuracy",
+    "objectives", "constraints", "reference_point", "record", "accuracy", RUN,
 )  # fmt: skip
 #: Levels of a range without steps: finer than any constant of the simulator is known.
 RESOLUTION = 1024
@@ -36,6 +35,8 @@ RESOLUTION = 1024
 _MOST = 65_536
 #: Results of the chip or the model alone: with several workloads they need no workload's name.
 SHARED = ("area_mm2", "area_by_part_mm2", "parameters")
+#: Settings of the workload that belong to the machine that runs it.
+STACK = ("implementation", "optimizer_kernels")
 _WORD = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
@@ -88,12 +89,14 @@ class _Reader:
             self.section("model"), self.section("accelerator"), self.workload_section(),
         )  # fmt: skip
         self.label()
+        workloads = self.workloads()
         accuracy = read_accuracy(self.data.get("accuracy", {}), self.file, self.fail)
         space = Space(
             name=self.name(default_name),
             parameters=tuple(self.parameters),
             sections=sections,
-            workloads=self.workloads(),
+            workloads=workloads,
+            run=phases_of(self.data.get(RUN), workloads, self.fail),
             objectives=self.objectives(accuracy),
             accuracy=accuracy,
             source=self.file,
@@ -156,17 +159,25 @@ class _Reader:
         if key == "model":
             return schema("model")
         try:
-            known = [load_accelerator(base).machine.fields for base in bases]
+            machines = [load_accelerator(base).machine for base in bases]
         except InputError as error:
             raise error.at(file=self.file, field=key) from None
-        return {k: f for k, f in known[0].items() if all(k in other for other in known)}
+        known = [machine.fields for machine in machines]
+        found = {k: f for k, f in known[0].items() if all(k in other for other in known)}
+        stacks = [s for s in machines[0].implementations
+                  if all(s in machine.implementations for machine in machines)]  # fmt: skip
+        if len(stacks) > 1:
+            found |= {f"workload.{name}": schema("workload")[name] for name in STACK}
+            found["workload.implementation"] = replace(
+                schema("workload")["implementation"], choices=tuple(stacks))  # fmt: skip
+        return found
 
     def settings(
         self, key: str, where: str, group: int, written: dict[str, object], known: dict[str, Field]
     ) -> tuple[int, ...]:
         """Appends the parameters of one alternative; returns their columns."""
         columns: dict[str, int] = {}
-        for name in sorted(written, key=lambda n: _is_multiple(written[n])):  # parents first
+        for name in sorted(written, key=lambda n: is_multiple(written[n])):  # parents first
             own = known.get(name) or (layer_field(name) if key == "model" else None)
             if own is None:
                 raise self.fail("unknown key", where, value=name, allowed=known)
@@ -178,7 +189,7 @@ class _Reader:
             columns[name] = len(self.parameters)
             self.parameters.append(
                 Parameter(
-                    name=f"{key}.{name}",
+                    name=name if name.startswith("workload.") else f"{key}.{name}",
                     label=f"{key}.{name}",
                     values=values,
                     group=group,
@@ -195,7 +206,7 @@ class _Reader:
         return tuple(columns[name] for name in columns)
 
     def parent(self, written: object, at: str, columns: dict[str, int], name: str) -> int:
-        if not _is_multiple(written):
+        if not is_multiple(written):
             return -1
         assert isinstance(written, dict)
         of = written["multiple_of"]
@@ -226,7 +237,7 @@ class _Reader:
         if not choices:
             raise self.fail("has no choice", at)
         if factors:
-            choices = [_fraction(choice) for choice in choices]
+            choices = [fraction(choice) for choice in choices]
         values = [self.value(choice, known, at) for choice in choices]
         for value, choice in zip(values, choices, strict=True):
             if values.count(value) > 1:
@@ -260,8 +271,8 @@ class _Reader:
             raise self.fail("must be positive on a log scale", f"{at}.low", value=written["low"])
         steps = self.steps(written.get("steps"), f"{at}.steps")
         whole = known.type == "int"
-        levels = _levels(ends[0], ends[1], steps or RESOLUTION, log, whole, exact=steps is None)
-        return levels, "choice" if steps else "log" if log else "linear"
+        grid = levels(ends[0], ends[1], steps or RESOLUTION, log, whole, exact=steps is None)
+        return grid, "choice" if steps else "log" if log else "linear"
 
     def steps(self, written: object, at: str) -> int | None:
         if written is None:
@@ -299,6 +310,10 @@ class _Reader:
         written = self.data.get("workload", {})
         if not isinstance(written, dict):
             raise self.fail("is a mapping", "workload", value=written)
+        for parameter in self.parameters:
+            if parameter.name.removeprefix("workload.") in written and parameter.name[:1] == "w":
+                raise self.fail("is set for one accelerator already", "workload",
+                                value=parameter.name)  # fmt: skip
         return Section(-1, (0,), (self.settings("workload", "workload", 0, written,
                                                 schema("workload")),))  # fmt: skip
 
@@ -308,7 +323,7 @@ class _Reader:
         written = self.data["workloads"]
         if not isinstance(written, dict) or not written:
             raise self.fail("is a mapping of names to settings", "workloads", value=written)
-        taken = ("model", "accelerator", "workload", "workloads", "note")
+        taken = ("model", "accelerator", "workload", "workloads", "note", RUN)
         for name, settings in written.items():
             if not isinstance(name, str) or not _WORD.fullmatch(name) or name in taken:
                 raise self.fail("is no name for a workload", "workloads", value=name,
@@ -400,7 +415,8 @@ class _Reader:
     def check_workload(self, space: Space, name: str) -> None:
         first = name.split(".")[0]
         several = "" not in space.workloads
-        if name in space.accuracy.names or (several and first in (*space.workloads, *SHARED)):
+        own = (*space.workloads, *SHARED, *((RUN,) if space.run else ()))
+        if name in space.accuracy.names or (several and first in own):
             return
         if several:
             raise self.fail(
@@ -413,26 +429,3 @@ def _unit(known: Field) -> str:
     return "text" if known.type in ("choice", "text") else known.unit or "1"
 
 
-def _fraction(written: object) -> object:
-    """A factor written as 1/64, as a number; anything else as it is."""
-    try:
-        return float(Fraction(written)) if isinstance(written, str) else written
-    except (ValueError, ZeroDivisionError):
-        return written
-
-
-def _is_multiple(written: object) -> bool:
-    return isinstance(written, dict) and "multiple_of" in written
-
-
-def _levels(
-    low: float, high: float, steps: int, log: bool, whole: bool, exact: bool
-) -> tuple[Scalar, ...]:
-    """Values from low to high; whole numbers each once. `exact`: all of them where they fit."""
-    if whole and exact and high - low < steps:
-        return tuple(range(int(low), int(high) + 1))
-    grid = np.geomspace(low, high, steps) if log else np.linspace(low, high, steps)
-    if whole:
-        return tuple(int(v) for v in np.unique(np.round(grid)))
-    # twelve digits: 1 MB to 32 MB in six steps is then 2e6, not 2000000.0000000002
-    return tuple(float(f"{v:.12g}") for v in grid)

@@ -1,0 +1,170 @@
+"""Vectorised evolutionary search: parents from an unbounded archive, children by the thousand.
+
+Generations begin small and grow with what is known, so that few evaluations are spent well and
+many are proposed cheaply. Nothing is cut from the archive: a cut by crowding makes its
+hypervolume fall with time. Crowding only picks parents. Large generations are shared out to
+islands (transcode.engines.evolve.islands); how many there are belongs to the run.
+
+Axes: D designs, S parameters, O objectives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from transcode.engines.base import Engine, Finished
+from transcode.engines.evolve.islands import Breeder, Found, Known, Task
+from transcode.engines.evolve.population import Population
+from transcode.engines.evolve.variation import Variation
+from transcode.objective import Outcome
+from transcode.space import Space
+
+#: Designs of the first generation, of the smallest later one, and growth with what is known:
+#: of the first so many designs, and of the others.
+FIRST, SMALLEST = 64, 24
+GROWTH, SLOWLY, LATER_GROWTH = 0.1, 5_000, 0.25
+#: Share of a generation that is drawn from the whole space.
+STRANGERS = 0.03
+#: A smaller share of a generation is not worth an island.
+LEAST = 2048
+#: After a round that found fewer children than it wanted, the next wants so many times more.
+_MORE = 1.2
+
+
+@dataclass
+class Evolve:
+    """An archive, a memory, and a source of strangers.
+
+    strangers : an engine that never repeats itself: the first generation, and a share of each.
+    first : (W, S) codes evaluated before anything else (a warm start).
+    available : designs that may be looked at, where that is known.
+    islands : shares of a large generation, each at most `most` designs.
+    limit : children that the last round found, where it wanted more.
+    """
+
+    space: Space
+    seed: int
+    strangers: Engine
+    first: np.ndarray
+    objectives: int
+    available: int | None = None
+    islands: int = 1
+    most: int = 1 << 16
+    batch: int = 0
+    dry: bool = False
+    limit: int | None = None
+
+    def __post_init__(self) -> None:
+        self.known = Known(self.islands)
+        self.breeder = Breeder(self.space, Variation(self.space), self.known)
+        self.population = Population.empty(len(self.space.parameters), self.objectives)
+
+    @property
+    def exhausted(self) -> bool:
+        """Everything was looked at, or nothing new is to be found."""
+        if self.available is not None:
+            return len(self.known) >= self.available
+        return self.dry and self.strangers.exhausted
+
+    def suggest(self, count: int) -> np.ndarray:
+        """A generation of new designs: as many as fit what is known, `count` at most."""
+        rng = np.random.default_rng([self.seed, self.batch])
+        warm = self._warm(count)
+        wanted = min(count, max(SMALLEST, self._growth()))
+        if len(self.known) == len(warm) == 0:
+            wanted = min(count, FIRST)
+        parts = [warm]
+        missing = wanted - len(warm)
+        if missing > 0 and len(self.population):
+            asked = missing - max(1, int(STRANGERS * missing))
+            parts.append(self.breeder.children(self.population, asked, rng))
+        while (missing := wanted - sum(map(len, parts))) > 0 and not self.strangers.exhausted:
+            parts.append(self._strangers(missing))
+        self.batch += 1
+        codes = np.concatenate(parts)
+        self.dry = len(codes) == 0
+        return codes
+
+    def _growth(self) -> int:
+        """Designs of a generation, by what is known."""
+        known = len(self.known)
+        return int(GROWTH * min(known, SLOWLY) + LATER_GROWTH * max(known - SLOWLY, 0))
+
+    def _warm(self, count: int) -> np.ndarray:
+        """At most `count` of the designs to begin with, from now on known."""
+        if len(self.first) == 0:
+            return self.first
+        fresh, keys = self.breeder.fresh(self.first)
+        self.first = fresh[count:]
+        self.known.add(keys[:count])
+        return fresh[:count]
+
+    def _strangers(self, count: int) -> np.ndarray:
+        """The new ones of `count` designs from the whole space, from now on known."""
+        codes, keys = self.breeder.fresh(self.strangers.suggest(count))
+        self.known.add(keys)
+        return codes
+
+    def tasks(self, count: int) -> list[Task]:
+        """The next generation of at most `count` designs, shared out; nothing while it is small.
+
+        Either `suggest` and `update` or `tasks` and `bring_in`.
+        """
+        size = min(count, self.islands * self.most, self._growth())
+        if self.islands == 1 or size < self.islands * LEAST or len(self.first):
+            return []
+        children = size - int(STRANGERS * size)
+        if self.limit is not None:
+            children = min(children, max(int(_MORE * self.limit), size // 8))
+        strange = self.strangers.suggest(size - children)
+        own = self.known.owners(self.space.key(strange))
+        tasks = [
+            Task(
+                island=island,
+                islands=self.islands,
+                seed=(self.seed, self.batch, island),
+                population=self.population,
+                known=tuple(self.known.shares[island].runs),
+                strangers=strange[own == island],
+                children=(children + island) // self.islands,
+            )
+            for island in range(self.islands)
+        ]
+        self.batch += 1
+        return tasks
+
+    def bring_in(self, tasks: Sequence[Task], found: Found) -> None:
+        """Learns what the islands found."""
+        asked = sum(task.children for task in tasks)
+        bred = len(found.codes) - sum(len(task.strangers) for task in tasks)
+        self.limit = None if bred >= 0.95 * asked else max(bred, 0)
+        self.known.add(self.space.key(found.codes))
+        self.dry = len(found.codes) == 0
+        self.population, _ = self.population.after(found.codes, found.outcome, found.hopeful)
+
+    def update(self, codes: np.ndarray, outcome: Outcome) -> None:
+        """The archive after a generation, and the best of the rest while it is short."""
+        everyone = np.ones(len(codes), dtype=bool)
+        self.population, _ = self.population.after(codes, outcome, everyone)
+
+    def state(self) -> dict[str, object]:
+        """Where the strangers stand; almost everything else follows from the designs."""
+        return {"strangers": self.strangers.state(), "limit": self.limit}
+
+    def study_trials(self) -> None:
+        """None: there is no Optuna study behind it."""
+
+    def resume(self, batch: Finished) -> None:
+        """Learns a finished generation."""
+        self.known.add(self.space.key(batch.codes))
+        if "strangers" in batch.state:  # not in a merged run
+            nothing = Finished(batch.codes[:0], batch.outcome, batch.state["strangers"])  # type: ignore[arg-type]
+            self.strangers.resume(nothing)
+        limit = batch.state.get("limit")
+        self.limit = None if limit is None else int(str(limit))
+        self.update(batch.codes, batch.outcome)
+        self.batch += 1
+        self.dry = len(batch.codes) == 0

@@ -1,0 +1,192 @@
+"""Islands: shares of a generation that are bred and evaluated apart, and brought together.
+
+A design belongs to one island, by its key; so islands never meet the same design, and each
+needs to know only what was seen of its own. An island is a pure function of its task: on
+which processor or machine it runs, and how often, changes nothing.
+
+Axes: D designs, S parameters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from transcode.engines.base import Seen
+from transcode.engines.evolve.population import Population
+from transcode.engines.evolve.variation import Variation
+from transcode.objective import Outcome, joined
+from transcode.space import Space, mix
+
+#: How often children are made again for what was known or forbidden, and at most at once.
+_TRIES, _AT_ONCE = 6, 1 << 17
+#: Share of new ones among children below which no more are made.
+_HARDLY = 0.03
+#: Designs that are evaluated before the next are bred from them, within a task.
+GENERATION = 32_768
+
+Assess = Callable[[np.ndarray], Outcome]
+
+
+@dataclass(frozen=True)
+class Task:
+    """All that an island needs to know for a round, beside the problem.
+
+    seed : of its random stream. population : as after the last round.
+    known : keys of the island's own designs, in sorted runs.
+    strangers : (D, S) designs of its own to look at in any case. children : to be bred.
+    """
+
+    island: int
+    islands: int
+    seed: tuple[int, ...]
+    population: Population
+    known: tuple[np.ndarray, ...]
+    strangers: np.ndarray
+    children: int
+
+
+@dataclass(frozen=True)
+class Found:
+    """What an island looked at in a round.
+
+    codes : (D, S). hopeful : (D,) bool, False where something beats the design.
+    """
+
+    codes: np.ndarray
+    outcome: Outcome
+    hopeful: np.ndarray
+
+
+class Known:
+    """Keys of all designs there were, apart for each island."""
+
+    def __init__(self, islands: int) -> None:
+        self.shares = [Seen() for _ in range(islands)]
+
+    def __len__(self) -> int:
+        return sum(map(len, self.shares))
+
+    def owners(self, keys: np.ndarray) -> np.ndarray:
+        """(D,) the island that each key belongs to."""
+        return owners(keys, len(self.shares))
+
+    def new(self, keys: np.ndarray) -> np.ndarray:
+        """(D,) bool: the first occurrence of each key that was never added."""
+        mask, own = np.zeros(len(keys), dtype=bool), self.owners(keys)
+        for island, seen in enumerate(self.shares):
+            rows = np.flatnonzero(own == island)
+            mask[rows] = seen.new(keys[rows])
+        return mask
+
+    def add(self, keys: np.ndarray) -> None:
+        """Adds distinct keys that are new."""
+        own = self.owners(keys)
+        for island, seen in enumerate(self.shares):
+            seen.add(keys[own == island])
+
+
+def owners(keys: np.ndarray, islands: int) -> np.ndarray:
+    """(D,) island of each of (D,) uint64 keys."""
+    if islands == 1:
+        return np.zeros(len(keys), dtype=np.int64)
+    # a key may be an index, whose last digits say much about the design; mixed, they do not
+    return (mix(keys) % np.uint64(islands)).astype(np.int64)
+
+
+@dataclass
+class Breeder:
+    """Makes new children of a population.
+
+    seen : what was looked at. island : whose children are wanted, of how many islands.
+    """
+
+    space: Space
+    variation: Variation
+    seen: Seen | Known
+    island: int = 0
+    islands: int = 1
+
+    @cached_property
+    def layered(self) -> bool:
+        """Whether some parameters do not matter for some values of others."""
+        return any(p.needs is not None for p in self.space.parameters)
+
+    def children(
+        self, population: Population, count: int, rng: np.random.Generator
+    ) -> np.ndarray:
+        """(at most count, S) new children, from now on seen."""
+        variation = self.variation
+        pool = variation.rows(np.concatenate([population.codes, population.others]))
+        found = [np.zeros((0, len(pool)), dtype=np.int32)]
+        missing, share = count, 1.0 / self.islands
+        for _ in range(_TRIES):
+            if missing <= 0 or share < _HARDLY / self.islands:
+                break
+            size = min(int(missing / share) + 8 * self.islands, _AT_ONCE)
+            one, two = population.parents(size, rng), population.parents(size, rng)
+            made = variation.children(pool, one, two, rng).T
+            if self.layered:
+                made = self.space.canonical(made)
+            codes, keys = self.fresh(made)
+            share = len(codes) / size
+            codes, keys = codes[:missing], keys[:missing]
+            self.seen.add(keys)
+            found.append(codes.astype(np.int32))
+            missing -= len(codes)
+        return np.concatenate(found)
+
+    def fresh(self, codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The designs of (D, S) that are allowed, its own, and were never seen; their keys."""
+        keys = self.space.key(codes)
+        if self.islands > 1:
+            own = np.flatnonzero(owners(keys, self.islands) == self.island)
+            codes, keys = codes[own], keys[own]
+        if self.space.where:
+            allowed = self.space.allowed(codes)
+            codes, keys = codes[allowed], keys[allowed]
+        new = self.seen.new(keys)
+        return codes[new], keys[new]
+
+
+def advance(space: Space, assess: Assess, task: Task) -> Found:
+    """One round of an island: the strangers, and children generation by generation."""
+    rng = np.random.default_rng(task.seed)
+    seen = Seen()
+    seen.runs = list(task.known)
+    breeder = Breeder(space, Variation(space), seen, task.island, task.islands)
+    population, found = task.population, []
+    waiting, _ = breeder.fresh(task.strangers)
+    seen.add(space.key(waiting))
+    left = task.children
+    while len(waiting) or left > 0:
+        size = min(left, max(GENERATION - len(waiting), 0)) if left > GENERATION // 4 else left
+        bred = breeder.children(population, size, rng)
+        codes = np.concatenate([waiting, bred])
+        left = left - size if len(bred) == size else 0
+        waiting = waiting[:0]
+        if len(codes) == 0:
+            break
+        # neighbours share work in the simulator
+        codes = codes[np.argsort(space.key(codes), kind="stable")]
+        outcome = assess(codes)
+        hopeful = np.zeros(len(codes), dtype=bool)
+        population, places = population.after(codes, outcome, np.ones(len(codes), dtype=bool))
+        hopeful[places] = True
+        found.append(Found(codes, outcome, hopeful))
+    return together(space, assess, found)
+
+
+def together(space: Space, assess: Assess, found: list[Found]) -> Found:
+    """Several finds as one, in their order."""
+    if not found:
+        nothing = np.zeros((0, len(space.parameters)), dtype=np.int32)
+        return Found(nothing, assess(nothing), np.zeros(0, dtype=bool))
+    return Found(
+        np.concatenate([f.codes for f in found]),
+        joined([f.outcome for f in found]),
+        np.concatenate([f.hopeful for f in found]),
+    )

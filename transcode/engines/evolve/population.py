@@ -1,0 +1,113 @@
+"""What children are bred from: the archive, and the best of the rest while that is short.
+
+Axes: D designs of a generation, F of the archive, S parameters, O objectives.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from transcode.objective import Outcome
+from transcode.pareto import merge, nondominated
+
+#: Parents there are at least.
+POPULATION = 64
+
+
+@dataclass(frozen=True)
+class Population:
+    """Parents, as plain arrays: what travels to an island.
+
+    codes : (F, S) of the archive, nothing ever cut. front : (F, O) their objectives.
+    others : (N, S) of the best of the rest. other_values : (N, 1 + O) violation, objectives.
+    """
+
+    codes: np.ndarray
+    front: np.ndarray
+    others: np.ndarray
+    other_values: np.ndarray
+
+    @classmethod
+    def empty(cls, parameters: int, objectives: int) -> Population:
+        """Nobody yet."""
+        nothing = np.zeros((0, parameters), dtype=np.int32)
+        return cls(nothing, np.zeros((0, objectives)), nothing, np.zeros((0, objectives + 1)))
+
+    def __len__(self) -> int:
+        return len(self.codes) + len(self.others)
+
+    @cached_property
+    def lonely(self) -> np.ndarray:
+        """(F + N,) crowding distance, 0 outside of the archive."""
+        return np.concatenate([crowding(self.front), np.zeros(len(self.others))])
+
+    def parents(self, count: int, rng: np.random.Generator) -> np.ndarray:
+        """(count,) places among archive and others: of two drawn the lonelier, half the time."""
+        one, two = (rng.integers(0, len(self), count) for _ in range(2))
+        better = (self.lonely[two] > self.lonely[one]) & (rng.random(count) < 0.5)
+        return np.where(better, two, one)
+
+    def after(
+        self, codes: np.ndarray, outcome: Outcome, hopeful: np.ndarray
+    ) -> tuple[Population, np.ndarray]:
+        """The population after a generation, and the places of designs that joined the archive.
+
+        codes : (D, S). hopeful : (D,) bool; what is False there is known not to join.
+        """
+        rows = np.flatnonzero(outcome.feasible & hopeful)
+        stays, joins = merge(self.front, outcome.objectives[rows])
+        joined = rows[joins]
+        grown = Population(
+            np.concatenate([self.codes[stays], codes[joined]]),
+            np.concatenate([self.front[stays], outcome.objectives[joined]]),
+            self.others[:0], self.other_values[:0],
+        )  # fmt: skip
+        if len(grown.codes) >= POPULATION:
+            return grown, joined
+        rest = np.ones(len(codes), dtype=bool)
+        rest[joined] = False
+        values = np.concatenate([outcome.violation[:, None], outcome.objectives], axis=1)[rest]
+        was_front = self.front[~stays]
+        was_front = np.concatenate([np.zeros((len(was_front), 1)), was_front], axis=1)
+        return grown._filled_up(
+            np.concatenate([self.others, self.codes[~stays], codes[rest]]),
+            np.concatenate([self.other_values, was_front, values]),
+        ), joined
+
+    def _filled_up(self, codes: np.ndarray, values: np.ndarray) -> Population:
+        """With the best of the rest: feasible first, layer by layer, then the least broken."""
+        room = POPULATION - len(self.codes)
+        chosen: list[int] = []
+        feasible = np.flatnonzero(values[:, 0] <= 0.0)
+        while len(chosen) < room and len(feasible):
+            layer = nondominated(values[feasible, 1:])
+            inside = feasible[layer]
+            order = np.argsort(-crowding(values[inside, 1:]), kind="stable")
+            chosen += inside[order].tolist()
+            feasible = feasible[~layer]
+        broken = np.flatnonzero(values[:, 0] > 0.0)
+        chosen += broken[np.argsort(values[broken, 0], kind="stable")].tolist()
+        if len(self.codes) >= POPULATION // 4:  # enough to go on from without the infeasible
+            chosen = [c for c in chosen if values[c, 0] <= 0.0]
+        kept = np.array(chosen[:room], dtype=np.intp)
+        return Population(self.codes, self.front, codes[kept], values[kept])
+
+
+def crowding(points: np.ndarray) -> np.ndarray:
+    """(F,) how far the neighbours of each point are, as shares of the front's range.
+
+    The ends of every objective are infinitely lonely (Deb et al., NSGA-II, 2002).
+    points : (F, O).
+    """
+    distance = np.zeros(len(points))
+    if len(points) < 3:
+        return np.full(len(points), np.inf)
+    for values in points.T:
+        order = np.argsort(values, kind="stable")
+        span = max(float(values[order[-1]] - values[order[0]]), 1e-300)
+        distance[order[1:-1]] += (values[order[2:]] - values[order[:-2]]) / span
+        distance[order[[0, -1]]] = np.inf
+    return distance

@@ -1,0 +1,223 @@
+"""A study that several processes share: an Optuna study in a database.
+
+A database may be slow, away or wrong: every conversation has a time limit, and no message shows
+a password.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import threading
+import time
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from elector.errors import EvaluationError, InputError
+from transcode.runs import manifest
+from transcode.space import Space
+
+#: Seconds a worker's sign of life is sent after, and after which a silent worker counts as dead.
+HEARTBEAT, GRACE = 10, 60
+#: How often a design is tried again whose worker died: it may be the design that kills it.
+RETRIES = 3
+#: Seconds a storage may take to be opened, and to answer once it is open.
+OPENING, ANSWER = 20.0, 60.0
+_DRIVERS = {"postgresql": "postgresql+psycopg", "postgres": "postgresql+psycopg"}
+_TYPES = ("postgresql://USER:PASSWORD@HOST:PORT/DATABASE", "sqlite:///FILE")
+_Answer = TypeVar("_Answer")
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where a study lies. `shown` is all that may be printed; `secrets` never are."""
+
+    url: str
+    shown: str
+    secrets: tuple[str, ...]
+
+    def clean(self, text: str) -> str:
+        """The text without passwords, and without the address as it was given."""
+        for secret in sorted(self.secrets, key=len, reverse=True):
+            text = text.replace(secret, "***")
+        return text
+
+
+def address(text: str) -> Address:
+    """Reads the address of a storage. Raises InputError, which never repeats what was given."""
+    import sqlalchemy
+    from sqlalchemy.engine import make_url
+
+    try:
+        url = make_url(text)
+    except (sqlalchemy.exc.ArgumentError, ValueError):
+        raise InputError("is not the address of a database", field="--storage",
+                         allowed=_TYPES) from None  # fmt: skip
+    kind = url.drivername.partition("+")[0]
+    if kind not in ("sqlite", *_DRIVERS):
+        raise InputError(f"{kind} is not known", field="--storage", allowed=_TYPES)
+    if kind != "sqlite" and importlib.util.find_spec("psycopg") is None:
+        raise InputError("needs psycopg: pip install 'transcode[storage]'", field="--storage")
+    hidden = [*([url.password] if url.password else []), *_parameters(url.query)]
+    shown = url.set(query={}).render_as_string(hide_password=True)
+    full = url.set(drivername=_DRIVERS.get(kind, "sqlite"))
+    password = re.search(r"://[^:/@]*:(.*)@", text)
+    as_written = [password[1]] if password and password[1] else []
+    given = [text] if text != shown else []
+    secrets = dict.fromkeys([*map(str, hidden), *as_written, *given])
+    return Address(full.render_as_string(hide_password=False), shown, tuple(secrets))
+
+
+def _parameters(query: Mapping[str, Any]) -> list[str]:
+    """Values of the parameters of an address that open a door."""
+    return [str(v) for name, v in query.items() if "pass" in name.lower() and "file" not in name]
+
+
+def limited(seconds: float, where: Address, ask: Callable[[], _Answer]) -> _Answer:
+    """What `ask` returns, if within so many seconds. Raises EvaluationError otherwise.
+
+    A thread that hangs in a driver cannot be ended; it is left behind.
+    """
+    answers: list[_Answer] = []
+    errors: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            answers.append(ask())
+        except BaseException as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if errors:
+        raise _plain(where, errors[0]) from None
+    if not answers:
+        raise EvaluationError(f"{where.shown} did not answer within {seconds:g} s")
+    return answers[0]
+
+
+def _plain(where: Address, error: BaseException) -> BaseException:
+    """The error of a database on one line without secrets; any other as it is."""
+    import optuna
+    import sqlalchemy
+
+    if not isinstance(error, sqlalchemy.exc.SQLAlchemyError | optuna.exceptions.OptunaError):
+        return error
+    inner = error.__cause__ if isinstance(error, optuna.exceptions.OptunaError) else error
+    cause = getattr(inner, "orig", None) or inner or error
+    lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
+    text = where.clean(lines[0] if lines else type(cause).__name__)
+    return EvaluationError(f"{where.shown}: {text}")
+
+
+def open_study(where: Address, space: Space, record: Mapping[str, object]) -> tuple[Any, Any]:
+    """(storage, study) of the space, made where there is none.
+
+    record : space, space_sha256 and simulator, as in the manifest.
+
+    Raises InputError where the storage cannot be opened or holds another run of that name.
+    """
+    try:
+        return limited(OPENING, where, lambda: _opened(where, space, record))
+    except EvaluationError as error:
+        raise InputError(str(error), field="--storage") from None
+
+
+def _opened(where: Address, space: Space, record: Mapping[str, object]) -> tuple[Any, Any]:
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+    warnings.filterwarnings("ignore", "Heartbeat of storage is supposed", UserWarning)
+    storage = _storage(where)
+    study = optuna.create_study(
+        study_name=space.name,
+        storage=storage,
+        directions=["maximize" if o.maximise else "minimize" for o in space.objectives],
+        load_if_exists=True,
+    )
+    found = study.user_attrs
+    if "space_sha256" in found:
+        try:
+            seedless = {**found, "seed": record["seed"]}  # processes may have seeds of their own
+            manifest.refuse_other(where.shown, seedless, record, "another name for the space")
+        except InputError as error:
+            raise error.at(field="--storage") from None
+    elif len(study.get_trials(deepcopy=False)):
+        raise InputError(f"study {space.name!r} there was not made by transcode search",
+                         field="--storage")  # fmt: skip
+    else:
+        study.set_metric_names([o.name for o in space.objectives])
+        for name in ("space", "simulator", "space_sha256"):  # the last one says that all are there
+            study.set_user_attr(name, record[name])
+    return storage, study
+
+
+def _storage(where: Address) -> Any:
+    """The storage; processes that start together may all try to make its tables."""
+    import optuna
+    import sqlalchemy
+
+    postgres = where.url.startswith("postgresql")
+    limits = {"connect_timeout": int(OPENING / 2), "tcp_user_timeout": int(ANSWER * 1000),
+              "options": f"-c statement_timeout={int(ANSWER * 1000)}"}  # fmt: skip
+    for attempt in range(4):
+        try:
+            return optuna.storages.RDBStorage(
+                where.url,
+                engine_kwargs={
+                    "connect_args": limits if postgres else {"timeout": ANSWER},
+                    "pool_pre_ping": True,
+                },
+                heartbeat_interval=HEARTBEAT,
+                grace_period=GRACE,
+                heartbeat_stale_trial_callback=optuna.storages.RetryHeartbeatStaleTrialCallback(RETRIES),
+            )
+        except (sqlalchemy.exc.IntegrityError, sqlalchemy.exc.ProgrammingError):
+            if attempt == 3:
+                raise
+        except sqlalchemy.exc.OperationalError as error:
+            if "already exists" not in str(error) or attempt == 3:
+                raise
+        time.sleep(0.2 * 2**attempt)
+    raise AssertionError  # the last attempt returned or raised
+
+
+class Pulse:
+    """Signs of life for the trial a process works on, from a thread of their own.
+
+    Optuna sends them within Study.optimize only; a search asks and tells.
+    """
+
+    def __init__(self, storage: Any) -> None:
+        self.storage = storage
+        self.trial: int | None = None
+        self.stopped = threading.Event()
+        self.thread = threading.Thread(target=self._beat, daemon=True)
+        self.thread.start()
+
+    def of(self, trial: int | None) -> None:
+        """The trial that is worked on from now on; None for none."""
+        self.trial = trial
+        if trial is not None:
+            self.storage.record_heartbeat(trial)
+
+    def _beat(self) -> None:
+        import sqlalchemy
+
+        while not self.stopped.wait(HEARTBEAT):
+            trial = self.trial
+            if trial is None:
+                continue
+            try:
+                self.storage.record_heartbeat(trial)
+            except sqlalchemy.exc.SQLAlchemyError:
+                continue  # the search itself finds out whether the storage is away for good
+
+    def stop(self) -> None:
+        """Ends the thread: a trial that is not finished counts as its worker's death."""
+        self.trial = None
+        self.stopped.set()

@@ -1,0 +1,123 @@
+"""`--cluster`: the workers of a Dask scheduler evaluate, on other machines if need be.
+
+Dask sends Python objects that run whatever they say. So its messages go over loopback, or over
+TLS with certificates on both sides; anything else is refused.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import ipaddress
+import re
+from collections.abc import Iterator
+from concurrent.futures import CancelledError
+from contextlib import contextmanager
+from typing import Any
+
+from elector.errors import EvaluationError, InputError
+from transcode.runs import manifest
+from transcode.search.run import Run
+from transcode.search.workers import Crew
+
+#: Seconds a scheduler may take to answer, and how often a task is tried on another worker.
+ANSWER, RETRIES = 15.0, 5
+_ADDRESS = re.compile(r"(?:(?P<kind>\w+)://)?(?P<host>\[[0-9a-fA-F:]+\]|[^:/\s]+):(?P<port>\d+)/?")
+
+
+def checked(text: str) -> str:
+    """The address of a scheduler, in Dask's form. Raises InputError for what is not safe."""
+    match = _ADDRESS.fullmatch(text)
+    if match is None:
+        raise InputError("is not the address of a scheduler", field="--cluster", value=text,
+                         allowed=("tls://HOST:PORT", "tcp://127.0.0.1:PORT"))  # fmt: skip
+    kind, host = match["kind"] or "tcp", match["host"]
+    if kind not in ("tcp", "tls"):
+        raise InputError("must be tls:// or tcp://", field="--cluster", value=text)
+    if kind == "tcp" and not _is_loopback(host):
+        raise InputError(
+            "would send programs over the network in the clear", field="--cluster", value=text,
+            hint="tls://, with the certificates in Dask's configuration (distributed.comm.tls)",
+        )  # fmt: skip
+    if importlib.util.find_spec("distributed") is None:
+        raise InputError("needs Dask: pip install 'transcode[cluster]'", field="--cluster")
+    if kind == "tls":
+        _require_certificates()
+    return f"{kind}://{host}:{match['port']}"
+
+
+def _require_certificates() -> None:
+    """Refuses TLS where Dask's configuration names no certificates that can be read."""
+    from distributed.security import Security
+
+    try:
+        found = Security().get_connection_args("client").get("ssl_context")
+    except OSError as error:
+        raise InputError(f"the certificates of Dask's configuration cannot be read: {error}",
+                         field="--cluster") from None  # fmt: skip
+    if found is None:
+        raise InputError(
+            "tls:// needs certificates in Dask's configuration", field="--cluster",
+            hint="distributed.comm.tls.ca-file and client.cert, client.key",
+        )  # fmt: skip
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+@contextmanager
+def joined(address: str | None, run: Run, jobs: int) -> Iterator[None]:
+    """Lets the workers of a scheduler do what the processes of this machine would."""
+    if address is None:
+        yield
+        return
+    from distributed import KilledWorker
+    from distributed.comm import CommClosedError
+
+    client = _client(address)
+    try:
+        workers = _alike(client, address)
+        run.crew = Crew(run.problem, max(jobs, workers), client.get_executor(
+            pure=False, retries=RETRIES))  # fmt: skip
+        if not run.crew.many:
+            raise InputError("this search cannot be sent to other machines: its evaluator lives "
+                             "in this process", field="--cluster")  # fmt: skip
+        yield
+    except (KilledWorker, CommClosedError, CancelledError) as error:
+        raise EvaluationError(f"{address}: lost its workers ({type(error).__name__}); "
+                              "the same command goes on") from None  # fmt: skip
+    finally:
+        client.close(timeout=ANSWER)
+
+
+def _client(address: str) -> Any:
+    from distributed import Client
+
+    try:
+        return Client(address, timeout=ANSWER, set_as_default=False)
+    except (OSError, TypeError, ValueError, RuntimeError) as e:  # a time limit is an OSError
+        words = str(e).splitlines() or [type(e).__name__]
+        raise InputError(f"{address}: {words[0]}", field="--cluster") from None
+
+
+def _alike(client: Any, address: str) -> int:
+    """Workers there are. Raises InputError for none, or for another simulator on one of them."""
+    try:
+        found = client.run(manifest.simulator)
+    except (ImportError, OSError, TimeoutError) as error:
+        raise InputError(
+            f"{address}: a worker cannot run this program ({error})", field="--cluster",
+            hint="pip install transcode there",
+        ) from None  # fmt: skip
+    if not found:
+        raise InputError(f"{address}: has no workers", field="--cluster")
+    for worker, simulator in found.items():
+        if simulator != manifest.simulator():
+            raise InputError(f"{worker}: has another version of the simulator",
+                             field="--cluster")  # fmt: skip
+    return len(found)

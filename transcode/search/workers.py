@@ -1,0 +1,163 @@
+"""Where designs are evaluated: here, on processes of this machine, or on any executor.
+
+What is sent away are pure functions of their arguments. A worker that dies costs only the
+time to ask again; who answers, and how many there are, changes no result.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import TypeVar
+
+import numpy as np
+
+from elector.errors import EvaluationError
+from transcode.engines.evolve.islands import Found, Task, advance, together
+from transcode.objective import Accuracy, Columns, Costs, Outcome, Problem, joined
+
+A = TypeVar("A")
+R = TypeVar("R")
+#: Designs that are worth sending to another process, and how often a task is asked for again.
+_PIECE, _TRIES = 8192, 5
+#: Seconds between two looks of a worker at whether the search is still there.
+_LOOK = 1.0
+#: Batches of fewer designs run faster on one thread.
+_THREADED = 8192
+
+
+@dataclass(frozen=True)
+class Simulator:
+    """The simulator as an evaluator that can be sent to other processes.
+
+    level : of elector.evaluate. jobs : threads, 0 for every processor.
+    """
+
+    level: str
+    jobs: int
+
+    def __call__(self, columns: Columns, size: int) -> Costs:
+        """Costs of `size` designs."""
+        from elector.evaluate import evaluate
+
+        jobs = 1 if size < _THREADED else self.jobs
+        return evaluate(columns, size, jobs=jobs, level=self.level)
+
+
+def island(problem: bytes, task: Task) -> Found:
+    """One round of an island; a pure function, for whatever executor."""
+    known = _unpacked(problem)
+    return advance(known.space, known.assess, task)
+
+
+def outcome(problem: bytes, codes: np.ndarray) -> Outcome:
+    """What becomes of (D, S) designs; a pure function, for whatever executor."""
+    return _unpacked(problem).assess(codes)
+
+
+@lru_cache(maxsize=2)
+def _unpacked(problem: bytes) -> Problem:
+    """The problem, read once in each process."""
+    found: Problem = pickle.loads(problem)
+    return found
+
+
+class Crew:
+    """Those who evaluate designs for one search.
+
+    jobs : processes; with 1, or with an evaluator that cannot be sent away, all is done here.
+    executor : used instead of processes of this machine; left open in the end.
+    """
+
+    def __init__(self, problem: Problem, jobs: int, executor: Executor | None = None) -> None:
+        self.problem = problem
+        self.jobs = jobs or len(os.sched_getaffinity(0))
+        self.given = executor
+        self.pool: Executor | None = None
+        self.blob: bytes | None = None
+        # what training says of a design depends on those beside it: one batch, one place
+        pointwise = isinstance(problem.accuracy, Accuracy | None)
+        if pointwise and (self.jobs > 1 or executor is not None):
+            alone = problem
+            if isinstance(problem.evaluator, Simulator):
+                alone = replace(problem, evaluator=replace(problem.evaluator, jobs=1))
+            try:
+                self.blob = pickle.dumps(alone)
+            except (pickle.PicklingError, AttributeError, TypeError):
+                self.blob = None  # such as a function within a function: only this process has it
+
+    @property
+    def many(self) -> bool:
+        """Whether others do the work."""
+        return self.blob is not None
+
+    def rounds(self, tasks: Sequence[Task]) -> Found:
+        """What the islands found, in the order of the tasks."""
+        space, assess = self.problem.space, self.problem.assess
+        if self.blob is None:
+            return together(space, assess, [advance(space, assess, task) for task in tasks])
+        return together(space, assess, self._ask(island, tasks))
+
+    def assess(self, codes: np.ndarray) -> Outcome:
+        """What becomes of (D, S) designs."""
+        pieces = min(len(codes) // _PIECE, 2 * self.jobs)
+        if self.blob is None or pieces < 2:
+            return self.problem.assess(codes)
+        return joined(self._ask(outcome, np.array_split(codes, pieces)))
+
+    def _ask(self, function: Callable[[bytes, A], R], arguments: Sequence[A]) -> list[R]:
+        """The function of each argument. Asks again for what a dead worker did not answer."""
+        assert self.blob is not None
+        answers: dict[int, R] = {}
+        for _ in range(_TRIES):
+            pool = self._open()
+            try:
+                asked = {
+                    place: pool.submit(function, self.blob, argument)
+                    for place, argument in enumerate(arguments) if place not in answers
+                }  # fmt: skip
+                for place, future in asked.items():
+                    answers[place] = future.result()
+                return [answers[place] for place in range(len(arguments))]
+            except BrokenProcessPool:
+                self.close()
+        raise EvaluationError(f"worker processes died {_TRIES} times in a row")
+
+    def _open(self) -> Executor:
+        if self.given is not None:
+            return self.given
+        if self.pool is None:
+            import multiprocessing as mp
+
+            # Forked workers start at once and need no importable main module.
+            kind = "fork" if "fork" in mp.get_all_start_methods() else None
+            self.pool = ProcessPoolExecutor(
+                self.jobs, mp.get_context(kind), initializer=_begin, initargs=(os.getpid(),)
+            )
+        return self.pool
+
+    def close(self) -> None:
+        """Sends the processes home, without waiting for what they are doing."""
+        if self.pool is not None:
+            self.pool.shutdown(wait=False, cancel_futures=True)
+            self.pool = None
+
+
+def _begin(parent: int) -> None:
+    """What a worker does first: Ctrl-C is the search's to handle, and it ends with the search."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+
+
+def _end_with(parent: int) -> None:
+    while os.getppid() == parent:  # a killed search cannot say goodbye
+        time.sleep(_LOOK)
+    os._exit(1)
