@@ -4,8 +4,9 @@
 
 Two tasks with attention over some length, dropout .1, tau_t 0, three seeds, one thread a run,
 into results/dynaprop-memory; started again, it goes on. Bytes are counted by saved-tensor hooks,
-at their peak over all steps of a run, parameters left out. Dense means: what autograd keeps of the run with
-tau_i 0, nothing packed. `lossless` packs zeros that are there anyway and masks of dropout.
+at their peak over all steps of a run, parameters left out. Dense means: what autograd keeps of
+the run with tau_i 0, nothing packed. `lossless` packs zeros that are there anyway and masks of
+dropout.
 """
 
 from __future__ import annotations
