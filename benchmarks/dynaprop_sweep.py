@@ -55,9 +55,9 @@ DECODER = {"model.layers": 2, "model.hidden": 32, "model.heads": 2, "model.kv_he
            "model.head_size": 16, "model.feed_forward": 96}
 BATCH = 16
 CASES = (
-    Case("digits", "encoder", 250, 5e-3, (0.0, 0.05, 0.1, 0.2), (0.0, 1e-6, 1e-5, 1e-4)),
-    Case("elnino", "encoder", 150, 5e-3, (0.0, 0.05, 0.1, 0.2), (0.0, 1e-5, 1e-4, 1e-3), 12),
-    Case("docstrings", "llama-2-7b", 150, 1e-2, (0.0, 0.05, 0.1, 0.2), (0.0, 1e-6, 1e-5, 1e-4),
+    Case("digits", "encoder", 800, 5e-3, (0.0, 0.05, 0.1, 0.2), (0.0, 1e-6, 1e-5, 1e-4)),
+    Case("elnino", "encoder", 300, 5e-3, (0.0, 0.05, 0.1, 0.2), (0.0, 1e-5, 1e-4, 1e-3), 12),
+    Case("docstrings", "llama-2-7b", 500, 1e-2, (0.0, 0.05, 0.1, 0.2), (0.0, 1e-6, 1e-5, 1e-4),
          16, DECODER),
 )
 
@@ -159,7 +159,7 @@ def draw(case: Case, table: list[dict[str, str]], path: Path) -> None:
     """Density of the propagated gradient over tau_t for each operation, and the score."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(10, 4), layout="constrained")
+    figure = Figure(figsize=(12, 4), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=(3, 2))
     places = list(range(len(case.tau_t)))
     # Both backward products of an operation read the same gradient: one line for them.
@@ -187,7 +187,7 @@ def draw(case: Case, table: list[dict[str, str]], path: Path) -> None:
     for axes in (left, right):
         axes.set_xticks(places, [f"{t:g}" for t in case.tau_t])
         axes.set_xlabel("tau_t")
-    left.legend(frameon=False, fontsize=7, loc="upper right")
+    left.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
     right.legend(frameon=False, fontsize="small")
     figure.suptitle(f"{case.task}: {case.model}, {case.steps} steps of {BATCH}, "
                     f"{len(SEEDS)} seeds (bars: deviation of the score)")

@@ -38,7 +38,7 @@ STREAMS = ("enumerate", "random", "qmc")
 SAMPLERS = ("auto", "evolve", "parzen", *STREAMS, *optuna_engine.BUILT_IN)
 _USER = re.compile(r"[\w.]+:\w+")
 #: Seconds an enumeration may take where neither a budget nor a time is given.
-PATIENCE = 40.0
+PATIENCE = 60.0
 #: So few evaluations are best spent by `parzen` (docs/search.md): it is ahead of everything else
 #: at 500 and level with the best at 5,000, where `evolve` has caught up and is far cheaper.
 THOUGHTFUL = 5_000
