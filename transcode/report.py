@@ -84,6 +84,8 @@ def search_result(folder: Path, format: str, notes: tuple[str, ...] = ()) -> Non
     """The front of a run folder on stdout, as a table with what to know about it, or as
     front.json or front.csv."""
     if format != "table":
+        for note in notes:
+            sys.stderr.write(f"note: {note}\n")
         sys.stdout.write((folder / f"front.{format}").read_text(encoding="utf-8"))
         return
     manifest, columns = _json(folder / "manifest.json"), _csv(folder / "front.csv")

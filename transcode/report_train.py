@@ -112,11 +112,11 @@ def _rows(found: Mapping[str, Any]) -> list[tuple[str, str]]:
 def _switch(found: Mapping[str, Any] | None) -> list[tuple[str, str]]:
     if found is None:
         return []
-    trials = len(found["trials"])
+    trials = f"{len(found['trials'])} window{'' if len(found['trials']) == 1 else 's'}"
     if found["switched"] is None:
-        return [("switch", f"the rule never ended full training ({trials} windows side by side)")]
+        return [("switch", f"the rule never ended full training ({trials} side by side)")]
     return [("switch", f"after step {found['switched']:,}, f = {found['f']:.3f} "
-                       f"({trials} windows side by side)")]
+                       f"({trials} side by side)")]
 
 
 def shipped_dense(model: str, task: str) -> list[float]:

@@ -6,6 +6,11 @@ to zero before it enters the products of the operation (DynaProp, TransCODE, arX
 Saved activations are kept as values and a bitmask. Only the commands that train import this.
 """
 
+import importlib.util
+
+if importlib.util.find_spec("torch") is None:
+    raise ImportError("transcode.dynaprop needs PyTorch: pip install 'transcode[train]'")
+
 from transcode.dynaprop.pruner import DynaProp
 from transcode.dynaprop.records import Record
 from transcode.dynaprop.site import Site

@@ -72,7 +72,7 @@ def _require_fit(model: Model, task: Task) -> None:
     if len(causal) > 1:
         refuse("layers that see the future and layers that do not cannot be mixed")
     if task.kind == "language" and not all(causal):
-        refuse(f"task {task.name} predicts the next token, which an encoder sees",
+        refuse(f"task {task.name} predicts the next token, and an encoder would see it",
                "a decoder, such as the base `decoder`")
     for block in model.blocks:
         types = dict(zip(HEAD_TYPES, block.head_types or (0,) * len(HEAD_TYPES), strict=True))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -78,30 +80,60 @@ def train(
 
 def _go(run: Run, progress: Callable[[Progress], None] | None) -> dict[str, Any]:
     state = checkpoint.load(run.folder)
-    if state is not None:
+    if state is None:
+        run.save()  # so that there is a good one, however early the loss diverges
+    else:
         run.restore(state)
     folder.start_metrics(run.folder, run.step)
     saved, begun, before = run.step, run.step, run.seconds
     started = last = time.perf_counter()
     settings = run.settings
     try:
-        while run.step < settings.steps:
-            loss = run.advance()
-            now = time.perf_counter()
-            run.seconds = before + now - started
-            looks = run.step % settings.look == 0 or run.step == settings.steps
-            if looks:
-                folder.add_metrics(run.folder, run.look())
-            if looks or now - last >= _CHECKPOINT:
-                run.save()
-                saved, last = run.step, now
-            if progress is not None:
-                rate = (now - started) / (run.step - begun)
-                progress(Progress(run.step, settings.steps, run.phase, loss, run.score,
-                                  run.seconds, rate * (settings.steps - run.step)))
+        with _interrupts() as interrupted:
+            while run.step < settings.steps:
+                loss = run.advance()
+                now = time.perf_counter()
+                run.seconds = before + now - started
+                looks = run.step % settings.look == 0 or run.step == settings.steps
+                if looks:
+                    folder.add_metrics(run.folder, run.look())
+                if looks or interrupted() or now - last >= _CHECKPOINT:
+                    run.save()
+                    saved, last = run.step, now
+                if progress is not None:
+                    rate = (now - started) / (run.step - begun)
+                    progress(Progress(run.step, settings.steps, run.phase, loss, run.score,
+                                      run.seconds, rate * (settings.steps - run.step)))
+                if interrupted():
+                    raise KeyboardInterrupt
         return outputs.write(run)
     except KeyboardInterrupt:
         raise Interrupted(run.folder, saved) from None
+
+
+@contextmanager
+def _interrupts() -> Iterator[Callable[[], bool]]:
+    """Notes Ctrl-C until the step is over; pressed twice, it interrupts at once.
+
+    Python drops an exception that is raised inside a destructor, and a step that compresses what
+    it saves runs thousands of them: an interrupt that is raised there would be lost.
+    """
+    pressed: list[int] = []
+
+    def note(number: int, frame: object) -> None:
+        if pressed:
+            raise KeyboardInterrupt
+        pressed.append(number)
+
+    ours = (threading.current_thread() is threading.main_thread()
+            and signal.getsignal(signal.SIGINT) is signal.default_int_handler)
+    if ours:
+        signal.signal(signal.SIGINT, note)
+    try:
+        yield lambda: bool(pressed)
+    finally:
+        if ours:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def fingerprint(task: Task) -> str:

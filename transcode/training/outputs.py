@@ -123,6 +123,8 @@ def draw(
     other.plot(steps, [float(row["score"]) for row in metrics], color="C1", label=metric)
     other.set_ylabel(f"validation {metric} [points]")
     lines = [*axes.get_lines(), *other.get_lines()]
-    axes.legend(lines, [str(line.get_label()) for line in lines], frameon=False, fontsize="small")
+    # Above the axes: inside, it would cover one of two curves that cross.
+    figure.legend(lines, [str(line.get_label()) for line in lines], frameon=False,
+                  fontsize="small", loc="outside upper center", ncols=len(lines))
     replace_file(path, lambda temporary: figure.savefig(
         temporary, dpi=_DPI, format="png", metadata={"Software": None}))

@@ -93,6 +93,7 @@ class Run:
             raise Diverged(
                 f"the loss diverged at step {self.step}: {loss:.3g}, at first "
                 f"{self.first[0]:.3g}; the last good checkpoint is kept in {self.folder}"
+                "; try a lower --learning-rate with --fresh or another --out"
             )
 
     def _window(self) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import math
+import subprocess
+import sys
 
 import pytest
 
@@ -249,3 +251,15 @@ def test_goes_on_from_a_checkpoint() -> None:
 def test_nothing_recorded_makes_no_table() -> None:
     with pytest.raises(InputError, match="nothing was recorded"):
         DynaProp(network()).sparsity_rows(model="m", task="t")
+
+
+def test_without_pytorch_one_line_names_the_extra() -> None:
+    hidden = (
+        "from importlib.machinery import PathFinder as P\n"
+        "real = P.find_spec\n"
+        "P.find_spec = lambda name, *rest: None if name == 'torch' else real(name, *rest)\n"
+        "import transcode.dynaprop\n"
+    )
+    done = subprocess.run([sys.executable, "-c", hidden], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].endswith("needs PyTorch: pip install 'transcode[train]'")

@@ -23,6 +23,7 @@ import yaml  # noqa: E402
 
 from elector import simulate  # noqa: E402
 from elector.errors import InputError  # noqa: E402
+from transcode.dynaprop.saved import Kept  # noqa: E402
 from transcode.training import checkpoint, folder  # noqa: E402
 from transcode.training.loop import Diverged, Interrupted, Progress, train  # noqa: E402
 from transcode.training.settings import Settings  # noqa: E402
@@ -85,6 +86,30 @@ def test_an_interrupted_run_ends_as_one_that_was_not(tmp_path: Path, step: int) 
     same(tmp_path / "whole", tmp_path / "parts")
 
 
+@pytest.mark.parametrize("step", [3, 6])
+def test_an_interrupt_within_a_step_is_not_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int
+) -> None:
+    train(asked(), out=tmp_path / "whole")
+    plain = Kept.__del__
+
+    def pressed(kept: Kept) -> None:  # in a destructor Python drops what a handler raises
+        plain(kept)
+        if due and due.pop():
+            signal.raise_signal(signal.SIGINT)
+
+    due: list[bool] = []
+    monkeypatch.setattr(Kept, "__del__", pressed)
+    with pytest.raises(Interrupted) as found:
+        train(asked(), out=tmp_path / "parts",
+              progress=lambda at: due.append(True) if at.step == step - 1 else None)
+    monkeypatch.undo()
+    assert found.value.step == step  # the step that was going on is safe, too
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    train(asked(), out=tmp_path / "parts")
+    same(tmp_path / "whole", tmp_path / "parts")
+
+
 def test_a_finished_run_is_not_trained_again(tmp_path: Path) -> None:
     found = train(asked(), out=tmp_path)
     assert train(asked(), out=tmp_path, progress=stop_after(1)) == found
@@ -127,13 +152,20 @@ def test_a_loss_that_diverges_keeps_the_last_good_checkpoint(tmp_path: Path) -> 
     assert not (tmp_path / "result.json").exists()
 
 
+def test_a_loss_that_diverges_before_the_first_look_leaves_the_beginning(tmp_path: Path) -> None:
+    with pytest.raises(Diverged, match="--learning-rate"):
+        train(asked(learning_rate=1e6, steps=60, evaluate=60), out=tmp_path)
+    state = checkpoint.load(tmp_path)
+    assert state is not None and state["step"] == 0
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"tau_i": -0.1}, "at least 0"), ({"tau_t": float("nan")}, "at least 0"),
+        ({"tau_i": -0.1}, "at least 0"), ({"tau_t": float("inf")}, "finite"),
         ({"steps": 0}, "at least 1"), ({"learning_rate": 0.0}, "above 0"),
         ({"switch": "sometimes"}, "allowed: none, hpt"), ({"window": 3}, "only a switch rule"),
-        ({"switch": "hpt", "window": 3}, "four windows"), ({"task": "dgits"}, "digits"),
+        ({"switch": "hpt", "window": 3}, "at most 2 in 12 steps"), ({"task": "dgits"}, "digits"),
         ({"batch": 5000}, "1000"), ({"overrides": {"model.layer": "2"}}, "layers"),
     ],
 )
