@@ -26,6 +26,9 @@ from transcode.space import Space
 #: of the first so many designs, and of the others.
 FIRST, SMALLEST = 64, 24
 GROWTH, SLOWLY, LATER_GROWTH = 0.1, 5_000, 0.25
+#: Where there are many parameters, a design says little of the next, and generations are small:
+#: growth is at most so much over their number, and a generation at least so many times it.
+CALM, LATER_CALM, EACH = 3.0, 6.0, 0.5
 #: Share of a generation that is drawn from the whole space.
 STRANGERS = 0.03
 #: A smaller share of a generation is not worth an island.
@@ -73,7 +76,7 @@ class Evolve:
         """A generation of new designs: as many as fit what is known, `count` at most."""
         rng = np.random.default_rng([self.seed, self.batch])
         warm = self._warm(count)
-        wanted = min(count, max(SMALLEST, self._growth()))
+        wanted = min(count, max(SMALLEST, int(EACH * self._free), self._growth()))
         if len(self.known) == len(warm) == 0:
             wanted = min(count, FIRST)
         parts = [warm]
@@ -91,7 +94,12 @@ class Evolve:
     def _growth(self) -> int:
         """Designs of a generation, by what is known."""
         known = len(self.known)
-        return int(GROWTH * min(known, SLOWLY) + LATER_GROWTH * max(known - SLOWLY, 0))
+        slow, fast = min(GROWTH, CALM / self._free), min(LATER_GROWTH, LATER_CALM / self._free)
+        return int(slow * min(known, SLOWLY) + fast * max(known - SLOWLY, 0))
+
+    @property
+    def _free(self) -> int:
+        return max(1, self.breeder.variation.free)
 
     def _warm(self, count: int) -> np.ndarray:
         """At most `count` of the designs to begin with, from now on known."""

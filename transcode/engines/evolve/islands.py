@@ -123,11 +123,13 @@ class Breeder:
         pool = variation.rows(np.concatenate([population.codes, population.others]))
         found = [np.zeros((0, len(pool)), dtype=np.int32)]
         missing, share = count, 1.0 / self.islands
+        looks = self.islands * len(self.seen) / max(1, variation.free)  # of all islands together
+        eligible = population.eligible(looks)
         for _ in range(_TRIES):
             if missing <= 0 or share < _HARDLY / self.islands:
                 break
             size = min(int(missing / share) + 8 * self.islands, _AT_ONCE)
-            one, two = population.parents(size, rng), population.parents(size, rng)
+            one, two = (population.parents(eligible, size, rng) for _ in range(2))
             made = variation.children(pool, one, two, rng).T
             if self.layered:
                 made = self.space.canonical(made)

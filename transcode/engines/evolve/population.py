@@ -15,6 +15,10 @@ from transcode.pareto import merge, nondominated
 
 #: Parents there are at least.
 POPULATION = 64
+#: Of a long archive, the loneliest designs are parents: so many at least, and so many for each
+#: design that was looked at per parameter. Where a space has hundreds of parameters, an archive
+#: fills with designs that hardly differ in what they are worth, long before any of them is good.
+LONELIEST, PER_LOOK = 50, 0.5
 
 
 @dataclass(frozen=True)
@@ -44,9 +48,18 @@ class Population:
         """(F + N,) crowding distance, 0 outside of the archive."""
         return np.concatenate([crowding(self.front), np.zeros(len(self.others))])
 
-    def parents(self, count: int, rng: np.random.Generator) -> np.ndarray:
-        """(count,) places among archive and others: of two drawn the lonelier, half the time."""
-        one, two = (rng.integers(0, len(self), count) for _ in range(2))
+    def eligible(self, looks: float) -> np.ndarray:
+        """Places that may be parents, after so many looks per parameter of the space."""
+        most = int(max(LONELIEST, PER_LOOK * looks))
+        if len(self.codes) <= most:
+            return np.arange(len(self))
+        return np.argsort(-self.lonely[: len(self.codes)], kind="stable")[:most]
+
+    def parents(
+        self, eligible: np.ndarray, count: int, rng: np.random.Generator
+    ) -> np.ndarray:
+        """(count,) of the eligible places: of two drawn the lonelier, half the time."""
+        one, two = (eligible[rng.integers(0, len(eligible), count)] for _ in range(2))
         better = (self.lonely[two] > self.lonely[one]) & (rng.random(count) < 0.5)
         return np.where(better, two, one)
 

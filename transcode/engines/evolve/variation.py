@@ -15,7 +15,7 @@ import numpy as np
 from transcode.space import Parameter, Section, Space
 
 #: Share of children of two parents; of mutations of ordered parameters that go to a neighbour.
-CROSSED, STEPPED = 0.5, 0.8
+CROSSED, STEPPED = 0.9, 0.8
 #: Chance that a child has one more changed parameter than it would have.
 MORE = 0.35
 #: Changed parameters there are at most: few children would have more.
@@ -34,6 +34,11 @@ class Variation:
     def sizes(self) -> np.ndarray:
         """(S,) number of values."""
         return np.array([p.size for p in self.space.parameters])
+
+    @cached_property
+    def free(self) -> int:
+        """Parameters with more than one value."""
+        return int((self.sizes > 1).sum())
 
     @cached_property
     def dtype(self) -> np.dtype[Any]:
