@@ -6,8 +6,11 @@ import csv
 import io
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import click
 
@@ -19,6 +22,53 @@ if TYPE_CHECKING:
     from elector.validate import CaseResult
 
 Record = Mapping[str, Any]
+#: Seconds between two lines of progress where there is no terminal.
+_EVERY = 1.0
+
+
+class Moving(Protocol):
+    """Progress of something long, a dataclass: where it stands after so many seconds."""
+
+    @property
+    def seconds(self) -> float: ...
+    @property
+    def finished(self) -> bool: ...
+
+
+M = TypeVar("M", bound=Moving)
+
+
+@contextmanager
+def progress(quiet: bool, line: Callable[[M], str]) -> Iterator[Callable[[M], None] | None]:
+    """Shows progress on stderr: one `line` that changes on a terminal, JSON lines elsewhere."""
+    if quiet:
+        yield None
+    elif not sys.stderr.isatty():
+        yield _json_lines()
+    else:
+        from rich.console import Console
+        from rich.live import Live
+
+        with Live(console=Console(stderr=True), refresh_per_second=4, transient=True) as live:
+            yield lambda at: live.update(line(at))
+
+
+def _json_lines() -> Callable[[Any], None]:
+    last = [-_EVERY]
+
+    def show(at: Any) -> None:
+        if at.seconds - last[0] >= _EVERY or at.finished:
+            last[0] = at.seconds
+            values = {
+                key: None if isinstance(value, float) and not math.isfinite(value) else value
+                for key, value in asdict(at).items() if key != "finished"
+            }  # fmt: skip
+            event = {"event": "finished" if at.finished else "progress", **values}
+            click.echo(json.dumps(event), err=True)
+
+    return show
+
+
 
 #: Result -> label and unit of the summary; the order is the one they are shown in.
 _SUMMARY = (

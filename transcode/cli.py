@@ -161,12 +161,13 @@ def search(
     transcode search my-space.yaml --time 60s --format json > front.json
     """
     import transcode
+    from elector.report import progress
     from transcode import report
     from transcode.plot import plot_run
 
     command = " ".join(["transcode", *sys.argv[1:]])
     try:
-        with report.progress(quiet) as show:
+        with progress(quiet, report.progress_line) as show:
             result = transcode.search(
                 space, sampler=sampler, budget=budget, time=time, seed=seed, out=out, fresh=fresh,
                 jobs=jobs, islands=islands, batch=batch, warm_start=warm_start, storage=storage,

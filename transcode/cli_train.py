@@ -115,13 +115,14 @@ def train(
 
 
 def _run(settings: Settings, out: Path | None, fresh: bool, format: str, quiet: bool) -> None:
+    from elector.report import progress
     from transcode import report_train
     from transcode.training import folder, loop
 
     command = " ".join(["transcode", *sys.argv[1:]])
     place = folder.default(settings) if out is None else out
     try:
-        with report_train.progress(quiet) as show:
+        with progress(quiet, report_train.line) as show:
             found = loop.train(settings, out=place, fresh=fresh, command=command, progress=show)
     except loop.Interrupted as stop:
         click.echo(f"interrupted: {stop.step:,} steps are safe in {stop.folder}; "

@@ -5,9 +5,8 @@ from __future__ import annotations
 import csv
 import json
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import asdict, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -32,36 +31,6 @@ NEAREST = 5
 _WIDE = 400
 #: Objective that is a bound -> what it is a bound of.
 BOUNDS = {"accuracy_lower": "accuracy", "loss_upper": "loss"}
-#: Seconds between two lines of progress where there is no terminal.
-_EVERY = 1.0
-
-
-@contextmanager
-def progress(quiet: bool) -> Iterator[Callable[[Progress], None] | None]:
-    """Shows progress on stderr: one line that changes on a terminal, JSON lines elsewhere."""
-    if quiet:
-        yield None
-    elif not sys.stderr.isatty():
-        yield _json_lines()
-    else:
-        from rich.console import Console
-        from rich.live import Live
-
-        with Live(console=Console(stderr=True), refresh_per_second=4, transient=True) as live:
-            yield lambda progress: live.update(progress_line(progress))
-
-
-def _json_lines() -> Callable[[Progress], None]:
-    last = [-_EVERY]
-
-    def show(progress: Progress) -> None:
-        if progress.seconds - last[0] >= _EVERY or progress.finished:
-            last[0] = progress.seconds
-            line = {"event": "finished" if progress.finished else "progress", **asdict(progress)}
-            del line["finished"]
-            print(json.dumps(line), file=sys.stderr, flush=True)
-
-    return show
 
 
 def progress_line(progress: Progress) -> str:

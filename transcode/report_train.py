@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
-import math
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import asdict
+from collections.abc import Mapping
 from pathlib import Path
 from statistics import mean, stdev
 from typing import TYPE_CHECKING, Any
@@ -20,39 +17,8 @@ from elector.units import format_si
 if TYPE_CHECKING:
     from transcode.training.loop import Progress
 
-#: Seconds between two lines of progress where there is no terminal.
-_EVERY = 1.0
 #: Accuracies of the shipped sweep.
 SWEEP = Path(__file__).parent / "data" / "accuracy" / "dynaprop.csv"
-
-
-@contextmanager
-def progress(quiet: bool) -> Iterator[Callable[[Progress], None] | None]:
-    """Shows progress on stderr: one line that changes on a terminal, JSON lines elsewhere."""
-    if quiet:
-        yield None
-    elif not sys.stderr.isatty():
-        yield _json_lines()
-    else:
-        from rich.console import Console
-        from rich.live import Live
-
-        with Live(console=Console(stderr=True), refresh_per_second=4, transient=True) as live:
-            yield lambda progress: live.update(line(progress))
-
-
-def _json_lines() -> Callable[[Progress], None]:
-    last = [-_EVERY]
-
-    def show(progress: Progress) -> None:
-        if progress.seconds - last[0] >= _EVERY or progress.step == progress.steps:
-            last[0] = progress.seconds
-            event = "finished" if progress.step == progress.steps else "progress"
-            shown = {key: None if isinstance(value, float) and not math.isfinite(value) else value
-                     for key, value in asdict(progress).items()}
-            click.echo(json.dumps({"event": event, **shown}), err=True)
-
-    return show
 
 
 def line(progress: Progress) -> str:

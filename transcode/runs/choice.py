@@ -18,7 +18,7 @@ from dataclasses import replace
 import numpy as np
 
 from elector.errors import InputError
-from transcode.runs.query import Front, Recorded
+from transcode.runs.query import Front, Recorded, require
 
 
 def weights_of(recorded: Recorded, text: str) -> dict[str, float]:
@@ -26,11 +26,7 @@ def weights_of(recorded: Recorded, text: str) -> dict[str, float]:
     found: dict[str, float] = {}
     for item in text.split(","):
         name, _, number = (part.strip() for part in item.partition("="))
-        if name not in recorded.results:
-            raise InputError(
-                "not recorded in this run", field="--weights", value=name,
-                allowed=recorded.results, hint="`record: [...]` in a space keeps more results",
-            )  # fmt: skip
+        require(recorded, name, "--weights")
         if name in found:
             raise InputError("named twice", field="--weights", value=name)
         try:

@@ -171,6 +171,15 @@ def _answer(stretch: parts.Stretch, future: Future[Part]) -> Part:
         raise _broken(stretch.path) from error
 
 
+def require(recorded: Recorded, name: str, field: str) -> None:
+    """Refuses a result that the run has not recorded."""
+    if name not in recorded.results:
+        raise InputError(
+            "not recorded in this run", field=field, value=name, allowed=recorded.results,
+            hint="`record: [...]` in a space keeps more results",
+        )  # fmt: skip
+
+
 def objectives_of(recorded: Recorded, text: str | None) -> tuple[Objective, ...]:
     """Objectives written as `latency_s, area_mm2:min, accuracy:max`; those of the run if None.
 
@@ -182,11 +191,7 @@ def objectives_of(recorded: Recorded, text: str | None) -> tuple[Objective, ...]
     found: dict[str, Objective] = {}
     for item in text.split(","):
         name, colon, direction = (part.strip() for part in item.partition(":"))
-        if name not in recorded.results:
-            raise InputError(
-                "not recorded in this run", field="--objectives", value=name,
-                allowed=recorded.results, hint="`record: [...]` in a space keeps more results",
-            )  # fmt: skip
+        require(recorded, name, "--objectives")
         if colon and direction not in ("min", "max"):
             raise InputError("must be min or max", field="--objectives", value=item.strip())
         known = own.get(name, Objective(name, False))

@@ -103,7 +103,8 @@ def _go(run: Run, progress: Callable[[Progress], None] | None) -> dict[str, Any]
                 if progress is not None:
                     rate = (now - started) / (run.step - begun)
                     progress(Progress(run.step, settings.steps, run.phase, loss, run.score,
-                                      run.seconds, rate * (settings.steps - run.step)))
+                                      run.seconds, rate * (settings.steps - run.step),
+                                      finished=run.step == settings.steps))
                 if interrupted():
                     raise KeyboardInterrupt
         return outputs.write(run)
