@@ -112,7 +112,7 @@ def _complete_choices(ctx: click.Context, param: click.Parameter, text: str) -> 
 def _complete_keys(ctx: click.Context, param: click.Parameter, text: str) -> list[CompletionItem]:
     from click.shell_completion import CompletionItem
 
-    from elector.resolve import known_keys
+    from elector.settings import known_keys
 
     names = [f"{space}.{key}=" for space, keys in known_keys().items() for key in keys]
     return [CompletionItem(name) for name in names if name.startswith(text)]

@@ -8,7 +8,6 @@ it everything is a number and is computed in arrays.
 from __future__ import annotations
 
 import functools
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,10 +17,11 @@ import numpy as np
 from elector.design import Machine, Units
 from elector.errors import InputError
 from elector.formats import load_model, load_scalesim_config
-from elector.layered import NAME, as_number, layer_field, layered
+from elector.layered import NAME, layer_field, layered
 from elector.machines import MACHINES
 from elector.model import Model, Models, stack, structure, with_settings
-from elector.table import DATA, Column, Field, distinct, load_yaml, read_csv, schema
+from elector.settings import Table
+from elector.table import DATA, Column, distinct, load_yaml, read_csv, schema
 from elector.workload import FORMATS, MASKED_SHARE, NUMBERS, Workload, lora_rank
 
 Array = np.ndarray
@@ -30,8 +30,6 @@ CATEGORICAL = (
     "mode", "precision", "optimizer", "activations", "attention", "implementation",
     "trainable", "sparsity", "optimizer_kernels",
 )
-#: A setting of a hybrid's unit or link; whether the hybrid has it is known later.
-UNIT_KEY = re.compile(r"(units|links)\.[a-z0-9_-]+\.(?P<key>[a-z0-9_]+)")
 #: Keys that change no cost: they select an accuracy.
 PASSIVE = ("task",)
 
@@ -65,77 +63,6 @@ class Accelerator:
     file: object
     description: str = ""
     source: str = ""
-
-
-class Table:
-    """Columns of equal length, parsed once for each distinct value."""
-
-    def __init__(self, columns: Mapping[str, Column], size: int) -> None:
-        self.columns, self.size = dict(columns), size
-        for name, column in self.columns.items():
-            if len(column) != size:
-                raise InputError(f"has {len(column)} rows, the table {size}", field=name)
-        self._parsed: dict[tuple[str, int, int], object] = {}
-        for key in self.columns:
-            self._require_known(key)
-
-    def _require_known(self, key: str) -> None:
-        if not is_known(key):
-            names = [f"{s}.{k}" for s, keys in known_keys().items() for k in keys]
-            raise InputError("unknown key", field=key, value=key,
-                             allowed=["model", "accelerator", *names])
-
-    def parsed(self, key: str, field: Field) -> tuple[object, ...]:
-        """The distinct values of a column, checked and in SI; None where not set."""
-        everything = range(len(self.columns[key].values))
-        return tuple(self._value(key, field, code) for code in everything)
-
-    def used(self, key: str, field: Field, rows: Array) -> tuple[object, ...]:
-        """As `parsed`, but None for what no row of `rows` has: machines differ in a key's range."""
-        column = self.columns[key]
-        there = np.bincount(column.codes[rows], minlength=len(column.values)) > 0
-        return tuple(
-            self._value(key, field, code) if there[code] else None for code in range(there.size)
-        )
-
-    def _value(self, key: str, field: Field, code: int) -> object:
-        place = (key, id(field), code)
-        if place not in self._parsed:
-            value = self.columns[key].values[code]
-            try:
-                found = None if value is None else field.parse(value, field=key)
-            except InputError as error:
-                raise error.at(field=key) from None
-            self._parsed[place] = found
-        return self._parsed[place]
-
-    def at(self, key: str, field: Field, rows: Array, default: float) -> Array:
-        """(D,) numbers of a column at `rows`; `default` where it is absent or not set."""
-        if key not in self.columns:
-            return np.full(rows.size, default)
-        parsed = self.parsed(key, field)
-        values = [default if v is None else as_number(field.key, v) for v in parsed]
-        return np.array(values, dtype=float)[self.columns[key].codes[rows]]
-
-
-def is_known(key: str) -> bool:
-    """Whether a column may be called so; a layer of a model or a unit of a hybrid included."""
-    space, _, short = key.partition(".")
-    own = {"accelerator": UNIT_KEY.fullmatch(short), "model": layer_field(short)}.get(space)
-    return bool(own) or key in ("model", "accelerator") or short in known_keys().get(space, ())
-
-
-@functools.cache
-def known_keys() -> dict[str, tuple[str, ...]]:
-    """Namespace -> its keys."""
-    accelerator: dict[str, None] = {}
-    for machine in MACHINES.values():
-        accelerator.update(dict.fromkeys(schema(machine.schema)))
-    return {
-        "model": tuple(schema("model")),
-        "accelerator": tuple(accelerator),
-        "workload": tuple(schema("workload")),
-    }
 
 
 def list_accelerators() -> list[str]:

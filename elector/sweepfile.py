@@ -26,7 +26,7 @@ import numpy as np
 from elector.api import GENERATION, GROUPS, SCALARS, Swept, sweep
 from elector.errors import InputError
 from elector.output import scratch_of
-from elector.resolve import is_known, known_keys
+from elector.settings import is_known, known_keys
 from elector.table import Column, read_csv
 from elector.technology import Technology
 

@@ -29,6 +29,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     ("elector.memory", "elector.design", "elector.sparsity", "elector.lanes"),
     ("elector.machines", "elector.schedule", "elector.assignment"),
     ("elector.cost", "elector.assembly"),
+    ("elector.settings",),
     ("elector.resolve",),
     ("elector.power",),
     ("elector.hybrid", "elector.placing"),

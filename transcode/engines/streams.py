@@ -144,7 +144,7 @@ def random(space: Space, seed: int) -> Stream:
     return Stream(space, sequence, space.cardinality)
 
 
-def _drawn(space: Space, seed: int, block: int = 4096) -> Sequence:
+def _drawn(space: Space, seed: int, block: int = 256) -> Sequence:
     """Independent draws; those of a block derive from (seed, block)."""
 
     def sequence(start: int, count: int) -> np.ndarray:

@@ -1,15 +1,10 @@
 """What is searched: parameters, alternatives, conditions; written in YAML, held as codes."""
 
-from transcode.space.codes import (
-    LARGEST_INDEX,
-    Objective,
-    Parameter,
-    Section,
-    Space,
-)
+from transcode.space.codes import LARGEST_INDEX, Space
 from transcode.space.description import describe, digest, restore
 from transcode.space.files import find, shipped
 from transcode.space.keys import mix
+from transcode.space.parts import Objective, Parameter, Section
 from transcode.space.phases import RUN, Phases
 from transcode.space.reader import SHARED, load, unit_of
 from transcode.space.values import numbers

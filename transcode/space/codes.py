@@ -25,74 +25,17 @@ from elector.table import Column, Scalar
 from transcode.accuracy.settings import Settings
 from transcode.space import grammar
 from transcode.space.keys import hashed
+from transcode.space.layout import Layout, layout
+from transcode.space.parts import Objective, Parameter, Section
 from transcode.space.phases import Phases
 from transcode.space.values import numbers
 
+#: (column, least value) -> (D,) where a design's is less; its values under (column, -inf).
+_Unmet = dict[tuple[int, float], np.ndarray]
 #: An index must fit the 64-bit integers that key designs, with room for arithmetic.
 LARGEST_INDEX = 1 << 62
 #: Most combinations that are run through to count what `where` lets through.
 _COUNTABLE = 1 << 20
-
-
-@dataclass(frozen=True)
-class Parameter:
-    """One column of the code matrix.
-
-    name : the dotted name it sets; "model" or "accelerator" for the alternative itself.
-    label : like name, but unique in the space.
-    values : what each code stands for; for a multiple, what the parent is multiplied by.
-    group : the alternative of its section it belongs to.
-    parent : column of the parameter it is a multiple of, or -1.
-    scale : choice, or linear or log where the values are a range without steps.
-    unit : of elector.units, or "text".
-    needs : column of a parameter and its least value for this one to matter (a layer that is
-        there, a head that a layer has); None: it always does.
-    """
-
-    name: str
-    label: str
-    values: tuple[Scalar, ...]
-    group: int = 0
-    parent: int = -1
-    scale: str = "choice"
-    unit: str = "1"
-    needs: tuple[int, float] | None = None
-
-    @property
-    def size(self) -> int:
-        """Number of values."""
-        return len(self.values)
-
-
-@dataclass(frozen=True)
-class Section:
-    """Alternatives of one part of a design, and the parameters each brings.
-
-    selector : column whose code picks the alternative, or -1 where there is nothing to pick.
-    groups : of each value of the selector, the group of parameters it brings.
-    members : of each group, the columns of its parameters.
-    """
-
-    selector: int
-    groups: tuple[int, ...]
-    members: tuple[tuple[int, ...], ...]
-
-
-@dataclass(frozen=True)
-class Objective:
-    """What is to be made small or large.
-
-    name : as the user wrote it: latency_s, serve.latency_s, accuracy.
-    maximise : direction.
-    """
-
-    name: str
-    maximise: bool
-
-    @property
-    def direction(self) -> str:
-        """max or min."""
-        return "max" if self.maximise else "min"
 
 
 @dataclass(frozen=True)
@@ -162,11 +105,14 @@ class Space:
         return sizes
 
     @cached_property
-    def _layouts(self) -> dict[str, _Layout]:
+    def _layouts(self) -> dict[str, Layout]:
         layouts: dict[str, list[int]] = {}
         for column, parameter in enumerate(self.parameters):
             layouts.setdefault(parameter.name, []).append(column)
-        return {name: _layout(self, columns) for name, columns in layouts.items()}
+        return {
+            name: layout(self.parameters, self.sections, columns)
+            for name, columns in layouts.items()
+        }
 
     def active(self, codes: np.ndarray, column: int) -> np.ndarray:
         """(D,) bool: whether the parameter belongs to the alternative that was chosen."""
@@ -297,15 +243,16 @@ class Space:
             for members in section.members:
                 for column in members:
                     codes[~self.active(codes, column), column] = 0
+        known: _Unmet = {}
         for column in self._dependent:
-            codes[self._idle(codes, column), column] = 0
+            codes[self.idle(codes, column, known), column] = 0
         return codes
 
     def is_canonical(self, codes: np.ndarray) -> np.ndarray:
         """(D,) bool: whether a design is written in the one way `canonical` would."""
-        good = np.ones(len(codes), dtype=bool)
+        good, known = np.ones(len(codes), dtype=bool), _Unmet()
         for column in self._dependent:
-            good &= ~(self._idle(codes, column) & (codes[:, column] != 0))
+            good &= ~(self.idle(codes, column, known) & (codes[:, column] != 0))
         return good
 
     @cached_property
@@ -313,16 +260,33 @@ class Space:
         """Columns that do not always matter; those they depend on come first."""
         return tuple(c for c, p in enumerate(self.parameters) if p.needs is not None)
 
-    def _idle(self, codes: np.ndarray, column: int) -> np.ndarray:
-        """(D,) bool: whether the parameter does not matter."""
+    def idle(self, codes: np.ndarray, column: int, known: _Unmet | None = None) -> np.ndarray:
+        """(D,) bool: whether the parameter does not matter.
+
+        known : what was found for the same codes, kept from call to call.
+        """
         needs = self.parameters[column].needs
-        idle = np.zeros(len(codes), dtype=bool)
-        while needs is not None:
+        if needs is None:
+            return np.zeros(len(codes), dtype=bool)
+        known = {} if known is None else known
+        if needs not in known:
             of, least = needs
-            values = np.array([float(value) for value in self.parameters[of].values])
-            idle |= values[codes[:, of]] < least
-            needs = self.parameters[of].needs
-        return idle
+            if (of, -np.inf) not in known:
+                known[of, -np.inf] = self._numbers[of].take(codes[:, of])
+            unmet = known[of, -np.inf] < least
+            if self.parameters[of].needs is not None:
+                unmet |= self.idle(codes, of, known)
+            known[needs] = unmet
+        return known[needs]
+
+    @cached_property
+    def _numbers(self) -> dict[int, np.ndarray]:
+        """Column that others need -> its values."""
+        needed = {self.parameters[c].needs for c in self._dependent}
+        return {
+            of[0]: np.array([float(v) for v in self.parameters[of[0]].values])
+            for of in needed if of is not None
+        }
 
     def _variants(self, column: int) -> int:
         """Designs that differ in this column and in what depends on it."""
@@ -421,77 +385,6 @@ class Space:
                     holds = holds | column.map(lambda value: value is None, dtype=bool)
             for place in self._dependent:
                 if self.parameters[place].name in expression.names:
-                    holds = holds | self._idle(codes, place)
+                    holds = holds | self.idle(codes, place)
             good &= holds
         return good
-
-
-@dataclass(frozen=True)
-class _Piece:
-    """Where one parameter's codes lie among the values of its name.
-
-    table : (size,) or, for a multiple, (parent size, size) codes into the layout's values.
-    """
-
-    column: int
-    parent: int
-    table: np.ndarray
-
-    def look_up(self, codes: np.ndarray) -> np.ndarray:
-        """(D,) codes into the layout's values."""
-        own = codes[:, self.column]
-        return self.table[own] if self.parent < 0 else self.table[codes[:, self.parent], own]
-
-    def reverse(self, merged: np.ndarray, codes: np.ndarray) -> np.ndarray:
-        """(D,) own codes from codes into the layout's values, -1 where there is none."""
-        table = self.table[None, :] if self.parent < 0 else self.table
-        inverse = np.full((len(table), int(table.max()) + 2), -1)
-        rows = np.arange(len(table))[:, None]
-        inverse[rows, table] = np.arange(table.shape[1])
-        parents = np.zeros(len(codes), np.intp) if self.parent < 0 else codes[:, self.parent]
-        known = (merged >= 0) & (merged < inverse.shape[1])
-        return np.where(known, inverse[np.maximum(parents, 0), np.where(known, merged, 0)], -1)
-
-
-@dataclass(frozen=True)
-class _Layout:
-    """The values a dotted name can take, and which parameters set it."""
-
-    values: tuple[Scalar | None, ...]
-    pieces: tuple[_Piece, ...]
-    always: bool
-
-
-def _layout(space: Space, columns: list[int]) -> _Layout:
-    always = len(columns) == 1 and _in_every_alternative(space, columns[0])
-    values: dict[Scalar | None, int] = {} if always else {None: 0}
-    pieces = []
-    for column in columns:
-        parameter = space.parameters[column]
-        found: list[list[Scalar]] = [list(parameter.values)]
-        if parameter.parent >= 0:
-            parents = space.parameters[parameter.parent].values
-            found = [[multiple(p, v) for v in parameter.values] for p in parents]
-        table = np.array(
-            [[values.setdefault(v, len(values)) for v in row] for row in found], dtype=np.intp
-        )
-        pieces.append(
-            _Piece(column, parameter.parent, table if parameter.parent >= 0 else table[0])
-        )
-    return _Layout(tuple(values), tuple(pieces), always)
-
-
-def _in_every_alternative(space: Space, column: int) -> bool:
-    for section in space.sections:
-        if column == section.selector:
-            return True
-        if any(column in members for members in section.members):
-            return len(section.members) == 1
-    raise AssertionError(column)  # every parameter belongs to a section
-
-
-def multiple(parent: Scalar, factor: Scalar) -> Scalar:
-    """parent x factor; a whole number where the product is one, 768 x 1/48 included."""
-    product = float(parent) * float(factor)
-    whole = round(product)
-    return whole if abs(product - whole) <= 1e-9 * abs(product) else product

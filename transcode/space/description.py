@@ -10,7 +10,8 @@ from typing import Any
 
 from transcode.accuracy.settings import Settings
 from transcode.space import grammar
-from transcode.space.codes import Objective, Parameter, Section, Space
+from transcode.space.codes import Space
+from transcode.space.parts import Objective, Parameter, Section
 from transcode.space.phases import RUN, Phases
 
 _SECTIONS = ("model", "accelerator", "workload")

@@ -20,8 +20,10 @@ from elector.table import Field, Scalar, schema
 from transcode.accuracy import Settings
 from transcode.accuracy.settings import read as read_accuracy
 from transcode.space import grammar, layers, pricing
-from transcode.space.codes import Objective, Parameter, Section, Space, multiple
+from transcode.space.codes import Space
 from transcode.space.files import find, read
+from transcode.space.layout import multiple
+from transcode.space.parts import Objective, Parameter, Section
 from transcode.space.phases import RUN, phases_of
 from transcode.space.values import fraction, is_multiple, levels
 

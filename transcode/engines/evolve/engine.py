@@ -28,7 +28,7 @@ FIRST, SMALLEST = 64, 24
 GROWTH, SLOWLY, LATER_GROWTH = 0.1, 5_000, 0.25
 #: Where there are many parameters, a design says little of the next, and generations are small:
 #: growth is at most so much over their number, and a generation at least so many times it.
-CALM, LATER_CALM, EACH = 3.0, 6.0, 0.5
+CALM, LATER_CALM, EACH = 6.0, 12.0, 1.5
 #: Share of a generation that is drawn from the whole space.
 STRANGERS = 0.03
 #: A smaller share of a generation is not worth an island.
@@ -111,8 +111,16 @@ class Evolve:
         return fresh[:count]
 
     def _strangers(self, count: int) -> np.ndarray:
-        """The new ones of `count` designs from the whole space, from now on known."""
-        codes, keys = self.breeder.fresh(self.strangers.suggest(count))
+        """The new ones of `count` designs from the whole space, from now on known.
+
+        Of every other one with layers all are alike: drawn one by one, layers are never small
+        or large together.
+        """
+        codes = self.strangers.suggest(count)
+        if self.breeder.variation.families.blocks:
+            self.breeder.variation.families.tie(codes.T, slice(0, None, 2))
+            codes = self.space.canonical(codes)
+        codes, keys = self.breeder.fresh(codes)
         self.known.add(keys)
         return codes
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from transcode.engines.evolve.families import Families, families
 from transcode.space import Parameter, Section, Space
 
 #: Share of children of two parents; of mutations of ordered parameters that go to a neighbour.
@@ -22,6 +23,9 @@ MORE = 0.35
 MOST = 5
 #: How far a step to another value of an ordered parameter goes: geometric with this chance.
 NEAR = 0.75
+#: Share of changed parameters whose family takes the same value, and of children in which layers
+#: become like one of them.
+TOGETHER, COPIED = 0.7, 0.05
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,11 @@ class Variation:
         return np.array([p.size for p in self.space.parameters])
 
     @cached_property
+    def families(self) -> Families:
+        """Parameters that are one choice made many times."""
+        return families(self.space)
+
+    @cached_property
     def free(self) -> int:
         """Parameters with more than one value."""
         return int((self.sizes > 1).sum())
@@ -47,7 +56,9 @@ class Variation:
 
     def rows(self, codes: np.ndarray) -> np.ndarray:
         """(S, D) of (D, S) codes, as everything here takes them."""
-        return np.ascontiguousarray(codes.T, dtype=self.dtype)
+        found = np.ascontiguousarray(codes.T, dtype=self.dtype)
+        self.families.fill(found)
+        return found
 
     def children(
         self, pool: np.ndarray, one: np.ndarray, two: np.ndarray, rng: np.random.Generator
@@ -64,6 +75,8 @@ class Variation:
             own = pool[column].take(one)
             codes[column] = np.where(second, pool[column].take(two), own)
             changed |= codes[column] != own
+        if self.families:
+            self.families.copy_layers(codes, np.flatnonzero(rng.random(count) < COPIED), rng)
         # a child that is its parent must change; any other may
         more = geometric(1.0 - MORE, count, rng) - (changed & (rng.random(count) < 0.5))
         self._mutate(codes, more, rng)
@@ -80,6 +93,8 @@ class Variation:
         drawn = np.frombuffer(rng.bytes(len(pool) * len(one)), dtype=np.uint8)
         take = (drawn < 128).reshape(len(pool), len(one))
         take &= rng.random(len(one)) < CROSSED
+        if self.families:
+            self.families.link(take, rng)
         for section in self._alternatives:
             groups = np.array(section.groups)
             chosen = pool[section.selector]
@@ -132,6 +147,9 @@ class Variation:
         changed = self.changed(column, codes[column, rows].astype(np.intp), rng)
         before = {s.selector: codes[:, rows[column == s.selector]] for s in self._alternatives}
         codes[column, rows] = changed
+        if self.families:
+            some = rng.random(len(rows)) < TOGETHER
+            self.families.spread(codes, column[some], rows[some], rng)
         for section in self._alternatives:
             self._complete(codes, rows[column == section.selector], before[section.selector],
                            section, rng)  # fmt: skip

@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from transcode.engines.evolve.families import families
+from transcode.engines.evolve.variation import Variation
+from transcode.space import Space, load
+
+
+@pytest.fixture(scope="module")
+def space() -> Space:
+    return load("transcode")
+
+
+def column(space: Space, name: str) -> int:
+    return next(i for i, p in enumerate(space.parameters) if p.name == name)
+
+
+def drawn(space: Space, count: int) -> np.ndarray:
+    """(S, D) codes of random designs."""
+    unit = np.random.default_rng(1).random((count, len(space.parameters)))
+    return np.ascontiguousarray(space.from_unit(unit).T)
+
+
+def test_layers_and_heads_are_families(space: Space) -> None:
+    found = families(space)
+    (block,) = found.blocks
+    assert block.shape == (12, 2 + 12 + 3)
+    names = [{space.parameters[c].name for c in whole} for whole in found.wholes]
+    assert {f"model.layer{i}.hidden" for i in range(1, 13)} in names
+    within = {f"model.layer3.head{h}" for h in range(1, 13)}
+    assert within in [{space.parameters[c].name for c in scope} for scope in found.scopes]
+    everything = {f"model.layer{i}.head{h}" for i in range(1, 13) for h in range(1, 13)}
+    assert everything in names
+
+
+@pytest.mark.parametrize("name", ["bert", "elector", "machines", "reram", "smoke"])
+def test_other_spaces_have_no_layers(name: str) -> None:
+    if name == "reram":
+        name = "benchmarks/spaces/reram.yaml"
+    assert not families(load(name)).blocks
+
+
+def test_filling_continues_the_last_layer_and_changes_no_design(space: Space) -> None:
+    found, codes = families(space), drawn(space, 200)
+    filled = codes.copy()
+    found.fill(filled)
+    depth = np.array(space.parameters[column(space, "model.layers")].values)[
+        codes[column(space, "model.layers")]
+    ].astype(int)
+    block = found.blocks[0]
+    for design, layers in enumerate(depth):
+        last = filled[block[layers - 1], design]
+        for later in range(layers, 12):
+            assert (filled[block[later], design] == last).all()
+    assert (space.canonical(filled.T.copy()) == codes.T).all()
+
+
+def test_filling_continues_the_last_head(space: Space) -> None:
+    found, codes = families(space), drawn(space, 200)
+    heads = column(space, "model.layer1.heads")
+    two = codes[heads] == space.parameters[heads].values.index(2)
+    found.fill(codes)
+    types = codes[[column(space, f"model.layer1.head{h}") for h in range(2, 13)]][:, two]
+    assert two.any() and (types == types[0]).all()
+
+
+def test_a_spread_value_is_that_of_the_column(space: Space) -> None:
+    found, codes = families(space), drawn(space, 500)
+    found.fill(codes)
+    before, hidden = codes.copy(), column(space, "model.layer2.hidden")
+    rows = np.arange(0, 500, 2)
+    found.spread(codes, np.full(250, hidden), rows, np.random.default_rng(0))
+    whole = next(w for w in found.wholes if hidden in w)
+    assert (codes[whole][:, rows] == before[hidden, rows]).all()
+    rest = np.setdiff1d(np.arange(len(codes)), whole)
+    assert (codes[rest] == before[rest]).all()
+    assert (codes[:, 1::2] == before[:, 1::2]).all()
+
+
+def test_a_column_without_family_spreads_nothing(space: Space) -> None:
+    found, codes = families(space), drawn(space, 50)
+    before = codes.copy()
+    alone = np.full(50, column(space, "accelerator.pe"))
+    found.spread(codes, alone, np.arange(50), np.random.default_rng(0))
+    assert (codes == before).all()
+
+
+def test_copied_layers_are_layers_of_the_design(space: Space) -> None:
+    found, codes = families(space), drawn(space, 300)
+    found.fill(codes)
+    before = codes.copy()
+    found.copy_layers(codes, np.arange(300), np.random.default_rng(0))
+    block = found.blocks[0]
+    for design in range(300):
+        known = {tuple(before[layer, design]) for layer in block}
+        assert {tuple(codes[layer, design]) for layer in block} <= known
+    assert (codes != before).any()
+
+
+def test_linked_children_take_whole_families_or_sections(space: Space) -> None:
+    found = families(space)
+    take = np.random.default_rng(2).random((len(space.parameters), 4000)) < 0.5
+    found.link(take, np.random.default_rng(3))
+    together = np.stack([take[w].all(axis=0) | ~take[w].any(axis=0) for w in found.wholes])
+    sections = np.stack([
+        take[c].all(axis=0) | ~take[c].any(axis=0)
+        for c in ([x for m in s.members for x in m] for s in space.sections) if c
+    ])
+    assert 0.75 < together.all(axis=0).mean() < 0.85
+    assert 0.45 < sections.all(axis=0).mean() < 0.55
+
+
+def test_children_with_more_layers_continue_the_last(space: Space) -> None:
+    """A layer more is one like the last, unless it was changed, not the smallest there is."""
+    variation = Variation(space)
+    large = space.from_unit(np.full((1, len(space.parameters)), 0.999))
+    shallow = large.copy()
+    shallow[0, column(space, "model.layers")] = 0
+    pool = variation.rows(space.canonical(np.concatenate([shallow, large])))
+    one, two = np.zeros(2000, np.intp), np.ones(2000, np.intp)
+    children = variation.children(pool, one, two, np.random.default_rng(5))
+    deep = children[column(space, "model.layers")] == large[0, column(space, "model.layers")]
+    wide = children[column(space, "model.layer12.hidden")] == large[
+        0, column(space, "model.layer12.hidden")
+    ]
+    assert deep.sum() > 200 and wide[deep].mean() > 0.8
