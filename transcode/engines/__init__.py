@@ -86,9 +86,10 @@ def choose(
         seeded = optuna_engine.repeatable(asked)
         why = "as asked" if seeded else "as asked; it takes no seed, so this run cannot be repeated"
         return Choice(asked, asked, why, _limit(asked, budget, time))
-    size = space.allowed_count or space.cardinality
+    size = min(space.allowed_count or space.cardinality, 10**300)  # what a float can hold
     seconds = size * seconds_each
-    measured = f"{size:,} designs at {format_si(seconds_each, 's')} take {seconds:.3g} s"
+    many = f"{size:,}" if size <= streams.LARGEST_ENUMERATION else f"{size:.2g}"
+    measured = f"{many} designs at {format_si(seconds_each, 's')} take {seconds:.3g} s"
     fits_budget = budget is None or size <= budget
     fits_time = seconds <= (time or PATIENCE) or (budget is not None and time is None)
     if space.cardinality <= streams.LARGEST_ENUMERATION and fits_budget and fits_time:

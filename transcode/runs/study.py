@@ -21,6 +21,8 @@ from transcode.space import Parameter, Space
 
 #: Most trials of the study of a run whose sampler is not Optuna's.
 LIMIT = 2000
+#: ... and most settings in all of them: writing one takes some 30 us, reading it, too.
+_SETTINGS, _LEAST = 100_000, 200
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,12 @@ def distribution(parameter: Parameter) -> Any:
     if isinstance(low, int) and isinstance(high, int):
         return optuna.distributions.IntDistribution(low, high, log=log)
     return optuna.distributions.FloatDistribution(float(low), float(high), log=log)
+
+
+def limit(space: Space) -> int:
+    """Most trials of such a study: fewer where designs have hundreds of parameters."""
+    free = sum(p.size > 1 for p in space.parameters)
+    return min(LIMIT, max(_LEAST, _SETTINGS // max(free, 1)))
 
 
 def frozen(space: Space, distributions: list[Any], trial: Trial) -> Any:

@@ -19,6 +19,8 @@ from transcode.space import RUN, Space
 
 #: Designs looked at before a run: for names, units, the reference point and the cost of one.
 PROBE, FIRST_PROBE = 4096, 64
+#: ... fewer where each has many parameters in several workloads: so many of those in all.
+_PROBED = 1 << 18
 #: Islands of a run that says nothing about them; never from the number of processors.
 ISLANDS = 4
 #: Most designs proposed at once where models are trained: what a kill may cost.
@@ -121,7 +123,8 @@ def probe(space: Space, sources: Sources, clock: Callable[[], float]) -> tuple[P
 
     Returns the problem with its names and units resolved, and what became of the designs.
     """
-    codes = probe_designs(space, PROBE)
+    free = sum(p.size > 1 for p in space.parameters) * len(space.workloads)
+    codes = probe_designs(space, min(PROBE, max(FIRST_PROBE, _PROBED // max(free, 1))))
     try:
         costs = objective.costs_of(space, sources.evaluator(True), codes[:FIRST_PROBE])
         space = objective.bound(space, objective.names_of(space, costs))
@@ -131,7 +134,10 @@ def probe(space: Space, sources: Sources, clock: Callable[[], float]) -> tuple[P
         problem = Problem(space, sources.evaluator(nested), known)
         start = clock()
         outcome = problem.assess(codes[:FIRST_PROBE])
-        if clock() - start < 1.0 and len(codes) > FIRST_PROBE:
+        # The reference point follows from these designs, so how many there are may depend on
+        # the speed of a user's evaluator only.
+        ours = isinstance(problem.evaluator, Simulator)
+        if (ours or clock() - start < 1.0) and len(codes) > FIRST_PROBE:
             outcome = problem.assess(codes)
         return problem, outcome
     except InputError as error:
@@ -141,9 +147,12 @@ def probe(space: Space, sources: Sources, clock: Callable[[], float]) -> tuple[P
 def seconds_each(problem: Problem, batch: int, clock: Callable[[], float]) -> float:
     """Seconds a design takes in batches of that size, from two small ones.
 
-    A call costs a fixed part and one for each design; both are warm by now.
+    A call costs a fixed part and one for each design; both are warm by now. Where there are too
+    many designs to enumerate, a rough figure is enough.
     """
     sizes, spent = (PROBE, 4 * PROBE), []
+    if problem.space.cardinality > streams.LARGEST_ENUMERATION:
+        sizes = (0, FIRST_PROBE)
     codes = streams.random(problem.space, 0).suggest(sizes[1])
     if len(codes) < sizes[1]:  # so few designs that it does not matter
         sizes = (0, len(codes))

@@ -14,6 +14,7 @@ from elector.errors import EvaluationError
 from elector.table import Column
 from transcode import engines, pareto, runs
 from transcode.engines.evolve.islands import Found
+from transcode.engines.streams import LARGEST_ENUMERATION
 from transcode.objective import Outcome, Problem, Rejections
 from transcode.pareto import Archive
 from transcode.search.workers import Crew
@@ -117,7 +118,7 @@ class Run:
             len(space.parameters), len(space.objectives), self.problem.result_names
         )
         limits = [n for n in (self.budget, space.allowed_count) if n is not None]
-        self.expected = min(limits, default=None)
+        self.expected = min((n for n in limits if n <= LARGEST_ENUMERATION), default=None)
 
     def go(self, progress: Callable[[Progress], None] | None) -> Result:
         """Takes over what there is, and goes on until there is a reason to stop."""
@@ -360,7 +361,7 @@ class Run:
         if own is not None:
             runs.study.write(self.folder / "study.log", space, own[0], attributes, own[1])
             return
-        shown = front.take(pareto.thin(front.objectives, runs.study.LIMIT))
+        shown = front.take(pareto.thin(front.objectives, runs.study.limit(space)))
         trials = self._trials(shown)
         runs.study.write(self.folder / "study.log", space, trials, attributes)
 

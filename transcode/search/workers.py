@@ -26,8 +26,9 @@ from transcode.objective import Accuracy, Columns, Costs, Outcome, Problem, join
 
 A = TypeVar("A")
 R = TypeVar("R")
-#: Designs that are worth sending to another process, and how often a task is asked for again.
-_PIECE, _TRIES = 8192, 5
+#: Seconds of work that are worth sending to another process, pieces for each of them at most,
+#: and how often a task is asked for again.
+_WORTH, _PIECES, _TRIES = 0.05, 2, 5
 #: Seconds between two looks of a worker at whether the search is still there.
 _LOOK = 1.0
 #: Batches of fewer designs run faster on one thread.
@@ -83,6 +84,7 @@ class Crew:
         self.given = executor
         self.pool: Executor | None = None
         self.blob: bytes | None = None
+        self.each = 0.0  # seconds a design took in the last batch
         # what training says of a design depends on those beside it: one batch, one place
         pointwise = isinstance(problem.accuracy, Accuracy | None)
         if pointwise and (self.jobs > 1 or executor is not None):
@@ -108,10 +110,15 @@ class Crew:
 
     def assess(self, codes: np.ndarray) -> Outcome:
         """What becomes of (D, S) designs."""
-        pieces = min(len(codes) // _PIECE, 2 * self.jobs)
-        if self.blob is None or pieces < 2:
-            return self.problem.assess(codes)
-        return joined(self._ask(outcome, np.array_split(codes, pieces)))
+        pieces = min(int(len(codes) * self.each / _WORTH), _PIECES * self.jobs, len(codes))
+        begin, several = time.perf_counter(), self.blob is not None and pieces > 1
+        if several:
+            found = joined(self._ask(outcome, np.array_split(codes, pieces)))
+        else:
+            found = self.problem.assess(codes)
+        took = time.perf_counter() - begin
+        self.each = took * (min(pieces, self.jobs) if several else 1) / max(len(codes), 1)
+        return found
 
     def _ask(self, function: Callable[[bytes, A], R], arguments: Sequence[A]) -> list[R]:
         """The function of each argument. Asks again for what a dead worker did not answer."""
