@@ -171,20 +171,57 @@ class Models:
         return bool(others) and same and bool((self.block["repeat"][0] > 0).all())
 
     def by_layer(self) -> Models:
-        """The same models with a column for each layer that is there, a model's in order."""
-        there = self.block["repeat"].T > 0
-        model, layer = np.nonzero(there)
-        fold = Fold.of_lengths(np.count_nonzero(there, axis=1))
-        hidden = self.block["hidden"]
+        """The same models with a column for each layer that differs from all others.
+
+        The first layer is in a model's first column, the last in its last one; layers that are
+        the same, and stand behind layers of one width, share a column that repeats.
+        """
+        alike, repeat = self._alike_layers(), self.block["repeat"]
+        own = (alike == np.arange(len(alike))[:, None]) & (repeat > 0)
+        times = np.zeros_like(repeat)
+        for layer, there in enumerate(repeat):
+            np.add.at(times, (alike[layer], np.arange(self.size)), there)
+        model, layer = np.nonzero(own.T)
+        fold = Fold.of_lengths(np.count_nonzero(own, axis=0))
+        block = {name: values[layer, model][None] for name, values in self.block.items()}
         return Models(
             replace(self.template, blocks=self.template.blocks[:1]),
-            {name: values[layer, model][None] for name, values in self.block.items()},
+            {**block, "repeat": times[layer, model][None]},
             np.ascontiguousarray(self.feed_forward[layer, :, model].T)[None],
             np.ascontiguousarray(self.head_types[layer, :, model].T)[None],
             {name: values[model] for name, values in self.numbers.items()},
             fold,
-            hidden[np.maximum(layer - 1, 0), model],
+            self.block["hidden"][np.maximum(layer - 1, 0), model],
         )
+
+    def _alike_layers(self) -> np.ndarray:
+        """(B, M) which layer stands for each: one that is the same, or itself.
+
+        The last layer stands for all like it, since what comes behind the layers follows it.
+        """
+        hidden, there = self.block["hidden"], self.block["repeat"] > 0
+        fields = [values for name, values in self.block.items() if name != "repeat"]
+        fields += [hidden[np.maximum(np.arange(len(hidden)) - 1, 0)]]
+        fields += [*self.feed_forward.swapaxes(0, 1), *self.head_types.swapaxes(0, 1)]
+        key = np.zeros(hidden.shape, dtype=np.uint64)
+        for values in fields:
+            key = (key + values.astype(np.uint64)) * np.uint64(0x9E3779B97F4A7C15)
+            key ^= key >> np.uint64(29)
+        found = np.broadcast_to(np.arange(len(hidden))[:, None], hidden.shape).copy()
+        for layer in range(1, len(hidden)):
+            for before in range(layer - 1, -1, -1):
+                found[layer] = np.where(key[layer] == key[before], before, found[layer])
+        models = np.arange(self.size)
+        for values in fields:  # two keys may be the same by chance
+            differ = values != values[found, models]
+            if differ.any():
+                found = np.where(differ, np.arange(len(found))[:, None], found)
+        last = len(there) - 1 - there[::-1].argmax(axis=0)
+        kind = found[last, models]
+        shared = there & (found == kind)
+        # The first layer stands before all others, so that it cannot stand behind them, too.
+        apart = (kind == 0) & (shared.sum(axis=0) < there.sum(axis=0))
+        return np.where(shared & ~apart | (np.arange(len(found))[:, None] == last), last, found)
 
     def bottom(self, values: np.ndarray) -> np.ndarray:
         """(M,) values of what stands below the layers: none in columns of later layers."""

@@ -8,6 +8,7 @@ import pytest
 from elector.cost import Cost
 from elector.evaluate import evaluate
 from elector.fold import Fold
+from elector.resolve import resolve
 from elector.table import Column
 
 SIZE = 24
@@ -37,6 +38,14 @@ def designs(**settings: object) -> dict[str, Column]:
         "workload.batch": pick(1, 4, 16), "workload.tau_i": pick(0, 0.03),
         "workload.sparsity": Column.constant("dynatran", SIZE),
     }
+    for layer in range(2, 13):  # in half of the designs one of the layers before, once more
+        same, before = np.arange(SIZE) % 2 == layer % 3 % 2, rng.integers(1, layer, SIZE)
+        for key in [k for k in found if k.startswith(f"model.layer{layer}.")]:
+            rest, codes = key.split(".", 2)[2], found[key].codes.copy()
+            for other in range(1, layer):
+                mine = same & (before == other)
+                codes[mine] = found[f"model.layer{other}.{rest}"].codes[mine]
+            found[key] = Column(found[key].values, codes)
     changed = {key.replace("__", "."): Column.constant(v, SIZE) for key, v in settings.items()}
     return found | changed
 
@@ -74,6 +83,38 @@ def test_costs_do_not_depend_on_the_designs_beside(mode: str) -> None:
         alone = one(columns, i, "groups")
         for name in alone.names():
             np.testing.assert_array_equal(alone.scalar(name)[0], many.scalar(name)[i], name)
+
+
+def test_layers_that_are_the_same_share_a_column() -> None:
+    rows = {"model": "flexibert", "model.layers": 8}
+    for layer, kind in enumerate("AABABBAA", start=1):
+        wide = kind == "B"
+        rows[f"model.layer{layer}.hidden"] = 256
+        rows[f"model.layer{layer}.feed_forward1"] = 1024 if wide else 512
+    columns = {key: Column.constant(value, 1) for key, value in rows.items()}
+    columns["accelerator"] = Column.constant("acceltran-edge", 1)
+    models = next(iter(resolve(columns, 1))).models.by_layer()
+    # The first column is the first layer, the last one the last: A stands for both ends.
+    np.testing.assert_array_equal(models.block["repeat"][0], [4, 3, 1])
+    np.testing.assert_array_equal(models.feed_forward[0, 0], [512, 1024, 512])
+
+
+def test_layers_all_the_same_are_one_column() -> None:
+    columns = {key: Column.constant(value, 1) for key, value in
+               {"model": "flexibert", "model.layers": 12, "accelerator": "acceltran-edge"}.items()}
+    models = next(iter(resolve(columns, 1))).models.by_layer()
+    np.testing.assert_array_equal(models.block["repeat"], [[12]])
+
+
+def test_a_projection_sets_a_layer_apart() -> None:
+    rows = {"model": "flexibert", "model.layers": 4, "accelerator": "acceltran-edge",
+            "model.layer1.hidden": 128, "model.layer2.hidden": 512, "model.layer3.hidden": 512,
+            "model.layer4.hidden": 512}
+    models = next(iter(resolve({k: Column.constant(v, 1) for k, v in rows.items()}, 1))).models
+    found = models.by_layer()
+    np.testing.assert_array_equal(found.block["repeat"][0], [1, 1, 2])
+    assert found.before is not None
+    np.testing.assert_array_equal(found.before, [128, 128, 512])
 
 
 def test_sums_and_parts_of_a_fold() -> None:
