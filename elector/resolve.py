@@ -18,7 +18,7 @@ import numpy as np
 from elector.design import Machine, Units
 from elector.errors import InputError
 from elector.formats import load_model, load_scalesim_config
-from elector.layered import NAME, as_number, layer_field, layered
+from elector.layered import NAME, as_number, layer_field, layer_keys, layered
 from elector.machines import MACHINES
 from elector.model import Model, Models, stack, structure, with_settings
 from elector.table import DATA, Column, Field, distinct, load_yaml, read_csv, schema
@@ -83,7 +83,7 @@ class Table:
         if not is_known(key):
             names = [f"{s}.{k}" for s, keys in known_keys().items() for k in keys]
             raise InputError("unknown key", field=key, value=key,
-                             allowed=["model", "accelerator", *names])
+                             allowed=layer_keys(key) or ["model", "accelerator", *names])
 
     def parsed(self, key: str, field: Field) -> tuple[object, ...]:
         """The distinct values of a column, checked and in SI; None where not set."""

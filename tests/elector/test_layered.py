@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from elector.api import simulate
 from elector.errors import InputError
 from elector.evaluate import Chunk, evaluate, inspect
 from elector.layered import layer_field
@@ -149,3 +150,16 @@ def test_bad_layers(settings: dict[str, Any], field: str | None) -> None:
     with pytest.raises(InputError) as error:
         evaluate(table(1, settings), 1)
     assert field is None or error.value.field == field
+
+
+@pytest.mark.parametrize(("key", "meant"), [
+    ("model.layer13.heads", "model.layer12.heads"), ("model.layer1.hiden", "model.layer1.hidden"),
+    ("model.layer2.feed_forward4", "model.layer2.feed_forward"),
+])
+def test_a_mistyped_key_of_a_layer_is_answered_with_those_of_the_layer(
+    key: str, meant: str
+) -> None:
+    with pytest.raises(InputError, match="unknown key") as error:
+        simulate("flexibert", "acceltran-edge", settings={key: 2})
+    assert f"did you mean {meant}" in str(error.value)
+    assert "accelerator.rows" not in str(error.value)
