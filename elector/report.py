@@ -189,6 +189,7 @@ def sweep(result: SweepResult, out: str) -> None:
         f"{unreadable} unreadable",
         err=True,
     )
+    warned(result.warnings[:10])
     for line, message in result.errors[:10]:
         click.echo(f"line {line}: {message}", err=True)
     if unreadable > 10:

@@ -132,3 +132,14 @@ def test_warnings_go_to_standard_error(command: str, tmp_path: Path) -> None:
     assert "warning:" not in result.stdout
     if command != "trace":
         json.loads(result.stdout)
+
+
+def test_a_sweep_warns_once_of_each_table(tmp_path: Path) -> None:
+    name = measured_on(tmp_path, "other")
+    rows = ["model,accelerator,workload.sparsity,workload.batch"]
+    rows += [f"bert-tiny,acceltran-edge,{name},{batch}" for batch in (1, 2, 4)]
+    rows += ["bert-tiny,acceltran-edge,,1", "bert-tiny,acceltran-edge,acceltran,1"]
+    (tmp_path / "t.csv").write_text("\n".join(rows))
+    result = run("sweep", str(tmp_path / "t.csv"), "--out", str(tmp_path / "o.csv"))
+    assert result.exit_code == 0
+    assert result.stderr.count("warning: workload.sparsity") == 1
