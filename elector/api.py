@@ -58,7 +58,8 @@ def simulate(
     technology : prices; the shipped tables by default.
     operations : also list every operation.
 
-    An infeasible design has `feasible` False, a `reason`, and None for every cost.
+    An infeasible design has `feasible` False, a `reason`, and None for every cost. A pruned one
+    has `sparsity`: what its densities rest on, and its costs without pruning.
     Raises InputError for bad settings.
     """
     columns = columns_of({"model": model, "accelerator": accelerator, **(settings or {})})
@@ -66,6 +67,10 @@ def simulate(
     cost = evaluate(columns, 1, technology=technology, level=level)
     found: dict[str, object] = {"model": model, "accelerator": accelerator}
     found.update(record(cost, 0))
+    if str((settings or {}).get("workload.sparsity", "dense")) != "dense":
+        from elector.beside import beside_dense  # only pruning needs it
+
+        found["sparsity"] = beside_dense(model, accelerator, settings or {}, technology)
     if operations:
         found["operations"] = cost.operations if cost.feasible[0] else None
     return found
@@ -142,8 +147,8 @@ def features(columns: Mapping[str, Column], size: int) -> dict[str, Array]:
     """Architecture of each design's model, for accuracy models, each (D,).
 
     layers, hidden, heads, feed_forward, parameters (of the whole model with its head). Where
-    layers differ, hidden is the root mean square, heads the mean, and feed_forward the width
-    (stacks added up) that makes as many weights. wma_heads, linear_heads and convolution_heads
+    layers differ, hidden is the root mean square, heads the mean, and feed_forward the mean
+    width, stacks added up, weighted with hidden. wma_heads, linear_heads and convolution_heads
     are shares of all heads, stacks the mean number of feed-forward layers in a row.
     """
     from elector.operations.tensors import parameter_tensors

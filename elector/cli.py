@@ -83,11 +83,12 @@ WORKLOAD_OPTIONS = (
     ("optimizer", "Update rule of training: none | sgd | momentum | adam | adamw | lamb."),
     ("activations", "What training keeps: store | recompute | selective."),
     ("attention", "How attention is run: unfused | fused | flash."),
-    ("sparsity", "dense | acceltran | FILE."),
+    ("sparsity", "Densities after pruning: dense | acceltran | FILE, a sparsity table."),
     ("trainable", "What is trained: all | heads | lora:R."),
     ("gradient-accumulation", "Micro-batches of one optimizer step."),
 )
 FORMATS = click.Choice(["table", "json", "csv"])
+_PRUNING = ("workload.sparsity", "workload.tau_i", "workload.tau_t")
 
 
 def _complete_models(ctx: click.Context, param: click.Parameter, text: str) -> list[str]:
@@ -187,6 +188,16 @@ def settings_of(assignments: tuple[str, ...], options: dict[str, Any]) -> dict[s
     return found
 
 
+def _warn(model: str, settings: dict[str, object]) -> None:
+    """Say on standard error what is not as it seems in the pruning asked for."""
+    if not any(key in settings for key in _PRUNING):
+        return
+    from elector import report
+    from elector.beside import warnings
+
+    report.warned(warnings(model, settings))
+
+
 # ---- commands ----
 
 
@@ -230,25 +241,24 @@ def simulate(
 
     MODEL is a preset (`elector list models`), a Hugging Face config.json, a FlexiBERT
     dictionary, a YAML file or a list of matrix products; ACCELERATOR a preset or a YAML
-    file. An infeasible design is printed with its reason and exits with 3.
+    file. An infeasible design is printed with its reason and exits with 3. With --sparsity,
+    time, energy and stored activations are shown beside those of the dense step.
 
     \b
     elector simulate bert-base tpu-v4i
     elector simulate bert-large tpu-v3 --mode training --batch 8 --format json
     elector simulate gpt2 tpu-v4i --sequence-length 512 --generate 64
     elector simulate encoder systolic --set model.layers=6 --set accelerator.sram="4 MiB"
+    elector simulate bert-base acceltran-server --mode training --sparsity acceltran
     """
     from elector import report
     from elector.api import simulate as run
 
-    result = run(
-        model,
-        accelerator,
-        settings=settings_of(assignments, options),
-        technology=_load_technology(technology),
-        operations=operations,
-    )
+    settings = settings_of(assignments, options)
+    loaded = _load_technology(technology)
+    result = run(model, accelerator, settings=settings, technology=loaded, operations=operations)
     report.simulation(result, format)
+    _warn(model, settings)
     if not result["feasible"]:
         raise click.exceptions.Exit(INFEASIBLE)
 
@@ -355,6 +365,7 @@ def explain(
     settings = settings_of(assignments, options)
     found = run(model, accelerator, result, settings=settings, technology=loaded)
     report.explanation(found, f"{model} on {accelerator}", format)
+    _warn(model, settings)
 
 
 def _price(
@@ -407,6 +418,7 @@ def trace(
     if plot is not None:
         draw(found, Path(plot))
     report.traced(found, out, plot)
+    _warn(model, settings)
 
 
 @main.command()

@@ -84,7 +84,23 @@ def _energy(chunk: Chunk, technology: Technology) -> dict[str, object]:
     terms += _carried(chunk, technology)
     formula = "sum of count x price over the actions, and of watts x latency over the parts"
     return {"value": _total(terms), "unit": "J", "formula": formula, **_by_unit(chunk, terms),
-            **_cited(terms, technology)}
+            **_cited(terms, technology), "operations": _spenders(chunk)}
+
+
+def _spenders(chunk: Chunk) -> list[dict[str, object]]:
+    """Joules of each operation by part, without what flows all the time."""
+    ops, i = chunk.ops, int(chunk.index[0])
+    spent: dict[str, np.ndarray] = {}
+    for name, count in chunk.activity.counts.items():
+        part = chunk.machine.actions[name].part
+        joules = count.each()[:, 0] * chunk.prices.actions[name].value[0]
+        spent[part] = spent.get(part, np.zeros(joules.size)) + joules
+    return [
+        {"name": row.name, "layer": row.layer, "phase": row.phase,
+         "joules": float(sum(joules[r] for joules in spent.values())),
+         "by_part_j": {part: float(joules[r]) for part, joules in spent.items() if joules[r] > 0}}
+        for r, row in enumerate(ops.rows) if ops.count[r, i] > 0
+    ]
 
 
 def _dynamic(own: Chunk, technology: Technology) -> list[dict[str, object]]:
@@ -207,7 +223,7 @@ def _latency(chunk: Chunk, technology: Technology) -> dict[str, object]:
             }
             terms.append({
                 "name": row.name, "part": row.kind, "value": float(chunk.timing.weight[r, 0]),
-                "phase": row.phase, "count": float(ops.count[r, i]),
+                "layer": row.layer, "phase": row.phase, "count": float(ops.count[r, i]),
                 "cycles": float(activity.cycles[r, 0]), "bound": max(busy, key=lambda k: busy[k]),
                 "busy_s": busy,
                 **({} if chunk.machine.hybrid is None else {"unit": chunk.owner[r]}),

@@ -52,6 +52,17 @@ def layer_field(key: str) -> Field | None:
     return replace(schema("layer")[name], key=key)
 
 
+def layer_keys(key: str) -> list[str]:
+    """Keys that a mistyped `model.layer...` may have meant; none for another kind of key."""
+    found = re.match(r"model\.layer(\d{1,9})", key)
+    if not found:
+        return []
+    names = ["hidden", "heads", *(f"head{h + 1}" for h in range(HEADS)),
+             *(f"feed_forward{s + 1}" for s in range(STACKS))]
+    number = min(max(int(found[1]), 1), LAYERS)
+    return [f"model.layer{number}.{name}" for name in names]
+
+
 def as_number(key: str, value: object) -> float:
     """A value of a layer's column as a number: head types by their place in HEAD_TYPES."""
     field = layer_field(key)

@@ -35,7 +35,8 @@ class Block:
     hidden : width of the residual stream.
     heads, head_size : query heads and the width of each (their product need not be hidden).
     kv_heads : key/value heads; fewer than heads for grouped-query attention.
-    feed_forward : width of each feed-forward stack; one everywhere but in FlexiBERT.
+    feed_forward : width of each feed-forward stack, the output of one being the input of the
+        next; one everywhere but in FlexiBERT.
     causal : attention sees the past only.
     cross_attention : attends to an encoder's output as well (encoder-decoder models).
     head_types : heads of each of HEAD_TYPES, in that order; empty means all of them sdp.
@@ -179,8 +180,8 @@ class Models:
         alike, repeat = self._alike_layers(), self.block["repeat"]
         own = (alike == np.arange(len(alike))[:, None]) & (repeat > 0)
         times = np.zeros_like(repeat)
-        for layer, there in enumerate(repeat):
-            np.add.at(times, (alike[layer], np.arange(self.size)), there)
+        for kind, there in zip(alike, repeat, strict=True):
+            np.add.at(times, (kind, np.arange(self.size)), there)
         model, layer = np.nonzero(own.T)
         fold = Fold.of_lengths(np.count_nonzero(own, axis=0))
         block = {name: values[layer, model][None] for name, values in self.block.items()}

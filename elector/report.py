@@ -121,11 +121,14 @@ def _simulation_tables(result: Record, operations: Sequence[Record] | None) -> N
         parts = {name: v for name, v in (result.get(key) or {}).items() if v}
         if parts:
             click.echo(f"\n{title}\n{_text_table(_group_rows(parts, unit))}")
+    if result.get("sparsity"):
+        click.echo(_beside_dense(result, result["sparsity"]))
     if operations is not None:
         header = (*_OPERATION, "seconds", "joules", "bound")
         rows = [
             [
-                *(str(op[key]) for key in _OPERATION),
+                *(str(op[key]) for key in _OPERATION[:-1]),
+                f"{op['cycles']:,.0f}",
                 format_si(op["seconds"], "s"),
                 format_si(op["joules"], "J"),
                 str(op["bound"]),
@@ -133,6 +136,30 @@ def _simulation_tables(result: Record, operations: Sequence[Record] | None) -> N
             for op in operations
         ]
         click.echo("\noperations\n" + _text_table(rows, header, right=range(4, 12)))
+
+
+def _beside_dense(result: Record, sparsity: Record) -> str:
+    """Time, energy and compressed memory of a pruned step and of the same step dense."""
+    dense, pruned = sparsity["dense"], result["memory_bytes"]
+    pairs = [("time", result["latency_s"], dense["latency_s"], "s"),
+             ("energy", result["energy_j"], dense["energy_j"], "J")]
+    for key, label in (("activations", "stored activations"), ("weights", "stored weights")):
+        pairs.append((label, pruned.get(key), dense["memory_bytes"].get(key), "byte"))
+    rows = []
+    for label, own, other, unit in pairs:
+        cells = ["infeasible" if v is None else _quantity(v, unit) for v in (own, other)]
+        rows.append([label, *cells, f"{other / own:.2f} x" if own and other else ""])
+    table = _text_table(rows, ("", "pruned", "dense", "gain"), right=(1, 2, 3))
+    model = sparsity["measured_on"]
+    source = sparsity["table"] + (f", measured on {model}" if model else "")
+    kinds = " and ".join(sparsity["evidence"])
+    return f"\npruned beside dense\n{table}\n  densities: {source} ({kinds})"
+
+
+def warned(sentences: Iterable[str]) -> None:
+    """Warnings on standard error, where no script reads a result."""
+    for sentence in sentences:
+        click.echo(f"warning: {sentence}", err=True)
 
 
 def _summary_rows(result: Record) -> list[list[str]]:
@@ -162,6 +189,7 @@ def sweep(result: SweepResult, out: str) -> None:
         f"{unreadable} unreadable",
         err=True,
     )
+    warned(result.warnings[:10])
     for line, message in result.errors[:10]:
         click.echo(f"line {line}: {message}", err=True)
     if unreadable > 10:
@@ -206,10 +234,23 @@ def explanation(found: Record, title: str, format: str) -> None:
     ]
     if found["result"] == "utilization":  # terms of different kinds: no unit and no share
         rows = [[t["name"], t["part"], f"{t['value']:.6g}", "", ""] for t in found["terms"]]
-    click.echo(_text_table(rows, header, right=(2, 3, 4)))
+    if found["result"] == "latency_s":  # which module each operation waits for
+        header += ["cycles", "layer", "phase", "bound"]
+        rows = [[*row, f"{t['cycles']:,.0f}", t["layer"], t["phase"], t["bound"]]
+                for row, t in zip(rows, found["terms"], strict=True)]
+        _modules(found)
+    click.echo(_text_table(rows, header, right=(2, 3, 4, 5) if not priced else (2, 3, 4)))
     if found["rows"]:
         click.echo("\nrows of the technology tables\n" + _rows_table(found["rows"]))
         click.echo(f"\n{found['assumed']} of {len(found['rows'])} rows are assumed")
+
+
+def _modules(found: Record) -> None:
+    """How long each module is busy in the step, and how long its stages take."""
+    for key, title in (("loads_s", "busy"), ("stages_s", "stage")):
+        rows = [[name, _quantity(value, "s"), _quantity(value / found["value"], "%")]
+                for name, value in sorted(found[key].items(), key=lambda item: -item[1]) if value]
+        click.echo(_text_table(rows, (title, "value", "share")) + "\n")
 
 
 def _units_of(units: dict[str, float], unit: str) -> None:
@@ -314,6 +355,7 @@ def traced(found: Trace, out: str, plot: str | None) -> None:
     click.echo(f"event-driven  {_quantity(line.seconds, 's')}")
     difference = found.closed_s / line.seconds - 1.0
     click.echo(f"closed form   {_quantity(found.closed_s, 's')}  ({difference:+.1%})")
+    click.echo(f"energy        {_quantity(found.joules, 'J')}")
     for name, use in found.utilization.items():
         click.echo(f"  {name:<16} busy {float(use.mean()):6.1%}")
     click.echo(f"trace in {out}, {len(line.spans):,} pieces; open it in Perfetto")

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from elector.errors import InputError
-from elector.layered import as_number, layer_field
+from elector.layered import as_number, layer_field, layer_keys
 from elector.machines import MACHINES
 from elector.table import Column, Field, schema
 
@@ -35,7 +35,7 @@ class Table:
         if not is_known(key):
             names = [f"{s}.{k}" for s, keys in known_keys().items() for k in keys]
             raise InputError("unknown key", field=key, value=key,
-                             allowed=["model", "accelerator", *names])
+                             allowed=layer_keys(key) or ["model", "accelerator", *names])
 
     def parsed(self, key: str, field: Field) -> tuple[object, ...]:
         """The distinct values of a column, checked and in SI; None where not set."""

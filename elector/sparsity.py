@@ -52,10 +52,19 @@ class Table:
     """Densities by key and thresholds; None for a threshold that does not matter.
 
     points : key -> {(tau_i, tau_t): mean density}.
+    model : what it was measured on; "" for a table that is meant for any model.
+    evidence : kinds of evidence behind its densities, the strongest first.
     """
 
     name: str
     points: dict[Key, dict[tuple[float | None, float | None], float]]
+    model: str = ""
+    evidence: tuple[str, ...] = ()
+
+    def knows(self, threshold: str) -> bool:
+        """Whether a density depends on the threshold, tau_i or tau_t."""
+        axis = ("tau_i", "tau_t").index(threshold)
+        return any(at[axis] is not None for points in self.points.values() for at in points)
 
 
 def list_sparsities() -> list[str]:
@@ -77,21 +86,26 @@ def load_sparsity(name: str) -> Table | None:
     _check_header(names, path)
     sums: dict[Key, dict[tuple[float | None, float | None], list[float]]] = {}
     models: dict[str, int] = {}
+    evidence: set[str] = set()
     for line, cells in lines:
         if len(cells) != len(names):
             raise InputError(f"line {line}: has {len(cells)} cells, the header {len(names)}",
                              file=path)
         row = dict(zip(names, cells, strict=True))
         models.setdefault(row["model"], line)
+        evidence.add(row.get("evidence") or "assumed")
         key, thresholds, density = _row(row, path, line)
         sums.setdefault(key, {}).setdefault(thresholds, []).append(density)
     if len(models) > 1:
         raise InputError(f"line {max(models.values())}: a second model", file=path, field="model",
                          value=list(models)[1], hint="one table for each model")
-    return Table(name, {
+    points = {
         key: {at: math.fsum(found) / len(found) for at, found in points.items()}
         for key, points in sums.items()
-    })
+    }
+    model = next(iter(models), "")
+    kinds = tuple(kind for kind in EVIDENCE if kind in evidence)
+    return Table(name, points, "" if model == "*" else model, kinds)
 
 
 def _check_header(names: list[str], path: Path) -> None:

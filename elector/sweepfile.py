@@ -17,13 +17,14 @@ import math
 import re
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 
 from elector.api import GENERATION, GROUPS, SCALARS, Swept, sweep
+from elector.beside import SPARSITY, warnings
 from elector.errors import InputError
 from elector.output import scratch_of
 from elector.settings import is_known, known_keys
@@ -58,12 +59,16 @@ class SweepTable:
 
 @dataclass(frozen=True)
 class SweepResult:
-    """What came out: rows, unreadable and infeasible ones among them."""
+    """What came out: rows, unreadable and infeasible ones among them.
+
+    warnings : what a reader may not expect of the sparsity tables that rows name.
+    """
 
     header: list[str]
     records: list[list[object]]
     errors: list[tuple[int, str]]
     infeasible: int
+    warnings: tuple[str, ...] = ()
 
 
 def run_sweep(table: SweepTable, technology: Technology | None = None) -> SweepResult:
@@ -71,15 +76,31 @@ def run_sweep(table: SweepTable, technology: Technology | None = None) -> SweepR
     good = np.array([i for i in range(len(table.cells)) if i not in table.errors], dtype=np.intp)
     errors = dict(table.errors)
     found: dict[str, Swept] = {}
+    said: dict[str, None] = {}
     for workload in _workloads(table.header):
         if good.size:
             columns = _columns(table, good, workload)
+            said.update(dict.fromkeys(_warnings(columns)))
             found[workload] = sweep(columns, good.size, technology=technology)
             for row, error in found[workload].errors.items():
                 errors.setdefault(int(good[row]), error)
     place = np.full(len(table.cells), -1, dtype=np.intp)
     place[good] = np.arange(good.size)
-    return _result(table, found, place, errors)
+    return replace(_result(table, found, place, errors), warnings=tuple(said))
+
+
+def _warnings(columns: dict[str, Column]) -> list[str]:
+    """What is to be said of each pair of a model and a sparsity table that rows have."""
+    if SPARSITY not in columns:
+        return []
+    model, table = columns["model"], columns[SPARSITY]
+    found: list[str] = []
+    for m, s in np.unique(np.stack([model.codes, table.codes]), axis=1).T:
+        try:
+            found += warnings(str(model.values[m]), {SPARSITY: table.values[s] or "dense"})
+        except InputError:  # the error of its row
+            continue
+    return found
 
 
 def _workloads(header: list[str]) -> list[str]:

@@ -41,6 +41,11 @@ class Trace:
     watts: Array
     closed_s: float
 
+    @property
+    def joules(self) -> float:
+        """Energy of the step: the power over all bins."""
+        return float((self.watts * np.diff(self.edges)).sum())
+
 
 def trace(
     columns: Mapping[str, Column], title: str, technology: Technology | None = None
@@ -171,6 +176,24 @@ def _joined(spans: list[Span]) -> list[Span]:
     return found
 
 
+def mix(found: Trace, resource: str, kinds: list[str]) -> dict[str, Array]:
+    """Kind -> (T,) share of the time that a resource is busy in a bin; 0 where it idles.
+
+    Bars of single spans, thinner than a pixel, would hide one another: the last one drawn wins.
+    """
+    line = found.timeline
+    mine = [s for s in line.spans if s.resource == resource]
+    busy = {}
+    for kind in kinds:
+        own = [s for s in mine if line.rows[s.row].kind == kind]
+        start, end = np.array([s.start for s in own]), np.array([s.end for s in own])
+        busy[kind] = _spread(found.edges, start, end, end - start)
+    total = sum(busy.values(), np.zeros(found.edges.size - 1))
+    there = total > 1e-9 * np.diff(found.edges)
+    return {kind: np.divide(own, total, out=np.zeros(total.size), where=there)
+            for kind, own in busy.items()}
+
+
 def write(found: Trace, path: Path) -> None:
     """Write the trace, whole or not at all."""
     import json
@@ -184,7 +207,7 @@ def write(found: Trace, path: Path) -> None:
 
 
 def draw(found: Trace, path: Path) -> None:
-    """A picture: what each resource does, its utilisation, and power over time."""
+    """A picture: what each resource does while it is busy, its utilisation, and power."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -204,15 +227,14 @@ def draw(found: Trace, path: Path) -> None:
         same = [r for r in found.timeline.busy if group(r) == group(resource)]
         height = 0.8 / len(same)
         y = names.index(group(resource)) - 0.4 + height * same.index(resource)
-        for kind in kinds:
-            bars = [
-                (s.start * scale, (s.end - s.start) * scale)
-                for s in found.timeline.spans
-                if s.resource == resource and found.timeline.rows[s.row].kind == kind
-            ]
-            if bars:  # an edge of its own colour keeps what is thinner than a pixel
-                axes[0].broken_barh(bars, (y, height), facecolors=colours[kind],
-                                    edgecolors=colours[kind], linewidth=0.9 / len(same))
+        base: Array = np.full(BINS, y)
+        for kind, part in mix(found, resource, kinds).items():
+            top = base + height * part
+            axes[0].fill_between(
+                found.edges * scale, np.append(base, base[-1]), np.append(top, top[-1]),
+                step="post", color=colours[kind], linewidth=0,
+            )
+            base = top
     axes[0].set_yticks(range(len(names)), names)
     axes[0].set_title(found.title, loc="left", fontweight="bold")
     handles = [Patch(color=colours[kind]) for kind in kinds]
@@ -222,7 +244,7 @@ def draw(found: Trace, path: Path) -> None:
         share = float(found.utilization[name].mean())
         axes[1].plot(middle, 100.0 * found.utilization[name], linewidth=1.0,
                      color=LINES[i % len(LINES)], linestyle=("-", "--")[i // len(LINES) % 2],
-                     label=f"{name} ({100.0 * share:.2g}% on average)")
+                     label=f"{name} ({100.0 * share:.3g}% on average)")
     axes[1].set_ylabel("utilization [%]")
     axes[1].set_ylim(0, 105)
     axes[1].legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)

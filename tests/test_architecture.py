@@ -34,7 +34,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     ("elector.power",),
     ("elector.hybrid", "elector.placing"),
     ("elector.evaluate",),
-    ("elector.timeline_engine", "elector.explanation"),
+    ("elector.timeline_engine", "elector.explanation", "elector.beside"),
     ("elector.timeline_acceltran", "elector.timeline_gpu", "elector.timeline_reram"),
     ("elector.timeline_units",),
     ("elector.timeline",),

@@ -4,7 +4,7 @@ l : number of layers.
 o : [layer][head] = "type_parameter_size", such as sa_sdp_64, sa_wma_64, l_dft_64, l_dct_64,
     c_5_64; all heads of a layer have one size.
 h : [layer] = hidden width.
-f : [layer][stack] = feed-forward width.
+f : [layer][stack] = feed-forward width: hidden to the first, each to the next, back to hidden.
 
 Source: jha-lab/txf_design-space, `from_model_dict_hetero` of its BertConfig and
 `BertHeteroAttentionModular`; Tuli et al. 2023, FlexiBERT (doi 10.1613/jair.1.13942).
@@ -53,7 +53,8 @@ def from_dictionary(data: Mapping[str, Any], name: str, file: object) -> Model:
                 "must be a list with an entry for each layer", file=file, field=key, value=listed
             )
         if len(listed) != layers:
-            raise InputError(f"has {len(listed)} entries for {layers} layers", file=file, field=key)
+            raise InputError(f"has {_entries(listed)} for {layers} layers", file=file, field=key,
+                             hint=_lengths(data))
     each = [_layer(data, i, file) for i in range(layers)]
     blocks = tuple(replace(same, repeat=len(list(run))) for same, run in groupby(each))
     return Model(
@@ -67,6 +68,17 @@ def from_dictionary(data: Mapping[str, Any], name: str, file: object) -> Model:
         head="pooler",
         source="FlexiBERT 2.0 dictionary",
     )
+
+
+def _entries(listed: list[Any]) -> str:
+    return "1 entry" if len(listed) == 1 else f"{len(listed)} entries"
+
+
+def _lengths(data: Mapping[str, Any]) -> str:
+    """What each key says of the number of layers, so that the odd one out shows."""
+    lists = [f"{key} has {_entries(data[key])}" for key in KEYS[1:]
+             if isinstance(data.get(key), list)]
+    return f"l is {data['l']}, " + ", ".join(lists)
 
 
 def _layer(data: Mapping[str, Any], i: int, file: object) -> Block:
@@ -104,9 +116,12 @@ def _layer(data: Mapping[str, Any], i: int, file: object) -> Block:
 def _head(text: object, floor: int, field: str, file: object) -> tuple[str, int]:
     """Our type and the size of one head."""
     kind, parameter, size = (*str(text).split("_"), "", "")[:3]
-    allowed = [f"{a}_{b}_SIZE" for a, b in _TYPES]
-    if (kind, parameter) not in _TYPES or str(text).count("_") > 2:
-        raise InputError("unknown head", file=file, field=field, value=text, allowed=allowed)
+    longer = str(text).count("_") > 2
+    if (kind, parameter) not in _TYPES or longer:
+        allowed = [f"{a}_{b}_{size or 'SIZE'}" for a, b in _TYPES]
+        kernel = kind == "c" and not longer
+        problem = "unknown kernel of a convolution head" if kernel else "unknown head"
+        raise InputError(problem, file=file, field=field, value=text, allowed=allowed)
     if not size:
         return _TYPES[kind, parameter], floor
     return _TYPES[kind, parameter], whole({"size": size}, "size", file, high=65536, field=field)

@@ -5,7 +5,8 @@ dft, dct: a two-dimensional transform of the values, as products with constant m
 (real part of the Fourier transform: two products along e, two along L; cosine: one each).
 c5, c9, c13: span-based dynamic convolution (Jiang et al. 2020, arXiv 2008.02496): separable
 convolution of the keys, times the queries, to a kernel by a product and a softmax over the
-kernel, applied to the values. Tuli et al. 2022 (arXiv 2205.11656), TransCODE (2303.14882).
+kernel, applied to the values behind a product of their own. Tuli et al. 2022 (arXiv 2205.11656),
+TransCODE (2303.14882).
 A homogeneous model is the case in which every head is sdp.
 """
 
@@ -118,6 +119,7 @@ def _convolution(
     step.vector("softmax", f"{title} softmax", layer, run.phase, "softmax", count,
                 run.tokens * heads * kernel, keep=True, in_attention=True,
                 gradient="softmax_backward")
+    _product(step, run, f"{title} values", layer, count, heads, run.tokens, e, e, weight="weight")
     _taps(step, run, f"{title} application", layer, count, elements, kernel)
 
 

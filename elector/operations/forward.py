@@ -300,20 +300,24 @@ def probabilities(
 
 
 def feed_forward(step: Step, run: Pass, layer: str, count: Array, index: int) -> bool:
-    """One or more stacks of two (gated: three) products; returns whether it ends in a bias."""
+    """A chain of one product (gated: two) and an activation for each stack, and one back to hidden.
+
+    Returns whether it ends in a bias. hidden -> f1 -> f2 -> f3 -> hidden, with one residual and
+    norm behind the last, is what FlexiBERT's released models have: with a way back to hidden in
+    every stack, 8 of their 16 parameter counts are out of reach (docs/acceltran.md).
+    """
     model = step.models.template
     d, stacks = step.models.block["hidden"][index], step.models.feed_forward[index]
+    width = d
     for s in range(stacks.shape[0]):
         f = stacks[s]
         if not f.any():
             continue
         there, name = count * (f > 0), f" {s + 1}" if stacks.shape[0] > 1 else ""
-        if s:
-            step.save(run.tokens * d, there, run.phase)
         inner = run.tokens * f
-        step.linear(f"feed-forward{name} in", layer, run.phase, there, run.tokens, d, f)
+        step.linear(f"feed-forward{name} in", layer, run.phase, there, run.tokens, width, f)
         if model.gated:
-            step.linear(f"feed-forward{name} gate", layer, run.phase, there, run.tokens, d, f)
+            step.linear(f"feed-forward{name} gate", layer, run.phase, there, run.tokens, width, f)
             step.save(inner, there, run.phase)
         step.save(inner, there, run.phase)
         biased = model.feed_forward_bias
@@ -326,8 +330,8 @@ def feed_forward(step: Step, run: Pass, layer: str, count: Array, index: int) ->
             + (("gate_backward",) if model.gated else ()),
         )
         step.save(inner, there, run.phase)
-        step.linear(f"feed-forward{name} out", layer, run.phase, there, run.tokens, f, d,
-                    keep=False)
+        width = np.where(f > 0, f, width)
+    step.linear("feed-forward out", layer, run.phase, count, run.tokens, width, d, keep=False)
     return model.feed_forward_bias
 
 

@@ -104,16 +104,19 @@ def _block(models: Models, index: int, rank: int) -> list[Tensor]:
 
 
 def _feed_forward(models: Models, index: int, layer: str) -> list[Tensor]:
+    """A chain: hidden to the first stack, each stack to the next, the last one to hidden."""
     model, found = models.template, []
     d, repeat = models.block["hidden"][index], models.block["repeat"][index]
+    width = d
     for f in models.feed_forward[index]:
-        there = repeat * (f > 0)
-        found.append(Tensor("feed-forward in", layer, d * f, (2.0 if model.gated else 1.0) * there))
-        found.append(Tensor("feed-forward out", layer, f * d, there))
+        ins = (2.0 if model.gated else 1.0) * repeat * (f > 0)
+        found.append(Tensor("feed-forward in", layer, width * f, ins))
         if model.feed_forward_bias:
-            ins = (2.0 if model.gated else 1.0) * there
             found.append(Tensor("feed-forward in bias", layer, f, ins))
-            found.append(Tensor("feed-forward out bias", layer, d, there))
+        width = np.where(f > 0, f, width)
+    found.append(Tensor("feed-forward out", layer, width * d, repeat))
+    if model.feed_forward_bias:
+        found.append(Tensor("feed-forward out bias", layer, d, repeat))
     return found
 
 
@@ -132,10 +135,12 @@ def _special_heads(models: Models, index: int, layer: str) -> list[Tensor]:
             found.append(Tensor(f"c{kernel} pointwise bias", layer, e, heads))
             found.append(Tensor(f"c{kernel} generator", layer, e * kernel, heads))
             found.append(Tensor(f"c{kernel} generator bias", layer, 0 * e + kernel, heads))
+            found.append(Tensor(f"c{kernel} values", layer, e * e, heads))
+            found.append(Tensor(f"c{kernel} values bias", layer, e, heads))
     if model.position_kind == "relative-key":
+        # Every layer has a table, one without a scaled dot product, too: the released models do.
         rows = 2.0 * models.numbers["positions"] - 1.0
-        products = repeat * ((types["sdp"] + types["wma"]) > 0)
-        found.append(Tensor("relative positions", layer, rows * e, products))
+        found.append(Tensor("relative positions", layer, rows * e, repeat))
     if model.position_kind == "relative-bias":
         rows = float(model.relative_buckets) * block["heads"][index]
         found.append(Tensor("relative positions", layer, rows, np.ones_like(rows)))

@@ -45,6 +45,39 @@ def test_an_explanation_ends_in_the_result(
         assert sum(t["value"] for t in terms_of(shown)) == pytest.approx(shown["value"], rel=1e-12)
 
 
+@pytest.mark.parametrize(("model", "accelerator", "settings"), DESIGNS)
+def test_joules_are_followed_to_operation_and_part(
+    model: str, accelerator: str, settings: dict[str, object]
+) -> None:
+    """Each operation's joules by part; with leakage they are the parts of the result."""
+    shown: dict[str, Any] = elector.explain(model, accelerator, "energy_j", settings=settings)
+    simulated: dict[str, Any] = elector.simulate(
+        model, accelerator, settings=settings, operations=True)
+    by_part: dict[str, float] = {"leakage": simulated["energy_by_part_j"]["leakage"]}
+    for operation, priced in zip(shown["operations"], simulated["operations"], strict=True):
+        assert operation["name"] == priced["name"]
+        assert operation["joules"] == pytest.approx(priced["joules"], rel=1e-12)
+        assert sum(operation["by_part_j"].values()) == pytest.approx(priced["joules"], rel=1e-12)
+        for part, joules in operation["by_part_j"].items():
+            by_part[part] = by_part.get(part, 0.0) + joules
+    for part, joules in simulated["energy_by_part_j"].items():
+        assert by_part.get(part, 0.0) == pytest.approx(joules, rel=1e-12), part
+
+
+@pytest.mark.parametrize(("model", "accelerator", "settings"), DESIGNS)
+def test_cycles_are_followed_to_a_module(
+    model: str, accelerator: str, settings: dict[str, object]
+) -> None:
+    shown: dict[str, Any] = elector.explain(model, accelerator, "latency_s", settings=settings)
+    assert sum(shown["stages_s"].values()) == pytest.approx(shown["value"], rel=1e-12)
+    for term in shown["terms"]:
+        assert term["layer"] and term["bound"] in shown["loads_s"]
+    for name, seconds in shown["loads_s"].items():
+        assert seconds <= shown["value"] * (1 + 1e-12), name
+        busy = sum(term["busy_s"][name] for term in shown["terms"])
+        assert busy == pytest.approx(seconds, rel=1e-9), name
+
+
 @pytest.mark.parametrize(("model", "accelerator", "settings"), DESIGNS[:5])
 def test_counts_times_prices_are_the_terms(
     model: str, accelerator: str, settings: dict[str, object]

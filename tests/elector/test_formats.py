@@ -302,7 +302,8 @@ def test_a_flexibert_dictionary_as_yaml_and_without_sizes(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("changed", "parts"),
     [
-        ({"l": 4}, ("o: has 3 entries for 4 layers",)),
+        ({"l": 4}, ("o: has 3 entries for 4 layers", "l is 4, o has 3 entries, h has 3")),
+        ({"h": [128]}, ("h: has 1 entry for 3 layers", "o has 3 entries, h has 1 entry")),
         ({"h": [128, 128]}, ("h: has 2 entries for 3 layers",)),
         ({"f": [[512], [512]]}, ("f: has 2 entries",)),
         ({"l": 0}, ("l: must be at least 1",)),
@@ -314,8 +315,10 @@ def test_a_flexibert_dictionary_as_yaml_and_without_sizes(tmp_path: Path) -> Non
         ({"f": [[512], [-1], [512]]}, ("f[1]: must be at least 1",)),
         ({"o": [[], ["sa_sdp_64"], ["sa_sdp_64"]]}, ("o[0]: must be a list of heads",)),
         ({"o": [["sa_sdp_64", "sa_sdq_64"], ["c_5_64"], ["c_5_64"]]},
-         ("o[0][1]: unknown head", "did you mean sa_sdp_SIZE")),
-        ({"o": [["c_7_64"], ["c_5_64"], ["c_5_64"]]}, ("o[0][0]: unknown head",)),
+         ("o[0][1]: unknown head", "did you mean sa_sdp_64")),
+        ({"o": [["c_7_64"], ["c_5_64"], ["c_5_64"]]},
+         ("o[0][0]: unknown kernel of a convolution head", "did you mean c_", "c_13_64")),
+        ({"o": [["c_5_64_1"], ["c_5_64"], ["c_5_64"]]}, ("o[0][0]: unknown head",)),
         ({"o": [[7], ["c_5_64"], ["c_5_64"]]}, ("o[0][0]: unknown head",)),
         ({"o": [["c_5_x"], ["c_5_64"], ["c_5_64"]]}, ("o[0][0]: is not a number",)),
         ({"o": [["c_5_64", "c_5_32"], ["c_5_64"], ["c_5_64"]]}, ("o[0]: heads of one layer",)),

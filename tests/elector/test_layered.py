@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from elector.api import simulate
 from elector.errors import InputError
 from elector.evaluate import Chunk, evaluate, inspect
 from elector.layered import layer_field
@@ -50,9 +51,10 @@ def test_products_and_parameters_of_a_head_equal_pytorch(row: dict[str, str]) ->
     r = ops.where(kind="attention", matmul=True)
     macs = (ops.count * ops.batch * ops.m * ops.k * ops.n)[r].sum()
     assert macs == int(row["macs"])
-    # Against the transform, which has no parameters.
+    # Against the transform, which has no parameters but the table that every layer has.
     plain = one_layer("dct", row).ops.parameters[0]
-    assert ops.parameters[0] - plain == int(row["parameters"])
+    table = (2 * 514 - 1) * int(row["size"]) if row["head"] in ("sdp", "wma") else 0
+    assert ops.parameters[0] - plain == int(row["parameters"]) - table
 
 
 def test_relative_positions_are_a_product_as_large_as_the_scores() -> None:
@@ -149,3 +151,16 @@ def test_bad_layers(settings: dict[str, Any], field: str | None) -> None:
     with pytest.raises(InputError) as error:
         evaluate(table(1, settings), 1)
     assert field is None or error.value.field == field
+
+
+@pytest.mark.parametrize(("key", "meant"), [
+    ("model.layer13.heads", "model.layer12.heads"), ("model.layer1.hiden", "model.layer1.hidden"),
+    ("model.layer2.feed_forward4", "model.layer2.feed_forward"),
+])
+def test_a_mistyped_key_of_a_layer_is_answered_with_those_of_the_layer(
+    key: str, meant: str
+) -> None:
+    with pytest.raises(InputError, match="unknown key") as error:
+        simulate("flexibert", "acceltran-edge", settings={key: 2})
+    assert f"did you mean {meant}" in str(error.value)
+    assert "accelerator.rows" not in str(error.value)

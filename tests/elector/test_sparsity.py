@@ -37,7 +37,8 @@ def run(accelerator: str = "acceltran-edge", **workload: Any) -> dict[str, Any]:
 
 
 def without_names(result: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in result.items() if key not in ("model", "accelerator")}
+    own = ("model", "accelerator", "sparsity")
+    return {key: value for key, value in result.items() if key not in own}
 
 
 @pytest.mark.parametrize("mode", ["inference", "training"])

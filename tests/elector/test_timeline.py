@@ -16,7 +16,7 @@ from elector.errors import InfeasibleError, InputError
 from elector.evaluate import evaluate, inspect
 from elector.technology import Technology
 from elector.timeline import run, timeline
-from elector.trace import events, trace
+from elector.trace import BINS, draw, events, mix, trace
 
 CLOCK = 700e6
 #: One array of 4 x 4 cells of one-byte operands, with memory too fast to matter.
@@ -348,7 +348,7 @@ SOME: list[dict[str, Any]] = [
 def test_power_over_time_adds_up_to_the_energy(settings: dict[str, Any]) -> None:
     found = trace(columns_of(settings), "t")
     cost = evaluate(columns_of(settings), 1, level="groups")
-    energy = float((found.watts * np.diff(found.edges)).sum())
+    energy = found.joules
     standing = float(cost.groups["energy_by_part_j"]["leakage"][0])
     longer = found.timeline.seconds / float(cost.scalars["latency_s"][0])
     expected = float(cost.scalars["energy_j"][0]) + standing * (longer - 1.0)
@@ -381,6 +381,19 @@ def test_a_trace_has_named_tracks_and_spans_that_do_not_overlap(accelerator: str
     counters = {e["name"] for e in listed if e["ph"] == "C"}
     assert "power" in counters
     assert counters >= {f"{name.partition(':')[0]} utilization" for name in TRACKS[accelerator]}
+
+
+def test_the_picture_shows_all_that_a_resource_does(tmp_path: Path) -> None:
+    found = trace(columns_of({"model": "bert-tiny", "accelerator": "acceltran-edge",
+                              "workload.mode": "training"}), "t")
+    kinds = list(dict.fromkeys(row.kind for row in found.timeline.rows))
+    for resource, use in found.utilization.items():
+        shares = mix(found, resource, kinds)
+        total = sum(shares.values(), np.zeros(BINS))
+        np.testing.assert_allclose(total, use > 1e-9, atol=1e-9)
+    assert (np.stack(list(mix(found, "lanes", kinds).values())) > 0).any(axis=1).sum() > 3
+    draw(found, tmp_path / "t.png")
+    assert (tmp_path / "t.png").stat().st_size > 10_000
 
 
 # ---- GPUs, ReRAM and hybrids: cases small enough to count by hand ----

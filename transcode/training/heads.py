@@ -142,9 +142,12 @@ class Convolution(nn.Module):
         self.pointwise_bias = nn.Parameter(torch.zeros(heads, 1, size))
         self.generator = nn.Parameter(_uniform(bound, heads, size, kernel))
         self.generator_bias = nn.Parameter(torch.zeros(heads, 1, kernel))
+        self.values = nn.Parameter(_uniform(bound, heads, size, size))
+        self.values_bias = nn.Parameter(torch.zeros(heads, 1, size))
         self.pointwise_site = Site(f"c{kernel} pointwise", layer)
         self.kernel_site = Site(f"c{kernel} kernel", layer)
         self.softmax_site = Site(f"c{kernel} softmax", layer)
+        self.values_site = Site(f"c{kernel} values", layer)
         self.application_site = Site(f"c{kernel} application", layer)
 
     def forward(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -155,6 +158,7 @@ class Convolution(nn.Module):
         mixed = self.pointwise_site(keys) * q
         kernels = torch.einsum("bhle,hef->bhlf", mixed, self.generator) + self.generator_bias
         kernels = self.softmax_site(self.kernel_site(kernels).softmax(-1))
+        v = self.values_site(torch.einsum("bhle,hef->bhlf", v, self.values) + self.values_bias)
         return self.application_site((self._spans(v) * kernels[..., None, :]).sum(-1))
 
     def _spans(self, x: Tensor) -> Tensor:

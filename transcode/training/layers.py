@@ -85,6 +85,9 @@ class Attention(nn.Module):
         self.key_site = Site("key, value", layer)
         self.value_site = Site("key, value", layer)
         self.parts, self.mixing = _mixing(block, layer, setting)
+        if model.position_kind == "relative-key" and not _products(block):
+            # The released models have the table in every layer; here nothing reads it.
+            self.table = nn.Parameter(torch.zeros(2 * model.positions - 1, block.head_size))
         self.output = nn.Linear(wide, block.hidden, bias=model.output_bias)
         self.output_site = Site("output", layer)
 
@@ -109,6 +112,11 @@ class Attention(nn.Module):
 
     def _positioned(self, x: Tensor) -> Tensor:
         return rotate(x) if self.rotary else x
+
+
+def _products(block: Block) -> int:
+    """Heads that are scaled dot products."""
+    return sum(block.head_types[:2]) if block.head_types else block.heads
 
 
 def _mixing(block: Block, layer: int, setting: Setting) -> tuple[list[int], nn.ModuleList]:
@@ -140,25 +148,42 @@ def _mixing(block: Block, layer: int, setting: Setting) -> tuple[list[int], nn.M
 
 
 class FeedForward(nn.Module):
-    """One stack: two products around an activation, or three where there is a gate."""
+    """A chain: a rise (and a gate, where there is one) for each stack, and one fall to hidden."""
 
-    def __init__(self, hidden: int, width: int, layer: int, name: str, setting: Setting) -> None:
+    def __init__(self, hidden: int, widths: list[int], layer: int, setting: Setting) -> None:
         super().__init__()
-        model, bias = setting.model, setting.model.feed_forward_bias
-        self.activation = model.activation
-        self.rise = nn.Linear(hidden, width, bias=bias)
-        self.rise_site = Site(f"feed-forward{name} in", layer)
-        self.gate = nn.Linear(hidden, width, bias=bias) if model.gated else None
-        self.gate_site = Site(f"feed-forward{name} gate", layer) if model.gated else None
-        self.fall = nn.Linear(width, hidden, bias=bias)
-        self.fall_site = Site(f"feed-forward{name} out", layer)
+        names = [f" {s + 1}" if setting.stacks > 1 else "" for s in range(len(widths))]
+        before = [hidden, *widths[:-1]]
+        self.rises = nn.Sequential(*(
+            Rise(low, high, layer, name, setting)
+            for low, high, name in zip(before, widths, names, strict=True)
+        ))
+        self.fall = nn.Linear(widths[-1], hidden, bias=setting.model.feed_forward_bias)
+        self.fall_site = Site("feed-forward out", layer)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, L, hidden) -> (B, L, hidden)."""
+        return self.fall_site(self.fall(self.rises(x)))
+
+
+class Rise(nn.Module):
+    """One stack: a product and an activation, times a second product where there is a gate."""
+
+    def __init__(self, before: int, width: int, layer: int, name: str, setting: Setting) -> None:
+        super().__init__()
+        model, bias = setting.model, setting.model.feed_forward_bias
+        self.activation = model.activation
+        self.rise = nn.Linear(before, width, bias=bias)
+        self.rise_site = Site(f"feed-forward{name} in", layer)
+        self.gate = nn.Linear(before, width, bias=bias) if model.gated else None
+        self.gate_site = Site(f"feed-forward{name} gate", layer) if model.gated else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, L, before) -> (B, L, width)."""
         inner = ACTIVATIONS[self.activation](self.rise_site(self.rise(x)))
         if self.gate is not None and self.gate_site is not None:
             inner = inner * self.gate_site(self.gate(x))
-        return self.fall_site(self.fall(inner))
+        return inner
 
 
 class Layer(nn.Module):
@@ -173,13 +198,7 @@ class Layer(nn.Module):
         self.attention = Attention(block, layer, setting)
         self.attention_norm = norm(model, hidden)
         widths = [width for width in block.feed_forward if width]
-        names = [f" {s + 1}" if setting.stacks > 1 else "" for s in range(len(widths))]
-        self.feed_forward = nn.Sequential(
-            *(
-                FeedForward(hidden, width, layer, name, setting)
-                for width, name in zip(widths, names, strict=True)
-            )
-        )
+        self.feed_forward = FeedForward(hidden, widths, layer, setting)
         self.feed_forward_norm = norm(model, hidden)
         self.dropout = nn.Dropout(setting.dropout)
 

@@ -295,7 +295,8 @@ def test_span_convolution_by_hand() -> None:
     taps = (k[0, h, 0:5].T * head.depthwise[h]).sum(dim=1)
     keys = taps @ head.pointwise[h] + head.pointwise_bias[h, 0]
     kernel = ((keys * q[0, h, place]) @ head.generator[h] + head.generator_bias[h, 0]).softmax(0)
-    assert torch.allclose(found[0, h, place], kernel @ v[0, h, 0:5], atol=1e-6)
+    values = v[0, h, 0:5] @ head.values[h] + head.values_bias[h, 0]
+    assert torch.allclose(found[0, h, place], kernel @ values, atol=1e-6)
 
 
 def test_a_module_follows_from_its_seed_and_leaves_the_global_stream_alone() -> None:
@@ -332,6 +333,8 @@ def test_every_parameter_learns(heterogeneous: Model) -> None:
         optimizer.step()
     silent = [name for name, p in module.named_parameters()
               if p.grad is None or not p.grad.any()]
+    # The table of a layer without a dot product is there to be counted.
+    silent = [name for name in silent if not name.endswith("attention.table")]
     assert not silent
     assert np.mean(losses[-5:]) < 0.7 * np.mean(losses[:5])
 

@@ -1,0 +1,90 @@
+"""A pruned design beside itself without pruning, and what its densities rest on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from elector.errors import InputError
+from elector.evaluate import evaluate
+from elector.formats import load_model
+from elector.sparsity import Table, load_sparsity
+from elector.table import Column
+from elector.technology import Technology
+
+SPARSITY = "workload.sparsity"
+THRESHOLDS = ("tau_i", "tau_t")
+#: Memory that pruning makes smaller: what is stored compressed.
+MEMORY = ("activations", "weights")
+
+
+def table_of(settings: Mapping[str, object]) -> Table | None:
+    """The sparsity table that settings name; None where they are dense.
+
+    Raises InputError for a table that does not exist or cannot be read.
+    """
+    return load_sparsity(str(settings.get(SPARSITY, "dense")).strip())
+
+
+def beside_dense(
+    model: str,
+    accelerator: str,
+    settings: Mapping[str, object],
+    technology: Technology | None = None,
+) -> dict[str, object] | None:
+    """What the densities rest on, and the costs of the same design without pruning.
+
+    Returns None for a dense design; otherwise `table`, `measured_on` (None: any model),
+    `other_model`, `evidence` (strongest first; assumed where the table is another model's) and
+    `dense`: latency_s, energy_j and memory_bytes of activations and weights, None where the
+    dense design is infeasible. Costs one more evaluation, some milliseconds.
+    """
+    table = table_of(settings)
+    if table is None:
+        return None
+    pruning = (SPARSITY, *(f"workload.{name}" for name in THRESHOLDS))
+    own = {key: value for key, value in settings.items() if key not in pruning}
+    columns = {"model": model, "accelerator": accelerator, **own}
+    cost = evaluate({key: Column.constant(value, 1) for key, value in columns.items()}, 1,
+                    technology=technology, level="groups")
+    feasible, other = bool(cost.feasible[0]), is_of_another_model(table, model)
+    dense: dict[str, object] = {
+        name: float(cost.scalars[name][0]) if feasible else None
+        for name in ("latency_s", "energy_j")
+    }
+    dense["memory_bytes"] = {
+        name: float(cost.groups["memory_bytes"][name][0]) for name in MEMORY
+        if name in cost.groups["memory_bytes"]
+    }
+    return {
+        "table": table.name, "measured_on": table.model or None, "other_model": other,
+        "evidence": ["assumed"] if other else list(table.evidence), "dense": dense,
+    }
+
+
+def is_of_another_model(table: Table, model: str) -> bool:
+    """Whether a table names a model that it was measured on, and it is not this one."""
+    if not table.model:
+        return False
+    return {model, _called(model)}.isdisjoint({table.model, _called(table.model)})
+
+
+def _called(model: str) -> str:
+    """The name a model bears, whatever file or alias it was asked for by."""
+    try:
+        return load_model(model).name
+    except InputError:
+        return model
+
+
+def warnings(model: str, settings: Mapping[str, object]) -> list[str]:
+    """What a user may not expect of the pruning asked for, a sentence each."""
+    table, found = table_of(settings), []
+    if table is not None and is_of_another_model(table, model):
+        found.append(f"{SPARSITY}: {table.name} was measured on {table.model}, not on {model}: "
+                     "its densities count as assumed")
+    for name in THRESHOLDS:
+        given = settings.get(f"workload.{name}")
+        if given is not None and not (table and table.knows(name)):
+            which = "dense" if table is None else table.name
+            found.append(f"workload.{name} changes nothing: {which} has no such thresholds")
+    return found
