@@ -127,7 +127,9 @@ def best_of_all(source: Source, designs: int = 100_000) -> float:
             best = max(best, float(np.nanmax(source.score(codes[space.allowed(codes)]))))
         return best
     start_with = np.zeros((0, len(space.parameters)), dtype=np.int32)
-    engine = engines.Evolve(space, 0, engines.streams.random(space, 0), start_with, 1, None, 1, 64)
+    engine = engines.Evolve(
+        space, 0, engines.streams.random(space, 0), start_with, np.zeros(1), None, 1, 64
+    )
     done = 0
     while done < designs:
         codes = engine.suggest(4096)

@@ -97,6 +97,23 @@ def hypervolume(points: np.ndarray, reference: np.ndarray) -> float:
     return float(moocore.hypervolume(inside, ref=reference))
 
 
+def alone(front: np.ndarray, rows: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    """(N,) volume that no other point of a front (F, O) has, of its points at `rows` (N,).
+
+    What a point shares with others is the hypervolume of these, cut to what lies behind it
+    (Bringmann and Friedrich, Approximating the least hypervolume contributor, 2012).
+    """
+    found, inside = np.zeros(len(rows)), front[(front < reference).all(axis=1)]
+    for place, row in enumerate(rows):
+        point = front[row]
+        if (point < reference).all():
+            behind = np.maximum(inside, point)
+            behind = behind[(behind != point).any(axis=1)]
+            own = float(np.prod(reference - point))
+            found[place] = max(own - hypervolume(behind, reference), 0.0)
+    return found
+
+
 def live_hypervolume(points: np.ndarray, reference: np.ndarray) -> tuple[float, bool]:
     """Hypervolume and whether it is exact: above EXACT_LIMIT, that of an even sample."""
     if len(points) <= EXACT_LIMIT:

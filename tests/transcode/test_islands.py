@@ -43,7 +43,7 @@ NAMES = ["latency_s", "energy_j", "area_mm2"]
 def early(monkeypatch: pytest.MonkeyPatch) -> None:
     """Islands from small generations on, so that the tests are short."""
     monkeypatch.setattr(engine, "LEAST", 64)
-    monkeypatch.setattr(workers, "_PIECE", 64)
+    monkeypatch.setattr(workers, "_WORTH", 1e-4)
     monkeypatch.setattr(runs.study, "LIMIT", 50)
 
 

@@ -124,7 +124,8 @@ def make(
 ) -> Engine:  # fmt: skip
     """The engine of that name.
 
-    fallback : (O,) what a design without values counts as. first : (W, S) designs to begin
+    fallback : (O,) what a design without values counts as, and the reference point of the
+    hypervolume. first : (W, S) designs to begin
     with, for the engines of LEARN_FROM_OTHERS. islands : shares of a generation of evolve.
     """
     space = problem.space
@@ -133,7 +134,7 @@ def make(
         return Parzen(space, seed, streams.random(space, seed), begin, len(space.objectives))
     if name == "evolve":
         return Evolve(
-            space, seed, streams.random(space, seed), begin, len(space.objectives),
+            space, seed, streams.random(space, seed), begin, fallback,
             space.allowed_count, islands, batch,
         )  # fmt: skip
     if name == "enumerate":

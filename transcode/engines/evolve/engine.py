@@ -10,8 +10,9 @@ Axes: D designs, S parameters, O objectives.
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -33,6 +34,9 @@ CALM, LATER_CALM, EACH = 6.0, 12.0, 1.5
 STRANGERS = 0.03
 #: A smaller share of a generation is not worth an island.
 LEAST = 2048
+#: Designs whose volume is measured after a generation: a share of it, and at most. The number
+#: tells the random stream apart from the generation's own.
+RATED, MOST_RATED, _RATING = 0.5, 192, 1
 #: After a round that found fewer children than it wanted, the next wants so many times more.
 _MORE = 1.2
 
@@ -46,13 +50,14 @@ class Evolve:
     available : designs that may be looked at, where that is known.
     islands : shares of a large generation, each at most `most` designs.
     limit : children that the last round found, where it wanted more.
+    reference : (O,) of the hypervolume that parents are chosen by.
     """
 
     space: Space
     seed: int
     strangers: Engine
     first: np.ndarray
-    objectives: int
+    reference: np.ndarray
     available: int | None = None
     islands: int = 1
     most: int = 1 << 16
@@ -63,7 +68,7 @@ class Evolve:
     def __post_init__(self) -> None:
         self.known = Known(self.islands)
         self.breeder = Breeder(self.space, Variation(self.space), self.known)
-        self.population = Population.empty(len(self.space.parameters), self.objectives)
+        self.population = Population.empty(len(self.space.parameters), len(self.reference))
 
     @property
     def exhausted(self) -> bool:
@@ -160,15 +165,30 @@ class Evolve:
         self.known.add(self.space.key(found.codes))
         self.dry = len(found.codes) == 0
         self.population, _ = self.population.after(found.codes, found.outcome, found.hopeful)
+        self._rate(len(found.codes))
 
     def update(self, codes: np.ndarray, outcome: Outcome) -> None:
         """The archive after a generation, and the best of the rest while it is short."""
+        self._learn(codes, outcome)
+        self._rate(len(codes))
+
+    def _learn(self, codes: np.ndarray, outcome: Outcome) -> None:
         everyone = np.ones(len(codes), dtype=bool)
         self.population, _ = self.population.after(codes, outcome, everyone)
 
+    def _rate(self, designs: int) -> None:
+        """Measures what points of the archive add, in less time than the designs took."""
+        rng = np.random.default_rng([self.seed, self.batch, _RATING])
+        most = min(MOST_RATED, int(RATED * designs))
+        self.population = self.population.rated(self.reference, most, rng)
+
     def state(self) -> dict[str, object]:
-        """Where the strangers stand; almost everything else follows from the designs."""
-        return {"strangers": self.strangers.state(), "limit": self.limit}
+        """Where the strangers stand, and the best; everything else follows from the designs."""
+        adds = self.population.adds
+        best = np.flatnonzero(adds > 0.0)
+        packed = best.astype(np.uint32).tobytes() + adds[best].astype(np.float32).tobytes()
+        return {"strangers": self.strangers.state(), "limit": self.limit,
+                "best": base64.b64encode(packed).decode()}  # fmt: skip
 
     def study_trials(self) -> None:
         """None: there is no Optuna study behind it."""
@@ -181,6 +201,14 @@ class Evolve:
             self.strangers.resume(nothing)
         limit = batch.state.get("limit")
         self.limit = None if limit is None else int(str(limit))
-        self.update(batch.codes, batch.outcome)
+        self._learn(batch.codes, batch.outcome)
+        self._remember(base64.b64decode(str(batch.state.get("best", ""))))
         self.batch += 1
         self.dry = len(batch.codes) == 0
+
+    def _remember(self, packed: bytes) -> None:
+        """Takes over the best of the archive from a state."""
+        places = np.frombuffer(packed[: len(packed) // 2], dtype=np.uint32)
+        adds = np.zeros(len(self.population.codes), dtype=np.float32)
+        adds[places] = np.frombuffer(packed[len(packed) // 2 :], dtype=np.float32)
+        self.population = replace(self.population, adds=adds)

@@ -5,13 +5,14 @@ Axes: D designs of a generation, F of the archive, S parameters, O objectives.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 
+from elector.table import distinct
 from transcode.objective import Outcome
-from transcode.pareto import merge, nondominated
+from transcode.pareto import alone, merge, nondominated
 
 #: Parents there are at least.
 POPULATION = 64
@@ -19,6 +20,12 @@ POPULATION = 64
 #: design that was looked at per parameter. Where a space has hundreds of parameters, an archive
 #: fills with designs that hardly differ in what they are worth, long before any of them is good.
 LONELIEST, PER_LOOK = 50, 0.5
+#: Share of parents that are those of the archive which add most to its hypervolume, and how many
+#: of it that is: a share, and bounds. A few points hold nearly all of what points add.
+ADDING, BEST, FEWEST_BEST, MOST_BEST = 0.8, 0.07, 32, 128
+#: Of the points whose volume is measured after a generation, the share that is new, and that
+#: counted as best before.
+_NEW, _BEFORE = 0.5, 0.35
 
 
 @dataclass(frozen=True)
@@ -27,18 +34,22 @@ class Population:
 
     codes : (F, S) of the archive, nothing ever cut. front : (F, O) their objectives.
     others : (N, S) of the best of the rest. other_values : (N, 1 + O) violation, objectives.
+    adds : (F,) hypervolume that each of the best of the archive adds to it, or added when it was
+        measured, which is no less; 0 for those not among the best, NaN for new ones.
     """
 
     codes: np.ndarray
     front: np.ndarray
     others: np.ndarray
     other_values: np.ndarray
+    adds: np.ndarray
 
     @classmethod
     def empty(cls, parameters: int, objectives: int) -> Population:
         """Nobody yet."""
         nothing = np.zeros((0, parameters), dtype=np.int32)
-        return cls(nothing, np.zeros((0, objectives)), nothing, np.zeros((0, objectives + 1)))
+        return cls(nothing, np.zeros((0, objectives)), nothing, np.zeros((0, objectives + 1)),
+                   np.zeros(0, dtype=np.float32))
 
     def __len__(self) -> int:
         return len(self.codes) + len(self.others)
@@ -58,10 +69,37 @@ class Population:
     def parents(
         self, eligible: np.ndarray, count: int, rng: np.random.Generator
     ) -> np.ndarray:
-        """(count,) of the eligible places: of two drawn the lonelier, half the time."""
+        """(count,) places: mostly of what adds most to the archive.
+
+        The rest are of the eligible ones: of two drawn the lonelier, half the time.
+        """
         one, two = (eligible[rng.integers(0, len(eligible), count)] for _ in range(2))
         better = (self.lonely[two] > self.lonely[one]) & (rng.random(count) < 0.5)
-        return np.where(better, two, one)
+        found = np.where(better, two, one)
+        best = np.flatnonzero(self.adds > 0.0)
+        if len(best):
+            drawn = best[rng.integers(0, len(best), count)]
+            found = np.where(rng.random(count) < ADDING, drawn, found)
+        return found
+
+    def rated(self, reference: np.ndarray, most: int, rng: np.random.Generator) -> Population:
+        """With the best of the archive known again; at most about so many are measured.
+
+        reference : (O,) of the hypervolume.
+        """
+        new, adds = np.flatnonzero(np.isnan(self.adds)), np.nan_to_num(self.adds)
+        if len(self.codes) < POPULATION:
+            return self
+        new = rng.permutation(new)[: int(_NEW * most)]
+        before = np.flatnonzero(adds > 0.0)
+        before = before[np.argsort(-adds[before], kind="stable")][: int(_BEFORE * most)]
+        others = rng.integers(0, len(adds), max(most - len(new) - len(before), 0))
+        # Volumes only shrink as the archive grows: what was not measured again is a bound.
+        rows = distinct(np.concatenate([new, before, others]))[0]
+        adds[rows] = alone(self.front, rows, reference)
+        kept = min(max(FEWEST_BEST, int(BEST * len(adds))), MOST_BEST)
+        adds[np.argsort(-adds, kind="stable")[kept:]] = 0.0
+        return replace(self, adds=adds)
 
     def after(
         self, codes: np.ndarray, outcome: Outcome, hopeful: np.ndarray
@@ -77,6 +115,7 @@ class Population:
             np.concatenate([self.codes[stays], codes[joined]]),
             np.concatenate([self.front[stays], outcome.objectives[joined]]),
             self.others[:0], self.other_values[:0],
+            np.concatenate([self.adds[stays], np.full(len(joined), np.nan, dtype=np.float32)]),
         )  # fmt: skip
         if len(grown.codes) >= POPULATION:
             return grown, joined
@@ -106,7 +145,7 @@ class Population:
         if len(self.codes) >= POPULATION // 4:  # enough to go on from without the infeasible
             chosen = [c for c in chosen if values[c, 0] <= 0.0]
         kept = np.array(chosen[:room], dtype=np.intp)
-        return Population(self.codes, self.front, codes[kept], values[kept])
+        return replace(self, others=codes[kept], other_values=values[kept])
 
 
 def crowding(points: np.ndarray) -> np.ndarray:
