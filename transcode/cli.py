@@ -178,7 +178,8 @@ def search(
         click.echo(report.interrupted(stop.folder), err=True)
         raise click.exceptions.Exit(INTERRUPTED) from None
     if len(result.front) == 0:
-        click.echo(report.nothing_feasible(result), err=True)
+        for line in (*(f"note: {note}" for note in result.notes), report.nothing_feasible(result)):
+            click.echo(line, err=True)
         raise click.exceptions.Exit(INFEASIBLE)
     plot_run(result.folder)
     report.search_result(result.folder, format, result.notes)
@@ -233,7 +234,7 @@ def front(
     weighted = runs.choice.weights_of(recorded, weights) if weights is not None else {}
     found = runs.query.front(recorded, where, objectives or ",".join(weighted) or None)
     if len(found.archive) == 0:
-        click.echo("no recorded design is feasible and satisfies the conditions", err=True)
+        click.echo(report.nothing_found(recorded, where), err=True)
         raise click.exceptions.Exit(INFEASIBLE)
     if weighted:
         found, sums = runs.choice.ranked(found, weighted)
