@@ -331,7 +331,7 @@ def check(
     transcode check results/smoke --require 'latency_s <= 5 ms and energy_j <= 20e-3'
     transcode check results/smoke --require 'hypervolume >= 0.98 * baseline' --baseline agreed
     """
-    from elector.errors import InputError
+    from elector.output import not_written
     from transcode import report, runs
 
     found = runs.checks.check(runs.query.opened(run), require, baseline)
@@ -339,7 +339,7 @@ def check(
         try:
             junit.write_text(runs.checks.junit(run, found), encoding="utf-8")
         except OSError as error:
-            raise InputError(f"cannot be written: {error.strerror}", file=junit) from None
+            raise not_written(error, junit) from None
     report.verdicts(found, format)
     if not all(verdict.passed for verdict in found):
         raise click.exceptions.Exit(NOT_PASSED)
