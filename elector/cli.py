@@ -16,6 +16,7 @@ import click
 
 from elector import __version__
 from elector.errors import ElectorError, InfeasibleError, InputError, nearest
+from elector.output import is_machines, not_written
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -48,6 +49,10 @@ class Program(click.Group):
             raise click.exceptions.Exit(INFEASIBLE) from None
         except ElectorError as error:
             raise click.ClickException(str(error)) from None
+        except OSError as error:
+            if not is_machines(error):  # a reader that went away is click's to handle
+                raise
+            raise click.ClickException(str(not_written(error, error.filename))) from None
         except KeyboardInterrupt:
             click.echo("interrupted", err=True)
             raise click.exceptions.Exit(INTERRUPTED) from None

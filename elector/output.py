@@ -2,12 +2,29 @@
 
 from __future__ import annotations
 
+import errno
 import os
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from elector.errors import InputError
+from elector.errors import ElectorError, EvaluationError, InputError
+
+#: A disk that is full, a quota or limit that is reached, a disk that fails.
+_MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+
+
+def is_machines(error: OSError) -> bool:
+    """Whether the machine is to blame rather than the name of a file."""
+    return error.errno in _MACHINE
+
+
+def not_written(error: OSError, path: object = None) -> ElectorError:
+    """What is raised where writing failed: exit 1 where the disk is full or fails, else 2."""
+    problem = f"cannot be written: {error.strerror or error}"
+    if not is_machines(error):
+        return InputError(problem, file=path)
+    return EvaluationError(problem if path is None else f"{path}: {problem}")
 
 
 def check_output(out: str, formats: Iterable[str] = (), field: str = "--out") -> None:
@@ -38,6 +55,20 @@ def check_output(out: str, formats: Iterable[str] = (), field: str = "--out") ->
     finally:
         with suppress(OSError):
             scratch.unlink(missing_ok=True)
+
+
+@contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """The name to write a file under: beside it, renamed in the end; a device or pipe itself."""
+    if path.exists() and not path.is_file():
+        yield path
+        return
+    scratch = scratch_of(path)
+    try:
+        yield scratch
+        scratch.replace(path)
+    finally:
+        scratch.unlink(missing_ok=True)
 
 
 def scratch_of(path: Path) -> Path:

@@ -26,7 +26,7 @@ import numpy as np
 from elector.api import GENERATION, GROUPS, SCALARS, Swept, sweep
 from elector.beside import SPARSITY, warnings
 from elector.errors import InputError
-from elector.output import scratch_of
+from elector.output import whole
 from elector.settings import is_known, known_keys
 from elector.table import Column, read_csv
 from elector.technology import Technology
@@ -253,21 +253,13 @@ def write_result(result: SweepResult, out: str) -> None:
     if out == "-":
         _write_csv(result, sys.stdout)
         return
-    if path.exists() and not path.is_file():
-        with path.open("w", encoding="utf-8", newline="") as stream:
-            _write_csv(result, stream)
-        return
-    scratch = scratch_of(path)
-    try:
+    with whole(path) as target:
         if path.suffix.lower() == ".parquet":
-            _write_parquet(result, scratch)
-        else:
-            writer = _write_json if path.suffix.lower() == ".json" else _write_csv
-            with scratch.open("w", encoding="utf-8", newline="") as stream:
-                writer(result, stream)
-        scratch.replace(path)
-    finally:
-        scratch.unlink(missing_ok=True)
+            _write_parquet(result, target)
+            return
+        writer = _write_json if path.suffix.lower() == ".json" else _write_csv
+        with target.open("w", encoding="utf-8", newline="") as stream:
+            writer(result, stream)
 
 
 def _write_csv(result: SweepResult, stream: IO[str]) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 
 from elector import cost as pricing
 from elector.evaluate import Chunk, inspect, require_feasible
-from elector.output import scratch_of
+from elector.output import whole
 from elector.table import Column
 from elector.technology import Technology
 from elector.timeline import Timeline, timeline
@@ -198,12 +198,8 @@ def write(found: Trace, path: Path) -> None:
     """Write the trace, whole or not at all."""
     import json
 
-    scratch = scratch_of(path)
-    try:
-        scratch.write_text(json.dumps(events(found), separators=(",", ":")), encoding="utf-8")
-        scratch.replace(path)
-    finally:
-        scratch.unlink(missing_ok=True)
+    with whole(path) as target:
+        target.write_text(json.dumps(events(found), separators=(",", ":")), encoding="utf-8")
 
 
 def draw(found: Trace, path: Path) -> None:

@@ -178,7 +178,8 @@ def search(
         click.echo(report.interrupted(stop.folder), err=True)
         raise click.exceptions.Exit(INTERRUPTED) from None
     if len(result.front) == 0:
-        click.echo(report.nothing_feasible(result), err=True)
+        for line in (*(f"note: {note}" for note in result.notes), report.nothing_feasible(result)):
+            click.echo(line, err=True)
         raise click.exceptions.Exit(INFEASIBLE)
     plot_run(result.folder)
     report.search_result(result.folder, format, result.notes)
@@ -233,7 +234,7 @@ def front(
     weighted = runs.choice.weights_of(recorded, weights) if weights is not None else {}
     found = runs.query.front(recorded, where, objectives or ",".join(weighted) or None)
     if len(found.archive) == 0:
-        click.echo("no recorded design is feasible and satisfies the conditions", err=True)
+        click.echo(report.nothing_found(recorded, where), err=True)
         raise click.exceptions.Exit(INFEASIBLE)
     if weighted:
         found, sums = runs.choice.ranked(found, weighted)
@@ -330,7 +331,7 @@ def check(
     transcode check results/smoke --require 'latency_s <= 5 ms and energy_j <= 20e-3'
     transcode check results/smoke --require 'hypervolume >= 0.98 * baseline' --baseline agreed
     """
-    from elector.errors import InputError
+    from elector.output import not_written
     from transcode import report, runs
 
     found = runs.checks.check(runs.query.opened(run), require, baseline)
@@ -338,7 +339,7 @@ def check(
         try:
             junit.write_text(runs.checks.junit(run, found), encoding="utf-8")
         except OSError as error:
-            raise InputError(f"cannot be written: {error.strerror}", file=junit) from None
+            raise not_written(error, junit) from None
     report.verdicts(found, format)
     if not all(verdict.passed for verdict in found):
         raise click.exceptions.Exit(NOT_PASSED)

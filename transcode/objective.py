@@ -340,10 +340,10 @@ def check_bounds(expressions: tuple[grammar.Expression, ...], space: Space) -> N
     for expression, name, sign, value in limits:
         for other, other_name, other_sign, other_value in limits:
             if name == other_name and _apart(sign, value, other_sign, other_value):
-                raise InputError(
-                    f"cannot both hold: {expression.text!r} and {other.text!r}",
-                    file=space.source, field="constraints",
-                )  # fmt: skip
+                itself = f"can never hold: {expression.text!r}"
+                both = f"cannot both hold: {expression.text!r} and {other.text!r}"
+                raise InputError(itself if expression is other else both,
+                                 file=space.source, field="constraints")  # fmt: skip
 
 
 def _apart(sign: str, value: float, other: str, limit: float) -> bool:

@@ -323,10 +323,9 @@ def _points(name: str, value: float) -> str:
 
 def interrupted(folder: Path) -> str:
     """What is left of a search that was interrupted."""
-    path = folder / "manifest.json"
-    if not path.exists():
+    if not (folder / "manifest.json").exists():
         return "interrupted before anything was evaluated"
-    designs = _json(path)["designs"]
+    designs, _ = runs.parts.survey(folder / "designs")  # the manifest may be a batch behind
     return (
         f"interrupted: {designs:,} designs are safe in {folder}; "
         "the same command goes on from there"
@@ -348,14 +347,30 @@ def _nearest(space: Space, rejections: Rejections) -> str:
     assert rejections.nearest is not None
     _, codes, margins = rejections.nearest
     columns = runs.front.columns(space, codes[None])
-    design = ", ".join(f"{n} {runs.front.text(c[0])}" for n, c in columns.items()
+    units = {p.name: p.unit for p in space.parameters}
+    design = ", ".join(f"{n} {_cell(runs.front.text(c[0]), units.get(n, '1'))}"
+                       for n, c in columns.items()
                        if n in ("model", "accelerator", *space.varied))  # fmt: skip
     missed = "; ".join(
-        f"{name} missed by {100 * margin:.3g} %" if name in _texts(space) else name
+        f"{name} missed by {_percent(margin)}" if name in _texts(space) else name
         for name, margin in margins.items()
         if margin > 0
     )
     return f"  nearest miss: {design}\n    {missed}"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:,.0f} %" if share >= 10 else f"{100 * share:.3g} %"
+
+
+def nothing_found(recorded: runs.query.Recorded, where: tuple[str, ...]) -> str:
+    """Why no recorded design is shown: how many satisfy each condition by itself."""
+    total, counts = runs.query.satisfying(recorded, where)
+    if not total or not where:
+        return "no recorded design is feasible"
+    lines = [f"  {count:,} satisfy: {text}" for text, count in zip(where, counts, strict=True)]
+    return "\n".join([f"none of {total:,} feasible recorded designs satisfies every condition",
+                      *lines])  # fmt: skip
 
 
 def _texts(space: Space) -> list[str]:

@@ -64,7 +64,10 @@ def test_meaning(text: str, expected: list[int]) -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("a <=", "did not expect 'the end'"),
+        ("a <=", "it ends too soon"),
+        ("  ", "it is empty"),
+        ("min(a, b <= 5", "expected ')' before '<='"),
+        ("a in [1, 2", "expected ']' at the end"),
         ("a <= 1 2", "did not expect '2'"),
         ("1 < a < 3", "chained"),
         ("a", "not a condition"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pwd
 import shutil
@@ -10,6 +11,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -168,6 +170,69 @@ def test_a_server_that_says_nothing_is_given_up(
     assert not (tmp_path / "a").exists()
 
 
+def drip(server: socket.socket) -> None:
+    """Answers whoever connects, no encryption first, by a byte now and then, and never whole."""
+    try:
+        connection, _ = server.accept()
+        with connection:
+            connection.recv(8)
+            connection.sendall(b"N")
+            for byte in b"R\x00\x00\x00\x40" + bytes(60):
+                time.sleep(1.0)
+                connection.sendall(bytes([byte]))
+    except OSError:
+        pass  # given up, as it should be
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["silent", "drips", "closes", "absent"])
+@pytest.mark.extras("psycopg")
+def test_an_address_without_a_database(tmp_path: Path, kind: str) -> None:
+    """As a user meets it, with the time limits as they are: refused, and no password anywhere."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        if kind == "absent":
+            server.close()
+        elif kind == "drips":
+            threading.Thread(target=drip, args=(server,), daemon=True).start()
+        elif kind == "closes":
+            threading.Thread(target=lambda: server.accept()[0].close(), daemon=True).start()
+        url = f"postgresql://anna:{QUOTED}@127.0.0.1:{port}/studies"
+        begin = time.monotonic()
+        done = subprocess.run(
+            [sys.executable, "-c", "from transcode.cli import main; main()", "search", "smoke",
+             "--out", "run"],
+            env={**os.environ, "TRANSCODE_STORAGE": url, "PYTHONPATH": os.pathsep.join(sys.path)},
+            cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120,
+        )  # fmt: skip
+        spent = time.monotonic() - begin
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.startswith(f"Error: --storage: postgresql://anna:***@127.0.0.1:{port}/")
+    assert "Traceback" not in done.stderr and done.stdout == ""
+    assert spent < storage.OPENING + 15.0, "the limit, and what starting the program takes"
+    for secret in (PASSWORD, QUOTED):
+        assert secret not in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.extras("psycopg")
+def test_a_run_whose_database_says_nothing_stays_as_it_is(
+    small: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    search(small, tmp_path / "a", f"sqlite:///{tmp_path / 'study.db'}", 4)
+    monkeypatch.setattr(storage, "OPENING", 0.5)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"postgresql://anna:{QUOTED}@127.0.0.1:{server.getsockname()[1]}/studies"
+        manifest = tmp_path / "a" / "manifest.json"
+        other = json.loads(manifest.read_text()) | {"storage": storage.address(url).shown}
+        manifest.write_text(json.dumps(other))
+        before = {p: p.read_bytes() for p in (tmp_path / "a").rglob("*") if p.is_file()}
+        with pytest.raises(InputError, match="did not answer within"):
+            search(small, tmp_path / "a", url, 8)
+    assert {p: p.read_bytes() for p in (tmp_path / "a").rglob("*") if p.is_file()} == before
+    assert not any(s.encode() in b for s in (PASSWORD, QUOTED) for b in before.values())
+
+
 def test_a_limited_question_returns_raises_or_ends() -> None:
     where = storage.address("sqlite:///a.db")
     assert storage.limited(1.0, where, lambda: 7) == 7
@@ -216,6 +281,13 @@ class Server:
 
     def stop(self) -> None:
         self.run("pg_ctl", "-D", self.data, "-m", "immediate", "stop")
+
+    def silence(self, sign: signal.Signals) -> None:
+        """Stops every process of the server where it is, or lets all go on."""
+        first = int((self.folder / "data" / "postmaster.pid").read_text().split()[0])
+        tasks = Path(f"/proc/{first}/task/{first}/children").read_text().split()
+        for process in (first, *map(int, tasks)):
+            os.kill(process, sign)
 
     def run(self, program: str, *arguments: str) -> None:
         done = subprocess.run(
@@ -311,3 +383,34 @@ def test_a_wrong_password_and_a_server_that_goes_away(
     result = search(small, tmp_path / "a", server.url, 9)
     assert result.manifest["designs"] == 9
     assert QUOTED not in (tmp_path / "a" / "manifest.json").read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.extras("psycopg")
+def test_a_server_that_falls_silent_in_a_search(
+    server: Server, small: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not Path("/proc/self/task").exists():
+        pytest.skip("no /proc to find the processes of the server in")
+    monkeypatch.setattr(storage, "ANSWER", 3.0)
+    calls, begin = 0, [0.0]
+
+    def stops(columns: Any, size: int) -> Any:
+        nonlocal calls
+        calls += size == 1
+        if size == 1 and calls == 5:
+            server.silence(signal.SIGSTOP)
+            begin[0] = time.monotonic()
+        return fake(columns, size)
+
+    try:
+        with pytest.raises(EvaluationError, match=r"127\.0\.0\.1") as failed:
+            transcode.search(small, sampler="nsga2", budget=9, out=tmp_path / "a", evaluator=stops,
+                             storage=server.url)  # fmt: skip
+        assert time.monotonic() - begin[0] < 1.8 * storage.ANSWER, "waited for more than once"
+        assert "did not answer within 3 s" in str(failed.value)
+    finally:
+        server.silence(signal.SIGCONT)
+    assert len(designs_of(tmp_path / "a")) == 4
+    result = search(small, tmp_path / "a", server.url, 9)
+    assert result.manifest["designs"] == 9

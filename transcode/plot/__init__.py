@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from elector.errors import InputError
+from elector.output import not_written
 from transcode.accuracy import surrogate
 from transcode.plot.figure import draw
 from transcode.plot.overlay import plot_comparison
@@ -35,7 +36,9 @@ def plot_run(run_folder: Path, out: Path | None = None) -> Path:
     figure = draw(picture)
     try:  # the version of matplotlib stays out, so that the same front gives the same bytes
         figure.savefig(path, dpi=DPI, metadata={"Software": None} if _is_png(path) else None)
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise not_written(error, path) from error
+    except ValueError as error:  # a suffix that matplotlib does not know
         raise InputError(f"cannot be written: {error}", file=path) from error
     return path
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from elector.errors import InputError
+from elector.output import not_written
 from transcode.pareto import nondominated
 from transcode.plot.figure import INK
 from transcode.runs.comparison import Comparison
@@ -39,7 +40,9 @@ def plot_comparison(found: Comparison, out: Path) -> Path:
     try:
         png = out.suffix.lower() == ".png"
         figure.savefig(out, dpi=_DPI, metadata={"Software": None} if png else None)
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise not_written(error, out) from error
+    except ValueError as error:  # a suffix that matplotlib does not know
         raise InputError(f"cannot be written: {error}", file=out) from error
     return out
 

@@ -22,13 +22,18 @@ _CHUNK = 512
 
 @dataclass(frozen=True)
 class Side:
-    """One of the two. points : (F, O), minimised. names and directions of the objectives."""
+    """One of the two. points : (F, O) and reference : (O,), minimised; objectives -> direction."""
 
     folder: Path
     designs: int
     points: np.ndarray
     objectives: dict[str, str]
     reference: np.ndarray
+
+    @property
+    def signs(self) -> np.ndarray:
+        """(O,) -1 for what is maximised, 1 for what is minimised."""
+        return np.array([-1.0 if d == "max" else 1.0 for d in self.objectives.values()])
 
 
 @dataclass(frozen=True)
@@ -65,15 +70,7 @@ class Comparison:
 def compare(first: Path, second: Path) -> Comparison:
     """Compares the fronts of two run folders, which need the same objectives and reference."""
     a, b = _side(first), _side(second)
-    for what, there, here in (
-        ("objectives", a.objectives, b.objectives),
-        ("reference point", a.reference.tolist(), b.reference.tolist()),
-    ):
-        if there != here:
-            raise InputError(
-                f"cannot be compared with {second}: {what} {there} there, {here} here",
-                file=first, hint="give both spaces the same objectives and reference_point",
-            )  # fmt: skip
+    _require_alike(a, b)
     union = np.concatenate([a.points, b.points])
     stay, join = pareto.merge(a.points, b.points)
     front = union[np.concatenate([stay, join])]
@@ -89,6 +86,22 @@ def compare(first: Path, second: Path) -> Comparison:
         epsilon=(max(float(excess[0].max()), 0.0), max(float(excess[1].max()), 0.0)),
         own=(_only(a.points[stay], b.points[join]), _only(b.points[join], a.points[stay])),
     )  # fmt: skip
+
+
+def _require_alike(a: Side, b: Side) -> None:
+    """Refuses runs whose fronts say nothing about each other, with what is different."""
+    shown = [[f"{name} {d}" for name, d in side.objectives.items()] for side in (a, b)]
+    what, hint = "objectives", "the same objectives, in the same order"
+    if shown[0] == shown[1]:
+        points = [(side.reference * side.signs).tolist() for side in (a, b)]
+        if points[0] == points[1]:
+            return
+        shown = [[f"{n} {v}" for n, v in zip(a.objectives, p, strict=True)] for p in points]
+        what, hint = "reference point", "the same reference_point"
+    lines = [f"\n  {what} of {side.folder}: {', '.join(words)}"
+             for side, words in zip((a, b), shown, strict=True)]  # fmt: skip
+    raise InputError(f"cannot be compared with {b.folder}{''.join(lines)}", file=a.folder,
+                     hint=f"give both spaces {hint}")  # fmt: skip
 
 
 def _side(run: Path) -> Side:

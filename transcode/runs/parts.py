@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from elector.errors import EvaluationError
 from elector.table import Column
 from transcode.runs.files import replace_file
 
@@ -26,6 +27,8 @@ _KEY = b"transcode"
 #: Designs of a row group; of a file that is large enough; of the largest made of small ones;
 #: and how many small ones are worth the work.
 _GROUP, _SMALL, _LARGE, _SEVERAL = 1 << 17, 1 << 15, 1 << 20, 64
+#: What reading a file that is cut or damaged may end in.
+UNREADABLE = (OSError, ValueError, KeyError, NotImplementedError)
 _NAME = re.compile(r"part-(\d{6,})\.parquet")
 
 
@@ -126,18 +129,39 @@ def numbers(folder: Path) -> list[int]:
 
 def distinct_numbers(folder: Path) -> list[int]:
     """`numbers` without files whose batches an earlier file holds, too (see `compact`)."""
-    import pyarrow.parquet as pq
-
     found, after = [], 0
     for number in numbers(folder):
         if number < after:
             continue
         found.append(number)
         try:
-            after = _notes(pq.read_schema(path_of(folder, number)).metadata)[-1]["batch"] + 1
-        except (OSError, ValueError, KeyError):
+            after = _extent(path_of(folder, number))[0] + 1
+        except UNREADABLE:
             after = number + 1
     return found
+
+
+def _extent(path: Path) -> tuple[int, int]:
+    """(last batch, designs) of a file, by its footer. Raises one of UNREADABLE without one."""
+    import pyarrow.parquet as pq
+
+    read = pq.read_metadata(path)
+    return int(_notes(read.metadata)[-1]["batch"]), read.num_rows
+
+
+def survey(folder: Path) -> tuple[int, Path | None]:
+    """(designs before the first part that is missing or cut, that part; None for none)."""
+    designs = expected = 0
+    for number in distinct_numbers(folder):
+        path = path_of(folder, expected)
+        if number != expected:
+            return designs, path
+        try:
+            last, rows = _extent(path)
+        except UNREADABLE:
+            return designs, path
+        designs, expected = designs + rows, last + 1
+    return designs, None
 
 
 def read(folder: Path, number: int) -> list[Batch]:
@@ -258,14 +282,21 @@ def column(chunked: object) -> Column:
 
 
 def read_all(folder: Path) -> Iterator[Batch]:
-    """Every batch in order, as far as the parts are whole and without a gap."""
+    """Every batch in order, as far as the parts are whole and without a gap.
+
+    Raises EvaluationError where the machine fails to read one: it may be whole.
+    """
     expected = 0
     for number in distinct_numbers(folder):
         if number != expected:
             return
         try:
             batches = read(folder, number)
-        except (OSError, ValueError, KeyError):
+        except UNREADABLE as error:
+            if isinstance(error, OSError) and error.errno:
+                raise EvaluationError(
+                    f"{path_of(folder, number)}: cannot be read: {error.strerror}"
+                ) from None
             return
         yield from batches
         expected = batches[-1].number + 1

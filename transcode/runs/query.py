@@ -71,14 +71,16 @@ def _names(path: Path) -> list[str]:
 
     try:
         return list(pq.read_schema(path).names)
-    except (OSError, ValueError) as error:
-        raise _broken(path) from error
+    except parts.UNREADABLE as error:
+        raise broken(path) from error
 
 
-def _broken(path: Path) -> InputError:
+def broken(path: Path) -> InputError:
+    """What is said of a part file that is missing, cut or damaged."""
     return InputError(
-        "is not whole", file=path, hint="the search that wrote it goes on from before it"
-    )
+        "is not whole" if path.exists() else "is missing", file=path,
+        hint="the search that wrote it goes on from before it",
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -146,8 +148,8 @@ def _stretches(recorded: Recorded) -> Iterator[parts.Stretch]:
         path = parts.path_of(recorded.folder / "designs", number)
         try:
             yield from parts.stretches(path)
-        except (OSError, ValueError) as error:
-            raise _broken(path) from error
+        except parts.UNREADABLE as error:
+            raise broken(path) from error
 
 
 def _ahead(
@@ -167,8 +169,8 @@ def _ahead(
 def _answer(stretch: parts.Stretch, future: Future[Part]) -> Part:
     try:
         return future.result()
-    except (OSError, ValueError) as error:
-        raise _broken(stretch.path) from error
+    except parts.UNREADABLE as error:
+        raise broken(stretch.path) from error
 
 
 def require(recorded: Recorded, name: str, field: str) -> None:
@@ -197,6 +199,18 @@ def objectives_of(recorded: Recorded, text: str | None) -> tuple[Objective, ...]
         known = own.get(name, Objective(name, False))
         found[name] = Objective(name, direction == "max") if colon else known
     return tuple(found.values())
+
+
+def satisfying(recorded: Recorded, where: Sequence[str]) -> tuple[int, list[int]]:
+    """Feasible recorded designs, and how many of them satisfy each condition by itself."""
+    conditions = [recorded.expression(text, "--where") for text in where]
+    names = list(dict.fromkeys(n for e in conditions for n in e.names))
+    total, counts = 0, [0] * len(conditions)
+    for part in scan(recorded, names):
+        total += len(part.rows)
+        for place, condition in enumerate(conditions):
+            counts[place] += int(np.sum(grammar.holds(condition, part.values)))
+    return total, counts
 
 
 @dataclass(frozen=True)
@@ -302,7 +316,10 @@ def _archive(
     """Everything about the designs at (part, row) places."""
 
     def found(stretch: parts.Stretch, rows: np.ndarray) -> pareto.Archive:
-        table = stretch.take(rows - stretch.start)
+        try:
+            table = stretch.take(rows - stretch.start)
+        except parts.UNREADABLE as error:  # in a column that no condition asked for
+            raise broken(stretch.path) from error
         codes = space.encode(parts.settings(table))
         results = {n: table[n].to_numpy() for n in recorded.results}
         return pareto.Archive(table["id"].to_numpy(), codes, np.zeros((len(rows), 0)), results)

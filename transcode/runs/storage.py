@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 
 from elector.errors import EvaluationError, InputError
 from transcode.runs import manifest
+from transcode.runs.patience import Silent, within
 from transcode.space import Space
 
 #: Seconds a worker's sign of life is sent after, and after which a silent worker counts as dead.
@@ -76,30 +77,16 @@ def _parameters(query: Mapping[str, Any]) -> list[str]:
 
 
 def limited(seconds: float, where: Address, ask: Callable[[], _Answer]) -> _Answer:
-    """What `ask` returns, if within so many seconds. Raises EvaluationError otherwise.
-
-    A thread that hangs in a driver cannot be ended; it is left behind.
-    """
-    answers: list[_Answer] = []
-    errors: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            answers.append(ask())
-        except BaseException as error:
-            errors.append(error)
-
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
-    thread.join(seconds)
-    if errors:
-        raise _plain(where, errors[0]) from None
-    if not answers:
-        raise EvaluationError(f"{where.shown} did not answer within {seconds:g} s")
-    return answers[0]
+    """What `ask` returns, if within so many seconds. Raises EvaluationError otherwise."""
+    try:
+        return within(seconds, ask)
+    except Silent as error:
+        raise EvaluationError(f"{where.shown} {error}") from None
+    except Exception as error:
+        raise _plain(where, error) from None
 
 
-def _plain(where: Address, error: BaseException) -> BaseException:
+def _plain(where: Address, error: Exception) -> Exception:
     """The error of a database on one line without secrets; any other as it is."""
     import optuna
     import sqlalchemy

@@ -16,11 +16,15 @@ from typing import Any
 
 from elector.errors import EvaluationError, InputError
 from transcode.runs import manifest
+from transcode.runs.patience import Silent, within
 from transcode.search.run import Run
 from transcode.search.workers import Crew
 
-#: Seconds a scheduler may take to answer, and how often a task is tried on another worker.
-ANSWER, RETRIES = 15.0, 5
+#: Seconds a scheduler may take to answer, all its workers to say what they are (they import this
+#: program), and how often a task is tried on another worker.
+ANSWER, ANSWERS, RETRIES = 15.0, 60.0, 5
+_CLOSED = "a scheduler does so that does not know the certificate, or speaks tcp:// and not tls://"
+_AUTHORITY = "distributed.comm.tls.ca-file in Dask's configuration names the authority of both"
 _ADDRESS = re.compile(r"(?:(?P<kind>\w+)://)?(?P<host>\[[0-9a-fA-F:]+\]|[^:/\s]+):(?P<port>\d+)/?")
 
 
@@ -97,18 +101,31 @@ def joined(address: str | None, run: Run, jobs: int) -> Iterator[None]:
 
 def _client(address: str) -> Any:
     from distributed import Client
+    from distributed.comm import CommClosedError
 
-    try:
+    def connected() -> Any:
         return Client(address, timeout=ANSWER, set_as_default=False)
+
+    try:  # a scheduler that accepts and says nothing would hold Dask's own time limit for ever
+        return within(ANSWER + 2.0, connected)
+    except Silent as error:
+        raise InputError(f"{address}: {error}", field="--cluster") from None
     except (OSError, TypeError, ValueError, RuntimeError) as e:  # a time limit is an OSError
-        words = str(e).splitlines() or [type(e).__name__]
-        raise InputError(f"{address}: {words[0]}", field="--cluster") from None
+        words = (str(e).splitlines() or [type(e).__name__])[0]
+        hint = None
+        if "certificate does not match" in words:
+            words, hint = "has a certificate of another authority than ours", _AUTHORITY
+        elif isinstance(e, CommClosedError):
+            words, hint = "closed the connection at once", _CLOSED
+        raise InputError(f"{address}: {words}", field="--cluster", hint=hint) from None
 
 
 def _alike(client: Any, address: str) -> int:
     """Workers there are. Raises InputError for none, or for another simulator on one of them."""
     try:
-        found = client.run(manifest.simulator)
+        found = within(ANSWERS, lambda: client.run(manifest.simulator))
+    except Silent as error:
+        raise InputError(f"{address}: a worker {error}", field="--cluster") from None
     except (ImportError, OSError, TimeoutError) as error:
         raise InputError(
             f"{address}: a worker cannot run this program ({error})", field="--cluster",

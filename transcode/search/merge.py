@@ -45,11 +45,12 @@ def merge(folders: Sequence[Path], out: Path) -> Result:
     """Writes the designs of several runs, each once, and their common front into `out`."""
     opened = [query.opened(folder) for folder in folders]
     first = opened[0]
-    for other in opened[1:]:
+    for other in opened:
         for key in _SAME:
             if other.manifest[key] != first.manifest[key]:
                 raise InputError(f"has another {key.replace('_', ' ')} than {first.folder}",
                                  file=other.folder)  # fmt: skip
+        _require_whole(other)
     if runs.manifest.read(out) is not None:
         raise InputError("holds a run already", file=out, field="--out")
     run = _run(opened, out)
@@ -70,6 +71,13 @@ def merge(folders: Sequence[Path], out: Path) -> Result:
                 run.take_over(codes[rows], outcome)
         run.checkpoint("finished: merged")
     return Result(out, space, run.archive.sorted(), run.manifest, run.rejections)
+
+
+def _require_whole(recorded: query.Recorded) -> None:
+    """Refuses a run of which designs are lost: a merged run would not say so."""
+    _, flaw = runs.parts.survey(recorded.folder / "designs")
+    if flaw is not None:
+        raise query.broken(flaw)
 
 
 def _run(opened: list[query.Recorded], out: Path) -> Run:

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from elector.errors import InputError
+from elector.errors import EvaluationError, InputError
 from elector.table import Column
 from transcode.engines import Finished
 from transcode.engines.optuna_engine import BUILT_IN, OptunaEngine, sampler
@@ -39,13 +39,14 @@ class SharedStudy(OptunaEngine):
     """An Optuna sampler over a shared study.
 
     opened : (storage, study). where : its address. pulse : signs of life for the trial at hand.
-    arrived : trials taken over so far.
+    arrived : trials taken over so far. failed : what was wrong with the storage, "" if nothing.
     """
 
     problem: Problem = field(kw_only=True)
     where: Address = field(kw_only=True)
     pulse: Pulse = field(kw_only=True)
     arrived: set[int] = field(default_factory=set)
+    failed: str = ""
 
     def suggest(self, count: int) -> np.ndarray:
         """One new design; after many questions without one, none."""
@@ -62,7 +63,14 @@ class SharedStudy(OptunaEngine):
         return np.zeros((0, len(self.space.parameters)), dtype=np.int32)
 
     def _limited(self, ask: Any) -> Any:
-        return storage.limited(storage.ANSWER, self.where, ask)
+        """What the storage answers. After it failed once it is not asked, and waited for, again."""
+        if self.failed:
+            raise EvaluationError(self.failed)
+        try:
+            return storage.limited(storage.ANSWER, self.where, ask)
+        except EvaluationError as error:
+            self.failed = str(error)
+            raise
 
     def _one(self) -> np.ndarray | None:
         """(S,) codes of a new trial that has to be evaluated; None where it is settled."""

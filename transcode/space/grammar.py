@@ -139,6 +139,8 @@ class _Fault(Exception):
 def _tokens(text: str) -> Iterator[tuple[str, str, str]]:
     """(kind, text, unit) of each token, and an end mark."""
     at = 0
+    if not text.strip():
+        raise _Fault("it is empty")
     while text[at:].strip():
         match = _TOKEN.match(text, at)
         if match is None:
@@ -149,7 +151,7 @@ def _tokens(text: str) -> Iterator[tuple[str, str, str]]:
             kind = "sign"
         yield kind, word, match["unit"] or ""
         at = match.end()
-    yield "end", "the end", ""
+    yield "end", "", ""
 
 
 class _Reader:
@@ -167,7 +169,9 @@ class _Reader:
 
     def need(self, sign: str) -> None:
         if self.take(sign) is None:
-            raise _Fault(f"expected {sign!r} before {self.tokens[self.at][1]!r}")
+            kind, word, _ = self.tokens[self.at]
+            place = "at the end" if kind == "end" else f"before {word!r}"
+            raise _Fault(f"expected {sign!r} {place}")
 
     def end(self) -> None:
         if self.tokens[self.at][0] != "end":
@@ -232,6 +236,8 @@ class _Reader:
             return Number(float(word), word + " " + unit if unit else "")
         if kind == "text":
             return Text(word[1:-1])
+        if kind == "end":
+            raise _Fault("it ends too soon")
         if kind != "name":
             raise _Fault(f"did not expect {word!r}")
         return self.call(word) if self.take("(") else Name(word)

@@ -1,0 +1,231 @@
+"""`elector sweep`: a table in, a table out, row by row what `elector simulate` says."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+from pathlib import Path
+
+import pytest
+from commands import run
+
+import elector
+from elector.errors import EvaluationError
+
+TABLE = """note.why,model,accelerator,workload.batch,accelerator.rows
+first,bert-tiny,systolic,1,
+second,bert-mini,systolic,2,64
+third,bert-tiny,tpu-v4i,4,
+"""
+
+
+def written(folder: Path, text: str) -> str:
+    path = folder / "table.csv"
+    path.write_text(text, encoding="utf-8")
+    return str(path)
+
+
+def rows_of(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def test_sweep_is_simulate_row_by_row(tmp_path: Path) -> None:
+    out = tmp_path / "costs.csv"
+    result = run("sweep", written(tmp_path, TABLE), "--out", str(out))
+    assert result.exit_code == 0, result.stderr
+    assert result.stdout == ""
+    rows = rows_of(out)
+    assert [row["note.why"] for row in rows] == ["first", "second", "third"]
+    settings: list[dict[str, object]] = [
+        {"workload.batch": 1},
+        {"workload.batch": 2, "accelerator.rows": 64},
+        {"workload.batch": 4},
+    ]
+    for row, own in zip(rows, settings, strict=True):
+        single = elector.simulate(row["model"], row["accelerator"], settings=own)
+        for name in ("latency_s", "energy_j", "area_mm2", "macs"):
+            assert float(row[name]) == single[name]
+        memory = single["memory_bytes"]
+        assert isinstance(memory, dict)
+        assert float(row["memory_bytes.weights"]) == memory["weights"]
+        assert (row["feasible"], row["reason"], row["error"]) == ("True", "", "")
+
+
+def test_a_swept_table_can_be_swept_again(tmp_path: Path) -> None:
+    first, second = tmp_path / "first.csv", tmp_path / "second.csv"
+    run("sweep", written(tmp_path, TABLE), "--out", str(first))
+    assert run("sweep", str(first), "--out", str(second)).exit_code == 0
+    assert first.read_bytes() == second.read_bytes()
+    assert run("sweep", str(first), "--out", str(first)).exit_code == 0
+    assert first.read_bytes() == second.read_bytes()
+
+
+def test_sweep_passes_identifiers_and_accuracies_through(tmp_path: Path) -> None:
+    text = "id,model,accelerator,accuracy,accuracy_std,latency_s\n7,bert-tiny,systolic,.8,.01,9\n"
+    out = tmp_path / "costs.csv"
+    assert run("sweep", written(tmp_path, text), "--out", str(out)).exit_code == 0
+    (row,) = rows_of(out)
+    assert (row["id"], row["accuracy"], row["accuracy_std"]) == ("7", ".8", ".01")
+    assert float(row["latency_s"]) < 1
+
+
+def test_a_front_over_several_workloads_is_swept_for_each(tmp_path: Path) -> None:
+    text = (
+        "id,model,accelerator,workload.batch,workloads.serve.mode,workloads.tune.mode,"
+        "workloads.tune.batch,accuracy,serve.latency_s,tune.energy_j,area_mm2,feasible\n"
+        "1,bert-tiny,systolic,2,inference,training,8,0.8,0,0,0,true\n"
+        "2,bert-tiny,tpu-v1,2,inference,training,,0.8,0,0,0,true\n"
+    )
+    out = tmp_path / "costs.csv"
+    result = run("sweep", written(tmp_path, text), "--out", str(out))
+    assert result.exit_code == 0, result.stderr
+    rows = rows_of(out)
+    serve = elector.simulate("bert-tiny", "systolic", settings={"workload.batch": 2})
+    settings = {"workload.batch": 8, "workload.mode": "training"}
+    tune = elector.simulate("bert-tiny", "systolic", settings=settings)
+    assert float(rows[0]["serve.latency_s"]) == serve["latency_s"]
+    assert float(rows[0]["tune.energy_j"]) == tune["energy_j"]
+    assert float(rows[0]["area_mm2"]) == serve["area_mm2"]
+    assert float(rows[0]["parameters"]) == 4_385_920
+    assert rows[0]["accuracy"] == "0.8"
+    assert rows[0]["feasible"] == "True"
+    assert "latency_s" not in rows[0]
+    again = tmp_path / "again.csv"
+    assert run("sweep", str(out), "--out", str(again)).exit_code == 0
+    assert again.read_bytes() == out.read_bytes()
+    wrong = text.replace("workloads.tune.batch", "workloads.tune.bacth")
+    assert run("sweep", written(tmp_path, wrong), "--out", str(out)).exit_code == 2
+
+
+def test_unreadable_rows_fill_error_and_exit_with_4(tmp_path: Path) -> None:
+    text = TABLE + (
+        "unknown,bert-tin,systolic,1,\n"
+        "zero,bert-tiny,systolic,0,\n"
+        "short,bert-tiny\n"
+        "empty,,systolic,1,\n"
+        "nan,bert-tiny,systolic,nan,\n"
+        'foreign,"bert-tiny",systolic,1,8 MB\n'
+    )
+    out = tmp_path / "costs.csv"
+    result = run("sweep", written(tmp_path, text), "--out", str(out))
+    assert result.exit_code == 4
+    assert "9 rows, 0 infeasible, 6 unreadable" in result.stderr
+    assert "line 5: model: unknown model" in result.stderr
+    rows = rows_of(out)
+    assert len(rows) == 9
+    assert all(not row["error"] and row["latency_s"] for row in rows[:3])
+    assert all(row["error"] and not row["latency_s"] and not row["feasible"] for row in rows[3:])
+    assert "did you mean bert-tiny?" in rows[3]["error"]
+    assert "at least 1" in rows[4]["error"]
+    assert "has 2 cells" in rows[5]["error"]
+    assert "model: is empty" in rows[6]["error"]
+    alone = tmp_path / "alone.csv"
+    run("sweep", written(tmp_path, TABLE), "--out", str(alone))
+    assert [r["energy_j"] for r in rows[:3]] == [r["energy_j"] for r in rows_of(alone)]
+
+
+def test_a_table_without_a_readable_row(tmp_path: Path) -> None:
+    out = tmp_path / "costs.csv"
+    text = "model,accelerator\nbert-tin,systolic\n,\nx,y\n"
+    assert run("sweep", written(tmp_path, text), "--out", str(out)).exit_code == 4
+    assert [bool(row["error"]) for row in rows_of(out)] == [True, True]
+
+
+def test_infeasible_rows_are_results(tmp_path: Path) -> None:
+    text = (
+        "model,accelerator,workload.mode,accelerator.memory_capacity,accelerator.sram\n"
+        "bert-base,systolic,training,10 MB,1 MB\nbert-tiny,systolic,inference,,\n"
+    )
+    out = tmp_path / "costs.csv"
+    result = run("sweep", written(tmp_path, text), "--out", str(out))
+    assert result.exit_code == 0
+    assert "2 rows, 1 infeasible, 0 unreadable" in result.stderr
+    rows = rows_of(out)
+    assert (rows[0]["feasible"], rows[0]["latency_s"], rows[0]["error"]) == ("False", "", "")
+    assert rows[0]["reason"]
+    assert float(rows[0]["macs"]) > 0
+    assert rows[1]["feasible"] == "True"
+
+
+def test_sweep_to_standard_output_json_and_parquet(tmp_path: Path) -> None:
+    table = written(tmp_path, TABLE)
+    result = run("sweep", table, "--out", "-")
+    rows = list(csv.DictReader(io.StringIO(result.stdout)))
+    assert len(rows) == 3
+    assert run("sweep", table, "--out", str(tmp_path / "a.json")).exit_code == 0
+    records = json.loads((tmp_path / "a.json").read_text())
+    assert [record["latency_s"] for record in records] == [float(r["latency_s"]) for r in rows]
+    assert records[0]["feasible"] is True
+    assert run("sweep", table, "--out", str(tmp_path / "a.parquet")).exit_code == 0
+    import pandas as pd
+
+    frame = pd.read_parquet(tmp_path / "a.parquet")
+    assert frame["latency_s"].tolist() == [record["latency_s"] for record in records]
+    assert frame["feasible"].all()
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("model,accelerator,worklod.batch\na,b,1\n", ("unknown column", "mean workload.batch?")),
+        ("model,accelerator,comment\na,b,1\n", ("comment", "note.NAME")),
+        ("model,workload.batch\na,1\n", ("accelerator: line 1: column is missing",)),
+        ("model,accelerator,model\na,b,c\n", ("column given twice",)),
+        ("model,,accelerator\na,b,c\n", ("(no name)",)),
+        ("model,accelerator\n", ("has a header but no rows",)),
+        ("", ("is empty",)),
+        ('model,accelerator\n"a,b\n', ("line",)),
+    ],
+)
+def test_a_bad_table_exits_with_2_and_writes_nothing(
+    tmp_path: Path, text: str, parts: tuple[str, ...]
+) -> None:
+    path, out = written(tmp_path, text), tmp_path / "costs.csv"
+    result = run("sweep", path, "--out", str(out))
+    assert result.exit_code == 2
+    for part in (path, *parts):
+        assert part in result.stderr
+    assert os.listdir(tmp_path) == ["table.csv"]
+
+
+def test_an_output_that_cannot_be_written_is_found_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*_: object, **__: object) -> None:
+        raise AssertionError("worked before the output was checked")
+
+    monkeypatch.setattr("elector.sweepfile.run_sweep", never)
+    table = written(tmp_path, TABLE)
+    for out, problem in (
+        (tmp_path / "absent" / "costs.csv", "cannot be written"),
+        (tmp_path, "is a directory"),
+        (tmp_path / "costs.xls", "unknown kind of file"),
+        (Path(table) / "costs.csv", "cannot be written"),
+    ):
+        result = run("sweep", table, "--out", str(out))
+        assert result.exit_code == 2, out
+        assert problem in result.stderr
+    assert os.listdir(tmp_path) == ["table.csv"]
+
+
+def test_a_failed_sweep_leaves_the_old_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "costs.csv"
+    out.write_text("precious")
+
+    def fail(*_: object, **__: object) -> None:
+        raise EvaluationError("the disk is full")
+
+    monkeypatch.setattr("elector.sweepfile._write_csv", fail)
+    assert run("sweep", written(tmp_path, TABLE), "--out", str(out)).exit_code == 1
+    assert out.read_text() == "precious"
+    assert sorted(os.listdir(tmp_path)) == ["costs.csv", "table.csv"]
+
+
+def test_a_sweep_writes_into_a_device(tmp_path: Path) -> None:
+    assert run("sweep", written(tmp_path, TABLE), "--out", os.devnull).exit_code == 0
+    assert not Path(os.devnull).is_file()
