@@ -14,13 +14,11 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
 
-from elector import __version__
+from elector import __version__, completion
 from elector.errors import ElectorError, InfeasibleError, InputError, nearest
 from elector.output import is_machines, not_written
 
 if TYPE_CHECKING:
-    from click.shell_completion import CompletionItem
-
     from elector.technology import Technology
 
 INFEASIBLE, NOT_PASSED, INTERRUPTED = 3, 4, 130
@@ -95,39 +93,10 @@ WORKLOAD_OPTIONS = (
 FORMATS = click.Choice(["table", "json", "csv"])
 _PRUNING = ("workload.sparsity", "workload.tau_i", "workload.tau_t")
 
-
-def _complete_models(ctx: click.Context, param: click.Parameter, text: str) -> list[str]:
-    from elector.formats import list_models
-
-    return [name for name in list_models() if name.startswith(text)]
-
-
-def _complete_accelerators(ctx: click.Context, param: click.Parameter, text: str) -> list[str]:
-    from elector.resolve import list_accelerators
-
-    return [name for name in list_accelerators() if name.startswith(text)]
-
-
-def _complete_choices(ctx: click.Context, param: click.Parameter, text: str) -> list[str]:
-    from elector.table import schema
-
-    choices = schema("workload")[str(param.name)].choices
-    return [choice for choice in choices if choice.startswith(text)]
-
-
-def _complete_keys(ctx: click.Context, param: click.Parameter, text: str) -> list[CompletionItem]:
-    from click.shell_completion import CompletionItem
-
-    from elector.settings import known_keys
-
-    names = [f"{space}.{key}=" for space, keys in known_keys().items() for key in keys]
-    return [CompletionItem(name) for name in names if name.startswith(text)]
-
-
 def _design(command: Command) -> Command:
     """The options that describe a workload and change a design."""
     decorators = [
-        click.option(f"--{name}", metavar="VALUE", help=text, shell_complete=_complete_choices)
+        click.option(f"--{name}", metavar="VALUE", help=text, shell_complete=completion.choices)
         for name, text in WORKLOAD_OPTIONS
     ]
     decorators += [
@@ -137,7 +106,7 @@ def _design(command: Command) -> Command:
             "assignments",
             metavar="KEY=VALUE",
             multiple=True,
-            shell_complete=_complete_keys,
+            shell_complete=completion.keys,
             help="Any setting: model.*, accelerator.*, workload.*. Repeatable.",
         ),
     ]
@@ -227,8 +196,8 @@ def main() -> None:
 
 
 @main.command()
-@click.argument("model", shell_complete=_complete_models)
-@click.argument("accelerator", shell_complete=_complete_accelerators)
+@click.argument("model", shell_complete=completion.models)
+@click.argument("accelerator", shell_complete=completion.accelerators)
 @_design
 @_technology
 @click.option("--operations", is_flag=True, help="List every operation.")
@@ -328,8 +297,8 @@ def list_command(what: str, technology: str | None, format: str) -> None:
 
 
 @main.command()
-@click.argument("model", metavar="MODEL|price", shell_complete=_complete_models)
-@click.argument("accelerator", metavar="ACCELERATOR|PART", shell_complete=_complete_accelerators)
+@click.argument("model", metavar="MODEL|price", shell_complete=completion.models)
+@click.argument("accelerator", metavar="ACCELERATOR|PART", shell_complete=completion.accelerators)
 @click.option(
     "--result",
     default="energy_j",
@@ -383,8 +352,8 @@ def _price(
 
 
 @main.command()
-@click.argument("model", shell_complete=_complete_models)
-@click.argument("accelerator", shell_complete=_complete_accelerators)
+@click.argument("model", shell_complete=completion.models)
+@click.argument("accelerator", shell_complete=completion.accelerators)
 @click.option("--out", required=True, type=click.Path(), help="Trace file (JSON) to write.")
 @click.option("--plot", type=click.Path(), help="Also draw resources, utilization and power.")
 @_design

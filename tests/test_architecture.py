@@ -45,7 +45,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     ("elector.api",),
     ("elector.validate", "elector.listing", "elector.sweepfile", "elector.plan"),
     ("elector",),
-    ("elector.report",),
+    ("elector.report", "elector.completion"),
     ("elector.cli",),
     ("elector.__main__",),
     ("transcode.dynaprop",),
