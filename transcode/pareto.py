@@ -103,15 +103,32 @@ def alone(front: np.ndarray, rows: np.ndarray, reference: np.ndarray) -> np.ndar
     What a point shares with others is the hypervolume of these, cut to what lies behind it
     (Bringmann and Friedrich, Approximating the least hypervolume contributor, 2012).
     """
-    found, inside = np.zeros(len(rows)), front[(front < reference).all(axis=1)]
+    found, columns = np.zeros(len(rows)), np.ascontiguousarray(front.T)
     for place, row in enumerate(rows):
         point = front[row]
         if (point < reference).all():
-            behind = np.maximum(inside, point)
-            behind = behind[(behind != point).any(axis=1)]
+            near = front[_in_reach(columns, point, reference)]
+            behind = np.maximum(near[(near != point).any(axis=1)], point)
             own = float(np.prod(reference - point))
             found[place] = max(own - hypervolume(behind, reference), 0.0)
     return found
+
+
+def _in_reach(columns: np.ndarray, point: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    """Places in (O, F) columns of what may share volume with a point that others do not.
+
+    What is worse than the point in one objective only cuts off, behind it in that objective,
+    everything else.
+    """
+    no_worse = columns <= point[:, None]
+    worse = len(columns) - np.add.reduce(no_worse, axis=0, dtype=np.int8)
+    one = np.flatnonzero(worse == 1)
+    reach = reference.copy()
+    for values, there, k in zip(columns, no_worse, range(len(reach)), strict=True):
+        own = one[~there[one]]
+        if own.size:
+            reach[k] = min(reach[k], values[own].min())
+    return np.flatnonzero((columns <= reach[:, None]).all(axis=0))
 
 
 def live_hypervolume(points: np.ndarray, reference: np.ndarray) -> tuple[float, bool]:

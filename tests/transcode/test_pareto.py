@@ -80,3 +80,25 @@ def test_spread_holds_the_ends_and_repeats_nothing() -> None:
         assert {int(points[:, 0].argmin()), int(points[:, 1].argmin())} <= set(chosen.tolist())
     assert len(pareto.spread(np.zeros((50, 2)), 7)) == 7  # equal points
     assert pareto.spread(points[:3], 20).tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize("objectives", [2, 3, 4])
+def test_volume_alone_is_what_the_front_loses_without_the_point(objectives: int) -> None:
+    rng = np.random.default_rng(objectives)
+    points = rng.random((600, objectives)) + 0.05
+    points = points / np.linalg.norm(points, axis=1, keepdims=True)  # none beats another
+    points = np.concatenate([points, points[:2] * 0.7])
+    front = points[pareto.nondominated(points)]
+    reference = np.full(objectives, 0.95)
+    rows = rng.permutation(len(front))[:40]
+    whole = pareto.hypervolume(front, reference)
+    expected = [whole - pareto.hypervolume(np.delete(front, row, axis=0), reference)
+                for row in rows]
+    np.testing.assert_allclose(pareto.alone(front, rows, reference), expected, atol=1e-12)
+    assert max(expected) > 0.0
+
+
+def test_equal_points_count_as_one_that_is_alone() -> None:
+    front = np.array([[0.0, 1.0], [0.0, 1.0], [1.0, 0.0]])
+    found = pareto.alone(front, np.arange(3), np.array([2.0, 2.0]))
+    np.testing.assert_allclose(found, [1.0, 1.0, 1.0])

@@ -26,9 +26,9 @@ from transcode.objective import Accuracy, Columns, Costs, Outcome, Problem, join
 
 A = TypeVar("A")
 R = TypeVar("R")
-#: Seconds of work that are worth sending to another process, pieces for each of them at most,
-#: and how often a task is asked for again.
-_WORTH, _PIECES, _TRIES = 0.05, 2, 5
+#: Seconds of work that are worth sending to another process, and from which on each gets two
+#: pieces rather than one, for balance; how often a task is asked for again.
+_WORTH, _LONG, _TRIES = 0.05, 2.0, 5
 #: Seconds between two looks of a worker at whether the search is still there.
 _LOOK = 1.0
 #: Batches of fewer designs run faster on one thread.
@@ -110,7 +110,9 @@ class Crew:
 
     def assess(self, codes: np.ndarray) -> Outcome:
         """What becomes of (D, S) designs."""
-        pieces = min(int(len(codes) * self.each / _WORTH), _PIECES * self.jobs, len(codes))
+        work = len(codes) * self.each
+        most = (2 if work > _LONG else 1) * self.jobs
+        pieces = min(int(work / _WORTH), most, len(codes))
         begin, several = time.perf_counter(), self.blob is not None and pieces > 1
         if several:
             found = joined(self._ask(outcome, np.array_split(codes, pieces)))

@@ -29,14 +29,14 @@ FIRST, SMALLEST = 64, 24
 GROWTH, SLOWLY, LATER_GROWTH = 0.1, 5_000, 0.25
 #: Where there are many parameters, a design says little of the next, and generations are small:
 #: growth is at most so much over their number, and a generation at least so many times it.
-CALM, LATER_CALM, EACH = 6.0, 12.0, 1.5
+CALM, LATER_CALM, EACH = 12.0, 24.0, 3.0
 #: Share of a generation that is drawn from the whole space.
 STRANGERS = 0.03
 #: A smaller share of a generation is not worth an island.
 LEAST = 2048
 #: Designs whose volume is measured after a generation: a share of it, and at most. The number
 #: tells the random stream apart from the generation's own.
-RATED, MOST_RATED, _RATING = 0.5, 192, 1
+RATED, MOST_RATED, _RATING = 0.5, 400, 1
 #: After a round that found fewer children than it wanted, the next wants so many times more.
 _MORE = 1.2
 
