@@ -3,13 +3,12 @@
     python benchmarks/large_spaces.py --out results/large-spaces
     python benchmarks/large_spaces.py --seconds 2 --at 0.5 --seeds 1 --spaces machines
 
-Every method runs for 60 s with each of three seeds, alone in a process of one thread, on the
-same vectorised simulator in the batches it proposes. Its front is kept at 10 s and at the end;
+Every method runs for 60 s with each of three seeds, on all processors (its own work in one
+process, the same vectorised simulator in as many as there are) in the batches it proposes. Its front is kept at 10 s and at the end;
 time that its library takes to load does not count. The reference is the hypervolume of the
 union of all methods' final fronts, with the reference point that `transcode search` would have.
-One file for each space, method and seed: started again, or in two processes side by side
-(--part 1/2, --part 2/2), the script goes on with what is missing. pymoo and numba are needed for
-the peers (pip install pymoo numba).
+One file for each space, method and seed: started again, the script goes on with what is missing.
+pymoo and numba are needed for the peers (pip install pymoo numba).
 """
 
 from __future__ import annotations
@@ -61,7 +60,9 @@ def measured(
         batch = _RANDOM_BATCH
     engine = peers.make(method, problem, seed, batch, reference)
     archive = Archive.empty(len(problem.space.parameters), len(problem.signs), ())
-    designs, kept, crew = 0, {}, Crew(problem, 1)
+    designs, kept, crew = 0, {}, Crew(problem, 0)
+    for _ in range(2):  # processes started, and what a design takes known
+        crew.assess(prepare.probe_designs(problem.space, 512))
     begin = time.perf_counter()
     while (now := time.perf_counter() - begin) < seconds and not engine.exhausted:
         if now >= at and "mark" not in kept:
@@ -72,6 +73,7 @@ def measured(
         archive = archive.add(Archive(ids, codes, outcome.objectives, {}).take(rows))
         designs += len(codes)
     kept["end"] = front_of(archive, designs, time.perf_counter() - begin)
+    crew.close()
     return {"mark": kept.get("mark", kept["end"]), "end": kept["end"]}
 
 
@@ -95,10 +97,9 @@ def front_of(archive: Archive, designs: int, seconds: float) -> dict[str, Any]:
 
 def measure_missing(asked: argparse.Namespace) -> None:
     """One file for each space, method and seed that has none."""
-    mine, of = (int(part) for part in asked.part.split("/"))
     tasks = [(space, method, seed) for seed in range(asked.seeds) for space in asked.spaces
              for method in asked.methods]  # fmt: skip
-    for space, method, seed in tasks[mine - 1 :: of]:
+    for space, method, seed in tasks:
         path = asked.out / f"{space}-{method}-{seed}.json"
         if path.exists():
             continue
@@ -152,7 +153,6 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--at", type=float, default=10.0)
-    parser.add_argument("--part", default="1/1", metavar="I/N", help="every Nth of what is to do")
     parser.add_argument("--table", action="store_true", help="only show what was measured")
     asked = parser.parse_args()
     asked.out.mkdir(parents=True, exist_ok=True)
