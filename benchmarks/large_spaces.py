@@ -4,9 +4,10 @@
     python benchmarks/large_spaces.py --seconds 2 --at 0.5 --seeds 1 --spaces machines
 
 Every method runs for 60 s with each of three seeds, on all processors (its own work in one
-process, the same vectorised simulator in as many as there are) in the batches it proposes. Its front is kept at 10 s and at the end;
-time that its library takes to load does not count. The reference is the hypervolume of the
-union of all methods' final fronts, with the reference point that `transcode search` would have.
+process, the same vectorised simulator in as many as there are) in the batches it proposes. Its
+front is kept at 10 s and at the end; time that its library takes to load does not count. The
+reference is the hypervolume of the union of all methods' final fronts, with the reference point
+that `transcode search` would have.
 One file for each space, method and seed: started again, the script goes on with what is missing.
 pymoo and numba are needed for the peers (pip install pymoo numba).
 """
