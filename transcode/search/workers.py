@@ -163,7 +163,25 @@ class Crew:
 def _begin(parent: int) -> None:
     """What a worker does first: Ctrl-C is the search's to handle, and it ends with the search."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _keep_memory()
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+
+
+def _keep_memory() -> None:
+    """Asks glibc to keep what is freed.
+
+    Arrays of some megabytes come and go with every batch; by default each is mapped and cleared
+    anew, which costs a tenth of the time.
+    """
+    import ctypes
+
+    trim, threshold = -1, -3  # M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of malloc.h
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError, TypeError):  # another system's library
+        return
+    mallopt(threshold, 32 << 20)
+    mallopt(trim, 1 << 30)
 
 
 def _end_with(parent: int) -> None:
