@@ -92,6 +92,7 @@ def _store(path: Path, table: pa.Table, notes: Sequence[Mapping[str, object]]) -
             use_dictionary=[*texts, "accuracy", "accuracy_std"],
             column_encoding={"id": "DELTA_BINARY_PACKED"},
             write_statistics=False,
+            write_page_checksum=True,
         ),
     )
 
@@ -168,7 +169,7 @@ def read(folder: Path, number: int) -> list[Batch]:
     """The batches of a part file. Raises OSError or ValueError where it is not whole."""
     import pyarrow.parquet as pq
 
-    with pq.ParquetFile(path_of(folder, number)) as file:
+    with pq.ParquetFile(path_of(folder, number), page_checksum_verification=True) as file:
         table = file.read()
     notes = _notes(table.schema.metadata)
     columns = settings(table)
@@ -216,7 +217,8 @@ def _unite(folder: Path, small: Sequence[int]) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    tables = [pq.ParquetFile(path_of(folder, number)).read() for number in small]
+    tables = [pq.ParquetFile(path_of(folder, number), page_checksum_verification=True).read()
+              for number in small]
     notes = [note for table in tables for note in _notes(table.schema.metadata)]
     bare = [table.replace_schema_metadata(None) for table in tables]
     united = pa.concat_tables(bare, promote_options="permissive").unify_dictionaries()
@@ -239,7 +241,7 @@ class Stretch:
         """The columns of those names, or all. Raises OSError or ValueError where it is broken."""
         import pyarrow.parquet as pq
 
-        with pq.ParquetFile(self.path) as file:
+        with pq.ParquetFile(self.path, page_checksum_verification=True) as file:
             asked = None if names is None else list(names)
             return file.read_row_group(self.group, columns=asked, use_threads=False)
 
