@@ -10,6 +10,7 @@ import numpy as np
 
 from elector.errors import InputError
 from elector.units import format_si
+from transcode.plot.layers import is_of_layer, summary
 
 MAX_AXES = 5
 MAX_KINDS = 6
@@ -241,9 +242,12 @@ def _marks(
         middle = knee(axes)
         titles[middle] = f"knee, {titles[middle]}" if middle in titles else "knee"
     varying = [key for key in columns if _is_setting(key) and len(set(columns[key])) > 1]
+    varying = [key for key in varying if not is_of_layer(key)]
     marks = []
     for index in sorted(titles, key=lambda i: (titles[i] != "knee", float(axes[0].cost[i]))):
-        settings = _kept(_setting(k, columns[k][index]) for k in varying if columns[k][index])
+        words = [_setting(k, columns[k][index]) for k in varying if columns[k][index]]
+        first = next((i for i, k in enumerate(varying) if k.startswith("accel")), len(words))
+        settings = _kept([*words[:first], *summary(columns, index), *words[first:]])
         results = _kept(_value(axis, index, std) for axis in axes)
         marks.append(Mark(index, titles[index], results, settings))
     return tuple(marks)
