@@ -188,7 +188,9 @@ class Run:
     def _reason_to_stop(self) -> str:
         if self.budget is not None and self.designs >= self.budget:
             return "budget reached"
-        if self.time is not None and self.clock() - self.started >= self.time:
+        # The first look takes time, too; a session without a single batch would help nobody.
+        some = self.designs > self.before
+        if self.time is not None and some and self.clock() - self.started >= self.time:
             return "time reached"
         if self.engine.exhausted:
             return "every design looked at" if self.designs == self.expected else "nothing new"
