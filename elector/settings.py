@@ -17,6 +17,8 @@ Array = np.ndarray
 
 #: A setting of a hybrid's unit or link; whether the hybrid has it is known later.
 UNIT_KEY = re.compile(r"(units|links)\.[a-z0-9_-]+\.(?P<key>[a-z0-9_]+)")
+#: Values of a column that are kept from table to table.
+_FEW = 64
 
 
 class Table:
@@ -27,7 +29,6 @@ class Table:
         for name, column in self.columns.items():
             if len(column) != size:
                 raise InputError(f"has {len(column)} rows, the table {size}", field=name)
-        self._parsed: dict[tuple[str, int, int], object] = {}
         for key in self.columns:
             self._require_known(key)
 
@@ -39,54 +40,54 @@ class Table:
 
     def parsed(self, key: str, field: Field) -> tuple[object, ...]:
         """The distinct values of a column, checked and in SI; None where not set."""
-        values = self.columns[key].values
-        try:
-            return _parsed(key, field, values, tuple(map(type, values)))
-        except TypeError:  # a list as a value: refused below
-            return tuple(self._value(key, field, code) for code in range(len(values)))
+        return _read(key, field, self.columns[key].values)
 
     def used(self, key: str, field: Field, rows: Array) -> tuple[object, ...]:
         """As `parsed`, but None for what no row of `rows` has: machines differ in a key's range."""
         column = self.columns[key]
         there = np.bincount(column.codes[rows], minlength=len(column.values)) > 0
         return tuple(
-            self._value(key, field, code) if there[code] else None for code in range(there.size)
+            _read(key, field, (value,))[0] if some else None
+            for value, some in zip(column.values, there, strict=True)
         )
-
-    def _value(self, key: str, field: Field, code: int) -> object:
-        place = (key, id(field), code)
-        if place not in self._parsed:
-            value = self.columns[key].values[code]
-            try:
-                found = None if value is None else field.parse(value, field=key)
-            except InputError as error:
-                raise error.at(field=key) from None
-            self._parsed[place] = found
-        return self._parsed[place]
 
     def at(self, key: str, field: Field, rows: Array, default: float) -> Array:
         """(D,) numbers of a column at `rows`; `default` where it is absent or not set."""
         if key not in self.columns:
             return np.full(rows.size, default)
-        parsed = self.parsed(key, field)
-        return _as_numbers(field.key, parsed, default)[self.columns[key].codes[rows]]
+        numbers = _kept_numbers if len(self.columns[key].values) <= _FEW else _numbers
+        found = numbers(field.key, self.parsed(key, field), default)
+        return found[self.columns[key].codes[rows]]
 
 
-# A search asks for the same few values in every batch: what they mean is kept.
+def _read(key: str, field: Field, values: tuple[object, ...]) -> tuple[object, ...]:
+    """Values checked and in SI; what a few mean is kept, since a search asks in every batch."""
+    if len(values) <= _FEW:
+        try:
+            return _kept(key, field, values, tuple(map(type, values)))
+        except TypeError:  # a list as a value, which the field refuses
+            pass
+    return _parsed(key, field, values)
 
 
-@functools.lru_cache(maxsize=4096)
-def _parsed(
-    key: str, field: Field, values: tuple[object, ...], types: tuple[type, ...]
-) -> tuple[object, ...]:
-    """Values checked and in SI; `types` tells 1 from True."""
-    return tuple(None if v is None else field.parse(v, field=key) for v in values)
+def _parsed(key: str, field: Field, values: tuple[object, ...]) -> tuple[object, ...]:
+    return tuple(None if value is None else field.parse(value, field=key) for value in values)
 
 
-@functools.lru_cache(maxsize=4096)
-def _as_numbers(key: str, values: tuple[object, ...], default: float) -> Array:
+def _numbers(key: str, values: tuple[object, ...], default: float) -> Array:
     """Parsed values as numbers; `default` where not set."""
     return np.array([default if v is None else as_number(key, v) for v in values], dtype=float)
+
+
+@functools.lru_cache(maxsize=4096)
+def _kept(
+    key: str, field: Field, values: tuple[object, ...], types: tuple[type, ...]
+) -> tuple[object, ...]:
+    """As `_parsed`; `types` tells 1 from True."""
+    return _parsed(key, field, values)
+
+
+_kept_numbers = functools.lru_cache(maxsize=4096)(_numbers)
 
 
 @functools.cache

@@ -124,10 +124,10 @@ def _in_reach(columns: np.ndarray, point: np.ndarray, reference: np.ndarray) -> 
     worse = len(columns) - np.add.reduce(no_worse, axis=0, dtype=np.int8)
     one = np.flatnonzero(worse == 1)
     reach = reference.copy()
-    for values, there, k in zip(columns, no_worse, range(len(reach)), strict=True):
-        own = one[~there[one]]
+    for axis, values in enumerate(columns):
+        own = one[~no_worse[axis, one]]
         if own.size:
-            reach[k] = min(reach[k], values[own].min())
+            reach[axis] = min(reach[axis], values[own].min())
     return np.flatnonzero((columns <= reach[:, None]).all(axis=0))
 
 

@@ -208,7 +208,8 @@ class Evolve:
 
     def _remember(self, packed: bytes) -> None:
         """Takes over the best of the archive from a state."""
-        places = np.frombuffer(packed[: len(packed) // 2], dtype=np.uint32)
+        places, values = np.split(np.frombuffer(packed, dtype=np.uint32), 2)
         adds = np.zeros(len(self.population.codes), dtype=np.float32)
-        adds[places] = np.frombuffer(packed[len(packed) // 2 :], dtype=np.float32)
+        there = places < len(adds)  # a part's notes have no checksum
+        adds[places[there]] = values.view(np.float32)[there]
         self.population = replace(self.population, adds=adds)
