@@ -130,7 +130,7 @@ def _chunks(block: _Block) -> Iterable[tuple[slice, Chunk]]:
         from elector.sparsity import same_for_layers  # only models of many layers need it
 
         if same_for_layers(workload.sparsity):
-            models = models.by_layer()
+            models = models.by_layer
             assert models.fold is not None
             workload = workload.take(models.fold.of)
             index, fold = models.fold.chosen(index)

@@ -28,6 +28,13 @@ ORDERS = tuple(
     a + b + c + d for a in "bijk" for b in "bijk" for c in "bijk" for d in "bijk"
     if len({a, b, c, d}) == 4
 )
+#: Loops that an operand does not depend on: j of a, i of b.
+_FREE = ("j", "i")
+#: (free loop, another) -> (24,) whether the other is inside it, by order.
+_INSIDE = {
+    (free, other): np.array([order.index(other) > order.index(free) for order in ORDERS])
+    for free in _FREE for other in "bijk" if other != free
+}
 
 
 @dataclass(frozen=True)
@@ -92,7 +99,9 @@ class Chances:
 
     def take(self, index: Array) -> Chances:
         """The chances at `index` of flat arrays."""
-        return Chances(*(getattr(self, name).take(index) for name in self.__dataclass_fields__))
+        return Chances(*(
+            getattr(self, name).take(index, mode="clip") for name in self.__dataclass_fields__
+        ))
 
 
 def chances(
@@ -170,18 +179,16 @@ def reuse(t: Tiling, order: Array, lanes: Setting) -> tuple[Array, Array]:
     register before its next use. This is round robin where the stride divides the lanes.
     """
     count = {name: np.maximum(tiles, 1.0) for name, tiles in t.blocks.items()}
-    stride = {}
-    for free in "ji":
-        stride[free] = np.ones_like(count[free])
-        for inner in sorted(set("bijk") - {free}):
-            inside = np.array([o.index(inner) > o.index(free) for o in ORDERS])[order]
-            if inside.all():
-                stride[free] = stride[free] * count[inner]
-            elif inside.any():
-                stride[free] = np.where(inside, stride[free] * count[inner], stride[free])
 
     def share(free: str) -> Array:
-        kept = np.maximum(1.0 - lanes / (stride[free] * count[free]), 0.0)
-        return np.where(stride[free] <= lanes, kept, 0.0)
+        stride: Setting = 1.0
+        for (loop, other), by_order in _INSIDE.items():
+            if loop == free and (inside := by_order[order]).any():
+                stride = stride * (count[other] if inside.all()
+                                   else np.where(inside, count[other], 1.0))
+        kept: Array = np.maximum(1.0 - lanes / (stride * count[free]), 0.0)
+        kept *= np.less_equal(stride, lanes)
+        return kept
 
-    return share("j"), share("i")
+    saved_a, saved_b = (share(free) for free in _FREE)
+    return saved_a, saved_b

@@ -15,7 +15,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from itertools import pairwise
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -57,7 +58,7 @@ class Plan:
 
     read, written : bytes from and to main memory. weights : those of `read` that are parameters.
     fill : bytes that must arrive before the operation can start.
-    tile_m, tile_k, tile_n : the tile chosen (products only; 0 for vector work).
+    tile_m, tile_k, tile_n : the tile chosen, of the products asked for; 0 for all else.
     needed : (Q,) bytes of on-chip memory the smallest tile takes; 0 with memories of their own.
     """
 
@@ -85,25 +86,24 @@ class Split:
 
 def plan(
     ops: Operations, index: Array, capacity: Array, double_buffer: Array, fuse: Array,
-    split: Split | None = None,
+    tiles: Array, split: Split | None = None,
 ) -> Plan:
     """Traffic of the pairs `index` (Q,) with on-chip memories of `capacity` (Q,) bytes.
 
     double_buffer : (Q,) bool, one copy of a tile is filled while the other is used.
     fuse : (Q,) bool, streamed rows touch no memory but for outputs that are kept.
+    tiles : rows whose tiles are asked for.
     split : memories of their own for weights and masks; None: one memory, no compression.
     """
     products = ops.where(matmul=True)
     apart = np.array([split is not None and ops.rows[r].b in PARAMETERS for r in products], bool)
     vectors = np.setdiff1d(np.arange(len(ops.rows)), products)
     shape = (len(ops.rows), index.size)
-    sides = np.array([row.matmul for row in ops.rows])[:, None] + np.zeros(shape)
-    found = Plan(np.zeros(shape), np.zeros(shape), np.zeros(shape), np.zeros(shape), sides,
-                 sides.copy(), sides.copy(), np.zeros(index.size))
+    found = Plan(*[*np.zeros((7, *shape)), np.zeros(index.size)])
     memories = _Memories(capacity, setting(TILE_SHARE / np.where(double_buffer, 2.0, 1.0)),
                          fuse, split)
     for rows, own in ((vectors, False), (products[~apart], False), (products[apart], True)):
-        part = _Part(ops, index, memories, rows, own)
+        part = _Part(ops, index, memories, rows, own, tiles)
         for place, x in cells(columns(ops.count[rows], index)):
             if rows is vectors:
                 _vectors(part, found, place, x)
@@ -122,6 +122,11 @@ def cells(count: Array) -> Iterator[tuple[Array, Array]]:
         yield row[start:start + SLAB], column[start:start + SLAB]
 
 
+def gathered(values: Array, place: Array) -> Array:
+    """Flat values at `place`, all of which exist: numpy takes twice as long to make sure."""
+    return np.asarray(values.take(place, mode="clip"))
+
+
 def setting(values: Array) -> Setting:
     """The number itself where all are the same."""
     return float(values[0]) if values.size and (values == values[0]).all() else values
@@ -129,7 +134,7 @@ def setting(values: Array) -> Setting:
 
 def at(values: Setting, place: Array) -> Setting:
     """The values at `place`; one number stays one."""
-    return values if isinstance(values, float) else values.take(place)
+    return values if isinstance(values, float) else gathered(values, place)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -145,16 +150,19 @@ class _Memories:
 class _Part:
     """Rows (P,) that are treated alike, and what all of their cells share.
 
-    apart : second operands have a memory of their own. width, kind : operand -> bytes of an
+    apart : second operands have a memory of their own. tiled : 1 where the tile is asked for,
+    by row. width, kind : operand -> bytes of an
     element and place of its class, by row. kept : (classes, M) bytes of everything of a class,
     inf where it is never on the chip. share : operand -> (values, M) and place by row.
     """
 
     def __init__(
-        self, ops: Operations, index: Array, memories: _Memories, rows: Array, apart: bool
+        self, ops: Operations, index: Array, memories: _Memories, rows: Array, apart: bool,
+        tiles: Array,
     ) -> None:
         self.ops, self.index, self.memories = ops, index, memories
         self.rows, self.apart, self.pairs = rows, apart, ops.count.shape[1]
+        self.tiled = setting(np.isin(rows, tiles) + 0.0)
         named = [ops.rows[r] for r in rows]
         self.width = {x: setting(getattr(ops, f"{x}_width")[rows]) for x in OPERANDS}
         self.kind = {
@@ -176,7 +184,7 @@ class _Part:
         code = shares.code[self.rows]
         if not code.any():
             return 1.0
-        density = shares.values.take(code.take(place) * self.pairs + pair)
+        density = gathered(shares.values, gathered(code, place) * self.pairs + pair)
         bit = 1.0 / (8.0 * at(self.width[operand], place))
         return np.asarray(np.minimum(density + bit, 1.0))
 
@@ -187,7 +195,7 @@ class _Part:
 
         g : (N,) places in flat (R, M) tables; size : bytes of the memory that holds it.
         """
-        full = getattr(self.ops, f"{operand}_bytes").take(g)
+        full = gathered(getattr(self.ops, f"{operand}_bytes"), g)
         if not isinstance(stored, float):
             full = full * stored
         kind = self.kind[operand]
@@ -197,37 +205,38 @@ class _Part:
             elif np.isinf(self.kept[int(kind), 0]):
                 return full if self.kept[int(kind), 0] > 0 else np.zeros_like(full)
             else:
-                subject = self.kept[int(kind)].take(pair)
+                subject = gathered(self.kept[int(kind)], pair)
         else:
-            code = kind.take(place)
-            kept = self.kept.take(code.astype(np.intp) * self.pairs + pair)
+            code = gathered(kind, place)
+            kept = gathered(self.kept, code.astype(np.intp) * self.pairs + pair)
             subject = np.where(code == _ACTIVATION, full, kept)
         return full * (subject > size * ((1.0 - TILE_SHARE) / LIVE_TENSORS))
 
 
 def _vectors(p: _Part, plan: Plan, place: Array, x: Array) -> None:
     """Vector work. Streamed rows take their input from their producer, and write what is kept."""
-    row, pair, size = p.rows.take(place), p.index.take(x), p.memories.capacity.take(x)
+    row, pair = gathered(p.rows, place), gathered(p.index, x)
+    size = gathered(p.memories.capacity, x)
     g, f = row * p.pairs + pair, row * p.index.size + x
     a, b, out = (p.moved(name, place, pair, g, size, 1.0) for name in OPERANDS)
-    apart = ~(p.streamed.take(place) & p.memories.fuse.take(x))
+    apart = ~(gathered(p.streamed, place) & gathered(p.memories.fuse, x))
     plan.read.reshape(-1)[f] = a * apart + b
-    plan.written.reshape(-1)[f] = out * (apart | p.stays.take(place))
+    plan.written.reshape(-1)[f] = out * (apart | gathered(p.stays, place))
 
 
 def _products(p: _Part, plan: Plan, place: Array, x: Array) -> None:
     """Products and their tiles."""
-    ops, memories, row, pair = p.ops, p.memories, p.rows.take(place), p.index.take(x)
+    ops, memories, row, pair = p.ops, p.memories, gathered(p.rows, place), gathered(p.index, x)
     g, f = row * p.pairs + pair, row * p.index.size + x
-    whole, share, split = memories.capacity.take(x), at(memories.share, x), memories.split
-    own = split.weights.take(x) if p.apart and split is not None else None
+    whole, share, split = gathered(memories.capacity, x), at(memories.share, x), memories.split
+    own = gathered(split.weights, x) if p.apart and split is not None else None
     room = {"a": whole, "b": whole if own is None else own, "out": whole}
     stored: dict[str, Setting] = dict.fromkeys(OPERANDS, 1.0)
     width = {name: at(p.width[name], place) for name in OPERANDS}
     if ops.densities and split is not None:
         # Half of the masks speak for weights, half for the rest, so that a larger memory of
         # the one never takes masks from the other.
-        elements = split.masks.take(x) / 2.0
+        elements = gathered(split.masks, x) / 2.0
         stored = {name: p.stored(name, place, pair) for name in OPERANDS}
         for name, size in room.items():
             part = stored[name]
@@ -235,7 +244,7 @@ def _products(p: _Part, plan: Plan, place: Array, x: Array) -> None:
                 reach = np.where(part < 1.0, elements * part * width[name], np.inf)
                 room[name] = np.minimum(size, reach)
     a, b, out = (p.moved(name, place, pair, g, room[name], stored[name]) for name in OPERANDS)
-    m, k, n, batch = (v.take(g) for v in (ops.m, ops.k, ops.n, ops.batch))
+    m, k, n, batch = (gathered(v, g) for v in (ops.m, ops.k, ops.n, ops.batch))
     accumulator, writes = ops.format.accumulator, out > 0
     a_width, b_width = width["a"] * stored["a"], width["b"] * stored["b"]
     best = tile_search(
@@ -250,10 +259,13 @@ def _products(p: _Part, plan: Plan, place: Array, x: Array) -> None:
     first = np.minimum(m, SLICE) * np.minimum(k, SLICE) * a_width
     for table, values in (
         (plan.read, read), (plan.written, out), (plan.weights, fetched * at(p.parameters, place)),
-        (plan.fill, np.minimum(first, a)), (plan.tile_m, best.m), (plan.tile_k, best.k),
-        (plan.tile_n, best.n),
+        (plan.fill, np.minimum(first, a)),
     ):
         table.reshape(-1)[f] = values
+    tiled = at(p.tiled, place)
+    if np.any(tiled):
+        for table, sides in ((plan.tile_m, best.m), (plan.tile_k, best.k), (plan.tile_n, best.n)):
+            table.reshape(-1)[f] = sides * tiled
     if split is None:  # a machine of several memories has limits of its own
         np.maximum.at(plan.needed, x, smallest_tile(m, k, n, a_width, b_width, accumulator))
 
@@ -279,6 +291,33 @@ class Tiles:
     n: Array
 
 
+class _Search(NamedTuple):
+    """N products whose tiles are looked for; see `tile_search`.
+
+    partial : bytes that move for each partial sum that is not the last.
+    """
+
+    m: Array
+    k: Array
+    n: Array
+    a_width: Setting
+    b_width: Setting
+    accumulator: float
+    limit: Array
+    a: Array
+    b: Array
+    own: Array | None
+    partial: Array
+
+    def taken(self, places: Array) -> _Search:
+        """Some of the products."""
+        own: dict[str, Any] = {
+            name: gathered(values, places) for name, values in self._asdict().items()
+            if isinstance(values, np.ndarray)
+        }
+        return self._replace(**own)
+
+
 def tile_search(
     m: Array, k: Array, n: Array, a_width: Setting, b_width: Setting, accumulator: float,
     limit: Array, a: Array, b: Array, out: Array, own: Array | None = None,
@@ -291,99 +330,104 @@ def tile_search(
     operand alone (`limit` is then for the others). Where nothing fits, the least tile is
     returned.
     """
-    floor, longest = a + b, np.maximum(m, k)
-    left: list[Any] = [m, k, n, a_width, b_width, limit, a, b, out, own]
-    found = _output(1, accumulator, *left)
-    state = [found[0], *(np.array(values) for values in found[1:])]
-    if not (fits := np.isfinite(found[0])).all():
-        for values in state[1:]:
-            values[~fits] = 1.0
-    todo = np.flatnonzero(state[0] > floor)
-    left = [v if v is None or np.ndim(v) == 0 else v[todo] for v in left]
-    for cut, next_cut in zip(CUTS, (*CUTS[1:], CUTS[-1]), strict=True):
-        for stationary in (_output, _weight, _input):
-            if not todo.size:
-                return Tiles(*state)
-            if cut == 1 and stationary is _output:
-                continue
-            found = stationary(cut, accumulator, *left)
-            better = np.flatnonzero(found[0] < state[0][todo])
-            where = todo[better]
-            for target, values in zip(state, found, strict=True):
-                target[where] = values[better]
-            more = state[0][todo] > floor[todo]  # Nothing beats one pass over each operand.
-            if stationary is _input:  # No cut is finer than single rows; more of them cost more.
-                more &= longest[todo] > cut
-                more &= state[0][todo] > _least(next_cut, accumulator, *left)
-            if not more.all():
-                todo = todo[more]
-                left = [v if v is None or np.ndim(v) == 0 else v[more] for v in left]
-    return Tiles(*state)
+    p = _Search(m, k, n, a_width, b_width, accumulator, limit, a, b, own,
+                2.0 * accumulator * m * n * out)
+    fits, moved, *first = _output(p, 1.0)
+    cost, chosen = np.where(fits >= 1.0, moved, np.inf), np.zeros(m.size, dtype=np.intp)
+    sides = np.empty((len(first), m.size))
+    for side, values in zip(sides, first, strict=True):
+        side[:] = values
+    # Nothing beats one pass over each operand.
+    for places, best, candidate in _searched(p, cost, np.flatnonzero(cost > a + b)):
+        cost[places], chosen[places] = best, candidate
+    sides[:, np.isinf(cost)] = 1.0
+    for i, stationary in enumerate(_STATIONARY):
+        places = np.flatnonzero((chosen > 0) & (chosen % 3 == i))
+        if places.size:
+            cuts = np.array(CUTS, dtype=float)[chosen[places] // 3]
+            for side, values in zip(sides, stationary(p.taken(places), cuts)[2:], strict=True):
+                side[places] = values
+    return Tiles(cost, *sides)
 
 
-def _least(
-    cut: int, cw: float, m: Array, k: Array, n: Array, aw: Setting, bw: Setting,
-    limit: Array, a: Array, b: Array, out: Array, own: Array | None,
-) -> Array:
-    """No tile of so many cuts, or of more, moves less."""
-    outputs = a + b * np.ceil(m / np.ceil(m / cut))
-    sums = a + b + 2.0 * cw * (np.ceil(k / np.ceil(k / cut)) - 1.0) * m * n * out
-    return np.asarray(np.minimum(outputs, sums))
+def _searched(
+    p: _Search, cost: Array, places: Array
+) -> Iterator[tuple[Array, Array, Array]]:
+    """Places of products, the least they can move and by what: 3 x place in CUTS + stationarity.
 
-
-def _output(
-    cut: int, cw: float, m: Array, k: Array, n: Array, aw: Setting, bw: Setting,
-    limit: Array, a: Array, b: Array, out: Array, own: Array | None,
-) -> tuple[Array, ...]:
-    """Output stationary: an (m / cut) x tn block of outputs, slices of k.
-
-    Cost, passes over a and b, partial-sum passes and tile sides, as all three give them.
+    cost : (N,) of what stays chosen, candidate 0, where nothing moves less.
     """
-    tm, thin, one = np.ceil(m / cut) if cut > 1 else m, np.minimum(k, SLICE), np.ones_like(m)
-    tn = np.minimum(_most(limit, tm * thin * aw, tm * cw, thin * bw, own), n)
-    return _cost(tn, np.ceil(n / np.maximum(tn, 1)), np.ceil(m / tm), one,
-                 m, n, cw, a, b, out, tm, thin, tn)
+    p, best, chosen = p.taken(places), cost[places], np.zeros(places.size, dtype=np.intp)
+    for c, (cut, next_cut) in enumerate(pairwise((*CUTS, CUTS[-1]))):
+        if not places.size:
+            return
+        for i, stationary in enumerate(_STATIONARY):
+            if c or i:
+                fits, moved, *_ = stationary(p, float(cut))
+                better = (moved < best) & (fits >= 1.0)
+                np.copyto(best, moved, where=better)
+                np.copyto(chosen, 3 * c + i, where=better)
+        # No cut is finer than single rows; more of them cost more.
+        more = (np.maximum(p.m, p.k) > cut) & (best > _least(p, float(next_cut)))
+        if 4 * np.count_nonzero(more) < 3 * more.size:
+            yield places, best, chosen  # what goes on is said once more, later
+            left = np.flatnonzero(more)
+            p, places, best, chosen = p.taken(left), places[left], best[left], chosen[left]
+    yield places, best, chosen
 
 
-def _weight(
-    cut: int, cw: float, m: Array, k: Array, n: Array, aw: Setting, bw: Setting,
-    limit: Array, a: Array, b: Array, out: Array, own: Array | None,
-) -> tuple[Array, ...]:
+def _least(p: _Search, cut: float) -> Array:
+    """No tile of so many cuts, or of more, moves less."""
+    outputs = p.b * (np.ceil(p.m / np.ceil(p.m / cut)) - 1.0)
+    sums = (np.ceil(p.k / np.ceil(p.k / cut)) - 1.0) * p.partial
+    return np.asarray(p.a + p.b + np.minimum(outputs, sums))
+
+
+#: Of a candidate: where it is at least 1 it fits; bytes it moves; passes over a and b; passes of
+#: partial sums; sides of the tile.
+_Candidate = tuple[Array, Array, Setting, Setting, Setting, Array, Array, Array]
+
+
+def _output(p: _Search, cut: Setting) -> _Candidate:
+    """Output stationary: an (m / cut) x tn block of outputs, slices of k."""
+    tm, thin = np.ceil(p.m / cut), np.minimum(p.k, SLICE)
+    tn = _columns(p, tm * thin * p.a_width, tm * p.accumulator, thin * p.b_width)
+    held = np.maximum(tn, 1.0)
+    a_passes, b_passes = np.ceil(p.n / held), np.ceil(p.m / tm)
+    return tn, p.a * a_passes + p.b * b_passes, a_passes, b_passes, 1.0, tm, thin, held
+
+
+def _weight(p: _Search, cut: Setting) -> _Candidate:
     """Weight stationary: a (k / cut) x tn block of weights, slices of m."""
-    tk, thin, one = np.ceil(k / cut), np.minimum(m, SLICE), np.ones_like(m)
-    tn = np.minimum(_most(limit, tk * thin * aw, thin * cw, tk * bw, own), n)
-    return _cost(tn, np.ceil(n / np.maximum(tn, 1)), one, np.ceil(k / tk),
-                 m, n, cw, a, b, out, thin, tk, tn)
+    tk, thin = np.ceil(p.k / cut), np.minimum(p.m, SLICE)
+    tn = _columns(p, tk * thin * p.a_width, thin * p.accumulator, tk * p.b_width)
+    held, sums = np.maximum(tn, 1.0), np.ceil(p.k / tk)
+    passes = np.ceil(p.n / held)
+    moved = p.a * passes + p.b + (sums - 1.0) * p.partial
+    return tn, moved, passes, 1.0, sums, thin, tk, held
 
 
-def _input(
-    cut: int, cw: float, m: Array, k: Array, n: Array, aw: Setting, bw: Setting,
-    limit: Array, a: Array, b: Array, out: Array, own: Array | None,
-) -> tuple[Array, ...]:
+def _input(p: _Search, cut: Setting) -> _Candidate:
     """Input stationary: a tm x (k / cut) block of inputs, slices of n."""
-    tk, thin, one = np.ceil(k / cut), np.minimum(n, SLICE), np.ones_like(m)
-    if own is None:
-        tm = np.minimum(np.floor((limit - tk * thin * bw) / (tk * aw + thin * cw)), m)
+    tk, thin = np.ceil(p.k / cut), np.minimum(p.n, SLICE)
+    row, second = tk * p.a_width + thin * p.accumulator, tk * thin * p.b_width
+    if p.own is None:
+        tm = np.minimum(np.floor((p.limit - second) / row), p.m)
     else:
-        fits = np.minimum(np.floor(limit / (tk * aw + thin * cw)), m)
-        tm = np.where(tk * thin * bw <= own, fits, 0.0)
-    return _cost(tm, one, np.ceil(m / np.maximum(tm, 1)), np.ceil(k / tk),
-                 m, n, cw, a, b, out, tm, tk, thin)
+        tm = np.minimum(np.floor(p.limit / row), p.m) * (second <= p.own)
+    held, sums = np.maximum(tm, 1.0), np.ceil(p.k / tk)
+    passes = np.ceil(p.m / held)
+    moved = p.a + p.b * passes + (sums - 1.0) * p.partial
+    return tm, moved, 1.0, passes, sums, held, tk, thin
 
 
-def _most(limit: Array, fixed: Array, out: Array, second: Array, own: Array | None) -> Array:
+def _columns(p: _Search, fixed: Array, out: Array, second: Array) -> Array:
     """Columns of a tile that fit beside `fixed` bytes, each `out` and `second` bytes wide."""
-    if own is None:
-        return np.floor((limit - fixed) / (second + out))
-    return np.minimum(np.floor((limit - fixed) / out), np.floor(own / second))
+    if p.own is None:
+        found = np.floor((p.limit - fixed) / (second + out))
+    else:
+        found = np.minimum(np.floor((p.limit - fixed) / out), np.floor(p.own / second))
+    return np.asarray(np.minimum(found, p.n))
 
 
-def _cost(
-    fits: Array, a_passes: Array, b_passes: Array, sums: Array, m: Array, n: Array, cw: float,
-    a: Array, b: Array, out: Array, tm: Array, tk: Array, tn: Array,
-) -> tuple[Array, ...]:
-    moved = a * a_passes + b * b_passes
-    if (sums > 1.0).any():
-        moved = moved + 2.0 * cw * (sums - 1.0) * m * n * out
-    cost = np.where(fits >= 1.0, moved, np.inf)
-    return cost, a_passes, b_passes, sums, tm, tk, np.maximum(tn, 1.0)
+_STATIONARY = (_output, _weight, _input)

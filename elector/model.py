@@ -7,6 +7,7 @@ repeated; a FlexiBERT model is a block per layer; an encoder-decoder is two bloc
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass, fields, replace
 from typing import Literal
 
@@ -171,6 +172,7 @@ class Models:
         same = self.template.family == "encoder" and all(o == first for o in others)
         return bool(others) and same and bool((self.block["repeat"][0] > 0).all())
 
+    @functools.cached_property
     def by_layer(self) -> Models:
         """The same models with a column for each layer that differs from all others.
 
@@ -256,6 +258,8 @@ class Models:
 
     def take(self, index: np.ndarray) -> Models:
         """The models at `index` (any integer array), in that order."""
+        if index.size == self.size and (index == np.arange(self.size)).all():
+            return self
         return Models(
             self.template,
             {name: values[:, index] for name, values in self.block.items()},

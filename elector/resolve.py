@@ -253,20 +253,53 @@ def _group(table: Table, rows: Array, first: int, s: _Structures) -> Group:
     accelerators = distinct(table.columns["accelerator"].codes[rows])[0]
     machine = s.accelerators[accelerators[0]].machine
     units = _units(table, rows, machine, [s.accelerators[i] for i in accelerators], accelerators)
-    model_keys = [k for k in table.columns if k.startswith("model.") and k != "model.head"]
-    # Pairs are numbered by their codes: models of one depth come to stand together.
-    model_keys.sort(key=lambda key: key != "model.layers")
-    numeric = [f"workload.{n}" for n in NUMBERS if f"workload.{n}" in table.columns]
-    parts = [table.columns[k].codes[rows] for k in ("model", *model_keys, *numeric)]
-    key = combine([*parts, s.head_codes[rows]])
-    _, representative, pair = distinct(key)
-    chosen = rows[representative]
-    models = _models(table, chosen, model_keys, s)
+    chosen, pair, models = _paired(table, rows, s)
     # What is built may follow what is asked (training_support: auto).
     units.numbers["training"] = np.full(rows.size, float(_text(table, "mode", first) == "training"))
     precision = _precision(table, first, machine, units)
     workload = _workload(table, chosen, first, precision, models, machine)
     return Group(rows, machine, units, pair, models, workload)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class _Pairs:
+    """What `_paired` found for `columns` of a table at `rows`."""
+
+    columns: dict[str, Column]
+    rows: Array
+    found: tuple[Array, Array, Models]
+
+    def answers(self, columns: dict[str, Column], rows: Array) -> bool:
+        """Whether these are the columns, not only columns like them."""
+        own = self.columns
+        same = own.keys() == columns.keys() and all(own[k] is columns[k] for k in own)
+        return same and np.array_equal(self.rows, rows)
+
+
+#: The last pairs: workloads of one search, and its source of accuracy, ask for the same models.
+_last: list[_Pairs] = []
+
+
+def _paired(table: Table, rows: Array, s: _Structures) -> tuple[Array, Array, Models]:
+    """(M,) rows that stand for the pairs, (D,) index of each design's pair, and the M models."""
+    numbers = [f"workload.{n}" for n in NUMBERS]
+    columns = {
+        key: column for key, column in table.columns.items()
+        if key.partition(".")[0] == "model" or (key in numbers and len(column.values) > 1)
+    }
+    for kept in _last[:]:
+        if kept.answers(columns, rows):
+            return kept.found
+    keys = [k for k in columns if k.startswith("model.") and k != "model.head"]
+    # Pairs are numbered by their codes: models of one depth come to stand together.
+    keys.sort(key=lambda key: key != "model.layers")
+    numeric = [key for key in numbers if key in columns]
+    parts = [columns[k].codes[rows] for k in ("model", *keys, *numeric)]
+    _, representative, pair = distinct(combine([*parts, s.head_codes[rows]]))
+    chosen = rows[representative]
+    found = chosen, pair, _models(table, chosen, keys, s)
+    _last[:] = [_Pairs(columns, rows, found)]
+    return found
 
 
 def _models(table: Table, rows: Array, keys: list[str], s: _Structures) -> Models:

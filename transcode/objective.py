@@ -54,9 +54,12 @@ class Pruned(Protocol):
 
 class Scores(Protocol):
     """Accuracies of designs: name of a result -> (D,), its deviation as NAME_std, NaN where
-    there is none. `ask` tells what would become of the designs with given ones."""
+    there is none. `columns` are the codes, decoded; `ask` tells what would become of the designs
+    with given accuracies."""
 
-    def of(self, space: Space, codes: np.ndarray, ask: Ask) -> dict[str, np.ndarray]: ...
+    def of(
+        self, space: Space, codes: np.ndarray, columns: Columns, ask: Ask
+    ) -> dict[str, np.ndarray]: ...
 
 
 Evaluator = Callable[[Columns, int], Costs]
@@ -78,19 +81,27 @@ class Accuracy:
     pruning: Pruned | None = None
     known: dict[int, tuple[float, float]] = field(default_factory=dict)
 
-    def of(self, space: Space, codes: np.ndarray, ask: Ask) -> dict[str, np.ndarray]:
+    def of(
+        self, space: Space, codes: np.ndarray, columns: Columns, ask: Ask
+    ) -> dict[str, np.ndarray]:
         """The quantity of the source and its standard deviation, each (D,)."""
-        mean, deviation = self._moments(space, codes)
+        mean, deviation = self._moments(space, codes, columns)
         quantity = space.accuracy.quantity
         return {quantity: mean, f"{quantity}_std": deviation}
 
-    def _moments(self, space: Space, codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _moments(
+        self, space: Space, codes: np.ndarray, columns: Columns
+    ) -> tuple[np.ndarray, np.ndarray]:
         index = space.section_key(space.sections[0], codes)
         distinct, first, inverse = np.unique(index, return_index=True, return_inverse=True)
         new = [i for i, model in enumerate(distinct.tolist()) if model not in self.known]
         if new:
-            columns = space.decode(codes[first[new]])
-            mean, deviation = self.predictor.predict(self.features(columns, len(new)))
+            if 2 * len(new) > len(codes):  # the very columns whose models have just been read
+                every = self.features(columns, len(codes))
+                found = {name: values[first[new]] for name, values in every.items()}
+            else:
+                found = self.features(space.decode(codes[first[new]]), len(new))
+            mean, deviation = self.predictor.predict(found)
             self.known.update(zip(distinct[new].tolist(),
                                   zip(mean.tolist(), deviation.tolist(), strict=True),
                                   strict=True))  # fmt: skip
@@ -212,7 +223,7 @@ class Problem:
         def ask(mean: np.ndarray) -> Outcome:
             return asked({own.quantity: mean, f"{own.quantity}_std": np.zeros(size)})
 
-        return asked(self.accuracy.of(self.space, codes, ask))
+        return asked(self.accuracy.of(self.space, codes, columns, ask))
 
     def judge(self, columns: Columns, results: dict[str, np.ndarray], reasons: Column) -> Outcome:
         """The outcome that follows from results, of a simulation or read back from a run.

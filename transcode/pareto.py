@@ -13,6 +13,8 @@ import numpy as np
 
 #: Above this many points the live hypervolume is of a fixed sample: exact time is quadratic.
 EXACT_LIMIT = 20_000
+#: Points of a front compared with others at once: their numbers stay in the cache.
+_NUMBERS = 1 << 16
 #: Strong points that others are compared with first: how many, out of how many, picked by a
 #: sample of how many.
 _JUDGES, _CANDIDATES, _SAMPLE = 64, 256, 1000
@@ -103,32 +105,37 @@ def alone(front: np.ndarray, rows: np.ndarray, reference: np.ndarray) -> np.ndar
     What a point shares with others is the hypervolume of these, cut to what lies behind it
     (Bringmann and Friedrich, Approximating the least hypervolume contributor, 2012).
     """
+    import moocore
+
+    volume = moocore.Hypervolume(ref=reference)
     found, columns = np.zeros(len(rows)), np.ascontiguousarray(front.T)
-    for place, row in enumerate(rows):
-        point = front[row]
-        if (point < reference).all():
-            near = front[_in_reach(columns, point, reference)]
-            behind = np.maximum(near[(near != point).any(axis=1)], point)
-            own = float(np.prod(reference - point))
-            found[place] = max(own - hypervolume(behind, reference), 0.0)
+    inside = np.flatnonzero((front[rows] < reference).all(axis=1))
+    at_once = max(1, _NUMBERS // max(len(front), 1))
+    for part in np.array_split(inside, max(1, -(-len(inside) // at_once))):
+        points = front[rows[part]]
+        found[part] = np.prod(reference - points, axis=1)
+        near = _in_reach(columns, points, reference)
+        for place, point, others in zip(part, points, near, strict=True):
+            behind = np.maximum(front[np.flatnonzero(others)], point)
+            if len(behind):
+                found[place] = max(found[place] - volume(behind), 0.0)
     return found
 
 
-def _in_reach(columns: np.ndarray, point: np.ndarray, reference: np.ndarray) -> np.ndarray:
-    """Places in (O, F) columns of what may share volume with a point that others do not.
+def _in_reach(columns: np.ndarray, points: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    """(N, F) which others of a front, (O, F) columns, may share volume with (N, O) of its points.
 
-    What is worse than the point in one objective only cuts off, behind it in that objective,
+    What is worse than a point in one objective only cuts off, behind it in that objective,
     everything else.
     """
-    no_worse = columns <= point[:, None]
-    worse = len(columns) - np.add.reduce(no_worse, axis=0, dtype=np.int8)
-    one = np.flatnonzero(worse == 1)
-    reach = reference.copy()
-    for axis, values in enumerate(columns):
-        own = one[~no_worse[axis, one]]
-        if own.size:
-            reach[axis] = min(reach[axis], values[own].min())
-    return np.flatnonzero((columns <= reach[:, None]).all(axis=0))
+    worse = np.stack([c > p[:, None] for c, p in zip(columns, points.T, strict=True)])
+    often = np.add.reduce(worse, axis=0, dtype=np.int8)
+    once, near = often == 1, often > 0
+    for values, own, bound in zip(columns, worse, reference, strict=True):
+        reach = np.full(once.shape, bound)
+        np.copyto(reach, values, where=own & once)
+        near &= values <= np.minimum(reach.min(axis=1), bound)[:, None]
+    return near
 
 
 def live_hypervolume(points: np.ndarray, reference: np.ndarray) -> tuple[float, bool]:

@@ -76,7 +76,7 @@ class Prepared:
 
 def prepare(ops: Operations, index: Array, units: Units, details: bool) -> Prepared:
     """Traffic of each distinct (pair, cache), kernels and passes of each operation."""
-    memory, plan_index = _plan(ops, index, units)
+    memory, plan_index = _plan(ops, index, units, details)
     w = ops.workload
     stack = stacks()[w.implementation]
     return Prepared(
@@ -85,13 +85,15 @@ def prepare(ops: Operations, index: Array, units: Units, details: bool) -> Prepa
     )
 
 
-def _plan(ops: Operations, index: Array, units: Units) -> tuple[Plan, Array]:
+def _plan(
+    ops: Operations, index: Array, units: Units, details: bool
+) -> tuple[Plan, Array]:
     """The traffic plan of every distinct (pair, cache) and each design's place in it."""
     sizes, _, code = distinct(units.number("l2"))
     found, _, plan_index = distinct(index * sizes.size + code)
     pair, rest = np.divmod(found, sizes.size)
-    no = np.zeros(pair.size, dtype=bool)
-    return plan(ops, pair, sizes[rest], no, no), plan_index
+    no, asked = np.zeros(pair.size, dtype=bool), np.flatnonzero([details] * len(ops.rows))
+    return plan(ops, pair, sizes[rest], no, no, asked), plan_index
 
 
 def clock(units: Units) -> Array:

@@ -88,7 +88,7 @@ class Prepared:
 def prepare(ops: Operations, index: Array, units: Units, details: bool) -> Prepared:
     """Traffic of each distinct (pair, memory), and tables by (pair, dataflow)."""
     products, vectors = ops.where(matmul=True), ops.where(matmul=False)
-    memory, plan_index = _plan(ops, index, units)
+    memory, plan_index = _plan(ops, index, units, details)
     pair = plan_pairs(index, plan_index, memory.needed.size)
     times = ops.count[:, pair]
     macs = ops.count * ops.batch * ops.m * ops.k * ops.n
@@ -108,7 +108,9 @@ def prepare(ops: Operations, index: Array, units: Units, details: bool) -> Prepa
     )
 
 
-def _plan(ops: Operations, index: Array, units: Units) -> tuple[Plan, Array]:
+def _plan(
+    ops: Operations, index: Array, units: Units, details: bool
+) -> tuple[Plan, Array]:
     """The traffic plan of every distinct (pair, on-chip memory) and each design's place in it."""
     sizes, _, code = distinct(units.number("sram"))
     flags = units.number("double_buffer") * 2 + units.number("fuse")
@@ -116,7 +118,8 @@ def _plan(ops: Operations, index: Array, units: Units) -> tuple[Plan, Array]:
     keys, _, plan_index = distinct(key)
     pair, rest = np.divmod(keys // 4, sizes.size)
     flags = keys % 4
-    return plan(ops, pair, sizes[rest], flags >= 2, flags % 2 == 1), plan_index
+    asked = np.flatnonzero([details] * len(ops.rows))
+    return plan(ops, pair, sizes[rest], flags >= 2, flags % 2 == 1, asked), plan_index
 
 
 def plan_pairs(index: Array, plan_index: Array, size: int) -> Array:

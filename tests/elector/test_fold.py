@@ -93,7 +93,7 @@ def test_layers_that_are_the_same_share_a_column() -> None:
         rows[f"model.layer{layer}.feed_forward1"] = 1024 if wide else 512
     columns = {key: Column.constant(value, 1) for key, value in rows.items()}
     columns["accelerator"] = Column.constant("acceltran-edge", 1)
-    models = next(iter(resolve(columns, 1))).models.by_layer()
+    models = next(iter(resolve(columns, 1))).models.by_layer
     # The first column is the first layer, the last one the last: A stands for both ends.
     np.testing.assert_array_equal(models.block["repeat"][0], [4, 3, 1])
     np.testing.assert_array_equal(models.feed_forward[0, 0], [512, 1024, 512])
@@ -102,7 +102,7 @@ def test_layers_that_are_the_same_share_a_column() -> None:
 def test_layers_all_the_same_are_one_column() -> None:
     columns = {key: Column.constant(value, 1) for key, value in
                {"model": "flexibert", "model.layers": 12, "accelerator": "acceltran-edge"}.items()}
-    models = next(iter(resolve(columns, 1))).models.by_layer()
+    models = next(iter(resolve(columns, 1))).models.by_layer
     np.testing.assert_array_equal(models.block["repeat"], [[12]])
 
 
@@ -111,7 +111,7 @@ def test_a_projection_sets_a_layer_apart() -> None:
             "model.layer1.hidden": 128, "model.layer2.hidden": 512, "model.layer3.hidden": 512,
             "model.layer4.hidden": 512}
     models = next(iter(resolve({k: Column.constant(v, 1) for k, v in rows.items()}, 1))).models
-    found = models.by_layer()
+    found = models.by_layer
     np.testing.assert_array_equal(found.block["repeat"][0], [1, 1, 2])
     assert found.before is not None
     np.testing.assert_array_equal(found.before, [128, 128, 512])

@@ -227,7 +227,8 @@ def test_tiles_are_close_to_the_best_of_all() -> None:
 
 def moved(ops: Operations, capacity: float, fuse: bool = True, double: bool = True) -> Plan:
     flag = np.array([True])
-    return plan(ops, np.zeros(1, dtype=np.intp), np.array([capacity]), flag & double, flag & fuse)
+    return plan(ops, np.zeros(1, dtype=np.intp), np.array([capacity]), flag & double, flag & fuse,
+                ops.where(matmul=True))
 
 
 def test_with_room_for_everything_only_weights_and_embeddings_move() -> None:

@@ -21,7 +21,7 @@ from transcode.space import LARGEST_INDEX, Space, mix
 Sequence = Callable[[int, int], np.ndarray]
 #: Largest space that can be enumerated: beyond it the arithmetic would overflow.
 LARGEST_ENUMERATION = 1 << 44
-_CHUNK, _MOST = 1024, 1 << 17
+_CHUNK, _MOST = 32, 1 << 17
 #: Positions without a new design after which a sequence that repeats itself is given up.
 _DRY = 1 << 19
 

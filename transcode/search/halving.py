@@ -74,9 +74,11 @@ class Halving:
     trainer: Trainer
     kept: dict[tuple[str, int], tuple[float, float]] = field(default_factory=dict)
 
-    def of(self, space: Space, codes: np.ndarray, ask: Ask) -> dict[str, np.ndarray]:
+    def of(
+        self, space: Space, codes: np.ndarray, columns: Columns, ask: Ask
+    ) -> dict[str, np.ndarray]:
         """accuracy, accuracy_std and trained_steps, each (D,); NaN for what was not trained."""
-        size, columns = len(codes), space.decode(codes)
+        size = len(codes)
         mean, deviation, steps = (np.full(size, np.nan) for _ in range(3))
         rows = np.flatnonzero(ask(np.full(size, BEST)).feasible)
         settings = {int(row): settings_of(columns, int(row)) for row in rows}
@@ -109,7 +111,9 @@ class Halving:
 class Unknown:
     """What stands in for training before a run: nothing right, nothing known."""
 
-    def of(self, space: Space, codes: np.ndarray, ask: Ask) -> dict[str, np.ndarray]:
+    def of(
+        self, space: Space, codes: np.ndarray, columns: Columns, ask: Ask
+    ) -> dict[str, np.ndarray]:
         """Zero scores of every design."""
         names = ("accuracy", "accuracy_std", "trained_steps")
         return {name: np.zeros(len(codes)) for name in names}

@@ -24,14 +24,13 @@ import numpy as np
 from elector.table import Column, Scalar
 from transcode.accuracy.settings import Settings
 from transcode.space import grammar
+from transcode.space.dependence import Dependence
 from transcode.space.keys import hashed
 from transcode.space.layout import Layout, layout
 from transcode.space.parts import Objective, Parameter, Section
 from transcode.space.phases import Phases
 from transcode.space.values import numbers
 
-#: (column, least value) -> (D,) where a design's is less; its values under (column, -inf).
-_Unmet = dict[tuple[int, float], np.ndarray]
 #: An index must fit the 64-bit integers that key designs, with room for arithmetic.
 LARGEST_INDEX = 1 << 62
 #: Most combinations that are run through to count what `where` lets through.
@@ -243,54 +242,29 @@ class Space:
             for members in section.members:
                 for column in members:
                     codes[~self.active(codes, column), column] = 0
-        known: _Unmet = {}
-        for column in self._dependent:
-            codes[self.idle(codes, column, known), column] = 0
+        if self._dependence.columns:
+            for part, idle in self._dependence.each(codes):
+                np.copyto(part, 0, where=idle)
         return codes
 
     def is_canonical(self, codes: np.ndarray) -> np.ndarray:
         """(D,) bool: whether a design is written in the one way `canonical` would."""
-        good, known = np.ones(len(codes), dtype=bool), _Unmet()
-        for column in self._dependent:
-            good &= ~(self.idle(codes, column, known) & (codes[:, column] != 0))
-        return good
+        if not self._dependence.columns:
+            return np.ones(len(codes), dtype=bool)
+        parts = [~(idle & (part != 0)).any(axis=1) for part, idle in self._dependence.each(codes)]
+        return np.concatenate([np.zeros(0, dtype=bool), *parts])
 
     @cached_property
-    def _dependent(self) -> tuple[int, ...]:
-        """Columns that do not always matter; those they depend on come first."""
-        return tuple(c for c, p in enumerate(self.parameters) if p.needs is not None)
+    def _dependence(self) -> Dependence:
+        return Dependence(self.parameters)
 
-    def idle(self, codes: np.ndarray, column: int, known: _Unmet | None = None) -> np.ndarray:
-        """(D,) bool: whether the parameter does not matter.
-
-        known : what was found for the same codes, kept from call to call.
-        """
-        needs = self.parameters[column].needs
-        if needs is None:
-            return np.zeros(len(codes), dtype=bool)
-        known = {} if known is None else known
-        if needs not in known:
-            of, least = needs
-            if (of, -np.inf) not in known:
-                known[of, -np.inf] = self._numbers[of].take(codes[:, of])
-            unmet = known[of, -np.inf] < least
-            if self.parameters[of].needs is not None:
-                unmet |= self.idle(codes, of, known)
-            known[needs] = unmet
-        return known[needs]
-
-    @cached_property
-    def _numbers(self) -> dict[int, np.ndarray]:
-        """Column that others need -> its values."""
-        needed = {self.parameters[c].needs for c in self._dependent}
-        return {
-            of[0]: np.array([float(v) for v in self.parameters[of[0]].values])
-            for of in needed if of is not None
-        }
+    def idle(self, codes: np.ndarray) -> np.ndarray:
+        """(D, S) bool: whether a parameter does not matter."""
+        return self._dependence.idle(codes)
 
     def _variants(self, column: int) -> int:
         """Designs that differ in this column and in what depends on it."""
-        needed = [(c, self.parameters[c].needs) for c in self._dependent]
+        needed = [(c, self.parameters[c].needs) for c in self._dependence.columns]
         below = [(c, needs[1]) for c, needs in needed if needs is not None and needs[0] == column]
         if not below:
             return self.parameters[column].size
@@ -320,7 +294,7 @@ class Space:
         """
         if not self.where:
             return self._all_count
-        if self._dependent:
+        if self._dependence.columns:
             return None
         used = {name for e in self.where for name in e.names}
         total, limit = 0, _COUNTABLE
@@ -339,7 +313,7 @@ class Space:
     @cached_property
     def _all_count(self) -> int:
         """Number of designs, each counted once however many codes it has."""
-        if not self._dependent:
+        if not self._dependence.columns:
             return self.cardinality
         total = 1
         for section in self.sections:
@@ -383,8 +357,8 @@ class Space:
             for column in columns:
                 if None in column.values:
                     holds = holds | column.map(lambda value: value is None, dtype=bool)
-            for place in self._dependent:
-                if self.parameters[place].name in expression.names:
-                    holds = holds | self.idle(codes, place)
+            if own := [c for c in self._dependence.columns
+                       if self.parameters[c].name in expression.names]:
+                holds = holds | self.idle(codes)[:, own].any(axis=1)
             good &= holds
         return good

@@ -13,7 +13,7 @@ import numpy as np
 from elector import lanes
 from elector.design import Units
 from elector.lanes import Chances
-from elector.memory import Setting, at, cells, setting
+from elector.memory import Setting, at, cells, gathered, setting
 from elector.operations.rows import PARAMETERS, Operations
 from elector.table import columns, combinations
 
@@ -196,9 +196,9 @@ def _products(
 
 def _slab(p: _Lanes, row: Array, x: Array, out: LaneTable) -> None:
     """Some cells: products `row` (N,) on the combinations `x` (N,)."""
-    ops, pair = p.ops, p.index.take(x)
+    ops, pair = p.ops, gathered(p.index, x)
     g = row * ops.count.shape[1] + pair
-    count, batch, m, k, n = (v.take(g) for v in (ops.count, ops.batch, ops.m, ops.k, ops.n))
+    count, batch, m, k, n = (gathered(v, g) for v in (ops.count, ops.batch, ops.m, ops.k, ops.n))
     s = {key: at(values, x) for key, values in p.settings.items()}
     total, multipliers, clock = at(p.lanes, x), s["mac_per_lane"], s["clock"]
     t = lanes.tile(batch, m, k, n, s["tile_b"], s["tile_x"], s["tile_y"])
@@ -207,10 +207,11 @@ def _slab(p: _Lanes, row: Array, x: Array, out: LaneTable) -> None:
     run_ahead = s["run_ahead"]
     barrier = isinstance(run_ahead, float) and run_ahead == 1.0
     ahead = run_ahead if barrier else np.minimum(run_ahead, wave)
-    place = (2 * p.chance.take(row) + (batch <= 1.0)) * p.combinations + p.combination.take(x)
+    kind = 2 * gathered(p.chance, row) + (batch <= 1.0)
+    place = kind * p.combinations + gathered(p.combination, x)
     fill, chances = at(p.fill, x), p.chances.take(place)
     each = (fill + lanes.wait(chances, used, multipliers, ahead)) * count
-    order = p.order if p.order.size == 1 else p.order.take(x)
+    order = p.order if p.order.size == 1 else gathered(p.order, x)
     saved_a, saved_b = lanes.reuse(t, order, total)
     fetched = tiles * t.depth * t.slices * count
     dense = {name: _density(p, name, row, pair) for name in ("a", "b", "out")}
@@ -223,9 +224,9 @@ def _slab(p: _Lanes, row: Array, x: Array, out: LaneTable) -> None:
     seconds = np.maximum(wave * each, port) / clock
     share = dense["a"] * dense["b"] / multipliers
     work = count * tiles * (t.volume * share + fill)
-    parameters = p.parameters.take(row)
+    parameters = gathered(p.parameters, row)
     out.seconds.reshape(-1)[row * p.index.size + x] = seconds
-    f = p.group.take(row) * p.index.size + x
+    f = gathered(p.group, row) * p.index.size + x
 
     def add(table: Array, values: Setting) -> None:
         np.add.at(table.reshape(-1), f, values)
@@ -254,8 +255,7 @@ def _density(p: _Lanes, operand: str, row: Array, pair: Array) -> Setting:
     shares = p.ops.densities[operand]
     if not shares.code.any():
         return 1.0
-    found: Array = shares.values.take(shares.code.take(row) * shares.values.shape[1] + pair)
-    return found
+    return gathered(shares.values, gathered(shares.code, row) * shares.values.shape[1] + pair)
 
 
 def _stored(

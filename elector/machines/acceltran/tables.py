@@ -94,8 +94,9 @@ def prepare(ops: Operations, index: Array, units: Units, details: bool) -> Prepa
     if ops.densities:
         keys.append(numbers["mask_buffer"])
     first, plan_index = combinations([index, *keys])
-    traffic = _plan(ops, index[first], units.take(first))
-    memory, memory_index = _memory(ops, traffic, units, plan_index, index, group)
+    leader = _leaders(ops, index[first])
+    traffic = _plan(ops, index[first], units.take(first), rows["products"] if details else leader)
+    memory, memory_index = _memory(ops, traffic, units, plan_index, leader, index, group)
     return Prepared(ops, index, units, lane, lanes_index, softmax, norm, units_index, traffic,
                     plan_index, memory, memory_index, rows, group, details)
 
@@ -140,10 +141,18 @@ def _unit(
     return UnitTable(each, seconds, work)
 
 
-def _plan(ops: Operations, index: Array, u: Units) -> Plan:
+def _leaders(ops: Operations, index: Array) -> Array:
+    """(Q,) the first product of each combination."""
+    leader = np.zeros(index.size, dtype=np.intp)
+    for r in ops.where(matmul=True)[::-1]:
+        leader[columns(ops.count[r:r + 1], index)[0] > 0] = r
+    return leader
+
+
+def _plan(ops: Operations, index: Array, u: Units, tiles: Array) -> Plan:
     split = Split(u.number("weight_buffer"), 8.0 * u.number("mask_buffer"))
-    fuse = np.ones(index.size, dtype=bool)
-    return plan(ops, index, u.number("activation_buffer"), u.flag("double_buffer"), fuse, split)
+    fuse, capacity = np.ones(index.size, dtype=bool), u.number("activation_buffer")
+    return plan(ops, index, capacity, u.flag("double_buffer"), fuse, tiles, split)
 
 
 def channels(units: Units) -> Array:
@@ -153,7 +162,8 @@ def channels(units: Units) -> Array:
 
 
 def _memory(
-    ops: Operations, traffic: Plan, units: Units, plan_index: Array, index: Array, group: Array
+    ops: Operations, traffic: Plan, units: Units, plan_index: Array, leader: Array,
+    index: Array, group: Array,
 ) -> tuple[MemoryTable, Array]:
     rate, port = units.number("bandwidth"), units.number("buffer_port")
     charge = np.where(units.equals("memory_price", "published"), channels(units), 1.0)
@@ -161,30 +171,23 @@ def _memory(
     first, place = combinations([plan_index, rate, port, charge, released])
     q, i = plan_index[first], index[first]
     rate, port, charge, released = (x[first] for x in (rate, port, charge, released))
-    times, shape = columns(ops.count, i), (len(ops.rows), first.size)
-    read, written, weights, fill, seconds = (np.zeros(shape) for _ in range(5))
-    apart, old = released > 0, bool(released.any())
-    # One buffer is filled or emptied at a time: were both at once, less traffic in all could
-    # still be more for one of them, and a larger buffer slower.
-    pace = 1.0 / np.minimum(rate, np.where(apart, np.inf, port))
-    ahead = np.where(apart, 0.0, 1.0) / rate
-    found = {name: columns(getattr(traffic, name), q)
-             for name in ("read", "written", "weights", "fill")}
-    for r, row in enumerate(ops.rows):
-        np.multiply(found["read"][r], times[r], out=read[r])
-        np.multiply(found["written"][r], times[r], out=written[r])
-        if row.matmul:
-            np.multiply(found["weights"][r], times[r], out=weights[r])
-            fill[r] = found["fill"][r] * times[r] * ahead
-        if old:
+    times, apart = columns(ops.count, i), released > 0
+    read, written, weights, fill = (
+        columns(getattr(traffic, name), q) * times
+        for name in ("read", "written", "weights", "fill")
+    )
+    if apart.any():
+        for r, row in enumerate(ops.rows):
             whole = ops.tables[i] * ops.format.weight * (times[r] > 0)
             loaded = ops.b_bytes[r, i] * times[r] * ops.streams[i] * (row.b == "weight")
             read[r][apart] = (whole * (row.kind == "embedding") + loaded)[apart]
             weights[r][apart], written[r][apart] = loaded[apart], 0.0
-        np.add(read[r], written[r], out=seconds[r])
-        seconds[r] *= pace
-    products = ops.where(matmul=True)
-    leader = products[np.argmax(times[products] > 0, axis=0)]
+    # One buffer is filled or emptied at a time: were both at once, less traffic in all could
+    # still be more for one of them, and a larger buffer slower.
+    seconds = read + written
+    seconds *= 1.0 / np.minimum(rate, np.where(apart, np.inf, port))
+    fill *= np.where(apart, 0.0, 1.0) / rate
+    leader = leader[q]
     tile = traffic.tile_k[leader, q] * traffic.tile_n[leader, q] * ops.b_width[leader]
     start = np.minimum(tile, traffic.read[leader, q]) / rate
     start = np.where(released > 0, 0.0, start)

@@ -70,17 +70,17 @@ class Families:
 
         So a child with another layer has a layer more, not the first of everything there.
         """
-        known: dict[tuple[int, float], np.ndarray] = {}  # of layers that are there, nothing changes
+        idle = self.space.idle(codes.T).T  # of layers that are there, nothing changes
         for block, inner in zip(self.blocks, self._inner, strict=True):
             for number, layer in enumerate(block):
-                absent = self.space.idle(codes.T, int(layer[0]), known)
+                absent = idle[layer[0]]
                 if number and absent.any():
                     before = block[number - 1]
                     codes[np.ix_(layer, absent)] = codes[np.ix_(before, absent)]
                 for scope in inner[number]:
                     for before, column in itertools.pairwise(scope):
-                        idle = self.space.idle(codes.T, int(column), known) & ~absent
-                        codes[column, idle] = codes[before, idle]
+                        missing = idle[column] & ~absent
+                        codes[column, missing] = codes[before, missing]
 
     def spread(self, codes: np.ndarray, column: np.ndarray, rows: np.ndarray,
                rng: np.random.Generator) -> None:  # fmt: skip

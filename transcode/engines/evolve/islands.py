@@ -15,6 +15,7 @@ from functools import cached_property
 
 import numpy as np
 
+from elector.table import distinct
 from transcode.engines.base import Seen
 from transcode.engines.evolve.population import Population
 from transcode.engines.evolve.variation import Variation
@@ -120,8 +121,8 @@ class Breeder:
     ) -> np.ndarray:
         """(at most count, S) new children, from now on seen."""
         variation = self.variation
-        pool = variation.rows(np.concatenate([population.codes, population.others]))
-        found = [np.zeros((0, len(pool)), dtype=np.int32)]
+        pool = np.concatenate([population.codes, population.others])
+        found = [np.zeros((0, pool.shape[1]), dtype=np.int32)]
         missing, share = count, 1.0 / self.islands
         looks = self.islands * len(self.seen) / max(1, variation.free)  # of all islands together
         eligible = population.eligible(looks)
@@ -129,8 +130,10 @@ class Breeder:
             if missing <= 0 or share < _HARDLY / self.islands:
                 break
             size = min(int(missing / share) + 8 * self.islands, _AT_ONCE)
-            one, two = (population.parents(eligible, size, rng) for _ in range(2))
-            made = variation.children(pool, one, two, rng).T
+            drawn = [population.parents(eligible, size, rng) for _ in range(2)]
+            used, _, place = distinct(np.concatenate(drawn))
+            one, two = np.split(place, 2)
+            made = variation.children(variation.rows(pool[used]), one, two, rng).T
             if self.layered:
                 made = self.space.canonical(made)
             codes, keys = self.fresh(made)
