@@ -28,6 +28,8 @@ LIMIT = 1 << 20
 #: Deepest nesting of a YAML file: a design needs four levels.
 _DEPTH = 50
 
+#: Share of distinct combinations from which on all are kept apart.
+_FEW_TWICE = 0.75
 #: From so many values on `distinct` looks at a sample first.
 _MANY = 4096
 
@@ -70,7 +72,11 @@ def _few(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None
 
 
 def combinations(columns: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """First place of each distinct combination of values, and the (D,) index of each design."""
+    """First place of each distinct combination of values, and the (D,) index of each design.
+
+    Where few are found twice, each design is taken as it stands: telling the few apart would
+    cost more than it saves.
+    """
     first, size = columns[0], columns[0].size
     if (first[1:] > first[:-1]).all():  # nothing twice
         return np.arange(size), np.arange(size)
@@ -83,6 +89,8 @@ def combinations(columns: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         if int(key.max()) > 2**31:
             key = distinct(key)[2]
     _, places, index = distinct(key)
+    if places.size > _FEW_TWICE * size:
+        return np.arange(size), np.arange(size)
     return places, index
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from builders import columns, inside
-from random_designs import Table, designs, fields_of, hardware
+from random_designs import Table, designs, fields_of, formats_of, hardware
 
 import elector
 from elector import cost as pricing
@@ -96,6 +96,22 @@ def test_a_design_alone_is_the_design_in_a_batch(machine: str) -> None:
         alone = costs(rows_of(table(machine), [i]), jobs=1)
         same(alone, found(machine), [0], [i])
         assert alone.reason(0) == found(machine).reason(i)
+
+
+def test_a_setting_changes_its_own_design_only(machine: str) -> None:
+    """Designs that share all settings but one, so that most of what is computed is shared, too."""
+    keys = [key for key, values in table(machine).items()
+            if key.startswith("accelerator.") and len(set(map(str, values))) > 1]
+    formats = {f"accelerator.{key}" for key in formats_of(machine)}
+    base = {key: values[0] for key, values in table(machine).items()}
+    rows: Table = {key: [value] * (2 * len(keys) + 20) for key, value in base.items()}
+    for place, key in enumerate(keys):
+        others = [v for v in table(machine)[key] if v != base[key]]
+        if key not in formats:
+            rows[key][2 * place] = others[0]
+    together = costs(rows)
+    for i in range(0, 2 * len(keys), 2):
+        same(costs(rows_of(rows, [i]), jobs=1), together, [0], [i])
 
 
 def test_neither_order_nor_threads_change_a_bit(machine: str) -> None:

@@ -84,7 +84,8 @@ def prepare(ops: Operations, index: Array, units: Units, details: bool) -> Prepa
     """Tables of what each distinct combination of settings does with the operations."""
     rows, group = _rows(ops), np.arange(len(ops.rows)) if details else groups(ops.rows)
     numbers, order = units.numbers, units.code("loop_order", lanes.ORDERS)
-    first, lanes_index = combinations([index, order, *(numbers[key] for key in LANES)])
+    _, function = units.names["nonlinearity"]
+    first, lanes_index = combinations([index, order, function, *(numbers[key] for key in LANES)])
     lane = lane_table(ops, rows, index[first], units.take(first), order[first], group)
     kind = units.code("unit_cycles", ("side", "element", "tile"))
     first, units_index = combinations([index, kind, *(numbers[key] for key in UNITS)])
