@@ -110,6 +110,7 @@ class Run:
     begun: float = 0.0
     wait: float = _CHECKPOINT
     volume: tuple[float | None, bool] = (None, True)
+    unwritten: runs.Batch | None = None  # the last batch, until the next one is under way
     arrivals: Callable[[], Iterable[tuple[np.ndarray, Outcome]]] = tuple  # from other processes
 
     def __post_init__(self) -> None:
@@ -117,6 +118,8 @@ class Run:
         self.archive = Archive.empty(
             len(space.parameters), len(space.objectives), self.problem.result_names
         )
+        if isinstance(self.engine, engines.Evolve):  # whoever the crew will be
+            self.engine.alone = lambda *asked: self.crew.alone(*asked)
         limits = [n for n in (self.budget, space.allowed_count) if n is not None]
         self.expected = min((n for n in limits if n <= LARGEST_ENUMERATION), default=None)
 
@@ -215,7 +218,7 @@ class Run:
         with self._timed("sampler"):
             codes = self.engine.suggest(self.batch if left is None else min(self.batch, left))
         with self._timed("evaluation"):
-            outcome = self.crew.assess(codes)
+            outcome = self.crew.assess(codes, self._write)
         with self._timed("sampler"):
             self.engine.update(codes, outcome)
         self._record(codes, outcome)
@@ -225,15 +228,14 @@ class Run:
         tasks = engine.tasks(self.batch * engine.islands if left is None else left)
         if not tasks:
             return None
-        found = self.crew.rounds(tasks)
+        found = self.crew.rounds(tasks, self._write)
         engine.bring_in(tasks, found)
         return found
 
     def _record(
         self, codes: np.ndarray, outcome: Outcome, hopeful: np.ndarray | None = None
     ) -> None:
-        with self._timed("recording"):
-            self._commit(codes, outcome)
+        self._commit(codes, outcome)
         with self._timed("archive"):
             self._keep(codes, outcome, hopeful)
 
@@ -253,6 +255,7 @@ class Run:
     def take_over(self, codes: np.ndarray, outcome: Outcome) -> None:
         """Records and keeps designs that were evaluated elsewhere."""
         self._commit(codes, outcome)
+        self._write()
         self._keep(codes, outcome)
 
     def _keep(
@@ -275,21 +278,27 @@ class Run:
             self.volumes.append(pareto.live_hypervolume(self.archive.objectives, self.reference)[0])
 
     def _commit(self, codes: np.ndarray, outcome: Outcome) -> None:
+        """Makes the batch ready to be written: at once, or while the next is evaluated."""
+        self._write()
         space = self.problem.space
         names = dict.fromkeys(["model", "accelerator", *space.varied])
-        runs.parts.write(
-            self.folder / "designs",
-            runs.Batch(
-                number=self.number,
-                first_id=self.designs,
-                columns={name: space.column(name, codes) for name in names},
-                results={name: outcome.results[name] for name in self.problem.result_names},
-                feasible=outcome.feasible,
-                reasons=outcome.reasons,
-                state=self.engine.state(),
-            ),
+        self.unwritten = runs.Batch(
+            number=self.number,
+            first_id=self.designs,
+            columns={name: space.column(name, codes) for name in names},
+            results={name: outcome.results[name] for name in self.problem.result_names},
+            feasible=outcome.feasible,
+            reasons=outcome.reasons,
+            state=self.engine.state(),
         )
-        self.number += 1
+
+    def _write(self) -> None:
+        """Writes what is ready."""
+        if self.unwritten is not None:
+            with self._timed("recording"):
+                runs.parts.write(self.folder / "designs", self.unwritten)
+            self.unwritten = None
+            self.number += 1
 
     def _progress(self, finished: bool = False) -> Progress:
         now = self.clock()
@@ -338,7 +347,8 @@ class Run:
         runs.manifest.write(self.folder, self.manifest)
 
     def checkpoint(self, status: str) -> None:
-        """Writes front, study and manifest."""
+        """Writes the last batch, front, study and manifest."""
+        self._write()
         begin = self.clock()
         front = self.archive.sorted()
         volume = None

@@ -21,6 +21,7 @@ from typing import TypeVar
 import numpy as np
 
 from elector.errors import EvaluationError
+from transcode import pareto
 from transcode.engines.evolve.islands import Found, Task, advance, together
 from transcode.objective import Accuracy, Columns, Costs, Outcome, Problem, joined
 
@@ -31,6 +32,8 @@ R = TypeVar("R")
 _WORTH, _LONG, _TRIES = 0.05, 2.0, 5
 #: Seconds between two looks of a worker at whether the search is still there.
 _LOOK = 1.0
+#: Points of a front for each process whose volumes are worth sending away.
+_SHARED = 16
 #: Batches of fewer designs run faster on one thread.
 _THREADED = 8192
 
@@ -71,6 +74,15 @@ def _unpacked(problem: bytes) -> Problem:
     return found
 
 
+def volumes(problem: bytes, asked: tuple[np.ndarray, np.ndarray, np.ndarray]) -> np.ndarray:
+    """`pareto.alone`; a pure function of what is asked."""
+    return pareto.alone(*asked)
+
+
+def _idle() -> None:
+    """Nothing."""
+
+
 class Crew:
     """Those who evaluate designs for one search.
 
@@ -101,28 +113,43 @@ class Crew:
         """Whether others do the work."""
         return self.blob is not None
 
-    def rounds(self, tasks: Sequence[Task]) -> Found:
-        """What the islands found, in the order of the tasks."""
+    def rounds(self, tasks: Sequence[Task], meanwhile: Callable[[], None] = _idle) -> Found:
+        """What the islands found, in the order of the tasks.
+
+        meanwhile : what this process does first, while others work.
+        """
         space, assess = self.problem.space, self.problem.assess
         if self.blob is None:
+            meanwhile()
             return together(space, assess, [advance(space, assess, task) for task in tasks])
-        return together(space, assess, self._ask(island, tasks))
+        return together(space, assess, self._ask(island, tasks, meanwhile))
 
-    def assess(self, codes: np.ndarray) -> Outcome:
-        """What becomes of (D, S) designs."""
+    def assess(self, codes: np.ndarray, meanwhile: Callable[[], None] = _idle) -> Outcome:
+        """What becomes of (D, S) designs; `meanwhile` as in `rounds`."""
         work = len(codes) * self.each
         most = (2 if work > _LONG else 1) * self.jobs
         pieces = min(int(work / _WORTH), most, len(codes))
         begin, several = time.perf_counter(), self.blob is not None and pieces > 1
         if several:
-            found = joined(self._ask(outcome, np.array_split(codes, pieces)))
+            found = joined(self._ask(outcome, np.array_split(codes, pieces), meanwhile))
         else:
+            meanwhile()
             found = self.problem.assess(codes)
         took = time.perf_counter() - begin
         self.each = took * (min(pieces, self.jobs) if several else 1) / max(len(codes), 1)
         return found
 
-    def _ask(self, function: Callable[[bytes, A], R], arguments: Sequence[A]) -> list[R]:
+    def alone(self, front: np.ndarray, rows: np.ndarray, reference: np.ndarray) -> np.ndarray:
+        """`pareto.alone`, shared out to the processes of this machine."""
+        if self.blob is None or self.given is not None or len(rows) < _SHARED * self.jobs:
+            return pareto.alone(front, rows, reference)
+        parts = [(front, part, reference) for part in np.array_split(rows, self.jobs)]
+        return np.concatenate(self._ask(volumes, parts))
+
+    def _ask(
+        self, function: Callable[[bytes, A], R], arguments: Sequence[A],
+        meanwhile: Callable[[], None] = _idle,
+    ) -> list[R]:
         """The function of each argument. Asks again for what a dead worker did not answer."""
         assert self.blob is not None
         answers: dict[int, R] = {}
@@ -133,6 +160,8 @@ class Crew:
                     place: pool.submit(function, self.blob, argument)
                     for place, argument in enumerate(arguments) if place not in answers
                 }  # fmt: skip
+                meanwhile()
+                meanwhile = _idle
                 for place, future in asked.items():
                     answers[place] = future.result()
                 return [answers[place] for place in range(len(arguments))]

@@ -16,9 +16,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from transcode import pareto
 from transcode.engines.base import Engine, Finished
 from transcode.engines.evolve.islands import Breeder, Found, Known, Task
-from transcode.engines.evolve.population import Population
+from transcode.engines.evolve.population import Alone, Population
 from transcode.engines.evolve.variation import Variation
 from transcode.objective import Outcome
 from transcode.space import Space
@@ -51,6 +52,7 @@ class Evolve:
     islands : shares of a large generation, each at most `most` designs.
     limit : children that the last round found, where it wanted more.
     reference : (O,) of the hypervolume that parents are chosen by.
+    alone : `pareto.alone`, or who works it out.
     """
 
     space: Space
@@ -64,6 +66,7 @@ class Evolve:
     batch: int = 0
     dry: bool = False
     limit: int | None = None
+    alone: Alone = pareto.alone
 
     def __post_init__(self) -> None:
         self.known = Known(self.islands)
@@ -180,7 +183,7 @@ class Evolve:
         """Measures what points of the archive add, in less time than the designs took."""
         rng = np.random.default_rng([self.seed, self.batch, _RATING])
         most = min(MOST_RATED, int(RATED * designs))
-        self.population = self.population.rated(self.reference, most, rng)
+        self.population = self.population.rated(self.reference, most, rng, self.alone)
 
     def state(self) -> dict[str, object]:
         """Where the strangers stand, and the best; everything else follows from the designs."""

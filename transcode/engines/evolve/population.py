@@ -5,6 +5,7 @@ Axes: D designs of a generation, F of the archive, S parameters, O objectives.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -12,7 +13,10 @@ import numpy as np
 
 from elector.table import distinct
 from transcode.objective import Outcome
-from transcode.pareto import alone, merge, nondominated
+from transcode.pareto import merge, nondominated
+
+#: As `pareto.alone`: (front, rows, reference) -> volumes that only the rows have.
+Alone = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 
 #: Parents there are at least.
 POPULATION = 64
@@ -82,7 +86,9 @@ class Population:
             found = np.where(rng.random(count) < ADDING, drawn, found)
         return found
 
-    def rated(self, reference: np.ndarray, most: int, rng: np.random.Generator) -> Population:
+    def rated(
+        self, reference: np.ndarray, most: int, rng: np.random.Generator, alone: Alone
+    ) -> Population:
         """With the best of the archive known again; at most about so many are measured.
 
         reference : (O,) of the hypervolume.
