@@ -120,7 +120,7 @@ def rate(
 ) -> Rate:
     """One price for D units: looked up once for each distinct (part, node)."""
     names, codes = part_names(key[0], units, compute)
-    nodes, _, node_codes = distinct(units.number("node"))
+    nodes, node_codes = units.nodes
     found = [
         technology.price(name, key[1], float(node)) for name in names for node in nodes
     ]

@@ -5,6 +5,7 @@ A machine counts and a technology prices: nothing in here is a joule or a square
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
@@ -33,6 +34,12 @@ class Units:
     def size(self) -> int:
         """Number of designs D."""
         return int(next(iter(self.numbers.values())).shape[0])
+
+    @functools.cached_property
+    def nodes(self) -> tuple[Array, Array]:
+        """The distinct technology nodes [nm], and the (D,) code of each design's."""
+        values, _, codes = distinct(self.numbers["node"])
+        return values, codes
 
     def number(self, key: str) -> Array:
         """(D,) values of a numeric parameter."""

@@ -47,7 +47,7 @@ EVIDENCE = ("measured", "published", "synthesis", "scaled", "derived", "assumed"
 Key = tuple[str, str, str, str]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Table:
     """Densities by key and thresholds; None for a threshold that does not matter.
 
@@ -167,7 +167,7 @@ def prune(ops: Operations, workload: Workload) -> Operations:
         values, codes, code = [np.ones_like(tau_i)], {}, np.zeros(len(ops.rows), dtype=np.intp)
         for r, row in enumerate(ops.rows):
             kind = operand_kind(row, operand) if row.matmul else ""
-            if not kind or not ops.count[r].any():
+            if not kind:
                 continue
             points = _points(table, row, kind)
             key = tuple(id(p) for p in points)
@@ -200,23 +200,28 @@ Points = dict[tuple[float | None, float | None], float]
 
 
 def _points(table: Table, row: Row, kind: str) -> list[Points]:
+    """What a table knows of an operand, kept: a search asks in every batch."""
+    return _kept_points(table, row.phase, row.name, row.layer, kind)
+
+
+@functools.lru_cache(maxsize=4096)
+def _kept_points(table: Table, phase: str, name: str, layer: str, kind: str) -> list[Points]:
     """What a table knows of an operand; of several layers where one row stands for them."""
-    phase = "backward" if row.phase == "backward" else "forward"
-    number = row.layer.removeprefix("layer ")
-    for operation in (row.name, "*"):
-        for layer in dict.fromkeys((row.layer, number, "*")):
-            points = table.points.get((phase, operation, layer, kind))
+    phase = "backward" if phase == "backward" else "forward"
+    for operation in (name, "*"):
+        for where in dict.fromkeys((layer, layer.removeprefix("layer "), "*")):
+            points = table.points.get((phase, operation, where, kind))
             if points is not None:
                 return [points]
-        each = [points for (p, o, layer, k), points in table.points.items()
-                if (p, o, k) == (phase, operation, kind) and layer.isdigit()]
-        if each and row.layer == "layers":
+        each = [points for (p, o, where, k), points in table.points.items()
+                if (p, o, k) == (phase, operation, kind) and where.isdigit()]
+        if each and layer == "layers":
             return each
     if kind in ("weight", "output"):
         return []
     raise InputError(
-        f"has no {kind} density for the operation '{row.name}' ({phase}, {row.layer})",
-        file=table.name, field="workload.sparsity", value=row.name,
+        f"has no {kind} density for the operation '{name}' ({phase}, {layer})",
+        file=table.name, field="workload.sparsity", value=name,
         hint="a row with this operation, or * for all of them",
     )
 

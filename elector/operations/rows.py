@@ -269,6 +269,7 @@ def vector_costs() -> dict[str, tuple[float, float]]:
     return {c[place[0]]: (float(c[place[1]]), float(c[place[2]])) for _, c in lines}
 
 
+@lru_cache(maxsize=4096)
 def vector_row(
     operation: str,
     name: str,

@@ -30,14 +30,14 @@ FIRST, SMALLEST = 64, 24
 GROWTH, SLOWLY, LATER_GROWTH = 0.1, 5_000, 0.25
 #: Where there are many parameters, a design says little of the next, and generations are small:
 #: growth is at most so much over their number, and a generation at least so many times it.
-CALM, LATER_CALM, EACH = 12.0, 24.0, 3.0
+CALM, LATER_CALM, EACH = 12.0, 24.0, 1.5
 #: Share of a generation that is drawn from the whole space.
 STRANGERS = 0.03
 #: A smaller share of a generation is not worth an island.
 LEAST = 2048
 #: Designs whose volume is measured after a generation: a share of it, and at most. The number
 #: tells the random stream apart from the generation's own.
-RATED, MOST_RATED, _RATING = 0.5, 400, 1
+RATED, MOST_RATED, _RATING = 1.0, 800, 1
 #: After a round that found fewer children than it wanted, the next wants so many times more.
 _MORE = 1.2
 
@@ -186,12 +186,11 @@ class Evolve:
         self.population = self.population.rated(self.reference, most, rng, self.alone)
 
     def state(self) -> dict[str, object]:
-        """Where the strangers stand, and the best; everything else follows from the designs."""
-        adds = self.population.adds
-        best = np.flatnonzero(adds > 0.0)
-        packed = best.astype(np.uint32).tobytes() + adds[best].astype(np.float32).tobytes()
+        """Where the strangers stand, and volumes; everything else follows from the designs."""
+        rows = self.population.measured
+        packed = rows.astype(np.uint32).tobytes() + self.population.adds[rows].tobytes()
         return {"strangers": self.strangers.state(), "limit": self.limit,
-                "best": base64.b64encode(packed).decode()}  # fmt: skip
+                "measured": base64.b64encode(packed).decode()}  # fmt: skip
 
     def study_trials(self) -> None:
         """None: there is no Optuna study behind it."""
@@ -205,14 +204,14 @@ class Evolve:
         limit = batch.state.get("limit")
         self.limit = None if limit is None else int(str(limit))
         self._learn(batch.codes, batch.outcome)
-        self._remember(base64.b64decode(str(batch.state.get("best", ""))))
+        self._remember(base64.b64decode(str(batch.state.get("measured", ""))))
         self.batch += 1
         self.dry = len(batch.codes) == 0
 
     def _remember(self, packed: bytes) -> None:
-        """Takes over the best of the archive from a state."""
+        """Takes over the measured volumes of a state."""
         places, values = np.split(np.frombuffer(packed, dtype=np.uint32), 2)
-        adds = np.zeros(len(self.population.codes), dtype=np.float32)
+        adds = self.population.adds.copy()
         there = places < len(adds)  # a part's notes have no checksum
         adds[places[there]] = values.view(np.float32)[there]
         self.population = replace(self.population, adds=adds)

@@ -11,7 +11,6 @@ from functools import cached_property
 
 import numpy as np
 
-from elector.table import distinct
 from transcode.objective import Outcome
 from transcode.pareto import merge, nondominated
 
@@ -26,10 +25,9 @@ POPULATION = 64
 LONELIEST, PER_LOOK = 50, 0.5
 #: Share of parents that are those of the archive which add most to its hypervolume, and how many
 #: of it that is: a share, and bounds. A few points hold nearly all of what points add.
-ADDING, BEST, FEWEST_BEST, MOST_BEST = 0.8, 0.07, 32, 128
-#: Of the points whose volume is measured after a generation, the share that is new, and that
-#: counted as best before.
-_NEW, _BEFORE = 0.5, 0.35
+ADDING, BEST, FEWEST_BEST, MOST_BEST = 0.8, 0.07, 32, 48
+#: Of the points whose volume is measured after a generation, the most that may be new.
+_NEW = 0.7
 
 
 @dataclass(frozen=True)
@@ -38,8 +36,9 @@ class Population:
 
     codes : (F, S) of the archive, nothing ever cut. front : (F, O) their objectives.
     others : (N, S) of the best of the rest. other_values : (N, 1 + O) violation, objectives.
-    adds : (F,) hypervolume that each of the best of the archive adds to it, or added when it was
-        measured, which is no less; 0 for those not among the best, NaN for new ones.
+    adds : (F,) hypervolume that each of the archive adds to it, or added when it was measured,
+        which is no less; NaN before.
+    measured : places of the archive that were measured after the last generation.
     """
 
     codes: np.ndarray
@@ -47,13 +46,14 @@ class Population:
     others: np.ndarray
     other_values: np.ndarray
     adds: np.ndarray
+    measured: np.ndarray
 
     @classmethod
     def empty(cls, parameters: int, objectives: int) -> Population:
         """Nobody yet."""
         nothing = np.zeros((0, parameters), dtype=np.int32)
         return cls(nothing, np.zeros((0, objectives)), nothing, np.zeros((0, objectives + 1)),
-                   np.zeros(0, dtype=np.float32))
+                   np.zeros(0, dtype=np.float32), np.zeros(0, dtype=np.intp))
 
     def __len__(self) -> int:
         return len(self.codes) + len(self.others)
@@ -80,32 +80,37 @@ class Population:
         one, two = (eligible[rng.integers(0, len(eligible), count)] for _ in range(2))
         better = (self.lonely[two] > self.lonely[one]) & (rng.random(count) < 0.5)
         found = np.where(better, two, one)
-        best = np.flatnonzero(self.adds > 0.0)
+        best = self.best
         if len(best):
             drawn = best[rng.integers(0, len(best), count)]
             found = np.where(rng.random(count) < ADDING, drawn, found)
         return found
+
+    @cached_property
+    def best(self) -> np.ndarray:
+        """Places of the archive that add most to its hypervolume, as far as is known."""
+        return _most(np.nan_to_num(self.adds))
 
     def rated(
         self, reference: np.ndarray, most: int, rng: np.random.Generator, alone: Alone
     ) -> Population:
         """With the best of the archive known again; at most about so many are measured.
 
+        Volumes only shrink as the archive grows, so what was measured is a bound: measured
+        again is only what may be among the best.
         reference : (O,) of the hypervolume.
         """
-        new, adds = np.flatnonzero(np.isnan(self.adds)), np.nan_to_num(self.adds)
         if len(self.codes) < POPULATION:
             return self
-        new = rng.permutation(new)[: int(_NEW * most)]
-        before = np.flatnonzero(adds > 0.0)
-        before = before[np.argsort(-adds[before], kind="stable")][: int(_BEFORE * most)]
-        others = rng.integers(0, len(adds), max(most - len(new) - len(before), 0))
-        # Volumes only shrink as the archive grows: what was not measured again is a bound.
-        rows = distinct(np.concatenate([new, before, others]))[0]
-        adds[rows] = alone(self.front, rows, reference)
-        kept = min(max(FEWEST_BEST, int(BEST * len(adds))), MOST_BEST)
-        adds[np.argsort(-adds, kind="stable")[kept:]] = 0.0
-        return replace(self, adds=adds)
+        adds, done = self.adds.copy(), np.zeros(len(self.adds), dtype=bool)
+        rows = np.sort(rng.permutation(np.flatnonzero(np.isnan(adds)))[: int(_NEW * most)])
+        while True:
+            adds[rows] = alone(self.front, rows, reference)
+            done[rows] = True
+            best = _most(np.nan_to_num(adds))
+            rows = best[~done[best]][: most - np.count_nonzero(done)]
+            if not len(rows):
+                return replace(self, adds=adds, measured=np.flatnonzero(done))
 
     def after(
         self, codes: np.ndarray, outcome: Outcome, hopeful: np.ndarray
@@ -122,6 +127,7 @@ class Population:
             np.concatenate([self.front[stays], outcome.objectives[joined]]),
             self.others[:0], self.other_values[:0],
             np.concatenate([self.adds[stays], np.full(len(joined), np.nan, dtype=np.float32)]),
+            self.measured[:0],
         )  # fmt: skip
         if len(grown.codes) >= POPULATION:
             return grown, joined
@@ -152,6 +158,13 @@ class Population:
             chosen = [c for c in chosen if values[c, 0] <= 0.0]
         kept = np.array(chosen[:room], dtype=np.intp)
         return replace(self, others=codes[kept], other_values=values[kept])
+
+
+def _most(adds: np.ndarray) -> np.ndarray:
+    """Places of the best of (F,) volumes that are not 0."""
+    kept = min(max(FEWEST_BEST, int(BEST * len(adds))), MOST_BEST)
+    best = np.argsort(-adds, kind="stable")[:kept]
+    return best[adds[best] > 0.0]
 
 
 def crowding(points: np.ndarray) -> np.ndarray:
