@@ -338,8 +338,7 @@ def tile_search(
     for side, values in zip(sides, first, strict=True):
         side[:] = values
     # Nothing beats one pass over each operand.
-    for places, best, candidate in _searched(p, cost, np.flatnonzero(cost > a + b)):
-        cost[places], chosen[places] = best, candidate
+    _search(p, np.flatnonzero(cost > a + b), cost, chosen)
     sides[:, np.isinf(cost)] = 1.0
     for i, stationary in enumerate(_STATIONARY):
         places = np.flatnonzero((chosen > 0) & (chosen % 3 == i))
@@ -350,37 +349,55 @@ def tile_search(
     return Tiles(cost, *sides)
 
 
-def _searched(
-    p: _Search, cost: Array, places: Array
-) -> Iterator[tuple[Array, Array, Array]]:
-    """Places of products, the least they can move and by what: 3 x place in CUTS + stationarity.
+def _search(p: _Search, places: Array, cost: Array, chosen: Array) -> None:
+    """Lowers the costs (N,) of products at `places` to the least they can move, in place.
 
-    cost : (N,) of what stays chosen, candidate 0, where nothing moves less.
+    chosen : (N,) by what: 3 x place in CUTS + place in _STATIONARY; 0 is what stood before.
     """
-    p, best, chosen = p.taken(places), cost[places], np.zeros(places.size, dtype=np.intp)
+    if not places.size:
+        return
+    left = p.taken(places)
+    families = [_Family((0,), left, places), _Family((1, 2), left, places)]
     for c, (cut, next_cut) in enumerate(pairwise((*CUTS, CUTS[-1]))):
-        if not places.size:
+        families = [f for f in families if f.places.size]
+        if not families:
             return
-        for i, stationary in enumerate(_STATIONARY):
+        for family in families:
+            family.cut(c, float(cut), float(next_cut), cost, chosen)
+
+
+@dataclass(eq=False, repr=False)
+class _Family:
+    """Stationarities that cut the same side, and the products for which they may still be best."""
+
+    kinds: tuple[int, ...]
+    p: _Search
+    places: Array
+
+    def cut(self, c: int, cut: float, next_cut: float, cost: Array, chosen: Array) -> None:
+        """Tries one cut, as `_search`, and drops the products that finer ones cannot help."""
+        best = gathered(cost, self.places)
+        for i in self.kinds:
             if c or i:
-                fits, moved, *_ = stationary(p, float(cut))
-                better = (moved < best) & (fits >= 1.0)
-                np.copyto(best, moved, where=better)
-                np.copyto(chosen, 3 * c + i, where=better)
+                fits, moved, *_ = _STATIONARY[i](self.p, cut)
+                better = np.flatnonzero((moved < best) & (fits >= 1.0))
+                here = self.places[better]
+                best[better] = cost[here] = moved[better]
+                chosen[here] = 3 * c + i
         # No cut is finer than single rows; more of them cost more.
-        more = (np.maximum(p.m, p.k) > cut) & (best > _least(p, float(next_cut)))
+        more = ((self.p.k if self.kinds[0] else self.p.m) > cut) & (best > self._least(next_cut))
         if 4 * np.count_nonzero(more) < 3 * more.size:
-            yield places, best, chosen  # what goes on is said once more, later
             left = np.flatnonzero(more)
-            p, places, best, chosen = p.taken(left), places[left], best[left], chosen[left]
-    yield places, best, chosen
+            self.p, self.places = self.p.taken(left), self.places[left]
 
-
-def _least(p: _Search, cut: float) -> Array:
-    """No tile of so many cuts, or of more, moves less."""
-    outputs = p.b * (np.ceil(p.m / np.ceil(p.m / cut)) - 1.0)
-    sums = (np.ceil(p.k / np.ceil(p.k / cut)) - 1.0) * p.partial
-    return np.asarray(p.a + p.b + np.minimum(outputs, sums))
+    def _least(self, cut: float) -> Array:
+        """No tile of so many cuts, or of more, moves less."""
+        p = self.p
+        if self.kinds[0]:
+            more = (np.ceil(p.k / np.ceil(p.k / cut)) - 1.0) * p.partial
+        else:
+            more = p.b * (np.ceil(p.m / np.ceil(p.m / cut)) - 1.0)
+        return np.asarray(p.a + p.b + more)
 
 
 #: Of a candidate: where it is at least 1 it fits; bytes it moves; passes over a and b; passes of
