@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from search_fakes import SMALL, fake
 
 from transcode import engines, pareto
 from transcode.engines.evolve import Evolve
-from transcode.engines.evolve.population import crowding
+from transcode.engines.evolve.population import MOST_BEST, Population, crowding
 from transcode.engines.evolve.variation import Variation
 from transcode.objective import Problem, bound
 from transcode.space import Space, load, numbers
@@ -123,6 +124,54 @@ def test_ordered_parameters_step_to_neighbours() -> None:
     steps = np.abs(variation.changed(np.full(4000, column), own, rng) - own)
     assert (steps > 0).all()
     assert (steps == 1).mean() > 0.5 and (steps > 5).mean() > 0.05
+
+
+def population(points: np.ndarray) -> Population:
+    """Nobody but a front, on which nothing was measured."""
+    front = points[pareto.nondominated(points)]
+    codes = np.arange(len(front), dtype=np.int32)[:, None]
+    unknown = np.full(len(front), np.nan, dtype=np.float32)
+    none = np.zeros((0, front.shape[1] + 1))
+    return Population(codes, front, codes[:0], none, unknown, np.zeros(0, dtype=np.intp))
+
+
+def shell(size: int, rng: np.random.Generator) -> np.ndarray:
+    """(size, 3) points of which many are on the front."""
+    points = rng.random((size, 3)) + 0.05
+    radius = 1.0 + 0.02 * rng.random((size, 1))
+    return points / np.linalg.norm(points, axis=1, keepdims=True) * radius
+
+
+def test_the_best_are_those_that_add_most_as_if_all_were_measured_again() -> None:
+    rng, reference = np.random.default_rng(4), np.full(3, 1.1)
+    measured = 0
+
+    def alone(front: np.ndarray, rows: np.ndarray, reference: np.ndarray) -> np.ndarray:
+        nonlocal measured
+        measured += len(rows)
+        return pareto.alone(front, rows, reference)
+
+    def best_of_all(front: np.ndarray) -> np.ndarray:
+        adds = pareto.alone(front, np.arange(len(front)), reference).astype(np.float32)
+        return np.argsort(-adds, kind="stable")[:MOST_BEST]
+
+    points = shell(3_000, rng)
+    now = population(points[:2_000]).rated(reference, 10_000, rng, alone)
+    np.testing.assert_array_equal(now.best, best_of_all(now.front))
+    before, measured = now.front, 0
+    # What joins takes volume from others; only what may still be among the best is looked at.
+    grown = population(np.concatenate([before, points[2_000:]]))
+    known = {tuple(p): v for p, v in zip(before.tolist(), now.adds, strict=True)}
+    adds = np.array([known.get(tuple(p), np.nan) for p in grown.front.tolist()], dtype=np.float32)
+    later = replace(grown, adds=adds).rated(reference, 10_000, rng, alone)
+    np.testing.assert_array_equal(later.best, best_of_all(later.front))
+    assert np.isnan(adds).sum() < measured < len(adds) - 100
+
+
+def test_measuring_stops_at_its_limit() -> None:
+    rng, reference = np.random.default_rng(5), np.full(3, 1.1)
+    found = population(shell(2_000, rng)).rated(reference, 50, rng, pareto.alone)
+    assert 0 < len(found.measured) == np.isfinite(found.adds).sum() <= 50
 
 
 def test_crowding_prefers_the_ends_and_the_lonely() -> None:
