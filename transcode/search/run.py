@@ -23,6 +23,8 @@ from transcode.space import Space
 if TYPE_CHECKING:
     import pandas as pd
 
+#: Engines that suggest within milliseconds.
+_PROMPT = (engines.Evolve, engines.streams.Stream)
 #: Seconds between two looks at the hypervolume, and between two checkpoints, at least.
 _LOOK, _CHECKPOINT = 1.0, 30.0
 #: Looks and checkpoints each take at most this share of the time.
@@ -166,6 +168,7 @@ class Run:
             self._take_arrivals()
             status = f"finished: {reason}"
         finally:
+            self._write()
             self.checkpoint(status)
 
     def _recover(self) -> None:
@@ -238,6 +241,9 @@ class Run:
         self._commit(codes, outcome)
         with self._timed("archive"):
             self._keep(codes, outcome, hopeful)
+        # While an engine thinks long, a batch must not wait to be written.
+        if not (self.crew.many and isinstance(self.engine, _PROMPT)):
+            self._write()
 
     @contextmanager
     def _timed(self, part: str) -> Iterator[None]:
