@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -145,8 +146,9 @@ class Run:
         try:
             work()
         except OSError as error:
+            reason = os.strerror(error.errno) if error.errno else str(error)
             raise EvaluationError(
-                f"{self.folder}: cannot be written: {error.strerror or error}; "
+                f"{self.folder}: cannot be written: {reason}; "
                 f"{self.number} batches are safe, the same command goes on from there"
             ) from None
 
