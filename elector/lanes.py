@@ -28,12 +28,14 @@ ORDERS = tuple(
     a + b + c + d for a in "bijk" for b in "bijk" for c in "bijk" for d in "bijk"
     if len({a, b, c, d}) == 4
 )
-#: Loops that an operand does not depend on: j of a, i of b.
-_FREE = ("j", "i")
-#: (free loop, another) -> (24,) whether the other is inside it, by order.
+#: Loops that an operand does not depend on, j of a and i of b -> another loop -> (24,) whether
+#: it is inside, by order.
 _INSIDE = {
-    (free, other): np.array([order.index(other) > order.index(free) for order in ORDERS])
-    for free in _FREE for other in "bijk" if other != free
+    free: {
+        other: np.array([order.index(other) > order.index(free) for order in ORDERS])
+        for other in "bijk" if other != free
+    }
+    for free in "ji"
 }
 
 
@@ -182,13 +184,12 @@ def reuse(t: Tiling, order: Array, lanes: Setting) -> tuple[Array, Array]:
 
     def share(free: str) -> Array:
         stride: Setting = 1.0
-        for (loop, other), by_order in _INSIDE.items():
-            if loop == free and (inside := by_order[order]).any():
+        for other, by_order in _INSIDE[free].items():
+            if (inside := by_order[order]).any():
                 stride = stride * (count[other] if inside.all()
                                    else np.where(inside, count[other], 1.0))
         kept: Array = np.maximum(1.0 - lanes / (stride * count[free]), 0.0)
         kept *= np.less_equal(stride, lanes)
         return kept
 
-    saved_a, saved_b = (share(free) for free in _FREE)
-    return saved_a, saved_b
+    return share("j"), share("i")

@@ -291,7 +291,7 @@ class Tiles:
     n: Array
 
 
-class _Search(NamedTuple):
+class _Wanted(NamedTuple):
     """N products whose tiles are looked for; see `tile_search`.
 
     partial : bytes that move for each partial sum that is not the last.
@@ -309,7 +309,7 @@ class _Search(NamedTuple):
     own: Array | None
     partial: Array
 
-    def taken(self, places: Array) -> _Search:
+    def taken(self, places: Array) -> _Wanted:
         """Some of the products."""
         own: dict[str, Any] = {
             name: gathered(values, places) for name, values in self._asdict().items()
@@ -330,7 +330,7 @@ def tile_search(
     operand alone (`limit` is then for the others). Where nothing fits, the least tile is
     returned.
     """
-    p = _Search(m, k, n, a_width, b_width, accumulator, limit, a, b, own,
+    p = _Wanted(m, k, n, a_width, b_width, accumulator, limit, a, b, own,
                 2.0 * accumulator * m * n * out)
     fits, moved, *first = _output(p, 1.0)
     cost, chosen = np.where(fits >= 1.0, moved, np.inf), np.zeros(m.size, dtype=np.intp)
@@ -338,7 +338,7 @@ def tile_search(
     for side, values in zip(sides, first, strict=True):
         side[:] = values
     # Nothing beats one pass over each operand.
-    _search(p, np.flatnonzero(cost > a + b), cost, chosen)
+    _try_cuts(p, np.flatnonzero(cost > a + b), cost, chosen)
     sides[:, np.isinf(cost)] = 1.0
     for i, stationary in enumerate(_STATIONARY):
         places = np.flatnonzero((chosen > 0) & (chosen % 3 == i))
@@ -349,7 +349,7 @@ def tile_search(
     return Tiles(cost, *sides)
 
 
-def _search(p: _Search, places: Array, cost: Array, chosen: Array) -> None:
+def _try_cuts(p: _Wanted, places: Array, cost: Array, chosen: Array) -> None:
     """Lowers the costs (N,) of products at `places` to the least they can move, in place.
 
     chosen : (N,) by what: 3 x place in CUTS + place in _STATIONARY; 0 is what stood before.
@@ -357,7 +357,7 @@ def _search(p: _Search, places: Array, cost: Array, chosen: Array) -> None:
     if not places.size:
         return
     left = p.taken(places)
-    families = [_Family((0,), left, places), _Family((1, 2), left, places)]
+    families = [_Family(_OUTPUTS, left, places), _Family(_OPERANDS, left, places)]
     for c, (cut, next_cut) in enumerate(pairwise((*CUTS, CUTS[-1]))):
         families = [f for f in families if f.places.size]
         if not families:
@@ -371,11 +371,11 @@ class _Family:
     """Stationarities that cut the same side, and the products for which they may still be best."""
 
     kinds: tuple[int, ...]
-    p: _Search
+    p: _Wanted
     places: Array
 
     def cut(self, c: int, cut: float, next_cut: float, cost: Array, chosen: Array) -> None:
-        """Tries one cut, as `_search`, and drops the products that finer ones cannot help."""
+        """Tries one cut, as `_try_cuts`, and drops the products that finer ones cannot help."""
         best = gathered(cost, self.places)
         for i in self.kinds:
             if c or i:
@@ -385,7 +385,8 @@ class _Family:
                 best[better] = cost[here] = moved[better]
                 chosen[here] = 3 * c + i
         # No cut is finer than single rows; more of them cost more.
-        more = ((self.p.k if self.kinds[0] else self.p.m) > cut) & (best > self._least(next_cut))
+        side = self.p.k if self.kinds is _OPERANDS else self.p.m
+        more = (side > cut) & (best > self._least(next_cut))
         if 4 * np.count_nonzero(more) < 3 * more.size:
             left = np.flatnonzero(more)
             self.p, self.places = self.p.taken(left), self.places[left]
@@ -393,7 +394,7 @@ class _Family:
     def _least(self, cut: float) -> Array:
         """No tile of so many cuts, or of more, moves less."""
         p = self.p
-        if self.kinds[0]:
+        if self.kinds is _OPERANDS:
             more = (np.ceil(p.k / np.ceil(p.k / cut)) - 1.0) * p.partial
         else:
             more = p.b * (np.ceil(p.m / np.ceil(p.m / cut)) - 1.0)
@@ -405,7 +406,7 @@ class _Family:
 _Candidate = tuple[Array, Array, Setting, Setting, Setting, Array, Array, Array]
 
 
-def _output(p: _Search, cut: Setting) -> _Candidate:
+def _output(p: _Wanted, cut: Setting) -> _Candidate:
     """Output stationary: an (m / cut) x tn block of outputs, slices of k."""
     tm, thin = np.ceil(p.m / cut), np.minimum(p.k, SLICE)
     tn = _columns(p, tm * thin * p.a_width, tm * p.accumulator, thin * p.b_width)
@@ -414,7 +415,7 @@ def _output(p: _Search, cut: Setting) -> _Candidate:
     return tn, p.a * a_passes + p.b * b_passes, a_passes, b_passes, 1.0, tm, thin, held
 
 
-def _weight(p: _Search, cut: Setting) -> _Candidate:
+def _weight(p: _Wanted, cut: Setting) -> _Candidate:
     """Weight stationary: a (k / cut) x tn block of weights, slices of m."""
     tk, thin = np.ceil(p.k / cut), np.minimum(p.m, SLICE)
     tn = _columns(p, tk * thin * p.a_width, thin * p.accumulator, tk * p.b_width)
@@ -424,7 +425,7 @@ def _weight(p: _Search, cut: Setting) -> _Candidate:
     return tn, moved, passes, 1.0, sums, thin, tk, held
 
 
-def _input(p: _Search, cut: Setting) -> _Candidate:
+def _input(p: _Wanted, cut: Setting) -> _Candidate:
     """Input stationary: a tm x (k / cut) block of inputs, slices of n."""
     tk, thin = np.ceil(p.k / cut), np.minimum(p.n, SLICE)
     row, second = tk * p.a_width + thin * p.accumulator, tk * thin * p.b_width
@@ -438,7 +439,7 @@ def _input(p: _Search, cut: Setting) -> _Candidate:
     return tm, moved, 1.0, passes, sums, held, tk, thin
 
 
-def _columns(p: _Search, fixed: Array, out: Array, second: Array) -> Array:
+def _columns(p: _Wanted, fixed: Array, out: Array, second: Array) -> Array:
     """Columns of a tile that fit beside `fixed` bytes, each `out` and `second` bytes wide."""
     if p.own is None:
         found = np.floor((p.limit - fixed) / (second + out))
@@ -447,4 +448,6 @@ def _columns(p: _Search, fixed: Array, out: Array, second: Array) -> Array:
     return np.asarray(np.minimum(found, p.n))
 
 
+#: Candidates, and which of them cut the same side: outputs rows, operands the contraction.
 _STATIONARY = (_output, _weight, _input)
+_OUTPUTS, _OPERANDS = (0,), (1, 2)

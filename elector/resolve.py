@@ -266,18 +266,19 @@ class _Pairs:
     """What `_paired` found for `columns` of a table at `rows`."""
 
     columns: dict[str, Column]
+    models: dict[tuple[int, int], Model]
     rows: Array
     found: tuple[Array, Array, Models]
 
-    def answers(self, columns: dict[str, Column], rows: Array) -> bool:
-        """Whether these are the columns, not only columns like them."""
+    def answers(self, columns: dict[str, Column], s: _Structures, rows: Array) -> bool:
+        """Whether these are the columns, not only columns like them, and the same models."""
         own = self.columns
         same = own.keys() == columns.keys() and all(own[k] is columns[k] for k in own)
-        return same and np.array_equal(self.rows, rows)
+        return same and self.models == s.models and np.array_equal(self.rows, rows)
 
 
 #: The last pairs: workloads of one search, and its source of accuracy, ask for the same models.
-_last: list[_Pairs] = []
+_last: dict[str, _Pairs] = {}
 
 
 def _paired(table: Table, rows: Array, s: _Structures) -> tuple[Array, Array, Models]:
@@ -287,9 +288,9 @@ def _paired(table: Table, rows: Array, s: _Structures) -> tuple[Array, Array, Mo
         key: column for key, column in table.columns.items()
         if key.partition(".")[0] == "model" or (key in numbers and len(column.values) > 1)
     }
-    for kept in _last[:]:
-        if kept.answers(columns, rows):
-            return kept.found
+    kept = _last.get("pairs")
+    if kept is not None and kept.answers(columns, s, rows):
+        return kept.found
     keys = [k for k in columns if k.startswith("model.") and k != "model.head"]
     # Pairs are numbered by their codes: models of one depth come to stand together.
     keys.sort(key=lambda key: key != "model.layers")
@@ -298,7 +299,7 @@ def _paired(table: Table, rows: Array, s: _Structures) -> tuple[Array, Array, Mo
     _, representative, pair = distinct(combine([*parts, s.head_codes[rows]]))
     chosen = rows[representative]
     found = chosen, pair, _models(table, chosen, keys, s)
-    _last[:] = [_Pairs(columns, rows, found)]
+    _last["pairs"] = _Pairs(columns, s.models, rows, found)
     return found
 
 

@@ -169,7 +169,7 @@ def prune(ops: Operations, workload: Workload) -> Operations:
             kind = operand_kind(row, operand) if row.matmul else ""
             if not kind:
                 continue
-            points = _points(table, row, kind)
+            points = _points(table, row.phase, row.name, row.layer, kind)
             key = tuple(id(p) for p in points)
             if key not in codes:
                 if key not in known:
@@ -199,13 +199,8 @@ def operand_kind(row: Row, operand: str) -> str:
 Points = dict[tuple[float | None, float | None], float]
 
 
-def _points(table: Table, row: Row, kind: str) -> list[Points]:
-    """What a table knows of an operand, kept: a search asks in every batch."""
-    return _kept_points(table, row.phase, row.name, row.layer, kind)
-
-
-@functools.lru_cache(maxsize=4096)
-def _kept_points(table: Table, phase: str, name: str, layer: str, kind: str) -> list[Points]:
+@functools.lru_cache(maxsize=4096)  # a search asks in every batch
+def _points(table: Table, phase: str, name: str, layer: str, kind: str) -> list[Points]:
     """What a table knows of an operand; of several layers where one row stands for them."""
     phase = "backward" if phase == "backward" else "forward"
     for operation in (name, "*"):

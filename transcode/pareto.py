@@ -107,7 +107,7 @@ def alone(front: np.ndarray, rows: np.ndarray, reference: np.ndarray) -> np.ndar
     """
     import moocore
 
-    volume = moocore.Hypervolume(ref=reference)
+    volume = moocore.Hypervolume(ref=reference)  # looks at the reference once, not for each point
     found, columns = np.zeros(len(rows)), np.ascontiguousarray(front.T)
     inside = np.flatnonzero((front[rows] < reference).all(axis=1))
     at_once = max(1, _NUMBERS // max(len(front), 1))

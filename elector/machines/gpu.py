@@ -92,7 +92,7 @@ def _plan(
     sizes, _, code = distinct(units.number("l2"))
     found, _, plan_index = distinct(index * sizes.size + code)
     pair, rest = np.divmod(found, sizes.size)
-    no, asked = np.zeros(pair.size, dtype=bool), np.flatnonzero([details] * len(ops.rows))
+    no, asked = np.zeros(pair.size, dtype=bool), np.arange(len(ops.rows) if details else 0)
     return plan(ops, pair, sizes[rest], no, no, asked), plan_index
 
 

@@ -118,7 +118,7 @@ def _plan(
     keys, _, plan_index = distinct(key)
     pair, rest = np.divmod(keys // 4, sizes.size)
     flags = keys % 4
-    asked = np.flatnonzero([details] * len(ops.rows))
+    asked = np.arange(len(ops.rows) if details else 0)
     return plan(ops, pair, sizes[rest], flags >= 2, flags % 2 == 1, asked), plan_index
 
 

@@ -114,7 +114,7 @@ def _label(ax: Axes, x: Axis, y: Axis, *, left: bool, bottom: bool) -> None:
     """Names and numbers, on the outer panels only."""
     box = ax.get_position()
     ax.tick_params(labelsize=9.5, color=FAINT, labelcolor=INK)
-    _ticks(ax.xaxis, x, _beside_one_another(x, box.width))
+    _ticks(ax.xaxis, x, _room(x, box.width))
     _ticks(ax.yaxis, y, int(box.height * float(ax.figure.bbox.height / ax.figure.dpi) / 0.35))
     ax.tick_params(labelbottom=bottom, labelleft=left)
     if bottom:
@@ -138,7 +138,7 @@ def _ticks(which: Any, axis: Axis, room: int) -> None:
     which.set_minor_formatter(NullFormatter())
 
 
-def _beside_one_another(axis: Axis, width: float) -> int:
+def _room(axis: Axis, width: float) -> int:
     """How many numbers an axis has room for: 0.07 inches a character, 0.6 inches at least."""
     longest = len(_plain(float(axis.values.max())))
     return int(width * WIDTH / max(0.6, 0.25 + 0.07 * longest))
@@ -185,7 +185,7 @@ def _key(figure: Figure, picture: Picture, box: Box) -> float:
                               orientation="horizontal")  # fmt: skip
         bar.ax.tick_params(labelsize=9, color=FAINT, labelcolor=INK)
         bar.outline.set_linewidth(0.0)
-        _ticks(bar.ax.xaxis, colour, _beside_one_another(colour, width))
+        _ticks(bar.ax.xaxis, colour, _room(colour, width))
         figure.text(left + width + 0.012, top - 0.07 * inch, colour.label, size=9.5, color=INK,
                     va="center")  # fmt: skip
         top -= 0.38 * inch

@@ -166,6 +166,7 @@ class Run:
                 if progress is not None:
                     progress(self._progress())
                 if self.clock() - self.saved > self.wait:
+                    self._write()
                     self.checkpoint("running")
             self._take_arrivals()
             status = f"finished: {reason}"
@@ -355,8 +356,7 @@ class Run:
         runs.manifest.write(self.folder, self.manifest)
 
     def checkpoint(self, status: str) -> None:
-        """Writes the last batch, front, study and manifest."""
-        self._write()
+        """Writes front, study and manifest of what is written."""
         begin = self.clock()
         front = self.archive.sorted()
         volume = None

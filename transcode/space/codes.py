@@ -242,17 +242,13 @@ class Space:
             for members in section.members:
                 for column in members:
                     codes[~self.active(codes, column), column] = 0
-        if self._dependence.columns:
-            for part, idle in self._dependence.each(codes):
-                np.copyto(part, 0, where=idle)
+        for part, idle in self._dependence.each(codes):
+            np.copyto(part, 0, where=idle)
         return codes
 
     def is_canonical(self, codes: np.ndarray) -> np.ndarray:
         """(D,) bool: whether a design is written in the one way `canonical` would."""
-        if not self._dependence.columns:
-            return np.ones(len(codes), dtype=bool)
-        parts = [~(idle & (part != 0)).any(axis=1) for part, idle in self._dependence.each(codes)]
-        return np.concatenate([np.zeros(0, dtype=bool), *parts])
+        return ~(self.idle(codes) & (codes != 0)).any(axis=1)
 
     @cached_property
     def _dependence(self) -> Dependence:

@@ -42,8 +42,8 @@ class Dependence:
         return np.concatenate(parts) if parts else np.zeros(codes.shape, dtype=bool)
 
     def each(self, codes: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Views of some designs after others, and what of them does not matter."""
-        for start in range(0, len(codes), _AT_ONCE):
+        """Views of some designs after others, and what of them does not matter, if anything."""
+        for start in range(0, len(codes) if self.columns else 0, _AT_ONCE):
             part = codes[start:start + _AT_ONCE]
             yield part, self._unmet(part).take(self._need, axis=1, mode="clip")
 

@@ -144,10 +144,9 @@ def _unit(
 
 def _leaders(ops: Operations, index: Array) -> Array:
     """(Q,) the first product of each combination."""
-    leader = np.zeros(index.size, dtype=np.intp)
-    for r in ops.where(matmul=True)[::-1]:
-        leader[columns(ops.count[r:r + 1], index)[0] > 0] = r
-    return leader
+    products = ops.where(matmul=True)
+    there = columns(ops.count[products], index) > 0
+    return np.asarray(products[np.argmax(there, axis=0)])
 
 
 def _plan(ops: Operations, index: Array, u: Units, tiles: Array) -> Plan:
