@@ -63,7 +63,7 @@ def measured(
     archive = Archive.empty(len(problem.space.parameters), len(problem.signs), ())
     designs, kept, crew = 0, {}, Crew(problem, 0)
     if isinstance(engine, engines.Evolve):
-        engine.alone = crew.alone  # as `transcode search` does
+        engine.apart = crew.apart  # as `transcode search` does
     for _ in range(2):  # processes started, and what a design takes known
         crew.assess(prepare.probe_designs(problem.space, 512))
     begin = time.perf_counter()

@@ -6,7 +6,7 @@ Axes: D points, O objectives.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -99,8 +99,10 @@ def hypervolume(points: np.ndarray, reference: np.ndarray) -> float:
     return float(moocore.hypervolume(inside, ref=reference))
 
 
-def alone(front: np.ndarray, rows: np.ndarray, reference: np.ndarray) -> np.ndarray:
-    """(N,) volume that no other point of a front (F, O) has, of its points at `rows` (N,).
+def apart(front: np.ndarray, points: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    """(N,) volume of points (N, O) that no other point of a front (F, O) has.
+
+    The points are of the front, or no point of it beats them.
 
     What a point shares with others is the hypervolume of these, cut to what lies behind it
     (Bringmann and Friedrich, Approximating the least hypervolume contributor, 2012).
@@ -108,34 +110,70 @@ def alone(front: np.ndarray, rows: np.ndarray, reference: np.ndarray) -> np.ndar
     import moocore
 
     volume = moocore.Hypervolume(ref=reference)  # looks at the reference once, not for each point
-    found, columns = np.zeros(len(rows)), np.ascontiguousarray(front.T)
-    inside = np.flatnonzero((front[rows] < reference).all(axis=1))
+    found, columns = np.zeros(len(points)), np.ascontiguousarray(front.T)
+    inside = np.flatnonzero((points < reference).all(axis=1))
     at_once = max(1, _NUMBERS // max(len(front), 1))
     for part in np.array_split(inside, max(1, -(-len(inside) // at_once))):
-        points = front[rows[part]]
-        found[part] = np.prod(reference - points, axis=1)
-        near = _in_reach(columns, points, reference)
-        for place, point, others in zip(part, points, near, strict=True):
+        own = points[part]
+        found[part] = np.prod(reference - own, axis=1)
+        near = _in_reach(columns, own, reference)
+        for place, point, others in zip(part, own, near, strict=True):
             behind = np.maximum(front[np.flatnonzero(others)], point)
             if len(behind):
                 found[place] = max(found[place] - volume(behind), 0.0)
     return found
 
 
+#: As `apart`: who works it out.
+Apart = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
+
+
 def _in_reach(columns: np.ndarray, points: np.ndarray, reference: np.ndarray) -> np.ndarray:
-    """(N, F) which others of a front, (O, F) columns, may share volume with (N, O) of its points.
+    """(N, F) which others of a front, (O, F) columns, may share volume with points (N, O)."""
+    worse, often = _compared(columns, points)
+    near = often > 0
+    for values, end in zip(columns, _ends(columns, worse, often, reference), strict=True):
+        near &= values <= end[:, None]
+    return near
+
+
+def _compared(columns: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(O, N, F) where a front, (O, F) columns, is worse than points (N, O); (N, F) how often."""
+    worse = np.stack([c > p[:, None] for c, p in zip(columns, points.T, strict=True)])
+    return worse, np.add.reduce(worse, axis=0, dtype=np.int8)
+
+
+def _ends(
+    columns: np.ndarray, worse: np.ndarray, often: np.ndarray, reference: np.ndarray
+) -> np.ndarray:
+    """(O, N) where what only a point has ends in each objective.
 
     What is worse than a point in one objective only cuts off, behind it in that objective,
     everything else.
     """
-    worse = np.stack([c > p[:, None] for c, p in zip(columns, points.T, strict=True)])
-    often = np.add.reduce(worse, axis=0, dtype=np.int8)
-    once, near = often == 1, often > 0
-    for values, own, bound in zip(columns, worse, reference, strict=True):
+    ends, once = np.empty((len(columns), len(often))), often == 1
+    for values, own, bound, end in zip(columns, worse, reference, ends, strict=True):
         reach = np.full(once.shape, bound)
         np.copyto(reach, values, where=own & once)
-        near &= values <= np.minimum(reach.min(axis=1), bound)[:, None]
-    return near
+        np.minimum(reach.min(axis=1), bound, out=end)
+    return ends
+
+
+def room(front: np.ndarray, points: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    """(N,) volume that each of points (N, O) would add to a front (F, O) at most.
+
+    The box between a point and those that are better in every other objective: exact for two
+    objectives and a point that beats nobody, 0 for what a point of the front is as good as.
+    """
+    found, columns = np.zeros(len(points)), np.ascontiguousarray(front.T)
+    at_once = max(1, _NUMBERS // max(len(front), 1))
+    for start in range(0, len(points), at_once):
+        own = points[start:start + at_once]
+        worse, often = _compared(columns, own)
+        rows = np.flatnonzero(often.all(axis=1))
+        ends = _ends(columns, worse[:, rows], often[rows], reference)
+        found[start + rows] = np.maximum(ends - own[rows].T, 0.0).prod(axis=0)
+    return found
 
 
 def live_hypervolume(points: np.ndarray, reference: np.ndarray) -> tuple[float, bool]:

@@ -146,31 +146,31 @@ def test_the_best_are_those_that_add_most_as_if_all_were_measured_again() -> Non
     rng, reference = np.random.default_rng(4), np.full(3, 1.1)
     measured = 0
 
-    def alone(front: np.ndarray, rows: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    def apart(front: np.ndarray, points: np.ndarray, reference: np.ndarray) -> np.ndarray:
         nonlocal measured
-        measured += len(rows)
-        return pareto.alone(front, rows, reference)
+        measured += len(points)
+        return pareto.apart(front, points, reference)
 
     def best_of_all(front: np.ndarray) -> np.ndarray:
-        adds = pareto.alone(front, np.arange(len(front)), reference).astype(np.float32)
+        adds = pareto.apart(front, front, reference).astype(np.float32)
         return np.argsort(-adds, kind="stable")[:MOST_BEST]
 
     points = shell(3_000, rng)
-    now = population(points[:2_000]).rated(reference, 10_000, rng, alone)
+    now = population(points[:2_000]).rated(reference, 10_000, rng, apart)
     np.testing.assert_array_equal(now.best, best_of_all(now.front))
     before, measured = now.front, 0
     # What joins takes volume from others; only what may still be among the best is looked at.
     grown = population(np.concatenate([before, points[2_000:]]))
     known = {tuple(p): v for p, v in zip(before.tolist(), now.adds, strict=True)}
     adds = np.array([known.get(tuple(p), np.nan) for p in grown.front.tolist()], dtype=np.float32)
-    later = replace(grown, adds=adds).rated(reference, 10_000, rng, alone)
+    later = replace(grown, adds=adds).rated(reference, 10_000, rng, apart)
     np.testing.assert_array_equal(later.best, best_of_all(later.front))
     assert np.isnan(adds).sum() < measured < len(adds) - 100
 
 
 def test_measuring_stops_at_its_limit() -> None:
     rng, reference = np.random.default_rng(5), np.full(3, 1.1)
-    found = population(shell(2_000, rng)).rated(reference, 50, rng, pareto.alone)
+    found = population(shell(2_000, rng)).rated(reference, 50, rng, pareto.apart)
     assert 0 < len(found.measured) == np.isfinite(found.adds).sum() <= 50
 
 

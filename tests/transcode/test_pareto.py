@@ -94,11 +94,35 @@ def test_volume_alone_is_what_the_front_loses_without_the_point(objectives: int)
     whole = pareto.hypervolume(front, reference)
     expected = [whole - pareto.hypervolume(np.delete(front, row, axis=0), reference)
                 for row in rows]
-    np.testing.assert_allclose(pareto.alone(front, rows, reference), expected, atol=1e-12)
+    np.testing.assert_allclose(pareto.apart(front, front[rows], reference), expected, atol=1e-12)
     assert max(expected) > 0.0
 
 
 def test_equal_points_count_as_one_that_is_alone() -> None:
     front = np.array([[0.0, 1.0], [0.0, 1.0], [1.0, 0.0]])
-    found = pareto.alone(front, np.arange(3), np.array([2.0, 2.0]))
+    found = pareto.apart(front, front, np.array([2.0, 2.0]))
     np.testing.assert_allclose(found, [1.0, 1.0, 1.0])
+
+
+@pytest.mark.parametrize("objectives", [1, 2, 3, 4])
+def test_there_is_room_for_what_a_point_adds(objectives: int) -> None:
+    rng = np.random.default_rng(objectives)
+    points = rng.random((300, objectives)) * rng.choice([1.0, 1.3], (300, 1))
+    reference = np.full(objectives, 1.1)
+    front, others = points[:150], points[150:]
+    front = front[pareto.nondominated(front)]
+    others = np.concatenate([others, front[:2], front[:2] + 0.01, front[:2] - 0.01])
+    whole = pareto.hypervolume(front, reference)
+    adds = np.array([pareto.hypervolume(np.vstack([front, point]), reference) - whole
+                     for point in others])  # fmt: skip
+    room = pareto.room(front, others, reference)
+    assert (room >= adds - 1e-12).all() and adds.max() > 0.0
+    as_good = np.array([(front <= point).all(axis=1).any() for point in others])
+    assert (room[as_good] == 0.0).all() and as_good.any()
+    assert (room[~as_good & (others < reference).all(axis=1)] > 0.0).all()
+
+
+def test_the_room_between_two_neighbours_is_all_of_it() -> None:
+    front = np.array([[0.0, 1.0], [0.5, 0.5], [1.0, 0.0]])
+    points, reference = np.array([[0.2, 0.7], [0.6, 0.4], [0.6, 0.6]]), np.array([2.0, 2.0])
+    np.testing.assert_allclose(pareto.room(front, points, reference), [0.09, 0.04, 0.0])

@@ -122,7 +122,7 @@ class Run:
             len(space.parameters), len(space.objectives), self.problem.result_names
         )
         if isinstance(self.engine, engines.Evolve):  # whoever the crew will be
-            self.engine.alone = lambda *asked: self.crew.alone(*asked)
+            self.engine.apart = lambda *asked: self.crew.apart(*asked)
         limits = [n for n in (self.budget, space.allowed_count) if n is not None]
         self.expected = min((n for n in limits if n <= LARGEST_ENUMERATION), default=None)
 

@@ -75,8 +75,8 @@ def _unpacked(problem: bytes) -> Problem:
 
 
 def volumes(problem: bytes, asked: tuple[np.ndarray, np.ndarray, np.ndarray]) -> np.ndarray:
-    """`pareto.alone`; a pure function of what is asked."""
-    return pareto.alone(*asked)
+    """`pareto.apart`; a pure function of what is asked."""
+    return pareto.apart(*asked)
 
 
 def _idle() -> None:
@@ -139,11 +139,11 @@ class Crew:
         self.each = took * (min(pieces, self.jobs) if several else 1) / max(len(codes), 1)
         return found
 
-    def alone(self, front: np.ndarray, rows: np.ndarray, reference: np.ndarray) -> np.ndarray:
-        """`pareto.alone`, shared out to the processes of this machine."""
-        if self.blob is None or self.given is not None or len(rows) < _SHARED * self.jobs:
-            return pareto.alone(front, rows, reference)
-        parts = [(front, part, reference) for part in np.array_split(rows, self.jobs)]
+    def apart(self, front: np.ndarray, points: np.ndarray, reference: np.ndarray) -> np.ndarray:
+        """`pareto.apart`, shared out to the processes of this machine."""
+        if self.blob is None or self.given is not None or len(points) < _SHARED * self.jobs:
+            return pareto.apart(front, points, reference)
+        parts = [(front, part, reference) for part in np.array_split(points, self.jobs)]
         return np.concatenate(self._ask(volumes, parts))
 
     def _ask(

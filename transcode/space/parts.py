@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
 
 from elector.table import Scalar
 
@@ -35,6 +38,13 @@ class Parameter:
     def size(self) -> int:
         """Number of values."""
         return len(self.values)
+
+    @cached_property
+    def numbers(self) -> np.ndarray | None:
+        """(size,) the values where all are numbers, else None."""
+        if any(isinstance(v, bool) or not isinstance(v, int | float) for v in self.values):
+            return None
+        return np.array(self.values, dtype=float)
 
 
 @dataclass(frozen=True)

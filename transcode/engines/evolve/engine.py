@@ -1,9 +1,10 @@
 """Vectorised evolutionary search: parents from an unbounded archive, children by the thousand.
 
 Generations begin small and grow with what is known, so that few evaluations are spent well and
-many are proposed cheaply. Nothing is cut from the archive: a cut by crowding makes its
-hypervolume fall with time. Crowding only picks parents. Large generations are shared out to
-islands (transcode.engines.evolve.islands); how many there are belongs to the run.
+many are proposed cheaply; of the children of small ones those are evaluated that are expected to
+add most (transcode.engines.evolve.surrogate). Nothing is cut from the archive: a cut by crowding
+makes its hypervolume fall with time. Crowding only picks parents. Large generations are shared
+out to islands (transcode.engines.evolve.islands); how many there are belongs to the run.
 
 Axes: D designs, S parameters, O objectives.
 """
@@ -18,8 +19,10 @@ import numpy as np
 
 from transcode import pareto
 from transcode.engines.base import Engine, Finished
+from transcode.engines.evolve.features import Features
 from transcode.engines.evolve.islands import Breeder, Found, Known, Task
-from transcode.engines.evolve.population import Alone, Population
+from transcode.engines.evolve.population import Population
+from transcode.engines.evolve.surrogate import Surrogate
 from transcode.engines.evolve.variation import Variation
 from transcode.objective import Outcome
 from transcode.space import Space
@@ -52,7 +55,7 @@ class Evolve:
     islands : shares of a large generation, each at most `most` designs.
     limit : children that the last round found, where it wanted more.
     reference : (O,) of the hypervolume that parents are chosen by.
-    alone : `pareto.alone`, or who works it out.
+    apart : works volumes out.
     """
 
     space: Space
@@ -66,11 +69,12 @@ class Evolve:
     batch: int = 0
     dry: bool = False
     limit: int | None = None
-    alone: Alone = pareto.alone
+    apart: pareto.Apart = pareto.apart
 
     def __post_init__(self) -> None:
         self.known = Known(self.islands)
         self.breeder = Breeder(self.space, Variation(self.space), self.known)
+        self.surrogate = Surrogate(Features(self.space, self.breeder.variation.families))
         self.population = Population.empty(len(self.space.parameters), len(self.reference))
 
     @property
@@ -91,13 +95,18 @@ class Evolve:
         missing = wanted - len(warm)
         if missing > 0 and len(self.population):
             asked = missing - max(1, int(STRANGERS * missing))
-            parts.append(self.breeder.children(self.population, asked, rng))
+            choose = self._best if self.surrogate.ready else None
+            parts.append(self.breeder.children(self.population, asked, rng, choose))
         while (missing := wanted - sum(map(len, parts))) > 0 and not self.strangers.exhausted:
             parts.append(self._strangers(missing))
         self.batch += 1
         codes = np.concatenate(parts)
         self.dry = len(codes) == 0
         return codes
+
+    def _best(self, codes: np.ndarray, count: int) -> np.ndarray:
+        """(count,) places of the designs to evaluate of (D, S)."""
+        return self.surrogate.best(codes, count, self.population.front, self.reference)
 
     def _growth(self) -> int:
         """Designs of a generation, by what is known."""
@@ -168,6 +177,7 @@ class Evolve:
         self.known.add(self.space.key(found.codes))
         self.dry = len(found.codes) == 0
         self.population, _ = self.population.after(found.codes, found.outcome, found.hopeful)
+        self.surrogate.learn(found.codes, found.outcome)
         self._rate(len(found.codes))
 
     def update(self, codes: np.ndarray, outcome: Outcome) -> None:
@@ -178,12 +188,13 @@ class Evolve:
     def _learn(self, codes: np.ndarray, outcome: Outcome) -> None:
         everyone = np.ones(len(codes), dtype=bool)
         self.population, _ = self.population.after(codes, outcome, everyone)
+        self.surrogate.learn(codes, outcome)
 
     def _rate(self, designs: int) -> None:
         """Measures what points of the archive add, in less time than the designs took."""
         rng = np.random.default_rng([self.seed, self.batch, _RATING])
         most = min(MOST_RATED, int(RATED * designs))
-        self.population = self.population.rated(self.reference, most, rng, self.alone)
+        self.population = self.population.rated(self.reference, most, rng, self.apart)
 
     def state(self) -> dict[str, object]:
         """Where the strangers stand, and volumes; everything else follows from the designs."""

@@ -26,10 +26,14 @@ from transcode.space import Space, mix
 _TRIES, _AT_ONCE = 6, 1 << 17
 #: Share of new ones among children below which no more are made.
 _HARDLY = 0.03
+#: Children that each one is chosen from, where somebody chooses.
+OVER = 4.0
 #: Designs that are evaluated before the next are bred from them, within a task.
 GENERATION = 32_768
 
 Assess = Callable[[np.ndarray], Outcome]
+#: Of (D, S) designs, the places of so many that are to be evaluated.
+Choose = Callable[[np.ndarray, int], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -117,9 +121,13 @@ class Breeder:
         return any(p.needs is not None for p in self.space.parameters)
 
     def children(
-        self, population: Population, count: int, rng: np.random.Generator
-    ) -> np.ndarray:
-        """(at most count, S) new children, from now on seen."""
+        self, population: Population, count: int, rng: np.random.Generator,
+        choose: Choose | None = None,
+    ) -> np.ndarray:  # fmt: skip
+        """(at most count, S) new children, from now on seen.
+
+        choose : picks them from `OVER` times as many; without it they are taken as they come.
+        """
         variation = self.variation
         pool = np.concatenate([population.codes, population.others])
         found = [np.zeros((0, pool.shape[1]), dtype=np.int32)]
@@ -129,7 +137,8 @@ class Breeder:
         for _ in range(_TRIES):
             if missing <= 0 or share < _HARDLY / self.islands:
                 break
-            size = min(int(missing / share) + 8 * self.islands, _AT_ONCE)
+            wanted = missing if choose is None else int(OVER * missing)
+            size = min(int(wanted / share) + 8 * self.islands, _AT_ONCE)
             drawn = [population.parents(eligible, size, rng) for _ in range(2)]
             used, _, place = distinct(np.concatenate(drawn))
             one, two = np.split(place, 2)
@@ -138,7 +147,10 @@ class Breeder:
                 made = self.space.canonical(made)
             codes, keys = self.fresh(made)
             share = len(codes) / size
-            codes, keys = codes[:missing], keys[:missing]
+            kept = np.arange(min(missing, len(codes)))
+            if choose is not None and len(codes) > missing:
+                kept = choose(codes, missing)
+            codes, keys = codes[kept], keys[kept]
             self.seen.add(keys)
             found.append(codes.astype(np.int32))
             missing -= len(codes)

@@ -5,17 +5,13 @@ Axes: D designs of a generation, F of the archive, S parameters, O objectives.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 
 from transcode.objective import Outcome
-from transcode.pareto import merge, nondominated
-
-#: As `pareto.alone`: (front, rows, reference) -> volumes that only the rows have.
-Alone = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
+from transcode.pareto import Apart, merge, nondominated
 
 #: Parents there are at least.
 POPULATION = 64
@@ -92,7 +88,7 @@ class Population:
         return _most(np.nan_to_num(self.adds))
 
     def rated(
-        self, reference: np.ndarray, most: int, rng: np.random.Generator, alone: Alone
+        self, reference: np.ndarray, most: int, rng: np.random.Generator, apart: Apart
     ) -> Population:
         """With the best of the archive known again; at most about so many are measured.
 
@@ -105,7 +101,7 @@ class Population:
         adds, done = self.adds.copy(), np.zeros(len(self.adds), dtype=bool)
         rows = np.sort(rng.permutation(np.flatnonzero(np.isnan(adds)))[: int(_NEW * most)])
         while True:
-            adds[rows] = alone(self.front, rows, reference)
+            adds[rows] = apart(self.front, self.front[rows], reference)
             done[rows] = True
             best = _most(np.nan_to_num(adds))
             rows = best[~done[best]][: most - np.count_nonzero(done)]

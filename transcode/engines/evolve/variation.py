@@ -179,7 +179,7 @@ class Variation:
         ordered = np.zeros(shape[0], dtype=bool)
         rank, back = np.zeros(shape, dtype=np.intp), np.zeros(shape, dtype=np.intp)
         for column, parameter in enumerate(self.space.parameters):
-            numbers = _numbers(parameter)
+            numbers = parameter.numbers
             if numbers is None or parameter.size == 2:
                 continue
             ordered[column] = True
@@ -239,17 +239,9 @@ def geometric(chance: float, count: int, rng: np.random.Generator) -> np.ndarray
     return (rng.standard_exponential(count) / -np.log1p(-chance)).astype(np.intp) + 1
 
 
-def _numbers(parameter: Parameter) -> np.ndarray | None:
-    """(size,) the values where all are numbers, else None."""
-    values = parameter.values
-    if any(isinstance(v, bool) or not isinstance(v, int | float) for v in values):
-        return None
-    return np.array(values, dtype=float)
-
-
 def _nearest(given: Parameter, wanted: Parameter) -> np.ndarray:
     """(size of given,) code of the value of `wanted` nearest to each value of `given`."""
-    here, there = _numbers(given), _numbers(wanted)
+    here, there = given.numbers, wanted.numbers
     if here is not None and there is not None:
         return np.asarray(np.abs(here[:, None] - there[None, :]).argmin(axis=1))
     return np.array([wanted.values.index(v) if v in wanted.values else 0 for v in given.values])

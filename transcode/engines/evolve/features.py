@@ -1,0 +1,124 @@
+"""Numbers that say what a design is like: few of them, however many layers a model has.
+
+Costs are products of settings, so a number that is not negative counts as its logarithm. Of the
+parameters that are one choice made many times count the mean and the largest value, of those
+that matter only. Products of two features come along: by them a cost may bend, and one setting
+decide how much another matters. One of the features is 1, so they are among their products.
+
+Axes: D designs, S parameters, K members of a family, P features, Q products.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from transcode.engines.evolve.families import Families
+from transcode.space import Parameter, Space
+
+#: Products of two features there are at most: of more, an even share is taken.
+PRODUCTS = 1_200
+#: What 0 counts as where other values count as logarithms: so many times the least of those.
+_NOTHING = 0.25
+
+
+@dataclass(frozen=True)
+class Features:
+    """The features of the designs of a space."""
+
+    space: Space
+    families: Families
+
+    @cached_property
+    def count(self) -> int:
+        """P."""
+        return len(self.of(np.zeros((1, len(self.space.parameters)), dtype=np.intp)))
+
+    @cached_property
+    def pairs(self) -> tuple[np.ndarray, np.ndarray]:
+        """(Q,) places of the features that are multiplied; the first is 1 x 1."""
+        one, two = np.triu_indices(self.count)
+        kept = self._numeric[one] | self._numeric[two]  # that two places are taken says little
+        one, two = one[kept], two[kept]
+        some = np.linspace(0, len(one) - 1, min(len(one), PRODUCTS)).astype(np.intp)
+        kept = np.union1d(np.arange(self.count), some)  # each feature by itself in any case
+        return one[kept], two[kept]
+
+    def of(self, codes: np.ndarray) -> np.ndarray:
+        """(P, D) of (D, S) codes."""
+        found = [np.ones((1, len(codes)))]
+        found += [table[:, codes[:, column]] for column, table in self._single]
+        if self.families.wholes:
+            matter = ~self.space.idle(codes)
+            found += [
+                _family(np.ascontiguousarray(codes[:, whole].T), matter[:, whole].T, table)
+                for whole, table in self._several
+            ]
+        return np.concatenate(found)
+
+    def products(self, features: np.ndarray) -> np.ndarray:
+        """(Q, D) of (P, D) features."""
+        one, two = self.pairs
+        found, start = np.empty((len(one), features.shape[1])), 0
+        for place, count in zip(*np.unique(one, return_counts=True), strict=True):
+            part = slice(start, start + count)
+            np.multiply(features[two[part]], features[place], out=found[part])
+            start += count
+        return found
+
+    @cached_property
+    def _single(self) -> list[tuple[int, np.ndarray]]:
+        """Columns that can change and belong to no family, and what their codes count as."""
+        several = {int(column) for whole in self.families.wholes for column in whole}
+        return [
+            (column, _table(parameter))
+            for column, parameter in enumerate(self.space.parameters)
+            if parameter.size > 1 and column not in several
+        ]
+
+    @cached_property
+    def _several(self) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Columns of each family, and what their codes count as."""
+        parameters = self.space.parameters
+        return [(whole, _table(parameters[whole[0]])) for whole in self.families.wholes]
+
+    @cached_property
+    def _numeric(self) -> np.ndarray:
+        """(P,) bool: 1 and what stands for a number, not for a place in a list."""
+        found = [True]
+        for _, table in self._single:
+            found += [len(table) == 1] * len(table)
+        for _, table in self._several:
+            found += [True, True] if len(table) == 1 else [False] * len(table)
+        return np.array(found)
+
+
+def _family(codes: np.ndarray, matter: np.ndarray, table: np.ndarray) -> np.ndarray:
+    """(V, D) of (K, D) members: what those that `matter` are like together; 0 without any.
+
+    table : (V, size).
+    """
+    count = np.count_nonzero(matter, axis=0)
+    often = np.stack([
+        np.count_nonzero((codes == code) & matter, axis=0) for code in range(table.shape[1])
+    ])  # fmt: skip
+    found = table @ often / np.maximum(count, 1)
+    if len(table) > 1:
+        return found
+    largest = np.where(often > 0, table[0][:, None], -np.inf).max(axis=0)
+    return np.stack([found[0], np.where(count > 0, largest, 0.0)])
+
+
+def _table(parameter: Parameter) -> np.ndarray:
+    """(V, size) of mean 0 and spread 1: a number, or a place for each value but the first."""
+    values = parameter.numbers
+    if values is None or parameter.size == 2:
+        found = np.eye(parameter.size)[1:]
+    else:
+        if (values >= 0).all():
+            values = np.log(np.where(values > 0, values, _NOTHING * values[values > 0].min()))
+        found = values[None]
+    mean, spread = found.mean(axis=1, keepdims=True), found.std(axis=1, keepdims=True)
+    return (found - mean) / spread
