@@ -39,9 +39,9 @@ SAMPLERS = ("auto", "evolve", "parzen", *STREAMS, *optuna_engine.BUILT_IN)
 _USER = re.compile(r"[\w.]+:\w+")
 #: Seconds an enumeration may take where neither a budget nor a time is given.
 PATIENCE = 60.0
-#: So few evaluations are best spent by `parzen` (docs/search.md): of a few hundred it makes most,
-#: from 500 to 1,000 `evolve` catches up, which is far cheaper.
-THOUGHTFUL = 1_000
+#: So few evaluations are best spent by `parzen`: of 200 it makes most, of 500 `evolve`, whose
+#: proposals are far cheaper, makes as much (docs/search.md).
+THOUGHTFUL = 300
 #: A design that takes so many seconds, and how many are evaluated where no number is given.
 SLOW, FEW = 1.0, 300
 #: Budgets where neither a budget nor a time is given: of samplers that learn, of those that do not.

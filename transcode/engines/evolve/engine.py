@@ -31,9 +31,10 @@ from transcode.space import Space
 #: of the first so many designs, and of the others.
 FIRST, SMALLEST = 64, 24
 GROWTH, SLOWLY, LATER_GROWTH = 0.1, 5_000, 0.25
-#: Where there are many parameters, a design says little of the next, and generations are small:
-#: growth is at most so much over their number, and a generation at least so many times it.
-CALM, LATER_CALM, EACH = 12.0, 24.0, 1.5
+#: Where there are many parameters, a design says little of the next, and generations grow slowly:
+#: at most by so much over their number. Their designs take long, many at once less long each: a
+#: generation is at least so many times the parameters.
+CALM, LATER_CALM, EACH = 12.0, 24.0, 2.5
 #: Share of a generation that is drawn from the whole space.
 STRANGERS = 0.03
 #: A smaller share of a generation is not worth an island.
@@ -88,7 +89,8 @@ class Evolve:
         """A generation of new designs: as many as fit what is known, `count` at most."""
         rng = np.random.default_rng([self.seed, self.batch])
         warm = self._warm(count)
-        wanted = min(count, max(SMALLEST, int(EACH * self._free), self._growth()))
+        many = self._free if self._calm else 0
+        wanted = min(count, max(SMALLEST, int(EACH * many), self._growth()))
         if len(self.known) == len(warm) == 0:
             wanted = min(count, FIRST)
         parts = [warm]
@@ -113,6 +115,11 @@ class Evolve:
         known = len(self.known)
         slow, fast = min(GROWTH, CALM / self._free), min(LATER_GROWTH, LATER_CALM / self._free)
         return int(slow * min(known, SLOWLY) + fast * max(known - SLOWLY, 0))
+
+    @property
+    def _calm(self) -> bool:
+        """Whether there are so many parameters that generations grow slowly."""
+        return CALM / self._free < GROWTH
 
     @property
     def _free(self) -> int:
