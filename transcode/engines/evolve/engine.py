@@ -1,8 +1,8 @@
 """Vectorised evolutionary search: parents from an unbounded archive, children by the thousand.
 
 Generations begin small and grow with what is known, so that few evaluations are spent well and
-many are proposed cheaply; of the children of small ones those are evaluated that are expected to
-add most (transcode.engines.evolve.surrogate). Nothing is cut from the archive: a cut by crowding
+many are proposed cheaply; while that is so, of the children those are evaluated that are expected
+to add most (transcode.engines.evolve.surrogate). Nothing is cut from the archive: a cut by crowding
 makes its hypervolume fall with time. Crowding only picks parents. Large generations are shared
 out to islands (transcode.engines.evolve.islands); how many there are belongs to the run.
 
@@ -20,7 +20,7 @@ import numpy as np
 from transcode import pareto
 from transcode.engines.base import Engine, Finished
 from transcode.engines.evolve.features import Features
-from transcode.engines.evolve.islands import Breeder, Found, Known, Task
+from transcode.engines.evolve.islands import Breeder, Choose, Found, Known, Task
 from transcode.engines.evolve.population import Population
 from transcode.engines.evolve.surrogate import Surrogate
 from transcode.engines.evolve.variation import Variation
@@ -97,8 +97,7 @@ class Evolve:
         missing = wanted - len(warm)
         if missing > 0 and len(self.population):
             asked = missing - max(1, int(STRANGERS * missing))
-            choose = self._best if self.surrogate.ready else None
-            parts.append(self.breeder.children(self.population, asked, rng, choose))
+            parts.append(self.breeder.children(self.population, asked, rng, self._choose))
         while (missing := wanted - sum(map(len, parts))) > 0 and not self.strangers.exhausted:
             parts.append(self._strangers(missing))
         self.batch += 1
@@ -106,9 +105,14 @@ class Evolve:
         self.dry = len(codes) == 0
         return codes
 
-    def _best(self, codes: np.ndarray, count: int) -> np.ndarray:
-        """(count,) places of the designs to evaluate of (D, S)."""
-        return self.surrogate.best(codes, count, self.population.front, self.reference)
+    @property
+    def _choose(self) -> Choose | None:
+        """Who picks children: somebody where each design counts, nobody where many are cheap."""
+        if not self.surrogate.ready or (len(self.known) >= SLOWLY and not self._calm):
+            return None
+        return lambda codes, count: self.surrogate.best(
+            codes, count, self.population.front, self.reference
+        )
 
     def _growth(self) -> int:
         """Designs of a generation, by what is known."""
