@@ -103,7 +103,6 @@ def apart(front: np.ndarray, points: np.ndarray, reference: np.ndarray) -> np.nd
     """(N,) volume of points (N, O) that no other point of a front (F, O) has.
 
     The points are of the front, or no point of it beats them.
-
     What a point shares with others is the hypervolume of these, cut to what lies behind it
     (Bringmann and Friedrich, Approximating the least hypervolume contributor, 2012).
     """
@@ -155,7 +154,7 @@ def _ends(
     for values, own, bound, end in zip(columns, worse, reference, ends, strict=True):
         reach = np.full(once.shape, bound)
         np.copyto(reach, values, where=own & once)
-        np.minimum(reach.min(axis=1), bound, out=end)
+        reach.min(axis=1, initial=bound, out=end)
     return ends
 
 

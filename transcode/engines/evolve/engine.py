@@ -108,7 +108,7 @@ class Evolve:
     @property
     def _choose(self) -> Choose | None:
         """Who picks children: somebody where each design counts, nobody where many are cheap."""
-        if not self.surrogate.ready or (len(self.known) >= SLOWLY and not self._calm):
+        if not (self.surrogate.ready and self._choosy):
             return None
         return lambda codes, count: self.surrogate.best(
             codes, count, self.population.front, self.reference
@@ -119,6 +119,11 @@ class Evolve:
         known = len(self.known)
         slow, fast = min(GROWTH, CALM / self._free), min(LATER_GROWTH, LATER_CALM / self._free)
         return int(slow * min(known, SLOWLY) + fast * max(known - SLOWLY, 0))
+
+    @property
+    def _choosy(self) -> bool:
+        """Whether each design counts: there are few so far, or many parameters."""
+        return len(self.known) < SLOWLY or self._calm
 
     @property
     def _calm(self) -> bool:
@@ -187,19 +192,18 @@ class Evolve:
         self.limit = None if bred >= 0.95 * asked else max(bred, 0)
         self.known.add(self.space.key(found.codes))
         self.dry = len(found.codes) == 0
-        self.population, _ = self.population.after(found.codes, found.outcome, found.hopeful)
-        self.surrogate.learn(found.codes, found.outcome)
+        self._learn(found.codes, found.outcome, found.hopeful)
         self._rate(len(found.codes))
 
     def update(self, codes: np.ndarray, outcome: Outcome) -> None:
         """The archive after a generation, and the best of the rest while it is short."""
-        self._learn(codes, outcome)
+        self._learn(codes, outcome, np.ones(len(codes), dtype=bool))
         self._rate(len(codes))
 
-    def _learn(self, codes: np.ndarray, outcome: Outcome) -> None:
-        everyone = np.ones(len(codes), dtype=bool)
-        self.population, _ = self.population.after(codes, outcome, everyone)
-        self.surrogate.learn(codes, outcome)
+    def _learn(self, codes: np.ndarray, outcome: Outcome, hopeful: np.ndarray) -> None:
+        self.population, _ = self.population.after(codes, outcome, hopeful)
+        if self._choosy:
+            self.surrogate.learn(codes, outcome)
 
     def _rate(self, designs: int) -> None:
         """Measures what points of the archive add, in less time than the designs took."""
@@ -225,7 +229,7 @@ class Evolve:
             self.strangers.resume(nothing)
         limit = batch.state.get("limit")
         self.limit = None if limit is None else int(str(limit))
-        self._learn(batch.codes, batch.outcome)
+        self._learn(batch.codes, batch.outcome, np.ones(len(batch.codes), dtype=bool))
         self._remember(base64.b64decode(str(batch.state.get("measured", ""))))
         self.batch += 1
         self.dry = len(batch.codes) == 0
