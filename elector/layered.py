@@ -103,6 +103,19 @@ def layered(model: Model, settings: Mapping[str, Array], size: int) -> Models:
     return Models(model, block, stacks, types, models.numbers)
 
 
+def weights(hidden: Array, stacks: Array) -> Array:
+    """Weights in the matrices of layers whose heads are all of scaled dot products.
+
+    hidden : (...) widths. stacks : (S, ...) widths of the stacks, 0 where there is none.
+    The heads divide the width; the stacks are a chain from the width back to it.
+    """
+    last, found = hidden, 4.0 * hidden * hidden
+    for width in stacks:
+        found = found + last * width
+        last = np.where(width > 0, width, last)
+    return found + last * hidden
+
+
 def _layer(
     settings: Mapping[str, Array], i: int, block: dict[str, Array], types: Array, stacks: Array
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,10 @@ import pytest
 from elector.api import simulate
 from elector.errors import InputError
 from elector.evaluate import Chunk, evaluate, inspect
-from elector.layered import layer_field
+from elector.layered import layer_field, weights
 from elector.model import HEAD_TYPES
+from elector.operations.tensors import parameter_tensors
+from elector.resolve import resolve
 from elector.table import Column
 from elector.technology import Technology
 
@@ -119,6 +122,24 @@ def test_a_table_of_models_equals_their_dictionaries(tmp_path: Path, mode: str) 
         assert alone.macs[0] == together.macs[i]
         assert alone.energy_j[0] == pytest.approx(together.energy_j[i], rel=1e-9)
         assert alone.latency_s[0] == pytest.approx(together.latency_s[i], rel=1e-9)
+
+
+def test_weights_of_layers_are_those_of_the_matrices() -> None:
+    """Counted from the tensors of a model whose heads are all of scaled dot products."""
+    stacks = [[256, 0, 512], [1024, 128, 0], [64, 0, 0]]
+    hidden = [128, 128, 256]
+    columns = {"model.layers": [3]}
+    for i, (width, own) in enumerate(zip(hidden, stacks, strict=True), 1):
+        columns |= {f"model.layer{i}.hidden": [width], f"model.layer{i}.heads": [4]}
+        columns |= {f"model.layer{i}.feed_forward{s}": [f] for s, f in enumerate(own, 1)}
+    (group,) = resolve(table(1, columns), 1)
+    matrices = [
+        t for t in parameter_tensors(group.models, group.workload)
+        if re.fullmatch(r"query|key, value|output|feed-forward (in|out)", t.name)
+    ]
+    wanted = sum(float((t.elements * t.count)[0]) for t in matrices)
+    assert wanted > 0
+    assert weights(np.array(hidden, float), np.array(stacks, float).T).sum() == wanted
 
 
 def test_a_model_alone_as_in_a_table() -> None:

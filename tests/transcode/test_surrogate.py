@@ -162,6 +162,33 @@ def test_a_mean_and_a_largest_value_stand_for_a_family() -> None:
     assert all(np.isclose(plain, value).any() for value in wanted)
 
 
+def test_layers_are_known_by_their_weights() -> None:
+    space = load(LAYERED)
+    features, codes = features_of(space), drawn(space, 200, 0)
+    number = {p.name: p.numbers[codes[:, i]] for i, p in enumerate(space.parameters)
+              if p.numbers is not None}  # fmt: skip
+    weights, stacks = np.zeros((2, 200))
+    for i in range(1, 5):
+        there = number["model.layers"] >= i
+        hidden, wide = number[f"model.layer{i}.hidden"], number[f"model.layer{i}.feed_forward1"]
+        weights += there * (4 * hidden**2 + 2 * hidden * wide)
+        stacks += there * hidden * wide
+    found = features.of(codes)
+    for wanted in (weights, stacks):
+        shares = np.exp(found) / wanted
+        assert np.isclose(shares, shares[:, :1], rtol=1e-9).all(axis=1).sum() == 1
+
+
+@pytest.mark.parametrize("missing", ["hidden", "feed_forward"])
+def test_layers_of_which_little_is_searched_have_no_weights(missing: str) -> None:
+    fewer = {key: value for key, value in LAYERED["model"].items() if key != missing}
+    all_of_it, some = (
+        features_of(load({**LAYERED, "model": model})) for model in (LAYERED["model"], fewer)
+    )
+    # without a family there are two numbers and two sums less
+    assert some.count == all_of_it.count - 4
+
+
 @pytest.mark.parametrize("values", [(0, 256, 512), (-2, 0, 3), (1, 10, 100), ("a", "b", "c")])
 def test_whatever_the_values_they_count_alike(values: tuple[Any, ...]) -> None:
     table = _table(Parameter("workload.some", "workload.some", values))

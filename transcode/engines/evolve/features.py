@@ -2,8 +2,10 @@
 
 Costs are products of settings, so a number that is not negative counts as its logarithm. Of the
 parameters that are one choice made many times count the mean and the largest value, of those
-that matter only. Products of two features come along: by them a cost may bend, and one setting
-decide how much another matters. One of the features is 1, so they are among their products.
+that matter only; of heterogeneous layers also what they hold together, since the work of a model
+is a sum over its layers, of which means say little. Products of two features come along: by them a
+cost may bend, and one setting decide how much another matters. One of the features is 1, so they
+are among their products.
 
 Axes: D designs, S parameters, K members of a family, P features, Q products.
 """
@@ -15,11 +17,14 @@ from functools import cached_property
 
 import numpy as np
 
+from elector.layered import LAYERS, STACKS, weights
 from transcode.engines.evolve.families import Families
 from transcode.space import Parameter, Space
 
 #: Products of two features there are at most: of more, an even share is taken.
 PRODUCTS = 1_200
+#: Widths of a layer, first those that every layer has.
+_WIDTHS = ("hidden", *(f"feed_forward{s}" for s in range(1, STACKS + 1)))
 #: What 0 counts as where other values count as logarithms: so many times the least of those.
 _NOTHING = 0.25
 
@@ -52,6 +57,8 @@ class Features:
         found += [table[:, codes[:, column]] for column, table in self._single]
         if self.families.wholes:
             matter = ~self.space.idle(codes)
+            if len(self._layers):
+                found.append(np.log(_held(self._widths(codes, matter))) - self._usual)
             found += [
                 _family(np.ascontiguousarray(codes[:, whole].T), matter[:, whole].T, table)
                 for whole, table in self._several
@@ -85,14 +92,53 @@ class Features:
         return [(whole, _table(parameters[whole[0]])) for whole in self.families.wholes]
 
     @cached_property
+    def _layers(self) -> np.ndarray:
+        """(L, 1 + STACKS) columns of the widths of heterogeneous layers and of their stacks, or -1.
+
+        Empty where not both are searched.
+        """
+        columns = {p.name: column for column, p in enumerate(self.space.parameters)}
+        found = [
+            [columns.get(f"model.layer{i}.{key}", -1) for key in _WIDTHS]
+            for i in range(1, LAYERS + 1)
+        ]
+        return np.array([row for row in found if min(row[:2]) >= 0], dtype=np.intp)
+
+    def _widths(self, codes: np.ndarray, matter: np.ndarray) -> np.ndarray:
+        """(1 + STACKS, L, D) widths, 0 of what is not there."""
+        found = np.zeros((*self._layers.T.shape, len(codes)))
+        for place, column in np.ndenumerate(self._layers.T):
+            if column >= 0:
+                values = self.space.parameters[column].numbers
+                assert values is not None
+                found[place] = values[codes[:, column]] * matter[:, column]
+        return found
+
+    @cached_property
+    def _usual(self) -> np.ndarray:
+        """(2, 1) logarithms of what a model holds all of whose layers have mean widths."""
+        numbers = [[self.space.parameters[c].numbers if c >= 0 else None for c in row]
+                   for row in self._layers.T]
+        mean = np.array([[0.0 if n is None else n.mean() for n in row] for row in numbers])
+        return np.log(_held(mean[:, :, None]))
+
+    @cached_property
     def _numeric(self) -> np.ndarray:
         """(P,) bool: 1 and what stands for a number, not for a place in a list."""
         found = [True]
         for _, table in self._single:
             found += [len(table) == 1] * len(table)
+        found += [True, True] if len(self._layers) else []
         for _, table in self._several:
             found += [True, True] if len(table) == 1 else [False] * len(table)
         return np.array(found)
+
+
+def _held(widths: np.ndarray) -> np.ndarray:
+    """(2, D) of (1 + STACKS, L, D) widths: all weights, and how much goes into the stacks."""
+    hidden, stacks = widths[0], widths[1:]
+    found = np.stack([weights(hidden, stacks), hidden * stacks.sum(axis=0)]).sum(axis=1)
+    return np.maximum(found, 1.0)
 
 
 def _family(codes: np.ndarray, matter: np.ndarray, table: np.ndarray) -> np.ndarray:

@@ -26,6 +26,9 @@ NEAR = 0.75
 #: Share of changed parameters whose family takes the same value, and of children in which layers
 #: become like one of them.
 TOGETHER, COPIED = 0.7, 0.05
+#: How much more often than a member of a family a parameter of its own is changed: else, of a few
+#: settings beside hundreds of choices of layers, hardly one would ever change.
+ALONE = 4
 
 
 @dataclass(frozen=True)
@@ -111,12 +114,18 @@ class Variation:
 
     @cached_property
     def _actives(self) -> tuple[np.ndarray, np.ndarray]:
-        """Of each choice of alternatives: the parameters it has that can change, and how many."""
+        """Of each choice of alternatives: what may change, and how many entries that is.
+
+        A parameter that belongs to no family stands there several times.
+        """
+        often = np.full(len(self.sizes), ALONE)
+        for whole in self.families.wholes:
+            often[whole] = 1
         lists: list[list[int]] = [[]]
         for section in self.space.sections:
             own = [] if section.selector < 0 else [section.selector]
             lists = [[*found, *own, *members] for found in lists for members in section.members]
-        kept = [[c for c in found if self.sizes[c] > 1] for found in lists]
+        kept = [[c for c in found if self.sizes[c] > 1 for _ in range(often[c])] for found in lists]
         table = np.zeros((len(kept), max(1, *map(len, kept))), dtype=np.intp)
         for row, found in enumerate(kept):
             table[row, : len(found)] = found
