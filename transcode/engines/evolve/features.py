@@ -55,10 +55,10 @@ class Features:
         """(P, D) of (D, S) codes."""
         found = [np.ones((1, len(codes)))]
         found += [table[:, codes[:, column]] for column, table in self._single]
-        if self.families.wholes:
+        if self._layers or self.families.wholes:
             matter = ~self.space.idle(codes)
-            if len(self._layers):
-                found.append(np.log(_held(self._widths(codes, matter))) - self._usual)
+            if self._layers:
+                found.append(self._sizes(codes, matter))
             found += [
                 _family(np.ascontiguousarray(codes[:, whole].T), matter[:, whole].T, table)
                 for whole, table in self._several
@@ -92,35 +92,31 @@ class Features:
         return [(whole, _table(parameters[whole[0]])) for whole in self.families.wholes]
 
     @cached_property
-    def _layers(self) -> np.ndarray:
-        """(L, 1 + STACKS) columns of the widths of heterogeneous layers and of their stacks, or -1.
+    def _layers(self) -> list[tuple[tuple[int, int], int, np.ndarray]]:
+        """Widths of heterogeneous layers that have both a width and a stack searched.
 
-        Empty where not both are searched.
+        Of each its place among (1 + STACKS, LAYERS), its column and what its codes stand for.
         """
         columns = {p.name: column for column, p in enumerate(self.space.parameters)}
-        found = [
-            [columns.get(f"model.layer{i}.{key}", -1) for key in _WIDTHS]
-            for i in range(1, LAYERS + 1)
-        ]
-        return np.array([row for row in found if min(row[:2]) >= 0], dtype=np.intp)
-
-    def _widths(self, codes: np.ndarray, matter: np.ndarray) -> np.ndarray:
-        """(1 + STACKS, L, D) widths, 0 of what is not there."""
-        found = np.zeros((*self._layers.T.shape, len(codes)))
-        for place, column in np.ndenumerate(self._layers.T):
-            if column >= 0:
-                values = self.space.parameters[column].numbers
-                assert values is not None
-                found[place] = values[codes[:, column]] * matter[:, column]
+        found = []
+        for layer in range(LAYERS):
+            own = [columns.get(f"model.layer{layer + 1}.{key}") for key in _WIDTHS]
+            if None in own[:2]:
+                continue
+            for place, column in enumerate(own):
+                if column is not None:
+                    values = np.array(self.space.parameters[column].values, dtype=float)
+                    found.append(((place, layer), column, values))
         return found
 
-    @cached_property
-    def _usual(self) -> np.ndarray:
-        """(2, 1) logarithms of what a model holds all of whose layers have mean widths."""
-        numbers = [[self.space.parameters[c].numbers if c >= 0 else None for c in row]
-                   for row in self._layers.T]
-        mean = np.array([[0.0 if n is None else n.mean() for n in row] for row in numbers])
-        return np.log(_held(mean[:, :, None]))
+    def _sizes(self, codes: np.ndarray, matter: np.ndarray) -> np.ndarray:
+        """(2, D) logarithms of what the layers hold, over those of layers of mean widths."""
+        widths = np.zeros((1 + STACKS, LAYERS, len(codes)))
+        usual = np.zeros((1 + STACKS, LAYERS, 1))
+        for place, column, values in self._layers:
+            widths[place] = values[codes[:, column]] * matter[:, column]
+            usual[place] = values.mean()
+        return np.log(_held(widths)) - np.log(_held(usual))
 
     @cached_property
     def _numeric(self) -> np.ndarray:
@@ -128,7 +124,7 @@ class Features:
         found = [True]
         for _, table in self._single:
             found += [len(table) == 1] * len(table)
-        found += [True, True] if len(self._layers) else []
+        found += [True, True] if self._layers else []
         for _, table in self._several:
             found += [True, True] if len(table) == 1 else [False] * len(table)
         return np.array(found)

@@ -27,7 +27,7 @@ RIDGE = 0.3
 LEAST, MOST = 64, 4_096
 #: The fit is made anew when so many times more is known.
 ANEW = 1.25
-#: Share of what is evaluated that nothing is expected of: a fit to what is known knows nothing of
+#: Share of what is evaluated that nothing is expected of: a fit to what is known knows little of
 #: what is new.
 ANYHOW = 0.15
 #: Accuracies are fitted by their distance from so many points, which is at least so small.
