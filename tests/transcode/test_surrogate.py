@@ -189,6 +189,14 @@ def test_layers_of_which_little_is_searched_have_no_weights(missing: str) -> Non
     assert some.count == all_of_it.count - 4
 
 
+def test_a_single_layer_is_known_by_its_weights_too() -> None:
+    model = {"base": "flexibert", "layers": 1, "hidden": [128, 256], "feed_forward": [256, 512]}
+    features = features_of(load({**LAYERED, "model": model}))
+    assert not features.families.wholes
+    found = features.of(drawn(features.space, 20, 0))
+    assert len(found) == features.count == len(features._numeric)
+
+
 @pytest.mark.parametrize("values", [(0, 256, 512), (-2, 0, 3), (1, 10, 100), ("a", "b", "c")])
 def test_whatever_the_values_they_count_alike(values: tuple[Any, ...]) -> None:
     table = _table(Parameter("workload.some", "workload.some", values))
