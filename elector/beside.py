@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from elector.errors import InputError
+from elector.errors import InputError, nearest
 from elector.evaluate import evaluate
 from elector.formats import load_model
+from elector.operations import build
+from elector.resolve import resolve
 from elector.sparsity import Table, load_sparsity
 from elector.table import Column
 from elector.technology import Technology
@@ -15,6 +17,8 @@ SPARSITY = "workload.sparsity"
 THRESHOLDS = ("tau_i", "tau_t")
 #: Memory that pruning makes smaller: what is stored compressed.
 MEMORY = ("activations", "weights")
+#: From so many letters in common on, an operation that no model has is one that is misspelt.
+ALIKE = 0.8
 
 
 def table_of(settings: Mapping[str, object]) -> Table | None:
@@ -82,9 +86,40 @@ def warnings(model: str, settings: Mapping[str, object]) -> list[str]:
     if table is not None and is_of_another_model(table, model):
         found.append(f"{SPARSITY}: {table.name} was measured on {table.model}, not on {model}: "
                      "its densities count as assumed")
+    elif table is not None:  # another model may well have other operations
+        found += _misspelt(table, model)
     for name in THRESHOLDS:
         given = settings.get(f"workload.{name}")
         if given is not None and not (table and table.knows(name)):
             which = "dense" if table is None else table.name
             found.append(f"workload.{name} changes nothing: {which} has no such thresholds")
     return found
+
+
+def _misspelt(table: Table, model: str) -> list[str]:
+    """Operations of a table that a model has under a similar name only, which has no row."""
+    given = {(phase, name) for phase, name, _, _ in table.points if name != "*"}
+    asked = _operations(model) if given else set()
+    found = []
+    for phase, name in sorted(given - asked):
+        near = nearest(name, {n for p, n in asked - given if p == phase}, ALIKE)
+        if near:
+            found.append(f"{SPARSITY}: {table.name} has densities for '{name}' ({phase}), which "
+                         f"{model} does not have and which count for nothing; "
+                         f"did you mean '{near}'?")
+    return found
+
+
+def _operations(model: str) -> set[tuple[str, str]]:
+    """Phase and name of the products of a training step; of inference where nothing trains."""
+    for mode in ("training", "inference"):
+        # Names do not depend on the machine.
+        settings = {"model": model, "accelerator": "systolic", "workload.mode": mode}
+        try:
+            group = next(iter(resolve({k: Column.constant(v, 1) for k, v in settings.items()}, 1)))
+            rows = build(group.models, group.workload).rows
+        except InputError:
+            continue
+        return {("backward" if row.phase == "backward" else "forward", row.name)
+                for row in rows if row.matmul}
+    return set()

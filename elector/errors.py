@@ -78,12 +78,15 @@ class EvaluationError(ElectorError):
     """The computation failed for a reason that is not the input's."""
 
 
-def nearest(name: object, names: Iterable[object]) -> str | None:
-    """The known name most like `name`, or None where nothing is close."""
+def nearest(name: object, names: Iterable[object], alike: float = 0.5) -> str | None:
+    """The known name most like `name`, or None where nothing is close.
+
+    alike : least share of letters in common (difflib's ratio).
+    """
     import difflib  # only a wrong name needs it
 
     known = {str(n).lower(): str(n) for n in names}
-    found = difflib.get_close_matches(str(name).lower(), list(known), n=1, cutoff=0.5)
+    found = difflib.get_close_matches(str(name).lower(), list(known), n=1, cutoff=alike)
     return known[found[0]] if found else None
 
 

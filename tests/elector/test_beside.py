@@ -15,6 +15,7 @@ from elector.beside import warnings
 from elector.cli import main
 from elector.formats import load_model
 from elector.formats.described import to_mapping
+from elector.sparsity import list_sparsities
 
 HEADER = "model,task,seed,tau_i,tau_t,phase,operation,layer,operand,density,accuracy,evidence\n"
 PRUNED = {"workload.mode": "training", "workload.sparsity": "acceltran"}
@@ -89,6 +90,26 @@ def test_a_table_of_another_model_is_said_to_be_one(
     found: dict[str, Any] = simulate(given, "acceltran-server", settings=settings)
     assert found["sparsity"]["other_model"] == other
     assert found["sparsity"]["evidence"] == (["assumed"] if other else ["measured"])
+
+
+def test_a_misspelt_operation_is_named_with_the_nearest(tmp_path: Path) -> None:
+    path = Path(measured_on(tmp_path, "*"))
+    with path.open("a") as stream:
+        stream.writelines(f"*,t,0,,,{row},0.4,90,measured\n" for row in (
+            "forward,querry,*,activation", "forward,feed forward in,*,activation",
+            "forward,scores,*,activation", "backward,feed-forward in weight gradiant,*,gradient",
+        ))
+    said = warnings("bert-tiny", {"workload.sparsity": str(path)})
+    near = [text.rpartition("did you mean ")[2] for text in said]
+    assert near == ["'feed-forward in weight gradient'?", "'feed-forward in'?", "'query'?"]
+    assert "bert-tiny" in said[0] and "(backward)" in said[0] and str(path) in said[0]
+
+
+@pytest.mark.parametrize("model", ["bert-tiny", "gpt2", "t5-base", "encoder", "vit-base"])
+def test_shipped_tables_misspell_nothing(model: str) -> None:
+    for table in list_sparsities():
+        said = warnings(model, {"workload.sparsity": table})
+        assert not [text for text in said if "did you mean" in text]
 
 
 def test_a_trained_model_knows_its_table(tmp_path: Path) -> None:

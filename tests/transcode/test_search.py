@@ -19,7 +19,7 @@ from elector.errors import EvaluationError, InputError
 from elector.table import Column
 from transcode import pareto, runs
 from transcode.objective import Problem, bound
-from transcode.search import Progress, Result
+from transcode.search import Progress, Result, prepare
 from transcode.space import load
 
 
@@ -385,6 +385,34 @@ def test_time_limit_and_progress(tmp_path: Path) -> None:
     assert [p.finished for p in seen] == [False] * (len(seen) - 1) + [True]
     assert all(a.designs < b.designs for a, b in itertools.pairwise(seen[:-1]))
     assert seen[-1].hypervolume == pytest.approx(result.manifest["hypervolume"])
+
+
+@pytest.mark.parametrize(("looks", "used"), [
+    ([1e-6], "enumerate"),          # at once
+    ([0.03, 1e-6], "enumerate"),    # a busy moment, then what it really takes
+    ([0.03, 0.02], "evolve"),       # twice too long
+    ([1.0], "parzen"),              # far too long
+])  # fmt: skip
+def test_what_is_nearly_short_enough_is_timed_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, looks: list[float], used: str
+) -> None:
+    left = list(looks)
+    monkeypatch.setattr(prepare, "seconds_each", lambda *_: left.pop(0))
+    result = run(tmp_path / "r")
+    assert result.manifest["sampler"]["used"] == used and not left
+
+
+def test_pruning_by_another_models_table_is_noted(tmp_path: Path) -> None:
+    space = {
+        "name": "pruned", "model": "bert-base", "objectives": {"energy_j": "min"},
+        "accelerator": {"base": "acceltran-server", "pe": [256, 512]},
+        "workload": {"mode": "training", "batch": 4, "sparsity": "trained-digits"},
+    }  # fmt: skip
+    result = transcode.search(space, out=tmp_path / "r")
+    said = "trained-digits was measured on encoder, not on bert-base"
+    assert [said in note for note in result.notes] == [True]
+    space |= {"model": "encoder"}
+    assert transcode.search(space, out=tmp_path / "own").notes == ()
 
 
 # ---- the study

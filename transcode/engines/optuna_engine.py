@@ -237,7 +237,9 @@ def sampler(name: str, batch: int) -> MakeSampler:
         "tpe": lambda seed: samplers.TPESampler(
             multivariate=True, group=True, constant_liar=True, seed=seed
         ),
-        "gp": lambda seed: samplers.GPSampler(seed=seed, deterministic_objective=True),
+        "gp": lambda seed: samplers.GPSampler(
+            seed=seed, deterministic_objective=True, warn_independent_sampling=False
+        ),
     }
     return makers[name]
 

@@ -102,6 +102,7 @@ def search(
     reference = prepare.reference_of(problem, outcome, old)
     manifest["versions"] = runs.manifest.versions()
     notes = [] if old is None else runs.manifest.other_libraries(old, manifest)
+    notes += prepare.pruning_notes(read)
     first = None if old is None else warm.kept(folder)
     manifest["warm_start"] = None if old is None else old.get("warm_start")
     if warm_start is not None:

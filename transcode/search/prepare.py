@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from elector.beside import SPARSITY, warnings
 from elector.errors import InputError
 from transcode import engines, objective, pareto
 from transcode.engines import streams
@@ -21,6 +22,8 @@ from transcode.space import RUN, Space
 PROBE, FIRST_PROBE = 4096, 64
 #: ... fewer where each has many parameters in several workloads: so many of those in all.
 _PROBED = 1 << 18
+#: What takes so many times too long to enumerate is timed twice: it may be a moment's other load.
+BUSY = 4.0
 #: Islands of a run that says nothing about them; never from the number of processors.
 ISLANDS = 4
 #: Most designs proposed at once where models are trained: what a kill may cost.
@@ -118,6 +121,17 @@ def _require_decoders(space: Space) -> None:
                              field="model", value=base, hint="accuracy: surrogate")  # fmt: skip
 
 
+def pruning_notes(space: Space) -> list[str]:
+    """What is to be said of the sparsity tables of a space and the models they are used for."""
+    tables = {v for p in space.parameters if p.name == SPARSITY for v in p.values}
+    tables |= {given[SPARSITY] for given in space.workloads.values() if SPARSITY in given}
+    models = space.parameters[space.sections[0].selector].values if tables else ()
+    return [
+        note for table in sorted(str(t) for t in tables if t is not None) for model in models
+        for note in warnings(str(model), {SPARSITY: table})
+    ]
+
+
 def probe(space: Space, sources: Sources, clock: Callable[[], float]) -> tuple[Problem, Outcome]:
     """Looks at designs from all over the space before anything is written.
 
@@ -211,11 +225,7 @@ def choice_of(
     seconds : measures a design where it has to be trained; such batches stay small.
     """
     if old is None:
-        each = 0.0
-        if asked.sampler == "auto":
-            many = engines.default_batch("enumerate")
-            each = seconds(problem) if seconds else seconds_each(problem, many, clock)
-        choice = engines.choose(asked.sampler, problem.space, each, asked.budget, asked.time)
+        choice = _chosen(asked, problem, clock, seconds)
         usual = engines.default_batch(choice.used)
         size = asked.batch or (usual if seconds is None else min(usual, TRAINED_BATCH))
         return choice, size, asked.islands or ISLANDS
@@ -237,6 +247,27 @@ def choice_of(
     unlimited = asked.budget is None and asked.time is None
     limit = old["budget"] if unlimited else asked.budget
     return engines.Choice(before["asked"], before["used"], before["why"], limit), batch, islands
+
+
+def _chosen(
+    asked: Asked, problem: Problem, clock: Callable[[], float],
+    seconds: Callable[[Problem], float] | None,
+) -> engines.Choice:
+    """The sampler of a new run."""
+    def choose(each: float) -> engines.Choice:
+        return engines.choose(asked.sampler, problem.space, each, asked.budget, asked.time)
+
+    if asked.sampler != "auto":
+        return choose(0.0)
+    if seconds is not None:
+        return choose(seconds(problem))
+    many = engines.default_batch("enumerate")
+    each, size = seconds_each(problem, many, clock), problem.space.cardinality
+    allowed = BUSY * (asked.time or engines.PATIENCE)
+    small = choose(0.0).used == "enumerate"
+    if small and choose(each).used != "enumerate" and size * each <= allowed:
+        each = min(each, seconds_each(problem, many, clock))
+    return choose(each)
 
 
 def _after_merge(
