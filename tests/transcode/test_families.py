@@ -99,6 +99,55 @@ def test_copied_layers_are_layers_of_the_design(space: Space) -> None:
     assert (codes != before).any()
 
 
+STACKS = [f"feed_forward{s}" for s in (1, 2, 3)]
+
+
+def stacks(space: Space, codes: np.ndarray) -> np.ndarray:
+    """(12, 3, D) widths of the stacks of all layers."""
+    return np.array([
+        [np.array(space.parameters[c].values, dtype=float)[codes[c]]
+         for c in (column(space, f"model.layer{i}.{name}") for name in STACKS)]
+        for i in range(1, 13)
+    ])  # fmt: skip
+
+
+def test_lists_are_what_every_layer_has_several_of(space: Space) -> None:
+    found = families(space)
+    assert sorted(columns.shape for columns in found.lists) == [(12, 3), (12, 12)]
+    names = {tuple(space.parameters[c].name for c in columns[4]) for columns in found.lists}
+    assert tuple(f"model.layer5.{name}" for name in STACKS) in names
+    scopes = [{space.parameters[c].name for c in scope} for scope in found.scopes]
+    assert {f"model.layer{i}.feed_forward3" for i in range(1, 13)} in scopes
+
+
+def test_a_rewritten_list_is_exchanged_or_drawn_anew(space: Space) -> None:
+    """The first width is never 0, so a 0 does not change places with it."""
+    found, codes = families(space), drawn(space, 4000)
+    before, old = codes.copy(), stacks(space, codes)
+    found.rewrite(codes, np.arange(0, 4000, 2), np.random.default_rng(4))
+    assert (codes[:, 1::2] == before[:, 1::2]).all()
+    lists = np.concatenate([columns.ravel() for columns in found.lists])
+    assert (np.delete(codes, lists, axis=0) == np.delete(before, lists, axis=0)).all()
+    new = stacks(space, codes)
+    assert (new[:, 0] > 0).all()
+    changed = (new != old).any(axis=1)  # (12, D)
+    rows = np.flatnonzero(changed.any(axis=0))
+    assert 700 < len(rows) < 1000  # half of 2,000 are of the other list
+    exchanged = (np.sort(new[:, :, rows], axis=1) == np.sort(old[:, :, rows], axis=1)).all((0, 1))
+    assert 0.35 < exchanged.mean() < 0.55
+    redrawn = new[:, :, rows[~exchanged]]
+    alike = (redrawn == redrawn[:1]).all(axis=(0, 1))
+    assert 0.85 < alike.mean() < 0.95  # else in one layer
+    assert set(changed[:, rows[~exchanged][~alike]].sum(axis=0)) == {1}
+
+
+def test_spaces_without_lists_rewrite_nothing(space: Space) -> None:
+    found = families(load("bert"))
+    codes = np.zeros((len(found.space.parameters), 5), dtype=np.intp)
+    found.rewrite(codes, np.arange(5), np.random.default_rng(0))
+    assert not found.lists and (codes == 0).all()
+
+
 def test_linked_children_take_whole_families_or_sections(space: Space) -> None:
     found = families(space)
     take = np.random.default_rng(2).random((len(space.parameters), 4000)) < 0.5

@@ -4,7 +4,10 @@ A heterogeneous model has hundreds of parameters, and good models seldom differ 
 at random: what is drawn parameter by parameter lies close to the mean of all models, and a step
 in one layer of twelve changes next to nothing. So some moves give a whole family one value, make
 layers like one of them, or take all of a model from one parent. A family is told by the names,
-which differ in their numbers only (`model.layer1.head2`, `model.layer3.head1`).
+which differ in their numbers only (`model.layer1.head2`, `model.layer3.head1`). Of a list in each
+layer (`feed_forward1` to `3`) also the order matters: a stack that is wide, narrow, wide costs
+more than one that is narrow, wide, narrow, and every step on the way from one to the other is
+worse than both. So some moves exchange two places of a list, or draw all of it anew.
 
 Everything works on (S, D) codes, in place. Axes: S parameters, D designs, N of them.
 """
@@ -25,20 +28,26 @@ _NUMBER = re.compile(r"\d+")
 _Layer = dict[str, int]
 #: Shares of children that take whole families, or whole sections, from one parent.
 FAMILIES, SECTIONS = 0.3, 0.5
+#: Share of changed lists of which two places are exchanged, not all drawn anew; that are changed
+#: in all layers, not in one.
+EXCHANGED, EVERYWHERE = 0.5, 0.9
 
 
 @dataclass(frozen=True)
 class Families:
     """Columns of a space that belong together.
 
-    wholes : columns of each family. scopes : wholes, and what they have in a single layer.
+    wholes : columns of each family. scopes : wholes, what they have in a single layer, and the
+    same place of all layers.
     blocks : (layers, K) columns of the layers of a model, which all have the same K.
+    lists : (layers, places) columns of each list that all layers have.
     """
 
     space: Space
     wholes: tuple[np.ndarray, ...]
     scopes: tuple[np.ndarray, ...]
     blocks: tuple[np.ndarray, ...]
+    lists: tuple[np.ndarray, ...]
 
     def __bool__(self) -> bool:
         return bool(self.scopes)
@@ -106,6 +115,38 @@ class Families:
                 mine = (first <= number) & (number < last)
                 codes[layer[:, None], rows[mine]] = values[:, mine]
 
+    @cached_property
+    def _alike(self) -> list[np.ndarray]:
+        """(places, places, size) of each list: code of a value of one place in the other, or -1."""
+        found = []
+        for columns in self.lists:
+            values = [self.space.parameters[column].values for column in columns[0]]
+            table = np.full((len(values), len(values), max(map(len, values))), -1)
+            for one, two in itertools.permutations(range(len(values)), 2):
+                codes = {value: code for code, value in enumerate(values[two])}
+                table[one, two, : len(values[one])] = [codes.get(v, -1) for v in values[one]]
+            found.append(table)
+        return found
+
+    def rewrite(self, codes: np.ndarray, rows: np.ndarray, rng: np.random.Generator) -> None:
+        """Designs at `rows` (N,): two places of a list change places, or all of it is drawn anew;
+        in all layers, or in one."""
+        if not self.lists:
+            return
+        which = rng.integers(0, len(self.lists), len(rows))
+        for place, (columns, alike) in enumerate(zip(self.lists, self._alike, strict=True)):
+            mine = rows[which == place]
+            layers = np.arange(len(columns))[:, None]
+            here = layers == rng.integers(0, len(columns), len(mine))
+            here |= rng.random(len(mine)) < EVERYWHERE
+            swapped = rng.random(len(mine)) < EXCHANGED
+            _exchange(codes, columns, mine[swapped], here[:, swapped], alike, rng)
+            drawn, here = mine[~swapped], here[:, ~swapped]
+            for column in columns.T:
+                size = self.space.parameters[column[0]].size
+                value, own = rng.integers(0, size, len(drawn)), codes[column[:, None], drawn]
+                codes[column[:, None], drawn] = np.where(here, value, own)
+
     def tie(self, codes: np.ndarray, rows: slice) -> None:
         """Designs at `rows`: all layers become like the first."""
         for block in self.blocks:
@@ -124,10 +165,30 @@ class Families:
                 take[np.ix_(own, rows)] = take[own[0], rows]
 
 
+def _exchange(
+    codes: np.ndarray, columns: np.ndarray, rows: np.ndarray, here: np.ndarray,
+    alike: np.ndarray, rng: np.random.Generator,
+) -> None:  # fmt: skip
+    """Two places of a list (layers, places) change places in designs at `rows` (N,), in place.
+
+    here : (layers, N) where. Values that the other place does not know stay.
+    """
+    places = columns.shape[1]
+    one = rng.integers(0, places, len(rows))
+    two = (one + 1 + rng.integers(0, places - 1, len(rows))) % places
+    first, second = columns[:, one], columns[:, two]
+    own, other = codes[first, rows], codes[second, rows]
+    there, back = alike[one, two, own], alike[two, one, other]
+    known = here & (there >= 0) & (back >= 0)
+    codes[first, rows] = np.where(known, back, own)
+    codes[second, rows] = np.where(known, there, other)
+
+
 def families(space: Space) -> Families:
     """The families of a space."""
     whole: dict[tuple[object, ...], list[int]] = {}
     within: dict[tuple[object, ...], list[int]] = {}
+    across: dict[tuple[object, ...], list[int]] = {}
     layers: dict[tuple[object, ...], dict[int, _Layer]] = {}
     for column, parameter in enumerate(space.parameters):
         first = _NUMBER.search(parameter.name)
@@ -139,15 +200,33 @@ def families(space: Space) -> Families:
         whole.setdefault(key, []).append(column)
         if _NUMBER.search(rest):
             within.setdefault((*key, number), []).append(column)
+            across.setdefault((*kind, rest), []).append(column)
         layers.setdefault(kind, {}).setdefault(number, {})[rest] = column
     wholes = _several(whole)
     blocks = [_block(space.parameters, numbered) for numbered in layers.values()]
-    return Families(space, wholes, (*_several(within), *wholes),
-                    tuple(block for block in blocks if len(block) > 1))
+    scopes = (*_several(within), *_several(across), *wholes)
+    return Families(space, wholes, scopes, tuple(block for block in blocks if len(block) > 1),
+                    _lists(within))
 
 
 def _several(found: dict[tuple[object, ...], list[int]]) -> tuple[np.ndarray, ...]:
     return tuple(np.array(columns) for columns in found.values() if len(columns) > 1)
+
+
+def _lists(within: dict[tuple[object, ...], list[int]]) -> tuple[np.ndarray, ...]:
+    """(layers, places) columns of each list that several layers have, with as many places in each.
+
+    within : columns of a list in one layer, by a key that ends in values and layer.
+    """
+    found: dict[tuple[object, ...], dict[object, list[int]]] = {}
+    for (*kind, _, number), columns in within.items():
+        found.setdefault(tuple(kind), {}).setdefault(number, []).extend(columns)
+    lists = []
+    for own in found.values():
+        places = [sorted(columns) for columns in own.values()]
+        if len(places) > 1 and len({len(p) for p in places}) == 1 and len(places[0]) > 1:
+            lists.append(np.array(places))
+    return tuple(lists)
 
 
 def _block(parameters: tuple[Parameter, ...], numbered: dict[int, _Layer]) -> np.ndarray:

@@ -27,7 +27,7 @@ _TRIES, _AT_ONCE = 6, 1 << 17
 #: Share of new ones among children below which no more are made.
 _HARDLY = 0.03
 #: Children that each one is chosen from, where somebody chooses.
-OVER = 3.0
+OVER = 6.0
 #: Designs that are evaluated before the next are bred from them, within a task.
 GENERATION = 32_768
 

@@ -24,8 +24,8 @@ MOST = 5
 #: How far a step to another value of an ordered parameter goes: geometric with this chance.
 NEAR = 0.75
 #: Share of changed parameters whose family takes the same value, and of children in which layers
-#: become like one of them.
-TOGETHER, COPIED = 0.7, 0.05
+#: become like one of them; in which a list of all layers is rewritten.
+TOGETHER, COPIED, REWRITTEN = 0.7, 0.05, 0.2
 #: How much more often than a member of a family a parameter of its own is changed: else, of a few
 #: settings beside hundreds of choices of layers, hardly one would ever change.
 ALONE = 4
@@ -80,6 +80,7 @@ class Variation:
             changed |= codes[column] != own
         if self.families:
             self.families.copy_layers(codes, np.flatnonzero(rng.random(count) < COPIED), rng)
+            self.families.rewrite(codes, np.flatnonzero(rng.random(count) < REWRITTEN), rng)
         # a child that is its parent must change; any other may
         more = geometric(1.0 - MORE, count, rng) - (changed & (rng.random(count) < 0.5))
         self._mutate(codes, more, rng)
