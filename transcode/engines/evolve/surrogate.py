@@ -29,7 +29,7 @@ LEAST, MOST = 64, 4_096
 ANEW = 1.25
 #: Share of what is evaluated that nothing is expected of: a fit to what is known knows little of
 #: what is new.
-ANYHOW = 0.15
+ANYHOW = 0.3
 #: Accuracies are fitted by their distance from so many points, which is at least so small.
 _BEST, _NEAREST = 100.0, 1e-3
 
