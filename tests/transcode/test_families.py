@@ -1,11 +1,16 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+import yaml
 
 from transcode.engines.evolve.families import families
 from transcode.engines.evolve.variation import Variation
 from transcode.space import Space, load
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -139,6 +144,24 @@ def test_a_rewritten_list_is_exchanged_or_drawn_anew(space: Space) -> None:
     alike = (redrawn == redrawn[:1]).all(axis=(0, 1))
     assert 0.85 < alike.mean() < 0.95  # else in one layer
     assert set(changed[:, rows[~exchanged][~alike]].sum(axis=0)) == {1}
+
+
+def test_a_layer_with_choices_of_its_own_keeps_them() -> None:
+    """Its place is no member of the lists and families of the others."""
+    described = yaml.safe_load((ROOT / "spaces" / "transcode.yaml").read_text())
+    described["model"]["layer3.feed_forward2"] = [256, 512]
+    own = load(described)
+    found, codes = families(own), drawn(own, 500)
+    special = column(own, "model.layer3.feed_forward2")
+    assert sorted(columns.shape for columns in found.lists) == [(12, 2), (12, 12)]
+    assert all(special not in scope for scope in found.scopes)
+    before = codes[special].copy()
+    found.rewrite(codes, np.arange(500), np.random.default_rng(0))
+    assert (codes[special] == before).all()
+    sizes = np.array([p.size for p in own.parameters])[:, None]
+    variation, pair = Variation(own), np.arange(500)
+    made = variation.children(variation.rows(codes.T), pair, pair[::-1], np.random.default_rng(1))
+    assert (made < sizes).all()
 
 
 def test_spaces_without_lists_rewrite_nothing(space: Space) -> None:

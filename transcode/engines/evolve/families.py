@@ -40,7 +40,7 @@ class Families:
     wholes : columns of each family. scopes : wholes, what they have in a single layer, and the
     same place of all layers.
     blocks : (layers, K) columns of the layers of a model, which all have the same K.
-    lists : (layers, places) columns of each list that all layers have.
+    lists : (layers, places) columns of each list that the layers of a block have.
     """
 
     space: Space
@@ -200,33 +200,28 @@ def families(space: Space) -> Families:
         whole.setdefault(key, []).append(column)
         if _NUMBER.search(rest):
             within.setdefault((*key, number), []).append(column)
-            across.setdefault((*kind, rest), []).append(column)
+            across.setdefault((*kind, rest, parameter.values), []).append(column)
         layers.setdefault(kind, {}).setdefault(number, {})[rest] = column
     wholes = _several(whole)
     blocks = [_block(space.parameters, numbered) for numbered in layers.values()]
+    blocks = [block for block in blocks if len(block) > 1]
+    lists = [columns for block in blocks for columns in _lists(space.parameters, block)]
     scopes = (*_several(within), *_several(across), *wholes)
-    return Families(space, wholes, scopes, tuple(block for block in blocks if len(block) > 1),
-                    _lists(within))
+    return Families(space, wholes, scopes, tuple(blocks), tuple(lists))
 
 
 def _several(found: dict[tuple[object, ...], list[int]]) -> tuple[np.ndarray, ...]:
     return tuple(np.array(columns) for columns in found.values() if len(columns) > 1)
 
 
-def _lists(within: dict[tuple[object, ...], list[int]]) -> tuple[np.ndarray, ...]:
-    """(layers, places) columns of each list that several layers have, with as many places in each.
-
-    within : columns of a list in one layer, by a key that ends in values and layer.
-    """
-    found: dict[tuple[object, ...], dict[object, list[int]]] = {}
-    for (*kind, _, number), columns in within.items():
-        found.setdefault(tuple(kind), {}).setdefault(number, []).extend(columns)
-    lists = []
-    for own in found.values():
-        places = [sorted(columns) for columns in own.values()]
-        if len(places) > 1 and len({len(p) for p in places}) == 1 and len(places[0]) > 1:
-            lists.append(np.array(places))
-    return tuple(lists)
+def _lists(parameters: tuple[Parameter, ...], block: np.ndarray) -> list[np.ndarray]:
+    """(layers, places) columns of what a layer of a block has several of."""
+    found: dict[str, list[int]] = {}
+    for place, column in enumerate(block[0]):
+        _, rest = _NUMBER.split(parameters[column].name, 1)
+        if _NUMBER.search(rest):
+            found.setdefault(_NUMBER.sub("#", rest), []).append(place)
+    return [block[:, places] for places in found.values() if len(places) > 1]
 
 
 def _block(parameters: tuple[Parameter, ...], numbered: dict[int, _Layer]) -> np.ndarray:
