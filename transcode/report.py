@@ -204,7 +204,8 @@ def _front(
     space, total = manifest["space"], len(columns["id"])
     rows = _spread(space, columns)
     more = "" if len(rows) == total else f", {len(rows)} of them spread over the front"
-    title = title or f"{space['name']}: {total:,} design{'s' * (total != 1)} that nothing beats{more}"
+    several = "s" if total != 1 else ""
+    title = title or f"{space['name']}: {total:,} design{several} that nothing beats{more}"
     searched = _searched(space)
     # A heterogeneous model has some two hundred settings a design; front.csv holds them.
     layered = [n for n in searched if n.startswith("model.layer") and n.count(".") > 1]
