@@ -5,9 +5,9 @@ at random: what is drawn parameter by parameter lies close to the mean of all mo
 in one layer of twelve changes next to nothing. So some moves give a whole family one value, make
 layers like one of them, or take all of a model from one parent. A family is told by the names,
 which differ in their numbers only (`model.layer1.head2`, `model.layer3.head1`). Of a list in each
-layer (`feed_forward1` to `3`) also the order matters: a stack that is wide, narrow, wide costs
-more than one that is narrow, wide, narrow, and every step on the way from one to the other is
-worse than both. So some moves exchange two places of a list, or draw all of it anew.
+layer (`feed_forward1` to `3`) also the order matters: stacks that are wide, narrow, wide are good,
+as are narrow, wide, narrow ones, and those wide at one end only are beaten by models of either.
+So some moves exchange two places of a list, or draw all of it anew.
 
 Everything works on (S, D) codes, in place. Axes: S parameters, D designs, N of them.
 """

@@ -24,7 +24,7 @@ MOST = 5
 #: How far a step to another value of an ordered parameter goes: geometric with this chance.
 NEAR = 0.75
 #: Share of changed parameters whose family takes the same value, and of children in which layers
-#: become like one of them; in which a list of all layers is rewritten.
+#: become like one of them, or in which a list is rewritten.
 TOGETHER, COPIED, REWRITTEN = 0.7, 0.05, 0.2
 #: How much more often than a member of a family a parameter of its own is changed: else, of a few
 #: settings beside hundreds of choices of layers, hardly one would ever change.
