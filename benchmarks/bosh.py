@@ -79,9 +79,11 @@ class Networks:
     def _start(self, features: int) -> None:
         e, h = self.members, self.hidden
         self.weights = [
-            self.rng.standard_normal((e, features, h)) / np.sqrt(features), np.zeros((e, 1, h)),
-            self.rng.standard_normal((e, h, 2)) / np.sqrt(h), np.zeros((e, 1, 2)),
-        ]  # fmt: skip
+            self.rng.standard_normal((e, features, h)) / np.sqrt(features),
+            np.zeros((e, 1, h)),
+            self.rng.standard_normal((e, h, 2)) / np.sqrt(h),
+            np.zeros((e, 1, 2)),
+        ]
         self.weights[3][:, :, 1] = -2.0
         self.moments = [(np.zeros_like(w), np.zeros_like(w)) for w in self.weights]
 
@@ -110,12 +112,19 @@ class Networks:
         # weighted by the variance's root (beta-NLL): else uncertain regions never get a mean
         beta = np.exp(0.5 * log)
         down = np.stack(
-            [each * beta * error * np.exp(-log),
-             each * beta * 0.5 * (1.0 - error**2 * np.exp(-log)) * free], axis=-1,
-        )  # fmt: skip
+            [
+                each * beta * error * np.exp(-log),
+                each * beta * 0.5 * (1.0 - error**2 * np.exp(-log)) * free,
+            ],
+            axis=-1,
+        )
         back = (down @ w2.transpose(0, 2, 1)) * (1.0 - inside**2)
-        slopes = [x.T @ back, back.sum(axis=1, keepdims=True),
-                  inside.transpose(0, 2, 1) @ down, down.sum(axis=1, keepdims=True)]  # fmt: skip
+        slopes = [
+            x.T @ back,
+            back.sum(axis=1, keepdims=True),
+            inside.transpose(0, 2, 1) @ down,
+            down.sum(axis=1, keepdims=True),
+        ]
         self.steps += 1
         for place, slope in enumerate(slopes):
             weight, (first, second) = self.weights[place], self.moments[place]

@@ -62,7 +62,9 @@ class Variant:
 def variants(model: str, task: Task, taus_i: list[float], taus_t: list[float]) -> list[Variant]:
     """All variants, from the same start."""
     options: dict[str, dict[str, object] | None] = {
-        "off": None, "hooks": {"compress": False}, "lossless": {},
+        "off": None,
+        "hooks": {"compress": False},
+        "lossless": {},
     }
     for tau_t in taus_t:
         for tau_i in taus_i:
@@ -70,8 +72,10 @@ def variants(model: str, task: Task, taus_i: list[float], taus_t: list[float]) -
     last = {"tau_i": taus_i[-1], "tau_t": taus_t[-1]}
     options["the last, dense"] = last | {"compress": False}
     options["the last, recorded"] = last | {"record": True}
-    options["target .5, .2"] = {"tau_i": TargetDensity(0.5, strict=False),
-                                "tau_t": TargetDensity(0.2, strict=False)}
+    options["target .5, .2"] = {
+        "tau_i": TargetDensity(0.5, strict=False),
+        "tau_t": TargetDensity(0.2, strict=False),
+    }
     found = []
     for name, settings in options.items():
         module = build(described(model), task, dropout=0.1, seed=0)
@@ -93,8 +97,9 @@ def main() -> None:
     chosen = parser.parse_args()
     torch.set_num_threads(1)
     task = load_task(chosen.task, seed=0)
-    taus_i, taus_t = ([float(tau) for tau in text.split(",")]
-                      for text in (chosen.tau_i, chosen.tau_t))
+    taus_i, taus_t = (
+        [float(tau) for tau in text.split(",")] for text in (chosen.tau_i, chosen.tau_t)
+    )
     found = variants(chosen.model, task, taus_i, taus_t)
     for number in range(chosen.steps + 2):
         for variant in found:
@@ -114,8 +119,10 @@ def main() -> None:
     for variant in found:
         took = statistics.median(variant.times)
         peak = (variant.pruner or hooks).peak_saved_bytes
-        print(f"{variant.name:22}{took * 1e3:8.1f}{took / off:7.2f}{peak / 1e6:10.2f}"
-              f"{peak / hooks.peak_saved_bytes:8.2f}")
+        print(
+            f"{variant.name:22}{took * 1e3:8.1f}{took / off:7.2f}{peak / 1e6:10.2f}"
+            f"{peak / hooks.peak_saved_bytes:8.2f}"
+        )
 
 
 if __name__ == "__main__":

@@ -50,9 +50,17 @@ def work(job: Job) -> tuple[Job, dict[str, Any]]:
 
     length, steps = TASKS[job.task]
     settings = Settings(
-        model="encoder", task=job.task, tau_i=job.tau_i, steps=steps, batch=16,
-        learning_rate=3e-3, seed=job.seed, dropout=0.1, sequence_length=length,
-        evaluate=steps, overrides=SIZES,
+        model="encoder",
+        task=job.task,
+        tau_i=job.tau_i,
+        steps=steps,
+        batch=16,
+        learning_rate=3e-3,
+        seed=job.seed,
+        dropout=0.1,
+        sequence_length=length,
+        evaluate=steps,
+        overrides=SIZES,
     )
     return job, train(settings, out=job.folder, command="benchmarks/dynaprop_memory.py")
 
@@ -70,8 +78,10 @@ def report() -> None:
             name = f"{tau:g}" if tau else "0 (lossless)"
             peak = mean(r["saved_bytes"] for r in runs)
             lost = score - mean(r["score"] for r in runs)
-            print(f"| {task} | {name} | {peak / 1e6:.2f} MB | {100 * (peak / dense - 1):+.0f} % | "
-                  f"{spread(runs)} | {lost:.2f} |")
+            print(
+                f"| {task} | {name} | {peak / 1e6:.2f} MB | {100 * (peak / dense - 1):+.0f} % | "
+                f"{spread(runs)} | {lost:.2f} |"
+            )
 
 
 def spread(runs: list[dict[str, Any]]) -> str:
@@ -99,9 +109,11 @@ def main() -> None:
     todo = [Job(task, tau, seed) for seed in SEEDS for task in TASKS for tau in TAUS]
     with multiprocessing.get_context("spawn").Pool(asked.jobs) as pool:
         for job, found in pool.imap_unordered(work, todo):
-            print(f"{job.folder.name}: {found['score']:.2f}, {found['saved_bytes']} of "
-                  f"{found['saved_bytes_uncompressed']} bytes, {found['seconds']:.0f} s",
-                  flush=True)
+            print(
+                f"{job.folder.name}: {found['score']:.2f}, {found['saved_bytes']} of "
+                f"{found['saved_bytes_uncompressed']} bytes, {found['seconds']:.0f} s",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

@@ -51,14 +51,28 @@ class Case:
 
 
 #: A Llama as small as the encoders: text is learned soonest with rotary positions.
-DECODER = {"model.layers": 2, "model.hidden": 32, "model.heads": 2, "model.kv_heads": 2,
-           "model.head_size": 16, "model.feed_forward": 96}
+DECODER = {
+    "model.layers": 2,
+    "model.hidden": 32,
+    "model.heads": 2,
+    "model.kv_heads": 2,
+    "model.head_size": 16,
+    "model.feed_forward": 96,
+}
 BATCH = 16
 CASES = (
     Case("digits", "encoder", 800, 5e-3, (0.0, 0.05, 0.1, 0.2), (0.0, 1e-6, 1e-5, 1e-4)),
     Case("elnino", "encoder", 300, 5e-3, (0.0, 0.05, 0.1, 0.2), (0.0, 1e-5, 1e-4, 1e-3), 12),
-    Case("docstrings", "llama-2-7b", 500, 1e-2, (0.0, 0.05, 0.1, 0.2), (0.0, 1e-6, 1e-5, 1e-4),
-         16, DECODER),
+    Case(
+        "docstrings",
+        "llama-2-7b",
+        500,
+        1e-2,
+        (0.0, 0.05, 0.1, 0.2),
+        (0.0, 1e-6, 1e-5, 1e-4),
+        16,
+        DECODER,
+    ),
 )
 
 
@@ -93,9 +107,18 @@ def work(job: Job) -> tuple[Job, str]:
 
     case = job.case
     settings = Settings(
-        model=case.model, task=case.task, tau_i=job.tau_i, tau_t=job.tau_t, steps=case.steps,
-        batch=BATCH, learning_rate=case.learning_rate, dropout=0.0, seed=job.seed,
-        sequence_length=case.sequence_length, overrides=case.sizes, evaluate=case.steps,
+        model=case.model,
+        task=case.task,
+        tau_i=job.tau_i,
+        tau_t=job.tau_t,
+        steps=case.steps,
+        batch=BATCH,
+        learning_rate=case.learning_rate,
+        dropout=0.0,
+        seed=job.seed,
+        sequence_length=case.sequence_length,
+        overrides=case.sizes,
+        evaluate=case.steps,
     )
     try:
         found = train(settings, out=job.folder, command="benchmarks/dynaprop_sweep.py")
@@ -163,34 +186,58 @@ def draw(case: Case, table: list[dict[str, str]], path: Path) -> None:
     left, right = figure.subplots(1, 2, width_ratios=(3, 2))
     places = list(range(len(case.tau_t)))
     # Both backward products of an operation read the same gradient: one line for them.
-    kept = [{**r, "operation": r["operation"].replace("input gradient", "(both products)")}
-            for r in table if r["operand"] == "gradient" and float(r["tau_i"]) == 0.0
-            and r["operation"] != "*" and not r["operation"].endswith("weight gradient")]
+    kept = [
+        {**r, "operation": r["operation"].replace("input gradient", "(both products)")}
+        for r in table
+        if r["operand"] == "gradient"
+        and float(r["tau_i"]) == 0.0
+        and r["operation"] != "*"
+        and not r["operation"].endswith("weight gradient")
+    ]
     names = list(dict.fromkeys(r["operation"] for r in kept))
     for number, name in enumerate(names):
-        each = [[float(r["density"]) for r in kept
-                 if r["operation"] == name and float(r["tau_t"]) == t] for t in case.tau_t]
-        left.plot(places, [mean(v) for v in each], marker="os^vD"[number % 5],
-                  color=f"C{number % 10}", label=name, linewidth=1, markersize=4)
+        each = [
+            [float(r["density"]) for r in kept if r["operation"] == name and float(r["tau_t"]) == t]
+            for t in case.tau_t
+        ]
+        left.plot(
+            places,
+            [mean(v) for v in each],
+            marker="os^vD"[number % 5],
+            color=f"C{number % 10}",
+            label=name,
+            linewidth=1,
+            markersize=4,
+        )
     left.set_ylabel("density of the propagated gradient, tau_i = 0")
     left.set_ylim(0, 1.02)
-    scores = {(float(r["tau_i"]), float(r["tau_t"]), r["seed"]): float(r["accuracy"])
-              for r in table}
+    scores = {
+        (float(r["tau_i"]), float(r["tau_t"]), r["seed"]): float(r["accuracy"]) for r in table
+    }
     for tau_i in case.tau_i:
-        each = [[s for (i, t, _), s in scores.items() if (i, t) == (tau_i, at)]
-                for at in case.tau_t]
+        each = [
+            [s for (i, t, _), s in scores.items() if (i, t) == (tau_i, at)] for at in case.tau_t
+        ]
         there = [n for n, values in enumerate(each) if values]
         spread = [stdev(each[n]) if len(each[n]) > 1 else 0.0 for n in there]
-        right.errorbar(there, [mean(each[n]) for n in there], spread, marker="o", capsize=3,
-                       label=f"tau_i = {tau_i:g}")
+        right.errorbar(
+            there,
+            [mean(each[n]) for n in there],
+            spread,
+            marker="o",
+            capsize=3,
+            label=f"tau_i = {tau_i:g}",
+        )
     right.set_ylabel("test score [points]")
     for axes in (left, right):
         axes.set_xticks(places, [f"{t:g}" for t in case.tau_t])
         axes.set_xlabel("tau_t")
     left.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
     right.legend(frameon=False, fontsize="small")
-    figure.suptitle(f"{case.task}: {case.model}, {case.steps} steps of {BATCH}, "
-                    f"{len(SEEDS)} seeds (bars: deviation of the score)")
+    figure.suptitle(
+        f"{case.task}: {case.model}, {case.steps} steps of {BATCH}, "
+        f"{len(SEEDS)} seeds (bars: deviation of the score)"
+    )
     figure.savefig(path, dpi=100, metadata={"Software": None})
 
 
@@ -221,8 +268,12 @@ def points(case: Case) -> dict[tuple[float, float], Point]:
         text = (job.folder / "result.json").read_text(encoding="utf-8")
         found.setdefault((job.tau_i, job.tau_t), []).append(json.loads(text))
     return {
-        at: Point(*at, tuple(r["score"] for r in results),
-                  mean(r["saved_bytes"] for r in results), mean(r["seconds"] for r in results))
+        at: Point(
+            *at,
+            tuple(r["score"] for r in results),
+            mean(r["saved_bytes"] for r in results),
+            mean(r["seconds"] for r in results),
+        )
         for at, results in found.items()
     }
 
@@ -244,9 +295,11 @@ def report(cases: Sequence[Case]) -> None:
         dense = found[0.0, 0.0]
         for i in case.tau_i:
             at = found[i, 0.0]
-            print(f"| {case.task} | {i:g} | {at.saved / 1e6:.2f} MB | "
-                  f"{100 * (at.saved / dense.saved - 1):+.0f} % | "
-                  f"{mean(dense.scores) - mean(at.scores):.1f} |")
+            print(
+                f"| {case.task} | {i:g} | {at.saved / 1e6:.2f} MB | "
+                f"{100 * (at.saved / dense.saved - 1):+.0f} % | "
+                f"{mean(dense.scores) - mean(at.scores):.1f} |"
+            )
     machine(cases)
 
 
@@ -265,23 +318,32 @@ def machine(cases: Sequence[Case]) -> None:
             best = points(case)
             for i in case.tau_i[:3]:
                 for t in case.tau_t[:3]:
-                    settings = {**step, "workload.sparsity": f"trained-{case.task}",
-                                "workload.tau_i": i, "workload.tau_t": t}
+                    settings = {
+                        **step,
+                        "workload.sparsity": f"trained-{case.task}",
+                        "workload.tau_i": i,
+                        "workload.tau_t": t,
+                    }
                     found = elector.simulate(model, "acceltran-server", settings=settings)
                     lost = mean(best[0.0, 0.0].scores) - mean(best[i, t].scores)
-                    print(f"| {model} | `trained-{case.task}` | {i:g} | {t:g} | {lost:.1f} | "
-                          f"{costs(found, dense)} |")
+                    print(
+                        f"| {model} | `trained-{case.task}` | {i:g} | {t:g} | {lost:.1f} | "
+                        f"{costs(found, dense)} |"
+                    )
 
 
 def costs(found: dict[str, Any], dense: dict[str, Any]) -> str:
     """Time, energy and memory of activations, with their share of the dense ones."""
+
     def share(name: str) -> str:
         return f"{100 * found[name] / dense[name]:.0f} %"
 
     held, whole = (r["memory_bytes"]["activations"] for r in (found, dense))
-    return (f"{1e3 * found['latency_s']:.3g} ms ({share('latency_s')}) | "
-            f"{1e3 * found['energy_j']:.3g} mJ ({share('energy_j')}) | "
-            f"{held / 1e6:.3g} MB ({100 * held / whole:.0f} %)")
+    return (
+        f"{1e3 * found['latency_s']:.3g} ms ({share('latency_s')}) | "
+        f"{1e3 * found['energy_j']:.3g} mJ ({share('energy_j')}) | "
+        f"{held / 1e6:.3g} MB ({100 * held / whole:.0f} %)"
+    )
 
 
 def main() -> None:

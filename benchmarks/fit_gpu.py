@@ -43,14 +43,26 @@ DATA = Path(__file__).resolve().parent.parent / "elector" / "data"
 
 #: Constant -> (least, largest) it may become, in SI.
 GLOBAL = {
-    "tensor_share": (0.5, 1.0), "plain_share": (0.5, 1.0), "operand_share": (0.01, 2.0),
-    "wave_share": (0.05, 1.0), "tile_cycles": (100.0, 5000.0), "kernel": (0.5e-6, 8e-6),
-    "bandwidth_share": (0.6, 0.95), "cache_share": (0.1, 1.0), "slack": (0.01, 1.0),
-    "misaligned": (0.1, 1.0), "gradient_share": (0.5, 1.0), "vector_share": (0.1, 1.0),
+    "tensor_share": (0.5, 1.0),
+    "plain_share": (0.5, 1.0),
+    "operand_share": (0.01, 2.0),
+    "wave_share": (0.05, 1.0),
+    "tile_cycles": (100.0, 5000.0),
+    "kernel": (0.5e-6, 8e-6),
+    "bandwidth_share": (0.6, 0.95),
+    "cache_share": (0.1, 1.0),
+    "slack": (0.01, 1.0),
+    "misaligned": (0.1, 1.0),
+    "gradient_share": (0.5, 1.0),
+    "vector_share": (0.1, 1.0),
 }
 STACK = {
-    "host": (2e-6, 80e-6), "step": (1e-6, 5e-3), "forward": (0.3, 5.0),
-    "training": (0.3, 5.0), "mixed": (0.5, 4.0), "optimizer.passes": (1.0, 12.0),
+    "host": (2e-6, 80e-6),
+    "step": (1e-6, 5e-3),
+    "forward": (0.3, 5.0),
+    "training": (0.3, 5.0),
+    "mixed": (0.5, 4.0),
+    "optimizer.passes": (1.0, 12.0),
 }
 #: Stacks with training rows, and with rows in mixed or int8 precision.
 TRAINED = ("eager", "tensorflow1-xla", "tensorflow2-xla")
@@ -61,10 +73,23 @@ START, STOP = 1.3, 1.01
 #: left out would have left its mark. Host seconds as in physics of the field: 40 us for Python
 #: stacks, 15-20 us for compiled TensorFlow, 6 us for C++.
 BEGIN = {
-    "tensor_share": 0.85, "plain_share": 0.95, "operand_share": 0.5, "wave_share": 0.6,
-    "tile_cycles": 1000.0, "kernel": 3e-6, "bandwidth_share": 0.8, "cache_share": 0.3,
-    "slack": 0.1, "misaligned": 0.3, "gradient_share": 0.9, "vector_share": 0.3,
-    "host": 15e-6, "step": 0.5e-3, "forward": 1.2, "training": 1.2, "mixed": 1.2,
+    "tensor_share": 0.85,
+    "plain_share": 0.95,
+    "operand_share": 0.5,
+    "wave_share": 0.6,
+    "tile_cycles": 1000.0,
+    "kernel": 3e-6,
+    "bandwidth_share": 0.8,
+    "cache_share": 0.3,
+    "slack": 0.1,
+    "misaligned": 0.3,
+    "gradient_share": 0.9,
+    "vector_share": 0.3,
+    "host": 15e-6,
+    "step": 0.5e-3,
+    "forward": 1.2,
+    "training": 1.2,
+    "mixed": 1.2,
     "optimizer.passes": 2.0,
 }
 HOST = {"eager": 40e-6, "torchscript": 40e-6, "fastertransformer": 6e-6}
@@ -119,8 +144,10 @@ def loss(values: Values, data: Data) -> float:
     """Mean absolute logarithm of each kind, weighed."""
     now, tables = apply(values)
     alone = kernel_only(tables)
-    ratios = [data.whole.seconds(now, tables) / data.measured,
-              data.single.seconds(now, alone) / data.product_seconds]
+    ratios = [
+        data.whole.seconds(now, tables) / data.measured,
+        data.single.seconds(now, alone) / data.product_seconds,
+    ]
     others = [micro_seconds(o, now, alone)[o.fit] / o.seconds[o.fit] for o in data.others]
     weights = (1.0, 1.0, 0.5)
     total = 0.0
@@ -160,8 +187,11 @@ def _together(
     for step in (factor, 1.0 / factor):
         if not all(name in values for name in names):
             break
-        trial = {**values, names[0]: values[names[0]] * step,
-                 names[1]: max(values[names[1]] / step**3, STACK["step"][0])}
+        trial = {
+            **values,
+            names[0]: values[names[0]] * step,
+            names[1]: max(values[names[1]] / step**3, STACK["step"][0]),
+        }
         found = loss(trial, data)
         if found < best - 1e-9:
             values, best = trial, found
@@ -172,8 +202,9 @@ def write(values: Values) -> None:
     """Put the constants into the data files."""
     text = "fitted by benchmarks/fit_gpu.py on measured steps and half of the A100 products"
     _rewrite(DATA / "gpu.csv", lambda row: row["quantity"], values, text)
-    _rewrite(DATA / "implementations.csv", lambda row: f"{row['stack']}.{row['quantity']}",
-             values, text)
+    _rewrite(
+        DATA / "implementations.csv", lambda row: f"{row['stack']}.{row['quantity']}", values, text
+    )
 
 
 def _rewrite(path: Path, key: object, values: Values, source: str) -> None:

@@ -121,16 +121,22 @@ def operation_figures(folder: Path) -> tuple[Figures, Figures]:
 
 def power_rows(folder: Path) -> tuple[Steps, Array, Array]:
     """Zeus rows as settings, measured watts, and the first row of each power curve."""
-    records = [r for r in read(folder / "gpu_power.csv")
-               if r["id"].startswith("zeus") and r["batch_per_device"] and r["avg_power_w"]]
+    records = [
+        r
+        for r in read(folder / "gpu_power.csv")
+        if r["id"].startswith("zeus") and r["batch_per_device"] and r["avg_power_w"]
+    ]
     settings = [_power_settings(r) for r in records]
-    seconds = [float(r["time_value"]) / FEATURES * float(r["batch_per_device"])
-               for r in records]
+    seconds = [float(r["time_value"]) / FEATURES * float(r["batch_per_device"]) for r in records]
     watts = np.array([float(r["avg_power_w"]) for r in records])
     curve = [(r["device"], r["workload"], r["batch_per_device"]) for r in records]
     limits = np.array([float(r["power_limit_w"]) for r in records])
-    top = np.array([max((i for i, c in enumerate(curve) if c == key),
-                        key=lambda i: limits[i]) for key in curve])
+    top = np.array(
+        [
+            max((i for i, c in enumerate(curve) if c == key), key=lambda i: limits[i])
+            for key in curve
+        ]
+    )
     return Steps(records, settings, np.array(seconds)), watts, top
 
 
@@ -169,8 +175,10 @@ def power_figures(folder: Path) -> Figures:
 
 def show(title: str, figures: Figures, plain: Figures | None = None) -> None:
     """A table."""
-    print(f"\n{title}\n{'':34}{'rows':>6}{'median':>9}{'90th':>9}"
-          + (f"{'roofline median':>18}" if plain else ""))
+    print(
+        f"\n{title}\n{'':34}{'rows':>6}{'median':>9}{'90th':>9}"
+        + (f"{'roofline median':>18}" if plain else "")
+    )
     for name, (rows, median, high) in figures.items():
         beside = f"{plain[name][1]:18.1%}" if plain and name in plain else ""
         print(f"{name:34}{rows:6}{median:9.1%}{high:9.1%}{beside}")
@@ -197,8 +205,10 @@ def main() -> None:
     if given.rows:
         for i in np.argsort(-np.abs(ours)):
             r = rows.records[i]
-            print(f"{ours[i]:+7.1%} {r['id']:22} {r['device']:14} {r['implementation']:17} "
-                  f"{r['workload']:28} {r['seq']:>4} {r['batch_per_device']:>4} {r['dtype']}")
+            print(
+                f"{ours[i]:+7.1%} {r['id']:22} {r['device']:14} {r['implementation']:17} "
+                f"{r['workload']:28} {r['seq']:>4} {r['batch_per_device']:>4} {r['dtype']}"
+            )
 
 
 if __name__ == "__main__":

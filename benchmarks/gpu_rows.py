@@ -52,8 +52,9 @@ class Steps:
     def take(self, keep: Array) -> Steps:
         """The rows where `keep` (D,) holds."""
         at = np.nonzero(keep)[0]
-        return Steps([self.records[i] for i in at], [self.settings[i] for i in at],
-                     self.seconds[at])
+        return Steps(
+            [self.records[i] for i in at], [self.settings[i] for i in at], self.seconds[at]
+        )
 
     def where(self, **wanted: str) -> Array:
         """(D,) whether the fields of a row equal all of `wanted`."""
@@ -68,8 +69,11 @@ def read(path: Path) -> list[Record]:
 
 def steps(folder: Path) -> Steps:
     """Rows of gpu_measured.csv of a stack the program knows (paddle is none), on one device."""
-    records = [r for r in read(folder / "gpu_measured.csv")
-               if r["implementation"] in gpu.IMPLEMENTATIONS and r["n_devices"] == "1"]
+    records = [
+        r
+        for r in read(folder / "gpu_measured.csv")
+        if r["implementation"] in gpu.IMPLEMENTATIONS and r["n_devices"] == "1"
+    ]
     settings = [_settings(r) for r in records]
     seconds = []
     for r in records:
@@ -84,8 +88,11 @@ def _settings(r: Record) -> dict[str, object]:
     # These repositories' "fp16" is automatic mixed precision, in inference as in training.
     mixed = r["dtype"] == "fp16" and r["workload"] != "bert-base-encoder-infer"
     # Their PyTorch fine-tuning takes the fused optimizer with mixed precision only.
-    plain = "finetune" in r["workload"] and r["implementation"] == "eager" and (
-        r["dtype"] != "fp16-amp")
+    plain = (
+        "finetune" in r["workload"]
+        and r["implementation"] == "eager"
+        and (r["dtype"] != "fp16-amp")
+    )
     found: dict[str, object] = {
         "model": "bert-large" if r["layers"] == "24" else "bert-base",
         "accelerator": r["device"].lower(),
@@ -141,16 +148,21 @@ class Compiled:
             w = prepared.ops.workload
             stack = stacks[w.implementation]
             now = replace(
-                prepared, constants=constants, stack=stack,
+                prepared,
+                constants=constants,
+                stack=stack,
                 kernels=gpu.kernels(prepared.ops.rows, stack, w),
                 passes=gpu.passes(prepared.ops.rows, stack, w),
             )
-            activity, priced, _ = limit(prepared.ops, prepared.index,
-                                        gpu.activity(now, slice(None)), prices, self.machine)
+            activity, priced, _ = limit(
+                prepared.ops, prepared.index, gpu.activity(now, slice(None)), prices, self.machine
+            )
             timing = schedule(prepared.ops, prepared.index, activity)
             found[rows] = timing.seconds / self.scale[rows]
-            joules = sum((c.total() * priced.actions[n].value
-                          for n, c in activity.counts.items()), np.zeros(1))
+            joules = sum(
+                (c.total() * priced.actions[n].value for n, c in activity.counts.items()),
+                np.zeros(1),
+            )
             idle = sum((r.value for r in priced.leakage.values()), np.zeros(1))
             watts[rows] = joules / timing.seconds + idle
         return found, watts
@@ -178,29 +190,47 @@ def operations(
     """One operation for each of N shapes, as its own step in fp16 (kind: linear or a vector
     operation of data/vector_operations.csv, then m elements)."""
     some = np.zeros(m.size, dtype=np.intp)
-    cells = [{"model": "bert-tiny", "accelerator": "a100-sxm-80gb", "workload.precision": "fp16",
-              "workload.implementation": "compiled"}]
+    cells = [
+        {
+            "model": "bert-tiny",
+            "accelerator": "a100-sxm-80gb",
+            "workload.precision": "fp16",
+            "workload.implementation": "compiled",
+        }
+    ]
     group = next(iter(resolve(columns(cells), 1)))
     whole = build(group.models, group.workload)
     out = Collector(m.size, FORMATS["fp16"])
     if kind == "linear":
-        row = Row("product", "operation", "forward", "linear", True, a="stream", b="weight",
-                  out="stream")
+        row = Row(
+            "product", "operation", "forward", "linear", True, a="stream", b="weight", out="stream"
+        )
         out.matmul(row, 1.0, batch, m, k, n)
     else:
         names = {"softmax": "softmax", "layer_norm": "norm", "gelu": "activation"}
-        row = vector_row(kind, kind, "operation", "forward", names[kind], a="stream",
-                         out="stream")
+        row = vector_row(kind, kind, "operation", "forward", names[kind], a="stream", out="stream")
         out.vector(row, 1.0, m)
-    values = {name: np.broadcast_to(out.table(name), (1, m.size)) + 0.0 for name in (
-        "count", "batch", "m", "k", "n", "span", "a_bytes", "b_bytes", "out_bytes")}
+    values = {
+        name: np.broadcast_to(out.table(name), (1, m.size)) + 0.0
+        for name in ("count", "batch", "m", "k", "n", "span", "a_bytes", "b_bytes", "out_bytes")
+    }
     macs = values["batch"][0] * m * k * n * (kind == "linear")
     one = np.ones(m.size)
     nothing = {name: 0.0 * one for name in whole.memory}
     return Operations(
-        tuple(out.rows), **values, a_width=out.widths("a_width"), b_width=out.widths("b_width"),
-        out_width=out.widths("out_width"), parameters=0.0 * one, memory=nothing, macs=macs,
-        layers=one, streams=one, heads=one, tables=0.0 * one, format=FORMATS["fp16"],
+        tuple(out.rows),
+        **values,
+        a_width=out.widths("a_width"),
+        b_width=out.widths("b_width"),
+        out_width=out.widths("out_width"),
+        parameters=0.0 * one,
+        memory=nothing,
+        macs=macs,
+        layers=one,
+        streams=one,
+        heads=one,
+        tables=0.0 * one,
+        format=FORMATS["fp16"],
         workload=whole.workload.take(some),
     )
 
@@ -208,8 +238,14 @@ def operations(
 def compile_operations(ops: Operations, device: str) -> Compiled:
     """Single operations on one device."""
     size = ops.count.shape[1]
-    cells = [{"model": "bert-tiny", "accelerator": device, "workload.precision": "fp16",
-              "workload.implementation": "compiled"}] * size
+    cells = [
+        {
+            "model": "bert-tiny",
+            "accelerator": device,
+            "workload.precision": "fp16",
+            "workload.implementation": "compiled",
+        }
+    ] * size
     units: Units = next(iter(resolve(columns(cells), size))).units
     prepared = gpu.prepare(ops, np.arange(size), units, False)
     prices = price(gpu.GPU, units, "fp16", Technology.load())
@@ -220,11 +256,12 @@ def gemms(folder: Path) -> tuple[Array, Array, Array, Array, Array]:
     """m, k, n, seconds of gpu_gemm_a100.csv, and whether a row may be fitted on (hash of its
     shape: the other half is kept out)."""
     records = read(folder / "gpu_gemm_a100.csv")
-    m, k, n, t = (np.array([float(r[c]) for r in records])
-                  for c in ("M", "K", "N", "time_s_median"))
-    half = np.array([
-        hashlib.sha256(f"{r['M']},{r['N']},{r['K']}".encode()).digest()[0] < 128 for r in records
-    ])
+    m, k, n, t = (
+        np.array([float(r[c]) for r in records]) for c in ("M", "K", "N", "time_s_median")
+    )
+    half = np.array(
+        [hashlib.sha256(f"{r['M']},{r['N']},{r['K']}".encode()).digest()[0] < 128 for r in records]
+    )
     return m, k, n, t, half
 
 

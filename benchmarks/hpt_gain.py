@@ -59,7 +59,8 @@ def plan(
 ) -> dict[str, object]:
     """A run of `steps` full and `steps` low steps with a window of one."""
     return {
-        "model": model, "workload": workload,
+        "model": model,
+        "workload": workload,
         "phases": [
             {"name": "full", "steps": steps, "trainable": "all", "accelerator": GPU},
             {"name": "low", "steps": steps, "trainable": "lora:8", "accelerator": accelerator},
@@ -78,8 +79,12 @@ def costs(
     phases, switch = found["phases"], found["switch"]
     assert isinstance(phases, list) and isinstance(switch, dict)
     return {
-        key: Costs(phases[0][f"step_{key}"], switch["side_by_side"][f"step_{key}"],
-                   phases[1][f"step_{key}"], switch["write"][key])
+        key: Costs(
+            phases[0][f"step_{key}"],
+            switch["side_by_side"][f"step_{key}"],
+            phases[1][f"step_{key}"],
+            switch["write"][key],
+        )
         for key in CLAIMED
     }
 
@@ -108,12 +113,22 @@ def steps_table(found: dict[str, dict[str, Costs]]) -> None:
     """What a step costs, and the largest gain: every step a low one."""
     for key, unit in (("latency_s", "ms"), ("energy_j", "mJ")):
         rows = [
-            (name, 1e3 * c[key].full, 1e3 * c[key].beside, 1e3 * c[key].low,
-             c[key].beside / c[key].full, c[key].full / c[key].low, 1e3 * c[key].switch)
+            (
+                name,
+                1e3 * c[key].full,
+                1e3 * c[key].beside,
+                1e3 * c[key].low,
+                c[key].beside / c[key].full,
+                c[key].full / c[key].low,
+                1e3 * c[key].switch,
+            )
             for name, c in found.items()
         ]
-        table(f"A step, {key} [{unit}]",
-              ("application", "full, GPU", "low, GPU", "low, tiers", "l", "s", "switch"), rows)
+        table(
+            f"A step, {key} [{unit}]",
+            ("application", "full, GPU", "low, GPU", "low, tiers", "l", "s", "switch"),
+            rows,
+        )
 
 
 def gain_tables(found: dict[str, dict[str, Costs]]) -> None:
@@ -121,10 +136,13 @@ def gain_tables(found: dict[str, dict[str, Costs]]) -> None:
     for name, c in found.items():
         for key in CLAIMED:
             rows = [
-                (f"{f:.2f}", *(
-                    c[key].gain(f, w, APPLICATIONS[name] / w) if f + w <= 1 else "-"
-                    for w in WINDOWS
-                ))
+                (
+                    f"{f:.2f}",
+                    *(
+                        c[key].gain(f, w, APPLICATIONS[name] / w) if f + w <= 1 else "-"
+                        for w in WINDOWS
+                    ),
+                )
                 for f in SHARES
             ]
             table(f"{name}: gain in {key}", ("f", *(f"k/N = {w}" for w in WINDOWS)), rows)
@@ -144,9 +162,19 @@ def needed(found: dict[str, dict[str, Costs]]) -> None:
             fits = (1.0 / claim - 1.0 / s) / (5.0 + beside - 5.0 / s) if s > claim else 0.0
             steps: object = APPLICATIONS[name] / fits if fits else "never"
             rows.append((name, key, claim, s, free, fits or "none", steps))
-    table("What the claim needs (one window, f = 4 k/N): s above it, and runs long enough",
-          ("application", "of", "claim", "s here", "k/N if s were infinite", "k/N at s",
-           "steps N at least"), rows)
+    table(
+        "What the claim needs (one window, f = 4 k/N): s above it, and runs long enough",
+        (
+            "application",
+            "of",
+            "claim",
+            "s here",
+            "k/N if s were infinite",
+            "k/N at s",
+            "steps N at least",
+        ),
+        rows,
+    )
 
 
 def parts(own: str, workload: dict[str, object]) -> None:
@@ -170,9 +198,20 @@ def parts(own: str, workload: dict[str, object]) -> None:
         array = sum(v for k, v in joules.items() if k.startswith("array.")) / total
         energy = (joules["leakage"] / total, cells, array, joules["links"] / total)
         rows.append((name, *(f"{v:.1%}" for v in (*share.values(), *energy))))
-    table("Where a low step on the tiers goes",
-          ("application", "time: tier", "array", "links", "energy: standing", "tier", "array",
-           "links"), rows)
+    table(
+        "Where a low step on the tiers goes",
+        (
+            "application",
+            "time: tier",
+            "array",
+            "links",
+            "energy: standing",
+            "tier",
+            "array",
+            "links",
+        ),
+        rows,
+    )
 
 
 def sensitivity(folder: Path, workload: dict[str, object], tiles: float) -> None:
@@ -181,8 +220,10 @@ def sensitivity(folder: Path, workload: dict[str, object], tiles: float) -> None
     for energy in ENERGIES:
         for pulse in PULSES:
             prices = folder / f"write-{energy:g}.csv"
-            prices.write_text("part,quantity,value,unit,node_nm,law,source,evidence,verified,note\n"
-                              f"reram,write,{energy},pJ,,,published spread,published,no,\n")
+            prices.write_text(
+                "part,quantity,value,unit,node_nm,law,source,evidence,verified,note\n"
+                f"reram,write,{energy},pJ,,,published spread,published,no,\n"
+            )
             technology = Technology.load(prices)
             nanoseconds = f"{pulse * 1e9:g} ns"
             own = machine(folder, tiles, write_pulse=nanoseconds)
@@ -199,16 +240,33 @@ def sensitivity(folder: Path, workload: dict[str, object], tiles: float) -> None
             step = alone[0]
             if not step["feasible"]:
                 raise SystemExit(f"all in ReRAM: {step['reason']}")
-            lives = [e / step["writes_per_cell"] * step["step_latency_s"] / 3600
-                     for e in ENDURANCES]
-            rows.append((
-                energy, 1e9 * pulse, 1e3 * cost["latency_s"].switch,
-                1e3 * cost["energy_j"].switch, 1e3 * step["step_latency_s"],
-                step["step_energy_j"], *lives,
-            ))
-    table("hpt-snow: the switch, and training everything in ReRAM",
-          ("pJ a write", "pulse [ns]", "switch [ms]", "switch [mJ]", "all in ReRAM: step [ms]",
-           "step [J]", *(f"life at {e:.0e} writes [h]" for e in ENDURANCES)), rows)
+            lives = [
+                e / step["writes_per_cell"] * step["step_latency_s"] / 3600 for e in ENDURANCES
+            ]
+            rows.append(
+                (
+                    energy,
+                    1e9 * pulse,
+                    1e3 * cost["latency_s"].switch,
+                    1e3 * cost["energy_j"].switch,
+                    1e3 * step["step_latency_s"],
+                    step["step_energy_j"],
+                    *lives,
+                )
+            )
+    table(
+        "hpt-snow: the switch, and training everything in ReRAM",
+        (
+            "pJ a write",
+            "pulse [ns]",
+            "switch [ms]",
+            "switch [mJ]",
+            "all in ReRAM: step [ms]",
+            "step [J]",
+            *(f"life at {e:.0e} writes [h]" for e in ENDURANCES),
+        ),
+        rows,
+    )
 
 
 def sizes(folder: Path, workload: dict[str, object], idle: str) -> None:
@@ -225,8 +283,11 @@ def sizes(folder: Path, workload: dict[str, object], idle: str) -> None:
     short = [name.removeprefix("hpt-") for name in APPLICATIONS]
     names = [f"{name} {what}" for name in short for what in ("time", "energy")]
     gpu = f"GPU idle at {idle}" if idle else "the GPU idles as it does"
-    table(f"s (full GPU step over low step) with more ReRAM; {gpu}",
-          ("tiles / 336", "tiers [mm2]", *names), rows)
+    table(
+        f"s (full GPU step over low step) with more ReRAM; {gpu}",
+        ("tiles / 336", "tiers [mm2]", *names),
+        rows,
+    )
 
 
 def main() -> None:

@@ -51,9 +51,18 @@ def work(job: Job) -> tuple[Job, dict[str, Any]]:
 
     length, steps, rate = TASKS[job.task]
     settings = Settings(
-        model="encoder", task=job.task, switch=job.switch, steps=steps, batch=BATCH,
-        learning_rate=rate, schedule="constant", seed=job.seed, dropout=0.0,
-        sequence_length=length, evaluate=steps, overrides=SIZES,
+        model="encoder",
+        task=job.task,
+        switch=job.switch,
+        steps=steps,
+        batch=BATCH,
+        learning_rate=rate,
+        schedule="constant",
+        seed=job.seed,
+        dropout=0.0,
+        sequence_length=length,
+        evaluate=steps,
+        overrides=SIZES,
     )
     return job, train(settings, out=job.folder, command="benchmarks/hpt_switch.py")
 
@@ -65,8 +74,10 @@ def error(found: dict[str, Any]) -> float:
 
 def report(tasks: list[str]) -> None:
     """Tables as Markdown."""
-    print("| task | seed | full steps f | windows side by side | p | score, full | score, "
-          "switched | error, full | error, switched | share trained |")
+    print(
+        "| task | seed | full steps f | windows side by side | p | score, full | score, "
+        "switched | error, full | error, switched | share trained |"
+    )
     print("|---|---|---|---|---|---|---|---|---|---|")
     for task in tasks:
         errors = []
@@ -76,12 +87,16 @@ def report(tasks: list[str]) -> None:
             errors.append((error(full), error(low)))
             p = f"{switch['trials'][-1]['p']:.2f}" if switch["trials"] else "-"
             f = "never" if switch["f"] is None else f"{switch['f']:.3f}"
-            print(f"| {task} | {seed} | {f} | {len(switch['trials'])} | {p} | "
-                  f"{full['score']:.2f} | {low['score']:.2f} | {error(full):.2f} | "
-                  f"{error(low):.2f} | {100 * low['trainable_share']:.1f} % |")
+            print(
+                f"| {task} | {seed} | {f} | {len(switch['trials'])} | {p} | "
+                f"{full['score']:.2f} | {low['score']:.2f} | {error(full):.2f} | "
+                f"{error(low):.2f} | {100 * low['trainable_share']:.1f} % |"
+            )
         full_error, low_error = (mean(e[i] for e in errors) for i in (0, 1))
-        print(f"| {task} | mean | | | | | | {full_error:.2f} | {low_error:.2f} "
-              f"({100 * (low_error / full_error - 1):+.1f} %) | |")
+        print(
+            f"| {task} | mean | | | | | | {full_error:.2f} | {low_error:.2f} "
+            f"({100 * (low_error / full_error - 1):+.1f} %) | |"
+        )
     print()
     print("| plan | steps | f | time | energy | full training on the GPU: time | energy |")
     print("|---|---|---|---|---|---|---|")
@@ -101,13 +116,16 @@ def costs(job: Job) -> None:
     entries = yaml.safe_load(path.read_text(encoding="utf-8"))
     entries["model"] = str(job.folder / entries["model"])
     steps = found["total"]["steps"]  # type: ignore[index]
-    whole = run({**entries, "phases": [{**entries["phases"][0], "steps": steps}],
-                 "switch": None})["total"]
+    whole = run({**entries, "phases": [{**entries["phases"][0], "steps": steps}], "switch": None})[
+        "total"
+    ]
     total = found["total"]
     assert isinstance(total, dict) and isinstance(whole, dict)
     share = entries["switch"]["step"] / steps
-    print(f"| {job.task}, seed {job.seed} | {steps} | {share:.3f} | {total['latency_s']:.2f} s | "
-          f"{total['energy_j']:.1f} J | {whole['latency_s']:.2f} s | {whole['energy_j']:.1f} J |")
+    print(
+        f"| {job.task}, seed {job.seed} | {steps} | {share:.3f} | {total['latency_s']:.2f} s | "
+        f"{total['energy_j']:.1f} J | {whole['latency_s']:.2f} s | {whole['energy_j']:.1f} J |"
+    )
 
 
 def result(job: Job) -> dict[str, Any]:
@@ -132,8 +150,9 @@ def main() -> None:
         for job, found in pool.imap_unordered(work, todo):
             switch = found["switch"]
             f = "" if switch is None else f", f {switch['f']}"
-            print(f"{job.folder.name}: {found['score']:.2f}{f}, {found['seconds']:.1f} s",
-                  flush=True)
+            print(
+                f"{job.folder.name}: {found['score']:.2f}{f}, {found['seconds']:.1f} s", flush=True
+            )
 
 
 if __name__ == "__main__":

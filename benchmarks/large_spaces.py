@@ -94,28 +94,43 @@ def step(engine: engines.Engine, crew: Crew, batch: int) -> tuple[np.ndarray, Ou
 
 def front_of(archive: Archive, designs: int, seconds: float) -> dict[str, Any]:
     """The front so far, in JSON types."""
-    return {"designs": designs, "seconds": round(seconds, 3),
-            "objectives": archive.objectives.tolist()}  # fmt: skip
+    return {
+        "designs": designs,
+        "seconds": round(seconds, 3),
+        "objectives": archive.objectives.tolist(),
+    }
 
 
 def measure_missing(asked: argparse.Namespace) -> None:
     """One file for each space, method and seed that has none."""
-    tasks = [(space, method, seed) for seed in range(asked.seeds) for space in asked.spaces
-             for method in asked.methods]  # fmt: skip
+    tasks = [
+        (space, method, seed)
+        for seed in range(asked.seeds)
+        for space in asked.spaces
+        for method in asked.methods
+    ]
     for space, method, seed in tasks:
         path = asked.out / f"{space}-{method}-{seed}.json"
         if path.exists():
             continue
         problem, reference = problem_of(space)
         found = measured(problem, reference, method, seed, asked.at, asked.seconds)
-        found |= {"space": space, "method": method, "seed": seed, "at": asked.at,
-                  "reference": reference.tolist()}  # fmt: skip
+        found |= {
+            "space": space,
+            "method": method,
+            "seed": seed,
+            "at": asked.at,
+            "reference": reference.tolist(),
+        }
         temporary = path.with_suffix(".tmp")
         temporary.write_text(json.dumps(found))
         os.replace(temporary, path)
         end = found["end"]
-        print(f"{space} {method} {seed}: {end['designs']:,} designs, {len(end['objectives']):,} "
-              f"on the front after {end['seconds']:.1f} s", flush=True)  # fmt: skip
+        print(
+            f"{space} {method} {seed}: {end['designs']:,} designs, {len(end['objectives']):,} "
+            f"on the front after {end['seconds']:.1f} s",
+            flush=True,
+        )
 
 
 def table(folder: Path, space: str) -> tuple[list[str], bool]:
@@ -131,10 +146,14 @@ def table(folder: Path, space: str) -> tuple[list[str], bool]:
     shares: dict[str, list[tuple[float, float, int, int]]] = {}
     for run, end in zip(runs, ends, strict=True):
         mark = np.array(run["mark"]["objectives"]).reshape(-1, len(reference))
-        shares.setdefault(run["method"], []).append((
-            pareto.hypervolume(mark, reference) / whole, pareto.hypervolume(end, reference) / whole,
-            run["mark"]["designs"], run["end"]["designs"],
-        ))  # fmt: skip
+        shares.setdefault(run["method"], []).append(
+            (
+                pareto.hypervolume(mark, reference) / whole,
+                pareto.hypervolume(end, reference) / whole,
+                run["mark"]["designs"],
+                run["end"]["designs"],
+            )
+        )
     lines = [f"{space}: {len(union):,} designs on the union of {len(runs)} fronts"]
     for method, rows in sorted(shares.items(), key=lambda item: -float(np.mean(item[1], 0)[0])):
         mark, end, early, late = np.mean(rows, axis=0)

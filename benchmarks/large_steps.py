@@ -33,19 +33,28 @@ STEPS: tuple[tuple[str, str, str, int, dict[str, object]], ...] = (
 def main() -> None:
     """Print a row for each step."""
     technology = Technology.load()
-    print("| model | accelerator | mode | batch | sparsity | closed form | events | difference "
-          "| time of the events |\n|---|---|---|---|---|---|---|---|---|")
+    print(
+        "| model | accelerator | mode | batch | sparsity | closed form | events | difference "
+        "| time of the events |\n|---|---|---|---|---|---|---|---|---|"
+    )
     for model, accelerator, mode, batch, further in STEPS:
-        settings = {"model": model, "accelerator": accelerator, "workload.mode": mode,
-                    "workload.batch": batch, **further}
+        settings = {
+            "model": model,
+            "accelerator": accelerator,
+            "workload.mode": mode,
+            "workload.batch": batch,
+            **further,
+        }
         chunk = inspect(columns_of(settings), technology)
         start = time.perf_counter()
         events = timeline(chunk).seconds
         closed, took = float(chunk.timing.seconds[0]), time.perf_counter() - start
         sparsity = further.get("workload.sparsity", "dense")
-        print(f"| {model} | {accelerator} | {mode} | {batch} | {sparsity} | {1e3 * closed:.4g} ms "
-              f"| {1e3 * events:.4g} ms | {100 * (closed / events - 1):+.1f} % | {took:.0f} s |",
-              flush=True)
+        print(
+            f"| {model} | {accelerator} | {mode} | {batch} | {sparsity} | {1e3 * closed:.4g} ms "
+            f"| {1e3 * events:.4g} ms | {100 * (closed / events - 1):+.1f} % | {took:.0f} s |",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

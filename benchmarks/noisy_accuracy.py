@@ -36,8 +36,18 @@ from transcode.search import prepare
 from transcode.space import load, numbers
 from transcode.space.files import find, read
 
-FIELDS = ("space", "noise", "method", "seed", "evaluation", "observed", "smoothed", "best",
-          "highest_seen", "processor_s")  # fmt: skip
+FIELDS = (
+    "space",
+    "noise",
+    "method",
+    "seed",
+    "evaluation",
+    "observed",
+    "smoothed",
+    "best",
+    "highest_seen",
+    "processor_s",
+)
 #: Evaluations of a run, and those of Optuna's GP, which takes seconds for each.
 EVALUATIONS, LAST = 300, {"gp": 100}
 #: Evaluations for which a method has to hold what it reached.
@@ -51,9 +61,12 @@ ACCURACY, COSTS = 0.5, {"latency": 0.1, "dynamic": 0.2, "leakage": 0.1, "area": 
 #: Results that each space is asked for: latency, energy, leakage.
 RESULTS = {
     "bert": ("serve.latency_s", "serve.energy_j", "serve.energy_by_part_j.leakage"),
-    "transcode": ("serve.latency_per_sequence_s", "serve.energy_j",
-                  "serve.energy_by_part_j.leakage"),
-}  # fmt: skip
+    "transcode": (
+        "serve.latency_per_sequence_s",
+        "serve.energy_j",
+        "serve.energy_by_part_j.leakage",
+    ),
+}
 #: Layers at which the deviation of a score is a whole point.
 DEEPEST = {"bert": 24, "transcode": 12}
 #: What Optuna is told of a design that no accelerator can hold: 40 points.
@@ -193,12 +206,20 @@ def run(source: Source, method: str, seed: int) -> list[dict[str, object]]:
         if not np.isfinite(seen[:count]).any():
             continue
         at = int(np.nanargmax(seen[:count]))
-        rows.append({
-            "space": source.name, "noise": source.noise, "method": method, "seed": seed,
-            "evaluation": count, "observed": f"{true[at]:.4f}",
-            "smoothed": f"{chosen[count - 1]:.4f}", "best": f"{np.nanmax(true[:count]):.4f}",
-            "highest_seen": f"{seen[at]:.4f}", "processor_s": f"{spent:.2f}",
-        })  # fmt: skip
+        rows.append(
+            {
+                "space": source.name,
+                "noise": source.noise,
+                "method": method,
+                "seed": seed,
+                "evaluation": count,
+                "observed": f"{true[at]:.4f}",
+                "smoothed": f"{chosen[count - 1]:.4f}",
+                "best": f"{np.nanmax(true[:count]):.4f}",
+                "highest_seen": f"{seen[at]:.4f}",
+                "processor_s": f"{spent:.2f}",
+            }
+        )
     return rows
 
 
@@ -277,8 +298,12 @@ def table(path: Path, optimum: dict[str, float]) -> str:
 def regrets(methods: Curves, rule: str, top: float) -> list[str]:
     """Lines of a table: median (worst) regret at marks."""
     marks = (50, 100, 150, 200, 300)
-    lines = [f"regret, {rule}", "", "| method | seeds | " + " | ".join(map(str, marks))
-             + " | processor s |", "|---" * (len(marks) + 3) + "|"]  # fmt: skip
+    lines = [
+        f"regret, {rule}",
+        "",
+        "| method | seeds | " + " | ".join(map(str, marks)) + " | processor s |",
+        "|---" * (len(marks) + 3) + "|",
+    ]
     for method, runs in methods.items():
         values = [top - np.array([c[rule][m - 1] for c in runs]) for m in marks]
         cells = [
@@ -293,14 +318,15 @@ def evaluations(methods: Curves, rule: str, reference: str) -> list[str]:
     """Lines of a table: median evaluations until a method has what the reference has."""
     runs = methods[reference]
     ends = [ended(c["highest_seen"]) for c in runs]
-    targets = {
-        f"at {m}": float(np.median([c[rule][m - 1] for c in runs])) for m in (100, 200, 300)
-    }
+    targets = {f"at {m}": float(np.median([c[rule][m - 1] for c in runs])) for m in (100, 200, 300)}
     final = float(np.median([c[rule][e - 1] for c, e in zip(runs, ends, strict=True)]))
     targets[f"at its end ({np.median(ends):.0f})"] = final
-    lines = [f"evaluations to what {reference} has, {rule}", "",
-             "| method | " + " | ".join(f"{n}: {t:.3f}" for n, t in targets.items()) + " |",
-             "|---" * (len(targets) + 1) + "|"]  # fmt: skip
+    lines = [
+        f"evaluations to what {reference} has, {rule}",
+        "",
+        "| method | " + " | ".join(f"{n}: {t:.3f}" for n, t in targets.items()) + " |",
+        "|---" * (len(targets) + 1) + "|",
+    ]
     for method, its in methods.items():
         cells = []
         for target in targets.values():

@@ -91,9 +91,11 @@ def main() -> None:
             for mode in MODES:
                 wall, processor = seconds(pool, size, mode, jobs)
                 least, most = (peer * size / wall for peer in PEER)
-                print(f"  {size:>7,} {mode:9}  {size / wall:>7,.0f} pairs/s  "
-                      f"{size / processor:>7,.0f} a processor second  "
-                      f"{least:,.0f}-{most:,.0f} times")
+                print(
+                    f"  {size:>7,} {mode:9}  {size / wall:>7,.0f} pairs/s  "
+                    f"{size / processor:>7,.0f} a processor second  "
+                    f"{least:,.0f}-{most:,.0f} times"
+                )
     memory = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
     print(f"  largest process {memory:,.0f} MB")
 

@@ -113,9 +113,13 @@ def _algorithm(name: str, space: Space, objectives: int, seed: int) -> Any:
 
     sizes = np.array([p.size for p in space.parameters])
     problem = Integers(
-        n_var=len(sizes), n_obj=objectives, n_ieq_constr=1, xl=np.zeros(len(sizes)),
-        xu=np.maximum(sizes - 1, 0), vtype=int,
-    )  # fmt: skip
+        n_var=len(sizes),
+        n_obj=objectives,
+        n_ieq_constr=1,
+        xl=np.zeros(len(sizes)),
+        xu=np.maximum(sizes - 1, 0),
+        vtype=int,
+    )
     shared: dict[str, Any] = {
         "pop_size": POPULATION,
         "sampling": IntegerRandomSampling(),

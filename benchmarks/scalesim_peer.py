@@ -76,12 +76,19 @@ def simulate(scalesim: Any, product: list[str], folder: Path) -> tuple[list[int]
     config.write_text(CONFIG.format(rows=rows, cols=cols, dataflow=dataflow))
     start = time.perf_counter()
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-        run = scalesim(save_disk_space=True, verbose=False, config=str(config),
-                       topology=str(topology), layout=str(layout), input_type_gemm=True)
+        run = scalesim(
+            save_disk_space=True,
+            verbose=False,
+            config=str(config),
+            topology=str(topology),
+            layout=str(layout),
+            input_type_gemm=True,
+        )
         run.run_scale(top_path=str(folder))
     seconds = time.perf_counter() - start
-    compute, detail = report(folder, "COMPUTE_REPORT.csv"), report(
-        folder, "DETAILED_ACCESS_REPORT.csv"
+    compute, detail = (
+        report(folder, "COMPUTE_REPORT.csv"),
+        report(folder, "DETAILED_ACCESS_REPORT.csv"),
     )
     names = ("SRAM IFMAP Reads", "SRAM Filter Reads", "SRAM OFMAP Writes")
     numbers = [compute["Total Cycles"], *(detail[name] for name in names)]

@@ -80,8 +80,9 @@ def truth_of(name: str, folder: Path) -> Truth:
         seconds = time.perf_counter() - start
         np.savez(path, objectives=objectives, front=front, seconds=seconds)
     kept = np.load(path)
-    return Truth(problem.space, problem, kept["objectives"], kept["front"], reference,
-                 float(kept["seconds"]))  # fmt: skip
+    return Truth(
+        problem.space, problem, kept["objectives"], kept["front"], reference, float(kept["seconds"])
+    )
 
 
 def evaluated(problem: Problem) -> np.ndarray:
@@ -127,11 +128,17 @@ def rows_of(
         values = values[np.isfinite(values[:, 0])]
         volume = pareto.hypervolume(values[pareto.nondominated(values)], truth.reference)
         found = np.isin(truth.front, known).mean()
-        rows.append({
-            "space": truth.space.name, "sampler": sampler, "seed": seed, "designs": len(known),
-            "hypervolume_share": f"{volume / truth.hypervolume:.6f}",
-            "front_share": f"{found:.4f}", "seconds": f"{spent:.2f}",
-        })  # fmt: skip
+        rows.append(
+            {
+                "space": truth.space.name,
+                "sampler": sampler,
+                "seed": seed,
+                "designs": len(known),
+                "hypervolume_share": f"{volume / truth.hypervolume:.6f}",
+                "front_share": f"{found:.4f}",
+                "seconds": f"{spent:.2f}",
+            }
+        )
     return rows
 
 
@@ -169,8 +176,10 @@ def speed(space: str, seconds: float) -> None:
         result = transcode.search(space, sampler="evolve", time=seconds, out=Path(name) / "run")
     timing, designs = result.manifest["timing"], result.manifest["designs"]
     parts = {k: f"{v:.1f} s" for k, v in timing.items() if not k.startswith("session")}
-    print(f"{space}: {designs:,} designs in {timing['session']:.1f} s "
-          f"({designs / timing['session']:,.0f} /s, recording included): {parts}")  # fmt: skip
+    print(
+        f"{space}: {designs:,} designs in {timing['session']:.1f} s "
+        f"({designs / timing['session']:,.0f} /s, recording included): {parts}"
+    )
 
 
 def main() -> int:
@@ -192,8 +201,10 @@ def main() -> int:
     path = asked.out / "quality.csv"
     for name in asked.spaces:
         truth = truth_of(name, asked.out)
-        print(f"{name}: {len(truth.objectives):,} designs, {len(truth.front):,} of them on the "
-              f"true front; enumerating took {truth.seconds:.1f} s")  # fmt: skip
+        print(
+            f"{name}: {len(truth.objectives):,} designs, {len(truth.front):,} of them on the "
+            f"true front; enumerating took {truth.seconds:.1f} s"
+        )
         for sampler in samplers:
             for seed in range(seeds):
                 if (truth.space.name, sampler, str(seed)) not in done_in(path):

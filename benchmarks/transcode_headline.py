@@ -97,25 +97,37 @@ def pairs(front: runs.query.Front) -> Pairs:
     source = surrogate(TASK)
     features = elector.features(simulated, size)
     mean, deviation = source.predict(features)
-    gain, std = source.gain(features, elector.features(
-        {"model": Column.constant("bert-base", 1), "accelerator": Column.constant("acceltran", 1)},
-        1,
-    ))  # fmt: skip
+    gain, std = source.gain(
+        features,
+        elector.features(
+            {
+                "model": Column.constant("bert-base", 1),
+                "accelerator": Column.constant("acceltran", 1),
+            },
+            1,
+        ),
+    )
     # What pruning costs stands in the recorded accuracy, on top of the model's own.
     pruning = archive.results["accuracy"] - mean
     more = np.maximum(archive.results["accuracy_std"] ** 2 - deviation**2, 0.0)
     results = {k.rpartition(".")[2]: v for k, v in archive.results.items()}
     texts = [_text(columns, features, i, float(results["area_mm2"][i])) for i in range(size)]
-    return Pairs(gain + pruning, np.sqrt(std**2 + more), float(base[LATENCY]) / results[LATENCY],
-                 float(base[ENERGY]) / results[ENERGY], texts)  # fmt: skip
+    return Pairs(
+        gain + pruning,
+        np.sqrt(std**2 + more),
+        float(base[LATENCY]) / results[LATENCY],
+        float(base[ENERGY]) / results[ENERGY],
+        texts,
+    )
 
 
 def _text(columns: dict[str, Column], features: dict[str, np.ndarray], i: int, area: float) -> str:
     model = "{:.0f} layers of {:.0f}, feed-forward {:.0f}".format(
         *(features[k][i] for k in ("layers", "hidden", "feed_forward"))
     )
-    chip = "x".join(str(columns[f"accelerator.{k}"][i]) for k in ("pe", "lanes_per_pe",
-                                                                 "mac_per_lane"))  # fmt: skip
+    chip = "x".join(
+        str(columns[f"accelerator.{k}"][i]) for k in ("pe", "lanes_per_pe", "mac_per_lane")
+    )
     rest = f"{columns['accelerator.memory'][i]}, batch {columns['workload.batch'][i]}"
     return f"{model}; {chip}, {rest}, tau_i {columns['workload.tau_i'][i]}, {area:,.0f} mm2"
 
@@ -123,8 +135,10 @@ def _text(columns: dict[str, Column], features: dict[str, np.ndarray], i: int, a
 def report(found: Pairs) -> None:
     """Tables and what would decide."""
     counts = (found.chance >= SURE) & (found.share >= 1.0)
-    print(f"{len(found.gain):,} pairs on the front; {counts.sum()} count (probability >= 90 %, "
-          "5.2 times less latency, 3.0 times less energy)")  # fmt: skip
+    print(
+        f"{len(found.gain):,} pairs on the front; {counts.sum()} count (probability >= 90 %, "
+        "5.2 times less latency, 3.0 times less energy)"
+    )
     print(f"most probability of any pair: {100 * found.chance.max():.0f} %\n")
     print("| at least .3 points | gain [points] | latency | energy | pair |")
     print("|---|---|---|---|---|")

@@ -35,7 +35,10 @@ DATA = ROOT / "elector" / "data"
 GENERATED = "<!-- Written by docs/generate.py; edit the code or the tables it reads. -->\n\n"
 # Schema -> prefix of its keys; those of every other schema are an accelerator's.
 NAMESPACE = {
-    "model": "model.", "layer": "model.layer<i>.", "workload": "workload.", "model_file": "",
+    "model": "model.",
+    "layer": "model.layer<i>.",
+    "workload": "workload.",
+    "model_file": "",
     "link": "accelerator.links.A-B.",
 }
 

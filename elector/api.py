@@ -21,18 +21,33 @@ Array = np.ndarray
 
 #: Keys of the JSON of a design, in order; nested ones are dictionaries.
 SCALARS = (
-    "latency_s", "energy_j", "latency_per_sequence_s", "energy_per_sequence_j",
-    "throughput_sequences_per_s", "power_w", "area_mm2", "utilization", "macs", "parameters",
+    "latency_s",
+    "energy_j",
+    "latency_per_sequence_s",
+    "energy_per_sequence_j",
+    "throughput_sequences_per_s",
+    "power_w",
+    "area_mm2",
+    "utilization",
+    "macs",
+    "parameters",
     "peak_ops_per_s",
 )
 GENERATION = ("time_to_first_token_s", "time_per_output_token_s", "tokens_per_s")
 #: Share of heads in `features` -> the types it counts.
-_HEAD_KINDS = {"wma_heads": ("wma",), "linear_heads": ("dft", "dct"),
-               "convolution_heads": ("c5", "c9", "c13")}
+_HEAD_KINDS = {
+    "wma_heads": ("wma",),
+    "linear_heads": ("dft", "dct"),
+    "convolution_heads": ("c5", "c9", "c13"),
+}
 FURTHER = ("lifetime_years", "effective_bits")
 GROUPS = (
-    "memory_bytes", "energy_by_part_j", "area_by_part_mm2", "latency_by_kind_s",
-    "energy_by_phase_j", "provenance",
+    "memory_bytes",
+    "energy_by_part_j",
+    "area_by_part_mm2",
+    "latency_by_kind_s",
+    "energy_by_phase_j",
+    "provenance",
 )
 
 
@@ -125,9 +140,7 @@ def sweep(
     if not good.size:
         return Swept(None, place, errors)
     kept = {key: column.take(good).compact() for key, column in columns.items()}
-    return Swept(
-        evaluate(kept, good.size, technology=technology, level="groups"), place, errors
-    )
+    return Swept(evaluate(kept, good.size, technology=technology, level="groups"), place, errors)
 
 
 def _screen(columns: Mapping[str, Column], rows: Array, errors: dict[int, InputError]) -> None:
@@ -177,8 +190,12 @@ def _shape(models: Models) -> dict[str, Array]:
     """Layers, hidden, heads and feed-forward of M models; their means where layers differ."""
     block, layers = models.block, models.layers
     repeat, hidden = block["repeat"], block["hidden"]
-    first = {"layers": layers, "hidden": hidden[0], "heads": block["heads"][0],
-             "feed_forward": models.feed_forward[0, 0]}
+    first = {
+        "layers": layers,
+        "hidden": hidden[0],
+        "heads": block["heads"][0],
+        "feed_forward": models.feed_forward[0, 0],
+    }
     if models.template.name != NAME and not any(b.head_types for b in models.template.blocks):
         return first
 
@@ -194,8 +211,14 @@ def _shape(models: Models) -> dict[str, Array]:
         for name, types in _HEAD_KINDS.items()
     }
     there = np.add.accumulate((models.feed_forward > 0).astype(float), axis=1)[:, -1]
-    return {"layers": layers, "hidden": width, "heads": mean(block["heads"]),
-            "feed_forward": mean(hidden * stacks) / width, **kinds, "stacks": mean(there)}
+    return {
+        "layers": layers,
+        "hidden": width,
+        "heads": mean(block["heads"]),
+        "feed_forward": mean(hidden * stacks) / width,
+        **kinds,
+        "stacks": mean(there),
+    }
 
 
 def explain(
@@ -211,5 +234,3 @@ def explain(
 
     columns = columns_of({"model": model, "accelerator": accelerator, **(settings or {})})
     return explain_result(columns, result, technology or Technology.load())
-
-

@@ -1,13 +1,13 @@
 """Hybrids: what a file says of units, links and assignment -> a machine and its settings.
 
-    units:
-      gpu: {base: a100-sxm-40gb}
-      tier: {base: reram, tiles: 400}
-    links:
-      - {between: [gpu, tier], kind: package, bandwidth: 400 GB/s, latency: 1 us}
-    assignment:                        # the first rule that matches decides
-      - {match: {class: [weight, reuse], layer: layers}, unit: tier}
-      - {unit: gpu}
+units:
+  gpu: {base: a100-sxm-40gb}
+  tier: {base: reram, tiles: 400}
+links:
+  - {between: [gpu, tier], kind: package, bandwidth: 400 GB/s, latency: 1 us}
+assignment:                        # the first rule that matches decides
+  - {match: {class: [weight, reuse], layer: layers}, unit: tier}
+  - {unit: gpu}
 """
 
 from __future__ import annotations
@@ -38,8 +38,18 @@ KEYS = ("units", "links", "assignment")
 #: What a rule may ask for, where it is one of a list.
 CHOICES = {
     "phase": ("forward", "prefill", "decode", "recompute", "backward", "update"),
-    "kind": ("linear", "attention", "softmax", "norm", "activation", "elementwise", "embedding",
-             "loss", "optimizer", "cast"),
+    "kind": (
+        "linear",
+        "attention",
+        "softmax",
+        "norm",
+        "activation",
+        "elementwise",
+        "embedding",
+        "loss",
+        "optimizer",
+        "cast",
+    ),
     "class": CLASSES,
     "mode": ("inference", "training"),
 }
@@ -65,8 +75,12 @@ def change(
     hybrid = machine.hybrid
     assert hybrid is not None
     if "links" in data:
-        raise InputError("links are those of the base", file=file, field="links",
-                         hint="units and links of its own make a new hybrid, without a base")
+        raise InputError(
+            "links are those of the base",
+            file=file,
+            field="links",
+            hint="units and links of its own make a new hybrid, without a base",
+        )
     units = data.get("units", {})
     names = [m.name for m in hybrid.members]
     if not isinstance(units, dict):
@@ -74,8 +88,9 @@ def change(
     found = dict(settings)
     for name, entries in units.items():
         if name not in names or not isinstance(entries, dict):
-            raise InputError("is no unit of the base", file=file, field="units", value=name,
-                             allowed=names)
+            raise InputError(
+                "is no unit of the base", file=file, field="units", value=name, allowed=names
+            )
         found |= {f"units.{name}.{key}": value for key, value in entries.items()}
     if "assignment" in data:
         rules = read_rules(data["assignment"], tuple(names), file)
@@ -83,9 +98,7 @@ def change(
     return machine, found
 
 
-def _units(
-    data: object, file: object, load: Loader
-) -> tuple[tuple[Member, ...], Settings]:
+def _units(data: object, file: object, load: Loader) -> tuple[tuple[Member, ...], Settings]:
     if not isinstance(data, dict) or not data:
         raise InputError("must map names to units", file=file, field="units", value=data)
     members: list[Member] = []
@@ -93,14 +106,16 @@ def _units(
     for name, entries in data.items():
         at = f"units.{name}"
         if not isinstance(name, str) or not NAME.fullmatch(name):
-            raise InputError("a name of small letters, digits and _", file=file, field="units",
-                             value=name)
+            raise InputError(
+                "a name of small letters, digits and _", file=file, field="units", value=name
+            )
         if not isinstance(entries, dict) or "base" not in entries:
             raise InputError("must be a mapping with a base", file=file, field=at, value=entries)
         machine, own = load(entries, at, file)
         if machine.hybrid is not None:
-            raise InputError("a unit cannot be a hybrid", file=file, field=at,
-                             value=entries["base"])
+            raise InputError(
+                "a unit cannot be a hybrid", file=file, field=at, value=entries["base"]
+            )
         members.append(Member(name, machine))
         settings |= {f"{at}.{key}": value for key, value in own.items()}
     return tuple(members), settings
@@ -124,8 +139,9 @@ def _links(
             raise InputError("must be two units", file=file, field=f"{at}.between", value=ends)
         for end in ends:
             if end not in names:
-                raise InputError("unknown unit", file=file, field=f"{at}.between", value=end,
-                                 allowed=names)
+                raise InputError(
+                    "unknown unit", file=file, field=f"{at}.between", value=end, allowed=names
+                )
         if frozenset(ends) in seen:
             raise InputError("these units have a link already", file=file, field=at, value=ends)
         seen.add(frozenset(ends))
@@ -135,8 +151,13 @@ def _links(
             if key in ("between", "source"):
                 continue
             if key not in fields:
-                raise InputError("unknown key", file=file, field=at, value=key,
-                                 allowed=["between", "source", *fields])
+                raise InputError(
+                    "unknown key",
+                    file=file,
+                    field=at,
+                    value=key,
+                    allowed=["between", "source", *fields],
+                )
             settings[f"links.{link.name}.{key}"] = fields[key].parse(value, file=file)
     return tuple(links), settings
 
@@ -146,8 +167,13 @@ def read_rules(data: object, units: tuple[str, ...], file: object) -> tuple[Rule
     if data is None and len(units) == 1:
         return (Rule((), units[0]),)
     if not isinstance(data, list) or not data:
-        raise InputError("must be a list of rules", file=file, field="assignment", value=data,
-                         hint="- {match: {kind: linear}, unit: NAME}")
+        raise InputError(
+            "must be a list of rules",
+            file=file,
+            field="assignment",
+            value=data,
+            hint="- {match: {kind: linear}, unit: NAME}",
+        )
     return tuple(_rule(entry, f"assignment[{i}]", units, file) for i, entry in enumerate(data))
 
 
@@ -155,21 +181,32 @@ def _rule(entry: object, at: str, units: tuple[str, ...], file: object) -> Rule:
     if not isinstance(entry, dict) or set(entry) - {"match", "unit"} or "unit" not in entry:
         raise InputError("must have unit and, perhaps, match", file=file, field=at, value=entry)
     if entry["unit"] not in units:
-        raise InputError("unknown unit", file=file, field=f"{at}.unit", value=entry["unit"],
-                         allowed=units)
+        raise InputError(
+            "unknown unit", file=file, field=f"{at}.unit", value=entry["unit"], allowed=units
+        )
     match = entry.get("match") or {}
     if not isinstance(match, dict):
         raise InputError("must be a mapping", file=file, field=f"{at}.match", value=match)
     found = []
     for key, value in match.items():
         if key not in (*ATTRIBUTES, *ASKED):
-            raise InputError("cannot be matched", file=file, field=f"{at}.match", value=key,
-                             allowed=[*ATTRIBUTES, *ASKED])
+            raise InputError(
+                "cannot be matched",
+                file=file,
+                field=f"{at}.match",
+                value=key,
+                allowed=[*ATTRIBUTES, *ASKED],
+            )
         patterns = tuple(str(v) for v in (value if isinstance(value, list) else [value]))
         for pattern in patterns:
             if key in CHOICES and pattern not in CHOICES[key]:
-                raise InputError("matches nothing", file=file, field=f"{at}.match.{key}",
-                                 value=pattern, allowed=CHOICES[key])
+                raise InputError(
+                    "matches nothing",
+                    file=file,
+                    field=f"{at}.match.{key}",
+                    value=pattern,
+                    allowed=CHOICES[key],
+                )
         found.append((str(key), patterns))
     return Rule(tuple(found), str(entry["unit"]))
 
@@ -194,7 +231,8 @@ def assemble(
     def parts(units: Units) -> dict[str, Part]:
         return {
             f"{m.name}.{name}": part
-            for m in members for name, part in m.machine.parts(m.units(units)).items()
+            for m in members
+            for name, part in m.machine.parts(m.units(units)).items()
         }
 
     def complete(units: Units) -> Units:
@@ -205,9 +243,17 @@ def assemble(
         return Units("hybrid", numbers, units.names)
 
     return Machine(
-        name="hybrid", schema="link", description=" + ".join(m.name for m in members),
-        actions=actions, prepare=_by_unit, activity=_of_unit, parts=parts, complete=complete,
-        native=native, implementations=tuple(stacks), hybrid=hybrid,
+        name="hybrid",
+        schema="link",
+        description=" + ".join(m.name for m in members),
+        actions=actions,
+        prepare=_by_unit,
+        activity=_of_unit,
+        parts=parts,
+        complete=complete,
+        native=native,
+        implementations=tuple(stacks),
+        hybrid=hybrid,
     )
 
 

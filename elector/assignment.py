@@ -46,8 +46,11 @@ PROJECTIONS, BIASES = ("query", "key, value"), "query, key, value bias"
 BRANCHES = ("key, value", "query low-rank A", "value low-rank A")
 #: Gradient -> operation of the forward pass whose operands were kept for it.
 KEPT = {
-    "query gradient": "scores", "key gradient": "scores", "scores again": "scores",
-    "value gradient": "context", "probabilities gradient": "context",
+    "query gradient": "scores",
+    "key gradient": "scores",
+    "scores again": "scores",
+    "value gradient": "context",
+    "probabilities gradient": "context",
 }
 
 
@@ -114,12 +117,17 @@ def _owners(hybrid: Hybrid, ops: Operations) -> Array:
         if unit is None:
             raise InputError(
                 f"no rule gives a unit to {row.name} ({row.phase}, {row.kind})",
-                field="assignment", value=row.name, allowed=names,
+                field="assignment",
+                value=row.name,
+                allowed=names,
                 hint="end the list with a rule without match",
             )
         found[r] = names.index(unit)
-    products = {row.name: found[r] for r, row in reversed(list(enumerate(ops.rows)))
-                if row.b in ("weight", "reuse") and row.phase != "backward"}
+    products = {
+        row.name: found[r]
+        for r, row in reversed(list(enumerate(ops.rows)))
+        if row.b in ("weight", "reuse") and row.phase != "backward"
+    }
     for r, row in enumerate(ops.rows):
         if row.kind == "optimizer":
             tensor = row.name.removesuffix(" update").removesuffix(" bias")
@@ -188,8 +196,12 @@ def _sources(ops: Operations, r: int, operand: str) -> list[tuple[int, Array]]:
             return _sources(ops, at, "a")
     if named is not None:
         biased = _find(ops, BIASES, row.phase, row.layer)
-        found = [biased if biased is not None and name in PROJECTIONS
-                 else _find(ops, name, row.phase, row.layer) for name in named]
+        found = [
+            biased
+            if biased is not None and name in PROJECTIONS
+            else _find(ops, name, row.phase, row.layer)
+            for name in named
+        ]
         return [(i, ops.count[r]) for i in found if i is not None]
     first = _find(ops, "query", row.phase, row.layer)
     entry = row.name in BRANCHES or (row.name == "attention residual" and operand == "b")
@@ -207,8 +219,11 @@ def _before(ops: Operations, r: int) -> list[tuple[int, Array]]:
     last = earlier[-1]
     if rows[last].layer == row.layer and rows[last].phase == row.phase:
         return [(last, ops.count[r])]
-    again = [i for i in range(r, len(rows))
-             if rows[i].layer == row.layer and rows[i].phase == row.phase and not rows[i].off_chain]
+    again = [
+        i
+        for i in range(r, len(rows))
+        if rows[i].layer == row.layer and rows[i].phase == row.phase and not rows[i].off_chain
+    ]
     once = np.minimum(ops.count[last], ops.count[r])
     if not again or again[-1] == r:
         return [(last, once)]
@@ -241,7 +256,8 @@ def _link(links: dict[frozenset[str], int], ends: tuple[str, str], row: Row) -> 
     if found is None:
         raise InputError(
             f"no link between {ends[0]} and {ends[1]}, which {row.name} ({row.phase}) needs",
-            field="links", value="-".join(ends),
+            field="links",
+            value="-".join(ends),
             allowed=["-".join(sorted(link)) for link in links] or None,
             hint=f"links: - {{between: [{ends[0]}, {ends[1]}], bandwidth: 100 GB/s}}",
         )
@@ -250,8 +266,16 @@ def _link(links: dict[frozenset[str], int], ends: tuple[str, str], row: Row) -> 
 
 def _transfer(row: Row, operand: str, ends: tuple[str, str]) -> Row:
     which = "" if operand == "a" else " second operand"
-    return Row(f"{row.name}{which} from {ends[0]}", row.layer, row.phase, TRANSFER, False,
-               a="none", out="none", off_chain=row.off_chain)
+    return Row(
+        f"{row.name}{which} from {ends[0]}",
+        row.layer,
+        row.phase,
+        TRANSFER,
+        False,
+        a="none",
+        out="none",
+        off_chain=row.off_chain,
+    )
 
 
 def _inserted(
@@ -270,13 +294,24 @@ def _inserted(
     count[new] = [move.count for move in chosen]
     sizes[new] = [move.size for move in chosen]
     return replace(
-        ops, rows=rows, count=count, m=sizes, span=table("span", 0.0),
-        batch=table("batch", 1.0), k=table("k", 1.0), n=table("n", 1.0),
-        a_bytes=table("a_bytes", 0.0), b_bytes=table("b_bytes", 0.0),
-        out_bytes=table("out_bytes", 0.0), a_width=table("a_width", 1.0),
-        b_width=table("b_width", 1.0), out_width=table("out_width", 1.0),
-        densities={name: replace(shares, code=np.where(new, 0, shares.code[index]))
-                   for name, shares in ops.densities.items()},
+        ops,
+        rows=rows,
+        count=count,
+        m=sizes,
+        span=table("span", 0.0),
+        batch=table("batch", 1.0),
+        k=table("k", 1.0),
+        n=table("n", 1.0),
+        a_bytes=table("a_bytes", 0.0),
+        b_bytes=table("b_bytes", 0.0),
+        out_bytes=table("out_bytes", 0.0),
+        a_width=table("a_width", 1.0),
+        b_width=table("b_width", 1.0),
+        out_width=table("out_width", 1.0),
+        densities={
+            name: replace(shares, code=np.where(new, 0, shares.code[index]))
+            for name, shares in ops.densities.items()
+        },
     )
 
 
@@ -293,7 +328,10 @@ def of_unit(assigned: Assigned, unit: int, compute: str) -> Operations:
     matmul = np.array([row.matmul for row in ops.rows])[:, None]
     macs = np.where(matmul, count * ops.batch * ops.m * ops.k * ops.n, 0.0)
     return replace(
-        ops, count=count, format=own, memory=_memory(ops, mine, unit),
+        ops,
+        count=count,
+        format=own,
+        memory=_memory(ops, mine, unit),
         macs=np.add.accumulate(macs, axis=0)[-1],
     )
 
@@ -316,5 +354,3 @@ def _memory(ops: Operations, mine: Array, unit: int) -> dict[str, Array]:
         share = np.where(whole > 0, part / np.maximum(whole, 1e-300), float(unit == 0))
         found[name] = total * share
     return found
-
-

@@ -48,20 +48,28 @@ def beside_dense(
     pruning = (SPARSITY, *(f"workload.{name}" for name in THRESHOLDS))
     own = {key: value for key, value in settings.items() if key not in pruning}
     columns = {"model": model, "accelerator": accelerator, **own}
-    cost = evaluate({key: Column.constant(value, 1) for key, value in columns.items()}, 1,
-                    technology=technology, level="groups")
+    cost = evaluate(
+        {key: Column.constant(value, 1) for key, value in columns.items()},
+        1,
+        technology=technology,
+        level="groups",
+    )
     feasible, other = bool(cost.feasible[0]), is_of_another_model(table, model)
     dense: dict[str, object] = {
         name: float(cost.scalars[name][0]) if feasible else None
         for name in ("latency_s", "energy_j")
     }
     dense["memory_bytes"] = {
-        name: float(cost.groups["memory_bytes"][name][0]) for name in MEMORY
+        name: float(cost.groups["memory_bytes"][name][0])
+        for name in MEMORY
         if name in cost.groups["memory_bytes"]
     }
     return {
-        "table": table.name, "measured_on": table.model or None, "other_model": other,
-        "evidence": ["assumed"] if other else list(table.evidence), "dense": dense,
+        "table": table.name,
+        "measured_on": table.model or None,
+        "other_model": other,
+        "evidence": ["assumed"] if other else list(table.evidence),
+        "dense": dense,
     }
 
 
@@ -84,8 +92,10 @@ def warnings(model: str, settings: Mapping[str, object]) -> list[str]:
     """What a user may not expect of the pruning asked for, a sentence each."""
     table, found = table_of(settings), []
     if table is not None and is_of_another_model(table, model):
-        found.append(f"{SPARSITY}: {table.name} was measured on {table.model}, not on {model}: "
-                     "its densities count as assumed")
+        found.append(
+            f"{SPARSITY}: {table.name} was measured on {table.model}, not on {model}: "
+            "its densities count as assumed"
+        )
     elif table is not None:  # another model may well have other operations
         found += _misspelt(table, model)
     for name in THRESHOLDS:
@@ -104,9 +114,11 @@ def _misspelt(table: Table, model: str) -> list[str]:
     for phase, name in sorted(given - asked):
         near = nearest(name, {n for p, n in asked - given if p == phase}, ALIKE)
         if near:
-            found.append(f"{SPARSITY}: {table.name} has densities for '{name}' ({phase}), which "
-                         f"{model} does not have and which count for nothing; "
-                         f"did you mean '{near}'?")
+            found.append(
+                f"{SPARSITY}: {table.name} has densities for '{name}' ({phase}), which "
+                f"{model} does not have and which count for nothing; "
+                f"did you mean '{near}'?"
+            )
     return found
 
 
@@ -120,6 +132,9 @@ def _operations(model: str) -> set[tuple[str, str]]:
             rows = build(group.models, group.workload).rows
         except InputError:
             continue
-        return {("backward" if row.phase == "backward" else "forward", row.name)
-                for row in rows if row.matmul}
+        return {
+            ("backward" if row.phase == "backward" else "forward", row.name)
+            for row in rows
+            if row.matmul
+        }
     return set()

@@ -93,6 +93,7 @@ WORKLOAD_OPTIONS = (
 FORMATS = click.Choice(["table", "json", "csv"])
 _PRUNING = ("workload.sparsity", "workload.tau_i", "workload.tau_t")
 
+
 def _design(command: Command) -> Command:
     """The options that describe a workload and change a design."""
     decorators = [

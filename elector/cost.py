@@ -121,9 +121,7 @@ def rate(
     """One price for D units: looked up once for each distinct (part, node)."""
     names, codes = part_names(key[0], units, compute)
     nodes, node_codes = units.nodes
-    found = [
-        technology.price(name, key[1], float(node)) for name in names for node in nodes
-    ]
+    found = [technology.price(name, key[1], float(node)) for name in names for node in nodes]
     code = codes * nodes.size + node_codes
     values = np.array([price.value for price in found])[code]
     if found[0].law == "sqrt_size" and size:
@@ -230,9 +228,7 @@ def standing(
     return total
 
 
-def powered(
-    activity: Activity, part: str, seconds: Array, rows: Array | None = None
-) -> Array:
+def powered(activity: Activity, part: str, seconds: Array, rows: Array | None = None) -> Array:
     """(D,) seconds of full leakage of a part: a gated one keeps a residue while it waits."""
     if part not in activity.awake:
         return seconds

@@ -309,6 +309,7 @@ def folded(activity: Activity, fold: Fold) -> Activity:
 
     What a unit is and what a whole model needs is the same in all of them.
     """
+
     def one(values: Array | float) -> Array:
         return fold.first(np.broadcast_to(values, fold.of.shape))
 
@@ -318,14 +319,22 @@ def folded(activity: Activity, fold: Fold) -> Activity:
     a, residue = activity, activity.residue
     assert not isinstance(residue, dict)
     return replace(
-        a, fold=fold, shortest=one(a.shortest), fuse=one(a.fuse), room=one(a.room),
-        bandwidth=one(a.bandwidth), start=one(a.start), executed=one(a.executed),
-        peak=one(a.peak), residue=one(residue),
+        a,
+        fold=fold,
+        shortest=one(a.shortest),
+        fuse=one(a.fuse),
+        room=one(a.room),
+        bandwidth=one(a.bandwidth),
+        start=one(a.start),
+        executed=one(a.executed),
+        peak=one(a.peak),
+        residue=one(residue),
         limits={text: (one(needed), one(has)) for text, (needed, has) in a.limits.items()},
         busy={k: count(c) if isinstance(c, Count) else c for k, c in a.busy.items()},
         counts={k: count(c) for k, c in a.counts.items()},
         awake={k: count(c) for k, c in a.awake.items()},
-        weights=count(a.weights), least=None if a.least is None else count(a.least),
+        weights=count(a.weights),
+        least=None if a.least is None else count(a.least),
     )
 
 
@@ -428,10 +437,10 @@ class Member:
     def units(self, units: Units) -> Units:
         """This unit's own settings among those of the hybrid."""
         start = f"units.{self.name}."
-        numbers = {k[len(start):]: v for k, v in units.numbers.items() if k.startswith(start)}
+        numbers = {k[len(start) :]: v for k, v in units.numbers.items() if k.startswith(start)}
         if "training" in units.numbers:
             numbers["training"] = units.numbers["training"]
-        names = {k[len(start):]: v for k, v in units.names.items() if k.startswith(start)}
+        names = {k[len(start) :]: v for k, v in units.names.items() if k.startswith(start)}
         return Units(self.machine.name, numbers, names)
 
 
@@ -468,7 +477,8 @@ class Hybrid:
         """units.NAME.KEY for each setting of a unit, links.NAME.KEY for each of a link."""
         found = {
             f"units.{m.name}.{key}": field
-            for m in self.members for key, field in m.machine.fields.items()
+            for m in self.members
+            for key, field in m.machine.fields.items()
         }
         for link in self.links:
             found |= {f"links.{link.name}.{k}": f for k, f in schema("link").items()}

@@ -1,9 +1,9 @@
 """Errors that a user can act on: where it is, what is wrong, what is allowed.
 
-    ElectorError
-    +-- InputError        something the user handed in; the commands exit with 2
-    +-- InfeasibleError   no feasible design; the commands exit with 3
-    +-- EvaluationError   the work itself failed; the commands exit with 1
+ElectorError
++-- InputError        something the user handed in; the commands exit with 2
++-- InfeasibleError   no feasible design; the commands exit with 3
++-- EvaluationError   the work itself failed; the commands exit with 1
 """
 
 from __future__ import annotations

@@ -116,9 +116,7 @@ def _blocks(group: Group, threads: int) -> list[Array]:
 
 def _run_block(block: _Block) -> list[_Output]:
     rows = block.group.rows[block.rows]
-    return [
-        _output(chunk, rows[part], block.level) for part, chunk in _chunks(block)
-    ]
+    return [_output(chunk, rows[part], block.level) for part, chunk in _chunks(block)]
 
 
 def _chunks(block: _Block) -> Iterable[tuple[slice, Chunk]]:
@@ -140,9 +138,7 @@ def _chunks(block: _Block) -> Iterable[tuple[slice, Chunk]]:
 
         ops = prune(ops, workload)
     units = group.units.take(block.rows)
-    found = work(
-        machine, ops, index, units, block.technology, block.level == "operations", fold
-    )
+    found = work(machine, ops, index, units, block.technology, block.level == "operations", fold)
     step = max(CHUNK_NUMBERS // max(len(found.ops.rows), 1), 1024)
     for start in range(0, units.size, step):
         part = slice(start, min(start + step, units.size))
@@ -150,9 +146,19 @@ def _chunks(block: _Block) -> Iterable[tuple[slice, Chunk]]:
         places = index[part if fold is None else fold.part(part)[0]]
         timing = schedule(found.ops, places, activity)
         pair = places if activity.fold is None else activity.fold.first(places)
-        yield part, Chunk(
-            found.ops, pair, activity, priced, machine, workload, timing, units.take(part),
-            found.owner,
+        yield (
+            part,
+            Chunk(
+                found.ops,
+                pair,
+                activity,
+                priced,
+                machine,
+                workload,
+                timing,
+                units.take(part),
+                found.owner,
+            ),
         )
 
 
@@ -183,8 +189,10 @@ class Chunk:
 def require_feasible(chunk: Chunk) -> None:
     """Raise InfeasibleError with the reason if the first design cannot run."""
     cost = Cost.empty(1)
-    _reasons(cost, _Output(np.zeros(1, np.intp), {}, {}, chunk.activity.limits,
-                           chunk.activity.largest, None))
+    _reasons(
+        cost,
+        _Output(np.zeros(1, np.intp), {}, {}, chunk.activity.limits, chunk.activity.largest, None),
+    )
     if not cost.feasible[0]:
         raise InfeasibleError(f"the design is infeasible: {cost.reason(0)}")
 
@@ -199,13 +207,18 @@ def members(chunk: Chunk) -> dict[str, Chunk]:
         start, units = f"{member.name}.", member.units(chunk.units)
         compute = compute_in(member, units, chunk.ops.format.compute)
         mine = np.array([owner == member.name for owner in chunk.owner])[:, None]
-        ops = replace(chunk.ops, format=replace(chunk.ops.format, compute=compute),
-                      count=np.where(mine, chunk.ops.count, 0.0))
+        ops = replace(
+            chunk.ops,
+            format=replace(chunk.ops.format, compute=compute),
+            count=np.where(mine, chunk.ops.count, 0.0),
+        )
         table = chunk.prices
-        prices = Prices(_under(table.actions, start), _under(table.area, start),
-                        _under(table.leakage, start))
-        found[start] = replace(chunk, machine=member.machine, units=units, ops=ops,
-                               activity=activity, prices=prices)
+        prices = Prices(
+            _under(table.actions, start), _under(table.area, start), _under(table.leakage, start)
+        )
+        found[start] = replace(
+            chunk, machine=member.machine, units=units, ops=ops, activity=activity, prices=prices
+        )
     return found
 
 
@@ -224,9 +237,7 @@ def _output(chunk: Chunk, rows: Array, level: str) -> _Output:
         groups = _groups(chunk, energy, scalars["energy_j"])
     if level == "operations":
         operations = _operations(chunk)
-    return _Output(
-        rows, scalars, groups, chunk.activity.limits, chunk.activity.largest, operations
-    )
+    return _Output(rows, scalars, groups, chunk.activity.limits, chunk.activity.largest, operations)
 
 
 def _scalars(chunk: Chunk, energy: dict[str, Array]) -> dict[str, Array]:
@@ -314,18 +325,30 @@ def _operations(chunk: Chunk) -> list[dict[str, object]]:
     for r, row in enumerate(ops.rows):
         if ops.count[r, i] == 0:
             continue
-        found.append({
-            "name": row.name, "layer": row.layer, "phase": row.phase, "kind": row.kind,
-            "batch": _plain(ops.batch[r, i]), "m": _plain(ops.m[r, i]),
-            "k": _plain(ops.k[r, i]), "n": _plain(ops.n[r, i]),
-            "count": _plain(ops.count[r, i]), "cycles": _plain(activity.cycles[r, 0]),
-            "seconds": float(seconds[r]), "joules": float(joules[r]), "bound": bound[r],
-            "tile_m": _plain(activity.tiles[0][r, 0]), "tile_k": _plain(activity.tiles[1][r, 0]),
-            "tile_n": _plain(activity.tiles[2][r, 0]),
-            "sram_bytes": _plain(activity.traffic[0][r, 0]),
-            "dram_bytes": _plain(activity.traffic[1][r, 0]), "unit": chunk.owner[r],
-            **{name: _plain(values[r, 0]) for name, values in activity.accesses.items()},
-        })
+        found.append(
+            {
+                "name": row.name,
+                "layer": row.layer,
+                "phase": row.phase,
+                "kind": row.kind,
+                "batch": _plain(ops.batch[r, i]),
+                "m": _plain(ops.m[r, i]),
+                "k": _plain(ops.k[r, i]),
+                "n": _plain(ops.n[r, i]),
+                "count": _plain(ops.count[r, i]),
+                "cycles": _plain(activity.cycles[r, 0]),
+                "seconds": float(seconds[r]),
+                "joules": float(joules[r]),
+                "bound": bound[r],
+                "tile_m": _plain(activity.tiles[0][r, 0]),
+                "tile_k": _plain(activity.tiles[1][r, 0]),
+                "tile_n": _plain(activity.tiles[2][r, 0]),
+                "sram_bytes": _plain(activity.traffic[0][r, 0]),
+                "dram_bytes": _plain(activity.traffic[1][r, 0]),
+                "unit": chunk.owner[r],
+                **{name: _plain(values[r, 0]) for name, values in activity.accesses.items()},
+            }
+        )
     return found
 
 

@@ -43,8 +43,13 @@ class Work:
 
 
 def work(
-    machine: Machine, ops: Operations, index: Array, units: Units, technology: Technology,
-    details: bool, fold: Fold | None = None,
+    machine: Machine,
+    ops: Operations,
+    index: Array,
+    units: Units,
+    technology: Technology,
+    details: bool,
+    fold: Fold | None = None,
 ) -> Work:
     """What D designs of a machine do and pay; index (D,) names the pair of each.
 
@@ -63,26 +68,32 @@ def work(
         parts.append((mine, _plain(member.machine, mine, index, own, technology, details)))
     links = _link_prices(hybrid, units, technology)
     names = [m.name for m in hybrid.members], [f"link {link.name}" for link in hybrid.links]
-    owner = tuple(names[0][u] if u >= 0 else names[1][k]
-                  for u, k in zip(assigned.owner, assigned.link, strict=True))
+    owner = tuple(
+        names[0][u] if u >= 0 else names[1][k]
+        for u, k in zip(assigned.owner, assigned.link, strict=True)
+    )
 
     def at(part: slice) -> tuple[Activity, Prices]:
         found = [solve(part) for _, solve in parts]
-        here = [
-            np.asarray((mine.count > 0).any(axis=0))[index[part]] for mine, _ in parts
-        ]
+        here = [np.asarray((mine.count > 0).any(axis=0))[index[part]] for mine, _ in parts]
         activity = _together(
             hybrid, assigned, index[part], units.take(part), [a for a, _ in found], here
         )
-        return activity, _prices(hybrid, [p for _, p in found],
-                                 {name: r.take(part) for name, r in links.items()})
+        return activity, _prices(
+            hybrid, [p for _, p in found], {name: r.take(part) for name, r in links.items()}
+        )
 
     return Work(assigned.ops, at, owner)
 
 
 def _plain(
-    machine: Machine, ops: Operations, index: Array, units: Units, technology: Technology,
-    details: bool, fold: Fold | None = None,
+    machine: Machine,
+    ops: Operations,
+    index: Array,
+    units: Units,
+    technology: Technology,
+    details: bool,
+    fold: Fold | None = None,
 ) -> Solver:
     columns = units if fold is None else units.take(fold.of)
     prepared = machine.prepare(ops, index, columns, details)
@@ -149,7 +160,11 @@ def _prices(hybrid: Hybrid, found: list[Prices], links: dict[str, Rate]) -> Pric
 
 
 def _together(
-    hybrid: Hybrid, assigned: Assigned, index: Array, units: Units, found: list[Activity],
+    hybrid: Hybrid,
+    assigned: Assigned,
+    index: Array,
+    units: Units,
+    found: list[Activity],
     here: list[Array],
 ) -> Activity:
     """The activities of the units and links as one."""
@@ -170,16 +185,24 @@ def _together(
     tiles, traffic = _details(found, "tiles"), _details(found, "traffic")
     wear, endurance = _wear(found)
     return Activity(
-        busy=busy, alone=alone, serial=serial, beside=_beside(found),
-        compute=compute, cycles=cycles,
+        busy=busy,
+        alone=alone,
+        serial=serial,
+        beside=_beside(found),
+        compute=compute,
+        cycles=cycles,
         shortest=_most([np.where(h, a.shortest, 0.0) for a, h in zip(found, here, strict=True)]),
         counts=counts,
         fuse=np.zeros(index.size, bool) if len(found) > 1 else found[0].fuse,
-        weights=weights, room=room, bandwidth=ahead,
-        start=_total([
-            np.where(h & bool(np.any(a.queued) or i in first), a.start, 0.0)
-            for i, (a, h) in enumerate(zip(found, here, strict=True))
-        ]),
+        weights=weights,
+        room=room,
+        bandwidth=ahead,
+        start=_total(
+            [
+                np.where(h & bool(np.any(a.queued) or i in first), a.start, 0.0)
+                for i, (a, h) in enumerate(zip(found, here, strict=True))
+            ]
+        ),
         executed=_total([a.executed for a in found]),
         peak=_total([a.peak for a in found]),
         limits={
@@ -189,16 +212,23 @@ def _together(
         },
         resources=tuple(busy),
         queued=_queued(found, here, several),
-        members=tuple(found), owner=assigned.owner, working=tuple(here),
+        members=tuple(found),
+        owner=assigned.owner,
+        working=tuple(here),
         extra={k: v for a in found for k, v in a.extra.items()},
         largest=_largest(found, here, several),
         tiles=None if tiles is None else (tiles[0], tiles[1], tiles[2]),
         traffic=None if traffic is None else (traffic[0], traffic[1]),
         moved=found[0].moved if len(found) == 1 else None,
         awake={f"{name}.{k}": c for name, a in both for k, c in a.awake.items()},
-        residue={f"{name}.{k}": a.residue for name, a in both  # type: ignore[misc]
-                 for k in a.awake},
-        wear=wear, endurance=endurance, fill=found[0].fill if len(found) == 1 else None,
+        residue={
+            f"{name}.{k}": a.residue
+            for name, a in both  # type: ignore[misc]
+            for k in a.awake
+        },
+        wear=wear,
+        endurance=endurance,
+        fill=found[0].fill if len(found) == 1 else None,
     )
 
 

@@ -25,7 +25,11 @@ Array = np.ndarray
 Setting = np.ndarray | float
 
 ORDERS = tuple(
-    a + b + c + d for a in "bijk" for b in "bijk" for c in "bijk" for d in "bijk"
+    a + b + c + d
+    for a in "bijk"
+    for b in "bijk"
+    for c in "bijk"
+    for d in "bijk"
     if len({a, b, c, d}) == 4
 )
 #: Loops that an operand does not depend on, j of a and i of b -> another loop -> (24,) whether
@@ -33,7 +37,8 @@ ORDERS = tuple(
 _INSIDE = {
     free: {
         other: np.array([order.index(other) > order.index(free) for order in ORDERS])
-        for other in "bijk" if other != free
+        for other in "bijk"
+        if other != free
     }
     for free in "ji"
 }
@@ -73,8 +78,10 @@ def tile(
     slices = np.where(shared, 1.0, tile_b)
     rows = np.where(shared, tile_b * tile_x, tile_x)
     blocks = {
-        "b": np.ceil(batch / slices), "i": np.ceil(m / rows),
-        "j": np.ceil(n / tile_x), "k": np.ceil(k / tile_y),
+        "b": np.ceil(batch / slices),
+        "i": np.ceil(m / rows),
+        "j": np.ceil(n / tile_x),
+        "k": np.ceil(k / tile_y),
     }
     return Tiling(blocks, rows, tile_x, tile_y, slices)
 
@@ -101,13 +108,16 @@ class Chances:
 
     def take(self, index: Array) -> Chances:
         """The chances at `index` of flat arrays."""
-        return Chances(*(
-            getattr(self, name).take(index, mode="clip") for name in self.__dataclass_fields__
-        ))
+        return Chances(
+            *(getattr(self, name).take(index, mode="clip") for name in self.__dataclass_fields__)
+        )
 
 
 def chances(
-    t: Tiling, density_a: Array, density_b: Array, multipliers: Array,
+    t: Tiling,
+    density_a: Array,
+    density_b: Array,
+    multipliers: Array,
     clustering: Array | float = 1.0,
 ) -> Chances:
     """Chances of one tile; clustering is the variance over that of independent zeros."""
@@ -123,14 +133,15 @@ def chances(
     skew = np.maximum(third, 0.0) / np.maximum(variance, 1e-30) ** 1.5 / np.sqrt(depth)
     exact, random = _exact(mean, depth, multipliers), variance > 0.0
     return Chances(
-        depth * mean, np.sqrt(depth * variance * clustering), skew,
-        np.where(random, 1.0, exact), np.where(random, full, exact),
+        depth * mean,
+        np.sqrt(depth * variance * clustering),
+        skew,
+        np.where(random, 1.0, exact),
+        np.where(random, full, exact),
     )
 
 
-def wait(
-    c: Chances, lanes: Array, multipliers: Array | float, ahead: Array | float = 1.0
-) -> Array:
+def wait(c: Chances, lanes: Array, multipliers: Array | float, ahead: Array | float = 1.0) -> Array:
     """Expected cycles of the slowest of `lanes` lanes for one tile, without pipeline.
 
     ahead : tiles a lane may run ahead of the others: the barrier then sees their mean.
@@ -186,8 +197,9 @@ def reuse(t: Tiling, order: Array, lanes: Setting) -> tuple[Array, Array]:
         stride: Setting = 1.0
         for other, by_order in _INSIDE[free].items():
             if (inside := by_order[order]).any():
-                stride = stride * (count[other] if inside.all()
-                                   else np.where(inside, count[other], 1.0))
+                stride = stride * (
+                    count[other] if inside.all() else np.where(inside, count[other], 1.0)
+                )
         kept: Array = np.maximum(1.0 - lanes / (stride * count[free]), 0.0)
         kept *= np.less_equal(stride, lanes)
         return kept

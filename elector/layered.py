@@ -33,8 +33,14 @@ def base(hidden: int = 256, heads: int = 4, feed_forward: int = 1024) -> Model:
     types = (heads, *(0,) * (len(HEAD_TYPES) - 1))
     block = Block(1, hidden, heads, hidden // heads, heads, stacks, head_types=types)
     return Model(
-        name=NAME, family="encoder", blocks=(block,) * LAYERS, vocabulary=50265, positions=514,
-        position_kind="relative-key", token_types=2, head="pooler",
+        name=NAME,
+        family="encoder",
+        blocks=(block,) * LAYERS,
+        vocabulary=50265,
+        positions=514,
+        position_kind="relative-key",
+        token_types=2,
+        head="pooler",
         source="FlexiBERT 2.0 space (arXiv 2303.14882)",
     )
 
@@ -57,8 +63,12 @@ def layer_keys(key: str) -> list[str]:
     found = re.match(r"model\.layer(\d{1,9})", key)
     if not found:
         return []
-    names = ["hidden", "heads", *(f"head{h + 1}" for h in range(HEADS)),
-             *(f"feed_forward{s + 1}" for s in range(STACKS))]
+    names = [
+        "hidden",
+        "heads",
+        *(f"head{h + 1}" for h in range(HEADS)),
+        *(f"feed_forward{s + 1}" for s in range(STACKS)),
+    ]
     number = min(max(int(found[1]), 1), LAYERS)
     return [f"model.layer{number}.{name}" for name in names]
 
@@ -78,20 +88,23 @@ def layered(model: Model, settings: Mapping[str, Array], size: int) -> Models:
     Raises InputError for keys that no heterogeneous model has, and for too many heads.
     """
     if model.name != NAME:
-        raise InputError(f"only the base {NAME} has layers of their own", field="model",
-                         value=model.name)
+        raise InputError(
+            f"only the base {NAME} has layers of their own", field="model", value=model.name
+        )
     others = [key for key in settings if layer_field(key) is None and key != "layers"]
     if others:
-        raise InputError("does not apply to a heterogeneous model", field=f"model.{others[0]}",
-                         hint="set it layer by layer: model.layer1.hidden ...")
+        raise InputError(
+            "does not apply to a heterogeneous model",
+            field=f"model.{others[0]}",
+            hint="set it layer by layer: model.layer1.hidden ...",
+        )
     models = with_settings(model, {}, size)
     block = {name: values.copy() for name, values in models.block.items()}
     types, stacks = models.head_types.copy(), models.feed_forward.copy()
     depth = settings.get("layers", np.full(size, float(LAYERS)))
     depth = np.where(np.isnan(depth), float(LAYERS), depth)
     if (depth > LAYERS).any():
-        raise InputError(f"must be at most {LAYERS}", field="model.layers",
-                         value=int(depth.max()))
+        raise InputError(f"must be at most {LAYERS}", field="model.layers", value=int(depth.max()))
     for i in range(LAYERS):
         _layer(settings, i, block, types, stacks)
         block["repeat"][i] = depth > i
@@ -129,8 +142,10 @@ def _layer(
     hidden, heads = chosen("hidden", block["hidden"][i]), chosen("heads", block["heads"][i])
     if (heads > hidden).any():
         at = int(np.argmax(heads > hidden))
-        raise InputError(f"{heads[at]:g} heads are too many for a hidden width of {hidden[at]:g}",
-                         field=f"model.{prefix}heads")
+        raise InputError(
+            f"{heads[at]:g} heads are too many for a hidden width of {hidden[at]:g}",
+            field=f"model.{prefix}heads",
+        )
     block["hidden"][i], block["heads"][i], block["kv_heads"][i] = hidden, heads, heads
     block["head_size"][i] = np.floor(hidden / heads)
     counts = np.zeros(types[i].shape)
@@ -144,5 +159,4 @@ def _layer(
     for s in range(STACKS):
         stacks[i, s] = chosen(f"feed_forward{s + 1}", stacks[i, s])
     if not (stacks[i] > 0).any(axis=0).all():
-        raise InputError("a layer needs a feed-forward stack",
-                         field=f"model.{prefix}feed_forward1")
+        raise InputError("a layer needs a feed-forward stack", field=f"model.{prefix}feed_forward1")

@@ -28,7 +28,6 @@ Array = np.ndarray
 Setting = np.ndarray | float
 
 
-
 def _cuts(every: int, step: float, most: int) -> tuple[int, ...]:
     found = list(range(1, every + 1))
     while found[-1] < most:
@@ -85,8 +84,13 @@ class Split:
 
 
 def plan(
-    ops: Operations, index: Array, capacity: Array, double_buffer: Array, fuse: Array,
-    tiles: Array, split: Split | None = None,
+    ops: Operations,
+    index: Array,
+    capacity: Array,
+    double_buffer: Array,
+    fuse: Array,
+    tiles: Array,
+    split: Split | None = None,
 ) -> Plan:
     """Traffic of the pairs `index` (Q,) with on-chip memories of `capacity` (Q,) bytes.
 
@@ -100,8 +104,9 @@ def plan(
     vectors = np.setdiff1d(np.arange(len(ops.rows)), products)
     shape = (len(ops.rows), index.size)
     found = Plan(*[*np.zeros((7, *shape)), np.zeros(index.size)])
-    memories = _Memories(capacity, setting(TILE_SHARE / np.where(double_buffer, 2.0, 1.0)),
-                         fuse, split)
+    memories = _Memories(
+        capacity, setting(TILE_SHARE / np.where(double_buffer, 2.0, 1.0)), fuse, split
+    )
     for rows, own in ((vectors, False), (products[~apart], False), (products[apart], True)):
         part = _Part(ops, index, memories, rows, own, tiles)
         for place, x in cells(columns(ops.count[rows], index)):
@@ -119,7 +124,7 @@ def cells(count: Array) -> Iterator[tuple[Array, Array]]:
     row = np.repeat(np.arange(there.shape[0]), np.count_nonzero(there, axis=1))
     column = where - row * size
     for start in range(0, where.size, SLAB):
-        yield row[start:start + SLAB], column[start:start + SLAB]
+        yield row[start : start + SLAB], column[start : start + SLAB]
 
 
 def gathered(values: Array, place: Array) -> Array:
@@ -157,7 +162,12 @@ class _Part:
     """
 
     def __init__(
-        self, ops: Operations, index: Array, memories: _Memories, rows: Array, apart: bool,
+        self,
+        ops: Operations,
+        index: Array,
+        memories: _Memories,
+        rows: Array,
+        apart: bool,
         tiles: Array,
     ) -> None:
         self.ops, self.index, self.memories = ops, index, memories
@@ -248,7 +258,16 @@ def _products(p: _Part, plan: Plan, place: Array, x: Array) -> None:
     accumulator, writes = ops.format.accumulator, out > 0
     a_width, b_width = width["a"] * stored["a"], width["b"] * stored["b"]
     best = tile_search(
-        m, k, n, a_width, b_width, accumulator, room["a"] * share, a / batch, b / batch, writes,
+        m,
+        k,
+        n,
+        a_width,
+        b_width,
+        accumulator,
+        room["a"] * share,
+        a / batch,
+        b / batch,
+        writes,
         None if own is None else room["b"] * share,
     )
     read, fetched = a * best.a_passes, b * best.b_passes
@@ -258,7 +277,9 @@ def _products(p: _Part, plan: Plan, place: Array, x: Array) -> None:
         read, out = read + partial, out + partial
     first = np.minimum(m, SLICE) * np.minimum(k, SLICE) * a_width
     for table, values in (
-        (plan.read, read), (plan.written, out), (plan.weights, fetched * at(p.parameters, place)),
+        (plan.read, read),
+        (plan.written, out),
+        (plan.weights, fetched * at(p.parameters, place)),
         (plan.fill, np.minimum(first, a)),
     ):
         table.reshape(-1)[f] = values
@@ -312,15 +333,25 @@ class _Wanted(NamedTuple):
     def taken(self, places: Array) -> _Wanted:
         """Some of the products."""
         own: dict[str, Any] = {
-            name: gathered(values, places) for name, values in self._asdict().items()
+            name: gathered(values, places)
+            for name, values in self._asdict().items()
             if isinstance(values, np.ndarray)
         }
         return self._replace(**own)
 
 
 def tile_search(
-    m: Array, k: Array, n: Array, a_width: Setting, b_width: Setting, accumulator: float,
-    limit: Array, a: Array, b: Array, out: Array, own: Array | None = None,
+    m: Array,
+    k: Array,
+    n: Array,
+    a_width: Setting,
+    b_width: Setting,
+    accumulator: float,
+    limit: Array,
+    a: Array,
+    b: Array,
+    out: Array,
+    own: Array | None = None,
 ) -> Tiles:
     """Tiles that move the least, over three stationarities and `CUTS` of one side.
 
@@ -330,8 +361,9 @@ def tile_search(
     operand alone (`limit` is then for the others). Where nothing fits, the least tile is
     returned.
     """
-    p = _Wanted(m, k, n, a_width, b_width, accumulator, limit, a, b, own,
-                2.0 * accumulator * m * n * out)
+    p = _Wanted(
+        m, k, n, a_width, b_width, accumulator, limit, a, b, own, 2.0 * accumulator * m * n * out
+    )
     fits, moved, *first = _output(p, 1.0)
     cost, chosen = np.where(fits >= 1.0, moved, np.inf), np.zeros(m.size, dtype=np.intp)
     sides = np.empty((len(first), m.size))

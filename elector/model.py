@@ -167,8 +167,10 @@ class Models:
     def alike(self) -> bool:
         """Whether the blocks differ in numbers only, so that each may be a column of its own."""
         first, *others = (
-            (b.causal, b.cross_attention, bool(b.head_types)) for b in self.template.blocks
-        ) if self.template.blocks else [None]
+            ((b.causal, b.cross_attention, bool(b.head_types)) for b in self.template.blocks)
+            if self.template.blocks
+            else [None]
+        )
         same = self.template.family == "encoder" and all(o == first for o in others)
         return bool(others) and same and bool((self.block["repeat"][0] > 0).all())
 
@@ -386,8 +388,7 @@ def _require_divisible(block: dict[str, np.ndarray], filled: bool) -> None:
             f"{int(block['hidden'][b, i])}",
             field="model.heads",
             value=int(block["heads"][b, i]),
-            hint="in a space: where: ['model.hidden % model.heads == 0'], "
-            "or set model.head_size",
+            hint="in a space: where: ['model.hidden % model.heads == 0'], or set model.head_size",
         )
         raise error
     wrong = block["heads"] % block["kv_heads"] != 0
@@ -411,8 +412,7 @@ def structure(model: Model) -> tuple[object, ...]:
     numbers = (*MODEL_FIELDS, "name", "source", "blocks", "gemms")
     traits = tuple(getattr(model, f.name) for f in fields(model) if f.name not in numbers)
     blocks = tuple(
-        (b.causal, b.cross_attention, len(b.feed_forward), bool(b.head_types))
-        for b in model.blocks
+        (b.causal, b.cross_attention, len(b.feed_forward), bool(b.head_types)) for b in model.blocks
     )
     return (traits, blocks, model.gemms)
 
@@ -424,16 +424,10 @@ def stack(parts: list[Models], places: np.ndarray) -> Models:
     else:
         joined = Models(
             parts[0].template,
-            {
-                name: np.concatenate([p.block[name] for p in parts], axis=1)
-                for name in BLOCK_FIELDS
-            },
+            {name: np.concatenate([p.block[name] for p in parts], axis=1) for name in BLOCK_FIELDS},
             np.concatenate([p.feed_forward for p in parts], axis=2),
             np.concatenate([p.head_types for p in parts], axis=2),
-            {
-                name: np.concatenate([p.numbers[name] for p in parts])
-                for name in MODEL_FIELDS
-            },
+            {name: np.concatenate([p.numbers[name] for p in parts]) for name in MODEL_FIELDS},
         )
     order = np.empty(places.size, dtype=np.intp)
     order[places] = np.arange(places.size)

@@ -125,8 +125,13 @@ def _check(data: Mapping[str, object], allowed: object, file: object, field: str
 
 def _phases(data: object, file: object) -> tuple[Phase, ...]:
     if not isinstance(data, list) or not data:
-        raise InputError("must be a list of phases", file=file, field="phases", value=data,
-                         hint="- {name: full, steps: 1000, trainable: all, accelerator: hpt}")
+        raise InputError(
+            "must be a list of phases",
+            file=file,
+            field="phases",
+            value=data,
+            hint="- {name: full, steps: 1000, trainable: all, accelerator: hpt}",
+        )
     found: list[Phase] = []
     for i, entry in enumerate(data):
         at = f"phases[{i}]"
@@ -135,8 +140,12 @@ def _phases(data: object, file: object) -> tuple[Phase, ...]:
         _check(entry, PHASE, file, at)
         for key in ("steps", "accelerator"):
             if key not in entry:
-                raise InputError("is missing", file=file, field=f"{at}.{key}",
-                                 hint=f"a phase needs {key}, such as {EXAMPLE[key]}")
+                raise InputError(
+                    "is missing",
+                    file=file,
+                    field=f"{at}.{key}",
+                    hint=f"a phase needs {key}, such as {EXAMPLE[key]}",
+                )
         name = str(entry.get("name", f"phase {i + 1}"))
         if name in [phase.name for phase in found]:
             raise InputError("is given twice", file=file, field=f"{at}.name", value=name)
@@ -148,8 +157,14 @@ def _phases(data: object, file: object) -> tuple[Phase, ...]:
         try:
             lora_rank(trainable)
         except InputError as error:
-            raise InputError(error.problem, file=file, field=f"{at}.trainable", value=trainable,
-                             allowed=error.allowed, hint=error.hint) from None
+            raise InputError(
+                error.problem,
+                file=file,
+                field=f"{at}.trainable",
+                value=trainable,
+                allowed=error.allowed,
+                hint=error.hint,
+            ) from None
         found.append(Phase(name, steps, trainable, accelerator))
     return tuple(found)
 
@@ -169,8 +184,9 @@ def _beside(name: str, file: object) -> str:
 def _assigned(accelerator: Accelerator, data: object, file: object) -> Accelerator:
     hybrid = accelerator.machine.hybrid
     if hybrid is None:
-        raise InputError("only a hybrid has an assignment", file=file, field="assignment",
-                         value=accelerator.name)
+        raise InputError(
+            "only a hybrid has an assignment", file=file, field="assignment", value=accelerator.name
+        )
     rules = read_rules(data, tuple(m.name for m in hybrid.members), file)
     return replace(accelerator, machine=assemble(hybrid.members, hybrid.links, rules))
 
@@ -180,9 +196,7 @@ def _whole(value: object, field: str, low: int, file: object) -> int:
     return int(checked)
 
 
-def _switch(
-    data: Mapping[str, object], phases: tuple[Phase, ...], file: object
-) -> Switch | None:
+def _switch(data: Mapping[str, object], phases: tuple[Phase, ...], file: object) -> Switch | None:
     entry = data.get("switch")
     if entry is None:
         return None
@@ -194,14 +208,23 @@ def _switch(
     step = _whole(entry["step"], "switch.step", 1, file)
     ends = [int(end) for end in np.cumsum([phase.steps for phase in phases])[:-1]]
     if step not in ends:
-        raise InputError("is no end of a phase that another follows", file=file,
-                         field="switch.step", value=step, allowed=[str(end) for end in ends])
+        raise InputError(
+            "is no end of a phase that another follows",
+            file=file,
+            field="switch.step",
+            value=step,
+            allowed=[str(end) for end in ends],
+        )
     window = _whole(entry.get("window", 0), "switch.window", 0, file)
     windows = _whole(entry.get("windows", 1), "switch.windows", 1, file)
     before = phases[ends.index(step)]
     if window * windows > before.steps:
-        raise InputError(f"the windows need {window * windows} steps, {before.name} has "
-                         f"{before.steps}", file=file, field="switch.window", value=window)
+        raise InputError(
+            f"the windows need {window * windows} steps, {before.name} has {before.steps}",
+            file=file,
+            field="switch.window",
+            value=window,
+        )
     return Switch(step, window, windows, str(entry.get("source", "")))
 
 
@@ -223,24 +246,39 @@ def run(
     phases = [_phase(*pair) for pair in zip(plan.phases, steps, strict=True)]
     switch = None if plan.switch is None else _switched(plan, steps, technology)
     total = _total(plan, steps, phases, switch)
-    return {"model": plan.model, "feasible": total["feasible"], "reason": total["reason"],
-            "phases": phases, "switch": switch, "total": total}
+    return {
+        "model": plan.model,
+        "feasible": total["feasible"],
+        "reason": total["reason"],
+        "phases": phases,
+        "switch": switch,
+        "total": total,
+    }
 
 
 def _step(plan: Plan, phase: Phase, trainable: str, technology: Technology) -> Step:
     shared = {f"workload.{key}": value for key, value in plan.workload.items()}
-    columns = columns_of({
-        "model": plan.model, "accelerator": phase.accelerator, **shared,
-        "workload.mode": "training", "workload.trainable": trainable,
-    })
+    columns = columns_of(
+        {
+            "model": plan.model,
+            "accelerator": phase.accelerator,
+            **shared,
+            "workload.mode": "training",
+            "workload.trainable": trainable,
+        }
+    )
     cost = evaluate(columns, 1, technology=technology, level="groups")
     return Step(record(cost, 0), inspect(columns, technology))
 
 
 def _phase(phase: Phase, step: Step) -> Record:
     return {
-        "name": phase.name, "accelerator": phase.accelerator.name, "trainable": phase.trainable,
-        "steps": phase.steps, "feasible": step.found["feasible"], "reason": step.found["reason"],
+        "name": phase.name,
+        "accelerator": phase.accelerator.name,
+        "trainable": phase.trainable,
+        "steps": phase.steps,
+        "feasible": step.found["feasible"],
+        "reason": step.found["reason"],
         "step_latency_s": _shown(step.number("latency_s")),
         "step_energy_j": _shown(step.number("energy_j")),
         "latency_s": _shown(phase.steps * step.number("latency_s")),
@@ -260,11 +298,14 @@ def _switched(plan: Plan, steps: list[Step], technology: Technology) -> Record:
     beside = _step(plan, plan.phases[before], after.trainable, technology)
     count = switch.window * switch.windows
     return {
-        "step": switch.step, "window": switch.window, "windows": switch.windows,
+        "step": switch.step,
+        "window": switch.window,
+        "windows": switch.windows,
         "source": switch.source,
         "write": _written(steps[before + 1]),
         "side_by_side": {
-            "steps": count, "feasible": beside.found["feasible"],
+            "steps": count,
+            "feasible": beside.found["feasible"],
             "reason": beside.found["reason"],
             "step_latency_s": _shown(beside.number("latency_s")),
             "step_energy_j": _shown(beside.number("energy_j")),
@@ -280,8 +321,12 @@ def _written(step: Step) -> Record:
     found = placed(chunk.machine, chunk.activity, chunk.prices, chunk.units)
     if found is None:
         return {"latency_s": 0.0, "energy_j": 0.0, "pulses": 0.0, "writes_per_cell": 0.0}
-    return {"latency_s": float(found.seconds[0]), "energy_j": float(found.joules[0]),
-            "pulses": float(found.pulses[0]), "writes_per_cell": float(found.writes[0])}
+    return {
+        "latency_s": float(found.seconds[0]),
+        "energy_j": float(found.joules[0]),
+        "pulses": float(found.pulses[0]),
+        "writes_per_cell": float(found.writes[0]),
+    }
 
 
 def _total(plan: Plan, steps: list[Step], phases: list[Record], switch: Record | None) -> Record:
@@ -301,9 +346,13 @@ def _total(plan: Plan, steps: list[Step], phases: list[Record], switch: Record |
             years = float(np.fmin(years, endurance / writes * time / YEAR))
         worst = max(worst, writes)
     return {
-        "steps": sum(phase.steps for phase in plan.phases), "feasible": not reasons,
-        "reason": reasons[0] if reasons else None, "latency_s": _shown(time),
-        "energy_j": _shown(energy), "writes_per_cell": worst, "lifetime_years": _shown(years),
+        "steps": sum(phase.steps for phase in plan.phases),
+        "feasible": not reasons,
+        "reason": reasons[0] if reasons else None,
+        "latency_s": _shown(time),
+        "energy_j": _shown(energy),
+        "writes_per_cell": worst,
+        "lifetime_years": _shown(years),
     }
 
 

@@ -69,7 +69,8 @@ def _within_budget(activity: Activity, prices: Prices) -> Activity:
     before = found.each() if isinstance(found, Count) else found
     busy = {**activity.busy, budget.resource: np.maximum(before, least)}
     return replace(
-        activity, busy=busy,
+        activity,
+        busy=busy,
         alone=activity.alone + np.maximum(least - budget.alone, 0.0),
         serial=activity.chain + np.maximum(least - budget.serial, 0.0),
     )

@@ -61,13 +61,13 @@ def _json_lines() -> Callable[[Any], None]:
             last[0] = at.seconds
             values = {
                 key: None if isinstance(value, float) and not math.isfinite(value) else value
-                for key, value in asdict(at).items() if key != "finished"
-            }  # fmt: skip
+                for key, value in asdict(at).items()
+                if key != "finished"
+            }
             event = {"event": "finished" if at.finished else "progress", **values}
             click.echo(json.dumps(event), err=True)
 
     return show
-
 
 
 #: Result -> label and unit of the summary; the order is the one they are shown in.
@@ -141,8 +141,10 @@ def _simulation_tables(result: Record, operations: Sequence[Record] | None) -> N
 def _beside_dense(result: Record, sparsity: Record) -> str:
     """Time, energy and compressed memory of a pruned step and of the same step dense."""
     dense, pruned = sparsity["dense"], result["memory_bytes"]
-    pairs = [("time", result["latency_s"], dense["latency_s"], "s"),
-             ("energy", result["energy_j"], dense["energy_j"], "J")]
+    pairs = [
+        ("time", result["latency_s"], dense["latency_s"], "s"),
+        ("energy", result["energy_j"], dense["energy_j"], "J"),
+    ]
     for key, label in (("activations", "stored activations"), ("weights", "stored weights")):
         pairs.append((label, pruned.get(key), dense["memory_bytes"].get(key), "byte"))
     rows = []
@@ -236,8 +238,10 @@ def explanation(found: Record, title: str, format: str) -> None:
         rows = [[t["name"], t["part"], f"{t['value']:.6g}", "", ""] for t in found["terms"]]
     if found["result"] == "latency_s":  # which module each operation waits for
         header += ["cycles", "layer", "phase", "bound"]
-        rows = [[*row, f"{t['cycles']:,.0f}", t["layer"], t["phase"], t["bound"]]
-                for row, t in zip(rows, found["terms"], strict=True)]
+        rows = [
+            [*row, f"{t['cycles']:,.0f}", t["layer"], t["phase"], t["bound"]]
+            for row, t in zip(rows, found["terms"], strict=True)
+        ]
         _modules(found)
     click.echo(_text_table(rows, header, right=(2, 3, 4, 5) if not priced else (2, 3, 4)))
     if found["rows"]:
@@ -248,8 +252,11 @@ def explanation(found: Record, title: str, format: str) -> None:
 def _modules(found: Record) -> None:
     """How long each module is busy in the step, and how long its stages take."""
     for key, title in (("loads_s", "busy"), ("stages_s", "stage")):
-        rows = [[name, _quantity(value, "s"), _quantity(value / found["value"], "%")]
-                for name, value in sorted(found[key].items(), key=lambda item: -item[1]) if value]
+        rows = [
+            [name, _quantity(value, "s"), _quantity(value / found["value"], "%")]
+            for name, value in sorted(found[key].items(), key=lambda item: -item[1])
+            if value
+        ]
         click.echo(_text_table(rows, (title, "value", "share")) + "\n")
 
 

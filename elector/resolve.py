@@ -27,8 +27,15 @@ from elector.workload import FORMATS, MASKED_SHARE, NUMBERS, Workload, lora_rank
 Array = np.ndarray
 
 CATEGORICAL = (
-    "mode", "precision", "optimizer", "activations", "attention", "implementation",
-    "trainable", "sparsity", "optimizer_kernels",
+    "mode",
+    "precision",
+    "optimizer",
+    "activations",
+    "attention",
+    "implementation",
+    "trainable",
+    "sparsity",
+    "optimizer_kernels",
 )
 #: Keys that change no cost: they select an accuracy.
 PASSIVE = ("task",)
@@ -91,8 +98,9 @@ def load_accelerator(name: str) -> Accelerator:
     known = name in list_accelerators()
     path = DATA / "accelerators" / f"{name}.yaml" if known else Path(name)
     if not known and not path.exists():
-        raise InputError("unknown accelerator", field="accelerator", value=name,
-                         allowed=list_accelerators())
+        raise InputError(
+            "unknown accelerator", field="accelerator", value=name, allowed=list_accelerators()
+        )
     data: object = dict(devices()[name]) if name in devices() else _settings_of(path)
     if not isinstance(data, dict):
         raise InputError("must be a mapping of settings", file=path)
@@ -125,8 +133,13 @@ def _described(
 
             machine, settings = assembly.change(machine, settings, data, file)
     else:
-        raise InputError("names no machine", file=file, field=f"{prefix}base", value=base,
-                         allowed=[*MACHINES, *list_accelerators()])
+        raise InputError(
+            "names no machine",
+            file=file,
+            field=f"{prefix}base",
+            value=base,
+            allowed=[*MACHINES, *list_accelerators()],
+        )
     fields = machine.fields
     own = {**data, **settings} if machine.hybrid is not None else data
     for key, value in own.items():
@@ -135,8 +148,9 @@ def _described(
         if machine.hybrid is not None and key in ("units", "links", "assignment"):
             continue
         if key not in fields:
-            raise InputError("unknown key", file=file, field=f"{prefix}{key}", value=str(key),
-                             allowed=fields)
+            raise InputError(
+                "unknown key", file=file, field=f"{prefix}{key}", value=str(key), allowed=fields
+            )
         settings[str(key)] = fields[key].parse(value, file=file, field=f"{prefix}{key}")
     return machine, settings
 
@@ -208,8 +222,12 @@ def _structures(table: Table) -> _Structures:
         for a in accelerators
     ]
     return _Structures(
-        models, codes[column.codes, head_codes], accelerators,
-        np.array(kind, dtype=np.intp)[table.columns["accelerator"].codes], heads, head_codes,
+        models,
+        codes[column.codes, head_codes],
+        accelerators,
+        np.array(kind, dtype=np.intp)[table.columns["accelerator"].codes],
+        heads,
+        head_codes,
     )
 
 
@@ -285,7 +303,8 @@ def _paired(table: Table, rows: Array, s: _Structures) -> tuple[Array, Array, Mo
     """(M,) rows that stand for the pairs, (D,) index of each design's pair, and the M models."""
     numbers = [f"workload.{n}" for n in NUMBERS]
     columns = {
-        key: column for key, column in table.columns.items()
+        key: column
+        for key, column in table.columns.items()
         if key.partition(".")[0] == "model" or (key in numbers and len(column.values) > 1)
     }
     kept = _last.get("pairs")
@@ -371,8 +390,9 @@ def _refuse_foreign(table: Table, rows: Array, machine: Machine) -> None:
             continue
         unset = np.array([v is None for v in column.values])
         if not unset[column.codes[rows]].all():
-            raise InputError(f"{machine.name} has no such setting", field=key, value=key[12:],
-                             allowed=fields)
+            raise InputError(
+                f"{machine.name} has no such setting", field=key, value=key[12:], allowed=fields
+            )
 
 
 def _precision(table: Table, first: int, machine: Machine, units: Units) -> str:
@@ -389,8 +409,11 @@ def _precision(table: Table, first: int, machine: Machine, units: Units) -> str:
     elif FORMATS[asked].compute != built:
         usable = [name for name, f in FORMATS.items() if f.compute == built]
         raise InputError(
-            f"the machine is built for {built}", field="workload.precision", value=asked,
-            allowed=["native", *usable], hint=f"accelerator.{machine.native} changes the machine",
+            f"the machine is built for {built}",
+            field="workload.precision",
+            value=asked,
+            allowed=["native", *usable],
+            hint=f"accelerator.{machine.native} changes the machine",
         )
     return asked
 
@@ -404,7 +427,9 @@ def _require_format(machine: Machine, units: Units, asked: str) -> None:
         usable = [name for name, f in FORMATS.items() if machine.supports(one, f.compute).all()]
         raise InputError(
             f"the device does not compute in {FORMATS[asked].compute}",
-            field="workload.precision", value=asked, allowed=["native", *usable],
+            field="workload.precision",
+            value=asked,
+            allowed=["native", *usable],
         )
 
 
@@ -428,9 +453,12 @@ def _workload(
 
         load_sparsity(texts["sparsity"])
     if texts["implementation"] not in machine.implementations:
-        raise InputError(f"{machine.name} has no such software stack",
-                         field="workload.implementation", value=texts["implementation"],
-                         allowed=machine.implementations)
+        raise InputError(
+            f"{machine.name} has no such software stack",
+            field="workload.implementation",
+            value=texts["implementation"],
+            allowed=machine.implementations,
+        )
     numbers = {
         name: table.at(f"workload.{name}", fields[name], rows, float(fields[name].default or 0))
         for name in NUMBERS
@@ -456,6 +484,7 @@ def _require_fit(numbers: dict[str, Array], models: Models) -> None:
         i = int(np.argmax(over))
         raise InputError(
             f"{model.name} has {int(models.numbers['positions'][i])} learned positions",
-            field="workload.sequence_length", value=int(longest[i]),
+            field="workload.sequence_length",
+            value=int(longest[i]),
             hint="a shorter sequence, or a model file with more positions",
         )

@@ -87,9 +87,7 @@ def schedule(ops: Operations, index: Array, activity: Activity) -> Timing:
     return Timing(total, stages, weight, activity.fold)
 
 
-def _stage(
-    ops: Operations, index: Array, activity: Activity, rows: Array, weight: Array
-) -> Array:
+def _stage(ops: Operations, index: Array, activity: Activity, rows: Array, weight: Array) -> Array:
     loads = [activity.load(name, rows) for name in activity.busy]
     # Of a hybrid, the designs in which nothing waits for another unit.
     pair = index if activity.fold is None else activity.fold.first(index)
@@ -101,8 +99,9 @@ def _stage(
         return _most(loads)
     attention = [i for i in chained if ops.rows[i].in_attention]
     streams = _streams(ops, index, activity, chained)
-    chain = _chain(ops, index, [i for i in chained if not ops.rows[i].in_attention], activity,
-                   weight)
+    chain = _chain(
+        ops, index, [i for i in chained if not ops.rows[i].in_attention], activity, weight
+    )
     if attention:
         # The output projection waits for all heads, so that every layer has its own fill.
         chain = chain + _heads(ops, index, pair, activity, attention, weight)
@@ -120,7 +119,11 @@ def _stage(
 
 
 def _heads(
-    ops: Operations, index: Array, pair: Array, activity: Activity, attention: list[int],
+    ops: Operations,
+    index: Array,
+    pair: Array,
+    activity: Activity,
+    attention: list[int],
     weight: Array,
 ) -> Array:
     """(D,) seconds of attention, whose heads are streams but where they stand side by side."""
@@ -132,9 +135,9 @@ def _heads(
     apart = activity.beside[rows]
     side = sum_rows(np.where(apart, activity.chain[rows], 0.0))
     rest = np.maximum(core - side, 0.0)
-    loads = _most([
-        sum_rows(np.where(apart, 0.0, _each(seconds)[rows])) for seconds in activity.busy.values()
-    ])
+    loads = _most(
+        [sum_rows(np.where(apart, 0.0, _each(seconds)[rows])) for seconds in activity.busy.values()]
+    )
     loads = np.minimum(loads, rest)
     return side + overlap(loads, loads, rest, ops.heads[pair], np.ones(1))
 
@@ -292,7 +295,10 @@ def _chain(
 
 
 def _fuse(
-    ops: Operations, index: Array, activity: Activity, leader: int,
+    ops: Operations,
+    index: Array,
+    activity: Activity,
+    leader: int,
     followers: list[tuple[int, Array]],
 ) -> Array:
     """Whether rows run behind their producer at once.
@@ -316,6 +322,6 @@ def _fetched(activity: Activity, row: int) -> Array:
     """(D,) seconds of a product whose weights are on the chip when it starts."""
     memory = activity.row("memory", row)
     rest = memory - activity.weights.row(row) / activity.spread(activity.bandwidth)
-    return activity.chain[row] - memory.clip(activity.compute[row]) + rest.clip(
-        activity.compute[row]
+    return (
+        activity.chain[row] - memory.clip(activity.compute[row]) + rest.clip(activity.compute[row])
     )

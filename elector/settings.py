@@ -35,8 +35,12 @@ class Table:
     def _require_known(self, key: str) -> None:
         if not is_known(key):
             names = [f"{s}.{k}" for s, keys in known_keys().items() for k in keys]
-            raise InputError("unknown key", field=key, value=key,
-                             allowed=layer_keys(key) or ["model", "accelerator", *names])
+            raise InputError(
+                "unknown key",
+                field=key,
+                value=key,
+                allowed=layer_keys(key) or ["model", "accelerator", *names],
+            )
 
     def parsed(self, key: str, field: Field) -> tuple[object, ...]:
         """The distinct values of a column, checked and in SI; None where not set."""

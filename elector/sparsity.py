@@ -37,8 +37,20 @@ from elector.workload import Workload
 
 Array = np.ndarray
 
-COLUMNS = ("model", "task", "seed", "tau_i", "tau_t", "phase", "operation", "layer", "operand",
-           "density", "accuracy", "evidence")
+COLUMNS = (
+    "model",
+    "task",
+    "seed",
+    "tau_i",
+    "tau_t",
+    "phase",
+    "operation",
+    "layer",
+    "operand",
+    "density",
+    "accuracy",
+    "evidence",
+)
 PHASES = ("forward", "backward")
 OPERANDS = ("activation", "weight", "gradient", "output")
 EVIDENCE = ("measured", "published", "synthesis", "scaled", "derived", "assumed")
@@ -80,8 +92,13 @@ def load_sparsity(name: str) -> Table | None:
     shipped = DATA / "sparsity" / f"{name}.csv"
     path = shipped if name in list_sparsities() else Path(name)
     if path != shipped and not path.exists():
-        raise InputError("unknown sparsity", field="workload.sparsity", value=name,
-                         allowed=list_sparsities(), hint="or the file of a sparsity table")
+        raise InputError(
+            "unknown sparsity",
+            field="workload.sparsity",
+            value=name,
+            allowed=list_sparsities(),
+            hint="or the file of a sparsity table",
+        )
     names, lines = read_csv(path, limit=64 << 20)
     _check_header(names, path)
     sums: dict[Key, dict[tuple[float | None, float | None], list[float]]] = {}
@@ -89,16 +106,22 @@ def load_sparsity(name: str) -> Table | None:
     evidence: set[str] = set()
     for line, cells in lines:
         if len(cells) != len(names):
-            raise InputError(f"line {line}: has {len(cells)} cells, the header {len(names)}",
-                             file=path)
+            raise InputError(
+                f"line {line}: has {len(cells)} cells, the header {len(names)}", file=path
+            )
         row = dict(zip(names, cells, strict=True))
         models.setdefault(row["model"], line)
         evidence.add(row.get("evidence") or "assumed")
         key, thresholds, density = _row(row, path, line)
         sums.setdefault(key, {}).setdefault(thresholds, []).append(density)
     if len(models) > 1:
-        raise InputError(f"line {max(models.values())}: a second model", file=path, field="model",
-                         value=list(models)[1], hint="one table for each model")
+        raise InputError(
+            f"line {max(models.values())}: a second model",
+            file=path,
+            field="model",
+            value=list(models)[1],
+            hint="one table for each model",
+        )
     points = {
         key: {at: math.fsum(found) / len(found) for at, found in points.items()}
         for key, points in sums.items()
@@ -123,12 +146,22 @@ def _row(
 ) -> tuple[Key, tuple[float | None, float | None], float]:
     for column, allowed in (("phase", PHASES), ("operand", OPERANDS)):
         if row[column] not in allowed:
-            raise InputError(f"line {line}: unknown {column}", file=path, field=column,
-                             value=row[column], allowed=allowed)
+            raise InputError(
+                f"line {line}: unknown {column}",
+                file=path,
+                field=column,
+                value=row[column],
+                allowed=allowed,
+            )
     evidence = row.get("evidence") or "assumed"
     if evidence not in EVIDENCE:
-        raise InputError(f"line {line}: unknown evidence", file=path, field="evidence",
-                         value=evidence, allowed=EVIDENCE)
+        raise InputError(
+            f"line {line}: unknown evidence",
+            file=path,
+            field="evidence",
+            value=evidence,
+            allowed=EVIDENCE,
+        )
     field = f"line {line}: density"
     density = units.parse(row["density"], "1", field=field, file=path)
     if not 0.0 <= density <= 1.0:
@@ -208,22 +241,25 @@ def _points(table: Table, phase: str, name: str, layer: str, kind: str) -> list[
             points = table.points.get((phase, operation, where, kind))
             if points is not None:
                 return [points]
-        each = [points for (p, o, where, k), points in table.points.items()
-                if (p, o, k) == (phase, operation, kind) and where.isdigit()]
+        each = [
+            points
+            for (p, o, where, k), points in table.points.items()
+            if (p, o, k) == (phase, operation, kind) and where.isdigit()
+        ]
         if each and layer == "layers":
             return each
     if kind in ("weight", "output"):
         return []
     raise InputError(
         f"has no {kind} density for the operation '{name}' ({phase}, {layer})",
-        file=table.name, field="workload.sparsity", value=name,
+        file=table.name,
+        field="workload.sparsity",
+        value=name,
         hint="a row with this operation, or * for all of them",
     )
 
 
-def _density(
-    table: Table, row: Row, points: list[Points], tau_i: Array, tau_t: Array
-) -> Array:
+def _density(table: Table, row: Row, points: list[Points], tau_i: Array, tau_t: Array) -> Array:
     """(M,) densities: the mean of what is known; 1 where nothing is said."""
     if not points:
         return np.ones_like(tau_i)
@@ -234,12 +270,12 @@ def _density(
     return total / len(parts)
 
 
-def _interpolate(
-    table: Table, operation: str, points: Points, tau_i: Array, tau_t: Array
-) -> Array:
+def _interpolate(table: Table, operation: str, points: Points, tau_i: Array, tau_t: Array) -> Array:
     """Bilinear between the thresholds of the table; (M,) densities."""
-    axes = [sorted({at[axis] for at in points}, key=lambda v: -1.0 if v is None else v)
-            for axis in (0, 1)]
+    axes = [
+        sorted({at[axis] for at in points}, key=lambda v: -1.0 if v is None else v)
+        for axis in (0, 1)
+    ]
     places = [
         _bracket(table, operation, name, axis, values)
         for name, axis, values in (("tau_i", axes[0], tau_i), ("tau_t", axes[1], tau_t))
@@ -253,7 +289,9 @@ def _interpolate(
         where = int(np.argmax(np.isnan(found)))
         raise InputError(
             f"has no density for '{operation}' around tau_i {tau_i[where]:g}, "
-            f"tau_t {tau_t[where]:g}", file=table.name, field="workload.sparsity",
+            f"tau_t {tau_t[where]:g}",
+            file=table.name,
+            field="workload.sparsity",
         )
     return found
 
@@ -271,8 +309,9 @@ def _bracket(
     if axis == [None]:
         return zero, zero, np.zeros(values.shape)
     if None in axis:
-        raise InputError(f"'{operation}' has rows with and without {name}", file=table.name,
-                         field=name)
+        raise InputError(
+            f"'{operation}' has rows with and without {name}", file=table.name, field=name
+        )
     if len(axis) == 1:
         # One run at one threshold: 0 is what nobody sets, not another threshold.
         values = np.where(values == 0.0, float(axis[0] or 0.0), values)
@@ -282,7 +321,8 @@ def _bracket(
     if outside.any():
         raise InputError(
             f"lies outside the thresholds of {table.name} for '{operation}': {low:g} to {high:g}",
-            field=f"workload.{name}", value=float(values[outside][0]),
+            field=f"workload.{name}",
+            value=float(values[outside][0]),
         )
     right = np.clip(np.searchsorted(numbers, values, side="left"), 0, numbers.size - 1)
     left = np.where(numbers[right] == values, right, np.maximum(right - 1, 0))

@@ -86,9 +86,7 @@ class _Writer:
     def write(self, phases: tuple[str, ...]) -> list[Job]:
         """Jobs of the rows of these phases; every sequence is a stream of its own."""
         ops = self.chunk.ops
-        rows = [
-            r for r, row in enumerate(ops.rows) if row.phase in phases and self._count(r) > 0
-        ]
+        rows = [r for r, row in enumerate(ops.rows) if row.phase in phases and self._count(r) > 0]
         owned = {name: [r for r in rows if self._start(r) == name] for name in self.units}
         streams = min(
             (self.units[name].streams(mine) for name, mine in owned.items() if mine), default=1
@@ -189,9 +187,19 @@ class _Writer:
             # Weights are fetched once and stay until the last sequence has used them.
             order = (len(self.jobs), len(work.seconds), weights, run.streams)
             shared = self.weights.setdefault((run.layer, run.row), Weights(*order))
-        return Job(run.row, run.layer, run.stream, start + work.unit, work.seconds,
-                   fetch * work.share, store * work.share, work.latency, shared,
-                   self.chunk.ops.rows[run.row].off_chain, f"{start}memory")
+        return Job(
+            run.row,
+            run.layer,
+            run.stream,
+            start + work.unit,
+            work.seconds,
+            fetch * work.share,
+            store * work.share,
+            work.latency,
+            shared,
+            self.chunk.ops.rows[run.row].off_chain,
+            f"{start}memory",
+        )
 
     def _queue(self, job: Job, work: Work, start: str, ahead: int) -> None:
         """A kernel waits for the one before it, and for the host that launches it.
@@ -204,8 +212,19 @@ class _Writer:
             job.waits.append(kernels[-1])
         if not work.launch:
             return
-        launch = Job(job.row, job.layer, job.stream, f"{start}host", [work.launch], 0.0, 0.0, 0.0,
-                     None, False, job.memory)
+        launch = Job(
+            job.row,
+            job.layer,
+            job.stream,
+            f"{start}host",
+            [work.launch],
+            0.0,
+            0.0,
+            0.0,
+            None,
+            False,
+            job.memory,
+        )
         if len(kernels) >= ahead:
             launch.waits.append(kernels[-ahead])
         before = self.last.get(job.stream)
@@ -217,13 +236,27 @@ class _Writer:
         """A transfer takes its link for its bytes, and arrives a latency later."""
         name, units, i = self.chunk.owner[run.row], self.chunk.units, self.i
         link = name.removeprefix("link ")
-        rate, wait = (float(units.number(f"links.{link}.{key}")[0])
-                      for key in ("bandwidth", "latency"))
+        rate, wait = (
+            float(units.number(f"links.{link}.{key}")[0]) for key in ("bandwidth", "latency")
+        )
         ops = self.chunk.ops
         seconds = float(ops.m[run.row, i]) * run.times / run.streams / rate
         memory = f"{next(iter(self.units))}memory"
-        return self._add(Job(run.row, run.layer, run.stream, name, [seconds], 0.0, 0.0,
-                             wait * run.times, None, ops.rows[run.row].off_chain, memory))
+        return self._add(
+            Job(
+                run.row,
+                run.layer,
+                run.stream,
+                name,
+                [seconds],
+                0.0,
+                0.0,
+                wait * run.times,
+                None,
+                ops.rows[run.row].off_chain,
+                memory,
+            )
+        )
 
     def _add(self, job: Job) -> int:
         self.pieces += job.pieces
@@ -233,5 +266,8 @@ class _Writer:
 
     def _require(self, jobs: float) -> None:
         if jobs > MOST_JOBS:
-            raise InputError(f"the timeline has more than {MOST_JOBS:,} jobs", field="model",
-                             hint="a smaller batch or fewer layers")
+            raise InputError(
+                f"the timeline has more than {MOST_JOBS:,} jobs",
+                field="model",
+                hint="a smaller batch or fewer layers",
+            )

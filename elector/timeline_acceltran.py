@@ -92,8 +92,11 @@ class AccelTranUnits:
         cycles = each * max(passes / own, 1.0 / own)
         title = "softmax units" if kind == "softmax" else "layer-norm units"
         whole = np.ceil(tiles / units)
-        return (title, tiles / units * cycles / self.clock,
-                (whole - tiles / units) * cycles / self.clock)
+        return (
+            title,
+            tiles / units * cycles / self.clock,
+            (whole - tiles / units) * cycles / self.clock,
+        )
 
     def _product(self, row: int, streams: int) -> tuple[str, float, float]:
         """Tiles over lanes; lanes that one sequence leaves free may serve another."""
@@ -108,8 +111,7 @@ class AccelTranUnits:
             m = m / streams
         x, y, b = (self.number[key] for key in ("tile_x", "tile_y", "tile_b"))
         slices, rows = (1.0, b * x) if batch <= 1 else (b, x)
-        tiles = float(np.ceil(batch / slices) * np.ceil(m / rows) * np.ceil(n / x)
-                      * np.ceil(k / y))
+        tiles = float(np.ceil(batch / slices) * np.ceil(m / rows) * np.ceil(n / x) * np.ceil(k / y))
         used = min(tiles, self.lanes)
         cycles = self._wave(row, int(used), int(rows), int(x), int(y * slices))
         cycles = max(cycles, self._port(row, streams) / max(tiles / self.lanes, 1e-9))

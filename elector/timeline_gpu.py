@@ -104,8 +104,11 @@ class GpuUnits:
             tiles = np.ceil(m / tm) * np.ceil(n / tn) * batch
             for split in SPLITS:
                 if split == 1 or np.ceil(slices / split) * SLICE >= SPLIT_DEPTH:
-                    best = min(best, self._dealt(tiles * split, np.ceil(slices / split), step)
-                               + (c.tile_cycles if split > 1 else 0.0))
+                    best = min(
+                        best,
+                        self._dealt(tiles * split, np.ceil(slices / split), step)
+                        + (c.tile_cycles if split > 1 else 0.0),
+                    )
         return float(best)
 
     def _dealt(self, tiles: float, slices: float, step: float) -> float:

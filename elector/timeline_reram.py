@@ -181,8 +181,10 @@ class ReramUnits:
         taken = min(heads * each / max(self.pool, 1.0) / rounds, 1.0) * seconds
         cells = batch / run.streams * k * n * self.columns
         latency += (seconds - taken) * run.times
-        return [self._drivers(run, cells, rows),
-                Work("spare crossbars", self._cut(run, taken), latency)]
+        return [
+            self._drivers(run, cells, rows),
+            Work("spare crossbars", self._cut(run, taken), latency),
+        ]
 
     def traffic(self, row: int) -> tuple[float, float, float]:
         """Main memory bytes of one run: what streams, and what the buffers cannot keep."""

@@ -47,9 +47,7 @@ class Trace:
         return float((self.watts * np.diff(self.edges)).sum())
 
 
-def trace(
-    columns: Mapping[str, Column], title: str, technology: Technology | None = None
-) -> Trace:
+def trace(columns: Mapping[str, Column], title: str, technology: Technology | None = None) -> Trace:
     """Run the event-driven model of one design.
 
     Raises InputError for bad settings, InfeasibleError for a design that cannot run.
@@ -64,8 +62,9 @@ def trace(
     for name, s in spans.items():
         share = _spread(edges, *s[:2], s[1] - s[0]) / np.diff(edges) / kinds.count(group(name))
         use[group(name)] = use.get(group(name), 0.0) + share
-    return Trace(title, found, edges, use, _watts(chunk, found, edges, spans),
-                 float(chunk.timing.seconds[0]))
+    return Trace(
+        title, found, edges, use, _watts(chunk, found, edges, spans), float(chunk.timing.seconds[0])
+    )
 
 
 def _arrays(spans: list[Span], resource: str) -> tuple[Array, Array, Array]:
@@ -110,8 +109,11 @@ def _watts(
         (memory, [s for name, s in spans.items() if name.endswith("memory")]),
         (compute, [s for name, s in spans.items() if not name.endswith(("memory", "host"))]),
     ):
-        start, end, row = (np.concatenate([np.zeros(0), *parts]) for parts in zip(
-            *chosen, strict=True)) if chosen else (np.zeros(0),) * 3
+        start, end, row = (
+            (np.concatenate([np.zeros(0), *parts]) for parts in zip(*chosen, strict=True))
+            if chosen
+            else (np.zeros(0),) * 3
+        )
         place = row.astype(np.intp)
         busy = np.bincount(place, end - start, rows)
         share = np.divide(joules, busy, out=np.zeros(rows), where=busy > 0)
@@ -138,23 +140,39 @@ def events(found: Trace) -> dict[str, object]:
         {"ph": "M", "pid": 1, "tid": 0, "name": "process_name", "args": {"name": found.title}}
     ]
     for name, track in resources.items():
-        listed.append({"ph": "M", "pid": 1, "tid": track, "name": "thread_name",
-                       "args": {"name": name}})
+        listed.append(
+            {"ph": "M", "pid": 1, "tid": track, "name": "thread_name", "args": {"name": name}}
+        )
     for span in _joined(found.timeline.spans):
         row = found.timeline.rows[span.row]
         start, end = round(span.start * 1e9), round(span.end * 1e9)
-        listed.append({
-            "ph": "X", "pid": 1, "tid": resources[span.resource], "name": row.name,
-            "cat": row.kind, "ts": start / 1e3, "dur": (end - start) / 1e3,
-            "args": {"layer": f"{row.layer} {span.layer + 1}", "sequence": span.stream + 1,
-                     "phase": row.phase},
-        })
+        listed.append(
+            {
+                "ph": "X",
+                "pid": 1,
+                "tid": resources[span.resource],
+                "name": row.name,
+                "cat": row.kind,
+                "ts": start / 1e3,
+                "dur": (end - start) / 1e3,
+                "args": {
+                    "layer": f"{row.layer} {span.layer + 1}",
+                    "sequence": span.stream + 1,
+                    "phase": row.phase,
+                },
+            }
+        )
     for i, edge in enumerate(found.edges[:-1]):
         at = {"ph": "C", "pid": 1, "ts": round(edge * 1e9) / 1e3}
         listed.append({**at, "name": "power", "args": {"W": round(float(found.watts[i]), 6)}})
         for name, use in found.utilization.items():
-            listed.append({**at, "name": f"{name} utilization",
-                           "args": {"%": round(100.0 * float(use[i]), 4)}})
+            listed.append(
+                {
+                    **at,
+                    "name": f"{name} utilization",
+                    "args": {"%": round(100.0 * float(use[i]), 4)},
+                }
+            )
     return {"traceEvents": listed, "displayTimeUnit": "ns"}
 
 
@@ -166,7 +184,9 @@ def _joined(spans: list[Span]) -> list[Span]:
         i = last.get(s.resource)
         before = found[i] if i is not None else None
         same = before is not None and (before.row, before.layer, before.stream) == (
-            s.row, s.layer, s.stream
+            s.row,
+            s.layer,
+            s.stream,
         )
         if before is not None and same and s.start - before.end < 1e-12:
             found[i or 0] = Span(s.resource, s.row, s.layer, s.stream, before.start, s.end)
@@ -190,8 +210,10 @@ def mix(found: Trace, resource: str, kinds: list[str]) -> dict[str, Array]:
         busy[kind] = _spread(found.edges, start, end, end - start)
     total = sum(busy.values(), np.zeros(found.edges.size - 1))
     there = total > 1e-9 * np.diff(found.edges)
-    return {kind: np.divide(own, total, out=np.zeros(total.size), where=there)
-            for kind, own in busy.items()}
+    return {
+        kind: np.divide(own, total, out=np.zeros(total.size), where=there)
+        for kind, own in busy.items()
+    }
 
 
 def write(found: Trace, path: Path) -> None:
@@ -216,8 +238,12 @@ def draw(found: Trace, path: Path) -> None:
     colours = {kind: palette(i % palette.N) for i, kind in enumerate(kinds)}
     names = list(found.utilization)
     figure, axes = plt.subplots(
-        3, 1, figsize=(12, 7.5 + 0.2 * max(len(names) - 4, 0)), sharex=True,
-        height_ratios=(2, 2, 1.4), layout="constrained",
+        3,
+        1,
+        figsize=(12, 7.5 + 0.2 * max(len(names) - 4, 0)),
+        sharex=True,
+        height_ratios=(2, 2, 1.4),
+        layout="constrained",
     )
     for resource in found.timeline.busy:
         same = [r for r in found.timeline.busy if group(r) == group(resource)]
@@ -227,8 +253,12 @@ def draw(found: Trace, path: Path) -> None:
         for kind, part in mix(found, resource, kinds).items():
             top = base + height * part
             axes[0].fill_between(
-                found.edges * scale, np.append(base, base[-1]), np.append(top, top[-1]),
-                step="post", color=colours[kind], linewidth=0,
+                found.edges * scale,
+                np.append(base, base[-1]),
+                np.append(top, top[-1]),
+                step="post",
+                color=colours[kind],
+                linewidth=0,
             )
             base = top
     axes[0].set_yticks(range(len(names)), names)
@@ -238,9 +268,14 @@ def draw(found: Trace, path: Path) -> None:
     middle = (found.edges[:-1] + found.edges[1:]) / 2.0 * scale
     for i, name in enumerate(names):
         share = float(found.utilization[name].mean())
-        axes[1].plot(middle, 100.0 * found.utilization[name], linewidth=1.0,
-                     color=LINES[i % len(LINES)], linestyle=("-", "--")[i // len(LINES) % 2],
-                     label=f"{name} ({100.0 * share:.3g}% on average)")
+        axes[1].plot(
+            middle,
+            100.0 * found.utilization[name],
+            linewidth=1.0,
+            color=LINES[i % len(LINES)],
+            linestyle=("-", "--")[i // len(LINES) % 2],
+            label=f"{name} ({100.0 * share:.3g}% on average)",
+        )
     axes[1].set_ylabel("utilization [%]")
     axes[1].set_ylim(0, 105)
     axes[1].legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)

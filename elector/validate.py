@@ -20,8 +20,16 @@ from elector.table import DATA, read_csv, schema
 from elector.technology import EVIDENCE, Technology
 
 COLUMNS = (
-    "case", "configuration", "metric", "value", "unit", "source", "tolerance", "evidence",
-    "verified", "note",
+    "case",
+    "configuration",
+    "metric",
+    "value",
+    "unit",
+    "source",
+    "tolerance",
+    "evidence",
+    "verified",
+    "note",
 )
 _REQUIRED = COLUMNS[:-2]
 #: What a float computation may be off by without being another number.
@@ -217,7 +225,8 @@ def _case(cells: dict[str, str], path: Path, line: int) -> Case:
             raise InputError(f"line {line}: has no {column}", file=path, field=column)
     verified = cells.get("verified") or "yes"
     for column, text, allowed in (
-        ("evidence", cells["evidence"], EVIDENCE), ("verified", verified, ("yes", "no"))
+        ("evidence", cells["evidence"], EVIDENCE),
+        ("verified", verified, ("yes", "no")),
     ):
         if text not in allowed:
             raise InputError(

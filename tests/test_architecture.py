@@ -75,9 +75,7 @@ HEAVY = {"pandas", "optuna", "matplotlib", "torch", "rich", "pyarrow", "scipy", 
 # Modules of PyTorch are classes, so these need it when they are imported; commands that
 # train import them, and nothing else may at its start.
 TRAINS = ("transcode.dynaprop", "transcode.training")
-MAY_PRINT = {
-    ROOT / package / name for package in PACKAGES for name in ("cli.py", "report.py")
-}
+MAY_PRINT = {ROOT / package / name for package in PACKAGES for name in ("cli.py", "report.py")}
 
 # What starting `elector` may load beside the standard library. Longer start, shorter list.
 IMPORTED_BY_ELECTOR = {"elector", "numpy"}

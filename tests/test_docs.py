@@ -54,9 +54,7 @@ def text_of(pages: tuple[Path, ...]) -> str:
 )
 def test_reference_pages_are_up_to_date(page: str) -> None:
     path = DOCS / f"{page}.md"
-    assert path.read_text(encoding="utf-8") == generate.reference_pages()[path], (
-        "run `make docs`"
-    )
+    assert path.read_text(encoding="utf-8") == generate.reference_pages()[path], "run `make docs`"
 
 
 @pytest.mark.parametrize("name", ["elector", "transcode"])

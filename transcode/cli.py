@@ -169,11 +169,24 @@ def search(
     try:
         with progress(quiet, report.progress_line) as show:
             result = transcode.search(
-                space, sampler=sampler, budget=budget, time=time, seed=seed, out=out, fresh=fresh,
-                jobs=jobs, islands=islands, batch=batch, warm_start=warm_start, storage=storage,
-                cluster=cluster, stall=stall, stall_batches=stall_batches,
-                command=command, progress=show,
-            )  # fmt: skip
+                space,
+                sampler=sampler,
+                budget=budget,
+                time=time,
+                seed=seed,
+                out=out,
+                fresh=fresh,
+                jobs=jobs,
+                islands=islands,
+                batch=batch,
+                warm_start=warm_start,
+                storage=storage,
+                cluster=cluster,
+                stall=stall,
+                stall_batches=stall_batches,
+                command=command,
+                progress=show,
+            )
     except transcode.Interrupted as stop:
         click.echo(report.interrupted(stop.folder), err=True)
         raise click.exceptions.Exit(INTERRUPTED) from None

@@ -102,9 +102,13 @@ class Accuracy:
             else:
                 found = self.features(space.decode(codes[first[new]]), len(new))
             mean, deviation = self.predictor.predict(found)
-            self.known.update(zip(distinct[new].tolist(),
-                                  zip(mean.tolist(), deviation.tolist(), strict=True),
-                                  strict=True))  # fmt: skip
+            self.known.update(
+                zip(
+                    distinct[new].tolist(),
+                    zip(mean.tolist(), deviation.tolist(), strict=True),
+                    strict=True,
+                )
+            )
         table = np.array([self.known[model] for model in distinct.tolist()]).reshape(-1, 2)
         mean, deviation = table[inverse, 0], table[inverse, 1]
         if self.pruning is None:
@@ -301,9 +305,7 @@ def _plain(reason: str) -> str:
     return reason.partition(": needs")[0].partition(" needs {")[0]
 
 
-def _explained(
-    reasons: Column, runs: np.ndarray, finite: np.ndarray, scored: np.ndarray
-) -> Column:
+def _explained(reasons: Column, runs: np.ndarray, finite: np.ndarray, scored: np.ndarray) -> Column:
     """The reasons, with one for designs that run but have no number for an objective."""
     for missing, text in (
         (runs & ~finite & ~scored, "the accuracy source has no score for it"),
@@ -333,8 +335,9 @@ def bound(space: Space, names: list[str]) -> Space:
     ):
         for name in used:
             if name not in known:
-                raise InputError("unknown result", file=space.source, field=field_name,
-                                 value=name, allowed=known)  # fmt: skip
+                raise InputError(
+                    "unknown result", file=space.source, field=field_name, value=name, allowed=known
+                )
     quantities = {name: unit_of(name) for name in known}
     quantities |= {p.name: grammar.Quantity(p.unit) for p in space.parameters}
     constraints = tuple(
@@ -353,8 +356,9 @@ def check_bounds(expressions: tuple[grammar.Expression, ...], space: Space) -> N
             if name == other_name and _apart(sign, value, other_sign, other_value):
                 itself = f"can never hold: {expression.text!r}"
                 both = f"cannot both hold: {expression.text!r} and {other.text!r}"
-                raise InputError(itself if expression is other else both,
-                                 file=space.source, field="constraints")  # fmt: skip
+                raise InputError(
+                    itself if expression is other else both, file=space.source, field="constraints"
+                )
 
 
 def _apart(sign: str, value: float, other: str, limit: float) -> bool:

@@ -167,7 +167,7 @@ def room(front: np.ndarray, points: np.ndarray, reference: np.ndarray) -> np.nda
     found, columns = np.zeros(len(points)), np.ascontiguousarray(front.T)
     at_once = max(1, _NUMBERS // max(len(front), 1))
     for start in range(0, len(points), at_once):
-        own = points[start:start + at_once]
+        own = points[start : start + at_once]
         worse, often = _compared(columns, own)
         rows = np.flatnonzero(often.all(axis=1))
         ends = _ends(columns, worse[:, rows], often[rows], reference)

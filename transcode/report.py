@@ -59,8 +59,11 @@ def search_result(folder: Path, format: str, notes: tuple[str, ...] = ()) -> Non
         return
     manifest, columns = _json(folder / "manifest.json"), _csv(folder / "front.csv")
     console = _console()
-    for line in (*(f"note: {note}" for note in notes), *_front(manifest, columns, console),
-                 *_about(manifest, folder)):  # fmt: skip
+    for line in (
+        *(f"note: {note}" for note in notes),
+        *_front(manifest, columns, console),
+        *_about(manifest, folder),
+    ):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
@@ -80,9 +83,12 @@ def selection(found: runs.query.Front, recorded: runs.query.Recorded, format: st
 
 
 def choice(
-    found: runs.query.Front, sums: np.ndarray, weights: Mapping[str, float],
-    recorded: runs.query.Recorded, format: str,
-) -> None:  # fmt: skip
+    found: runs.query.Front,
+    sums: np.ndarray,
+    weights: Mapping[str, float],
+    recorded: runs.query.Recorded,
+    format: str,
+) -> None:
     """The design that a weighted sum chooses, on stdout; a table shows those next to it, too.
 
     found : best first. sums : (F,) their weighted sums.
@@ -98,15 +104,17 @@ def choice(
         f"{weight:g} {o.name}" if o.maximise else f"{weight:g} (1 - {o.name})"
         for o in found.space.objectives
         if (weight := weights.get(o.name, 0.0))
-    )  # fmt: skip
+    )
     line = f"chosen: {found.archive.ids[0]}, the most of {terms}, as shares of the largest"
     _console().print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def _selected(
-    found: runs.query.Front, recorded: runs.query.Recorded,
-    extra: Mapping[str, list[str]] = MappingProxyType({}), title: str = "",
-) -> None:  # fmt: skip
+    found: runs.query.Front,
+    recorded: runs.query.Recorded,
+    extra: Mapping[str, list[str]] = MappingProxyType({}),
+    title: str = "",
+) -> None:
     """A table of selected designs, with further columns."""
     space = found.space
     objectives = {o.name: o.direction for o in space.objectives}
@@ -123,9 +131,15 @@ def _selected(
 def verdicts(found: list[runs.checks.Verdict], format: str) -> None:
     """What became of the requirements on a run, on stdout."""
     rows: list[dict[str, object]] = [
-        {"requirement": v.requirement, "passed": v.passed, "missed": v.missed, "design": v.design,
-         "found": v.text} for v in found
-    ]  # fmt: skip
+        {
+            "requirement": v.requirement,
+            "passed": v.passed,
+            "missed": v.missed,
+            "design": v.design,
+            "found": v.text,
+        }
+        for v in found
+    ]
     _rows(rows, format, "requirements")
 
 
@@ -192,9 +206,12 @@ def _about(manifest: dict[str, Any], folder: Path) -> list[str]:
 
 
 def _front(
-    manifest: dict[str, Any], columns: dict[str, list[str]], console: Console,
-    extra: Mapping[str, list[str]] = MappingProxyType({}), title: str = "",
-) -> list[str]:  # fmt: skip
+    manifest: dict[str, Any],
+    columns: dict[str, list[str]],
+    console: Console,
+    extra: Mapping[str, list[str]] = MappingProxyType({}),
+    title: str = "",
+) -> list[str]:
     """Prints a front as a table: all of it, or ROWS designs spread over it.
 
     extra : heading -> cell of every design, shown after the objectives. Only settings that differ
@@ -241,18 +258,24 @@ def _table(title: str, columns: dict[str, list[str]]) -> Table:
     for heading, texts in columns.items():
         words = any(text[:1].isalpha() for text in texts)
         folded = "fold" if heading == "design" else "ellipsis"
-        table.add_column(heading, justify="left" if words else "right", overflow=folded,  # type: ignore[arg-type]
-                         no_wrap=heading != "design")  # fmt: skip
+        table.add_column(
+            heading,
+            justify="left" if words else "right",
+            overflow=folded,  # type: ignore[arg-type]
+            no_wrap=heading != "design",
+        )
     for row in zip(*columns.values(), strict=True):
         table.add_row(*row)
     return table
 
 
 def _spread(space: dict[str, Any], columns: dict[str, list[str]]) -> list[int]:
-    points = np.array([
-        [-float(v) if direction == "max" else float(v) for v in columns[name]]
-        for name, direction in space["objectives"].items()
-    ])  # fmt: skip
+    points = np.array(
+        [
+            [-float(v) if direction == "max" else float(v) for v in columns[name]]
+            for name, direction in space["objectives"].items()
+        ]
+    )
     return [int(row) for row in pareto.spread(points.T, ROWS)]
 
 
@@ -349,9 +372,11 @@ def _nearest(space: Space, rejections: Rejections) -> str:
     _, codes, margins = rejections.nearest
     columns = runs.front.columns(space, codes[None])
     units = {p.name: p.unit for p in space.parameters}
-    design = ", ".join(f"{n} {_cell(runs.front.text(c[0]), units.get(n, '1'))}"
-                       for n, c in columns.items()
-                       if n in ("model", "accelerator", *space.varied))  # fmt: skip
+    design = ", ".join(
+        f"{n} {_cell(runs.front.text(c[0]), units.get(n, '1'))}"
+        for n, c in columns.items()
+        if n in ("model", "accelerator", *space.varied)
+    )
     missed = "; ".join(
         f"{name} missed by {_percent(margin)}" if name in _texts(space) else name
         for name, margin in margins.items()
@@ -370,8 +395,9 @@ def nothing_found(recorded: runs.query.Recorded, where: tuple[str, ...]) -> str:
     if not total or not where:
         return "no recorded design is feasible"
     lines = [f"  {count:,} satisfy: {text}" for text, count in zip(where, counts, strict=True)]
-    return "\n".join([f"none of {total:,} feasible recorded designs satisfies every condition",
-                      *lines])  # fmt: skip
+    return "\n".join(
+        [f"none of {total:,} feasible recorded designs satisfies every condition", *lines]
+    )
 
 
 def _texts(space: Space) -> list[str]:

@@ -63,11 +63,17 @@ def _rows(found: Mapping[str, Any]) -> list[tuple[str, str]]:
     rows += [(f"baseline: {name}", f"{score:.2f}") for name, score in found["baselines"].items()]
     rows += [(f"further: {name}", f"{value:.4g}") for name, value in found["further"].items()]
     rows.append(("tau_i, tau_t", f"{found['tau_i']:g}, {found['tau_t']:g}"))
-    rows += [(f"mean density of operands: {kind}", f"{100 * value:.1f} %")
-             for kind, value in found["density"].items()]
+    rows += [
+        (f"mean density of operands: {kind}", f"{100 * value:.1f} %")
+        for kind, value in found["density"].items()
+    ]
     whole = found["saved_bytes_uncompressed"]
-    rows.append(("peak of saved activations", f"{format_si(found['saved_bytes'], 'byte')}, "
-                 f"{format_si(whole, 'byte')} uncompressed"))
+    rows.append(
+        (
+            "peak of saved activations",
+            f"{format_si(found['saved_bytes'], 'byte')}, {format_si(whole, 'byte')} uncompressed",
+        )
+    )
     rows += _switch(found["switch"])
     rows.append(("parameters", f"{found['parameters']:,}"))
     rows.append(("share trained in the last phase", f"{100 * found['trainable_share']:.1f} %"))
@@ -81,8 +87,12 @@ def _switch(found: Mapping[str, Any] | None) -> list[tuple[str, str]]:
     trials = f"{len(found['trials'])} window{'' if len(found['trials']) == 1 else 's'}"
     if found["switched"] is None:
         return [("switch", f"the rule never ended full training ({trials} side by side)")]
-    return [("switch", f"after step {found['switched']:,}, f = {found['f']:.3f} "
-                       f"({trials} side by side)")]
+    return [
+        (
+            "switch",
+            f"after step {found['switched']:,}, f = {found['f']:.3f} ({trials} side by side)",
+        )
+    ]
 
 
 def shipped_dense(model: str, task: str) -> list[float]:
@@ -90,6 +100,9 @@ def shipped_dense(model: str, task: str) -> list[float]:
     if not SWEEP.exists():
         return []
     with SWEEP.open(newline="", encoding="utf-8") as stream:
-        return [float(row["score"]) for row in csv.DictReader(stream)
-                if (row["name"], row["task"]) == (model, task)
-                and float(row["tau_i"]) == float(row["tau_t"]) == 0.0]
+        return [
+            float(row["score"])
+            for row in csv.DictReader(stream)
+            if (row["name"], row["task"]) == (model, task)
+            and float(row["tau_i"]) == float(row["tau_t"]) == 0.0
+        ]

@@ -63,8 +63,12 @@ def _shipped_gemms(name: str) -> Path:
     folder = DATA / "gemms"
     shipped = sorted(path.stem for path in folder.glob("*.csv"))
     if name.removeprefix("gemm:") not in shipped:
-        raise InputError("unknown list of matrix products", field="model", value=name,
-                         allowed=[f"gemm:{known}" for known in shipped])
+        raise InputError(
+            "unknown list of matrix products",
+            field="model",
+            value=name,
+            allowed=[f"gemm:{known}" for known in shipped],
+        )
     return folder / f"{name.removeprefix('gemm:')}.csv"
 
 

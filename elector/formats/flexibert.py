@@ -53,8 +53,12 @@ def from_dictionary(data: Mapping[str, Any], name: str, file: object) -> Model:
                 "must be a list with an entry for each layer", file=file, field=key, value=listed
             )
         if len(listed) != layers:
-            raise InputError(f"has {_entries(listed)} for {layers} layers", file=file, field=key,
-                             hint=_lengths(data))
+            raise InputError(
+                f"has {_entries(listed)} for {layers} layers",
+                file=file,
+                field=key,
+                hint=_lengths(data),
+            )
     each = [_layer(data, i, file) for i in range(layers)]
     blocks = tuple(replace(same, repeat=len(list(run))) for same, run in groupby(each))
     return Model(
@@ -76,8 +80,9 @@ def _entries(listed: list[Any]) -> str:
 
 def _lengths(data: Mapping[str, Any]) -> str:
     """What each key says of the number of layers, so that the odd one out shows."""
-    lists = [f"{key} has {_entries(data[key])}" for key in KEYS[1:]
-             if isinstance(data.get(key), list)]
+    lists = [
+        f"{key} has {_entries(data[key])}" for key in KEYS[1:] if isinstance(data.get(key), list)
+    ]
     return f"l is {data['l']}, " + ", ".join(lists)
 
 

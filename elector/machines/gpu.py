@@ -80,14 +80,22 @@ def prepare(ops: Operations, index: Array, units: Units, details: bool) -> Prepa
     w = ops.workload
     stack = stacks()[w.implementation]
     return Prepared(
-        ops, index, units, memory, plan_index, ops.where(matmul=True), ops.where(matmul=False),
-        constants(), stack, kernels(ops.rows, stack, w), passes(ops.rows, stack, w), details,
+        ops,
+        index,
+        units,
+        memory,
+        plan_index,
+        ops.where(matmul=True),
+        ops.where(matmul=False),
+        constants(),
+        stack,
+        kernels(ops.rows, stack, w),
+        passes(ops.rows, stack, w),
+        details,
     )
 
 
-def _plan(
-    ops: Operations, index: Array, units: Units, details: bool
-) -> tuple[Plan, Array]:
+def _plan(ops: Operations, index: Array, units: Units, details: bool) -> tuple[Plan, Array]:
     """The traffic plan of every distinct (pair, cache) and each design's place in it."""
     sizes, _, code = distinct(units.number("l2"))
     found, _, plan_index = distinct(index * sizes.size + code)
@@ -137,8 +145,14 @@ def activity(prepared: object, part: slice) -> Activity:
     compute, memory = compute * count, memory_seconds(c, d, moved) * count
     fixed = c.kernel * times
     clocked = Clocked(
-        "device", compute, memory, fixed, c.slack, units.number("power_limit"),
-        np.full(index.size, c.clock_floor), (c.voltage_knee, c.voltage_floor),
+        "device",
+        compute,
+        memory,
+        fixed,
+        c.slack,
+        units.number("power_limit"),
+        np.full(index.size, c.clock_floor),
+        (c.voltage_knee, c.voltage_floor),
     )
     busy = clocked.seconds(np.ones(index.size))
     weights, room, ahead = nothing_ahead(len(ops.rows), index)
@@ -151,7 +165,9 @@ def activity(prepared: object, part: slice) -> Activity:
         shortest=np.full(index.size, np.inf),
         counts=_counts(p, index, moved * count, touched * count),
         fuse=np.zeros(index.size, dtype=bool),
-        weights=weights, room=room, bandwidth=ahead,
+        weights=weights,
+        room=room,
+        bandwidth=ahead,
         start=p.stack["step"] / units.number("host_speed"),
         executed=ops.macs[index],
         peak=d.rate * d.clock * d.sms,
@@ -224,9 +240,10 @@ def _limits(p: Prepared, units: Units, index: Array) -> dict[str, tuple[Array, A
 def _largest(p: Prepared, units: Units, index: Array) -> Array:
     """(D,) largest batch whose activations and cache fit beside what does not depend on it."""
     memory, batch = p.ops.memory, p.ops.workload.batch[index]
-    fixed = p.constants.reserved + (
-        memory["weights"] + memory["gradients"] + memory["optimizer"]
-    )[index]
+    fixed = (
+        p.constants.reserved
+        + (memory["weights"] + memory["gradients"] + memory["optimizer"])[index]
+    )
     each = (memory["activations"] + memory["cache"])[index] / batch
     left = np.maximum(units.number("memory_capacity") - fixed, 0.0)
     return np.floor(left / np.maximum(each, 1e-9))

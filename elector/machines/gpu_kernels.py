@@ -104,7 +104,13 @@ class Device:
 
 
 def product_seconds(
-    c: Constants, d: Device, m: Array, k: Array, n: Array, batch: Array, width: Array,
+    c: Constants,
+    d: Device,
+    m: Array,
+    k: Array,
+    n: Array,
+    batch: Array,
+    width: Array,
     backward: Array,
 ) -> tuple[Array, Array]:
     """(R, D) seconds that follow the clock, and the splits of k, of one run of each product.

@@ -16,7 +16,12 @@ Array = np.ndarray
 
 #: The stacks of data/implementations.csv; the first is the default.
 IMPLEMENTATIONS = (
-    "eager", "compiled", "torchscript", "tensorflow1-xla", "tensorflow2-xla", "tensorflow",
+    "eager",
+    "compiled",
+    "torchscript",
+    "tensorflow1-xla",
+    "tensorflow2-xla",
+    "tensorflow",
     "fastertransformer",
 )
 
@@ -67,8 +72,10 @@ def kernels(rows: tuple[Row, ...], stack: dict[str, float], workload: Workload) 
     inside = _inside(rows, attention)
     if attention == "fused":
         # scale, mask, softmax and dropout in one kernel
-        found = [float(r.kind == "softmax") if i else f
-                 for r, f, i in zip(rows, found, inside, strict=True)]
+        found = [
+            float(r.kind == "softmax") if i else f
+            for r, f, i in zip(rows, found, inside, strict=True)
+        ]
     if attention == "flash":
         found = [0.0 if i else f for f, i in zip(found, inside, strict=True)]
         found = _one_kernel(rows, found)

@@ -98,8 +98,13 @@ def crossbars(units: Units) -> Crossbars:
     phase = np.maximum(units.number("read_pulse"), converter / units.number("adc_rate"))
     total = units.number("crossbars_per_unit") * units.number("units_per_tile")
     return Crossbars(
-        units.number("rows"), units.number("cols"), slices * pair, slices,
-        total * units.number("tiles"), phases, phases * phase,
+        units.number("rows"),
+        units.number("cols"),
+        slices * pair,
+        slices,
+        total * units.number("tiles"),
+        phases,
+        phases * phase,
     )
 
 
@@ -175,8 +180,18 @@ def _where(ops: Operations, index: Array, units: Units, x: Crossbars) -> _Where:
     held = np.where(asked > 0, np.minimum(asked, fit), np.where(updated, 1.0, fit))
     held = np.maximum(held, 1.0)
     pool = np.where(most > 0, np.maximum(x.total - needed * held, 0.0), 0.0)
-    return _Where(stored, written, digital, np.maximum(distinct, 1.0), each, needed,
-                  held, pool, least, sum_rows(np.where(lost, 1.0, 0.0)))
+    return _Where(
+        stored,
+        written,
+        digital,
+        np.maximum(distinct, 1.0),
+        each,
+        needed,
+        held,
+        pool,
+        least,
+        sum_rows(np.where(lost, 1.0, 0.0)),
+    )
 
 
 def activity(prepared: object, part: slice) -> Activity:
@@ -204,29 +219,49 @@ def activity(prepared: object, part: slice) -> Activity:
     # Layers have crossbars of their own; the slowest layer of each phase sets the pace. Pulses of
     # written operands of other layers and sequences go on beside, as far as power allows.
     stage = np.where(w.stored, read / w.matrices, 0.0)
-    busy = {"crossbars": _slowest(ops, stage), "spare crossbars": spare,
-            "write": np.where(w.written, 0.0, pulses), "digital": digital, "vector": lanes,
-            "memory": memory}
+    busy = {
+        "crossbars": _slowest(ops, stage),
+        "spare crossbars": spare,
+        "write": np.where(w.written, 0.0, pulses),
+        "digital": digital,
+        "vector": lanes,
+        "memory": memory,
+    }
     compute = np.maximum(read, np.where(w.stored, count * each * x.vector, spare))
     compute = compute + pulses + digital + lanes
     alone = np.maximum(compute, memory)
     one = np.where(w.stored, count * ops.streams[index] * each, np.where(w.written, one * m, 0.0))
     serial = one * x.vector + np.where(w.written, turns, pulses) + digital + lanes
     serial = np.maximum(serial, memory)
-    written = Budget("write", "write", units.number("write_power"), pulses,
-                     np.where(w.written, turns, pulses))
+    written = Budget(
+        "write", "write", units.number("write_power"), pulses, np.where(w.written, turns, pulses)
+    )
     counts = _counts(ops, index, x, w, vectors, cells, moved, special, units)
     weights, room, ahead = nothing_ahead(len(ops.rows), index)
     wear = _wear(ops, index, units, x, w, cells)
     return Activity(
-        busy=busy, alone=alone, compute=compute, cycles=alone * units.number("clock"),
-        shortest=np.ones(index.size), counts=counts, fuse=np.ones(index.size, dtype=bool),
-        weights=weights, room=room, bandwidth=ahead,
-        start=np.zeros(index.size), executed=ops.macs[index],
-        peak=_peak(units, x), limits=_limits(ops, index, units, x, w),
-        resources=tuple(busy), periods={"crossbars": np.ones(index.size)},
-        budget=written, serial=serial, beside=w.written,
-        wear=wear, endurance=units.number("endurance"), fill=_fill(ops, index, units, x, w),
+        busy=busy,
+        alone=alone,
+        compute=compute,
+        cycles=alone * units.number("clock"),
+        shortest=np.ones(index.size),
+        counts=counts,
+        fuse=np.ones(index.size, dtype=bool),
+        weights=weights,
+        room=room,
+        bandwidth=ahead,
+        start=np.zeros(index.size),
+        executed=ops.macs[index],
+        peak=_peak(units, x),
+        limits=_limits(ops, index, units, x, w),
+        resources=tuple(busy),
+        periods={"crossbars": np.ones(index.size)},
+        budget=written,
+        serial=serial,
+        beside=w.written,
+        wear=wear,
+        endurance=units.number("endurance"),
+        fill=_fill(ops, index, units, x, w),
         extra={"effective_bits": effective_bits(units)},
         tiles=(np.zeros_like(m),) * 3 if prepared.details else None,
         traffic=(moved, moved) if prepared.details else None,
@@ -285,8 +320,13 @@ def _fill(ops: Operations, index: Array, units: Units, x: Crossbars, w: _Where) 
     twice = np.where(units.equals("transposed_read", "copy") & ops.workload.training, 2.0, 1.0)
     pulses = units.number("write_verify")
     seconds = np.where(weights > 0, x.rows * units.number("write_pulse") * pulses, 0.0)
-    return Fill("write", weights * x.columns * w.copies * twice * pulses, pulses, seconds,
-                weights * units.number("weight_bits") / 8.0)
+    return Fill(
+        "write",
+        weights * x.columns * w.copies * twice * pulses,
+        pulses,
+        seconds,
+        weights * units.number("weight_bits") / 8.0,
+    )
 
 
 def _stored(name: str) -> bool:
@@ -344,8 +384,15 @@ def _moved(ops: Operations, index: Array, units: Units) -> Array:
 
 
 def _counts(
-    ops: Operations, index: Array, x: Crossbars, w: _Where, vectors: Array, cells: Array,
-    moved: Array, special: tuple[Array, Array], units: Units,
+    ops: Operations,
+    index: Array,
+    x: Crossbars,
+    w: _Where,
+    vectors: Array,
+    cells: Array,
+    moved: Array,
+    special: tuple[Array, Array],
+    units: Units,
 ) -> dict[str, Count]:
     """How often each action happens."""
     here = np.arange(index.size)
@@ -388,8 +435,13 @@ def peak_counts(units: Units) -> dict[str, Array]:
     results = phases * x.cols * x.conversions / x.columns
     adc = _adc(units.number("adc_bits"), ADC_ENERGY, ADC_ENERGY_WIDE)
     return {
-        "array": phases * x.rows * x.cols, "dac": phases * x.rows, "sample": results,
-        "adc": results * adc, "shift": results, "register": phases, "tile": phases,
+        "array": phases * x.rows * x.cols,
+        "dac": phases * x.rows,
+        "sample": results,
+        "adc": results * adc,
+        "shift": results,
+        "register": phases,
+        "tile": phases,
     }
 
 
@@ -400,11 +452,13 @@ def _limits(
     available = np.where(units.flag("reload"), np.inf, x.total * size)
     zero = np.zeros(index.size)
     memory = ops.memory
-    total = (memory["activations"] + memory["cache"] + memory["gradients"]
-             + memory["optimizer"])[index]
+    total = (memory["activations"] + memory["cache"] + memory["gradients"] + memory["optimizer"])[
+        index
+    ]
     return {
         "crossbars: the weights need {needed} of cells, the chip has {available}": (
-            w.needed * size, available
+            w.needed * size,
+            available,
         ),
         "crossbars for computed operands: need {needed} of cells, {available} are left "
         "(accelerator.digital_macs gives such products a unit)": (w.least * size, w.pool * size),
@@ -436,8 +490,9 @@ def parts(units: Units) -> dict[str, Part]:
         "adc": Part(area("adc"), converters * bits * (1.0 + both)),
         "unit": Part(area("unit"), units.number("units_per_tile") * tiles),
         "tile": Part(area("tile"), tiles),
-        "link": Part(area("link"), np.minimum(units.number("links"), 1.0),
-                     ("reram.{design}", "link_power")),
+        "link": Part(
+            area("link"), np.minimum(units.number("links"), 1.0), ("reram.{design}", "link_power")
+        ),
         "digital": Part(("mac.bf16", "area"), units.number("digital_macs"), logic, True),
         "vector": Part(("vector.fp32", "area"), lanes, logic, True),
         "special": Part(("vector.special", "area"), lanes, logic, True),

@@ -99,18 +99,27 @@ def prepare(ops: Operations, index: Array, units: Units, details: bool) -> Prepa
     special = np.array([row.special for row in ops.rows])[:, None]
     vector_elements = np.where(simple + special > 0, ops.count * ops.m, 0.0)
     return Prepared(
-        ops, index, units, memory, plan_index, pair, products, vectors,
+        ops,
+        index,
+        units,
+        memory,
+        plan_index,
+        pair,
+        products,
+        vectors,
         _tables(ops, products, ops.a_width, ops.b_width, ops.out_width, ops.format.accumulator),
         macs[products],
-        vector_elements * simple, vector_elements * special,
-        memory.read * times, memory.written * times, memory.fill * times, details,
+        vector_elements * simple,
+        vector_elements * special,
+        memory.read * times,
+        memory.written * times,
+        memory.fill * times,
+        details,
         any(row.phase == "backward" for row in ops.rows),
     )
 
 
-def _plan(
-    ops: Operations, index: Array, units: Units, details: bool
-) -> tuple[Plan, Array]:
+def _plan(ops: Operations, index: Array, units: Units, details: bool) -> tuple[Plan, Array]:
     """The traffic plan of every distinct (pair, on-chip memory) and each design's place in it."""
     sizes, _, code = distinct(units.number("sram"))
     flags = units.number("double_buffer") * 2 + units.number("fuse")
@@ -316,8 +325,10 @@ def _accesses(p: Prepared, column: Array, nr: Array, nc: Array) -> dict[str, Arr
     writes = np.where(sums > 0, sums, result)
     found = {}
     for name, values in (
-        ("a_reads", reads_a), ("b_reads", reads_b),
-        ("out_reads", writes - result), ("out_writes", writes),
+        ("a_reads", reads_a),
+        ("b_reads", reads_b),
+        ("out_reads", writes - result),
+        ("out_writes", writes),
     ):
         found[name] = np.zeros((len(ops.rows), column.size))
         found[name][p.products] = values
@@ -371,10 +382,12 @@ def _limits(p: Prepared, units: Units, index: Array, q: Array) -> dict[str, tupl
         "the machine does not train: accelerator.training_support and accelerator.datapath "
         "decide": (refuses, np.zeros(refuses.size)),
         "main memory: needs {needed}, has {available}": (
-            total[index], units.number("memory_capacity")
+            total[index],
+            units.number("memory_capacity"),
         ),
         "on-chip memory: the smallest tile needs {needed}, has {available}": (
-            tile, units.number("sram")
+            tile,
+            units.number("sram"),
         ),
     }
 
@@ -390,8 +403,13 @@ def _tiles(memory: Plan, q: Array) -> tuple[Array, Array, Array]:
 
 
 def _counts(
-    p: Prepared, units: Units, index: Array, q: Array, column: Array,
-    array: tuple[Array, Array, Array], moved: Array,
+    p: Prepared,
+    units: Units,
+    index: Array,
+    q: Array,
+    column: Array,
+    array: tuple[Array, Array, Array],
+    moved: Array,
 ) -> tuple[dict[str, Count], tuple[Array, Array]]:
     """How often each action happens; what passes main memory passes the on-chip memory too."""
     here = np.arange(index.size)
@@ -448,9 +466,7 @@ def parts(units: Units) -> dict[str, Part]:
         "vector": Part(("vector.fp32", "area"), lanes, logic, True),
         "special": Part(("vector.special", "area"), lanes, logic, True),
         "sram": Part(("sram", "area"), units.number("sram"), ("sram", "leakage")),
-        "accumulators": Part(
-            ("sram", "area"), units.number("accumulators"), ("sram", "leakage")
-        ),
+        "accumulators": Part(("sram", "area"), units.number("accumulators"), ("sram", "leakage")),
         "interface": Part(memory, units.number("bandwidth"), logic, True),
         "main memory": Part(None, units.number("bandwidth"), ("dram.{memory}", "standby")),
     }

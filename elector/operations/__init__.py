@@ -131,8 +131,9 @@ def _blocks(step: Step, run: Pass, blocks: list[int] | range) -> None:
         before = step.saved
         most = np.zeros(1)
         for index in blocks:
-            again = Pass("recompute", run.batch, run.queries, run.keys, run.span, run.times,
-                         run.source)
+            again = Pass(
+                "recompute", run.batch, run.queries, run.keys, run.span, run.times, run.source
+            )
             step.saved = np.zeros(1)
             block(step, index, again)
             most = np.maximum(most, step.saved)
@@ -167,9 +168,19 @@ def _finish(step: Step, tensors: list[Tensor]) -> Operations:
     layers = np.maximum(_total(models), 1.0) * passes
     heads = models.most(models.block["heads"].max(axis=0)) if models.template.blocks else 1.0
     return Operations(
-        tuple(out.rows), count, batch, m, k, n, out.table("span"),
-        out.table("a_bytes"), out.table("b_bytes"), out.table("out_bytes"),
-        out.widths("a_width"), out.widths("b_width"), out.widths("out_width"),
+        tuple(out.rows),
+        count,
+        batch,
+        m,
+        k,
+        n,
+        out.table("span"),
+        out.table("a_bytes"),
+        out.table("b_bytes"),
+        out.table("out_bytes"),
+        out.widths("a_width"),
+        out.widths("b_width"),
+        out.widths("out_width"),
         parameters=models.whole(_sum(tensors, None, size)),
         memory=_memory(step, tensors),
         macs=models.whole(macs),

@@ -49,23 +49,49 @@ def head_mixing(
 
 
 def _product(
-    step: Step, run: Pass, name: str, layer: str, count: Array,
-    batch: Array, m: Array, k: Array, n: Array, *, weight: str, first: bool = False,
+    step: Step,
+    run: Pass,
+    name: str,
+    layer: str,
+    count: Array,
+    batch: Array,
+    m: Array,
+    k: Array,
+    n: Array,
+    *,
+    weight: str,
+    first: bool = False,
 ) -> None:
     """A batched product with a matrix; `weight` is trained, or constant when it is reused."""
-    row = Row(name, layer, run.phase, "attention", True, b=weight, out=step.kept(run.phase),
-              in_attention=True)
+    row = Row(
+        name,
+        layer,
+        run.phase,
+        "attention",
+        True,
+        b=weight,
+        out=step.kept(run.phase),
+        in_attention=True,
+    )
     distinct = 1.0 if weight == "weight" else 1.0 / np.maximum(batch, 1.0)
     if first:  # the constant stands first: its share is the first operand's
-        row = Row(name, layer, run.phase, "attention", True, a="reuse", b="activation",
-                  out=step.kept(run.phase), in_attention=True)
+        row = Row(
+            name,
+            layer,
+            run.phase,
+            "attention",
+            True,
+            a="reuse",
+            b="activation",
+            out=step.kept(run.phase),
+            in_attention=True,
+        )
         distinct = 1.0
     step.out.matmul(row, count, batch, m, k, n, b_share=distinct)
     step.save(batch * m * n, count, run.phase)
     if step.training and run.phase == "forward":
         step.tape.append(
-            LinearTape(name, layer, count, m, k, n, False, None, weight != "weight" or first,
-                       batch)
+            LinearTape(name, layer, count, m, k, n, False, None, weight != "weight" or first, batch)
         )
 
 
@@ -84,24 +110,71 @@ def relative_positions(
     """
     m, weights = run.batch * heads, "weight" if run.phase in ("forward", "prefill") else "reuse"
     between = "none" if step.workload.attention == "flash" else "activation"
-    row = Row("relative positions", layer, run.phase, "attention", True, b=weights, out=between,
-              in_attention=True)
+    row = Row(
+        "relative positions",
+        layer,
+        run.phase,
+        "attention",
+        True,
+        b=weights,
+        out=between,
+        in_attention=True,
+    )
     share = (run.queries + keys - 1.0) / (run.queries * keys)
     step.out.matmul(row, count, run.queries, m, size, keys, b_share=share)
     if step.training and run.phase == "forward":
-        step.tape.append(LinearTape("relative positions", layer, count, m, size, keys, False,
-                                    None, batch=run.queries, share=share))
+        step.tape.append(
+            LinearTape(
+                "relative positions",
+                layer,
+                count,
+                m,
+                size,
+                keys,
+                False,
+                None,
+                batch=run.queries,
+                share=share,
+            )
+        )
 
 
 def _transform(
-    step: Step, run: Pass, layer: str, count: Array, index: int, heads: Array, name: str,
+    step: Step,
+    run: Pass,
+    layer: str,
+    count: Array,
+    index: int,
+    heads: Array,
+    name: str,
     parts: float,
 ) -> None:
     e, length = step.models.block["head_size"][index], run.queries
-    _product(step, run, f"{name} along heads", layer, count, np.ones_like(heads),
-             run.tokens * heads, e, parts * e, weight="reuse")
-    _product(step, run, f"{name} along tokens", layer, count, run.batch * heads, length,
-             parts * length, e, weight="activation", first=True)
+    _product(
+        step,
+        run,
+        f"{name} along heads",
+        layer,
+        count,
+        np.ones_like(heads),
+        run.tokens * heads,
+        e,
+        parts * e,
+        weight="reuse",
+    )
+    _product(
+        step,
+        run,
+        f"{name} along tokens",
+        layer,
+        count,
+        run.batch * heads,
+        length,
+        parts * length,
+        e,
+        weight="activation",
+        first=True,
+    )
 
 
 def _convolution(
@@ -110,15 +183,46 @@ def _convolution(
     e, title = step.models.block["head_size"][index], f"c{kernel:.0f}"
     elements = run.tokens * heads * e
     _taps(step, run, f"{title} depthwise", layer, count, elements, kernel)
-    _product(step, run, f"{title} pointwise", layer, count, heads, run.tokens, e, e,
-             weight="weight")
-    step.vector("gate", f"{title} times query", layer, run.phase, "elementwise", count, elements,
-                keep=True, streamed=True, in_attention=True, gradient="gate_backward")
-    _product(step, run, f"{title} kernel", layer, count, heads, run.tokens, e,
-             np.full_like(e, kernel), weight="weight")
-    step.vector("softmax", f"{title} softmax", layer, run.phase, "softmax", count,
-                run.tokens * heads * kernel, keep=True, in_attention=True,
-                gradient="softmax_backward")
+    _product(
+        step, run, f"{title} pointwise", layer, count, heads, run.tokens, e, e, weight="weight"
+    )
+    step.vector(
+        "gate",
+        f"{title} times query",
+        layer,
+        run.phase,
+        "elementwise",
+        count,
+        elements,
+        keep=True,
+        streamed=True,
+        in_attention=True,
+        gradient="gate_backward",
+    )
+    _product(
+        step,
+        run,
+        f"{title} kernel",
+        layer,
+        count,
+        heads,
+        run.tokens,
+        e,
+        np.full_like(e, kernel),
+        weight="weight",
+    )
+    step.vector(
+        "softmax",
+        f"{title} softmax",
+        layer,
+        run.phase,
+        "softmax",
+        count,
+        run.tokens * heads * kernel,
+        keep=True,
+        in_attention=True,
+        gradient="softmax_backward",
+    )
     _product(step, run, f"{title} values", layer, count, heads, run.tokens, e, e, weight="weight")
     _taps(step, run, f"{title} application", layer, count, elements, kernel)
 
@@ -127,12 +231,28 @@ def _taps(
     step: Step, run: Pass, name: str, layer: str, count: Array, elements: Array, kernel: float
 ) -> None:
     """`kernel` multiply-adds for each element on the vector unit; backward twice as many."""
-    row = Row(name, layer, run.phase, "elementwise", False, out=step.kept(run.phase),
-              in_attention=True, simple=2.0 * kernel)
+    row = Row(
+        name,
+        layer,
+        run.phase,
+        "elementwise",
+        False,
+        out=step.kept(run.phase),
+        in_attention=True,
+        simple=2.0 * kernel,
+    )
     step.out.vector(row, count, elements)
     step.save(elements, count, run.phase)
     if step.training and run.phase == "forward":
-        back = Row(f"{name} gradient", layer, "backward", "elementwise", False, b="saved",
-                   in_attention=True, simple=4.0 * kernel)
+        back = Row(
+            f"{name} gradient",
+            layer,
+            "backward",
+            "elementwise",
+            False,
+            b="saved",
+            in_attention=True,
+            simple=4.0 * kernel,
+        )
         width = step.workload.format.activation
         step.tape.append(VectorTape(back, count, elements, False, extra=elements * width))

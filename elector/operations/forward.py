@@ -56,15 +56,29 @@ def embedding(step: Step, run: Pass, layer: str = "embedding") -> None:
     if model.family == "vision":
         patches = run.batch * numbers["patches"]
         step.linear(
-            "patch projection", layer, run.phase, count, patches, numbers["patch_inputs"], d,
+            "patch projection",
+            layer,
+            run.phase,
+            count,
+            patches,
+            numbers["patch_inputs"],
+            d,
             input_count=np.zeros_like(count),
         )
         step.save(patches * numbers["patch_inputs"], count, run.phase)
     tables = float(numbers["vocabulary"].any()) + float(model.position_kind == "learned")
     tables += float(numbers["token_types"].any())
     step.vector(
-        "embedding", "embedding lookup", layer, run.phase, "embedding", count, elements,
-        a="stream", reads=elements * width * max(tables, 1.0), gradient="embedding_backward",
+        "embedding",
+        "embedding lookup",
+        layer,
+        run.phase,
+        "embedding",
+        count,
+        elements,
+        a="stream",
+        reads=elements * width * max(tables, 1.0),
+        gradient="embedding_backward",
         keep=model.embedding_norm or not step.dropout,
     )
     if model.embedding_norm:
@@ -75,20 +89,41 @@ def embedding(step: Step, run: Pass, layer: str = "embedding") -> None:
 
 
 def norm(
-    step: Step, run: Pass, name: str, layer: str, count: Array, elements: Array,
-    head: bool = False, keep: bool = True,
+    step: Step,
+    run: Pass,
+    name: str,
+    layer: str,
+    count: Array,
+    elements: Array,
+    head: bool = False,
+    keep: bool = True,
 ) -> None:
     """Layer norm or root-mean-square norm of rows."""
     operation = "layer_norm" if step.models.template.norm == "layer" else "rms_norm"
     step.vector(
-        operation, name, layer, run.phase, "norm", count, elements,
-        keep=keep, head=head, gradient=f"{operation}_backward",
+        operation,
+        name,
+        layer,
+        run.phase,
+        "norm",
+        count,
+        elements,
+        keep=keep,
+        head=head,
+        gradient=f"{operation}_backward",
     )
 
 
 def dropout(
-    step: Step, run: Pass, name: str, layer: str, count: Array, elements: Array,
-    in_attention: bool = False, keep: bool = False, recorded: str = "saved",
+    step: Step,
+    run: Pass,
+    name: str,
+    layer: str,
+    count: Array,
+    elements: Array,
+    in_attention: bool = False,
+    keep: bool = False,
+    recorded: str = "saved",
 ) -> None:
     """Random zeros; the mask is one byte an element and stays for the backward pass.
 
@@ -102,8 +137,18 @@ def dropout(
             width = step.workload.format.activation
             writes = elements * width + step.mask(elements, run.phase)
     step.vector(
-        "dropout", name, layer, run.phase, "elementwise", count, elements, streamed=True,
-        in_attention=in_attention, keep=keep, gradient="dropout_backward", writes=writes,
+        "dropout",
+        name,
+        layer,
+        run.phase,
+        "elementwise",
+        count,
+        elements,
+        streamed=True,
+        in_attention=in_attention,
+        keep=keep,
+        gradient="dropout_backward",
+        writes=writes,
         recorded=recorded,
     )
 
@@ -118,9 +163,7 @@ def block(step: Step, index: int, run: Pass) -> None:
     elements = run.tokens * d
     if step.training and not step.keeps and run.phase == "forward":
         # A checkpoint keeps the input of each layer only (Chen et al. 2016, arXiv 1604.06174).
-        step.saved = (
-            step.saved + elements * step.at_once(count) * step.workload.format.activation
-        )
+        step.saved = step.saved + elements * step.at_once(count) * step.workload.format.activation
     before = step.models.width_before(index)
     if before is not None and not (description.cross_attention or description.causal):
         change = count * (before != d)
@@ -152,9 +195,19 @@ def sublayer(
         dropout(step, run, f"{title} dropout", layer, count, elements)
     width = step.workload.format.activation
     step.vector(
-        "residual", f"{title} residual", layer, run.phase, "elementwise", count, elements,
-        also=("bias",) if biased else (), extra=elements * width, extra_class="activation",
-        keep=True, streamed=True, gradient="residual_backward",
+        "residual",
+        f"{title} residual",
+        layer,
+        run.phase,
+        "elementwise",
+        count,
+        elements,
+        also=("bias",) if biased else (),
+        extra=elements * width,
+        extra_class="activation",
+        keep=True,
+        streamed=True,
+        gradient="residual_backward",
         gradient_also=("bias_backward",) if biased else (),
         writes=elements * width + step.mask(elements, run.phase),
     )
@@ -163,9 +216,7 @@ def sublayer(
         norm(step, run, f"{title} norm", layer, count, elements)
 
 
-def attention(
-    step: Step, run: Pass, layer: str, count: Array, index: int, *, cross: bool
-) -> bool:
+def attention(step: Step, run: Pass, layer: str, count: Array, index: int, *, cross: bool) -> bool:
     """Projections, attention core, output projection; returns whether the output has a bias."""
     model, blocks = step.models.template, step.models.block
     d, wide = blocks["hidden"][index], blocks["heads"][index] * blocks["head_size"][index]
@@ -174,30 +225,75 @@ def attention(
     sources = run.batch * run.source if cross else run.tokens
     lowest = None if cross else _reached(step, count, index)
     keep = not model.attention_bias  # with a bias, the sum is what is kept
-    step.linear(f"{prefix}query", layer, run.phase, count, run.tokens, d, wide,
-                input_count=lowest, keep=keep)
+    step.linear(
+        f"{prefix}query",
+        layer,
+        run.phase,
+        count,
+        run.tokens,
+        d,
+        wide,
+        input_count=lowest,
+        keep=keep,
+    )
     step.save(run.tokens * wide, count, run.phase)
     # The encoder's keys and values are computed once, not at every generated token.
     skip = cross and run.decoding
     if not skip:
         pair = None if lowest is None else 2.0 * lowest
-        step.linear(f"{prefix}key, value", layer, run.phase, 2.0 * count, sources, d, narrow,
-                    input_count=pair, keep=keep)
+        step.linear(
+            f"{prefix}key, value",
+            layer,
+            run.phase,
+            2.0 * count,
+            sources,
+            d,
+            narrow,
+            input_count=pair,
+            keep=keep,
+        )
         step.save(2.0 * sources * narrow, count, run.phase)
     projected = run.tokens * wide + (0.0 if skip else 2.0 * sources * narrow)
     if model.attention_bias:
-        step.vector("bias", f"{prefix}query, key, value bias", layer, run.phase, "elementwise",
-                    count, projected, keep=True, streamed=True, gradient="bias_backward")
+        step.vector(
+            "bias",
+            f"{prefix}query, key, value bias",
+            layer,
+            run.phase,
+            "elementwise",
+            count,
+            projected,
+            keep=True,
+            streamed=True,
+            gradient="bias_backward",
+        )
     if model.position_kind == "rotary":
-        step.vector("rotary", "rotary positions", layer, run.phase, "elementwise", count,
-                    run.tokens * (wide + narrow), streamed=True, gradient="rotary_backward")
+        step.vector(
+            "rotary",
+            "rotary positions",
+            layer,
+            run.phase,
+            "elementwise",
+            count,
+            run.tokens * (wide + narrow),
+            streamed=True,
+            gradient="rotary_backward",
+        )
     if step.workload.rank:
         low_rank(step, run, layer, count, index, prefix, lowest)
     if run.decoding and not cross:
         width = step.workload.format.activation
-        step.vector("append", "cache append", layer, run.phase, "elementwise", count,
-                    2.0 * run.tokens * narrow, streamed=True,
-                    writes=2.0 * run.tokens * narrow * width)
+        step.vector(
+            "append",
+            "cache append",
+            layer,
+            run.phase,
+            "elementwise",
+            count,
+            2.0 * run.tokens * narrow,
+            streamed=True,
+            writes=2.0 * run.tokens * narrow * width,
+        )
     head_mixing(step, run, layer, count, index, cross, core)
     step.save(run.tokens * wide, count, run.phase)
     step.linear(f"{prefix}output", layer, run.phase, count, run.tokens, wide, d, keep=False)
@@ -216,17 +312,39 @@ def _reached(step: Step, count: Array, index: int) -> Array | None:
 
 
 def low_rank(
-    step: Step, run: Pass, layer: str, count: Array, index: int, prefix: str,
+    step: Step,
+    run: Pass,
+    layer: str,
+    count: Array,
+    index: int,
+    prefix: str,
     lowest: Array | None,
 ) -> None:
     """x A B beside the query and value projections (Hu et al. 2021, arXiv 2106.09685)."""
     blocks, rank = step.models.block, np.full_like(count, step.workload.rank)
     d, e = blocks["hidden"][index], blocks["head_size"][index]
     for target, heads in (("query", blocks["heads"][index]), ("value", blocks["kv_heads"][index])):
-        step.linear(f"{prefix}{target} low-rank A", layer, run.phase, count, run.tokens, d, rank,
-                    head=True, input_count=lowest)
-        step.linear(f"{prefix}{target} low-rank B", layer, run.phase, count, run.tokens, rank,
-                    heads * e, head=True)
+        step.linear(
+            f"{prefix}{target} low-rank A",
+            layer,
+            run.phase,
+            count,
+            run.tokens,
+            d,
+            rank,
+            head=True,
+            input_count=lowest,
+        )
+        step.linear(
+            f"{prefix}{target} low-rank B",
+            layer,
+            run.phase,
+            count,
+            run.tokens,
+            rank,
+            heads * e,
+            head=True,
+        )
         step.save(run.tokens * rank, count, run.phase)
 
 
@@ -249,8 +367,17 @@ def core(
     hidden = "none" if flash else "activation"
     growing = run.decoding and not cross
     shapes = {"n": span, "k": span} if growing else {}
-    row = Row(f"{prefix}scores", layer, run.phase, "attention", True, b=second, out=hidden,
-              in_attention=True, grows="n" if growing else "")
+    row = Row(
+        f"{prefix}scores",
+        layer,
+        run.phase,
+        "attention",
+        True,
+        b=second,
+        out=hidden,
+        in_attention=True,
+        grows="n" if growing else "",
+    )
     step.out.matmul(row, count, batch, queries, e, keys, b_share=share, span=shapes.get("n", 0.0))
     elements = batch * queries * keys
     step.note_live(2.0 * elements * (0.0 if flash else 1.0))
@@ -258,19 +385,46 @@ def core(
     lowest = None if cross else _reached(step, count, index)
     relative = step.models.template.position_kind == "relative-key" and not cross
     tape = AttentionTape(
-        "scores", layer, count, count if lowest is None else lowest, batch, queries, keys, e,
-        share, again, saved=not again, positions=relative,
+        "scores",
+        layer,
+        count,
+        count if lowest is None else lowest,
+        batch,
+        queries,
+        keys,
+        e,
+        share,
+        again,
+        saved=not again,
+        positions=relative,
     )
     records = step.training and run.phase == "forward"
     if records:
         step.tape.append(tape)
     if relative:
         relative_positions(step, run, layer, count, heads, e, keys)
-    probabilities(step, run, prefix, layer, count, elements, causal=not cross and
-                  step.models.template.blocks[index].causal)
+    probabilities(
+        step,
+        run,
+        prefix,
+        layer,
+        count,
+        elements,
+        causal=not cross and step.models.template.blocks[index].causal,
+    )
     first = "none" if flash else "activation"
-    row = Row(f"{prefix}context", layer, run.phase, "attention", True, a=first, b=second,
-              out=step.kept(run.phase), in_attention=True, grows="k" if growing else "")
+    row = Row(
+        f"{prefix}context",
+        layer,
+        run.phase,
+        "attention",
+        True,
+        a=first,
+        b=second,
+        out=step.kept(run.phase),
+        in_attention=True,
+        grows="k" if growing else "",
+    )
     step.out.matmul(row, count, batch, queries, keys, e, b_share=share, span=shapes.get("k", 0.0))
     if records:
         step.tape.append(replace(tape, part="context"))
@@ -287,16 +441,38 @@ def probabilities(
     also = ["scale"] if model.position_kind != "relative-bias" else []
     also += ["mask"] if causal or model.position_kind == "relative-bias" else []
     streamed = workload.attention in ("fused", "flash")
-    step.vector("softmax", f"{prefix}softmax", layer, run.phase, "softmax", count, elements,
-                also=tuple(also), keep=keeps, streamed=streamed, in_attention=True,
-                gradient="softmax_backward", gradient_also=tuple(also[:1]), recorded=recorded)
+    step.vector(
+        "softmax",
+        f"{prefix}softmax",
+        layer,
+        run.phase,
+        "softmax",
+        count,
+        elements,
+        also=tuple(also),
+        keep=keeps,
+        streamed=streamed,
+        in_attention=True,
+        gradient="softmax_backward",
+        gradient_also=tuple(also[:1]),
+        recorded=recorded,
+    )
     if keeps:
         step.save(elements, count, run.phase)
     if step.dropout:
         if keeps:
             step.save(elements, count, run.phase)
-        dropout(step, run, f"{prefix}probabilities dropout", layer, count, elements,
-                in_attention=True, keep=keeps, recorded=recorded)
+        dropout(
+            step,
+            run,
+            f"{prefix}probabilities dropout",
+            layer,
+            count,
+            elements,
+            in_attention=True,
+            keep=keeps,
+            recorded=recorded,
+        )
 
 
 def feed_forward(step: Step, run: Pass, layer: str, count: Array, index: int) -> bool:
@@ -322,10 +498,17 @@ def feed_forward(step: Step, run: Pass, layer: str, count: Array, index: int) ->
         step.save(inner, there, run.phase)
         biased = model.feed_forward_bias
         step.vector(
-            model.activation, f"feed-forward{name} {model.activation}", layer, run.phase,
-            "activation", there, inner,
+            model.activation,
+            f"feed-forward{name} {model.activation}",
+            layer,
+            run.phase,
+            "activation",
+            there,
+            inner,
             also=(("bias",) if biased else ()) + (("gate",) if model.gated else ()),
-            keep=True, streamed=True, gradient=f"{model.activation}_backward",
+            keep=True,
+            streamed=True,
+            gradient=f"{model.activation}_backward",
             gradient_also=(("bias_backward",) if biased else ())
             + (("gate_backward",) if model.gated else ()),
         )
@@ -347,33 +530,101 @@ def head(step: Step, run: Pass, *, last_only: bool) -> None:
         return
     dense = kind == "pooler" or (kind == "classifier" and model.head_dense)
     if dense:
-        step.linear("pooler", "head", run.phase, count, run.batch, d, d, head=True,
-                    input_count=_head_input(step, count))
-        step.vector("tanh", "pooler tanh", "head", run.phase, "activation", count, run.batch * d,
-                    also=("bias",), streamed=True, keep=True, head=True, gradient="tanh_backward",
-                    gradient_also=("bias_backward",))
+        step.linear(
+            "pooler",
+            "head",
+            run.phase,
+            count,
+            run.batch,
+            d,
+            d,
+            head=True,
+            input_count=_head_input(step, count),
+        )
+        step.vector(
+            "tanh",
+            "pooler tanh",
+            "head",
+            run.phase,
+            "activation",
+            count,
+            run.batch * d,
+            also=("bias",),
+            streamed=True,
+            keep=True,
+            head=True,
+            gradient="tanh_backward",
+            gradient_also=("bias_backward",),
+        )
         step.save(2.0 * run.batch * d, count, run.phase)
     if kind == "classifier":
         outputs, rows = numbers["labels"], run.batch
         below = None if dense else _head_input(step, count)
         logits(step, run, "classifier", rows, d, outputs, below, bias=model.family != "decoder")
     elif kind == "question-answering":
-        logits(step, run, "span head", run.tokens, d, np.full_like(d, 2.0),
-               _head_input(step, count), bias=True)
+        logits(
+            step,
+            run,
+            "span head",
+            run.tokens,
+            d,
+            np.full_like(d, 2.0),
+            _head_input(step, count),
+            bias=True,
+        )
     elif kind == "masked-lm":
         rows = run.batch * step.workload.predictions
-        step.linear("masked-LM transform", "head", run.phase, count, rows, d, d, head=True,
-                    input_count=_head_input(step, count))
-        step.vector(model.activation, "masked-LM activation", "head", run.phase, "activation",
-                    count, rows * d, also=("bias",), streamed=True, keep=True, head=True,
-                    gradient=f"{model.activation}_backward", gradient_also=("bias_backward",))
+        step.linear(
+            "masked-LM transform",
+            "head",
+            run.phase,
+            count,
+            rows,
+            d,
+            d,
+            head=True,
+            input_count=_head_input(step, count),
+        )
+        step.vector(
+            model.activation,
+            "masked-LM activation",
+            "head",
+            run.phase,
+            "activation",
+            count,
+            rows * d,
+            also=("bias",),
+            streamed=True,
+            keep=True,
+            head=True,
+            gradient=f"{model.activation}_backward",
+            gradient_also=("bias_backward",),
+        )
         norm(step, run, "masked-LM norm", "head", count, rows * d, head=True)
         step.save(3.0 * rows * d, count, run.phase)
-        logits(step, run, "vocabulary head", rows, d, numbers["vocabulary"], None, bias=True,
-               tied=model.tied_embeddings)
+        logits(
+            step,
+            run,
+            "vocabulary head",
+            rows,
+            d,
+            numbers["vocabulary"],
+            None,
+            bias=True,
+            tied=model.tied_embeddings,
+        )
     elif kind == "causal-lm":
-        logits(step, run, "vocabulary head", tokens, d, numbers["vocabulary"],
-               _head_input(step, count), bias=False, tied=model.tied_embeddings)
+        logits(
+            step,
+            run,
+            "vocabulary head",
+            tokens,
+            d,
+            numbers["vocabulary"],
+            _head_input(step, count),
+            bias=False,
+            tied=model.tied_embeddings,
+        )
 
 
 def _head_input(step: Step, count: Array) -> Array | None:
@@ -382,20 +633,59 @@ def _head_input(step: Step, count: Array) -> Array | None:
 
 
 def logits(
-    step: Step, run: Pass, name: str, rows: Array, d: Array, outputs: Array,
-    input_count: Array | None, *, bias: bool, tied: bool = False,
+    step: Step,
+    run: Pass,
+    name: str,
+    rows: Array,
+    d: Array,
+    outputs: Array,
+    input_count: Array | None,
+    *,
+    bias: bool,
+    tied: bool = False,
 ) -> None:
     """The last projection and, in training, the loss."""
-    step.linear(name, "head", run.phase, run.times, rows, d, outputs, head=True,
-                input_count=input_count, tied=tied, keep=False)
+    step.linear(
+        name,
+        "head",
+        run.phase,
+        run.times,
+        rows,
+        d,
+        outputs,
+        head=True,
+        input_count=input_count,
+        tied=tied,
+        keep=False,
+    )
     step.save(rows * d, run.times, run.phase)
     if bias:
-        step.vector("bias", f"{name} bias", "head", run.phase, "elementwise", run.times,
-                    rows * outputs, streamed=True, head=True, gradient="bias_backward")
+        step.vector(
+            "bias",
+            f"{name} bias",
+            "head",
+            run.phase,
+            "elementwise",
+            run.times,
+            rows * outputs,
+            streamed=True,
+            head=True,
+            gradient="bias_backward",
+        )
     if step.training:
         step.save(rows * outputs, run.times, run.phase)
-        step.vector("loss", "loss", "head", run.phase, "loss", run.times, rows * outputs,
-                    keep=True, head=True, gradient="loss_backward")
+        step.vector(
+            "loss",
+            "loss",
+            "head",
+            run.phase,
+            "loss",
+            run.times,
+            rows * outputs,
+            keep=True,
+            head=True,
+            gradient="loss_backward",
+        )
 
 
 def _layer_name(step: Step, index: int) -> str:

@@ -146,9 +146,7 @@ class Step:
         self.out.matmul(row, count, 1.0, m, k, n)
         self.note_live(m * (k + n) * (count > 0))
         if self.training and phase == "forward":
-            self.tape.append(
-                LinearTape(name, layer, count, m, k, n, head, input_count, tied=tied)
-            )
+            self.tape.append(LinearTape(name, layer, count, m, k, n, head, input_count, tied=tied))
 
     def vector(
         self,
@@ -184,8 +182,17 @@ class Step:
         else:
             out = self.kept(phase) if keep else "activation"
         row = vector_row(
-            operation, name, layer, phase, kind, also=also, a=a, b=extra_class, out=out,
-            streamed=streamed, in_attention=in_attention,
+            operation,
+            name,
+            layer,
+            phase,
+            kind,
+            also=also,
+            a=a,
+            b=extra_class,
+            out=out,
+            streamed=streamed,
+            in_attention=in_attention,
         )
         self.out.vector(row, count, elements, reads=reads, extra=extra, writes=writes)
         if not head and self.workload.trainable != "all":  # a frozen bias has no gradient
@@ -195,8 +202,17 @@ class Step:
             second, width = _second_operand(gradient, gradient_also, recorded)
             around = "none" if recorded == "none" else "activation"
             back = vector_row(
-                gradient, f"{name} gradient", layer, "backward", kind, also=gradient_also,
-                a=around, b=second, out=around, streamed=streamed, in_attention=in_attention,
+                gradient,
+                f"{name} gradient",
+                layer,
+                "backward",
+                kind,
+                also=gradient_also,
+                a=around,
+                b=second,
+                out=around,
+                streamed=streamed,
+                in_attention=in_attention,
             )
             read = elements * (width * self.workload.format.activation)
             if gradient == "dropout_backward" and second == "saved":

@@ -144,8 +144,12 @@ def _outputs_stay(
 
 
 def _edge(
-    folds: list[Fold], shapes: list[tuple[int, int, int]], begin: list[int], cycle: int,
-    lane: int, side: int,
+    folds: list[Fold],
+    shapes: list[tuple[int, int, int]],
+    begin: list[int],
+    cycle: int,
+    lane: int,
+    side: int,
 ) -> float:
     for f, shape in enumerate(shapes):
         step = cycle - begin[f] - lane

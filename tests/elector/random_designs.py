@@ -66,8 +66,11 @@ def designs(machine: str, size: int, seed: int, **fixed: Any) -> Table:
     share the rows, so that a table is evaluated in as many pieces.
     """
     random = np.random.default_rng(seed)
-    keys = {f"accelerator.{k.replace('accelerator__', '')}": v for k, v in fixed.items()
-            if k.startswith("accelerator__")}
+    keys = {
+        f"accelerator.{k.replace('accelerator__', '')}": v
+        for k, v in fixed.items()
+        if k.startswith("accelerator__")
+    }
     rest = {k.replace("__", "."): v for k, v in fixed.items() if not k.startswith("accelerator__")}
     kinds = [_structure(machine, i, random) for i in range(20)]
     capacities = [k for k in fields_of(machine) if k.rpartition(".")[2] == "memory_capacity"]
@@ -75,13 +78,18 @@ def designs(machine: str, size: int, seed: int, **fixed: Any) -> Table:
     for _ in range(size):
         kind = kinds[random.integers(len(kinds))]
         room = {f"accelerator.{key}": 1e15 for key in capacities}
-        row = hardware(machine, random, room | keys) | kind | {
-            "model.layers": int(random.choice([1, 2, 3, 12])) if kind["model"] == "encoder"
-            else None,
-            "workload.batch": int(random.choice([1, 2, 5, 16])),
-            "workload.sequence_length": int(random.choice([1, 16, 100, 128, 384])),
-            "workload.gradient_accumulation": int(random.choice([1, 1, 3])),
-        }
+        row = (
+            hardware(machine, random, room | keys)
+            | kind
+            | {
+                "model.layers": int(random.choice([1, 2, 3, 12]))
+                if kind["model"] == "encoder"
+                else None,
+                "workload.batch": int(random.choice([1, 2, 5, 16])),
+                "workload.sequence_length": int(random.choice([1, 16, 100, 128, 384])),
+                "workload.gradient_accumulation": int(random.choice([1, 1, 3])),
+            }
+        )
         if row["workload.generate"]:
             row["workload.generate"] = int(random.choice([1, 2, 9]))
         rows.append(row | rest)
@@ -92,11 +100,14 @@ def _structure(machine: str, number: int, random: np.random.Generator) -> dict[s
     model, training = MODELS[number % len(MODELS)], bool(random.integers(2))
     generates = model in ("gpt2", "t5-base") and not training and random.integers(2)
     return {
-        "model": model, "accelerator": machine,
+        "model": model,
+        "accelerator": machine,
         "workload.mode": "training" if training else "inference",
         "workload.attention": str(random.choice(["unfused", "fused", "flash"])),
         "workload.activations": str(random.choice(["store", "recompute", "selective"])),
         "workload.generate": 1 if generates else 0,
-        **{f"accelerator.{key}": around(fields_of(machine)[key], random)
-           for key in formats_of(machine)},
+        **{
+            f"accelerator.{key}": around(fields_of(machine)[key], random)
+            for key in formats_of(machine)
+        },
     }

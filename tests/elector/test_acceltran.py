@@ -32,8 +32,8 @@ def run(
     table["accelerator"] = Column.constant(accelerator, size)
     for key, values in columns.items():
         name = key if "." in key or key == "model" else f"accelerator.{key}"
-        table[name] = Column.of(values) if isinstance(values, list) else Column.constant(
-            values, size
+        table[name] = (
+            Column.of(values) if isinstance(values, list) else Column.constant(values, size)
         )
     for key, value in workload.items():
         table[f"workload.{key}"] = Column.constant(value, size)
@@ -53,8 +53,16 @@ def test_published_areas(accelerator: str, mode: str) -> None:
 def test_every_published_area(reference_dir: Path, column: str, mode: str) -> None:
     with (reference_dir / "acceltran_pairs.csv").open(encoding="utf-8", newline="") as stream:
         rows = list(csv.DictReader(stream))
-    keys = ("tile_b", "tile_x", "tile_y", "pe", "lanes_per_pe", "mac_per_lane",
-            "softmax_per_pe", "memory")
+    keys = (
+        "tile_b",
+        "tile_x",
+        "tile_y",
+        "pe",
+        "lanes_per_pe",
+        "mac_per_lane",
+        "softmax_per_pe",
+        "memory",
+    )
     columns: dict[str, list[Any] | str] = {key: [r[key] for r in rows] for key in keys}
     for buffer in ("activation_buffer", "weight_buffer", "mask_buffer"):
         columns[buffer] = [f"{r[f'{buffer}_MB']} MB" for r in rows]
@@ -66,8 +74,12 @@ def test_every_published_area(reference_dir: Path, column: str, mode: str) -> No
 
 
 def test_loop_order_doubles_the_fetches_on_the_server() -> None:
-    found = run({"loop_order": list(ORDERS), "model": "bert-base"}, 24,
-                accelerator="acceltran-server", batch=4)
+    found = run(
+        {"loop_order": list(ORDERS), "model": "bert-base"},
+        24,
+        accelerator="acceltran-server",
+        batch=4,
+    )
     part = found.groups["energy_by_part_j"]
     energy = part["activation buffer"] + part["weight buffer"]
     assert energy[ORDERS.index("bijk")] == energy.min()
@@ -87,8 +99,11 @@ def test_buffer_too_small_for_a_tile_names_the_bytes() -> None:
 
 
 def test_tile_larger_than_the_matrix_is_legal_and_padding_costs() -> None:
-    found = run({"tile_x": ["8", "32"], "tile_y": ["8", "32"], "pe": "1", "lanes_per_pe": "1"},
-                2, sequence_length=4)
+    found = run(
+        {"tile_x": ["8", "32"], "tile_y": ["8", "32"], "pe": "1", "lanes_per_pe": "1"},
+        2,
+        sequence_length=4,
+    )
     assert found.feasible.all()
     assert found.latency_s[1] > found.latency_s[0]
 
@@ -98,18 +113,21 @@ def test_a_tile_side_that_was_never_synthesised_is_refused() -> None:
         run({"tile_x": "12"}, 1)
 
 
-@pytest.mark.parametrize(("key", "values"), [
-    ("pe", [1, 3, 16, 64, 100, 512, 1024]),
-    ("lanes_per_pe", [1, 2, 7, 16, 48, 128]),
-    ("softmax_per_pe", [1, 2, 3, 8, 64]),
-    ("bandwidth", ["1 GB/s", "10 GB/s", "100 GB/s", "1 TB/s"]),
-    ("buffer_port", ["1 GB/s", "10 GB/s", "370 GB/s"]),
-    ("lane_port", [0.5, 2, 16, 64]),
-    ("activation_buffer", ["64 kB", "256 kB", "1 MB", "4 MB", "64 MB"]),
-    ("weight_buffer", ["64 kB", "256 kB", "1 MB", "4 MB", "64 MB"]),
-    ("run_ahead", [1, 2, 8]),
-    ("clock", ["100 MHz", "700 MHz", "1 GHz"]),
-])
+@pytest.mark.parametrize(
+    ("key", "values"),
+    [
+        ("pe", [1, 3, 16, 64, 100, 512, 1024]),
+        ("lanes_per_pe", [1, 2, 7, 16, 48, 128]),
+        ("softmax_per_pe", [1, 2, 3, 8, 64]),
+        ("bandwidth", ["1 GB/s", "10 GB/s", "100 GB/s", "1 TB/s"]),
+        ("buffer_port", ["1 GB/s", "10 GB/s", "370 GB/s"]),
+        ("lane_port", [0.5, 2, 16, 64]),
+        ("activation_buffer", ["64 kB", "256 kB", "1 MB", "4 MB", "64 MB"]),
+        ("weight_buffer", ["64 kB", "256 kB", "1 MB", "4 MB", "64 MB"]),
+        ("run_ahead", [1, 2, 8]),
+        ("clock", ["100 MHz", "700 MHz", "1 GHz"]),
+    ],
+)
 @pytest.mark.parametrize("mode", ["inference", "training"])
 @pytest.mark.parametrize("sparsity", ["dense", "acceltran"])
 def test_more_is_never_slower(key: str, values: list[Any], mode: str, sparsity: str) -> None:
@@ -140,7 +158,8 @@ def test_gated_modules_keep_their_residue() -> None:
 def test_parts_sum_to_the_whole() -> None:
     found = run({"pe": [64, 512]}, 2, mode="training")
     for group, total in (
-        ("energy_by_part_j", found.energy_j), ("energy_by_phase_j", found.energy_j),
+        ("energy_by_part_j", found.energy_j),
+        ("energy_by_phase_j", found.energy_j),
         ("area_by_part_mm2", found.area_mm2),
     ):
         np.testing.assert_allclose(sum(found.groups[group].values()), total, rtol=1e-12)
@@ -150,7 +169,9 @@ def test_parts_sum_to_the_whole() -> None:
 
 def test_alone_as_in_a_batch() -> None:
     settings: dict[str, list[Any] | str] = {
-        "pe": [64, 100, 512], "tile_x": [8, 16, 32], "loop_order": ["bijk", "kjib", "ijkb"],
+        "pe": [64, 100, 512],
+        "tile_x": [8, 16, 32],
+        "loop_order": ["bijk", "kjib", "ijkb"],
         "memory": ["dram_8_2_4", "hbm_32_1_4", "rram_4_2_8"],
     }
     together = run(settings, 3, mode="training", batch=5)
@@ -178,9 +199,14 @@ def test_every_action_is_counted() -> None:
 def test_released_cycle_simulation_of_bert_tiny_on_edge() -> None:
     # 79,324 cycles: embedding load 49,954, weight load 20,027, everything else 9,343.
     found = simulate(
-        "bert-tiny", "acceltran-edge-released", operations=True,
-        settings={"workload.batch": 4, "workload.sparsity": "acceltran-released",
-                  "model.head": "none"},
+        "bert-tiny",
+        "acceltran-edge-released",
+        operations=True,
+        settings={
+            "workload.batch": 4,
+            "workload.sparsity": "acceltran-released",
+            "model.head": "none",
+        },
     )
     operations: Any = found["operations"]
     cycle = 137.438953472e9 / 700e6  # bytes

@@ -16,8 +16,16 @@ from elector.table import Column
 from elector.technology import Technology
 
 SCALARS = [
-    "latency_s", "energy_j", "latency_per_sequence_s", "energy_per_sequence_j",
-    "throughput_sequences_per_s", "power_w", "area_mm2", "utilization", "macs", "parameters",
+    "latency_s",
+    "energy_j",
+    "latency_per_sequence_s",
+    "energy_per_sequence_j",
+    "throughput_sequences_per_s",
+    "power_w",
+    "area_mm2",
+    "utilization",
+    "macs",
+    "parameters",
 ]
 GROUPS = {
     "memory_bytes": {"weights", "gradients", "optimizer", "activations", "cache"},
@@ -28,8 +36,25 @@ GROUPS = {
     "provenance": {"measured", "published", "scaled", "assumed"},
 }
 OPERATION = {
-    "name", "layer", "phase", "kind", "batch", "m", "k", "n", "count", "cycles", "seconds",
-    "joules", "bound", "tile_m", "tile_k", "tile_n", "sram_bytes", "dram_bytes", "unit",
+    "name",
+    "layer",
+    "phase",
+    "kind",
+    "batch",
+    "m",
+    "k",
+    "n",
+    "count",
+    "cycles",
+    "seconds",
+    "joules",
+    "bound",
+    "tile_m",
+    "tile_k",
+    "tile_n",
+    "sram_bytes",
+    "dram_bytes",
+    "unit",
 }
 
 
@@ -49,8 +74,9 @@ def test_simulate_has_the_keys_of_the_contract() -> None:
 
 
 def test_generation_adds_its_three_keys() -> None:
-    found = elector.simulate("gpt2", "tpu-v3", settings={"workload.generate": 20,
-                                                         "workload.batch": 2})
+    found = elector.simulate(
+        "gpt2", "tpu-v3", settings={"workload.generate": 20, "workload.batch": 2}
+    )
     first, each = found["time_to_first_token_s"], found["time_per_output_token_s"]
     assert isinstance(first, float) and isinstance(each, float)
     assert found["latency_s"] == pytest.approx(first + 19 * each)
@@ -87,8 +113,10 @@ def test_numbers_are_plain_and_whole_where_they_are_whole() -> None:
 
 
 def columns(rows: list[dict[str, Any]]) -> dict[str, Column]:
-    return {key: Column.of([row.get(key) for row in rows])
-            for key in sorted({key for row in rows for key in row})}
+    return {
+        key: Column.of([row.get(key) for row in rows])
+        for key in sorted({key for row in rows for key in row})
+    }
 
 
 GOOD = {"model": "bert-tiny", "accelerator": "systolic"}
@@ -147,8 +175,10 @@ def test_an_unknown_column_is_the_callers_error() -> None:
 
 def test_a_sweep_uses_the_prices_it_is_given(tmp_path: Path) -> None:
     path = tmp_path / "mine.csv"
-    path.write_text("part,quantity,value,unit,node_nm,law,source,evidence,note\n"
-                    "mac.bf16,energy,1e6,pJ/op,14,constant,my own,measured,dear\n")
+    path.write_text(
+        "part,quantity,value,unit,node_nm,law,source,evidence,note\n"
+        "mac.bf16,energy,1e6,pJ/op,14,constant,my own,measured,dear\n"
+    )
     table = columns([GOOD, GOOD])
     dear, usual = sweep(table, 2, technology=Technology.load(path)).cost, sweep(table, 2).cost
     assert dear is not None and usual is not None
@@ -160,7 +190,8 @@ def test_a_sweep_uses_the_prices_it_is_given(tmp_path: Path) -> None:
 
 def test_features_are_the_architecture() -> None:
     rows = [
-        {"model": "bert-base"}, {"model": "gpt2-xl"},
+        {"model": "bert-base"},
+        {"model": "gpt2-xl"},
         {"model": "encoder", "model.layers": 4, "model.hidden": 256, "model.feed_forward": 512},
         {"model": "bert-base", "model.head": "masked-lm"},
     ]

@@ -30,24 +30,34 @@ def measured_on(folder: Path, model: str) -> str:
     """A table of one density, measured on a model."""
     path = folder / "sparsity.csv"
     rows = [("forward", "activation"), ("backward", "activation"), ("backward", "gradient")]
-    path.write_text(HEADER + "".join(
-        f"{model},t,0,,,{phase},*,*,{operand},0.5,90,measured\n" for phase, operand in rows))
+    path.write_text(
+        HEADER
+        + "".join(
+            f"{model},t,0,,,{phase},*,*,{operand},0.5,90,measured\n" for phase, operand in rows
+        )
+    )
     return str(path)
 
 
 def test_a_pruned_step_carries_the_dense_one() -> None:
     found: dict[str, Any] = simulate("bert-tiny", "acceltran-edge", settings=PRUNED)
     dense: dict[str, Any] = simulate(
-        "bert-tiny", "acceltran-edge", settings={"workload.mode": "training"})
+        "bert-tiny", "acceltran-edge", settings={"workload.mode": "training"}
+    )
     assert "sparsity" not in dense
     beside = found["sparsity"]["dense"]
     assert {key: beside[key] for key in ("latency_s", "energy_j")} == {
-        key: dense[key] for key in ("latency_s", "energy_j")}
+        key: dense[key] for key in ("latency_s", "energy_j")
+    }
     for name, stored in beside["memory_bytes"].items():
         assert stored == dense["memory_bytes"][name] > found["memory_bytes"][name]
     assert found["sparsity"] | {"dense": None} == {
-        "table": "acceltran", "measured_on": None, "other_model": False,
-        "evidence": ["assumed"], "dense": None}
+        "table": "acceltran",
+        "measured_on": None,
+        "other_model": False,
+        "evidence": ["assumed"],
+        "dense": None,
+    }
 
 
 def test_thresholds_are_no_setting_of_the_dense_step() -> None:
@@ -70,15 +80,18 @@ def test_what_fits_only_when_pruned_has_no_dense_costs() -> None:
     assert shown.exit_code == 0 and "infeasible" in shown.stdout
 
 
-@pytest.mark.parametrize(("model", "given", "other"), [
-    ("bert-tiny", "bert-tiny", False),
-    ("bert-base-uncased", "bert-base", False),
-    ("bert-base", "bert-base-uncased", False),
-    ("*", "bert-base", False),
-    ("", "bert-base", False),
-    ("bert-tiny", "bert-base", True),
-    ("my-own", "bert-base", True),
-])
+@pytest.mark.parametrize(
+    ("model", "given", "other"),
+    [
+        ("bert-tiny", "bert-tiny", False),
+        ("bert-base-uncased", "bert-base", False),
+        ("bert-base", "bert-base-uncased", False),
+        ("*", "bert-base", False),
+        ("", "bert-base", False),
+        ("bert-tiny", "bert-base", True),
+        ("my-own", "bert-base", True),
+    ],
+)
 def test_a_table_of_another_model_is_said_to_be_one(
     tmp_path: Path, model: str, given: str, other: bool
 ) -> None:
@@ -95,10 +108,15 @@ def test_a_table_of_another_model_is_said_to_be_one(
 def test_a_misspelt_operation_is_named_with_the_nearest(tmp_path: Path) -> None:
     path = Path(measured_on(tmp_path, "*"))
     with path.open("a") as stream:
-        stream.writelines(f"*,t,0,,,{row},0.4,90,measured\n" for row in (
-            "forward,querry,*,activation", "forward,feed forward in,*,activation",
-            "forward,scores,*,activation", "backward,feed-forward in weight gradiant,*,gradient",
-        ))
+        stream.writelines(
+            f"*,t,0,,,{row},0.4,90,measured\n"
+            for row in (
+                "forward,querry,*,activation",
+                "forward,feed forward in,*,activation",
+                "forward,scores,*,activation",
+                "backward,feed-forward in weight gradiant,*,gradient",
+            )
+        )
     said = warnings("bert-tiny", {"workload.sparsity": str(path)})
     near = [text.rpartition("did you mean ")[2] for text in said]
     assert near == ["'feed-forward in weight gradient'?", "'feed-forward in'?", "'query'?"]
@@ -120,10 +138,15 @@ def test_a_trained_model_knows_its_table(tmp_path: Path) -> None:
     assert warnings(str(path), settings) == []
 
 
-@pytest.mark.parametrize(("sparsity", "useless"), [
-    (None, {"tau_i", "tau_t"}), ("acceltran", {"tau_i", "tau_t"}),
-    ("dynatran", set()), ("trained-digits", set()),
-])
+@pytest.mark.parametrize(
+    ("sparsity", "useless"),
+    [
+        (None, {"tau_i", "tau_t"}),
+        ("acceltran", {"tau_i", "tau_t"}),
+        ("dynatran", set()),
+        ("trained-digits", set()),
+    ],
+)
 def test_thresholds_that_change_nothing_are_named(sparsity: str | None, useless: set[str]) -> None:
     settings: dict[str, object] = {"workload.tau_i": 0.05, "workload.tau_t": 1e-6}
     if sparsity:
@@ -134,7 +157,7 @@ def test_thresholds_that_change_nothing_are_named(sparsity: str | None, useless:
 
 def test_the_command_shows_what_pruning_gains() -> None:
     text = run(*DESIGN, "--sparsity", "acceltran").stdout
-    table = text[text.index("pruned beside dense"):].splitlines()
+    table = text[text.index("pruned beside dense") :].splitlines()
     labels = [line.split("  ")[1] for line in table[2:6]]
     assert labels == ["time", "energy", "stored activations", "stored weights"]
     assert all(line.endswith(" x") for line in table[2:6])

@@ -46,8 +46,12 @@ def test_simulate_prints_the_json_of_the_contract() -> None:
     assert found["parameters"] == 109_482_240
     assert found["macs"] == 11_174_215_680
     assert set(found["memory_bytes"]) == {
-        "weights", "gradients", "optimizer", "activations", "cache",
-    }  # fmt: skip
+        "weights",
+        "gradients",
+        "optimizer",
+        "activations",
+        "cache",
+    }
     assert sum(found["energy_by_part_j"].values()) == pytest.approx(found["energy_j"])
     assert sum(found["provenance"].values()) == pytest.approx(1.0)
 
@@ -58,8 +62,10 @@ def test_simulate_is_the_python_function() -> None:
         *("--set", "accelerator.sram=16 MiB"),
     )
     settings = {
-        "workload.batch": 2, "workload.generate": 4, "accelerator.sram": "16 MiB",
-    }  # fmt: skip
+        "workload.batch": 2,
+        "workload.generate": 4,
+        "accelerator.sram": "16 MiB",
+    }
     assert found == elector.simulate("gpt2", "tpu-v4i", settings=settings)
     assert found["time_to_first_token_s"] > 0
 
@@ -123,14 +129,20 @@ def test_an_infeasible_design_exits_with_3_and_says_why() -> None:
         (("bert-base", "systolic", "--batch", "x"), ("workload.batch: is not a number",)),
         (("bert-base", "systolic", "--batch", "nan"), ("workload.batch: must be finite",)),
         (("bert-base", "systolic", "--mode", "trainig"), ("did you mean training?",)),
-        (("bert-base", "systolic", "--set", "accelerator.sram=8 MX"),
-         ("accelerator.sram: unknown unit", "did you mean MB?")),
-        (("bert-base", "systolic", "--set", "accelerator.rwos=8"),
-         ("unknown key", "did you mean accelerator.rows?")),
+        (
+            ("bert-base", "systolic", "--set", "accelerator.sram=8 MX"),
+            ("accelerator.sram: unknown unit", "did you mean MB?"),
+        ),
+        (
+            ("bert-base", "systolic", "--set", "accelerator.rwos=8"),
+            ("unknown key", "did you mean accelerator.rows?"),
+        ),
         (("bert-base", "systolic", "--set", "accelerator.rows"), ("--set: must read KEY=VALUE",)),
         (("bert-base", "systolic", "--set", "rows=3"), ("--set: must be a dotted name",)),
-        (("bert-base", "systolic", "--batch", "2", "--set", "workload.batch=2"),
-         ("workload.batch: is given twice",)),
+        (
+            ("bert-base", "systolic", "--batch", "2", "--set", "workload.batch=2"),
+            ("workload.batch: is given twice",),
+        ),
         (("encoder", "systolic", "--set", "model.heads=7"), ("7 heads do not divide",)),
         (("bert-base", "systolic", "--technology", "absent.csv"), ("absent.csv: cannot be read",)),
         (("bert-base", "systolic", "--node", "1000"), ("accelerator.node: must be at most",)),
@@ -138,7 +150,7 @@ def test_an_infeasible_design_exits_with_3_and_says_why() -> None:
         (("bert-base", "systolic", "--format", "xml"), ("'xml'",)),
         (("bert-base", "systolic", "--bathc", "3"), ("--batch",)),
     ],
-)  # fmt: skip
+)
 def test_bad_input_exits_with_2_and_one_message(
     words: tuple[str, ...], parts: tuple[str, ...]
 ) -> None:

@@ -113,9 +113,7 @@ def test_parameters_of_a_configuration(
     assert found["parameters"] == parameters
 
 
-@pytest.mark.parametrize(
-    ("preset", "extra"), [("gpt2", 768 * 2), ("llama-2-7b", 4096 * 2)]
-)
+@pytest.mark.parametrize(("preset", "extra"), [("gpt2", 768 * 2), ("llama-2-7b", 4096 * 2)])
 def test_a_decoder_is_classified_by_one_projection(preset: str, extra: int) -> None:
     """GPT2ForSequenceClassification and its Llama counterpart: `score` alone, without bias."""
     body = elector.simulate(preset, "systolic", settings={**ROOMY, "model.head": "none"})

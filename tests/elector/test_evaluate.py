@@ -33,9 +33,15 @@ def product(tmp_path: Path) -> str:
 
 
 TINY: dict[str, Any] = {
-    "accelerator__rows": 4, "accelerator__cols": 4, "accelerator__sram": 1e6,
-    "accelerator__clock": 1e9, "accelerator__bandwidth": 1e15, "accelerator__memory": "hbm2",
-    "accelerator__node": 14, "accelerator__dataflow": "ws", "accelerator__accumulators": 1e6,
+    "accelerator__rows": 4,
+    "accelerator__cols": 4,
+    "accelerator__sram": 1e6,
+    "accelerator__clock": 1e9,
+    "accelerator__bandwidth": 1e15,
+    "accelerator__memory": "hbm2",
+    "accelerator__node": 14,
+    "accelerator__dataflow": "ws",
+    "accelerator__accumulators": 1e6,
 }
 
 
@@ -62,8 +68,10 @@ def test_a_product_by_hand(product: str) -> None:
     area = {name: values[0] for name, values in cost.groups["area_by_part_mm2"].items()}
     chip = {
         "array": 16 * price("mac.bf16", "area"),
-        "vector": 4 * price("vector.fp32", "area"), "special": 4 * price("vector.special", "area"),
-        "sram": 1e6 * price("sram", "area"), "accumulators": 1e6 * price("sram", "area"),
+        "vector": 4 * price("vector.fp32", "area"),
+        "special": 4 * price("vector.special", "area"),
+        "sram": 1e6 * price("sram", "area"),
+        "accumulators": 1e6 * price("sram", "area"),
         "interface": 1e15 * price("dram.hbm2", "interface_area"),
     }
     for name, expected in chip.items():
@@ -153,9 +161,18 @@ def test_rows_of_many_structures_keep_their_order() -> None:
 
 def test_a_setting_that_equals_the_default_changes_nothing() -> None:
     plain = one("bert-tiny", "systolic")
-    spelled = one("bert-tiny", "systolic", accelerator__rows="128", accelerator__clock="0.7 GHz",
-                  accelerator__sram="8 MB", batch=1, precision="native", optimizer="adamw",
-                  accelerator__double_buffer="true", accelerator__memory="hbm2")
+    spelled = one(
+        "bert-tiny",
+        "systolic",
+        accelerator__rows="128",
+        accelerator__clock="0.7 GHz",
+        accelerator__sram="8 MB",
+        batch=1,
+        precision="native",
+        optimizer="adamw",
+        accelerator__double_buffer="true",
+        accelerator__memory="hbm2",
+    )
     for name in plain.names():
         assert plain.scalar(name)[0] == spelled.scalar(name)[0], name
 
@@ -164,18 +181,37 @@ def test_every_setting_is_honoured() -> None:
     """No key of the machine or the workload is read and then forgotten."""
     base: dict[str, Any] = {"mode": "training", "batch": 4, "sequence_length": 128}
     other: dict[str, Any] = {
-        "accelerator__rows": 64, "accelerator__cols": 64, "accelerator__arrays": 2,
-        "accelerator__dataflow": "os", "accelerator__datapath": "fp32",
-        "accelerator__vector_lanes": 16, "accelerator__sram": 2e5, "accelerator__accumulators": 1e5,
-        "accelerator__sram_bandwidth": 1e9, "accelerator__bandwidth": 1e9,
-        "accelerator__memory": "lpddr4", "accelerator__clock": 1e9, "accelerator__node": 28,
-        "accelerator__special_cycles": 16, "accelerator__double_buffer": False,
-        "accelerator__preload": "serial", "accelerator__fuse": False,
-        "accelerator__convention": "scalesim", "accelerator__memory_capacity": 1e4,
-        "accelerator__training_support": "false", "mode": "inference", "batch": 8,
-        "sequence_length": 64, "precision": "bf16-amp", "optimizer": "sgd",
-        "activations": "recompute", "attention": "flash", "gradient_accumulation": 2,
-        "trainable": "heads", "model__head": "masked-lm", "model__layers": 3,
+        "accelerator__rows": 64,
+        "accelerator__cols": 64,
+        "accelerator__arrays": 2,
+        "accelerator__dataflow": "os",
+        "accelerator__datapath": "fp32",
+        "accelerator__vector_lanes": 16,
+        "accelerator__sram": 2e5,
+        "accelerator__accumulators": 1e5,
+        "accelerator__sram_bandwidth": 1e9,
+        "accelerator__bandwidth": 1e9,
+        "accelerator__memory": "lpddr4",
+        "accelerator__clock": 1e9,
+        "accelerator__node": 28,
+        "accelerator__special_cycles": 16,
+        "accelerator__double_buffer": False,
+        "accelerator__preload": "serial",
+        "accelerator__fuse": False,
+        "accelerator__convention": "scalesim",
+        "accelerator__memory_capacity": 1e4,
+        "accelerator__training_support": "false",
+        "mode": "inference",
+        "batch": 8,
+        "sequence_length": 64,
+        "precision": "bf16-amp",
+        "optimizer": "sgd",
+        "activations": "recompute",
+        "attention": "flash",
+        "gradient_accumulation": 2,
+        "trainable": "heads",
+        "model__head": "masked-lm",
+        "model__layers": 3,
     }
     shown = ("latency_s", "energy_j", "area_mm2", "power_w")
 
@@ -187,9 +223,10 @@ def test_every_setting_is_honoured() -> None:
     small = results(accelerator__sram=3e5)  # where a second buffer and streaming count
     for key, value in other.items():
         settings = {key: value}
-        changed = results(**settings), results(accelerator__sram=3e5, **settings) if (
-            key != "accelerator__sram"
-        ) else small
+        changed = (
+            results(**settings),
+            results(accelerator__sram=3e5, **settings) if (key != "accelerator__sram") else small,
+        )
         assert changed[0] != plain or changed[1] != small, key
 
 
@@ -226,26 +263,32 @@ def test_the_first_broken_limit_is_the_reason() -> None:
 # ---- errors ----
 
 
-@pytest.mark.parametrize(("settings", "field", "words"), [
-    ({"accelerator__rowz": 4}, "accelerator.rowz", "accelerator.rows"),
-    ({"accelerator__rows": 0}, "accelerator.rows", "0"),
-    ({"accelerator__rows": -3}, "accelerator.rows", "-3"),
-    ({"accelerator__rows": 1.5}, "accelerator.rows", "1.5"),
-    ({"accelerator__sram": "4 MW"}, "accelerator.sram", "MW"),
-    ({"accelerator__dataflow": "wss"}, "accelerator.dataflow", "ws"),
-    ({"accelerator__clock": "nan"}, "accelerator.clock", "nan"),
-    ({"model__heads": 7}, "model.heads", "7"),
-    ({"model__hidden": 2**21}, "model.hidden", "2097152"),
-    ({"batch": 0}, "workload.batch", "0"),
-    ({"mode": "trainin"}, "workload.mode", "training"),
-    ({"sequence_length": 513}, "workload.sequence_length", "512"),
-    ({"generate": 3}, "workload.generate", "bert-base"),
-    ({"precision": "fp32"}, "workload.precision", "bf16"),
-    ({"trainable": "lora:x"}, "workload.trainable", "lora:R"),
-    ({"trainable": "heads", "mode": "training", "model__head": "none"}, "workload.trainable",
-     "head"),
-    ({"implementation": "compiled"}, "workload.implementation", "eager"),
-])
+@pytest.mark.parametrize(
+    ("settings", "field", "words"),
+    [
+        ({"accelerator__rowz": 4}, "accelerator.rowz", "accelerator.rows"),
+        ({"accelerator__rows": 0}, "accelerator.rows", "0"),
+        ({"accelerator__rows": -3}, "accelerator.rows", "-3"),
+        ({"accelerator__rows": 1.5}, "accelerator.rows", "1.5"),
+        ({"accelerator__sram": "4 MW"}, "accelerator.sram", "MW"),
+        ({"accelerator__dataflow": "wss"}, "accelerator.dataflow", "ws"),
+        ({"accelerator__clock": "nan"}, "accelerator.clock", "nan"),
+        ({"model__heads": 7}, "model.heads", "7"),
+        ({"model__hidden": 2**21}, "model.hidden", "2097152"),
+        ({"batch": 0}, "workload.batch", "0"),
+        ({"mode": "trainin"}, "workload.mode", "training"),
+        ({"sequence_length": 513}, "workload.sequence_length", "512"),
+        ({"generate": 3}, "workload.generate", "bert-base"),
+        ({"precision": "fp32"}, "workload.precision", "bf16"),
+        ({"trainable": "lora:x"}, "workload.trainable", "lora:R"),
+        (
+            {"trainable": "heads", "mode": "training", "model__head": "none"},
+            "workload.trainable",
+            "head",
+        ),
+        ({"implementation": "compiled"}, "workload.implementation", "eager"),
+    ],
+)
 def test_errors_name_the_field(settings: dict[str, Any], field: str, words: str) -> None:
     with pytest.raises(InputError) as raised:
         one("bert-base", "systolic", **settings)
@@ -253,8 +296,10 @@ def test_errors_name_the_field(settings: dict[str, Any], field: str, words: str)
 
 
 def test_unknown_names_suggest_the_nearest() -> None:
-    for model, accelerator, near in (("bert-bsae", "systolic", "bert-base"),
-                                     ("bert-base", "tpu-v4", "tpu-v4i")):
+    for model, accelerator, near in (
+        ("bert-bsae", "systolic", "bert-base"),
+        ("bert-base", "tpu-v4", "tpu-v4i"),
+    ):
         with pytest.raises(InputError, match=near):
             one(model, accelerator)
 
@@ -270,9 +315,11 @@ def test_tables_that_are_none() -> None:
 
 
 def test_a_setting_of_another_machine_is_refused_where_it_is_set() -> None:
-    table = {"model": Column.constant("bert-tiny", 2),
-             "accelerator": Column.of(["systolic", "gpu"]),
-             "accelerator.dataflow": Column.of(["os", None])}
+    table = {
+        "model": Column.constant("bert-tiny", 2),
+        "accelerator": Column.of(["systolic", "gpu"]),
+        "accelerator.dataflow": Column.of(["os", None]),
+    }
     assert evaluate(table, 2).feasible.all()
     with pytest.raises(InputError) as raised:
         evaluate(table | {"accelerator.dataflow": Column.of(["os", "ws"])}, 2)

@@ -52,7 +52,8 @@ def test_joules_are_followed_to_operation_and_part(
     """Each operation's joules by part; with leakage they are the parts of the result."""
     shown: dict[str, Any] = elector.explain(model, accelerator, "energy_j", settings=settings)
     simulated: dict[str, Any] = elector.simulate(
-        model, accelerator, settings=settings, operations=True)
+        model, accelerator, settings=settings, operations=True
+    )
     by_part: dict[str, float] = {"leakage": simulated["energy_by_part_j"]["leakage"]}
     for operation, priced in zip(shown["operations"], simulated["operations"], strict=True):
         assert operation["name"] == priced["name"]
@@ -106,7 +107,9 @@ def test_explained_rows_are_rows_of_the_table() -> None:
         for row in rows:
             ours = known[row["id"]]
             assert (row["part"], row["quantity"], row["evidence"]) == (
-                ours.part, ours.quantity, ours.evidence
+                ours.part,
+                ours.quantity,
+                ours.evidence,
             )
             assert row["source"]
         assert shown["assumed"] == sum(known[i].evidence == "assumed" for i in cited)
@@ -155,8 +158,12 @@ def test_a_hybrid_is_explained_by_unit_and_link(result: str) -> None:
 
 
 def test_an_energy_of_the_users_own_counts_as_assumed() -> None:
-    shown = elector.explain("bert-tiny", "reram+systolic", "energy_j",
-                            settings={"accelerator.links.tier-array.energy_per_bit": "2 pJ"})
+    shown = elector.explain(
+        "bert-tiny",
+        "reram+systolic",
+        "energy_j",
+        settings={"accelerator.links.tier-array.energy_per_bit": "2 pJ"},
+    )
     link = next(t for t in terms_of(shown) if t["name"] == "link tier-array")
     assert link["price"] == pytest.approx(16e-12) and link["evidence"] == "assumed"
     assert link["value"] == pytest.approx(link["count"] * link["price"])

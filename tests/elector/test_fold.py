@@ -25,17 +25,23 @@ def designs(**settings: object) -> dict[str, Column]:
     found = {"model": Column.constant("flexibert", SIZE), "model.layers": pick(2, 4, 7, 12)}
     for layer in range(1, 13):
         at = f"model.layer{layer}."
-        found |= {f"{at}hidden": pick(128, 256, 512, 768), f"{at}heads": pick(1, 2, 4, 12),
-                  f"{at}feed_forward1": pick(256, 1024), f"{at}feed_forward2": pick(0, 512),
-                  f"{at}feed_forward3": pick(0, 2048)}
+        found |= {
+            f"{at}hidden": pick(128, 256, 512, 768),
+            f"{at}heads": pick(1, 2, 4, 12),
+            f"{at}feed_forward1": pick(256, 1024),
+            f"{at}feed_forward2": pick(0, 512),
+            f"{at}feed_forward3": pick(0, 2048),
+        }
         found |= {f"{at}head{h}": pick(*TYPES) for h in range(1, 13)}
     found |= {
         "accelerator": Column.constant("acceltran-edge", SIZE),
-        "accelerator.pe": pick(64, 256, 1024), "accelerator.tile_x": pick(8, 16, 32),
+        "accelerator.pe": pick(64, 256, 1024),
+        "accelerator.tile_x": pick(8, 16, 32),
         "accelerator.activation_buffer": pick("64 kB", "4 MB"),
         "accelerator.weight_buffer": pick("64 kB", "8 MB"),
         "accelerator.convention": pick("physical", "physical", "released"),
-        "workload.batch": pick(1, 4, 16), "workload.tau_i": pick(0, 0.03),
+        "workload.batch": pick(1, 4, 16),
+        "workload.tau_i": pick(0, 0.03),
         "workload.sparsity": Column.constant("dynatran", SIZE),
     }
     for layer in range(2, 13):  # in half of the designs one of the layers before, once more
@@ -55,14 +61,18 @@ def one(columns: dict[str, Column], i: int, level: str) -> Cost:
     return evaluate({key: c.take(rows) for key, c in columns.items()}, 1, level=level, jobs=1)
 
 
-@pytest.mark.parametrize("settings", [
-    {},
-    {"workload__sparsity": "dense"},
-    {"workload__mode": "training", "workload__gradient_accumulation": 3},
-    {"workload__mode": "training", "workload__activations": "recompute"},
-    {"workload__mode": "training", "workload__trainable": "lora:4", "model__head": "masked-lm"},
-    {"workload__mode": "training", "workload__trainable": "heads", "model__head": "classifier"},
-], ids=["inference", "dense", "training", "recompute", "lora", "heads"])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"workload__sparsity": "dense"},
+        {"workload__mode": "training", "workload__gradient_accumulation": 3},
+        {"workload__mode": "training", "workload__activations": "recompute"},
+        {"workload__mode": "training", "workload__trainable": "lora:4", "model__head": "masked-lm"},
+        {"workload__mode": "training", "workload__trainable": "heads", "model__head": "classifier"},
+    ],
+    ids=["inference", "dense", "training", "recompute", "lora", "heads"],
+)
 def test_layers_as_columns_cost_what_layers_as_rows_cost(settings: dict[str, object]) -> None:
     columns = designs(**settings)
     many = evaluate(columns, SIZE, level="groups", jobs=1)
@@ -100,16 +110,28 @@ def test_layers_that_are_the_same_share_a_column() -> None:
 
 
 def test_layers_all_the_same_are_one_column() -> None:
-    columns = {key: Column.constant(value, 1) for key, value in
-               {"model": "flexibert", "model.layers": 12, "accelerator": "acceltran-edge"}.items()}
+    columns = {
+        key: Column.constant(value, 1)
+        for key, value in {
+            "model": "flexibert",
+            "model.layers": 12,
+            "accelerator": "acceltran-edge",
+        }.items()
+    }
     models = next(iter(resolve(columns, 1))).models.by_layer
     np.testing.assert_array_equal(models.block["repeat"], [[12]])
 
 
 def test_a_projection_sets_a_layer_apart() -> None:
-    rows = {"model": "flexibert", "model.layers": 4, "accelerator": "acceltran-edge",
-            "model.layer1.hidden": 128, "model.layer2.hidden": 512, "model.layer3.hidden": 512,
-            "model.layer4.hidden": 512}
+    rows = {
+        "model": "flexibert",
+        "model.layers": 4,
+        "accelerator": "acceltran-edge",
+        "model.layer1.hidden": 128,
+        "model.layer2.hidden": 512,
+        "model.layer3.hidden": 512,
+        "model.layer4.hidden": 512,
+    }
     models = next(iter(resolve({k: Column.constant(v, 1) for k, v in rows.items()}, 1))).models
     found = models.by_layer
     np.testing.assert_array_equal(found.block["repeat"][0], [1, 1, 2])

@@ -172,9 +172,15 @@ def test_roberta_and_distilbert(tmp_path: Path) -> None:
     model = load_model(written(tmp_path, config))
     assert (model.vocabulary, model.positions, model.token_types) == (50265, 514, 1)
     config = {
-        "model_type": "distilbert", "vocab_size": 30522, "dim": 768, "n_layers": 6,
-        "n_heads": 12, "hidden_dim": 3072, "activation": "gelu", "dropout": 0.1,
-    }  # fmt: skip
+        "model_type": "distilbert",
+        "vocab_size": 30522,
+        "dim": 768,
+        "n_layers": 6,
+        "n_heads": 12,
+        "hidden_dim": 3072,
+        "activation": "gelu",
+        "dropout": 0.1,
+    }
     model = load_model(written(tmp_path, config))
     assert model.blocks == (Block(6, 768, 12, 64, 12, (3072,)),)
     assert (model.token_types, model.head) == (0, "none")
@@ -209,8 +215,11 @@ def test_keys_that_change_the_architecture_are_read(tmp_path: Path) -> None:
     [
         (BERT, {"model_type": "brt"}, ("model_type", "'brt'", "did you mean bert", "mistral")),
         (BERT, {"model_type": "electra"}, ("model type is not supported", "'electra'")),
-        (LLAMA, {"model_type": "mixtral", "num_local_experts": 8},
-         ("mixture of experts", "mixtral", "num_local_experts", "supported: bert, roberta")),
+        (
+            LLAMA,
+            {"model_type": "mixtral", "num_local_experts": 8},
+            ("mixture of experts", "mixtral", "num_local_experts", "supported: bert, roberta"),
+        ),
         (LLAMA, {"model_type": "qwen2_moe", "num_experts": 60}, ("mixture of experts",)),
         (LLAMA, {"num_local_experts": 8}, ("mixture of experts", "llama")),
         (BERT, {"model_type": None}, ("model_type: is missing", "allowed: bert")),
@@ -245,7 +254,7 @@ def test_keys_that_change_the_architecture_are_read(tmp_path: Path) -> None:
         (VIT, {"patch_size": 300}, ("patch_size", "larger than the image")),
         (VIT, {"pooler_output_size": 5}, ("pooler_output_size",)),
     ],
-)  # fmt: skip
+)
 def test_a_bad_configuration_is_refused(
     tmp_path: Path, base: dict[str, Any], changed: dict[str, Any], parts: tuple[str, ...]
 ) -> None:
@@ -314,10 +323,14 @@ def test_a_flexibert_dictionary_as_yaml_and_without_sizes(tmp_path: Path) -> Non
         ({"f": [[512], [], [512]]}, ("f[1]: is empty",)),
         ({"f": [[512], [-1], [512]]}, ("f[1]: must be at least 1",)),
         ({"o": [[], ["sa_sdp_64"], ["sa_sdp_64"]]}, ("o[0]: must be a list of heads",)),
-        ({"o": [["sa_sdp_64", "sa_sdq_64"], ["c_5_64"], ["c_5_64"]]},
-         ("o[0][1]: unknown head", "did you mean sa_sdp_64")),
-        ({"o": [["c_7_64"], ["c_5_64"], ["c_5_64"]]},
-         ("o[0][0]: unknown kernel of a convolution head", "did you mean c_", "c_13_64")),
+        (
+            {"o": [["sa_sdp_64", "sa_sdq_64"], ["c_5_64"], ["c_5_64"]]},
+            ("o[0][1]: unknown head", "did you mean sa_sdp_64"),
+        ),
+        (
+            {"o": [["c_7_64"], ["c_5_64"], ["c_5_64"]]},
+            ("o[0][0]: unknown kernel of a convolution head", "did you mean c_", "c_13_64"),
+        ),
         ({"o": [["c_5_64_1"], ["c_5_64"], ["c_5_64"]]}, ("o[0][0]: unknown head",)),
         ({"o": [[7], ["c_5_64"], ["c_5_64"]]}, ("o[0][0]: unknown head",)),
         ({"o": [["c_5_x"], ["c_5_64"], ["c_5_64"]]}, ("o[0][0]: is not a number",)),
@@ -325,7 +338,7 @@ def test_a_flexibert_dictionary_as_yaml_and_without_sizes(tmp_path: Path) -> Non
         ({"o": [["c_5"] * 200, ["c_5_64"], ["c_5_64"]]}, ("o[0]: 200 heads are too many",)),
         ({"n": [2, 2, 2]}, ("unknown key", "'n'")),
     ],
-)  # fmt: skip
+)
 def test_a_bad_dictionary_names_the_entry(
     tmp_path: Path, changed: dict[str, Any], parts: tuple[str, ...]
 ) -> None:
@@ -405,19 +418,25 @@ def test_a_list_of_products(tmp_path: Path) -> None:
         ("base: encoder\nposition_kind: relative-bias\n", ("relative_buckets: is missing",)),
         ("family: encoder\nlayers: 2\n", ("hidden: is missing",)),
         ("layers: 2\nhidden: 128\nheads: 2\nfeed_forward: 512\n", ("family: is missing",)),
-        ("family: decoder\nlayers: 1\nhidden: 8\nheads: 2\nfeed_forward: 8\nhead: causal-lm\n",
-         ("vocabulary: is missing", "causal-lm needs it")),
+        (
+            "family: decoder\nlayers: 1\nhidden: 8\nheads: 2\nfeed_forward: 8\nhead: causal-lm\n",
+            ("vocabulary: is missing", "causal-lm needs it"),
+        ),
         ("family: vision\nlayers: 1\nhidden: 8\nheads: 2\nfeed_forward: 8\n", ("patches",)),
         ("base: encoder\nblocks: 3\n", ("blocks: must be a list",)),
         ("base: encoder\nblocks: []\n", ("blocks: must be a list",)),
         ("base: encoder\nblocks: [3]\n", ("blocks[0]: must be a mapping",)),
-        ("base: encoder\nlayers: 3\nblocks: [{hidden: 8, heads: 1, feed_forward: 8}]\n",
-         ("layers: stands beside blocks",)),
+        (
+            "base: encoder\nlayers: 3\nblocks: [{hidden: 8, heads: 1, feed_forward: 8}]\n",
+            ("layers: stands beside blocks",),
+        ),
         ("base: encoder\nblocks: [{hidden: 8, heads: 1}]\n", ("blocks[0].feed_forward",)),
         ("base: encoder\nblocks: [{hidden: 8, heads: 3, feed_forward: 8}]\n", ("blocks[0].heads",)),
         ("base: encoder\nblocks: [{hiden: 8}]\n", ("blocks[0]: unknown key", "mean hidden?")),
-        ("base: encoder\nblocks: [{hidden: 8, heads: 2, feed_forward: 8, head_types: {sdp: 1}}]\n",
-         ("blocks[0].head_types: must add up to 2 heads",)),
+        (
+            "base: encoder\nblocks: [{hidden: 8, heads: 2, feed_forward: 8, head_types: {sdp: 1}}]\n",
+            ("blocks[0].head_types: must add up to 2 heads",),
+        ),
         ("gemms: []\n", ("gemms: must be a list",)),
         ("gemms: [{m: 1, n: 0, k: 1}]\n", ("gemms[0].n: must be at least 1",)),
         ("gemms: [{m: 1, n: 1}]\n", ("gemms[0].k: is missing",)),
@@ -429,7 +448,7 @@ def test_a_list_of_products(tmp_path: Path) -> None:
         ("a: &a [1]\nb: *a\n", ("line 1", "anchors and aliases")),
         ("", ("is empty",)),
     ],
-)  # fmt: skip
+)
 def test_a_bad_file_of_ours(tmp_path: Path, text: str, parts: tuple[str, ...]) -> None:
     refused(tmp_path, text, *parts, name="model.yaml")
 

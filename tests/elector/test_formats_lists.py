@@ -20,14 +20,16 @@ from elector.model import Gemm
         ("name,M,N,K\na,1,2,3\nb,4,5,6\n", (Gemm("a", 1, 2, 3), Gemm("b", 4, 5, 6))),
         ("name,M,N,K,count\na,1,2,3,4\nb,4,5,6,\n", (Gemm("a", 1, 2, 3, 4), Gemm("b", 4, 5, 6))),
         # as SCALE-Sim's own files have it: trailing commas, blank lines, spaces, no line end
-        ("Layer,M,N,K,\nL0,196,192,384,\n\nL1,196,1176,64,\n\n",
-         (Gemm("L0", 196, 192, 384), Gemm("L1", 196, 1176, 64))),
+        (
+            "Layer,M,N,K,\nL0,196,192,384,\n\nL1,196,1176,64,\n\n",
+            (Gemm("L0", 196, 192, 384), Gemm("L1", 196, 1176, 64)),
+        ),
         ("Layer Name, M, N, K,\nTest 1, 256, 128, 256,", (Gemm("Test 1", 256, 128, 256),)),
         ("Layer name, M, N, K, Sparsity,\nx, 7, 8, 9, 1:1,\n", (Gemm("x", 7, 8, 9),)),
         ("Layer,M,N,K\r\n1,256,128,2048\r\n", (Gemm("1", 256, 128, 2048),)),
         ("\n\nK,name,N,M\n3,a,2,1\n", (Gemm("a", 1, 2, 3),)),
     ],
-)  # fmt: skip
+)
 def test_lists_of_products(tmp_path: Path, text: str, gemms: tuple[Gemm, ...]) -> None:
     model = load_model(written(tmp_path, text, "list.csv"))
     assert model.family == "gemm"

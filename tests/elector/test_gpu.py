@@ -63,8 +63,10 @@ def test_every_device_of_the_facts_is_there(reference_dir: Path) -> None:
         settings = load_accelerator(r["device"].lower().replace(" ", "-")).settings
         share = 0.5 if r["device"] == "MI250" else 1.0  # one process sees one of two dies
         for column, key, scale in (
-            ("fp32_tflops", "fp32_rate", 1e12), ("mem_gbs", "bandwidth", 1e9),
-            ("tdp_w", "power_limit", 1.0), ("sms", "sms", 1.0),
+            ("fp32_tflops", "fp32_rate", 1e12),
+            ("mem_gbs", "bandwidth", 1e9),
+            ("tdp_w", "power_limit", 1.0),
+            ("sms", "sms", 1.0),
         ):
             assert settings[key] == pytest.approx(share * scale * float(r[column]), rel=1e-3)
 
@@ -102,7 +104,8 @@ def test_a_batch_beyond_memory_says_the_largest_that_fits() -> None:
     largest = int(found["reason"].rsplit(" ", 1)[1])
     assert simulate("bert-large", "v100-sxm-16gb", workload__batch=largest, **ask)["feasible"]
     assert not simulate("bert-large", "v100-sxm-16gb", workload__batch=largest + 1, **ask)[
-        "feasible"]
+        "feasible"
+    ]
 
 
 def test_a_model_beyond_memory_fits_at_no_batch() -> None:
@@ -114,22 +117,31 @@ def test_a_model_beyond_memory_fits_at_no_batch() -> None:
 
 
 def _device(**changes: float) -> gpu_kernels.Device:
-    values = {"sms": 108.0, "clock": 1.41e9, "rate": 1024.0, "bandwidth": 1.555e12,
-              "lanes": 9.75e12, "cache": 9.7e12, **changes}
+    values = {
+        "sms": 108.0,
+        "clock": 1.41e9,
+        "rate": 1024.0,
+        "bandwidth": 1.555e12,
+        "lanes": 9.75e12,
+        "cache": 9.7e12,
+        **changes,
+    }
     return gpu_kernels.Device(
-        **{k: np.array([v]) for k, v in values.items()}, tensor=np.array([True]))
+        **{k: np.array([v]) for k, v in values.items()}, tensor=np.array([True])
+    )
 
 
 def _product(m: float, k: float, n: float, batch: float = 1.0, **changes: float) -> float:
     shape = [np.array([[x]]) for x in (m, k, n, batch)]
     seconds, _ = gpu_kernels.product_seconds(
-        gpu_kernels.constants(), _device(**changes), *shape, np.array([[2.0]]),
-        np.array([[False]]))
+        gpu_kernels.constants(), _device(**changes), *shape, np.array([[2.0]]), np.array([[False]])
+    )
     return float(seconds[0, 0])
 
 
-@given(m=st.integers(1, 9000), k=st.integers(1, 9000), n=st.integers(1, 9000),
-       batch=st.integers(1, 64))
+@given(
+    m=st.integers(1, 9000), k=st.integers(1, 9000), n=st.integers(1, 9000), batch=st.integers(1, 64)
+)
 def test_a_product_is_never_faster_than_the_peak(m: int, k: int, n: int, batch: int) -> None:
     assert _product(m, k, n, batch) >= batch * m * k * n / (108 * 1024 * 1.41e9)
 
@@ -166,18 +178,27 @@ def test_the_host_decides_where_the_device_is_ahead() -> None:
     assert quick["latency_s"] < 0.5 * small["latency_s"]
     large = {"workload__batch": 256, "workload__sequence_length": 512}
     assert simulate(device="t4-16gb", accelerator__host_speed=4, **large)[
-        "latency_s"] == pytest.approx(simulate(device="t4-16gb", **large)["latency_s"], rel=0.01)
+        "latency_s"
+    ] == pytest.approx(simulate(device="t4-16gb", **large)["latency_s"], rel=0.01)
 
 
 def test_flash_is_faster_and_smaller_than_unfused_at_long_sequences() -> None:
-    ask = {"workload__batch": 4, "workload__sequence_length": 1024, "workload__mode": "training",
-           "workload__precision": "bf16-amp"}
-    kinds = {a: simulate("gpt2-medium", workload__attention=a, **ask)
-             for a in ("unfused", "fused", "flash")}
+    ask = {
+        "workload__batch": 4,
+        "workload__sequence_length": 1024,
+        "workload__mode": "training",
+        "workload__precision": "bf16-amp",
+    }
+    kinds = {
+        a: simulate("gpt2-medium", workload__attention=a, **ask)
+        for a in ("unfused", "fused", "flash")
+    }
     times = [kinds[a]["latency_s"] for a in ("unfused", "fused", "flash")]
     assert times[0] > times[1] > times[2]
-    assert kinds["flash"]["memory_bytes"]["activations"] < 0.8 * (
-        kinds["unfused"]["memory_bytes"]["activations"])
+    assert (
+        kinds["flash"]["memory_bytes"]["activations"]
+        < 0.8 * (kinds["unfused"]["memory_bytes"]["activations"])
+    )
 
 
 def test_mixed_precision_casts_its_weights_in_every_inference() -> None:
@@ -191,8 +212,10 @@ def test_mixed_precision_casts_its_weights_in_every_inference() -> None:
 
 def test_a_plain_optimizer_is_slower_than_a_fused_one() -> None:
     ask = {"workload__mode": "training", "workload__precision": "fp32"}
-    times = [simulate("bert-large", workload__optimizer_kernels=o, **ask)["latency_s"]
-             for o in ("fused", "plain")]
+    times = [
+        simulate("bert-large", workload__optimizer_kernels=o, **ask)["latency_s"]
+        for o in ("fused", "plain")
+    ]
     assert times[1] > times[0] + 0.05
 
 
@@ -204,8 +227,12 @@ def test_tensor_formats_beat_fp32_in_time_and_energy() -> None:
 
 
 def test_decoding_is_bound_by_memory() -> None:
-    found = simulate("llama-2-7b", "h100-sxm-80gb", workload__generate=64,
-                     workload__implementation="fastertransformer")
+    found = simulate(
+        "llama-2-7b",
+        "h100-sxm-80gb",
+        workload__generate=64,
+        workload__implementation="fastertransformer",
+    )
     weights = 6.74e9 * 2 / 3350e9
     assert weights < found["time_per_output_token_s"] < 2.5 * weights
 
@@ -219,8 +246,9 @@ def test_a_design_alone_is_the_design_in_a_batch() -> None:
     batch = [int(b) for b in rng.integers(1, 64, 40)]
     whole = numbers(40, accelerator=names, workload__batch=batch)
     order = rng.permutation(40)
-    mixed = numbers(40, accelerator=[names[i] for i in order],
-                    workload__batch=[batch[i] for i in order])
+    mixed = numbers(
+        40, accelerator=[names[i] for i in order], workload__batch=[batch[i] for i in order]
+    )
     for key in ("latency_s", "energy_j"):
         assert (mixed.scalars[key] == whole.scalars[key][order]).all()
         for i in (0, 17, 39):
@@ -230,11 +258,13 @@ def test_a_design_alone_is_the_design_in_a_batch() -> None:
 
 @pytest.mark.parametrize(
     ("key", "values"),
-    [("accelerator.bandwidth", [1e11 * 1.5**i for i in range(12)]),
-     ("accelerator.l2", [2.0**i * 1e6 for i in range(12)]),
-     ("accelerator.bf16_rate", [1e13 * 1.5**i for i in range(12)]),
-     ("accelerator.power_limit", [80.0 * 1.3**i for i in range(12)]),
-     ("accelerator.host_speed", [0.25 * 1.5**i for i in range(12)])],
+    [
+        ("accelerator.bandwidth", [1e11 * 1.5**i for i in range(12)]),
+        ("accelerator.l2", [2.0**i * 1e6 for i in range(12)]),
+        ("accelerator.bf16_rate", [1e13 * 1.5**i for i in range(12)]),
+        ("accelerator.power_limit", [80.0 * 1.3**i for i in range(12)]),
+        ("accelerator.host_speed", [0.25 * 1.5**i for i in range(12)]),
+    ],
 )
 def test_more_of_anything_is_never_slower(key: str, values: list[float]) -> None:
     found = numbers(12, **{key: values, "workload.batch": [16] * 12})

@@ -71,9 +71,7 @@ def test_one_unit_is_that_unit_bit_for_bit(base: str, tmp_path: Path) -> None:
 def test_one_working_unit_is_that_unit_but_for_what_the_idle_one_leaks(tmp_path: Path) -> None:
     hybrid = two(tmp_path, "  - {unit: gpu}\n", "gpu array")
     found = elector.simulate("bert-mini", hybrid, settings={"workload.mode": "training"})
-    alone = elector.simulate(
-        "bert-mini", "a100-sxm-40gb", settings={"workload.mode": "training"}
-    )
+    alone = elector.simulate("bert-mini", "a100-sxm-40gb", settings={"workload.mode": "training"})
     assert found["latency_s"] == alone["latency_s"]
     assert found["energy_j"] > alone["energy_j"]  # type: ignore[operator]
     idle = found["energy_by_part_j"]["leakage"] - alone["energy_by_part_j"]["leakage"]  # type: ignore[index]
@@ -82,17 +80,25 @@ def test_one_working_unit_is_that_unit_but_for_what_the_idle_one_leaks(tmp_path:
 
 def test_area_is_the_sum_of_the_units(tmp_path: Path) -> None:
     found = elector.simulate("bert-tiny", two(tmp_path))
-    settings = {"accelerator.tiles": 2000, "accelerator.transposed_read": "bidirectional",
-                "accelerator.digital_macs": 0}
+    settings = {
+        "accelerator.tiles": 2000,
+        "accelerator.transposed_read": "bidirectional",
+        "accelerator.digital_macs": 0,
+    }
     tier = elector.simulate("bert-tiny", "reram", settings=settings)
     array = elector.simulate("bert-tiny", "systolic")
     assert found["area_mm2"] == pytest.approx(tier["area_mm2"] + array["area_mm2"])  # type: ignore[operator]
 
 
 def test_one_design_is_the_batch_and_order_does_not_matter(tmp_path: Path) -> None:
-    rows = table(two(tmp_path), **{"accelerator.units.tier.tiles": [500, 2000],
-                                   "accelerator.units.array.rows": [32, 128],
-                                   "accelerator.links.tier-array.bandwidth": ["10 GB/s", "1 TB/s"]})
+    rows = table(
+        two(tmp_path),
+        **{
+            "accelerator.units.tier.tiles": [500, 2000],
+            "accelerator.units.array.rows": [32, 128],
+            "accelerator.links.tier-array.bandwidth": ["10 GB/s", "1 TB/s"],
+        },
+    )
     whole = costs(rows)
     order = np.random.default_rng(5).permutation(60)
     mixed = costs({key: [values[i] for i in order] for key, values in rows.items()})
@@ -108,8 +114,12 @@ def test_parts_add_up_and_nothing_is_negative(tmp_path: Path) -> None:
     found = costs(table(two(tmp_path)))
     ok = found.feasible
     assert ok.any()
-    for group, total in (("energy_by_part_j", "energy_j"), ("area_by_part_mm2", "area_mm2"),
-                         ("energy_by_phase_j", "energy_j"), ("latency_by_kind_s", "latency_s")):
+    for group, total in (
+        ("energy_by_part_j", "energy_j"),
+        ("area_by_part_mm2", "area_mm2"),
+        ("energy_by_phase_j", "energy_j"),
+        ("latency_by_kind_s", "latency_s"),
+    ):
         parts = [found.scalar(f"{group}.{name}") for name in found.groups[group]]
         assert all((part[ok] >= 0).all() for part in parts)
         np.testing.assert_allclose(sum(parts)[ok], found.scalar(total)[ok], rtol=1e-9)
@@ -124,8 +134,9 @@ def test_joules_of_operations_and_leakage_are_the_energy(tmp_path: Path) -> None
 
 def test_transfers_counted_by_hand(tmp_path: Path) -> None:
     """BERT-tiny, 128 tokens of 128 in bf16: 32 KiB a tensor; two layers."""
-    found = elector.simulate("bert-tiny", two(tmp_path), operations=True,
-                             settings={"workload.precision": "native"})
+    found = elector.simulate(
+        "bert-tiny", two(tmp_path), operations=True, settings={"workload.precision": "native"}
+    )
     moves = [o for o in found["operations"] if o["kind"] == "transfer"]  # type: ignore[attr-defined]
     tensor = 128 * 128 * 2
     # In a layer: its input, queries keys values together, context, attention's result, input and
@@ -154,9 +165,14 @@ def test_the_update_stays_where_the_weight_lies(tmp_path: Path) -> None:
 def test_a_faster_link_is_never_slower(tmp_path: Path) -> None:
     path = two(tmp_path)
     times = [
-        elector.simulate("bert-mini", path, settings={
-            "accelerator.links.tier-array.bandwidth": rate, "workload.mode": "training",
-        })["latency_s"]
+        elector.simulate(
+            "bert-mini",
+            path,
+            settings={
+                "accelerator.links.tier-array.bandwidth": rate,
+                "workload.mode": "training",
+            },
+        )["latency_s"]
         for rate in (1e9, 1e10, 1e11, 1e12)
     ]
     assert times == sorted(times, reverse=True)  # type: ignore[type-var]
@@ -183,18 +199,31 @@ def test_rules_see_the_workload() -> None:
         ("units: {a: {base: hpt}}\n", "cannot be a hybrid"),
         ("units: {A-1: {base: systolic}}\n", "name"),
         ("units: {a: {base: systolic}, b: {base: reram}}\n", "list of rules"),
-        ("units: {a: {base: systolic}, b: {base: reram}}\n"
-         "assignment: [{match: {kind: linear}, unit: c}]\n", "unknown unit"),
-        ("units: {a: {base: systolic}}\nassignment: [{match: {colour: red}, unit: a}]\n",
-         "cannot be matched"),
-        ("units: {a: {base: systolic}}\nassignment: [{match: {kind: lineer}, unit: a}]\n",
-         "matches nothing"),
+        (
+            "units: {a: {base: systolic}, b: {base: reram}}\n"
+            "assignment: [{match: {kind: linear}, unit: c}]\n",
+            "unknown unit",
+        ),
+        (
+            "units: {a: {base: systolic}}\nassignment: [{match: {colour: red}, unit: a}]\n",
+            "cannot be matched",
+        ),
+        (
+            "units: {a: {base: systolic}}\nassignment: [{match: {kind: lineer}, unit: a}]\n",
+            "matches nothing",
+        ),
         ("units: {a: {base: systolic}}\nlinks: [{between: [a, b]}]\n", "unknown unit"),
         ("units: {a: {base: systolic}}\nlinks: [{between: [a]}]\n", "two units"),
-        ("units: {a: {base: systolic}, b: {base: reram}}\n"
-         "links: [{between: [a, b]}, {between: [b, a]}]\n", "have a link already"),
-        ("units: {a: {base: systolic}, b: {base: reram}}\n"
-         "links: [{between: [a, b], speed: 3}]\n", "unknown key"),
+        (
+            "units: {a: {base: systolic}, b: {base: reram}}\n"
+            "links: [{between: [a, b]}, {between: [b, a]}]\n",
+            "have a link already",
+        ),
+        (
+            "units: {a: {base: systolic}, b: {base: reram}}\n"
+            "links: [{between: [a, b], speed: 3}]\n",
+            "unknown key",
+        ),
     ],
 )
 def test_bad_files(text: str, message: str, tmp_path: Path) -> None:
@@ -224,8 +253,9 @@ def test_a_batch_beyond_the_only_working_unit_names_the_largest() -> None:
     assert "unit gpu: main memory" in reason
     largest = int(reason.rpartition(" ")[2])
     for batch, fits in ((largest, True), (largest + 1, False)):
-        found = elector.simulate("bert-large", "hpt", settings={**settings,
-                                                                "workload.batch": batch})
+        found = elector.simulate(
+            "bert-large", "hpt", settings={**settings, "workload.batch": batch}
+        )
         assert found["feasible"] is fits
 
 
@@ -245,8 +275,11 @@ def test_a_file_may_change_the_units_of_a_preset(tmp_path: Path) -> None:
 
 
 def test_machines_with_keys_of_one_name_and_other_choices_stand_in_one_table() -> None:
-    found = costs({
-        "model": ["bert-tiny"] * 2, "accelerator": ["systolic", "acceltran-edge"],
-        "accelerator.memory": ["lpddr4", "hbm_32_1_4"],
-    })
+    found = costs(
+        {
+            "model": ["bert-tiny"] * 2,
+            "accelerator": ["systolic", "acceltran-edge"],
+            "accelerator.memory": ["lpddr4", "hbm_32_1_4"],
+        }
+    )
     assert found.feasible.all()

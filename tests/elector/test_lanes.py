@@ -30,11 +30,20 @@ def test_the_example_of_shared_mask_bits() -> None:
     assert slowest(tiling(), 0.5, 0.5, 1, 16) == pytest.approx(64, abs=0.6)
 
 
-@pytest.mark.parametrize(("tile_b", "side", "multipliers", "a", "b", "count"), [
-    (1, 16, 16, 0.5, 0.5, 1024), (1, 8, 16, 0.5, 0.5, 1024), (1, 8, 1, 0.5, 0.1, 2048),
-    (1, 32, 16, 0.5, 0.5, 512), (4, 16, 16, 0.5, 0.3, 512), (1, 16, 16, 0.9, 0.9, 1024),
-    (1, 16, 1, 0.5, 0.5, 8), (1, 16, 16, 0.1, 0.5, 512), (1, 8, 16, 0.98, 0.98, 1024),
-])
+@pytest.mark.parametrize(
+    ("tile_b", "side", "multipliers", "a", "b", "count"),
+    [
+        (1, 16, 16, 0.5, 0.5, 1024),
+        (1, 8, 16, 0.5, 0.5, 1024),
+        (1, 8, 1, 0.5, 0.1, 2048),
+        (1, 32, 16, 0.5, 0.5, 512),
+        (4, 16, 16, 0.5, 0.3, 512),
+        (1, 16, 16, 0.9, 0.9, 1024),
+        (1, 16, 1, 0.5, 0.5, 8),
+        (1, 16, 16, 0.1, 0.5, 512),
+        (1, 8, 16, 0.98, 0.98, 1024),
+    ],
+)
 def test_slowest_lane_against_monte_carlo(
     tile_b: int, side: int, multipliers: int, a: float, b: float, count: int
 ) -> None:

@@ -26,25 +26,64 @@ SIZE = 300
 #: Settings without which random designs of a machine could do too little to be worth testing.
 ROOM: dict[str, dict[str, Any]] = {
     "gpu": {"accelerator__fp8_rate": 1e15},
-    "reram": {"accelerator__tiles": 100_000, "accelerator__transposed_read": "bidirectional",
-              "accelerator__digital_macs": 4096},
-    "reram+systolic": {"accelerator__units.tier.tiles": 100_000,
-                       "accelerator__units.tier.transposed_read": "bidirectional"},
+    "reram": {
+        "accelerator__tiles": 100_000,
+        "accelerator__transposed_read": "bidirectional",
+        "accelerator__digital_macs": 4096,
+    },
+    "reram+systolic": {
+        "accelerator__units.tier.tiles": 100_000,
+        "accelerator__units.tier.transposed_read": "bidirectional",
+    },
 }
 #: More of this never costs time: machine -> settings. Rows and columns are not among them: a
 #: larger array fits some shapes worse.
 FASTER: dict[str, tuple[str, ...]] = {
-    "systolic": ("bandwidth", "sram", "arrays", "clock", "vector_lanes", "sram_bandwidth",
-                 "memory_capacity"),
-    "acceltran": ("bandwidth", "activation_buffer", "weight_buffer", "mask_buffer", "clock", "pe",
-                  "lanes_per_pe", "softmax_per_pe", "buffer_port", "lane_port"),
+    "systolic": (
+        "bandwidth",
+        "sram",
+        "arrays",
+        "clock",
+        "vector_lanes",
+        "sram_bandwidth",
+        "memory_capacity",
+    ),
+    "acceltran": (
+        "bandwidth",
+        "activation_buffer",
+        "weight_buffer",
+        "mask_buffer",
+        "clock",
+        "pe",
+        "lanes_per_pe",
+        "softmax_per_pe",
+        "buffer_port",
+        "lane_port",
+    ),
     "gpu": ("bandwidth", "power_limit", "l2", "host_speed", "memory_capacity"),
-    "reram": ("bandwidth", "tiles", "clock", "vector_lanes", "digital_macs", "adc_rate",
-              "adcs_per_crossbar", "buffer", "memory_capacity"),
-    "reram+systolic": ("units.tier.tiles", "units.tier.adc_rate", "units.tier.adcs_per_crossbar",
-                       "units.tier.bandwidth", "units.array.bandwidth", "units.array.sram",
-                       "units.array.arrays", "units.array.clock", "units.array.vector_lanes",
-                       "links.tier-array.bandwidth"),
+    "reram": (
+        "bandwidth",
+        "tiles",
+        "clock",
+        "vector_lanes",
+        "digital_macs",
+        "adc_rate",
+        "adcs_per_crossbar",
+        "buffer",
+        "memory_capacity",
+    ),
+    "reram+systolic": (
+        "units.tier.tiles",
+        "units.tier.adc_rate",
+        "units.tier.adcs_per_crossbar",
+        "units.tier.bandwidth",
+        "units.array.bandwidth",
+        "units.array.sram",
+        "units.array.arrays",
+        "units.array.clock",
+        "units.array.vector_lanes",
+        "links.tier-array.bandwidth",
+    ),
 }
 #: How much slower "never slower" may be where a machine quantises: the first tile that has to
 #: arrive grows with a buffer, waves are dealt to whole elements (acceltran); the clock is found by
@@ -100,8 +139,11 @@ def test_a_design_alone_is_the_design_in_a_batch(machine: str) -> None:
 
 def test_a_setting_changes_its_own_design_only(machine: str) -> None:
     """Designs that share all settings but one, so that most of what is computed is shared, too."""
-    keys = [key for key, values in table(machine).items()
-            if key.startswith("accelerator.") and len(set(map(str, values))) > 1]
+    keys = [
+        key
+        for key, values in table(machine).items()
+        if key.startswith("accelerator.") and len(set(map(str, values))) > 1
+    ]
     formats = {f"accelerator.{key}" for key in formats_of(machine)}
     base = {key: values[0] for key, values in table(machine).items()}
     rows: Table = {key: [value] * (2 * len(keys) + 20) for key, value in base.items()}
@@ -140,8 +182,10 @@ def test_parts_sum_to_the_total(machine: str) -> None:
     ok = cost.feasible
     assert ok.mean() > 0.3
     for group, total in (
-        ("energy_by_part_j", cost.energy_j), ("energy_by_phase_j", cost.energy_j),
-        ("latency_by_kind_s", cost.latency_s), ("provenance", np.ones(SIZE)),
+        ("energy_by_part_j", cost.energy_j),
+        ("energy_by_phase_j", cost.energy_j),
+        ("latency_by_kind_s", cost.latency_s),
+        ("provenance", np.ones(SIZE)),
         ("area_by_part_mm2", cost.area_mm2),
     ):
         parts = np.sum([values[ok] for values in cost.groups[group].values()], axis=0)
@@ -169,16 +213,20 @@ def test_joules_of_operations_and_leakage_sum_to_the_energy(machine: str) -> Non
     rows, cost = table(machine), found(machine)
     for i in np.flatnonzero(cost.feasible)[:12]:
         row = {key: values[i] for key, values in rows.items() if values[i] is not None}
-        shown = elector.simulate(row.pop("model"), row.pop("accelerator"), settings=row,
-                                 operations=True)
+        shown = elector.simulate(
+            row.pop("model"), row.pop("accelerator"), settings=row, operations=True
+        )
         listed = shown["operations"]
         assert isinstance(listed, list)
         by_part = shown["energy_by_part_j"]
         assert isinstance(by_part, dict)
         total = sum(o["joules"] for o in listed) + by_part["leakage"]
         assert total == pytest.approx(shown["energy_j"], rel=1e-12)
-        products = sum(o["count"] * o["batch"] * o["m"] * o["k"] * o["n"] for o in listed
-                       if o["kind"] in ("linear", "attention"))
+        products = sum(
+            o["count"] * o["batch"] * o["m"] * o["k"] * o["n"]
+            for o in listed
+            if o["kind"] in ("linear", "attention")
+        )
         assert products == pytest.approx(shown["macs"], rel=1e-12)
         assert {o["bound"] for o in listed} and all(o["seconds"] >= 0 for o in listed)
 
@@ -215,10 +263,15 @@ def test_time_is_never_below_the_parameters_that_must_come(machine: str) -> None
     for i in np.flatnonzero(cost.feasible):
         if rows["model"][i] != "encoder":
             continue
-        chunk = inside("encoder", machine, **{
-            key.replace(".", "__"): values[i] for key, values in rows.items()
-            if key not in ("model", "accelerator") and values[i] is not None
-        })
+        chunk = inside(
+            "encoder",
+            machine,
+            **{
+                key.replace(".", "__"): values[i]
+                for key, values in rows.items()
+                if key not in ("model", "accelerator") and values[i] is not None
+            },
+        )
         layers = rows["model.layers"][i]
         bytes_ = width.get(chunk.ops.format.compute, 2) * layers * (4 * 768**2 + 8 * 768**2)
         bandwidth = float(chunk.units.number("bandwidth")[0])
@@ -288,9 +341,14 @@ def test_work_is_linear_in_the_layers(machine: str) -> None:
     Residency aside (a small memory in training: nothing of the forward pass stays).
     """
     sizes = [4, 8, 12]
-    base = {"model": ["encoder"] * 3, "accelerator": [machine] * 3, "model.head": ["none"] * 3,
-            "workload.sequence_length": [100] * 3, "model.layers": sizes,
-            **{key.replace("__", "."): [value] * 3 for key, value in ROOM.get(machine, {}).items()}}
+    base = {
+        "model": ["encoder"] * 3,
+        "accelerator": [machine] * 3,
+        "model.head": ["none"] * 3,
+        "workload.sequence_length": [100] * 3,
+        "model.layers": sizes,
+        **{key.replace("__", "."): [value] * 3 for key, value in ROOM.get(machine, {}).items()},
+    }
     for mode, batch in (("inference", 1), ("inference", 4), ("training", 4)):
         cost = costs(base | {"workload.mode": [mode] * 3, "workload.batch": [batch] * 3})
         assert cost.feasible.all()
@@ -333,8 +391,13 @@ def ends(machine: str, random: np.random.Generator, size: int) -> list[dict[str,
             usable[key] = [x for x in (field.low, field.high) if x is not None]
         found += [{f"accelerator.{key}": value} for value in usable[key]]
     for _ in range(size):
-        found.append({f"accelerator.{key}": random.choice(np.array(values, dtype=object))
-                      for key, values in usable.items() if values})
+        found.append(
+            {
+                f"accelerator.{key}": random.choice(np.array(values, dtype=object))
+                for key, values in usable.items()
+                if values
+            }
+        )
     return found
 
 
@@ -342,15 +405,41 @@ EXTREMES: list[tuple[str, dict[str, Any]]] = [
     ("encoder", {}),
     ("encoder", {"workload.mode": "training"}),
     ("encoder", {"workload.batch": 2**20, "workload.sequence_length": 512}),
-    ("encoder", {"model.layers": 1, "model.hidden": 1, "model.heads": 1, "model.feed_forward": 1,
-                 "model.vocabulary": 1, "workload.sequence_length": 1}),
-    ("encoder", {"model.layers": 4096, "model.hidden": 2**20, "model.heads": 2**16,
-                 "model.feed_forward": 2**22, "model.vocabulary": 2**24,
-                 "workload.mode": "training", "workload.batch": 2**20}),
-    ("mistral-7b", {"workload.generate": 2**20, "workload.sequence_length": 2**20,
-                    "workload.batch": 2**20}),
-    ("mistral-7b", {"workload.mode": "training", "workload.sequence_length": 2**20,
-                    "workload.gradient_accumulation": 65536}),
+    (
+        "encoder",
+        {
+            "model.layers": 1,
+            "model.hidden": 1,
+            "model.heads": 1,
+            "model.feed_forward": 1,
+            "model.vocabulary": 1,
+            "workload.sequence_length": 1,
+        },
+    ),
+    (
+        "encoder",
+        {
+            "model.layers": 4096,
+            "model.hidden": 2**20,
+            "model.heads": 2**16,
+            "model.feed_forward": 2**22,
+            "model.vocabulary": 2**24,
+            "workload.mode": "training",
+            "workload.batch": 2**20,
+        },
+    ),
+    (
+        "mistral-7b",
+        {"workload.generate": 2**20, "workload.sequence_length": 2**20, "workload.batch": 2**20},
+    ),
+    (
+        "mistral-7b",
+        {
+            "workload.mode": "training",
+            "workload.sequence_length": 2**20,
+            "workload.gradient_accumulation": 65536,
+        },
+    ),
     ("t5-base", {"workload.generate": 1, "workload.sequence_length": 1}),
 ]
 

@@ -22,8 +22,15 @@ from elector.table import Column
 from elector.technology import Technology
 
 COUNTS = Path(__file__).parent.parent / "data" / "head_counts.csv"
-NAMES = {"sdp": "sa_sdp", "wma": "sa_wma", "dft": "l_dft", "dct": "l_dct", "c5": "c_5",
-         "c9": "c_9", "c13": "c_13"}
+NAMES = {
+    "sdp": "sa_sdp",
+    "wma": "sa_wma",
+    "dft": "l_dft",
+    "dct": "l_dct",
+    "c5": "c_5",
+    "c9": "c_9",
+    "c13": "c_13",
+}
 
 
 def table(size: int, settings: dict[str, Any]) -> dict[str, Column]:
@@ -42,8 +49,13 @@ def head_counts() -> list[dict[str, str]]:
 def one_layer(kind: str, row: dict[str, str], **further: Any) -> Chunk:
     heads, size = int(row["heads"]), int(row["size"])
     settings: dict[str, Any] = {f"model.layer1.head{h + 1}": kind for h in range(heads)}
-    settings |= {"model.layers": 1, "model.layer1.heads": heads, "workload.batch": row["batch"],
-                 "model.layer1.hidden": heads * size, "workload.sequence_length": row["length"]}
+    settings |= {
+        "model.layers": 1,
+        "model.layer1.heads": heads,
+        "workload.batch": row["batch"],
+        "model.layer1.hidden": heads * size,
+        "workload.sequence_length": row["length"],
+    }
     return inspect(table(1, settings | further), Technology.load())
 
 
@@ -64,17 +76,30 @@ def test_relative_positions_are_a_product_as_large_as_the_scores() -> None:
     """Forward once, backward twice, and once more where the scores are computed again."""
     row = {"batch": "2", "length": "16", "heads": "4", "size": "12"}
     found = {}
-    for activations, attention in (("store", "unfused"), ("selective", "unfused"),
-                                   ("store", "flash")):
-        ops = one_layer("sdp", row, **{
-            "workload.mode": "training", "workload.activations": activations,
-            "workload.attention": attention,
-        }).ops
+    for activations, attention in (
+        ("store", "unfused"),
+        ("selective", "unfused"),
+        ("store", "flash"),
+    ):
+        ops = one_layer(
+            "sdp",
+            row,
+            **{
+                "workload.mode": "training",
+                "workload.activations": activations,
+                "workload.attention": attention,
+            },
+        ).ops
         macs = (ops.count * ops.batch * ops.m * ops.k * ops.n)[:, 0]
         named = [(r.name, macs[i]) for i, r in enumerate(ops.rows) if r.matmul]
-        parts = (sum(m for name, m in named if name.startswith("relative")),
-                 sum(m for name, m in named if name in ("scores", "query gradient",
-                                                        "key gradient", "scores again")))
+        parts = (
+            sum(m for name, m in named if name.startswith("relative")),
+            sum(
+                m
+                for name, m in named
+                if name in ("scores", "query gradient", "key gradient", "scores again")
+            ),
+        )
         assert parts[0] == parts[1]
         found[activations, attention] = parts[0]
     scores = 2 * 4 * 16 * 16 * 12
@@ -134,7 +159,8 @@ def test_weights_of_layers_are_those_of_the_matrices() -> None:
         columns |= {f"model.layer{i}.feed_forward{s}": [f] for s, f in enumerate(own, 1)}
     (group,) = resolve(table(1, columns), 1)
     matrices = [
-        t for t in parameter_tensors(group.models, group.workload)
+        t
+        for t in parameter_tensors(group.models, group.workload)
         if re.fullmatch(r"query|key, value|output|feed-forward (in|out)", t.name)
     ]
     wanted = sum(float((t.elements * t.count)[0]) for t in matrices)
@@ -151,33 +177,49 @@ def test_a_model_alone_as_in_a_table() -> None:
             assert alone.scalar(name)[0] == together.scalar(name)[i], name
 
 
-@pytest.mark.parametrize(("key", "known"), [
-    ("layer1.hidden", True), ("layer12.head12", True), ("layer3.feed_forward3", True),
-    ("layer13.hidden", False), ("layer1.head13", False), ("layer1.feed_forward4", False),
-    ("layer1.head", False), ("layer1.hidden2", False), ("layer0.heads", False),
-])
+@pytest.mark.parametrize(
+    ("key", "known"),
+    [
+        ("layer1.hidden", True),
+        ("layer12.head12", True),
+        ("layer3.feed_forward3", True),
+        ("layer13.hidden", False),
+        ("layer1.head13", False),
+        ("layer1.feed_forward4", False),
+        ("layer1.head", False),
+        ("layer1.hidden2", False),
+        ("layer0.heads", False),
+    ],
+)
 def test_keys_of_layers(key: str, known: bool) -> None:
     assert (layer_field(key) is not None) == known
 
 
-@pytest.mark.parametrize(("settings", "field"), [
-    ({"model.layer1.head1": "c7"}, "model.layer1.head1"),
-    ({"model.layer1.hidden": 2, "model.layer1.heads": 4}, "model.layer1.heads"),
-    ({"model.layer2.feed_forward1": 0}, "model.layer2.feed_forward1"),
-    ({"model.layers": 13}, "model.layers"),
-    ({"model.hidden": 256}, "model.hidden"),
-    ({"model": "bert-tiny", "model.layer1.hidden": 256}, None),
-])
+@pytest.mark.parametrize(
+    ("settings", "field"),
+    [
+        ({"model.layer1.head1": "c7"}, "model.layer1.head1"),
+        ({"model.layer1.hidden": 2, "model.layer1.heads": 4}, "model.layer1.heads"),
+        ({"model.layer2.feed_forward1": 0}, "model.layer2.feed_forward1"),
+        ({"model.layers": 13}, "model.layers"),
+        ({"model.hidden": 256}, "model.hidden"),
+        ({"model": "bert-tiny", "model.layer1.hidden": 256}, None),
+    ],
+)
 def test_bad_layers(settings: dict[str, Any], field: str | None) -> None:
     with pytest.raises(InputError) as error:
         evaluate(table(1, settings), 1)
     assert field is None or error.value.field == field
 
 
-@pytest.mark.parametrize(("key", "meant"), [
-    ("model.layer13.heads", "model.layer12.heads"), ("model.layer1.hiden", "model.layer1.hidden"),
-    ("model.layer2.feed_forward4", "model.layer2.feed_forward"),
-])
+@pytest.mark.parametrize(
+    ("key", "meant"),
+    [
+        ("model.layer13.heads", "model.layer12.heads"),
+        ("model.layer1.hiden", "model.layer1.hidden"),
+        ("model.layer2.feed_forward4", "model.layer2.feed_forward"),
+    ],
+)
 def test_a_mistyped_key_of_a_layer_is_answered_with_those_of_the_layer(
     key: str, meant: str
 ) -> None:

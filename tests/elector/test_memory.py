@@ -49,8 +49,17 @@ def search(products: list[Product]) -> Tiles:
 
 
 products = st.builds(
-    Product, SIDES, SIDES, SIDES, st.floats(400.0, 4e6), WIDTHS, WIDTHS, st.just(4.0),
-    st.booleans(), st.booleans(), st.booleans(),
+    Product,
+    SIDES,
+    SIDES,
+    SIDES,
+    st.floats(400.0, 4e6),
+    WIDTHS,
+    WIDTHS,
+    st.just(4.0),
+    st.booleans(),
+    st.booleans(),
+    st.booleans(),
 )
 
 
@@ -141,15 +150,28 @@ def walk(p: Product, tile: tuple[int, int, int], stays: str) -> tuple[float, flo
             moved += 2 * p.sums * len(rows) * len(cols) * begun * p.out_moves  # out, and in again
         added[rows.start : rows.stop, cols.start : cols.stop] += len(inner)
         last = size
-        held = max(held, p.a_width * len(rows) * len(inner) + p.b_width * len(inner) * len(cols)
-                   + p.sums * len(rows) * len(cols))
+        held = max(
+            held,
+            p.a_width * len(rows) * len(inner)
+            + p.b_width * len(inner) * len(cols)
+            + p.sums * len(rows) * len(cols),
+        )
     assert (added == p.k).all()  # every product of the matrix was made
     return moved, held
 
 
 @given(
-    st.builds(Product, *[st.integers(1, 60)] * 3, st.floats(300.0, 8000.0), WIDTHS, WIDTHS,
-              st.just(4.0), st.booleans(), st.booleans(), st.booleans())
+    st.builds(
+        Product,
+        *[st.integers(1, 60)] * 3,
+        st.floats(300.0, 8000.0),
+        WIDTHS,
+        WIDTHS,
+        st.just(4.0),
+        st.booleans(),
+        st.booleans(),
+        st.booleans(),
+    )
 )
 def test_the_formula_counts_what_a_walk_over_its_tiles_loads(p: Product) -> None:
     t = search([p])
@@ -227,8 +249,14 @@ def test_tiles_are_close_to_the_best_of_all() -> None:
 
 def moved(ops: Operations, capacity: float, fuse: bool = True, double: bool = True) -> Plan:
     flag = np.array([True])
-    return plan(ops, np.zeros(1, dtype=np.intp), np.array([capacity]), flag & double, flag & fuse,
-                ops.where(matmul=True))
+    return plan(
+        ops,
+        np.zeros(1, dtype=np.intp),
+        np.array([capacity]),
+        flag & double,
+        flag & fuse,
+        ops.where(matmul=True),
+    )
 
 
 def test_with_room_for_everything_only_weights_and_embeddings_move() -> None:
@@ -254,8 +282,11 @@ def test_in_training_parameters_come_once_and_their_gradients_leave() -> None:
 def test_classes_that_stay_only_as_a_whole(operand: str, bytes_: str) -> None:
     ops = operations("bert-tiny", mode="training", batch=2)
     needs = float(ops.memory[bytes_][0])
-    rows = [r for r, row in enumerate(ops.rows) if row.matmul and row.b == operand
-            and row.phase == "backward"]
+    rows = [
+        r
+        for r, row in enumerate(ops.rows)
+        if row.matmul and row.b == operand and row.phase == "backward"
+    ]
     assert rows
     enough, less = moved(ops, 6.0 * needs), moved(ops, 6.0 * needs * (1 - 1e-9))
     for r in rows:

@@ -92,8 +92,14 @@ SUBSETS = [
     ("masked-lm", "lora:8", 12615680, 25690112, 221256, 11432),
 ]
 SMALL = {
-    "model__layers": 3, "model__hidden": 64, "model__heads": 4, "model__feed_forward": 160,
-    "model__vocabulary": 1000, "batch": 2, "sequence_length": 32, "predictions": 32,
+    "model__layers": 3,
+    "model__hidden": 64,
+    "model__heads": 4,
+    "model__feed_forward": 160,
+    "model__vocabulary": 1000,
+    "batch": 2,
+    "sequence_length": 32,
+    "predictions": 32,
 }
 
 
@@ -110,8 +116,9 @@ def test_trainable_subsets_equal_pytorch(
 
 def test_low_rank_backward_by_hand() -> None:
     """Of three layers the lowest passes no gradient on, and its keys need none at all."""
-    ops = operations("encoder", model__head="classifier", trainable="lora:8", mode="training",
-                     **SMALL)
+    ops = operations(
+        "encoder", model__head="classifier", trainable="lora:8", mode="training", **SMALL
+    )
     d, f, rank, tokens, layers, scores = 64, 160, 8, 64, 3, 2 * 4 * 32 * 32 * 16
     dense = layers * (tokens * d * d + 2 * tokens * d * f)  # output projection, feed-forward
     inputs = (layers - 1) * 3 * tokens * d * d  # query, key, value
@@ -123,8 +130,9 @@ def test_low_rank_backward_by_hand() -> None:
 
 
 def test_frozen_layers_leave_no_trace_in_backward_and_update() -> None:
-    ops = operations("encoder", model__head="classifier", trainable="heads", mode="training",
-                     **SMALL)
+    ops = operations(
+        "encoder", model__head="classifier", trainable="heads", mode="training", **SMALL
+    )
     layers = {row.layer for row in ops.rows if row.phase in ("backward", "update")}
     assert layers == {"head"}
     low = operations("encoder", model__head="none", trainable="lora:8", mode="training", **SMALL)
@@ -137,11 +145,24 @@ def test_low_rank_backward_of_layers_that_differ(tmp_path: Path) -> None:
     """A FlexiBERT dictionary with a block for each layer counts like layers of one block."""
     widths = (512, 1024, 256)
     path = tmp_path / "differ.json"
-    path.write_text(json.dumps({
-        "l": 3, "o": [["sa_sdp_64"] * 2] * 3, "h": [128] * 3, "f": [[f] for f in widths],
-    }))
-    step = operations(str(path), model__head="none", trainable="lora:4", mode="training", batch=2,
-                      sequence_length=32)
+    path.write_text(
+        json.dumps(
+            {
+                "l": 3,
+                "o": [["sa_sdp_64"] * 2] * 3,
+                "h": [128] * 3,
+                "f": [[f] for f in widths],
+            }
+        )
+    )
+    step = operations(
+        str(path),
+        model__head="none",
+        trainable="lora:4",
+        mode="training",
+        batch=2,
+        sequence_length=32,
+    )
     d, rank, tokens, scores = 128, 4, 64, 2 * 2 * 32 * 32 * 64
     expected = sum(tokens * d * d + 2 * tokens * d * f for f in widths)
     expected += 2 * 3 * tokens * d * d + 3 * 3 * scores + 2 * scores
@@ -169,8 +190,11 @@ def test_selective_and_flash_compute_scores_again(preset: str) -> None:
     """Flash: backward of attention 2.5 times its forward; eager: twice."""
     row = flops(preset, "none")
     length, layers, width = {
-        "bert-base": (128, 12, 768), "gpt2": (128, 12, 768), "llama-2-7b": (128, 32, 4096),
-        "t5-base": (128, 36, 768), "vit-base": (197, 12, 768),
+        "bert-base": (128, 12, 768),
+        "gpt2": (128, 12, 768),
+        "llama-2-7b": (128, 32, 4096),
+        "t5-base": (128, 36, 768),
+        "vit-base": (197, 12, 768),
     }[preset]  # T5: encoder, decoder and cross attention
     scores = 2 * length * length * width * layers
     selective = counted(row, mode="training", activations="selective")
@@ -178,8 +202,9 @@ def test_selective_and_flash_compute_scores_again(preset: str) -> None:
     assert selective - int(row["training_macs"]) == scores
     assert flash - int(row["training_macs"]) == scores
     sizes = {} if preset == "vit-base" else {"sequence_length": 128}
-    ops = operations(preset, model__head="none", mode="training", attention="flash", batch=2,
-                     **sizes)
+    ops = operations(
+        preset, model__head="none", mode="training", attention="flash", batch=2, **sizes
+    )
     assert macs(ops, phase="forward", kind="attention") == 2 * scores
     assert macs(ops, phase="backward", kind="attention") == 2.5 * 2 * scores
 
@@ -202,10 +227,15 @@ def korthikanti(tokens: float, hidden: float, scores: float) -> float:
     return 34 * tokens * hidden + 5 * scores
 
 
-@pytest.mark.parametrize(("model", "layers", "hidden", "heads"), [
-    ("bert-base", 12, 768, 12), ("bert-large", 24, 1024, 16), ("gpt2", 12, 768, 12),
-    ("gpt2-xl", 48, 1600, 25),
-])
+@pytest.mark.parametrize(
+    ("model", "layers", "hidden", "heads"),
+    [
+        ("bert-base", 12, 768, 12),
+        ("bert-large", 24, 1024, 16),
+        ("gpt2", 12, 768, 12),
+        ("gpt2-xl", 48, 1600, 25),
+    ],
+)
 @pytest.mark.parametrize(("batch", "length"), [(1, 64), (3, 200)])
 def test_saved_activations_equal_the_paper(
     model: str, layers: int, hidden: int, heads: int, batch: int, length: int
@@ -256,10 +286,15 @@ def test_what_is_saved_is_what_the_forward_pass_writes(
     assert written == ops.memory["activations"][0]
 
 
-@pytest.mark.parametrize(("precision", "datapath", "weights", "gradients", "states"), [
-    ("fp32", "fp32", 4, 4, 8), ("bf16", "bf16", 2, 2, 4), ("fp16-amp", "fp16", 6, 4, 8),
-    ("bf16-amp", "bf16", 6, 4, 8),
-])
+@pytest.mark.parametrize(
+    ("precision", "datapath", "weights", "gradients", "states"),
+    [
+        ("fp32", "fp32", 4, 4, 8),
+        ("bf16", "bf16", 2, 2, 4),
+        ("fp16-amp", "fp16", 6, 4, 8),
+        ("bf16-amp", "bf16", 6, 4, 8),
+    ],
+)
 def test_bytes_of_weights_gradients_and_states(
     precision: str, datapath: str, weights: int, gradients: int, states: int
 ) -> None:
@@ -274,9 +309,16 @@ def test_bytes_of_weights_gradients_and_states(
     assert inference["gradients"][0] == inference["optimizer"][0] == 0
 
 
-@pytest.mark.parametrize(("optimizer", "states"), [
-    ("sgd", 0), ("momentum", 1), ("adam", 2), ("adamw", 2), ("lamb", 2),
-])
+@pytest.mark.parametrize(
+    ("optimizer", "states"),
+    [
+        ("sgd", 0),
+        ("momentum", 1),
+        ("adam", 2),
+        ("adamw", 2),
+        ("lamb", 2),
+    ],
+)
 def test_update_traffic_by_hand(optimizer: str, states: int) -> None:
     """Mixed precision: read weight, gradient and states in fp32, write weight and states."""
     ops = operations("bert-tiny", mode="training", precision="bf16-amp", optimizer=optimizer)
@@ -311,12 +353,18 @@ def test_exponentials_and_roots_by_hand() -> None:
     """One for each score, each unit of the feed-forward layer (erf) and the pooler (tanh)."""
     tokens, scores = 3 * 100, 3 * 12 * 100 * 100
     ops = operations("bert-base", batch=3, sequence_length=100)
-    special = sum(row.special * ops.m[r, 0] * ops.count[r, 0] for r, row in enumerate(ops.rows)
-                  if not row.matmul)
+    special = sum(
+        row.special * ops.m[r, 0] * ops.count[r, 0]
+        for r, row in enumerate(ops.rows)
+        if not row.matmul
+    )
     assert special == 12 * (scores + 4 * 768 * tokens) + 3 * 768
     llama = operations("llama-2-7b", batch=1, sequence_length=16)
-    special = sum(row.special * llama.m[r, 0] * llama.count[r, 0]
-                  for r, row in enumerate(llama.rows) if not row.matmul)
+    special = sum(
+        row.special * llama.m[r, 0] * llama.count[r, 0]
+        for r, row in enumerate(llama.rows)
+        if not row.matmul
+    )
     assert special == 32 * (32 * 16 * 16 + 2 * 16 * 11008)  # SiLU: exponential and division
 
 
@@ -329,11 +377,16 @@ def test_vector_rows_cover_every_element_of_a_layer() -> None:
         name = ops.rows[r].name
         found[name] = found.get(name, 0) + ops.m[r, 0] * ops.count[r, 0] / 12
     assert found == {
-        "query, key, value bias": 3 * tokens * 768, "softmax": scores,
-        "probabilities dropout": scores, "attention dropout": tokens * 768,
-        "attention residual": tokens * 768, "attention norm": tokens * 768,
-        "feed-forward gelu": tokens * 3072, "feed-forward dropout": tokens * 768,
-        "feed-forward residual": tokens * 768, "feed-forward norm": tokens * 768,
+        "query, key, value bias": 3 * tokens * 768,
+        "softmax": scores,
+        "probabilities dropout": scores,
+        "attention dropout": tokens * 768,
+        "attention residual": tokens * 768,
+        "attention norm": tokens * 768,
+        "feed-forward gelu": tokens * 3072,
+        "feed-forward dropout": tokens * 768,
+        "feed-forward residual": tokens * 768,
+        "feed-forward norm": tokens * 768,
     }
     backward = {ops.rows[r].name for r in ops.where(phase="backward", layer="layers", matmul=False)}
     assert backward == {f"{name} gradient" for name in found}

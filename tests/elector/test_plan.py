@@ -19,8 +19,13 @@ from elector.plan import run
 PLAN: dict[str, Any] = {
     "model": "hpt-wind",
     "phases": [
-        {"name": "full", "steps": 300, "trainable": "all", "accelerator": "hpt",
-         "assignment": [{"unit": "gpu"}]},
+        {
+            "name": "full",
+            "steps": 300,
+            "trainable": "all",
+            "accelerator": "hpt",
+            "assignment": [{"unit": "gpu"}],
+        },
         {"name": "low", "steps": 700, "trainable": "lora:8", "accelerator": "hpt"},
     ],
     "switch": {"step": 300, "window": 50, "windows": 2, "source": "test"},
@@ -29,8 +34,10 @@ PLAN: dict[str, Any] = {
 
 #: Parameters of the encoders, and of what HpT trains in full beside them.
 COUNTED = {
-    "hpt-snow": (37_828_608, 7_595_843), "hpt-weather": (37_828_608, 2_254_749),
-    "hpt-covid": (37_828_608, 2_198_642), "hpt-wind": (25_233_408, 2_150_137),
+    "hpt-snow": (37_828_608, 7_595_843),
+    "hpt-weather": (37_828_608, 2_254_749),
+    "hpt-covid": (37_828_608, 2_198_642),
+    "hpt-wind": (25_233_408, 2_150_137),
 }
 
 
@@ -54,8 +61,9 @@ def test_a_run_is_the_sum_of_its_parts() -> None:
     parts = [*phases, switch["write"], switch["side_by_side"]]  # type: ignore[index, misc]
     for key in ("latency_s", "energy_j"):
         assert total[key] == pytest.approx(sum(p[key] for p in parts))  # type: ignore[index]
-    step = elector.simulate("hpt-wind", "hpt", settings={
-        "workload.mode": "training", "workload.trainable": "lora:8"})
+    step = elector.simulate(
+        "hpt-wind", "hpt", settings={"workload.mode": "training", "workload.trainable": "lora:8"}
+    )
     assert phases[1]["step_latency_s"] == step["latency_s"]  # type: ignore[index]
     assert phases[1]["energy_j"] == 700 * step["energy_j"]  # type: ignore[index, operator]
     assert switch["side_by_side"]["steps"] == 100  # type: ignore[index]

@@ -15,8 +15,11 @@ from elector.power import voltage
 from elector.table import Column
 
 HEAVY = {
-    "model": "bert-large", "workload.mode": "training", "workload.precision": "fp16-amp",
-    "workload.batch": 8, "workload.sequence_length": 384,
+    "model": "bert-large",
+    "workload.mode": "training",
+    "workload.precision": "fp16-amp",
+    "workload.batch": 8,
+    "workload.sequence_length": 384,
 }
 
 
@@ -52,10 +55,14 @@ def test_a_lower_clock_saves_energy_until_idle_power_eats_it() -> None:
 
 
 def test_traffic_is_not_slowed_by_the_clock() -> None:
-    ask = {"workload.generate": 64, "workload.implementation": "fastertransformer",
-           "accelerator.power_limit": 300}
-    slow = elector.simulate("llama-2-7b", "a100-sxm-80gb",
-                            settings={**ask, "accelerator.clock": "1000 MHz"})
+    ask = {
+        "workload.generate": 64,
+        "workload.implementation": "fastertransformer",
+        "accelerator.power_limit": 300,
+    }
+    slow = elector.simulate(
+        "llama-2-7b", "a100-sxm-80gb", settings={**ask, "accelerator.clock": "1000 MHz"}
+    )
     full = elector.simulate("llama-2-7b", "a100-sxm-80gb", settings=ask)
     assert slow["time_per_output_token_s"] < 1.1 * full["time_per_output_token_s"]
 

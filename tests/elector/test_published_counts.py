@@ -27,8 +27,15 @@ pytestmark = pytest.mark.reference
 
 STACKS = (256, 512, 1024, 2048, 3072, 4096)
 HEADS = (2, 4, 8, 12)
-NAMES = {"sdp": "sa_sdp", "wma": "sa_wma", "dft": "l_dft", "dct": "l_dct", "c5": "c_5",
-         "c9": "c_9", "c13": "c_13"}
+NAMES = {
+    "sdp": "sa_sdp",
+    "wma": "sa_wma",
+    "dft": "l_dft",
+    "dct": "l_dct",
+    "c5": "c_5",
+    "c9": "c_9",
+    "c13": "c_13",
+}
 CONVOLVED = tuple(f"c{kernel} values" for kernel in (5, 9, 13))
 Layers = tuple[tuple[int, ...], ...]
 
@@ -77,8 +84,9 @@ def counts(
     given = {"model": "bert-tiny", "accelerator": "systolic"}
     group = next(resolve({key: Column.constant(value, 1) for key, value in given.items()}, 1))
     tensors = parameter_tensors(layered(base(), settings, size), group.workload)
-    total = sum((t.elements * t.count for t in tensors if not t.name.startswith(without)),
-                np.zeros(size))
+    total = sum(
+        (t.elements * t.count for t in tensors if not t.name.startswith(without)), np.zeros(size)
+    )
     return np.asarray(total)
 
 
@@ -99,9 +107,17 @@ def test_the_published_counts_are_reached(reference_dir: Path) -> None:
     assert shared_stacks(pair_of_two_layers(reference_dir)) == 1
 
 
-@pytest.mark.parametrize("without", [
-    ("relative positions",), CONVOLVED, ("output",), ("token embedding",), ("pooler",),
-], ids=lambda names: names[0])
+@pytest.mark.parametrize(
+    "without",
+    [
+        ("relative positions",),
+        CONVOLVED,
+        ("output",),
+        ("token embedding",),
+        ("pooler",),
+    ],
+    ids=lambda names: names[0],
+)
 def test_they_are_not_without_some_tensor(reference_dir: Path, without: tuple[str, ...]) -> None:
     """What the counts can tell apart; the matrix of wma heads, for one, they cannot."""
     assert shared_stacks(pair_of_two_layers(reference_dir), without) == 0

@@ -27,8 +27,9 @@ def units(name: str, **settings: object) -> elector.design.Units:
 
 
 def simulate(model: str = "bert-mini", name: str = "isaac", **settings: object) -> dict:
-    return elector.simulate(model, name, settings={k.replace("__", "."): v
-                                                   for k, v in settings.items()})
+    return elector.simulate(
+        model, name, settings={k.replace("__", "."): v for k, v in settings.items()}
+    )
 
 
 def watts(name: str) -> dict[str, float]:
@@ -186,8 +187,10 @@ def test_a_copy_for_transposed_reads_takes_twice_the_cells_and_writes() -> None:
     assert both["feasible"] and copy["feasible"]
     small = {"accelerator__tiles": 60, **TRAINING}
     assert simulate("bert-mini", "reram", **small)["feasible"]
-    area = {k: simulate("bert-mini", "reram", accelerator__transposed_read=k)["area_mm2"]
-            for k in ("none", "copy", "bidirectional")}
+    area = {
+        k: simulate("bert-mini", "reram", accelerator__transposed_read=k)["area_mm2"]
+        for k in ("none", "copy", "bidirectional")
+    }
     assert area["none"] == area["copy"] < area["bidirectional"]
 
 
@@ -195,14 +198,14 @@ def test_a_gradient_without_a_unit_is_infeasible() -> None:
     found = simulate("bert-mini", "isaac", accelerator__dynamic="write", **TRAINING)
     assert not found["feasible"] and "transposed_read" in found["reason"]
     assert simulate("bert-mini", "reram", accelerator__transposed_read="none", **TRAINING)[
-        "feasible"]  # the digital unit takes it
+        "feasible"
+    ]  # the digital unit takes it
 
 
 def test_weights_that_do_not_fit() -> None:
     found = simulate("bert-base", "isaac")
     assert not found["feasible"] and "crossbars" in found["reason"]
-    again = simulate("bert-base", "isaac", accelerator__reload=True,
-                     accelerator__digital_macs=1024)
+    again = simulate("bert-base", "isaac", accelerator__reload=True, accelerator__digital_macs=1024)
     assert again["feasible"] and again["lifetime_years"] is not None
 
 
@@ -222,14 +225,27 @@ def test_a_design_alone_is_the_design_in_a_batch() -> None:
 
 @pytest.mark.parametrize(
     ("key", "values"),
-    [("tiles", [80, 160, 320, 640, 1280]), ("adc_rate", [1e8, 1e9, 1e10, 1e11]),
-     ("write_power", [0.01, 0.1, 1, 10, 100]), ("digital_macs", [1024, 4096, 65536, 1048576]),
-     ("bandwidth", [1e9, 1e10, 1e11, 1e12]), ("dac_bits", [1, 2, 4, 8])],
+    [
+        ("tiles", [80, 160, 320, 640, 1280]),
+        ("adc_rate", [1e8, 1e9, 1e10, 1e11]),
+        ("write_power", [0.01, 0.1, 1, 10, 100]),
+        ("digital_macs", [1024, 4096, 65536, 1048576]),
+        ("bandwidth", [1e9, 1e10, 1e11, 1e12]),
+        ("dac_bits", [1, 2, 4, 8]),
+    ],
 )
 @pytest.mark.parametrize("mode", ["inference", "training"])
 def test_more_of_anything_is_never_slower(key: str, values: list[float], mode: str) -> None:
-    times = [simulate("bert-mini", "reram", workload__mode=mode, workload__batch=4,
-                      **{f"accelerator__{key}": v})["latency_s"] for v in values]
+    times = [
+        simulate(
+            "bert-mini",
+            "reram",
+            workload__mode=mode,
+            workload__batch=4,
+            **{f"accelerator__{key}": v},
+        )["latency_s"]
+        for v in values
+    ]
     assert all(b <= a * (1 + 1e-12) for a, b in itertools.pairwise(times)), times
 
 
@@ -253,15 +269,18 @@ def test_sequences_follow_one_another_through_the_layers() -> None:
 def test_sequences_whose_operands_stand_side_by_side_are_not_done_before_one() -> None:
     times = [simulate(workload__batch=b)["latency_s"] for b in (1, 2, 4, 8, 16)]
     assert times == sorted(times)
-    chunk = inspect(columns_of({"model": "bert-mini", "accelerator": "isaac",
-                                "workload.batch": 16}), Technology.load())
+    chunk = inspect(
+        columns_of({"model": "bert-mini", "accelerator": "isaac", "workload.batch": 16}),
+        Technology.load(),
+    )
     r = next(i for i, row in enumerate(chunk.ops.rows) if row.name == "scores")
     # 64 x 128 operands of 16 bits: 1 x 8 crossbars; 4 heads of 16 sequences of 4 layers. The
     # weights take 4 x 384 + 32 of 16,128 crossbars, so that nine copies leave 2,016.
     pulse, vector, layers, tokens = 100e-9, 1.6e-6, 4, 128
     activity = chunk.activity
     assert activity.busy["spare crossbars"][r, 0] == pytest.approx(
-        layers * 16 * 4 * tokens * vector * 8 / 2016)
+        layers * 16 * 4 * tokens * vector * 8 / 2016
+    )
     serial = layers * 16 * (tokens * vector + 64 * pulse)
     joules = activity.counts["write"].each()[r, 0] * chunk.prices.actions["write"].value[0]
     written = max(joules / 10.0 - layers * 16 * 64 * pulse, 0.0)
@@ -277,8 +296,7 @@ def test_no_design_inside_the_schema_gives_nan_or_a_negative(data: st.DataObject
         if field.choices:
             settings[f"accelerator.{key}"] = data.draw(st.sampled_from(field.choices))
         elif field.type == "int" and field.low is not None and field.high is not None:
-            settings[f"accelerator.{key}"] = data.draw(
-                st.integers(int(field.low), int(field.high)))
+            settings[f"accelerator.{key}"] = data.draw(st.integers(int(field.low), int(field.high)))
         elif field.type == "float" and field.low is not None and field.high is not None:
             settings[f"accelerator.{key}"] = data.draw(st.floats(field.low, field.high))
     settings["workload.mode"] = data.draw(st.sampled_from(("inference", "training")))

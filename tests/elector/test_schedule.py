@@ -116,8 +116,10 @@ def test_two_machines_again_and_again_is_exact(
     assert found == pytest.approx(makespan(flow(steps, streams, periods)), rel=1e-9)
 
 
-@given(st.lists(st.tuples(st.sampled_from(["a", "v", "m"]), SECONDS), min_size=1, max_size=6),
-       st.integers(1, 10))
+@given(
+    st.lists(st.tuples(st.sampled_from(["a", "v", "m"]), SECONDS), min_size=1, max_size=6),
+    st.integers(1, 10),
+)
 def test_one_stream_takes_the_chain(steps: list[tuple[str, float]], periods: int) -> None:
     found, _ = closed(steps, 1, periods)
     assert found == pytest.approx(makespan(flow(steps, 1, periods)), rel=1e-9)
@@ -129,8 +131,10 @@ def shops(seed: int, count: int) -> np.ndarray:
     for _ in range(count):
         machines = ["a", "v", "m"][: random.integers(2, 4)]
         streams, periods = int(random.choice([2, 3, 4, 8])), int(random.choice([1, 2, 4, 12]))
-        steps = [(str(random.choice(machines)), float(random.lognormal()))
-                 for _ in range(random.integers(2, 7))]
+        steps = [
+            (str(random.choice(machines)), float(random.lognormal()))
+            for _ in range(random.integers(2, 7))
+        ]
         ours, bound = closed(steps, streams, periods)
         tasks = flow(steps, streams, periods)
         best = min(makespan(tasks, rule) for rule in ("first", "deep", "shallow"))
@@ -183,8 +187,9 @@ def step_tasks(chunk: Chunk, batch: int, layers: int, heads: int) -> list[Task]:
         return max(busy, key=lambda r: busy[r][row, 0])
 
     def parts(layer: str, core: bool = False) -> list[Part]:
-        rows = [i for i, row in enumerate(ops.rows)
-                if row.layer == layer and row.in_attention == core]
+        rows = [
+            i for i, row in enumerate(ops.rows) if row.layer == layer and row.in_attention == core
+        ]
         found = []
         for leader, behind in groups(ops.rows, rows):
             part = [(unit(leader), busy[unit(leader)][leader, 0], alone[leader, 0])]
@@ -200,8 +205,13 @@ def step_tasks(chunk: Chunk, batch: int, layers: int, heads: int) -> list[Task]:
         return ends
 
     body, core = parts("layers"), parts("layers", core=True)
-    leaders = [ops.rows[g].name for g, _ in groups(ops.rows, [
-        i for i, r in enumerate(ops.rows) if r.layer == "layers" and not r.in_attention])]
+    leaders = [
+        ops.rows[g].name
+        for g, _ in groups(
+            ops.rows,
+            [i for i, r in enumerate(ops.rows) if r.layer == "layers" and not r.in_attention],
+        )
+    ]
     before = leaders.index("output")
     for stream in range(batch):
         previous: list[int] = []
@@ -226,7 +236,9 @@ def step_tasks(chunk: Chunk, batch: int, layers: int, heads: int) -> list[Task]:
 
 CASES: list[dict[str, Any]] = [
     {"rows": rows, "cols": rows, "vector_lanes": lanes, "dataflow": flow}
-    for rows in (16, 64) for lanes in (8, 64, 1024) for flow in ("ws", "os", "is")
+    for rows in (16, 64)
+    for lanes in (8, 64, 1024)
+    for flow in ("ws", "os", "is")
 ]
 
 
@@ -238,9 +250,16 @@ def test_steps_of_bert_against_their_tasks(batch: int) -> None:
     """
     errors = []
     for case in CASES:
-        chunk = inside("encoder", model__layers=2, model__hidden=128, model__heads=4,
-                       sequence_length=128, batch=batch, accelerator__bandwidth=1e16,
-                       **{f"accelerator__{k}": v for k, v in case.items()})
+        chunk = inside(
+            "encoder",
+            model__layers=2,
+            model__hidden=128,
+            model__heads=4,
+            sequence_length=128,
+            batch=batch,
+            accelerator__bandwidth=1e16,
+            **{f"accelerator__{k}": v for k, v in case.items()},
+        )
         ours = float(chunk.timing.seconds[0] - chunk.activity.start[0])
         tasks = step_tasks(chunk, batch, 2, 4)
         best = min(makespan(tasks, rule) for rule in ("first", "deep", "shallow"))
@@ -258,11 +277,17 @@ def test_streams_need_room_in_the_rows_of_the_batch() -> None:
     """
     sizes: dict[str, Any] = {"batch": 8, "sequence_length": 4, "mode": "training"}
     short = inside("bert-tiny", **sizes, accelerator__bandwidth=1e16)
-    chain = [r for r, row in enumerate(short.ops.rows)
-             if row.phase in ("forward", "backward") and not row.off_chain]
+    chain = [
+        r
+        for r, row in enumerate(short.ops.rows)
+        if row.phase in ("forward", "backward") and not row.off_chain
+    ]
     seconds = float(short.timing.stages["step"][0] - short.activity.start[0])
-    slowest = [float(short.activity.alone[r, 0]) for r in chain
-               if short.ops.rows[r].matmul and not short.ops.rows[r].in_attention]
+    slowest = [
+        float(short.activity.alone[r, 0])
+        for r in chain
+        if short.ops.rows[r].matmul and not short.ops.rows[r].in_attention
+    ]
     assert seconds >= sum(slowest)
 
 
@@ -275,8 +300,11 @@ def test_first_token_does_not_depend_on_how_many_follow() -> None:
 def test_every_layer_waits_for_all_its_heads() -> None:
     """One sequence: the cores of the layers follow one another, each with its own fill."""
     settings: dict[str, Any] = {
-        "model__hidden": 128, "model__heads": 2, "sequence_length": 256,
-        "accelerator__bandwidth": 1e16, "accelerator__vector_lanes": 64,
+        "model__hidden": 128,
+        "model__heads": 2,
+        "sequence_length": 256,
+        "accelerator__bandwidth": 1e16,
+        "accelerator__vector_lanes": 64,
     }
     times = []
     for layers in (1, 2, 5):

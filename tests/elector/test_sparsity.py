@@ -86,8 +86,11 @@ def test_effective_products_are_those_of_both_masks(tmp_path: Path) -> None:
 def test_dense_arrays_save_the_energy_of_products_only() -> None:
     dense, pruned = run("systolic", batch=4), run("systolic", batch=4, sparsity="acceltran")
     assert pruned["latency_s"] == dense["latency_s"]
-    saved = {name for name, joules in dense["energy_by_part_j"].items()
-             if pruned["energy_by_part_j"][name] < joules}
+    saved = {
+        name
+        for name, joules in dense["energy_by_part_j"].items()
+        if pruned["energy_by_part_j"][name] < joules
+    }
     assert saved == {"mac"}
 
 
@@ -126,19 +129,25 @@ def test_thresholds_interpolate_and_seeds_average(tmp_path: Path) -> None:
     assert error.value.field == "workload.tau_i"
 
 
-@pytest.mark.parametrize(("text", "message"), [
-    ("bert-tiny,,,,,forward,*,*,activation,1.2,,measured\n", "between 0 and 1"),
-    ("bert-tiny,,,,,forward,*,*,activation,-0.1,,measured\n", "between 0 and 1"),
-    ("bert-tiny,,,,,forward,*,*,activation,nan,,measured\n", "finite"),
-    ("bert-tiny,,,,,sideways,*,*,activation,1,,measured\n", "unknown phase"),
-    ("bert-tiny,,,,,forward,*,*,actvation,1,,measured\n", "unknown operand"),
-    ("bert-tiny,,,,,forward,*,*,activation,1,,heard\n", "unknown evidence"),
-    ("bert-tiny,,,,,forward,*,*\n", "cells"),
-    ("a,,,,,forward,*,*,activation,1,,\nb,,,,,forward,*,*,activation,1,,\n", "second model"),
-    ("bert-tiny,,,,,forward,query,*,activation,0.5,,measured\n", "'key, value'"),
-    ("bert-tiny,,,0,,forward,*,*,activation,0.5,,measured\n"
-     "bert-tiny,,,,,forward,*,*,activation,0.5,,measured\n", "with and without tau_i"),
-])
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("bert-tiny,,,,,forward,*,*,activation,1.2,,measured\n", "between 0 and 1"),
+        ("bert-tiny,,,,,forward,*,*,activation,-0.1,,measured\n", "between 0 and 1"),
+        ("bert-tiny,,,,,forward,*,*,activation,nan,,measured\n", "finite"),
+        ("bert-tiny,,,,,sideways,*,*,activation,1,,measured\n", "unknown phase"),
+        ("bert-tiny,,,,,forward,*,*,actvation,1,,measured\n", "unknown operand"),
+        ("bert-tiny,,,,,forward,*,*,activation,1,,heard\n", "unknown evidence"),
+        ("bert-tiny,,,,,forward,*,*\n", "cells"),
+        ("a,,,,,forward,*,*,activation,1,,\nb,,,,,forward,*,*,activation,1,,\n", "second model"),
+        ("bert-tiny,,,,,forward,query,*,activation,0.5,,measured\n", "'key, value'"),
+        (
+            "bert-tiny,,,0,,forward,*,*,activation,0.5,,measured\n"
+            "bert-tiny,,,,,forward,*,*,activation,0.5,,measured\n",
+            "with and without tau_i",
+        ),
+    ],
+)
 def test_bad_tables(tmp_path: Path, text: str, message: str) -> None:
     name = table(tmp_path, text)
     with pytest.raises(InputError) as error:
@@ -147,8 +156,11 @@ def test_bad_tables(tmp_path: Path, text: str, message: str) -> None:
 
 
 def test_a_missing_gradient_row_names_the_operation(tmp_path: Path) -> None:
-    name = table(tmp_path, "bert-tiny,,,,,forward,*,*,activation,0.5,,measured\n"
-                           "bert-tiny,,,,,backward,*,*,activation,0.5,,measured\n")
+    name = table(
+        tmp_path,
+        "bert-tiny,,,,,forward,*,*,activation,0.5,,measured\n"
+        "bert-tiny,,,,,backward,*,*,activation,0.5,,measured\n",
+    )
     with pytest.raises(InputError, match="gradient density for the operation 'pooler input grad"):
         run(sparsity=name, mode="training")
 

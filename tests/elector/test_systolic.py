@@ -117,8 +117,15 @@ def test_several_arrays(flow: str, overlap: bool, tmp_path: Path) -> None:
             shape[side], shape[width], shape[stream] = x * rows, y * cols, t
             if x * y >= arrays:
                 alike.append((shape[0], shape[1], shape[2]))
-        ours = cycles(tmp_path, alike + rest, rows=rows, cols=cols, dataflow=flow, arrays=arrays,
-                      preload=preload)
+        ours = cycles(
+            tmp_path,
+            alike + rest,
+            rows=rows,
+            cols=cols,
+            dataflow=flow,
+            arrays=arrays,
+            preload=preload,
+        )
         for i, shape in enumerate(alike + rest):
             count = simulated(shape, i, rows, cols, flow, overlap, arrays)
             one_fold = 2 * rows + cols + shape[stream] - 2
@@ -147,9 +154,16 @@ def test_idle_arrays_share_the_stream(flow: str, tmp_path: Path) -> None:
 def test_small_products_are_packed_along_the_diagonal(flow: str) -> None:
     """Heads of two on an array of 8 x 12: blocks of one stationary matrix, results apart."""
     heads, size, length, rows, cols = 4, 2, 3, 8, 12
-    chunk = inside("encoder", model__layers=1, model__hidden=heads * size, model__heads=heads,
-                   sequence_length=length, accelerator__rows=rows, accelerator__cols=cols,
-                   accelerator__dataflow=flow)
+    chunk = inside(
+        "encoder",
+        model__layers=1,
+        model__hidden=heads * size,
+        model__heads=heads,
+        sequence_length=length,
+        accelerator__rows=rows,
+        accelerator__cols=cols,
+        accelerator__dataflow=flow,
+    )
     for name, shape in (("scores", (length, size, length)), ("context", (length, length, size))):
         (r,) = chunk.ops.where(name=name)
         pairs = [matrices(shape, i) for i in range(heads)]
@@ -162,8 +176,9 @@ def test_small_products_are_packed_along_the_diagonal(flow: str) -> None:
         for i in range(0, heads, packed):
             group = pairs[i : i + packed]
             if flow == "os":
-                folds.append(Fold(np.vstack([a for a, _ in group]),
-                                  np.hstack([b for _, b in group])))
+                folds.append(
+                    Fold(np.vstack([a for a, _ in group]), np.hstack([b for _, b in group]))
+                )
             else:
                 blocks = np.zeros((packed * side[0], packed * side[1]))
                 for j, (_, b) in enumerate(group):
@@ -212,8 +227,13 @@ def test_the_next_product_may_follow_on_the_heels_of_the_last(flow: str, tmp_pat
         if not whole(shape, flow, rows, cols):
             continue
         folds, machine = [fold for fold, _, _ in parts], "os" if flow == "os" else "ws"
-        chunk = inside(write(tmp_path, [shape]), accelerator__rows=rows, accelerator__cols=cols,
-                       accelerator__dataflow=flow, accelerator__clock=1e9)
+        chunk = inside(
+            write(tmp_path, [shape]),
+            accelerator__rows=rows,
+            accelerator__cols=cols,
+            accelerator__dataflow=flow,
+            accelerator__clock=1e9,
+        )
         taken = float(chunk.activity.row("array", 0)[0]) * 1e9
         both, one = run(folds * 2, machine, True)[1], run(folds, machine, True)[1]
         assert taken == pytest.approx(both - one, rel=1e-12), shape
@@ -233,8 +253,13 @@ def test_generated_tokens_take_the_cycles_of_a_loop(model: str, flow: str) -> No
     """Only the mean number of folds enters the closed form: 4 % off for one step at worst."""
     prompt, tokens = 100, 16
     for rows, cols, arrays, batch in ((128, 128, 1, 1), (16, 32, 1, 8), (64, 256, 4, 16)):
-        settings = {"accelerator.rows": rows, "accelerator.cols": cols, "workload.batch": batch,
-                    "accelerator.arrays": arrays, "accelerator.dataflow": flow}
+        settings = {
+            "accelerator.rows": rows,
+            "accelerator.cols": cols,
+            "workload.batch": batch,
+            "accelerator.arrays": arrays,
+            "accelerator.dataflow": flow,
+        }
 
         def decode(length: int, generate: int, chosen: dict[str, object] = settings) -> float:
             sizes = {"workload.sequence_length": length, "workload.generate": generate}
@@ -274,11 +299,14 @@ def compare(folder: Path, rows: list[Peer]) -> None:
     """One GEMM list and one simulation for each array and dataflow of the rows."""
     for key in dict.fromkeys(r[3:6] for r in rows):
         mine = [r for r in rows if r[3:6] == key]
-        settings = dict(zip(("accelerator.rows", "accelerator.cols", "accelerator.dataflow"), key,
-                            strict=True))
+        settings = dict(
+            zip(("accelerator.rows", "accelerator.cols", "accelerator.dataflow"), key, strict=True)
+        )
         path = write(folder, [(m, k, n) for m, n, k, *_ in mine])
         found = elector.simulate(
-            path, "systolic", settings=settings | {"accelerator.convention": "scalesim"},
+            path,
+            "systolic",
+            settings=settings | {"accelerator.convention": "scalesim"},
             operations=True,
         )["operations"]
         assert isinstance(found, list)
@@ -303,9 +331,19 @@ def test_scalesim_rows_shipped_here(tmp_path: Path) -> None:
 def test_all_scalesim_rows(reference_dir: Path, tmp_path: Path) -> None:
     with (reference_dir / "scalesim_gemm.csv").open(encoding="utf-8", newline="") as file:
         rows: list[Peer] = [
-            (*(int(r[c]) for c in ("M", "N", "K", "array_rows", "array_cols")), r["dataflow"],
-             *(int(r[c]) for c in ("total_cycles", "ifmap_sram_reads", "filter_sram_reads",
-                                   "ofmap_sram_writes")))
+            (
+                *(int(r[c]) for c in ("M", "N", "K", "array_rows", "array_cols")),
+                r["dataflow"],
+                *(
+                    int(r[c])
+                    for c in (
+                        "total_cycles",
+                        "ifmap_sram_reads",
+                        "filter_sram_reads",
+                        "ofmap_sram_writes",
+                    )
+                ),
+            )
             for r in csv.DictReader(file)
         ]  # type: ignore[misc]
     assert len(rows) == 653
@@ -325,8 +363,13 @@ def test_fresh_shapes_equal_the_installed_peer(
     table = tmp_path / "fresh.csv"
     table.write_text("\n".join(",".join(map(str, r)) for r in rows) + "\n")
     script = root / "benchmarks" / "scalesim_peer.py"
-    done = subprocess.run([str(scalesim_python), str(script), str(table)], capture_output=True,
-                          text=True, check=True, cwd=tmp_path)
+    done = subprocess.run(
+        [str(scalesim_python), str(script), str(table)],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=tmp_path,
+    )
     numbers = [[int(x) for x in line.split(",")] for line in done.stdout.splitlines()]
     compare(tmp_path, [(*r, *x) for r, x in zip(rows, numbers, strict=True)])  # type: ignore[misc]
 
@@ -355,9 +398,14 @@ def test_accesses_are_what_the_simulated_folds_touch(flow: str, tmp_path: Path) 
             reads.reverse()
         writes = sum(f.a.shape[0] * f.b.shape[1] for f, _, _ in parts)
         found = elector.simulate(
-            write(tmp_path, [shape]), "systolic", operations=True,
-            settings={"accelerator.rows": rows, "accelerator.cols": cols,
-                      "accelerator.dataflow": flow},
+            write(tmp_path, [shape]),
+            "systolic",
+            operations=True,
+            settings={
+                "accelerator.rows": rows,
+                "accelerator.cols": cols,
+                "accelerator.dataflow": flow,
+            },
         )["operations"]
         assert isinstance(found, list)
         (ours,) = found

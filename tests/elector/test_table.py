@@ -166,8 +166,11 @@ def test_a_byte_order_mark_is_no_part_of_the_text(tmp_path: Path) -> None:
 def test_plain_yaml_is_read() -> None:
     text = "a: 1\nb: [2, x, true, 1.5]\nc: {d: null}\nyes it is: text\n"
     assert parse_yaml(text) == {
-        "a": 1, "b": [2, "x", True, 1.5], "c": {"d": None}, "yes it is": "text",
-    }  # fmt: skip
+        "a": 1,
+        "b": [2, "x", True, 1.5],
+        "c": {"d": None},
+        "yes it is": "text",
+    }
 
 
 BOMB = "a: &a [x, x]\n" + "\n".join(f"b{i}: &b{i} [*a, *a]" for i in range(9))
@@ -234,12 +237,16 @@ def test_csv_rows_know_their_lines(tmp_path: Path) -> None:
         read_csv(path)
 
 
-@pytest.mark.parametrize("values", [
-    np.random.default_rng(0).integers(0, 7, 10_000),
-    np.random.default_rng(1).normal(size=10_000),
-    np.append(np.zeros(9_999), 1.0),  # a value that no sample sees
-    np.random.default_rng(2).choice([0.1, 2.0, np.nan], 5_000),
-], ids=["few", "many", "rare", "nan"])  # fmt: skip
+@pytest.mark.parametrize(
+    "values",
+    [
+        np.random.default_rng(0).integers(0, 7, 10_000),
+        np.random.default_rng(1).normal(size=10_000),
+        np.append(np.zeros(9_999), 1.0),  # a value that no sample sees
+        np.random.default_rng(2).choice([0.1, 2.0, np.nan], 5_000),
+    ],
+    ids=["few", "many", "rare", "nan"],
+)
 def test_distinct_values_of_long_columns(values: np.ndarray) -> None:
     found, first, inverse = distinct(values)
     assert np.array_equal(found[inverse], values, equal_nan=True)

@@ -61,9 +61,7 @@ def test_everything_a_machine_asks_for_has_a_price(part: str, quantity: str) -> 
 
 
 # leakage need not fall with the node
-@pytest.mark.parametrize(
-    ("part", "quantity"), [pair for pair in ASKED_FOR if pair[1] != "leakage"]
-)
+@pytest.mark.parametrize(("part", "quantity"), [pair for pair in ASKED_FOR if pair[1] != "leakage"])
 def test_a_newer_node_is_never_dearer(part: str, quantity: str) -> None:
     prices = [value(part, quantity, node) for node in NODES]
     for older, newer in zip(prices[1:], prices, strict=False):

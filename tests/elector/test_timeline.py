@@ -93,17 +93,27 @@ def test_a_product_bound_by_memory_takes_the_time_of_its_bytes(tmp_path: Path) -
 
 def test_weights_of_the_next_product_are_fetched_behind_the_first(tmp_path: Path) -> None:
     one = run(
-        columns_of({"model": products(tmp_path, (512, 64, 64)), "accelerator": "systolic",
-                    **SMALL, "accelerator.bandwidth": 1e9})
+        columns_of(
+            {
+                "model": products(tmp_path, (512, 64, 64)),
+                "accelerator": "systolic",
+                **SMALL,
+                "accelerator.bandwidth": 1e9,
+            }
+        )
     )
     two = run(
-        columns_of({"model": products(tmp_path, (512, 64, 64), (512, 64, 64)),
-                    "accelerator": "systolic", **SMALL, "accelerator.bandwidth": 1e9})
+        columns_of(
+            {
+                "model": products(tmp_path, (512, 64, 64), (512, 64, 64)),
+                "accelerator": "systolic",
+                **SMALL,
+                "accelerator.bandwidth": 1e9,
+            }
+        )
     )
     assert two.seconds < 2.0 * one.seconds
     assert two.seconds >= 2.0 * max(one.busy.values())
-
-
 
 
 @pytest.mark.parametrize("dataflow", ["ws", "os", "is"])
@@ -116,8 +126,13 @@ def test_without_stalls_it_equals_scalesim(
     assert len(rows) > 10
     for r in rows:
         model = products(tmp_path, (int(r["M"]), int(r["K"]), int(r["N"])))
-        found = cycles(model, rows=int(r["array_rows"]), cols=int(r["array_cols"]),
-                       dataflow=dataflow, convention="scalesim")
+        found = cycles(
+            model,
+            rows=int(r["array_rows"]),
+            cols=int(r["array_cols"]),
+            dataflow=dataflow,
+            convention="scalesim",
+        )
         assert round(found) == int(r["total_cycles"])
 
 
@@ -159,24 +174,28 @@ def random_acceltran(count: int, seed: int) -> list[dict[str, object]]:
     found = []
     for _ in range(count):
         side = pick(8, 16, 32)
-        found.append({
-            "model": pick("bert-tiny", "bert-mini", "bert-small"),
-            "accelerator": "acceltran",
-            "workload.mode": pick("inference", "training"),
-            "workload.batch": pick(1, 4, 16),
-            "workload.sequence_length": pick(64, 128, 256),
-            "workload.sparsity": pick("dense", "acceltran"),
-            "accelerator.tile_b": pick(1, 4),
-            "accelerator.tile_x": side,
-            "accelerator.tile_y": side,
-            "accelerator.pe": pick(64, 128, 256, 512),
-            "accelerator.lanes_per_pe": pick(8, 16, 32, 64),
-            "accelerator.mac_per_lane": pick(1, 16),
-            "accelerator.softmax_per_pe": pick(2, 4, 8, 32),
-            "accelerator.activation_buffer": pick(4e6, 16e6, 64e6),
-            "accelerator.weight_buffer": pick(8e6, 32e6, 128e6),
-            "accelerator.memory": pick("rram_16_2_2", "rram_32_2_1", "dram_32_2_1", "hbm_32_1_4"),
-        })
+        found.append(
+            {
+                "model": pick("bert-tiny", "bert-mini", "bert-small"),
+                "accelerator": "acceltran",
+                "workload.mode": pick("inference", "training"),
+                "workload.batch": pick(1, 4, 16),
+                "workload.sequence_length": pick(64, 128, 256),
+                "workload.sparsity": pick("dense", "acceltran"),
+                "accelerator.tile_b": pick(1, 4),
+                "accelerator.tile_x": side,
+                "accelerator.tile_y": side,
+                "accelerator.pe": pick(64, 128, 256, 512),
+                "accelerator.lanes_per_pe": pick(8, 16, 32, 64),
+                "accelerator.mac_per_lane": pick(1, 16),
+                "accelerator.softmax_per_pe": pick(2, 4, 8, 32),
+                "accelerator.activation_buffer": pick(4e6, 16e6, 64e6),
+                "accelerator.weight_buffer": pick(8e6, 32e6, 128e6),
+                "accelerator.memory": pick(
+                    "rram_16_2_2", "rram_32_2_1", "dram_32_2_1", "hbm_32_1_4"
+                ),
+            }
+        )
     return found
 
 
@@ -196,8 +215,9 @@ def random_gpus(count: int, seed: int) -> list[dict[str, object]]:
             "workload.sequence_length": pick(32, 128, 256),
             "workload.attention": pick("unfused", "fused", "flash"),
             "workload.precision": pick("fp32", "fp16", "fp16-amp"),
-            "workload.implementation": pick("eager", "compiled", "torchscript",
-                                            "tensorflow2-xla", "fastertransformer"),
+            "workload.implementation": pick(
+                "eager", "compiled", "torchscript", "tensorflow2-xla", "fastertransformer"
+            ),
             "accelerator.host_speed": pick(0.5, 1, 4),
             "accelerator.power_limit": pick(70, 150, 300, 1000),
         }
@@ -246,26 +266,33 @@ def random_hybrids(count: int, seed: int) -> list[dict[str, object]]:
     for _ in range(count):
         base = pick("reram+systolic", "hpt")
         training = base == "hpt" and pick(True, False)
-        found.append({
-            "model": pick("bert-tiny", "bert-mini", "bert-small"),
-            "accelerator": base,
-            "workload.mode": "training" if training else "inference",
-            "workload.trainable": pick("all", "lora:4", "lora:8", "heads") if training else "all",
-            "workload.batch": pick(1, 2, 4, 8),
-            "workload.sequence_length": pick(32, 64, 128, 256),
-            "accelerator.units.tier.tiles": pick(700, 1000, 2000),
-            "accelerator.units.tier.adcs_per_crossbar": pick(0.5, 1, 4),
-            "accelerator.units.array.rows": pick(32, 64, 128),
-            "accelerator.units.array.cols": pick(32, 64, 128),
-            "accelerator.units.array.arrays": pick(1, 2, 4),
-            "accelerator.links.tier-array.bandwidth": pick(1e10, 1e11, 1e12),
-        })
+        found.append(
+            {
+                "model": pick("bert-tiny", "bert-mini", "bert-small"),
+                "accelerator": base,
+                "workload.mode": "training" if training else "inference",
+                "workload.trainable": pick("all", "lora:4", "lora:8", "heads")
+                if training
+                else "all",
+                "workload.batch": pick(1, 2, 4, 8),
+                "workload.sequence_length": pick(32, 64, 128, 256),
+                "accelerator.units.tier.tiles": pick(700, 1000, 2000),
+                "accelerator.units.tier.adcs_per_crossbar": pick(0.5, 1, 4),
+                "accelerator.units.array.rows": pick(32, 64, 128),
+                "accelerator.units.array.cols": pick(32, 64, 128),
+                "accelerator.units.array.arrays": pick(1, 2, 4),
+                "accelerator.links.tier-array.bandwidth": pick(1e10, 1e11, 1e12),
+            }
+        )
     return found
 
 
 DESIGNS = {
-    "systolic": random_designs, "acceltran": random_acceltran, "gpu": random_gpus,
-    "reram": random_reram, "hybrid": random_hybrids,
+    "systolic": random_designs,
+    "acceltran": random_acceltran,
+    "gpu": random_gpus,
+    "reram": random_reram,
+    "hybrid": random_hybrids,
 }
 
 
@@ -290,9 +317,7 @@ def ranks(values: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("machine", DESIGNS)
-@pytest.mark.parametrize(
-    ("count", "seed"), [(24, 1), pytest.param(300, 2, marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize(("count", "seed"), [(24, 1), pytest.param(300, 2, marks=pytest.mark.slow)])
 def test_the_closed_form_agrees(machine: str, count: int, seed: int) -> None:
     closed, event = compared(machine, count, seed)
     error = np.abs(closed / event - 1.0)
@@ -308,8 +333,14 @@ LARGE: list[dict[str, object]] = [
     for accelerator in ("acceltran-server", "tpu-v4i")
     for mode in ("inference", "training")
 ] + [
-    {"model": "bert-large", "accelerator": "systolic", "workload.mode": mode,
-     "workload.batch": 4, "accelerator.rows": 256, "accelerator.cols": 256}
+    {
+        "model": "bert-large",
+        "accelerator": "systolic",
+        "workload.mode": mode,
+        "workload.batch": 4,
+        "accelerator.rows": 256,
+        "accelerator.cols": 256,
+    }
     for mode in ("inference", "training")
 ]
 
@@ -334,12 +365,20 @@ def test_the_step_is_never_shorter_than_a_resource_is_busy(machine: str) -> None
 SOME: list[dict[str, Any]] = [
     {"model": "bert-tiny", "accelerator": "systolic"},
     {"model": "bert-tiny", "accelerator": "acceltran-edge"},
-    {"model": "bert-tiny", "accelerator": "a100-sxm-40gb", "workload.mode": "training",
-     "workload.attention": "flash"},
+    {
+        "model": "bert-tiny",
+        "accelerator": "a100-sxm-40gb",
+        "workload.mode": "training",
+        "workload.attention": "flash",
+    },
     {"model": "bert-mini", "accelerator": "reram", "workload.mode": "training"},
     {"model": "bert-mini", "accelerator": "isaac", "workload.batch": 2},
-    {"model": "bert-tiny", "accelerator": "hpt", "workload.mode": "training",
-     "workload.trainable": "lora:4"},
+    {
+        "model": "bert-tiny",
+        "accelerator": "hpt",
+        "workload.mode": "training",
+        "workload.trainable": "lora:4",
+    },
     {"model": "bert-tiny", "accelerator": "hpt", "workload.mode": "training"},
 ]
 
@@ -358,10 +397,21 @@ def test_power_over_time_adds_up_to_the_energy(settings: dict[str, Any]) -> None
 TRACKS = {
     "systolic": {"array", "vector", "memory"},
     "gpu": {"host", "tensor cores", "L2", "memory"},
-    "isaac": {"crossbars: layers 1 query", "crossbars: layers 2 key, value 2", "spare crossbars",
-              "write drivers", "vector lanes", "memory"},
-    "reram+systolic": {"tier.crossbars: layers 1 query", "array.array", "array.vector",
-                       "array.memory", "link tier-array"},
+    "isaac": {
+        "crossbars: layers 1 query",
+        "crossbars: layers 2 key, value 2",
+        "spare crossbars",
+        "write drivers",
+        "vector lanes",
+        "memory",
+    },
+    "reram+systolic": {
+        "tier.crossbars: layers 1 query",
+        "array.array",
+        "array.vector",
+        "array.memory",
+        "link tier-array",
+    },
 }
 
 
@@ -384,8 +434,12 @@ def test_a_trace_has_named_tracks_and_spans_that_do_not_overlap(accelerator: str
 
 
 def test_the_picture_shows_all_that_a_resource_does(tmp_path: Path) -> None:
-    found = trace(columns_of({"model": "bert-tiny", "accelerator": "acceltran-edge",
-                              "workload.mode": "training"}), "t")
+    found = trace(
+        columns_of(
+            {"model": "bert-tiny", "accelerator": "acceltran-edge", "workload.mode": "training"}
+        ),
+        "t",
+    )
     kinds = list(dict.fromkeys(row.kind for row in found.timeline.rows))
     for resource, use in found.utilization.items():
         shares = mix(found, resource, kinds)
@@ -400,8 +454,11 @@ def test_the_picture_shows_all_that_a_resource_does(tmp_path: Path) -> None:
 
 
 def test_a_host_slower_than_the_device_sets_the_pace() -> None:
-    settings: dict[str, Any] = {"model": "bert-tiny", "accelerator": "a100-sxm-40gb",
-                                "workload.precision": "fp16"}
+    settings: dict[str, Any] = {
+        "model": "bert-tiny",
+        "accelerator": "a100-sxm-40gb",
+        "workload.precision": "fp16",
+    }
     found = run(columns_of({**settings, "accelerator.host_speed": 0.1}))
     chunk = inspect(columns_of({**settings, "accelerator.host_speed": 0.1}), Technology.load())
     host = float(chunk.activity.load("host")[0]) + float(chunk.activity.start[0])
@@ -412,8 +469,11 @@ def test_a_host_slower_than_the_device_sets_the_pace() -> None:
 
 
 def test_a_kernel_waits_for_the_kernel_before_it() -> None:
-    found = run(columns_of({"model": "bert-tiny", "accelerator": "v100-sxm-32gb",
-                            "workload.mode": "training"}))
+    found = run(
+        columns_of(
+            {"model": "bert-tiny", "accelerator": "v100-sxm-32gb", "workload.mode": "training"}
+        )
+    )
     device = [s for s in found.spans if s.resource != "host"]
     order: dict[tuple[int, int], list[float]] = {}
     for s in device:
@@ -426,8 +486,10 @@ def test_a_kernel_waits_for_the_kernel_before_it() -> None:
 def test_reram_counted_by_hand(tmp_path: Path) -> None:
     """One product of 10 vectors: 16 phases of 100 ns each, and a last conversion."""
     settings: dict[str, Any] = {
-        "model": products(tmp_path, (10, 128, 16)), "accelerator": "isaac",
-        "accelerator.bandwidth": 1e16, "accelerator.copies": 1,
+        "model": products(tmp_path, (10, 128, 16)),
+        "accelerator": "isaac",
+        "accelerator.bandwidth": 1e16,
+        "accelerator.copies": 1,
     }
     found = run(columns_of(settings))
     assert found.seconds == pytest.approx(10 * 16 * 100e-9 + 100e-9, rel=1e-6)
@@ -438,26 +500,42 @@ def test_reram_counted_by_hand(tmp_path: Path) -> None:
 
 
 def test_a_transfer_takes_its_link_for_its_bytes() -> None:
-    settings: dict[str, Any] = {"model": "bert-mini", "accelerator": "reram+systolic",
-                                "workload.batch": 2}
+    settings: dict[str, Any] = {
+        "model": "bert-mini",
+        "accelerator": "reram+systolic",
+        "workload.batch": 2,
+    }
     chunk = inspect(columns_of(settings), Technology.load())
     found = timeline(chunk)
     rows = [r for r, row in enumerate(chunk.ops.rows) if row.kind == "transfer"]
     size = sum(float(chunk.ops.m[r, 0] * chunk.ops.count[r, 0]) for r in rows)
     assert found.busy["link tier-array"] == pytest.approx(size / 400e9)
     assert {found.rows[s.row].kind for s in found.spans if s.resource == "link tier-array"} == {
-        "transfer"}
+        "transfer"
+    }
 
 
 def test_what_the_assignment_gives_away_stays_idle() -> None:
-    found = run(columns_of({"model": "bert-tiny", "accelerator": "hpt",
-                            "workload.mode": "training", "workload.trainable": "lora:4"}))
+    found = run(
+        columns_of(
+            {
+                "model": "bert-tiny",
+                "accelerator": "hpt",
+                "workload.mode": "training",
+                "workload.trainable": "lora:4",
+            }
+        )
+    )
     assert not any(name.startswith("gpu.") for name in found.busy)
-    everything = run(columns_of({"model": "bert-tiny", "accelerator": "hpt",
-                                 "workload.mode": "training"}))
+    everything = run(
+        columns_of({"model": "bert-tiny", "accelerator": "hpt", "workload.mode": "training"})
+    )
     assert all(name.startswith("gpu.") for name in everything.busy)
-    alone = run(columns_of({"model": "bert-tiny", "accelerator": "a100-pcie-40gb",
-                            "workload.mode": "training"}))
+    alone = run(
+        columns_of(
+            {"model": "bert-tiny", "accelerator": "a100-pcie-40gb", "workload.mode": "training"}
+        )
+    )
     assert everything.seconds == alone.seconds
 
 

@@ -45,16 +45,23 @@ def test_shipped_tables_make_a_training_step_cheaper(task: str) -> None:
 def one_run(tmp_path: Path) -> Path:
     path = tmp_path / "sparsity.csv"
     rows = [("forward", "activation"), ("backward", "activation"), ("backward", "gradient")]
-    path.write_text(HEADER + "".join(
-        f"m,t,0,0.05,0.0001,{phase},*,*,{operand},0.5,90,measured\n" for phase, operand in rows))
+    path.write_text(
+        HEADER
+        + "".join(
+            f"m,t,0,0.05,0.0001,{phase},*,*,{operand},0.5,90,measured\n" for phase, operand in rows
+        )
+    )
     return path
 
 
 def test_a_table_of_one_run_is_read_at_its_thresholds(tmp_path: Path) -> None:
     settings = {"workload.mode": "training", "workload.sparsity": str(one_run(tmp_path))}
     unset = simulate("bert-tiny", "acceltran-server", settings=settings)
-    said = simulate("bert-tiny", "acceltran-server", settings={
-        **settings, "workload.tau_i": 0.05, "workload.tau_t": 0.0001})
+    said = simulate(
+        "bert-tiny",
+        "acceltran-server",
+        settings={**settings, "workload.tau_i": 0.05, "workload.tau_t": 0.0001},
+    )
     assert unset["energy_j"] == said["energy_j"]
     with pytest.raises(InputError, match=r"tau_i.*outside the thresholds"):
         simulate("bert-tiny", "acceltran-server", settings={**settings, "workload.tau_i": 0.02})

@@ -147,7 +147,9 @@ def test_results_that_follow_from_others(tmp_path: Path) -> None:
         ROW.replace("a case", "c").replace("latency_s,2,ms", "area_by_part_mm2.array,7,mm2"),
     ]
     simulate = answer(
-        latency_s=1e-3, macs=2e9, operations=[{"cycles": 10}, {"cycles": 20}],
+        latency_s=1e-3,
+        macs=2e9,
+        operations=[{"cycles": 10}, {"cycles": 20}],
         area_by_part_mm2={"array": 7.0},
     )
     results = validate(write(tmp_path, *rows), simulate=simulate)

@@ -42,8 +42,12 @@ def fake(columns: Mapping[str, Column], size: int) -> FakeCost:
     if "workload.mode" in columns:
         work = work * columns["workload.mode"].map(lambda v: 3.0 if v == "training" else 1.0)
     rows, sram = number(columns, "accelerator.rows", 16), number(columns, "accelerator.sram", 1e6)
-    flow = np.array([{"ws": 1.0, "os": 1.1, "is": 0.9}.get(v, 1.0)
-                     for v in columns["accelerator.dataflow"].values])  # fmt: skip
+    flow = np.array(
+        [
+            {"ws": 1.0, "os": 1.1, "is": 0.9}.get(v, 1.0)
+            for v in columns["accelerator.dataflow"].values
+        ]
+    )
     flow = flow[columns["accelerator.dataflow"].codes]
     latency = work / rows / (1.0 + np.log10(sram / 1e6)) * 1e-6 * flow
     energy = work * 1e-9 * (1.0 + sram / 1e7) / flow + rows * 1e-9

@@ -31,9 +31,13 @@ def main(folder: str, budget: str, seconds: str, marker: str, hang_at: str) -> N
 
     storage.HEARTBEAT, storage.GRACE = 1, 3
     transcode.search(
-        SMALL, sampler="nsga2", budget=int(budget), out=folder, evaluator=slow,
+        SMALL,
+        sampler="nsga2",
+        budget=int(budget),
+        out=folder,
+        evaluator=slow,
         storage=os.environ["TRANSCODE_STORAGE"],
-    )  # fmt: skip
+    )
 
 
 if __name__ == "__main__":

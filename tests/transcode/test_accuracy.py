@@ -16,11 +16,27 @@ from transcode import accuracy
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = ROOT / "transcode" / "data" / "accuracy"
-CONTRACT = ["name", "task", "metric", "score", "std", "layers", "hidden", "heads", "feed_forward",
-            "parameters", "source", "evidence"]  # fmt: skip
+CONTRACT = [
+    "name",
+    "task",
+    "metric",
+    "score",
+    "std",
+    "layers",
+    "hidden",
+    "heads",
+    "feed_forward",
+    "parameters",
+    "source",
+    "evidence",
+]
 # BERT-tiny, BERT-base, BERT-large
-PRESETS = {"layers": [2, 12, 24], "hidden": [128, 768, 1024], "heads": [2, 12, 16],
-           "feed_forward": [512, 3072, 4096]}  # fmt: skip
+PRESETS = {
+    "layers": [2, 12, 24],
+    "hidden": [128, 768, 1024],
+    "heads": [2, 12, 16],
+    "feed_forward": [512, 3072, 4096],
+}
 
 
 def features(**changed: object) -> dict[str, np.ndarray]:
@@ -48,8 +64,9 @@ def records(name: str) -> list[dict[str, str]]:
 def test_every_score_has_a_source_and_every_dropped_one_a_reason(name: str) -> None:
     table = records(name)
     assert list(table[0])[: len(CONTRACT)] == CONTRACT
-    keys = [(r["name"], r["task"], r["source"], r["metric"], r["recipe"], r["score"])
-            for r in table]  # fmt: skip
+    keys = [
+        (r["name"], r["task"], r["source"], r["metric"], r["recipe"], r["score"]) for r in table
+    ]
     assert len(keys) == len(set(keys)), "a score stands twice"
     for row in table:
         assert row["source"] and row["evidence"] == "published"
@@ -81,8 +98,9 @@ def test_left_out_scores_lie_inside_their_intervals(task: str) -> None:
     assert 0.80 <= found.coverage <= (1.0 if task == "arc-challenge" else 0.98)
 
 
-@pytest.mark.parametrize(("task", "most"), [("sst2", 1.6), ("mnli", 1.3), ("qnli", 1.3),
-                                            ("qqp", 1.3), ("lambada", 3.5)])  # fmt: skip
+@pytest.mark.parametrize(
+    ("task", "most"), [("sst2", 1.6), ("mnli", 1.3), ("qnli", 1.3), ("qqp", 1.3), ("lambada", 3.5)]
+)
 def test_error_on_left_out_scores(task: str, most: float) -> None:
     found = accuracy.surrogate(task).cross_validation
     assert found.mae <= most
@@ -94,8 +112,7 @@ def test_cross_validation_never_sees_the_row_it_predicts() -> None:
     task = accuracy.surrogate("sst2").task
     data = accuracy.rows("sst2")
     before = accuracy.cross_validate(task, data)
-    wrong = [row if row.name != "XLNet-Large" else replace(row, score=60.0)
-             for row in data]  # fmt: skip
+    wrong = [row if row.name != "XLNet-Large" else replace(row, score=60.0) for row in data]
     after = accuracy.cross_validate(task, wrong)
     # the one wrong score is missed by 30 points, since nothing learns from it while it is out
     assert after.mae * len(data) - before.mae * len(data) > 25.0
@@ -140,8 +157,9 @@ def test_uncertainty_grows_outside_what_was_published() -> None:
     base = spread()
     assert np.all(spread(heads=[1, 1, 1]) > base)  # one head of 768
     assert np.all(spread(feed_forward=[64, 384, 512]) > base)  # half of hidden
-    tiny, small = spread(layers=[1, 2, 4], hidden=[16, 128, 512], heads=[1, 2, 8],
-                         feed_forward=[64, 512, 2048])[:2]  # fmt: skip
+    tiny, small = spread(
+        layers=[1, 2, 4], hidden=[16, 128, 512], heads=[1, 2, 8], feed_forward=[64, 512, 2048]
+    )[:2]
     assert tiny > 1.5 * small
 
 
@@ -151,8 +169,9 @@ def test_names_and_aliases() -> None:
     assert accuracy.surrogate(" MNLI-m ").task.name == "mnli"
 
 
-@pytest.mark.parametrize(("wrong", "meant"), [("sst3", "sst2"), ("lambda", "lambada"),
-                                              ("STS", "stsb")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("wrong", "meant"), [("sst3", "sst2"), ("lambda", "lambada"), ("STS", "stsb")]
+)
 def test_unknown_task_names_the_nearest(wrong: str, meant: str) -> None:
     with pytest.raises(InputError, match=f"did you mean {meant}") as caught:
         accuracy.surrogate(wrong)
@@ -207,11 +226,16 @@ def test_a_million_predictions_have_the_bits_of_each_alone() -> None:
 
 
 def test_a_gain_shares_what_both_predictions_rest_on() -> None:
-    base = {k: np.array([v]) for k, v in
-            {"layers": 12, "hidden": 768, "heads": 12, "feed_forward": 3072}.items()}  # fmt: skip
-    models = {"layers": np.array([12, 12, 6]), "hidden": np.array([768, 768, 768]),
-              "heads": np.array([12, 12, 12]),
-              "feed_forward": np.array([3072, 4096, 3072])}  # fmt: skip
+    base = {
+        k: np.array([v])
+        for k, v in {"layers": 12, "hidden": 768, "heads": 12, "feed_forward": 3072}.items()
+    }
+    models = {
+        "layers": np.array([12, 12, 6]),
+        "hidden": np.array([768, 768, 768]),
+        "heads": np.array([12, 12, 12]),
+        "feed_forward": np.array([3072, 4096, 3072]),
+    }
     source = accuracy.surrogate("sst2")
     mean, std = source.predict(models)
     gain, deviation = source.gain(models, base)

@@ -12,8 +12,12 @@ from transcode import accuracy
 from transcode.accuracy.heads import PRIOR, SHARES, effects
 from transcode.accuracy.published import DATA
 
-SHAPE = {"layers": np.array([6.0]), "hidden": np.array([512.0]), "heads": np.array([8.0]),
-         "feed_forward": np.array([2048.0])}  # fmt: skip
+SHAPE = {
+    "layers": np.array([6.0]),
+    "hidden": np.array([512.0]),
+    "heads": np.array([8.0]),
+    "feed_forward": np.array([2048.0]),
+}
 
 
 def test_nine_converged_models_are_used_and_every_other_says_why_not() -> None:
@@ -51,23 +55,36 @@ def test_transforms_cost_accuracy_and_every_other_head_costs_certainty() -> None
 def test_attention_alone_is_predicted_as_before_whatever_it_is_asked_with() -> None:
     source = accuracy.surrogate("sst2")
     alone = source.predict(SHAPE)
-    both = source.predict({**{k: np.repeat(v, 2) for k, v in SHAPE.items()},
-                           "linear_heads": np.array([0.0, 0.5])})  # fmt: skip
+    both = source.predict(
+        {**{k: np.repeat(v, 2) for k, v in SHAPE.items()}, "linear_heads": np.array([0.0, 0.5])}
+    )
     assert both[0][0] == alone[0][0] and both[1][0] == alone[1][0]
     assert both[0][1] < alone[0][0]
 
 
 def test_features_count_the_heads_of_a_layered_model() -> None:
     settings: dict[str, object] = {
-        "model": "flexibert", "accelerator": "acceltran", "model.layers": 2,
-        "model.layer1.hidden": 128, "model.layer2.hidden": 128, "model.layer1.heads": 2,
-        "model.layer2.heads": 2, "model.layer1.head1": "dft", "model.layer1.head2": "c5",
-        "model.layer2.head1": "wma", "model.layer2.head2": "dct",
+        "model": "flexibert",
+        "accelerator": "acceltran",
+        "model.layers": 2,
+        "model.layer1.hidden": 128,
+        "model.layer2.hidden": 128,
+        "model.layer1.heads": 2,
+        "model.layer2.heads": 2,
+        "model.layer1.head1": "dft",
+        "model.layer1.head2": "c5",
+        "model.layer2.head1": "wma",
+        "model.layer2.head2": "dct",
         "model.layer2.feed_forward2": 512,
-    }  # fmt: skip
+    }
     found = features({k: Column.constant(v, 1) for k, v in settings.items()}, 1)
     assert [found[name][0] for name in SHARES] == [0.25, 0.5, 0.25]
     assert found["stacks"][0] == 1.5
-    plain = features({k: Column.constant(v, 1) for k, v in
-                      {"model": "bert-tiny", "accelerator": "systolic"}.items()}, 1)  # fmt: skip
+    plain = features(
+        {
+            k: Column.constant(v, 1)
+            for k, v in {"model": "bert-tiny", "accelerator": "systolic"}.items()
+        },
+        1,
+    )
     assert [plain[name][0] for name in SHARES] == [0.0, 0.0, 0.0] and plain["stacks"][0] == 1.0

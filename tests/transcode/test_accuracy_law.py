@@ -84,6 +84,8 @@ def test_table_in_the_documentation_is_what_is_measured() -> None:
         c = law.check(name)
         first, _ = law.transfer(name, "pythia", "cerebras-gpt")
         second, _ = law.transfer(name, "cerebras-gpt", "pythia")
-        row = (f"| `{name}` | {c.mae_given:.2f} | {c.mae_offset:.2f} | {c.mae:.2f} | {first:.1f} "
-               f"| {second:.1f} |")  # fmt: skip
+        row = (
+            f"| `{name}` | {c.mae_given:.2f} | {c.mae_offset:.2f} | {c.mae:.2f} | {first:.1f} "
+            f"| {second:.1f} |"
+        )
         assert row in text, row

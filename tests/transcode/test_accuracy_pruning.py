@@ -101,8 +101,10 @@ def test_grids_with_holes_are_refused() -> None:
 def rows_file(path: Path) -> Path:
     lines = [f"{HEADER},tau_i,tau_t,seed"]
     for t in trained():
-        lines.append(f"m,{t.task},accuracy,{t.score},,2,64,2,128,1000,sweep,measured,"
-                     f"{t.tau_i},{t.tau_t},{t.seed}")  # fmt: skip
+        lines.append(
+            f"m,{t.task},accuracy,{t.score},,2,64,2,128,1000,sweep,measured,"
+            f"{t.tau_i},{t.tau_t},{t.seed}"
+        )
     path.write_text("\n".join(lines) + "\n")
     return path
 
@@ -124,10 +126,15 @@ def sparsity_file(path: Path, with_accuracy: bool = True) -> Path:
     lines = [header]
     for t in trained():
         score = t.score if with_accuracy else ""
-        for phase, operand in (("forward", "activation"), ("backward", "activation"),
-                               ("backward", "gradient")):  # fmt: skip
-            lines.append(f"small,digits,{t.seed},{t.tau_i},{t.tau_t},{phase},*,*,{operand},0.5,"
-                         f"{score},measured")  # fmt: skip
+        for phase, operand in (
+            ("forward", "activation"),
+            ("backward", "activation"),
+            ("backward", "gradient"),
+        ):
+            lines.append(
+                f"small,digits,{t.seed},{t.tau_i},{t.tau_t},{phase},*,*,{operand},0.5,"
+                f"{score},measured"
+            )
     path.write_text("\n".join(lines) + "\n")
     return path
 

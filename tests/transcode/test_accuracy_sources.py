@@ -38,9 +38,12 @@ def rows(tmp_path: Path) -> str:
 def described(own: object, task: str = "digits", **more: Any) -> dict[str, Any]:
     """The small space with an accuracy."""
     return {
-        **SMALL, "workload": {"task": task}, "objectives": {"accuracy": "max", "latency_s": "min"},
-        "accuracy": own, **more,
-    }  # fmt: skip
+        **SMALL,
+        "workload": {"task": task},
+        "objectives": {"accuracy": "max", "latency_s": "min"},
+        "accuracy": own,
+        **more,
+    }
 
 
 def search(folder: Path, space: dict[str, Any]) -> transcode.Result:
@@ -241,8 +244,9 @@ def test_a_bound_is_searched_and_both_columns_are_kept(
     result = search(tmp_path / "r", space)
     front = result.frame
     assert [o.name for o in result.space.objectives] == ["accuracy_lower", "latency_s"]
-    assert np.allclose(front["accuracy_lower"],
-                       front["accuracy"] - 1.2815515655446004 * front["accuracy_std"])  # fmt: skip
+    assert np.allclose(
+        front["accuracy_lower"], front["accuracy"] - 1.2815515655446004 * front["accuracy_std"]
+    )
     assert result.manifest["reference_point"]["accuracy_lower"] == 60
     assert "holds with 90 %" in result.manifest["accuracy"]["text"]
     means = search(tmp_path / "m", described("surrogate", "sst2")).frame
@@ -256,18 +260,29 @@ def test_a_bound_is_searched_and_both_columns_are_kept(
 
 
 def test_a_bound_draws_the_way_to_its_mean() -> None:
-    columns = {"accuracy_lower": ["80", "82"], "accuracy": ["83", "84"],
-               "accuracy_std": ["2", "1"], "latency_s": ["1", "2"]}  # fmt: skip
-    front = {"objectives": [{"name": "accuracy_lower", "direction": "max", "unit": "%"},
-                            {"name": "latency_s", "direction": "min", "unit": "s"}]}  # fmt: skip
+    columns = {
+        "accuracy_lower": ["80", "82"],
+        "accuracy": ["83", "84"],
+        "accuracy_std": ["2", "1"],
+        "latency_s": ["1", "2"],
+    }
+    front = {
+        "objectives": [
+            {"name": "accuracy_lower", "direction": "max", "unit": "%"},
+            {"name": "latency_s", "direction": "min", "unit": "s"},
+        ]
+    }
     picture = plot.info(columns, front)
     assert picture.axes[-1].name == "accuracy_lower" and picture.bars is not None
     assert picture.bars.tolist() == [[0.0, 0.0], [3.0, 2.0]]
 
 
 def test_a_loss_is_made_small_with_its_upper_bound(tmp_path: Path) -> None:
-    space = {**SMALL, "objectives": {"loss": "min", "latency_s": "min"},
-             "accuracy": {"source": "scaling-law", "tokens": "300e9", "bound": 0.8}}  # fmt: skip
+    space = {
+        **SMALL,
+        "objectives": {"loss": "min", "latency_s": "min"},
+        "accuracy": {"source": "scaling-law", "tokens": "300e9", "bound": 0.8},
+    }
     with pytest.raises(InputError, match="of decoders"):
         search(tmp_path / "e", space)
     space["model"] = {**SMALL["model"], "base": "decoder"}

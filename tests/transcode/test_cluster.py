@@ -56,10 +56,11 @@ def test_tls_needs_certificates(tmp_path: Path) -> None:
         cluster.checked("tls://scheduler.example:8786")
     absent = str(tmp_path / "absent.pem")
     with (
-        dask.config.set({"distributed.comm.tls.ca-file": absent,
-                         "distributed.comm.tls.client.cert": absent}),
+        dask.config.set(
+            {"distributed.comm.tls.ca-file": absent, "distributed.comm.tls.client.cert": absent}
+        ),
         pytest.raises(InputError, match="cannot be read"),
-    ):  # fmt: skip
+    ):
         cluster.checked("tls://scheduler.example:8786")
 
 
@@ -69,8 +70,9 @@ def test_a_scheduler_that_is_not_there(
 ) -> None:
     monkeypatch.setattr(cluster, "ANSWER", 0.5)
     with pytest.raises(InputError, match=r"tcp://127\.0\.0\.1:9"):
-        transcode.search(small, cluster="tcp://127.0.0.1:9", out=tmp_path / "a", evaluator=fake,
-                         budget=50)  # fmt: skip
+        transcode.search(
+            small, cluster="tcp://127.0.0.1:9", out=tmp_path / "a", evaluator=fake, budget=50
+        )
     assert not (tmp_path / "a").exists()
 
 
@@ -84,11 +86,22 @@ class Machines:
 
     def start(self, program: str, *options: str) -> subprocess.Popen[bytes]:
         started = subprocess.Popen(
-            [sys.executable, "-m", f"distributed.cli.{program}", "--scheduler-file",
-             str(self.file), "--host", "127.0.0.1", "--no-dashboard", *options],
-            env=self.environment, cwd=self.file.parent,
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        )  # fmt: skip
+            [
+                sys.executable,
+                "-m",
+                f"distributed.cli.{program}",
+                "--scheduler-file",
+                str(self.file),
+                "--host",
+                "127.0.0.1",
+                "--no-dashboard",
+                *options,
+            ],
+            env=self.environment,
+            cwd=self.file.parent,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
         self.processes.append(started)
         return started
 
@@ -142,8 +155,14 @@ def test_two_of_four_workers_killed_and_the_front_is_the_same(
             timers[0].start()
 
     timers: list[threading.Timer] = []
-    far = transcode.search("bert", sampler="evolve", budget=budget, out=tmp_path / "far",
-                           cluster=machines.address, progress=progress)  # fmt: skip
+    far = transcode.search(
+        "bert",
+        sampler="evolve",
+        budget=budget,
+        out=tmp_path / "far",
+        cluster=machines.address,
+        progress=progress,
+    )
     assert killed.is_set(), "the workers outlived the search: nothing was tested"
     alive = [process.poll() is None for process in machines.processes]
     assert alive == [True, False, False, True, True]

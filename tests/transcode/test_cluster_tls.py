@@ -35,19 +35,45 @@ class Certificates:
         key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
         for name in ("ours", "theirs"):
             ca, node = f"{name}-ca", f"{name}-node"
-            self.openssl("req", "-x509", *key, "-keyout", f"{ca}.key", "-out", f"{ca}.pem",
-                         "-days", "2", "-subj", f"/CN={ca}")  # fmt: skip
-            self.openssl("req", *key, "-keyout", f"{node}.key", "-out", f"{node}.csr",
-                         "-subj", f"/CN={node}")  # fmt: skip
-            self.openssl("x509", "-req", "-in", f"{node}.csr", "-out", f"{node}.pem", "-days", "2",
-                         "-CA", f"{ca}.pem", "-CAkey", f"{ca}.key", "-CAcreateserial")  # fmt: skip
+            self.openssl(
+                "req",
+                "-x509",
+                *key,
+                "-keyout",
+                f"{ca}.key",
+                "-out",
+                f"{ca}.pem",
+                "-days",
+                "2",
+                "-subj",
+                f"/CN={ca}",
+            )
+            self.openssl(
+                "req", *key, "-keyout", f"{node}.key", "-out", f"{node}.csr", "-subj", f"/CN={node}"
+            )
+            self.openssl(
+                "x509",
+                "-req",
+                "-in",
+                f"{node}.csr",
+                "-out",
+                f"{node}.pem",
+                "-days",
+                "2",
+                "-CA",
+                f"{ca}.pem",
+                "-CAkey",
+                f"{ca}.key",
+                "-CAcreateserial",
+            )
 
     def openssl(self, *words: str) -> None:
         program = shutil.which("openssl")
         if program is None:
             pytest.skip("no openssl to make certificates with")
-        done = subprocess.run([program, *words], cwd=self.folder, capture_output=True, text=True,
-                              check=False)  # fmt: skip
+        done = subprocess.run(
+            [program, *words], cwd=self.folder, capture_output=True, text=True, check=False
+        )
         assert done.returncode == 0, done.stderr
 
     def of(self, authority: str, node: str) -> dict[str, str]:
@@ -55,8 +81,10 @@ class Certificates:
         begin = "DASK_DISTRIBUTED__COMM__TLS__"
         found = {f"{begin}CA_FILE": f"{authority}-ca.pem"}
         for role in ("CLIENT", "SCHEDULER", "WORKER"):
-            found |= {f"{begin}{role}__CERT": f"{node}-node.pem",
-                      f"{begin}{role}__KEY": f"{node}-node.key"}  # fmt: skip
+            found |= {
+                f"{begin}{role}__CERT": f"{node}-node.pem",
+                f"{begin}{role}__KEY": f"{node}-node.key",
+            }
         return {name: str(self.folder / file) for name, file in found.items()}
 
 
@@ -73,12 +101,25 @@ class Machines:
         return {**os.environ, **own, **self.certificates.of(authority, node)}
 
     def start(self, program: str, *options: str) -> None:
-        self.processes.append(subprocess.Popen(
-            [sys.executable, "-m", f"distributed.cli.{program}", *options, "--host", "127.0.0.1",
-             "--protocol", "tls", "--no-dashboard"],
-            env=self.environment("ours", "ours"), cwd=self.certificates.folder,
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        ))  # fmt: skip
+        self.processes.append(
+            subprocess.Popen(
+                [
+                    sys.executable,
+                    "-m",
+                    f"distributed.cli.{program}",
+                    *options,
+                    "--host",
+                    "127.0.0.1",
+                    "--protocol",
+                    "tls",
+                    "--no-dashboard",
+                ],
+                env=self.environment("ours", "ours"),
+                cwd=self.certificates.folder,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )
+        )
 
     def worked(self) -> list[float]:
         """Seconds of processor time of each worker so far."""
@@ -90,11 +131,21 @@ class Machines:
         self, out: Path, authority: str, node: str, *more: str
     ) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, "-c", "from transcode.cli import main; main()", *SEARCH, "--out",
-             str(out), *more],
-            env=self.environment(authority, node), capture_output=True, text=True, check=False,
+            [
+                sys.executable,
+                "-c",
+                "from transcode.cli import main; main()",
+                *SEARCH,
+                "--out",
+                str(out),
+                *more,
+            ],
+            env=self.environment(authority, node),
+            capture_output=True,
+            text=True,
+            check=False,
             timeout=300,
-        )  # fmt: skip
+        )
 
 
 @pytest.fixture(scope="module")
@@ -123,9 +174,12 @@ def wait_for_workers(machines: Machines) -> None:
     from distributed import Client, Security
 
     at = machines.certificates.folder
-    security = Security(tls_ca_file=str(at / "ours-ca.pem"), require_encryption=True,
-                        tls_client_cert=str(at / "ours-node.pem"),
-                        tls_client_key=str(at / "ours-node.key"))  # fmt: skip
+    security = Security(
+        tls_ca_file=str(at / "ours-ca.pem"),
+        require_encryption=True,
+        tls_client_cert=str(at / "ours-node.pem"),
+        tls_client_key=str(at / "ours-node.key"),
+    )
     with Client(machines.address, timeout=60, set_as_default=False, security=security) as client:
         client.wait_for_workers(2, timeout=120)
 

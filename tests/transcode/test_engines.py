@@ -55,8 +55,9 @@ def test_nothing_twice_and_nothing_forbidden(name: str, problem: Problem) -> Non
 @pytest.mark.parametrize("name", [*STREAMS, *LEARNERS])
 def test_same_seed_same_designs(name: str, problem: Problem) -> None:
     def run(seed: int) -> list[int]:
-        return keys(problem, batches(engines.make(name, problem, seed, 16, REFERENCE),
-                                     problem, 3, 16))  # fmt: skip
+        return keys(
+            problem, batches(engines.make(name, problem, seed, 16, REFERENCE), problem, 3, 16)
+        )
 
     assert run(1) == run(1)
     if name != "enumerate":
@@ -110,9 +111,19 @@ def test_learners_beat_random(name: str, problem: Problem) -> None:
 
 def test_learners_see_every_alternative() -> None:
     # two alternatives with the same base once looked like one to Optuna
-    description = {**SMALL, "accelerator": [
-        {"base": "systolic", "memory": memory, "rows": [16, 32], "dataflow": ["ws", "os"],
-         "sram": ["2 MB", "4 MB"]} for memory in ("lpddr4", "hbm2")]}  # fmt: skip
+    description = {
+        **SMALL,
+        "accelerator": [
+            {
+                "base": "systolic",
+                "memory": memory,
+                "rows": [16, 32],
+                "dataflow": ["ws", "os"],
+                "sram": ["2 MB", "4 MB"],
+            }
+            for memory in ("lpddr4", "hbm2")
+        ],
+    }
     problem = Problem(bound(load(description), ["latency_s", "energy_j", "area_mm2"]), fake)
     engine = engines.make("nsga2", problem, 0, 30, REFERENCE)
     codes = engine.suggest(30)
@@ -121,8 +132,12 @@ def test_learners_see_every_alternative() -> None:
 
 
 def test_a_finite_space_ends_a_learner() -> None:
-    description = {**SMALL, "model": {"base": "encoder", "layers": [2, 4]}, "where": [],
-                   "accelerator": {"base": "systolic", "dataflow": ["ws", "os"]}}  # fmt: skip
+    description = {
+        **SMALL,
+        "model": {"base": "encoder", "layers": [2, 4]},
+        "where": [],
+        "accelerator": {"base": "systolic", "dataflow": ["ws", "os"]},
+    }
     problem = Problem(bound(load(description), ["latency_s", "energy_j", "area_mm2"]), fake)
     engine = engines.make("nsga2", problem, 0, 10, REFERENCE)
     total = 0
@@ -145,8 +160,12 @@ def test_permutations_are_permutations(size: int) -> None:
 
 def test_quasi_random_is_more_even_than_random() -> None:
     wide = {"low": 1, "high": 1024}
-    description = {"name": "even", "model": "bert-tiny", "objectives": {"latency_s": "min"},
-                   "accelerator": {"base": "systolic", "rows": wide, "cols": wide}}  # fmt: skip
+    description = {
+        "name": "even",
+        "model": "bert-tiny",
+        "objectives": {"latency_s": "min"},
+        "accelerator": {"base": "systolic", "rows": wide, "cols": wide},
+    }
     space = load(description)
 
     def unevenness(stream: streams.Stream) -> float:
@@ -162,10 +181,11 @@ def test_huge_spaces_are_drawn_from() -> None:
     names = ("bandwidth", "sram_bandwidth", "sram", "memory_capacity")
     whole = {"low": 1, "high": 4096}
     description = {
-        "name": "huge", "model": {"base": "encoder", "layers": whole, "hidden": whole},
+        "name": "huge",
+        "model": {"base": "encoder", "layers": whole, "hidden": whole},
         "accelerator": {"base": "systolic", "rows": whole, **{n: wide for n in names}},
         "objectives": {"latency_s": "min"},
-    }  # fmt: skip
+    }
     description["accelerator"]["sram"] = {"low": 1e6, "high": 1e9}  # type: ignore[index]
     space = load(description)
     assert space.cardinality > 1 << 62
@@ -197,8 +217,13 @@ def test_seen_remembers_exactly() -> None:
 # ---- which engine, and why
 
 
-def choice(space: Space, asked: str = "auto", each: float = 1e-5, budget: int | None = None,
-           time: float | None = None) -> engines.Choice:  # fmt: skip
+def choice(
+    space: Space,
+    asked: str = "auto",
+    each: float = 1e-5,
+    budget: int | None = None,
+    time: float | None = None,
+) -> engines.Choice:
     return engines.choose(asked, space, each, budget, time)
 
 

@@ -20,23 +20,38 @@ NAMES = ["latency_s", "energy_j", "area_mm2"]
 WIDE: dict[str, Any] = {
     **SMALL,
     "model": {
-        "base": "encoder", "layers": {"low": 1, "high": 24, "steps": 12},
-        "hidden": [128, 256, 384, 512, 768], "heads": [2, 4, 8],
+        "base": "encoder",
+        "layers": {"low": 1, "high": 24, "steps": 12},
+        "hidden": [128, 256, 384, 512, 768],
+        "heads": [2, 4, 8],
     },
     "accelerator": {
-        "base": "systolic", "rows": [8, 16, 32, 64, 128, 256], "dataflow": ["ws", "os", "is"],
+        "base": "systolic",
+        "rows": [8, 16, 32, 64, 128, 256],
+        "dataflow": ["ws", "os", "is"],
         "sram": {"low": "1 MB", "high": "32 MB", "log": True, "steps": 20},
     },
-}  # fmt: skip
+}
 TWO: dict[str, Any] = {
     **SMALL,
     "accelerator": [
-        {"base": "systolic", "memory": "lpddr4", "rows": [16, 32, 64], "dataflow": ["ws", "os"],
-         "sram": ["1 MB", "2 MB", "4 MB"]},
-        {"base": "systolic", "memory": "hbm2", "rows": [32, 64, 128], "dataflow": ["os", "is"],
-         "sram": ["2 MB", "8 MB"], "cols": [16, 32]},
+        {
+            "base": "systolic",
+            "memory": "lpddr4",
+            "rows": [16, 32, 64],
+            "dataflow": ["ws", "os"],
+            "sram": ["1 MB", "2 MB", "4 MB"],
+        },
+        {
+            "base": "systolic",
+            "memory": "hbm2",
+            "rows": [32, 64, 128],
+            "dataflow": ["os", "is"],
+            "sram": ["2 MB", "8 MB"],
+            "cols": [16, 32],
+        },
     ],
-}  # fmt: skip
+}
 
 
 def problem_of(description: dict[str, Any]) -> Problem:

@@ -109,11 +109,15 @@ STACKS = [f"feed_forward{s}" for s in (1, 2, 3)]
 
 def stacks(space: Space, codes: np.ndarray) -> np.ndarray:
     """(12, 3, D) widths of the stacks of all layers."""
-    return np.array([
-        [np.array(space.parameters[c].values, dtype=float)[codes[c]]
-         for c in (column(space, f"model.layer{i}.{name}") for name in STACKS)]
-        for i in range(1, 13)
-    ])  # fmt: skip
+    return np.array(
+        [
+            [
+                np.array(space.parameters[c].values, dtype=float)[codes[c]]
+                for c in (column(space, f"model.layer{i}.{name}") for name in STACKS)
+            ]
+            for i in range(1, 13)
+        ]
+    )
 
 
 def test_lists_are_what_every_layer_has_several_of(space: Space) -> None:
@@ -176,10 +180,13 @@ def test_linked_children_take_whole_families_or_sections(space: Space) -> None:
     take = np.random.default_rng(2).random((len(space.parameters), 4000)) < 0.5
     found.link(take, np.random.default_rng(3))
     together = np.stack([take[w].all(axis=0) | ~take[w].any(axis=0) for w in found.wholes])
-    sections = np.stack([
-        take[c].all(axis=0) | ~take[c].any(axis=0)
-        for c in ([x for m in s.members for x in m] for s in space.sections) if c
-    ])
+    sections = np.stack(
+        [
+            take[c].all(axis=0) | ~take[c].any(axis=0)
+            for c in ([x for m in s.members for x in m] for s in space.sections)
+            if c
+        ]
+    )
     assert 0.75 < together.all(axis=0).mean() < 0.85
     assert 0.45 < sections.all(axis=0).mean() < 0.55
 
@@ -194,9 +201,10 @@ def test_children_with_more_layers_continue_the_last(space: Space) -> None:
     one, two = np.zeros(2000, np.intp), np.ones(2000, np.intp)
     children = variation.children(pool, one, two, np.random.default_rng(5))
     deep = children[column(space, "model.layers")] == large[0, column(space, "model.layers")]
-    wide = children[column(space, "model.layer12.hidden")] == large[
-        0, column(space, "model.layer12.hidden")
-    ]
+    wide = (
+        children[column(space, "model.layer12.hidden")]
+        == large[0, column(space, "model.layer12.hidden")]
+    )
     assert deep.sum() > 200 and wide[deep].mean() > 0.8
 
 

@@ -48,9 +48,11 @@ def disk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Disk]:
     if request.param == "size of a file":
         resource = pytest.importorskip("resource", reason="not a Unix: no limits to set")
         disk = Disk(
-            tmp_path, "File too large",
-            lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (FILE, FILE)), lambda: None,
-        )  # fmt: skip
+            tmp_path,
+            "File too large",
+            lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (FILE, FILE)),
+            lambda: None,
+        )
         disk.free = lambda: setattr(disk, "prepare", None)
         yield disk
         return
@@ -67,8 +69,9 @@ def mounted(folder: Path) -> Iterator[Disk]:
         pytest.skip(f"a file system cannot be mounted here: {made.stderr.strip()}")
     try:
         larger = ("mount", "-o", "remount,size=64m", str(folder))
-        yield Disk(folder, "No space left on device", None,
-                   lambda: command(*larger).check_returncode())  # fmt: skip
+        yield Disk(
+            folder, "No space left on device", None, lambda: command(*larger).check_returncode()
+        )
     finally:
         command("umount", "--lazy", str(folder))
 
@@ -76,11 +79,20 @@ def mounted(folder: Path) -> Iterator[Disk]:
 def search(disk: Disk) -> subprocess.CompletedProcess[str]:
     """The search in a process of its own, on that disk."""
     return subprocess.run(
-        [sys.executable, "-c", "from transcode.cli import main; main()", *SEARCH,
-         str(disk.folder / "run")],
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}, preexec_fn=disk.prepare,
-        capture_output=True, text=True, check=False, timeout=300,
-    )  # fmt: skip
+        [
+            sys.executable,
+            "-c",
+            "from transcode.cli import main; main()",
+            *SEARCH,
+            str(disk.folder / "run"),
+        ],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        preexec_fn=disk.prepare,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
 
 
 @pytest.mark.slow
@@ -94,8 +106,9 @@ def test_a_search_says_what_is_safe_and_goes_on(disk: Disk, tmp_path: Path) -> N
         assert "Traceback" not in full.stderr
         said = re.fullmatch(
             rf"Error: {re.escape(str(run))}: cannot be written: {disk.reason}; (\d+) batches are "
-            r"safe, the same command goes on from there\n", full.stderr,
-        )  # fmt: skip
+            r"safe, the same command goes on from there\n",
+            full.stderr,
+        )
         assert said, full.stderr
         safe = pd.read_parquet(run / "designs")  # every part there is can be read
         assert int(said[1]) == len(list((run / "designs").iterdir())) > 2, "nothing half written"
@@ -141,9 +154,12 @@ def test_other_commands_on_a_full_disk_fail_with_a_message(
         with open("/dev/full", "w") as full:
             done = subprocess.run(
                 [sys.executable, "-c", "from transcode.cli import main; main()", *words],
-                env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}, stdout=full,
-                stderr=subprocess.PIPE, text=True, check=False,
-            )  # fmt: skip
+                env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+                stdout=full,
+                stderr=subprocess.PIPE,
+                text=True,
+                check=False,
+            )
         assert done.returncode == 1, done.stderr
         assert "Error: cannot be written: No space left on device\n" in done.stderr
         assert "Traceback" not in done.stderr

@@ -20,9 +20,13 @@ VALUES = {
     "accelerator.sram": np.array([1e6, 2e6, 4e6, 8e6]),
 }
 QUANTITIES = {
-    "a": Quantity(), "b": Quantity(), "t": Quantity("text"), "latency_s": Quantity("s"),
-    "area_mm2": Quantity("m2", 1e6), "accelerator.sram": Quantity("byte"),
-}  # fmt: skip
+    "a": Quantity(),
+    "b": Quantity(),
+    "t": Quantity("text"),
+    "latency_s": Quantity("s"),
+    "area_mm2": Quantity("m2", 1e6),
+    "accelerator.sram": Quantity("byte"),
+}
 
 
 def holds(text: str) -> list[bool]:
@@ -106,9 +110,21 @@ def test_the_nearest_name_is_suggested() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["a <= 2", "a >= 2", "a == 2", "a != 2", "a < 2", "a > 2 or b < 3",
-             "a > 1 and b < 9", "not a > 2", "t == 'ws'", "a in [1, 2]", "b <= 3"],
-)  # fmt: skip
+    "text",
+    [
+        "a <= 2",
+        "a >= 2",
+        "a == 2",
+        "a != 2",
+        "a < 2",
+        "a > 2 or b < 3",
+        "a > 1 and b < 9",
+        "not a > 2",
+        "t == 'ws'",
+        "a in [1, 2]",
+        "b <= 3",
+    ],
+)
 def test_margin_is_at_most_zero_exactly_where_it_holds(text: str) -> None:
     expression = grammar.bind(grammar.parse(text), QUANTITIES)
     margin = grammar.margin(expression, VALUES.__getitem__)
@@ -125,8 +141,11 @@ def test_margin_is_relative() -> None:
 
 def test_bounds_are_those_that_must_hold() -> None:
     text = "a <= 2 and 3 < b and (a == 1 or b == 2) and a + b < 9 and 2 * 3 >= a"
-    assert grammar.bounds(grammar.parse(text)) == [("a", "<=", 2.0), ("b", ">", 3.0),
-                                                   ("a", "<=", 6.0)]  # fmt: skip
+    assert grammar.bounds(grammar.parse(text)) == [
+        ("a", "<=", 2.0),
+        ("b", ">", 3.0),
+        ("a", "<=", 6.0),
+    ]
 
 
 @given(st.text(alphabet="ab1.5 <>=!+-*/%()[]'\"andornt,ms_", max_size=30))

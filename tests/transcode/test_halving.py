@@ -20,10 +20,11 @@ from transcode.search.halving import Halving, Plan, in_order, promoted
 from transcode.search.run import Interrupted
 
 SPACE: dict[str, Any] = {
-    **SMALL, "workload": {"task": "toy"},
+    **SMALL,
+    "workload": {"task": "toy"},
     "objectives": {"accuracy": "max", "latency_s": "min"},
     "accuracy": {"source": "trained", "steps": 80, "rungs": 3, "eta": 2, "seeds": 2},
-}  # fmt: skip
+}
 
 
 @dataclass

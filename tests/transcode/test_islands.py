@@ -26,16 +26,22 @@ from transcode.space import load
 WIDE: dict[str, Any] = {
     **SMALL,
     "model": {
-        "base": "encoder", "layers": {"low": 1, "high": 24, "steps": 12},
-        "hidden": [128, 256, 384, 512, 768], "heads": [2, 4, 8],
+        "base": "encoder",
+        "layers": {"low": 1, "high": 24, "steps": 12},
+        "hidden": [128, 256, 384, 512, 768],
+        "heads": [2, 4, 8],
     },
     "accelerator": [
-        {"base": "systolic", "memory": memory, "rows": [8, 16, 32, 64, 128, 256],
-         "dataflow": ["ws", "os", "is"],
-         "sram": {"low": "1 MB", "high": "32 MB", "log": True, "steps": 20}}
+        {
+            "base": "systolic",
+            "memory": memory,
+            "rows": [8, 16, 32, 64, 128, 256],
+            "dataflow": ["ws", "os", "is"],
+            "sram": {"low": "1 MB", "high": "32 MB", "log": True, "steps": 20},
+        }
         for memory in ("lpddr4", "hbm2")
     ],
-}  # fmt: skip
+}
 NAMES = ["latency_s", "energy_j", "area_mm2"]
 
 

@@ -21,12 +21,26 @@ CODE = "from transcode.cli import main; main()"
 
 def start(folder: Path, jobs: int) -> subprocess.Popen[bytes]:
     """A search in a group of its own."""
-    words = ["search", str(ROOT / "spaces" / "bert.yaml"), "--sampler", "evolve", "--quiet",
-             "--budget", str(BUDGET), "--jobs", str(jobs), "--out", str(folder)]  # fmt: skip
+    words = [
+        "search",
+        str(ROOT / "spaces" / "bert.yaml"),
+        "--sampler",
+        "evolve",
+        "--quiet",
+        "--budget",
+        str(BUDGET),
+        "--jobs",
+        str(jobs),
+        "--out",
+        str(folder),
+    ]
     return subprocess.Popen(
-        [sys.executable, "-c", CODE, *words], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-        start_new_session=True, env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )  # fmt: skip
+        [sys.executable, "-c", CODE, *words],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
 
 
 def count(folder: Path) -> int:

@@ -21,8 +21,14 @@ from transcode.space import Space, load
 
 SMALL: dict[str, Any] = {
     "name": "layers",
-    "model": {"base": "flexibert", "layers": [1, 2], "hidden": [128, 256], "heads": [1, 2],
-              "head_types": ["sdp", "dft"], "feed_forward": [256]},
+    "model": {
+        "base": "flexibert",
+        "layers": [1, 2],
+        "hidden": [128, 256],
+        "heads": [1, 2],
+        "head_types": ["sdp", "dft"],
+        "feed_forward": [256],
+    },
     "accelerator": {"base": "acceltran-edge", "pe": [64, 128]},
     "workload": {"sequence_length": 64},
     "objectives": {"latency_s": "min", "area_mm2": "min"},
@@ -36,6 +42,7 @@ def described(space: Space, codes: np.ndarray) -> list[tuple[object, ...]]:
     found = []
     columns = space.decode(codes)
     for i in range(len(codes)):
+
         def value(name: str, i: int = i) -> Any:
             return columns[name][i]
 
@@ -66,9 +73,11 @@ def test_what_is_not_there_does_not_make_another_design() -> None:
 @pytest.mark.parametrize("sampler", ["enumerate", "random", "quasi"])
 def test_streams_give_every_design_once(sampler: str) -> None:
     space = load(SMALL)
-    stream = {"enumerate": lambda: streams.enumerate_all(space),
-              "random": lambda: streams.random(space, 0),
-              "quasi": lambda: streams.quasi_random(space, 0)}[sampler]()
+    stream = {
+        "enumerate": lambda: streams.enumerate_all(space),
+        "random": lambda: streams.random(space, 0),
+        "quasi": lambda: streams.quasi_random(space, 0),
+    }[sampler]()
     found = described(space, stream.suggest(10_000))
     assert len(found) == len(set(found)) == space.allowed_count
 
@@ -77,9 +86,11 @@ def test_streams_give_every_design_once(sampler: str) -> None:
 def test_no_design_is_evaluated_twice(tmp_path: Path, sampler: str) -> None:
     found = transcode.search(SMALL, out=tmp_path, sampler=sampler, budget=60)
     names = [p.name for p in found.space.parameters]
-    rows = [dict(zip(names, row, strict=True))
-            for part in transcode.runs.parts.read_all(tmp_path / "designs")
-            for row in found.space.encode(dict(part.columns)).tolist()]
+    rows = [
+        dict(zip(names, row, strict=True))
+        for part in transcode.runs.parts.read_all(tmp_path / "designs")
+        for row in found.space.encode(dict(part.columns)).tolist()
+    ]
     keys = [tuple(row.values()) for row in rows]
     assert len(keys) == len(set(keys)) == found.manifest["designs"]
 
@@ -123,13 +134,16 @@ def test_a_space_takes_over_what_it_does_not_give(tmp_path: Path) -> None:
     assert load("transcode").constraints and not load(lifted).constraints
 
 
-@pytest.mark.parametrize(("text", "message"), [
-    ("extends: none.yaml", "cannot be read|no such"),
-    ("extends: nonesuch", "neither a file nor a shipped space"),
-    ("extends: [a, b]", "must be a file or a shipped space"),
-    ("extends: loop.yaml", "end somewhere"),
-    ("extends: below.yaml\nobjectives: {}", "objectives"),
-])
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("extends: none.yaml", "cannot be read|no such"),
+        ("extends: nonesuch", "neither a file nor a shipped space"),
+        ("extends: [a, b]", "must be a file or a shipped space"),
+        ("extends: loop.yaml", "end somewhere"),
+        ("extends: below.yaml\nobjectives: {}", "objectives"),
+    ],
+)
 def test_bad_extensions(tmp_path: Path, text: str, message: str) -> None:
     written(tmp_path, "below.yaml", BELOW)
     path = written(tmp_path, "loop.yaml", text)
@@ -140,22 +154,25 @@ def test_bad_extensions(tmp_path: Path, text: str, message: str) -> None:
 # ---- bad keys ----
 
 
-@pytest.mark.parametrize(("changed", "message"), [
-    ({"layers": [0]}, "from 1 to 12"),
-    ({"layers": [13]}, "from 1 to 12"),
-    ({"layers": []}, "no choice"),
-    ({"heads": [2.5]}, "from 1 to 12"),
-    ({"heads": [13]}, "from 1 to 12"),
-    ({"head_types": ["sdp", "c7"]}, "c7"),
-    ({"head_types": []}, "no choice"),
-    ({"feed_forward": {"stacks": 4, "choices": [256]}}, "from 1 to 3"),
-    ({"feed_forward": {"choices": []}}, "needs a list"),
-    ({"feed_forward": {"widths": [256]}}, "unknown key"),
-    ({"layer3.head13": "sdp"}, "unknown key"),
-    ({"layer13.hidden": 128}, "unknown key"),
-    ({"layer1.kernel": 5}, "unknown key"),
-    ({"layer1.heads": [64]}, "from 1 to 12"),
-])
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"layers": [0]}, "from 1 to 12"),
+        ({"layers": [13]}, "from 1 to 12"),
+        ({"layers": []}, "no choice"),
+        ({"heads": [2.5]}, "from 1 to 12"),
+        ({"heads": [13]}, "from 1 to 12"),
+        ({"head_types": ["sdp", "c7"]}, "c7"),
+        ({"head_types": []}, "no choice"),
+        ({"feed_forward": {"stacks": 4, "choices": [256]}}, "from 1 to 3"),
+        ({"feed_forward": {"choices": []}}, "needs a list"),
+        ({"feed_forward": {"widths": [256]}}, "unknown key"),
+        ({"layer3.head13": "sdp"}, "unknown key"),
+        ({"layer13.hidden": 128}, "unknown key"),
+        ({"layer1.kernel": 5}, "unknown key"),
+        ({"layer1.heads": [64]}, "from 1 to 12"),
+    ],
+)
 def test_bad_keys_of_layers(changed: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         load({**SMALL, "model": {**SMALL["model"], **changed}})
@@ -164,19 +181,28 @@ def test_bad_keys_of_layers(changed: dict[str, Any], message: str) -> None:
 # ---- whole runs ----
 
 PRUNED: dict[str, Any] = {
-    **SMALL, "name": "pruned",
-    "workload": {"sequence_length": 64, "task": "sst2", "sparsity": "dynatran",
-                 "tau_i": [0, 0.05], "tau_t": [0, 0.001]},
+    **SMALL,
+    "name": "pruned",
+    "workload": {
+        "sequence_length": 64,
+        "task": "sst2",
+        "sparsity": "dynatran",
+        "tau_i": [0, 0.05],
+        "tau_t": [0, 0.001],
+    },
     "workloads": {"serve": {"mode": "inference"}, "tune": {"mode": "training"}},
-    "objectives": {"accuracy": "max", "serve.latency_per_sequence_s": "min",
-                   "tune.energy_per_sequence_j": "min", "area_mm2": "min"},
+    "objectives": {
+        "accuracy": "max",
+        "serve.latency_per_sequence_s": "min",
+        "tune.energy_per_sequence_j": "min",
+        "area_mm2": "min",
+    },
 }
 
 
 def test_a_front_sweeps_to_its_own_costs(tmp_path: Path) -> None:
     transcode.search(PRUNED, out=tmp_path / "run", sampler="random", budget=80)
-    write_result(run_sweep(read_table(tmp_path / "run" / "front.csv")),
-                 str(tmp_path / "costs.csv"))
+    write_result(run_sweep(read_table(tmp_path / "run" / "front.csv")), str(tmp_path / "costs.csv"))
     with (tmp_path / "run" / "front.csv").open(encoding="utf-8") as file:
         front = list(csv.DictReader(file))
     with (tmp_path / "costs.csv").open(encoding="utf-8") as file:

@@ -57,8 +57,9 @@ def test_a_stack_is_searched_where_there_is_one() -> None:
     cost = evaluate(columns, len(codes))
     for i in (0, 7, 31):
         settings = {k: c[i] for k, c in columns.items() if c[i] is not None}
-        alone = elector.simulate(str(settings.pop("model")), str(settings.pop("accelerator")),
-                                 settings=settings)
+        alone = elector.simulate(
+            str(settings.pop("model")), str(settings.pop("accelerator")), settings=settings
+        )
         assert alone["latency_s"] == cost.latency_s[i]
 
 
@@ -80,8 +81,11 @@ def test_a_stack_survives_manifest_and_encoding() -> None:
         ({"base": "systolic", "workload.implementation": "eager"}, {}, "unknown key"),
         ({"base": "t4-16gb", "workload.implementation": "fast"}, {}, "fast"),
         ({"base": "t4-16gb", "workload.batch": 4}, {}, "unknown key"),
-        ({"base": "t4-16gb", "workload.implementation": "eager"}, {"implementation": "compiled"},
-         "already"),
+        (
+            {"base": "t4-16gb", "workload.implementation": "eager"},
+            {"implementation": "compiled"},
+            "already",
+        ),
     ],
 )
 def test_bad_stacks(accelerator: Any, workload: Any, message: str) -> None:

@@ -54,16 +54,22 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     [
         (TINY.partition("objectives")[0], "objectives: a space needs at least one"),
         (TINY.partition("objectives")[0] + "objectives: {}\n", "hint: objectives: {latency_s: min"),
-        (TINY + "constraints: ['area_mm2 <= 50', 'area_mm2 > 50']\n",
-         "constraints: cannot both hold: 'area_mm2 <= 50' and 'area_mm2 > 50'"),
-        (TINY + "constraints: ['latency_s <= 1 ms', 'latency_s >= 2000 us']\n",
-         "cannot both hold: 'latency_s <= 1 ms' and 'latency_s >= 2000 us'"),
-        (TINY + "constraints: ['area_mm2 <= 5 and area_mm2 >= 8']\n",
-         "constraints: can never hold: 'area_mm2 <= 5 and area_mm2 >= 8'"),
+        (
+            TINY + "constraints: ['area_mm2 <= 50', 'area_mm2 > 50']\n",
+            "constraints: cannot both hold: 'area_mm2 <= 50' and 'area_mm2 > 50'",
+        ),
+        (
+            TINY + "constraints: ['latency_s <= 1 ms', 'latency_s >= 2000 us']\n",
+            "cannot both hold: 'latency_s <= 1 ms' and 'latency_s >= 2000 us'",
+        ),
+        (
+            TINY + "constraints: ['area_mm2 <= 5 and area_mm2 >= 8']\n",
+            "constraints: can never hold: 'area_mm2 <= 5 and area_mm2 >= 8'",
+        ),
         (TINY.replace("rows", "rwos"), "accelerator: unknown key (got 'rwos'); did you mean rows?"),
         (TINY.replace("rows", "lanes_per_pe"), "accelerator: unknown key (got 'lanes_per_pe')"),
     ],
-)  # fmt: skip
+)
 def test_spaces(tmp_path: Path, text: str, words: str) -> None:
     (tmp_path / "tiny.yaml").write_text(text)
     said = refused("search", str(tmp_path / "tiny.yaml"), "--out", str(tmp_path / "run"))
@@ -127,8 +133,10 @@ def test_a_cut_part_is_evaluated_again(made: Path, tmp_path: Path, left: int) ->
     words = ("search", str(made / "tiny.yaml"), "--out", str(run), "--batch", "20")
     done = invoke(*words, "--quiet")
     assert done.exit_code == 0, done.output
-    assert "note: part-000002.parquet is not whole: going on from batch 2 (40 designs); " \
-           "3 part(s) set aside" in done.stdout  # fmt: skip
+    assert (
+        "note: part-000002.parquet is not whole: going on from batch 2 (40 designs); "
+        "3 part(s) set aside" in done.stdout
+    )
     for name in ("front.csv", "front.json"):
         assert (run / name).read_bytes() == (made / "tiny" / name).read_bytes()
     pd.testing.assert_frame_equal(
@@ -226,8 +234,14 @@ def test_conditions(made: Path, condition: str, words: str) -> None:
 
 
 def test_conditions_that_nothing_satisfies(made: Path) -> None:
-    words = ("front", str(made / "tiny"), "--where", "accelerator.dataflow == 'wss'", "--where",
-             "accelerator.rows <= 16")  # fmt: skip
+    words = (
+        "front",
+        str(made / "tiny"),
+        "--where",
+        "accelerator.dataflow == 'wss'",
+        "--where",
+        "accelerator.rows <= 16",
+    )
     assert refused(*words, code=3).splitlines() == [
         "none of 96 feasible recorded designs satisfies every condition",
         "  0 satisfy: accelerator.dataflow == 'wss'",

@@ -92,8 +92,9 @@ def test_volume_alone_is_what_the_front_loses_without_the_point(objectives: int)
     reference = np.full(objectives, 0.95)
     rows = rng.permutation(len(front))[:40]
     whole = pareto.hypervolume(front, reference)
-    expected = [whole - pareto.hypervolume(np.delete(front, row, axis=0), reference)
-                for row in rows]
+    expected = [
+        whole - pareto.hypervolume(np.delete(front, row, axis=0), reference) for row in rows
+    ]
     np.testing.assert_allclose(pareto.apart(front, front[rows], reference), expected, atol=1e-12)
     assert max(expected) > 0.0
 
@@ -113,8 +114,9 @@ def test_there_is_room_for_what_a_point_adds(objectives: int) -> None:
     front = front[pareto.nondominated(front)]
     others = np.concatenate([others, front[:2], front[:2] + 0.01, front[:2] - 0.01])
     whole = pareto.hypervolume(front, reference)
-    adds = np.array([pareto.hypervolume(np.vstack([front, point]), reference) - whole
-                     for point in others])  # fmt: skip
+    adds = np.array(
+        [pareto.hypervolume(np.vstack([front, point]), reference) - whole for point in others]
+    )
     room = pareto.room(front, others, reference)
     assert (room >= adds - 1e-12).all() and adds.max() > 0.0
     as_good = np.array([(front <= point).all(axis=1).any() for point in others])

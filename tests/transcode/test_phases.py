@@ -41,24 +41,30 @@ def test_a_run_in_a_search_is_the_run_of_the_simulator(base: str, endurance: flo
     run = costs(space)["run"]
     written = {"model": "bert-tiny", "workload": {"batch": 2}}
     # the same chip as a file, so that both read the same settings
-    phases = [{"name": n, "steps": s, "trainable": t, "accelerator": base}
-              for n, s, t in (("full", 300, "all"), ("low", 700, "lora:4"))]
-    read = plan.read_plan({**written, "phases": phases,
-                           "switch": {"step": 300, "window": 20, "windows": 3}})
-    chip = replace(read.phases[0].accelerator,
-                   settings={**read.phases[0].accelerator.settings, **own})
+    phases = [
+        {"name": n, "steps": s, "trainable": t, "accelerator": base}
+        for n, s, t in (("full", 300, "all"), ("low", 700, "lora:4"))
+    ]
+    read = plan.read_plan(
+        {**written, "phases": phases, "switch": {"step": 300, "window": 20, "windows": 3}}
+    )
+    chip = replace(
+        read.phases[0].accelerator, settings={**read.phases[0].accelerator.settings, **own}
+    )
     read = replace(read, phases=tuple(replace(p, accelerator=chip) for p in read.phases))
     total: Any = plan.run(read)["total"]
     for name in ("latency_s", "energy_j", "writes_per_cell", "lifetime_years"):
         assert run.scalar(name)[0] == pytest.approx(total[name], rel=1e-12), name
     assert run.scalar("lifetime_runs")[0] == pytest.approx(
-        endurance / total["writes_per_cell"], rel=1e-12)
+        endurance / total["writes_per_cell"], rel=1e-12
+    )
 
 
 def test_a_run_is_made_of_its_steps() -> None:
     found = costs(load({**SPACE, "run": {"phases": {"low": 10}}}))
-    np.testing.assert_array_equal(found["run"].scalar("latency_s"),
-                                  10.0 * found["low"].scalar("latency_s"))
+    np.testing.assert_array_equal(
+        found["run"].scalar("latency_s"), 10.0 * found["low"].scalar("latency_s")
+    )
     # nothing is switched, nothing written, nothing wears
     assert (found["run"].scalar("writes_per_cell") == 0).all()
     assert np.isnan(found["run"].scalar("lifetime_years")).all()
@@ -67,8 +73,10 @@ def test_a_run_is_made_of_its_steps() -> None:
 def test_beside_is_the_first_phase_unless_said() -> None:
     written = dict(SPACE["run"])
     del written["beside"]
-    given, default = (costs(load({**SPACE, "run": r}))["run"].scalar("latency_s")
-                      for r in ({**written, "beside": "full"}, written))
+    given, default = (
+        costs(load({**SPACE, "run": r}))["run"].scalar("latency_s")
+        for r in ({**written, "beside": "full"}, written)
+    )
     np.testing.assert_array_equal(given, default)
     shorter = costs(load({**SPACE, "run": {**written, "window": 0}}))
     full = shorter["full"].scalar("latency_s")
@@ -88,8 +96,12 @@ def test_an_infeasible_phase_leaves_no_run() -> None:
 def test_a_run_survives_the_manifest() -> None:
     space = load(SPACE)
     assert restore(describe(space)).run == space.run
-    assert "run" not in describe(load({k: v for k, v in SPACE.items() if k not in (
-        "run", "objectives", "record")} | {"objectives": {"low.latency_s": "min"}}))
+    assert "run" not in describe(
+        load(
+            {k: v for k, v in SPACE.items() if k not in ("run", "objectives", "record")}
+            | {"objectives": {"low.latency_s": "min"}}
+        )
+    )
 
 
 @pytest.mark.parametrize(

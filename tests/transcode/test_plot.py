@@ -17,17 +17,25 @@ from elector.errors import InputError
 from transcode import plot
 from transcode.pareto import nondominated
 
-COSTS = {"latency_s": "s", "energy_j": "J", "area_mm2": "mm2", "power_w": "W",
-         "serve.latency_s": "s"}  # fmt: skip
+COSTS = {
+    "latency_s": "s",
+    "energy_j": "J",
+    "area_mm2": "mm2",
+    "power_w": "W",
+    "serve.latency_s": "s",
+}
 
 
-def make_run(folder: Path, costs: Sequence[str], *, accuracy: bool = True, count: int = 400,
-             seed: int = 0) -> Path:  # fmt: skip
+def make_run(
+    folder: Path, costs: Sequence[str], *, accuracy: bool = True, count: int = 400, seed: int = 0
+) -> Path:
     """A run folder with a front of random designs."""
     stream = np.random.default_rng(seed)
     size = 10 ** stream.uniform(-1.5, 1.5, count)
-    values = {name: 1e-3 * size ** (1 + 0.2 * i) * 10 ** stream.normal(0, 0.4, count)
-              for i, name in enumerate(costs)}  # fmt: skip
+    values = {
+        name: 1e-3 * size ** (1 + 0.2 * i) * 10 ** stream.normal(0, 0.4, count)
+        for i, name in enumerate(costs)
+    }
     signed = list(values.values())
     if accuracy:
         values = {"accuracy": 90 + 3 * np.log10(size) + stream.normal(0, 0.3, count)} | values
@@ -37,8 +45,19 @@ def make_run(folder: Path, costs: Sequence[str], *, accuracy: bool = True, count
     with open(folder / "front.csv", "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         extra = ["accuracy_std"] if accuracy else []
-        writer.writerow(["id", "model", "accelerator", "model.layers", "accelerator.sram",
-                         "accelerator.dataflow", *values, *extra, "feasible"])  # fmt: skip
+        writer.writerow(
+            [
+                "id",
+                "model",
+                "accelerator",
+                "model.layers",
+                "accelerator.sram",
+                "accelerator.dataflow",
+                *values,
+                *extra,
+                "feasible",
+            ]
+        )
         for i in front:
             row = [
                 i,
@@ -50,10 +69,18 @@ def make_run(folder: Path, costs: Sequence[str], *, accuracy: bool = True, count
             ]
             row += [repr(float(column[i])) for column in values.values()]
             writer.writerow([*row, *(["1.25"] if accuracy else []), "true"])
-    objectives = [{"name": name, "direction": "max" if name == "accuracy" else "min",
-                   "unit": COSTS.get(name, "%")} for name in values]  # fmt: skip
-    write(folder / "front.json", {"space": "bert", "seed": 7, "objectives": objectives,
-                                  "hypervolume": 0.81})  # fmt: skip
+    objectives = [
+        {
+            "name": name,
+            "direction": "max" if name == "accuracy" else "min",
+            "unit": COSTS.get(name, "%"),
+        }
+        for name in values
+    ]
+    write(
+        folder / "front.json",
+        {"space": "bert", "seed": 7, "objectives": objectives, "hypervolume": 0.81},
+    )
     write(
         folder / "manifest.json", {"designs": 12_345, "accuracy": {"text": "accuracy (x): m\n  p"}}
     )
@@ -87,8 +114,12 @@ def test_values_labels_and_caption(tmp_path: Path) -> None:
 
 def test_prefix_keeps_both_ends_readable() -> None:
     front = {"objectives": [{"name": "latency_s", "direction": "min", "unit": "s"}]}
-    for low, high, label in [(2e-6, 3e-3, "µs"), (2e-6, 0.25, "ms"), (0.2, 4.0, "[s]"),
-                             (3e-9, 5e-8, "ns")]:  # fmt: skip
+    for low, high, label in [
+        (2e-6, 3e-3, "µs"),
+        (2e-6, 0.25, "ms"),
+        (0.2, 4.0, "[s]"),
+        (3e-9, 5e-8, "ns"),
+    ]:
         picture = plot.info({"latency_s": [repr(low), repr(high)]}, front)
         assert label in picture.axes[0].label, (low, high, picture.axes[0].label)
 
@@ -212,19 +243,22 @@ def test_designs_evaluated_come_from_the_parts_without_a_manifest_count(tmp_path
     assert plot._evaluated(tmp_path, {}) is None
 
 
-@pytest.mark.parametrize(("name", "content", "words"), [
-    ("front.json", None, "cannot be read"),
-    ("front.json", "{", "is not JSON"),
-    ("front.json", "[]", "must be an object"),
-    ("front.json", "{}", "names no objective"),
-    ("front.csv", None, "cannot be read"),
-    ("front.csv", "id,latency_s\n1\n", "line 2 has 1 cells"),
-    ("front.csv", "id,accuracy\n1,90\n", "no column"),
-    ("front.csv", "id,latency_s,accuracy\n1,nan,90\n", "must be finite"),
-    ("front.csv", "id,latency_s,accuracy\n1,slow,90\n", "slow"),
-    ("front.csv", "id,latency_s,accuracy\n", "no design"),
-    ("front.csv", "id,latency_s,accuracy,feasible\n1,1,90,false\n", "no design"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("front.json", None, "cannot be read"),
+        ("front.json", "{", "is not JSON"),
+        ("front.json", "[]", "must be an object"),
+        ("front.json", "{}", "names no objective"),
+        ("front.csv", None, "cannot be read"),
+        ("front.csv", "id,latency_s\n1\n", "line 2 has 1 cells"),
+        ("front.csv", "id,accuracy\n1,90\n", "no column"),
+        ("front.csv", "id,latency_s,accuracy\n1,nan,90\n", "must be finite"),
+        ("front.csv", "id,latency_s,accuracy\n1,slow,90\n", "slow"),
+        ("front.csv", "id,latency_s,accuracy\n", "no design"),
+        ("front.csv", "id,latency_s,accuracy,feasible\n1,1,90,false\n", "no design"),
+    ],
+)
 def test_broken_run_folders_are_refused(
     tmp_path: Path, name: str, content: str | None, words: str
 ) -> None:

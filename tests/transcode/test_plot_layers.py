@@ -7,9 +7,16 @@ def columns(**changed: str) -> dict[str, list[str]]:
     settings = {"model.layers": "2", "accelerator.pe": "64"}
     for layer in (1, 2, 3):
         at = f"model.layer{layer}."
-        settings |= {f"{at}hidden": "128", f"{at}heads": "2", f"{at}head1": "sdp",
-                     f"{at}head2": "c5", f"{at}head3": "dft", f"{at}feed_forward1": "512",
-                     f"{at}feed_forward2": "0", f"{at}feed_forward3": "256"}
+        settings |= {
+            f"{at}hidden": "128",
+            f"{at}heads": "2",
+            f"{at}head1": "sdp",
+            f"{at}head2": "c5",
+            f"{at}head3": "dft",
+            f"{at}feed_forward1": "512",
+            f"{at}feed_forward2": "0",
+            f"{at}feed_forward3": "256",
+        }
     settings |= {key.replace("__", "."): value for key, value in changed.items()}
     return {key: [value] for key, value in settings.items()}
 

@@ -170,14 +170,24 @@ def test_check_of_the_command(folder: Path, tmp_path: Path) -> None:
         return CliRunner().invoke(main, ["check", str(folder / "few"), *more])
 
     assert check("--require", "latency_s <= 1 s").exit_code == 0
-    missed = check("--require", "latency_s <= 1 s", "--require", "area_mm2 < 0.1",
-                   "--junit", str(tmp_path / "j.xml"))  # fmt: skip
+    missed = check(
+        "--require",
+        "latency_s <= 1 s",
+        "--require",
+        "area_mm2 < 0.1",
+        "--junit",
+        str(tmp_path / "j.xml"),
+    )
     assert missed.exit_code == 4 and "area_mm2 < 0.1" in missed.stdout
     suite = ElementTree.parse(tmp_path / "j.xml").getroot()
     assert suite.attrib["tests"] == "2" and suite.attrib["failures"] == "1"
     assert [len(case) for case in suite] == [0, 1]
-    for bad in (["--require", "hypervolume > baseline"], ["--require", "speed > 1"], [],
-                ["--require", "front > baseline", "--baseline", "nowhere"]):  # fmt: skip
+    for bad in (
+        ["--require", "hypervolume > baseline"],
+        ["--require", "speed > 1"],
+        [],
+        ["--require", "front > baseline", "--baseline", "nowhere"],
+    ):
         assert check(*bad).exit_code == 2, bad
 
 
@@ -191,8 +201,10 @@ def test_warm_start(folder: Path, tmp_path: Path) -> None:
     truth = json.loads((folder / "all" / "front.json").read_text())["hypervolume"]
     assert begun.manifest["hypervolume"] == truth > cold.manifest["hypervolume"]
     assert begun.manifest["warm_start"] == {
-        "file": "front.csv", "rows": len(pd.read_csv(front)), "designs": len(pd.read_csv(front))
-    }  # fmt: skip
+        "file": "front.csv",
+        "rows": len(pd.read_csv(front)),
+        "designs": len(pd.read_csv(front)),
+    }
     assert any("begins with" in note for note in begun.notes)
 
 
@@ -244,8 +256,10 @@ def test_merged_runs_are_one(folder: Path, tmp_path: Path) -> None:
     assert (tmp_path / "one" / "study.log").exists()
     manifest = json.loads((tmp_path / "one" / "manifest.json").read_text())
     assert [m["seed"] for m in manifest["merged"]] == [1, 2, 3]
-    for bad in ([parts[0], parts[1], "--out", tmp_path / "one"],
-                [parts[0], tmp_path / "nowhere", "--out", tmp_path / "two"]):  # fmt: skip
+    for bad in (
+        [parts[0], parts[1], "--out", tmp_path / "one"],
+        [parts[0], tmp_path / "nowhere", "--out", tmp_path / "two"],
+    ):
         assert CliRunner().invoke(main, ["merge", *map(str, bad)]).exit_code == 2
     with pytest.raises(InputError, match="random cannot go on from that"):
         run(tmp_path / "one", seed=1, sampler="random")

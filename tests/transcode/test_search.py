@@ -101,15 +101,32 @@ def test_the_run_folder_is_complete(tmp_path: Path) -> None:
     for name in ("latency_s", "energy_j", "area_mm2", "model.feed_forward", "accelerator.sram"):
         assert (merged[name] == merged[f"{name}_recorded"]).all()
     found = json.loads((result.folder / "front.json").read_text())
-    assert list(found) == ["space", "space_sha256", "seed", "reference_point", "hypervolume",
-                           "objectives", "points"]  # fmt: skip
+    assert list(found) == [
+        "space",
+        "space_sha256",
+        "seed",
+        "reference_point",
+        "hypervolume",
+        "objectives",
+        "points",
+    ]
     assert found["objectives"][0] == {"name": "latency_s", "direction": "min", "unit": "s"}
     assert [p["id"] for p in found["points"]] == front["id"].tolist()
     assert found["points"][0]["values"]["latency_s"] == front["latency_s"][0]
     assert found["points"][0]["parameters"]["model.layers"] == front["model.layers"][0]
     manifest = json.loads((result.folder / "manifest.json").read_text())
-    for key in ("space", "space_sha256", "versions", "seed", "command", "sampler", "batch",
-                "islands", "reference_point", "simulator"):  # fmt: skip
+    for key in (
+        "space",
+        "space_sha256",
+        "versions",
+        "seed",
+        "command",
+        "sampler",
+        "batch",
+        "islands",
+        "reference_point",
+        "simulator",
+    ):
         assert key in manifest
     assert manifest["sampler"]["why"]
 
@@ -266,9 +283,16 @@ def test_bad_spaces_write_nothing(tmp_path: Path, change: dict[str, Any], words:
 
 @pytest.mark.parametrize(
     "options",
-    [{"budget": 0}, {"budget": 2.5}, {"seed": -1}, {"batch": 0}, {"time": "5 MB"}, {"time": "0s"},
-     {"sampler": "nsga4"}],
-)  # fmt: skip
+    [
+        {"budget": 0},
+        {"budget": 2.5},
+        {"seed": -1},
+        {"batch": 0},
+        {"time": "5 MB"},
+        {"time": "0s"},
+        {"sampler": "nsga4"},
+    ],
+)
 def test_bad_options_write_nothing(tmp_path: Path, options: dict[str, Any]) -> None:
     with pytest.raises(InputError):
         run(tmp_path / "r", **options)
@@ -322,8 +346,10 @@ def test_several_workloads(tmp_path: Path) -> None:
     front = result.frame
     assert front["workloads.tune.mode"].eq("training").all()
     assert front["workloads.tune.batch"].eq(8).all() and front["workload.batch"].eq(1).all()
-    one = fake({n: Column.of(front[n].tolist()) for n in front if n.startswith(("model", "acc"))},
-               len(front))  # fmt: skip
+    one = fake(
+        {n: Column.of(front[n].tolist()) for n in front if n.startswith(("model", "acc"))},
+        len(front),
+    )
     assert np.array_equal(front["serve.latency_s"], one.scalar("latency_s"))
     assert (front["tune.energy_j"] > 2.0 * one.scalar("energy_j")).all()  # training does more
 
@@ -378,8 +404,16 @@ def test_time_limit_and_progress(tmp_path: Path) -> None:
         return now[0]
 
     seen: list[Progress] = []
-    result = transcode.search(SMALL, sampler="random", time="2 s", out=tmp_path / "r", batch=10,
-                              evaluator=fake, progress=seen.append, clock=clock)  # fmt: skip
+    result = transcode.search(
+        SMALL,
+        sampler="random",
+        time="2 s",
+        out=tmp_path / "r",
+        batch=10,
+        evaluator=fake,
+        progress=seen.append,
+        clock=clock,
+    )
     assert result.manifest["status"] == "finished: time reached"
     assert 10 < result.manifest["designs"] < 1000
     assert [p.finished for p in seen] == [False] * (len(seen) - 1) + [True]
@@ -387,12 +421,15 @@ def test_time_limit_and_progress(tmp_path: Path) -> None:
     assert seen[-1].hypervolume == pytest.approx(result.manifest["hypervolume"])
 
 
-@pytest.mark.parametrize(("looks", "used"), [
-    ([1e-6], "enumerate"),          # at once
-    ([0.03, 1e-6], "enumerate"),    # a busy moment, then what it really takes
-    ([0.03, 0.02], "evolve"),       # twice too long
-    ([1.0], "parzen"),              # far too long
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("looks", "used"),
+    [
+        ([1e-6], "enumerate"),  # at once
+        ([0.03, 1e-6], "enumerate"),  # a busy moment, then what it really takes
+        ([0.03, 0.02], "evolve"),  # twice too long
+        ([1.0], "parzen"),  # far too long
+    ],
+)
 def test_what_is_nearly_short_enough_is_timed_twice(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, looks: list[float], used: str
 ) -> None:
@@ -404,10 +441,12 @@ def test_what_is_nearly_short_enough_is_timed_twice(
 
 def test_pruning_by_another_models_table_is_noted(tmp_path: Path) -> None:
     space = {
-        "name": "pruned", "model": "bert-base", "objectives": {"energy_j": "min"},
+        "name": "pruned",
+        "model": "bert-base",
+        "objectives": {"energy_j": "min"},
         "accelerator": {"base": "acceltran-server", "pe": [256, 512]},
         "workload": {"mode": "training", "batch": 4, "sparsity": "trained-digits"},
-    }  # fmt: skip
+    }
     result = transcode.search(space, out=tmp_path / "r")
     said = "trained-digits was measured on encoder, not on bert-base"
     assert [said in note for note in result.notes] == [True]
@@ -429,11 +468,13 @@ def objective(trial: optuna.Trial) -> tuple[float, float]:
         "model.layers": trial.suggest_categorical("model.layers", [2, 4, 6, 12]),
         "model.hidden": trial.suggest_categorical("model.hidden", [128, 256, 512]),
         "accelerator.rows": trial.suggest_categorical("accelerator.rows", [16, 32, 64, 128]),
-        "accelerator.dataflow": trial.suggest_categorical("accelerator.dataflow",
-                                                          ["ws", "os", "is"]),
+        "accelerator.dataflow": trial.suggest_categorical(
+            "accelerator.dataflow", ["ws", "os", "is"]
+        ),
         "accelerator.sram": trial.suggest_categorical(
-            "accelerator.sram", [1e6, 2e6, 4e6, 8e6, 16e6, 32e6]),
-    }  # fmt: skip
+            "accelerator.sram", [1e6, 2e6, 4e6, 8e6, 16e6, 32e6]
+        ),
+    }
     trial.suggest_categorical("model.heads", [2, 4, 12])
     trial.suggest_categorical("model.feed_forward/hidden", [2.0, 4.0])
     cost = fake({n: Column.constant(v, 1) for n, v in values.items()}, 1)
@@ -471,8 +512,12 @@ def test_a_long_front_is_thinned_in_the_study(
 
 
 def test_a_learner_that_has_seen_everything_stops(tmp_path: Path) -> None:
-    space = {**SMALL, "model": {"base": "encoder", "layers": [2, 4]}, "where": [],
-             "accelerator": {"base": "systolic", "dataflow": ["ws", "os"]}}  # fmt: skip
+    space = {
+        **SMALL,
+        "model": {"base": "encoder", "layers": [2, 4]},
+        "where": [],
+        "accelerator": {"base": "systolic", "dataflow": ["ws", "os"]},
+    }
     result = run(tmp_path / "r", space, sampler="nsga2", budget=50, batch=10)
     assert result.manifest["designs"] == 4
     assert result.manifest["status"] == "finished: every design looked at"
@@ -482,8 +527,13 @@ def test_a_learner_that_has_seen_everything_stops(tmp_path: Path) -> None:
 
 
 def test_accelerators_of_different_accuracy_are_not_searched_with_it(tmp_path: Path) -> None:
-    space = {**SMALL, "workload": {"task": "sst2"}, "objectives": {"accuracy": "max"},
-             "accelerator": {"base": ["tpu-v1", "tpu-v2"]}, "constraints": []}  # fmt: skip
+    space = {
+        **SMALL,
+        "workload": {"task": "sst2"},
+        "objectives": {"accuracy": "max"},
+        "accelerator": {"base": ["tpu-v1", "tpu-v2"]},
+        "constraints": [],
+    }
     with pytest.raises(InputError, match="different accuracy"):
         run(tmp_path / "r", space)
     load({**space, "accelerator": {"base": ["tpu-v3", "tpu-v2"]}})

@@ -14,17 +14,27 @@ from transcode.space import Space, describe, digest, find, load, shipped
 
 CONDITIONAL: dict[str, Any] = {
     "name": "kinds",
-    "model": ["bert-tiny", {"base": ["encoder", "decoder"], "layers": [2, 4],
-                            "hidden": {"low": 128, "high": 256, "steps": 3}}],
+    "model": [
+        "bert-tiny",
+        {
+            "base": ["encoder", "decoder"],
+            "layers": [2, 4],
+            "hidden": {"low": 128, "high": 256, "steps": 3},
+        },
+    ],
     "accelerator": [
         {"base": ["tpu-v2", "tpu-v3"]},
-        {"base": "systolic", "memory": "lpddr4", "rows": [16, 32],
-         "sram": {"low": "1 MB", "high": "64 MB", "log": True}},
+        {
+            "base": "systolic",
+            "memory": "lpddr4",
+            "rows": [16, 32],
+            "sram": {"low": "1 MB", "high": "64 MB", "log": True},
+        },
         {"base": "systolic", "memory": "hbm2", "rows": [64, 128, 256], "fuse": [True, False]},
     ],
     "workload": {"batch": {"low": 1, "high": 16}},
     "objectives": {"latency_s": "min"},
-}  # fmt: skip
+}
 
 
 @pytest.fixture
@@ -110,12 +120,18 @@ def test_conditions_on_what_is_not_there_hold(small: dict[str, Any]) -> None:
 def test_huge_spaces_have_keys_of_64_bits() -> None:
     wide = {"low": 1, "high": 4096}
     description = {
-        "name": "huge", "model": {"base": "encoder", "layers": wide, "hidden": wide},
-        "accelerator": {"base": "systolic", "rows": wide, "cols": wide, "arrays": wide,
-                        "sram": {"low": 1e6, "high": 1e9},
-                        "bandwidth": {"low": 1e9, "high": 1e12}},
+        "name": "huge",
+        "model": {"base": "encoder", "layers": wide, "hidden": wide},
+        "accelerator": {
+            "base": "systolic",
+            "rows": wide,
+            "cols": wide,
+            "arrays": wide,
+            "sram": {"low": 1e6, "high": 1e9},
+            "bandwidth": {"low": 1e9, "high": 1e12},
+        },
         "objectives": {"latency_s": "min"},
-    }  # fmt: skip
+    }
     space = load(description)
     assert space.cardinality > 1 << 62
     codes = space.from_unit(np.random.default_rng(0).random((20000, len(space.parameters))))
@@ -263,12 +279,21 @@ def test_missing_files_and_folders(tmp_path: Path) -> None:
 
 
 def test_layers_of_their_own_are_expanded() -> None:
-    space = load({
-        "model": {"base": "flexibert", "layers": [2, 4], "hidden": [128, 256], "heads": [2, 4],
-                  "head_types": ["sdp", "c5"], "feed_forward": {"stacks": 2, "choices": [256]},
-                  "layer1.hidden": 256},
-        "accelerator": "acceltran-edge", "objectives": {"latency_s": "min"},
-    })  # fmt: skip
+    space = load(
+        {
+            "model": {
+                "base": "flexibert",
+                "layers": [2, 4],
+                "hidden": [128, 256],
+                "heads": [2, 4],
+                "head_types": ["sdp", "c5"],
+                "feed_forward": {"stacks": 2, "choices": [256]},
+                "layer1.hidden": 256,
+            },
+            "accelerator": "acceltran-edge",
+            "objectives": {"latency_s": "min"},
+        }
+    )
     assert space.cardinality == 2 * 2**3 * 2**4 * 2**16 * 2**4
     assert "model.layer4.head4" in space.names and "model.layer5.hidden" not in space.names
 

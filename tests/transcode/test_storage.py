@@ -200,11 +200,22 @@ def test_an_address_without_a_database(tmp_path: Path, kind: str) -> None:
         url = f"postgresql://anna:{QUOTED}@127.0.0.1:{port}/studies"
         begin = time.monotonic()
         done = subprocess.run(
-            [sys.executable, "-c", "from transcode.cli import main; main()", "search", "smoke",
-             "--out", "run"],
+            [
+                sys.executable,
+                "-c",
+                "from transcode.cli import main; main()",
+                "search",
+                "smoke",
+                "--out",
+                "run",
+            ],
             env={**os.environ, "TRANSCODE_STORAGE": url, "PYTHONPATH": os.pathsep.join(sys.path)},
-            cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120,
-        )  # fmt: skip
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+        )
         spent = time.monotonic() - begin
     assert done.returncode == 2, done.stderr
     assert done.stderr.startswith(f"Error: --storage: postgresql://anna:***@127.0.0.1:{port}/")
@@ -270,14 +281,27 @@ class Server:
         if self.user:
             shutil.chown(folder / "password", self.user)
         self.data = str(folder / "data")
-        self.run("initdb", "-D", self.data, "-U", "anna", "-A", "scram-sha-256",
-                 "--pwfile", str(folder / "password"), "-E", "UTF8", "--no-sync")  # fmt: skip
+        self.run(
+            "initdb",
+            "-D",
+            self.data,
+            "-U",
+            "anna",
+            "-A",
+            "scram-sha-256",
+            "--pwfile",
+            str(folder / "password"),
+            "-E",
+            "UTF8",
+            "--no-sync",
+        )
         self.start()
 
     def start(self) -> None:
         options = f"-p {self.port} -c listen_addresses=127.0.0.1 -c fsync=off -k {self.folder}"
-        self.run("pg_ctl", "-D", self.data, "-w", "-l", str(self.folder / "log"), "-o", options,
-                 "start")  # fmt: skip
+        self.run(
+            "pg_ctl", "-D", self.data, "-w", "-l", str(self.folder / "log"), "-o", options, "start"
+        )
 
     def stop(self) -> None:
         self.run("pg_ctl", "-D", self.data, "-m", "immediate", "stop")
@@ -291,9 +315,15 @@ class Server:
 
     def run(self, program: str, *arguments: str) -> None:
         done = subprocess.run(
-            [postgres_program(program), *arguments], user=self.user, cwd=self.folder, check=False,
-            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-        )  # fmt: skip
+            [postgres_program(program), *arguments],
+            user=self.user,
+            cwd=self.folder,
+            check=False,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
         assert done.returncode == 0, done.stderr
 
     @property
@@ -317,8 +347,9 @@ def worker(url: str, folder: Path, budget: int, marker: Path, hang_at: int = 0) 
     return subprocess.Popen(
         [sys.executable, str(WORKER), str(folder), str(budget), "0.3", str(marker), str(hang_at)],
         env={**os.environ, "TRANSCODE_STORAGE": url, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"},
-        stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+        stderr=subprocess.PIPE,
+        text=True,
+    )
 
 
 @pytest.mark.slow
@@ -375,8 +406,14 @@ def test_a_wrong_password_and_a_server_that_goes_away(
         return fake(columns, size)
 
     with pytest.raises(EvaluationError, match=r"127\.0\.0\.1") as failed:
-        transcode.search(small, sampler="nsga2", budget=9, out=tmp_path / "a", evaluator=stops,
-                         storage=server.url)  # fmt: skip
+        transcode.search(
+            small,
+            sampler="nsga2",
+            budget=9,
+            out=tmp_path / "a",
+            evaluator=stops,
+            storage=server.url,
+        )
     assert PASSWORD not in str(failed.value) and QUOTED not in str(failed.value)
     assert len(designs_of(tmp_path / "a")) == 4
     server.start()
@@ -405,8 +442,14 @@ def test_a_server_that_falls_silent_in_a_search(
 
     try:
         with pytest.raises(EvaluationError, match=r"127\.0\.0\.1") as failed:
-            transcode.search(small, sampler="nsga2", budget=9, out=tmp_path / "a", evaluator=stops,
-                             storage=server.url)  # fmt: skip
+            transcode.search(
+                small,
+                sampler="nsga2",
+                budget=9,
+                out=tmp_path / "a",
+                evaluator=stops,
+                storage=server.url,
+            )
         assert time.monotonic() - begin[0] < 1.8 * storage.ANSWER, "waited for more than once"
         assert "did not answer within 3 s" in str(failed.value)
     finally:

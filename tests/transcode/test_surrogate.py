@@ -21,10 +21,17 @@ from transcode.objective import Outcome
 from transcode.space import Parameter, Space, load
 
 LAYERED: dict[str, Any] = {
-    **SMALL, "where": [],
-    "model": {"base": "flexibert", "layers": [2, 4], "hidden": [128, 256], "heads": [2, 4],
-              "head_types": ["sdp", "dft"], "feed_forward": [256, 512, 1024]},
-}  # fmt: skip
+    **SMALL,
+    "where": [],
+    "model": {
+        "base": "flexibert",
+        "layers": [2, 4],
+        "hidden": [128, 256],
+        "heads": [2, 4],
+        "head_types": ["sdp", "dft"],
+        "feed_forward": [256, 512, 1024],
+    },
+}
 
 
 def features_of(space: Space) -> Features:
@@ -46,9 +53,12 @@ def drawn(space: Space, size: int, seed: int) -> np.ndarray:
 
 def product(space: Space, codes: np.ndarray) -> np.ndarray:
     """(D, 2) of hidden^1.5 x a factor of the dataflow / rows, and sram x hidden."""
-    number = {name: np.array([float(str(v)) for v in space.column(name, codes).values])
-              [space.column(name, codes).codes]
-              for name in ("model.hidden", "accelerator.rows", "accelerator.sram")}
+    number = {
+        name: np.array([float(str(v)) for v in space.column(name, codes).values])[
+            space.column(name, codes).codes
+        ]
+        for name in ("model.hidden", "accelerator.rows", "accelerator.sram")
+    }
     flow = space.column("accelerator.dataflow", codes)
     factor = np.array([{"ws": 1.0, "os": 3.0, "is": 0.2}[str(v)] for v in flow.values])[flow.codes]
     hidden, rows, sram = number.values()
@@ -115,8 +125,13 @@ def test_values_of_both_signs_are_fitted_as_they_are() -> None:
 
 
 def test_accuracy_is_known_by_its_distance_from_all() -> None:
-    space = load({**WIDE, "workload": {"task": "sst2"},
-                  "objectives": {"accuracy": "max", "latency_s": "min"}})  # fmt: skip
+    space = load(
+        {
+            **WIDE,
+            "workload": {"task": "sst2"},
+            "objectives": {"accuracy": "max", "latency_s": "min"},
+        }
+    )
     codes, new = drawn(space, 1_500, 0), drawn(space, 100, 1)
 
     def values(codes: np.ndarray) -> np.ndarray:
@@ -165,8 +180,11 @@ def test_a_mean_and_a_largest_value_stand_for_a_family() -> None:
 def test_layers_are_known_by_their_weights() -> None:
     space = load(LAYERED)
     features, codes = features_of(space), drawn(space, 200, 0)
-    number = {p.name: p.numbers[codes[:, i]] for i, p in enumerate(space.parameters)
-              if p.numbers is not None}  # fmt: skip
+    number = {
+        p.name: p.numbers[codes[:, i]]
+        for i, p in enumerate(space.parameters)
+        if p.numbers is not None
+    }
     weights, stacks = np.zeros((2, 200))
     for i in range(1, 5):
         there = number["model.layers"] >= i
@@ -207,9 +225,13 @@ def test_whatever_the_values_they_count_alike(values: tuple[Any, ...]) -> None:
 
 
 def test_products_are_bounded_however_many_parameters(monkeypatch: pytest.MonkeyPatch) -> None:
-    many = {**SMALL, "accelerator": {
-        "base": "systolic", **{k: [8, 16, 32] for k in ("rows", "cols")},
-    }}  # fmt: skip
+    many = {
+        **SMALL,
+        "accelerator": {
+            "base": "systolic",
+            **{k: [8, 16, 32] for k in ("rows", "cols")},
+        },
+    }
     space = load(many)
     plain = features_of(space)
     assert len(plain.pairs[0]) == plain.count * (plain.count + 1) // 2
@@ -237,8 +259,9 @@ def test_the_best_are_those_that_add_most_and_some_that_nobody_expects() -> None
     assert 0 < anyhow < 40 == len(set(places.tolist()))
     assert places[:anyhow].tolist() == list(range(anyhow))
     whole = pareto.hypervolume(front, reference)
-    true = np.array([pareto.hypervolume(np.vstack([front, v]), reference) - whole
-                     for v in product(space, new)])  # fmt: skip
+    true = np.array(
+        [pareto.hypervolume(np.vstack([front, v]), reference) - whole for v in product(space, new)]
+    )
     left = np.arange(anyhow, 400)
     ideal = np.sort(true[left])[::-1][: 40 - anyhow].sum()
     assert true[places[anyhow:]].sum() > 0.9 * ideal > 0
@@ -262,8 +285,11 @@ def run(space_of: dict[str, Any], budget: int, seed: int) -> tuple[float, np.nda
 
 
 def test_a_search_that_expects_something_finds_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    three = {**WIDE, "objectives": {"latency_s": "min", "energy_j": "min", "area_mm2": "min"},
-             "constraints": []}  # fmt: skip
+    three = {
+        **WIDE,
+        "objectives": {"latency_s": "min", "energy_j": "min", "area_mm2": "min"},
+        "constraints": [],
+    }
     with_it = [run(three, 900, seed)[0] for seed in range(4)]
     monkeypatch.setattr(module, "LEAST", 10**9)
     without = [run(three, 900, seed)[0] for seed in range(4)]

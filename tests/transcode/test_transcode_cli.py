@@ -60,9 +60,7 @@ def test_sweep_repeats_the_front_bit_for_bit(folder: Path) -> None:
     table = "results/tiny/front.csv"
     swept = CliRunner().invoke(elector, ["sweep", table, "--out", "again.csv"])
     assert swept.exit_code == 0, swept.output
-    first, again = (
-        pd.read_csv(path) for path in (table, "again.csv")
-    )
+    first, again = (pd.read_csv(path) for path in (table, "again.csv"))
     for name in ("latency_s", "energy_j"):
         assert first[name].equals(again[name])
 
@@ -75,10 +73,7 @@ def test_several_workloads_are_swept_bit_for_bit(folder: Path) -> None:
     assert invoke("search", "two.yaml", "--quiet").exit_code == 0
     swept = CliRunner().invoke(elector, ["sweep", "results/two/front.csv", "--out", "again.csv"])
     assert swept.exit_code == 0, swept.output
-    first, again = (
-        pd.read_csv(path)
-        for path in ("results/two/front.csv", "again.csv")
-    )
+    first, again = (pd.read_csv(path) for path in ("results/two/front.csv", "again.csv"))
     for name in space["objectives"]:
         assert first[name].equals(again[name]), name
 
@@ -149,11 +144,14 @@ def start(out: str, *more: str) -> subprocess.Popen[str]:
     arguments = ["search", "smoke", "--sampler", "enumerate", "--batch", "64", "--out", out, *more]
     code = f"from transcode.cli import main; main({arguments!r})"
     return subprocess.Popen(
-        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        [sys.executable, "-c", code],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
         env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
         # A shell that runs the tests in the background makes them ignore interrupts.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )  # fmt: skip
+    )
 
 
 def wait_for_parts(process: subprocess.Popen[str], folder: Path, count: int) -> None:

@@ -29,8 +29,11 @@ from transcode.accuracy.regression import NOISE, fit_rows, predict_reference, sh
 #: Shares of heads that are not scaled dot-product attention, as `elector.api.features` names them.
 SHARES = ("wma_heads", "linear_heads", "convolution_heads")
 STACKS = "stacks"
-_TYPES = {"wma_heads": ("wma",), "linear_heads": ("dft", "dct"),
-          "convolution_heads": ("c5", "c9", "c13")}  # fmt: skip
+_TYPES = {
+    "wma_heads": ("wma",),
+    "linear_heads": ("dft", "dct"),
+    "convolution_heads": ("c5", "c9", "c13"),
+}
 #: Prior mean and standard deviation [logit] of replacing every attention head.
 PRIOR = {"wma_heads": (0.0, 0.3), "linear_heads": (-0.4, 0.4), "convolution_heads": (0.0, 0.3)}
 OFFSET = 0.4  # the recipe of the nine models; not part of a prediction
@@ -68,8 +71,9 @@ class Effects:
     def describe(self) -> str:
         """One line for the terminal."""
         parts = []
-        for name, mean, used, var in zip(SHARES, self.mean, self.used, np.diag(self.covariance),
-                                         strict=True):  # fmt: skip
+        for name, mean, used, var in zip(
+            SHARES, self.mean, self.used, np.diag(self.covariance), strict=True
+        ):
             word = name.removesuffix("_heads")
             shown = f"{mean:+.2f}±{np.sqrt(var):.2f}"
             parts.append(f"{word} {shown}{'' if used else ' (deviation only)'}")
@@ -94,12 +98,14 @@ def effects() -> Effects:
     residual, shares, at = _data()
     mean, covariance = _fit(residual, shares)
     own, block = mean[1:], covariance[1:, 1:]
-    chance = [NormalDist().cdf(abs(m) / s) for m, s in zip(own, np.sqrt(np.diag(block)),
-                                                           strict=True)]  # fmt: skip
+    chance = [
+        NormalDist().cdf(abs(m) / s) for m, s in zip(own, np.sqrt(np.diag(block)), strict=True)
+    ]
     used = np.where(np.array(chance) >= SURE, own, 0.0)
     with_it, without = _left_out(residual, shares, at)
-    return Effects(np.round(own, 10), np.round(used, 10), np.round(block, 12), len(residual),
-                   with_it, without)  # fmt: skip
+    return Effects(
+        np.round(own, 10), np.round(used, 10), np.round(block, 12), len(residual), with_it, without
+    )
 
 
 def _data() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -110,11 +116,15 @@ def _data() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     columns = [np.array([float(row[key]) for row in table]) for key in FEATURES]
     eta, _ = predict_reference(fit_rows(task, rows("glue")), shape_of(*columns))
     score = np.array([float(row["score"]) for row in table])
-    counts = {t: np.array([float(row[t]) for row in table])
-              for t in ("sdp", "wma", "dft", "dct", "c5", "c9", "c13")}  # fmt: skip
+    counts = {
+        t: np.array([float(row[t]) for row in table])
+        for t in ("sdp", "wma", "dft", "dct", "c5", "c9", "c13")
+    }
     total = np.sum(list(counts.values()), axis=0)
-    shares = np.stack([sum((counts[t] for t in _TYPES[name]), np.zeros(len(table))) / total
-                       for name in SHARES], axis=1)  # fmt: skip
+    shares = np.stack(
+        [sum((counts[t] for t in _TYPES[name]), np.zeros(len(table))) / total for name in SHARES],
+        axis=1,
+    )
     return task.to_eta(score) - eta, shares, eta
 
 
@@ -143,9 +153,11 @@ def _left_out(residual: np.ndarray, shares: np.ndarray, eta: np.ndarray) -> tupl
         mean, _ = _fit(residual[kept], shares[kept])
         alone, _ = _fit(residual[kept], np.zeros_like(shares[kept]))
         truth = task.to_score(eta[i : i + 1] + residual[i])[0][0]
-        errors.append([
-            abs(task.to_score(eta[i : i + 1] + guess)[0][0] - truth)
-            for guess in (mean[0] + shares[i] @ mean[1:], alone[0])
-        ])  # fmt: skip
+        errors.append(
+            [
+                abs(task.to_score(eta[i : i + 1] + guess)[0][0] - truth)
+                for guess in (mean[0] + shares[i] @ mean[1:], alone[0])
+            ]
+        )
     with_it, without = np.mean(errors, axis=0)
     return float(with_it), float(without)

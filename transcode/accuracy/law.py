@@ -42,9 +42,7 @@ class Constants:
     def loss(self, parameters: np.ndarray, tokens: np.ndarray) -> np.ndarray:
         """(D,) nats per token."""
         with np.errstate(divide="ignore"):
-            return np.asarray(
-                self.e + self.a / parameters**self.alpha + self.b / tokens**self.beta
-            )
+            return np.asarray(self.e + self.a / parameters**self.alpha + self.b / tokens**self.beta)
 
 
 LAWS = {
@@ -113,8 +111,10 @@ class ScalingLaw:
             f"{c.offset:.2f} + {c.scale:.2f} L; {c.mae_given:.2f} with the constants as given"
         )
         if self.data != "pile":
-            error = (f"error on MassiveText not published by model; on the Pile it is "
-                     f"{c.mae_given:.2f} nats off")  # fmt: skip
+            error = (
+                f"error on MassiveText not published by model; on the Pile it is "
+                f"{c.mae_given:.2f} nats off"
+            )
         return (
             f"loss ({self.data}): {LAWS[self.law].source}, {amount}; {error}\n"
             "  stands for: a dense decoder, one epoch, a tuned learning rate; nats per token of "

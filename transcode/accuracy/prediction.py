@@ -171,17 +171,28 @@ def surrogate(task: str, path: str | None = None, floor: float | None = None) ->
             allowed=tasks(),
         )
     if found is not None and floor is not None:
-        raise InputError("is known for this task: leave it out", field="accuracy.floor",
-                         value=floor)  # fmt: skip
-    known = found or Task(str(task).strip().lower(), (), "user", floor or 0.0, "accuracy",
-                          "the protocol of its rows", "")  # fmt: skip
+        raise InputError(
+            "is known for this task: leave it out", field="accuracy.floor", value=floor
+        )
+    known = found or Task(
+        str(task).strip().lower(),
+        (),
+        "user",
+        floor or 0.0,
+        "accuracy",
+        "the protocol of its rows",
+        "",
+    )
     given = of_task(read_rows(path), (known.name, *known.aliases), path)
     plain = [row for row in given if row.tau_i == 0 and row.tau_t == 0]
     data = rows(known.name) + [as_published(row, known.name, known.reference) for row in plain]
     if len({row.shape for row in plain}) < LEAST and found is None:
-        raise InputError(f"a surrogate needs rows of at least {LEAST} models", file=path,
-                         field="accuracy.rows", hint="accuracy: {source: table, ...} takes any "
-                         "number")  # fmt: skip
+        raise InputError(
+            f"a surrogate needs rows of at least {LEAST} models",
+            file=path,
+            field="accuracy.rows",
+            hint="accuracy: {source: table, ...} takes any number",
+        )
     fit, validation = fit_rows(known, data), cross_validate(known, data)
     return Surrogate(known, fit, validation, len(plain), Path(path).name)
 

@@ -55,8 +55,9 @@ class Curve:
         if outside.any():
             raise InputError(
                 f"no accuracy source prices it: {self.at[0]:g} to {self.at[-1]:g} is known",
-                field=f"workload.{name}", value=float(values[outside][0]),
-            )  # fmt: skip
+                field=f"workload.{name}",
+                value=float(values[outside][0]),
+            )
         return np.interp(values, self.at, self.loss), np.interp(values, self.at, self.std)
 
 
@@ -116,8 +117,12 @@ def _curves(task: str) -> Pruning:
     with open(DATA / "pruning.csv", newline="", encoding="utf-8") as file:
         rows = [row for row in csv.DictReader(file) if row["task"] == task]
     if not rows:
-        raise InputError("no accuracy source prices pruning on this task", field="workload.task",
-                         value=task, allowed=("sst2",))  # fmt: skip
+        raise InputError(
+            "no accuracy source prices pruning on this task",
+            field="workload.task",
+            value=task,
+            allowed=("sst2",),
+        )
     curves = {}
     for name in ("tau_i", "tau_t"):
         own = [row for row in rows if row["threshold"] == name]
@@ -143,10 +148,12 @@ def _published(rows: Sequence[dict[str, str]]) -> Curve:
     models = {row["model"]: {0.0: 0.0} for row in rows}
     for row in rows:
         models[row["model"]][float(row["value"])] = _loss(row)
-    each = np.array([
-        monotone(np.interp(at, sorted(found), [found[v] for v in sorted(found)]))
-        for found in models.values()
-    ])  # fmt: skip
+    each = np.array(
+        [
+            monotone(np.interp(at, sorted(found), [found[v] for v in sorted(found)]))
+            for found in models.values()
+        ]
+    )
     pruned = np.array(at) > 0.0
     spread = np.sqrt(each.var(axis=0, ddof=1) + SAMPLING**2)
     return Curve(np.array(at), each.mean(axis=0), np.where(pruned, spread, 0.0))

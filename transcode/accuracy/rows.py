@@ -18,10 +18,34 @@ from elector.errors import InputError
 from elector.table import read_csv
 from transcode.accuracy.published import FEATURES, Row
 
-COLUMNS = ("name", "task", "metric", "score", "std", "layers", "hidden", "heads", "feed_forward",
-           "parameters", "source", "evidence")  # fmt: skip
-MORE = ("family", "recipe", "split", "distilled", "tuning", "tokens", "tau_i", "tau_t", "seed",
-        "verified", "use", "note")  # fmt: skip
+COLUMNS = (
+    "name",
+    "task",
+    "metric",
+    "score",
+    "std",
+    "layers",
+    "hidden",
+    "heads",
+    "feed_forward",
+    "parameters",
+    "source",
+    "evidence",
+)
+MORE = (
+    "family",
+    "recipe",
+    "split",
+    "distilled",
+    "tuning",
+    "tokens",
+    "tau_i",
+    "tau_t",
+    "seed",
+    "verified",
+    "use",
+    "note",
+)
 NEEDED = ("task", "score", *FEATURES)
 EVIDENCE = ("measured", "published", "synthesis", "scaled", "derived", "assumed")
 
@@ -51,16 +75,18 @@ def read_rows(path: str | Path) -> list[Given]:
     names, lines = read_csv(path)
     for name in names:
         if name not in (*COLUMNS, *MORE):
-            raise InputError("line 1: unknown column", file=path, value=name,
-                             allowed=(*COLUMNS, *MORE))  # fmt: skip
+            raise InputError(
+                "line 1: unknown column", file=path, value=name, allowed=(*COLUMNS, *MORE)
+            )
     for name in NEEDED:
         if name not in names:
             raise InputError(f"line 1: the column {name} is missing", file=path)
     found = []
     for line, cells in lines:
         if len(cells) != len(names):
-            raise InputError(f"line {line}: has {len(cells)} cells, the header {len(names)}",
-                             file=path)  # fmt: skip
+            raise InputError(
+                f"line {line}: has {len(cells)} cells, the header {len(names)}", file=path
+            )
         record = dict(zip(names, cells, strict=True))
         if record.get("use", "yes") != "no":
             found.append(_given(record, path, line))
@@ -74,14 +100,20 @@ def _given(record: Mapping[str, str], path: str | Path, line: int) -> Given:
             return None
         value = units.parse(text, "1", field=f"line {line}: {column}", file=path)
         if not value >= least:
-            raise InputError(f"must be at least {least:g}", file=path,
-                             field=f"line {line}: {column}", value=text)  # fmt: skip
+            raise InputError(
+                f"must be at least {least:g}", file=path, field=f"line {line}: {column}", value=text
+            )
         return value
 
     evidence = record.get("evidence") or "assumed"
     if evidence not in EVIDENCE:
-        raise InputError("unknown evidence", file=path, field=f"line {line}: evidence",
-                         value=evidence, allowed=EVIDENCE)  # fmt: skip
+        raise InputError(
+            "unknown evidence",
+            file=path,
+            field=f"line {line}: evidence",
+            value=evidence,
+            allowed=EVIDENCE,
+        )
     score = number("score", float("-inf"))
     shape = [number(column) for column in FEATURES]
     for column, value in (("score", score), *zip(FEATURES, shape, strict=True)):
@@ -107,8 +139,13 @@ def of_task(rows: Sequence[Given], names: Sequence[str], path: str | Path) -> li
     """The rows of a task by any of its names; InputError where there is none."""
     found = [row for row in rows if row.task in names]
     if not found:
-        raise InputError("has no row of this task", file=path, field="workload.task",
-                         value=names[0], allowed=sorted({row.task for row in rows}))  # fmt: skip
+        raise InputError(
+            "has no row of this task",
+            file=path,
+            field="workload.task",
+            value=names[0],
+            allowed=sorted({row.task for row in rows}),
+        )
     return found
 
 

@@ -70,8 +70,11 @@ def score_table(path: str | Path, names: tuple[str, ...], bounded: bool) -> Scor
         if not own and len(found) == 1:
             silent += 1
             if bounded:
-                raise InputError("a bound needs the deviation of every score", file=path,
-                                 field=f"line {found[0].line}: std")  # fmt: skip
+                raise InputError(
+                    "a bound needs the deviation of every score",
+                    file=path,
+                    field=f"line {found[0].line}: std",
+                )
         within = float(np.mean(np.square(own))) if own else 0.0
         between = float(score.var(ddof=1)) if len(found) > 1 else 0.0
         known[shape] = (float(score.mean()), float(np.sqrt(max(within, between))))

@@ -89,9 +89,10 @@ class Settings:
     def plain(self) -> dict[str, object]:
         """What was given, in JSON types; empty where all is default."""
         return {
-            f.name: getattr(self, f.name) for f in fields(self)
+            f.name: getattr(self, f.name)
+            for f in fields(self)
             if getattr(self, f.name) != f.default
-        }  # fmt: skip
+        }
 
 
 def read(written: object, file: Path | None, fail: Fail) -> Settings:
@@ -106,8 +107,13 @@ def read(written: object, file: Path | None, fail: Fail) -> Settings:
     for key in given:
         if key != "source" and key not in SOURCES[source]:
             hint = _owners(str(key))
-            raise fail(f"unknown key of the source {source}", "accuracy", value=key,
-                       allowed=("source", *SOURCES[source]), hint=hint)  # fmt: skip
+            raise fail(
+                f"unknown key of the source {source}",
+                "accuracy",
+                value=key,
+                allowed=("source", *SOURCES[source]),
+                hint=hint,
+            )
     settings = Settings(
         source=source,
         rows=_rows(given.get("rows"), file, fail),
@@ -123,11 +129,17 @@ def read(written: object, file: Path | None, fail: Fail) -> Settings:
         seeds=_whole(given, "seeds", 1, fail),
     )
     if settings.tokens is not None and settings.tokens_per_parameter is not None:
-        raise fail("give tokens or tokens_per_parameter, not both", "accuracy.tokens",
-                   value=given["tokens"])  # fmt: skip
+        raise fail(
+            "give tokens or tokens_per_parameter, not both",
+            "accuracy.tokens",
+            value=given["tokens"],
+        )
     if source == "table" and settings.rows is None:
-        raise fail("the source table needs a file", "accuracy.rows",
-                   hint="accuracy: {source: table, rows: scores.csv}")  # fmt: skip
+        raise fail(
+            "the source table needs a file",
+            "accuracy.rows",
+            hint="accuracy: {source: table, rows: scores.csv}",
+        )
     return settings
 
 
@@ -156,8 +168,12 @@ def _number(
         return None
     value = units.parse(given[key], "1", field=f"accuracy.{key}", file=file)
     if not (low <= value < high):
-        raise InputError(f"must be at least {low:g} and below {high:g}", file=file,
-                         field=f"accuracy.{key}", value=given[key])  # fmt: skip
+        raise InputError(
+            f"must be at least {low:g} and below {high:g}",
+            file=file,
+            field=f"accuracy.{key}",
+            value=given[key],
+        )
     return value
 
 
@@ -170,9 +186,7 @@ def _whole(given: Mapping[str, Any], key: str, least: int, fail: Fail) -> int | 
     return value
 
 
-def _choice(
-    given: Mapping[str, Any], key: str, allowed: tuple[str, ...], fail: Fail
-) -> str | None:
+def _choice(given: Mapping[str, Any], key: str, allowed: tuple[str, ...], fail: Fail) -> str | None:
     value = given.get(key)
     if value is not None and value not in allowed:
         raise fail("is not known", f"accuracy.{key}", value=value, allowed=allowed)

@@ -38,10 +38,15 @@ def source_of(settings: Settings, task: str) -> Source:
         names = (task.strip().lower(),) if found is None else (found.name, *found.aliases)
         return score_table(settings.rows, names, settings.bound is not None)
     if settings.source == "scaling-law":
-        return scaling_law(settings.law or "besiroglu", settings.data or "pile", settings.tokens,
-                           settings.tokens_per_parameter)  # fmt: skip
-    raise InputError("is not a source that predicts", field="accuracy.source",
-                     value=settings.source)  # fmt: skip
+        return scaling_law(
+            settings.law or "besiroglu",
+            settings.data or "pile",
+            settings.tokens,
+            settings.tokens_per_parameter,
+        )
+    raise InputError(
+        "is not a source that predicts", field="accuracy.source", value=settings.source
+    )
 
 
 def text_of(source: Source, layered: bool) -> str:

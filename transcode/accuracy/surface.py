@@ -61,8 +61,9 @@ class Surface:
             if outside.any():
                 raise InputError(
                     f"no accuracy source prices it: {axis[0]:g} to {axis[-1]:g} is known",
-                    field=f"workload.{name}", value=float(values[outside][0]),
-                )  # fmt: skip
+                    field=f"workload.{name}",
+                    value=float(values[outside][0]),
+                )
             right = np.clip(np.searchsorted(axis, values), min(1, len(axis) - 1), len(axis) - 1)
             left = np.maximum(right - 1, 0)
             span = axis[right] - axis[left]
@@ -112,10 +113,17 @@ class Prices:
 def of_rows(rows: Sequence[Given], path: Path) -> tuple[Trained, ...]:
     """The trained models of a file of accuracy rows."""
     return tuple(
-        Trained(r.task, r.name or str(r.shape), r.seed, r.tau_i, r.tau_t, r.score,
-                any(word in r.metric.lower() for word in LESS))
+        Trained(
+            r.task,
+            r.name or str(r.shape),
+            r.seed,
+            r.tau_i,
+            r.tau_t,
+            r.score,
+            any(word in r.metric.lower() for word in LESS),
+        )
         for r in rows
-    )  # fmt: skip
+    )
 
 
 def of_table(name: str) -> tuple[Trained, ...]:
@@ -138,8 +146,17 @@ def of_table(name: str) -> tuple[Trained, ...]:
                 units.parse(text, "1", field=f"line {line}: {key}", file=path)
                 for key, text in zip(keys, texts, strict=True)
             )
-            found[Trained(row.get("task", "").lower(), row.get("model", ""), row.get("seed", ""),
-                          tau_i, tau_t, score, False)] = None  # fmt: skip
+            found[
+                Trained(
+                    row.get("task", "").lower(),
+                    row.get("model", ""),
+                    row.get("seed", ""),
+                    tau_i,
+                    tau_t,
+                    score,
+                    False,
+                )
+            ] = None
     return tuple(found)
 
 
@@ -149,8 +166,9 @@ def prices(trained: Sequence[Trained], task: str, source: str) -> Prices:
         raise InputError(
             "has no accuracies, so no accuracy source prices its pruning: leave out the objective "
             "accuracy, or give a table whose rows have them",
-            field="workload.sparsity", value=source,
-        )  # fmt: skip
+            field="workload.sparsity",
+            value=source,
+        )
     by_task: dict[str, list[Trained]] = {}
     for one in trained:
         by_task.setdefault(one.task, []).append(one)
@@ -158,16 +176,20 @@ def prices(trained: Sequence[Trained], task: str, source: str) -> Prices:
     if task in by_task or tasks in (("",), ("*",)):
         own = by_task.get(task) or by_task[tasks[0]]
         return Prices(task, source, surface(own, source), tasks, True)
-    return Prices(task, source, _transferred([surface(o, source) for o in by_task.values()]),
-                  tasks, False)  # fmt: skip
+    return Prices(
+        task, source, _transferred([surface(o, source) for o in by_task.values()]), tasks, False
+    )
 
 
 def surface(trained: Sequence[Trained], source: str) -> Surface:
     """The surface of one task; InputError where a cell of its grid is missing."""
     axes = [np.array(sorted({getattr(t, name) for t in trained})) for name in ("tau_i", "tau_t")]
     if axes[0][0] > 0 or axes[1][0] > 0:
-        raise InputError("has no model that was trained without pruning (tau_i 0, tau_t 0)",
-                         file=source, field="tau_i")  # fmt: skip
+        raise InputError(
+            "has no model that was trained without pruning (tau_i 0, tau_t 0)",
+            file=source,
+            field="tau_i",
+        )
     models = {t.model: None for t in trained}
     grids, spreads, repeated, noise = [], [], False, 0.0
     for model in models:
@@ -195,12 +217,20 @@ def _grid(
     cells: dict[tuple[float, float], list[float]] = {}
     for t in own:
         if not dense:
-            raise InputError("a model was never trained without pruning", file=source,
-                             field="model", value=t.model)  # fmt: skip
+            raise InputError(
+                "a model was never trained without pruning",
+                file=source,
+                field="model",
+                value=t.model,
+            )
         base = dense.get(t.seed, float(np.mean(list(dense.values()))))
         if base == 0:
-            raise InputError("the score without pruning is 0: nothing to lose", file=source,
-                             field="model", value=t.model)  # fmt: skip
+            raise InputError(
+                "the score without pruning is 0: nothing to lose",
+                file=source,
+                field="model",
+                value=t.model,
+            )
         lost = (t.score - base) if t.less else (base - t.score)
         cells.setdefault((t.tau_i, t.tau_t), []).append(lost / abs(base))
     shape = (len(axes[0]), len(axes[1]))
@@ -209,8 +239,12 @@ def _grid(
         for k, tau_t in enumerate(axes[1].tolist()):
             found = cells.get((tau_i, tau_t))
             if found is None:
-                raise InputError(f"no accuracy at tau_i {tau_i:g}, tau_t {tau_t:g}", file=source,
-                                 field="accuracy", value=own[0].model)  # fmt: skip
+                raise InputError(
+                    f"no accuracy at tau_i {tau_i:g}, tau_t {tau_t:g}",
+                    file=source,
+                    field="accuracy",
+                    value=own[0].model,
+                )
             mean[i, k], counts[i, k] = np.mean(found), len(found)
             if len(found) > 1:
                 variance[i, k] = np.var(found, ddof=1)
@@ -226,9 +260,7 @@ def _grid(
 
 def _transferred(surfaces: Sequence[Surface]) -> Surface:
     """The mean of tasks on the thresholds all of them have, wider by what they disagree on."""
-    tau_i, tau_t = (
-        _common([getattr(s, name) for s in surfaces]) for name in ("tau_i", "tau_t")
-    )
+    tau_i, tau_t = (_common([getattr(s, name) for s in surfaces]) for name in ("tau_i", "tau_t"))
     first, second = (m.ravel() for m in np.meshgrid(tau_i, tau_t, indexing="ij"))
     found = [s.at(first, second) for s in surfaces]
     loss, std = np.array([f[0] for f in found]), np.array([f[1] for f in found])
@@ -236,10 +268,13 @@ def _transferred(surfaces: Sequence[Surface]) -> Surface:
     between = mean**2 if count == 1 else loss.var(axis=0, ddof=1) * (1.0 + 1.0 / count)
     shape = (len(tau_i), len(tau_t))
     return Surface(
-        tau_i, tau_t, mean.reshape(shape),
+        tau_i,
+        tau_t,
+        mean.reshape(shape),
         np.sqrt((std**2).mean(axis=0) + between).reshape(shape),
-        sum(s.models for s in surfaces), any(s.guessed for s in surfaces),
-    )  # fmt: skip
+        sum(s.models for s in surfaces),
+        any(s.guessed for s in surfaces),
+    )
 
 
 def _common(axes: Sequence[np.ndarray]) -> np.ndarray:

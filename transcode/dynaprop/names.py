@@ -15,14 +15,17 @@ from transcode.dynaprop.site import Site
 
 #: Ends of the names of Hugging Face's encoders (BERT, RoBERTa, ELECTRA; DistilBERT; ViT)
 #: -> the simulator's operations.
-_KNOWN = tuple((re.compile(rf"(^|\.){end}$"), operation) for end, operation in (
-    (r"attention\.(self\.query|q_lin|attention\.query)", "query"),
-    (r"attention\.(self\.(key|value)|[kv]_lin|attention\.(key|value))", "key, value"),
-    (r"attention\.(output\.dense|out_lin)", "output"),
-    (r"(intermediate\.dense|ffn\.lin1)", "feed-forward in"),
-    (r"(layer\.\d+\.output\.dense|ffn\.lin2)", "feed-forward out"),
-    (r"pooler\.dense", "pooler"),
-))
+_KNOWN = tuple(
+    (re.compile(rf"(^|\.){end}$"), operation)
+    for end, operation in (
+        (r"attention\.(self\.query|q_lin|attention\.query)", "query"),
+        (r"attention\.(self\.(key|value)|[kv]_lin|attention\.(key|value))", "key, value"),
+        (r"attention\.(output\.dense|out_lin)", "output"),
+        (r"(intermediate\.dense|ffn\.lin1)", "feed-forward in"),
+        (r"(layer\.\d+\.output\.dense|ffn\.lin2)", "feed-forward out"),
+        (r"pooler\.dense", "pooler"),
+    )
+)
 _LAYER = re.compile(r"(?:^|\.)(?:layer|layers|h|blocks)\.(\d+)(?:\.|$)")
 
 
@@ -39,9 +42,12 @@ def places(module: nn.Module, patterns: Sequence[str] | None) -> list[tuple[nn.M
         sites = [name for name, found in named.items() if isinstance(found, Site)]
         chosen = sites or [n for n, found in named.items() if isinstance(found, nn.Linear)]
         if not chosen:
-            raise InputError("has no module to prune behind: no Site, no nn.Linear",
-                             field="module", value=type(module).__name__,
-                             hint="name modules by `patterns`")
+            raise InputError(
+                "has no module to prune behind: no Site, no nn.Linear",
+                field="module",
+                value=type(module).__name__,
+                hint="name modules by `patterns`",
+            )
     else:
         chosen = _matching(list(named), patterns)
     return [(named[name], _place(name, named[name])) for name in chosen]
@@ -49,15 +55,20 @@ def places(module: nn.Module, patterns: Sequence[str] | None) -> list[tuple[nn.M
 
 def _matching(names: list[str], patterns: Sequence[str]) -> list[str]:
     if isinstance(patterns, str) or not patterns:
-        raise InputError("must be a list of patterns, one at least", field="patterns",
-                         value=patterns)
+        raise InputError(
+            "must be a list of patterns, one at least", field="patterns", value=patterns
+        )
     found: set[str] = set()
     for pattern in patterns:
         matches = {name for name in names if fnmatchcase(name, pattern)}
         if not matches:
             near = difflib.get_close_matches(pattern, names, n=3, cutoff=0.3)
-            raise InputError("matches no module", field="patterns", value=pattern,
-                             hint=f"nearest names: {', '.join(near)}" if near else None)
+            raise InputError(
+                "matches no module",
+                field="patterns",
+                value=pattern,
+                hint=f"nearest names: {', '.join(near)}" if near else None,
+            )
         found |= matches
     return [name for name in names if name in found]
 

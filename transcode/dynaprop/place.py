@@ -53,8 +53,8 @@ class Tracked:
         wanted = sum(tau for tau, _, _ in seen) / len(seen)
         assert self.tau is not None
         self.tau = past * self.tau + (1.0 - past) * wanted
-        self.achieved = density if self.achieved is None else (
-            past * self.achieved + (1.0 - past) * density
+        self.achieved = (
+            density if self.achieved is None else (past * self.achieved + (1.0 - past) * density)
         )
         self.reached |= abs(self.achieved - self.target.density) <= self.target.tolerance
 
@@ -78,8 +78,10 @@ class Place:
 
     def __init__(self, name: str, operation: str, layer: int | None) -> None:
         self.name, self.operation, self.layer = name, operation, layer
-        self.kind = "none" if operation.endswith("softmax") else (
-            operation if operation in ("scores", "context") else "linear"
+        self.kind = (
+            "none"
+            if operation.endswith("softmax")
+            else (operation if operation in ("scores", "context") else "linear")
         )
         self.tau_i = self.tau_t = 0.0
         self.scale = 1.0
@@ -91,8 +93,11 @@ class Place:
     @property
     def watched(self) -> bool:
         """Whether anybody wants to see its tensors."""
-        return (self.recording is not None or self.forward_target is not None
-                or self.backward_target is not None)
+        return (
+            self.recording is not None
+            or self.forward_target is not None
+            or self.backward_target is not None
+        )
 
     def enters(self, x: Tensor) -> float:
         """Before the forward pass prunes x: the threshold."""
@@ -147,8 +152,10 @@ class Place:
         """Targets that no step has come near so far."""
         return [
             Missed(self.name, operand, tracked.target.density, tracked.achieved)
-            for operand, tracked in (("output", self.forward_target),
-                                     ("gradient", self.backward_target))
+            for operand, tracked in (
+                ("output", self.forward_target),
+                ("gradient", self.backward_target),
+            )
             if tracked is not None and tracked.achieved is not None and not tracked.reached
         ]
 

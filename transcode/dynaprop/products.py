@@ -32,7 +32,10 @@ class Products(TorchFunctionMode):
         self.seen: list[tuple[Tensor, Tensor]] = []
 
     def __torch_function__(
-        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (),
+        self,
+        func: Callable[..., Any],
+        types: Any,
+        args: tuple[Any, ...] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         """Runs `func` as it is, looking at its operands."""

@@ -175,8 +175,9 @@ class DynaProp:
         self.active = True
         if self._handles:
             return
-        self._handles = [module.register_forward_hook(_Hook(self, place))
-                         for module, place in self._found]
+        self._handles = [
+            module.register_forward_hook(_Hook(self, place)) for module, place in self._found
+        ]
         graphs = _compiled_graphs()
         if graphs > self._graphs:
             # What was compiled without hooks would go on without them.
@@ -222,13 +223,22 @@ class DynaProp:
         which means any. Operations that are not pruned follow as dense, assumed.
         """
         if not self._sums.total:
-            raise InputError("nothing was recorded", field="record",
-                             hint="DynaProp(..., record=True) and at least one step()")
-        return table_rows(self._sums.total, {
-            "model": model, "task": task, "seed": seed, "accuracy": accuracy,
-            "tau_i": self._i if isinstance(self._i, float) else None,
-            "tau_t": self._t if isinstance(self._t, float) else None,
-        })
+            raise InputError(
+                "nothing was recorded",
+                field="record",
+                hint="DynaProp(..., record=True) and at least one step()",
+            )
+        return table_rows(
+            self._sums.total,
+            {
+                "model": model,
+                "task": task,
+                "seed": seed,
+                "accuracy": accuracy,
+                "tau_i": self._i if isinstance(self._i, float) else None,
+                "tau_t": self._t if isinstance(self._t, float) else None,
+            },
+        )
 
     def state_dict(self) -> dict[str, Any]:
         """Step, tracked thresholds and sums of densities; records of single steps as tuples."""
@@ -236,21 +246,28 @@ class DynaProp:
             "step": self._step,
             "gradient_scale": self._scale,
             "targets": {
-                place.name: [t.state() if t else None
-                             for t in (place.forward_target, place.backward_target)]
+                place.name: [
+                    t.state() if t else None for t in (place.forward_target, place.backward_target)
+                ]
                 for place in self.places
             },
             "total": [[*key, *sums] for key, sums in self._sums.total.items()],
-            "records": [(r.step, r.phase, r.operation, r.layer, r.operand, r.density)
-                        for r in self._sums.records],
+            "records": [
+                (r.step, r.phase, r.operation, r.layer, r.operand, r.density)
+                for r in self._sums.records
+            ],
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Goes on from `state`. Raises InputError where it belongs to other places."""
         names = [place.name for place in self.places]
         if sorted(state["targets"]) != sorted(names):
-            raise InputError("the checkpoint was made with other modules pruned", field="patterns",
-                             value=sorted(state["targets"])[:3], allowed=names)
+            raise InputError(
+                "the checkpoint was made with other modules pruned",
+                field="patterns",
+                value=sorted(state["targets"])[:3],
+                allowed=names,
+            )
         self._step, self._scale = int(state["step"]), float(state["gradient_scale"])
         for place in self.places:
             own = (place.forward_target, place.backward_target)

@@ -60,9 +60,7 @@ class Sums:
             total[1] += elements
 
 
-def table_rows(
-    total: dict[Key, list[float]], shared: dict[str, object]
-) -> list[dict[str, object]]:
+def table_rows(total: dict[Key, list[float]], shared: dict[str, object]) -> list[dict[str, object]]:
     """Rows of the contract's sparsity table (docs: elector.sparsity).
 
     total : non-zeros and elements by key. shared : the columns that all rows have in common.
@@ -74,22 +72,46 @@ def table_rows(
         if operation == "scores" and phase == "forward" and operand == "activation":
             # With activations recomputed, the backward pass makes the scores again.
             for again in ("forward", "backward"):
-                rows.append(_row(shared, again, "scores again", layer, operand,
-                                 nonzeros / elements))
-    for phase, operand in (("forward", "activation"), ("backward", "activation"),
-                           ("backward", "gradient")):
+                rows.append(
+                    _row(shared, again, "scores again", layer, operand, nonzeros / elements)
+                )
+    for phase, operand in (
+        ("forward", "activation"),
+        ("backward", "activation"),
+        ("backward", "gradient"),
+    ):
         rows.append(_row(shared, phase, "*", None, operand, 1.0) | {"evidence": "assumed"})
     return rows
 
 
 def _row(
-    shared: dict[str, object], phase: str, operation: str, layer: int | None, operand: str,
+    shared: dict[str, object],
+    phase: str,
+    operation: str,
+    layer: int | None,
+    operand: str,
     density: float,
 ) -> dict[str, object]:
     values = shared | {
-        "phase": phase, "operation": operation, "layer": "*" if layer is None else layer,
-        "operand": operand, "density": density, "evidence": "measured",
+        "phase": phase,
+        "operation": operation,
+        "layer": "*" if layer is None else layer,
+        "operand": operand,
+        "density": density,
+        "evidence": "measured",
     }
-    order: Iterable[str] = ("model", "task", "seed", "tau_i", "tau_t", "phase", "operation",
-                            "layer", "operand", "density", "accuracy", "evidence")
+    order: Iterable[str] = (
+        "model",
+        "task",
+        "seed",
+        "tau_i",
+        "tau_t",
+        "phase",
+        "operation",
+        "layer",
+        "operand",
+        "density",
+        "accuracy",
+        "evidence",
+    )
     return {name: values[name] for name in order}

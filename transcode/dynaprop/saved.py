@@ -117,7 +117,8 @@ class Saver:
         kept = Kept(t, self.ledger, storage.nbytes(), storage.nbytes())
         storages = self._storages
         storages[place] = (
-            reference, weakref.ref(kept, lambda dead: _forget(storages, place, dead))
+            reference,
+            weakref.ref(kept, lambda dead: _forget(storages, place, dead)),
         )
         return kept
 

@@ -119,9 +119,14 @@ def default_batch(name: str) -> int:
 
 
 def make(
-    name: str, problem: Problem, seed: int, batch: int, fallback: np.ndarray,
-    first: np.ndarray | None = None, islands: int = 1,
-) -> Engine:  # fmt: skip
+    name: str,
+    problem: Problem,
+    seed: int,
+    batch: int,
+    fallback: np.ndarray,
+    first: np.ndarray | None = None,
+    islands: int = 1,
+) -> Engine:
     """The engine of that name.
 
     fallback : (O,) what a design without values counts as, and the reference point of the
@@ -134,9 +139,15 @@ def make(
         return Parzen(space, seed, streams.random(space, seed), begin, len(space.objectives))
     if name == "evolve":
         return Evolve(
-            space, seed, streams.random(space, seed), begin, fallback,
-            space.allowed_count, islands, batch,
-        )  # fmt: skip
+            space,
+            seed,
+            streams.random(space, seed),
+            begin,
+            fallback,
+            space.allowed_count,
+            islands,
+            batch,
+        )
     if name == "enumerate":
         return streams.enumerate_all(space)
     if name == "random":

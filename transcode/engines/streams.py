@@ -115,8 +115,10 @@ def enumerate_all(space: Space) -> Stream:
     if size > LARGEST_ENUMERATION:
         raise InputError(
             f"the space has {size:.3g} designs, too many to enumerate",
-            field="--sampler", value="enumerate", hint="--sampler random",
-        )  # fmt: skip
+            field="--sampler",
+            value="enumerate",
+            hint="--sampler random",
+        )
     step = max(1, round(size * (math.sqrt(5.0) - 1.0) / 2.0))
     while math.gcd(step, size) != 1:
         step += 1

@@ -42,8 +42,9 @@ def draw(picture: Picture) -> Figure:
         if column > row:
             continue
         sharing = {"sharex": drawn.get((column, column)), "sharey": drawn.get((row, 0))}
-        ax = figure.add_axes((x0, y0, x1 - x0, y1 - y0), sharex=sharing["sharex"],
-                             sharey=sharing["sharey"])  # fmt: skip
+        ax = figure.add_axes(
+            (x0, y0, x1 - x0, y1 - y0), sharex=sharing["sharex"], sharey=sharing["sharey"]
+        )
         drawn[row, column] = ax
         _panel(ax, picture, *_pair(picture, row, column))
         _label(ax, *_pair(picture, row, column), left=column == 0, bottom=row == panels - 1)
@@ -80,26 +81,68 @@ def _panel(ax: Axes, picture: Picture, x: Axis, y: Axis) -> None:
     norm = _norm(colour)
     edge = nondominated(np.stack([x.cost, y.cost], axis=1))
     order = np.flatnonzero(edge)[np.lexsort((y.cost[edge], x.cost[edge]))]
-    ax.plot(x.values[order], y.values[order], drawstyle="steps-post", color=STAIRS, lw=1.6,
-            alpha=0.9, zorder=3)  # fmt: skip
+    ax.plot(
+        x.values[order],
+        y.values[order],
+        drawstyle="steps-post",
+        color=STAIRS,
+        lw=1.6,
+        alpha=0.9,
+        zorder=3,
+    )
     if picture.bars is not None and is_accuracy(y.name):
         points = np.stack([x.cost, y.cost], axis=1)[order]
         some = order[spread(points, MAX_BARS)]
-        ax.errorbar(x.values[some], y.values[some], yerr=picture.bars[:, some], fmt="none",
-                    ecolor=FAINT, elinewidth=0.8, capsize=1.8, alpha=0.8, zorder=1)  # fmt: skip
+        ax.errorbar(
+            x.values[some],
+            y.values[some],
+            yerr=picture.bars[:, some],
+            fmt="none",
+            ecolor=FAINT,
+            elinewidth=0.8,
+            capsize=1.8,
+            alpha=0.8,
+            zorder=1,
+        )
     shown = np.unique(np.linspace(0, len(edge) - 1, min(len(edge), MAX_POINTS)).astype(np.intp))
     size = float(np.clip(4000.0 / max(1, len(shown)), 6.0, 26.0))
     for code in range(len(picture.kinds)):
         rest = shown[(picture.kind[shown] == code) & ~edge[shown]]
-        ax.scatter(x.values[rest], y.values[rest], c=colour.values[rest], norm=norm, cmap=COLOURS,
-                   marker=MARKERS[code], s=size, alpha=0.45, linewidths=0, zorder=2)  # fmt: skip
+        ax.scatter(
+            x.values[rest],
+            y.values[rest],
+            c=colour.values[rest],
+            norm=norm,
+            cmap=COLOURS,
+            marker=MARKERS[code],
+            s=size,
+            alpha=0.45,
+            linewidths=0,
+            zorder=2,
+        )
         best = np.flatnonzero((picture.kind == code) & edge)
-        ax.scatter(x.values[best], y.values[best], c=colour.values[best], norm=norm, cmap=COLOURS,
-                   marker=MARKERS[code], s=size + 14, linewidths=0.5, edgecolors=INK,
-                   zorder=4)  # fmt: skip
+        ax.scatter(
+            x.values[best],
+            y.values[best],
+            c=colour.values[best],
+            norm=norm,
+            cmap=COLOURS,
+            marker=MARKERS[code],
+            s=size + 14,
+            linewidths=0.5,
+            edgecolors=INK,
+            zorder=4,
+        )
     marked = [mark.index for mark in picture.marks]
-    ax.scatter(x.values[marked], y.values[marked], s=size + 40, facecolors="none", edgecolors=INK,
-               linewidths=0.9, zorder=5)  # fmt: skip
+    ax.scatter(
+        x.values[marked],
+        y.values[marked],
+        s=size + 40,
+        facecolors="none",
+        edgecolors=INK,
+        linewidths=0.9,
+        zorder=5,
+    )
     for axis, scale in ((x, ax.set_xscale), (y, ax.set_yscale)):
         if axis.log:
             scale("log")
@@ -148,8 +191,9 @@ def _plain(value: float) -> str:
     return f"{value:,.0f}" if value >= 1000 else f"{value:.4g}"
 
 
-def _beside(figure: Figure, picture: Picture, places: dict[tuple[int, int], Box], panels: int
-            ) -> None:  # fmt: skip
+def _beside(
+    figure: Figure, picture: Picture, places: dict[tuple[int, int], Box], panels: int
+) -> None:
     """Colour bar, shapes and the numbered designs, in the room that the panels leave.
 
     One panel: to its right. Two rows of panels: all in the free corner. More: the designs in the
@@ -181,13 +225,15 @@ def _key(figure: Figure, picture: Picture, box: Box) -> float:
     if np.ptp(colour.values) > 0:
         width = min(0.28, right - left - 0.1)
         place = figure.add_axes((left, top - 0.14 * inch, width, 0.14 * inch))
-        bar = figure.colorbar(ScalarMappable(_norm(colour), COLOURS), cax=place,
-                              orientation="horizontal")  # fmt: skip
+        bar = figure.colorbar(
+            ScalarMappable(_norm(colour), COLOURS), cax=place, orientation="horizontal"
+        )
         bar.ax.tick_params(labelsize=9, color=FAINT, labelcolor=INK)
         bar.outline.set_linewidth(0.0)
         _ticks(bar.ax.xaxis, colour, _room(colour, width))
-        figure.text(left + width + 0.012, top - 0.07 * inch, colour.label, size=9.5, color=INK,
-                    va="center")  # fmt: skip
+        figure.text(
+            left + width + 0.012, top - 0.07 * inch, colour.label, size=9.5, color=INK, va="center"
+        )
         top -= 0.38 * inch
     lines = []
     if len(picture.axes) > 1:
@@ -200,18 +246,33 @@ def _key(figure: Figure, picture: Picture, box: Box) -> float:
             text = f"from the bound to the mean {quantity_of(last)}"
         lines.append(Line2D([], [], ls="", marker="|", ms=11, color=FAINT, label=text))
     shapes = [
-        Line2D([], [], ls="", marker=MARKERS[code], color="#606060", ms=6,
-               label=f"{picture.kind_title} {name}".strip())
+        Line2D(
+            [],
+            [],
+            ls="",
+            marker=MARKERS[code],
+            color="#606060",
+            ms=6,
+            label=f"{picture.kind_title} {name}".strip(),
+        )
         for code, name in enumerate(picture.kinds if len(picture.kinds) > 1 else ())
-    ]  # fmt: skip
+    ]
     beside = right - left > 0.38  # room for a second column
     rows = 0
     for handles, x in ((lines, left), (shapes, left + 0.24 if beside else left)):
         if handles:
             y = top if beside else top - 0.205 * inch * rows
-            figure.legend(handles=handles, loc="upper left", bbox_to_anchor=(x - 0.01, y),
-                          fontsize=9.5, frameon=False, handletextpad=0.5, borderpad=0.2,
-                          borderaxespad=0.2, labelcolor=INK)  # fmt: skip
+            figure.legend(
+                handles=handles,
+                loc="upper left",
+                bbox_to_anchor=(x - 0.01, y),
+                fontsize=9.5,
+                frameon=False,
+                handletextpad=0.5,
+                borderpad=0.2,
+                borderaxespad=0.2,
+                labelcolor=INK,
+            )
         rows = max(rows, len(handles)) if beside else rows + len(handles)
     return top - (0.17 + 0.21 * rows) * inch
 
@@ -244,11 +305,28 @@ def _cards(figure: Figure, marks: tuple[Mark, ...], box: Box, columns: int) -> N
         column, place = divmod(number, deep)
         x = left + column * width
         y = top - line * sum(lines[column * deep : column * deep + place])
-        figure.text(x + 0.006, y - line / 2.0, str(number + 1), size=8 * scale, weight="bold",
-                    color="white", va="center", ha="center", bbox=_badge())  # fmt: skip
+        figure.text(
+            x + 0.006,
+            y - line / 2.0,
+            str(number + 1),
+            size=8 * scale,
+            weight="bold",
+            color="white",
+            va="center",
+            ha="center",
+            bbox=_badge(),
+        )
         for text, weight, shift in ((head, "bold", 0), (body, "normal", len(head))):
-            figure.text(x + 0.022, y - shift * line, "\n".join(text), size=9 * scale,
-                        weight=weight, color=INK, va="top", linespacing=1.3)  # fmt: skip
+            figure.text(
+                x + 0.022,
+                y - shift * line,
+                "\n".join(text),
+                size=9 * scale,
+                weight=weight,
+                color=INK,
+                va="top",
+                linespacing=1.3,
+            )
 
 
 def _badges(ax: Axes, picture: Picture, x: Axis, y: Axis) -> None:
@@ -262,19 +340,32 @@ def _badges(ax: Axes, picture: Picture, x: Axis, y: Axis) -> None:
         for reach in (17.0, 26.0, 36.0):
             for angle in (np.arange(8) + 1) * np.pi / 4:
                 spot = place + reach * np.array([np.cos(angle), np.sin(angle)])
-                walls = (spot[0] - frame.x0, frame.x1 - spot[0],
-                         spot[1] - frame.y0, frame.y1 - spot[1])  # fmt: skip
+                walls = (
+                    spot[0] - frame.x0,
+                    frame.x1 - spot[0],
+                    spot[1] - frame.y0,
+                    frame.y1 - spot[1],
+                )
                 near = min(float(np.hypot(*(spot - other))) for other in taken)
                 score = min(near, 24.0) - 0.12 * reach + 3.0 * min(0.0, min(walls) - 9.0)
                 if score > best + 1e-6:
                     best, found = score, spot
         taken.append(found)
-        ax.annotate(str(number), xy=(point[0], point[1]),
-                    xytext=tuple((found - place) * 72.0 / ax.figure.dpi),
-                    textcoords="offset points", ha="center", va="center", size=8, weight="bold",
-                    color="white", zorder=6, bbox=_badge(), annotation_clip=False,
-                    arrowprops={"arrowstyle": "-", "color": INK, "lw": 0.7, "shrinkA": 0,
-                                "shrinkB": 3})  # fmt: skip
+        ax.annotate(
+            str(number),
+            xy=(point[0], point[1]),
+            xytext=tuple((found - place) * 72.0 / ax.figure.dpi),
+            textcoords="offset points",
+            ha="center",
+            va="center",
+            size=8,
+            weight="bold",
+            color="white",
+            zorder=6,
+            bbox=_badge(),
+            annotation_clip=False,
+            arrowprops={"arrowstyle": "-", "color": INK, "lw": 0.7, "shrinkA": 0, "shrinkB": 3},
+        )
 
 
 def _badge() -> dict[str, Any]:

@@ -26,15 +26,18 @@ def summary(columns: Mapping[str, Sequence[str]], index: int) -> list[str]:
     if depth is not None:
         layers = [layer for layer in layers if layer <= float(depth[index])]
     own = [
-        {key[2]: columns[key[0]][index] for key in keys if int(key[1]) == layer}
-        for layer in layers
+        {key[2]: columns[key[0]][index] for key in keys if int(key[1]) == layer} for layer in layers
     ]
-    return [words for words in (
-        _listed("hidden", [layer.get("hidden", "") for layer in own]),
-        _listed("heads", [layer.get("heads", "") for layer in own]),
-        _types(own),
-        _listed("ff", [_stacks(layer) for layer in own]),
-    ) if words]
+    return [
+        words
+        for words in (
+            _listed("hidden", [layer.get("hidden", "") for layer in own]),
+            _listed("heads", [layer.get("heads", "") for layer in own]),
+            _types(own),
+            _listed("ff", [_stacks(layer) for layer in own]),
+        )
+        if words
+    ]
 
 
 def _listed(name: str, values: list[str]) -> str:

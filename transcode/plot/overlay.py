@@ -35,8 +35,12 @@ def plot_comparison(found: Comparison, out: Path) -> Path:
     FigureCanvasAgg(figure)
     for place, (i, j) in enumerate(pairs, 1):
         _panel(figure.add_subplot(rows, columns, place), found, names, i, j)
-    figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside upper center",
-                  ncols=2, frameon=False)  # fmt: skip
+    figure.legend(
+        *figure.axes[0].get_legend_handles_labels(),
+        loc="outside upper center",
+        ncols=2,
+        frameon=False,
+    )
     try:
         png = out.suffix.lower() == ".png"
         figure.savefig(out, dpi=_DPI, metadata={"Software": None} if png else None)
@@ -56,8 +60,16 @@ def _panel(ax: Axes, found: Comparison, names: list[str], i: int, j: int) -> Non
         pair = side.points[:, [i, j]]
         values = side.points * signs
         shown = np.unique(np.linspace(0, len(pair) - 1, min(len(pair), _MOST)).astype(np.intp))
-        ax.scatter(values[shown, i], values[shown, j], s=9, color=colour, marker=marker, alpha=0.35,
-                   linewidths=0, label=f"{side.folder}: hypervolume {volume:.6g}")  # fmt: skip
+        ax.scatter(
+            values[shown, i],
+            values[shown, j],
+            s=9,
+            color=colour,
+            marker=marker,
+            alpha=0.35,
+            linewidths=0,
+            label=f"{side.folder}: hypervolume {volume:.6g}",
+        )
         edge = np.flatnonzero(nondominated(pair))
         edge = edge[np.lexsort((pair[edge, 1], pair[edge, 0]))]
         ax.plot(values[edge, i], values[edge, j], drawstyle="steps-post", color=colour, lw=1.4)

@@ -1,7 +1,7 @@
 """Requirements on a run: that its front is good enough, that some design is.
 
-    hypervolume >= 0.98 * baseline
-    latency_s <= 5 ms and energy_j <= 20e-3
+hypervolume >= 0.98 * baseline
+latency_s <= 5 ms and energy_j <= 20e-3
 """
 
 from __future__ import annotations
@@ -56,18 +56,24 @@ class Verdict:
 def check(recorded: Recorded, requirements: Sequence[str], baseline: str | None) -> list[Verdict]:
     """A verdict for each requirement. baseline : a run folder, a front.json, or a number."""
     if not requirements:
-        raise InputError("nothing is required", field="--require",
-                         hint="--require 'latency_s <= 5 ms'")  # fmt: skip
-    figures = {n: float(recorded.manifest[n]) for n in FIGURES
-               if recorded.manifest.get(n) is not None}  # fmt: skip
+        raise InputError(
+            "nothing is required", field="--require", hint="--require 'latency_s <= 5 ms'"
+        )
+    figures = {
+        n: float(recorded.manifest[n]) for n in FIGURES if recorded.manifest.get(n) is not None
+    }
     if baseline is not None:
         figures[BASELINE] = _baseline(recorded, baseline)
     bound = []
     for text in requirements:
         written = grammar.parse(text, field="--require")
         if BASELINE in written.names and baseline is None:
-            raise InputError("needs --baseline", field="--require", value=text,
-                             hint="--baseline RUN, or a number")  # fmt: skip
+            raise InputError(
+                "needs --baseline",
+                field="--require",
+                value=text,
+                hint="--baseline RUN, or a number",
+            )
         bound.append(recorded.expression(text, "--require", tuple(figures)))
     return [_verdict(recorded, expression, figures) for expression in bound]
 
@@ -90,10 +96,12 @@ def _verdict(
         row = int(np.argmin(margins))
         margin = float(margins[row])
         if best is None or (not best.passed and max(margin, 0.0) < best.missed):
-            found = {n: _plain(columns[n][row]) if n in columns else figures[n]
-                     for n in expression.names}  # fmt: skip
-            best = Verdict(expression.text, margin <= 0, max(margin, 0.0),
-                           int(part.ids[row]), found)  # fmt: skip
+            found = {
+                n: _plain(columns[n][row]) if n in columns else figures[n] for n in expression.names
+            }
+            best = Verdict(
+                expression.text, margin <= 0, max(margin, 0.0), int(part.ids[row]), found
+            )
     return best or Verdict(expression.text, False, 1.0, None, {})
 
 
@@ -113,23 +121,28 @@ def _baseline(recorded: Recorded, given: str) -> float:
         other = json.loads(path.read_text(encoding="utf-8"))
         volume, reference = other["hypervolume"], other["reference_point"]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError("is neither a number nor a run", file=path, field="--baseline",
-                         value=given) from error  # fmt: skip
+        raise InputError(
+            "is neither a number nor a run", file=path, field="--baseline", value=given
+        ) from error
     own = recorded.manifest["reference_point"]
     if volume is None or reference != own:
         raise InputError(
-            f"has another reference point: {reference} there, {own} here", file=path,
-            field="--baseline", hint="give reference_point in the space, and run both again",
-        )  # fmt: skip
+            f"has another reference point: {reference} there, {own} here",
+            file=path,
+            field="--baseline",
+            hint="give reference_point in the space, and run both again",
+        )
     return float(volume)
 
 
 def junit(run: Path, verdicts: Sequence[Verdict]) -> str:
     """The verdicts as JUnit XML."""
     failed = sum(not v.passed for v in verdicts)
-    lines = ['<?xml version="1.0" encoding="utf-8"?>',
-             f'<testsuite name={quoteattr(f"transcode check {run}")} tests="{len(verdicts)}" '
-             f'failures="{failed}">']  # fmt: skip
+    lines = [
+        '<?xml version="1.0" encoding="utf-8"?>',
+        f'<testsuite name={quoteattr(f"transcode check {run}")} tests="{len(verdicts)}" '
+        f'failures="{failed}">',
+    ]
     for verdict in verdicts:
         case = f"  <testcase classname={quoteattr(str(run))} name={quoteattr(verdict.requirement)}"
         if verdict.passed:

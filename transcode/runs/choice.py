@@ -34,8 +34,12 @@ def weights_of(recorded: Recorded, text: str) -> dict[str, float]:
         except ValueError:
             found[name] = math.nan
         if not 0.0 < found[name] < math.inf:
-            raise InputError("needs a weight above 0", field="--weights", value=item.strip(),
-                             hint=f"write {name}=0.5")  # fmt: skip
+            raise InputError(
+                "needs a weight above 0",
+                field="--weights",
+                value=item.strip(),
+                hint=f"write {name}=0.5",
+            )
     return found
 
 
@@ -48,8 +52,12 @@ def ranked(front: Front, weights: Mapping[str, float]) -> tuple[Front, np.ndarra
     maximised = {o.name: o.maximise for o in front.space.objectives}
     missing = [name for name in weights if name not in maximised]
     if missing:
-        raise InputError("is not an objective of this front", field="--weights", value=missing[0],
-                         allowed=tuple(maximised))  # fmt: skip
+        raise InputError(
+            "is not an objective of this front",
+            field="--weights",
+            value=missing[0],
+            allowed=tuple(maximised),
+        )
     archive = front.archive
     sums = np.zeros(len(archive))
     for name, weight in weights.items():
@@ -64,7 +72,6 @@ def ranked(front: Front, weights: Mapping[str, float]) -> tuple[Front, np.ndarra
 def _points(name: str) -> bool:
     """Accuracies are in percent points, whichever workload they belong to."""
     return name.rpartition(".")[2] == "accuracy"
-
 
 
 def best(front: Front) -> Front:

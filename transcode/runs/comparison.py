@@ -58,13 +58,17 @@ class Comparison:
         """A row for each run."""
         return [
             {
-                "run": str(side.folder), "designs": side.designs, "front": len(side.points),
+                "run": str(side.folder),
+                "designs": side.designs,
+                "front": len(side.points),
                 "hypervolume": self.hypervolume[i],
                 "share_of_both": self.hypervolume[i] / self.both if self.both else None,
-                "coverage": self.coverage[i], "epsilon": self.epsilon[i], "only_here": self.own[i],
+                "coverage": self.coverage[i],
+                "epsilon": self.epsilon[i],
+                "only_here": self.own[i],
             }
             for i, side in enumerate(self.sides)
-        ]  # fmt: skip
+        ]
 
 
 def compare(first: Path, second: Path) -> Comparison:
@@ -79,13 +83,14 @@ def compare(first: Path, second: Path) -> Comparison:
     return Comparison(
         sides=(a, b),
         hypervolume=(
-            pareto.hypervolume(a.points, a.reference), pareto.hypervolume(b.points, a.reference)
+            pareto.hypervolume(a.points, a.reference),
+            pareto.hypervolume(b.points, a.reference),
         ),
         both=pareto.hypervolume(front, a.reference),
         coverage=(float((excess[0] <= 0).mean()), float((excess[1] <= 0).mean())),
         epsilon=(max(float(excess[0].max()), 0.0), max(float(excess[1].max()), 0.0)),
         own=(_only(a.points[stay], b.points[join]), _only(b.points[join], a.points[stay])),
-    )  # fmt: skip
+    )
 
 
 def _require_alike(a: Side, b: Side) -> None:
@@ -98,10 +103,15 @@ def _require_alike(a: Side, b: Side) -> None:
             return
         shown = [[f"{n} {v}" for n, v in zip(a.objectives, p, strict=True)] for p in points]
         what, hint = "reference point", "the same reference_point"
-    lines = [f"\n  {what} of {side.folder}: {', '.join(words)}"
-             for side, words in zip((a, b), shown, strict=True)]  # fmt: skip
-    raise InputError(f"cannot be compared with {b.folder}{''.join(lines)}", file=a.folder,
-                     hint=f"give both spaces {hint}")  # fmt: skip
+    lines = [
+        f"\n  {what} of {side.folder}: {', '.join(words)}"
+        for side, words in zip((a, b), shown, strict=True)
+    ]
+    raise InputError(
+        f"cannot be compared with {b.folder}{''.join(lines)}",
+        file=a.folder,
+        hint=f"give both spaces {hint}",
+    )
 
 
 def _side(run: Path) -> Side:

@@ -59,9 +59,10 @@ def read(folder: Path) -> dict[str, object] | None:
     if not path.exists():
         if any((folder / name).exists() for name in (*_FILES, "designs")):
             raise InputError(
-                "holds files of a run but no manifest", file=folder,
+                "holds files of a run but no manifest",
+                file=folder,
                 hint="--fresh replaces them; or choose another --out",
-            )  # fmt: skip
+            )
         return None
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
@@ -87,9 +88,11 @@ def write(folder: Path, manifest: Mapping[str, object]) -> None:
 
 
 def refuse_other(
-    place: Path | str, old: Mapping[str, object], new: Mapping[str, object],
+    place: Path | str,
+    old: Mapping[str, object],
+    new: Mapping[str, object],
     hint: str = "--fresh replaces it; or choose another --out",
-) -> None:  # fmt: skip
+) -> None:
     """Refuses to continue a run of another space, simulator or seed, and shows what differs."""
     if all(old.get(key) == new[key] for key in ("space_sha256", "simulator", "seed")):
         return
@@ -99,9 +102,10 @@ def refuse_other(
             lines += differences(key, old.get(key), new[key])
     shown = "\n  ".join(lines[:_SHOWN] + (["..."] if len(lines) > _SHOWN else []))
     raise InputError(
-        f"holds another run\n  {shown}", file=place,
+        f"holds another run\n  {shown}",
+        file=place,
         hint=hint,
-    )  # fmt: skip
+    )
 
 
 def other_libraries(old: Mapping[str, object], new: Mapping[str, object]) -> list[str]:

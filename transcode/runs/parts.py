@@ -72,8 +72,12 @@ def write(folder: Path, batch: Batch) -> None:
 
 
 def _note(batch: Batch) -> dict[str, object]:
-    return {"batch": batch.number, "first_id": batch.first_id, "size": len(batch),
-            "state": dict(batch.state)}  # fmt: skip
+    return {
+        "batch": batch.number,
+        "first_id": batch.first_id,
+        "size": len(batch),
+        "state": dict(batch.state),
+    }
 
 
 def _store(path: Path, table: pa.Table, notes: Sequence[Mapping[str, object]]) -> None:
@@ -113,8 +117,10 @@ def _dictionary(column: Column) -> object:
 
     kept = column.compact() if len(column.values) > 256 else column
     values = [v for v in kept.values if v is not None and v != ""]
-    place = {code: i for i, code in enumerate(c for c, v in enumerate(kept.values)
-                                              if v is not None and v != "")}  # fmt: skip
+    place = {
+        code: i
+        for i, code in enumerate(c for c, v in enumerate(kept.values) if v is not None and v != "")
+    }
     small = np.int8 if len(values) < 127 else np.int32
     table = np.array([place.get(c, -1) for c in range(len(kept.values))], dtype=small)
     codes = table[kept.codes]
@@ -184,11 +190,17 @@ def read(folder: Path, number: int) -> list[Batch]:
     found = []
     for note, size, end in zip(notes, sizes, np.cumsum(sizes).tolist(), strict=True):
         rows = slice(end - size, end)
-        found.append(Batch(
-            note["batch"], note["first_id"], {n: c.take(rows) for n, c in columns.items()},
-            {n: v[rows] for n, v in results.items()}, feasible[rows], reasons.take(rows),
-            note["state"],
-        ))  # fmt: skip
+        found.append(
+            Batch(
+                note["batch"],
+                note["first_id"],
+                {n: c.take(rows) for n, c in columns.items()},
+                {n: v[rows] for n, v in results.items()},
+                feasible[rows],
+                reasons.take(rows),
+                note["state"],
+            )
+        )
     return found
 
 
@@ -217,8 +229,10 @@ def _unite(folder: Path, small: Sequence[int]) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    tables = [pq.ParquetFile(path_of(folder, number), page_checksum_verification=True).read()
-              for number in small]
+    tables = [
+        pq.ParquetFile(path_of(folder, number), page_checksum_verification=True).read()
+        for number in small
+    ]
     notes = [note for table in tables for note in _notes(table.schema.metadata)]
     bare = [table.replace_schema_metadata(None) for table in tables]
     united = pa.concat_tables(bare, promote_options="permissive").unify_dictionaries()

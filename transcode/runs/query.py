@@ -78,9 +78,10 @@ def _names(path: Path) -> list[str]:
 def broken(path: Path) -> InputError:
     """What is said of a part file that is missing, cut or damaged."""
     return InputError(
-        "is not whole" if path.exists() else "is missing", file=path,
+        "is not whole" if path.exists() else "is missing",
+        file=path,
         hint="the search that wrote it goes on from before it",
-    )  # fmt: skip
+    )
 
 
 @dataclass(frozen=True)
@@ -103,10 +104,12 @@ class Part:
     def take(self, index: np.ndarray) -> Part:
         """The designs at `index`."""
         return Part(
-            self.number, self.rows[index], self.ids[index],
+            self.number,
+            self.rows[index],
+            self.ids[index],
             {n: c.take(index) for n, c in self.columns.items()},
             {n: v[index] for n, v in self.results.items()},
-        )  # fmt: skip
+        )
 
 
 def scan(
@@ -135,9 +138,12 @@ def scan(
         columns = {n: parts.column(table[n]).take(rows) for n in varied}
         columns |= {n: Column.constant(v, len(rows)) for n, v in fixed.items()}
         part = Part(
-            stretch.number, stretch.start + rows, kept(table["id"].to_numpy()), columns,
+            stretch.number,
+            stretch.start + rows,
+            kept(table["id"].to_numpy()),
+            columns,
             {n: kept(table[n].to_numpy()) for n in results},
-        )  # fmt: skip
+        )
         return part if pick is None else pick(part)
 
     yield from _ahead(read, _stretches(recorded))
@@ -177,9 +183,12 @@ def require(recorded: Recorded, name: str, field: str) -> None:
     """Refuses a result that the run has not recorded."""
     if name not in recorded.results:
         raise InputError(
-            "not recorded in this run", field=field, value=name, allowed=recorded.results,
+            "not recorded in this run",
+            field=field,
+            value=name,
+            allowed=recorded.results,
             hint="`record: [...]` in a space keeps more results",
-        )  # fmt: skip
+        )
 
 
 def objectives_of(recorded: Recorded, text: str | None) -> tuple[Objective, ...]:

@@ -54,8 +54,9 @@ def address(text: str) -> Address:
     try:
         url = make_url(text)
     except (sqlalchemy.exc.ArgumentError, ValueError):
-        raise InputError("is not the address of a database", field="--storage",
-                         allowed=_TYPES) from None  # fmt: skip
+        raise InputError(
+            "is not the address of a database", field="--storage", allowed=_TYPES
+        ) from None
     kind = url.drivername.partition("+")[0]
     if kind not in ("sqlite", *_DRIVERS):
         raise InputError(f"{kind} is not known", field="--storage", allowed=_TYPES)
@@ -134,8 +135,9 @@ def _opened(where: Address, space: Space, record: Mapping[str, object]) -> tuple
         except InputError as error:
             raise error.at(field="--storage") from None
     elif len(study.get_trials(deepcopy=False)):
-        raise InputError(f"study {space.name!r} there was not made by transcode search",
-                         field="--storage")  # fmt: skip
+        raise InputError(
+            f"study {space.name!r} there was not made by transcode search", field="--storage"
+        )
     else:
         study.set_metric_names([o.name for o in space.objectives])
         for name in ("space", "simulator", "space_sha256"):  # the last one says that all are there
@@ -149,8 +151,11 @@ def _storage(where: Address) -> Any:
     import sqlalchemy
 
     postgres = where.url.startswith("postgresql")
-    limits = {"connect_timeout": int(OPENING / 2), "tcp_user_timeout": int(ANSWER * 1000),
-              "options": f"-c statement_timeout={int(ANSWER * 1000)}"}  # fmt: skip
+    limits = {
+        "connect_timeout": int(OPENING / 2),
+        "tcp_user_timeout": int(ANSWER * 1000),
+        "options": f"-c statement_timeout={int(ANSWER * 1000)}",
+    }
     for attempt in range(4):
         try:
             return optuna.storages.RDBStorage(
@@ -161,7 +166,9 @@ def _storage(where: Address) -> Any:
                 },
                 heartbeat_interval=HEARTBEAT,
                 grace_period=GRACE,
-                heartbeat_stale_trial_callback=optuna.storages.RetryHeartbeatStaleTrialCallback(RETRIES),
+                heartbeat_stale_trial_callback=optuna.storages.RetryHeartbeatStaleTrialCallback(
+                    RETRIES
+                ),
             )
         except (sqlalchemy.exc.IntegrityError, sqlalchemy.exc.ProgrammingError):
             if attempt == 3:

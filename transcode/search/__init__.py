@@ -75,8 +75,9 @@ def search(
     where = None if storage is None else runs.storage.address(storage)
     scheduler = None if cluster is None else machines.checked(cluster)
     if where is not None and scheduler is not None:
-        raise InputError("does not go with --storage: start a process for each machine",
-                         field="--cluster")  # fmt: skip
+        raise InputError(
+            "does not go with --storage: start a process for each machine", field="--cluster"
+        )
     if stall is not None and not 0 <= stall < 1:
         raise InputError("must be a share from 0 to below 1", field="--stall", value=stall)
     read = load(space)
@@ -96,9 +97,7 @@ def search(
         runs.manifest.refuse_other(folder, old, manifest)
     wanted = prepare.Asked(sampler, budget, seconds, batch, islands)
     asked = shared.settled(where, wanted, old, folder)
-    choice, batch, islands = prepare.choice_of(
-        asked, problem, old, folder, clock, sources.seconds
-    )
+    choice, batch, islands = prepare.choice_of(asked, problem, old, folder, clock, sources.seconds)
     reference = prepare.reference_of(problem, outcome, old)
     manifest["versions"] = runs.manifest.versions()
     notes = [] if old is None else runs.manifest.other_libraries(old, manifest)
@@ -108,8 +107,11 @@ def search(
     if warm_start is not None:
         warm.check(choice)
         first, rows = warm.designs(problem.space, warm_start)
-        manifest["warm_start"] = {"file": Path(warm_start).name, "rows": rows,
-                                  "designs": len(first)}  # fmt: skip
+        manifest["warm_start"] = {
+            "file": Path(warm_start).name,
+            "rows": rows,
+            "designs": len(first),
+        }
         notes.append(f"begins with {len(first):,} designs of the {rows:,} rows of {warm_start}")
     if old is not None and "merged" in old:
         manifest["merged"] = old["merged"]
@@ -149,14 +151,23 @@ def search(
 
 
 def _checked(
-    budget: int | None, time: float | str | None, seed: int, jobs: int, batch: int | None,
-    stall_batches: int, islands: int | None,
-) -> float | None:  # fmt: skip
+    budget: int | None,
+    time: float | str | None,
+    seed: int,
+    jobs: int,
+    batch: int | None,
+    stall_batches: int,
+    islands: int | None,
+) -> float | None:
     """Refuses numbers without meaning; returns the time limit in seconds."""
     for name, value, least in (
-        ("--budget", budget, 1), ("--seed", seed, 0), ("--jobs", jobs, 0), ("--batch", batch, 1),
-        ("--stall-batches", stall_batches, 1), ("--islands", islands, 1),
-    ):  # fmt: skip
+        ("--budget", budget, 1),
+        ("--seed", seed, 0),
+        ("--jobs", jobs, 0),
+        ("--batch", batch, 1),
+        ("--stall-batches", stall_batches, 1),
+        ("--islands", islands, 1),
+    ):
         if value is not None and (not isinstance(value, int) or value < least):
             raise InputError(f"must be a whole number from {least} up", field=name, value=value)
     if time is None:

@@ -32,16 +32,22 @@ def checked(text: str) -> str:
     """The address of a scheduler, in Dask's form. Raises InputError for what is not safe."""
     match = _ADDRESS.fullmatch(text)
     if match is None:
-        raise InputError("is not the address of a scheduler", field="--cluster", value=text,
-                         allowed=("tls://HOST:PORT", "tcp://127.0.0.1:PORT"))  # fmt: skip
+        raise InputError(
+            "is not the address of a scheduler",
+            field="--cluster",
+            value=text,
+            allowed=("tls://HOST:PORT", "tcp://127.0.0.1:PORT"),
+        )
     kind, host = match["kind"] or "tcp", match["host"]
     if kind not in ("tcp", "tls"):
         raise InputError("must be tls:// or tcp://", field="--cluster", value=text)
     if kind == "tcp" and not _is_loopback(host):
         raise InputError(
-            "would send programs over the network in the clear", field="--cluster", value=text,
+            "would send programs over the network in the clear",
+            field="--cluster",
+            value=text,
             hint="tls://, with the certificates in Dask's configuration (distributed.comm.tls)",
-        )  # fmt: skip
+        )
     if importlib.util.find_spec("distributed") is None:
         raise InputError("needs Dask: pip install 'transcode[cluster]'", field="--cluster")
     if kind == "tls":
@@ -56,13 +62,15 @@ def _require_certificates() -> None:
     try:
         found = Security().get_connection_args("client").get("ssl_context")
     except OSError as error:
-        raise InputError(f"the certificates of Dask's configuration cannot be read: {error}",
-                         field="--cluster") from None  # fmt: skip
+        raise InputError(
+            f"the certificates of Dask's configuration cannot be read: {error}", field="--cluster"
+        ) from None
     if found is None:
         raise InputError(
-            "tls:// needs certificates in Dask's configuration", field="--cluster",
+            "tls:// needs certificates in Dask's configuration",
+            field="--cluster",
             hint="distributed.comm.tls.ca-file and client.cert, client.key",
-        )  # fmt: skip
+        )
 
 
 def _is_loopback(host: str) -> bool:
@@ -86,15 +94,19 @@ def joined(address: str | None, run: Run, jobs: int) -> Iterator[None]:
     client = _client(address)
     try:
         workers = _alike(client, address)
-        run.crew = Crew(run.problem, max(jobs, workers), client.get_executor(
-            pure=False, retries=RETRIES))  # fmt: skip
+        run.crew = Crew(
+            run.problem, max(jobs, workers), client.get_executor(pure=False, retries=RETRIES)
+        )
         if not run.crew.many:
-            raise InputError("this search cannot be sent to other machines: its evaluator lives "
-                             "in this process", field="--cluster")  # fmt: skip
+            raise InputError(
+                "this search cannot be sent to other machines: its evaluator lives in this process",
+                field="--cluster",
+            )
         yield
     except (KilledWorker, CommClosedError, CancelledError) as error:
-        raise EvaluationError(f"{address}: lost its workers ({type(error).__name__}); "
-                              "the same command goes on") from None  # fmt: skip
+        raise EvaluationError(
+            f"{address}: lost its workers ({type(error).__name__}); the same command goes on"
+        ) from None
     finally:
         client.close(timeout=ANSWER)
 
@@ -128,13 +140,13 @@ def _alike(client: Any, address: str) -> int:
         raise InputError(f"{address}: a worker {error}", field="--cluster") from None
     except (ImportError, OSError, TimeoutError) as error:
         raise InputError(
-            f"{address}: a worker cannot run this program ({error})", field="--cluster",
+            f"{address}: a worker cannot run this program ({error})",
+            field="--cluster",
             hint="pip install transcode there",
-        ) from None  # fmt: skip
+        ) from None
     if not found:
         raise InputError(f"{address}: has no workers", field="--cluster")
     for worker, simulator in found.items():
         if simulator != manifest.simulator():
-            raise InputError(f"{worker}: has another version of the simulator",
-                             field="--cluster")  # fmt: skip
+            raise InputError(f"{worker}: has another version of the simulator", field="--cluster")
     return len(found)

@@ -84,8 +84,11 @@ class Halving:
         settings = {int(row): settings_of(columns, int(row)) for row in rows}
         keys = {row: self.trainer.key(own) for row, own in settings.items()}
         for budget in self.plan.budgets:
-            new = {keys[row]: settings[row] for row in rows.tolist()
-                   if (keys[row], budget) not in self.kept}  # fmt: skip
+            new = {
+                keys[row]: settings[row]
+                for row in rows.tolist()
+                if (keys[row], budget) not in self.kept
+            }
             seeds = range(self.plan.seeds)
             self.trainer.prepare([(own, seed) for own in new.values() for seed in seeds], budget)
             for row in rows.tolist():
@@ -123,9 +126,10 @@ def settings_of(columns: Columns, row: int) -> dict[str, object]:
     """What is trained of one design: the model with its settings, and the thresholds."""
     taken = ("model", "workload.tau_i", "workload.tau_t")
     return {
-        name: column[row] for name, column in columns.items()
+        name: column[row]
+        for name, column in columns.items()
         if (name in taken or name.startswith("model.")) and column[row] is not None
-    }  # fmt: skip
+    }
 
 
 def promoted(objectives: np.ndarray, keys: Sequence[str], eta: int) -> np.ndarray:
@@ -165,4 +169,3 @@ def _apart(objectives: np.ndarray, rank: list[int]) -> list[int]:
         taken.append(new)
         distance = np.minimum(distance, ((scaled - scaled[new]) ** 2).sum(axis=1))
     return [rank[i] for i in taken]
-

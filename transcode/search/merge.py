@@ -48,8 +48,9 @@ def merge(folders: Sequence[Path], out: Path) -> Result:
     for other in opened:
         for key in _SAME:
             if other.manifest[key] != first.manifest[key]:
-                raise InputError(f"has another {key.replace('_', ' ')} than {first.folder}",
-                                 file=other.folder)  # fmt: skip
+                raise InputError(
+                    f"has another {key.replace('_', ' ')} than {first.folder}", file=other.folder
+                )
         _require_whole(other)
     if runs.manifest.read(out) is not None:
         raise InputError("holds a run already", file=out, field="--out")
@@ -86,18 +87,29 @@ def _run(opened: list[query.Recorded], out: Path) -> Run:
     problem = Problem(space, _nothing)
     given = first.manifest["reference_point"]
     names = [o.name for o in space.objectives]
-    merged = [{"run": r.folder.name, "seed": r.manifest["seed"], "designs": r.manifest["designs"]}
-              for r in opened]  # fmt: skip
+    merged = [
+        {"run": r.folder.name, "seed": r.manifest["seed"], "designs": r.manifest["designs"]}
+        for r in opened
+    ]
     manifest: dict[str, Any] = dict(first.manifest) | {
         "sampler": {"asked": "merge", "used": "merge", "why": f"{len(opened)} runs made one"},
-        "merged": merged, "budget": None, "warm_start": None,
-    }  # fmt: skip
+        "merged": merged,
+        "budget": None,
+        "warm_start": None,
+    }
     return Run(
-        problem=problem, folder=out, engine=_Done(), crew=Crew(problem, 1), batch=0,
-        budget=None, time=None,
+        problem=problem,
+        folder=out,
+        engine=_Done(),
+        crew=Crew(problem, 1),
+        batch=0,
+        budget=None,
+        time=None,
         reference=None if given is None else np.array([given[n] for n in names]) * problem.signs,
-        manifest=manifest, clock=time.perf_counter, started=time.perf_counter(),
-    )  # fmt: skip
+        manifest=manifest,
+        clock=time.perf_counter,
+        started=time.perf_counter(),
+    )
 
 
 def _nothing(columns: Columns, size: int) -> Costs:

@@ -61,9 +61,7 @@ class Sources:
         return problem if self.first_look is None else replace(problem, accuracy=self.accuracy)
 
 
-def sources_of(
-    space: Space, evaluator: Evaluator | None, jobs: int, folder: Path
-) -> Sources:
+def sources_of(space: Space, evaluator: Evaluator | None, jobs: int, folder: Path) -> Sources:
     """The simulator, or what stands in for it, and the accuracy source if one is needed.
 
     folder : of the run, where models that are trained inside the search are kept.
@@ -80,8 +78,9 @@ def sources_of(
     try:
         if space.accuracy.source == "trained":
             training = proxies.training_of(space, folder, jobs)
-            return Sources(given, training.scores, training.record, halving.Unknown(),
-                           training.seconds)  # fmt: skip
+            return Sources(
+                given, training.scores, training.record, halving.Unknown(), training.seconds
+            )
         return Sources(given, *_accuracy_of(space))
     except InputError as error:
         raise error.at(file=space.source) from None
@@ -105,8 +104,10 @@ def _accuracy_of(space: Space) -> tuple[Accuracy, dict[str, Any]]:
     text = text_of(source, layered) + (f"\n{price.describe()}" if price else "")
     if space.accuracy.bound is not None:
         sure = f"{100 * space.accuracy.bound:g} %"
-        text += (f"\nsearched: {space.accuracy.bound_name}, which holds with {sure} "
-                 f"(mean {space.accuracy.z:+.2f} std)")  # fmt: skip
+        text += (
+            f"\nsearched: {space.accuracy.bound_name}, which holds with {sure} "
+            f"(mean {space.accuracy.z:+.2f} std)"
+        )
     return Accuracy(source, features, price), {"text": text, **source.record()}
 
 
@@ -117,8 +118,12 @@ def _require_decoders(space: Space) -> None:
     for base in space.parameters[space.sections[0].selector].values:
         family = load_model(str(base)).family
         if family != "decoder":
-            raise InputError(f"a scaling law is of decoders, this is of the family {family}",
-                             field="model", value=base, hint="accuracy: surrogate")  # fmt: skip
+            raise InputError(
+                f"a scaling law is of decoders, this is of the family {family}",
+                field="model",
+                value=base,
+                hint="accuracy: surrogate",
+            )
 
 
 def pruning_notes(space: Space) -> list[str]:
@@ -127,7 +132,9 @@ def pruning_notes(space: Space) -> list[str]:
     tables |= {given[SPARSITY] for given in space.workloads.values() if SPARSITY in given}
     models = space.parameters[space.sections[0].selector].values if tables else ()
     return [
-        note for table in sorted(str(t) for t in tables if t is not None) for model in models
+        note
+        for table in sorted(str(t) for t in tables if t is not None)
+        for model in models
         for note in warnings(str(model), {SPARSITY: table})
     ]
 
@@ -198,8 +205,12 @@ def probe_designs(space: Space, count: int) -> np.ndarray:
         stream = streams.random(space, 0)
     spread = stream.suggest(count)
     if len(spread) == 0:
-        raise InputError("rejects every design", file=space.source, field="where",
-                         value=[e.text for e in space.where])  # fmt: skip
+        raise InputError(
+            "rejects every design",
+            file=space.source,
+            field="where",
+            value=[e.text for e in space.where],
+        )
     rare = []
     for section in space.sections:
         for code in range(len(section.groups) if len(section.groups) > 1 else 0):
@@ -250,10 +261,13 @@ def choice_of(
 
 
 def _chosen(
-    asked: Asked, problem: Problem, clock: Callable[[], float],
+    asked: Asked,
+    problem: Problem,
+    clock: Callable[[], float],
     seconds: Callable[[Problem], float] | None,
 ) -> engines.Choice:
     """The sampler of a new run."""
+
     def choose(each: float) -> engines.Choice:
         return engines.choose(asked.sampler, problem.space, each, asked.budget, asked.time)
 
@@ -276,9 +290,10 @@ def _after_merge(
     """How several runs made one are searched further: by the one engine that learns from any."""
     if asked.sampler not in ("auto", *engines.LEARN_FROM_OTHERS):
         raise InputError(
-            f"was merged from several runs; {asked.sampler} cannot go on from that", file=folder,
+            f"was merged from several runs; {asked.sampler} cannot go on from that",
+            file=folder,
             hint="--sampler evolve",
-        )  # fmt: skip
+        )
     budget = asked.budget
     if budget is None and asked.time is None:
         budget = int(old["designs"]) + engines.DEFAULT_STREAM_BUDGET

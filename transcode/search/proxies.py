@@ -34,8 +34,12 @@ def training_of(space: Space, folder: Path, jobs: int) -> Training:
     jobs : models trained at once; 0 for one a processor.
     """
     settings = space.accuracy
-    plan = Plan(settings.steps or STEPS, settings.rungs or RUNGS, settings.eta or ETA,
-                settings.seeds or SEEDS)  # fmt: skip
+    plan = Plan(
+        settings.steps or STEPS,
+        settings.rungs or RUNGS,
+        settings.eta or ETA,
+        settings.seeds or SEEDS,
+    )
     task = next(str(p.values[0]) for p in space.parameters if p.name == "workload.task")
     trainer = _trainer(folder / PROXIES, task, plan.steps, jobs)
     text = (
@@ -45,8 +49,15 @@ def training_of(space: Space, folder: Path, jobs: int) -> Training:
         "  stands for: models of so few steps, compared with one another; the deviation is that "
         "of seeds and of the validation set"
     )
-    record = {"source": "trained", "task": task, "text": text, "budgets": list(plan.budgets),
-              "eta": plan.eta, "seeds": plan.seeds, "metric": trainer.metric}  # fmt: skip
+    record = {
+        "source": "trained",
+        "task": task,
+        "text": text,
+        "budgets": list(plan.budgets),
+        "eta": plan.eta,
+        "seeds": plan.seeds,
+        "metric": trainer.metric,
+    }
     return Training(Halving(plan, trainer), record, lambda problem: _seconds(problem, plan))
 
 
@@ -57,8 +68,9 @@ def _trainer(folder: Path, task: str, steps: int, jobs: int) -> Any:
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("transcode"):
             raise
-        raise InputError(f"training needs {error.name}: pip install 'transcode[train]'",
-                         field="accuracy.source") from None  # fmt: skip
+        raise InputError(
+            f"training needs {error.name}: pip install 'transcode[train]'", field="accuracy.source"
+        ) from None
     return Proxies(folder, task, steps, jobs)
 
 

@@ -137,9 +137,13 @@ class Run:
         if progress is not None:
             progress(self._progress(finished=True))
         return Result(
-            self.folder, self.problem.space, self.archive.sorted(), self.manifest,
-            self.rejections, tuple(self.notes),
-        )  # fmt: skip
+            self.folder,
+            self.problem.space,
+            self.archive.sorted(),
+            self.manifest,
+            self.rejections,
+            tuple(self.notes),
+        )
 
     def safely(self, work: Callable[[], None]) -> None:
         """Does work that writes; a full disk ends the search with what is safe."""
@@ -267,9 +271,7 @@ class Run:
         self._write()
         self._keep(codes, outcome)
 
-    def _keep(
-        self, codes: np.ndarray, outcome: Outcome, hopeful: np.ndarray | None = None
-    ) -> None:
+    def _keep(self, codes: np.ndarray, outcome: Outcome, hopeful: np.ndarray | None = None) -> None:
         """The archive, the counts and the reference point after a batch.
 
         hopeful : (D,) bool; what is False there is known to be beaten.
@@ -364,8 +366,10 @@ class Run:
             volume = pareto.hypervolume(front.objectives, self.reference)
         self.manifest["hypervolume"] = volume
         self.save_manifest(status)
-        header = {key: self.manifest[key] for key in
-                  ("space_sha256", "seed", "reference_point", "hypervolume")}  # fmt: skip
+        header = {
+            key: self.manifest[key]
+            for key in ("space_sha256", "seed", "reference_point", "hypervolume")
+        }
         runs.front.write(self.folder, self.problem.space, front, header)
         runs.parts.compact(self.folder / "designs")
         self._write_study(front)
@@ -375,8 +379,10 @@ class Run:
     def _write_study(self, front: Archive) -> None:
         """study.log: every trial of an Optuna sampler; otherwise the front, thinned."""
         space = self.problem.space
-        attributes = {key: self.manifest[key] for key in
-                      ("space_sha256", "seed", "sampler", "reference_point")}  # fmt: skip
+        attributes = {
+            key: self.manifest[key]
+            for key in ("space_sha256", "seed", "sampler", "reference_point")
+        }
         own = self.engine.study_trials()
         if own is not None:
             runs.study.write(self.folder / "study.log", space, own[0], attributes, own[1])

@@ -216,23 +216,25 @@ def settled(
         there = old.get("storage") or "nothing"
         raise InputError(
             f"holds another run\n  storage: {there} there, {where.shown if where else 'nothing'} "
-            "asked for", file=folder, hint="--fresh replaces it; or choose another --out",
-        )  # fmt: skip
+            "asked for",
+            file=folder,
+            hint="--fresh replaces it; or choose another --out",
+        )
     if where is None:
         return asked
     name = "tpe" if asked.sampler == "auto" and old is None else asked.sampler
     if name not in ("auto", *BUILT_IN) and ":" not in name:
         raise InputError(
-            "works with Optuna's samplers", field="--storage", value=name,
+            "works with Optuna's samplers",
+            field="--storage",
+            value=name,
             allowed=("auto", *BUILT_IN, "module:Class"),
-        )  # fmt: skip
+        )
     return replace(asked, sampler=name, batch=1)
 
 
 @contextmanager
-def joined(
-    where: Address | None, run: Run, used: str, fallback: np.ndarray
-) -> Iterator[None]:
+def joined(where: Address | None, run: Run, used: str, fallback: np.ndarray) -> Iterator[None]:
     """Lets a run work on the study of a storage; without a storage it stays as it is."""
     if where is None:
         yield
@@ -241,9 +243,16 @@ def joined(
     pulse = Pulse(opened[0])
     problem = run.problem
     engine = SharedStudy(
-        problem.space, sampler(used, _POPULATION), run.manifest["seed"], fallback, problem.signs,
-        opened=opened, problem=problem, where=where, pulse=pulse,
-    )  # fmt: skip
+        problem.space,
+        sampler(used, _POPULATION),
+        run.manifest["seed"],
+        fallback,
+        problem.signs,
+        opened=opened,
+        problem=problem,
+        where=where,
+        pulse=pulse,
+    )
     run.engine, run.arrivals = engine, engine.arrivals
     try:
         yield

@@ -32,8 +32,11 @@ def designs(space: Space, path: str | Path) -> tuple[np.ndarray, int]:
     codes = codes[(codes >= 0).all(axis=1)]
     codes = codes[space.allowed(codes)]
     if len(codes) == 0:
-        raise InputError(f"none of its {len(table.cells):,} rows is a design of this space",
-                         file=path, field="--warm-start")  # fmt: skip
+        raise InputError(
+            f"none of its {len(table.cells):,} rows is a design of this space",
+            file=path,
+            field="--warm-start",
+        )
     _, first = np.unique(space.key(codes), return_index=True)
     return codes[np.sort(first)], len(table.cells)
 
@@ -73,6 +76,7 @@ def check(choice: engines.Choice) -> None:
     """Refuses a sampler that cannot begin with given designs."""
     if choice.used not in (*engines.LEARN_FROM_OTHERS, "enumerate"):
         raise InputError(
-            f"{choice.used} cannot begin with given designs", field="--warm-start",
+            f"{choice.used} cannot begin with given designs",
+            field="--warm-start",
             hint="--sampler evolve",
-        )  # fmt: skip
+        )

@@ -147,7 +147,9 @@ class Crew:
         return np.concatenate(self._ask(volumes, parts))
 
     def _ask(
-        self, function: Callable[[bytes, A], R], arguments: Sequence[A],
+        self,
+        function: Callable[[bytes, A], R],
+        arguments: Sequence[A],
         meanwhile: Callable[[], None] = _idle,
     ) -> list[R]:
         """The function of each argument. Asks again for what a dead worker did not answer."""
@@ -158,8 +160,9 @@ class Crew:
             try:
                 asked = {
                     place: pool.submit(function, self.blob, argument)
-                    for place, argument in enumerate(arguments) if place not in answers
-                }  # fmt: skip
+                    for place, argument in enumerate(arguments)
+                    if place not in answers
+                }
                 meanwhile()
                 meanwhile = _idle
                 for place, future in asked.items():

@@ -313,8 +313,10 @@ class Space:
             return self.cardinality
         total = 1
         for section in self.sections:
-            own = [[c for c in section.members[group] if self.parameters[c].needs is None]
-                   for group in section.groups]
+            own = [
+                [c for c in section.members[group] if self.parameters[c].needs is None]
+                for group in section.groups
+            ]
             total *= sum(math.prod(map(self._variants, columns)) for columns in own)
         return total
 
@@ -353,8 +355,9 @@ class Space:
             for column in columns:
                 if None in column.values:
                     holds = holds | column.map(lambda value: value is None, dtype=bool)
-            if own := [c for c in self._dependence.columns
-                       if self.parameters[c].name in expression.names]:
+            if own := [
+                c for c in self._dependence.columns if self.parameters[c].name in expression.names
+            ]:
                 holds = holds | self.idle(codes)[:, own].any(axis=1)
             good &= holds
         return good

@@ -44,14 +44,15 @@ class Dependence:
     def each(self, codes: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Views of some designs after others, and what of them does not matter, if anything."""
         for start in range(0, len(codes) if self.columns else 0, _AT_ONCE):
-            part = codes[start:start + _AT_ONCE]
+            part = codes[start : start + _AT_ONCE]
             yield part, self._unmet(part).take(self._need, axis=1, mode="clip")
 
     def _unmet(self, codes: np.ndarray) -> np.ndarray:
         """(D, K + 1) bool: which needs are not met."""
         unmet = np.zeros((len(codes), len(self._of) + 1), dtype=bool)
-        number = self._values.take(codes.take(self._of, axis=1, mode="clip") + self._start,
-                                   mode="clip")  # fmt: skip
+        number = self._values.take(
+            codes.take(self._of, axis=1, mode="clip") + self._start, mode="clip"
+        )
         own = np.less(number, self._least, out=unmet[:, :-1])
         # A head of a layer needs the layer, too; what it needs came first.
         while True:

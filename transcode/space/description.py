@@ -20,12 +20,18 @@ _SECTIONS = ("model", "accelerator", "workload")
 def describe(space: Space) -> dict[str, object]:
     """The space with every value resolved, in JSON types: what the manifest shows and hashes."""
     parameters = []
-    homes = {c: key for key, section in zip(_SECTIONS, space.sections, strict=True)
-             for group in section.members for c in group}  # fmt: skip
+    homes = {
+        c: key
+        for key, section in zip(_SECTIONS, space.sections, strict=True)
+        for group in section.members
+        for c in group
+    }
     for column, parameter in enumerate(space.parameters):
         entry: dict[str, object] = {
-            "name": parameter.name, "unit": parameter.unit, "values": list(parameter.values),
-        }  # fmt: skip
+            "name": parameter.name,
+            "unit": parameter.unit,
+            "values": list(parameter.values),
+        }
         if parameter.label != parameter.name:
             entry["label"] = parameter.label
         if parameter.group:
@@ -65,14 +71,24 @@ def restore(description: Mapping[str, Any]) -> Space:
         parent = -1
         group = entry.get("alternative", 0)
         if "multiple_of" in entry:
-            parent = next(c for c, p in enumerate(parameters)
-                          if p.name == entry["multiple_of"] and p.group == group)  # fmt: skip
-        parameters.append(Parameter(
-            entry["name"], entry.get("label", entry["name"]), tuple(entry["values"]), group,
-            parent, unit=entry["unit"],
-        ))  # fmt: skip
-    homes = [entry.get("section", entry["name"].split(".")[0])
-             for entry in description["parameters"]]  # fmt: skip
+            parent = next(
+                c
+                for c, p in enumerate(parameters)
+                if p.name == entry["multiple_of"] and p.group == group
+            )
+        parameters.append(
+            Parameter(
+                entry["name"],
+                entry.get("label", entry["name"]),
+                tuple(entry["values"]),
+                group,
+                parent,
+                unit=entry["unit"],
+            )
+        )
+    homes = [
+        entry.get("section", entry["name"].split(".")[0]) for entry in description["parameters"]
+    ]
     return Space(
         name=description["name"],
         parameters=tuple(parameters),
@@ -97,10 +113,13 @@ def _section(
     """The section `key`, of the parameters whose home it is."""
     selector = next((c for c, p in enumerate(parameters) if p.name == key), -1)
     members = tuple(
-        tuple(c for c, p in enumerate(parameters)
-              if homes[c] == key and c != selector and p.group == group)
+        tuple(
+            c
+            for c, p in enumerate(parameters)
+            if homes[c] == key and c != selector and p.group == group
+        )
         for group in range(max(groups) + 1)
-    )  # fmt: skip
+    )
     return Section(selector, groups, members)
 
 
@@ -115,5 +134,9 @@ def _digest(path: Path) -> str:
 
 
 def _bases(space: Space) -> list[str]:
-    return [str(v) for s in space.sections if s.selector >= 0
-            for v in space.parameters[s.selector].values]  # fmt: skip
+    return [
+        str(v)
+        for s in space.sections
+        if s.selector >= 0
+        for v in space.parameters[s.selector].values
+    ]

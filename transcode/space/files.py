@@ -29,9 +29,11 @@ def find(name: str | Path) -> Path:
     if path.exists() or path.suffix in (".yaml", ".yml") or len(path.parts) != 1:
         return path
     raise InputError(
-        "is neither a file nor a shipped space", field="space", value=str(name),
+        "is neither a file nor a shipped space",
+        field="space",
+        value=str(name),
         allowed=shipped(),
-    )  # fmt: skip
+    )
 
 
 def read(path: Path, depth: int = 0) -> dict[str, Any]:
@@ -43,7 +45,11 @@ def read(path: Path, depth: int = 0) -> dict[str, Any]:
         return data
     below = data.pop("extends")
     if not isinstance(below, str) or depth >= _DEEPEST:
-        raise InputError("must be a file or a shipped space, and end somewhere", file=path,
-                         field="extends", value=below)  # fmt: skip
+        raise InputError(
+            "must be a file or a shipped space, and end somewhere",
+            file=path,
+            field="extends",
+            value=below,
+        )
     beside = path.parent / below
     return {**read(beside if beside.is_file() else find(below), depth + 1), **data}

@@ -14,8 +14,8 @@ def hashed(codes: np.ndarray) -> np.ndarray:
     places = np.arange(1, codes.shape[1] + 1, dtype=np.uint64) * _GOLDEN
     key = np.empty(len(codes), dtype=np.uint64)
     for start in range(0, len(codes), _AT_ONCE):
-        part = codes[start:start + _AT_ONCE].astype(np.uint64) + places
-        key[start:start + _AT_ONCE] = np.add.reduce(mix(part), axis=1)
+        part = codes[start : start + _AT_ONCE].astype(np.uint64) + places
+        key[start : start + _AT_ONCE] = np.add.reduce(mix(part), axis=1)
     return mix(key)
 
 

@@ -37,8 +37,10 @@ def expanded(written: dict[str, Any], where: str, fail: Fail) -> dict[str, Any]:
     found = {key: value for key, value in written.items() if key not in LISTS}
     # Lists of a layer's own may ask for more heads than the lists of all layers.
     given = [(k, v) for k, v in written.items() if _HEADS.fullmatch(k)]
-    heads = max([HEADS if isinstance(v, dict) else _most(v, HEADS, f"{where}.{k}", fail)
-                 for k, v in given] or [_BASE])
+    heads = max(
+        [HEADS if isinstance(v, dict) else _most(v, HEADS, f"{where}.{k}", fail) for k, v in given]
+        or [_BASE]
+    )
     for i in range(1, depth + 1):
         own: dict[str, Any] = {}
         for key in ("hidden", "heads"):

@@ -66,9 +66,7 @@ def layout(
         table = np.array(
             [[values.setdefault(v, len(values)) for v in row] for row in found], dtype=np.intp
         )
-        pieces.append(
-            Piece(column, parameter.parent, table if parameter.parent >= 0 else table[0])
-        )
+        pieces.append(Piece(column, parameter.parent, table if parameter.parent >= 0 else table[0]))
     return Layout(tuple(values), tuple(pieces), always)
 
 

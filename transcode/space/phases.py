@@ -1,10 +1,10 @@
 """A training run inside a space: which workloads it goes through, and for how many steps.
 
-    run:
-      phases: {full: 20000, low: 380000}     # workloads in order, and their steps
-      window: 8000                           # steps before the switch with a second copy beside
-      windows: 1
-      beside: full                           # the workload whose step that copy costs
+run:
+  phases: {full: 20000, low: 380000}     # workloads in order, and their steps
+  window: 8000                           # steps before the switch with a second copy beside
+  windows: 1
+  beside: full                           # the workload whose step that copy costs
 """
 
 from __future__ import annotations
@@ -60,18 +60,30 @@ def phases_of(written: object, workloads: Iterable[str], fail: Fail) -> Phases |
         raise fail("is a mapping of workloads to steps", "run.phases", value=phases, allowed=names)
     for name in phases:
         if name not in names:
-            raise fail("names no workload", "run.phases", value=name, allowed=names,
-                       hint="workloads: {full: {...}, low: {...}}")  # fmt: skip
+            raise fail(
+                "names no workload",
+                "run.phases",
+                value=name,
+                allowed=names,
+                hint="workloads: {full: {...}, low: {...}}",
+            )
     steps = {str(n): _whole(v, f"run.phases.{n}", 1, fail) for n, v in phases.items()}
     first = next(iter(steps))
     beside = str(written.get("beside", first))
     if beside not in names:
         raise fail("names no workload", "run.beside", value=beside, allowed=names)
-    found = Phases(steps, _whole(written.get("window", 0), "run.window", 0, fail),
-                     _whole(written.get("windows", 1), "run.windows", 1, fail), beside)  # fmt: skip
+    found = Phases(
+        steps,
+        _whole(written.get("window", 0), "run.window", 0, fail),
+        _whole(written.get("windows", 1), "run.windows", 1, fail),
+        beside,
+    )
     if found.copies > steps[first]:
-        raise fail(f"the windows need {found.copies} steps, {first} has {steps[first]}",
-                   "run.window", value=found.window)  # fmt: skip
+        raise fail(
+            f"the windows need {found.copies} steps, {first} has {steps[first]}",
+            "run.window",
+            value=found.window,
+        )
     if found.copies and len(steps) == 1:
         raise fail("a run of one phase switches nothing", "run.window", value=found.window)
     return found
@@ -81,5 +93,6 @@ def _whole(value: object, where: str, low: int, fail: Fail) -> int:
     try:
         return int(Field(where, "int", "1", None, low, 10**15, (), "").parse(value))
     except InputError as error:
-        raise fail(error.problem, where, value=value, allowed=error.allowed,
-                   hint=error.hint) from None  # fmt: skip
+        raise fail(
+            error.problem, where, value=value, allowed=error.allowed, hint=error.hint
+        ) from None

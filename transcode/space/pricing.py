@@ -13,9 +13,12 @@ from transcode.space.codes import Space
 Fail = Callable[..., InputError]
 #: Parameters that change what the model computes, and so its accuracy.
 _CHANGE_ACCURACY = (
-    "workload.precision", "workload.tau_i", "workload.tau_t", "workload.sparsity",
+    "workload.precision",
+    "workload.tau_i",
+    "workload.tau_t",
+    "workload.sparsity",
     "accelerator.datapath",
-)  # fmt: skip
+)
 #: Tables without thresholds: nothing can be trained with them.
 UNTRAINED = ("dense", "acceltran", "acceltran-released")
 _THRESHOLDS = ("workload.tau_i", "workload.tau_t")
@@ -29,8 +32,11 @@ def _formats(space: Space) -> set[str]:
     bases = space.parameters[section.selector].values
     found = set()
     for base, group in zip(bases, section.groups, strict=True):
-        own = [p.values[0] for p in space.parameters
-               if p.name == "accelerator.datapath" and p.group == group]  # fmt: skip
+        own = [
+            p.values[0]
+            for p in space.parameters
+            if p.name == "accelerator.datapath" and p.group == group
+        ]
         found.add(_accuracy_of(str(own[0]) if own else _format(str(base))))
     return found
 
@@ -43,9 +49,10 @@ def check(space: Space, fail: Fail) -> None:
         if stem is not None and stem != own.quantity:
             raise fail(
                 f"comes from no source here: the source {own.source} gives {own.quantity}",
-                "objectives", value=name,
+                "objectives",
+                value=name,
                 hint="accuracy: scaling-law" if stem == "loss" else "accuracy: surrogate",
-            )  # fmt: skip
+            )
     if not space.uses_accuracy:
         return
     task = any(p.name == "workload.task" for p in space.parameters)
@@ -56,8 +63,10 @@ def check(space: Space, fail: Fail) -> None:
     if len(formats) > 1:
         raise fail(
             "the accelerators compute in number formats of different accuracy, and no accuracy "
-            "source prices that", "accelerator", value=sorted(formats),
-        )  # fmt: skip
+            "source prices that",
+            "accelerator",
+            value=sorted(formats),
+        )
     if any(p.name == "workload.task" and p.size > 1 for p in space.parameters):
         raise fail("accuracies of different tasks do not compare: fix it", "workload.task")
 
@@ -75,21 +84,26 @@ def _check_changes(space: Space, fail: Fail) -> None:
         if changes and not (known and parameter.name in _THRESHOLDS):
             raise fail(
                 "changes the accuracy, and no accuracy source prices it: fix it, or leave "
-                "out the objective accuracy", parameter.name, value=list(parameter.values),
-            )  # fmt: skip
+                "out the objective accuracy",
+                parameter.name,
+                value=list(parameter.values),
+            )
     if tables and tables[0] != "dense" and not known:
         raise fail(
             "prunes, which changes the accuracy, and no accuracy source prices it: leave out "
-            "the objective accuracy", "workload.sparsity", value=tables[0],
+            "the objective accuracy",
+            "workload.sparsity",
+            value=tables[0],
             hint="dynatran, or a table whose rows have accuracies, is priced",
-        )  # fmt: skip
+        )
     for name, settings in space.workloads.items():
         for key in ("workload.sparsity", *_THRESHOLDS):
             if settings.get(key, "dense") not in ("dense", 0.0):
                 raise fail(
                     "one model has one accuracy: set it under workload",
-                    f"workloads.{name}.{key.removeprefix('workload.')}", value=settings[key],
-                )  # fmt: skip
+                    f"workloads.{name}.{key.removeprefix('workload.')}",
+                    value=settings[key],
+                )
 
 
 def _format(base: str) -> str:

@@ -28,9 +28,19 @@ from transcode.space.phases import RUN, phases_of
 from transcode.space.values import fraction, is_multiple, levels
 
 _KEYS = (
-    "name", "model", "accelerator", "workload", "workloads", "where",
-    "objectives", "constraints", "reference_point", "record", "accuracy", RUN,
-)  # fmt: skip
+    "name",
+    "model",
+    "accelerator",
+    "workload",
+    "workloads",
+    "where",
+    "objectives",
+    "constraints",
+    "reference_point",
+    "record",
+    "accuracy",
+    RUN,
+)
 #: Levels of a range without steps: finer than any constant of the simulator is known.
 RESOLUTION = 1024
 #: Most steps of a range, and most choices.
@@ -88,8 +98,10 @@ class _Reader:
             if key not in self.data:
                 raise self.fail("is missing", key, hint=f"{key}: NAME, or a mapping with base")
         sections = (
-            self.section("model"), self.section("accelerator"), self.workload_section(),
-        )  # fmt: skip
+            self.section("model"),
+            self.section("accelerator"),
+            self.workload_section(),
+        )
         self.label()
         workloads = self.workloads()
         accuracy = read_accuracy(self.data.get("accuracy", {}), self.file, self.fail)
@@ -166,12 +178,16 @@ class _Reader:
             raise error.at(file=self.file, field=key) from None
         known = [machine.fields for machine in machines]
         found = {k: f for k, f in known[0].items() if all(k in other for other in known)}
-        stacks = [s for s in machines[0].implementations
-                  if all(s in machine.implementations for machine in machines)]  # fmt: skip
+        stacks = [
+            s
+            for s in machines[0].implementations
+            if all(s in machine.implementations for machine in machines)
+        ]
         if len(stacks) > 1:
             found |= {f"workload.{name}": schema("workload")[name] for name in STACK}
             found["workload.implementation"] = replace(
-                schema("workload")["implementation"], choices=tuple(stacks))  # fmt: skip
+                schema("workload")["implementation"], choices=tuple(stacks)
+            )
         return found
 
     def settings(
@@ -314,10 +330,12 @@ class _Reader:
             raise self.fail("is a mapping", "workload", value=written)
         for parameter in self.parameters:
             if parameter.name.removeprefix("workload.") in written and parameter.name[:1] == "w":
-                raise self.fail("is set for one accelerator already", "workload",
-                                value=parameter.name)  # fmt: skip
-        return Section(-1, (0,), (self.settings("workload", "workload", 0, written,
-                                                schema("workload")),))  # fmt: skip
+                raise self.fail(
+                    "is set for one accelerator already", "workload", value=parameter.name
+                )
+        return Section(
+            -1, (0,), (self.settings("workload", "workload", 0, written, schema("workload")),)
+        )
 
     def workloads(self) -> dict[str, dict[str, Scalar]]:
         if "workloads" not in self.data:
@@ -328,8 +346,12 @@ class _Reader:
         taken = ("model", "accelerator", "workload", "workloads", "note", RUN)
         for name, settings in written.items():
             if not isinstance(name, str) or not _WORD.fullmatch(name) or name in taken:
-                raise self.fail("is no name for a workload", "workloads", value=name,
-                                hint="a word of letters, digits and _")  # fmt: skip
+                raise self.fail(
+                    "is no name for a workload",
+                    "workloads",
+                    value=name,
+                    hint="a word of letters, digits and _",
+                )
             if not isinstance(settings, dict):
                 raise self.fail("is a mapping", f"workloads.{name}", value=settings)
         return {name: self.workload(name, settings) for name, settings in written.items()}
@@ -354,14 +376,21 @@ class _Reader:
         """With a bound, an objective on the accuracy compares that bound."""
         written = self.data.get("objectives")
         if not written:
-            raise self.fail("a space needs at least one", "objectives",
-                            hint="objectives: {latency_s: min, energy_j: min}")  # fmt: skip
+            raise self.fail(
+                "a space needs at least one",
+                "objectives",
+                hint="objectives: {latency_s: min, energy_j: min}",
+            )
         if not isinstance(written, dict):
             raise self.fail("is a mapping of results to min or max", "objectives", value=written)
         for name, direction in written.items():
             if direction not in ("min", "max"):
-                raise self.fail("must be min or max", f"objectives.{name}", value=direction,
-                                allowed=("min", "max"))  # fmt: skip
+                raise self.fail(
+                    "must be min or max",
+                    f"objectives.{name}",
+                    value=direction,
+                    allowed=("min", "max"),
+                )
         return tuple(
             Objective(accuracy.searched if n == accuracy.quantity else str(n), d == "max")
             for n, d in written.items()
@@ -422,12 +451,12 @@ class _Reader:
             return
         if several:
             raise self.fail(
-                "with several workloads a result needs the name of one", "objectives", value=name,
+                "with several workloads a result needs the name of one",
+                "objectives",
+                value=name,
                 hint="such as " + ", ".join(f"{w}.{name}" for w in space.workloads),
-            )  # fmt: skip
+            )
 
 
 def _unit(known: Field) -> str:
     return "text" if known.type in ("choice", "text") else known.unit or "1"
-
-

@@ -63,25 +63,32 @@ def _require_fit(model: Model, task: Task) -> None:
         raise InputError(problem, field="model", value=model.name, hint=hint)
 
     if model.family in ("gemm", "encoder-decoder") or not model.blocks:
-        refuse(f"a model of family {model.family} cannot be trained here",
-               "an encoder or a decoder")
+        refuse(
+            f"a model of family {model.family} cannot be trained here", "an encoder or a decoder"
+        )
     if model.position_kind == "relative-bias":
-        refuse("relative position biases cannot be trained here",
-               "learned, rotary or relative-key positions")
+        refuse(
+            "relative position biases cannot be trained here",
+            "learned, rotary or relative-key positions",
+        )
     causal = {block.causal for block in model.blocks}
     if len(causal) > 1:
         refuse("layers that see the future and layers that do not cannot be mixed")
     if task.kind == "language" and not all(causal):
-        refuse(f"task {task.name} predicts the next token, and an encoder would see it",
-               "a decoder, such as the base `decoder`")
+        refuse(
+            f"task {task.name} predicts the next token, and an encoder would see it",
+            "a decoder, such as the base `decoder`",
+        )
     for block in model.blocks:
         types = dict(zip(HEAD_TYPES, block.head_types or (0,) * len(HEAD_TYPES), strict=True))
         if block.causal and any(types[kind] for kind in HEAD_TYPES[2:]):
             refuse("transforms and convolutions see the future, a causal model may not")
         kernels = [kernel for kernel in (5, 9, 13) if types[f"c{kernel}"]]
         if kernels and kernels[-1] > task.sequence_length:
-            refuse(f"its convolution of {kernels[-1]} is longer than the "
-                   f"{task.sequence_length} tokens of task {task.name}")
+            refuse(
+                f"its convolution of {kernels[-1]} is longer than the "
+                f"{task.sequence_length} tokens of task {task.name}"
+            )
 
 
 class Transformer(nn.Module):

@@ -18,22 +18,40 @@ SOURCE = "statsmodels.datasets."
 
 def co2(*, sequence_length: int | None = None, horizon: int | None = None) -> Task:
     """Half a year of weeks from the year before."""
-    return forecast("co2", _weeks()[0][:, None], length=sequence_length or 52,
-                    horizon=horizon or 26, season=52, source=SOURCE + "co2")
+    return forecast(
+        "co2",
+        _weeks()[0][:, None],
+        length=sequence_length or 52,
+        horizon=horizon or 26,
+        season=52,
+        source=SOURCE + "co2",
+    )
 
 
 def elnino(*, sequence_length: int | None = None, horizon: int | None = None) -> Task:
     """Half a year of months from the two years before."""
-    return forecast("elnino", _temperatures()[0][:, None], length=sequence_length or 24,
-                    horizon=horizon or 6, season=12, source=SOURCE + "elnino")
+    return forecast(
+        "elnino",
+        _temperatures()[0][:, None],
+        length=sequence_length or 24,
+        horizon=horizon or 6,
+        season=12,
+        source=SOURCE + "elnino",
+    )
 
 
 def sunspots(*, sequence_length: int | None = None, horizon: int | None = None) -> Task:
     """Four years from the 22 before (two cycles)."""
     data = need("statsmodels.datasets", "statsmodels").sunspots.load_pandas().data
     values = data["SUNACTIVITY"].to_numpy(float)[:, None]
-    return forecast("sunspots", values, length=sequence_length or 22, horizon=horizon or 4,
-                    season=11, source=SOURCE + "sunspots")
+    return forecast(
+        "sunspots",
+        values,
+        length=sequence_length or 22,
+        horizon=horizon or 4,
+        season=11,
+        source=SOURCE + "sunspots",
+    )
 
 
 def climate(*, sequence_length: int | None = None, horizon: int | None = None) -> Task:
@@ -43,8 +61,14 @@ def climate(*, sequence_length: int | None = None, horizon: int | None = None) -
     both = np.intersect1d(month, months)
     carbon = np.array([weeks[month == m].mean() for m in both])
     values = np.stack((carbon, temperatures[np.isin(months, both)]), axis=1)
-    return forecast("climate", values, length=sequence_length or 24, horizon=horizon or 6,
-                    season=12, source=f"{SOURCE}co2, {SOURCE}elnino")
+    return forecast(
+        "climate",
+        values,
+        length=sequence_length or 24,
+        horizon=horizon or 6,
+        season=12,
+        source=f"{SOURCE}co2, {SOURCE}elnino",
+    )
 
 
 def _weeks() -> tuple[Array, Array]:

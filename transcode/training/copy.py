@@ -32,8 +32,15 @@ class Copy:
     interrupted goes on as if it had not been.
     """
 
-    def __init__(self, settings: Settings, model: Model, task: Task, *, low: bool = False,
-                 start: dict[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        model: Model,
+        task: Task,
+        *,
+        low: bool = False,
+        start: dict[str, Any] | None = None,
+    ) -> None:
         self.settings, self.model, self.task, self.low = settings, model, task, low
         self.module: nn.Module = build(model, task, dropout=settings.dropout, seed=settings.seed)
         if start is not None:
@@ -41,10 +48,12 @@ class Copy:
         if low:
             adapt(self.module, PROJECTIONS, LAYERS, settings.seed)
         trained = [p for p in self.module.parameters() if p.requires_grad]
-        self.optimizer = torch.optim.AdamW(trained, lr=settings.learning_rate,
-                                           weight_decay=DECAY, fused=True)
-        self.prop = DynaProp(self.module, tau_i=settings.tau_i, tau_t=settings.tau_t,
-                             record=0 if low else RECORD)
+        self.optimizer = torch.optim.AdamW(
+            trained, lr=settings.learning_rate, weight_decay=DECAY, fused=True
+        )
+        self.prop = DynaProp(
+            self.module, tau_i=settings.tau_i, tau_t=settings.tau_t, record=0 if low else RECORD
+        )
 
     def step(self, number: int, x: torch.Tensor, y: torch.Tensor) -> float:
         """Optimizer step `number` (from 0) on a batch; the loss before it.
@@ -76,8 +85,9 @@ class Copy:
 
     def watched(self) -> torch.Tensor:
         """The first layer's [Wq|Wv], copied."""
-        parts = [self.module.get_submodule(f"layers.0.attention.{name}")
-                 for name in ("query", "value")]
+        parts = [
+            self.module.get_submodule(f"layers.0.attention.{name}") for name in ("query", "value")
+        ]
         return torch.cat([part.weight.detach().clone() for part in parts])
 
     @property
@@ -92,8 +102,9 @@ class Copy:
 
     def rows(self, accuracy: float | None = None) -> list[dict[str, object]]:
         """The sparsity table of the steps so far (not of a low copy, which records nothing)."""
-        return self.prop.sparsity_rows(model=self.model.name, task=self.task.name,
-                                       seed=self.settings.seed, accuracy=accuracy)
+        return self.prop.sparsity_rows(
+            model=self.model.name, task=self.task.name, seed=self.settings.seed, accuracy=accuracy
+        )
 
     def finite(self) -> bool:
         """Whether every parameter is a number."""
@@ -101,8 +112,11 @@ class Copy:
 
     def state(self) -> dict[str, Any]:
         """Tensors and plain values."""
-        return {"module": self.module.state_dict(), "optimizer": self.optimizer.state_dict(),
-                "pruning": self.prop.state_dict()}
+        return {
+            "module": self.module.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "pruning": self.prop.state_dict(),
+        }
 
     def restore(self, state: dict[str, Any]) -> None:
         """Goes on from `state`."""

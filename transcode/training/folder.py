@@ -1,10 +1,10 @@
 """The folder of a training run: what belongs to it, and when it may be gone on with.
 
-    manifest.json   command, versions, settings and their sha256
-    metrics.csv     a row for every look at the validation score, appended as it goes
-    checkpoint.pt   the state to go on from
-    result.json     what came out; with it sparsity.csv, accuracy.csv, model.yaml, loss.png
-    plan.yaml       the run for `elector run`, if full training ended
+manifest.json   command, versions, settings and their sha256
+metrics.csv     a row for every look at the validation score, appended as it goes
+checkpoint.pt   the state to go on from
+result.json     what came out; with it sparsity.csv, accuracy.csv, model.yaml, loss.png
+plan.yaml       the run for `elector run`, if full training ended
 """
 
 from __future__ import annotations
@@ -24,10 +24,30 @@ from transcode.training.settings import Settings
 MANIFEST = "manifest.json"
 METRICS = "metrics.csv"
 RESULT = "result.json"
-FILES = (MANIFEST, METRICS, "checkpoint.pt", RESULT, "sparsity.csv", "accuracy.csv", "model.yaml",
-         "loss.png", "plan.yaml")
-COLUMNS = ("step", "phase", "loss", "low_loss", "score", "tau_i", "tau_t", "density_activation",
-           "density_gradient", "saved_bytes", "seconds")
+FILES = (
+    MANIFEST,
+    METRICS,
+    "checkpoint.pt",
+    RESULT,
+    "sparsity.csv",
+    "accuracy.csv",
+    "model.yaml",
+    "loss.png",
+    "plan.yaml",
+)
+COLUMNS = (
+    "step",
+    "phase",
+    "loss",
+    "low_loss",
+    "score",
+    "tau_i",
+    "tau_t",
+    "density_activation",
+    "density_gradient",
+    "saved_bytes",
+    "seconds",
+)
 _LIBRARIES = ("torch", "scipy", "scikit-learn", "statsmodels")
 _SHOWN = 8
 
@@ -54,8 +74,14 @@ def manifest(settings: Settings, data_sha256: str, command: str) -> dict[str, An
         except metadata.PackageNotFoundError:
             continue
     entries = {**settings.entries(), "data_sha256": data_sha256}
-    return {"kind": "training", "command": command, "settings": entries,
-            "settings_sha256": sha256(entries), "simulator": simulator(), "versions": found}
+    return {
+        "kind": "training",
+        "command": command,
+        "settings": entries,
+        "settings_sha256": sha256(entries),
+        "simulator": simulator(),
+        "versions": found,
+    }
 
 
 def opened(folder: Path, new: Mapping[str, Any], fresh: bool) -> None:
@@ -69,9 +95,11 @@ def opened(folder: Path, new: Mapping[str, Any], fresh: bool) -> None:
     if not path.exists():
         there = [name for name in (*FILES, "designs") if (folder / name).exists()]
         if there:
-            raise InputError(f"holds {there[0]}, but no manifest", file=folder,
-                             hint="--fresh replaces the files of a training run; or choose "
-                             "another --out")
+            raise InputError(
+                f"holds {there[0]}, but no manifest",
+                file=folder,
+                hint="--fresh replaces the files of a training run; or choose another --out",
+            )
         write_json(path, new)
         return
     old = _read(path)
@@ -79,19 +107,24 @@ def opened(folder: Path, new: Mapping[str, Any], fresh: bool) -> None:
         return
     lines = list(differences("settings", old.get("settings"), new["settings"]))
     shown = "\n  ".join(lines[:_SHOWN] + (["..."] if len(lines) > _SHOWN else []))
-    raise InputError(f"holds another run\n  {shown}", file=folder,
-                     hint="--fresh replaces it; or choose another --out")
+    raise InputError(
+        f"holds another run\n  {shown}",
+        file=folder,
+        hint="--fresh replaces it; or choose another --out",
+    )
 
 
 def _read(path: Path) -> dict[str, Any]:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise InputError(f"cannot be read: {error}", file=path,
-                         hint="--fresh starts anew") from None
+        raise InputError(
+            f"cannot be read: {error}", file=path, hint="--fresh starts anew"
+        ) from None
     if not isinstance(found, dict) or found.get("kind") != "training":
-        raise InputError("is not the manifest of a training run", file=path,
-                         hint="choose another --out")
+        raise InputError(
+            "is not the manifest of a training run", file=path, hint="choose another --out"
+        )
     return found
 
 

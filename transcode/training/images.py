@@ -49,8 +49,12 @@ def digits_tokens(*, sequence_length: int | None = None, seed: int = 0) -> Task:
 
 def _require(length: int, allowed: tuple[int, ...], task: str) -> None:
     if length not in allowed:
-        raise InputError(f"does not cut the 8 x 8 images of task {task}",
-                         field="sequence_length", value=length, allowed=allowed)
+        raise InputError(
+            f"does not cut the 8 x 8 images of task {task}",
+            field="sequence_length",
+            value=length,
+            allowed=allowed,
+        )
 
 
 def _images(seed: int) -> tuple[Array, Array]:
@@ -66,10 +70,17 @@ def _task(name: str, inputs: str, x: Array, y: Array, length: int) -> Task:
         for rows in (slice(TRAIN), slice(TRAIN, TRAIN + VALID), slice(TRAIN + VALID, None))
     )
     return Task(
-        name=name, kind="classification", inputs=inputs, sequence_length=length,
+        name=name,
+        kind="classification",
+        inputs=inputs,
+        sequence_length=length,
         vocabulary=LEVELS if inputs == "tokens" else None,
         features=x.shape[2] if inputs == "values" else None,
-        outputs=CLASSES, metric="accuracy", train=train, valid=valid, test=test,
+        outputs=CLASSES,
+        metric="accuracy",
+        train=train,
+        valid=valid,
+        test=test,
         baselines=_baselines(train, test),
         source="scikit-learn load_digits (UCI optical recognition of handwritten digits)",
     )

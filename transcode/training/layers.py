@@ -75,8 +75,10 @@ class Attention(nn.Module):
         super().__init__()
         model = setting.model
         wide, narrow = block.heads * block.head_size, block.kv_heads * block.head_size
-        self.heads, self.kv_heads, self.rotary = block.heads, block.kv_heads, (
-            model.position_kind == "rotary"
+        self.heads, self.kv_heads, self.rotary = (
+            block.heads,
+            block.kv_heads,
+            (model.position_kind == "rotary"),
         )
         self.query = nn.Linear(block.hidden, wide, bias=model.attention_bias)
         self.key = nn.Linear(block.hidden, narrow, bias=model.attention_bias)
@@ -154,10 +156,12 @@ class FeedForward(nn.Module):
         super().__init__()
         names = [f" {s + 1}" if setting.stacks > 1 else "" for s in range(len(widths))]
         before = [hidden, *widths[:-1]]
-        self.rises = nn.Sequential(*(
-            Rise(low, high, layer, name, setting)
-            for low, high, name in zip(before, widths, names, strict=True)
-        ))
+        self.rises = nn.Sequential(
+            *(
+                Rise(low, high, layer, name, setting)
+                for low, high, name in zip(before, widths, names, strict=True)
+            )
+        )
         self.fall = nn.Linear(widths[-1], hidden, bias=setting.model.feed_forward_bias)
         self.fall_site = Site("feed-forward out", layer)
 
@@ -211,5 +215,3 @@ class Layer(nn.Module):
             return x + self.dropout(self.feed_forward(self.feed_forward_norm(x)))
         x = self.attention_norm(x + self.dropout(self.attention(x)))
         return self.feed_forward_norm(x + self.dropout(self.feed_forward(x)))
-
-

@@ -54,7 +54,11 @@ class Progress:
 
 
 def train(
-    settings: Settings, *, out: Path | None = None, fresh: bool = False, command: str = "",
+    settings: Settings,
+    *,
+    out: Path | None = None,
+    fresh: bool = False,
+    command: str = "",
     progress: Callable[[Progress], None] | None = None,
 ) -> dict[str, Any]:
     """Trains, or goes on, or returns what a finished run found (result.json).
@@ -102,9 +106,18 @@ def _go(run: Run, progress: Callable[[Progress], None] | None) -> dict[str, Any]
                     saved, last = run.step, now
                 if progress is not None:
                     rate = (now - started) / (run.step - begun)
-                    progress(Progress(run.step, settings.steps, run.phase, loss, run.score,
-                                      run.seconds, rate * (settings.steps - run.step),
-                                      finished=run.step == settings.steps))
+                    progress(
+                        Progress(
+                            run.step,
+                            settings.steps,
+                            run.phase,
+                            loss,
+                            run.score,
+                            run.seconds,
+                            rate * (settings.steps - run.step),
+                            finished=run.step == settings.steps,
+                        )
+                    )
                 if interrupted():
                     raise KeyboardInterrupt
         return outputs.write(run)
@@ -126,8 +139,10 @@ def _interrupts() -> Iterator[Callable[[], bool]]:
             raise KeyboardInterrupt
         pressed.append(number)
 
-    ours = (threading.current_thread() is threading.main_thread()
-            and signal.getsignal(signal.SIGINT) is signal.default_int_handler)
+    ours = (
+        threading.current_thread() is threading.main_thread()
+        and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    )
     if ours:
         signal.signal(signal.SIGINT, note)
     try:

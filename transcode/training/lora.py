@@ -24,13 +24,18 @@ class LowRank(nn.Module):
     """A linear layer, frozen, and its low-rank pair; (..., in) -> (..., out)."""
 
     def __init__(
-        self, base: nn.Linear, rank: int, alpha: float, dropout: float,
+        self,
+        base: nn.Linear,
+        rank: int,
+        alpha: float,
+        dropout: float,
         generator: torch.Generator,
     ) -> None:
         super().__init__()
         if rank < 1 or rank > min(base.in_features, base.out_features):
-            raise InputError("must lie between 1 and the width of the projection", field="rank",
-                             value=rank)
+            raise InputError(
+                "must lie between 1 and the width of the projection", field="rank", value=rank
+            )
         self.base, self.scale = base, alpha / rank
         self.down = nn.Linear(base.in_features, rank, bias=False)
         self.up = nn.Linear(rank, base.out_features, bias=False)
@@ -48,8 +53,11 @@ class LowRank(nn.Module):
 
 def matching(module: nn.Module, pattern: str) -> list[str]:
     """Names of the linear layers that the regular expression matches as a whole."""
-    found = [name for name, part in module.named_modules()
-             if isinstance(part, nn.Linear) and re.fullmatch(pattern, name)]
+    found = [
+        name
+        for name, part in module.named_modules()
+        if isinstance(part, nn.Linear) and re.fullmatch(pattern, name)
+    ]
     if not found:
         known = [name for name, part in module.named_modules() if isinstance(part, nn.Linear)]
         raise InputError("matches no projection", field="pattern", value=pattern, allowed=known)
@@ -57,8 +65,13 @@ def matching(module: nn.Module, pattern: str) -> list[str]:
 
 
 def adapt(
-    module: nn.Module, pattern: str, layers: str, seed: int, rank: int = RANK,
-    alpha: float = ALPHA, dropout: float = DROPOUT,
+    module: nn.Module,
+    pattern: str,
+    layers: str,
+    seed: int,
+    rank: int = RANK,
+    alpha: float = ALPHA,
+    dropout: float = DROPOUT,
 ) -> nn.Module:
     """Changes `module` in place: freezes its layers and adapts the projections that match.
 

@@ -22,8 +22,23 @@ if TYPE_CHECKING:
     from transcode.training.run import Run
 
 #: The contract's columns of accuracy rows, and what a trained row knows beside them.
-ACCURACY = ("name", "task", "metric", "score", "std", "layers", "hidden", "heads",
-            "feed_forward", "parameters", "source", "evidence", "tau_i", "tau_t", "seed")
+ACCURACY = (
+    "name",
+    "task",
+    "metric",
+    "score",
+    "std",
+    "layers",
+    "hidden",
+    "heads",
+    "feed_forward",
+    "parameters",
+    "source",
+    "evidence",
+    "tau_i",
+    "tau_t",
+    "seed",
+)
 #: Where the plan of a switched run puts its phases.
 HYBRID = "hpt"
 _DPI = 120
@@ -44,18 +59,33 @@ def write(run: Run) -> dict[str, Any]:
     if switched:
         write_text(at / "plan.yaml", yaml.safe_dump(_plan(run), sort_keys=False))
         files.append("plan.yaml")
-    draw(folder.read_metrics(at), run.task.metric, at / "loss.png",
-         run.switch.switched if run.switch else None)
+    draw(
+        folder.read_metrics(at),
+        run.task.metric,
+        at / "loss.png",
+        run.switch.switched if run.switch else None,
+    )
     found = {
-        "model": settings.model, "task": run.task.name, "metric": run.task.metric,
-        "score": test.score, "loss": test.loss, "further": dict(test.further),
-        "valid_score": run.score, "best_valid_score": run.best,
+        "model": settings.model,
+        "task": run.task.name,
+        "metric": run.task.metric,
+        "score": test.score,
+        "loss": test.loss,
+        "further": dict(test.further),
+        "valid_score": run.score,
+        "best_valid_score": run.best,
         "baselines": dict(run.task.baselines),
-        "tau_i": settings.tau_i, "tau_t": settings.tau_t, "seed": settings.seed,
-        "steps": run.step, "seconds": run.seconds,
-        "parameters": row["parameters"], "trainable_share": trainable_share(run.current.module),
-        "density": summary(rows), "saved_bytes": run.peak,
-        "saved_bytes_uncompressed": run.dense_peak, "switch": _switch(run),
+        "tau_i": settings.tau_i,
+        "tau_t": settings.tau_t,
+        "seed": settings.seed,
+        "steps": run.step,
+        "seconds": run.seconds,
+        "parameters": row["parameters"],
+        "trainable_share": trainable_share(run.current.module),
+        "density": summary(rows),
+        "saved_bytes": run.peak,
+        "saved_bytes_uncompressed": run.dense_peak,
+        "switch": _switch(run),
         "files": files,
     }
     write_json(at / folder.RESULT, found)
@@ -72,16 +102,22 @@ def accuracy_row(run: Run, score: float) -> dict[str, object]:
         return int(value) if value == int(value) else value
 
     return {
-        "name": model.name, "task": run.task.name, "metric": run.task.metric, "score": score,
-        "std": None, "layers": layers,
+        "name": model.name,
+        "task": run.task.name,
+        "metric": run.task.metric,
+        "score": score,
+        "std": None,
+        "layers": layers,
         "hidden": mean([(b.hidden, b.repeat) for b in model.blocks]),
         "heads": mean([(b.heads, b.repeat) for b in model.blocks]),
         "feed_forward": mean([(sum(b.feed_forward), b.repeat) for b in model.blocks]),
         "parameters": sum(p.numel() for p in run.full.module.parameters()),
-        "source": f"trained here: {settings.steps} steps of {settings.batch}, "
-                  f"{run.task.source}", "evidence": "measured",
-        "tau_i": settings.tau_i, "tau_t": settings.tau_t, "seed": settings.seed,
-    }  # fmt: skip
+        "source": f"trained here: {settings.steps} steps of {settings.batch}, {run.task.source}",
+        "evidence": "measured",
+        "tau_i": settings.tau_i,
+        "tau_t": settings.tau_t,
+        "seed": settings.seed,
+    }
 
 
 def _switch(run: Run) -> dict[str, Any] | None:
@@ -89,9 +125,14 @@ def _switch(run: Run) -> dict[str, Any] | None:
     if run.switch is None:
         return None
     state, step = run.switch.state(), run.switch.switched
-    return {"window": run.switch.rule.window, "switched": step,
-            "f": None if step is None else step / run.step,
-            "means": state["means"], "distances": state["distances"], "trials": state["trials"]}
+    return {
+        "window": run.switch.rule.window,
+        "switched": step,
+        "f": None if step is None else step / run.step,
+        "means": state["means"],
+        "distances": state["distances"],
+        "trials": state["trials"],
+    }
 
 
 def _plan(run: Run) -> dict[str, object]:
@@ -124,7 +165,17 @@ def draw(
     other.set_ylabel(f"validation {metric} [points]")
     lines = [*axes.get_lines(), *other.get_lines()]
     # Above the axes: inside, it would cover one of two curves that cross.
-    figure.legend(lines, [str(line.get_label()) for line in lines], frameon=False,
-                  fontsize="small", loc="outside upper center", ncols=len(lines))
-    replace_file(path, lambda temporary: figure.savefig(
-        temporary, dpi=_DPI, format="png", metadata={"Software": None}))
+    figure.legend(
+        lines,
+        [str(line.get_label()) for line in lines],
+        frameon=False,
+        fontsize="small",
+        loc="outside upper center",
+        ncols=len(lines),
+    )
+    replace_file(
+        path,
+        lambda temporary: figure.savefig(
+            temporary, dpi=_DPI, format="png", metadata={"Software": None}
+        ),
+    )

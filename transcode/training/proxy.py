@@ -44,8 +44,13 @@ class Proxies:
         try:
             self.task = load_task(task)
         except InputError as error:
-            raise InputError("nothing is trained on this task", field="workload.task",
-                             value=task, allowed=list_tasks(), hint=error.hint) from None
+            raise InputError(
+                "nothing is trained on this task",
+                field="workload.task",
+                value=task,
+                allowed=list_tasks(),
+                hint=error.hint,
+            ) from None
         self.name, self.folder, self.steps, self.jobs = task, folder, steps, jobs
         self.metric = self.task.metric
         self.named: dict[str, str] = {}
@@ -108,8 +113,13 @@ class Proxies:
         """From the checkpoint, or from the beginning, to `steps`; leaves the next checkpoint."""
         usual = recipe(self.task)
         run = Settings(
-            model=str(settings["model"]), task=self.task.name, steps=self.steps, seed=seed,
-            batch=usual.batch, learning_rate=usual.learning_rate, dropout=usual.dropout,
+            model=str(settings["model"]),
+            task=self.task.name,
+            steps=self.steps,
+            seed=seed,
+            batch=usual.batch,
+            learning_rate=usual.learning_rate,
+            dropout=usual.dropout,
             tau_i=float(str(settings.get("workload.tau_i", 0.0))),
             tau_t=float(str(settings.get("workload.tau_t", 0.0))),
         )

@@ -10,12 +10,19 @@ from transcode.training.task import Task
 
 #: Two layers of 64, which is little enough for one thread.
 ENCODER: Mapping[str, int] = {
-    "model.layers": 2, "model.hidden": 64, "model.heads": 4, "model.feed_forward": 128,
+    "model.layers": 2,
+    "model.hidden": 64,
+    "model.heads": 4,
+    "model.feed_forward": 128,
 }
 #: A Llama of that size: rotary positions learn text sooner than learned ones.
 DECODER: Mapping[str, int] = {
-    "model.layers": 2, "model.hidden": 64, "model.heads": 4, "model.kv_heads": 4,
-    "model.head_size": 16, "model.feed_forward": 96,
+    "model.layers": 2,
+    "model.hidden": 64,
+    "model.heads": 4,
+    "model.kv_heads": 4,
+    "model.head_size": 16,
+    "model.feed_forward": 96,
 }
 
 

@@ -104,8 +104,9 @@ class Run:
         self.snapshot = now
         phase = self.switch.close(distance)
         if phase == BESIDE:
-            self.low = Copy(self.settings, self.model, self.task, low=True,
-                            start=self.full.module.state_dict())
+            self.low = Copy(
+                self.settings, self.model, self.task, low=True, start=self.full.module.state_dict()
+            )
         elif phase == FULL:
             self.low = None
 
@@ -115,21 +116,37 @@ class Run:
         self.best = self.score if self.best is None else max(self.best, self.score)
         kinds = summary(self.full.rows())
         row = {
-            "step": self.step, "phase": self.phase,
+            "step": self.step,
+            "phase": self.phase,
             "loss": float(np.mean(self.losses)) if self.losses else None,
             "low_loss": float(np.mean(self.low_losses)) if self.low_losses else None,
-            "score": self.score, "tau_i": self.settings.tau_i, "tau_t": self.settings.tau_t,
+            "score": self.score,
+            "tau_i": self.settings.tau_i,
+            "tau_t": self.settings.tau_t,
             "density_activation": kinds.get("activation"),
             "density_gradient": kinds.get("gradient"),
-            "saved_bytes": self.recent_peak, "seconds": self.seconds,
+            "saved_bytes": self.recent_peak,
+            "seconds": self.seconds,
         }
         self.losses, self.low_losses, self.recent_peak = [], [], 0
         return row
 
     def state(self) -> dict[str, Any]:
         """Everything to go on from, as tensors and plain values."""
-        names = ("step", "losses", "low_losses", "first", "recent", "score", "best", "seconds",
-                 "peak", "recent_peak", "dense_peak", "snapshot")
+        names = (
+            "step",
+            "losses",
+            "low_losses",
+            "first",
+            "recent",
+            "score",
+            "best",
+            "seconds",
+            "peak",
+            "recent_peak",
+            "dense_peak",
+            "snapshot",
+        )
         return {
             **{name: getattr(self, name) for name in names},
             "full": self.full.state(),

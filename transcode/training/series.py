@@ -29,8 +29,14 @@ GAP = 1.5
 
 
 def forecast(
-    name: str, values: Array, *, length: int, horizon: int, source: str,
-    season: int | None = None, file: Path | None = None,
+    name: str,
+    values: Array,
+    *,
+    length: int,
+    horizon: int,
+    source: str,
+    season: int | None = None,
+    file: Path | None = None,
 ) -> Task:
     """A forecasting task.
 
@@ -44,13 +50,17 @@ def forecast(
             raise InputError("must be at least 1", field=field, value=value)
     steps, series = values.shape
     first, second = int(TRAIN * steps), int((TRAIN + VALID) * steps)
-    counts = (first - length - horizon + 1, second - first - horizon + 1,
-              steps - second - horizon + 1)
+    counts = (
+        first - length - horizon + 1,
+        second - first - horizon + 1,
+        steps - second - horizon + 1,
+    )
     if min(counts) < FEWEST:
         raise InputError(
             f"{steps} time steps are too few for sequences of {length} and forecasts of "
             f"{horizon}: {max(min(counts), 0)} examples in the smallest split, {FEWEST} needed",
-            file=file, field=None if file else name,
+            file=file,
+            field=None if file else name,
             hint="a shorter sequence_length or horizon",
         )
     scale = _scale(values[:first], horizon, name, file)
@@ -59,9 +69,18 @@ def forecast(
         for start, end in ((0, first), (first - length, second), (second - length, steps))
     ]
     return Task(
-        name=name, kind="forecast", inputs="values", sequence_length=length, vocabulary=None,
-        features=series, outputs=horizon * series, metric="skill", train=parts[0],
-        valid=parts[1], test=parts[2], baselines=_baselines(parts[0], parts[2], horizon, season),
+        name=name,
+        kind="forecast",
+        inputs="values",
+        sequence_length=length,
+        vocabulary=None,
+        features=series,
+        outputs=horizon * series,
+        metric="skill",
+        train=parts[0],
+        valid=parts[1],
+        test=parts[2],
+        baselines=_baselines(parts[0], parts[2], horizon, season),
         source=source,
     )
 
@@ -71,8 +90,12 @@ def _scale(train: Array, horizon: int, name: str, file: Path | None) -> Array:
     changes = [((train[h:] - train[:-h]) ** 2).mean(axis=0) for h in range(1, horizon + 1)]
     scale = np.sqrt(np.mean(changes, axis=0))
     if not (scale > 0).all():
-        raise InputError("a series does not change in the training part", file=file,
-                         field=None if file else name, value=int(np.argmin(scale)) + 1)
+        raise InputError(
+            "a series does not change in the training part",
+            file=file,
+            field=None if file else name,
+            value=int(np.argmin(scale)) + 1,
+        )
     return scale
 
 
@@ -81,8 +104,9 @@ def _examples(values: Array, length: int, horizon: int, scale: Array) -> Split:
     windows = sliding_window_view(values, length + horizon, axis=0).swapaxes(1, 2)
     scaled = (windows - windows[:, length - 1 : length]) / scale
     scaled = scaled.astype(np.float32)
-    return Split(np.ascontiguousarray(scaled[:, :length]), scaled[:, length:].reshape(
-        scaled.shape[0], -1))
+    return Split(
+        np.ascontiguousarray(scaled[:, :length]), scaled[:, length:].reshape(scaled.shape[0], -1)
+    )
 
 
 def _baselines(train: Split, test: Split, horizon: int, season: int | None) -> dict[str, float]:
@@ -116,16 +140,18 @@ def csv_file(path: Path, *, sequence_length: int | None = None, horizon: int | N
         raise InputError("has a header but no rows", file=path)
     for line, cells in rows:
         if len(cells) != len(names):
-            raise InputError(f"line {line}: has {len(cells)} cells, the header {len(names)}",
-                             file=path)
+            raise InputError(
+                f"line {line}: has {len(cells)} cells, the header {len(names)}", file=path
+            )
     timed = _number(rows[0][1][0]) is None and bool(rows[0][1][0])
     if timed:
         _check_times(path, names[0], [(line, cells[0]) for line, cells in rows])
     columns = range(1 if timed else 0, len(names))
     if not columns:
         raise InputError("has no column of numbers", file=path, hint="one for each series")
-    values = np.array([[_cell(path, line, names[c], cells[c]) for c in columns]
-                       for line, cells in rows])
+    values = np.array(
+        [[_cell(path, line, names[c], cells[c]) for c in columns] for line, cells in rows]
+    )
     length = 24 if sequence_length is None else sequence_length
     ahead = max(length // 4, 1) if horizon is None else horizon
     return forecast(path.stem, values, length=length, horizon=ahead, source=path.name, file=path)
@@ -133,8 +159,12 @@ def csv_file(path: Path, *, sequence_length: int | None = None, horizon: int | N
 
 def _check_header(names: list[str], path: Path) -> None:
     if all(_number(name) is not None for name in names):
-        raise InputError("line 1: is no header", file=path, value=",".join(names),
-                         hint="name the columns in the first line")
+        raise InputError(
+            "line 1: is no header",
+            file=path,
+            value=",".join(names),
+            hint="name the columns in the first line",
+        )
     for place, name in enumerate(names):
         if name in names[:place]:
             raise InputError("line 1: a column is there twice", file=path, value=name)
@@ -151,11 +181,20 @@ def _number(text: str) -> float | None:
 def _cell(path: Path, line: int, column: str, text: str) -> float:
     found = _number(text)
     if not text or (found is not None and math.isnan(found)) or text.lower() in ("na", "null"):
-        raise InputError(f"line {line}: a gap", file=path, field=column,
-                         hint="fill it, or leave the rows with gaps at the start or end out")
+        raise InputError(
+            f"line {line}: a gap",
+            file=path,
+            field=column,
+            hint="fill it, or leave the rows with gaps at the start or end out",
+        )
     if found is None or math.isinf(found):
-        raise InputError(f"line {line}: is no number", file=path, field=column, value=text,
-                         hint="only the first column may hold something else: the time")
+        raise InputError(
+            f"line {line}: is no number",
+            file=path,
+            field=column,
+            value=text,
+            hint="only the first column may hold something else: the time",
+        )
     return found
 
 
@@ -172,9 +211,16 @@ def _check_times(path: Path, column: str, times: list[tuple[int, str]]) -> None:
     steps = np.diff(np.array(found)).astype(float)
     if not steps.size:
         return
-    for wrong, problem in ((steps <= 0, "is not later than the row before"),
-                           (steps > GAP * np.median(steps), "a gap before this row")):
+    for wrong, problem in (
+        (steps <= 0, "is not later than the row before"),
+        (steps > GAP * np.median(steps), "a gap before this row"),
+    ):
         if wrong.any():
             line, text = times[int(np.argmax(wrong)) + 1]
-            raise InputError(f"line {line}: {problem}", file=path, field=column, value=text,
-                             hint="one row for each time step, in order")
+            raise InputError(
+                f"line {line}: {problem}",
+                file=path,
+                field=column,
+                value=text,
+                hint="one row for each time step, in order",
+            )

@@ -51,27 +51,35 @@ class Settings:
         for name in ("tau_i", "tau_t"):
             value = getattr(self, name)
             if not math.isfinite(value) or value < 0.0:
-                raise InputError("a threshold is a finite number of at least 0", field=name,
-                                 value=value)
+                raise InputError(
+                    "a threshold is a finite number of at least 0", field=name, value=value
+                )
         if not math.isfinite(self.learning_rate) or self.learning_rate <= 0.0:
-            raise InputError("must be finite and above 0", field="learning_rate",
-                             value=self.learning_rate)
+            raise InputError(
+                "must be finite and above 0", field="learning_rate", value=self.learning_rate
+            )
         for name in ("steps", "batch"):
             if getattr(self, name) < 1:
                 raise InputError("must be at least 1", field=name, value=getattr(self, name))
         for name, allowed in (("switch", SWITCHES), ("schedule", SCHEDULES)):
             if getattr(self, name) not in allowed:
-                raise InputError("unknown", field=name, value=getattr(self, name),
-                                 allowed=allowed)
+                raise InputError("unknown", field=name, value=getattr(self, name), allowed=allowed)
         if self.switch == "none" and self.window:
-            raise InputError("only a switch rule has windows", field="window",
-                             value=self.window, hint="--switch hpt")
+            raise InputError(
+                "only a switch rule has windows",
+                field="window",
+                value=self.window,
+                hint="--switch hpt",
+            )
         if self.switches and self.warm_up + 5 * self.window_steps >= self.steps:
             longest = (self.steps - self.warm_up - 1) // 5
             fits = f"at most {longest} in {self.steps} steps, or " if longest >= 2 else ""
-            raise InputError("the rule needs four windows and one side by side after the warm-up",
-                             field="window", value=self.window_steps,
-                             hint=f"{fits}more --steps")
+            raise InputError(
+                "the rule needs four windows and one side by side after the warm-up",
+                field="window",
+                value=self.window_steps,
+                hint=f"{fits}more --steps",
+            )
 
     @property
     def switches(self) -> bool:

@@ -44,8 +44,7 @@ class Rule:
 
     def __post_init__(self) -> None:
         if self.window < 2:
-            raise InputError("a window needs at least two steps", field="window",
-                             value=self.window)
+            raise InputError("a window needs at least two steps", field="window", value=self.window)
 
 
 @dataclass(frozen=True)
@@ -156,7 +155,11 @@ class Switch:
 
 
 def plan(
-    model: str, workload: Mapping[str, object], switch: Switch, steps: int, rank: int,
+    model: str,
+    workload: Mapping[str, object],
+    switch: Switch,
+    steps: int,
+    rank: int,
     accelerator: str,
 ) -> dict[str, object]:
     """The entries of a plan for `elector run`: the measured switch of a run of `steps` steps.
@@ -167,16 +170,27 @@ def plan(
     if step is None or step >= steps:
         raise ValueError("full training never ended")
     trial = switch.trials[-1]
-    source = (f"measured: HpT's rule in a run of {steps} steps, window {window}, "
-              f"t-test p {trial.p:.3g}, f {step / steps:.3f}")
+    source = (
+        f"measured: HpT's rule in a run of {steps} steps, window {window}, "
+        f"t-test p {trial.p:.3g}, f {step / steps:.3f}"
+    )
     return {
-        "model": model, "workload": dict(workload),
+        "model": model,
+        "workload": dict(workload),
         "phases": [
-            {"name": "full", "steps": step, "trainable": "all", "accelerator": accelerator,
-             "assignment": [{"unit": "gpu"}]},
-            {"name": "low", "steps": steps - step, "trainable": f"lora:{rank}",
-             "accelerator": accelerator},
+            {
+                "name": "full",
+                "steps": step,
+                "trainable": "all",
+                "accelerator": accelerator,
+                "assignment": [{"unit": "gpu"}],
+            },
+            {
+                "name": "low",
+                "steps": steps - step,
+                "trainable": f"lora:{rank}",
+                "accelerator": accelerator,
+            },
         ],
-        "switch": {"step": step, "window": window, "windows": len(switch.trials),
-                   "source": source},
-    }  # fmt: skip
+        "switch": {"step": step, "window": window, "windows": len(switch.trials), "source": source},
+    }

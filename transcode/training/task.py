@@ -84,7 +84,8 @@ class Task:
         if not 0 < size <= self.train.size:
             raise InputError(
                 f"must be 1 to {self.train.size}, the training examples of task {self.name}",
-                field="batch", value=size,
+                field="batch",
+                value=size,
             )
         rows = np.random.default_rng((seed, step)).integers(self.train.size, size=size)
         return self.train.x[rows], self.train.y[rows]

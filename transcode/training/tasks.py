@@ -27,7 +27,10 @@ def list_tasks() -> list[str]:
 
 
 def load_task(
-    name_or_path: str, *, sequence_length: int | None = None, horizon: int | None = None,
+    name_or_path: str,
+    *,
+    sequence_length: int | None = None,
+    horizon: int | None = None,
     seed: int = 0,
 ) -> Task:
     """A task by name, from a table of time series (.csv), or from a text (.txt .md .rst).
@@ -41,7 +44,10 @@ def load_task(
     path = Path(name)
     if name not in TASKS and path.suffix.lower() not in (*_TEXT, ".csv"):
         raise InputError(
-            "unknown task", field="task", value=name, allowed=list_tasks(),
+            "unknown task",
+            field="task",
+            value=name,
+            allowed=list_tasks(),
             hint="or the path of a .csv of time series, or of a .txt, .md or .rst text",
         )
     forecasts = name in ("co2", "elnino", "sunspots", "climate") or path.suffix.lower() == ".csv"
@@ -76,6 +82,10 @@ def _shipped(name: str, length: int | None, horizon: int | None, seed: int) -> T
         return docstrings(sequence_length=length)
     from transcode.training import climate
 
-    series = {"co2": climate.co2, "elnino": climate.elnino, "sunspots": climate.sunspots,
-              "climate": climate.climate}
+    series = {
+        "co2": climate.co2,
+        "elnino": climate.elnino,
+        "sunspots": climate.sunspots,
+        "climate": climate.climate,
+    }
     return series[name](sequence_length=length, horizon=horizon)

@@ -35,7 +35,9 @@ def docstrings(*, sequence_length: int | None = None) -> Task:
     validate, 10 % to test; a module is in one split only, chosen by the hash of its name.
     """
     return _task(
-        "docstrings", _library_parts(), LENGTH if sequence_length is None else sequence_length,
+        "docstrings",
+        _library_parts(),
+        LENGTH if sequence_length is None else sequence_length,
         f"docstrings of the standard library of Python {platform.python_version()}",
     )
 
@@ -66,8 +68,11 @@ def _library_parts() -> tuple[bytes, bytes, bytes]:
                 seen.add(found)
                 part.append(found)
     if not all(parts):
-        raise InputError("this Python has no sources of its standard library", field="docstrings",
-                         hint="train on a text file of your own")
+        raise InputError(
+            "this Python has no sources of its standard library",
+            field="docstrings",
+            hint="train on a text file of your own",
+        )
     first, second, third = ("\n\n".join(part).encode() for part in parts)
     return first, second, third
 
@@ -79,7 +84,10 @@ def _docstrings(tree: ast.Module) -> list[str]:
 
 
 def _task(
-    name: str, parts: tuple[bytes, bytes, bytes], length: int, source: str,
+    name: str,
+    parts: tuple[bytes, bytes, bytes],
+    length: int,
+    source: str,
     file: Path | None = None,
 ) -> Task:
     if length < 2:
@@ -89,14 +97,24 @@ def _task(
     if shortest <= length:
         raise InputError(
             f"is too short for sequences of {length}: its smallest part has {shortest} bytes",
-            file=file, field=None if file else name,
+            file=file,
+            field=None if file else name,
             hint="a shorter sequence_length, or more text",
         )
     return Task(
-        name=name, kind="language", inputs="tokens", sequence_length=length, vocabulary=BYTES,
-        features=None, outputs=BYTES, metric="next-token accuracy",
-        train=_windows(train, length, 1), valid=_windows(valid, length, length),
-        test=_windows(test, length, length), baselines=_baselines(train, test), source=source,
+        name=name,
+        kind="language",
+        inputs="tokens",
+        sequence_length=length,
+        vocabulary=BYTES,
+        features=None,
+        outputs=BYTES,
+        metric="next-token accuracy",
+        train=_windows(train, length, 1),
+        valid=_windows(valid, length, length),
+        test=_windows(test, length, length),
+        baselines=_baselines(train, test),
+        source=source,
     )
 
 

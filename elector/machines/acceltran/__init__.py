@@ -41,9 +41,7 @@ ACTIONS = {
     "dataflow": Action("lane control", ("acceltran.dataflow", _UNIT)),
     "pre-sparsity": Action("sparsity", ("acceltran.pre_sparsity", _UNIT)),
     "post-sparsity": Action("sparsity", ("acceltran.post_sparsity", _UNIT)),
-    "stochastic rounding": Action(
-        "stochastic rounding", ("acceltran.stochastic_rounding", _UNIT)
-    ),
+    "stochastic rounding": Action("stochastic rounding", ("acceltran.stochastic_rounding", _UNIT)),
     "softmax": Action("softmax", ("acceltran.softmax_{tile_x}", _UNIT)),
     "layer norm": Action("layer norm", ("acceltran.layer_norm_{tile_x}", _UNIT)),
     "dma": Action("dma", ("acceltran.dma", _UNIT)),
@@ -53,9 +51,7 @@ ACTIONS = {
     "activation buffer fill": Action(
         "activation buffer", ("acceltran_buffer.activation", _UNIT), "activation_buffer"
     ),
-    "weight buffer": Action(
-        "weight buffer", ("acceltran_buffer.weight", _UNIT), "weight_buffer"
-    ),
+    "weight buffer": Action("weight buffer", ("acceltran_buffer.weight", _UNIT), "weight_buffer"),
     "weight buffer fill": Action(
         "weight buffer", ("acceltran_buffer.weight", _UNIT), "weight_buffer"
     ),

@@ -23,8 +23,17 @@ Array = np.ndarray
 OUTPUTS = 16.0
 #: Settings that decide what the lanes do with an operation.
 LANES = (
-    "tile_b", "tile_x", "tile_y", "pe", "lanes_per_pe", "mac_per_lane", "lane_port", "pipeline",
-    "run_ahead", "clustering", "clock",
+    "tile_b",
+    "tile_x",
+    "tile_y",
+    "pe",
+    "lanes_per_pe",
+    "mac_per_lane",
+    "lane_port",
+    "pipeline",
+    "run_ahead",
+    "clustering",
+    "clock",
 )
 
 
@@ -143,47 +152,70 @@ def _shared(
     chances, chance, combination = _chances(ops, r, index, u)
     one = order[:1] if (order == order[0]).all() else order
     return _Lanes(
-        ops, index, one, settings, setting(number("pe") * number("lanes_per_pe")),
-        setting(number("pipeline") + np.log2(number("mac_per_lane"))), chances, chance,
-        combination, chances.mean.size // (2 * (int(chance.max()) + 1)), width,
-        np.array([row.b in PARAMETERS for row in ops.rows]) + 0.0, group,
+        ops,
+        index,
+        one,
+        settings,
+        setting(number("pe") * number("lanes_per_pe")),
+        setting(number("pipeline") + np.log2(number("mac_per_lane"))),
+        chances,
+        chance,
+        combination,
+        chances.mean.size // (2 * (int(chance.max()) + 1)),
+        width,
+        np.array([row.b in PARAMETERS for row in ops.rows]) + 0.0,
+        group,
     )
 
 
-def _chances(
-    ops: Operations, r: Array, index: Array, u: Units
-) -> tuple[Chances, Array, Array]:
+def _chances(ops: Operations, r: Array, index: Array, u: Units) -> tuple[Chances, Array, Array]:
     """Chances, flat, of K kinds of products x {apart, shared} x Y tiles and densities.
 
     Also the (R,) kind of each product, and the (X,) place of each combination in Y.
     """
-    codes = {x: ops.densities[x].code if ops.densities else np.zeros(len(ops.rows), np.intp)
-             for x in ("a", "b")}
+    codes = {
+        x: ops.densities[x].code if ops.densities else np.zeros(len(ops.rows), np.intp)
+        for x in ("a", "b")
+    }
     pairs = sorted({(int(codes["a"][i]), int(codes["b"][i])) for i in r})
     kind = np.zeros(len(ops.rows), dtype=np.intp)
     for i in r:
         kind[i] = pairs.index((int(codes["a"][i]), int(codes["b"][i])))
-    density = [ops.densities[x].values if ops.densities else np.ones((1, ops.count.shape[1]))
-               for x in ("a", "b")]
+    density = [
+        ops.densities[x].values if ops.densities else np.ones((1, ops.count.shape[1]))
+        for x in ("a", "b")
+    ]
     used = [d[sorted({pair[x] for pair in pairs})] for x, d in enumerate(density)]
     tile = [u.number(key) for key in ("tile_b", "tile_x", "tile_y")]
     further = [u.number(key) for key in ("mac_per_lane", "clustering")]
     first, place = combinations([*tile, *further, *(row[index] for d in used for row in d)])
     b, x, y, multipliers, clustering = (values[first] for values in (*tile, *further))
-    da, db = (np.stack([d[pair[i], index[first]] for pair in pairs])[:, None]
-              for i, d in enumerate(density))
+    da, db = (
+        np.stack([d[pair[i], index[first]] for pair in pairs])[:, None]
+        for i, d in enumerate(density)
+    )
     one = np.ones_like(b)
-    t = lanes.Tiling({}, np.stack((x, b * x)), np.stack((x, x)), np.stack((y, y)),
-                     np.stack((b, one)))
+    t = lanes.Tiling(
+        {}, np.stack((x, b * x)), np.stack((x, x)), np.stack((y, y)), np.stack((b, one))
+    )
     found = lanes.chances(t, da, db, multipliers, clustering)
     shape = (len(pairs), 2, first.size)
-    flat = Chances(*(np.broadcast_to(getattr(found, name), shape).ravel()
-                           for name in found.__dataclass_fields__))
+    flat = Chances(
+        *(
+            np.broadcast_to(getattr(found, name), shape).ravel()
+            for name in found.__dataclass_fields__
+        )
+    )
     return flat, kind, place
 
 
 def _products(
-    ops: Operations, r: Array, index: Array, u: Units, order: Array, group: Array,
+    ops: Operations,
+    r: Array,
+    index: Array,
+    u: Units,
+    order: Array,
+    group: Array,
     out: LaneTable,
 ) -> None:
     """Cycles, actions and buffer accesses of the matrix products, in place."""

@@ -98,12 +98,28 @@ def prepare(ops: Operations, index: Array, units: Units, details: bool) -> Prepa
     leader = _leaders(ops, index[first])
     traffic = _plan(ops, index[first], units.take(first), rows["products"] if details else leader)
     memory, memory_index = _memory(ops, traffic, units, plan_index, leader, index, group)
-    return Prepared(ops, index, units, lane, lanes_index, softmax, norm, units_index, traffic,
-                    plan_index, memory, memory_index, rows, group, details)
+    return Prepared(
+        ops,
+        index,
+        units,
+        lane,
+        lanes_index,
+        softmax,
+        norm,
+        units_index,
+        traffic,
+        plan_index,
+        memory,
+        memory_index,
+        rows,
+        group,
+        details,
+    )
 
 
 def _rows(ops: Operations) -> dict[str, Array]:
     """Rows by the unit that runs them."""
+
     def where(wanted: list[bool]) -> Array:
         return np.nonzero(np.array(wanted))[0]
 
@@ -162,8 +178,13 @@ def channels(units: Units) -> Array:
 
 
 def _memory(
-    ops: Operations, traffic: Plan, units: Units, plan_index: Array, leader: Array,
-    index: Array, group: Array,
+    ops: Operations,
+    traffic: Plan,
+    units: Units,
+    plan_index: Array,
+    leader: Array,
+    index: Array,
+    group: Array,
 ) -> tuple[MemoryTable, Array]:
     rate, port = units.number("bandwidth"), units.number("buffer_port")
     charge = np.where(units.equals("memory_price", "published"), channels(units), 1.0)
@@ -193,8 +214,19 @@ def _memory(
     start = np.where(released > 0, 0.0, start)
     reads, writes, parameters = (_grouped(x, group) for x in (read, written, weights))
     total = reads + writes
-    return MemoryTable(seconds, fill, start, read, written, weights, parameters, reads * charge,
-                   writes * charge, total / BLOCK, total - parameters), place
+    return MemoryTable(
+        seconds,
+        fill,
+        start,
+        read,
+        written,
+        weights,
+        parameters,
+        reads * charge,
+        writes * charge,
+        total / BLOCK,
+        total - parameters,
+    ), place
 
 
 def _grouped(values: Array, group: Array) -> Array:

@@ -112,8 +112,15 @@ def _counts(p: Prepared, c: Array, s: Array, m: Array) -> dict[str, Count]:
 def _awake(p: Prepared, c: Array, s: Array) -> dict[str, Count]:
     """Seconds under power of the modules that are gated; buffers hold data and never are."""
     lane = _sums(p, p.lanes.active, c)
-    names = ("lanes", "fifo", "pre-sparsity", "post-sparsity", "stochastic rounding", "dataflow",
-             "dma")
+    names = (
+        "lanes",
+        "fifo",
+        "pre-sparsity",
+        "post-sparsity",
+        "stochastic rounding",
+        "dataflow",
+        "dma",
+    )
     return {
         **dict.fromkeys(names, lane),
         "softmax": _sums(p, p.softmax.seconds, s),
@@ -134,19 +141,21 @@ def _limits(p: Prepared, u: Units, index: Array) -> dict[str, tuple[Array, Array
     total = sum(ops.memory.values(), np.zeros(1))
     return {
         "the machine does not train: accelerator.training_support is false": (
-            trains, np.zeros(index.size)
+            trains,
+            np.zeros(index.size),
         ),
-        "main memory: needs {needed}, has {available}": (
-            total[index], u.number("memory_capacity")
-        ),
+        "main memory: needs {needed}, has {available}": (total[index], u.number("memory_capacity")),
         "activation buffer: one tile needs {needed}, has {available}": (
-            activation, u.number("activation_buffer")
+            activation,
+            u.number("activation_buffer"),
         ),
         "weight buffer: one tile needs {needed}, has {available}": (
-            held * inputs * f.weight, u.number("weight_buffer")
+            held * inputs * f.weight,
+            u.number("weight_buffer"),
         ),
         "mask buffer: the masks of one tile need {needed}, has {available}": (
-            masks, u.number("mask_buffer")
+            masks,
+            u.number("mask_buffer"),
         ),
     }
 

@@ -16,8 +16,12 @@ from torch import nn  # noqa: E402
 import elector  # noqa: E402
 from transcode.dynaprop import DynaProp, Schedule  # noqa: E402
 
-FLEXIBLE = {"l": 2, "o": [["sa_sdp_32", "sa_wma_32"], ["l_dft_32", "c_5_32"]], "h": [64, 64],
-            "f": [[128], [128, 64]]}
+FLEXIBLE = {
+    "l": 2,
+    "o": [["sa_sdp_32", "sa_wma_32"], ["l_dft_32", "c_5_32"]],
+    "h": [64, 64],
+    "f": [[128], [128, 64]],
+}
 
 
 def table(pruner: DynaProp, path: Path) -> Path:
@@ -52,18 +56,27 @@ def test_the_simulator_takes_what_training_measured(which: str, tmp_path: Path) 
     rows = {(r.phase, r.operation, r.layer, r.operand): r.density for r in pruner.records()}
     # What the output projection reads is the context, what attention reads are q, k and v.
     if which == "bert-tiny":
-        assert rows["forward", "output", 1, "activation"] == (
-            rows["forward", "context", 1, "output"])
-        assert rows["backward", "key gradient", 1, "activation"] == (
-            rows["forward", "query", 1, "output"])
-        assert rows["backward", "value gradient", 1, "activation"] == (
-            rows["forward", "softmax", 1, "output"])
-        assert rows["backward", "value gradient", 1, "gradient"] == (
-            rows["backward", "probabilities gradient", 1, "gradient"]) < 1
+        assert (
+            rows["forward", "output", 1, "activation"] == (rows["forward", "context", 1, "output"])
+        )
+        assert (
+            rows["backward", "key gradient", 1, "activation"]
+            == (rows["forward", "query", 1, "output"])
+        )
+        assert (
+            rows["backward", "value gradient", 1, "activation"]
+            == (rows["forward", "softmax", 1, "output"])
+        )
+        assert (
+            rows["backward", "value gradient", 1, "gradient"]
+            == (rows["backward", "probabilities gradient", 1, "gradient"])
+            < 1
+        )
     settings = {"workload.mode": "training", "workload.tau_i": 0.1, "workload.tau_t": 1e-5}
     file = str(table(pruner, tmp_path / "sparsity.csv"))
-    sparse = elector.simulate(name, "acceltran-edge",
-                              settings=settings | {"workload.sparsity": file})
+    sparse = elector.simulate(
+        name, "acceltran-edge", settings=settings | {"workload.sparsity": file}
+    )
     dense = elector.simulate(name, "acceltran-edge", settings={"workload.mode": "training"})
     assert sparse["energy_j"] < dense["energy_j"]
     assert sparse["memory_bytes"]["activations"] < dense["memory_bytes"]["activations"]
@@ -134,19 +147,26 @@ def test_bert_of_hugging_face() -> None:
     from transformers import BertConfig, BertForSequenceClassification
 
     torch.manual_seed(0)
-    config = BertConfig(vocab_size=64, hidden_size=64, num_hidden_layers=2,
-                        num_attention_heads=2, intermediate_size=128)
+    config = BertConfig(
+        vocab_size=64,
+        hidden_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=128,
+    )
     module = BertForSequenceClassification(config).train()
     tokens = torch.randint(0, 64, (8, 32))
     labels = torch.randint(0, 2, (8,))
-    pruner = DynaProp(module, 0.05, 1e-6, record=True,
-                      patterns=["*.query", "*.key", "*.value", "*.dense"])
+    pruner = DynaProp(
+        module, 0.05, 1e-6, record=True, patterns=["*.query", "*.key", "*.value", "*.dense"]
+    )
     with pruner:
         module(tokens, labels=labels).loss.backward()
         pruner.step()
     assert pruner.idle == []
     assert {(r.operation, r.layer) for r in pruner.records() if r.operand == "output"} >= {
-        (operation, layer) for layer in (1, 2)
+        (operation, layer)
+        for layer in (1, 2)
         for operation in ("query", "key, value", "output", "feed-forward in", "feed-forward out")
     }
     assert pruner.peak_saved_bytes < pruner.dense_peak_saved_bytes

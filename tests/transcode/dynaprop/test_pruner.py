@@ -26,8 +26,9 @@ from transcode.dynaprop import (  # noqa: E402
 
 def network(seed: int = 0) -> nn.Sequential:
     torch.manual_seed(seed)
-    return nn.Sequential(nn.Linear(16, 64), nn.GELU(), nn.Linear(64, 16), nn.Tanh(),
-                         nn.Linear(16, 4))
+    return nn.Sequential(
+        nn.Linear(16, 64), nn.GELU(), nn.Linear(64, 16), nn.Tanh(), nn.Linear(16, 4)
+    )
 
 
 def inputs(rows: int = 64) -> torch.Tensor:
@@ -109,7 +110,11 @@ def test_thresholds_that_are_none(tau: object) -> None:
 def test_patterns() -> None:
     module = nn.ModuleDict({"encoder": network(), "head": nn.Linear(4, 2)})
     assert [p.name for p in DynaProp(module).places] == [
-        "encoder.0", "encoder.2", "encoder.4", "head"]
+        "encoder.0",
+        "encoder.2",
+        "encoder.4",
+        "head",
+    ]
     found = DynaProp(module, patterns=["encoder.?", "head"]).places
     assert [p.name for p in found] == [*(f"encoder.{i}" for i in range(5)), "head"]
     with pytest.raises(InputError, match="nearest names: encoder"):

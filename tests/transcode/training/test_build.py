@@ -44,9 +44,17 @@ def a_task(kind: str, inputs: str = "tokens", length: int = 16) -> Any:
     }[kind]()
     split = Split(x, y)
     return Task(
-        "toy", kind, inputs, length, 11 if inputs == "tokens" else None,
-        3 if inputs == "values" else None, 11 if kind == "language" else 5, "points",
-        split, split, split,
+        "toy",
+        kind,
+        inputs,
+        length,
+        11 if inputs == "tokens" else None,
+        3 if inputs == "values" else None,
+        11 if kind == "language" else 5,
+        "points",
+        split,
+        split,
+        split,
     )
 
 
@@ -57,11 +65,23 @@ def simulated_operations(model: Model, length: int, batch: int, mode: str) -> Op
         return np.array([float(value)])
 
     workload = Workload(
-        mode=mode, precision="fp32", optimizer="adamw", activations="store",
-        attention="unfused", implementation="eager", trainable="all", sparsity="dense",
-        optimizer_kernels="fused", generates=False, batch=numbers(batch),
-        sequence_length=numbers(length), target_length=numbers(length), generate=numbers(0),
-        gradient_accumulation=numbers(1), predictions=numbers(length), tau_i=numbers(0),
+        mode=mode,
+        precision="fp32",
+        optimizer="adamw",
+        activations="store",
+        attention="unfused",
+        implementation="eager",
+        trainable="all",
+        sparsity="dense",
+        optimizer_kernels="fused",
+        generates=False,
+        batch=numbers(batch),
+        sequence_length=numbers(length),
+        target_length=numbers(length),
+        generate=numbers(0),
+        gradient_accumulation=numbers(1),
+        predictions=numbers(length),
+        tau_i=numbers(0),
         tau_t=numbers(0),
     )
     return operations(with_settings(model, {}, 1), workload)
@@ -106,8 +126,14 @@ def heterogeneous(tmp_path: Any) -> Model:
 
 
 def cases() -> list[Any]:
-    llama = {"model.layers": 2, "model.hidden": 32, "model.heads": 4, "model.kv_heads": 4,
-             "model.head_size": 8, "model.feed_forward": 40}
+    llama = {
+        "model.layers": 2,
+        "model.hidden": 32,
+        "model.heads": 4,
+        "model.kv_heads": 4,
+        "model.head_size": 8,
+        "model.feed_forward": 40,
+    }
     grouped = llama | {"model.kv_heads": 2}
     return [
         pytest.param("encoder", SMALL, "classification", "tokens", id="encoder-tokens"),
@@ -174,24 +200,39 @@ def test_sites_stand_where_dynatran_prunes() -> None:
 
     task = a_task("classification")
     found = [(site.operation, site.layer) for site in sites(build(model("encoder"), task))]
-    each = ["query", "key, value", "key, value", "scores", "softmax", "context", "output",
-            "feed-forward in", "feed-forward out"]
+    each = [
+        "query",
+        "key, value",
+        "key, value",
+        "scores",
+        "softmax",
+        "context",
+        "output",
+        "feed-forward in",
+        "feed-forward out",
+    ]
     assert found == [(name, layer) for layer in (1, 2) for name in each] + [("pooler", None)]
 
 
 @pytest.mark.parametrize("kind", ["classification", "forecast"])
-def test_sites_bear_the_names_of_the_simulators_operations(
-    heterogeneous: Model, kind: str
-) -> None:
+def test_sites_bear_the_names_of_the_simulators_operations(heterogeneous: Model, kind: str) -> None:
     from transcode.training.build import build
 
     task = a_task(kind, "tokens" if kind == "classification" else "values")
     found = sites(build(heterogeneous, task))
     assert {site.operation for site in found} <= operations_of(heterogeneous, task)
     assert {site.layer for site in found} == {1, 2, 3, None}  # as the simulator's blocks
-    layered = model("llama-2-7b", {"model.layers": 1, "model.hidden": 8, "model.heads": 2,
-                                   "model.kv_heads": 1, "model.head_size": 4,
-                                   "model.feed_forward": 8})
+    layered = model(
+        "llama-2-7b",
+        {
+            "model.layers": 1,
+            "model.hidden": 8,
+            "model.heads": 2,
+            "model.kv_heads": 1,
+            "model.head_size": 4,
+            "model.feed_forward": 8,
+        },
+    )
     language = a_task("language")
     names = {site.operation for site in sites(build(layered, language))}
     assert "feed-forward gate" in names and names <= operations_of(layered, language)
@@ -276,10 +317,12 @@ def test_relative_keys_by_hand() -> None:
     q, k, v = torch.randn(3, 1, 1, 5, 4)
     found = head(q, k, v)[0, 0]
     for i in range(5):
-        scores = torch.stack([
-            (q[0, 0, i] @ k[0, 0, j] + q[0, 0, i] @ head.table[i - j + 4]) / math.sqrt(4)
-            for j in range(5)
-        ])
+        scores = torch.stack(
+            [
+                (q[0, 0, i] @ k[0, 0, j] + q[0, 0, i] @ head.table[i - j + 4]) / math.sqrt(4)
+                for j in range(5)
+            ]
+        )
         assert torch.allclose(found[i], scores.softmax(0) @ v[0, 0], atol=1e-6)
 
 
@@ -331,8 +374,7 @@ def test_every_parameter_learns(heterogeneous: Model) -> None:
         loss.backward()
         losses.append(float(loss.detach()))
         optimizer.step()
-    silent = [name for name, p in module.named_parameters()
-              if p.grad is None or not p.grad.any()]
+    silent = [name for name, p in module.named_parameters() if p.grad is None or not p.grad.any()]
     # The table of a layer without a dot product is there to be counted.
     silent = [name for name in silent if not name.endswith("attention.table")]
     assert not silent
@@ -354,9 +396,7 @@ def test_dropout_is_what_is_asked_for_and_none_where_the_model_has_none() -> Non
 
 
 @pytest.mark.parametrize("kind", ["classification", "forecast"])
-def test_densities_of_a_heterogeneous_module_reach_the_simulator(
-    tmp_path: Any, kind: str
-) -> None:
+def test_densities_of_a_heterogeneous_module_reach_the_simulator(tmp_path: Any, kind: str) -> None:
     """Every product behind which a site stands finds a measured density under its name."""
     import csv
     import json
@@ -389,11 +429,18 @@ def test_densities_of_a_heterogeneous_module_reach_the_simulator(
         writer = csv.DictWriter(stream, COLUMNS)
         writer.writeheader()
         writer.writerows({**row, "accuracy": ""} for row in rows)
-    settings: dict[str, object] = {"workload.mode": "training", "workload.batch": 8,
-                                   "workload.sequence_length": 16}
+    settings: dict[str, object] = {
+        "workload.mode": "training",
+        "workload.batch": 8,
+        "workload.sequence_length": 16,
+    }
     full = elector.simulate(str(path), "acceltran-edge", settings=settings)
-    sparse = elector.simulate(str(path), "acceltran-edge", settings=settings | {
-        "workload.sparsity": str(table), "workload.tau_i": 0.1, "workload.tau_t": 1e-4})
+    sparse = elector.simulate(
+        str(path),
+        "acceltran-edge",
+        settings=settings
+        | {"workload.sparsity": str(table), "workload.tau_i": 0.1, "workload.tau_t": 1e-4},
+    )
     assert sparse["energy_j"] < full["energy_j"]
 
 

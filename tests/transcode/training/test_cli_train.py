@@ -13,9 +13,22 @@ from click.testing import CliRunner
 from transcode.cli import main
 from transcode.report_train import shipped_dense
 
-SMALL = ["--set", "model.layers=1", "--set", "model.hidden=16", "--set", "model.heads=2",
-         "--set", "model.feed_forward=32", "--sequence-length", "4", "--steps", "6",
-         "--batch", "8"]  # fmt: skip
+SMALL = [
+    "--set",
+    "model.layers=1",
+    "--set",
+    "model.hidden=16",
+    "--set",
+    "model.heads=2",
+    "--set",
+    "model.feed_forward=32",
+    "--sequence-length",
+    "4",
+    "--steps",
+    "6",
+    "--batch",
+    "8",
+]
 
 
 def test_without_pytorch_one_line_names_the_extra(
@@ -33,9 +46,11 @@ def test_without_pytorch_one_line_names_the_extra(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--tau-i", "-1"], "at least 0"), (["--tau-t", "nan"], "at least 0"),
+        (["--tau-i", "-1"], "at least 0"),
+        (["--tau-t", "nan"], "at least 0"),
         (["--set", "workload.batch=2"], "not a size of the model"),
-        (["--set", "model.hidden=0"], "hidden"), (["--window", "4"], "only a switch rule"),
+        (["--set", "model.hidden=0"], "hidden"),
+        (["--window", "4"], "only a switch rule"),
     ],
 )
 def test_bad_input_exits_with_2_and_writes_nothing(

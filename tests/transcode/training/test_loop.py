@@ -35,14 +35,22 @@ SIZES = {"model.layers": "1", "model.hidden": "16", "model.heads": "2", "model.f
 def asked(**changes: Any) -> Settings:
     """A run of a second."""
     plain: dict[str, Any] = {
-        "model": "encoder", "task": "digits", "tau_i": 0.02, "tau_t": 1e-5, "steps": 12,
-        "batch": 8, "sequence_length": 4, "evaluate": 4, "overrides": SIZES,
+        "model": "encoder",
+        "task": "digits",
+        "tau_i": 0.02,
+        "tau_t": 1e-5,
+        "steps": 12,
+        "batch": 8,
+        "sequence_length": 4,
+        "evaluate": 4,
+        "overrides": SIZES,
     }
     return Settings(**{**plain, **changes})
 
 
 def stop_after(step: int) -> Callable[[Progress], None]:
     """As an interrupt between two steps."""
+
     def show(progress: Progress) -> None:
         if progress.step == step:
             raise KeyboardInterrupt
@@ -58,8 +66,10 @@ def same(first: Path, second: Path) -> None:
         assert torch.equal(tensor, weights[1]["full"]["module"][key]), key
     for name in ("sparsity.csv", "accuracy.csv", "model.yaml"):
         assert (first / name).read_bytes() == (second / name).read_bytes(), name
-    rows = [[{k: v for k, v in row.items() if k != "seconds"} for row in
-             folder.read_metrics(path)] for path in (first, second)]
+    rows = [
+        [{k: v for k, v in row.items() if k != "seconds"} for row in folder.read_metrics(path)]
+        for path in (first, second)
+    ]
     assert rows[0] == rows[1]
     results = [json.loads((path / "result.json").read_text()) for path in (first, second)]
     for found in results:
@@ -104,8 +114,11 @@ def test_an_interrupt_within_a_step_is_not_lost(
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         with pytest.raises(Interrupted) as found:
-            train(asked(), out=tmp_path / "parts",
-                  progress=lambda at: due.append(True) if at.step == step - 1 else None)
+            train(
+                asked(),
+                out=tmp_path / "parts",
+                progress=lambda at: due.append(True) if at.step == step - 1 else None,
+            )
         monkeypatch.undo()
         assert found.value.step == step  # the step that was going on is safe, too
         assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
@@ -147,8 +160,9 @@ def test_a_damaged_checkpoint_is_not_believed(tmp_path: Path) -> None:
 
 
 def test_a_loss_that_diverges_keeps_the_last_good_checkpoint(tmp_path: Path) -> None:
-    diverges = asked(task="elnino", sequence_length=None, learning_rate=1e4, dropout=0.0,
-                     steps=60, evaluate=1)
+    diverges = asked(
+        task="elnino", sequence_length=None, learning_rate=1e4, dropout=0.0, steps=60, evaluate=1
+    )
     with pytest.raises(Diverged, match="diverged at step"):
         train(diverges, out=tmp_path)
     state = checkpoint.load(tmp_path)
@@ -167,16 +181,19 @@ def test_a_loss_that_diverges_before_the_first_look_leaves_the_beginning(tmp_pat
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"tau_i": -0.1}, "at least 0"), ({"tau_t": float("inf")}, "finite"),
-        ({"steps": 0}, "at least 1"), ({"learning_rate": 0.0}, "above 0"),
-        ({"switch": "sometimes"}, "allowed: none, hpt"), ({"window": 3}, "only a switch rule"),
-        ({"switch": "hpt", "window": 3}, "at most 2 in 12 steps"), ({"task": "dgits"}, "digits"),
-        ({"batch": 5000}, "1000"), ({"overrides": {"model.layer": "2"}}, "layers"),
+        ({"tau_i": -0.1}, "at least 0"),
+        ({"tau_t": float("inf")}, "finite"),
+        ({"steps": 0}, "at least 1"),
+        ({"learning_rate": 0.0}, "above 0"),
+        ({"switch": "sometimes"}, "allowed: none, hpt"),
+        ({"window": 3}, "only a switch rule"),
+        ({"switch": "hpt", "window": 3}, "at most 2 in 12 steps"),
+        ({"task": "dgits"}, "digits"),
+        ({"batch": 5000}, "1000"),
+        ({"overrides": {"model.layer": "2"}}, "layers"),
     ],
 )
-def test_bad_settings_write_nothing(
-    tmp_path: Path, changes: dict[str, Any], message: str
-) -> None:
+def test_bad_settings_write_nothing(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         train(asked(**changes), out=tmp_path / "run")
     assert not (tmp_path / "run").exists()
@@ -196,8 +213,16 @@ def test_elector_takes_the_table_and_the_model(tmp_path: Path) -> None:
     assert (entries["patches"], entries["labels"]) == (4, 10)
 
 
-SWITCHES = {"switch": "hpt", "steps": 150, "window": 4, "tau_i": 0.0, "tau_t": 0.0,
-            "learning_rate": 1e-3, "evaluate": 50, "dropout": 0.0}
+SWITCHES = {
+    "switch": "hpt",
+    "steps": 150,
+    "window": 4,
+    "tau_i": 0.0,
+    "tau_t": 0.0,
+    "learning_rate": 1e-3,
+    "evaluate": 50,
+    "dropout": 0.0,
+}
 
 
 @pytest.mark.slow
@@ -209,11 +234,18 @@ def test_a_switched_run_resumes_and_its_plan_runs(tmp_path: Path) -> None:
     assert switched is not None and found["trainable_share"] < 1.0
     for step in (switched - 2, switched + 3):  # side by side, and behind the switch
         with pytest.raises(Interrupted):
-            train(asked(**SWITCHES, ), out=tmp_path / "parts", progress=stop_after(step))
+            train(
+                asked(
+                    **SWITCHES,
+                ),
+                out=tmp_path / "parts",
+                progress=stop_after(step),
+            )
     train(asked(**SWITCHES), out=tmp_path / "parts")
     same(tmp_path / "whole", tmp_path / "parts")
     assert (tmp_path / "whole" / "plan.yaml").read_bytes() == (
-        tmp_path / "parts" / "plan.yaml").read_bytes()
+        tmp_path / "parts" / "plan.yaml"
+    ).read_bytes()
     costs = run(tmp_path / "parts" / "plan.yaml")
     assert costs["feasible"] and costs["switch"]["step"] == switched  # type: ignore[index]
 

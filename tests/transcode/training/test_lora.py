@@ -34,8 +34,14 @@ def test_a_fresh_pair_changes_nothing_and_training_moves_only_the_pair() -> None
 def test_adapt_freezes_the_layers_and_leaves_the_head() -> None:
     found = adapt(model(), r"layers\.[02]", r"layers\.", seed=1, rank=2)
     trained = {name for name, p in found.named_parameters() if p.requires_grad}
-    assert trained == {"head.weight", "head.bias", "layers.0.down.weight", "layers.0.up.weight",
-                       "layers.2.down.weight", "layers.2.up.weight"}
+    assert trained == {
+        "head.weight",
+        "head.bias",
+        "layers.0.down.weight",
+        "layers.0.up.weight",
+        "layers.2.down.weight",
+        "layers.2.up.weight",
+    }
     pairs, head, frozen = 2 * 2 * (8 + 8), 18, 3 * 72
     assert trainable_share(found) == pytest.approx((pairs + head) / (pairs + head + frozen))
 

@@ -12,9 +12,12 @@ from elector.errors import InputError
 
 pytestmark = pytest.mark.extras("torch", "sklearn")
 SMALL: dict[str, object] = {
-    "model": "encoder", "model.layers": 1, "model.hidden": 16, "model.heads": 2,
+    "model": "encoder",
+    "model.layers": 1,
+    "model.hidden": 16,
+    "model.heads": 2,
     "model.feed_forward": 16,
-}  # fmt: skip
+}
 
 
 def test_a_model_that_goes_on_is_the_one_that_was_never_stopped(tmp_path: Path) -> None:

@@ -43,8 +43,12 @@ def test_a_users_file_gets_the_recipe_of_the_task_most_like_it(tmp_path: Path) -
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("name", "rule", "steps"), [("digits", "nearest mean", 400), ("docstrings", "bigram", 250),
-                                ("elnino", "last season", 250)],
+    ("name", "rule", "steps"),
+    [
+        ("digits", "nearest mean", 400),
+        ("docstrings", "bigram", 250),
+        ("elnino", "last season", 250),
+    ],
 )
 def test_a_recipe_beats_a_cheap_rule(name: str, rule: str, steps: int) -> None:
     import torch

@@ -31,8 +31,12 @@ def test_settled(values: list[float], limit: float, expected: bool) -> None:
     assert settled(values, limit) is expected
 
 
-def run(switch: Switch, losses: list[float], distances: list[float | None],
-        low: list[float] | None = None) -> list[str]:
+def run(
+    switch: Switch,
+    losses: list[float],
+    distances: list[float | None],
+    low: list[float] | None = None,
+) -> list[str]:
     """Feeds windows of two equal losses; the phase after each."""
     found = []
     for loss, distance in zip(losses, distances, strict=True):

@@ -68,8 +68,10 @@ def test_digits_as_patches_and_as_pixels_are_the_same_images() -> None:
     assert np.array_equal((coarse.train.x[0, 1] + 0.5) * 16, image[:4, 4:].ravel())
     other = load_task("digits-tokens", seed=1)
     assert not np.array_equal(other.train.y, pixels.train.y)
-    everything = [np.sort(np.concatenate([s.x for s in (t.train, t.valid, t.test)]), axis=0)
-                  for t in (pixels, other)]
+    everything = [
+        np.sort(np.concatenate([s.x for s in (t.train, t.valid, t.test)]), axis=0)
+        for t in (pixels, other)
+    ]
     assert np.array_equal(*everything)
 
 
@@ -156,8 +158,10 @@ def rows(count: int, *, skip: int | None = None, cell: str | None = None) -> str
 def test_a_users_table(tmp_path: Path) -> None:
     task = load_task(str(write(tmp_path / "rain.csv", rows(200))), sequence_length=12)
     assert (task.name, task.features, task.outputs, task.sequence_length) == ("rain", 2, 6, 12)
-    without = write(tmp_path / "plain.csv", "\n".join(
-        line.partition(",")[2] for line in rows(200).splitlines()) + "\n")
+    without = write(
+        tmp_path / "plain.csv",
+        "\n".join(line.partition(",")[2] for line in rows(200).splitlines()) + "\n",
+    )
     assert np.array_equal(csv_file(without, sequence_length=12).train.x, task.train.x)
     longer = load_task(str(tmp_path / "rain.csv"), sequence_length=12, horizon=5)
     assert longer.outputs == 10
@@ -270,4 +274,4 @@ def test_a_split_scores_the_same_in_any_batch_size() -> None:
     for measured in found:
         assert measured.score == pytest.approx(found[0].score)
         assert measured.loss == pytest.approx(found[0].loss, rel=1e-5)
-    assert found[0].further["rmse"] == pytest.approx(found[0].loss**0.5)
+    assert found[0].further["rmse"] == pytest.approx(found[0].loss ** 0.5)

@@ -215,8 +215,11 @@ class Evolve:
         """Where the strangers stand, and volumes; everything else follows from the designs."""
         rows = self.population.measured
         packed = rows.astype(np.uint32).tobytes() + self.population.adds[rows].tobytes()
-        return {"strangers": self.strangers.state(), "limit": self.limit,
-                "measured": base64.b64encode(packed).decode()}  # fmt: skip
+        return {
+            "strangers": self.strangers.state(),
+            "limit": self.limit,
+            "measured": base64.b64encode(packed).decode(),
+        }
 
     def study_trials(self) -> None:
         """None: there is no Optuna study behind it."""

@@ -91,8 +91,9 @@ class Families:
                         missing = idle[column] & ~absent
                         codes[column, missing] = codes[before, missing]
 
-    def spread(self, codes: np.ndarray, column: np.ndarray, rows: np.ndarray,
-               rng: np.random.Generator) -> None:  # fmt: skip
+    def spread(
+        self, codes: np.ndarray, column: np.ndarray, rows: np.ndarray, rng: np.random.Generator
+    ) -> None:
         """Designs at `rows` (N,): the value of `column` (N,) for all of one of its scopes."""
         table, count = self._of
         drawn = (rng.random(len(rows)) * count[column]).astype(np.intp)
@@ -166,9 +167,13 @@ class Families:
 
 
 def _exchange(
-    codes: np.ndarray, columns: np.ndarray, rows: np.ndarray, here: np.ndarray,
-    alike: np.ndarray, rng: np.random.Generator,
-) -> None:  # fmt: skip
+    codes: np.ndarray,
+    columns: np.ndarray,
+    rows: np.ndarray,
+    here: np.ndarray,
+    alike: np.ndarray,
+    rng: np.random.Generator,
+) -> None:
     """Two places of a list (layers, places) change places in designs at `rows` (N,), in place.
 
     here : (layers, N) where. Values that the other place does not know stay.
@@ -228,7 +233,8 @@ def _block(parameters: tuple[Parameter, ...], numbered: dict[int, _Layer]) -> np
     """(layers, K) columns that all layers have, with the same values in each."""
     ordered = [own for _, own in sorted(numbered.items())]
     common = [
-        rest for rest in ordered[0]
+        rest
+        for rest in ordered[0]
         if all(rest in own for own in ordered)
         and len({parameters[own[rest]].values for own in ordered}) == 1
     ]

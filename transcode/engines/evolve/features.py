@@ -143,9 +143,9 @@ def _family(codes: np.ndarray, matter: np.ndarray, table: np.ndarray) -> np.ndar
     table : (V, size).
     """
     count = np.count_nonzero(matter, axis=0)
-    often = np.stack([
-        np.count_nonzero((codes == code) & matter, axis=0) for code in range(table.shape[1])
-    ])  # fmt: skip
+    often = np.stack(
+        [np.count_nonzero((codes == code) & matter, axis=0) for code in range(table.shape[1])]
+    )
     found = table @ often / np.maximum(count, 1)
     if len(table) > 1:
         return found

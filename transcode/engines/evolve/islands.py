@@ -121,9 +121,12 @@ class Breeder:
         return any(p.needs is not None for p in self.space.parameters)
 
     def children(
-        self, population: Population, count: int, rng: np.random.Generator,
+        self,
+        population: Population,
+        count: int,
+        rng: np.random.Generator,
         choose: Choose | None = None,
-    ) -> np.ndarray:  # fmt: skip
+    ) -> np.ndarray:
         """(at most count, S) new children, from now on seen.
 
         choose : picks them from `OVER` times as many; without it they are taken as they come.

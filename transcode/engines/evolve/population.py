@@ -48,8 +48,14 @@ class Population:
     def empty(cls, parameters: int, objectives: int) -> Population:
         """Nobody yet."""
         nothing = np.zeros((0, parameters), dtype=np.int32)
-        return cls(nothing, np.zeros((0, objectives)), nothing, np.zeros((0, objectives + 1)),
-                   np.zeros(0, dtype=np.float32), np.zeros(0, dtype=np.intp))
+        return cls(
+            nothing,
+            np.zeros((0, objectives)),
+            nothing,
+            np.zeros((0, objectives + 1)),
+            np.zeros(0, dtype=np.float32),
+            np.zeros(0, dtype=np.intp),
+        )
 
     def __len__(self) -> int:
         return len(self.codes) + len(self.others)
@@ -66,9 +72,7 @@ class Population:
             return np.arange(len(self))
         return np.argsort(-self.lonely[: len(self.codes)], kind="stable")[:most]
 
-    def parents(
-        self, eligible: np.ndarray, count: int, rng: np.random.Generator
-    ) -> np.ndarray:
+    def parents(self, eligible: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
         """(count,) places: mostly of what adds most to the archive.
 
         The rest are of the eligible ones: of two drawn the lonelier, half the time.
@@ -121,10 +125,11 @@ class Population:
         grown = Population(
             np.concatenate([self.codes[stays], codes[joined]]),
             np.concatenate([self.front[stays], outcome.objectives[joined]]),
-            self.others[:0], self.other_values[:0],
+            self.others[:0],
+            self.other_values[:0],
             np.concatenate([self.adds[stays], np.full(len(joined), np.nan, dtype=np.float32)]),
             self.measured[:0],
-        )  # fmt: skip
+        )
         if len(grown.codes) >= POPULATION:
             return grown, joined
         rest = np.ones(len(codes), dtype=bool)

@@ -161,12 +161,11 @@ class Variation:
             some = rng.random(len(rows)) < TOGETHER
             self.families.spread(codes, column[some], rows[some], rng)
         for section in self._alternatives:
-            self._complete(codes, rows[column == section.selector], before[section.selector],
-                           section, rng)  # fmt: skip
+            self._complete(
+                codes, rows[column == section.selector], before[section.selector], section, rng
+            )
 
-    def changed(
-        self, column: np.ndarray, own: np.ndarray, rng: np.random.Generator
-    ) -> np.ndarray:
+    def changed(self, column: np.ndarray, own: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Other codes than `own` (N,) of parameters `column` (N,).
 
         The next or last value, a farther one, or any; a parameter with one value keeps it.
@@ -199,9 +198,13 @@ class Variation:
         return ordered, rank, back
 
     def _complete(
-        self, codes: np.ndarray, rows: np.ndarray, before: np.ndarray, section: Section,
+        self,
+        codes: np.ndarray,
+        rows: np.ndarray,
+        before: np.ndarray,
+        section: Section,
         rng: np.random.Generator,
-    ) -> None:  # fmt: skip
+    ) -> None:
         """Gives designs at `rows`, of (S, N) before, what a newly chosen alternative brings.
 
         A parameter of the same name lends the value nearest to its own; a parameter without
