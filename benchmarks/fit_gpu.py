@@ -33,8 +33,8 @@ from gpu_rows import (
     suspect,
 )
 
-from elector.machines.gpu_kernels import Constants, constants
-from elector.machines.gpu_stacks import stacks
+from elector.machines.gpu.kernels import Constants, constants
+from elector.machines.gpu.stacks import stacks
 
 Array = np.ndarray
 Values = dict[str, float]

@@ -30,8 +30,8 @@ from gpu_rows import (
     suspect,
 )
 
-from elector.machines.gpu_kernels import constants
-from elector.machines.gpu_stacks import stacks
+from elector.machines.gpu.kernels import constants
+from elector.machines.gpu.stacks import stacks
 
 Array = np.ndarray
 Figures = dict[str, tuple[int, float, float]]

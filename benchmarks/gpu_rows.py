@@ -13,17 +13,17 @@ from pathlib import Path
 
 import numpy as np
 
-from elector.cost import price
-from elector.design import Machine, Units
-from elector.machines import gpu
+from elector.base.table import Column
+from elector.cost.power import limit
+from elector.cost.pricing import price
+from elector.cost.schedule import schedule
+from elector.describe.workload import FORMATS
+from elector.evaluation.resolve import resolve
+from elector.machines.contract import Machine, Units
+from elector.machines.gpu import machine as gpu
 from elector.operations import build
 from elector.operations.rows import Collector, Operations, Row, vector_row
-from elector.power import limit
-from elector.resolve import resolve
-from elector.schedule import schedule
-from elector.table import Column
 from elector.technology import Technology
-from elector.workload import FORMATS
 
 Array = np.ndarray
 Record = dict[str, str]

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import elector
-from elector.plan import run
+from elector.studies.training_run import run
 from elector.technology import Technology
 
 #: Application -> iterations of a window (read from HpT's public research code).

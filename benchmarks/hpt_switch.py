@@ -19,7 +19,7 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from elector.plan import run
+from elector.studies.training_run import run
 
 ROOT = Path(__file__).resolve().parent.parent
 RUNS = ROOT / "results" / "hpt-switch"

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import time
 
-from elector.api import columns_of
-from elector.evaluate import inspect
+from elector.evaluation.path import inspect
+from elector.events.timeline import timeline
+from elector.studies.simulation import columns_of
 from elector.technology import Technology
-from elector.timeline import timeline
 
 #: Model, accelerator, mode, sequences, further settings.
 STEPS: tuple[tuple[str, str, str, int, dict[str, object]], ...] = (

@@ -29,7 +29,7 @@ from pathlib import Path
 import numpy as np
 from bosh import Bosh, Forest, Networks
 
-from elector.table import Column
+from elector.base.table import Column
 from transcode import engines
 from transcode.objective import MACHINE, Outcome, Problem
 from transcode.search import prepare

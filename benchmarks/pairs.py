@@ -23,8 +23,8 @@ from pathlib import Path
 
 import numpy as np
 
-from elector.evaluate import evaluate
-from elector.table import Column
+from elector.base.table import Column
+from elector.evaluation.path import evaluate
 from transcode.space import load
 
 SPACE = Path(__file__).resolve().parent.parent / "spaces" / "transcode.yaml"

@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 
 import transcode
-from elector.table import Column
+from elector.base.table import Column
 from transcode import engines, pareto
 from transcode.objective import MACHINE, Outcome, Problem
 from transcode.search import prepare

@@ -21,8 +21,8 @@ from pathlib import Path
 import numpy as np
 
 import transcode
-from elector.evaluate import evaluate
-from elector.table import Column
+from elector.base.table import Column
+from elector.evaluation.path import evaluate
 from transcode.space import Space, load
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -24,7 +24,7 @@ import yaml
 
 import elector
 import transcode
-from elector.table import Column
+from elector.base.table import Column
 from transcode import runs
 from transcode.accuracy import surrogate
 

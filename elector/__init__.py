@@ -2,30 +2,30 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from elector.api import explain, features, simulate, sweep
-    from elector.evaluate import evaluate
-    from elector.plan import run
+    from elector.evaluation.path import evaluate
+    from elector.studies.simulation import explain, features, simulate, sweep
+    from elector.studies.training_run import run
 
 __all__ = ["__version__", "evaluate", "explain", "features", "run", "simulate", "sweep"]
 
+#: Public name -> where it is: imported at first use, so that `import elector` stays light.
+_PLACES = {
+    "evaluate": "elector.evaluation.path",
+    "explain": "elector.studies.simulation",
+    "features": "elector.studies.simulation",
+    "run": "elector.studies.training_run",
+    "simulate": "elector.studies.simulation",
+    "sweep": "elector.studies.simulation",
+}
+
 
 def __getattr__(name: str) -> Any:
-    """Functions are imported at first use, so that `import elector` stays light."""
-    if name in ("simulate", "sweep", "features", "explain"):
-        from elector import api
-
-        return getattr(api, name)
-    if name == "run":
-        from elector.plan import run
-
-        return run
-    if name == "evaluate":
-        from elector.evaluate import evaluate
-
-        return evaluate
+    if name in _PLACES:
+        return getattr(import_module(_PLACES[name]), name)
     raise AttributeError(f"module 'elector' has no attribute {name!r}")

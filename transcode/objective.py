@@ -12,8 +12,8 @@ from typing import Protocol
 
 import numpy as np
 
-from elector.errors import InputError
-from elector.table import Column
+from elector.base.errors import InputError
+from elector.base.table import Column
 from transcode.phases import costs_of_run
 from transcode.space import RUN, SHARED, Space, grammar, numbers, unit_of
 

@@ -14,8 +14,8 @@ from typing import Protocol
 
 import numpy as np
 
-from elector.errors import InputError
-from elector.units import YEAR
+from elector.base.errors import InputError
+from elector.base.units import YEAR
 from transcode.space import Phases
 
 #: Results of a run: seconds, joules, writes of the most written cell, how long cells last.

@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Iterator, Mapping
 
-from elector.design import Machine
+from elector.machines.contract import Machine
 
 #: Kind -> name of its `Machine` in the module of the same name.
 KINDS = {"systolic": "SYSTOLIC", "acceltran": "ACCELTRAN", "gpu": "GPU", "reram": "RERAM"}

@@ -10,7 +10,7 @@ PUMA, arXiv 1901.10351). Layers lie in different crossbars, so sequences follow 
 through them; crossbars that are left over hold copies. Products of two computed operands
 (scores, context, gradients of weights) go to a digital unit, or one operand is written into
 spare crossbars first. Training writes every updated cell, and every copy of it, once a step.
-What writes may take together is a power budget (elector.power).
+What writes may take together is a power budget (elector.cost.power).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from elector.design import (
+from elector.machines.contract import (
     Action,
     Activity,
     Budget,

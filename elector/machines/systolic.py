@@ -20,10 +20,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from elector.design import Action, Activity, Count, Machine, Part, Units
-from elector.memory import TILE_SHARE, Plan, plan
+from elector.base.table import distinct
+from elector.machines.contract import Action, Activity, Count, Machine, Part, Units
+from elector.machines.tiling import TILE_SHARE, Plan, plan
 from elector.operations.rows import Operations
-from elector.table import distinct
 
 Array = np.ndarray
 FLOWS = ("ws", "os", "is")

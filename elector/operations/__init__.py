@@ -6,14 +6,16 @@ from dataclasses import replace
 
 import numpy as np
 
-from elector.errors import InputError
-from elector.model import Models
+from elector.base.errors import InputError
+from elector.describe.model import Models
+from elector.describe.workload import OPTIMIZER_STATES, Workload
 from elector.operations.backward import backward, cast_weights, update
-from elector.operations.forward import Pass, block, embedding, head, norm
+from elector.operations.forward import block, embedding
+from elector.operations.heads import head
+from elector.operations.passes import Pass, norm
 from elector.operations.rows import CLASSES, Collector, Operations, Row
 from elector.operations.step import LinearTape, Step
 from elector.operations.tensors import Tensor, parameter_tensors, trained
-from elector.workload import OPTIMIZER_STATES, Workload
 
 __all__ = ["CLASSES", "Operations", "Row", "build"]
 

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from elector.describe.workload import OPTIMIZER_STATES
 from elector.operations.rows import Row, vector_row
 from elector.operations.step import AttentionTape, LinearTape, Step, VectorTape
 from elector.operations.tensors import Tensor, trained
-from elector.workload import OPTIMIZER_STATES
 
 Array = np.ndarray
 

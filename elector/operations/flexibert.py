@@ -13,19 +13,16 @@ A homogeneous model is the case in which every head is sdp.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from elector.model import HEAD_TYPES
+from elector.describe.model import HEAD_TYPES
+from elector.operations.passes import Pass
 from elector.operations.rows import Row
 from elector.operations.step import LinearTape, Step, VectorTape
 
-if TYPE_CHECKING:
-    from elector.operations.forward import Pass
-
 Array = np.ndarray
-Core = Callable[[Step, "Pass", str, Array, int, Array, bool], None]
+Core = Callable[[Step, Pass, str, Array, int, Array, bool], None]
 
 
 def head_mixing(

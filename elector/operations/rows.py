@@ -11,9 +11,9 @@ from functools import lru_cache
 
 import numpy as np
 
-from elector.fold import Fold
-from elector.table import DATA, read_csv
-from elector.workload import NumberFormat, Workload
+from elector.base.segments import Fold
+from elector.base.table import DATA, read_csv
+from elector.describe.workload import NumberFormat, Workload
 
 #: Where an operand comes from, and with it when it is already on the chip:
 #: activation  handed over by the operation before: stays if it is small enough

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from elector.model import Models
+from elector.describe.model import Models
+from elector.describe.workload import Workload
 from elector.operations.rows import Collector, Row, vector_row
-from elector.workload import Workload
 
 Array = np.ndarray
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from elector.model import HEAD_TYPES, Models
-from elector.workload import Workload
+from elector.describe.model import HEAD_TYPES, Models
+from elector.describe.workload import Workload
 
 Array = np.ndarray
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import itertools
 from dataclasses import dataclass
 
-from elector import units
-from elector.errors import InputError
+from elector.base import units
+from elector.base.errors import InputError
 from elector.technology.rows import EVIDENCE, Row
 from elector.technology.scaling import interpolate
 

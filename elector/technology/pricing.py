@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from elector.errors import InputError
-from elector.table import DATA, load_yaml
+from elector.base.errors import InputError
+from elector.base.table import DATA, load_yaml
 from elector.technology.price import Price, between, from_row, product, scaled, total
 from elector.technology.rows import (
     Quantity,

@@ -7,9 +7,9 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from elector import units
-from elector.errors import InputError
-from elector.table import DATA, read_csv
+from elector.base import units
+from elector.base.errors import InputError
+from elector.base.table import DATA, read_csv
 
 #: From the firmest to the weakest; a price is as weak as the weakest row it rests on.
 EVIDENCE = ("measured", "published", "synthesis", "derived", "scaled", "assumed")

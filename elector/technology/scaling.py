@@ -15,7 +15,7 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from elector.errors import InputError
+from elector.base.errors import InputError
 from elector.technology.rows import Row
 
 #: Ends of the planar and of the FinFET family, and the two nodes of the operators [nm].

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from elector.evaluate import Chunk, inspect
+from elector.base.table import Column
+from elector.evaluation.path import Chunk, inspect
+from elector.evaluation.resolve import resolve
 from elector.operations import Operations, build
-from elector.resolve import resolve
-from elector.table import Column
 from elector.technology import Technology
 
 

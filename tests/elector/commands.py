@@ -7,7 +7,7 @@ from typing import Any
 
 from click.testing import CliRunner, Result
 
-from elector.cli import main
+from elector.cli.commands import main
 
 
 def run(*words: str) -> Result:

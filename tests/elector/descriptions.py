@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from elector.errors import InputError
-from elector.formats import load_model
+from elector.base.errors import InputError
+from elector.describe.formats import load_model
 
 BERT = {
     "architectures": ["BertForMaskedLM"],

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from elector.base.table import Field, schema
+from elector.evaluation.resolve import load_accelerator
 from elector.machines import MACHINES
-from elector.resolve import load_accelerator
-from elector.table import Field, schema
 
 Table = dict[str, list[Any]]
 

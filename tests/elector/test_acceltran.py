@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from elector.api import simulate
-from elector.errors import InputError
-from elector.evaluate import evaluate
-from elector.lanes import ORDERS
+from elector.base.errors import InputError
+from elector.base.table import Column
+from elector.evaluation.path import evaluate
 from elector.machines.acceltran import ACTIONS
-from elector.table import Column
+from elector.machines.acceltran.lanes import ORDERS
+from elector.studies.simulation import simulate
 
 PUBLISHED = {
     ("acceltran-edge", "inference"): 54.0643,

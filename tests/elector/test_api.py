@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 import elector
-from elector.api import sweep
-from elector.errors import InputError
-from elector.table import Column
+from elector.base.errors import InputError
+from elector.base.table import Column
+from elector.studies.simulation import sweep
 from elector.technology import Technology
 
 SCALARS = [

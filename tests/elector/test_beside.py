@@ -10,12 +10,12 @@ import pytest
 import yaml
 from click.testing import CliRunner, Result
 
-from elector.api import simulate
-from elector.beside import warnings
-from elector.cli import main
-from elector.formats import load_model
-from elector.formats.described import to_mapping
-from elector.sparsity import list_sparsities
+from elector.cli.commands import main
+from elector.describe.formats import load_model
+from elector.describe.formats.described import to_mapping
+from elector.operations.sparsity import list_sparsities
+from elector.studies.pruning import warnings
+from elector.studies.simulation import simulate
 
 HEADER = "model,task,seed,tau_i,tau_t,phase,operation,layer,operand,density,accuracy,evidence\n"
 PRUNED = {"workload.mode": "training", "workload.sparsity": "acceltran"}

@@ -14,9 +14,9 @@ from click.testing import CliRunner
 from commands import loaded, run
 
 import elector
-from elector.cli import WORKLOAD_OPTIONS, main, settings_of
-from elector.errors import EvaluationError, InputError
-from elector.table import schema
+from elector.base.errors import EvaluationError, InputError
+from elector.base.table import schema
+from elector.cli.commands import WORKLOAD_OPTIONS, main, settings_of
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -183,7 +183,7 @@ def test_errors_become_exit_codes(
     def fail(*_: object, **__: object) -> None:
         raise error
 
-    monkeypatch.setattr("elector.api.simulate", fail)
+    monkeypatch.setattr("elector.studies.simulation.simulate", fail)
     result = run("simulate", "bert-base", "tpu-v4i")
     assert result.exit_code == code
     assert "Traceback" not in result.output

@@ -10,10 +10,10 @@ import pytest
 from builders import columns, settings_of
 
 import elector
-from elector.cost import Cost
-from elector.errors import InputError
-from elector.evaluate import evaluate
-from elector.table import Column
+from elector.base.errors import InputError
+from elector.base.table import Column
+from elector.cost.pricing import Cost
+from elector.evaluation.path import evaluate
 from elector.technology import Technology
 
 

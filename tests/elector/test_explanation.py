@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 import elector
-from elector.errors import InfeasibleError, InputError
-from elector.explanation import RESULTS
+from elector.base.errors import InfeasibleError, InputError
+from elector.studies.explanation import RESULTS
 from elector.technology import Technology
 
 DESIGNS: list[tuple[str, str, dict[str, object]]] = [

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from elector.cost import Cost
-from elector.evaluate import evaluate
-from elector.fold import Fold
-from elector.resolve import resolve
-from elector.table import Column
+from elector.base.segments import Fold
+from elector.base.table import Column
+from elector.cost.pricing import Cost
+from elector.evaluation.path import evaluate
+from elector.evaluation.resolve import resolve
 
 SIZE = 24
 TYPES = ("sdp", "wma", "dft", "dct", "c5", "c9", "c13")

@@ -16,9 +16,9 @@ from descriptions import BERT, FLEXIBERT, GPT2, LLAMA, MISTRAL, T5, VIT, refused
 from hypothesis import given
 from hypothesis import strategies as st
 
-from elector.errors import InputError
-from elector.formats import list_models, load_model
-from elector.model import Block, Gemm, Model
+from elector.base.errors import InputError
+from elector.describe.formats import list_models, load_model
+from elector.describe.model import Block, Gemm, Model
 
 DATA = Path(__file__).resolve().parent.parent / "data"
 
@@ -434,7 +434,8 @@ def test_a_list_of_products(tmp_path: Path) -> None:
         ("base: encoder\nblocks: [{hidden: 8, heads: 3, feed_forward: 8}]\n", ("blocks[0].heads",)),
         ("base: encoder\nblocks: [{hiden: 8}]\n", ("blocks[0]: unknown key", "mean hidden?")),
         (
-            "base: encoder\nblocks: [{hidden: 8, heads: 2, feed_forward: 8, head_types: {sdp: 1}}]\n",
+            "base: encoder\n"
+            "blocks: [{hidden: 8, heads: 2, feed_forward: 8, head_types: {sdp: 1}}]\n",
             ("blocks[0].head_types: must add up to 2 heads",),
         ),
         ("gemms: []\n", ("gemms: must be a list",)),

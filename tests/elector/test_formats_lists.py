@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from descriptions import refused, written
 
-from elector.errors import InputError
-from elector.formats import load_model, load_scalesim_config
-from elector.model import Gemm
+from elector.base.errors import InputError
+from elector.describe.formats import load_model, load_scalesim_config
+from elector.describe.model import Gemm
 
 # Lists of matrix products
 

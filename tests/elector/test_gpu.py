@@ -15,13 +15,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import elector
-from elector.api import columns_of
-from elector.errors import InputError
-from elector.evaluate import evaluate
-from elector.machines import gpu, gpu_kernels, gpu_stacks
+from elector.base.errors import InputError
+from elector.base.table import DATA, Column
+from elector.evaluation.path import evaluate
+from elector.evaluation.resolve import devices, load_accelerator, resolve
+from elector.machines.gpu import kernels as gpu_kernels
+from elector.machines.gpu import machine as gpu
+from elector.machines.gpu import stacks as gpu_stacks
 from elector.operations import build
-from elector.resolve import devices, load_accelerator, resolve
-from elector.table import DATA, Column
+from elector.studies.simulation import columns_of
 
 DEVICES = sorted(devices())
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
@@ -294,7 +296,7 @@ def test_time_and_energy_stay_above_their_bounds() -> None:
 
 @given(st.data())
 def test_no_design_inside_the_schema_gives_nan_or_a_negative(data: st.DataObject) -> None:
-    from elector.table import schema
+    from elector.base.table import schema
 
     settings = {}
     for key, field in schema("gpu").items():

@@ -10,9 +10,9 @@ import pytest
 from builders import columns
 
 import elector
-from elector.errors import InputError
-from elector.evaluate import evaluate
-from elector.resolve import load_accelerator
+from elector.base.errors import InputError
+from elector.evaluation.path import evaluate
+from elector.evaluation.resolve import load_accelerator
 
 UNITS = {
     "tier": "{base: reram, tiles: 2000, transposed_read: bidirectional, digital_macs: 0}",

@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 
-from elector import lanes
+from elector.machines.acceltran import lanes
 
 ONE = np.ones(1)
 

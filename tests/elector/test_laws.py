@@ -15,11 +15,11 @@ from builders import columns, inside
 from random_designs import Table, designs, fields_of, formats_of, hardware
 
 import elector
-from elector import cost as pricing
-from elector.cost import Cost
-from elector.design import sum_rows
-from elector.evaluate import evaluate
+from elector.cost import pricing
+from elector.cost.pricing import Cost
+from elector.evaluation.path import evaluate
 from elector.machines import MACHINES
+from elector.machines.contract import sum_rows
 from elector.technology import Technology
 
 SIZE = 300

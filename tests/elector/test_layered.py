@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from elector.api import simulate
-from elector.errors import InputError
-from elector.evaluate import Chunk, evaluate, inspect
-from elector.layered import layer_field, weights
-from elector.model import HEAD_TYPES
+from elector.base.errors import InputError
+from elector.base.table import Column
+from elector.describe.layered import layer_field, weights
+from elector.describe.model import HEAD_TYPES
+from elector.evaluation.path import Chunk, evaluate, inspect
+from elector.evaluation.resolve import resolve
 from elector.operations.tensors import parameter_tensors
-from elector.resolve import resolve
-from elector.table import Column
+from elector.studies.simulation import simulate
 from elector.technology import Technology
 
 COUNTS = Path(__file__).parent.parent / "data" / "head_counts.csv"

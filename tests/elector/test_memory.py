@@ -11,7 +11,7 @@ from builders import operations, row_of
 from hypothesis import given
 from hypothesis import strategies as st
 
-from elector.memory import SLICE, Plan, Tiles, plan, smallest_tile, tile_search
+from elector.machines.tiling import SLICE, Plan, Tiles, plan, smallest_tile, tile_search
 from elector.operations import Operations
 
 SIDES = st.integers(1, 5000)

@@ -11,10 +11,10 @@ import yaml
 from click.testing import CliRunner
 
 import elector
-from elector.cli import main
-from elector.errors import InputError
-from elector.formats import load_model
-from elector.plan import run
+from elector.base.errors import InputError
+from elector.cli.commands import main
+from elector.describe.formats import load_model
+from elector.studies.training_run import run
 
 PLAN: dict[str, Any] = {
     "model": "hpt-wind",

@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import elector
-from elector.api import columns_of
-from elector.design import Clocked
-from elector.evaluate import evaluate
-from elector.power import voltage
-from elector.table import Column
+from elector.base.table import Column
+from elector.cost.power import voltage
+from elector.evaluation.path import evaluate
+from elector.machines.contract import Clocked
+from elector.studies.simulation import columns_of
 
 HEAVY = {
     "model": "bert-large",
@@ -23,7 +23,7 @@ HEAVY = {
 }
 
 
-def curve(limits: list[float], device: str = "v100-pcie-32gb") -> elector.cost.Cost:
+def curve(limits: list[float], device: str = "v100-pcie-32gb") -> elector.cost.pricing.Cost:
     columns = columns_of({**HEAVY, "accelerator": device}, len(limits))
     columns["accelerator.power_limit"] = Column.of(limits)
     return evaluate(columns, len(limits))

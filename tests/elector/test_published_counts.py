@@ -17,11 +17,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from elector.layered import base, layered
-from elector.model import HEAD_TYPES
+from elector.base.table import Column
+from elector.describe.layered import base, layered
+from elector.describe.model import HEAD_TYPES
+from elector.evaluation.resolve import resolve
 from elector.operations.tensors import parameter_tensors
-from elector.resolve import resolve
-from elector.table import Column
 
 pytestmark = pytest.mark.reference
 

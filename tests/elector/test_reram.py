@@ -11,16 +11,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import elector
-from elector.api import columns_of
-from elector.errors import InputError
-from elector.evaluate import evaluate, inspect
+from elector.base.errors import InputError
+from elector.base.table import Column, schema
+from elector.evaluation.path import evaluate, inspect
+from elector.evaluation.resolve import resolve
 from elector.machines import reram
-from elector.resolve import resolve
-from elector.table import Column, schema
+from elector.studies.simulation import columns_of
 from elector.technology import Technology
 
 
-def units(name: str, **settings: object) -> elector.design.Units:
+def units(name: str, **settings: object) -> elector.machines.contract.Units:
     cells = {"model": "bert-mini", "accelerator": name}
     cells |= {f"accelerator.{key}": value for key, value in settings.items()}
     return next(iter(resolve(columns_of(cells), 1))).units

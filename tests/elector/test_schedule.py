@@ -12,8 +12,8 @@ from builders import inside
 from hypothesis import given
 from hypothesis import strategies as st
 
-from elector.evaluate import Chunk
-from elector.schedule import groups, overlap
+from elector.cost.schedule import groups, overlap
+from elector.evaluation.path import Chunk
 
 
 @dataclass

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from elector.api import simulate
-from elector.errors import InputError
-from elector.evaluate import evaluate
-from elector.table import Column
+from elector.base.errors import InputError
+from elector.base.table import Column
+from elector.evaluation.path import evaluate
+from elector.studies.simulation import simulate
 
 HEADER = "model,task,seed,tau_i,tau_t,phase,operation,layer,operand,density,accuracy,evidence\n"
 FLAT = (

@@ -12,7 +12,7 @@ import pytest
 from commands import run
 
 import elector
-from elector.errors import EvaluationError
+from elector.base.errors import EvaluationError
 
 TABLE = """note.why,model,accelerator,workload.batch,accelerator.rows
 first,bert-tiny,systolic,1,
@@ -197,7 +197,7 @@ def test_an_output_that_cannot_be_written_is_found_first(
     def never(*_: object, **__: object) -> None:
         raise AssertionError("worked before the output was checked")
 
-    monkeypatch.setattr("elector.sweepfile.run_sweep", never)
+    monkeypatch.setattr("elector.studies.sweep.run_sweep", never)
     table = written(tmp_path, TABLE)
     for out, problem in (
         (tmp_path / "absent" / "costs.csv", "cannot be written"),
@@ -220,7 +220,7 @@ def test_a_failed_sweep_leaves_the_old_file(
     def fail(*_: object, **__: object) -> None:
         raise EvaluationError("the disk is full")
 
-    monkeypatch.setattr("elector.sweepfile._write_csv", fail)
+    monkeypatch.setattr("elector.studies.sweep._write_csv", fail)
     assert run("sweep", written(tmp_path, TABLE), "--out", str(out)).exit_code == 1
     assert out.read_text() == "precious"
     assert sorted(os.listdir(tmp_path)) == ["costs.csv", "table.csv"]

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from elector.errors import InputError
-from elector.table import (
+from elector.base.errors import InputError
+from elector.base.table import (
     DATA,
     LIMIT,
     Column,

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from elector.errors import InputError
+from elector.base.errors import InputError
 from elector.technology import (
     NODE_HIGH,
     NODE_LOW,

@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from elector.api import columns_of
-from elector.errors import InfeasibleError, InputError
-from elector.evaluate import evaluate, inspect
+from elector.base.errors import InfeasibleError, InputError
+from elector.evaluation.path import evaluate, inspect
+from elector.events.timeline import run, timeline
+from elector.events.trace import BINS, draw, events, mix, trace
+from elector.studies.simulation import columns_of
 from elector.technology import Technology
-from elector.timeline import run, timeline
-from elector.trace import BINS, draw, events, mix, trace
 
 CLOCK = 700e6
 #: One array of 4 x 4 cells of one-byte operands, with memory too fast to matter.

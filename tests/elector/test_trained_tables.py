@@ -8,11 +8,11 @@ import pytest
 import yaml
 
 from elector import simulate
-from elector.errors import InputError
-from elector.formats import list_models, load_model
-from elector.formats.described import from_mapping, to_mapping
-from elector.layered import NAME as HETEROGENEOUS
-from elector.plan import run
+from elector.base.errors import InputError
+from elector.describe.formats import list_models, load_model
+from elector.describe.formats.described import from_mapping, to_mapping
+from elector.describe.layered import NAME as HETEROGENEOUS
+from elector.studies.training_run import run
 
 HEADER = "model,task,seed,tau_i,tau_t,phase,operation,layer,operand,density,accuracy,evidence\n"
 TASKS = ("digits", "elnino", "docstrings")

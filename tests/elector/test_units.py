@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from elector.errors import InputError
-from elector.units import format_si, parse
+from elector.base.errors import InputError
+from elector.base.units import format_si, parse
 
 
 @pytest.mark.parametrize(

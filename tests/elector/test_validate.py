@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from elector.errors import InputError
-from elector.formats import load_model
-from elector.table import DATA
+from elector.base.errors import InputError
+from elector.base.table import DATA
+from elector.describe.formats import load_model
+from elector.studies.validation import COLUMNS, load_cases, parse_configuration, unit_of, validate
 from elector.technology import EVIDENCE
-from elector.validate import COLUMNS, load_cases, parse_configuration, unit_of, validate
 
 SHIPPED = load_cases(DATA / "published.csv")
 ROW = "a case,simulate bert-base tpu-v1,latency_s,2,ms,somebody,10 %,published,,"

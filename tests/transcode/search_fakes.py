@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from elector.table import Column
+from elector.base.table import Column
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from elector.errors import InputError
+from elector.base.errors import InputError
 from transcode import accuracy
 
 ROOT = Path(__file__).resolve().parents[2]

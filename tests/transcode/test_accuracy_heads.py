@@ -6,8 +6,8 @@ import csv
 
 import numpy as np
 
-from elector.api import features
-from elector.table import Column
+from elector.base.table import Column
+from elector.studies.simulation import features
 from transcode import accuracy
 from transcode.accuracy.heads import PRIOR, SHARES, effects
 from transcode.accuracy.published import DATA

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from elector.errors import InputError
+from elector.base.errors import InputError
 from transcode.accuracy import law
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "accuracy.md"

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from elector.errors import InputError
+from elector.base.errors import InputError
 from transcode import accuracy
 from transcode.accuracy.rows import read_rows
 from transcode.accuracy.surface import Trained, prices, raised

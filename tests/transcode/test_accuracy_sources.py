@@ -10,10 +10,11 @@ import pytest
 from search_fakes import SMALL, fake
 
 import transcode
-from elector.errors import InputError
-from transcode import accuracy, plot, report
+from elector.base.errors import InputError
+from transcode import accuracy, plot
 from transcode.accuracy.rows import read_rows
 from transcode.accuracy.settings import Settings
+from transcode.cli import report
 from transcode.space import describe, digest, load, restore
 
 HEADER = "name,task,metric,score,std,layers,hidden,heads,feed_forward,parameters,source,evidence"

@@ -18,7 +18,7 @@ import pytest
 from search_fakes import fake
 
 import transcode
-from elector.errors import InputError
+from elector.base.errors import InputError
 from transcode.search import cluster
 
 ROOT = Path(__file__).resolve().parent.parent.parent

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from search_fakes import SMALL, fake
 
-from elector.errors import InputError
+from elector.base.errors import InputError
 from transcode import engines
 from transcode.engines import Engine, Finished, streams
 from transcode.engines.base import Seen

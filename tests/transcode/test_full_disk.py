@@ -18,7 +18,7 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner
 
-from elector.cli import main as elector
+from elector.cli.commands import main as elector
 from transcode.cli import main
 
 #: Enough for the manifest and some batches, not for all of them nor for the study [bytes].

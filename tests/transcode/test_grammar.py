@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from elector.errors import InputError
+from elector.base.errors import InputError
 from transcode.space import grammar
 from transcode.space.grammar import Quantity
 

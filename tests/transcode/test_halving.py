@@ -14,7 +14,7 @@ import pytest
 from search_fakes import SMALL, fake
 
 import transcode
-from transcode import report
+from transcode.cli import report
 from transcode.search import proxies
 from transcode.search.halving import Halving, Plan, in_order, promoted
 from transcode.search.run import Interrupted

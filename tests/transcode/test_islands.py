@@ -15,8 +15,8 @@ import pytest
 from search_fakes import SMALL, FakeCost, fake
 
 import transcode
-from elector.errors import InputError
-from elector.table import Column
+from elector.base.errors import InputError
+from elector.base.table import Column
 from transcode import engines, runs
 from transcode.engines.evolve import Evolve, engine, islands
 from transcode.objective import Problem, bound

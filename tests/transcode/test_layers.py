@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 import transcode
-from elector.cost import Cost
-from elector.errors import InputError
-from elector.evaluate import evaluate
-from elector.sweepfile import read_table, run_sweep, write_result
-from elector.table import Column
+from elector.base.errors import InputError
+from elector.base.table import Column
+from elector.cost.pricing import Cost
+from elector.evaluation.path import evaluate
+from elector.studies.sweep import read_table, run_sweep, write_result
 from transcode.engines import streams
 from transcode.space import Space, load
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import elector
-from elector.errors import InputError
-from elector.evaluate import evaluate
+from elector.base.errors import InputError
+from elector.evaluation.path import evaluate
 from transcode.space import describe, find, load, numbers, restore
 
 ALONE: dict[str, Any] = {

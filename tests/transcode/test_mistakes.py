@@ -12,8 +12,8 @@ from click.testing import CliRunner, Result
 from search_fakes import SMALL, fake
 
 import transcode
-from transcode import report, runs
-from transcode.cli import main
+from transcode import runs
+from transcode.cli import main, report
 
 TINY = """
 name: tiny

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from elector import plan
-from elector.errors import InputError
-from elector.evaluate import evaluate
+from elector.base.errors import InputError
+from elector.evaluation.path import evaluate
+from elector.studies import training_run as plan
 from transcode import objective
 from transcode.space import Space, describe, load, restore
 

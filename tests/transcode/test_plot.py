@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from elector.errors import InputError
+from elector.base.errors import InputError
 from transcode import plot
 from transcode.pareto import nondominated
 

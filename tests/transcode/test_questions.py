@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from search_fakes import SMALL, fake
 
 import transcode
-from elector.errors import InputError
+from elector.base.errors import InputError
 from transcode import pareto, runs
 from transcode.cli import main
 from transcode.plot import plot_comparison

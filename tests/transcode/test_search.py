@@ -15,8 +15,8 @@ import pytest
 from search_fakes import SMALL, FakeCost, fake
 
 import transcode
-from elector.errors import EvaluationError, InputError
-from elector.table import Column
+from elector.base.errors import EvaluationError, InputError
+from elector.base.table import Column
 from transcode import pareto, runs
 from transcode.objective import Problem, bound
 from transcode.search import Progress, Result, prepare
@@ -322,7 +322,7 @@ def test_foreign_files_are_refused(tmp_path: Path) -> None:
 
 
 def test_nothing_feasible_names_what_rejects_most(tmp_path: Path) -> None:
-    from transcode.report import nothing_feasible
+    from transcode.cli.report import nothing_feasible
 
     space = {**SMALL, "constraints": ["latency_s <= 1 ns", "area_mm2 <= 60"]}
     result = run(tmp_path / "r", space)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from search_fakes import SMALL
 
-from elector.errors import InputError
+from elector.base.errors import InputError
 from transcode.space import Space, describe, digest, find, load, shipped
 
 CONDITIONAL: dict[str, Any] = {

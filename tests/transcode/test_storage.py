@@ -25,7 +25,7 @@ from click.testing import CliRunner
 from search_fakes import fake
 
 import transcode
-from elector.errors import EvaluationError, InputError
+from elector.base.errors import EvaluationError, InputError
 from transcode.cli import main
 from transcode.runs import storage
 

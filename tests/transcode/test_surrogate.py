@@ -9,7 +9,7 @@ import pytest
 from search_fakes import SMALL
 from test_evolve import WIDE, problem_of
 
-from elector.table import Column
+from elector.base.table import Column
 from transcode import engines, pareto
 from transcode.engines.evolve import features as features_module
 from transcode.engines.evolve import surrogate as module

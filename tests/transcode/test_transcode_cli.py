@@ -15,7 +15,7 @@ import pytest
 import yaml
 from click.testing import CliRunner, Result
 
-from elector.cli import main as elector
+from elector.cli.commands import main as elector
 from transcode.cli import main
 
 SPACE = """

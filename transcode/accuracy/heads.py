@@ -26,7 +26,7 @@ import numpy as np
 from transcode.accuracy.published import DATA, FEATURES, rows, task_table
 from transcode.accuracy.regression import NOISE, fit_rows, predict_reference, shape_of
 
-#: Shares of heads that are not scaled dot-product attention, as `elector.api.features` names them.
+#: Shares of heads that are not scaled dot-product attention, as `elector.features` names them.
 SHARES = ("wma_heads", "linear_heads", "convolution_heads")
 STACKS = "stacks"
 _TYPES = {

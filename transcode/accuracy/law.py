@@ -18,7 +18,7 @@ from functools import cache
 
 import numpy as np
 
-from elector.errors import InputError
+from elector.base.errors import InputError
 from transcode.accuracy.published import DATA
 
 #: Tokens per parameter where nothing is said: the compute-optimal ratio of Hoffmann et al.

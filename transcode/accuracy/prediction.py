@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from elector.errors import InputError
+from elector.base.errors import InputError
 from transcode.accuracy.heads import effects, unlike_attention
 from transcode.accuracy.published import FEATURES, Row, Task, rows, task_table
 from transcode.accuracy.regression import (

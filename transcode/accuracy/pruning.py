@@ -25,7 +25,7 @@ from pathlib import Path
 
 import numpy as np
 
-from elector.errors import InputError
+from elector.base.errors import InputError
 from transcode.accuracy.published import DATA
 from transcode.accuracy.rows import read_rows
 from transcode.accuracy.surface import Prices, Trained, monotone, of_rows, of_table, prices

@@ -13,9 +13,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from elector import units
-from elector.errors import InputError
-from elector.table import read_csv
+from elector.base import units
+from elector.base.errors import InputError
+from elector.base.table import read_csv
 from transcode.accuracy.published import FEATURES, Row
 
 COLUMNS = (

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from elector.errors import InputError
+from elector.base.errors import InputError
 from transcode.accuracy.heads import unlike_attention
 from transcode.accuracy.published import FEATURES
 from transcode.accuracy.rows import Given, of_task, read_rows

@@ -15,8 +15,8 @@ from pathlib import Path
 from statistics import NormalDist
 from typing import Any
 
-from elector import units
-from elector.errors import InputError
+from elector.base import units
+from elector.base.errors import InputError
 
 #: Source -> the keys it takes beside `source`.
 SOURCES: dict[str, tuple[str, ...]] = {

@@ -7,7 +7,7 @@ from typing import Protocol
 
 import numpy as np
 
-from elector.errors import InputError
+from elector.base.errors import InputError
 from transcode.accuracy.heads import effects
 from transcode.accuracy.law import scaling_law
 from transcode.accuracy.prediction import find_task, surrogate

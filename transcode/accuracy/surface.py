@@ -15,10 +15,10 @@ from pathlib import Path
 
 import numpy as np
 
-from elector import units
-from elector.errors import InputError
-from elector.table import DATA as SIMULATOR
-from elector.table import read_csv
+from elector.base import units
+from elector.base.errors import InputError
+from elector.base.table import DATA as SIMULATOR
+from elector.base.table import read_csv
 from transcode.accuracy.rows import Given
 
 #: Words in the name of a metric of which less is better.

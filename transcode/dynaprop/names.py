@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 
 from torch import nn
 
-from elector.errors import InputError
+from elector.base.errors import InputError
 from transcode.dynaprop.place import Place
 from transcode.dynaprop.site import Site
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from elector.errors import InputError
+from elector.base.errors import InputError
 from transcode.dynaprop.names import places
 from transcode.dynaprop.place import Place, Tracked, quantile
 from transcode.dynaprop.products import Products

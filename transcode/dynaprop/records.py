@@ -61,7 +61,7 @@ class Sums:
 
 
 def table_rows(total: dict[Key, list[float]], shared: dict[str, object]) -> list[dict[str, object]]:
-    """Rows of the contract's sparsity table (docs: elector.sparsity).
+    """Rows of the contract's sparsity table (docs: elector.operations.sparsity).
 
     total : non-zeros and elements by key. shared : the columns that all rows have in common.
     Ends with rows for operations that are not pruned here: dense, and said to be assumed.

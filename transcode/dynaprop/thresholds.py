@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from elector.errors import EvaluationError, InputError
+from elector.base.errors import EvaluationError, InputError
 
 
 def checked(value: object, field: str, low: float = 0.0, high: float = math.inf) -> float:

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from elector.errors import InputError
-from elector.units import format_si
+from elector.base.errors import InputError
+from elector.base.units import format_si
 from transcode.engines import optuna_engine, streams
 from transcode.engines.base import Engine, Finished
 from transcode.engines.evolve import Evolve

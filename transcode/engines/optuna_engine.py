@@ -19,8 +19,8 @@ from typing import Any
 
 import numpy as np
 
-from elector.errors import InputError
-from elector.table import Scalar
+from elector.base.errors import InputError
+from elector.base.table import Scalar
 from transcode.engines.base import Finished
 from transcode.objective import MACHINE, Outcome
 from transcode.runs import distribution

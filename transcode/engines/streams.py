@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from elector.errors import InputError
+from elector.base.errors import InputError
 from transcode.engines.base import Finished, Seen
 from transcode.objective import Outcome
 from transcode.space import LARGEST_INDEX, Space, mix

@@ -14,8 +14,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from elector.errors import InputError
-from elector.output import not_written
+from elector.base.errors import InputError
+from elector.base.output import not_written
 from transcode.accuracy import surrogate
 from transcode.plot.figure import draw
 from transcode.plot.overlay import plot_comparison

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from elector.errors import InputError
-from elector.output import not_written
+from elector.base.errors import InputError
+from elector.base.output import not_written
 from transcode.pareto import nondominated
 from transcode.plot.figure import INK
 from transcode.runs.comparison import Comparison

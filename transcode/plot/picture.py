@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from elector.errors import InputError
-from elector.units import format_si
+from elector.base.errors import InputError
+from elector.base.units import format_si
 from transcode.plot.layers import is_of_layer, summary
 
 MAX_AXES = 5

@@ -17,7 +17,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from elector.errors import InputError
+from elector.base.errors import InputError
 from transcode.runs.query import Front, Recorded, require
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from elector.errors import InputError
+from elector.base.errors import InputError
 from transcode import pareto
 from transcode.runs import manifest
 

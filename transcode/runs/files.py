@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from elector.errors import InputError
+from elector.base.errors import InputError
 
 #: Lock files that this process holds.
 _HELD: set[IO[str]] = set()

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from elector.table import Column
+from elector.base.table import Column
 from transcode.pareto import Archive
 from transcode.runs.files import write_text
 from transcode.space import Space, unit_of

@@ -13,7 +13,7 @@ from importlib import metadata
 from pathlib import Path
 
 import elector
-from elector.errors import InputError
+from elector.base.errors import InputError
 from transcode.runs import parts
 from transcode.runs.files import write_json
 

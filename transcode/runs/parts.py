@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from elector.errors import EvaluationError
-from elector.table import Column
+from elector.base.errors import EvaluationError
+from elector.base.table import Column
 from transcode.runs.files import replace_file
 
 if TYPE_CHECKING:

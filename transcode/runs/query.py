@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from elector.errors import InputError
-from elector.table import Column
+from elector.base.errors import InputError
+from elector.base.table import Column
 from transcode import pareto
 from transcode.runs import manifest, parts
 from transcode.space import Objective, Space, grammar, numbers, restore, unit_of

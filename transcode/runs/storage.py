@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from elector.errors import EvaluationError, InputError
+from elector.base.errors import EvaluationError, InputError
 from transcode.runs import manifest
 from transcode.runs.patience import Silent, within
 from transcode.space import Space

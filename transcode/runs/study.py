@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from elector.table import Scalar
+from elector.base.table import Scalar
 from transcode.runs.files import write_text
 from transcode.space import Parameter, Space
 

@@ -12,8 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from elector import units
-from elector.errors import InputError
+from elector.base import units
+from elector.base.errors import InputError
 from transcode import engines, runs
 from transcode.objective import Evaluator
 from transcode.search import cluster as machines

@@ -14,7 +14,7 @@ from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from typing import Any
 
-from elector.errors import EvaluationError, InputError
+from elector.base.errors import EvaluationError, InputError
 from transcode.runs import manifest
 from transcode.runs.patience import Silent, within
 from transcode.search.run import Run

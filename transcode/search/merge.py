@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from elector.errors import InputError
+from elector.base.errors import InputError
 from transcode import objective, runs
 from transcode.engines.base import Finished, Seen
 from transcode.objective import Columns, Costs, Outcome, Problem

@@ -9,17 +9,18 @@ from typing import Any
 
 import numpy as np
 
-from elector.beside import SPARSITY, warnings
-from elector.errors import InputError
+from elector.base.errors import InputError
+from elector.studies.pruning import SPARSITY, warnings
 from transcode import engines, objective, pareto
 from transcode.engines import streams
 from transcode.objective import Accuracy, Evaluator, Outcome, Problem, Scores
 from transcode.search import halving, proxies
+from transcode.search.probe import FIRST_PROBE, probe_designs
 from transcode.search.workers import Simulator
 from transcode.space import RUN, Space
 
 #: Designs looked at before a run: for names, units, the reference point and the cost of one.
-PROBE, FIRST_PROBE = 4096, 64
+PROBE = 4096
 #: ... fewer where each has many parameters in several workloads: so many of those in all.
 _PROBED = 1 << 18
 #: What takes so many times too long to enumerate is timed twice: it may be a moment's other load.
@@ -88,7 +89,7 @@ def sources_of(space: Space, evaluator: Evaluator | None, jobs: int, folder: Pat
 
 def _accuracy_of(space: Space) -> tuple[Accuracy, dict[str, Any]]:
     """The accuracy source of a space with the prices of its thresholds, and their record."""
-    from elector.api import features
+    from elector.studies.simulation import features
     from transcode.accuracy import find_task, pruning, source_of, text_of
 
     fixed = {p.name: p.values[0] for p in space.parameters}
@@ -113,7 +114,7 @@ def _accuracy_of(space: Space) -> tuple[Accuracy, dict[str, Any]]:
 
 def _require_decoders(space: Space) -> None:
     """A scaling law is of decoders."""
-    from elector.formats import load_model
+    from elector.describe.formats import load_model
 
     for base in space.parameters[space.sections[0].selector].values:
         family = load_model(str(base)).family
@@ -192,35 +193,6 @@ def _is_nested(space: Space, name: str) -> bool:
     """Whether a result is one of a group, such as memory_bytes.weights."""
     head, _, rest = name.partition(".")
     return "." in (rest if head in (*space.workloads, RUN) else name)
-
-
-def probe_designs(space: Space, count: int) -> np.ndarray:
-    """(D, S) allowed designs from all over the space, the same for every seed and sampler.
-
-    Every alternative is among the first ones, however few designs it has.
-    """
-    if space.cardinality <= streams.LARGEST_ENUMERATION:
-        stream = streams.enumerate_all(space)
-    else:
-        stream = streams.random(space, 0)
-    spread = stream.suggest(count)
-    if len(spread) == 0:
-        raise InputError(
-            "rejects every design",
-            file=space.source,
-            field="where",
-            value=[e.text for e in space.where],
-        )
-    rare = []
-    for section in space.sections:
-        for code in range(len(section.groups) if len(section.groups) > 1 else 0):
-            changed = spread[: 16 * len(section.groups)].copy()
-            changed[:, section.selector] = code
-            for column in section.members[section.groups[code]]:
-                changed[:, column] = np.arange(len(changed)) % space.parameters[column].size
-            changed = space.canonical(changed)
-            rare.append(changed[space.allowed(changed)][:2])
-    return np.concatenate([*rare, spread])
 
 
 def choice_of(

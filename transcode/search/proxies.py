@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from elector.errors import InputError
+from elector.base.errors import InputError
 from transcode.objective import Problem
 from transcode.runs.manifest import PROXIES
 from transcode.search.halving import ETA, RUNGS, SEEDS, STEPS, Halving, Plan, settings_of
+from transcode.search.probe import FIRST_PROBE, probe_designs
 from transcode.space import Space
 
 #: Steps of the model that is timed before a run.
@@ -76,8 +77,6 @@ def _trainer(folder: Path, task: str, steps: int, jobs: int) -> Any:
 
 def _seconds(problem: Problem, plan: Plan) -> float:
     """Seconds a design takes: some steps of a middling model of the space, scaled up."""
-    from transcode.search.prepare import FIRST_PROBE, probe_designs
-
     space = problem.space
     codes = probe_designs(space, FIRST_PROBE)
     fit = codes[problem.assess(codes).feasible]

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from elector.errors import EvaluationError
-from elector.table import Column
+from elector.base.errors import EvaluationError
+from elector.base.table import Column
 from transcode import engines, pareto, runs
 from transcode.engines.evolve.islands import Found
 from transcode.engines.streams import LARGEST_ENUMERATION

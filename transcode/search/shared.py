@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from elector.errors import EvaluationError, InputError
-from elector.table import Column
+from elector.base.errors import EvaluationError, InputError
+from elector.base.table import Column
 from transcode.engines import Finished
 from transcode.engines.optuna_engine import BUILT_IN, OptunaEngine, sampler
 from transcode.objective import Outcome, Problem

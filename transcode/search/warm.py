@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from elector import units
-from elector.errors import InputError
-from elector.sweepfile import read_table
-from elector.table import Column, Scalar
+from elector.base import units
+from elector.base.errors import InputError
+from elector.base.table import Column, Scalar
+from elector.studies.sweep import read_table
 from transcode import engines, runs
 from transcode.runs.files import replace_file
 from transcode.space import Space

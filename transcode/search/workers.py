@@ -20,7 +20,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from elector.errors import EvaluationError
+from elector.base.errors import EvaluationError
 from transcode import pareto
 from transcode.engines.evolve.islands import Found, Task, advance, together
 from transcode.objective import Accuracy, Columns, Costs, Outcome, Problem, joined
@@ -42,7 +42,7 @@ _THREADED = 8192
 class Simulator:
     """The simulator as an evaluator that can be sent to other processes.
 
-    level : of elector.evaluate. jobs : threads, 0 for every processor.
+    level : of elector.evaluation.path. jobs : threads, 0 for every processor.
     """
 
     level: str
@@ -50,7 +50,7 @@ class Simulator:
 
     def __call__(self, columns: Columns, size: int) -> Costs:
         """Costs of `size` designs."""
-        from elector.evaluate import evaluate
+        from elector.evaluation.path import evaluate
 
         jobs = 1 if size < _THREADED else self.jobs
         return evaluate(columns, size, jobs=jobs, level=self.level)

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
-from elector.table import Column, Scalar
+from elector.base.table import Column, Scalar
 from transcode.accuracy.settings import Settings
 from transcode.space import grammar
 from transcode.space.dependence import Dependence

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from elector.errors import InputError
-from elector.table import load_yaml
+from elector.base.errors import InputError
+from elector.base.table import load_yaml
 
 #: A space may extend one that extends another, so often.
 _DEEPEST = 4

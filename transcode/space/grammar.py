@@ -16,8 +16,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from elector import units
-from elector.errors import InputError
+from elector.base import units
+from elector.base.errors import InputError
 
 Values = Callable[[str], np.ndarray]
 _LONGEST, _DEEPEST = 2000, 40
@@ -59,7 +59,7 @@ _ARITHMETIC: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
 class Quantity:
     """What a name stands for.
 
-    unit : of elector.units, or "text".
+    unit : of elector.base.units, or "text".
     scale : values are SI x scale (1e6 where the name says mm2).
     """
 

@@ -14,8 +14,8 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from elector.errors import InputError
-from elector.layered import HEADS, LAYERS, NAME, STACKS, base
+from elector.base.errors import InputError
+from elector.describe.layered import HEADS, LAYERS, NAME, STACKS, base
 
 #: Keys that stand for one of each layer.
 LISTS = ("hidden", "heads", "head_types", "feed_forward")

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from elector.table import Scalar
+from elector.base.table import Scalar
 from transcode.space.parts import Parameter, Section
 
 

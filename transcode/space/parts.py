@@ -7,7 +7,7 @@ from functools import cached_property
 
 import numpy as np
 
-from elector.table import Scalar
+from elector.base.table import Scalar
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Parameter:
     group : the alternative of its section it belongs to.
     parent : column of the parameter it is a multiple of, or -1.
     scale : choice, or linear or log where the values are a range without steps.
-    unit : of elector.units, or "text".
+    unit : of elector.base.units, or "text".
     needs : column of a parameter and its least value for this one to matter (a layer that is
         there, a head that a layer has); None: it always does.
     """

@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from elector.errors import InputError
-from elector.table import Field
+from elector.base.errors import InputError
+from elector.base.table import Field
 
 #: Name of the run in results: run.latency_s.
 RUN = "run"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from elector.errors import InputError
-from elector.resolve import load_accelerator
+from elector.base.errors import InputError
+from elector.evaluation.resolve import load_accelerator
 from transcode.accuracy import priced
 from transcode.accuracy.settings import QUANTITIES
 from transcode.space.codes import Space

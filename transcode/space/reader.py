@@ -12,11 +12,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from elector import units
-from elector.errors import InputError
-from elector.layered import layer_field
-from elector.resolve import load_accelerator
-from elector.table import Field, Scalar, schema
+from elector.base import units
+from elector.base.errors import InputError
+from elector.base.table import Field, Scalar, schema
+from elector.describe.layered import layer_field
+from elector.evaluation.resolve import load_accelerator
 from transcode.accuracy import Settings
 from transcode.accuracy.settings import read as read_accuracy
 from transcode.space import grammar, layers, pricing

@@ -7,7 +7,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from elector.table import Column, Scalar
+from elector.base.table import Column, Scalar
 
 
 def fraction(written: object) -> object:

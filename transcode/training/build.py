@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from elector.errors import InputError
-from elector.model import HEAD_TYPES, Model, one
-from elector.resolve import resolve
-from elector.table import Column
+from elector.base.errors import InputError
+from elector.base.table import Column
+from elector.describe.model import HEAD_TYPES, Model, one
+from elector.evaluation.resolve import resolve
 from transcode.dynaprop import Site
 from transcode.training.layers import ACTIVATIONS, Layer, Setting, norm
 from transcode.training.task import Task

@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from elector.errors import InputError
+from elector.base.errors import InputError
 from transcode.runs.files import replace_file
 
 NAME = "checkpoint.pt"

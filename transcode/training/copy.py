@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from elector.model import Model
+from elector.describe.model import Model
 from transcode.dynaprop import DynaProp
 from transcode.training.build import build
 from transcode.training.lora import adapt

@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from elector.errors import InputError
+from elector.base.errors import InputError
 from transcode.runs.files import write_json, write_text
 from transcode.runs.manifest import differences, simulator, versions
 from transcode.training.settings import Settings

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from elector.errors import InputError
+from elector.base.errors import InputError
 from transcode.training.need import need
 from transcode.training.task import Array, Split, Task
 

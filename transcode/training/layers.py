@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from elector.model import HEAD_TYPES, Block, Model
+from elector.describe.model import HEAD_TYPES, Block, Model
 from transcode.dynaprop import Site
 from transcode.training.heads import Convolution, Cosine, Fourier, Products
 

@@ -15,7 +15,7 @@ import re
 import torch
 from torch import nn
 
-from elector.errors import InputError
+from elector.base.errors import InputError
 
 RANK, ALPHA, DROPOUT = 8, 64.0, 0.1
 

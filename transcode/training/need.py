@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-from elector.errors import InputError
+from elector.base.errors import InputError
 
 
 def need(module: str, package: str) -> Any:

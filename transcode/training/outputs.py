@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from elector.formats.described import to_mapping
-from elector.model import Model
-from elector.sparsity import COLUMNS as SPARSITY
+from elector.describe.formats.described import to_mapping
+from elector.describe.model import Model
+from elector.operations.sparsity import COLUMNS as SPARSITY
 from transcode.runs.files import replace_file, write_json, write_text
 from transcode.training import folder
 from transcode.training.build import for_task

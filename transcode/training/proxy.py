@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from elector.errors import InputError
+from elector.base.errors import InputError
 from transcode.runs.files import write_json
 from transcode.training import checkpoint
 from transcode.training.build import described, for_task

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from elector.errors import InputError
+from elector.base.errors import InputError
 from transcode.training.task import Task
 
 #: Two layers of 64, which is little enough for one thread.

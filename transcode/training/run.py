@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from elector.errors import EvaluationError
-from elector.model import Model
+from elector.base.errors import EvaluationError
+from elector.describe.model import Model
 from transcode.training import checkpoint
 from transcode.training.copy import Copy, summary
 from transcode.training.settings import Settings

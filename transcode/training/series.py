@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from elector.errors import InputError
-from elector.table import read_csv
+from elector.base.errors import InputError
+from elector.base.table import read_csv
 from transcode.training.task import Array, Split, Task
 
 #: Shares of the time steps that targets of the training and of the validation part lie in.

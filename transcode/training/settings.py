@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from elector.errors import InputError
+from elector.base.errors import InputError
 
 SWITCHES = ("none", "hpt")
 SCHEDULES = ("auto", "linear", "constant")

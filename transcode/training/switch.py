@@ -22,7 +22,7 @@ from dataclasses import asdict, dataclass, field
 from itertools import pairwise
 from typing import Any
 
-from elector.errors import InputError
+from elector.base.errors import InputError
 
 FULL, BESIDE, LOW = "full", "beside", "low"
 #: Windows before the rule can say anything.

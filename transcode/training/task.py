@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from elector.errors import InputError
+from elector.base.errors import InputError
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

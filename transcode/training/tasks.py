@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from elector.errors import InputError
+from elector.base.errors import InputError
 from transcode.training.task import Task
 
 #: name -> what is learned, for lists and help texts.

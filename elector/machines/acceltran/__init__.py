@@ -2,8 +2,8 @@
 
 A chip is `pe` processing elements of `lanes_per_pe` lanes, `softmax_per_pe` softmax units and
 one layer-norm unit. A product is cut into tiles that are dealt to the lanes in waves
-(elector.lanes); a lane multiplies only where both masks have a one. Weights, activations and
-masks have a buffer each (elector.memory). The loop order decides which tiles find their
+(`lanes`); a lane multiplies only where both masks have a one. Weights, activations and masks
+have a buffer each (elector.machines.tiling). The loop order decides which tiles find their
 operand in the lane's registers, hence how often the buffers are read.
 Tuli and Jha 2023 (arXiv 2302.14705); Tuli and Jha 2023, TransCODE (arXiv 2303.14882).
 
@@ -22,9 +22,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from elector.design import Action, Machine, Part, Units
 from elector.machines.acceltran.tables import channels, prepare
 from elector.machines.acceltran.work import activity
+from elector.machines.contract import Action, Machine, Part, Units
 
 Array = np.ndarray
 

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from elector import lanes
-from elector.design import Units
-from elector.lanes import Chances
-from elector.memory import Setting, at, cells, gathered, setting
+from elector.base.table import columns, combinations
+from elector.machines.acceltran import lanes
+from elector.machines.acceltran.lanes import Chances
+from elector.machines.contract import Units
+from elector.machines.tiling import Setting, at, cells, gathered, setting
 from elector.operations.rows import PARAMETERS, Operations
-from elector.table import columns, combinations
 
 Array = np.ndarray
 

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from elector import lanes
-from elector.design import Units
+from elector.base.table import columns, combinations
+from elector.machines.acceltran import lanes
 from elector.machines.acceltran.lane_table import LANES, LaneTable, lane_table
-from elector.memory import Plan, Split, plan
+from elector.machines.contract import Units
+from elector.machines.tiling import Plan, Split, plan
 from elector.operations.rows import Operations, groups
-from elector.table import columns, combinations
 
 Array = np.ndarray
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from elector.design import Activity, Count, Units
+from elector.base.table import columns
 from elector.machines.acceltran.tables import Prepared
-from elector.memory import TILE_SHARE
+from elector.machines.contract import Activity, Count, Units
+from elector.machines.tiling import TILE_SHARE
 from elector.operations.rows import Operations
-from elector.table import columns
 
 Array = np.ndarray
 

@@ -14,7 +14,7 @@ torch = pytest.importorskip("torch")
 
 from torch import nn  # noqa: E402
 
-from elector.errors import InputError  # noqa: E402
+from elector.base.errors import InputError  # noqa: E402
 from transcode.dynaprop import (  # noqa: E402
     DynaProp,
     Schedule,

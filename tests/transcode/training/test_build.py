@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from elector.errors import InputError
-from elector.model import Model, with_settings
+from elector.base.errors import InputError
+from elector.describe.model import Model, with_settings
+from elector.describe.workload import Workload
 from elector.operations import Operations
 from elector.operations import build as operations
-from elector.workload import Workload
 
 pytestmark = pytest.mark.extras("torch")
 
@@ -404,7 +404,7 @@ def test_densities_of_a_heterogeneous_module_reach_the_simulator(tmp_path: Any, 
     import torch
 
     import elector
-    from elector.sparsity import COLUMNS
+    from elector.operations.sparsity import COLUMNS
     from transcode.dynaprop import DynaProp
     from transcode.training.build import build, described, for_task
 
@@ -456,7 +456,7 @@ def test_densities_of_a_heterogeneous_module_reach_the_simulator(tmp_path: Any, 
     ],
 )
 def test_pairs_that_are_refused(name: str, kind: str, message: str) -> None:
-    from elector.formats import load_model
+    from elector.describe.formats import load_model
     from transcode.training.build import build
 
     with pytest.raises(InputError, match=message):

@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from transcode.cli import main
-from transcode.report_train import shipped_dense
+from transcode.cli.report_train import shipped_dense
 
 SMALL = [
     "--set",

@@ -22,7 +22,7 @@ import torch  # noqa: E402
 import yaml  # noqa: E402
 
 from elector import simulate  # noqa: E402
-from elector.errors import InputError  # noqa: E402
+from elector.base.errors import InputError  # noqa: E402
 from transcode.dynaprop.saved import Kept  # noqa: E402
 from transcode.training import checkpoint, folder  # noqa: E402
 from transcode.training.loop import Diverged, Interrupted, Progress, train  # noqa: E402
@@ -227,7 +227,7 @@ SWITCHES = {
 
 @pytest.mark.slow
 def test_a_switched_run_resumes_and_its_plan_runs(tmp_path: Path) -> None:
-    from elector.plan import run
+    from elector.studies.training_run import run
 
     found = train(asked(**SWITCHES), out=tmp_path / "whole")
     switched = found["switch"]["switched"]

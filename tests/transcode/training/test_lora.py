@@ -10,7 +10,7 @@ pytestmark = pytest.mark.extras("torch")
 import torch  # noqa: E402
 from torch import nn  # noqa: E402
 
-from elector.errors import InputError  # noqa: E402
+from elector.base.errors import InputError  # noqa: E402
 from transcode.training.lora import LowRank, adapt, trainable_share  # noqa: E402
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from elector.errors import InputError
+from elector.base.errors import InputError
 
 pytestmark = pytest.mark.extras("torch", "sklearn")
 SMALL: dict[str, object] = {

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from elector.errors import InputError
+from elector.base.errors import InputError
 from transcode.training.recipes import RECIPES, recipe
 from transcode.training.tasks import list_tasks, load_task
 

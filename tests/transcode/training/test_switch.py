@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from elector.errors import InputError
+from elector.base.errors import InputError
 from transcode.training.switch import BESIDE, FULL, LOW, Rule, Switch, drops, plan, settled, t_test
 
 
@@ -111,8 +111,8 @@ def test_misuse_is_refused() -> None:
 
 @pytest.mark.extras("scipy")
 def test_the_plan_is_one_that_elector_runs() -> None:
-    from elector.plan import read_plan
-    from elector.plan import run as cost
+    from elector.studies.training_run import read_plan
+    from elector.studies.training_run import run as cost
 
     switch = Switch(Rule(2))
     run(switch, *SETTLED)

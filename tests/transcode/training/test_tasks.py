@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from elector.errors import InputError
+from elector.base.errors import InputError
 from transcode.training.series import csv_file, forecast
 from transcode.training.task import Split, Task
 from transcode.training.tasks import TASKS, list_tasks, load_task

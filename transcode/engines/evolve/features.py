@@ -17,7 +17,7 @@ from functools import cached_property
 
 import numpy as np
 
-from elector.layered import LAYERS, STACKS, weights
+from elector.describe.layered import LAYERS, STACKS, weights
 from transcode.engines.evolve.families import Families
 from transcode.space import Parameter, Space
 

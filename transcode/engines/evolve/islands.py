@@ -15,7 +15,7 @@ from functools import cached_property
 
 import numpy as np
 
-from elector.table import distinct
+from elector.base.table import distinct
 from transcode.engines.base import Seen
 from transcode.engines.evolve.population import Population
 from transcode.engines.evolve.variation import Variation

@@ -1,0 +1,205 @@
+"""Text with a unit -> a number in SI, and back.
+
+A unit is a product of symbols, as in `GB/s`, `pJ/bit` or `W/m2`. Inside the package
+every number is in SI (byte for memory); prefixes exist only here. The one exception is
+the technology node, a label rather than a length, which stays in nm everywhere.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from numbers import Real
+
+from elector.base.errors import InputError, nearest
+
+#: Seconds of a year of continuous work.
+YEAR = 365.25 * 24 * 3600.0
+
+#: symbol -> (powers of the bases, factor, decimal exponent of the factor)
+_Symbol = tuple[dict[str, int], float, int]
+
+_DECIMAL = {"": 0, "k": 3, "M": 6, "G": 9, "T": 12, "P": 15}
+_SMALL = {"f": -15, "p": -12, "n": -9, "u": -6, "µ": -6, "m": -3}
+_BINARY = {"Ki": 10, "Mi": 20, "Gi": 30, "Ti": 40, "Pi": 50}
+_COUNTED = ("mac", "op", "flop", "cell", "lane", "access", "word", "cycle", "token", "sequence")
+_NUMBER = re.compile(r"\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*(.*?)\s*")
+_SPECIAL = re.compile(r"\s*[+-]?(nan|inf|infinity)\b.*", re.IGNORECASE)
+
+
+def _symbols() -> dict[str, _Symbol]:
+    """Every symbol that may stand in a unit."""
+    table: dict[str, _Symbol] = {}
+    for name, factor in (("byte", 1.0), ("bytes", 1.0), ("B", 1.0), ("bit", 0.125), ("b", 0.125)):
+        for prefix, exponent in _DECIMAL.items():
+            table[prefix + name] = ({"byte": 1}, factor, exponent)
+        for prefix, power in _BINARY.items():
+            table[prefix + name] = ({"byte": 1}, factor * 2.0**power, 0)
+    table["KB"], table["Kb"] = table["kB"], table["kb"]
+    scaled: dict[str, dict[str, int]] = {
+        "s": {"s": 1},
+        "Hz": {"s": -1},
+        "J": {"J": 1},
+        "W": {"J": 1, "s": -1},
+        "V": {"V": 1},
+        "m": {"m": 1},
+    }
+    for name, powers in scaled.items():
+        for prefix, exponent in (_DECIMAL | _SMALL).items():
+            table[prefix + name] = (powers, 1.0, exponent)
+    for prefix, exponent in (_SMALL | {"": 0, "c": -2}).items():
+        table[f"{prefix}m2"] = ({"m": 2}, 1.0, 2 * exponent)
+    table["min"] = ({"s": 1}, 60.0, 0)
+    table["h"] = ({"s": 1}, 3600.0, 0)
+    for name in _COUNTED:
+        table[name] = ({}, 1.0, 0)
+    table["1"] = ({}, 1.0, 0)
+    table["%"] = ({}, 1.0, -2)
+    return table
+
+
+_SYMBOLS = _symbols()
+#: The technology node is a dimension of its own, with nm as its base.
+_NODE: dict[str, _Symbol] = {"nm": ({"node": 1}, 1.0, 0), "um": ({"node": 1}, 1.0, 3)}
+
+#: What an error lists for the symbols of one dimension, in place of every spelling.
+_SHOWN = {
+    "byte": ("byte", "B", "kB", "MB", "GB", "TB", "KiB", "MiB", "GiB", "TiB", "bit", "Gbit"),
+    "s": ("s", "ms", "us", "ns", "ps", "min", "h"),
+    "Hz": ("Hz", "kHz", "MHz", "GHz", "THz"),
+    "J": ("J", "mJ", "uJ", "nJ", "pJ", "fJ"),
+    "W": ("W", "kW", "mW", "uW", "nW", "pW"),
+    "V": ("V", "mV"),
+    "m": ("m", "mm", "um"),
+    "m2": ("m2", "cm2", "mm2", "um2", "nm2"),
+    "1": ("1", "%"),
+    "nm": ("nm", "um"),
+}
+
+
+def parse(value: object, unit: str, *, field: str | None = None, file: object = None) -> float:
+    """`value` in the SI base of `unit` (in nm where `unit` is nm).
+
+    Parameters
+    ----------
+    value : a number, in `unit`; or text such as "4 MiB", "25.6 GB/s", "0.44 pJ".
+    unit : the unit of a bare number, and the dimension of the text ("1": no dimension).
+    field, file : where the value stands, for the error.
+
+    MB is 1e6 bytes and MiB 2^20. A decimal prefix moves the exponent of the written
+    number, so "0.1 ms" is exactly the float 1e-4.
+    """
+    text = _as_text(value, unit, field, file)
+    match = _NUMBER.fullmatch(text)
+    if match is None:
+        reason = "must be finite" if _SPECIAL.fullmatch(text) else "is not a number"
+        raise InputError(reason, file=file, field=field, value=value, hint=_example(unit))
+    written = match.group(2).replace(" ", "") or unit
+    table = _NODE if unit == "nm" else _SYMBOLS
+    powers, factor, exponent = _expression(unit, table) or ({}, 1.0, 0)
+    if written != unit:
+        found = _expression(written, table)
+        if found is None or found[0] != powers:
+            raise InputError(
+                f"unknown unit for a value in {unit}" if found is None else f"is not in {unit}",
+                file=file,
+                field=field,
+                value=written,
+                allowed=_spellings(unit),
+                hint=_guess(written, unit),
+            )
+        _, factor, exponent = found
+    number = _shift(match.group(1), exponent) * factor
+    if not math.isfinite(number):
+        raise InputError("must be finite", file=file, field=field, value=value)
+    return number
+
+
+def format_si(value: float, unit: str, digits: int = 3) -> str:
+    """`value` [SI] with the prefix that leaves one to three digits before the point.
+
+    >>> format_si(0.00123, "s")
+    '1.23 ms'
+    """
+    if not math.isfinite(value):
+        return "-"
+    if unit == "m2":
+        return f"{_digits(value * 1e6, digits)} mm2"
+    if unit in ("1", "nm"):
+        return _digits(value, digits) + ("" if unit == "1" else " nm")
+    symbol = "B" + unit[4:] if unit.startswith("byte") else unit
+    steps = {**_DECIMAL, **({} if unit.startswith("byte") else _SMALL)}
+    by_exponent = {exponent: prefix for prefix, exponent in steps.items() if prefix != "µ"}
+    # rounded first: 999.96 with three digits is 1.00 k, not 1000
+    magnitude = float(f"{abs(value):.{digits - 1}e}")
+    exponent = 0 if magnitude == 0 else 3 * math.floor(math.floor(math.log10(magnitude)) / 3)
+    exponent = min(max(exponent, min(by_exponent)), max(by_exponent))
+    return f"{_digits(value / 10.0**exponent, digits)} {by_exponent[exponent]}{symbol}"
+
+
+def _digits(value: float, digits: int) -> str:
+    """`value` with `digits` significant digits, no exponent where it can be avoided."""
+    if value == 0:
+        return "0"
+    decimals = digits - 1 - math.floor(math.log10(abs(float(f"{value:.{digits - 1}e}"))))
+    if abs(value) >= 1e9 or decimals > 9:
+        return f"{value:.{digits}g}"
+    return f"{value:.{max(decimals, 0)}f}"
+
+
+def _as_text(value: object, unit: str, field: str | None, file: object) -> str:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise InputError(
+            "is not a number", file=file, field=field, value=value, hint=_example(unit)
+        )
+    return repr(float(value))
+
+
+def _expression(text: str, table: dict[str, _Symbol]) -> _Symbol | None:
+    """Powers, factor and exponent of `a*b/c/d`; None where a symbol is unknown."""
+    powers: dict[str, int] = {}
+    factor, exponent, sign = 1.0, 0, 1
+    for part in re.split(r"([*/])", text.replace("(", "").replace(")", "")):
+        if part in ("*", "/"):
+            sign = 1 if part == "*" else -1
+            continue
+        if part not in table:
+            return None
+        symbol, symbol_factor, symbol_exponent = table[part]
+        for base, power in symbol.items():
+            powers[base] = powers.get(base, 0) + sign * power
+        factor *= symbol_factor**sign
+        exponent += sign * symbol_exponent
+    return {base: power for base, power in powers.items() if power}, factor, exponent
+
+
+def _shift(digits: str, exponent: int) -> float:
+    """float(digits) x 10^exponent, rounded once."""
+    mantissa, _, own = digits.lower().partition("e")
+    return float(f"{mantissa}e{int(own or 0) + exponent}")
+
+
+def _spellings(unit: str) -> list[str]:
+    """The units a user may write where the schema says `unit`."""
+    head, slash, tail = unit.partition("/")
+    base = next((key for key, shown in _SHOWN.items() if head in shown), None)
+    return [symbol + slash + tail for symbol in _SHOWN[base]] if base else [unit]
+
+
+def _guess(written: str, unit: str) -> str | None:
+    """A hint where upper and lower case hide the nearest unit, as in mb for MB."""
+    known = _spellings(unit)
+    if nearest(written, known):  # the error says so itself
+        return None
+    by_lower = {name.lower(): name for name in reversed(known)}
+    found = nearest(written, by_lower)
+    return f"did you mean {by_lower[found]}?" if found else None
+
+
+def _example(unit: str) -> str:
+    spellings = _spellings(unit)
+    return "write a number" + (
+        "" if unit == "1" else f", with a unit such as {spellings[min(2, len(spellings) - 1)]}"
+    )

@@ -1,0 +1,475 @@
+"""`elector`: what does this model cost on this machine?
+
+Each command parses, calls one function, and hands its result to report. What it needs is
+imported when it runs, so that help and completion answer at once.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+
+import click
+
+from elector import __version__
+from elector.base.errors import ElectorError, InfeasibleError, InputError, nearest
+from elector.base.output import is_machines, not_written
+from elector.cli import completion
+
+if TYPE_CHECKING:
+    from elector.technology import Technology
+
+INFEASIBLE, NOT_PASSED, INTERRUPTED = 3, 4, 130
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+class Program(click.Group):
+    """A group of commands whose errors become one message and the right exit code."""
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        """As click's; imports make a hundred thousand objects and no garbage worth collecting."""
+        import gc
+
+        gc.set_threshold(100_000, 20, 20)
+        return super().main(*args, **kwargs)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; bad input exits with 2, a failure with 1, an interrupt with 130."""
+        try:
+            return super().invoke(ctx)
+        except InputError as error:
+            raise BadInput(str(error)) from None
+        except InfeasibleError as error:
+            click.echo(str(error), err=True)
+            raise click.exceptions.Exit(INFEASIBLE) from None
+        except ElectorError as error:
+            raise click.ClickException(str(error)) from None
+        except OSError as error:
+            if not is_machines(error):  # a reader that went away is click's to handle
+                raise
+            raise click.ClickException(str(not_written(error, error.filename))) from None
+        except KeyboardInterrupt:
+            click.echo("interrupted", err=True)
+            raise click.exceptions.Exit(INTERRUPTED) from None
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """As click's, with the nearest command suggested."""
+        if args and args[0] not in self.commands and not args[0].startswith("-"):
+            guess = nearest(args[0], self.commands)
+            known = ", ".join(self.commands)
+            hint = f"did you mean {guess}?" if guess else f"commands: {known}"
+            raise click.UsageError(f"No such command {args[0]!r}; {hint}", ctx)
+        return super().resolve_command(ctx, args)
+
+
+class BadInput(click.ClickException):
+    """An InputError on its way out."""
+
+    exit_code = 2
+
+
+# ---- options that several commands share ----
+
+#: Options that are short for the workload setting of the same name.
+WORKLOAD_OPTIONS = (
+    ("mode", "One forward pass, or one whole training step: inference | training."),
+    ("batch", "Sequences of one step."),
+    ("sequence-length", "Tokens of a sequence (the prompt of a decoder)."),
+    ("target-length", "Target tokens of an encoder-decoder."),
+    ("generate", "Tokens that a decoder generates after the prompt."),
+    ("precision", "Number format, such as bf16 or bf16-amp; native is the machine's own."),
+    ("optimizer", "Update rule of training: none | sgd | momentum | adam | adamw | lamb."),
+    ("activations", "What training keeps: store | recompute | selective."),
+    ("attention", "How attention is run: unfused | fused | flash."),
+    ("sparsity", "Densities after pruning: dense | acceltran | FILE, a sparsity table."),
+    ("trainable", "What is trained: all | heads | lora:R."),
+    ("gradient-accumulation", "Micro-batches of one optimizer step."),
+)
+FORMATS = click.Choice(["table", "json", "csv"])
+_PRUNING = ("workload.sparsity", "workload.tau_i", "workload.tau_t")
+
+
+def _design(command: Command) -> Command:
+    """The options that describe a workload and change a design."""
+    decorators = [
+        click.option(f"--{name}", metavar="VALUE", help=text, shell_complete=completion.choices)
+        for name, text in WORKLOAD_OPTIONS
+    ]
+    decorators += [
+        click.option("--node", metavar="NM", help="Technology node of the accelerator."),
+        click.option(
+            "--set",
+            "assignments",
+            metavar="KEY=VALUE",
+            multiple=True,
+            shell_complete=completion.keys,
+            help="Any setting: model.*, accelerator.*, workload.*. Repeatable.",
+        ),
+    ]
+    for decorate in reversed(decorators):
+        command = decorate(command)
+    return command
+
+
+_technology = click.option(
+    "--technology",
+    metavar="FILE",
+    type=click.Path(),
+    help="CSV of constants that replace shipped ones.",
+)
+_format = click.option(
+    "--format", "format", type=FORMATS, default="table", show_default=True, help="Output."
+)
+
+
+def _load_technology(path: str | None) -> Technology | None:
+    if path is None:
+        return None
+    from elector.technology import Technology
+
+    return Technology.load(path)
+
+
+def settings_of(assignments: tuple[str, ...], options: dict[str, Any]) -> dict[str, object]:
+    """Dotted settings from `--set` and from the options that are short for one.
+
+    options : name of the option as a Python name -> text, or None where it was not given.
+    """
+    found: dict[str, object] = {}
+    for option, value in options.items():
+        if value is not None:
+            space = "accelerator" if option == "node" else "workload"
+            found[f"{space}.{option}"] = value
+    for assignment in assignments:
+        key, equals, value = assignment.partition("=")
+        key = key.strip()
+        if not equals or not key:
+            raise InputError("must read KEY=VALUE", field="--set", value=assignment)
+        if "." not in key:
+            raise InputError(
+                "must be a dotted name",
+                field="--set",
+                value=key,
+                hint="model.*, accelerator.* or workload.*, as in workload.batch=8",
+            )
+        if key in found:
+            raise InputError("is given twice", field=key, value=value.strip())
+        found[key] = value.strip()
+    return found
+
+
+def _warn(model: str, settings: dict[str, object]) -> None:
+    """Say on standard error what is not as it seems in the pruning asked for."""
+    if not any(key in settings for key in _PRUNING):
+        return
+    from elector.cli import report
+    from elector.studies.pruning import warnings
+
+    report.warned(warnings(model, settings))
+
+
+# ---- commands ----
+
+
+@click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="elector", help="Show the version and exit.")
+def main() -> None:
+    """Latency, energy and area of one transformer on one accelerator.
+
+    \b
+    elector simulate bert-base tpu-v4i
+    elector sweep designs.csv --out costs.csv
+    elector list models
+
+    \b
+    Completion of commands, options, models and keys, for bash (zsh, fish alike):
+        eval "$(_ELECTOR_COMPLETE=bash_source elector)"
+
+    \b
+    Exit codes: 0 done, 1 failed, 2 bad input (nothing written), 3 infeasible,
+    4 finished but something did not pass, 130 interrupted.
+    """
+
+
+@main.command()
+@click.argument("model", shell_complete=completion.models)
+@click.argument("accelerator", shell_complete=completion.accelerators)
+@_design
+@_technology
+@click.option("--operations", is_flag=True, help="List every operation.")
+@_format
+def simulate(
+    model: str,
+    accelerator: str,
+    assignments: tuple[str, ...],
+    technology: str | None,
+    operations: bool,
+    format: str,
+    **options: str | None,
+) -> None:
+    """Costs of MODEL on ACCELERATOR.
+
+    MODEL is a preset (`elector list models`), a Hugging Face config.json, a FlexiBERT
+    dictionary, a YAML file or a list of matrix products; ACCELERATOR a preset or a YAML
+    file. An infeasible design is printed with its reason and exits with 3. With --sparsity,
+    time, energy and stored activations are shown beside those of the dense step.
+
+    \b
+    elector simulate bert-base tpu-v4i
+    elector simulate bert-large tpu-v3 --mode training --batch 8 --format json
+    elector simulate gpt2 tpu-v4i --sequence-length 512 --generate 64
+    elector simulate encoder systolic --set model.layers=6 --set accelerator.sram="4 MiB"
+    elector simulate bert-base acceltran-server --mode training --sparsity acceltran
+    """
+    from elector.cli import report
+    from elector.studies.simulation import simulate as run
+
+    settings = settings_of(assignments, options)
+    loaded = _load_technology(technology)
+    result = run(model, accelerator, settings=settings, technology=loaded, operations=operations)
+    report.simulation(result, format)
+    _warn(model, settings)
+    if not result["feasible"]:
+        raise click.exceptions.Exit(INFEASIBLE)
+
+
+@main.command()
+@click.argument("table", type=click.Path())
+@click.option(
+    "--out",
+    required=True,
+    metavar="FILE",
+    type=click.Path(),
+    help="Where the costs go: .csv, .json or .parquet; - for standard output.",
+)
+@_technology
+def sweep(table: str, out: str, technology: str | None) -> None:
+    """Costs of every row of TABLE, a CSV file.
+
+    Columns are model, accelerator and any dotted setting; note.* is passed through,
+    results are computed again, an empty cell keeps the default. A row that cannot be read
+    fills the column error, the others are evaluated, and the exit code is 4.
+
+    \b
+    elector sweep designs.csv --out costs.csv
+    elector sweep results/bert/front.csv --out - | head
+    """
+    from elector.base.output import check_output
+    from elector.cli import report
+    from elector.studies.sweep import FORMATS, read_table, run_sweep, write_result
+
+    found = read_table(table)
+    check_output(out, FORMATS)
+    result = run_sweep(found, _load_technology(technology))
+    write_result(result, out)
+    report.sweep(result, out)
+    if result.errors:
+        raise click.exceptions.Exit(NOT_PASSED)
+
+
+@main.command("list")
+@click.argument("what", type=click.Choice(["models", "accelerators", "technologies"]))
+@_technology
+@_format
+def list_command(what: str, technology: str | None, format: str) -> None:
+    """What ships with the program: models, accelerators or technology constants.
+
+    \b
+    elector list models
+    elector list technologies --format csv
+    """
+    from elector.cli import report
+    from elector.studies import listing
+
+    if what == "models":
+        shown = ("name", "family", "layers", "hidden", "heads", "feed_forward", "parameters")
+        report.listing(listing.models(), format, (*shown, "head"))
+    elif what == "accelerators":
+        report.listing(listing.accelerators(), format, ("name", "machine", "description"))
+    else:
+        from elector.technology import Technology
+
+        rows = listing.technologies(_load_technology(technology) or Technology.load())
+        report.listing(rows, format, ("part", "quantity", "value", "node_nm", "evidence", "source"))
+
+
+@main.command()
+@click.argument("model", metavar="MODEL|price", shell_complete=completion.models)
+@click.argument("accelerator", metavar="ACCELERATOR|PART", shell_complete=completion.accelerators)
+@click.option(
+    "--result",
+    default="energy_j",
+    show_default=True,
+    metavar="NAME",
+    help="The result to explain: energy_j, power_w, area_mm2, latency_s, utilization, "
+    "macs or parameters.",
+)
+@_design
+@_technology
+@_format
+def explain(
+    model: str,
+    accelerator: str,
+    result: str,
+    assignments: tuple[str, ...],
+    technology: str | None,
+    format: str,
+    **options: str | None,
+) -> None:
+    """Where a number comes from, down to the rows of the technology tables.
+
+    `elector explain price PART` shows the constants of one part.
+
+    \b
+    elector explain bert-base tpu-v4i --result energy_j
+    elector explain bert-base tpu-v4i --result area_mm2 --node 14
+    elector explain price sram --node 7
+    """
+    from elector.cli import report
+
+    loaded = _load_technology(technology)
+    if model == "price":
+        report.price(_price(accelerator, loaded, options), format)
+        return
+    from elector.studies.simulation import explain as run
+
+    settings = settings_of(assignments, options)
+    found = run(model, accelerator, result, settings=settings, technology=loaded)
+    report.explanation(found, f"{model} on {accelerator}", format)
+    _warn(model, settings)
+
+
+def _price(
+    part: str, technology: Technology | None, options: dict[str, str | None]
+) -> dict[str, object]:
+    from elector.studies.listing import explain_price
+    from elector.technology import Technology
+
+    return explain_price(part, technology or Technology.load(), options.get("node"))
+
+
+@main.command()
+@click.argument("model", shell_complete=completion.models)
+@click.argument("accelerator", shell_complete=completion.accelerators)
+@click.option("--out", required=True, type=click.Path(), help="Trace file (JSON) to write.")
+@click.option("--plot", type=click.Path(), help="Also draw resources, utilization and power.")
+@_design
+@_technology
+def trace(
+    model: str,
+    accelerator: str,
+    out: str,
+    plot: str | None,
+    assignments: tuple[str, ...],
+    technology: str | None,
+    **options: str | None,
+) -> None:
+    """What each unit does when: the event-driven model of one step.
+
+    The trace opens in Perfetto or chrome://tracing. Its seconds are an independent check of
+    the closed form that `elector simulate` uses; both are printed.
+
+    \b
+    elector trace bert-base tpu-v4i --out trace.json
+    elector trace bert-tiny systolic --mode training --out trace.json --plot trace.png
+    """
+    from elector.base.output import check_output
+    from elector.cli import report
+    from elector.events.trace import draw, write
+    from elector.events.trace import trace as run
+    from elector.studies.simulation import columns_of
+
+    check_output(out)
+    if plot is not None:
+        check_output(plot, (".png", ".svg", ".pdf"), "--plot")
+    settings = settings_of(assignments, options)
+    columns = columns_of({"model": model, "accelerator": accelerator, **settings})
+    found = run(columns, f"{model} on {accelerator}", _load_technology(technology))
+    write(found, Path(out))
+    if plot is not None:
+        draw(found, Path(plot))
+    report.traced(found, out, plot)
+    _warn(model, settings)
+
+
+@main.command()
+@click.argument("plan", type=click.Path())
+@_technology
+@_format
+def run(plan: str, technology: str | None, format: str) -> None:
+    """Time, energy and wear of a whole training run.
+
+    PLAN is a YAML file: the model, and phases with their steps, trainable subset and
+    accelerator. At a switch the frozen weights are written once, and for a window before it
+    the phases train side by side. A phase that does not fit makes the exit code 3.
+
+    \b
+    elector run plan.yaml
+    elector run plan.yaml --format json
+    """
+    from elector.cli import report
+    from elector.studies.training_run import run as cost_of
+
+    result = cost_of(plan, technology=_load_technology(technology))
+    report.training_run(result, format)
+    if not result["feasible"]:
+        raise click.exceptions.Exit(INFEASIBLE)
+
+
+@main.command()
+@click.option("--case", default="", metavar="TEXT", help="Only cases with this in their name.")
+@click.option(
+    "--cases",
+    metavar="FILE",
+    type=click.Path(),
+    help="CSV of cases in place of the shipped ones.",
+)
+@_technology
+@_format
+def validate(case: str, cases: str | None, technology: str | None, format: str) -> None:
+    """Repeat published figures and print the error of each.
+
+    A case outside its tolerance makes the exit code 4; known misses are listed
+    and counted, and their reasons stand in the notes (--format json).
+
+    \b
+    elector validate
+    elector validate --case tpu-v1 --format json
+    """
+    from elector.cli import report
+    from elector.studies.simulation import simulate as run
+    from elector.studies.validation import validate as repeat
+
+    found = repeat(cases, only=case, technology=_load_technology(technology), simulate=run)
+    report.validation(found, format)
+    if any(result.verdict == "FAILED" for result in found):
+        raise click.exceptions.Exit(NOT_PASSED)
+
+
+def program() -> NoReturn:
+    """The console script: as `main`, but without tearing the interpreter down.
+
+    Nothing is left to clean up once the output is flushed, and freeing every module would be a
+    tenth of the time of a command (mypy leaves the same way).
+    """
+    code: object = 0
+    try:
+        main()
+    except SystemExit as leaving:
+        code = leaving.code
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except OSError:  # the reader went away
+        os._exit(1)
+    os._exit(code if isinstance(code, int) else int(code is not None))
+
+
+if __name__ == "__main__":
+    program()

@@ -1,0 +1,113 @@
+"""The clock at which a design stays within its power limit: the one place where joules
+reach time.
+
+At `s` of the full clock a step takes T(s) = start + sum over stages of the busiest resource,
+and needs
+
+    E(s) = standing watts x T(s) + core joules x v(s)^2 + other joules,
+
+with v the supply voltage, which falls with the clock down to a floor. E / T falls with s,
+so the largest s with E / T <= limit is found by halving (Mei et al. 2017, A survey and
+measurement study of GPU DVFS, arXiv 1610.01784, for the shape of v). One clock holds for a
+whole step: power management averages over more time than an operation takes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from elector.cost.pricing import Prices, standing
+from elector.cost.schedule import schedule
+from elector.machines.contract import Activity, Clocked, Count, Machine
+from elector.operations.rows import Operations
+
+Array = np.ndarray
+
+#: Halvings of the clock's range: 2^-24 of it is below any effect that is modelled.
+HALVINGS = 24
+
+
+def limit(
+    ops: Operations, index: Array, activity: Activity, prices: Prices, machine: Machine
+) -> tuple[Activity, Prices, Array]:
+    """Activity and prices at the clock each design can hold, and that clock over the full one.
+
+    A design whose limit is not reached keeps its clock, and its numbers bit for bit.
+    """
+    activity = _within_budget(activity, prices)
+    clocked = activity.clocked
+    if clocked is None:
+        return activity, prices, np.ones(index.size)
+    core, other = _joules(activity, prices, machine)
+
+    def watts(speed: Array) -> Array:
+        slower = at_speed(activity, speed)
+        seconds = schedule(ops, index, slower).seconds
+        dynamic = core * voltage(clocked, speed) ** 2 + other
+        return (standing(slower, prices, seconds) + dynamic) / seconds
+
+    low, high = clocked.floor + 0.0, np.ones(index.size)
+    free = watts(high) <= clocked.limit
+    if not free.all():
+        for _ in range(HALVINGS):
+            middle = 0.5 * (low + high)
+            fits = watts(middle) <= clocked.limit
+            low, high = np.where(fits, middle, low), np.where(fits, high, middle)
+    speed = np.where(free, 1.0, low)
+    return at_speed(activity, speed), at_voltage(prices, machine, voltage(clocked, speed)), speed
+
+
+def _within_budget(activity: Activity, prices: Prices) -> Activity:
+    """The activity with an action's resource busy for at least its joules over its watts."""
+    budget = activity.budget
+    if budget is None:
+        return activity
+    joules = activity.counts[budget.action].each() * prices.actions[budget.action].value
+    found, least = activity.busy[budget.resource], joules / budget.limit
+    before = found.each() if isinstance(found, Count) else found
+    busy = {**activity.busy, budget.resource: np.maximum(before, least)}
+    return replace(
+        activity,
+        busy=busy,
+        alone=activity.alone + np.maximum(least - budget.alone, 0.0),
+        serial=activity.chain + np.maximum(least - budget.serial, 0.0),
+    )
+
+
+def voltage(clocked: Clocked, speed: Array) -> Array:
+    """(D,) supply voltage over that of the full clock: flat, then a straight line to 1."""
+    knee, least = clocked.voltage
+    rise = (1.0 - least) / (1.0 - knee)
+    return np.maximum(1.0 - rise * (1.0 - speed), least)
+
+
+def at_speed(activity: Activity, speed: Array) -> Activity:
+    """The activity at `speed` (D,) of the full clock."""
+    clocked = activity.clocked
+    assert clocked is not None
+    seconds = clocked.seconds(speed)
+    busy = {**activity.busy, clocked.resource: seconds}
+    return replace(activity, busy=busy, alone=seconds, speed=speed)
+
+
+def at_voltage(prices: Prices, machine: Machine, volts: Array) -> Prices:
+    """Prices of the core's actions at a voltage (D,) relative to the full clock's."""
+    actions = {
+        name: rate.times(volts**2) if machine.actions[name].core else rate
+        for name, rate in prices.actions.items()
+    }
+    return replace(prices, actions=actions)
+
+
+def _joules(activity: Activity, prices: Prices, machine: Machine) -> tuple[Array, Array]:
+    """(D,) joules that follow the core's voltage, and those that do not."""
+    core, other = np.zeros(1), np.zeros(1)
+    for name, count in activity.counts.items():
+        joules = count.total() * prices.actions[name].value
+        if machine.actions[name].core:
+            core = core + joules
+        else:
+            other = other + joules
+    return core, other

@@ -1,0 +1,275 @@
+"""Counts x prices: joules by part, square metres by part, and the record of a batch's costs."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from elector.base.errors import InputError
+from elector.base.table import distinct
+from elector.cost.schedule import Timing
+from elector.machines.contract import Activity, Machine, Units, sum_rows
+from elector.operations.rows import Operations
+from elector.technology import PROVENANCE, Technology
+
+Array = np.ndarray
+
+LEAKAGE = "leakage"
+#: The square-root law of on-chip memories holds from 256 KiB up; below, the periphery decides.
+SMALLEST = 2.0**18
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Rate:
+    """A price for D designs.
+
+    value : (D,) SI. shares : (X, 4) share of it by PROVENANCE; code : (D,) into X.
+    """
+
+    value: Array
+    shares: Array
+    code: Array
+
+    def take(self, part: slice) -> Rate:
+        """The price of a slice of the designs."""
+        return Rate(self.value[part], self.shares, self.code[part])
+
+    def times(self, amount: Array) -> Rate:
+        """The price of `amount` (D,) of it."""
+        return Rate(self.value * amount, self.shares, self.code)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Prices:
+    """Everything a technology says of D units of one machine.
+
+    actions : action -> joules for each count.
+    area : part -> (D,) m2, the overhead included.
+    leakage : part -> watts.
+    """
+
+    actions: dict[str, Rate]
+    area: dict[str, Array]
+    leakage: dict[str, Rate]
+
+    def take(self, part: slice) -> Prices:
+        """The prices of a slice of the designs."""
+        return Prices(
+            {k: r.take(part) for k, r in self.actions.items()},
+            {k: v[part] for k, v in self.area.items()},
+            {k: r.take(part) for k, r in self.leakage.items()},
+        )
+
+
+def price(machine: Machine, units: Units, compute: str, technology: Technology) -> Prices:
+    """Prices of D units; `compute` names the number format of a multiply-accumulate."""
+    actions = {
+        name: rate(technology, units, action.price, compute, action.size)
+        for name, action in machine.actions.items()
+    }
+    parts = machine.parts(units)
+    built = compute_of(machine, units)
+    area, leakage = {}, {}
+    for name, part in parts.items():
+        if part.area is not None:
+            area[name] = part.amount * rate(technology, units, part.area, built).value
+        if part.leakage is not None:
+            watt = rate(technology, units, part.leakage, built)
+            amount = area[name] if part.of_area else part.amount
+            leakage[name] = watt.times(amount)
+    total = np.zeros(units.size)
+    for values in area.values():
+        total = total + values
+    # A machine whose published area counts its modules only may leave the overhead out.
+    whole = units.numbers.get("overhead", np.ones(units.size))
+    fraction = rate(technology, units, ("overhead", "area_fraction"), "").value
+    area["overhead"] = total * fraction * whole
+    if not machine.own_idle:
+        idle = rate(technology, units, ("overhead", "idle_power"), "")
+        leakage["idle"] = idle.times((total + area["overhead"]) * whole)
+    return Prices(actions, area, leakage)
+
+
+def compute_of(machine: Machine, units: Units) -> str:
+    """Number format the hardware is built for (one for all units of a group)."""
+    return units.names[machine.native][0][0] if machine.native else ""
+
+
+def part_names(template: str, units: Units, compute: str) -> tuple[list[str], Array]:
+    """Distinct names of a part and the (D,) code of each design.
+
+    "{compute}" in the template is the number format; any other field is a setting of the
+    units, such as "{memory}" or "{tile_x}".
+    """
+    texts, codes = [template.replace("{compute}", compute)], np.zeros(units.size, dtype=np.intp)
+    for name in dict.fromkeys(re.findall(r"{(\w+)}", texts[0])):
+        if name in units.names:
+            values, place = units.names[name]
+        else:
+            numbers, _, place = distinct(units.number(name))
+            values = tuple(f"{number:g}" for number in numbers)
+        texts = [text.replace(f"{{{name}}}", value) for text in texts for value in values]
+        codes = codes * len(values) + place
+    return texts, codes
+
+
+def rate(
+    technology: Technology, units: Units, key: tuple[str, str], compute: str, size: str = ""
+) -> Rate:
+    """One price for D units: looked up once for each distinct (part, node)."""
+    names, codes = part_names(key[0], units, compute)
+    nodes, node_codes = units.nodes
+    found = [technology.price(name, key[1], float(node)) for name in names for node in nodes]
+    code = codes * nodes.size + node_codes
+    values = np.array([price.value for price in found])[code]
+    if found[0].law == "sqrt_size" and size:
+        values = values * np.sqrt(np.maximum(units.number(size), SMALLEST) / 1e6)
+    return Rate(values, np.array([price.shares for price in found]), code)
+
+
+@dataclass
+class Cost:
+    """Costs of D designs: scalars (D,) by name, groups of scalars by name and part.
+
+    Names, units and meaning are those of the JSON of `elector simulate`. Costs of an
+    infeasible design are NaN and `reason` says why; macs, parameters, memory_bytes and
+    area_mm2 stay.
+    """
+
+    size: int
+    scalars: dict[str, Array] = field(default_factory=dict)
+    groups: dict[str, dict[str, Array]] = field(default_factory=dict)
+    feasible: Array = field(default_factory=lambda: np.zeros(0, bool))
+    reason_code: Array = field(default_factory=lambda: np.zeros(0, np.intp))
+    reason_needed: Array = field(default_factory=lambda: np.zeros(0))
+    reason_available: Array = field(default_factory=lambda: np.zeros(0))
+    reason_largest: Array = field(default_factory=lambda: np.zeros(0))
+    reasons: list[str] = field(default_factory=list)
+    operations: list[dict[str, object]] | None = None
+
+    @classmethod
+    def empty(cls, size: int) -> Cost:
+        """Room for `size` designs."""
+        return cls(
+            size,
+            feasible=np.ones(size, bool),
+            reason_code=np.full(size, -1, np.intp),
+            reason_needed=np.zeros(size),
+            reason_available=np.zeros(size),
+            reason_largest=np.full(size, np.nan),
+        )
+
+    def __getattr__(self, name: str) -> Array:
+        scalars = self.__dict__.get("scalars", {})
+        if name in scalars:
+            found: Array = scalars[name]
+            return found
+        raise AttributeError(name)
+
+    def put(self, where: Array, name: str, values: Array, group: str | None = None) -> None:
+        """Store the values of the designs `where`."""
+        table = self.scalars if group is None else self.groups.setdefault(group, {})
+        if name not in table:
+            table[name] = np.full(self.size, np.nan if group is None else 0.0)
+        table[name][where] = values
+
+    def scalar(self, name: str) -> Array:
+        """(D,) values of a scalar, nested ones dotted. Raises InputError if there is none."""
+        if name in self.scalars:
+            return self.scalars[name]
+        group, _, part = name.partition(".")
+        if part and part in self.groups.get(group, {}):
+            return self.groups[group][part]
+        raise InputError("unknown result", field=name, value=name, allowed=self.names())
+
+    def names(self) -> list[str]:
+        """Names of all scalars, nested ones dotted."""
+        nested = [f"{group}.{part}" for group, parts in self.groups.items() for part in parts]
+        return [*self.scalars, *nested]
+
+    def reason(self, i: int) -> str | None:
+        """Why design `i` is infeasible, or None."""
+        if self.feasible[i]:
+            return None
+        text = self.reasons[self.reason_code[i]]
+        from elector.base.units import format_si
+
+        needed = format_si(float(self.reason_needed[i]), "byte")
+        available = format_si(float(self.reason_available[i]), "byte")
+        found = text.format(needed=needed, available=available)
+        largest = float(self.reason_largest[i])
+        if np.isnan(largest):
+            return found
+        most = f"the largest batch that fits is {largest:.0f}" if largest else "no batch fits"
+        return f"{found}; {most}"
+
+
+def joules(
+    ops: Operations, activity: Activity, prices: Prices, timing: Timing, machine: Machine
+) -> dict[str, Array]:
+    """Part -> (D,) joules, leakage over the whole time included."""
+    found: dict[str, Array] = {}
+    for name, count in activity.counts.items():
+        part = machine.actions[name].part
+        found[part] = found.get(part, 0.0) + count.total() * prices.actions[name].value
+    found[LEAKAGE] = standing(activity, prices, timing.seconds)
+    return found
+
+
+def standing(
+    activity: Activity, prices: Prices, seconds: Array, rows: Array | None = None
+) -> Array:
+    """(D,) joules that flow in `seconds`, in which `rows` (all of them by default) run."""
+    total = np.zeros(1)
+    for name, rate in prices.leakage.items():
+        total = total + rate.value * powered(activity, name, seconds, rows)
+    return total
+
+
+def powered(activity: Activity, part: str, seconds: Array, rows: Array | None = None) -> Array:
+    """(D,) seconds of full leakage of a part: a gated one keeps a residue while it waits."""
+    if part not in activity.awake:
+        return seconds
+    busy, residue = activity.awake[part].total(rows), activity.residue
+    if isinstance(residue, dict):
+        residue = residue[part]
+    return residue * seconds + (1.0 - residue) * busy
+
+
+def provenance(
+    activity: Activity, prices: Prices, timing: Timing, energy: Array
+) -> dict[str, Array]:
+    """Heading -> (D,) share of the energy whose price rests on that kind of evidence."""
+    rates = [r.times(activity.counts[name].total()) for name, r in prices.actions.items()]
+    rates += [
+        r.times(powered(activity, name, timing.seconds)) for name, r in prices.leakage.items()
+    ]
+    found = {}
+    for i, heading in enumerate(PROVENANCE):
+        total = np.zeros_like(energy)
+        for rate in rates:
+            total = total + rate.value * rate.shares[rate.code, i]
+        found[heading] = total / energy
+    return found
+
+
+def by_phase(
+    ops: Operations, activity: Activity, prices: Prices, timing: Timing
+) -> dict[str, Array]:
+    """Phase -> (D,) joules; leakage goes with the time of the phase."""
+    seconds, found = timing.share(ops, "phase"), {}
+    for phase, time in seconds.items():
+        rows = ops.where(phase=phase)
+        total = standing(activity, prices, time, rows)
+        for name, count in activity.counts.items():
+            total = total + count.total(rows) * prices.actions[name].value
+        found[phase] = total
+    return found
+
+
+def by_row(activity: Activity, prices: Prices) -> Array:
+    """(R, D) joules of every operation, without leakage."""
+    terms = [c.each() * prices.actions[n].value for n, c in activity.counts.items()]
+    return sum_rows(np.stack([t.ravel() for t in terms])).reshape(terms[0].shape)

@@ -1,0 +1,117 @@
+"""Descriptions of models and machines that people already have -> ours.
+
+A model is a preset's name, or a file: Hugging Face config.json, FlexiBERT dictionary, our
+own YAML or JSON, or a list of matrix products (CSV, ours or SCALE-Sim's).
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from pathlib import Path
+
+from elector.base.errors import InputError, nearest
+from elector.base.table import DATA, load_json, load_yaml, read_csv
+from elector.describe.formats.described import PRESETS, from_mapping, preset, preset_names
+from elector.describe.layered import NAME as HETEROGENEOUS
+from elector.describe.layered import base as heterogeneous
+from elector.describe.model import Model
+
+__all__ = ["list_models", "load_model", "load_scalesim_config"]
+
+_SUFFIXES = (".json", ".yaml", ".yml", ".csv")
+
+
+def list_models() -> list[str]:
+    """Names of the shipped models."""
+    return sorted([*preset_names(), HETEROGENEOUS])
+
+
+def load_model(name_or_path: str) -> Model:
+    """A model by preset name, by a name it is known under elsewhere, or from a file.
+
+    `gemm:NAME` is a shipped list of matrix products.
+    """
+    name = str(name_or_path)
+    if name == HETEROGENEOUS:
+        return heterogeneous()
+    if name in preset_names():
+        return preset(name)
+    if name in _aliases():
+        return preset(_aliases()[name])
+    path = _shipped_gemms(name) if name.startswith("gemm:") else Path(name)
+    if not (path.suffix.lower() in _SUFFIXES or os.sep in name or _exists(path)):
+        raise InputError(
+            "unknown model",
+            field="model",
+            value=name,
+            allowed=preset_names(),
+            hint="or the path of a .json, .yaml or .csv file",
+        )
+    if not _exists(path):
+        guess = nearest(path.stem, preset_names())
+        raise InputError(
+            "does not exist",
+            file=name,
+            hint=f"did you mean the preset {guess}?" if guess else "`elector list models`",
+        )
+    return _load_file(path)
+
+
+def _shipped_gemms(name: str) -> Path:
+    """`gemm:NAME` is the list of matrix products data/gemms/NAME.csv."""
+    folder = DATA / "gemms"
+    shipped = sorted(path.stem for path in folder.glob("*.csv"))
+    if name.removeprefix("gemm:") not in shipped:
+        raise InputError(
+            "unknown list of matrix products",
+            field="model",
+            value=name,
+            allowed=[f"gemm:{known}" for known in shipped],
+        )
+    return folder / f"{name.removeprefix('gemm:')}.csv"
+
+
+def load_scalesim_config(path: str | Path) -> dict[str, object]:
+    """Settings of an accelerator from the peer's .cfg (elector.describe.formats.scalesim)."""
+    from elector.describe.formats.scalesim import load_scalesim_config as load
+
+    return load(path)
+
+
+@functools.cache
+def _aliases() -> dict[str, str]:
+    """Other names of the presets, such as bert-base-uncased."""
+    return dict(cells[:2] for _, cells in read_csv(PRESETS / "aliases.csv")[1])
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except (OSError, ValueError):  # a name too long, or with a null byte
+        return False
+
+
+def _load_file(path: Path) -> Model:
+    if path.is_dir():
+        raise InputError("is a directory, not a file", file=path, hint="name its config.json")
+    # Imported here: a preset, the usual case, needs none of these readers.
+    from elector.describe.formats.flexibert import KEYS, from_dictionary
+    from elector.describe.formats.gemm import load_gemms
+    from elector.describe.formats.huggingface import from_config
+
+    suffix = path.suffix.lower()
+    if suffix == ".csv":
+        return load_gemms(path)
+    if suffix not in _SUFFIXES:
+        raise InputError("unknown kind of file", file=path, value=path.suffix, allowed=_SUFFIXES)
+    data = load_json(path) if suffix == ".json" else load_yaml(path)
+    if not isinstance(data, dict):
+        raise InputError("must hold a mapping of keys to values", file=path)
+    name = path.parent.name if path.name == "config.json" and path.parent.name else path.stem
+    if set(data) & set(KEYS):
+        return from_dictionary(data, name, path)
+    # Hugging Face's and Google's first configurations, which have no model_type yet
+    if set(data) & {"model_type", "architectures", "transformers_version", "hidden_size"}:
+        return from_config(data, name, path)
+    return from_mapping(data, name, path)

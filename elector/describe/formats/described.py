@@ -1,0 +1,302 @@
+"""Our own model files (YAML or JSON): the fields of `Model`, or a few sizes on a base.
+
+    base: encoder
+    layers: 6
+    hidden: 512
+
+A file with `layers, hidden, heads, feed_forward` describes one block repeated; `blocks` is
+a list of different ones; `gemms` is a list of bare matrix products.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from elector.base.errors import InputError
+from elector.base.table import DATA, Field, load_yaml, schema
+from elector.describe.model import HEAD_TYPES, Block, Gemm, Model
+
+PRESETS = DATA / "models"
+#: Largest size of a matrix product: two of them still multiply without overflow.
+LARGEST = 2**31 - 1
+#: Bases whose heads and feed-forward follow the hidden width unless they are given.
+GENERIC = ("encoder", "decoder")
+
+_SIZES = ("layers", "hidden", "heads", "kv_heads", "head_size", "feed_forward")
+_BLOCK = ("repeat", "hidden", "heads", "kv_heads", "head_size", "feed_forward")
+_BLOCK_OPTIONS = ("causal", "cross_attention", "head_types")
+_GEMM = ("name", "m", "n", "k", "count")
+_PLAIN_HEADS = {"masked-lm": ("encoder",), "causal-lm": ("decoder", "encoder-decoder")}
+
+
+@functools.cache
+def preset_names() -> tuple[str, ...]:
+    """Names of the shipped models, sorted."""
+    return tuple(sorted(path.stem for path in PRESETS.glob("*.yaml")))
+
+
+@functools.cache
+def preset(name: str) -> Model:
+    """A shipped model."""
+    return from_mapping(preset_mapping(name), name, PRESETS / f"{name}.yaml")
+
+
+def preset_mapping(name: str) -> dict[str, Any]:
+    """The entries of a shipped model file, its base's included."""
+    data = load_yaml(PRESETS / f"{name}.yaml")
+    assert isinstance(data, dict), name
+    return _on_base(data, PRESETS / f"{name}.yaml")
+
+
+def from_mapping(data: Mapping[str, Any], name: str, file: object) -> Model:
+    """The model that the entries of a file describe.
+
+    data : keys of data/schema/model.csv and model_file.csv, `blocks` or `gemms`.
+    name : what to call it where the file does not.
+    file : for errors.
+    """
+    check_keys(data, {**_fields(), "blocks": None, "gemms": None}, file)
+    if "gemms" in data:
+        return _gemm_model(data, name, file)
+    data = _on_base(dict(data), file)
+    values: dict[str, Any] = {
+        key: field.parse(data[key], file=file)
+        for key, field in _fields().items()
+        if key in data and key not in _SIZES
+    }
+    family = values.pop("family", None)
+    if family is None:
+        raise InputError(
+            "is missing",
+            file=file,
+            field="family",
+            allowed=_fields()["family"].choices,
+            hint="or name a base: encoder, decoder or another preset",
+        )
+    if "attention_bias" in values:
+        values.setdefault("output_bias", values["attention_bias"])
+    values.pop("base", None)
+    blocks = _blocks(data, str(family), file)
+    model = replace(Model(name, str(family), blocks), **values)
+    _check(model, file)
+    return model
+
+
+def to_mapping(model: Model) -> dict[str, Any]:
+    """The entries of a file that `from_mapping` makes the same model of."""
+    if model.family == "gemm":
+        gemms = [{key: getattr(gemm, key) for key in _GEMM} for gemm in model.gemms]
+        return {"name": model.name, "source": model.source, "gemms": gemms}
+    names = [name for name in _fields() if name not in (*_SIZES, "base")]
+    plain = {name: getattr(model, name) for name in names}
+    if not model.vocabulary:  # none is said by leaving it out
+        del plain["vocabulary"]
+    blocks = []
+    for entry in model.blocks:
+        sizes: dict[str, Any] = {key: getattr(entry, key) for key in _BLOCK + _BLOCK_OPTIONS}
+        sizes["feed_forward"] = list(entry.feed_forward)
+        del sizes["head_types"]
+        if entry.head_types:
+            counts = zip(HEAD_TYPES, entry.head_types, strict=True)
+            sizes["head_types"] = {kind: count for kind, count in counts if count}
+        blocks.append(sizes)
+    return {**plain, "blocks": blocks}
+
+
+def check_keys(
+    data: Mapping[Any, Any], allowed: Iterable[str], file: object, field: str = ""
+) -> None:
+    """Refuse a key that is not known, with the nearest that is."""
+    known = list(allowed)
+    for key in data:
+        if key not in known:
+            raise InputError("unknown key", file=file, field=field, value=key, allowed=known)
+
+
+def whole(
+    data: Mapping[str, Any], key: str, file: object, high: int = LARGEST, field: str = ""
+) -> int:
+    """`data[key]` as a whole number from 1 to `high`."""
+    name = field or key
+    if key not in data:
+        raise InputError("is missing", file=file, field=name)
+    return int(
+        Field(key, "int", "1", None, 1, high, (), "").parse(data[key], file=file, field=name)
+    )
+
+
+@functools.cache
+def _fields() -> dict[str, Field]:
+    """Every scalar key of a model file."""
+    return {**schema("model"), **schema("model_file")}
+
+
+def _on_base(data: dict[str, Any], file: object) -> dict[str, Any]:
+    """`data` completed from the preset it names as its base."""
+    base = data.get("base")
+    if base is None:
+        return data
+    if base not in preset_names():
+        raise InputError(
+            "unknown preset", file=file, field="base", value=base, allowed=preset_names()
+        )
+    below = preset_mapping(str(base))
+    below.pop("base", None)
+    if "hidden" in data and base in GENERIC:
+        hidden = whole(data, "hidden", file, high=1 << 20)
+        below["heads"] = max(hidden // 64, 1)
+        below["feed_forward"] = 4 * hidden
+    if "blocks" in data:
+        for key in _SIZES:
+            below.pop(key, None)
+    return {**below, **data}
+
+
+def _blocks(data: Mapping[str, Any], family: str, file: object) -> tuple[Block, ...]:
+    """The layers: one block, one a stack (encoder-decoder), or the file's own list."""
+    if "blocks" not in data:
+        sizes = {("repeat" if key == "layers" else key): data[key] for key in _SIZES if key in data}
+        missing = [key for key in ("layers", "hidden", "heads", "feed_forward") if key not in data]
+        if missing:
+            raise InputError("is missing", file=file, field=missing[0])
+        if family == "encoder-decoder":
+            upper = {**sizes, "causal": True, "cross_attention": True}
+            return (block(sizes, file), block(upper, file))
+        return (block({**sizes, "causal": family == "decoder"}, file),)
+    clash = [key for key in _SIZES if key in data]
+    if clash:
+        raise InputError("stands beside blocks, which already say it", file=file, field=clash[0])
+    listed = data["blocks"]
+    if not isinstance(listed, list) or not listed:
+        raise InputError("must be a list of blocks", file=file, field="blocks", value=listed)
+    return tuple(
+        _listed_block(entry, f"blocks[{i}]", family, file) for i, entry in enumerate(listed)
+    )
+
+
+def _listed_block(entry: object, where: str, family: str, file: object) -> Block:
+    if not isinstance(entry, dict):
+        raise InputError("must be a mapping", file=file, field=where, value=entry)
+    check_keys(entry, _BLOCK + _BLOCK_OPTIONS, file, where)
+    options = {"causal": family == "decoder", **entry}
+    return block(options, file, f"{where}.")
+
+
+def block(data: Mapping[str, Any], file: object, prefix: str = "") -> Block:
+    """One block from its sizes; `prefix` names it in errors ("blocks[2].")."""
+    fields = schema("model")
+
+    def number(key: str, default: int | None = None) -> int:
+        if key not in data and default is not None:
+            return default
+        field = fields["layers" if key == "repeat" else key]
+        name = prefix + ("layers" if key == "repeat" and not prefix else key)
+        if key not in data:
+            raise InputError("is missing", file=file, field=name)
+        return int(field.parse(data[key], file=file, field=name))
+
+    hidden, heads = number("hidden"), number("heads")
+    if "head_size" not in data and hidden % heads:
+        raise InputError(
+            f"{heads} heads do not divide a hidden width of {hidden}",
+            file=file,
+            field=f"{prefix}heads",
+            hint="change one of them or give head_size",
+        )
+    kv_heads = number("kv_heads", heads)
+    if heads % kv_heads:
+        raise InputError(
+            f"{kv_heads} key/value heads do not divide {heads} heads",
+            file=file,
+            field=f"{prefix}kv_heads",
+        )
+    return Block(
+        repeat=number("repeat", 1),
+        hidden=hidden,
+        heads=heads,
+        head_size=number("head_size", hidden // heads),
+        kv_heads=kv_heads,
+        feed_forward=widths(data.get("feed_forward"), file, f"{prefix}feed_forward"),
+        causal=_flag(data, "causal", file, prefix),
+        cross_attention=_flag(data, "cross_attention", file, prefix),
+        head_types=_head_types(data.get("head_types"), heads, file, f"{prefix}head_types"),
+    )
+
+
+def widths(value: object, file: object, field: str) -> tuple[int, ...]:
+    """Feed-forward widths: one number, or a list with one for each stack."""
+    listed = value if isinstance(value, list) else [value]
+    if not listed:
+        raise InputError("is empty", file=file, field=field)
+    parse = schema("model")["feed_forward"].parse
+    return tuple(int(parse(width, file=file, field=field)) for width in listed)
+
+
+def _flag(data: Mapping[str, Any], key: str, file: object, prefix: str) -> bool:
+    field = Field(key, "bool", "", False, None, None, (), "")
+    return bool(field.parse(data.get(key), file=file, field=prefix + key))
+
+
+def _head_types(value: object, heads: int, file: object, field: str) -> tuple[int, ...]:
+    """Heads of each type, in the order of HEAD_TYPES, from {type: count}."""
+    if value is None:
+        return ()
+    if not isinstance(value, dict):
+        raise InputError("must be a mapping of type to count", file=file, field=field, value=value)
+    check_keys(value, HEAD_TYPES, file, field)
+    counts = tuple(
+        whole(value, kind, file, field=f"{field}.{kind}") if kind in value else 0
+        for kind in HEAD_TYPES
+    )
+    if sum(counts) != heads:
+        raise InputError(f"must add up to {heads} heads", file=file, field=field, value=value)
+    return counts
+
+
+def _gemm_model(data: Mapping[str, Any], name: str, file: object) -> Model:
+    check_keys(data, ("name", "source", "gemms"), file)
+    listed = data["gemms"]
+    if not isinstance(listed, list) or not listed:
+        raise InputError("must be a list of matrix products", file=file, field="gemms")
+    gemms = []
+    for i, entry in enumerate(listed):
+        where = f"gemms[{i}]"
+        if not isinstance(entry, dict):
+            raise InputError("must be a mapping", file=file, field=where, value=entry)
+        check_keys(entry, _GEMM, file, where)
+        sizes = {key: whole(entry, key, file, field=f"{where}.{key}") for key in ("m", "n", "k")}
+        count = whole(entry, "count", file, field=f"{where}.count") if "count" in entry else 1
+        gemms.append(Gemm(str(entry.get("name", f"gemm{i}")), count=count, **sizes))
+    own = {
+        key: str(_fields()[key].parse(data[key], file=file))
+        for key in ("name", "source")
+        if key in data
+    }
+    return Model(
+        name=own.get("name", name), family="gemm", gemms=tuple(gemms), source=own.get("source", "")
+    )
+
+
+def _check(model: Model, file: object) -> None:
+    """Refuse entries that contradict one another."""
+    families = _PLAIN_HEADS.get(model.head)
+    if families and model.family not in families:
+        raise InputError(
+            f"a model of family {model.family} has no {model.head} head",
+            file=file,
+            field="head",
+            value=model.head,
+        )
+    needs = [
+        (model.head in _PLAIN_HEADS, "vocabulary", f"the head {model.head}"),
+        (model.family == "vision", "patches", "a vision model"),
+        (model.family == "vision", "patch_inputs", "a vision model"),
+        (model.position_kind == "relative-bias", "relative_buckets", "a relative bias"),
+        (model.position_kind == "relative-key", "positions", "a relative key"),
+    ]
+    for needed, key, reason in needs:
+        if needed and not getattr(model, key):
+            raise InputError(f"is missing, and {reason} needs it", file=file, field=key)

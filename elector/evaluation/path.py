@@ -1,0 +1,408 @@
+"""The one path: columns of settings -> costs, for one design or for millions.
+
+A table is split into groups of one structure, a group into blocks, a block into chunks that
+fit a processor's cache. Blocks run on threads (numpy releases the interpreter lock); every
+number of a design comes from its own row alone, so neither the batch nor the number of
+threads changes a bit of it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from elector.base.errors import InfeasibleError, InputError
+from elector.base.table import Column, distinct
+from elector.base.units import YEAR
+from elector.cost import pricing
+from elector.cost.pricing import Cost, Prices
+from elector.cost.programming import placed
+from elector.cost.schedule import Timing, schedule
+from elector.describe.workload import Workload
+from elector.evaluation.resolve import Group, resolve
+from elector.hybrid.combine import compute_in, work
+from elector.machines.contract import Activity, Count, Machine, Units
+from elector.operations import Operations, build
+from elector.technology import Technology
+
+Array = np.ndarray
+
+#: Designs of a block share operations and traffic plans; those of a chunk share the cache.
+BLOCK = 32768
+CHUNK_NUMBERS = 60_000
+#: About as many operations as a block of layers has, and numbers of the operations of a block.
+ROWS, BLOCK_NUMBERS = 25, 200_000
+
+LEVELS = ("scalars", "groups", "operations")
+
+
+def evaluate(
+    columns: Mapping[str, Column],
+    size: int,
+    *,
+    technology: Technology | None = None,
+    jobs: int = 0,
+    level: str = "scalars",
+) -> Cost:
+    """Costs of `size` designs.
+
+    Parameters
+    ----------
+    columns : model, accelerator and dotted settings, each a Column of `size` rows.
+    technology : prices; the shipped tables by default.
+    jobs : threads; 0 uses every processor this process may run on.
+    level : scalars | groups (energy by part and phase, memory, provenance too) |
+        operations (one design: its rows too).
+
+    Raises InputError for a setting that has no meaning; an infeasible design is a result.
+    """
+    if level not in LEVELS:
+        raise InputError("unknown level", field="level", value=level, allowed=LEVELS)
+    technology = technology or Technology.load()
+    result = Cost.empty(size)
+    threads = jobs or len(os.sched_getaffinity(0))
+    tasks = [
+        _Block(group, rows, technology, level)
+        for group in resolve(columns, size)
+        for rows in _blocks(group, threads)
+    ]
+    if len(tasks) == 1 or threads == 1:
+        for task in tasks:
+            _collect(result, _run_block(task))
+        return _blank(result)
+    from concurrent.futures import ThreadPoolExecutor  # a tenth of the start of a command
+
+    with ThreadPoolExecutor(threads) as pool:
+        for outputs in pool.map(_run_block, tasks):
+            _collect(result, outputs)
+    return _blank(result)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class _Block:
+    """Designs of one group that are computed together."""
+
+    group: Group
+    rows: Array  # places inside the group
+    technology: Technology
+    level: str
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class _Output:
+    """Results of the designs at `rows` of the table."""
+
+    rows: Array
+    scalars: dict[str, Array]
+    groups: dict[str, dict[str, Array]]
+    limits: dict[str, tuple[Array, Array]]
+    largest: Array | None
+    operations: list[dict[str, object]] | None
+
+
+def _blocks(group: Group, threads: int) -> list[Array]:
+    """Designs sorted by pair, so that a block holds few pairs; at least one block a thread."""
+    order = np.argsort(group.pair, kind="stable")
+    pieces = max(-(-order.size // BLOCK), min(threads, -(-order.size // 1024)))
+    # Pairs that differ cost a column of every operation each.
+    numbers = group.models.size * ROWS * max(len(group.models.template.blocks), 1)
+    pieces = min(max(pieces, -(-numbers // BLOCK_NUMBERS)), order.size)
+    return np.array_split(order, pieces)
+
+
+def _run_block(block: _Block) -> list[_Output]:
+    rows = block.group.rows[block.rows]
+    return [_output(chunk, rows[part], block.level) for part, chunk in _chunks(block)]
+
+
+def _chunks(block: _Block) -> Iterable[tuple[slice, Chunk]]:
+    """The chunks of a block with their places in it."""
+    group, machine = block.group, block.group.machine
+    pairs, _, index = distinct(group.pair[block.rows])
+    workload, models, fold = group.workload.take(pairs), group.models.take(pairs), None
+    if machine.layerwise and block.level != "operations" and models.alike:
+        from elector.operations.sparsity import (
+            same_for_layers,  # only models of many layers need it
+        )
+
+        if same_for_layers(workload.sparsity):
+            models = models.by_layer
+            assert models.fold is not None
+            workload = workload.take(models.fold.of)
+            index, fold = models.fold.chosen(index)
+    ops = build(models, workload)
+    if workload.sparsity != "dense":
+        from elector.operations.sparsity import prune  # only pruning needs it
+
+        ops = prune(ops, workload)
+    units = group.units.take(block.rows)
+    found = work(machine, ops, index, units, block.technology, block.level == "operations", fold)
+    step = max(CHUNK_NUMBERS // max(len(found.ops.rows), 1), 1024)
+    for start in range(0, units.size, step):
+        part = slice(start, min(start + step, units.size))
+        activity, priced = found.at(part)
+        places = index[part if fold is None else fold.part(part)[0]]
+        timing = schedule(found.ops, places, activity)
+        pair = places if activity.fold is None else activity.fold.first(places)
+        yield (
+            part,
+            Chunk(
+                found.ops,
+                pair,
+                activity,
+                priced,
+                machine,
+                workload,
+                timing,
+                units.take(part),
+                found.owner,
+            ),
+        )
+
+
+def inspect(columns: Mapping[str, Column], technology: Technology) -> Chunk:
+    """Everything behind the costs of one design."""
+    group = next(iter(resolve(columns, 1)))
+    return next(iter(_chunks(_Block(group, np.zeros(1, np.intp), technology, "operations"))))[1]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Chunk:
+    """Designs computed together, with all that their costs are made of.
+
+    owner : (R,) names of what runs each operation.
+    """
+
+    ops: Operations
+    index: Array
+    activity: Activity
+    prices: Prices
+    machine: Machine
+    workload: Workload
+    timing: Timing
+    units: Units
+    owner: tuple[str, ...]
+
+
+def require_feasible(chunk: Chunk) -> None:
+    """Raise InfeasibleError with the reason if the first design cannot run."""
+    cost = Cost.empty(1)
+    _reasons(
+        cost,
+        _Output(np.zeros(1, np.intp), {}, {}, chunk.activity.limits, chunk.activity.largest, None),
+    )
+    if not cost.feasible[0]:
+        raise InfeasibleError(f"the design is infeasible: {cost.reason(0)}")
+
+
+def members(chunk: Chunk) -> dict[str, Chunk]:
+    """Start of the names of a unit's resources and parts -> the unit as if it were alone."""
+    hybrid = chunk.machine.hybrid
+    if hybrid is None:
+        return {"": chunk}
+    found = {}
+    for member, activity in zip(hybrid.members, chunk.activity.members, strict=True):
+        start, units = f"{member.name}.", member.units(chunk.units)
+        compute = compute_in(member, units, chunk.ops.format.compute)
+        mine = np.array([owner == member.name for owner in chunk.owner])[:, None]
+        ops = replace(
+            chunk.ops,
+            format=replace(chunk.ops.format, compute=compute),
+            count=np.where(mine, chunk.ops.count, 0.0),
+        )
+        table = chunk.prices
+        prices = Prices(
+            _under(table.actions, start), _under(table.area, start), _under(table.leakage, start)
+        )
+        found[start] = replace(
+            chunk, machine=member.machine, units=units, ops=ops, activity=activity, prices=prices
+        )
+    return found
+
+
+def _under(table: Mapping[str, Any], start: str) -> dict[str, Any]:
+    """The entries whose names begin so, without that beginning."""
+    return {k.removeprefix(start): v for k, v in table.items() if k.startswith(start)}
+
+
+def _output(chunk: Chunk, rows: Array, level: str) -> _Output:
+    ops, timing = chunk.ops, chunk.timing
+    energy = pricing.joules(ops, chunk.activity, chunk.prices, timing, chunk.machine)
+    scalars = _scalars(chunk, energy)
+    groups: dict[str, dict[str, Array]] = {}
+    operations = None
+    if level != "scalars":
+        groups = _groups(chunk, energy, scalars["energy_j"])
+    if level == "operations":
+        operations = _operations(chunk)
+    return _Output(rows, scalars, groups, chunk.activity.limits, chunk.activity.largest, operations)
+
+
+def _scalars(chunk: Chunk, energy: dict[str, Array]) -> dict[str, Array]:
+    ops, index, timing = chunk.ops, chunk.index, chunk.timing
+    total = np.zeros(index.size)
+    for joules in energy.values():
+        total = total + joules
+    area = np.zeros(index.size)
+    for square_metres in chunk.prices.area.values():
+        area = area + square_metres
+    sequences = ops.streams[index]
+    if chunk.workload.training:
+        sequences = sequences * chunk.workload.gradient_accumulation[index]
+    scalars = {
+        "latency_s": timing.seconds,
+        "energy_j": total,
+        "latency_per_sequence_s": timing.seconds / sequences,
+        "energy_per_sequence_j": total / sequences,
+        "throughput_sequences_per_s": sequences / timing.seconds,
+        "power_w": total / timing.seconds,
+        "area_mm2": area * 1e6,
+        "utilization": chunk.activity.executed / (chunk.activity.peak * timing.seconds),
+        "macs": ops.macs[index],
+        "parameters": ops.parameters[index],
+        "peak_ops_per_s": 2.0 * chunk.activity.peak,
+    }
+    scalars.update(_further(chunk))
+    if chunk.workload.generates:
+        scalars.update(_generation(chunk, timing))
+    return scalars
+
+
+def _further(chunk: Chunk) -> dict[str, Array]:
+    """Scalars only some machines have: wear, writing the weights, and the machine's own."""
+    activity, found = chunk.activity, dict(chunk.activity.extra)
+    if activity.wear is not None:
+        assert activity.endurance is not None
+        steps = activity.endurance / np.where(activity.wear > 0, activity.wear, np.nan)
+        found["lifetime_years"] = steps * chunk.timing.seconds / YEAR
+        found["writes_per_cell"], found["endurance_writes"] = activity.wear, activity.endurance
+    writing = placed(chunk.machine, activity, chunk.prices, chunk.units)
+    if writing is not None:
+        found["placing_s"], found["placing_j"] = writing.seconds, writing.joules
+        found["placing_writes_per_cell"] = writing.writes
+    return found
+
+
+def _generation(chunk: Chunk, timing: Timing) -> dict[str, Array]:
+    first = timing.stages["step"]
+    decode = timing.stages.get("decode", np.zeros_like(first))
+    generated = chunk.workload.generate[chunk.index]
+    later = np.maximum(generated - 1.0, 0.0)
+    each = np.where(later > 0, decode / np.maximum(later, 1.0), np.nan)
+    return {
+        "time_to_first_token_s": np.where(generated > 0, first, np.nan),
+        "time_per_output_token_s": each,
+        "tokens_per_s": chunk.ops.streams[chunk.index] * generated / timing.seconds,
+    }
+
+
+def _groups(chunk: Chunk, energy: dict[str, Array], total: Array) -> dict[str, dict[str, Array]]:
+    ops, index, timing = chunk.ops, chunk.index, chunk.timing
+    return {
+        "memory_bytes": {name: values[index] for name, values in ops.memory.items()},
+        "energy_by_part_j": energy,
+        "area_by_part_mm2": {n: v * 1e6 for n, v in chunk.prices.area.items()},
+        "latency_by_kind_s": timing.share(ops, "kind"),
+        "energy_by_phase_j": pricing.by_phase(ops, chunk.activity, chunk.prices, timing),
+        "provenance": pricing.provenance(chunk.activity, chunk.prices, timing, total),
+    }
+
+
+def _operations(chunk: Chunk) -> list[dict[str, object]]:
+    """A dictionary for each operation of the first design of the chunk."""
+    ops, activity, i = chunk.ops, chunk.activity, int(chunk.index[0])
+    joules = pricing.by_row(activity, chunk.prices)[:, 0]
+    seconds = activity.alone[:, 0]
+    busy = np.stack([_column(values) for values in activity.busy.values()])
+    bound = [activity.resources[j] for j in busy.argmax(axis=0)]
+    if activity.members:  # stages of a pipeline that wait for its slowest one are not busy
+        idle = busy.max(axis=0) == 0
+        bound = [u if no else b for b, u, no in zip(bound, chunk.owner, idle, strict=True)]
+    assert activity.tiles is not None and activity.traffic is not None
+    found: list[dict[str, object]] = []
+    for r, row in enumerate(ops.rows):
+        if ops.count[r, i] == 0:
+            continue
+        found.append(
+            {
+                "name": row.name,
+                "layer": row.layer,
+                "phase": row.phase,
+                "kind": row.kind,
+                "batch": _plain(ops.batch[r, i]),
+                "m": _plain(ops.m[r, i]),
+                "k": _plain(ops.k[r, i]),
+                "n": _plain(ops.n[r, i]),
+                "count": _plain(ops.count[r, i]),
+                "cycles": _plain(activity.cycles[r, 0]),
+                "seconds": float(seconds[r]),
+                "joules": float(joules[r]),
+                "bound": bound[r],
+                "tile_m": _plain(activity.tiles[0][r, 0]),
+                "tile_k": _plain(activity.tiles[1][r, 0]),
+                "tile_n": _plain(activity.tiles[2][r, 0]),
+                "sram_bytes": _plain(activity.traffic[0][r, 0]),
+                "dram_bytes": _plain(activity.traffic[1][r, 0]),
+                "unit": chunk.owner[r],
+                **{name: _plain(values[r, 0]) for name, values in activity.accesses.items()},
+            }
+        )
+    return found
+
+
+def _column(seconds: Array | Count) -> Array:
+    """(R,) busy seconds of the first design."""
+    if isinstance(seconds, Count):
+        return seconds.values[:, seconds.index[0]]
+    return seconds[:, 0]
+
+
+def _plain(value: float) -> float | int:
+    number = float(value)
+    return int(number) if number.is_integer() else number
+
+
+def _collect(result: Cost, outputs: list[_Output]) -> None:
+    for out in outputs:
+        _reasons(result, out)
+        lost = ~result.feasible[out.rows]
+        kept = ("area_mm2", "macs", "parameters", "peak_ops_per_s")
+        for name, values in out.scalars.items():
+            shown = values if name in kept else np.where(lost, np.nan, values)
+            result.put(out.rows, name, shown)
+        for group, parts in out.groups.items():
+            for name, values in parts.items():
+                result.put(out.rows, name, values, group)
+        if out.operations is not None:
+            result.operations = out.operations
+
+
+def _blank(result: Cost) -> Cost:
+    """Costs of infeasible designs are NaN, of parts that only other designs have, too."""
+    for group, parts in result.groups.items():
+        if group not in ("memory_bytes", "area_by_part_mm2"):
+            for values in parts.values():
+                values[~result.feasible] = np.nan
+    return result
+
+
+def _reasons(result: Cost, out: _Output) -> None:
+    """The first limit a design breaks is its reason."""
+    for text, (needed, available) in out.limits.items():
+        broken = needed > available
+        if not broken.any():
+            continue
+        if text not in result.reasons:
+            result.reasons.append(text)
+        where = out.rows[broken & result.feasible[out.rows]]
+        place = np.nonzero(broken & result.feasible[out.rows])[0]
+        result.feasible[where] = False
+        result.reason_code[where] = result.reasons.index(text)
+        result.reason_needed[where] = needed[place]
+        result.reason_available[where] = np.broadcast_to(available, needed.shape)[place]
+        if out.largest is not None:
+            result.reason_largest[where] = out.largest[place]

@@ -1,0 +1,490 @@
+"""Columns of settings -> groups of designs that share their structure.
+
+A table of designs has a column for `model`, one for `accelerator` and one for each dotted
+key. Designs whose model, workload and machine have the same structure form a group: within
+it everything is a number and is computed in arrays.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from elector.base.errors import InputError
+from elector.base.table import DATA, Column, distinct, load_yaml, read_csv, schema
+from elector.describe.formats import load_model, load_scalesim_config
+from elector.describe.layered import NAME, layer_field, layered
+from elector.describe.model import Model, Models, stack, structure, with_settings
+from elector.describe.workload import FORMATS, MASKED_SHARE, NUMBERS, Workload, lora_rank
+from elector.evaluation.settings import Table
+from elector.machines import MACHINES
+from elector.machines.contract import Machine, Units
+
+Array = np.ndarray
+
+CATEGORICAL = (
+    "mode",
+    "precision",
+    "optimizer",
+    "activations",
+    "attention",
+    "implementation",
+    "trainable",
+    "sparsity",
+    "optimizer_kernels",
+)
+#: Keys that change no cost: they select an accuracy.
+PASSIVE = ("task",)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Group:
+    """Designs of one structure.
+
+    rows : (D,) their places in the table.
+    machine : its kind.
+    units : the D units.
+    pair : (D,) index into the M distinct (model, workload) pairs.
+    models, workload : the pairs.
+    """
+
+    rows: Array
+    machine: Machine
+    units: Units
+    pair: Array
+    models: Models
+    workload: Workload
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Accelerator:
+    """A machine kind with the settings of a preset or file."""
+
+    name: str
+    machine: Machine
+    settings: dict[str, object]
+    file: object
+    description: str = ""
+    source: str = ""
+
+
+def list_accelerators() -> list[str]:
+    """Names of the shipped accelerators."""
+    return sorted({*(path.stem for path in (DATA / "accelerators").glob("*.yaml")), *devices()})
+
+
+@functools.cache
+def devices() -> dict[str, dict[str, str]]:
+    """Name -> the filled cells of its row in accelerators/*.csv: settings, source, description.
+
+    A table for machines of which many are sold; its column `base` names the machine.
+    """
+    found: dict[str, dict[str, str]] = {}
+    for path in sorted((DATA / "accelerators").glob("*.csv")):
+        names, lines = read_csv(path)
+        for _, cells in lines:
+            row = dict(zip(names, cells, strict=True))
+            found[row.pop("name")] = {"file": str(path)} | {k: t for k, t in row.items() if t}
+    return found
+
+
+@functools.lru_cache(maxsize=256)
+def load_accelerator(name: str) -> Accelerator:
+    """A shipped accelerator or a YAML file with `base` and settings of its schema."""
+    known = name in list_accelerators()
+    path = DATA / "accelerators" / f"{name}.yaml" if known else Path(name)
+    if not known and not path.exists():
+        raise InputError(
+            "unknown accelerator", field="accelerator", value=name, allowed=list_accelerators()
+        )
+    data: object = dict(devices()[name]) if name in devices() else _settings_of(path)
+    if not isinstance(data, dict):
+        raise InputError("must be a mapping of settings", file=path)
+    path = Path(data.pop("file")) if name in devices() else path
+    machine, settings = _described(data, name if known else None, path)
+    words = (str(data.get(key, "")) for key in ("description", "source"))
+    return Accelerator(name, machine, settings, path, *words)
+
+
+def _described(
+    data: Mapping[str, object], name: str | None, file: object, at: str = ""
+) -> tuple[Machine, dict[str, object]]:
+    """Machine and settings that entries describe; `name` where they are a preset's own.
+
+    at : the unit of a hybrid they stand for; its base is then what `simulate` calls so.
+    """
+    base = data.get("base", name)
+    prefix = f"{at}." if at else ""
+    if "units" in data and "base" not in data:
+        from elector.hybrid import read as assembly  # only a hybrid needs it
+
+        machine, settings = assembly.read(data, file, lambda d, at, f: _described(d, None, f, at))
+    elif base in MACHINES and not (at and base in list_accelerators()):
+        machine, settings = MACHINES[str(base)], {}
+    elif isinstance(base, str) and base != name and _is_accelerator(base):
+        below = load_accelerator(base)
+        machine, settings = below.machine, dict(below.settings)
+        if machine.hybrid is not None:
+            from elector.hybrid import read as assembly  # only a hybrid needs it
+
+            machine, settings = assembly.change(machine, settings, data, file)
+    else:
+        raise InputError(
+            "names no machine",
+            file=file,
+            field=f"{prefix}base",
+            value=base,
+            allowed=[*MACHINES, *list_accelerators()],
+        )
+    fields = machine.fields
+    own = {**data, **settings} if machine.hybrid is not None else data
+    for key, value in own.items():
+        if key in ("base", "description", "source", "name"):
+            continue
+        if machine.hybrid is not None and key in ("units", "links", "assignment"):
+            continue
+        if key not in fields:
+            raise InputError(
+                "unknown key", file=file, field=f"{prefix}{key}", value=str(key), allowed=fields
+            )
+        settings[str(key)] = fields[key].parse(value, file=file, field=f"{prefix}{key}")
+    return machine, settings
+
+
+def _is_accelerator(name: str) -> bool:
+    return name in list_accelerators() or Path(name).suffix in (".yaml", ".yml")
+
+
+def _settings_of(path: Path) -> object:
+    """What a file says: ours in YAML, or a SCALE-Sim configuration."""
+    return _peer_settings(path) if path.suffix == ".cfg" else load_yaml(path)
+
+
+def _peer_settings(path: Path) -> dict[str, object]:
+    """Settings of a SCALE-Sim .cfg file."""
+    found = load_scalesim_config(path)
+    return {"base": "systolic"} | {k.removeprefix("accelerator."): v for k, v in found.items()}
+
+
+def resolve(columns: Mapping[str, Column], size: int) -> Iterator[Group]:
+    """The groups of a table, in the order of their first design."""
+    table = Table(columns, size)
+    for key in ("model", "accelerator"):
+        if key not in table.columns:
+            raise InputError(f"no {key} given", field=key)
+    structures = _structures(table)
+    codes, first = _codes(table, structures)
+    for code in range(first.size):
+        rows = np.nonzero(codes == code)[0] if first.size > 1 else np.arange(size)
+        yield _group(table, rows, int(rows[0]), structures)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class _Structures:
+    """Distinct models and accelerators, and which of them share a structure."""
+
+    models: dict[tuple[int, int], Model]
+    model_code: Array
+    accelerators: list[Accelerator]
+    accelerator_code: Array
+    heads: tuple[object, ...]
+    head_codes: Array
+
+
+def _structures(table: Table) -> _Structures:
+    column, rows = table.columns["model"], table.size
+    heads: tuple[object, ...] = (None,)
+    head_codes = np.zeros(rows, dtype=np.intp)
+    if "model.head" in table.columns:
+        heads = table.parsed("model.head", schema("model")["head"])
+        head_codes = table.columns["model.head"].codes
+    models: dict[tuple[int, int], Model] = {}
+    seen: dict[object, int] = {}
+    codes = np.empty((len(column.values), len(heads)), dtype=np.intp)
+    for i, name in enumerate(column.values):
+        base = load_model(str(name))
+        for j, head in enumerate(heads):
+            model = base if head is None else replace(base, head=str(head))
+            models[i, j] = model
+            codes[i, j] = seen.setdefault(structure(model), len(seen))
+    accelerators = [
+        v if isinstance(v, Accelerator) else load_accelerator(str(v))
+        for v in table.columns["accelerator"].values
+    ]
+    # The native number format belongs to the structure, so presets are told apart by it.
+    kinds: dict[object, int] = {}
+    kind = [
+        kinds.setdefault((a.machine, *(a.settings.get(n) for n in a.machine.natives)), len(kinds))
+        for a in accelerators
+    ]
+    return _Structures(
+        models,
+        codes[column.codes, head_codes],
+        accelerators,
+        np.array(kind, dtype=np.intp)[table.columns["accelerator"].codes],
+        heads,
+        head_codes,
+    )
+
+
+def _codes(table: Table, s: _Structures) -> tuple[Array, Array]:
+    """(D,) group of each design, numbered by first appearance, and the first row of each."""
+    parts = [s.model_code, s.accelerator_code]
+    for name in CATEGORICAL:
+        if f"workload.{name}" in table.columns:
+            parts.append(table.columns[f"workload.{name}"].codes)
+    for name in sorted({name for a in s.accelerators for name in a.machine.natives}):
+        if f"accelerator.{name}" in table.columns:
+            parts.append(table.columns[f"accelerator.{name}"].codes)
+    if "workload.generate" in table.columns:
+        field = schema("workload")["generate"]
+        parts.append((table.at("workload.generate", field, np.arange(table.size), 0.0) > 0) + 0)
+    key = combine(parts)
+    _, first, codes = distinct(key)
+    order = np.argsort(first, kind="stable")
+    rank = np.empty(order.size, dtype=np.intp)
+    rank[order] = np.arange(order.size)
+    return rank[codes], first[order]
+
+
+def combine(parts: list[Array]) -> Array:
+    """(D,) one integer for each distinct combination of codes, without overflow."""
+    key: Array = np.zeros(parts[0].shape, dtype=np.int64)
+    room = 1
+    for codes in parts:
+        radix = int(codes.max(initial=0)) + 1
+        if radix == 1:
+            continue
+        if room > 2**62 // radix:
+            key = distinct(key)[2].astype(np.int64)
+            room = int(key.max(initial=0)) + 1
+        key = key * radix + codes
+        room *= radix
+    return key
+
+
+def _group(table: Table, rows: Array, first: int, s: _Structures) -> Group:
+    accelerators = distinct(table.columns["accelerator"].codes[rows])[0]
+    machine = s.accelerators[accelerators[0]].machine
+    units = _units(table, rows, machine, [s.accelerators[i] for i in accelerators], accelerators)
+    chosen, pair, models = _paired(table, rows, s)
+    # What is built may follow what is asked (training_support: auto).
+    units.numbers["training"] = np.full(rows.size, float(_text(table, "mode", first) == "training"))
+    precision = _precision(table, first, machine, units)
+    workload = _workload(table, chosen, first, precision, models, machine)
+    return Group(rows, machine, units, pair, models, workload)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class _Pairs:
+    """What `_paired` found for `columns` of a table at `rows`."""
+
+    columns: dict[str, Column]
+    models: dict[tuple[int, int], Model]
+    rows: Array
+    found: tuple[Array, Array, Models]
+
+    def answers(self, columns: dict[str, Column], s: _Structures, rows: Array) -> bool:
+        """Whether these are the columns, not only columns like them, and the same models."""
+        own = self.columns
+        same = own.keys() == columns.keys() and all(own[k] is columns[k] for k in own)
+        return same and self.models == s.models and np.array_equal(self.rows, rows)
+
+
+#: The last pairs: workloads of one search, and its source of accuracy, ask for the same models.
+_last: dict[str, _Pairs] = {}
+
+
+def _paired(table: Table, rows: Array, s: _Structures) -> tuple[Array, Array, Models]:
+    """(M,) rows that stand for the pairs, (D,) index of each design's pair, and the M models."""
+    numbers = [f"workload.{n}" for n in NUMBERS]
+    columns = {
+        key: column
+        for key, column in table.columns.items()
+        if key.partition(".")[0] == "model" or (key in numbers and len(column.values) > 1)
+    }
+    kept = _last.get("pairs")
+    if kept is not None and kept.answers(columns, s, rows):
+        return kept.found
+    keys = [k for k in columns if k.startswith("model.") and k != "model.head"]
+    # Pairs are numbered by their codes: models of one depth come to stand together.
+    keys.sort(key=lambda key: key != "model.layers")
+    numeric = [key for key in numbers if key in columns]
+    parts = [columns[k].codes[rows] for k in ("model", *keys, *numeric)]
+    _, representative, pair = distinct(combine([*parts, s.head_codes[rows]]))
+    chosen = rows[representative]
+    found = chosen, pair, _models(table, chosen, keys, s)
+    _last["pairs"] = _Pairs(columns, s.models, rows, found)
+    return found
+
+
+def _models(table: Table, rows: Array, keys: list[str], s: _Structures) -> Models:
+    """The models of the representatives: each base with its own overrides, in order."""
+    fields, codes = schema("model"), table.columns["model"].codes[rows]
+    heads, found, places = s.head_codes[rows], [], []
+    for base in distinct(codes)[0]:
+        here = np.nonzero(codes == base)[0]
+        settings = {}
+        for key in keys:
+            field = layer_field(key[6:]) or fields[key[6:]]
+            values = table.at(key, field, rows[here], np.nan)
+            if not np.isnan(values).all():
+                settings[key[6:]] = values
+        model = s.models[int(base), int(heads[here[0]])]
+        own = model.name == NAME or any(layer_field(key) for key in settings)
+        build = layered if own else with_settings
+        found.append(build(model, settings, here.size))
+        places.append(here)
+    return stack(found, np.concatenate(places))
+
+
+def _units(
+    table: Table, rows: Array, machine: Machine, presets: list[Accelerator], codes: Array
+) -> Units:
+    """Settings of D units: the column, else the preset's, else the schema's default."""
+    place = np.searchsorted(codes, table.columns["accelerator"].codes[rows])
+    numbers: dict[str, Array] = {}
+    names: dict[str, tuple[tuple[str, ...], Array]] = {}
+    for key, field in machine.fields.items():
+        given = [a.settings.get(key, field.default) for a in presets]
+        column = f"accelerator.{key}"
+        own = table.used(column, field, rows) if column in table.columns else (None,)
+        zeros = np.zeros(rows.size, dtype=np.intp)
+        own_codes = table.columns[column].codes[rows] if column in table.columns else zeros
+        if field.type in ("choice", "text"):
+            names[key] = _named(given, place, own, own_codes)
+            continue
+        base = _floats(given)[place]
+        if len(own) > 1 or own[0] is not None:
+            chosen = _floats(own)[own_codes]
+            base = np.where(np.isnan(chosen), base, chosen)
+        numbers[key] = base
+    _refuse_foreign(table, rows, machine)
+    return machine.complete(Units(machine.name, numbers, names))
+
+
+def _floats(values: Sequence[object]) -> Array:
+    """Numbers, NaN where not set."""
+    return np.array([np.nan if v is None else float(v) for v in values], dtype=float)  # type: ignore[arg-type]
+
+
+def _named(
+    given: list[object], place: Array, own: tuple[object, ...], own_codes: Array
+) -> tuple[tuple[str, ...], Array]:
+    values = [str(v) for v in given] + ["" if v is None else str(v) for v in own]
+    codes = np.where(np.array([v is None for v in own])[own_codes], place, own_codes + len(given))
+    used, _, codes = distinct(codes)
+    names = tuple(dict.fromkeys(values[i] for i in used))
+    return names, np.array([names.index(values[i]) for i in used])[codes]
+
+
+def _refuse_foreign(table: Table, rows: Array, machine: Machine) -> None:
+    """A setting of another machine kind is an error, unless the row leaves it unset."""
+    fields = machine.fields
+    for key, column in table.columns.items():
+        if not key.startswith("accelerator.") or key[12:] in fields:
+            continue
+        unset = np.array([v is None for v in column.values])
+        if not unset[column.codes[rows]].all():
+            raise InputError(
+                f"{machine.name} has no such setting", field=key, value=key[12:], allowed=fields
+            )
+
+
+def _precision(table: Table, first: int, machine: Machine, units: Units) -> str:
+    """The workload's number format, checked against what the hardware is built for."""
+    if machine.hybrid is not None:  # its first unit decides; others compute in what they have
+        member = machine.hybrid.members[0]
+        return _precision(table, first, member.machine, member.units(units))
+    asked = str(_text(table, "precision", first))
+    built = units.names[machine.native][0][0]
+    if asked == "native":
+        asked = built
+    if machine.supports is not None:
+        _require_format(machine, units, asked)
+    elif FORMATS[asked].compute != built:
+        usable = [name for name, f in FORMATS.items() if f.compute == built]
+        raise InputError(
+            f"the machine is built for {built}",
+            field="workload.precision",
+            value=asked,
+            allowed=["native", *usable],
+            hint=f"accelerator.{machine.native} changes the machine",
+        )
+    return asked
+
+
+def _require_format(machine: Machine, units: Units, asked: str) -> None:
+    """Every unit must compute in the number format asked for."""
+    assert machine.supports is not None
+    lacking = ~machine.supports(units, FORMATS[asked].compute)
+    if lacking.any():
+        one = units.take(np.nonzero(lacking)[0][:1])
+        usable = [name for name, f in FORMATS.items() if machine.supports(one, f.compute).all()]
+        raise InputError(
+            f"the device does not compute in {FORMATS[asked].compute}",
+            field="workload.precision",
+            value=asked,
+            allowed=["native", *usable],
+        )
+
+
+def _text(table: Table, name: str, row: int) -> object:
+    field, key = schema("workload")[name], f"workload.{name}"
+    if key not in table.columns:
+        return field.default
+    value = table.parsed(key, field)[table.columns[key].codes[row]]
+    return field.default if value is None else value
+
+
+def _workload(
+    table: Table, rows: Array, first: int, precision: str, models: Models, machine: Machine
+) -> Workload:
+    fields = schema("workload")
+    texts = {name: str(_text(table, name, first)) for name in CATEGORICAL}
+    texts["precision"] = precision
+    lora_rank(texts["trainable"])
+    if texts["sparsity"] != "dense":
+        from elector.operations.sparsity import load_sparsity  # only pruning needs it
+
+        load_sparsity(texts["sparsity"])
+    if texts["implementation"] not in machine.implementations:
+        raise InputError(
+            f"{machine.name} has no such software stack",
+            field="workload.implementation",
+            value=texts["implementation"],
+            allowed=machine.implementations,
+        )
+    numbers = {
+        name: table.at(f"workload.{name}", fields[name], rows, float(fields[name].default or 0))
+        for name in NUMBERS
+    }
+    length = numbers["sequence_length"]
+    numbers["target_length"] = np.where(
+        numbers["target_length"] > 0, numbers["target_length"], length
+    )
+    masked = np.ceil(length * MASKED_SHARE)
+    numbers["predictions"] = np.where(numbers["predictions"] > 0, numbers["predictions"], masked)
+    _require_fit(numbers, models)
+    return Workload(**texts, generates=bool((numbers["generate"] > 0).any()), **numbers)  # type: ignore[arg-type]
+
+
+def _require_fit(numbers: dict[str, Array], models: Models) -> None:
+    """A learned position table bounds the length; rotary and relative ones do not."""
+    model = models.template
+    if model.position_kind != "learned" or model.family in ("vision", "gemm"):
+        return
+    longest = numbers["sequence_length"] + numbers["generate"]
+    over = (models.numbers["positions"] > 0) & (longest > models.numbers["positions"])
+    if over.any():
+        i = int(np.argmax(over))
+        raise InputError(
+            f"{model.name} has {int(models.numbers['positions'][i])} learned positions",
+            field="workload.sequence_length",
+            value=int(longest[i]),
+            hint="a shorter sequence, or a model file with more positions",
+        )

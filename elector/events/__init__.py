@@ -1,0 +1,5 @@
+"""The second opinion: an event-driven model of the same machines, one design at a time.
+
+In comes one resolved design, out come its timeline and a trace for viewers. Closed forms are
+checked against it.
+"""

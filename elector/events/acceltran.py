@@ -1,0 +1,156 @@
+"""The event-driven model of AccelTran: tiles dealt to lanes wave by wave, units by tiles.
+
+Sparse tiles are drawn at random, mask bit by mask bit, and a wave takes as long as its
+slowest lane; nothing here uses the expected maximum of the closed form.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from elector.evaluation.path import Chunk
+from elector.events.engine import PIECES, Run, Work
+from elector.machines.tiling import TILE_SHARE
+
+#: Waves drawn for each product; their mean stands for all of its waves.
+DRAWN = 6
+#: Lanes of a wave that are drawn at most: more change its slowest by less than a cycle.
+LANES_DRAWN = 2048
+
+
+def sequences(chunk: Chunk, rows: list[int], shortest: float) -> int:
+    """Sequences that may go their own ways if each must have `shortest` rows in its products.
+
+    Products of heads are as long however many sequences there are: where those are the more,
+    nothing is lost.
+    """
+    ops, i = chunk.ops, int(chunk.index[0])
+    products = [r for r in rows if ops.rows[r].matmul and not ops.rows[r].off_chain]
+    if not products:
+        return 1
+    macs = {r: float((ops.count * ops.batch * ops.m * ops.k * ops.n)[r, i]) for r in products}
+    shared = [r for r in products if not ops.rows[r].in_attention]
+    most = max((int(float(ops.m[r, i]) // shortest) for r in shared), default=1)
+    if 2.0 * sum(macs[r] for r in shared) < sum(macs.values()):
+        most = int(ops.streams[i])
+    return max(1, min(int(ops.streams[i]), most))
+
+
+class AccelTranUnits:
+    """Lanes, activation units, softmax units and layer-norm units of one design."""
+
+    least, ahead = PIECES, 0
+
+    def __init__(self, chunk: Chunk) -> None:
+        self.chunk, self.i = chunk, int(chunk.index[0])
+        units = chunk.units
+        self.number = {key: float(values[0]) for key, values in units.numbers.items()}
+        self.name = {key: names[int(codes[0])] for key, (names, codes) in units.names.items()}
+        self.lanes = self.number["pe"] * self.number["lanes_per_pe"]
+        self.clock, self.fuse = self.number["clock"], True
+        self.buffer = self.number["weight_buffer"] * TILE_SHARE
+        assert chunk.activity.moved is not None
+        weights, read, written = (float(x.sum()) for x in chunk.activity.moved)
+        port = self.number["buffer_port"] / max(
+            weights / max(weights + read + written, 1.0),
+            (read + written) / max(weights + read + written, 1.0),
+        )
+        self.bandwidth = min(self.number["bandwidth"], port)
+        self.random = np.random.default_rng(0)
+        self.known: dict[tuple[int, int], tuple[str, float, float]] = {}
+
+    def streams(self, rows: list[int]) -> int:
+        """Sequences share the waves, so each may run on its own from one tile up."""
+        return sequences(self.chunk, rows, self.number["tile_b"] * self.number["tile_x"])
+
+    def work(self, run: Run) -> list[Work]:
+        """Seconds of each piece, and latency of a result."""
+        key = run.row, run.streams
+        if key not in self.known:
+            self.known[key] = self._work(*key)
+        unit, seconds, latency = self.known[key]
+        return [Work(unit, [seconds * run.times / run.most] * run.most, latency)]
+
+    def _work(self, row: int, streams: int) -> tuple[str, float, float]:
+        ops = self.chunk.ops
+        spec, elements = ops.rows[row], float(ops.m[row, self.i]) / streams
+        if spec.matmul:
+            return self._product(row, streams)
+        if spec.kind in ("softmax", "norm"):
+            return self._tiles(spec.kind, elements, spec.simple + spec.special)
+        if spec.kind == "activation" and spec.phase != "backward":
+            return "activation units", elements / self.lanes / self.clock, 0.0
+        cycles = spec.simple * elements / (self.lanes * self.number["mac_per_lane"])
+        return "lanes", (cycles + spec.special * elements / self.lanes) / self.clock, 0.0
+
+    def _tiles(self, kind: str, elements: float, passes: float) -> tuple[str, float, float]:
+        x, y = self.number["tile_x"], self.number["tile_y"]
+        each = {"side": x + y, "element": x * y, "tile": 1.0}[self.name["unit_cycles"]]
+        own = {"softmax": 5.0, "norm": 7.0}[kind]
+        units = self.number["pe"] * (self.number["softmax_per_pe"] if kind == "softmax" else 1.0)
+        tiles = np.ceil(elements / (x * y))
+        cycles = each * max(passes / own, 1.0 / own)
+        title = "softmax units" if kind == "softmax" else "layer-norm units"
+        whole = np.ceil(tiles / units)
+        return (
+            title,
+            tiles / units * cycles / self.clock,
+            (whole - tiles / units) * cycles / self.clock,
+        )
+
+    def _product(self, row: int, streams: int) -> tuple[str, float, float]:
+        """Tiles over lanes; lanes that one sequence leaves free may serve another."""
+        ops, i = self.chunk.ops, self.i
+        spec = ops.rows[row]
+        m, k, n, batch = (float(x[row, i]) for x in (ops.m, ops.k, ops.n, ops.batch))
+        if spec.in_attention:
+            batch = max(batch / streams, 1.0)
+        elif spec.off_chain:
+            k = k / streams
+        else:
+            m = m / streams
+        x, y, b = (self.number[key] for key in ("tile_x", "tile_y", "tile_b"))
+        slices, rows = (1.0, b * x) if batch <= 1 else (b, x)
+        tiles = float(np.ceil(batch / slices) * np.ceil(m / rows) * np.ceil(n / x) * np.ceil(k / y))
+        used = min(tiles, self.lanes)
+        cycles = self._wave(row, int(used), int(rows), int(x), int(y * slices))
+        cycles = max(cycles, self._port(row, streams) / max(tiles / self.lanes, 1e-9))
+        share, waves = tiles / self.lanes, np.ceil(tiles / self.lanes)
+        return "lanes", share * cycles / self.clock, (waves - share) * cycles / self.clock
+
+    def _wave(self, row: int, used: int, rows: int, cols: int, depth: int) -> float:
+        """Cycles of a wave: its slowest lane, drawn from masks, and the pipeline."""
+        ops, mult = self.chunk.ops, self.number["mac_per_lane"]
+        fill = self.number["pipeline"] + np.log2(mult)
+        da, db = (float(ops.density(x)[row, self.i]) for x in ("a", "b"))
+        if da == 1.0 and db == 1.0:
+            return float(np.ceil(rows * cols * depth / mult) + fill)
+        lanes = min(used, LANES_DRAWN)
+        found = []
+        for _ in range(DRAWN):
+            ones_a = self.random.binomial(rows, da, (lanes, depth))
+            ones_b = self.random.binomial(cols, db, (lanes, depth))
+            products = (ones_a * ones_b).sum(axis=1)
+            found.append(max(float(np.ceil(products / mult).max()), 1.0))
+        return float(np.mean(found) + fill)
+
+    def _port(self, row: int, streams: int) -> float:
+        """Cycles in which the lanes' ports bring one run's operands."""
+        ops, counts, i = self.chunk.ops, self.chunk.activity.counts, self.i
+        bytes_ = sum(
+            float(counts[name].row(row)[0])
+            for name in ("activation buffer", "weight buffer", "mask buffer")
+        ) / max(float(ops.count[row, i]), 1.0)
+        out = float(ops.batch[row, i] * ops.m[row, i] * ops.n[row, i] * ops.out_width[row])
+        return max(bytes_ - out, 0.0) / streams / (self.lanes * self.number["lane_port"])
+
+    def heads(self, row: int) -> bool:
+        """Heads share the lanes, one after another."""
+        return self.chunk.ops.rows[row].in_attention
+
+    def traffic(self, row: int) -> tuple[float, float, float]:
+        """Main memory bytes of one run, as the plan moves them."""
+        assert self.chunk.activity.moved is not None
+        count = max(float(self.chunk.ops.count[row, self.i]), 1.0)
+        weights, read, written = (float(x[row, 0]) / count for x in self.chunk.activity.moved)
+        return weights, read, written

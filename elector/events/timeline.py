@@ -1,0 +1,273 @@
+"""The event-driven second opinion: one design, one step, as a queue of events.
+
+The closed form of `schedule.py` is checked against this model, which shares none of its
+formulas. Every layer of every operation is a job of one sequence; a job is cut into pieces;
+a piece waits for its operands, for its unit and for the piece before it. A memory serves
+transfers one after another, fetches weights ahead of the computation only as far as the
+buffer reaches, and never fetches an activation before it was written.
+
+    fetch ->  [buffer]  -> unit (array | vector | ...) -> write back
+
+A GPU's jobs are kernels, launched by a host and worked off in order. In a hybrid every unit
+has resources and a memory of its own, and a transfer is a job of its link.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from elector.base.errors import InputError
+from elector.base.table import Column
+from elector.cost.schedule import STAGES
+from elector.evaluation.path import Chunk, inspect, members
+from elector.events.engine import PIECES, Engine, Job, Run, Span, Weights, Work
+from elector.events.units import UNITS, UnitModel
+from elector.hybrid.assign import TRANSFER
+from elector.machines.contract import Hybrid
+from elector.operations.rows import Row
+from elector.technology import Technology
+
+MOST_PIECES = 256
+#: Pieces of all jobs after which a run is refused: it would take minutes.
+MOST_JOBS = 400_000
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """What happened: seconds of the step and of its stages, busy spans, seconds of resources."""
+
+    seconds: float
+    stages: dict[str, float]
+    spans: list[Span]
+    busy: dict[str, float]
+    rows: tuple[Row, ...]
+
+
+def run(columns: Mapping[str, Column], technology: Technology | None = None) -> Timeline:
+    """The timeline of one design. Raises InputError for bad settings or too many jobs."""
+    return timeline(inspect(columns, technology or Technology.load()))
+
+
+def timeline(chunk: Chunk) -> Timeline:
+    """The timeline of the first design of a chunk."""
+    units = {name: UNITS[own.machine.name](own) for name, own in members(chunk).items()}
+    memories = {f"{name}memory": (u.bandwidth, u.buffer) for name, u in units.items()}
+    now, spans, stages = 0.0, [], {}
+    busy: dict[str, float] = {}
+    for stage, phases in STAGES.items():
+        jobs = _Writer(chunk, units).write(phases)
+        if not jobs:
+            continue
+        engine = Engine(jobs, memories, now)
+        end = engine.run()
+        stages[stage], now = end - now, end
+        spans += engine.spans
+        for name, seconds in engine.busy.items():
+            busy[name] = busy.get(name, 0.0) + seconds
+    return Timeline(now, stages, spans, busy, chunk.ops.rows)
+
+
+class _Writer:
+    """Writes the jobs of a stage in program order; `units` by the start of their names."""
+
+    def __init__(self, chunk: Chunk, units: Mapping[str, UnitModel]) -> None:
+        self.chunk, self.units, self.i = chunk, units, int(chunk.index[0])
+        self.hybrid: Hybrid | None = chunk.machine.hybrid
+        self.jobs: list[Job] = []
+        self.pieces = 0
+        self.last: dict[int, int] = {}
+        self.kernels: dict[str, list[int]] = {}
+        self.weights: dict[tuple[int, int], Weights] = {}
+
+    def write(self, phases: tuple[str, ...]) -> list[Job]:
+        """Jobs of the rows of these phases; every sequence is a stream of its own."""
+        ops = self.chunk.ops
+        rows = [r for r, row in enumerate(ops.rows) if row.phase in phases and self._count(r) > 0]
+        owned = {name: [r for r in rows if self._start(r) == name] for name in self.units}
+        streams = min(
+            (self.units[name].streams(mine) for name, mine in owned.items() if mine), default=1
+        )
+        for group in self._groups(rows):
+            repeat = self._repeat(group)
+            self._require(len(self.jobs) + repeat * streams * len(group))
+            for layer in range(repeat):
+                for stream in range(streams):
+                    self._sequence(group, layer, repeat, stream, streams)
+        return self.jobs
+
+    def _count(self, row: int) -> float:
+        return float(self.chunk.ops.count[row, self.i])
+
+    def _start(self, row: int) -> str:
+        """Start of the names of the resources of the unit that runs a row; a link's is its name."""
+        return "" if self.hybrid is None else f"{self.chunk.owner[row]}."
+
+    def _groups(self, rows: list[int]) -> list[list[int]]:
+        """Consecutive rows of one layer: they repeat together."""
+        found: list[list[int]] = []
+        for r in rows:
+            row = self.chunk.ops.rows[r]
+            before = self.chunk.ops.rows[found[-1][-1]] if found else None
+            if before is not None and (before.layer, before.phase) == (row.layer, row.phase):
+                found[-1].append(r)
+            else:
+                found.append([r])
+        return found
+
+    def _repeat(self, group: list[int]) -> int:
+        """Layers of a group: the count that most of its operations have."""
+        rows = [r for r in group if self.chunk.ops.rows[r].kind != TRANSFER] or group
+        return max(round(Counter(self._count(r) for r in rows).most_common(1)[0][0]), 1)
+
+    def _sequence(
+        self, group: list[int], layer: int, repeat: int, stream: int, streams: int
+    ) -> None:
+        """The jobs of one layer for one sequence, each waiting for the one before."""
+        leader: int | None = None
+        for r in group:
+            times = self._count(r) / repeat
+            if times * (layer + 1) > self._count(r) + 0.5:
+                continue
+            row, before = self.chunk.ops.rows[r], self.last.get(stream)
+            jobs = self._jobs(Run(r, layer, repeat, times, stream, streams, 0))
+            if not jobs:
+                continue
+            if before is not None and self._follows(r, before, leader):
+                self.jobs[jobs[0]].behind = before
+            elif before is not None:
+                self.jobs[jobs[0]].waits.append(before)
+            if row.off_chain:
+                continue
+            self.last[stream] = jobs[-1]
+            leads = row.matmul or (row.streamed and leader is not None)
+            leader = jobs[-1] if leads else None
+
+    def _follows(self, r: int, before: int, leader: int | None) -> bool:
+        """Whether pieces of row `r` follow those of the job before one by one."""
+        row, last = self.chunk.ops.rows[r], self.jobs[before].row
+        unit = self.units.get(self._start(r))
+        if unit is None or self._start(last) != self._start(r):
+            return False
+        if row.streamed and unit.fuse and before == leader:
+            return True
+        # Heads do not wait for one another: a piece is some of them, whatever the operation.
+        return unit.heads(r) and unit.heads(last)
+
+    def _jobs(self, run: Run) -> list[int]:
+        """The jobs of a row, one after another; their places."""
+        start = self._start(run.row)
+        unit = self.units.get(start)
+        if unit is None:
+            return [self._transfer(run)]
+        weights, fetch, store = (size * run.times for size in unit.traffic(run.row))
+        sizes = weights, fetch / run.streams, store / run.streams
+        # A piece's operands take an eighth of the buffer at most, so that fetching runs ahead.
+        wanted = np.ceil(8.0 * max(sizes[0], sizes[1]) / unit.buffer)
+        cut = int(min(max(unit.least, wanted), max(MOST_PIECES, unit.least)))
+        found: list[int] = []
+        for work in unit.work(replace(run, most=cut)):
+            job = self._job(run, work, sizes, start)
+            if found:
+                job.waits.append(found[-1])
+            if unit.ahead:
+                self._queue(job, work, start, unit.ahead)
+            found.append(self._add(job))
+        if unit.ahead:
+            self.kernels.setdefault(start, []).extend(found)
+        return found
+
+    def _job(self, run: Run, work: Work, sizes: tuple[float, float, float], start: str) -> Job:
+        weights, fetch, store = sizes
+        shared = None
+        if weights > 0:
+            # Weights are fetched once and stay until the last sequence has used them.
+            order = (len(self.jobs), len(work.seconds), weights, run.streams)
+            shared = self.weights.setdefault((run.layer, run.row), Weights(*order))
+        return Job(
+            run.row,
+            run.layer,
+            run.stream,
+            start + work.unit,
+            work.seconds,
+            fetch * work.share,
+            store * work.share,
+            work.latency,
+            shared,
+            self.chunk.ops.rows[run.row].off_chain,
+            f"{start}memory",
+        )
+
+    def _queue(self, job: Job, work: Work, start: str, ahead: int) -> None:
+        """A kernel waits for the one before it, and for the host that launches it.
+
+        The host runs ahead of the device, but must hear of what another unit has to deliver.
+        """
+        job.off_chain = False  # a queue keeps its order
+        kernels = self.kernels.setdefault(start, [])
+        if kernels:
+            job.waits.append(kernels[-1])
+        if not work.launch:
+            return
+        launch = Job(
+            job.row,
+            job.layer,
+            job.stream,
+            f"{start}host",
+            [work.launch],
+            0.0,
+            0.0,
+            0.0,
+            None,
+            False,
+            job.memory,
+        )
+        if len(kernels) >= ahead:
+            launch.waits.append(kernels[-ahead])
+        before = self.last.get(job.stream)
+        if before is not None and self._start(self.jobs[before].row) != start:
+            launch.waits.append(before)
+        job.waits.append(self._add(launch))
+
+    def _transfer(self, run: Run) -> int:
+        """A transfer takes its link for its bytes, and arrives a latency later."""
+        name, units, i = self.chunk.owner[run.row], self.chunk.units, self.i
+        link = name.removeprefix("link ")
+        rate, wait = (
+            float(units.number(f"links.{link}.{key}")[0]) for key in ("bandwidth", "latency")
+        )
+        ops = self.chunk.ops
+        seconds = float(ops.m[run.row, i]) * run.times / run.streams / rate
+        memory = f"{next(iter(self.units))}memory"
+        return self._add(
+            Job(
+                run.row,
+                run.layer,
+                run.stream,
+                name,
+                [seconds],
+                0.0,
+                0.0,
+                wait * run.times,
+                None,
+                ops.rows[run.row].off_chain,
+                memory,
+            )
+        )
+
+    def _add(self, job: Job) -> int:
+        self.pieces += job.pieces
+        self._require(self.pieces / PIECES)
+        self.jobs.append(job)
+        return len(self.jobs) - 1
+
+    def _require(self, jobs: float) -> None:
+        if jobs > MOST_JOBS:
+            raise InputError(
+                f"the timeline has more than {MOST_JOBS:,} jobs",
+                field="model",
+                hint="a smaller batch or fewer layers",
+            )

@@ -1,0 +1,299 @@
+"""A timeline for people: Chrome/Perfetto trace file, utilisation and power over time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from elector.base.output import whole
+from elector.base.table import Column
+from elector.cost import pricing
+from elector.evaluation.path import Chunk, inspect, require_feasible
+from elector.events.engine import Span
+from elector.events.timeline import Timeline, timeline
+from elector.technology import Technology
+
+Array = np.ndarray
+
+#: Parts of the energy that are spent while main memory transfers.
+MEMORY_PARTS = ("main memory", "interface")
+BINS = 400
+#: Colours of lines that the colour-blind can tell apart, too (Okabe and Ito 2008).
+LINES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
+
+
+@dataclass(frozen=True)
+class Trace:
+    """A timeline with what its spans cost.
+
+    edges : (T + 1,) bin edges [s]; utilization : resource, or group of them, -> (T,) share of a
+        bin it is busy, on average;
+    watts : (T,) power; closed_s : seconds of the closed form for the same design.
+    """
+
+    title: str
+    timeline: Timeline
+    edges: Array
+    utilization: dict[str, Array]
+    watts: Array
+    closed_s: float
+
+    @property
+    def joules(self) -> float:
+        """Energy of the step: the power over all bins."""
+        return float((self.watts * np.diff(self.edges)).sum())
+
+
+def trace(columns: Mapping[str, Column], title: str, technology: Technology | None = None) -> Trace:
+    """Run the event-driven model of one design.
+
+    Raises InputError for bad settings, InfeasibleError for a design that cannot run.
+    """
+    chunk = inspect(columns, technology or Technology.load())
+    require_feasible(chunk)
+    found = timeline(chunk)
+    edges = np.linspace(0.0, found.seconds, BINS + 1)
+    spans = {name: _arrays(found.spans, name) for name in found.busy}
+    use: dict[str, Array] = {}
+    kinds = [group(name) for name in spans]
+    for name, s in spans.items():
+        share = _spread(edges, *s[:2], s[1] - s[0]) / np.diff(edges) / kinds.count(group(name))
+        use[group(name)] = use.get(group(name), 0.0) + share
+    return Trace(
+        title, found, edges, use, _watts(chunk, found, edges, spans), float(chunk.timing.seconds[0])
+    )
+
+
+def _arrays(spans: list[Span], resource: str) -> tuple[Array, Array, Array]:
+    """Start, end and row of the spans of a resource."""
+    mine = [s for s in spans if s.resource == resource]
+    return (
+        np.array([s.start for s in mine]),
+        np.array([s.end for s in mine]),
+        np.array([s.row for s in mine], dtype=np.intp),
+    )
+
+
+def _spread(edges: Array, start: Array, end: Array, amount: Array) -> Array:
+    """(T,) of `amount` that falls into each bin, spread evenly over its span."""
+    if not start.size:
+        return np.zeros(edges.size - 1)
+    total = np.zeros(edges.size)
+    length = np.maximum(end - start, 1e-300)
+    # The integral of a span up to t is a ramp; summed ramps at the edges give the bins.
+    for i, edge in enumerate(edges):
+        total[i] = float((amount * np.clip((edge - start) / length, 0.0, 1.0)).sum())
+    return np.diff(total)
+
+
+def _watts(
+    chunk: Chunk, found: Timeline, edges: Array, spans: Mapping[str, tuple[Array, Array, Array]]
+) -> Array:
+    """(T,) power: each row's joules spread over its own spans, and what flows all the time.
+
+    Joules of a row without spans (work inside a fused kernel) flow all the time, too.
+    """
+    rows = len(chunk.ops.rows)
+    memory, compute = np.zeros(rows), np.zeros(rows)
+    for name, count in chunk.activity.counts.items():
+        joules = count.each()[:, 0] * chunk.prices.actions[name].value[0]
+        if chunk.machine.actions[name].part.rpartition(".")[2] in MEMORY_PARTS:
+            memory += joules
+        else:
+            compute += joules
+    total, lost = np.zeros(edges.size - 1), 0.0
+    for joules, chosen in (
+        (memory, [s for name, s in spans.items() if name.endswith("memory")]),
+        (compute, [s for name, s in spans.items() if not name.endswith(("memory", "host"))]),
+    ):
+        start, end, row = (
+            (np.concatenate([np.zeros(0), *parts]) for parts in zip(*chosen, strict=True))
+            if chosen
+            else (np.zeros(0),) * 3
+        )
+        place = row.astype(np.intp)
+        busy = np.bincount(place, end - start, rows)
+        share = np.divide(joules, busy, out=np.zeros(rows), where=busy > 0)
+        total += _spread(edges, start, end, share[place] * (end - start))
+        lost += float(joules[busy == 0].sum())
+    seconds = chunk.timing.seconds
+    standing = float((pricing.standing(chunk.activity, chunk.prices, seconds) / seconds)[0])
+    return total / np.diff(edges) + standing + lost / found.seconds
+
+
+def group(resource: str) -> str:
+    """Resources of one kind (crossbars of each matrix) share a line of the picture."""
+    return resource.partition(":")[0]
+
+
+def events(found: Trace) -> dict[str, object]:
+    """The trace in the JSON of chrome://tracing and Perfetto: times in microseconds.
+
+    Neighbouring pieces of one operation are joined; edges are whole nanoseconds, so that no
+    two spans of a track overlap.
+    """
+    resources = {name: i + 1 for i, name in enumerate(found.timeline.busy)}
+    listed: list[dict[str, object]] = [
+        {"ph": "M", "pid": 1, "tid": 0, "name": "process_name", "args": {"name": found.title}}
+    ]
+    for name, track in resources.items():
+        listed.append(
+            {"ph": "M", "pid": 1, "tid": track, "name": "thread_name", "args": {"name": name}}
+        )
+    for span in _joined(found.timeline.spans):
+        row = found.timeline.rows[span.row]
+        start, end = round(span.start * 1e9), round(span.end * 1e9)
+        listed.append(
+            {
+                "ph": "X",
+                "pid": 1,
+                "tid": resources[span.resource],
+                "name": row.name,
+                "cat": row.kind,
+                "ts": start / 1e3,
+                "dur": (end - start) / 1e3,
+                "args": {
+                    "layer": f"{row.layer} {span.layer + 1}",
+                    "sequence": span.stream + 1,
+                    "phase": row.phase,
+                },
+            }
+        )
+    for i, edge in enumerate(found.edges[:-1]):
+        at = {"ph": "C", "pid": 1, "ts": round(edge * 1e9) / 1e3}
+        listed.append({**at, "name": "power", "args": {"W": round(float(found.watts[i]), 6)}})
+        for name, use in found.utilization.items():
+            listed.append(
+                {
+                    **at,
+                    "name": f"{name} utilization",
+                    "args": {"%": round(100.0 * float(use[i]), 4)},
+                }
+            )
+    return {"traceEvents": listed, "displayTimeUnit": "ns"}
+
+
+def _joined(spans: list[Span]) -> list[Span]:
+    """Pieces that follow one another without a gap become one span."""
+    found: list[Span] = []
+    last: dict[str, int] = {}
+    for s in sorted(spans, key=lambda span: span.start):
+        i = last.get(s.resource)
+        before = found[i] if i is not None else None
+        same = before is not None and (before.row, before.layer, before.stream) == (
+            s.row,
+            s.layer,
+            s.stream,
+        )
+        if before is not None and same and s.start - before.end < 1e-12:
+            found[i or 0] = Span(s.resource, s.row, s.layer, s.stream, before.start, s.end)
+        else:
+            last[s.resource] = len(found)
+            found.append(s)
+    return found
+
+
+def mix(found: Trace, resource: str, kinds: list[str]) -> dict[str, Array]:
+    """Kind -> (T,) share of the time that a resource is busy in a bin; 0 where it idles.
+
+    Bars of single spans, thinner than a pixel, would hide one another: the last one drawn wins.
+    """
+    line = found.timeline
+    mine = [s for s in line.spans if s.resource == resource]
+    busy = {}
+    for kind in kinds:
+        own = [s for s in mine if line.rows[s.row].kind == kind]
+        start, end = np.array([s.start for s in own]), np.array([s.end for s in own])
+        busy[kind] = _spread(found.edges, start, end, end - start)
+    total = sum(busy.values(), np.zeros(found.edges.size - 1))
+    there = total > 1e-9 * np.diff(found.edges)
+    return {
+        kind: np.divide(own, total, out=np.zeros(total.size), where=there)
+        for kind, own in busy.items()
+    }
+
+
+def write(found: Trace, path: Path) -> None:
+    """Write the trace, whole or not at all."""
+    import json
+
+    with whole(path) as target:
+        target.write_text(json.dumps(events(found), separators=(",", ":")), encoding="utf-8")
+
+
+def draw(found: Trace, path: Path) -> None:
+    """A picture: what each resource does while it is busy, its utilisation, and power."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+    from matplotlib.patches import Patch
+
+    scale, unit = _time_unit(found.timeline.seconds)
+    kinds = list(dict.fromkeys(row.kind for row in found.timeline.rows))
+    palette = plt.get_cmap("tab10" if len(kinds) <= 10 else "tab20")
+    colours = {kind: palette(i % palette.N) for i, kind in enumerate(kinds)}
+    names = list(found.utilization)
+    figure, axes = plt.subplots(
+        3,
+        1,
+        figsize=(12, 7.5 + 0.2 * max(len(names) - 4, 0)),
+        sharex=True,
+        height_ratios=(2, 2, 1.4),
+        layout="constrained",
+    )
+    for resource in found.timeline.busy:
+        same = [r for r in found.timeline.busy if group(r) == group(resource)]
+        height = 0.8 / len(same)
+        y = names.index(group(resource)) - 0.4 + height * same.index(resource)
+        base: Array = np.full(BINS, y)
+        for kind, part in mix(found, resource, kinds).items():
+            top = base + height * part
+            axes[0].fill_between(
+                found.edges * scale,
+                np.append(base, base[-1]),
+                np.append(top, top[-1]),
+                step="post",
+                color=colours[kind],
+                linewidth=0,
+            )
+            base = top
+    axes[0].set_yticks(range(len(names)), names)
+    axes[0].set_title(found.title, loc="left", fontweight="bold")
+    handles = [Patch(color=colours[kind]) for kind in kinds]
+    axes[0].legend(handles, kinds, loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)
+    middle = (found.edges[:-1] + found.edges[1:]) / 2.0 * scale
+    for i, name in enumerate(names):
+        share = float(found.utilization[name].mean())
+        axes[1].plot(
+            middle,
+            100.0 * found.utilization[name],
+            linewidth=1.0,
+            color=LINES[i % len(LINES)],
+            linestyle=("-", "--")[i // len(LINES) % 2],
+            label=f"{name} ({100.0 * share:.3g}% on average)",
+        )
+    axes[1].set_ylabel("utilization [%]")
+    axes[1].set_ylim(0, 105)
+    axes[1].legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)
+    axes[2].plot(middle, found.watts, linewidth=1.0, color="#333333")
+    axes[2].set_ylabel("power [W]")
+    axes[2].set_ylim(bottom=0)
+    axes[2].set_xlabel(
+        f"time [{unit}]   (step {found.timeline.seconds * scale:.4g} {unit}; "
+        f"closed form {found.closed_s * scale:.4g} {unit})"
+    )
+    for ax in axes:
+        ax.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path, dpi=130)
+    plt.close(figure)
+
+
+def _time_unit(seconds: float) -> tuple[float, str]:
+    for scale, unit in ((1e9, "ns"), (1e6, "us"), (1e3, "ms")):
+        if seconds * scale < 1000.0:
+            return scale, unit
+    return 1.0, "s"

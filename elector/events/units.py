@@ -1,0 +1,164 @@
+"""What the event-driven model knows of each machine: pieces of work, by explicit enumeration.
+
+Nothing here uses the closed forms of the machines; folds are listed one by one and dealt to
+the arrays as they become free.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable
+from typing import Protocol
+
+import numpy as np
+
+from elector.evaluation.path import Chunk
+from elector.events.acceltran import AccelTranUnits, sequences
+from elector.events.engine import PIECES, Run, Work
+from elector.events.gpu import GpuUnits
+from elector.events.reram import ReramUnits
+from elector.machines.tiling import TILE_SHARE
+
+
+class UnitModel(Protocol):
+    """What the engine asks of a machine.
+
+    least : pieces of a job. ahead : launches a host may be ahead; 0: jobs need no launch, and
+    those of one sequence alone wait for each other.
+    """
+
+    bandwidth: float
+    buffer: float
+    fuse: bool
+    least: int
+    ahead: int
+
+    def streams(self, rows: list[int]) -> int:
+        """Independent sequences worth running side by side."""
+
+    def work(self, run: Run) -> list[Work]:
+        """What units do for one sequence in one layer."""
+
+    def heads(self, row: int) -> bool:
+        """Whether heads of this row follow one another, so that the next row may begin."""
+
+    def traffic(self, row: int) -> tuple[float, float, float]:
+        """Bytes of one run: weights fetched, other operands fetched, results stored."""
+
+
+class SystolicUnits:
+    """Systolic arrays: folds dealt to arrays, element-wise work to lanes."""
+
+    least, ahead = PIECES, 0
+
+    def __init__(self, chunk: Chunk) -> None:
+        self.chunk, self.i = chunk, int(chunk.index[0])
+        units = chunk.units
+        self.number = {key: float(values[0]) for key, values in units.numbers.items()}
+        self.name = {key: names[int(codes[0])] for key, (names, codes) in units.names.items()}
+        self.bandwidth = self.number["bandwidth"]
+        self.buffer = self.number["sram"] * TILE_SHARE
+        self.fuse = bool(self.number["fuse"])
+        lanes = self.number["vector_lanes"] or self.number["cols"] * self.number["arrays"]
+        self.lanes = lanes
+
+    def streams(self, rows: list[int]) -> int:
+        """As many sequences as keep the stream of a fold as long as its load."""
+        if self.name["preload"] != "overlap":
+            return 1
+        side = self.number["cols" if self.name["dataflow"] == "is" else "rows"]
+        return sequences(self.chunk, rows, side)
+
+    def work(self, run: Run) -> list[Work]:
+        """Seconds of each piece, the work of the sequence being 1 / streams of the batch's."""
+        ops, row, streams, times = self.chunk.ops, run.row, run.streams, run.times
+        if not ops.rows[row].matmul:
+            spec = ops.rows[row]
+            work = float(ops.m[row, self.i]) / streams * times
+            cycles = work * (spec.simple + spec.special * self.number["special_cycles"])
+            return [Work("vector", _cut(cycles / self.lanes / self.number["clock"], run.most))]
+        cycles, latency = self._product(row, streams)
+        seconds = cycles * times / self.number["clock"]
+        return [Work("array", _cut(seconds, run.most), latency / self.number["clock"])]
+
+    def heads(self, row: int) -> bool:
+        """Heads share the arrays, one after another."""
+        return self.chunk.ops.rows[row].in_attention
+
+    def _product(self, row: int, streams: int) -> tuple[float, float]:
+        """Cycles the arrays are taken, folds dealt one by one, and cycles of load and skew."""
+        ops = self.chunk.ops
+        m, k, n, batch = (float(x[row, self.i]) for x in (ops.m, ops.k, ops.n, ops.batch))
+        spec = ops.rows[row]
+        if spec.in_attention:
+            batch = max(batch / streams, 1.0)
+        elif spec.off_chain:  # a gradient of weights sums over the tokens of all sequences
+            k = k / streams
+        else:
+            m = m / streams
+        flow = self.name["dataflow"]
+        sr, sc, t = {"ws": (k, n, m), "os": (m, n, k), "is": (k, m, n)}[flow]
+        rows, cols = self.number["rows"], self.number["cols"]
+        arrays = int(self.number["arrays"])
+        if self.name["convention"] == "scalesim":
+            return self._peer(sr, sc, t, batch), 0.0
+        together = int(min(max(min(rows // sr, cols // sc), 1), batch))
+        instances = int(np.ceil(batch / together))
+        shapes = [
+            (min(rows, sr - r * rows) * together, min(cols, sc - c * cols) * together)
+            for r in range(int(np.ceil(sr / rows)))
+            for c in range(int(np.ceil(sc / cols)))
+        ]
+        folds = instances * len(shapes)
+        if flow != "os" and folds < arrays:
+            t = np.ceil(t / (arrays // folds))
+        serial = self.name["preload"] == "serial"
+        cost = [2 * r + c + t - 2 if serial else max(t, r) for r, c in shapes]
+        end = _deal(cost, instances, arrays)
+        if serial:
+            return end, 0.0
+        r, c = shapes[-1]
+        return end, shapes[0][0] + r + c - 2
+
+    def _peer(self, sr: float, sc: float, t: float, batch: float) -> float:
+        """Cycles by the peer's convention: whole folds, one array, no drain for os."""
+        rows, cols = int(self.number["rows"]), int(self.number["cols"])
+        load = rows if self.name["dataflow"] == "os" else 2 * rows
+        cycles = 0.0
+        for _ in range(int(batch)):
+            for _ in range(0, int(sr), rows):
+                for _ in range(0, int(sc), cols):
+                    cycles += load + cols + t - 2
+        return cycles - 1
+
+    def traffic(self, row: int) -> tuple[float, float, float]:
+        """Main memory bytes of one run, as the tile plan moves them."""
+        assert self.chunk.activity.moved is not None
+        count = max(float(self.chunk.ops.count[row, self.i]), 1.0)
+        weights, read, written = (float(x[row, 0]) / count for x in self.chunk.activity.moved)
+        return weights, read, written
+
+
+def _cut(seconds: float, most: int) -> list[float]:
+    return [seconds / most] * most
+
+
+def _deal(cost: list[float], instances: int, arrays: int) -> float:
+    """Cycles until the last of `instances` lists of folds is done on the arrays."""
+    if arrays == 1:
+        return sum(cost) * instances
+    if instances * len(cost) > 20_000:
+        return sum(cost) * instances / arrays
+    free = [0.0] * arrays
+    for _ in range(instances):
+        for cycles in cost:
+            heapq.heappush(free, heapq.heappop(free) + cycles)
+    return max(free)
+
+
+UNITS: dict[str, Callable[[Chunk], UnitModel]] = {
+    "systolic": SystolicUnits,
+    "acceltran": AccelTranUnits,
+    "gpu": GpuUnits,
+    "reram": ReramUnits,
+}

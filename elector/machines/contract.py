@@ -1,0 +1,485 @@
+"""Designs: D hardware units as arrays, and what a machine reports of them.
+
+A machine counts and a technology prices: nothing in here is a joule or a square metre.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from elector.base.segments import Fold
+from elector.base.table import Field, distinct, schema
+from elector.operations.rows import Operations
+
+Array = np.ndarray
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Units:
+    """D units of one machine kind.
+
+    numbers : parameter -> (D,) float in SI (booleans as 0 and 1, the node in nm).
+    names : parameter -> (distinct names, (D,) codes).
+    """
+
+    machine: str
+    numbers: dict[str, Array]
+    names: dict[str, tuple[tuple[str, ...], Array]]
+
+    @property
+    def size(self) -> int:
+        """Number of designs D."""
+        return int(next(iter(self.numbers.values())).shape[0])
+
+    @functools.cached_property
+    def nodes(self) -> tuple[Array, Array]:
+        """The distinct technology nodes [nm], and the (D,) code of each design's."""
+        values, _, codes = distinct(self.numbers["node"])
+        return values, codes
+
+    def number(self, key: str) -> Array:
+        """(D,) values of a numeric parameter."""
+        return self.numbers[key]
+
+    def flag(self, key: str) -> Array:
+        """(D,) bool of a switch."""
+        return self.numbers[key] != 0.0
+
+    def code(self, key: str, order: tuple[str, ...]) -> Array:
+        """(D,) position of a named parameter's value in `order`."""
+        names, codes = self.names[key]
+        return np.array([order.index(name) for name in names], dtype=np.intp)[codes]
+
+    def equals(self, key: str, name: str) -> Array:
+        """(D,) bool, whether a named parameter has this value."""
+        return self.code_is(key, (name,))
+
+    def code_is(self, key: str, wanted: tuple[str, ...]) -> Array:
+        """(D,) bool, whether a named parameter has one of these values."""
+        names, codes = self.names[key]
+        return np.array([name in wanted for name in names], dtype=bool)[codes]
+
+    def replace(self, **numbers: Array) -> Units:
+        """The units with other numbers."""
+        return Units(self.machine, {**self.numbers, **numbers}, self.names)
+
+    def take(self, index: Array | slice) -> Units:
+        """The units at `index`."""
+        return Units(
+            self.machine,
+            {key: values[index] for key, values in self.numbers.items()},
+            {key: (names, codes[index]) for key, (names, codes) in self.names.items()},
+        )
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Count:
+    """How often an action happens: `values` (R, X) over all runs, `index` (D,) into X.
+
+    Most counts depend on few parameters; they are summed once for each combination X.
+    fold : None; where a design has a place in `index` for each of its layers (P,), which
+        belong together.
+    group : None; where the values are sums by group of rows (elector.operations.rows.groups),
+        (R,) the group of each. A subset of the rows is then one of whole groups.
+    """
+
+    values: Array
+    index: Array
+    fold: Fold | None = None
+    group: Array | None = None
+
+    def total(self, rows: Array | None = None) -> Array:
+        """(D,) sum over the rows (or over some of them), accumulated in row order."""
+        # Summed once for each combination, or for each design where those are fewer.
+        if rows is not None and self.group is not None:
+            rows = distinct(self.group[rows])[0]
+        few = self.index.size < self.values.shape[1]
+        if rows is None:
+            chosen = self.values[:, self.index] if few else self.values
+        else:
+            chosen = self.values[rows[:, None], self.index] if few else self.values[rows]
+        found = sum_rows(chosen) if few else sum_rows(chosen)[self.index]
+        return found if self.fold is None else self.fold.sum(found)
+
+    def row(self, row: int) -> Array:
+        """(D,) the count of one row; (P,) where layers have places of their own."""
+        return self.values[row, self.index]
+
+    def each(self) -> Array:
+        """(R, D) the count of every row; (R, P) where layers have places of their own."""
+        return self.values[:, self.index]
+
+
+def sum_rows(values: Array) -> Array:
+    """(X,) sum over the first axis of (R, X), in row order whatever X is.
+
+    numpy's own sum may group terms differently when X is 1 or when the rows lie side by side
+    in memory; a design alone would then differ in the last bit from itself in a batch.
+    """
+    if not values.shape[0]:
+        return np.zeros(values.shape[1])
+    if values.shape[1] > 1:
+        return np.add.reduce(np.ascontiguousarray(values), axis=0)
+    return np.add.accumulate(values, axis=0)[-1]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Clocked:
+    """What a power limit needs to find the clock of D designs (elector.cost.power).
+
+    resource : whose busy seconds follow the clock.
+    compute : (R, D) seconds at the full clock that grow as it drops.
+    memory : (R, D) seconds that do not, beside compute.
+    fixed : (R, D) seconds that do not, before compute.
+    slack : share of the shorter of compute and memory that the longer does not hide.
+    limit : (D,) watts.
+    floor : (D,) lowest clock over the full one.
+    voltage : supply voltage over that of the full clock, at the two ends of its ladder:
+        (clock below which it stays, voltage there); it rises straight to 1 at full clock.
+    """
+
+    resource: str
+    compute: Array
+    memory: Array
+    fixed: Array
+    slack: float
+    limit: Array
+    floor: Array
+    voltage: tuple[float, float]
+
+    def seconds(self, speed: Array) -> Array:
+        """(R, D) busy seconds at `speed` (D,) of the full clock."""
+        compute = self.compute / speed
+        hidden = np.minimum(compute, self.memory)
+        return self.fixed + np.maximum(compute, self.memory) + self.slack * hidden
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Budget:
+    """Watts an action may take: its resource is busy at least its joules over them.
+
+    resource, action : names. limit : (D,) watts. alone, serial : (R, D) its seconds in those of
+    the activity.
+    """
+
+    resource: str
+    action: str
+    limit: Array
+    alone: Array
+    serial: Array
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Fill:
+    """Putting the weights in place, once, before the first step.
+
+    action : what is paid for each of `pulses` (D,). wear : (D,) of them for each cell.
+    seconds : (D,) where power allows all at once. size : (D,) bytes of weights.
+    """
+
+    action: str
+    pulses: Array
+    wear: Array
+    seconds: Array
+    size: Array
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Activity:
+    """What D designs do with R operations.
+
+    busy : resource -> (R, D) seconds over all runs of a row, as an array or as a Count.
+    alone : (R, D) seconds of a row when nothing else runs beside it.
+    serial : (R, D) those seconds with all sequences one after another, where some of them stand
+        side by side in `alone`; None: as alone.
+    beside : (R, D) bool, heads of one sequence stand side by side; None: nowhere.
+    compute : (R, D) those seconds if main memory took no time.
+    cycles : (R, D) clock cycles of the unit that computes the row.
+    shortest : (D,) rows a stream needs so that splitting the batch costs nothing; inf: never.
+    counts : action -> Count.
+    fuse : (D,) bool, streamed rows run behind the product that feeds them.
+    weights : bytes of parameters fetched, which may run ahead of the computation as far as
+        `room` (D,) bytes reach, at `bandwidth` (D,) bytes a second.
+    start : (D,) seconds before the first operation can begin.
+    executed : (D,) multiply-accumulates the peak is compared with.
+    peak : (D,) multiply-accumulates a second.
+    limits : sentence -> (needed, available), each (D,): infeasible where needed > available.
+    resources : their names.
+    queued : (D,) or for all; rows run one after another from a queue that a host fills, so
+        that the busiest resource decides and nothing else waits.
+    clocked : what a power limit needs; None where the clock is given.
+    speed : (D,) share of the full clock that a power limit leaves; None where there is none.
+    budget : an action whose power is limited on its own; None: none.
+    least : seconds one sequence takes for a row however many overlap; None: its share of them.
+    periods : resource -> (D,) how often a sequence comes back to it; without: in each layer.
+    wear : (D,) writes of the most written cell in a step, endurance : (D,) how many it
+        survives; None where nothing wears.
+    fill : writing the weights in place once; None where they only pass through.
+    extra : name -> (D,) further scalars of the result.
+    largest : (D,) largest batch that fits into main memory, for the reason's text; None: unknown.
+    tiles : (R, D) tile sides, or None unless asked for.
+    traffic : on-chip and main memory bytes, each (R, D), or None unless asked for.
+    moved : (R, D) bytes of main memory: weights, other reads, writes; or None unless asked for.
+    accesses : operand -> (R, D) elements the unit reads or writes on chip; empty unless asked for.
+    awake : part -> seconds it must be powered; a part that is not listed always is.
+    residue : (D,) share of its leakage that a part keeps while its power is gated, or by part.
+    members, owner : the units of a hybrid, and (R,) which of them runs a row (-1: a link).
+    working : for each member, (D,) whether it runs anything.
+    fold : None; where the designs' layers have columns of their own (P,), `busy`, `alone`,
+        `compute` and the rows of counts are (R, P). Everything else is (D,) all the same.
+    """
+
+    busy: dict[str, Array | Count]
+    alone: Array
+    compute: Array
+    cycles: Array
+    shortest: Array
+    counts: dict[str, Count]
+    fuse: Array
+    weights: Count
+    room: Array
+    bandwidth: Array
+    start: Array
+    executed: Array
+    peak: Array
+    limits: dict[str, tuple[Array, Array]]
+    resources: tuple[str, ...]
+    serial: Array | None = None
+    beside: Array | None = None
+    least: Count | None = None
+    queued: bool | Array = False
+    clocked: Clocked | None = None
+    speed: Array | None = None
+    budget: Budget | None = None
+    periods: dict[str, Array] = field(default_factory=dict)
+    wear: Array | None = None
+    endurance: Array | None = None
+    fill: Fill | None = None
+    extra: dict[str, Array] = field(default_factory=dict)
+    largest: Array | None = None
+    tiles: tuple[Array, Array, Array] | None = None
+    traffic: tuple[Array, Array] | None = None
+    moved: tuple[Array, Array, Array] | None = None
+    accesses: dict[str, Array] = field(default_factory=dict)
+    awake: dict[str, Count] = field(default_factory=dict)
+    residue: Array | float | dict[str, Array | float] = 1.0
+    members: tuple[Activity, ...] = ()
+    owner: Array | None = None
+    working: tuple[Array, ...] = ()
+    fold: Fold | None = None
+
+    def of(self, row: int) -> Activity:
+        """The activity of the unit that runs row `row`."""
+        if self.owner is None or self.owner[row] < 0:
+            return self
+        return self.members[self.owner[row]]
+
+    @property
+    def chain(self) -> Array:
+        """(R, D) seconds of a row with its sequences one after another."""
+        return self.alone if self.serial is None else self.serial
+
+    def load(self, resource: str, rows: Array | None = None) -> Array:
+        """(D,) busy seconds of a resource, over the rows or some of them."""
+        seconds = self.busy[resource]
+        if isinstance(seconds, Count):
+            return seconds.total(rows)
+        return self.whole(sum_rows(seconds if rows is None else seconds[rows]))
+
+    def whole(self, values: Array) -> Array:
+        """(D,) sums of values of the columns."""
+        return values if self.fold is None else self.fold.sum(values)
+
+    def spread(self, values: Array) -> Array:
+        """(D,) values for each of the columns."""
+        return values if self.fold is None else self.fold.spread(values)
+
+    def row(self, resource: str, r: int) -> Array:
+        """(D,) busy seconds of a resource for row `r`."""
+        seconds = self.busy[resource]
+        return seconds.row(r) if isinstance(seconds, Count) else seconds[r]
+
+
+def folded(activity: Activity, fold: Fold) -> Activity:
+    """The activity of designs of which each layer was computed as if it were a design.
+
+    What a unit is and what a whole model needs is the same in all of them.
+    """
+
+    def one(values: Array | float) -> Array:
+        return fold.first(np.broadcast_to(values, fold.of.shape))
+
+    def count(c: Count) -> Count:
+        return replace(c, fold=fold)
+
+    a, residue = activity, activity.residue
+    assert not isinstance(residue, dict)
+    return replace(
+        a,
+        fold=fold,
+        shortest=one(a.shortest),
+        fuse=one(a.fuse),
+        room=one(a.room),
+        bandwidth=one(a.bandwidth),
+        start=one(a.start),
+        executed=one(a.executed),
+        peak=one(a.peak),
+        residue=one(residue),
+        limits={text: (one(needed), one(has)) for text, (needed, has) in a.limits.items()},
+        busy={k: count(c) if isinstance(c, Count) else c for k, c in a.busy.items()},
+        counts={k: count(c) for k, c in a.counts.items()},
+        awake={k: count(c) for k, c in a.awake.items()},
+        weights=count(a.weights),
+        least=None if a.least is None else count(a.least),
+    )
+
+
+def nothing_ahead(rows: int, index: Array) -> tuple[Count, Array, Array]:
+    """`weights`, `room` and `bandwidth` of a machine that fetches no parameters ahead."""
+    one = np.ones(index.size)
+    return Count(np.zeros((rows, 1)), np.zeros(index.size, dtype=np.intp)), one, one
+
+
+def nothing_to_complete(units: Units) -> Units:
+    """`complete` of a machine that is left no setting."""
+    return units
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Action:
+    """What a counted action costs: `part` of the energy it belongs to, and its price.
+
+    price : (part, quantity) in the technology; "{compute}" is the number format, any other
+        field in braces a setting of the machine, such as "{memory}".
+    size : parameter whose bytes scale the price where its law says so.
+    core : its energy follows the square of the core's supply voltage.
+    """
+
+    part: str
+    price: tuple[str, str]
+    size: str = ""
+    core: bool = False
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Part:
+    """Area and standing power of a part of the chip.
+
+    area : (part, quantity) in the technology; amount : (D,) cells, bytes, lanes ...
+    leakage : (part, quantity); of_area : leakage is for each m2 rather than each amount.
+    """
+
+    area: tuple[str, str] | None
+    amount: Array
+    leakage: tuple[str, str] | None = None
+    of_area: bool = False
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Machine:
+    """A kind of hardware: data and four functions.
+
+    schema : name of its schema CSV.
+    actions : action -> how it is priced.
+    prepare : (operations, pair index (D,), units, details) -> what chunks share.
+    activity : (prepared, slice of the designs) -> Activity.
+    parts : (units) -> name -> Part.
+    complete : (units) -> units with the settings that were left to the machine.
+    native : parameter that names the machine's own number format.
+    supports : (units, number format) -> (D,) bool; None: the native one only.
+    implementations : software stacks it can run; the first is the default.
+    layerwise : what it does with a layer does not depend on the layers beside it, so that
+        layers of different sizes may be columns of their own.
+    own_idle : its parts hold all of its idle power, so the rule shared by all chips is left out.
+    hybrid : the units, links and rules of a machine that is made of others.
+    """
+
+    name: str
+    schema: str
+    description: str
+    actions: dict[str, Action]
+    prepare: Callable[[Operations, Array, Units, bool], object]
+    activity: Callable[[object, slice], Activity]
+    parts: Callable[[Units], dict[str, Part]]
+    complete: Callable[[Units], Units]
+    native: str
+    supports: Callable[[Units, str], Array] | None = None
+    implementations: tuple[str, ...] = ("eager",)
+    own_idle: bool = False
+    layerwise: bool = False
+    hybrid: Hybrid | None = None
+
+    @property
+    def fields(self) -> dict[str, Field]:
+        """Its settings."""
+        return schema(self.schema) if self.hybrid is None else self.hybrid.fields
+
+    @property
+    def natives(self) -> tuple[str, ...]:
+        """Settings that name a number format: one for each unit."""
+        if self.hybrid is None:
+            return (self.native,) if self.native else ()
+        members = self.hybrid.members
+        return tuple(f"units.{m.name}.{m.machine.native}" for m in members if m.machine.native)
+
+
+@dataclass(frozen=True)
+class Member:
+    """A unit of a hybrid."""
+
+    name: str
+    machine: Machine
+
+    def units(self, units: Units) -> Units:
+        """This unit's own settings among those of the hybrid."""
+        start = f"units.{self.name}."
+        numbers = {k[len(start) :]: v for k, v in units.numbers.items() if k.startswith(start)}
+        if "training" in units.numbers:
+            numbers["training"] = units.numbers["training"]
+        names = {k[len(start) :]: v for k, v in units.names.items() if k.startswith(start)}
+        return Units(self.machine.name, numbers, names)
+
+
+@dataclass(frozen=True)
+class Link:
+    """A connection of two units."""
+
+    between: tuple[str, str]
+
+    @property
+    def name(self) -> str:
+        """Name in settings and results."""
+        return "-".join(self.between)
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Operations whose attributes are all among the patterns run on `unit`."""
+
+    match: tuple[tuple[str, tuple[str, ...]], ...]
+    unit: str
+
+
+@dataclass(frozen=True)
+class Hybrid:
+    """What a machine of several units is made of. The first unit decides the number format."""
+
+    members: tuple[Member, ...]
+    links: tuple[Link, ...]
+    rules: tuple[Rule, ...]
+
+    @property
+    def fields(self) -> dict[str, Field]:
+        """units.NAME.KEY for each setting of a unit, links.NAME.KEY for each of a link."""
+        found = {
+            f"units.{m.name}.{key}": field
+            for m in self.members
+            for key, field in m.machine.fields.items()
+        }
+        for link in self.links:
+            found |= {f"links.{link.name}.{k}": f for k, f in schema("link").items()}
+        return found

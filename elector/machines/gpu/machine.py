@@ -1,0 +1,283 @@
+"""GPUs: a data sheet, and a software stack as an input.
+
+Every operation is one or more kernels. A host fills a queue with them and the device works
+it off: a step takes the longer of the two sums. A kernel takes the longer of its arithmetic
+(which follows the clock) and its traffic (which does not), and a start of its own
+(elector.machines.gpu.kernels). Which kernels there are is the software stack's affair
+(elector.machines.gpu.stacks). Under a power limit the clock drops (elector.cost.power).
+
+What stays in the second-level cache between operations is not loaded again
+(elector.machines.tiling). Constants are those of all GPUs or of a stack, never of a device.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from elector.base.table import distinct
+from elector.machines.contract import (
+    Action,
+    Activity,
+    Clocked,
+    Count,
+    Machine,
+    Part,
+    Units,
+    nothing_ahead,
+    nothing_to_complete,
+)
+from elector.machines.gpu.kernels import (
+    Constants,
+    Device,
+    constants,
+    memory_seconds,
+    product_seconds,
+    vector_seconds,
+)
+from elector.machines.gpu.stacks import IMPLEMENTATIONS, kernels, passes, stacks
+from elector.machines.tiling import Plan, plan
+from elector.operations.rows import Operations
+
+Array = np.ndarray
+
+ACTIONS = {
+    "mac": Action("mac", ("gpu.{compute}", "energy"), core=True),
+    "vector": Action("vector", ("gpu.vector", "energy"), core=True),
+    "special": Action("vector", ("gpu.special", "energy"), core=True),
+    "cache": Action("cache", ("gpu.cache", "transfer_energy"), core=True),
+    "path": Action("cache", ("gpu.path", "transfer_energy"), core=True),
+    "main memory": Action("main memory", ("dram.{memory}", "energy")),
+    "interface": Action("interface", ("dram.{memory}", "interface_energy")),
+}
+
+#: A special function takes as many lane operations: a quarter of the rate.
+SPECIAL = 4.0
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What all chunks of a block share."""
+
+    ops: Operations
+    index: Array
+    units: Units
+    plan: Plan
+    plan_index: Array
+    products: Array
+    vectors: Array
+    constants: Constants
+    stack: dict[str, float]
+    kernels: Array
+    passes: Array
+    details: bool
+
+
+def prepare(ops: Operations, index: Array, units: Units, details: bool) -> Prepared:
+    """Traffic of each distinct (pair, cache), kernels and passes of each operation."""
+    memory, plan_index = _plan(ops, index, units, details)
+    w = ops.workload
+    stack = stacks()[w.implementation]
+    return Prepared(
+        ops,
+        index,
+        units,
+        memory,
+        plan_index,
+        ops.where(matmul=True),
+        ops.where(matmul=False),
+        constants(),
+        stack,
+        kernels(ops.rows, stack, w),
+        passes(ops.rows, stack, w),
+        details,
+    )
+
+
+def _plan(ops: Operations, index: Array, units: Units, details: bool) -> tuple[Plan, Array]:
+    """The traffic plan of every distinct (pair, cache) and each design's place in it."""
+    sizes, _, code = distinct(units.number("l2"))
+    found, _, plan_index = distinct(index * sizes.size + code)
+    pair, rest = np.divmod(found, sizes.size)
+    no, asked = np.zeros(pair.size, dtype=bool), np.arange(len(ops.rows) if details else 0)
+    return plan(ops, pair, sizes[rest], no, no, asked), plan_index
+
+
+def clock(units: Units) -> Array:
+    """(D,) highest clock of the designs [Hz]."""
+    given = units.number("clock")
+    return np.where(given > 0, given, units.number("boost_clock"))
+
+
+def device(p: Constants, units: Units, compute: str) -> Device:
+    """The devices as kernels see them, for products in one number format."""
+    hertz, sms = clock(units), units.number("sms")
+    boost = units.number("boost_clock")
+    # An operation is half a multiply-accumulate.
+    rate = 0.5 * units.number(f"{compute}_rate") / (boost * sms)
+    lanes = 0.5 * units.number("fp32_rate") * hertz / boost
+    cache = p.cache_bytes * sms * hertz
+    tensor = units.flag("tensor") & np.full(units.size, compute != "fp32")
+    return Device(sms, hertz, rate, tensor, units.number("bandwidth"), lanes, cache)
+
+
+def activity(prepared: object, part: slice) -> Activity:
+    """Seconds and counts of the designs in `part`."""
+    assert isinstance(prepared, Prepared)
+    p, ops, c = prepared, prepared.ops, prepared.constants
+    units, index, q = p.units.take(part), p.index[part], p.plan_index[part]
+    d = device(c, units, ops.format.compute)
+    count, times = ops.count[:, index], p.kernels[:, None] * ops.count[:, index]
+    moved, touched = _bytes(p, index, q)
+    compute = np.zeros(count.shape)
+    r, v = p.products, p.vectors
+    m, k, n, batch = sizes = [x[r][:, index] for x in (ops.m, ops.k, ops.n, ops.batch)]
+    width = np.minimum(ops.a_width, ops.b_width)[r][:, None]
+    backward = np.array([ops.rows[i].phase == "backward" for i in r])[:, None]
+    seconds, splits = product_seconds(c, d, m, k, n, batch, width, backward)
+    compute[r] = np.where(count[r] > 0, seconds, 0.0)
+    # Partial sums of a split go through the cache, in the accumulator's width.
+    partial = (splits - 1.0) * batch * m * n * ops.format.accumulator
+    touched[r] = _loads(p, sizes, width) + partial
+    work = _work(ops)[v][:, index]
+    compute[v] = vector_seconds(c, d, work, touched[v])
+    compute, memory = compute * count, memory_seconds(c, d, moved) * count
+    fixed = c.kernel * times
+    clocked = Clocked(
+        "device",
+        compute,
+        memory,
+        fixed,
+        c.slack,
+        units.number("power_limit"),
+        np.full(index.size, c.clock_floor),
+        (c.voltage_knee, c.voltage_floor),
+    )
+    busy = clocked.seconds(np.ones(index.size))
+    weights, room, ahead = nothing_ahead(len(ops.rows), index)
+    host = times * (p.stack["host"] / units.number("host_speed"))
+    return Activity(
+        busy={"device": busy, "host": host},
+        alone=busy,
+        compute=busy,
+        cycles=busy * d.clock,
+        shortest=np.full(index.size, np.inf),
+        counts=_counts(p, index, moved * count, touched * count),
+        fuse=np.zeros(index.size, dtype=bool),
+        weights=weights,
+        room=room,
+        bandwidth=ahead,
+        start=p.stack["step"] / units.number("host_speed"),
+        executed=ops.macs[index],
+        peak=d.rate * d.clock * d.sms,
+        limits=_limits(p, units, index),
+        resources=("device", "host"),
+        queued=True,
+        clocked=clocked,
+        largest=_largest(p, units, index),
+        tiles=_tiles(p.plan, q) if p.details else None,
+        traffic=(touched * count, moved * count) if p.details else None,
+    )
+
+
+def _bytes(p: Prepared, index: Array, q: Array) -> tuple[Array, Array]:
+    """(R, D) bytes of one run between main memory and chip, and between cache and SMs."""
+    ops = p.ops
+    share = p.passes[:, None]
+    moved = (p.plan.read + p.plan.written)[:, q] * share
+    touched = (ops.a_bytes + ops.b_bytes + ops.out_bytes)[:, index] * share
+    return moved, touched
+
+
+def _loads(p: Prepared, sizes: list[Array], width: Array) -> Array:
+    """(R, D) bytes products take from the cache with tiles of 128 x 128.
+
+    The price of a multiply-accumulate was derived from whole boards and may hold some of
+    this already. Without it, powers, power-limit curves and products kept out of the fit are
+    all met a little worse (docs/gpu.md), so it is charged.
+    """
+    m, k, n, batch = sizes
+    return batch * k * width * (m * np.ceil(n / 128.0) + n * np.ceil(m / 128.0))
+
+
+def _work(ops: Operations) -> Array:
+    """(R, M) simple operations of one run; a special function is four."""
+    each = np.array([row.simple + SPECIAL * row.special for row in ops.rows])
+    return ops.m * each[:, None]
+
+
+def _counts(p: Prepared, index: Array, moved: Array, touched: Array) -> dict[str, Count]:
+    """How often each action happens."""
+    ops, here = p.ops, np.arange(index.size)
+    matmul = np.array([row.matmul for row in ops.rows])[:, None]
+    elements = np.where(matmul, 0.0, ops.count * ops.m)
+    macs = np.where(matmul, ops.count * ops.batch * ops.m * ops.k * ops.n, 0.0)
+    simple = np.array([row.simple for row in ops.rows])[:, None]
+    special = np.array([row.special for row in ops.rows])[:, None]
+    return {
+        "mac": Count(macs, index),
+        "vector": Count(elements * simple, index),
+        "special": Count(elements * special, index),
+        "cache": Count(touched, here),
+        "path": Count(moved, here),
+        "main memory": Count(moved, here),
+        "interface": Count(moved, here),
+    }
+
+
+def _limits(p: Prepared, units: Units, index: Array) -> dict[str, tuple[Array, Array]]:
+    memory = p.ops.memory
+    total = np.zeros(index.size)
+    for values in memory.values():
+        total = total + values[index]
+    available = units.number("memory_capacity")
+    return {
+        "main memory: needs {needed}, has {available}": (total + p.constants.reserved, available)
+    }
+
+
+def _largest(p: Prepared, units: Units, index: Array) -> Array:
+    """(D,) largest batch whose activations and cache fit beside what does not depend on it."""
+    memory, batch = p.ops.memory, p.ops.workload.batch[index]
+    fixed = (
+        p.constants.reserved
+        + (memory["weights"] + memory["gradients"] + memory["optimizer"])[index]
+    )
+    each = (memory["activations"] + memory["cache"])[index] / batch
+    left = np.maximum(units.number("memory_capacity") - fixed, 0.0)
+    return np.floor(left / np.maximum(each, 1e-9))
+
+
+def _tiles(memory: Plan, q: Array) -> tuple[Array, Array, Array]:
+    return memory.tile_m[:, q], memory.tile_k[:, q], memory.tile_n[:, q]
+
+
+def parts(units: Units) -> dict[str, Part]:
+    """The die as published, and the idle power of the board."""
+    return {
+        "die": Part(("gpu.die", "area"), units.number("die")),
+        "board": Part(None, units.number("idle_power"), ("gpu.board", "standing")),
+    }
+
+
+def supports(units: Units, compute: str) -> Array:
+    """(D,) whether the devices compute in a number format."""
+    key = f"{compute}_rate"
+    return units.number(key) > 0 if key in units.numbers else np.zeros(units.size, dtype=bool)
+
+
+GPU = Machine(
+    name="gpu",
+    schema="gpu",
+    description="GPU described by its data sheet, run by a software stack",
+    actions=ACTIONS,
+    prepare=prepare,
+    activity=activity,
+    parts=parts,
+    complete=nothing_to_complete,
+    native="datapath",
+    supports=supports,
+    implementations=IMPLEMENTATIONS,
+    own_idle=True,
+)

@@ -1,0 +1,126 @@
+"""Software stacks: which kernels an operation becomes, and what the host spends on each."""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+
+from elector.base import units
+from elector.base.errors import InputError
+from elector.base.table import DATA, read_csv
+from elector.describe.workload import Workload
+from elector.operations.rows import Row
+
+Array = np.ndarray
+
+#: The stacks of data/implementations.csv; the first is the default.
+IMPLEMENTATIONS = (
+    "eager",
+    "compiled",
+    "torchscript",
+    "tensorflow1-xla",
+    "tensorflow2-xla",
+    "tensorflow",
+    "fastertransformer",
+)
+
+#: Kernels for each tensor and passes over its states. Plain: the nine to thirteen element-wise
+#: kernels that the formula of adam, adamw or lamb comes to, each with two or three tensors;
+#: fused: one kernel over many tensors.
+OPTIMIZER = {"plain": (13.0, 5.0), "fused": (0.1, 1.0)}
+
+_SI = {"1": "1", "us": "s", "ms": "s"}
+
+
+@functools.cache
+def stacks() -> dict[str, dict[str, float]]:
+    """Stack -> quantity -> value in SI (data/implementations.csv).
+
+    host : seconds of the host for each kernel. step : seconds for each step, before and after.
+    forward, training, mixed : bytes that element-wise work moves over those of its tensors, in
+    inference, in training, and further with automatic mixed precision.
+    CATEGORY.kernels, CATEGORY.passes : kernels of one such operation, and bytes over one pass.
+    """
+    found: dict[str, dict[str, float]] = {}
+    path = DATA / "implementations.csv"
+    _, lines = read_csv(path)
+    for _, cells in lines:
+        stack, quantity, value, unit = cells[:4]
+        if unit not in _SI:
+            raise InputError("unknown unit", file=path, field=quantity, value=unit, allowed=_SI)
+        found.setdefault(stack, {})[quantity] = units.parse(f"{value} {unit}", _SI[unit])
+    return found
+
+
+def category(row: Row) -> str:
+    """Which line of a stack's table an operation that is no product belongs to."""
+    if row.kind in ("softmax", "norm", "activation", "embedding", "loss", "optimizer", "cast"):
+        return row.kind
+    for word in ("bias", "dropout", "residual"):
+        if word in row.name:
+            return word
+    return "other"
+
+
+def kernels(rows: tuple[Row, ...], stack: dict[str, float], workload: Workload) -> Array:
+    """(R,) kernels of one run of each operation."""
+    table, attention = _with_optimizer(stack, workload), workload.attention
+    # operands of 8 bits are quantised by a kernel of their own
+    product = 2.0 if workload.precision in ("int8", "fp8") else 1.0
+    found = [product if r.matmul else table[f"{category(r)}.kernels"] for r in rows]
+    inside = _inside(rows, attention)
+    if attention == "fused":
+        # scale, mask, softmax and dropout in one kernel
+        found = [
+            float(r.kind == "softmax") if i else f
+            for r, f, i in zip(rows, found, inside, strict=True)
+        ]
+    if attention == "flash":
+        found = [0.0 if i else f for f, i in zip(found, inside, strict=True)]
+        found = _one_kernel(rows, found)
+    return np.array(found)
+
+
+def _with_optimizer(stack: dict[str, float], workload: Workload) -> dict[str, float]:
+    """The stack's table with the optimizer that is asked for."""
+    if workload.optimizer_kernels == "auto":
+        return stack
+    kernels, passes = OPTIMIZER[workload.optimizer_kernels]
+    return {**stack, "optimizer.kernels": kernels, "optimizer.passes": passes}
+
+
+def passes(rows: tuple[Row, ...], stack: dict[str, float], workload: Workload) -> Array:
+    """(R,) bytes an operation moves over those of its tensors read and written once."""
+    table, attention = _with_optimizer(stack, workload), workload.attention
+    scale = stack["training"] if workload.training else stack["forward"]
+    if workload.mixed or workload.precision in ("int8", "fp8"):
+        # norms, softmax and what surrounds them stay in wider numbers
+        scale = scale * stack["mixed"]
+    found = []
+    for row, inside in zip(rows, _inside(rows, attention), strict=True):
+        if row.matmul:
+            found.append(1.0)
+        elif inside:
+            found.append(float(attention == "fused" and row.kind == "softmax"))
+        elif row.kind in ("optimizer", "cast"):
+            found.append(table[f"{row.kind}.passes"])
+        else:
+            found.append(table[f"{category(row)}.passes"] * scale)
+    return np.array(found)
+
+
+def _inside(rows: tuple[Row, ...], attention: str) -> list[bool]:
+    """Element-wise work of attention that a fused kernel holds."""
+    return [r.in_attention and not r.matmul and attention != "unfused" for r in rows]
+
+
+def _one_kernel(rows: tuple[Row, ...], found: list[float]) -> list[float]:
+    """Flash attention: the products of one layer and phase share a kernel, the first has it."""
+    seen: set[tuple[str, str, bool]] = set()
+    for i, row in enumerate(rows):
+        if row.matmul and row.in_attention:
+            key = (row.layer, row.phase, row.name.startswith("cross"))
+            found[i] = float(key not in seen)
+            seen.add(key)
+    return found

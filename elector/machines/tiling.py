@@ -1,0 +1,485 @@
+"""Traffic between main memory and the on-chip memory, shared by the machines.
+
+For a product (m x k) by (k x n) cut into tiles, with Nm, Nk, Nn tiles along each side, the
+elements moved are the least over what stays put (Chen et al. 2016, Eyeriss; Kung 1982):
+
+    output stationary:  m k Nn + k n Nm + m n
+    weight stationary:  k n + m k Nn + m n (2 Nk - 1)
+    input stationary:   m k + k n Nm + m n (2 Nk - 1)
+
+Partial sums move at accumulator width. Candidates depend on the shape only and the second
+side of a tile is the largest that fits, so more memory never means more traffic.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from elector.base.table import columns
+from elector.operations.rows import CLASSES, PARAMETERS, Operations
+
+Array = np.ndarray
+#: One number where all have the same.
+Setting = np.ndarray | float
+
+
+def _cuts(every: int, step: float, most: int) -> tuple[int, ...]:
+    found = list(range(1, every + 1))
+    while found[-1] < most:
+        found.append(round(found[-1] * step))
+    return (*found, 2**62)
+
+
+#: Parts a side is cut into, tried in turn: every count to 8, then steps of at most 1.25, and at
+#: last single rows, so that whatever fits is found.
+CUTS = _cuts(8, 1.25, 65536)
+#: Thickness of the slice in which the side that nothing holds on to is streamed: one
+#: 64-byte burst of 16-bit elements.
+SLICE = 32.0
+#: Half of the on-chip memory holds tiles, the other half tensors handed from one operation
+#: to the next; at most three are alive at once (input, output, and residual or second operand).
+TILE_SHARE = 0.5
+LIVE_TENSORS = 3.0
+#: Operations worked through at once: some twenty arrays of them fit a second-level cache.
+SLAB = 8192
+OPERANDS = ("a", "b", "out")
+_ACTIVATION = CLASSES.index("activation")
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Plan:
+    """What Q (pair, memory) combinations move, each (R, Q), for one run of an operation.
+
+    read, written : bytes from and to main memory. weights : those of `read` that are parameters.
+    fill : bytes that must arrive before the operation can start.
+    tile_m, tile_k, tile_n : the tile chosen, of the products asked for; 0 for all else.
+    needed : (Q,) bytes of on-chip memory the smallest tile takes; 0 with memories of their own.
+    """
+
+    read: Array
+    written: Array
+    weights: Array
+    fill: Array
+    tile_m: Array
+    tile_k: Array
+    tile_n: Array
+    needed: Array
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Split:
+    """On-chip memories of a machine that keeps weights apart and zeros compressed.
+
+    weights : (Q,) bytes for parameters; `capacity` is then for everything else.
+    masks : (Q,) bits of the memory for masks: an element that is stored compressed needs one.
+    """
+
+    weights: Array
+    masks: Array
+
+
+def plan(
+    ops: Operations,
+    index: Array,
+    capacity: Array,
+    double_buffer: Array,
+    fuse: Array,
+    tiles: Array,
+    split: Split | None = None,
+) -> Plan:
+    """Traffic of the pairs `index` (Q,) with on-chip memories of `capacity` (Q,) bytes.
+
+    double_buffer : (Q,) bool, one copy of a tile is filled while the other is used.
+    fuse : (Q,) bool, streamed rows touch no memory but for outputs that are kept.
+    tiles : rows whose tiles are asked for.
+    split : memories of their own for weights and masks; None: one memory, no compression.
+    """
+    products = ops.where(matmul=True)
+    apart = np.array([split is not None and ops.rows[r].b in PARAMETERS for r in products], bool)
+    vectors = np.setdiff1d(np.arange(len(ops.rows)), products)
+    shape = (len(ops.rows), index.size)
+    found = Plan(*[*np.zeros((7, *shape)), np.zeros(index.size)])
+    memories = _Memories(
+        capacity, setting(TILE_SHARE / np.where(double_buffer, 2.0, 1.0)), fuse, split
+    )
+    for rows, own in ((vectors, False), (products[~apart], False), (products[apart], True)):
+        part = _Part(ops, index, memories, rows, own, tiles)
+        for place, x in cells(columns(ops.count[rows], index)):
+            if rows is vectors:
+                _vectors(part, found, place, x)
+            else:
+                _products(part, found, place, x)
+    return found
+
+
+def cells(count: Array) -> Iterator[tuple[Array, Array]]:
+    """Where (R, X) counts are not 0: rows and columns, each (N,), in slabs."""
+    there = count > 0
+    where, size = np.flatnonzero(there), there.shape[1]
+    row = np.repeat(np.arange(there.shape[0]), np.count_nonzero(there, axis=1))
+    column = where - row * size
+    for start in range(0, where.size, SLAB):
+        yield row[start : start + SLAB], column[start : start + SLAB]
+
+
+def gathered(values: Array, place: Array) -> Array:
+    """Flat values at `place`, all of which exist: numpy takes twice as long to make sure."""
+    return np.asarray(values.take(place, mode="clip"))
+
+
+def setting(values: Array) -> Setting:
+    """The number itself where all are the same."""
+    return float(values[0]) if values.size and (values == values[0]).all() else values
+
+
+def at(values: Setting, place: Array) -> Setting:
+    """The values at `place`; one number stays one."""
+    return values if isinstance(values, float) else gathered(values, place)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class _Memories:
+    """Q memories; share : of one that a tile may take."""
+
+    capacity: Array
+    share: Setting
+    fuse: Array
+    split: Split | None
+
+
+class _Part:
+    """Rows (P,) that are treated alike, and what all of their cells share.
+
+    apart : second operands have a memory of their own. tiled : 1 where the tile is asked for,
+    by row. width, kind : operand -> bytes of an
+    element and place of its class, by row. kept : (classes, M) bytes of everything of a class,
+    inf where it is never on the chip. share : operand -> (values, M) and place by row.
+    """
+
+    def __init__(
+        self,
+        ops: Operations,
+        index: Array,
+        memories: _Memories,
+        rows: Array,
+        apart: bool,
+        tiles: Array,
+    ) -> None:
+        self.ops, self.index, self.memories = ops, index, memories
+        self.rows, self.apart, self.pairs = rows, apart, ops.count.shape[1]
+        self.tiled = setting(np.isin(rows, tiles) + 0.0)
+        named = [ops.rows[r] for r in rows]
+        self.width = {x: setting(getattr(ops, f"{x}_width")[rows]) for x in OPERANDS}
+        self.kind = {
+            x: setting(np.array([float(CLASSES.index(getattr(row, x))) for row in named]))
+            for x in OPERANDS
+        }
+        self.streamed = np.array([row.streamed for row in named], dtype=bool)
+        self.stays = np.array([row.out == "saved" for row in named], dtype=bool)
+        self.parameters = setting(np.array([float(row.b in PARAMETERS) for row in named]))
+        self.kept = np.full((len(CLASSES), self.pairs), np.inf)
+        self.kept[CLASSES.index("saved")] = ops.memory["activations"]
+        self.kept[CLASSES.index("reuse")] = ops.parameters * ops.format.weight
+        self.kept[CLASSES.index("cache")] = ops.memory["cache"]
+        self.kept[CLASSES.index("none")] = -np.inf
+
+    def stored(self, operand: str, place: Array, pair: Array) -> Setting:
+        """(N,) stored size of an operand over its dense size (Operations.stored)."""
+        shares = self.ops.densities[operand]
+        code = shares.code[self.rows]
+        if not code.any():
+            return 1.0
+        density = gathered(shares.values, gathered(code, place) * self.pairs + pair)
+        bit = 1.0 / (8.0 * at(self.width[operand], place))
+        return np.asarray(np.minimum(density + bit, 1.0))
+
+    def moved(
+        self, operand: str, place: Array, pair: Array, g: Array, size: Array, stored: Setting
+    ) -> Array:
+        """(N,) bytes of an operand that a run moves: none where it is on the chip, by class.
+
+        g : (N,) places in flat (R, M) tables; size : bytes of the memory that holds it.
+        """
+        full = gathered(getattr(self.ops, f"{operand}_bytes"), g)
+        if not isinstance(stored, float):
+            full = full * stored
+        kind = self.kind[operand]
+        if isinstance(kind, float):
+            if kind == _ACTIVATION:
+                subject = full
+            elif np.isinf(self.kept[int(kind), 0]):
+                return full if self.kept[int(kind), 0] > 0 else np.zeros_like(full)
+            else:
+                subject = gathered(self.kept[int(kind)], pair)
+        else:
+            code = gathered(kind, place)
+            kept = gathered(self.kept, code.astype(np.intp) * self.pairs + pair)
+            subject = np.where(code == _ACTIVATION, full, kept)
+        return full * (subject > size * ((1.0 - TILE_SHARE) / LIVE_TENSORS))
+
+
+def _vectors(p: _Part, plan: Plan, place: Array, x: Array) -> None:
+    """Vector work. Streamed rows take their input from their producer, and write what is kept."""
+    row, pair = gathered(p.rows, place), gathered(p.index, x)
+    size = gathered(p.memories.capacity, x)
+    g, f = row * p.pairs + pair, row * p.index.size + x
+    a, b, out = (p.moved(name, place, pair, g, size, 1.0) for name in OPERANDS)
+    apart = ~(gathered(p.streamed, place) & gathered(p.memories.fuse, x))
+    plan.read.reshape(-1)[f] = a * apart + b
+    plan.written.reshape(-1)[f] = out * (apart | gathered(p.stays, place))
+
+
+def _products(p: _Part, plan: Plan, place: Array, x: Array) -> None:
+    """Products and their tiles."""
+    ops, memories, row, pair = p.ops, p.memories, gathered(p.rows, place), gathered(p.index, x)
+    g, f = row * p.pairs + pair, row * p.index.size + x
+    whole, share, split = gathered(memories.capacity, x), at(memories.share, x), memories.split
+    own = gathered(split.weights, x) if p.apart and split is not None else None
+    room = {"a": whole, "b": whole if own is None else own, "out": whole}
+    stored: dict[str, Setting] = dict.fromkeys(OPERANDS, 1.0)
+    width = {name: at(p.width[name], place) for name in OPERANDS}
+    if ops.densities and split is not None:
+        # Half of the masks speak for weights, half for the rest, so that a larger memory of
+        # the one never takes masks from the other.
+        elements = gathered(split.masks, x) / 2.0
+        stored = {name: p.stored(name, place, pair) for name in OPERANDS}
+        for name, size in room.items():
+            part = stored[name]
+            if not isinstance(part, float):
+                reach = np.where(part < 1.0, elements * part * width[name], np.inf)
+                room[name] = np.minimum(size, reach)
+    a, b, out = (p.moved(name, place, pair, g, room[name], stored[name]) for name in OPERANDS)
+    m, k, n, batch = (gathered(v, g) for v in (ops.m, ops.k, ops.n, ops.batch))
+    accumulator, writes = ops.format.accumulator, out > 0
+    a_width, b_width = width["a"] * stored["a"], width["b"] * stored["b"]
+    best = tile_search(
+        m,
+        k,
+        n,
+        a_width,
+        b_width,
+        accumulator,
+        room["a"] * share,
+        a / batch,
+        b / batch,
+        writes,
+        None if own is None else room["b"] * share,
+    )
+    read, fetched = a * best.a_passes, b * best.b_passes
+    read += fetched
+    if (best.sums > 1.0).any():
+        partial = accumulator * (best.sums - 1.0) * m * n * batch * writes
+        read, out = read + partial, out + partial
+    first = np.minimum(m, SLICE) * np.minimum(k, SLICE) * a_width
+    for table, values in (
+        (plan.read, read),
+        (plan.written, out),
+        (plan.weights, fetched * at(p.parameters, place)),
+        (plan.fill, np.minimum(first, a)),
+    ):
+        table.reshape(-1)[f] = values
+    tiled = at(p.tiled, place)
+    if np.any(tiled):
+        for table, sides in ((plan.tile_m, best.m), (plan.tile_k, best.k), (plan.tile_n, best.n)):
+            table.reshape(-1)[f] = sides * tiled
+    if split is None:  # a machine of several memories has limits of its own
+        np.maximum.at(plan.needed, x, smallest_tile(m, k, n, a_width, b_width, accumulator))
+
+
+def smallest_tile(
+    m: Array, k: Array, n: Array, a_width: Setting, b_width: Setting, accumulator: float
+) -> Array:
+    """Bytes of the least tile: one output with a slice of each operand."""
+    thin = np.minimum(k, SLICE)
+    return thin * (a_width + b_width) + accumulator
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Tiles:
+    """The best tiles of N products, each (N,): passes over the operands and tile sides."""
+
+    cost: Array
+    a_passes: Array
+    b_passes: Array
+    sums: Array
+    m: Array
+    k: Array
+    n: Array
+
+
+class _Wanted(NamedTuple):
+    """N products whose tiles are looked for; see `tile_search`.
+
+    partial : bytes that move for each partial sum that is not the last.
+    """
+
+    m: Array
+    k: Array
+    n: Array
+    a_width: Setting
+    b_width: Setting
+    accumulator: float
+    limit: Array
+    a: Array
+    b: Array
+    own: Array | None
+    partial: Array
+
+    def taken(self, places: Array) -> _Wanted:
+        """Some of the products."""
+        own: dict[str, Any] = {
+            name: gathered(values, places)
+            for name, values in self._asdict().items()
+            if isinstance(values, np.ndarray)
+        }
+        return self._replace(**own)
+
+
+def tile_search(
+    m: Array,
+    k: Array,
+    n: Array,
+    a_width: Setting,
+    b_width: Setting,
+    accumulator: float,
+    limit: Array,
+    a: Array,
+    b: Array,
+    out: Array,
+    own: Array | None = None,
+) -> Tiles:
+    """Tiles that move the least, over three stationarities and `CUTS` of one side.
+
+    All (N,): sizes, operand widths [byte], `limit` [byte] a tile may take, `a` and `b` the
+    bytes of one pass over the operands in main memory (0: on the chip), `out` whether
+    partial sums cross to main memory; `own` bytes of a memory that holds tiles of the second
+    operand alone (`limit` is then for the others). Where nothing fits, the least tile is
+    returned.
+    """
+    p = _Wanted(
+        m, k, n, a_width, b_width, accumulator, limit, a, b, own, 2.0 * accumulator * m * n * out
+    )
+    fits, moved, *first = _output(p, 1.0)
+    cost, chosen = np.where(fits >= 1.0, moved, np.inf), np.zeros(m.size, dtype=np.intp)
+    sides = np.empty((len(first), m.size))
+    for side, values in zip(sides, first, strict=True):
+        side[:] = values
+    # Nothing beats one pass over each operand.
+    _try_cuts(p, np.flatnonzero(cost > a + b), cost, chosen)
+    sides[:, np.isinf(cost)] = 1.0
+    for i, stationary in enumerate(_STATIONARY):
+        places = np.flatnonzero((chosen > 0) & (chosen % 3 == i))
+        if places.size:
+            cuts = np.array(CUTS, dtype=float)[chosen[places] // 3]
+            for side, values in zip(sides, stationary(p.taken(places), cuts)[2:], strict=True):
+                side[places] = values
+    return Tiles(cost, *sides)
+
+
+def _try_cuts(p: _Wanted, places: Array, cost: Array, chosen: Array) -> None:
+    """Lowers the costs (N,) of products at `places` to the least they can move, in place.
+
+    chosen : (N,) by what: 3 x place in CUTS + place in _STATIONARY; 0 is what stood before.
+    """
+    if not places.size:
+        return
+    left = p.taken(places)
+    families = [_Family(_OUTPUTS, left, places), _Family(_OPERANDS, left, places)]
+    for c, (cut, next_cut) in enumerate(pairwise((*CUTS, CUTS[-1]))):
+        families = [f for f in families if f.places.size]
+        if not families:
+            return
+        for family in families:
+            family.cut(c, float(cut), float(next_cut), cost, chosen)
+
+
+@dataclass(eq=False, repr=False)
+class _Family:
+    """Stationarities that cut the same side, and the products for which they may still be best."""
+
+    kinds: tuple[int, ...]
+    p: _Wanted
+    places: Array
+
+    def cut(self, c: int, cut: float, next_cut: float, cost: Array, chosen: Array) -> None:
+        """Tries one cut, as `_try_cuts`, and drops the products that finer ones cannot help."""
+        best = gathered(cost, self.places)
+        for i in self.kinds:
+            if c or i:
+                fits, moved, *_ = _STATIONARY[i](self.p, cut)
+                better = np.flatnonzero((moved < best) & (fits >= 1.0))
+                here = self.places[better]
+                best[better] = cost[here] = moved[better]
+                chosen[here] = 3 * c + i
+        # No cut is finer than single rows; more of them cost more.
+        side = self.p.k if self.kinds is _OPERANDS else self.p.m
+        more = (side > cut) & (best > self._least(next_cut))
+        if 4 * np.count_nonzero(more) < 3 * more.size:
+            left = np.flatnonzero(more)
+            self.p, self.places = self.p.taken(left), self.places[left]
+
+    def _least(self, cut: float) -> Array:
+        """No tile of so many cuts, or of more, moves less."""
+        p = self.p
+        if self.kinds is _OPERANDS:
+            more = (np.ceil(p.k / np.ceil(p.k / cut)) - 1.0) * p.partial
+        else:
+            more = p.b * (np.ceil(p.m / np.ceil(p.m / cut)) - 1.0)
+        return np.asarray(p.a + p.b + more)
+
+
+#: Of a candidate: where it is at least 1 it fits; bytes it moves; passes over a and b; passes of
+#: partial sums; sides of the tile.
+_Candidate = tuple[Array, Array, Setting, Setting, Setting, Array, Array, Array]
+
+
+def _output(p: _Wanted, cut: Setting) -> _Candidate:
+    """Output stationary: an (m / cut) x tn block of outputs, slices of k."""
+    tm, thin = np.ceil(p.m / cut), np.minimum(p.k, SLICE)
+    tn = _columns(p, tm * thin * p.a_width, tm * p.accumulator, thin * p.b_width)
+    held = np.maximum(tn, 1.0)
+    a_passes, b_passes = np.ceil(p.n / held), np.ceil(p.m / tm)
+    return tn, p.a * a_passes + p.b * b_passes, a_passes, b_passes, 1.0, tm, thin, held
+
+
+def _weight(p: _Wanted, cut: Setting) -> _Candidate:
+    """Weight stationary: a (k / cut) x tn block of weights, slices of m."""
+    tk, thin = np.ceil(p.k / cut), np.minimum(p.m, SLICE)
+    tn = _columns(p, tk * thin * p.a_width, thin * p.accumulator, tk * p.b_width)
+    held, sums = np.maximum(tn, 1.0), np.ceil(p.k / tk)
+    passes = np.ceil(p.n / held)
+    moved = p.a * passes + p.b + (sums - 1.0) * p.partial
+    return tn, moved, passes, 1.0, sums, thin, tk, held
+
+
+def _input(p: _Wanted, cut: Setting) -> _Candidate:
+    """Input stationary: a tm x (k / cut) block of inputs, slices of n."""
+    tk, thin = np.ceil(p.k / cut), np.minimum(p.n, SLICE)
+    row, second = tk * p.a_width + thin * p.accumulator, tk * thin * p.b_width
+    if p.own is None:
+        tm = np.minimum(np.floor((p.limit - second) / row), p.m)
+    else:
+        tm = np.minimum(np.floor(p.limit / row), p.m) * (second <= p.own)
+    held, sums = np.maximum(tm, 1.0), np.ceil(p.k / tk)
+    passes = np.ceil(p.m / held)
+    moved = p.a + p.b * passes + (sums - 1.0) * p.partial
+    return tm, moved, 1.0, passes, sums, held, tk, thin
+
+
+def _columns(p: _Wanted, fixed: Array, out: Array, second: Array) -> Array:
+    """Columns of a tile that fit beside `fixed` bytes, each `out` and `second` bytes wide."""
+    if p.own is None:
+        found = np.floor((p.limit - fixed) / (second + out))
+    else:
+        found = np.minimum(np.floor((p.limit - fixed) / out), np.floor(p.own / second))
+    return np.asarray(np.minimum(found, p.n))
+
+
+#: Candidates, and which of them cut the same side: outputs rows, operands the contraction.
+_STATIONARY = (_output, _weight, _input)
+_OUTPUTS, _OPERANDS = (0,), (1, 2)

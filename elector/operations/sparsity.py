@@ -1,0 +1,364 @@
+"""Pruning settings -> densities of the operands of every matrix product.
+
+`workload.sparsity` is dense, a table shipped in data/sparsity (acceltran: half of the
+activations and weights and a tenth of the gradients, for every operation, as the released
+simulator assumes) or the user's own, measured by a training run:
+
+    model, task, seed, tau_i, tau_t, phase, operation, layer, operand, density, accuracy, evidence
+
+phase is forward or backward; operation the name of the operation (`elector simulate
+--operations`) or *; layer its layer (`layer 3`, `3`, `head`) or *; operand activation, weight,
+gradient or output. Densities are averaged over seeds and tasks and interpolated between the
+thresholds tau_i (DynaTran, Tuli and Jha 2023, arXiv 2302.14705) and tau_t (DynaProp, TransCODE,
+arXiv 2303.14882); an empty threshold means any, and a table that knows one threshold only is
+read at it where none is set. Activations (and gradients, in training) need a
+row for every product; weights and outputs are dense where none is given. Gradients of
+parameters stay dense: what costs products, and what is pruned here, is the gradient that is
+propagated.
+
+What a density is worth is the machine's affair: zeros are skipped (acceltran), or only spare
+the energy of a multiplication (systolic), or nothing.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from elector.base import units
+from elector.base.errors import InputError
+from elector.base.table import DATA, combinations, read_csv
+from elector.describe.workload import Workload
+from elector.operations.rows import PARAMETERS, Operations, Row, Shares
+
+Array = np.ndarray
+
+COLUMNS = (
+    "model",
+    "task",
+    "seed",
+    "tau_i",
+    "tau_t",
+    "phase",
+    "operation",
+    "layer",
+    "operand",
+    "density",
+    "accuracy",
+    "evidence",
+)
+PHASES = ("forward", "backward")
+OPERANDS = ("activation", "weight", "gradient", "output")
+EVIDENCE = ("measured", "published", "synthesis", "scaled", "derived", "assumed")
+
+#: phase, operation, layer, operand
+Key = tuple[str, str, str, str]
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """Densities by key and thresholds; None for a threshold that does not matter.
+
+    points : key -> {(tau_i, tau_t): mean density}.
+    model : what it was measured on; "" for a table that is meant for any model.
+    evidence : kinds of evidence behind its densities, the strongest first.
+    """
+
+    name: str
+    points: dict[Key, dict[tuple[float | None, float | None], float]]
+    model: str = ""
+    evidence: tuple[str, ...] = ()
+
+    def knows(self, threshold: str) -> bool:
+        """Whether a density depends on the threshold, tau_i or tau_t."""
+        axis = ("tau_i", "tau_t").index(threshold)
+        return any(at[axis] is not None for points in self.points.values() for at in points)
+
+
+def list_sparsities() -> list[str]:
+    """Names that `workload.sparsity` knows."""
+    return ["dense", *sorted(path.stem for path in (DATA / "sparsity").glob("*.csv"))]
+
+
+@functools.lru_cache(maxsize=64)
+def load_sparsity(name: str) -> Table | None:
+    """The table of a name or file; None for dense."""
+    if name == "dense":
+        return None
+    shipped = DATA / "sparsity" / f"{name}.csv"
+    path = shipped if name in list_sparsities() else Path(name)
+    if path != shipped and not path.exists():
+        raise InputError(
+            "unknown sparsity",
+            field="workload.sparsity",
+            value=name,
+            allowed=list_sparsities(),
+            hint="or the file of a sparsity table",
+        )
+    names, lines = read_csv(path, limit=64 << 20)
+    _check_header(names, path)
+    sums: dict[Key, dict[tuple[float | None, float | None], list[float]]] = {}
+    models: dict[str, int] = {}
+    evidence: set[str] = set()
+    for line, cells in lines:
+        if len(cells) != len(names):
+            raise InputError(
+                f"line {line}: has {len(cells)} cells, the header {len(names)}", file=path
+            )
+        row = dict(zip(names, cells, strict=True))
+        models.setdefault(row["model"], line)
+        evidence.add(row.get("evidence") or "assumed")
+        key, thresholds, density = _row(row, path, line)
+        sums.setdefault(key, {}).setdefault(thresholds, []).append(density)
+    if len(models) > 1:
+        raise InputError(
+            f"line {max(models.values())}: a second model",
+            file=path,
+            field="model",
+            value=list(models)[1],
+            hint="one table for each model",
+        )
+    points = {
+        key: {at: math.fsum(found) / len(found) for at, found in points.items()}
+        for key, points in sums.items()
+    }
+    model = next(iter(models), "")
+    kinds = tuple(kind for kind in EVIDENCE if kind in evidence)
+    return Table(name, points, "" if model == "*" else model, kinds)
+
+
+def _check_header(names: list[str], path: Path) -> None:
+    optional = ("task", "seed", "accuracy", "evidence")
+    for name in names:
+        if name not in COLUMNS:
+            raise InputError("line 1: unknown column", file=path, value=name, allowed=COLUMNS)
+    for name in COLUMNS:
+        if name not in names and name not in optional:
+            raise InputError(f"line 1: the column {name} is missing", file=path)
+
+
+def _row(
+    row: dict[str, str], path: Path, line: int
+) -> tuple[Key, tuple[float | None, float | None], float]:
+    for column, allowed in (("phase", PHASES), ("operand", OPERANDS)):
+        if row[column] not in allowed:
+            raise InputError(
+                f"line {line}: unknown {column}",
+                file=path,
+                field=column,
+                value=row[column],
+                allowed=allowed,
+            )
+    evidence = row.get("evidence") or "assumed"
+    if evidence not in EVIDENCE:
+        raise InputError(
+            f"line {line}: unknown evidence",
+            file=path,
+            field="evidence",
+            value=evidence,
+            allowed=EVIDENCE,
+        )
+    field = f"line {line}: density"
+    density = units.parse(row["density"], "1", field=field, file=path)
+    if not 0.0 <= density <= 1.0:
+        raise InputError("must lie between 0 and 1", file=path, field=field, value=row["density"])
+
+    def threshold(name: str) -> float | None:
+        text = row[name]
+        return units.parse(text, "1", field=f"line {line}: {name}", file=path) if text else None
+
+    layer = row["layer"] or "*"
+    key = (row["phase"], row["operation"] or "*", layer, row["operand"])
+    return key, (threshold("tau_i"), threshold("tau_t")), density
+
+
+def same_for_layers(name: str) -> bool:
+    """Whether the densities of a sparsity are those of any layer of a stack."""
+    table = load_sparsity(name)
+    return table is None or not any(
+        layer.removeprefix("layer ").isdigit() for _, _, layer, _ in table.points
+    )
+
+
+def prune(ops: Operations, workload: Workload) -> Operations:
+    """The operations with the densities of the workload's sparsity, and the memory they save.
+
+    Raises InputError naming the first operation that the table lacks.
+    """
+    table = load_sparsity(workload.sparsity)
+    if table is None:
+        return ops
+    thresholds = combinations([workload.tau_i, workload.tau_t])
+    tau_i, tau_t = (tau[thresholds[0]] for tau in (workload.tau_i, workload.tau_t))
+    known: dict[tuple[int, ...], Array] = {}
+    found = {}
+    for operand in ("a", "b", "out"):
+        values, codes, code = [np.ones_like(tau_i)], {}, np.zeros(len(ops.rows), dtype=np.intp)
+        for r, row in enumerate(ops.rows):
+            kind = operand_kind(row, operand) if row.matmul else ""
+            if not kind:
+                continue
+            points = _points(table, row.phase, row.name, row.layer, kind)
+            key = tuple(id(p) for p in points)
+            if key not in codes:
+                if key not in known:
+                    known[key] = _density(table, row, points, tau_i, tau_t)
+                codes[key] = len(values)
+                values.append(known[key])
+            code[r] = codes[key]
+        found[operand] = Shares(np.stack(values)[:, thresholds[1]], code)
+    pruned = replace(ops, densities=found)
+    return replace(pruned, memory=_memory(pruned, workload))
+
+
+def operand_kind(row: Row, operand: str) -> str:
+    """activation | weight | gradient | output, or "" for one that is never pruned."""
+    if operand == "out":
+        stays = row.out == "stream" or row.name.endswith("weight gradient")
+        return "" if stays else "output"
+    name = row.a if operand == "a" else row.b
+    if name in PARAMETERS:
+        return "weight"
+    if row.phase != "backward" or name in ("saved", "cache"):
+        return "activation"
+    # Inside attention, what the forward pass computed again is an activation, too.
+    return "activation" if "again" in row.name else "gradient"
+
+
+Points = dict[tuple[float | None, float | None], float]
+
+
+@functools.lru_cache(maxsize=4096)  # a search asks in every batch
+def _points(table: Table, phase: str, name: str, layer: str, kind: str) -> list[Points]:
+    """What a table knows of an operand; of several layers where one row stands for them."""
+    phase = "backward" if phase == "backward" else "forward"
+    for operation in (name, "*"):
+        for where in dict.fromkeys((layer, layer.removeprefix("layer "), "*")):
+            points = table.points.get((phase, operation, where, kind))
+            if points is not None:
+                return [points]
+        each = [
+            points
+            for (p, o, where, k), points in table.points.items()
+            if (p, o, k) == (phase, operation, kind) and where.isdigit()
+        ]
+        if each and layer == "layers":
+            return each
+    if kind in ("weight", "output"):
+        return []
+    raise InputError(
+        f"has no {kind} density for the operation '{name}' ({phase}, {layer})",
+        file=table.name,
+        field="workload.sparsity",
+        value=name,
+        hint="a row with this operation, or * for all of them",
+    )
+
+
+def _density(table: Table, row: Row, points: list[Points], tau_i: Array, tau_t: Array) -> Array:
+    """(M,) densities: the mean of what is known; 1 where nothing is said."""
+    if not points:
+        return np.ones_like(tau_i)
+    parts = [_interpolate(table, row.name, each, tau_i, tau_t) for each in points]
+    total = parts[0]
+    for part in parts[1:]:
+        total = total + part
+    return total / len(parts)
+
+
+def _interpolate(table: Table, operation: str, points: Points, tau_i: Array, tau_t: Array) -> Array:
+    """Bilinear between the thresholds of the table; (M,) densities."""
+    axes = [
+        sorted({at[axis] for at in points}, key=lambda v: -1.0 if v is None else v)
+        for axis in (0, 1)
+    ]
+    places = [
+        _bracket(table, operation, name, axis, values)
+        for name, axis, values in (("tau_i", axes[0], tau_i), ("tau_t", axes[1], tau_t))
+    ]
+    grid = np.array([[points.get((i, t), np.nan) for t in axes[1]] for i in axes[0]])
+    (i, j, u), (s, t, v) = places
+    low = _mix(grid[i, s], grid[i, t], v)
+    high = _mix(grid[j, s], grid[j, t], v)
+    found = _mix(low, high, u)
+    if np.isnan(found).any():
+        where = int(np.argmax(np.isnan(found)))
+        raise InputError(
+            f"has no density for '{operation}' around tau_i {tau_i[where]:g}, "
+            f"tau_t {tau_t[where]:g}",
+            file=table.name,
+            field="workload.sparsity",
+        )
+    return found
+
+
+def _mix(low: Array, high: Array, share: Array) -> Array:
+    """low + (high - low) share, where only what has a share need exist."""
+    return np.where(share > 0.0, low + (high - low) * share, low)
+
+
+def _bracket(
+    table: Table, operation: str, name: str, axis: list[float | None], values: Array
+) -> tuple[Array, Array, Array]:
+    """Neighbours of each value on the axis and how far it stands between them."""
+    zero = np.zeros(values.shape, dtype=np.intp)
+    if axis == [None]:
+        return zero, zero, np.zeros(values.shape)
+    if None in axis:
+        raise InputError(
+            f"'{operation}' has rows with and without {name}", file=table.name, field=name
+        )
+    if len(axis) == 1:
+        # One run at one threshold: 0 is what nobody sets, not another threshold.
+        values = np.where(values == 0.0, float(axis[0] or 0.0), values)
+    numbers = np.array(axis, dtype=float)
+    low, high = float(numbers[0]), float(numbers[-1])
+    outside = (values < low) | (values > high)
+    if outside.any():
+        raise InputError(
+            f"lies outside the thresholds of {table.name} for '{operation}': {low:g} to {high:g}",
+            field=f"workload.{name}",
+            value=float(values[outside][0]),
+        )
+    right = np.clip(np.searchsorted(numbers, values, side="left"), 0, numbers.size - 1)
+    left = np.where(numbers[right] == values, right, np.maximum(right - 1, 0))
+    span = numbers[right] - numbers[left]
+    return left, right, (values - numbers[left]) / np.where(span > 0, span, 1.0)
+
+
+def _memory(ops: Operations, workload: Workload) -> dict[str, Array]:
+    """Main memory with weights and saved activations compressed.
+
+    Saved activations shrink as the mean of all reads of saved tensors in the backward pass,
+    vector work (which reads them dense) included.
+    """
+    memory = dict(ops.memory)
+    fewer = np.zeros(ops.count.shape[1])
+    for r, row in enumerate(ops.rows):
+        if row.matmul and row.b == "weight":
+            fewer = fewer + ops.count[r] * ops.b_bytes[r] * (1.0 - _share(ops, "b", r))
+    memory["weights"] = memory["weights"] - ops.whole(fewer)
+    if not workload.training:
+        return memory
+    whole, small = np.zeros(ops.count.shape[1]), np.zeros(ops.count.shape[1])
+    for operand in ("a", "b"):
+        for r, row in enumerate(ops.rows):
+            if getattr(row, operand) == "saved":
+                size = ops.count[r] * getattr(ops, f"{operand}_bytes")[r]
+                whole, small = whole + size, small + size * _share(ops, operand, r)
+    whole, small = ops.whole(whole), ops.whole(small)
+    memory["activations"] = memory["activations"] * (small / np.maximum(whole, 1e-300))
+    return memory
+
+
+def _share(ops: Operations, operand: str, r: int) -> Array | float:
+    """(M,) stored share of an operand of a product; 1 for vector work."""
+    shares = ops.densities[operand]
+    if not ops.rows[r].matmul or not shares.code[r]:
+        return 1.0
+    width = float(getattr(ops, f"{operand}_width")[r])
+    return np.asarray(np.minimum(shares.values[shares.code[r]] + 1.0 / (8.0 * width), 1.0))

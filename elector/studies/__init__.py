@@ -1,0 +1,4 @@
+"""What people ask: costs of a design, explanations, sweeps, validation, training runs, lists.
+
+In come names and settings, out come plain dictionaries and tables. Each study uses the one path.
+"""

@@ -1,0 +1,101 @@
+"""What ships with the program, as records: models, accelerators, technology constants."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from elector.base.table import Column, schema
+from elector.describe.formats import list_models, load_model
+from elector.evaluation.resolve import list_accelerators, load_accelerator
+from elector.studies.simulation import features
+from elector.technology import Technology
+from elector.technology.pricing import sources
+from elector.technology.rows import Row, quantities_of
+
+Record = dict[str, object]
+
+
+def models() -> list[Record]:
+    """Name, family, sizes, parameters and source of every shipped model."""
+    names = list_models()
+    found = features({"model": Column.of(names)}, len(names))
+    records = []
+    for i, name in enumerate(names):
+        model = load_model(name)
+        sizes = {
+            key: int(found[key][i])
+            for key in ("layers", "hidden", "heads", "feed_forward", "parameters")
+            if not np.isnan(found[key][i])
+        }
+        records.append(
+            {
+                "name": name,
+                "family": model.family,
+                **sizes,
+                "head": model.head,
+                "source": model.source,
+            }
+        )
+    return records
+
+
+def accelerators() -> list[Record]:
+    """Name, machine kind, description and source of every shipped accelerator."""
+    records: list[Record] = []
+    for name in list_accelerators():
+        loaded = load_accelerator(name)
+        records.append(
+            {
+                "name": name,
+                "machine": loaded.machine.name,
+                "description": loaded.description,
+                "source": loaded.source,
+            }
+        )
+    return records
+
+
+def technologies(technology: Technology) -> list[Record]:
+    """Every constant of a technology, as written in its table."""
+    return [_row(row) for row in technology.rows]
+
+
+def explain_price(part: str, technology: Technology, node: object = None) -> Record:
+    """The prices of a part at a node [nm] and the rows they rest on.
+
+    Returns part, node_nm, prices (quantity, value, unit, law, evidence, derivation, rows)
+    and rows. `node` None is the default of the systolic schema.
+    """
+    at = float(schema("systolic")["node"].parse(node, field="--node"))
+    rows = technology.explain(part)
+    prices = []
+    for quantity in quantities_of(part):
+        price = technology.price(part, quantity, at)
+        prices.append(
+            {
+                "quantity": quantity,
+                "value": price.value,
+                "unit": price.unit,
+                "law": price.law,
+                "evidence": price.evidence,
+                "derivation": price.note,
+                "rows": list(price.rows),
+            }
+        )
+    return {"part": part, "node_nm": at, "prices": prices, "rows": [_row(row) for row in rows]}
+
+
+def _row(row: Row) -> Record:
+    first = row.source.partition(" ")[0]
+    known = sources()
+    return {
+        "id": row.id,
+        "part": row.part,
+        "quantity": row.quantity,
+        "value": row.text,
+        "node_nm": row.node,
+        "evidence": row.evidence,
+        "source": row.source,
+        "reference": known.get(first, ""),
+        "note": row.note,
+    }

@@ -1,0 +1,236 @@
+"""The Python functions behind the commands: simulate, sweep, features, explain."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from elector.base.errors import InputError
+from elector.base.table import Column
+from elector.cost.pricing import Cost
+from elector.describe.layered import NAME
+from elector.describe.model import HEAD_TYPES, Models
+from elector.evaluation.path import evaluate
+from elector.evaluation.resolve import resolve
+from elector.technology import Technology
+
+Array = np.ndarray
+
+#: Keys of the JSON of a design, in order; nested ones are dictionaries.
+SCALARS = (
+    "latency_s",
+    "energy_j",
+    "latency_per_sequence_s",
+    "energy_per_sequence_j",
+    "throughput_sequences_per_s",
+    "power_w",
+    "area_mm2",
+    "utilization",
+    "macs",
+    "parameters",
+    "peak_ops_per_s",
+)
+GENERATION = ("time_to_first_token_s", "time_per_output_token_s", "tokens_per_s")
+#: Share of heads in `features` -> the types it counts.
+_HEAD_KINDS = {
+    "wma_heads": ("wma",),
+    "linear_heads": ("dft", "dct"),
+    "convolution_heads": ("c5", "c9", "c13"),
+}
+FURTHER = ("lifetime_years", "effective_bits")
+GROUPS = (
+    "memory_bytes",
+    "energy_by_part_j",
+    "area_by_part_mm2",
+    "latency_by_kind_s",
+    "energy_by_phase_j",
+    "provenance",
+)
+
+
+def columns_of(settings: Mapping[str, object], size: int = 1) -> dict[str, Column]:
+    """Constant columns of one design's settings."""
+    return {key: Column.constant(value, size) for key, value in settings.items()}
+
+
+def simulate(
+    model: str,
+    accelerator: str,
+    *,
+    settings: Mapping[str, object] | None = None,
+    technology: Technology | None = None,
+    operations: bool = False,
+) -> dict[str, object]:
+    """Costs of one design: the JSON of `elector simulate`.
+
+    Parameters
+    ----------
+    model, accelerator : preset name or file.
+    settings : dotted key -> value, as `--set`: {"workload.batch": 8, "accelerator.sram": "4 MB"}.
+    technology : prices; the shipped tables by default.
+    operations : also list every operation.
+
+    An infeasible design has `feasible` False, a `reason`, and None for every cost. A pruned one
+    has `sparsity`: what its densities rest on, and its costs without pruning.
+    Raises InputError for bad settings.
+    """
+    columns = columns_of({"model": model, "accelerator": accelerator, **(settings or {})})
+    level = "operations" if operations else "groups"
+    cost = evaluate(columns, 1, technology=technology, level=level)
+    found: dict[str, object] = {"model": model, "accelerator": accelerator}
+    found.update(record(cost, 0))
+    if str((settings or {}).get("workload.sparsity", "dense")) != "dense":
+        from elector.studies.pruning import beside_dense  # only pruning needs it
+
+        found["sparsity"] = beside_dense(model, accelerator, settings or {}, technology)
+    if operations:
+        found["operations"] = cost.operations if cost.feasible[0] else None
+    return found
+
+
+def record(cost: Cost, i: int) -> dict[str, object]:
+    """Design `i` of a batch as plain Python values, in the order of the contract."""
+    feasible = bool(cost.feasible[i])
+    found: dict[str, object] = {"feasible": feasible, "reason": cost.reason(i)}
+    for name in (*SCALARS, *(n for n in (*GENERATION, *FURTHER) if n in cost.scalars)):
+        found[name] = _plain(cost.scalars[name][i])
+    for group in GROUPS:
+        found[group] = {
+            name: _plain(values[i]) for name, values in cost.groups.get(group, {}).items()
+        }
+    return found
+
+
+def _plain(value: float) -> float | int | None:
+    number = float(value)
+    if math.isnan(number):
+        return None
+    return int(number) if number.is_integer() and abs(number) >= 1 else number
+
+
+@dataclass(frozen=True)
+class Swept:
+    """Results of a table, by row.
+
+    cost : costs of the rows that could be read, in order.
+    place : (D,) position in `cost`, -1 for a row that could not be read.
+    errors : row -> what is wrong with it.
+    """
+
+    cost: Cost | None
+    place: Array
+    errors: dict[int, InputError]
+
+
+def sweep(
+    columns: Mapping[str, Column], size: int, *, technology: Technology | None = None
+) -> Swept:
+    """Costs of every row that can be read; the others with their error.
+
+    Unreadable rows are found by halving: a table without errors is one evaluation.
+    """
+    errors: dict[int, InputError] = {}
+    _screen(columns, np.arange(size), errors)
+    good = np.array([row for row in range(size) if row not in errors], dtype=np.intp)
+    place = np.full(size, -1, dtype=np.intp)
+    place[good] = np.arange(good.size)
+    if not good.size:
+        return Swept(None, place, errors)
+    kept = {key: column.take(good).compact() for key, column in columns.items()}
+    return Swept(evaluate(kept, good.size, technology=technology, level="groups"), place, errors)
+
+
+def _screen(columns: Mapping[str, Column], rows: Array, errors: dict[int, InputError]) -> None:
+    kept = {key: column.take(rows).compact() for key, column in columns.items()}
+    try:
+        evaluate(kept, rows.size)
+    except InputError as error:
+        if rows.size == 1:
+            errors[int(rows[0])] = error
+            return
+        half = rows.size // 2
+        _screen(columns, rows[:half], errors)
+        _screen(columns, rows[half:], errors)
+
+
+def features(columns: Mapping[str, Column], size: int) -> dict[str, Array]:
+    """Architecture of each design's model, for accuracy models, each (D,).
+
+    layers, hidden, heads, feed_forward, parameters (of the whole model with its head). Where
+    layers differ, hidden is the root mean square, heads the mean, and feed_forward the mean
+    width, stacks added up, weighted with hidden. wma_heads, linear_heads and convolution_heads
+    are shares of all heads, stacks the mean number of feed-forward layers in a row.
+    """
+    from elector.operations.tensors import parameter_tensors
+
+    wanted = {k: c for k, c in columns.items() if not k.startswith("accelerator")}
+    wanted["accelerator"] = Column.constant("systolic", size)
+    found = {
+        name: np.full(size, np.nan)
+        for name in ("layers", "hidden", "heads", "feed_forward", "parameters")
+    }
+    found |= {name: np.zeros(size) for name in _HEAD_KINDS} | {"stacks": np.ones(size)}
+    for group in resolve(wanted, size):
+        models = group.models
+        total = np.zeros(models.size)
+        for tensor in parameter_tensors(models, group.workload):
+            total = total + tensor.elements * tensor.count
+        values = {"parameters": total}
+        if models.template.blocks:
+            values |= _shape(models)
+        for name, numbers in values.items():
+            found[name][group.rows] = numbers[group.pair]
+    return found
+
+
+def _shape(models: Models) -> dict[str, Array]:
+    """Layers, hidden, heads and feed-forward of M models; their means where layers differ."""
+    block, layers = models.block, models.layers
+    repeat, hidden = block["repeat"], block["hidden"]
+    first = {
+        "layers": layers,
+        "hidden": hidden[0],
+        "heads": block["heads"][0],
+        "feed_forward": models.feed_forward[0, 0],
+    }
+    if models.template.name != NAME and not any(b.head_types for b in models.template.blocks):
+        return first
+
+    def mean(values: Array) -> Array:
+        return np.asarray(np.add.accumulate(repeat * values, axis=0)[-1] / layers)
+
+    width = np.sqrt(mean(hidden**2))
+    stacks = np.add.accumulate(models.feed_forward, axis=1)[:, -1]
+    counts = np.add.accumulate(repeat[:, None] * models.head_types, axis=0)[-1]
+    total = np.add.accumulate(counts, axis=0)[-1]
+    kinds = {
+        name: sum((counts[HEAD_TYPES.index(t)] for t in types), np.zeros(total.shape)) / total
+        for name, types in _HEAD_KINDS.items()
+    }
+    there = np.add.accumulate((models.feed_forward > 0).astype(float), axis=1)[:, -1]
+    return {
+        "layers": layers,
+        "hidden": width,
+        "heads": mean(block["heads"]),
+        "feed_forward": mean(hidden * stacks) / width,
+        **kinds,
+        "stacks": mean(there),
+    }
+
+
+def explain(
+    model: str,
+    accelerator: str,
+    result: str,
+    *,
+    settings: Mapping[str, object] | None = None,
+    technology: Technology | None = None,
+) -> dict[str, object]:
+    """Where a figure comes from (elector.studies.explanation)."""
+    from elector.studies.explanation import explain_result
+
+    columns = columns_of({"model": model, "accelerator": accelerator, **(settings or {})})
+    return explain_result(columns, result, technology or Technology.load())

@@ -1,0 +1,376 @@
+"""Training runs: phases of steps, each with a trainable subset and a machine.
+
+    model: hpt-snow
+    workload: {sequence_length: 323, batch: 1}
+    phases:
+      - {name: full, steps: 20000, trainable: all, accelerator: hpt, assignment: [{unit: gpu}]}
+      - {name: low, steps: 180000, trainable: "lora:8", accelerator: hpt}
+    switch: {step: 20000, window: 365, windows: 1, source: "loss and distance rules of HpT"}
+
+The run switches after `step` steps, at the end of a phase. In the last windows x window steps
+before it the next phase's copy trains as well, on the same batches and the same machine. The
+switch writes the weights that stay in cells once. Costs of a run:
+
+    time = sum of steps x step time + side by side + writing, and so for energy and wear.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from elector.base.errors import InputError
+from elector.base.table import Field, load_yaml, schema
+from elector.base.units import YEAR
+from elector.cost.programming import placed
+from elector.describe.workload import lora_rank
+from elector.evaluation.path import Chunk, evaluate, inspect
+from elector.evaluation.resolve import Accelerator, load_accelerator
+from elector.hybrid.read import assemble, read_rules
+from elector.studies.simulation import columns_of, record
+from elector.technology import Technology
+
+Record = dict[str, object]
+KEYS = ("model", "workload", "phases", "switch", "name", "source")
+PHASE = ("name", "steps", "trainable", "accelerator", "assignment")
+EXAMPLE = {"steps": "steps: 1000", "accelerator": "accelerator: hpt"}
+SWITCH = ("step", "window", "windows", "source")
+
+
+@dataclass(frozen=True)
+class Phase:
+    """`steps` steps of one trainable subset on one machine."""
+
+    name: str
+    steps: int
+    trainable: str
+    accelerator: Accelerator
+
+
+@dataclass(frozen=True)
+class Switch:
+    """After how many steps, and `windows` times `window` steps side by side before it."""
+
+    step: int
+    window: int
+    windows: int
+    source: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A training run; `workload` holds what all phases share."""
+
+    model: str
+    workload: Mapping[str, object]
+    phases: tuple[Phase, ...]
+    switch: Switch | None
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """One step of a phase: its record, and what lies behind it."""
+
+    found: Record
+    chunk: Chunk
+
+    def number(self, name: str) -> float:
+        """A result; NaN where the step is infeasible."""
+        value = self.found.get(name)
+        return float("nan") if value is None else float(str(value))
+
+    @property
+    def wear(self) -> float:
+        """Writes of the most written cell in a step."""
+        wear = self.chunk.activity.wear
+        return 0.0 if wear is None else float(wear[0])
+
+    @property
+    def endurance(self) -> float:
+        """Writes a cell survives; infinite where nothing wears."""
+        endurance = self.chunk.activity.endurance
+        return float("inf") if endurance is None else float(endurance[0])
+
+
+def read_plan(source: str | Path | Mapping[str, object]) -> Plan:
+    """A plan from a YAML file, or from the same entries as a mapping."""
+    file = None if isinstance(source, Mapping) else Path(source)
+    data = source if file is None else load_yaml(file)
+    if not isinstance(data, Mapping):
+        raise InputError("must be a mapping", file=file)
+    _check(data, KEYS, file, "")
+    if "model" not in data:
+        raise InputError("is missing", file=file, field="model")
+    workload = data.get("workload") or {}
+    if not isinstance(workload, Mapping):
+        raise InputError("must be a mapping", file=file, field="workload")
+    _check(workload, schema("workload"), file, "workload")
+    for key in ("mode", "trainable"):
+        if key in workload:
+            raise InputError("is decided by the phases", file=file, field=f"workload.{key}")
+    phases = _phases(data.get("phases"), file)
+    model = _beside(str(data["model"]), file)
+    return Plan(model, dict(workload), phases, _switch(data, phases, file))
+
+
+def _check(data: Mapping[str, object], allowed: object, file: object, field: str) -> None:
+    known = list(allowed)  # type: ignore[call-overload]
+    for key in data:
+        if key not in known:
+            raise InputError("unknown key", file=file, field=field, value=key, allowed=known)
+
+
+def _phases(data: object, file: object) -> tuple[Phase, ...]:
+    if not isinstance(data, list) or not data:
+        raise InputError(
+            "must be a list of phases",
+            file=file,
+            field="phases",
+            value=data,
+            hint="- {name: full, steps: 1000, trainable: all, accelerator: hpt}",
+        )
+    found: list[Phase] = []
+    for i, entry in enumerate(data):
+        at = f"phases[{i}]"
+        if not isinstance(entry, dict):
+            raise InputError("must be a mapping", file=file, field=at, value=entry)
+        _check(entry, PHASE, file, at)
+        for key in ("steps", "accelerator"):
+            if key not in entry:
+                raise InputError(
+                    "is missing",
+                    file=file,
+                    field=f"{at}.{key}",
+                    hint=f"a phase needs {key}, such as {EXAMPLE[key]}",
+                )
+        name = str(entry.get("name", f"phase {i + 1}"))
+        if name in [phase.name for phase in found]:
+            raise InputError("is given twice", file=file, field=f"{at}.name", value=name)
+        accelerator = _accelerator(str(entry["accelerator"]), file)
+        if "assignment" in entry:
+            accelerator = _assigned(accelerator, entry["assignment"], file)
+        steps = _whole(entry["steps"], f"{at}.steps", 1, file)
+        trainable = str(entry.get("trainable", "all"))
+        try:
+            lora_rank(trainable)
+        except InputError as error:
+            raise InputError(
+                error.problem,
+                file=file,
+                field=f"{at}.trainable",
+                value=trainable,
+                allowed=error.allowed,
+                hint=error.hint,
+            ) from None
+        found.append(Phase(name, steps, trainable, accelerator))
+    return tuple(found)
+
+
+def _accelerator(name: str, file: object) -> Accelerator:
+    return load_accelerator(_beside(name, file))
+
+
+def _beside(name: str, file: object) -> str:
+    """A preset or file; a file beside the plan is found from anywhere."""
+    if isinstance(file, Path) and "." in name and not Path(name).exists():
+        beside = file.parent / name
+        return str(beside) if beside.is_file() else name
+    return name
+
+
+def _assigned(accelerator: Accelerator, data: object, file: object) -> Accelerator:
+    hybrid = accelerator.machine.hybrid
+    if hybrid is None:
+        raise InputError(
+            "only a hybrid has an assignment", file=file, field="assignment", value=accelerator.name
+        )
+    rules = read_rules(data, tuple(m.name for m in hybrid.members), file)
+    return replace(accelerator, machine=assemble(hybrid.members, hybrid.links, rules))
+
+
+def _whole(value: object, field: str, low: int, file: object) -> int:
+    checked = Field(field, "int", "1", None, low, 10**15, (), "").parse(value, file=file)
+    return int(checked)
+
+
+def _switch(data: Mapping[str, object], phases: tuple[Phase, ...], file: object) -> Switch | None:
+    entry = data.get("switch")
+    if entry is None:
+        return None
+    if not isinstance(entry, Mapping):
+        raise InputError("must be a mapping", file=file, field="switch", value=entry)
+    _check(entry, SWITCH, file, "switch")
+    if "step" not in entry:
+        raise InputError("is missing", file=file, field="switch.step")
+    step = _whole(entry["step"], "switch.step", 1, file)
+    ends = [int(end) for end in np.cumsum([phase.steps for phase in phases])[:-1]]
+    if step not in ends:
+        raise InputError(
+            "is no end of a phase that another follows",
+            file=file,
+            field="switch.step",
+            value=step,
+            allowed=[str(end) for end in ends],
+        )
+    window = _whole(entry.get("window", 0), "switch.window", 0, file)
+    windows = _whole(entry.get("windows", 1), "switch.windows", 1, file)
+    before = phases[ends.index(step)]
+    if window * windows > before.steps:
+        raise InputError(
+            f"the windows need {window * windows} steps, {before.name} has {before.steps}",
+            file=file,
+            field="switch.window",
+            value=window,
+        )
+    return Switch(step, window, windows, str(entry.get("source", "")))
+
+
+# ---- costs ----
+
+
+def run(
+    plan: str | Path | Mapping[str, object] | Plan, *, technology: Technology | None = None
+) -> Record:
+    """Time, energy, writes per cell and lifetime of a run, by phase and in all.
+
+    plan : a YAML file, its entries, or a Plan. Writes are those of the most written cell of an
+    accelerator; a lifetime says how long that cell lasts if such steps (or runs) follow one
+    another without pause. An infeasible phase leaves its costs and the total's None.
+    """
+    plan = plan if isinstance(plan, Plan) else read_plan(plan)
+    technology = technology or Technology.load()
+    steps = [_step(plan, phase, phase.trainable, technology) for phase in plan.phases]
+    phases = [_phase(*pair) for pair in zip(plan.phases, steps, strict=True)]
+    switch = None if plan.switch is None else _switched(plan, steps, technology)
+    total = _total(plan, steps, phases, switch)
+    return {
+        "model": plan.model,
+        "feasible": total["feasible"],
+        "reason": total["reason"],
+        "phases": phases,
+        "switch": switch,
+        "total": total,
+    }
+
+
+def _step(plan: Plan, phase: Phase, trainable: str, technology: Technology) -> Step:
+    shared = {f"workload.{key}": value for key, value in plan.workload.items()}
+    columns = columns_of(
+        {
+            "model": plan.model,
+            "accelerator": phase.accelerator,
+            **shared,
+            "workload.mode": "training",
+            "workload.trainable": trainable,
+        }
+    )
+    cost = evaluate(columns, 1, technology=technology, level="groups")
+    return Step(record(cost, 0), inspect(columns, technology))
+
+
+def _phase(phase: Phase, step: Step) -> Record:
+    return {
+        "name": phase.name,
+        "accelerator": phase.accelerator.name,
+        "trainable": phase.trainable,
+        "steps": phase.steps,
+        "feasible": step.found["feasible"],
+        "reason": step.found["reason"],
+        "step_latency_s": _shown(step.number("latency_s")),
+        "step_energy_j": _shown(step.number("energy_j")),
+        "latency_s": _shown(phase.steps * step.number("latency_s")),
+        "energy_j": _shown(phase.steps * step.number("energy_j")),
+        "area_mm2": step.found["area_mm2"],
+        "writes_per_cell": phase.steps * step.wear,
+        "lifetime_years": _years(step.endurance, step.wear, step.number("latency_s")),
+    }
+
+
+def _switched(plan: Plan, steps: list[Step], technology: Technology) -> Record:
+    switch = plan.switch
+    assert switch is not None
+    ends = np.cumsum([phase.steps for phase in plan.phases])
+    before = int(np.searchsorted(ends, switch.step))
+    after = plan.phases[before + 1]
+    beside = _step(plan, plan.phases[before], after.trainable, technology)
+    count = switch.window * switch.windows
+    return {
+        "step": switch.step,
+        "window": switch.window,
+        "windows": switch.windows,
+        "source": switch.source,
+        "write": _written(steps[before + 1]),
+        "side_by_side": {
+            "steps": count,
+            "feasible": beside.found["feasible"],
+            "reason": beside.found["reason"],
+            "step_latency_s": _shown(beside.number("latency_s")),
+            "step_energy_j": _shown(beside.number("energy_j")),
+            "latency_s": _shown(count * beside.number("latency_s")),
+            "energy_j": _shown(count * beside.number("energy_j")),
+        },
+    }
+
+
+def _written(step: Step) -> Record:
+    """Writing the weights that stay in cells."""
+    chunk = step.chunk
+    found = placed(chunk.machine, chunk.activity, chunk.prices, chunk.units)
+    if found is None:
+        return {"latency_s": 0.0, "energy_j": 0.0, "pulses": 0.0, "writes_per_cell": 0.0}
+    return {
+        "latency_s": float(found.seconds[0]),
+        "energy_j": float(found.joules[0]),
+        "pulses": float(found.pulses[0]),
+        "writes_per_cell": float(found.writes[0]),
+    }
+
+
+def _total(plan: Plan, steps: list[Step], phases: list[Record], switch: Record | None) -> Record:
+    parts: list[Record] = [*phases]
+    if switch is not None:
+        parts += [switch["write"], switch["side_by_side"]]  # type: ignore[list-item]
+    reasons = [str(p["reason"]) for p in parts if p.get("reason")]
+    time, energy = (sum(_number(p[key]) for p in parts) for key in ("latency_s", "energy_j"))
+    worst, years = 0.0, float("nan")
+    for name in dict.fromkeys(phase.accelerator.name for phase in plan.phases):
+        here = [i for i, phase in enumerate(plan.phases) if phase.accelerator.name == name]
+        writes = sum((plan.phases[i].steps * steps[i].wear for i in here), 0.0)
+        if switch is not None and _after(plan) in here:
+            writes += _number(switch["write"]["writes_per_cell"])  # type: ignore[index]
+        endurance = min(steps[i].endurance for i in here)
+        if writes > 0:
+            years = float(np.fmin(years, endurance / writes * time / YEAR))
+        worst = max(worst, writes)
+    return {
+        "steps": sum(phase.steps for phase in plan.phases),
+        "feasible": not reasons,
+        "reason": reasons[0] if reasons else None,
+        "latency_s": _shown(time),
+        "energy_j": _shown(energy),
+        "writes_per_cell": worst,
+        "lifetime_years": _shown(years),
+    }
+
+
+def _after(plan: Plan) -> int:
+    """The phase that follows the switch."""
+    assert plan.switch is not None
+    ends = np.cumsum([phase.steps for phase in plan.phases])
+    return int(np.searchsorted(ends, plan.switch.step)) + 1
+
+
+def _number(value: object) -> float:
+    return float("nan") if value is None else float(str(value))
+
+
+def _shown(value: float) -> float | None:
+    return None if np.isnan(value) else float(value)
+
+
+def _years(endurance: float, wear: float, seconds: float) -> float | None:
+    """Years until the most written cell fails; None where nothing is written."""
+    return _shown(endurance / wear * seconds / YEAR) if wear > 0 else None

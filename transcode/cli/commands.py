@@ -1,0 +1,386 @@
+"""`transcode`: which pair of transformer and accelerator should we build?
+
+Each command parses, calls one function, and hands its result to report.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from elector.cli.commands import FORMATS, INFEASIBLE, INTERRUPTED, NOT_PASSED, Program
+from transcode import __version__
+from transcode.cli.train import train
+
+
+@click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__)
+def main() -> None:
+    """Search pairs of transformer models and accelerators for those that nothing beats.
+
+    \b
+    transcode search bert                   a shipped space
+    transcode search my-space.yaml --time 60s
+    transcode front results/bert            the front again
+    transcode plot results/bert             ... as a picture
+    transcode compare results/a results/b   two runs
+    transcode check results/bert --require 'serve.latency_s <= 5 ms'
+    """
+
+
+def _spaces(ctx: click.Context, param: click.Parameter, text: str) -> list[str]:
+    """Shipped spaces and files, for shell completion."""
+    from transcode.space import shipped
+
+    files = [path.name for path in Path().glob(f"{text}*.yaml")]
+    return [name for name in shipped() if name.startswith(text)] + files
+
+
+@main.command()
+@click.argument("space", shell_complete=_spaces)
+@click.option(
+    "--sampler",
+    default="auto",
+    metavar="NAME",
+    show_default=True,
+    help="How designs are proposed: auto, enumerate, evolve, parzen, random, qmc, nsga2, nsga3, "
+    "tpe, gp, or module:Class for an Optuna sampler of your own.",
+)
+@click.option(
+    "--budget",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Stop after so many designs, those of earlier sessions included.",
+)
+@click.option("--time", metavar="TIME", help="Stop after so long, such as 60s or 5 min.")
+@click.option(
+    "--seed",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Same seed, space and budget: the same front, bit for bit.",
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Run folder; results/NAME of the space by default.",
+)
+@click.option("--fresh", is_flag=True, help="Start anew instead of going on with what is there.")
+@click.option(
+    "--jobs",
+    type=click.IntRange(min=0),
+    default=0,
+    metavar="N",
+    help="Processes; as many as there are processors by default. The front is the same.",
+)
+@click.option(
+    "--islands",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Shares of a large generation of evolve that are bred apart; 4 by default. Part of "
+    "what a run is, as the seed.",
+)
+@click.option(
+    "--batch",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Designs proposed at once; the sampler's own number by default.",
+)
+@click.option(
+    "--warm-start",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Begin with the designs of a table: front.csv of a run, or one of elector sweep.",
+)
+@click.option(
+    "--storage",
+    envvar="TRANSCODE_STORAGE",
+    show_envvar=True,
+    metavar="URL",
+    help="Several searches share the Optuna study in this database: postgresql://... or "
+    "sqlite:///FILE. For designs that take seconds. Each process needs an --out of its own.",
+)
+@click.option(
+    "--cluster",
+    metavar="ADDRESS",
+    help="Evaluate on the workers of this Dask scheduler: tls://HOST:PORT, or tcp:// on this "
+    "machine. The front is the same.",
+)
+@click.option(
+    "--stall",
+    type=click.FloatRange(min=0, max=1, max_open=True),
+    metavar="SHARE",
+    help="Stop when the hypervolume gained less than this share over --stall-batches batches.",
+)
+@click.option(
+    "--stall-batches",
+    type=click.IntRange(min=1),
+    default=20,
+    show_default=True,
+    metavar="N",
+    help="Batches that --stall looks back.",
+)
+@click.option(
+    "--format",
+    type=FORMATS,
+    default="table",
+    show_default=True,
+    help="How the front is printed at the end.",
+)
+@click.option("--quiet", is_flag=True, help="No progress on stderr.")
+def search(
+    space: str,
+    sampler: str,
+    budget: int | None,
+    time: str | None,
+    seed: int,
+    out: Path | None,
+    fresh: bool,
+    jobs: int,
+    islands: int | None,
+    batch: int | None,
+    warm_start: Path | None,
+    storage: str | None,
+    cluster: str | None,
+    stall: float | None,
+    stall_batches: int,
+    format: str,
+    quiet: bool,
+) -> None:
+    """Search SPACE, a file or the name of a shipped space.
+
+    Started again, it goes on where it stopped. Exits with 3 where no design is feasible and
+    with 130 where it was interrupted.
+
+    \b
+    transcode search bert
+    transcode search spaces/gpt2.yaml --budget 5000 --sampler nsga2 --seed 1
+    transcode search my-space.yaml --time 60s --format json > front.json
+    """
+    import transcode
+    from elector.cli.report import progress
+    from transcode.cli import report
+    from transcode.plot import plot_run
+
+    command = " ".join(["transcode", *sys.argv[1:]])
+    try:
+        with progress(quiet, report.progress_line) as show:
+            result = transcode.search(
+                space,
+                sampler=sampler,
+                budget=budget,
+                time=time,
+                seed=seed,
+                out=out,
+                fresh=fresh,
+                jobs=jobs,
+                islands=islands,
+                batch=batch,
+                warm_start=warm_start,
+                storage=storage,
+                cluster=cluster,
+                stall=stall,
+                stall_batches=stall_batches,
+                command=command,
+                progress=show,
+            )
+    except transcode.Interrupted as stop:
+        click.echo(report.interrupted(stop.folder), err=True)
+        raise click.exceptions.Exit(INTERRUPTED) from None
+    if len(result.front) == 0:
+        for line in (*(f"note: {note}" for note in result.notes), report.nothing_feasible(result)):
+            click.echo(line, err=True)
+        raise click.exceptions.Exit(INFEASIBLE)
+    plot_run(result.folder)
+    report.search_result(result.folder, format, result.notes)
+
+
+@main.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option(
+    "--format",
+    type=FORMATS,
+    default="table",
+    show_default=True,
+    help="table, or front.json or front.csv as it lies in the folder.",
+)
+@click.option(
+    "--where",
+    multiple=True,
+    metavar="CONDITION",
+    help="Among all recorded designs, those for which this holds; repeatable.",
+)
+@click.option(
+    "--objectives",
+    metavar="NAMES",
+    help="Other objectives over all recorded designs, such as latency_s,area_mm2:min.",
+)
+@click.option(
+    "--weights",
+    metavar="NAMES",
+    help="Choose one design by a weighted sum of results, such as accuracy=0.5,latency_s=0.2.",
+)
+def front(
+    run: Path, format: str, where: tuple[str, ...], objectives: str | None, weights: str | None
+) -> None:
+    """Show the front of the run folder RUN, or another front of its recorded designs.
+
+    With --weights the front is that of the weighted results, and the design of the largest sum
+    is chosen: weight x value / largest of what is maximised, weight x (1 - value / largest) of
+    what is minimised. Exits with 3 where no recorded design satisfies the conditions.
+
+    \b
+    transcode front results/bert
+    transcode front results/bert --format csv > front.csv
+    transcode front results/bert --where 'area_mm2 <= 100' --objectives accuracy,tune.energy_j
+    transcode front results/bert --weights accuracy=0.5,tune.energy_j=0.3,area_mm2=0.1
+    """
+    from transcode import runs
+    from transcode.cli import report
+
+    if not where and objectives is None and weights is None:
+        report.search_result(runs.manifest.existing(run), format)
+        return
+    recorded = runs.query.opened(run)
+    weighted = runs.choice.weights_of(recorded, weights) if weights is not None else {}
+    found = runs.query.front(recorded, where, objectives or ",".join(weighted) or None)
+    if len(found.archive) == 0:
+        click.echo(report.nothing_found(recorded, where), err=True)
+        raise click.exceptions.Exit(INFEASIBLE)
+    if weighted:
+        found, sums = runs.choice.ranked(found, weighted)
+        report.choice(found, sums, weighted, recorded, format)
+    else:
+        report.selection(found, recorded, format)
+
+
+@main.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Picture to write (png, pdf or svg); front.png in the run folder by default.",
+)
+def plot(run: Path, out: Path | None) -> None:
+    """Draw the front of the run folder RUN.
+
+    \b
+    transcode plot results/bert
+    transcode plot results/bert --out front.pdf
+    """
+    from transcode import runs
+    from transcode.plot import plot_run
+
+    click.echo(plot_run(runs.manifest.existing(run), out))
+
+
+_FORMAT = click.option(
+    "--format", type=FORMATS, default="table", show_default=True, help="How it is printed."
+)
+
+
+@main.command()
+@click.argument("first", metavar="A", type=click.Path(path_type=Path))
+@click.argument("second", metavar="B", type=click.Path(path_type=Path))
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Draw both fronts into this picture (png, pdf or svg), too.",
+)
+@_FORMAT
+def compare(first: Path, second: Path, out: Path | None, format: str) -> None:
+    """Compare the fronts of the run folders A and B: hypervolume, coverage, epsilon.
+
+    Both need the same objectives and the same reference point.
+
+    \b
+    transcode compare results/monday results/tuesday
+    transcode compare results/a results/b --out both.png
+    """
+    from transcode import runs
+    from transcode.cli import report
+    from transcode.plot import plot_comparison
+
+    found = runs.comparison.compare(first, second)
+    report.comparison(found, format)
+    if out is not None:
+        click.echo(plot_comparison(found, out), err=True)
+
+
+@main.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option(
+    "--require",
+    multiple=True,
+    required=True,
+    metavar="CONDITION",
+    help="What has to hold of the run, or of some feasible design of it; repeatable.",
+)
+@click.option(
+    "--baseline",
+    metavar="RUN",
+    help="Run folder, front.json or number whose hypervolume `baseline` stands for.",
+)
+@click.option(
+    "--junit",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Write the verdicts as JUnit XML, too.",
+)
+@_FORMAT
+def check(
+    run: Path, require: tuple[str, ...], baseline: str | None, junit: Path | None, format: str
+) -> None:
+    """Check requirements on the run folder RUN; exits with 4 where one is missed.
+
+    Conditions are those of a space. They name results and settings, and hold where some
+    feasible recorded design satisfies them; or hypervolume, baseline, front, designs, feasible,
+    which are figures of the run.
+
+    \b
+    transcode check results/smoke --require 'latency_s <= 5 ms and energy_j <= 20e-3'
+    transcode check results/smoke --require 'hypervolume >= 0.98 * baseline' --baseline agreed
+    """
+    from elector.base.output import not_written
+    from transcode import runs
+    from transcode.cli import report
+
+    found = runs.checks.check(runs.query.opened(run), require, baseline)
+    if junit is not None:
+        try:
+            junit.write_text(runs.checks.junit(run, found), encoding="utf-8")
+        except OSError as error:
+            raise not_written(error, junit) from None
+    report.verdicts(found, format)
+    if not all(verdict.passed for verdict in found):
+        raise click.exceptions.Exit(NOT_PASSED)
+
+
+@main.command()
+@click.argument("run", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option(
+    "--out",
+    required=True,
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Run folder to write; must not hold a run.",
+)
+@_FORMAT
+def merge(run: tuple[Path, ...], out: Path, format: str) -> None:
+    """Merge run folders RUN of one space, searched with other seeds, into one.
+
+    \b
+    transcode merge results/seed-0 results/seed-1 results/seed-2 --out results/all
+    """
+    from transcode.cli import report
+    from transcode.search.merge import merge as merged
+
+    report.search_result(merged(run, out).folder, format)
+
+
+main.add_command(train)

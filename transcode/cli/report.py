@@ -1,0 +1,404 @@
+"""What a search says: progress while it runs, the front as a table when it ends."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from elector.base.units import format_si
+from transcode import pareto, runs
+from transcode.objective import Rejections
+from transcode.search import Progress, Result
+from transcode.space import Space, unit_of
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+#: Most designs of a front that a terminal is shown.
+ROWS = 20
+#: Designs shown where one is chosen: it and those next to it.
+NEAREST = 5
+#: Width of a table that goes into a file or a pipe.
+_WIDE = 400
+#: Objective that is a bound -> what it is a bound of.
+BOUNDS = {"accuracy_lower": "accuracy", "loss_upper": "loss"}
+
+
+def progress_line(progress: Progress) -> str:
+    """Where a search stands, on one line."""
+    of = f" of {progress.expected:,}" if progress.expected else ""
+    parts = [
+        f"{progress.designs:,}{of} designs",
+        f"{progress.rate:,.0f} /s",
+        f"front {progress.front:,}",
+    ]
+    if progress.hypervolume is not None:
+        sampled = "" if progress.exact else " (of a sample)"
+        parts.append(f"hypervolume {progress.hypervolume:.6g}{sampled}")
+    if progress.left is not None and not progress.finished:
+        parts.append(f"{progress.left:.0f} s left")
+    return "  ".join(parts)
+
+
+def search_result(folder: Path, format: str, notes: tuple[str, ...] = ()) -> None:
+    """The front of a run folder on stdout, as a table with what to know about it, or as
+    front.json or front.csv."""
+    if format != "table":
+        for note in notes:
+            sys.stderr.write(f"note: {note}\n")
+        sys.stdout.write((folder / f"front.{format}").read_text(encoding="utf-8"))
+        return
+    manifest, columns = _json(folder / "manifest.json"), _csv(folder / "front.csv")
+    console = _console()
+    for line in (
+        *(f"note: {note}" for note in notes),
+        *_front(manifest, columns, console),
+        *_about(manifest, folder),
+    ):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def selection(found: runs.query.Front, recorded: runs.query.Recorded, format: str) -> None:
+    """Another front of the recorded designs of a run, on stdout."""
+    space, manifest = found.space, recorded.manifest
+    if format == "csv":
+        sys.stdout.write(runs.front.csv_text(space, found.archive))
+        return
+    if format == "json":
+        same = space.objectives == recorded.space.objectives
+        header = {key: manifest[key] for key in ("space_sha256", "seed")}
+        header |= {"reference_point": manifest["reference_point"] if same else None}
+        sys.stdout.write(runs.front.json_text(space, found.archive, header))
+        return
+    _selected(found, recorded)
+
+
+def choice(
+    found: runs.query.Front,
+    sums: np.ndarray,
+    weights: Mapping[str, float],
+    recorded: runs.query.Recorded,
+    format: str,
+) -> None:
+    """The design that a weighted sum chooses, on stdout; a table shows those next to it, too.
+
+    found : best first. sums : (F,) their weighted sums.
+    """
+    if format != "table":
+        selection(runs.choice.best(found), recorded, format)
+        return
+    nearest = replace(found, archive=found.archive.take(np.arange(min(NEAREST, len(sums)))))
+    cells = {"weighted\nsum": [f"{v:.5f}" for v in sums[:NEAREST]]}
+    title = f"{recorded.space.name}: the best weighted sums of {len(sums):,} on the front"
+    _selected(nearest, recorded, cells, title)
+    terms = " + ".join(
+        f"{weight:g} {o.name}" if o.maximise else f"{weight:g} (1 - {o.name})"
+        for o in found.space.objectives
+        if (weight := weights.get(o.name, 0.0))
+    )
+    line = f"chosen: {found.archive.ids[0]}, the most of {terms}, as shares of the largest"
+    _console().print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _selected(
+    found: runs.query.Front,
+    recorded: runs.query.Recorded,
+    extra: Mapping[str, list[str]] = MappingProxyType({}),
+    title: str = "",
+) -> None:
+    """A table of selected designs, with further columns."""
+    space = found.space
+    objectives = {o.name: o.direction for o in space.objectives}
+    names, *rows = csv.reader(runs.front.csv_text(space, found.archive).splitlines())
+    columns = {name: [row[i] for row in rows] for i, name in enumerate(names)}
+    console = _console()
+    description = {**recorded.manifest["space"], "objectives": objectives}
+    notes = _front({"space": description}, columns, console, extra, title)
+    notes.append(f"of {found.looked_at:,} feasible designs that were recorded and asked for")
+    for line in notes:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def verdicts(found: list[runs.checks.Verdict], format: str) -> None:
+    """What became of the requirements on a run, on stdout."""
+    rows: list[dict[str, object]] = [
+        {
+            "requirement": v.requirement,
+            "passed": v.passed,
+            "missed": v.missed,
+            "design": v.design,
+            "found": v.text,
+        }
+        for v in found
+    ]
+    _rows(rows, format, "requirements")
+
+
+def comparison(found: runs.comparison.Comparison, format: str) -> None:
+    """Two runs side by side, on stdout."""
+    _rows(found.rows(), format, f"both together: hypervolume {found.both:.8g}")
+
+
+def _rows(rows: list[dict[str, object]], format: str, title: str) -> None:
+    """Rows with the same keys, as json, csv or a table."""
+    if format == "json":
+        print(json.dumps(rows, indent=1))
+    elif format == "csv":
+        writer = csv.DictWriter(sys.stdout, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    else:
+        cells = {_heading(key): [_brief(row[key]) for row in rows] for key in rows[0]}
+        _console().print(_table(title, cells))
+
+
+def _brief(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return "-" if value is None else f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def _json(path: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return found
+
+
+def _csv(path: Path) -> dict[str, list[str]]:
+    """A table by columns."""
+    with path.open(newline="", encoding="utf-8") as stream:
+        header, *rows = csv.reader(stream)
+    return {name: [row[i] for row in rows] for i, name in enumerate(header)}
+
+
+def _console() -> Console:
+    from rich.console import Console
+
+    return Console() if sys.stdout.isatty() else Console(width=_WIDE, color_system=None)
+
+
+def _about(manifest: dict[str, Any], folder: Path) -> list[str]:
+    """What was done, how good it is, how far to trust it, and where it lies."""
+    sampler, status = manifest["sampler"], manifest["status"]
+    lines = [
+        f"{manifest['designs']:,} designs evaluated, {manifest['feasible']:,} feasible "
+        f"({status}; sampler {sampler['used']}: {sampler['why']})"
+    ]
+    reference = manifest["reference_point"]
+    if reference is not None and manifest["hypervolume"] is not None:
+        point = ", ".join(f"{name} {shown(name, value)}" for name, value in reference.items())
+        lines.append(f"hypervolume {manifest['hypervolume']:.8g} against {point}")
+    if manifest["accuracy"]:
+        lines.append(manifest["accuracy"]["text"])
+    names = ("front.csv", "front.json", "front.png", "study.log", "designs", "manifest.json")
+    there = [name for name in names if (folder / name).exists()]
+    return [*lines, f"files in {folder}: {', '.join(there)}"]
+
+
+def _front(
+    manifest: dict[str, Any],
+    columns: dict[str, list[str]],
+    console: Console,
+    extra: Mapping[str, list[str]] = MappingProxyType({}),
+    title: str = "",
+) -> list[str]:
+    """Prints a front as a table: all of it, or ROWS designs spread over it.
+
+    extra : heading -> cell of every design, shown after the objectives. Only settings that differ
+    are columns; returns a line with those that do not. Where the terminal is too narrow for a
+    column each, one column holds them all.
+    """
+    space, total = manifest["space"], len(columns["id"])
+    rows = _spread(space, columns)
+    more = "" if len(rows) == total else f", {len(rows)} of them spread over the front"
+    several = "s" if total != 1 else ""
+    title = title or f"{space['name']}: {total:,} design{several} that nothing beats{more}"
+    searched = _searched(space)
+    # A heterogeneous model has some two hundred settings a design; front.csv holds them.
+    layered = [n for n in searched if n.startswith("model.layer") and n.count(".") > 1]
+    searched = {n: unit for n, unit in searched.items() if n not in layered}
+    differ = {n: unit for n, unit in searched.items() if len(set(columns[n])) > 1}
+    short = [name.rpartition(".")[2] for name in differ]
+    settings = {
+        last if short.count(last) == 1 else name: [_cell(columns[name][r], unit) for r in rows]
+        for (name, unit), last in zip(differ.items(), short, strict=True)
+    }
+    first, values = {"id": [columns["id"][row] for row in rows]}, _values(space, columns, rows)
+    values |= {heading: [cells[row] for row in rows] for heading, cells in extra.items()}
+    table = _table(title, first | {_heading(n): c for n, c in settings.items()} | values)
+    unbounded = console.options.update(max_width=10_000)
+    if console.measure(table, options=unbounded).maximum > console.width:
+        pairs = [zip(settings, row, strict=True) for row in zip(*settings.values(), strict=True)]
+        design = [", ".join(f"{n} {c}" for n, c in row) for row in pairs] or [""] * len(rows)
+        table = _table(title, first | {"design": design} | values)
+    console.print(table)
+    same = [f"{n} {_cell(columns[n][0], u)}" for n, u in searched.items() if n not in differ]
+    notes = [f"the same in all of them: {', '.join(same)}"] if same and total else []
+    if layered and total:
+        notes.append(f"not shown: {len(layered)} settings of single layers (front.csv)")
+    return notes
+
+
+def _table(title: str, columns: dict[str, list[str]]) -> Table:
+    """Columns of text; words to the left, numbers to the right."""
+    from rich import box
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, padding=0)
+    for heading, texts in columns.items():
+        words = any(text[:1].isalpha() for text in texts)
+        folded = "fold" if heading == "design" else "ellipsis"
+        table.add_column(
+            heading,
+            justify="left" if words else "right",
+            overflow=folded,  # type: ignore[arg-type]
+            no_wrap=heading != "design",
+        )
+    for row in zip(*columns.values(), strict=True):
+        table.add_row(*row)
+    return table
+
+
+def _spread(space: dict[str, Any], columns: dict[str, list[str]]) -> list[int]:
+    points = np.array(
+        [
+            [-float(v) if direction == "max" else float(v) for v in columns[name]]
+            for name, direction in space["objectives"].items()
+        ]
+    )
+    return [int(row) for row in pareto.spread(points.T, ROWS)]
+
+
+def _searched(space: dict[str, Any]) -> dict[str, str]:
+    """Dotted name -> unit of every setting that had more than one value to take."""
+    values: dict[str, list[object]] = {}
+    units: dict[str, str] = {}
+    for parameter in space["parameters"]:
+        name = parameter["name"]
+        units[name] = parameter["unit"]
+        values.setdefault(name, []).extend(parameter["values"])
+        if "multiple_of" in parameter:
+            values[name].append(None)  # its values follow the parent's
+    return {name: units[name] for name, found in values.items() if len(set(found)) > 1}
+
+
+def _cell(text: str, unit: str) -> str:
+    """A setting for people: with its unit where it has one."""
+    if not text:
+        return "-"
+    if unit in ("1", "text"):
+        return text
+    return format_si(float(text), unit)
+
+
+def _heading(name: str) -> str:
+    """A name over as many lines as keep its column narrow."""
+    lines = name.replace(".", ".\n").split("\n")
+    return "\n".join(x.replace("_", "_\n", 1) if len(x) > 10 else x for x in lines)
+
+
+def _values(
+    space: dict[str, Any], columns: dict[str, list[str]], rows: list[int]
+) -> dict[str, list[str]]:
+    """Heading -> cells of every objective, with one standard deviation of an accuracy."""
+    found = {}
+    for name, direction in space["objectives"].items():
+        cells = [shown(name, float(columns[name][row])) for row in rows]
+        if f"{name}_std" in columns:
+            deviations = (float(columns[f"{name}_std"][row]) for row in rows)
+            cells = [f"{c}±{_points(name, d)}" for c, d in zip(cells, deviations, strict=True)]
+            if "trained_steps" in columns:  # a model that stopped early has a low score
+                steps = (float(columns["trained_steps"][row]) for row in rows)
+                cells = [f"{c} @{n:g}" for c, n in zip(cells, steps, strict=True)]
+        elif name in BOUNDS:  # of a bound, the mean it stands below (or above)
+            mean, std = BOUNDS[name], f"{BOUNDS[name]}_std"
+            cells = [
+                f"{c} ({shown(mean, float(columns[mean][row]))}"
+                f"±{_points(mean, float(columns[std][row]))})"
+                for c, row in zip(cells, rows, strict=True)
+            ]
+        found[f"{_heading(name)}\n{direction}"] = cells
+    return found
+
+
+def shown(name: str, value: float) -> str:
+    """A result for people: three digits and its unit."""
+    if name.startswith(("accuracy", "loss")):
+        return _points(name, value)
+    quantity = unit_of(name)
+    return format_si(value / quantity.scale, quantity.unit)
+
+
+def _points(name: str, value: float) -> str:
+    """An accuracy [points] or a loss [nats per token], or a deviation of one."""
+    digits = 1 if name.startswith("accuracy") else 3
+    return f"{round(value, digits) + 0.0:.{digits}f}"  # no -0.0
+
+
+def interrupted(folder: Path) -> str:
+    """What is left of a search that was interrupted."""
+    if not (folder / "manifest.json").exists():
+        return "interrupted before anything was evaluated"
+    designs, _ = runs.parts.survey(folder / "designs")  # the manifest may be a batch behind
+    return (
+        f"interrupted: {designs:,} designs are safe in {folder}; "
+        "the same command goes on from there"
+    )
+
+
+def nothing_feasible(result: Result) -> str:
+    """Why no design is feasible: what rejects most, and the design that misses by least."""
+    rejections, total = result.rejections, result.manifest["designs"]
+    if rejections.nearest is None:
+        return "no design was evaluated"
+    most = sorted(rejections.counts.items(), key=lambda item: -item[1])
+    lines = [f"none of {total:,} designs is feasible"]
+    lines += [f"  {count:,} rejected by: {name}" for name, count in most if count]
+    return "\n".join([*lines, _nearest(result.space, rejections)])
+
+
+def _nearest(space: Space, rejections: Rejections) -> str:
+    assert rejections.nearest is not None
+    _, codes, margins = rejections.nearest
+    columns = runs.front.columns(space, codes[None])
+    units = {p.name: p.unit for p in space.parameters}
+    design = ", ".join(
+        f"{n} {_cell(runs.front.text(c[0]), units.get(n, '1'))}"
+        for n, c in columns.items()
+        if n in ("model", "accelerator", *space.varied)
+    )
+    missed = "; ".join(
+        f"{name} missed by {_percent(margin)}" if name in _texts(space) else name
+        for name, margin in margins.items()
+        if margin > 0
+    )
+    return f"  nearest miss: {design}\n    {missed}"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:,.0f} %" if share >= 10 else f"{100 * share:.3g} %"
+
+
+def nothing_found(recorded: runs.query.Recorded, where: tuple[str, ...]) -> str:
+    """Why no recorded design is shown: how many satisfy each condition by itself."""
+    total, counts = runs.query.satisfying(recorded, where)
+    if not total or not where:
+        return "no recorded design is feasible"
+    lines = [f"  {count:,} satisfy: {text}" for text, count in zip(where, counts, strict=True)]
+    return "\n".join(
+        [f"none of {total:,} feasible recorded designs satisfies every condition", *lines]
+    )
+
+
+def _texts(space: Space) -> list[str]:
+    return [e.text for e in space.constraints]

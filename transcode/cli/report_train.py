@@ -1,0 +1,108 @@
+"""What `transcode train` says: progress while it runs, a table when it ends."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from statistics import mean, stdev
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from elector.base.units import format_si
+
+if TYPE_CHECKING:
+    from transcode.training.loop import Progress
+
+#: Accuracies of the shipped sweep.
+SWEEP = Path(__file__).parent.parent / "data" / "accuracy" / "dynaprop.csv"
+
+
+def line(progress: Progress) -> str:
+    """Where a run stands, on one line."""
+    parts = [f"{progress.step:,} of {progress.steps:,} steps", f"loss {progress.loss:.4g}"]
+    if progress.phase != "full":
+        parts.insert(1, {"beside": "side by side", "low": "low-parameter"}[progress.phase])
+    if progress.score is not None:
+        parts.append(f"validation {progress.score:.1f}")
+    parts.append(f"{progress.left:.0f} s left")
+    return "  ".join(parts)
+
+
+def result(found: Mapping[str, Any], folder: Path, format: str) -> None:
+    """The result of a run on stdout."""
+    if format == "json":
+        click.echo(json.dumps(found, indent=1))
+        return
+    rows = _rows(found)
+    if format == "csv":
+        writer = csv.writer(sys.stdout, lineterminator="\n")
+        writer.writerow(["quantity", "value"])
+        writer.writerows(rows)
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("", "", title=f"{found['model']} on {found['task']}", show_header=False)
+    for row in rows:
+        table.add_row(*row)
+    console = Console() if sys.stdout.isatty() else Console(width=100, color_system=None)
+    console.print(table)
+    click.echo(f"files in {folder}: {', '.join(found['files'])}")
+
+
+def _rows(found: Mapping[str, Any]) -> list[tuple[str, str]]:
+    rows = [(f"test {found['metric']}", f"{found['score']:.2f}")]
+    dense = shipped_dense(found["model"], found["task"])
+    if dense:
+        spread = f"±{stdev(dense):.2f}" if len(dense) > 1 else ""
+        rows.append(("nothing pruned, shipped sweep", f"{mean(dense):.2f}{spread}"))
+    rows += [(f"baseline: {name}", f"{score:.2f}") for name, score in found["baselines"].items()]
+    rows += [(f"further: {name}", f"{value:.4g}") for name, value in found["further"].items()]
+    rows.append(("tau_i, tau_t", f"{found['tau_i']:g}, {found['tau_t']:g}"))
+    rows += [
+        (f"mean density of operands: {kind}", f"{100 * value:.1f} %")
+        for kind, value in found["density"].items()
+    ]
+    whole = found["saved_bytes_uncompressed"]
+    rows.append(
+        (
+            "peak of saved activations",
+            f"{format_si(found['saved_bytes'], 'byte')}, {format_si(whole, 'byte')} uncompressed",
+        )
+    )
+    rows += _switch(found["switch"])
+    rows.append(("parameters", f"{found['parameters']:,}"))
+    rows.append(("share trained in the last phase", f"{100 * found['trainable_share']:.1f} %"))
+    rows.append(("time", f"{found['seconds']:.1f} s for {found['steps']:,} steps"))
+    return rows
+
+
+def _switch(found: Mapping[str, Any] | None) -> list[tuple[str, str]]:
+    if found is None:
+        return []
+    trials = f"{len(found['trials'])} window{'' if len(found['trials']) == 1 else 's'}"
+    if found["switched"] is None:
+        return [("switch", f"the rule never ended full training ({trials} side by side)")]
+    return [
+        (
+            "switch",
+            f"after step {found['switched']:,}, f = {found['f']:.3f} ({trials} side by side)",
+        )
+    ]
+
+
+def shipped_dense(model: str, task: str) -> list[float]:
+    """Scores of the shipped sweep without pruning, one for each seed; empty where none is."""
+    if not SWEEP.exists():
+        return []
+    with SWEEP.open(newline="", encoding="utf-8") as stream:
+        return [
+            float(row["score"])
+            for row in csv.DictReader(stream)
+            if (row["name"], row["task"]) == (model, task)
+            and float(row["tau_i"]) == float(row["tau_t"]) == 0.0
+        ]
