@@ -20,7 +20,7 @@ PEER := .venv-peer
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help search test test-all lint bench docs clean
+.PHONY: help search test test-all lint bench docs golden clean
 
 help:
 	@sed -n 's/^# \{0,1\}//p' Makefile | sed -n '1,5p'
@@ -94,6 +94,10 @@ bench: $(VENV)/.base $(PEER)/.installed
 
 docs: $(VENV)/.base
 	@$(BIN)/python docs/generate.py
+
+# Results at 10 digits that a test compares with; a renewal is explained in CHANGELOG.
+golden: $(VENV)/.base
+	@$(BIN)/python tests/golden.py --write
 
 clean:
 	rm -rf $(VENV) $(PEER) build dist .pytest_cache .hypothesis .mypy_cache .ruff_cache

@@ -1,0 +1,19 @@
+"""Nothing moves by accident: presets under every workload, and the fronts of shipped spaces."""
+
+from __future__ import annotations
+
+import golden
+
+
+def test_results_are_those_of_the_golden_table() -> None:
+    """What is meant to move is renewed by `make golden` and explained in CHANGELOG."""
+    moved = golden.differences()
+    assert not moved, "\n".join(["renew with `make golden`, and say why in CHANGELOG:", *moved])
+
+
+def test_the_table_covers_every_machine_and_space() -> None:
+    cases = {case for case, _ in golden.kept()}
+    for accelerator in golden.list_accelerators():
+        assert any(f" {accelerator} " in case for case in cases), accelerator
+    for space in golden.SPACES.glob("*.yaml"):
+        assert f"space {space.stem}" in cases
