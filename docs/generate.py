@@ -119,23 +119,28 @@ def read_csv(path: Path) -> list[dict[str, str]]:
 
 
 def schema_row(prefix: str, row: dict[str, str]) -> tuple[object, ...]:
-    """Key, unit, default, allowed values and meaning of one setting."""
+    """Key, type, unit, default, allowed values, meaning, and what it does to an accuracy."""
     span = " to ".join(part for part in (row["low"], row["high"]) if part)
     allowed = " ".join(f"`{c}`" for c in row["choices"].split("|") if c) or span
     unit = "" if row["unit"] == "1" else row["unit"]
     default = f"`{row['default']}`" if row["default"] else ""
-    return f"`{prefix}{row['key']}`", row["type"], unit, default, allowed, row["description"]
+    accuracy = ": ".join(part for part in (row["accuracy"], row["accuracy_reason"]) if part)
+    key, meaning = f"`{prefix}{row['key']}`", row["description"]
+    return key, row["type"], unit, default, allowed, meaning, accuracy
 
 
 def schema_page() -> str:
     """Every key of every schema."""
     text = "# Every setting\n\nFor `--set`, the columns of a sweep and the keys of a space."
-    text += " Bare numbers are in the unit shown.\n"
+    text += (
+        " Bare numbers are in the unit shown. `accuracy` says whether a setting can change what a"
+    )
+    text += " model scores: a search for accuracy takes such a one only where a source prices it.\n"
     for path in sorted((DATA / "schema").glob("*.csv")):
         prefix = NAMESPACE.get(path.stem, "accelerator.")
         title = f"`{prefix}*`" if prefix else "Further keys of a model file"
         title += f" of `{path.stem}`" if prefix == "accelerator." else ""
-        header = ("key", "type", "unit", "default", "allowed", "meaning")
+        header = ("key", "type", "unit", "default", "allowed", "meaning", "accuracy")
         rows = [schema_row(prefix, row) for row in read_csv(path)]
         text += f"\n## {title}\n\n" + table(header, rows)
     return text

@@ -34,6 +34,8 @@ _FEW_TWICE = 0.75
 _MANY = 4096
 
 Scalar = int | float | str | bool
+#: What a setting does to the accuracy of a model: column `accuracy` of a schema.
+NEUTRAL, CHANGES = "neutral", "changes"
 
 
 def distinct(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -177,6 +179,8 @@ class Field:
     unit : of a bare number; "1" for a count or a ratio, "" where there is none.
     default : None where another source decides.
     low, high : inclusive bounds in SI, or None.
+    accuracy : NEUTRAL where no value of it can change what a model scores; CHANGES otherwise, and
+        where nobody has looked.
     """
 
     key: str
@@ -187,6 +191,7 @@ class Field:
     high: float | None
     choices: tuple[str, ...]
     description: str
+    accuracy: str = CHANGES
 
     def parse(self, value: object, *, file: object = None, field: str | None = None) -> Scalar:
         """`value` checked and in SI (a technology node in nm); None gives the default.
@@ -295,6 +300,7 @@ def _field(row: dict[str, str]) -> Field:
         high=bound(row["high"]),
         choices=tuple(row["choices"].split("|")) if row["choices"] else (),
         description=row["description"],
+        accuracy=row.get("accuracy") or CHANGES,
     )
     # an empty default means that another source decides, so it stays None
     return replace(field, default=field.parse(row["default"])) if row["default"] else field

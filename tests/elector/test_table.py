@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
 from pathlib import Path
 
@@ -10,9 +11,12 @@ import pytest
 
 from elector.base.errors import InputError
 from elector.base.table import (
+    CHANGES,
     DATA,
     LIMIT,
+    NEUTRAL,
     Column,
+    Field,
     distinct,
     load_json,
     load_yaml,
@@ -70,6 +74,19 @@ def test_every_schema_is_well_formed(path: Path) -> None:
         assert bool(field.choices) == (field.type == "choice") or field.type == "int", key
         if field.default is not None:
             assert field.parse(field.default) == field.default, key
+
+
+@pytest.mark.parametrize("path", sorted((DATA / "schema").glob("*.csv")), ids=lambda p: p.stem)
+def test_every_setting_says_what_it_does_to_an_accuracy(path: Path) -> None:
+    with path.open(encoding="utf-8", newline="") as stream:
+        for row in csv.DictReader(stream):
+            assert row["accuracy"] in (NEUTRAL, CHANGES), row["key"]
+            assert row["accuracy"] == NEUTRAL or row["accuracy_reason"], row["key"]
+            assert schema(path.stem)[row["key"]].accuracy == row["accuracy"]
+
+
+def test_a_setting_that_nobody_looked_at_changes_an_accuracy() -> None:
+    assert Field("new", "int", "1", 1, 1, 2, (), "added by hand").accuracy == CHANGES
 
 
 def field(name: str, key: str, **changes: object):  # type: ignore[no-untyped-def]
