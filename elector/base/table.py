@@ -177,6 +177,7 @@ class Field:
     unit : of a bare number; "1" for a count or a ratio, "" where there is none.
     default : None where another source decides.
     low, high : inclusive bounds in SI, or None.
+    applies : where the key has an effect (elector.evaluation.applies); "" for everywhere.
     """
 
     key: str
@@ -187,6 +188,7 @@ class Field:
     high: float | None
     choices: tuple[str, ...]
     description: str
+    applies: str = ""
 
     def parse(self, value: object, *, file: object = None, field: str | None = None) -> Scalar:
         """`value` checked and in SI (a technology node in nm); None gives the default.
@@ -295,6 +297,7 @@ def _field(row: dict[str, str]) -> Field:
         high=bound(row["high"]),
         choices=tuple(row["choices"].split("|")) if row["choices"] else (),
         description=row["description"],
+        applies=row.get("applies", ""),
     )
     # an empty default means that another source decides, so it stays None
     return replace(field, default=field.parse(row["default"])) if row["default"] else field
