@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from elector.base.version import VERSION as __version__
 
 if TYPE_CHECKING:
     from elector.evaluation.path import evaluate

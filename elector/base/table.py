@@ -181,6 +181,7 @@ class Field:
     low, high : inclusive bounds in SI, or None.
     accuracy : NEUTRAL where no value of it can change what a model scores; CHANGES otherwise, and
         where nobody has looked.
+    applies : where the key has an effect (elector.evaluation.applies); "" for everywhere.
     """
 
     key: str
@@ -192,6 +193,7 @@ class Field:
     choices: tuple[str, ...]
     description: str
     accuracy: str = CHANGES
+    applies: str = ""
 
     def parse(self, value: object, *, file: object = None, field: str | None = None) -> Scalar:
         """`value` checked and in SI (a technology node in nm); None gives the default.
@@ -301,6 +303,7 @@ def _field(row: dict[str, str]) -> Field:
         choices=tuple(row["choices"].split("|")) if row["choices"] else (),
         description=row["description"],
         accuracy=row.get("accuracy") or CHANGES,
+        applies=row.get("applies", ""),
     )
     # an empty default means that another source decides, so it stays None
     return replace(field, default=field.parse(row["default"])) if row["default"] else field

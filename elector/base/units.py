@@ -22,7 +22,20 @@ _Symbol = tuple[dict[str, int], float, int]
 _DECIMAL = {"": 0, "k": 3, "M": 6, "G": 9, "T": 12, "P": 15}
 _SMALL = {"f": -15, "p": -12, "n": -9, "u": -6, "µ": -6, "m": -3}
 _BINARY = {"Ki": 10, "Mi": 20, "Gi": 30, "Ti": 40, "Pi": 50}
-_COUNTED = ("mac", "op", "flop", "cell", "lane", "access", "word", "cycle", "token", "sequence")
+_COUNTED = (
+    "mac",
+    "op",
+    "flop",
+    "cell",
+    "lane",
+    "access",
+    "word",
+    "cycle",
+    "token",
+    "sequence",
+    "write",
+    "nat",
+)
 _NUMBER = re.compile(r"\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*(.*?)\s*")
 _SPECIAL = re.compile(r"\s*[+-]?(nan|inf|infinity)\b.*", re.IGNORECASE)
 
@@ -49,8 +62,10 @@ def _symbols() -> dict[str, _Symbol]:
             table[prefix + name] = (powers, 1.0, exponent)
     for prefix, exponent in (_SMALL | {"": 0, "c": -2}).items():
         table[f"{prefix}m2"] = ({"m": 2}, 1.0, 2 * exponent)
-    table["min"] = ({"s": 1}, 60.0, 0)
-    table["h"] = ({"s": 1}, 3600.0, 0)
+    for name, seconds in (("min", 60.0), ("h", 3600.0), ("day", 24 * 3600.0), ("year", YEAR)):
+        table[name] = ({"s": 1}, seconds, 0)
+    for prefix, exponent in _DECIMAL.items():
+        table[f"{prefix}Wh"] = ({"J": 1}, 3600.0, exponent)
     for name in _COUNTED:
         table[name] = ({}, 1.0, 0)
     table["1"] = ({}, 1.0, 0)
@@ -65,9 +80,9 @@ _NODE: dict[str, _Symbol] = {"nm": ({"node": 1}, 1.0, 0), "um": ({"node": 1}, 1.
 #: What an error lists for the symbols of one dimension, in place of every spelling.
 _SHOWN = {
     "byte": ("byte", "B", "kB", "MB", "GB", "TB", "KiB", "MiB", "GiB", "TiB", "bit", "Gbit"),
-    "s": ("s", "ms", "us", "ns", "ps", "min", "h"),
+    "s": ("s", "ms", "us", "ns", "ps", "min", "h", "day", "year"),
     "Hz": ("Hz", "kHz", "MHz", "GHz", "THz"),
-    "J": ("J", "mJ", "uJ", "nJ", "pJ", "fJ"),
+    "J": ("J", "mJ", "uJ", "nJ", "pJ", "fJ", "kWh"),
     "W": ("W", "kW", "mW", "uW", "nW", "pW"),
     "V": ("V", "mV"),
     "m": ("m", "mm", "um"),
@@ -89,6 +104,31 @@ def parse(value: object, unit: str, *, field: str | None = None, file: object = 
     MB is 1e6 bytes and MiB 2^20. A decimal prefix moves the exponent of the written
     number, so "0.1 ms" is exactly the float 1e-4.
     """
+    digits, factor, exponent, _, _ = _read(value, unit, field, file)
+    return _finite(_shift(digits, exponent) * factor, value, field, file)
+
+
+def convert(value: object, unit: str, *, field: str | None = None, file: object = None) -> float:
+    """`value` in `unit` itself, where `parse` gives SI; a number written in it stays that float.
+
+    >>> convert("5 J", "mJ"), convert("858 mm2", "mm2")
+    (5000.0, 858.0)
+    """
+    digits, factor, exponent, own_factor, own_exponent = _read(value, unit, field, file)
+    number = _shift(digits, exponent - own_exponent) * (factor / own_factor)
+    return _finite(number, value, field, file)
+
+
+def _finite(number: float, value: object, field: str | None, file: object) -> float:
+    if not math.isfinite(number):
+        raise InputError("must be finite", file=file, field=field, value=value)
+    return number
+
+
+def _read(
+    value: object, unit: str, field: str | None, file: object
+) -> tuple[str, float, int, float, int]:
+    """Digits, then factor and decimal exponent of the unit that is written, and of `unit`."""
     text = _as_text(value, unit, field, file)
     match = _NUMBER.fullmatch(text)
     if match is None:
@@ -96,23 +136,23 @@ def parse(value: object, unit: str, *, field: str | None = None, file: object = 
         raise InputError(reason, file=file, field=field, value=value, hint=_example(unit))
     written = match.group(2).replace(" ", "") or unit
     table = _NODE if unit == "nm" else _SYMBOLS
-    powers, factor, exponent = _expression(unit, table) or ({}, 1.0, 0)
-    if written != unit:
-        found = _expression(written, table)
-        if found is None or found[0] != powers:
-            raise InputError(
-                f"unknown unit for a value in {unit}" if found is None else f"is not in {unit}",
-                file=file,
-                field=field,
-                value=written,
-                allowed=_spellings(unit),
-                hint=_guess(written, unit),
-            )
-        _, factor, exponent = found
-    number = _shift(match.group(1), exponent) * factor
-    if not math.isfinite(number):
-        raise InputError("must be finite", file=file, field=field, value=value)
-    return number
+    own = _expression(unit, table) or ({}, 1.0, 0)
+    found = own if written == unit else _expression(written, table)
+    if found is None or found[0] != own[0]:
+        raise InputError(
+            f"unknown unit for a value in {unit}" if found is None else f"is not in {unit}",
+            file=file,
+            field=field,
+            value=written,
+            allowed=_spellings(unit),
+            hint=_guess(written, unit),
+        )
+    return match.group(1), found[1], found[2], own[1], own[2]
+
+
+def known(unit: str) -> bool:
+    """Whether every symbol of a unit such as `mJ*s` or `token/s/mm2` is known."""
+    return _expression(unit, _SYMBOLS) is not None
 
 
 def format_si(value: float, unit: str, digits: int = 3) -> str:

@@ -92,7 +92,6 @@ WORKLOAD_OPTIONS = (
     ("gradient-accumulation", "Micro-batches of one optimizer step."),
 )
 FORMATS = click.Choice(["table", "json", "csv"])
-_PRUNING = ("workload.sparsity", "workload.tau_i", "workload.tau_t")
 
 
 def _design(command: Command) -> Command:
@@ -164,16 +163,6 @@ def settings_of(assignments: tuple[str, ...], options: dict[str, Any]) -> dict[s
     return found
 
 
-def _warn(model: str, settings: dict[str, object]) -> None:
-    """Say on standard error what is not as it seems in the pruning asked for."""
-    if not any(key in settings for key in _PRUNING):
-        return
-    from elector.cli import report
-    from elector.studies.pruning import warnings
-
-    report.warned(warnings(model, settings))
-
-
 # ---- commands ----
 
 
@@ -234,7 +223,6 @@ def simulate(
     loaded = _load_technology(technology)
     result = run(model, accelerator, settings=settings, technology=loaded, operations=operations)
     report.simulation(result, format)
-    _warn(model, settings)
     if not result["feasible"]:
         raise click.exceptions.Exit(INFEASIBLE)
 
@@ -248,8 +236,11 @@ def simulate(
     type=click.Path(),
     help="Where the costs go: .csv, .json or .parquet; - for standard output.",
 )
+@click.option(
+    "--settings", is_flag=True, help="Also say what every setting of a row was resolved to."
+)
 @_technology
-def sweep(table: str, out: str, technology: str | None) -> None:
+def sweep(table: str, out: str, settings: bool, technology: str | None) -> None:
     """Costs of every row of TABLE, a CSV file.
 
     Columns are model, accelerator and any dotted setting; note.* is passed through,
@@ -266,7 +257,7 @@ def sweep(table: str, out: str, technology: str | None) -> None:
 
     found = read_table(table)
     check_output(out, FORMATS)
-    result = run_sweep(found, _load_technology(technology))
+    result = run_sweep(found, _load_technology(technology), settings)
     write_result(result, out)
     report.sweep(result, out)
     if result.errors:
@@ -331,18 +322,19 @@ def explain(
     elector explain bert-base tpu-v4i --result area_mm2 --node 14
     elector explain price sram --node 7
     """
-    from elector.cli import report
+    from elector.cli import report_explain, text
 
     loaded = _load_technology(technology)
     if model == "price":
-        report.price(_price(accelerator, loaded, options), format)
+        report_explain.part_price(_price(accelerator, loaded, options), format)
         return
     from elector.studies.simulation import explain as run
+    from elector.studies.simulation import notes_of
 
     settings = settings_of(assignments, options)
     found = run(model, accelerator, result, settings=settings, technology=loaded)
-    report.explanation(found, f"{model} on {accelerator}", format)
-    _warn(model, settings)
+    report_explain.explanation(found, f"{model} on {accelerator}", format)
+    text.said(notes_of(model, accelerator, settings))
 
 
 def _price(
@@ -380,10 +372,10 @@ def trace(
     elector trace bert-tiny systolic --mode training --out trace.json --plot trace.png
     """
     from elector.base.output import check_output
-    from elector.cli import report
+    from elector.cli import report_checks, text
     from elector.events.trace import draw, write
     from elector.events.trace import trace as run
-    from elector.studies.simulation import columns_of
+    from elector.studies.simulation import columns_of, notes_of
 
     check_output(out)
     if plot is not None:
@@ -394,8 +386,8 @@ def trace(
     write(found, Path(out))
     if plot is not None:
         draw(found, Path(plot))
-    report.traced(found, out, plot)
-    _warn(model, settings)
+    report_checks.traced(found, out, plot)
+    text.said(notes_of(model, accelerator, settings))
 
 
 @main.command()
@@ -442,12 +434,12 @@ def validate(case: str, cases: str | None, technology: str | None, format: str) 
     elector validate
     elector validate --case tpu-v1 --format json
     """
-    from elector.cli import report
+    from elector.cli import report_checks
     from elector.studies.simulation import simulate as run
     from elector.studies.validation import validate as repeat
 
     found = repeat(cases, only=case, technology=_load_technology(technology), simulate=run)
-    report.validation(found, format)
+    report_checks.validation(found, format)
     if any(result.verdict == "FAILED" for result in found):
         raise click.exceptions.Exit(NOT_PASSED)
 

@@ -9,6 +9,8 @@ import numpy as np
 
 from elector.base.errors import InputError
 from elector.base.table import distinct
+from elector.cost.notes import Said, sentences
+from elector.cost.results import registry
 from elector.cost.schedule import Timing
 from elector.machines.contract import Activity, Machine, Units, sum_rows
 from elector.operations.rows import Operations
@@ -148,6 +150,7 @@ class Cost:
     reason_largest: Array = field(default_factory=lambda: np.zeros(0))
     reasons: list[str] = field(default_factory=list)
     operations: list[dict[str, object]] | None = None
+    said: list[Said] = field(default_factory=list)
 
     @classmethod
     def empty(cls, size: int) -> Cost:
@@ -185,9 +188,15 @@ class Cost:
         raise InputError("unknown result", field=name, value=name, allowed=self.names())
 
     def names(self) -> list[str]:
-        """Names of all scalars, nested ones dotted."""
+        """Names of all scalars, nested ones dotted, in the order of the registry of results."""
+        order = {metric.name: place for place, metric in enumerate(registry())}
         nested = [f"{group}.{part}" for group, parts in self.groups.items() for part in parts]
-        return [*self.scalars, *nested]
+        names = [*self.scalars, *nested]
+        return sorted(names, key=lambda name: order.get(name.partition(".")[0], len(order)))
+
+    def notes(self) -> list[list[str]]:
+        """Of each design, the sentences that are to be said of it."""
+        return sentences(self.said, self.size)
 
     def reason(self, i: int) -> str | None:
         """Why design `i` is infeasible, or None."""
@@ -207,7 +216,7 @@ class Cost:
 
 
 def joules(
-    ops: Operations, activity: Activity, prices: Prices, timing: Timing, machine: Machine
+    activity: Activity, prices: Prices, timing: Timing, machine: Machine
 ) -> dict[str, Array]:
     """Part -> (D,) joules, leakage over the whole time included."""
     found: dict[str, Array] = {}

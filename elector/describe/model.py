@@ -278,7 +278,7 @@ def with_settings(model: Model, settings: dict[str, np.ndarray], size: int) -> M
     ----------
     model : the description to start from.
     settings : short key (layers, hidden, heads, kv_heads, head_size, feed_forward,
-        vocabulary) -> (M,) float; NaN keeps the model's own number.
+        vocabulary, positions) -> (M,) float; NaN keeps the model's own number.
     size : M.
 
     A changed width or head count keeps the rule the model follows: heads that filled the
@@ -366,7 +366,8 @@ def _overridden(models: Models, settings: dict[str, np.ndarray]) -> Models:
         derived = 4.0 * block["hidden"][:, None, :]
         feed_forward = np.where(np.isnan(settings["hidden"]), feed_forward, derived)
     feed_forward = _set(feed_forward, settings.get("feed_forward"))
-    numbers["vocabulary"] = _set(numbers["vocabulary"], settings.get("vocabulary"))
+    for name in ("vocabulary", "positions"):
+        numbers[name] = _set(numbers[name], settings.get(name))
     types = models.head_types.copy()
     types[:, 0] = block["heads"]
     _require_divisible(block, filled and "head_size" not in settings)

@@ -17,16 +17,18 @@ import numpy as np
 
 from elector.base.errors import InfeasibleError, InputError
 from elector.base.table import Column, distinct
-from elector.base.units import YEAR
 from elector.cost import pricing
+from elector.cost.notes import Said, said
 from elector.cost.pricing import Cost, Prices
-from elector.cost.programming import placed
-from elector.cost.schedule import Timing, schedule
-from elector.describe.workload import Workload
+from elector.cost.results import registry
+from elector.cost.schedule import schedule
+from elector.evaluation import formulas, notes
+from elector.evaluation.chunk import Chunk as Chunk  # where others look for it
+from elector.evaluation.formulas import Figures
 from elector.evaluation.resolve import Group, resolve
 from elector.hybrid.combine import compute_in, work
-from elector.machines.contract import Activity, Count, Machine, Units
-from elector.operations import Operations, build
+from elector.machines.contract import Count, Note
+from elector.operations import build
 from elector.technology import Technology
 
 Array = np.ndarray
@@ -66,8 +68,9 @@ def evaluate(
     result = Cost.empty(size)
     threads = jobs or len(os.sched_getaffinity(0))
     tasks = [
-        _Block(group, rows, technology, level)
+        _Block(group, rows, technology, level, asked)
         for group in resolve(columns, size)
+        for asked in [{} if level == "scalars" else notes.of_group(group)]
         for rows in _blocks(group, threads)
     ]
     if len(tasks) == 1 or threads == 1:
@@ -90,6 +93,7 @@ class _Block:
     rows: Array  # places inside the group
     technology: Technology
     level: str
+    notes: dict[str, Note]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -102,6 +106,7 @@ class _Output:
     limits: dict[str, tuple[Array, Array]]
     largest: Array | None
     operations: list[dict[str, object]] | None
+    notes: list[Said]
 
 
 def _blocks(group: Group, threads: int) -> list[Array]:
@@ -160,32 +165,21 @@ def _chunks(block: _Block) -> Iterable[tuple[slice, Chunk]]:
                 timing,
                 units.take(part),
                 found.owner,
+                _notes_at(block.notes, block.rows[part]),
             ),
         )
+
+
+def _notes_at(asked: Mapping[str, Note], rows: Array) -> dict[str, Note]:
+    """The notes of the designs at `rows` of their group."""
+    return {sentence: note.map(lambda values: values[rows]) for sentence, note in asked.items()}
 
 
 def inspect(columns: Mapping[str, Column], technology: Technology) -> Chunk:
     """Everything behind the costs of one design."""
     group = next(iter(resolve(columns, 1)))
-    return next(iter(_chunks(_Block(group, np.zeros(1, np.intp), technology, "operations"))))[1]
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class Chunk:
-    """Designs computed together, with all that their costs are made of.
-
-    owner : (R,) names of what runs each operation.
-    """
-
-    ops: Operations
-    index: Array
-    activity: Activity
-    prices: Prices
-    machine: Machine
-    workload: Workload
-    timing: Timing
-    units: Units
-    owner: tuple[str, ...]
+    block = _Block(group, np.zeros(1, np.intp), technology, "operations", notes.of_group(group))
+    return next(iter(_chunks(block)))[1]
 
 
 def require_feasible(chunk: Chunk) -> None:
@@ -193,7 +187,9 @@ def require_feasible(chunk: Chunk) -> None:
     cost = Cost.empty(1)
     _reasons(
         cost,
-        _Output(np.zeros(1, np.intp), {}, {}, chunk.activity.limits, chunk.activity.largest, None),
+        _Output(
+            np.zeros(1, np.intp), {}, {}, chunk.activity.limits, chunk.activity.largest, None, []
+        ),
     )
     if not cost.feasible[0]:
         raise InfeasibleError(f"the design is infeasible: {cost.reason(0)}")
@@ -230,86 +226,16 @@ def _under(table: Mapping[str, Any], start: str) -> dict[str, Any]:
 
 
 def _output(chunk: Chunk, rows: Array, level: str) -> _Output:
-    ops, timing = chunk.ops, chunk.timing
-    energy = pricing.joules(ops, chunk.activity, chunk.prices, timing, chunk.machine)
-    scalars = _scalars(chunk, energy)
-    groups: dict[str, dict[str, Array]] = {}
-    operations = None
-    if level != "scalars":
-        groups = _groups(chunk, energy, scalars["energy_j"])
-    if level == "operations":
-        operations = _operations(chunk)
-    return _Output(rows, scalars, groups, chunk.activity.limits, chunk.activity.largest, operations)
-
-
-def _scalars(chunk: Chunk, energy: dict[str, Array]) -> dict[str, Array]:
-    ops, index, timing = chunk.ops, chunk.index, chunk.timing
-    total = np.zeros(index.size)
-    for joules in energy.values():
-        total = total + joules
-    area = np.zeros(index.size)
-    for square_metres in chunk.prices.area.values():
-        area = area + square_metres
-    sequences = ops.streams[index]
-    if chunk.workload.training:
-        sequences = sequences * chunk.workload.gradient_accumulation[index]
-    scalars = {
-        "latency_s": timing.seconds,
-        "energy_j": total,
-        "latency_per_sequence_s": timing.seconds / sequences,
-        "energy_per_sequence_j": total / sequences,
-        "throughput_sequences_per_s": sequences / timing.seconds,
-        "power_w": total / timing.seconds,
-        "area_mm2": area * 1e6,
-        "utilization": chunk.activity.executed / (chunk.activity.peak * timing.seconds),
-        "macs": ops.macs[index],
-        "parameters": ops.parameters[index],
-        "peak_ops_per_s": 2.0 * chunk.activity.peak,
-    }
-    scalars.update(_further(chunk))
-    if chunk.workload.generates:
-        scalars.update(_generation(chunk, timing))
-    return scalars
-
-
-def _further(chunk: Chunk) -> dict[str, Array]:
-    """Scalars only some machines have: wear, writing the weights, and the machine's own."""
-    activity, found = chunk.activity, dict(chunk.activity.extra)
-    if activity.wear is not None:
-        assert activity.endurance is not None
-        steps = activity.endurance / np.where(activity.wear > 0, activity.wear, np.nan)
-        found["lifetime_years"] = steps * chunk.timing.seconds / YEAR
-        found["writes_per_cell"], found["endurance_writes"] = activity.wear, activity.endurance
-    writing = placed(chunk.machine, activity, chunk.prices, chunk.units)
-    if writing is not None:
-        found["placing_s"], found["placing_j"] = writing.seconds, writing.joules
-        found["placing_writes_per_cell"] = writing.writes
-    return found
-
-
-def _generation(chunk: Chunk, timing: Timing) -> dict[str, Array]:
-    first = timing.stages["step"]
-    decode = timing.stages.get("decode", np.zeros_like(first))
-    generated = chunk.workload.generate[chunk.index]
-    later = np.maximum(generated - 1.0, 0.0)
-    each = np.where(later > 0, decode / np.maximum(later, 1.0), np.nan)
-    return {
-        "time_to_first_token_s": np.where(generated > 0, first, np.nan),
-        "time_per_output_token_s": each,
-        "tokens_per_s": chunk.ops.streams[chunk.index] * generated / timing.seconds,
-    }
-
-
-def _groups(chunk: Chunk, energy: dict[str, Array], total: Array) -> dict[str, dict[str, Array]]:
-    ops, index, timing = chunk.ops, chunk.index, chunk.timing
-    return {
-        "memory_bytes": {name: values[index] for name, values in ops.memory.items()},
-        "energy_by_part_j": energy,
-        "area_by_part_mm2": {n: v * 1e6 for n, v in chunk.prices.area.items()},
-        "latency_by_kind_s": timing.share(ops, "kind"),
-        "energy_by_phase_j": pricing.by_phase(ops, chunk.activity, chunk.prices, timing),
-        "provenance": pricing.provenance(chunk.activity, chunk.prices, timing, total),
-    }
+    figures = Figures.of(chunk)
+    return _Output(
+        rows,
+        formulas.scalars(figures),
+        formulas.groups(figures) if level != "scalars" else {},
+        chunk.activity.limits,
+        chunk.activity.largest,
+        _operations(chunk) if level == "operations" else None,
+        [] if level == "scalars" else said(chunk.notes | chunk.activity.notes, rows),
+    )
 
 
 def _operations(chunk: Chunk) -> list[dict[str, object]]:
@@ -370,13 +296,14 @@ def _collect(result: Cost, outputs: list[_Output]) -> None:
     for out in outputs:
         _reasons(result, out)
         lost = ~result.feasible[out.rows]
-        kept = ("area_mm2", "macs", "parameters", "peak_ops_per_s")
         for name, values in out.scalars.items():
-            shown = values if name in kept else np.where(lost, np.nan, values)
+            stays = registry().get(name).exists == "always"
+            shown = values if stays else np.where(lost, np.nan, values)
             result.put(out.rows, name, shown)
         for group, parts in out.groups.items():
             for name, values in parts.items():
                 result.put(out.rows, name, values, group)
+        result.said += out.notes
         if out.operations is not None:
             result.operations = out.operations
 
@@ -384,7 +311,7 @@ def _collect(result: Cost, outputs: list[_Output]) -> None:
 def _blank(result: Cost) -> Cost:
     """Costs of infeasible designs are NaN, of parts that only other designs have, too."""
     for group, parts in result.groups.items():
-        if group not in ("memory_bytes", "area_by_part_mm2"):
+        if registry().get(group).exists != "always":
             for values in parts.values():
                 values[~result.feasible] = np.nan
     return result

@@ -37,8 +37,8 @@ CATEGORICAL = (
     "sparsity",
     "optimizer_kernels",
 )
-#: Keys that change no cost: they select an accuracy.
-PASSIVE = ("task",)
+#: What leaves a choice to the program, and the attention it then takes.
+AUTO, AUTO_ATTENTION = "auto", "unfused"
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -50,6 +50,7 @@ class Group:
     units : the D units.
     pair : (D,) index into the M distinct (model, workload) pairs.
     models, workload : the pairs.
+    table : the settings as they were given; None where they are of no interest.
     """
 
     rows: Array
@@ -58,6 +59,7 @@ class Group:
     pair: Array
     models: Models
     workload: Workload
+    table: Table | None = None
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -276,7 +278,7 @@ def _group(table: Table, rows: Array, first: int, s: _Structures) -> Group:
     units.numbers["training"] = np.full(rows.size, float(_text(table, "mode", first) == "training"))
     precision = _precision(table, first, machine, units)
     workload = _workload(table, chosen, first, precision, models, machine)
-    return Group(rows, machine, units, pair, models, workload)
+    return Group(rows, machine, units, pair, models, workload, table)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -452,12 +454,15 @@ def _workload(
         from elector.operations.sparsity import load_sparsity  # only pruning needs it
 
         load_sparsity(texts["sparsity"])
+    texts["attention"] = AUTO_ATTENTION if texts["attention"] == AUTO else texts["attention"]
+    if texts["implementation"] == AUTO:
+        texts["implementation"] = machine.implementations[0]
     if texts["implementation"] not in machine.implementations:
         raise InputError(
             f"{machine.name} has no such software stack",
             field="workload.implementation",
             value=texts["implementation"],
-            allowed=machine.implementations,
+            allowed=[AUTO, *machine.implementations],
         )
     numbers = {
         name: table.at(f"workload.{name}", fields[name], rows, float(fields[name].default or 0))
@@ -474,11 +479,21 @@ def _workload(
 
 
 def _require_fit(numbers: dict[str, Array], models: Models) -> None:
-    """A learned position table bounds the length; rotary and relative ones do not."""
+    """A learned position table bounds the length; rotary and relative ones do not. The length
+    bounds the positions a masked-LM head predicts."""
     model = models.template
+    length = numbers["sequence_length"]
+    if model.head == "masked-lm" and (numbers["predictions"] > length).any():
+        i = int(np.argmax(numbers["predictions"] > length))
+        raise InputError(
+            f"a sequence has {int(length[i])} positions",
+            field="workload.predictions",
+            value=int(numbers["predictions"][i]),
+            hint="at most workload.sequence_length; 0 predicts 15.625 % of them",
+        )
     if model.position_kind != "learned" or model.family in ("vision", "gemm"):
         return
-    longest = numbers["sequence_length"] + numbers["generate"]
+    longest = length + numbers["generate"]
     over = (models.numbers["positions"] > 0) & (longest > models.numbers["positions"])
     if over.any():
         i = int(np.argmax(over))
@@ -486,5 +501,5 @@ def _require_fit(numbers: dict[str, Array], models: Models) -> None:
             f"{model.name} has {int(models.numbers['positions'][i])} learned positions",
             field="workload.sequence_length",
             value=int(longest[i]),
-            hint="a shorter sequence, or a model file with more positions",
+            hint="a shorter sequence, or more of them: model.positions",
         )

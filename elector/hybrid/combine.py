@@ -219,6 +219,11 @@ def _together(
             for (name, a), h in zip(both, here, strict=True)
             for text, (needed, available) in a.limits.items()
         },
+        notes={
+            text.replace("accelerator.", f"accelerator.units.{name}."): note.among(h)
+            for (name, a), h in zip(both, here, strict=True)
+            for text, note in a.notes.items()
+        },
         resources=tuple(busy),
         queued=_queued(found, here, several),
         members=tuple(found),

@@ -174,6 +174,28 @@ class Budget:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
+class Note:
+    """What a result should say of some designs: that a setting was cut, a rule taken.
+
+    where : (D,) bool. numbers : name in braces of the sentence -> (D,) and its unit.
+    """
+
+    where: Array
+    numbers: dict[str, tuple[Array, str]] = field(default_factory=dict)
+
+    def map(self, change: Callable[[Array], Array]) -> Note:
+        """The note with `change` applied to each of its arrays."""
+        return Note(
+            change(self.where),
+            {name: (change(values), unit) for name, (values, unit) in self.numbers.items()},
+        )
+
+    def among(self, rows: Array) -> Note:
+        """The note for those of (D,) bool designs only."""
+        return Note(self.where & rows, self.numbers)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
 class Fill:
     """Putting the weights in place, once, before the first step.
 
@@ -208,6 +230,8 @@ class Activity:
     executed : (D,) multiply-accumulates the peak is compared with.
     peak : (D,) multiply-accumulates a second.
     limits : sentence -> (needed, available), each (D,): infeasible where needed > available.
+    notes : sentence -> what it is said of; one that begins with the name of a setting
+        (accelerator.copies ...) is about what was given.
     resources : their names.
     queued : (D,) or for all; rows run one after another from a queue that a host fills, so
         that the busiest resource decides and nothing else waits.
@@ -260,6 +284,7 @@ class Activity:
     endurance: Array | None = None
     fill: Fill | None = None
     extra: dict[str, Array] = field(default_factory=dict)
+    notes: dict[str, Note] = field(default_factory=dict)
     largest: Array | None = None
     tiles: tuple[Array, Array, Array] | None = None
     traffic: tuple[Array, Array] | None = None
@@ -330,6 +355,7 @@ def folded(activity: Activity, fold: Fold) -> Activity:
         peak=one(a.peak),
         residue=one(residue),
         limits={text: (one(needed), one(has)) for text, (needed, has) in a.limits.items()},
+        notes={text: note.map(one) for text, note in a.notes.items()},
         busy={k: count(c) if isinstance(c, Count) else c for k, c in a.busy.items()},
         counts={k: count(c) for k, c in a.counts.items()},
         awake={k: count(c) for k, c in a.awake.items()},

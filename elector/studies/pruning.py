@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from elector.base.errors import InputError, nearest
-from elector.base.table import Column
+from elector.base.table import Column, schema
 from elector.describe.formats import load_model
+from elector.evaluation.applies import sentence
 from elector.evaluation.path import evaluate
 from elector.evaluation.resolve import resolve
 from elector.operations import build
@@ -101,8 +102,7 @@ def warnings(model: str, settings: Mapping[str, object]) -> list[str]:
     for name in THRESHOLDS:
         given = settings.get(f"workload.{name}")
         if given is not None and not (table and table.knows(name)):
-            which = "dense" if table is None else table.name
-            found.append(f"workload.{name} changes nothing: {which} has no such thresholds")
+            found.append(sentence(f"workload.{name}", schema("workload")[name]))
     return found
 
 

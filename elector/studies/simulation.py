@@ -10,45 +10,24 @@ import numpy as np
 
 from elector.base.errors import InputError
 from elector.base.table import Column
+from elector.base.version import VERSION
 from elector.cost.pricing import Cost
+from elector.cost.results import registry
 from elector.describe.layered import NAME
 from elector.describe.model import HEAD_TYPES, Models
 from elector.evaluation.path import evaluate
 from elector.evaluation.resolve import resolve
+from elector.evaluation.resolved import resolved
 from elector.technology import Technology
 
 Array = np.ndarray
 
-#: Keys of the JSON of a design, in order; nested ones are dictionaries.
-SCALARS = (
-    "latency_s",
-    "energy_j",
-    "latency_per_sequence_s",
-    "energy_per_sequence_j",
-    "throughput_sequences_per_s",
-    "power_w",
-    "area_mm2",
-    "utilization",
-    "macs",
-    "parameters",
-    "peak_ops_per_s",
-)
-GENERATION = ("time_to_first_token_s", "time_per_output_token_s", "tokens_per_s")
 #: Share of heads in `features` -> the types it counts.
 _HEAD_KINDS = {
     "wma_heads": ("wma",),
     "linear_heads": ("dft", "dct"),
     "convolution_heads": ("c5", "c9", "c13"),
 }
-FURTHER = ("lifetime_years", "effective_bits")
-GROUPS = (
-    "memory_bytes",
-    "energy_by_part_j",
-    "area_by_part_mm2",
-    "latency_by_kind_s",
-    "energy_by_phase_j",
-    "provenance",
-)
 
 
 def columns_of(settings: Mapping[str, object], size: int = 1) -> dict[str, Column]:
@@ -74,33 +53,60 @@ def simulate(
     operations : also list every operation.
 
     An infeasible design has `feasible` False, a `reason`, and None for every cost. A pruned one
-    has `sparsity`: what its densities rest on, and its costs without pruning.
+    has `sparsity`: what its densities rest on, and its costs without pruning. `settings` has
+    every setting as it was resolved, `notes` what a user should know, `version` the simulator's.
     Raises InputError for bad settings.
     """
-    columns = columns_of({"model": model, "accelerator": accelerator, **(settings or {})})
+    given = settings or {}
+    columns = columns_of({"model": model, "accelerator": accelerator, **given})
     level = "operations" if operations else "groups"
     cost = evaluate(columns, 1, technology=technology, level=level)
     found: dict[str, object] = {"model": model, "accelerator": accelerator}
     found.update(record(cost, 0))
-    if str((settings or {}).get("workload.sparsity", "dense")) != "dense":
+    if str(given.get("workload.sparsity", "dense")) != "dense":
         from elector.studies.pruning import beside_dense  # only pruning needs it
 
-        found["sparsity"] = beside_dense(model, accelerator, settings or {}, technology)
+        found["sparsity"] = beside_dense(model, accelerator, given, technology)
+    found["notes"] = _notes(cost, model, given)
+    found["settings"] = resolved(columns, 1)[0]
+    found["version"] = VERSION
     if operations:
         found["operations"] = cost.operations if cost.feasible[0] else None
     return found
 
 
 def record(cost: Cost, i: int) -> dict[str, object]:
-    """Design `i` of a batch as plain Python values, in the order of the contract."""
+    """Design `i` of a batch as plain Python values, in the order of the registry of results."""
     feasible = bool(cost.feasible[i])
     found: dict[str, object] = {"feasible": feasible, "reason": cost.reason(i)}
-    for name in (*SCALARS, *(n for n in (*GENERATION, *FURTHER) if n in cost.scalars)):
-        found[name] = _plain(cost.scalars[name][i])
-    for group in GROUPS:
-        found[group] = {
-            name: _plain(values[i]) for name, values in cost.groups.get(group, {}).items()
-        }
+    for metric in registry():
+        if metric.name in cost.scalars:
+            found[metric.name] = _plain(cost.scalars[metric.name][i])
+        elif metric.axis:
+            parts = cost.groups.get(metric.name, {})
+            found[metric.name] = {name: _plain(values[i]) for name, values in parts.items()}
+    return found
+
+
+def notes_of(
+    model: str,
+    accelerator: str,
+    settings: Mapping[str, object],
+    technology: Technology | None = None,
+) -> list[str]:
+    """The `notes` of a design, for the studies that show other figures of it."""
+    columns = columns_of({"model": model, "accelerator": accelerator, **settings})
+    cost = evaluate(columns, 1, technology=technology, level="groups")
+    return _notes(cost, model, settings)
+
+
+def _notes(cost: Cost, model: str, settings: Mapping[str, object]) -> list[str]:
+    """What is to be said of the one design of `cost`, and of the pruning asked for."""
+    found = cost.notes()[0]
+    if "workload.sparsity" in settings:
+        from elector.studies.pruning import warnings  # only pruning needs it
+
+        found = list(dict.fromkeys([*found, *warnings(model, settings)]))
     return found
 
 

@@ -17,7 +17,7 @@ import math
 import re
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
@@ -26,9 +26,12 @@ import numpy as np
 from elector.base.errors import InputError
 from elector.base.output import whole
 from elector.base.table import Column, read_csv
+from elector.base.version import VERSION
+from elector.cost.results import registry
+from elector.evaluation.resolved import resolved
 from elector.evaluation.settings import is_known, known_keys
 from elector.studies.pruning import SPARSITY, warnings
-from elector.studies.simulation import GENERATION, GROUPS, SCALARS, Swept, sweep
+from elector.studies.simulation import Swept, sweep
 from elector.technology import Technology
 
 #: Largest table that is read [byte]: some ten million rows.
@@ -36,8 +39,11 @@ LIMIT = 1 << 32
 FORMATS = (".csv", ".json", ".parquet")
 PASSED_THROUGH = ("id", "accuracy", "accuracy_std")
 STATUS = ("feasible", "reason", "error")
-#: Results of the chip and the model.
-SHARED = ("area_mm2", "area_by_part_mm2", "parameters")
+#: What else a sweep says of each row; `settings.KEY.value` and `.default` where asked for.
+REMARKS = ("notes", "version")
+SETTINGS = "settings"
+#: First and last column of front.csv: between the two it may have results of the user's naming.
+FRONT = ("id", "feasible")
 _OWN = re.compile(r"workloads\.(?P<workload>\w+)\.(?P<key>\w+)")
 
 
@@ -61,46 +67,83 @@ class SweepTable:
 class SweepResult:
     """What came out: rows, unreadable and infeasible ones among them.
 
-    warnings : what a reader may not expect of the sparsity tables that rows name.
+    notes : every sentence of the column `notes`, once.
     """
 
     header: list[str]
     records: list[list[object]]
     errors: list[tuple[int, str]]
     infeasible: int
-    warnings: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
-def run_sweep(table: SweepTable, technology: Technology | None = None) -> SweepResult:
-    """Evaluate every row that can be read, in one go for each workload."""
+@dataclass(frozen=True)
+class _Remarks:
+    """Beside the figures of the readable rows: (D,) notes, and settings where asked for."""
+
+    notes: list[list[str]]
+    settings: list[dict[str, object]]
+
+
+def run_sweep(
+    table: SweepTable, technology: Technology | None = None, settings: bool = False
+) -> SweepResult:
+    """Evaluate every row that can be read, in one go for each workload.
+
+    settings : also say what every setting of a row was resolved to.
+    """
     good = np.array([i for i in range(len(table.cells)) if i not in table.errors], dtype=np.intp)
     errors = dict(table.errors)
     found: dict[str, Swept] = {}
-    said: dict[str, None] = {}
+    remarks = _Remarks([[] for _ in good], [{} for _ in good])
     for workload in _workloads(table.header):
         if good.size:
             columns = _columns(table, good, workload)
-            said.update(dict.fromkeys(_warnings(columns)))
-            found[workload] = sweep(columns, good.size, technology=technology)
-            for row, error in found[workload].errors.items():
+            swept = found[workload] = sweep(columns, good.size, technology=technology)
+            for row, error in swept.errors.items():
                 errors.setdefault(int(good[row]), error)
+            _remark(remarks, workload, columns, swept, settings)
     place = np.full(len(table.cells), -1, dtype=np.intp)
     place[good] = np.arange(good.size)
-    return replace(_result(table, found, place, errors), warnings=tuple(said))
+    return _result(table, found, place, errors, remarks)
 
 
-def _warnings(columns: dict[str, Column]) -> list[str]:
-    """What is to be said of each pair of a model and a sparsity table that rows have."""
+def _remark(
+    remarks: _Remarks, workload: str, columns: dict[str, Column], swept: Swept, settings: bool
+) -> None:
+    """Adds what is to be said of the rows under one workload, its name in front."""
+    if swept.cost is None:
+        return
+    start = f"{workload}: " if workload else ""
+    rows = np.flatnonzero(swept.place >= 0)
+    pruning = _pruning(columns)
+    for row, sentences in zip(rows.tolist(), swept.cost.notes(), strict=True):
+        own = dict.fromkeys([*sentences, *(pruning[row] if pruning else ())])
+        remarks.notes[row] += [start + text for text in own]
+    if settings:
+        kept = {key: column.take(rows).compact() for key, column in columns.items()}
+        middle = f"{workload}." if workload else ""
+        for row, each in zip(rows.tolist(), resolved(kept, rows.size), strict=True):
+            for key, entry in each.items():
+                # one chip and one model for all workloads
+                place = "" if key.startswith(("model.", "accelerator.")) else middle
+                for name, value in entry.items():
+                    remarks.settings[row][f"{SETTINGS}.{place}{key}.{name}"] = value
+
+
+def _pruning(columns: dict[str, Column]) -> list[list[str]]:
+    """Of each row, what is to be said of its model and its sparsity table; none without one."""
     if SPARSITY not in columns:
         return []
     model, table = columns["model"], columns[SPARSITY]
-    found: list[str] = []
-    for m, s in np.unique(np.stack([model.codes, table.codes]), axis=1).T:
+    said: dict[tuple[int, int], list[str]] = {}
+    pairs = list(zip(model.codes.tolist(), table.codes.tolist(), strict=True))
+    for m, s in dict.fromkeys(pairs):
         try:
-            found += warnings(str(model.values[m]), {SPARSITY: table.values[s] or "dense"})
+            said[m, s] = warnings(str(model.values[m]), {SPARSITY: table.values[s] or "dense"})
         except InputError:  # the error of its row
-            continue
-    return found
+            said[m, s] = []
+    return [said[pair] for pair in pairs]
 
 
 def _workloads(header: list[str]) -> list[str]:
@@ -156,7 +199,7 @@ def _check_header(header: list[str], path: Path) -> None:
     for name in header:
         own = _OWN.fullmatch(name)
         setting = is_known(name) or bool(own and own["key"] in spaces["workload"])
-        if not (setting or _is_passed(name) or is_result(name, header)):
+        if not (setting or _is_passed(name, header) or is_result(name, header)):
             raise InputError(
                 "line 1: unknown column",
                 file=path,
@@ -175,42 +218,60 @@ def _check_header(header: list[str], path: Path) -> None:
 def is_result(name: str, header: Sequence[str] = ()) -> bool:
     """Whether a column is one that a sweep of a table with this header appends."""
     first, dot, rest = name.partition(".")
-    if dot and f"{first}." in {f"{w}." for w in _workloads(list(header))}:
-        name, first = rest, rest.partition(".")[0]
-    return name in (*SCALARS, *GENERATION, *STATUS) or first in GROUPS
+    if dot and first in _workloads(list(header)):
+        name = rest
+    metric = registry().metrics.get(name.partition(".")[0])
+    known = metric is not None and bool(metric.axis) == ("." in name)
+    return known or name in (*STATUS, *REMARKS) or first == SETTINGS
 
 
-def _is_passed(name: str) -> bool:
-    return name.startswith("note.") or name in PASSED_THROUGH
+def _is_passed(name: str, header: Sequence[str]) -> bool:
+    """Whether a column is passed through: a note, or a result of a front that only its space
+    knows, such as an accuracy, a figure of a training run, or what `define` names."""
+    own = name.startswith("note.") or name in PASSED_THROUGH
+    front = tuple(header[:: max(len(header) - 1, 1)]) == FRONT
+    words = name.split(".")
+    plain = words[0] not in ("model", "accelerator", "workload", "workloads")
+    return own or (front and plain and not is_result(name, header))
 
 
 def _is_setting(name: str, header: Sequence[str]) -> bool:
-    return not is_result(name, header) and not _is_passed(name)
+    return not is_result(name, header) and not _is_passed(name, header)
 
 
 def _result(
-    table: SweepTable, found: dict[str, Swept], place: np.ndarray, errors: dict[int, InputError]
+    table: SweepTable,
+    found: dict[str, Swept],
+    place: np.ndarray,
+    errors: dict[int, InputError],
+    remarks: _Remarks,
 ) -> SweepResult:
-    """The kept columns of the table, then every result, then feasible, reason, error."""
+    """The kept columns of the table, every result, then remarks and what became of the row."""
     kept = [j for j, name in enumerate(table.header) if not is_result(name, table.header)]
     values = _values(found, place)
+    asked = list(dict.fromkeys(key for each in remarks.settings for key in each))
     records: list[list[object]] = []
     messages: list[tuple[int, str]] = []
+    said: dict[str, None] = {}
     infeasible = 0
     for row, cells in enumerate(table.cells):
         record: list[object] = [cells[j] for j in kept]
         if row in errors:
             message = str(errors[row])
             messages.append((table.lines[row], message))
-            record += [None] * len(values) + [None, None, " ".join(message.split())]
+            record += [None] * (len(values) + len(asked)) + [None, VERSION]
+            record += [None, None, " ".join(message.split())]
         else:
-            reason = _reason(found, int(place[row]))
+            at = int(place[row])
+            reason, notes = _reason(found, at), remarks.notes[at]
+            said.update(dict.fromkeys(notes))
             infeasible += reason is not None
             record += [_plain(column[row]) for column in values.values()]
-            record += [reason is None, reason, None]
+            record += [remarks.settings[at].get(key) for key in asked]
+            record += ["; ".join(notes) or None, VERSION, reason is None, reason, None]
         records.append(record)
-    header = [*(table.header[j] for j in kept), *values, *STATUS]
-    return SweepResult(header, records, messages, infeasible)
+    header = [*(table.header[j] for j in kept), *values, *asked, *REMARKS, *STATUS]
+    return SweepResult(header, records, messages, infeasible, tuple(said))
 
 
 def _values(found: dict[str, Swept], place: np.ndarray) -> dict[str, list[float]]:
@@ -224,7 +285,7 @@ def _values(found: dict[str, Swept], place: np.ndarray) -> dict[str, list[float]
             continue
         at = np.where(place >= 0, swept.place[place], -1)
         for name in swept.cost.names():
-            shared = not workload or name.partition(".")[0] in SHARED
+            shared = not workload or registry().get(name).shared
             column, named = swept.cost.scalar(name)[at], name if shared else f"{workload}.{name}"
             values[named] = np.fmax(values[named], column) if named in values else column
     return {name: column.tolist() for name, column in values.items()}
@@ -279,13 +340,19 @@ def _write_json(result: SweepResult, stream: IO[str]) -> None:
     stream.write("\n")
 
 
+def _is_figure(name: str, header: Sequence[str]) -> bool:
+    """Whether a column holds numbers that were computed."""
+    text = (*STATUS, *REMARKS)
+    return is_result(name, header) and name not in text and not name.startswith(f"{SETTINGS}.")
+
+
 def _write_parquet(result: SweepResult, path: Path) -> None:
     import pandas as pd
 
     columns: Sequence[Sequence[Any]] = list(zip(*result.records, strict=True))
     frame = pd.DataFrame(dict(zip(result.header, columns, strict=True)))
     for name in frame.columns:
-        if is_result(name, result.header) and name not in STATUS:
+        if _is_figure(name, result.header):
             frame[name] = frame[name].astype("float64")
     frame["feasible"] = frame["feasible"].astype("boolean")
     frame.to_parquet(path, index=False)

@@ -37,7 +37,7 @@ def run(accelerator: str = "acceltran-edge", **workload: Any) -> dict[str, Any]:
 
 
 def without_names(result: dict[str, Any]) -> dict[str, Any]:
-    own = ("model", "accelerator", "sparsity")
+    own = ("model", "accelerator", "sparsity", "settings", "notes")
     return {key: value for key, value in result.items() if key not in own}
 
 

@@ -16,7 +16,7 @@ from elector.base import units
 from elector.base.errors import InputError
 from elector.base.table import Field, Scalar, schema
 from elector.describe.layered import layer_field
-from elector.evaluation.resolve import load_accelerator
+from elector.evaluation.resolve import AUTO, load_accelerator
 from transcode.accuracy import Settings
 from transcode.accuracy.settings import read as read_accuracy
 from transcode.space import grammar, layers, pricing
@@ -186,7 +186,7 @@ class _Reader:
         if len(stacks) > 1:
             found |= {f"workload.{name}": schema("workload")[name] for name in STACK}
             found["workload.implementation"] = replace(
-                schema("workload")["implementation"], choices=tuple(stacks)
+                schema("workload")["implementation"], choices=(AUTO, *stacks)
             )
         return found
 

@@ -1,0 +1,120 @@
+"""Numbers as people read them: the one formatter of tables, plots and pages.
+
+A quantity is a number in a unit of elector.base.units (`s`, `mm2`, `token/s`, `J*s`). It gets an
+SI prefix where its first unit takes one, hours or kilowatt-hours where seconds and joules become
+long, and thousands separators otherwise.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from elector.base import units
+
+#: First symbols of a unit that an SI prefix suits; areas and counts take none.
+_PREFIXED = ("s", "J", "W", "byte", "Hz", "op")
+#: Symbols that are written otherwise than they are read.
+_WRITTEN = {
+    "byte": "B",
+    "token": "tokens",
+    "sequence": "sequences",
+    "year": "years",
+    "write": "writes",
+    "nat": "nats",
+    "day": "days",
+}
+#: Seconds from which on the larger unit reads better, and that unit.
+_LONG_TIMES = ((100 * 3600.0, "day", 24 * 3600.0), (7200.0, "h", 3600.0), (1000.0, "min", 60.0))
+#: Joules from which on they are counted by the meter.
+_LARGE_ENERGIES = ((3.6e9, "MWh", 3.6e9), (1e6, "kWh", 3.6e6))
+#: SI prefix -> power of ten, as an axis may have it.
+PREFIXES = {"p": -12, "n": -9, "u": -6, "m": -3, "": 0, "k": 3, "M": 6, "G": 9, "T": 12, "P": 15}
+
+
+def show(value: float, unit: str, digits: int = 3) -> str:
+    """`value`, given in `unit`, with the unit people expect.
+
+    Parameters
+    ----------
+    value : a number in `unit`. unit : "1" for a count or ratio, "%" for a number of per cent.
+    digits : significant digits of what has a prefix; plain numbers get one more.
+
+    >>> show(0.00123, "s"), show(33300.0, "s"), show(3088.2, "token/s"), show(2490.0, "mm2")
+    ('1.23 ms', '9.25 h', '3,088 tokens/s', '2,490 mm2')
+    """
+    if not math.isfinite(value):
+        return "-"
+    if unit == "%":
+        return f"{round(value, 1) + 0.0:.1f} %"  # no -0.0
+    if unit in ("s", "J"):
+        for least, larger, size in _LONG_TIMES if unit == "s" else _LARGE_ENERGIES:
+            if abs(value) >= least:
+                return f"{plain(value / size, digits)} {_WRITTEN.get(larger, larger)}"
+    if takes_prefix(unit):
+        return units.format_si(value, unit if unit.startswith("byte") else written(unit), digits)
+    if unit == "m2":
+        return show(value * 1e6, "mm2", digits)
+    return f"{plain(value, digits + 1)} {written(unit)}".rstrip()
+
+
+def plain(value: float, digits: int = 4) -> str:
+    """`value` with so many significant digits and thousands separators; an exponent only below
+    a ten-thousandth.
+
+    >>> plain(3088.2), plain(30880.0), plain(0.012345), plain(12.0), plain(2.5e-7)
+    ('3,088', '30,880', '0.01235', '12', '2.5e-07')
+    """
+    if value == int(value) and abs(value) < 1e15:
+        return f"{int(value):,}"
+    if abs(value) < 1e-4:
+        return f"{value:.{digits}g}"
+    decimals = digits - 1 - math.floor(math.log10(abs(float(f"{value:.{digits - 1}e}"))))
+    text = f"{value:,.{max(decimals, 0)}f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def takes_prefix(unit: str) -> bool:
+    """Whether a unit may be written with an SI prefix, as ms or MB/s."""
+    first = unit.partition("*")[0].partition("/")[0]
+    return first in _PREFIXED
+
+
+def written(unit: str) -> str:
+    """A unit as it stands behind a number: `tokens/s`, `J s`, nothing for a count.
+
+    >>> written("token/s/mm2"), written("J*s"), written("byte"), written("1")
+    ('tokens/s/mm2', 'J s', 'B', '')
+    """
+    if unit in ("1", "bool", "text"):
+        return ""
+    first, *others = unit.split("/")
+    products = " ".join(_WRITTEN.get(part, part) for part in first.split("*"))
+    return "/".join([products, *(p.replace("byte", "B") for p in others)])
+
+
+@dataclass(frozen=True)
+class Scale:
+    """One unit for a whole axis: values are divided by `size`, `label` is what they then are."""
+
+    label: str
+    size: float
+    exponent: int
+
+
+def axis_scale(low: float, high: float, unit: str) -> Scale:
+    """The prefix that writes both ends of a range [unit] with the fewest digits.
+
+    low, high : positive ends; otherwise, and for units without prefixes, none is used.
+    """
+    label = written(unit)
+    if not takes_prefix(unit) or low <= 0:
+        return Scale(label, 1.0, 0)
+
+    def digits(exponent: int) -> int:
+        places = [math.floor(math.log10(value)) - exponent for value in (low, high)]
+        return max(abs(place) + (place < 0) for place in places)
+
+    allowed = {p: e for p, e in PREFIXES.items() if e >= 0 or not label.startswith("B")}
+    prefix = min(allowed, key=lambda p: digits(allowed[p]))
+    return Scale(f"{prefix}{label}", 10.0 ** allowed[prefix], allowed[prefix])

@@ -1,0 +1,3 @@
+"""The version of the simulator, as results carry it."""
+
+VERSION = "0.1.0"

@@ -1,0 +1,82 @@
+"""What `validate` and `trace` print."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import click
+
+from elector.base import quantity
+from elector.cli import text
+
+if TYPE_CHECKING:
+    from elector.events.trace import Trace
+    from elector.studies.validation import CaseResult
+
+
+def validation(results: Sequence[CaseResult], format: str) -> None:
+    """Every published case with its error."""
+    records = [result.as_row() for result in results]
+    if format == "json":
+        text.as_json(records)
+        return
+    if format == "csv":
+        text.as_csv(records)
+        return
+    rows = []
+    for result in results:
+        case = result.case
+        error = "" if result.problem else f"{result.error:+.1%}"
+        rows.append(
+            [
+                case.case,
+                case.metric,
+                _case_value(case.value, case.unit),
+                "-" if result.problem else _case_value(result.simulated, case.unit),
+                error,
+                _tolerance(case.low, case.high),
+                result.verdict,
+                case.evidence,
+            ]
+        )
+    header = ("case", "result", "published", "simulated", "error", "allowed", "", "evidence")
+    click.echo(text.table(rows, header, right=(2, 3, 4)))
+    for result in results:
+        if result.problem:
+            click.echo(f"{result.case.case}: {result.problem}")
+    failed = sum(result.verdict == "FAILED" for result in results)
+    missed = sum(result.verdict == "known miss" for result in results)
+    click.echo(f"\n{len(results)} cases, {failed} outside their tolerance, {missed} known misses")
+
+
+def traced(found: Trace, out: str, plot: str | None) -> None:
+    """Seconds of the event-driven model beside the closed form, and where the files lie."""
+    line = found.timeline
+    click.echo(f"event-driven  {quantity.show(line.seconds, 's')}")
+    difference = found.closed_s / line.seconds - 1.0
+    click.echo(f"closed form   {quantity.show(found.closed_s, 's')}  ({difference:+.1%})")
+    click.echo(f"energy        {quantity.show(found.joules, 'J')}")
+    for name, use in found.utilization.items():
+        click.echo(f"  {name:<16} busy {float(use.mean()):6.1%}")
+    click.echo(f"trace in {out}, {len(line.spans):,} pieces; open it in Perfetto")
+    if plot is not None:
+        click.echo(f"picture in {plot}")
+
+
+def _case_value(value: float, unit: str) -> str:
+    return quantity.show(value, unit)
+
+
+def _tolerance(low: float, high: float) -> str:
+    """The accepted relative error, in words where only one side is bounded."""
+    if low == high == 0:
+        return "exact"
+    if low == -high:
+        return f"+-{high:.0%}"
+    if low <= -1:
+        return f"at most {high:+.0%}"
+    if math.isinf(high):
+        return f"at least {low:+.0%}".replace("-0%", "+0%")
+    return f"{low:.0%} to {high:+.0%}"

@@ -1,0 +1,150 @@
+"""Aligned tables, JSON and CSV: how a command writes what it found."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import re
+import textwrap
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import click
+
+Record = Mapping[str, Any]
+#: Width that tables keep to.
+WIDTH = 80
+#: Least width a column is folded to.
+_NARROW = 8
+
+
+def table(
+    rows: Sequence[Sequence[str]],
+    header: Sequence[str] = (),
+    right: Iterable[int] = (1, 2),
+    fold: Iterable[int] = (),
+    width: int = WIDTH,
+) -> str:
+    """Aligned columns, two spaces apart.
+
+    Parameters
+    ----------
+    rows : cells of each line. header : their headings; none by default.
+    right : columns of numbers, which end where the column ends.
+    fold : columns whose words go on in the next line where the table is wider than `width`,
+        the widest first.
+    """
+    lines = [list(map(str, header)), *(list(map(str, row)) for row in rows)]
+    lines = lines if header else lines[1:]
+    widths = _narrowed(
+        [max(len(line[i]) for line in lines) for i in range(len(lines[0]))], tuple(fold), width
+    )
+    numbers = set(right)
+    text = []
+    for line in lines:
+        cells = [_folded(cell, size) for cell, size in zip(line, widths, strict=True)]
+        for k in range(max(map(len, cells))):
+            parts = [
+                (cell[k] if k < len(cell) else "").rjust(size)
+                if i in numbers
+                else (cell[k] if k < len(cell) else "").ljust(size)
+                for i, (cell, size) in enumerate(zip(cells, widths, strict=True))
+            ]
+            text.append(("  " + "  ".join(parts)).rstrip())
+    return "\n".join(text)
+
+
+def _narrowed(widths: list[int], fold: tuple[int, ...], width: int) -> list[int]:
+    """The widths with the widest of the columns that may fold made narrower."""
+    over = sum(widths) + 2 * len(widths) - width
+    while over > 0 and fold:
+        widest = max(fold, key=lambda i: widths[i])
+        if widths[widest] <= _NARROW:
+            break
+        second = max((widths[i] for i in fold if i != widest), default=0)
+        step = max(1, min(over, widths[widest] - max(second, _NARROW)))
+        widths[widest] -= step
+        over -= step
+    return widths
+
+
+def _folded(cell: str, size: int) -> list[str]:
+    """A cell as lines of at most `size`; long names break behind a sign."""
+    if len(cell) <= size:
+        return [cell]
+    spaced = re.sub(r"([:/,;_.@-])(?=\w)", "\\1\u200b", cell)
+    lines: list[str] = [""]
+    for word in re.split("( |\u200b)", spaced):
+        piece = "" if word == "\u200b" else word
+        if len(lines[-1]) + len(piece) <= size:
+            lines[-1] += piece
+        elif piece.strip():
+            parts = textwrap.wrap(piece, size)
+            lines += parts
+    return [line.rstrip() for line in lines if line.strip()] or [""]
+
+
+def paragraph(text: str, indent: str = "", width: int = WIDTH) -> str:
+    """Words in lines of at most `width`."""
+    return textwrap.fill(text, width, initial_indent=indent, subsequent_indent=indent + "  ")
+
+
+def cell(value: object) -> str:
+    """A plain value in a table."""
+    if value is None:
+        return ""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:,}"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def as_json(value: object) -> None:
+    """The value on standard output, with null for NaN and infinity."""
+    click.echo(json.dumps(_finite(value), indent=2, allow_nan=False))
+
+
+def _finite(value: object) -> object:
+    if isinstance(value, Mapping):
+        return {key: _finite(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(entry) for entry in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def as_csv(records: Sequence[Record]) -> None:
+    """Records on standard output, nested names dotted; floats read back as the same float."""
+    stream = io.StringIO()
+    records = [dict(_flat(record)) for record in records]
+    names = list(dict.fromkeys(name for record in records for name in record))
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(names)
+    for record in records:
+        writer.writerow([_csv_cell(record.get(name)) for name in names])
+    click.echo(stream.getvalue(), nl=False)
+
+
+def _flat(record: Record, prefix: str = "") -> Iterable[tuple[str, object]]:
+    """Entries with nested names dotted."""
+    for key, value in record.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value
+
+
+def _csv_cell(value: object) -> object:
+    if isinstance(value, list):
+        return "; ".join(str(entry) for entry in value)
+    return repr(value) if isinstance(value, float) else value
+
+
+def said(sentences: Iterable[str]) -> None:
+    """Notes on standard error, where no script reads a result; a line each.
+
+    What is said of a setting that was given is a warning.
+    """
+    for sentence in sentences:
+        own = sentence.startswith(("workload.", "accelerator.", "model."))
+        click.echo(f"{'warning' if own else 'note'}: {sentence}", err=True)

@@ -1,0 +1,188 @@
+"""Where a setting has an effect: the column `applies` of the schemas, read and tried.
+
+    mode=training machine=gpu        every condition must hold
+    dataflow=ws|is                   one of several values
+    family!=gemm                     none of these
+
+A condition names a fact: the machine's kind, the model's family, head and position_kind, the
+thresholds of the sparsity table, whether an accuracy is asked for, any setting of the workload,
+or a setting of the machine itself. What is given where it has no effect is said in `notes`.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from elector.base.table import Field, schema
+from elector.describe.layered import layer_field
+from elector.evaluation.resolve import Group
+from elector.machines.contract import Machine, Note, Units
+
+Array = np.ndarray
+
+_CONDITION = re.compile(r"(\w+)(!=|=)([^\s]+)")
+#: Words that ask for nothing, as 0 does: there is nothing to be said where they are given.
+NOTHING = ("auto", "native", "none", "dense", "false")
+#: What a fact is called in a sentence, where it is no setting of the workload.
+_CALLED = {
+    "machine": "the machine",
+    "family": "the family of the model",
+    "head": "model.head",
+    "position_kind": "the kind of the model's positions",
+    "thresholds": "the thresholds of workload.sparsity",
+    "accuracy": "accuracy",
+}
+#: Facts that read better in words of their own.
+_WORDS = {
+    "accuracy=asked": "an accuracy is asked for",
+    "thresholds=tau_i": "workload.sparsity names a table with thresholds tau_i",
+    "thresholds=tau_t": "workload.sparsity names a table with thresholds tau_t",
+}
+
+
+@dataclass(frozen=True)
+class Condition:
+    """A fact, and the values it must (or, negated, must not) have."""
+
+    fact: str
+    negated: bool
+    values: tuple[str, ...]
+
+    @property
+    def text(self) -> str:
+        """In words: `workload.mode is training`."""
+        plain = f"{self.fact}{'!' if self.negated else ''}={'|'.join(self.values)}"
+        if plain in _WORDS:
+            return _WORDS[plain]
+        if self.fact in schema("workload"):
+            name = f"workload.{self.fact}"
+        else:
+            name = _CALLED.get(self.fact, f"accelerator.{self.fact}")
+        return f"{name} is {'not ' if self.negated else ''}{' or '.join(self.values)}"
+
+    def met(self, values: frozenset[str]) -> bool:
+        """Whether a fact that may have any of `values` can meet it."""
+        return bool(values.difference(self.values) if self.negated else values & set(self.values))
+
+
+@functools.cache
+def conditions(text: str) -> tuple[Condition, ...]:
+    """The conditions of a cell of the column `applies`."""
+    found = []
+    for word in text.split():
+        match = _CONDITION.fullmatch(word)
+        assert match is not None, f"unreadable condition {word!r}"
+        found.append(Condition(match[1], match[2] == "!=", tuple(match[3].split("|"))))
+    return tuple(found)
+
+
+def sentence(key: str, field: Field) -> str:
+    """What is said of a setting that has no effect."""
+    needs = " and ".join(condition.text for condition in conditions(field.applies))
+    return f"{key} changes nothing: it counts where {needs}"
+
+
+@functools.cache
+def thresholds_of(sparsity: str) -> frozenset[str]:
+    """Thresholds that a sparsity table has densities for."""
+    from elector.operations.sparsity import load_sparsity  # only pruning needs it
+
+    table = load_sparsity(sparsity)
+    return frozenset(n for n in ("tau_i", "tau_t") if table is not None and table.knows(n))
+
+
+def kinds_of(machine: Machine) -> frozenset[str]:
+    """Kind of a machine; those of its units for a hybrid."""
+    if machine.hybrid is None:
+        return frozenset([machine.name])
+    return frozenset(member.machine.name for member in machine.hybrid.members)
+
+
+def of_group(group: Group) -> dict[str, Note]:
+    """Sentence -> the designs of a group for which a setting is given that has no effect."""
+    table = group.table
+    if table is None:
+        return {}
+    found: dict[str, Note] = {}
+    for key, column in table.columns.items():
+        field = _field(key, group.machine)
+        if field is None or not field.applies:
+            continue
+        asked = np.array([asks(value) for value in column.values])
+        given = asked[column.codes[group.rows]]
+        idle = given & ~_holds(group, field, _unit_of(key))
+        if idle.any():
+            found[sentence(key, field)] = Note(idle)
+    return found
+
+
+def asks(value: object) -> bool:
+    """Whether a value that is given asks for something."""
+    text = str(value).strip().lower()
+    try:
+        return float(text) != 0
+    except ValueError:
+        return value is not None and text not in NOTHING
+
+
+def _unit_of(key: str) -> str:
+    """`units.NAME.` of a setting of a hybrid's unit, else nothing."""
+    match = re.match(r"accelerator\.(units\.[^.]+\.)", key)
+    return match[1] if match else ""
+
+
+def _field(key: str, machine: Machine) -> Field | None:
+    """The field behind a dotted name; None for what is no setting of these designs."""
+    space, _, short = key.partition(".")
+    known: Mapping[str, Field] = {}
+    if space == "accelerator" and short:
+        known = machine.fields
+    elif space in ("model", "workload") and short:
+        known = schema(space)
+    return known.get(short) or (layer_field(short) if space == "model" else None)
+
+
+def _holds(group: Group, field: Field, start: str) -> Array:
+    """(D,) bool: whether every condition holds. start : of the machine's own settings' names."""
+    holds = np.ones(group.rows.size, dtype=bool)
+    facts = _facts(group)
+    for condition in conditions(field.applies):
+        if condition.fact in facts:
+            holds &= condition.met(facts[condition.fact]())
+        else:
+            holds &= _of_units(condition, group.units, start)
+    return holds
+
+
+def _facts(group: Group) -> dict[str, Callable[[], frozenset[str]]]:
+    """Fact -> its values, for what all designs of a group share."""
+    model, workload = group.models.template, group.workload
+    facts: dict[str, Callable[[], frozenset[str]]] = {
+        "machine": lambda: kinds_of(group.machine),
+        "family": lambda: frozenset([model.family]),
+        "head": lambda: frozenset([model.head]),
+        "position_kind": lambda: frozenset([model.position_kind]),
+        "thresholds": lambda: thresholds_of(workload.sparsity),
+        "accuracy": lambda: frozenset(),
+    }
+    for name in schema("workload"):
+        value = getattr(workload, name, None)
+        if isinstance(value, str):
+            facts[name] = functools.partial(frozenset, [value])
+    return facts
+
+
+def _of_units(condition: Condition, units: Units, start: str) -> Array:
+    """(D,) bool: a condition on a setting of the machine."""
+    key = start + condition.fact
+    if key in units.names:
+        names, codes = units.names[key]
+        return np.array([condition.met(frozenset([name])) for name in names])[codes]
+    values = units.number(key)
+    equal = np.isin(values, [float(v) for v in condition.values])
+    return ~equal if condition.negated else equal

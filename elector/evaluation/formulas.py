@@ -1,0 +1,126 @@
+"""The formulas of the results: a row of data/results.csv and a function in here make a result.
+
+What only some machines have comes from their `extra`, under a registered name, too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from elector.base.units import YEAR
+from elector.cost import pricing
+from elector.cost.programming import placed
+from elector.evaluation.chunk import Chunk
+
+Array = np.ndarray
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Figures:
+    """What the formulas of D designs share.
+
+    joules : part -> (D,) of energy. seconds, energy [J], area [m2], sequences : (D,).
+    """
+
+    chunk: Chunk
+    joules: dict[str, Array]
+    seconds: Array
+    energy: Array
+    area: Array
+    sequences: Array
+
+    @classmethod
+    def of(cls, chunk: Chunk) -> Figures:
+        """Sums that several formulas need."""
+        ops, index, workload = chunk.ops, chunk.index, chunk.workload
+        joules = pricing.joules(chunk.activity, chunk.prices, chunk.timing, chunk.machine)
+        sequences = ops.streams[index]
+        if workload.training:
+            sequences = sequences * workload.gradient_accumulation[index]
+        energy, area = (
+            _sum(list(parts.values()), index.size) for parts in (joules, chunk.prices.area)
+        )
+        return cls(chunk, joules, chunk.timing.seconds, energy, area, sequences)
+
+
+def _sum(parts: list[Array], size: int) -> Array:
+    total = np.zeros(size)
+    for part in parts:
+        total = total + part
+    return total
+
+
+#: Scalar -> its formula. Results and units are described in data/results.csv.
+SCALARS: dict[str, Callable[[Figures], Array]] = {
+    "latency_s": lambda f: f.seconds,
+    "energy_j": lambda f: f.energy,
+    "latency_per_sequence_s": lambda f: f.seconds / f.sequences,
+    "energy_per_sequence_j": lambda f: f.energy / f.sequences,
+    "throughput_sequences_per_s": lambda f: f.sequences / f.seconds,
+    "power_w": lambda f: f.energy / f.seconds,
+    "area_mm2": lambda f: f.area * 1e6,
+    "utilization": lambda f: f.chunk.activity.executed / (f.chunk.activity.peak * f.seconds),
+    "macs": lambda f: f.chunk.ops.macs[f.chunk.index],
+    "parameters": lambda f: f.chunk.ops.parameters[f.chunk.index],
+    "peak_ops_per_s": lambda f: 2.0 * f.chunk.activity.peak,
+}
+
+#: Group -> its formula: part of the group -> (D,).
+GROUPS: dict[str, Callable[[Figures], dict[str, Array]]] = {
+    "latency_by_kind_s": lambda f: f.chunk.timing.share(f.chunk.ops, "kind"),
+    "energy_by_part_j": lambda f: f.joules,
+    "energy_by_phase_j": lambda f: pricing.by_phase(
+        f.chunk.ops, f.chunk.activity, f.chunk.prices, f.chunk.timing
+    ),
+    "area_by_part_mm2": lambda f: {n: v * 1e6 for n, v in f.chunk.prices.area.items()},
+    "memory_bytes": lambda f: {n: v[f.chunk.index] for n, v in f.chunk.ops.memory.items()},
+    "provenance": lambda f: pricing.provenance(
+        f.chunk.activity, f.chunk.prices, f.chunk.timing, f.energy
+    ),
+}
+
+
+def scalars(figures: Figures) -> dict[str, Array]:
+    """Name -> (D,) of every scalar these designs have."""
+    found = {name: formula(figures) for name, formula in SCALARS.items()}
+    found |= _of_cells(figures.chunk)
+    if figures.chunk.workload.generates:
+        found |= _generation(figures.chunk)
+    return found | figures.chunk.activity.extra
+
+
+def groups(figures: Figures) -> dict[str, dict[str, Array]]:
+    """Group -> part -> (D,)."""
+    return {name: formula(figures) for name, formula in GROUPS.items()}
+
+
+def _of_cells(chunk: Chunk) -> dict[str, Array]:
+    """Wear of machines whose weights lie in cells, and writing the weights into them."""
+    activity, found = chunk.activity, dict[str, Array]()
+    if activity.wear is not None:
+        assert activity.endurance is not None
+        steps = activity.endurance / np.where(activity.wear > 0, activity.wear, np.nan)
+        found["lifetime_years"] = steps * chunk.timing.seconds / YEAR
+        found["writes_per_cell"], found["endurance_writes"] = activity.wear, activity.endurance
+    writing = placed(chunk.machine, activity, chunk.prices, chunk.units)
+    if writing is not None:
+        found["placing_s"], found["placing_j"] = writing.seconds, writing.joules
+        found["placing_writes_per_cell"] = writing.writes
+    return found
+
+
+def _generation(chunk: Chunk) -> dict[str, Array]:
+    """Times of the first token and of each later one; NaN where a design generates none."""
+    first = chunk.timing.stages["step"]
+    decode = chunk.timing.stages.get("decode", np.zeros_like(first))
+    generated = chunk.workload.generate[chunk.index]
+    later = np.maximum(generated - 1.0, 0.0)
+    each = np.where(later > 0, decode / np.maximum(later, 1.0), np.nan)
+    return {
+        "time_to_first_token_s": np.where(generated > 0, first, np.nan),
+        "time_per_output_token_s": each,
+        "tokens_per_s": chunk.ops.streams[chunk.index] * generated / chunk.timing.seconds,
+    }

@@ -1,0 +1,105 @@
+"""Every setting a design was evaluated with, whoever decided it: the `settings` of a result."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+
+from elector.base.table import Column, Field, schema
+from elector.describe.layered import LAYERS
+from elector.describe.model import HEAD_TYPES, Model, one
+from elector.describe.workload import NUMBERS
+from elector.evaluation.resolve import Group, resolve
+
+Setting = dict[str, object]
+
+
+def resolved(columns: Mapping[str, Column], size: int) -> list[dict[str, Setting]]:
+    """Of each of `size` designs: dotted key -> {value, default}.
+
+    A value is a bare number in the unit of its schema, text or a bool, such that giving it again
+    changes nothing; None where nothing applies. `default` says that the design was not given the
+    key: its model, its accelerator or the schema decided. Raises InputError as `evaluate` does.
+    """
+    found: list[dict[str, Setting]] = [{} for _ in range(size)]
+    for group in resolve(columns, size):
+        for i, row in enumerate(group.rows.tolist()):
+            values = {**_model(group, i), **_workload(columns, group, row, i), **_units(group, i)}
+            for key, value in values.items():
+                given = key in columns and columns[key][row] is not None
+                found[row][key] = {"value": value, "default": not given}
+    return found
+
+
+def _model(group: Group, i: int) -> dict[str, object]:
+    """`model.*` of one design: its sizes, and those of each layer where they differ."""
+    model = one(group.models, int(group.pair[i]))
+    if not model.blocks:
+        return {}
+    if any(block.head_types for block in model.blocks):
+        return _layered(model)
+    found: dict[str, object] = {}
+    for key, field in schema("model").items():
+        if key == "layers":
+            values: tuple[object, ...] = tuple(block.repeat for block in model.blocks)
+        elif key == "feed_forward":
+            values = tuple(block.feed_forward[0] for block in model.blocks)
+        elif key in ("hidden", "heads", "kv_heads", "head_size"):
+            values = tuple(getattr(block, key) for block in model.blocks)
+        else:
+            own = getattr(model, key)
+            values = (own if isinstance(own, str) else typed(field, own),)
+        same = all(value == values[0] for value in values)
+        found[f"model.{key}"] = values[0] if same else list(values)
+    return found
+
+
+def _layered(model: Model) -> dict[str, object]:
+    """A heterogeneous model, layer by layer."""
+    layers = [block for block in model.blocks for _ in range(block.repeat)]
+    found: dict[str, object] = {"model.layers": len(layers), "model.head": model.head}
+    for number, block in enumerate(layers[:LAYERS], 1):
+        start = f"model.layer{number}."
+        found |= {f"{start}hidden": block.hidden, f"{start}heads": block.heads}
+        kinds = [t for t, n in zip(HEAD_TYPES, block.head_types, strict=True) for _ in range(n)]
+        found |= {f"{start}head{h}": kind for h, kind in enumerate(kinds, 1)}
+        found |= {f"{start}feed_forward{s}": f for s, f in enumerate(block.feed_forward, 1)}
+    return found
+
+
+def _workload(columns: Mapping[str, Column], group: Group, row: int, i: int) -> dict[str, object]:
+    """`workload.*` of one design; `auto` and `native` show what they resolved to."""
+    found: dict[str, object] = {}
+    for key, field in schema("workload").items():
+        name = f"workload.{key}"
+        if key in NUMBERS:
+            found[name] = typed(field, float(getattr(group.workload, key)[group.pair[i]]))
+        elif key == "task":
+            found[name] = columns[name][row] if name in columns else None
+        else:
+            found[name] = getattr(group.workload, key)
+    return found
+
+
+def _units(group: Group, i: int) -> dict[str, object]:
+    """`accelerator.*` of one design."""
+    units, found = group.units, dict[str, object]()
+    for key, field in group.machine.fields.items():
+        if key in units.names:
+            names, codes = units.names[key]
+            found[f"accelerator.{key}"] = names[int(codes[i])]
+        else:
+            found[f"accelerator.{key}"] = typed(field, float(units.number(key)[i]))
+    return found
+
+
+def typed(field: Field, number: float) -> object:
+    """A number as the schema types it; None where there is none, as a vocabulary of images."""
+    if math.isnan(number) or (field.low is not None and number < field.low):
+        return None
+    if field.type == "bool":
+        return number != 0
+    whole = field.type == "int" or (np.floor(number) == number and abs(number) >= 1)
+    return int(number) if whole else number

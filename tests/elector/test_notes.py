@@ -1,0 +1,207 @@
+"""What is given and has no effect is said; the schema says where a key counts, and is right."""
+
+from __future__ import annotations
+
+import csv
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from commands import loaded, run
+
+import elector
+from elector.base.errors import InputError
+from elector.base.table import DATA, Column, schema
+from elector.evaluation import applies
+from elector.machines import MACHINES
+from elector.studies.simulation import sweep
+
+#: A preset of each kind of machine, and one of two.
+ACCELERATORS = {kind: kind for kind in MACHINES} | {"reram": "isaac", "hybrid": "reram+systolic"}
+GEMM = str(DATA / "gemms" / "bert-base-qkv.csv")
+MODELS: dict[str, tuple[str, dict[str, object]]] = {
+    "encoder": ("bert-tiny", {}),
+    "masked-lm": ("bert-tiny", {"model.head": "masked-lm"}),
+    "decoder": ("decoder", {"model.layers": 2, "model.hidden": 128, "model.vocabulary": 999}),
+    "encoder-decoder": ("t5-base", {"model.layers": 1}),
+    "vision": ("vit-base", {"model.layers": 1}),
+    "gemm": (GEMM, {}),
+}
+MODES = ("inference", "training")
+#: Values that differ where a key has any effect.
+VALUES: dict[str, tuple[object, ...]] = {
+    "batch": (1, 3),
+    "sequence_length": (64, 128),
+    "target_length": (17, 64),
+    "generate": (3, 9),
+    "gradient_accumulation": (1, 4),
+    "predictions": (3, 40),
+    "tau_i": (0.02, 0.1),
+    "tau_t": (0.02, 0.1),
+    "sparsity": ("dense", "acceltran"),
+    "trainable": ("all", "lora:4"),
+    "task": ("sst2", "mnli"),
+}
+#: Keys whose value is either what the design computes with anyway, or refused.
+CHECKED = ("mode", "precision")
+#: What lets a machine do whatever is asked of it.
+ABLE: dict[str, dict[str, object]] = {
+    "reram": {
+        "accelerator.tiles": 20_000,
+        "accelerator.transposed_read": "copy",
+        "accelerator.digital_macs": 1024,
+        "accelerator.memory_capacity": "1 TB",
+    }
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """A value of a workload key: its figures, None where it is refused, and what is said."""
+
+    key: str
+    value: object
+    figures: tuple[float, ...] | None
+    said: list[str]
+
+
+@functools.cache
+def rows_of(kind: str, family: str, mode: str) -> tuple[Row, ...]:
+    """Every value of every workload key on one machine, in one evaluation."""
+    model, own = MODELS[family]
+    base = {"model": model, "accelerator": ACCELERATORS[kind], **own, **ABLE.get(kind, {})}
+    asked = [
+        (key, value)
+        for key, field in schema("workload").items()
+        if key not in CHECKED
+        for value in VALUES.get(key) or field.choices
+    ]
+    rows = [base | {"workload.mode": mode, f"workload.{key}": value} for key, value in asked]
+    names = sorted({name for row in rows for name in row})
+    columns = {name: Column.of([row.get(name) for row in rows]) for name in names}
+    swept = sweep(columns, len(rows))
+    assert swept.cost is not None
+    figures = [swept.cost.scalar(name) for name in swept.cost.names()]
+    notes, found = swept.cost.notes(), []
+    for (key, value), at in zip(asked, swept.place.tolist(), strict=True):
+        mine = None if at < 0 else tuple(float(np.nan_to_num(f[at], nan=-1.0)) for f in figures)
+        own_notes = [] if at < 0 else [n for n in notes[at] if n.startswith(f"workload.{key} ")]
+        found.append(Row(key, value, mine, own_notes))
+    return tuple(found)
+
+
+def entry_of(rows: Sequence[Row]) -> str:
+    """effect | refused | no effect | one value: what the values of a key come to."""
+    accepted = {row.figures for row in rows} - {None}
+    if len(accepted) != 1:
+        return "effect" if accepted else "refused"
+    return "one value" if any(row.figures is None for row in rows) else "no effect"
+
+
+def entries(kind: str, family: str, mode: str) -> dict[str, tuple[str, list[Row]]]:
+    """Workload key -> its entry, and the rows it rests on."""
+    found: dict[str, list[Row]] = {}
+    for row in rows_of(kind, family, mode):
+        found.setdefault(row.key, []).append(row)
+    return {key: (entry_of(rows), rows) for key, rows in found.items()}
+
+
+#: The quick suite has every machine with one model, and every model with one machine.
+CASES = [
+    pytest.param(
+        kind,
+        family,
+        mode,
+        marks=() if family == "encoder" or kind == "systolic" else pytest.mark.slow,
+    )
+    for kind in ACCELERATORS
+    for family in MODELS
+    for mode in MODES
+]
+
+
+@pytest.mark.parametrize(("kind", "family", "mode"), CASES)
+def test_workload_keys_count_where_the_schema_says(kind: str, family: str, mode: str) -> None:
+    """The table option x machine x mode: what has no effect is said, what has one is not."""
+    for key, (entry, rows) in entries(kind, family, mode).items():
+        counts = entry == "effect" or (entry == "one value" and not schema("workload")[key].applies)
+        for row in rows:
+            if row.figures is not None and applies.asks(row.value):
+                where = f"{key}={row.value} is {entry}: {row.said}"
+                assert len(row.said) == (0 if counts else 1), where
+
+
+def test_the_table_has_every_kind_of_entry() -> None:
+    gpu, array = entries("gpu", "encoder", "training"), entries("systolic", "encoder", "inference")
+    assert gpu["optimizer"][0] == gpu["optimizer_kernels"][0] == "effect"
+    assert array["optimizer"][0] == "no effect"
+    assert array["generate"][0] == "refused"
+    assert array["implementation"][0] == "one value"
+
+
+def test_nothing_is_said_where_nothing_was_given() -> None:
+    for kind, accelerator in ACCELERATORS.items():
+        for model, own in MODELS.values():
+            if kind != "reram" or model == "bert-tiny":
+                found = elector.simulate(model, accelerator, settings=own)
+                assert not [n for n in found["notes"] if "changes nothing" in n], (kind, model)
+
+
+@pytest.mark.parametrize(
+    ("model", "accelerator", "key", "value", "words"),
+    [
+        ("bert-tiny", "systolic", "optimizer", "sgd", "workload.mode is training"),
+        ("bert-tiny", "systolic", "target-length", "9", "encoder-decoder"),
+        (GEMM, "systolic", "batch", "8", "family of the model is not gemm"),
+        (GEMM, "gpu", "attention", "flash", "not gemm"),
+        ("vit-base", "gpu", "sequence-length", "77", "encoder or decoder"),
+    ],
+)
+def test_a_line_on_standard_error(
+    model: str, accelerator: str, key: str, value: str, words: str
+) -> None:
+    result = run("simulate", model, accelerator, f"--{key}", value)
+    name = f"workload.{key.replace('-', '_')}"
+    (line,) = [line for line in result.stderr.splitlines() if name in line]
+    assert "changes nothing" in line and words in line
+    assert name not in result.stdout.partition("\n\n")[2]
+    notes = loaded("simulate", model, accelerator, f"--{key}", value, "--format", "json")["notes"]
+    assert any(name in note for note in notes)
+
+
+def test_thresholds_count_with_a_table_that_has_them() -> None:
+    settings: dict[str, object] = {"workload.tau_i": 0.05}
+    (note,) = elector.simulate("bert-tiny", "acceltran-edge", settings=settings)["notes"]
+    assert "thresholds tau_i" in note
+    settings["workload.sparsity"] = "dynatran"
+    found = elector.simulate("bert-base", "acceltran-edge", settings=settings)
+    assert not [note for note in found["notes"] if "tau_i" in note]
+
+
+def test_more_predictions_than_positions_are_refused() -> None:
+    settings = {"model.head": "masked-lm", "workload.predictions": 129}
+    with pytest.raises(InputError, match="has 128 positions") as caught:
+        elector.simulate("bert-tiny", "systolic", settings=settings)
+    assert caught.value.field == "workload.predictions"
+    elector.simulate("bert-tiny", "systolic", settings=settings | {"workload.predictions": 128})
+
+
+def test_a_column_of_a_sweep(tmp_path: Path) -> None:
+    table, out = tmp_path / "t.csv", tmp_path / "o.csv"
+    table.write_text(
+        "model,accelerator,workload.optimizer,workload.mode\n"
+        "bert-tiny,systolic,sgd,inference\nbert-tiny,systolic,sgd,training\n"
+        "bert-tiny,systolic,,inference\n"
+    )
+    result = run("sweep", str(table), "--out", str(out))
+    assert result.exit_code == 0
+    assert result.stderr.count("workload.optimizer changes nothing") == 1
+    rows = list(csv.DictReader(out.open()))
+    assert [bool(row["notes"]) for row in rows] == [True, False, False]
+    assert {row["version"] for row in rows} == {elector.__version__}
+    again = tmp_path / "again.csv"
+    assert run("sweep", str(out), "--out", str(again)).exit_code == 0
+    assert again.read_bytes() == out.read_bytes()
