@@ -22,6 +22,7 @@ from elector.cost import pricing
 from elector.cost.pricing import Cost, Prices
 from elector.cost.programming import placed
 from elector.cost.schedule import Timing, schedule
+from elector.describe.numbers import formats
 from elector.describe.workload import Workload
 from elector.evaluation.resolve import Group, resolve
 from elector.hybrid.combine import compute_in, work
@@ -211,7 +212,7 @@ def members(chunk: Chunk) -> dict[str, Chunk]:
         mine = np.array([owner == member.name for owner in chunk.owner])[:, None]
         ops = replace(
             chunk.ops,
-            format=replace(chunk.ops.format, compute=compute),
+            format=replace(chunk.ops.format, products=formats()[compute]),
             count=np.where(mine, chunk.ops.count, 0.0),
         )
         table = chunk.prices

@@ -19,7 +19,8 @@ from elector.base.table import DATA, Column, distinct, load_yaml, read_csv, sche
 from elector.describe.formats import load_model, load_scalesim_config
 from elector.describe.layered import NAME, layer_field, layered
 from elector.describe.model import Model, Models, stack, structure, with_settings
-from elector.describe.workload import FORMATS, MASKED_SHARE, NUMBERS, Workload, lora_rank
+from elector.describe.numbers import precisions
+from elector.describe.workload import MASKED_SHARE, NUMBERS, Workload, lora_rank
 from elector.evaluation.settings import Table
 from elector.machines import MACHINES
 from elector.machines.contract import Machine, Units
@@ -406,8 +407,8 @@ def _precision(table: Table, first: int, machine: Machine, units: Units) -> str:
         asked = built
     if machine.supports is not None:
         _require_format(machine, units, asked)
-    elif FORMATS[asked].compute != built:
-        usable = [name for name, f in FORMATS.items() if f.compute == built]
+    elif precisions()[asked].compute != built:
+        usable = [name for name, p in precisions().items() if p.compute == built]
         raise InputError(
             f"the machine is built for {built}",
             field="workload.precision",
@@ -421,12 +422,14 @@ def _precision(table: Table, first: int, machine: Machine, units: Units) -> str:
 def _require_format(machine: Machine, units: Units, asked: str) -> None:
     """Every unit must compute in the number format asked for."""
     assert machine.supports is not None
-    lacking = ~machine.supports(units, FORMATS[asked].compute)
+    lacking = ~machine.supports(units, precisions()[asked].compute)
     if lacking.any():
         one = units.take(np.nonzero(lacking)[0][:1])
-        usable = [name for name, f in FORMATS.items() if machine.supports(one, f.compute).all()]
+        usable = [
+            name for name, p in precisions().items() if machine.supports(one, p.compute).all()
+        ]
         raise InputError(
-            f"the device does not compute in {FORMATS[asked].compute}",
+            f"the device does not compute in {precisions()[asked].compute}",
             field="workload.precision",
             value=asked,
             allowed=["native", *usable],

@@ -18,7 +18,6 @@ import numpy as np
 from elector.base.segments import Fold
 from elector.cost.power import limit
 from elector.cost.pricing import Prices, Rate, price, rate
-from elector.describe.workload import FORMATS
 from elector.machines.contract import (
     Activity,
     Count,
@@ -121,14 +120,14 @@ def _plain(
 def compute_in(member: Member, units: Units, compute: str) -> str:
     """The number format a unit multiplies in: the one asked for if it can, else its own."""
     built = units.names[member.machine.native][0][0]
-    return compute if _computes(member.machine, units, compute) else FORMATS[built].compute
+    return compute if _computes(member.machine, units, compute) else built
 
 
 def _computes(machine: Machine, units: Units, compute: str) -> bool:
     """Whether all units have that multiply-accumulate."""
     if machine.supports is not None:
         return bool(machine.supports(units, compute).all())
-    return FORMATS[units.names[machine.native][0][0]].compute == compute
+    return units.names[machine.native][0][0] == compute
 
 
 # ---- prices ----

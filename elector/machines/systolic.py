@@ -375,9 +375,11 @@ def _limits(p: Prepared, units: Units, index: Array, q: Array) -> dict[str, tupl
     total = memory["weights"] + memory["gradients"] + memory["optimizer"]
     total = total + memory["activations"] + memory["cache"]
     tile = p.plan.needed[q] * np.where(units.flag("double_buffer"), 4.0, 2.0)
-    # An integer datapath cannot hold a gradient; the user may insist that it can.
-    integer = units.code_is("datapath", ("int8",)) & units.equals("training_support", "auto")
-    refuses = (integer | units.equals("training_support", "false")) * float(p.trains)
+    # A datapath that holds no gradient does not train; the user may insist that it does.
+    lacks = not p.ops.format.products.trains
+    refuses = (
+        lacks * units.equals("training_support", "auto") | units.equals("training_support", "false")
+    ) * float(p.trains)
     return {
         "the machine does not train: accelerator.training_support and accelerator.datapath "
         "decide": (refuses, np.zeros(refuses.size)),
