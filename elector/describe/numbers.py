@@ -17,6 +17,8 @@ KINDS = ("float", "integer", "fixed")
 #: When the weights in use are made from a master copy: in each pass through the model, inference
 #: included, or once behind the update.
 CASTS = ("pass", "update")
+#: Bits from which on weights need no wider copy for the updates that are added to them.
+_WIDE = 32.0
 
 
 @dataclass(frozen=True)
@@ -193,6 +195,17 @@ def precisions() -> dict[str, Precision]:
             native=tuple(row["native"].split("|")),
         )
     return found
+
+
+def storage_note(precision: Precision) -> str:
+    """What is to be said of training without wider master weights; "" where nothing is."""
+    weights = precision.weights
+    if precision.masters is not None or weights.bits >= _WIDE:
+        return ""
+    return (
+        f"trains in {weights.name} without a wider copy: weights, gradients and optimizer "
+        f"states are kept in {weights.bits:g} bits"
+    )
 
 
 def native(products: str, mode: str) -> Precision:

@@ -19,7 +19,7 @@ from elector.base.table import DATA, Column, distinct, load_yaml, read_csv, sche
 from elector.describe.formats import load_model, load_scalesim_config
 from elector.describe.layered import NAME, layer_field, layered
 from elector.describe.model import Model, Models, stack, structure, with_settings
-from elector.describe.numbers import precisions
+from elector.describe.numbers import native, precisions
 from elector.describe.workload import MASKED_SHARE, NUMBERS, Workload, lora_rank
 from elector.evaluation.settings import Table
 from elector.machines import MACHINES
@@ -397,14 +397,20 @@ def _refuse_foreign(table: Table, rows: Array, machine: Machine) -> None:
 
 
 def _precision(table: Table, first: int, machine: Machine, units: Units) -> str:
-    """The workload's number format, checked against what the hardware is built for."""
+    """The workload's precision, checked against what the hardware is built for.
+
+    The native one is a machine's own in the mode asked for: with master weights where it trains
+    in floats of 16 bits (data/precisions.csv).
+    """
     if machine.hybrid is not None:  # its first unit decides; others compute in what they have
         member = machine.hybrid.members[0]
         return _precision(table, first, member.machine, member.units(units))
-    asked = str(_text(table, "precision", first))
+    asked, mode = (str(_text(table, name, first)) for name in ("precision", "mode"))
     built = units.names[machine.native][0][0]
     if asked == "native":
-        asked = built
+        asked = native(built, mode).name
+    elif mode == "training":
+        _require_gradients(asked)
     if machine.supports is not None:
         _require_format(machine, units, asked)
     elif precisions()[asked].compute != built:
@@ -417,6 +423,18 @@ def _precision(table: Table, first: int, machine: Machine, units: Units) -> str:
             hint=f"accelerator.{machine.native} changes the machine",
         )
     return asked
+
+
+def _require_gradients(asked: str) -> None:
+    """A step that trains must not be asked for in a format that holds no gradients."""
+    known = precisions()
+    if not known[asked].products.trains:
+        raise InputError(
+            f"nothing trains in {known[asked].compute}: it holds no gradients",
+            field="workload.precision",
+            value=asked,
+            allowed=["native", *(name for name, p in known.items() if p.products.trains)],
+        )
 
 
 def _require_format(machine: Machine, units: Units, asked: str) -> None:

@@ -344,6 +344,19 @@ def nothing_ahead(rows: int, index: Array) -> tuple[Count, Array, Array]:
     return Count(np.zeros((rows, 1)), np.zeros(index.size, dtype=np.intp)), one, one
 
 
+def gradients_limit(ops: Operations, index: Array) -> dict[str, tuple[Array, Array]]:
+    """A limit broken where products of a backward pass run in a format that holds no gradients.
+
+    index : (D,) pair of each design.
+    """
+    backward = ops.where(matmul=True, phase="backward")
+    if ops.format.products.trains or not backward.size:
+        return {}
+    trains = (ops.count[backward] > 0).any(axis=0)[index] + 0.0
+    text = f"the machine does not train: {ops.format.compute} holds no gradients"
+    return {text: (trains, np.zeros(index.size))}
+
+
 def nothing_to_complete(units: Units) -> Units:
     """`complete` of a machine that is left no setting."""
     return units

@@ -82,7 +82,7 @@ class Prepared:
     written: Array
     fill: Array
     details: bool
-    trains: bool
+    trains: Array
 
 
 def prepare(ops: Operations, index: Array, units: Units, details: bool) -> Prepared:
@@ -115,7 +115,7 @@ def prepare(ops: Operations, index: Array, units: Units, details: bool) -> Prepa
         memory.written * times,
         memory.fill * times,
         details,
-        any(row.phase == "backward" for row in ops.rows),
+        (ops.count[ops.where(phase="backward")] > 0).any(axis=0),
     )
 
 
@@ -379,7 +379,7 @@ def _limits(p: Prepared, units: Units, index: Array, q: Array) -> dict[str, tupl
     lacks = not p.ops.format.products.trains
     refuses = (
         lacks * units.equals("training_support", "auto") | units.equals("training_support", "false")
-    ) * float(p.trains)
+    ) * p.trains[index]
     return {
         "the machine does not train: accelerator.training_support and accelerator.datapath "
         "decide": (refuses, np.zeros(refuses.size)),

@@ -225,13 +225,14 @@ def _memory(step: Step, tensors: list[Tensor]) -> dict[str, Array]:
     models = step.models
     parameters = models.whole(_sum(tensors, None, size))
     trains = models.whole(_sum(tensors, workload, size)) if workload.training else np.zeros(size)
-    master = f.master if workload.training or f.casts_each_pass else 0.0
+    # What is frozen needs no wider copy: nothing is added to it.
+    copied = trains if workload.training else parameters * f.casts_each_pass
     if workload.training:
         activations = models.whole(np.broadcast_to(step.saved, (size,)) + 0.0)
     else:
         activations = models.most(np.broadcast_to(step.live, (size,)) + 0.0)
     return {
-        "weights": parameters * (f.weight + master),
+        "weights": parameters * f.weight + copied * f.master,
         "gradients": trains * f.weight_gradient,
         "optimizer": trains * OPTIMIZER_STATES[workload.optimizer] * f.state,
         "activations": activations,

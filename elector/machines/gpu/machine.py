@@ -26,6 +26,7 @@ from elector.machines.contract import (
     Machine,
     Part,
     Units,
+    gradients_limit,
     nothing_ahead,
     nothing_to_complete,
 )
@@ -233,7 +234,7 @@ def _limits(p: Prepared, units: Units, index: Array) -> dict[str, tuple[Array, A
     for values in memory.values():
         total = total + values[index]
     available = units.number("memory_capacity")
-    return {
+    return gradients_limit(p.ops, index) | {
         "main memory: needs {needed}, has {available}": (total + p.constants.reserved, available)
     }
 
