@@ -409,48 +409,50 @@ def _precision(table: Table, first: int, machine: Machine, units: Units) -> str:
     built = units.names[machine.native][0][0]
     if asked == "native":
         asked = native(built, mode).name
-    elif mode == "training":
-        _require_gradients(asked)
+    elif mode == "training" and not precisions()[asked].products.trains:
+        raise InputError(
+            f"nothing trains in {precisions()[asked].compute}: it holds no gradients",
+            field="workload.precision",
+            value=asked,
+            allowed=_usable(machine, units, built, mode),
+        )
     if machine.supports is not None:
-        _require_format(machine, units, asked)
+        _require_format(machine, units, asked, mode)
     elif precisions()[asked].compute != built:
-        usable = [name for name, p in precisions().items() if p.compute == built]
         raise InputError(
             f"the machine is built for {built}",
             field="workload.precision",
             value=asked,
-            allowed=["native", *usable],
+            allowed=_usable(machine, units, built, mode),
             hint=f"accelerator.{machine.native} changes the machine",
         )
     return asked
 
 
-def _require_gradients(asked: str) -> None:
-    """A step that trains must not be asked for in a format that holds no gradients."""
-    known = precisions()
-    if not known[asked].products.trains:
-        raise InputError(
-            f"nothing trains in {known[asked].compute}: it holds no gradients",
-            field="workload.precision",
-            value=asked,
-            allowed=["native", *(name for name, p in known.items() if p.products.trains)],
-        )
+def _usable(machine: Machine, units: Units, built: str, mode: str) -> list[str]:
+    """The precisions that all of the units can run in a mode."""
+    found = ["native"]
+    for name, precision in precisions().items():
+        if machine.supports is None:
+            can = precision.compute == built
+        else:
+            can = bool(machine.supports(units, precision.compute).all())
+        if can and (mode != "training" or precision.products.trains):
+            found.append(name)
+    return found
 
 
-def _require_format(machine: Machine, units: Units, asked: str) -> None:
+def _require_format(machine: Machine, units: Units, asked: str, mode: str) -> None:
     """Every unit must compute in the number format asked for."""
     assert machine.supports is not None
     lacking = ~machine.supports(units, precisions()[asked].compute)
     if lacking.any():
         one = units.take(np.nonzero(lacking)[0][:1])
-        usable = [
-            name for name, p in precisions().items() if machine.supports(one, p.compute).all()
-        ]
         raise InputError(
             f"the device does not compute in {precisions()[asked].compute}",
             field="workload.precision",
             value=asked,
-            allowed=["native", *usable],
+            allowed=_usable(machine, one, "", mode),
         )
 
 
