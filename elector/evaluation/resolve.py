@@ -21,6 +21,7 @@ from elector.describe.layered import NAME, layer_field, layered
 from elector.describe.model import Model, Models, stack, structure, with_settings
 from elector.describe.numbers import native, precisions
 from elector.describe.workload import MASKED_SHARE, NUMBERS, Workload, lora_rank
+from elector.evaluation.data_sheets import Stated, evidence_of, stated
 from elector.evaluation.settings import Table
 from elector.machines import MACHINES
 from elector.machines.contract import Machine, Units
@@ -107,6 +108,8 @@ def load_accelerator(name: str) -> Accelerator:
         raise InputError("must be a mapping of settings", file=path)
     path = Path(data.pop("file")) if name in devices() else path
     machine, settings = _described(data, name if known else None, path)
+    if name in devices():
+        settings |= {k: stated(name, k, settings[k]) for k in machine.stated}
     words = (str(data.get(key, "")) for key in ("description", "source"))
     return Accelerator(name, machine, settings, path, *words)
 
@@ -152,7 +155,11 @@ def _described(
             raise InputError(
                 "unknown key", file=file, field=f"{prefix}{key}", value=str(key), allowed=fields
             )
-        settings[str(key)] = fields[key].parse(value, file=file, field=f"{prefix}{key}")
+        # A figure of a data sheet has been read already, and knows how firm it is.
+        kept = isinstance(value, Stated)
+        settings[str(key)] = (
+            value if kept else fields[key].parse(value, file=file, field=f"{prefix}{key}")
+        )
     return machine, settings
 
 
@@ -365,7 +372,11 @@ def _units(
             base = np.where(np.isnan(chosen), base, chosen)
         numbers[key] = base
     _refuse_foreign(table, rows, machine)
-    return machine.complete(Units(machine.name, numbers, names))
+    evidence = {
+        key: evidence_of(table, rows, machine, [a.settings.get(key) for a in presets], place, key)
+        for key in machine.stated
+    }
+    return machine.complete(Units(machine.name, numbers, names, evidence))
 
 
 def _floats(values: Sequence[object]) -> Array:

@@ -29,7 +29,7 @@ from elector.machines.contract import (
     sum_rows,
 )
 from elector.operations.rows import Operations
-from elector.technology import Technology
+from elector.technology import PROVENANCE, Technology
 
 if TYPE_CHECKING:
     from elector.hybrid.assign import Assigned
@@ -142,11 +142,9 @@ def _link_prices(hybrid: Hybrid, units: Units, technology: Technology) -> dict[s
         given = units.number(f"{start}energy_per_bit")
         own = Units("link", {"node": np.full(units.size, 7.0)}, kind)
         table = rate(technology, own, ("link.{kind}", "energy"), "")
-        assumed = np.array([[0.0, 0.0, 0.0, 1.0]])
         found[f"link {link.name}"] = Rate(
             8.0 * np.where(given > 0, given, table.value),
-            np.concatenate((table.shares, assumed)),
-            np.where(given > 0, len(table.shares), table.code),
+            np.where(given > 0, PROVENANCE.index("assumed"), table.group),
         )
     return found
 

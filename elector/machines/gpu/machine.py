@@ -258,8 +258,10 @@ def _tiles(memory: Plan, q: Array) -> tuple[Array, Array, Array]:
 def parts(units: Units) -> dict[str, Part]:
     """The die as published, and the idle power of the board."""
     return {
-        "die": Part(("gpu.die", "area"), units.number("die")),
-        "board": Part(None, units.number("idle_power"), ("gpu.board", "standing")),
+        "die": Part(("gpu.die", "area"), units.number("die"), stated="die"),
+        "board": Part(
+            None, units.number("idle_power"), ("gpu.board", "standing"), stated="idle_power"
+        ),
     }
 
 
@@ -280,6 +282,7 @@ GPU = Machine(
     complete=nothing_to_complete,
     native="datapath",
     supports=supports,
+    stated=("idle_power", "die"),
     implementations=IMPLEMENTATIONS,
     own_idle=True,
 )
