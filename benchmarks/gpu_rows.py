@@ -17,7 +17,7 @@ from elector.base.table import Column
 from elector.cost.power import limit
 from elector.cost.pricing import price
 from elector.cost.schedule import schedule
-from elector.describe.workload import FORMATS
+from elector.describe.numbers import precisions
 from elector.evaluation.resolve import resolve
 from elector.machines.contract import Machine, Units
 from elector.machines.gpu import machine as gpu
@@ -200,7 +200,7 @@ def operations(
     ]
     group = next(iter(resolve(columns(cells), 1)))
     whole = build(group.models, group.workload)
-    out = Collector(m.size, FORMATS["fp16"])
+    out = Collector(m.size, precisions()["fp16"])
     if kind == "linear":
         row = Row(
             "product", "operation", "forward", "linear", True, a="stream", b="weight", out="stream"
@@ -230,7 +230,7 @@ def operations(
         streams=one,
         heads=one,
         tables=0.0 * one,
-        format=FORMATS["fp16"],
+        format=precisions()["fp16"],
         workload=whole.workload.take(some),
     )
 

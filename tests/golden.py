@@ -17,7 +17,7 @@ from pathlib import Path
 
 import elector
 from elector.base.table import DATA, read_csv
-from elector.evaluation.resolve import list_accelerators
+from elector.evaluation.accelerators import list_accelerators
 
 TABLE = Path(__file__).resolve().parent / "data" / "golden.csv"
 SPACES = Path(__file__).resolve().parents[1] / "spaces"

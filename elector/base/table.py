@@ -300,13 +300,24 @@ def _field(row: dict[str, str]) -> Field:
         default=None,
         low=bound(row["low"]),
         high=bound(row["high"]),
-        choices=tuple(row["choices"].split("|")) if row["choices"] else (),
+        choices=_choices(row["choices"]),
         description=row["description"],
         accuracy=row.get("accuracy") or CHANGES,
         applies=row.get("applies", ""),
     )
     # an empty default means that another source decides, so it stays None
     return replace(field, default=field.parse(row["default"])) if row["default"] else field
+
+
+def _choices(text: str) -> tuple[str, ...]:
+    """What a cell allows: names between bars; "@table" stands for the names in data/table.csv."""
+    found: list[str] = []
+    for name in text.split("|") if text else ():
+        if name.startswith("@"):
+            found += [cells[0] for _, cells in read_csv(DATA / f"{name[1:]}.csv")[1]]
+        else:
+            found.append(name)
+    return tuple(found)
 
 
 def read_text(path: str | Path, limit: int = LIMIT) -> str:

@@ -18,7 +18,7 @@ def models(ctx: click.Context, param: click.Parameter, text: str) -> list[str]:
 
 def accelerators(ctx: click.Context, param: click.Parameter, text: str) -> list[str]:
     """Shipped accelerators."""
-    from elector.evaluation.resolve import list_accelerators
+    from elector.evaluation.accelerators import list_accelerators
 
     return [name for name in list_accelerators() if name.startswith(text)]
 

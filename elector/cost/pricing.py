@@ -27,20 +27,26 @@ SMALLEST = 2.0**18
 class Rate:
     """A price for D designs.
 
-    value : (D,) SI. shares : (X, 4) share of it by PROVENANCE; code : (D,) into X.
+    value : (D,) SI. group : (D,) place in PROVENANCE of the weakest row it rests on.
     """
 
     value: Array
-    shares: Array
-    code: Array
+    group: Array
 
     def take(self, part: slice) -> Rate:
         """The price of a slice of the designs."""
-        return Rate(self.value[part], self.shares, self.code[part])
+        return Rate(self.value[part], self.group[part])
 
     def times(self, amount: Array) -> Rate:
         """The price of `amount` (D,) of it."""
-        return Rate(self.value * amount, self.shares, self.code)
+        return Rate(self.value * amount, self.group)
+
+    def resting_on(self, *groups: Array) -> Rate:
+        """The price where `groups` (D,) are behind it as well: the weakest of all counts."""
+        group = self.group
+        for other in groups:
+            group = np.maximum(group, other)
+        return Rate(self.value, group)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -74,23 +80,29 @@ def price(machine: Machine, units: Units, compute: str, technology: Technology) 
     parts = machine.parts(units)
     built = compute_of(machine, units)
     area, leakage = {}, {}
+    behind = np.zeros(units.size, dtype=np.intp)  # weakest row of any part's area
     for name, part in parts.items():
+        stated = units.stated(part.stated)
         if part.area is not None:
-            area[name] = part.amount * rate(technology, units, part.area, built).value
+            each = rate(technology, units, part.area, built).resting_on(stated)
+            area[name], behind = part.amount * each.value, np.maximum(behind, each.group)
         if part.leakage is not None:
-            watt = rate(technology, units, part.leakage, built)
-            amount = area[name] if part.of_area else part.amount
-            leakage[name] = watt.times(amount)
+            watt = rate(technology, units, part.leakage, built).resting_on(stated)
+            if part.of_area:
+                leakage[name] = watt.times(area[name]).resting_on(each.group)
+            else:
+                leakage[name] = watt.times(part.amount)
     total = np.zeros(units.size)
     for values in area.values():
         total = total + values
     # A machine whose published area counts its modules only may leave the overhead out.
     whole = units.numbers.get("overhead", np.ones(units.size))
-    fraction = rate(technology, units, ("overhead", "area_fraction"), "").value
-    area["overhead"] = total * fraction * whole
+    fraction = rate(technology, units, ("overhead", "area_fraction"), "")
+    area["overhead"] = total * fraction.value * whole
     if not machine.own_idle:
         idle = rate(technology, units, ("overhead", "idle_power"), "")
-        leakage["idle"] = idle.times((total + area["overhead"]) * whole)
+        everywhere = (total + area["overhead"]) * whole
+        leakage["idle"] = idle.times(everywhere).resting_on(behind, fraction.group)
     return Prices(actions, area, leakage)
 
 
@@ -128,7 +140,8 @@ def rate(
     values = np.array([price.value for price in found])[code]
     if found[0].law == "sqrt_size" and size:
         values = values * np.sqrt(np.maximum(units.number(size), SMALLEST) / 1e6)
-    return Rate(values, np.array([price.shares for price in found]), code)
+    groups = np.array([PROVENANCE.index(price.group) for price in found], dtype=np.intp)
+    return Rate(values, groups[code])
 
 
 @dataclass
@@ -250,18 +263,18 @@ def powered(activity: Activity, part: str, seconds: Array, rows: Array | None = 
 def provenance(
     activity: Activity, prices: Prices, timing: Timing, energy: Array
 ) -> dict[str, Array]:
-    """Heading -> (D,) share of the energy whose price rests on that kind of evidence."""
+    """Heading -> (D,) share of the energy whose weakest row is of that kind of evidence."""
     rates = [r.times(activity.counts[name].total()) for name, r in prices.actions.items()]
     rates += [
         r.times(powered(activity, name, timing.seconds)) for name, r in prices.leakage.items()
     ]
-    found = {}
+    found, whole = {}, np.zeros_like(energy)
     for i, heading in enumerate(PROVENANCE):
-        total = np.zeros_like(energy)
+        found[heading] = np.zeros_like(energy)
         for rate in rates:
-            total = total + rate.value * rate.shares[rate.code, i]
-        found[heading] = total / energy
-    return found
+            found[heading] = found[heading] + rate.value * (rate.group == i)
+        whole = whole + found[heading]
+    return {heading: joules / whole for heading, joules in found.items()}
 
 
 def by_phase(

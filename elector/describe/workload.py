@@ -8,47 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from elector.base.errors import InputError
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class NumberFormat:
-    """Bytes of one element, by what it is.
-
-    compute : name of the multiply-accumulate that is priced.
-    weight, activation, gradient, state : storage while the step runs.
-    master : full-precision copy of the weights (0: the weights are their own).
-    weight_gradient : gradient of a parameter.
-    accumulator : partial sums.
-    """
-
-    compute: str
-    weight: float
-    activation: float
-    gradient: float
-    state: float
-    master: float
-    weight_gradient: float
-    accumulator: float
-
-
-#: Automatic mixed precision keeps fp32 parameters, gradients and states and casts the
-#: parameters to 16 bits each step (Micikevicius et al., Mixed Precision Training, ICLR 2018).
-#: A pure 16-bit run keeps everything in 16 bits. fp8 follows the recipe of fp8 operands with
-#: 16-bit gradients of parameters and fp32 master weights (Micikevicius et al. 2022,
-#: arXiv 2209.05433). fixed16 is what ISAAC and PUMA compute in; fixed20 is AccelTran's 4+16
-#: bit fixed point (arXiv 2302.14705).
-FORMATS: dict[str, NumberFormat] = {
-    "fp32": NumberFormat("fp32", 4, 4, 4, 4, 0, 4, 4),
-    "tf32": NumberFormat("tf32", 4, 4, 4, 4, 0, 4, 4),
-    "bf16": NumberFormat("bf16", 2, 2, 2, 2, 0, 2, 4),
-    "bf16-amp": NumberFormat("bf16", 2, 2, 2, 4, 4, 4, 4),
-    "fp16": NumberFormat("fp16", 2, 2, 2, 2, 0, 2, 4),
-    "fp16-amp": NumberFormat("fp16", 2, 2, 2, 4, 4, 4, 4),
-    "fp8": NumberFormat("fp8", 1, 1, 1, 4, 4, 2, 4),
-    "int8": NumberFormat("int8", 1, 1, 1, 4, 4, 4, 4),
-    "fixed16": NumberFormat("fixed16", 2, 2, 2, 2, 0, 2, 4),
-    "fixed20": NumberFormat("fixed20", 2.5, 2.5, 2.5, 2.5, 0, 2.5, 5),
-}
+from elector.describe.numbers import Precision, precisions
 
 #: States an optimizer keeps for each parameter.
 OPTIMIZER_STATES: dict[str, int] = {
@@ -115,14 +75,9 @@ class Workload:
         return self.mode == "training"
 
     @property
-    def mixed(self) -> bool:
-        """Whether weights are kept in fp32 and cast (automatic mixed precision)."""
-        return self.precision.endswith("-amp")
-
-    @property
-    def format(self) -> NumberFormat:
-        """Bytes of one element by class."""
-        return FORMATS[self.precision]
+    def format(self) -> Precision:
+        """The number format of each kind of tensor."""
+        return precisions()[self.precision]
 
     @property
     def rank(self) -> int:

@@ -22,6 +22,7 @@ from elector.cost.notes import Said, said
 from elector.cost.pricing import Cost, Prices
 from elector.cost.results import registry
 from elector.cost.schedule import schedule
+from elector.describe.numbers import formats
 from elector.evaluation import formulas, notes
 from elector.evaluation.chunk import Chunk as Chunk  # where others look for it
 from elector.evaluation.formulas import Figures
@@ -207,7 +208,7 @@ def members(chunk: Chunk) -> dict[str, Chunk]:
         mine = np.array([owner == member.name for owner in chunk.owner])[:, None]
         ops = replace(
             chunk.ops,
-            format=replace(chunk.ops.format, compute=compute),
+            format=replace(chunk.ops.format, products=formats()[compute]),
             count=np.where(mine, chunk.ops.count, 0.0),
         )
         table = chunk.prices

@@ -7,21 +7,21 @@ it everything is a number and is computed in arrays.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 
 from elector.base.errors import InputError
-from elector.base.table import DATA, Column, distinct, load_yaml, read_csv, schema
-from elector.describe.formats import load_model, load_scalesim_config
+from elector.base.table import Column, distinct, schema
+from elector.describe.formats import load_model
 from elector.describe.layered import NAME, layer_field, layered
 from elector.describe.model import Model, Models, stack, structure, with_settings
-from elector.describe.workload import FORMATS, MASKED_SHARE, NUMBERS, Workload, lora_rank
+from elector.describe.numbers import native, precisions
+from elector.describe.workload import MASKED_SHARE, NUMBERS, Workload, lora_rank
+from elector.evaluation.accelerators import Accelerator, load_accelerator
+from elector.evaluation.data_sheets import evidence_of
 from elector.evaluation.settings import Table
-from elector.machines import MACHINES
 from elector.machines.contract import Machine, Units
 
 Array = np.ndarray
@@ -60,116 +60,6 @@ class Group:
     models: Models
     workload: Workload
     table: Table | None = None
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class Accelerator:
-    """A machine kind with the settings of a preset or file."""
-
-    name: str
-    machine: Machine
-    settings: dict[str, object]
-    file: object
-    description: str = ""
-    source: str = ""
-
-
-def list_accelerators() -> list[str]:
-    """Names of the shipped accelerators."""
-    return sorted({*(path.stem for path in (DATA / "accelerators").glob("*.yaml")), *devices()})
-
-
-@functools.cache
-def devices() -> dict[str, dict[str, str]]:
-    """Name -> the filled cells of its row in accelerators/*.csv: settings, source, description.
-
-    A table for machines of which many are sold; its column `base` names the machine.
-    """
-    found: dict[str, dict[str, str]] = {}
-    for path in sorted((DATA / "accelerators").glob("*.csv")):
-        names, lines = read_csv(path)
-        for _, cells in lines:
-            row = dict(zip(names, cells, strict=True))
-            found[row.pop("name")] = {"file": str(path)} | {k: t for k, t in row.items() if t}
-    return found
-
-
-@functools.lru_cache(maxsize=256)
-def load_accelerator(name: str) -> Accelerator:
-    """A shipped accelerator or a YAML file with `base` and settings of its schema."""
-    known = name in list_accelerators()
-    path = DATA / "accelerators" / f"{name}.yaml" if known else Path(name)
-    if not known and not path.exists():
-        raise InputError(
-            "unknown accelerator", field="accelerator", value=name, allowed=list_accelerators()
-        )
-    data: object = dict(devices()[name]) if name in devices() else _settings_of(path)
-    if not isinstance(data, dict):
-        raise InputError("must be a mapping of settings", file=path)
-    path = Path(data.pop("file")) if name in devices() else path
-    machine, settings = _described(data, name if known else None, path)
-    words = (str(data.get(key, "")) for key in ("description", "source"))
-    return Accelerator(name, machine, settings, path, *words)
-
-
-def _described(
-    data: Mapping[str, object], name: str | None, file: object, at: str = ""
-) -> tuple[Machine, dict[str, object]]:
-    """Machine and settings that entries describe; `name` where they are a preset's own.
-
-    at : the unit of a hybrid they stand for; its base is then what `simulate` calls so.
-    """
-    base = data.get("base", name)
-    prefix = f"{at}." if at else ""
-    if "units" in data and "base" not in data:
-        from elector.hybrid import read as assembly  # only a hybrid needs it
-
-        machine, settings = assembly.read(data, file, lambda d, at, f: _described(d, None, f, at))
-    elif base in MACHINES and not (at and base in list_accelerators()):
-        machine, settings = MACHINES[str(base)], {}
-    elif isinstance(base, str) and base != name and _is_accelerator(base):
-        below = load_accelerator(base)
-        machine, settings = below.machine, dict(below.settings)
-        if machine.hybrid is not None:
-            from elector.hybrid import read as assembly  # only a hybrid needs it
-
-            machine, settings = assembly.change(machine, settings, data, file)
-    else:
-        raise InputError(
-            "names no machine",
-            file=file,
-            field=f"{prefix}base",
-            value=base,
-            allowed=[*MACHINES, *list_accelerators()],
-        )
-    fields = machine.fields
-    own = {**data, **settings} if machine.hybrid is not None else data
-    for key, value in own.items():
-        if key in ("base", "description", "source", "name"):
-            continue
-        if machine.hybrid is not None and key in ("units", "links", "assignment"):
-            continue
-        if key not in fields:
-            raise InputError(
-                "unknown key", file=file, field=f"{prefix}{key}", value=str(key), allowed=fields
-            )
-        settings[str(key)] = fields[key].parse(value, file=file, field=f"{prefix}{key}")
-    return machine, settings
-
-
-def _is_accelerator(name: str) -> bool:
-    return name in list_accelerators() or Path(name).suffix in (".yaml", ".yml")
-
-
-def _settings_of(path: Path) -> object:
-    """What a file says: ours in YAML, or a SCALE-Sim configuration."""
-    return _peer_settings(path) if path.suffix == ".cfg" else load_yaml(path)
-
-
-def _peer_settings(path: Path) -> dict[str, object]:
-    """Settings of a SCALE-Sim .cfg file."""
-    found = load_scalesim_config(path)
-    return {"base": "systolic"} | {k.removeprefix("accelerator."): v for k, v in found.items()}
 
 
 def resolve(columns: Mapping[str, Column], size: int) -> Iterator[Group]:
@@ -366,7 +256,11 @@ def _units(
             base = np.where(np.isnan(chosen), base, chosen)
         numbers[key] = base
     _refuse_foreign(table, rows, machine)
-    return machine.complete(Units(machine.name, numbers, names))
+    evidence = {
+        key: evidence_of(table, rows, machine, [a.settings.get(key) for a in presets], place, key)
+        for key in machine.stated
+    }
+    return machine.complete(Units(machine.name, numbers, names, evidence))
 
 
 def _floats(values: Sequence[object]) -> Array:
@@ -398,40 +292,62 @@ def _refuse_foreign(table: Table, rows: Array, machine: Machine) -> None:
 
 
 def _precision(table: Table, first: int, machine: Machine, units: Units) -> str:
-    """The workload's number format, checked against what the hardware is built for."""
+    """The workload's precision, checked against what the hardware is built for.
+
+    The native one is a machine's own in the mode asked for: with master weights where it trains
+    in floats of 16 bits (data/precisions.csv).
+    """
     if machine.hybrid is not None:  # its first unit decides; others compute in what they have
         member = machine.hybrid.members[0]
         return _precision(table, first, member.machine, member.units(units))
-    asked = str(_text(table, "precision", first))
+    asked, mode = (str(_text(table, name, first)) for name in ("precision", "mode"))
     built = units.names[machine.native][0][0]
     if asked == "native":
-        asked = built
+        asked = native(built, mode).name
+    elif mode == "training" and not precisions()[asked].products.trains:
+        raise InputError(
+            f"nothing trains in {precisions()[asked].compute}: it holds no gradients",
+            field="workload.precision",
+            value=asked,
+            allowed=_usable(machine, units, built, mode),
+        )
     if machine.supports is not None:
-        _require_format(machine, units, asked)
-    elif FORMATS[asked].compute != built:
-        usable = [name for name, f in FORMATS.items() if f.compute == built]
+        _require_format(machine, units, asked, mode)
+    elif precisions()[asked].compute != built:
         raise InputError(
             f"the machine is built for {built}",
             field="workload.precision",
             value=asked,
-            allowed=["native", *usable],
+            allowed=_usable(machine, units, built, mode),
             hint=f"accelerator.{machine.native} changes the machine",
         )
     return asked
 
 
-def _require_format(machine: Machine, units: Units, asked: str) -> None:
+def _usable(machine: Machine, units: Units, built: str, mode: str) -> list[str]:
+    """The precisions that all of the units can run in a mode."""
+    found = ["native"]
+    for name, precision in precisions().items():
+        if machine.supports is None:
+            can = precision.compute == built
+        else:
+            can = bool(machine.supports(units, precision.compute).all())
+        if can and (mode != "training" or precision.products.trains):
+            found.append(name)
+    return found
+
+
+def _require_format(machine: Machine, units: Units, asked: str, mode: str) -> None:
     """Every unit must compute in the number format asked for."""
     assert machine.supports is not None
-    lacking = ~machine.supports(units, FORMATS[asked].compute)
+    lacking = ~machine.supports(units, precisions()[asked].compute)
     if lacking.any():
         one = units.take(np.nonzero(lacking)[0][:1])
-        usable = [name for name, f in FORMATS.items() if machine.supports(one, f.compute).all()]
         raise InputError(
-            f"the device does not compute in {FORMATS[asked].compute}",
+            f"the device does not compute in {precisions()[asked].compute}",
             field="workload.precision",
             value=asked,
-            allowed=["native", *usable],
+            allowed=_usable(machine, one, "", mode),
         )
 
 

@@ -44,10 +44,12 @@ class GpuUnits:
         self.host = stack["host"] / self.number["host_speed"]
         self.first = stack["step"] / self.number["host_speed"]
         self.credit = 0.0
-        compute = chunk.ops.format.compute
-        self.tensor = bool(self.number["tensor"]) and compute != "fp32"
+        products = chunk.ops.format.products
+        self.width = products.width
+        fits = products.significand <= self.c.tensor_significand
+        self.tensor = bool(self.number["tensor"]) and fits
         boost, sms = self.number["boost_clock"], self.number["sms"]
-        self.rate = 0.5 * self.number[f"{compute}_rate"] / (boost * sms)
+        self.rate = 0.5 * self.number[f"{products.name}_rate"] / (boost * sms)
 
     def streams(self, rows: list[int]) -> int:
         """A kernel holds all sequences."""
@@ -92,7 +94,7 @@ class GpuUnits:
         """Cycles of a product with the tiles and splits that suit it best."""
         ops, i, c = self.chunk.ops, self.i, self.c
         m, k, n, batch = (float(x[r, i]) for x in (ops.m, ops.k, ops.n, ops.batch))
-        width = float(min(ops.a_width[r], ops.b_width[r]))
+        width = self.width
         rate = self.rate * (c.tensor_share if self.tensor else c.plain_share)
         if self.tensor and (k % (16.0 / width) or n % (16.0 / width)):
             rate *= c.misaligned

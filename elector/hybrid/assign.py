@@ -18,6 +18,7 @@ from fnmatch import fnmatchcase
 import numpy as np
 
 from elector.base.errors import InputError
+from elector.describe.numbers import formats
 from elector.machines.contract import Hybrid, Rule
 from elector.operations.rows import Operations, Row
 
@@ -321,7 +322,7 @@ def of_unit(assigned: Assigned, unit: int, compute: str) -> Operations:
     Main memory is shared out by what the unit's operations use of it.
     """
     ops, mine = assigned.ops, assigned.owner == unit
-    own = replace(ops.format, compute=compute)
+    own = replace(ops.format, products=formats()[compute])
     if mine.all():
         return replace(ops, format=own)
     count = np.where(mine[:, None], ops.count, 0.0)

@@ -18,7 +18,6 @@ import numpy as np
 from elector.base.segments import Fold
 from elector.cost.power import limit
 from elector.cost.pricing import Prices, Rate, price, rate
-from elector.describe.workload import FORMATS
 from elector.machines.contract import (
     Activity,
     Count,
@@ -30,7 +29,7 @@ from elector.machines.contract import (
     sum_rows,
 )
 from elector.operations.rows import Operations
-from elector.technology import Technology
+from elector.technology import PROVENANCE, Technology
 
 if TYPE_CHECKING:
     from elector.hybrid.assign import Assigned
@@ -121,14 +120,14 @@ def _plain(
 def compute_in(member: Member, units: Units, compute: str) -> str:
     """The number format a unit multiplies in: the one asked for if it can, else its own."""
     built = units.names[member.machine.native][0][0]
-    return compute if _computes(member.machine, units, compute) else FORMATS[built].compute
+    return compute if _computes(member.machine, units, compute) else built
 
 
 def _computes(machine: Machine, units: Units, compute: str) -> bool:
     """Whether all units have that multiply-accumulate."""
     if machine.supports is not None:
         return bool(machine.supports(units, compute).all())
-    return FORMATS[units.names[machine.native][0][0]].compute == compute
+    return units.names[machine.native][0][0] == compute
 
 
 # ---- prices ----
@@ -143,11 +142,9 @@ def _link_prices(hybrid: Hybrid, units: Units, technology: Technology) -> dict[s
         given = units.number(f"{start}energy_per_bit")
         own = Units("link", {"node": np.full(units.size, 7.0)}, kind)
         table = rate(technology, own, ("link.{kind}", "energy"), "")
-        assumed = np.array([[0.0, 0.0, 0.0, 1.0]])
         found[f"link {link.name}"] = Rate(
             8.0 * np.where(given > 0, given, table.value),
-            np.concatenate((table.shares, assumed)),
-            np.where(given > 0, len(table.shares), table.code),
+            np.where(given > 0, PROVENANCE.index("assumed"), table.group),
         )
     return found
 

@@ -240,7 +240,7 @@ def assemble(
         for m in members:
             own = m.machine.complete(m.units(units))
             numbers |= {f"units.{m.name}.{key}": v for key, v in own.numbers.items()}
-        return Units("hybrid", numbers, units.names)
+        return Units("hybrid", numbers, units.names, units.evidence)
 
     return Machine(
         name="hybrid",
@@ -252,6 +252,7 @@ def assemble(
         parts=parts,
         complete=complete,
         native=native,
+        stated=tuple(f"units.{m.name}.{key}" for m in members for key in m.machine.stated),
         implementations=tuple(stacks),
         hybrid=hybrid,
     )

@@ -18,17 +18,30 @@ from elector.operations.rows import Operations
 Array = np.ndarray
 
 
+@dataclass(frozen=True)
+class Evidence:
+    """How firm a stated price is.
+
+    rank : place of its group in elector.technology.PROVENANCE. text : evidence and source.
+    """
+
+    rank: int
+    text: str
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class Units:
     """D units of one machine kind.
 
     numbers : parameter -> (D,) float in SI (booleans as 0 and 1, the node in nm).
     names : parameter -> (distinct names, (D,) codes).
+    evidence : parameter that is a price itself -> (distinct evidence, (D,) codes).
     """
 
     machine: str
     numbers: dict[str, Array]
     names: dict[str, tuple[tuple[str, ...], Array]]
+    evidence: dict[str, tuple[tuple[Evidence, ...], Array]] = field(default_factory=dict)
 
     @property
     def size(self) -> int:
@@ -63,9 +76,16 @@ class Units:
         names, codes = self.names[key]
         return np.array([name in wanted for name in names], dtype=bool)[codes]
 
+    def stated(self, key: str) -> Array:
+        """(D,) rank of a parameter that is a price itself; the firmest where `key` is empty."""
+        if not key:
+            return np.zeros(self.size, dtype=np.intp)
+        known, codes = self.evidence[key]
+        return np.array([each.rank for each in known], dtype=np.intp)[codes]
+
     def replace(self, **numbers: Array) -> Units:
         """The units with other numbers."""
-        return Units(self.machine, {**self.numbers, **numbers}, self.names)
+        return Units(self.machine, {**self.numbers, **numbers}, self.names, self.evidence)
 
     def take(self, index: Array | slice) -> Units:
         """The units at `index`."""
@@ -73,6 +93,7 @@ class Units:
             self.machine,
             {key: values[index] for key, values in self.numbers.items()},
             {key: (names, codes[index]) for key, (names, codes) in self.names.items()},
+            {key: (known, codes[index]) for key, (known, codes) in self.evidence.items()},
         )
 
 
@@ -370,6 +391,19 @@ def nothing_ahead(rows: int, index: Array) -> tuple[Count, Array, Array]:
     return Count(np.zeros((rows, 1)), np.zeros(index.size, dtype=np.intp)), one, one
 
 
+def gradients_limit(ops: Operations, index: Array) -> dict[str, tuple[Array, Array]]:
+    """A limit broken where products of a backward pass run in a format that holds no gradients.
+
+    index : (D,) pair of each design.
+    """
+    backward = ops.where(matmul=True, phase="backward")
+    if ops.format.products.trains or not backward.size:
+        return {}
+    trains = (ops.count[backward] > 0).any(axis=0)[index] + 0.0
+    text = f"the machine does not train: {ops.format.compute} holds no gradients"
+    return {text: (trains, np.zeros(index.size))}
+
+
 def nothing_to_complete(units: Units) -> Units:
     """`complete` of a machine that is left no setting."""
     return units
@@ -397,12 +431,15 @@ class Part:
 
     area : (part, quantity) in the technology; amount : (D,) cells, bytes, lanes ...
     leakage : (part, quantity); of_area : leakage is for each m2 rather than each amount.
+    stated : setting that is the price itself, such as a watt of a data sheet; how firm it is
+        counts as well.
     """
 
     area: tuple[str, str] | None
     amount: Array
     leakage: tuple[str, str] | None = None
     of_area: bool = False
+    stated: str = ""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -417,6 +454,7 @@ class Machine:
     complete : (units) -> units with the settings that were left to the machine.
     native : parameter that names the machine's own number format.
     supports : (units, number format) -> (D,) bool; None: the native one only.
+    stated : settings that are prices themselves, of which the evidence is kept.
     implementations : software stacks it can run; the first is the default.
     layerwise : what it does with a layer does not depend on the layers beside it, so that
         layers of different sizes may be columns of their own.
@@ -434,6 +472,7 @@ class Machine:
     complete: Callable[[Units], Units]
     native: str
     supports: Callable[[Units, str], Array] | None = None
+    stated: tuple[str, ...] = ()
     implementations: tuple[str, ...] = ("eager",)
     own_idle: bool = False
     layerwise: bool = False
@@ -467,7 +506,8 @@ class Member:
         if "training" in units.numbers:
             numbers["training"] = units.numbers["training"]
         names = {k[len(start) :]: v for k, v in units.names.items() if k.startswith(start)}
-        return Units(self.machine.name, numbers, names)
+        firm = {k[len(start) :]: v for k, v in units.evidence.items() if k.startswith(start)}
+        return Units(self.machine.name, numbers, names, firm)
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,7 @@ from elector.machines.contract import (
     Machine,
     Part,
     Units,
+    gradients_limit,
     nothing_ahead,
     nothing_to_complete,
     sum_rows,
@@ -455,7 +456,7 @@ def _limits(
     total = (memory["activations"] + memory["cache"] + memory["gradients"] + memory["optimizer"])[
         index
     ]
-    return {
+    return gradients_limit(ops, index) | {
         "crossbars: the weights need {needed} of cells, the chip has {available}": (
             w.needed * size,
             available,

@@ -82,7 +82,7 @@ class Prepared:
     written: Array
     fill: Array
     details: bool
-    trains: bool
+    trains: Array
 
 
 def prepare(ops: Operations, index: Array, units: Units, details: bool) -> Prepared:
@@ -115,7 +115,7 @@ def prepare(ops: Operations, index: Array, units: Units, details: bool) -> Prepa
         memory.written * times,
         memory.fill * times,
         details,
-        any(row.phase == "backward" for row in ops.rows),
+        (ops.count[ops.where(phase="backward")] > 0).any(axis=0),
     )
 
 
@@ -375,9 +375,11 @@ def _limits(p: Prepared, units: Units, index: Array, q: Array) -> dict[str, tupl
     total = memory["weights"] + memory["gradients"] + memory["optimizer"]
     total = total + memory["activations"] + memory["cache"]
     tile = p.plan.needed[q] * np.where(units.flag("double_buffer"), 4.0, 2.0)
-    # An integer datapath cannot hold a gradient; the user may insist that it can.
-    integer = units.code_is("datapath", ("int8",)) & units.equals("training_support", "auto")
-    refuses = (integer | units.equals("training_support", "false")) * float(p.trains)
+    # A datapath that holds no gradient does not train; the user may insist that it does.
+    lacks = not p.ops.format.products.trains
+    refuses = (
+        lacks * units.equals("training_support", "auto") | units.equals("training_support", "false")
+    ) * p.trains[index]
     return {
         "the machine does not train: accelerator.training_support and accelerator.datapath "
         "decide": (refuses, np.zeros(refuses.size)),

@@ -32,7 +32,7 @@ def build(models: Models, workload: Workload) -> Operations:
     step = Step(models, workload, Collector(models.size, workload.format))
     _forward(step)
     tensors = parameter_tensors(models, workload)
-    if workload.mixed and not workload.training:
+    if workload.format.casts_each_pass and not workload.training:
         cast_weights(step, tensors)
     if workload.training:
         if not any(trained(t, workload) for t in tensors):
@@ -225,13 +225,14 @@ def _memory(step: Step, tensors: list[Tensor]) -> dict[str, Array]:
     models = step.models
     parameters = models.whole(_sum(tensors, None, size))
     trains = models.whole(_sum(tensors, workload, size)) if workload.training else np.zeros(size)
-    master = f.master if workload.training or workload.mixed else 0.0
+    # What is frozen needs no wider copy: nothing is added to it.
+    copied = trains if workload.training else parameters * f.casts_each_pass
     if workload.training:
         activations = models.whole(np.broadcast_to(step.saved, (size,)) + 0.0)
     else:
         activations = models.most(np.broadcast_to(step.live, (size,)) + 0.0)
     return {
-        "weights": parameters * (f.weight + master),
+        "weights": parameters * f.weight + copied * f.master,
         "gradients": trains * f.weight_gradient,
         "optimizer": trains * OPTIMIZER_STATES[workload.optimizer] * f.state,
         "activations": activations,
@@ -254,6 +255,6 @@ def _cache(step: Step, size: int) -> Array:
         if step.models.template.window:
             kept = np.minimum(kept, float(step.models.template.window))
         kept = kept + (workload.sequence_length if encoder_decoder else 0.0)
-        width = block["kv_heads"][i] * block["head_size"][i] * workload.format.activation
+        width = block["kv_heads"][i] * block["head_size"][i] * workload.format.key_value
         total = total + 2.0 * block["repeat"][i] * workload.batch * kept * width
     return total

@@ -83,7 +83,7 @@ def attention(step: Step, run: Pass, layer: str, count: Array, index: int, *, cr
     if step.workload.rank:
         low_rank(step, run, layer, count, index, prefix, lowest)
     if run.decoding and not cross:
-        width = step.workload.format.activation
+        width = step.workload.format.key_value
         step.vector(
             "append",
             "cache append",

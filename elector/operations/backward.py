@@ -217,7 +217,6 @@ def update(step: Step, tensors: list[Tensor]) -> None:
             writes=t.elements * (weight + states),
         )
     zero = np.zeros(models.size)
-    everything = models.whole(sum((t.elements * t.count for t in tensors), zero))
     trains = models.whole(
         sum((t.elements * t.count for t in tensors if trained(t, workload)), zero)
     )
@@ -232,9 +231,7 @@ def update(step: Step, tensors: list[Tensor]) -> None:
             out="stream",
             off_chain=True,
         )
-        step.out.vector(
-            row, passes, everything, reads=everything * f.master, writes=everything * f.weight
-        )
+        step.out.vector(row, passes, trains, reads=trains * f.master, writes=trains * f.weight)
     if np.any(passes > 1):
         row = vector_row(
             "accumulate",

@@ -13,7 +13,8 @@ import numpy as np
 
 from elector.base.segments import Fold
 from elector.base.table import DATA, read_csv
-from elector.describe.workload import NumberFormat, Workload
+from elector.describe.numbers import Precision
+from elector.describe.workload import Workload
 
 #: Where an operand comes from, and with it when it is already on the chip:
 #: activation  handed over by the operation before: stays if it is small enough
@@ -119,7 +120,7 @@ class Operations:
     streams: np.ndarray
     heads: np.ndarray
     tables: np.ndarray
-    format: NumberFormat
+    format: Precision
     workload: Workload
     densities: dict[str, Shares] = field(default_factory=dict)
     fold: Fold | None = None
@@ -169,7 +170,7 @@ class Collector:
     """
 
     size: int
-    format: NumberFormat
+    format: Precision
     rows: list[Row] = field(default_factory=list)
     numbers: list[dict[str, np.ndarray | float]] = field(default_factory=list)
 
@@ -254,7 +255,7 @@ class Collector:
     def _widths(self, row: Row) -> tuple[float, float, float]:
         f = self.format
         gradient = f.gradient if row.phase == "backward" else f.activation
-        b = f.weight if row.b in ("weight", "reuse") else f.activation
+        b = {"weight": f.weight, "reuse": f.weight, "cache": f.key_value}.get(row.b, f.activation)
         return gradient, b, gradient
 
 

@@ -13,7 +13,7 @@ from elector.evaluation.path import Chunk, inspect, members, require_feasible
 from elector.evaluation.resolve import resolve
 from elector.machines.contract import Part
 from elector.operations.tensors import parameter_tensors
-from elector.technology import Price, Technology
+from elector.technology import PROVENANCE, Price, Technology
 
 #: Results that can be explained, and how.
 RESULTS = ("energy_j", "power_w", "area_mm2", "latency_s", "utilization", "macs", "parameters")
@@ -64,6 +64,21 @@ def _shown(price: Price) -> dict[str, object]:
         "derivation": price.note,
         "rows": list(price.rows),
     }
+
+
+def _resting(own: Chunk, price: Price, rank: int, part: Part | None = None) -> dict[str, object]:
+    """A price as shown, as weak as `rank` (of PROVENANCE) where that is weaker.
+
+    A part whose price stands in a data sheet names that setting and its evidence.
+    """
+    shown = _shown(price)
+    if part is not None and part.stated:
+        known, codes = own.units.evidence[part.stated]
+        stated = known[int(codes[0])]
+        shown["derivation"] = f"{price.note} x accelerator.{part.stated} ({stated.text})"
+    if rank > PROVENANCE.index(price.group):
+        shown["evidence"] = PROVENANCE[rank]
+    return shown
 
 
 def _cited(terms: list[dict[str, object]], technology: Technology) -> dict[str, object]:
@@ -157,7 +172,7 @@ def _standing(own: Chunk, technology: Technology) -> list[dict[str, object]]:
                     "part": pricing.LEAKAGE,
                     "value": watts * float(powered[0]),
                     "watts": watts,
-                    **_shown(price),
+                    **_resting(own, price, int(own.prices.leakage[name].group[0]), part),
                 }
             )
     if not own.machine.own_idle:
@@ -169,7 +184,7 @@ def _standing(own: Chunk, technology: Technology) -> list[dict[str, object]]:
                 "part": pricing.LEAKAGE,
                 "value": watts * float(own.timing.seconds[0]),
                 "watts": watts,
-                **_shown(idle),
+                **_resting(own, idle, int(own.prices.leakage["idle"].group[0])),
             }
         )
     return terms
@@ -273,13 +288,14 @@ def _square(own: Chunk, technology: Technology) -> list[dict[str, object]]:
     for name, part in _parts(own).items():
         if part.area is not None:
             value = float(own.prices.area[name][0]) * 1e6
+            price = _price(own, technology, part.area, True)
             terms.append(
                 {
                     "name": name,
                     "part": name,
                     "value": value,
                     "count": float(part.amount[0]),
-                    **_shown(_price(own, technology, part.area, True)),
+                    **_resting(own, price, int(own.units.stated(part.stated)[0]), part),
                 }
             )
     price = _price(own, technology, ("overhead", "area_fraction"), True)

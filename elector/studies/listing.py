@@ -6,7 +6,7 @@ import numpy as np
 
 from elector.base.table import Column, schema
 from elector.describe.formats import list_models, load_model
-from elector.evaluation.resolve import list_accelerators, load_accelerator
+from elector.evaluation.accelerators import list_accelerators, load_accelerator
 from elector.studies.simulation import features
 from elector.technology import Technology
 from elector.technology.pricing import sources
@@ -67,10 +67,12 @@ def explain_price(part: str, technology: Technology, node: object = None) -> Rec
     and rows. `node` None is the default of the systolic schema.
     """
     at = float(schema("systolic")["node"].parse(node, field="--node"))
-    rows = technology.explain(part)
+    rows = {row.id: row for row in technology.explain(part)}
     prices = []
     for quantity in quantities_of(part):
         price = technology.price(part, quantity, at)
+        # Those that carry it to the node are of another part.
+        rows |= {name: technology.row(name) for name in price.rows if name not in rows}
         prices.append(
             {
                 "quantity": quantity,
@@ -82,7 +84,12 @@ def explain_price(part: str, technology: Technology, node: object = None) -> Rec
                 "rows": list(price.rows),
             }
         )
-    return {"part": part, "node_nm": at, "prices": prices, "rows": [_row(row) for row in rows]}
+    return {
+        "part": part,
+        "node_nm": at,
+        "prices": prices,
+        "rows": [_row(row) for row in rows.values()],
+    }
 
 
 def _row(row: Row) -> Record:

@@ -27,8 +27,8 @@ from elector.base.table import Field, load_yaml, schema
 from elector.base.units import YEAR
 from elector.cost.programming import placed
 from elector.describe.workload import lora_rank
+from elector.evaluation.accelerators import Accelerator, load_accelerator
 from elector.evaluation.path import Chunk, evaluate, inspect
-from elector.evaluation.resolve import Accelerator, load_accelerator
 from elector.hybrid.read import assemble, read_rules
 from elector.studies.simulation import columns_of, record
 from elector.technology import Technology

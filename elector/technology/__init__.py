@@ -4,7 +4,7 @@ A machine counts; the tables in data/technology price. `Technology.load` reads t
 the user's own rows on top, and `Technology.price` scales a constant to a node.
 """
 
-from elector.technology.price import PROVENANCE, Price
+from elector.technology.price import PROVENANCE, Price, group
 from elector.technology.pricing import Technology, sources
 from elector.technology.rows import EVIDENCE, LAWS, NODE_HIGH, NODE_LOW, Quantity, Row, quantities
 
@@ -18,6 +18,7 @@ __all__ = [
     "Quantity",
     "Row",
     "Technology",
+    "group",
     "quantities",
     "sources",
 ]

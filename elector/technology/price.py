@@ -22,9 +22,8 @@ class Price:
     law : constant, or sqrt_size: to be multiplied by sqrt(size [byte] / 1e6).
     evidence : of the weakest row it rests on; scaled where it was carried to another node.
     verified : False where a row it rests on was only read second-hand.
-    rows : ids of the rows it rests on.
+    rows : ids of the rows it rests on, those of the ratios between nodes included.
     note : how it was derived, one line.
-    shares : share of the value that rests on each group of PROVENANCE; they sum to 1.
     """
 
     value: float
@@ -34,24 +33,22 @@ class Price:
     verified: bool
     rows: tuple[str, ...]
     note: str
-    shares: tuple[float, float, float, float]
+
+    @property
+    def group(self) -> str:
+        """The group of PROVENANCE that all of it counts under: that of its weakest row."""
+        return group(self.evidence, self.verified)
 
     def at(self, size: float) -> float:
         """The price of a memory of `size` [byte], by its law."""
         return self.value if self.law == "constant" else self.value * (size / 1e6) ** 0.5
 
 
-def _group(evidence: str, verified: bool) -> str:
+def group(evidence: str, verified: bool) -> str:
     """Group of PROVENANCE. What was only read second-hand is reported with the assumed."""
-    if evidence in ("measured", "scaled", "assumed"):
-        return evidence if verified or evidence != "measured" else "assumed"
-    return "published" if verified else "assumed"
-
-
-def _shares(evidence: str, verified: bool) -> tuple[float, float, float, float]:
-    group = _group(evidence, verified)
-    measured, published, scaled, assumed = (float(group == name) for name in PROVENANCE)
-    return measured, published, scaled, assumed
+    if not verified or evidence == "assumed":
+        return "assumed"
+    return evidence if evidence in PROVENANCE else "published"
 
 
 def _weakest(*evidence: str) -> str:
@@ -68,23 +65,20 @@ def from_row(row: Row, note: str) -> Price:
         verified=row.verified,
         rows=(row.id,),
         note=note,
-        shares=_shares(row.evidence, row.verified),
     )
 
 
-def scaled(rows: tuple[Row, ...], value: float, note: str) -> Price:
-    """A price carried from the nodes of `rows` to another."""
-    evidence = _weakest("scaled", *(row.evidence for row in rows))
-    verified = all(row.verified for row in rows)
+def scaled(rows: tuple[Row, ...], value: float, note: str, by: tuple[Row, ...] = ()) -> Price:
+    """A price carried from the nodes of `rows` to another, by the ratios of the rows `by`."""
+    behind = (*rows, *by)
     return Price(
         value=value,
         unit=rows[0].unit,
         law=rows[0].law,
-        evidence=evidence,
-        verified=verified,
-        rows=tuple(row.id for row in rows),
+        evidence=_weakest("scaled", *(row.evidence for row in behind)),
+        verified=all(row.verified for row in behind),
+        rows=tuple(row.id for row in behind),
         note=note,
-        shares=_shares(evidence, verified),
     )
 
 
@@ -107,60 +101,39 @@ def between(ladder: tuple[Row, ...], node: float) -> Price:
 
 
 def product(first: Price, second: Price) -> Price:
-    """Product of two prices. A plain factor above 1 answers for what it adds."""
+    """Product of two prices; it rests on all rows of both."""
     assert "constant" in (first.law, second.law), "two factors that follow the size"
-    evidence = _weakest(first.evidence, second.evidence)
-    verified = first.verified and second.verified
-    if second.unit == "1":
-        kept = 1.0 / max(second.value, 1.0)
-        shares = _mixed(first.shares, second.shares, kept)
-        unit = first.unit
-    else:
-        shares = _shares(evidence, verified)
-        # the only other product is bytes x price per byte
-        unit = second.unit.removesuffix("/byte")
+    # the only other product is bytes x price per byte
+    plain = second.unit == "1"
     return Price(
         value=first.value * second.value,
-        unit=unit,
+        unit=first.unit if plain else second.unit.removesuffix("/byte"),
         law=first.law if second.law == "constant" else second.law,
-        evidence=evidence,
-        verified=verified,
+        evidence=_weakest(first.evidence, second.evidence),
+        verified=first.verified and second.verified,
         rows=tuple(dict.fromkeys(first.rows + second.rows)),
         note=f"{first.note} x {_shown(second)}",
-        shares=shares,
     )
 
 
 def total(first: Price, second: Price) -> Price:
     """Sum of two prices of one unit."""
     assert first.law == second.law and first.unit == second.unit
-    value = first.value + second.value
     return Price(
-        value=value,
+        value=first.value + second.value,
         unit=first.unit,
         law=first.law,
         evidence=_weakest(first.evidence, second.evidence),
         verified=first.verified and second.verified,
         rows=tuple(dict.fromkeys(first.rows + second.rows)),
         note=f"{first.note} + {second.note}",
-        shares=_mixed(first.shares, second.shares, first.value / value if value else 1.0),
     )
-
-
-def _mixed(
-    first: tuple[float, float, float, float],
-    second: tuple[float, float, float, float],
-    weight: float,
-) -> tuple[float, float, float, float]:
-    measured, published, scaled, assumed = (
-        weight * a + (1.0 - weight) * b for a, b in zip(first, second, strict=True)
-    )
-    return measured, published, scaled, assumed
 
 
 def _shown(price: Price) -> str:
     """A factor of a product, in its own words."""
-    name = price.rows[0].partition("@")[0] if len(price.rows) == 1 else "of " + price.note
+    own = [row for row in price.rows if not row.startswith("scaling:")]
+    name = own[0].partition("@")[0] if len(own) == 1 else "of " + price.note
     if price.unit == "1":
         return f"{price.value:g} ({name})"
     if price.unit.startswith("m2"):

@@ -120,9 +120,9 @@ class Technology:
         if (low.node or 0.0) < node < (high.node or 0.0):
             return between(ladder, node)
         nearest = low if node < (low.node or 0.0) else high
-        ratio, rule = self.scaling.ratio(spec.scaling, nearest.node or node, node)
-        note = f"{nearest.text} at {nearest.node:g} nm x {ratio:.4g} to {node:g} nm ({rule})"
-        return scaled((nearest,), nearest.value * ratio, note)
+        by = self.scaling.ratio(spec.scaling, nearest.node or node, node)
+        note = f"{nearest.text} at {nearest.node:g} nm x {by.value:.4g} to {node:g} nm ({by.rule})"
+        return scaled((nearest,), nearest.value * by.value, note, by.rows)
 
     def _from_formula(self, spec: Quantity, part: str, node: float) -> Price:
         terms = []

@@ -10,6 +10,7 @@ table of the same paper. Below 7 nm: the factors the foundry states for its own 
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from collections.abc import Callable, Iterable
@@ -43,25 +44,57 @@ def interpolate(curve: Curve, node: float) -> float:
 
 
 @dataclass(frozen=True)
+class Ladder:
+    """Values at nodes, from rows of the part `scaling`, in increasing order of node."""
+
+    rows: tuple[Row, ...]
+
+    @functools.cached_property
+    def curve(self) -> Curve:
+        """(node [nm], value) of each row."""
+        return tuple((row.node or 0.0, row.value) for row in self.rows)
+
+    def at(self, node: float) -> float:
+        """Value at `node` [nm]."""
+        return interpolate(self.curve, node)
+
+    def used(self, node: float) -> tuple[Row, ...]:
+        """The rows that the value at `node` [nm] rests on: its own, or the two around it."""
+        for low, high in itertools.pairwise(self.rows):
+            if (low.node or 0.0) <= node <= (high.node or 0.0):
+                return tuple(row for row in (low, high) if row.node == node) or (low, high)
+        return ()
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """Price at one node over price at another: its value, the rule, and the rows behind it."""
+
+    value: float
+    rule: str
+    rows: tuple[Row, ...] = ()
+
+
+@dataclass(frozen=True)
 class Scaling:
     """The curves behind the ratios, each relative to a node of its own.
 
     energy, area : Stillmaker-Baas energy and area over 7-180 nm.
-    slope : exponent of the node between the operators of 45 and 7 nm.
+    operators : energy of operators published at 45 and at 7 nm.
     energy_below, sram_energy_below, area_below : 3-7 nm, 1 at 7 nm.
     """
 
-    energy: Curve
-    area: Curve
-    slope: float
-    energy_below: Curve
-    sram_energy_below: Curve
-    area_below: Curve
+    energy: Ladder
+    area: Ladder
+    operators: Ladder
+    energy_below: Ladder
+    sram_energy_below: Ladder
+    area_below: Ladder
 
     @classmethod
     def of(cls, rows: Iterable[Row]) -> Scaling:
         """From the rows of the part `scaling`."""
-        curves: dict[str, dict[float, float]] = {}
+        curves: dict[str, dict[float, Row]] = {}
         for row in rows:
             if row.node is None or row.value <= 0:
                 raise InputError(
@@ -69,84 +102,104 @@ class Scaling:
                     file=row.file,
                     field=row.id,
                 )
-            curves.setdefault(row.quantity, {})[row.node] = row.value
-        operators = _curve(curves["operator_energy"])
-        (low, value_low), (high, value_high) = operators[0], operators[-1]
+            curves.setdefault(row.quantity, {})[row.node] = row
+        ladders = {
+            name: Ladder(tuple(row for _, row in sorted(c.items()))) for name, c in curves.items()
+        }
         return cls(
-            energy=_curve(curves["energy"]),
-            area=_curve(curves["area"]),
-            slope=math.log(value_high / value_low) / math.log(high / low),
-            energy_below=_curve(curves["foundry_energy"]),
-            sram_energy_below=_curve(curves["foundry_sram_energy"]),
-            area_below=_curve(curves["foundry_area"]),
+            energy=ladders["energy"],
+            area=ladders["area"],
+            operators=ladders["operator_energy"],
+            energy_below=ladders["foundry_energy"],
+            sram_energy_below=ladders["foundry_sram_energy"],
+            area_below=ladders["foundry_area"],
         )
 
-    def ratio(self, kind: str, source: float, target: float) -> tuple[float, str]:
-        """Price at `target` over price at `source` [nm], and the name of the rule.
+    @property
+    def slope(self) -> float:
+        """Exponent of the node between the operators of 45 and 7 nm."""
+        (low, value_low), *_, (high, value_high) = self.operators.curve
+        return math.log(value_high / value_low) / math.log(high / low)
+
+    def ratio(self, kind: str, source: float, target: float) -> Ratio:
+        """Price at `target` over price at `source` [nm].
 
         kind : energy | sram_energy | area | fixed.
         """
         return _RULES[kind](self, source, target)
 
 
-def _curve(points: dict[float, float]) -> Curve:
-    return tuple(sorted(points.items()))
+def _fixed(scaling: Scaling, source: float, target: float) -> Ratio:
+    return Ratio(1.0, "taken over unchanged")
 
 
-def _fixed(scaling: Scaling, source: float, target: float) -> tuple[float, str]:
-    return 1.0, "taken over unchanged"
-
-
-def _area(scaling: Scaling, source: float, target: float) -> tuple[float, str]:
+def _area(scaling: Scaling, source: float, target: float) -> Ratio:
     def relative(node: float) -> float:
-        above = interpolate(scaling.area, max(node, FINFET_LOW))
-        return above * _below(scaling.area_below, node)
+        return scaling.area.at(max(node, FINFET_LOW)) * _below(scaling.area_below, node)
 
-    return relative(target) / relative(source), "Stillmaker-Baas area, foundry density below 7 nm"
+    rows: list[Row] = []
+    for node in (source, target):
+        rows += scaling.area.used(max(node, FINFET_LOW))
+        rows += scaling.area_below.used(node)
+    rule = "Stillmaker-Baas area, foundry density below 7 nm"
+    return Ratio(relative(target) / relative(source), rule, _once(rows))
 
 
-def _logic_energy(scaling: Scaling, source: float, target: float) -> tuple[float, str]:
+def _logic_energy(scaling: Scaling, source: float, target: float) -> Ratio:
     return _energy(scaling, scaling.energy_below, source, target)
 
 
-def _sram_energy(scaling: Scaling, source: float, target: float) -> tuple[float, str]:
+def _sram_energy(scaling: Scaling, source: float, target: float) -> Ratio:
     return _energy(scaling, scaling.sram_energy_below, source, target)
 
 
-def _energy(scaling: Scaling, below: Curve, source: float, target: float) -> tuple[float, str]:
+def _energy(scaling: Scaling, below: Ladder, source: float, target: float) -> Ratio:
     foundry = _below(below, target) / _below(below, source)
     new, old = sorted((max(source, FINFET_LOW), max(target, FINFET_LOW)))
-    down, rule = _energy_down(scaling, old, new)
-    ratio = down if source > target else 1.0 / down
+    down = _energy_down(scaling, old, new)
+    value = down.value if source > target else 1.0 / down.value
+    rule, rows = down.rule, [*down.rows]
     if min(source, target) < FINFET_LOW:
         rule += ", foundry factor below 7 nm"
-    return ratio * foundry, rule
+        rows += [row for node in (source, target) for row in below.used(node)]
+    return Ratio(value * foundry, rule, _once(rows))
 
 
-def _energy_down(scaling: Scaling, old: float, new: float) -> tuple[float, str]:
+def _energy_down(scaling: Scaling, old: float, new: float) -> Ratio:
     """Energy at the node `new` over that at the larger node `old`, both 7-180 nm."""
+    used: list[Row] = []
 
     def baas(source: float, target: float) -> float:
-        return interpolate(scaling.energy, target) / interpolate(scaling.energy, source)
+        used.extend((*scaling.energy.used(source), *scaling.energy.used(target)))
+        return scaling.energy.at(target) / scaling.energy.at(source)
 
+    if old == new:
+        return Ratio(1.0, "Stillmaker-Baas energy")
     if new >= PLANAR_LOW or old <= FINFET_HIGH:
-        return baas(old, new), "Stillmaker-Baas energy"
+        value = baas(old, new)
+        return Ratio(value, "Stillmaker-Baas energy", _once(used))
     bridge = (new / min(old, OPERATORS_OLD)) ** scaling.slope
-    ratio = bridge * baas(max(old, OPERATORS_OLD), OPERATORS_OLD)
+    ratio = bridge * (baas(old, OPERATORS_OLD) if old > OPERATORS_OLD else 1.0)
     # no step backwards: never dearer than the last planar node, nor cheaper than 20 nm is
     if old >= PLANAR_LOW:
         ratio = min(ratio, baas(old, PLANAR_LOW))
     if new <= FINFET_HIGH:
         ratio = min(ratio, baas(FINFET_HIGH, new))
-    return ratio, "line through the operators of 45 and 7 nm"
+    rows = _once([*scaling.operators.rows, *used])
+    return Ratio(ratio, "line through the operators of 45 and 7 nm", rows)
 
 
-def _below(curve: Curve, node: float) -> float:
+def _once(rows: Iterable[Row]) -> tuple[Row, ...]:
+    """Each row once, in order."""
+    return tuple({row.id: row for row in rows}.values())
+
+
+def _below(ladder: Ladder, node: float) -> float:
     """Factor of a node below 7 nm against 7 nm; 1 at and above it."""
-    return 1.0 if node >= FINFET_LOW else interpolate(curve, node)
+    return 1.0 if node >= FINFET_LOW else ladder.at(node)
 
 
-_RULES: dict[str, Callable[[Scaling, float, float], tuple[float, str]]] = {
+_RULES: dict[str, Callable[[Scaling, float, float], Ratio]] = {
     "energy": _logic_energy,
     "sram_energy": _sram_energy,
     "area": _area,

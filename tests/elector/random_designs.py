@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from elector.base.table import Field, schema
-from elector.evaluation.resolve import load_accelerator
+from elector.evaluation.accelerators import load_accelerator
 from elector.machines import MACHINES
 
 Table = dict[str, list[Any]]

@@ -204,7 +204,7 @@ def test_every_setting_is_honoured() -> None:
         "mode": "inference",
         "batch": 8,
         "sequence_length": 64,
-        "precision": "bf16-amp",
+        "precision": "bf16",
         "optimizer": "sgd",
         "activations": "recompute",
         "attention": "flash",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import importlib
 import math
+import re
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -17,8 +18,10 @@ from hypothesis import strategies as st
 import elector
 from elector.base.errors import InputError
 from elector.base.table import DATA, Column
+from elector.evaluation.accelerators import devices, load_accelerator
+from elector.evaluation.data_sheets import data_sheets
 from elector.evaluation.path import evaluate
-from elector.evaluation.resolve import devices, load_accelerator, resolve
+from elector.evaluation.resolve import resolve
 from elector.machines.gpu import kernels as gpu_kernels
 from elector.machines.gpu import machine as gpu
 from elector.machines.gpu import stacks as gpu_stacks
@@ -53,6 +56,57 @@ def test_every_device_runs_and_states_its_source(device: str) -> None:
     assert loaded.source and loaded.description
     assert found["area_mm2"] == pytest.approx(1e6 * loaded.settings["die"], rel=1e-3)
     assert found["power_w"] <= loaded.settings["power_limit"] * (1 + 1e-6)
+
+
+#: Totals of nvidia-smi and rocm-smi [MiB].
+TOTALS = {
+    "a100-sxm-80gb": 81920,
+    "a100-sxm-40gb": 40536,
+    "v100-sxm-16gb": 16160,
+    "t4-16gb": 15360,
+    "a10-24gb": 23028,
+    "l4-24gb": 23034,
+    "rtx-3090": 24576,
+    "h100-sxm-80gb": 81559,
+    "gh200-96gb": 97871,
+    "h200-sxm-141gb": 143771,
+    "b200-sxm-192gb": 183359,
+    "l40s": 46068,
+    "mi300x": 196592,
+}
+
+
+def test_memory_is_what_the_driver_reports() -> None:
+    """Chips are built in powers of two; ECC and firmware take a part of some."""
+    for device, total in TOTALS.items():
+        assert load_accelerator(device).settings["memory_capacity"] == total * 2**20
+    for device in DEVICES:
+        capacity = float(str(load_accelerator(device).settings["memory_capacity"]))
+        assert capacity % 2**20 == 0
+        if (named := re.search(r"-(\d+)gb$", device)) and device != "b200-sxm-192gb":
+            assert 0.92 < capacity / (int(named[1]) * 2**30) <= 1.01 or "h" in device
+
+
+def test_a_published_batch_fits() -> None:
+    """NVIDIA publishes 1,928 tokens/s for this batch on this board."""
+    found = simulate(
+        "llama-2-7b",
+        "a100-sxm-80gb",
+        workload__precision="fp16",
+        workload__batch=60,
+        workload__sequence_length=128,
+        workload__generate=2048,
+    )
+    assert found["feasible"]
+
+
+def test_every_figure_of_a_data_sheet_has_evidence() -> None:
+    known = data_sheets()
+    assert {name for name, _ in known} == {*DEVICES, "gpu"}
+    for device in DEVICES:
+        assert {(device, "*"), (device, "memory_capacity"), (device, "idle_power")} <= set(known)
+    for name, setting in known:
+        assert setting == "*" or setting in gpu.GPU.fields, (name, setting)
 
 
 @pytest.mark.reference

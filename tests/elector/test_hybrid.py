@@ -11,8 +11,8 @@ from builders import columns
 
 import elector
 from elector.base.errors import InputError
+from elector.evaluation.accelerators import load_accelerator
 from elector.evaluation.path import evaluate
-from elector.evaluation.resolve import load_accelerator
 
 UNITS = {
     "tier": "{base: reram, tiles: 2000, transposed_read: bidirectional, digital_macs: 0}",

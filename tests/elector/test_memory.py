@@ -270,7 +270,7 @@ def test_with_room_for_everything_only_weights_and_embeddings_move() -> None:
 
 def test_in_training_parameters_come_once_and_their_gradients_leave() -> None:
     """A second use of weights, and what the forward pass saved, stay where all of it fits."""
-    ops = operations("bert-tiny", mode="training", batch=2, optimizer="none")
+    ops = operations("bert-tiny", mode="training", batch=2, optimizer="none", precision="bf16")
     weights = 2 * (4 * 128**2 + 2 * 128 * 512) + 128**2
     found = moved(ops, 1e12)
     products = ops.where(matmul=True)
@@ -280,7 +280,7 @@ def test_in_training_parameters_come_once_and_their_gradients_leave() -> None:
 
 @pytest.mark.parametrize(("operand", "bytes_"), [("saved", "activations"), ("reuse", "weights")])
 def test_classes_that_stay_only_as_a_whole(operand: str, bytes_: str) -> None:
-    ops = operations("bert-tiny", mode="training", batch=2)
+    ops = operations("bert-tiny", mode="training", batch=2, precision="bf16")
     needs = float(ops.memory[bytes_][0])
     rows = [
         r

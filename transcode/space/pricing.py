@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from elector.base.errors import InputError
-from elector.evaluation.resolve import load_accelerator
+from elector.describe.numbers import formats
+from elector.evaluation.accelerators import load_accelerator
 from transcode.accuracy import priced
 from transcode.accuracy.settings import QUANTITIES
 from transcode.space.codes import Space
@@ -22,8 +23,8 @@ _CHANGE_ACCURACY = (
 #: Tables without thresholds: nothing can be trained with them.
 UNTRAINED = ("dense", "acceltran", "acceltran-released")
 _THRESHOLDS = ("workload.tau_i", "workload.tau_t")
-#: Formats that published scores do not tell apart.
-_WIDE_FLOATS = ("bf16", "fp16", "tf32", "fp32")
+#: Floats of so many bits, or more, are not told apart by published scores.
+_WIDE = 16.0
 
 
 def _formats(space: Space) -> set[str]:
@@ -116,4 +117,6 @@ def _format(base: str) -> str:
 
 def _accuracy_of(number_format: str) -> str:
     """Formats of one name here give the same accuracy: floats of 16 bits and more."""
-    return "16-bit float or wider" if number_format in _WIDE_FLOATS else number_format
+    own = formats()[number_format]
+    wide = own.kind == "float" and own.bits >= _WIDE
+    return "16-bit float or wider" if wide else number_format

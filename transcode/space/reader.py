@@ -16,7 +16,8 @@ from elector.base import units
 from elector.base.errors import InputError
 from elector.base.table import Field, Scalar, schema
 from elector.describe.layered import layer_field
-from elector.evaluation.resolve import AUTO, load_accelerator
+from elector.evaluation.accelerators import load_accelerator
+from elector.evaluation.resolve import AUTO
 from transcode.accuracy import Settings
 from transcode.accuracy.settings import read as read_accuracy
 from transcode.space import grammar, layers, pricing

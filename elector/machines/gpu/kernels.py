@@ -37,6 +37,7 @@ SLICE = 32.0
 class Constants:
     """Constants of all GPUs (data/gpu.csv), none of them a device's own.
 
+    tensor_significand : bits of the widest operands that tensor cores multiply.
     tensor_share, plain_share : peak share of an SM inside a tile, on tensor cores and beside.
     operand_share : part of the operand loads that the products do not hide.
     wave_share : part of the last wave's idle SMs that is lost.
@@ -54,6 +55,7 @@ class Constants:
     reserved : bytes of main memory held by context and libraries.
     """
 
+    tensor_significand: float
     tensor_share: float
     plain_share: float
     operand_share: float

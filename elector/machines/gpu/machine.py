@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from elector.base.table import distinct
+from elector.describe.numbers import Format
 from elector.machines.contract import (
     Action,
     Activity,
@@ -25,6 +26,7 @@ from elector.machines.contract import (
     Machine,
     Part,
     Units,
+    gradients_limit,
     nothing_ahead,
     nothing_to_complete,
 )
@@ -110,15 +112,15 @@ def clock(units: Units) -> Array:
     return np.where(given > 0, given, units.number("boost_clock"))
 
 
-def device(p: Constants, units: Units, compute: str) -> Device:
+def device(p: Constants, units: Units, products: Format) -> Device:
     """The devices as kernels see them, for products in one number format."""
     hertz, sms = clock(units), units.number("sms")
     boost = units.number("boost_clock")
     # An operation is half a multiply-accumulate.
-    rate = 0.5 * units.number(f"{compute}_rate") / (boost * sms)
+    rate = 0.5 * units.number(f"{products.name}_rate") / (boost * sms)
     lanes = 0.5 * units.number("fp32_rate") * hertz / boost
     cache = p.cache_bytes * sms * hertz
-    tensor = units.flag("tensor") & np.full(units.size, compute != "fp32")
+    tensor = units.flag("tensor") & (products.significand <= p.tensor_significand)
     return Device(sms, hertz, rate, tensor, units.number("bandwidth"), lanes, cache)
 
 
@@ -127,13 +129,13 @@ def activity(prepared: object, part: slice) -> Activity:
     assert isinstance(prepared, Prepared)
     p, ops, c = prepared, prepared.ops, prepared.constants
     units, index, q = p.units.take(part), p.index[part], p.plan_index[part]
-    d = device(c, units, ops.format.compute)
+    d = device(c, units, ops.format.products)
     count, times = ops.count[:, index], p.kernels[:, None] * ops.count[:, index]
     moved, touched = _bytes(p, index, q)
     compute = np.zeros(count.shape)
     r, v = p.products, p.vectors
     m, k, n, batch = sizes = [x[r][:, index] for x in (ops.m, ops.k, ops.n, ops.batch)]
-    width = np.minimum(ops.a_width, ops.b_width)[r][:, None]
+    width = np.full((r.size, 1), ops.format.products.width)
     backward = np.array([ops.rows[i].phase == "backward" for i in r])[:, None]
     seconds, splits = product_seconds(c, d, m, k, n, batch, width, backward)
     compute[r] = np.where(count[r] > 0, seconds, 0.0)
@@ -232,7 +234,7 @@ def _limits(p: Prepared, units: Units, index: Array) -> dict[str, tuple[Array, A
     for values in memory.values():
         total = total + values[index]
     available = units.number("memory_capacity")
-    return {
+    return gradients_limit(p.ops, index) | {
         "main memory: needs {needed}, has {available}": (total + p.constants.reserved, available)
     }
 
@@ -256,8 +258,10 @@ def _tiles(memory: Plan, q: Array) -> tuple[Array, Array, Array]:
 def parts(units: Units) -> dict[str, Part]:
     """The die as published, and the idle power of the board."""
     return {
-        "die": Part(("gpu.die", "area"), units.number("die")),
-        "board": Part(None, units.number("idle_power"), ("gpu.board", "standing")),
+        "die": Part(("gpu.die", "area"), units.number("die"), stated="die"),
+        "board": Part(
+            None, units.number("idle_power"), ("gpu.board", "standing"), stated="idle_power"
+        ),
     }
 
 
@@ -278,6 +282,7 @@ GPU = Machine(
     complete=nothing_to_complete,
     native="datapath",
     supports=supports,
+    stated=("idle_power", "die"),
     implementations=IMPLEMENTATIONS,
     own_idle=True,
 )

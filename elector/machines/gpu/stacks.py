@@ -66,8 +66,8 @@ def category(row: Row) -> str:
 def kernels(rows: tuple[Row, ...], stack: dict[str, float], workload: Workload) -> Array:
     """(R,) kernels of one run of each operation."""
     table, attention = _with_optimizer(stack, workload), workload.attention
-    # operands of 8 bits are quantised by a kernel of their own
-    product = 2.0 if workload.precision in ("int8", "fp8") else 1.0
+    # operands that are scaled at run time are quantised by a kernel of their own
+    product = 2.0 if workload.format.quantises else 1.0
     found = [product if r.matmul else table[f"{category(r)}.kernels"] for r in rows]
     inside = _inside(rows, attention)
     if attention == "fused":
@@ -94,7 +94,7 @@ def passes(rows: tuple[Row, ...], stack: dict[str, float], workload: Workload) -
     """(R,) bytes an operation moves over those of its tensors read and written once."""
     table, attention = _with_optimizer(stack, workload), workload.attention
     scale = stack["training"] if workload.training else stack["forward"]
-    if workload.mixed or workload.precision in ("int8", "fp8"):
+    if workload.format.widens:
         # norms, softmax and what surrounds them stay in wider numbers
         scale = scale * stack["mixed"]
     found = []

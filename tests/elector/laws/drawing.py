@@ -19,7 +19,7 @@ from elector.base.errors import InputError
 from elector.base.table import Column, Field, schema
 from elector.cost.pricing import Cost
 from elector.describe.formats import load_model
-from elector.describe.workload import FORMATS
+from elector.describe.numbers import precisions
 from elector.evaluation.path import evaluate
 from laws.subjects import Subject
 
@@ -239,7 +239,7 @@ def hardware(subject: Subject, structure: Mapping[str, Any], random: Random) -> 
 
 @cache
 def _preset(name: str) -> dict[str, object]:
-    from elector.evaluation.resolve import load_accelerator
+    from elector.evaluation.accelerators import load_accelerator
 
     return dict(load_accelerator(name).settings)
 
@@ -269,11 +269,23 @@ def redrawn(subject: Subject, row: Row, key: str, random: Random) -> Any:
     return {**sizes(row, random)}.get(key, row.get(key))
 
 
+#: Bytes that a precision gives each kind of tensor.
+WIDTHS = (
+    "weight",
+    "activation",
+    "key_value",
+    "accumulator",
+    "gradient",
+    "weight_gradient",
+    "master",
+    "state",
+)
+
+
 def narrower(fmt: str, other: str) -> bool:
     """Whether nothing in `other` takes more bytes than in `fmt`, and something fewer."""
-    one, two = FORMATS[fmt], FORMATS[other]
-    names = [n for n in one.__dataclass_fields__ if n != "compute"]
-    pairs = [(getattr(one, n), getattr(two, n)) for n in names]
+    one, two = precisions()[fmt], precisions()[other]
+    pairs = [(getattr(one, name), getattr(two, name)) for name in WIDTHS]
     return all(b <= a for a, b in pairs) and any(b < a for a, b in pairs)
 
 

@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 
 from elector.base.table import Field, schema
-from elector.evaluation.resolve import list_accelerators, load_accelerator
+from elector.evaluation.accelerators import list_accelerators, load_accelerator
 from elector.machines import MACHINES
 from elector.machines.contract import Machine
 

@@ -1,0 +1,135 @@
+"""Accelerators by name or file: presets, data sheets, YAML and the settings of SCALE-Sim."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from elector.base.errors import InputError
+from elector.base.table import DATA, load_yaml, read_csv
+from elector.describe.formats import load_scalesim_config
+from elector.evaluation.data_sheets import Stated, stated
+from elector.machines import MACHINES
+from elector.machines.contract import Machine
+
+Array = np.ndarray
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Accelerator:
+    """A machine kind with the settings of a preset or file."""
+
+    name: str
+    machine: Machine
+    settings: dict[str, object]
+    file: object
+    description: str = ""
+    source: str = ""
+
+
+def list_accelerators() -> list[str]:
+    """Names of the shipped accelerators."""
+    return sorted({*(path.stem for path in (DATA / "accelerators").glob("*.yaml")), *devices()})
+
+
+@functools.cache
+def devices() -> dict[str, dict[str, str]]:
+    """Name -> the filled cells of its row in accelerators/*.csv: settings, source, description.
+
+    A table for machines of which many are sold; its column `base` names the machine.
+    """
+    found: dict[str, dict[str, str]] = {}
+    for path in sorted((DATA / "accelerators").glob("*.csv")):
+        names, lines = read_csv(path)
+        for _, cells in lines:
+            row = dict(zip(names, cells, strict=True))
+            found[row.pop("name")] = {"file": str(path)} | {k: t for k, t in row.items() if t}
+    return found
+
+
+@functools.lru_cache(maxsize=256)
+def load_accelerator(name: str) -> Accelerator:
+    """A shipped accelerator or a YAML file with `base` and settings of its schema."""
+    known = name in list_accelerators()
+    path = DATA / "accelerators" / f"{name}.yaml" if known else Path(name)
+    if not known and not path.exists():
+        raise InputError(
+            "unknown accelerator", field="accelerator", value=name, allowed=list_accelerators()
+        )
+    data: object = dict(devices()[name]) if name in devices() else _settings_of(path)
+    if not isinstance(data, dict):
+        raise InputError("must be a mapping of settings", file=path)
+    path = Path(data.pop("file")) if name in devices() else path
+    machine, settings = _described(data, name if known else None, path)
+    if name in devices():
+        settings |= {k: stated(name, k, settings[k]) for k in machine.stated}
+    words = (str(data.get(key, "")) for key in ("description", "source"))
+    return Accelerator(name, machine, settings, path, *words)
+
+
+def _described(
+    data: Mapping[str, object], name: str | None, file: object, at: str = ""
+) -> tuple[Machine, dict[str, object]]:
+    """Machine and settings that entries describe; `name` where they are a preset's own.
+
+    at : the unit of a hybrid they stand for; its base is then what `simulate` calls so.
+    """
+    base = data.get("base", name)
+    prefix = f"{at}." if at else ""
+    if "units" in data and "base" not in data:
+        from elector.hybrid import read as assembly  # only a hybrid needs it
+
+        machine, settings = assembly.read(data, file, lambda d, at, f: _described(d, None, f, at))
+    elif base in MACHINES and not (at and base in list_accelerators()):
+        machine, settings = MACHINES[str(base)], {}
+    elif isinstance(base, str) and base != name and _is_accelerator(base):
+        below = load_accelerator(base)
+        machine, settings = below.machine, dict(below.settings)
+        if machine.hybrid is not None:
+            from elector.hybrid import read as assembly  # only a hybrid needs it
+
+            machine, settings = assembly.change(machine, settings, data, file)
+    else:
+        raise InputError(
+            "names no machine",
+            file=file,
+            field=f"{prefix}base",
+            value=base,
+            allowed=[*MACHINES, *list_accelerators()],
+        )
+    fields = machine.fields
+    own = {**data, **settings} if machine.hybrid is not None else data
+    for key, value in own.items():
+        if key in ("base", "description", "source", "name"):
+            continue
+        if machine.hybrid is not None and key in ("units", "links", "assignment"):
+            continue
+        if key not in fields:
+            raise InputError(
+                "unknown key", file=file, field=f"{prefix}{key}", value=str(key), allowed=fields
+            )
+        # A figure of a data sheet has been read already, and knows how firm it is.
+        kept = isinstance(value, Stated)
+        settings[str(key)] = (
+            value if kept else fields[key].parse(value, file=file, field=f"{prefix}{key}")
+        )
+    return machine, settings
+
+
+def _is_accelerator(name: str) -> bool:
+    return name in list_accelerators() or Path(name).suffix in (".yaml", ".yml")
+
+
+def _settings_of(path: Path) -> object:
+    """What a file says: ours in YAML, or a SCALE-Sim configuration."""
+    return _peer_settings(path) if path.suffix == ".cfg" else load_yaml(path)
+
+
+def _peer_settings(path: Path) -> dict[str, object]:
+    """Settings of a SCALE-Sim .cfg file."""
+    found = load_scalesim_config(path)
+    return {"base": "systolic"} | {k.removeprefix("accelerator."): v for k, v in found.items()}
