@@ -22,7 +22,10 @@ from elector.evaluation.resolve import resolve
 from elector.machines.contract import Machine, Units
 from elector.machines.gpu import machine as gpu
 from elector.operations import build
-from elector.operations.rows import Collector, Operations, Row, vector_row
+from elector.operations.collect import Collector, Shape, Sizes
+from elector.operations.roles import Place, Role, Section
+from elector.operations.rows import Operations, Row
+from elector.operations.scope import formula
 from elector.technology import Technology
 
 Array = np.ndarray
@@ -183,6 +186,13 @@ def compile_steps(rows: Steps) -> Compiled:
 
 # ---- single operations ----
 
+#: Vector operation -> its role and kind.
+VECTORS = {
+    "softmax": (Role.SOFTMAX, "softmax"),
+    "layer_norm": (Role.ATTENTION_NORM, "norm"),
+    "gelu": (Role.FEED_FORWARD_ACTIVATION, "activation"),
+}
+
 
 def operations(
     m: Array, k: Array, n: Array, *, kind: str = "linear", batch: Array | float = 1.0
@@ -201,21 +211,21 @@ def operations(
     group = next(iter(resolve(columns(cells), 1)))
     whole = build(group.models, group.workload)
     out = Collector(m.size, precisions()["fp16"])
+    one, place = np.ones(m.size), Place(Section.LIST, variant="operation")
+    streams = {"a": "stream", "out": "stream"}
     if kind == "linear":
-        row = Row(
-            "product", "operation", "forward", "linear", True, a="stream", b="weight", out="stream"
-        )
-        out.matmul(row, 1.0, batch, m, k, n)
+        row = Row(Role.PRODUCT, place, "forward", "linear", True, b="weight", **streams)
+        out.matmul(row, one, Shape(batch, m, k, n), (None, None))
     else:
-        names = {"softmax": "softmax", "layer_norm": "norm", "gelu": "activation"}
-        row = vector_row(kind, kind, "operation", "forward", names[kind], a="stream", out="stream")
-        out.vector(row, 1.0, m)
+        role, title = VECTORS[kind]
+        simple, special = formula(kind)
+        row = Row(role, place, "forward", title, False, simple=simple, special=special, **streams)
+        out.vector(row, one, m, Sizes(), (None, None))
     values = {
         name: np.broadcast_to(out.table(name), (1, m.size)) + 0.0
         for name in ("count", "batch", "m", "k", "n", "span", "a_bytes", "b_bytes", "out_bytes")
     }
     macs = values["batch"][0] * m * k * n * (kind == "linear")
-    one = np.ones(m.size)
     nothing = {name: 0.0 * one for name in whole.memory}
     return Operations(
         tuple(out.rows),
@@ -232,6 +242,7 @@ def operations(
         tables=0.0 * one,
         format=precisions()["fp16"],
         workload=whole.workload.take(some),
+        graph=out.graph(),
     )
 
 

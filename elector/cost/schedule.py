@@ -211,7 +211,7 @@ def groups(rows: tuple[Row, ...], subset: list[int]) -> list[tuple[int, list[int
     found: list[tuple[int, list[int]]] = []
     for i in subset:
         leader = rows[found[-1][0]] if found else None
-        follows = leader is not None and leader.matmul and leader.layer == rows[i].layer
+        follows = leader is not None and leader.matmul and leader.place == rows[i].place
         if rows[i].streamed and follows:
             found[-1][1].append(i)
         else:
@@ -274,7 +274,7 @@ def _chain(
         if not there.all():
             above = ops.rows[found[place - 1][0]] if place else None
             waits = np.where(there, 0.0, behind)
-            if above is not None and above.matmul and above.layer == ops.rows[leader].layer:
+            if above is not None and above.matmul and above.place == ops.rows[leader].place:
                 late = [(i, where & ~there) for i, where in followers]
             else:
                 total, waits = total + waits, 0.0

@@ -13,11 +13,7 @@ import numpy as np
 
 from elector.evaluation.path import Chunk
 from elector.events.engine import PIECES, Run, Work
-
-#: Results, gradients and updates of a product are named after it.
-SUFFIXES = (" input gradient", " weight gradient", " update", " again")
-#: Tensors that lie in registers and buffers, not in crossbars.
-OUTSIDE = ("embedding", "bias", "norm", "positions", "vectors", "class token")
+from elector.operations.roles import Part, word
 
 
 class ReramUnits:
@@ -56,7 +52,7 @@ class ReramUnits:
                 needed += self.twice * held * self._crossbars(r)
             elif self._where(r) == "written":
                 largest = max(largest, float(ops.batch[r, i]) * self._crossbars(r))
-            updated |= row.kind == "optimizer" and self._held(row.name)
+            updated |= self._held(r)
         total = number["crossbars_per_unit"] * number["units_per_tile"] * number["tiles"]
         self.copies, left = 1, total - needed - min(max(total - needed, 0.0), largest)
         asked = number["copies"] or (1 if updated else np.inf)
@@ -66,9 +62,10 @@ class ReramUnits:
         self.reload = bool(number["reload"]) and needed > total
         self.total = total
 
-    def _held(self, name: str) -> bool:
-        """Whether the tensor of an update lies in crossbars."""
-        return name.endswith(" update") and not any(word in name for word in OUTSIDE)
+    def _held(self, r: int) -> bool:
+        """Whether a row updates a tensor that lies in crossbars: an operand of products."""
+        ops = self.chunk.ops
+        return ops.rows[r].kind == "optimizer" and ops.graph.updates_matrix(r)
 
     def _where(self, r: int) -> str:
         """What takes a row: stored | written | digital | vector."""
@@ -113,7 +110,7 @@ class ReramUnits:
         each = row.simple + row.special * self.number["special_cycles"]
         cycles = m / run.streams * each / self.number["vector_lanes"]
         found = [Work("vector lanes", self._cut(run, cycles / self.number["clock"]))]
-        if row.kind == "optimizer" and self._held(row.name):
+        if self._held(run.row):
             cells = m * self.columns * self.copies * self.twice / run.streams
             found.append(self._drivers(run, cells, self.number["rows"]))
         return found
@@ -137,9 +134,7 @@ class ReramUnits:
     def _stored(self, run: Run, vectors: float, k: float, n: float) -> list[Work]:
         """Reading matrices of this layer, each in its own crossbars."""
         row, found = self.chunk.ops.rows[run.row], []
-        product = row.name
-        for suffix in SUFFIXES:
-            product = product.removesuffix(suffix)
+        product = word(row.role, Part.FORWARD, row.cross, row.index, row.variant)
         passes = float(self.chunk.ops.workload.gradient_accumulation[self.i])
         layers = max(round(run.repeat / (passes if self.chunk.ops.workload.training else 1.0)), 1)
         if row.phase == "decode":
@@ -156,7 +151,7 @@ class ReramUnits:
         turns = np.ceil(self._crossbars(run.row) / self.total)
         for matrix in range(matrices):
             which = f" {matrix + 1}" if matrices > 1 else ""
-            unit = f"crossbars: {row.layer} {place + 1} {product}{which}{side}"
+            unit = f"crossbars: {row.layer_word} {place + 1} {product}{which}{side}"
             if self.reload:
                 one = Run(run.row, run.layer, run.repeat, 1.0, run.stream, run.streams, run.most)
                 cells = k * n * self.columns / run.streams

@@ -112,7 +112,7 @@ class _Writer:
         for r in rows:
             row = self.chunk.ops.rows[r]
             before = self.chunk.ops.rows[found[-1][-1]] if found else None
-            if before is not None and (before.layer, before.phase) == (row.layer, row.phase):
+            if before is not None and (before.place, before.phase) == (row.place, row.phase):
                 found[-1].append(r)
             else:
                 found.append([r])

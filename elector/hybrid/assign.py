@@ -5,7 +5,7 @@ weight where it lies: on the unit that runs the product with it, whatever the ru
 that no machine is spared the writes of its own cells.
 
 An operand crosses a link once for each unit that needs it. Where it was made follows from the
-names of the operations (`SOURCES`); what is not named there comes from the operation before.
+words of the operations (`SOURCES`); what is not named there comes from the operation before.
 Gradients of norms and biases have no product of their own and are not followed.
 """
 
@@ -20,6 +20,7 @@ import numpy as np
 from elector.base.errors import InputError
 from elector.describe.numbers import formats
 from elector.machines.contract import Hybrid, Rule
+from elector.operations.roles import Place, Role
 from elector.operations.rows import Operations, Row
 
 Array = np.ndarray
@@ -125,20 +126,25 @@ def _owners(hybrid: Hybrid, ops: Operations) -> Array:
             )
         found[r] = names.index(unit)
     products = {
-        row.name: found[r]
+        row.word: found[r]
         for r, row in reversed(list(enumerate(ops.rows)))
         if row.b in ("weight", "reuse") and row.phase != "backward"
     }
     for r, row in enumerate(ops.rows):
         if row.kind == "optimizer":
-            tensor = row.name.removesuffix(" update").removesuffix(" bias")
+            tensor = row.word.removesuffix(" update").removesuffix(" bias")
             found[r] = products.get(tensor, found[r])
     return found
 
 
 def _matches(rule: Rule, row: Row, asked: dict[str, str]) -> bool:
-    values = {name: str(getattr(row, name, "")) for name in ATTRIBUTES} | asked
-    values["class"] = row.b if row.matmul else "none"
+    values = {
+        "name": row.word,
+        "layer": row.layer_word,
+        "phase": row.phase,
+        "kind": row.kind,
+        "class": row.b if row.matmul else "none",
+    } | asked
     return all(any(fnmatchcase(values[key], p) for p in wanted) for key, wanted in rule.match)
 
 
@@ -165,7 +171,7 @@ def _operands(ops: Operations, r: int) -> Iterator[Operand]:
     """Operand, row it comes from, bytes, count, and which tensor of that row it is."""
     row, count = ops.rows[r], ops.count[r]
     if row.phase == "update":
-        gradient = _find(ops, row.name.removesuffix(" update") + " weight gradient", "backward")
+        gradient = _find(ops, row.word.removesuffix(" update") + " weight gradient", "backward")
         if gradient is not None:
             yield "b", gradient, ops.m[r] * ops.format.weight_gradient, count, "gradient"
         return
@@ -174,11 +180,11 @@ def _operands(ops: Operations, r: int) -> Iterator[Operand]:
         if kind == "saved":
             home = _kept(ops, row)
             if home is not None:
-                yield operand, home, size, count, f"{operand} of {row.name}"
+                yield operand, home, size, count, f"{operand} of {row.word}"
         elif kind == "activation":
             for source, times in _sources(ops, r, operand):
-                named = operand in SOURCES.get(row.name, {}) and row.name in ("scores", "context")
-                yield operand, source, size, times, row.name if named else row.layer
+                named = operand in SOURCES.get(row.word, {}) and row.word in ("scores", "context")
+                yield operand, source, size, times, row.word if named else row.layer_word
         elif kind == "reuse" and ops.workload.trainable == "all" and row.phase == "backward":
             home = _kept(ops, row)
             if home is not None:
@@ -188,24 +194,24 @@ def _operands(ops: Operations, r: int) -> Iterator[Operand]:
 def _sources(ops: Operations, r: int, operand: str) -> list[tuple[int, Array]]:
     """Rows whose results the operand is, and how often."""
     row = ops.rows[r]
-    named = SOURCES.get(row.name, {}).get(operand)
-    if row.name.endswith(" weight gradient") and operand == "b":
-        twin = row.name.replace(" weight gradient", " input gradient")
+    named = SOURCES.get(row.word, {}).get(operand)
+    if row.word.endswith(" weight gradient") and operand == "b":
+        twin = row.word.replace(" weight gradient", " input gradient")
         named = SOURCES.get(twin, {}).get("a")
-        at = _find(ops, twin, row.phase, row.layer)
+        at = _find(ops, twin, row.phase, row.place)
         if named is None and at is not None:
             return _sources(ops, at, "a")
     if named is not None:
-        biased = _find(ops, BIASES, row.phase, row.layer)
+        biased = _find(ops, BIASES, row.phase, row.place)
         found = [
             biased
             if biased is not None and name in PROJECTIONS
-            else _find(ops, name, row.phase, row.layer)
+            else _find(ops, name, row.phase, row.place)
             for name in named
         ]
         return [(i, ops.count[r]) for i in found if i is not None]
-    first = _find(ops, "query", row.phase, row.layer)
-    entry = row.name in BRANCHES or (row.name == "attention residual" and operand == "b")
+    first = _find(ops, "query", row.phase, row.place)
+    entry = row.word in BRANCHES or (row.word == "attention residual" and operand == "b")
     if entry and first is not None and first != r:
         return _sources(ops, first, "a")
     return _before(ops, r)
@@ -218,12 +224,12 @@ def _before(ops: Operations, r: int) -> list[tuple[int, Array]]:
     if not earlier:
         return []
     last = earlier[-1]
-    if rows[last].layer == row.layer and rows[last].phase == row.phase:
+    if rows[last].place == row.place and rows[last].phase == row.phase:
         return [(last, ops.count[r])]
     again = [
         i
         for i in range(r, len(rows))
-        if rows[i].layer == row.layer and rows[i].phase == row.phase and not rows[i].off_chain
+        if rows[i].place == row.place and rows[i].phase == row.phase and not rows[i].off_chain
     ]
     once = np.minimum(ops.count[last], ops.count[r])
     if not again or again[-1] == r:
@@ -233,21 +239,21 @@ def _before(ops: Operations, r: int) -> list[tuple[int, Array]]:
 
 def _kept(ops: Operations, row: Row) -> int | None:
     """The forward operation whose operands a gradient reads again."""
-    wanted = KEPT.get(row.name)
+    wanted = KEPT.get(row.word)
     found, length = None, 0
     for i, other in enumerate(ops.rows):
-        if other.phase not in ("forward", "recompute") or other.layer != row.layer:
+        if other.phase not in ("forward", "recompute") or other.place != row.place:
             continue
-        fits = other.name == wanted if wanted else row.name.startswith(other.name)
-        if fits and len(other.name) > length:
-            found, length = i, len(other.name)
+        fits = other.word == wanted if wanted else row.word.startswith(other.word)
+        if fits and len(other.word) > length:
+            found, length = i, len(other.word)
     return found
 
 
-def _find(ops: Operations, name: str, phase: str, layer: str | None = None) -> int | None:
+def _find(ops: Operations, name: str, phase: str, place: Place | None = None) -> int | None:
     """The row of that name."""
     for i, row in enumerate(ops.rows):
-        if row.name == name and row.phase == phase and layer in (None, row.layer):
+        if row.word == name and row.phase == phase and place in (None, row.place):
             return i
     return None
 
@@ -268,13 +274,15 @@ def _link(links: dict[frozenset[str], int], ends: tuple[str, str], row: Row) -> 
 def _transfer(row: Row, operand: str, ends: tuple[str, str]) -> Row:
     which = "" if operand == "a" else " second operand"
     return Row(
-        f"{row.name}{which} from {ends[0]}",
-        row.layer,
+        Role.TRANSFER,
+        row.place,
         row.phase,
         TRANSFER,
         False,
         a="none",
         out="none",
+        part=row.part,
+        variant=f"{row.word}{which} from {ends[0]}",
         off_chain=row.off_chain,
     )
 
@@ -294,9 +302,12 @@ def _inserted(
     count, sizes = table("count", 0.0), table("m", 0.0)
     count[new] = [move.count for move in chosen]
     sizes[new] = [move.size for move in chosen]
+    places = np.empty(len(ops.rows), dtype=np.intp)
+    places[index[~new]] = np.flatnonzero(~new)
     return replace(
         ops,
         rows=rows,
+        graph=ops.graph.spread(places, [(int(p), None) for p in np.flatnonzero(new)]),
         count=count,
         m=sizes,
         span=table("span", 0.0),

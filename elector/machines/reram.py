@@ -50,8 +50,6 @@ ACTIONS = {
 #: Converters of other widths, from published ones of 4 to 9 bits scaled as Saberi et al. 2011
 #: do (capacitors double with each bit, the rest does not): exponents of 2 for each bit.
 ADC_ENERGY, ADC_ENERGY_WIDE, ADC_AREA = 0.25, 0.63, 0.43
-#: Tensors that lie in registers and buffers, not in crossbars.
-OUTSIDE = ("embedding", "bias", "norm", "positions", "vectors", "class token")
 
 
 @dataclass(frozen=True)
@@ -175,7 +173,7 @@ def _where(ops: Operations, index: Array, units: Units, x: Crossbars) -> _Where:
     # Copies leave room for the written operands of one operation; what they leave is for those.
     kept = np.minimum(np.maximum(x.total - needed, 0.0), most)
     fit = np.floor((x.total - kept) / np.maximum(needed, 1.0))
-    update = [i for i, r in enumerate(ops.rows) if _stored(r.name) and r.kind == "optimizer"]
+    update = np.flatnonzero(_updates(ops))
     updated = used[update].any(axis=0)
     asked = units.number("copies")
     held = np.where(asked > 0, np.minimum(asked, fit), np.where(updated, 1.0, fit))
@@ -290,7 +288,7 @@ def _writes(
     cells = np.where(again, count * k * n * x.columns, cells)
     turns = np.ceil(w.each / x.total)
     seconds = np.where(again, count * turns * np.minimum(k, x.rows) * pulse, seconds)
-    update = np.array([_stored(row.name) and row.kind == "optimizer" for row in ops.rows])[:, None]
+    update = _updates(ops)[:, None]
     held = w.copies * np.where(units.equals("transposed_read", "copy"), 2.0, 1.0)
     cells = np.where(update, count * m * x.columns * held, cells)
     here = update & (count > 0)
@@ -330,9 +328,15 @@ def _fill(ops: Operations, index: Array, units: Units, x: Crossbars, w: _Where) 
     )
 
 
-def _stored(name: str) -> bool:
-    """Whether the tensor of an update lies in crossbars."""
-    return name.endswith(" update") and not any(word in name for word in OUTSIDE)
+def _updates(ops: Operations) -> Array:
+    """(R,) bool, the updates of tensors that lie in crossbars: operands of products.
+
+    Vectors and tables lie in registers and buffers.
+    """
+    graph = ops.graph
+    return np.array(
+        [r.kind == "optimizer" and graph.updates_matrix(i) for i, r in enumerate(ops.rows)]
+    )
 
 
 def _wear(
@@ -342,7 +346,7 @@ def _wear(
     size = x.rows * x.cols
     shared = sum_rows(np.where(w.written, cells, 0.0)) / (np.maximum(w.pool, 1.0) * size)
     again = sum_rows(np.where(w.stored, cells, 0.0)) / (x.total * size)
-    update = np.array([_stored(row.name) and row.kind == "optimizer" for row in ops.rows])[:, None]
+    update = _updates(ops)[:, None]
     weights = np.where(update & (cells > 0), 1.0, 0.0).max(axis=0)
     return np.maximum(np.maximum(shared, again), weights) * units.number("write_verify")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 import numpy as np
@@ -9,13 +10,25 @@ import numpy as np
 from elector.base.errors import InputError
 from elector.describe.model import Models
 from elector.describe.workload import OPTIMIZER_STATES, Workload
-from elector.operations.backward import backward, cast_weights, update
-from elector.operations.forward import block, embedding
+from elector.operations.backward import backward
+from elector.operations.collect import Collector, Shape
+from elector.operations.forward import blocks, embedding
+from elector.operations.graph import Parameter, Value
 from elector.operations.heads import head
-from elector.operations.passes import Pass, norm
-from elector.operations.rows import CLASSES, Collector, Operations, Row
-from elector.operations.step import LinearTape, Step
-from elector.operations.tensors import Tensor, parameter_tensors, trained
+from elector.operations.passes import norm
+from elector.operations.roles import Place, Role, Section
+from elector.operations.rows import CLASSES, Operations, Row
+from elector.operations.scope import Pass, Scope, Subset
+from elector.operations.step import Step
+from elector.operations.tape import LinearNode
+from elector.operations.tensors import (
+    Tensor,
+    elements_of,
+    parameter_tensors,
+    place_of,
+    trained,
+)
+from elector.operations.update import cast_weights, update
 
 __all__ = ["CLASSES", "Operations", "Row", "build"]
 
@@ -44,6 +57,7 @@ def build(models: Models, workload: Workload) -> Operations:
             )
         backward(step)
         update(step, tensors)
+    step.saved.settle(step.out)
     return _finish(step, tensors)
 
 
@@ -66,41 +80,40 @@ def _forward(step: Step) -> None:
     if model.family == "gemm":
         _gemms(step, times)
         return
-    batch = workload.batch
     vision = model.family == "vision"
     length = models.numbers["patches"] + 1.0 if vision else workload.sequence_length
-    zero = np.zeros_like(once)
     phase = "prefill" if workload.generates else "forward"
-    run = Pass(phase, batch, length, length, zero, times, length)
+    run = Pass(phase, workload.batch, length, length, np.zeros_like(once), times, length)
     if model.family == "encoder-decoder":
         _encoder_decoder(step, run, times)
         return
-    embedding(step, replace(run, times=models.bottom(times)))
-    _blocks(step, run, range(len(model.blocks)))
-    head(step, replace(run, times=models.top(times)), last_only=workload.generates)
+    x = embedding(step, replace(run, times=models.bottom(times)), Section.EMBEDDING)
+    every = range(len(model.blocks))
+    x = blocks(step, run, every, x, None)
+    x = head(step, replace(run, times=models.top(times)), x, last_only=workload.generates)
     if workload.generates:
         for decode in _tokens(step, length, length):
-            _decode(step, decode, range(len(model.blocks)))
+            x = _decode(step, decode, every, x)
 
 
 def _encoder_decoder(step: Step, run: Pass, times: Array) -> None:
     model, workload = step.models.template, step.workload
     decoders = [i for i, b in enumerate(model.blocks) if b.cross_attention]
     encoders = [i for i, b in enumerate(model.blocks) if not b.cross_attention]
-    embedding(step, run, "encoder embedding")
-    _blocks(step, run, encoders)
-    norm_elements = run.tokens * step.models.block["hidden"][0]
-    norm(step, run, "encoder final norm", "encoder", run.times, norm_elements)
-    step.save(norm_elements, run.times, run.phase)
+    x = embedding(step, run, Section.ENCODER_EMBEDDING)
+    x = blocks(step, run, encoders, x, None)
+    scope = Scope(run, place_of(model, encoders[-1]), run.times)
+    memory = norm(step, scope, Role.ENCODER_NORM, x)
+    step.saved.values.pop(x, None)
     once = np.ones_like(times)
     length = workload.target_length if not workload.generates else once
     target = Pass(run.phase, run.batch, length, length, 0.0 * once, times, run.queries)
-    embedding(step, target, "decoder embedding")
-    _blocks(step, target, decoders)
-    head(step, target, last_only=workload.generates)
+    x = embedding(step, target, Section.DECODER_EMBEDDING)
+    x = blocks(step, target, decoders, x, memory)
+    x = head(step, target, x, last_only=workload.generates)
     if workload.generates:
         for decode in _tokens(step, once, run.queries):
-            _decode(step, decode, decoders)
+            x = _decode(step, decode, decoders, x)
 
 
 def _tokens(step: Step, prompt: Array, source: Array) -> list[Pass]:
@@ -119,42 +132,54 @@ def _tokens(step: Step, prompt: Array, source: Array) -> list[Pass]:
     return found
 
 
-def _decode(step: Step, run: Pass, blocks: list[int] | range) -> None:
-    embedding(step, run)
-    for index in blocks:
-        block(step, index, run)
-    head(step, run, last_only=False)
-
-
-def _blocks(step: Step, run: Pass, blocks: list[int] | range) -> None:
-    for index in blocks:
-        block(step, index, run)
-    if step.training and step.workload.activations == "recompute":
-        before = step.saved
-        most = np.zeros(1)
-        for index in blocks:
-            again = Pass(
-                "recompute", run.batch, run.queries, run.keys, run.span, run.times, run.source
-            )
-            step.saved = np.zeros(1)
-            block(step, index, again)
-            most = np.maximum(most, step.saved)
-        # The layers compute again one after another, so only the largest counts.
-        most = step.models.most(np.broadcast_to(most, (step.models.size,)))
-        step.saved = before + step.models.bottom(most)
+def _decode(step: Step, run: Pass, indices: Iterable[int], before: Value) -> Value:
+    """One token after another, each from the one before."""
+    x = embedding(step, run, Section.EMBEDDING, before)
+    x = blocks(step, run, indices, x, None)
+    return head(step, run, x, last_only=False)
 
 
 def _gemms(step: Step, times: Array) -> None:
+    """Products that have nothing to do with one another; training adds their two gradients."""
     one = np.ones(step.models.size)
-    phase = "forward"
+    run = Pass("forward", one, one, one, 0.0 * one, times, one)
     for g in step.models.template.gemms:
-        row = Row(g.name, g.name, phase, "linear", True, a="stream", b="weight", out="stream")
-        count, shape = g.count * times, (g.m * one, g.k * one, g.n * one)
-        step.out.matmul(row, count, 1.0, *shape)
-        step.note_live(shape[0] * (shape[1] + shape[2]))
-        step.save(shape[0] * shape[1], count, phase)
+        place = Place(Section.LIST, variant=g.name)
+        scope = Scope(run, place, g.count * times)
+        x, y = (
+            Value(g.m * one, g.k * one, scope.count, step.training),
+            Value(g.m * one, g.n * one, scope.count, step.training),
+        )
+        row = Row(
+            Role.PRODUCT,
+            place,
+            "forward",
+            "linear",
+            True,
+            a="stream",
+            b="weight",
+            out="stream",
+            variant=g.name,
+        )
+        shape = Shape(1.0, x.rows, x.width, y.width)
+        weight = Parameter(Role.PRODUCT, place)
+        y.sources.append((step.out.matmul(row, scope.count, shape, (x, weight)), None))
+        step.note_live(shape.m * (shape.k + shape.n))
+        step.keep(scope, x)
         if step.training:
-            step.tape.append(LinearTape(g.name, g.name, count, *shape, False, None))
+            step.tape.append(
+                LinearNode(
+                    scope,
+                    Role.PRODUCT,
+                    "linear",
+                    x,
+                    y,
+                    weight,
+                    shape,
+                    Subset.BODY,
+                    variant=g.name,
+                )
+            )
 
 
 def _finish(step: Step, tensors: list[Tensor]) -> Operations:
@@ -183,7 +208,7 @@ def _finish(step: Step, tensors: list[Tensor]) -> Operations:
         out.widths("a_width"),
         out.widths("b_width"),
         out.widths("out_width"),
-        parameters=models.whole(_sum(tensors, None, size)),
+        parameters=models.whole(elements_of(tensors, size)),
         memory=_memory(step, tensors),
         macs=models.whole(macs),
         layers=np.broadcast_to(layers, (size,)),
@@ -193,6 +218,7 @@ def _finish(step: Step, tensors: list[Tensor]) -> Operations:
         tables=_tables(step),
         format=workload.format,
         workload=workload,
+        graph=out.graph(),
         fold=models.fold,
     )
 
@@ -211,24 +237,17 @@ def _tables(step: Step) -> Array:
     return step.models.whole(step.models.bottom(rows * step.models.block["hidden"][0]))
 
 
-def _sum(tensors: list[Tensor], workload: Workload | None, size: int) -> Array:
-    total = np.zeros(size)
-    for t in tensors:
-        if workload is None or trained(t, workload):
-            total = total + t.elements * t.count
-    return total
-
-
 def _memory(step: Step, tensors: list[Tensor]) -> dict[str, Array]:
     """Bytes of main memory by use; activations of inference are those alive at once."""
     workload, f, size = step.workload, step.workload.format, step.models.size
     models = step.models
-    parameters = models.whole(_sum(tensors, None, size))
-    trains = models.whole(_sum(tensors, workload, size)) if workload.training else np.zeros(size)
+    parameters = models.whole(elements_of(tensors, size))
+    mine = [t for t in tensors if workload.training and trained(t, workload)]
+    trains = models.whole(elements_of(mine, size))
     # What is frozen needs no wider copy: nothing is added to it.
     copied = trains if workload.training else parameters * f.casts_each_pass
     if workload.training:
-        activations = models.whole(np.broadcast_to(step.saved, (size,)) + 0.0)
+        activations = step.saved.bytes_of(models, f.activation, workload.gradient_accumulation)
     else:
         activations = models.most(np.broadcast_to(step.live, (size,)) + 0.0)
     return {

@@ -9,268 +9,209 @@ from dataclasses import replace
 
 import numpy as np
 
-from elector.operations.flexibert import head_mixing, relative_positions
-from elector.operations.passes import Pass, dropout
+from elector.operations.collect import Shape, Sizes
+from elector.operations.flexibert import Heads, head_mixing, relative_positions
+from elector.operations.graph import Parameter, Value, added, joined
+from elector.operations.passes import bias, dropout
+from elector.operations.roles import Role
 from elector.operations.rows import Row
-from elector.operations.step import AttentionTape, Step
+from elector.operations.scope import Matrix, Recipe, Saves, Scope, Subset, formula
+from elector.operations.step import Step
+from elector.operations.tape import AgainNode, AttentionNode
 
 Array = np.ndarray
 
 
-def attention(step: Step, run: Pass, layer: str, count: Array, index: int, *, cross: bool) -> bool:
-    """Projections, attention core, output projection; returns whether the output has a bias."""
-    model, blocks = step.models.template, step.models.block
-    d, wide = blocks["hidden"][index], blocks["heads"][index] * blocks["head_size"][index]
-    narrow = blocks["kv_heads"][index] * blocks["head_size"][index]
-    prefix = "cross " if cross else ""
-    sources = run.batch * run.source if cross else run.tokens
-    lowest = None if cross else _reached(step, count, index)
-    keep = not model.attention_bias  # with a bias, the sum is what is kept
-    step.linear(
-        f"{prefix}query",
-        layer,
-        run.phase,
-        count,
-        run.tokens,
-        d,
-        wide,
-        input_count=lowest,
-        keep=keep,
-    )
-    step.save(run.tokens * wide, count, run.phase)
+def attention(step: Step, scope: Scope, index: int, x: Value, memory: Value | None) -> Value:
+    """Projections, attention core and output projection, without the output's bias.
+
+    memory : the encoder's output, for attention to it.
+    """
+    heads = _projections(step, scope, index, x, memory)
+    mixed = head_mixing(step, scope, index, heads, core)
+    return step.linear(scope, mixed, Matrix(Role.OUTPUT, step.models.block["hidden"][index]))
+
+
+def _projections(step: Step, scope: Scope, index: int, x: Value, memory: Value | None) -> Heads:
+    """Queries, keys and values of all heads."""
+    blocks, model, run = step.models.block, step.models.template, scope.run
+    e = blocks["head_size"][index]
+    wide, narrow = blocks["heads"][index] * e, blocks["kv_heads"][index] * e
+    q = step.linear(scope, x, Matrix(Role.QUERY, wide))
+    source = memory if scope.cross else x
+    pair = None
     # The encoder's keys and values are computed once, not at every generated token.
-    skip = cross and run.decoding
-    if not skip:
-        pair = None if lowest is None else 2.0 * lowest
-        step.linear(
-            f"{prefix}key, value",
-            layer,
-            run.phase,
-            2.0 * count,
-            sources,
-            d,
-            narrow,
-            input_count=pair,
-            keep=keep,
-        )
-        step.save(2.0 * sources * narrow, count, run.phase)
-    projected = run.tokens * wide + (0.0 if skip else 2.0 * sources * narrow)
+    if source is not None and not (scope.cross and run.decoding):
+        pair = step.linear(scope, source, Matrix(Role.KEY_VALUE, narrow, copies=2.0))
     if model.attention_bias:
-        step.vector(
-            "bias",
-            f"{prefix}query, key, value bias",
-            layer,
-            run.phase,
-            "elementwise",
-            count,
-            projected,
-            keep=True,
-            streamed=True,
-            gradient="bias_backward",
+        parts = [q] if pair is None else [q, pair]
+        y = bias(step, scope, Role.PROJECTION_BIAS, joined(parts))
+        q = y.view(q.rows, q.width)
+        pair = None if pair is None else y.view(pair.rows, pair.width)
+    if pair is None:
+        q = _low_rank(step, scope, x, q, Role.QUERY)
+        return Heads(q, *step.cached[index], blocks["heads"][index], scope.count)
+    assert source is not None
+    k, v = pair.view(pair.rows, narrow), pair.view(pair.rows, narrow)
+    if model.position_kind == "rotary" and not scope.cross:
+        q, k = _rotated(step, scope, q, k)
+    q = _low_rank(step, scope, x, q, Role.QUERY)
+    v = _low_rank(step, scope, source, v, Role.VALUE)
+    if run.decoding:
+        append = Recipe(
+            Role.CACHE_APPEND, "elementwise", formula("append"), streamed=True, in_place=True
         )
-    if model.position_kind == "rotary":
-        step.vector(
-            "rotary",
-            "rotary positions",
-            layer,
-            run.phase,
-            "elementwise",
-            count,
-            run.tokens * (wide + narrow),
-            streamed=True,
-            gradient="rotary_backward",
-        )
-    if step.workload.rank:
-        low_rank(step, run, layer, count, index, prefix, lowest)
-    if run.decoding and not cross:
-        width = step.workload.format.key_value
-        step.vector(
-            "append",
-            "cache append",
-            layer,
-            run.phase,
-            "elementwise",
-            count,
-            2.0 * run.tokens * narrow,
-            streamed=True,
-            writes=2.0 * run.tokens * narrow * width,
-        )
-    head_mixing(step, run, layer, count, index, cross, core)
-    step.save(run.tokens * wide, count, run.phase)
-    step.linear(f"{prefix}output", layer, run.phase, count, run.tokens, wide, d, keep=False)
-    return model.output_bias
+        both = joined([k, v])
+        stored = Sizes(writes=both.elements * step.workload.format.key_value)
+        y = step.vector(scope, append, both, sizes=stored)
+        k, v = y.view(k.rows, k.width), y.view(v.rows, v.width)
+    if scope.cross and run.phase == "prefill":
+        step.cached[index] = k, v
+    return Heads(q, k, v, blocks["heads"][index], scope.count)
 
 
-def _reached(step: Step, count: Array, index: int) -> Array | None:
-    """How often the gradient of the first projections' input is wanted."""
-    blocks = step.models.template.blocks
-    bottom = index == 0 or (blocks[index].cross_attention and not blocks[index - 1].cross_attention)
-    if step.workload.rank and bottom:
-        # Nothing below the first layer of a stack trains, so its inputs need no gradient.
-        once = step.models.bottom(step.workload.gradient_accumulation)
-        return np.maximum(count - once, 0.0)
-    return None
+def _rotated(step: Step, scope: Scope, q: Value, k: Value) -> tuple[Value, Value]:
+    """Rotary positions, in place (Su et al. 2021, arXiv 2104.09864)."""
+    recipe = Recipe(
+        Role.ROTARY,
+        "elementwise",
+        formula("rotary"),
+        formula("rotary_backward"),
+        streamed=True,
+        in_place=True,
+    )
+    y = step.vector(scope, recipe, joined([q, k]))
+    return y.view(q.rows, q.width), y.view(k.rows, k.width)
 
 
-def low_rank(
-    step: Step,
-    run: Pass,
-    layer: str,
-    count: Array,
-    index: int,
-    prefix: str,
-    lowest: Array | None,
-) -> None:
-    """x A B beside the query and value projections (Hu et al. 2021, arXiv 2106.09685)."""
-    blocks, rank = step.models.block, np.full_like(count, step.workload.rank)
-    d, e = blocks["hidden"][index], blocks["head_size"][index]
-    for target, heads in (("query", blocks["heads"][index]), ("value", blocks["kv_heads"][index])):
-        step.linear(
-            f"{prefix}{target} low-rank A",
-            layer,
-            run.phase,
-            count,
-            run.tokens,
-            d,
-            rank,
-            head=True,
-            input_count=lowest,
-        )
-        step.linear(
-            f"{prefix}{target} low-rank B",
-            layer,
-            run.phase,
-            count,
-            run.tokens,
-            rank,
-            heads * e,
-            head=True,
-        )
-        step.save(run.tokens * rank, count, run.phase)
+#: Projection that has a low-rank pair -> its two matrices.
+_PAIRS = {
+    Role.QUERY: (Role.QUERY_LOW_RANK_A, Role.QUERY_LOW_RANK_B),
+    Role.VALUE: (Role.VALUE_LOW_RANK_A, Role.VALUE_LOW_RANK_B),
+}
 
 
-def core(
-    step: Step, run: Pass, layer: str, count: Array, index: int, heads: Array, cross: bool
-) -> None:
-    """Scores, softmax and context of `heads` heads."""
-    blocks, workload = step.models.block, step.workload
-    e, prefix = blocks["head_size"][index], "cross " if cross else ""
+def _low_rank(step: Step, scope: Scope, x: Value, y: Value, of: Role) -> Value:
+    """y + x A B beside a projection (Hu et al. 2021, arXiv 2106.09685)."""
+    if not step.workload.rank:
+        return y
+    rank, (first, second) = np.full_like(scope.count, step.workload.rank), _PAIRS[of]
+    narrow = step.linear(scope, x, Matrix(first, rank, Subset.HEAD))
+    return added([y, step.linear(scope, narrow, Matrix(second, y.width, Subset.HEAD))])
+
+
+def core(step: Step, scope: Scope, index: int, heads: Heads) -> Value:
+    """Scores, softmax and context of some heads."""
+    flash = step.workload.attention == "flash"
+    recorded = "activation" if step.workload.activations == "selective" else "saved"
+    inner = scope.inside(heads.count, "none" if flash else recorded)
+    shape = _shape(step, scope, index, heads.number)
+    row = _row(step, inner, Role.SCORES)
+    square = Value(shape.batch * shape.m, shape.n, heads.count)
+    node = AttentionNode(
+        inner, Role.SCORES, heads.queries, heads.keys, square, shape, heads.queries
+    )
+    _attend(step, node, row)
+    step.note_live(2.0 * square.elements * (0.0 if flash else 1.0))
+    scores = square
+    positions: tuple[Parameter, Shape] | None = None
+    if step.models.template.position_kind == "relative-key" and not scope.cross:
+        relative, positions = relative_positions(step, inner, heads, shape)
+        scores = added([square, relative])
+    causal = step.models.template.blocks[index].causal and not scope.cross
+    p = probabilities(step, inner, scores, causal)
+    again = None
+    if inner.recorded != "saved":
+        again = _again(inner, heads, shape, scores, positions)
+    context = Value(scope.run.tokens, heads.number * shape.k, heads.count)
+    read = p if again is None else again.probabilities
+    node = AttentionNode(inner, Role.CONTEXT, p, heads.values, context, shape, read)
+    _attend(step, node, _row(step, inner, Role.CONTEXT))
+    if again is not None and step.records(scope):
+        step.tape.append(again)
+    return context
+
+
+def _again(
+    scope: Scope,
+    heads: Heads,
+    shape: Shape,
+    scores: Value,
+    positions: tuple[Parameter, Shape] | None,
+) -> AgainNode:
+    """Scores and probabilities that the backward pass computes again."""
+    same = [Value(scores.rows, scores.width, scores.count) for _ in range(2)]
+    work = formula("softmax", "scale")
+    return AgainNode(scope, heads.queries, heads.keys, shape, positions, work, *same)
+
+
+def _row(step: Step, scope: Scope, role: Role) -> Row:
+    """The row of one of the two products of the heads."""
+    first, decoding = role is Role.SCORES, scope.run.decoding
+    between = "none" if step.workload.attention == "flash" else "activation"
+    growing = decoding and not scope.cross
+    return Row(
+        role,
+        scope.place,
+        scope.phase,
+        "attention",
+        True,
+        a="activation" if first else between,
+        b="cache" if decoding else "activation",
+        out=between if first else "activation",
+        cross=scope.cross,
+        in_attention=True,
+        grows=("n" if first else "k") if growing else "",
+    )
+
+
+def _shape(step: Step, scope: Scope, index: int, number: Array) -> Shape:
+    """Scores of all heads."""
+    blocks, run = step.models.block, scope.run
     groups = blocks["kv_heads"][index] / blocks["heads"][index]
-    keys = run.source if cross else run.keys
-    span = np.zeros_like(keys) if cross else run.span
-    batch, queries, share = run.batch * heads, run.queries, groups
+    keys = run.source if scope.cross else run.keys
+    span = np.zeros_like(keys) if scope.cross else run.span
+    batch, queries, share = run.batch * number, run.queries, groups
     if run.decoding:
         # Queries that share keys form the rows of one product.
         batch, queries = batch * groups, queries / groups
         share = np.ones_like(groups)
-    second = "cache" if run.decoding else "activation"
-    flash = workload.attention == "flash"
-    hidden = "none" if flash else "activation"
-    growing = run.decoding and not cross
-    shapes = {"n": span, "k": span} if growing else {}
-    row = Row(
-        f"{prefix}scores",
-        layer,
-        run.phase,
-        "attention",
-        True,
-        b=second,
-        out=hidden,
-        in_attention=True,
-        grows="n" if growing else "",
-    )
-    step.out.matmul(row, count, batch, queries, e, keys, b_share=share, span=shapes.get("n", 0.0))
-    elements = batch * queries * keys
-    step.note_live(2.0 * elements * (0.0 if flash else 1.0))
-    again = flash or workload.activations == "selective"
-    lowest = None if cross else _reached(step, count, index)
-    relative = step.models.template.position_kind == "relative-key" and not cross
-    tape = AttentionTape(
-        "scores",
-        layer,
-        count,
-        count if lowest is None else lowest,
-        batch,
-        queries,
-        keys,
-        e,
-        share,
-        again,
-        saved=not again,
-        positions=relative,
-    )
-    records = step.training and run.phase == "forward"
-    if records:
-        step.tape.append(tape)
-    if relative:
-        relative_positions(step, run, layer, count, heads, e, keys)
-    probabilities(
-        step,
-        run,
-        prefix,
-        layer,
-        count,
-        elements,
-        causal=not cross and step.models.template.blocks[index].causal,
-    )
-    first = "none" if flash else "activation"
-    row = Row(
-        f"{prefix}context",
-        layer,
-        run.phase,
-        "attention",
-        True,
-        a=first,
-        b=second,
-        out=step.kept(run.phase),
-        in_attention=True,
-        grows="k" if growing else "",
-    )
-    step.out.matmul(row, count, batch, queries, keys, e, b_share=share, span=shapes.get("k", 0.0))
-    if records:
-        step.tape.append(replace(tape, part="context"))
+    return Shape(batch, queries, blocks["head_size"][index], keys, share, span)
 
 
-def probabilities(
-    step: Step, run: Pass, prefix: str, layer: str, count: Array, elements: Array, *, causal: bool
-) -> None:
+def _attend(step: Step, node: AttentionNode, row: Row) -> None:
+    """Writes the row of one of the two products of the heads, and notes its gradients."""
+    left, right, out, s = node.left, node.right, node.out, node.shape
+    shape = s if node.role is Role.SCORES else replace(s, k=s.n, n=s.k)
+    span = s.span if row.grows else 0.0
+    shape = replace(shape, span=span)
+    place = step.out.matmul(row, node.scope.count, shape, (left, right))
+    out.sources.append((place, None))
+    out.needed, out.missing = step.wanted((left, right), None)
+    if step.records(node.scope):
+        step.tape.append(node)
+        step.keep(node.scope, right)
+        if node.read is left:
+            step.keep(node.scope, left)
+
+
+def _softmax(step: Step, causal: bool) -> tuple[str, ...]:
+    """Formulas of scale, mask and softmax."""
+    biased = step.models.template.position_kind == "relative-bias"
+    also = () if biased else ("scale",)
+    return ("softmax", *also, *(("mask",) if causal or biased else ()))
+
+
+def probabilities(step: Step, scope: Scope, scores: Value, causal: bool) -> Value:
     """Scale, mask, softmax, and dropout of the probabilities in training."""
-    workload, model = step.workload, step.models.template
-    flash = workload.attention == "flash"
-    keeps = not flash and workload.activations != "selective"
-    recorded = "saved" if keeps else "none" if flash else "activation"
-    also = ["scale"] if model.position_kind != "relative-bias" else []
-    also += ["mask"] if causal or model.position_kind == "relative-bias" else []
-    streamed = workload.attention in ("fused", "flash")
-    step.vector(
+    formulas = _softmax(step, causal and not scope.cross)
+    recipe = Recipe(
+        Role.SOFTMAX,
         "softmax",
-        f"{prefix}softmax",
-        layer,
-        run.phase,
-        "softmax",
-        count,
-        elements,
-        also=tuple(also),
-        keep=keeps,
-        streamed=streamed,
-        in_attention=True,
-        gradient="softmax_backward",
-        gradient_also=tuple(also[:1]),
-        recorded=recorded,
+        formula(*formulas),
+        formula("softmax_backward", *formulas[1:2]),
+        Saves.OUTPUT,
+        streamed=step.workload.attention in ("fused", "flash"),
     )
-    if keeps:
-        step.save(elements, count, run.phase)
-    if step.dropout:
-        if keeps:
-            step.save(elements, count, run.phase)
-        dropout(
-            step,
-            run,
-            f"{prefix}probabilities dropout",
-            layer,
-            count,
-            elements,
-            in_attention=True,
-            keep=keeps,
-            recorded=recorded,
-        )
+    p = step.vector(scope, recipe, scores)
+    return dropout(step, scope, Role.PROBABILITIES_DROPOUT, p) if step.dropout else p

@@ -1,4 +1,4 @@
-"""Backward pass and update: the tape played in reverse.
+"""Backward pass: the tape played in reverse.
 
 y = x w gives dx = dy w^T (T x n x k) and dw = x^T dy (k x T x n); scores and context give
 dQ, dK, dP, dV. With unfused attention and everything trained that is exactly twice the
@@ -8,243 +8,217 @@ forward products; flash attention computes the scores again (Dao et al. 2022, ar
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
-from elector.describe.workload import OPTIMIZER_STATES
-from elector.operations.rows import Row, vector_row
-from elector.operations.step import AttentionTape, LinearTape, Step, VectorTape
-from elector.operations.tensors import Tensor, trained
+from elector.operations.collect import Shape, Sizes
+from elector.operations.graph import Value
+from elector.operations.roles import RESIDUALS, Part, Role
+from elector.operations.rows import Row
+from elector.operations.scope import Saves, Scope
+from elector.operations.step import Step
+from elector.operations.tape import AgainNode, AttentionNode, LinearNode, VectorNode
 
 Array = np.ndarray
 
 
 def backward(step: Step) -> None:
-    """Every gradient of the step."""
-    trainable = step.workload.trainable
-    for entry in reversed(step.tape):
-        if trainable == "heads" and not getattr(entry, "head", False):
-            continue
-        if trainable != "all" and _layer(entry).endswith("embedding"):
-            continue  # below the lowest tensor that trains
-        if isinstance(entry, LinearTape):
-            _linear(step, entry)
-        elif isinstance(entry, AttentionTape):
-            _attention(step, entry)
+    """Every gradient of the step that is wanted."""
+    for node in reversed(step.tape):
+        if isinstance(node, LinearNode):
+            _linear(step, node)
+        elif isinstance(node, VectorNode):
+            _vector(step, node)
+        elif isinstance(node, AgainNode):
+            _again(step, node)
+        elif node.role is Role.SCORES:
+            _scores(step, node)
         else:
-            _vector(step, entry)
+            _context(step, node)
 
 
-def _layer(entry: LinearTape | AttentionTape | VectorTape) -> str:
-    return entry.row.layer if isinstance(entry, VectorTape) else entry.layer
+def _runs(node: LinearNode | AttentionNode | VectorNode, operand: Value) -> Array:
+    """(M,) how often the gradient of an operand is wanted."""
+    return np.asarray(np.maximum(node.scope.count - operand.missing, 0.0))
 
 
-def _linear(step: Step, t: LinearTape) -> None:
-    inputs = t.count if t.input_count is None else t.input_count
-    kind = "attention" if t.frozen or np.ndim(t.batch) else "linear"
-    if np.any(inputs):
-        row = Row(f"{t.name} input gradient", t.layer, "backward", kind, True, b="reuse")
-        share = 1.0 if t.share is None else t.share
-        step.out.matmul(row, inputs, t.batch, t.m, t.n, t.k, b_share=share)
-    if t.frozen or not (step.workload.trainable == "all" or (t.head and not t.tied)):
-        return
-    f = step.workload.format
-    row = Row(
-        f"{t.name} weight gradient",
-        t.layer,
+def _linear(step: Step, t: LinearNode) -> None:
+    if t.x.needed:
+        row = _product_row(t, Part.INPUT_GRADIENT, b="reuse")
+        s = t.shape
+        share = s.share if t.summed else 1.0
+        place = step.out.matmul(
+            row, t.copies * _runs(t, t.x), s.but(s.m, s.n, s.k, share), (t.y.gradient, t.weight)
+        )
+        t.x.gradient.sources.append((place, None))
+    if step.trains(t.subset):
+        _weight_gradient(step, t)
+
+
+def _weight_gradient(step: Step, t: LinearNode) -> None:
+    f, s = step.workload.format, t.shape
+    row = _product_row(t, Part.WEIGHT_GRADIENT, a="saved", b="activation", out="stream")
+    shape = Shape(1.0, s.k, s.m * s.batch, s.n) if t.summed else s.but(s.k, s.m, s.n, 1.0)
+    widths = f.activation, f.gradient, f.weight_gradient
+    count = t.copies * t.scope.count
+    place = step.out.matmul(replace(row, off_chain=True), count, shape, (t.x, t.y.gradient), widths)
+    assert t.weight is not None
+    step.gradients.setdefault(t.weight, []).append(place)
+
+
+def _product_row(
+    t: LinearNode, part: Part, a: str = "activation", b: str = "none", out: str = "activation"
+) -> Row:
+    """A gradient of a product with parameters."""
+    return Row(
+        t.role,
+        t.scope.place,
         "backward",
-        kind,
+        t.kind,
         True,
-        a="saved",
-        b="activation",
-        out="stream",
-        off_chain=True,
-    )
-    batch, summed = (t.batch, t.m) if t.share is None else (1.0, t.m * t.batch)
-    step.out.matmul(
-        row, t.count, batch, t.k, summed, t.n, widths=(f.activation, f.gradient, f.weight_gradient)
+        a,
+        b,
+        out,
+        part,
+        t.scope.cross,
+        t.index,
+        t.variant,
     )
 
 
-def _attention(step: Step, t: AttentionTape) -> None:
-    flash = step.workload.attention == "flash"
-    between = "none" if flash else "activation"  # flash keeps scores and their gradients on chip
-    if t.part == "scores":
-        _core(
-            step,
-            t,
-            "query gradient",
-            "backward",
-            between,
-            "saved",
-            "activation",
-            (t.queries, t.keys, t.size),
-        )
-        _core(
-            step,
-            t,
-            "key gradient",
-            "backward",
-            between,
-            "saved",
-            "activation",
-            (t.keys, t.queries, t.size),
-            shared=False,
-            count=t.key_count,
-        )
-        return
-    if t.recompute:
-        phase = "backward" if flash else "recompute"
-        _core(
-            step, t, "scores again", phase, "saved", "saved", between, (t.queries, t.size, t.keys)
-        )
-        if t.positions:
-            row = Row(
-                "relative positions again",
-                t.layer,
-                phase,
-                "attention",
-                True,
-                "saved",
-                "reuse",
-                between,
-                in_attention=True,
-            )
-            share = (t.queries + t.keys - 1.0) / (t.queries * t.keys)
-            step.out.matmul(row, t.count, t.queries, t.batch, t.size, t.keys, b_share=share)
-        row = vector_row(
-            "softmax",
-            "softmax again",
-            t.layer,
-            phase,
-            "softmax",
-            also=("scale",),
-            a=between,
-            out=between,
-            streamed=flash,
-            in_attention=True,
-        )
-        step.out.vector(row, t.count, t.batch * t.queries * t.keys)
-    probabilities = "saved" if t.saved else between
-    _core(
-        step,
-        t,
-        "value gradient",
+def _scores(step: Step, t: AttentionNode) -> None:
+    """dQ = dS K and dK = dS^T Q."""
+    s, ds = t.shape, t.out.gradient
+    if t.left.needed:
+        row = _core_row(step, t.scope, Role.QUERY, between=True)
+        place = step.out.matmul(row, _runs(t, t.left), s.but(s.m, s.n, s.k), (ds, t.right))
+        t.left.gradient.sources.append((place, None))
+    if t.right.needed:
+        row = _core_row(step, t.scope, Role.KEY, between=True)
+        shape = s.but(s.n, s.m, s.k, 1.0)
+        place = step.out.matmul(row, _runs(t, t.right), shape, (ds, t.left))
+        t.right.gradient.sources.append((place, None))
+
+
+def _context(step: Step, t: AttentionNode) -> None:
+    """dV = P^T dO and dP = dO V^T."""
+    s, do = t.shape, t.out.gradient
+    if t.right.needed:
+        held = "saved" if t.scope.recorded == "saved" else _between(step)
+        row = replace(_core_row(step, t.scope, Role.VALUE), a=held, b="activation")
+        shape = s.but(s.n, s.m, s.k, 1.0)
+        place = step.out.matmul(row, _runs(t, t.right), shape, (t.read, do))
+        t.right.gradient.sources.append((place, None))
+    if t.left.needed:
+        row = replace(_core_row(step, t.scope, Role.PROBABILITIES), out=_between(step))
+        place = step.out.matmul(row, _runs(t, t.left), s.but(s.m, s.k, s.n), (do, t.right))
+        t.left.gradient.sources.append((place, None))
+
+
+def _between(step: Step) -> str:
+    """Class of scores and their gradients: flash attention keeps them on the chip."""
+    return "none" if step.workload.attention == "flash" else "activation"
+
+
+def _core_row(step: Step, scope: Scope, role: Role, between: bool = False) -> Row:
+    """A gradient of one of the two products of the heads."""
+    return Row(
+        role,
+        scope.place,
         "backward",
-        probabilities,
-        "activation",
-        "activation",
-        (t.keys, t.queries, t.size),
-        shared=False,
+        "attention",
+        True,
+        _between(step) if between else "activation",
+        "saved",
+        part=Part.GRADIENT,
+        cross=scope.cross,
+        in_attention=True,
     )
-    _core(
-        step,
-        t,
-        "probabilities gradient",
-        "backward",
-        "activation",
+
+
+def _again(step: Step, t: AgainNode) -> None:
+    """Scores and softmax once more, from the saved queries and keys."""
+    between, scope = _between(step), t.scope
+    phase = "backward" if between == "none" else "recompute"
+    row = Row(
+        Role.SCORES,
+        scope.place,
+        phase,
+        "attention",
+        True,
+        "saved",
         "saved",
         between,
-        (t.queries, t.size, t.keys),
+        Part.AGAIN,
+        scope.cross,
+        in_attention=True,
     )
-
-
-def _core(
-    step: Step,
-    t: AttentionTape,
-    name: str,
-    phase: str,
-    a: str,
-    b: str,
-    out: str,
-    shape: tuple[Array, Array, Array],
-    shared: bool = True,
-    count: Array | None = None,
-) -> None:
-    row = Row(name, t.layer, phase, "attention", True, a, b, out, in_attention=True)
-    share = t.share if shared else 1.0
-    step.out.matmul(row, t.count if count is None else count, t.batch, *shape, b_share=share)
-
-
-def _vector(step: Step, t: VectorTape) -> None:
-    step.out.vector(t.row, t.count, t.elements, reads=t.reads, extra=t.extra, writes=t.writes)
-
-
-def cast_weights(step: Step, tensors: list[Tensor]) -> None:
-    """Mixed precision keeps weights in fp32 and casts them in every pass, also in inference."""
-    f, workload = step.workload.format, step.workload
-    everything = step.models.whole(
-        sum((t.elements * t.count for t in tensors), np.zeros(step.models.size))
+    place = step.out.matmul(row, scope.count, t.shape, (t.queries, t.keys))
+    t.scores.sources.append((place, None))
+    if t.positions is not None:
+        table, shape = t.positions
+        own = replace(row, role=Role.RELATIVE_POSITIONS, b="reuse")
+        place = step.out.matmul(own, scope.count, shape, (t.queries, table))
+        t.scores.sources.append((place, None))
+    softmax = replace(
+        row,
+        role=Role.SOFTMAX,
+        kind="softmax",
+        matmul=False,
+        a=between,
+        b="none",
+        streamed=between == "none",
+        simple=t.work[0],
+        special=t.work[1],
     )
-    times = {"prefill" if workload.generates else "forward": np.ones(step.models.size)}
-    if workload.generates:
-        times["decode"] = np.maximum(workload.generate - 1.0, 0.0)
-    for phase, each in times.items():
-        count = step.models.bottom(each)
-        row = vector_row(
-            "cast", "weight cast", "parameters", phase, "cast", a="stream", out="stream"
-        )
-        step.out.vector(
-            row, count, everything, reads=everything * f.master, writes=everything * f.weight
-        )
+    place = step.out.vector(softmax, scope.count, t.scores.elements, Sizes(), (t.scores, None))
+    t.probabilities.sources.append((place, None))
 
 
-def update(step: Step, tensors: list[Tensor]) -> None:
-    """The optimizer, a row for each kind of tensor that trains; casts of mixed precision."""
-    models, workload, f = step.models, step.workload, step.workload.format
-    passes = models.bottom(workload.gradient_accumulation)
-    states = OPTIMIZER_STATES[workload.optimizer] * f.state
-    weight = f.master or f.weight
-    for t in tensors:
-        if not trained(t, workload) or workload.optimizer == "none":
-            continue
-        row = vector_row(
-            workload.optimizer,
-            f"{t.name} update",
-            t.layer,
-            "update",
-            "optimizer",
-            a="stream",
-            b="stream",
-            out="stream",
-            off_chain=True,
-        )
-        step.out.vector(
-            row,
-            t.count,
-            t.elements,
-            reads=t.elements * (weight + f.weight_gradient),
-            extra=t.elements * states,
-            writes=t.elements * (weight + states),
-        )
-    zero = np.zeros(models.size)
-    trains = models.whole(
-        sum((t.elements * t.count for t in tensors if trained(t, workload)), zero)
+def _vector(step: Step, t: VectorNode) -> None:
+    recipe, scope = t.recipe, t.scope
+    assert recipe.back is not None
+    if not t.y.needed:
+        return
+    around = "none" if scope.recorded == "none" else "activation"
+    second, size, operand = _read(step, t)
+    row = Row(
+        recipe.role,
+        scope.place,
+        "backward",
+        recipe.kind,
+        False,
+        around,
+        second,
+        around,
+        Part.GRADIENT,
+        scope.cross,
+        recipe.index,
+        recipe.variant,
+        recipe.streamed,
+        scope.in_attention,
+        simple=recipe.back[0],
+        special=recipe.back[1],
     )
-    if f.master:
-        row = vector_row(
-            "cast",
-            "weight cast",
-            "parameters",
-            "update",
-            "cast",
-            a="stream",
-            out="stream",
-            off_chain=True,
-        )
-        step.out.vector(row, passes, trains, reads=trains * f.master, writes=trains * f.weight)
-    if np.any(passes > 1):
-        row = vector_row(
-            "accumulate",
-            "gradient accumulation",
-            "parameters",
-            "update",
-            "optimizer",
-            a="stream",
-            b="stream",
-            out="stream",
-            off_chain=True,
-        )
-        size = trains * f.weight_gradient
-        step.out.vector(
-            row, np.maximum(passes - 1.0, 0.0), trains, reads=size, extra=size, writes=size
-        )
+    dy = t.y.gradient
+    place = step.out.vector(row, scope.count, t.a.elements, Sizes(extra=size), (dy, operand))
+    for value in (t.a, t.b):
+        if value is not None and value.needed:
+            value.gradient.sources.append((dy if recipe.passes else place, None))
+
+
+def _read(step: Step, t: VectorNode) -> tuple[str, Array | None, Value | None]:
+    """What a gradient reads beside that of its result: class, bytes and tensor."""
+    width, scope, saves = step.workload.format.activation, t.scope, t.recipe.saves
+    if t.recipe.role in RESIDUALS:  # the gradient that went around the sublayer
+        return "activation", t.a.elements * width, t.y.gradient
+    if saves is Saves.NOTHING or scope.recorded == "none":
+        return "none", None, None
+    if saves is Saves.MASK and scope.recorded == "saved":
+        return "saved", t.a.elements * 1.0, None
+    elements = t.a.elements
+    if saves is Saves.BOTH:
+        assert t.b is not None
+        elements = elements + t.b.elements
+    return scope.recorded, elements * width, t.y if saves is Saves.OUTPUT else t.a

@@ -13,243 +13,187 @@ A homogeneous model is the case in which every head is sdp.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from elector.describe.model import HEAD_TYPES
-from elector.operations.passes import Pass
-from elector.operations.rows import Row
-from elector.operations.step import LinearTape, Step, VectorTape
+from elector.operations.collect import Shape
+from elector.operations.graph import Parameter, Value, derived
+from elector.operations.roles import Role
+from elector.operations.scope import Product, Recipe, Saves, Scope, Subset, formula
+from elector.operations.step import Step
 
 Array = np.ndarray
-Core = Callable[[Step, Pass, str, Array, int, Array, bool], None]
 
 
-def head_mixing(
-    step: Step, run: Pass, layer: str, count: Array, index: int, cross: bool, core: Core
-) -> None:
+@dataclass(frozen=True, eq=False, repr=False)
+class Heads:
+    """Queries, keys and values of `number` (M,) heads of a layer, count (M,) times."""
+
+    queries: Value
+    keys: Value
+    values: Value
+    number: Array
+    count: Array
+
+    def some(self, number: Array, e: Array, count: Array) -> Heads:
+        """Some of the heads, each e (M,) wide; all of them where there are no others."""
+        if (number == self.number).all():
+            return self
+        queries, keys, values = (
+            v.view(v.rows, number * e, count) for v in (self.queries, self.keys, self.values)
+        )
+        return Heads(queries, keys, values, number, count)
+
+
+#: (step, scope, block, heads) -> context of scaled dot products.
+Core = Callable[[Step, Scope, int, Heads], Value]
+
+
+def head_mixing(step: Step, scope: Scope, index: int, heads: Heads, core: Core) -> Value:
     """The rows of every head type a layer has; `core` writes the scaled dot product."""
     types = dict(zip(HEAD_TYPES, step.models.head_types[index], strict=True))
-    products = types["sdp"] + types["wma"]
-    if types["wma"].any():
-        _weighted(step, run, layer, count * (types["wma"] > 0), index, types["wma"])
+    e, run = step.models.block["head_size"][index], scope.run
+    products, found = types["sdp"] + types["wma"], []
+    if step.records(scope) and step.models.template.blocks[index].head_types:
+        # Which heads there are is a number; what a row writes is the same for all models.
+        step.saved.written += [heads.queries, heads.keys, heads.values]
+
+    def some(number: Array) -> tuple[Scope, Heads]:
+        count = scope.count * (number > 0)
+        return scope.inside(count), heads.some(number, e, count)
+
     if products.any():
-        core(step, run, layer, count * (products > 0), index, products, cross)
-    for name, parts in (("dft", 2.0), ("dct", 1.0)):
-        if types[name].any():
-            heads = types[name]
-            _transform(step, run, layer, count * (heads > 0), index, heads, name, parts)
+        inner, mine = some(products)
+        if types["wma"].any():
+            mine = _weighted(step, inner, mine, types["wma"], e)
+        found.append(core(step, scope, index, mine))
+    for variant, parts in (("dft", 2.0), ("dct", 1.0)):
+        if types[variant].any():
+            inner, mine = some(types[variant])
+            found.append(_transform(step, inner, mine, e, variant, parts))
     for kernel in (5, 9, 13):
-        heads = types[f"c{kernel}"]
-        if heads.any():
-            _convolution(step, run, layer, count * (heads > 0), index, heads, float(kernel))
+        if types[f"c{kernel}"].any():
+            inner, mine = some(types[f"c{kernel}"])
+            found.append(_convolution(step, inner, mine, e, float(kernel)))
+    if len(found) == 1:
+        return found[0]
+    return derived(found, run.tokens, heads.number * e, scope.count)
 
 
-def _product(
+def _weighted(step: Step, scope: Scope, heads: Heads, number: Array, e: Array) -> Heads:
+    """Keys of `number` (M,) of the heads pass through a matrix each."""
+    keys, count = heads.keys, heads.count * (number > 0)
+    other = keys.view(keys.rows, number * e, count)
+    mine = keys.view(keys.rows, (heads.number - number) * e)
+    weighted = _matrices(step, scope.inside(count), other, Role.WEIGHTED_KEYS, number, e, e)
+    whole = derived([mine, weighted], keys.rows, heads.number * e)
+    return replace(heads, keys=whole)
+
+
+def _matrices(
     step: Step,
-    run: Pass,
-    name: str,
-    layer: str,
-    count: Array,
-    batch: Array,
-    m: Array,
-    k: Array,
+    scope: Scope,
+    x: Value,
+    role: Role,
+    number: Array,
+    e: Array,
     n: Array,
-    *,
-    weight: str,
-    first: bool = False,
-) -> None:
-    """A batched product with a matrix; `weight` is trained, or constant when it is reused."""
-    row = Row(
-        name,
-        layer,
-        run.phase,
-        "attention",
-        True,
-        b=weight,
-        out=step.kept(run.phase),
-        in_attention=True,
-    )
-    distinct = 1.0 if weight == "weight" else 1.0 / np.maximum(batch, 1.0)
-    if first:  # the constant stands first: its share is the first operand's
-        row = Row(
-            name,
-            layer,
-            run.phase,
-            "attention",
-            True,
-            a="reuse",
-            b="activation",
-            out=step.kept(run.phase),
-            in_attention=True,
-        )
-        distinct = 1.0
-    step.out.matmul(row, count, batch, m, k, n, b_share=distinct)
-    step.save(batch * m * n, count, run.phase)
-    if step.training and run.phase == "forward":
-        step.tape.append(
-            LinearTape(name, layer, count, m, k, n, False, None, weight != "weight" or first, batch)
-        )
-
-
-def _weighted(step: Step, run: Pass, layer: str, count: Array, index: int, heads: Array) -> None:
-    e = step.models.block["head_size"][index]
-    _product(step, run, "weighted keys", layer, count, heads, run.tokens, e, e, weight="weight")
+    variant: str = "",
+) -> Value:
+    """A trained e x n matrix for each of `number` (M,) heads."""
+    shape = Shape(number, scope.run.tokens, e, n)
+    product = Product(role, shape, scope.run.tokens, number * n, variant=variant)
+    return step.product(scope, x, product)
 
 
 def relative_positions(
-    step: Step, run: Pass, layer: str, count: Array, heads: Array, size: Array, keys: Array
-) -> None:
+    step: Step, scope: Scope, heads: Heads, scores: Shape
+) -> tuple[Value, tuple[Parameter, Shape]]:
     """Queries times the embedding of each distance, added to the scores.
 
     One (batch x heads, e) by (e, keys) product for each query (Shaw et al. 2018, arXiv
     1803.02155); all of them together read 2 L - 1 rows of the table.
     """
-    m, weights = run.batch * heads, "weight" if run.phase in ("forward", "prefill") else "reuse"
-    between = "none" if step.workload.attention == "flash" else "activation"
-    row = Row(
-        "relative positions",
-        layer,
-        run.phase,
-        "attention",
-        True,
-        b=weights,
-        out=between,
-        in_attention=True,
-    )
+    run, keys = scope.run, scores.n
     share = (run.queries + keys - 1.0) / (run.queries * keys)
-    step.out.matmul(row, count, run.queries, m, size, keys, b_share=share)
-    if step.training and run.phase == "forward":
-        step.tape.append(
-            LinearTape(
-                "relative positions",
-                layer,
-                count,
-                m,
-                size,
-                keys,
-                False,
-                None,
-                batch=run.queries,
-                share=share,
-            )
-        )
+    shape = Shape(run.queries, run.batch * heads.number, scores.k, keys, share)
+    product = Product(
+        Role.RELATIVE_POSITIONS,
+        shape,
+        scores.batch * scores.m,
+        keys,
+        held="weight" if run.phase in ("forward", "prefill") else "reuse",
+        out="none" if step.workload.attention == "flash" else "activation",
+        summed=True,
+    )
+    y = step.product(scope, heads.queries, product)
+    return y, (Parameter(Role.RELATIVE_POSITIONS, scope.place, scope.cross), shape)
 
 
 def _transform(
-    step: Step,
-    run: Pass,
-    layer: str,
-    count: Array,
-    index: int,
-    heads: Array,
-    name: str,
-    parts: float,
-) -> None:
-    e, length = step.models.block["head_size"][index], run.queries
-    _product(
-        step,
-        run,
-        f"{name} along heads",
-        layer,
-        count,
-        np.ones_like(heads),
-        run.tokens * heads,
-        e,
-        parts * e,
-        weight="reuse",
+    step: Step, scope: Scope, heads: Heads, e: Array, variant: str, parts: float
+) -> Value:
+    run, number, constant = scope.run, heads.number, Subset.CONSTANT
+    shape = Shape(np.ones_like(number), run.tokens * number, e, parts * e)
+    product = Product(
+        Role.ALONG_HEADS, shape, run.tokens * number, parts * e, constant, variant=variant
     )
-    _product(
-        step,
-        run,
-        f"{name} along tokens",
-        layer,
-        count,
-        run.batch * heads,
-        length,
-        parts * length,
-        e,
-        weight="activation",
-        first=True,
+    x = step.product(scope, heads.values, product)
+    shape = Shape(run.batch * number, run.queries, parts * run.queries, e)
+    product = Product(
+        Role.ALONG_TOKENS, shape, run.tokens, number * e, constant, first=True, variant=variant
     )
+    return step.product(scope, x, product)
 
 
-def _convolution(
-    step: Step, run: Pass, layer: str, count: Array, index: int, heads: Array, kernel: float
-) -> None:
-    e, title = step.models.block["head_size"][index], f"c{kernel:.0f}"
-    elements = run.tokens * heads * e
-    _taps(step, run, f"{title} depthwise", layer, count, elements, kernel)
-    _product(
-        step, run, f"{title} pointwise", layer, count, heads, run.tokens, e, e, weight="weight"
-    )
-    step.vector(
-        "gate",
-        f"{title} times query",
-        layer,
-        run.phase,
+def _convolution(step: Step, scope: Scope, heads: Heads, e: Array, kernel: float) -> Value:
+    number, variant = heads.number, f"c{kernel:.0f}"
+
+    def matrices(x: Value, role: Role, n: Array) -> Value:
+        return _matrices(step, scope, x, role, number, e, n, variant)
+
+    x = _taps(step, scope, Role.DEPTHWISE, kernel, heads.keys, None)
+    x = matrices(x, Role.POINTWISE, e)
+    times = Recipe(
+        Role.TIMES_QUERY,
         "elementwise",
-        count,
-        elements,
-        keep=True,
+        formula("gate"),
+        formula("gate_backward"),
+        Saves.BOTH,
         streamed=True,
-        in_attention=True,
-        gradient="gate_backward",
+        variant=variant,
     )
-    _product(
-        step,
-        run,
-        f"{title} kernel",
-        layer,
-        count,
-        heads,
-        run.tokens,
-        e,
-        np.full_like(e, kernel),
-        weight="weight",
-    )
-    step.vector(
+    x = step.vector(scope, times, x, heads.queries)
+    x = matrices(x, Role.KERNEL, np.full_like(e, kernel))
+    softmax = Recipe(
+        Role.KERNEL_SOFTMAX,
         "softmax",
-        f"{title} softmax",
-        layer,
-        run.phase,
-        "softmax",
-        count,
-        run.tokens * heads * kernel,
-        keep=True,
-        in_attention=True,
-        gradient="softmax_backward",
+        formula("softmax"),
+        formula("softmax_backward"),
+        Saves.OUTPUT,
+        variant=variant,
     )
-    _product(step, run, f"{title} values", layer, count, heads, run.tokens, e, e, weight="weight")
-    _taps(step, run, f"{title} application", layer, count, elements, kernel)
+    taps = step.vector(scope, softmax, x)
+    values = matrices(heads.values, Role.SPAN_VALUES, e)
+    return _taps(step, scope, Role.APPLICATION, kernel, values, taps)
 
 
 def _taps(
-    step: Step, run: Pass, name: str, layer: str, count: Array, elements: Array, kernel: float
-) -> None:
-    """`kernel` multiply-adds for each element on the vector unit; backward twice as many."""
-    row = Row(
-        name,
-        layer,
-        run.phase,
+    step: Step, scope: Scope, role: Role, kernel: float, x: Value, taps: Value | None
+) -> Value:
+    """`kernel` multiply-adds for each element on the vector unit; backward twice as many.
+
+    taps : what each element is multiplied with, where it is computed and no parameter.
+    """
+    recipe = Recipe(
+        role,
         "elementwise",
-        False,
-        out=step.kept(run.phase),
-        in_attention=True,
-        simple=2.0 * kernel,
+        (2.0 * kernel, 0.0),
+        (4.0 * kernel, 0.0),
+        Saves.INPUT if taps is None else Saves.BOTH,
+        Subset.BODY if taps is None else None,
+        variant=f"c{kernel:.0f}",
     )
-    step.out.vector(row, count, elements)
-    step.save(elements, count, run.phase)
-    if step.training and run.phase == "forward":
-        back = Row(
-            f"{name} gradient",
-            layer,
-            "backward",
-            "elementwise",
-            False,
-            b="saved",
-            in_attention=True,
-            simple=4.0 * kernel,
-        )
-        width = step.workload.format.activation
-        step.tape.append(VectorTape(back, count, elements, False, extra=elements * width))
+    return step.vector(scope, recipe, x, taps)

@@ -1,170 +1,243 @@
-"""Forward operations of a transformer (physics: one table row each).
+"""Rows of the forward pass: layers.
 
-T tokens, d hidden, H heads of size e, f feed-forward: projections T x d x (H e), scores
-B H x (L x e x L), context B H x (L x L x e), output T x (H e) x d, feed-forward T x d x f
+One layer, T = B L tokens, d hidden, H heads, e = head size, f feed-forward:
+q, k, v T x d x (H e), scores B H (L x e x L), softmax B H L rows of L,
+context B H (L x L x e), output T x (H e) x d, feed-forward T x d x f
 and T x f x d, with softmax, norms, activations, residuals and dropout as vector rows.
 Vaswani et al. 2017 (arXiv 1706.03762); BERT 1810.04805; GPT-2; Llama 2302.13971; T5 1910.10683.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
 import numpy as np
 
 from elector.operations.attention import attention
-from elector.operations.passes import Pass, dropout, norm
+from elector.operations.collect import Sizes
+from elector.operations.graph import Value, either, sometimes
+from elector.operations.passes import biased, dropout, norm
+from elector.operations.roles import Place, Role, Section
+from elector.operations.scope import Matrix, Pass, Recipe, Saves, Scope, Subset, formula
 from elector.operations.step import Step
+from elector.operations.tensors import place_of
 
 Array = np.ndarray
 
 
-def embedding(step: Step, run: Pass, layer: str = "embedding") -> None:
-    """Token, position and segment rows gathered and summed, or the patch projection."""
+def embedding(step: Step, run: Pass, section: Section, before: Value | None = None) -> Value:
+    """Token, position and segment rows gathered and summed, or the patch projection.
+
+    before : what a generated token comes from.
+    """
     model, numbers = step.models.template, step.models.numbers
     d, width = step.models.block["hidden"][0], step.workload.format.activation
-    elements, count = run.tokens * d, run.times
+    scope = Scope(run, Place(section), run.times)
+    patches = None
     if model.family == "vision":
-        patches = run.batch * numbers["patches"]
-        step.linear(
-            "patch projection",
-            layer,
-            run.phase,
-            count,
-            patches,
-            numbers["patch_inputs"],
-            d,
-            input_count=np.zeros_like(count),
-        )
-        step.save(patches * numbers["patch_inputs"], count, run.phase)
+        images = Value(run.batch * numbers["patches"], numbers["patch_inputs"], run.times)
+        patches = step.linear(scope, images, Matrix(Role.PATCH_PROJECTION, d))
+        if step.training:
+            step.saved.written.append(patches)
     tables = float(numbers["vocabulary"].any()) + float(model.position_kind == "learned")
     tables += float(numbers["token_types"].any())
-    step.vector(
+    gathered = Value(run.tokens, d, run.times)
+    if before is not None:
+        gathered.reads(before)
+    recipe = Recipe(
+        Role.LOOKUP,
         "embedding",
-        "embedding lookup",
-        layer,
-        run.phase,
-        "embedding",
-        count,
-        elements,
-        a="stream",
-        reads=elements * width * max(tables, 1.0),
-        gradient="embedding_backward",
-        keep=model.embedding_norm or not step.dropout,
+        formula("embedding"),
+        formula("embedding_backward"),
+        subset=Subset.BODY,
+        table=True,
     )
+    reads = run.tokens * d * width * max(tables, 1.0)
+    x = step.vector(scope, recipe, gathered, patches, Sizes(reads))
     if model.embedding_norm:
-        step.save(elements, count, run.phase)
-        norm(step, run, "embedding norm", layer, count, elements, keep=not step.dropout)
+        x = norm(step, scope, Role.EMBEDDING_NORM, x)
     if step.dropout:
-        dropout(step, run, "embedding dropout", layer, count, elements, keep=True)
+        x = dropout(step, scope, Role.EMBEDDING_DROPOUT, x)
+    return x
 
 
-def block(step: Step, index: int, run: Pass) -> None:
-    """All layers of one block."""
-    model = step.models.template
-    description = model.blocks[index]
-    d = step.models.block["hidden"][index]
-    name = _layer_name(step, index)
-    count = step.models.block["repeat"][index] * run.times
-    elements = run.tokens * d
-    if step.training and not step.keeps and run.phase == "forward":
+@dataclass(frozen=True, eq=False, repr=False)
+class Layers:
+    """The layers of one block: all of them are the same rows.
+
+    inner : what each reads: the first one what stands below, each other the one before.
+    once, later : (M,) how often it is the first, and how often another.
+    result : what the last of them leaves.
+    """
+
+    inner: Value
+    once: Array
+    later: Array
+    result: Value
+
+
+def blocks(step: Step, run: Pass, indices: Iterable[int], x: Value, memory: Value | None) -> Value:
+    """The layers of some blocks one after another, and again where they are computed again.
+
+    x : what the first of them reads. memory : the encoder's output, or None.
+    """
+    done: list[tuple[int, Layers]] = []
+    for index in indices:
+        done.append((index, _layers(step, run, index, x, memory)))
+        x = done[-1][1].result
+    if step.training and step.workload.activations == "recompute":
+        for index, layers in done:
+            _again(step, replace(run, phase="recompute"), index, layers, memory)
+    return x
+
+
+def _layers(step: Step, run: Pass, index: int, x: Value, memory: Value | None) -> Layers:
+    """All layers of one block; every layer reads the one before."""
+    scope = _scope(step, run, index)
+    once = np.minimum(step.models.bottom(run.times), scope.count)
+    later = scope.count - once
+    before = _width_before(step, index)
+    width = x.width if before is None else before
+    inner = Value(x.rows, width, scope.count, *_wanted(step, x, once))
+    inner.reads(x, once)
+    if step.training and not step.records(scope):
         # A checkpoint keeps the input of each layer only (Chen et al. 2016, arXiv 1604.06174).
-        step.saved = step.saved + elements * step.at_once(count) * step.workload.format.activation
-    before = step.models.width_before(index)
-    if before is not None and not (description.cross_attention or description.causal):
-        change = count * (before != d)
-        step.linear("projection", name, run.phase, change, run.tokens, before, d)
-        step.save(run.tokens * before, change, run.phase)
-    step.in_layers = True
-    sublayer(step, run, name, count, elements, index, "self")
+        step.checkpoint(inner)
+    out = block(step, scope, index, inner, memory)
+    result = Value(out.rows, out.width, once, out.needed)
+    result.reads(out, once)
+    if (once <= 0).any():  # a block that is not there hands on what it gets
+        result.reads(x, run.times * (once <= 0))
+    inner.reads(out, later)
+    return Layers(inner, once, later, result)
+
+
+def _again(step: Step, run: Pass, index: int, layers: Layers, memory: Value | None) -> None:
+    """The same layers again, in the backward pass."""
+    out = block(step, _scope(step, run, index), index, layers.inner, memory)
+    out.gradient.sources.append((layers.result.gradient, layers.once))
+    out.gradient.sources.append((layers.inner.gradient, layers.later))
+
+
+def _wanted(step: Step, x: Value, once: Array) -> tuple[bool, Array | float]:
+    """Whether gradients of the layers' inputs are wanted, and in how many layers they are not."""
+    if not (step.trains(Subset.BODY) or (step.training and step.workload.rank)):
+        return x.needed, x.missing
+    # Every layer trains; what stands below the first one perhaps does not.
+    return True, 0.0 if x.needed else once
+
+
+def _scope(step: Step, run: Pass, index: int) -> Scope:
+    count = step.models.block["repeat"][index] * run.times
+    return Scope(run, place_of(step.models.template, index), count, layered=True)
+
+
+def block(step: Step, scope: Scope, index: int, x: Value, memory: Value | None) -> Value:
+    """One layer of a block."""
+    description, d = step.models.template.blocks[index], step.models.block["hidden"][index]
+    before = _width_before(step, index)
+    if before is not None:
+        x = _resized(step, scope, x, before, d)
+    x = sublayer(step, scope, index, x, None)
     if description.cross_attention:
-        sublayer(step, run, name, count, elements, index, "cross")
-    sublayer(step, run, name, count, elements, index, "feed-forward")
-    step.in_layers = False
+        x = sublayer(step, replace(scope, cross=True), index, x, memory)
+    return feed_forward(step, scope, index, x)
 
 
-def sublayer(
-    step: Step, run: Pass, layer: str, count: Array, elements: Array, index: int, kind: str
-) -> None:
-    """Attention or feed-forward with its norm, dropout and residual, before or after."""
+def _width_before(step: Step, index: int) -> Array | None:
+    """(M,) width of the layer before a block; None where all have the same."""
+    description = step.models.template.blocks[index]
+    if description.cross_attention or description.causal:
+        return None
+    return step.models.width_before(index)
+
+
+def _resized(step: Step, scope: Scope, x: Value, before: Array, d: Array) -> Value:
+    """A projection between layers of different widths."""
+    changes = before != d
+    count = scope.count * changes
+    old = sometimes(x, changes)
+    new = step.linear(replace(scope, count=count), old, Matrix(Role.RESIZE, d))
+    return either(new, changes, x, d)
+
+
+def sublayer(step: Step, scope: Scope, index: int, x: Value, memory: Value | None) -> Value:
+    """Attention with its norm, dropout and residual, before or after."""
     model = step.models.template
-    title = {"self": "attention", "cross": "cross attention", "feed-forward": "feed-forward"}[kind]
-    step.save(elements, count, run.phase)  # input of the first projection
-    if model.pre_norm:
-        step.save(elements, count, run.phase)
-        norm(step, run, f"{title} norm", layer, count, elements)
-    if kind == "feed-forward":
-        biased = feed_forward(step, run, layer, count, index)
-    else:
-        biased = attention(step, run, layer, count, index, cross=kind == "cross")
+    inside = norm(step, scope, Role.ATTENTION_NORM, x) if model.pre_norm else x
+    y = attention(step, scope, index, inside, memory)
     if step.dropout:
-        dropout(step, run, f"{title} dropout", layer, count, elements)
-    width = step.workload.format.activation
-    step.vector(
-        "residual",
-        f"{title} residual",
-        layer,
-        run.phase,
+        y = dropout(step, scope, Role.ATTENTION_DROPOUT, y)
+    y = residual(step, scope, Role.ATTENTION_RESIDUAL, y, x, model.output_bias)
+    return y if model.pre_norm else norm(step, scope, Role.ATTENTION_NORM, y)
+
+
+def feed_forward(step: Step, scope: Scope, index: int, x: Value) -> Value:
+    """Feed-forward with its norm, dropout and residual, before or after."""
+    model = step.models.template
+    inside = norm(step, scope, Role.FEED_FORWARD_NORM, x) if model.pre_norm else x
+    y = _chain(step, scope, index, inside)
+    if step.dropout:
+        y = dropout(step, scope, Role.FEED_FORWARD_DROPOUT, y)
+    y = residual(step, scope, Role.FEED_FORWARD_RESIDUAL, y, x, model.feed_forward_bias)
+    return y if model.pre_norm else norm(step, scope, Role.FEED_FORWARD_NORM, y)
+
+
+def residual(
+    step: Step, scope: Scope, role: Role, y: Value, around: Value, with_bias: bool
+) -> Value:
+    """The bias of the last product, if it has one, and what goes around the sublayer."""
+    also, back = biased(step, with_bias, Subset.BODY)
+    recipe = Recipe(
+        role,
         "elementwise",
-        count,
-        elements,
-        also=("bias",) if biased else (),
-        extra=elements * width,
-        extra_class="activation",
-        keep=True,
+        formula("residual", *also),
+        formula("residual_backward", *back),
+        subset=Subset.BODY if with_bias else None,
         streamed=True,
-        gradient="residual_backward",
-        gradient_also=("bias_backward",) if biased else (),
-        writes=elements * width + step.mask(elements, run.phase),
     )
-    if not model.pre_norm:
-        step.save(elements, count, run.phase)
-        norm(step, run, f"{title} norm", layer, count, elements)
+    extra = y.elements * step.workload.format.activation
+    return step.vector(scope, recipe, y, around, Sizes(extra=extra))
 
 
-def feed_forward(step: Step, run: Pass, layer: str, count: Array, index: int) -> bool:
+def _chain(step: Step, scope: Scope, index: int, x: Value) -> Value:
     """A chain of one product (gated: two) and an activation for each stack, and one back to hidden.
 
-    Returns whether it ends in a bias. hidden -> f1 -> f2 -> f3 -> hidden, with one residual and
-    norm behind the last, is what FlexiBERT's released models have: with a way back to hidden in
-    every stack, 8 of their 16 parameter counts are out of reach (docs/acceltran.md).
+    hidden -> f1 -> f2 -> f3 -> hidden, with one residual and norm behind the last, is what
+    FlexiBERT's released models have: with a way back to hidden in every stack, 8 of their 16
+    parameter counts are out of reach (docs/acceltran.md).
     """
-    model = step.models.template
     d, stacks = step.models.block["hidden"][index], step.models.feed_forward[index]
-    width = d
-    for s in range(stacks.shape[0]):
-        f = stacks[s]
-        if not f.any():
-            continue
-        there, name = count * (f > 0), f" {s + 1}" if stacks.shape[0] > 1 else ""
-        inner = run.tokens * f
-        step.linear(f"feed-forward{name} in", layer, run.phase, there, run.tokens, width, f)
-        if model.gated:
-            step.linear(f"feed-forward{name} gate", layer, run.phase, there, run.tokens, width, f)
-            step.save(inner, there, run.phase)
-        step.save(inner, there, run.phase)
-        biased = model.feed_forward_bias
-        step.vector(
-            model.activation,
-            f"feed-forward{name} {model.activation}",
-            layer,
-            run.phase,
-            "activation",
-            there,
-            inner,
-            also=(("bias",) if biased else ()) + (("gate",) if model.gated else ()),
-            keep=True,
-            streamed=True,
-            gradient=f"{model.activation}_backward",
-            gradient_also=(("bias_backward",) if biased else ())
-            + (("gate_backward",) if model.gated else ()),
-        )
-        step.save(inner, there, run.phase)
-        width = np.where(f > 0, f, width)
-    step.linear("feed-forward out", layer, run.phase, count, run.tokens, width, d, keep=False)
-    return model.feed_forward_bias
+    for s, f in enumerate(stacks):
+        if f.any():
+            x = _stack(step, scope, x, f, s + 1 if len(stacks) > 1 else 0)
+    return step.linear(scope, x, Matrix(Role.FEED_FORWARD_OUT, d))
 
 
-def _layer_name(step: Step, index: int) -> str:
-    model = step.models.template
-    if model.family == "encoder-decoder":
-        return "decoder" if model.blocks[index].cross_attention else "encoder"
-    return f"layer {index + 1}" if len(model.blocks) > 1 else "layers"
+def _stack(step: Step, scope: Scope, x: Value, f: Array, number: int) -> Value:
+    """One product (gated: two) and the activation; where f is 0 there is none."""
+    model, there = step.models.template, f > 0
+    whole, inside = x, scope
+    if not there.all():
+        inside = replace(scope, count=scope.count * there)
+        x = sometimes(x, there)
+    up = step.linear(inside, x, Matrix(Role.FEED_FORWARD_IN, f, index=number))
+    gate = None
+    if model.gated:
+        gate = step.linear(inside, x, Matrix(Role.FEED_FORWARD_GATE, f, index=number))
+    also, back = biased(step, model.feed_forward_bias, Subset.BODY)
+    gates = ("gate",) if gate is not None else ()
+    recipe = Recipe(
+        Role.FEED_FORWARD_ACTIVATION,
+        "activation",
+        formula(model.activation, *also, *gates),
+        formula(f"{model.activation}_backward", *back, *(f"{g}_backward" for g in gates)),
+        Saves.INPUT if gate is None else Saves.BOTH,
+        Subset.BODY if model.feed_forward_bias else None,
+        streamed=True,
+        index=number,
+        variant=model.activation,
+    )
+    y = step.vector(inside, recipe, up, gate)
+    return y if inside is scope else either(y, there, whole, np.where(there, f, whole.width))

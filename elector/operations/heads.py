@@ -4,177 +4,90 @@ from __future__ import annotations
 
 import numpy as np
 
-from elector.operations.passes import Pass, norm
+from elector.operations.graph import Value
+from elector.operations.passes import bias, biased, norm
+from elector.operations.roles import Place, Role, Section
+from elector.operations.scope import Matrix, Pass, Recipe, Saves, Scope, Subset, formula
 from elector.operations.step import Step
 
 Array = np.ndarray
 
 
-def head(step: Step, run: Pass, *, last_only: bool) -> None:
-    """What stands on top: pooler, classifier, span or vocabulary head, and the loss."""
+def head(step: Step, run: Pass, x: Value, *, last_only: bool) -> Value:
+    """What stands on top of the layers' output x; its result.
+
+    last_only : the last token of a sequence is all that is asked for.
+    """
     model, numbers = step.models.template, step.models.numbers
-    d, count, kind = step.models.block["hidden"][-1], run.times, model.head
-    tokens = run.batch if last_only else run.tokens
+    scope, kind = Scope(run, Place(Section.HEAD), run.times), model.head
+    tokens, d = run.batch if last_only else run.tokens, x.width
+    x = x.view(x.rows, d, run.times)
     if model.pre_norm:
-        step.save(run.tokens * d, count, run.phase)
-        norm(step, run, "final norm", "head", count, tokens * d if last_only else run.tokens * d)
-    if kind == "none":
-        return
-    dense = kind == "pooler" or (kind == "classifier" and model.head_dense)
-    if dense:
-        step.linear(
-            "pooler",
-            "head",
-            run.phase,
-            count,
-            run.batch,
-            d,
-            d,
-            head=True,
-            input_count=_head_input(step, count),
-        )
-        step.vector(
-            "tanh",
-            "pooler tanh",
-            "head",
-            run.phase,
-            "activation",
-            count,
-            run.batch * d,
-            also=("bias",),
-            streamed=True,
-            keep=True,
-            head=True,
-            gradient="tanh_backward",
-            gradient_also=("bias_backward",),
-        )
-        step.save(2.0 * run.batch * d, count, run.phase)
+        x = norm(step, scope, Role.FINAL_NORM, x.view(tokens, d))
+    if kind == "pooler" or (kind == "classifier" and model.head_dense):
+        x = _pooled(step, scope, x.view(run.batch, d))
     if kind == "classifier":
-        outputs, rows = numbers["labels"], run.batch
-        below = None if dense else _head_input(step, count)
-        logits(step, run, "classifier", rows, d, outputs, below, bias=model.family != "decoder")
-    elif kind == "question-answering":
-        logits(
-            step,
-            run,
-            "span head",
-            run.tokens,
-            d,
-            np.full_like(d, 2.0),
-            _head_input(step, count),
-            bias=True,
+        with_bias = None if model.family == "decoder" else Role.CLASSIFIER_BIAS
+        x = x.view(run.batch, d)
+        return logits(
+            step, scope, x, Matrix(Role.CLASSIFIER, numbers["labels"], Subset.HEAD), with_bias
         )
-    elif kind == "masked-lm":
-        rows = run.batch * step.workload.predictions
-        step.linear(
-            "masked-LM transform",
-            "head",
-            run.phase,
-            count,
-            rows,
-            d,
-            d,
-            head=True,
-            input_count=_head_input(step, count),
-        )
-        step.vector(
-            model.activation,
-            "masked-LM activation",
-            "head",
-            run.phase,
-            "activation",
-            count,
-            rows * d,
-            also=("bias",),
-            streamed=True,
-            keep=True,
-            head=True,
-            gradient=f"{model.activation}_backward",
-            gradient_also=("bias_backward",),
-        )
-        norm(step, run, "masked-LM norm", "head", count, rows * d, head=True)
-        step.save(3.0 * rows * d, count, run.phase)
-        logits(
-            step,
-            run,
-            "vocabulary head",
-            rows,
-            d,
-            numbers["vocabulary"],
-            None,
-            bias=True,
-            tied=model.tied_embeddings,
-        )
-    elif kind == "causal-lm":
-        logits(
-            step,
-            run,
-            "vocabulary head",
-            tokens,
-            d,
-            numbers["vocabulary"],
-            _head_input(step, count),
-            bias=False,
-            tied=model.tied_embeddings,
-        )
+    if kind == "question-answering":
+        matrix = Matrix(Role.SPAN_HEAD, np.full_like(d, 2.0), Subset.HEAD)
+        return logits(step, scope, x.view(run.tokens, d), matrix, Role.SPAN_HEAD_BIAS)
+    if kind in ("masked-lm", "causal-lm"):
+        # A tied head is the token embedding once more, and trains only where that does.
+        subset = Subset.BODY if model.tied_embeddings else Subset.HEAD
+        matrix = Matrix(Role.VOCABULARY_HEAD, numbers["vocabulary"], subset)
+        if kind == "causal-lm":
+            return logits(step, scope, x.view(tokens, d), matrix, None)
+        x = _transformed(step, scope, x.view(run.batch * step.workload.predictions, d))
+        return logits(step, scope, x, matrix, Role.VOCABULARY_HEAD_BIAS)
+    return x
 
 
-def _head_input(step: Step, count: Array) -> Array | None:
-    """The lowest trainable head needs no gradient of its input where the body is frozen."""
-    return np.zeros_like(count) if step.workload.trainable == "heads" else None
-
-
-def logits(
-    step: Step,
-    run: Pass,
-    name: str,
-    rows: Array,
-    d: Array,
-    outputs: Array,
-    input_count: Array | None,
-    *,
-    bias: bool,
-    tied: bool = False,
-) -> None:
-    """The last projection and, in training, the loss."""
-    step.linear(
-        name,
-        "head",
-        run.phase,
-        run.times,
-        rows,
-        d,
-        outputs,
-        head=True,
-        input_count=input_count,
-        tied=tied,
-        keep=False,
-    )
-    step.save(rows * d, run.times, run.phase)
-    if bias:
-        step.vector(
-            "bias",
-            f"{name} bias",
-            "head",
-            run.phase,
-            "elementwise",
-            run.times,
-            rows * outputs,
-            streamed=True,
-            head=True,
-            gradient="bias_backward",
-        )
+def _pooled(step: Step, scope: Scope, x: Value) -> Value:
+    """The dense layer on the first tokens."""
+    x = step.linear(scope, x, Matrix(Role.POOLER, x.width, Subset.HEAD))
     if step.training:
-        step.save(rows * outputs, run.times, run.phase)
-        step.vector(
-            "loss",
-            "loss",
-            "head",
-            run.phase,
-            "loss",
-            run.times,
-            rows * outputs,
-            keep=True,
-            head=True,
-            gradient="loss_backward",
-        )
+        step.saved.written.append(x)
+    also, back = biased(step, True, Subset.HEAD)
+    recipe = Recipe(
+        Role.POOLER_ACTIVATION,
+        "activation",
+        formula("tanh", *also),
+        formula("tanh_backward", *back),
+        Saves.OUTPUT,
+        Subset.HEAD,
+        streamed=True,
+    )
+    return step.vector(scope, recipe, x)
+
+
+def _transformed(step: Step, scope: Scope, x: Value) -> Value:
+    """Dense layer, activation and norm of the predicted positions."""
+    activation = step.models.template.activation
+    x = step.linear(scope, x, Matrix(Role.MASKED_LM_TRANSFORM, x.width, Subset.HEAD))
+    also, back = biased(step, True, Subset.HEAD)
+    recipe = Recipe(
+        Role.MASKED_LM_ACTIVATION,
+        "activation",
+        formula(activation, *also),
+        formula(f"{activation}_backward", *back),
+        Saves.INPUT,
+        Subset.HEAD,
+        streamed=True,
+    )
+    x = step.vector(scope, recipe, x)
+    return norm(step, scope, Role.MASKED_LM_NORM, x, Subset.HEAD)
+
+
+def logits(step: Step, scope: Scope, x: Value, matrix: Matrix, with_bias: Role | None) -> Value:
+    """The last projection and, in training, the loss."""
+    y = step.linear(scope, x, matrix)
+    if with_bias is not None:
+        y = bias(step, scope, with_bias, y, Subset.HEAD)
+    if step.training:
+        recipe = Recipe(Role.LOSS, "loss", formula("loss"), formula("loss_backward"), Saves.OUTPUT)
+        step.vector(scope, recipe, y)
+    return y

@@ -1,20 +1,21 @@
-"""The table of operations: what a row says, and how rows are collected.
+"""The table of operations: what a row says.
 
 R rows describe the work of M (model, workload) pairs of one structure. What all pairs
-share (name, kind, operand classes) is one `Row`; what differs is an (R, M) array.
+share (role, kind, operand classes) is one `Row`; what differs is an (R, M) array.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import lru_cache
 
 import numpy as np
 
 from elector.base.segments import Fold
-from elector.base.table import DATA, read_csv
 from elector.describe.numbers import Precision
 from elector.describe.workload import Workload
+from elector.operations import names
+from elector.operations.graph import Graph
+from elector.operations.roles import Part, Place, Role, layer_word, word
 
 #: Where an operand comes from, and with it when it is already on the chip:
 #: activation  handed over by the operation before: stays if it is small enough
@@ -33,12 +34,16 @@ PARAMETERS = ("weight", "reuse")
 class Row:
     """What is the same for every pair.
 
-    name, layer : of the operation and of the part of the model it stands in.
+    role : what it computes in the model. place : the part of the model it stands in.
     phase : forward | prefill | decode | recompute | backward | update.
     kind : linear | attention (matrix products), softmax | norm | activation | elementwise |
         embedding | loss | optimizer | cast.
     matmul : whether it is a matrix product; everything else runs on the vector unit.
     a, b, out : operand classes of the product, or first input, second input, output.
+    part : what of its role it is: the operation itself, one of its gradients, its update.
+    cross : it belongs to the attention to an encoder's output.
+    index : number of its feed-forward stack; 0 where there is one.
+    variant : function, transform, kernel or name that sets it apart (see `Role`).
     streamed : element-wise work that can follow its producer without a trip to memory.
     in_attention : independent for every head and sequence.
     off_chain : nothing later in the step waits for it (gradients of weights).
@@ -46,20 +51,44 @@ class Row:
     simple, special : vector operations for each element.
     """
 
-    name: str
-    layer: str
+    role: Role
+    place: Place
     phase: str
     kind: str
     matmul: bool
     a: str = "activation"
     b: str = "none"
     out: str = "activation"
+    part: Part = Part.FORWARD
+    cross: bool = False
+    index: int = 0
+    variant: str = ""
     streamed: bool = False
     in_attention: bool = False
     off_chain: bool = False
     grows: str = ""
     simple: float = 0.0
     special: float = 0.0
+
+    @property
+    def word(self) -> str:
+        """The word users' files have for the operation."""
+        return word(self.role, self.part, self.cross, self.index, self.variant)
+
+    @property
+    def layer_word(self) -> str:
+        """The word users' files have for its layer."""
+        return layer_word(self.place, self.part)
+
+    @property
+    def name(self) -> str:
+        """What a report calls it; decides nothing."""
+        return names.operation(self.role, self.part, self.cross, self.index, self.variant)
+
+    @property
+    def layer(self) -> str:
+        """What a report calls its layer; decides nothing."""
+        return names.layer(self.place, self.part)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -94,6 +123,7 @@ class Operations:
     tables : (M,) elements of the token table and of the positions in use.
     format : bytes of an element by class.
     workload : the M workloads.
+    graph : which rows make the operands of which.
     densities : a, b, out -> share of the operand's elements that are not zero; empty where
         everything is dense.
     fold : None; where each column is a layer of its pair, which belong together. `parameters`
@@ -122,6 +152,7 @@ class Operations:
     tables: np.ndarray
     format: Precision
     workload: Workload
+    graph: Graph
     densities: dict[str, Shares] = field(default_factory=dict)
     fold: Fold | None = None
 
@@ -160,147 +191,3 @@ def groups(rows: tuple[Row, ...]) -> np.ndarray:
     keys = [(row.phase, row.in_attention, row.off_chain) for row in rows]
     place = {key: i for i, key in enumerate(dict.fromkeys(keys))}
     return np.array([place[key] for key in keys], dtype=np.intp)
-
-
-@dataclass
-class Collector:
-    """Collects rows and their numbers; `table()` turns them into (R, M) arrays.
-
-    Operations that no pair has are left out.
-    """
-
-    size: int
-    format: Precision
-    rows: list[Row] = field(default_factory=list)
-    numbers: list[dict[str, np.ndarray | float]] = field(default_factory=list)
-
-    def matmul(
-        self,
-        row: Row,
-        count: np.ndarray | float,
-        batch: np.ndarray | float,
-        m: np.ndarray | float,
-        k: np.ndarray | float,
-        n: np.ndarray | float,
-        *,
-        b_share: np.ndarray | float = 1.0,
-        span: np.ndarray | float = 0.0,
-        widths: tuple[float, float, float] | None = None,
-    ) -> None:
-        """One kind of matrix product; `b_share` distinct second operands for each product."""
-        if not np.any(count):
-            return
-        a_width, b_width, out_width = widths or self._widths(row)
-        self.rows.append(row)
-        self.numbers.append(
-            {
-                "count": count,
-                "batch": batch,
-                "m": m,
-                "k": k,
-                "n": n,
-                "span": span,
-                "a_bytes": a_width * (batch * m * k),
-                "b_bytes": b_width * (batch * k * n * b_share),
-                "out_bytes": out_width * (batch * m * n),
-                "a_width": a_width,
-                "b_width": b_width,
-                "out_width": out_width,
-            }
-        )
-
-    def vector(
-        self,
-        row: Row,
-        count: np.ndarray | float,
-        elements: np.ndarray | float,
-        *,
-        reads: float | np.ndarray | None = None,
-        extra: float | np.ndarray = 0.0,
-        writes: float | np.ndarray | None = None,
-    ) -> None:
-        """Element-wise or row-wise work on `elements`; bytes default to one tensor each way."""
-        if not np.any(count):
-            return
-        width = self.format.activation
-        self.rows.append(row)
-        self.numbers.append(
-            {
-                "count": count,
-                "batch": 1.0,
-                "m": elements,
-                "k": 1.0,
-                "n": 1.0,
-                "span": 0.0,
-                "a_bytes": elements * width if reads is None else reads,
-                "b_bytes": extra,
-                "out_bytes": elements * width if writes is None else writes,
-                "a_width": width,
-                "b_width": width,
-                "out_width": width,
-            }
-        )
-
-    def table(self, name: str) -> np.ndarray:
-        """(R, M) values of one number."""
-        values = np.empty((len(self.rows), self.size))
-        for i, numbers in enumerate(self.numbers):
-            values[i] = numbers[name]
-        return values
-
-    def widths(self, name: str) -> np.ndarray:
-        """(R,) width of one operand [byte]."""
-        return np.array([numbers[name] for numbers in self.numbers], dtype=float)
-
-    def _widths(self, row: Row) -> tuple[float, float, float]:
-        f = self.format
-        gradient = f.gradient if row.phase == "backward" else f.activation
-        b = {"weight": f.weight, "reuse": f.weight, "cache": f.key_value}.get(row.b, f.activation)
-        return gradient, b, gradient
-
-
-@lru_cache(maxsize=1)
-def vector_costs() -> dict[str, tuple[float, float]]:
-    """Name of a vector operation -> (simple, special) operations for each element.
-
-    From elector/data/vector_operations.csv, where each row carries its formula.
-    """
-    names, lines = read_csv(DATA / "vector_operations.csv")
-    place = [names.index(name) for name in ("operation", "simple", "special")]
-    return {c[place[0]]: (float(c[place[1]]), float(c[place[2]])) for _, c in lines}
-
-
-@lru_cache(maxsize=4096)
-def vector_row(
-    operation: str,
-    name: str,
-    layer: str,
-    phase: str,
-    kind: str,
-    *,
-    also: tuple[str, ...] = (),
-    a: str = "activation",
-    b: str = "none",
-    out: str = "activation",
-    streamed: bool = False,
-    in_attention: bool = False,
-    off_chain: bool = False,
-) -> Row:
-    """A vector row whose operations for each element are those of `operation` plus `also`."""
-    costs = [vector_costs()[o] for o in (operation, *also)]
-    return Row(
-        name,
-        layer,
-        phase,
-        kind,
-        False,
-        a,
-        b,
-        out,
-        streamed,
-        in_attention,
-        off_chain,
-        "",
-        sum(c[0] for c in costs),
-        sum(c[1] for c in costs),
-    )

@@ -33,6 +33,7 @@ from elector.base import units
 from elector.base.errors import InputError
 from elector.base.table import DATA, combinations, read_csv
 from elector.describe.workload import Workload
+from elector.operations.roles import Part
 from elector.operations.rows import PARAMETERS, Operations, Row, Shares
 
 Array = np.ndarray
@@ -202,7 +203,7 @@ def prune(ops: Operations, workload: Workload) -> Operations:
             kind = operand_kind(row, operand) if row.matmul else ""
             if not kind:
                 continue
-            points = _points(table, row.phase, row.name, row.layer, kind)
+            points = _points(table, row.phase, row.word, row.layer_word, kind)
             key = tuple(id(p) for p in points)
             if key not in codes:
                 if key not in known:
@@ -218,7 +219,7 @@ def prune(ops: Operations, workload: Workload) -> Operations:
 def operand_kind(row: Row, operand: str) -> str:
     """activation | weight | gradient | output, or "" for one that is never pruned."""
     if operand == "out":
-        stays = row.out == "stream" or row.name.endswith("weight gradient")
+        stays = row.out == "stream" or row.part is Part.WEIGHT_GRADIENT
         return "" if stays else "output"
     name = row.a if operand == "a" else row.b
     if name in PARAMETERS:
@@ -226,7 +227,7 @@ def operand_kind(row: Row, operand: str) -> str:
     if row.phase != "backward" or name in ("saved", "cache"):
         return "activation"
     # Inside attention, what the forward pass computed again is an activation, too.
-    return "activation" if "again" in row.name else "gradient"
+    return "activation" if row.part is Part.AGAIN else "gradient"
 
 
 Points = dict[tuple[float | None, float | None], float]
@@ -263,7 +264,7 @@ def _density(table: Table, row: Row, points: list[Points], tau_i: Array, tau_t: 
     """(M,) densities: the mean of what is known; 1 where nothing is said."""
     if not points:
         return np.ones_like(tau_i)
-    parts = [_interpolate(table, row.name, each, tau_i, tau_t) for each in points]
+    parts = [_interpolate(table, row.word, each, tau_i, tau_t) for each in points]
     total = parts[0]
     for part in parts[1:]:
         total = total + part

@@ -1,88 +1,48 @@
-"""One step being written down: the rows collected so far and what the backward pass needs.
+"""One step being written down: rows, the tensors between them, and what their gradients need.
 
-Every forward operation registers its own gradient on a tape, so that no backward row can
-be forgotten: `backward.py` only plays the tape in reverse.
+Every forward operation notes its own gradient on a tape, so that no backward row can be
+forgotten: `backward` only plays the tape in reverse. What stays of the forward pass is what
+those gradients read.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from elector.describe.model import Models
 from elector.describe.workload import Workload
-from elector.operations.rows import Collector, Row, vector_row
+from elector.operations import graph
+from elector.operations.collect import Collector, Shape, Sizes
+from elector.operations.graph import Operand, Parameter, Value
+from elector.operations.rows import Row
+from elector.operations.saved import Saved
+from elector.operations.scope import Matrix, Product, Recipe, Saves, Scope, Subset
+from elector.operations.tape import LinearNode, Node, VectorNode
 
 Array = np.ndarray
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class LinearTape:
-    """y (m x n) = x (m x k) w (k x n), `count` times."""
-
-    name: str
-    layer: str
-    count: Array
-    m: Array
-    k: Array
-    n: Array
-    head: bool
-    input_count: Array | None  # None: the input's gradient is wanted every time
-    frozen: bool = False  # a constant: no gradient of its own
-    batch: Array | float = 1.0
-    share: Array | None = None  # distinct weights of each product; their gradients add up
-    tied: bool = False  # the token embedding once more: it trains only where everything does
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class AttentionTape:
-    """One of the two products of `batch` heads, `count` times.
-
-    part : "scores" (q k^T) | "context" (p v).
-    key_count : how often the gradient of the keys is wanted.
-    recompute : scores and softmax are computed again; saved : probabilities were kept.
-    positions : the scores hold a product with relative positions.
-    """
-
-    part: str
-    layer: str
-    count: Array
-    key_count: Array
-    batch: Array
-    queries: Array
-    keys: Array
-    size: Array
-    share: Array
-    recompute: bool
-    saved: bool
-    positions: bool = False
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class VectorTape:
-    """The gradient of a vector operation."""
-
-    row: Row
-    count: Array
-    elements: Array
-    head: bool
-    reads: Array | None = None
-    extra: Array | float = 0.0
-    writes: Array | None = None
+PLAIN = Sizes()
 
 
 @dataclass
 class Step:
-    """Everything the emitters share while the rows of one structure are written down."""
+    """Everything the emitters share while the rows of one structure are written down.
+
+    saved : what stays for the backward pass. cached : block -> keys and values of the encoder's
+    output. live : (M,) bytes alive at the same time in inference. gradients : parameters ->
+    rows with their gradients.
+    """
 
     models: Models
     workload: Workload
     out: Collector
-    tape: list[LinearTape | AttentionTape | VectorTape] = field(default_factory=list)
-    saved: Array = field(default_factory=lambda: np.zeros(1))
+    tape: list[Node] = field(default_factory=list)
+    saved: Saved = field(default_factory=Saved)
+    cached: dict[int, tuple[Value, Value]] = field(default_factory=dict)
     live: Array = field(default_factory=lambda: np.zeros(1))
-    in_layers: bool = False  # what stands below and above the layers is never recomputed
+    gradients: dict[Parameter, list[int]] = field(default_factory=dict)
 
     @property
     def training(self) -> bool:
@@ -94,138 +54,172 @@ class Step:
         """Whether activations are dropped."""
         return self.training and self.models.template.dropout
 
-    @property
-    def keeps(self) -> bool:
-        """Whether the layers keep every activation for the backward pass."""
-        return self.training and self.workload.activations != "recompute"
+    def trains(self, subset: Subset | None) -> bool:
+        """Whether parameters of a subset train."""
+        everything = self.workload.trainable == "all"
+        return self.training and (subset is Subset.HEAD or (subset is Subset.BODY and everything))
 
-    def kept(self, phase: str) -> str:
-        """Class of an output the backward pass reads."""
-        keeps = self.training and (self.keeps or phase == "recompute" or not self.in_layers)
-        return "saved" if keeps else "activation"
+    def records(self, scope: Scope) -> bool:
+        """Whether the backward pass reads this pass, and not one that computes it again."""
+        again = self.workload.activations == "recompute" and scope.layered
+        return self.training and (scope.phase == "recompute" if again else True)
 
-    def save(self, elements: Array, count: Array, phase: str, width: float | None = None) -> None:
-        """Note a tensor that stays until the backward pass [elements of `width` bytes]."""
-        if self.kept(phase) == "saved":
-            size = elements * (self.workload.format.activation if width is None else width)
-            times = count > 0 if phase == "recompute" else self.at_once(count)
-            self.saved = self.saved + size * times
+    # ---- what stays for the backward pass ----
 
-    def at_once(self, count: Array) -> Array:
-        """Runs of one micro-batch: its activations are gone before the next one starts."""
-        return count / self.workload.gradient_accumulation if self.training else count
+    def keep(self, scope: Scope, value: Value | None) -> None:
+        """A gradient reads this tensor."""
+        if value is not None and self.records(scope):
+            self.saved.keep(value, value.count, scope.again)
 
-    def mask(self, elements: Array, phase: str) -> Array | float:
-        """Bytes of the dropout mask that are written with `elements`: one each, if kept."""
-        return elements if self.dropout and self.kept(phase) == "saved" else 0.0
+    def checkpoint(self, value: Value) -> None:
+        """A tensor from which layers are computed again stays from the forward pass on."""
+        self.saved.keep(value, value.count, None)
+
+    # ---- emitters ----
+
+    def linear(self, scope: Scope, x: Value, matrix: Matrix) -> Value:
+        """y = x w for every token."""
+        first = scope.phase in ("forward", "prefill")
+        row = Row(
+            matrix.role,
+            scope.place,
+            scope.phase,
+            "linear",
+            True,
+            b="weight" if first else "reuse",
+            cross=scope.cross,
+            index=matrix.index,
+            variant=matrix.variant,
+        )
+        shape = Shape(1.0, x.rows, x.width, matrix.width)
+        self.note_live(x.rows * (x.width + matrix.width) * (scope.count > 0))
+        y = Value(x.rows, matrix.copies * matrix.width, scope.count)
+        weight = Parameter(matrix.role, scope.place, scope.cross, matrix.index)
+        node = LinearNode(
+            scope,
+            matrix.role,
+            "linear",
+            x,
+            y,
+            weight,
+            shape,
+            matrix.subset,
+            matrix.copies,
+            matrix.index,
+            matrix.variant,
+        )
+        return self._product(row, node)
+
+    def product(self, scope: Scope, x: Value, product: Product) -> Value:
+        """A product with a matrix for every head, or with a constant one."""
+        constant = product.subset is Subset.CONSTANT
+        row = Row(
+            product.role,
+            scope.place,
+            scope.phase,
+            "attention",
+            True,
+            a="reuse" if product.first else "activation",
+            b="activation" if product.first else "reuse" if constant else product.held,
+            out=product.out,
+            cross=scope.cross,
+            variant=product.variant,
+            in_attention=True,
+        )
+        y = Value(product.rows, product.width, scope.count)
+        weight = None if constant else Parameter(product.role, scope.place, scope.cross)
+        node = LinearNode(
+            scope,
+            product.role,
+            "attention",
+            x,
+            y,
+            weight,
+            product.shape,
+            product.subset,
+            variant=product.variant,
+            summed=product.summed,
+        )
+        return self._product(row, node, second=product.first)
+
+    def _product(self, row: Row, node: LinearNode, second: bool = False) -> Value:
+        """Writes the row of a product with parameters and notes its gradients.
+
+        second : the parameters stand first.
+        """
+        scope, x, y = node.scope, node.x, node.y
+        operands: tuple[Operand, Operand] = (node.weight, x) if second else (x, node.weight)
+        place = self.out.matmul(row, node.copies * scope.count, node.shape, operands)
+        y.sources.append((place, None))
+        y.needed, y.missing = self.wanted((x,), node.subset)
+        if node.subset is not Subset.CONSTANT:
+            self.keep(scope, x)
+        if self.records(scope):
+            self.tape.append(node)
+        return y
+
+    def vector(
+        self,
+        scope: Scope,
+        recipe: Recipe,
+        a: Value,
+        b: Value | None = None,
+        sizes: Sizes = PLAIN,
+    ) -> Value:
+        """Vector work y = f(a, b) on the elements of a."""
+        around = "none" if scope.recorded == "none" else "activation"
+        row = Row(
+            recipe.role,
+            scope.place,
+            scope.phase,
+            recipe.kind,
+            False,
+            a="stream" if recipe.table else around,
+            b="none" if sizes.extra is None else "activation",
+            out=around,
+            cross=scope.cross,
+            index=recipe.index,
+            variant=recipe.variant,
+            streamed=recipe.streamed,
+            in_attention=scope.in_attention,
+            simple=recipe.work[0],
+            special=recipe.work[1],
+        )
+        y = Value(a.rows, a.width, scope.count, *self.wanted((a, b), recipe.subset))
+        y.sources.append((self.out.vector(row, scope.count, a.elements, sizes, (a, b)), None))
+        if recipe.in_place:
+            y.home = a
+        self._remember(VectorNode(scope, recipe, a, b, y))
+        return y
+
+    def _remember(self, node: VectorNode) -> None:
+        """Notes the gradient of vector work, and keeps what it reads."""
+        scope, saves, y = node.scope, node.recipe.saves, node.y
+        if not self.records(scope):
+            return
+        if node.recipe.back is None:  # the gradient of the result is that of the operand
+            for operand in (node.a, node.b):
+                if operand is not None and operand.needed:
+                    operand.gradient.sources.append((y.gradient, None))
+            return
+        self.tape.append(node)
+        if scope.recorded != "saved":
+            return
+        if saves in (Saves.INPUT, Saves.BOTH):
+            self.keep(scope, node.a)
+        if saves is Saves.BOTH:
+            self.keep(scope, node.b)
+        if saves is Saves.OUTPUT:
+            self.keep(scope, y)
+        if saves is Saves.MASK:
+            self.saved.mask(y, y.count, scope.again)
+
+    def wanted(
+        self, operands: Sequence[Value | None], subset: Subset | None
+    ) -> tuple[bool, Array | float]:
+        """Whether the gradient of a result is wanted, and in how many runs it is not."""
+        return (True, 0.0) if self.trains(subset) else graph.wanted(operands)
 
     def note_live(self, elements: Array) -> None:
         """Note elements alive at the same time in inference."""
         self.live = np.maximum(self.live, elements * self.workload.format.activation)
-
-    def linear(
-        self,
-        name: str,
-        layer: str,
-        phase: str,
-        count: Array,
-        m: Array,
-        k: Array,
-        n: Array,
-        *,
-        a: str = "activation",
-        head: bool = False,
-        input_count: Array | None = None,
-        keep: bool = True,
-        tied: bool = False,
-    ) -> None:
-        """y = x w, and on the tape dx = dy w^T and dw = x^T dy."""
-        w = "weight" if phase in ("forward", "prefill") else "reuse"
-        out = self.kept(phase) if keep else "activation"
-        row = Row(name, layer, phase, "linear", True, a=a, b=w, out=out)
-        self.out.matmul(row, count, 1.0, m, k, n)
-        self.note_live(m * (k + n) * (count > 0))
-        if self.training and phase == "forward":
-            self.tape.append(LinearTape(name, layer, count, m, k, n, head, input_count, tied=tied))
-
-    def vector(
-        self,
-        operation: str,
-        name: str,
-        layer: str,
-        phase: str,
-        kind: str,
-        count: Array,
-        elements: Array,
-        *,
-        also: tuple[str, ...] = (),
-        extra: Array | float = 0.0,
-        extra_class: str = "none",
-        a: str = "activation",
-        keep: bool = False,
-        streamed: bool = False,
-        in_attention: bool = False,
-        head: bool = False,
-        reads: Array | None = None,
-        writes: Array | None = None,
-        gradient: str | None = None,
-        gradient_also: tuple[str, ...] = (),
-        recorded: str = "saved",
-    ) -> None:
-        """A vector operation and, on the tape, its gradient of the same size.
-
-        recorded : class of what the gradient reads of the forward pass; none: it stays on the
-        chip, and so do input and output (flash attention).
-        """
-        if recorded == "none":
-            a, out = "none", "none"
-        else:
-            out = self.kept(phase) if keep else "activation"
-        row = vector_row(
-            operation,
-            name,
-            layer,
-            phase,
-            kind,
-            also=also,
-            a=a,
-            b=extra_class,
-            out=out,
-            streamed=streamed,
-            in_attention=in_attention,
-        )
-        self.out.vector(row, count, elements, reads=reads, extra=extra, writes=writes)
-        if not head and self.workload.trainable != "all":  # a frozen bias has no gradient
-            gradient = None if gradient == "bias_backward" else gradient
-            gradient_also = tuple(g for g in gradient_also if g != "bias_backward")
-        if self.training and phase == "forward" and gradient:
-            second, width = _second_operand(gradient, gradient_also, recorded)
-            around = "none" if recorded == "none" else "activation"
-            back = vector_row(
-                gradient,
-                f"{name} gradient",
-                layer,
-                "backward",
-                kind,
-                also=gradient_also,
-                a=around,
-                b=second,
-                out=around,
-                streamed=streamed,
-                in_attention=in_attention,
-            )
-            read = elements * (width * self.workload.format.activation)
-            if gradient == "dropout_backward" and second == "saved":
-                read = elements * 1.0  # the mask
-            self.tape.append(VectorTape(back, count, elements, head, extra=read))
-
-
-def _second_operand(gradient: str, also: tuple[str, ...], recorded: str) -> tuple[str, float]:
-    """Class of what a gradient reads beside the gradient of its output, and how many tensors."""
-    if gradient in ("bias_backward", "rotary_backward", "embedding_backward"):
-        return "none", 0.0
-    if gradient == "residual_backward":  # the gradient that went around the sublayer
-        return "activation", 1.0
-    if recorded == "none":
-        return "none", 0.0
-    return recorded, 2.0 if "gate_backward" in (gradient, *also) else 1.0

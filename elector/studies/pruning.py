@@ -133,7 +133,7 @@ def _operations(model: str) -> set[tuple[str, str]]:
         except InputError:
             continue
         return {
-            ("backward" if row.phase == "backward" else "forward", row.name)
+            ("backward" if row.phase == "backward" else "forward", row.word)
             for row in rows
             if row.matmul
         }

@@ -10,6 +10,7 @@ from elector.base import units
 from elector.base.errors import InputError
 from elector.base.table import DATA, read_csv
 from elector.describe.workload import Workload
+from elector.operations.roles import BIASES, DROPOUTS, RESIDUALS, Part, Place
 from elector.operations.rows import Row
 
 Array = np.ndarray
@@ -57,9 +58,9 @@ def category(row: Row) -> str:
     """Which line of a stack's table an operation that is no product belongs to."""
     if row.kind in ("softmax", "norm", "activation", "embedding", "loss", "optimizer", "cast"):
         return row.kind
-    for word in ("bias", "dropout", "residual"):
-        if word in row.name:
-            return word
+    for name, roles in (("bias", BIASES), ("dropout", DROPOUTS), ("residual", RESIDUALS)):
+        if row.role in roles:
+            return name
     return "other"
 
 
@@ -117,10 +118,10 @@ def _inside(rows: tuple[Row, ...], attention: str) -> list[bool]:
 
 def _one_kernel(rows: tuple[Row, ...], found: list[float]) -> list[float]:
     """Flash attention: the products of one layer and phase share a kernel, the first has it."""
-    seen: set[tuple[str, str, bool]] = set()
+    seen: set[tuple[Place, str, bool]] = set()
     for i, row in enumerate(rows):
         if row.matmul and row.in_attention:
-            key = (row.layer, row.phase, row.name.startswith("cross"))
+            key = (row.place, row.phase, row.cross and row.part is Part.FORWARD)
             found[i] = float(key not in seen)
             seen.add(key)
     return found

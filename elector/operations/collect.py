@@ -1,0 +1,159 @@
+"""Rows and their numbers while they are written down; at the end a table of arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from elector.describe.numbers import Precision
+from elector.operations.graph import Graph, Operand, Value
+from elector.operations.rows import PARAMETERS, Row
+
+Array = np.ndarray
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Shape:
+    """`batch` independent products of (m x k) by (k x n), each (M,).
+
+    share : distinct second operands for each product. span : see `Operations`.
+    """
+
+    batch: Array | float
+    m: Array
+    k: Array
+    n: Array
+    share: Array | float = 1.0
+    span: Array | float = 0.0
+
+    def but(self, m: Array, k: Array, n: Array, share: Array | float | None = None) -> Shape:
+        """As many products with other sides."""
+        return Shape(self.batch, m, k, n, self.share if share is None else share)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Sizes:
+    """Bytes of vector work where they are not one tensor each way.
+
+    reads, extra, writes : (M,) of the first operand, the second one and the result.
+    """
+
+    reads: Array | None = None
+    extra: Array | None = None
+    writes: Array | None = None
+
+
+@dataclass
+class Collector:
+    """Collects rows, their numbers and their operands.
+
+    Operations that no pair has are left out.
+    """
+
+    size: int
+    format: Precision
+    rows: list[Row] = field(default_factory=list)
+    numbers: list[dict[str, Array | float]] = field(default_factory=list)
+    operands: list[tuple[Operand, Operand]] = field(default_factory=list)
+
+    def matmul(
+        self,
+        row: Row,
+        count: Array,
+        shape: Shape,
+        operands: tuple[Operand, Operand],
+        widths: tuple[float, float, float] | None = None,
+    ) -> int:
+        """One kind of matrix product; its place in the table, -1 where no pair has it."""
+        if not count.any():
+            return -1
+        s = shape
+        a_width, b_width, out_width = widths or self._widths(row)
+        numbers = {
+            "count": count,
+            "batch": s.batch,
+            "m": s.m,
+            "k": s.k,
+            "n": s.n,
+            "span": s.span,
+            "a_bytes": a_width * (s.batch * s.m * s.k),
+            "b_bytes": b_width * (s.batch * s.k * s.n * s.share),
+            "out_bytes": out_width * (s.batch * s.m * s.n),
+            "a_width": a_width,
+            "b_width": b_width,
+            "out_width": out_width,
+        }
+        return self._add(row, numbers, operands)
+
+    def vector(
+        self,
+        row: Row,
+        count: Array,
+        elements: Array,
+        sizes: Sizes,
+        operands: tuple[Operand, Operand],
+    ) -> int:
+        """Element-wise or row-wise work on `elements`; its place, -1 where no pair has it."""
+        if not count.any():
+            return -1
+        width = self.format.activation
+        numbers: dict[str, Array | float] = {
+            "count": count,
+            "batch": 1.0,
+            "m": elements,
+            "k": 1.0,
+            "n": 1.0,
+            "span": 0.0,
+            "a_bytes": elements * width if sizes.reads is None else sizes.reads,
+            "b_bytes": 0.0 if sizes.extra is None else sizes.extra,
+            "out_bytes": elements * width if sizes.writes is None else sizes.writes,
+            "a_width": width,
+            "b_width": width,
+            "out_width": width,
+        }
+        return self._add(row, numbers, operands)
+
+    def _add(
+        self, row: Row, numbers: dict[str, Array | float], operands: tuple[Operand, Operand]
+    ) -> int:
+        place = len(self.rows)
+        self.rows.append(row)
+        self.numbers.append(numbers)
+        self.operands.append(operands)
+        for operand in operands:
+            if isinstance(operand, Value) and operand.reader < 0:
+                operand.reader = place
+        return place
+
+    def keep(self, rows: Iterable[int]) -> None:
+        """What these rows make stays for the backward pass."""
+        for r in rows:
+            if r >= 0 and self.rows[r].out == "activation":
+                self.rows[r] = replace(self.rows[r], out="saved")
+
+    def write(self, row: int, size: Array) -> None:
+        """A row writes `size` bytes more."""
+        self.numbers[row]["out_bytes"] = self.numbers[row]["out_bytes"] + size
+
+    def graph(self) -> Graph:
+        """Which rows make the operands of which."""
+        return Graph(self.operands)
+
+    def table(self, name: str) -> Array:
+        """(R, M) values of one number."""
+        values = np.empty((len(self.rows), self.size))
+        for i, numbers in enumerate(self.numbers):
+            values[i] = numbers[name]
+        return values
+
+    def widths(self, name: str) -> Array:
+        """(R,) width of one operand [byte]."""
+        return np.array([numbers[name] for numbers in self.numbers], dtype=float)
+
+    def _widths(self, row: Row) -> tuple[float, float, float]:
+        f = self.format
+        gradient = f.gradient if row.phase == "backward" else f.activation
+        b = f.weight if row.b in PARAMETERS else f.key_value if row.b == "cache" else f.activation
+        return gradient, b, gradient

@@ -1,0 +1,238 @@
+"""The tensors that operations hand to one another, and which rows make each operand.
+
+A row of the table stands for all its repetitions, so that an edge says how often it is taken:
+the first layer of a stack reads what stands below it, every further one reads the layer
+before. A `Value` is such a tensor while the rows are written down; a `Graph` answers for a
+finished table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from elector.operations.roles import Place, Role
+
+Array = np.ndarray
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """The weights of one role in one part of the model, all layers together."""
+
+    role: Role
+    place: Place
+    cross: bool = False
+    index: int = 0
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Source:
+    """A row that makes an operand, or `elements` (M,) of it, and how often: times (M,)."""
+
+    row: int
+    times: Array
+    elements: Array
+
+
+class Value:
+    """A tensor of `rows` x `width` elements, of which a step makes `count`.
+
+    rows, width, count : (M,) float.
+    needed : whether a gradient of it is wanted in any run.
+    missing : (M,) runs in which none is, where it is needed.
+    sources : what makes it, each a row or another tensor, and how often (None: every time).
+    home : the tensor whose memory it takes over; None where it has its own.
+    whole : tensors that it is the whole of, each with the pairs (M,) bool where it is that one.
+    kept : (M,) how often it stays for the backward pass; None where it does not.
+    reader : the first row that reads it; -1 before there is one.
+    """
+
+    __slots__ = (
+        "_gradient",
+        "count",
+        "home",
+        "kept",
+        "missing",
+        "needed",
+        "reader",
+        "rows",
+        "sources",
+        "whole",
+        "width",
+    )
+
+    def __init__(
+        self,
+        rows: Array,
+        width: Array,
+        count: Array,
+        needed: bool = False,
+        missing: Array | float = 0.0,
+    ) -> None:
+        self.rows, self.width, self.count = rows, width, count
+        self.needed, self.missing = needed, missing
+        self.sources: list[tuple[int | Value, Array | None]] = []
+        self.home: Value | None = None
+        self.whole: list[tuple[Value, Array]] = []
+        self.kept: Array | float | None = None
+        self.reader = -1
+        self._gradient: Value | None = None
+
+    @property
+    def elements(self) -> Array:
+        """(M,) numbers it holds."""
+        return self.rows * self.width
+
+    @property
+    def gradient(self) -> Value:
+        """The gradient that flows back to it, from whatever reads it."""
+        if self._gradient is None:
+            self._gradient = Value(self.rows, self.width, self.count)
+        return self._gradient
+
+    def reads(self, other: Value, times: Array | None = None) -> None:
+        """It is made of another tensor (`times` (M,) times), whose gradient is then this one's."""
+        self.sources.append((other, times))
+        if self.needed:
+            other.gradient.sources.append((self.gradient, times))
+
+    def view(self, rows: Array, width: Array, count: Array | None = None) -> Value:
+        """Some of it, in some of its runs."""
+        found = Value(
+            rows, width, self.count if count is None else count, self.needed, self.missing
+        )
+        found.reads(self)
+        return found
+
+    def made(self) -> list[Source]:
+        """The rows that make it."""
+        found: list[Source] = []
+        for item, times in self.sources:
+            own = self.count if times is None else times
+            if isinstance(item, Value):
+                found += [
+                    Source(s.row, np.minimum(s.times, own), np.minimum(s.elements, self.elements))
+                    for s in item.made()
+                ]
+            else:
+                found.append(Source(item, own, self.elements))
+        return found
+
+    def stored(self) -> list[int]:
+        """The rows in whose results it lies."""
+        if self.home is not None:
+            return self.home.stored()
+        found: list[int] = []
+        for item, _ in self.sources:
+            found += item.stored() if isinstance(item, Value) else [item]
+        return found
+
+
+def sometimes(value: Value, there: Array) -> Value:
+    """A tensor in the pairs (M,) bool that have it."""
+    found = value.view(value.rows, value.width, value.count * there)
+    found.whole = [(value, there)]
+    return found
+
+
+def derived(parts: Sequence[Value], rows: Array, width: Array, count: Array | None = None) -> Value:
+    """A tensor of the elements, or of the sum, of others; count : as often as the first of them."""
+    needed, missing = wanted(parts)
+    found = Value(rows, width, parts[0].count if count is None else count, needed, missing)
+    for part in parts:
+        found.reads(part)
+    return found
+
+
+def joined(parts: Sequence[Value]) -> Value:
+    """All elements of several tensors in one."""
+    if len(parts) == 1:
+        return parts[0]
+    elements = parts[0].elements
+    for part in parts[1:]:
+        elements = elements + part.elements
+    return derived(parts, elements, np.ones(1))
+
+
+def added(parts: Sequence[Value]) -> Value:
+    """The sum of tensors of one shape."""
+    return parts[0] if len(parts) == 1 else derived(parts, parts[0].rows, parts[0].width)
+
+
+def wanted(parts: Sequence[Value | None]) -> tuple[bool, Array | float]:
+    """Whether and how seldom the gradient of a result is wanted: where one operand's is."""
+    missing = [part.missing for part in parts if part is not None and part.needed]
+    if not missing:
+        return False, 0.0
+    least = missing[0]
+    for other in missing[1:]:
+        least = np.minimum(least, other)
+    return True, least
+
+
+def either(this: Value, there: Array, other: Value, width: Array) -> Value:
+    """One tensor where it is there (M,) bool, elsewhere the other."""
+    found = Value(this.rows, width, other.count, *wanted((this, other)))
+    for value, where in ((this, there), (other, ~there)):
+        if where.any():
+            found.reads(value, other.count * where)
+            found.whole.append((value, where))
+    return found
+
+
+#: What an operand of a row is: a tensor, parameters, or nothing that a row makes.
+Operand = Value | Parameter | None
+
+
+class Graph:
+    """Operands of the rows of a table.
+
+    operands : of each row its first and its second one. moved : new place of each row, where
+    rows were put between them.
+    """
+
+    def __init__(
+        self, operands: Sequence[tuple[Operand, Operand]], moved: Array | None = None
+    ) -> None:
+        self._operands, self._moved = tuple(operands), moved
+        self._sources: dict[Value, tuple[Source, ...]] = {}
+
+    def operand(self, row: int, name: str) -> Operand:
+        """The first (a) or second (b) operand of a row."""
+        return self._operands[row]["ab".index(name)]
+
+    def sources(self, row: int, name: str) -> tuple[Source, ...]:
+        """The rows that make an operand; none for parameters and inputs of the step."""
+        operand = self.operand(row, name)
+        return self.sources_of(operand) if isinstance(operand, Value) else ()
+
+    def sources_of(self, value: Value) -> tuple[Source, ...]:
+        """The rows that make a tensor, each once for every way it is taken."""
+        found = self._sources.get(value)
+        if found is None:
+            seen: dict[tuple[int, bytes], Source] = {}
+            for s in (s for s in value.made() if s.row >= 0):
+                row = s.row if self._moved is None else int(self._moved[s.row])
+                seen.setdefault((row, s.times.tobytes()), Source(row, s.times, s.elements))
+            found = self._sources[value] = tuple(seen.values())
+        return found
+
+    def updates_matrix(self, row: int) -> bool:
+        """Whether the tensor that a row of the optimizer updates is an operand of products."""
+        return bool(self.sources(row, "a"))
+
+    def spread(self, places: Array, between: Sequence[tuple[int, Operand]]) -> Graph:
+        """The graph of a table in which row r stands at places[r], others between.
+
+        between : place of each new row, and the tensor that it carries.
+        """
+        size = len(self._operands) + len(between)
+        operands: list[tuple[Operand, Operand]] = [(None, None)] * size
+        for row, operand in enumerate(self._operands):
+            operands[int(places[row])] = operand
+        for place, value in between:
+            operands[place] = (value, None)
+        return Graph(operands, places if self._moved is None else places[self._moved])

@@ -1,0 +1,18 @@
+"""What reports, traces and errors call an operation and its layer.
+
+Nothing is decided by these texts: a test replaces both functions and gets the same results.
+"""
+
+from __future__ import annotations
+
+from elector.operations.roles import Part, Place, Role, layer_word, word
+
+
+def operation(role: Role, part: Part, cross: bool, index: int, variant: str) -> str:
+    """The name of an operation: the word that users' files have for it."""
+    return word(role, part, cross, index, variant)
+
+
+def layer(place: Place, part: Part) -> str:
+    """The name of the part of the model it stands in."""
+    return layer_word(place, part)

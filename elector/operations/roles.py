@@ -1,0 +1,241 @@
+"""What an operation does and where it stands: enumerations, and the words users write for them.
+
+Code decides by `Role`, `Part` and `Place`, never by a text. Files of users (assignments,
+sparsity tables) name operations and layers by the words of this module; `word` and `layer_word`
+are the only translation, and what a report shows (elector.operations.names) is another matter.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from enum import Enum
+
+
+class Role(Enum):
+    """What an operation, a tensor or a parameter tensor is in a transformer.
+
+    The value is the word in users' files; {index} is the number of a feed-forward stack where
+    there are several, {variant} the function, transform, kernel or name that sets it apart.
+    """
+
+    # Below the layers.
+    LOOKUP = "embedding lookup"
+    PATCH_PROJECTION = "patch projection"
+    EMBEDDING_NORM = "embedding norm"
+    EMBEDDING_DROPOUT = "embedding dropout"
+    # Attention.
+    RESIZE = "projection"
+    QUERY = "query"
+    KEY_VALUE = "key, value"
+    KEY = "key"
+    VALUE = "value"
+    PROJECTION_BIAS = "query, key, value bias"
+    ROTARY = "rotary positions"
+    QUERY_LOW_RANK_A = "query low-rank A"
+    QUERY_LOW_RANK_B = "query low-rank B"
+    VALUE_LOW_RANK_A = "value low-rank A"
+    VALUE_LOW_RANK_B = "value low-rank B"
+    CACHE_APPEND = "cache append"
+    SCORES = "scores"
+    RELATIVE_POSITIONS = "relative positions"
+    SOFTMAX = "softmax"
+    PROBABILITIES = "probabilities"
+    PROBABILITIES_DROPOUT = "probabilities dropout"
+    CONTEXT = "context"
+    OUTPUT = "output"
+    ATTENTION_NORM = "attention norm"
+    ATTENTION_DROPOUT = "attention dropout"
+    ATTENTION_RESIDUAL = "attention residual"
+    # Other heads (FlexiBERT).
+    WEIGHTED_KEYS = "weighted keys"
+    ALONG_HEADS = "{variant} along heads"
+    ALONG_TOKENS = "{variant} along tokens"
+    DEPTHWISE = "{variant} depthwise"
+    POINTWISE = "{variant} pointwise"
+    TIMES_QUERY = "{variant} times query"
+    KERNEL = "{variant} kernel"
+    KERNEL_SOFTMAX = "{variant} softmax"
+    SPAN_VALUES = "{variant} values"
+    APPLICATION = "{variant} application"
+    # Feed-forward.
+    FEED_FORWARD_IN = "feed-forward{index} in"
+    FEED_FORWARD_GATE = "feed-forward{index} gate"
+    FEED_FORWARD_ACTIVATION = "feed-forward{index} {variant}"
+    FEED_FORWARD_OUT = "feed-forward out"
+    FEED_FORWARD_NORM = "feed-forward norm"
+    FEED_FORWARD_DROPOUT = "feed-forward dropout"
+    FEED_FORWARD_RESIDUAL = "feed-forward residual"
+    # Above the layers.
+    ENCODER_NORM = "encoder final norm"
+    FINAL_NORM = "final norm"
+    POOLER = "pooler"
+    POOLER_ACTIVATION = "pooler tanh"
+    CLASSIFIER = "classifier"
+    CLASSIFIER_BIAS = "classifier bias"
+    SPAN_HEAD = "span head"
+    SPAN_HEAD_BIAS = "span head bias"
+    MASKED_LM_TRANSFORM = "masked-LM transform"
+    MASKED_LM_ACTIVATION = "masked-LM activation"
+    MASKED_LM_NORM = "masked-LM norm"
+    VOCABULARY_HEAD = "vocabulary head"
+    VOCABULARY_HEAD_BIAS = "vocabulary head bias"
+    LOSS = "loss"
+    # Parameters that no product holds, and what is done to all of them.
+    TOKEN_EMBEDDING = "token embedding"
+    POSITION_EMBEDDING = "position embedding"
+    SEGMENT_EMBEDDING = "segment embedding"
+    CLASS_TOKEN = "class token, patch bias"
+    NORMS = "norms"
+    MASKED_LM_VECTORS = "masked-LM vectors"
+    VOCABULARY_BIAS = "vocabulary bias"
+    WEIGHT_CAST = "weight cast"
+    ACCUMULATION = "gradient accumulation"
+    # What a list of products names, and what crosses a link of a hybrid.
+    PRODUCT = "{variant}"
+    TRANSFER = "transfer"
+
+
+class Part(Enum):
+    """What of a role a row computes; the value is put behind its word."""
+
+    FORWARD = ""
+    AGAIN = " again"  # in the backward pass, what the forward pass did not keep
+    INPUT_GRADIENT = " input gradient"  # of a product with parameters
+    WEIGHT_GRADIENT = " weight gradient"
+    GRADIENT = " gradient"  # of everything else, named after what the gradient is of
+    UPDATE = " update"
+    BIAS_UPDATE = " bias update"
+
+
+#: Parameters are updated all stacks of a block together.
+UPDATES = (Part.UPDATE, Part.BIAS_UPDATE)
+#: Element-wise work by what it is for.
+BIASES = frozenset(
+    {
+        Role.PROJECTION_BIAS,
+        Role.CLASSIFIER_BIAS,
+        Role.SPAN_HEAD_BIAS,
+        Role.VOCABULARY_HEAD_BIAS,
+    }
+)
+DROPOUTS = frozenset(
+    {
+        Role.EMBEDDING_DROPOUT,
+        Role.PROBABILITIES_DROPOUT,
+        Role.ATTENTION_DROPOUT,
+        Role.FEED_FORWARD_DROPOUT,
+    }
+)
+RESIDUALS = frozenset({Role.ATTENTION_RESIDUAL, Role.FEED_FORWARD_RESIDUAL})
+
+
+class Section(Enum):
+    """A part of the model; the value is its word, {index} counts from 1."""
+
+    EMBEDDING = "embedding"
+    ENCODER_EMBEDDING = "encoder embedding"
+    DECODER_EMBEDDING = "decoder embedding"
+    LAYERS = "layers"  # the only block of layers
+    LAYER = "layer {index}"
+    ENCODER = "encoder"
+    DECODER = "decoder"
+    HEAD = "head"
+    PARAMETERS = "parameters"
+    LIST = "{variant}"
+
+
+EMBEDDINGS = frozenset({Section.EMBEDDING, Section.ENCODER_EMBEDDING, Section.DECODER_EMBEDDING})
+#: Sections of layers that repeat.
+STACKS = frozenset({Section.LAYERS, Section.LAYER, Section.ENCODER, Section.DECODER})
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where an operation or a parameter tensor stands.
+
+    index : block of layers, from 0. variant : name of an entry of a list of products.
+    """
+
+    section: Section
+    index: int = 0
+    variant: str = ""
+
+    @property
+    def in_layers(self) -> bool:
+        """Whether it repeats with the layers."""
+        return self.section in STACKS
+
+
+@functools.lru_cache(maxsize=4096)
+def word(
+    role: Role,
+    part: Part = Part.FORWARD,
+    cross: bool = False,
+    index: int = 0,
+    variant: str = "",
+) -> str:
+    """The word of an operation in users' files.
+
+    cross : it belongs to the attention to an encoder's output. index : number of the stack,
+    0 where there is one. variant : see `Role`.
+    """
+    if role is Role.TRANSFER:
+        return variant
+    number = f" {index}" if index and part not in UPDATES else ""
+    title = role.value.replace("{index}", number).replace("{variant}", variant)
+    # The products of the backward pass have one name in both attentions.
+    plain = part is Part.AGAIN or (part is Part.GRADIENT and role in _OPERANDS)
+    return f"{'cross ' if cross and not plain else ''}{title}{part.value}"
+
+
+_OPERANDS = frozenset({Role.QUERY, Role.KEY, Role.VALUE, Role.PROBABILITIES})
+
+
+@functools.lru_cache(maxsize=4096)
+def layer_word(place: Place, part: Part = Part.FORWARD) -> str:
+    """The word of a layer in users' files; parameters are updated block by block."""
+    if place.in_layers and part in UPDATES:
+        return f"block {place.index + 1}"
+    text = place.section.value.replace("{index}", str(place.index + 1))
+    return text.replace("{variant}", place.variant)
+
+
+#: What sets operations of one role apart, where it is no user's own name.
+VARIANTS: dict[Role, tuple[str, ...]] = {
+    Role.FEED_FORWARD_ACTIVATION: ("gelu", "relu", "silu"),
+    **dict.fromkeys((Role.ALONG_HEADS, Role.ALONG_TOKENS), ("dft", "dct")),
+    **dict.fromkeys(
+        (
+            Role.DEPTHWISE,
+            Role.POINTWISE,
+            Role.TIMES_QUERY,
+            Role.KERNEL,
+            Role.KERNEL_SOFTMAX,
+            Role.SPAN_VALUES,
+            Role.APPLICATION,
+        ),
+        ("c5", "c9", "c13"),
+    ),
+}
+#: Stacks of a feed-forward chain that have a word of their own.
+MOST_STACKS = 3
+
+
+@functools.cache
+def vocabulary() -> frozenset[str]:
+    """Every word an operation of a described model may have."""
+    return frozenset(_words())
+
+
+def _words() -> Iterator[str]:
+    for role in Role:
+        if role in (Role.PRODUCT, Role.TRANSFER):
+            continue
+        stacks: Iterable[int] = range(MOST_STACKS + 1) if "{index}" in role.value else (0,)
+        for index in stacks:
+            for variant in VARIANTS.get(role, ("",)):
+                for part in Part:
+                    for cross in (False, True):
+                        yield word(role, part, cross, index, variant)
