@@ -15,7 +15,7 @@ import numpy as np
 from elector.base.errors import InputError
 from elector.base.table import Column
 from transcode.phases import costs_of_run
-from transcode.space import RUN, SHARED, Space, grammar, numbers, unit_of
+from transcode.space import RUN, SHARED, Space, grammar, numbers, quantities
 
 #: The constraint every machine brings: that the design can run the workload at all.
 MACHINE = "machine"
@@ -190,11 +190,13 @@ class Problem:
 
     @property
     def result_names(self) -> tuple[str, ...]:
-        """Results kept for each design: objectives, the rest of constraints, records."""
+        """Results kept for each design: objectives, records, what constraints and defined
+        expressions use, accuracies."""
         space = self.space
         names = [o.name for o in space.objectives]
         names += [n for e in space.constraints for n in e.names if n not in space.names]
         names += space.record
+        names += [n for n in space.named if n not in space.names]
         names += space.accuracy.names if space.uses_accuracy else []
         return tuple(dict.fromkeys(names))
 
@@ -212,6 +214,7 @@ class Problem:
         results = {
             name: np.full(size, np.nan) if name in own.names else _result(name, costs)
             for name in self.result_names
+            if name not in self.space.define
         }
         reasons = _reasons(costs, runs)
 
@@ -235,6 +238,7 @@ class Problem:
         reasons : "" where the machine can run the design.
         """
         runs = reasons.map(lambda text: text == "", dtype=bool)
+        results = self._with_defined(columns, results)
         values = np.stack([results[o.name] for o in self.space.objectives], axis=1)
         finite = np.isfinite(values).all(axis=1)
         margins = {MACHINE: np.where(runs & finite, 0.0, 1.0)}
@@ -250,14 +254,31 @@ class Problem:
         explained = _explained(reasons, runs, finite, scored)
         return Outcome(results, objectives, margins, feasible, explained)
 
+    def _with_defined(
+        self, columns: Columns, results: dict[str, np.ndarray]
+    ) -> dict[str, np.ndarray]:
+        """The results with what the space defines and needs, in the order of `result_names`."""
+        size, found = len(next(iter(columns.values()))), dict(results)
+        for name, expression in self.space.define.items():
+            if name in self.result_names:
+                made = grammar.value(expression, _values(columns, found))
+                found[name] = np.array(np.broadcast_to(made, (size,)))
+        return {name: found[name] for name in dict.fromkeys((*self.result_names, *found))}
+
     def _margin(
         self, expression: grammar.Expression, columns: Columns, results: dict[str, np.ndarray]
     ) -> np.ndarray:
-        def values(name: str) -> np.ndarray:
-            return results[name] if name in results else numbers(columns[name])
-
         size = len(next(iter(results.values())))
-        return np.broadcast_to(grammar.margin(expression, values), (size,))
+        return np.broadcast_to(grammar.margin(expression, _values(columns, results)), (size,))
+
+
+def _values(columns: Columns, results: Mapping[str, np.ndarray]) -> grammar.Values:
+    """What an expression's names stand for: results first, then settings."""
+
+    def values(name: str) -> np.ndarray:
+        return results[name] if name in results else numbers(columns[name])
+
+    return values
 
 
 def costs_of(
@@ -327,8 +348,10 @@ def names_of(space: Space, costs: Mapping[str, Costs]) -> list[str]:
 
 
 def bound(space: Space, names: list[str]) -> Space:
-    """The space with the names of its results checked and its constraints' units resolved."""
+    """The space with the names of its results checked and the units of its expressions resolved."""
     known = [*names, *(space.accuracy.names if space.uses_accuracy else ())]
+    space = replace(space, define=_defined(space, known))
+    known += space.define
     for field_name, used in (
         ("objectives", [o.name for o in space.objectives]),
         ("record", list(space.record)),
@@ -336,16 +359,30 @@ def bound(space: Space, names: list[str]) -> Space:
         for name in used:
             if name not in known:
                 raise InputError(
-                    "unknown result", file=space.source, field=field_name, value=name, allowed=known
+                    "unknown result",
+                    file=space.source,
+                    field=field_name,
+                    value=name,
+                    allowed=known,
                 )
-    quantities = {name: unit_of(name) for name in known}
-    quantities |= {p.name: grammar.Quantity(p.unit) for p in space.parameters}
+    bindings = quantities(space, known)
     constraints = tuple(
-        grammar.bind(e, quantities, file=space.source, field="constraints")
-        for e in space.constraints
+        grammar.bind(e, bindings, file=space.source, field="constraints") for e in space.constraints
     )
     check_bounds(constraints, space)
     return replace(space, constraints=constraints)
+
+
+def _defined(space: Space, known: list[str]) -> dict[str, grammar.Expression]:
+    """The expressions under `define`, with names checked and units resolved."""
+    found: dict[str, grammar.Expression] = {}
+    for name, expression in space.define.items():
+        field_name = f"define.{name}" if name.isidentifier() else "objectives"
+        if name in known:
+            raise InputError("is a result already", file=space.source, field=field_name, value=name)
+        bindings = quantities(replace(space, define=found), known)
+        found[name] = grammar.bind(expression, bindings, file=space.source, field=field_name)
+    return found
 
 
 def check_bounds(expressions: tuple[grammar.Expression, ...], space: Space) -> None:

@@ -8,6 +8,7 @@ long, and thousands separators otherwise.
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 
 from elector.base import units
@@ -76,21 +77,55 @@ def plain(value: float, digits: int = 4) -> str:
 
 def takes_prefix(unit: str) -> bool:
     """Whether a unit may be written with an SI prefix, as ms or MB/s."""
-    first = unit.partition("*")[0].partition("/")[0]
-    return first in _PREFIXED
+    above = _powers(unit)[0]
+    first = next(iter(above), "")
+    return first in _PREFIXED and above[first] == 1
 
 
 def written(unit: str) -> str:
     """A unit as it stands behind a number: `tokens/s`, `J s`, nothing for a count.
 
-    >>> written("token/s/mm2"), written("J*s"), written("byte"), written("1")
-    ('tokens/s/mm2', 'J s', 'B', '')
+    >>> written("token/s/mm2"), written("J*s"), written("J*J"), written("byte"), written("1")
+    ('tokens/s/mm2', 'J s', 'J^2', 'B', '')
     """
-    if unit in ("1", "bool", "text"):
+    if unit in ("", "1", "bool", "text"):
         return ""
-    first, *others = unit.split("/")
-    products = " ".join(_WRITTEN.get(part, part) for part in first.split("*"))
-    return "/".join([products, *(p.replace("byte", "B") for p in others)])
+    above, below = _powers(unit)
+    text = " ".join(_raised(_WRITTEN.get(s, s), n) for s, n in above.items()) or "1"
+    return "/".join([text, *(_raised(s.replace("byte", "B"), n) for s, n in below.items())])
+
+
+def _raised(symbol: str, power: int) -> str:
+    return symbol if power == 1 else f"{symbol}^{power}"
+
+
+def _powers(unit: str) -> tuple[dict[str, int], dict[str, int]]:
+    """Symbols above and below the line of `a*b/c/d`, each with its power."""
+    powers: dict[str, int] = {}
+    sign = 1
+    for part in re.split(r"([*/])", unit):
+        if part in ("*", "/"):
+            sign = 1 if part == "*" else -1
+        elif part != "1":
+            powers[part] = powers.get(part, 0) + sign
+    above = {symbol: power for symbol, power in powers.items() if power > 0}
+    return above, {symbol: -power for symbol, power in powers.items() if power < 0}
+
+
+def product(first: str, second: str, sign: int = 1) -> str:
+    """The unit of a product (or, with sign -1, a quotient) of two quantities.
+
+    >>> product("J", "s"), product("token/s", "mm2", -1), product("J", "J", -1)
+    ('J*s', 'token/s/mm2', '1')
+    """
+    powers: dict[str, int] = {}
+    for unit, times in ((first, 1), (second, sign)):
+        for symbols, side in zip(_powers(unit), (1, -1), strict=True):
+            for symbol, power in symbols.items():
+                powers[symbol] = powers.get(symbol, 0) + times * side * power
+    above = [symbol for symbol, power in powers.items() for _ in range(power)]
+    below = [symbol for symbol, power in powers.items() for _ in range(-power)]
+    return "/".join(["*".join(above) or "1", *below])
 
 
 @dataclass(frozen=True)

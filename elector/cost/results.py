@@ -91,6 +91,8 @@ class Registry:
     def find(self, name: str) -> Metric | None:
         """The metric a dotted name stands for: NAME, NAME.part of a group, either with
         WORKLOAD. in front."""
+        if name in self.metrics:
+            return self.metrics[name]
         words = name.split(".")
         for start in range(min(2, len(words))):
             metric, rest = self.metrics.get(words[start]), words[start + 1 :]

@@ -42,8 +42,8 @@ STATUS = ("feasible", "reason", "error")
 #: What else a sweep says of each row; `settings.KEY.value` and `.default` where asked for.
 REMARKS = ("notes", "version")
 SETTINGS = "settings"
-#: First and last column of front.csv: between the two it may have results of the user's naming.
-FRONT = ("id", "feasible")
+#: What a front.csv begins with and has: it may hold results of the user's own naming, too.
+FRONT = ["id", "feasible"]
 _OWN = re.compile(r"workloads\.(?P<workload>\w+)\.(?P<key>\w+)")
 
 
@@ -225,17 +225,17 @@ def is_result(name: str, header: Sequence[str] = ()) -> bool:
     return known or name in (*STATUS, *REMARKS) or first == SETTINGS
 
 
-def _is_passed(name: str, header: Sequence[str]) -> bool:
+def _is_passed(name: str, header: list[str]) -> bool:
     """Whether a column is passed through: a note, or a result of a front that only its space
     knows, such as an accuracy, a figure of a training run, or what `define` names."""
     own = name.startswith("note.") or name in PASSED_THROUGH
-    front = tuple(header[:: max(len(header) - 1, 1)]) == FRONT
+    front = header[:1] == FRONT[:1] and FRONT[1] in header
     words = name.split(".")
     plain = words[0] not in ("model", "accelerator", "workload", "workloads")
     return own or (front and plain and not is_result(name, header))
 
 
-def _is_setting(name: str, header: Sequence[str]) -> bool:
+def _is_setting(name: str, header: list[str]) -> bool:
     return not is_result(name, header) and not _is_passed(name, header)
 
 

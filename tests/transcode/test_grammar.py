@@ -24,7 +24,7 @@ QUANTITIES = {
     "b": Quantity(),
     "t": Quantity("text"),
     "latency_s": Quantity("s"),
-    "area_mm2": Quantity("m2", 1e6),
+    "area_mm2": Quantity("mm2"),
     "accelerator.sram": Quantity("byte"),
 }
 

@@ -41,7 +41,7 @@ def refused(*words: str, code: int = 2) -> str:
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the space `tiny.yaml` and two runs, `tiny` and, by two objectives, `pair`."""
     root = tmp_path_factory.mktemp("mistakes")
-    pair = TINY.replace("accuracy: max, ", "")
+    pair = TINY.replace("accuracy: max, ", "").replace("workload: {task: sst2}\n", "")
     for name, text in (("tiny", TINY), ("pair", pair)):
         (root / f"{name}.yaml").write_text(text)
         words = ("search", str(root / f"{name}.yaml"), "--out", str(root / name))

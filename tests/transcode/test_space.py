@@ -304,3 +304,88 @@ def test_thresholds_are_searched_where_a_source_prices_them() -> None:
     assert load("transcode-nas").constraints == space.constraints
     codes = space.from_unit(np.random.default_rng(0).random((5000, len(space.parameters))))
     assert len(np.unique(space.section_key(space.sections[0], codes))) == 5000
+
+
+# ---- settings that can never have an effect
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"workload": {"optimizer": "sgd"}}, "workload.optimizer"),
+        ({"workload": {"optimizer": ["sgd", "adamw"]}}, "workload.optimizer"),
+        ({"workload": {"task": "sst2"}}, "workload.task"),
+        ({"workload": {"target_length": 64}}, "workload.target_length"),
+        ({"workload": {"tau_i": [0.0, 0.1]}}, "workload.tau_i"),
+        ({"workload": {"predictions": 20}}, "workload.predictions"),
+        (
+            {"workload": {"mode": "training", "optimizer_kernels": "fused"}},
+            "workload.optimizer_kernels",
+        ),
+        (
+            {"model": {"base": "vit-base"}, "workload": {"sequence_length": 64}},
+            "workload.sequence_length",
+        ),
+        (
+            {"accelerator": {"base": "systolic", "training_support": [True, False]}},
+            "accelerator.training_support",
+        ),
+        (
+            {
+                "accelerator": {"base": "a100-sxm-40gb", "fp8_rate": [1e14, 2e14]},
+                "workload": {"precision": "bf16"},
+            },
+            "accelerator.fp8_rate",
+        ),
+        (
+            {"workloads": {"serve": {"optimizer": "sgd"}, "tune": {"mode": "training"}}},
+            "workloads.serve.optimizer",
+        ),
+    ],
+)
+def test_a_setting_that_can_never_count_is_refused(changes: dict[str, Any], field: str) -> None:
+    space = {
+        "name": "s",
+        "model": {"base": "encoder", "layers": [2, 4]},
+        "accelerator": {"base": "systolic", "rows": [16, 32]},
+        "objectives": {"serve.latency_s" if "workloads" in changes else "latency_s": "min"},
+        **changes,
+    }
+    with pytest.raises(InputError, match="changes nothing in this space") as caught:
+        load(space)
+    assert caught.value.field == field
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"workload": {"mode": ["inference", "training"], "optimizer": "sgd"}},
+        {"workload": {"optimizer": "none", "generate": 0, "sparsity": "dense"}},
+        {
+            "workloads": {"serve": {}, "tune": {"mode": "training"}},
+            "workload": {"optimizer": "sgd"},
+            "objectives": {"serve.latency_s": "min"},
+        },
+        {"model": {"base": ["vit-base", "bert-tiny"]}, "workload": {"sequence_length": 64}},
+        {
+            "accelerator": [{"base": "systolic", "rows": [16, 32]}, {"base": "a100-sxm-40gb"}],
+            "workload": {"mode": "training", "optimizer_kernels": "fused"},
+        },
+        {"workload": {"sparsity": "dynatran", "tau_i": [0.0, 0.1]}},
+        {
+            "accelerator": {"base": "a100-sxm-40gb", "fp8_rate": [1e14, 2e14]},
+            "workload": {"precision": ["bf16", "fp8"]},
+        },
+        {"workload": {"attention": "auto"}},
+    ],
+)
+def test_a_setting_that_counts_somewhere_is_taken(changes: dict[str, Any]) -> None:
+    load(
+        {
+            "name": "s",
+            "model": {"base": "encoder", "layers": [2, 4]},
+            "accelerator": {"base": "systolic", "rows": [16, 32]},
+            "objectives": {"latency_s": "min"},
+            **changes,
+        }
+    )

@@ -69,6 +69,7 @@ def test_several_workloads_are_swept_bit_for_bit(folder: Path) -> None:
     space = yaml.safe_load(SPACE)
     space["workloads"] = {"serve": {"batch": 2}, "tune": {"mode": "training"}}
     space["objectives"] = {"serve.latency_s": "min", "tune.energy_j": "min", "area_mm2": "min"}
+    del space["workload"]
     (folder / "two.yaml").write_text(yaml.safe_dump({**space, "name": "two"}))
     assert invoke("search", "two.yaml", "--quiet").exit_code == 0
     swept = CliRunner().invoke(elector, ["sweep", "results/two/front.csv", "--out", "again.csv"])

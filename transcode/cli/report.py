@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from elector.base.units import format_si
+from elector.base import quantity
+from elector.cost.results import Registry
 from transcode import pareto, runs
 from transcode.objective import Rejections
 from transcode.search import Progress, Result
-from transcode.space import Space, unit_of
+from transcode.space import Space, registry_of, restore
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -196,7 +197,10 @@ def _about(manifest: dict[str, Any], folder: Path) -> list[str]:
     ]
     reference = manifest["reference_point"]
     if reference is not None and manifest["hypervolume"] is not None:
-        point = ", ".join(f"{name} {shown(name, value)}" for name, value in reference.items())
+        known = registry_of(restore(manifest["space"]))
+        point = ", ".join(
+            f"{name} {shown(name, value, known)}" for name, value in reference.items()
+        )
         lines.append(f"hypervolume {manifest['hypervolume']:.8g} against {point}")
     if manifest["accuracy"]:
         lines.append(manifest["accuracy"]["text"])
@@ -298,7 +302,7 @@ def _cell(text: str, unit: str) -> str:
         return "-"
     if unit in ("1", "text"):
         return text
-    return format_si(float(text), unit)
+    return quantity.show(float(text), unit)
 
 
 def _heading(name: str) -> str:
@@ -311,9 +315,9 @@ def _values(
     space: dict[str, Any], columns: dict[str, list[str]], rows: list[int]
 ) -> dict[str, list[str]]:
     """Heading -> cells of every objective, with one standard deviation of an accuracy."""
-    found = {}
+    found, known = {}, registry_of(restore(space))
     for name, direction in space["objectives"].items():
-        cells = [shown(name, float(columns[name][row])) for row in rows]
+        cells = [shown(name, float(columns[name][row]), known) for row in rows]
         if f"{name}_std" in columns:
             deviations = (float(columns[f"{name}_std"][row]) for row in rows)
             cells = [f"{c}±{_points(name, d)}" for c, d in zip(cells, deviations, strict=True)]
@@ -323,7 +327,7 @@ def _values(
         elif name in BOUNDS:  # of a bound, the mean it stands below (or above)
             mean, std = BOUNDS[name], f"{BOUNDS[name]}_std"
             cells = [
-                f"{c} ({shown(mean, float(columns[mean][row]))}"
+                f"{c} ({shown(mean, float(columns[mean][row]), known)}"
                 f"±{_points(mean, float(columns[std][row]))})"
                 for c, row in zip(cells, rows, strict=True)
             ]
@@ -331,12 +335,11 @@ def _values(
     return found
 
 
-def shown(name: str, value: float) -> str:
-    """A result for people: three digits and its unit."""
+def shown(name: str, value: float, known: Registry) -> str:
+    """A result for people: three digits and its unit. known : the results of the space."""
     if name.startswith(("accuracy", "loss")):
         return _points(name, value)
-    quantity = unit_of(name)
-    return format_si(value / quantity.scale, quantity.unit)
+    return known.show(name, value)
 
 
 def _points(name: str, value: float) -> str:

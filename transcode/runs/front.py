@@ -14,9 +14,7 @@ import numpy as np
 from elector.base.table import Column
 from transcode.pareto import Archive
 from transcode.runs.files import write_text
-from transcode.space import Space, unit_of
-
-_UNITS = {"m2": "mm2", "1": ""}
+from transcode.space import Space, unit_text
 
 
 def columns(space: Space, codes: np.ndarray) -> dict[str, Column]:
@@ -47,21 +45,13 @@ def csv_text(space: Space, front: Archive) -> str:
 def json_text(space: Space, front: Archive, header: Mapping[str, object]) -> str:
     """The text of front.json."""
     objectives = [
-        {"name": o.name, "direction": o.direction, "unit": unit_text(o.name)}
+        {"name": o.name, "direction": o.direction, "unit": unit_text(space, o.name)}
         for o in space.objectives
     ]
     head = json.dumps({"space": space.name, **header, "objectives": objectives}, indent=1)
     designs = columns(space, front.codes)
     points = ",\n  ".join(map(json.dumps, _points(front, designs)))  # a line for each point
     return f'{head[:-2]},\n "points": [\n  {points}\n ]\n}}\n'
-
-
-def unit_text(name: str) -> str:
-    """The unit of a result as text; empty for a ratio or a count."""
-    unit = unit_of(name).unit
-    if name.startswith("loss"):
-        return "nats"
-    return "%" if name.startswith("accuracy") else _UNITS.get(unit, unit)
 
 
 def _csv(front: Archive, designs: Mapping[str, Column]) -> str:

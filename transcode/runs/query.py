@@ -19,7 +19,7 @@ from elector.base.errors import InputError
 from elector.base.table import Column
 from transcode import pareto
 from transcode.runs import manifest, parts
-from transcode.space import Objective, Space, grammar, numbers, restore, unit_of
+from transcode.space import Objective, Space, grammar, numbers, quantities, registry, restore
 
 #: Threads that read ahead: decompressing is half of the work, and needs no interpreter.
 _THREADS = 2
@@ -44,8 +44,7 @@ class Recorded:
     @property
     def quantities(self) -> dict[str, grammar.Quantity]:
         """What may be asked about: results and parameters."""
-        found = {name: unit_of(name) for name in self.results}
-        return found | {p.name: grammar.Quantity(p.unit) for p in self.space.parameters}
+        return quantities(self.space, self.results)
 
     def expression(self, text: str, field: str, extra: Sequence[str] = ()) -> grammar.Expression:
         """A condition on recorded designs; `extra` are further names without a unit."""
@@ -194,7 +193,8 @@ def require(recorded: Recorded, name: str, field: str) -> None:
 def objectives_of(recorded: Recorded, text: str | None) -> tuple[Objective, ...]:
     """Objectives written as `latency_s, area_mm2:min, accuracy:max`; those of the run if None.
 
-    Without a direction a result keeps that of the run, or is made small.
+    Without a direction a result keeps that of the run, or is made what is better for it: most
+    are made small.
     """
     if text is None:
         return recorded.space.objectives
@@ -205,7 +205,7 @@ def objectives_of(recorded: Recorded, text: str | None) -> tuple[Objective, ...]
         require(recorded, name, "--objectives")
         if colon and direction not in ("min", "max"):
             raise InputError("must be min or max", field="--objectives", value=item.strip())
-        known = own.get(name, Objective(name, False))
+        known = own.get(name, Objective(name, registry().get(name).better == "up"))
         found[name] = Objective(name, direction == "max") if colon else known
     return tuple(found.values())
 

@@ -6,7 +6,8 @@ from transcode.space.files import find, shipped
 from transcode.space.keys import mix
 from transcode.space.parts import Objective, Parameter, Section
 from transcode.space.phases import RUN, Phases
-from transcode.space.reader import SHARED, load, unit_of
+from transcode.space.reader import load
+from transcode.space.results import SHARED, quantities, registry, registry_of, unit_of, unit_text
 from transcode.space.values import numbers
 
 __all__ = [
@@ -24,7 +25,11 @@ __all__ = [
     "load",
     "mix",
     "numbers",
+    "quantities",
+    "registry",
+    "registry_of",
     "restore",
     "shipped",
     "unit_of",
+    "unit_text",
 ]

@@ -46,6 +46,7 @@ class Space:
     constraints : conditions on results; a design that breaks one is infeasible.
     reference : objective -> its coordinate of the reference point, where given.
     record : results kept for each design beside the objectives.
+    define : names of expressions of results and settings, those they are made of first.
     run : the training run its workloads make up, None without one.
     accuracy : where an accuracy (or a loss) comes from.
     """
@@ -59,6 +60,7 @@ class Space:
     constraints: tuple[grammar.Expression, ...] = ()
     reference: dict[str, float] = field(default_factory=dict)
     record: tuple[str, ...] = ()
+    define: dict[str, grammar.Expression] = field(default_factory=dict)
     accuracy: Settings = field(default_factory=Settings)
     source: Path | None = None
     run: Phases | None = None
@@ -70,9 +72,13 @@ class Space:
 
     @property
     def named(self) -> tuple[str, ...]:
-        """Every result that an objective, a record or a constraint names."""
+        """Every name that an objective, a record or a constraint uses, and what those that
+        are defined are made of."""
         names = [o.name for o in self.objectives] + list(self.record)
         names += [name for e in self.constraints for name in e.names]
+        for name in reversed(self.define):  # each stands behind what it is made of
+            if name in names:
+                names += self.define[name].names
         return tuple(dict.fromkeys(names))
 
     @property

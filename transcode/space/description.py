@@ -56,6 +56,7 @@ def describe(space: Space) -> dict[str, object]:
         "reference_point": space.reference,
         "record": list(space.record),
         "files": files,
+        **({"define": {n: e.text for n, e in space.define.items()}} if space.define else {}),
         **({RUN: space.run.describe()} if space.run else {}),
         **({"accuracy": asked} if asked else {}),
     }
@@ -102,6 +103,7 @@ def restore(description: Mapping[str, Any]) -> Space:
         constraints=tuple(grammar.parse(text) for text in description["constraints"]),
         reference=description["reference_point"],
         record=tuple(description["record"]),
+        define={n: grammar.parse_value(t) for n, t in description.get("define", {}).items()},
         run=Phases(**description[RUN]) if RUN in description else None,
         accuracy=Settings(**description.get("accuracy", {})),
     )

@@ -20,12 +20,13 @@ from elector.evaluation.accelerators import load_accelerator
 from elector.evaluation.resolve import AUTO
 from transcode.accuracy import Settings
 from transcode.accuracy.settings import read as read_accuracy
-from transcode.space import grammar, layers, pricing
+from transcode.space import effects, grammar, layers, pricing
 from transcode.space.codes import Space
 from transcode.space.files import find, read
 from transcode.space.layout import multiple
 from transcode.space.parts import Objective, Parameter, Section
 from transcode.space.phases import RUN, phases_of
+from transcode.space.results import SHARED, quantities, registry
 from transcode.space.values import fraction, is_multiple, levels
 
 _KEYS = (
@@ -35,6 +36,7 @@ _KEYS = (
     "workload",
     "workloads",
     "where",
+    "define",
     "objectives",
     "constraints",
     "reference_point",
@@ -46,11 +48,16 @@ _KEYS = (
 RESOLUTION = 1024
 #: Most steps of a range, and most choices.
 _MOST = 65_536
-#: Results of the chip or the model alone: with several workloads they need no workload's name.
-SHARED = ("area_mm2", "area_by_part_mm2", "parameters")
+#: What a name under `define` must not be called: columns and figures of a run.
+_TAKEN = (
+    *("id", "model", "accelerator", "workload", "workloads", "note", RUN, "feasible", "reason"),
+    *("hypervolume", "baseline", "designs", "front", "abs", "min", "max", "and", "or", "not", "in"),
+)
 #: Settings of the workload that belong to the machine that runs it.
 STACK = ("implementation", "optimizer_kernels")
 _WORD = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
+#: What a plain result is called: words, dotted; parts of a machine may hold spaces.
+_DOTTED = re.compile(r"[A-Za-z]\w*(\.\w[\w-]*( \w[\w-]*)*)*")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -60,24 +67,6 @@ def load(source: str | Path | Mapping[str, object]) -> Space:
         return _Reader(dict(source), None).space("space")
     path = find(source)
     return _Reader(read(path), path).space(path.stem)
-
-
-def unit_of(name: str) -> grammar.Quantity:
-    """The unit that the name of a result ends in."""
-    stem = next((part for part in name.split(".") if _UNITS.search(part)), name)
-    found = _UNITS.search(stem)
-    return _SUFFIXES[found[0]] if found else grammar.Quantity()
-
-
-_SUFFIXES = {
-    "_per_s": grammar.Quantity(),
-    "_s": grammar.Quantity("s"),
-    "_j": grammar.Quantity("J"),
-    "_w": grammar.Quantity("W"),
-    "_mm2": grammar.Quantity("m2", 1e6),
-    "_bytes": grammar.Quantity("byte"),
-}
-_UNITS = re.compile("(" + "|".join(_SUFFIXES) + ")$")
 
 
 @dataclass
@@ -106,13 +95,15 @@ class _Reader:
         self.label()
         workloads = self.workloads()
         accuracy = read_accuracy(self.data.get("accuracy", {}), self.file, self.fail)
+        objectives = self.objectives(accuracy)
         space = Space(
             name=self.name(default_name),
             parameters=tuple(self.parameters),
             sections=sections,
             workloads=workloads,
             run=phases_of(self.data.get(RUN), workloads, self.fail),
-            objectives=self.objectives(accuracy),
+            objectives=objectives,
+            define=self.define(objectives, [*workloads, *accuracy.names]),
             accuracy=accuracy,
             source=self.file,
         )
@@ -397,6 +388,44 @@ class _Reader:
             for n, d in written.items()
         )
 
+    def define(
+        self, objectives: tuple[Objective, ...], taken: list[str]
+    ) -> dict[str, grammar.Expression]:
+        """Named expressions, and objectives that are expressions themselves, each behind those
+        it is made of."""
+        written = self.data.get("define", {})
+        if not isinstance(written, dict):
+            raise self.fail("is a mapping of names to expressions", "define", value=written)
+        known = (*_TAKEN, *taken, *(p.name for p in self.parameters))
+        found: dict[str, grammar.Expression] = {}
+        for name, text in written.items():
+            if not isinstance(name, str) or not _WORD.fullmatch(name) or name in known:
+                raise self.fail(
+                    "is no name for an expression",
+                    "define",
+                    value=name,
+                    hint="a word of letters, digits and _ that is not taken",
+                )
+            if name in registry():
+                raise self.fail("is a result already", f"define.{name}", value=name)
+            found[name] = grammar.parse_value(text, file=self.file, field=f"define.{name}")
+        for objective in objectives:
+            if not _DOTTED.fullmatch(objective.name):
+                found[objective.name] = grammar.parse_value(
+                    objective.name, file=self.file, field="objectives"
+                )
+        return self.ordered(found)
+
+    def ordered(self, given: dict[str, grammar.Expression]) -> dict[str, grammar.Expression]:
+        """The same, each name behind those its expression uses."""
+        found: dict[str, grammar.Expression] = {}
+        while rest := {n: e for n, e in given.items() if n not in found}:
+            free = {n: e for n, e in rest.items() if not rest.keys() & set(e.names)}
+            if not free:
+                raise self.fail("is made of itself", f"define.{next(iter(rest))}", value=list(rest))
+            found |= free
+        return found
+
     def conditions(self, space: Space) -> Space:
         """The space with its conditions, reference point and records."""
         quantities = {p.name: grammar.Quantity(p.unit) for p in space.parameters}
@@ -412,8 +441,14 @@ class _Reader:
             record=self.record(),
         )
         pricing.check(space, self.fail)
+        effects.check(space, self.fail)
         for name in (*(o.name for o in space.objectives), *space.record):
-            self.check_workload(space, name)
+            if name not in space.define:
+                self.check_workload(space, name, "objectives")
+        for name, expression in space.define.items():
+            for used in expression.names:
+                if used not in space.define and used not in space.names:
+                    self.check_workload(space, used, f"define.{name}")
         return space
 
     def expressions(self, key: str) -> tuple[grammar.Expression, ...]:
@@ -426,16 +461,14 @@ class _Reader:
         if not isinstance(written, dict):
             raise self.fail("is a mapping", "reference_point", value=written)
         names = [o.name for o in space.objectives]
-        result = {}
+        known, result = quantities(space, names), {}
         for given, value in written.items():
             at = f"reference_point.{given}"
             name = space.accuracy.searched if given == space.accuracy.quantity else given
             if name not in names:
                 raise self.fail("is not an objective", at, value=name, allowed=names)
-            quantity = unit_of(name)
-            bare = isinstance(value, int | float)  # in the unit of the result, not in SI
-            number = units.parse(value, quantity.unit, field=at, file=self.file)
-            result[name] = number if bare else number * quantity.scale
+            unit = known[name].unit or "1"
+            result[name] = units.convert(value, unit, field=at, file=self.file)
         return result
 
     def record(self) -> tuple[str, ...]:
@@ -444,7 +477,7 @@ class _Reader:
             raise self.fail("is a list of results", "record", value=written)
         return tuple(dict.fromkeys(written))
 
-    def check_workload(self, space: Space, name: str) -> None:
+    def check_workload(self, space: Space, name: str, where: str) -> None:
         first = name.split(".")[0]
         several = "" not in space.workloads
         own = (*space.workloads, *SHARED, *((RUN,) if space.run else ()))
@@ -453,7 +486,7 @@ class _Reader:
         if several:
             raise self.fail(
                 "with several workloads a result needs the name of one",
-                "objectives",
+                where,
                 value=name,
                 hint="such as " + ", ".join(f"{w}.{name}" for w in space.workloads),
             )

@@ -1,0 +1,157 @@
+"""Whether every setting of a space can have an effect somewhere in it.
+
+The schemas say where a key counts (elector.evaluation.applies). A space that sets one which
+counts in none of its designs asks for something it cannot get, and is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from elector.base.errors import InputError
+from elector.base.table import Field, schema
+from elector.describe.formats import load_model
+from elector.describe.model import Model
+from elector.evaluation.applies import asks, conditions, kinds_of, thresholds_of
+from elector.evaluation.resolve import AUTO, AUTO_ATTENTION, Accelerator, load_accelerator
+from transcode.space.codes import Space
+from transcode.space.parts import Parameter
+
+Fail = Callable[..., InputError]
+
+
+@dataclass(frozen=True)
+class _Given:
+    """A setting that a space gives.
+
+    field : its row of the schema. label : where it stands in the space.
+    parameter : that gives it; None where one of several workloads does.
+    workload : that one.
+    """
+
+    field: Field
+    label: str
+    parameter: Parameter | None = None
+    workload: str | None = None
+
+
+def check(space: Space, fail: Fail) -> None:
+    """Refuses a setting that can never have an effect in the space."""
+    for given in _given(space):
+        facts = _Facts(space, given)
+        missing = [c for c in conditions(given.field.applies) if not c.met(facts.of(c.fact))]
+        if missing:
+            raise fail(
+                "changes nothing in this space: it counts where "
+                + " and ".join(condition.text for condition in missing),
+                given.label,
+                hint="leave it out",
+            )
+
+
+def _given(space: Space) -> Iterator[_Given]:
+    """What asks for something and does not count everywhere."""
+    members = [c for section in space.sections for group in section.members for c in group]
+    for column in sorted(set(members)):
+        parameter = space.parameters[column]
+        field = _field(space, parameter)
+        if field is not None and field.applies and any(map(asks, parameter.values)):
+            yield _Given(field, parameter.label, parameter)
+    for workload, settings in space.workloads.items():
+        for name, value in settings.items():
+            field = schema("workload")[name.removeprefix("workload.")]
+            if field.applies and asks(value):
+                yield _Given(field, f"workloads.{workload}.{field.key}", None, workload)
+
+
+def _field(space: Space, parameter: Parameter) -> Field | None:
+    """The schema's row behind a parameter; None for what has none, such as a layer's."""
+    section, _, key = parameter.name.partition(".")
+    if section == "accelerator":
+        fields = _Facts(space, _Given(schema("workload")["mode"], "", parameter)).accelerators
+        return fields[0].machine.fields.get(key)
+    return schema(section).get(key)
+
+
+@dataclass(frozen=True)
+class _Facts:
+    """What may be the case in some design where a setting is given."""
+
+    space: Space
+    given: _Given
+
+    def of(self, fact: str) -> frozenset[str]:
+        """Every value a fact may have."""
+        if fact == "accuracy":
+            return frozenset(["asked"] if self.space.uses_accuracy else [])
+        if fact == "thresholds":
+            tables = self.of_workload("sparsity")
+            return frozenset().union(*(thresholds_of(table) for table in tables))
+        if fact == "machine":
+            return frozenset().union(*(kinds_of(a.machine) for a in self.accelerators))
+        if fact in schema("workload"):
+            return self.of_workload(fact)
+        if fact in ("family", "head", "position_kind"):
+            own = {str(getattr(model, fact)) for model in self.models}
+            heads = self.values("model.head") if fact == "head" else frozenset[str]()
+            return heads or frozenset(own)
+        return self.of_accelerator(fact)
+
+    def values(self, name: str) -> frozenset[str]:
+        """Values of the parameters of that name, of the alternative alone that is given."""
+        own = self.given.parameter
+        same = own is not None and name.partition(".")[0] == own.name.partition(".")[0]
+        return frozenset(
+            str(value)
+            for p in self.space.parameters
+            if p.name == name and (not same or own is None or p.group == own.group)
+            for value in p.values
+        )
+
+    def of_workload(self, key: str) -> frozenset[str]:
+        """Values of a setting of the workload, in the one workload or in any."""
+        name, field = f"workload.{key}", schema("workload")[key]
+        shared = self.values(name) or frozenset([str(field.default)])
+        found: set[str] = set()
+        for workload, settings in self.space.workloads.items():
+            if self.given.workload in (None, workload):
+                found |= {str(settings[name])} if name in settings else shared
+        if AUTO in found and key == "attention":
+            found.add(AUTO_ATTENTION)
+        if "native" in found:  # whatever the machines compute in
+            found |= set(field.choices)
+        return frozenset(found)
+
+    def of_accelerator(self, key: str) -> frozenset[str]:
+        """Values of a setting of the accelerators."""
+        presets = {
+            str(a.settings.get(key, a.machine.fields[key].default))
+            for a in self.accelerators
+            if key in a.machine.fields
+        }
+        return self.values(f"accelerator.{key}") or frozenset(presets)
+
+    @property
+    def accelerators(self) -> list[Accelerator]:
+        """Those of the space, or of the alternative that gives the setting."""
+        return [load_accelerator(name) for name in self.bases(1)]
+
+    @property
+    def models(self) -> list[Model]:
+        """As `accelerators`."""
+        return [load_model(name) for name in self.bases(0)]
+
+    def bases(self, place: int) -> list[str]:
+        """Bases of a section of the space."""
+        section, own = self.space.sections[place], self.given.parameter
+        mine = own is not None and any(
+            self.space.parameters[c] is own for group in section.members for c in group
+        )
+        return [
+            str(base)
+            for base, group in zip(
+                self.space.parameters[section.selector].values, section.groups, strict=True
+            )
+            if not mine or own is None or group == own.group
+        ]

@@ -1,0 +1,61 @@
+"""Results that a space may name: the simulator's, those of accuracies and runs, and its own."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable
+from pathlib import Path
+
+from elector.cost import results
+from elector.cost.results import Metric, Registry
+from transcode.space import grammar
+from transcode.space.codes import Space
+
+#: Results of the chip or the model alone: with several workloads they need no workload's name.
+SHARED = tuple(metric.name for metric in results.registry() if metric.shared)
+#: Units that front.json writes in words.
+_TEXTS = {"1": "", "nat": "nats"}
+
+
+@functools.cache
+def registry() -> Registry:
+    """Every result there is, from the tables of both packages."""
+    own = results.read(Path(__file__).parent.parent / "data" / "results.csv")
+    return results.registry().extended(own)
+
+
+def registry_of(space: Space) -> Registry:
+    """The registry with what the space itself names under `define`."""
+    return registry().extended(_defined(space))
+
+
+def _defined(space: Space) -> Iterable[Metric]:
+    known = quantities(space, space.named)
+    for name, expression in space.define.items():
+        unit = grammar.unit_of(expression, known) or "1"
+        known[name] = grammar.Quantity(unit)
+        text = expression.text
+        label = name.replace("_", " ") if name.isidentifier() else name
+        yield Metric(name, unit, unit, "", "workload", "feasible", "", label, text, text)
+
+
+def unit_of(name: str) -> grammar.Quantity:
+    """The unit of a result by its name; that of a defined one follows from its space."""
+    return grammar.Quantity(registry().get(name).unit)
+
+
+def quantities(space: Space, names: Iterable[str]) -> dict[str, grammar.Quantity]:
+    """What conditions may be about: results of these names, parameters, and defined names."""
+    known = {name: unit_of(name) for name in names if name not in space.define}
+    known |= {p.name: grammar.Quantity(p.unit) for p in space.parameters}
+    for name, expression in space.define.items():  # a name stands behind those it is made of
+        inner = {n: unit_of(n) for n in expression.names if n not in known}
+        unit = grammar.unit_of(expression, known | inner)
+        known[name] = grammar.Quantity(unit)
+    return known
+
+
+def unit_text(space: Space, name: str) -> str:
+    """The unit of a result as front.json has it; empty for a ratio or a count."""
+    unit = registry_of(space).get(name).unit
+    return _TEXTS.get(unit, unit)

@@ -1,0 +1,269 @@
+"""The syntax of conditions and expressions: texts become trees here, and never reach eval.
+
+Operators, weakest first: or, and, not, comparisons (== != <= >= < > in), + and -, * / // %,
+unary minus; functions abs, min, max. Numbers may carry a unit, such as 5 ms or 3 uJ*s.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from elector.base import units
+from elector.base.errors import InputError
+
+_LONGEST, _DEEPEST = 2000, 40
+_WORDS = ("and", "or", "not", "in")
+COMPARISONS = ("==", "!=", "<=", ">=", "<", ">")
+FUNCTIONS = ("min", "max")
+_TOKEN = re.compile(
+    r"""\s*(?:
+      (?P<number>(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)
+        (?:\s*(?P<unit>%(?=\s*(?:$|[)\],<>=!]|and\b|or\b))
+          | (?!(?:and|or|not|in)\b)[A-Za-zµ][A-Za-z0-9µ]*(?:[*/][A-Za-zµ][A-Za-z0-9µ]*)*))?
+    | (?P<name>[A-Za-z_]\w*(?:\.\w+)*)
+    | (?P<text>'[^']*'|"[^"]*")
+    | (?P<sign>==|!=|<=|>=|//|[-<>+*/%()\[\],])
+    )""",
+    re.VERBOSE,
+)
+
+
+@dataclass(frozen=True)
+class Number:
+    """A literal; `value` is final once the unit it was written in is resolved."""
+
+    value: float
+    unit: str = ""
+
+
+@dataclass(frozen=True)
+class Text:
+    """A quoted literal."""
+
+    value: str
+
+
+@dataclass(frozen=True)
+class Name:
+    """A parameter or a result."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class Apply:
+    """An operator or a function on its arguments."""
+
+    operator: str
+    arguments: tuple[Node, ...]
+
+
+Node = Number | Text | Name | Apply
+
+
+@dataclass(frozen=True)
+class Expression:
+    """A condition, or an expression that gives numbers: what was written and what it means."""
+
+    text: str
+    tree: Node
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names it uses, each once, in order of appearance."""
+        return tuple(dict.fromkeys(n.name for n in walk(self.tree) if isinstance(n, Name)))
+
+
+def parse(text: object, *, file: object = None, field: str | None = None) -> Expression:
+    """The condition written in `text`. Raises InputError at the first thing not understood."""
+    found = _read(text, "a condition", file, field)
+    if not is_condition(found.tree):
+        raise InputError(
+            "is not a condition", file=file, field=field, value=text, hint="compare it: <= 5"
+        )
+    return found
+
+
+def parse_value(text: object, *, file: object = None, field: str | None = None) -> Expression:
+    """The expression written in `text`, which gives a number for each design, not a condition."""
+    if isinstance(text, int | float) and not isinstance(text, bool):
+        text = str(text)
+    found = _read(text, "an expression", file, field)
+    inner = list(walk(found.tree))
+    if any(is_condition(n) or isinstance(n, Text) for n in inner):
+        raise InputError(
+            "is a condition, not a number", file=file, field=field, value=text, hint=_EXAMPLE
+        )
+    return found
+
+
+#: What an expression looks like.
+_EXAMPLE = "such as energy_j * latency_s"
+
+
+def _read(text: object, what: str, file: object, field: str | None) -> Expression:
+    if not isinstance(text, str):
+        raise InputError(f"{what} is text", file=file, field=field, value=text)
+    if len(text) > _LONGEST:
+        raise InputError(f"is longer than {_LONGEST} characters", file=file, field=field)
+    try:
+        reader = _Reader(list(_tokens(text)))
+        tree = reader.condition()
+        reader.end()
+    except Fault as fault:
+        raise InputError(f"cannot be read: {fault}", file=file, field=field, value=text) from None
+    return Expression(text, tree)
+
+
+class Fault(Exception):
+    """Where the reader stopped, in words."""
+
+
+def _tokens(text: str) -> Iterator[tuple[str, str, str]]:
+    """(kind, text, unit) of each token, and an end mark."""
+    at = 0
+    if not text.strip():
+        raise Fault("it is empty")
+    while text[at:].strip():
+        match = _TOKEN.match(text, at)
+        if match is None:
+            raise Fault(f"at {text[at:].strip()[:12]!r}")
+        kind = next(k for k in ("number", "name", "text", "sign") if match[k] is not None)
+        word = match[kind]
+        if kind == "name" and word in _WORDS:
+            kind = "sign"
+        unit = _known(match["unit"] or "")
+        yield kind, word, unit
+        at = match.start("unit") + len(unit) if unit else match.end()
+    yield "end", "", ""
+
+
+def _known(unit: str) -> str:
+    """As much of a unit as is one: of 5 ms*rate the ms, since rate is a name."""
+    while not units.known(unit) and (cut := max(unit.rfind("*"), unit.rfind("/"))) > 0:
+        unit = unit[:cut]
+    return unit
+
+
+class _Reader:
+    """Recursive descent over the tokens."""
+
+    def __init__(self, tokens: list[tuple[str, str, str]]) -> None:
+        self.tokens, self.at, self.depth = tokens, 0, 0
+
+    def take(self, *signs: str) -> str | None:
+        kind, word, _ = self.tokens[self.at]
+        if kind == "sign" and word in signs:
+            self.at += 1
+            return word
+        return None
+
+    def need(self, sign: str) -> None:
+        if self.take(sign) is None:
+            kind, word, _ = self.tokens[self.at]
+            place = "at the end" if kind == "end" else f"before {word!r}"
+            raise Fault(f"expected {sign!r} {place}")
+
+    def end(self) -> None:
+        if self.tokens[self.at][0] != "end":
+            raise Fault(f"did not expect {self.tokens[self.at][1]!r}")
+
+    def chain(self, below: Callable[[], Node], *signs: str) -> Node:
+        node = below()
+        while operator := self.take(*signs):
+            node = Apply(operator, (node, below()))
+        return node
+
+    def condition(self) -> Node:
+        self.depth += 1
+        if self.depth > _DEEPEST:
+            raise Fault("it is nested too deeply")
+        node = self.chain(lambda: self.chain(self.negation, "and"), "or")
+        self.depth -= 1
+        return node
+
+    def negation(self) -> Node:
+        negations = 0
+        while self.take("not"):
+            negations += 1
+        node = self.comparison()
+        return Apply("not", (node,)) if negations % 2 else node
+
+    def comparison(self) -> Node:
+        left = self.sum()
+        if operator := self.take(*COMPARISONS):
+            right = self.sum()
+            if self.tokens[self.at][1] in COMPARISONS:
+                raise Fault("comparisons cannot be chained: join them with `and`")
+            return Apply(operator, (left, right))
+        return Apply("in", (left, *self.members())) if self.take("in") else left
+
+    def members(self) -> list[Node]:
+        self.need("[")
+        found = [self.sum()]
+        while self.take(","):
+            found.append(self.sum())
+        self.need("]")
+        return found
+
+    def sum(self) -> Node:
+        return self.chain(lambda: self.chain(self.unary, "*", "//", "/", "%"), "+", "-")
+
+    def unary(self) -> Node:
+        minus = 0
+        while sign := self.take("-", "+"):
+            minus += sign == "-"
+        node = self.atom()
+        return Apply("negative", (node,)) if minus % 2 else node
+
+    def atom(self) -> Node:
+        kind, word, unit = self.tokens[self.at]
+        if self.take("("):
+            node = self.condition()
+            self.need(")")
+            return node
+        self.at += 1
+        if kind == "number":
+            return Number(float(word), word + " " + unit if unit else "")
+        if kind == "text":
+            return Text(word[1:-1])
+        if kind == "end":
+            raise Fault("it ends too soon")
+        if kind != "name":
+            raise Fault(f"did not expect {word!r}")
+        return self.call(word) if self.take("(") else Name(word)
+
+    def call(self, function: str) -> Node:
+        if function not in ("abs", *FUNCTIONS):
+            raise Fault(f"unknown function {function!r}; known: abs, min, max")
+        arguments = [self.sum()]
+        while self.take(","):
+            arguments.append(self.sum())
+        self.need(")")
+        if (len(arguments) == 1) != (function == "abs"):
+            raise Fault(f"{function} takes {'one value' if function == 'abs' else 'several'}")
+        node = arguments[0] if function != "abs" else Apply("abs", (arguments[0],))
+        for argument in arguments[1:]:
+            node = Apply(function, (node, argument))
+        return node
+
+
+def walk(node: Node) -> Iterator[Node]:
+    """A node and all below it."""
+    yield node
+    if isinstance(node, Apply):
+        for argument in node.arguments:
+            yield from walk(argument)
+
+
+def is_condition(node: Node) -> bool:
+    """Whether a node is true or false, rather than a number or text."""
+    if not isinstance(node, Apply):
+        return False
+    if node.operator in ("and", "or", "not"):
+        return all(is_condition(a) for a in node.arguments)
+    return (node.operator in COMPARISONS or node.operator == "in") and not any(
+        is_condition(inner) for a in node.arguments for inner in walk(a)
+    )
