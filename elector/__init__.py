@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
-
-__version__ = "0.1.0"
-
+TYPE_CHECKING = False  # `typing` is most of what an import of this module would take
 if TYPE_CHECKING:
+    from typing import Any
+
     from elector.evaluation.path import evaluate
     from elector.studies.simulation import explain, features, simulate, sweep
     from elector.studies.training_run import run
 
+#: The version of the distribution, which holds both packages; pyproject.toml reads it here.
+__version__ = "0.2.0"
 __all__ = ["__version__", "evaluate", "explain", "features", "run", "simulate", "sweep"]
 
 #: Public name -> where it is: imported at first use, so that `import elector` stays light.
@@ -26,6 +26,8 @@ _PLACES = {
 
 
 def __getattr__(name: str) -> Any:
+    from importlib import import_module
+
     if name in _PLACES:
         return getattr(import_module(_PLACES[name]), name)
     raise AttributeError(f"module 'elector' has no attribute {name!r}")
