@@ -1,12 +1,15 @@
 """A disk that is full for real: the search says what is safe, and goes on when there is room.
 
-A small file system of its own where this machine lets us mount one, and everywhere the limit of
-the operating system on the size of a file.
+A small file system of its own where this machine lets us mount one, or where one was mounted
+beside the checkout for whoever may not (`.ci/run` does); and everywhere the limit of the
+operating system on the size of a file.
 """
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -23,6 +26,8 @@ from transcode.cli import main
 
 #: Enough for the manifest and some batches, not for all of them nor for the study [bytes].
 FILE_SYSTEM, FILE = 200 * 1024, 9 * 1024
+#: A small file system that somebody else mounted.
+MOUNTED = Path(__file__).resolve().parents[3] / "small-disk"
 SEARCH = ("search", "smoke", "--sampler", "evolve", "--budget", "2000", "--quiet", "--out")
 
 
@@ -56,7 +61,19 @@ def disk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Disk]:
         disk.free = lambda: setattr(disk, "prepare", None)
         yield disk
         return
-    yield from mounted(tmp_path / "disk")
+    yield from filled(MOUNTED) if MOUNTED.is_mount() else mounted(tmp_path / "disk")
+
+
+def filled(folder: Path) -> Iterator[Disk]:
+    """A file system of some megabytes, filled up but for as much as `mounted` makes."""
+    there = os.statvfs(folder)
+    ballast = folder / "ballast"
+    ballast.write_bytes(bytes(there.f_bavail * there.f_frsize - FILE_SYSTEM))
+    try:
+        yield Disk(folder, "No space left on device", None, lambda: ballast.unlink())
+    finally:
+        for path in folder.iterdir():
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def mounted(folder: Path) -> Iterator[Disk]:
