@@ -18,6 +18,9 @@ SPACE ?= spaces/bert.yaml
 JOBS ?= 2
 PEER := .venv-peer
 
+# What the environment says to some other Python is not meant for this one.
+unexport $(filter-out PYTHON,$(filter PYTHON%,$(.VARIABLES)))
+
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help search test test-all lint bench docs golden clean
@@ -77,7 +80,8 @@ postgres:
 # ---- what people want ----
 
 search: $(VENV)/.base
-	@$(BIN)/transcode search $(SPACE) $(ARGS)
+	@$(BIN)/transcode search "$(SPACE)" $(ARGS)
+	@echo "The programs are $(BIN)/elector and $(BIN)/transcode; by name after: . $(BIN)/activate"
 
 lint: $(VENV)/.dev
 	@$(BIN)/ruff check .

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
-
 from elector.base.version import VERSION as __version__
 
+TYPE_CHECKING = False  # `typing` is most of what an import of this module would take
 if TYPE_CHECKING:
+    from typing import Any
+
     from elector.evaluation.path import evaluate
     from elector.studies.simulation import explain, features, simulate, sweep
     from elector.studies.training_run import run
+
 
 __all__ = ["__version__", "evaluate", "explain", "features", "run", "simulate", "sweep"]
 
@@ -26,6 +27,8 @@ _PLACES = {
 
 
 def __getattr__(name: str) -> Any:
+    from importlib import import_module
+
     if name in _PLACES:
         return getattr(import_module(_PLACES[name]), name)
     raise AttributeError(f"module 'elector' has no attribute {name!r}")

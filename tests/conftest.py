@@ -1,10 +1,17 @@
-"""What every test may ask for: the reference folder, the peer, the files of this repository."""
+"""What every test may ask for: the reference folder, the peer, the files of this repository.
+
+Before anything else the environment is made the same for everybody.
+"""
 
 from __future__ import annotations
 
+import atexit
 import importlib.util
 import os
+import shutil
 import subprocess
+import tempfile
+import time
 from pathlib import Path
 
 import pytest
@@ -12,6 +19,30 @@ from hypothesis import HealthCheck, settings
 
 ROOT = Path(__file__).resolve().parent.parent
 REFERENCE = ROOT.parent / "shared" / "reference"
+
+#: What the person who runs the tests may have set, and no result may depend on: names that
+#: begin so are taken out of the environment.
+PERSONAL = (
+    *("CLICOLOR", "COLORTERM", "COLUMNS", "FORCE_COLOR", "LINES", "NO_COLOR", "TERM", "TTY_"),
+    *("LANG", "LC_", "TZ", "PYTHON", "MPL", "MATPLOTLIB", "JPY_", "JUPYTER", "DASK_", "PG"),
+    *("GIT_DIR", "GIT_INDEX", "GIT_WORK_TREE", "_ELECTOR", "_TRANSCODE", "TRANSCODE_"),
+)
+
+
+def same_environment() -> None:
+    """Makes this process, and every program that a test starts, see what every other sees."""
+    for name in list(os.environ):
+        if name.startswith(PERSONAL):
+            del os.environ[name]
+    # Programs that a test starts find this checkout, wherever they run.
+    os.environ |= {"LANG": "C.UTF-8", "TERM": "dumb", "TZ": "UTC", "PYTHONPATH": str(ROOT)}
+    time.tzset()
+    if not os.access(os.environ.get("HOME", ""), os.W_OK):  # where matplotlib keeps its fonts
+        os.environ["HOME"] = home = tempfile.mkdtemp(prefix="transcode-home-")
+        atexit.register(shutil.rmtree, home, ignore_errors=True)
+
+
+same_environment()
 
 # The same examples in every run: a red test must be red again when somebody looks at it.
 settings.register_profile(

@@ -32,7 +32,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "evaluation", "events", "studies", "cli",
     ),
     "transcode": (
-        "data", "dynaprop", "pareto", "accuracy", "space", "phases", "objective", "runs",
+        "data", "extras", "dynaprop", "pareto", "accuracy", "space", "phases", "objective", "runs",
         "training", "engines", "search", "plot", "cli",
     ),
 }  # fmt: skip

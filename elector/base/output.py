@@ -61,14 +61,26 @@ def check_output(out: str, formats: Iterable[str] = (), field: str = "--out") ->
 def whole(path: Path) -> Iterator[Path]:
     """The name to write a file under: beside it, renamed in the end; a device or pipe itself."""
     if path.exists() and not path.is_file():
-        yield path
+        with _named(path):
+            yield path
         return
     scratch = scratch_of(path)
     try:
-        yield scratch
-        scratch.replace(path)
+        with _named(path):
+            yield scratch
+            scratch.replace(path)
     finally:
         scratch.unlink(missing_ok=True)
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """An error of writing names the file that the user asked for."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = str(path)
+        raise
 
 
 def scratch_of(path: Path) -> Path:

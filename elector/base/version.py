@@ -1,3 +1,3 @@
-"""The version of the simulator, as results carry it."""
+"""The version of the distribution, which holds both packages; pyproject.toml reads it here."""
 
-VERSION = "0.1.0"
+VERSION = "0.2.0"

@@ -1,8 +1,23 @@
 """The command `elector`: parse, call one function, hand the result to `report`.
 
-`commands` has the commands, `report` what they print, `completion` what a shell proposes.
+`entry` starts and ends both programs, `streams` is what they write to, `commands` has the
+commands, `report` what they print, `completion` what a shell proposes.
 """
 
-from elector.cli.commands import main, program
+from __future__ import annotations
 
-__all__ = ["main", "program"]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from elector.cli.commands import main
+
+__all__ = ["main"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "main":  # imported when asked for: `entry` starts before the commands are there
+        from elector.cli.commands import main
+
+        return main
+    raise AttributeError(f"module 'elector.cli' has no attribute {name!r}")

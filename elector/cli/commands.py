@@ -6,7 +6,7 @@ imported when it runs, so that help and completion answer at once.
 
 from __future__ import annotations
 
-import os
+import errno
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -17,12 +17,13 @@ import click
 from elector import __version__
 from elector.base.errors import ElectorError, InfeasibleError, InputError, nearest
 from elector.base.output import is_machines, not_written
-from elector.cli import completion
+from elector.cli import completion, streams
+from elector.cli.entry import INTERRUPTED
 
 if TYPE_CHECKING:
     from elector.technology import Technology
 
-INFEASIBLE, NOT_PASSED, INTERRUPTED = 3, 4, 130
+INFEASIBLE, NOT_PASSED = 3, 4
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -30,12 +31,23 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 class Program(click.Group):
     """A group of commands whose errors become one message and the right exit code."""
 
-    def main(self, *args: Any, **kwargs: Any) -> Any:
-        """As click's; imports make a hundred thousand objects and no garbage worth collecting."""
+    def main(self, *args: Any, **kwargs: Any) -> NoReturn:
+        """As click's, except that Ctrl-C has one meaning, and one code, wherever it comes.
+
+        Imports make a hundred thousand objects and no garbage worth collecting.
+        """
         import gc
 
         gc.set_threshold(100_000, 20, 20)
-        return super().main(*args, **kwargs)
+        try:
+            code = super().main(*args, **(kwargs | {"standalone_mode": False}))
+        except click.ClickException as error:
+            error.show()
+            code = error.exit_code
+        except click.Abort:  # what click makes of Ctrl-C before a command has begun
+            click.echo("interrupted", err=True)
+            code = INTERRUPTED
+        sys.exit(code)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; bad input exits with 2, a failure with 1, an interrupt with 130."""
@@ -49,9 +61,13 @@ class Program(click.Group):
         except ElectorError as error:
             raise click.ClickException(str(error)) from None
         except OSError as error:
-            if not is_machines(error):  # a reader that went away is click's to handle
+            if streams.of_standard_output(error):  # click's where a reader left, else `entry`'s
                 raise
-            raise click.ClickException(str(not_written(error, error.filename))) from None
+            if is_machines(error):
+                raise click.ClickException(str(not_written(error, error.filename))) from None
+            if error.errno == errno.EPIPE:  # not click's, which would end without a word
+                raise click.ClickException(f"connection broken: {error.strerror}") from None
+            raise
         except KeyboardInterrupt:
             click.echo("interrupted", err=True)
             raise click.exceptions.Exit(INTERRUPTED) from None
@@ -182,7 +198,9 @@ def main() -> None:
 
     \b
     Exit codes: 0 done, 1 failed, 2 bad input (nothing written), 3 infeasible,
-    4 finished but something did not pass, 130 interrupted.
+    4 finished but something did not pass, 130 interrupted. A result that standard
+    output does not take is a failure; one whose reader went away (| head) ends
+    with 1 and without a word.
     """
 
 
@@ -442,26 +460,3 @@ def validate(case: str, cases: str | None, technology: str | None, format: str) 
     report_checks.validation(found, format)
     if any(result.verdict == "FAILED" for result in found):
         raise click.exceptions.Exit(NOT_PASSED)
-
-
-def program() -> NoReturn:
-    """The console script: as `main`, but without tearing the interpreter down.
-
-    Nothing is left to clean up once the output is flushed, and freeing every module would be a
-    tenth of the time of a command (mypy leaves the same way).
-    """
-    code: object = 0
-    try:
-        main()
-    except SystemExit as leaving:
-        code = leaving.code
-    try:
-        sys.stdout.flush()
-        sys.stderr.flush()
-    except OSError:  # the reader went away
-        os._exit(1)
-    os._exit(code if isinstance(code, int) else int(code is not None))
-
-
-if __name__ == "__main__":
-    program()

@@ -313,6 +313,7 @@ def write_result(result: SweepResult, out: str) -> None:
     path = Path(out)
     if out == "-":
         _write_csv(result, sys.stdout)
+        sys.stdout.flush()  # what is said of the table afterwards has to be true
         return
     with whole(path) as target:
         if path.suffix.lower() == ".parquet":

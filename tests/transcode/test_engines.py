@@ -277,7 +277,7 @@ def test_a_missing_library_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     )
     with pytest.raises(InputError) as caught:
         engines.check("gp")
-    assert "transcode[gp]" in str(caught.value) and "\n" not in str(caught.value)
+    assert "pip install -e '.[gp]'" in str(caught.value) and "\n" not in str(caught.value)
 
 
 @pytest.mark.extras("torch", "scipy")

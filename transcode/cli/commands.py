@@ -10,13 +10,14 @@ from pathlib import Path
 
 import click
 
-from elector.cli.commands import FORMATS, INFEASIBLE, INTERRUPTED, NOT_PASSED, Program
+from elector.cli.commands import FORMATS, INFEASIBLE, NOT_PASSED, Program
+from elector.cli.entry import INTERRUPTED
 from transcode import __version__
 from transcode.cli.train import train
 
 
 @click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(__version__)
+@click.version_option(__version__, prog_name="transcode")
 def main() -> None:
     """Search pairs of transformer models and accelerators for those that nothing beats.
 

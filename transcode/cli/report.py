@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import sys
 from collections.abc import Mapping
@@ -11,6 +12,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+import click
 import numpy as np
 
 from elector.base import quantity
@@ -55,8 +57,8 @@ def search_result(folder: Path, format: str, notes: tuple[str, ...] = ()) -> Non
     front.json or front.csv."""
     if format != "table":
         for note in notes:
-            sys.stderr.write(f"note: {note}\n")
-        sys.stdout.write((folder / f"front.{format}").read_text(encoding="utf-8"))
+            click.echo(f"note: {note}", err=True)
+        click.echo((folder / f"front.{format}").read_text(encoding="utf-8"), nl=False)
         return
     manifest, columns = _json(folder / "manifest.json"), _csv(folder / "front.csv")
     console = _console()
@@ -72,13 +74,13 @@ def selection(found: runs.query.Front, recorded: runs.query.Recorded, format: st
     """Another front of the recorded designs of a run, on stdout."""
     space, manifest = found.space, recorded.manifest
     if format == "csv":
-        sys.stdout.write(runs.front.csv_text(space, found.archive))
+        click.echo(runs.front.csv_text(space, found.archive), nl=False)
         return
     if format == "json":
         same = space.objectives == recorded.space.objectives
         header = {key: manifest[key] for key in ("space_sha256", "seed")}
         header |= {"reference_point": manifest["reference_point"] if same else None}
-        sys.stdout.write(runs.front.json_text(space, found.archive, header))
+        click.echo(runs.front.json_text(space, found.archive, header), nl=False)
         return
     _selected(found, recorded)
 
@@ -152,11 +154,13 @@ def comparison(found: runs.comparison.Comparison, format: str) -> None:
 def _rows(rows: list[dict[str, object]], format: str, title: str) -> None:
     """Rows with the same keys, as json, csv or a table."""
     if format == "json":
-        print(json.dumps(rows, indent=1))
+        click.echo(json.dumps(rows, indent=1))
     elif format == "csv":
-        writer = csv.DictWriter(sys.stdout, list(rows[0]), lineterminator="\n")
+        stream = io.StringIO()
+        writer = csv.DictWriter(stream, list(rows[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
+        click.echo(stream.getvalue(), nl=False)
     else:
         cells = {_heading(key): [_brief(row[key]) for row in rows] for key in rows[0]}
         _console().print(_table(title, cells))

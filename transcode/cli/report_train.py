@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import sys
 from collections.abc import Mapping
@@ -39,9 +40,11 @@ def result(found: Mapping[str, Any], folder: Path, format: str) -> None:
         return
     rows = _rows(found)
     if format == "csv":
-        writer = csv.writer(sys.stdout, lineterminator="\n")
+        stream = io.StringIO()
+        writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(["quantity", "value"])
         writer.writerows(rows)
+        click.echo(stream.getvalue(), nl=False)
         return
     from rich.console import Console
     from rich.table import Table

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import click
 
 from elector.base.errors import InputError
-from elector.cli.commands import FORMATS, INTERRUPTED, settings_of
+from elector.cli.commands import FORMATS, settings_of
+from elector.cli.entry import INTERRUPTED
 
 if TYPE_CHECKING:
     from transcode.training.settings import Settings

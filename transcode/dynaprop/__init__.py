@@ -8,8 +8,10 @@ Saved activations are kept as values and a bitmask. Only the commands that train
 
 import importlib.util
 
+from transcode.extras import installing
+
 if importlib.util.find_spec("torch") is None:
-    raise ImportError("transcode.dynaprop needs PyTorch: pip install 'transcode[train]'")
+    raise ImportError(f"transcode.dynaprop needs PyTorch: {installing('train')}")
 
 from transcode.dynaprop.pruner import DynaProp
 from transcode.dynaprop.records import Record

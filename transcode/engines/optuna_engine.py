@@ -22,6 +22,7 @@ import numpy as np
 from elector.base.errors import InputError
 from elector.base.table import Scalar
 from transcode.engines.base import Finished
+from transcode.extras import installing
 from transcode.objective import MACHINE, Outcome
 from transcode.runs import distribution
 from transcode.space import Parameter, Space
@@ -222,7 +223,7 @@ def sampler(name: str, batch: int) -> MakeSampler:
     for package in EXTRAS.get(name, ((), ""))[0]:
         if importlib.util.find_spec(package) is None:
             raise InputError(
-                f"sampler {name} needs {package}: pip install 'transcode[{EXTRAS[name][1]}]'",
+                f"sampler {name} needs {package}: {installing(EXTRAS[name][1])}",
                 field="--sampler",
             )
     if ":" in name:

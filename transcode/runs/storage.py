@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from elector.base.errors import EvaluationError, InputError
+from transcode.extras import installing
 from transcode.runs import manifest
 from transcode.runs.patience import Silent, within
 from transcode.space import Space
@@ -61,7 +62,7 @@ def address(text: str) -> Address:
     if kind not in ("sqlite", *_DRIVERS):
         raise InputError(f"{kind} is not known", field="--storage", allowed=_TYPES)
     if kind != "sqlite" and importlib.util.find_spec("psycopg") is None:
-        raise InputError("needs psycopg: pip install 'transcode[storage]'", field="--storage")
+        raise InputError(f"needs psycopg: {installing('storage')}", field="--storage")
     hidden = [*([url.password] if url.password else []), *_parameters(url.query)]
     shown = url.set(query={}).render_as_string(hide_password=True)
     full = url.set(drivername=_DRIVERS.get(kind, "sqlite"))

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from elector.base.errors import EvaluationError, InputError
+from transcode.extras import installing
 from transcode.runs import manifest
 from transcode.runs.patience import Silent, within
 from transcode.search.run import Run
@@ -49,7 +50,7 @@ def checked(text: str) -> str:
             hint="tls://, with the certificates in Dask's configuration (distributed.comm.tls)",
         )
     if importlib.util.find_spec("distributed") is None:
-        raise InputError("needs Dask: pip install 'transcode[cluster]'", field="--cluster")
+        raise InputError(f"needs Dask: {installing('cluster')}", field="--cluster")
     if kind == "tls":
         _require_certificates()
     return f"{kind}://{host}:{match['port']}"
@@ -142,7 +143,7 @@ def _alike(client: Any, address: str) -> int:
         raise InputError(
             f"{address}: a worker cannot run this program ({error})",
             field="--cluster",
-            hint="pip install transcode there",
+            hint=f"this program has to be installed there, too: {installing('cluster')}",
         ) from None
     if not found:
         raise InputError(f"{address}: has no workers", field="--cluster")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from elector.base.errors import InputError
+from transcode.extras import installing
 from transcode.objective import Problem
 from transcode.runs.manifest import PROXIES
 from transcode.search.halving import ETA, RUNGS, SEEDS, STEPS, Halving, Plan, settings_of
@@ -70,7 +71,7 @@ def _trainer(folder: Path, task: str, steps: int, jobs: int) -> Any:
         if (error.name or "").startswith("transcode"):
             raise
         raise InputError(
-            f"training needs {error.name}: pip install 'transcode[train]'", field="accuracy.source"
+            f"training needs {error.name}: {installing('train')}", field="accuracy.source"
         ) from None
     return Proxies(folder, task, steps, jobs)
 

@@ -6,6 +6,7 @@ import importlib
 from typing import Any
 
 from elector.base.errors import InputError
+from transcode.extras import installing
 
 
 def need(module: str, package: str) -> Any:
@@ -14,6 +15,6 @@ def need(module: str, package: str) -> Any:
         return importlib.import_module(module)
     except ModuleNotFoundError:
         raise InputError(
-            f"needs {package}, which is not installed: pip install 'transcode[train]'",
+            f"needs {package}, which is not installed: {installing('train')}",
             field="transcode train",
         ) from None

@@ -267,4 +267,4 @@ def test_without_pytorch_one_line_names_the_extra() -> None:
     )
     done = subprocess.run([sys.executable, "-c", hidden], capture_output=True, text=True)
     assert done.returncode == 1
-    assert done.stderr.splitlines()[-1].endswith("needs PyTorch: pip install 'transcode[train]'")
+    assert done.stderr.splitlines()[-1].endswith("needs PyTorch: pip install -e '.[train]'")

@@ -37,7 +37,7 @@ def test_without_pytorch_one_line_names_the_extra(
     monkeypatch.setitem(sys.modules, "torch", None)
     done = CliRunner().invoke(main, ["train", "encoder", "digits", "--out", str(tmp_path / "r")])
     assert done.exit_code == 2
-    assert "transcode[train]" in done.output
+    assert "pip install -e '.[train]'" in done.output
     assert len(done.output.strip().splitlines()) == 1
     assert not (tmp_path / "r").exists()
 
