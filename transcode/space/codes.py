@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 
 from elector.base.table import Column, Scalar
-from transcode.accuracy.settings import Settings
+from transcode.accuracy.settings import AccuracySettings
 from transcode.space import grammar
 from transcode.space.dependence import Dependence
 from transcode.space.keys import hashed
@@ -59,7 +59,7 @@ class Space:
     constraints: tuple[grammar.Expression, ...] = ()
     reference: dict[str, float] = field(default_factory=dict)
     record: tuple[str, ...] = ()
-    accuracy: Settings = field(default_factory=Settings)
+    accuracy: AccuracySettings = field(default_factory=AccuracySettings)
     source: Path | None = None
     run: Phases | None = None
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from transcode.accuracy.settings import Settings
+from transcode.accuracy.settings import AccuracySettings
 from transcode.space import grammar
 from transcode.space.codes import Space
 from transcode.space.parts import Objective, Parameter, Section
@@ -103,7 +103,7 @@ def restore(description: Mapping[str, Any]) -> Space:
         reference=description["reference_point"],
         record=tuple(description["record"]),
         run=Phases(**description[RUN]) if RUN in description else None,
-        accuracy=Settings(**description.get("accuracy", {})),
+        accuracy=AccuracySettings(**description.get("accuracy", {})),
     )
 
 

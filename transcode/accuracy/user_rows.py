@@ -16,7 +16,7 @@ from pathlib import Path
 from elector.base import units
 from elector.base.errors import InputError
 from elector.base.table import read_csv
-from transcode.accuracy.published import FEATURES, Row
+from transcode.accuracy.published_scores import FEATURES, PublishedScore
 
 COLUMNS = (
     "name",
@@ -51,7 +51,7 @@ EVIDENCE = ("measured", "published", "synthesis", "scaled", "derived", "assumed"
 
 
 @dataclass(frozen=True)
-class Given:
+class UserRow:
     """One row of a user's file.
 
     score, std : as written; std None where there is none. record : every cell by column.
@@ -70,7 +70,7 @@ class Given:
     record: Mapping[str, str]
 
 
-def read_rows(path: str | Path) -> list[Given]:
+def read_rows(path: str | Path) -> list[UserRow]:
     """Every row of the file; InputError naming line and column."""
     names, lines = read_csv(path)
     for name in names:
@@ -93,7 +93,7 @@ def read_rows(path: str | Path) -> list[Given]:
     return found
 
 
-def _given(record: Mapping[str, str], path: str | Path, line: int) -> Given:
+def _given(record: Mapping[str, str], path: str | Path, line: int) -> UserRow:
     def number(column: str, least: float = 0.0) -> float | None:
         text = record.get(column, "")
         if not text:
@@ -120,7 +120,7 @@ def _given(record: Mapping[str, str], path: str | Path, line: int) -> Given:
         if value is None:
             raise InputError("is empty", file=path, field=f"line {line}: {column}")
     assert score is not None
-    return Given(
+    return UserRow(
         line=line,
         name=record.get("name", ""),
         task=record["task"].strip().lower(),
@@ -135,7 +135,7 @@ def _given(record: Mapping[str, str], path: str | Path, line: int) -> Given:
     )
 
 
-def of_task(rows: Sequence[Given], names: Sequence[str], path: str | Path) -> list[Given]:
+def of_task(rows: Sequence[UserRow], names: Sequence[str], path: str | Path) -> list[UserRow]:
     """The rows of a task by any of its names; InputError where there is none."""
     found = [row for row in rows if row.task in names]
     if not found:
@@ -149,10 +149,10 @@ def of_task(rows: Sequence[Given], names: Sequence[str], path: str | Path) -> li
     return found
 
 
-def as_published(row: Given, task: str, reference: str) -> Row:
+def as_published(row: UserRow, task: str, reference: str) -> PublishedScore:
     """The row as the surrogate takes it: of the task's stated protocol unless it says otherwise."""
     record = row.record
-    return Row(
+    return PublishedScore(
         name=row.name,
         task=task,
         score=row.score,

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from elector.base.errors import InputError
-from transcode.accuracy.heads import unlike_attention
-from transcode.accuracy.published import FEATURES
-from transcode.accuracy.rows import Given, of_task, read_rows
+from transcode.accuracy.head_types import unlike_attention
+from transcode.accuracy.published_scores import FEATURES
+from transcode.accuracy.user_rows import UserRow, of_task, read_rows
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def score_table(path: str | Path, names: tuple[str, ...], bounded: bool) -> Scor
         each model needs one.
     """
     rows = [r for r in of_task(read_rows(path), names, path) if r.tau_i == 0 and r.tau_t == 0]
-    shapes: dict[tuple[float, ...], list[Given]] = {}
+    shapes: dict[tuple[float, ...], list[UserRow]] = {}
     for row in rows:
         shapes.setdefault(row.shape, []).append(row)
     known, silent = {}, 0
