@@ -97,8 +97,8 @@ def test_the_absurd_optima_of_sst2_are_gone() -> None:
 def test_shallow_and_wide_is_never_the_better_known_or_the_better(task: str) -> None:
     source = accuracy.surrogate(task)
     base, _ = source.predict(features(12, 768))
-    mean, std = source.predict(features([1, 2, 4, 24, 12], [4096, 2048, 4096, 4096, 768]))
-    assert (mean[:2] < base).all()
+    mean, _ = source.predict(features([1, 2], [4096, 2048]))
+    assert (mean < base).all()
     deep, shallow = source.predict(features([24, 6], [512, 1024]))[0]
     assert deep >= shallow
     width = np.geomspace(16, 1e6, 100)

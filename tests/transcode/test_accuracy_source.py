@@ -122,17 +122,21 @@ def test_a_loss_needs_a_law_and_knows_its_keys() -> None:
 
 
 def test_pruning_without_a_price_is_refused() -> None:
-    for changed in ({"sparsity": "acceltran"}, {"sparsity": "dynatran", "precision": "int8"}):
+    for changed, words in (
+        ({"sparsity": "acceltran"}, "prunes, which changes the accuracy"),
+        ({"sparsity": "dynatran", "precision": "int8"}, "measured with native, fp32"),
+        ({"tau_i": 0.05}, "no accuracy source prices it"),
+    ):
         space = described("surrogate", "sst2")
         space["workload"] = {"task": "sst2", **changed}
         space["accelerator"] = "acceltran-edge"
-        if "precision" in changed:
-            load(space)  # dynatran has a price, and one number format is a protocol
-            continue
-        with pytest.raises(InputError, match="prunes, which changes the accuracy"):
+        with pytest.raises(InputError, match=words):
             load(space)
         del space["objectives"]["accuracy"]
         load(space)
+    space = described("surrogate", "sst2")
+    space["workload"] = {"task": "sst2", "sparsity": "dynatran", "tau_i": 0.05}
+    load({**space, "accelerator": "acceltran-edge"})
     trained = described({"source": "trained"})
     trained["accelerator"] = "acceltran-edge"
     trained["workload"] = {"task": "digits", "sparsity": "dynatran", "tau_i": [0, 0.02]}

@@ -20,8 +20,9 @@ Bayesian linear regression: Bishop, Pattern Recognition and Machine Learning, 20
 
 from transcode.accuracy.pruning import CurvePrices, priced, pruning
 from transcode.accuracy.published_scores import FEATURES, PublishedScore, ScoredTask, rows
+from transcode.accuracy.recipe import format_cost
 from transcode.accuracy.settings import AccuracySettings
-from transcode.accuracy.source import AccuracySource, source_of, text_of
+from transcode.accuracy.source import AccuracySource, WithFormat, source_of, text_of
 from transcode.accuracy.surrogate_model import (
     CrossValidation,
     ScoreSurrogate,
@@ -41,8 +42,10 @@ __all__ = [
     "PublishedScore",
     "ScoreSurrogate",
     "ScoredTask",
+    "WithFormat",
     "cross_validate",
     "find_task",
+    "format_cost",
     "leave_out",
     "priced",
     "pruning",

@@ -42,7 +42,10 @@ class PublishedScore:
 
 @dataclass(frozen=True)
 class ScoredTask:
-    """One row of data/accuracy/tasks.csv: what a score of it means."""
+    """One row of data/accuracy/tasks.csv: what a score of it means.
+
+    sequence_length : tokens the rows were measured with, as transcode.accuracy.recipe reads it.
+    """
 
     name: str
     aliases: tuple[str, ...]
@@ -51,6 +54,12 @@ class ScoredTask:
     metric: str
     protocol: str
     warning: str
+    sequence_length: str = ""
+
+    @property
+    def kind(self) -> str:
+        """encoder or decoder, of which the rows are; "" for a task of the user's own."""
+        return {"bert": "encoder", "pile": "decoder"}.get(self.reference, "")
 
     def to_eta(self, score: np.ndarray) -> np.ndarray:
         """Score [points] to the unbounded scale."""
@@ -95,6 +104,7 @@ def task_table() -> dict[str, ScoredTask]:
                 r["metric"],
                 r["protocol"],
                 r["warning"],
+                r["sequence_length"],
             )
             for r in csv.DictReader(file)
         }

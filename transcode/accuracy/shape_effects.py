@@ -1,9 +1,9 @@
 """What the shape of a transformer costs: the doublings of weights it wastes.
 
 Published scores of one recipe come from models of nearly one shape, so that they cannot tell depth
-apart from width. Studies that vary the shape at a given number of weights can. What they found is put
-in one unit: a model of this shape does what a well-shaped model with fewer weights does, and log2 of
-the ratio is the number of doublings its shape wastes,
+apart from width. Studies that vary the shape at a given number of weights can. What they found is
+put in one unit: a model of this shape does what a well-shaped model with fewer weights does, and
+log2 of the ratio is the number of doublings its shape wastes,
 
     lost = wide w(a)^2 + deep d(a)^2 + shallow / layers^2.5
          + feed_forward r^2 + head h^2 [+ depth_preference log2(a / 32), scores only]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 
 from elector.base.errors import InputError
 from transcode.accuracy.head_types import head_type_effects
+from transcode.accuracy.recipe import FormatCost
 from transcode.accuracy.scaling_law import scaling_law
 from transcode.accuracy.score_table import score_table
 from transcode.accuracy.settings import AccuracySettings
@@ -47,6 +49,26 @@ def source_of(settings: AccuracySettings, task: str) -> AccuracySource:
     raise InputError(
         "is not a source that predicts", field="accuracy.source", value=settings.source
     )
+
+
+@dataclass(frozen=True)
+class WithFormat:
+    """A source whose models compute in another number format. loss : whether less is better."""
+
+    source: AccuracySource
+    cost: FormatCost
+    loss: bool
+
+    @property
+    def settings(self) -> tuple[str, ...]:
+        """Further settings that the source tells apart."""
+        return tuple(getattr(self.source, "settings", ()))
+
+    def predict(self, features: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and standard deviation (D,), worse and less sure by what the format costs."""
+        mean, std = self.source.predict(features)
+        lost = self.cost.mean if self.loss else -self.cost.mean
+        return mean + lost, np.sqrt(std**2 + self.cost.std**2)
 
 
 def text_of(source: AccuracySource, layered: bool) -> str:

@@ -4,7 +4,10 @@
     evidence
 
 and, where they are given, family, recipe, split, distilled, tuning and tokens, as in the shipped
-tables, or tau_i, tau_t and seed of a row that was trained with pruning.
+tables, or tau_i, tau_t and seed of a row that was trained with pruning. A column may also be a
+setting by its dotted name (workload.sequence_length, model.kv_heads, accelerator.adc_bits): the
+source `table` then prices that setting. Numbers of such a column are bare, in the unit of the
+setting's schema; an empty cell is a model for which nothing was set.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ from pathlib import Path
 from elector.base import units
 from elector.base.errors import InputError
 from elector.base.table import read_csv
+from elector.evaluation.settings import is_known
 from transcode.accuracy.published_scores import FEATURES, PublishedScore
 
 COLUMNS = (
@@ -54,7 +58,8 @@ EVIDENCE = ("measured", "published", "synthesis", "scaled", "derived", "assumed"
 class UserRow:
     """One row of a user's file.
 
-    score, std : as written; std None where there is none. record : every cell by column.
+    score, std : as written; std None where there is none. record : every cell by column. settings :
+        of the dotted columns, as `comparable` writes them.
     """
 
     line: int
@@ -68,13 +73,14 @@ class UserRow:
     tau_t: float
     seed: str
     record: Mapping[str, str]
+    settings: Mapping[str, object]
 
 
 def read_rows(path: str | Path) -> list[UserRow]:
     """Every row of the file; InputError naming line and column."""
     names, lines = read_csv(path)
     for name in names:
-        if name not in (*COLUMNS, *MORE):
+        if name not in (*COLUMNS, *MORE) and not _is_setting(name):
             raise InputError(
                 "line 1: unknown column", file=path, value=name, allowed=(*COLUMNS, *MORE)
             )
@@ -132,7 +138,30 @@ def _given(record: Mapping[str, str], path: str | Path, line: int) -> UserRow:
         tau_t=number("tau_t") or 0.0,
         seed=record.get("seed", ""),
         record=record,
+        settings={name: comparable(text) for name, text in record.items() if _is_setting(name)},
     )
+
+
+def setting_columns(path: str | Path) -> tuple[str, ...]:
+    """The dotted settings that a file of rows has columns for."""
+    names, _ = read_csv(path)
+    return tuple(name for name in names if _is_setting(name))
+
+
+def _is_setting(name: str) -> bool:
+    return "." in name and is_known(name)
+
+
+def comparable(value: object) -> object:
+    """A cell or a value of a design so that both compare: a float, a small word, None if empty."""
+    if value is None or value == "":
+        return None
+    if isinstance(value, bool):
+        return str(value).lower()
+    try:
+        return float(str(value))
+    except ValueError:
+        return str(value).strip().lower()
 
 
 def of_task(rows: Sequence[UserRow], names: Sequence[str], path: str | Path) -> list[UserRow]:
