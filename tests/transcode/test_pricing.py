@@ -244,6 +244,7 @@ def test_a_file_of_ones_own_is_not_a_way_around(tmp_path: Path) -> None:
     chip = tmp_path / "chip.yaml"
     chip.write_text("base: reram\nweight_bits: 1\ndescription: x\nsource: y\n")
     assert "weight_bits" in refused(described(accelerator=str(chip)))
+    chip = tmp_path / "other.yaml"
     chip.write_text("base: acceltran-edge\nnonlinearity: relu\ndescription: x\nsource: y\n")
     assert "nonlinearity" in refused(described(accelerator=str(chip)))
     for line, words in (
