@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -145,6 +146,34 @@ def test_far_from_all_rows_the_mean_is_the_familys_or_below(task: str) -> None:
     sizes = 2.0 ** np.linspace(0, 4, 33)
     large, _ = source.predict(features(24 * sizes, 1024 * sizes))
     assert large[-1] == pytest.approx(family, abs=0.1) and large.max() > family
+
+
+def test_figures_in_the_documentation_are_those_of_the_fit() -> None:
+    text = (Path(__file__).resolve().parents[2] / "docs" / "accuracy.md").read_text("utf-8")
+    e = shape_effects()
+    for row in (
+        f"{e.wide:.3f} log2(a / 80)^2",
+        f"{e.deep:.3f} log2(80 / a)^2",
+        f"{e.shallow:.2f} / layers^2.5",
+        f"{e.feed_forward:.3f} log2(feed_forward / 2 hidden)^2",
+        f"{e.head:.3f} log2(hidden / 64 heads)^2",
+        f"({e.depth_preference:.2f} ± {e.preference_std:.2f}) log2(a / 32)",
+        f"by {e.rmse:.2f} doublings",
+    ):
+        assert row in text, row
+    source = accuracy.surrogate("sst2")
+    for layers, hidden, digits in (
+        (12, 768, 1),
+        (24, 512, 1),
+        (6, 1024, 1),
+        (2, 2048, 1),
+        (1, 4096, 0),
+        (4, 4096, 1),
+        (24, 4096, 1),
+    ):
+        mean, std = source.predict(features(layers, hidden))
+        shown = f"{layers} x {hidden:,} {mean[0]:.{digits}f}±{std[0]:.{digits}f}"
+        assert shown in text.replace("\n", " "), shown
 
 
 def test_a_loss_knows_depth_from_width() -> None:
