@@ -14,6 +14,7 @@ import numpy as np
 
 from elector.base.errors import InputError
 from elector.base.table import Column
+from transcode.accuracy.user_rows import comparable
 from transcode.phases import costs_of_run
 from transcode.space import RUN, SHARED, Space, grammar, numbers, quantities
 
@@ -74,6 +75,9 @@ class Accuracy:
 
     pruning : what the thresholds tau_i and tau_t cost; None where nothing is pruned.
     known : key of a model in its section of the space -> (mean, standard deviation).
+
+    A predictor may have `settings`, dotted names it tells models apart by: it gets their values as
+    further features, and is then asked for every design.
     """
 
     predictor: Predictor
@@ -92,6 +96,23 @@ class Accuracy:
     def _moments(
         self, space: Space, codes: np.ndarray, columns: Columns
     ) -> tuple[np.ndarray, np.ndarray]:
+        settings = getattr(self.predictor, "settings", ())
+        if settings:
+            every = self.features(columns, len(codes))
+            every |= {name: _comparable(space, name, codes) for name in settings}
+            mean, deviation = self.predictor.predict(every)
+        else:
+            mean, deviation = self._of_models(space, codes, columns)
+        if self.pruning is None:
+            return mean, deviation
+        taus = [_setting(space, f"workload.{name}", codes) for name in ("tau_i", "tau_t")]
+        points, more = self.pruning.predict(taus[0], taus[1], mean)
+        return mean + points, np.sqrt(deviation**2 + more**2)
+
+    def _of_models(
+        self, space: Space, codes: np.ndarray, columns: Columns
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Each distinct model is asked for once."""
         index = space.section_key(space.sections[0], codes)
         distinct, first, inverse = np.unique(index, return_index=True, return_inverse=True)
         new = [i for i, model in enumerate(distinct.tolist()) if model not in self.known]
@@ -110,17 +131,19 @@ class Accuracy:
                 )
             )
         table = np.array([self.known[model] for model in distinct.tolist()]).reshape(-1, 2)
-        mean, deviation = table[inverse, 0], table[inverse, 1]
-        if self.pruning is None:
-            return mean, deviation
-        taus = [_setting(space, f"workload.{name}", codes) for name in ("tau_i", "tau_t")]
-        points, more = self.pruning.predict(taus[0], taus[1], mean)
-        return mean + points, np.sqrt(deviation**2 + more**2)
+        return table[inverse, 0], table[inverse, 1]
 
 
 def _setting(space: Space, name: str, codes: np.ndarray) -> np.ndarray:
     """(D,) values of a number that is 0 unless the space sets it."""
     return numbers(space.column(name, codes)) if name in space.names else np.zeros(len(codes))
+
+
+def _comparable(space: Space, name: str, codes: np.ndarray) -> np.ndarray:
+    """(D,) values of a setting as rows of the user's own write them; None where not set."""
+    if name not in space.names:
+        return np.full(len(codes), None, dtype=object)
+    return space.column(name, codes).map(comparable, dtype=object)
 
 
 @dataclass(frozen=True)

@@ -10,14 +10,14 @@ import pytest
 
 from elector.base.errors import InputError
 from transcode import accuracy
-from transcode.accuracy.rows import read_rows
-from transcode.accuracy.surface import Trained, prices, raised
+from transcode.accuracy.threshold_surface import TrainedScore, prices, raised
+from transcode.accuracy.user_rows import read_rows
 
 HEADER = "name,task,metric,score,std,layers,hidden,heads,feed_forward,parameters,source,evidence"
 TAUS = [(i, t) for i in (0.0, 0.02, 0.1) for t in (0.0, 0.001)]
 
 
-def trained(task: str = "digits", slope: float = 50.0, less: bool = False) -> list[Trained]:
+def trained(task: str = "digits", slope: float = 50.0, less: bool = False) -> list[TrainedScore]:
     """Three seeds on a grid; a point lost for each .02 of tau_i, noise between seeds."""
     stream = np.random.default_rng(0)
     found = []
@@ -26,7 +26,7 @@ def trained(task: str = "digits", slope: float = 50.0, less: bool = False) -> li
         for tau_i, tau_t in TAUS:
             lost = slope * tau_i + 1000.0 * tau_t + stream.normal(0, 0.05) * (tau_i + tau_t > 0)
             score = dense + lost if less else dense - lost
-            found.append(Trained(task, "small", str(seed), tau_i, tau_t, score, less))
+            found.append(TrainedScore(task, "small", str(seed), tau_i, tau_t, score, less))
     return found
 
 

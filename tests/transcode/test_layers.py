@@ -30,7 +30,7 @@ SMALL: dict[str, Any] = {
         "feed_forward": [256],
     },
     "accelerator": {"base": "acceltran-edge", "pe": [64, 128]},
-    "workload": {"sequence_length": 64},
+    "workload": {"sequence_length": 128},
     "objectives": {"latency_s": "min", "area_mm2": "min"},
 }
 #: A layer: two widths, and one head of two types or two heads of two types each.
@@ -184,7 +184,7 @@ PRUNED: dict[str, Any] = {
     **SMALL,
     "name": "pruned",
     "workload": {
-        "sequence_length": 64,
+        "sequence_length": 128,
         "task": "sst2",
         "sparsity": "dynatran",
         "tau_i": [0, 0.05],

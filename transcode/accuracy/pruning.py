@@ -11,8 +11,8 @@ tau_t (DynaProp, gradients): no accuracy is published by threshold; loss and dev
 assumed.
 
 `trained-...` (and `dynaprop...`) is priced by the trained models of data/accuracy/dynaprop.csv,
-and a table of the user's own by the accuracies in its rows (transcode.accuracy.surface). Any other
-has no price.
+and a table of the user's own by the accuracies in its rows (transcode.accuracy.threshold_surface).
+Any other has no price.
 """
 
 from __future__ import annotations
@@ -26,11 +26,18 @@ from pathlib import Path
 import numpy as np
 
 from elector.base.errors import InputError
-from transcode.accuracy.published import DATA
-from transcode.accuracy.rows import read_rows
-from transcode.accuracy.surface import Prices, Trained, monotone, of_rows, of_table, prices
+from transcode.accuracy.published_scores import DATA
+from transcode.accuracy.threshold_surface import (
+    TrainedPrices,
+    TrainedScore,
+    monotone,
+    of_rows,
+    of_table,
+    prices,
+)
+from transcode.accuracy.user_rows import read_rows
 
-#: Trained models whose rows hold tau_i and tau_t, for the shipped tables of that name.
+#: TrainedScore models whose rows hold tau_i and tau_t, for the shipped tables of that name.
 MEASURED, PREFIXES = DATA / "dynaprop.csv", ("dynaprop", "trained-")
 CURVES = "dynatran"
 #: Points; standard error of a difference on the 872 sentences of SST-2's dev set, of which
@@ -39,7 +46,7 @@ SAMPLING = 0.48
 
 
 @dataclass(frozen=True)
-class Curve:
+class ThresholdCurve:
     """Loss of accuracy over one threshold.
 
     at : (K,) thresholds, ascending. loss, std : (K,) [points].
@@ -62,11 +69,11 @@ class Curve:
 
 
 @dataclass(frozen=True)
-class Pruning:
-    """Prices of tau_i and tau_t for one task."""
+class CurvePrices:
+    """TrainedPrices of tau_i and tau_t for one task."""
 
     task: str
-    curves: dict[str, Curve]
+    curves: dict[str, ThresholdCurve]
 
     def predict(
         self, tau_i: np.ndarray, tau_t: np.ndarray, score: np.ndarray
@@ -89,7 +96,7 @@ class Pruning:
         )
 
 
-def pruning(task: str, table: str = CURVES) -> Pruning | Prices:
+def pruning(task: str, table: str = CURVES) -> CurvePrices | TrainedPrices:
     """What the thresholds of a sparsity table cost a task.
 
     task : a name of data/accuracy/tasks.csv, or of the user's rows.
@@ -105,7 +112,7 @@ def priced(table: str) -> bool:
     return table == CURVES or bool(_trained(table))
 
 
-def _trained(table: str) -> tuple[Trained, ...]:
+def _trained(table: str) -> tuple[TrainedScore, ...]:
     shipped = table.startswith(PREFIXES) and not Path(table).suffix
     if shipped and MEASURED.is_file():
         return of_rows(read_rows(MEASURED), MEASURED)
@@ -113,7 +120,7 @@ def _trained(table: str) -> tuple[Trained, ...]:
 
 
 @cache
-def _curves(task: str) -> Pruning:
+def _curves(task: str) -> CurvePrices:
     with open(DATA / "pruning.csv", newline="", encoding="utf-8") as file:
         rows = [row for row in csv.DictReader(file) if row["task"] == task]
     if not rows:
@@ -128,21 +135,21 @@ def _curves(task: str) -> Pruning:
         own = [row for row in rows if row["threshold"] == name]
         assumed = all(row["evidence"] == "assumed" for row in own)
         curves[name] = _assumed(own) if assumed else _published(own)
-    return Pruning(task, curves)
+    return CurvePrices(task, curves)
 
 
 def _loss(row: dict[str, str]) -> float:
     return float(row["dense"]) - float(row["score"])
 
 
-def _assumed(rows: Sequence[dict[str, str]]) -> Curve:
+def _assumed(rows: Sequence[dict[str, str]]) -> ThresholdCurve:
     """As uncertain as the loss itself."""
     at = np.array([float(row["value"]) for row in rows])
     loss = np.array([_loss(row) for row in rows])
-    return Curve(at, loss, loss.copy())
+    return ThresholdCurve(at, loss, loss.copy())
 
 
-def _published(rows: Sequence[dict[str, str]]) -> Curve:
+def _published(rows: Sequence[dict[str, str]]) -> ThresholdCurve:
     """Mean of the models' losses; zero, and certain, where nothing is pruned."""
     at = sorted({float(row["value"]) for row in rows} | {0.0})
     models = {row["model"]: {0.0: 0.0} for row in rows}
@@ -156,4 +163,4 @@ def _published(rows: Sequence[dict[str, str]]) -> Curve:
     )
     pruned = np.array(at) > 0.0
     spread = np.sqrt(each.var(axis=0, ddof=1) + SAMPLING**2)
-    return Curve(np.array(at), each.mean(axis=0), np.where(pruned, spread, 0.0))
+    return ThresholdCurve(np.array(at), each.mean(axis=0), np.where(pruned, spread, 0.0))

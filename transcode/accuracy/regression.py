@@ -3,18 +3,27 @@
     eta = logit((score - floor) / (100 - floor)) = a + b size + c size^2 + offsets + noise
 
 with zero-mean normal priors on the coefficients (Bishop, Pattern Recognition and Machine
-Learning, 2006, ch. 3). Offsets are what the architecture did not do: another pre-training recipe,
-distillation, the test set, less tuning, fewer tokens.
+Learning, 2006, ch. 3). `size` is log2 of the weights that the model would have if it were well
+shaped: what its shape wastes (transcode.accuracy.shape_effects) is taken off. Offsets are what the
+architecture did not do: another pre-training recipe, distillation, the test set, less tuning, fewer
+tokens.
+
+Outside the hull of the rows in log depth and log width nothing is known, and not knowing must not
+pay: the mean falls back to that of the family which the prediction stands for, unless the trend is
+below it already. The deviation grows with the distance and never falls.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
-from transcode.accuracy.published import FEATURES, Row, Task
+from transcode.accuracy.hull import DepthWidthHull
+from transcode.accuracy.published_scores import FEATURES, PublishedScore, ScoredTask
+from transcode.accuracy.shape_effects import LogShapes, shape_effects
 
 # Prior standard deviations on the logit scale. Halving or doubling any one of them moves the
 # leave-one-out error of SST-2, MNLI and QNLI by less than 0.05 points, that of RTE by up to 0.5.
@@ -32,29 +41,93 @@ PRIOR = {
     "distilled x size": 0.2,
     "log10 tokens": 0.5,
 }
-SHAPE = 0.05  # logit per unit of aspect, feed-forward ratio and head size: not in the mean
-OUTSIDE = (0.3, 0.15, 0.15, 0.15)  # logit per unit outside the range of the rows: size, shape
+#: Logit by which a doubling that a shape wastes is uncertain: half of what a doubling of weights
+#: is worth to SST-2 and MNLI. Kaplan et al. and Tay et al. disagree by about as much.
+UNSURE = 0.065
+#: Logit for each doubling of depth or width outside the hull of the rows (assumed).
+OUTSIDE = 0.15
+#: Doublings outside the hull at which e^-1/2 of what the trend has above the family's mean is left
+#: (assumed).
+FALL_BACK = 0.7
+SMALLEST, UNIT = (
+    float(np.log2(25e6)),
+    0.25,
+)  # size is 0 at 25 million weights; its unit: four doublings
 NOISE = tuple(float(v) for v in np.geomspace(0.03, 0.5, 19))
 
 
 @dataclass(frozen=True)
-class Fit:
-    """Posterior of one fit. box : (4, 2) range of size, aspect, ff and head in the rows."""
+class RegressionFit:
+    """Posterior of one fit.
+
+    names, mean, covariance : of the P terms, (P,) and (P, P) [logit]. noise : standard deviation
+        of a score [logit]. hull : of the rows. family : mean (reference protocol) of the models of
+        the stated recipe [logit].
+    """
 
     names: tuple[str, ...]
     mean: np.ndarray
     covariance: np.ndarray
     noise: float
-    box: np.ndarray
+    hull: DepthWidthHull
+    family: float
+
+    @cached_property
+    def parabola(self) -> tuple[float, float, float, float, float]:
+        """Coefficients of the variance of a + b size + c size^2 plus noise^2 in powers of size."""
+        s = self.covariance
+        return (
+            float(s[0, 0] + self.noise**2),
+            float(2.0 * s[0, 1]),
+            float(s[1, 1] + 2.0 * s[0, 2]),
+            float(2.0 * s[1, 2]),
+            float(s[2, 2]),
+        )
 
 
-def fit_rows(task: Task, data: Sequence[Row]) -> Fit:
-    """Posterior of the coefficients; the noise by maximum marginal likelihood."""
+@dataclass(frozen=True)
+class Predicted:
+    """Scores of D designs on the logit scale.
+
+    eta, std : (D,) mean and standard deviation. beyond : (D,) doublings outside the hull.
+    """
+
+    eta: np.ndarray
+    std: np.ndarray
+    beyond: np.ndarray
+
+    def shifted(self, shift: np.ndarray, variance: np.ndarray) -> Predicted:
+        """The same with `shift` and `variance`, each (D,) [logit], added."""
+        return Predicted(self.eta + shift, np.sqrt(self.std**2 + variance), self.beyond)
+
+    def points(self, task: ScoredTask) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and standard deviation (D,) of the score of `task` [points].
+
+        A logit is worth fewest points near the floor. That must not make a model look the better
+        known the farther outside it lies: there it is counted as in the middle, where it is worth
+        most, ever more with the distance.
+        """
+        mean, slope = task.to_score(self.eta)
+        if self.eta.min() < 0.0:
+            more = task.steepest - slope
+            more *= self.beyond / (0.5 + self.beyond)
+            more *= self.eta < 0.0
+            slope += more
+        slope *= self.std
+        return mean, slope
+
+
+def fit_rows(task: ScoredTask, data: Sequence[PublishedScore]) -> RegressionFit:
+    """Posterior of the coefficients; the noise by maximum marginal likelihood.
+
+    task : whose scores these are. data : the rows, at least one.
+    """
     names, prior = _terms(task, data)
-    x = _matrix(task, names, data)
-    shape = _row_shape(data)
+    shapes = row_shapes(data)
+    lost = shape_effects().lost(shapes)
+    x = _matrix(task, names, data, _size(shapes, lost))
     y = task.to_eta(np.array([row.score for row in data]))
-    known = SHAPE**2 * (shape[1:] ** 2).sum(axis=0)
+    known = (UNSURE * lost) ** 2
 
     def evidence(noise: float) -> float:
         """Log marginal likelihood up to a constant (Bishop eq. 3.86)."""
@@ -65,13 +138,23 @@ def fit_rows(task: Task, data: Sequence[Row]) -> Fit:
     weight = 1.0 / (noise**2 + known)
     precision = x.T @ (x * weight[:, None]) + np.diag(1.0 / prior**2)  # Bishop eq. 3.54
     covariance = np.linalg.inv(precision)
-    mean = covariance @ (x.T @ (weight * y))
-    box = np.stack([shape.min(axis=1), shape.max(axis=1)], axis=1)
+    mean = np.round(covariance @ (x.T @ (weight * y)), 10)
     # Rounded, so that the last bit does not depend on the linear algebra library.
-    return Fit(names, np.round(mean, 10), np.round(covariance, 12), noise, box)
+    hull = DepthWidthHull.around([r.layers for r in data], [r.hidden for r in data])
+    family = _family_mean(task, data, mean)
+    return RegressionFit(names, mean, np.round(covariance, 12), noise, hull, family)
 
 
-def _terms(task: Task, data: Sequence[Row]) -> tuple[tuple[str, ...], np.ndarray]:
+def _family_mean(task: ScoredTask, data: Sequence[PublishedScore], mean: np.ndarray) -> float:
+    """Mean eta under the reference protocol of the models that were trained by it, each once."""
+    own = [r for r in data if r.recipe == task.reference and not r.distilled] or list(data)
+    models = {tuple(getattr(row, key) for key in FEATURES): row for row in own}
+    shapes = row_shapes(list(models.values()))
+    size = _size(shapes, shape_effects().lost(shapes))
+    return round(float(np.mean(_trend(mean, size))), 10)
+
+
+def _terms(task: ScoredTask, data: Sequence[PublishedScore]) -> tuple[tuple[str, ...], np.ndarray]:
     """Names and prior standard deviations (P,) of the terms that the rows call for."""
     fixed = [name for name in PRIOR if name != "recipe"]
     groups = sorted({row.group for row in data} - {task.reference})
@@ -79,9 +162,10 @@ def _terms(task: Task, data: Sequence[Row]) -> tuple[tuple[str, ...], np.ndarray
     return (*fixed, *groups), np.array(prior)
 
 
-def _matrix(task: Task, names: Sequence[str], data: Sequence[Row]) -> np.ndarray:
+def _matrix(
+    task: ScoredTask, names: Sequence[str], data: Sequence[PublishedScore], size: np.ndarray
+) -> np.ndarray:
     """Design matrix (rows, P); a recipe that the fit has not seen adds nothing."""
-    size = _row_shape(data)[0]
     modern = np.array([row.recipe != task.reference for row in data], dtype=float)
     distilled = np.array([row.distilled for row in data], dtype=float)
     tokens = [0.0 if row.tokens is None else np.log10(row.tokens / 300e9) for row in data]
@@ -105,74 +189,97 @@ def _matrix(task: Task, names: Sequence[str], data: Sequence[Row]) -> np.ndarray
     return np.stack([columns[name] for name in names], axis=1)
 
 
-def predict_rows(task: Task, fit: Fit, data: Sequence[Row]) -> tuple[np.ndarray, np.ndarray]:
-    """eta and its variance of rows under their own protocol (cross-validation only)."""
-    x = _matrix(task, fit.names, data)
+def predict_rows(task: ScoredTask, fit: RegressionFit, data: Sequence[PublishedScore]) -> Predicted:
+    """What the fit says of rows under their own protocol (cross-validation only)."""
+    shapes = row_shapes(data)
+    lost = shape_effects().lost(shapes)
+    size = _size(shapes, lost)
+    x = _matrix(task, fit.names, data, size)
     unseen = np.array([row.group not in (*fit.names, task.reference) for row in data])
     variance = np.einsum("ij,jk,ik->i", x, fit.covariance, x) + fit.noise**2
-    variance += _unknown(fit, _row_shape(data)) + unseen * PRIOR["recipe"] ** 2
-    return x @ fit.mean, variance
+    variance += (UNSURE * lost) ** 2 + unseen * PRIOR["recipe"] ** 2
+    # What being outside the hull does is the same under every protocol.
+    trend, own_variance, _ = _inside(fit, shapes)
+    found = predict_reference(fit, shapes)
+    return found.shifted(x @ fit.mean - trend, variance - own_variance)
 
 
-def predict_reference(fit: Fit, shape: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """eta and its variance (D,) under the reference protocol: intercept, size and size^2 only.
+def predict_reference(fit: RegressionFit, shapes: LogShapes) -> Predicted:
+    """What the fit says of D models under the reference protocol.
 
-    Written out term by term: a matrix product would not give the same bits for one design as
-    for a million. The mean never falls with size: beyond the turning point of the parabola it
-    stays level.
+    Outside the hull what the trend has above the family's mean is lost with the distance, and the
+    deviation grows with it.
     """
-    size = shape[0]
-    a, b, c = (float(v) for v in fit.mean[:3])
+    eta, std, _ = _inside(fit, shapes)
+    np.sqrt(std, out=std)
+    beyond = fit.hull.beyond(shapes.depth, shapes.width)
+    above = np.maximum(eta - fit.family, 0.0)
+    eta -= above
+    left = beyond * beyond
+    left *= -0.5 / FALL_BACK**2
+    np.exp(left, out=left)
+    above *= left
+    eta += above
+    std += np.multiply(beyond, OUTSIDE, out=left)
+    return Predicted(eta, std, beyond)
+
+
+def _inside(fit: RegressionFit, shapes: LogShapes) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """eta, its variance and the size (D,) by the trend alone: intercept, size and size^2.
+
+    Written out term by term: a matrix product would not give the same bits for one design as for
+    a million.
+    """
+    lost = shape_effects().lost(shapes)
+    size = _size(shapes, lost)
+    one, first, second, third, fourth = fit.parabola
+    variance = size * fourth
+    for coefficient in (third, second, first):
+        variance += coefficient
+        variance *= size
+    variance += one
+    lost *= UNSURE
+    lost *= lost
+    variance += lost
+    return _trend(fit.mean, size), variance, size
+
+
+def _trend(mean: np.ndarray, size: np.ndarray) -> np.ndarray:
+    """eta (D,) of models by size under the reference protocol; it never falls with size.
+
+    Beyond the turning point of the parabola it stays level.
+    """
+    a, b, c = (float(v) for v in mean[:3])
     turn = -b / (2.0 * c) if c else np.inf
     level = np.minimum(size, turn) if c < 0 else np.maximum(size, turn) if c > 0 else size
-    eta = a + level * (b + c * level)
-    s = fit.covariance
-    square = size * size
-    variance = s[0, 0] + fit.noise**2 + size * (2.0 * s[0, 1]) + square * (s[1, 1] + 2.0 * s[0, 2])
-    variance += size * square * (2.0 * s[1, 2]) + square * square * s[2, 2]
-    return eta, variance + _unknown(fit, shape)
+    eta = level * c
+    eta += b
+    eta *= level
+    eta += a
+    return eta
 
 
-def shared_variance(fit: Fit, shape: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """Covariance (D,) of eta between designs and another one, shape (4, 1): the coefficients'.
+def _size(shapes: LogShapes, lost: np.ndarray) -> np.ndarray:
+    """Size (D,) in units of four doublings: of the weights less what the shape wastes."""
+    size = shapes.weights - lost
+    size -= SMALLEST
+    size *= UNIT
+    return size
+
+
+def shared_variance(fit: RegressionFit, shapes: LogShapes, other: LogShapes) -> np.ndarray:
+    """Covariance (D,) of eta between designs and one other, `other` (1,): the coefficients'.
 
     Noise and what the rows say nothing about are each design's own.
     """
-    powers, same = (np.stack([np.ones(len(s)), s, s * s]) for s in (shape[0], other[0]))
+    sizes = (_size(s, shape_effects().lost(s)) for s in (shapes, other))
+    powers, same = (np.stack([np.ones_like(s), s, s * s]) for s in sizes)
     weights = fit.covariance[:3, :3] @ same[:, 0]
     return powers[0] * weights[0] + powers[1] * weights[1] + powers[2] * weights[2]
 
 
-def _unknown(fit: Fit, shape: np.ndarray) -> np.ndarray:
-    """Variance (D,) of what the rows do not show: the shape, and being outside their range."""
-    total = np.zeros(shape.shape[1])
-    for i, value in enumerate(shape):
-        beyond = np.maximum(0.0, np.maximum(fit.box[i, 0] - value, value - fit.box[i, 1]))
-        total += (OUTSIDE[i] * beyond) ** 2
-        if i > 0:
-            total += (SHAPE * value) ** 2
-    return total
-
-
-def shape_of(
-    layers: np.ndarray, hidden: np.ndarray, heads: np.ndarray, ff: np.ndarray
-) -> np.ndarray:
-    """Size, aspect, feed-forward ratio and head size as (4, D), zero for an ordinary model.
-
-    size : log2(weights / 25 million) / 4; 4 layers of 512 give -0.25, BERT-base 0.44.
-    aspect : log2(layers / hidden x 64) / 2; ff : log2(ff / (4 hidden)); head : log2(width / 64).
-    """
-    width, depth = np.log2(hidden), np.log2(layers)
-    return np.stack(
-        [
-            (depth + width + np.log2(4.0 * hidden + 2.0 * ff) - np.log2(25e6)) * 0.25,
-            (depth - width + 6.0) * 0.5,
-            np.log2(ff) - width - 2.0,
-            width - np.log2(heads) - 6.0,
-        ]
+def row_shapes(data: Sequence[PublishedScore]) -> LogShapes:
+    """The shapes of rows."""
+    return LogShapes.of(
+        *(np.array([getattr(row, key) for row in data], dtype=float) for key in FEATURES)
     )
-
-
-def _row_shape(data: Sequence[Row]) -> np.ndarray:
-    columns = [np.array([getattr(row, key) for row in data], dtype=float) for key in FEATURES]
-    return shape_of(*columns)

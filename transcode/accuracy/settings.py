@@ -34,7 +34,7 @@ Fail = Callable[..., InputError]
 
 
 @dataclass(frozen=True)
-class Settings:
+class AccuracySettings:
     """The key `accuracy:` of a space; None where the source's own default holds.
 
     rows : file of accuracy rows. floor : score [points] of guessing, for a task of one's own.
@@ -95,7 +95,7 @@ class Settings:
         }
 
 
-def read(written: object, file: Path | None, fail: Fail) -> Settings:
+def read(written: object, file: Path | None, fail: Fail) -> AccuracySettings:
     """The settings that a space's key `accuracy` holds; InputError through `fail`.
 
     rows : looked for from where the command runs, then beside the space.
@@ -114,7 +114,7 @@ def read(written: object, file: Path | None, fail: Fail) -> Settings:
                 allowed=("source", *SOURCES[source]),
                 hint=hint,
             )
-    settings = Settings(
+    settings = AccuracySettings(
         source=source,
         rows=_rows(given.get("rows"), file, fail),
         floor=_number(given, "floor", file, 0.0, 100.0),

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 
 from elector.base.errors import InputError
-from transcode.accuracy.heads import effects
-from transcode.accuracy.law import scaling_law
-from transcode.accuracy.prediction import find_task, surrogate
-from transcode.accuracy.scores import score_table
-from transcode.accuracy.settings import Settings
+from transcode.accuracy.head_types import head_type_effects
+from transcode.accuracy.recipe import FormatCost
+from transcode.accuracy.scaling_law import scaling_law
+from transcode.accuracy.score_table import score_table
+from transcode.accuracy.settings import AccuracySettings
+from transcode.accuracy.surrogate_model import find_task, surrogate
 
 
-class Source(Protocol):
+class AccuracySource(Protocol):
     """What answers for the accuracy (or loss) of a model."""
 
     def predict(self, features: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
@@ -28,7 +30,7 @@ class Source(Protocol):
         """The same as figures, for the manifest."""
 
 
-def source_of(settings: Settings, task: str) -> Source:
+def source_of(settings: AccuracySettings, task: str) -> AccuracySource:
     """The source of a space, for `workload.task` (not used by a scaling law)."""
     if settings.source == "surrogate":
         return surrogate(task, settings.rows, settings.floor)
@@ -49,7 +51,27 @@ def source_of(settings: Settings, task: str) -> Source:
     )
 
 
-def text_of(source: Source, layered: bool) -> str:
+@dataclass(frozen=True)
+class WithFormat:
+    """A source whose models compute in another number format. loss : whether less is better."""
+
+    source: AccuracySource
+    cost: FormatCost
+    loss: bool
+
+    @property
+    def settings(self) -> tuple[str, ...]:
+        """Further settings that the source tells apart."""
+        return tuple(getattr(self.source, "settings", ()))
+
+    def predict(self, features: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and standard deviation (D,), worse and less sure by what the format costs."""
+        mean, std = self.source.predict(features)
+        lost = self.cost.mean if self.loss else -self.cost.mean
+        return mean + lost, np.sqrt(std**2 + self.cost.std**2)
+
+
+def text_of(source: AccuracySource, layered: bool) -> str:
     """The description, with what other heads do where a space has them."""
     text = source.describe()
-    return f"{text}\n{effects().describe()}" if layered else text
+    return f"{text}\n{head_type_effects().describe()}" if layered else text

@@ -90,26 +90,31 @@ def sources_of(space: Space, evaluator: Evaluator | None, jobs: int, folder: Pat
 def _accuracy_of(space: Space) -> tuple[Accuracy, dict[str, Any]]:
     """The accuracy source of a space with the prices of its thresholds, and their record."""
     from elector.studies.simulation import features
-    from transcode.accuracy import find_task, pruning, source_of, text_of
+    from transcode.accuracy import WithFormat, find_task, format_cost, pruning, source_of, text_of
+    from transcode.space.pricing import number_formats
 
     fixed = {p.name: p.values[0] for p in space.parameters}
     task = str(fixed.get("workload.task", ""))
     if space.accuracy.quantity == "loss":
         _require_decoders(space)
     source = source_of(space.accuracy, task)
-    known = find_task(task)
+    known, loss = find_task(task), space.accuracy.quantity == "loss"
+    cost = format_cost(number_formats(space), loss)
     price = None
-    if space.prunes:
-        price = pruning(known.name if known else task, str(fixed["workload.sparsity"]))
+    table = str(fixed.get("workload.sparsity", "dense"))
+    if space.prunes and table != "dense":
+        price = pruning(known.name if known else task, table)
     layered = any(p.name.startswith("model.layer1.head") for p in space.parameters)
-    text = text_of(source, layered) + (f"\n{price.describe()}" if price else "")
+    text = text_of(source, layered)
+    text += "".join(f"\n{part.describe()}" for part in (price, cost) if part)
     if space.accuracy.bound is not None:
         sure = f"{100 * space.accuracy.bound:g} %"
         text += (
             f"\nsearched: {space.accuracy.bound_name}, which holds with {sure} "
             f"(mean {space.accuracy.z:+.2f} std)"
         )
-    return Accuracy(source, features, price), {"text": text, **source.record()}
+    predictor = WithFormat(source, cost, loss) if cost else source
+    return Accuracy(predictor, features, price), {"text": text, **source.record()}
 
 
 def _require_decoders(space: Space) -> None:

@@ -16,6 +16,7 @@ from transcode.runs.manifest import PROXIES
 from transcode.search.halving import ETA, RUNGS, SEEDS, STEPS, Halving, Plan, settings_of
 from transcode.search.probe import FIRST_PROBE, probe_designs
 from transcode.space import Space
+from transcode.space.resolved import model_settings, workload_settings
 
 #: Steps of the model that is timed before a run.
 TIMED = 8
@@ -44,6 +45,7 @@ def training_of(space: Space, folder: Path, jobs: int) -> Training:
     )
     task = next(str(p.values[0]) for p in space.parameters if p.name == "workload.task")
     trainer = _trainer(folder / PROXIES, task, plan.steps, jobs)
+    _require_trained_with(space, getattr(trainer, "trained_with", {}))
     text = (
         f"accuracy ({task}): trained here, {plan.steps} steps, {plan.seeds} "
         f"seed{'s' if plan.seeds > 1 else ''}, validation {trainer.metric}; successive halving "
@@ -61,6 +63,23 @@ def training_of(space: Space, folder: Path, jobs: int) -> Training:
         "metric": trainer.metric,
     }
     return Training(Halving(plan, trainer), record, lambda problem: _seconds(problem, plan))
+
+
+def _require_trained_with(space: Space, decided: dict[str, int]) -> None:
+    """What is simulated must be what is trained: the task decides the lengths of its examples."""
+    for setting in (*model_settings(space), *workload_settings(space)):
+        value = decided.get(setting.name)
+        if value is None or (setting.name.startswith("model.") and not setting.given):
+            continue
+        wrong = [v for v in setting.values if v != value]
+        if wrong:
+            raise InputError(
+                "changes the accuracy, and no accuracy source prices it: models of this task are "
+                f"trained with {value}",
+                field=setting.where,
+                value=wrong[0],
+                hint=f"{setting.key}: {value}",
+            )
 
 
 def _trainer(folder: Path, task: str, steps: int, jobs: int) -> Any:

@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 
 from elector.base.table import Column, Scalar
-from transcode.accuracy.settings import Settings
+from transcode.accuracy.settings import AccuracySettings
 from transcode.space import grammar
 from transcode.space.dependence import Dependence
 from transcode.space.keys import hashed
@@ -61,7 +61,7 @@ class Space:
     reference: dict[str, float] = field(default_factory=dict)
     record: tuple[str, ...] = ()
     define: dict[str, grammar.Expression] = field(default_factory=dict)
-    accuracy: Settings = field(default_factory=Settings)
+    accuracy: AccuracySettings = field(default_factory=AccuracySettings)
     source: Path | None = None
     run: Phases | None = None
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from transcode.accuracy.settings import Settings
+from transcode.accuracy.settings import AccuracySettings
 from transcode.space import grammar
 from transcode.space.codes import Space
 from transcode.space.parts import Objective, Parameter, Section
@@ -105,7 +105,7 @@ def restore(description: Mapping[str, Any]) -> Space:
         record=tuple(description["record"]),
         define={n: grammar.parse_value(t) for n, t in description.get("define", {}).items()},
         run=Phases(**description[RUN]) if RUN in description else None,
-        accuracy=Settings(**description.get("accuracy", {})),
+        accuracy=AccuracySettings(**description.get("accuracy", {})),
     )
 
 

@@ -13,8 +13,9 @@ from elector.base.errors import InputError
 from elector.base.table import Field, schema
 from elector.describe.formats import load_model
 from elector.describe.model import Model
+from elector.evaluation.accelerators import Accelerator, load_accelerator
 from elector.evaluation.applies import asks, conditions, kinds_of, thresholds_of
-from elector.evaluation.resolve import AUTO, AUTO_ATTENTION, Accelerator, load_accelerator
+from elector.evaluation.resolve import AUTO, AUTO_ATTENTION
 from transcode.space.codes import Space
 from transcode.space.parts import Parameter
 

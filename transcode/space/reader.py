@@ -18,7 +18,7 @@ from elector.base.table import Field, Scalar, schema
 from elector.describe.layered import layer_field
 from elector.evaluation.accelerators import load_accelerator
 from elector.evaluation.resolve import AUTO
-from transcode.accuracy import Settings
+from transcode.accuracy import AccuracySettings
 from transcode.accuracy.settings import read as read_accuracy
 from transcode.space import effects, grammar, layers, pricing
 from transcode.space.codes import Space
@@ -364,7 +364,7 @@ class _Reader:
 
     # ---- objectives and conditions
 
-    def objectives(self, accuracy: Settings) -> tuple[Objective, ...]:
+    def objectives(self, accuracy: AccuracySettings) -> tuple[Objective, ...]:
         """With a bound, an objective on the accuracy compares that bound."""
         written = self.data.get("objectives")
         if not written:

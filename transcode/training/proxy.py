@@ -55,6 +55,14 @@ class Proxies:
         self.metric = self.task.metric
         self.named: dict[str, str] = {}
 
+    @property
+    def trained_with(self) -> dict[str, int]:
+        """Settings that the task decides, whatever a space says: dotted name -> value."""
+        found = {"workload.sequence_length": self.task.sequence_length}
+        if self.task.vocabulary is not None:
+            found["model.vocabulary"] = self.task.vocabulary
+        return found
+
     def key(self, settings: Mapping[str, object]) -> str:
         """The same for settings that mean the same module and thresholds."""
         written = json.dumps(dict(settings), sort_keys=True, default=str)

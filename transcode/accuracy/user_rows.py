@@ -4,7 +4,10 @@
     evidence
 
 and, where they are given, family, recipe, split, distilled, tuning and tokens, as in the shipped
-tables, or tau_i, tau_t and seed of a row that was trained with pruning.
+tables, or tau_i, tau_t and seed of a row that was trained with pruning. A column may also be a
+setting by its dotted name (workload.sequence_length, model.kv_heads, accelerator.adc_bits): the
+source `table` then prices that setting. Numbers of such a column are bare, in the unit of the
+setting's schema; an empty cell is a model for which nothing was set.
 """
 
 from __future__ import annotations
@@ -16,7 +19,8 @@ from pathlib import Path
 from elector.base import units
 from elector.base.errors import InputError
 from elector.base.table import read_csv
-from transcode.accuracy.published import FEATURES, Row
+from elector.evaluation.settings import is_known
+from transcode.accuracy.published_scores import FEATURES, PublishedScore
 
 COLUMNS = (
     "name",
@@ -51,10 +55,11 @@ EVIDENCE = ("measured", "published", "synthesis", "scaled", "derived", "assumed"
 
 
 @dataclass(frozen=True)
-class Given:
+class UserRow:
     """One row of a user's file.
 
-    score, std : as written; std None where there is none. record : every cell by column.
+    score, std : as written; std None where there is none. record : every cell by column. settings :
+        of the dotted columns, as `comparable` writes them.
     """
 
     line: int
@@ -68,13 +73,14 @@ class Given:
     tau_t: float
     seed: str
     record: Mapping[str, str]
+    settings: Mapping[str, object]
 
 
-def read_rows(path: str | Path) -> list[Given]:
+def read_rows(path: str | Path) -> list[UserRow]:
     """Every row of the file; InputError naming line and column."""
     names, lines = read_csv(path)
     for name in names:
-        if name not in (*COLUMNS, *MORE):
+        if name not in (*COLUMNS, *MORE) and not _is_setting(name):
             raise InputError(
                 "line 1: unknown column", file=path, value=name, allowed=(*COLUMNS, *MORE)
             )
@@ -93,7 +99,7 @@ def read_rows(path: str | Path) -> list[Given]:
     return found
 
 
-def _given(record: Mapping[str, str], path: str | Path, line: int) -> Given:
+def _given(record: Mapping[str, str], path: str | Path, line: int) -> UserRow:
     def number(column: str, least: float = 0.0) -> float | None:
         text = record.get(column, "")
         if not text:
@@ -120,7 +126,7 @@ def _given(record: Mapping[str, str], path: str | Path, line: int) -> Given:
         if value is None:
             raise InputError("is empty", file=path, field=f"line {line}: {column}")
     assert score is not None
-    return Given(
+    return UserRow(
         line=line,
         name=record.get("name", ""),
         task=record["task"].strip().lower(),
@@ -132,10 +138,33 @@ def _given(record: Mapping[str, str], path: str | Path, line: int) -> Given:
         tau_t=number("tau_t") or 0.0,
         seed=record.get("seed", ""),
         record=record,
+        settings={name: comparable(text) for name, text in record.items() if _is_setting(name)},
     )
 
 
-def of_task(rows: Sequence[Given], names: Sequence[str], path: str | Path) -> list[Given]:
+def setting_columns(path: str | Path) -> tuple[str, ...]:
+    """The dotted settings that a file of rows has columns for."""
+    names, _ = read_csv(path)
+    return tuple(name for name in names if _is_setting(name))
+
+
+def _is_setting(name: str) -> bool:
+    return "." in name and is_known(name)
+
+
+def comparable(value: object) -> object:
+    """A cell or a value of a design so that both compare: a float, a small word, None if empty."""
+    if value is None or value == "":
+        return None
+    if isinstance(value, bool):
+        return str(value).lower()
+    try:
+        return float(str(value))
+    except ValueError:
+        return str(value).strip().lower()
+
+
+def of_task(rows: Sequence[UserRow], names: Sequence[str], path: str | Path) -> list[UserRow]:
     """The rows of a task by any of its names; InputError where there is none."""
     found = [row for row in rows if row.task in names]
     if not found:
@@ -149,10 +178,10 @@ def of_task(rows: Sequence[Given], names: Sequence[str], path: str | Path) -> li
     return found
 
 
-def as_published(row: Given, task: str, reference: str) -> Row:
+def as_published(row: UserRow, task: str, reference: str) -> PublishedScore:
     """The row as the surrogate takes it: of the task's stated protocol unless it says otherwise."""
     record = row.record
-    return Row(
+    return PublishedScore(
         name=row.name,
         task=task,
         score=row.score,

@@ -10,17 +10,23 @@ from pathlib import Path
 import numpy as np
 
 from elector.base.errors import InputError
-from transcode.accuracy.heads import effects, unlike_attention
-from transcode.accuracy.published import FEATURES, Row, Task, rows, task_table
+from transcode.accuracy.head_types import head_type_effects, unlike_attention
+from transcode.accuracy.published_scores import (
+    FEATURES,
+    PublishedScore,
+    ScoredTask,
+    rows,
+    task_table,
+)
 from transcode.accuracy.regression import (
-    Fit,
+    RegressionFit,
     fit_rows,
     predict_reference,
     predict_rows,
-    shape_of,
     shared_variance,
 )
-from transcode.accuracy.rows import as_published, of_task, read_rows
+from transcode.accuracy.shape_effects import LogShapes
+from transcode.accuracy.user_rows import as_published, of_task, read_rows
 
 Z90 = 1.6449  # half-width of a 90 % normal interval, in standard deviations
 LEAST = 4  # models a surrogate of a user's own task is fitted on, at least
@@ -56,14 +62,14 @@ class CrossValidation:
 
 
 @dataclass(frozen=True)
-class Surrogate:
+class ScoreSurrogate:
     """Accuracy of one task as a function of the architecture, under the stated protocol.
 
     added : rows of the user's own among those it was fitted on, from `file`.
     """
 
-    task: Task
-    fit: Fit
+    task: ScoredTask
+    fit: RegressionFit
     cross_validation: CrossValidation
     added: int = 0
     file: str = ""
@@ -74,27 +80,28 @@ class Surrogate:
         Parameters
         ----------
         features : layers, hidden, heads, feed_forward, each (D,); where there are heads other
-            than attention, their shares too (transcode.accuracy.heads). `parameters` is not
+            than attention, their shares too (transcode.accuracy.head_types). `parameters` is not
             used: published counts mix vocabularies with what computes.
 
         Returns
         -------
         mean, std : (D,) float [percent points]. std holds residual noise, the uncertainty of
-            the coefficients and what the rows say nothing about; it grows outside their range.
+            the coefficients and of what shapes waste; outside the hull of the rows in log depth
+            and log width it grows with the distance, and the mean falls back to the family's.
         """
-        layers, hidden, heads, ff = _columns(features)
-        mean, std = np.empty(len(layers)), np.empty(len(layers))
+        columns = _columns(features)
+        size = len(columns[0])
+        mean, std = np.empty(size), np.empty(size)
         other = None
-        if unlike_attention(features, len(layers)).any():
-            other = effects().of(features, len(layers))
-        for start in range(0, len(layers), CHUNK):
+        if unlike_attention(features, size).any():
+            other = head_type_effects().of(features, size)
+        for start in range(0, size, CHUNK):
             part = slice(start, start + CHUNK)
-            shape = shape_of(layers[part], hidden[part], heads[part], ff[part])
-            eta, variance = predict_reference(self.fit, shape)
+            found = predict_reference(self.fit, LogShapes.of(*(c[part] for c in columns)))
             if other is not None:
-                eta, variance = eta + other[0][part], variance + other[1][part]
-            mean[part], slope = self.task.to_score(eta)
-            std[part] = np.sqrt(variance) * slope * self.cross_validation.calibration
+                found = found.shifted(other[0][part], other[1][part])
+            mean[part], std[part] = found.points(self.task)
+        std *= self.cross_validation.calibration
         return mean, std
 
     def gain(
@@ -108,11 +115,12 @@ class Surrogate:
         mean, std = self.predict(features)
         other, other_std = self.predict(reference)
         shared = shared_variance(
-            self.fit, shape_of(*_columns(features)), shape_of(*_columns(reference))
+            self.fit, LogShapes.of(*_columns(features)), LogShapes.of(*_columns(reference))
         )
         slope, other_slope = (self.task.to_score(self.task.to_eta(m))[1] for m in (mean, other))
         shared = shared * slope * other_slope * self.cross_validation.calibration**2
-        return mean - other, np.sqrt(std**2 + other_std**2 - 2.0 * shared)
+        left = std**2 + other_std**2 - 2.0 * shared
+        return mean - other, np.sqrt(np.maximum(left, 0.0))
 
     def describe(self) -> str:
         """Two lines for the terminal: what this is and how wrong it was on left-out rows."""
@@ -154,10 +162,10 @@ def tasks() -> list[str]:
     return list(task_table())
 
 
-def surrogate(task: str, path: str | None = None, floor: float | None = None) -> Surrogate:
+def surrogate(task: str, path: str | None = None, floor: float | None = None) -> ScoreSurrogate:
     """The surrogate of a task, by its name or an alias, case-insensitive ("SST-2" is sst2).
 
-    path : file of further rows (transcode.accuracy.rows); they may be of a task of the user's
+    path : file of further rows (transcode.accuracy.user_rows); they may be of a task of the user's
     own, whose score of guessing is `floor` [points], 0 if not given.
     """
     found = find_task(task)
@@ -174,7 +182,7 @@ def surrogate(task: str, path: str | None = None, floor: float | None = None) ->
         raise InputError(
             "is known for this task: leave it out", field="accuracy.floor", value=floor
         )
-    known = found or Task(
+    known = found or ScoredTask(
         str(task).strip().lower(),
         (),
         "user",
@@ -194,10 +202,10 @@ def surrogate(task: str, path: str | None = None, floor: float | None = None) ->
             hint="accuracy: {source: table, ...} takes any number",
         )
     fit, validation = fit_rows(known, data), cross_validate(known, data)
-    return Surrogate(known, fit, validation, len(plain), Path(path).name)
+    return ScoreSurrogate(known, fit, validation, len(plain), Path(path).name)
 
 
-def find_task(task: str) -> Task | None:
+def find_task(task: str) -> ScoredTask | None:
     """A task of the shipped table by its name or an alias, case-insensitive."""
     wanted = str(task).strip().lower()
     for name, entry in task_table().items():
@@ -207,40 +215,26 @@ def find_task(task: str) -> Task | None:
 
 
 @cache
-def _build(name: str) -> Surrogate:
+def _build(name: str) -> ScoreSurrogate:
     task = task_table()[name]
     data = rows(name)
-    return Surrogate(task, fit_rows(task, data), cross_validate(task, data))
+    return ScoreSurrogate(task, fit_rows(task, data), cross_validate(task, data))
 
 
-def cross_validate(task: Task, data: Sequence[Row]) -> CrossValidation:
+def cross_validate(task: ScoredTask, data: Sequence[PublishedScore]) -> CrossValidation:
     """Leave out rows, models and families in turn; see `CrossValidation`."""
     score = np.array([row.score for row in data])
-    left: dict[str, tuple[np.ndarray, np.ndarray]] = {}
-    keys: dict[str, Callable[[int], Hashable]] = {
-        "row": lambda i: i,
-        "model": lambda i: (data[i].group, *(getattr(data[i], key) for key in FEATURES)),
-        "family": lambda i: data[i].family,
-    }
-    if len({row.family for row in data}) == 1:  # nothing would be left
-        keys["family"] = keys["model"]
-    groups = {}
-    for kind, key in keys.items():
-        members: dict[Hashable, list[int]] = {}
-        for i in range(len(data)):
-            members.setdefault(key(i), []).append(i)
-        groups[kind] = members
-        left[kind] = _left_out(task, data, list(members.values()))
-    error = {kind: mean - score for kind, (mean, _) in left.items()}
-    z_model = error["model"] / left["model"][1]
+    left = {kind: leave_out(task, data, kind) for kind in ("row", "model", "family")}
+    error = {kind: found.mean - score for kind, found in left.items()}
+    z_model = error["model"] / left["model"].std
     calibration = max(1.0, float(np.sqrt(np.mean(z_model**2))))
     others = (np.sum(z_model**2) - z_model**2) / max(1, len(data) - 1)  # without the row itself
-    inside = np.abs(error["row"]) < Z90 * left["row"][1] * np.sqrt(np.maximum(1.0, others))
+    inside = np.abs(error["row"]) < Z90 * left["row"].std * np.sqrt(np.maximum(1.0, others))
     plain = np.array([row.recipe == task.reference and not row.distilled for row in data])
     return CrossValidation(
         rows=len(data),
-        models=len(groups["model"]),
-        families=len(groups["family"]),
+        models=left["model"].folds,
+        families=left["family"].folds,
         mae=float(np.mean(np.abs(error["row"]))),
         rmse=float(np.sqrt(np.mean(error["row"] ** 2))),
         mae_reference=float(np.mean(np.abs(error["row"][plain]))),
@@ -252,15 +246,38 @@ def cross_validate(task: Task, data: Sequence[Row]) -> CrossValidation:
     )
 
 
-def _left_out(
-    task: Task, data: Sequence[Row], folds: Sequence[Sequence[int]]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and std (rows,) of each row as predicted without its fold."""
+#: What may be left out together -> what rows have in common then.
+FOLDS: dict[str, Callable[[PublishedScore], Hashable]] = {
+    "model": lambda row: (row.group, *(getattr(row, key) for key in FEATURES)),
+    "family": lambda row: row.family,
+    "depth": lambda row: row.layers,
+    "width": lambda row: row.hidden,
+}
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """Rows as predicted without their fold: mean and std (rows,) [points], and how many folds."""
+
+    mean: np.ndarray
+    std: np.ndarray
+    folds: int
+
+
+def leave_out(task: ScoredTask, data: Sequence[PublishedScore], kind: str) -> LeftOut:
+    """Predicts each row from those that have something else of a `kind`.
+
+    kind : row, model, family, depth or width. One family alone is left out model by model, since
+    nothing would be left.
+    """
+    if kind == "family" and len({row.family for row in data}) == 1:
+        kind = "model"
+    members: dict[Hashable, list[int]] = {}
+    for i, row in enumerate(data):
+        members.setdefault(i if kind == "row" else FOLDS[kind](row), []).append(i)
     mean, std = np.full(len(data), np.nan), np.full(len(data), np.nan)
-    for fold in folds:
+    for fold in members.values():
         kept = [row for i, row in enumerate(data) if i not in fold]
-        fit = fit_rows(task, kept)
-        eta, variance = predict_rows(task, fit, [data[i] for i in fold])
-        mean[fold], slope = task.to_score(eta)
-        std[fold] = np.sqrt(variance) * slope
-    return mean, std
+        found = predict_rows(task, fit_rows(task, kept), [data[i] for i in fold])
+        mean[fold], std[fold] = found.points(task)
+    return LeftOut(mean, std, len(members))

@@ -9,8 +9,8 @@ import numpy as np
 from elector.base.table import Column
 from elector.studies.simulation import features
 from transcode import accuracy
-from transcode.accuracy.heads import PRIOR, SHARES, effects
-from transcode.accuracy.published import DATA
+from transcode.accuracy.head_types import PRIOR, SHARES, head_type_effects
+from transcode.accuracy.published_scores import DATA
 
 SHAPE = {
     "layers": np.array([6.0]),
@@ -24,14 +24,14 @@ def test_nine_converged_models_are_used_and_every_other_says_why_not() -> None:
     with open(DATA / "flexibert.csv", newline="", encoding="utf-8") as stream:
         table = list(csv.DictReader(stream))
     used = [row for row in table if row["use"] == "yes"]
-    assert len(table) == 16 and len(used) == 9 == effects().models
+    assert len(table) == 16 and len(used) == 9 == head_type_effects().models
     assert all(float(row["pretraining_loss"]) < 5.0 and row["score"] for row in used)
     assert all(row["note"] for row in table if row["use"] == "no")
     assert sum(row["note"] == "pre-training never converged" for row in table) == 4
 
 
 def test_the_data_narrow_the_prior_only_a_little() -> None:
-    found = effects()
+    found = head_type_effects()
     std = np.sqrt(np.diag(found.covariance))
     prior = np.array([PRIOR[name][1] for name in SHARES])
     assert (std < prior).all() and (std > 0.6 * prior).all()

@@ -23,8 +23,9 @@ from statistics import NormalDist
 
 import numpy as np
 
-from transcode.accuracy.published import DATA, FEATURES, rows, task_table
-from transcode.accuracy.regression import NOISE, fit_rows, predict_reference, shape_of
+from transcode.accuracy.published_scores import DATA, FEATURES, rows, task_table
+from transcode.accuracy.regression import NOISE, fit_rows, predict_reference
+from transcode.accuracy.shape_effects import LogShapes
 
 #: Shares of heads that are not scaled dot-product attention, as `elector.features` names them.
 SHARES = ("wma_heads", "linear_heads", "convolution_heads")
@@ -42,7 +43,7 @@ SURE = 0.9
 
 
 @dataclass(frozen=True)
-class Effects:
+class HeadTypeEffects:
     """Posterior of the effects of SHARES.
 
     mean : (3,) of the posterior; used : (3,) what enters a prediction. covariance : (3, 3).
@@ -93,7 +94,7 @@ def unlike_attention(features: Mapping[str, np.ndarray], size: int) -> np.ndarra
 
 
 @cache
-def effects() -> Effects:
+def head_type_effects() -> HeadTypeEffects:
     """The effects, from data/accuracy/flexibert.csv."""
     residual, shares, at = _data()
     mean, covariance = _fit(residual, shares)
@@ -103,7 +104,7 @@ def effects() -> Effects:
     ]
     used = np.where(np.array(chance) >= SURE, own, 0.0)
     with_it, without = _left_out(residual, shares, at)
-    return Effects(
+    return HeadTypeEffects(
         np.round(own, 10), np.round(used, 10), np.round(block, 12), len(residual), with_it, without
     )
 
@@ -114,7 +115,7 @@ def _data() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         table = [row for row in csv.DictReader(file) if row["use"] == "yes"]
     task = task_table()["glue"]
     columns = [np.array([float(row[key]) for row in table]) for key in FEATURES]
-    eta, _ = predict_reference(fit_rows(task, rows("glue")), shape_of(*columns))
+    eta = predict_reference(fit_rows(task, rows("glue")), LogShapes.of(*columns)).eta
     score = np.array([float(row["score"]) for row in table])
     counts = {
         t: np.array([float(row[t]) for row in table])

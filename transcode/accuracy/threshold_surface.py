@@ -19,7 +19,7 @@ from elector.base import units
 from elector.base.errors import InputError
 from elector.base.table import DATA as SIMULATOR
 from elector.base.table import read_csv
-from transcode.accuracy.rows import Given
+from transcode.accuracy.user_rows import UserRow
 
 #: Words in the name of a metric of which less is better.
 LESS = ("loss", "error", "mse", "mae", "perplexity", "entropy")
@@ -27,7 +27,7 @@ _ROUNDS = 200  # of alternating projections
 
 
 @dataclass(frozen=True)
-class Trained:
+class TrainedScore:
     """One trained model. score : of `metric`, in whatever unit, more is better unless `less`."""
 
     task: str
@@ -40,7 +40,7 @@ class Trained:
 
 
 @dataclass(frozen=True)
-class Surface:
+class LossSurface:
     """Relative loss of score on a grid. tau_i : (I,), tau_t : (T,), loss, std : (I, T).
 
     models : trained models it comes from. guessed : whether the deviation is, for want of seeds.
@@ -79,12 +79,12 @@ class Surface:
 
 
 @dataclass(frozen=True)
-class Prices:
-    """Prices of tau_i and tau_t together. own : whether the task itself was trained on."""
+class TrainedPrices:
+    """TrainedPrices of tau_i and tau_t together. own : whether the task itself was trained on."""
 
     task: str
     source: str
-    surface: Surface
+    surface: LossSurface
     tasks: tuple[str, ...]
     own: bool
 
@@ -110,10 +110,10 @@ class Prices:
         )
 
 
-def of_rows(rows: Sequence[Given], path: Path) -> tuple[Trained, ...]:
+def of_rows(rows: Sequence[UserRow], path: Path) -> tuple[TrainedScore, ...]:
     """The trained models of a file of accuracy rows."""
     return tuple(
-        Trained(
+        TrainedScore(
             r.task,
             r.name or str(r.shape),
             r.seed,
@@ -126,7 +126,7 @@ def of_rows(rows: Sequence[Given], path: Path) -> tuple[Trained, ...]:
     )
 
 
-def of_table(name: str) -> tuple[Trained, ...]:
+def of_table(name: str) -> tuple[TrainedScore, ...]:
     """The trained models of a sparsity table, shipped or a file; none where it has no accuracy.
 
     Its rows repeat the accuracy for each operation; a row without both thresholds says nothing.
@@ -136,7 +136,7 @@ def of_table(name: str) -> tuple[Trained, ...]:
     if not path.is_file():
         return ()
     names, lines = read_csv(path, limit=64 << 20)
-    found: dict[Trained, None] = {}
+    found: dict[TrainedScore, None] = {}
     for line, cells in lines:
         row = dict(zip(names, cells, strict=False))
         texts = [row.get(key, "") for key in ("tau_i", "tau_t", "accuracy")]
@@ -147,7 +147,7 @@ def of_table(name: str) -> tuple[Trained, ...]:
                 for key, text in zip(keys, texts, strict=True)
             )
             found[
-                Trained(
+                TrainedScore(
                     row.get("task", "").lower(),
                     row.get("model", ""),
                     row.get("seed", ""),
@@ -160,7 +160,7 @@ def of_table(name: str) -> tuple[Trained, ...]:
     return tuple(found)
 
 
-def prices(trained: Sequence[Trained], task: str, source: str) -> Prices:
+def prices(trained: Sequence[TrainedScore], task: str, source: str) -> TrainedPrices:
     """The prices of a task: from its own models, or from those of the others."""
     if not trained:
         raise InputError(
@@ -169,19 +169,19 @@ def prices(trained: Sequence[Trained], task: str, source: str) -> Prices:
             field="workload.sparsity",
             value=source,
         )
-    by_task: dict[str, list[Trained]] = {}
+    by_task: dict[str, list[TrainedScore]] = {}
     for one in trained:
         by_task.setdefault(one.task, []).append(one)
     tasks = tuple(by_task)
     if task in by_task or tasks in (("",), ("*",)):
         own = by_task.get(task) or by_task[tasks[0]]
-        return Prices(task, source, surface(own, source), tasks, True)
-    return Prices(
+        return TrainedPrices(task, source, surface(own, source), tasks, True)
+    return TrainedPrices(
         task, source, _transferred([surface(o, source) for o in by_task.values()]), tasks, False
     )
 
 
-def surface(trained: Sequence[Trained], source: str) -> Surface:
+def surface(trained: Sequence[TrainedScore], source: str) -> LossSurface:
     """The surface of one task; InputError where a cell of its grid is missing."""
     axes = [np.array(sorted({getattr(t, name) for t in trained})) for name in ("tau_i", "tau_t")]
     if axes[0][0] > 0 or axes[1][0] > 0:
@@ -206,11 +206,11 @@ def surface(trained: Sequence[Trained], source: str) -> Surface:
     if guessed:
         variance = mean**2 + noise  # as uncertain as the loss, and as what was smoothed away
     variance[0, 0] = 0.0
-    return Surface(axes[0], axes[1], mean, np.sqrt(variance), len(trained), guessed)
+    return LossSurface(axes[0], axes[1], mean, np.sqrt(variance), len(trained), guessed)
 
 
 def _grid(
-    own: Sequence[Trained], axes: Sequence[np.ndarray], source: str
+    own: Sequence[TrainedScore], axes: Sequence[np.ndarray], source: str
 ) -> tuple[np.ndarray, np.ndarray, int]:
     """Mean relative loss (I, T) of one model, its variance between seeds, the most seeds."""
     dense = {t.seed: t.score for t in own if t.tau_i == 0 and t.tau_t == 0}
@@ -258,7 +258,7 @@ def _grid(
     return mean, (freedom * own_part + 4.0 * pooled) / (freedom + 4.0), int(counts.max())
 
 
-def _transferred(surfaces: Sequence[Surface]) -> Surface:
+def _transferred(surfaces: Sequence[LossSurface]) -> LossSurface:
     """The mean of tasks on the thresholds all of them have, wider by what they disagree on."""
     tau_i, tau_t = (_common([getattr(s, name) for s in surfaces]) for name in ("tau_i", "tau_t"))
     first, second = (m.ravel() for m in np.meshgrid(tau_i, tau_t, indexing="ij"))
@@ -267,7 +267,7 @@ def _transferred(surfaces: Sequence[Surface]) -> Surface:
     mean, count = loss.mean(axis=0), len(surfaces)
     between = mean**2 if count == 1 else loss.var(axis=0, ddof=1) * (1.0 + 1.0 / count)
     shape = (len(tau_i), len(tau_t))
-    return Surface(
+    return LossSurface(
         tau_i,
         tau_t,
         mean.reshape(shape),

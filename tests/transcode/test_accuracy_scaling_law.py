@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from elector.base.errors import InputError
-from transcode.accuracy import law
+from transcode.accuracy import scaling_law as law
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "accuracy.md"
 

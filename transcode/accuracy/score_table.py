@@ -9,28 +9,33 @@ from pathlib import Path
 import numpy as np
 
 from elector.base.errors import InputError
-from transcode.accuracy.heads import unlike_attention
-from transcode.accuracy.published import FEATURES
-from transcode.accuracy.rows import Given, of_task, read_rows
+from transcode.accuracy.head_types import unlike_attention
+from transcode.accuracy.published_scores import FEATURES
+from transcode.accuracy.user_rows import UserRow, of_task, read_rows, setting_columns
 
 
 @dataclass(frozen=True)
 class ScoreTable:
     """Scores by shape.
 
-    known : (layers, hidden, heads, feed_forward) -> mean and standard deviation [points].
+    known : (layers, hidden, heads, feed_forward, *settings) -> mean and standard deviation
+        [points].
     rows : how many rows they come from; silent : shapes for which no deviation is known.
+    settings : dotted names of further settings the rows tell apart; `predict` wants a feature of
+        that name for each, (D,) of objects as `comparable` writes them.
     """
 
     task: str
     file: str
-    known: Mapping[tuple[float, ...], tuple[float, float]]
+    known: Mapping[tuple[object, ...], tuple[float, float]]
     rows: int
     silent: int
+    settings: tuple[str, ...] = ()
 
     def predict(self, features: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         """Mean and standard deviation (D,) of the score [points]; NaN where no row fits."""
-        columns = np.broadcast_arrays(*(np.atleast_1d(features[key]) for key in FEATURES))
+        names = (*FEATURES, *self.settings)
+        columns = np.broadcast_arrays(*(np.atleast_1d(features[key]) for key in names))
         found = np.full((len(columns[0]), 2), np.nan)
         other = unlike_attention(features, len(columns[0]))
         for i, shape in enumerate(zip(*(c.tolist() for c in columns), strict=True)):
@@ -44,6 +49,8 @@ class ScoreTable:
             f"accuracy ({self.task}): {self.rows} rows of {len(self.known)} models in {self.file}; "
             "designs without a row are infeasible"
         )
+        if self.settings:
+            text += f"\n  also prices {', '.join(self.settings)}"
         if self.silent:
             text += f"\n  no deviation is known of {self.silent} of them: shown as 0"
         return text
@@ -60,9 +67,11 @@ def score_table(path: str | Path, names: tuple[str, ...], bounded: bool) -> Scor
         each model needs one.
     """
     rows = [r for r in of_task(read_rows(path), names, path) if r.tau_i == 0 and r.tau_t == 0]
-    shapes: dict[tuple[float, ...], list[Given]] = {}
+    settings = setting_columns(path)
+    shapes: dict[tuple[object, ...], list[UserRow]] = {}
     for row in rows:
-        shapes.setdefault(row.shape, []).append(row)
+        key = (*row.shape, *(row.settings[name] for name in settings))
+        shapes.setdefault(key, []).append(row)
     known, silent = {}, 0
     for shape, found in shapes.items():
         score = np.array([row.score for row in found])
@@ -78,4 +87,4 @@ def score_table(path: str | Path, names: tuple[str, ...], bounded: bool) -> Scor
         within = float(np.mean(np.square(own))) if own else 0.0
         between = float(score.var(ddof=1)) if len(found) > 1 else 0.0
         known[shape] = (float(score.mean()), float(np.sqrt(max(within, between))))
-    return ScoreTable(names[0], Path(path).name, known, len(rows), silent)
+    return ScoreTable(names[0], Path(path).name, known, len(rows), silent, settings)

@@ -15,7 +15,7 @@ FEATURES = ("layers", "hidden", "heads", "feed_forward")
 
 
 @dataclass(frozen=True)
-class Row:
+class PublishedScore:
     """One published score; the fields are the columns of data/accuracy/encoders.csv."""
 
     name: str
@@ -41,8 +41,11 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Task:
-    """One row of data/accuracy/tasks.csv: what a score of it means."""
+class ScoredTask:
+    """One row of data/accuracy/tasks.csv: what a score of it means.
+
+    sequence_length : tokens the rows were measured with, as transcode.accuracy.recipe reads it.
+    """
 
     name: str
     aliases: tuple[str, ...]
@@ -51,30 +54,49 @@ class Task:
     metric: str
     protocol: str
     warning: str
+    sequence_length: str = ""
+
+    @property
+    def kind(self) -> str:
+        """encoder or decoder, of which the rows are; "" for a task of the user's own."""
+        return {"bert": "encoder", "pile": "decoder"}.get(self.reference, "")
 
     def to_eta(self, score: np.ndarray) -> np.ndarray:
         """Score [points] to the unbounded scale."""
         share = np.clip((score - self.floor) / (100.0 - self.floor), 0.005, 0.995)
         return np.asarray(np.log(share / (1.0 - share)))
 
+    @property
+    def steepest(self) -> float:
+        """Most points that a logit is worth: half-way between floor and 100."""
+        return 0.25 * (100.0 - self.floor)
+
     def to_score(self, eta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The score [points] at `eta` and its slope d score / d eta [points]."""
-        share = 1.0 / (1.0 + np.exp(-eta))
-        span = 100.0 - self.floor
-        return self.floor + span * share, span * share * (1.0 - share)
+        share = np.negative(eta)
+        with np.errstate(over="ignore"):  # far below any model: the floor
+            np.exp(share, out=share)
+        share += 1.0
+        np.reciprocal(share, out=share)
+        slope = 1.0 - share
+        slope *= share
+        share *= 100.0 - self.floor
+        slope *= 100.0 - self.floor
+        share += self.floor
+        return share, slope
 
 
-def rows(task: str | None = None) -> list[Row]:
+def rows(task: str | None = None) -> list[PublishedScore]:
     """The published scores that are used (of one task)."""
     return [row for row in _all_rows() if task is None or row.task == task]
 
 
 @cache
-def task_table() -> dict[str, Task]:
+def task_table() -> dict[str, ScoredTask]:
     """Every task of data/accuracy/tasks.csv by name, in its order."""
     with open(DATA / "tasks.csv", newline="", encoding="utf-8") as file:
         return {
-            r["task"]: Task(
+            r["task"]: ScoredTask(
                 r["task"],
                 tuple(r["aliases"].split("|")) if r["aliases"] else (),
                 r["reference"],
@@ -82,22 +104,23 @@ def task_table() -> dict[str, Task]:
                 r["metric"],
                 r["protocol"],
                 r["warning"],
+                r["sequence_length"],
             )
             for r in csv.DictReader(file)
         }
 
 
 @cache
-def _all_rows() -> tuple[Row, ...]:
-    found: list[Row] = []
+def _all_rows() -> tuple[PublishedScore, ...]:
+    found: list[PublishedScore] = []
     for name in ("encoders.csv", "decoders.csv"):
         with open(DATA / name, newline="", encoding="utf-8") as file:
             found += [_row(record) for record in csv.DictReader(file) if record["use"] == "yes"]
     return tuple(found)
 
 
-def _row(record: Mapping[str, str]) -> Row:
-    return Row(
+def _row(record: Mapping[str, str]) -> PublishedScore:
+    return PublishedScore(
         name=record["name"],
         task=record["task"],
         score=float(record["score"]),

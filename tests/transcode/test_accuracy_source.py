@@ -12,8 +12,8 @@ from search_fakes import SMALL, fake
 import transcode
 from elector.base.errors import InputError
 from transcode import accuracy, plot
-from transcode.accuracy.rows import read_rows
-from transcode.accuracy.settings import Settings
+from transcode.accuracy.settings import AccuracySettings
+from transcode.accuracy.user_rows import read_rows
 from transcode.cli import report
 from transcode.space import describe, digest, load, restore
 
@@ -59,7 +59,7 @@ def test_short_and_long_form_and_default_are_one() -> None:
     short = load(described("surrogate", "sst2"))
     without = described(None, "sst2")
     del without["accuracy"]
-    assert long.accuracy == short.accuracy == load(without).accuracy == Settings()
+    assert long.accuracy == short.accuracy == load(without).accuracy == AccuracySettings()
     digests = {digest(describe(space)) for space in (long, short, load(without))}
     assert len(digests) == 1  # and that of a space written before there was the key
 
@@ -122,17 +122,21 @@ def test_a_loss_needs_a_law_and_knows_its_keys() -> None:
 
 
 def test_pruning_without_a_price_is_refused() -> None:
-    for changed in ({"sparsity": "acceltran"}, {"sparsity": "dynatran", "precision": "int8"}):
+    for changed, words in (
+        ({"sparsity": "acceltran"}, "prunes, which changes the accuracy"),
+        ({"sparsity": "dynatran", "precision": "int8"}, "measured with native, fp32"),
+        ({"tau_i": 0.05}, "no accuracy source prices it"),
+    ):
         space = described("surrogate", "sst2")
         space["workload"] = {"task": "sst2", **changed}
         space["accelerator"] = "acceltran-edge"
-        if "precision" in changed:
-            load(space)  # dynatran has a price, and one number format is a protocol
-            continue
-        with pytest.raises(InputError, match="prunes, which changes the accuracy"):
+        with pytest.raises(InputError, match=words):
             load(space)
         del space["objectives"]["accuracy"], space["workload"]["task"]
         load(space)
+    space = described("surrogate", "sst2")
+    space["workload"] = {"task": "sst2", "sparsity": "dynatran", "tau_i": 0.05}
+    load({**space, "accelerator": "acceltran-edge"})
     trained = described({"source": "trained"})
     trained["accelerator"] = "acceltran-edge"
     trained["workload"] = {"task": "digits", "sparsity": "dynatran", "tau_i": [0, 0.02]}
@@ -167,16 +171,16 @@ def test_a_table_that_fits_no_design_leaves_nothing(tmp_path: Path, rows: str) -
 
 
 def test_a_table_without_deviations_says_so_and_bounds_nothing(rows: str) -> None:
-    source = accuracy.source_of(Settings("table", rows), "SST-2")
+    source = accuracy.source_of(AccuracySettings("table", rows), "SST-2")
     assert "no deviation is known of 1" in source.describe()
     with pytest.raises(InputError, match="needs the deviation"):
-        accuracy.source_of(Settings("table", rows, bound=0.9), "sst2")
+        accuracy.source_of(AccuracySettings("table", rows, bound=0.9), "sst2")
     with pytest.raises(InputError, match="no row of this task"):
-        accuracy.source_of(Settings("table", rows), "chess")
+        accuracy.source_of(AccuracySettings("table", rows), "chess")
 
 
 def test_other_heads_are_not_in_a_table(rows: str) -> None:
-    source = accuracy.source_of(Settings("table", rows), "digits")
+    source = accuracy.source_of(AccuracySettings("table", rows), "digits")
     shape = {"layers": 2, "hidden": 128, "heads": 2, "feed_forward": 256}
     features = {k: np.repeat(float(v), 2) for k, v in shape.items()}
     mean, _ = source.predict({**features, "linear_heads": np.array([0.0, 0.5])})
@@ -208,30 +212,30 @@ def test_bad_rows_name_their_line(tmp_path: Path, header: str, line: str, words:
 
 def test_own_rows_move_the_surrogate(rows: str) -> None:
     plain = accuracy.surrogate("sst2")
-    more = accuracy.source_of(Settings("surrogate", rows), "sst2")
+    more = accuracy.source_of(AccuracySettings("surrogate", rows), "sst2")
     shape = {"layers": 2, "hidden": 128, "heads": 2, "feed_forward": 256}
     features = {k: np.array([float(v)]) for k, v in shape.items()}
     assert more.predict(features)[0][0] < plain.predict(features)[0][0] - 0.5  # their 70 pulls
     assert more.record()["rows"] == plain.cross_validation.rows + 1
-    assert "published scores (4 second-hand) and 1 of rows.csv" in more.describe()
+    assert "published scores (6 second-hand) and 1 of rows.csv" in more.describe()
 
 
 def test_a_task_of_the_users_own_is_fitted_from_its_rows(rows: str) -> None:
-    source = accuracy.source_of(Settings("surrogate", rows, floor=10.0), "digits")
+    source = accuracy.source_of(AccuracySettings("surrogate", rows, floor=10.0), "digits")
     record = source.record()
     assert record["rows"] == 5 and record["models"] == 4
     shape = {"layers": 6.0, "hidden": 256.0, "heads": 4.0, "feed_forward": 1024.0}
     mean, std = source.predict({k: np.array([v]) for k, v in shape.items()})
     assert abs(mean[0] - 95.0) < 2.0 and std[0] > 0.3
     with pytest.raises(InputError, match="known for this task"):
-        accuracy.source_of(Settings("surrogate", rows, floor=10.0), "sst2")
+        accuracy.source_of(AccuracySettings("surrogate", rows, floor=10.0), "sst2")
 
 
 def test_too_few_rows_for_a_surrogate(tmp_path: Path) -> None:
     path = tmp_path / "few.csv"
     path.write_text(f"{HEADER}\n" + "".join(ROWS.splitlines(keepends=True)[:2]))
     with pytest.raises(InputError, match="at least 4 models"):
-        accuracy.source_of(Settings("surrogate", str(path)), "digits")
+        accuracy.source_of(AccuracySettings("surrogate", str(path)), "digits")
 
 
 # ---- bounds
