@@ -4,13 +4,14 @@ Rules are tried in order; the first whose patterns all match decides. The optimi
 weight where it lies: on the unit that runs the product with it, whatever the rules say, so
 that no machine is spared the writes of its own cells.
 
-An operand crosses a link once for each unit that needs it. Where it was made follows from the
-words of the operations (`SOURCES`); what is not named there comes from the operation before.
-Gradients of norms and biases have no product of their own and are not followed.
+A tensor crosses a link once for each unit that needs it and has neither made nor got it. Where
+it was made is what the graph of the operations says (elector.operations.graph). Gradients of
+norms and biases are not followed: they are small.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
@@ -20,8 +21,9 @@ import numpy as np
 from elector.base.errors import InputError
 from elector.describe.numbers import formats
 from elector.machines.contract import Hybrid, Rule
-from elector.operations.roles import Place, Role
-from elector.operations.rows import Operations, Row
+from elector.operations.graph import Operand, Parameter, Source, Value, Way
+from elector.operations.roles import Role, layer_words, vocabulary
+from elector.operations.rows import PARAMETERS, Operations, Row
 
 Array = np.ndarray
 
@@ -29,31 +31,6 @@ TRANSFER = "transfer"
 #: What a rule may look at: of the operation, and of the workload.
 ATTRIBUTES = ("name", "layer", "phase", "kind", "class")
 ASKED = ("mode", "trainable")
-#: Operation -> operand -> operations whose results it takes, where that is not the one before.
-SOURCES: dict[str, dict[str, tuple[str, ...]]] = {
-    "scores": {"a": ("query", "query low-rank B"), "b": ("key, value",)},
-    "context": {"b": ("key, value", "value low-rank B")},
-    "feed-forward residual": {"b": ("attention norm",)},
-    "value gradient": {"b": ("output input gradient",)},
-    "probabilities gradient": {"a": ("output input gradient",)},
-    "key gradient": {"a": ("softmax gradient",)},
-    "key, value input gradient": {"a": ("key gradient",)},
-    "query input gradient": {"a": ("query gradient",)},
-    "query low-rank B input gradient": {"a": ("query gradient",)},
-    "value low-rank B input gradient": {"a": ("value gradient",)},
-}
-#: Where projections have biases, their results are those of the operation that adds them.
-PROJECTIONS, BIASES = ("query", "key, value"), "query, key, value bias"
-#: Operations that read what the first projection of their layer reads.
-BRANCHES = ("key, value", "query low-rank A", "value low-rank A")
-#: Gradient -> operation of the forward pass whose operands were kept for it.
-KEPT = {
-    "query gradient": "scores",
-    "key gradient": "scores",
-    "scores again": "scores",
-    "value gradient": "context",
-    "probabilities gradient": "context",
-}
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,13 +49,18 @@ class Assigned:
 
 @dataclass(frozen=True, eq=False)
 class _Move:
-    """`size` bytes, `count` times, both (M,), from the result of row `source` to row `row`."""
+    """`size` bytes, `count` times, both (M,), from the result of row `source` to row `row`.
+
+    ways : in which runs: see `Source`.
+    """
 
     row: int
     source: int
     operand: str
     size: Array
     count: Array
+    tensor: Operand
+    ways: tuple[Way, ...] = ()
 
 
 def assign(hybrid: Hybrid, ops: Operations) -> Assigned:
@@ -114,6 +96,7 @@ def _owners(hybrid: Hybrid, ops: Operations) -> Array:
     names = [member.name for member in hybrid.members]
     found = np.zeros(len(ops.rows), dtype=np.intp)
     asked = {name: str(getattr(ops.workload, name)) for name in ASKED}
+    _require_words(hybrid, ops)
     for r, row in enumerate(ops.rows):
         unit = next((rule.unit for rule in hybrid.rules if _matches(rule, row, asked)), None)
         if unit is None:
@@ -126,15 +109,40 @@ def _owners(hybrid: Hybrid, ops: Operations) -> Array:
             )
         found[r] = names.index(unit)
     products = {
-        row.word: found[r]
+        (row.place, row.role, row.index): found[r]
         for r, row in reversed(list(enumerate(ops.rows)))
-        if row.b in ("weight", "reuse") and row.phase != "backward"
+        if row.b in PARAMETERS and row.phase != "backward"
     }
     for r, row in enumerate(ops.rows):
         if row.kind == "optimizer":
-            tensor = row.word.removesuffix(" update").removesuffix(" bias")
-            found[r] = products.get(tensor, found[r])
+            found[r] = products.get((row.place, row.role, row.index), found[r])
     return found
+
+
+def _require_words(hybrid: Hybrid, ops: Operations) -> None:
+    """Raise InputError for a pattern of names or layers that no operation can ever match."""
+    for i, rule in enumerate(hybrid.rules):
+        for key, patterns in rule.match:
+            if key not in ("name", "layer"):
+                continue
+            for pattern in patterns:
+                if _means(key, pattern):
+                    continue
+                own = {row.word if key == "name" else row.layer_word for row in ops.rows}
+                if not any(fnmatchcase(word, pattern) for word in own):
+                    raise InputError(
+                        "names no operation" if key == "name" else "names no layer",
+                        field=f"assignment[{i}].match.{key}",
+                        value=pattern,
+                        allowed=sorted(own),
+                    )
+
+
+@functools.lru_cache(maxsize=1024)
+def _means(key: str, pattern: str) -> bool:
+    """Whether a described model may have operations, or layers, of that pattern."""
+    words = vocabulary() if key == "name" else layer_words()
+    return pattern in words or any(fnmatchcase(word, pattern) for word in words)
 
 
 def _matches(rule: Rule, row: Row, asked: dict[str, str]) -> bool:
@@ -149,113 +157,69 @@ def _matches(rule: Rule, row: Row, asked: dict[str, str]) -> bool:
 
 
 def _moves(ops: Operations, owner: Array) -> Iterator[_Move]:
-    """Every operand that was made on another unit than the one that takes it."""
-    seen: dict[tuple[int, int, str], Array] = {}
+    """Every tensor that was made on another unit than the one that takes it."""
+    sent: dict[tuple[Operand, tuple[Way, ...], int, int], Array] = {}
+    homes = _homes(ops)
     for r in range(len(ops.rows)):
-        for operand, source, size, count, tensor in _operands(ops, r):
-            if owner[source] == owner[r]:
-                continue
-            key = (source, int(owner[r]), tensor)
+        for move in _operands(ops, owner, homes, r):
+            key = (move.tensor, move.ways, int(owner[move.source]), int(owner[r]))
             # The first operation that takes it pays, in each pair the first that there is.
-            paid = seen.get(key, np.zeros(count.shape, dtype=bool))
-            count = np.where(paid, 0.0, count)
-            if (size * count > 0).any():
-                seen[key] = paid | (size * count > 0)
-                yield _Move(r, source, operand, size, count)
+            before = sent.get(key, np.zeros(move.count.shape))
+            count = np.maximum(move.count - before, 0.0)
+            if (move.size * count > 0).any():
+                sent[key] = np.where(move.size > 0, np.maximum(before, move.count), before)
+                yield replace(move, count=count)
 
 
-Operand = tuple[str, int, Array, Array, str]
-
-
-def _operands(ops: Operations, r: int) -> Iterator[Operand]:
-    """Operand, row it comes from, bytes, count, and which tensor of that row it is."""
-    row, count = ops.rows[r], ops.count[r]
-    if row.phase == "update":
-        gradient = _find(ops, row.word.removesuffix(" update") + " weight gradient", "backward")
-        if gradient is not None:
-            yield "b", gradient, ops.m[r] * ops.format.weight_gradient, count, "gradient"
-        return
-    for operand in ("a", "b"):
-        kind, size = getattr(row, operand), getattr(ops, f"{operand}_bytes")[r]
-        if kind == "saved":
-            home = _kept(ops, row)
-            if home is not None:
-                yield operand, home, size, count, f"{operand} of {row.word}"
-        elif kind == "activation":
-            for source, times in _sources(ops, r, operand):
-                named = operand in SOURCES.get(row.word, {}) and row.word in ("scores", "context")
-                yield operand, source, size, times, row.word if named else row.layer_word
-        elif kind == "reuse" and ops.workload.trainable == "all" and row.phase == "backward":
-            home = _kept(ops, row)
-            if home is not None:
-                yield operand, home, size, count, "weight"
-
-
-def _sources(ops: Operations, r: int, operand: str) -> list[tuple[int, Array]]:
-    """Rows whose results the operand is, and how often."""
-    row = ops.rows[r]
-    named = SOURCES.get(row.word, {}).get(operand)
-    if row.word.endswith(" weight gradient") and operand == "b":
-        twin = row.word.replace(" weight gradient", " input gradient")
-        named = SOURCES.get(twin, {}).get("a")
-        at = _find(ops, twin, row.phase, row.place)
-        if named is None and at is not None:
-            return _sources(ops, at, "a")
-    if named is not None:
-        biased = _find(ops, BIASES, row.phase, row.place)
-        found = [
-            biased
-            if biased is not None and name in PROJECTIONS
-            else _find(ops, name, row.phase, row.place)
-            for name in named
-        ]
-        return [(i, ops.count[r]) for i in found if i is not None]
-    first = _find(ops, "query", row.phase, row.place)
-    entry = row.word in BRANCHES or (row.word == "attention residual" and operand == "b")
-    if entry and first is not None and first != r:
-        return _sources(ops, first, "a")
-    return _before(ops, r)
-
-
-def _before(ops: Operations, r: int) -> list[tuple[int, Array]]:
-    """The operation before; of a layer that repeats, its own last one as well."""
-    rows, row = ops.rows, ops.rows[r]
-    earlier = [i for i in range(r) if not rows[i].off_chain and rows[i].phase != "update"]
-    if not earlier:
-        return []
-    last = earlier[-1]
-    if rows[last].place == row.place and rows[last].phase == row.phase:
-        return [(last, ops.count[r])]
-    again = [
-        i
-        for i in range(r, len(rows))
-        if rows[i].place == row.place and rows[i].phase == row.phase and not rows[i].off_chain
-    ]
-    once = np.minimum(ops.count[last], ops.count[r])
-    if not again or again[-1] == r:
-        return [(last, once)]
-    return [(last, once), (again[-1], ops.count[r] - once)]
-
-
-def _kept(ops: Operations, row: Row) -> int | None:
-    """The forward operation whose operands a gradient reads again."""
-    wanted = KEPT.get(row.word)
-    found, length = None, 0
-    for i, other in enumerate(ops.rows):
-        if other.phase not in ("forward", "recompute") or other.place != row.place:
-            continue
-        fits = other.word == wanted if wanted else row.word.startswith(other.word)
-        if fits and len(other.word) > length:
-            found, length = i, len(other.word)
+def _homes(ops: Operations) -> dict[Parameter, int]:
+    """Parameters -> the first row of a forward pass that reads them."""
+    found: dict[Parameter, int] = {}
+    for r, row in enumerate(ops.rows):
+        operand = ops.graph.operand(r, "b")
+        if isinstance(operand, Parameter) and row.phase != "backward":
+            found.setdefault(operand, r)
     return found
 
 
-def _find(ops: Operations, name: str, phase: str, place: Place | None = None) -> int | None:
-    """The row of that name."""
-    for i, row in enumerate(ops.rows):
-        if row.word == name and row.phase == phase and place in (None, row.place):
-            return i
-    return None
+def _operands(
+    ops: Operations, owner: Array, homes: dict[Parameter, int], r: int
+) -> Iterator[_Move]:
+    """What row `r` reads of other units."""
+    row, graph = ops.rows[r], ops.graph
+    if row.phase == "update":
+        # The sum of all gradients of a tensor goes to where the tensor lies.
+        size = ops.m[r] * ops.format.weight_gradient
+        for source in graph.sources(r, "a")[:1]:
+            if owner[source.row] != owner[r]:
+                yield _Move(r, source.row, "b", size, ops.count[r], graph.operand(r, "a"))
+        return
+    for name in ("a", "b"):
+        kind, operand = getattr(row, name), graph.operand(r, name)
+        if isinstance(operand, Value) and kind in ("activation", "saved"):
+            yield from _parts(ops, owner, r, name, operand)
+        elif isinstance(operand, Parameter) and kind == "reuse" and row.phase == "backward":
+            home = homes[operand]
+            # Weights that never change were put on both units once.
+            if ops.workload.trainable == "all" and owner[home] != owner[r]:
+                yield _Move(r, home, name, ops.b_bytes[r], ops.count[r], operand)
+
+
+def _parts(ops: Operations, owner: Array, r: int, name: str, tensor: Value) -> Iterator[_Move]:
+    """The parts of a tensor that other units made: each sends one, however many rows made it."""
+    width = float(getattr(ops, f"{name}_width")[r])
+    runs = ops.count[r] / ops.rows[r].copies
+    parts: dict[tuple[int, tuple[Way, ...]], list[Source]] = {}
+    for source in ops.graph.sources_of(tensor):
+        parts.setdefault((int(owner[source.row]), source.ways), []).append(source)
+    for (unit, ways), sources in parts.items():
+        if unit == owner[r]:
+            continue
+        elements = sources[0].elements
+        for source in sources[1:]:
+            elements = elements + source.elements
+        size = np.minimum(elements, tensor.elements) * width
+        count = np.minimum(sources[0].times, runs)
+        yield _Move(r, sources[0].row, name, size, count, tensor.origin(), ways)
 
 
 def _link(links: dict[frozenset[str], int], ends: tuple[str, str], row: Row) -> int:
@@ -304,10 +268,13 @@ def _inserted(
     sizes[new] = [move.size for move in chosen]
     places = np.empty(len(ops.rows), dtype=np.intp)
     places[index[~new]] = np.flatnonzero(~new)
+    carried = [
+        (int(place), move.tensor) for place, move in zip(np.flatnonzero(new), chosen, strict=True)
+    ]
     return replace(
         ops,
         rows=rows,
-        graph=ops.graph.spread(places, [(int(p), None) for p in np.flatnonzero(new)]),
+        graph=ops.graph.spread(places, carried),
         count=count,
         m=sizes,
         span=table("span", 0.0),

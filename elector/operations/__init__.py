@@ -163,7 +163,7 @@ def _gemms(step: Step, times: Array) -> None:
         )
         shape = Shape(1.0, x.rows, x.width, y.width)
         weight = Parameter(Role.PRODUCT, place)
-        y.sources.append((step.out.matmul(row, scope.count, shape, (x, weight)), None))
+        y.made_by(step.out.matmul(row, scope.count, shape, (x, weight)))
         step.note_live(shape.m * (shape.k + shape.n))
         step.keep(scope, x)
         if step.training:

@@ -11,7 +11,7 @@ import numpy as np
 
 from elector.operations.collect import Shape, Sizes
 from elector.operations.flexibert import Heads, head_mixing, relative_positions
-from elector.operations.graph import Parameter, Value, added, joined
+from elector.operations.graph import Parameter, Value, added
 from elector.operations.passes import bias, dropout
 from elector.operations.roles import Role
 from elector.operations.rows import Row
@@ -45,9 +45,8 @@ def _projections(step: Step, scope: Scope, index: int, x: Value, memory: Value |
         pair = step.linear(scope, source, Matrix(Role.KEY_VALUE, narrow, copies=2.0))
     if model.attention_bias:
         parts = [q] if pair is None else [q, pair]
-        y = bias(step, scope, Role.PROJECTION_BIAS, joined(parts))
-        q = y.view(q.rows, q.width)
-        pair = None if pair is None else y.view(pair.rows, pair.width)
+        q, *pairs = step.vectors(scope, bias(step, Role.PROJECTION_BIAS), parts)
+        pair = pairs[0] if pairs else None
     if pair is None:
         q = _low_rank(step, scope, x, q, Role.QUERY)
         return Heads(q, *step.cached[index], blocks["heads"][index], scope.count)
@@ -61,10 +60,9 @@ def _projections(step: Step, scope: Scope, index: int, x: Value, memory: Value |
         append = Recipe(
             Role.CACHE_APPEND, "elementwise", formula("append"), streamed=True, in_place=True
         )
-        both = joined([k, v])
-        stored = Sizes(writes=both.elements * step.workload.format.key_value)
-        y = step.vector(scope, append, both, sizes=stored)
-        k, v = y.view(k.rows, k.width), y.view(v.rows, v.width)
+        elements = k.elements + v.elements
+        stored = Sizes(writes=elements * step.workload.format.key_value)
+        k, v = step.vectors(scope, append, [k, v], stored)
     if scope.cross and run.phase == "prefill":
         step.cached[index] = k, v
     return Heads(q, k, v, blocks["heads"][index], scope.count)
@@ -80,8 +78,8 @@ def _rotated(step: Step, scope: Scope, q: Value, k: Value) -> tuple[Value, Value
         streamed=True,
         in_place=True,
     )
-    y = step.vector(scope, recipe, joined([q, k]))
-    return y.view(q.rows, q.width), y.view(k.rows, k.width)
+    q, k = step.vectors(scope, recipe, [q, k])
+    return q, k
 
 
 #: Projection that has a low-rank pair -> its two matrices.
@@ -186,7 +184,7 @@ def _attend(step: Step, node: AttentionNode, row: Row) -> None:
     span = s.span if row.grows else 0.0
     shape = replace(shape, span=span)
     place = step.out.matmul(row, node.scope.count, shape, (left, right))
-    out.sources.append((place, None))
+    out.made_by(place)
     out.needed, out.missing = step.wanted((left, right), None)
     if step.records(node.scope):
         step.tape.append(node)

@@ -51,7 +51,7 @@ def _linear(step: Step, t: LinearNode) -> None:
         place = step.out.matmul(
             row, t.copies * _runs(t, t.x), s.but(s.m, s.n, s.k, share), (t.y.gradient, t.weight)
         )
-        t.x.gradient.sources.append((place, None))
+        t.x.gradient.made_by(place)
     if step.trains(t.subset):
         _weight_gradient(step, t)
 
@@ -84,6 +84,7 @@ def _product_row(
         t.scope.cross,
         t.index,
         t.variant,
+        t.copies,
     )
 
 
@@ -93,12 +94,12 @@ def _scores(step: Step, t: AttentionNode) -> None:
     if t.left.needed:
         row = _core_row(step, t.scope, Role.QUERY, between=True)
         place = step.out.matmul(row, _runs(t, t.left), s.but(s.m, s.n, s.k), (ds, t.right))
-        t.left.gradient.sources.append((place, None))
+        t.left.gradient.made_by(place)
     if t.right.needed:
         row = _core_row(step, t.scope, Role.KEY, between=True)
         shape = s.but(s.n, s.m, s.k, 1.0)
         place = step.out.matmul(row, _runs(t, t.right), shape, (ds, t.left))
-        t.right.gradient.sources.append((place, None))
+        t.right.gradient.made_by(place)
 
 
 def _context(step: Step, t: AttentionNode) -> None:
@@ -109,11 +110,11 @@ def _context(step: Step, t: AttentionNode) -> None:
         row = replace(_core_row(step, t.scope, Role.VALUE), a=held, b="activation")
         shape = s.but(s.n, s.m, s.k, 1.0)
         place = step.out.matmul(row, _runs(t, t.right), shape, (t.read, do))
-        t.right.gradient.sources.append((place, None))
+        t.right.gradient.made_by(place)
     if t.left.needed:
         row = replace(_core_row(step, t.scope, Role.PROBABILITIES), out=_between(step))
         place = step.out.matmul(row, _runs(t, t.left), s.but(s.m, s.k, s.n), (do, t.right))
-        t.left.gradient.sources.append((place, None))
+        t.left.gradient.made_by(place)
 
 
 def _between(step: Step) -> str:
@@ -155,12 +156,12 @@ def _again(step: Step, t: AgainNode) -> None:
         in_attention=True,
     )
     place = step.out.matmul(row, scope.count, t.shape, (t.queries, t.keys))
-    t.scores.sources.append((place, None))
+    t.scores.made_by(place)
     if t.positions is not None:
         table, shape = t.positions
         own = replace(row, role=Role.RELATIVE_POSITIONS, b="reuse")
         place = step.out.matmul(own, scope.count, shape, (t.queries, table))
-        t.scores.sources.append((place, None))
+        t.scores.made_by(place)
     softmax = replace(
         row,
         role=Role.SOFTMAX,
@@ -173,7 +174,7 @@ def _again(step: Step, t: AgainNode) -> None:
         special=t.work[1],
     )
     place = step.out.vector(softmax, scope.count, t.scores.elements, Sizes(), (t.scores, None))
-    t.probabilities.sources.append((place, None))
+    t.probabilities.made_by(place)
 
 
 def _vector(step: Step, t: VectorNode) -> None:
@@ -196,8 +197,8 @@ def _vector(step: Step, t: VectorNode) -> None:
         scope.cross,
         recipe.index,
         recipe.variant,
-        recipe.streamed,
-        scope.in_attention,
+        streamed=recipe.streamed,
+        in_attention=scope.in_attention,
         simple=recipe.back[0],
         special=recipe.back[1],
     )
@@ -205,7 +206,10 @@ def _vector(step: Step, t: VectorNode) -> None:
     place = step.out.vector(row, scope.count, t.a.elements, Sizes(extra=size), (dy, operand))
     for value in (t.a, t.b):
         if value is not None and value.needed:
-            value.gradient.sources.append((dy if recipe.passes else place, None))
+            if recipe.passes:
+                value.gradient.takes(dy)
+            else:
+                value.gradient.made_by(place)
 
 
 def _read(step: Step, t: VectorNode) -> tuple[str, Array | None, Value | None]:
@@ -216,7 +220,9 @@ def _read(step: Step, t: VectorNode) -> tuple[str, Array | None, Value | None]:
     if saves is Saves.NOTHING or scope.recorded == "none":
         return "none", None, None
     if saves is Saves.MASK and scope.recorded == "saved":
-        return "saved", t.a.elements * 1.0, None
+        mask = Value(t.y.rows, t.y.width / width, t.y.count)  # a byte each
+        mask.sources = t.y.sources
+        return "saved", t.a.elements * 1.0, mask
     elements = t.a.elements
     if saves is Saves.BOTH:
         assert t.b is not None

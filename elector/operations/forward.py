@@ -16,7 +16,7 @@ import numpy as np
 
 from elector.operations.attention import attention
 from elector.operations.collect import Sizes
-from elector.operations.graph import Value, either, sometimes
+from elector.operations.graph import Value, Way, either, sometimes
 from elector.operations.passes import biased, dropout, norm
 from elector.operations.roles import Place, Role, Section
 from elector.operations.scope import Matrix, Pass, Recipe, Saves, Scope, Subset, formula
@@ -100,24 +100,24 @@ def _layers(step: Step, run: Pass, index: int, x: Value, memory: Value | None) -
     before = _width_before(step, index)
     width = x.width if before is None else before
     inner = Value(x.rows, width, scope.count, *_wanted(step, x, once))
-    inner.reads(x, once)
+    inner.reads(x, once, Way.FIRST)
     if step.training and not step.records(scope):
         # A checkpoint keeps the input of each layer only (Chen et al. 2016, arXiv 1604.06174).
         step.checkpoint(inner)
     out = block(step, scope, index, inner, memory)
     result = Value(out.rows, out.width, once, out.needed)
-    result.reads(out, once)
+    result.reads(out, once, Way.LAST)
     if (once <= 0).any():  # a block that is not there hands on what it gets
-        result.reads(x, run.times * (once <= 0))
-    inner.reads(out, later)
+        result.reads(x, run.times * (once <= 0), Way.ELSE)
+    inner.reads(out, later, Way.LATER)
     return Layers(inner, once, later, result)
 
 
 def _again(step: Step, run: Pass, index: int, layers: Layers, memory: Value | None) -> None:
     """The same layers again, in the backward pass."""
     out = block(step, _scope(step, run, index), index, layers.inner, memory)
-    out.gradient.sources.append((layers.result.gradient, layers.once))
-    out.gradient.sources.append((layers.inner.gradient, layers.later))
+    out.gradient.takes(layers.result.gradient, layers.once, Way.LAST)
+    out.gradient.takes(layers.inner.gradient, layers.later, Way.LATER)
 
 
 def _wanted(step: Step, x: Value, once: Array) -> tuple[bool, Array | float]:

@@ -9,7 +9,8 @@ finished table.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from enum import Enum
 
 import numpy as np
 
@@ -28,13 +29,27 @@ class Parameter:
     index: int = 0
 
 
+class Way(Enum):
+    """Which of several tensors one is, where it is not the same in all runs."""
+
+    FIRST = 1  # what stands below the first layer of a stack
+    LATER = 2  # what the layer before leaves
+    LAST = 3  # what the last layer leaves
+    THERE = 4  # in models that have what makes it
+    ELSE = 5  # in models that do not
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class Source:
-    """A row that makes an operand, or `elements` (M,) of it, and how often: times (M,)."""
+    """A row that makes an operand, or `elements` (M,) of it, and how often: times (M,).
+
+    ways : apart from which no two sources are made in the same run.
+    """
 
     row: int
     times: Array
     elements: Array
+    ways: tuple[Way, ...] = ()
 
 
 class Value:
@@ -43,7 +58,8 @@ class Value:
     rows, width, count : (M,) float.
     needed : whether a gradient of it is wanted in any run.
     missing : (M,) runs in which none is, where it is needed.
-    sources : what makes it, each a row or another tensor, and how often (None: every time).
+    sources : what makes it, each a row or another tensor, how often (None: every time), and
+        in which runs (None: in all).
     home : the tensor whose memory it takes over; None where it has its own.
     whole : tensors that it is the whole of, each with the pairs (M,) bool where it is that one.
     kept : (M,) how often it stays for the backward pass; None where it does not.
@@ -74,7 +90,7 @@ class Value:
     ) -> None:
         self.rows, self.width, self.count = rows, width, count
         self.needed, self.missing = needed, missing
-        self.sources: list[tuple[int | Value, Array | None]] = []
+        self.sources: list[tuple[int | Value, Array | None, Way | None]] = []
         self.home: Value | None = None
         self.whole: list[tuple[Value, Array]] = []
         self.kept: Array | float | None = None
@@ -93,11 +109,20 @@ class Value:
             self._gradient = Value(self.rows, self.width, self.count)
         return self._gradient
 
-    def reads(self, other: Value, times: Array | None = None) -> None:
-        """It is made of another tensor (`times` (M,) times), whose gradient is then this one's."""
-        self.sources.append((other, times))
+    def made_by(self, row: int) -> None:
+        """A row makes it; none where the table has no such row (-1)."""
+        if row >= 0:
+            self.sources.append((row, None, None))
+
+    def takes(self, other: Value, times: Array | None = None, way: Way | None = None) -> None:
+        """It is another tensor, or holds it or a part of it."""
+        self.sources.append((other, times, way))
+
+    def reads(self, other: Value, times: Array | None = None, way: Way | None = None) -> None:
+        """It takes another tensor, whose gradient is then this one's."""
+        self.takes(other, times, way)
         if self.needed:
-            other.gradient.sources.append((self.gradient, times))
+            other.gradient.takes(self.gradient, times, way)
 
     def view(self, rows: Array, width: Array, count: Array | None = None) -> Value:
         """Some of it, in some of its runs."""
@@ -110,23 +135,38 @@ class Value:
     def made(self) -> list[Source]:
         """The rows that make it."""
         found: list[Source] = []
-        for item, times in self.sources:
+        for item, times, way in self.sources:
             own = self.count if times is None else times
+            ways = () if way is None else (way,)
             if isinstance(item, Value):
                 found += [
-                    Source(s.row, np.minimum(s.times, own), np.minimum(s.elements, self.elements))
+                    Source(
+                        s.row,
+                        np.minimum(s.times, own),
+                        np.minimum(s.elements, self.elements),
+                        ways + s.ways,
+                    )
                     for s in item.made()
                 ]
             else:
-                found.append(Source(item, own, self.elements))
+                found.append(Source(item, own, self.elements, ways))
         return found
+
+    def origin(self) -> Value:
+        """The tensor that it is, under whatever name."""
+        if len(self.sources) != 1:
+            return self
+        item, times, _ = self.sources[0]
+        if times is not None or not isinstance(item, Value):
+            return self
+        return item.origin() if np.array_equal(item.elements, self.elements) else self
 
     def stored(self) -> list[int]:
         """The rows in whose results it lies."""
         if self.home is not None:
             return self.home.stored()
         found: list[int] = []
-        for item, _ in self.sources:
+        for item, _, _ in self.sources:
             found += item.stored() if isinstance(item, Value) else [item]
         return found
 
@@ -148,13 +188,14 @@ def derived(parts: Sequence[Value], rows: Array, width: Array, count: Array | No
 
 
 def joined(parts: Sequence[Value]) -> Value:
-    """All elements of several tensors in one."""
-    if len(parts) == 1:
-        return parts[0]
+    """All elements of several tensors in one, which hands no gradient back to them."""
     elements = parts[0].elements
     for part in parts[1:]:
         elements = elements + part.elements
-    return derived(parts, elements, np.ones(1))
+    found = Value(elements, np.ones(1), parts[0].count, *wanted(parts))
+    for part in parts:
+        found.takes(part)
+    return found
 
 
 def added(parts: Sequence[Value]) -> Value:
@@ -176,9 +217,9 @@ def wanted(parts: Sequence[Value | None]) -> tuple[bool, Array | float]:
 def either(this: Value, there: Array, other: Value, width: Array) -> Value:
     """One tensor where it is there (M,) bool, elsewhere the other."""
     found = Value(this.rows, width, other.count, *wanted((this, other)))
-    for value, where in ((this, there), (other, ~there)):
+    for value, where, way in ((this, there, Way.THERE), (other, ~there, Way.ELSE)):
         if where.any():
-            found.reads(value, other.count * where)
+            found.reads(value, other.count * where, way)
             found.whole.append((value, where))
     return found
 
@@ -213,10 +254,10 @@ class Graph:
         """The rows that make a tensor, each once for every way it is taken."""
         found = self._sources.get(value)
         if found is None:
-            seen: dict[tuple[int, bytes], Source] = {}
-            for s in (s for s in value.made() if s.row >= 0):
+            seen: dict[tuple[int, tuple[Way, ...]], Source] = {}
+            for s in value.made():
                 row = s.row if self._moved is None else int(self._moved[s.row])
-                seen.setdefault((row, s.times.tobytes()), Source(row, s.times, s.elements))
+                seen.setdefault((row, s.ways), replace(s, row=row))
             found = self._sources[value] = tuple(seen.values())
         return found
 

@@ -86,7 +86,7 @@ def logits(step: Step, scope: Scope, x: Value, matrix: Matrix, with_bias: Role |
     """The last projection and, in training, the loss."""
     y = step.linear(scope, x, matrix)
     if with_bias is not None:
-        y = bias(step, scope, with_bias, y, Subset.HEAD)
+        y = step.vector(scope, bias(step, with_bias, Subset.HEAD), y)
     if step.training:
         recipe = Recipe(Role.LOSS, "loss", formula("loss"), formula("loss_backward"), Saves.OUTPUT)
         step.vector(scope, recipe, y)

@@ -38,10 +38,10 @@ def dropout(step: Step, scope: Scope, role: Role, x: Value) -> Value:
     return step.vector(scope, recipe, x)
 
 
-def bias(step: Step, scope: Scope, role: Role, x: Value, subset: Subset = Subset.BODY) -> Value:
+def bias(step: Step, role: Role, subset: Subset = Subset.BODY) -> Recipe:
     """A bias added to rows; its gradient sums them, and passes on as it is."""
     back = formula("bias_backward") if step.trains(subset) else None
-    recipe = Recipe(
+    return Recipe(
         role,
         "elementwise",
         formula("bias"),
@@ -50,7 +50,6 @@ def bias(step: Step, scope: Scope, role: Role, x: Value, subset: Subset = Subset
         streamed=True,
         passes=True,
     )
-    return step.vector(scope, recipe, x)
 
 
 def biased(step: Step, there: bool, subset: Subset) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -185,12 +185,7 @@ def word(
         return variant
     number = f" {index}" if index and part not in UPDATES else ""
     title = role.value.replace("{index}", number).replace("{variant}", variant)
-    # The products of the backward pass have one name in both attentions.
-    plain = part is Part.AGAIN or (part is Part.GRADIENT and role in _OPERANDS)
-    return f"{'cross ' if cross and not plain else ''}{title}{part.value}"
-
-
-_OPERANDS = frozenset({Role.QUERY, Role.KEY, Role.VALUE, Role.PROBABILITIES})
+    return f"{'cross ' if cross else ''}{title}{part.value}"
 
 
 @functools.lru_cache(maxsize=4096)
@@ -221,6 +216,18 @@ VARIANTS: dict[Role, tuple[str, ...]] = {
 }
 #: Stacks of a feed-forward chain that have a word of their own.
 MOST_STACKS = 3
+
+
+#: Blocks of layers that have a word of their own: more than any model that was described.
+MOST_BLOCKS = 256
+
+
+@functools.cache
+def layer_words() -> frozenset[str]:
+    """Every word a layer of a described model may have."""
+    counted = {layer_word(Place(Section.LAYER, i), p) for i in range(MOST_BLOCKS) for p in Part}
+    fixed = {layer_word(Place(s)) for s in Section if s not in (Section.LAYER, Section.LIST)}
+    return frozenset(counted | fixed)
 
 
 @functools.cache

@@ -44,6 +44,7 @@ class Row:
     cross : it belongs to the attention to an encoder's output.
     index : number of its feed-forward stack; 0 where there is one.
     variant : function, transform, kernel or name that sets it apart (see `Role`).
+    copies : products of that kind in one layer (keys and values: 2).
     streamed : element-wise work that can follow its producer without a trip to memory.
     in_attention : independent for every head and sequence.
     off_chain : nothing later in the step waits for it (gradients of weights).
@@ -63,6 +64,7 @@ class Row:
     cross: bool = False
     index: int = 0
     variant: str = ""
+    copies: float = 1.0
     streamed: bool = False
     in_attention: bool = False
     off_chain: bool = False

@@ -30,10 +30,10 @@ from pathlib import Path
 import numpy as np
 
 from elector.base import units
-from elector.base.errors import InputError
+from elector.base.errors import InputError, nearest
 from elector.base.table import DATA, combinations, read_csv
 from elector.describe.workload import Workload
-from elector.operations.roles import Part
+from elector.operations.roles import Part, layer_words, vocabulary
 from elector.operations.rows import PARAMETERS, Operations, Row, Shares
 
 Array = np.ndarray
@@ -56,6 +56,8 @@ PHASES = ("forward", "backward")
 OPERANDS = ("activation", "weight", "gradient", "output")
 EVIDENCE = ("measured", "published", "synthesis", "scaled", "derived", "assumed")
 
+#: From so many letters in common on, a word that no model has is one that is misspelt.
+ALIKE = 0.8
 #: phase, operation, layer, operand
 Key = tuple[str, str, str, str]
 
@@ -67,12 +69,15 @@ class Table:
     points : key -> {(tau_i, tau_t): mean density}.
     model : what it was measured on; "" for a table that is meant for any model.
     evidence : kinds of evidence behind its densities, the strongest first.
+    doubtful : column, line, word, nearest word known: of operations and layers that no described
+        model has.
     """
 
     name: str
     points: dict[Key, dict[tuple[float | None, float | None], float]]
     model: str = ""
     evidence: tuple[str, ...] = ()
+    doubtful: tuple[tuple[str, int, str, str], ...] = ()
 
     def knows(self, threshold: str) -> bool:
         """Whether a density depends on the threshold, tau_i or tau_t."""
@@ -104,6 +109,7 @@ def load_sparsity(name: str) -> Table | None:
     _check_header(names, path)
     sums: dict[Key, dict[tuple[float | None, float | None], list[float]]] = {}
     models: dict[str, int] = {}
+    words: dict[tuple[str, str], int] = {}
     evidence: set[str] = set()
     for line, cells in lines:
         if len(cells) != len(names):
@@ -114,6 +120,8 @@ def load_sparsity(name: str) -> Table | None:
         models.setdefault(row["model"], line)
         evidence.add(row.get("evidence") or "assumed")
         key, thresholds, density = _row(row, path, line)
+        words.setdefault(("operation", key[1]), line)
+        words.setdefault(("layer", key[2]), line)
         sums.setdefault(key, {}).setdefault(thresholds, []).append(density)
     if len(models) > 1:
         raise InputError(
@@ -129,7 +137,20 @@ def load_sparsity(name: str) -> Table | None:
     }
     model = next(iter(models), "")
     kinds = tuple(kind for kind in EVIDENCE if kind in evidence)
-    return Table(name, points, "" if model == "*" else model, kinds)
+    doubtful = tuple(
+        (column, line, word, guess)
+        for (column, word), line in words.items()
+        if (guess := _doubt(column, word)) is not None
+    )
+    return Table(name, points, "" if model == "*" else model, kinds, doubtful)
+
+
+def _doubt(column: str, word: str) -> str | None:
+    """The word known that an unknown one is nearly; None for words that are known, or far off."""
+    known = vocabulary() if column == "operation" else layer_words()
+    if word == "*" or word in known or (column == "layer" and word.isdigit()):
+        return None
+    return nearest(word, known, ALIKE)
 
 
 def _check_header(names: list[str], path: Path) -> None:
@@ -193,6 +214,7 @@ def prune(ops: Operations, workload: Workload) -> Operations:
     table = load_sparsity(workload.sparsity)
     if table is None:
         return ops
+    _require_words(table, ops)
     thresholds = combinations([workload.tau_i, workload.tau_t])
     tau_i, tau_t = (tau[thresholds[0]] for tau in (workload.tau_i, workload.tau_t))
     known: dict[tuple[int, ...], Array] = {}
@@ -214,6 +236,25 @@ def prune(ops: Operations, workload: Workload) -> Operations:
         found[operand] = Shares(np.stack(values)[:, thresholds[1]], code)
     pruned = replace(ops, densities=found)
     return replace(pruned, memory=_memory(pruned, workload))
+
+
+def _require_words(table: Table, ops: Operations) -> None:
+    """Raise InputError for a word of the table that is nearly one an operation may have.
+
+    Other words may be modules of a model that was trained, and count for nothing.
+    """
+    if not table.doubtful:
+        return
+    own = {word for row in ops.rows for word in (row.word, row.layer_word)}
+    for column, line, word, guess in table.doubtful:
+        if word not in own:
+            raise InputError(
+                f"line {line}: no {column} is called that",
+                file=table.name,
+                field=column,
+                value=word,
+                hint=f"did you mean '{guess}'?",
+            )
 
 
 def operand_kind(row: Row, operand: str) -> str:

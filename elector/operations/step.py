@@ -16,7 +16,7 @@ from elector.describe.model import Models
 from elector.describe.workload import Workload
 from elector.operations import graph
 from elector.operations.collect import Collector, Shape, Sizes
-from elector.operations.graph import Operand, Parameter, Value
+from elector.operations.graph import Operand, Parameter, Value, joined
 from elector.operations.rows import Row
 from elector.operations.saved import Saved
 from elector.operations.scope import Matrix, Product, Recipe, Saves, Scope, Subset
@@ -90,6 +90,7 @@ class Step:
             cross=scope.cross,
             index=matrix.index,
             variant=matrix.variant,
+            copies=matrix.copies,
         )
         shape = Shape(1.0, x.rows, x.width, matrix.width)
         self.note_live(x.rows * (x.width + matrix.width) * (scope.count > 0))
@@ -150,7 +151,7 @@ class Step:
         scope, x, y = node.scope, node.x, node.y
         operands: tuple[Operand, Operand] = (node.weight, x) if second else (x, node.weight)
         place = self.out.matmul(row, node.copies * scope.count, node.shape, operands)
-        y.sources.append((place, None))
+        y.made_by(place)
         y.needed, y.missing = self.wanted((x,), node.subset)
         if node.subset is not Subset.CONSTANT:
             self.keep(scope, x)
@@ -186,11 +187,29 @@ class Step:
             special=recipe.work[1],
         )
         y = Value(a.rows, a.width, scope.count, *self.wanted((a, b), recipe.subset))
-        y.sources.append((self.out.vector(row, scope.count, a.elements, sizes, (a, b)), None))
+        y.made_by(self.out.vector(row, scope.count, a.elements, sizes, (a, b)))
         if recipe.in_place:
             y.home = a
         self._remember(VectorNode(scope, recipe, a, b, y))
         return y
+
+    def vectors(
+        self, scope: Scope, recipe: Recipe, parts: Sequence[Value], sizes: Sizes = PLAIN
+    ) -> list[Value]:
+        """The same vector work on several tensors in one row; what becomes of each."""
+        x = joined(parts)
+        y = self.vector(scope, recipe, x, sizes=sizes)
+        found = []
+        for part in parts:
+            needed = self.wanted((part,), recipe.subset)
+            piece = Value(part.rows, part.width, part.count, *needed)
+            piece.reads(y)
+            piece.home = part if recipe.in_place else None
+            if part.needed:
+                passes = recipe.passes or recipe.back is None
+                part.gradient.takes((piece if passes else x).gradient)
+            found.append(piece)
+        return found
 
     def _remember(self, node: VectorNode) -> None:
         """Notes the gradient of vector work, and keeps what it reads."""
@@ -200,7 +219,7 @@ class Step:
         if node.recipe.back is None:  # the gradient of the result is that of the operand
             for operand in (node.a, node.b):
                 if operand is not None and operand.needed:
-                    operand.gradient.sources.append((y.gradient, None))
+                    operand.gradient.takes(y.gradient)
             return
         self.tape.append(node)
         if scope.recorded != "saved":

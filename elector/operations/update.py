@@ -106,5 +106,6 @@ def _update(step: Step, t: Tensor) -> None:
     )
     gradient = Value(t.elements, np.ones(1), t.count)
     for parameter in t.parameters:
-        gradient.sources += [(r, None) for r in step.gradients.get(parameter, ())]
+        for made in step.gradients.get(parameter, ()):
+            gradient.made_by(made)
     step.out.vector(row, t.count, t.elements, sizes, (gradient, None))

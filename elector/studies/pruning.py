@@ -11,15 +11,13 @@ from elector.evaluation.applies import sentence
 from elector.evaluation.path import evaluate
 from elector.evaluation.resolve import resolve
 from elector.operations import build
-from elector.operations.sparsity import Table, load_sparsity
+from elector.operations.sparsity import ALIKE, Table, load_sparsity
 from elector.technology import Technology
 
 SPARSITY = "workload.sparsity"
 THRESHOLDS = ("tau_i", "tau_t")
 #: Memory that pruning makes smaller: what is stored compressed.
 MEMORY = ("activations", "weights")
-#: From so many letters in common on, an operation that no model has is one that is misspelt.
-ALIKE = 0.8
 
 
 def table_of(settings: Mapping[str, object]) -> Table | None:

@@ -10,7 +10,7 @@ from elector.base import units
 from elector.base.errors import InputError
 from elector.base.table import DATA, read_csv
 from elector.describe.workload import Workload
-from elector.operations.roles import BIASES, DROPOUTS, RESIDUALS, Part, Place
+from elector.operations.roles import BIASES, DROPOUTS, RESIDUALS, Place
 from elector.operations.rows import Row
 
 Array = np.ndarray
@@ -121,7 +121,7 @@ def _one_kernel(rows: tuple[Row, ...], found: list[float]) -> list[float]:
     seen: set[tuple[Place, str, bool]] = set()
     for i, row in enumerate(rows):
         if row.matmul and row.in_attention:
-            key = (row.place, row.phase, row.cross and row.part is Part.FORWARD)
+            key = (row.place, row.phase, row.cross)
             found[i] = float(key not in seen)
             seen.add(key)
     return found
