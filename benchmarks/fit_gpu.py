@@ -60,7 +60,7 @@ STACK = {
     "host": (2e-6, 80e-6),
     "step": (1e-6, 5e-3),
     "forward": (0.3, 5.0),
-    "training": (0.3, 5.0),
+    "backward": (0.3, 5.0),
     "mixed": (0.5, 4.0),
     "optimizer.passes": (1.0, 12.0),
 }
@@ -88,7 +88,7 @@ BEGIN = {
     "host": 15e-6,
     "step": 0.5e-3,
     "forward": 1.2,
-    "training": 1.2,
+    "backward": 1.2,
     "mixed": 1.2,
     "optimizer.passes": 2.0,
 }
@@ -102,9 +102,8 @@ def start() -> Values:
         if stack == "compiled":
             continue
         for name in STACK:
-            unused = name in ("training", "optimizer.passes") and stack not in TRAINED
+            unused = name in ("backward", "optimizer.passes") and stack not in TRAINED
             unused |= name == "mixed" and stack == "tensorflow"
-            unused |= name == "forward" and stack == "eager"
             if not unused:
                 found[f"{stack}.{name}"] = BEGIN[name]
         found[f"{stack}.host"] = HOST.get(stack, BEGIN["host"])
@@ -124,8 +123,6 @@ def apply(values: Values) -> tuple[Constants, dict[str, dict[str, float]]]:
         if name not in GLOBAL:
             stack, quantity = name.split(".", 1)
             tables[stack][quantity] = value
-    # Nothing measured separates eager inference from TorchScript's: the kernels are the same.
-    tables["eager"]["forward"] = tables["torchscript"]["forward"]
     return now, tables
 
 

@@ -25,6 +25,9 @@ from elector.operations.rows import Operations
 
 Array = np.ndarray
 
+#: What is said of a design that exceeds its power limit at every clock.
+POWER = "power: needs {needed_w} at the lowest clock, has {available_w}"
+
 #: Halvings of the clock's range: 2^-24 of it is below any effect that is modelled.
 HALVINGS = 24
 
@@ -51,6 +54,9 @@ def limit(
     low, high = clocked.floor + 0.0, np.ones(index.size)
     free = watts(high) <= clocked.limit
     if not free.all():
+        # No clock helps a design that needs more at the lowest.
+        least = np.where(free, 0.0, watts(low))
+        activity = replace(activity, limits=activity.limits | {POWER: (least, clocked.limit)})
         for _ in range(HALVINGS):
             middle = 0.5 * (low + high)
             fits = watts(middle) <= clocked.limit
@@ -77,10 +83,13 @@ def _within_budget(activity: Activity, prices: Prices) -> Activity:
 
 
 def voltage(clocked: Clocked, speed: Array) -> Array:
-    """(D,) supply voltage over that of the full clock: flat, then a straight line to 1."""
+    """(D,) supply voltage over that of the highest clock: flat, then a straight line to 1.
+
+    speed : (D,) share of the design's own full clock.
+    """
     knee, least = clocked.voltage
     rise = (1.0 - least) / (1.0 - knee)
-    return np.maximum(1.0 - rise * (1.0 - speed), least)
+    return np.maximum(1.0 - rise * (1.0 - speed * clocked.top), least)
 
 
 def at_speed(activity: Activity, speed: Array) -> Activity:

@@ -218,11 +218,15 @@ class Cost:
         text = self.reasons[self.reason_code[i]]
         from elector.base.units import format_si
 
-        needed = format_si(float(self.reason_needed[i]), "byte")
-        available = format_si(float(self.reason_available[i]), "byte")
-        found = text.format(needed=needed, available=available)
+        needed, available = float(self.reason_needed[i]), float(self.reason_available[i])
+        found = text.format(
+            needed=format_si(needed, "byte"),
+            available=format_si(available, "byte"),
+            needed_w=format_si(needed, "W"),
+            available_w=format_si(available, "W"),
+        )
         largest = float(self.reason_largest[i])
-        if np.isnan(largest):
+        if np.isnan(largest) or "{needed}" not in text:  # a smaller batch needs less memory alone
             return found
         most = f"the largest batch that fits is {largest:.0f}" if largest else "no batch fits"
         return f"{found}; {most}"

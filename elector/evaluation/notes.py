@@ -9,12 +9,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
+
+from elector.describe.numbers import storage_note
 from elector.evaluation import applies
 from elector.evaluation.resolve import Group
 from elector.machines.contract import Note
 
+
+def narrow_states(group: Group) -> dict[str, Note]:
+    """A step that trains weights of few bits without a wider copy of them."""
+    text = storage_note(group.workload.format) if group.workload.training else ""
+    return {text: Note(np.ones(group.rows.size, dtype=bool))} if text else {}
+
+
 #: Each: a group of designs -> sentence -> what it is said of.
-SOURCES: tuple[Callable[[Group], dict[str, Note]], ...] = (applies.of_group,)
+SOURCES: tuple[Callable[[Group], dict[str, Note]], ...] = (applies.of_group, narrow_states)
 
 
 def of_group(group: Group) -> dict[str, Note]:

@@ -15,8 +15,7 @@ import numpy as np
 
 from elector.evaluation.path import Chunk
 from elector.events.engine import Run, Work
-from elector.machines.gpu.kernels import SLICE, SPLIT_DEPTH, SPLITS, TILES, constants
-from elector.machines.gpu.machine import SPECIAL
+from elector.machines.gpu.kernels import SLICE, SPLIT_DEPTH, SPLITS, TILES, VECTOR, constants
 from elector.machines.gpu.stacks import kernels, passes, stacks
 
 #: Kernels a host may be ahead of the device.
@@ -80,37 +79,91 @@ class GpuUnits:
         """What computes one run of a row, and its seconds."""
         ops, i = self.chunk.ops, self.i
         row = ops.rows[r]
+        unit = "tensor cores" if self.tensor else "CUDA cores"
+        if row.matmul and row.in_attention and row.phase == "decode":
+            streaming = self._streamed(r)
+            moving = self._passed(r, 1.0)
+            return ("L2", moving) if moving > streaming else (unit, streaming)
+        if row.matmul and row.in_attention and ops.workload.attention == "flash":
+            return unit, self._blocks(r) / self.clock
         if row.matmul:
-            unit = "tensor cores" if self.tensor else "CUDA cores"
             return unit, self._cycles(r) / self.clock
-        touched = float((ops.a_bytes + ops.b_bytes + ops.out_bytes)[r, i] * self.passes[r])
-        cache = self.c.cache_bytes * self.c.cache_share * self.number["sms"] * self.clock
-        work = float(ops.m[r, i]) * (row.simple + SPECIAL * row.special)
+        elements, inside = float(ops.m[r, i]), not self.passes[r]
         lanes = 0.5 * self.number["fp32_rate"] * self.clock / self.number["boost_clock"]
-        computing, moving = work / (lanes * self.c.vector_share), touched / cache
+        computing = elements * row.simple / (lanes * (1.0 if inside else self.c.vector_share))
+        functions = elements * row.special / (self._processors * self.c.special_cycle)
+        computing, moving = max(computing, functions), self._passed(r, float(self.passes[r]))
         return ("L2", moving) if moving > computing else ("CUDA cores", computing)
+
+    @property
+    def _processors(self) -> float:
+        """Cycles a second of all streaming multiprocessors."""
+        return self.number["sms"] * self.clock
+
+    def _passed(self, r: int, passes: float) -> float:
+        """Seconds the operands take between cache and SMs."""
+        ops, i = self.chunk.ops, self.i
+        touched = float((ops.a_bytes + ops.b_bytes + ops.out_bytes)[r, i]) * passes
+        cache = self.c.cache_bytes * self.c.cache_share * self._processors
+        return touched / max(cache, self.bandwidth)
+
+    def _streamed(self, r: int) -> float:
+        """Seconds of the multiplications of a pass over a cache, dealt out by pieces of keys."""
+        ops, i = self.chunk.ops, self.i
+        m, k, n, batch = (float(x[r, i]) for x in (ops.m, ops.k, ops.n, ops.batch))
+        rows = np.ceil(m / self.c.stream_rows) * self.c.stream_rows
+        macs = rows * k * n * batch
+        pieces = batch * max(max(k, n) / SPLIT_DEPTH, 1.0)
+        return float(macs / (self._inside(r) * self.clock * min(pieces, self.number["sms"])))
+
+    def _blocks(self, r: int) -> float:
+        """Cycles of a product inside flash attention: blocks of queries, dealt to the SMs."""
+        ops, i, c = self.chunk.ops, self.i, self.c
+        m, k, n, batch = (float(x[r, i]) for x in (ops.m, ops.k, ops.n, ops.batch))
+        blocks = np.ceil(m / c.flash_rows) * batch
+        each = c.flash_rows * k * n / self._inside(r)
+        each += c.tile_cycles * (self.kernels[r] > 0)
+        whole, rest = divmod(blocks, self.number["sms"])
+        if not whole:
+            return float(each)
+        # Part of the last round's idle processors is taken by what runs beside it.
+        share = rest / self.number["sms"]
+        last = c.wave_share + (1.0 - c.wave_share) * share if rest else 0.0
+        return float((whole + last) * each)
+
+    def _inside(self, r: int) -> float:
+        """Multiply-accumulates a cycle inside a tile of aligned operands."""
+        rate = self.rate * (self.c.tensor_share if self.tensor else self.c.plain_share)
+        gradient = self.chunk.ops.rows[r].phase == "backward"
+        return rate * (self.c.gradient_share if gradient else 1.0)
 
     def _cycles(self, r: int) -> float:
         """Cycles of a product with the tiles and splits that suit it best."""
-        ops, i, c = self.chunk.ops, self.i, self.c
+        ops, i, c, row = self.chunk.ops, self.i, self.c, self.chunk.ops.rows[r]
         m, k, n, batch = (float(x[r, i]) for x in (ops.m, ops.k, ops.n, ops.batch))
-        width = self.width
-        rate = self.rate * (c.tensor_share if self.tensor else c.plain_share)
-        if self.tensor and (k % (16.0 / width) or n % (16.0 / width)):
-            rate *= c.misaligned
-        if ops.rows[r].phase == "backward":
-            rate *= c.gradient_share
-        slices, best = np.ceil(k / SLICE), np.inf
+        step = VECTOR / self.width
+        along = m if row.phase == "backward" and row.off_chain else k
+        rate = self._inside(r)
+        best = self._fastest(m, k, n, batch, rate)
+        if self.tensor and (along % step or n % step):
+            slow = self._fastest(m, k, n, batch, rate * c.misaligned)
+            copied = 2.0 * self.width * batch * k * (m + n)
+            copied /= c.cache_bytes * c.cache_share * self.number["sms"]
+            best = min(slow, best + copied)
+        return best
+
+    def _fastest(self, m: float, k: float, n: float, batch: float, rate: float) -> float:
+        """Cycles of the tiles and splits that suit a product best."""
+        c, width, best = self.c, self.width, np.inf
+        slices = np.ceil(k / SLICE)
         for tm, tn in TILES:
-            step = SLICE * (tm * tn / rate + c.operand_share * (tm + tn) * width / c.cache_bytes)
+            each = SLICE * (tm * tn / rate + c.operand_share * (tm + tn) * width / c.cache_bytes)
             tiles = np.ceil(m / tm) * np.ceil(n / tn) * batch
             for split in SPLITS:
-                if split == 1 or np.ceil(slices / split) * SLICE >= SPLIT_DEPTH:
-                    best = min(
-                        best,
-                        self._dealt(tiles * split, np.ceil(slices / split), step)
-                        + (c.tile_cycles if split > 1 else 0.0),
-                    )
+                count = min(split, max(np.ceil(slices * SLICE / SPLIT_DEPTH), 1.0))
+                deep = max(np.ceil(slices / split), min(slices, SPLIT_DEPTH / SLICE))
+                fix = c.tile_cycles if count > 1 else 0.0
+                best = min(best, self._dealt(tiles * count, deep, each) + fix)
         return float(best)
 
     def _dealt(self, tiles: float, slices: float, step: float) -> float:

@@ -159,8 +159,9 @@ class Clocked:
     slack : share of the shorter of compute and memory that the longer does not hide.
     limit : (D,) watts.
     floor : (D,) lowest clock over the full one.
-    voltage : supply voltage over that of the full clock, at the two ends of its ladder:
-        (clock below which it stays, voltage there); it rises straight to 1 at full clock.
+    voltage : supply voltage over that of the highest clock there is, at the two ends of its
+        ladder: (clock below which it stays, voltage there); it rises straight to 1.
+    top : (D,) full clock of a design over that highest clock.
     """
 
     resource: str
@@ -171,6 +172,7 @@ class Clocked:
     limit: Array
     floor: Array
     voltage: tuple[float, float]
+    top: Array
 
     def seconds(self, speed: Array) -> Array:
         """(R, D) busy seconds at `speed` (D,) of the full clock."""

@@ -188,11 +188,17 @@ def _device(**changes: float) -> gpu_kernels.Device:
 
 
 def _product(m: float, k: float, n: float, batch: float = 1.0, **changes: float) -> float:
-    shape = [np.array([[x]]) for x in (m, k, n, batch)]
     seconds, _ = gpu_kernels.product_seconds(
-        gpu_kernels.constants(), _device(**changes), *shape, np.array([[2.0]]), np.array([[False]])
+        gpu_kernels.constants(), _device(**changes), _products(m, k, n, batch)
     )
     return float(seconds[0, 0])
+
+
+def _products(
+    m: float, k: float, n: float, batch: float = 1.0, across: bool = False
+) -> gpu_kernels.Products:
+    no, sizes = np.array([[False]]), [np.array([[float(x)]]) for x in (m, k, n, batch)]
+    return gpu_kernels.Products(*sizes, np.array([[2.0]]), no, np.array([[across]]))
 
 
 @given(

@@ -10,6 +10,9 @@ second-level cache, and the product takes ceil(tiles / SMs) of them, of which a 
 out. The best of `TILES` x `SPLITS` counts: libraries choose by such a rule (NVIDIA, Matrix
 multiplication background; Osama et al. 2023, Stream-K, arXiv 2301.03598). A product is as
 slow as the slower of this and its traffic; partial sums of a split travel once more.
+
+Every candidate grows with m, k, n and the batch, and so does the best of them. Attention has
+kernels of its own (elector.machines.gpu.attention).
 """
 
 from __future__ import annotations
@@ -27,10 +30,12 @@ Array = np.ndarray
 #: Outputs of a tile, as libraries ship them.
 TILES = ((256, 128), (128, 256), (128, 128), (128, 64), (64, 128), (64, 64), (32, 64), (64, 32))
 SPLITS = (1, 2, 4, 8, 16)
-#: Least depth of a split: below it libraries do not split.
+#: Least depth of a split: a split takes no less, however many are asked for.
 SPLIT_DEPTH = 256.0
 #: k moves through a tile in slices of this many elements.
 SLICE = 32.0
+#: Bytes a thread loads at once where rows begin at multiples of them.
+VECTOR = 16.0
 
 
 @dataclass(frozen=True)
@@ -46,10 +51,13 @@ class Constants:
     bandwidth_share : of the main memory that a kernel reaches.
     cache_bytes, cache_share : bytes a cycle and SM of the second-level cache, share reached.
     slack : part of the shorter of compute and memory that the longer does not hide.
-    misaligned : rate of tensor cores where k or n is no multiple of 16 bytes.
+    misaligned : rate of tensor cores where rows do not begin at multiples of 16 bytes.
     gradient_share : rate of products of the backward pass over those of the forward pass, whose
         operands lie in memory as the tiles want them.
     vector_share : of the fp32 rate that element-wise work reaches.
+    special_cycle : exponentials, roots and divisions a cycle and SM.
+    flash_rows : queries (keys, backward) that a block of flash attention holds.
+    stream_rows : rows of a matrix instruction, which one query fills as much as many.
     voltage_knee, voltage_floor : clock share up to which the voltage stays, and that voltage.
     clock_floor : lowest clock over the boost clock.
     reserved : bytes of main memory held by context and libraries.
@@ -69,6 +77,9 @@ class Constants:
     misaligned: float
     gradient_share: float
     vector_share: float
+    special_cycle: float
+    flash_rows: float
+    stream_rows: float
     voltage_knee: float
     voltage_floor: float
     clock_floor: float
@@ -105,51 +116,85 @@ class Device:
     cache: Array
 
 
-def product_seconds(
-    c: Constants,
-    d: Device,
-    m: Array,
-    k: Array,
-    n: Array,
-    batch: Array,
-    width: Array,
-    backward: Array,
-) -> tuple[Array, Array]:
+@dataclass(frozen=True)
+class Products:
+    """R products of D designs.
+
+    m, k, n, batch : (R, D) `batch` products of (m x k) by (k x n).
+    width : (R, 1) bytes of an operand's element where it is multiplied.
+    backward : (R, 1) gradients.
+    across : (R, 1) the first operand lies transposed in memory, so that its rows are m long.
+    """
+
+    m: Array
+    k: Array
+    n: Array
+    batch: Array
+    width: Array
+    backward: Array
+    across: Array
+
+    def rows(self, index: Array) -> Products:
+        """The products at `index`."""
+        return Products(**{f.name: getattr(self, f.name)[index] for f in fields(Products)})
+
+
+def inside_rate(c: Constants, d: Device, p: Products) -> Array:
+    """(R, D) multiply-accumulates a cycle inside a tile of aligned operands."""
+    share = np.where(d.tensor, c.tensor_share, c.plain_share)
+    return np.asarray(d.rate * share * np.where(p.backward, c.gradient_share, 1.0))
+
+
+def product_seconds(c: Constants, d: Device, p: Products) -> tuple[Array, Array]:
     """(R, D) seconds that follow the clock, and the splits of k, of one run of each product.
 
-    m, k, n, batch : (R, D). width : (R, 1) bytes of an operand's element. backward : (R, 1).
+    Operands whose rows do not begin at multiples of 16 bytes slow tensor cores down; where it
+    takes less, they are first copied into rows that do.
     """
-    share = np.where(d.tensor, c.tensor_share, c.plain_share)
-    rate = d.rate * share * _alignment(c, d, k, n, width)
-    rate = rate * np.where(backward, c.gradient_share, 1.0)
-    depth = np.ceil(k / SLICE) * SLICE
-    best, splits = np.full(m.shape, np.inf), np.ones(m.shape)
-    for tm, tn in TILES:
-        tiles = np.ceil(m / tm) * np.ceil(n / tn) * batch
-        each = tm * tn / rate + c.operand_share * (tm + tn) * width / c.cache_bytes
-        for split in SPLITS:
-            deep = np.ceil(depth / split / SLICE) * SLICE
-            cycles = deep * each + c.tile_cycles
-            total = cycles * _waves(c, tiles * split, d.sms)
-            if split > 1:
-                total = np.where(deep >= SPLIT_DEPTH, total + c.tile_cycles, np.inf)
-            better = total < best
-            best = np.where(better, total, best)
-            splits = np.where(better, float(split), splits)
+    rate = inside_rate(c, d, p)
+    best, splits = _best(c, d, p, rate)
+    loose = _loose(d, p)
+    if loose.any():
+        slow, other = _best(c, d, p, rate * c.misaligned)
+        copied = 2.0 * p.width * p.batch * p.k * (p.m + p.n) / (d.cache * c.cache_share) * d.clock
+        piecewise = slow < best + copied
+        best = np.where(loose, np.where(piecewise, slow, best + copied), best)
+        splits = np.where(loose & piecewise, other, splits)
     return best / d.clock, splits
 
 
-def _alignment(c: Constants, d: Device, k: Array, n: Array, width: Array) -> Array:
-    """(R, D) share of the rate that unaligned rows leave to tensor cores."""
-    step = 16.0 / width
-    aligned = (np.mod(k, step) == 0) & (np.mod(n, step) == 0)
-    return np.where(aligned | ~d.tensor, 1.0, c.misaligned)
+def _best(c: Constants, d: Device, p: Products, rate: Array) -> tuple[Array, Array]:
+    """(R, D) cycles and splits of k with the tiles and splits that suit each product best."""
+    depth = np.ceil(p.k / SLICE) * SLICE
+    least = np.minimum(depth, SPLIT_DEPTH)
+    best, splits = np.full(p.m.shape, np.inf), np.ones(p.m.shape)
+    for tm, tn in TILES:
+        tiles = np.ceil(p.m / tm) * np.ceil(p.n / tn) * p.batch
+        each = tm * tn / rate + c.operand_share * (tm + tn) * p.width / c.cache_bytes
+        for split in SPLITS:
+            # Fewer splits where k is short, never thinner ones.
+            count = np.minimum(float(split), np.ceil(depth / SPLIT_DEPTH))
+            deep = np.maximum(np.ceil(depth / split / SLICE) * SLICE, least)
+            total = (deep * each + c.tile_cycles) * waves(c, tiles * count, d.sms)
+            total = total + c.tile_cycles * (count > 1)
+            better = total < best
+            best = np.where(better, total, best)
+            splits = np.where(better, count, splits)
+    return best, splits
 
 
-def _waves(c: Constants, tiles: Array, sms: Array) -> Array:
+def _loose(d: Device, p: Products) -> Array:
+    """(R, D) products on tensor cores of which a row begins at no multiple of 16 bytes."""
+    step = VECTOR / p.width
+    first = np.where(p.across, p.m, p.k)
+    aligned = (np.mod(first, step) == 0) & (np.mod(p.n, step) == 0)
+    return np.asarray(~aligned & d.tensor)
+
+
+def waves(c: Constants, tiles: Array, sms: Array) -> Array:
     """Rounds of tiles over the SMs; part of the last round evens out."""
     rounds = tiles / sms
-    return c.wave_share * np.ceil(rounds) + (1.0 - c.wave_share) * np.maximum(rounds, 1.0)
+    return np.asarray(c.wave_share * np.ceil(rounds) + (1.0 - c.wave_share) * np.maximum(rounds, 1))
 
 
 def memory_seconds(c: Constants, d: Device, moved: Array) -> Array:
@@ -157,7 +202,21 @@ def memory_seconds(c: Constants, d: Device, moved: Array) -> Array:
     return moved / (d.bandwidth * c.bandwidth_share)
 
 
-def vector_seconds(c: Constants, d: Device, work: Array, touched: Array) -> Array:
-    """(R, D) seconds that follow the clock: `work` simple operations on `touched` bytes."""
-    lanes = work / (d.lanes * c.vector_share)
-    return np.maximum(lanes, touched / (d.cache * c.cache_share))
+def cache_seconds(c: Constants, d: Device, touched: Array) -> Array:
+    """(R, D) seconds of `touched` bytes between cache and SMs.
+
+    What main memory delivers passes here too, so it is never the narrower of the two.
+    """
+    rate = np.maximum(d.cache * c.cache_share, d.bandwidth * c.bandwidth_share)
+    return np.asarray(touched / rate)
+
+
+def vector_seconds(c: Constants, d: Device, simple: Array, special: Array, touched: Array) -> Array:
+    """(R, D) seconds that follow the clock of element-wise work.
+
+    simple : (R, D) operations of the lanes. special : (R, D) exponentials, roots, divisions.
+    touched : (R, D) bytes between cache and SMs.
+    """
+    lanes = simple / (d.lanes * c.vector_share)
+    units_ = special / (d.sms * d.clock * c.special_cycle)
+    return np.maximum(np.maximum(lanes, units_), cache_seconds(c, d, touched))

@@ -30,9 +30,11 @@ from elector.machines.contract import (
     nothing_ahead,
     nothing_to_complete,
 )
+from elector.machines.gpu.attention import flash_loads, flash_seconds, stream_seconds
 from elector.machines.gpu.kernels import (
     Constants,
     Device,
+    Products,
     constants,
     memory_seconds,
     product_seconds,
@@ -46,6 +48,7 @@ Array = np.ndarray
 
 ACTIONS = {
     "mac": Action("mac", ("gpu.{compute}", "energy"), core=True),
+    "plain mac": Action("mac", ("gpu.plain.{compute}", "energy"), core=True),
     "vector": Action("vector", ("gpu.vector", "energy"), core=True),
     "special": Action("vector", ("gpu.special", "energy"), core=True),
     "cache": Action("cache", ("gpu.cache", "transfer_energy"), core=True),
@@ -53,9 +56,6 @@ ACTIONS = {
     "main memory": Action("main memory", ("dram.{memory}", "energy")),
     "interface": Action("interface", ("dram.{memory}", "interface_energy")),
 }
-
-#: A special function takes as many lane operations: a quarter of the rate.
-SPECIAL = 4.0
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,9 @@ class Prepared:
     units: Units
     plan: Plan
     plan_index: Array
-    products: Array
+    tiled: Array
+    flash: Array
+    streams: Array
     vectors: Array
     constants: Constants
     stack: dict[str, float]
@@ -87,7 +89,7 @@ def prepare(ops: Operations, index: Array, units: Units, details: bool) -> Prepa
         units,
         memory,
         plan_index,
-        ops.where(matmul=True),
+        *_products(ops),
         ops.where(matmul=False),
         constants(),
         stack,
@@ -95,6 +97,16 @@ def prepare(ops: Operations, index: Array, units: Units, details: bool) -> Prepa
         passes(ops.rows, stack, w),
         details,
     )
+
+
+def _products(ops: Operations) -> tuple[Array, Array, Array]:
+    """Places of products by the kernels that run them: tiled, flash attention, decoding."""
+    streams = ops.where(matmul=True, in_attention=True, phase="decode")
+    flash = ops.where(matmul=True, in_attention=True)
+    flash = flash[ops.workload.attention == "flash"].ravel()
+    flash = np.setdiff1d(flash, streams)
+    rest = np.setdiff1d(ops.where(matmul=True), np.concatenate((streams, flash)))
+    return rest, flash, streams
 
 
 def _plan(ops: Operations, index: Array, units: Units, details: bool) -> tuple[Plan, Array]:
@@ -132,29 +144,17 @@ def activity(prepared: object, part: slice) -> Activity:
     d = device(c, units, ops.format.products)
     count, times = ops.count[:, index], p.kernels[:, None] * ops.count[:, index]
     moved, touched = _bytes(p, index, q)
-    compute = np.zeros(count.shape)
-    r, v = p.products, p.vectors
-    m, k, n, batch = sizes = [x[r][:, index] for x in (ops.m, ops.k, ops.n, ops.batch)]
-    width = np.full((r.size, 1), ops.format.products.width)
-    backward = np.array([ops.rows[i].phase == "backward" for i in r])[:, None]
-    seconds, splits = product_seconds(c, d, m, k, n, batch, width, backward)
-    compute[r] = np.where(count[r] > 0, seconds, 0.0)
-    # Partial sums of a split go through the cache, in the accumulator's width.
-    partial = (splits - 1.0) * batch * m * n * ops.format.accumulator
-    touched[r] = _loads(p, sizes, width) + partial
-    work = _work(ops)[v][:, index]
-    compute[v] = vector_seconds(c, d, work, touched[v])
-    compute, memory = compute * count, memory_seconds(c, d, moved) * count
-    fixed = c.kernel * times
+    compute = _compute(p, d, index, touched) * count
     clocked = Clocked(
         "device",
         compute,
-        memory,
-        fixed,
+        memory_seconds(c, d, moved) * count,
+        c.kernel * times,
         c.slack,
         units.number("power_limit"),
         np.full(index.size, c.clock_floor),
         (c.voltage_knee, c.voltage_floor),
+        d.clock / units.number("boost_clock"),
     )
     busy = clocked.seconds(np.ones(index.size))
     weights, room, ahead = nothing_ahead(len(ops.rows), index)
@@ -165,7 +165,7 @@ def activity(prepared: object, part: slice) -> Activity:
         compute=busy,
         cycles=busy * d.clock,
         shortest=np.full(index.size, np.inf),
-        counts=_counts(p, index, moved * count, touched * count),
+        counts=_counts(p, d, index, moved * count, touched * count),
         fuse=np.zeros(index.size, dtype=bool),
         weights=weights,
         room=room,
@@ -183,6 +183,49 @@ def activity(prepared: object, part: slice) -> Activity:
     )
 
 
+def _compute(p: Prepared, d: Device, index: Array, touched: Array) -> Array:
+    """(R, D) seconds that follow the clock, of one run of each row.
+
+    touched : (R, D) bytes between cache and SMs; those of products are put in, in place.
+    """
+    c, count = p.constants, p.ops.count[:, index]
+    compute = np.zeros(count.shape)
+    tiled, flash, streams = (_sizes(p, rows, index) for rows in (p.tiled, p.flash, p.streams))
+    if p.tiled.size:
+        compute[p.tiled], splits = product_seconds(c, d, tiled)
+        touched[p.tiled] = _loads(p, tiled, splits)
+    if p.flash.size:
+        compute[p.flash] = flash_seconds(c, d, flash, p.kernels[p.flash][:, None])
+        touched[p.flash] = flash_loads(c, flash)
+    if p.streams.size:
+        compute[p.streams] = stream_seconds(c, d, streams, touched[p.streams])
+    v = p.vectors
+    simple, special = (each[v][:, None] * p.ops.m[v][:, index] for each in _vector_work(p.ops))
+    # Inside a fused kernel the numbers are in registers: nothing keeps the lanes waiting.
+    share = np.where(p.passes[v] > 0, c.vector_share, 1.0)[:, None]
+    compute[v] = vector_seconds(c, d, simple / share, special, touched[v])
+    return np.where(count > 0, compute, 0.0)
+
+
+def _sizes(p: Prepared, rows: Array, index: Array) -> Products:
+    """The products at `rows` of the designs."""
+    ops = p.ops
+    named = [ops.rows[r] for r in rows]
+    backward = [row.phase == "backward" for row in named]
+    # Gradients of weights contract over the tokens, along which neither operand lies in memory.
+    across = [row.phase == "backward" and row.off_chain for row in named]
+    m, k, n, batch = (x[rows][:, index] for x in (ops.m, ops.k, ops.n, ops.batch))
+    return Products(
+        m,
+        k,
+        n,
+        batch,
+        width=np.full((rows.size, 1), ops.format.products.width),
+        backward=np.array(backward, dtype=bool)[:, None],
+        across=np.array(across, dtype=bool)[:, None],
+    )
+
+
 def _bytes(p: Prepared, index: Array, q: Array) -> tuple[Array, Array]:
     """(R, D) bytes of one run between main memory and chip, and between cache and SMs."""
     ops = p.ops
@@ -192,35 +235,39 @@ def _bytes(p: Prepared, index: Array, q: Array) -> tuple[Array, Array]:
     return moved, touched
 
 
-def _loads(p: Prepared, sizes: list[Array], width: Array) -> Array:
-    """(R, D) bytes products take from the cache with tiles of 128 x 128.
+def _loads(p: Prepared, x: Products, splits: Array) -> Array:
+    """(R, D) bytes products take from the cache with tiles of 128 x 128, and partial sums.
 
     The price of a multiply-accumulate was derived from whole boards and may hold some of
     this already. Without it, powers, power-limit curves and products kept out of the fit are
-    all met a little worse (docs/gpu.md), so it is charged.
+    all met a little worse (docs/gpu.md), so it is charged. Partial sums of a split go through
+    the cache in the accumulator's width.
     """
-    m, k, n, batch = sizes
-    return batch * k * width * (m * np.ceil(n / 128.0) + n * np.ceil(m / 128.0))
+    loads = x.batch * x.k * x.width * (x.m * np.ceil(x.n / 128.0) + x.n * np.ceil(x.m / 128.0))
+    return loads + (splits - 1.0) * x.batch * x.m * x.n * p.ops.format.accumulator
 
 
-def _work(ops: Operations) -> Array:
-    """(R, M) simple operations of one run; a special function is four."""
-    each = np.array([row.simple + SPECIAL * row.special for row in ops.rows])
-    return ops.m * each[:, None]
+def _vector_work(ops: Operations) -> tuple[Array, Array]:
+    """(R,) simple operations and special functions for each element."""
+    simple = np.array([row.simple for row in ops.rows])
+    return simple, np.array([row.special for row in ops.rows])
 
 
-def _counts(p: Prepared, index: Array, moved: Array, touched: Array) -> dict[str, Count]:
+def _counts(p: Prepared, d: Device, index: Array, moved: Array, touched: Array) -> dict[str, Count]:
     """How often each action happens."""
     ops, here = p.ops, np.arange(index.size)
     matmul = np.array([row.matmul for row in ops.rows])[:, None]
     elements = np.where(matmul, 0.0, ops.count * ops.m)
     macs = np.where(matmul, ops.count * ops.batch * ops.m * ops.k * ops.n, 0.0)
-    simple = np.array([row.simple for row in ops.rows])[:, None]
-    special = np.array([row.special for row in ops.rows])[:, None]
+    # A last column without any, for designs that multiply elsewhere.
+    macs = np.concatenate((macs, np.zeros((len(ops.rows), 1))), axis=1)
+    none = macs.shape[1] - 1
+    simple, special = _vector_work(ops)
     return {
-        "mac": Count(macs, index),
-        "vector": Count(elements * simple, index),
-        "special": Count(elements * special, index),
+        "mac": Count(macs, np.where(d.tensor, index, none)),
+        "plain mac": Count(macs, np.where(d.tensor, none, index)),
+        "vector": Count(elements * simple[:, None], index),
+        "special": Count(elements * special[:, None], index),
         "cache": Count(touched, here),
         "path": Count(moved, here),
         "main memory": Count(moved, here),
@@ -234,8 +281,13 @@ def _limits(p: Prepared, units: Units, index: Array) -> dict[str, tuple[Array, A
     for values in memory.values():
         total = total + values[index]
     available = units.number("memory_capacity")
+    above = (clock(units) > units.number("boost_clock")) + 0.0
     return gradients_limit(p.ops, index) | {
-        "main memory: needs {needed}, has {available}": (total + p.constants.reserved, available)
+        "accelerator.clock is above accelerator.boost_clock: no voltage is known there": (
+            above,
+            np.zeros(index.size),
+        ),
+        "main memory: needs {needed}, has {available}": (total + p.constants.reserved, available),
     }
 
 

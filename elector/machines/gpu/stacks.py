@@ -39,8 +39,9 @@ def stacks() -> dict[str, dict[str, float]]:
     """Stack -> quantity -> value in SI (data/implementations.csv).
 
     host : seconds of the host for each kernel. step : seconds for each step, before and after.
-    forward, training, mixed : bytes that element-wise work moves over those of its tensors, in
-    inference, in training, and further with automatic mixed precision.
+    forward, backward, mixed : bytes that element-wise work moves over those of its tensors, in
+    a forward pass (of inference and training alike), in a backward pass, and further where it
+    computes in wider numbers than it stores.
     CATEGORY.kernels, CATEGORY.passes : kernels of one such operation, and bytes over one pass.
     """
     found: dict[str, dict[str, float]] = {}
@@ -94,10 +95,8 @@ def _with_optimizer(stack: dict[str, float], workload: Workload) -> dict[str, fl
 def passes(rows: tuple[Row, ...], stack: dict[str, float], workload: Workload) -> Array:
     """(R,) bytes an operation moves over those of its tensors read and written once."""
     table, attention = _with_optimizer(stack, workload), workload.attention
-    scale = stack["training"] if workload.training else stack["forward"]
-    if workload.format.widens:
-        # norms, softmax and what surrounds them stay in wider numbers
-        scale = scale * stack["mixed"]
+    # norms, softmax and what surrounds them stay in wider numbers
+    wide = stack["mixed"] if workload.format.widens else 1.0
     found = []
     for row, inside in zip(rows, _inside(rows, attention), strict=True):
         if row.matmul:
@@ -107,7 +106,8 @@ def passes(rows: tuple[Row, ...], stack: dict[str, float], workload: Workload) -
         elif row.kind in ("optimizer", "cast"):
             found.append(table[f"{row.kind}.passes"])
         else:
-            found.append(table[f"{category(row)}.passes"] * scale)
+            scale = stack["backward" if row.phase == "backward" else "forward"]
+            found.append(table[f"{category(row)}.passes"] * scale * wide)
     return np.array(found)
 
 
@@ -122,6 +122,7 @@ def _one_kernel(rows: tuple[Row, ...], found: list[float]) -> list[float]:
     for i, row in enumerate(rows):
         if row.matmul and row.in_attention:
             key = (row.place, row.phase, row.cross)
-            found[i] = float(key not in seen)
+            # Decoding takes a second one that puts the pieces of the keys together.
+            found[i] = (2.0 if row.phase == "decode" else 1.0) * (key not in seen)
             seen.add(key)
     return found

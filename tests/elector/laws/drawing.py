@@ -19,7 +19,7 @@ from elector.base.errors import InputError
 from elector.base.table import Column, Field, schema
 from elector.cost.pricing import Cost
 from elector.describe.formats import load_model
-from elector.describe.numbers import precisions
+from elector.describe.numbers import native
 from elector.evaluation.path import evaluate
 from laws.subjects import Subject
 
@@ -239,7 +239,7 @@ def hardware(subject: Subject, structure: Mapping[str, Any], random: Random) -> 
 
 @cache
 def _preset(name: str) -> dict[str, object]:
-    from elector.evaluation.accelerators import load_accelerator
+    from elector.evaluation.resolve import load_accelerator
 
     return dict(load_accelerator(name).settings)
 
@@ -269,24 +269,31 @@ def redrawn(subject: Subject, row: Row, key: str, random: Random) -> Any:
     return {**sizes(row, random)}.get(key, row.get(key))
 
 
-#: Bytes that a precision gives each kind of tensor.
+#: Bytes of an element by what it is.
 WIDTHS = (
     "weight",
     "activation",
     "key_value",
-    "accumulator",
     "gradient",
-    "weight_gradient",
-    "master",
     "state",
+    "master",
+    "weight_gradient",
+    "accumulator",
 )
 
 
-def narrower(fmt: str, other: str) -> bool:
-    """Whether nothing in `other` takes more bytes than in `fmt`, and something fewer."""
-    one, two = precisions()[fmt], precisions()[other]
-    pairs = [(getattr(one, name), getattr(two, name)) for name in WIDTHS]
-    return all(b <= a for a, b in pairs) and any(b < a for a, b in pairs)
+def narrower(fmt: str, other: str, mode: str, kernels: bool) -> bool:
+    """Whether nothing in `other` takes more bytes than in `fmt`, and something fewer.
+
+    Of machines built for these formats, in a mode. kernels : where scaling numbers takes a
+    kernel of its own, a format that needs scales does not count as narrower.
+    """
+    one, two = native(fmt, mode), native(other, mode)
+    pairs = [(getattr(one, n), getattr(two, n)) for n in WIDTHS]
+    scales = kernels and two.quantises and not one.quantises
+    if mode == "training" and not two.products.trains:
+        return False
+    return all(b <= a for a, b in pairs) and any(b < a for a, b in pairs) and not scales
 
 
 def field_of(key: str, subject: Subject) -> Field:

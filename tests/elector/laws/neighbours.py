@@ -158,7 +158,8 @@ def permitted(subject: Subject, row: Row, axis: str, random: Random) -> Pair | N
 def narrowed(subject: Subject, row: Row, axis: str, random: Random) -> Pair | None:
     """A neighbour whose machine is built for a narrower number format."""
     choices = field_of(axis, subject).choices
-    pairs = [(a, b) for a in choices for b in choices if narrower(a, b)]
+    mode, kernels = str(row["workload.mode"]), subject.owner(axis.partition(".")[2])[0] == "gpu"
+    pairs = [(a, b) for a in choices for b in choices if narrower(a, b, mode, kernels)]
     if not pairs:
         return None
     first, second = pairs[random.integers(len(pairs))]

@@ -1,0 +1,61 @@
+"""Attention kernels of GPUs that are no plain products.
+
+*Flash attention* (Dao 2023, FlashAttention-2, arXiv 2307.08691): a block holds `flash_rows`
+queries of a head and goes along the keys; scores never leave the SM. Its products run at the
+rate of a tile without a start for each slice of keys, and the exponentials of its softmax take
+their own turn: 16 a cycle and SM, which is what separates head sizes 64 and 128 in kernels of
+Ampere, Ada, Hopper and Blackwell.
+
+*Decoding* asks one query (or the queries that share keys) against a cache: a pass over the
+cache in as many pieces as there are SMs, at the bandwidth of whatever holds it. Libraries take a
+matrix-vector kernel for it, or split the keys over the SMs (Flash-Decoding).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from elector.machines.gpu.kernels import (
+    SPLIT_DEPTH,
+    Constants,
+    Device,
+    Products,
+    cache_seconds,
+    inside_rate,
+    waves,
+)
+
+Array = np.ndarray
+
+
+def flash_seconds(c: Constants, d: Device, p: Products, starts: Array) -> Array:
+    """(R, D) seconds that follow the clock of the products inside flash attention.
+
+    starts : (R, 1) whether the kernel starts with this product: its blocks start once.
+    """
+    blocks = np.ceil(p.m / c.flash_rows) * p.batch
+    cycles = c.flash_rows * p.k * p.n / inside_rate(c, d, p) + c.tile_cycles * (starts > 0)
+    return np.asarray(cycles * waves(c, blocks, d.sms) / d.clock)
+
+
+def flash_loads(c: Constants, p: Products) -> Array:
+    """(R, D) bytes flash attention takes from the cache: each block the other operand once."""
+    return np.asarray(np.ceil(p.m / c.flash_rows) * p.batch * p.k * p.n * p.width)
+
+
+def stream_seconds(c: Constants, d: Device, p: Products, touched: Array) -> Array:
+    """(R, D) seconds that follow the clock of products that pass over a cache.
+
+    The cache lies along n (scores) or k (context) and falls into pieces of 256 keys, each
+    worked off by one SM; a matrix instruction takes 16 rows whether they are queries or not.
+    touched : (R, D) bytes of the operands.
+    """
+    keys = np.maximum(p.k, p.n)
+    pieces = p.batch * np.maximum(keys / SPLIT_DEPTH, 1.0)
+    rounds = np.maximum(pieces / d.sms, 1.0)
+    rows = np.ceil(p.m / c.stream_rows) * c.stream_rows
+    piece = rows * np.minimum(keys, SPLIT_DEPTH) * np.minimum(p.k, p.n)
+    computing = rounds * piece / (inside_rate(c, d, p) * d.clock)
+    # Few pieces leave SMs, and their part of the cache's bandwidth, idle.
+    idle = rounds * d.sms / pieces
+    return np.maximum(computing, cache_seconds(c, d, touched) * idle)
