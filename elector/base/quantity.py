@@ -25,10 +25,14 @@ _WRITTEN = {
     "nat": "nats",
     "day": "days",
 }
-#: Seconds from which on the larger unit reads better, and that unit.
-_LONG_TIMES = ((100 * 3600.0, "day", 24 * 3600.0), (7200.0, "h", 3600.0), (1000.0, "min", 60.0))
-#: Joules from which on they are counted by the meter.
-_LARGE_ENERGIES = ((3.6e9, "MWh", 3.6e9), (1e6, "kWh", 3.6e6))
+#: Values of a unit from which on a larger one reads better, that unit and its size: seconds as
+#: long as meetings and days, joules as they are billed.
+_LARGER = {
+    "s": ((100 * 3600.0, "day", 24 * 3600.0), (7200.0, "h", 3600.0), (1000.0, "min", 60.0)),
+    "J": ((3.6e9, "MWh", 3.6e9), (1e6, "kWh", 3.6e6)),
+}
+#: A larger unit suits an axis whose lower end is at least so much of it.
+_LEAST = 0.01
 #: SI prefix -> power of ten, as an axis may have it.
 PREFIXES = {"p": -12, "n": -9, "u": -6, "m": -3, "": 0, "k": 3, "M": 6, "G": 9, "T": 12, "P": 15}
 
@@ -48,10 +52,9 @@ def show(value: float, unit: str, digits: int = 3) -> str:
         return "-"
     if unit == "%":
         return f"{round(value, 1) + 0.0:.1f} %"  # no -0.0
-    if unit in ("s", "J"):
-        for least, larger, size in _LONG_TIMES if unit == "s" else _LARGE_ENERGIES:
-            if abs(value) >= least:
-                return f"{plain(value / size, digits)} {_WRITTEN.get(larger, larger)}"
+    for least, larger, size in _LARGER.get(unit, ()):
+        if abs(value) >= least:
+            return f"{plain(value / size, digits)} {_WRITTEN.get(larger, larger)}"
     if takes_prefix(unit):
         return units.format_si(value, unit if unit.startswith("byte") else written(unit), digits)
     if unit == "m2":
@@ -134,7 +137,6 @@ class Scale:
 
     label: str
     size: float
-    exponent: int
 
 
 def axis_scale(low: float, high: float, unit: str) -> Scale:
@@ -144,7 +146,10 @@ def axis_scale(low: float, high: float, unit: str) -> Scale:
     """
     label = written(unit)
     if not takes_prefix(unit) or low <= 0:
-        return Scale(label, 1.0, 0)
+        return Scale(label, 1.0)
+    for least, larger, size in _LARGER.get(unit, ()):
+        if high >= least and low >= _LEAST * size:
+            return Scale(_WRITTEN.get(larger, larger), size)
 
     def digits(exponent: int) -> int:
         places = [math.floor(math.log10(value)) - exponent for value in (low, high)]
@@ -152,4 +157,4 @@ def axis_scale(low: float, high: float, unit: str) -> Scale:
 
     allowed = {p: e for p, e in PREFIXES.items() if e >= 0 or not label.startswith("B")}
     prefix = min(allowed, key=lambda p: digits(allowed[p]))
-    return Scale(f"{prefix}{label}", 10.0 ** allowed[prefix], allowed[prefix])
+    return Scale(f"{prefix}{label}", 10.0 ** allowed[prefix])

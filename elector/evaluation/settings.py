@@ -103,6 +103,21 @@ def is_known(key: str) -> bool:
 
 
 @functools.cache
+def field_of(name: str) -> Field | None:
+    """The row of a schema behind a dotted name, a unit's of a hybrid included; the first machine
+    that has the key answers. None for what is no setting."""
+    space, _, key = name.partition(".")
+    if space == "accelerator":
+        unit = UNIT_KEY.fullmatch(key)
+        short = unit["key"] if unit else key
+        machines = [schema(machine.schema) for machine in MACHINES.values()]
+        return next((s[short] for s in (*machines, schema("link")) if short in s), None)
+    if space not in ("model", "workload"):
+        return None
+    return schema(space).get(key) or (layer_field(key) if space == "model" else None)
+
+
+@functools.cache
 def known_keys() -> dict[str, tuple[str, ...]]:
     """Namespace -> its keys."""
     accelerator: dict[str, None] = {}

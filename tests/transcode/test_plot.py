@@ -102,9 +102,10 @@ def picture_of(folder: Path) -> plot.Picture:
 def test_values_labels_and_caption(tmp_path: Path) -> None:
     picture = picture_of(make_run(tmp_path / "run", ["latency_s", "area_mm2"]))
     assert [axis.name for axis in picture.axes] == ["latency_s", "area_mm2", "accuracy"]
-    latency, area, accuracy = picture.axes
-    assert latency.label in ("latency [µs] ↓", "latency [ms] ↓") and latency.log
-    assert area.label == "area [mm²] ↓" and accuracy.label == "accuracy [%] ↑"
+    latency, _, accuracy = picture.axes
+    labels = [axis.label.replace("\u00a0", " ") for axis in picture.axes]
+    assert labels[0] in ("latency [µs] ↓", "latency [ms] ↓") and latency.log
+    assert labels[1:] == ["area [mm²] ↓", "accuracy [%] ↑"]
     assert accuracy.maximise and not accuracy.log
     assert picture.std is not None and np.all(picture.std == 1.25)
     assert set(picture.kinds) == {"is", "os", "ws"} and picture.kind_title == "dataflow"
@@ -135,6 +136,83 @@ def test_marks_are_the_knee_and_the_best_of_each(tmp_path: Path) -> None:
     assert knee.index == plot.knee(picture.axes)
     assert "sram" in knee.settings and "MB" in knee.settings
     assert "± 1.2" in knee.results.replace("\u00a0", " ")
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "unit", "label", "card"),
+    [
+        ("tokens_per_s", (3088.2, 9000.0), "token/s", "token rate [tokens/s] ↑", "3,088 tokens/s"),
+        ("serve.tokens_per_s", (0.3, 9e5), "", "serve token rate [tokens/s] ↑", "0.3 tokens/s"),
+        ("memory_bytes.weights", (44.9e6, 9e7), "byte", "memory of weights [MB] ↑", "44.9 MB"),
+        ("peak_ops_per_s", (22.9e12, 9e14), "op/s", "peak [Top/s] ↑", "22.9 Top/s"),
+        ("area_mm2", (2490.0, 3000.0), "mm2", "area [mm²] ↑", "2,490 mm²"),
+        ("run.latency_s", (2000.0, 33300.0), "s", "run latency [h] ↑", "33.3 min"),
+        ("run.energy_j", (9.57e6, 2e7), "J", "run energy [kWh] ↑", "2.66 kWh"),
+        ("utilization", (0.25, 0.5), "", "utilization [%] ↑", "25.0 %"),
+        ("run.lifetime_runs", (5e8, 9e8), "", "run lifetime in runs ↑", "runs 500,000,000"),
+        ("edp", (1.2e-6, 2e-6), "J*s", "edp [µJ s] ↑", "1.20 µJ s"),
+        ("density", (12.5, 20.0), "token/s/mm2", "density [tokens/s/mm²] ↑", "12.5 tokens/s/mm²"),
+        ("my_figure", (3.0, 4.0), "", "my figure ↑", "my figure 3"),
+    ],
+)
+def test_axes_and_cards_have_the_units_of_the_registry(
+    name: str, values: tuple[float, float], unit: str, label: str, card: str
+) -> None:
+    objectives = [
+        {"name": name, "direction": "max", "unit": unit},
+        {"name": "latency_s", "direction": "min", "unit": "s"},
+    ]
+    columns = {name: [repr(v) for v in values], "latency_s": ["1e-3", "2e-3"]}
+    picture = plot.info(columns, {"objectives": objectives})
+    axis = picture.axes[0]
+    assert axis.label.replace("\u00a0", " ") == label
+    first = next(mark for mark in picture.marks if mark.index == 0)
+    assert card in first.results.replace("\u00a0", " ")
+    assert np.allclose(axis.values * axis.size, values)
+
+
+def test_long_titles_and_ticks_stay_on_the_page() -> None:
+    """Several long names, and counts of nine digits, as hpt has them."""
+    names = [f"a_workload_of_a_long_name.{n}" for n in ("latency_per_sequence_s", "energy_j")]
+    names += ["run.lifetime_runs", "run.energy_per_sequence_j"]
+    columns = {n: ["2.0", "3e8", "5e4"] for n in names}
+    front = {"space": "s", "objectives": [{"name": n, "direction": "min"} for n in names]}
+    figure = plot.draw(plot.info(columns, front))
+    figure.canvas.draw()
+    renderer = figure.canvas.get_renderer()  # type: ignore[attr-defined]
+    for ax in figure.axes:
+        frame = ax.get_window_extent(renderer)
+        labels = [*ax.get_xticklabels(), *ax.get_yticklabels(), ax.xaxis.label, ax.yaxis.label]
+        for text in [t for t in labels if t.get_visible() and t.get_text()]:
+            box = text.get_window_extent(renderer)
+            if box.x0 > frame.x1 or box.y0 > frame.y1:  # ticks beyond the axis are not drawn
+                continue
+            assert box.x0 >= 0 and box.x1 <= figure.bbox.x1, text.get_text()
+    for text in figure.texts:
+        box = text.get_window_extent(renderer)
+        assert box.x0 >= 0 and box.x1 <= figure.bbox.x1 and box.y1 <= figure.bbox.y1, text
+
+
+def test_shapes_are_machines_where_several_are_searched(tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "run", ["latency_s", "energy_j"])
+    text = (folder / "front.csv").read_text(encoding="utf-8").splitlines()
+    text[2::2] = [
+        line.replace("systolic", "acceltran-edge").replace(",ws", ",") for line in text[2::2]
+    ]
+    (folder / "front.csv").write_text("\n".join(text) + "\n", encoding="utf-8")
+    assert picture_of(folder).kinds == ("acceltran-edge", "systolic")
+
+
+def test_settings_of_one_name_are_told_apart() -> None:
+    columns = {
+        "latency_s": ["1", "2"],
+        "accelerator.units.array.bandwidth": ["1e9", "2e9"],
+        "accelerator.units.tier.bandwidth": ["3e9", "4e9"],
+        "model.feed_forward": ["512", "1024"],
+    }
+    front = {"objectives": [{"name": "latency_s", "direction": "min", "unit": "s"}]}
+    settings = plot.info(columns, front).marks[0].settings.replace("\u00a0", " ")
+    assert settings == "array bandwidth 1.00 GB/s, tier bandwidth 3.00 GB/s, ff 512"
 
 
 def test_knee_of_a_known_front() -> None:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 WIDTH = 12.0  # inches: 1200 pixels at 100 dots per inch
 MAX_POINTS = 20_000  # more are thinned evenly: nobody sees the difference
 MAX_BARS = 40  # error bars in a panel
+TITLE = 100  # letters of a line of the title
 INK, FAINT, STAIRS = "#222222", "#8a8a8a", "#D55E00"  # the last from Okabe and Ito's palette
 COLOURS = "cividis"  # reads the same with any colour vision, and in grey
 MARKERS = "os^Dv*"
@@ -29,13 +30,15 @@ def draw(picture: Picture) -> Figure:
     from matplotlib.figure import Figure
 
     panels = max(1, len(picture.axes) - 1)
-    height = {1: 6.6, 2: 8.6, 3: 10.2}.get(panels, 12.2)
+    titles = textwrap.wrap(picture.title, TITLE)
+    height = {1: 6.6, 2: 8.6, 3: 10.2}.get(panels, 12.2) + 0.22 * (len(titles) - 1)
     figure = Figure(figsize=(WIDTH, height))
     FigureCanvasAgg(figure)
     caption = textwrap.wrap(picture.caption, 186)
-    figure.text(0.01, 1 - 0.3 / height, picture.title, size=13, weight="bold", color=INK)
+    title = "\n".join(titles)
+    figure.text(0.01, 1 - 0.12 / height, title, size=13, weight="bold", color=INK, va="top")
     figure.text(0.01, 0.08 / height, "\n".join(caption), size=8.6, color="#555555", va="bottom")
-    right, top = (0.99 if panels > 1 else 0.66), 1 - 0.5 / height
+    right, top = (0.99 if panels > 1 else 0.66), 1 - (0.28 + 0.22 * len(titles)) / height
     places = _places((0.078, (0.72 + 0.17 * len(caption)) / height, right, top), panels)
     drawn: dict[tuple[int, int], Axes] = {}
     for (row, column), (x0, y0, x1, y1) in places.items():
@@ -157,8 +160,8 @@ def _label(ax: Axes, x: Axis, y: Axis, *, left: bool, bottom: bool) -> None:
     """Names and numbers, on the outer panels only."""
     box = ax.get_position()
     ax.tick_params(labelsize=9.5, color=FAINT, labelcolor=INK)
-    _ticks(ax.xaxis, x, _room(x, box.width))
-    _ticks(ax.yaxis, y, int(box.height * float(ax.figure.bbox.height / ax.figure.dpi) / 0.35))
+    ticks(ax.xaxis, x, _room(x, box.width))
+    ticks(ax.yaxis, y, int(box.height * float(ax.figure.bbox.height / ax.figure.dpi) / 0.35))
     ax.tick_params(labelbottom=bottom, labelleft=left)
     if bottom:
         ax.set_xlabel(x.label, size=11, color=INK)
@@ -167,12 +170,13 @@ def _label(ax: Axes, x: Axis, y: Axis, *, left: bool, bottom: bool) -> None:
         ax.yaxis.set_label_coords(-0.63 / (box.width * WIDTH), 0.5)
 
 
-def _ticks(which: Any, axis: Axis, room: int) -> None:
-    """Plain numbers, at most `room` of them."""
+def ticks(which: Any, axis: Axis, room: int) -> None:
+    """Plain numbers on a matplotlib axis, at most `room` of them."""
     from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
     if not axis.log:
         which.set_major_locator(MaxNLocator(min(6, room), integer=axis.name == "place"))
+        which.set_major_formatter(FuncFormatter(lambda value, _: _plain(value)))
         return
     decades = float(np.log10(axis.values.max() / axis.values.min())) + 0.3
     choices = [subs for subs in ((1.0, 2.0, 5.0), (1.0, 3.0)) if decades * len(subs) <= room]
@@ -187,7 +191,15 @@ def _room(axis: Axis, width: float) -> int:
     return int(width * WIDTH / max(0.6, 0.25 + 0.07 * longest))
 
 
+#: From so much on a tick counts in millions, billions ...
+_LARGE = ((1e12, " T"), (1e9, " G"), (1e6, " M"))
+
+
 def _plain(value: float) -> str:
+    """A tick: short whatever its size."""
+    for size, letter in _LARGE:
+        if abs(value) >= size:
+            return f"{value / size:g}{letter}"
     return f"{value:,.0f}" if value >= 1000 else f"{value:.4g}"
 
 
@@ -230,10 +242,11 @@ def _key(figure: Figure, picture: Picture, box: Box) -> float:
         )
         bar.ax.tick_params(labelsize=9, color=FAINT, labelcolor=INK)
         bar.outline.set_linewidth(0.0)
-        _ticks(bar.ax.xaxis, colour, _room(colour, width))
-        figure.text(
-            left + width + 0.012, top - 0.07 * inch, colour.label, size=9.5, color=INK, va="center"
-        )
+        ticks(bar.ax.xaxis, colour, _room(colour, width))
+        beside = left + width + 0.012
+        room = int((right - beside) * WIDTH / 0.085)  # inches a letter
+        label = "\n".join(textwrap.wrap(colour.label.replace(" [", "\u00a0["), max(room, 8)))
+        figure.text(beside, top - 0.07 * inch, label, size=9.5, color=INK, va="center")
         top -= 0.38 * inch
     lines = []
     if len(picture.axes) > 1:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,7 +12,8 @@ import numpy as np
 from elector.base.errors import InputError
 from elector.base.output import not_written
 from transcode.pareto import nondominated
-from transcode.plot.figure import INK
+from transcode.plot.figure import INK, ticks
+from transcode.plot.picture import Axis, axis_of
 from transcode.runs.comparison import Comparison
 
 if TYPE_CHECKING:
@@ -20,6 +23,8 @@ if TYPE_CHECKING:
 _COLOURS, _MARKERS = ("#0072B2", "#D55E00"), ("o", "^")
 _MOST = 5000
 _DPI = 110
+#: Numbers an axis has room for.
+_TICKS = 6
 
 
 def plot_comparison(found: Comparison, out: Path) -> Path:
@@ -27,14 +32,14 @@ def plot_comparison(found: Comparison, out: Path) -> Path:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    names = list(found.sides[0].objectives)
+    names, axes = list(found.sides[0].objectives), _axes(found)
     pairs = [(i, j) for j in range(1, len(names)) for i in range(j)] or [(0, 0)]
     columns = min(3, len(pairs))
     rows = -(-len(pairs) // columns)
     figure = Figure(figsize=(4.2 * columns, 3.8 * rows + 0.5), layout="constrained")
     FigureCanvasAgg(figure)
     for place, (i, j) in enumerate(pairs, 1):
-        _panel(figure.add_subplot(rows, columns, place), found, names, i, j)
+        _panel(figure.add_subplot(rows, columns, place), found, axes, i, j)
     figure.legend(
         *figure.axes[0].get_legend_handles_labels(),
         loc="outside upper center",
@@ -51,33 +56,56 @@ def plot_comparison(found: Comparison, out: Path) -> Path:
     return out
 
 
-def _panel(ax: Axes, found: Comparison, names: list[str], i: int, j: int) -> None:
-    """One pair of objectives: the points of both, and each one's own staircase."""
-    for side, colour, marker, volume in zip(
-        found.sides, _COLOURS, _MARKERS, found.hypervolume, strict=True
-    ):
-        signs = np.array([-1.0 if d == "max" else 1.0 for d in side.objectives.values()])
-        pair = side.points[:, [i, j]]
-        values = side.points * signs
-        shown = np.unique(np.linspace(0, len(pair) - 1, min(len(pair), _MOST)).astype(np.intp))
+def _panel(ax: Axes, found: Comparison, axes: list[tuple[Axis, ...]], i: int, j: int) -> None:
+    """One pair of objectives: the points of both, and each one's own staircase. Markers are
+    hollow, so that neither run hides the other."""
+    sides = zip(found.sides, axes, _COLOURS, _MARKERS, found.hypervolume, strict=True)
+    for side, own, colour, marker, volume in sides:
+        x, y = own[i], own[j]
+        shown = np.unique(np.linspace(0, len(x.values) - 1, min(len(x.values), _MOST)).astype(int))
         ax.scatter(
-            values[shown, i],
-            values[shown, j],
-            s=9,
-            color=colour,
+            x.values[shown],
+            y.values[shown],
+            s=14,
+            facecolors="none",
+            edgecolors=colour,
             marker=marker,
-            alpha=0.35,
-            linewidths=0,
+            alpha=0.6,
+            linewidths=0.8,
             label=f"{side.folder}: hypervolume {volume:.6g}",
         )
-        edge = np.flatnonzero(nondominated(pair))
-        edge = edge[np.lexsort((pair[edge, 1], pair[edge, 0]))]
-        ax.plot(values[edge, i], values[edge, j], drawstyle="steps-post", color=colour, lw=1.4)
-    for axis, set_scale in ((i, ax.set_xscale), (j, ax.set_yscale)):
-        both = np.concatenate([np.abs(s.points[:, axis]) for s in found.sides])
-        if both.min() > 0 and both.max() > 20 * both.min():
+        edge = np.flatnonzero(nondominated(np.stack([x.cost, y.cost], axis=1)))
+        edge = edge[np.lexsort((y.cost[edge], x.cost[edge]))]
+        ax.plot(x.values[edge], y.values[edge], drawstyle="steps-post", color=colour, lw=1.4)
+    for axis, which, set_scale in (
+        (axes[0][i], ax.xaxis, ax.set_xscale),
+        (axes[0][j], ax.yaxis, ax.set_yscale),
+    ):
+        if axis.log:
             set_scale("log")
-    ax.set_xlabel(names[i], color=INK)
-    ax.set_ylabel(names[j], color=INK)
+        ticks(which, _of_both(axes, axis.name), _TICKS)
+    ax.set_xlabel(axes[0][i].label, color=INK)
+    ax.set_ylabel(axes[0][j].label, color=INK)
     ax.grid(True, color="#e3e3e3", lw=0.6)
     ax.set_axisbelow(True)
+
+
+def _of_both(axes: list[tuple[Axis, ...]], name: str) -> Axis:
+    """An objective with the values of both runs."""
+    own = [axis for side in axes for axis in side if axis.name == name]
+    return replace(own[0], values=np.concatenate([axis.values for axis in own]))
+
+
+def _axes(found: Comparison) -> list[tuple[Axis, ...]]:
+    """The objectives of either run, in units that suit both."""
+    first, sizes = found.sides[0], [len(side.points) for side in found.sides]
+    front = json.loads((first.folder / "front.json").read_text(encoding="utf-8"))
+    joined = []
+    for place, (objective, sign) in enumerate(zip(front["objectives"], first.signs, strict=True)):
+        values = np.concatenate([side.points[:, place] for side in found.sides]) * sign
+        joined.append(axis_of(objective, values))
+    ends = np.cumsum(sizes)
+    return [
+        tuple(replace(axis, values=axis.values[end - size : end]) for axis in joined)
+        for end, size in zip(ends, sizes, strict=True)
+    ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,39 +10,26 @@ from typing import Any
 import numpy as np
 
 from elector.base.errors import InputError
-from elector.base.units import format_si
+from elector.base.quantity import axis_scale, plain, show
+from elector.base.units import known as known_unit
+from elector.cost.results import Metric
+from elector.evaluation.settings import field_of
 from transcode.plot.layers import is_of_layer, summary
+from transcode.space import registry
 
 MAX_AXES = 5
 MAX_KINDS = 6
 LOG_FROM = 10.0  # an axis whose largest value is so many times its smallest is logarithmic
-CATEGORIES = ("dataflow", "accelerator", "model", "memory")  # what the shapes show, first found
-
-_PREFIXES = {-12: "p", -9: "n", -6: "µ", -3: "m", 0: "", 3: "k", 6: "M", 9: "G", 12: "T"}
-#: Ending of a result's name -> what is left of the name's unit, and whether SI prefixes suit it.
-_UNITS = (
-    ("_sequences_per_s", "sequences/s", True),
-    ("_tokens_per_s", "tokens/s", True),
-    ("tokens_per_s", "tokens/s", True),
-    ("_s", "s", True),
-    ("_j", "J", True),
-    ("_w", "W", True),
-    ("_mm2", "mm²", False),
-    ("_bytes", "B", True),
-    ("accuracy", "%", False),
-    ("accuracy_lower", "%", False),
-    ("loss", "nats", False),
-    ("loss_upper", "nats", False),
-)
-#: Settings whose number is easier to read with its unit.
-_SETTING_UNITS = {"sram": "byte", "bandwidth": "byte/s", "clock": "Hz", "buffer": "byte"}
+#: What the shapes show, first found: where several machines are searched, which one it is.
+CATEGORIES = ("accelerator", "model", "dataflow", "memory")
 
 
 @dataclass(frozen=True)
 class Axis:
     """One objective as drawn. values : (D,) float, in the unit that `label` names.
 
-    unit : without prefix; exponent : power of ten of the prefix, None where none fits the unit.
+    unit : as the label has it. size : what a value is multiplied by to be in the unit of
+    `metric` again, which writes single figures.
     """
 
     name: str
@@ -50,7 +38,8 @@ class Axis:
     values: np.ndarray
     maximise: bool
     log: bool
-    exponent: int | None = None
+    size: float = 1.0
+    metric: Metric | None = None
 
     @property
     def cost(self) -> np.ndarray:
@@ -115,15 +104,16 @@ def info(
     shown = (
         [*objectives[: MAX_AXES - 1], objectives[-1]] if len(objectives) > MAX_AXES else objectives
     )
-    axes = tuple(_axis(o, _numbers(columns[o["name"]], o["name"])) for o in shown)
+    axes = tuple(axis_of(o, _numbers(columns[o["name"]], o["name"])) for o in shown)
     accurate = is_accuracy(axes[-1].name)
     deviation = f"{quantity_of(axes[-1].name)}_std"
     known = accurate and deviation in columns
     std = np.abs(_numbers(columns[deviation], deviation)) if known else None
     kind_title, kinds, kind = _kinds(columns, size)
     text = _caption(front, size, evaluated, notes, known, len(objectives) - len(shown))
+    objectives_shown = _listed([label_of(axis.name) for axis in axes])
     return Picture(
-        title=f"{front.get('space', 'front')}: front of {_listed([_words(a.name) for a in axes])}",
+        title=f"{front.get('space', 'front')}: front of {objectives_shown}",
         axes=axes,
         std=std,
         kinds=kinds,
@@ -178,52 +168,41 @@ def rank(axis: Axis) -> Axis:
     return Axis("place", "place", "", place, maximise=False, log=False)
 
 
-def _axis(objective: Mapping[str, Any], values: np.ndarray) -> Axis:
+def axis_of(objective: Mapping[str, Any], values: np.ndarray) -> Axis:
     """An objective in a readable unit, with an arrow towards the better end."""
-    name = str(objective["name"])
-    unit, scalable = _unit(name, str(objective.get("unit") or ""))
-    low, high = float(values.min()), float(values.max())
-    exponent = _exponent(low, high) if scalable and low > 0 else 0
+    name, known = str(objective["name"]), registry()
+    metric = known.find(name) or _named(name, str(objective.get("unit") or "1"))
+    low, high = float(values.min()) * metric.factor, float(values.max()) * metric.factor
+    scale = axis_scale(low, high, metric.shown)
     maximise = str(objective.get("direction", "min")).startswith("max")
-    shown = f" [{_PREFIXES[exponent]}{unit}]" if unit else ""
+    unit = pretty(scale.label)
+    shown = f" [{unit}]" if unit else ""
     return Axis(
         name=name,
-        label=f"{_words(name)}{shown} {'↑' if maximise else '↓'}",
+        label=f"{label_of(name)}{shown}\u00a0{'↑' if maximise else '↓'}",
         unit=unit,
-        values=values / 10.0**exponent,
+        values=values * metric.factor / scale.size,
         maximise=maximise,
         log=low > 0 and high > LOG_FROM * low and not is_accuracy(name),
-        exponent=exponent if scalable else None,
+        size=scale.size / metric.factor,
+        metric=metric,
     )
 
 
-def _exponent(low: float, high: float) -> int:
-    """The SI prefix (power of ten) that writes both ends of a range with the fewest digits."""
-
-    def digits(exponent: int) -> int:
-        places = [np.floor(np.log10(value)) - exponent for value in (low, high)]
-        return int(max(abs(place) + (place < 0) for place in places))
-
-    return min(_PREFIXES, key=digits)
+def _named(name: str, unit: str) -> Metric:
+    """A result that only its space knows, in the unit front.json gives."""
+    unit = unit if known_unit(unit) else "1"
+    return Metric(name, unit, unit, "", "workload", "feasible", "", name, "", "")
 
 
-def _unit(name: str, given: str) -> tuple[str, bool]:
-    for ending, unit, scalable in _UNITS:
-        if name.endswith(ending):
-            return unit, scalable
-    return given.replace("mm2", "mm²"), given in {"s", "J", "W", "B", "byte", "Hz"}
+def label_of(name: str) -> str:
+    """What people call a result: serve.latency_per_sequence_s is serve latency per sequence."""
+    return registry().label(name) if name in registry() else name.replace("_", " ")
 
 
-def _words(name: str) -> str:
-    """serve.latency_per_sequence_s -> serve latency per sequence."""
-    stem = name
-    for ending, _, _ in _UNITS:
-        if ending.startswith("_") and name.endswith(ending):
-            stem = name[: -len(ending)]
-            break
-    workload, _, result = stem.rpartition(".")
-    text = result.replace("_", " ")
-    return f"{workload} {text}" if workload else text
+def pretty(text: str) -> str:
+    """The text with the signs that a picture has and a terminal may not."""
+    return re.sub(r"\bu(?=[A-Za-z]\b)", "µ", text).replace("mm2", "mm²")
 
 
 def _marks(
@@ -236,16 +215,16 @@ def _marks(
             continue
         others = np.sum([a.cost / (np.ptp(a.cost) or 1.0) for a in axes], axis=0)
         best = int(np.lexsort((others, axis.cost))[0])  # ties: whichever is better elsewhere
-        reasons.setdefault(best, []).append(_words(axis.name))
+        reasons.setdefault(best, []).append(label_of(axis.name))
     titles = {index: f"best {_listed(words)}" for index, words in reasons.items()}
     if len(axes) > 1 and len(axes[0].values) > 2:
         middle = knee(axes)
         titles[middle] = f"knee, {titles[middle]}" if middle in titles else "knee"
     varying = [key for key in columns if _is_setting(key) and len(set(columns[key])) > 1]
     varying = [key for key in varying if not is_of_layer(key)]
-    marks = []
+    marks, names = [], _names(varying)
     for index in sorted(titles, key=lambda i: (titles[i] != "knee", float(axes[0].cost[i]))):
-        words = [_setting(k, columns[k][index]) for k in varying if columns[k][index]]
+        words = [_setting(k, columns[k][index], names[k]) for k in varying if columns[k][index]]
         first = next((i for i, k in enumerate(varying) if k.startswith("accel")), len(words))
         settings = _kept([*words[:first], *summary(columns, index), *words[first:]])
         results = _kept(_value(axis, index, std) for axis in axes)
@@ -259,33 +238,45 @@ def _kept(words: Iterable[str]) -> str:
 
 
 def _value(axis: Axis, index: int, std: np.ndarray | None) -> str:
+    """A figure of a card: with its name where the unit does not tell."""
     value = float(axis.values[index])
     if std is not None and is_accuracy(axis.name):
         digits = 1 if axis.unit == "%" else 3
         if quantity_of(axis.name) != axis.name:
             return f"{value:.{digits}f} {axis.unit} (std {std[index]:.{digits}f})"
         return f"{value:.{digits}f} ± {std[index]:.{digits}f} {axis.unit}".strip()
-    if axis.exponent is not None and axis.unit in ("s", "J", "W", "B"):
-        return format_si(value * 10.0**axis.exponent, axis.unit).replace(" u", " µ")
-    return f"{value:.3g} {axis.unit}".strip()
+    if axis.metric is None:
+        return plain(value)
+    text = pretty(axis.metric.show(value * axis.size))
+    return text if axis.unit else f"{label_of(axis.name)} {text}"
 
 
 def _is_setting(key: str) -> bool:
     return key in ("model", "accelerator") or key.startswith(("model.", "accelerator.", "workload"))
 
 
-def _setting(key: str, text: str) -> str:
-    name = key.rpartition(".")[2]
-    shown_name = "ff" if name == "feed_forward" else name.replace("_", " ")
-    if name in ("model", "accelerator"):
+def _setting(key: str, text: str, name: str) -> str:
+    """A setting in the words of a card; `name` tells it from the others."""
+    if key in ("model", "accelerator"):
         return text
-    unit = next((u for ending, u in _SETTING_UNITS.items() if name.endswith(ending)), "")
+    field = field_of(key)
     try:
         number = float(text)
     except ValueError:
-        return f"{shown_name} {text}"
-    shown = format_si(number, unit) if unit else f"{number:.6g}"
-    return f"{shown_name} {shown}"
+        return f"{name} {text}"
+    return f"{name} {show(number, field.unit if field is not None and field.unit else '1')}"
+
+
+def _names(keys: Sequence[str]) -> dict[str, str]:
+    """Dotted key -> as few of its last words as tell it from the others."""
+    found: dict[str, str] = {}
+    for key in keys:
+        words = key.split(".")
+        ends = [k for k in keys if k.split(".")[-1] == words[-1]]
+        count = 1 if len(ends) == 1 else 2
+        short = [word.replace("feed_forward", "ff").replace("_", " ") for word in words[-count:]]
+        found[key] = " ".join(short)
+    return found
 
 
 def _kinds(
@@ -298,7 +289,7 @@ def _kinds(
             if key.rpartition(".")[2] == wanted and 2 <= len(names) <= MAX_KINDS:
                 codes = {name: code for code, name in enumerate(names)}
                 title = "" if wanted in ("accelerator", "model") else wanted
-                shown = tuple(name or "-" for name in names)
+                shown = tuple(name or "none" for name in names)
                 return title, shown, np.array([codes[text] for text in texts], dtype=np.intp)
     return "", ("",), np.zeros(size, dtype=np.intp)
 
