@@ -8,22 +8,48 @@ TYPE_CHECKING = False  # `typing` is most of what an import of this module would
 if TYPE_CHECKING:
     from typing import Any
 
-    from elector.evaluation.path import evaluate
-    from elector.studies.simulation import explain, features, simulate, sweep
+    from elector.base.errors import ElectorError, EvaluationError, InfeasibleError, InputError
+    from elector.studies.frames import evaluate, sweep, validate
+    from elector.studies.showing import show
+    from elector.studies.simulation import explain, features, simulate, trace
     from elector.studies.training_run import run
-
-
-__all__ = ["__version__", "evaluate", "explain", "features", "run", "simulate", "sweep"]
+    from elector.technology import Technology
 
 #: Public name -> where it is: imported at first use, so that `import elector` stays light.
 _PLACES = {
-    "evaluate": "elector.evaluation.path",
+    "ElectorError": "elector.base.errors",
+    "EvaluationError": "elector.base.errors",
+    "InfeasibleError": "elector.base.errors",
+    "InputError": "elector.base.errors",
+    "Technology": "elector.technology",
+    "evaluate": "elector.studies.frames",
     "explain": "elector.studies.simulation",
     "features": "elector.studies.simulation",
     "run": "elector.studies.training_run",
+    "show": "elector.studies.showing",
     "simulate": "elector.studies.simulation",
-    "sweep": "elector.studies.simulation",
+    "sweep": "elector.studies.frames",
+    "trace": "elector.studies.simulation",
+    "validate": "elector.studies.frames",
 }
+
+__all__ = [
+    "ElectorError",
+    "EvaluationError",
+    "InfeasibleError",
+    "InputError",
+    "Technology",
+    "__version__",
+    "evaluate",
+    "explain",
+    "features",
+    "run",
+    "show",
+    "simulate",
+    "sweep",
+    "trace",
+    "validate",
+]
 
 
 def __getattr__(name: str) -> Any:
@@ -32,3 +58,7 @@ def __getattr__(name: str) -> Any:
     if name in _PLACES:
         return getattr(import_module(_PLACES[name]), name)
     raise AttributeError(f"module 'elector' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_PLACES})

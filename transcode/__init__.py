@@ -9,35 +9,67 @@ from elector import __version__
 
 TYPE_CHECKING = False  # `typing` is most of what an import of this module would take
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
     from typing import Any
 
     import pandas as pd
 
+    from transcode.runs.loaded import LoadedRun, compare, load_run
     from transcode.search import Interrupted, Progress, Result, search
 
-__all__ = ["Interrupted", "Progress", "Result", "__version__", "front", "search"]
+#: Public name -> where it is: imported at first use.
+_PLACES = {
+    "Interrupted": "transcode.search.run",
+    "LoadedRun": "transcode.runs.loaded",
+    "Progress": "transcode.search.run",
+    "Result": "transcode.search.run",
+    "compare": "transcode.runs.loaded",
+    "load_run": "transcode.runs.loaded",
+}
+
+__all__ = [
+    "Interrupted",
+    "LoadedRun",
+    "Progress",
+    "Result",
+    "__version__",
+    "compare",
+    "front",
+    "load_run",
+    "search",
+]
 
 
-def front(run: str | Path) -> pd.DataFrame:
-    """The front of a run folder, as the last checkpoint left it."""
-    from pathlib import Path
+def front(
+    run: str | Path, *, where: str | Sequence[str] = (), objectives: str | None = None
+) -> pd.DataFrame:
+    """The front of a run folder, as the last checkpoint left it; or another of its designs.
 
-    import pandas as pd
+    Parameters
+    ----------
+    run : the folder.
+    where : conditions on recorded designs that must hold, such as "area_mm2 <= 100".
+    objectives : other objectives, such as "latency_s,area_mm2:min"; those of the run by default.
 
-    from transcode import runs
+    Raises InputError for a folder without a run, and for conditions that cannot be read.
+    """
+    from transcode.runs.loaded import load_run
 
-    folder = runs.manifest.existing(Path(run))
-    return pd.read_csv(folder / "front.csv")
+    loaded = load_run(run)
+    return loaded.select(where, objectives) if where or objectives else loaded.front
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("Interrupted", "Progress", "Result"):
-        from transcode.search import run
+    from importlib import import_module
 
-        return getattr(run, name)
+    if name in _PLACES:
+        return getattr(import_module(_PLACES[name]), name)
     raise AttributeError(f"module 'transcode' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_PLACES, "search"})
 
 
 class _Package(ModuleType):

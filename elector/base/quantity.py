@@ -55,6 +55,8 @@ def show(value: float, unit: str, digits: int = 3) -> str:
     for least, larger, size in _LARGER.get(unit, ()):
         if abs(value) >= least:
             return f"{plain(value / size, digits)} {_WRITTEN.get(larger, larger)}"
+    if unit == "1/s":
+        return units.format_si(value, "/s", digits)
     if takes_prefix(unit):
         return units.format_si(value, unit if unit.startswith("byte") else written(unit), digits)
     if unit == "m2":

@@ -271,7 +271,9 @@ def sweep(table: str, out: str, settings: bool, technology: str | None) -> None:
     """
     from elector.base.output import check_output
     from elector.cli import report
-    from elector.studies.sweep import FORMATS, read_table, run_sweep, write_result
+    from elector.studies.sweep import run_sweep
+    from elector.studies.sweep_output import FORMATS, write_result
+    from elector.studies.sweep_table import read_table
 
     found = read_table(table)
     check_output(out, FORMATS)
@@ -306,6 +308,31 @@ def list_command(what: str, technology: str | None, format: str) -> None:
 
         rows = listing.technologies(_load_technology(technology) or Technology.load())
         report.listing(rows, format, ("part", "quantity", "value", "node_nm", "evidence", "source"))
+
+
+@main.command()
+@click.argument("name", shell_complete=completion.names)
+@click.option(
+    "--yaml", "as_file", is_flag=True, help="As a file of your own would say it, to start from."
+)
+@_format
+def show(name: str, as_file: bool, format: str) -> None:
+    """Every setting of NAME: a shipped model or accelerator, or a file.
+
+    \b
+    elector show tpu-v4i
+    elector show tpu-v4i --yaml > mine.yaml
+    elector show bert-base --format json
+    """
+    from elector.cli import report
+    from elector.studies.showing import as_yaml
+    from elector.studies.showing import show as run
+
+    found = run(name)
+    if as_file:
+        click.echo(as_yaml(found), nl=False)
+    else:
+        report.shown(found, format)
 
 
 @main.command()

@@ -23,6 +23,11 @@ def accelerators(ctx: click.Context, param: click.Parameter, text: str) -> list[
     return [name for name in list_accelerators() if name.startswith(text)]
 
 
+def names(ctx: click.Context, param: click.Parameter, text: str) -> list[str]:
+    """Shipped models and accelerators."""
+    return [*models(ctx, param, text), *accelerators(ctx, param, text)]
+
+
 def choices(ctx: click.Context, param: click.Parameter, text: str) -> list[str]:
     """Values of a workload option."""
     from elector.base.table import schema

@@ -16,6 +16,7 @@ from elector.base import quantity
 from elector.cli import text
 from elector.cli.text import Record
 from elector.cost.results import registry
+from elector.evaluation.settings import field_of
 
 if TYPE_CHECKING:
     from elector.studies.sweep import SweepResult
@@ -225,6 +226,35 @@ def listing(
         ]
         folded = [i for i, name in enumerate(shown) if name in fold]
         click.echo(text.table(rows, shown, right=numbers, fold=folded))
+
+
+def shown(found: Record, format: str) -> None:
+    """A preset or file with every setting."""
+    if format == "json":
+        text.as_json(found)
+        return
+    rows = list(text.flat(found["settings"]))
+    if format == "csv":
+        text.as_csv([{"key": key, "value": value} for key, value in rows])
+        return
+    click.echo(f"{found['kind']} {found['name']}, {found['base']}")
+    for key in ("description", "source"):
+        if found[key]:
+            click.echo(text.paragraph(f"{key}: {found[key]}"))
+    space = "model" if found["kind"] == "model" else "accelerator"
+    cells = [[key, _setting(f"{space}.{key}", value)] for key, value in rows]
+    click.echo("\n" + text.table(cells, fold=(1,), right=()))
+
+
+def _setting(name: str, value: object) -> str:
+    """A setting as people read it; `name` is dotted."""
+    field = field_of(name)
+    unit = field.unit if field is not None else ""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if not isinstance(value, int | float):
+        return str(value)
+    return quantity.show(float(value), unit or "1")
 
 
 def training_run(result: Record, format: str) -> None:

@@ -116,7 +116,7 @@ def _finite(value: object) -> object:
 def as_csv(records: Sequence[Record]) -> None:
     """Records on standard output, nested names dotted; floats read back as the same float."""
     stream = io.StringIO()
-    records = [dict(_flat(record)) for record in records]
+    records = [dict(flat(record)) for record in records]
     names = list(dict.fromkeys(name for record in records for name in record))
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(names)
@@ -125,11 +125,11 @@ def as_csv(records: Sequence[Record]) -> None:
     click.echo(stream.getvalue(), nl=False)
 
 
-def _flat(record: Record, prefix: str = "") -> Iterable[tuple[str, object]]:
+def flat(record: Record, prefix: str = "") -> Iterable[tuple[str, object]]:
     """Entries with nested names dotted."""
     for key, value in record.items():
         if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{key}.")
+            yield from flat(value, f"{prefix}{key}.")
         else:
             yield prefix + key, value
 

@@ -144,7 +144,7 @@ def rate(
     return Rate(values, groups[code])
 
 
-@dataclass
+@dataclass(repr=False)
 class Cost:
     """Costs of D designs: scalars (D,) by name, groups of scalars by name and part.
 
@@ -176,6 +176,9 @@ class Cost:
             reason_available=np.zeros(size),
             reason_largest=np.full(size, np.nan),
         )
+
+    def __repr__(self) -> str:
+        return f"<costs of {self.size:,} designs: {', '.join(list(self.scalars)[:3])} ...>"
 
     def __getattr__(self, name: str) -> Array:
         scalars = self.__dict__.get("scalars", {})

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from elector.base import quantity
 from elector.base.output import whole
 from elector.base.table import Column
 from elector.cost import pricing
@@ -15,6 +17,9 @@ from elector.evaluation.path import Chunk, inspect, require_feasible
 from elector.events.engine import Span
 from elector.events.timeline import Timeline, timeline
 from elector.technology import Technology
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Array = np.ndarray
 
@@ -25,7 +30,7 @@ BINS = 400
 LINES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Trace:
     """A timeline with what its spans cost.
 
@@ -40,6 +45,31 @@ class Trace:
     utilization: dict[str, Array]
     watts: Array
     closed_s: float
+
+    def __repr__(self) -> str:
+        seconds = quantity.show(self.timeline.seconds, "s")
+        return f"<trace of {self.title}: {seconds}, {len(self.timeline.spans):,} pieces>"
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        """The pieces as a table: resource, operation, layer, phase, stream, start_s, end_s."""
+        import pandas as pd
+
+        rows = self.timeline.rows
+        names = ("resource", "operation", "layer", "phase", "stream", "start_s", "end_s")
+        pieces = [
+            (
+                s.resource,
+                rows[s.row].name,
+                rows[s.row].layer,
+                rows[s.row].phase,
+                s.stream,
+                s.start,
+                s.end,
+            )
+            for s in self.timeline.spans
+        ]
+        return pd.DataFrame(pieces, columns=list(names))
 
     @property
     def joules(self) -> float:

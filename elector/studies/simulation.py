@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from elector.base.errors import InputError
+from elector.base.record import Record
 from elector.base.table import Column
 from elector.base.version import VERSION
 from elector.cost.pricing import Cost
@@ -19,6 +21,9 @@ from elector.evaluation.path import evaluate
 from elector.evaluation.resolve import resolve
 from elector.evaluation.resolved import resolved
 from elector.technology import Technology
+
+if TYPE_CHECKING:
+    from elector.events.trace import Trace
 
 Array = np.ndarray
 
@@ -42,7 +47,7 @@ def simulate(
     settings: Mapping[str, object] | None = None,
     technology: Technology | None = None,
     operations: bool = False,
-) -> dict[str, object]:
+) -> Record:
     """Costs of one design: the JSON of `elector simulate`.
 
     Parameters
@@ -72,7 +77,15 @@ def simulate(
     found["version"] = VERSION
     if operations:
         found["operations"] = cost.operations if cost.feasible[0] else None
-    return found
+    return Record(found, f"{model} on {accelerator}", _headline(found))
+
+
+def _headline(found: Mapping[str, object]) -> list[tuple[str, str]]:
+    """What a reader looks for first."""
+    if not found["feasible"]:
+        return [("infeasible", str(found["reason"]))]
+    values = [(metric, found.get(metric.name)) for metric in registry().scalars]
+    return [(m.label, m.show(v)) for m, v in values if isinstance(v, int | float)]
 
 
 def record(cost: Cost, i: int) -> dict[str, object]:
@@ -234,9 +247,41 @@ def explain(
     *,
     settings: Mapping[str, object] | None = None,
     technology: Technology | None = None,
-) -> dict[str, object]:
-    """Where a figure comes from (elector.studies.explanation)."""
+) -> Record:
+    """Where a figure comes from: the JSON of `elector explain`.
+
+    Parameters
+    ----------
+    model, accelerator, settings, technology : as of `simulate`.
+    result : name of a result, such as energy_j.
+
+    Returns result, value, unit, formula, terms (what it is made of, with counts and prices) and
+    rows of the technology tables. Raises InputError, and InfeasibleError for a design that
+    cannot run.
+    """
     from elector.studies.explanation import explain_result
 
     columns = columns_of({"model": model, "accelerator": accelerator, **(settings or {})})
-    return explain_result(columns, result, technology or Technology.load())
+    found = explain_result(columns, result, technology or Technology.load())
+    value = registry().show(result, float(str(found["value"])))
+    lines = [(result, value), ("=", str(found["formula"]))]
+    return Record(found, f"explanation of {model} on {accelerator}", lines)
+
+
+def trace(
+    model: str,
+    accelerator: str,
+    *,
+    settings: Mapping[str, object] | None = None,
+    technology: Technology | None = None,
+) -> Trace:
+    """What each unit does when: the event-driven model of one step, as `elector trace` runs it.
+
+    Parameters are those of `simulate`. The result has the spans as a table (`frame`), writes a
+    file for Perfetto (elector.events.trace.write) and draws itself (elector.events.trace.draw).
+    Raises InputError, and InfeasibleError for a design that cannot run.
+    """
+    from elector.events.trace import trace as traced
+
+    columns = columns_of({"model": model, "accelerator": accelerator, **(settings or {})})
+    return traced(columns, f"{model} on {accelerator}", technology)

@@ -1,4 +1,4 @@
-"""The table of `elector sweep`: read, checked, evaluated as one, and written.
+"""`elector sweep`: the rows of a table evaluated as one.
 
 A row per configuration: `model`, `accelerator`, any dotted setting. `note.*`, `id` and the
 accuracies of a front are passed through; result columns are computed again; any other
@@ -11,56 +11,29 @@ NAME.latency_s and so on; those of the chip and the model alone keep their plain
 
 from __future__ import annotations
 
-import csv
-import json
 import math
-import re
-import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import IO, Any
 
 import numpy as np
 
 from elector.base.errors import InputError
-from elector.base.output import whole
-from elector.base.table import Column, read_csv
+from elector.base.table import Column
 from elector.base.version import VERSION
 from elector.cost.results import registry
 from elector.evaluation.resolved import resolved
-from elector.evaluation.settings import is_known, known_keys
 from elector.studies.pruning import SPARSITY, warnings
 from elector.studies.simulation import Swept, sweep
+from elector.studies.sweep_table import (
+    OWN,
+    REMARKS,
+    SETTINGS,
+    STATUS,
+    SweepTable,
+    is_result,
+    is_setting,
+    workloads_of,
+)
 from elector.technology import Technology
-
-#: Largest table that is read [byte]: some ten million rows.
-LIMIT = 1 << 32
-FORMATS = (".csv", ".json", ".parquet")
-PASSED_THROUGH = ("id", "accuracy", "accuracy_std")
-STATUS = ("feasible", "reason", "error")
-#: What else a sweep says of each row; `settings.KEY.value` and `.default` where asked for.
-REMARKS = ("notes", "version")
-SETTINGS = "settings"
-#: What a front.csv begins with and has: it may hold results of the user's own naming, too.
-FRONT = ["id", "feasible"]
-_OWN = re.compile(r"workloads\.(?P<workload>\w+)\.(?P<key>\w+)")
-
-
-@dataclass(frozen=True)
-class SweepTable:
-    """A table as it was read.
-
-    header : all columns. cells : one list a row, None where a cell is empty.
-    lines : line of each row in the file.
-    errors : row -> what is wrong with the row itself, before any value is read.
-    """
-
-    path: Path
-    header: list[str]
-    cells: list[list[str | None]]
-    lines: list[int]
-    errors: dict[int, InputError]
 
 
 @dataclass(frozen=True)
@@ -96,7 +69,7 @@ def run_sweep(
     errors = dict(table.errors)
     found: dict[str, Swept] = {}
     remarks = _Remarks([[] for _ in good], [{} for _ in good])
-    for workload in _workloads(table.header):
+    for workload in workloads_of(table.header):
         if good.size:
             columns = _columns(table, good, workload)
             swept = found[workload] = sweep(columns, good.size, technology=technology)
@@ -146,97 +119,20 @@ def _pruning(columns: dict[str, Column]) -> list[list[str]]:
     return [said[pair] for pair in pairs]
 
 
-def _workloads(header: list[str]) -> list[str]:
-    """Names of the workloads of a table; one without a name where there is one only."""
-    found = [match["workload"] for name in header if (match := _OWN.fullmatch(name))]
-    return list(dict.fromkeys(found)) or [""]
-
-
 def _columns(table: SweepTable, rows: np.ndarray, workload: str) -> dict[str, Column]:
     """The settings of one workload at `rows`: its own where it has one, else the common ones."""
     cells: dict[str, list[str | None]] = {}
     own: dict[str, list[str | None]] = {}
     for j, name in enumerate(table.header):
-        match = _OWN.fullmatch(name)
+        match = OWN.fullmatch(name)
         if match and match["workload"] == workload:
             own[f"workload.{match['key']}"] = [table.cells[i][j] for i in rows]
-        elif not match and _is_setting(name, table.header):
+        elif not match and is_setting(name, table.header):
             cells[name] = [table.cells[i][j] for i in rows]
     for name, mine in own.items():
         common = cells.get(name, [None] * len(mine))
         cells[name] = [b if a is None else a for a, b in zip(mine, common, strict=True)]
     return {name: Column.of(values) for name, values in cells.items()}
-
-
-def read_table(path: str | Path) -> SweepTable:
-    """A table with known columns; ragged rows and missing names become errors of their row."""
-    path = Path(path)
-    header, lines = read_csv(path, LIMIT)
-    while header and not header[-1]:
-        header = header[:-1]
-    _check_header(header, path)
-    if not lines:
-        raise InputError("has a header but no rows", file=path)
-    cells: list[list[str | None]] = []
-    errors: dict[int, InputError] = {}
-    for row, (_, found) in enumerate(lines):
-        extra = len(found) > len(header) and any(found[len(header) :])
-        if extra or len(found) < len(header):
-            errors[row] = InputError(f"has {len(found)} cells, the header {len(header)}")
-        padded: list[str | None] = [cell or None for cell in found[: len(header)]]
-        padded += [None] * (len(header) - len(padded))
-        for name in ("model", "accelerator"):
-            if row not in errors and padded[header.index(name)] is None:
-                errors[row] = InputError("is empty", field=name)
-        cells.append(padded)
-    return SweepTable(path, header, cells, [line for line, _ in lines], errors)
-
-
-def _check_header(header: list[str], path: Path) -> None:
-    spaces = known_keys()
-    settings = [f"{space}.{key}" for space, keys in spaces.items() for key in keys]
-    known = ["model", "accelerator", *settings]
-    for name in header:
-        own = _OWN.fullmatch(name)
-        setting = is_known(name) or bool(own and own["key"] in spaces["workload"])
-        if not (setting or _is_passed(name, header) or is_result(name, header)):
-            raise InputError(
-                "line 1: unknown column",
-                file=path,
-                field=name or "(no name)",
-                value=name,
-                allowed=known,
-                hint="a column of your own may be called note.NAME",
-            )
-        if header.count(name) > 1:
-            raise InputError("line 1: column given twice", file=path, field=name)
-    for name in ("model", "accelerator"):
-        if name not in header:
-            raise InputError("line 1: column is missing", file=path, field=name)
-
-
-def is_result(name: str, header: Sequence[str] = ()) -> bool:
-    """Whether a column is one that a sweep of a table with this header appends."""
-    first, dot, rest = name.partition(".")
-    if dot and first in _workloads(list(header)):
-        name = rest
-    metric = registry().metrics.get(name.partition(".")[0])
-    known = metric is not None and bool(metric.axis) == ("." in name)
-    return known or name in (*STATUS, *REMARKS) or first == SETTINGS
-
-
-def _is_passed(name: str, header: list[str]) -> bool:
-    """Whether a column is passed through: a note, or a result of a front that only its space
-    knows, such as an accuracy, a figure of a training run, or what `define` names."""
-    own = name.startswith("note.") or name in PASSED_THROUGH
-    front = header[:1] == FRONT[:1] and FRONT[1] in header
-    words = name.split(".")
-    plain = words[0] not in ("model", "accelerator", "workload", "workloads")
-    return own or (front and plain and not is_result(name, header))
-
-
-def _is_setting(name: str, header: list[str]) -> bool:
-    return not is_result(name, header) and not _is_passed(name, header)
 
 
 def _result(
@@ -306,54 +202,3 @@ def _plain(value: float) -> float | int | None:
     if math.isnan(value):
         return None
     return int(value) if value.is_integer() and abs(value) >= 1 else value
-
-
-def write_result(result: SweepResult, out: str) -> None:
-    """Write under a temporary name and rename, so that no half table is ever seen."""
-    path = Path(out)
-    if out == "-":
-        _write_csv(result, sys.stdout)
-        sys.stdout.flush()  # what is said of the table afterwards has to be true
-        return
-    with whole(path) as target:
-        if path.suffix.lower() == ".parquet":
-            _write_parquet(result, target)
-            return
-        writer = _write_json if path.suffix.lower() == ".json" else _write_csv
-        with target.open("w", encoding="utf-8", newline="") as stream:
-            writer(result, stream)
-
-
-def _write_csv(result: SweepResult, stream: IO[str]) -> None:
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(result.header)
-    # repr of a float has the digits that read back as the same float
-    writer.writerows([_cell(value) for value in record] for record in result.records)
-
-
-def _cell(value: object) -> object:
-    return repr(value) if isinstance(value, float) else value
-
-
-def _write_json(result: SweepResult, stream: IO[str]) -> None:
-    records = [dict(zip(result.header, record, strict=True)) for record in result.records]
-    json.dump(records, stream, indent=1, allow_nan=False)
-    stream.write("\n")
-
-
-def _is_figure(name: str, header: Sequence[str]) -> bool:
-    """Whether a column holds numbers that were computed."""
-    text = (*STATUS, *REMARKS)
-    return is_result(name, header) and name not in text and not name.startswith(f"{SETTINGS}.")
-
-
-def _write_parquet(result: SweepResult, path: Path) -> None:
-    import pandas as pd
-
-    columns: Sequence[Sequence[Any]] = list(zip(*result.records, strict=True))
-    frame = pd.DataFrame(dict(zip(result.header, columns, strict=True)))
-    for name in frame.columns:
-        if _is_figure(name, result.header):
-            frame[name] = frame[name].astype("float64")
-    frame["feasible"] = frame["feasible"].astype("boolean")
-    frame.to_parquet(path, index=False)

@@ -22,7 +22,9 @@ from pathlib import Path
 
 import numpy as np
 
+from elector.base import quantity
 from elector.base.errors import InputError
+from elector.base.record import Record as ShortRecord
 from elector.base.table import Field, load_yaml, schema
 from elector.base.units import YEAR
 from elector.cost.programming import placed
@@ -246,7 +248,7 @@ def run(
     phases = [_phase(*pair) for pair in zip(plan.phases, steps, strict=True)]
     switch = None if plan.switch is None else _switched(plan, steps, technology)
     total = _total(plan, steps, phases, switch)
-    return {
+    found: Record = {
         "model": plan.model,
         "feasible": total["feasible"],
         "reason": total["reason"],
@@ -254,6 +256,11 @@ def run(
         "switch": switch,
         "total": total,
     }
+    lines = [
+        (name, quantity.show(_number(total[key]), unit))
+        for name, key, unit in (("time", "latency_s", "s"), ("energy", "energy_j", "J"))
+    ]
+    return ShortRecord(found, f"training run of {plan.model}", lines)
 
 
 def _step(plan: Plan, phase: Phase, trainable: str, technology: Technology) -> Step:

@@ -54,6 +54,9 @@ class Technology:
         }
         return cls(ladders, Scaling.of(row for row in rows if row.part == "scaling"))
 
+    def __repr__(self) -> str:
+        return f"<technology: {len(self.rows)} constants of {len(self.parts)} parts>"
+
     @property
     def rows(self) -> list[Row]:
         """Every constant, in the order of the tables."""

@@ -11,7 +11,7 @@ import elector
 from elector.base.quantity import axis_scale, plain, show, written
 from elector.cost.results import registry
 from elector.evaluation import formulas
-from elector.studies.sweep import is_result
+from elector.studies.sweep_table import is_result
 
 DESIGNS: list[tuple[str, str, dict[str, object]]] = [
     ("bert-tiny", "systolic", {"workload.mode": "training"}),

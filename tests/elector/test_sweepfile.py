@@ -220,7 +220,7 @@ def test_a_failed_sweep_leaves_the_old_file(
     def fail(*_: object, **__: object) -> None:
         raise EvaluationError("the disk is full")
 
-    monkeypatch.setattr("elector.studies.sweep._write_csv", fail)
+    monkeypatch.setattr("elector.studies.sweep_output._write_csv", fail)
     assert run("sweep", written(tmp_path, TABLE), "--out", str(out)).exit_code == 1
     assert out.read_text() == "precious"
     assert sorted(os.listdir(tmp_path)) == ["costs.csv", "table.csv"]

@@ -32,13 +32,13 @@ def trained(task: str = "digits", slope: float = 50.0, less: bool = False) -> li
 
 def test_pruning_never_gains_and_its_price_is_uncertain() -> None:
     tau, score = np.linspace(0.0, 0.09, 10), np.full(10, 90.0)
-    points, std = accuracy.pruning("sst2").predict(tau, np.zeros(10), score)
+    points, std = accuracy.pruning_prices("sst2").predict(tau, np.zeros(10), score)
     assert points[0] == 0.0 and (np.diff(points) <= 0.0).all() and points[-1] < -1.0
     assert std[0] == 0.0 and (std[1:] > 0.4).all()
     with pytest.raises(InputError, match="prices it"):
-        accuracy.pruning("sst2").predict(np.array([0.5]), np.zeros(1), score[:1])
+        accuracy.pruning_prices("sst2").predict(np.array([0.5]), np.zeros(1), score[:1])
     with pytest.raises(InputError, match="prices pruning"):
-        accuracy.pruning("mnli")
+        accuracy.pruning_prices("mnli")
 
 
 def test_both_thresholds_are_priced_together_and_seeds_are_compared_with_themselves() -> None:
@@ -116,7 +116,7 @@ def test_shipped_rows_price_the_shipped_tables(
     assert len(read_rows(path)) == 18
     monkeypatch.setattr(sys.modules["transcode.accuracy.pruning"], "MEASURED", path)
     assert accuracy.priced("dynaprop") and accuracy.priced("trained-digits")
-    found = accuracy.pruning("digits", "dynaprop")
+    found = accuracy.pruning_prices("digits", "dynaprop")
     points, _ = found.predict(np.array([0.1]), np.array([0.001]), np.full(1, 96.0))
     assert points[0] == pytest.approx(-6.0, abs=0.15)
 
@@ -142,7 +142,7 @@ def sparsity_file(path: Path, with_accuracy: bool = True) -> Path:
 def test_a_table_of_the_users_own_prices_its_thresholds(tmp_path: Path) -> None:
     path = str(sparsity_file(tmp_path / "mine.csv"))
     assert accuracy.priced(path)
-    found = accuracy.pruning("digits", path)
+    found = accuracy.pruning_prices("digits", path)
     assert found.predict(np.array([0.02]), np.zeros(1), np.full(1, 96.0))[0][0] == pytest.approx(
         -1.0, abs=0.15
     )
@@ -150,7 +150,7 @@ def test_a_table_of_the_users_own_prices_its_thresholds(tmp_path: Path) -> None:
     without = str(sparsity_file(tmp_path / "none.csv", with_accuracy=False))
     assert not accuracy.priced(without)
     with pytest.raises(InputError, match="has no accuracies"):
-        accuracy.pruning("digits", without)
+        accuracy.pruning_prices("digits", without)
 
 
 def test_names_without_accuracies_have_no_price() -> None:

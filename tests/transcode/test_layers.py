@@ -15,7 +15,9 @@ from elector.base.errors import InputError
 from elector.base.table import Column
 from elector.cost.pricing import Cost
 from elector.evaluation.path import evaluate
-from elector.studies.sweep import read_table, run_sweep, write_result
+from elector.studies.sweep import run_sweep
+from elector.studies.sweep_output import write_result
+from elector.studies.sweep_table import read_table
 from transcode.engines import streams
 from transcode.space import Space, load
 

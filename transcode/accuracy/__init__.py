@@ -18,7 +18,7 @@ stumps; docs/accuracy.md has the figures and the rows that were left out, with r
 Bayesian linear regression: Bishop, Pattern Recognition and Machine Learning, 2006, ch. 3.
 """
 
-from transcode.accuracy.pruning import CurvePrices, priced, pruning
+from transcode.accuracy.pruning import CurvePrices, priced, pruning_prices
 from transcode.accuracy.published_scores import FEATURES, PublishedScore, ScoredTask, rows
 from transcode.accuracy.recipe import format_cost
 from transcode.accuracy.settings import AccuracySettings
@@ -48,7 +48,7 @@ __all__ = [
     "format_cost",
     "leave_out",
     "priced",
-    "pruning",
+    "pruning_prices",
     "rows",
     "source_of",
     "surrogate",

@@ -96,7 +96,7 @@ class CurvePrices:
         )
 
 
-def pruning(task: str, table: str = CURVES) -> CurvePrices | TrainedPrices:
+def pruning_prices(task: str, table: str = CURVES) -> CurvePrices | TrainedPrices:
     """What the thresholds of a sparsity table cost a task.
 
     task : a name of data/accuracy/tasks.csv, or of the user's rows.

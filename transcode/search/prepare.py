@@ -90,7 +90,14 @@ def sources_of(space: Space, evaluator: Evaluator | None, jobs: int, folder: Pat
 def _accuracy_of(space: Space) -> tuple[Accuracy, dict[str, Any]]:
     """The accuracy source of a space with the prices of its thresholds, and their record."""
     from elector.studies.simulation import features
-    from transcode.accuracy import WithFormat, find_task, format_cost, pruning, source_of, text_of
+    from transcode.accuracy import (
+        WithFormat,
+        find_task,
+        format_cost,
+        pruning_prices,
+        source_of,
+        text_of,
+    )
     from transcode.space.pricing import number_formats
 
     fixed = {p.name: p.values[0] for p in space.parameters}
@@ -103,7 +110,7 @@ def _accuracy_of(space: Space) -> tuple[Accuracy, dict[str, Any]]:
     price = None
     table = str(fixed.get("workload.sparsity", "dense"))
     if space.prunes and table != "dense":
-        price = pruning(known.name if known else task, table)
+        price = pruning_prices(known.name if known else task, table)
     layered = any(p.name.startswith("model.layer1.head") for p in space.parameters)
     text = text_of(source, layered)
     text += "".join(f"\n{part.describe()}" for part in (price, cost) if part)

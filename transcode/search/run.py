@@ -62,7 +62,7 @@ class Progress:
     finished: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Result:
     """A finished or interrupted search.
 
@@ -75,6 +75,10 @@ class Result:
     manifest: dict[str, Any]
     rejections: Rejections
     notes: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        designs = self.manifest.get("designs", 0)
+        return f"<search of {self.space.name}: front of {len(self.front)}, {designs:,} designs>"
 
     @property
     def frame(self) -> pd.DataFrame:

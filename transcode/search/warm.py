@@ -9,7 +9,7 @@ import numpy as np
 from elector.base import units
 from elector.base.errors import InputError
 from elector.base.table import Column, Scalar
-from elector.studies.sweep import read_table
+from elector.studies.sweep_table import read_table
 from transcode import engines, runs
 from transcode.runs.files import replace_file
 from transcode.space import Space

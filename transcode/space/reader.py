@@ -22,11 +22,12 @@ from transcode.accuracy import AccuracySettings
 from transcode.accuracy.settings import read as read_accuracy
 from transcode.space import effects, grammar, layers, pricing
 from transcode.space.codes import Space
+from transcode.space.definitions import define
 from transcode.space.files import find, read
 from transcode.space.layout import multiple
 from transcode.space.parts import Objective, Parameter, Section
 from transcode.space.phases import RUN, phases_of
-from transcode.space.results import SHARED, quantities, registry
+from transcode.space.results import SHARED, quantities
 from transcode.space.values import fraction, is_multiple, levels
 
 _KEYS = (
@@ -48,16 +49,9 @@ _KEYS = (
 RESOLUTION = 1024
 #: Most steps of a range, and most choices.
 _MOST = 65_536
-#: What a name under `define` must not be called: columns and figures of a run.
-_TAKEN = (
-    *("id", "model", "accelerator", "workload", "workloads", "note", RUN, "feasible", "reason"),
-    *("hypervolume", "baseline", "designs", "front", "abs", "min", "max", "and", "or", "not", "in"),
-)
 #: Settings of the workload that belong to the machine that runs it.
 STACK = ("implementation", "optimizer_kernels")
 _WORD = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
-#: What a plain result is called: words, dotted; parts of a machine may hold spaces.
-_DOTTED = re.compile(r"[A-Za-z]\w*(\.\w[\w-]*( \w[\w-]*)*)*")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -103,7 +97,12 @@ class _Reader:
             workloads=workloads,
             run=phases_of(self.data.get(RUN), workloads, self.fail),
             objectives=objectives,
-            define=self.define(objectives, [*workloads, *accuracy.names]),
+            define=define(
+                self.data.get("define", {}),
+                [o.name for o in objectives],
+                [*workloads, *accuracy.names, *(p.name for p in self.parameters)],
+                self.file,
+            ),
             accuracy=accuracy,
             source=self.file,
         )
@@ -387,44 +386,6 @@ class _Reader:
             Objective(accuracy.searched if n == accuracy.quantity else str(n), d == "max")
             for n, d in written.items()
         )
-
-    def define(
-        self, objectives: tuple[Objective, ...], taken: list[str]
-    ) -> dict[str, grammar.Expression]:
-        """Named expressions, and objectives that are expressions themselves, each behind those
-        it is made of."""
-        written = self.data.get("define", {})
-        if not isinstance(written, dict):
-            raise self.fail("is a mapping of names to expressions", "define", value=written)
-        known = (*_TAKEN, *taken, *(p.name for p in self.parameters))
-        found: dict[str, grammar.Expression] = {}
-        for name, text in written.items():
-            if not isinstance(name, str) or not _WORD.fullmatch(name) or name in known:
-                raise self.fail(
-                    "is no name for an expression",
-                    "define",
-                    value=name,
-                    hint="a word of letters, digits and _ that is not taken",
-                )
-            if name in registry():
-                raise self.fail("is a result already", f"define.{name}", value=name)
-            found[name] = grammar.parse_value(text, file=self.file, field=f"define.{name}")
-        for objective in objectives:
-            if not _DOTTED.fullmatch(objective.name):
-                found[objective.name] = grammar.parse_value(
-                    objective.name, file=self.file, field="objectives"
-                )
-        return self.ordered(found)
-
-    def ordered(self, given: dict[str, grammar.Expression]) -> dict[str, grammar.Expression]:
-        """The same, each name behind those its expression uses."""
-        found: dict[str, grammar.Expression] = {}
-        while rest := {n: e for n, e in given.items() if n not in found}:
-            free = {n: e for n, e in rest.items() if not rest.keys() & set(e.names)}
-            if not free:
-                raise self.fail("is made of itself", f"define.{next(iter(rest))}", value=list(rest))
-            found |= free
-        return found
 
     def conditions(self, space: Space) -> Space:
         """The space with its conditions, reference point and records."""

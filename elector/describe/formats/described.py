@@ -97,7 +97,7 @@ def to_mapping(model: Model) -> dict[str, Any]:
     blocks = []
     for entry in model.blocks:
         sizes: dict[str, Any] = {key: getattr(entry, key) for key in _BLOCK + _BLOCK_OPTIONS}
-        sizes["feed_forward"] = list(entry.feed_forward)
+        sizes["feed_forward"] = [width for width in entry.feed_forward if width > 0]
         del sizes["head_types"]
         if entry.head_types:
             counts = zip(HEAD_TYPES, entry.head_types, strict=True)

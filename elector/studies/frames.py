@@ -1,0 +1,127 @@
+"""Tables of Python programs: DataFrames, dicts of lists or lists of records in, DataFrames out.
+
+pandas is imported when a table comes back, so that a program that only simulates starts fast.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from elector.base.errors import InputError
+from elector.studies.sweep import SweepResult, run_sweep
+from elector.studies.sweep_table import SweepTable, is_figure, is_result, table_of
+from elector.technology import Technology
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def evaluate(table: Any, *, technology: Technology | None = None) -> pd.DataFrame:
+    """Costs of every row of a table, all of which must be readable.
+
+    Parameters
+    ----------
+    table : a DataFrame, a dict of lists or a list of records, with the columns `model`,
+        `accelerator` and any dotted setting; None or NaN keeps the default. `note.*` is passed
+        through.
+    technology : prices; the shipped tables by default.
+
+    Returns the table with its results appended, nested ones dotted, and `notes`, `version`,
+    `feasible`, `reason`, in the order and with the index of the rows: the columns of
+    `elector sweep`, with None for what an infeasible row has not.
+    Raises InputError for a column or value without meaning, naming the row.
+    """
+    frame, rows = _read(table)
+    result = run_sweep(rows, technology)
+    if result.errors:
+        row, message = result.errors[0]
+        raise InputError(f"row {row}: {message}")
+    return _frame(result, frame).drop(columns="error")
+
+
+def sweep(
+    table: Any, *, technology: Technology | None = None, settings: bool = False
+) -> pd.DataFrame:
+    """As `elector sweep`: as `evaluate`, but a row that cannot be read fills the column `error`.
+
+    settings : also say what every setting of a row was resolved to.
+    """
+    frame, rows = _read(table)
+    return _frame(run_sweep(rows, technology, settings), frame)
+
+
+def _read(table: Any) -> tuple[pd.DataFrame, SweepTable]:
+    """The table as a DataFrame, and as a sweep takes it; rows are counted from 0."""
+    import pandas as pd
+
+    if not isinstance(table, pd.DataFrame | Mapping | Sequence) or isinstance(table, str):
+        raise InputError(
+            "must be a DataFrame, a dict of lists or a list of records",
+            field="table",
+            value=type(table).__name__,
+        )
+    try:
+        frame = table if isinstance(table, pd.DataFrame) else pd.DataFrame(table, dtype=object)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"is no table: {error}", field="table") from None
+    header = [str(name) for name in frame.columns]
+    columns = [[_plain(value) for value in frame.iloc[:, j]] for j in range(len(header))]
+    cells = [list(row) for row in zip(*columns, strict=True)]
+    rows = table_of(header, cells)
+    if not cells:
+        raise InputError("has no rows", field="table")
+    return frame, rows
+
+
+def _plain(value: object) -> Any:
+    """A cell as a value of Python; None for what is missing."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    missing = value is None or (isinstance(value, float) and math.isnan(value))
+    if missing or type(value).__name__ in ("NAType", "NaTType"):
+        return None
+    return value if isinstance(value, str | int | float | bool) else str(value)
+
+
+def _frame(result: SweepResult, given: pd.DataFrame) -> pd.DataFrame:
+    """The result with the index of what was given."""
+    import pandas as pd
+
+    columns = dict(zip(result.header, zip(*result.records, strict=True), strict=True))
+    found = {}
+    for name, values in columns.items():
+        if is_figure(name, result.header):
+            found[name] = pd.Series(values, given.index, dtype="float64")
+        elif name in given.columns and not is_result(name, result.header):
+            found[name] = given[name]  # as it was given, numbers and categories included
+        else:
+            found[name] = pd.Series(values, given.index, dtype=object).infer_objects()
+    return pd.DataFrame(found)
+
+
+def validate(
+    data: str | Path | None = None, *, only: str = "", technology: Technology | None = None
+) -> pd.DataFrame:
+    """Published figures beside what the simulator says: a row a case.
+
+    Parameters
+    ----------
+    data : CSV of published figures; the shipped ones by default.
+    only : the cases whose name contains this text.
+    technology : prices; the shipped tables by default.
+
+    Returns case, configuration, metric, published, simulated, unit, error (relative), tolerance,
+    passed, verdict (ok | known miss | FAILED), evidence, verified, source and note.
+    Raises InputError for a file that cannot be read and where no case is left.
+    """
+    import pandas as pd
+
+    from elector.studies import validation
+
+    found = validation.validate(data, only=only, technology=technology)
+    return pd.DataFrame([result.as_row() for result in found])

@@ -1,0 +1,104 @@
+"""A run folder in Python: its front, its designs, what was asked; read when it is asked for."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from elector.base.errors import InputError
+from transcode.runs import comparison, front, manifest, parts, query
+from transcode.space import Space, restore
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True, repr=False)
+class LoadedRun:
+    """What a search left in `folder`; `manifest` says what was asked and how far it came."""
+
+    folder: Path
+    manifest: Mapping[str, Any]
+
+    @cached_property
+    def space(self) -> Space:
+        """The space that was searched."""
+        return restore(self.manifest["space"])
+
+    @cached_property
+    def front(self) -> pd.DataFrame:
+        """front.csv: the designs that nothing beats, as the last checkpoint left them."""
+        import pandas as pd
+
+        path = self.folder / "front.csv"
+        if not path.exists():
+            raise InputError("has no front yet", file=self.folder)
+        return pd.read_csv(path)
+
+    def designs(self, columns: list[str] | None = None) -> pd.DataFrame:
+        """Every recorded design, infeasible ones included; only some columns where named."""
+        import pandas as pd
+
+        folder = self.folder / "designs"
+        files = [parts.path_of(folder, number) for number in parts.distinct_numbers(folder)]
+        try:
+            frames = [pd.read_parquet(file, columns=columns) for file in files]
+        except parts.UNREADABLE as error:
+            raise InputError(f"cannot be read: {error}", file=folder) from None
+        if not frames:
+            raise InputError("has no recorded designs", file=folder)
+        return pd.concat(frames, ignore_index=True)
+
+    def select(
+        self, where: Sequence[str] | str = (), objectives: str | None = None
+    ) -> pd.DataFrame:
+        """Another front of the recorded feasible designs, as `transcode front --where`.
+
+        where : conditions that must hold. objectives : such as "latency_s,area_mm2:min"; those
+        of the run by default.
+        """
+        import pandas as pd
+
+        conditions = [where] if isinstance(where, str) else list(where)
+        found = query.front(query.opened(self.folder), conditions, objectives)
+        return pd.read_csv(io.StringIO(front.csv_text(found.space, found.archive)))
+
+    def __repr__(self) -> str:
+        words = ", ".join(f"{name} {value}" for name, value in self._lines())
+        return f"<run {self.folder}: {words}>"
+
+    def _repr_html_(self) -> str:
+        """The main figures as a table, for notebooks."""
+        rows = "".join(
+            f"<tr><th>{escape(name)}</th><td>{escape(value)}</td></tr>"
+            for name, value in self._lines()
+        )
+        return f"<p>run {escape(str(self.folder))}</p><table>{rows}</table>"
+
+    def _lines(self) -> list[tuple[str, str]]:
+        known = self.manifest
+        shown = {"space": known["space"]["name"], "status": known.get("status")}
+        shown |= {name: known.get(name) for name in ("designs", "feasible", "front", "seed")}
+        return [(name, str(value)) for name, value in shown.items() if value is not None]
+
+
+def load_run(run: str | Path) -> LoadedRun:
+    """The run in a folder. Raises InputError where there is none."""
+    folder = manifest.existing(Path(run))
+    return LoadedRun(folder, manifest.read(folder) or {})
+
+
+def compare(first: str | Path, second: str | Path) -> pd.DataFrame:
+    """Two runs side by side, a row each: designs, front, hypervolume, share_of_both, coverage,
+    epsilon and only_here, as `transcode compare`.
+
+    Raises InputError where the runs have other objectives or another reference point.
+    """
+    import pandas as pd
+
+    return pd.DataFrame(comparison.compare(Path(first), Path(second)).rows())
