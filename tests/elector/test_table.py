@@ -204,7 +204,8 @@ BOMB = "a: &a [x, x]\n" + "\n".join(f"b{i}: &b{i} [*a, *a]" for i in range(9))
         ("a: !!python/object/apply:os.system ['true']", "line 1: YAML tags"),
         ("a: !thing 3", "YAML tags"),
         ("a: !!set {x, y}", "YAML tags"),
-        ("[" * 5000 + "]" * 5000, "nested more than"),
+        ("[" * 500 + "]" * 500, "nested more than"),
+        ("[" * 5000 + "]" * 5000, "nest"),  # PyYAML 6.0.4 has a limit of its own
         ("a: 1\n---\nb: 2\n", "line 2: holds more than one"),
         ("a: [1, 2", "is not valid YAML"),
         ("a: 'open", "is not valid YAML"),
