@@ -26,6 +26,7 @@ import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
+import architecture_page
 import click
 import yaml
 
@@ -176,6 +177,7 @@ def reference_pages() -> dict[Path, str]:
         DOCS / "reference-transcode.md": GENERATED + cli_page("transcode"),
         DOCS / "reference-settings.md": GENERATED + schema_page(),
         DOCS / "reference-technology.md": GENERATED + technology_page(),
+        DOCS / "architecture.md": GENERATED + architecture_page.page(),
     }
 
 

@@ -22,7 +22,8 @@ EVIDENCE = {"measured", "published", "synthesis", "scaled", "derived", "assumed"
 
 
 def load_generator() -> ModuleType:
-    """docs/generate.py as a module."""
+    """docs/generate.py as a module, which finds its neighbours."""
+    sys.path.insert(0, str(DOCS))
     spec = importlib.util.spec_from_file_location("docs_generate", DOCS / "generate.py")
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
