@@ -138,7 +138,7 @@ def test_a_design_whose_scores_do_not_fit_is_pointed_to_flash() -> None:
         "workload.mode": "training",
         "workload.batch": 96,
         "workload.sequence_length": 512,
-        "accelerator.memory_capacity": "40 GB",
+        "accelerator.memory_capacity": "25 GB",
     }
     found: Any = elector.simulate("bert-base", "a100-sxm-40gb", settings=settings)
     assert not found["feasible"] and "workload.attention=flash needs" in found["reason"]
