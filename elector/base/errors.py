@@ -8,7 +8,11 @@ ElectorError
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
+
+#: From so many letters on a name may be the beginning of another.
+_CUT = 3
 
 
 class ElectorError(Exception):
@@ -81,12 +85,20 @@ class EvaluationError(ElectorError):
 def nearest(name: object, names: Iterable[object], alike: float = 0.5) -> str | None:
     """The known name most like `name`, or None where nothing is close.
 
+    A name that was cut short stands for the first that begins so (h100 for h100-nvl-94gb), then
+    for one that holds it between its signs (sram for accelerator.sram).
+
     alike : least share of letters in common (difflib's ratio).
     """
     import difflib  # only a wrong name needs it
 
-    known = {str(n).lower(): str(n) for n in names}
-    found = difflib.get_close_matches(str(name).lower(), list(known), n=1, cutoff=alike)
+    known, asked = {str(n).lower(): str(n) for n in names}, str(name).lower()
+    if len(asked) >= _CUT and alike <= 0.5:
+        begin = [n for n in known if n.startswith(asked)]
+        hold = [n for n in known if asked in re.split(r"[-._:@/ ]", n)]
+        if begin or hold:
+            return known[min(begin or hold, key=len)]
+    found = difflib.get_close_matches(asked, list(known), n=1, cutoff=alike)
     return known[found[0]] if found else None
 
 

@@ -6,7 +6,9 @@ imported when it runs, so that help and completion answer at once.
 
 from __future__ import annotations
 
+import csv
 import errno
+import functools
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -92,32 +94,79 @@ class BadInput(click.ClickException):
 
 # ---- options that several commands share ----
 
-#: Options that are short for the workload setting of the same name.
+#: Options that are short for the workload setting of the same name. Choices and defaults come
+#: from the schema.
 WORKLOAD_OPTIONS = (
-    ("mode", "One forward pass, or one whole training step: inference | training."),
-    ("batch", "Sequences of one step."),
-    ("sequence-length", "Tokens of a sequence (the prompt of a decoder)."),
-    ("target-length", "Target tokens of an encoder-decoder."),
-    ("generate", "Tokens that a decoder generates after the prompt."),
-    ("precision", "Number format, such as bf16 or bf16-amp; native is the machine's own."),
-    ("optimizer", "Update rule of training: none | sgd | momentum | adam | adamw | lamb."),
-    ("activations", "What training keeps: store | recompute | selective."),
-    ("attention", "How attention is run: unfused | fused | flash."),
-    ("sparsity", "Densities after pruning: dense | acceltran | FILE, a sparsity table."),
-    ("trainable", "What is trained: all | heads | lora:R."),
-    ("gradient-accumulation", "Micro-batches of one optimizer step."),
+    ("mode", "One forward pass, or one whole training step"),
+    ("batch", "Sequences of one step"),
+    ("sequence-length", "Tokens of a sequence (the prompt of a decoder)"),
+    ("target-length", "Target tokens of an encoder-decoder; 0: as sequence-length"),
+    ("generate", "Tokens that a decoder generates after the prompt"),
+    ("precision", "Number format; native is the machine's own"),
+    ("optimizer", "Update rule of training"),
+    ("activations", "What training keeps of the forward pass"),
+    ("attention", "How attention is run"),
+    ("implementation", "Software stack of a GPU"),
+    ("sparsity", "Densities after pruning: dense | acceltran | FILE, a sparsity table"),
+    ("trainable", "What is trained: all | heads | lora:R"),
+    ("gradient-accumulation", "Micro-batches of one optimizer step"),
 )
 FORMATS = click.Choice(["table", "json", "csv"])
+
+
+_DATA = Path(__file__).parent.parent / "data"
+
+
+@functools.cache
+def _rows(table: str) -> dict[str, dict[str, str]]:
+    """Rows of a table as they are written, by their first column: help needs no numpy."""
+    with (_DATA / table).open(encoding="utf-8", newline="") as stream:
+        reader = csv.DictReader(stream)
+        return {str(next(iter(row.values()))): row for row in reader}
+
+
+def _choices(cell: str) -> list[str]:
+    """What a cell of a schema allows: names between bars; @table stands for the names in it."""
+    found: list[str] = []
+    for name in cell.split("|") if cell else ():
+        found += _rows(f"{name[1:]}.csv") if name.startswith("@") else [name]
+    return found
+
+
+class WorkloadOption(click.Option):
+    """An option that is short for a key of the workload: choices and default come from there."""
+
+    @property
+    def help(self) -> str | None:
+        """What it is, its choices, its default; the schema is read when help is asked for."""
+        row = _rows("schema/workload.csv")[str(self.name)]
+        names = _choices(row["choices"])
+        choices = f": {' | '.join(names)}" if names else ""
+        return f"{self._text}{choices}.  [default: {row['default']}]"
+
+    @help.setter
+    def help(self, text: str | None) -> None:
+        self._text = text
 
 
 def _design(command: Command) -> Command:
     """The options that describe a workload and change a design."""
     decorators = [
-        click.option(f"--{name}", metavar="VALUE", help=text, shell_complete=completion.choices)
+        click.option(
+            f"--{name}",
+            metavar="VALUE",
+            help=text,
+            cls=WorkloadOption,
+            shell_complete=completion.choices,
+        )
         for name, text in WORKLOAD_OPTIONS
     ]
     decorators += [
-        click.option("--node", metavar="NM", help="Technology node of the accelerator."),
+        click.option(
+            "--node",
+            metavar="NM",
+            help="Technology node of the accelerator [nm].  [default: the accelerator's own]",
+        ),
         click.option(
             "--set",
             "assignments",
@@ -299,15 +348,18 @@ def list_command(what: str, technology: str | None, format: str) -> None:
     from elector.studies import listing
 
     if what == "models":
-        shown = ("name", "family", "layers", "hidden", "heads", "feed_forward", "parameters")
-        report.listing(listing.models(), format, (*shown, "head"))
+        sizes = ("layers", "hidden", "heads", "feed_forward", "parameters")
+        report.listing(
+            listing.models(), format, ("name", "family", *sizes, "head"), ("head", "family")
+        )
     elif what == "accelerators":
-        report.listing(listing.accelerators(), format, ("name", "machine", "description"))
+        columns = ("name", "machine", "description")
+        report.listing(listing.accelerators(), format, columns, ("description",))
     else:
         from elector.technology import Technology
 
         rows = listing.technologies(_load_technology(technology) or Technology.load())
-        report.listing(rows, format, ("part", "quantity", "value", "node_nm", "evidence", "source"))
+        report.listing(rows, format, ("id", "value", "evidence", "source"), ("source",))
 
 
 @main.command()
@@ -336,13 +388,16 @@ def show(name: str, as_file: bool, format: str) -> None:
 
 
 @main.command()
-@click.argument("model", metavar="MODEL|price", shell_complete=completion.models)
-@click.argument("accelerator", metavar="ACCELERATOR|PART", shell_complete=completion.accelerators)
+@click.argument("model", metavar="MODEL|price", shell_complete=completion.models_or_price)
+@click.argument(
+    "accelerator", metavar="ACCELERATOR|PART", shell_complete=completion.accelerators_or_parts
+)
 @click.option(
     "--result",
     default="energy_j",
     show_default=True,
     metavar="NAME",
+    shell_complete=completion.results,
     help="The result to explain: energy_j, power_w, area_mm2, latency_s, utilization, "
     "macs or parameters.",
 )
@@ -460,7 +515,13 @@ def run(plan: str, technology: str | None, format: str) -> None:
 
 
 @main.command()
-@click.option("--case", default="", metavar="TEXT", help="Only cases with this in their name.")
+@click.option(
+    "--case",
+    default="",
+    metavar="TEXT",
+    shell_complete=completion.cases,
+    help="Only cases with this in their name.",
+)
 @click.option(
     "--cases",
     metavar="FILE",

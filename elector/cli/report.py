@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -210,22 +211,30 @@ def sweep(result: SweepResult, out: str) -> None:
 
 
 def listing(
-    records: Sequence[Record], format: str, shown: Sequence[str], fold: Sequence[str] = ()
+    records: Sequence[Record], format: str, shown: Sequence[str], cut: Sequence[str] = ()
 ) -> None:
-    """Records of `elector list`; a table shows the columns `shown`, and folds those of `fold`."""
+    """Records of `elector list`; a table shows the columns `shown`, a line each, and cuts those
+    of `cut` where they are too long."""
     if format == "json":
         text.as_json(records)
     elif format == "csv":
         text.as_csv(records)
     else:
-        rows = [[text.cell(record.get(name)) for name in shown] for record in records]
+        rows = [[_short(text.cell(record.get(name))) for name in shown] for record in records]
         numbers = [
             i
             for i, name in enumerate(shown)
             if any(isinstance(record.get(name), int | float) for record in records)
         ]
-        folded = [i for i, name in enumerate(shown) if name in fold]
-        click.echo(text.table(rows, shown, right=numbers, fold=folded))
+        short = [i for i, name in enumerate(shown) if name in cut]
+        headings = ["ff" if name == "feed_forward" else name for name in shown]
+        click.echo(text.table(rows, headings, right=numbers, cut=short))
+
+
+def _short(cell: str) -> str:
+    """A constant with its unit, at four digits."""
+    found = re.fullmatch(r"(\d+\.\d{4,})( .+)?", cell)
+    return f"{quantity.plain(float(found[1]))}{found[2] or ''}" if found else cell
 
 
 def shown(found: Record, format: str) -> None:

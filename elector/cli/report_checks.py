@@ -25,24 +25,25 @@ def validation(results: Sequence[CaseResult], format: str) -> None:
     if format == "csv":
         text.as_csv(records)
         return
-    rows = []
+    rows: list[list[str]] = []
     for result in results:
         case = result.case
-        error = "" if result.problem else f"{result.error:+.1%}"
         rows.append(
             [
-                case.case,
-                case.metric,
                 _case_value(case.value, case.unit),
                 "-" if result.problem else _case_value(result.simulated, case.unit),
-                error,
-                _tolerance(case.low, case.high),
+                "" if result.problem else f"{result.error:+.1%}",
                 result.verdict,
-                case.evidence,
+                _tolerance(case.low, case.high),
             ]
         )
-    header = ("case", "result", "published", "simulated", "error", "allowed", "", "evidence")
-    click.echo(text.table(rows, header, right=(2, 3, 4)))
+    header = ("published", "simulated", "error", "", "allowed")
+    head, *lines = text.table(rows, header, right=(0, 1, 2)).splitlines()
+    click.echo(f"case: result, evidence\n  {head}")
+    for result, line in zip(results, lines, strict=True):
+        case = result.case
+        click.echo(text.paragraph(f"{case.case}: {case.metric}, {case.evidence}"))
+        click.echo(f"  {line}")
     for result in results:
         if result.problem:
             click.echo(f"{result.case.case}: {result.problem}")

@@ -17,7 +17,7 @@ Record = Mapping[str, Any]
 #: Width that tables keep to.
 WIDTH = 80
 #: Least width a column is folded to.
-_NARROW = 8
+_NARROW = 7
 
 
 def table(
@@ -25,7 +25,7 @@ def table(
     header: Sequence[str] = (),
     right: Iterable[int] = (1, 2),
     fold: Iterable[int] = (),
-    width: int = WIDTH,
+    cut: Iterable[int] = (),
 ) -> str:
     """Aligned columns, two spaces apart.
 
@@ -33,18 +33,21 @@ def table(
     ----------
     rows : cells of each line. header : their headings; none by default.
     right : columns of numbers, which end where the column ends.
-    fold : columns whose words go on in the next line where the table is wider than `width`,
-        the widest first.
+    fold : columns whose words go on in the next line where the table is wider than WIDTH, the
+        widest first. cut : columns that end in … there instead.
     """
     lines = [list(map(str, header)), *(list(map(str, row)) for row in rows)]
     lines = lines if header else lines[1:]
     widths = _narrowed(
-        [max(len(line[i]) for line in lines) for i in range(len(lines[0]))], tuple(fold), width
+        [max(len(line[i]) for line in lines) for i in range(len(lines[0]))], (*fold, *cut)
     )
-    numbers = set(right)
+    numbers, short = set(right), set(cut)
     text = []
     for line in lines:
-        cells = [_folded(cell, size) for cell, size in zip(line, widths, strict=True)]
+        cells = [
+            [_cut(cell, size)] if i in short else _folded(cell, size)
+            for i, (cell, size) in enumerate(zip(line, widths, strict=True))
+        ]
         for k in range(max(map(len, cells))):
             parts = [
                 (cell[k] if k < len(cell) else "").rjust(size)
@@ -56,9 +59,9 @@ def table(
     return "\n".join(text)
 
 
-def _narrowed(widths: list[int], fold: tuple[int, ...], width: int) -> list[int]:
+def _narrowed(widths: list[int], fold: tuple[int, ...]) -> list[int]:
     """The widths with the widest of the columns that may fold made narrower."""
-    over = sum(widths) + 2 * len(widths) - width
+    over = sum(widths) + 2 * len(widths) - WIDTH
     while over > 0 and fold:
         widest = max(fold, key=lambda i: widths[i])
         if widths[widest] <= _NARROW:
@@ -68,6 +71,10 @@ def _narrowed(widths: list[int], fold: tuple[int, ...], width: int) -> list[int]
         widths[widest] -= step
         over -= step
     return widths
+
+
+def _cut(cell: str, size: int) -> str:
+    return cell if len(cell) <= size else f"{cell[: size - 1]}…"
 
 
 def _folded(cell: str, size: int) -> list[str]:

@@ -164,6 +164,7 @@ class Cost:
     reasons: list[str] = field(default_factory=list)
     operations: list[dict[str, object]] | None = None
     said: list[Said] = field(default_factory=list)
+    hints: dict[int, str] = field(default_factory=dict)
 
     @classmethod
     def empty(cls, size: int) -> Cost:
@@ -228,11 +229,17 @@ class Cost:
             needed_w=format_si(needed, "W"),
             available_w=format_si(available, "W"),
         )
+        if i in self.hints:
+            found = f"{found} ({self.hints[i]})"
         largest = float(self.reason_largest[i])
         if np.isnan(largest) or "{needed}" not in text:  # a smaller batch needs less memory alone
             return found
         most = f"the largest batch that fits is {largest:.0f}" if largest else "no batch fits"
         return f"{found}; {most}"
+
+    def short_of_memory(self, i: int) -> bool:
+        """Whether main memory is what design `i` has too little of."""
+        return not self.feasible[i] and "main memory: needs" in self.reasons[self.reason_code[i]]
 
 
 def joules(

@@ -23,7 +23,7 @@ from elector.cost.pricing import Cost, Prices
 from elector.cost.results import registry
 from elector.cost.schedule import schedule
 from elector.describe.numbers import formats
-from elector.evaluation import formulas, notes
+from elector.evaluation import formulas, hints, notes
 from elector.evaluation.chunk import Chunk as Chunk  # where others look for it
 from elector.evaluation.formulas import Figures
 from elector.evaluation.resolve import Group, resolve
@@ -77,12 +77,16 @@ def evaluate(
     if len(tasks) == 1 or threads == 1:
         for task in tasks:
             _collect(result, _run_block(task))
-        return _blank(result)
-    from concurrent.futures import ThreadPoolExecutor  # a tenth of the start of a command
+    else:
+        from concurrent.futures import ThreadPoolExecutor  # a tenth of the start of a command
 
-    with ThreadPoolExecutor(threads) as pool:
-        for outputs in pool.map(_run_block, tasks):
-            _collect(result, outputs)
+        with ThreadPoolExecutor(threads) as pool:
+            for outputs in pool.map(_run_block, tasks):
+                _collect(result, outputs)
+    if level != "scalars" and not result.feasible.all():
+        result.hints = hints.attention(
+            result, columns, lambda c, d: evaluate(c, d, technology=technology, level="groups")
+        )
     return _blank(result)
 
 

@@ -17,6 +17,7 @@ from typing import Any
 from elector.base import units
 from elector.base.errors import InputError
 from elector.base.table import DATA, read_csv, schema
+from elector.cost.results import registry
 from elector.technology import EVIDENCE, Technology
 
 COLUMNS = (
@@ -35,16 +36,8 @@ _REQUIRED = COLUMNS[:-2]
 #: What a float computation may be off by without being another number.
 _ROUNDING = 1e-12
 
-#: Unit of a result by the end of its name, and what one of it is in SI.
-_UNITS: tuple[tuple[str, str, float], ...] = (
-    ("ops_per_s", "op/s", 1.0),
-    ("_per_s", "1/s", 1.0),
-    ("_s", "s", 1.0),
-    ("_j", "J", 1.0),
-    ("_w", "W", 1.0),
-    ("_mm2", "mm2", 1e-6),
-    ("_bytes", "byte", 1.0),
-)
+#: Figures that follow from a result and are no result themselves -> their unit.
+_FURTHER = {"cycles": "1", "achieved_ops_per_s": "op/s"}
 
 _RELATIVE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*%\s*")
 _BOUND = re.compile(r"\s*at (most|least)(?:\s*\+\s*(\d+(?:\.\d+)?)\s*%)?\s*")
@@ -208,15 +201,9 @@ def parse_configuration(text: str) -> tuple[str, str, dict[str, object]]:
     return words[1], words[2], settings
 
 
-def unit_of(metric: str) -> tuple[str, float]:
-    """Unit a published value of this result is given in, and one of it in SI."""
-    name = metric.partition(".")[0]
-    if name == "memory_bytes":
-        return "byte", 1.0
-    for ending, unit, scale in _UNITS:
-        if name.endswith(ending):
-            return unit, scale
-    return "1", 1.0
+def unit_of(metric: str) -> str:
+    """Unit a published value of this result is given in, that of the registry of results."""
+    return _FURTHER.get(metric) or registry().get(metric).unit
 
 
 def _case(cells: dict[str, str], path: Path, line: int) -> Case:
@@ -232,9 +219,9 @@ def _case(cells: dict[str, str], path: Path, line: int) -> Case:
             raise InputError(
                 f"line {line}: unknown {column}", file=path, value=text, allowed=allowed
             )
-    unit, scale = unit_of(cells["metric"])
+    unit = unit_of(cells["metric"])
     field = f"line {line}: value"
-    value = units.parse(f"{cells['value']} {cells['unit']}", unit, field=field, file=path) / scale
+    value = units.convert(f"{cells['value']} {cells['unit']}", unit, field=field, file=path)
     if value == 0:
         raise InputError("must not be 0: the error is relative", file=path, field=field)
     missed = cells["tolerance"].endswith(" known miss")

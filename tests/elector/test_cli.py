@@ -316,6 +316,15 @@ def test_version_and_help() -> None:
         ("elector simulate bert-tiny tpu-v4i --mode tr", {"training"}),
         ("elector simulate bert-tiny tpu-v4i --set workload.b", {"workload.batch="}),
         ("elector list m", {"models"}),
+        ("elector explain pri", {"price"}),
+        ("elector explain price sra", {"sram"}),
+        ("elector explain bert-tiny tpu-v4i --result lat", {"latency_s"}),
+        ("elector simulate bert-tiny tpu-v4i --set workload.mode=t", {"workload.mode=training"}),
+        ("elector simulate bert-tiny tpu-v4i --set accelerator.fuse=f", {"accelerator.fuse=false"}),
+        ("elector simulate bert-tiny tpu-v4i --sparsity dyna", {"dynatran"}),
+        ("elector simulate bert-tiny tpu-v4i --implementation fast", {"fastertransformer"}),
+        ("elector show bert-ti", {"bert-tiny"}),
+        ("elector show tpu-v4", {"tpu-v4i"}),
     ],
 )
 def test_shell_completion(words: str, wanted: set[str]) -> None:
@@ -326,6 +335,22 @@ def test_shell_completion(words: str, wanted: set[str]) -> None:
     }
     result = CliRunner().invoke(main, [], env=environment, prog_name="elector")
     assert {line.partition(",")[2] for line in result.stdout.splitlines()} == wanted
+
+
+def test_help_shows_choices_and_defaults_of_the_schema() -> None:
+    text = " ".join(run("simulate", "--help").stdout.split())
+    for key, field in schema("workload").items():
+        if f"--{key.replace('_', '-')} VALUE" in text:
+            assert f"[default: {field.default}]" in text
+            assert " | ".join(field.choices) in text
+    assert "--implementation VALUE" in text and "auto | unfused | fused | flash" in text
+
+
+def test_a_name_that_is_cut_short_is_the_beginning_of_another() -> None:
+    assert "did you mean h100-" in run("simulate", "bert-tiny", "h100").stderr
+    assert "did you mean bert-" in run("simulate", "bert", "tpu-v4i").stderr
+    wrong = ("simulate", "bert-tiny", "tpu-v4i", "--set", "accelerator.ram=3")
+    assert "did you mean accelerator.sram?" in run(*wrong).stderr
 
 
 def test_help_needs_no_numpy() -> None:

@@ -39,6 +39,13 @@ def _spaces(ctx: click.Context, param: click.Parameter, text: str) -> list[str]:
     return [name for name in shipped() if name.startswith(text)] + files
 
 
+def _samplers(ctx: click.Context, param: click.Parameter, text: str) -> list[str]:
+    """Samplers by name, for shell completion."""
+    from transcode.engines import SAMPLERS
+
+    return [name for name in SAMPLERS if name.startswith(text)]
+
+
 @main.command()
 @click.argument("space", shell_complete=_spaces)
 @click.option(
@@ -46,6 +53,7 @@ def _spaces(ctx: click.Context, param: click.Parameter, text: str) -> list[str]:
     default="auto",
     metavar="NAME",
     show_default=True,
+    shell_complete=_samplers,
     help="How designs are proposed: auto, enumerate, evolve, parzen, random, qmc, nsga2, nsga3, "
     "tpe, gp, or module:Class for an Optuna sampler of your own.",
 )

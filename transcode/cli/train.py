@@ -23,9 +23,18 @@ def _models(ctx: click.Context, param: click.Parameter, text: str) -> list[str]:
     return [name for name in list_models() if name.startswith(text)]
 
 
+def _tasks(ctx: click.Context, param: click.Parameter, text: str) -> list[str]:
+    """Shipped tasks, for shell completion; none where PyTorch is missing."""
+    try:
+        from transcode.training.tasks import list_tasks
+    except ImportError:
+        return []
+    return [name for name in list_tasks() if name.startswith(text)]
+
+
 @click.command()
 @click.argument("model", shell_complete=_models)
-@click.argument("task")
+@click.argument("task", shell_complete=_tasks)
 @click.option(
     "--tau-i",
     type=float,
