@@ -22,7 +22,7 @@ from transcode.accuracy.published_scores import task_table
 from transcode.accuracy.shape_effects import ShapeEffects, shape_effects
 
 KINDS = ("row", "family", "depth", "width")
-KEPT = ("rows", "rmse", "preference_std")
+KEPT = ("rows", "unverified", "rmse", "preference_std")
 
 
 def without_effects(effects: ShapeEffects) -> ShapeEffects:

@@ -12,7 +12,7 @@ from search_fakes import SMALL, fake
 import transcode
 from elector.base.errors import InputError
 from transcode import accuracy, plot
-from transcode.accuracy.settings import AccuracySettings
+from transcode.accuracy.source_settings import AccuracySettings
 from transcode.accuracy.user_rows import read_rows
 from transcode.cli import report
 from transcode.space import describe, digest, load, restore

@@ -20,6 +20,7 @@ from transcode.accuracy.recipe import (
     format_prices,
     measured_with,
 )
+from transcode.search import proxies
 from transcode.space import load
 from transcode.space.pricing import number_formats
 from transcode.space.resolved import accelerator_settings
@@ -323,6 +324,28 @@ def test_what_is_trained_here_prices_the_models_and_nothing_of_the_machine() -> 
     # and says so where another source could not
     said = refused(with_key("model", "encoder", "kv_heads", [1, 12]))
     assert "accuracy: {source: trained}" in said
+
+
+def test_what_is_simulated_is_what_is_trained() -> None:
+    decided = {"workload.sequence_length": 16, "model.vocabulary": 17}
+    more = {"accuracy": {"source": "trained"}}
+
+    def said(**changed: Any) -> str:
+        try:
+            proxies._require_trained_with(load(described(**changed, **more)), decided)
+        except InputError as error:
+            return str(error)
+        return ""
+
+    own = {"task": "digits", "sequence_length": 16}
+    assert not said(workload=own)
+    assert not said(workload=own, model={"base": "encoder", "vocabulary": 17})
+    assert "trained with 17" in said(workload=own, model={"base": "encoder", "vocabulary": 99})
+    assert "trained with 16 (got 64)" in said(workload={**own, "sequence_length": 64})
+    assert "trained with 16 (got 128)" in said(workload={"task": "digits"})
+    several = {"workloads": {"a": {}, "b": {"sequence_length": 8}}, "workload": own}
+    several["objectives"] = {"accuracy": "max", "a.latency_s": "min"}
+    assert "workloads.b.sequence_length" in said(**several)
 
 
 def test_a_task_of_the_users_own_is_scored_with_what_only_the_user_knows(tmp_path: Path) -> None:

@@ -21,8 +21,8 @@ Bayesian linear regression: Bishop, Pattern Recognition and Machine Learning, 20
 from transcode.accuracy.pruning import CurvePrices, priced, pruning_prices
 from transcode.accuracy.published_scores import FEATURES, PublishedScore, ScoredTask, rows
 from transcode.accuracy.recipe import format_cost
-from transcode.accuracy.settings import AccuracySettings
 from transcode.accuracy.source import AccuracySource, WithFormat, source_of, text_of
+from transcode.accuracy.source_settings import AccuracySettings
 from transcode.accuracy.surrogate_model import (
     CrossValidation,
     ScoreSurrogate,

@@ -40,6 +40,9 @@ BEST_HEAD = 64.0  # width of a head from which wider ones lose
 DEPTH_POWER = 2.5
 MEASURES = ("glue", "superglue", "squad")
 _PREFERENCES = np.linspace(0.0, 2.0, 201)
+#: Doublings beyond the best value up to which each square was measured: aspects of 2 to 1,700,
+#: feed-forward layers of 40 times hidden, heads of 256.
+WIDEST, DEEPEST, LARGEST_RATIO, WIDEST_HEAD = 4.4, 5.3, 4.3, 2.0
 _LOG_ASPECT, _LOG_ENOUGH = float(np.log2(BEST_ASPECT)), float(np.log2(DEEP_ENOUGH))
 _LOG_RATIO, _LOG_HEAD = float(np.log2(BEST_RATIO)), float(np.log2(BEST_HEAD))
 
@@ -77,7 +80,8 @@ class ShapeEffects:
         of one layer; it falls with layers^-2.5.
     depth_preference : for each doubling of aspect above 32, of scores only; preference_std : how
         well Tay et al. tell it.
-    rows : figures it rests on. rmse : what it misses the losses by [doublings].
+    rows : figures it rests on, of which unverified were read second-hand. rmse : what it misses
+        the losses by [doublings].
     """
 
     wide: float
@@ -88,7 +92,12 @@ class ShapeEffects:
     depth_preference: float
     preference_std: float
     rows: int
+    unverified: int
     rmse: float
+
+    def describe(self) -> str:
+        """What it rests on, for the terminal."""
+        return f"{self.rows} figures of studies that varied them ({self.unverified} second-hand)"
 
     def lost(self, shapes: LogShapes, scores: bool = True) -> np.ndarray:
         """(D,) doublings of weights that each shape wastes, never negative.
@@ -100,8 +109,8 @@ class ShapeEffects:
     def by_aspect(self, depth: np.ndarray, width: np.ndarray, scores: bool = True) -> np.ndarray:
         """The part of `lost` that comes from depth and width (log2, each (D,))."""
         aspect = width - depth
-        found = _square_above(aspect, _LOG_ASPECT, self.wide, 4.4)
-        found += _square_above(-aspect, -_LOG_ASPECT, self.deep, 5.3)
+        found = _square_above(aspect, _LOG_ASPECT, self.wide, WIDEST)
+        found += _square_above(-aspect, -_LOG_ASPECT, self.deep, DEEPEST)
         few = depth * -DEPTH_POWER
         np.exp2(few, out=few)
         few *= self.shallow
@@ -115,8 +124,8 @@ class ShapeEffects:
 
     def by_layer(self, shapes: LogShapes) -> np.ndarray:
         """The part of `lost` that comes from feed-forward layers and heads."""
-        found = _square_above(shapes.ratio, _LOG_RATIO, self.feed_forward, 4.3)
-        found += _square_above(shapes.head, _LOG_HEAD, self.head, 2.0)
+        found = _square_above(shapes.ratio, _LOG_RATIO, self.feed_forward, LARGEST_RATIO)
+        found += _square_above(shapes.head, _LOG_HEAD, self.head, WIDEST_HEAD)
         return found
 
     def loss_increase(self, shapes: LogShapes) -> np.ndarray:
@@ -149,7 +158,8 @@ def shape_effects() -> ShapeEffects:
     ratio = _one_axis(loss, "feed_forward_ratio", BEST_RATIO)
     head = _one_axis(loss, "head_size", BEST_HEAD)
     wide, deep, shallow = coefficients
-    plain = ShapeEffects(wide, deep, shallow, ratio, head, 0.0, 0.0, len(rows), miss)
+    unverified = sum(row["verified"] == "no" for row in rows)
+    plain = ShapeEffects(wide, deep, shallow, ratio, head, 0.0, 0.0, len(rows), unverified, miss)
     preference, std = _preference([r for r in rows if r["measure"] in MEASURES], plain)
     return replace(plain, depth_preference=preference, preference_std=std)
 

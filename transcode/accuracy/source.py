@@ -13,7 +13,7 @@ from transcode.accuracy.head_types import head_type_effects
 from transcode.accuracy.recipe import FormatCost
 from transcode.accuracy.scaling_law import scaling_law
 from transcode.accuracy.score_table import score_table
-from transcode.accuracy.settings import AccuracySettings
+from transcode.accuracy.source_settings import AccuracySettings
 from transcode.accuracy.surrogate_model import find_task, surrogate
 
 

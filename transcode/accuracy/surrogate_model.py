@@ -25,7 +25,7 @@ from transcode.accuracy.regression import (
     predict_rows,
     shared_variance,
 )
-from transcode.accuracy.shape_effects import LogShapes
+from transcode.accuracy.shape_effects import LogShapes, shape_effects
 from transcode.accuracy.user_rows import as_published, of_task, read_rows
 
 Z90 = 1.6449  # half-width of a 90 % normal interval, in standard deviations
@@ -123,7 +123,7 @@ class ScoreSurrogate:
         return mean - other, np.sqrt(np.maximum(left, 0.0))
 
     def describe(self) -> str:
-        """Two lines for the terminal: what this is and how wrong it was on left-out rows."""
+        """Three lines for the terminal: what this is and how wrong it was on left-out rows."""
         cv = self.cross_validation
         second_hand = f" ({cv.unverified} second-hand)" if cv.unverified else ""
         second_hand += f" and {self.added} of {self.file}" if self.added else ""
@@ -136,7 +136,8 @@ class ScoreSurrogate:
             f"{cv.mae_family:.1f}, 90 % intervals hold {100 * cv.coverage:.0f} %\n"
             f"  stands for: {self.task.protocol}"
         )
-        return text + (f"; caution: {self.task.warning}" if self.task.warning else "")
+        text += f"; caution: {self.task.warning}" if self.task.warning else ""
+        return f"{text}\n  depth, width, heads, feed-forward: {shape_effects().describe()}"
 
     def record(self) -> dict[str, object]:
         """For the manifest: task, and every figure of the cross-validation."""

@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 
 from elector.base.table import Column, Scalar
-from transcode.accuracy.settings import AccuracySettings
+from transcode.accuracy.source_settings import AccuracySettings
 from transcode.space import grammar
 from transcode.space.dependence import Dependence
 from transcode.space.keys import hashed

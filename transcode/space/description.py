@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from transcode.accuracy.settings import AccuracySettings
+from transcode.accuracy.source_settings import AccuracySettings
 from transcode.space import grammar
 from transcode.space.codes import Space
 from transcode.space.parts import Objective, Parameter, Section

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from elector.base.errors import InputError
 from transcode.accuracy import find_task, priced
 from transcode.accuracy.recipe import MeasuredWith, accuracy_class, format_prices, measured_with
-from transcode.accuracy.settings import QUANTITIES
+from transcode.accuracy.source_settings import QUANTITIES
 from transcode.accuracy.user_rows import setting_columns
 from transcode.space.codes import Space
 from transcode.space.resolved import (

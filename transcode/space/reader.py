@@ -19,7 +19,7 @@ from elector.describe.layered import layer_field
 from elector.evaluation.accelerators import load_accelerator
 from elector.evaluation.resolve import AUTO
 from transcode.accuracy import AccuracySettings
-from transcode.accuracy.settings import read as read_accuracy
+from transcode.accuracy.source_settings import read as read_accuracy
 from transcode.space import effects, grammar, layers, pricing
 from transcode.space.codes import Space
 from transcode.space.definitions import define
