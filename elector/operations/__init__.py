@@ -104,7 +104,6 @@ def _encoder_decoder(step: Step, run: Pass, times: Array) -> None:
     x = blocks(step, run, encoders, x, None)
     scope = Scope(run, place_of(model, encoders[-1]), run.times)
     memory = norm(step, scope, Role.ENCODER_NORM, x)
-    step.saved.values.pop(x, None)
     once = np.ones_like(times)
     length = workload.target_length if not workload.generates else once
     target = Pass(run.phase, run.batch, length, length, 0.0 * once, times, run.queries)

@@ -116,12 +116,12 @@ def core(step: Step, scope: Scope, index: int, heads: Heads) -> Value:
     if step.models.template.position_kind == "relative-key" and not scope.cross:
         relative, positions = relative_positions(step, inner, heads, shape)
         scores = added([square, relative])
+    context = Value(scope.run.tokens, heads.number * shape.k, heads.count)
     causal = step.models.template.blocks[index].causal and not scope.cross
     p = probabilities(step, inner, scores, causal)
     again = None
     if inner.recorded != "saved":
-        again = _again(inner, heads, shape, scores, positions)
-    context = Value(scope.run.tokens, heads.number * shape.k, heads.count)
+        again = _again(inner, heads, shape, scores, positions, context)
     read = p if again is None else again.probabilities
     node = AttentionNode(inner, Role.CONTEXT, p, heads.values, context, shape, read)
     _attend(step, node, _row(step, inner, Role.CONTEXT))
@@ -136,11 +136,12 @@ def _again(
     shape: Shape,
     scores: Value,
     positions: tuple[Parameter, Shape] | None,
+    wanted: Value,
 ) -> AgainNode:
     """Scores and probabilities that the backward pass computes again."""
-    same = [Value(scores.rows, scores.width, scores.count) for _ in range(2)]
     work = formula("softmax", "scale")
-    return AgainNode(scope, heads.queries, heads.keys, shape, positions, work, *same)
+    s, p = (Value(scores.rows, scores.width, scores.count) for _ in range(2))
+    return AgainNode(scope, heads.queries, heads.keys, shape, positions, work, s, p, wanted)
 
 
 def _row(step: Step, scope: Scope, role: Role) -> Row:
@@ -188,9 +189,27 @@ def _attend(step: Step, node: AttentionNode, row: Row) -> None:
     out.needed, out.missing = step.wanted((left, right), None)
     if step.records(node.scope):
         step.tape.append(node)
-        step.keep(node.scope, right)
-        if node.read is left:
-            step.keep(node.scope, left)
+        _keep(step, node)
+
+
+def _keep(step: Step, node: AttentionNode) -> None:
+    """What the gradients of a product of the heads read: of each operand, the other one.
+
+    Where scores and probabilities are computed again, that takes queries and keys; flash
+    attention does so with a sum over each row of the result times its gradient, which takes
+    the result, too (Dao et al. 2022, arXiv 2205.14135, algorithm 4).
+    """
+    scope, left, right, out = node.scope, node.left, node.right, node.out
+    again = scope.recorded != "saved"
+    if node.role is Role.SCORES:
+        step.keep(scope, left, out if again else right)
+        step.keep(scope, right, out if again else left)
+        return
+    step.keep(scope, right, left)
+    if not again:
+        step.keep(scope, left, right)
+    if scope.recorded == "none":
+        step.keep(scope, out, out)
 
 
 def _softmax(step: Step, causal: bool) -> tuple[str, ...]:

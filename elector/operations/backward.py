@@ -38,9 +38,12 @@ def backward(step: Step) -> None:
             _context(step, node)
 
 
-def _runs(node: LinearNode | AttentionNode | VectorNode, operand: Value) -> Array:
-    """(M,) how often the gradient of an operand is wanted."""
-    return np.asarray(np.maximum(node.scope.count - operand.missing, 0.0))
+def _runs(node: LinearNode | AttentionNode | VectorNode | AgainNode, *tensors: Value) -> Array:
+    """(M,) how often the gradients of all these tensors are wanted."""
+    count = node.scope.count
+    for tensor in tensors:
+        count = np.minimum(count, node.scope.count - tensor.missing)
+    return np.maximum(count, 0.0)
 
 
 def _linear(step: Step, t: LinearNode) -> None:
@@ -140,6 +143,8 @@ def _core_row(step: Step, scope: Scope, role: Role, between: bool = False) -> Ro
 
 def _again(step: Step, t: AgainNode) -> None:
     """Scores and softmax once more, from the saved queries and keys."""
+    if not t.wanted.needed:
+        return
     between, scope = _between(step), t.scope
     phase = "backward" if between == "none" else "recompute"
     row = Row(
@@ -155,12 +160,13 @@ def _again(step: Step, t: AgainNode) -> None:
         scope.cross,
         in_attention=True,
     )
-    place = step.out.matmul(row, scope.count, t.shape, (t.queries, t.keys))
+    runs = _runs(t, t.wanted)
+    place = step.out.matmul(row, runs, t.shape, (t.queries, t.keys))
     t.scores.made_by(place)
     if t.positions is not None:
         table, shape = t.positions
         own = replace(row, role=Role.RELATIVE_POSITIONS, b="reuse")
-        place = step.out.matmul(own, scope.count, shape, (t.queries, table))
+        place = step.out.matmul(own, runs, shape, (t.queries, table))
         t.scores.made_by(place)
     softmax = replace(
         row,
@@ -173,15 +179,16 @@ def _again(step: Step, t: AgainNode) -> None:
         simple=t.work[0],
         special=t.work[1],
     )
-    place = step.out.vector(softmax, scope.count, t.scores.elements, Sizes(), (t.scores, None))
+    place = step.out.vector(softmax, runs, t.scores.elements, Sizes(), (t.scores, None))
     t.probabilities.made_by(place)
 
 
 def _vector(step: Step, t: VectorNode) -> None:
     recipe, scope = t.recipe, t.scope
     assert recipe.back is not None
-    if not t.y.needed:
-        return
+    wanted = [t.y, *(v for v in (t.a, t.b) if v is not None and recipe.role in RESIDUALS)]
+    if not all(value.needed for value in wanted):
+        return _pass(t)
     around = "none" if scope.recorded == "none" else "activation"
     second, size, operand = _read(step, t)
     row = Row(
@@ -203,13 +210,21 @@ def _vector(step: Step, t: VectorNode) -> None:
         special=recipe.back[1],
     )
     dy = t.y.gradient
-    place = step.out.vector(row, scope.count, t.a.elements, Sizes(extra=size), (dy, operand))
+    runs = _runs(t, *wanted)
+    place = step.out.vector(row, runs, t.a.elements, Sizes(extra=size), (dy, operand))
     for value in (t.a, t.b):
         if value is not None and value.needed:
             if recipe.passes:
                 value.gradient.takes(dy)
             else:
                 value.gradient.made_by(place)
+
+
+def _pass(t: VectorNode) -> None:
+    """A sum of which one operand only has a gradient hands it on."""
+    for value in (t.a, t.b):
+        if value is not None and value.needed:
+            value.gradient.takes(t.y.gradient)
 
 
 def _read(step: Step, t: VectorNode) -> tuple[str, Array | None, Value | None]:

@@ -161,7 +161,7 @@ def _convolution(step: Step, scope: Scope, heads: Heads, e: Array, kernel: float
         "elementwise",
         formula("gate"),
         formula("gate_backward"),
-        Saves.BOTH,
+        Saves.EACH,
         streamed=True,
         variant=variant,
     )
@@ -192,7 +192,7 @@ def _taps(
         "elementwise",
         (2.0 * kernel, 0.0),
         (4.0 * kernel, 0.0),
-        Saves.INPUT if taps is None else Saves.BOTH,
+        Saves.WEIGHTED if taps is None else Saves.EACH,
         Subset.BODY if taps is None else None,
         variant=f"c{kernel:.0f}",
     )

@@ -17,7 +17,7 @@ import numpy as np
 from elector.operations.attention import attention
 from elector.operations.collect import Sizes
 from elector.operations.graph import Value, Way, either, sometimes
-from elector.operations.passes import biased, dropout, norm
+from elector.operations.passes import activation_saves, biased, dropout, norm
 from elector.operations.roles import Place, Role, Section
 from elector.operations.scope import Matrix, Pass, Recipe, Saves, Scope, Subset, formula
 from elector.operations.step import Step
@@ -38,8 +38,6 @@ def embedding(step: Step, run: Pass, section: Section, before: Value | None = No
     if model.family == "vision":
         images = Value(run.batch * numbers["patches"], numbers["patch_inputs"], run.times)
         patches = step.linear(scope, images, Matrix(Role.PATCH_PROJECTION, d))
-        if step.training:
-            step.saved.written.append(patches)
     tables = float(numbers["vocabulary"].any()) + float(model.position_kind == "learned")
     tables += float(numbers["token_types"].any())
     gathered = Value(run.tokens, d, run.times)
@@ -88,7 +86,8 @@ def blocks(step: Step, run: Pass, indices: Iterable[int], x: Value, memory: Valu
         x = done[-1][1].result
     if step.training and step.workload.activations == "recompute":
         for index, layers in done:
-            _again(step, replace(run, phase="recompute"), index, layers, memory)
+            if layers.result.needed:
+                _again(step, replace(run, phase="recompute"), index, layers, memory)
     return x
 
 
@@ -101,10 +100,12 @@ def _layers(step: Step, run: Pass, index: int, x: Value, memory: Value | None) -
     width = x.width if before is None else before
     inner = Value(x.rows, width, scope.count, *_wanted(step, x, once))
     inner.reads(x, once, Way.FIRST)
-    if step.training and not step.records(scope):
+    out = block(step, scope, index, inner, memory)
+    if out.needed and not step.records(scope):
         # A checkpoint keeps the input of each layer only (Chen et al. 2016, arXiv 1604.06174).
         step.checkpoint(inner)
-    out = block(step, scope, index, inner, memory)
+        if memory is not None:
+            step.checkpoint(memory)
     result = Value(out.rows, out.width, once, out.needed)
     result.reads(out, once, Way.LAST)
     if (once <= 0).any():  # a block that is not there hands on what it gets
@@ -233,7 +234,7 @@ def _stack(step: Step, scope: Scope, x: Value, f: Array, number: int) -> Value:
         "activation",
         formula(model.activation, *also, *gates),
         formula(f"{model.activation}_backward", *back, *(f"{g}_backward" for g in gates)),
-        Saves.INPUT if gate is None else Saves.BOTH,
+        activation_saves(model.activation) if gate is None else Saves.BOTH,
         Subset.BODY if model.feed_forward_bias else None,
         streamed=True,
         index=number,

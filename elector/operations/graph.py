@@ -61,6 +61,7 @@ class Value:
     sources : what makes it, each a row or another tensor, how often (None: every time), and
         in which runs (None: in all).
     home : the tensor whose memory it takes over; None where it has its own.
+    copied : it has a memory of its own, though it holds what another tensor does.
     whole : tensors that it is the whole of, each with the pairs (M,) bool where it is that one.
     kept : (M,) how often it stays for the backward pass; None where it does not.
     reader : the first row that reads it; -1 before there is one.
@@ -68,6 +69,7 @@ class Value:
 
     __slots__ = (
         "_gradient",
+        "copied",
         "count",
         "home",
         "kept",
@@ -92,6 +94,7 @@ class Value:
         self.needed, self.missing = needed, missing
         self.sources: list[tuple[int | Value, Array | None, Way | None]] = []
         self.home: Value | None = None
+        self.copied = False
         self.whole: list[tuple[Value, Array]] = []
         self.kept: Array | float | None = None
         self.reader = -1
@@ -132,6 +135,12 @@ class Value:
         found.reads(self)
         return found
 
+    def gathered(self, rows: Array) -> Value:
+        """Some rows of it, which are copied where they stay."""
+        found = self.view(rows, self.width)
+        found.copied = True
+        return found
+
     def made(self) -> list[Source]:
         """The rows that make it."""
         found: list[Source] = []
@@ -166,8 +175,11 @@ class Value:
         if self.home is not None:
             return self.home.stored()
         found: list[int] = []
-        for item, _, _ in self.sources:
-            found += item.stored() if isinstance(item, Value) else [item]
+        if self.copied:
+            return found
+        for item, _, way in self.sources:
+            if way is not Way.LAST:  # the row stands for the layers before, too
+                found += item.stored() if isinstance(item, Value) else [item]
         return found
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from elector.operations.graph import Value
-from elector.operations.passes import bias, biased, norm
+from elector.operations.passes import activation_saves, bias, biased, norm
 from elector.operations.roles import Place, Role, Section
 from elector.operations.scope import Matrix, Pass, Recipe, Saves, Scope, Subset, formula
 from elector.operations.step import Step
@@ -24,11 +24,12 @@ def head(step: Step, run: Pass, x: Value, *, last_only: bool) -> Value:
     x = x.view(x.rows, d, run.times)
     if model.pre_norm:
         x = norm(step, scope, Role.FINAL_NORM, x.view(tokens, d))
-    if kind == "pooler" or (kind == "classifier" and model.head_dense):
-        x = _pooled(step, scope, x.view(run.batch, d))
+    if kind in ("pooler", "classifier"):
+        x = x.gathered(run.batch)  # of each sequence, one token
+        if kind == "pooler" or model.head_dense:
+            x = _pooled(step, scope, x)
     if kind == "classifier":
         with_bias = None if model.family == "decoder" else Role.CLASSIFIER_BIAS
-        x = x.view(run.batch, d)
         return logits(
             step, scope, x, Matrix(Role.CLASSIFIER, numbers["labels"], Subset.HEAD), with_bias
         )
@@ -41,7 +42,7 @@ def head(step: Step, run: Pass, x: Value, *, last_only: bool) -> Value:
         matrix = Matrix(Role.VOCABULARY_HEAD, numbers["vocabulary"], subset)
         if kind == "causal-lm":
             return logits(step, scope, x.view(tokens, d), matrix, None)
-        x = _transformed(step, scope, x.view(run.batch * step.workload.predictions, d))
+        x = _transformed(step, scope, x.gathered(run.batch * step.workload.predictions))
         return logits(step, scope, x, matrix, Role.VOCABULARY_HEAD_BIAS)
     return x
 
@@ -49,8 +50,6 @@ def head(step: Step, run: Pass, x: Value, *, last_only: bool) -> Value:
 def _pooled(step: Step, scope: Scope, x: Value) -> Value:
     """The dense layer on the first tokens."""
     x = step.linear(scope, x, Matrix(Role.POOLER, x.width, Subset.HEAD))
-    if step.training:
-        step.saved.written.append(x)
     also, back = biased(step, True, Subset.HEAD)
     recipe = Recipe(
         Role.POOLER_ACTIVATION,
@@ -74,7 +73,7 @@ def _transformed(step: Step, scope: Scope, x: Value) -> Value:
         "activation",
         formula(activation, *also),
         formula(f"{activation}_backward", *back),
-        Saves.INPUT,
+        activation_saves(activation),
         Subset.HEAD,
         streamed=True,
     )

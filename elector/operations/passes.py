@@ -52,6 +52,11 @@ def bias(step: Step, role: Role, subset: Subset = Subset.BODY) -> Recipe:
     )
 
 
+def activation_saves(activation: str) -> Saves:
+    """What the gradient of an activation reads: of ReLU, the signs of its result will do."""
+    return Saves.OUTPUT if activation == "relu" else Saves.INPUT
+
+
 def biased(step: Step, there: bool, subset: Subset) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Formulas of a bias that is added in the same pass, forward and backward."""
     if not there:

@@ -108,7 +108,9 @@ class Saves(Enum):
     INPUT = 1
     OUTPUT = 2
     BOTH = 3  # both inputs
-    MASK = 4  # a byte for each element
+    EACH = 4  # each input for the gradient of the other: a product
+    WEIGHTED = 5  # the input, for the gradient of the parameters it is multiplied with
+    MASK = 6  # a byte for each element
 
 
 #: Simple and special operations for each element.

@@ -66,10 +66,12 @@ class Step:
 
     # ---- what stays for the backward pass ----
 
-    def keep(self, scope: Scope, value: Value | None) -> None:
-        """A gradient reads this tensor."""
-        if value is not None and self.records(scope):
-            self.saved.keep(value, value.count, scope.again)
+    def keep(self, scope: Scope, value: Value, reader: Value | None = None) -> None:
+        """The gradient of `reader` reads this tensor (None: that of parameters that train)."""
+        if not self.records(scope) or (reader is not None and not reader.needed):
+            return
+        missing = 0.0 if reader is None else reader.missing
+        self.saved.keep(value, np.maximum(value.count - missing, 0.0), scope.again)
 
     def checkpoint(self, value: Value) -> None:
         """A tensor from which layers are computed again stays from the forward pass on."""
@@ -153,7 +155,7 @@ class Step:
         place = self.out.matmul(row, node.copies * scope.count, node.shape, operands)
         y.made_by(place)
         y.needed, y.missing = self.wanted((x,), node.subset)
-        if node.subset is not Subset.CONSTANT:
+        if self.trains(node.subset):
             self.keep(scope, x)
         if self.records(scope):
             self.tape.append(node)
@@ -213,7 +215,7 @@ class Step:
 
     def _remember(self, node: VectorNode) -> None:
         """Notes the gradient of vector work, and keeps what it reads."""
-        scope, saves, y = node.scope, node.recipe.saves, node.y
+        scope, y = node.scope, node.y
         if not self.records(scope):
             return
         if node.recipe.back is None:  # the gradient of the result is that of the operand
@@ -222,16 +224,25 @@ class Step:
                     operand.gradient.takes(y.gradient)
             return
         self.tape.append(node)
-        if scope.recorded != "saved":
-            return
+        if scope.recorded == "saved":
+            self._keep_for(node)
+
+    def _keep_for(self, node: VectorNode) -> None:
+        """Keeps what the gradient of vector work reads."""
+        scope, saves, a, b, y = node.scope, node.recipe.saves, node.a, node.b, node.y
         if saves in (Saves.INPUT, Saves.BOTH):
-            self.keep(scope, node.a)
-        if saves is Saves.BOTH:
-            self.keep(scope, node.b)
+            self.keep(scope, a, y)
+        if saves is Saves.BOTH and b is not None:
+            self.keep(scope, b, y)
+        if saves is Saves.EACH and b is not None:
+            self.keep(scope, a, b)
+            self.keep(scope, b, a)
+        if saves is Saves.WEIGHTED and self.trains(node.recipe.subset):
+            self.keep(scope, a)
         if saves is Saves.OUTPUT:
-            self.keep(scope, y)
-        if saves is Saves.MASK:
-            self.saved.mask(y, y.count, scope.again)
+            self.keep(scope, y, y)
+        if saves is Saves.MASK and y.needed:
+            self.saved.mask(y, np.maximum(y.count - y.missing, 0.0), scope.again)
 
     def wanted(
         self, operands: Sequence[Value | None], subset: Subset | None

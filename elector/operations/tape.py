@@ -59,6 +59,7 @@ class AgainNode:
 
     shape : of the scores. positions : table and product of relative positions in the scores, or
     None. work : of an element of the softmax. scores, probabilities : what it gives.
+    wanted : the tensor whose gradient takes them.
     """
 
     scope: Scope
@@ -69,6 +70,7 @@ class AgainNode:
     work: Work
     scores: Value
     probabilities: Value
+    wanted: Value
 
 
 @dataclass(frozen=True, eq=False, repr=False)
