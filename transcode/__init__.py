@@ -21,15 +21,17 @@ __all__ = ["Interrupted", "Progress", "Result", "__version__", "front", "search"
 
 
 def front(run: str | Path) -> pd.DataFrame:
-    """The front of a run folder, as the last checkpoint left it."""
-    from pathlib import Path
+    """The front of a run folder, of every design that is committed there.
+
+    Raises InputError for what is no run, EvaluationError where nothing has been committed yet.
+    """
+    import io
 
     import pandas as pd
 
     from transcode import runs
 
-    folder = runs.manifest.existing(Path(run))
-    return pd.read_csv(folder / "front.csv")
+    return pd.read_csv(io.StringIO(runs.snapshot.taken(run).csv))
 
 
 def __getattr__(name: str) -> Any:

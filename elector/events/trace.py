@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from elector.base.output import whole
+from elector.base.output import save_picture, whole
 from elector.base.table import Column
 from elector.cost import pricing
 from elector.evaluation.path import Chunk, inspect, require_feasible
@@ -288,7 +288,7 @@ def draw(found: Trace, path: Path) -> None:
     )
     for ax in axes:
         ax.spines[["top", "right"]].set_visible(False)
-    figure.savefig(path, dpi=130)
+    save_picture(figure, path, 130)
     plt.close(figure)
 
 

@@ -14,7 +14,6 @@ from __future__ import annotations
 import csv
 import json
 import math
-import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,42 +24,18 @@ import numpy as np
 
 from elector.base.errors import InputError
 from elector.base.output import whole
-from elector.base.table import Column, read_csv
+from elector.base.table import Column
 from elector.base.version import VERSION
 from elector.cost.results import registry
 from elector.evaluation.resolved import resolved
-from elector.evaluation.settings import is_known, known_keys
 from elector.studies.pruning import SPARSITY, warnings
 from elector.studies.simulation import Swept, sweep
+from elector.studies.sweep_table import REMARKS, SETTINGS, STATUS, Kinds, SweepTable, read_table
 from elector.technology import Technology
 
-#: Largest table that is read [byte]: some ten million rows.
-LIMIT = 1 << 32
+__all__ = ["FORMATS", "SweepResult", "SweepTable", "read_table", "run_sweep", "write_result"]
+
 FORMATS = (".csv", ".json", ".parquet")
-PASSED_THROUGH = ("id", "accuracy", "accuracy_std")
-STATUS = ("feasible", "reason", "error")
-#: What else a sweep says of each row; `settings.KEY.value` and `.default` where asked for.
-REMARKS = ("notes", "version")
-SETTINGS = "settings"
-#: What a front.csv begins with and has: it may hold results of the user's own naming, too.
-FRONT = ["id", "feasible"]
-_OWN = re.compile(r"workloads\.(?P<workload>\w+)\.(?P<key>\w+)")
-
-
-@dataclass(frozen=True)
-class SweepTable:
-    """A table as it was read.
-
-    header : all columns. cells : one list a row, None where a cell is empty.
-    lines : line of each row in the file.
-    errors : row -> what is wrong with the row itself, before any value is read.
-    """
-
-    path: Path
-    header: list[str]
-    cells: list[list[str | None]]
-    lines: list[int]
-    errors: dict[int, InputError]
 
 
 @dataclass(frozen=True)
@@ -92,18 +67,20 @@ def run_sweep(
 
     settings : also say what every setting of a row was resolved to.
     """
-    good = np.array([i for i in range(len(table.cells)) if i not in table.errors], dtype=np.intp)
+    readable = np.ones(len(table), dtype=bool)
+    readable[list(table.errors)] = False
+    good = np.flatnonzero(readable)
     errors = dict(table.errors)
     found: dict[str, Swept] = {}
     remarks = _Remarks([[] for _ in good], [{} for _ in good])
-    for workload in _workloads(table.header):
+    for workload in table.kinds.workloads:
         if good.size:
-            columns = _columns(table, good, workload)
+            columns = table.settings(good, workload)
             swept = found[workload] = sweep(columns, good.size, technology=technology)
             for row, error in swept.errors.items():
                 errors.setdefault(int(good[row]), error)
             _remark(remarks, workload, columns, swept, settings)
-    place = np.full(len(table.cells), -1, dtype=np.intp)
+    place = np.full(len(table), -1, dtype=np.intp)
     place[good] = np.arange(good.size)
     return _result(table, found, place, errors, remarks)
 
@@ -146,99 +123,6 @@ def _pruning(columns: dict[str, Column]) -> list[list[str]]:
     return [said[pair] for pair in pairs]
 
 
-def _workloads(header: list[str]) -> list[str]:
-    """Names of the workloads of a table; one without a name where there is one only."""
-    found = [match["workload"] for name in header if (match := _OWN.fullmatch(name))]
-    return list(dict.fromkeys(found)) or [""]
-
-
-def _columns(table: SweepTable, rows: np.ndarray, workload: str) -> dict[str, Column]:
-    """The settings of one workload at `rows`: its own where it has one, else the common ones."""
-    cells: dict[str, list[str | None]] = {}
-    own: dict[str, list[str | None]] = {}
-    for j, name in enumerate(table.header):
-        match = _OWN.fullmatch(name)
-        if match and match["workload"] == workload:
-            own[f"workload.{match['key']}"] = [table.cells[i][j] for i in rows]
-        elif not match and _is_setting(name, table.header):
-            cells[name] = [table.cells[i][j] for i in rows]
-    for name, mine in own.items():
-        common = cells.get(name, [None] * len(mine))
-        cells[name] = [b if a is None else a for a, b in zip(mine, common, strict=True)]
-    return {name: Column.of(values) for name, values in cells.items()}
-
-
-def read_table(path: str | Path) -> SweepTable:
-    """A table with known columns; ragged rows and missing names become errors of their row."""
-    path = Path(path)
-    header, lines = read_csv(path, LIMIT)
-    while header and not header[-1]:
-        header = header[:-1]
-    _check_header(header, path)
-    if not lines:
-        raise InputError("has a header but no rows", file=path)
-    cells: list[list[str | None]] = []
-    errors: dict[int, InputError] = {}
-    for row, (_, found) in enumerate(lines):
-        extra = len(found) > len(header) and any(found[len(header) :])
-        if extra or len(found) < len(header):
-            errors[row] = InputError(f"has {len(found)} cells, the header {len(header)}")
-        padded: list[str | None] = [cell or None for cell in found[: len(header)]]
-        padded += [None] * (len(header) - len(padded))
-        for name in ("model", "accelerator"):
-            if row not in errors and padded[header.index(name)] is None:
-                errors[row] = InputError("is empty", field=name)
-        cells.append(padded)
-    return SweepTable(path, header, cells, [line for line, _ in lines], errors)
-
-
-def _check_header(header: list[str], path: Path) -> None:
-    spaces = known_keys()
-    settings = [f"{space}.{key}" for space, keys in spaces.items() for key in keys]
-    known = ["model", "accelerator", *settings]
-    for name in header:
-        own = _OWN.fullmatch(name)
-        setting = is_known(name) or bool(own and own["key"] in spaces["workload"])
-        if not (setting or _is_passed(name, header) or is_result(name, header)):
-            raise InputError(
-                "line 1: unknown column",
-                file=path,
-                field=name or "(no name)",
-                value=name,
-                allowed=known,
-                hint="a column of your own may be called note.NAME",
-            )
-        if header.count(name) > 1:
-            raise InputError("line 1: column given twice", file=path, field=name)
-    for name in ("model", "accelerator"):
-        if name not in header:
-            raise InputError("line 1: column is missing", file=path, field=name)
-
-
-def is_result(name: str, header: Sequence[str] = ()) -> bool:
-    """Whether a column is one that a sweep of a table with this header appends."""
-    first, dot, rest = name.partition(".")
-    if dot and first in _workloads(list(header)):
-        name = rest
-    metric = registry().metrics.get(name.partition(".")[0])
-    known = metric is not None and bool(metric.axis) == ("." in name)
-    return known or name in (*STATUS, *REMARKS) or first == SETTINGS
-
-
-def _is_passed(name: str, header: list[str]) -> bool:
-    """Whether a column is passed through: a note, or a result of a front that only its space
-    knows, such as an accuracy, a figure of a training run, or what `define` names."""
-    own = name.startswith("note.") or name in PASSED_THROUGH
-    front = header[:1] == FRONT[:1] and FRONT[1] in header
-    words = name.split(".")
-    plain = words[0] not in ("model", "accelerator", "workload", "workloads")
-    return own or (front and plain and not is_result(name, header))
-
-
-def _is_setting(name: str, header: list[str]) -> bool:
-    return not is_result(name, header) and not _is_passed(name, header)
-
-
 def _result(
     table: SweepTable,
     found: dict[str, Swept],
@@ -247,18 +131,19 @@ def _result(
     remarks: _Remarks,
 ) -> SweepResult:
     """The kept columns of the table, every result, then remarks and what became of the row."""
-    kept = [j for j, name in enumerate(table.header) if not is_result(name, table.header)]
+    kept = {n: c for n, c in table.columns.items() if not table.kinds.is_result(n)}
+    texts = [[column.values[code] for code in column.codes.tolist()] for column in kept.values()]
     values = _values(found, place)
     asked = list(dict.fromkeys(key for each in remarks.settings for key in each))
     records: list[list[object]] = []
     messages: list[tuple[int, str]] = []
     said: dict[str, None] = {}
     infeasible = 0
-    for row, cells in enumerate(table.cells):
-        record: list[object] = [cells[j] for j in kept]
+    for row in range(len(table)):
+        record: list[object] = [column[row] for column in texts]
         if row in errors:
             message = str(errors[row])
-            messages.append((table.lines[row], message))
+            messages.append((int(table.lines[row]), message))
             record += [None] * (len(values) + len(asked)) + [None, VERSION]
             record += [None, None, " ".join(message.split())]
         else:
@@ -270,7 +155,7 @@ def _result(
             record += [remarks.settings[at].get(key) for key in asked]
             record += ["; ".join(notes) or None, VERSION, reason is None, reason, None]
         records.append(record)
-    header = [*(table.header[j] for j in kept), *values, *asked, *REMARKS, *STATUS]
+    header = [*kept, *values, *asked, *REMARKS, *STATUS]
     return SweepResult(header, records, messages, infeasible, tuple(said))
 
 
@@ -341,19 +226,14 @@ def _write_json(result: SweepResult, stream: IO[str]) -> None:
     stream.write("\n")
 
 
-def _is_figure(name: str, header: Sequence[str]) -> bool:
-    """Whether a column holds numbers that were computed."""
-    text = (*STATUS, *REMARKS)
-    return is_result(name, header) and name not in text and not name.startswith(f"{SETTINGS}.")
-
-
 def _write_parquet(result: SweepResult, path: Path) -> None:
     import pandas as pd
 
     columns: Sequence[Sequence[Any]] = list(zip(*result.records, strict=True))
     frame = pd.DataFrame(dict(zip(result.header, columns, strict=True)))
+    kinds = Kinds(result.header)
     for name in frame.columns:
-        if _is_figure(name, result.header):
+        if kinds.is_figure(name):
             frame[name] = frame[name].astype("float64")
     frame["feasible"] = frame["feasible"].astype("boolean")
     frame.to_parquet(path, index=False)
