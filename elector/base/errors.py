@@ -9,7 +9,10 @@ ElectorError
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+
+#: Characters that are shown of a long file name, and of a long field or allowed value.
+_FILE, _FIELD = 500, 120
 
 #: From so many letters on a name may be the beginning of another.
 _CUT = 3
@@ -48,16 +51,24 @@ class InputError(ElectorError):
         self.value = value
         self.allowed = None if allowed is None else [str(a) for a in allowed]
         self.hint = hint
-        super().__init__(self.message())
+        self._said: str | None = None
+        super().__init__(problem)
+
+    def __str__(self) -> str:
+        """The message, put together once: looking for the nearest name takes its time."""
+        if self._said is None:
+            self._said = self.message()
+        return self._said
 
     def message(self) -> str:
         """The whole message on one to three lines."""
-        where = ": ".join(part for part in (self.file, self.field) if part)
+        names = ((self.file, _FILE), (self.field, _FIELD))
+        where = ": ".join(printable(name, most) for name, most in names if name)
         text = f"{where}: {self.problem}" if where else self.problem
         if self.value is not None:
             text += f" (got {_shorten(self.value)})"
         if self.allowed is not None:
-            text += _allowed(self.allowed, self.value)
+            text += _allowed([printable(name, _FIELD) for name in self.allowed], self.value)
         if self.hint:
             text += f"\n  hint: {self.hint}"
         return text
@@ -92,7 +103,10 @@ def nearest(name: object, names: Iterable[object], alike: float = 0.5) -> str | 
     """
     import difflib  # only a wrong name needs it
 
-    known, asked = {str(n).lower(): str(n) for n in names}, str(name).lower()
+    asked = _text(name).lower()
+    if len(asked) > _FIELD:
+        return None
+    known = {str(n).lower(): str(n) for n in names}
     if len(asked) >= _CUT and alike <= 0.5:
         begin = [n for n in known if n.startswith(asked)]
         hold = [n for n in known if asked in re.split(r"[-._:@/ ]", n)]
@@ -102,9 +116,29 @@ def nearest(name: object, names: Iterable[object], alike: float = 0.5) -> str | 
     return known[found[0]] if found else None
 
 
+def printable(text: str, most: int) -> str:
+    """A name as a message may show it: no control characters, the middle of a long one left out.
+
+    most : characters that are shown of a longer one.
+    """
+    if len(text) > most:
+        text = f"{text[: most - most // 3 - 3]}...{text[-(most // 3) :]}"
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
 def _shorten(value: object, limit: int = 80) -> str:
-    text = repr(value)
+    text = _text(value, repr)
     return text if len(text) <= limit else text[: limit - 3] + "..."
+
+
+def _text(value: object, shown: Callable[[object], str] = str) -> str:
+    """A value as text; Python writes no whole number of more than some thousand digits."""
+    try:
+        return shown(value)
+    except ValueError:
+        return f"a {type(value).__name__} with thousands of digits"
 
 
 def _allowed(allowed: list[str], value: object) -> str:

@@ -2,43 +2,42 @@
 
 from __future__ import annotations
 
-import errno
+import hashlib
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
-from elector.base.errors import ElectorError, EvaluationError, InputError
+from elector.base import paths
+from elector.base.errors import ElectorError, InputError
+from elector.base.paths import is_machines
 
-#: A disk that is full, a quota or limit that is reached, a disk that fails.
-_MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
-
-
-def is_machines(error: OSError) -> bool:
-    """Whether the machine is to blame rather than the name of a file."""
-    return error.errno in _MACHINE
+__all__ = ["check_output", "is_machines", "not_written", "save_picture", "scratch_of", "whole"]
 
 
 def not_written(error: OSError, path: object = None) -> ElectorError:
     """What is raised where writing failed: exit 1 where the disk is full or fails, else 2."""
-    problem = f"cannot be written: {error.strerror or error}"
-    if not is_machines(error):
-        return InputError(problem, file=path)
-    return EvaluationError(problem if path is None else f"{path}: {problem}")
+    return paths.refused(error, path, doing="written")
 
 
-def check_output(out: str, formats: Iterable[str] = (), field: str = "--out") -> None:
+def check_output(out: str | Path, formats: Iterable[str] = (), field: str = "--out") -> None:
     """Refuse a file that cannot be written or has no known suffix, before any work.
 
     formats : suffixes that are allowed; empty for any. `-` is standard output.
     """
-    if out == "-":
+    if str(out) == "-":
         return
     path, formats = Path(out), tuple(formats)
-    if path.is_dir():
-        raise InputError("is a directory, not a file", file=out, field=field)
-    if path.exists() and not path.is_file():  # a device or a pipe
-        return
+    try:
+        if paths.is_folder(path):
+            raise InputError("is a directory, not a file", file=out, field=field)
+        if paths.is_special(path):
+            return
+    except InputError as error:
+        raise InputError(
+            error.problem.replace("read", "written"), file=error.file, field=field
+        ) from None
     if formats and path.suffix.lower() not in formats:
         raise InputError(
             "unknown kind of file", file=out, field=field, value=path.suffix, allowed=formats
@@ -46,31 +45,48 @@ def check_output(out: str, formats: Iterable[str] = (), field: str = "--out") ->
     scratch = scratch_of(path)
     try:
         scratch.open("xb").close()
-        if path.exists() and not os.access(path, os.W_OK):
+        if paths.exists(path) and not os.access(path, os.W_OK):
             raise PermissionError(13, "Permission denied")
-    except OSError as error:
-        raise InputError(
-            f"cannot be written: {error.strerror or error}", file=out, field=field
-        ) from None
+    except (OSError, ValueError) as error:
+        raise paths.refused(error, out, field, "written") from None
     finally:
-        with suppress(OSError):
+        with suppress(OSError, ValueError):
             scratch.unlink(missing_ok=True)
 
 
 @contextmanager
 def whole(path: Path) -> Iterator[Path]:
-    """The name to write a file under: beside it, renamed in the end; a device or pipe itself."""
-    if path.exists() and not path.is_file():
+    """The name to write a file under: beside it, renamed in the end; a device or pipe itself.
+
+    Raises what `not_written` makes of an OSError.
+    """
+    if paths.is_special(path):
         with _named(path):
             yield path
         return
     scratch = scratch_of(path)
     try:
-        with _named(path):
-            yield scratch
-            scratch.replace(path)
+        yield scratch
+        scratch.replace(path)
+    except OSError as error:
+        raise not_written(error, path) from None
     finally:
-        scratch.unlink(missing_ok=True)
+        with suppress(OSError, ValueError):
+            scratch.unlink(missing_ok=True)
+
+
+def save_picture(figure: Any, path: Path, dpi: int) -> None:
+    """Writes a matplotlib figure (png, pdf or svg by its suffix), whole or not at all.
+
+    The version of matplotlib stays out, so that the same figure gives the same bytes.
+    """
+    kind = path.suffix.lower().removeprefix(".")
+    with whole(path) as target:
+        try:
+            metadata = {"Software": None} if kind == "png" else None
+            figure.savefig(target, dpi=dpi, format=kind, metadata=metadata)
+        except ValueError as error:  # a suffix that matplotlib does not know
+            raise InputError(f"cannot be written: {error}", file=path) from None
 
 
 @contextmanager
@@ -85,4 +101,8 @@ def _named(path: Path) -> Iterator[None]:
 
 def scratch_of(path: Path) -> Path:
     """Temporary name beside a file, under which it is written before it is renamed."""
-    return path.with_name(f".{path.name}.{os.getpid()}.part")
+    name = f".{path.name}.{os.getpid()}.part"
+    if len(os.fsencode(name)) > paths.LONGEST_NAME >= len(os.fsencode(path.name)):
+        short = hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]
+        name = f".{short}.{os.getpid()}.part"
+    return path.with_name(name)

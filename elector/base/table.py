@@ -12,7 +12,7 @@ import csv
 import functools
 import io
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,12 +21,11 @@ import numpy as np
 
 from elector.base import units
 from elector.base.errors import InputError
+from elector.base.paths import LIMIT, line_of_bad_text, read_bytes, read_text
 
 DATA = Path(__file__).parent.parent / "data"
-#: Largest description file that is read [byte]; real ones have a few thousand.
-LIMIT = 1 << 20
-#: Deepest nesting of a YAML file: a design needs four levels.
-_DEPTH = 50
+#: Deepest nesting of a YAML file: a design needs four levels; most marks and values in it.
+_DEPTH, _EVENTS = 50, 250_000
 
 #: Share of distinct combinations from which on all are kept apart.
 _FEW_TWICE = 0.75
@@ -281,9 +280,8 @@ def _bound(field: Field, bound: float) -> str:
 @functools.cache
 def schema(name: str) -> dict[str, Field]:
     """Fields of data/schema/<name>.csv by key."""
-    path = DATA / "schema" / f"{name}.csv"
-    with path.open(encoding="utf-8", newline="") as stream:
-        rows = list(csv.DictReader(stream))
+    names, lines = read_csv(DATA / "schema" / f"{name}.csv")
+    rows = (dict(zip(names, cells, strict=True)) for _, cells in lines)
     return {row["key"]: _field(row) for row in rows}
 
 
@@ -320,46 +318,37 @@ def _choices(text: str) -> tuple[str, ...]:
     return tuple(found)
 
 
-def read_text(path: str | Path, limit: int = LIMIT) -> str:
-    """The text of a file; a directory, binary or oversized file is an InputError."""
-    path = Path(path)
-    try:
-        if path.is_dir():
-            raise InputError("is a directory, not a file", file=path)
-        with path.open("rb") as stream:
-            data = stream.read(limit + 1)
-    except OSError as error:
-        raise InputError(f"cannot be read: {error.strerror or error}", file=path) from None
-    except ValueError as error:  # a null byte in the name
-        raise InputError(f"cannot be read: {error}", file=repr(str(path))) from None
-    if len(data) > limit:
-        raise InputError(f"is larger than {units.format_si(limit, 'byte')}", file=path)
-    if b"\0" in data:
-        raise InputError("is a binary file, not text", file=path)
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise InputError(f"line {line}: is not UTF-8 text", file=path) from None
-
-
 def read_csv(path: str | Path, limit: int = LIMIT) -> tuple[list[str], list[tuple[int, list[str]]]]:
     """Header and rows of a CSV file: (names, [(line number, cells), ...]), cells stripped.
 
     Blank lines are skipped. The number of cells is the caller's to check, since some
     writers end each line with a comma.
     """
-    reader = csv.reader(io.StringIO(read_text(path, limit), newline=""), strict=True)
-    rows: list[tuple[int, list[str]]] = []
+    lines = [(line, [cell.strip() for cell in cells]) for line, cells in csv_lines(path, limit)]
+    if not lines:
+        raise InputError("is empty", file=path)
+    return lines[0][1], lines[1:]
+
+
+def csv_lines(path: str | Path, limit: int = LIMIT) -> Iterator[tuple[int, list[str]]]:
+    """(line number, cells) of each row of a CSV file, header first, cells as they stand.
+
+    Blank lines are skipped. Rows are read one by one: the file is held as its bytes only.
+    """
+    data = read_bytes(path, limit)
+    if b"\0" in data:
+        raise InputError("is a binary file, not text", file=path)
+    stream = io.TextIOWrapper(io.BytesIO(data), encoding="utf-8-sig", newline="")
+    reader = csv.reader(stream, strict=True)
     try:
         for cells in reader:
-            if any(cell.strip() for cell in cells):
-                rows.append((reader.line_num, [cell.strip() for cell in cells]))
+            if cells and "".join(cells).strip():
+                yield reader.line_num, cells
+    except UnicodeDecodeError:
+        line = line_of_bad_text(data)
+        raise InputError(f"line {line}: is not UTF-8 text", file=path) from None
     except csv.Error as error:
         raise InputError(f"line {reader.line_num}: {error}", file=path) from None
-    if not rows:
-        raise InputError("is empty", file=path)
-    return rows[0][1], rows[1:]
 
 
 def load_json(path: str | Path) -> object:
@@ -378,6 +367,8 @@ def load_json(path: str | Path) -> object:
         ) from None
     except RecursionError:
         raise InputError("is nested too deeply", file=path) from None
+    except ValueError:  # Python reads no whole number of more than some thousand digits
+        raise InputError("is not valid JSON: a number has too many digits", file=path) from None
 
 
 def _unique_pairs(path: object, pairs: Iterable[tuple[str, object]]) -> dict[str, object]:
@@ -425,7 +416,7 @@ def _check_events(text: str, file: object) -> None:
     import yaml
 
     depth = documents = 0
-    for event in yaml.parse(text, Loader=_yaml_loader()):
+    for count, event in enumerate(yaml.parse(text, Loader=_yaml_loader())):
         where = f"line {event.start_mark.line + 1}: " if event.start_mark else ""
         if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None) is not None:
             raise InputError(f"{where}YAML anchors and aliases are not accepted", file=file)
@@ -435,6 +426,8 @@ def _check_events(text: str, file: object) -> None:
         depth += isinstance(event, yaml.CollectionStartEvent)
         depth -= isinstance(event, yaml.CollectionEndEvent)
         documents += isinstance(event, yaml.DocumentStartEvent)
+        if count > _EVENTS:
+            raise InputError(f"{where}holds more than {_EVENTS:,} values", file=file)
         if depth > _DEPTH:
             raise InputError(f"{where}is nested more than {_DEPTH} levels deep", file=file)
         if documents > 1:
@@ -464,6 +457,16 @@ def _yaml_loader() -> Any:
                 seen.add(key)
             return super().construct_mapping(node, deep)
 
+        def construct_yaml_int(self, node: Any) -> Any:
+            return node.value if ":" in node.value else super().construct_yaml_int(node)
+
+        def construct_yaml_float(self, node: Any) -> Any:
+            return node.value if ":" in node.value else super().construct_yaml_float(node)
+
+    # YAML 1.1 reads 1:30 as 90; of a long one that takes hours, and nobody means it.
+    for kind in ("int", "float"):
+        construct = getattr(UniqueKeyLoader, f"construct_yaml_{kind}")
+        UniqueKeyLoader.add_constructor(f"tag:yaml.org,2002:{kind}", construct)
     return UniqueKeyLoader
 
 

@@ -38,6 +38,10 @@ _COUNTED = (
 )
 _NUMBER = re.compile(r"\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*(.*?)\s*")
 _SPECIAL = re.compile(r"\s*[+-]?(nan|inf|infinity)\b.*", re.IGNORECASE)
+#: Longest text of a number; reading longer ones would cost time, and says nothing.
+_LONGEST = 6000
+#: Powers of ten beyond which every number is zero or infinite, whatever its digits.
+_BEYOND = 99_999
 
 
 def _symbols() -> dict[str, _Symbol]:
@@ -129,7 +133,10 @@ def _read(
     value: object, unit: str, field: str | None, file: object
 ) -> tuple[str, float, int, float, int]:
     """Digits, then factor and decimal exponent of the unit that is written, and of `unit`."""
-    text = _as_text(value, unit, field, file)
+    text = _as_text(value, unit, field, file).strip()
+    if len(text) > _LONGEST:
+        problem = f"is no number: it has {len(text):,} characters"
+        raise InputError(problem, file=file, field=field, value=value)
     match = _NUMBER.fullmatch(text)
     if match is None:
         reason = "must be finite" if _SPECIAL.fullmatch(text) else "is not a number"
@@ -194,7 +201,10 @@ def _as_text(value: object, unit: str, field: str | None, file: object) -> str:
         raise InputError(
             "is not a number", file=file, field=field, value=value, hint=_example(unit)
         )
-    return repr(float(value))
+    try:
+        return repr(float(value))
+    except OverflowError:  # a whole number of 310 digits or more
+        return "inf"
 
 
 def _expression(text: str, table: dict[str, _Symbol]) -> _Symbol | None:
@@ -217,8 +227,10 @@ def _expression(text: str, table: dict[str, _Symbol]) -> _Symbol | None:
 
 def _shift(digits: str, exponent: int) -> float:
     """float(digits) x 10^exponent, rounded once."""
-    mantissa, _, own = digits.lower().partition("e")
-    return float(f"{mantissa}e{int(own or 0) + exponent}")
+    mantissa, _, written = digits.lower().partition("e")
+    own = written.lstrip("+-").lstrip("0")  # int() refuses thousands of digits
+    power = _BEYOND if len(own) > 5 else int(own or 0)
+    return float(f"{mantissa}e{(-power if written[:1] == '-' else power) + exponent}")
 
 
 def _spellings(unit: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""Accelerators by name or file: presets, data sheets, YAML and the settings of SCALE-Sim."""
+"""Accelerators by name or file: a machine kind, and the settings that a design starts from."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from elector.base import paths
 from elector.base.errors import InputError
 from elector.base.table import DATA, load_yaml, read_csv
 from elector.describe.formats import load_scalesim_config
@@ -17,6 +18,9 @@ from elector.machines import MACHINES
 from elector.machines.contract import Machine
 
 Array = np.ndarray
+
+#: Most accelerators of which each is based on the next.
+_DEEPEST = 16
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -33,7 +37,8 @@ class Accelerator:
 
 def list_accelerators() -> list[str]:
     """Names of the shipped accelerators."""
-    return sorted({*(path.stem for path in (DATA / "accelerators").glob("*.yaml")), *devices()})
+    files = paths.names(DATA / "accelerators", "*.yaml")
+    return sorted({*(file.removesuffix(".yaml") for file in files), *devices()})
 
 
 @functools.cache
@@ -43,7 +48,8 @@ def devices() -> dict[str, dict[str, str]]:
     A table for machines of which many are sold; its column `base` names the machine.
     """
     found: dict[str, dict[str, str]] = {}
-    for path in sorted((DATA / "accelerators").glob("*.csv")):
+    for file in paths.names(DATA / "accelerators", "*.csv"):
+        path = DATA / "accelerators" / file
         names, lines = read_csv(path)
         for _, cells in lines:
             row = dict(zip(names, cells, strict=True))
@@ -54,9 +60,14 @@ def devices() -> dict[str, dict[str, str]]:
 @functools.lru_cache(maxsize=256)
 def load_accelerator(name: str) -> Accelerator:
     """A shipped accelerator or a YAML file with `base` and settings of its schema."""
+    return _load(name, ())
+
+
+def _load(name: str, above: tuple[str, ...]) -> Accelerator:
+    """An accelerator, as the base of those `above` it, the outermost first."""
     known = name in list_accelerators()
     path = DATA / "accelerators" / f"{name}.yaml" if known else Path(name)
-    if not known and not path.exists():
+    if not known and not paths.exists(path, "accelerator"):
         raise InputError(
             "unknown accelerator", field="accelerator", value=name, allowed=list_accelerators()
         )
@@ -64,7 +75,7 @@ def load_accelerator(name: str) -> Accelerator:
     if not isinstance(data, dict):
         raise InputError("must be a mapping of settings", file=path)
     path = Path(data.pop("file")) if name in devices() else path
-    machine, settings = _described(data, name if known else None, path)
+    machine, settings = _described(data, name if known else None, path, above=(*above, name))
     if name in devices():
         settings |= {k: stated(name, k, settings[k]) for k in machine.stated}
     words = (str(data.get(key, "")) for key in ("description", "source"))
@@ -72,22 +83,29 @@ def load_accelerator(name: str) -> Accelerator:
 
 
 def _described(
-    data: Mapping[str, object], name: str | None, file: object, at: str = ""
+    data: Mapping[str, object],
+    name: str | None,
+    file: object,
+    at: str = "",
+    above: tuple[str, ...] = (),
 ) -> tuple[Machine, dict[str, object]]:
     """Machine and settings that entries describe; `name` where they are a preset's own.
 
     at : the unit of a hybrid they stand for; its base is then what `simulate` calls so.
+    above : the accelerators that are being read, which this one may not lead back to.
     """
     base = data.get("base", name)
     prefix = f"{at}." if at else ""
     if "units" in data and "base" not in data:
         from elector.hybrid import read as assembly  # only a hybrid needs it
 
-        machine, settings = assembly.read(data, file, lambda d, at, f: _described(d, None, f, at))
+        machine, settings = assembly.read(
+            data, file, lambda d, at, f: _described(d, None, f, at, above)
+        )
     elif base in MACHINES and not (at and base in list_accelerators()):
         machine, settings = MACHINES[str(base)], {}
     elif isinstance(base, str) and base != name and _is_accelerator(base):
-        below = load_accelerator(base)
+        below = _load(_below(base, above, file, f"{prefix}base"), above)
         machine, settings = below.machine, dict(below.settings)
         if machine.hybrid is not None:
             from elector.hybrid import read as assembly  # only a hybrid needs it
@@ -120,13 +138,29 @@ def _described(
     return machine, settings
 
 
+def _below(base: str, above: tuple[str, ...], file: object, field: str) -> str:
+    """The base, if it does not lead back to what is based on it."""
+    if base in above or len(above) >= _DEEPEST:
+        problem = "is based on itself" if base in above else f"has more than {_DEEPEST} bases"
+        raise InputError(
+            problem,
+            file=file,
+            field=field,
+            value=base,
+            hint=f"it ends in one of {', '.join(MACHINES)}",
+        )
+    return base
+
+
 def _is_accelerator(name: str) -> bool:
     return name in list_accelerators() or Path(name).suffix in (".yaml", ".yml")
 
 
 def _settings_of(path: Path) -> object:
     """What a file says: ours in YAML, or a SCALE-Sim configuration."""
-    return _peer_settings(path) if path.suffix == ".cfg" else load_yaml(path)
+    if path.suffix == ".cfg" or (paths.is_pipe(path) and paths.read_text(path)[:1] == "["):
+        return _peer_settings(path)
+    return load_yaml(path)
 
 
 def _peer_settings(path: Path) -> dict[str, object]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from elector.base import quantity
-from elector.base.output import whole
+from elector.base.output import save_picture, whole
 from elector.base.table import Column
 from elector.cost import pricing
 from elector.evaluation.path import Chunk, inspect, require_feasible
@@ -318,7 +318,7 @@ def draw(found: Trace, path: Path) -> None:
     )
     for ax in axes:
         ax.spines[["top", "right"]].set_visible(False)
-    figure.savefig(path, dpi=130)
+    save_picture(figure, path, 130)
     plt.close(figure)
 
 

@@ -29,7 +29,7 @@ from pathlib import Path
 
 import numpy as np
 
-from elector.base import units
+from elector.base import paths, units
 from elector.base.errors import InputError, nearest
 from elector.base.table import DATA, combinations, read_csv
 from elector.describe.workload import Workload
@@ -87,7 +87,10 @@ class Table:
 
 def list_sparsities() -> list[str]:
     """Names that `workload.sparsity` knows."""
-    return ["dense", *sorted(path.stem for path in (DATA / "sparsity").glob("*.csv"))]
+    return [
+        "dense",
+        *(file.removesuffix(".csv") for file in paths.names(DATA / "sparsity", "*.csv")),
+    ]
 
 
 @functools.lru_cache(maxsize=64)
@@ -97,7 +100,7 @@ def load_sparsity(name: str) -> Table | None:
         return None
     shipped = DATA / "sparsity" / f"{name}.csv"
     path = shipped if name in list_sparsities() else Path(name)
-    if path != shipped and not path.exists():
+    if path != shipped and not paths.exists(path, "workload.sparsity"):
         raise InputError(
             "unknown sparsity",
             field="workload.sparsity",

@@ -14,7 +14,7 @@ import numpy as np
 
 from elector.base.errors import InputError
 from elector.studies.sweep import SweepResult, run_sweep
-from elector.studies.sweep_table import SweepTable, is_figure, is_result, table_of
+from elector.studies.sweep_table import Kinds, SweepTable, table_of
 from elector.technology import Technology
 
 if TYPE_CHECKING:
@@ -70,10 +70,12 @@ def _read(table: Any) -> tuple[pd.DataFrame, SweepTable]:
     except (TypeError, ValueError) as error:
         raise InputError(f"is no table: {error}", field="table") from None
     header = [str(name) for name in frame.columns]
-    columns = [[_plain(value) for value in frame.iloc[:, j]] for j in range(len(header))]
-    cells = [list(row) for row in zip(*columns, strict=True)]
-    rows = table_of(header, cells)
-    if not cells:
+    if len(set(header)) < len(header):
+        twice = next(name for name in header if header.count(name) > 1)
+        raise InputError("column given twice", field=twice)
+    cells = {name: [_plain(value) for value in frame.iloc[:, j]] for j, name in enumerate(header)}
+    rows = table_of(cells, len(frame))
+    if not len(frame):
         raise InputError("has no rows", field="table")
     return frame, rows
 
@@ -93,11 +95,11 @@ def _frame(result: SweepResult, given: pd.DataFrame) -> pd.DataFrame:
     import pandas as pd
 
     columns = dict(zip(result.header, zip(*result.records, strict=True), strict=True))
-    found = {}
+    found, kinds = {}, Kinds(result.header)
     for name, values in columns.items():
-        if is_figure(name, result.header):
+        if kinds.is_figure(name):
             found[name] = pd.Series(values, given.index, dtype="float64")
-        elif name in given.columns and not is_result(name, result.header):
+        elif name in given.columns and not kinds.is_result(name):
             found[name] = given[name]  # as it was given, numbers and categories included
         else:
             found[name] = pd.Series(values, given.index, dtype=object).infer_objects()

@@ -147,12 +147,14 @@ class Swept:
 def sweep(
     columns: Mapping[str, Column], size: int, *, technology: Technology | None = None
 ) -> Swept:
-    """Costs of every row that can be read; the others with their error.
+    """Costs of every row that can be read; the others with their error."""
+    try:
+        cost = evaluate(columns, size, technology=technology, level="groups")
+        return Swept(cost, np.arange(size), {})
+    except InputError:  # of some row, or of many
+        from elector.studies.screening import unreadable
 
-    Unreadable rows are found by halving: a table without errors is one evaluation.
-    """
-    errors: dict[int, InputError] = {}
-    _screen(columns, np.arange(size), errors)
+    errors = unreadable(columns, size)
     good = np.array([row for row in range(size) if row not in errors], dtype=np.intp)
     place = np.full(size, -1, dtype=np.intp)
     place[good] = np.arange(good.size)
@@ -160,19 +162,6 @@ def sweep(
         return Swept(None, place, errors)
     kept = {key: column.take(good).compact() for key, column in columns.items()}
     return Swept(evaluate(kept, good.size, technology=technology, level="groups"), place, errors)
-
-
-def _screen(columns: Mapping[str, Column], rows: Array, errors: dict[int, InputError]) -> None:
-    kept = {key: column.take(rows).compact() for key, column in columns.items()}
-    try:
-        evaluate(kept, rows.size)
-    except InputError as error:
-        if rows.size == 1:
-            errors[int(rows[0])] = error
-            return
-        half = rows.size // 2
-        _screen(columns, rows[:half], errors)
-        _screen(columns, rows[half:], errors)
 
 
 def features(columns: Mapping[str, Column], size: int) -> dict[str, Array]:

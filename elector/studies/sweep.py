@@ -23,16 +23,7 @@ from elector.cost.results import registry
 from elector.evaluation.resolved import resolved
 from elector.studies.pruning import SPARSITY, warnings
 from elector.studies.simulation import Swept, sweep
-from elector.studies.sweep_table import (
-    OWN,
-    REMARKS,
-    SETTINGS,
-    STATUS,
-    SweepTable,
-    is_result,
-    is_setting,
-    workloads_of,
-)
+from elector.studies.sweep_table import REMARKS, SETTINGS, STATUS, SweepTable
 from elector.technology import Technology
 
 
@@ -65,18 +56,20 @@ def run_sweep(
 
     settings : also say what every setting of a row was resolved to.
     """
-    good = np.array([i for i in range(len(table.cells)) if i not in table.errors], dtype=np.intp)
+    readable = np.ones(len(table), dtype=bool)
+    readable[list(table.errors)] = False
+    good = np.flatnonzero(readable)
     errors = dict(table.errors)
     found: dict[str, Swept] = {}
     remarks = _Remarks([[] for _ in good], [{} for _ in good])
-    for workload in workloads_of(table.header):
+    for workload in table.kinds.workloads:
         if good.size:
-            columns = _columns(table, good, workload)
+            columns = table.settings(good, workload)
             swept = found[workload] = sweep(columns, good.size, technology=technology)
             for row, error in swept.errors.items():
                 errors.setdefault(int(good[row]), error)
             _remark(remarks, workload, columns, swept, settings)
-    place = np.full(len(table.cells), -1, dtype=np.intp)
+    place = np.full(len(table), -1, dtype=np.intp)
     place[good] = np.arange(good.size)
     return _result(table, found, place, errors, remarks)
 
@@ -119,22 +112,6 @@ def _pruning(columns: dict[str, Column]) -> list[list[str]]:
     return [said[pair] for pair in pairs]
 
 
-def _columns(table: SweepTable, rows: np.ndarray, workload: str) -> dict[str, Column]:
-    """The settings of one workload at `rows`: its own where it has one, else the common ones."""
-    cells: dict[str, list[str | None]] = {}
-    own: dict[str, list[str | None]] = {}
-    for j, name in enumerate(table.header):
-        match = OWN.fullmatch(name)
-        if match and match["workload"] == workload:
-            own[f"workload.{match['key']}"] = [table.cells[i][j] for i in rows]
-        elif not match and is_setting(name, table.header):
-            cells[name] = [table.cells[i][j] for i in rows]
-    for name, mine in own.items():
-        common = cells.get(name, [None] * len(mine))
-        cells[name] = [b if a is None else a for a, b in zip(mine, common, strict=True)]
-    return {name: Column.of(values) for name, values in cells.items()}
-
-
 def _result(
     table: SweepTable,
     found: dict[str, Swept],
@@ -143,18 +120,19 @@ def _result(
     remarks: _Remarks,
 ) -> SweepResult:
     """The kept columns of the table, every result, then remarks and what became of the row."""
-    kept = [j for j, name in enumerate(table.header) if not is_result(name, table.header)]
+    kept = {n: c for n, c in table.columns.items() if not table.kinds.is_result(n)}
+    texts = [[column.values[code] for code in column.codes.tolist()] for column in kept.values()]
     values = _values(found, place)
     asked = list(dict.fromkeys(key for each in remarks.settings for key in each))
     records: list[list[object]] = []
     messages: list[tuple[int, str]] = []
     said: dict[str, None] = {}
     infeasible = 0
-    for row, cells in enumerate(table.cells):
-        record: list[object] = [cells[j] for j in kept]
+    for row in range(len(table)):
+        record: list[object] = [column[row] for column in texts]
         if row in errors:
             message = str(errors[row])
-            messages.append((table.lines[row], message))
+            messages.append((int(table.lines[row]), message))
             record += [None] * (len(values) + len(asked)) + [None, VERSION]
             record += [None, None, " ".join(message.split())]
         else:
@@ -166,7 +144,7 @@ def _result(
             record += [remarks.settings[at].get(key) for key in asked]
             record += ["; ".join(notes) or None, VERSION, reason is None, reason, None]
         records.append(record)
-    header = [*(table.header[j] for j in kept), *values, *asked, *REMARKS, *STATUS]
+    header = [*kept, *values, *asked, *REMARKS, *STATUS]
     return SweepResult(header, records, messages, infeasible, tuple(said))
 
 

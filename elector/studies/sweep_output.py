@@ -13,7 +13,7 @@ from elector.base.errors import InputError
 from elector.base.output import whole
 from elector.evaluation.settings import field_of
 from elector.studies.sweep import SweepResult
-from elector.studies.sweep_table import OWN, is_figure, is_result
+from elector.studies.sweep_table import OWN, Kinds
 
 FORMATS = (".csv", ".json", ".parquet")
 
@@ -56,9 +56,9 @@ def _write_json(result: SweepResult, stream: IO[str]) -> None:
 def _write_parquet(result: SweepResult, path: Path) -> None:
     import pandas as pd
 
-    frame = pd.DataFrame(typed(result))
+    frame, kinds = pd.DataFrame(typed(result)), Kinds(result.header)
     for name in frame.columns:
-        if is_figure(name, result.header):
+        if kinds.is_figure(name):
             frame[name] = frame[name].astype("float64")
     frame["feasible"] = frame["feasible"].astype("boolean")
     frame.to_parquet(path, index=False)
@@ -69,9 +69,9 @@ def typed(result: SweepResult) -> dict[str, list[Any]]:
 
     A column keeps its texts where a cell of it cannot be read (an error of its row says so).
     """
-    columns = zip(*result.records, strict=True)
+    columns, kinds = zip(*result.records, strict=True), Kinds(result.header)
     return {
-        name: list(values) if is_result(name, result.header) else _meant(name, values)
+        name: list(values) if kinds.is_result(name) else _meant(name, values)
         for name, values in zip(result.header, columns, strict=True)
     }
 

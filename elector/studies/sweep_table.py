@@ -1,145 +1,226 @@
-"""The table of a sweep: which columns it may have, and its rows as they were given."""
+"""The table that `elector sweep` reads: known columns, one configuration a row, each cell once.
+
+A million rows have few distinct cells, so a column keeps those and a code for each row. What is
+wrong with the table itself ends the command; what is wrong with a row is kept for its row.
+"""
 
 from __future__ import annotations
 
 import re
+from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import islice
 from pathlib import Path
-from typing import Any
+
+import numpy as np
 
 from elector.base.errors import InputError
-from elector.base.table import read_csv
+from elector.base.table import Column, csv_lines
 from elector.cost.results import registry
 from elector.evaluation.settings import is_known, known_keys
 
-#: Largest table that is read [byte]: some ten million rows.
-LIMIT = 1 << 32
+#: Largest table that is read [byte]: a million rows or two, for a few seconds and a gigabyte.
+LIMIT = 50_000_000
+#: Rows that are read at once.
+_PIECE = 8192
 PASSED_THROUGH = ("id", "accuracy", "accuracy_std")
 STATUS = ("feasible", "reason", "error")
 #: What else a sweep says of each row; `settings.KEY.value` and `.default` where asked for.
 REMARKS = ("notes", "version")
 SETTINGS = "settings"
 #: What a front.csv begins with and has: it may hold results of the user's own naming, too.
-FRONT = ["id", "feasible"]
+FRONT = ("id", "feasible")
 #: A setting of one of several workloads.
 OWN = re.compile(r"workloads\.(?P<workload>\w+)\.(?P<key>\w+)")
+
+
+@dataclass(frozen=True)
+class Kinds:
+    """What the columns of a header are."""
+
+    header: Sequence[str]
+
+    @cached_property
+    def workloads(self) -> tuple[str, ...]:
+        """Names of the workloads; one without a name where there is one only."""
+        found = [match["workload"] for name in self.header if (match := OWN.fullmatch(name))]
+        return tuple(dict.fromkeys(found)) or ("",)
+
+    @cached_property
+    def _has_status(self) -> bool:
+        return FRONT[1] in self.header
+
+    def is_result(self, name: str) -> bool:
+        """Whether a column is one that a sweep of a table with this header appends."""
+        first, dot, rest = name.partition(".")
+        if dot and first in self.workloads:
+            name = rest
+        metric = registry().metrics.get(name.partition(".")[0])
+        known = metric is not None and bool(metric.axis) == ("." in name)
+        return known or name in (*STATUS, *REMARKS) or first == SETTINGS
+
+    def is_figure(self, name: str) -> bool:
+        """Whether a column holds numbers that were computed."""
+        text = (*STATUS, *REMARKS)
+        return self.is_result(name) and name not in text and not name.startswith(f"{SETTINGS}.")
+
+    def is_passed(self, name: str) -> bool:
+        """Whether a column is passed through: a note, or a result of a front that only its space
+        knows, such as an accuracy, a figure of a training run, or what `define` names."""
+        own = name.startswith("note.") or name in PASSED_THROUGH
+        front = list(self.header[:1]) == [FRONT[0]] and self._has_status
+        plain = name.partition(".")[0] not in ("model", "accelerator", "workload", "workloads")
+        return own or (front and plain and not self.is_result(name))
+
+    def is_setting(self, name: str) -> bool:
+        """Whether a column holds settings."""
+        return not self.is_result(name) and not self.is_passed(name)
 
 
 @dataclass(frozen=True)
 class SweepTable:
     """A table as it was read.
 
-    header : all columns. cells : one list a row, None where a cell is empty; texts of a file,
-        or plain values of Python.
-    lines : line of each row in the file.
+    columns : name -> cells, None where one is empty. lines : (D,) line of each row in the file.
     errors : row -> what is wrong with the row itself, before any value is read.
     """
 
     path: Path | None
-    header: list[str]
-    cells: list[list[Any]]
-    lines: list[int]
+    columns: dict[str, Column]
+    lines: np.ndarray
     errors: dict[int, InputError]
 
+    def __len__(self) -> int:
+        return len(self.lines)
 
-def workloads_of(header: list[str]) -> list[str]:
-    """Names of the workloads of a table; one without a name where there is one only."""
-    found = [match["workload"] for name in header if (match := OWN.fullmatch(name))]
-    return list(dict.fromkeys(found)) or [""]
+    @cached_property
+    def kinds(self) -> Kinds:
+        """What the columns are."""
+        return Kinds(list(self.columns))
+
+    def settings(self, rows: np.ndarray, workload: str) -> dict[str, Column]:
+        """The settings of one workload at `rows`: its own where it has one, else the common."""
+        found: dict[str, Column] = {}
+        own: dict[str, Column] = {}
+        for name, column in self.columns.items():
+            match = OWN.fullmatch(name)
+            if match and match["workload"] == workload:
+                own[f"workload.{match['key']}"] = column.take(rows).compact()
+            elif not match and self.kinds.is_setting(name):
+                found[name] = column.take(rows).compact()
+        for name, column in own.items():
+            found[name] = _over(column, found[name]) if name in found else column
+        return found
+
+
+def _over(own: Column, common: Column) -> Column:
+    """The cells of `own`, those of `common` where they are empty."""
+    empty = np.array([value is None for value in own.values])[own.codes]
+    codes = np.where(empty, common.codes + len(own.values), own.codes)
+    return Column((*own.values, *common.values), codes).compact()
 
 
 def read_table(path: str | Path) -> SweepTable:
     """A table with known columns; ragged rows and missing names become errors of their row."""
     path = Path(path)
-    header, lines = read_csv(path, LIMIT)
+    rows = csv_lines(path, LIMIT)
+    header = [name.strip() for name in next(rows, (0, []))[1]]
+    if not header:
+        raise InputError("is empty", file=path)
     while header and not header[-1]:
         header = header[:-1]
-    check_header(header, path)
+    _check_header(header, path)
+    cells = [_Cells() for _ in header]
+    lines = array("q")
+    errors: dict[int, InputError] = {}
+    while piece := list(islice(rows, _PIECE)):
+        listed = [found for _, found in piece]
+        for at, found in enumerate(listed):
+            if len(found) != len(header):
+                listed[at] = _ragged(found, len(header), len(lines) + at, errors)
+        for column, texts in zip(cells, zip(*listed, strict=True), strict=True):
+            column.extend(texts)
+        lines.extend(line for line, _ in piece)
     if not lines:
         raise InputError("has a header but no rows", file=path)
-    cells: list[list[Any]] = []
-    errors: dict[int, InputError] = {}
-    for row, (_, found) in enumerate(lines):
-        extra = len(found) > len(header) and any(found[len(header) :])
-        if extra or len(found) < len(header):
-            errors[row] = InputError(f"has {len(found)} cells, the header {len(header)}")
-        padded: list[str | None] = [cell or None for cell in found[: len(header)]]
-        cells.append([*padded, *[None] * (len(header) - len(padded))])
-    return SweepTable(
-        path, header, cells, [line for line, _ in lines], _empty(header, cells) | errors
-    )
+    columns = {name: column.column() for name, column in zip(header, cells, strict=True)}
+    return SweepTable(path, columns, np.array(lines), _unnamed(columns) | errors)
 
 
-def table_of(header: list[str], cells: list[list[Any]]) -> SweepTable:
-    """A table of a program; rows are counted from 0."""
-    check_header(header, None, "")
-    return SweepTable(None, header, cells, list(range(len(cells))), _empty(header, cells))
+def table_of(columns: dict[str, list[str | int | float | bool | None]], rows: int) -> SweepTable:
+    """A table of a program, a list of `rows` cells for each name; rows are counted from 0."""
+    _check_header(list(columns), None, "")
+    found = {name: Column.of(cells) for name, cells in columns.items()}
+    return SweepTable(None, found, np.arange(rows), _unnamed(found))
 
 
-def _empty(header: list[str], cells: list[list[Any]]) -> dict[int, InputError]:
+def _unnamed(columns: dict[str, Column]) -> dict[int, InputError]:
     """Row -> the name it lacks: one without a model or an accelerator is no design."""
     found: dict[int, InputError] = {}
-    for name in ("accelerator", "model"):
-        at = header.index(name)
-        found |= {
-            row: InputError("is empty", field=name)
-            for row, values in enumerate(cells)
-            if values[at] is None
-        }
+    for name in ("model", "accelerator"):
+        empty = [code for code, value in enumerate(columns[name].values) if value is None]
+        for row in np.flatnonzero(np.isin(columns[name].codes, empty)).tolist():
+            found.setdefault(row, InputError("is empty", field=name))
     return found
 
 
-def check_header(header: list[str], path: Path | None, where: str = "line 1: ") -> None:
-    """Refuses columns without a meaning, given twice, or missing."""
+def _ragged(cells: list[str], wide: int, row: int, errors: dict[int, InputError]) -> list[str]:
+    """A row of another length as one of `wide` cells; an error unless what is too much is empty."""
+    if len(cells) < wide or any(cell.strip() for cell in cells[wide:]):
+        errors[row] = InputError(f"has {len(cells)} cells, the header {wide}")
+    return (cells + [""] * (wide - len(cells)))[:wide]
+
+
+class _Cells:
+    """A column of cells while it is read: each distinct text once, eight bytes for every row."""
+
+    def __init__(self) -> None:
+        self.seen: dict[str, int] = {}
+        self.codes = array("q")
+
+    def extend(self, cells: tuple[str, ...]) -> None:
+        """Takes the cells of further rows."""
+        for cell in [cell for cell in dict.fromkeys(cells) if cell not in self.seen]:
+            self.seen[cell] = len(self.seen)
+        self.codes.extend(map(self.seen.__getitem__, cells))
+
+    def column(self) -> Column:
+        """The cells so far, stripped; None where one is empty."""
+        texts: dict[str, int] = {}
+        for text in map(str.strip, self.seen):
+            texts.setdefault(text, len(texts))
+        codes = np.frombuffer(self.codes, np.int64).astype(np.intp)
+        if len(texts) < len(self.seen):
+            codes = np.array([texts[text.strip()] for text in self.seen])[codes]
+        return Column(tuple(text or None for text in texts), codes)
+
+
+def _check_header(header: list[str], path: Path | None, where: str = "line 1: ") -> None:
+    """Refuses unknown and missing columns, and those given twice."""
     spaces = known_keys()
-    settings = [f"{space}.{key}" for space, keys in spaces.items() for key in keys]
-    known = ["model", "accelerator", *settings]
+    kinds = Kinds(header)
+    seen: set[str] = set()
     for name in header:
         own = OWN.fullmatch(name)
         setting = is_known(name) or bool(own and own["key"] in spaces["workload"])
-        if not (setting or is_passed(name, header) or is_result(name, header)):
+        if not (setting or kinds.is_passed(name) or kinds.is_result(name)):
             raise InputError(
                 f"{where}unknown column",
                 file=path,
                 field=name or "(no name)",
                 value=name,
-                allowed=known,
+                allowed=[
+                    "model",
+                    "accelerator",
+                    *(f"{space}.{key}" for space, keys in spaces.items() for key in keys),
+                ],
                 hint="a column of your own may be called note.NAME",
             )
-        if header.count(name) > 1:
+        if name in seen:
             raise InputError(f"{where}column given twice", file=path, field=name)
+        seen.add(name)
     for name in ("model", "accelerator"):
-        if name not in header:
+        if name not in seen:
             raise InputError(f"{where}column is missing", file=path, field=name)
-
-
-def is_result(name: str, header: Sequence[str] = ()) -> bool:
-    """Whether a column is one that a sweep of a table with this header appends."""
-    first, dot, rest = name.partition(".")
-    if dot and first in workloads_of(list(header)):
-        name = rest
-    metric = registry().metrics.get(name.partition(".")[0])
-    known = metric is not None and bool(metric.axis) == ("." in name)
-    return known or name in (*STATUS, *REMARKS) or first == SETTINGS
-
-
-def is_passed(name: str, header: list[str]) -> bool:
-    """Whether a column is passed through: a note, or a result of a front that only its space
-    knows, such as an accuracy, a figure of a training run, or what `define` names."""
-    own = name.startswith("note.") or name in PASSED_THROUGH
-    front = header[:1] == FRONT[:1] and FRONT[1] in header
-    words = name.split(".")
-    plain = words[0] not in ("model", "accelerator", "workload", "workloads")
-    return own or (front and plain and not is_result(name, header))
-
-
-def is_setting(name: str, header: list[str]) -> bool:
-    """Whether a column says something of the designs."""
-    return not is_result(name, header) and not is_passed(name, header)
-
-
-def is_figure(name: str, header: Sequence[str]) -> bool:
-    """Whether a column holds numbers that were computed."""
-    text = (*STATUS, *REMARKS)
-    return is_result(name, header) and name not in text and not name.startswith(f"{SETTINGS}.")

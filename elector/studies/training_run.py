@@ -22,7 +22,7 @@ from pathlib import Path
 
 import numpy as np
 
-from elector.base import quantity
+from elector.base import paths, quantity
 from elector.base.errors import InputError
 from elector.base.record import Record as ShortRecord
 from elector.base.table import Field, load_yaml, schema
@@ -114,7 +114,7 @@ def read_plan(source: str | Path | Mapping[str, object]) -> Plan:
         if key in workload:
             raise InputError("is decided by the phases", file=file, field=f"workload.{key}")
     phases = _phases(data.get("phases"), file)
-    model = _beside(str(data["model"]), file)
+    model = paths.beside(str(data["model"]), file)
     return Plan(model, dict(workload), phases, _switch(data, phases, file))
 
 
@@ -172,15 +172,7 @@ def _phases(data: object, file: object) -> tuple[Phase, ...]:
 
 
 def _accelerator(name: str, file: object) -> Accelerator:
-    return load_accelerator(_beside(name, file))
-
-
-def _beside(name: str, file: object) -> str:
-    """A preset or file; a file beside the plan is found from anywhere."""
-    if isinstance(file, Path) and "." in name and not Path(name).exists():
-        beside = file.parent / name
-        return str(beside) if beside.is_file() else name
-    return name
+    return load_accelerator(paths.beside(name, file))
 
 
 def _assigned(accelerator: Accelerator, data: object, file: object) -> Accelerator:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from elector.base import paths
 from elector.base.errors import InputError
 from elector.base.table import DATA, load_yaml
 from elector.technology.price import Price, between, from_row, product, scaled, total
@@ -148,7 +149,8 @@ class Technology:
 
 @functools.cache
 def _shipped() -> Technology:
-    rows = [row for path in sorted((DATA / "technology").glob("*.csv")) for row in read_rows(path)]
+    folder = DATA / "technology"
+    rows = [row for file in paths.names(folder, "*.csv") for row in read_rows(folder / file)]
     _check_nodes(rows, DATA / "technology")
     return Technology._of(rows)
 

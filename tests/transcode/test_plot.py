@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from elector.base.errors import InputError
+from elector.base.errors import ElectorError, InputError
 from transcode import plot
 from transcode.pareto import nondominated
 
@@ -81,8 +81,22 @@ def make_run(
         folder / "front.json",
         {"space": "bert", "seed": 7, "objectives": objectives, "hypervolume": 0.81},
     )
+    directions = {o["name"]: o["direction"] for o in objectives}
     write(
-        folder / "manifest.json", {"designs": 12_345, "accuracy": {"text": "accuracy (x): m\n  p"}}
+        folder / "manifest.json",
+        {
+            "space": {"name": "bert", "objectives": directions},
+            "space_sha256": "",
+            "simulator": {},
+            "seed": 7,
+            "sampler": {"asked": "auto", "used": "evolve", "why": "it is a test"},
+            "batch": 1,
+            "status": "finished: budget reached",
+            "designs": 12_345,
+            "front": len(front),
+            "hypervolume": 0.81,
+            "accuracy": {"text": "accuracy (x): m\n  p"},
+        },
     )
     return folder
 
@@ -300,41 +314,25 @@ def test_a_run_becomes_a_picture_twice_the_same(tmp_path: Path) -> None:
     assert plot.plot_run(folder, tmp_path / "front.svg").read_text("utf-8").startswith("<?xml")
 
 
-def test_task_of_the_space_stands_in_for_a_missing_record(tmp_path: Path) -> None:
-    folder = make_run(tmp_path / "run", ["latency_s"])
-    write(folder / "manifest.json", {"space": {"workload": {"task": "SST-2"}}})
-    assert plot.plot_run(folder).exists()
+def test_task_of_the_space_stands_in_for_a_missing_record() -> None:
     assert "leave-one-out" in plot._notes({"space": {"workload": {"task": "sst2"}}})[0]
     assert plot._notes({"space": {"workload": {"task": "mine"}}}) == ()
-
-
-def test_designs_evaluated_come_from_the_parts_without_a_manifest_count(tmp_path: Path) -> None:
-    pa = pytest.importorskip("pyarrow")
-    from pyarrow import parquet
-
-    (tmp_path / "designs").mkdir()
-    for part in range(2):
-        name = tmp_path / "designs" / f"part-{part:06d}.parquet"
-        parquet.write_table(pa.table({"x": list(range(30))}), name)
-    assert plot._evaluated(tmp_path, {}) == 60
-    (tmp_path / "designs" / "part-000002.parquet").write_bytes(b"cut")
-    assert plot._evaluated(tmp_path, {}) is None
 
 
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [
-        ("front.json", None, "cannot be read"),
-        ("front.json", "{", "is not JSON"),
-        ("front.json", "[]", "must be an object"),
-        ("front.json", "{}", "names no objective"),
-        ("front.csv", None, "cannot be read"),
-        ("front.csv", "id,latency_s\n1\n", "line 2 has 1 cells"),
+        ("manifest.json", None, "no manifest"),
+        ("manifest.json", "{", "is damaged"),
+        ("manifest.json", "[]", "is not a run's manifest"),
+        ("manifest.json", "{}", "is not the manifest of a run"),
+        ("front.csv", None, "has no recorded designs any more"),
+        ("front.csv", "", "it has no column id"),
+        ("front.csv", "id,latency_s,accuracy\n1\n", "a row has 1 cells"),
         ("front.csv", "id,accuracy\n1,90\n", "no column"),
-        ("front.csv", "id,latency_s,accuracy\n1,nan,90\n", "must be finite"),
+        ("front.csv", "id,latency_s,accuracy\n1,nan,90\n", "a design has no latency_s"),
         ("front.csv", "id,latency_s,accuracy\n1,slow,90\n", "slow"),
-        ("front.csv", "id,latency_s,accuracy\n", "no design"),
-        ("front.csv", "id,latency_s,accuracy,feasible\n1,1,90,false\n", "no design"),
+        ("front.csv", "id,latency_s,accuracy\n", "it has 0 designs, the front"),
     ],
 )
 def test_broken_run_folders_are_refused(
@@ -344,9 +342,18 @@ def test_broken_run_folders_are_refused(
     (folder / name).unlink()
     if content is not None:
         (folder / name).write_text(content, encoding="utf-8")
-    with pytest.raises(InputError, match=words):
+    with pytest.raises(ElectorError, match=words):
         plot.plot_run(folder)
     assert not (folder / "front.png").exists()
+
+
+@pytest.mark.parametrize("feasible", ["", "1,1,90,false\n"])
+def test_a_front_without_designs_is_not_drawn(feasible: str) -> None:
+    names = "id,latency_s,accuracy,feasible"
+    rows = [line.split(",") for line in (names + "\n" + feasible).splitlines()]
+    columns = {name: [row[i] for row in rows[1:]] for i, name in enumerate(rows[0])}
+    with pytest.raises(InputError, match="no design"):
+        plot.info(columns, {"objectives": [{"name": "latency_s"}]})
 
 
 @pytest.mark.parametrize("out", ["absent/front.png", "front.nonsense"])

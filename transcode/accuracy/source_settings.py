@@ -15,7 +15,7 @@ from pathlib import Path
 from statistics import NormalDist
 from typing import Any
 
-from elector.base import units
+from elector.base import paths, units
 from elector.base.errors import InputError
 
 #: Source -> the keys it takes beside `source`.
@@ -156,7 +156,7 @@ def _rows(written: object, file: Path | None, fail: Fail) -> str | None:
         raise fail("is the name of a file", "accuracy.rows", value=written)
     beside = file.parent / written if file is not None else Path(written)
     for path in (Path(written), beside):
-        if path.is_file():
+        if paths.exists(path, "accuracy.rows") and not paths.is_folder(path):
             return str(path)
     raise fail("no such file", "accuracy.rows", value=written)
 

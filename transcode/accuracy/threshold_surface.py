@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from elector.base import units
+from elector.base import paths, units
 from elector.base.errors import InputError
 from elector.base.table import DATA as SIMULATOR
 from elector.base.table import read_csv
@@ -132,8 +132,8 @@ def of_table(name: str) -> tuple[TrainedScore, ...]:
     Its rows repeat the accuracy for each operation; a row without both thresholds says nothing.
     """
     shipped = SIMULATOR / "sparsity" / f"{name}.csv"
-    path = shipped if shipped.is_file() else Path(name)
-    if not path.is_file():
+    path = shipped if paths.is_file(shipped) else Path(name)
+    if not paths.exists(path, "workload.sparsity"):
         return ()
     names, lines = read_csv(path, limit=64 << 20)
     found: dict[TrainedScore, None] = {}

@@ -126,6 +126,7 @@ def _given(record: Mapping[str, str], path: str | Path, line: int) -> UserRow:
         if value is None:
             raise InputError("is empty", file=path, field=f"line {line}: {column}")
     assert score is not None
+    number("tokens")
     return UserRow(
         line=line,
         name=record.get("name", ""),

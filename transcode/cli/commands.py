@@ -7,13 +7,21 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
+from elector.base.errors import EvaluationError, InfeasibleError
 from elector.cli.commands import FORMATS, INFEASIBLE, NOT_PASSED, Program
 from elector.cli.entry import INTERRUPTED
 from transcode import __version__
 from transcode.cli.train import train
+
+if TYPE_CHECKING:
+    from transcode.runs.query import Front, Recorded
+
+#: Kinds of pictures that are written.
+PICTURES = (".png", ".pdf", ".svg")
 
 
 @click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"]})
@@ -203,8 +211,12 @@ def search(
         for line in (*(f"note: {note}" for note in result.notes), report.nothing_feasible(result)):
             click.echo(line, err=True)
         raise click.exceptions.Exit(INFEASIBLE)
-    plot_run(result.folder)
-    report.search_result(result.folder, format, result.notes)
+    notes = list(result.notes)
+    try:
+        plot_run(result.folder)
+    except EvaluationError as error:  # the disk is full, and the front is safe
+        notes.append(str(error))
+    report.search_result(result.folder, format, notes)
 
 
 @main.command()
@@ -251,19 +263,27 @@ def front(
     from transcode.cli import report
 
     if not where and objectives is None and weights is None:
-        report.search_result(runs.manifest.existing(run), format)
+        found = runs.snapshot.taken(run)
+        if not found.size:
+            said = f"none of {found.manifest['designs']:,} recorded designs is feasible"
+            raise InfeasibleError(f"{run}: {said}")
+        report.moment(found, format)
         return
-    recorded = runs.query.opened(run)
-    weighted = runs.choice.weights_of(recorded, weights) if weights is not None else {}
-    found = runs.query.front(recorded, where, objectives or ",".join(weighted) or None)
-    if len(found.archive) == 0:
-        click.echo(report.nothing_found(recorded, where), err=True)
-        raise click.exceptions.Exit(INFEASIBLE)
+
+    def ask(recorded: Recorded) -> tuple[Recorded, dict[str, float], Front, str]:
+        weighted = runs.choice.weights_of(recorded, weights) if weights is not None else {}
+        found = runs.query.front(recorded, where, objectives or ",".join(weighted) or None)
+        nothing = "" if len(found.archive) else report.nothing_found(recorded, where)
+        return recorded, weighted, found, nothing
+
+    recorded, weighted, chosen, nothing = runs.query.settled(run, ask)
+    if nothing:
+        raise InfeasibleError(nothing)
     if weighted:
-        found, sums = runs.choice.ranked(found, weighted)
-        report.choice(found, sums, weighted, recorded, format)
+        chosen, sums = runs.choice.ranked(chosen, weighted)
+        report.choice(chosen, sums, weighted, recorded, format)
     else:
-        report.selection(found, recorded, format)
+        report.selection(chosen, recorded, format)
 
 
 @main.command()
@@ -281,10 +301,12 @@ def plot(run: Path, out: Path | None) -> None:
     transcode plot results/bert
     transcode plot results/bert --out front.pdf
     """
-    from transcode import runs
+    from elector.base.output import check_output
     from transcode.plot import plot_run
 
-    click.echo(plot_run(runs.manifest.existing(run), out))
+    if out is not None:
+        check_output(out, PICTURES)
+    click.echo(plot_run(run, out))
 
 
 _FORMAT = click.option(
@@ -311,10 +333,13 @@ def compare(first: Path, second: Path, out: Path | None, format: str) -> None:
     transcode compare results/monday results/tuesday
     transcode compare results/a results/b --out both.png
     """
+    from elector.base.output import check_output
     from transcode import runs
     from transcode.cli import report
     from transcode.plot import plot_comparison
 
+    if out is not None:
+        check_output(out, PICTURES)
     found = runs.comparison.compare(first, second)
     report.comparison(found, format)
     if out is not None:
@@ -355,16 +380,16 @@ def check(
     transcode check results/smoke --require 'latency_s <= 5 ms and energy_j <= 20e-3'
     transcode check results/smoke --require 'hypervolume >= 0.98 * baseline' --baseline agreed
     """
-    from elector.base.output import not_written
+    from elector.base.output import check_output, whole
     from transcode import runs
     from transcode.cli import report
 
+    if junit is not None:
+        check_output(junit, field="--junit")
     found = runs.checks.check(runs.query.opened(run), require, baseline)
     if junit is not None:
-        try:
-            junit.write_text(runs.checks.junit(run, found), encoding="utf-8")
-        except OSError as error:
-            raise not_written(error, junit) from None
+        with whole(junit) as target:
+            target.write_text(runs.checks.junit(run, found), encoding="utf-8")
     report.verdicts(found, format)
     if not all(verdict.passed for verdict in found):
         raise click.exceptions.Exit(NOT_PASSED)
@@ -389,7 +414,8 @@ def merge(run: tuple[Path, ...], out: Path, format: str) -> None:
     from transcode.cli import report
     from transcode.search.merge import merge as merged
 
-    report.search_result(merged(run, out).folder, format)
+    result = merged(run, out)
+    report.search_result(result.folder, format, result.notes)
 
 
 main.add_command(train)

@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import numpy as np
 
-from elector.base import quantity
+from elector.base import paths, quantity
 from elector.cost.results import Registry
 from transcode import pareto, runs
 from transcode.objective import Rejections
@@ -52,20 +52,26 @@ def progress_line(progress: Progress) -> str:
     return "  ".join(parts)
 
 
-def search_result(folder: Path, format: str, notes: tuple[str, ...] = ()) -> None:
-    """The front of a run folder on stdout, as a table with what to know about it, or as
-    front.json or front.csv."""
+def search_result(folder: Path, format: str, notes: Sequence[str] = ()) -> None:
+    """The front of a run folder on stdout, as `moment` shows it."""
+    moment(runs.snapshot.taken(folder), format, notes)
+
+
+def moment(found: runs.snapshot.Snapshot, format: str, notes: Sequence[str] = ()) -> None:
+    """The front of a run on stdout, as a table with what to know about it, or as front.json or
+    front.csv."""
+    lines = [f"note: {note}" for note in (*notes, *found.notes)]
     if format != "table":
-        for note in notes:
-            click.echo(f"note: {note}", err=True)
-        click.echo((folder / f"front.{format}").read_text(encoding="utf-8"), nl=False)
+        text = found.csv if format == "csv" else found.json()
+        for line in lines:
+            click.echo(line, err=True)
+        click.echo(text, nl=False)
         return
-    manifest, columns = _json(folder / "manifest.json"), _csv(folder / "front.csv")
-    console = _console()
+    manifest, console = dict(found.manifest), _console()
     for line in (
-        *(f"note: {note}" for note in notes),
-        *_front(manifest, columns, console),
-        *_about(manifest, folder),
+        *lines,
+        *_front(manifest, dict(found.columns), console),
+        *_about(manifest, found.folder),
     ):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
@@ -174,18 +180,6 @@ def _brief(value: object) -> str:
     return "-" if value is None else f"{value:,}" if isinstance(value, int) else str(value)
 
 
-def _json(path: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return found
-
-
-def _csv(path: Path) -> dict[str, list[str]]:
-    """A table by columns."""
-    with path.open(newline="", encoding="utf-8") as stream:
-        header, *rows = csv.reader(stream)
-    return {name: [row[i] for row in rows] for i, name in enumerate(header)}
-
-
 def _console() -> Console:
     from rich.console import Console
 
@@ -206,10 +200,10 @@ def _about(manifest: dict[str, Any], folder: Path) -> list[str]:
             f"{name} {shown(name, value, known)}" for name, value in reference.items()
         )
         lines.append(f"hypervolume {manifest['hypervolume']:.8g} against {point}")
-    if manifest["accuracy"]:
+    if manifest.get("accuracy"):
         lines.append(manifest["accuracy"]["text"])
     names = ("front.csv", "front.json", "front.png", "study.log", "designs", "manifest.json")
-    there = [name for name in names if (folder / name).exists()]
+    there = [name for name in names if paths.exists(folder / name)]
     return [*lines, f"files in {folder}: {', '.join(there)}"]
 
 
@@ -354,7 +348,7 @@ def _points(name: str, value: float) -> str:
 
 def interrupted(folder: Path) -> str:
     """What is left of a search that was interrupted."""
-    if not (folder / "manifest.json").exists():
+    if not paths.exists(folder / "manifest.json"):
         return "interrupted before anything was evaluated"
     designs, _ = runs.parts.survey(folder / "designs")  # the manifest may be a batch behind
     return (

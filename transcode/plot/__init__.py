@@ -8,18 +8,17 @@ a number and are described beside the panels.
 
 from __future__ import annotations
 
-import csv
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from elector.base.errors import InputError
-from elector.base.output import not_written
+from elector.base.output import save_picture
 from transcode.accuracy import surrogate
 from transcode.plot.figure import draw
 from transcode.plot.overlay import plot_comparison
 from transcode.plot.picture import Axis, Mark, Picture, info, knee
+from transcode.runs import snapshot
 
 __all__ = ["Axis", "Mark", "Picture", "draw", "info", "knee", "plot_comparison", "plot_run"]
 
@@ -28,66 +27,12 @@ DPI = 150
 
 def plot_run(run_folder: Path, out: Path | None = None) -> Path:
     """Draw the front of a run folder into `out` (front.png there) and return that path."""
-    folder = Path(run_folder)
-    front, manifest = _json(folder / "front.json"), _json(folder / "manifest.json")
-    notes = _notes(manifest)
-    picture = info(_table(folder / "front.csv"), front, _evaluated(folder, manifest), notes)
-    path = Path(out) if out is not None else folder / "front.png"
-    figure = draw(picture)
-    try:  # the version of matplotlib stays out, so that the same front gives the same bytes
-        figure.savefig(path, dpi=DPI, metadata={"Software": None} if _is_png(path) else None)
-    except OSError as error:
-        raise not_written(error, path) from error
-    except ValueError as error:  # a suffix that matplotlib does not know
-        raise InputError(f"cannot be written: {error}", file=path) from error
+    moment = snapshot.taken(run_folder)
+    designs = moment.manifest["designs"]
+    picture = info(moment.columns, moment.head, designs or None, _notes(moment.manifest))
+    path = Path(out) if out is not None else moment.folder / "front.png"
+    save_picture(draw(picture), path, DPI)
     return path
-
-
-def _is_png(path: Path) -> bool:
-    return path.suffix.lower() == ".png"
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError("cannot be read: is this a run folder?", file=path) from error
-    except ValueError as error:
-        raise InputError(f"is not JSON: {error}", file=path) from error
-    if not isinstance(content, dict):
-        raise InputError("must be an object", file=path)
-    return content
-
-
-def _table(path: Path) -> dict[str, list[str]]:
-    """front.csv by columns."""
-    try:
-        with path.open(newline="", encoding="utf-8") as stream:
-            reader = csv.reader(stream)
-            names = next(reader, [])
-            rows = [row for row in reader if row]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError("cannot be read as a table", file=path) from error
-    for number, row in enumerate(rows, 2):
-        if len(row) != len(names):
-            raise InputError(f"line {number} has {len(row)} cells, not {len(names)}", file=path)
-    return {name: [row[i] for row in rows] for i, name in enumerate(names)}
-
-
-def _evaluated(folder: Path, manifest: Mapping[str, Any]) -> int | None:
-    """Designs the run evaluated: what the manifest says, else the rows of the committed parts."""
-    if isinstance(manifest.get("designs"), int):
-        return int(manifest["designs"])
-    from pyarrow import ArrowException
-    from pyarrow.parquet import read_metadata
-
-    total = 0
-    for part in sorted((folder / "designs").glob("part-*.parquet")):
-        try:
-            total += int(read_metadata(part).num_rows)
-        except (OSError, ArrowException):
-            return None
-    return total or None
 
 
 def _notes(manifest: Mapping[str, Any]) -> Sequence[str]:

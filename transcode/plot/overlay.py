@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from elector.base.errors import InputError
-from elector.base.output import not_written
+from elector.base.output import save_picture
 from transcode.pareto import nondominated
 from transcode.plot.figure import INK, ticks
 from transcode.plot.picture import Axis, axis_of
@@ -46,13 +45,7 @@ def plot_comparison(found: Comparison, out: Path) -> Path:
         ncols=2,
         frameon=False,
     )
-    try:
-        png = out.suffix.lower() == ".png"
-        figure.savefig(out, dpi=_DPI, metadata={"Software": None} if png else None)
-    except OSError as error:
-        raise not_written(error, out) from error
-    except ValueError as error:  # a suffix that matplotlib does not know
-        raise InputError(f"cannot be written: {error}", file=out) from error
+    save_picture(figure, out, _DPI)
     return out
 
 

@@ -1,7 +1,18 @@
 """The run folder: what is written while a search runs, and read when it goes on."""
 
-from transcode.runs import checks, choice, comparison, front, manifest, parts, query, storage, study
-from transcode.runs.files import locked
+from transcode.runs import (
+    checks,
+    choice,
+    comparison,
+    front,
+    manifest,
+    parts,
+    query,
+    snapshot,
+    storage,
+    study,
+)
+from transcode.runs.files import claimed
 from transcode.runs.parts import Batch
 from transcode.runs.study import Trial, distribution
 
@@ -10,13 +21,14 @@ __all__ = [
     "Trial",
     "checks",
     "choice",
+    "claimed",
     "comparison",
     "distribution",
     "front",
-    "locked",
     "manifest",
     "parts",
     "query",
+    "snapshot",
     "storage",
     "study",
 ]

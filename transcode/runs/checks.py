@@ -6,16 +6,19 @@ latency_s <= 5 ms and energy_j <= 20e-3
 
 from __future__ import annotations
 
-import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from xml.sax.saxutils import quoteattr
+from typing import Any
 
 import numpy as np
 
+from elector.base import paths
 from elector.base.errors import InputError
-from transcode.runs import query
+from elector.base.junit import Case, document
+from transcode.runs import manifest, query, snapshot
+from transcode.runs.files import read_json
 from transcode.runs.query import Recorded
 from transcode.space import grammar
 
@@ -54,20 +57,41 @@ class Verdict:
 
 
 def check(recorded: Recorded, requirements: Sequence[str], baseline: str | None) -> list[Verdict]:
-    """A verdict for each requirement. baseline : a run folder, a front.json, or a number."""
+    """A verdict for each requirement on a run, as it is now.
+
+    baseline : a run folder, a front.json, or a number.
+    """
     if not requirements:
         raise InputError(
             "nothing is required", field="--require", hint="--require 'latency_s <= 5 ms'"
         )
-    figures = {
-        n: float(recorded.manifest[n]) for n in FIGURES if recorded.manifest.get(n) is not None
-    }
+    moment = snapshot.taken(recorded.folder)
+    figures = _figures(moment)
     if baseline is not None:
-        figures[BASELINE] = _baseline(recorded, baseline)
+        figures[BASELINE] = _baseline(moment, baseline)
+    return query.settled(recorded.folder, lambda now: _verdicts(now, requirements, figures))
+
+
+def _figures(moment: snapshot.Snapshot) -> dict[str, float]:
+    """What is known of the whole run. A front without designs has no volume."""
+    found = {name: moment.manifest[name] for name in FIGURES}
+    if found["hypervolume"] is None and not found["front"]:
+        found["hypervolume"] = 0.0
+    try:
+        return {name: float(value) for name, value in found.items()}
+    except (TypeError, ValueError, OverflowError):
+        raise InputError(
+            "is not the manifest of a run", file=moment.folder / manifest.NAME, field="hypervolume"
+        ) from None
+
+
+def _verdicts(
+    recorded: Recorded, requirements: Sequence[str], figures: Mapping[str, float]
+) -> list[Verdict]:
     bound = []
     for text in requirements:
         written = grammar.parse(text, field="--require")
-        if BASELINE in written.names and baseline is None:
+        if BASELINE in written.names and BASELINE not in figures:
             raise InputError(
                 "needs --baseline",
                 field="--require",
@@ -109,22 +133,31 @@ def _plain(value: object) -> float | str:
     return value if isinstance(value, str) else float(str(value))
 
 
-def _baseline(recorded: Recorded, given: str) -> float:
+def _baseline(moment: snapshot.Snapshot, given: str) -> float:
     """The hypervolume to compare with: a number, or that of a run with the same reference."""
     try:
-        return float(given)
+        volume = float(given)
     except ValueError:
-        pass
-    path = Path(given)
-    path = path / "front.json" if path.is_dir() else path
-    try:
-        other = json.loads(path.read_text(encoding="utf-8"))
-        volume, reference = other["hypervolume"], other["reference_point"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        return _volume_of(moment, Path(given))
+    if not math.isfinite(volume):
+        raise InputError("must be finite", field="--baseline", value=given)
+    return volume
+
+
+def _volume_of(moment: snapshot.Snapshot, path: Path) -> float:
+    """The hypervolume of a run folder or of a front.json with the same reference point."""
+    if paths.is_folder(path, "--baseline"):
+        other: Mapping[str, Any] = snapshot.taken(path).manifest
+    elif paths.exists(path, "--baseline"):
+        other = read_json(path, "a front")
+    else:
         raise InputError(
-            "is neither a number nor a run", file=path, field="--baseline", value=given
-        ) from error
-    own = recorded.manifest["reference_point"]
+            "is neither a number nor a run", file=path, field="--baseline", value=str(path)
+        )
+    volume, reference = other.get("hypervolume"), other.get("reference_point")
+    if isinstance(volume, bool) or not isinstance(volume, int | float | None):
+        raise InputError("is not the front of a run", file=path, field="hypervolume")
+    own = moment.manifest["reference_point"]
     if volume is None or reference != own:
         raise InputError(
             f"has another reference point: {reference} there, {own} here",
@@ -137,16 +170,5 @@ def _baseline(recorded: Recorded, given: str) -> float:
 
 def junit(run: Path, verdicts: Sequence[Verdict]) -> str:
     """The verdicts as JUnit XML."""
-    failed = sum(not v.passed for v in verdicts)
-    lines = [
-        '<?xml version="1.0" encoding="utf-8"?>',
-        f'<testsuite name={quoteattr(f"transcode check {run}")} tests="{len(verdicts)}" '
-        f'failures="{failed}">',
-    ]
-    for verdict in verdicts:
-        case = f"  <testcase classname={quoteattr(str(run))} name={quoteattr(verdict.requirement)}"
-        if verdict.passed:
-            lines.append(f"{case}/>")
-        else:
-            lines.append(f"{case}><failure message={quoteattr(verdict.text)}/></testcase>")
-    return "\n".join([*lines, "</testsuite>", ""])
+    cases = [Case(v.requirement, None if v.passed else v.text) for v in verdicts]
+    return document(f"transcode check {run}", str(run), cases)

@@ -6,16 +6,14 @@ optimizers, IEEE Transactions on Evolutionary Computation 7(2), 2003.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from elector.base.errors import InputError
 from transcode import pareto
-from transcode.runs import manifest
+from transcode.runs import snapshot
 
 _CHUNK = 512
 
@@ -115,19 +113,15 @@ def _require_alike(a: Side, b: Side) -> None:
 
 
 def _side(run: Path) -> Side:
-    folder = manifest.existing(run)
-    try:
-        front: dict[str, Any] = json.loads((folder / "front.json").read_text(encoding="utf-8"))
-        read: Any = manifest.read(folder)
-    except (OSError, ValueError) as error:
-        raise InputError("cannot be read", file=folder / "front.json") from error
-    objectives = {o["name"]: o["direction"] for o in front["objectives"]}
-    if not front["points"] or front["reference_point"] is None:
-        raise InputError("has no feasible design", file=folder)
+    found = snapshot.taken(run)
+    objectives: dict[str, str] = found.manifest["space"]["objectives"]
+    given = found.manifest["reference_point"]
+    if not found.size or given is None:
+        raise InputError("has no feasible design", file=found.folder)
     signs = np.array([-1.0 if d == "max" else 1.0 for d in objectives.values()])
-    points = np.array([[p["values"][n] for n in objectives] for p in front["points"]]) * signs
-    reference = np.array([front["reference_point"][n] for n in objectives]) * signs
-    return Side(folder, read["designs"], points, objectives, reference)
+    values = np.array([found.columns[name] for name in objectives], dtype=float)
+    reference = np.array([given[name] for name in objectives]) * signs
+    return Side(found.folder, found.manifest["designs"], values.T * signs, objectives, reference)
 
 
 def _excess(front: np.ndarray, others: np.ndarray) -> np.ndarray:

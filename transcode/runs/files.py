@@ -1,18 +1,23 @@
-"""Files that are either the old ones or the new ones, never half of each."""
+"""Files that are the old ones or the new ones, never half of each, and who may write them."""
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
-from elector.base.errors import InputError
+from elector.base import paths
+from elector.base.errors import EvaluationError, InputError
 
 #: Lock files that this process holds.
 _HELD: set[IO[str]] = set()
+LOCK = ".lock"
+#: Largest JSON file of a run folder that is read whole [byte].
+_LARGEST = 1 << 30
 
 
 def _let_go() -> None:
@@ -28,10 +33,15 @@ if os.name == "posix":
 def replace_file(path: Path, write: Callable[[Path], None]) -> None:
     """Has `write` fill a hidden file beside `path`, then puts it in its place."""
     temporary = path.with_name(f".{path.name}.tmp")
-    write(temporary)
-    with temporary.open("rb") as stream:
-        os.fsync(stream.fileno())  # a machine that dies must not leave a name without content
-    os.replace(temporary, path)
+    try:
+        write(temporary)
+        with temporary.open("rb") as stream:
+            os.fsync(stream.fileno())  # a machine that dies must not leave a name without content
+        os.replace(temporary, path)
+    except OSError:
+        with suppress(OSError):  # on a full disk the half file would take the last of it
+            temporary.unlink(missing_ok=True)
+        raise
 
 
 def write_text(path: Path, text: str) -> None:
@@ -48,24 +58,134 @@ def write_json(path: Path, value: object) -> None:
     write_text(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
 
+def read_json(path: Path, what: str, hint: str | None = None) -> dict[str, Any]:
+    """The mapping in a JSON file. Raises InputError for one that is absent, cut or another.
+
+    what : the file is, for the message. hint : what to do.
+    """
+    text = paths.read_text(path, _LARGEST)
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):  # cut, numbers of thousands of digits, deep nesting
+        raise InputError(f"is damaged: not the JSON of {what}", file=path, hint=hint) from None
+    if not isinstance(found, dict):
+        raise InputError(f"is not {what}", file=path, hint=hint)
+    return found
+
+
+class Claim:
+    """A folder that one process writes at a time: a second search is refused, not mixed in.
+
+    What lies in the folder is read after it is claimed. A folder that is not there yet is made,
+    and claimed, when `begin` is called; until then nothing is written.
+    """
+
+    def __init__(self, folder: Path, field: str = "--out") -> None:
+        self.folder, self.field = folder, field
+        self.stream: IO[str] | None = None
+        self.made = False  # the lock file is of our making, and nothing else is there yet
+
+    @property
+    def held(self) -> bool:
+        """Whether the folder is there, and ours."""
+        return self.stream is not None
+
+    def begin(self, *below: str) -> None:
+        """Makes the folder and those below it, where they are absent."""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            if self.stream is None:
+                self._take()
+            for name in below:
+                (self.folder / name).mkdir(exist_ok=True)
+        except OSError as error:
+            raise paths.refused(error, self.folder, self.field, "written") from None
+        self.made = False
+
+    def undo(self, *below: str) -> None:
+        """Removes the folder again, and those below it, where they are empty."""
+        with suppress(OSError):
+            for name in below:
+                (self.folder / name).rmdir()
+            (self.folder / LOCK).unlink()
+            self.folder.rmdir()
+
+    def require(self) -> None:
+        """Raises EvaluationError where the folder was removed or replaced under its owner."""
+        if self.stream is None:
+            return
+        try:
+            same = os.path.samestat(os.stat(self.folder / LOCK), os.fstat(self.stream.fileno()))
+        except OSError:
+            same = False
+        if not same:
+            raise EvaluationError(
+                f"{self.folder}: was removed or replaced while it was being written; "
+                "start again for a whole run"
+            )
+
+    def _take(self) -> None:
+        path = self.folder / LOCK
+        while True:
+            new = not paths.exists(path, self.field)
+            stream = path.open("a")
+            try:
+                _lock(stream, self.folder)
+                if paths.exists(path, self.field) and os.path.samestat(
+                    os.stat(path), os.fstat(stream.fileno())
+                ):
+                    break
+            except BaseException:
+                stream.close()
+                raise
+            stream.close()  # who held it before took it away
+        _HELD.add(stream)
+        self.stream, self.made = stream, new
+
+    def _release(self) -> None:
+        if self.stream is None:
+            return
+        if self.made:  # nothing came of it, so nothing stays
+            with suppress(OSError):
+                (self.folder / LOCK).unlink()
+        _HELD.discard(self.stream)
+        self.stream.close()
+
+
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Holds a run folder: a second search in the same folder is refused, not mixed in."""
+def claimed(folder: Path, field: str = "--out") -> Iterator[Claim]:
+    """Holds a folder from now on where it is there already, else from `Claim.begin` on.
+
+    Raises InputError for what is no folder, may not be written, or is being written by another.
+    """
+    claim = Claim(folder, field)
+    try:
+        if paths.exists(folder, field):
+            if not paths.is_folder(folder, field):
+                raise InputError("is a file, not a run folder", file=folder, field=field)
+            try:
+                claim._take()
+            except OSError as error:
+                raise paths.refused(error, folder, field, "written") from None
+        yield claim
+    finally:
+        claim._release()
+
+
+def _lock(stream: IO[str], folder: Path) -> None:
     try:
         import fcntl
     except ImportError:  # not a Unix: no lock to be had
-        yield
         return
-    path = folder / ".lock"
-    with path.open("a") as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+    try:
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
             raise InputError(
                 "another search is writing here", file=folder, hint="choose another --out"
             ) from None
-        _HELD.add(stream)
-        try:
-            yield
-        finally:
-            _HELD.discard(stream)
+        raise InputError(
+            f"cannot be locked: {paths.words(error)}",
+            file=folder,
+            hint="choose an --out on a file system with locks",
+        ) from None

@@ -16,6 +16,9 @@ from transcode.pareto import Archive
 from transcode.runs.files import write_text
 from transcode.space import Space, unit_text
 
+#: What front.json says of its run, as the manifest has it.
+HEADER = ("space_sha256", "seed", "reference_point", "hypervolume")
+
 
 def columns(space: Space, codes: np.ndarray) -> dict[str, Column]:
     """Everything elector needs to know of (F, S) designs, the workloads' settings included."""

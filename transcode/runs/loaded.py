@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from elector.base.errors import InputError
-from transcode.runs import comparison, front, manifest, parts, query
+from transcode.runs import comparison, front, manifest, parts, query, snapshot
 from transcode.space import Space, restore
 
 if TYPE_CHECKING:
@@ -32,13 +32,10 @@ class LoadedRun:
 
     @cached_property
     def front(self) -> pd.DataFrame:
-        """front.csv: the designs that nothing beats, as the last checkpoint left them."""
+        """The designs that nothing beats, of all that are committed: front.csv."""
         import pandas as pd
 
-        path = self.folder / "front.csv"
-        if not path.exists():
-            raise InputError("has no front yet", file=self.folder)
-        return pd.read_csv(path)
+        return pd.read_csv(io.StringIO(snapshot.taken(self.folder).csv))
 
     def designs(self, columns: list[str] | None = None) -> pd.DataFrame:
         """Every recorded design, infeasible ones included; only some columns where named."""
@@ -89,8 +86,8 @@ class LoadedRun:
 
 def load_run(run: str | Path) -> LoadedRun:
     """The run in a folder. Raises InputError where there is none."""
-    folder = manifest.existing(Path(run))
-    return LoadedRun(folder, manifest.read(folder) or {})
+    folder = Path(run)
+    return LoadedRun(folder, manifest.existing(folder))
 
 
 def compare(first: str | Path, second: str | Path) -> pd.DataFrame:

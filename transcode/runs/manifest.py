@@ -11,11 +11,14 @@ from collections.abc import Iterator, Mapping
 from functools import cache
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import elector
-from elector.base.errors import InputError
+from elector.base import paths
+from elector.base.errors import EvaluationError, InputError
 from transcode.runs import parts
-from transcode.runs.files import write_json
+from transcode.runs.files import LOCK, read_json, write_json
+from transcode.space import Space, digest, restore
 
 NAME = "manifest.json"
 #: Designs that a run was told to begin with.
@@ -27,6 +30,20 @@ PROXIES = "proxies"
 _LIBRARIES = ("numpy", "pandas", "pyarrow", "optuna", "moocore")
 _SHOWN = 8
 _SHA = re.compile("[0-9a-f]{64}")
+#: Key of the number of designs there were when it was written.
+DESIGNS = "designs"
+_FRESH = "--fresh starts anew"
+#: What is said of a run that is too young to be asked.
+NOTHING = "no batch has been committed yet"
+#: What a manifest must say, whoever wrote it.
+_KEYS: dict[str, type] = {
+    "space": dict,
+    "space_sha256": str,
+    "simulator": dict,
+    "seed": int,
+    "sampler": dict,
+    "batch": int,
+}
 
 
 @cache
@@ -51,35 +68,70 @@ def versions() -> dict[str, str]:
     return found
 
 
-def read(folder: Path) -> dict[str, object] | None:
-    """The manifest of a run folder; None where there is no run."""
+def read(folder: Path) -> dict[str, Any] | None:
+    """The manifest of a run folder; None where there is no run.
+
+    Raises InputError for files of a run without a manifest, and for what is no manifest.
+    """
     path = folder / NAME
-    if folder.exists() and not folder.is_dir():
+    if paths.exists(folder) and not paths.is_folder(folder):
         raise InputError("is a file, not a run folder", file=folder)
-    if not path.exists():
-        if any((folder / name).exists() for name in (*_FILES, "designs")):
+    if not paths.exists(path):
+        if any(paths.exists(folder / name) for name in _FILES) or has_parts(folder):
             raise InputError(
                 "holds files of a run but no manifest",
                 file=folder,
                 hint="--fresh replaces them; or choose another --out",
             )
         return None
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"cannot be read: {error}", file=path, hint="--fresh starts anew"
-        ) from None
-    if not isinstance(found, dict) or "space_sha256" not in found:
-        raise InputError("is not the manifest of a run", file=path, hint="--fresh starts anew")
+    found = read_json(path, "a run's manifest", _FRESH)
+    _require(found, _KEYS, path, "")
+    _require(found["sampler"], dict.fromkeys(("asked", "used", "why"), str), path, "sampler.")
     return found
 
 
-def existing(folder: Path) -> Path:
-    """The folder, if a run lies there."""
-    if read(folder) is None:
+def _require(found: Mapping[str, Any], keys: Mapping[str, type], path: Path, at: str) -> None:
+    """Refuses a mapping that lacks a key, or has another kind of value there."""
+    for key, kind in keys.items():
+        value = found.get(key)
+        if not isinstance(value, kind) or isinstance(value, bool):
+            raise InputError(
+                "is not the manifest of a run", file=path, field=f"{at}{key}", hint=_FRESH
+            )
+
+
+def space_of(folder: Path, found: Mapping[str, Any]) -> Space:
+    """The space of a manifest. Raises InputError where it is not what the run was made with."""
+    damaged = InputError(
+        "is damaged: it is not what its sha256 says",
+        file=folder / NAME,
+        field="space",
+        hint=_FRESH,
+    )
+    if digest(found["space"]) != found["space_sha256"]:
+        raise damaged
+    try:
+        return restore(found["space"])
+    except (LookupError, TypeError, ValueError, AttributeError, StopIteration, InputError):
+        raise damaged from None  # of somebody's own making, with the right sum
+
+
+def has_parts(folder: Path) -> bool:
+    """Whether designs are recorded in a folder."""
+    return bool(parts.numbers(folder / "designs"))
+
+
+def existing(folder: Path) -> dict[str, Any]:
+    """The manifest of the run in a folder. Raises InputError where none is there.
+
+    Raises EvaluationError where a search has begun there that has committed nothing yet.
+    """
+    found = read(folder)
+    if found is None and paths.exists(folder / LOCK):
+        raise EvaluationError(f"{folder}: {NOTHING}")
+    if found is None:
         raise InputError("is not the folder of a run", file=folder, hint="transcode search SPACE")
-    return folder
+    return found
 
 
 def write(folder: Path, manifest: Mapping[str, object]) -> None:
@@ -144,8 +196,12 @@ def _short(value: object) -> str:
 def clear(folder: Path) -> None:
     """Removes the files of an earlier run, and nothing else."""
     designs = folder / "designs"
-    for number in parts.numbers(designs):
-        parts.path_of(designs, number).unlink()
-    shutil.rmtree(folder / PROXIES, ignore_errors=True)
-    for path in [*designs.glob(".part-*"), *(folder / name for name in (*_FILES, WARM))]:
-        path.unlink(missing_ok=True)
+    gone = [designs / name for name in paths.names(designs) if parts.is_ours(name)]
+    gone += [folder / name for name in (*_FILES, WARM)]
+    try:
+        for path in gone:
+            path.unlink(missing_ok=True)
+        if paths.exists(folder / PROXIES):
+            shutil.rmtree(folder / PROXIES)
+    except OSError as error:
+        raise paths.refused(error, error.filename or folder, doing="removed") from None

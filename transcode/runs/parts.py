@@ -7,16 +7,19 @@ the file's own metadata, so that designs and engine cannot come apart.
 
 from __future__ import annotations
 
+import errno
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from elector.base.errors import EvaluationError
+from elector.base import paths
+from elector.base.errors import ElectorError, EvaluationError
 from elector.base.table import Column
 from transcode.runs.files import replace_file
 
@@ -27,8 +30,20 @@ _KEY = b"transcode"
 #: Designs of a row group; of a file that is large enough; of the largest made of small ones;
 #: and how many small ones are worth the work.
 _GROUP, _SMALL, _LARGE, _SEVERAL = 1 << 17, 1 << 15, 1 << 20, 64
-#: What reading a file that is cut or damaged may end in.
-UNREADABLE = (OSError, ValueError, KeyError, NotImplementedError)
+#: What reading a file that is cut, damaged, or of somebody's own making may end in.
+UNREADABLE = (
+    OSError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    NotImplementedError,
+    RecursionError,
+    MemoryError,
+)
+#: Most designs of a part, and bytes of a row group, that are believed: a small file may say that
+#: it has billions.
+_MOST, _BYTES = 1 << 22, 1 << 30
 _NAME = re.compile(r"part-(\d{6,})\.parquet")
 
 
@@ -128,9 +143,17 @@ def _dictionary(column: Column) -> object:
     return pa.DictionaryArray.from_arrays(pa.array(codes, mask=codes < 0), dictionary)
 
 
+def is_ours(name: str) -> bool:
+    """Whether a file of that name in `designs` was written by a search, finished or not."""
+    return bool(_NAME.fullmatch(name)) or name.startswith(".part-")
+
+
 def numbers(folder: Path) -> list[int]:
-    """Numbers of the first batches of the files there are, in order."""
-    found = (_NAME.fullmatch(path.name) for path in folder.glob("part-*.parquet"))
+    """Numbers of the first batches of the files there are, in order.
+
+    Raises InputError where the folder may not be listed: what is there must not be written over.
+    """
+    found = (_NAME.fullmatch(name) for name in paths.names(folder, "part-*.parquet"))
     return sorted(int(match[1]) for match in found if match)
 
 
@@ -148,16 +171,44 @@ def distinct_numbers(folder: Path) -> list[int]:
     return found
 
 
+def denied(error: Exception, path: Path) -> ElectorError | None:
+    """What is raised where the system refuses a file that may be whole; None for a damaged one.
+
+    A part that is not there at all is damage, too.
+    """
+    if isinstance(error, OSError) and error.errno and error.errno != errno.ENOENT:
+        return paths.refused(error, path)
+    if isinstance(error, MemoryError):
+        return EvaluationError(f"{path}: cannot be read: not enough memory")
+    return None
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """A part file (pyarrow.parquet.ParquetFile). Raises ValueError for one beyond belief."""
+    import pyarrow.parquet as pq
+
+    with pq.ParquetFile(path, page_checksum_verification=True) as file:
+        read = file.metadata
+        groups = [read.row_group(g) for g in range(read.num_row_groups)]
+        if read.num_rows > _MOST or any(group.total_byte_size > _BYTES for group in groups):
+            raise ValueError("larger than any part of a run")
+        yield file
+
+
 def _extent(path: Path) -> tuple[int, int]:
     """(last batch, designs) of a file, by its footer. Raises one of UNREADABLE without one."""
     import pyarrow.parquet as pq
 
-    read = pq.read_metadata(path)
+    read = pq.read_metadata(str(path))
     return int(_notes(read.metadata)[-1]["batch"]), read.num_rows
 
 
 def survey(folder: Path) -> tuple[int, Path | None]:
-    """(designs before the first part that is missing or cut, that part; None for none)."""
+    """(designs before the first part that is missing or cut, that part; None for none).
+
+    Raises InputError or EvaluationError where a part may be whole but cannot be read.
+    """
     designs = expected = 0
     for number in distinct_numbers(folder):
         path = path_of(folder, expected)
@@ -165,7 +216,9 @@ def survey(folder: Path) -> tuple[int, Path | None]:
             return designs, path
         try:
             last, rows = _extent(path)
-        except UNREADABLE:
+        except UNREADABLE as error:
+            if refusal := denied(error, path):
+                raise refusal from None
             return designs, path
         designs, expected = designs + rows, last + 1
     return designs, None
@@ -173,9 +226,7 @@ def survey(folder: Path) -> tuple[int, Path | None]:
 
 def read(folder: Path, number: int) -> list[Batch]:
     """The batches of a part file. Raises OSError or ValueError where it is not whole."""
-    import pyarrow.parquet as pq
-
-    with pq.ParquetFile(path_of(folder, number), page_checksum_verification=True) as file:
+    with _opened(path_of(folder, number)) as file:
         table = file.read()
     notes = _notes(table.schema.metadata)
     columns = settings(table)
@@ -187,6 +238,8 @@ def read(folder: Path, number: int) -> list[Batch]:
     sizes = [note.get("size", len(feasible)) for note in notes]
     if len(feasible) != sum(sizes):
         raise ValueError("designs are missing")
+    if feasible.dtype != bool or any(values.dtype != float for values in results.values()):
+        raise ValueError("columns of another kind")
     found = []
     for note, size, end in zip(notes, sizes, np.cumsum(sizes).tolist(), strict=True):
         rows = slice(end - size, end)
@@ -227,12 +280,11 @@ def compact(folder: Path) -> None:
 
 def _unite(folder: Path, small: Sequence[int]) -> None:
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
-    tables = [
-        pq.ParquetFile(path_of(folder, number), page_checksum_verification=True).read()
-        for number in small
-    ]
+    tables = []
+    for number in small:
+        with _opened(path_of(folder, number)) as file:
+            tables.append(file.read())
     notes = [note for table in tables for note in _notes(table.schema.metadata)]
     bare = [table.replace_schema_metadata(None) for table in tables]
     united = pa.concat_tables(bare, promote_options="permissive").unify_dictionaries()
@@ -253,9 +305,7 @@ class Stretch:
 
     def read(self, names: Sequence[str] | None = None) -> pa.Table:
         """The columns of those names, or all. Raises OSError or ValueError where it is broken."""
-        import pyarrow.parquet as pq
-
-        with pq.ParquetFile(self.path, page_checksum_verification=True) as file:
+        with _opened(self.path) as file:
             asked = None if names is None else list(names)
             return file.read_row_group(self.group, columns=asked, use_threads=False)
 
@@ -266,11 +316,9 @@ class Stretch:
 
 def stretches(path: Path) -> list[Stretch]:
     """The row groups of a part file, in order."""
-    import pyarrow.parquet as pq
-
     match = _NAME.fullmatch(path.name)
     assert match is not None, path
-    with pq.ParquetFile(path) as file:
+    with _opened(path) as file:
         sizes = [file.metadata.row_group(g).num_rows for g in range(file.num_row_groups)]
     starts = np.cumsum([0, *sizes]).tolist()
     return [
@@ -300,7 +348,7 @@ def column(chunked: object) -> Column:
 def read_all(folder: Path) -> Iterator[Batch]:
     """Every batch in order, as far as the parts are whole and without a gap.
 
-    Raises EvaluationError where the machine fails to read one: it may be whole.
+    Raises InputError or EvaluationError where a part may be whole but cannot be read.
     """
     expected = 0
     for number in distinct_numbers(folder):
@@ -309,10 +357,8 @@ def read_all(folder: Path) -> Iterator[Batch]:
         try:
             batches = read(folder, number)
         except UNREADABLE as error:
-            if isinstance(error, OSError) and error.errno:
-                raise EvaluationError(
-                    f"{path_of(folder, number)}: cannot be read: {error.strerror}"
-                ) from None
+            if refusal := denied(error, path_of(folder, number)):
+                raise refusal from None
             return
         yield from batches
         expected = batches[-1].number + 1
@@ -324,7 +370,7 @@ def set_aside(folder: Path, first: int) -> tuple[list[str], int]:
     Returns the hidden parts' names and the number of removed files. What is hidden begins
     with a dot: pandas and pyarrow do not look at it.
     """
-    leftovers = list(folder.glob(".part-*.tmp"))
+    leftovers = [folder / name for name in paths.names(folder, ".part-*.tmp")]
     doubles = set(numbers(folder)) - set(distinct_numbers(folder))
     for leftover in [*leftovers, *(path_of(folder, number) for number in doubles)]:
         leftover.unlink()

@@ -10,21 +10,25 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
-from elector.base.errors import InputError
+from elector.base import paths
+from elector.base.errors import ElectorError, EvaluationError, InputError
 from elector.base.table import Column
 from transcode import pareto
 from transcode.runs import manifest, parts
-from transcode.space import Objective, Space, grammar, numbers, quantities, registry, restore
+from transcode.space import Objective, Space, grammar, numbers, quantities, registry
 
 #: Threads that read ahead: decompressing is half of the work, and needs no interpreter.
 _THREADS = 2
 #: Designs that are compared with a front at once, at least.
 _ENOUGH = 32_768
+#: How often a question is asked that a running search disturbs; it does so every half minute.
+TRIES = 4
 _NOT_RESULTS = ("id", "reason", "feasible")
 
 
@@ -41,6 +45,11 @@ class Recorded:
     results: tuple[str, ...]
     parts: tuple[int, ...]
 
+    @cached_property
+    def designs(self) -> int:
+        """How many there are."""
+        return sum(s.size for s in _stretches(self))
+
     @property
     def quantities(self) -> dict[str, grammar.Quantity]:
         """What may be asked about: results and parameters."""
@@ -52,17 +61,22 @@ class Recorded:
         return grammar.bind(grammar.parse(text, field=field), known, field=field)
 
 
-def opened(run: Path) -> Recorded:
-    """The recorded designs of a run folder."""
-    folder = manifest.existing(run)
-    read: Mapping[str, Any] = manifest.read(folder) or {}
+def opened(folder: Path) -> Recorded:
+    """The recorded designs of a run folder, whether or not a search is writing there.
+
+    Raises EvaluationError where nothing has been committed yet.
+    """
+    read = manifest.existing(folder)
     found = parts.distinct_numbers(folder / "designs")
+    if not found and read.get(manifest.DESIGNS):
+        raise InputError("has no recorded designs any more", file=folder / "designs")
     if not found:
-        raise InputError("has no recorded designs", file=folder / "designs")
+        raise EvaluationError(f"{folder}: {manifest.NOTHING}")
+    space = manifest.space_of(folder, read)
     names = _names(parts.path_of(folder / "designs", found[0]))
     results = names[names.index("reason") + 1 :]
     kept = tuple(n for n in results if n not in _NOT_RESULTS)
-    return Recorded(folder, read, restore(read["space"]), kept, tuple(found))
+    return Recorded(folder, read, space, kept, tuple(found))
 
 
 def _names(path: Path) -> list[str]:
@@ -71,16 +85,43 @@ def _names(path: Path) -> list[str]:
     try:
         return list(pq.read_schema(path).names)
     except parts.UNREADABLE as error:
-        raise broken(path) from error
+        raise broken(path, error) from error
 
 
-def broken(path: Path) -> InputError:
-    """What is said of a part file that is missing, cut or damaged."""
-    return InputError(
-        "is not whole" if path.exists() else "is missing",
+class Moved(InputError):
+    """A part file is gone that was there a moment ago: a search has united it with others."""
+
+
+def broken(path: Path, error: Exception | None = None) -> ElectorError:
+    """What is said of a part file that is missing, cut or damaged, or may not be read.
+
+    error : what reading it ended in.
+    """
+    if error is not None and (refusal := parts.denied(error, path)):
+        return refusal
+    absent = not paths.exists(path)
+    kind = Moved if absent else InputError
+    return kind(
+        "is missing" if absent else "is not whole",
         file=path,
         hint="the search that wrote it goes on from before it",
     )
+
+
+_Answer = TypeVar("_Answer")
+
+
+def settled(run: Path, ask: Callable[[Recorded], _Answer]) -> _Answer:
+    """What `ask` answers of the recorded designs of a run folder.
+
+    It is asked again where a running search unites part files while they are read.
+    """
+    for _ in range(TRIES):
+        try:
+            return ask(opened(run))
+        except Moved as error:
+            moved = error
+    raise moved
 
 
 @dataclass(frozen=True)
@@ -152,9 +193,10 @@ def _stretches(recorded: Recorded) -> Iterator[parts.Stretch]:
     for number in recorded.parts:
         path = parts.path_of(recorded.folder / "designs", number)
         try:
-            yield from parts.stretches(path)
+            found = parts.stretches(path)
         except parts.UNREADABLE as error:
-            raise broken(path) from error
+            raise broken(path, error) from error
+        yield from found
 
 
 def _ahead(
@@ -175,7 +217,7 @@ def _answer(stretch: parts.Stretch, future: Future[Part]) -> Part:
     try:
         return future.result()
     except parts.UNREADABLE as error:
-        raise broken(stretch.path) from error
+        raise broken(stretch.path, error) from error
 
 
 def require(recorded: Recorded, name: str, field: str) -> None:
@@ -328,7 +370,7 @@ def _archive(
         try:
             table = stretch.take(rows - stretch.start)
         except parts.UNREADABLE as error:  # in a column that no condition asked for
-            raise broken(stretch.path) from error
+            raise broken(stretch.path, error) from error
         codes = space.encode(parts.settings(table))
         results = {n: table[n].to_numpy() for n in recorded.results}
         return pareto.Archive(table["id"].to_numpy(), codes, np.zeros((len(rows), 0)), results)
@@ -338,7 +380,7 @@ def _archive(
     wanted: list[tuple[parts.Stretch, np.ndarray]] = []
     for number in np.unique(places[:, 0]).tolist():
         rows = places[places[:, 0] == number, 1]
-        for stretch in parts.stretches(parts.path_of(recorded.folder / "designs", number)):
+        for stretch in _stretches(replace(recorded, parts=(number,))):
             inside = rows[(rows >= stretch.start) & (rows < stretch.start + stretch.size)]
             if len(inside):
                 wanted.append((stretch, inside))

@@ -7,19 +7,20 @@ finds in the folder, and leaves the front behind.
 from __future__ import annotations
 
 import time as clocks
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 from elector.base import units
 from elector.base.errors import InputError
+from elector.base.signals import gentle
 from transcode import engines, runs
 from transcode.objective import Evaluator
+from transcode.runs.files import Claim
+from transcode.runs.storage import Address
 from transcode.search import cluster as machines
-from transcode.search import prepare, shared, warm, workers
-from transcode.search.run import Interrupted, Progress, Result, Run
-from transcode.space import describe, digest, load
+from transcode.search import prepare, settle, shared, warm
+from transcode.search.run import Interrupted, Progress, Result
+from transcode.space import load
 
 __all__ = ["Interrupted", "Progress", "Result", "search"]
 
@@ -71,83 +72,59 @@ def search(
     """
     started = clock()
     seconds = _checked(budget, time, seed, jobs, batch, stall_batches, islands)
+    if stall is not None and not 0 <= stall < 1:
+        raise InputError("must be a share from 0 to below 1", field="--stall", value=stall)
     engines.check(sampler)
+    where, scheduler = _elsewhere(storage, cluster)
+    read = load(space)
+    folder = Path(out) if out is not None else Path("results") / read.name
+    call = settle.Call(
+        asked=prepare.Asked(sampler, budget, seconds, batch, islands),
+        seed=seed,
+        jobs=jobs,
+        warm_start=warm_start,
+        where=where,
+        command=command if where is None else command.replace(str(storage), where.shown),
+        stall=None if stall is None else (stall, stall_batches),
+        clock=clock,
+        started=started,
+    )
+    sources = prepare.sources_of(read, evaluator, jobs, folder)
+    looked = settle.Looked(read, sources, *prepare.probe(read, sources, clock))
+    with gentle() as interrupts, runs.claimed(folder) as claim:
+        run, first = settle.run_of(looked, call, folder, fresh)
+        run.claim, run.interrupts = claim, interrupts
+        with (
+            shared.joined(where, run, run.manifest["sampler"]["used"]),
+            machines.joined(scheduler, run, jobs),
+        ):
+            _begin(claim, fresh)
+            if first is not None:
+                run.safely(lambda: warm.keep(folder, first))
+            return run.go(progress)
+
+
+def _elsewhere(storage: str | None, cluster: str | None) -> tuple[Address | None, str | None]:
+    """The storage and the scheduler, checked; a search works with one of them at most."""
     where = None if storage is None else runs.storage.address(storage)
     scheduler = None if cluster is None else machines.checked(cluster)
     if where is not None and scheduler is not None:
         raise InputError(
             "does not go with --storage: start a process for each machine", field="--cluster"
         )
-    if stall is not None and not 0 <= stall < 1:
-        raise InputError("must be a share from 0 to below 1", field="--stall", value=stall)
-    read = load(space)
-    folder = Path(out) if out is not None else Path("results") / read.name
-    sources = prepare.sources_of(read, evaluator, jobs, folder)
-    problem, outcome = prepare.probe(read, sources, clock)
-    description = describe(read)
-    manifest: dict[str, Any] = {
-        "space": description,
-        "space_sha256": digest(description),
-        "simulator": runs.manifest.simulator(),
-        "seed": seed,
-    }
-    manifest["storage"] = None if where is None else where.shown
-    old = None if fresh else runs.manifest.read(folder)
-    if old is not None:
-        runs.manifest.refuse_other(folder, old, manifest)
-    wanted = prepare.Asked(sampler, budget, seconds, batch, islands)
-    asked = shared.settled(where, wanted, old, folder)
-    choice, batch, islands = prepare.choice_of(asked, problem, old, folder, clock, sources.seconds)
-    reference = prepare.reference_of(problem, outcome, old)
-    manifest["versions"] = runs.manifest.versions()
-    notes = [] if old is None else runs.manifest.other_libraries(old, manifest)
-    notes += prepare.pruning_notes(read)
-    first = None if old is None else warm.kept(folder)
-    manifest["warm_start"] = None if old is None else old.get("warm_start")
-    if warm_start is not None:
-        warm.check(choice)
-        first, rows = warm.designs(problem.space, warm_start)
-        manifest["warm_start"] = {
-            "file": Path(warm_start).name,
-            "rows": rows,
-            "designs": len(first),
-        }
-        notes.append(f"begins with {len(first):,} designs of the {rows:,} rows of {warm_start}")
-    if old is not None and "merged" in old:
-        manifest["merged"] = old["merged"]
-    manifest |= {
-        "command": command if storage is None else command.replace(storage, manifest["storage"]),
-        "sampler": {"asked": choice.asked, "used": choice.used, "why": choice.why},
-        "batch": batch,
-        "islands": islands,
-        "budget": choice.budget,
-        "accuracy": sources.record,
-    }
-    fallback = prepare.fallback_of(problem, reference)
-    problem = sources.ready(problem)
-    run = Run(
-        problem=problem,
-        folder=folder,
-        engine=engines.make(choice.used, problem, seed, batch, fallback, first, islands),
-        crew=workers.Crew(problem, jobs),
-        batch=batch,
-        budget=choice.budget,
-        time=seconds,
-        reference=reference,
-        manifest=manifest,
-        clock=clock,
-        started=started,
-        notes=notes,
-        stall=None if stall is None else (stall, stall_batches),
-    )
-    with (
-        shared.joined(where, run, choice.used, fallback),
-        machines.joined(scheduler, run, jobs),
-        _opened(folder, fresh),
-    ):
-        if first is not None:
-            run.safely(lambda: warm.keep(folder, first))
-        return run.go(progress)
+    return where, scheduler
+
+
+def _begin(claim: Claim, fresh: bool) -> None:
+    """Makes the run folder, from here on ours alone; `fresh` empties it of an earlier run."""
+    new = not claim.held
+    claim.begin("designs")
+    if fresh:
+        runs.manifest.clear(claim.folder)
+    elif new and runs.manifest.read(claim.folder) is not None:
+        raise InputError(
+            "another search began here meanwhile", file=claim.folder, hint="start it again"
+        )
 
 
 def _checked(
@@ -176,19 +153,3 @@ def _checked(
     if seconds <= 0:
         raise InputError("must be positive", field="--time", value=time)
     return seconds
-
-
-@contextmanager
-def _opened(folder: Path, fresh: bool) -> Iterator[None]:
-    """Makes and holds the run folder; `fresh` empties it of an earlier run."""
-    try:
-        (folder / "designs").mkdir(parents=True, exist_ok=True)
-        (folder / ".lock").touch()
-    except OSError as error:
-        raise InputError(
-            f"cannot be written: {error.strerror or error}", file=folder, field="--out"
-        ) from None
-    with runs.locked(folder):
-        if fresh:
-            runs.manifest.clear(folder)
-        yield

@@ -10,10 +10,12 @@ from typing import Any
 import numpy as np
 
 from elector.base.errors import InputError
+from elector.base.signals import gentle
 from transcode import objective, runs
 from transcode.engines.base import Finished, Seen
 from transcode.objective import Columns, Costs, Outcome, Problem
 from transcode.runs import query
+from transcode.runs.files import Claim
 from transcode.search.run import Result, Run
 from transcode.search.workers import Crew
 
@@ -42,36 +44,76 @@ class _Done:
 
 
 def merge(folders: Sequence[Path], out: Path) -> Result:
-    """Writes the designs of several runs, each once, and their common front into `out`."""
+    """Writes the designs of several runs, each once, and their common front into `out`.
+
+    The runs may still be searched: what is committed is merged. Raises InputError for runs that
+    do not go together and for an `out` that holds one, EvaluationError where one has committed
+    nothing yet; `out` is then, and after an interrupt, as it was.
+    """
+    for _ in range(query.TRIES):
+        try:
+            with gentle(), runs.claimed(out) as claim:
+                return _merged(folders, claim)
+        except query.Moved as error:  # a running search united parts while they were read
+            moved = error
+    raise moved
+
+
+def _merged(folders: Sequence[Path], claim: Claim) -> Result:
     opened = [query.opened(folder) for folder in folders]
-    first = opened[0]
     for other in opened:
-        for key in _SAME:
-            if other.manifest[key] != first.manifest[key]:
-                raise InputError(
-                    f"has another {key.replace('_', ' ')} than {first.folder}", file=other.folder
-                )
-        _require_whole(other)
-    if runs.manifest.read(out) is not None:
-        raise InputError("holds a run already", file=out, field="--out")
-    run = _run(opened, out)
-    (out / "designs").mkdir(parents=True, exist_ok=True)
+        _require_alike(opened[0], other)
+    _require_empty(claim.folder)
+    run, new = _run(opened, claim.folder), not claim.held
+    claim.begin("designs")
+    if new:
+        _require_empty(claim.folder)
+    try:
+        runs.manifest.clear(claim.folder)  # of what was not merged to the end
+        run.safely(lambda: _fill(run, opened))
+    except BaseException:
+        runs.manifest.clear(claim.folder)
+        if new:
+            claim.undo("designs")
+        raise
+    space, front = run.problem.space, run.archive.sorted()
+    return Result(claim.folder, space, front, run.manifest, run.rejections, tuple(run.notes))
+
+
+def _fill(run: Run, opened: Sequence[query.Recorded]) -> None:
+    """Takes over the designs of all runs, each once."""
     seen, space = Seen(), run.problem.space
-    with runs.locked(out):
-        run.save_manifest("running")
-        for recorded in opened:
-            for batch in runs.parts.read_all(recorded.folder / "designs"):
-                codes = space.encode(dict(batch.columns))
-                keys = space.key(codes)
-                rows = np.flatnonzero(seen.new(keys))
-                seen.add(keys[rows])
-                results = {n: v[rows] for n, v in batch.results.items()}
-                outcome = run.problem.judge(
-                    space.decode(codes[rows]), results, batch.reasons.take(rows)
-                )
-                run.take_over(codes[rows], outcome)
-        run.checkpoint("finished: merged")
-    return Result(out, space, run.archive.sorted(), run.manifest, run.rejections)
+    run.save_manifest("running")
+    for recorded in opened:
+        _require_whole(recorded)
+        for batch in runs.parts.read_all(recorded.folder / "designs"):
+            codes = space.encode(dict(batch.columns))
+            keys = space.key(codes)
+            rows = np.flatnonzero(seen.new(keys))
+            seen.add(keys[rows])
+            results = {n: v[rows] for n, v in batch.results.items()}
+            outcome = run.problem.judge(
+                space.decode(codes[rows]), results, batch.reasons.take(rows)
+            )
+            run.take_over(codes[rows], outcome)
+    run.checkpoint("finished: merged")
+
+
+def _require_alike(first: query.Recorded, other: query.Recorded) -> None:
+    for key in _SAME:
+        if other.manifest.get(key) != first.manifest.get(key):
+            raise InputError(
+                f"has another {key.replace('_', ' ')} than {first.folder}", file=other.folder
+            )
+    _require_whole(other)
+
+
+def _require_empty(out: Path) -> None:
+    """Refuses a folder that holds a run, but for one that was not merged to the end."""
+    found = runs.manifest.read(out)
+    unfinished = found is not None and found["sampler"]["used"] == "merge"
+    if found is not None and not (unfinished and found.get("status") == "running"):
+        raise InputError("holds a run already", file=out, field="--out")
 
 
 def _require_whole(recorded: query.Recorded) -> None:
@@ -85,13 +127,14 @@ def _run(opened: list[query.Recorded], out: Path) -> Run:
     first = opened[0]
     space = objective.bound(first.space, list(first.results))
     problem = Problem(space, _nothing)
-    given = first.manifest["reference_point"]
+    given = first.manifest.get("reference_point")
     names = [o.name for o in space.objectives]
     merged = [
-        {"run": r.folder.name, "seed": r.manifest["seed"], "designs": r.manifest["designs"]}
-        for r in opened
+        {"run": r.folder.name, "seed": r.manifest["seed"], "designs": r.designs} for r in opened
     ]
-    manifest: dict[str, Any] = dict(first.manifest) | {
+    renewed = runs.snapshot.RENEWED
+    kept = {key: value for key, value in first.manifest.items() if key not in renewed}
+    manifest: dict[str, Any] = kept | {
         "sampler": {"asked": "merge", "used": "merge", "why": f"{len(opened)} runs made one"},
         "merged": merged,
         "budget": None,

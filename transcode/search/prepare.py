@@ -224,7 +224,7 @@ def choice_of(
         usual = engines.default_batch(choice.used)
         size = asked.batch or (usual if seconds is None else min(usual, TRAINED_BATCH))
         return choice, size, asked.islands or ISLANDS
-    before, batch, islands = old["sampler"], old["batch"], old["islands"]
+    before, batch, islands = old["sampler"], old["batch"], old.get("islands", ISLANDS)
     if before["used"] == "merge":
         return _after_merge(asked, old, folder)
     wanted = before["used"] if asked.sampler == "auto" else asked.sampler
@@ -240,7 +240,7 @@ def choice_of(
                 hint="--fresh replaces it; or choose another --out",
             )
     unlimited = asked.budget is None and asked.time is None
-    limit = old["budget"] if unlimited else asked.budget
+    limit = old.get("budget") if unlimited else asked.budget
     return engines.Choice(before["asked"], before["used"], before["why"], limit), batch, islands
 
 
@@ -272,6 +272,12 @@ def _after_merge(
     asked: Asked, old: Mapping[str, Any], folder: Path
 ) -> tuple[engines.Choice, int, int]:
     """How several runs made one are searched further: by the one engine that learns from any."""
+    if not str(old.get("status")).startswith("finished"):
+        raise InputError(
+            "holds runs that were not merged to the end",
+            file=folder,
+            hint="transcode merge again; or choose another --out",
+        )
     if asked.sampler not in ("auto", *engines.LEARN_FROM_OTHERS):
         raise InputError(
             f"was merged from several runs; {asked.sampler} cannot go on from that",

@@ -12,12 +12,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from elector.base.errors import EvaluationError
-from elector.base.table import Column
+from elector.base.paths import is_machines, words
+from elector.base.signals import Interrupts
 from transcode import engines, pareto, runs
 from transcode.engines.evolve.islands import Found
 from transcode.engines.streams import LARGEST_ENUMERATION
 from transcode.objective import Outcome, Problem, Rejections
 from transcode.pareto import Archive
+from transcode.runs.files import Claim
+from transcode.search import study
 from transcode.search.workers import Crew
 from transcode.space import Space
 
@@ -119,6 +122,8 @@ class Run:
     volume: tuple[float | None, bool] = (None, True)
     unwritten: runs.Batch | None = None  # the last batch, until the next one is under way
     arrivals: Callable[[], Iterable[tuple[np.ndarray, Outcome]]] = tuple  # from other processes
+    claim: Claim | None = None  # of the folder
+    interrupts: Interrupts = field(default_factory=Interrupts)
 
     def __post_init__(self) -> None:
         space = self.problem.space
@@ -171,6 +176,7 @@ class Run:
         try:
             while not (reason := self._reason_to_stop()):
                 self._step()
+                self.interrupts.check()
                 if progress is not None:
                     progress(self._progress())
                 if self.clock() - self.saved > self.wait:
@@ -180,7 +186,9 @@ class Run:
             status = f"finished: {reason}"
         finally:
             self._write()
+            self.interrupts.settled()  # a further signal costs the front only
             self.checkpoint(status)
+        self._require_whole()
 
     def _recover(self) -> None:
         """Takes over the whole parts of the folder; what comes after a cut one is set aside."""
@@ -249,9 +257,10 @@ class Run:
     def _record(
         self, codes: np.ndarray, outcome: Outcome, hopeful: np.ndarray | None = None
     ) -> None:
-        self._commit(codes, outcome)
-        with self._timed("archive"):
-            self._keep(codes, outcome, hopeful)
+        with self.interrupts.whole():
+            self._commit(codes, outcome)
+            with self._timed("archive"):
+                self._keep(codes, outcome, hopeful)
         # While an engine thinks long, a batch must not wait to be written.
         if not (self.crew.many and isinstance(self.engine, _PROMPT)):
             self._write()
@@ -271,9 +280,10 @@ class Run:
 
     def take_over(self, codes: np.ndarray, outcome: Outcome) -> None:
         """Records and keeps designs that were evaluated elsewhere."""
-        self._commit(codes, outcome)
-        self._write()
-        self._keep(codes, outcome)
+        with self.interrupts.whole():
+            self._commit(codes, outcome)
+            self._write()
+            self._keep(codes, outcome)
 
     def _keep(self, codes: np.ndarray, outcome: Outcome, hopeful: np.ndarray | None = None) -> None:
         """The archive, the counts and the reference point after a batch.
@@ -308,8 +318,11 @@ class Run:
         )
 
     def _write(self) -> None:
-        """Writes what is ready."""
-        if self.unwritten is not None:
+        """Writes what is ready: from then on it survives whatever happens to the process."""
+        if self.unwritten is None:
+            return
+        with self.interrupts.whole():
+            self._require()
             with self._timed("recording"):
                 runs.parts.write(self.folder / "designs", self.unwritten)
             self.unwritten = None
@@ -340,19 +353,12 @@ class Run:
         )
 
     def save_manifest(self, status: str) -> None:
-        """Writes the manifest as it stands."""
-        names = [o.name for o in self.problem.space.objectives]
-        reference = None
-        if self.reference is not None:
-            reference = dict(
-                zip(names, (self.reference * self.problem.signs).tolist(), strict=True)
-            )
+        """Writes the manifest as it stands; what a checkpoint says of the front stays."""
         self.manifest |= {
-            "reference_point": reference,
+            "reference_point": self._reference(),
             "status": status,
             "designs": self.designs,
             "feasible": self.feasible,
-            "front": len(self.archive),
             "timing": {
                 "session": self.clock() - self.started,
                 "session_designs": self.designs - self.before,
@@ -362,59 +368,62 @@ class Run:
         runs.manifest.write(self.folder, self.manifest)
 
     def checkpoint(self, status: str) -> None:
-        """Writes front, study and manifest of what is written."""
+        """Writes front, study and manifest of what is committed; the manifest says so last.
+
+        At the end of a search the study and the uniting of parts may fail on a full disk: front,
+        parts and manifest are complete without them.
+        """
         begin = self.clock()
+        self._require()
         front = self.archive.sorted()
         volume = None
         if self.reference is not None:
             volume = pareto.hypervolume(front.objectives, self.reference)
-        self.manifest["hypervolume"] = volume
-        self.save_manifest(status)
-        header = {
-            key: self.manifest[key]
-            for key in ("space_sha256", "seed", "reference_point", "hypervolume")
+        figures = {
+            runs.snapshot.CHECKPOINT: self.designs,
+            "hypervolume": volume,
+            "front": len(front),
         }
+        known = {**self.manifest, **figures, "reference_point": self._reference()}
+        header = {key: known[key] for key in runs.front.HEADER}
         runs.front.write(self.folder, self.problem.space, front, header)
-        runs.parts.compact(self.folder / "designs")
-        self._write_study(front)
+        with self._spared(status != "running", "part files were not united"):
+            runs.parts.compact(self.folder / "designs")
+        with self._spared(status != "running", "study.log was not written"):
+            study.write(self.folder, self.problem, self.engine, front, known)
+        self.manifest |= figures
+        self.save_manifest(status)
         self.saved = self.clock()
         self.wait = max(_CHECKPOINT, (self.saved - begin) / _SHARE)
 
-    def _write_study(self, front: Archive) -> None:
-        """study.log: every trial of an Optuna sampler; otherwise the front, thinned."""
-        space = self.problem.space
-        attributes = {
-            key: self.manifest[key]
-            for key in ("space_sha256", "seed", "sampler", "reference_point")
-        }
-        own = self.engine.study_trials()
-        if own is not None:
-            runs.study.write(self.folder / "study.log", space, own[0], attributes, own[1])
-            return
-        shown = front.take(pareto.thin(front.objectives, runs.study.limit(space)))
-        trials = self._trials(shown)
-        runs.study.write(self.folder / "study.log", space, trials, attributes)
+    def _reference(self) -> dict[str, float] | None:
+        """The reference point by objective, in the user's directions; None before there is one."""
+        if self.reference is None:
+            return None
+        names = [o.name for o in self.problem.space.objectives]
+        return dict(zip(names, (self.reference * self.problem.signs).tolist(), strict=True))
 
-    def _trials(self, front: Archive) -> list[Any]:
-        """Optuna trials of the designs of a front."""
-        space, margins = self.problem.space, self._margins(front)
-        distributions = [runs.distribution(p) for p in space.parameters]
-        objectives = [o.name for o in space.objectives]
-        values = front.objectives * self.problem.signs
-        trials = []
-        for row in range(len(front)):
-            extra = {n: float(v[row]) for n, v in front.results.items() if n not in objectives}
-            trial = runs.Trial(
-                codes=front.codes[row],
-                values=values[row].tolist(),
-                constraints={name: float(margin[row]) for name, margin in margins.items()},
-                attributes={"id": int(front.ids[row]), **extra},
+    @contextmanager
+    def _spared(self, last: bool, lost: str) -> Iterator[None]:
+        """Work that the last checkpoint can do without: a full disk leaves a note."""
+        try:
+            yield
+        except OSError as error:
+            if not (last and is_machines(error)):
+                raise
+            self.notes.append(f"{lost}: {words(error)}")
+
+    def _require(self) -> None:
+        """Raises EvaluationError where the folder was taken away under the search."""
+        if self.claim is not None:
+            self.claim.require()
+
+    def _require_whole(self) -> None:
+        """Raises EvaluationError where recorded designs were taken away under the search."""
+        left, flaw = runs.parts.survey(self.folder / "designs")
+        if left != self.designs or flaw is not None:
+            raise EvaluationError(
+                f"{self.folder}: {self.designs - left:,} of {self.designs:,} recorded designs are "
+                f"gone: {flaw or 'files'} were removed while the search was running; "
+                "the same command goes on from what is left"
             )
-            trials.append(runs.study.frozen(space, distributions, trial))
-        return trials
-
-    def _margins(self, front: Archive) -> dict[str, np.ndarray]:
-        """Constraint -> (F,) how far it is from being broken."""
-        columns = self.problem.space.decode(front.codes)
-        reasons = Column.constant("", len(front))
-        return self.problem.judge(columns, front.results, reasons).margins

@@ -23,7 +23,7 @@ from transcode.engines.optuna_engine import BUILT_IN, OptunaEngine, sampler
 from transcode.objective import Outcome, Problem
 from transcode.runs import storage
 from transcode.runs.storage import Address, Pulse
-from transcode.search.prepare import Asked
+from transcode.search.prepare import Asked, fallback_of
 from transcode.search.run import Run
 
 #: Population of Optuna's evolutionary samplers, which are asked for one design at a time.
@@ -234,7 +234,7 @@ def settled(
 
 
 @contextmanager
-def joined(where: Address | None, run: Run, used: str, fallback: np.ndarray) -> Iterator[None]:
+def joined(where: Address | None, run: Run, used: str) -> Iterator[None]:
     """Lets a run work on the study of a storage; without a storage it stays as it is."""
     if where is None:
         yield
@@ -246,7 +246,7 @@ def joined(where: Address | None, run: Run, used: str, fallback: np.ndarray) -> 
         problem.space,
         sampler(used, _POPULATION),
         run.manifest["seed"],
-        fallback,
+        fallback_of(problem, run.reference),
         problem.signs,
         opened=opened,
         problem=problem,

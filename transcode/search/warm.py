@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import numpy as np
 
-from elector.base import units
+from elector.base import paths, units
 from elector.base.errors import InputError
 from elector.base.table import Column, Scalar
 from elector.studies.sweep_table import read_table
 from transcode import engines, runs
 from transcode.runs.files import replace_file
 from transcode.space import Space
+
+#: Largest file of designs to begin with [byte].
+_LARGEST = 1 << 28
 
 
 def designs(space: Space, path: str | Path) -> tuple[np.ndarray, int]:
@@ -23,22 +27,23 @@ def designs(space: Space, path: str | Path) -> tuple[np.ndarray, int]:
     table = read_table(path)
     columns: dict[str, Column] = {}
     for name in dict.fromkeys(["model", "accelerator", *space.varied]):
-        if name not in table.header:
+        if name not in table.columns:
             raise InputError("column is missing", file=path, field=name)
         unit = next(p.unit for p in space.parameters if p.name == name)
-        at = table.header.index(name)
-        columns[name] = Column.of([_value(row[at], unit) for row in table.cells])
+        cells = table.columns[name]
+        values = (None if cell is None else str(cell) for cell in cells.values)
+        columns[name] = Column(tuple(_value(text, unit) for text in values), cells.codes)
     codes = space.encode(columns)
     codes = codes[(codes >= 0).all(axis=1)]
     codes = codes[space.allowed(codes)]
     if len(codes) == 0:
         raise InputError(
-            f"none of its {len(table.cells):,} rows is a design of this space",
+            f"none of its {len(table):,} rows is a design of this space",
             file=path,
             field="--warm-start",
         )
     _, first = np.unique(space.key(codes), return_index=True)
-    return codes[np.sort(first)], len(table.cells)
+    return codes[np.sort(first)], len(table)
 
 
 def keep(folder: Path, codes: np.ndarray) -> None:
@@ -51,13 +56,21 @@ def _save(path: Path, codes: np.ndarray) -> None:
         np.save(stream, codes, allow_pickle=False)
 
 
-def kept(folder: Path) -> np.ndarray | None:
+def kept(folder: Path, space: Space) -> np.ndarray | None:
     """(W, S) codes that the run in the folder began with, if any."""
     path = folder / runs.manifest.WARM
+    if not paths.exists(path):
+        return None
+    data = paths.read_bytes(path, _LARGEST)
     try:
-        return np.asarray(np.load(path, allow_pickle=False)) if path.exists() else None
-    except (OSError, ValueError) as error:
-        raise InputError(f"cannot be read: {error}", file=path, hint="--fresh") from None
+        codes = np.load(io.BytesIO(data), allow_pickle=False)
+        sizes = [p.size for p in space.parameters]
+        known = codes.ndim == 2 and codes.dtype.kind == "i" and codes.shape[1] == len(sizes)
+        if known and ((codes >= 0) & (codes < sizes)).all():
+            return np.asarray(codes)
+    except (OSError, ValueError, EOFError, MemoryError):  # cut, or a header that promises too much
+        pass
+    raise InputError("is damaged", file=path, hint="--fresh starts anew")
 
 
 def _value(text: str | None, unit: str) -> Scalar | None:

@@ -5,15 +5,17 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
+from elector.base import paths
 from transcode.accuracy.source_settings import AccuracySettings
 from transcode.space import grammar
 from transcode.space.codes import Space
 from transcode.space.parts import Objective, Parameter, Section
 from transcode.space.phases import RUN, Phases
 
+#: Largest file that a space may name [byte].
+_LIMIT = 64 << 20
 _SECTIONS = ("model", "accelerator", "workload")
 
 
@@ -43,7 +45,7 @@ def describe(space: Space) -> dict[str, object]:
         parameters.append(entry)
     given = [*_bases(space), *([space.accuracy.rows] if space.accuracy.rows else [])]
     given += [str(v) for p in space.parameters if p.name == "workload.sparsity" for v in p.values]
-    files = {base: _digest(Path(base)) for base in given if Path(base).is_file()}
+    files = {base: _digest(base) for base in given if paths.is_file(base)}
     asked = space.accuracy.plain()
     return {
         "name": space.name,
@@ -131,8 +133,8 @@ def digest(description: Mapping[str, object]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+def _digest(path: str) -> str:
+    return hashlib.sha256(paths.read_bytes(path, _LIMIT)).hexdigest()
 
 
 def _bases(space: Space) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from elector.base import paths
 from elector.base.errors import InputError
 from elector.base.table import load_yaml
 
@@ -16,17 +17,19 @@ def shipped() -> dict[str, Path]:
     """The spaces that come with the package, by name."""
     package = Path(__file__).parent.parent
     for folder in (package / "spaces", package.parent / "spaces"):  # a wheel; a checkout
-        if folder.is_dir():
-            return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+        if paths.is_folder(folder):
+            found = paths.names(folder, "*.yaml")
+            return {name.removesuffix(".yaml"): folder / name for name in found}
     return {}
 
 
 def find(name: str | Path) -> Path:
     """The file of a space given by path, or by the name of a shipped one."""
     path = Path(name)
-    if str(name) in shipped() and not path.is_file():  # a folder may have that name, too
+    if str(name) in shipped() and not paths.is_file(path):  # a folder may have that name, too
         return shipped()[str(name)]
-    if path.exists() or path.suffix in (".yaml", ".yml") or len(path.parts) != 1:
+    named = path.suffix in (".yaml", ".yml") or len(path.parts) != 1
+    if named or paths.exists(path, "space"):
         return path
     raise InputError(
         "is neither a file nor a shipped space",
@@ -52,4 +55,4 @@ def read(path: Path, depth: int = 0) -> dict[str, Any]:
             value=below,
         )
     beside = path.parent / below
-    return {**read(beside if beside.is_file() else find(below), depth + 1), **data}
+    return {**read(beside if paths.is_file(beside) else find(below), depth + 1), **data}

@@ -7,12 +7,12 @@ The keys are those of `_KEYS`; each parameter is a plain value, a list, or a map
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from elector.base import units
+from elector.base import paths, units
 from elector.base.errors import InputError
 from elector.base.table import Field, Scalar, schema
 from elector.describe.layered import layer_field
@@ -52,7 +52,9 @@ _MOST = 65_536
 #: Settings of the workload that belong to the machine that runs it.
 STACK = ("implementation", "optimizer_kernels")
 _WORD = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+#: What a plain result is called: words, dotted; parts of a machine may hold spaces.
+_DOTTED = re.compile(r"[A-Za-z]\w*(\.\w[\w-]*( \w[\w-]*)*)*")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
 def load(source: str | Path | Mapping[str, object]) -> Space:
@@ -111,7 +113,9 @@ class _Reader:
     def name(self, default: str) -> str:
         name = str(self.data.get("name", default))
         if not _NAME.fullmatch(name):
-            raise self.fail("a name is letters, digits, dot, dash", "name", value=name)
+            raise self.fail(
+                "a name is letters, digits, dot, dash, a hundred at most", "name", value=name
+            )
         return name
 
     # ---- parameters
@@ -150,14 +154,12 @@ class _Reader:
         for name in names:
             if not isinstance(name, str) or not name:
                 raise self.fail("a base is a name or a file", f"{where}.base", value=name)
-            if names.count(name) > 1:
-                raise self.fail("is given twice", f"{where}.base", value=name)
+        self.once([str(name) for name in names], names, f"{where}.base")
         return [self.resolve(str(name)) for name in names], settings
 
     def resolve(self, base: str) -> str:
         """A file beside the space is found from anywhere."""
-        beside = self.file.parent / base if self.file and "." in base else None
-        return str(beside) if beside and not Path(base).exists() and beside.is_file() else base
+        return paths.beside(base, self.file)
 
     def fields(self, key: str, bases: list[str]) -> dict[str, Field]:
         """What may be set: what every base of the alternative knows."""
@@ -245,13 +247,21 @@ class _Reader:
         choices = written if isinstance(written, list) else [written]
         if not choices:
             raise self.fail("has no choice", at)
+        if len(choices) > _MOST:
+            raise self.fail(f"has {len(choices):,} choices, {_MOST:,} are the most", at)
         if factors:
             choices = [fraction(choice) for choice in choices]
         values = [self.value(choice, known, at) for choice in choices]
-        for value, choice in zip(values, choices, strict=True):
-            if values.count(value) > 1:
-                raise self.fail("is given twice", at, value=choice)
+        self.once(values, choices, at)
         return tuple(values), "choice"
+
+    def once(self, values: Sequence[Scalar], written: Sequence[object], at: str) -> None:
+        """Refuses a value that is given twice, as it was written."""
+        seen: set[Scalar] = set()
+        for value, choice in zip(values, written, strict=True):
+            if value in seen:
+                raise self.fail("is given twice", at, value=choice)
+            seen.add(value)
 
     def value(self, written: object, known: Field, at: str) -> Scalar:
         if written is None or isinstance(written, dict | list):
@@ -293,6 +303,9 @@ class _Reader:
     def check_products(
         self, parent: Parameter, factors: tuple[Scalar, ...], known: Field, at: str
     ) -> None:
+        count = len(parent.values) * len(factors)
+        if count > _MOST:
+            raise self.fail(f"has {count:,} products, {_MOST:,} are the most", at)
         for value in parent.values:
             for factor in factors:
                 try:

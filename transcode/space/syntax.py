@@ -7,13 +7,14 @@ unary minus; functions abs, min, max. Numbers may carry a unit, such as 5 ms or 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from elector.base import units
 from elector.base.errors import InputError
 
-_LONGEST, _DEEPEST = 2000, 40
+#: Most characters of a text, brackets inside one another, and operators one upon another.
+_LONGEST, _DEEPEST, _HIGHEST = 2000, 40, 150
 _WORDS = ("and", "or", "not", "in")
 COMPARISONS = ("==", "!=", "<=", ">=", "<", ">")
 FUNCTIONS = ("min", "max")
@@ -112,6 +113,8 @@ def _read(text: object, what: str, file: object, field: str | None) -> Expressio
         reader = _Reader(list(_tokens(text)))
         tree = reader.condition()
         reader.end()
+        if _height(tree) > _HIGHEST:
+            raise Fault(f"it has more than {_HIGHEST} terms in a row")
     except Fault as fault:
         raise InputError(f"cannot be read: {fault}", file=file, field=field, value=text) from None
     return Expression(text, tree)
@@ -177,12 +180,23 @@ class _Reader:
         return node
 
     def condition(self) -> Node:
+        return self.inside(lambda: self.joined(lambda: self.joined(self.negation, "and"), "or"))
+
+    def inside(self, below: Callable[[], Node]) -> Node:
+        """What stands in brackets."""
         self.depth += 1
         if self.depth > _DEEPEST:
             raise Fault("it is nested too deeply")
-        node = self.chain(lambda: self.chain(self.negation, "and"), "or")
+        node = below()
         self.depth -= 1
         return node
+
+    def joined(self, below: Callable[[], Node], operator: str) -> Node:
+        """Operands of an operator whose order of evaluation does not matter, in a flat tree."""
+        nodes = [below()]
+        while self.take(operator):
+            nodes.append(below())
+        return _flat(operator, nodes)
 
     def negation(self) -> Node:
         negations = 0
@@ -238,24 +252,42 @@ class _Reader:
     def call(self, function: str) -> Node:
         if function not in ("abs", *FUNCTIONS):
             raise Fault(f"unknown function {function!r}; known: abs, min, max")
-        arguments = [self.sum()]
+        arguments = [self.inside(self.sum)]
         while self.take(","):
-            arguments.append(self.sum())
+            arguments.append(self.inside(self.sum))
         self.need(")")
         if (len(arguments) == 1) != (function == "abs"):
             raise Fault(f"{function} takes {'one value' if function == 'abs' else 'several'}")
-        node = arguments[0] if function != "abs" else Apply("abs", (arguments[0],))
-        for argument in arguments[1:]:
-            node = Apply(function, (node, argument))
-        return node
+        if function == "abs":
+            return Apply("abs", (arguments[0],))
+        return _flat(function, arguments)
+
+
+def _flat(operator: str, nodes: Sequence[Node]) -> Node:
+    """The operands as a tree of the least height, in their order."""
+    if len(nodes) == 1:
+        return nodes[0]
+    middle = len(nodes) // 2
+    return Apply(operator, (_flat(operator, nodes[:middle]), _flat(operator, nodes[middle:])))
 
 
 def walk(node: Node) -> Iterator[Node]:
-    """A node and all below it."""
-    yield node
-    if isinstance(node, Apply):
-        for argument in node.arguments:
-            yield from walk(argument)
+    """A node and all below it, in the order in which they are written."""
+    waiting = [node]
+    while waiting:
+        node = waiting.pop()
+        yield node
+        if isinstance(node, Apply):
+            waiting += reversed(node.arguments)
+
+
+def _height(tree: Node) -> int:
+    """Nodes on the longest way down."""
+    height, floor = 0, [tree]
+    while floor:
+        height += 1
+        floor = [below for node in floor if isinstance(node, Apply) for below in node.arguments]
+    return height
 
 
 def is_condition(node: Node) -> bool:
@@ -264,6 +296,8 @@ def is_condition(node: Node) -> bool:
         return False
     if node.operator in ("and", "or", "not"):
         return all(is_condition(a) for a in node.arguments)
-    return (node.operator in COMPARISONS or node.operator == "in") and not any(
-        is_condition(inner) for a in node.arguments for inner in walk(a)
-    )
+    return _compares(node) and not any(_compares(n) for a in node.arguments for n in walk(a))
+
+
+def _compares(node: Node) -> bool:
+    return isinstance(node, Apply) and (node.operator in COMPARISONS or node.operator == "in")

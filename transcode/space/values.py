@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import math
+import re
 from fractions import Fraction
 
 import numpy as np
 
 from elector.base.table import Column, Scalar
 
+#: Short, as a fraction of many digits or powers of ten would take hours to work out.
+_FRACTION = re.compile(r"[+-]?\d{1,18}/\d{1,18}")
+
 
 def fraction(written: object) -> object:
     """A factor written as 1/64, as a number; anything else as it is."""
     try:
-        return float(Fraction(written)) if isinstance(written, str) else written
-    except (ValueError, ZeroDivisionError):
-        return written
+        if isinstance(written, str) and _FRACTION.fullmatch(written.strip()):
+            return float(Fraction(written))
+    except ZeroDivisionError:
+        pass
+    return written
 
 
 def is_multiple(written: object) -> bool:

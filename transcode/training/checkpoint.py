@@ -11,16 +11,22 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Mapping
+import pickle
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
+from elector.base import paths
 from elector.base.errors import InputError
 from transcode.runs.files import replace_file
 
 NAME = "checkpoint.pt"
+_FRESH = "--fresh starts anew"
+#: Largest checkpoint that is read [byte].
+_LARGEST = 1 << 34
+_Answer = TypeVar("_Answer")
 _MAGIC = b"transcode checkpoint 1\n"
 
 
@@ -40,12 +46,28 @@ def _fill(path: Path, content: bytes) -> None:
 def load(folder: Path) -> dict[str, Any] | None:
     """The state of a run folder, None before the first; InputError where it is damaged."""
     path = folder / NAME
-    if not path.exists():
+    if not paths.exists(path):
         return None
-    content = path.read_bytes()
+    content = paths.read_bytes(path, _LARGEST)
     at = len(_MAGIC)
     sha, body = content[at : at + 64], content[at + 65 :]
     if content[:at] != _MAGIC or hashlib.sha256(body).hexdigest().encode() != sha:
-        raise InputError("the checkpoint is damaged", file=path, hint="--fresh starts anew")
-    state: dict[str, Any] = torch.load(io.BytesIO(body), weights_only=True)
+        raise InputError("the checkpoint is damaged", file=path, hint=_FRESH)
+    state = restored(folder, lambda: torch.load(io.BytesIO(body), weights_only=True))
+    if not isinstance(state, dict):
+        raise InputError("is the checkpoint of something else", file=path, hint=_FRESH)
     return state
+
+
+def restored(folder: Path, work: Callable[[], _Answer]) -> _Answer:
+    """What `work` does with a state; InputError where the state is of something else.
+
+    The sum of a checkpoint says that it is whole, not whose it is.
+    """
+    try:
+        return work()
+    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError, EOFError) as error:
+        said = f"is the checkpoint of something else ({type(error).__name__})"
+    except pickle.UnpicklingError:
+        said = "is the checkpoint of something else: it holds more than tensors and plain values"
+    raise InputError(said, file=folder / NAME, hint=_FRESH)

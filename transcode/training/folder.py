@@ -11,13 +11,15 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from elector.base import paths
 from elector.base.errors import InputError
-from transcode.runs.files import write_json, write_text
+from transcode.runs.files import Claim, read_json, write_json, write_text
 from transcode.runs.manifest import differences, simulator, versions
 from transcode.training.settings import Settings
 
@@ -50,6 +52,29 @@ COLUMNS = (
 )
 _LIBRARIES = ("torch", "scipy", "scikit-learn", "statsmodels")
 _SHOWN = 8
+_FRESH = "--fresh starts anew"
+#: Largest metrics.csv that is read [byte].
+_LARGEST = 1 << 28
+#: What a result says at least.
+RESULTS: dict[str, type | tuple[type, ...]] = {
+    "model": str,
+    "task": str,
+    "metric": str,
+    "score": (int, float),
+    "further": dict,
+    "baselines": dict,
+    "tau_i": (int, float),
+    "tau_t": (int, float),
+    "density": dict,
+    "saved_bytes": (int, float),
+    "saved_bytes_uncompressed": (int, float),
+    "switch": (dict, type(None)),
+    "parameters": (int, float),
+    "trainable_share": (int, float),
+    "seconds": (int, float),
+    "steps": int,
+    "files": list,
+}
 
 
 def default(settings: Settings) -> Path:
@@ -84,25 +109,32 @@ def manifest(settings: Settings, data_sha256: str, command: str) -> dict[str, An
     }
 
 
-def opened(folder: Path, new: Mapping[str, Any], fresh: bool) -> None:
+def begin(claim: Claim, new: Mapping[str, Any], fresh: bool) -> None:
     """Makes the folder, or goes on with the same run; refuses another with what differs."""
-    if folder.exists() and not folder.is_dir():
-        raise InputError("is a file, not a run folder", file=folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / MANIFEST
-    if fresh:
-        clear(folder)
-    if not path.exists():
-        there = [name for name in (*FILES, "designs") if (folder / name).exists()]
-        if there:
-            raise InputError(
-                f"holds {there[0]}, but no manifest",
-                file=folder,
-                hint="--fresh replaces the files of a training run; or choose another --out",
-            )
-        write_json(path, new)
+    folder = claim.folder
+    old = _read(folder / MANIFEST, fresh) if paths.exists(folder / MANIFEST) else None
+    there = [name for name in (*FILES, "designs") if paths.exists(folder / name)]
+    if old is None and there and not fresh:
+        raise InputError(
+            f"holds {there[0]}, but no manifest",
+            file=folder,
+            hint="--fresh replaces the files of a training run; or choose another --out",
+        )
+    if old is not None and not fresh:
+        _require_same(folder, old, new)
+        claim.begin()
         return
-    old = _read(path)
+    held = claim.held
+    claim.begin()
+    if not held and paths.exists(folder / MANIFEST):
+        raise InputError("another run began here meanwhile", file=folder, hint="start it again")
+    for name in FILES:
+        (folder / name).unlink(missing_ok=True)
+    write_json(folder / MANIFEST, new)
+
+
+def _require_same(folder: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
+    """Refuses to go on with a run of other settings, and says what differs."""
     if old.get("settings_sha256") == new["settings_sha256"]:
         return
     lines = list(differences("settings", old.get("settings"), new["settings"]))
@@ -114,35 +146,30 @@ def opened(folder: Path, new: Mapping[str, Any], fresh: bool) -> None:
     )
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path, fresh: bool) -> dict[str, Any] | None:
+    """The manifest; None for a damaged one that is to go. A search's is not ours to clear."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"cannot be read: {error}", file=path, hint="--fresh starts anew"
-        ) from None
-    if not isinstance(found, dict) or found.get("kind") != "training":
+        found = read_json(path, "the manifest of a training run", _FRESH)
+    except InputError:
+        if fresh and not paths.exists(path.with_name("designs")):
+            return None
+        raise
+    if found.get("kind") != "training":
         raise InputError(
             "is not the manifest of a training run", file=path, hint="choose another --out"
         )
     return found
 
 
-def clear(folder: Path) -> None:
-    """Removes the files of an earlier training run, and nothing else."""
-    path = folder / MANIFEST
-    if path.exists():
-        _read(path)  # the run folder of a search is not ours to clear
-    for name in FILES:
-        (folder / name).unlink(missing_ok=True)
-
-
 def result(folder: Path) -> dict[str, Any] | None:
     """result.json of a run that is done, else None."""
     path = folder / RESULT
-    if not path.exists():
+    if not paths.exists(path):
         return None
-    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    found = read_json(path, "a training run's result", _FRESH)
+    for key, kind in RESULTS.items():
+        if not isinstance(found.get(key), kind):
+            raise InputError("is damaged", file=path, field=key, hint=_FRESH)
     return found
 
 
@@ -160,12 +187,32 @@ def add_metrics(folder: Path, row: Mapping[str, object]) -> None:
 
 
 def read_metrics(folder: Path) -> list[dict[str, str]]:
-    """The complete rows so far."""
+    """The complete rows so far. Raises InputError for rows that are no numbers."""
     path = folder / METRICS
-    if not path.exists():
+    if not paths.exists(path):
         return []
-    with path.open(newline="", encoding="utf-8") as stream:
-        return [row for row in csv.DictReader(stream) if row.get("seconds") not in (None, "")]
+    rows = csv.reader(io.StringIO(paths.read_text(path, _LARGEST), newline=""))
+    found = []
+    try:
+        header = next(rows, [])
+        for cells in rows:
+            row = dict(zip(header, cells, strict=False))
+            if row.get("seconds"):  # a row that was cut has no last cell
+                _numbers(row)
+                found.append(row)
+    except (csv.Error, ValueError, KeyError):
+        raise InputError(
+            f"line {rows.line_num}: is no row of numbers", file=path, hint=_FRESH
+        ) from None
+    return found
+
+
+def _numbers(row: Mapping[str, str]) -> None:
+    """Raises ValueError or KeyError for a row that no run has written."""
+    int(row["step"])
+    for name in COLUMNS:
+        if name not in ("step", "phase") and row[name]:
+            float(row[name])
 
 
 def _line(row: Mapping[str, object]) -> str:
@@ -180,8 +227,6 @@ def _text(value: object) -> str:
 
 def table(columns: Sequence[str], rows: Sequence[Mapping[str, object]]) -> str:
     """Rows as CSV."""
-    import io
-
     stream = io.StringIO(newline="")
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(columns)

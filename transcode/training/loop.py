@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import signal
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,7 +13,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from transcode.runs.files import locked
+from elector.base.errors import EvaluationError
+from elector.base.paths import words
+from elector.base.signals import Interrupts, gentle
+from transcode.runs.files import Claim, claimed
 from transcode.training import checkpoint, folder, outputs
 from transcode.training.build import described
 from transcode.training.copy import Copy
@@ -72,84 +73,77 @@ def train(
     with one_thread():
         full = Copy(settings, model, task)  # ... and so are models that do not fit the task
         place = folder.default(settings) if out is None else out
-        folder.opened(place, folder.manifest(settings, fingerprint(task), command), fresh)
-        with locked(place):
+        known = folder.manifest(settings, fingerprint(task), command)
+        with gentle() as interrupts, claimed(place) as claim:
+            folder.begin(claim, known, fresh)
             done = folder.result(place)
             if done is not None:
                 return done
             rule = Rule(settings.window_steps, settings.warm_up) if settings.switches else None
             switch = None if rule is None else Switch(rule)
-            return _go(Run(settings, model, task, place, full, switch=switch), progress)
+            run = Run(settings, model, task, place, full, switch=switch)
+            return _safely(run, claim, lambda: _go(run, claim, interrupts, progress))
 
 
-def _go(run: Run, progress: Callable[[Progress], None] | None) -> dict[str, Any]:
+def _safely(run: Run, claim: Claim, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Does work that writes; a disk that is full ends the run with what is safe."""
+    try:
+        return work()
+    except OSError as error:
+        claim.require()
+        raise EvaluationError(
+            f"{run.folder}: cannot be written: {words(error)}; the last checkpoint is safe, the "
+            "same command goes on from there"
+        ) from None
+
+
+def _go(
+    run: Run,
+    claim: Claim,
+    interrupts: Interrupts,
+    progress: Callable[[Progress], None] | None,
+) -> dict[str, Any]:
     state = checkpoint.load(run.folder)
     if state is None:
         run.save()  # so that there is a good one, however early the loss diverges
     else:
-        run.restore(state)
+        checkpoint.restored(run.folder, lambda: run.restore(state))
     folder.start_metrics(run.folder, run.step)
     saved, begun, before = run.step, run.step, run.seconds
     started = last = time.perf_counter()
     settings = run.settings
     try:
-        with _interrupts() as interrupted:
-            while run.step < settings.steps:
+        while run.step < settings.steps:
+            # A step that compresses what it saves runs thousands of destructors, which swallow
+            # exceptions: an interrupt waits for its end, unless it comes twice.
+            with interrupts.whole(2):
+                claim.require()
                 loss = run.advance()
                 now = time.perf_counter()
                 run.seconds = before + now - started
                 looks = run.step % settings.look == 0 or run.step == settings.steps
                 if looks:
                     folder.add_metrics(run.folder, run.look())
-                if looks or interrupted() or now - last >= _CHECKPOINT:
+                if looks or interrupts.noted or now - last >= _CHECKPOINT:
                     run.save()
                     saved, last = run.step, now
-                if progress is not None:
-                    rate = (now - started) / (run.step - begun)
-                    progress(
-                        Progress(
-                            run.step,
-                            settings.steps,
-                            run.phase,
-                            loss,
-                            run.score,
-                            run.seconds,
-                            rate * (settings.steps - run.step),
-                            finished=run.step == settings.steps,
-                        )
+            if progress is not None:
+                rate = (now - started) / (run.step - begun)
+                progress(
+                    Progress(
+                        run.step,
+                        settings.steps,
+                        run.phase,
+                        loss,
+                        run.score,
+                        run.seconds,
+                        rate * (settings.steps - run.step),
+                        finished=run.step == settings.steps,
                     )
-                if interrupted():
-                    raise KeyboardInterrupt
+                )
         return outputs.write(run)
     except KeyboardInterrupt:
         raise Interrupted(run.folder, saved) from None
-
-
-@contextmanager
-def _interrupts() -> Iterator[Callable[[], bool]]:
-    """Notes Ctrl-C until the step is over; pressed twice, it interrupts at once.
-
-    Python drops an exception that is raised inside a destructor, and a step that compresses what
-    it saves runs thousands of them: an interrupt that is raised there would be lost.
-    """
-    pressed: list[int] = []
-
-    def note(number: int, frame: object) -> None:
-        if pressed:
-            raise KeyboardInterrupt
-        pressed.append(number)
-
-    ours = (
-        threading.current_thread() is threading.main_thread()
-        and signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    )
-    if ours:
-        signal.signal(signal.SIGINT, note)
-    try:
-        yield lambda: bool(pressed)
-    finally:
-        if ours:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def fingerprint(task: Task) -> str:

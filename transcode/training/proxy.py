@@ -21,8 +21,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from elector.base import paths
 from elector.base.errors import InputError
-from transcode.runs.files import write_json
+from transcode.runs.files import read_json, write_json
 from transcode.training import checkpoint
 from transcode.training.build import described, for_task
 from transcode.training.copy import Copy
@@ -167,7 +168,4 @@ def _worker(
 
 
 def _read(path: Path) -> dict[str, Any]:
-    if not path.exists():
-        return {}
-    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return found
+    return read_json(path, "a model's scores", "--fresh") if paths.exists(path) else {}

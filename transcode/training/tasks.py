@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
+from elector.base import paths
 from elector.base.errors import InputError
 from transcode.training.task import Task
 
@@ -59,7 +59,7 @@ def load_task(
         raise InputError("must be at least 1", field="horizon", value=horizon)
     if name in TASKS:
         return _shipped(name, sequence_length, horizon, seed)
-    if not os.path.exists(path):
+    if not paths.exists(path, "task"):
         raise InputError("does not exist", file=name)
     if path.suffix.lower() == ".csv":
         from transcode.training.series import csv_file

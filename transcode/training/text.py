@@ -19,7 +19,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from elector.base.errors import InputError
-from elector.base.table import read_text
+from elector.base.paths import read_text
 from transcode.training.task import Array, Split, Task
 
 BYTES = 256

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 from pathlib import Path
 
+from elector.base import paths
 from elector.base.errors import InputError, nearest
 from elector.base.table import DATA, load_json, load_yaml, read_csv
 from elector.describe.formats.described import PRESETS, from_mapping, preset, preset_names
@@ -20,6 +22,9 @@ from elector.describe.model import Model
 __all__ = ["list_models", "load_model", "load_scalesim_config"]
 
 _SUFFIXES = (".json", ".yaml", ".yml", ".csv")
+#: How the content of a pipe, which has no suffix, begins.
+_JSON = re.compile(r'\s*\{\s*["}]')
+_TABLE = re.compile(r"\s*[^,:{}\n]+,[^:{}\n]*\n")
 
 
 def list_models() -> list[str]:
@@ -40,7 +45,7 @@ def load_model(name_or_path: str) -> Model:
     if name in _aliases():
         return preset(_aliases()[name])
     path = _shipped_gemms(name) if name.startswith("gemm:") else Path(name)
-    if not (path.suffix.lower() in _SUFFIXES or os.sep in name or _exists(path)):
+    if not (path.suffix.lower() in _SUFFIXES or os.sep in name or paths.exists(path, "model")):
         raise InputError(
             "unknown model",
             field="model",
@@ -48,7 +53,7 @@ def load_model(name_or_path: str) -> Model:
             allowed=preset_names(),
             hint="or the path of a .json, .yaml or .csv file",
         )
-    if not _exists(path):
+    if not paths.exists(path, "model"):
         guess = nearest(path.stem, preset_names())
         raise InputError(
             "does not exist",
@@ -61,7 +66,7 @@ def load_model(name_or_path: str) -> Model:
 def _shipped_gemms(name: str) -> Path:
     """`gemm:NAME` is the list of matrix products data/gemms/NAME.csv."""
     folder = DATA / "gemms"
-    shipped = sorted(path.stem for path in folder.glob("*.csv"))
+    shipped = [file.removesuffix(".csv") for file in paths.names(folder, "*.csv")]
     if name.removeprefix("gemm:") not in shipped:
         raise InputError(
             "unknown list of matrix products",
@@ -85,22 +90,15 @@ def _aliases() -> dict[str, str]:
     return dict(cells[:2] for _, cells in read_csv(PRESETS / "aliases.csv")[1])
 
 
-def _exists(path: Path) -> bool:
-    try:
-        return path.exists()
-    except (OSError, ValueError):  # a name too long, or with a null byte
-        return False
-
-
 def _load_file(path: Path) -> Model:
-    if path.is_dir():
+    if paths.is_folder(path):
         raise InputError("is a directory, not a file", file=path, hint="name its config.json")
     # Imported here: a preset, the usual case, needs none of these readers.
     from elector.describe.formats.flexibert import KEYS, from_dictionary
     from elector.describe.formats.gemm import load_gemms
     from elector.describe.formats.huggingface import from_config
 
-    suffix = path.suffix.lower()
+    suffix = _spoken_suffix(path) if paths.is_pipe(path) else path.suffix.lower()
     if suffix == ".csv":
         return load_gemms(path)
     if suffix not in _SUFFIXES:
@@ -115,3 +113,11 @@ def _load_file(path: Path) -> Model:
     if set(data) & {"model_type", "architectures", "transformers_version", "hidden_size"}:
         return from_config(data, name, path)
     return from_mapping(data, name, path)
+
+
+def _spoken_suffix(path: Path) -> str:
+    """Suffix of a file that held what a pipe says."""
+    text = paths.read_text(path)
+    if _JSON.match(text):
+        return ".json"
+    return ".csv" if _TABLE.match(text) else ".yaml"

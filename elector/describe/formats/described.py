@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
+from elector.base import paths
 from elector.base.errors import InputError
 from elector.base.table import DATA, Field, load_yaml, schema
 from elector.describe.model import HEAD_TYPES, Block, Gemm, Model
@@ -35,7 +36,7 @@ _PLAIN_HEADS = {"masked-lm": ("encoder",), "causal-lm": ("decoder", "encoder-dec
 @functools.cache
 def preset_names() -> tuple[str, ...]:
     """Names of the shipped models, sorted."""
-    return tuple(sorted(path.stem for path in PRESETS.glob("*.yaml")))
+    return tuple(sorted(file.removesuffix(".yaml") for file in paths.names(PRESETS, "*.yaml")))
 
 
 @functools.cache

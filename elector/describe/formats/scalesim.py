@@ -10,7 +10,8 @@ import configparser
 from pathlib import Path
 
 from elector.base.errors import InputError
-from elector.base.table import read_text, schema
+from elector.base.paths import read_text
+from elector.base.table import schema
 from elector.describe.formats.described import whole
 
 #: Bytes of a word, SCALE-Sim's unit of bandwidth and of its capacities' contents.

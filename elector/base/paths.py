@@ -1,0 +1,264 @@
+"""Looking at paths and reading files: the one place that asks the system about names from outside.
+
+Python's own ways are traps there: `Path.exists` raises where a folder may not be searched (and
+says no in newer releases, which is as wrong), `Path.glob` finds nothing in a folder that may not
+be listed, `open` waits for ever for the writer of a pipe, and `read` of a device never ends. Here
+every refusal of the system becomes an InputError with the name and the system's words, "not
+there" is said only where it is true, and kinds and sizes are looked at before anything is read.
+"""
+
+from __future__ import annotations
+
+import codecs
+import errno
+import fnmatch
+import os
+import select
+import stat
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from elector.base import units
+from elector.base.errors import ElectorError, EvaluationError, InputError
+
+#: Largest description that is read [byte]; real ones have a few thousand.
+LIMIT = 1 << 20
+#: Seconds a pipe has for its first byte, and as many again for all others.
+PATIENCE = 10.0
+#: What a disk, or a machine without files or memory to spare, fails with.
+_MACHINE = (
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EFBIG,
+    errno.EIO,
+    errno.ENOMEM,
+    errno.EMFILE,
+    errno.ENFILE,
+    errno.ESTALE,
+)
+_ABSENT = (errno.ENOENT, errno.ENOTDIR)
+#: Pipes that were read: (device, inode, time of change) -> what they said. A pipe speaks once,
+#: and a command may need to read its input twice.
+_HEARD: dict[tuple[int, int, int], bytes] = {}
+_PIECE = 1 << 20
+#: Longest name of a file in any usual file system [byte].
+LONGEST_NAME = 255
+
+
+def is_machines(error: OSError) -> bool:
+    """Whether the machine is to blame rather than the name of a file."""
+    return error.errno in _MACHINE
+
+
+def words(error: Exception) -> str:
+    """What the system says of an error, without the name of the file."""
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)
+
+
+def refused(
+    error: Exception, path: object, field: str | None = None, doing: str = "read"
+) -> ElectorError:
+    """What is raised where the system refuses: exit 1 where the machine fails, else 2.
+
+    error : an OSError, or a ValueError for a name with a null byte. doing : read or written.
+    """
+    problem = f"cannot be {doing}: {words(error)}"
+    if isinstance(error, OSError) and is_machines(error):
+        return EvaluationError(problem if path is None else f"{path}: {problem}")
+    name = repr(str(path)) if "\0" in str(path) else path
+    return InputError(problem, file=name, field=field)
+
+
+def status(path: str | Path, field: str | None = None) -> os.stat_result | None:
+    """What the system says of a path, links followed; None where nothing is there.
+
+    Raises InputError where it does not say: a folder that may not be searched, a name too long.
+    """
+    try:
+        return os.stat(path)
+    except OSError as error:
+        if error.errno in _ABSENT or _unnameable(path):
+            return None
+        raise refused(error, path, field) from None
+    except ValueError as error:
+        raise refused(error, path, field) from None
+
+
+def _unnameable(path: str | Path) -> bool:
+    """Whether no file system has names so long as one in this path."""
+    return any(len(os.fsencode(part)) > LONGEST_NAME for part in str(path).split(os.sep))
+
+
+def exists(path: str | Path, field: str | None = None) -> bool:
+    """Whether something is there. Raises InputError as `status`."""
+    return status(path, field) is not None
+
+
+def is_folder(path: str | Path, field: str | None = None) -> bool:
+    """Whether a folder is there. Raises InputError as `status`."""
+    found = status(path, field)
+    return found is not None and stat.S_ISDIR(found.st_mode)
+
+
+def is_file(path: str | Path, field: str | None = None) -> bool:
+    """Whether a regular file is there. Raises InputError as `status`."""
+    found = status(path, field)
+    return found is not None and stat.S_ISREG(found.st_mode)
+
+
+def is_pipe(path: str | Path, field: str | None = None) -> bool:
+    """Whether a pipe is there, such as the shell's <(command). Raises InputError as `status`."""
+    found = status(path, field)
+    return found is not None and stat.S_ISFIFO(found.st_mode)
+
+
+def is_special(path: str | Path, field: str | None = None) -> bool:
+    """Whether a device, pipe or socket is there: what is written to and never replaced."""
+    found = status(path, field)
+    return found is not None and not (stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode))
+
+
+def beside(name: str, file: object) -> str:
+    """A file that another one names: from where the command runs, else beside that other one.
+
+    name : as it is written; one without a dot is no file. file : the other one, if there is one.
+    """
+    if not isinstance(file, Path) or "." not in name or exists(name):
+        return name
+    other = file.parent / name
+    return str(other) if exists(other) else name
+
+
+def names(folder: str | Path, pattern: str = "*") -> list[str]:
+    """Sorted names in a folder that match; none where there is no folder.
+
+    Raises InputError where the folder may not be listed: its files may be there all the same.
+    """
+    try:
+        return sorted(fnmatch.filter(os.listdir(folder), pattern))
+    except OSError as error:
+        if error.errno in _ABSENT:
+            return []
+        raise refused(error, folder) from None
+
+
+def read_bytes(path: str | Path, limit: int = LIMIT, field: str | None = None) -> bytes:
+    """The content of a file of at most `limit` bytes, or what a pipe says.
+
+    Raises InputError for what is absent, refused, too large, a directory or a device, and for a
+    pipe that says nothing within PATIENCE.
+    """
+    found = status(path, field)
+    if found is None:
+        raise InputError(f"cannot be read: {os.strerror(errno.ENOENT)}", file=path, field=field)
+    _require_readable(found, path, limit, field)
+    if stat.S_ISFIFO(found.st_mode) and (heard := _HEARD.get(_identity(found))) is not None:
+        return heard
+    try:
+        # Without waiting: what was a file a moment ago may be a pipe that nobody writes to.
+        number = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | os.O_CLOEXEC)
+    except OSError as error:
+        raise refused(error, path, field) from None
+    try:
+        found = os.fstat(number)
+        _require_readable(found, path, limit, field)
+        if stat.S_ISFIFO(found.st_mode):
+            return _heard(number, path, limit, field)
+        return _joined(iter(lambda: os.read(number, _PIECE), b""), path, limit, field)
+    except OSError as error:
+        raise refused(error, path, field) from None
+    finally:
+        os.close(number)
+
+
+def read_text(path: str | Path, limit: int = LIMIT, field: str | None = None) -> str:
+    """The text of a file; beside what `read_bytes` refuses, binary content is an InputError.
+
+    A mark of the byte order at the beginning, as spreadsheets write it, is left out.
+    """
+    data = read_bytes(path, limit, field)
+    if b"\0" in data:
+        raise InputError("is a binary file, not text", file=path, field=field)
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        line = line_of_bad_text(data)
+        raise InputError(f"line {line}: is not UTF-8 text", file=path, field=field) from None
+
+
+def line_of_bad_text(data: bytes) -> int:
+    """Number of the first line that is not UTF-8."""
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    at = 0
+    try:
+        for at in range(0, len(data), _PIECE):
+            decoder.decode(data[at : at + _PIECE])
+        decoder.decode(b"", final=True)
+    except UnicodeDecodeError as error:
+        return data.count(b"\n", 0, at + max(error.start, 0)) + 1
+    raise AssertionError("this is UTF-8")
+
+
+def _require_readable(
+    found: os.stat_result, path: str | Path, limit: int, field: str | None
+) -> None:
+    """Refuses, by kind and size alone, what must not be read."""
+    if stat.S_ISDIR(found.st_mode):
+        raise InputError("is a directory, not a file", file=path, field=field)
+    if not (stat.S_ISREG(found.st_mode) or stat.S_ISFIFO(found.st_mode)):
+        raise InputError("is a device, not a file", file=path, field=field)
+    if found.st_size > limit:
+        raise _too_large(path, limit, field)
+
+
+def _too_large(path: str | Path, limit: int, field: str | None) -> InputError:
+    return InputError(f"is larger than {units.format_si(limit, 'byte')}", file=path, field=field)
+
+
+def _joined(pieces: Iterator[bytes], path: str | Path, limit: int, field: str | None) -> bytes:
+    """All pieces as one; a file that grows, or hides its size, is cut off at the limit."""
+    found: list[bytes] = []
+    size = 0
+    for piece in pieces:
+        size += len(piece)
+        if size > limit:
+            raise _too_large(path, limit, field)
+        found.append(piece)
+    return b"".join(found)
+
+
+def _heard(number: int, path: str | Path, limit: int, field: str | None) -> bytes:
+    """All that a pipe says, kept for a second reading."""
+    data = _joined(_spoken(number, path, field), path, limit, field)
+    _HEARD[_identity(os.fstat(number))] = data
+    return data
+
+
+def _identity(found: os.stat_result) -> tuple[int, int, int]:
+    return found.st_dev, found.st_ino, found.st_mtime_ns
+
+
+def _spoken(number: int, path: str | Path, field: str | None) -> Iterator[bytes]:
+    """What comes out of a pipe, piece by piece, until its writers are gone."""
+    poll = select.poll()
+    poll.register(number, select.POLLIN)
+    begun, problem = time.monotonic(), "says nothing"
+    while True:
+        left = begun + PATIENCE - time.monotonic()
+        if left <= 0 or not poll.poll(1000 * left):
+            raise InputError(
+                f"is a pipe that {problem} within {PATIENCE:g} s",
+                file=path,
+                field=field,
+                hint="write it to a file first",
+            )
+        try:
+            piece = os.read(number, _PIECE)
+        except BlockingIOError:
+            continue
+        if not piece:
+            return
+        if problem == "says nothing":
+            begun, problem = time.monotonic(), "does not end"
+        yield piece

@@ -1,0 +1,192 @@
+"""What a run folder holds at one moment: its front, and the figures of the run.
+
+A search commits designs long before it writes front.csv, and may be killed between the two. So
+the front files are believed where they are of all that is committed, and otherwise the same front
+is worked out from the recorded designs. Whoever asks need not know which.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from elector.base import paths
+from elector.base.errors import EvaluationError, InputError
+from transcode import pareto
+from transcode.runs import front, manifest, parts, query
+from transcode.space import restore, unit_text
+
+#: Largest front.csv or front.json that is read [byte]: some million designs.
+_LARGEST = 1 << 30
+#: Key of a manifest: designs that the front files and `hypervolume` are of.
+CHECKPOINT = "checkpoint"
+#: Keys of a manifest that only a checkpoint renews.
+RENEWED = (CHECKPOINT, "hypervolume", "front", "reference_point")
+Table = Mapping[str, list[str]]
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A run at one moment.
+
+    manifest : with designs, feasible, front, hypervolume and reference_point of that moment.
+    columns : of front.csv, name -> texts (F,). csv : its text.
+    computed : the front, where it was worked out from the recorded designs.
+    notes : what to know about it.
+    """
+
+    folder: Path
+    manifest: Mapping[str, Any]
+    csv: str
+    columns: Table
+    computed: query.Front | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def size(self) -> int:
+        """Designs on the front."""
+        return len(self.columns["id"])
+
+    @property
+    def head(self) -> dict[str, Any]:
+        """Front.json without its points."""
+        space = restore(self.manifest["space"])
+        objectives = [
+            {"name": o.name, "direction": o.direction, "unit": unit_text(space, o.name)}
+            for o in space.objectives
+        ]
+        return {"space": space.name, **self._header(), "objectives": objectives}
+
+    def _header(self) -> dict[str, Any]:
+        return {key: self.manifest.get(key) for key in front.HEADER}
+
+    def json(self) -> str:
+        """The text of front.json."""
+        if self.computed is None:
+            return paths.read_text(self.folder / "front.json", _LARGEST)
+        return front.json_text(self.computed.space, self.computed.archive, self._header())
+
+
+def taken(run: str | Path) -> Snapshot:
+    """The run in a folder as it is now, whether it is being written, was killed, or is done.
+
+    Raises InputError for what is no run, or may not be read; EvaluationError where nothing has
+    been committed yet.
+    """
+    folder = Path(run)
+    found = manifest.existing(folder)
+    written, fault = _written(folder, found)
+    if written is not None and _is_current(folder, found):
+        return written
+    try:
+        computed = query.settled(folder, lambda recorded: _computed(recorded, fault))
+    except (EvaluationError, InputError):
+        if parts.numbers(folder / "designs"):
+            raise
+        # A folder without its designs, as an archive may keep it.
+        if written is None and fault:
+            raise InputError(fault, file=folder / "front.csv") from None
+        if written is None:
+            raise
+        return written
+    return computed
+
+
+def _written(folder: Path, found: Mapping[str, Any]) -> tuple[Snapshot | None, str]:
+    """The run as its front files have it, or None and what is wrong with them."""
+    path = folder / "front.csv"
+    if not paths.exists(path):
+        return None, ""
+    text = paths.read_text(path, _LARGEST)
+    try:
+        columns = _columns(text, list(found["space"]["objectives"]))
+    except (ValueError, KeyError, TypeError, AttributeError, csv.Error) as error:
+        return None, f"is damaged: {error}"
+    size = len(columns["id"])
+    if found.get("front", size) != size:
+        return None, f"is damaged: it has {size} designs, the front {found['front']}"
+    known = {"designs": 0, "feasible": size, "front": size, "status": "?", "hypervolume": None}
+    return Snapshot(folder, {"reference_point": None, **known, **found}, text, columns), ""
+
+
+def _columns(text: str, objectives: list[str]) -> dict[str, list[str]]:
+    """Front.csv by columns. Raises ValueError or KeyError for what is none."""
+    reader = csv.reader(io.StringIO(text, newline=""))
+    header = next(reader, [])
+    rows = [row for row in reader if row]
+    for name in ("id", *objectives):
+        if name not in header:
+            raise ValueError(f"it has no column {name}")
+    for row in rows:
+        if len(row) != len(header):
+            raise ValueError(f"a row has {len(row)} cells, the header {len(header)}")
+    columns = {name: [row[i] for row in rows] for i, name in enumerate(header)}
+    for name in objectives:
+        if not np.isfinite(np.array(columns[name], dtype=float)).all():
+            raise ValueError(f"a design has no {name}")
+    return columns
+
+
+def _is_current(folder: Path, found: Mapping[str, Any]) -> bool:
+    """Whether the front files are of all that is committed."""
+    if str(found.get("status")).startswith(("finished", "interrupted")):
+        return True  # the last thing that a search writes
+    committed, flaw = parts.survey(folder / "designs")
+    return flaw is None and committed == found.get(CHECKPOINT)
+
+
+def _computed(recorded: query.Recorded, fault: str) -> Snapshot:
+    """The run as its recorded designs have it. fault : of the front files, for a note."""
+    space, folder = recorded.space, recorded.folder
+    found = query.front(recorded, (), None)
+    signs = np.array([-1.0 if o.maximise else 1.0 for o in space.objectives])
+    reference = _reference(recorded, signs)
+    volume = None
+    if reference is not None:
+        volume = pareto.hypervolume(found.archive.objectives, reference)
+    names = [o.name for o in space.objectives]
+    point = None if reference is None else dict(zip(names, reference * signs, strict=True))
+    figures = {
+        "designs": recorded.designs,
+        "feasible": found.looked_at,
+        "front": len(found.archive),
+        "hypervolume": volume,
+        "reference_point": None if point is None else {n: float(v) for n, v in point.items()},
+    }
+    text = front.csv_text(space, found.archive)
+    notes = [f"front.csv {fault}; this front is of the recorded designs"] if fault else []
+    return Snapshot(
+        folder,
+        {"status": "running", **recorded.manifest, **figures},
+        text,
+        _columns(text, names),
+        found,
+        tuple(notes),
+    )
+
+
+def _reference(recorded: query.Recorded, signs: np.ndarray) -> np.ndarray | None:
+    """(O,) the reference point, minimised: that of the manifest, else of the first batch with a
+    feasible design, as the search itself takes it."""
+    names = [o.name for o in recorded.space.objectives]
+    given = recorded.manifest.get("reference_point")
+    if given is not None:
+        try:
+            return np.array([float(given[name]) for name in names]) * signs
+        except (TypeError, KeyError, ValueError, OverflowError):
+            raise InputError(
+                "is not the manifest of a run",
+                file=recorded.folder / manifest.NAME,
+                field="reference_point",
+            ) from None
+    for batch in parts.read_all(recorded.folder / "designs"):
+        if batch.feasible.any():
+            points = np.stack([batch.results[name] for name in names], axis=1) * signs
+            return pareto.reference_point(points[batch.feasible])
+    return None
