@@ -20,6 +20,8 @@ from transcode.space import RUN, SHARED, Space, grammar, numbers, quantities
 
 #: The constraint every machine brings: that the design can run the workload at all.
 MACHINE = "machine"
+#: Beginning of the reason of a design that runs and breaks a constraint.
+BROKEN = "constraint: "
 Columns = Mapping[str, Column]
 
 
@@ -155,7 +157,8 @@ class Outcome:
     objectives : (D, O) float, all to be minimised; NaN where not finite.
     margins : constraint -> (D,) float, at most 0 where it holds, relative to its bound.
     feasible : (D,) bool, runs and holds every constraint.
-    reasons : (D,) column of sentences, "" where the machine can run the design.
+    reasons : (D,) column of sentences: why the machine cannot run the design, or BROKEN and the
+        first constraint it breaks; "" where it is feasible.
     """
 
     results: dict[str, np.ndarray]
@@ -258,8 +261,9 @@ class Problem:
     def judge(self, columns: Columns, results: dict[str, np.ndarray], reasons: Column) -> Outcome:
         """The outcome that follows from results, of a simulation or read back from a run.
 
-        reasons : "" where the machine can run the design.
+        reasons : "" where the machine can run the design, or BROKEN and the constraint it breaks.
         """
+        reasons = _of_machine(reasons)
         runs = reasons.map(lambda text: text == "", dtype=bool)
         results = self._with_defined(columns, results)
         values = np.stack([results[o.name] for o in self.space.objectives], axis=1)
@@ -275,6 +279,7 @@ class Problem:
             feasible &= margin <= 0.0
         objectives = np.where(finite[:, None], values * self.signs, np.nan)
         explained = _explained(reasons, runs, finite, scored)
+        explained = _broken(explained, margins, runs & finite)
         return Outcome(results, objectives, margins, feasible, explained)
 
     def _with_defined(
@@ -347,6 +352,23 @@ def _reasons(costs: dict[str, Costs], runs: np.ndarray) -> Column:
 def _plain(reason: str) -> str:
     """A reason without the amounts, which differ from design to design."""
     return reason.partition(": needs")[0].partition(" needs {")[0]
+
+
+def _of_machine(reasons: Column) -> Column:
+    """The reasons without the constraints that are broken, which follow from the results."""
+    texts = tuple("" if str(text).startswith(BROKEN) else text for text in reasons.values)
+    return reasons if texts == reasons.values else Column(texts, reasons.codes)
+
+
+def _broken(reasons: Column, margins: Mapping[str, np.ndarray], runs: np.ndarray) -> Column:
+    """The reasons, with the first constraint that a design breaks where it runs."""
+    codes, values = reasons.codes, list(reasons.values)
+    for text, margin in reversed(list(margins.items())):
+        hit = runs & (margin > 0)
+        if text != MACHINE and hit.any():
+            codes = np.where(hit, len(values), codes)
+            values.append(BROKEN + text)
+    return reasons if codes is reasons.codes else Column(tuple(values), codes)
 
 
 def _explained(reasons: Column, runs: np.ndarray, finite: np.ndarray, scored: np.ndarray) -> Column:
@@ -450,7 +472,7 @@ class Rejections:
         best = int(np.argmin(violation))
         if self.nearest is None or violation[best] < self.nearest[0]:
             margins = {name: float(m[best]) for name, m in outcome.margins.items()}
-            if outcome.reasons[best]:
+            if outcome.reasons[best] and not str(outcome.reasons[best]).startswith(BROKEN):
                 margins[str(outcome.reasons[best])] = margins.pop(MACHINE)
             self.nearest = (float(violation[best]), codes[best].copy(), margins)
 
@@ -460,5 +482,5 @@ class Rejections:
                 yield name, int((margin > 0).sum())
         counted = np.bincount(outcome.reasons.codes, minlength=len(outcome.reasons.values))
         for text, count in zip(outcome.reasons.values, counted.tolist(), strict=True):
-            if text:
+            if text and not str(text).startswith(BROKEN):
                 yield str(text), count

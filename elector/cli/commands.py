@@ -333,6 +333,51 @@ def sweep(table: str, out: str, settings: bool, technology: str | None) -> None:
         raise click.exceptions.Exit(NOT_PASSED)
 
 
+@main.command()
+@click.argument("old", metavar="OLD.csv", type=click.Path())
+@click.argument("new", metavar="NEW.csv", type=click.Path())
+@click.option(
+    "--tolerance",
+    default="0",
+    show_default=True,
+    metavar="SHARE",
+    help="Share by which a result may get worse, such as 2%.",
+)
+@click.option(
+    "--metric",
+    multiple=True,
+    metavar="NAME",
+    help="A result to compare; repeatable.  [default: latency_s, energy_j, area_mm2]",
+)
+@click.option("--junit", type=click.Path(), metavar="FILE", help="Write JUnit XML, too.")
+@_format
+def compare(
+    old: str, new: str, tolerance: str, metric: tuple[str, ...], junit: str | None, format: str
+) -> None:
+    """What got worse from one table of costs to another, as elector sweep writes them.
+
+    Rows are matched by model, accelerator, settings and notes. A row that is missing now, cannot
+    be read, or became infeasible is a regression, too; any regression makes the exit code 4.
+
+    \b
+    elector compare agreed.csv now.csv
+    elector compare agreed.csv now.csv --tolerance 2% --metric energy_j --junit check.xml
+    """
+    from elector.base.output import check_output
+    from elector.cli import report_checks
+    from elector.studies import regression
+
+    if junit is not None:
+        check_output(junit, (), "--junit")
+    metrics = metric or regression.METRICS
+    found = regression.compare(old, new, tolerance=tolerance, metrics=metrics)
+    if junit is not None:
+        Path(junit).write_text(regression.junit(old, new, found), encoding="utf-8")
+    report_checks.compared(found, format)
+    if any(entry.regressed for entry in found):
+        raise click.exceptions.Exit(NOT_PASSED)
+
+
 @main.command("list")
 @click.argument("what", type=click.Choice(["models", "accelerators", "technologies"]))
 @_technology

@@ -13,6 +13,7 @@ from elector.cli import text
 
 if TYPE_CHECKING:
     from elector.events.trace import Trace
+    from elector.studies.regression import Moved
     from elector.studies.validation import CaseResult
 
 
@@ -50,6 +51,30 @@ def validation(results: Sequence[CaseResult], format: str) -> None:
     failed = sum(result.verdict == "FAILED" for result in results)
     missed = sum(result.verdict == "known miss" for result in results)
     click.echo(f"\n{len(results)} cases, {failed} outside their tolerance, {missed} known misses")
+
+
+def compared(found: Sequence[Moved], format: str) -> None:
+    """What moved between two tables of costs."""
+    if format == "json":
+        text.as_json([entry.as_row() for entry in found])
+        return
+    if format == "csv":
+        text.as_csv([entry.as_row() for entry in found])
+        return
+    for entry in found:
+        if entry.verdict == "same":
+            continue
+        change = "" if entry.change is None else f" ({entry.change:+.2%})"
+        what = f"{entry.metric} {entry.verdict}" if entry.metric else entry.verdict
+        click.echo(text.paragraph(entry.design))
+        click.echo(text.paragraph(f"{what}: {entry.text}{change}", "    "))
+    rows = {entry.design: [e for e in found if e.design == entry.design] for entry in found}
+    counts = [
+        (sum(any(e.regressed for e in entries) for entries in rows.values()), "got worse"),
+        (sum(all(e.verdict == "same" for e in entries) for entries in rows.values()), "the same"),
+        (sum(entries[0].verdict == "new" for entries in rows.values()), "new"),
+    ]
+    click.echo(f"{len(rows)} designs: " + ", ".join(f"{n} {what}" for n, what in counts))
 
 
 def traced(found: Trace, out: str, plot: str | None) -> None:

@@ -195,3 +195,24 @@ def test_what_cannot_be_defined_is_refused(
     with pytest.raises(InputError, match=words):
         run(tmp_path / "r", space)
     assert not (tmp_path / "r").exists()
+
+
+def test_a_design_that_breaks_a_constraint_says_which(tmp_path: Path) -> None:
+    run(tmp_path / "r")
+    designs = pd.read_parquet(tmp_path / "r" / "designs")
+    assert designs[designs["feasible"]]["reason"].isna().all()
+    rest = designs[~designs["feasible"]]
+    assert rest["reason"].notna().all()
+    for text, holds in (
+        ("edp <= 300 nJ*s", rest["edp"] <= 300e-9),
+        ("area_mm2 <= 120", rest["area_mm2"] <= 120),
+    ):
+        said = rest["reason"] == f"constraint: {text}"
+        assert said.any() and not holds[said].any()
+    lost = rest["latency_s"].isna()
+    assert lost.any() and rest[lost]["reason"].str.startswith("main memory").all()
+    other = {**DEFINED, "constraints": ["area_mm2 <= 1e-9"]}
+    done = run(tmp_path / "none", other)
+    assert len(done.front) == 0
+    assert done.rejections.counts["area_mm2 <= 1e-9"] == 300
+    assert not [name for name in done.rejections.counts if name.startswith("constraint")]

@@ -94,6 +94,9 @@ def choose(
     fits_time = seconds <= (time or PATIENCE) or (budget is not None and time is None)
     if space.cardinality <= streams.LARGEST_ENUMERATION and fits_budget and fits_time:
         return Choice(asked, "enumerate", f"{measured}: all of them", budget)
+    many = "too many to look at each"
+    if space.cardinality <= streams.LARGEST_ENUMERATION and fits_budget:  # time is what is short
+        many = f"not all of them within {time or PATIENCE:g} s, so the promising ones come first"
     if seconds_each >= SLOW and time is None:
         budget = budget or FEW
     if seconds_each >= SLOW or (budget is not None and budget <= THOUGHTFUL):
@@ -101,7 +104,7 @@ def choose(
         why = f"{measured}: too many to look at each, and {each} has to count"
         return Choice(asked, "parzen", why, budget)
     budget = _limit("evolve", budget, time)
-    return Choice(asked, "evolve", f"{measured}: too many to look at each", budget)
+    return Choice(asked, "evolve", f"{measured}: {many}", budget)
 
 
 def _limit(name: str, budget: int | None, time: float | None) -> int | None:

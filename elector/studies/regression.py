@@ -1,0 +1,258 @@
+"""Two tables of costs, an agreed one and a new one: what got worse, row by row.
+
+Rows are matched by model, accelerator, settings and notes, whatever their order. What is missing
+now, cannot be read, or became infeasible is a regression, too.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from xml.sax.saxutils import quoteattr
+
+from elector.base import units
+from elector.base.errors import InputError
+from elector.base.table import read_csv
+from elector.cost.results import registry
+from elector.evaluation.settings import field_of
+from elector.studies.sweep_table import LIMIT, OWN, is_passed, is_result
+
+#: Results that are compared where none are named.
+METRICS = ("latency_s", "energy_j", "area_mm2")
+#: From the worst to the best.
+VERDICTS = ("missing", "unreadable", "infeasible", "worse", "better", "feasible", "new", "same")
+REGRESSIONS = VERDICTS[:4]
+
+
+@dataclass(frozen=True)
+class Moved:
+    """A row, and a result of it where one moved.
+
+    design : what the rows were matched by, in words. verdict : of VERDICTS.
+    old, new : values in the unit of the result; None where there is none. change : new / old - 1.
+    text : what happened, in words.
+    """
+
+    design: str
+    verdict: str
+    metric: str = ""
+    old: float | None = None
+    new: float | None = None
+    text: str = ""
+
+    @property
+    def change(self) -> float | None:
+        """Relative change; None where it has no meaning."""
+        if self.old is None or self.new is None or self.old == 0:
+            return None
+        return self.new / self.old - 1.0
+
+    @property
+    def regressed(self) -> bool:
+        """Whether it is worse than agreed."""
+        return self.verdict in REGRESSIONS
+
+    def as_row(self) -> dict[str, object]:
+        """Plain values for a table or JSON."""
+        return {
+            "design": self.design,
+            "metric": self.metric or None,
+            "old": self.old,
+            "new": self.new,
+            "change": self.change,
+            "verdict": self.verdict,
+            "regression": self.regressed,
+            "text": self.text,
+        }
+
+
+def compare(
+    old: str | Path,
+    new: str | Path,
+    *,
+    tolerance: float | str = 0.0,
+    metrics: Sequence[str] = METRICS,
+) -> list[Moved]:
+    """What moved from one table of costs to another; an entry a row, or a result that moved.
+
+    Parameters
+    ----------
+    old, new : CSV files as `elector sweep` writes them.
+    tolerance : share of a result that may get worse, such as 0.02 or "2%".
+    metrics : results that are compared; a result that has a better side counts as worse on the
+        other one, any other result whichever way it moves.
+
+    Raises InputError for a file, a result or a tolerance without meaning.
+    """
+    allowed = _share(tolerance)
+    before, after = _Table.read(Path(old)), _Table.read(Path(new))
+    names = before.columns_of(metrics, after)
+    found: list[Moved] = []
+    rest = {key: list(rows) for key, rows in after.rows.items()}
+    for key, rows in before.rows.items():
+        for row in rows:
+            matches = rest.get(key, [])
+            if not matches:
+                found.append(Moved(_words(key), "missing", text="is not in the new table"))
+                continue
+            found += _compared(_words(key), row, matches.pop(0), names, allowed)
+    for key, rows in rest.items():
+        found += [Moved(_words(key), "new", text="is not in the old table") for _ in rows]
+    return found
+
+
+def _share(tolerance: float | str) -> float:
+    value = units.parse(tolerance, "1", field="--tolerance")
+    if not 0 <= value < math.inf:
+        raise InputError("must not be negative", field="--tolerance", value=tolerance)
+    return value
+
+
+Key = tuple[tuple[str, str], ...]
+Row = dict[str, str]
+
+
+@dataclass(frozen=True)
+class _Table:
+    """A table of costs: what its rows are matched by -> the rows."""
+
+    path: Path
+    header: list[str]
+    rows: dict[Key, list[Row]]
+
+    @classmethod
+    def read(cls, path: Path) -> _Table:
+        """The rows of a file."""
+        header, lines = read_csv(path, LIMIT)
+        for name in ("model", "accelerator"):
+            if name not in header:
+                raise InputError(
+                    "line 1: column is missing",
+                    file=path,
+                    field=name,
+                    hint="compare takes tables that elector sweep writes",
+                )
+        rows: dict[Key, list[Row]] = {}
+        for line, cells in lines:
+            if len(cells) != len(header):
+                raise InputError(
+                    f"line {line}: has {len(cells)} cells, the header {len(header)}", file=path
+                )
+            row = dict(zip(header, cells, strict=True))
+            rows.setdefault(_key(row, header), []).append(row)
+        return cls(path, header, rows)
+
+    def columns_of(self, metrics: Iterable[str], other: _Table) -> list[str]:
+        """The columns of the metrics; of each workload where a table has several."""
+        found: list[str] = []
+        for metric in metrics:
+            names = [name for name in self.header if name == metric or name.endswith(f".{metric}")]
+            names = [name for name in names if is_result(name, self.header)]
+            if not names:
+                known = [name for name in self.header if is_result(name, self.header)]
+                raise InputError(
+                    "is no result of the table",
+                    file=self.path,
+                    field="--metric",
+                    value=metric,
+                    allowed=known,
+                )
+            for name in names:
+                if name not in other.header:
+                    raise InputError("column is missing", file=other.path, field=name)
+            found += names
+        return list(dict.fromkeys(found))
+
+
+def _key(row: Row, header: list[str]) -> Key:
+    """What a row is matched by: settings as they are meant, and notes; empty cells left out."""
+    return tuple(
+        sorted(
+            (name, _meant(name, row[name]))
+            for name in header
+            if row[name]
+            and not is_result(name, header)
+            and (name.startswith("note.") or not is_passed(name, header))
+        )
+    )
+
+
+def _meant(name: str, text: str) -> str:
+    """A setting in SI, so that 4 MB and 4000000 are the same."""
+    own = OWN.fullmatch(name)
+    field = field_of(f"workload.{own['key']}" if own else name)
+    try:
+        value = text if field is None else field.parse(text)
+    except InputError:
+        return text
+    whole = isinstance(value, float) and value.is_integer()
+    return str(int(value)) if whole else str(value)
+
+
+def _words(key: Key) -> str:
+    known = dict(key)
+    first = f"{known.pop('model', '?')} on {known.pop('accelerator', '?')}"
+    return ", ".join([first, *(f"{name} {text}" for name, text in known.items())])
+
+
+def _compared(design: str, old: Row, new: Row, names: list[str], allowed: float) -> list[Moved]:
+    """What became of one row."""
+    if new.get("error"):
+        return [Moved(design, "unreadable", text=new["error"])]
+    if old.get("error"):
+        return [Moved(design, "new", text="could not be read before")]
+    was, runs = (row.get("feasible", "True").lower() == "true" for row in (old, new))
+    if was and not runs:
+        return [Moved(design, "infeasible", text=new.get("reason", "") or "became infeasible")]
+    if runs and not was:
+        return [Moved(design, "feasible", text="became feasible")]
+    moved = [
+        _metric(design, name, _number(old[name]), _number(new[name]), allowed) for name in names
+    ]
+    differing = [entry for entry in moved if entry.verdict != "same"]
+    return differing or [Moved(design, "same")]
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text) if text else None
+    except ValueError:
+        return None
+
+
+def _metric(design: str, name: str, old: float | None, new: float | None, allowed: float) -> Moved:
+    """What became of one result of a row."""
+    if old is None or old == new:
+        return Moved(design, "same", name, old, new)
+    if new is None:
+        return Moved(design, "missing", name, old, new, "has no value any more")
+    metric = registry().get(name)
+    text = f"{metric.show(old)} -> {metric.show(new)}"
+    gain = {"up": new - old, "down": old - new}.get(metric.better, -abs(new - old))
+    if gain > 0:
+        return Moved(design, "better", name, old, new, text)
+    within = -gain <= allowed * abs(old)
+    return Moved(design, "same" if within else "worse", name, old, new, text)
+
+
+def junit(old: str, new: str, found: Sequence[Moved]) -> str:
+    """The comparison as JUnit XML: a test case a row."""
+    rows: dict[str, list[Moved]] = {}
+    for entry in found:
+        rows.setdefault(entry.design, []).append(entry)
+    failed = sum(any(entry.regressed for entry in entries) for entries in rows.values())
+    suite = quoteattr(f"elector compare {old} {new}")
+    lines = [
+        '<?xml version="1.0" encoding="utf-8"?>',
+        f'<testsuite name={suite} tests="{len(rows)}" failures="{failed}">',
+    ]
+    for design, entries in rows.items():
+        case = f"  <testcase classname={quoteattr(str(new))} name={quoteattr(design)}"
+        bad = "; ".join(f"{e.metric or e.verdict}: {e.text}" for e in entries if e.regressed)
+        if bad:
+            lines.append(f"{case}><failure message={quoteattr(bad)}/></testcase>")
+        else:
+            lines.append(f"{case}/>")
+    return "\n".join([*lines, "</testsuite>", ""])

@@ -1,0 +1,198 @@
+"""`elector compare OLD.csv NEW.csv`: a gate that nothing worse gets through."""
+
+from __future__ import annotations
+
+import csv
+import json
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+import pytest
+from commands import run
+
+from elector.base.errors import InputError
+from elector.studies.regression import VERDICTS, compare
+
+TABLE = """note.why,model,accelerator,workload.batch,accelerator.rows,accelerator.sram
+first,bert-tiny,systolic,1,,8 MB
+second,bert-mini,systolic,2,64,8 MB
+third,bert-tiny,tpu-v4i,4,,
+"""
+
+
+@pytest.fixture
+def agreed(tmp_path: Path) -> Path:
+    return swept(tmp_path, "agreed", TABLE)
+
+
+def swept(folder: Path, name: str, text: str) -> Path:
+    (folder / f"{name}-in.csv").write_text(text)
+    out = folder / f"{name}.csv"
+    assert run("sweep", str(folder / f"{name}-in.csv"), "--out", str(out)).exit_code in (0, 4)
+    return out
+
+
+def changed(folder: Path, path: Path, row: int, **cells: str) -> Path:
+    """The table with other cells in one row."""
+    with path.open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    rows[row] |= cells
+    out = folder / "changed.csv"
+    with out.open("w", newline="") as stream:
+        writer = csv.DictWriter(stream, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    return out
+
+
+def verdicts(old: Path, new: Path, **options: object) -> dict[str, list[str]]:
+    """Why -> what became of the row."""
+    found: dict[str, list[str]] = {}
+    for entry in compare(old, new, **options):  # type: ignore[arg-type]
+        why = next(w for w in ("first", "second", "third", "other") if w in entry.design)
+        found.setdefault(why, []).append(entry.verdict)
+    return found
+
+
+def test_a_table_is_no_worse_than_itself_in_any_order(agreed: Path, tmp_path: Path) -> None:
+    header, *rows = TABLE.splitlines()
+    text = "\n".join([header, *reversed(rows)]).replace("8 MB", "8000000 B") + "\n"
+    other = swept(tmp_path, "other", text)
+    assert {v for entry in verdicts(agreed, other).values() for v in entry} == {"same"}
+    result = run("compare", str(agreed), str(other))
+    assert result.exit_code == 0
+    assert result.stdout == "3 designs: 0 got worse, 3 the same, 0 new\n"
+
+
+@pytest.mark.parametrize(
+    ("cells", "verdict"),
+    [
+        ({"feasible": "False", "reason": "main memory: needs 3 GB", "latency_s": ""}, "infeasible"),
+        ({"error": "model: unknown model", "latency_s": "", "feasible": ""}, "unreadable"),
+        ({"latency_s": "99"}, "worse"),
+        ({"energy_j": "99"}, "worse"),
+        ({"area_mm2": "99999"}, "worse"),
+        ({"area_mm2": ""}, "missing"),
+        ({"latency_s": "1e-12"}, "better"),
+        ({"power_w": "99999"}, "same"),
+        ({"tokens_per_s": "1"}, "same"),
+    ],
+)
+def test_what_became_of_a_row(
+    agreed: Path, tmp_path: Path, cells: dict[str, str], verdict: str
+) -> None:
+    cells = {name: text for name, text in cells.items() if name != "tokens_per_s"}
+    new = changed(tmp_path, agreed, 1, **cells)
+    found = verdicts(agreed, new)
+    assert found == {"first": ["same"], "second": [verdict], "third": ["same"]}
+    regressed = verdict in VERDICTS[:4]
+    result = run("compare", str(agreed), str(new))
+    assert result.exit_code == (4 if regressed else 0)
+    assert f"{int(regressed)} got worse" in result.stdout
+
+
+def test_a_row_that_is_gone_is_a_regression_and_a_new_one_is_none(
+    agreed: Path, tmp_path: Path
+) -> None:
+    fewer = swept(tmp_path, "fewer", "".join(TABLE.splitlines(keepends=True)[:3]))
+    assert verdicts(agreed, fewer)["third"] == ["missing"]
+    assert run("compare", str(agreed), str(fewer)).exit_code == 4
+    more = swept(tmp_path, "more", TABLE + "other,bert-tiny,tpu-v3,1,,\n")
+    assert verdicts(agreed, more)["other"] == ["new"]
+    assert run("compare", str(agreed), str(more)).exit_code == 0
+
+
+def test_twins_are_matched_one_by_one(tmp_path: Path) -> None:
+    rows = "model,accelerator\nbert-tiny,systolic\nbert-tiny,systolic\n"
+    two, one = swept(tmp_path, "two", rows), swept(tmp_path, "one", rows.rsplit("bert", 1)[0])
+    assert [e.verdict for e in compare(two, one)] == ["same", "missing"]
+    assert [e.verdict for e in compare(one, two)] == ["same", "new"]
+
+
+def test_a_design_that_runs_again_is_no_regression(agreed: Path, tmp_path: Path) -> None:
+    before = changed(tmp_path, agreed, 0, feasible="False", reason="x", latency_s="")
+    assert verdicts(before, agreed)["first"] == ["feasible"]
+    broken = changed(tmp_path, agreed, 0, error="x", feasible="", latency_s="")
+    assert verdicts(broken, agreed)["first"] == ["new"]
+
+
+def test_a_tolerance_is_a_share_of_what_was_agreed(agreed: Path, tmp_path: Path) -> None:
+    with agreed.open() as stream:
+        seconds = float(next(csv.DictReader(stream))["latency_s"])
+    slower = changed(tmp_path, agreed, 0, latency_s=repr(1.015 * seconds))
+    assert verdicts(agreed, slower)["first"] == ["worse"]
+    for tolerance in ("2%", "2 %", "0.02", 0.02):
+        assert verdicts(agreed, slower, tolerance=tolerance)["first"] == ["same"]
+    assert verdicts(agreed, slower, tolerance="1%")["first"] == ["worse"]
+    assert run("compare", str(agreed), str(slower), "--tolerance", "2%").exit_code == 0
+
+
+def test_more_throughput_is_no_regression_and_less_is(agreed: Path, tmp_path: Path) -> None:
+    metrics = ["throughput_sequences_per_s", "macs"]
+    for value, verdict in (("1e12", "better"), ("1", "worse")):
+        new = changed(tmp_path, agreed, 0, throughput_sequences_per_s=value)
+        assert verdicts(agreed, new, metrics=metrics)["first"] == [verdict]
+    for value in ("1", "1e20"):  # neither side is the better one
+        new = changed(tmp_path, agreed, 0, macs=value)
+        assert verdicts(agreed, new, metrics=metrics)["first"] == ["worse"]
+
+
+def test_formats_and_junit(agreed: Path, tmp_path: Path) -> None:
+    new = changed(tmp_path, agreed, 1, latency_s="99")
+    rows = json.loads(run("compare", str(agreed), str(new), "--format", "json").stdout)
+    (row,) = [row for row in rows if row["regression"]]
+    assert row["metric"] == "latency_s" and row["new"] == 99 and row["change"] > 0
+    assert "99.0 s" in row["text"]
+    text = run("compare", str(agreed), str(new), "--format", "csv").stdout
+    assert len(text.splitlines()) == 4
+    out = tmp_path / "check.xml"
+    assert run("compare", str(agreed), str(new), "--junit", str(out)).exit_code == 4
+    suite = ElementTree.parse(out).getroot()
+    assert (suite.get("tests"), suite.get("failures")) == ("3", "1")
+    assert len(suite.findall("testcase/failure")) == 1
+    assert all(
+        len(line) <= 80 for line in run("compare", str(agreed), str(new)).stdout.splitlines()
+    )
+
+
+def test_several_workloads_are_compared_each(tmp_path: Path) -> None:
+    text = (
+        "id,model,accelerator,workloads.serve.mode,workloads.tune.mode,serve.latency_s,feasible\n"
+        "1,bert-tiny,systolic,inference,training,0,true\n"
+    )
+    one = swept(tmp_path, "one", text)
+    new = changed(tmp_path, one, 0, **{"tune.latency_s": "99"})
+    (entry,) = compare(one, new)
+    assert (entry.metric, entry.verdict) == ("tune.latency_s", "worse")
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"metrics": ["latency"]}, "did you mean latency_s"),
+        ({"tolerance": "-1"}, "must not be negative"),
+        ({"tolerance": "2 s"}, "--tolerance"),
+        ({"metrics": ["note.why"]}, "is no result of the table"),
+    ],
+)
+def test_what_has_no_meaning_is_refused(
+    agreed: Path, options: dict[str, object], words: str
+) -> None:
+    with pytest.raises(InputError, match=words):
+        compare(agreed, agreed, **options)  # type: ignore[arg-type]
+
+
+def test_tables_that_cannot_be_read_are_refused(agreed: Path, tmp_path: Path) -> None:
+    path = tmp_path / "x.csv"
+    for text, words in (
+        ("a,b\n1,2\n", "column is missing"),
+        ("model,accelerator,latency_s\nx\n", "has 1 cells"),
+        ("model,accelerator,latency_s,area_mm2\nx,y,1,2\n", "energy_j"),
+        ("", "is empty"),
+    ):
+        path.write_text(text)
+        result = run("compare", str(agreed), str(path))
+        assert result.exit_code == 2 and words in result.stderr
+    assert run("compare", str(agreed), str(tmp_path / "none.csv")).exit_code == 2
+    out = tmp_path / "absent" / "check.xml"
+    assert run("compare", str(agreed), str(agreed), "--junit", str(out)).exit_code == 2
