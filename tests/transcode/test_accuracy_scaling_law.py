@@ -48,8 +48,9 @@ def test_left_out_models_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     parameters, tokens, truth = law.published_losses()
     wrong = truth.copy()
     wrong[-1] += 1.0
+    before = law.check("hoffmann").mae  # kept, so that the wrong one is not
     monkeypatch.setattr(law, "published_losses", lambda: (parameters, tokens, wrong))
-    assert law.check.__wrapped__("hoffmann").mae > law.check("hoffmann").mae + 0.1
+    assert law.check.__wrapped__("hoffmann").mae > before + 0.1
 
 
 @pytest.mark.parametrize("name", list(law.LAWS))

@@ -133,7 +133,8 @@ def test_pruning_without_a_price_is_refused() -> None:
         with pytest.raises(InputError, match=words):
             load(space)
         del space["objectives"]["accuracy"], space["workload"]["task"]
-        load(space)
+        if "tau_i" not in changed:  # which has no effect without a table
+            load(space)
     space = described("surrogate", "sst2")
     space["workload"] = {"task": "sst2", "sparsity": "dynatran", "tau_i": 0.05}
     load({**space, "accelerator": "acceltran-edge"})
