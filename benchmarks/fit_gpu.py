@@ -59,6 +59,7 @@ GLOBAL = {
 STACK = {
     "host": (2e-6, 80e-6),
     "step": (1e-6, 5e-3),
+    "update": (1e-6, 2e-2),
     "forward": (0.3, 5.0),
     "backward": (0.3, 5.0),
     "mixed": (0.5, 4.0),
@@ -87,6 +88,7 @@ BEGIN = {
     "vector_share": 0.3,
     "host": 15e-6,
     "step": 0.5e-3,
+    "update": 0.5e-3,
     "forward": 1.2,
     "backward": 1.2,
     "mixed": 1.2,
@@ -102,7 +104,7 @@ def start() -> Values:
         if stack == "compiled":
             continue
         for name in STACK:
-            unused = name in ("backward", "optimizer.passes") and stack not in TRAINED
+            unused = name in ("backward", "update", "optimizer.passes") and stack not in TRAINED
             unused |= name == "mixed" and stack == "tensorflow"
             if not unused:
                 found[f"{stack}.{name}"] = BEGIN[name]

@@ -25,11 +25,13 @@ from elector.operations.rows import Operations
 
 Array = np.ndarray
 
+#: Below the lowest clock a board leaves out pulses; a tenth of them stays in each step.
+SKIPPED = 12
 #: What is said of a design that exceeds its power limit at every clock.
-POWER = "power: needs {needed_w} at the lowest clock, has {available_w}"
+POWER = "power: needs {needed_w} without a clock, has {available_w}"
 
-#: Halvings of the clock's range: 2^-24 of it is below any effect that is modelled.
-HALVINGS = 24
+#: Halvings of the clock's range, in its logarithm: what is left is a ten-millionth.
+HALVINGS = 28
 
 
 def limit(
@@ -54,11 +56,16 @@ def limit(
     low, high = clocked.floor + 0.0, np.ones(index.size)
     free = watts(high) <= clocked.limit
     if not free.all():
-        # No clock helps a design that needs more at the lowest.
+        for _ in range(SKIPPED):  # below the lowest clock, pulses are left out
+            above = ~free & (watts(low) > clocked.limit)
+            if not above.any():
+                break
+            low = np.where(above, 0.1 * low, low)
+        # No clock helps a design that needs as much without any.
         least = np.where(free, 0.0, watts(low))
         activity = replace(activity, limits=activity.limits | {POWER: (least, clocked.limit)})
         for _ in range(HALVINGS):
-            middle = 0.5 * (low + high)
+            middle = np.sqrt(low * high)
             fits = watts(middle) <= clocked.limit
             low, high = np.where(fits, middle, low), np.where(fits, high, middle)
     speed = np.where(free, 1.0, low)

@@ -16,7 +16,7 @@ import numpy as np
 from elector.evaluation.path import Chunk
 from elector.events.engine import Run, Work
 from elector.machines.gpu.kernels import SLICE, SPLIT_DEPTH, SPLITS, TILES, VECTOR, constants
-from elector.machines.gpu.stacks import kernels, passes, stacks
+from elector.machines.gpu.stacks import kernels, passes, stacks, transposed
 
 #: Kernels a host may be ahead of the device.
 QUEUE = 1024
@@ -41,7 +41,7 @@ class GpuUnits:
         self.kernels = kernels(chunk.ops.rows, stack, workload)
         self.passes = passes(chunk.ops.rows, stack, workload)
         self.host = stack["host"] / self.number["host_speed"]
-        self.first = stack["step"] / self.number["host_speed"]
+        self.first = float(chunk.activity.start[0])
         self.credit = 0.0
         products = chunk.ops.format.products
         self.width = products.width
@@ -142,7 +142,7 @@ class GpuUnits:
         ops, i, c, row = self.chunk.ops, self.i, self.c, self.chunk.ops.rows[r]
         m, k, n, batch = (float(x[r, i]) for x in (ops.m, ops.k, ops.n, ops.batch))
         step = VECTOR / self.width
-        along = m if row.phase == "backward" and row.off_chain else k
+        along = m if transposed(row) else k
         rate = self._inside(r)
         best = self._fastest(m, k, n, batch, rate)
         if self.tensor and (along % step or n % step):

@@ -216,7 +216,30 @@ def test_more_of_a_product_never_costs_less(m: int, k: int, n: int) -> None:
 
 
 def test_a_misaligned_product_is_slower_on_tensor_cores() -> None:
-    assert _product(4096, 1024, 30522) > 1.5 * _product(4096, 1024, 30528)
+    aligned = _product(4096, 1024, 30528)
+    assert 1.05 * aligned < _product(4096, 1024, 30522) < 2 * aligned
+    assert _product(4096, 1020, 4096) > 1.05 * _product(4096, 1024, 4096)
+
+
+def test_alignment_counts_along_memory_alone() -> None:
+    """A gradient of weights sums over tokens, along which no operand lies in memory."""
+    c, d = gpu_kernels.constants(), _device()
+    odd, even = (
+        gpu_kernels.product_seconds(c, d, _products(1024, k, 4096, across=True))[0]
+        for k in (4095, 4096)
+    )
+    assert odd == even
+    loose = gpu_kernels.product_seconds(c, d, _products(1023, 4096, 4096, across=True))[0]
+    assert loose > gpu_kernels.product_seconds(c, d, _products(1024, 4096, 4096, across=True))[0]
+
+
+@pytest.mark.parametrize("grow", ["m", "k", "n", "batch"])
+def test_a_larger_product_of_whole_rows_never_costs_less(grow: str) -> None:
+    """Every step of 16, splits and waves included; between them no more than a copy's worth."""
+    sizes = {"m": 48.0, "k": 512.0, "n": 256.0, "batch": 3.0}
+    step = 1 if grow == "batch" else 16
+    values = [_product(**{**sizes, grow: float(x)}) for x in range(step, 220 * step, step)]
+    assert (np.diff(values) >= 0).all()
 
 
 def test_split_k_fills_the_device() -> None:

@@ -67,15 +67,37 @@ def test_traffic_is_not_slowed_by_the_clock() -> None:
     assert slow["time_per_output_token_s"] < 1.1 * full["time_per_output_token_s"]
 
 
-def test_an_impossible_limit_ends_at_the_lowest_clock() -> None:
-    found = curve([1.0])
-    assert np.isfinite(found.scalars["latency_s"]).all()
-    assert found.scalars["power_w"][0] > 1.0  # idle power alone is more
+def test_a_limit_that_idling_exceeds_is_infeasible() -> None:
+    """No clock helps; above it a board leaves out pulses, and stays within its limit."""
+    found = curve([1.0, 40.0, 71.0, 90.0])
+    assert not found.feasible[:2].any() and found.feasible[2:].all()
+    assert str(found.reason(0)) == "power: needs 70 W without a clock, has 1 W"
+    assert np.isnan(found.scalars["latency_s"][0])
+    assert (found.scalars["power_w"][2:] <= np.array([71.0, 90.0]) * (1 + 1e-6)).all()
+    assert found.scalars["latency_s"][2] > 5 * found.scalars["latency_s"][3]
+
+
+def test_a_lower_clock_lowers_the_voltage() -> None:
+    """Energy of the core falls with the square of it, and no clock above the highest is run."""
+    ask = {"workload.batch": 64, "accelerator.power_limit": 1e4}
+    found = {
+        clock: elector.simulate(
+            "bert-base", "a100-sxm-40gb", settings={**ask, "accelerator.clock": clock}
+        )
+        for clock in ("1410 MHz", "1058 MHz", "705 MHz", "1411 MHz")
+    }
+    mac = [found[c]["energy_by_part_j"]["mac"] for c in ("1410 MHz", "1058 MHz", "705 MHz")]
+    assert mac[1] / mac[0] == pytest.approx((1 - 0.6 * (1 - 1058 / 1410)) ** 2)
+    assert mac[2] / mac[0] == pytest.approx(0.49)
+    slower = [found[c]["latency_s"] for c in ("705 MHz", "1058 MHz", "1410 MHz")]
+    assert slower == sorted(slower, reverse=True)
+    above = found["1411 MHz"]
+    assert not above["feasible"] and "boost_clock" in above["reason"]
 
 
 def _clocked(knee: float, least: float) -> Clocked:
     one = np.ones((1, 1))
-    return Clocked("device", one, one, one, 0.0, np.ones(1), 0.1 * np.ones(1), (knee, least))
+    return Clocked("device", one, one, one, 0.0, np.ones(1), 0.1 * np.ones(1), (knee, least), np.ones(1))
 
 
 @given(speed=st.floats(0.1, 1.0))

@@ -139,10 +139,16 @@ class Products:
         return Products(**{f.name: getattr(self, f.name)[index] for f in fields(Products)})
 
 
-def inside_rate(c: Constants, d: Device, p: Products) -> Array:
-    """(R, D) multiply-accumulates a cycle inside a tile of aligned operands."""
-    share = np.where(d.tensor, c.tensor_share, c.plain_share)
-    return np.asarray(d.rate * share * np.where(p.backward, c.gradient_share, 1.0))
+def inside_rate(c: Constants, d: Device, p: Products, aligned: bool = True) -> Array:
+    """(R, D) multiply-accumulates a cycle and SM inside a tile.
+
+    Tensor cores lose a part of theirs where rows do not begin at multiples of 16 bytes. Where
+    the lanes of fp32 are faster, they multiply instead.
+    """
+    cores = d.rate * c.tensor_share * (1.0 if aligned else c.misaligned)
+    lanes = d.lanes / (d.sms * d.clock)
+    rate = np.where(d.tensor, np.maximum(cores, lanes * c.plain_share), d.rate * c.plain_share)
+    return np.asarray(rate * np.where(p.backward, c.gradient_share, 1.0))
 
 
 def product_seconds(c: Constants, d: Device, p: Products) -> tuple[Array, Array]:
@@ -151,11 +157,10 @@ def product_seconds(c: Constants, d: Device, p: Products) -> tuple[Array, Array]
     Operands whose rows do not begin at multiples of 16 bytes slow tensor cores down; where it
     takes less, they are first copied into rows that do.
     """
-    rate = inside_rate(c, d, p)
-    best, splits = _best(c, d, p, rate)
+    best, splits = _best(c, d, p, inside_rate(c, d, p))
     loose = _loose(d, p)
     if loose.any():
-        slow, other = _best(c, d, p, rate * c.misaligned)
+        slow, other = _best(c, d, p, inside_rate(c, d, p, aligned=False))
         copied = 2.0 * p.width * p.batch * p.k * (p.m + p.n) / (d.cache * c.cache_share) * d.clock
         piecewise = slow < best + copied
         best = np.where(loose, np.where(piecewise, slow, best + copied), best)

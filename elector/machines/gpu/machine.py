@@ -29,6 +29,7 @@ from elector.machines.contract import (
     gradients_limit,
     nothing_ahead,
     nothing_to_complete,
+    sum_rows,
 )
 from elector.machines.gpu.attention import flash_loads, flash_seconds, stream_seconds
 from elector.machines.gpu.kernels import (
@@ -40,7 +41,14 @@ from elector.machines.gpu.kernels import (
     product_seconds,
     vector_seconds,
 )
-from elector.machines.gpu.stacks import IMPLEMENTATIONS, kernels, passes, stacks
+from elector.machines.gpu.stacks import (
+    IMPLEMENTATIONS,
+    appended,
+    kernels,
+    passes,
+    stacks,
+    transposed,
+)
 from elector.machines.tiling import Plan, plan
 from elector.operations.rows import Operations
 
@@ -170,9 +178,9 @@ def activity(prepared: object, part: slice) -> Activity:
         weights=weights,
         room=room,
         bandwidth=ahead,
-        start=p.stack["step"] / units.number("host_speed"),
+        start=_start(p) / units.number("host_speed"),
         executed=ops.macs[index],
-        peak=d.rate * d.clock * d.sms,
+        peak=_peak(d),
         limits=_limits(p, units, index),
         resources=("device", "host"),
         queued=True,
@@ -181,6 +189,12 @@ def activity(prepared: object, part: slice) -> Activity:
         tiles=_tiles(p.plan, q) if p.details else None,
         traffic=(touched * count, moved * count) if p.details else None,
     )
+
+
+def _peak(d: Device) -> Array:
+    """(D,) multiply-accumulates a second of tensor cores, or of the lanes if those are more."""
+    rate = d.rate * d.clock * d.sms
+    return np.where(d.tensor, np.maximum(rate, d.lanes), rate)
 
 
 def _compute(p: Prepared, d: Device, index: Array, touched: Array) -> Array:
@@ -212,8 +226,6 @@ def _sizes(p: Prepared, rows: Array, index: Array) -> Products:
     ops = p.ops
     named = [ops.rows[r] for r in rows]
     backward = [row.phase == "backward" for row in named]
-    # Gradients of weights contract over the tokens, along which neither operand lies in memory.
-    across = [row.phase == "backward" and row.off_chain for row in named]
     m, k, n, batch = (x[rows][:, index] for x in (ops.m, ops.k, ops.n, ops.batch))
     return Products(
         m,
@@ -222,16 +234,29 @@ def _sizes(p: Prepared, rows: Array, index: Array) -> Products:
         batch,
         width=np.full((rows.size, 1), ops.format.products.width),
         backward=np.array(backward, dtype=bool)[:, None],
-        across=np.array(across, dtype=bool)[:, None],
+        across=np.array([transposed(row) for row in named], dtype=bool)[:, None],
     )
+
+
+def _start(p: Prepared) -> float:
+    """Seconds of the host before and after a step."""
+    return p.stack["step"] + p.stack["update"] * p.ops.workload.training
 
 
 def _bytes(p: Prepared, index: Array, q: Array) -> tuple[Array, Array]:
     """(R, D) bytes of one run between main memory and chip, and between cache and SMs."""
     ops = p.ops
     share = p.passes[:, None]
-    moved = (p.plan.read + p.plan.written)[:, q] * share
+    read = p.plan.read[:, q]
+    moved = (read + p.plan.written[:, q]) * share
     touched = (ops.a_bytes + ops.b_bytes + ops.out_bytes)[:, index] * share
+    if p.stack["append.copies"]:
+        for append, rows in appended(ops.rows):
+            held = ops.b_bytes[rows][:, index]
+            # What is read of keys and values is copied: read and written once more.
+            copies = 2.0 * p.stack["append.copies"]
+            moved[append] += copies * sum_rows(np.minimum(read[rows], held))
+            touched[append] += copies * sum_rows(held)
     return moved, touched
 
 

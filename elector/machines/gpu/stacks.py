@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 
 import numpy as np
 
@@ -10,7 +11,7 @@ from elector.base import units
 from elector.base.errors import InputError
 from elector.base.table import DATA, read_csv
 from elector.describe.workload import Workload
-from elector.operations.roles import BIASES, DROPOUTS, RESIDUALS, Place
+from elector.operations.roles import BIASES, DROPOUTS, RESIDUALS, Part, Place, Role
 from elector.operations.rows import Row
 
 Array = np.ndarray
@@ -26,6 +27,13 @@ IMPLEMENTATIONS = (
     "fastertransformer",
 )
 
+#: Lines of a stack's table for element-wise work, by what it is for.
+ROLES = {
+    "bias": BIASES,
+    "dropout": DROPOUTS,
+    "residual": RESIDUALS,
+    "append": frozenset({Role.CACHE_APPEND}),
+}
 #: Kernels for each tensor and passes over its states. Plain: the nine to thirteen element-wise
 #: kernels that the formula of adam, adamw or lamb comes to, each with two or three tensors;
 #: fused: one kernel over many tensors.
@@ -38,11 +46,13 @@ _SI = {"1": "1", "us": "s", "ms": "s"}
 def stacks() -> dict[str, dict[str, float]]:
     """Stack -> quantity -> value in SI (data/implementations.csv).
 
-    host : seconds of the host for each kernel. step : seconds for each step, before and after.
+    host : seconds of the host for each kernel. step : seconds for each step, before and after;
+    update : further ones where it trains.
     forward, backward, mixed : bytes that element-wise work moves over those of its tensors, in
     a forward pass (of inference and training alike), in a backward pass, and further where it
     computes in wider numbers than it stores.
     CATEGORY.kernels, CATEGORY.passes : kernels of one such operation, and bytes over one pass.
+    append.copies : copies of the whole cache that a new token costs.
     """
     found: dict[str, dict[str, float]] = {}
     path = DATA / "implementations.csv"
@@ -59,7 +69,7 @@ def category(row: Row) -> str:
     """Which line of a stack's table an operation that is no product belongs to."""
     if row.kind in ("softmax", "norm", "activation", "embedding", "loss", "optimizer", "cast"):
         return row.kind
-    for name, roles in (("bias", BIASES), ("dropout", DROPOUTS), ("residual", RESIDUALS)):
+    for name, roles in ROLES.items():
         if row.role in roles:
             return name
     return "other"
@@ -125,4 +135,27 @@ def _one_kernel(rows: tuple[Row, ...], found: list[float]) -> list[float]:
             # Decoding takes a second one that puts the pieces of the keys together.
             found[i] = (2.0 if row.phase == "decode" else 1.0) * (key not in seen)
             seen.add(key)
+    return found
+
+
+def transposed(row: Row) -> bool:
+    """Whether a product's first operand lies in memory along its rows, not along its sum.
+
+    Gradients of weights sum over tokens, those of keys and values over queries.
+    """
+    attention = row.in_attention and row.part is Part.GRADIENT
+    return row.part is Part.WEIGHT_GRADIENT or (attention and row.role in (Role.KEY, Role.VALUE))
+
+
+def appended(rows: tuple[Row, ...]) -> list[tuple[int, Array]]:
+    """Rows that put a token's keys and values behind the cache, and the products that read it."""
+    found = []
+    places = [i for i, row in enumerate(rows) if row.role is Role.CACHE_APPEND]
+    for append, end in itertools.pairwise([*places, len(rows)]):
+        readers = [
+            i
+            for i in range(append, end)
+            if rows[i].matmul and rows[i].b == "cache" and not rows[i].cross
+        ]
+        found.append((append, np.array(readers, dtype=np.intp)))
     return found

@@ -274,12 +274,10 @@ WIDTHS = (
     "weight",
     "activation",
     "key_value",
-    "gradient",
-    "state",
-    "master",
-    "weight_gradient",
     "accumulator",
 )
+#: Further ones of a step that trains.
+TRAINED = ("gradient", "state", "master", "weight_gradient")
 
 
 def narrower(fmt: str, other: str, mode: str, kernels: bool) -> bool:
@@ -289,7 +287,8 @@ def narrower(fmt: str, other: str, mode: str, kernels: bool) -> bool:
     kernel of its own, a format that needs scales does not count as narrower.
     """
     one, two = native(fmt, mode), native(other, mode)
-    pairs = [(getattr(one, n), getattr(two, n)) for n in WIDTHS]
+    names = (*WIDTHS, *TRAINED) if mode == "training" else WIDTHS
+    pairs = [(getattr(one, n), getattr(two, n)) for n in names]
     scales = kernels and two.quantises and not one.quantises
     if mode == "training" and not two.products.trains:
         return False
