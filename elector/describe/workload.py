@@ -20,7 +20,7 @@ OPTIMIZER_STATES: dict[str, int] = {
     "lamb": 2,
 }
 
-#: Masked positions of a sequence: 20 of 128 and 80 of 512 in BERT pre-training
+#: Masked positions of a sequence in training: 20 of 128 and 80 of 512 in BERT pre-training
 #: (google-research/bert, max_predictions_per_seq).
 MASKED_SHARE = 20 / 128
 

@@ -23,8 +23,28 @@ def narrow_states(group: Group) -> dict[str, Note]:
     return {text: Note(np.ones(group.rows.size, dtype=bool))} if text else {}
 
 
+def predicted(group: Group) -> dict[str, Note]:
+    """How many positions of a sequence a masked-LM head sees in training: not all of them."""
+    workload = group.workload
+    if group.models.template.head != "masked-lm" or not workload.training:
+        return {}
+    numbers = {
+        "predicted": (workload.predictions[group.pair], "1"),
+        "length": (workload.sequence_length[group.pair], "1"),
+    }
+    text = (
+        "the masked-LM head trains on {predicted} of the {length} positions of a sequence "
+        "(workload.predictions)"
+    )
+    return {text: Note(np.ones(group.rows.size, dtype=bool), numbers)}
+
+
 #: Each: a group of designs -> sentence -> what it is said of.
-SOURCES: tuple[Callable[[Group], dict[str, Note]], ...] = (applies.of_group, narrow_states)
+SOURCES: tuple[Callable[[Group], dict[str, Note]], ...] = (
+    applies.of_group,
+    narrow_states,
+    predicted,
+)
 
 
 def of_group(group: Group) -> dict[str, Note]:

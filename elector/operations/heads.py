@@ -42,7 +42,9 @@ def head(step: Step, run: Pass, x: Value, *, last_only: bool) -> Value:
         matrix = Matrix(Role.VOCABULARY_HEAD, numbers["vocabulary"], subset)
         if kind == "causal-lm":
             return logits(step, scope, x.view(tokens, d), matrix, None)
-        x = _transformed(step, scope, x.gathered(run.batch * step.workload.predictions))
+        if step.training:  # only the masked positions have a loss (Devlin et al. 2018)
+            x = x.gathered(run.batch * step.workload.predictions)
+        x = _transformed(step, scope, x)
         return logits(step, scope, x, matrix, Role.VOCABULARY_HEAD_BIAS)
     return x
 

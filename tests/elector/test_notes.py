@@ -189,6 +189,22 @@ def test_more_predictions_than_positions_are_refused() -> None:
     elector.simulate("bert-tiny", "systolic", settings=settings | {"workload.predictions": 128})
 
 
+def test_how_many_positions_a_masked_lm_head_trains_on_is_said() -> None:
+    for length, shown in ((128, "20 of the 128"), (512, "80 of the 512")):
+        settings: dict[str, object] = {
+            "model.head": "masked-lm",
+            "workload.mode": "training",
+            "workload.sequence_length": length,
+        }
+        (note,) = elector.simulate("bert-tiny", "systolic", settings=settings)["notes"]
+        assert f"trains on {shown} positions" in note
+        settings["workload.mode"] = "inference"
+        assert not elector.simulate("bert-tiny", "systolic", settings=settings)["notes"]
+        settings["workload.predictions"] = 20
+        (note,) = elector.simulate("bert-tiny", "systolic", settings=settings)["notes"]
+        assert note.startswith("workload.predictions changes nothing")
+
+
 def test_a_column_of_a_sweep(tmp_path: Path) -> None:
     table, out = tmp_path / "t.csv", tmp_path / "o.csv"
     table.write_text(

@@ -68,12 +68,24 @@ def test_training_is_three_times_forward(row: dict[str, str]) -> None:
 
 
 def test_masked_positions_follow_bert_pretraining() -> None:
-    """Only the masked positions see the vocabulary: 20 of 128, 80 of 512."""
+    """In training only the masked positions see the vocabulary: 20 of 128, 80 of 512."""
     for length, masked in ((128, 20), (512, 80)):
-        sizes = {"batch": 3, "sequence_length": length}
+        sizes = {"batch": 3, "sequence_length": length, "mode": "training"}
         body = operations("bert-base", model__head="none", **sizes).macs[0]
         head = operations("bert-base", model__head="masked-lm", **sizes).macs[0] - body
-        assert head == 3 * masked * (768 * 768 + 768 * 30522)
+        assert head == 3 * 3 * masked * (768 * 768 + 768 * 30522)
+
+
+@pytest.mark.parametrize("predictions", [0, 20])
+def test_a_masked_lm_head_sees_every_position_in_inference(predictions: int) -> None:
+    """BertForMaskedLM of Hugging Face: 14.250 G, whatever training would predict."""
+    ops = operations("bert-base", model__head="masked-lm", predictions=predictions)
+    layers = 12 * (4 * 128 * 768**2 + 2 * 128 * 128 * 768 + 2 * 128 * 768 * 3072)
+    assert ops.macs[0] == layers + 128 * (768 * 768 + 768 * 30522) == 14_249_558_016
+    row = flops("bert-base", "masked-lm")
+    sizes = {"batch": int(row["batch"]), "sequence_length": int(row["sequence_length"])}
+    found = operations("bert-base", model__head="masked-lm", predictions=predictions, **sizes)
+    assert found.macs[0] == int(row["forward_macs"])
 
 
 #: Three layers of 64 with 4 heads and 160 inner units, vocabulary 1,000, two sequences of 32:
