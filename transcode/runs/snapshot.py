@@ -55,12 +55,8 @@ class Snapshot:
     @property
     def head(self) -> dict[str, Any]:
         """Front.json without its points."""
-        space = self.manifest["space"]
-        objectives = [
-            {"name": name, "direction": direction, "unit": front.unit_text(name)}
-            for name, direction in space["objectives"].items()
-        ]
-        return {"space": space["name"], **self._header(), "objectives": objectives}
+        space = manifest.space_of(self.folder, self.manifest)
+        return front.head(space, self._header())
 
     def _header(self) -> dict[str, Any]:
         return {key: self.manifest.get(key) for key in front.HEADER}
