@@ -7,11 +7,15 @@ from __future__ import annotations
 
 import atexit
 import importlib.util
+import json
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -104,3 +108,68 @@ def repository_files() -> list[Path]:
         pytest.skip("not a git checkout")
     files = (ROOT / name for name in listed.stdout.split("\0") if name)
     return [file for file in files if file.is_file()]
+
+
+#: Runs commands in a process of its own: [[program, word, ...], ...] in, what became of them out.
+_COMMANDS = """
+import json, sys
+from click.testing import CliRunner
+from elector.cli.commands import main as elector
+from transcode.cli.commands import main as transcode
+for program, *words in json.load(sys.stdin):
+    done = CliRunner().invoke({"elector": elector, "transcode": transcode}[program], words)
+    crash = None if isinstance(done.exception, SystemExit | None) else repr(done.exception)
+    print(json.dumps([done.exit_code, done.stdout, done.stderr, crash]))
+"""
+
+
+@dataclass(frozen=True)
+class Done:
+    """What became of a command. crash : the exception that it ended with, if it was not its own."""
+
+    code: int
+    out: str
+    err: str
+    crash: str | None
+
+
+def _renounce() -> None:
+    """Gives up what lets root read everything; a child of root keeps its name, not its power."""
+    import ctypes
+
+    drop, capabilities = 24, (1, 2)  # PR_CAPBSET_DROP: CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH
+    for capability in capabilities:
+        if ctypes.CDLL(None, use_errno=True).prctl(drop, capability, 0, 0, 0):
+            os._exit(77)
+
+
+@pytest.fixture(scope="session")
+def powerless(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., list[Done]]:
+    """Runs commands ([program, *words], cwd) as somebody whom permissions bind."""
+    root = os.geteuid() == 0
+    prepare = _renounce if root else None
+    closed = tmp_path_factory.mktemp("closed")
+    closed.chmod(0)
+    try:
+        look = f"import os; os.listdir({str(closed)!r})"
+        tried = subprocess.run(
+            [sys.executable, "-c", look], preexec_fn=prepare, capture_output=True, check=False
+        )
+        if b"PermissionError" not in tried.stderr:
+            pytest.skip("root, and its power cannot be given up here")
+    finally:
+        closed.chmod(0o700)
+
+    def run(commands: Sequence[Sequence[str]], cwd: Path) -> list[Done]:
+        done = subprocess.run(
+            [sys.executable, "-c", _COMMANDS],
+            input=json.dumps([list(map(str, words)) for words in commands]),
+            preexec_fn=prepare,
+            capture_output=True,
+            text=True,
+            cwd=cwd,
+            check=True,
+        )
+        return [Done(*json.loads(line)) for line in done.stdout.splitlines()]
+
+    return run

@@ -53,7 +53,7 @@ def is_machines(error: OSError) -> bool:
 
 def words(error: Exception) -> str:
     """What the system says of an error, without the name of the file."""
-    return (error.strerror if isinstance(error, OSError) else None) or str(error)
+    return os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
 
 
 def refused(

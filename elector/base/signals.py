@@ -23,9 +23,9 @@ class Interrupts:
     `settled` says that what matters is safe, so that a second Ctrl-C cannot undo the first.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, most: int = _INSISTENT) -> None:
         self.noted = 0
-        self._most = _INSISTENT
+        self._most = most
         self._depth = 0
         self._raised = False
 
@@ -65,13 +65,14 @@ class Interrupts:
 
 
 @contextmanager
-def gentle() -> Iterator[Interrupts]:
+def gentle(most: int = _INSISTENT) -> Iterator[Interrupts]:
     """Handles the signals that end a program, and leaves alone those that are handled already.
 
+    most : from so many signals on each is raised at once, whatever was raised before.
     Only the main thread of a program is told of signals; elsewhere this changes nothing. A
     signal that is ignored, as by nohup, stays so.
     """
-    interrupts = Interrupts()
+    interrupts = Interrupts(most)
     before: dict[int, Any] = {}
     if threading.current_thread() is threading.main_thread():
         for name in ("SIGINT", "SIGTERM", "SIGHUP"):

@@ -19,6 +19,7 @@ import click
 from elector import __version__
 from elector.base.errors import ElectorError, InfeasibleError, InputError, nearest
 from elector.base.output import is_machines, not_written
+from elector.base.signals import gentle
 from elector.cli import completion, streams
 from elector.cli.entry import INTERRUPTED
 
@@ -54,7 +55,8 @@ class Program(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; bad input exits with 2, a failure with 1, an interrupt with 130."""
         try:
-            return super().invoke(ctx)
+            with gentle(1):
+                return super().invoke(ctx)
         except InputError as error:
             raise BadInput(str(error)) from None
         except InfeasibleError as error:

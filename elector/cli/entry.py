@@ -26,9 +26,10 @@ def run(name: str) -> NoReturn:
     130 where the user interrupted it.
     """
     # A shell that starts a command in the background has it ignore interrupts: left so.
-    heeded = signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    if heeded:
-        signal.signal(signal.SIGINT, _leave)
+    heeded = {number: signal.getsignal(number) for number in _endings()}
+    for number, handler in heeded.items():
+        if handler in (signal.default_int_handler, signal.SIG_DFL):
+            signal.signal(number, _leave)
     from importlib import import_module
 
     from elector.cli.streams import of_standard_output, open_streams
@@ -38,8 +39,8 @@ def run(name: str) -> NoReturn:
     try:
         open_streams()
         main = import_module(f"{name}.cli.commands").main
-        if heeded:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
+        for number, handler in heeded.items():
+            signal.signal(number, handler)
         main(prog_name=name)
     except SystemExit as stop:
         code = stop.code
@@ -50,6 +51,12 @@ def run(name: str) -> NoReturn:
             raise
         failure = error
     _end(code if isinstance(code, int) else int(code is not None), failure)
+
+
+def _endings() -> list[signal.Signals]:
+    """Signals that ask a program to end: of the keyboard, of batch systems, of a lost terminal."""
+    names = ("SIGINT", "SIGTERM", "SIGHUP")
+    return [signal.Signals[name] for name in names if name in signal.Signals.__members__]
 
 
 def _leave(number: int, frame: FrameType | None) -> NoReturn:
@@ -66,7 +73,8 @@ def _end(code: int, failure: OSError | None) -> NoReturn:
 
     from elector.cli.streams import close_output, unwritten
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in _endings():
+        signal.signal(number, signal.SIG_IGN)
     failure = close_output() or failure
     if failure is not None:
         code = code or FAILED

@@ -97,7 +97,9 @@ def test_a_lower_clock_lowers_the_voltage() -> None:
 
 def _clocked(knee: float, least: float) -> Clocked:
     one = np.ones((1, 1))
-    return Clocked("device", one, one, one, 0.0, np.ones(1), 0.1 * np.ones(1), (knee, least), np.ones(1))
+    return Clocked(
+        "device", one, one, one, 0.0, np.ones(1), 0.1 * np.ones(1), (knee, least), np.ones(1)
+    )
 
 
 @given(speed=st.floats(0.1, 1.0))

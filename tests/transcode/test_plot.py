@@ -16,6 +16,7 @@ import pytest
 from elector.base.errors import ElectorError, InputError
 from transcode import plot
 from transcode.pareto import nondominated
+from transcode.space import describe, digest, load
 
 COSTS = {
     "latency_s": "s",
@@ -81,12 +82,21 @@ def make_run(
         folder / "front.json",
         {"space": "bert", "seed": 7, "objectives": objectives, "hypervolume": 0.81},
     )
-    directions = {o["name"]: o["direction"] for o in objectives}
+    space = {
+        "name": "bert",
+        "model": "encoder",
+        "accelerator": "systolic",
+        "workload": {"task": "sst2"},
+        "objectives": {str(o["name"]): o["direction"] for o in objectives},
+    }
+    if any(name.startswith("serve.") for name in costs):
+        space["workloads"] = {"serve": {"mode": "inference"}}
+    description = describe(load(space))
     write(
         folder / "manifest.json",
         {
-            "space": {"name": "bert", "objectives": directions},
-            "space_sha256": "",
+            "space": description,
+            "space_sha256": digest(description),
             "simulator": {},
             "seed": 7,
             "sampler": {"asked": "auto", "used": "evolve", "why": "it is a test"},

@@ -45,16 +45,21 @@ def csv_text(space: Space, front: Archive) -> str:
     return _csv(front, columns(space, front.codes))
 
 
-def json_text(space: Space, front: Archive, header: Mapping[str, object]) -> str:
-    """The text of front.json."""
+def head(space: Space, header: Mapping[str, object]) -> dict[str, object]:
+    """What front.json says before its points."""
     objectives = [
         {"name": o.name, "direction": o.direction, "unit": unit_text(space, o.name)}
         for o in space.objectives
     ]
-    head = json.dumps({"space": space.name, **header, "objectives": objectives}, indent=1)
+    return {"space": space.name, **header, "objectives": objectives}
+
+
+def json_text(space: Space, front: Archive, header: Mapping[str, object]) -> str:
+    """The text of front.json."""
+    start = json.dumps(head(space, header), indent=1)
     designs = columns(space, front.codes)
     points = ",\n  ".join(map(json.dumps, _points(front, designs)))  # a line for each point
-    return f'{head[:-2]},\n "points": [\n  {points}\n ]\n}}\n'
+    return f'{start[:-2]},\n "points": [\n  {points}\n ]\n}}\n'
 
 
 def _csv(front: Archive, designs: Mapping[str, Column]) -> str:

@@ -73,17 +73,18 @@ def opened(folder: Path) -> Recorded:
     if not found:
         raise EvaluationError(f"{folder}: {manifest.NOTHING}")
     space = manifest.space_of(folder, read)
-    names = _names(parts.path_of(folder / "designs", found[0]))
-    results = names[names.index("reason") + 1 :]
+    results = _results(parts.path_of(folder / "designs", found[0]))
     kept = tuple(n for n in results if n not in _NOT_RESULTS)
     return Recorded(folder, read, space, kept, tuple(found))
 
 
-def _names(path: Path) -> list[str]:
+def _results(path: Path) -> list[str]:
+    """Columns of a part behind those of the design itself."""
     import pyarrow.parquet as pq
 
     try:
-        return list(pq.read_schema(path).names)
+        names = list(pq.read_schema(path).names)
+        return names[names.index("reason") + 1 :]
     except parts.UNREADABLE as error:
         raise broken(path, error) from error
 

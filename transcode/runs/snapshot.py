@@ -20,7 +20,6 @@ from elector.base import paths
 from elector.base.errors import EvaluationError, InputError
 from transcode import pareto
 from transcode.runs import front, manifest, parts, query
-from transcode.space import restore, unit_text
 
 #: Largest front.csv or front.json that is read [byte]: some million designs.
 _LARGEST = 1 << 30
@@ -56,12 +55,8 @@ class Snapshot:
     @property
     def head(self) -> dict[str, Any]:
         """Front.json without its points."""
-        space = restore(self.manifest["space"])
-        objectives = [
-            {"name": o.name, "direction": o.direction, "unit": unit_text(space, o.name)}
-            for o in space.objectives
-        ]
-        return {"space": space.name, **self._header(), "objectives": objectives}
+        space = manifest.space_of(self.folder, self.manifest)
+        return front.head(space, self._header())
 
     def _header(self) -> dict[str, Any]:
         return {key: self.manifest.get(key) for key in front.HEADER}

@@ -34,6 +34,8 @@ _WORTH, _LONG, _TRIES = 0.05, 2.0, 5
 _LOOK = 1.0
 #: Points of a front for each process whose volumes are worth sending away.
 _SHARED = 16
+#: What a worker does on signals that a terminal or a batch system sends to all of a search.
+_ALONE = {"SIGINT": signal.SIG_IGN, "SIGHUP": signal.SIG_IGN, "SIGTERM": signal.SIG_DFL}
 #: Batches of fewer designs run faster on one thread.
 _THREADED = 8192
 
@@ -193,8 +195,13 @@ class Crew:
 
 
 def _begin(parent: int) -> None:
-    """What a worker does first: Ctrl-C is the search's to handle, and it ends with the search."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """What a worker does first: signals are the search's to handle, and it ends with the search.
+
+    SIGTERM ends it, which the pool needs; the search asks for its work again, or ends, too.
+    """
+    for name, action in _ALONE.items():
+        if name in signal.Signals.__members__:
+            signal.signal(signal.Signals[name], action)
     _keep_memory()
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
 
