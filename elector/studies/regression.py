@@ -17,7 +17,7 @@ from elector.base.errors import InputError
 from elector.base.table import read_csv
 from elector.cost.results import registry
 from elector.evaluation.settings import field_of
-from elector.studies.sweep_table import LIMIT, OWN, is_passed, is_result
+from elector.studies.sweep_table import LIMIT, OWN, Kinds
 
 #: Results that are compared where none are named.
 METRICS = ("latency_s", "energy_j", "area_mm2")
@@ -147,11 +147,12 @@ class _Table:
     def columns_of(self, metrics: Iterable[str], other: _Table) -> list[str]:
         """The columns of the metrics; of each workload where a table has several."""
         found: list[str] = []
+        kinds = Kinds(self.header)
         for metric in metrics:
             names = [name for name in self.header if name == metric or name.endswith(f".{metric}")]
-            names = [name for name in names if is_result(name, self.header)]
+            names = [name for name in names if kinds.is_result(name)]
             if not names:
-                known = [name for name in self.header if is_result(name, self.header)]
+                known = [name for name in self.header if kinds.is_result(name)]
                 raise InputError(
                     "is no result of the table",
                     file=self.path,
@@ -168,13 +169,14 @@ class _Table:
 
 def _key(row: Row, header: list[str]) -> Key:
     """What a row is matched by: settings as they are meant, and notes; empty cells left out."""
+    kinds = Kinds(header)
     return tuple(
         sorted(
             (name, _meant(name, row[name]))
             for name in header
             if row[name]
-            and not is_result(name, header)
-            and (name.startswith("note.") or not is_passed(name, header))
+            and not kinds.is_result(name)
+            and (name.startswith("note.") or not kinds.is_passed(name))
         )
     )
 
