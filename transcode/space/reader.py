@@ -99,23 +99,23 @@ class _Reader:
             workloads=workloads,
             run=phases_of(self.data.get(RUN), workloads, self.fail),
             objectives=objectives,
-            define=define(
-                self.data.get("define", {}),
-                [o.name for o in objectives],
-                [*workloads, *accuracy.names, *(p.name for p in self.parameters)],
-                self.file,
-            ),
+            define=self.define([*workloads, *accuracy.names], objectives),
             accuracy=accuracy,
             source=self.file,
         )
         return self.conditions(space)
 
+    def define(
+        self, known: list[str], objectives: tuple[Objective, ...]
+    ) -> dict[str, grammar.Expression]:
+        names = [*known, *(p.name for p in self.parameters)]
+        return define(self.data.get("define", {}), [o.name for o in objectives], names, self.file)
+
     def name(self, default: str) -> str:
         name = str(self.data.get("name", default))
         if not _NAME.fullmatch(name):
-            raise self.fail(
-                "a name is letters, digits, dot, dash, a hundred at most", "name", value=name
-            )
+            words = "a name is letters, digits, dot, dash, a hundred at most"
+            raise self.fail(words, "name", value=name)
         return name
 
     # ---- parameters
