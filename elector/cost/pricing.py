@@ -80,18 +80,25 @@ def price(machine: Machine, units: Units, compute: str, technology: Technology) 
     parts = machine.parts(units)
     built = compute_of(machine, units)
     area, leakage = {}, {}
+    held: dict[str, Array] = {}
     behind = np.zeros(units.size, dtype=np.intp)  # weakest row of any part's area
     for name, part in parts.items():
         stated = units.stated(part.stated)
         if part.area is not None:
             each = rate(technology, units, part.area, built).resting_on(stated)
-            area[name], behind = part.amount * each.value, np.maximum(behind, each.group)
+            taken, behind = part.amount * each.value, np.maximum(behind, each.group)
+            if part.within:
+                held[part.within] = held.get(part.within, 0.0) + taken
+            else:
+                area[name] = taken
         if part.leakage is not None:
             watt = rate(technology, units, part.leakage, built).resting_on(stated)
             if part.of_area:
                 leakage[name] = watt.times(area[name]).resting_on(each.group)
             else:
                 leakage[name] = watt.times(part.amount)
+    for name, taken in held.items():
+        area[beyond(name)] = np.maximum(taken - area[name], 0.0)
     total = np.zeros(units.size)
     for values in area.values():
         total = total + values
@@ -104,6 +111,11 @@ def price(machine: Machine, units: Units, compute: str, technology: Technology) 
         everywhere = (total + area["overhead"]) * whole
         leakage["idle"] = idle.times(everywhere).resting_on(behind, fraction.group)
     return Prices(actions, area, leakage)
+
+
+def beyond(part: str) -> str:
+    """Name of the area of what a part is stated to hold and has no room for."""
+    return f"beyond the {part}"
 
 
 def compute_of(machine: Machine, units: Units) -> str:

@@ -30,7 +30,7 @@ class GpuUnits:
     def __init__(self, chunk: Chunk) -> None:
         self.chunk, self.i = chunk, int(chunk.index[0])
         self.number = {key: float(v[0]) for key, v in chunk.units.numbers.items()}
-        self.c = constants()
+        self.c = c = constants()
         speed = chunk.activity.speed
         full = self.number["clock"] or self.number["boost_clock"]
         self.clock = full * (1.0 if speed is None else float(speed[0]))
@@ -48,6 +48,10 @@ class GpuUnits:
         fits = products.significand <= self.c.tensor_significand
         self.tensor = bool(self.number["tensor"]) and fits
         boost, sms = self.number["boost_clock"], self.number["sms"]
+        processors = sms * self.clock
+        self.lanes = 0.5 * self.number["fp32_rate"] * self.clock / boost
+        self.special = min(c.special_cycle * processors, c.special_share * self.lanes)
+        self.cache = c.cache_share * min(c.cache_bytes * processors, c.lane_bytes * self.lanes)
         self.rate = 0.5 * self.number[f"{products.name}_rate"] / (boost * sms)
 
     def streams(self, rows: list[int]) -> int:
@@ -89,23 +93,17 @@ class GpuUnits:
         if row.matmul:
             return unit, self._cycles(r) / self.clock
         elements, inside = float(ops.m[r, i]), not self.passes[r]
-        lanes = 0.5 * self.number["fp32_rate"] * self.clock / self.number["boost_clock"]
-        computing = elements * row.simple / (lanes * (1.0 if inside else self.c.vector_share))
-        functions = elements * row.special / (self._processors * self.c.special_cycle)
+        share = 1.0 if inside else self.c.vector_share
+        computing = elements * row.simple / (self.lanes * share)
+        functions = elements * row.special / self.special
         computing, moving = max(computing, functions), self._passed(r, float(self.passes[r]))
         return ("L2", moving) if moving > computing else ("CUDA cores", computing)
-
-    @property
-    def _processors(self) -> float:
-        """Cycles a second of all streaming multiprocessors."""
-        return self.number["sms"] * self.clock
 
     def _passed(self, r: int, passes: float) -> float:
         """Seconds the operands take between cache and SMs."""
         ops, i = self.chunk.ops, self.i
         touched = float((ops.a_bytes + ops.b_bytes + ops.out_bytes)[r, i]) * passes
-        cache = self.c.cache_bytes * self.c.cache_share * self._processors
-        return touched / max(cache, self.bandwidth)
+        return touched / max(self.cache, self.bandwidth)
 
     def _streamed(self, r: int) -> float:
         """Seconds of the multiplications of a pass over a cache, dealt out by pieces of keys."""
@@ -131,11 +129,13 @@ class GpuUnits:
         last = c.wave_share + (1.0 - c.wave_share) * share if rest else 0.0
         return float((whole + last) * each)
 
-    def _inside(self, r: int) -> float:
-        """Multiply-accumulates a cycle inside a tile of aligned operands."""
-        rate = self.rate * (self.c.tensor_share if self.tensor else self.c.plain_share)
+    def _inside(self, r: int, share: float = 1.0) -> float:
+        """Multiply-accumulates a cycle inside a tile; share : what tensor cores keep of theirs."""
+        c, plain = self.c, self.lanes / (self.number["sms"] * self.clock)
+        cores = self.rate * c.tensor_share * share
+        rate = max(cores, plain * c.plain_share) if self.tensor else self.rate * c.plain_share
         gradient = self.chunk.ops.rows[r].phase == "backward"
-        return rate * (self.c.gradient_share if gradient else 1.0)
+        return rate * (c.gradient_share if gradient else 1.0)
 
     def _cycles(self, r: int) -> float:
         """Cycles of a product with the tiles and splits that suit it best."""
@@ -143,13 +143,11 @@ class GpuUnits:
         m, k, n, batch = (float(x[r, i]) for x in (ops.m, ops.k, ops.n, ops.batch))
         step = VECTOR / self.width
         along = m if transposed(row) else k
-        rate = self._inside(r)
-        best = self._fastest(m, k, n, batch, rate)
+        best = self._fastest(m, k, n, batch, self._inside(r))
         if self.tensor and (along % step or n % step):
-            slow = self._fastest(m, k, n, batch, rate * c.misaligned)
-            copied = 2.0 * self.width * batch * k * (m + n)
-            copied /= c.cache_bytes * c.cache_share * self.number["sms"]
-            best = min(slow, best + copied)
+            slow = self._fastest(m, k, n, batch, self._inside(r, c.misaligned))
+            copied = 2.0 * self.width * batch * k * (m + n) / self.cache
+            best = min(slow, best + copied * self.clock)
         return best
 
     def _fastest(self, m: float, k: float, n: float, batch: float, rate: float) -> float:

@@ -435,6 +435,8 @@ class Part:
     leakage : (part, quantity); of_area : leakage is for each m2 rather than each amount.
     stated : setting that is the price itself, such as a watt of a data sheet; how firm it is
         counts as well.
+    within : part that holds this one: together such parts take an area of their own only as far
+        as that one is too small for them.
     """
 
     area: tuple[str, str] | None
@@ -442,6 +444,7 @@ class Part:
     leakage: tuple[str, str] | None = None
     of_area: bool = False
     stated: str = ""
+    within: str = ""
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -285,8 +285,11 @@ def _area(chunk: Chunk, technology: Technology) -> dict[str, object]:
 def _square(own: Chunk, technology: Technology) -> list[dict[str, object]]:
     """Square millimetres of the parts of one unit."""
     terms: list[dict[str, object]] = []
+    inside = []
     for name, part in _parts(own).items():
-        if part.area is not None:
+        if part.area is not None and part.within:
+            inside.append((name, part))
+        elif part.area is not None:
             value = float(own.prices.area[name][0]) * 1e6
             price = _price(own, technology, part.area, True)
             terms.append(
@@ -298,6 +301,8 @@ def _square(own: Chunk, technology: Technology) -> list[dict[str, object]]:
                     **_resting(own, price, int(own.units.stated(part.stated)[0]), part),
                 }
             )
+    if inside:
+        terms.append(_beyond(own, technology, inside))
     price = _price(own, technology, ("overhead", "area_fraction"), True)
     terms.append(
         {
@@ -308,6 +313,33 @@ def _square(own: Chunk, technology: Technology) -> list[dict[str, object]]:
         }
     )
     return terms
+
+
+def _beyond(
+    own: Chunk, technology: Technology, inside: list[tuple[str, Part]]
+) -> dict[str, object]:
+    """What the parts of a published part take more than it has."""
+    within = inside[0][1].within
+    name = pricing.beyond(within)
+    prices = [_price(own, technology, part.area, True) for _, part in inside if part.area]
+    square = [
+        f"{part} of {float(p.amount[0]) * price.value * 1e6:.4g} mm2"
+        for (part, p), price in zip(inside, prices, strict=True)
+    ]
+    value = float(own.prices.area[name][0])
+    weakest = max(prices, key=lambda price: PROVENANCE.index(price.group))
+    return {
+        "name": name,
+        "part": name,
+        "value": value * 1e6,
+        "count": 1.0,
+        **_shown(weakest),
+        "price": value,
+        "price_unit": "m2",
+        "law": "constant",
+        "rows": list(dict.fromkeys(row for price in prices for row in price.rows)),
+        "derivation": f"{', '.join(square)}, less the {within}, where that is smaller",
+    }
 
 
 def _latency(chunk: Chunk, technology: Technology) -> dict[str, object]:

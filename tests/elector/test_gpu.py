@@ -180,6 +180,7 @@ def _device(**changes: float) -> gpu_kernels.Device:
         "bandwidth": 1.555e12,
         "lanes": 9.75e12,
         "cache": 9.7e12,
+        "special": 2.4e12,
         **changes,
     }
     return gpu_kernels.Device(

@@ -69,12 +69,12 @@ def test_traffic_is_not_slowed_by_the_clock() -> None:
 
 def test_a_limit_that_idling_exceeds_is_infeasible() -> None:
     """No clock helps; above it a board leaves out pulses, and stays within its limit."""
-    found = curve([1.0, 40.0, 64.0, 90.0])
+    found = curve([1.0, 40.0, 71.0, 90.0])
     assert not found.feasible[:2].any() and found.feasible[2:].all()
     assert str(found.reason(0)) == "power: needs 61.0 W without a clock, has 1.00 W"
     assert np.isnan(found.scalars["latency_s"][0])
-    assert (found.scalars["power_w"][2:] <= np.array([64.0, 90.0]) * (1 + 1e-6)).all()
-    assert found.scalars["latency_s"][2] > 5 * found.scalars["latency_s"][3]
+    assert (found.scalars["power_w"][2:] <= np.array([71.0, 90.0]) * (1 + 1e-6)).all()
+    assert found.scalars["latency_s"][2] > 2.5 * found.scalars["latency_s"][3]
 
 
 def test_a_lower_clock_lowers_the_voltage() -> None:

@@ -23,7 +23,7 @@ COSTS = {
     "energy_j": "J",
     "area_mm2": "mm2",
     "power_w": "W",
-    "serve.latency_s": "s",
+    "latency_per_sequence_s": "s",
 }
 
 
@@ -89,8 +89,6 @@ def make_run(
         "workload": {"task": "sst2"} if accuracy else {},
         "objectives": {str(o["name"]): o["direction"] for o in objectives},
     }
-    if any(name.startswith("serve.") for name in costs):
-        space["workloads"] = {"serve": {"mode": "inference"}}
     description = describe(load(space))
     write(
         folder / "manifest.json",

@@ -446,10 +446,7 @@ class _Reader:
         return result
 
     def record(self) -> tuple[str, ...]:
-        written = self.data.get("record", [])
-        if not isinstance(written, list) or not all(isinstance(n, str) for n in written):
-            raise self.fail("is a list of results", "record", value=written)
-        return tuple(dict.fromkeys(written))
+        return names_of(self.data.get("record", []), self.file)
 
     def check_workload(self, space: Space, name: str, where: str) -> None:
         first = name.split(".")[0]

@@ -49,13 +49,15 @@ class Constants:
     tile_cycles : cycles to start and to finish a tile.
     kernel : seconds a kernel takes beyond its work.
     bandwidth_share : of the main memory that a kernel reaches.
-    cache_bytes, cache_share : bytes a cycle and SM of the second-level cache, share reached.
+    cache_bytes, lane_bytes : bytes a cycle and SM of the second-level cache, and at most for each
+        lane; cache_share : share reached.
     slack : part of the shorter of compute and memory that the longer does not hide.
     misaligned : rate of tensor cores where rows do not begin at multiples of 16 bytes.
     gradient_share : rate of products of the backward pass over those of the forward pass, whose
         operands lie in memory as the tiles want them.
     vector_share : of the fp32 rate that element-wise work reaches.
-    special_cycle : exponentials, roots and divisions a cycle and SM.
+    special_cycle, special_share : exponentials, roots and divisions a cycle and SM, and at most
+        for each lane.
     flash_rows : queries (keys, backward) that a block of flash attention holds.
     stream_rows : rows of a matrix instruction, which one query fills as much as many.
     voltage_knee, voltage_floor : clock share up to which the voltage stays, and that voltage.
@@ -72,12 +74,14 @@ class Constants:
     kernel: float
     bandwidth_share: float
     cache_bytes: float
+    lane_bytes: float
     cache_share: float
     slack: float
     misaligned: float
     gradient_share: float
     vector_share: float
     special_cycle: float
+    special_share: float
     flash_rows: float
     stream_rows: float
     voltage_knee: float
@@ -105,6 +109,7 @@ class Device:
     sms : streaming multiprocessors. clock : Hz. rate : multiply-accumulates a cycle and SM.
     tensor : whether the products run on tensor cores. bandwidth : bytes a second of the
     main memory. lanes : simple fp32 operations a second. cache : bytes a second of L2.
+    special : exponentials, roots and divisions a second.
     """
 
     sms: Array
@@ -114,6 +119,7 @@ class Device:
     bandwidth: Array
     lanes: Array
     cache: Array
+    special: Array
 
 
 @dataclass(frozen=True)
@@ -223,5 +229,4 @@ def vector_seconds(c: Constants, d: Device, simple: Array, special: Array, touch
     touched : (R, D) bytes between cache and SMs.
     """
     lanes = simple / (d.lanes * c.vector_share)
-    units_ = special / (d.sms * d.clock * c.special_cycle)
-    return np.maximum(np.maximum(lanes, units_), cache_seconds(c, d, touched))
+    return np.maximum(np.maximum(lanes, special / d.special), cache_seconds(c, d, touched))

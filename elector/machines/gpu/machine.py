@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from elector.base.table import distinct
-from elector.describe.numbers import Format
+from elector.describe.numbers import Format, formats
 from elector.machines.contract import (
     Action,
     Activity,
@@ -139,9 +139,11 @@ def device(p: Constants, units: Units, products: Format) -> Device:
     # An operation is half a multiply-accumulate.
     rate = 0.5 * units.number(f"{products.name}_rate") / (boost * sms)
     lanes = 0.5 * units.number("fp32_rate") * hertz / boost
-    cache = p.cache_bytes * sms * hertz
+    # More but smaller processors have neither more cache nor more special functions for nothing.
+    cache = np.minimum(p.cache_bytes * sms * hertz, p.lane_bytes * lanes)
+    special = np.minimum(p.special_cycle * sms * hertz, p.special_share * lanes)
     tensor = units.flag("tensor") & (products.significand <= p.tensor_significand)
-    return Device(sms, hertz, rate, tensor, units.number("bandwidth"), lanes, cache)
+    return Device(sms, hertz, rate, tensor, units.number("bandwidth"), lanes, cache, special)
 
 
 def activity(prepared: object, part: slice) -> Activity:
@@ -333,13 +335,34 @@ def _tiles(memory: Plan, q: Array) -> tuple[Array, Array, Array]:
 
 
 def parts(units: Units) -> dict[str, Part]:
-    """The die as published, and the idle power of the board."""
+    """The die as published, what it is stated to hold at least, and the board's idle power."""
+    hertz = 2.0 * units.number("boost_clock")  # an operation is half a multiply-accumulate
+    lanes = units.number("fp32_rate") / hertz
+    cores = _cores(units) / hertz
+    # Beside tensor cores, a lane of fp32 holds two numbers of 16 bits.
+    cores = np.where(units.flag("tensor"), cores, np.maximum(cores - 2.0 * lanes, 0.0))
     return {
         "die": Part(("gpu.die", "area"), units.number("die"), stated="die"),
+        "lanes": Part(("vector.fp32", "area"), lanes, within="die"),
+        "cores": Part(("mac.bf16", "area"), cores, within="die"),
+        "l2": Part(("sram", "area"), units.number("l2"), within="die"),
+        "interface": Part(
+            ("dram.{memory}", "interface_area"), units.number("bandwidth"), within="die"
+        ),
         "board": Part(
             None, units.number("idle_power"), ("gpu.board", "standing"), stated="idle_power"
         ),
     }
+
+
+def _cores(units: Units) -> Array:
+    """(D,) operations a second of multipliers of 16 bits that all rates need: one is two of 8."""
+    most = np.zeros(units.size)
+    for format in formats().values():
+        key = f"{format.name}_rate"
+        if key in units.numbers and key != "fp32_rate":
+            most = np.maximum(most, units.number(key) * (format.bits / 16.0))
+    return most
 
 
 def supports(units: Units, compute: str) -> Array:
