@@ -4,7 +4,7 @@
     python docs/generate.py --check   say what is out of date; exit 1 if anything is
 
 Three kinds: the reference pages of both commands (from their definitions), the reference
-pages of settings and technology (from the tables the code reads), and the output shown
+pages of results, settings and technology (from the tables the code reads), and the output shown
 under every command in README.md and docs/ that stands in a block marked
 
     <!-- run -->                status 0, the output as shown
@@ -29,6 +29,8 @@ from pathlib import Path
 import architecture_page
 import click
 import yaml
+
+from elector.evaluation.applies import conditions
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
@@ -127,6 +129,9 @@ def schema_row(prefix: str, row: dict[str, str]) -> tuple[object, ...]:
     default = f"`{row['default']}`" if row["default"] else ""
     accuracy = ": ".join(part for part in (row["accuracy"], row["accuracy_reason"]) if part)
     key, meaning = f"`{prefix}{row['key']}`", row["description"]
+    if row.get("applies"):
+        needs = " and ".join(condition.text for condition in conditions(row["applies"]))
+        meaning += f"; counts where {needs}"
     return key, row["type"], unit, default, allowed, meaning, accuracy
 
 
@@ -144,6 +149,34 @@ def schema_page() -> str:
         header = ("key", "type", "unit", "default", "allowed", "meaning", "accuracy")
         rows = [schema_row(prefix, row) for row in read_csv(path)]
         text += f"\n## {title}\n\n" + table(header, rows)
+    return text
+
+
+def results_page() -> str:
+    """Every result: what it is called, its unit, when it is there, which side is better."""
+    text = """# Every result
+
+For the JSON of `elector simulate`, the columns of a sweep, `--result`, validation, and the
+objectives, constraints and records of a space. With several workloads a result is called
+`NAME.latency_s`; those of the chip and the model alone keep their plain names. A group has its
+parts behind it: `memory_bytes.weights`. `exists` says when a result is there: `always`, for
+infeasible designs too; `feasible`; `generate`, where tokens are generated; `cells`, on machines
+whose weights lie in cells; `run` and `accuracy`, in a space that has them.
+"""
+    for title, folder in (("elector", DATA), ("transcode", ROOT / "transcode" / "data")):
+        rows = [
+            (
+                f"`{row['name']}{'.' + row['axis'] if row['axis'] else ''}`",
+                "" if row["unit"] == "1" else row["unit"],
+                row["of"],
+                row["exists"],
+                row["better"],
+                row["description"] + (f" = {row['formula']}" if row["formula"] else ""),
+            )
+            for row in read_csv(folder / "results.csv")
+        ]
+        header = ("result", "unit", "of", "exists", "better", "meaning")
+        text += f"\n## `{title}`\n\n" + table(header, rows)
     return text
 
 
@@ -175,6 +208,7 @@ def reference_pages() -> dict[Path, str]:
     return {
         DOCS / "reference-elector.md": GENERATED + cli_page("elector"),
         DOCS / "reference-transcode.md": GENERATED + cli_page("transcode"),
+        DOCS / "reference-results.md": GENERATED + results_page(),
         DOCS / "reference-settings.md": GENERATED + schema_page(),
         DOCS / "reference-technology.md": GENERATED + technology_page(),
         DOCS / "architecture.md": GENERATED + architecture_page.page(),

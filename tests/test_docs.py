@@ -51,7 +51,13 @@ def text_of(pages: tuple[Path, ...]) -> str:
 
 @pytest.mark.parametrize(
     "page",
-    ["reference-elector", "reference-transcode", "reference-settings", "reference-technology"],
+    [
+        "reference-elector",
+        "reference-transcode",
+        "reference-results",
+        "reference-settings",
+        "reference-technology",
+    ],
 )
 def test_reference_pages_are_up_to_date(page: str) -> None:
     path = DOCS / f"{page}.md"

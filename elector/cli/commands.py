@@ -381,11 +381,15 @@ def compare(
 
 
 @main.command("list")
-@click.argument("what", type=click.Choice(["models", "accelerators", "technologies"]))
+@click.argument(
+    "what",
+    type=click.Choice(["models", "accelerators", "technologies", "results", "settings"]),
+)
 @_technology
 @_format
 def list_command(what: str, technology: str | None, format: str) -> None:
-    """What ships with the program: models, accelerators or technology constants.
+    """What ships with the program: models, accelerators, technology constants; and what there
+    is to ask for: results and settings.
 
     \b
     elector list models
@@ -400,8 +404,14 @@ def list_command(what: str, technology: str | None, format: str) -> None:
             listing.models(), format, ("name", "family", *sizes, "head"), ("head", "family")
         )
     elif what == "accelerators":
-        columns = ("name", "machine", "description")
-        report.listing(listing.accelerators(), format, columns, ("description",))
+        shown = ["name", "machine", "description"]
+        report.listing(listing.accelerators(), format, shown, ("description",))
+    elif what == "results":
+        shown = ["name", "unit", "exists", "better", "description"]
+        report.listing(listing.results(), format, shown, ("name", "description"))
+    elif what == "settings":
+        shown = ["name", "default", "unit", "description"]
+        report.listing(listing.settings(), format, shown, ("name", "default", "description"))
     else:
         from elector.technology import Technology
 

@@ -93,7 +93,7 @@ def _simulation_tables(result: Record, operations: Sequence[Record] | None) -> N
     click.echo(f"{result['model']} on {result['accelerator']}")
     click.echo(workload_line(result["settings"]))
     if not result["feasible"]:
-        click.echo(text.paragraph(f"infeasible: {result['reason']}"))
+        click.echo(f"infeasible: {result['reason']}")
     click.echo("\n" + text.table(_summary_rows(result)))
     for metric in registry().groups:
         parts = {name: v for name, v in (result.get(metric.name) or {}).items() if v}

@@ -11,6 +11,8 @@ from elector.base.table import Column
 from elector.cost.pricing import Cost
 
 Array = np.ndarray
+#: Share that has to be saved for a design that does not fit anyway.
+LEAST = 0.1
 KEY, BEST = "workload.attention", "flash"
 #: Evaluates columns with groups.
 Evaluate = Callable[[Mapping[str, Column], int], Cost]
@@ -19,7 +21,7 @@ Evaluate = Callable[[Mapping[str, Column], int], Cost]
 def attention(cost: Cost, columns: Mapping[str, Column], evaluate: Evaluate) -> dict[int, str]:
     """Row -> what flash attention would need, for designs whose main memory is too small.
 
-    Designs that use it already, or would need as much, have no entry.
+    Designs that use it already, or would hardly need less and not fit either, have no entry.
     """
     short = np.array([cost.short_of_memory(i) for i in range(cost.size)])
     given = columns.get(KEY)
@@ -35,7 +37,7 @@ def attention(cost: Cost, columns: Mapping[str, Column], evaluate: Evaluate) -> 
         int(row): f"{KEY}={BEST} needs {quantity.show(float(then[k]), 'byte')}"
         + (" and fits" if other.feasible[k] else "")
         for k, row in enumerate(rows)
-        if then[k] < now[k]
+        if then[k] < now[k] * (1.0 if other.feasible[k] else 1.0 - LEAST)
     }
 
 

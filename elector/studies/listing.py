@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import numpy as np
 
 from elector.base.table import Column, schema
+from elector.cost.results import registry
 from elector.describe.formats import list_models, load_model
 from elector.evaluation.accelerators import list_accelerators, load_accelerator
+from elector.machines import MACHINES
 from elector.studies.simulation import features
 from elector.technology import Technology
 from elector.technology.pricing import sources
@@ -53,6 +57,35 @@ def accelerators() -> list[Record]:
             }
         )
     return records
+
+
+def results() -> list[Record]:
+    """Every result: its row of data/results.csv."""
+    return [asdict(metric) | {"source": "data/results.csv"} for metric in registry()]
+
+
+def settings() -> list[Record]:
+    """Every setting under its dotted name: unit, default, choices, where it counts."""
+    spaces = {"model": ["model"], "workload": ["workload"]}
+    spaces["accelerator"] = [machine.schema for machine in MACHINES.values()]
+    return [
+        {
+            "name": f"{space}.{key}",
+            "schema": name,
+            "type": field.type,
+            "unit": "" if field.unit == "1" else field.unit,
+            "default": field.default,
+            "low": field.low,
+            "high": field.high,
+            "choices": "|".join(field.choices),
+            "applies": field.applies,
+            "description": field.description,
+            "source": f"data/schema/{name}.csv",
+        }
+        for space, names in spaces.items()
+        for name in names
+        for key, field in schema(name).items()
+    ]
 
 
 def technologies(technology: Technology) -> list[Record]:

@@ -210,7 +210,7 @@ def test_every_workload_option_is_a_setting() -> None:
 # list, explain, validate
 
 
-@pytest.mark.parametrize("what", ["models", "accelerators", "technologies"])
+@pytest.mark.parametrize("what", ["models", "accelerators", "technologies", "results", "settings"])
 def test_list(what: str) -> None:
     records = loaded("list", what, "--format", "json")
     assert records
@@ -218,6 +218,7 @@ def test_list(what: str) -> None:
     rows = list(csv.DictReader(io.StringIO(run("list", what, "--format", "csv").stdout)))
     assert len(rows) == len(records) == len(table.splitlines()) - 1
     assert all(record["source"] for record in records)
+    assert all(len(line) <= 80 for line in table.splitlines())
 
 
 def test_listed_models_have_their_parameters() -> None:
