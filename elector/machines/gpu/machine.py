@@ -171,7 +171,7 @@ def activity(prepared: object, part: slice) -> Activity:
         room=room,
         bandwidth=ahead,
         start=p.stack["step"] / units.number("host_speed"),
-        executed=ops.macs[index],
+        executed=ops.executed[index],
         peak=d.rate * d.clock * d.sms,
         limits=_limits(p, units, index),
         resources=("device", "host"),
