@@ -223,7 +223,18 @@ def operations(
         out.vector(row, one, m, Sizes(), (None, None))
     values = {
         name: np.broadcast_to(out.table(name), (1, m.size)) + 0.0
-        for name in ("count", "batch", "m", "k", "n", "span", "a_bytes", "b_bytes", "out_bytes")
+        for name in (
+            "count",
+            "batch",
+            "m",
+            "k",
+            "n",
+            "span",
+            "reach",
+            "a_bytes",
+            "b_bytes",
+            "out_bytes",
+        )
     }
     macs = values["batch"][0] * m * k * n * (kind == "linear")
     nothing = {name: 0.0 * one for name in whole.memory}
@@ -236,6 +247,7 @@ def operations(
         parameters=0.0 * one,
         memory=nothing,
         macs=macs,
+        executed=macs,
         layers=one,
         streams=one,
         heads=one,

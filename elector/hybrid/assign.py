@@ -278,6 +278,7 @@ def _inserted(
         count=count,
         m=sizes,
         span=table("span", 0.0),
+        reach=table("reach", 0.0),
         batch=table("batch", 1.0),
         k=table("k", 1.0),
         n=table("n", 1.0),
@@ -305,13 +306,14 @@ def of_unit(assigned: Assigned, unit: int, compute: str) -> Operations:
         return replace(ops, format=own)
     count = np.where(mine[:, None], ops.count, 0.0)
     matmul = np.array([row.matmul for row in ops.rows])[:, None]
-    macs = np.where(matmul, count * ops.batch * ops.m * ops.k * ops.n, 0.0)
+    runs, (k, n) = np.where(matmul, count * ops.batch * ops.m, 0.0), ops.whole_sides()
     return replace(
         ops,
         count=count,
         format=own,
         memory=_memory(ops, mine, unit),
-        macs=np.add.accumulate(macs, axis=0)[-1],
+        macs=np.add.accumulate(runs * k * n, axis=0)[-1],
+        executed=np.add.accumulate(runs * ops.k * ops.n, axis=0)[-1],
     )
 
 

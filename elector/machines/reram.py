@@ -250,7 +250,7 @@ def activity(prepared: object, part: slice) -> Activity:
         room=room,
         bandwidth=ahead,
         start=np.zeros(index.size),
-        executed=ops.macs[index],
+        executed=ops.executed[index],
         peak=_peak(units, x),
         limits=_limits(ops, index, units, x, w),
         resources=tuple(busy),

@@ -209,7 +209,7 @@ def activity(prepared: object, part: slice) -> Activity:
         room=units.number("sram") * TILE_SHARE / 2.0,
         bandwidth=bandwidth,
         start=_start(p, units, index, q) / bandwidth,
-        executed=ops.macs[index],
+        executed=ops.executed[index],
         peak=units.number("rows") * units.number("cols") * units.number("arrays") * clock,
         limits=_limits(p, units, index, q),
         resources=tuple(busy),

@@ -185,10 +185,16 @@ def _finish(step: Step, tensors: list[Tensor]) -> Operations:
     out, workload, size = step.out, step.workload, step.models.size
     count, batch = out.table("count"), out.table("batch")
     m, k, n = out.table("m"), out.table("k"), out.table("n")
-    macs = np.zeros(size)
+    reach, macs, executed = out.table("reach"), np.zeros(size), np.zeros(size)
     for r, row in enumerate(out.rows):
         if row.matmul:
-            macs = macs + count[r] * batch[r] * m[r] * k[r] * n[r]
+            done = count[r] * batch[r] * m[r] * k[r] * n[r]
+            executed = executed + done
+            hidden = bool(row.grows) and bool(reach[r].any())
+            if hidden:  # dense, what a mask hides counts
+                other = n[r] if row.grows == "k" else k[r]
+                done = count[r] * batch[r] * m[r] * other * reach[r]
+            macs = macs + done
     models = step.models
     passes = workload.gradient_accumulation if workload.training else 1.0
     layers = np.maximum(_total(models), 1.0) * passes
@@ -201,6 +207,7 @@ def _finish(step: Step, tensors: list[Tensor]) -> Operations:
         k,
         n,
         out.table("span"),
+        reach,
         out.table("a_bytes"),
         out.table("b_bytes"),
         out.table("out_bytes"),
@@ -210,6 +217,7 @@ def _finish(step: Step, tensors: list[Tensor]) -> Operations:
         parameters=models.whole(elements_of(tensors, size)),
         memory=_memory(step, tensors),
         macs=models.whole(macs),
+        executed=models.whole(executed),
         layers=np.broadcast_to(layers, (size,)),
         # A GEMM list takes its sizes from the file; the batch does not apply to it.
         streams=np.ones(size) if step.models.template.family == "gemm" else workload.batch,

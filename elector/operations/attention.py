@@ -104,8 +104,8 @@ def core(step: Step, scope: Scope, index: int, heads: Heads) -> Value:
     recorded = "activation" if step.workload.activations == "selective" else "saved"
     inner = scope.inside(heads.count, "none" if flash else recorded)
     shape = _shape(step, scope, index, heads.number)
-    row = _row(step, inner, Role.SCORES)
-    square = Value(shape.batch * shape.m, shape.n, heads.count)
+    row = _row(step, inner, shape, Role.SCORES)
+    square = _square(shape, heads.count)
     node = AttentionNode(
         inner, Role.SCORES, heads.queries, heads.keys, square, shape, heads.queries
     )
@@ -124,7 +124,7 @@ def core(step: Step, scope: Scope, index: int, heads: Heads) -> Value:
         again = _again(inner, heads, shape, scores, positions, context)
     read = p if again is None else again.probabilities
     node = AttentionNode(inner, Role.CONTEXT, p, heads.values, context, shape, read)
-    _attend(step, node, _row(step, inner, Role.CONTEXT))
+    _attend(step, node, _row(step, inner, shape, Role.CONTEXT))
     if again is not None and step.records(scope):
         step.tape.append(again)
     return context
@@ -140,15 +140,24 @@ def _again(
 ) -> AgainNode:
     """Scores and probabilities that the backward pass computes again."""
     work = formula("softmax", "scale")
-    s, p = (Value(scores.rows, scores.width, scores.count) for _ in range(2))
+    s, p = (_square(shape, scores.count) for _ in range(2))
     return AgainNode(scope, heads.queries, heads.keys, shape, positions, work, s, p, wanted)
 
 
-def _row(step: Step, scope: Scope, role: Role) -> Row:
+def _square(shape: Shape, count: Array) -> Value:
+    """A score for each query and key, of which a mask may hide some."""
+    _, keys = shape.whole("n")
+    found = Value(shape.batch * shape.m, keys, count)
+    if shape.reach is not None:
+        found.done = shape.batch * shape.m * shape.n
+    return found
+
+
+def _row(step: Step, scope: Scope, shape: Shape, role: Role) -> Row:
     """The row of one of the two products of the heads."""
     first, decoding = role is Role.SCORES, scope.run.decoding
     between = "none" if step.workload.attention == "flash" else "activation"
-    growing = decoding and not scope.cross
+    growing = (decoding and not scope.cross) or shape.reach is not None
     return Row(
         role,
         scope.place,
@@ -175,15 +184,36 @@ def _shape(step: Step, scope: Scope, index: int, number: Array) -> Shape:
         # Queries that share keys form the rows of one product.
         batch, queries = batch * groups, queries / groups
         share = np.ones_like(groups)
-    return Shape(batch, queries, blocks["head_size"][index], keys, share, span)
+    e = blocks["head_size"][index]
+    if (
+        run.decoding
+        or scope.cross
+        or not step.skips
+        or not step.models.template.blocks[index].causal
+    ):
+        return Shape(batch, queries, e, keys, share, span)
+    seen, span = _seen(run.queries, step.models.template.window)
+    return Shape(batch, queries, e, seen, share, span, keys)
+
+
+def _seen(length: Array, window: int) -> tuple[Array, Array]:
+    """Keys that a query of causal attention sees: their mean, and how far they reach around it.
+
+    The i-th of L queries sees min(i, window) keys, so that with w = min(L, window) all of them
+    see w (w + 1) / 2 + (L - w) w: half of the square, and of a window its band. Without a
+    window these are the integers from 1 to L, each once.
+    """
+    w = np.minimum(length, float(window)) if window else length
+    mean = (w * (w + 1.0) / 2.0 + (length - w) * w) / length
+    return mean, 2.0 * (w - mean)
 
 
 def _attend(step: Step, node: AttentionNode, row: Row) -> None:
     """Writes the row of one of the two products of the heads, and notes its gradients."""
     left, right, out, s = node.left, node.right, node.out, node.shape
     shape = s if node.role is Role.SCORES else replace(s, k=s.n, n=s.k)
-    span = s.span if row.grows else 0.0
-    shape = replace(shape, span=span)
+    if not row.grows:
+        shape = replace(shape, span=0.0)
     place = step.out.matmul(row, node.scope.count, shape, (left, right))
     out.made_by(place)
     out.needed, out.missing = step.wanted((left, right), None)

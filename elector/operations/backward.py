@@ -16,7 +16,7 @@ from elector.operations.collect import Shape, Sizes
 from elector.operations.graph import Value
 from elector.operations.roles import RESIDUALS, Part, Role
 from elector.operations.rows import Row
-from elector.operations.scope import Saves, Scope
+from elector.operations.scope import Saves
 from elector.operations.step import Step
 from elector.operations.tape import AgainNode, AttentionNode, LinearNode, VectorNode
 
@@ -95,12 +95,12 @@ def _scores(step: Step, t: AttentionNode) -> None:
     """dQ = dS K and dK = dS^T Q."""
     s, ds = t.shape, t.out.gradient
     if t.left.needed:
-        row = _core_row(step, t.scope, Role.QUERY, between=True)
+        row = _core_row(step, t, Role.QUERY, "k", between=True)
         place = step.out.matmul(row, _runs(t, t.left), s.but(s.m, s.n, s.k), (ds, t.right))
         t.left.gradient.made_by(place)
     if t.right.needed:
-        row = _core_row(step, t.scope, Role.KEY, between=True)
-        shape = s.but(s.n, s.m, s.k, 1.0)
+        row = _core_row(step, t, Role.KEY, "k", between=True)
+        shape = _by_keys(s)
         place = step.out.matmul(row, _runs(t, t.right), shape, (ds, t.left))
         t.right.gradient.made_by(place)
 
@@ -110,12 +110,12 @@ def _context(step: Step, t: AttentionNode) -> None:
     s, do = t.shape, t.out.gradient
     if t.right.needed:
         held = "saved" if t.scope.recorded == "saved" else _between(step)
-        row = replace(_core_row(step, t.scope, Role.VALUE), a=held, b="activation")
-        shape = s.but(s.n, s.m, s.k, 1.0)
+        row = replace(_core_row(step, t, Role.VALUE, "k"), a=held, b="activation")
+        shape = _by_keys(s)
         place = step.out.matmul(row, _runs(t, t.right), shape, (t.read, do))
         t.right.gradient.made_by(place)
     if t.left.needed:
-        row = replace(_core_row(step, t.scope, Role.PROBABILITIES), out=_between(step))
+        row = replace(_core_row(step, t, Role.PROBABILITIES, "n"), out=_between(step))
         place = step.out.matmul(row, _runs(t, t.left), s.but(s.m, s.k, s.n), (do, t.right))
         t.left.gradient.made_by(place)
 
@@ -125,8 +125,16 @@ def _between(step: Step) -> str:
     return "none" if step.workload.attention == "flash" else "activation"
 
 
-def _core_row(step: Step, scope: Scope, role: Role, between: bool = False) -> Row:
-    """A gradient of one of the two products of the heads."""
+def _by_keys(s: Shape) -> Shape:
+    """Products with a row for each key, over the queries: of those that see it, if some do not."""
+    if s.reach is None:
+        return s.but(s.n, s.m, s.k, 1.0)
+    return Shape(s.batch, s.reach, s.n * (s.m / s.reach), s.k, 1.0, s.span, s.m)
+
+
+def _core_row(step: Step, node: AttentionNode, role: Role, side: str, between: bool = False) -> Row:
+    """A gradient of one of the two products of the heads; `side` lies along keys or queries."""
+    scope = node.scope
     return Row(
         role,
         scope.place,
@@ -138,6 +146,7 @@ def _core_row(step: Step, scope: Scope, role: Role, between: bool = False) -> Ro
         part=Part.GRADIENT,
         cross=scope.cross,
         in_attention=True,
+        grows="" if node.shape.reach is None else side,
     )
 
 
@@ -159,13 +168,14 @@ def _again(step: Step, t: AgainNode) -> None:
         Part.AGAIN,
         scope.cross,
         in_attention=True,
+        grows="" if t.shape.reach is None else "n",
     )
     runs = _runs(t, t.wanted)
     place = step.out.matmul(row, runs, t.shape, (t.queries, t.keys))
     t.scores.made_by(place)
     if t.positions is not None:
         table, shape = t.positions
-        own = replace(row, role=Role.RELATIVE_POSITIONS, b="reuse")
+        own = replace(row, role=Role.RELATIVE_POSITIONS, b="reuse", grows="")
         place = step.out.matmul(own, runs, shape, (t.queries, table))
         t.scores.made_by(place)
     softmax = replace(
@@ -173,13 +183,14 @@ def _again(step: Step, t: AgainNode) -> None:
         role=Role.SOFTMAX,
         kind="softmax",
         matmul=False,
+        grows="",
         a=between,
         b="none",
         streamed=between == "none",
         simple=t.work[0],
         special=t.work[1],
     )
-    place = step.out.vector(softmax, runs, t.scores.elements, Sizes(), (t.scores, None))
+    place = step.out.vector(softmax, runs, t.scores.computed, Sizes(), (t.scores, None))
     t.probabilities.made_by(place)
 
 
@@ -211,7 +222,7 @@ def _vector(step: Step, t: VectorNode) -> None:
     )
     dy = t.y.gradient
     runs = _runs(t, *wanted)
-    place = step.out.vector(row, runs, t.a.elements, Sizes(extra=size), (dy, operand))
+    place = step.out.vector(row, runs, t.a.computed, Sizes(extra=size), (dy, operand))
     for value in (t.a, t.b):
         if value is not None and value.needed:
             if recipe.passes:
@@ -231,14 +242,14 @@ def _read(step: Step, t: VectorNode) -> tuple[str, Array | None, Value | None]:
     """What a gradient reads beside that of its result: class, bytes and tensor."""
     width, scope, saves = step.workload.format.activation, t.scope, t.recipe.saves
     if t.recipe.role in RESIDUALS:  # the gradient that went around the sublayer
-        return "activation", t.a.elements * width, t.y.gradient
+        return "activation", t.a.computed * width, t.y.gradient
     if saves is Saves.NOTHING or scope.recorded == "none":
         return "none", None, None
     if saves is Saves.MASK and scope.recorded == "saved":
         mask = Value(t.y.rows, t.y.width / width, t.y.count)  # a byte each
         mask.sources = t.y.sources
-        return "saved", t.a.elements * 1.0, mask
-    elements = t.a.elements
+        return "saved", t.a.computed * 1.0, mask
+    elements = t.a.computed
     if saves is Saves.BOTH:
         assert t.b is not None
         elements = elements + t.b.elements

@@ -19,6 +19,8 @@ class Shape:
     """`batch` independent products of (m x k) by (k x n), each (M,).
 
     share : distinct second operands for each product. span : see `Operations`.
+    reach : (M,) the side that grows, where a mask hides part of it: k or n of the whole product,
+        as the row's `grows` says; None where nothing is hidden.
     """
 
     batch: Array | float
@@ -27,10 +29,18 @@ class Shape:
     n: Array
     share: Array | float = 1.0
     span: Array | float = 0.0
+    reach: Array | None = None
 
     def but(self, m: Array, k: Array, n: Array, share: Array | float | None = None) -> Shape:
-        """As many products with other sides."""
-        return Shape(self.batch, m, k, n, self.share if share is None else share)
+        """As many products with other sides, of which the same part is hidden."""
+        share = self.share if share is None else share
+        return Shape(self.batch, m, k, n, share, self.span, self.reach)
+
+    def whole(self, grows: str) -> tuple[Array, Array]:
+        """k and n of the whole product, what a mask hides included."""
+        if self.reach is None:
+            return self.k, self.n
+        return (self.reach, self.n) if grows == "k" else (self.k, self.reach)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -71,6 +81,7 @@ class Collector:
             return -1
         s = shape
         a_width, b_width, out_width = widths or self._widths(row)
+        k, n = s.whole(row.grows)
         numbers = {
             "count": count,
             "batch": s.batch,
@@ -78,8 +89,10 @@ class Collector:
             "k": s.k,
             "n": s.n,
             "span": s.span,
+            "reach": 0.0 if s.reach is None else s.reach,
             "a_bytes": a_width * (s.batch * s.m * s.k),
-            "b_bytes": b_width * (s.batch * s.k * s.n * s.share),
+            # All keys and values are read, whatever the queries see of them.
+            "b_bytes": b_width * (s.batch * k * n * s.share),
             "out_bytes": out_width * (s.batch * s.m * s.n),
             "a_width": a_width,
             "b_width": b_width,
@@ -106,6 +119,7 @@ class Collector:
             "k": 1.0,
             "n": 1.0,
             "span": 0.0,
+            "reach": 0.0,
             "a_bytes": elements * width if sizes.reads is None else sizes.reads,
             "b_bytes": 0.0 if sizes.extra is None else sizes.extra,
             "out_bytes": elements * width if sizes.writes is None else sizes.writes,

@@ -116,7 +116,7 @@ def relative_positions(
     One (batch x heads, e) by (e, keys) product for each query (Shaw et al. 2018, arXiv
     1803.02155); all of them together read 2 L - 1 rows of the table.
     """
-    run, keys = scope.run, scores.n
+    run, (_, keys) = scope.run, scores.whole("n")
     share = (run.queries + keys - 1.0) / (run.queries * keys)
     shape = Shape(run.queries, run.batch * heads.number, scores.k, keys, share)
     product = Product(

@@ -60,6 +60,7 @@ class Value:
     missing : (M,) runs in which none is, where it is needed.
     sources : what makes it, each a row or another tensor, how often (None: every time), and
         in which runs (None: in all).
+    done : (M,) elements that are computed, where a mask hides the others; None: all of them.
     home : the tensor whose memory it takes over; None where it has its own.
     copied : it has a memory of its own, though it holds what another tensor does.
     whole : tensors that it is the whole of, each with the pairs (M,) bool where it is that one.
@@ -71,6 +72,7 @@ class Value:
         "_gradient",
         "copied",
         "count",
+        "done",
         "home",
         "kept",
         "missing",
@@ -93,6 +95,7 @@ class Value:
         self.rows, self.width, self.count = rows, width, count
         self.needed, self.missing = needed, missing
         self.sources: list[tuple[int | Value, Array | None, Way | None]] = []
+        self.done: Array | None = None
         self.home: Value | None = None
         self.copied = False
         self.whole: list[tuple[Value, Array]] = []
@@ -106,10 +109,16 @@ class Value:
         return self.rows * self.width
 
     @property
+    def computed(self) -> Array:
+        """(M,) numbers that are computed, read and written."""
+        return self.elements if self.done is None else self.done
+
+    @property
     def gradient(self) -> Value:
         """The gradient that flows back to it, from whatever reads it."""
         if self._gradient is None:
             self._gradient = Value(self.rows, self.width, self.count)
+            self._gradient.done = self.done
         return self._gradient
 
     def made_by(self, row: int) -> None:
@@ -212,7 +221,11 @@ def joined(parts: Sequence[Value]) -> Value:
 
 def added(parts: Sequence[Value]) -> Value:
     """The sum of tensors of one shape."""
-    return parts[0] if len(parts) == 1 else derived(parts, parts[0].rows, parts[0].width)
+    if len(parts) == 1:
+        return parts[0]
+    found = derived(parts, parts[0].rows, parts[0].width)
+    found.done = parts[0].done
+    return found
 
 
 def wanted(parts: Sequence[Value | None]) -> tuple[bool, Array | float]:

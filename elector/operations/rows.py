@@ -48,7 +48,9 @@ class Row:
     streamed : element-wise work that can follow its producer without a trip to memory.
     in_attention : independent for every head and sequence.
     off_chain : nothing later in the step waits for it (gradients of weights).
-    grows : "n" or "k" where that size grows with the token index, else "".
+    grows : "n" or "k" where that size grows with the token index: one after another in
+        decoding (`b` is then the cache, and m the queries that share a key head), or within a
+        product of which a mask hides a part; else "".
     simple, special : vector operations for each element.
     """
 
@@ -114,11 +116,14 @@ class Operations:
         is 1, m the elements and k = n = 1.
     span : (R, M) how far the growing size reaches: it runs over span + 1 consecutive
         integers centred on the value given; 0 elsewhere.
+    reach : (R, M) the growing size of the whole product, where a mask hides a part of it that
+        the size then leaves out; 0 elsewhere.
     a_bytes, b_bytes, out_bytes : (R, M) bytes of the whole operands of one run.
     a_width, b_width, out_width : (R,) bytes of an element.
     parameters : (M,) trainable or not.
     memory : name -> (M,) bytes of weights, gradients, optimizer, activations, cache.
     macs : (M,) dense multiply-accumulates of the matrix products of the step.
+    executed : (M,) those of them that no mask hides.
     layers : (M,) layers a forward pass of all micro-batches goes through (periods of a chain).
     streams : (M,) sequences that do not depend on one another.
     heads : (M,) heads of an attention that do not depend on one another.
@@ -139,6 +144,7 @@ class Operations:
     k: np.ndarray
     n: np.ndarray
     span: np.ndarray
+    reach: np.ndarray
     a_bytes: np.ndarray
     b_bytes: np.ndarray
     out_bytes: np.ndarray
@@ -148,6 +154,7 @@ class Operations:
     parameters: np.ndarray
     memory: dict[str, np.ndarray]
     macs: np.ndarray
+    executed: np.ndarray
     layers: np.ndarray
     streams: np.ndarray
     heads: np.ndarray
@@ -161,6 +168,13 @@ class Operations:
     def whole(self, values: np.ndarray) -> np.ndarray:
         """(M,) sums over the columns of a pair."""
         return values if self.fold is None else self.fold.spread(self.fold.sum(values))
+
+    def whole_sides(self) -> tuple[np.ndarray, np.ndarray]:
+        """(R, M) k and n of the whole products, with what a mask hides."""
+        grows = np.array([row.grows for row in self.rows])[:, None]
+        hidden = self.reach > 0
+        k = np.where(hidden & (grows == "k"), self.reach, self.k)
+        return k, np.where(hidden & (grows == "n"), self.reach, self.n)
 
     def density(self, operand: str) -> np.ndarray:
         """(R, M) share of an operand's elements that are not zero."""

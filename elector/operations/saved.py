@@ -64,7 +64,7 @@ class Saved:
                 rows = [mask.of.reader]
             for row in rows:
                 if row >= 0:
-                    out.write(row, mask.of.elements)
+                    out.write(row, mask.of.computed)
 
     def bytes_of(self, models: Models, width: float, micro_batches: Array) -> Array:
         """(M,) bytes at once: those of one micro-batch, whose tensors go before the next comes.

@@ -50,6 +50,16 @@ class Step:
         return self.workload.training
 
     @property
+    def skips(self) -> bool:
+        """Whether attention leaves out what its mask hides.
+
+        Fused kernels skip the blocks above the diagonal and beside a window (Dao 2023,
+        FlashAttention-2, arXiv 2307.08691, section 3.1; Megatron-LM's softmax of an upper
+        triangle); a product of its own computes the whole square.
+        """
+        return self.workload.attention in ("flash", "fused")
+
+    @property
     def dropout(self) -> bool:
         """Whether activations are dropped."""
         return self.training and self.models.template.dropout
@@ -189,7 +199,8 @@ class Step:
             special=recipe.work[1],
         )
         y = Value(a.rows, a.width, scope.count, *self.wanted((a, b), recipe.subset))
-        y.made_by(self.out.vector(row, scope.count, a.elements, sizes, (a, b)))
+        y.done = a.done
+        y.made_by(self.out.vector(row, scope.count, a.computed, sizes, (a, b)))
         if recipe.in_place:
             y.home = a
         self._remember(VectorNode(scope, recipe, a, b, y))

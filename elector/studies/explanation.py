@@ -398,9 +398,10 @@ def _utilization(chunk: Chunk, technology: Technology) -> dict[str, object]:
 def _macs(chunk: Chunk, technology: Technology) -> dict[str, object]:
     ops, i = chunk.ops, int(chunk.index[0])
     terms: list[dict[str, object]] = []
+    sides = ops.count, ops.batch, ops.m, *ops.whole_sides()
     for r, row in enumerate(ops.rows):
         if row.matmul and ops.count[r, i] > 0:
-            sizes = [float(x[r, i]) for x in (ops.count, ops.batch, ops.m, ops.k, ops.n)]
+            sizes = [float(x[r, i]) for x in sides]
             terms.append(
                 {
                     "name": row.name,

@@ -45,9 +45,9 @@ def inside(model: str, accelerator: str = "systolic", **settings: Any) -> Chunk:
 
 
 def macs(ops: Operations, **wanted: object) -> float:
-    """Multiply-accumulates of the matrix products with these attributes."""
+    """Dense multiply-accumulates of the matrix products with these attributes."""
     rows = ops.where(matmul=True, **wanted)
-    sizes = (ops.count, ops.batch, ops.m, ops.k, ops.n)
+    sizes = (ops.count, ops.batch, ops.m, *ops.whole_sides())
     return float(sum(np.prod([x[r, 0] for x in sizes]) for r in rows))
 
 

@@ -27,7 +27,7 @@ from transcode.space.files import find, read
 from transcode.space.layout import multiple
 from transcode.space.parts import Objective, Parameter, Section
 from transcode.space.phases import RUN, phases_of
-from transcode.space.results import SHARED, quantities
+from transcode.space.results import SHARED, names_of, quantities
 from transcode.space.values import fraction, is_multiple, levels
 
 _KEYS = (

@@ -6,6 +6,7 @@ import functools
 from collections.abc import Iterable
 from pathlib import Path
 
+from elector.base.errors import InputError
 from elector.cost import results
 from elector.cost.results import Metric, Registry
 from transcode.space import grammar
@@ -22,6 +23,13 @@ def registry() -> Registry:
     """Every result there is, from the tables of both packages."""
     own = results.read(Path(__file__).parent.parent / "data" / "results.csv")
     return results.registry().extended(own)
+
+
+def names_of(written: object, file: Path | None) -> tuple[str, ...]:
+    """The names of a list of results under `record`, each once. Raises InputError."""
+    if not isinstance(written, list) or not all(isinstance(name, str) for name in written):
+        raise InputError("is a list of results", file=file, field="record", value=written)
+    return tuple(dict.fromkeys(written))
 
 
 def registry_of(space: Space) -> Registry:

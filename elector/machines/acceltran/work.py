@@ -74,7 +74,7 @@ def _sums(p: Prepared, values: Array, index: Array) -> Count:
 def _executed(ops: Operations) -> Array:
     """(M,) multiply-accumulates that zero-skipping leaves."""
     if not ops.densities:
-        return ops.macs
+        return ops.executed
     rows = ops.where(matmul=True)
     total = np.zeros(ops.count.shape[1])
     for r in rows:

@@ -181,7 +181,7 @@ def activity(prepared: object, part: slice) -> Activity:
         room=room,
         bandwidth=ahead,
         start=_start(p) / units.number("host_speed"),
-        executed=ops.macs[index],
+        executed=ops.executed[index],
         peak=_peak(d),
         limits=_limits(p, units, index),
         resources=("device", "host"),
