@@ -159,7 +159,8 @@ def _beside_dense(result: Record, sparsity: Record) -> str:
         ("energy", result["energy_j"], dense["energy_j"], "J"),
     ]
     for key, label in (("activations", "stored activations"), ("weights", "stored weights")):
-        pairs.append((label, pruned.get(key), dense["memory_bytes"].get(key), "byte"))
+        if key in dense["memory_bytes"]:
+            pairs.append((label, pruned.get(key), dense["memory_bytes"][key], "byte"))
     rows = []
     for label, own, other, unit in pairs:
         cells = ["infeasible" if v is None else quantity.show(v, unit) for v in (own, other)]

@@ -14,13 +14,13 @@ Inside attention, heads are streams as well. Gradients of weights are off the ch
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from elector.base.segments import Fold
-from elector.machines.contract import Activity, Count, sum_rows
-from elector.operations.rows import Operations, Row
+from elector.machines.contract import Activity, Count, Stream, sum_rows
+from elector.operations.rows import PARAMETERS, Operations, Row
 
 Array = np.ndarray
 
@@ -88,62 +88,37 @@ def schedule(ops: Operations, index: Array, activity: Activity) -> Timing:
 
 
 def _stage(ops: Operations, index: Array, activity: Activity, rows: Array, weight: Array) -> Array:
+    """(D,) seconds of the rows of a stage, split into the streams that take the least."""
     loads = [activity.load(name, rows) for name in activity.busy]
     # Of a hybrid, the designs in which nothing waits for another unit.
     pair = index if activity.fold is None else activity.fold.first(index)
     queued = np.broadcast_to(activity.queued, pair.shape)
-    if queued.all():
+    chained = np.array([i for i in rows if not ops.rows[i].off_chain], dtype=np.intp)
+    if queued.all() or not chained.size:
         return _most(loads)
-    chained = [i for i in rows if not ops.rows[i].off_chain]
-    if not chained:
-        return _most(loads)
-    attention = [i for i in chained if ops.rows[i].in_attention]
-    streams = _streams(ops, index, activity, chained)
-    chain = _chain(
-        ops, index, [i for i in chained if not ops.rows[i].in_attention], activity, weight
-    )
-    if attention:
-        # The output projection waits for all heads, so that every layer has its own fill.
-        chain = chain + _heads(ops, index, pair, activity, attention, weight)
-    on_chain = [activity.load(name, np.array(chained)) for name in activity.busy]
-    fills = _fills(ops, index, activity, chained, _periods(ops, rows)[pair])
-    # Each resource idles while the chain is elsewhere; the one that is done last decides.
-    bounds = [
-        overlap(load, part, chain, streams, periods)
-        for load, part, periods in zip(loads, on_chain, fills, strict=True)
-    ]
-    for unit in activity.members or (activity,):
-        if unit.least is not None:
-            bounds.append(unit.least.total(np.array(chained)))
-    return np.where(queued, _most(loads), _most(bounds)) if queued.any() else _most(bounds)
+    stage = _Stage(ops, index, pair, activity, rows, chained, loads)
+    best = _split(stage, ops.streams[pair], stage.together(weight))
+    return np.where(queued, _most(loads), best) if queued.any() else best
 
 
-def _heads(
-    ops: Operations,
-    index: Array,
-    pair: Array,
-    activity: Activity,
-    attention: list[int],
-    weight: Array,
-) -> Array:
-    """(D,) seconds of attention, whose heads are streams but where they stand side by side."""
-    core = _chain(ops, index, attention, activity, weight)
-    rows = np.array(attention)
-    if activity.beside is None:
-        loads = _most([activity.load(name, rows) for name in activity.busy])
-        return overlap(loads, loads, core, ops.heads[pair], np.ones(1))
-    apart = activity.beside[rows]
-    side = sum_rows(np.where(apart, activity.chain[rows], 0.0))
-    rest = np.maximum(core - side, 0.0)
-    loads = _most(
-        [sum_rows(np.where(apart, 0.0, _each(seconds)[rows])) for seconds in activity.busy.values()]
-    )
-    loads = np.minimum(loads, rest)
-    return side + overlap(loads, loads, rest, ops.heads[pair], np.ones(1))
+def _split(stage: _Stage, streams: Array, together: _Passed) -> Array:
+    """(D,) seconds with the batch in the number of streams that takes the least.
 
-
-def _each(seconds: Array | Count) -> Array:
-    return seconds.each() if isinstance(seconds, Count) else seconds
+    Tried are all sequences together, each on its own, and 2, 4, 8 ... streams: numbers that do
+    not depend on what a sequence is, so that a shorter one may be split like a longer one.
+    """
+    best = stage.seconds(together, together, together.streams)
+    if not (streams > 1.0).any():
+        return best
+    apart = stage.passed(streams)
+    best = np.minimum(best, stage.seconds(together, apart, streams))
+    number = 2.0 ** np.floor(np.log2(np.maximum(streams - 1.0, 1.0)))
+    while (number > 1.0).any():
+        n = np.maximum(number, 1.0)
+        if ((number > 1.0) & (stage.least(together, apart, n) < best)).any():
+            best = np.minimum(best, stage.seconds(together, apart, n))
+        number = number / 2.0
+    return best
 
 
 def overlap(load: Array, chain_load: Array, chain: Array, streams: Array, periods: Array) -> Array:
@@ -152,42 +127,180 @@ def overlap(load: Array, chain_load: Array, chain: Array, streams: Array, period
     return np.maximum(load + fill, chain / streams)
 
 
-def _streams(ops: Operations, index: Array, activity: Activity, chained: list[int]) -> Array:
-    """Sequences that may overlap: as many as keep a stream from costing extra loads.
+@dataclass(frozen=True, eq=False, repr=False)
+class _Passed:
+    """The chained rows in n streams.
 
-    chained : rows in which sequences stand below one another (not so in gradients of weights).
+    streams : (D,). chain : seconds of one stream, in pieces (of columns) that follow one another.
+    attention : (D,) seconds of its attention, or None. busy : resource -> (R, D) seconds of one
+    stream, of those that streams do not share evenly.
     """
-    products = [i for i in chained if ops.rows[i].matmul]
-    if not products:
-        return np.ones(activity.shortest.size)
-    if len(activity.members) <= 1:
-        longest, streams = ops.m[products].max(axis=0)[index], ops.streams[index]
-        if activity.fold is not None:
-            longest, streams = activity.fold.most(longest), activity.fold.first(streams)
-        return np.clip(np.floor(longest / activity.shortest), 1.0, streams)
-    found = ops.streams[index]
-    for i, (unit, works) in enumerate(zip(activity.members, activity.working, strict=True)):
-        assert activity.owner is not None
-        own = [r for r in products if activity.owner[r] == i]
-        most = _most_streams(ops, index, own, unit.shortest)
-        found = np.where(works, np.minimum(found, most), found)
-    return np.maximum(found, 1.0)
+
+    streams: Array
+    chain: list[Array]
+    attention: Array | None
+    busy: dict[str, Array]
 
 
-def _most_streams(ops: Operations, index: Array, own: list[int], shortest: Array) -> Array:
-    """(D,) streams that a unit of a hybrid leaves.
+class _Stage:
+    """Rows of a stage, and how long they take in n streams.
 
-    Products of heads are as long however many sequences there are; a unit that has more of
-    those is indifferent.
+    rows, chained : of the stage, and those of them that something waits for. loads : seconds of
+    each resource. periods : of each of them, and of the machine.
     """
-    shared = [r for r in own if not ops.rows[r].in_attention]
-    if not shared:
-        return np.where(np.isinf(shortest), 1.0, np.inf)
-    heads = [r for r in own if ops.rows[r].in_attention]
-    macs = ops.count * ops.batch * ops.m * ops.k * ops.n
-    more = sum_rows(macs[heads])[index] > sum_rows(macs[shared])[index] if heads else False
-    most = np.floor(ops.m[shared].max(axis=0)[index] / shortest)
-    return np.where(more & ~np.isinf(shortest), np.inf, most)
+
+    def __init__(
+        self,
+        ops: Operations,
+        index: Array,
+        pair: Array,
+        activity: Activity,
+        rows: Array,
+        chained: Array,
+        loads: list[Array],
+    ) -> None:
+        self.ops, self.index, self.pair, self.activity = ops, index, pair, activity
+        self.chained, self.loads = chained, dict(zip(activity.busy, loads, strict=True))
+        self.parts = {name: activity.load(name, chained) for name in activity.busy}
+        self.attention = np.array([i for i in chained if ops.rows[i].in_attention], dtype=np.intp)
+        self.rest = np.array([i for i in chained if not ops.rows[i].in_attention], dtype=np.intp)
+        layers = _periods(ops, rows)[pair]
+        self.periods = dict(
+            zip(activity.busy, _fills(ops, index, activity, list(chained), layers), strict=True)
+        )
+        usual = _passes(ops, index, activity, list(chained), layers)
+        self.holds = [
+            (activity.whole(sum_rows(h[rows])), activity.whole(sum_rows(h[chained])), usual)
+            for h in activity.holds
+        ]
+
+    def seconds(self, together: _Passed, apart: _Passed, n: Array) -> Array:
+        """(D,) seconds in n streams: each resource idles while the chain is elsewhere.
+
+        together, apart : the rows in one stream, and in as many as there are. A row of one of n
+        streams takes no less than its share of the one, and no less than in the smallest.
+        """
+        passed = self._pass_of(together, apart, n)
+        chain = passed * n
+        bounds = []
+        for name, load in self.loads.items():
+            part = self.parts[name]
+            if name in apart.busy:
+                load, part = self._repeated(name, apart, n)
+            bounds.append(overlap(load, part, chain, n, self.periods[name]))
+        bounds += [overlap(load, part, chain, n, periods) for load, part, periods in self.holds]
+        return _most(bounds)
+
+    def _pass_of(self, together: _Passed, apart: _Passed, n: Array) -> Array:
+        """(D,) seconds of one of n streams."""
+        each, total = self.activity.spread(n), np.zeros(self.index.size)
+        for one, least in zip(together.chain, apart.chain, strict=True):
+            total = total + np.maximum(one / each, least)
+        found = self.activity.whole(total)
+        if together.attention is None or apart.attention is None:
+            return found
+        return found + np.maximum(together.attention / n, apart.attention)
+
+    def _repeated(self, name: str, apart: _Passed, n: Array) -> tuple[Array, Array]:
+        """(D,) seconds of a resource in n streams: of all rows, and of the chained ones."""
+        busy, each = self.activity.busy[name], self.activity.spread(n)
+        if isinstance(busy, Count) and busy.group is not None:  # kept as sums over rows
+            most = n * self.activity.whole(sum_rows(apart.busy[name]))
+            part = np.maximum(self.parts[name], most)
+        else:
+            rows = np.maximum(_each(busy)[self.chained], each * apart.busy[name])
+            part = self.activity.whole(sum_rows(rows))
+        return self.loads[name] - self.parts[name] + part, part
+
+    def least(self, together: _Passed, apart: _Passed, n: Array) -> Array:
+        """(D,) seconds that n streams take at least.
+
+        Streams never take less of a resource, nor of the chain, than all sequences together, and
+        none passes faster than in the smallest streams there are.
+        """
+        one = self._pass_of(together, together, together.streams)
+        bounds = [np.maximum(one / n, self._pass_of(apart, apart, together.streams))]
+        for name, load in self.loads.items():
+            fill = np.maximum(one - self.parts[name], 0.0) / (n * self.periods[name])
+            bounds.append(load + fill)
+        return _most(bounds)
+
+    def together(self, weight: Array) -> _Passed:
+        """All sequences in one stream; `weight` is lowered where work is hidden, in place."""
+        activity, every = self.activity, np.arange(len(self.ops.rows))
+        one = activity.one or Stream(activity.chain, activity.chain, None, {})
+        found = self._passed(one, every, np.ones(self.pair.size), weight)
+        return replace(found, busy={})
+
+    def passed(self, n: Array) -> _Passed:
+        """The chained rows in n (D,) streams."""
+        place = _places(self.chained, len(self.ops.rows))
+        return self._passed(self._stream(n, self.chained), place, n, None)
+
+    def _stream(self, n: Array, rows: Array) -> Stream:
+        activity, each = self.activity, self.activity.spread(n)
+        if activity.streams is not None:
+            return activity.streams(each, rows)
+        share = activity.chain[rows] / each
+        return Stream(share, share, None, {})
+
+    def _passed(self, stream: Stream, place: Array, n: Array, weight: Array | None) -> _Passed:
+        """Rows one after another, heads beside each other.
+
+        The output projection waits for all heads, so that every layer has its own fill.
+        """
+        shared = self.ops, self.index, self.activity, weight
+        chain = _chain(_Part(*shared, self.rest), stream, place)
+        attention = None
+        if self.attention.size:
+            core = _chain(_Part(*shared, self.attention), stream, place)
+            attention = self._heads(stream, place, n, self._sum(core))
+        return _Passed(n, chain, attention, stream.busy)
+
+    def _sum(self, pieces: list[Array]) -> Array:
+        """(D,) seconds of pieces that follow one another."""
+        total = np.zeros(self.index.size)
+        for piece in pieces:
+            total = total + piece
+        return self.activity.whole(total)
+
+    def _heads(self, stream: Stream, place: Array, n: Array, core: Array) -> Array:
+        """(D,) seconds of attention in one stream: its heads together, or each on its own."""
+        activity, rows, heads = self.activity, self.attention, self.ops.heads[self.pair]
+        if not (heads > 1.0).any():
+            return core
+        own = self._stream(heads * n, rows)
+        side, apart = np.zeros(1), np.zeros(1, dtype=bool)
+        if activity.beside is not None:  # heads that stand side by side are streams already
+            apart = activity.beside[rows]
+            side = activity.whole(sum_rows(np.where(apart, stream.alone[place[rows]], 0.0)))
+            alone, ahead = (np.where(apart, 0.0, x) for x in (own.alone, own.ahead))
+            own = replace(own, alone=alone, ahead=ahead)
+        part = _Part(self.ops, self.index, activity, None, rows)
+        chain = self._sum(_chain(part, own, _places(rows, len(self.ops.rows))))
+        loads = []
+        for name, seconds in activity.busy.items():
+            busy = own.busy.get(name)
+            if busy is not None:
+                loads.append(activity.whole(sum_rows(np.where(apart, 0.0, busy))))
+            elif apart.any():
+                rest = np.where(apart, 0.0, _each(seconds)[rows])
+                loads.append(activity.whole(sum_rows(rest)) / (heads * n))
+            else:
+                loads.append(activity.load(name, rows) / (heads * n))
+        # A resource works for all heads but one while that one passes.
+        return np.minimum(core, side + _most(loads) * (heads - 1.0) + chain)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class _Part:
+    """Some rows of a stage; `weight` is lowered where they are hidden, in place, or None."""
+
+    ops: Operations
+    index: Array
+    activity: Activity
+    weight: Array | None
+    rows: Array
 
 
 def _periods(ops: Operations, rows: Array) -> Array:
@@ -252,46 +365,58 @@ def _passes(
     return np.minimum(periods, runs / np.clip(refills, 1.0, runs))
 
 
-def _chain(
-    ops: Operations, index: Array, subset: list[int], activity: Activity, weight: Array
-) -> Array:
-    """Seconds of the rows one after another.
+def _places(rows: Array, size: int) -> Array:
+    """(R,) where each row of a table stands among `rows`."""
+    place = np.zeros(size, dtype=np.intp)
+    place[rows] = np.arange(rows.size)
+    return place
+
+
+def _each(seconds: Array | Count) -> Array:
+    return seconds.each() if isinstance(seconds, Count) else seconds
+
+
+def _chain(part: _Part, stream: Stream, place: Array) -> list[Array]:
+    """Seconds of the rows of one stream, in pieces (of columns) one after another.
 
     Streamed rows run behind their producer: the last product before them that a design has.
     Weights are fetched ahead while other work runs, in each run as far as there is room.
     """
-    total = np.zeros(index.size)
-    found = groups(ops.rows, subset)
+    ops, index, activity, weight = part.ops, part.index, part.activity, part.weight
+    pieces: list[Array] = []
+    found = groups(ops.rows, list(part.rows))
     late: list[tuple[int, Array]] = []  # streamed rows, and where their product is missing
     waits: Array | float = 0.0  # their seconds there
-    for place in range(len(found) - 1, -1, -1):
-        leader, own = found[place]
-        followers, unit = [(i, _EVERYWHERE) for i in own] + late, activity.of(leader)
-        seconds = activity.chain[leader]
-        behind = (sum_rows(activity.chain[own]) if own else np.zeros(index.size)) + waits
+    for i in range(len(found) - 1, -1, -1):
+        leader, own = found[i]
+        followers, unit = [(r, _EVERYWHERE) for r in own] + late, activity.of(leader)
+        seconds = stream.alone[place[leader]]
+        behind = (sum_rows(stream.alone[place[own]]) if own else np.zeros(index.size)) + waits
         there = ops.count[leader][index] > 0 if followers else _EVERYWHERE
         late, waits = [], 0.0
         if not there.all():
-            above = ops.rows[found[place - 1][0]] if place else None
+            above = ops.rows[found[i - 1][0]] if i else None
             waits = np.where(there, 0.0, behind)
             if above is not None and above.matmul and above.place == ops.rows[leader].place:
-                late = [(i, where & ~there) for i, where in followers]
+                late = [(r, where & ~there) for r, where in followers]
             else:
-                total, waits = total + waits, 0.0
+                pieces.append(waits)
+                waits = 0.0
             behind = np.where(there, behind, 0.0)
         fuse = _fuse(ops, index, activity, leader, followers)
         whole = _behind(seconds, behind, fuse)
-        if followers and weight.size:
+        if followers and weight is not None and weight.size:
             shown = 1.0 - np.minimum(seconds, behind) * fuse / np.maximum(behind, 1e-300)
             for row, where in followers:
                 weight[row] *= shown if where is _EVERYWHERE else np.where(where, shown, 1.0)
-        parameters = ops.rows[leader].b in ("weight", "reuse") and ops.rows[leader].matmul
-        if parameters and "memory" in unit.busy:
-            least = _behind(_fetched(unit, leader), behind, fuse)
+        if ops.rows[leader].matmul and ops.rows[leader].b in PARAMETERS:
+            least = _behind(stream.ahead[place[leader]], behind, fuse)
             room = unit.spread(unit.room / unit.bandwidth) * ops.count[leader][index]
             whole = np.maximum(least, whole - room)
-        total = total + whole
-    return activity.whole(total)
+        if stream.turned is not None:
+            whole = np.minimum(whole, _behind(stream.turned[place[leader]], behind, fuse))
+        pieces.append(whole)
+    return pieces
 
 
 def _fuse(
@@ -316,12 +441,3 @@ def _fuse(
 def _behind(seconds: Array, behind: Array, fuse: Array) -> Array:
     """Seconds of a row and of the streamed rows behind it."""
     return seconds + behind - np.minimum(seconds, behind) * fuse
-
-
-def _fetched(activity: Activity, row: int) -> Array:
-    """(D,) seconds of a product whose weights are on the chip when it starts."""
-    memory = activity.row("memory", row)
-    rest = memory - activity.weights.row(row) / activity.spread(activity.bandwidth)
-    return (
-        activity.chain[row] - memory.clip(activity.compute[row]) + rest.clip(activity.compute[row])
-    )

@@ -146,9 +146,11 @@ def _chunks(block: _Block) -> Iterable[tuple[slice, Chunk]]:
             index, fold = models.fold.chosen(index)
     ops = build(models, workload)
     if workload.sparsity != "dense":
-        from elector.operations.sparsity import prune  # only pruning needs it
+        from elector.operations.sparsity import compressed, prune  # only pruning needs it
 
         ops = prune(ops, workload)
+        if machine.compresses:
+            ops = compressed(ops)
     units = group.units.take(block.rows)
     found = work(machine, ops, index, units, block.technology, block.level == "operations", fold)
     step = max(CHUNK_NUMBERS // max(len(found.ops.rows), 1), 1024)

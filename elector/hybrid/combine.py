@@ -24,9 +24,11 @@ from elector.machines.contract import (
     Hybrid,
     Machine,
     Member,
+    Stream,
     Units,
     folded,
     sum_rows,
+    undivided,
 )
 from elector.operations.rows import Operations
 from elector.technology import PROVENANCE, Technology
@@ -73,6 +75,10 @@ def work(
     for i, member in enumerate(hybrid.members):
         own = member.units(units)
         mine = of_unit(assigned, i, compute_in(member, own, ops.format.compute))
+        if member.machine.compresses and ops.densities:
+            from elector.operations.sparsity import compressed  # only pruning needs it
+
+            mine = compressed(mine)
         parts.append((mine, _plain(member.machine, mine, index, own, technology, details)))
     links = _link_prices(hybrid, units, technology)
     names = [m.name for m in hybrid.members], [f"link {link.name}" for link in hybrid.links]
@@ -197,7 +203,9 @@ def _together(
         beside=_beside(found),
         compute=compute,
         cycles=cycles,
-        shortest=_most([np.where(h, a.shortest, 0.0) for a, h in zip(found, here, strict=True)]),
+        one=_one(found, list(carried.values())),
+        streams=_streams(names, found, list(carried.values())),
+        holds=tuple(hold for a in found for hold in a.holds),
         counts=counts,
         fuse=np.zeros(index.size, bool) if len(found) > 1 else found[0].fuse,
         weights=weights,
@@ -248,7 +256,43 @@ def _waiting(activity: Activity, several: Array) -> Activity:
     if not np.any(activity.queued):
         return activity
     longest = _most([_each(b) for b in activity.busy.values()])
-    return replace(activity, alone=np.where(several, longest, activity.alone), serial=None)
+    alone = np.where(several, longest, activity.alone)
+    return replace(activity, alone=alone, serial=None, streams=undivided(alone, activity.busy))
+
+
+def _one(found: list[Activity], carried: list[tuple[Array, Array]]) -> Stream:
+    """All sequences in one stream, a row being nonzero for the unit that runs it."""
+    each = [a.one or Stream(a.chain, a.chain, None, {}) for a in found]
+    return _summed(each, [seconds for seconds, _ in carried])
+
+
+def _streams(
+    names: list[str], found: list[Activity], carried: list[tuple[Array, Array]]
+) -> Callable[[Array, Array], Stream]:
+    """What one of n streams takes, each row on the unit that runs it."""
+
+    def of(n: Array, rows: Array) -> Stream:
+        each = []
+        for name, a in zip(names, found, strict=True):
+            share = a.chain[rows] / n
+            own = Stream(share, share, None, {}) if a.streams is None else a.streams(n, rows)
+            busy = {f"{name}.{key}": seconds for key, seconds in own.busy.items()}
+            each.append(replace(own, busy=busy))
+        return _summed(each, [seconds[rows] / n for seconds, _ in carried])
+
+    return of
+
+
+def _summed(each: list[Stream], carried: list[Array]) -> Stream:
+    """Streams of units, and seconds of links, as one."""
+    turned = [x.alone if x.turned is None else x.turned for x in each]
+    some = any(x.turned is not None for x in each)
+    return Stream(
+        _total([*(x.alone for x in each), *carried]),
+        _total([*(x.ahead for x in each), *carried]),
+        _total([*turned, *carried]) if some else None,
+        {name: seconds for x in each for name, seconds in x.busy.items()},
+    )
 
 
 def _each(seconds: Array | Count) -> Array:

@@ -234,6 +234,22 @@ class Fill:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
+class Stream:
+    """What one of n independent streams takes, where the batch is split into them.
+
+    (R, D) seconds over all runs of some rows. alone : a row when nothing else runs beside it.
+    ahead : the same with its parameters there when it starts. turned : with loads and computing
+    in turn; None: never less than `alone`. busy : resource -> seconds for which it is taken, of
+    those that n streams do not share evenly.
+    """
+
+    alone: Array
+    ahead: Array
+    turned: Array | None
+    busy: dict[str, Array]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
 class Activity:
     """What D designs do with R operations.
 
@@ -244,11 +260,10 @@ class Activity:
     beside : (R, D) bool, heads of one sequence stand side by side; None: nowhere.
     compute : (R, D) those seconds if main memory took no time.
     cycles : (R, D) clock cycles of the unit that computes the row.
-    shortest : (D,) rows a stream needs so that splitting the batch costs nothing; inf: never.
     counts : action -> Count.
     fuse : (D,) bool, streamed rows run behind the product that feeds them.
-    weights : bytes of parameters fetched, which may run ahead of the computation as far as
-        `room` (D,) bytes reach, at `bandwidth` (D,) bytes a second.
+    weights : bytes of parameters that are fetched, each once, which may run ahead of the
+        computation as far as `room` (D,) bytes reach, at `bandwidth` (D,) bytes a second.
     start : (D,) seconds before the first operation can begin.
     executed : (D,) multiply-accumulates the peak is compared with.
     peak : (D,) multiply-accumulates a second.
@@ -261,7 +276,10 @@ class Activity:
     clocked : what a power limit needs; None where the clock is given.
     speed : (D,) share of the full clock that a power limit leaves; None where there is none.
     budget : an action whose power is limited on its own; None: none.
-    least : seconds one sequence takes for a row however many overlap; None: its share of them.
+    one : all sequences in one stream; None: rows take what `alone` says.
+    streams : (n (D,), rows) -> what one of n streams takes for some rows; None: its share.
+    holds : (R, D) seconds in which operations keep others from both memory and units, each a
+        bound on the seconds of a stage of its own.
     periods : resource -> (D,) how often a sequence comes back to it; without: in each layer.
     wear : (D,) writes of the most written cell in a step, endurance : (D,) how many it
         survives; None where nothing wears.
@@ -284,7 +302,6 @@ class Activity:
     alone: Array
     compute: Array
     cycles: Array
-    shortest: Array
     counts: dict[str, Count]
     fuse: Array
     weights: Count
@@ -297,7 +314,9 @@ class Activity:
     resources: tuple[str, ...]
     serial: Array | None = None
     beside: Array | None = None
-    least: Count | None = None
+    one: Stream | None = None
+    streams: Callable[[Array, Array], Stream] | None = None
+    holds: tuple[Array, ...] = ()
     queued: bool | Array = False
     clocked: Clocked | None = None
     speed: Array | None = None
@@ -369,7 +388,6 @@ def folded(activity: Activity, fold: Fold) -> Activity:
     return replace(
         a,
         fold=fold,
-        shortest=one(a.shortest),
         fuse=one(a.fuse),
         room=one(a.room),
         bandwidth=one(a.bandwidth),
@@ -383,8 +401,17 @@ def folded(activity: Activity, fold: Fold) -> Activity:
         counts={k: count(c) for k, c in a.counts.items()},
         awake={k: count(c) for k, c in a.awake.items()},
         weights=count(a.weights),
-        least=None if a.least is None else count(a.least),
     )
+
+
+def undivided(alone: Array, busy: dict[str, Array | Count]) -> Callable[[Array, Array], Stream]:
+    """`streams` of a machine on which every stream takes what the whole batch takes."""
+
+    def of(n: Array, rows: Array) -> Stream:
+        own = {name: (x.each() if isinstance(x, Count) else x)[rows] for name, x in busy.items()}
+        return Stream(alone[rows], alone[rows], None, own)
+
+    return of
 
 
 def nothing_ahead(rows: int, index: Array) -> tuple[Count, Array, Array]:
@@ -463,6 +490,7 @@ class Machine:
     implementations : software stacks it can run; the first is the default.
     layerwise : what it does with a layer does not depend on the layers beside it, so that
         layers of different sizes may be columns of their own.
+    compresses : tensors with zeros are stored compressed, in its buffers and in main memory.
     own_idle : its parts hold all of its idle power, so the rule shared by all chips is left out.
     hybrid : the units, links and rules of a machine that is made of others.
     """
@@ -479,6 +507,7 @@ class Machine:
     supports: Callable[[Units, str], Array] | None = None
     stated: tuple[str, ...] = ()
     implementations: tuple[str, ...] = ("eager",)
+    compresses: bool = False
     own_idle: bool = False
     layerwise: bool = False
     hybrid: Hybrid | None = None

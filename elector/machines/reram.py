@@ -243,7 +243,6 @@ def activity(prepared: object, part: slice) -> Activity:
         alone=alone,
         compute=compute,
         cycles=alone * units.number("clock"),
-        shortest=np.ones(index.size),
         counts=counts,
         fuse=np.ones(index.size, dtype=bool),
         weights=weights,

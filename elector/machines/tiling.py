@@ -15,29 +15,34 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from elector.base.table import columns
-from elector.operations.rows import CLASSES, PARAMETERS, Operations
+from elector.operations.rows import CLASSES, PARAMETERS, Operations, stored_share
 
 Array = np.ndarray
 #: One number where all have the same.
 Setting = np.ndarray | float
 
 
-def _cuts(every: int, step: float, most: int) -> tuple[int, ...]:
+#: A side is cut into 1, 2 ... CUTS parts, or into tiles of a size of SIZES. Both lists are the
+#: same for every product, so that whatever a longer side may do a shorter one may do as well:
+#: a longer side never moves less.
+CUTS = 8
+
+
+def _sizes(every: int, step: float, most: int) -> tuple[int, ...]:
     found = list(range(1, every + 1))
     while found[-1] < most:
         found.append(round(found[-1] * step))
-    return (*found, 2**62)
+    return tuple(found)
 
 
-#: Parts a side is cut into, tried in turn: every count to 8, then steps of at most 1.25, and at
-#: last single rows, so that whatever fits is found.
-CUTS = _cuts(8, 1.25, 65536)
+#: Sizes of tiles: every one to 8, then steps of at most 1.25, beyond the longest side there is
+#: (2^20 sequences of 2^20 tokens).
+SIZES = np.array(_sizes(8, 1.25, 2**41), dtype=float)
 #: Thickness of the slice in which the side that nothing holds on to is streamed: one
 #: 64-byte burst of 16-bit elements.
 SLICE = 32.0
@@ -55,7 +60,8 @@ _ACTIVATION = CLASSES.index("activation")
 class Plan:
     """What Q (pair, memory) combinations move, each (R, Q), for one run of an operation.
 
-    read, written : bytes from and to main memory. weights : those of `read` that are parameters.
+    read, written : bytes from and to main memory. weights : those of `read` that are parameters;
+    distinct : the same, each parameter once.
     fill : bytes that must arrive before the operation can start.
     tile_m, tile_k, tile_n : the tile chosen, of the products asked for; 0 for all else.
     needed : (Q,) bytes of on-chip memory the smallest tile takes; 0 with memories of their own.
@@ -64,6 +70,7 @@ class Plan:
     read: Array
     written: Array
     weights: Array
+    distinct: Array
     fill: Array
     tile_m: Array
     tile_k: Array
@@ -103,7 +110,7 @@ def plan(
     apart = np.array([split is not None and ops.rows[r].b in PARAMETERS for r in products], bool)
     vectors = np.setdiff1d(np.arange(len(ops.rows)), products)
     shape = (len(ops.rows), index.size)
-    found = Plan(*[*np.zeros((7, *shape)), np.zeros(index.size)])
+    found = Plan(*[*np.zeros((8, *shape)), np.zeros(index.size)])
     memories = _Memories(
         capacity, setting(TILE_SHARE / np.where(double_buffer, 2.0, 1.0)), fuse, split
     )
@@ -189,14 +196,13 @@ class _Part:
         self.kept[CLASSES.index("none")] = -np.inf
 
     def stored(self, operand: str, place: Array, pair: Array) -> Setting:
-        """(N,) stored size of an operand over its dense size (Operations.stored)."""
+        """(N,) stored size of an operand over its dense size."""
         shares = self.ops.densities[operand]
         code = shares.code[self.rows]
         if not code.any():
             return 1.0
         density = gathered(shares.values, gathered(code, place) * self.pairs + pair)
-        bit = 1.0 / (8.0 * at(self.width[operand], place))
-        return np.asarray(np.minimum(density + bit, 1.0))
+        return stored_share(density, at(self.width[operand], place))
 
     def moved(
         self, operand: str, place: Array, pair: Array, g: Array, size: Array, stored: Setting
@@ -243,7 +249,7 @@ def _products(p: _Part, plan: Plan, place: Array, x: Array) -> None:
     room = {"a": whole, "b": whole if own is None else own, "out": whole}
     stored: dict[str, Setting] = dict.fromkeys(OPERANDS, 1.0)
     width = {name: at(p.width[name], place) for name in OPERANDS}
-    if ops.densities and split is not None:
+    if ops.compressed and split is not None:
         # Half of the masks speak for weights, half for the rest, so that a larger memory of
         # the one never takes masks from the other.
         elements = gathered(split.masks, x) / 2.0
@@ -280,6 +286,7 @@ def _products(p: _Part, plan: Plan, place: Array, x: Array) -> None:
         (plan.read, read),
         (plan.written, out),
         (plan.weights, fetched * at(p.parameters, place)),
+        (plan.distinct, b * at(p.parameters, place)),
         (plan.fill, np.minimum(first, a)),
     ):
         table.reshape(-1)[f] = values
@@ -353,7 +360,7 @@ def tile_search(
     out: Array,
     own: Array | None = None,
 ) -> Tiles:
-    """Tiles that move the least, over three stationarities and `CUTS` of one side.
+    """Tiles that move the least, over three stationarities and the cuts of one side.
 
     All (N,): sizes, operand widths [byte], `limit` [byte] a tile may take, `a` and `b` the
     bytes of one pass over the operands in main memory (0: on the chip), `out` whether
@@ -364,38 +371,39 @@ def tile_search(
     p = _Wanted(
         m, k, n, a_width, b_width, accumulator, limit, a, b, own, 2.0 * accumulator * m * n * out
     )
-    fits, moved, *first = _output(p, 1.0)
-    cost, chosen = np.where(fits >= 1.0, moved, np.inf), np.zeros(m.size, dtype=np.intp)
+    fits, moved, *first = _output(p, p.m)
+    cost, kind = np.where(fits >= 1.0, moved, np.inf), np.full(m.size, _FIRST, dtype=np.intp)
+    size = np.zeros(m.size)
     sides = np.empty((len(first), m.size))
     for side, values in zip(sides, first, strict=True):
         side[:] = values
     # Nothing beats one pass over each operand.
-    _try_cuts(p, np.flatnonzero(cost > a + b), cost, chosen)
+    _try_all(p, np.flatnonzero(cost > a + b), cost, kind, size)
     sides[:, np.isinf(cost)] = 1.0
     for i, stationary in enumerate(_STATIONARY):
-        places = np.flatnonzero((chosen > 0) & (chosen % 3 == i))
+        places = np.flatnonzero(kind == i)
         if places.size:
-            cuts = np.array(CUTS, dtype=float)[chosen[places] // 3]
-            for side, values in zip(sides, stationary(p.taken(places), cuts)[2:], strict=True):
+            found = stationary(p.taken(places), size[places])[2:]
+            for side, values in zip(sides, found, strict=True):
                 side[places] = values
     return Tiles(cost, *sides)
 
 
-def _try_cuts(p: _Wanted, places: Array, cost: Array, chosen: Array) -> None:
+def _try_all(p: _Wanted, places: Array, cost: Array, kind: Array, size: Array) -> None:
     """Lowers the costs (N,) of products at `places` to the least they can move, in place.
 
-    chosen : (N,) by what: 3 x place in CUTS + place in _STATIONARY; 0 is what stood before.
+    kind, size : (N,) by what: the place in _STATIONARY (or _FIRST, what stood before), and the
+    tile's side along that which this stationarity cuts.
     """
     if not places.size:
         return
     left = p.taken(places)
     families = [_Family(_OUTPUTS, left, places), _Family(_OPERANDS, left, places)]
-    for c, (cut, next_cut) in enumerate(pairwise((*CUTS, CUTS[-1]))):
-        families = [f for f in families if f.places.size]
-        if not families:
-            return
+    step = 0
+    while families := [f for f in families if f.places.size]:
         for family in families:
-            family.cut(c, float(cut), float(next_cut), cost, chosen)
+            family.cut(step, cost, kind, size)
+        step += 1
 
 
 @dataclass(eq=False, repr=False)
@@ -406,30 +414,42 @@ class _Family:
     p: _Wanted
     places: Array
 
-    def cut(self, c: int, cut: float, next_cut: float, cost: Array, chosen: Array) -> None:
-        """Tries one cut, as `_try_cuts`, and drops the products that finer ones cannot help."""
-        best = gathered(cost, self.places)
+    @property
+    def side(self) -> Array:
+        """(N,) the side that is cut."""
+        return self.p.k if self.kinds is _OPERANDS else self.p.m
+
+    def tile(self, step: int) -> Array:
+        """(N,) the tile's side in the step: balanced cuts, then smaller and smaller sizes."""
+        if step < CUTS:
+            return np.ceil(self.side / (step + 1.0))
+        place = np.searchsorted(SIZES, np.ceil(self.side / CUTS)) - 1 - (step - CUTS)
+        return np.where(place >= 0, SIZES[np.maximum(place, 0)], 0.0)
+
+    def cut(self, step: int, cost: Array, kind: Array, size: Array) -> None:
+        """Tries one cut, as `_try_all`, and drops the products that finer ones cannot help."""
+        best, tile = gathered(cost, self.places), self.tile(step)
         for i in self.kinds:
-            if c or i:
-                fits, moved, *_ = _STATIONARY[i](self.p, cut)
-                better = np.flatnonzero((moved < best) & (fits >= 1.0))
+            if step or i:
+                fits, moved, *_ = _STATIONARY[i](self.p, np.maximum(tile, 1.0))
+                better = np.flatnonzero((moved < best) & (fits >= 1.0) & (tile > 0.0))
                 here = self.places[better]
                 best[better] = cost[here] = moved[better]
-                chosen[here] = 3 * c + i
-        # No cut is finer than single rows; more of them cost more.
-        side = self.p.k if self.kinds is _OPERANDS else self.p.m
-        more = (side > cut) & (best > self._least(next_cut))
+                kind[here], size[here] = i, tile[better]
+        # Finer tiles cost more.
+        finer = self.tile(step + 1)
+        more = (finer > 0.0) & (best > self._least(np.maximum(finer, 1.0)))
         if 4 * np.count_nonzero(more) < 3 * more.size:
             left = np.flatnonzero(more)
             self.p, self.places = self.p.taken(left), self.places[left]
 
-    def _least(self, cut: float) -> Array:
-        """No tile of so many cuts, or of more, moves less."""
+    def _least(self, tile: Array) -> Array:
+        """No tile of this side, or of a smaller one, moves less."""
         p = self.p
         if self.kinds is _OPERANDS:
-            more = (np.ceil(p.k / np.ceil(p.k / cut)) - 1.0) * p.partial
+            more = (np.ceil(p.k / tile) - 1.0) * p.partial
         else:
-            more = p.b * (np.ceil(p.m / np.ceil(p.m / cut)) - 1.0)
+            more = p.b * (np.ceil(p.m / tile) - 1.0)
         return np.asarray(p.a + p.b + more)
 
 
@@ -438,18 +458,18 @@ class _Family:
 _Candidate = tuple[Array, Array, Setting, Setting, Setting, Array, Array, Array]
 
 
-def _output(p: _Wanted, cut: Setting) -> _Candidate:
-    """Output stationary: an (m / cut) x tn block of outputs, slices of k."""
-    tm, thin = np.ceil(p.m / cut), np.minimum(p.k, SLICE)
+def _output(p: _Wanted, tm: Array) -> _Candidate:
+    """Output stationary: a tm x tn block of outputs, slices of k."""
+    thin = np.minimum(p.k, SLICE)
     tn = _columns(p, tm * thin * p.a_width, tm * p.accumulator, thin * p.b_width)
     held = np.maximum(tn, 1.0)
     a_passes, b_passes = np.ceil(p.n / held), np.ceil(p.m / tm)
     return tn, p.a * a_passes + p.b * b_passes, a_passes, b_passes, 1.0, tm, thin, held
 
 
-def _weight(p: _Wanted, cut: Setting) -> _Candidate:
-    """Weight stationary: a (k / cut) x tn block of weights, slices of m."""
-    tk, thin = np.ceil(p.k / cut), np.minimum(p.m, SLICE)
+def _weight(p: _Wanted, tk: Array) -> _Candidate:
+    """Weight stationary: a tk x tn block of weights, slices of m."""
+    thin = np.minimum(p.m, SLICE)
     tn = _columns(p, tk * thin * p.a_width, thin * p.accumulator, tk * p.b_width)
     held, sums = np.maximum(tn, 1.0), np.ceil(p.k / tk)
     passes = np.ceil(p.n / held)
@@ -457,9 +477,9 @@ def _weight(p: _Wanted, cut: Setting) -> _Candidate:
     return tn, moved, passes, 1.0, sums, thin, tk, held
 
 
-def _input(p: _Wanted, cut: Setting) -> _Candidate:
-    """Input stationary: a tm x (k / cut) block of inputs, slices of n."""
-    tk, thin = np.ceil(p.k / cut), np.minimum(p.n, SLICE)
+def _input(p: _Wanted, tk: Array) -> _Candidate:
+    """Input stationary: a tm x tk block of inputs, slices of n."""
+    thin = np.minimum(p.n, SLICE)
     row, second = tk * p.a_width + thin * p.accumulator, tk * thin * p.b_width
     if p.own is None:
         tm = np.minimum(np.floor((p.limit - second) / row), p.m)
@@ -483,3 +503,5 @@ def _columns(p: _Wanted, fixed: Array, out: Array, second: Array) -> Array:
 #: Candidates, and which of them cut the same side: outputs rows, operands the contraction.
 _STATIONARY = (_output, _weight, _input)
 _OUTPUTS, _OPERANDS = (0,), (1, 2)
+#: Whole rows of outputs: what is tried first.
+_FIRST = -1

@@ -133,6 +133,7 @@ class Operations:
     graph : which rows make the operands of which.
     densities : a, b, out -> share of the operand's elements that are not zero; empty where
         everything is dense.
+    compressed : the machine keeps tensors with zeros compressed, in memory and on their way.
     fold : None; where each column is a layer of its pair, which belong together. `parameters`
         and what follows are then those of the whole pair in each of its columns.
     """
@@ -163,6 +164,7 @@ class Operations:
     workload: Workload
     graph: Graph
     densities: dict[str, Shares] = field(default_factory=dict)
+    compressed: bool = False
     fold: Fold | None = None
 
     def whole(self, values: np.ndarray) -> np.ndarray:
@@ -183,14 +185,14 @@ class Operations:
         shares = self.densities[operand]
         return shares.values[shares.code]
 
-    def stored(self, operand: str) -> np.ndarray:
-        """(R, M) stored size of an operand over its dense size.
-
-        Compressed, an element takes its bits where it is not zero and one bit of the mask
-        always; where that is no smaller it is stored dense, without a mask.
-        """
-        width = getattr(self, f"{operand}_width")[:, None]
-        return np.minimum(self.density(operand) + 1.0 / (8.0 * width), 1.0)
+    def stored(self, operand: str, row: int) -> np.ndarray | float:
+        """(M,) stored size of an operand of a product over its dense size."""
+        if not (self.compressed and self.densities and self.rows[row].matmul):
+            return 1.0
+        shares = self.densities[operand]
+        if not shares.code[row]:
+            return 1.0
+        return stored_share(shares.values[shares.code[row]], getattr(self, f"{operand}_width")[row])
 
     def where(self, **wanted: object) -> np.ndarray:
         """Indices of the rows whose attributes equal all of `wanted`."""
@@ -200,6 +202,15 @@ class Operations:
             if all(getattr(row, name) == value for name, value in wanted.items())
         ]
         return np.array(hits, dtype=np.intp)
+
+
+def stored_share(density: np.ndarray, width: np.ndarray | float) -> np.ndarray:
+    """Size of a compressed tensor over its dense size, of elements of `width` [byte].
+
+    An element takes its bits where it is not zero and one bit of the mask always (Tuli and Jha
+    2023, arXiv 2302.14705); where that is no smaller it is stored dense, without a mask.
+    """
+    return np.asarray(np.minimum(density + 1.0 / (8.0 * width), 1.0))
 
 
 def groups(rows: tuple[Row, ...]) -> np.ndarray:

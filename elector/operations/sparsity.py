@@ -210,7 +210,7 @@ def same_for_layers(name: str) -> bool:
 
 
 def prune(ops: Operations, workload: Workload) -> Operations:
-    """The operations with the densities of the workload's sparsity, and the memory they save.
+    """The operations with the densities of the workload's sparsity.
 
     Raises InputError naming the first operation that the table lacks.
     """
@@ -237,8 +237,15 @@ def prune(ops: Operations, workload: Workload) -> Operations:
                 values.append(known[key])
             code[r] = codes[key]
         found[operand] = Shares(np.stack(values)[:, thresholds[1]], code)
-    pruned = replace(ops, densities=found)
-    return replace(pruned, memory=_memory(pruned, workload))
+    return replace(ops, densities=found)
+
+
+def compressed(ops: Operations) -> Operations:
+    """The operations on a machine that keeps tensors compressed, and the memory that saves."""
+    if not ops.densities:
+        return ops
+    ops = replace(ops, compressed=True)
+    return replace(ops, memory=_memory(ops, ops.workload))
 
 
 def _require_words(table: Table, ops: Operations) -> None:
@@ -382,10 +389,12 @@ def _memory(ops: Operations, workload: Workload) -> dict[str, Array]:
     vector work (which reads them dense) included.
     """
     memory = dict(ops.memory)
+    # Micro-batches share their weights.
+    passes = workload.gradient_accumulation if workload.training else 1.0
     fewer = np.zeros(ops.count.shape[1])
     for r, row in enumerate(ops.rows):
         if row.matmul and row.b == "weight":
-            fewer = fewer + ops.count[r] * ops.b_bytes[r] * (1.0 - _share(ops, "b", r))
+            fewer = fewer + ops.count[r] / passes * ops.b_bytes[r] * (1.0 - ops.stored("b", r))
     memory["weights"] = memory["weights"] - ops.whole(fewer)
     if not workload.training:
         return memory
@@ -394,16 +403,7 @@ def _memory(ops: Operations, workload: Workload) -> dict[str, Array]:
         for r, row in enumerate(ops.rows):
             if getattr(row, operand) == "saved":
                 size = ops.count[r] * getattr(ops, f"{operand}_bytes")[r]
-                whole, small = whole + size, small + size * _share(ops, operand, r)
+                whole, small = whole + size, small + size * ops.stored(operand, r)
     whole, small = ops.whole(whole), ops.whole(small)
     memory["activations"] = memory["activations"] * (small / np.maximum(whole, 1e-300))
     return memory
-
-
-def _share(ops: Operations, operand: str, r: int) -> Array | float:
-    """(M,) stored share of an operand of a product; 1 for vector work."""
-    shares = ops.densities[operand]
-    if not ops.rows[r].matmul or not shares.code[r]:
-        return 1.0
-    width = float(getattr(ops, f"{operand}_width")[r])
-    return np.asarray(np.minimum(shares.values[shares.code[r]] + 1.0 / (8.0 * width), 1.0))

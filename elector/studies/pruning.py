@@ -9,7 +9,7 @@ from elector.base.table import Column, schema
 from elector.describe.formats import load_model
 from elector.evaluation.applies import sentence
 from elector.evaluation.path import evaluate
-from elector.evaluation.resolve import resolve
+from elector.evaluation.resolve import load_accelerator, resolve
 from elector.operations import build
 from elector.operations.sparsity import ALIKE, Table, load_sparsity
 from elector.technology import Technology
@@ -38,8 +38,8 @@ def beside_dense(
 
     Returns None for a dense design; otherwise `table`, `measured_on` (None: any model),
     `other_model`, `evidence` (strongest first; assumed where the table is another model's) and
-    `dense`: latency_s, energy_j and memory_bytes of activations and weights, None where the
-    dense design is infeasible. Costs one more evaluation, some milliseconds.
+    `dense`: latency_s, energy_j and, on a machine that stores tensors compressed, memory_bytes of
+    activations and weights; None where the dense design is infeasible. Costs one more evaluation, some milliseconds.
     """
     table = table_of(settings)
     if table is None:
@@ -61,7 +61,7 @@ def beside_dense(
     dense["memory_bytes"] = {
         name: float(cost.groups["memory_bytes"][name][0])
         for name in MEMORY
-        if name in cost.groups["memory_bytes"]
+        if load_accelerator(accelerator).machine.compresses and name in cost.groups["memory_bytes"]
     }
     return {
         "table": table.name,

@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import elector
-from elector.machines.systolic import mean_folds
+from elector.machines.systolic.folds import mean_folds
 
 Shape = tuple[int, int, int]
 FLOWS = ("ws", "os", "is")

@@ -114,5 +114,6 @@ ACCELTRAN = Machine(
     parts=parts,
     complete=complete,
     native="datapath",
+    compresses=True,
     layerwise=True,
 )

@@ -43,8 +43,7 @@ class LaneTable:
 
     seconds : (R, X) of a row alone, its last wave whole, activation units included. All others
     are sums by group of rows (G, X). taken : seconds with waves shared by other work;
-    wave : of one wave for each run; functions : of the activation units;
-    active : lane-seconds over the lanes.
+    functions : of the activation units; active : lane-seconds over the lanes.
     cycles : lane-cycles in which a lane works; sparse : those of rows with masks.
     macs : multiply-accumulates over the multipliers of a lane; vector : likewise.
     special : evaluations; dataflow : cycles of the modules that feed the lanes of a processing
@@ -54,7 +53,6 @@ class LaneTable:
 
     seconds: Array
     taken: Array
-    wave: Array
     functions: Array
     active: Array
     cycles: Array
@@ -86,15 +84,13 @@ def lane_table(
     np.divide(out.cycles, u.number("lanes_per_pe"), out=out.dataflow)
     count = u.number("pe") * u.number("lanes_per_pe")
     multipliers, clock = u.number("mac_per_lane"), u.number("clock")
-    all_multipliers = count * multipliers
     for r in rows["vector"]:
         g, times, elements = group[r], ops.count[r, index], ops.m[r, index]
         simple, special = ops.rows[r].simple, ops.rows[r].special
-        work, cycles = times * elements, simple * np.ceil(elements / all_multipliers)
+        work = times * elements
         if special:
-            cycles = cycles + special * np.ceil(elements / count)
             out.special[g] += work * special
-        out.seconds[r] = times * cycles / clock
+        out.seconds[r] = times * element_cycles(ops, r, elements, u) / clock
         taken = work * (simple / multipliers + special) / count / clock
         out.taken[g] += taken
         out.active[g] += taken
@@ -108,6 +104,15 @@ def lane_table(
         out.special[group[r]] += times * elements * gelu
     _vector_bytes(ops, index, group, out)
     return out
+
+
+def element_cycles(ops: Operations, row: int, elements: Array, u: Units) -> Array:
+    """(X,) cycles of element-wise work on the multipliers, roots and so on on the lanes' units."""
+    spec, lane_count = ops.rows[row], u.number("pe") * u.number("lanes_per_pe")
+    cycles = spec.simple * np.ceil(elements / (lane_count * u.number("mac_per_lane")))
+    if spec.special:
+        cycles = cycles + spec.special * np.ceil(elements / lane_count)
+    return cycles
 
 
 def _vector_bytes(ops: Operations, index: Array, group: Array, out: LaneTable) -> None:
@@ -126,7 +131,10 @@ def _vector_bytes(ops: Operations, index: Array, group: Array, out: LaneTable) -
 
 @dataclass(frozen=True, eq=False, repr=False)
 class _Lanes:
-    """What all slabs share; settings by combination (X,), operands by row (R,)."""
+    """What all slabs share; settings by combination (X,), operands by row (R,).
+
+    streams : (X,) into which the batch is split, or None.
+    """
 
     ops: Operations
     index: Array
@@ -141,10 +149,17 @@ class _Lanes:
     width: dict[str, Setting]
     parameters: Array
     group: Array
+    streams: Array | None
 
 
 def _shared(
-    ops: Operations, r: Array, index: Array, u: Units, order: Array, group: Array
+    ops: Operations,
+    r: Array,
+    index: Array,
+    u: Units,
+    order: Array,
+    group: Array,
+    streams: Array | None = None,
 ) -> _Lanes:
     number = u.number
     width = {x: setting(getattr(ops, f"{x}_width")) for x in ("a", "b", "out")}
@@ -165,6 +180,7 @@ def _shared(
         width,
         np.array([row.b in PARAMETERS for row in ops.rows]) + 0.0,
         group,
+        streams,
     )
 
 
@@ -226,11 +242,37 @@ def _products(
         _slab(shared, r.take(place), x, out)
 
 
-def _slab(p: _Lanes, row: Array, x: Array, out: LaneTable) -> None:
-    """Some cells: products `row` (N,) on the combinations `x` (N,)."""
+@dataclass(frozen=True, eq=False, repr=False)
+class _Cells:
+    """Products `row` (N,) on the combinations `x` (N,), all fields (N,).
+
+    count, tiles : runs, and tiles of one. fill : cycles until a lane's first result.
+    volume : multiplications of a dense tile. dense : operand -> density. bytes_*, mask_* : of the
+    buffers over all runs. seconds : alone; taken : with waves shared by other work.
+    """
+
+    count: Array
+    tiles: Array
+    fill: Setting
+    volume: Array
+    dense: dict[str, Setting]
+    results: Array
+    bytes_a: Array
+    bytes_b: Array
+    masks: Setting
+    seconds: Array
+    taken: Array
+
+
+def _cells(p: _Lanes, row: Array, x: Array) -> _Cells:
+    """What the lanes do with products of all sequences, or of one of n streams."""
     ops, pair = p.ops, gathered(p.index, x)
     g = row * ops.count.shape[1] + pair
     count, batch, m, k, n = (gathered(v, g) for v in (ops.count, ops.batch, ops.m, ops.k, ops.n))
+    if p.streams is not None:
+        share, parameters = gathered(p.streams, x), gathered(p.parameters, row) > 0.0
+        m = np.where(parameters, m / share, m)
+        batch = np.where(parameters, batch, np.ceil(batch / share))
     s = {key: at(values, x) for key, values in p.settings.items()}
     total, multipliers, clock = at(p.lanes, x), s["mac_per_lane"], s["clock"]
     t = lanes.tile(batch, m, k, n, s["tile_b"], s["tile_x"], s["tile_y"])
@@ -244,40 +286,66 @@ def _slab(p: _Lanes, row: Array, x: Array, out: LaneTable) -> None:
     fill, chances = at(p.fill, x), p.chances.take(place)
     each = (fill + lanes.wait(chances, used, multipliers, ahead)) * count
     order = p.order if p.order.size == 1 else gathered(p.order, x)
-    saved_a, saved_b = lanes.reuse(t, order, total)
+    saved_a, saved_b = lanes.reuse(t, order, used)
     fetched = tiles * t.depth * t.slices * count
     dense = {name: _density(p, name, row, pair) for name in ("a", "b", "out")}
     bytes_a, mask_a = _stored(p, "a", row, dense, fetched * t.rows * (1.0 - saved_a))
     bytes_b, mask_b = _stored(p, "b", row, dense, fetched * t.columns * (1.0 - saved_b))
-    results = count * batch * m * n
-    bytes_out, mask_out = _stored(p, "out", row, dense, results)
     masks = mask_a + mask_b
     port = (bytes_a + bytes_b + masks) / (used * s["lane_port"])
     seconds = np.maximum(wave * each, port) / clock
-    share = dense["a"] * dense["b"] / multipliers
-    work = count * tiles * (t.volume * share + fill)
+    # Lanes that the last wave leaves free serve another sequence or a gradient of weights.
+    taken = np.minimum(np.maximum(tiles / total * each, port) / clock, seconds)
+    results = count * batch * m * n
+    return _Cells(
+        count, tiles, fill, t.volume, dense, results, bytes_a, bytes_b, masks, seconds, taken
+    )
+
+
+def _slab(p: _Lanes, row: Array, x: Array, out: LaneTable) -> None:
+    """Adds some cells to the table, in place."""
+    ops, c = p.ops, _cells(p, row, x)
+    multipliers, clock = at(p.settings["mac_per_lane"], x), at(p.settings["clock"], x)
+    bytes_out, mask_out = _stored(p, "out", row, c.dense, c.results)
+    share = c.dense["a"] * c.dense["b"] / multipliers
+    work = c.count * c.tiles * (c.volume * share + c.fill)
     parameters = gathered(p.parameters, row)
-    out.seconds.reshape(-1)[row * p.index.size + x] = seconds
+    out.seconds.reshape(-1)[row * p.index.size + x] = c.seconds
     f = gathered(p.group, row) * p.index.size + x
 
     def add(table: Array, values: Setting) -> None:
         np.add.at(table.reshape(-1), f, values)
 
-    # Lanes that the last wave leaves free serve another sequence or a gradient of weights.
-    add(out.taken, np.minimum(np.maximum(tiles / total * each, port) / clock, seconds))
-    add(out.wave, np.minimum(each / clock, seconds))
-    add(out.active, np.minimum(work / (total * clock), seconds))
+    add(out.taken, c.taken)
+    add(out.active, np.minimum(work / (at(p.lanes, x) * clock), c.seconds))
     add(out.cycles, work)
-    add(out.macs, results * k * share)
-    weights = bytes_b * parameters
-    add(out.activation, bytes_a + bytes_out + (bytes_b - weights))
+    k = gathered(ops.k, row * ops.count.shape[1] + gathered(p.index, x))
+    add(out.macs, c.results * k * share)
+    weights = c.bytes_b * parameters
+    add(out.activation, c.bytes_a + bytes_out + (c.bytes_b - weights))
     add(out.weight, weights)
-    if np.any(s["training"]):
-        add(out.rounded, results * s["training"] / OUTPUTS)
+    if np.any(training := at(p.settings["training"], x)):
+        add(out.rounded, c.results * training / OUTPUTS)
     if ops.densities:
         add(out.sparse, work * np.less(share * multipliers, 1.0))
-        add(out.pruned, results * np.less(dense["out"], 1.0) / OUTPUTS)
-        add(out.mask, masks + mask_out)
+        add(out.pruned, c.results * np.less(c.dense["out"], 1.0) / OUTPUTS)
+        add(out.mask, c.masks + mask_out)
+
+
+def streams_of(
+    ops: Operations, rows: Array, index: Array, u: Units, order: Array, n: Array
+) -> tuple[Array, Array]:
+    """Seconds, alone and with waves shared, of products `rows` in one of n (X,) streams.
+
+    (rows, X) each, of X combinations of settings, as in `lane_table`.
+    """
+    seconds, taken = np.zeros((2, rows.size, index.size))
+    if rows.size:
+        shared = _shared(ops, rows, index, u, order, np.zeros(len(ops.rows), dtype=np.intp), n)
+        for place, x in cells(columns(ops.count[rows], index)):
+            found, f = _cells(shared, rows.take(place), x), place * index.size + x
+            seconds.reshape(-1)[f], taken.reshape(-1)[f] = found.seconds, found.taken
+    return seconds, taken
 
 
 def _density(p: _Lanes, operand: str, row: Array, pair: Array) -> Setting:

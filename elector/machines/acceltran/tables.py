@@ -22,28 +22,29 @@ OWN = {"softmax": 5.0, "norm": 7.0}
 
 #: Settings that decide what the units and the buffers do with an operation.
 UNITS = ("tile_x", "tile_y", "pe", "softmax_per_pe", "clock")
-BUFFERS = ("activation_buffer", "weight_buffer", "double_buffer")
+BUFFERS = ("activation_buffer", "weight_buffer")
 
 
 @dataclass(frozen=True)
 class MemoryTable:
-    """Main memory by combination of settings.
+    """Main memory by combination of settings, two columns for each: tiles in half of the buffers,
+    and in all of them.
 
-    seconds, fill, read, written, weights : (R, X) seconds and bytes. start : (X,) seconds.
-    The others are sums by group of rows (G, X).
+    seconds, fetches, fill : (R, 2 X) seconds of all bytes, of each parameter once, and until the
+    first tile is there. read, written, weights, distinct (each parameter once) : (R, 2 X) bytes. first : (2 X,) bytes the first product reads.
+    counts : action -> sums by group of rows (G, 2 X). charge : (2 X,) channels charged for a byte.
     """
 
     seconds: Array
+    fetches: Array
     fill: Array
-    start: Array
+    first: Array
     read: Array
     written: Array
     weights: Array
-    parameters: Array
-    charged_read: Array
-    charged_write: Array
-    blocks: Array
-    others: Array
+    distinct: Array
+    charge: Array
+    counts: dict[str, Array]
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,10 @@ class UnitTable:
 
 @dataclass(frozen=True)
 class Prepared:
-    """What all chunks of a block share; `*_index` (D,) points into the tables."""
+    """What all chunks of a block share; `*_index` (D,) points into the tables.
+
+    leader : (D,) the first product.
+    """
 
     ops: Operations
     index: Array
@@ -75,6 +79,7 @@ class Prepared:
     plan_index: Array
     memory: MemoryTable
     memory_index: Array
+    leader: Array
     rows: dict[str, Array]
     group: Array
     details: bool
@@ -111,6 +116,7 @@ def prepare(ops: Operations, index: Array, units: Units, details: bool) -> Prepa
         plan_index,
         memory,
         memory_index,
+        leader[plan_index],
         rows,
         group,
         details,
@@ -138,23 +144,14 @@ def _rows(ops: Operations) -> dict[str, Array]:
 def _unit(
     ops: Operations, rows: dict[str, Array], kind: str, index: Array, u: Units, group: Array
 ) -> UnitTable:
-    """Busy seconds and unit-cycles of softmax or layer-norm units.
-
-    Gradients take as many more passes as they have more operations an element.
-    """
-    x, y = u.number("tile_x"), u.number("tile_y")
-    kinds = u.code("unit_cycles", ("side", "element", "tile"))
-    cycles = np.choose(kinds, (x + y, x * y, np.ones_like(x)))
-    units = u.number("pe") * (u.number("softmax_per_pe") if kind == "softmax" else 1.0)
+    """Busy seconds and unit-cycles of softmax or layer-norm units."""
     each = np.zeros((rows[kind].size, index.size))
     seconds, work = np.zeros((2, int(group.max()) + 1, index.size))
     for i, r in enumerate(rows[kind]):
-        passes = (ops.rows[r].simple + ops.rows[r].special) / OWN[kind]
-        tiles = np.ceil(ops.m[r, index] / (x * y))
-        times = ops.count[r, index] * passes * cycles
-        each[i] = times * np.ceil(tiles / units) / u.number("clock")
+        times, elements = ops.count[r, index], ops.m[r, index]
+        each[i] = times * unit_cycles(ops, r, kind, elements, u) / u.number("clock")
         seconds[group[r]] += each[i]
-        work[group[r]] += times * tiles
+        work[group[r]] += times * _tile_cycles(ops, r, kind, u) * _tiles_of(elements, u)
     return UnitTable(each, seconds, work)
 
 
@@ -166,9 +163,12 @@ def _leaders(ops: Operations, index: Array) -> Array:
 
 
 def _plan(ops: Operations, index: Array, u: Units, tiles: Array) -> Plan:
-    split = Split(u.number("weight_buffer"), 8.0 * u.number("mask_buffer"))
-    fuse, capacity = np.ones(index.size, dtype=bool), u.number("activation_buffer")
-    return plan(ops, index, capacity, u.flag("double_buffer"), fuse, tiles, split)
+    """Two plans for each combination: tiles in half of the buffers, and in all of them."""
+    both = np.repeat(np.arange(index.size), 2)
+    half = np.arange(both.size) % 2 == 0
+    split = Split(u.number("weight_buffer")[both], 8.0 * u.number("mask_buffer")[both])
+    fuse, capacity = np.ones(both.size, dtype=bool), u.number("activation_buffer")[both]
+    return plan(ops, index[both], capacity, half, fuse, tiles, split)
 
 
 def channels(units: Units) -> Array:
@@ -190,43 +190,47 @@ def _memory(
     charge = np.where(units.equals("memory_price", "published"), channels(units), 1.0)
     released = units.equals("convention", "released") + 0.0
     first, place = combinations([plan_index, rate, port, charge, released])
-    q, i = plan_index[first], index[first]
-    rate, port, charge, released = (x[first] for x in (rate, port, charge, released))
+    both = np.repeat(first, 2)
+    q, i = 2 * plan_index[both] + np.arange(both.size) % 2, index[both]
+    rate, port, charge, released = (x[both] for x in (rate, port, charge, released))
     times, apart = columns(ops.count, i), released > 0
-    read, written, weights, fill = (
+    read, written, weights, distinct, fill = (
         columns(getattr(traffic, name), q) * times
-        for name in ("read", "written", "weights", "fill")
+        for name in ("read", "written", "weights", "distinct", "fill")
     )
     if apart.any():
         for r, row in enumerate(ops.rows):
             whole = ops.tables[i] * ops.format.weight * (times[r] > 0)
             loaded = ops.b_bytes[r, i] * times[r] * ops.streams[i] * (row.b == "weight")
             read[r][apart] = (whole * (row.kind == "embedding") + loaded)[apart]
-            weights[r][apart], written[r][apart] = loaded[apart], 0.0
+            weights[r][apart], distinct[r][apart] = loaded[apart], loaded[apart]
+            written[r][apart] = 0.0
     # One buffer is filled or emptied at a time: were both at once, less traffic in all could
     # still be more for one of them, and a larger buffer slower.
-    seconds = read + written
-    seconds *= 1.0 / np.minimum(rate, np.where(apart, np.inf, port))
+    each = 1.0 / np.minimum(rate, np.where(apart, np.inf, port))
+    seconds, fetches = (read + written) * each, distinct * each
     fill *= np.where(apart, 0.0, 1.0) / rate
-    leader = leader[q]
-    tile = traffic.tile_k[leader, q] * traffic.tile_n[leader, q] * ops.b_width[leader]
-    start = np.minimum(tile, traffic.read[leader, q]) / rate
-    start = np.where(released > 0, 0.0, start)
+    first = traffic.read[leader[plan_index[both]], q]
+    counts = memory_counts(read, written, weights, charge, group)
+    found = MemoryTable(
+        seconds, fetches, fill, first, read, written, weights, distinct, charge, counts
+    )
+    return found, 2 * place
+
+
+def memory_counts(
+    read: Array, written: Array, weights: Array, charge: Array, group: Array
+) -> dict[str, Array]:
+    """Action -> (G, X) how often it happens for bytes (R, X) that pass main memory."""
     reads, writes, parameters = (_grouped(x, group) for x in (read, written, weights))
     total = reads + writes
-    return MemoryTable(
-        seconds,
-        fill,
-        start,
-        read,
-        written,
-        weights,
-        parameters,
-        reads * charge,
-        writes * charge,
-        total / BLOCK,
-        total - parameters,
-    ), place
+    return {
+        "dma": total / BLOCK,
+        "activation buffer fill": total - parameters,
+        "weight buffer fill": parameters,
+        "main memory read": reads * charge,
+        "main memory write": writes * charge,
+    }
 
 
 def _grouped(values: Array, group: Array) -> Array:
@@ -235,3 +239,27 @@ def _grouped(values: Array, group: Array) -> Array:
     for r, g in enumerate(group):
         found[g] += values[r]
     return found
+
+
+def unit_cycles(ops: Operations, row: int, kind: str, elements: Array, u: Units) -> Array:
+    """(X,) cycles of softmax or layer-norm units for `elements` (X,) of a row.
+
+    Gradients take as many more passes as they have more operations an element.
+    """
+    return _tile_cycles(ops, row, kind, u) * np.ceil(_tiles_of(elements, u) / _units(kind, u))
+
+
+def _units(kind: str, u: Units) -> Array:
+    return u.number("pe") * (u.number("softmax_per_pe") if kind == "softmax" else 1.0)
+
+
+def _tiles_of(elements: Array, u: Units) -> Array:
+    return np.ceil(elements / (u.number("tile_x") * u.number("tile_y")))
+
+
+def _tile_cycles(ops: Operations, row: int, kind: str, u: Units) -> Array:
+    """(X,) cycles of a unit for one tile."""
+    x, y = u.number("tile_x"), u.number("tile_y")
+    kinds = u.code("unit_cycles", ("side", "element", "tile"))
+    passes = (ops.rows[row].simple + ops.rows[row].special) / OWN[kind]
+    return passes * np.choose(kinds, (x + y, x * y, np.ones_like(x)))

@@ -2,68 +2,178 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+
 import numpy as np
 
-from elector.base.table import columns
-from elector.machines.acceltran.tables import Prepared
-from elector.machines.contract import Activity, Count, Units
+from elector.base.table import columns, combinations
+from elector.machines.acceltran import lanes
+from elector.machines.acceltran.lane_table import element_cycles, streams_of
+from elector.machines.acceltran.tables import OWN, Prepared, memory_counts, unit_cycles
+from elector.machines.buffering import Loads, holds, stream
+from elector.machines.contract import Activity, Count, Stream, Units
 from elector.machines.tiling import TILE_SHARE
 from elector.operations.rows import Operations
 
 Array = np.ndarray
 
 
+@dataclass(frozen=True)
+class _Designs:
+    """D designs of a chunk: settings, pairs, and their places in the tables.
+
+    half : (D,) of main memory with tiles in half of the buffers; the place behind has all of them.
+    """
+
+    p: Prepared
+    units: Units
+    index: Array
+    lanes: Array
+    unit: Array
+    half: Array
+
+    @property
+    def released(self) -> Array:
+        """(D,) bool, nothing overlaps, as in the released cycle simulator."""
+        return self.units.equals("convention", "released")
+
+    @functools.cached_property
+    def double(self) -> Array:
+        """(D,) bool, loads may overlap with computing: half of each buffer holds a tile."""
+        fits = np.ones(self.index.size, dtype=bool)
+        for needed, available in _tiles_need(self.p.ops, self.units, 2.0).values():
+            fits &= needed <= available
+        return self.units.flag("double_buffer") & fits & ~self.released
+
+    @property
+    def plain(self) -> Array:
+        """(D,) place of an operation that does not choose."""
+        return self.half + ~self.double
+
+
 def activity(prepared: object, part: slice) -> Activity:
     """Seconds and counts of the designs in `part`: gathered from the tables."""
     assert isinstance(prepared, Prepared)
-    p = prepared
-    units, index = p.units.take(part), p.index[part]
-    c, s, m = p.lanes_index[part], p.units_index[part], p.memory_index[part]
-    r = p.rows
+    p, units, index = prepared, prepared.units.take(part), prepared.index[part]
+    d = _Designs(p, units, index, p.lanes_index[part], p.units_index[part], p.memory_index[part])
+    c, s, memory = d.lanes, d.unit, p.memory
+    rate = np.minimum(units.number("bandwidth"), units.number("buffer_port"))
+    # A lane starts with its first tile of weights, while the rest of them comes.
+    tile = units.number("tile_x") * units.number("tile_y") * p.ops.b_width[p.leader[part]]
+    start = np.where(d.released, 0.0, np.minimum(tile, memory.first[d.plain]) / rate)
     compute = columns(p.lanes.seconds, c)
     for kind, table in (("softmax", p.softmax), ("norm", p.norm)):
         if compute is p.lanes.seconds:
             compute = compute.copy()
-        compute[r[kind]] = columns(table.each, s)
-    memory, released = columns(p.memory.seconds, m), units.equals("convention", "released")
-    alone = np.maximum(compute, memory)
-    if released.any():
-        alone = np.where(released, compute + memory, alone)
-    alone += columns(p.memory.fill, m)
+        compute[p.rows[kind]] = columns(table.each, s)
+    loads = _loads(d)
+    one, turns = stream(compute, loads), loads.turns(compute)
+    plain = not (turns & d.double).any()
     busy: dict[str, Array | Count] = {
         "lanes": _sums(p, p.lanes.taken, c),
         "activation units": _sums(p, p.lanes.functions, c),
         "softmax units": _sums(p, p.softmax.seconds, s),
         "layer-norm units": _sums(p, p.norm.seconds, s),
-        "memory": Count(p.memory.seconds, m),
+        "memory": Count(memory.seconds, d.plain) if plain else _chosen(d, memory.seconds, turns),
     }
-    if released.any():
-        busy["one after another"] = np.where(released, alone, 0.0)
+    alone = one.alone if one.turned is None else np.minimum(one.alone, one.turned)
+    if d.released.any():
+        busy["one after another"] = np.where(d.released, alone, 0.0)
     clock, lane_count = units.number("clock"), units.number("pe") * units.number("lanes_per_pe")
     return Activity(
         busy=busy,
         alone=alone,
         compute=compute,
-        least=_sums(p, p.lanes.wave, c),
         cycles=alone * clock if p.details else np.zeros((0, index.size)),
-        # Tiles of several sequences share a wave, so a stream needs no more than one tile.
-        shortest=units.number("tile_b") * units.number("tile_x"),
-        counts=_counts(p, c, s, m),
+        counts=_counts(d, turns, plain),
         fuse=np.ones(index.size, dtype=bool),
-        weights=Count(p.memory.weights, m),
+        weights=Count(memory.distinct, d.plain),
         room=units.number("weight_buffer") * TILE_SHARE / 2.0,
-        bandwidth=units.number("bandwidth"),
-        start=p.memory.start[m],
+        bandwidth=rate,
+        start=start,
         executed=_executed(p.ops)[index],
         peak=lane_count * units.number("mac_per_lane") * clock,
         limits=_limits(p, units, index),
         resources=tuple(busy),
+        one=one,
+        streams=_streams(d, loads),
+        holds=holds(compute, np.zeros_like(compute), loads, turns & ~d.released),
         tiles=_tiles(p, units, index) if p.details else None,
-        traffic=_traffic(p, c, m) if p.details else None,
-        moved=_moved(p, m) if p.details else None,
+        traffic=_traffic(d, turns) if p.details else None,
+        moved=_moved(d, turns) if p.details else None,
         awake=_awake(p, c, s),
         residue=units.number("gating_residue"),
     )
+
+
+def _chosen(d: _Designs, table: Array, turns: Array) -> Array:
+    """(R, D) values of a table of main memory for the tiles that each operation takes."""
+    if not (turns & d.double).any():
+        return table[:, d.plain]
+    return np.where(turns, table[:, d.half + 1], table[:, d.half])
+
+
+def _loads(d: _Designs) -> Loads:
+    m = d.p.memory
+    return Loads(
+        m.seconds[:, d.half],
+        m.seconds[:, d.half + 1],
+        m.fetches[:, d.half],
+        m.fetches[:, d.half + 1],
+        m.fill[:, d.half],
+        d.double,
+    )
+
+
+def _streams(d: _Designs, loads: Loads) -> Callable[[Array, Array], Stream]:
+    """The streams of the designs: (n (D,), rows) -> what one of them takes.
+
+    They are worked out once for each combination of settings; n follows from the pair, which is
+    part of it.
+    """
+    p, ops = d.p, d.p.ops
+    first, place = combinations([d.lanes, d.unit])
+    units, order = d.units.take(first), d.units.take(first).code("loop_order", lanes.ORDERS)
+
+    def of(n: Array, rows: Array) -> Stream:
+        share, pair = n[first], d.index[first]
+        compute, taken = np.zeros((2, rows.size, first.size))
+        products = np.array([ops.rows[r].matmul for r in rows])
+        compute[products], taken[products] = streams_of(
+            ops, rows[products], pair, units, order, share
+        )
+        for i, r in enumerate(rows):
+            if not products[i]:
+                compute[i] = _element_seconds(p, r, pair, units, share)
+                if r in p.rows["vector"]:
+                    taken[i] = _lanes_taken(ops, r, pair, units) / share
+        busy = {"lanes": columns(taken, place)}
+        return stream(columns(compute, place), loads.at(rows), n, busy)
+
+    return of
+
+
+def _element_seconds(p: Prepared, row: int, pair: Array, u: Units, n: Array) -> Array:
+    """(X,) seconds of work that is no product, in one of n streams: whole waves of its units."""
+    ops = p.ops
+    times, elements = ops.count[row, pair], ops.m[row, pair] / n
+    kind = ops.rows[row].kind
+    if row in p.rows["functions"]:
+        cycles = np.ceil(elements / (u.number("pe") * u.number("lanes_per_pe")))
+    elif kind in OWN:
+        cycles = unit_cycles(ops, row, kind, elements, u)
+    else:
+        cycles = element_cycles(ops, row, elements, u)
+    return times * cycles / u.number("clock")
+
+
+def _lanes_taken(ops: Operations, row: int, pair: Array, u: Units) -> Array:
+    """(X,) seconds for which element-wise work takes the lanes, waves shared."""
+    spec, lane_count = ops.rows[row], u.number("pe") * u.number("lanes_per_pe")
+    cycles = spec.simple / u.number("mac_per_lane") + spec.special
+    return ops.count[row, pair] * ops.m[row, pair] * cycles / lane_count / u.number("clock")
 
 
 def _sums(p: Prepared, values: Array, index: Array) -> Count:
@@ -85,8 +195,14 @@ def _executed(ops: Operations) -> Array:
     return ops.whole(total)
 
 
-def _counts(p: Prepared, c: Array, s: Array, m: Array) -> dict[str, Count]:
-    lane, memory = p.lanes, p.memory
+def _counts(d: _Designs, turns: Array, plain: bool) -> dict[str, Count]:
+    p, lane, memory, c, s = d.p, d.p.lanes, d.p.memory, d.lanes, d.unit
+    passed = {name: _sums(p, values, d.plain) for name, values in memory.counts.items()}
+    if not plain:
+        moved = (_chosen(d, x, turns) for x in (memory.read, memory.written, memory.weights))
+        counts = memory_counts(*moved, memory.charge[d.half], p.group)
+        here = np.arange(d.index.size)
+        passed = {name: _sums(p, values, here) for name, values in counts.items()}
     return {
         "mac": _sums(p, lane.macs, c),
         "vector": _sums(p, lane.vector, c),
@@ -98,14 +214,10 @@ def _counts(p: Prepared, c: Array, s: Array, m: Array) -> dict[str, Count]:
         "stochastic rounding": _sums(p, lane.rounded, c),
         "softmax": _sums(p, p.softmax.work, s),
         "layer norm": _sums(p, p.norm.work, s),
-        "dma": _sums(p, memory.blocks, m),
         "activation buffer": _sums(p, lane.activation, c),
-        "activation buffer fill": _sums(p, memory.others, m),
         "weight buffer": _sums(p, lane.weight, c),
-        "weight buffer fill": _sums(p, memory.parameters, m),
         "mask buffer": _sums(p, lane.mask, c),
-        "main memory read": _sums(p, memory.charged_read, m),
-        "main memory write": _sums(p, memory.charged_write, m),
+        **passed,
     }
 
 
@@ -129,22 +241,27 @@ def _awake(p: Prepared, c: Array, s: Array) -> dict[str, Count]:
 
 
 def _limits(p: Prepared, u: Units, index: Array) -> dict[str, tuple[Array, Array]]:
-    ops = p.ops
-    x, y, b = u.number("tile_x"), u.number("tile_y"), u.number("tile_b")
-    held = np.where(u.flag("double_buffer"), 2.0, 1.0) / TILE_SHARE
-    inputs, outputs = b * x * y, b * x * x
-    f = ops.format
-    # Attention keeps both operands in the activation buffer.
-    activation = held * (2.0 * inputs * f.activation + outputs * f.accumulator)
-    masks = held * 2.0 * inputs / 8.0 * bool(ops.densities)
     trains = u.number("training") * u.equals("training_support", "false")
-    total = sum(ops.memory.values(), np.zeros(1))
+    total = sum(p.ops.memory.values(), np.zeros(1))
     return {
         "the machine does not train: accelerator.training_support is false": (
             trains,
             np.zeros(index.size),
         ),
         "main memory: needs {needed}, has {available}": (total[index], u.number("memory_capacity")),
+        # Double buffering is a permission: one tile in all of a buffer will do.
+        **_tiles_need(p.ops, u, 1.0),
+    }
+
+
+def _tiles_need(ops: Operations, u: Units, copies: float) -> dict[str, tuple[Array, Array]]:
+    """Bytes that so many copies of a tile need of each buffer, and those there are."""
+    x, y, b = u.number("tile_x"), u.number("tile_y"), u.number("tile_b")
+    held, inputs, outputs, f = copies / TILE_SHARE, b * x * y, b * x * x, ops.format
+    # Attention keeps both operands in the activation buffer.
+    activation = held * (2.0 * inputs * f.activation + outputs * f.accumulator)
+    masks = held * 2.0 * inputs / 8.0 * bool(ops.densities)
+    return {
         "activation buffer: one tile needs {needed}, has {available}": (
             activation,
             u.number("activation_buffer"),
@@ -168,13 +285,15 @@ def _tiles(p: Prepared, u: Units, index: Array) -> tuple[Array, Array, Array]:
     return matmul * rows, matmul * y, matmul * x
 
 
-def _traffic(p: Prepared, c: Array, m: Array) -> tuple[Array, Array]:
-    moved = (p.memory.read + p.memory.written)[:, m]
-    chip = (p.lanes.activation + p.lanes.weight + p.lanes.mask)[:, c]
+def _traffic(d: _Designs, turns: Array) -> tuple[Array, Array]:
+    p = d.p
+    moved = _chosen(d, p.memory.read, turns) + _chosen(d, p.memory.written, turns)
+    chip = (p.lanes.activation + p.lanes.weight + p.lanes.mask)[:, d.lanes]
     return chip + moved, moved
 
 
-def _moved(p: Prepared, m: Array) -> tuple[Array, Array, Array]:
+def _moved(d: _Designs, turns: Array) -> tuple[Array, Array, Array]:
     """(R, D) bytes of weights, of everything else read, and written, over all runs."""
-    weights = p.memory.weights[:, m]
-    return weights, p.memory.read[:, m] - weights, p.memory.written[:, m]
+    m = d.p.memory
+    weights, read, written = (_chosen(d, x, turns) for x in (m.weights, m.read, m.written))
+    return weights, read - weights, written

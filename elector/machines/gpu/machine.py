@@ -174,7 +174,6 @@ def activity(prepared: object, part: slice) -> Activity:
         alone=busy,
         compute=busy,
         cycles=busy * d.clock,
-        shortest=np.full(index.size, np.inf),
         counts=_counts(p, d, index, moved * count, touched * count),
         fuse=np.zeros(index.size, dtype=bool),
         weights=weights,

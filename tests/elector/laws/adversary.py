@@ -7,6 +7,7 @@ fresh. It needs no gradient and knows nothing of the machine but its schema.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -99,7 +100,15 @@ def attack(
             if worst.axis not in best or worst.excess > best[worst.axis].excess:
                 best[worst.axis] = worst
         elite, scores = _survivors(elite + pairs, np.concatenate((scores, found)))
+    _require_own(subject, law, best.values())
     return sorted(best.values(), key=lambda w: -w.excess)
+
+
+def _require_own(subject: Subject, law: Law, found: Iterable[Worst]) -> None:
+    """A violation is that of the pair alone: its company in a batch changes no bit."""
+    for worst in found:
+        alone = float(measured(subject, law, [worst.pair])[0])
+        assert alone == worst.violation, f"alone the pair has {alone:+.17g}: {worst}"
 
 
 def _survivors(pairs: list[Pair], scores: np.ndarray) -> tuple[list[Pair], np.ndarray]:

@@ -191,7 +191,7 @@ def _number(subject: Subject, row: Row, axis: str, random: Random) -> Any:
     if field.type == "int" and field.choices:
         return int(random.choice(field.choices))
     drawn = number(field, random)
-    return drawn if drawn > 0 else number(field, random, center=1.0)
+    return drawn if drawn > 0 else bounded(field, max(1.0, (field.high or 1.0) * 1e-6))
 
 
 def usable(row: Row) -> bool:

@@ -1,0 +1,93 @@
+"""Loads and computing of an operation: side by side, or in turn.
+
+Where a memory is double buffered, one half of it holds the tile that is worked on and the other
+receives the next: an operation then takes max(compute, load). Where it is not, a tile may take
+all of it, and the operation takes compute + load. Double buffering is a permission: where half
+the tile costs more traffic than the overlap saves, an operation takes turns all the same.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from elector.machines.contract import Stream
+
+Array = np.ndarray
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Loads:
+    """Seconds of main memory of R rows over all runs, (R, D) unless said otherwise.
+
+    half, whole : with tiles in half of the memory, and in all of it. half_weights, whole_weights :
+    those that bring each parameter once. fill : until the first tile is there. double : (D,) bool, whether
+    loads may go on beside computing.
+    """
+
+    half: Array
+    whole: Array
+    half_weights: Array
+    whole_weights: Array
+    fill: Array
+    double: Array
+
+    def at(self, rows: Array) -> Loads:
+        """Those of some rows."""
+        return Loads(
+            self.half[rows],
+            self.whole[rows],
+            self.half_weights[rows],
+            self.whole_weights[rows],
+            self.fill[rows],
+            self.double,
+        )
+
+    def turns(self, compute: Array) -> Array:
+        """(R, D) bool, rows in which loads and computing (R, D) [s] take turns."""
+        return ~self.double | (compute + self.whole < self.half)
+
+    @property
+    def plain(self) -> Array:
+        """(D,) 0 where tiles take half of the memory, 1 where all of it, if no row chooses."""
+        return np.where(self.double, 0, 1)
+
+
+def stream(
+    compute: Array, loads: Loads, n: Array | None = None, busy: dict[str, Array] | None = None
+) -> Stream:
+    """What rows take in one of n (D,) streams that compute for (R, D) seconds; None: in one.
+
+    Streams share the parameters that are fetched, for which all of them wait, as each does for a
+    first tile of its own.
+    """
+    rest, whole = loads.half - loads.half_weights, loads.whole
+    if n is not None:
+        rest = rest / n
+        whole = (whole - loads.whole_weights) / n + loads.whole_weights
+    alone = np.maximum(compute, loads.half if n is None else rest + loads.half_weights)
+    alone, ahead = alone + loads.fill, np.maximum(compute, rest) + loads.fill
+    if loads.double.all() and not (compute + loads.whole < loads.half).any():
+        return Stream(alone, ahead, None, busy or {})
+    turned = compute + whole
+    alone, ahead = (np.where(loads.double, x, turned) for x in (alone, ahead))
+    return Stream(alone, ahead, turned, busy or {})
+
+
+def holds(compute: Array, units: Array, loads: Loads, turns: Array) -> tuple[Array, ...]:
+    """(R, D) seconds in which no load and no compute may go on beside, each a bound of its own.
+
+    compute : of the row alone. units : for which its unit is taken. turns : bool.
+
+    Of a row that takes turns, loads hold up the units and computing holds up main memory. What a
+    step then needs is the least, over all ways to take turns or not, of the most of units and
+    memory. That is no less than the least of any mixture of both (linear programming duality), of
+    which memory alone and half of each are taken.
+    """
+    designs = turns.any(axis=0)
+    if not designs.any():
+        return ()
+    in_turn = np.where(loads.whole > 0.0, compute + loads.whole, units)
+    mixtures = (loads.half, 0.5 * (units + loads.half))
+    return tuple(np.where(designs, np.where(turns, in_turn, x), 0.0) for x in mixtures)

@@ -1,0 +1,71 @@
+"""Systolic arrays: rows x cols cells, weight-, output- or input-stationary.
+
+How long folds take stands in `folds`, what a design does in `work`.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from elector.machines.contract import Action, Machine, Part, Units
+from elector.machines.systolic.work import activity, prepare
+
+Array = np.ndarray
+
+ACTIONS = {
+    "mac": Action("mac", ("mac.{compute}", "energy")),
+    "register": Action("register", ("register", "energy")),
+    "sram read": Action("sram", ("sram", "read_energy"), "sram"),
+    "sram write": Action("sram", ("sram", "write_energy"), "sram"),
+    "accumulator read": Action("accumulators", ("sram", "read_energy"), "accumulators"),
+    "accumulator write": Action("accumulators", ("sram", "write_energy"), "accumulators"),
+    "vector": Action("vector", ("vector.fp32", "energy")),
+    "special": Action("vector", ("vector.special", "energy")),
+    "main memory": Action("main memory", ("dram.{memory}", "energy")),
+    "interface": Action("interface", ("dram.{memory}", "interface_energy")),
+}
+
+
+def complete(units: Units) -> Units:
+    """Settings left to the machine: a lane for each column, accumulators under each column.
+
+    Gemmini (Genc et al. 2021, arXiv 1911.09925) puts 64 KiB under 16 columns: 1,024 rows of
+    four bytes each. Output-stationary arrays keep their sums in the cells.
+    """
+    columns = units.number("cols") * units.number("arrays")
+    lanes, sums = units.number("vector_lanes"), units.number("accumulators")
+    own = np.where(units.equals("dataflow", "os"), 0.0, 1024.0 * 4.0 * columns)
+    return units.replace(
+        vector_lanes=np.where(lanes > 0, lanes, columns),
+        accumulators=np.where(sums > 0, sums, own),
+    )
+
+
+def parts(units: Units) -> dict[str, Part]:
+    """Area and standing power of the parts of the chip and its memory."""
+    cells = units.number("rows") * units.number("cols") * units.number("arrays")
+    lanes = units.number("vector_lanes")
+    logic = ("logic", "leakage")
+    memory = ("dram.{memory}", "interface_area")
+    return {
+        "array": Part(("mac.{compute}", "area"), cells, logic, True),
+        "vector": Part(("vector.fp32", "area"), lanes, logic, True),
+        "special": Part(("vector.special", "area"), lanes, logic, True),
+        "sram": Part(("sram", "area"), units.number("sram"), ("sram", "leakage")),
+        "accumulators": Part(("sram", "area"), units.number("accumulators"), ("sram", "leakage")),
+        "interface": Part(memory, units.number("bandwidth"), logic, True),
+        "main memory": Part(None, units.number("bandwidth"), ("dram.{memory}", "standby")),
+    }
+
+
+SYSTOLIC = Machine(
+    name="systolic",
+    schema="systolic",
+    description="systolic arrays with one on-chip memory and a vector unit",
+    actions=ACTIONS,
+    prepare=prepare,
+    activity=activity,
+    parts=parts,
+    complete=complete,
+    native="datapath",
+)

@@ -1,0 +1,250 @@
+"""Cycles of the folds of a product on one systolic array or on several.
+
+A product (m x k)(k x n) occupies the array as sr x sc with a stream of t:
+
+    dataflow   sr  sc  t       stays in the cells     moves through
+    ws         k   n   m       weights                inputs, partial sums
+    os         m   n   k       outputs                inputs, weights
+    is         k   m   n       inputs                 weights, partial sums
+
+One fold takes 2 r + c + t - 2 cycles (load or drain r, stream t, skew r + c - 2;
+Samajdar et al. 2018, SCALE-Sim, arXiv 1811.02883). With `preload: overlap` a cell holds the next
+fold's operand as well (Jouppi et al. 2017, TPU): a fold then takes max(t, r), and one load and
+one skew remain. The last fold along a side uses only the rows and columns left over.
+
+Small products share the array block-diagonally, in groups of a fixed list of sizes; the best is
+taken. Folds are dealt to several arrays, the last of which is done after
+
+    min(S / A + (1 - 1/A) c, ceil(F / A) c)
+
+with S the cycles of all F folds and c those of the largest (Graham 1966 for the first term).
+Every term grows with every side of the product and with the number of products, and what a
+larger product may do a smaller one may do as well: none takes longer than a larger one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+Array = np.ndarray
+
+
+def _group_sizes(every: int, step: float, most: int) -> tuple[int, ...]:
+    found = list(range(1, every + 1))
+    while found[-1] < most:
+        found.append(round(found[-1] * step))
+    return tuple(found)
+
+
+#: Products that an array may hold side by side: the same list for every product.
+GROUPS = _group_sizes(8, 1.25, 65536)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Sides:
+    """Products as the array sees them, all (N, D).
+
+    rows, cols, stream : sr, sc and t. batch : independent products. nr, nc : folds along rows
+    and columns; where a side grows with the token index, their mean. grows : (N, 1) bool, there.
+    """
+
+    rows: Array
+    cols: Array
+    stream: Array
+    batch: Array
+    nr: Array
+    nc: Array
+    grows: Array
+
+    def at(self, products: Array) -> Sides:
+        """Some of the products."""
+        return Sides(**{name: getattr(self, name)[products] for name in self.__annotations__})
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Arrays:
+    """D designs: rows and cols of one array, how many there are, output stationary or not."""
+
+    rows: Array
+    cols: Array
+    count: Array
+    os: Array
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class _Groups:
+    """Products that share the array, in groups of one size and perhaps a smaller one.
+
+    all (N, D). many : groups. whole, wide : rows and columns of the largest fold; last, edge : of
+    the last one along either side. short : rows of the smaller group, 0 where there is none;
+    None: every product on its own.
+    """
+
+    many: Array
+    whole: Array
+    wide: Array
+    last: Array
+    edge: Array
+    short: Array | None
+
+    @property
+    def number(self) -> Array:
+        """(N, D) groups, the smaller one included."""
+        return self.many if self.short is None else self.many + (self.short > 0.0)
+
+
+def folds(side: Array, size: Array) -> Array:
+    """Folds that a side takes on an array of that size."""
+    return np.ceil(side / size)
+
+
+def mean_folds(middle: Array, span: Array, size: Array) -> Array:
+    """Mean of ceil(x / size) over the span + 1 consecutive integers x around `middle`.
+
+    With F(x) = sum of ceil(i / size) for i = 1 ... x = size q (q + 1) / 2 + (q + 1) rest,
+    x = q size + rest, the sum from a to b is F(b) - F(a - 1).
+    """
+
+    def total(x: Array) -> Array:
+        q = np.floor(x / size)
+        return size * q * (q + 1.0) / 2.0 + (q + 1.0) * (x - q * size)
+
+    low = middle - span / 2.0
+    return (total(low + span) - total(low - 1.0)) / (span + 1.0)
+
+
+def overlapped(s: Sides, a: Arrays) -> tuple[Array, Array]:
+    """(N, D) cycles of a product, and cycles for which it takes the arrays.
+
+    Load and skew delay a result, but the next product may follow on the array's heels.
+    """
+
+    def of(s: Sides, g: _Groups) -> tuple[Array, ...]:
+        taken = _busy(s, a, g, s.stream)
+        cycles = _one_array(s, a, g, taken)
+        if not (a.count > 1.0).any():
+            return cycles, taken
+        several = _several(s, a, g)
+        # Arrays may be left idle.
+        return np.minimum(cycles, several[0]), np.minimum(taken, several[1])
+
+    cycles, taken = _least(s, a, of)
+    return cycles, taken
+
+
+def serial(s: Sides, a: Arrays) -> Array:
+    """(N, D) cycles of a product whose folds follow one another."""
+    return _least(s, a, lambda s, g: (_in_turn(s, a, g),))[0]
+
+
+def _least(
+    s: Sides, a: Arrays, of: Callable[[Sides, _Groups], tuple[Array, ...]]
+) -> tuple[Array, ...]:
+    """The least of what `of` makes, each (N, D), over all groups that fit into the array."""
+    best = of(s, _alone(s, a))
+    packed = np.flatnonzero((s.batch > 1.0).any(axis=1))
+    if not packed.size:
+        return best
+    few = s.at(packed)
+    fit = np.minimum(np.floor(a.rows / few.rows), np.floor(a.cols / few.cols))
+    most = min(float(fit.max()), float(few.batch.max()))
+    for before, size in pairwise(GROUPS):
+        if before >= most:
+            break
+        # A group of more than there are is a group of all.
+        here = np.where(np.minimum(size, few.batch) <= fit, float(size), 1.0)
+        for values, found in zip(best, of(few, _groups(few, a, here)), strict=True):
+            values[packed] = np.minimum(values[packed], found)
+    return best
+
+
+def _alone(s: Sides, a: Arrays) -> _Groups:
+    """Every product on its own."""
+    return _Groups(
+        s.batch,
+        np.minimum(a.rows, s.rows),
+        np.minimum(a.cols, s.cols),
+        s.rows - (s.nr - 1.0) * a.rows,
+        s.cols - (s.nc - 1.0) * a.cols,
+        None,
+    )
+
+
+def _groups(s: Sides, a: Arrays, size: Array) -> _Groups:
+    """Groups of `size` (N, D) products, and one of what is left over."""
+    batch = np.maximum(s.batch, 1.0)
+    large = np.minimum(size, batch)
+    many = np.floor(batch / large)
+    one = _alone(s, a)
+    return _Groups(
+        many,
+        np.minimum(a.rows, s.rows * large),
+        np.minimum(a.cols, s.cols * large),
+        one.last * large,
+        one.edge * large,
+        one.last * (batch - many * large),
+    )
+
+
+def _busy(s: Sides, a: Arrays, g: _Groups, t: Array) -> Array:
+    """Cycles of all folds on one array, each of max(t, r)."""
+    column = (s.nr - 1.0) * np.maximum(t, a.rows) + np.maximum(t, g.last)
+    found = g.many * s.nc * column
+    if g.short is not None:
+        found += np.where(g.short > 0.0, np.maximum(t, g.short), 0.0)
+    return found
+
+
+def _one_array(s: Sides, a: Arrays, g: _Groups, taken: Array) -> Array:
+    """Cycles until the last result of one array, whichever of the last folds has it.
+
+    Folds come column by column. Of the last fold of a row or a column, and of those before it,
+    one is the last to finish: a thin fold is done sooner than a thick one that began before.
+    """
+    t = s.stream
+    below, behind = np.maximum(t, g.last), np.maximum(t, g.whole)
+    first = np.where(a.os, 0.0, g.whole - behind)
+    whole, last = g.whole, g.last
+    if a.os.any():
+        whole = np.where(a.os, 2.0 * whole - behind, whole)
+        last = np.where(a.os, 2.0 * last - below, last)
+    rows = np.maximum(last, whole - below)
+    column = (s.nr - 1.0) * np.maximum(t, a.rows) + below
+    cols = np.maximum(g.edge, np.where(s.nc > 1.0, g.wide - column, 0.0))
+    if s.grows.any():  # a mean over sizes has no last fold of its own
+        rows, cols = np.where(s.grows, whole, rows), np.where(s.grows, g.wide, cols)
+    return taken + first + (t - 2.0) + rows + cols
+
+
+def _several(s: Sides, a: Arrays, g: _Groups) -> tuple[Array, Array]:
+    """Cycles, and cycles taken, of folds dealt to several arrays.
+
+    Idle arrays share the stream of one fold, but for outputs that must meet in one cell.
+    """
+    number = g.number * s.nr * s.nc
+    shares = np.where(a.os, 1.0, np.maximum(np.floor(a.count / number), 1.0))
+    t = np.ceil(s.stream / shares)
+    largest = np.maximum(t, g.whole)
+    taken = _dealt(shares * _busy(s, a, g, t), largest, shares * number, a.count)
+    return taken - largest + (t - 2.0) + 2.0 * g.whole + g.wide, taken
+
+
+def _dealt(total: Array, largest: Array, number: Array, arrays: Array) -> Array:
+    """Cycles until the last of several arrays is done with its share."""
+    spread = (total - largest) / arrays + largest
+    return np.minimum(spread, np.ceil(number / arrays) * largest)
+
+
+def _in_turn(s: Sides, a: Arrays, g: _Groups) -> Array:
+    """Cycles of folds of 2 r + c + t - 2, each done before the next begins."""
+    number = g.number * s.nr * s.nc
+    shares = np.where(a.os, 1.0, np.maximum(np.floor(a.count / number), 1.0))
+    t = np.ceil(s.stream / shares)
+    batch = np.maximum(s.batch, 1.0)
+    total = number * (t - 2.0) + (2.0 * s.rows * s.nc + s.cols * s.nr) * batch
+    largest = t + 2.0 * g.whole + g.wide - 2.0
+    return _dealt(shares * total, largest, shares * number, a.count)

@@ -1,0 +1,512 @@
+"""Seconds and counts of systolic designs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from elector.base.table import distinct
+from elector.machines.buffering import Loads, holds, stream
+from elector.machines.contract import Activity, Count, Stream, Units
+from elector.machines.systolic.folds import Arrays, Sides, folds, mean_folds, overlapped, serial
+from elector.machines.tiling import TILE_SHARE, Plan, plan
+from elector.operations.rows import PARAMETERS, Operations
+
+Array = np.ndarray
+FLOWS = ("ws", "os", "is")
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class _Tables:
+    """Numbers of the products by (pair, dataflow): (R, 3 X), column = pair + X * flow.
+
+    Bytes over all runs and batches: `moving` is read once for each column of folds, `fixed`
+    once, `turning` once for each row of folds, `result` is written once; `sums` are written to
+    the accumulators once for each row of folds, and read as often.
+    """
+
+    rows: Array
+    cols: Array
+    stream: Array
+    moving: Array
+    fixed: Array
+    turning: Array
+    result: Array
+    sums: Array
+    register: Array
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Prepared:
+    """What all chunks of a block share.
+
+    plan : two columns for each (pair, memory): tiles in half of their memory, and in all of it.
+    plan_index : (D,) the first of them. read, written, moved (both), weights, distinct, fill : (R, Q)
+    bytes over all runs. place : (R,) of a row among the products, -1 elsewhere. shared : (products,)
+    bool, all sequences multiply with the same matrix.
+    """
+
+    ops: Operations
+    index: Array
+    units: Units
+    plan: Plan
+    plan_index: Array
+    plan_pair: Array
+    products: Array
+    vectors: Array
+    tables: _Tables
+    macs: Array
+    work: Array
+    special: Array
+    read: Array
+    written: Array
+    moved: Array
+    weights: Array
+    distinct: Array
+    fill: Array
+    place: Array
+    shared: Array
+    details: bool
+    trains: Array
+
+
+def prepare(ops: Operations, index: Array, units: Units, details: bool) -> Prepared:
+    """Traffic of each distinct (pair, memory), and tables by (pair, dataflow)."""
+    products, vectors = ops.where(matmul=True), ops.where(matmul=False)
+    memory, pair, plan_index = _plan(ops, index, units, details)
+    times = ops.count[:, pair]
+    macs = ops.count * ops.batch * ops.m * ops.k * ops.n
+    if ops.densities:
+        # A dense array spends the cycle on a zero, but not the energy of the product.
+        macs = macs * ops.density("a") * ops.density("b")
+    simple = np.array([row.simple for row in ops.rows])[:, None]
+    special = np.array([row.special for row in ops.rows])[:, None]
+    place = np.full(len(ops.rows), -1, dtype=np.intp)
+    place[products] = np.arange(products.size)
+    vector_elements = np.where(simple + special > 0, ops.count * ops.m, 0.0)
+    return Prepared(
+        ops,
+        index,
+        units,
+        memory,
+        plan_index,
+        pair,
+        products,
+        vectors,
+        _tables(ops, products, ops.a_width, ops.b_width, ops.out_width, ops.format.accumulator),
+        macs[products],
+        vector_elements * simple,
+        vector_elements * special,
+        memory.read * times,
+        memory.written * times,
+        (memory.read + memory.written) * times,
+        memory.weights * times,
+        memory.distinct * times,
+        memory.fill * times,
+        place,
+        np.array([ops.rows[r].b in PARAMETERS for r in products], dtype=bool),
+        details,
+        (ops.count[ops.where(phase="backward")] > 0).any(axis=0),
+    )
+
+
+def _plan(ops: Operations, index: Array, units: Units, details: bool) -> tuple[Plan, Array, Array]:
+    """Plans of every distinct (pair, memory), the pair of each, and each design's place in them."""
+    sizes, _, code = distinct(units.number("sram"))
+    key = (index * sizes.size + code) * 2 + units.number("fuse").astype(np.intp)
+    keys, _, place = distinct(key)
+    pair, rest = np.divmod(keys // 2, sizes.size)
+    asked = np.arange(len(ops.rows) if details else 0)
+    pair, rest, fuse = (np.repeat(x, 2) for x in (pair, rest, keys % 2 == 1))
+    half = np.arange(pair.size) % 2 == 0
+    return plan(ops, pair, sizes[rest], half, fuse, asked), pair, 2 * place
+
+
+def _tables(
+    ops: Operations, r: Array, a_width: Array, b_width: Array, out_width: Array, acc: float
+) -> _Tables:
+    m, k, n = ops.m[r], ops.k[r], ops.n[r]
+    aw, bw, cw = a_width[r][:, None], b_width[r][:, None], out_width[r][:, None]
+    times = ops.count[r] * ops.batch[r]
+    a, b, out = times * m * k * aw, times * k * n * bw, times * m * n
+    zero = np.zeros_like(m)
+    mac = times * m * k * n
+
+    def flows(ws: Array, os: Array, is_: Array) -> Array:
+        return np.concatenate((ws, os, is_), axis=1)
+
+    return _Tables(
+        rows=flows(k, m, k),
+        cols=flows(n, n, m),
+        stream=flows(m, k, n),
+        moving=flows(a, a, b),
+        fixed=flows(b, zero, a),
+        turning=flows(zero, b, zero),
+        result=flows(out * cw, out * cw, out * cw),
+        sums=flows(out * acc, zero, out * acc),
+        # Every cell hands its moving operand and its partial sum (os: both operands) on.
+        register=flows(mac * (aw + acc), mac * (aw + bw), mac * (bw + acc)),
+    )
+
+
+# ---- seconds ----
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class _Designs:
+    """D designs of a chunk: their settings, and the pair of each.
+
+    column : (D,) of the tables. half : (D,) of the plan with tiles in half of the memory; that
+    with tiles in all of it stands behind.
+    """
+
+    p: Prepared
+    units: Units
+    index: Array
+    column: Array
+    half: Array
+
+    @property
+    def double(self) -> Array:
+        """(D,) whether loads may overlap with computing: half of the memory holds a tile."""
+        fits = self.p.plan.needed[self.half] * 2.0 / TILE_SHARE <= self.units.number("sram")
+        return self.units.flag("double_buffer") & fits
+
+    @property
+    def plain(self) -> Array:
+        """(D,) the plan of an operation that does not choose."""
+        return self.half + ~self.double
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class _Compute:
+    """Seconds of R rows over all runs, (R, D).
+
+    alone : of the unit that computes the row. array, chip : for which the arrays and the port of
+    the on-chip memory are taken. cycles : of the unit. sides : of the products among the rows.
+    """
+
+    alone: Array
+    array: Array
+    chip: Array | None
+    cycles: Array
+    sides: Sides
+
+
+def activity(prepared: object, part: slice) -> Activity:
+    """Seconds and counts of the designs in `part` (physics: time = the slowest resource)."""
+    assert isinstance(prepared, Prepared)
+    p, ops, units = prepared, prepared.ops, prepared.units.take(part)
+    index, half = p.index[part], p.plan_index[part]
+    d = _Designs(p, units, index, index + ops.count.shape[1] * units.code("dataflow", FLOWS), half)
+    rows = np.arange(len(ops.rows))
+    compute, loads = _compute(d, rows, None), _loads(d)
+    one, turns = stream(compute.alone, loads), loads.turns(compute.alone)
+    alone = one.alone if one.turned is None else np.minimum(one.alone, one.turned)
+    vectors = np.array([not row.matmul for row in ops.rows])[:, None]
+    busy = {
+        "array": compute.array,
+        "vector": np.where(vectors, compute.alone, 0.0),
+        "memory": np.where(turns, loads.whole, loads.half),
+    }
+    if compute.chip is not None:
+        busy["on-chip memory"] = compute.chip
+    counts, traffic = _counts(d, compute, turns)
+    cells = units.number("rows") * units.number("cols") * units.number("arrays")
+    return Activity(
+        busy=busy,
+        alone=alone,
+        compute=compute.alone,
+        cycles=compute.cycles,
+        counts=counts,
+        fuse=units.flag("fuse"),
+        weights=Count(p.distinct, d.plain),
+        room=units.number("sram") * TILE_SHARE / 2.0,
+        bandwidth=units.number("bandwidth"),
+        start=_start(d) / units.number("bandwidth"),
+        executed=ops.executed[index],
+        peak=cells * units.number("clock"),
+        limits=_limits(d),
+        resources=tuple(busy),
+        one=one,
+        streams=_streams(d, loads),
+        holds=holds(compute.alone, compute.array, loads, turns),
+        tiles=_tiles(d, turns) if p.details else None,
+        traffic=traffic if p.details else None,
+        moved=_moved(d, turns) if p.details else None,
+        accesses=_accesses(d, compute.sides) if p.details else {},
+    )
+
+
+def _chosen(d: _Designs, table: Array, turns: Array) -> Array:
+    """(R, D) values of a plan's table (R, Q) for the tiles that each operation takes."""
+    if not (turns & d.double).any():
+        return table[:, d.plain]
+    return np.where(turns, table[:, d.half + 1], table[:, d.half])
+
+
+def _loads(d: _Designs) -> Loads:
+    p, bandwidth = d.p, d.units.number("bandwidth")
+    moved, weights = p.moved, p.distinct
+    return Loads(
+        moved[:, d.half] / bandwidth,
+        moved[:, d.half + 1] / bandwidth,
+        weights[:, d.half] / bandwidth,
+        weights[:, d.half + 1] / bandwidth,
+        p.fill[:, d.half] / bandwidth,
+        d.double,
+    )
+
+
+def _streams(d: _Designs, loads: Loads) -> Callable[[Array, Array], Stream]:
+    """The streams of the designs: (n (D,), rows) -> what one of them takes."""
+
+    def of(n: Array, rows: Array) -> Stream:
+        compute = _compute(d, rows, n)
+        busy = {"array": compute.array}
+        if compute.chip is not None:
+            busy["on-chip memory"] = compute.chip
+        return stream(compute.alone, loads.at(rows), n, busy)
+
+    return of
+
+
+def _compute(d: _Designs, rows: Array, n: Array | None) -> _Compute:
+    """Seconds of rows without main memory, of all sequences or of one of n (D,) streams."""
+    p, units, ops = d.p, d.units, d.p.ops
+    share = 1.0 if n is None else n
+    clock, matmul = units.number("clock"), p.place[rows] >= 0
+    products = p.place[rows[matmul]]
+    special = p.special[rows][:, d.index] * units.number("special_cycles")
+    cycles = (p.work[rows][:, d.index] + special) / units.number("vector_lanes") / share
+    sides = _sides(d, products, n)
+    taken = np.zeros_like(cycles)
+    count = ops.count[rows[matmul]][:, d.index]
+    cycles[matmul], taken[matmul] = (x * count for x in _cycles(d, sides))
+    alone = cycles / clock
+    port, chip = units.number("sram_bandwidth"), None
+    if (port > 0).any():
+        chip = np.zeros_like(cycles)
+        reads, writes, _ = _sram(p.tables, products, d.column, sides)
+        if n is not None:
+            reads, writes = _sram_of(d, products, sides, n)
+        chip[matmul] = (reads + writes) / np.where(port > 0, port, np.inf)
+        alone = np.maximum(alone, chip)
+    return _Compute(alone, taken / clock, chip, cycles, sides)
+
+
+def _sides(d: _Designs, products: Array, n: Array | None) -> Sides:
+    """The products as the arrays see them: of all sequences, or of one of n (D,) streams.
+
+    Sequences share a weight, which sees their rows one below the other; in attention each has
+    products of its own.
+    """
+    p, t = d.p, d.p.tables
+    rows, cols, stream = (x[products][:, d.column] for x in (t.rows, t.cols, t.stream))
+    op = p.products[products]
+    batch = p.ops.batch[op][:, d.index]
+    if n is not None:
+        shared, flow = p.shared[products][:, None], d.units.code("dataflow", FLOWS)
+        stream = np.where(shared & (flow == 0), stream / n, stream)
+        rows = np.where(shared & (flow == 1), rows / n, rows)
+        cols = np.where(shared & (flow == 2), cols / n, cols)
+        batch = np.where(shared, batch, np.ceil(batch / n))
+    size = d.units.number("rows"), d.units.number("cols")
+    nr, nc = folds(rows, size[0]), folds(cols, size[1])
+    grows = np.array([bool(p.ops.rows[r].grows) for r in op], dtype=bool)[:, None]
+    if grows.any():
+        _grow(d, op, size, nr, nc)
+    return Sides(rows, cols, stream, batch, nr, nc, grows)
+
+
+def _grow(d: _Designs, op: Array, size: tuple[Array, Array], nr: Array, nc: Array) -> None:
+    """Mean number of folds where a side grows with the token index, in closed form, in place."""
+    ops, flow = d.p.ops, d.units.code("dataflow", FLOWS)
+    # Which of sr, sc a growing n or k is, for each dataflow; the stream is linear as it is.
+    place = {"n": (1, 1, 2), "k": (0, 2, 0)}
+    for i, r in enumerate(op):
+        grows = ops.rows[r].grows
+        if not grows:
+            continue
+        side = np.array(place[grows])[flow]
+        value = (ops.n if grows == "n" else ops.k)[r][d.index]
+        span = ops.span[r][d.index]
+        nr[i] = np.where(side == 0, mean_folds(value, span, size[0]), nr[i])
+        nc[i] = np.where(side == 1, mean_folds(value, span, size[1]), nc[i])
+
+
+def _cycles(d: _Designs, s: Sides) -> tuple[Array, Array]:
+    """(N, D) cycles of one run of the products, and cycles the arrays are taken."""
+    units = d.units
+    os = units.equals("dataflow", "os")
+    a = Arrays(*(units.number(key) for key in ("rows", "cols", "arrays")), os)
+    cycles, taken = overlapped(s, a)
+    waits = units.equals("preload", "serial")
+    if waits.any():
+        one_by_one = serial(s, a)
+        cycles, taken = np.where(waits, one_by_one, cycles), np.where(waits, one_by_one, taken)
+    peer = units.equals("convention", "scalesim")
+    if peer.any():
+        counted = _scalesim(s, a)
+        cycles, taken = np.where(peer, counted, cycles), np.where(peer, counted, taken)
+    return cycles, taken
+
+
+def _scalesim(s: Sides, a: Arrays) -> Array:
+    """The peer's count: whole folds one after another, minus one a layer; no drain for os.
+
+    SCALE-Sim 3.0.0 reports 2 R + C + t - 2 a fold (os: R + C + t - 2), less one cycle a layer.
+    """
+    loads = np.where(a.os, 1.0, 2.0)
+    number = folds(s.rows, a.rows) * folds(s.cols, a.cols)
+    return s.batch * number * (loads * a.rows + a.cols + s.stream - 2.0) - 1.0
+
+
+# ---- bytes and counts ----
+
+
+def _sram(t: _Tables, products: Array, column: Array, s: Sides) -> tuple[Array, Array, Array]:
+    """Bytes over all runs: read from and written to the on-chip memory, and partial sums.
+
+    The sums of a fold are added to those in the accumulators; the last of them are read once
+    more on their way to the on-chip memory. So they are written as often as read.
+    """
+    moving, fixed, turning, result, sums = (
+        x[products][:, column] for x in (t.moving, t.fixed, t.turning, t.result, t.sums)
+    )
+    return moving * s.nc + fixed + turning * s.nr, result, sums * s.nr
+
+
+def _sram_of(d: _Designs, products: Array, s: Sides, n: Array) -> tuple[Array, Array]:
+    """Bytes of one of n streams: each reads the parameters anew."""
+    t, flow = d.p.tables, d.units.code("dataflow", FLOWS)
+    moving, fixed, turning, result = (
+        x[products][:, d.column] for x in (t.moving, t.fixed, t.turning, t.result)
+    )
+    again = np.where(d.p.shared[products][:, None], 1.0, n)
+    moving = moving / np.where(flow == 2, again, n)
+    fixed = fixed / np.where(flow == 2, n, again)
+    return moving * s.nc + fixed + turning / again * s.nr, result / n
+
+
+def _accesses(d: _Designs, s: Sides) -> dict[str, Array]:
+    """(R, D) elements of each operand the array reads and writes, over all runs."""
+    p, ops, column = d.p, d.p.ops, d.column
+    one, zero, every = np.ones(len(ops.rows)), np.zeros(len(ops.rows)), np.arange(p.products.size)
+    reads_a = _sram(_tables(ops, p.products, one, zero, zero, 0.0), every, column, s)[0]
+    reads_b = _sram(_tables(ops, p.products, zero, one, zero, 0.0), every, column, s)[0]
+    _, result, sums = _sram(_tables(ops, p.products, zero, zero, one, 1.0), every, column, s)
+    # Outputs that stay in the cells leave them once; others pass the accumulators each fold.
+    writes = np.where(sums > 0, sums, result)
+    found = {}
+    for name, values in (
+        ("a_reads", reads_a),
+        ("b_reads", reads_b),
+        ("out_reads", writes - result),
+        ("out_writes", writes),
+    ):
+        found[name] = np.zeros((len(ops.rows), column.size))
+        found[name][p.products] = values
+    return found
+
+
+def _start(d: _Designs) -> Array:
+    """Bytes the first product needs in its cells: nothing ran before that could hide them.
+
+    One fold of weights, not a tile of them: the array starts while the rest of the tile comes.
+    """
+    p, units = d.p, d.units
+    first = p.products[0]
+    k = np.minimum(p.ops.k[first][d.index], units.number("rows"))
+    n = np.minimum(p.ops.n[first][d.index], units.number("cols"))
+    return np.minimum(k * n * p.ops.b_width[first], p.plan.read[first][d.plain])
+
+
+def _limits(d: _Designs) -> dict[str, tuple[Array, Array]]:
+    p, units = d.p, d.units
+    memory = p.ops.memory
+    total = memory["weights"] + memory["gradients"] + memory["optimizer"]
+    total = total + memory["activations"] + memory["cache"]
+    # Double buffering is a permission: one tile in all of the memory will do.
+    tile = p.plan.needed[d.half] / TILE_SHARE
+    # A datapath that holds no gradient does not train; the user may insist that it does.
+    lacks = not p.ops.format.products.trains
+    support = units.equals("training_support", "auto"), units.equals("training_support", "false")
+    refuses = (lacks * support[0] | support[1]) * p.trains[d.index]
+    return {
+        "the machine does not train: accelerator.training_support and accelerator.datapath "
+        "decide": (refuses, np.zeros(refuses.size)),
+        "main memory: needs {needed}, has {available}": (
+            total[d.index],
+            units.number("memory_capacity"),
+        ),
+        "on-chip memory: the smallest tile needs {needed}, has {available}": (
+            tile,
+            units.number("sram"),
+        ),
+    }
+
+
+def _moved(d: _Designs, turns: Array) -> tuple[Array, Array, Array]:
+    """(R, D) bytes of weights, of everything else read, and written, over all runs."""
+    weights, read, written = (_chosen(d, x, turns) for x in (d.p.weights, d.p.read, d.p.written))
+    return weights, read - weights, written
+
+
+def _tiles(d: _Designs, turns: Array) -> tuple[Array, Array, Array]:
+    plan = d.p.plan
+    m, k, n = (_chosen(d, x, turns) for x in (plan.tile_m, plan.tile_k, plan.tile_n))
+    return m, k, n
+
+
+def _counts(
+    d: _Designs, compute: _Compute, turns: Array
+) -> tuple[dict[str, Count], tuple[Array, Array]]:
+    """How often each action happens; what passes main memory passes the on-chip memory too."""
+    p, index = d.p, d.index
+    here, every = np.arange(index.size), np.arange(p.products.size)
+    reads, writes, passed = _sram(p.tables, every, d.column, compute.sides)
+    plain = not (turns & d.double).any()
+    memory = Count(p.moved, d.plain) if plain else Count(_chosen(d, p.moved, turns), here)
+    read, write = _vector_bytes(p, d.units, index)
+    read = read + _chosen(d, p.written, turns)
+    write = write + _chosen(d, p.read, turns)
+    read[p.products] += reads
+    write[p.products] += writes
+    sums = np.zeros_like(read)
+    sums[p.products] = passed
+    shape = p.ops.count.shape
+    macs, register = np.zeros(shape), np.zeros((shape[0], p.tables.register.shape[1]))
+    macs[p.products] = p.macs
+    register[p.products] = p.tables.register
+    counts = {
+        "mac": Count(macs, index),
+        "register": Count(register, d.column),
+        "sram read": Count(read, here),
+        "sram write": Count(write, here),
+        "accumulator read": Count(sums, here),
+        "accumulator write": Count(sums, here),
+        "vector": Count(p.work, index),
+        "special": Count(p.special, index),
+        "main memory": memory,
+        "interface": memory,
+    }
+    return counts, (read + write + 2.0 * sums, memory.each())
+
+
+def _vector_bytes(p: Prepared, units: Units, index: Array) -> tuple[Array, Array]:
+    """(R, D) bytes vector work reads and writes on chip; streamed work only its extra operand."""
+    ops = p.ops
+    streamed = np.array([row.streamed for row in ops.rows])[:, None]
+    vector = np.array([not row.matmul for row in ops.rows])[:, None]
+    reads = np.where(streamed, ops.b_bytes, ops.a_bytes + ops.b_bytes) * ops.count
+    writes = np.where(streamed, 0.0, ops.out_bytes) * ops.count
+    reads, writes = (np.where(vector, x, 0.0)[:, index] for x in (reads, writes))
+    apart = ~units.flag("fuse")
+    if apart.any():
+        rows = np.nonzero(streamed[:, 0] & vector[:, 0])[0]
+        reads[rows] += (ops.a_bytes * ops.count)[rows][:, index] * apart
+        writes[rows] += (ops.out_bytes * ops.count)[rows][:, index] * apart
+    return reads, writes
