@@ -43,6 +43,7 @@ class GpuUnits:
         self.host = stack["host"] / self.number["host_speed"]
         self.first = float(chunk.activity.start[0])
         self.credit = 0.0
+        self.whole = chunk.ops.whole_sides()
         products = chunk.ops.format.products
         self.width = products.width
         fits = products.significand <= self.c.tensor_significand
@@ -118,6 +119,11 @@ class GpuUnits:
         """Cycles of a product inside flash attention: blocks of queries, dealt to the SMs."""
         ops, i, c = self.chunk.ops, self.i, self.c
         m, k, n, batch = (float(x[r, i]) for x in (ops.m, ops.k, ops.n, ops.batch))
+        whole_k, whole_n = self.whole[0][r, i], self.whole[1][r, i]
+        # Of a block on the diagonal nothing is skipped.
+        diagonal = (c.flash_rows - 1.0) / 2.0
+        k = min(k + diagonal * (whole_k > k), float(whole_k))
+        n = min(n + diagonal * (whole_n > n), float(whole_n))
         blocks = np.ceil(m / c.flash_rows) * batch
         each = c.flash_rows * k * n / self._inside(r)
         each += c.tile_cycles * (self.kernels[r] > 0)
@@ -142,9 +148,9 @@ class GpuUnits:
         ops, i, c, row = self.chunk.ops, self.i, self.c, self.chunk.ops.rows[r]
         m, k, n, batch = (float(x[r, i]) for x in (ops.m, ops.k, ops.n, ops.batch))
         step = VECTOR / self.width
-        along = m if transposed(row) else k
+        along, across = m if transposed(row) else self.whole[0][r, i], self.whole[1][r, i]
         best = self._fastest(m, k, n, batch, self._inside(r))
-        if self.tensor and (along % step or n % step):
+        if self.tensor and (along % step or across % step):
             slow = self._fastest(m, k, n, batch, self._inside(r, c.misaligned))
             copied = 2.0 * self.width * batch * k * (m + n) / self.cache
             best = min(slow, best + copied * self.clock)

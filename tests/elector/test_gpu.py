@@ -169,92 +169,6 @@ def test_a_model_beyond_memory_fits_at_no_batch() -> None:
     assert not found["feasible"] and "no batch fits" in found["reason"]
 
 
-# ---- kernels ----
-
-
-def _device(**changes: float) -> gpu_kernels.Device:
-    values = {
-        "sms": 108.0,
-        "clock": 1.41e9,
-        "rate": 1024.0,
-        "bandwidth": 1.555e12,
-        "lanes": 9.75e12,
-        "cache": 9.7e12,
-        "special": 2.4e12,
-        **changes,
-    }
-    return gpu_kernels.Device(
-        **{k: np.array([v]) for k, v in values.items()}, tensor=np.array([True])
-    )
-
-
-def _product(m: float, k: float, n: float, batch: float = 1.0, **changes: float) -> float:
-    seconds, _ = gpu_kernels.product_seconds(
-        gpu_kernels.constants(), _device(**changes), _products(m, k, n, batch)
-    )
-    return float(seconds[0, 0])
-
-
-def _products(
-    m: float, k: float, n: float, batch: float = 1.0, across: bool = False
-) -> gpu_kernels.Products:
-    no, sizes = np.array([[False]]), [np.array([[float(x)]]) for x in (m, k, n, batch)]
-    return gpu_kernels.Products(*sizes, np.array([[2.0]]), no, np.array([[across]]))
-
-
-@given(
-    m=st.integers(1, 9000), k=st.integers(1, 9000), n=st.integers(1, 9000), batch=st.integers(1, 64)
-)
-def test_a_product_is_never_faster_than_the_peak(m: int, k: int, n: int, batch: int) -> None:
-    assert _product(m, k, n, batch) >= batch * m * k * n / (108 * 1024 * 1.41e9)
-
-
-@given(m=st.integers(1, 4096), k=st.integers(1, 4096), n=st.integers(1, 4096))
-def test_more_of_a_product_never_costs_less(m: int, k: int, n: int) -> None:
-    base = _product(m, 8 * k, 8 * n)
-    assert _product(2 * m, 8 * k, 8 * n) >= base
-    assert _product(m, 8 * k, 8 * n, 2) >= base
-
-
-def test_a_misaligned_product_is_slower_on_tensor_cores() -> None:
-    aligned = _product(4096, 1024, 30528)
-    assert 1.05 * aligned < _product(4096, 1024, 30522) < 2 * aligned
-    assert _product(4096, 1020, 4096) > 1.05 * _product(4096, 1024, 4096)
-
-
-def test_alignment_counts_along_memory_alone() -> None:
-    """A gradient of weights sums over tokens, along which no operand lies in memory."""
-    c, d = gpu_kernels.constants(), _device()
-    odd, even = (
-        gpu_kernels.product_seconds(c, d, _products(1024, k, 4096, across=True))[0]
-        for k in (4095, 4096)
-    )
-    assert odd == even
-    loose = gpu_kernels.product_seconds(c, d, _products(1023, 4096, 4096, across=True))[0]
-    assert loose > gpu_kernels.product_seconds(c, d, _products(1024, 4096, 4096, across=True))[0]
-
-
-@pytest.mark.parametrize("grow", ["m", "k", "n", "batch"])
-def test_a_larger_product_of_whole_rows_never_costs_less(grow: str) -> None:
-    """Every step of 16, splits and waves included; between them no more than a copy's worth."""
-    sizes = {"m": 48.0, "k": 512.0, "n": 256.0, "batch": 3.0}
-    step = 1 if grow == "batch" else 16
-    values = [_product(**{**sizes, grow: float(x)}) for x in range(step, 220 * step, step)]
-    assert (np.diff(values) >= 0).all()
-
-
-def test_split_k_fills_the_device() -> None:
-    # one tile of outputs and a deep k: splitting it is what keeps more than one SM busy
-    one_sm = 128 * 128 * 65536 / (1024 * 1.41e9)
-    assert _product(128, 65536, 128) < one_sm / 4
-
-
-def test_many_waves_approach_the_tile_rate() -> None:
-    peak = 108 * 1024 * 1.41e9
-    assert 8192**3 / _product(8192, 8192, 8192) / peak > 0.75
-    assert 512**3 / _product(512, 512, 512) / peak < 0.4
-
-
 # ---- steps ----
 
 
@@ -392,6 +306,75 @@ def test_no_design_inside_the_schema_gives_nan_or_a_negative(data: st.DataObject
     if found["feasible"]:
         for key in ("latency_s", "energy_j", "power_w", "area_mm2", "utilization"):
             assert math.isfinite(found[key]) and found[key] >= 0, key
+
+
+@pytest.mark.parametrize("stack", gpu_stacks.IMPLEMENTATIONS)
+def test_training_is_never_faster_than_the_inference_it_contains(stack: str) -> None:
+    """Every device, in its own precision of inference, with little or all of it trained."""
+    for trainable in ("heads", "lora:8", "all"):
+        for batch in (1, 32):
+            shared = {
+                "accelerator": DEVICES,
+                "accelerator.memory_capacity": [1e15] * len(DEVICES),
+                "workload.batch": [batch] * len(DEVICES),
+                "workload.trainable": [trainable] * len(DEVICES),
+                "workload.implementation": [stack] * len(DEVICES),
+            }
+            for precision in ("native", "fp32"):
+                both = [
+                    numbers(
+                        len(DEVICES),
+                        **shared,
+                        **{
+                            "workload.mode": [mode] * len(DEVICES),
+                            "workload.precision": [precision] * len(DEVICES),
+                        },
+                    )
+                    for mode in ("inference", "training")
+                ]
+                for result in ("latency_s", "energy_j"):
+                    inference, training = (cost.scalars[result] for cost in both)
+                    assert (training >= inference).all(), (trainable, batch, precision, result)
+
+
+def test_a_batch_of_the_issue_trains_slower_than_it_infers() -> None:
+    ask = {"workload__batch": 32, "workload__trainable": "heads", "workload__precision": "bf16"}
+    inference, training = (
+        simulate(device="a100-sxm-80gb", workload__mode=mode, **ask)["latency_s"]
+        for mode in ("inference", "training")
+    )
+    assert training > inference
+
+
+@pytest.mark.parametrize("device", ["a100-sxm-80gb", "h100-sxm-80gb", "t4-16gb"])
+def test_a_lower_clock_is_never_faster(device: str) -> None:
+    boost = float(str(load_accelerator(device).settings["boost_clock"]))
+    clocks = [boost * share for share in np.linspace(0.05, 1.0, 40)]
+    found = numbers(
+        40, accelerator=[device] * 40, **{"accelerator.clock": clocks, "workload.batch": [8] * 40}
+    )
+    assert found.feasible.all() and (np.diff(found.scalars["latency_s"]) <= 1e-12).all()
+
+
+def test_eager_copies_its_cache_for_every_token_and_compiled_stacks_do_not() -> None:
+    """torch.cat: keys and values read and written once more, beside the pass of attention."""
+    ask = {"workload__batch": 64, "workload__sequence_length": 256, "workload__generate": 512}
+    ask["workload__precision"] = "fp16"
+    found = {}
+    for stack in ("eager", "compiled"):
+        whole = elector.simulate(
+            "llama-2-7b",
+            "a100-sxm-80gb",
+            settings={k.replace("__", "."): v for k, v in ask.items()}
+            | {"workload.implementation": stack},
+            operations=True,
+        )
+        rows = [r for r in whole["operations"] if r["phase"] == "decode"]
+        append = next(r for r in rows if r["name"] == "cache append")
+        attention = [r for r in rows if r["name"] in ("scores", "context")]
+        found[stack] = append["dram_bytes"] / sum(r["dram_bytes"] for r in attention)
+    assert found["eager"] == pytest.approx(2.0, rel=0.02)
+    assert found["compiled"] < 0.02
 
 
 # ---- measurements ----

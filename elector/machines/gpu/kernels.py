@@ -126,23 +126,20 @@ class Device:
 class Products:
     """R products of D designs.
 
-    m, k, n, batch : (R, D) `batch` products of (m x k) by (k x n).
+    m, k, n, batch : (R, D) `batch` products of (m x k) by (k x n), without what a mask hides.
+    first, second : (R, D) elements of a row of the operands as they lie in memory.
     width : (R, 1) bytes of an operand's element where it is multiplied.
     backward : (R, 1) gradients.
-    across : (R, 1) the first operand lies transposed in memory, so that its rows are m long.
     """
 
     m: Array
     k: Array
     n: Array
     batch: Array
+    first: Array
+    second: Array
     width: Array
     backward: Array
-    across: Array
-
-    def rows(self, index: Array) -> Products:
-        """The products at `index`."""
-        return Products(**{f.name: getattr(self, f.name)[index] for f in fields(Products)})
 
 
 def inside_rate(c: Constants, d: Device, p: Products, aligned: bool = True) -> Array:
@@ -197,8 +194,7 @@ def _best(c: Constants, d: Device, p: Products, rate: Array) -> tuple[Array, Arr
 def _loose(d: Device, p: Products) -> Array:
     """(R, D) products on tensor cores of which a row begins at no multiple of 16 bytes."""
     step = VECTOR / p.width
-    first = np.where(p.across, p.m, p.k)
-    aligned = (np.mod(first, step) == 0) & (np.mod(p.n, step) == 0)
+    aligned = (np.mod(p.first, step) == 0) & (np.mod(p.second, step) == 0)
     return np.asarray(~aligned & d.tensor)
 
 

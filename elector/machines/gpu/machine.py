@@ -205,14 +205,16 @@ def _compute(p: Prepared, d: Device, index: Array, touched: Array) -> Array:
     """
     c, count = p.constants, p.ops.count[:, index]
     compute = np.zeros(count.shape)
-    tiled, flash, streams = (_sizes(p, rows, index) for rows in (p.tiled, p.flash, p.streams))
     if p.tiled.size:
+        tiled = _sizes(p, p.tiled, index)
         compute[p.tiled], splits = product_seconds(c, d, tiled)
         touched[p.tiled] = _loads(p, tiled, splits)
     if p.flash.size:
+        flash = _sizes(p, p.flash, index, c.flash_rows)
         compute[p.flash] = flash_seconds(c, d, flash, p.kernels[p.flash][:, None])
         touched[p.flash] = flash_loads(c, flash)
     if p.streams.size:
+        streams = _sizes(p, p.streams, index)
         compute[p.streams] = stream_seconds(c, d, streams, touched[p.streams])
     v = p.vectors
     simple, special = (each[v][:, None] * p.ops.m[v][:, index] for each in _vector_work(p.ops))
@@ -222,20 +224,28 @@ def _compute(p: Prepared, d: Device, index: Array, touched: Array) -> Array:
     return np.where(count > 0, compute, 0.0)
 
 
-def _sizes(p: Prepared, rows: Array, index: Array) -> Products:
-    """The products at `rows` of the designs."""
+def _sizes(p: Prepared, rows: Array, index: Array, blocks: float = 1.0) -> Products:
+    """The products at `rows` of the designs.
+
+    blocks : keys (or queries) that are skipped together where a mask hides them: the half of a
+        block on the diagonal that it hides is computed all the same.
+    """
     ops = p.ops
     named = [ops.rows[r] for r in rows]
-    backward = [row.phase == "backward" for row in named]
     m, k, n, batch = (x[rows][:, index] for x in (ops.m, ops.k, ops.n, ops.batch))
+    whole_k, whole_n = (x[rows][:, index] for x in ops.whole_sides())
+    more = (blocks - 1.0) / 2.0
+    across = np.array([transposed(row) for row in named], dtype=bool)[:, None]
+    backward = np.array([row.phase == "backward" for row in named], dtype=bool)[:, None]
     return Products(
         m,
-        k,
-        n,
+        np.where(whole_k > k, np.minimum(k + more, whole_k), k),
+        np.where(whole_n > n, np.minimum(n + more, whole_n), n),
         batch,
+        first=np.where(across, m, whole_k),
+        second=whole_n,
         width=np.full((rows.size, 1), ops.format.products.width),
-        backward=np.array(backward, dtype=bool)[:, None],
-        across=np.array([transposed(row) for row in named], dtype=bool)[:, None],
+        backward=backward,
     )
 
 
