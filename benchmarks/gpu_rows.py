@@ -255,6 +255,7 @@ def operations(
         format=precisions()["fp16"],
         workload=whole.workload.take(some),
         graph=out.graph(),
+        rewritten=np.zeros(len(out.rows), dtype=bool),
     )
 
 

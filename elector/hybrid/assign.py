@@ -15,12 +15,14 @@ import functools
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
+from typing import Any
 
 import numpy as np
 
 from elector.base.errors import InputError
 from elector.describe.numbers import formats
 from elector.machines.contract import Hybrid, Rule
+from elector.operations.collect import TABLES
 from elector.operations.graph import Operand, Parameter, Source, Value, Way
 from elector.operations.roles import Role, layer_words, vocabulary
 from elector.operations.rows import PARAMETERS, Operations, Row
@@ -28,6 +30,8 @@ from elector.operations.rows import PARAMETERS, Operations, Row
 Array = np.ndarray
 
 TRANSFER = "transfer"
+#: Numbers of a transfer that are not 0.
+BLANK = dict.fromkeys(("batch", "k", "n", "a_width", "b_width", "out_width"), 1.0)
 #: What a rule may look at: of the operation, and of the workload.
 ATTRIBUTES = ("name", "layer", "phase", "kind", "class")
 ASKED = ("mode", "trainable")
@@ -258,36 +262,29 @@ def _inserted(
     new = index < 0
     chosen = [moves[-1 - i] for i in index[new]]
 
-    def table(name: str, blank: float) -> Array:
+    def table(name: str) -> Array:
         values: Array = getattr(ops, name)[index]
-        values[new] = blank
+        values[new] = BLANK.get(name, 0.0)
         return values
 
-    count, sizes = table("count", 0.0), table("m", 0.0)
-    count[new] = [move.count for move in chosen]
-    sizes[new] = [move.size for move in chosen]
+    tables: dict[str, Any] = {
+        name: table(name) for name in (*TABLES, "a_width", "b_width", "out_width")
+    }
+    tables["count"][new] = [move.count for move in chosen]
+    tables["m"][new] = [move.size for move in chosen]
     places = np.empty(len(ops.rows), dtype=np.intp)
     places[index[~new]] = np.flatnonzero(~new)
     carried = [
         (int(place), move.tensor) for place, move in zip(np.flatnonzero(new), chosen, strict=True)
     ]
+    own = ops.rewritten.copy()
+    own[[move.source for move in moves]] = False  # another unit has what runs behind
     return replace(
         ops,
         rows=rows,
+        **tables,
         graph=ops.graph.spread(places, carried),
-        count=count,
-        m=sizes,
-        span=table("span", 0.0),
-        reach=table("reach", 0.0),
-        batch=table("batch", 1.0),
-        k=table("k", 1.0),
-        n=table("n", 1.0),
-        a_bytes=table("a_bytes", 0.0),
-        b_bytes=table("b_bytes", 0.0),
-        out_bytes=table("out_bytes", 0.0),
-        a_width=table("a_width", 1.0),
-        b_width=table("b_width", 1.0),
-        out_width=table("out_width", 1.0),
+        rewritten=np.where(new, False, own[index]),
         densities={
             name: replace(shares, code=np.where(new, 0, shares.code[index]))
             for name, shares in ops.densities.items()

@@ -188,6 +188,7 @@ class _Part:
         }
         self.streamed = np.array([row.streamed for row in named], dtype=bool)
         self.stays = np.array([row.out == "saved" for row in named], dtype=bool)
+        self.rewritten = ops.rewritten[rows]
         self.parameters = setting(np.array([float(row.b in PARAMETERS) for row in named]))
         self.kept = np.full((len(CLASSES), self.pairs), np.inf)
         self.kept[CLASSES.index("saved")] = ops.memory["activations"]
@@ -276,6 +277,8 @@ def _products(p: _Part, plan: Plan, place: Array, x: Array) -> None:
         writes,
         None if own is None else room["b"] * share,
     )
+    # Streamed work behind a product writes what stays of its result.
+    out = out * ~(gathered(p.rewritten, place) & gathered(memories.fuse, x))
     read, fetched = a * best.a_passes, b * best.b_passes
     read += fetched
     if (best.sums > 1.0).any():

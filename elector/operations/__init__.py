@@ -1,9 +1,17 @@
-"""Operations of a model under a workload: `build` lists them all."""
+"""Operations of a model under a workload: `build` lists them all.
+
+In come models and a workload (elector.describe); out comes a table: what each row computes
+(`Role`), where it stands, how large and how often it is, and which rows make its operands
+(`Graph`). Emitters (forward, attention, flexibert, heads) say what runs and what its gradient
+reads; backward rows, saved tensors and recomputation follow (tape, backward, saved). A new kind
+of layer is a role and an emitter; `names` is the only place for what reports show.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -11,7 +19,7 @@ from elector.base.errors import InputError
 from elector.describe.model import Models
 from elector.describe.workload import OPTIMIZER_STATES, Workload
 from elector.operations.backward import backward
-from elector.operations.collect import Collector, Shape
+from elector.operations.collect import TABLES, Collector, Shape
 from elector.operations.forward import blocks, embedding
 from elector.operations.graph import Parameter, Value
 from elector.operations.heads import head
@@ -183,37 +191,18 @@ def _gemms(step: Step, times: Array) -> None:
 
 def _finish(step: Step, tensors: list[Tensor]) -> Operations:
     out, workload, size = step.out, step.workload, step.models.size
-    count, batch = out.table("count"), out.table("batch")
-    m, k, n = out.table("m"), out.table("k"), out.table("n")
-    reach, macs, executed = out.table("reach"), np.zeros(size), np.zeros(size)
-    for r, row in enumerate(out.rows):
-        if row.matmul:
-            done = count[r] * batch[r] * m[r] * k[r] * n[r]
-            executed = executed + done
-            hidden = bool(row.grows) and bool(reach[r].any())
-            if hidden:  # dense, what a mask hides counts
-                other = n[r] if row.grows == "k" else k[r]
-                done = count[r] * batch[r] * m[r] * other * reach[r]
-            macs = macs + done
+    tables: dict[str, Any] = {name: out.table(name) for name in TABLES}
+    macs, executed = _macs(out, tables, size)
     models = step.models
     passes = workload.gradient_accumulation if workload.training else 1.0
     layers = np.maximum(_total(models), 1.0) * passes
     heads = models.most(models.block["heads"].max(axis=0)) if models.template.blocks else 1.0
     return Operations(
         tuple(out.rows),
-        count,
-        batch,
-        m,
-        k,
-        n,
-        out.table("span"),
-        reach,
-        out.table("a_bytes"),
-        out.table("b_bytes"),
-        out.table("out_bytes"),
-        out.widths("a_width"),
-        out.widths("b_width"),
-        out.widths("out_width"),
+        **tables,
+        a_width=out.widths("a_width"),
+        b_width=out.widths("b_width"),
+        out_width=out.widths("out_width"),
         parameters=models.whole(elements_of(tensors, size)),
         memory=_memory(step, tensors),
         macs=models.whole(macs),
@@ -226,8 +215,26 @@ def _finish(step: Step, tensors: list[Tensor]) -> Operations:
         format=workload.format,
         workload=workload,
         graph=out.graph(),
+        rewritten=step.saved.rewritten(out),
         fold=models.fold,
     )
+
+
+def _macs(out: Collector, tables: dict[str, Array], size: int) -> tuple[Array, Array]:
+    """(M,) multiply-accumulates of all products: dense, and those that no mask hides."""
+    dense, executed = np.zeros(size), np.zeros(size)
+    for r, row in enumerate(out.rows):
+        if not row.matmul:
+            continue
+        count, batch, m, k, n, reach = (
+            tables[name][r] for name in ("count", "batch", "m", "k", "n", "reach")
+        )
+        done = count * batch * m * k * n
+        executed = executed + done
+        if row.grows and reach.any():
+            done = count * batch * m * (n if row.grows == "k" else k) * reach
+        dense = dense + done
+    return dense, executed
 
 
 def _total(models: Models) -> Array:

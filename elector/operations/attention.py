@@ -52,10 +52,10 @@ def _projections(step: Step, scope: Scope, index: int, x: Value, memory: Value |
         return Heads(q, *step.cached[index], blocks["heads"][index], scope.count)
     assert source is not None
     k, v = pair.view(pair.rows, narrow), pair.view(pair.rows, narrow)
-    if model.position_kind == "rotary" and not scope.cross:
-        q, k = _rotated(step, scope, q, k)
     q = _low_rank(step, scope, x, q, Role.QUERY)
     v = _low_rank(step, scope, source, v, Role.VALUE)
+    if model.position_kind == "rotary" and not scope.cross:
+        q, k = _rotated(step, scope, q, k)
     if run.decoding:
         append = Recipe(
             Role.CACHE_APPEND, "elementwise", formula("append"), streamed=True, in_place=True

@@ -178,8 +178,14 @@ def _again(step: Step, t: AgainNode) -> None:
         own = replace(row, role=Role.RELATIVE_POSITIONS, b="reuse", grows="")
         place = step.out.matmul(own, runs, shape, (t.queries, table))
         t.scores.made_by(place)
+    _softmax_again(step, t, row, runs)
+
+
+def _softmax_again(step: Step, t: AgainNode, scores: Row, runs: Array) -> None:
+    """Probabilities from scores that were computed again; `scores` is their row."""
+    between = scores.out
     softmax = replace(
-        row,
+        scores,
         role=Role.SOFTMAX,
         kind="softmax",
         matmul=False,
@@ -221,14 +227,21 @@ def _vector(step: Step, t: VectorNode) -> None:
         special=recipe.back[1],
     )
     dy = t.y.gradient
-    runs = _runs(t, *wanted)
-    place = step.out.vector(row, runs, t.a.computed, Sizes(extra=size), (dy, operand))
+    sizes = Sizes(extra=size, writes=_written(step, t))
+    place = step.out.vector(row, _runs(t, *wanted), t.a.computed, sizes, (dy, operand))
     for value in (t.a, t.b):
         if value is not None and value.needed:
             if recipe.passes:
                 value.gradient.takes(dy)
             else:
                 value.gradient.made_by(place)
+
+
+def _written(step: Step, t: VectorNode) -> Array | None:
+    """Bytes of the gradients of both factors of a product; None for one tensor."""
+    if t.b is None or t.recipe.saves not in (Saves.BOTH, Saves.EACH):
+        return None
+    return (t.a.computed + t.b.computed) * step.workload.format.activation
 
 
 def _pass(t: VectorNode) -> None:
@@ -247,7 +260,7 @@ def _read(step: Step, t: VectorNode) -> tuple[str, Array | None, Value | None]:
         return "none", None, None
     if saves is Saves.MASK and scope.recorded == "saved":
         mask = Value(t.y.rows, t.y.width / width, t.y.count)  # a byte each
-        mask.sources = t.y.sources
+        mask.sources, mask.copied = t.y.sources, True
         return "saved", t.a.computed * 1.0, mask
     elements = t.a.computed
     if saves is Saves.BOTH:

@@ -12,6 +12,19 @@ from elector.operations.graph import Graph, Operand, Value
 from elector.operations.rows import PARAMETERS, Row
 
 Array = np.ndarray
+#: Numbers of a row that are (R, M) tables of `Operations`.
+TABLES = (
+    "count",
+    "batch",
+    "m",
+    "k",
+    "n",
+    "span",
+    "reach",
+    "a_bytes",
+    "b_bytes",
+    "out_bytes",
+)
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -87,25 +87,18 @@ def _weighted(step: Step, scope: Scope, heads: Heads, number: Array, e: Array) -
     keys, count = heads.keys, heads.count * (number > 0)
     other = keys.view(keys.rows, number * e, count)
     mine = keys.view(keys.rows, (heads.number - number) * e)
-    weighted = _matrices(step, scope.inside(count), other, Role.WEIGHTED_KEYS, number, e, e)
+    inner = scope.inside(count)
+    weighted = step.product(inner, other, _per_head(inner, Role.WEIGHTED_KEYS, number, e, e))
     whole = derived([mine, weighted], keys.rows, heads.number * e)
     return replace(heads, keys=whole)
 
 
-def _matrices(
-    step: Step,
-    scope: Scope,
-    x: Value,
-    role: Role,
-    number: Array,
-    e: Array,
-    n: Array,
-    variant: str = "",
-) -> Value:
+def _per_head(
+    scope: Scope, role: Role, number: Array, e: Array, n: Array, variant: str = ""
+) -> Product:
     """A trained e x n matrix for each of `number` (M,) heads."""
-    shape = Shape(number, scope.run.tokens, e, n)
-    product = Product(role, shape, scope.run.tokens, number * n, variant=variant)
-    return step.product(scope, x, product)
+    tokens = scope.run.tokens
+    return Product(role, Shape(number, tokens, e, n), tokens, number * n, variant=variant)
 
 
 def relative_positions(
@@ -152,7 +145,7 @@ def _convolution(step: Step, scope: Scope, heads: Heads, e: Array, kernel: float
     number, variant = heads.number, f"c{kernel:.0f}"
 
     def matrices(x: Value, role: Role, n: Array) -> Value:
-        return _matrices(step, scope, x, role, number, e, n, variant)
+        return step.product(scope, x, _per_head(scope, role, number, e, n, variant))
 
     x = _taps(step, scope, Role.DEPTHWISE, kernel, heads.keys, None)
     x = matrices(x, Role.POINTWISE, e)

@@ -131,6 +131,8 @@ class Operations:
     format : bytes of an element by class.
     workload : the M workloads.
     graph : which rows make the operands of which.
+    rewritten : (R,) bool, products whose result streamed work right behind them writes: where
+        that follows without a trip to memory, the product writes nothing.
     densities : a, b, out -> share of the operand's elements that are not zero; empty where
         everything is dense.
     compressed : the machine keeps tensors with zeros compressed, in memory and on their way.
@@ -163,6 +165,7 @@ class Operations:
     format: Precision
     workload: Workload
     graph: Graph
+    rewritten: np.ndarray
     densities: dict[str, Shares] = field(default_factory=dict)
     compressed: bool = False
     fold: Fold | None = None

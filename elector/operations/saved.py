@@ -14,6 +14,7 @@ import numpy as np
 from elector.describe.model import Models
 from elector.operations.collect import Collector
 from elector.operations.graph import Value
+from elector.operations.rows import Row
 
 Array = np.ndarray
 
@@ -25,6 +26,19 @@ class _Mask:
     of: Value
     count: Array
     layer: int | None
+
+
+def _written_behind(rows: list[Row], readers: dict[int, set[int]], row: int) -> bool:
+    """Whether the one row that reads this one's result is streamed, and it or the next stays."""
+    while rows[row].out == "activation" and len(readers.get(row, ())) == 1:
+        (behind,) = readers[row]
+        here = (rows[row].place, rows[row].phase) == (rows[behind].place, rows[behind].phase)
+        if not (here and rows[behind].streamed):
+            return False
+        if rows[behind].out == "saved":
+            return True
+        row = behind
+    return False
 
 
 @dataclass
@@ -65,6 +79,24 @@ class Saved:
             for row in rows:
                 if row >= 0:
                     out.write(row, mask.of.computed)
+
+    def rewritten(self, out: Collector) -> Array:
+        """(R,) bool, rows whose result streamed work behind them writes, since that stays.
+
+        What a product makes then goes from one unit to the next: to the bias, dropout or
+        residual that runs behind it.
+        """
+        found = np.zeros(len(out.rows), dtype=bool)
+        if not self.values:
+            return found
+        readers: dict[int, set[int]] = {}
+        for reader, operands in enumerate(out.operands):
+            for value in operands:
+                for row in value.stored() if isinstance(value, Value) else ():
+                    readers.setdefault(row, set()).add(reader)
+        for row in range(len(found)):
+            found[row] = out.rows[row].matmul and _written_behind(out.rows, readers, row)
+        return found
 
     def bytes_of(self, models: Models, width: float, micro_batches: Array) -> Array:
         """(M,) bytes at once: those of one micro-batch, whose tensors go before the next comes.

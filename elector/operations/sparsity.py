@@ -98,16 +98,7 @@ def load_sparsity(name: str) -> Table | None:
     """The table of a name or file; None for dense."""
     if name == "dense":
         return None
-    shipped = DATA / "sparsity" / f"{name}.csv"
-    path = shipped if name in list_sparsities() else Path(name)
-    if path != shipped and not paths.exists(path, "workload.sparsity"):
-        raise InputError(
-            "unknown sparsity",
-            field="workload.sparsity",
-            value=name,
-            allowed=list_sparsities(),
-            hint="or the file of a sparsity table",
-        )
+    path = _path(name)
     names, lines = read_csv(path, limit=64 << 20)
     _check_header(names, path)
     sums: dict[Key, dict[tuple[float | None, float | None], list[float]]] = {}
@@ -126,14 +117,7 @@ def load_sparsity(name: str) -> Table | None:
         words.setdefault(("operation", key[1]), line)
         words.setdefault(("layer", key[2]), line)
         sums.setdefault(key, {}).setdefault(thresholds, []).append(density)
-    if len(models) > 1:
-        raise InputError(
-            f"line {max(models.values())}: a second model",
-            file=path,
-            field="model",
-            value=list(models)[1],
-            hint="one table for each model",
-        )
+    _require_one_model(models, path)
     points = {
         key: {at: math.fsum(found) / len(found) for at, found in points.items()}
         for key, points in sums.items()
@@ -146,6 +130,32 @@ def load_sparsity(name: str) -> Table | None:
         if (guess := _doubt(column, word)) is not None
     )
     return Table(name, points, "" if model == "*" else model, kinds, doubtful)
+
+
+def _path(name: str) -> Path:
+    """The file of a table by name, or the user's own."""
+    shipped = DATA / "sparsity" / f"{name}.csv"
+    path = shipped if name in list_sparsities() else Path(name)
+    if path != shipped and not paths.exists(path, "workload.sparsity"):
+        raise InputError(
+            "unknown sparsity",
+            field="workload.sparsity",
+            value=name,
+            allowed=list_sparsities(),
+            hint="or the file of a sparsity table",
+        )
+    return path
+
+
+def _require_one_model(models: dict[str, int], path: Path) -> None:
+    if len(models) > 1:
+        raise InputError(
+            f"line {max(models.values())}: a second model",
+            file=path,
+            field="model",
+            value=list(models)[1],
+            hint="one table for each model",
+        )
 
 
 def _doubt(column: str, word: str) -> str | None:

@@ -8,7 +8,7 @@ those gradients read.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -181,6 +181,8 @@ class Step:
     ) -> Value:
         """Vector work y = f(a, b) on the elements of a."""
         around = "none" if scope.recorded == "none" else "activation"
+        if b is not None and recipe.saves in (Saves.BOTH, Saves.EACH):
+            sizes = replace(sizes, extra=b.computed * self.workload.format.activation)
         row = Row(
             recipe.role,
             scope.place,

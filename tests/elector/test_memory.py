@@ -333,6 +333,59 @@ def test_streamed_work_moves_what_is_kept_and_its_second_operand() -> None:
     assert (apart.read >= found.read).all() and (apart.written >= found.written).all()
 
 
+TOKEN = 4 * 768 * 2  # of each sequence one, in bf16
+
+
+@pytest.mark.parametrize(
+    ("model", "beside"),
+    [
+        # The last layer's result is written whole; of it stays a copy of the first tokens.
+        ("bert-base", (128 - 1) * TOKEN),
+        ("gpt2", 0),
+        ("t5-base", 0),
+        # Patches are given, and the first tokens are copied.
+        ("vit-base", -(196 + 1) * TOKEN),
+    ],
+)
+def test_training_writes_what_stays_once(model: str, beside: int) -> None:
+    """A product hands its result to the bias, dropout or residual behind it, which writes it.
+
+    Of a forward pass that nothing of stays on the chip, main memory gets what is saved, once,
+    and what stands between operations that are not streamed: scores, results that a norm takes.
+    """
+    ops = operations(model, mode="training", batch=4)
+    fused, apart = moved(ops, 1e5), moved(ops, 1e5, fuse=False)
+    behind = {"query", "key, value", "output", "feed-forward out"}
+    rows = [r for r, row in enumerate(ops.rows) if row.word in behind and row.phase == "forward"]
+    with_bias = {"query", "key, value"} if model != "t5-base" else set()
+    for r in rows:
+        expected = ops.rows[r].word in {"output", "feed-forward out"} | with_bias
+        assert ops.rewritten[r] == expected
+        assert (fused.written[r, 0] == 0) == expected
+        assert apart.written[r, 0] >= ops.out_bytes[r, 0]
+    first = [r for r, row in enumerate(ops.rows) if row.phase == "forward"]
+    written = (fused.written[first, 0] * ops.count[first, 0]).sum()
+    between = [r for r in first if ops.rows[r].out == "activation" and not ops.rows[r].streamed]
+    own = (fused.written[between, 0] * ops.count[between, 0]).sum()
+    assert written - own == ops.memory["activations"][0] + beside
+
+
+def test_in_inference_products_write_what_the_next_one_reads() -> None:
+    ops = operations("bert-base", batch=4)
+    assert not ops.rewritten.any()
+    found = moved(ops, 1e5)
+    assert found.written[row_of(ops, "output"), 0] == ops.out_bytes[row_of(ops, "output"), 0]
+
+
+def test_a_gated_activation_reads_both_products_and_writes_both_gradients() -> None:
+    ops = operations("llama-2-7b", mode="training", model__layers=1)
+    gate, back = row_of(ops, "feed-forward silu"), row_of(ops, "feed-forward silu gradient")
+    tensor = 2 * 128 * 11008
+    assert (ops.a_bytes[gate, 0], ops.b_bytes[gate, 0], ops.out_bytes[gate, 0]) == (tensor,) * 3
+    sizes = ops.a_bytes[back, 0], ops.b_bytes[back, 0], ops.out_bytes[back, 0]
+    assert sizes == (tensor, 2 * tensor, 2 * tensor)
+
+
 def test_flash_attention_never_moves_its_scores() -> None:
     """Dao et al. 2022: only queries, keys, values and the result pass main memory."""
     for fuse in (True, False):
