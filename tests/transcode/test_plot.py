@@ -91,6 +91,7 @@ def make_run(
     }
     if any(name.startswith("serve.") for name in costs):
         space["workloads"] = {"serve": {"mode": "inference"}}
+        space["objectives"] = {f"serve.{name}": "min" for name in ("latency_s", "energy_j")}
     description = describe(load(space))
     write(
         folder / "manifest.json",
