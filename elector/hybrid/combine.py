@@ -205,6 +205,7 @@ def _together(
         cycles=cycles,
         one=_one(found, list(carried.values())),
         streams=_streams(names, found, list(carried.values())),
+        turns=_turns(found),
         holds=tuple(hold for a in found for hold in a.holds),
         counts=counts,
         fuse=np.zeros(index.size, bool) if len(found) > 1 else found[0].fuse,
@@ -258,6 +259,12 @@ def _waiting(activity: Activity, several: Array) -> Activity:
     longest = _most([_each(b) for b in activity.busy.values()])
     alone = np.where(several, longest, activity.alone)
     return replace(activity, alone=alone, serial=None, streams=undivided(alone, activity.busy))
+
+
+def _turns(found: list[Activity]) -> Array | None:
+    """(R, D) rows whose loads and computing take turns on the unit that runs them."""
+    given = [a.turns & (a.alone > 0) for a in found if a.turns is not None]
+    return np.asarray(np.stack(given).any(axis=0)) if given else None
 
 
 def _one(found: list[Activity], carried: list[tuple[Array, Array]]) -> Stream:

@@ -278,6 +278,7 @@ class Activity:
     budget : an action whose power is limited on its own; None: none.
     one : all sequences in one stream; None: rows take what `alone` says.
     streams : (n (D,), rows) -> what one of n streams takes for some rows; None: its share.
+    turns : (R, D) bool, rows whose loads and computing take turns; None: nowhere.
     holds : (R, D) seconds in which operations keep others from both memory and units, each a
         bound on the seconds of a stage of its own.
     periods : resource -> (D,) how often a sequence comes back to it; without: in each layer.
@@ -316,6 +317,7 @@ class Activity:
     beside: Array | None = None
     one: Stream | None = None
     streams: Callable[[Array, Array], Stream] | None = None
+    turns: Array | None = None
     holds: tuple[Array, ...] = ()
     queued: bool | Array = False
     clocked: Clocked | None = None

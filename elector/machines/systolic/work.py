@@ -43,9 +43,9 @@ class Prepared:
     """What all chunks of a block share.
 
     plan : two columns for each (pair, memory): tiles in half of their memory, and in all of it.
-    plan_index : (D,) the first of them. read, written, moved (both), weights, distinct, fill : (R, Q)
-    bytes over all runs. place : (R,) of a row among the products, -1 elsewhere. shared : (products,)
-    bool, all sequences multiply with the same matrix.
+    plan_index : (D,) the first of them. read, written, moved (both), weights, distinct, fill :
+    (R, Q) bytes over all runs. place : (R,) of a row among the products, -1 elsewhere.
+    shared : (products,) bool, all sequences multiply with the same matrix.
     """
 
     ops: Operations
@@ -206,7 +206,7 @@ def activity(prepared: object, part: slice) -> Activity:
     one, turns = stream(compute.alone, loads), loads.turns(compute.alone)
     alone = one.alone if one.turned is None else np.minimum(one.alone, one.turned)
     vectors = np.array([not row.matmul for row in ops.rows])[:, None]
-    busy = {
+    busy: dict[str, Array | Count] = {
         "array": compute.array,
         "vector": np.where(vectors, compute.alone, 0.0),
         "memory": np.where(turns, loads.whole, loads.half),
@@ -232,6 +232,7 @@ def activity(prepared: object, part: slice) -> Activity:
         resources=tuple(busy),
         one=one,
         streams=_streams(d, loads),
+        turns=turns,
         holds=holds(compute.alone, compute.array, loads, turns),
         tiles=_tiles(d, turns) if p.details else None,
         traffic=traffic if p.details else None,
@@ -341,7 +342,7 @@ def _cycles(d: _Designs, s: Sides) -> tuple[Array, Array]:
     """(N, D) cycles of one run of the products, and cycles the arrays are taken."""
     units = d.units
     os = units.equals("dataflow", "os")
-    a = Arrays(*(units.number(key) for key in ("rows", "cols", "arrays")), os)
+    a = Arrays(units.number("rows"), units.number("cols"), units.number("arrays"), os)
     cycles, taken = overlapped(s, a)
     waits = units.equals("preload", "serial")
     if waits.any():
@@ -429,8 +430,6 @@ def _limits(d: _Designs) -> dict[str, tuple[Array, Array]]:
     memory = p.ops.memory
     total = memory["weights"] + memory["gradients"] + memory["optimizer"]
     total = total + memory["activations"] + memory["cache"]
-    # Double buffering is a permission: one tile in all of the memory will do.
-    tile = p.plan.needed[d.half] / TILE_SHARE
     # A datapath that holds no gradient does not train; the user may insist that it does.
     lacks = not p.ops.format.products.trains
     support = units.equals("training_support", "auto"), units.equals("training_support", "false")
@@ -441,10 +440,6 @@ def _limits(d: _Designs) -> dict[str, tuple[Array, Array]]:
         "main memory: needs {needed}, has {available}": (
             total[d.index],
             units.number("memory_capacity"),
-        ),
-        "on-chip memory: the smallest tile needs {needed}, has {available}": (
-            tile,
-            units.number("sram"),
         ),
     }
 
