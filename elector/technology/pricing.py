@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from elector.base import paths
 from elector.base.errors import InputError
 from elector.base.table import DATA, load_yaml
-from elector.technology.price import Price, between, from_row, product, scaled, total
+from elector.technology import laws
+from elector.technology.price import Price, between, from_row, group, product, scaled, total
 from elector.technology.rows import (
     Quantity,
     Row,
@@ -24,10 +26,15 @@ from elector.technology.scaling import Scaling
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Technology:
-    """The constants, by (part, quantity)."""
+    """The constants, by (part, quantity).
+
+    draws : technologies with other values of the constants, under all of which designs are priced
+        in one call (`drawn`); none by default.
+    """
 
     table: Mapping[tuple[str, str], tuple[Row, ...]]
     scaling: Scaling
+    draws: tuple[Technology, ...] = ()
     _prices: dict[tuple[str, str, float], Price] = field(default_factory=dict, repr=False)
 
     @classmethod
@@ -55,6 +62,30 @@ class Technology:
         }
         return cls(ladders, Scaling.of(row for row in rows if row.part == "scaling"))
 
+    def drawn(self, values: Mapping[str, Sequence[float]]) -> Technology:
+        """The technology with S draws of some of its constants.
+
+        values : id of a row -> S values in SI, the same number for each; other rows keep theirs.
+        Raises InputError for a row that there is not, no or negative values, and other numbers.
+        """
+        sizes = {len(drawn) for drawn in values.values()}
+        if len(sizes) != 1 or 0 in sizes:
+            raise InputError("every constant needs the same number of draws, at least one")
+        for id, drawn in values.items():
+            self.row(id)
+            if not all(math.isfinite(value) and value >= 0 for value in drawn):
+                raise InputError("must be finite and not negative", field=id)
+        draws = tuple(
+            self._of(
+                [
+                    replace(row, value=float(values[row.id][s])) if row.id in values else row
+                    for row in self.rows
+                ]
+            )
+            for s in range(sizes.pop())
+        )
+        return replace(self, draws=draws, _prices={})
+
     def __repr__(self) -> str:
         return f"<technology: {len(self.rows)} constants of {len(self.parts)} parts>"
 
@@ -74,8 +105,17 @@ class Technology:
         found = self._prices.get(key)
         if found is None:
             check_node(key[2])
-            found = self._prices[key] = self._priced(self._known(part, quantity), part, key[2])
+            found = self._by_law(self._priced(self._known(part, quantity), part, key[2]))
+            self._prices[key] = found
         return found
+
+    def _by_law(self, price: Price) -> Price:
+        """The price with the constants of its law."""
+        if price.law == laws.CONSTANT:
+            return price
+        (row,) = self.table[laws.part_of(price.law), laws.FLOOR]
+        behind = group(row.evidence, row.verified)
+        return replace(price, floor=row.value, floor_row=row.id, floor_group=behind)
 
     def explain(self, part: str) -> list[Row]:
         """The rows of a part, and those of other parts that its formulas use."""
