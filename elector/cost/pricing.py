@@ -37,8 +37,8 @@ class Rate:
     value: Array
     group: Array
 
-    def take(self, part: slice) -> Rate:
-        """The price of a slice of the designs."""
+    def take(self, part: slice | Array) -> Rate:
+        """The price of some of the designs."""
         return Rate(self.value[part], self.group[part])
 
     def times(self, amount: Array) -> Rate:
@@ -66,8 +66,8 @@ class Prices:
     area: dict[str, Array]
     leakage: dict[str, Rate]
 
-    def take(self, part: slice) -> Prices:
-        """The prices of a slice of the designs."""
+    def take(self, part: slice | Array) -> Prices:
+        """The prices of some of the designs."""
         return Prices(
             {k: r.take(part) for k, r in self.actions.items()},
             {k: v[part] for k, v in self.area.items()},
@@ -127,6 +127,15 @@ def compute_of(machine: Machine, units: Units) -> str:
     return units.names[machine.native][0][0] if machine.native else ""
 
 
+def price_keys(
+    key: tuple[str, str], units: Units, compute: str
+) -> tuple[list[tuple[str, str]], Array]:
+    """Distinct (part, quantity) of a price, and the (D,) code of each design; see `part_names`."""
+    names, codes = part_names("|".join(key), units, compute)
+    pairs = [name.partition("|") for name in names]
+    return [(part, quantity) for part, _, quantity in pairs], codes
+
+
 def part_names(template: str, units: Units, compute: str) -> tuple[list[str], Array]:
     """Distinct names of a part and the (D,) code of each design.
 
@@ -152,12 +161,12 @@ def rate(
 
     size : parameter whose bytes the law of the price follows; "" where it has none.
     """
-    names, codes = part_names(key[0], units, compute)
+    keys, codes = price_keys(key, units, compute)
     nodes, node_codes = units.nodes
     code = codes * nodes.size + node_codes
-    asked = [(name, key[1], float(node)) for name in names for node in nodes]
+    asked = [(*one, float(node)) for one in keys for node in nodes]
     # A row of prices for each draw of the constants, the shipped ones by default.
-    draws = [[one.price(*pair) for pair in asked] for one in technology.draws or (technology,)]
+    draws = [[one.price(*price) for price in asked] for one in technology.draws or (technology,)]
     draw = units.numbers[DRAW].astype(np.intp) if technology.draws else np.zeros(1, np.intp)
 
     def of(value: Callable[[Price], float]) -> Array:

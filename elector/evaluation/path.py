@@ -89,8 +89,9 @@ def evaluate(
             for outputs in pool.map(_run_block, tasks):
                 _collect(result, outputs)
     if level != "scalars" and not result.feasible.all():
+        alone = replace(technology, draws=())  # whether a design fits is no matter of prices
         result.hints = hints.attention(
-            result, columns, lambda c, d: evaluate(c, d, technology=technology, level="groups")
+            result, columns, lambda c, d: evaluate(c, d, technology=alone, level="groups")
         )
     return _blank(result)
 

@@ -86,6 +86,13 @@ class Technology:
         )
         return replace(self, draws=draws, _prices={})
 
+    def single(self) -> Technology:
+        """This technology, of which one design has one price. Raises InputError for draws."""
+        if self.draws:
+            allowed = "elector.evaluation.path.evaluate"
+            raise InputError(f"several draws of constants: only {allowed} prices under them")
+        return self
+
     def __repr__(self) -> str:
         return f"<technology: {len(self.rows)} constants of {len(self.parts)} parts>"
 
@@ -100,13 +107,18 @@ class Technology:
         return list(dict.fromkeys(part for part, _ in self.table))
 
     def price(self, part: str, quantity: str, node_nm: float) -> Price:
-        """Price of `quantity` of `part` at the node [nm]."""
+        """Price of `quantity` of `part` at the node [nm].
+
+        quantity : a name, or a sum of products of names as in data/quantities.csv, where
+            `other:name` is a quantity of another part.
+        """
         key = (part, quantity, float(node_nm))
         found = self._prices.get(key)
         if found is None:
             check_node(key[2])
-            found = self._by_law(self._priced(self._known(part, quantity), part, key[2]))
-            self._prices[key] = found
+            spec = _composed(quantity) if " " in quantity else self._known(part, quantity)
+            priced = self._priced(spec, self._known_part(part), key[2])
+            found = self._prices[key] = self._by_law(priced)
         return found
 
     def _by_law(self, price: Price) -> Price:
@@ -240,6 +252,11 @@ def _merged(shipped: list[Row], own: list[Row]) -> list[Row]:
     merged = kept + own
     _check_nodes(merged, None)
     return merged
+
+
+def _composed(formula: str) -> Quantity:
+    """A quantity that only a formula gives."""
+    return Quantity("", formula, "", "fixed", formula, "")
 
 
 def _references(term: str, part: str) -> list[tuple[str, str]]:
