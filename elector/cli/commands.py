@@ -6,13 +6,10 @@ imported when it runs, so that help and completion answer at once.
 
 from __future__ import annotations
 
-import csv
 import errno
-import functools
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
@@ -21,14 +18,13 @@ from elector.base.errors import ElectorError, InfeasibleError, InputError, neare
 from elector.base.output import is_machines, not_written
 from elector.base.signals import gentle
 from elector.cli import completion, streams
+from elector.cli import options as shared
 from elector.cli.entry import INTERRUPTED
 
 if TYPE_CHECKING:
     from elector.technology import Technology
 
 INFEASIBLE, NOT_PASSED = 3, 4
-
-Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 class Program(click.Group):
@@ -94,145 +90,6 @@ class BadInput(click.ClickException):
     exit_code = 2
 
 
-# ---- options that several commands share ----
-
-#: Options that are short for the workload setting of the same name. Choices and defaults come
-#: from the schema.
-WORKLOAD_OPTIONS = (
-    ("mode", "One forward pass, or one whole training step"),
-    ("batch", "Sequences of one step"),
-    ("sequence-length", "Tokens of a sequence (the prompt of a decoder)"),
-    ("target-length", "Target tokens of an encoder-decoder; 0: as sequence-length"),
-    ("generate", "Tokens that a decoder generates after the prompt"),
-    ("precision", "Number format; native is the machine's own"),
-    ("optimizer", "Update rule of training"),
-    ("activations", "What training keeps of the forward pass"),
-    ("attention", "How attention is run"),
-    ("implementation", "Software stack of a GPU"),
-    ("sparsity", "Densities after pruning: dense | acceltran | FILE, a sparsity table"),
-    ("trainable", "What is trained: all | heads | lora:R"),
-    ("gradient-accumulation", "Micro-batches of one optimizer step"),
-)
-FORMATS = click.Choice(["table", "json", "csv"])
-
-
-_DATA = Path(__file__).parent.parent / "data"
-
-
-@functools.cache
-def _rows(table: str) -> dict[str, dict[str, str]]:
-    """Rows of a table as they are written, by their first column: help needs no numpy."""
-    with (_DATA / table).open(encoding="utf-8", newline="") as stream:
-        reader = csv.DictReader(stream)
-        return {str(next(iter(row.values()))): row for row in reader}
-
-
-def _choices(cell: str) -> list[str]:
-    """What a cell of a schema allows: names between bars; @table stands for the names in it."""
-    found: list[str] = []
-    for name in cell.split("|") if cell else ():
-        found += _rows(f"{name[1:]}.csv") if name.startswith("@") else [name]
-    return found
-
-
-class WorkloadOption(click.Option):
-    """An option that is short for a key of the workload: choices and default come from there."""
-
-    @property
-    def help(self) -> str | None:
-        """What it is, its choices, its default; the schema is read when help is asked for."""
-        row = _rows("schema/workload.csv")[str(self.name)]
-        names = _choices(row["choices"])
-        choices = f": {' | '.join(names)}" if names else ""
-        return f"{self._text}{choices}.  [default: {row['default']}]"
-
-    @help.setter
-    def help(self, text: str | None) -> None:
-        self._text = text
-
-
-def _design(command: Command) -> Command:
-    """The options that describe a workload and change a design."""
-    decorators = [
-        click.option(
-            f"--{name}",
-            metavar="VALUE",
-            help=text,
-            cls=WorkloadOption,
-            shell_complete=completion.choices,
-        )
-        for name, text in WORKLOAD_OPTIONS
-    ]
-    decorators += [
-        click.option(
-            "--node",
-            metavar="NM",
-            help="Technology node of the accelerator [nm].  [default: the accelerator's own]",
-        ),
-        click.option(
-            "--set",
-            "assignments",
-            metavar="KEY=VALUE",
-            multiple=True,
-            shell_complete=completion.keys,
-            help="Any setting: model.*, accelerator.*, workload.*. Repeatable.",
-        ),
-    ]
-    for decorate in reversed(decorators):
-        command = decorate(command)
-    return command
-
-
-_technology = click.option(
-    "--technology",
-    metavar="FILE",
-    type=click.Path(),
-    help="CSV of constants that replace shipped ones.",
-)
-_format = click.option(
-    "--format", "format", type=FORMATS, default="table", show_default=True, help="Output."
-)
-
-
-def _load_technology(path: str | None) -> Technology | None:
-    if path is None:
-        return None
-    from elector.technology import Technology
-
-    return Technology.load(path)
-
-
-def settings_of(assignments: tuple[str, ...], options: dict[str, Any]) -> dict[str, object]:
-    """Dotted settings from `--set` and from the options that are short for one.
-
-    options : name of the option as a Python name -> text, or None where it was not given.
-    """
-    found: dict[str, object] = {}
-    for option, value in options.items():
-        if value is not None:
-            space = "accelerator" if option == "node" else "workload"
-            found[f"{space}.{option}"] = value
-    for assignment in assignments:
-        key, equals, value = assignment.partition("=")
-        key = key.strip()
-        if not equals or not key:
-            raise InputError("must read KEY=VALUE", field="--set", value=assignment)
-        if "." not in key:
-            raise InputError(
-                "must be a dotted name",
-                field="--set",
-                value=key,
-                hint="model.*, accelerator.* or workload.*, as in workload.batch=8",
-            )
-        if key in found:
-            raise InputError("is given twice", field=key, value=value.strip())
-        found[key] = value.strip()
-    return found
-
-
-# ---- commands ----
-
-
 @click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="elector", help="Show the version and exit.")
 def main() -> None:
@@ -258,10 +115,10 @@ def main() -> None:
 @main.command()
 @click.argument("model", shell_complete=completion.models)
 @click.argument("accelerator", shell_complete=completion.accelerators)
-@_design
-@_technology
+@shared.design
+@shared.technology
 @click.option("--operations", is_flag=True, help="List every operation.")
-@_format
+@shared.format_
 def simulate(
     model: str,
     accelerator: str,
@@ -288,8 +145,8 @@ def simulate(
     from elector.cli import report
     from elector.studies.simulation import simulate as run
 
-    settings = settings_of(assignments, options)
-    loaded = _load_technology(technology)
+    settings = shared.settings_of(assignments, options)
+    loaded = shared.load_technology(technology)
     result = run(model, accelerator, settings=settings, technology=loaded, operations=operations)
     report.simulation(result, format)
     if not result["feasible"]:
@@ -308,7 +165,7 @@ def simulate(
 @click.option(
     "--settings", is_flag=True, help="Also say what every setting of a row was resolved to."
 )
-@_technology
+@shared.technology
 def sweep(table: str, out: str, settings: bool, technology: str | None) -> None:
     """Costs of every row of TABLE, a CSV file.
 
@@ -328,7 +185,7 @@ def sweep(table: str, out: str, settings: bool, technology: str | None) -> None:
 
     found = read_table(table)
     check_output(out, FORMATS)
-    result = run_sweep(found, _load_technology(technology), settings)
+    result = run_sweep(found, shared.load_technology(technology), settings)
     write_result(result, out)
     report.sweep(result, out)
     if result.errors:
@@ -352,7 +209,7 @@ def sweep(table: str, out: str, settings: bool, technology: str | None) -> None:
     help="A result to compare; repeatable.  [default: latency_s, energy_j, area_mm2]",
 )
 @click.option("--junit", type=click.Path(), metavar="FILE", help="Write JUnit XML, too.")
-@_format
+@shared.format_
 def compare(
     old: str, new: str, tolerance: str, metric: tuple[str, ...], junit: str | None, format: str
 ) -> None:
@@ -385,8 +242,8 @@ def compare(
     "what",
     type=click.Choice(["models", "accelerators", "technologies", "results", "settings"]),
 )
-@_technology
-@_format
+@shared.technology
+@shared.format_
 def list_command(what: str, technology: str | None, format: str) -> None:
     """What ships with the program: models, accelerators, technology constants; and what there
     is to ask for: results and settings.
@@ -415,7 +272,7 @@ def list_command(what: str, technology: str | None, format: str) -> None:
     else:
         from elector.technology import Technology
 
-        rows = listing.technologies(_load_technology(technology) or Technology.load())
+        rows = listing.technologies(shared.load_technology(technology) or Technology.load())
         report.listing(rows, format, ("id", "value", "evidence", "source"), ("source",))
 
 
@@ -424,7 +281,7 @@ def list_command(what: str, technology: str | None, format: str) -> None:
 @click.option(
     "--yaml", "as_file", is_flag=True, help="As a file of your own would say it, to start from."
 )
-@_format
+@shared.format_
 def show(name: str, as_file: bool, format: str) -> None:
     """Every setting of NAME: a shipped model or accelerator, or a file.
 
@@ -458,9 +315,9 @@ def show(name: str, as_file: bool, format: str) -> None:
     help="The result to explain: energy_j, power_w, area_mm2, latency_s, utilization, "
     "macs or parameters.",
 )
-@_design
-@_technology
-@_format
+@shared.design
+@shared.technology
+@shared.format_
 def explain(
     model: str,
     accelerator: str,
@@ -481,14 +338,14 @@ def explain(
     """
     from elector.cli import report_explain, text
 
-    loaded = _load_technology(technology)
+    loaded = shared.load_technology(technology)
     if model == "price":
         report_explain.part_price(_price(accelerator, loaded, options), format)
         return
     from elector.studies.simulation import explain as run
     from elector.studies.simulation import notes_of
 
-    settings = settings_of(assignments, options)
+    settings = shared.settings_of(assignments, options)
     found = run(model, accelerator, result, settings=settings, technology=loaded)
     report_explain.explanation(found, f"{model} on {accelerator}", format)
     text.said(notes_of(model, accelerator, settings))
@@ -508,8 +365,8 @@ def _price(
 @click.argument("accelerator", shell_complete=completion.accelerators)
 @click.option("--out", required=True, type=click.Path(), help="Trace file (JSON) to write.")
 @click.option("--plot", type=click.Path(), help="Also draw resources, utilization and power.")
-@_design
-@_technology
+@shared.design
+@shared.technology
 def trace(
     model: str,
     accelerator: str,
@@ -537,9 +394,9 @@ def trace(
     check_output(out)
     if plot is not None:
         check_output(plot, (".png", ".svg", ".pdf"), "--plot")
-    settings = settings_of(assignments, options)
+    settings = shared.settings_of(assignments, options)
     columns = columns_of({"model": model, "accelerator": accelerator, **settings})
-    found = run(columns, f"{model} on {accelerator}", _load_technology(technology))
+    found = run(columns, f"{model} on {accelerator}", shared.load_technology(technology))
     write(found, Path(out))
     if plot is not None:
         draw(found, Path(plot))
@@ -549,8 +406,8 @@ def trace(
 
 @main.command()
 @click.argument("plan", type=click.Path())
-@_technology
-@_format
+@shared.technology
+@shared.format_
 def run(plan: str, technology: str | None, format: str) -> None:
     """Time, energy and wear of a whole training run.
 
@@ -565,7 +422,7 @@ def run(plan: str, technology: str | None, format: str) -> None:
     from elector.cli import report
     from elector.studies.training_run import run as cost_of
 
-    result = cost_of(plan, technology=_load_technology(technology))
+    result = cost_of(plan, technology=shared.load_technology(technology))
     report.training_run(result, format)
     if not result["feasible"]:
         raise click.exceptions.Exit(INFEASIBLE)
@@ -585,8 +442,8 @@ def run(plan: str, technology: str | None, format: str) -> None:
     type=click.Path(),
     help="CSV of cases in place of the shipped ones.",
 )
-@_technology
-@_format
+@shared.technology
+@shared.format_
 def validate(case: str, cases: str | None, technology: str | None, format: str) -> None:
     """Repeat published figures and print the error of each.
 
@@ -601,7 +458,7 @@ def validate(case: str, cases: str | None, technology: str | None, format: str) 
     from elector.studies.simulation import simulate as run
     from elector.studies.validation import validate as repeat
 
-    found = repeat(cases, only=case, technology=_load_technology(technology), simulate=run)
+    found = repeat(cases, only=case, technology=shared.load_technology(technology), simulate=run)
     report_checks.validation(found, format)
     if any(result.verdict == "FAILED" for result in found):
         raise click.exceptions.Exit(NOT_PASSED)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import click
 
@@ -18,40 +19,130 @@ def explanation(found: Record, title: str, format: str) -> None:
         text.as_json(found)
         return
     if format == "csv":
-        text.as_csv(found["terms"])
+        text.as_csv([_flat(term) for term in found["terms"]])
         return
     value, unit = found["value"], found["unit"]
-    click.echo(f"{found['result']} of {title}: {_quantity(value, unit)}\n= {found['formula']}\n")
+    click.echo(f"{found['result']} of {title}: {_shown(value, unit)}")
+    click.echo(text.paragraph(f"= {found['formula']}") + "\n")
+    unit = "J" if found["result"] == "power_w" else unit
     if "units" in found:
-        _units_of(found["units"], unit if found["result"] != "power_w" else "J")
-    priced = any("price" in term for term in found["terms"])
-    header = ["term", "part", "value", "share", "count"]
-    header += ["price", "evidence", "derivation"] if priced else []
-    total = sum(term["value"] for term in found["terms"])
-    rows = [
-        _term_row(term, unit if found["result"] != "power_w" else "J", total, priced)
-        for term in found["terms"]
-    ]
-    if found["result"] == "utilization":  # terms of different kinds: no unit and no share
-        rows = [[t["name"], t["part"], f"{t['value']:.6g}", "", ""] for t in found["terms"]]
+        _units_of(found["units"], unit)
     if found["result"] == "latency_s":  # which module each operation waits for
-        header += ["cycles", "layer", "phase", "bound"]
-        rows = [
-            [*row, f"{t['cycles']:,.0f}", t["layer"], t["phase"], t["bound"]]
-            for row, t in zip(rows, found["terms"], strict=True)
-        ]
         _modules(found)
-    click.echo(text.table(rows, header, right=(2, 3, 4, 5) if not priced else (2, 3, 4)))
+    if any("price" in term for term in found["terms"]):
+        _priced(found["terms"], unit)
+    elif found["terms"]:
+        _plain(found, unit)
     if found["rows"]:
         click.echo("\nrows of the technology tables\n" + _rows_table(found["rows"]))
         click.echo(f"\n{found['assumed']} of {len(found['rows'])} rows are assumed")
+
+
+def _flat(term: Record) -> dict[str, Any]:
+    """A term for CSV: its factors as their product, with their names."""
+    factors = term.get("factors")
+    if factors is None:
+        return dict(term)
+    product = 1.0
+    for factor in factors:
+        product *= factor["value"]
+    names = "; ".join(factor["name"] for factor in factors)
+    return {**term, "factors": names, "factor": product}
+
+
+def _priced(terms: Sequence[Record], unit: str) -> None:
+    """Terms as amount x price x law, and below each how its price was derived."""
+    whole = sum(term["value"] for term in terms)
+    shown = [term for term in terms if term["value"]]
+    rows = [
+        [
+            term["name"],
+            _shown(term["value"], unit),
+            _share(term["value"], whole),
+            _amount(term),
+            part_of_price(term["price"], term["price_unit"]),
+            _factor(term),
+        ]
+        for term in shown
+    ]
+    header = ("term", "value", "share", "count", "price", "x")
+    heading, *blocks = text.blocks(rows, header, right=range(1, 6), fold=(0,))
+    click.echo(heading)
+    for term, block in zip(shown, blocks, strict=True):
+        words = [f["name"] for f in term["factors"] if f["name"] not in _PLAIN]
+        derived = "; x ".join([f"{term['evidence']}: {term['derivation']}", *words])
+        click.echo(block + "\n" + text.paragraph(derived, "      "))
+    zero = [term["name"] for term in terms if not term["value"]]
+    if zero:
+        click.echo(text.paragraph(f"nothing of: {', '.join(zero)}", "  "))
+
+
+def _amount(term: Record) -> str:
+    """How many of what is priced: watts or square millimetres where the price is a share of it."""
+    amount = term.get("count", term.get("amount", 0.0))
+    if term["price_unit"] == "1" and "watts" in term:
+        return quantity.show(amount, "W")
+    if term["price_unit"].endswith("/m2") or term["price_unit"] == "1":
+        return quantity.show(amount, "m2")
+    return quantity.plain(amount, 6)
+
+
+#: Factors that a unit says already.
+_PLAIN = ("seconds", "mm2 of a m2")
+
+
+def _factor(term: Record) -> str:
+    """The product of what a price is multiplied by, but for changes of unit."""
+    product = 1.0
+    for factor in term["factors"]:
+        product *= 1.0 if factor["name"] == "mm2 of a m2" else factor["value"]
+    if [factor["name"] for factor in term["factors"]] == ["seconds"]:
+        return quantity.show(product, "s")
+    return "" if product == 1.0 else quantity.plain(product)
+
+
+def _plain(found: Record, unit: str) -> None:
+    """Terms without prices: counts, or results that a formula combines."""
+    terms, kind = found["terms"], found["result"]
+    if kind == "latency_s":
+        header = ["operation", "value", "count", "cycles", "layer", "phase", "bound"]
+        rows = [
+            [
+                term["name"],
+                _shown(term["value"], unit),
+                quantity.plain(term["count"]),
+                quantity.plain(term["cycles"]),
+                term["layer"],
+                term["phase"],
+                term["bound"],
+            ]
+            for term in terms
+        ]
+        click.echo(text.table(rows, header, right=(1, 2, 3), fold=(0, 4, 5, 6)))
+        return
+    whole = sum(term["value"] for term in terms)
+    sums = kind in ("macs", "parameters")
+    rows = [
+        [
+            term["name"],
+            term["part"],
+            quantity.plain(term["value"], 6),
+            _share(term["value"], whole) if sums else "",
+            quantity.plain(term["count"]) if "count" in term else "",
+        ]
+        for term in terms
+    ]
+    header = ["term", "part", "value", "share", "count"]
+    kept = 5 if sums else 3
+    cells = [row[:kept] for row in rows]
+    click.echo(text.table(cells, header[:kept], right=range(2, kept), fold=(0, 1)))
 
 
 def _modules(found: Record) -> None:
     """How long each module is busy in the step, and how long its stages take."""
     for key, title in (("loads_s", "busy"), ("stages_s", "stage")):
         rows = [
-            [name, _quantity(value, "s"), _quantity(100 * value / found["value"], "%")]
+            [name, _shown(value, "s"), _share(value, found["value"])]
             for name, value in sorted(found[key].items(), key=lambda item: -item[1])
             if value
         ]
@@ -60,29 +151,9 @@ def _modules(found: Record) -> None:
 
 def _units_of(units: dict[str, float], unit: str) -> None:
     """What each unit and link of a hybrid adds."""
-    total = sum(units.values())
-    rows = [
-        [name, _quantity(value, unit), _quantity(100 * value / total, "%") if total else ""]
-        for name, value in units.items()
-    ]
+    whole = sum(units.values())
+    rows = [[name, _shown(value, unit), _share(value, whole)] for name, value in units.items()]
     click.echo(text.table(rows, ["unit", "value", "share"], right=(1, 2)) + "\n")
-
-
-def _term_row(term: Record, unit: str, total: float, priced: bool) -> list[str]:
-    count = term.get("count")
-    row = [
-        term["name"],
-        term["part"],
-        _quantity(term["value"], unit),
-        _quantity(100 * term["value"] / total, "%") if total else "",
-        "" if count is None else text.cell(int(count) if float(count).is_integer() else count),
-    ]
-    if priced:
-        price = _price(term["price"], term["price_unit"]) if "price" in term else ""
-        if term.get("law") == "sqrt_size":
-            price += " x sqrt(MB)"
-        row += [price, term.get("evidence", ""), term.get("derivation", "")]
-    return row
 
 
 def part_price(found: Record, format: str) -> None:
@@ -94,16 +165,10 @@ def part_price(found: Record, format: str) -> None:
         text.as_csv(found["rows"])
         return
     click.echo(f"{found['part']} at {found['node_nm']:g} nm\n")
-    rows = [
-        [
-            p["quantity"],
-            _price(p["value"], p["unit"]) + (" x sqrt(MB)" if p["law"] == "sqrt_size" else ""),
-            p["evidence"],
-            p["derivation"],
-        ]
-        for p in found["prices"]
-    ]
-    click.echo(text.table(rows, ("quantity", "price", "evidence", "derivation")))
+    for p in found["prices"]:
+        shown = part_of_price(p["value"], p["unit"]) + p["law_text"]
+        click.echo(text.paragraph(f"{p['quantity']}: {shown}", "  "))
+        click.echo(text.paragraph(f"{p['evidence']}: {p['derivation']}", "      "))
     click.echo("\nrows of the technology tables\n" + _rows_table(found["rows"]))
     references = dict.fromkeys(
         f"{row['source'].split(' ')[0]}: {row['reference']}"
@@ -111,20 +176,30 @@ def part_price(found: Record, format: str) -> None:
         if row["reference"]
     )
     if references:
-        click.echo("\nsources\n" + "\n".join(f"  {line}" for line in references))
+        click.echo("\nsources")
+        for line in references:
+            click.echo(text.paragraph(line, "  "))
 
 
 def _rows_table(rows: Sequence[Record]) -> str:
     cells = [[row["id"], row["value"], row["evidence"], row["source"]] for row in rows]
-    return text.table(cells, ("row", "value", "evidence", "source"))
+    return text.table(cells, ("row", "value", "evidence", "source"), fold=(0, 1, 3))
 
 
-def _quantity(value: float, unit: str) -> str:
+def _shown(value: float, unit: str) -> str:
     return quantity.show(value, unit)
 
 
-def _price(value: float, unit: str) -> str:
-    """A price: a prefix would square with m2, so those are written out."""
-    if unit.startswith("m2") or unit == "1" or value == 0:
-        return f"{value:.4g} {unit}".replace(" 1", "")
+def _share(value: float, whole: float) -> str:
+    return quantity.show(100.0 * value / whole, "%") if whole else ""
+
+
+def part_of_price(value: float, unit: str) -> str:
+    """A price: areas in square micrometres, since a prefix would square with m2."""
+    if unit.startswith("m2"):
+        return f"{quantity.plain(value * 1e12)} um2{unit[2:].replace('byte', 'B')}"
+    if unit.endswith("/m2"):
+        return format_si(value / 1e6, unit.replace("/m2", "/mm2"))
+    if unit == "1" or value == 0:
+        return f"{quantity.plain(value)} {unit}".replace(" 1", "")
     return format_si(value, unit)

@@ -36,18 +36,30 @@ def table(
     fold : columns whose words go on in the next line where the table is wider than WIDTH, the
         widest first. cut : columns that end in … there instead.
     """
+    return "\n".join(blocks(rows, header, right, fold, cut))
+
+
+def blocks(
+    rows: Sequence[Sequence[str]],
+    header: Sequence[str] = (),
+    right: Iterable[int] = (1, 2),
+    fold: Iterable[int] = (),
+    cut: Iterable[int] = (),
+) -> list[str]:
+    """The text of the heading and of each row of a `table`, one or more lines each."""
     lines = [list(map(str, header)), *(list(map(str, row)) for row in rows)]
     lines = lines if header else lines[1:]
     widths = _narrowed(
         [max(len(line[i]) for line in lines) for i in range(len(lines[0]))], (*fold, *cut)
     )
     numbers, short = set(right), set(cut)
-    text = []
+    found = []
     for line in lines:
         cells = [
             [_cut(cell, size)] if i in short else _folded(cell, size)
             for i, (cell, size) in enumerate(zip(line, widths, strict=True))
         ]
+        text = []
         for k in range(max(map(len, cells))):
             parts = [
                 (cell[k] if k < len(cell) else "").rjust(size)
@@ -56,7 +68,8 @@ def table(
                 for i, (cell, size) in enumerate(zip(cells, widths, strict=True))
             ]
             text.append(("  " + "  ".join(parts)).rstrip())
-    return "\n".join(text)
+        found.append("\n".join(text))
+    return found
 
 
 def _narrowed(widths: list[int], fold: tuple[int, ...]) -> list[int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -14,13 +15,16 @@ from elector.cost.results import registry
 from elector.cost.schedule import Timing
 from elector.machines.contract import Activity, Machine, Units, sum_rows
 from elector.operations.rows import Operations
-from elector.technology import PROVENANCE, Technology
+from elector.technology import PROVENANCE, Price, Technology
+from elector.technology.laws import CONSTANT, factor
 
 Array = np.ndarray
 
 LEAKAGE = "leakage"
-#: The square-root law of on-chip memories holds from 256 KiB up; below, the periphery decides.
-SMALLEST = 2.0**18
+#: Node [nm] at which prices are asked for that hold at every one.
+ANY_NODE = 7.0
+#: Number of a unit that says which draw of the constants prices it, where there are several.
+DRAW = "draw"
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -33,8 +37,8 @@ class Rate:
     value: Array
     group: Array
 
-    def take(self, part: slice) -> Rate:
-        """The price of a slice of the designs."""
+    def take(self, part: slice | Array) -> Rate:
+        """The price of some of the designs."""
         return Rate(self.value[part], self.group[part])
 
     def times(self, amount: Array) -> Rate:
@@ -62,8 +66,8 @@ class Prices:
     area: dict[str, Array]
     leakage: dict[str, Rate]
 
-    def take(self, part: slice) -> Prices:
-        """The prices of a slice of the designs."""
+    def take(self, part: slice | Array) -> Prices:
+        """The prices of some of the designs."""
         return Prices(
             {k: r.take(part) for k, r in self.actions.items()},
             {k: v[part] for k, v in self.area.items()},
@@ -123,6 +127,15 @@ def compute_of(machine: Machine, units: Units) -> str:
     return units.names[machine.native][0][0] if machine.native else ""
 
 
+def price_keys(
+    key: tuple[str, str], units: Units, compute: str
+) -> tuple[list[tuple[str, str]], Array]:
+    """Distinct (part, quantity) of a price, and the (D,) code of each design; see `part_names`."""
+    names, codes = part_names("|".join(key), units, compute)
+    pairs = [name.partition("|") for name in names]
+    return [(part, quantity) for part, _, quantity in pairs], codes
+
+
 def part_names(template: str, units: Units, compute: str) -> tuple[list[str], Array]:
     """Distinct names of a part and the (D,) code of each design.
 
@@ -144,16 +157,30 @@ def part_names(template: str, units: Units, compute: str) -> tuple[list[str], Ar
 def rate(
     technology: Technology, units: Units, key: tuple[str, str], compute: str, size: str = ""
 ) -> Rate:
-    """One price for D units: looked up once for each distinct (part, node)."""
-    names, codes = part_names(key[0], units, compute)
+    """One price for D units: looked up once for each distinct (part, node), and draw.
+
+    size : parameter whose bytes the law of the price follows; "" where it has none.
+    """
+    keys, codes = price_keys(key, units, compute)
     nodes, node_codes = units.nodes
-    found = [technology.price(name, key[1], float(node)) for name in names for node in nodes]
     code = codes * nodes.size + node_codes
-    values = np.array([price.value for price in found])[code]
-    if found[0].law == "sqrt_size" and size:
-        values = values * np.sqrt(np.maximum(units.number(size), SMALLEST) / 1e6)
-    groups = np.array([PROVENANCE.index(price.group) for price in found], dtype=np.intp)
-    return Rate(values, groups[code])
+    asked = [(*one, float(node)) for one in keys for node in nodes]
+    # A row of prices for each draw of the constants, the shipped ones by default.
+    draws = [[one.price(*price) for price in asked] for one in technology.draws or (technology,)]
+    draw = units.numbers[DRAW].astype(np.intp) if technology.draws else np.zeros(1, np.intp)
+
+    def of(value: Callable[[Price], float]) -> Array:
+        return np.array([[value(price) for price in prices] for prices in draws])[draw, code]
+
+    values = of(lambda price: price.value)
+    group = of(lambda price: PROVENANCE.index(price.group)).astype(np.intp)
+    first = draws[0][0]
+    if first.law == CONSTANT or not size:
+        return Rate(values, group)
+    sizes, floor = units.number(size), of(lambda price: price.floor)
+    behind = of(lambda price: PROVENANCE.index(price.floor_group)).astype(np.intp)
+    rate = Rate(values * factor(first.law, sizes, floor), group)
+    return rate.resting_on(np.where(sizes < floor, behind, 0))
 
 
 @dataclass(repr=False)

@@ -56,7 +56,8 @@ def evaluate(
     Parameters
     ----------
     columns : model, accelerator and dotted settings, each a Column of `size` rows.
-    technology : prices; the shipped tables by default.
+    technology : prices; the shipped tables by default. With S draws of its constants
+        (`Technology.drawn`) the costs are those of S x size designs, draw by draw.
     jobs : threads; 0 uses every processor this process may run on.
     level : scalars | groups (energy by part and phase, memory, provenance too) |
         operations (one design: its rows too).
@@ -66,11 +67,15 @@ def evaluate(
     if level not in LEVELS:
         raise InputError("unknown level", field="level", value=level, allowed=LEVELS)
     technology = technology or Technology.load()
+    draws, designs = max(len(technology.draws), 1), size
+    if draws > 1:
+        again = np.tile(np.arange(size), draws)
+        columns, size = {key: column.take(again) for key, column in columns.items()}, again.size
     result = Cost.empty(size)
     threads = jobs or len(os.sched_getaffinity(0))
     tasks = [
         _Block(group, rows, technology, level, asked)
-        for group in resolve(columns, size)
+        for group in (_drawn(g, designs) for g in resolve(columns, size))
         for asked in [{} if level == "scalars" else notes.of_group(group)]
         for rows in _blocks(group, threads)
     ]
@@ -84,10 +89,17 @@ def evaluate(
             for outputs in pool.map(_run_block, tasks):
                 _collect(result, outputs)
     if level != "scalars" and not result.feasible.all():
+        alone = replace(technology, draws=())  # whether a design fits is no matter of prices
         result.hints = hints.attention(
-            result, columns, lambda c, d: evaluate(c, d, technology=technology, level="groups")
+            result, columns, lambda c, d: evaluate(c, d, technology=alone, level="groups")
         )
     return _blank(result)
+
+
+def _drawn(group: Group, designs: int) -> Group:
+    """The group, its units told which draw of the constants prices them."""
+    draw = {pricing.DRAW: (group.rows // designs).astype(float)}
+    return replace(group, units=group.units.replace(**draw))
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -17,7 +17,7 @@ import numpy as np
 
 from elector.base.segments import Fold
 from elector.cost.power import limit
-from elector.cost.pricing import Prices, Rate, price, rate
+from elector.cost.pricing import ANY_NODE, DRAW, Prices, Rate, price, rate
 from elector.machines.contract import (
     Activity,
     Count,
@@ -146,7 +146,9 @@ def _link_prices(hybrid: Hybrid, units: Units, technology: Technology) -> dict[s
         start = f"links.{link.name}."
         kind = {"kind": units.names[f"{start}kind"]}
         given = units.number(f"{start}energy_per_bit")
-        own = Units("link", {"node": np.full(units.size, 7.0)}, kind)
+        numbers = {"node": np.full(units.size, ANY_NODE)}
+        numbers |= {name: units.numbers[name] for name in (DRAW,) if name in units.numbers}
+        own = Units("link", numbers, kind)
         table = rate(technology, own, ("link.{kind}", "energy"), "")
         found[f"link {link.name}"] = Rate(
             8.0 * np.where(given > 0, given, table.value),

@@ -539,8 +539,9 @@ class Member:
         """This unit's own settings among those of the hybrid."""
         start = f"units.{self.name}."
         numbers = {k[len(start) :]: v for k, v in units.numbers.items() if k.startswith(start)}
-        if "training" in units.numbers:
-            numbers["training"] = units.numbers["training"]
+        for name in ("training", "draw"):  # what holds for a whole design
+            if name in units.numbers:
+                numbers[name] = units.numbers[name]
         names = {k[len(start) :]: v for k, v in units.names.items() if k.startswith(start)}
         firm = {k[len(start) :]: v for k, v in units.evidence.items() if k.startswith(start)}
         return Units(self.machine.name, numbers, names, firm)

@@ -12,7 +12,7 @@ from elector.describe.formats import list_models, load_model
 from elector.evaluation.accelerators import list_accelerators, load_accelerator
 from elector.machines import MACHINES
 from elector.studies.simulation import features
-from elector.technology import Technology
+from elector.technology import Technology, laws
 from elector.technology.pricing import sources
 from elector.technology.rows import Row, quantities_of
 
@@ -105,13 +105,15 @@ def explain_price(part: str, technology: Technology, node: object = None) -> Rec
     for quantity in quantities_of(part):
         price = technology.price(part, quantity, at)
         # Those that carry it to the node are of another part.
-        rows |= {name: technology.row(name) for name in price.rows if name not in rows}
+        behind = (*price.rows, *([price.floor_row] if price.floor_row else []))
+        rows |= {name: technology.row(name) for name in behind if name not in rows}
         prices.append(
             {
                 "quantity": quantity,
                 "value": price.value,
                 "unit": price.unit,
                 "law": price.law,
+                "law_text": laws.general(price.law, price.floor),
                 "evidence": price.evidence,
                 "derivation": price.note,
                 "rows": list(price.rows),

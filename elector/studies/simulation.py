@@ -65,7 +65,7 @@ def simulate(
     given = settings or {}
     columns = columns_of({"model": model, "accelerator": accelerator, **given})
     level = "operations" if operations else "groups"
-    cost = evaluate(columns, 1, technology=technology, level=level)
+    cost = evaluate(columns, 1, technology=technology and technology.single(), level=level)
     found: dict[str, object] = {"model": model, "accelerator": accelerator}
     found.update(record(cost, 0))
     if str(given.get("workload.sparsity", "dense")) != "dense":
@@ -148,6 +148,7 @@ def sweep(
     columns: Mapping[str, Column], size: int, *, technology: Technology | None = None
 ) -> Swept:
     """Costs of every row that can be read; the others with their error."""
+    technology = technology and technology.single()
     try:
         cost = evaluate(columns, size, technology=technology, level="groups")
         return Swept(cost, np.arange(size), {})
@@ -251,7 +252,7 @@ def explain(
     from elector.studies.explanation import explain_result
 
     columns = columns_of({"model": model, "accelerator": accelerator, **(settings or {})})
-    found = explain_result(columns, result, technology or Technology.load())
+    found = explain_result(columns, result, (technology or Technology.load()).single())
     value = registry().show(result, float(str(found["value"])))
     lines = [(result, value), ("=", str(found["formula"]))]
     return Record(found, f"explanation of {model} on {accelerator}", lines)
@@ -273,4 +274,4 @@ def trace(
     from elector.events.trace import trace as traced
 
     columns = columns_of({"model": model, "accelerator": accelerator, **(settings or {})})
-    return traced(columns, f"{model} on {accelerator}", technology)
+    return traced(columns, f"{model} on {accelerator}", technology and technology.single())

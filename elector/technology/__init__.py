@@ -4,9 +4,10 @@ A machine counts; the tables in data/technology price. `Technology.load` reads t
 the user's own rows on top, and `Technology.price` scales a constant to a node.
 """
 
+from elector.technology.laws import LAWS
 from elector.technology.price import PROVENANCE, Price, group
 from elector.technology.pricing import Technology, sources
-from elector.technology.rows import EVIDENCE, LAWS, NODE_HIGH, NODE_LOW, Quantity, Row, quantities
+from elector.technology.rows import EVIDENCE, NODE_HIGH, NODE_LOW, Quantity, Row, quantities
 
 __all__ = [
     "EVIDENCE",

@@ -5,10 +5,15 @@ from __future__ import annotations
 import itertools
 from dataclasses import dataclass
 
+import numpy as np
+
 from elector.base import units
 from elector.base.errors import InputError
+from elector.technology.laws import factor
 from elector.technology.rows import EVIDENCE, Row
 from elector.technology.scaling import interpolate
+
+Array = np.ndarray
 
 #: The groups a result reports: share of its energy or area that rests on each.
 PROVENANCE = ("measured", "published", "scaled", "assumed")
@@ -19,11 +24,13 @@ class Price:
     """What one unit of a quantity costs at one node.
 
     value : in SI. unit : SI unit.
-    law : constant, or sqrt_size: to be multiplied by sqrt(size [byte] / 1e6).
+    law : what the value is to be multiplied by (elector.technology.laws).
     evidence : of the weakest row it rests on; scaled where it was carried to another node.
     verified : False where a row it rests on was only read second-hand.
     rows : ids of the rows it rests on, those of the ratios between nodes included.
     note : how it was derived, one line.
+    floor, floor_row, floor_group : size [byte] from which on the law holds, the id of its row and
+        its group of PROVENANCE, on which the price of a smaller memory rests as well.
     """
 
     value: float
@@ -33,15 +40,22 @@ class Price:
     verified: bool
     rows: tuple[str, ...]
     note: str
+    floor: float = 0.0
+    floor_row: str = ""
+    floor_group: str = PROVENANCE[0]
 
     @property
     def group(self) -> str:
         """The group of PROVENANCE that all of it counts under: that of its weakest row."""
         return group(self.evidence, self.verified)
 
+    def factor(self, size: Array | float) -> Array:
+        """What the price of memories of `size` [byte] is multiplied by."""
+        return factor(self.law, np.asarray(size), self.floor)
+
     def at(self, size: float) -> float:
         """The price of a memory of `size` [byte], by its law."""
-        return self.value if self.law == "constant" else self.value * (size / 1e6) ** 0.5
+        return float(self.value * self.factor(size))
 
 
 def group(evidence: str, verified: bool) -> str:

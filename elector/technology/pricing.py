@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from elector.base import paths
 from elector.base.errors import InputError
 from elector.base.table import DATA, load_yaml
-from elector.technology.price import Price, between, from_row, product, scaled, total
+from elector.technology import laws
+from elector.technology.price import Price, between, from_row, group, product, scaled, total
 from elector.technology.rows import (
     Quantity,
     Row,
@@ -24,10 +26,15 @@ from elector.technology.scaling import Scaling
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Technology:
-    """The constants, by (part, quantity)."""
+    """The constants, by (part, quantity).
+
+    draws : technologies with other values of the constants, under all of which designs are priced
+        in one call (`drawn`); none by default.
+    """
 
     table: Mapping[tuple[str, str], tuple[Row, ...]]
     scaling: Scaling
+    draws: tuple[Technology, ...] = ()
     _prices: dict[tuple[str, str, float], Price] = field(default_factory=dict, repr=False)
 
     @classmethod
@@ -55,6 +62,37 @@ class Technology:
         }
         return cls(ladders, Scaling.of(row for row in rows if row.part == "scaling"))
 
+    def drawn(self, values: Mapping[str, Sequence[float]]) -> Technology:
+        """The technology with S draws of some of its constants.
+
+        values : id of a row -> S values in SI, the same number for each; other rows keep theirs.
+        Raises InputError for a row that there is not, no or negative values, and other numbers.
+        """
+        sizes = {len(drawn) for drawn in values.values()}
+        if len(sizes) != 1 or 0 in sizes:
+            raise InputError("every constant needs the same number of draws, at least one")
+        for id, drawn in values.items():
+            self.row(id)
+            if not all(math.isfinite(value) and value >= 0 for value in drawn):
+                raise InputError("must be finite and not negative", field=id)
+        draws = tuple(
+            self._of(
+                [
+                    replace(row, value=float(values[row.id][s])) if row.id in values else row
+                    for row in self.rows
+                ]
+            )
+            for s in range(sizes.pop())
+        )
+        return replace(self, draws=draws, _prices={})
+
+    def single(self) -> Technology:
+        """This technology, of which one design has one price. Raises InputError for draws."""
+        if self.draws:
+            allowed = "elector.evaluation.path.evaluate"
+            raise InputError(f"several draws of constants: only {allowed} prices under them")
+        return self
+
     def __repr__(self) -> str:
         return f"<technology: {len(self.rows)} constants of {len(self.parts)} parts>"
 
@@ -69,13 +107,27 @@ class Technology:
         return list(dict.fromkeys(part for part, _ in self.table))
 
     def price(self, part: str, quantity: str, node_nm: float) -> Price:
-        """Price of `quantity` of `part` at the node [nm]."""
+        """Price of `quantity` of `part` at the node [nm].
+
+        quantity : a name, or a sum of products of names as in data/quantities.csv, where
+            `other:name` is a quantity of another part.
+        """
         key = (part, quantity, float(node_nm))
         found = self._prices.get(key)
         if found is None:
             check_node(key[2])
-            found = self._prices[key] = self._priced(self._known(part, quantity), part, key[2])
+            spec = _composed(quantity) if " " in quantity else self._known(part, quantity)
+            priced = self._priced(spec, self._known_part(part), key[2])
+            found = self._prices[key] = self._by_law(priced)
         return found
+
+    def _by_law(self, price: Price) -> Price:
+        """The price with the constants of its law."""
+        if price.law == laws.CONSTANT:
+            return price
+        (row,) = self.table[laws.part_of(price.law), laws.FLOOR]
+        behind = group(row.evidence, row.verified)
+        return replace(price, floor=row.value, floor_row=row.id, floor_group=behind)
 
     def explain(self, part: str) -> list[Row]:
         """The rows of a part, and those of other parts that its formulas use."""
@@ -200,6 +252,11 @@ def _merged(shipped: list[Row], own: list[Row]) -> list[Row]:
     merged = kept + own
     _check_nodes(merged, None)
     return merged
+
+
+def _composed(formula: str) -> Quantity:
+    """A quantity that only a formula gives."""
+    return Quantity("", formula, "", "fixed", formula, "")
 
 
 def _references(term: str, part: str) -> list[tuple[str, str]]:

@@ -10,10 +10,10 @@ from pathlib import Path
 from elector.base import units
 from elector.base.errors import InputError
 from elector.base.table import DATA, read_csv
+from elector.technology.laws import LAWS
 
 #: From the firmest to the weakest; a price is as weak as the weakest row it rests on.
 EVIDENCE = ("measured", "published", "synthesis", "derived", "scaled", "assumed")
-LAWS = ("constant", "sqrt_size")
 #: Technology nodes that can be priced [nm].
 NODE_LOW, NODE_HIGH = 3.0, 180.0
 
@@ -46,7 +46,7 @@ class Row:
 
     value : in SI. unit : SI unit. text : value and unit as written.
     node : technology node [nm], or None where it holds at every node.
-    law : constant, or sqrt_size: to be multiplied by sqrt(size [byte] / 1e6).
+    law : what the value is to be multiplied by (elector.technology.laws).
     verified : False where the figure was read in a publication that quotes the source.
     """
 

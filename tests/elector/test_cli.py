@@ -16,7 +16,8 @@ from commands import loaded, run
 import elector
 from elector.base.errors import EvaluationError, InputError
 from elector.base.table import schema
-from elector.cli.commands import WORKLOAD_OPTIONS, main, settings_of
+from elector.cli.commands import main
+from elector.cli.options import WORKLOAD_OPTIONS, settings_of
 
 ROOT = Path(__file__).resolve().parents[2]
 

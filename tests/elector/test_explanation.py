@@ -166,8 +166,8 @@ def test_an_energy_of_the_users_own_counts_as_assumed() -> None:
         settings={"accelerator.links.tier-array.energy_per_bit": "2 pJ"},
     )
     link = next(t for t in terms_of(shown) if t["name"] == "link tier-array")
-    assert link["price"] == pytest.approx(16e-12) and link["evidence"] == "assumed"
-    assert link["value"] == pytest.approx(link["count"] * link["price"])
+    assert link["price"] == pytest.approx(2e-12) and link["evidence"] == "assumed"
+    assert link["value"] == pytest.approx(8 * link["count"] * link["price"])
 
 
 def test_what_cannot_be_explained() -> None:

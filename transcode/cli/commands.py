@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 import click
 
 from elector.base.errors import EvaluationError, InfeasibleError
-from elector.cli.commands import FORMATS, INFEASIBLE, NOT_PASSED, Program
+from elector.cli.commands import INFEASIBLE, NOT_PASSED, Program
 from elector.cli.entry import INTERRUPTED
+from elector.cli.options import FORMATS
 from transcode import __version__
 from transcode.cli.train import train
 

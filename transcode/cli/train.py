@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import click
 
 from elector.base.errors import InputError
-from elector.cli.commands import FORMATS, settings_of
 from elector.cli.entry import INTERRUPTED
+from elector.cli.options import FORMATS, settings_of
 
 if TYPE_CHECKING:
     from transcode.training.settings import Settings

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -45,6 +46,20 @@ class Parameter:
         if any(isinstance(v, bool) or not isinstance(v, int | float) for v in self.values):
             return None
         return np.array(self.values, dtype=float)
+
+
+def labelled(parameters: Sequence[Parameter]) -> list[Parameter]:
+    """The parameters of a space with a unique label each."""
+    names = [p.name for p in parameters]
+    found: list[Parameter] = []
+    for parameter in parameters:
+        label = parameter.name
+        if names.count(label) > 1:
+            label += f"@{parameter.group}"
+        if parameter.parent >= 0:
+            label += "/" + names[parameter.parent].split(".")[-1]
+        found.append(replace(parameter, label=label))
+    return found
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from transcode.space.codes import Space
 from transcode.space.definitions import define
 from transcode.space.files import find, read
 from transcode.space.layout import multiple
-from transcode.space.parts import Objective, Parameter, Section
+from transcode.space.parts import Objective, Parameter, Section, labelled
 from transcode.space.phases import RUN, phases_of
 from transcode.space.results import SHARED, names_of, quantities
 from transcode.space.values import fraction, is_multiple, levels, twice
@@ -88,7 +88,7 @@ class _Reader:
             self.section("accelerator"),
             self.workload_section(),
         )
-        self.label()
+        self.parameters = labelled(self.parameters)
         workloads = self.workloads()
         accuracy = read_accuracy(self.data.get("accuracy", {}), self.file, self.fail)
         objectives = self.objectives(accuracy)
@@ -304,17 +304,6 @@ class _Reader:
                     raise self.fail(
                         f"{factor:g} times {parent.name} {value}: {error.problem}", at
                     ) from None
-
-    def label(self) -> None:
-        """A unique label for each parameter."""
-        names = [p.name for p in self.parameters]
-        for column, parameter in enumerate(self.parameters):
-            label = parameter.name
-            if names.count(label) > 1:
-                label += f"@{parameter.group}"
-            if parameter.parent >= 0:
-                label += "/" + self.parameters[parameter.parent].name.split(".")[-1]
-            self.parameters[column] = replace(parameter, label=label)
 
     # ---- workloads
 

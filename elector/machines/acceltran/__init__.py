@@ -20,17 +20,17 @@ Sums over the contraction stay in the lanes (assumed): outputs are written once.
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 
+from elector.base.table import DATA, read_csv
+from elector.base.units import parse
 from elector.machines.acceltran.tables import channels, prepare
 from elector.machines.acceltran.work import activity
 from elector.machines.contract import Action, Machine, Part, Units
 
 Array = np.ndarray
-
-#: Bytes a second of one channel: the published rates at the channels of the presets (one of
-#: LP-DDR3 and of RRAM) and of the HBM stack (four).
-CHANNEL = {"dram": 25.6e9, "rram": 256e9, "hbm": 64e9}
 
 _UNIT = "energy"
 ACTIONS = {
@@ -61,10 +61,17 @@ ACTIONS = {
 }
 
 
+@functools.cache
+def channel_rates() -> dict[str, float]:
+    """Bytes a second of one channel of each type of memory (data/acceltran.csv)."""
+    _, lines = read_csv(DATA / "acceltran.csv")
+    return {cells[0]: parse(f"{cells[1]} {cells[2]}", "byte/s") for _, cells in lines}
+
+
 def complete(units: Units) -> Units:
     """The memory's bandwidth where it is not given: channels x the rate of one."""
     names, codes = units.names["memory"]
-    rate = np.array([CHANNEL[name.partition("_")[0]] for name in names])[codes]
+    rate = np.array([channel_rates()[name.partition("_")[0]] for name in names])[codes]
     given = units.number("bandwidth")
     return units.replace(bandwidth=np.where(given > 0, given, rate * channels(units)))
 

@@ -1,0 +1,156 @@
+"""Options that several commands share; choices and defaults come from the schema.
+
+Nothing here needs numpy, so that help and completion answer at once.
+"""
+
+from __future__ import annotations
+
+import csv
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from elector.base.errors import InputError
+from elector.cli import completion
+
+if TYPE_CHECKING:
+    from elector.technology import Technology
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+#: Options that are short for the workload setting of the same name. Choices and defaults come
+#: from the schema.
+WORKLOAD_OPTIONS = (
+    ("mode", "One forward pass, or one whole training step"),
+    ("batch", "Sequences of one step"),
+    ("sequence-length", "Tokens of a sequence (the prompt of a decoder)"),
+    ("target-length", "Target tokens of an encoder-decoder; 0: as sequence-length"),
+    ("generate", "Tokens that a decoder generates after the prompt"),
+    ("precision", "Number format; native is the machine's own"),
+    ("optimizer", "Update rule of training"),
+    ("activations", "What training keeps of the forward pass"),
+    ("attention", "How attention is run"),
+    ("implementation", "Software stack of a GPU"),
+    ("sparsity", "Densities after pruning: dense | acceltran | FILE, a sparsity table"),
+    ("trainable", "What is trained: all | heads | lora:R"),
+    ("gradient-accumulation", "Micro-batches of one optimizer step"),
+)
+FORMATS = click.Choice(["table", "json", "csv"])
+
+
+_DATA = Path(__file__).parent.parent / "data"
+
+
+@functools.cache
+def _rows(table: str) -> dict[str, dict[str, str]]:
+    """Rows of a table as they are written, by their first column: help needs no numpy."""
+    with (_DATA / table).open(encoding="utf-8", newline="") as stream:
+        reader = csv.DictReader(stream)
+        return {str(next(iter(row.values()))): row for row in reader}
+
+
+def _choices(cell: str) -> list[str]:
+    """What a cell of a schema allows: names between bars; @table stands for the names in it."""
+    found: list[str] = []
+    for name in cell.split("|") if cell else ():
+        found += _rows(f"{name[1:]}.csv") if name.startswith("@") else [name]
+    return found
+
+
+class WorkloadOption(click.Option):
+    """An option that is short for a key of the workload: choices and default come from there."""
+
+    @property
+    def help(self) -> str | None:
+        """What it is, its choices, its default; the schema is read when help is asked for."""
+        row = _rows("schema/workload.csv")[str(self.name)]
+        names = _choices(row["choices"])
+        choices = f": {' | '.join(names)}" if names else ""
+        return f"{self._text}{choices}.  [default: {row['default']}]"
+
+    @help.setter
+    def help(self, text: str | None) -> None:
+        self._text = text
+
+
+def design(command: Command) -> Command:
+    """The options that describe a workload and change a design."""
+    decorators = [
+        click.option(
+            f"--{name}",
+            metavar="VALUE",
+            help=text,
+            cls=WorkloadOption,
+            shell_complete=completion.choices,
+        )
+        for name, text in WORKLOAD_OPTIONS
+    ]
+    decorators += [
+        click.option(
+            "--node",
+            metavar="NM",
+            help="Technology node of the accelerator [nm].  [default: the accelerator's own]",
+        ),
+        click.option(
+            "--set",
+            "assignments",
+            metavar="KEY=VALUE",
+            multiple=True,
+            shell_complete=completion.keys,
+            help="Any setting: model.*, accelerator.*, workload.*. Repeatable.",
+        ),
+    ]
+    for decorate in reversed(decorators):
+        command = decorate(command)
+    return command
+
+
+technology = click.option(
+    "--technology",
+    metavar="FILE",
+    type=click.Path(),
+    help="CSV of constants that replace shipped ones.",
+)
+format_ = click.option(
+    "--format", "format", type=FORMATS, default="table", show_default=True, help="Output."
+)
+
+
+def load_technology(path: str | None) -> Technology | None:
+    """The shipped tables with the user's file on top; None where there is no such file."""
+    if path is None:
+        return None
+    from elector.technology import Technology
+
+    return Technology.load(path)
+
+
+def settings_of(assignments: tuple[str, ...], options: dict[str, Any]) -> dict[str, object]:
+    """Dotted settings from `--set` and from the options that are short for one.
+
+    options : name of the option as a Python name -> text, or None where it was not given.
+    """
+    found: dict[str, object] = {}
+    for option, value in options.items():
+        if value is not None:
+            space = "accelerator" if option == "node" else "workload"
+            found[f"{space}.{option}"] = value
+    for assignment in assignments:
+        key, equals, value = assignment.partition("=")
+        key = key.strip()
+        if not equals or not key:
+            raise InputError("must read KEY=VALUE", field="--set", value=assignment)
+        if "." not in key:
+            raise InputError(
+                "must be a dotted name",
+                field="--set",
+                value=key,
+                hint="model.*, accelerator.* or workload.*, as in workload.batch=8",
+            )
+        if key in found:
+            raise InputError("is given twice", field=key, value=value.strip())
+        found[key] = value.strip()
+    return found
