@@ -238,6 +238,54 @@ def test_what_trains_is_imported_by_what_trains(path: Path) -> None:
         assert not [name for name in names if name.startswith(TRAINS)]
 
 
+# Names from outside are looked at in one place (elector.base.paths says why); what a package
+# ships stands under a constant of its own, and these modules write files or keep a run folder.
+LOOKS = {"exists", "is_file", "is_dir", "stat", "lstat", "glob", "rglob", "iterdir", "walk",
+         "read_text", "read_bytes", "open", "fopen", "listdir", "scandir", "access"}  # fmt: skip
+MAY_LOOK = {
+    "elector.base.paths": LOOKS,
+    "elector.base.output": {"open", "access"},  # the scratch file, and whether it may be replaced
+    "elector.cli.streams": {"open", "exists"},  # standard output
+    "elector.studies.sweep_output": {"open"},  # what it writes
+    "transcode.runs.files": {"open", "stat"},  # the lock
+    "transcode.search.warm": {"open"},  # what it writes
+    "transcode.training.folder": {"open"},  # what it appends
+    "transcode.training.text": {"glob", "read_text", "walk"},  # Python's own library
+    "transcode.runs.manifest": {"rglob", "read_bytes"},  # this program, for its sum
+    "transcode.cli.commands": {"glob"},  # completion of a shell
+    "transcode.extras": LOOKS,  # how this program was installed
+}
+
+
+def is_shipped(node: ast.expr) -> bool:
+    """Whether a path stands under a constant of the package, such as DATA / "tasks.csv"."""
+    return any(isinstance(n, ast.Name) and n.id.isupper() for n in ast.walk(node))
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=module_name)
+def test_one_module_looks_at_paths(path: Path) -> None:
+    allowed = MAY_LOOK.get(module_name(path), set())
+    wrong = []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if not isinstance(node, ast.Call):
+            continue
+        function, of = node.func, [*node.args]
+        if isinstance(function, ast.Attribute):
+            name, owner = function.attr, function.value
+            if isinstance(owner, ast.Name) and owner.id in ("paths", "graph", "image"):
+                continue
+            of.append(owner)
+        elif isinstance(function, ast.Name):
+            name = function.id
+            if name != "open":  # read_text is imported from paths
+                continue
+        else:
+            continue
+        if name in LOOKS - allowed and not any(is_shipped(part) for part in of):
+            wrong.append(f"line {node.lineno}: {name}()")
+    assert not wrong, f"{module_name(path)}: use elector.base.paths: {wrong}"
+
+
 def third_party_after(code: str) -> set[str]:
     """Top-level third-party packages loaded once `code` has run in a fresh Python."""
     script = (

@@ -73,10 +73,13 @@ class InputError(ElectorError):
             text += f"\n  hint: {self.hint}"
         return text
 
-    def at(self, *, file: object = None, field: str | None = None) -> InputError:
-        """The same error with a file or an outer field added where none was known."""
+    def at(self, *, file: object = None, field: str | None = None, place: str = "") -> InputError:
+        """The same error with a file or an outer field added where none was known.
+
+        place : where in a file of many things it is, such as `case tpu-v1`.
+        """
         return InputError(
-            self.problem,
+            f"{place}: {self.problem}" if place else self.problem,
             file=self.file or file,
             field=self.field or field,
             value=self.value,

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
+from elector.base import paths
 from elector.base.errors import InputError
 from elector.base.record import Record
 from elector.base.table import Field, schema
@@ -33,7 +33,7 @@ def show(name: str) -> Record:
         return _accelerator(load_accelerator(name))
     if name in list_models():
         return _model(name)
-    if not Path(name).exists():
+    if not paths.exists(name, "NAME"):
         raise InputError(
             "is neither a model nor an accelerator",
             field="NAME",

@@ -234,6 +234,11 @@ def run(
     accelerator; a lifetime says how long that cell lasts if such steps (or runs) follow one
     another without pause. An infeasible phase leaves its costs and the total's None.
     """
+    if isinstance(plan, str | Path):
+        try:
+            return run(read_plan(plan), technology=technology)
+        except InputError as error:  # of a setting, which does not know where it was read
+            raise error.at(file=plan) from None
     plan = plan if isinstance(plan, Plan) else read_plan(plan)
     technology = technology or Technology.load()
     steps = [_step(plan, phase, phase.trainable, technology) for phase in plan.phases]

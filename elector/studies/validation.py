@@ -143,7 +143,13 @@ def validate(
         )
     run = simulate or _own_simulate()
     known: dict[tuple[str, bool], Mapping[str, Any]] = {}
-    return [_compare(case, run, known, technology) for case in chosen]
+    found = []
+    for case in chosen:
+        try:
+            found.append(_compare(case, run, known, technology))
+        except InputError as error:
+            raise error.at(file=path, place=f"case {case.case!r}") from None
+    return found
 
 
 def load_cases(path: Path) -> list[Case]:

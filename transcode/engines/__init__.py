@@ -158,4 +158,4 @@ def make(
     if name == "qmc":
         return streams.quasi_random(space, seed)
     maker = optuna_engine.sampler(name, batch)
-    return optuna_engine.OptunaEngine(space, maker, seed, fallback, problem.signs)
+    return optuna_engine.OptunaEngine(space, maker, seed, fallback, problem.signs, name=name)

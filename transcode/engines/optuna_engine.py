@@ -12,14 +12,17 @@ import importlib.util
 import inspect
 import json
 import sys
+import traceback
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from elector.base.errors import InputError
+from elector.base.errors import ElectorError, EvaluationError, InputError
 from elector.base.table import Scalar
 from transcode.engines.base import Finished
 from transcode.extras import installing
@@ -50,7 +53,7 @@ class OptunaEngine:
     """One of Optuna's samplers behind suggest and update.
 
     make : seed -> sampler. fallback : (O,) value told where a design has none, minimised.
-    opened : (storage, study) to use; new ones in memory otherwise.
+    opened : (storage, study) to use; new ones in memory otherwise. name : of the sampler.
     """
 
     space: Space
@@ -64,6 +67,7 @@ class OptunaEngine:
     asked: list[tuple[Any, np.ndarray]] = field(default_factory=list)
     attributes: set[str] = field(default_factory=set)
     opened: tuple[Any, Any] | None = None
+    name: str = ""
 
     def __post_init__(self) -> None:
         import optuna
@@ -91,12 +95,13 @@ class OptunaEngine:
     def suggest(self, count: int) -> np.ndarray:
         """Asks for `count` trials; returns the designs among them that are new."""
         derived = np.random.SeedSequence([self.seed, self.batch]).generate_state(1)
-        self.study.sampler = self.make(int(derived[0]) & 0x7FFFFFFF)
-        self.batch += 1
-        self.asked = []
-        for _ in range(count):
-            trial = self.study.ask()
-            self.asked.append((trial, self._ask(trial)))
+        with users(self.name):
+            self.study.sampler = self.make(int(derived[0]) & 0x7FFFFFFF)
+            self.batch += 1
+            self.asked = []
+            for _ in range(count):
+                trial = self.study.ask()
+                self.asked.append((trial, self._ask(trial)))
         return self._new(np.stack([codes for _, codes in self.asked]))
 
     def _new(self, codes: np.ndarray) -> np.ndarray:
@@ -137,10 +142,11 @@ class OptunaEngine:
         """Tells every trial of the batch, those of known designs included."""
         self._learn(codes, outcome)
         asked = np.stack([c for _, c in self.asked])
-        for (trial, _), told in zip(self.asked, self._told(asked), strict=True):
-            for name, value in told.constraints.items():
-                trial.set_constraint(name, value)
-            self.study.tell(trial, told.values)
+        with users(self.name):
+            for (trial, _), told in zip(self.asked, self._told(asked), strict=True):
+                for name, value in told.constraints.items():
+                    trial.set_constraint(name, value)
+                self.study.tell(trial, told.values)
 
     def _learn(self, codes: np.ndarray, outcome: Outcome) -> None:
         values = np.where(np.isfinite(outcome.objectives), outcome.objectives, self.fallback)
@@ -254,16 +260,50 @@ def _user_sampler(name: str) -> MakeSampler:
         sys.path.insert(0, "")  # a console script does not look beside the user's files
     try:
         kind = getattr(importlib.import_module(module_name), class_name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise InputError(f"cannot be imported: {error}", field="--sampler", value=name) from None
+    except (Exception, SystemExit) as error:  # whatever a module of the user's does
+        said = f"cannot be imported: {_of_user(error, module_name)}"
+        raise InputError(said, field="--sampler", value=name) from None
     if not (isinstance(kind, type) and issubclass(kind, optuna.samplers.BaseSampler)):
         raise InputError("is not an Optuna sampler class", field="--sampler", value=name)
     maker: MakeSampler = kind
-    return (lambda seed: maker(seed=seed)) if _takes_seed(kind) else (lambda seed: maker())
+    seeded = _takes_seed(kind)
+    try:
+        maker(seed=0) if seeded else maker()
+    except Exception as error:  # an abstract one, among others
+        said = f"cannot be made: {_of_user(error, module_name)}"
+        raise InputError(said, field="--sampler", value=name) from None
+    return (lambda seed: maker(seed=seed)) if seeded else (lambda seed: maker())
+
+
+def _of_user(error: BaseException, module: str) -> str:
+    """An error of the user's code on one line, and where in that code it was raised."""
+    place = ""
+    for frame in traceback.extract_tb(error.__traceback__):
+        if Path(frame.filename).stem == module.rpartition(".")[2]:
+            place = f" ({Path(frame.filename).name}, line {frame.lineno})"
+    words = (str(error).splitlines() or [""])[0]
+    return f"{type(error).__name__}: {words}{place}"
+
+
+@contextmanager
+def users(name: str) -> Iterator[None]:
+    """What a sampler of the user's own does: an error of it is not ours."""
+    try:
+        yield
+    except (ElectorError, OSError):
+        raise
+    except Exception as error:
+        if ":" not in name:
+            raise
+        said = _of_user(error, name.partition(":")[0])
+        raise EvaluationError(f"sampler {name} failed: {said}") from None
 
 
 def _takes_seed(kind: type) -> bool:
-    return "seed" in inspect.signature(kind).parameters
+    try:
+        return "seed" in inspect.signature(kind).parameters
+    except (TypeError, ValueError):  # no signature is to be had
+        return False
 
 
 def repeatable(name: str) -> bool:

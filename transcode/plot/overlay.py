@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -92,9 +91,8 @@ def _of_both(axes: list[tuple[Axis, ...]], name: str) -> Axis:
 def _axes(found: Comparison) -> list[tuple[Axis, ...]]:
     """The objectives of either run, in units that suit both."""
     first, sizes = found.sides[0], [len(side.points) for side in found.sides]
-    front = json.loads((first.folder / "front.json").read_text(encoding="utf-8"))
     joined = []
-    for place, (objective, sign) in enumerate(zip(front["objectives"], first.signs, strict=True)):
+    for place, (objective, sign) in enumerate(zip(first.described, first.signs, strict=True)):
         values = np.concatenate([side.points[:, place] for side in found.sides]) * sign
         joined.append(axis_of(objective, values))
     ends = np.cumsum(sizes)

@@ -6,8 +6,10 @@ optimizers, IEEE Transactions on Evolutionary Computation 7(2), 2003.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -20,13 +22,17 @@ _CHUNK = 512
 
 @dataclass(frozen=True)
 class Side:
-    """One of the two. points : (F, O) and reference : (O,), minimised; objectives -> direction."""
+    """One of the two. points : (F, O) and reference : (O,), minimised; objectives -> direction.
+
+    described : the objectives as front.json has them: name, direction, unit.
+    """
 
     folder: Path
     designs: int
     points: np.ndarray
     objectives: dict[str, str]
     reference: np.ndarray
+    described: tuple[Mapping[str, Any], ...] = ()
 
     @property
     def signs(self) -> np.ndarray:
@@ -115,13 +121,19 @@ def _require_alike(a: Side, b: Side) -> None:
 def _side(run: Path) -> Side:
     found = snapshot.taken(run)
     objectives: dict[str, str] = found.manifest["space"]["objectives"]
-    given = found.manifest["reference_point"]
-    if not found.size or given is None:
+    reference = found.reference
+    if not found.size or reference is None:
         raise InputError("has no feasible design", file=found.folder)
     signs = np.array([-1.0 if d == "max" else 1.0 for d in objectives.values()])
     values = np.array([found.columns[name] for name in objectives], dtype=float)
-    reference = np.array([given[name] for name in objectives]) * signs
-    return Side(found.folder, found.manifest["designs"], values.T * signs, objectives, reference)
+    return Side(
+        found.folder,
+        found.manifest["designs"],
+        values.T * signs,
+        objectives,
+        reference * signs,
+        tuple(found.head["objectives"]),
+    )
 
 
 def _excess(front: np.ndarray, others: np.ndarray) -> np.ndarray:

@@ -53,6 +53,11 @@ class Snapshot:
         return len(self.columns["id"])
 
     @property
+    def reference(self) -> np.ndarray | None:
+        """(O,) the reference point, in the user's directions; None before there is one."""
+        return _point(self.folder, self.manifest)
+
+    @property
     def head(self) -> dict[str, Any]:
         """Front.json without its points."""
         space = manifest.space_of(self.folder, self.manifest)
@@ -166,20 +171,26 @@ def _computed(recorded: query.Recorded, fault: str) -> Snapshot:
     )
 
 
+def _point(folder: Path, found: Mapping[str, Any]) -> np.ndarray | None:
+    """(O,) the reference point of a manifest, in the user's directions."""
+    given = found.get("reference_point")
+    if given is None:
+        return None
+    try:
+        return np.array([float(given[name]) for name in found["space"]["objectives"]])
+    except (TypeError, KeyError, ValueError, OverflowError):
+        raise InputError(
+            "is not the manifest of a run", file=folder / manifest.NAME, field="reference_point"
+        ) from None
+
+
 def _reference(recorded: query.Recorded, signs: np.ndarray) -> np.ndarray | None:
     """(O,) the reference point, minimised: that of the manifest, else of the first batch with a
     feasible design, as the search itself takes it."""
-    names = [o.name for o in recorded.space.objectives]
-    given = recorded.manifest.get("reference_point")
+    given = _point(recorded.folder, recorded.manifest)
     if given is not None:
-        try:
-            return np.array([float(given[name]) for name in names]) * signs
-        except (TypeError, KeyError, ValueError, OverflowError):
-            raise InputError(
-                "is not the manifest of a run",
-                file=recorded.folder / manifest.NAME,
-                field="reference_point",
-            ) from None
+        return given * signs
+    names = [o.name for o in recorded.space.objectives]
     for batch in parts.read_all(recorded.folder / "designs"):
         if batch.feasible.any():
             points = np.stack([batch.results[name] for name in names], axis=1) * signs

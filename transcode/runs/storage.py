@@ -58,9 +58,18 @@ def address(text: str) -> Address:
         raise InputError(
             "is not the address of a database", field="--storage", allowed=_TYPES
         ) from None
+    if "@" in (url.host or ""):  # what stands before it is a piece of the password
+        raise InputError(
+            "is not the address of a database",
+            field="--storage",
+            allowed=_TYPES,
+            hint="a password with @ in it is written with %40 in its place",
+        )
     kind = url.drivername.partition("+")[0]
     if kind not in ("sqlite", *_DRIVERS):
         raise InputError(f"{kind} is not known", field="--storage", allowed=_TYPES)
+    if kind == "sqlite" and (url.database or ":memory:") == ":memory:":
+        raise InputError("names no file", field="--storage", allowed=_TYPES[1:])
     if kind != "sqlite" and importlib.util.find_spec("psycopg") is None:
         raise InputError(f"needs psycopg: {installing('storage')}", field="--storage")
     hidden = [*([url.password] if url.password else []), *_parameters(url.query)]

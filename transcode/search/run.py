@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from elector.base.errors import EvaluationError
+from elector.base.errors import EvaluationError, InputError
 from elector.base.paths import is_machines, words
 from elector.base.signals import Interrupts
 from transcode import engines, pareto, runs
@@ -158,6 +158,8 @@ class Run:
         """Does work that writes; a full disk ends the search with what is safe."""
         try:
             work()
+        except InputError as error:  # a design that none of the first look was like
+            raise error.at(file=self.problem.space.source) from None
         except OSError as error:
             reason = os.strerror(error.errno) if error.errno else str(error)
             raise EvaluationError(

@@ -19,7 +19,7 @@ import numpy as np
 from elector.base.errors import EvaluationError, InputError
 from elector.base.table import Column
 from transcode.engines import Finished
-from transcode.engines.optuna_engine import BUILT_IN, OptunaEngine, sampler
+from transcode.engines.optuna_engine import BUILT_IN, OptunaEngine, sampler, users
 from transcode.objective import Outcome, Problem
 from transcode.runs import storage
 from transcode.runs.storage import Address, Pulse
@@ -54,7 +54,8 @@ class SharedStudy(OptunaEngine):
 
         self._limited(lambda: optuna.storages.fail_stale_trials(self.study))
         for _ in range(_QUESTIONS):
-            codes = self._limited(self._one)
+            with users(self.name):
+                codes = self._limited(self._one)
             if codes is not None:
                 self.dry = 0
                 return codes[None, :]
@@ -252,6 +253,7 @@ def joined(where: Address | None, run: Run, used: str) -> Iterator[None]:
         problem=problem,
         where=where,
         pulse=pulse,
+        name=used,
     )
     run.engine, run.arrivals = engine, engine.arrivals
     try:

@@ -7,7 +7,7 @@ The keys are those of `_KEYS`; each parameter is a plain value, a list, or a map
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ from transcode.space.layout import multiple
 from transcode.space.parts import Objective, Parameter, Section
 from transcode.space.phases import RUN, phases_of
 from transcode.space.results import SHARED, names_of, quantities
-from transcode.space.values import fraction, is_multiple, levels
+from transcode.space.values import fraction, is_multiple, levels, twice
 
 _KEYS = (
     "name",
@@ -154,12 +154,9 @@ class _Reader:
         for name in names:
             if not isinstance(name, str) or not name:
                 raise self.fail("a base is a name or a file", f"{where}.base", value=name)
-        self.once([str(name) for name in names], names, f"{where}.base")
-        return [self.resolve(str(name)) for name in names], settings
-
-    def resolve(self, base: str) -> str:
-        """A file beside the space is found from anywhere."""
-        return paths.beside(base, self.file)
+        if repeated := twice(names):
+            raise self.fail("is given twice", f"{where}.base", value=repeated[0])
+        return [paths.beside(str(name), self.file) for name in names], settings
 
     def fields(self, key: str, bases: list[str]) -> dict[str, Field]:
         """What may be set: what every base of the alternative knows."""
@@ -247,21 +244,17 @@ class _Reader:
         choices = written if isinstance(written, list) else [written]
         if not choices:
             raise self.fail("has no choice", at)
-        if len(choices) > _MOST:
-            raise self.fail(f"has {len(choices):,} choices, {_MOST:,} are the most", at)
+        self.few(len(choices), "choices", at)
         if factors:
             choices = [fraction(choice) for choice in choices]
         values = [self.value(choice, known, at) for choice in choices]
-        self.once(values, choices, at)
+        if repeated := twice(values):
+            raise self.fail("is given twice", at, value=repeated[0])
         return tuple(values), "choice"
 
-    def once(self, values: Sequence[Scalar], written: Sequence[object], at: str) -> None:
-        """Refuses a value that is given twice, as it was written."""
-        seen: set[Scalar] = set()
-        for value, choice in zip(values, written, strict=True):
-            if value in seen:
-                raise self.fail("is given twice", at, value=choice)
-            seen.add(value)
+    def few(self, count: int, what: str, at: str) -> None:
+        if count > _MOST:
+            raise self.fail(f"has {count:,} {what}, {_MOST:,} are the most", at)
 
     def value(self, written: object, known: Field, at: str) -> Scalar:
         if written is None or isinstance(written, dict | list):
@@ -294,18 +287,15 @@ class _Reader:
         return grid, "choice" if steps else "log" if log else "linear"
 
     def steps(self, written: object, at: str) -> int | None:
-        if written is None:
-            return None
-        if not isinstance(written, int) or isinstance(written, bool) or not 2 <= written <= _MOST:
+        whole = written if isinstance(written, int) and not isinstance(written, bool) else 0
+        if written is not None and not 2 <= whole <= _MOST:
             raise self.fail(f"must be a whole number from 2 to {_MOST}", at, value=written)
-        return written
+        return whole or None
 
     def check_products(
         self, parent: Parameter, factors: tuple[Scalar, ...], known: Field, at: str
     ) -> None:
-        count = len(parent.values) * len(factors)
-        if count > _MOST:
-            raise self.fail(f"has {count:,} products, {_MOST:,} are the most", at)
+        self.few(len(parent.values) * len(factors), "products", at)
         for value in parent.values:
             for factor in factors:
                 try:

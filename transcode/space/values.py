@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Hashable, Sequence
 from fractions import Fraction
 
 import numpy as np
@@ -27,6 +28,16 @@ def fraction(written: object) -> object:
 def is_multiple(written: object) -> bool:
     """Whether a parameter is so many times another."""
     return isinstance(written, dict) and "multiple_of" in written
+
+
+def twice(values: Sequence[Hashable]) -> list[Hashable]:
+    """The first value that stands there before, if there is one."""
+    seen: set[Hashable] = set()
+    for value in values:
+        if value in seen:
+            return [value]
+        seen.add(value)
+    return []
 
 
 def levels(
