@@ -62,7 +62,7 @@ def load(source: str | Path | Mapping[str, object]) -> Space:
     if isinstance(source, Mapping):
         return _Reader(dict(source), None).space("space")
     path = find(source)
-    return _Reader(read(path), path).space(path.stem)
+    return _Reader(read(path), path).space("space" if paths.is_pipe(path) else path.stem)
 
 
 @dataclass

@@ -98,7 +98,7 @@ def _load_file(path: Path) -> Model:
     from elector.describe.formats.gemm import load_gemms
     from elector.describe.formats.huggingface import from_config
 
-    suffix = _spoken_suffix(path) if paths.is_pipe(path) else path.suffix.lower()
+    suffix = _spoken_suffix(path) if paths.is_special(path) else path.suffix.lower()
     if suffix == ".csv":
         return load_gemms(path)
     if suffix not in _SUFFIXES:
@@ -116,7 +116,7 @@ def _load_file(path: Path) -> Model:
 
 
 def _spoken_suffix(path: Path) -> str:
-    """Suffix of a file that held what a pipe says."""
+    """Suffix of a file that held what a pipe says. A device is refused."""
     text = paths.read_text(path)
     if _JSON.match(text):
         return ".json"
