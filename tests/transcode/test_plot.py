@@ -89,6 +89,9 @@ def make_run(
         "workload": {"task": "sst2"} if accuracy else {},
         "objectives": {str(o["name"]): o["direction"] for o in objectives},
     }
+    if any(name.startswith("serve.") for name in costs):
+        space["workloads"] = {"serve": {"mode": "inference"}}
+        space["objectives"] = {f"serve.{name}": "min" for name in ("latency_s", "energy_j")}
     description = describe(load(space))
     write(
         folder / "manifest.json",
