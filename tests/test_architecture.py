@@ -33,7 +33,11 @@ for _row in csv.DictReader((ROOT / "docs" / "rooms.csv").read_text(encoding="utf
 # Machines count and a technology prices: neither may know the other, nor another machine.
 # Members of a registry do not know one another, only what their package shares.
 ISOLATED = {
-    "elector.machines": ("elector.machines.contract", "elector.machines.tiling"),
+    "elector.machines": (
+        "elector.machines.contract",
+        "elector.machines.tiling",
+        "elector.machines.buffering",
+    ),
     "transcode.engines": (
         "transcode.engines.base",
         "transcode.engines.streams",

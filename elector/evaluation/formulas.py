@@ -63,6 +63,7 @@ SCALARS: dict[str, Callable[[Figures], Array]] = {
     "power_w": lambda f: f.energy / f.seconds,
     "area_mm2": lambda f: f.area * 1e6,
     "utilization": lambda f: f.chunk.activity.executed / (f.chunk.activity.peak * f.seconds),
+    "ops_executed": lambda f: 2.0 * f.chunk.activity.executed,
     "macs": lambda f: f.chunk.ops.macs[f.chunk.index],
     "parameters": lambda f: f.chunk.ops.parameters[f.chunk.index],
     "peak_ops_per_s": lambda f: 2.0 * f.chunk.activity.peak,

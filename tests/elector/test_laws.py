@@ -227,7 +227,10 @@ def test_joules_of_operations_and_leakage_sum_to_the_energy(machine: str) -> Non
             for o in listed
             if o["kind"] in ("linear", "attention")
         )
-        assert products == pytest.approx(shown["macs"], rel=1e-12)
+        # What a mask hides is skipped by fused kernels, what is zero by lanes that see masks.
+        assert products <= shown["macs"] * (1 + 1e-12)
+        if row.get("workload.sparsity", "dense") == "dense":
+            assert products == pytest.approx(shown["ops_executed"] / 2.0, rel=1e-12)
         assert {o["bound"] for o in listed} and all(o["seconds"] >= 0 for o in listed)
 
 
@@ -250,7 +253,8 @@ def test_nothing_is_negative_and_nothing_is_missing(machine: str) -> None:
 def test_time_is_never_below_the_peak(machine: str) -> None:
     cost = found(machine)
     ok = cost.feasible
-    assert (cost.latency_s[ok] * cost.peak_ops_per_s[ok] / 2 >= cost.macs[ok] * (1 - 1e-12)).all()
+    executed = cost.scalar("ops_executed")[ok] * (1 - 1e-12)
+    assert (cost.latency_s[ok] * cost.peak_ops_per_s[ok] >= executed).all()
     assert (cost.utilization[ok] <= 1 + 1e-12).all() and (cost.utilization[ok] > 0).all()
 
 

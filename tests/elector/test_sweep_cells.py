@@ -69,7 +69,7 @@ def rows() -> st.SearchStrategy[dict[str, str]]:
     )
 
 
-@settings(max_examples=150)
+@settings(max_examples=30)
 @given(st.lists(rows(), min_size=1, max_size=5))
 @example([{"model": "n" * 256, "accelerator": "systolic"}])
 @example([{"model": "bert-tiny", "accelerator": "systolic", "workload.batch": "1" * 310}])
