@@ -42,6 +42,8 @@ ARGUMENTS = {
     ("elector", "sweep"): "designs.csv --out -",
     ("elector", "list"): "models",
     ("elector", "explain"): "bert-tiny systolic",
+    ("elector", "show"): "tpu-v4i",
+    ("elector", "compare"): "first/front.csv first/front.csv --metric latency_s",
     ("elector", "trace"): "bert-tiny systolic --out OUT.json",
     ("elector", "run"): "plan.yaml",
     ("elector", "validate"): "--case tpu-v1",

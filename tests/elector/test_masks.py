@@ -9,7 +9,7 @@ import pytest
 from builders import inside, operations
 
 import elector
-from elector.machines.systolic import mean_folds
+from elector.machines.systolic.folds import mean_folds
 from elector.operations import Operations
 from elector.operations.roles import Part, Role
 
