@@ -72,7 +72,7 @@ def _within_budget(activity: Activity, prices: Prices) -> Activity:
         activity,
         busy=busy,
         alone=activity.alone + np.maximum(least - budget.alone, 0.0),
-        serial=activity.chain + np.maximum(least - budget.serial, 0.0),
+        serial=activity.chain + np.maximum(budget.repeats * least - budget.serial, 0.0),
     )
 
 

@@ -111,6 +111,15 @@ def compute_of(machine: Machine, units: Units) -> str:
     return units.names[machine.native][0][0] if machine.native else ""
 
 
+def price_keys(
+    key: tuple[str, str], units: Units, compute: str
+) -> tuple[list[tuple[str, str]], Array]:
+    """Distinct (part, quantity) of a price, and the (D,) code of each design; see `part_names`."""
+    names, codes = part_names("|".join(key), units, compute)
+    pairs = [name.partition("|") for name in names]
+    return [(part, quantity) for part, _, quantity in pairs], codes
+
+
 def part_names(template: str, units: Units, compute: str) -> tuple[list[str], Array]:
     """Distinct names of a part and the (D,) code of each design.
 
@@ -133,9 +142,9 @@ def rate(
     technology: Technology, units: Units, key: tuple[str, str], compute: str, size: str = ""
 ) -> Rate:
     """One price for D units: looked up once for each distinct (part, node)."""
-    names, codes = part_names(key[0], units, compute)
+    keys, codes = price_keys(key, units, compute)
     nodes, node_codes = units.nodes
-    found = [technology.price(name, key[1], float(node)) for name in names for node in nodes]
+    found = [technology.price(*one, float(node)) for one in keys for node in nodes]
     code = codes * nodes.size + node_codes
     values = np.array([price.value for price in found])[code]
     if found[0].law == "sqrt_size" and size:

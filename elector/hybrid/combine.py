@@ -18,12 +18,14 @@ import numpy as np
 from elector.base.segments import Fold
 from elector.cost.power import limit
 from elector.cost.pricing import Prices, Rate, price, rate
+from elector.cost.schedule import schedule
 from elector.machines.contract import (
     Activity,
     Count,
     Hybrid,
     Machine,
     Member,
+    Planned,
     Units,
     folded,
     sum_rows,
@@ -36,6 +38,8 @@ if TYPE_CHECKING:
 
 Array = np.ndarray
 Solver = Callable[[slice], tuple[Activity, Prices]]
+#: Designs, and the plan of each where there are several -> activity and prices.
+Solving = Callable[["slice | Array", "Array | None"], tuple[Activity, Prices]]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -65,7 +69,8 @@ def work(
     """
     if machine.hybrid is None:
         alone = _plain(machine, ops, index, units, technology, details, fold)
-        return Work(ops, alone, (machine.name,) * len(ops.rows))
+        plan = _planned([alone], ops, index, alone.solve)
+        return Work(ops, plan, (machine.name,) * len(ops.rows))
     from elector.hybrid.assign import assign, of_unit  # one machine alone assigns nothing
 
     hybrid, assigned = machine.hybrid, assign(machine.hybrid, ops)
@@ -81,8 +86,8 @@ def work(
         for u, k in zip(assigned.owner, assigned.link, strict=True)
     )
 
-    def at(part: slice) -> tuple[Activity, Prices]:
-        found = [solve(part) for _, solve in parts]
+    def at(part: slice | Array, plan: Array | None) -> tuple[Activity, Prices]:
+        found = [own.solve(part, plan) for _, own in parts]
         here = [np.asarray((mine.count > 0).any(axis=0))[index[part]] for mine, _ in parts]
         activity = _together(
             hybrid, assigned, index[part], units.take(part), [a for a, _ in found], here
@@ -91,7 +96,65 @@ def work(
             hybrid, [p for _, p in found], {name: r.take(part) for name, r in links.items()}
         )
 
-    return Work(assigned.ops, at, owner)
+    best = _planned([own for _, own in parts], assigned.ops, index, at)
+    return Work(assigned.ops, best, owner)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class _Unit:
+    """A unit and its own work: `solve` for some designs, and the plans they may follow.
+
+    allowed : slice of the designs -> (plans, D) bool; None where there is one way only.
+    """
+
+    solve: Solving
+    allowed: Callable[[slice], Array] | None
+
+
+def _planned(units: list[_Unit], ops: Operations, index: Array, solve: Solving) -> Solver:
+    """Every design under the fastest of the plans that its units may follow."""
+    several = [unit.allowed for unit in units if unit.allowed is not None]
+
+    def at(part: slice) -> tuple[Activity, Prices]:
+        if not several:
+            return solve(part, None)
+        places = np.arange(index.size)[part]
+        allowed = _common([each(part) for each in several])
+        return solve(part, _fastest(allowed, places, ops, index, solve))
+
+    return at
+
+
+def _common(allowed: list[Array]) -> Array:
+    """(plans, D) bool, plans that some unit may follow: the others then keep to their first."""
+    most = max(each.shape[0] for each in allowed)
+    found = np.zeros((most, allowed[0].shape[1]), dtype=bool)
+    for each in allowed:
+        found[: each.shape[0]] |= each
+    return found
+
+
+def _fastest(
+    allowed: Array, places: Array, ops: Operations, index: Array, solve: Solving
+) -> Array:
+    """(D,) the plan of the designs `places` that takes the least time; the first of equals."""
+    best = allowed.argmax(axis=0)
+    choice = allowed.sum(axis=0) > 1
+    if not choice.any():
+        return best
+    seconds = np.full(places.size, np.inf)
+    for plan in range(allowed.shape[0]):
+        some = np.flatnonzero(allowed[plan] & choice)
+        if not some.size:
+            continue
+        activity, _ = solve(places[some], np.full(some.size, plan))
+        found = schedule(ops, index[places[some]], activity).seconds
+        for needed, there in activity.limits.values():
+            found = np.where(needed > there, np.inf, found)
+        better = found < seconds[some]
+        seconds[some] = np.where(better, found, seconds[some])
+        best[some] = np.where(better, plan, best[some])
+    return best
 
 
 def _plain(
@@ -102,19 +165,34 @@ def _plain(
     technology: Technology,
     details: bool,
     fold: Fold | None = None,
-) -> Solver:
+) -> _Unit:
     columns = units if fold is None else units.take(fold.of)
     prepared = machine.prepare(ops, index, columns, details)
     prices = price(machine, units, ops.format.compute, technology)
 
-    def at(part: slice) -> tuple[Activity, Prices]:
+    def at(part: slice | Array, plan: Array | None) -> tuple[Activity, Prices]:
         if fold is not None:
+            assert isinstance(part, slice)
             places, own = fold.part(part)
             return folded(machine.activity(prepared, places), own), prices.take(part)
-        activity = machine.activity(prepared, part)
+        ready, which = prepared, part
+        if machine.planned:
+            ready, which = _under(prepared, part, plan), slice(None)
+        activity = machine.activity(ready, which)
         return limit(ops, index[part], activity, prices.take(part), machine)[:2]
 
-    return at
+    return _Unit(at, prepared.allowed if machine.planned else None)  # type: ignore[attr-defined]
+
+
+def _under(prepared: Planned, part: slice | Array, plan: Array | None) -> object:
+    """What was prepared, under the plans asked for where they are a unit's own."""
+    allowed = prepared.allowed(part)
+    own = allowed.argmax(axis=0)
+    if plan is None:
+        return prepared.under(part, own)
+    known = np.minimum(plan, allowed.shape[0] - 1)
+    may = allowed[known, np.arange(plan.size)] & (known == plan)
+    return prepared.under(part, np.where(may, plan, own))
 
 
 def compute_in(member: Member, units: Units, compute: str) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 import numpy as np
 
@@ -184,7 +185,7 @@ class Budget:
     """Watts an action may take: its resource is busy at least its joules over them.
 
     resource, action : names. limit : (D,) watts. alone, serial : (R, D) its seconds in those of
-    the activity.
+    the activity. repeats : (R, D) how often the whole action stands in `serial`.
     """
 
     resource: str
@@ -192,6 +193,7 @@ class Budget:
     limit: Array
     alone: Array
     serial: Array
+    repeats: Array | float = 1.0
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -442,12 +444,24 @@ class Part:
     stated: str = ""
 
 
+class Planned(Protocol):
+    """What a machine of several plans prepares: the same hardware does the same work in another
+    way, and only a schedule can tell which is the fastest."""
+
+    def allowed(self, part: slice) -> Array:
+        """(plans, D) bool, the plans that each design of `part` may follow; at least one."""
+
+    def under(self, part: slice | Array, plan: Array) -> object:
+        """What was prepared for the designs of `part`, each under the plan of that place (D,)."""
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class Machine:
     """A kind of hardware: data and four functions.
 
     schema : name of its schema CSV.
     actions : action -> how it is priced.
+    planned : what `prepare` gives is a `Planned`; the fastest of its plans is taken.
     prepare : (operations, pair index (D,), units, details) -> what chunks share.
     activity : (prepared, slice of the designs) -> Activity.
     parts : (units) -> name -> Part.
@@ -476,6 +490,7 @@ class Machine:
     implementations: tuple[str, ...] = ("eager",)
     own_idle: bool = False
     layerwise: bool = False
+    planned: bool = False
     hybrid: Hybrid | None = None
 
     @property

@@ -49,9 +49,8 @@ def _price(chunk: Chunk, technology: Technology, key: tuple[str, str], built: bo
     compute = chunk.ops.format.compute
     if built:
         compute = pricing.compute_of(chunk.machine, chunk.units)
-    names, codes = pricing.part_names(key[0], chunk.units, compute)
-    part = names[int(codes[0])]
-    return technology.price(part, key[1], float(chunk.units.number("node")[0]))
+    keys, codes = pricing.price_keys(key, chunk.units, compute)
+    return technology.price(*keys[int(codes[0])], float(chunk.units.number("node")[0]))
 
 
 def _shown(price: Price) -> dict[str, object]:

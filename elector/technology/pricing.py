@@ -65,12 +65,17 @@ class Technology:
         return list(dict.fromkeys(part for part, _ in self.table))
 
     def price(self, part: str, quantity: str, node_nm: float) -> Price:
-        """Price of `quantity` of `part` at the node [nm]."""
+        """Price of `quantity` of `part` at the node [nm].
+
+        quantity : a name, or a sum of products of names as in data/quantities.csv, where
+            `other:name` is a quantity of another part.
+        """
         key = (part, quantity, float(node_nm))
         found = self._prices.get(key)
         if found is None:
             check_node(key[2])
-            found = self._prices[key] = self._priced(self._known(part, quantity), part, key[2])
+            spec = _composed(quantity) if " " in quantity else self._known(part, quantity)
+            found = self._prices[key] = self._priced(spec, self._known_part(part), key[2])
         return found
 
     def explain(self, part: str) -> list[Row]:
@@ -195,6 +200,11 @@ def _merged(shipped: list[Row], own: list[Row]) -> list[Row]:
     merged = kept + own
     _check_nodes(merged, None)
     return merged
+
+
+def _composed(formula: str) -> Quantity:
+    """A quantity that only a formula gives."""
+    return Quantity("", formula, "", "fixed", formula, "")
 
 
 def _references(term: str, part: str) -> list[tuple[str, str]]:
