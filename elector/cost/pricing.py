@@ -33,8 +33,8 @@ class Rate:
     value: Array
     group: Array
 
-    def take(self, part: slice) -> Rate:
-        """The price of a slice of the designs."""
+    def take(self, part: slice | Array) -> Rate:
+        """The price of some of the designs."""
         return Rate(self.value[part], self.group[part])
 
     def times(self, amount: Array) -> Rate:
@@ -62,8 +62,8 @@ class Prices:
     area: dict[str, Array]
     leakage: dict[str, Rate]
 
-    def take(self, part: slice) -> Prices:
-        """The prices of a slice of the designs."""
+    def take(self, part: slice | Array) -> Prices:
+        """The prices of some of the designs."""
         return Prices(
             {k: r.take(part) for k, r in self.actions.items()},
             {k: v[part] for k, v in self.area.items()},

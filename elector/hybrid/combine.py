@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
@@ -134,9 +134,7 @@ def _common(allowed: list[Array]) -> Array:
     return found
 
 
-def _fastest(
-    allowed: Array, places: Array, ops: Operations, index: Array, solve: Solving
-) -> Array:
+def _fastest(allowed: Array, places: Array, ops: Operations, index: Array, solve: Solving) -> Array:
     """(D,) the plan of the designs `places` that takes the least time; the first of equals."""
     best = allowed.argmax(axis=0)
     choice = allowed.sum(axis=0) > 1
@@ -177,11 +175,11 @@ def _plain(
             return folded(machine.activity(prepared, places), own), prices.take(part)
         ready, which = prepared, part
         if machine.planned:
-            ready, which = _under(prepared, part, plan), slice(None)
-        activity = machine.activity(ready, which)
+            ready, which = _under(cast(Planned, prepared), part, plan), slice(None)
+        activity = machine.activity(ready, cast(slice, which))
         return limit(ops, index[part], activity, prices.take(part), machine)[:2]
 
-    return _Unit(at, prepared.allowed if machine.planned else None)  # type: ignore[attr-defined]
+    return _Unit(at, cast(Planned, prepared).allowed if machine.planned else None)
 
 
 def _under(prepared: Planned, part: slice | Array, plan: Array | None) -> object:

@@ -448,7 +448,7 @@ class Planned(Protocol):
     """What a machine of several plans prepares: the same hardware does the same work in another
     way, and only a schedule can tell which is the fastest."""
 
-    def allowed(self, part: slice) -> Array:
+    def allowed(self, part: slice | Array) -> Array:
         """(plans, D) bool, the plans that each design of `part` may follow; at least one."""
 
     def under(self, part: slice | Array, plan: Array) -> object:

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from elector.machines.contract import Activity, Machine, Units, nothing_ahead, sum_rows
+from elector.machines.contract import (
+    Activity,
+    Machine,
+    Units,
+    gradients_limit,
+    nothing_ahead,
+    sum_rows,
+)
 from elector.machines.reram.counts import ACTIONS, counts
 from elector.machines.reram.geometry import (
     Crossbars,
@@ -61,7 +68,7 @@ def activity(prepared: object, part: slice) -> Activity:
     compute, serial = r.alone + beside, r.serial + beside
     weights, room, ahead = nothing_ahead(len(ops.rows), index)
     return Activity(
-        busy=busy,
+        busy={**busy},
         alone=np.maximum(compute, busy["memory"]),
         compute=compute,
         cycles=np.maximum(compute, busy["memory"]) * units.number("clock"),
@@ -83,7 +90,11 @@ def activity(prepared: object, part: slice) -> Activity:
         wear=wear(p, x, w, written),
         endurance=units.number("endurance"),
         fill=fill(p, x, w),
-        extra={"effective_bits": effective_bits(units)},
+        extra={
+            "effective_bits": effective_bits(units),
+            "weight_copies": np.where(p.reload, 0.0, w.copies),
+            "operand_crossbars": w.pool,
+        },
         tiles=(np.zeros_like(w.k),) * 3 if p.details else None,
         traffic=(amounts["buffer"], amounts["moved"]) if p.details else None,
     )
@@ -133,7 +144,7 @@ def _limits(p: Prepared, x: Crossbars, w: Placement) -> dict[str, tuple[Array, A
     available = np.where(p.reload, np.inf, x.total * size)
     reserved = np.where(np.isinf(p.side), 0.0, w.pool)
     cut = np.where(units.number("active_rows") <= 1.0, lost_bits(units), 0.0)
-    return {
+    return gradients_limit(p.ops, p.index) | {
         "crossbars: the weights need {needed} of cells, the chip has {available}": (
             (w.needed * w.copies + reserved) * size,
             available,

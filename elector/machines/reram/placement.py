@@ -25,8 +25,6 @@ from elector.operations.rows import PARAMETERS, Operations
 
 Array = np.ndarray
 
-#: Tensors that lie in registers and buffers, not in crossbars.
-OUTSIDE = ("embedding", "bias", "norm", "positions", "vectors", "class token")
 #: As many operands side by side as one copy of the weights leaves room for.
 ALL = np.inf
 
@@ -50,8 +48,9 @@ def plans(most: int) -> tuple[Plan, ...]:
     while side < 2 * most:
         ladder.append(Plan(True, float(side)))
         side *= 2
+    # Where nothing fits, the first plan that is allowed says why.
     reloaded = (Plan(False, reload=True), Plan(True, reload=True))
-    return (Plan(False), Plan(True), *reloaded, *ladder)
+    return (*reloaded, Plan(False), Plan(True), *ladder)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -154,19 +153,19 @@ def _decode(ops: Operations) -> Array:
 
 
 def held(ops: Operations) -> Array:
-    """(R, 1) bool, updates of tensors that lie in crossbars."""
-    return np.array([row.kind == "optimizer" and _stored(row.name) for row in ops.rows])[:, None]
+    """(R, 1) bool, updates of tensors that lie in crossbars: operands of products.
 
-
-def _stored(name: str) -> bool:
-    """Whether the tensor of an update lies in crossbars."""
-    return name.endswith(" update") and not any(word in name for word in OUTSIDE)
+    Vectors and tables lie in registers and buffers.
+    """
+    graph = ops.graph
+    return np.array(
+        [row.kind == "optimizer" and graph.updates_matrix(r) for r, row in enumerate(ops.rows)]
+    )[:, None]
 
 
 def updated(ops: Operations, index: Array) -> Array:
     """(D,) bool, whether a step changes weights that lie in crossbars."""
-    found: Array = (held(ops) & (ops.count > 0)).any(axis=0)
-    return found[index]
+    return np.asarray((held(ops) & (ops.count > 0)).any(axis=0))[index]
 
 
 def operands(ops: Operations, index: Array) -> tuple[Array, Array]:
@@ -250,7 +249,7 @@ def place(p: Prepared, x: Crossbars) -> Placement:
     room = np.maximum(np.minimum(p.side, np.maximum(most, 1.0)) * largest, other)
     copies = _copies(p, x, needed, np.where(np.isinf(p.side), 0.0, room))
     spare = np.where(p.reload, x.total, np.maximum(x.total - needed * copies, 0.0))
-    pool = np.where(np.isinf(p.side), spare, room)
+    pool = np.where(p.write | p.reload, np.where(np.isinf(p.side), spare, room), 0.0)
     own = np.maximum(np.floor(pool / each.clip(1.0)), 1.0)
     beside = np.where(heads, np.minimum(p.side, sets), 1.0)
     return Placement(

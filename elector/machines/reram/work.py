@@ -1,10 +1,10 @@
 """Seconds of each operation on each resource of a ReRAM chip.
 
-    crossbars        layers have crossbars of their own: the slowest matrix of each phase
-    spare crossbars  written operands, from the first pulse of their writing to their last vector
-    write            pulses, within a power budget (elector.cost.power)
-    digital, vector  the digital unit and the lanes
-    memory           main memory
+crossbars        layers have crossbars of their own: the slowest matrix of each phase
+spare crossbars  written operands, from the first pulse of their writing to their last vector
+write            pulses, within a power budget (elector.cost.power)
+digital, vector  the digital unit and the lanes
+memory           main memory
 """
 
 from __future__ import annotations
