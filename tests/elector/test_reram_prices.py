@@ -68,7 +68,7 @@ def test_every_term_is_count_times_price(some: list[tuple[str, str, dict[str, An
             shown: Any = elector.explain(model, name, result, settings=settings)
             scale = 1.0 if result == "energy_j" else 1e6
             counted = [t for t in shown["terms"] if "count" in t]
-            assert len(counted) >= 14
+            assert len(counted) >= 13
             for term in counted:
                 assert term["law"] == "constant", term["name"]
                 value = term["count"] * term["price"] * scale

@@ -31,7 +31,6 @@ def parts(units: Units) -> dict[str, Part]:
         "unit": Part(area("unit_area"), rows + cols),
         "tile": Part(area("tile_area"), rows + cols),
         "buffer": Part(area("buffer_area"), number("buffer") * number("tiles")),
-        "network": Part(area("network_area"), number("tiles"), ("reram.{design}", "network_power")),
         "link": Part(area("link_area"), number("links"), ("reram.{design}", "link_power")),
         "supply": Part(("reram", "supply_area"), number("write_power")),
         "digital": Part(("mac.{compute}", "area"), number("digital_macs"), logic, True),
