@@ -40,7 +40,7 @@ class Timing:
     """Seconds of D designs.
 
     seconds : (D,) of the whole step.
-    stages : stage -> (D,).
+    stages : stage -> (D,). streams : stage -> (D,) into which the batch is split.
     weight : (R, D) a row's own part of its stage's seconds before overlap; 0 where hidden.
         Where layers have columns of their own, (R, P).
     fold : how those columns belong together, or None.
@@ -48,6 +48,7 @@ class Timing:
 
     seconds: Array
     stages: dict[str, Array]
+    streams: dict[str, Array]
     weight: Array
     fold: Fold | None = None
 
@@ -75,50 +76,56 @@ def schedule(ops: Operations, index: Array, activity: Activity) -> Timing:
 
     Where layers have columns of their own, index (P,) names the column of each.
     """
-    total, stages = activity.start, {}
+    total, stages, streams = activity.start, {}, {}
     weight = np.array(activity.alone)
     for stage, phases in STAGES.items():
         rows = np.array([i for i, row in enumerate(ops.rows) if row.phase in phases], dtype=int)
         if rows.size:
-            stages[stage] = _stage(ops, index, activity, rows, weight)
+            stages[stage], streams[stage] = _stage(ops, index, activity, rows, weight)
             total = total + stages[stage]
     first = next(iter(stages))
     stages[first] = stages[first] + activity.start
-    return Timing(total, stages, weight, activity.fold)
+    return Timing(total, stages, streams, weight, activity.fold)
 
 
-def _stage(ops: Operations, index: Array, activity: Activity, rows: Array, weight: Array) -> Array:
-    """(D,) seconds of the rows of a stage, split into the streams that take the least."""
+def _stage(
+    ops: Operations, index: Array, activity: Activity, rows: Array, weight: Array
+) -> tuple[Array, Array]:
+    """(D,) seconds of the rows of a stage, and the streams in which they take the least."""
     loads = [activity.load(name, rows) for name in activity.busy]
     # Of a hybrid, the designs in which nothing waits for another unit.
     pair = index if activity.fold is None else activity.fold.first(index)
     queued = np.broadcast_to(activity.queued, pair.shape)
     chained = np.array([i for i in rows if not ops.rows[i].off_chain], dtype=np.intp)
     if queued.all() or not chained.size:
-        return _most(loads)
+        return _most(loads), np.ones(pair.size)
     stage = _Stage(ops, index, pair, activity, rows, chained, loads)
-    best = _split(stage, ops.streams[pair], stage.together(weight))
-    return np.where(queued, _most(loads), best) if queued.any() else best
+    best, streams = _split(stage, ops.streams[pair], stage.together(weight))
+    if queued.any():
+        return np.where(queued, _most(loads), best), np.where(queued, 1.0, streams)
+    return best, streams
 
 
-def _split(stage: _Stage, streams: Array, together: _Passed) -> Array:
-    """(D,) seconds with the batch in the number of streams that takes the least.
+def _split(stage: _Stage, streams: Array, together: _Passed) -> tuple[Array, Array]:
+    """(D,) seconds with the batch in the number of streams that takes the least, and the number.
 
     Tried are all sequences together, each on its own, and 2, 4, 8 ... streams: numbers that do
     not depend on what a sequence is, so that a shorter one may be split like a longer one.
     """
-    best = stage.seconds(together, together, together.streams)
+    best, chosen = stage.seconds(together, together, together.streams), together.streams
     if not (streams > 1.0).any():
-        return best
+        return best, chosen
     apart = stage.passed(streams)
-    best = np.minimum(best, stage.seconds(together, apart, streams))
+    found = stage.seconds(together, apart, streams)
+    best, chosen = np.minimum(best, found), np.where(found < best, streams, chosen)
     number = 2.0 ** np.floor(np.log2(np.maximum(streams - 1.0, 1.0)))
     while (number > 1.0).any():
         n = np.maximum(number, 1.0)
         if ((number > 1.0) & (stage.least(together, apart, n) < best)).any():
-            best = np.minimum(best, stage.seconds(together, apart, n))
+            found = stage.seconds(together, apart, n)
+            best, chosen = np.minimum(best, found), np.where(found < best, n, chosen)
         number = number / 2.0
-    return best
+    return best, chosen
 
 
 def overlap(load: Array, chain_load: Array, chain: Array, streams: Array, periods: Array) -> Array:

@@ -11,29 +11,12 @@ import numpy as np
 from elector.evaluation.path import Chunk
 from elector.events.engine import PIECES, Run, Work
 from elector.machines.tiling import TILE_SHARE
+from elector.operations.rows import PARAMETERS
 
 #: Waves drawn for each product; their mean stands for all of its waves.
 DRAWN = 6
 #: Lanes of a wave that are drawn at most: more change its slowest by less than a cycle.
 LANES_DRAWN = 2048
-
-
-def sequences(chunk: Chunk, rows: list[int], shortest: float) -> int:
-    """Sequences that may go their own ways if each must have `shortest` rows in its products.
-
-    Products of heads are as long however many sequences there are: where those are the more,
-    nothing is lost.
-    """
-    ops, i = chunk.ops, int(chunk.index[0])
-    products = [r for r in rows if ops.rows[r].matmul and not ops.rows[r].off_chain]
-    if not products:
-        return 1
-    macs = {r: float((ops.count * ops.batch * ops.m * ops.k * ops.n)[r, i]) for r in products}
-    shared = [r for r in products if not ops.rows[r].in_attention]
-    most = max((int(float(ops.m[r, i]) // shortest) for r in shared), default=1)
-    if 2.0 * sum(macs[r] for r in shared) < sum(macs.values()):
-        most = int(ops.streams[i])
-    return max(1, min(int(ops.streams[i]), most))
 
 
 class AccelTranUnits:
@@ -49,19 +32,15 @@ class AccelTranUnits:
         self.lanes = self.number["pe"] * self.number["lanes_per_pe"]
         self.clock, self.fuse = self.number["clock"], True
         self.buffer = self.number["weight_buffer"] * TILE_SHARE
-        assert chunk.activity.moved is not None
-        weights, read, written = (float(x.sum()) for x in chunk.activity.moved)
-        port = self.number["buffer_port"] / max(
-            weights / max(weights + read + written, 1.0),
-            (read + written) / max(weights + read + written, 1.0),
-        )
-        self.bandwidth = min(self.number["bandwidth"], port)
+        # One buffer is filled or emptied at a time.
+        self.bandwidth = min(self.number["bandwidth"], self.number["buffer_port"])
         self.random = np.random.default_rng(0)
         self.known: dict[tuple[int, int], tuple[str, float, float]] = {}
 
-    def streams(self, rows: list[int]) -> int:
-        """Sequences share the waves, so each may run on its own from one tile up."""
-        return sequences(self.chunk, rows, self.number["tile_b"] * self.number["tile_x"])
+    def turns(self, row: int) -> bool:
+        """Whether its loads and computing take turns."""
+        turns = self.chunk.activity.turns
+        return turns is not None and bool(turns[row, 0])
 
     def work(self, run: Run) -> list[Work]:
         """Seconds of each piece, and latency of a result."""
@@ -103,12 +82,12 @@ class AccelTranUnits:
         ops, i = self.chunk.ops, self.i
         spec = ops.rows[row]
         m, k, n, batch = (float(x[row, i]) for x in (ops.m, ops.k, ops.n, ops.batch))
-        if spec.in_attention:
-            batch = max(batch / streams, 1.0)
-        elif spec.off_chain:
+        if spec.off_chain:
             k = k / streams
-        else:
+        elif spec.b in PARAMETERS:
             m = m / streams
+        else:
+            batch = max(np.ceil(batch / streams), 1.0)
         x, y, b = (self.number[key] for key in ("tile_x", "tile_y", "tile_b"))
         slices, rows = (1.0, b * x) if batch <= 1 else (b, x)
         tiles = float(np.ceil(batch / slices) * np.ceil(m / rows) * np.ceil(n / x) * np.ceil(k / y))

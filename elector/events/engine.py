@@ -81,6 +81,8 @@ class Job:
     weights : parameters it needs, or None. off_chain : nothing in its sequence waits for it.
     memory : where its bytes lie.
     waits : jobs that must be done before; behind : job whose pieces it follows one by one.
+    turns : a piece is loaded, computed and stored before the next is loaded, and nothing else
+        uses its unit or its memory meanwhile.
     """
 
     row: int
@@ -96,6 +98,7 @@ class Job:
     memory: str = "memory"
     waits: list[int] = field(default_factory=list)
     behind: int | None = None
+    turns: bool = False
     asked: int = 0
     fetched: int = 0
     started: int = 0
@@ -152,7 +155,8 @@ class Engine:
                 self.followers[w].append(n)
             if job.weights is not None:
                 job.weights.users.append(n)
-                ahead[id(job.weights)] = job.weights
+                if not job.turns:
+                    ahead[id(job.weights)] = job.weights
         for w in sorted(ahead.values(), key=lambda w: w.order):
             self.memories[jobs[w.users[0]].memory].ahead.append(w)
         for n in range(len(jobs)):
@@ -196,7 +200,7 @@ class Engine:
     def _ask(self, n: int) -> None:
         """Queue the fetches of activations that exist by now."""
         job = self.jobs[n]
-        if job.fetch == 0:
+        if job.fetch == 0 or job.turns:
             job.fetched = job.pieces
             return
         for _ in range(self._allowed(n) - job.asked):
@@ -208,7 +212,7 @@ class Engine:
         job = self.jobs[n]
         if self.queued[n] or job.started == job.pieces or job.fetched <= job.started:
             return
-        if job.weights is not None and job.weights.fetched <= job.started:
+        if job.weights is not None and not job.turns and job.weights.fetched <= job.started:
             return
         if self._allowed(n) > job.started:
             self.queued[n] = True
@@ -216,9 +220,16 @@ class Engine:
             self.awake[job.unit] = None
 
     def _start(self, unit: str) -> None:
-        _, n = heapq.heappop(self.ready[unit])
-        self.queued[n] = False
+        n = self.ready[unit][0][1]
         job = self.jobs[n]
+        if job.turns and not self.memories[job.memory].free:
+            self.awake[unit] = None  # it is first in line, and waits for the memory
+            return
+        heapq.heappop(self.ready[unit])
+        self.queued[n] = False
+        if job.turns:
+            self._turn(unit, n)
+            return
         seconds = job.seconds[job.started]
         job.started += 1
         self.free[unit] = False
@@ -227,26 +238,52 @@ class Engine:
         self._at(seconds + job.latency, lambda: self._computed(n))
         self._offer(n)
 
+    def _turn(self, unit: str, n: int) -> None:
+        """Load, compute and store a piece; its unit and its memory are taken all the while."""
+        job = self.jobs[n]
+        memory, piece = self.memories[job.memory], job.started
+        load, store = job.fetch / job.pieces, job.store / job.pieces
+        if job.weights is not None and job.weights.fetched <= piece:
+            load += job.weights.size / job.weights.pieces
+            job.weights.fetched += 1
+        before, after = load / memory.bandwidth, store / memory.bandwidth
+        seconds = job.seconds[piece]
+        job.started += 1
+        self.free[unit] = memory.free = False
+        self._note(job.memory, job, before)
+        self._note(unit, job, seconds, before)
+        self._note(job.memory, job, after, before + seconds)
+
+        def finish() -> None:
+            memory.free = True
+            self._left(unit)
+
+        self._at(before + seconds + after, finish)
+        self._at(before + seconds + after + job.latency, lambda: self._computed(n))
+        self._offer(n)
+
     def _left(self, unit: str) -> None:
         self.free[unit] = True
         self.awake[unit] = None
 
-    def _note(self, resource: str, job: Job, seconds: float) -> None:
+    def _note(self, resource: str, job: Job, seconds: float, later: float = 0.0) -> None:
         self.busy[resource] = self.busy.get(resource, 0.0) + seconds
         if seconds > 0:
+            start = self.now + later
             self.spans.append(
-                Span(resource, job.row, job.layer, job.stream, self.now, self.now + seconds)
+                Span(resource, job.row, job.layer, job.stream, start, start + seconds)
             )
 
     def _computed(self, n: int) -> None:
         job = self.jobs[n]
         job.finished += 1
         memory = self.memories[job.memory]
-        memory.held -= job.fetch / job.pieces
-        if job.weights is not None:
+        if not job.turns:
+            memory.held -= job.fetch / job.pieces
+        if job.weights is not None and not job.turns:
             w = job.weights
             memory.held_weights -= w.size / w.pieces / w.sharers
-        if job.store > 0:
+        if job.store > 0 and not job.turns:
             job.storing += 1
             memory.stores.append(n)
         for follower in self.followers[n]:

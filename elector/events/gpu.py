@@ -54,9 +54,9 @@ class GpuUnits:
         self.cache = c.cache_share * min(c.cache_bytes * processors, c.lane_bytes * self.lanes)
         self.rate = 0.5 * self.number[f"{products.name}_rate"] / (boost * sms)
 
-    def streams(self, rows: list[int]) -> int:
-        """A kernel holds all sequences."""
-        return 1
+    def turns(self, row: int) -> bool:
+        """Main memory and the processors work side by side."""
+        return False
 
     def heads(self, row: int) -> bool:
         """A kernel holds all heads."""

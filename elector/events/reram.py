@@ -87,9 +87,9 @@ class ReramUnits:
         wide = np.ceil(n * self.columns / self.number["cols"])
         return float(np.ceil(k / self.number["rows"]) * wide)
 
-    def streams(self, rows: list[int]) -> int:
-        """Every sequence goes its own way."""
-        return int(self.chunk.ops.streams[self.i])
+    def turns(self, row: int) -> bool:
+        """Main memory and the tiles work side by side."""
+        return False
 
     def heads(self, row: int) -> bool:
         """Heads follow one another but where they stand side by side in spare crossbars."""

@@ -1,7 +1,10 @@
 """The event-driven second opinion: one design, one step, as a queue of events.
 
 The closed form of `schedule.py` is checked against this model, which shares none of its
-formulas. Every layer of every operation is a job of one sequence; a job is cut into pieces;
+formulas. What it takes over are decisions: how many streams the batch is split into, the bytes
+that the tiles of an operation move, and whether its loads and computing take turns.
+
+Every layer of every operation is a job of one stream; a job is cut into pieces;
 a piece waits for its operands, for its unit and for the piece before it. A memory serves
 transfers one after another, fetches weights ahead of the computation only as far as the
 buffer reaches, and never fetches an activation before it was written.
@@ -59,7 +62,8 @@ def timeline(chunk: Chunk) -> Timeline:
     now, spans, stages = 0.0, [], {}
     busy: dict[str, float] = {}
     for stage, phases in STAGES.items():
-        jobs = _Writer(chunk, units).write(phases)
+        streams = chunk.timing.streams.get(stage, np.ones(1))
+        jobs = _Writer(chunk, units).write(phases, int(streams[0]))
         if not jobs:
             continue
         engine = Engine(jobs, memories, now)
@@ -83,14 +87,10 @@ class _Writer:
         self.kernels: dict[str, list[int]] = {}
         self.weights: dict[tuple[int, int], Weights] = {}
 
-    def write(self, phases: tuple[str, ...]) -> list[Job]:
-        """Jobs of the rows of these phases; every sequence is a stream of its own."""
+    def write(self, phases: tuple[str, ...], streams: int) -> list[Job]:
+        """Jobs of the rows of these phases, the batch being split into so many streams."""
         ops = self.chunk.ops
         rows = [r for r, row in enumerate(ops.rows) if row.phase in phases and self._count(r) > 0]
-        owned = {name: [r for r in rows if self._start(r) == name] for name in self.units}
-        streams = min(
-            (self.units[name].streams(mine) for name, mine in owned.items() if mine), default=1
-        )
         for group in self._groups(rows):
             repeat = self._repeat(group)
             self._require(len(self.jobs) + repeat * streams * len(group))
@@ -182,7 +182,7 @@ class _Writer:
 
     def _job(self, run: Run, work: Work, sizes: tuple[float, float, float], start: str) -> Job:
         weights, fetch, store = sizes
-        shared = None
+        shared, turns = None, self.units[start].turns(run.row)
         if weights > 0:
             # Weights are fetched once and stay until the last sequence has used them.
             order = (len(self.jobs), len(work.seconds), weights, run.streams)
@@ -199,6 +199,7 @@ class _Writer:
             shared,
             self.chunk.ops.rows[run.row].off_chain,
             f"{start}memory",
+            turns=turns,
         )
 
     def _queue(self, job: Job, work: Work, start: str, ahead: int) -> None:

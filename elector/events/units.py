@@ -13,11 +13,12 @@ from typing import Protocol
 import numpy as np
 
 from elector.evaluation.path import Chunk
-from elector.events.acceltran import AccelTranUnits, sequences
+from elector.events.acceltran import AccelTranUnits
 from elector.events.engine import PIECES, Run, Work
 from elector.events.gpu import GpuUnits
 from elector.events.reram import ReramUnits
 from elector.machines.tiling import TILE_SHARE
+from elector.operations.rows import PARAMETERS
 
 
 class UnitModel(Protocol):
@@ -33,8 +34,8 @@ class UnitModel(Protocol):
     least: int
     ahead: int
 
-    def streams(self, rows: list[int]) -> int:
-        """Independent sequences worth running side by side."""
+    def turns(self, row: int) -> bool:
+        """Whether loads and computing of a row take turns."""
 
     def work(self, run: Run) -> list[Work]:
         """What units do for one sequence in one layer."""
@@ -62,12 +63,10 @@ class SystolicUnits:
         lanes = self.number["vector_lanes"] or self.number["cols"] * self.number["arrays"]
         self.lanes = lanes
 
-    def streams(self, rows: list[int]) -> int:
-        """As many sequences as keep the stream of a fold as long as its load."""
-        if self.name["preload"] != "overlap":
-            return 1
-        side = self.number["cols" if self.name["dataflow"] == "is" else "rows"]
-        return sequences(self.chunk, rows, side)
+    def turns(self, row: int) -> bool:
+        """Whether its loads and computing take turns."""
+        turns = self.chunk.activity.turns
+        return turns is not None and bool(turns[row, 0])
 
     def work(self, run: Run) -> list[Work]:
         """Seconds of each piece, the work of the sequence being 1 / streams of the batch's."""
@@ -90,19 +89,26 @@ class SystolicUnits:
         ops = self.chunk.ops
         m, k, n, batch = (float(x[row, self.i]) for x in (ops.m, ops.k, ops.n, ops.batch))
         spec = ops.rows[row]
-        if spec.in_attention:
-            batch = max(batch / streams, 1.0)
-        elif spec.off_chain:  # a gradient of weights sums over the tokens of all sequences
+        if spec.off_chain:  # a gradient of weights sums over the tokens of all sequences
             k = k / streams
-        else:
+        elif spec.b in PARAMETERS:
             m = m / streams
+        else:
+            batch = max(np.ceil(batch / streams), 1.0)
         flow = self.name["dataflow"]
         sr, sc, t = {"ws": (k, n, m), "os": (m, n, k), "is": (k, m, n)}[flow]
         rows, cols = self.number["rows"], self.number["cols"]
-        arrays = int(self.number["arrays"])
         if self.name["convention"] == "scalesim":
             return self._peer(sr, sc, t, batch), 0.0
-        together = int(min(max(min(rows // sr, cols // sc), 1), batch))
+        most = int(min(max(min(rows // sr, cols // sc), 1), batch))
+        found = [self._folds(sr, sc, t, batch, together) for together in range(1, most + 1)]
+        return min(found, key=sum)
+
+    def _folds(
+        self, sr: float, sc: float, t: float, batch: float, together: int
+    ) -> tuple[float, float]:
+        """Cycles taken, and of load and skew, with so many products side by side."""
+        rows, cols, arrays = (self.number[key] for key in ("rows", "cols", "arrays"))
         instances = int(np.ceil(batch / together))
         shapes = [
             (min(rows, sr - r * rows) * together, min(cols, sc - c * cols) * together)
@@ -110,11 +116,11 @@ class SystolicUnits:
             for c in range(int(np.ceil(sc / cols)))
         ]
         folds = instances * len(shapes)
-        if flow != "os" and folds < arrays:
+        if self.name["dataflow"] != "os" and folds < arrays:
             t = np.ceil(t / (arrays // folds))
         serial = self.name["preload"] == "serial"
         cost = [2 * r + c + t - 2 if serial else max(t, r) for r, c in shapes]
-        end = _deal(cost, instances, arrays)
+        end = _deal(cost, instances, int(arrays))
         if serial:
             return end, 0.0
         r, c = shapes[-1]

@@ -18,6 +18,7 @@ import numpy as np
 from elector.base.segments import Fold
 from elector.cost.power import limit
 from elector.cost.pricing import Prices, Rate, price, rate
+from elector.cost.supply import reachable, supplied
 from elector.machines.contract import (
     Activity,
     Count,
@@ -112,12 +113,16 @@ def _plain(
     columns = units if fold is None else units.take(fold.of)
     prepared = machine.prepare(ops, index, columns, details)
     prices = price(machine, units, ops.format.compute, technology)
+    prices = supplied(machine, units, prices, technology)
 
     def at(part: slice) -> tuple[Activity, Prices]:
         if fold is not None:
             places, own = fold.part(part)
-            return folded(machine.activity(prepared, places), own), prices.take(part)
+            activity = folded(machine.activity(prepared, places), own)
+            reached = reachable(machine, units.take(part), activity, technology)
+            return reached, prices.take(part)
         activity = machine.activity(prepared, part)
+        activity = reachable(machine, units.take(part), activity, technology)
         return limit(ops, index[part], activity, prices.take(part), machine)[:2]
 
     return at
@@ -205,6 +210,7 @@ def _together(
         cycles=cycles,
         one=_one(found, list(carried.values())),
         streams=_streams(names, found, list(carried.values())),
+        turns=_turns(found),
         holds=tuple(hold for a in found for hold in a.holds),
         counts=counts,
         fuse=np.zeros(index.size, bool) if len(found) > 1 else found[0].fuse,
@@ -258,6 +264,12 @@ def _waiting(activity: Activity, several: Array) -> Activity:
     longest = _most([_each(b) for b in activity.busy.values()])
     alone = np.where(several, longest, activity.alone)
     return replace(activity, alone=alone, serial=None, streams=undivided(alone, activity.busy))
+
+
+def _turns(found: list[Activity]) -> Array | None:
+    """(R, D) rows whose loads and computing take turns on the unit that runs them."""
+    given = [a.turns & (a.alone > 0) for a in found if a.turns is not None]
+    return np.asarray(np.stack(given).any(axis=0)) if given else None
 
 
 def _one(found: list[Activity], carried: list[tuple[Array, Array]]) -> Stream:

@@ -22,8 +22,8 @@ class Loads:
     """Seconds of main memory of R rows over all runs, (R, D) unless said otherwise.
 
     half, whole : with tiles in half of the memory, and in all of it. half_weights, whole_weights :
-    those that bring each parameter once. fill : until the first tile is there. double : (D,) bool, whether
-    loads may go on beside computing.
+    those that bring each parameter once. fill : until the first tile is there. double : (D,)
+    bool, whether loads may go on beside computing.
     """
 
     half: Array

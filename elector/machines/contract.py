@@ -278,6 +278,7 @@ class Activity:
     budget : an action whose power is limited on its own; None: none.
     one : all sequences in one stream; None: rows take what `alone` says.
     streams : (n (D,), rows) -> what one of n streams takes for some rows; None: its share.
+    turns : (R, D) bool, rows whose loads and computing take turns; None: nowhere.
     holds : (R, D) seconds in which operations keep others from both memory and units, each a
         bound on the seconds of a stage of its own.
     periods : resource -> (D,) how often a sequence comes back to it; without: in each layer.
@@ -316,6 +317,7 @@ class Activity:
     beside: Array | None = None
     one: Stream | None = None
     streams: Callable[[Array, Array], Stream] | None = None
+    turns: Array | None = None
     holds: tuple[Array, ...] = ()
     queued: bool | Array = False
     clocked: Clocked | None = None
@@ -490,6 +492,7 @@ class Machine:
     implementations : software stacks it can run; the first is the default.
     layerwise : what it does with a layer does not depend on the layers beside it, so that
         layers of different sizes may be columns of their own.
+    clock : setting that is the clock of its logic (elector.cost.supply); "": it has a law of its own.
     compresses : tensors with zeros are stored compressed, in its buffers and in main memory.
     own_idle : its parts hold all of its idle power, so the rule shared by all chips is left out.
     hybrid : the units, links and rules of a machine that is made of others.
@@ -507,6 +510,7 @@ class Machine:
     supports: Callable[[Units, str], Array] | None = None
     stated: tuple[str, ...] = ()
     implementations: tuple[str, ...] = ("eager",)
+    clock: str = ""
     compresses: bool = False
     own_idle: bool = False
     layerwise: bool = False

@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from elector.base.errors import InputError, nearest
 from elector.base.table import Column, schema
 from elector.describe.formats import load_model
+from elector.evaluation.accelerators import load_accelerator
 from elector.evaluation.applies import sentence
 from elector.evaluation.path import evaluate
-from elector.evaluation.resolve import load_accelerator, resolve
+from elector.evaluation.resolve import resolve
 from elector.operations import build
 from elector.operations.sparsity import ALIKE, Table, load_sparsity
 from elector.technology import Technology
@@ -39,7 +40,8 @@ def beside_dense(
     Returns None for a dense design; otherwise `table`, `measured_on` (None: any model),
     `other_model`, `evidence` (strongest first; assumed where the table is another model's) and
     `dense`: latency_s, energy_j and, on a machine that stores tensors compressed, memory_bytes of
-    activations and weights; None where the dense design is infeasible. Costs one more evaluation, some milliseconds.
+    activations and weights; None where the dense design is infeasible. Costs one more evaluation,
+    some milliseconds.
     """
     table = table_of(settings)
     if table is None:

@@ -246,13 +246,21 @@ def test_a_memory_that_is_too_small_is_a_reason_with_numbers() -> None:
     assert enough.feasible[0] and enough.reason(0) is None
 
 
-def test_an_on_chip_memory_that_holds_no_tile_is_a_reason() -> None:
+def test_a_memory_that_holds_no_two_tiles_takes_turns() -> None:
     """fp32: 32 elements of both operands and one sum, 260 bytes, in a quarter of the memory."""
-    fp32 = {"accelerator__datapath": "fp32"}
-    cost = one("bert-base", "systolic", accelerator__sram=1039, **fp32)
-    assert str(cost.reason(0)).startswith("on-chip memory: the smallest tile needs 1.04 kB")
-    assert (cost.reason_needed[0], cost.reason_available[0]) == (1040, 1039)
-    assert one("bert-base", "systolic", accelerator__sram=1040, **fp32).feasible[0]
+    seconds = {
+        (sram, double): one(
+            "bert-base",
+            "systolic",
+            accelerator__datapath="fp32",
+            accelerator__sram=sram,
+            accelerator__double_buffer=double,
+        ).latency_s[0]
+        for sram in (1039, 1040)
+        for double in (False, True)
+    }
+    assert seconds[1039, True] == seconds[1039, False] > seconds[1040, True]
+    assert seconds[1040, True] < seconds[1040, False]
 
 
 def test_the_first_broken_limit_is_the_reason() -> None:

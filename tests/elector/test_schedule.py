@@ -180,11 +180,23 @@ def step_tasks(chunk: Chunk, batch: int, layers: int, heads: int) -> list[Task]:
 
     Streamed rows run beside their product on their own unit; what follows waits for both.
     """
-    ops, busy, alone = chunk.ops, chunk.activity.busy, chunk.activity.alone
+    ops, busy, streams = chunk.ops, chunk.activity.busy, chunk.activity.streams
+    assert streams is not None
     tasks: list[Task] = []
+    every = np.arange(len(ops.rows))
+    # What one sequence takes, and in attention one head: load and skew are theirs as a whole.
+    one = {
+        core: streams(np.array([float(batch * (heads if core else 1))]), every) for core in (0, 1)
+    }
 
     def unit(row: int) -> str:
         return max(busy, key=lambda r: busy[r][row, 0])
+
+    def taken(row: int) -> tuple[float, float]:
+        core, name = int(ops.rows[row].in_attention), unit(row)
+        runs = batch * (heads if core else 1)
+        held = one[core].busy[name][row, 0] if name in one[core].busy else busy[name][row, 0] / runs
+        return float(held), float(one[core].alone[row, 0])
 
     def parts(layer: str, core: bool = False) -> list[Part]:
         rows = [
@@ -192,8 +204,8 @@ def step_tasks(chunk: Chunk, batch: int, layers: int, heads: int) -> list[Task]:
         ]
         found = []
         for leader, behind in groups(ops.rows, rows):
-            part = [(unit(leader), busy[unit(leader)][leader, 0], alone[leader, 0])]
-            extra = sum(alone[i, 0] for i in behind)
+            part = [(unit(leader), *taken(leader))]
+            extra = sum(taken(i)[1] for i in behind)
             found.append([*part, (unit(behind[0]), extra, extra)] if behind else part)
         return found
 
@@ -216,21 +228,21 @@ def step_tasks(chunk: Chunk, batch: int, layers: int, heads: int) -> list[Task]:
     for stream in range(batch):
         previous: list[int] = []
         for part in parts("embedding"):
-            previous = add(part, batch, previous, stream)
+            previous = add(part, 1, previous, stream)
         for _ in range(layers):
             for part in body[:before]:
-                previous = add(part, batch * layers, previous, stream)
+                previous = add(part, layers, previous, stream)
             ends = []
             for _ in range(heads):
                 here = previous
                 for part in core:
-                    here = add(part, batch * layers * heads, here, stream)
+                    here = add(part, layers, here, stream)
                 ends += here
             previous = ends
             for part in body[before:]:
-                previous = add(part, batch * layers, previous, stream)
+                previous = add(part, layers, previous, stream)
         for part in parts("head"):
-            previous = add(part, batch, previous, stream)
+            previous = add(part, 1, previous, stream)
     return tasks
 
 
@@ -246,7 +258,8 @@ CASES: list[dict[str, Any]] = [
 def test_steps_of_bert_against_their_tasks(batch: int) -> None:
     """Two layers, four heads, memory out of the way: array and vector unit alone decide.
 
-    Measured: at most 2.6 % above the best of three list schedules, never below it by 0.1 %.
+    Measured: at most 5 % above the best of three list schedules, and .2 % below it where heads
+    together take less than each on its own, which the tasks do not try.
     """
     errors = []
     for case in CASES:
@@ -266,7 +279,7 @@ def test_steps_of_bert_against_their_tasks(batch: int) -> None:
         load = max(float(s.sum()) for s in chunk.activity.busy.values())
         assert ours >= load * (1 - 1e-12)
         errors.append(ours / best - 1)
-    assert min(errors) > -0.001 and max(errors) < 0.04, errors
+    assert min(errors) > -0.003 and max(errors) < 0.06, errors
     assert np.median(errors) < 0.025, errors
 
 

@@ -86,19 +86,11 @@ def test_serial_folds_take_exactly_the_simulated_cycles(
 def test_overlapped_folds_take_exactly_the_simulated_cycles(
     flow: str, rows: int, cols: int, tmp_path: Path
 ) -> None:
-    """Exact without edges. With a thin last fold and a short stream the fold before it is the last
-    to finish: the closed form, which ends with the last one, may miss part of a skew.
-    """
+    """With a thin last fold and a short stream, the fold before it is the last to finish."""
     shapes = shapes_of(rows * 10 + cols, 24)
     ours = cycles(tmp_path, shapes, rows=rows, cols=cols, dataflow=flow)
-    exact = 0
     for i, shape in enumerate(shapes):
-        late = simulated(shape, i, rows, cols, flow, True) - ours[i]
-        short = shape[SIDES[flow][2]] < rows + cols
-        assert late == 0 or (short and not whole(shape, flow, rows, cols)), shape
-        assert 0 <= late < rows + cols
-        exact += late == 0
-    assert exact >= 20
+        assert ours[i] == simulated(shape, i, rows, cols, flow, True), shape
 
 
 @pytest.mark.parametrize("flow", FLOWS)
@@ -152,7 +144,11 @@ def test_idle_arrays_share_the_stream(flow: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("flow", FLOWS)
 def test_small_products_are_packed_along_the_diagonal(flow: str) -> None:
-    """Heads of two on an array of 8 x 12: blocks of one stationary matrix, results apart."""
+    """Heads of two on an array of 8 x 12: blocks of one stationary matrix, results apart.
+
+    As many of them in the array at once as take the fewest cycles: groups share a load and a skew,
+    but their skew is longer.
+    """
     heads, size, length, rows, cols = 4, 2, 3, 8, 12
     chunk = inside(
         "encoder",
@@ -170,27 +166,33 @@ def test_small_products_are_packed_along_the_diagonal(flow: str) -> None:
         if flow == "is":
             pairs = [(b.T, a.T) for a, b in pairs]
         side = [shape[i] for i in SIDES[flow]]
-        packed = min(rows // side[0], cols // side[1], heads)
-        assert packed > 1 and heads % packed == 0
-        folds = []
-        for i in range(0, heads, packed):
-            group = pairs[i : i + packed]
-            if flow == "os":
-                folds.append(
-                    Fold(np.vstack([a for a, _ in group]), np.hstack([b for _, b in group]))
-                )
-            else:
-                blocks = np.zeros((packed * side[0], packed * side[1]))
-                for j, (_, b) in enumerate(group):
-                    blocks[j * side[0] : (j + 1) * side[0], j * side[1] : (j + 1) * side[1]] = b
-                folds.append(Fold(np.hstack([a for a, _ in group]), blocks))
-        results, count = run(folds, "os" if flow == "os" else "ws", True)
-        for i, (a, b) in enumerate(pairs):
-            at, j = results[i // packed], i % packed
-            column = slice(j * b.shape[1], (j + 1) * b.shape[1])
-            line = slice(j * a.shape[0], (j + 1) * a.shape[0]) if flow == "os" else slice(None)
-            np.testing.assert_array_equal(at[line, column], a @ b)
-        assert chunk.activity.cycles[r, 0] == count
+        most = min(rows // side[0], cols // side[1], heads)
+        counts = [packed_cycles(pairs, size, side, flow) for size in (1, 2, 4) if size <= most]
+        assert len(counts) > 1
+        assert chunk.activity.cycles[r, 0] == min(counts)
+
+
+def packed_cycles(
+    pairs: list[tuple[np.ndarray, np.ndarray]], size: int, side: list[int], flow: str
+) -> int:
+    """Simulated cycles of products, `size` of them in the array at once; results are checked."""
+    folds = []
+    for i in range(0, len(pairs), size):
+        group = pairs[i : i + size]
+        if flow == "os":
+            folds.append(Fold(np.vstack([a for a, _ in group]), np.hstack([b for _, b in group])))
+            continue
+        blocks = np.zeros((size * side[0], size * side[1]))
+        for j, (_, b) in enumerate(group):
+            blocks[j * side[0] : (j + 1) * side[0], j * side[1] : (j + 1) * side[1]] = b
+        folds.append(Fold(np.hstack([a for a, _ in group]), blocks))
+    results, count = run(folds, "os" if flow == "os" else "ws", True)
+    for i, (a, b) in enumerate(pairs):
+        at, j = results[i // size], i % size
+        column = slice(j * b.shape[1], (j + 1) * b.shape[1])
+        line = slice(j * a.shape[0], (j + 1) * a.shape[0]) if flow == "os" else slice(None)
+        np.testing.assert_array_equal(at[line, column], a @ b)
+    return count
 
 
 @pytest.mark.parametrize("flow", ["ws", "os"])

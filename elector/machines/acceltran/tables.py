@@ -31,7 +31,8 @@ class MemoryTable:
     and in all of them.
 
     seconds, fetches, fill : (R, 2 X) seconds of all bytes, of each parameter once, and until the
-    first tile is there. read, written, weights, distinct (each parameter once) : (R, 2 X) bytes. first : (2 X,) bytes the first product reads.
+    first tile is there. read, written, weights, distinct (each parameter once) : (R, 2 X) bytes.
+    first : (2 X,) bytes the first product reads.
     counts : action -> sums by group of rows (G, 2 X). charge : (2 X,) channels charged for a byte.
     """
 

@@ -99,6 +99,7 @@ def activity(prepared: object, part: slice) -> Activity:
         resources=tuple(busy),
         one=one,
         streams=_streams(d, loads),
+        turns=turns & ~d.released,
         holds=holds(compute, np.zeros_like(compute), loads, turns & ~d.released),
         tiles=_tiles(p, units, index) if p.details else None,
         traffic=_traffic(d, turns) if p.details else None,
@@ -199,8 +200,10 @@ def _counts(d: _Designs, turns: Array, plain: bool) -> dict[str, Count]:
     p, lane, memory, c, s = d.p, d.p.lanes, d.p.memory, d.lanes, d.unit
     passed = {name: _sums(p, values, d.plain) for name, values in memory.counts.items()}
     if not plain:
-        moved = (_chosen(d, x, turns) for x in (memory.read, memory.written, memory.weights))
-        counts = memory_counts(*moved, memory.charge[d.half], p.group)
+        read, written, weights = (
+            _chosen(d, x, turns) for x in (memory.read, memory.written, memory.weights)
+        )
+        counts = memory_counts(read, written, weights, memory.charge[d.half], p.group)
         here = np.arange(d.index.size)
         passed = {name: _sums(p, values, here) for name, values in counts.items()}
     return {
