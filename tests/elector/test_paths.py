@@ -151,11 +151,12 @@ def test_a_pipe_that_says_nothing_or_does_not_end(
 
 
 def shell(command: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    """What bash makes of a line in which $E is elector and $T transcode."""
-    elector, transcode = (f"{sys.executable} -m {name}" for name in ("elector", "transcode"))
+    """What bash makes of a line in which E is elector and T transcode."""
+    # functions: a path with blanks in it is one word
+    starts = 'E() { "$PYTHON" -m elector "$@"; }; T() { "$PYTHON" -m transcode "$@"; }; '
     return subprocess.run(
-        ["bash", "-c", command],
-        env={**os.environ, "E": elector, "T": transcode},
+        ["bash", "-c", starts + command],
+        env={**os.environ, "PYTHON": sys.executable},
         capture_output=True,
         text=True,
         cwd=cwd,
@@ -167,23 +168,23 @@ def shell(command: str, cwd: Path) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize(
     ("command", "code", "words"),
     [
-        ("$E simulate <(printf 'base: encoder\\nlayers: 2\\n') systolic", 0, "latency"),
-        ('$E simulate <(printf \'{"base": "encoder"}\') systolic', 0, "latency"),
-        ("$E simulate <(printf '{base: encoder}') systolic", 0, "latency"),
-        ('$E simulate <(printf \'{"l": 1, "o": ["sa"], "h": [128]\') systolic', 2, "/dev/fd/"),
-        ("$E simulate <(printf 'name,M,N,K\\na,8,8,8\\n') systolic", 0, "latency"),
-        ("$E simulate bert-tiny <(printf 'base: systolic\\nrows: 64\\n')", 0, "latency"),
-        ("$E simulate bert-tiny systolic --technology <(printf 'part\\n')", 2, "/dev/fd/"),
-        ("$E sweep <(printf 'model,accelerator\\nbert-tiny,systolic\\n') --out -", 0, "bert-tiny"),
-        ("printf 'model,accelerator\\nbert-tiny,systolic\\n' | $E sweep /dev/stdin --out -", 0,
+        ("E simulate <(printf 'base: encoder\\nlayers: 2\\n') systolic", 0, "latency"),
+        ('E simulate <(printf \'{"base": "encoder"}\') systolic', 0, "latency"),
+        ("E simulate <(printf '{base: encoder}') systolic", 0, "latency"),
+        ('E simulate <(printf \'{"l": 1, "o": ["sa"], "h": [128]\') systolic', 2, "/dev/fd/"),
+        ("E simulate <(printf 'name,M,N,K\\na,8,8,8\\n') systolic", 0, "latency"),
+        ("E simulate bert-tiny <(printf 'base: systolic\\nrows: 64\\n')", 0, "latency"),
+        ("E simulate bert-tiny systolic --technology <(printf 'part\\n')", 2, "/dev/fd/"),
+        ("E sweep <(printf 'model,accelerator\\nbert-tiny,systolic\\n') --out -", 0, "bert-tiny"),
+        ("printf 'model,accelerator\\nbert-tiny,systolic\\n' | E sweep /dev/stdin --out -", 0,
          "bert-tiny"),
-        ("$E run <(printf 'model: bert-tiny\\nphases: [{steps: 1, accelerator: systolic}]\\n')", 0,
+        ("E run <(printf 'model: bert-tiny\\nphases: [{steps: 1, accelerator: systolic}]\\n')", 0,
          "phase 1"),
-        ("$E simulate <(true) systolic", 2, "is empty"),
-        ("$E simulate <(printf 'x: 1') systolic", 2, "unknown key"),
-        ("$E simulate /dev/zero systolic", 2, "is a device, not a file"),
-        ("$E sweep /dev/zero --out -", 2, "is a device, not a file"),
-        ("$T search <(printf 'model: bert-tiny\\naccelerator: {base: systolic, rows: [16, 32]}\\n"
+        ("E simulate <(true) systolic", 2, "is empty"),
+        ("E simulate <(printf 'x: 1') systolic", 2, "unknown key"),
+        ("E simulate /dev/zero systolic", 2, "is a device, not a file"),
+        ("E sweep /dev/zero --out -", 2, "is a device, not a file"),
+        ("T search <(printf 'model: bert-tiny\\naccelerator: {base: systolic, rows: [16, 32]}\\n"
          "objectives: {latency_s: min}\\n') --out run --quiet", 0, "files in run: front.csv"),
     ],
 )  # fmt: skip
