@@ -49,7 +49,7 @@ class InputError(ElectorError):
         self.file = None if file is None else str(file)
         self.field = field
         self.value = value
-        self.allowed = None if allowed is None else [str(a) for a in allowed]
+        self.allowed = None if allowed is None else [_text(a) for a in allowed]
         self.hint = hint
         self._said: str | None = None
         super().__init__(problem)

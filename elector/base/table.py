@@ -446,7 +446,7 @@ def _yaml_loader() -> Any:
             seen: set[object] = set()
             for key_node, _ in node.value:
                 key = self.construct_object(key_node, deep=True)
-                if not isinstance(key, str | int | float | bool) and key is not None:
+                if not isinstance(key, str):
                     raise yaml.constructor.ConstructorError(
                         None, None, "a key must be plain text", key_node.start_mark
                     )

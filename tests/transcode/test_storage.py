@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import pwd
@@ -147,6 +148,25 @@ def test_no_message_shows_the_password(text: str, tmp_path: Path) -> None:
         assert PASSWORD not in said.output and QUOTED not in said.output
         assert "--storage" in said.output
     assert not out.exists()
+
+
+@pytest.mark.parametrize("host", ["host", "host:5432", "10.0.0.1"])
+def test_a_password_that_could_be_read_in_two_ways(host: str, tmp_path: Path) -> None:
+    """Of `p@ss@host` a reader takes `ss@host` for the host, and would show it."""
+    text = f"postgresql://me:pas@sword@{host}/runs"
+    with pytest.raises(InputError) as caught:
+        storage.address(text)
+    said = str(caught.value)
+    assert "%40" in said and "sword" not in said and "pas@" not in said and host not in said
+    if importlib.util.find_spec("psycopg"):
+        fine = storage.address(text.replace("pas@", "pas%40"))
+        assert fine.shown == f"postgresql://me:***@{host}/runs"
+
+
+@pytest.mark.parametrize("text", ["sqlite://", "sqlite:///", "sqlite:///:memory:"])
+def test_a_database_in_memory_is_no_storage(text: str) -> None:
+    with pytest.raises(InputError, match="names no file"):
+        storage.address(text)
 
 
 def test_the_address_that_is_shown_has_no_password() -> None:

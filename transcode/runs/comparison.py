@@ -83,7 +83,9 @@ def compare(first: Path, second: Path) -> Comparison:
     stay, join = pareto.merge(a.points, b.points)
     front = union[np.concatenate([stay, join])]
     span = np.maximum(a.reference - union.min(axis=0), 1e-300)
-    excess = _excess(a.points / span, b.points / span), _excess(b.points / span, a.points / span)
+    with np.errstate(over="ignore"):  # points of somebody's own may lie anywhere
+        scaled = a.points / span, b.points / span
+    excess = _excess(scaled[0], scaled[1]), _excess(scaled[1], scaled[0])
     return Comparison(
         sides=(a, b),
         hypervolume=(

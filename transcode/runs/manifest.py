@@ -36,13 +36,28 @@ _FRESH = "--fresh starts anew"
 #: What is said of a run that is too young to be asked.
 NOTHING = "no batch has been committed yet"
 #: What a manifest must say, whoever wrote it.
-_KEYS: dict[str, type] = {
+_KEYS: dict[str, type | tuple[type, ...]] = {
     "space": dict,
     "space_sha256": str,
     "simulator": dict,
     "seed": int,
     "sampler": dict,
     "batch": int,
+}
+#: What it may say, some of it not from the start.
+_LATER: dict[str, type | tuple[type, ...]] = {
+    "status": str,
+    DESIGNS: int,
+    "feasible": int,
+    "front": int,
+    "checkpoint": int,
+    "hypervolume": (int, float),
+    "reference_point": dict,
+    "accuracy": dict,
+    "budget": int,
+    "islands": int,
+    "storage": str,
+    "warm_start": dict,
 }
 
 
@@ -87,10 +102,16 @@ def read(folder: Path) -> dict[str, Any] | None:
     found = read_json(path, "a run's manifest", _FRESH)
     _require(found, _KEYS, path, "")
     _require(found["sampler"], dict.fromkeys(("asked", "used", "why"), str), path, "sampler.")
+    _require(found, {k: t for k, t in _LATER.items() if found.get(k) is not None}, path, "")
+    if found.get("accuracy"):
+        _require(found["accuracy"], {"text": str}, path, "accuracy.")
     return found
 
 
-def _require(found: Mapping[str, Any], keys: Mapping[str, type], path: Path, at: str) -> None:
+Kinds = Mapping[str, type | tuple[type, ...]]
+
+
+def _require(found: Mapping[str, Any], keys: Kinds, path: Path, at: str) -> None:
     """Refuses a mapping that lacks a key, or has another kind of value there."""
     for key, kind in keys.items():
         value = found.get(key)

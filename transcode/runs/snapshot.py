@@ -104,9 +104,11 @@ def _written(folder: Path, found: Mapping[str, Any]) -> tuple[Snapshot | None, s
     if not paths.exists(path):
         return None, ""
     text = paths.read_text(path, _LARGEST)
+    space = manifest.space_of(folder, found)
+    settings = [p.name for p in space.parameters]
     try:
-        columns = _columns(text, list(found["space"]["objectives"]))
-    except (ValueError, KeyError, TypeError, AttributeError, csv.Error) as error:
+        columns = _columns(text, settings, [o.name for o in space.objectives])
+    except (ValueError, csv.Error) as error:
         return None, f"is damaged: {error}"
     size = len(columns["id"])
     if found.get("front", size) != size:
@@ -115,12 +117,12 @@ def _written(folder: Path, found: Mapping[str, Any]) -> tuple[Snapshot | None, s
     return Snapshot(folder, {"reference_point": None, **known, **found}, text, columns), ""
 
 
-def _columns(text: str, objectives: list[str]) -> dict[str, list[str]]:
-    """Front.csv by columns. Raises ValueError or KeyError for what is none."""
+def _columns(text: str, settings: list[str], objectives: list[str]) -> dict[str, list[str]]:
+    """Front.csv by columns. Raises ValueError or csv.Error for what is none."""
     reader = csv.reader(io.StringIO(text, newline=""))
     header = next(reader, [])
     rows = [row for row in reader if row]
-    for name in ("id", *objectives):
+    for name in dict.fromkeys(("id", *settings, *objectives)):
         if name not in header:
             raise ValueError(f"it has no column {name}")
     for row in rows:
@@ -160,12 +162,13 @@ def _computed(recorded: query.Recorded, fault: str) -> Snapshot:
         "reference_point": None if point is None else {n: float(v) for n, v in point.items()},
     }
     text = front.csv_text(space, found.archive)
+    settings = [p.name for p in space.parameters]
     notes = [f"front.csv {fault}; this front is of the recorded designs"] if fault else []
     return Snapshot(
         folder,
         {"status": "running", **recorded.manifest, **figures},
         text,
-        _columns(text, names),
+        _columns(text, settings, names),
         found,
         tuple(notes),
     )
