@@ -147,6 +147,21 @@ def _modules(found: Record) -> None:
             if value
         ]
         click.echo(text.table(rows, (title, "value", "share")) + "\n")
+    _accounts(found)
+
+
+def _accounts(found: Record) -> None:
+    """What each stage waits for: the longest decides."""
+    for stage, account in found["accounts"].items():
+        streams = f"{account['streams']:g} stream" + "s" * (account["streams"] != 1)
+        start = f", {_shown(account['start_s'], 's')} before it" if account["start_s"] else ""
+        rows = [
+            [name, *(_shown(bound[key], "s") for key in ("works_s", "idles_s", "total_s"))]
+            for name, bound in account["bounds"].items()
+            if bound["total_s"]
+        ]
+        header = (f"{stage}: {streams}{start}", "works", "idles at least", "total")
+        click.echo(text.table(rows, header, right=(1, 2, 3)) + "\n")
 
 
 def _units_of(units: dict[str, float], unit: str) -> None:

@@ -20,7 +20,7 @@ import numpy as np
 
 from elector.cost.pricing import Prices, standing
 from elector.cost.schedule import schedule
-from elector.machines.contract import Activity, Clocked, Count, Machine
+from elector.machines.contract import Activity, Clocked, Count, Machine, Stream
 from elector.operations.rows import Operations
 
 Array = np.ndarray
@@ -81,12 +81,28 @@ def _within_budget(activity: Activity, prices: Prices) -> Activity:
     found, least = activity.busy[budget.resource], joules / budget.limit
     before = found.each() if isinstance(found, Count) else found
     busy = {**activity.busy, budget.resource: np.maximum(before, least)}
-    return replace(
-        activity,
-        busy=busy,
-        alone=activity.alone + np.maximum(least - budget.alone, 0.0),
-        serial=activity.chain + np.maximum(least - budget.serial, 0.0),
-    )
+    one, streams = activity.one, activity.streams
+    assert one is not None and streams is not None
+    longer = _longer(one, least)
+
+    def slower(n: Array, rows: Array) -> Stream:
+        return _longer(streams(n, rows), least[rows])
+
+    aside = dict(activity.aside)
+    if budget.resource in aside:
+        aside[budget.resource] = aside[budget.resource] + (longer.alone - one.alone)
+    return replace(activity, busy=busy, alone=longer.alone, one=longer, streams=slower, aside=aside)
+
+
+def _longer(stream: Stream, least: Array) -> Stream:
+    """A stream in whose rows an action takes its share of `least` (R, D) seconds, and what they
+    hold for so much longer."""
+    assert stream.room is not None
+    more = np.maximum(least * stream.share - stream.room, 0.0)
+    if not more.any():
+        return stream
+    held = {name: seconds + more * (seconds > 0) for name, seconds in stream.held.items()}
+    return replace(stream, alone=stream.alone + more, ahead=stream.ahead + more, held=held)
 
 
 def voltage(clocked: Clocked, speed: Array) -> Array:

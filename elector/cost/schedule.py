@@ -14,7 +14,7 @@ Inside attention, heads are streams as well. Gradients of weights are off the ch
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -33,6 +33,9 @@ STAGES: dict[str, tuple[str, ...]] = {
 
 
 _EVERYWHERE = np.ones(1, dtype=bool)
+#: What a step may wait for beside its resources: a stream that passes all its operations, and
+#: units and memory that take turns.
+PASS, TURNS = "one stream", "loads and computing in turn"
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -44,6 +47,7 @@ class Timing:
     weight : (R, D) a row's own part of its stage's seconds before overlap; 0 where hidden.
         Where layers have columns of their own, (R, P).
     fold : how those columns belong together, or None.
+    aside : kind -> (R, D) share of a row's seconds that are shown under that kind.
     """
 
     seconds: Array
@@ -51,6 +55,7 @@ class Timing:
     streams: dict[str, Array]
     weight: Array
     fold: Fold | None = None
+    aside: dict[str, Array] = field(default_factory=dict)
 
     def share(self, ops: Operations, field: str) -> dict[str, Array]:
         """Seconds by `kind` or `phase`, which sum to the whole: each stage by its rows' weights."""
@@ -62,12 +67,18 @@ class Timing:
             whole = np.maximum(self._sum(rows), 1e-300)
             for name in dict.fromkeys(getattr(ops.rows[i], field) for i in rows):
                 part = [i for i in rows if getattr(ops.rows[i], field) == name]
-                seconds = self.stages[stage] * (self._sum(part) / whole)
-                found[name] = found.get(name, 0.0) + seconds
+                own = self._sum(part)
+                for kind, share in self.aside.items() if field == "kind" else ():
+                    other = self._sum(part, share)
+                    seconds = self.stages[stage] * (other / whole)
+                    found[kind] = found.get(kind, 0.0) + seconds
+                    own = own - other
+                found[name] = found.get(name, 0.0) + self.stages[stage] * (own / whole)
         return found
 
-    def _sum(self, rows: list[int]) -> Array:
-        found = sum_rows(self.weight[rows])
+    def _sum(self, rows: list[int], share: Array | None = None) -> Array:
+        seconds = self.weight[rows] if share is None else self.weight[rows] * share[rows]
+        found = sum_rows(seconds)
         return found if self.fold is None else self.fold.sum(found)
 
 
@@ -85,7 +96,9 @@ def schedule(ops: Operations, index: Array, activity: Activity) -> Timing:
             total = total + stages[stage]
     first = next(iter(stages))
     stages[first] = stages[first] + activity.start
-    return Timing(total, stages, streams, weight, activity.fold)
+    alone = np.maximum(activity.alone, 1e-300)
+    aside = {kind: np.minimum(x / alone, 1.0) for kind, x in activity.aside.items()}
+    return Timing(total, stages, streams, weight, activity.fold, aside)
 
 
 def _stage(
@@ -96,17 +109,24 @@ def _stage(
     # Of a hybrid, the designs in which nothing waits for another unit.
     pair = index if activity.fold is None else activity.fold.first(index)
     queued = np.broadcast_to(activity.queued, pair.shape)
-    chained = np.array([i for i in rows if not ops.rows[i].off_chain], dtype=np.intp)
-    if queued.all() or not chained.size:
+    stage = None if queued.all() else stage_of(ops, index, activity, rows)
+    if stage is None:
         return _most(loads), np.ones(pair.size)
-    stage = _Stage(ops, index, pair, activity, rows, chained, loads)
     best, streams = _split(stage, ops.streams[pair], stage.together(weight))
     if queued.any():
         return np.where(queued, _most(loads), best), np.where(queued, 1.0, streams)
     return best, streams
 
 
-def _split(stage: _Stage, streams: Array, together: _Passed) -> tuple[Array, Array]:
+def stage_of(ops: Operations, index: Array, activity: Activity, rows: Array) -> Stage | None:
+    """The rows of a stage and how they wait for each other; None where none of them does."""
+    loads = [activity.load(name, rows) for name in activity.busy]
+    pair = index if activity.fold is None else activity.fold.first(index)
+    chained = np.array([i for i in rows if not ops.rows[i].off_chain], dtype=np.intp)
+    return Stage(ops, index, pair, activity, rows, chained, loads) if chained.size else None
+
+
+def _split(stage: Stage, streams: Array, together: _Passed) -> tuple[Array, Array]:
     """(D,) seconds with the batch in the number of streams that takes the least, and the number.
 
     Tried are all sequences together, each on its own, and 2, 4, 8 ... streams: numbers that do
@@ -138,18 +158,20 @@ def overlap(load: Array, chain_load: Array, chain: Array, streams: Array, period
 class _Passed:
     """The chained rows in n streams.
 
-    streams : (D,). chain : seconds of one stream, in pieces (of columns) that follow one another.
-    attention : (D,) seconds of its attention, or None. busy : resource -> (R, D) seconds of one
-    stream, of those that streams do not share evenly.
+    streams : (D,). once, chain : seconds of one stream outside and inside the layers, in pieces
+    (of columns) that follow one another. attention : (D,) seconds of its attention, or None.
+    busy, held : resource -> (R, D) seconds of one stream, see `Stream`.
     """
 
     streams: Array
+    once: list[Array]
     chain: list[Array]
     attention: Array | None
     busy: dict[str, Array]
+    held: dict[str, Array]
 
 
-class _Stage:
+class Stage:
     """Rows of a stage, and how long they take in n streams.
 
     rows, chained : of the stage, and those of them that something waits for. loads : seconds of
@@ -170,54 +192,116 @@ class _Stage:
         self.chained, self.loads = chained, dict(zip(activity.busy, loads, strict=True))
         self.parts = {name: activity.load(name, chained) for name in activity.busy}
         self.attention = np.array([i for i in chained if ops.rows[i].in_attention], dtype=np.intp)
-        self.rest = np.array([i for i in chained if not ops.rows[i].in_attention], dtype=np.intp)
-        layers = _periods(ops, rows)[pair]
+        rest = [i for i in chained if not ops.rows[i].in_attention]
+        inside = np.array([ops.rows[i].place.in_layers for i in chained], dtype=bool)
+        self.inside = inside[:, None]
+        self.rest = np.array([i for i in rest if ops.rows[i].place.in_layers], dtype=np.intp)
+        self.once = np.array([i for i in rest if not ops.rows[i].place.in_layers], dtype=np.intp)
+        layers, passes = _periods(ops, rows)[pair], _rounds(ops, rows)[pair]
         self.periods = dict(
             zip(activity.busy, _fills(ops, index, activity, list(chained), layers), strict=True)
         )
         usual = _passes(ops, index, activity, list(chained), layers)
+        self.rounds = passes
+        beyond = chained[~inside]
+        self.outside = {name: activity.load(name, beyond) for name in activity.busy}
+        self.single, self.after = self._longest(), self._last(rows)
         self.holds = [
             (activity.whole(sum_rows(h[rows])), activity.whole(sum_rows(h[chained])), usual)
             for h in activity.holds
         ]
 
+    def _longest(self) -> Array:
+        """(D,) seconds that one operation outside the layers takes one resource for."""
+        most = np.zeros(self.pair.size)
+        for name, seconds in self.activity.busy.items():
+            summed = isinstance(seconds, Count) and seconds.group is not None
+            for row in () if summed or name in self.activity.periods else self.once:
+                taken = self.activity.whole(_each(seconds)[row])
+                most = np.maximum(most, taken / self.rounds)
+        return most
+
+    def _last(self, rows: Array) -> Array:
+        """(D,) seconds that the last gradient of weights takes when the chain is done."""
+        most = np.zeros(self.pair.size)
+        off = [i for i in rows if self.ops.rows[i].off_chain and self.ops.rows[i].matmul]
+        for row in off[-1:]:
+            runs = np.maximum(self.activity.whole(self.ops.count[row][self.index]), 1.0)
+            most = self.activity.whole(self.activity.alone[row]) / runs
+        return most
+
     def seconds(self, together: _Passed, apart: _Passed, n: Array) -> Array:
-        """(D,) seconds in n streams: each resource idles while the chain is elsewhere.
+        """(D,) seconds in n streams: what takes longest decides; see `bounds`."""
+        return _most([busy + waits for busy, waits in self.bounds(together, apart, n).values()])
+
+    def bounds(self, together: _Passed, apart: _Passed, n: Array) -> dict[str, tuple[Array, Array]]:
+        """What n streams wait for -> (D,) seconds it works, and seconds it idles at least.
+
+        One stream passes its operations one after another; then come the others through the one
+        operation outside the layers that all of them take in turn, and the last gradient. Each
+        resource idles while a stream is elsewhere, before the first and behind the last.
 
         together, apart : the rows in one stream, and in as many as there are. A row of one of n
         streams takes no less than its share of the one, and no less than in the smallest.
         """
-        passed = self._pass_of(together, apart, n)
-        chain = passed * n
-        bounds = []
+        once, inside = self._pass_of(together, apart, n)
+        found = {PASS: (once + inside, self.single * (1.0 - 1.0 / n) + self.after)}
         for name, load in self.loads.items():
-            part = self.parts[name]
+            here, there = self.parts[name] - self.outside[name], self.outside[name]
             if name in apart.busy:
-                load, part = self._repeated(name, apart, n)
-            bounds.append(overlap(load, part, chain, n, self.periods[name]))
-        bounds += [overlap(load, part, chain, n, periods) for load, part, periods in self.holds]
-        return _most(bounds)
+                load, here, there = self._repeated(name, apart, n)
+            here, there = here / n, there / n
+            if name in apart.held:
+                here, there = self._held(name, together, apart, n)
+            periods = self.periods[name]
+            idle = np.maximum(once - there, 0.0) / np.minimum(periods, self.rounds)
+            found[name] = load, idle + np.maximum(inside - here, 0.0) / periods
+        chain = (once + inside) * n
+        for i, (load, part, periods) in enumerate(self.holds):
+            whole = overlap(load, part, chain, n, periods)
+            found[f"{TURNS} {i + 1}"] = load, whole - load
+        return found
 
-    def _pass_of(self, together: _Passed, apart: _Passed, n: Array) -> Array:
-        """(D,) seconds of one of n streams."""
-        each, total = self.activity.spread(n), np.zeros(self.index.size)
-        for one, least in zip(together.chain, apart.chain, strict=True):
-            total = total + np.maximum(one / each, least)
-        found = self.activity.whole(total)
+    def _pass_of(self, together: _Passed, apart: _Passed, n: Array) -> tuple[Array, Array]:
+        """(D,) seconds of one of n streams outside and inside the layers."""
+        each = self.activity.spread(n)
+        found = []
+        for ones, leasts in ((together.once, apart.once), (together.chain, apart.chain)):
+            total = np.zeros(self.index.size)
+            for one, least in zip(ones, leasts, strict=True):
+                total = total + np.maximum(one / each, least)
+            found.append(self.activity.whole(total))
+        once, inside = found
         if together.attention is None or apart.attention is None:
-            return found
-        return found + np.maximum(together.attention / n, apart.attention)
+            return once, inside
+        return once, inside + np.maximum(together.attention / n, apart.attention)
 
-    def _repeated(self, name: str, apart: _Passed, n: Array) -> tuple[Array, Array]:
-        """(D,) seconds of a resource in n streams: of all rows, and of the chained ones."""
+    def _held(self, name: str, together: _Passed, apart: _Passed, n: Array) -> tuple[Array, Array]:
+        """(D,) seconds for which one of n streams has a part of a resource, inside the layers
+        and outside."""
+        each = self.activity.spread(n)
+        rows = np.maximum(together.held[name] / each, apart.held[name])
+        inside, outside = np.where(self.inside, rows, 0.0), np.where(self.inside, 0.0, rows)
+        return self._whole(inside), self._whole(outside)
+
+    def _repeated(self, name: str, apart: _Passed, n: Array) -> tuple[Array, Array, Array]:
+        """(D,) seconds of a resource in n streams: of all rows, of the chained ones in layers,
+        and of those outside."""
         busy, each = self.activity.busy[name], self.activity.spread(n)
+        here, there = self.parts[name] - self.outside[name], self.outside[name]
+        own = apart.busy[name]
         if isinstance(busy, Count) and busy.group is not None:  # kept as sums over rows
-            most = n * self.activity.whole(sum_rows(apart.busy[name]))
-            part = np.maximum(self.parts[name], most)
+            here = np.maximum(here, n * self._whole(np.where(self.inside, own, 0.0)))
+            there = np.maximum(there, n * self._whole(np.where(self.inside, 0.0, own)))
         else:
-            rows = np.maximum(_each(busy)[self.chained], each * apart.busy[name])
-            part = self.activity.whole(sum_rows(rows))
-        return self.loads[name] - self.parts[name] + part, part
+            rows = np.maximum(_each(busy)[self.chained], each * own)
+            here = self._whole(np.where(self.inside, rows, 0.0))
+            there = self._whole(np.where(self.inside, 0.0, rows))
+        return self.loads[name] - self.parts[name] + (here + there), here, there
+
+    def _whole(self, rows: Array) -> Array:
+        """(D,) sums of rows."""
+        return self.activity.whole(sum_rows(rows))
 
     def least(self, together: _Passed, apart: _Passed, n: Array) -> Array:
         """(D,) seconds that n streams take at least.
@@ -225,11 +309,14 @@ class _Stage:
         Streams never take less of a resource, nor of the chain, than all sequences together, and
         none passes faster than in the smallest streams there are.
         """
-        one = self._pass_of(together, together, together.streams)
-        bounds = [np.maximum(one / n, self._pass_of(apart, apart, together.streams))]
+        once, inside = self._pass_of(together, together, together.streams)
+        shortest = self._pass_of(apart, apart, together.streams)
+        bounds = [np.maximum((once + inside) / n, shortest[0] + shortest[1])]
         for name, load in self.loads.items():
-            fill = np.maximum(one - self.parts[name], 0.0) / (n * self.periods[name])
-            bounds.append(load + fill)
+            bounds.append(load)
+            if name not in apart.held:
+                here = self.parts[name] - self.outside[name]
+                bounds.append(load + np.maximum(inside - here, 0.0) / (n * self.periods[name]))
         return _most(bounds)
 
     def together(self, weight: Array) -> _Passed:
@@ -237,7 +324,8 @@ class _Stage:
         activity, every = self.activity, np.arange(len(self.ops.rows))
         one = activity.one or Stream(activity.chain, activity.chain, None, {})
         found = self._passed(one, every, np.ones(self.pair.size), weight)
-        return replace(found, busy={})
+        held = {name: seconds[self.chained] for name, seconds in one.held.items()}
+        return replace(found, busy={}, held=held)
 
     def passed(self, n: Array) -> _Passed:
         """The chained rows in n (D,) streams."""
@@ -258,11 +346,12 @@ class _Stage:
         """
         shared = self.ops, self.index, self.activity, weight
         chain = _chain(_Part(*shared, self.rest), stream, place)
+        once = _chain(_Part(*shared, self.once), stream, place)
         attention = None
         if self.attention.size:
             core = _chain(_Part(*shared, self.attention), stream, place)
             attention = self._heads(stream, place, n, self._sum(core))
-        return _Passed(n, chain, attention, stream.busy)
+        return _Passed(n, once, chain, attention, stream.busy, stream.held)
 
     def _sum(self, pieces: list[Array]) -> Array:
         """(D,) seconds of pieces that follow one another."""
@@ -317,6 +406,17 @@ def _periods(ops: Operations, rows: Array) -> Array:
         tokens = ops.count[ops.where(phase="decode", kind="embedding")]
         return ops.layers * np.maximum(sum_rows(tokens), 1.0)
     return ops.layers * (2.0 if "backward" in phases else 1.0)
+
+
+def _rounds(ops: Operations, rows: Array) -> Array:
+    """(M,) times the sequences pass what stands outside the layers in a stage."""
+    phases = {ops.rows[i].phase for i in rows}
+    if "decode" in phases:
+        tokens = ops.count[ops.where(phase="decode", kind="embedding")]
+        return np.maximum(sum_rows(tokens), 1.0)
+    workload = ops.workload
+    passes = workload.gradient_accumulation if workload.training else np.ones(1)
+    return np.broadcast_to(passes * (2.0 if "backward" in phases else 1.0), ops.layers.shape)
 
 
 def _most(loads: list[Array]) -> Array:

@@ -219,15 +219,20 @@ def members(chunk: Chunk) -> dict[str, Chunk]:
     hybrid = chunk.machine.hybrid
     if hybrid is None:
         return {"": chunk}
+    from elector.hybrid.assign import memory_of  # only a hybrid needs it
+
     found = {}
-    for member, activity in zip(hybrid.members, chunk.activity.members, strict=True):
+    for i, (member, activity) in enumerate(
+        zip(hybrid.members, chunk.activity.members, strict=True)
+    ):
         start, units = f"{member.name}.", member.units(chunk.units)
         compute = compute_in(member, units, chunk.ops.format.compute)
-        mine = np.array([owner == member.name for owner in chunk.owner])[:, None]
+        mine = np.array([owner == member.name for owner in chunk.owner])
         ops = replace(
             chunk.ops,
             format=replace(chunk.ops.format, products=formats()[compute]),
-            count=np.where(mine, chunk.ops.count, 0.0),
+            count=np.where(mine[:, None], chunk.ops.count, 0.0),
+            memory=memory_of(chunk.ops, mine, i),
         )
         table = chunk.prices
         prices = Prices(

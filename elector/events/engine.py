@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 
 #: Pieces a job is cut into: finer cuts change the step by less than a percent.
 PIECES = 8
+#: Share of a unit that is none: what sums of shares may round to.
+ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,8 @@ class Work:
 
     unit : its name. seconds : of each piece. latency : until a piece's result is there once the
     unit is free again. share : of the row's traffic. launch : seconds a host needs before.
+    amount : share of the unit that a piece takes. also : another unit, and the share of it, that
+    the first piece takes at the same time; or None.
     """
 
     unit: str
@@ -40,6 +44,8 @@ class Work:
     latency: float = 0.0
     share: float = 1.0
     launch: float = 0.0
+    amount: float = 1.0
+    also: tuple[str, float] | None = None
 
 
 @dataclass
@@ -81,6 +87,7 @@ class Job:
     weights : parameters it needs, or None. off_chain : nothing in its sequence waits for it.
     memory : where its bytes lie.
     waits : jobs that must be done before; behind : job whose pieces it follows one by one.
+    amount, also : see Work.
     turns : a piece is loaded, computed and stored before the next is loaded, and nothing else
         uses its unit or its memory meanwhile.
     """
@@ -96,12 +103,15 @@ class Job:
     weights: Weights | None
     off_chain: bool
     memory: str = "memory"
+    amount: float = 1.0
+    also: tuple[str, float] | None = None
     waits: list[int] = field(default_factory=list)
     behind: int | None = None
     turns: bool = False
     asked: int = 0
     fetched: int = 0
     started: int = 0
+    running: bool = False
     finished: int = 0
     storing: int = 0
 
@@ -113,7 +123,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Span:
-    """A resource busy with a piece of a row."""
+    """A resource busy with a piece of a row, which takes `amount` of it."""
 
     resource: str
     row: int
@@ -121,13 +131,15 @@ class Span:
     stream: int
     start: float
     end: float
+    amount: float = 1.0
 
 
 class Engine:
     """Runs jobs through the resources.
 
     memories : name -> (bytes a second, bytes of the buffer it fills). A unit takes the oldest
-    job that can go on; gradients of weights only fill gaps. Memory writes results first, then
+    job that can go on, and further ones while they fit beside it; gradients of weights only
+    fill gaps. Memory writes results first, then
     fetches in program order. Half of the buffer holds weights that were fetched ahead, half
     activations, so that neither can lock out the other.
     """
@@ -141,7 +153,9 @@ class Engine:
         }
         self.spans: list[Span] = []
         self.busy: dict[str, float] = {}
-        self.free = {job.unit: True for job in jobs}
+        self.free = {job.unit: 1.0 for job in jobs}
+        self.free |= {job.also[0]: 1.0 for job in jobs if job.also is not None}
+        self.blocked: dict[str, dict[str, None]] = {}
         self.ready: dict[str, list[tuple[bool, int]]] = {job.unit: [] for job in jobs}
         self.queued = [False] * len(jobs)
         self.awake: dict[str, None] = {}
@@ -181,7 +195,7 @@ class Engine:
     def _dispatch(self) -> None:
         awake, self.awake = self.awake, {}
         for unit in awake:
-            if self.free[unit] and self.ready[unit]:
+            while self.ready.get(unit) and self._fits(unit):
                 self._start(unit)
         for name, memory in self.memories.items():
             if memory.free:
@@ -210,7 +224,9 @@ class Engine:
     def _offer(self, n: int) -> None:
         """Put a job in line for its unit if its next piece can run."""
         job = self.jobs[n]
-        if self.queued[n] or job.started == job.pieces or job.fetched <= job.started:
+        if self.queued[n] or job.running or job.started == job.pieces:
+            return
+        if job.fetched <= job.started:
             return
         if job.weights is not None and not job.turns and job.weights.fetched <= job.started:
             return
@@ -219,26 +235,50 @@ class Engine:
             heapq.heappush(self.ready[job.unit], (job.off_chain, n))
             self.awake[job.unit] = None
 
-    def _start(self, unit: str) -> None:
-        n = self.ready[unit][0][1]
-        job = self.jobs[n]
+    def _fits(self, unit: str) -> bool:
+        """Whether the oldest job finds all that its next piece takes."""
+        job = self.jobs[self.ready[unit][0][1]]
         if job.turns and not self.memories[job.memory].free:
             self.awake[unit] = None  # it is first in line, and waits for the memory
-            return
+            return False
+        for name, amount in self._taken(job):
+            if amount > self.free[name] + ROUNDING:
+                if name != unit:
+                    self.blocked.setdefault(name, {})[unit] = None
+                return False
+        return True
+
+    def _taken(self, job: Job) -> list[tuple[str, float]]:
+        """Units that the next piece takes, and the share of each."""
+        own = [(job.unit, job.amount)]
+        return own if job.also is None or job.started else [*own, job.also]
+
+    def _start(self, unit: str) -> None:
+        n = self.ready[unit][0][1]
+        job, taken = self.jobs[n], self._taken(self.jobs[n])
         heapq.heappop(self.ready[unit])
         self.queued[n] = False
         if job.turns:
-            self._turn(unit, n)
+            self._turn(n, taken)
             return
         seconds = job.seconds[job.started]
         job.started += 1
-        self.free[unit] = False
-        self._note(unit, job, seconds)
-        self._at(seconds, lambda: self._left(unit))
+        for name, amount in taken:
+            self.free[name] -= amount
+            self._note(name, job, seconds, amount)
+        job.running = True
+        self._at(seconds, lambda: self._left(n, taken))
         self._at(seconds + job.latency, lambda: self._computed(n))
-        self._offer(n)
 
-    def _turn(self, unit: str, n: int) -> None:
+    def _left(self, n: int, taken: list[tuple[str, float]]) -> None:
+        self.jobs[n].running = False
+        self._offer(n)
+        for name, amount in taken:
+            self.free[name] += amount
+            self.awake[name] = None
+            self.awake |= self.blocked.pop(name, {})
+
+    def _turn(self, n: int, taken: list[tuple[str, float]]) -> None:
         """Load, compute and store a piece; its unit and its memory are taken all the while."""
         job = self.jobs[n]
         memory, piece = self.memories[job.memory], job.started
@@ -249,29 +289,28 @@ class Engine:
         before, after = load / memory.bandwidth, store / memory.bandwidth
         seconds = job.seconds[piece]
         job.started += 1
-        self.free[unit] = memory.free = False
+        job.running, memory.free = True, False
         self._note(job.memory, job, before)
-        self._note(unit, job, seconds, before)
-        self._note(job.memory, job, after, before + seconds)
+        for name, amount in taken:
+            self.free[name] -= amount
+            self._note(name, job, seconds, amount, before)
+        self._note(job.memory, job, after, 1.0, before + seconds)
 
         def finish() -> None:
             memory.free = True
-            self._left(unit)
+            self._left(n, taken)
 
         self._at(before + seconds + after, finish)
         self._at(before + seconds + after + job.latency, lambda: self._computed(n))
-        self._offer(n)
 
-    def _left(self, unit: str) -> None:
-        self.free[unit] = True
-        self.awake[unit] = None
-
-    def _note(self, resource: str, job: Job, seconds: float, later: float = 0.0) -> None:
-        self.busy[resource] = self.busy.get(resource, 0.0) + seconds
+    def _note(
+        self, resource: str, job: Job, seconds: float, amount: float = 1.0, later: float = 0.0
+    ) -> None:
+        self.busy[resource] = self.busy.get(resource, 0.0) + seconds * amount
         if seconds > 0:
             start = self.now + later
             self.spans.append(
-                Span(resource, job.row, job.layer, job.stream, start, start + seconds)
+                Span(resource, job.row, job.layer, job.stream, start, start + seconds, amount)
             )
 
     def _computed(self, n: int) -> None:

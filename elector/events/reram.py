@@ -1,18 +1,22 @@
 """The event-driven model of ReRAM tiles: every stored matrix has crossbars of its own.
 
-Matrices are placed one by one; what is left over holds copies and operands that are written
-first. A sequence passes its layer's matrices one after another, the next sequence follows as
-soon as a matrix is free. Reads are a pipeline of pulses and conversions, writes wait for
-drivers that share a power budget. Nothing here uses the closed form's slowest stage, chains
-or fills; prices of a write and the bytes of main memory are shared with it.
+A sequence passes its layer's matrices one after another, the next sequence follows as soon as
+copies of a matrix are free. An operand that is written first holds its share of the spare
+crossbars from the first pulse of its writing to its last vector; pulses take their share of the
+power that all writes have together.
+
+Taken from the closed form: how the crossbars are shared out (copies of the weights, crossbars
+for written operands), which is a decision and no time, and the price of a pulse. Everything
+else is worked out here, operand by operand; nothing uses its slowest stage, chains or fills.
 """
 
 from __future__ import annotations
 
-import numpy as np
+import math
 
 from elector.evaluation.path import Chunk
 from elector.events.engine import PIECES, Run, Work
+from elector.machines.reram.geometry import pulses
 from elector.operations.roles import Part, word
 
 
@@ -21,46 +25,27 @@ class ReramUnits:
 
     least, fuse, ahead = PIECES, True, 0
 
-    def __init__(self, chunk: Chunk) -> None:
+    def __init__(self, chunk: Chunk, copies: int = 0, pool: float = 0.0) -> None:
+        """The units of a design; copies and pool in crossbars, else those of its plan."""
         self.chunk, self.i = chunk, int(chunk.index[0])
-        units = chunk.units
-        self.number = {key: float(v[0]) for key, v in units.numbers.items()}
+        units, plan = chunk.units, chunk.activity.extra
+        self.number = number = {key: float(v[0]) for key, v in units.numbers.items()}
         self.name = {key: names[int(codes[0])] for key, (names, codes) in units.names.items()}
-        number = self.number
         self.bandwidth = number["bandwidth"]
         self.buffer = number["buffer"] * number["tiles"]
-        slices = np.ceil(number["weight_bits"] / number["cell_bits"])
-        self.columns = slices * (2.0 if self.name["encoding"] == "differential" else 1.0)
-        self.price = float(chunk.prices.actions["write"].value[0]) * number["write_verify"]
-        self.pulse = number["write_pulse"] * number["write_verify"]
-        self._place()
+        self.slices = math.ceil(number["weight_bits"] / number["cell_bits"])
+        self.columns = self.slices * (2 if self.name["encoding"] == "differential" else 1)
+        self.pulses = float(pulses(units)[0])
+        self.joules = float(chunk.prices.actions["write"].value[0]) * self.pulses
+        self.pulse = number["write_pulse"] * self.pulses
+        self.total = number["crossbars_per_unit"] * number["units_per_tile"] * number["tiles"]
+        self.copies = copies or int(plan["weight_copies"][0])
+        self.pool = pool or float(plan["operand_crossbars"][0])
+        self.reload = self.copies == 0
+        training = chunk.ops.workload.training
+        self.twice = 2 if self.name["transposed_read"] == "copy" and training else 1
 
-    def _place(self) -> None:
-        """Crossbars of every matrix, of the copies, and for written operands."""
-        ops, number, i = self.chunk.ops, self.number, self.i
-        workload = ops.workload
-        passes = float(workload.gradient_accumulation[i]) if workload.training else 1.0
-        self.twice = 2 if self.name["transposed_read"] == "copy" and workload.training else 1
-        needed = largest = 0.0
-        updated = False
-        for r, row in enumerate(ops.rows):
-            count = float(ops.count[r, i])
-            if not count:
-                continue
-            if self._where(r) == "stored" and row.b == "weight" and row.phase != "backward":
-                held = float(ops.layers[i]) if row.phase == "decode" else count / passes
-                needed += self.twice * held * self._crossbars(r)
-            elif self._where(r) == "written":
-                largest = max(largest, float(ops.batch[r, i]) * self._crossbars(r))
-            updated |= self._held(r)
-        total = number["crossbars_per_unit"] * number["units_per_tile"] * number["tiles"]
-        self.copies, left = 1, total - needed - min(max(total - needed, 0.0), largest)
-        asked = number["copies"] or (1 if updated else np.inf)
-        while needed and left >= needed and self.copies < asked:
-            self.copies, left = self.copies + 1, left - needed
-        self.pool = max(total - self.copies * needed, 0.0)
-        self.reload = bool(number["reload"]) and needed > total
-        self.total = total
+    # ---- what runs where ----
 
     def _held(self, r: int) -> bool:
         """Whether a row updates a tensor that lies in crossbars: an operand of products."""
@@ -72,20 +57,57 @@ class ReramUnits:
         row = self.chunk.ops.rows[r]
         if not row.matmul:
             return "vector"
-        readable = row.phase != "backward" or self.name["transposed_read"] != "none"
-        if row.b in ("weight", "reuse") and readable:
-            return "stored"
-        digital = self.number["digital_macs"] > 0 and self.name["dynamic"] != "write"
-        return "digital" if digital else "written"
+        if row.b in ("weight", "reuse"):
+            readable = row.phase != "backward" or self.name["transposed_read"] != "none"
+            return "stored" if readable else "digital"
+        return "written" if self.pool else "digital"
 
-    def _crossbars(self, r: int) -> float:
-        """Crossbars of one matrix or written operand."""
-        ops, row = self.chunk.ops, self.chunk.ops.rows[r]
+    def _columnwise(self, r: int) -> bool:
+        """Whether a stored matrix is driven from its columns."""
+        back = self.chunk.ops.rows[r].phase == "backward"
+        return back and self.name["transposed_read"] == "bidirectional"
+
+    def _crossbars(self, k: float, n: float, sliced: bool) -> float:
+        """Crossbars of a k x n matrix, dealt out row by row and column by column."""
+        rows, cols = self.number["rows"], self.number["cols"]
+        wide = float(self.columns * math.ceil(n / cols))
+        if not sliced and self.columns <= cols:
+            wide = math.ceil(n / (cols // self.columns))
+        elif not sliced:
+            wide = n * math.ceil(self.columns / cols)
+        return math.ceil(k / rows) * wide
+
+    def _sides(self, r: int) -> tuple[float, float]:
+        """k and n of a product, at the last token where one of them grows; masks hide nothing."""
+        ops, grows = self.chunk.ops, self.chunk.ops.rows[r].grows
         k, n = float(ops.k[r, self.i]), float(ops.n[r, self.i])
-        if row.phase == "backward" and row.b in ("weight", "reuse"):
-            k, n = n, k
-        wide = np.ceil(n * self.columns / self.number["cols"])
-        return float(np.ceil(k / self.number["rows"]) * wide)
+        reach, more = float(ops.reach[r, self.i]), float(ops.span[r, self.i]) / 2.0
+        if reach:
+            return (reach, n) if grows == "k" else (k, reach)
+        return k + more * (grows == "k"), n + more * (grows == "n")
+
+    def _cells(self, r: int) -> float:
+        """Cells of an operand: the mean over tokens where it grows with them."""
+        ops = self.chunk.ops
+        if float(ops.reach[r, self.i]):
+            k, n = self._sides(r)
+            return k * n * self.columns
+        return float(ops.k[r, self.i] * ops.n[r, self.i]) * self.columns
+
+    def _vector(self, r: int) -> tuple[float, float]:
+        """Seconds of one vector, and from its last step until the last sum is converted."""
+        number, k = self.number, self._sides(r)[0]
+        driven, converted = number["rows"], number["cols"]
+        if self._columnwise(r):
+            driven, converted = converted, driven
+        lines = min(number["active_rows"], number["rows"])
+        groups = math.ceil(min(k, driven) / lines)
+        pulse = number["read_pulse"]
+        conversion = math.ceil(converted / number["adcs_per_crossbar"]) / number["adc_rate"]
+        phases = math.ceil(number["input_bits"] / number["dac_bits"])
+        return phases * groups * max(pulse, conversion), min(pulse, conversion)
+
+    # ---- the unit's interface ----
 
     def turns(self, row: int) -> bool:
         """Main memory and the tiles work side by side."""
@@ -98,95 +120,140 @@ class ReramUnits:
     def work(self, run: Run) -> list[Work]:
         """What the units do for one sequence in one layer."""
         ops, row = self.chunk.ops, self.chunk.ops.rows[run.row]
-        m, k, n, batch = (float(x[run.row, self.i]) for x in (ops.m, ops.k, ops.n, ops.batch))
+        m, batch = float(ops.m[run.row, self.i]), float(ops.batch[run.row, self.i])
         where = self._where(run.row)
         if where == "stored":
-            return self._stored(run, batch * m / run.streams, k, n)
+            return self._stored(run, math.ceil(batch * m / run.streams))
         if where == "written":
-            return self._written(run, m, k, n, batch)
+            return self._written(run, m, batch)
+        clock = self.number["clock"]
         if where == "digital":
-            cycles = batch * m * k * n / run.streams / self.number["digital_macs"]
-            return [Work("digital unit", self._cut(run, cycles / self.number["clock"]))]
+            macs = batch * m * float(ops.k[run.row, self.i] * ops.n[run.row, self.i])
+            seconds = macs / run.streams / self.number["digital_macs"] / clock
+            return [Work("digital unit", self._cut(run, seconds))]
         each = row.simple + row.special * self.number["special_cycles"]
-        cycles = m / run.streams * each / self.number["vector_lanes"]
-        found = [Work("vector lanes", self._cut(run, cycles / self.number["clock"]))]
-        if self._held(run.row):
-            cells = m * self.columns * self.copies * self.twice / run.streams
-            found.append(self._drivers(run, cells, self.number["rows"]))
+        seconds = m / run.streams * each / self.number["vector_lanes"] / clock
+        found = [Work("vector lanes", self._cut(run, seconds))]
+        if self._held(run.row) and not self.reload:
+            found.append(self._update(run, m))
         return found
+
+    def traffic(self, row: int) -> tuple[float, float, float]:
+        """Main memory bytes of one run: what streams, what half of all buffers cannot keep, and
+        weights that do not stay in crossbars."""
+        ops, spec, i = self.chunk.ops, self.chunk.ops.rows[row], self.i
+        sizes = [float(getattr(ops, f"{x}_bytes")[row, i]) for x in ("a", "b", "out")]
+        kinds = [spec.a, spec.b, spec.out]
+        a, b, out = (self._moved(*pair) for pair in zip(kinds, sizes, strict=True))
+        if self.reload and self._where(row) == "stored":
+            b += float(ops.k[row, i] * ops.n[row, i]) * self.number["weight_bits"] / 8.0
+        return 0.0, a + b, out
+
+    def _moved(self, kind: str, size: float) -> float:
+        """Bytes of an operand that pass main memory."""
+        memory = self.chunk.ops.memory
+        whole = {"saved": "activations", "cache": "cache"}.get(kind)
+        if kind == "stream":
+            return size
+        if kind == "activation":
+            return size if size > self.buffer / 2.0 else 0.0
+        return size if whole and float(memory[whole][self.i]) > self.buffer / 2.0 else 0.0
 
     def _cut(self, run: Run, seconds: float) -> list[float]:
         return [seconds * run.times / run.most] * run.most
 
-    def _read(self, vectors: float) -> tuple[float, float]:
-        """Seconds crossbars are busy with vectors, and until the last result is converted."""
-        converter = self.number["cols"] / self.number["adcs_per_crossbar"]
-        pulse, conversion = self.number["read_pulse"], converter / self.number["adc_rate"]
-        phases = np.ceil(self.number["input_bits"] / self.number["dac_bits"])
-        return float(np.ceil(vectors) * phases * max(pulse, conversion)), min(pulse, conversion)
+    # ---- crossbars ----
 
-    def _drivers(self, run: Run, cells: float, rows: float, share: float = 0.0) -> Work:
-        """Writing cells, `rows` rows one after another: drivers are taken as power allows."""
-        taken = cells * self.price / self.number["write_power"] * run.times
-        rest = max(rows * self.pulse * run.times - taken, 0.0)
-        return Work("write drivers", [taken], rest, share)
-
-    def _stored(self, run: Run, vectors: float, k: float, n: float) -> list[Work]:
-        """Reading matrices of this layer, each in its own crossbars."""
-        row, found = self.chunk.ops.rows[run.row], []
-        product = word(row.role, Part.FORWARD, row.cross, row.index, row.variant)
-        passes = float(self.chunk.ops.workload.gradient_accumulation[self.i])
-        layers = max(round(run.repeat / (passes if self.chunk.ops.workload.training else 1.0)), 1)
-        if row.phase == "decode":
-            layers = max(int(self.chunk.ops.layers[self.i]), 1)
-        place = run.layer % layers
-        back = row.phase == "backward"
-        place = layers - 1 - place if back else place
-        side = " transposed" if back and self.twice > 1 else ""
+    def _stored(self, run: Run, vectors: int) -> list[Work]:
+        """Reading matrices of this layer: rounds of as many vectors as there are copies."""
+        if self.reload:
+            return self._reloaded(run, vectors)
+        each, wait = self._vector(run.row)
+        rounds, rest = divmod(vectors, self.copies)
+        found = []
         matrices = max(round(run.times), 1)
-        seconds, latency = self._read(vectors / self.copies)
-        # Copies that this sequence leaves free serve another.
-        taken = self._read(vectors)[0] / np.ceil(vectors) * vectors / self.copies
-        latency += seconds - taken
-        turns = np.ceil(self._crossbars(run.row) / self.total)
         for matrix in range(matrices):
-            which = f" {matrix + 1}" if matrices > 1 else ""
-            unit = f"crossbars: {row.layer_word} {place + 1} {product}{which}{side}"
-            if self.reload:
-                one = Run(run.row, run.layer, run.repeat, 1.0, run.stream, run.streams, run.most)
-                cells = k * n * self.columns / run.streams
-                rows = turns * min(k, self.number["rows"]) / run.streams
-                found.append(self._drivers(one, cells, rows))
-            each = taken * run.times / matrices / run.most
-            found.append(Work(unit, [each] * run.most, latency, 1.0 / matrices))
+            unit = self._unit(run, matrix if matrices > 1 else None)
+            share = 1.0 / matrices / (bool(rest) + bool(rounds))
+            if rest:
+                seconds = [each * run.times / matrices]
+                last = 0.0 if rounds else wait
+                found.append(Work(unit, seconds, last, share, amount=rest / self.copies))
+            if rounds:
+                pieces = min(run.most, rounds)
+                seconds = [rounds * each * run.times / matrices / pieces] * pieces
+                found.append(Work(unit, seconds, wait, share))
         return found
 
-    def _written(self, run: Run, m: float, k: float, n: float, batch: float) -> list[Work]:
-        """Writing one operand into spare crossbars, heads side by side, then reading it."""
+    def _unit(self, run: Run, matrix: int | None) -> str:
+        """Name of the crossbars of one matrix of one layer."""
+        ops, row = self.chunk.ops, self.chunk.ops.rows[run.row]
+        product = word(row.role, Part.FORWARD, row.cross, row.index, row.variant)
+        passes = float(ops.workload.gradient_accumulation[self.i])
+        layers = max(round(run.repeat / (passes if ops.workload.training else 1.0)), 1)
+        if row.phase == "decode":
+            layers = max(int(ops.layers[self.i]), 1)
+        place, back = run.layer % layers, row.phase == "backward"
+        place = layers - 1 - place if back else place
+        side = " transposed" if back and self.twice > 1 else ""
+        which = "" if matrix is None else f" {matrix + 1}"
+        return f"crossbars: {row.layer_word} {place + 1} {product}{which}{side}"
+
+    def _reloaded(self, run: Run, vectors: int) -> list[Work]:
+        """A matrix that is written by the first sequence and read by all of them."""
+        k, n = self._sides(run.row)
+        k, n = (n, k) if self._columnwise(run.row) else (k, n)
+        each, wait = self._vector(run.row)
+        sliced = self.name["transposed_read"] == "bidirectional"
+        size = self._crossbars(k, n, sliced)
+        turns = max(math.ceil(size / self.total), 1)
+        taken = 1.0 / max(self.total // size, 1.0)
+        found = []
+        if not run.stream:
+            cells = self._cells(run.row) * run.times
+            rows = turns * min(k, self.number["rows"]) * run.times
+            found.append(self._writing(cells, rows, taken))
+        seconds = self._cut(run, turns * vectors * each)
+        return [*found, Work("spare crossbars", seconds, wait, 1.0, amount=taken)]
+
+    def _written(self, run: Run, m: float, batch: float) -> list[Work]:
+        """Writing operands into spare crossbars, heads side by side, then reading them."""
+        row, (k, n) = self.chunk.ops.rows[run.row], self._sides(run.row)
+        if row.phase == "decode" and row.in_attention:
+            batch, m = batch * m, 1.0
         heads = max(batch / run.streams, 1.0)
-        if self.chunk.ops.rows[run.row].off_chain:
+        if row.off_chain:
             # A sum over the tokens of all sequences: read once, when the last one is there.
             m = m / run.streams
-        each = self._crossbars(run.row)
-        together = min(max(self.pool // max(each, 1.0), 1.0), heads)
-        rounds = np.ceil(heads / together)
-        rows = rounds * min(k, self.number["rows"])
-        seconds, latency = self._read(m * rounds)
-        # Other operands take the crossbars that these leave free.
-        taken = min(heads * each / max(self.pool, 1.0) / rounds, 1.0) * seconds
-        cells = batch / run.streams * k * n * self.columns
-        latency += (seconds - taken) * run.times
-        return [
-            self._drivers(run, cells, rows),
-            Work("spare crossbars", self._cut(run, taken), latency),
-        ]
+        part = min(batch / run.streams, 1.0)
+        size = self._crossbars(k, n, False)
+        together = min(max(self.pool // size, 1.0), heads)
+        rounds = math.ceil(heads / together) * run.times
+        each, wait = self._vector(run.row)
+        taken = min(together * size / self.pool, 1.0)
+        pieces = max(min(round(rounds), PIECES), 1)
+        found = []
+        for _ in range(pieces):
+            rows = rounds / pieces * min(k, self.number["rows"]) * part
+            cells = batch / run.streams * self._cells(run.row) * run.times / pieces
+            found.append(self._writing(cells, rows, taken))
+            seconds = [rounds / pieces * m * each / PIECES] * PIECES
+            found.append(Work("spare crossbars", seconds, wait, 1.0 / pieces, amount=taken))
+        return found
 
-    def traffic(self, row: int) -> tuple[float, float, float]:
-        """Main memory bytes of one run: what streams, and what the buffers cannot keep."""
-        ops, i = self.chunk.ops, self.i
-        assert self.chunk.activity.traffic is not None
-        moved = float(self.chunk.activity.traffic[1][row, 0])
-        moved = moved / max(float(ops.count[row, i]), 1e-300)
-        read, out = float((ops.a_bytes + ops.b_bytes)[row, i]), float(ops.out_bytes[row, i])
-        share = out / max(read + out, 1e-300)
-        return 0.0, moved * (1.0 - share), moved * share
+    def _writing(self, cells: float, rows: float, taken: float) -> Work:
+        """Writing cells, `rows` rows one after another, into a share of the spare crossbars."""
+        seconds, power = self._pulsed(cells, rows)
+        return Work("spare crossbars", [seconds], 0.0, 0.0, 0.0, taken, ("write drivers", power))
+
+    def _update(self, run: Run, elements: float) -> Work:
+        """Writing all cells of updated weights, crossbars side by side."""
+        cells = elements * self.columns * self.copies * self.twice / run.streams * run.times
+        seconds, power = self._pulsed(cells, self.number["rows"] * run.times)
+        return Work("write drivers", [seconds], 0.0, 0.0, 0.0, power)
+
+    def _pulsed(self, cells: float, rows: float) -> tuple[float, float]:
+        """Seconds of writing and the share of the power it takes."""
+        least = cells * self.joules / self.number["write_power"]
+        seconds = max(rows * self.pulse, least)
+        return seconds, least / seconds

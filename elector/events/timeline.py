@@ -199,6 +199,8 @@ class _Writer:
             shared,
             self.chunk.ops.rows[run.row].off_chain,
             f"{start}memory",
+            work.amount,
+            None if work.also is None else (start + work.also[0], work.also[1]),
             turns=turns,
         )
 

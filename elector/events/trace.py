@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -90,20 +90,22 @@ def trace(columns: Mapping[str, Column], title: str, technology: Technology | No
     use: dict[str, Array] = {}
     kinds = [group(name) for name in spans]
     for name, s in spans.items():
-        share = _spread(edges, *s[:2], s[1] - s[0]) / np.diff(edges) / kinds.count(group(name))
+        taken = (s[1] - s[0]) * s[3]
+        share = _spread(edges, *s[:2], taken) / np.diff(edges) / kinds.count(group(name))
         use[group(name)] = use.get(group(name), 0.0) + share
     return Trace(
         title, found, edges, use, _watts(chunk, found, edges, spans), float(chunk.timing.seconds[0])
     )
 
 
-def _arrays(spans: list[Span], resource: str) -> tuple[Array, Array, Array]:
-    """Start, end and row of the spans of a resource."""
+def _arrays(spans: list[Span], resource: str) -> tuple[Array, Array, Array, Array]:
+    """Start, end, row and amount of the spans of a resource."""
     mine = [s for s in spans if s.resource == resource]
     return (
         np.array([s.start for s in mine]),
         np.array([s.end for s in mine]),
         np.array([s.row for s in mine], dtype=np.intp),
+        np.array([s.amount for s in mine]),
     )
 
 
@@ -120,7 +122,7 @@ def _spread(edges: Array, start: Array, end: Array, amount: Array) -> Array:
 
 
 def _watts(
-    chunk: Chunk, found: Timeline, edges: Array, spans: Mapping[str, tuple[Array, Array, Array]]
+    chunk: Chunk, found: Timeline, edges: Array, spans: Mapping[str, tuple[Array, ...]]
 ) -> Array:
     """(T,) power: each row's joules spread over its own spans, and what flows all the time.
 
@@ -139,15 +141,15 @@ def _watts(
         (memory, [s for name, s in spans.items() if name.endswith("memory")]),
         (compute, [s for name, s in spans.items() if not name.endswith(("memory", "host"))]),
     ):
-        start, end, row = (
+        start, end, row, amount = (
             (np.concatenate([np.zeros(0), *parts]) for parts in zip(*chosen, strict=True))
             if chosen
-            else (np.zeros(0),) * 3
+            else (np.zeros(0),) * 4
         )
-        place = row.astype(np.intp)
-        busy = np.bincount(place, end - start, rows)
+        place, taken = row.astype(np.intp), (end - start) * amount
+        busy = np.bincount(place, taken, rows)
         share = np.divide(joules, busy, out=np.zeros(rows), where=busy > 0)
-        total += _spread(edges, start, end, share[place] * (end - start))
+        total += _spread(edges, start, end, share[place] * taken)
         lost += float(joules[busy == 0].sum())
     seconds = chunk.timing.seconds
     standing = float((pricing.standing(chunk.activity, chunk.prices, seconds) / seconds)[0])
@@ -163,9 +165,12 @@ def events(found: Trace) -> dict[str, object]:
     """The trace in the JSON of chrome://tracing and Perfetto: times in microseconds.
 
     Neighbouring pieces of one operation are joined; edges are whole nanoseconds, so that no
-    two spans of a track overlap.
+    two spans of a track overlap. What several operations share has several tracks.
     """
-    resources = {name: i + 1 for i, name in enumerate(found.timeline.busy)}
+    spans = _joined(found.timeline.spans)
+    tracks = _tracks(spans)
+    names = {name: None for name in found.timeline.busy} | dict.fromkeys(tracks)
+    resources = {name: i + 1 for i, name in enumerate(sorted(names, key=_order(found)))}
     listed: list[dict[str, object]] = [
         {"ph": "M", "pid": 1, "tid": 0, "name": "process_name", "args": {"name": found.title}}
     ]
@@ -173,14 +178,14 @@ def events(found: Trace) -> dict[str, object]:
         listed.append(
             {"ph": "M", "pid": 1, "tid": track, "name": "thread_name", "args": {"name": name}}
         )
-    for span in _joined(found.timeline.spans):
+    for span, name in zip(spans, tracks, strict=True):
         row = found.timeline.rows[span.row]
         start, end = round(span.start * 1e9), round(span.end * 1e9)
         listed.append(
             {
                 "ph": "X",
                 "pid": 1,
-                "tid": resources[span.resource],
+                "tid": resources[name],
                 "name": row.name,
                 "cat": row.kind,
                 "ts": start / 1e3,
@@ -206,22 +211,38 @@ def events(found: Trace) -> dict[str, object]:
     return {"traceEvents": listed, "displayTimeUnit": "ns"}
 
 
+def _order(found: Trace) -> Callable[[str], int]:
+    """Place of a track: by its resource, in the order in which resources were first taken."""
+    place = {name: i for i, name in enumerate(found.timeline.busy)}
+    return lambda name: place[name.partition(" #")[0]]
+
+
+def _tracks(spans: list[Span]) -> list[str]:
+    """The track of each span: the first of its resource that is free, numbered from the second."""
+    found: list[str] = []
+    free: dict[str, list[int]] = {}
+    for s in spans:
+        ends = free.setdefault(s.resource, [])
+        start = round(s.start * 1e9)
+        i = next((i for i, end in enumerate(ends) if end <= start), len(ends))
+        ends[i : i + 1] = [round(s.end * 1e9)]
+        found.append(s.resource if i == 0 else f"{s.resource} #{i + 1}")
+    return found
+
+
 def _joined(spans: list[Span]) -> list[Span]:
-    """Pieces that follow one another without a gap become one span."""
+    """Pieces that follow one another without a gap become one span; by their start."""
     found: list[Span] = []
-    last: dict[str, int] = {}
+    last: dict[tuple[str, int, int, int], int] = {}
     for s in sorted(spans, key=lambda span: span.start):
-        i = last.get(s.resource)
+        key = (s.resource, s.row, s.layer, s.stream)
+        i = last.get(key)
         before = found[i] if i is not None else None
-        same = before is not None and (before.row, before.layer, before.stream) == (
-            s.row,
-            s.layer,
-            s.stream,
-        )
-        if before is not None and same and s.start - before.end < 1e-12:
-            found[i or 0] = Span(s.resource, s.row, s.layer, s.stream, before.start, s.end)
+        same = before is not None and before.amount == s.amount
+        if i is not None and before is not None and same and s.start - before.end < 1e-12:
+            found[i] = replace(before, end=s.end)
         else:
-            last[s.resource] = len(found)
+            last[key] = len(found)
             found.append(s)
     return found
 
@@ -237,7 +258,8 @@ def mix(found: Trace, resource: str, kinds: list[str]) -> dict[str, Array]:
     for kind in kinds:
         own = [s for s in mine if line.rows[s.row].kind == kind]
         start, end = np.array([s.start for s in own]), np.array([s.end for s in own])
-        busy[kind] = _spread(found.edges, start, end, end - start)
+        amount = np.array([s.amount for s in own])
+        busy[kind] = _spread(found.edges, start, end, (end - start) * amount)
     total = sum(busy.values(), np.zeros(found.edges.size - 1))
     there = total > 1e-9 * np.diff(found.edges)
     return {

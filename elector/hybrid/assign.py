@@ -308,13 +308,14 @@ def of_unit(assigned: Assigned, unit: int, compute: str) -> Operations:
         ops,
         count=count,
         format=own,
-        memory=_memory(ops, mine, unit),
+        memory=memory_of(ops, mine, unit),
         macs=np.add.accumulate(runs * k * n, axis=0)[-1],
         executed=np.add.accumulate(runs * ops.k * ops.n, axis=0)[-1],
     )
 
 
-def _memory(ops: Operations, mine: Array, unit: int) -> dict[str, Array]:
+def memory_of(ops: Operations, mine: Array, unit: int) -> dict[str, Array]:
+    """Name -> (M,) bytes of main memory of a unit that runs the rows `mine` (R,) bool."""
     rows = ops.rows
     uses = {
         "weights": (np.array([r.b == "weight" and r.matmul for r in rows]), ops.b_bytes),

@@ -11,19 +11,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
 from elector.base.segments import Fold
 from elector.cost.power import limit
 from elector.cost.pricing import ANY_NODE, DRAW, Prices, Rate, price, rate
+from elector.cost.schedule import schedule
 from elector.machines.contract import (
     Activity,
     Count,
     Hybrid,
     Machine,
     Member,
+    Planned,
     Stream,
     Units,
     folded,
@@ -38,6 +40,8 @@ if TYPE_CHECKING:
 
 Array = np.ndarray
 Solver = Callable[[slice], tuple[Activity, Prices]]
+#: Designs, the plan of each where there are several, whether it is only a trial -> the same.
+Solving = Callable[["slice | Array", "Array | None", bool], tuple[Activity, Prices]]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -67,7 +71,8 @@ def work(
     """
     if machine.hybrid is None:
         alone = _plain(machine, ops, index, units, technology, details, fold)
-        return Work(ops, alone, (machine.name,) * len(ops.rows))
+        plan = _planned([alone], ops, index, alone.solve)
+        return Work(ops, plan, (machine.name,) * len(ops.rows))
     from elector.hybrid.assign import assign, of_unit  # one machine alone assigns nothing
 
     hybrid, assigned = machine.hybrid, assign(machine.hybrid, ops)
@@ -87,8 +92,8 @@ def work(
         for u, k in zip(assigned.owner, assigned.link, strict=True)
     )
 
-    def at(part: slice) -> tuple[Activity, Prices]:
-        found = [solve(part) for _, solve in parts]
+    def at(part: slice | Array, plan: Array | None, trial: bool) -> tuple[Activity, Prices]:
+        found = [own.solve(part, plan, trial) for _, own in parts]
         here = [np.asarray((mine.count > 0).any(axis=0))[index[part]] for mine, _ in parts]
         activity = _together(
             hybrid, assigned, index[part], units.take(part), [a for a, _ in found], here
@@ -97,7 +102,68 @@ def work(
             hybrid, [p for _, p in found], {name: r.take(part) for name, r in links.items()}
         )
 
-    return Work(assigned.ops, at, owner)
+    best = _planned([own for _, own in parts], assigned.ops, index, at)
+    return Work(assigned.ops, best, owner)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class _Unit:
+    """A unit and its own work: `solve` for some designs, and the plans they may follow.
+
+    least : slice of the designs -> see `Planned.least`; None where there is one way only.
+    """
+
+    solve: Solving
+    least: Callable[[slice], Array] | None
+
+
+def _planned(units: list[_Unit], ops: Operations, index: Array, solve: Solving) -> Solver:
+    """Every design under the fastest of the plans that its units may follow."""
+    several = [unit.least for unit in units if unit.least is not None]
+
+    def at(part: slice) -> tuple[Activity, Prices]:
+        if not several:
+            return solve(part, None, False)
+        places = np.arange(index.size)[part]
+        least = _common([each(part) for each in several])
+        return solve(part, _fastest(least, places, ops, index, solve), False)
+
+    return at
+
+
+def _common(least: list[Array]) -> Array:
+    """(plans, D) seconds of plans that some unit may follow: others then keep to their first."""
+    if len(least) == 1:
+        return least[0]
+    found = np.full((max(each.shape[0] for each in least), least[0].shape[1]), -np.inf)
+    for each in least:
+        here = found[: each.shape[0]]
+        here[:] = np.maximum(here, np.where(np.isfinite(each), each, -np.inf))
+    return np.where(np.isfinite(found), found, np.inf)
+
+
+def _fastest(least: Array, places: Array, ops: Operations, index: Array, solve: Solving) -> Array:
+    """(D,) the plan of the designs `places` that takes the least time.
+
+    The most promising one is tried first, and no plan that cannot be faster than what was found.
+    """
+    best = np.isfinite(least).argmax(axis=0)
+    left = np.where(np.isfinite(least).sum(axis=0) > 1, least, np.inf)
+    seconds = np.full(places.size, np.inf)
+    while True:
+        plan = left.argmin(axis=0)
+        some = np.flatnonzero(left[plan, np.arange(plan.size)] < seconds)
+        if not some.size:
+            return best
+        tried = plan[some]
+        left[tried, some] = np.inf
+        activity, _ = solve(places[some], tried, True)
+        found = schedule(ops, index[places[some]], activity).seconds
+        for needed, there in activity.limits.values():
+            found = np.where(needed > there, np.inf, found)
+        better = found < seconds[some]
+        seconds[some] = np.where(better, found, seconds[some])
+        best[some] = np.where(better, tried, best[some])
 
 
 def _plain(
@@ -108,19 +174,34 @@ def _plain(
     technology: Technology,
     details: bool,
     fold: Fold | None = None,
-) -> Solver:
+) -> _Unit:
     columns = units if fold is None else units.take(fold.of)
     prepared = machine.prepare(ops, index, columns, details)
     prices = price(machine, units, ops.format.compute, technology)
 
-    def at(part: slice) -> tuple[Activity, Prices]:
+    def at(part: slice | Array, plan: Array | None, trial: bool) -> tuple[Activity, Prices]:
         if fold is not None:
+            assert isinstance(part, slice)
             places, own = fold.part(part)
             return folded(machine.activity(prepared, places), own), prices.take(part)
-        activity = machine.activity(prepared, part)
+        ready, which = prepared, part
+        if machine.planned:
+            ready, which = _under(cast(Planned, prepared), part, plan, trial), slice(None)
+        activity = machine.activity(ready, cast(slice, which))
         return limit(ops, index[part], activity, prices.take(part), machine)[:2]
 
-    return at
+    return _Unit(at, cast(Planned, prepared).least if machine.planned else None)
+
+
+def _under(prepared: Planned, part: slice | Array, plan: Array | None, trial: bool) -> object:
+    """What was prepared, under the plans asked for where they are a unit's own."""
+    allowed = np.isfinite(prepared.least(part))
+    own = allowed.argmax(axis=0)
+    if plan is None:
+        return prepared.under(part, own, trial)
+    known = np.minimum(plan, allowed.shape[0] - 1)
+    may = allowed[known, np.arange(plan.size)] & (known == plan)
+    return prepared.under(part, np.where(may, plan, own), trial)
 
 
 def compute_in(member: Member, units: Units, compute: str) -> str:
@@ -205,7 +286,7 @@ def _together(
         beside=_beside(found),
         compute=compute,
         cycles=cycles,
-        one=_one(found, list(carried.values())),
+        one=_one(names, found, list(carried.values())),
         streams=_streams(names, found, list(carried.values())),
         turns=_turns(found),
         holds=tuple(hold for a in found for hold in a.holds),
@@ -237,6 +318,7 @@ def _together(
         members=tuple(found),
         owner=assigned.owner,
         working=tuple(here),
+        aside=_aside(found),
         extra={k: v for a in found for k, v in a.extra.items()},
         largest=_largest(found, here, several),
         tiles=None if tiles is None else (tiles[0], tiles[1], tiles[2]),
@@ -269,10 +351,22 @@ def _turns(found: list[Activity]) -> Array | None:
     return np.asarray(np.stack(given).any(axis=0)) if given else None
 
 
-def _one(found: list[Activity], carried: list[tuple[Array, Array]]) -> Stream:
+def _one(names: list[str], found: list[Activity], carried: list[tuple[Array, Array]]) -> Stream:
     """All sequences in one stream, a row being nonzero for the unit that runs it."""
-    each = [a.one or Stream(a.chain, a.chain, None, {}) for a in found]
+    each = [
+        _named(name, a.one or Stream(a.chain, a.chain, None, {}))
+        for name, a in zip(names, found, strict=True)
+    ]
     return _summed(each, [seconds for seconds, _ in carried])
+
+
+def _named(name: str, stream: Stream) -> Stream:
+    """A unit's stream with the names that its resources have in the hybrid."""
+    busy, held = (
+        {f"{name}.{key}": seconds for key, seconds in taken.items()}
+        for taken in (stream.busy, stream.held)
+    )
+    return replace(stream, busy=busy, held=held)
 
 
 def _streams(
@@ -285,8 +379,7 @@ def _streams(
         for name, a in zip(names, found, strict=True):
             share = a.chain[rows] / n
             own = Stream(share, share, None, {}) if a.streams is None else a.streams(n, rows)
-            busy = {f"{name}.{key}": seconds for key, seconds in own.busy.items()}
-            each.append(replace(own, busy=busy))
+            each.append(_named(name, own))
         return _summed(each, [seconds[rows] / n for seconds, _ in carried])
 
     return of
@@ -301,6 +394,7 @@ def _summed(each: list[Stream], carried: list[Array]) -> Stream:
         _total([*(x.ahead for x in each), *carried]),
         _total([*turned, *carried]) if some else None,
         {name: seconds for x in each for name, seconds in x.busy.items()},
+        {name: seconds for x in each for name, seconds in x.held.items()},
     )
 
 
@@ -343,6 +437,12 @@ def _largest(found: list[Activity], here: list[Array], several: Array) -> Array 
         if activity.largest is not None:
             largest = np.where(works & ~several, activity.largest, largest)
     return largest
+
+
+def _aside(found: list[Activity]) -> dict[str, Array]:
+    """Kind -> (R, D) seconds of all units."""
+    kinds = dict.fromkeys(kind for a in found for kind in a.aside)
+    return {kind: _total([a.aside[kind] for a in found if kind in a.aside]) for kind in kinds}
 
 
 def _beside(found: list[Activity]) -> Array | None:

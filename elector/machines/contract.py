@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 import numpy as np
 
@@ -185,15 +186,12 @@ class Clocked:
 class Budget:
     """Watts an action may take: its resource is busy at least its joules over them.
 
-    resource, action : names. limit : (D,) watts. alone, serial : (R, D) its seconds in those of
-    the activity.
+    resource, action : names. limit : (D,) watts. What room it has in a row stands in `Stream`.
     """
 
     resource: str
     action: str
     limit: Array
-    alone: Array
-    serial: Array
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -240,13 +238,19 @@ class Stream:
     (R, D) seconds over all runs of some rows. alone : a row when nothing else runs beside it.
     ahead : the same with its parameters there when it starts. turned : with loads and computing
     in turn; None: never less than `alone`. busy : resource -> seconds for which it is taken, of
-    those that n streams do not share evenly.
+    those that n streams do not share evenly. held : resource -> seconds for which a stream has a
+    part of it, of those that have room for several streams at once. room, share : seconds that
+    the action of a `Budget` may take in a row without making it longer, and the share of the
+    row's joules that falls into this stream; where there is a budget.
     """
 
     alone: Array
     ahead: Array
     turned: Array | None
     busy: dict[str, Array]
+    held: dict[str, Array] = field(default_factory=dict)
+    room: Array | None = None
+    share: Array | float = 1.0
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -285,6 +289,8 @@ class Activity:
     wear : (D,) writes of the most written cell in a step, endurance : (D,) how many it
         survives; None where nothing wears.
     fill : writing the weights in place once; None where they only pass through.
+    aside : kind -> (R, D) seconds of `alone` that a report shows under that kind rather than
+        under the row's own: writing an operand, for one.
     extra : name -> (D,) further scalars of the result.
     largest : (D,) largest batch that fits into main memory, for the reason's text; None: unknown.
     tiles : (R, D) tile sides, or None unless asked for.
@@ -327,6 +333,7 @@ class Activity:
     wear: Array | None = None
     endurance: Array | None = None
     fill: Fill | None = None
+    aside: dict[str, Array] = field(default_factory=dict)
     extra: dict[str, Array] = field(default_factory=dict)
     notes: dict[str, Note] = field(default_factory=dict)
     largest: Array | None = None
@@ -476,12 +483,28 @@ class Part:
     within: str = ""
 
 
+class Planned(Protocol):
+    """What a machine of several plans prepares: the same hardware does the same work in another
+    way, and only a schedule can tell which is the fastest."""
+
+    def least(self, part: slice | Array) -> Array:
+        """(plans, D) seconds that the designs of `part` take under each plan at least; inf where
+        one may not be followed. Each design may follow one."""
+
+    def under(self, part: slice | Array, plan: Array, trial: bool = False) -> object:
+        """What was prepared for the designs of `part`, each under the plan of that place (D,).
+
+        trial : only what a schedule and the limits need is asked for.
+        """
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class Machine:
     """A kind of hardware: data and four functions.
 
     schema : name of its schema CSV.
     actions : action -> how it is priced.
+    planned : what `prepare` gives is a `Planned`; the fastest of its plans is taken.
     prepare : (operations, pair index (D,), units, details) -> what chunks share.
     activity : (prepared, slice of the designs) -> Activity.
     parts : (units) -> name -> Part.
@@ -512,6 +535,7 @@ class Machine:
     compresses: bool = False
     own_idle: bool = False
     layerwise: bool = False
+    planned: bool = False
     hybrid: Hybrid | None = None
 
     @property

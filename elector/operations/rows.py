@@ -218,6 +218,6 @@ def stored_share(density: np.ndarray, width: np.ndarray | float) -> np.ndarray:
 
 def groups(rows: tuple[Row, ...]) -> np.ndarray:
     """(R,) the group of each row: rows that the schedule and the phases never tell apart."""
-    keys = [(row.phase, row.in_attention, row.off_chain) for row in rows]
+    keys = [(row.phase, row.in_attention, row.off_chain, row.place.in_layers) for row in rows]
     place = {key: i for i, key in enumerate(dict.fromkeys(keys))}
     return np.array([place[key] for key in keys], dtype=np.intp)

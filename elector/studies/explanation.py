@@ -8,6 +8,7 @@ import numpy as np
 
 from elector.base.errors import InputError
 from elector.base.table import Column
+from elector.cost.account import Account, accounts
 from elector.cost.results import Metric, registry
 from elector.evaluation import formulas
 from elector.evaluation.path import Chunk, inspect, require_feasible
@@ -105,18 +106,36 @@ def _latency(chunk: Chunk, technology: Technology) -> dict[str, object]:
             )
     loads = {name: float(activity.load(name)[0]) for name in activity.busy}
     formula = (
-        "each stage: max(L + F, C / n) with L the busiest resource, C the chain of the terms, "
-        "F the fill of one layer, n the independent sequences; the terms are seconds before overlap"
+        "of each stage the largest of: what a resource works and idles at least, and what one "
+        "stream of the batch takes for its operations, one after another; terms are operations "
+        "of the whole batch before overlap"
     )
     stages = {name: float(values[0]) for name, values in chunk.timing.stages.items()}
+    waited = accounts(ops, chunk.index, activity, chunk.timing)
     return {
         "value": float(chunk.timing.seconds[0]),
         "unit": "s",
         "formula": formula,
         "loads_s": loads,
         "stages_s": stages,
+        "accounts": {name: _account(account) for name, account in waited.items()},
         **priced.by_unit(chunk, terms),
         **priced.cited(terms, technology),
+    }
+
+
+def _account(account: Account) -> dict[str, object]:
+    """What a stage waits for, the longest first."""
+    bounds = sorted(account.bounds.items(), key=lambda item: -sum(item[1]))
+    return {
+        "seconds": account.seconds,
+        "streams": account.streams,
+        "start_s": account.start,
+        "decides": account.decides,
+        "bounds": {
+            name: {"works_s": works, "idles_s": idles, "total_s": works + idles}
+            for name, (works, idles) in bounds
+        },
     }
 
 

@@ -72,6 +72,13 @@ def test_cycles_are_followed_to_a_module(
 ) -> None:
     shown: dict[str, Any] = elector.explain(model, accelerator, "latency_s", settings=settings)
     assert sum(shown["stages_s"].values()) == pytest.approx(shown["value"], rel=1e-12)
+    # what a stage waits for is all there is to recompute it from
+    assert shown["accounts"].keys() == shown["stages_s"].keys()
+    for name, account in shown["accounts"].items():
+        totals = [bound["works_s"] + bound["idles_s"] for bound in account["bounds"].values()]
+        assert account["start_s"] + max(totals) == pytest.approx(shown["stages_s"][name], rel=1e-12)
+        assert account["decides"] == next(iter(account["bounds"]))
+        assert account["streams"] >= 1
     for term in shown["terms"]:
         assert term["layer"] and term["bound"] in shown["loads_s"]
     for name, seconds in shown["loads_s"].items():

@@ -1,0 +1,62 @@
+"""What a step of one design waits for: the figures that its seconds are the largest sum of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from elector.cost.schedule import STAGES, Timing, stage_of
+from elector.machines.contract import Activity
+from elector.operations.rows import Operations
+
+Array = np.ndarray
+
+
+@dataclass(frozen=True)
+class Account:
+    """One stage of a step of one design.
+
+    streams : into which the batch is split. start : seconds before the first operation.
+    bounds : what is waited for -> seconds it works, and seconds it idles at least.
+    """
+
+    streams: float
+    start: float
+    bounds: dict[str, tuple[float, float]]
+
+    @property
+    def seconds(self) -> float:
+        """The start, and whatever takes longest."""
+        return self.start + max(works + waits for works, waits in self.bounds.values())
+
+    @property
+    def decides(self) -> str:
+        """What takes longest."""
+        return max(self.bounds, key=lambda name: sum(self.bounds[name]))
+
+
+def accounts(
+    ops: Operations, index: Array, activity: Activity, timing: Timing
+) -> dict[str, Account]:
+    """Stage -> account of the first design."""
+    found: dict[str, Account] = {}
+    queued = bool(np.broadcast_to(activity.queued, (1,))[0])
+    for name, phases in STAGES.items():
+        rows = np.array([i for i, row in enumerate(ops.rows) if row.phase in phases], dtype=int)
+        if name not in timing.stages:
+            continue
+        streams = timing.streams[name]
+        stage = None if queued else stage_of(ops, index, activity, rows)
+        if stage is None:
+            zero = np.zeros(1)
+            bounds = {key: (activity.load(key, rows), zero) for key in activity.busy}
+        else:
+            together = stage.together(np.array(activity.alone))
+            several = ops.streams[index[:1]]
+            apart = stage.passed(several) if several[0] > 1.0 and streams[0] > 1.0 else together
+            bounds = stage.bounds(together, apart, streams)
+        start = 0.0 if found else float(np.broadcast_to(activity.start, (1,))[0])
+        each = {key: (float(a[0]), float(b[0])) for key, (a, b) in bounds.items()}
+        found[name] = Account(float(streams[0]), start, each)
+    return found

@@ -1,0 +1,140 @@
+"""The matrix products of a table of operations, as crossbars see them.
+
+P products of M pairs are looked up once; what D designs need of them is gathered by pair.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+
+import numpy as np
+
+from elector.base.table import columns
+from elector.machines.contract import sum_rows
+from elector.operations.rows import PARAMETERS, Operations, Row
+
+Array = np.ndarray
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Products:
+    """P products; (P, M) of the pairs or (P, D) of designs, (P, 1) bool where all have the same.
+
+    places : (P,) rows of the table. updated : (M,) bool, a step changes weights in crossbars.
+    weight, back, attention, first, chained : bool, with weights; in the backward pass; of heads;
+        the first use of its weights; on the critical chain.
+    count : runs. sets, vectors : second operands of one run that would be written apart, and
+        vectors that meet each. all_vectors : of one run. matrices : that it runs with.
+    k, n : sides of the second operand, at the last token where one grows; what has to fit.
+    mean_k, mean_n : means over the tokens, or over the queries of which a mask hides keys.
+    span_k, span_n : how far they reach around those. cells : weights of one operand that is
+        written: the mean over tokens; what a mask hides from some queries is written, too.
+    macs : multiply-accumulates.
+    """
+
+    places: Array
+    updated: Array
+    weight: Array
+    back: Array
+    attention: Array
+    first: Array
+    chained: Array
+    count: Array
+    sets: Array
+    vectors: Array
+    all_vectors: Array
+    matrices: Array
+    k: Array
+    n: Array
+    mean_k: Array
+    mean_n: Array
+    span_k: Array
+    span_n: Array
+    cells: Array
+    macs: Array
+
+    def at(self, index: Array) -> Products:
+        """The products of the pairs `index` (D,)."""
+        return replace(self, **{name: columns(getattr(self, name), index) for name in _SIZES})
+
+    def take(self, some: Array) -> Products:
+        """The products of some designs."""
+        return self.at(some)
+
+
+#: Fields with a column for each pair or design.
+_SIZES = tuple(f.name for f in fields(Products))[7:]
+
+
+def taken(values: Array, some: Array) -> Array:
+    """Columns of (P, D) or elements of (D,) values."""
+    return columns(values, some) if values.ndim > 1 else values[some]
+
+
+def products(ops: Operations) -> Products:
+    """The products of a table."""
+    places = ops.where(matmul=True)
+    rows = [ops.rows[r] for r in places]
+
+    def flags(found: list[bool]) -> Array:
+        return np.array(found, dtype=bool).reshape(-1, 1)
+
+    sizes = {name: getattr(ops, name)[places] for name in ("count", "batch", "m", "k", "n")}
+    count, batch, m, k, n = sizes.values()
+    whole_k, whole_n = (side[places] for side in ops.whole_sides())
+    hidden, span = ops.reach[places] > 0, ops.span[places]
+    # Of a window, all that is written is read: which crossbars lie in its band is not followed.
+    band = hidden & (span != ops.reach[places] - 1.0)
+    mean_k, mean_n = np.where(band, whole_k, k), np.where(band, whole_n, n)
+    grows = {side: flags([row.grows == side for row in rows]) & ~band for side in "kn"}
+    span_k, span_n = (np.where(grows[side], span, 0.0) for side in "kn")
+    # Every head has its own operand, also where a token's queries share keys: they would else
+    # wait for one another.
+    alone = flags([row.phase == "decode" and row.in_attention for row in rows])
+    return Products(
+        places,
+        _updated(ops),
+        flags([row.b in PARAMETERS for row in rows]),
+        flags([row.phase == "backward" for row in rows]),
+        flags([row.in_attention for row in rows]),
+        flags([row.b == "weight" and row.phase != "backward" for row in rows]),
+        flags([not row.off_chain for row in rows]),
+        count,
+        np.where(alone, batch * m, batch),
+        np.where(alone, 1.0, m),
+        batch * m,
+        _matrices(ops, rows, count),
+        mean_k + span_k / 2.0,
+        mean_n + span_n / 2.0,
+        mean_k,
+        mean_n,
+        span_k,
+        span_n,
+        whole_k * whole_n,
+        count * batch * m * k * n,
+    )
+
+
+def _matrices(ops: Operations, rows: list[Row], count: Array) -> Array:
+    """(P, M) matrices of a row: it runs once for each in a pass, and for each generated token."""
+    passes = ops.workload.gradient_accumulation if ops.workload.training else np.ones(1)
+    tokens = ops.count[ops.where(phase="decode", kind="embedding")]
+    decode = np.array([row.phase == "decode" for row in rows], dtype=bool).reshape(-1, 1)
+    each = np.where(decode, np.maximum(sum_rows(tokens), 1.0), passes)
+    return np.maximum(count / each, 1.0)
+
+
+def held(ops: Operations) -> Array:
+    """(R, 1) bool, updates of tensors that lie in crossbars: operands of products.
+
+    Vectors and tables lie in registers and buffers.
+    """
+    graph = ops.graph
+    return np.array(
+        [row.kind == "optimizer" and graph.updates_matrix(r) for r, row in enumerate(ops.rows)]
+    )[:, None]
+
+
+def _updated(ops: Operations) -> Array:
+    """(M,) bool, whether a step changes weights that lie in crossbars."""
+    return np.asarray((held(ops) & (ops.count > 0)).any(axis=0))

@@ -1,0 +1,130 @@
+"""The event-driven model of ReRAM: shares of crossbars and power, no gaps, plans by brute force."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from elector.evaluation.path import inspect
+from elector.events import timeline as timelines
+from elector.events.engine import Engine, Job, Span
+from elector.events.reram import ReramUnits
+from elector.events.timeline import Timeline, timeline
+from elector.events.trace import events, trace
+from elector.studies.simulation import columns_of
+from elector.technology import Technology
+
+
+def chunk(model: str, name: str, **settings: Any) -> Any:
+    cells = {k.replace("__", "."): v for k, v in settings.items()}
+    return inspect(columns_of({"model": model, "accelerator": name, **cells}), Technology.load())
+
+
+def gaps(found: Timeline) -> list[float]:
+    """Seconds between which nothing is busy, one after another."""
+    listed, end = [], 0.0
+    for span in sorted(found.spans, key=lambda s: s.start):
+        listed.append(span.start - end)
+        end = max(end, span.end)
+    return [gap for gap in [*listed, found.seconds - end] if gap > 1e-12]
+
+
+def most_at_once(spans: list[Span], resource: str) -> float:
+    """The largest share of a resource that is taken at any time."""
+    mine = [s for s in spans if s.resource == resource]
+    steps = [(s.start, s.amount) for s in mine] + [(s.end, -s.amount) for s in mine]
+    total = most = 0.0
+    for _, change in sorted(steps, key=lambda step: (round(step[0], 15), step[1])):
+        total += change
+        most = max(most, total)
+    return most
+
+
+@pytest.mark.parametrize("name", ["isaac", "puma", "reram"])
+@pytest.mark.parametrize("batch", [1, 5])
+@pytest.mark.parametrize("mode", ["inference", "training"])
+def test_something_works_at_any_time(name: str, batch: int, mode: str) -> None:
+    """But while the last sums of a product are converted: 100 ns each time."""
+    found = chunk(
+        "bert-tiny",
+        name,
+        workload__batch=batch,
+        workload__mode=mode,
+        accelerator__transposed_read="bidirectional",
+    )
+    assert all(gap <= 100e-9 * (1 + 1e-6) for gap in gaps(timeline(found)))
+
+
+@pytest.mark.parametrize(
+    ("asked", "resource"),
+    [
+        ({"accelerator__copies": 7}, "crossbars: layers 1 query"),
+        ({"workload__sequence_length": 5, "accelerator__copies": 64}, "crossbars: layers 2 output"),
+        ({"accelerator__write_power": 0.02}, "write drivers"),
+        ({"accelerator__tiles": 4}, "spare crossbars"),
+        ({"accelerator__tiles": 1, "accelerator__reload": True}, "spare crossbars"),
+    ],
+)
+def test_nobody_takes_what_is_taken(asked: dict[str, Any], resource: str) -> None:
+    found = timeline(chunk("bert-tiny", "isaac", workload__batch=6, **asked))
+    most = most_at_once(found.spans, resource)
+    assert 0.2 < most <= 1 + 1e-6
+    assert found.busy[resource] <= found.seconds * (1 + 1e-9)
+
+
+def test_what_stands_side_by_side_is_drawn_side_by_side() -> None:
+    cells = {"model": "bert-tiny", "accelerator": "isaac", "workload.batch": 4}
+    listed = events(trace(columns_of(cells), "t"))["traceEvents"]
+    assert isinstance(listed, list)
+    tracks = {e["args"]["name"]: e["tid"] for e in listed if e["ph"] == "M" and e["tid"]}
+    shared = [name for name in tracks if name.startswith("spare crossbars")]
+    assert shared == ["spare crossbars", *(f"spare crossbars #{i}" for i in range(2, 5))]
+    last: dict[int, float] = {}
+    for e in sorted((e for e in listed if e["ph"] == "X"), key=lambda e: (e["tid"], e["ts"])):
+        assert e["ts"] >= last.get(e["tid"], 0.0) - 1e-9
+        last[e["tid"]] = e["ts"] + e["dur"]
+
+
+def test_a_piece_takes_two_units_at_once_or_waits() -> None:
+    def job(unit: str, seconds: float, amount: float, also: tuple[str, float] | None) -> Job:
+        shape = (0, 0, 0, unit, [seconds], 0.0, 0.0, 0.0, None, False, "m")
+        return Job(*shape, amount=amount, also=also)
+
+    jobs = [
+        job("pool", 2.0, 0.5, ("power", 0.8)),
+        job("pool", 2.0, 0.25, ("power", 0.4)),  # there is room, but no power
+        job("pool", 1.0, 0.25, None),  # waits behind it
+    ]
+    engine = Engine(jobs, {"m": (1.0, 1.0)}, 0.0)
+    assert engine.run() == pytest.approx(4.0)
+    assert engine.busy == pytest.approx({"pool": 1.0 + 0.5 + 0.25, "power": 1.6 + 0.8})
+    assert {(s.resource, s.start, s.end) for s in engine.spans if s.amount == 0.25} == {
+        ("pool", 2.0, 4.0),
+        ("pool", 2.0, 3.0),
+    }
+
+
+@pytest.mark.parametrize("batch", [1, 2, 6])
+@pytest.mark.parametrize("model", ["bert-tiny", "bert-mini"])
+def test_the_plan_is_among_the_best_that_brute_force_finds(
+    model: str, batch: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every number of copies is run through the queue of events with all the rest for operands."""
+    asked = {"workload__batch": batch, "workload__sequence_length": 40, "accelerator__tiles": 40}
+    found = chunk(model, "isaac", **asked)
+    own = timeline(found).seconds
+    weights = {"bert-tiny": 200, "bert-mini": 1568}[model]
+    best = np.inf
+    for copies in range(1, 40 * 96 // weights + 1):
+        pool = 40 * 96 - copies * weights
+        if pool < 8:
+            continue
+
+        def forced(c: Any, copies: int = copies, pool: int = pool) -> ReramUnits:
+            return ReramUnits(c, copies, pool)
+
+        monkeypatch.setitem(timelines.UNITS, "reram", forced)
+        best = min(best, timeline(found).seconds)
+    assert own <= 1.15 * best
