@@ -182,7 +182,7 @@ class Compiled:
                 passes=gpu.passes(prepared.ops.rows, stack, w),
             )
             activity, priced, _ = limit(
-                prepared.ops, prepared.index, gpu.activity(now, slice(None)), prices, self.machine
+                prepared.ops, prepared.index, now.activity(slice(None)), prices, self.machine
             )
             timing = schedule(prepared.ops, prepared.index, activity)
             found[rows] = timing.seconds / self.scale[rows]

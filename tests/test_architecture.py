@@ -36,6 +36,8 @@ ISOLATED = {
     "elector.machines": (
         "elector.machines.contract",
         "elector.machines.activity",
+        "elector.machines.counts",
+        "elector.machines.records",
         "elector.machines.pieces",
         "elector.machines.units",
         "elector.machines.tiling",

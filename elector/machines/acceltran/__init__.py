@@ -26,8 +26,8 @@ import numpy as np
 
 from elector.base.table import DATA, read_csv
 from elector.base.units import parse
-from elector.machines.acceltran.tables import channels, prepare
-from elector.machines.acceltran.work import activity
+from elector.machines.acceltran.tables import channels
+from elector.machines.acceltran.work import prepare
 from elector.machines.contract import (
     Action,
     Case,
@@ -131,7 +131,6 @@ ACCELTRAN = Machine(
     description="lanes that skip zeros, softmax and layer-norm units, three buffers (ELECTOR)",
     actions=ACTIONS,
     prepare=prepare,
-    activity=activity,
     parts=parts,
     complete=complete,
     native="datapath",

@@ -30,7 +30,8 @@ class GpuUnits:
         self.case, self.i = case, case.pair
         self.number = case.number
         self.c = c = constants()
-        speed = case.activity.speed
+        power = case.activity.power
+        speed = None if power is None else power.speed
         full = self.number["clock"] or self.number["boost_clock"]
         self.clock = full * (1.0 if speed is None else float(speed[0]))
         self.bandwidth = self.number["bandwidth"] * self.c.bandwidth_share
@@ -185,9 +186,10 @@ class GpuUnits:
     def traffic(self, row: int) -> tuple[float, float, float]:
         """Main memory bytes of one run, as the plan moves them past the second-level cache."""
         ops, i = self.case.ops, self.i
-        assert self.case.activity.traffic is not None
+        details = self.case.activity.details
+        assert details is not None
         count = max(float(ops.count[row, i]), 1e-300)
-        moved = float(self.case.activity.traffic[1][row, 0]) / count
+        moved = float(details.traffic[1][row, 0]) / count
         read, out = float((ops.a_bytes + ops.b_bytes)[row, i]), float(ops.out_bytes[row, i])
         share = out / max(read + out, 1e-300)
         return 0.0, moved * (1.0 - share), moved * share

@@ -24,12 +24,15 @@ from elector.machines.contract import (
     Case,
     Clocked,
     Count,
+    Details,
     EventModel,
     Machine,
+    Overlap,
     Part,
+    Power,
+    Told,
     Units,
     gradients_limit,
-    nothing_ahead,
     nothing_to_complete,
     sum_rows,
 )
@@ -88,6 +91,10 @@ class Prepared:
     kernels: Array
     passes: Array
     details: bool
+
+    def activity(self, part: slice) -> Activity:
+        """What the designs of `part` do."""
+        return _activity(self, part)
 
 
 def prepare(ops: Operations, index: Array, units: Units, details: bool) -> Prepared:
@@ -150,49 +157,45 @@ def device(p: Constants, units: Units, products: Format) -> Device:
     return Device(sms, hertz, rate, tensor, units.number("bandwidth"), lanes, cache, special)
 
 
-def activity(prepared: object, part: slice) -> Activity:
+def _activity(p: Prepared, part: slice) -> Activity:
     """Seconds and counts of the designs in `part`."""
-    assert isinstance(prepared, Prepared)
-    p, ops, c = prepared, prepared.ops, prepared.constants
-    units, index, q = p.units.take(part), p.index[part], p.plan_index[part]
-    d = device(c, units, ops.format.products)
+    ops, units, index, q = p.ops, p.units.take(part), p.index[part], p.plan_index[part]
+    d = device(p.constants, units, ops.format.products)
     count, times = ops.count[:, index], p.kernels[:, None] * ops.count[:, index]
     moved, touched = _bytes(p, index, q)
     compute = _compute(p, d, index, touched) * count
-    clocked = Clocked(
-        "device",
-        compute,
-        memory_seconds(c, d, moved) * count,
-        c.kernel * times,
-        c.slack,
-        units.number("power_limit"),
-        np.full(index.size, c.clock_floor),
-        (c.voltage_knee, c.voltage_floor),
-        d.clock / units.number("boost_clock"),
-    )
+    memory = memory_seconds(p.constants, d, moved) * count
+    clocked = _clocked(p.constants, d, units, (compute, memory, p.constants.kernel * times))
     busy = clocked.seconds(np.ones(index.size))
-    weights, room, ahead = nothing_ahead(len(ops.rows), index)
     host = times * (p.stack["host"] / units.number("host_speed"))
     return Activity(
         busy={"device": busy, "host": host},
         alone=busy,
-        compute=busy,
         cycles=busy * d.clock,
         counts=_counts(p, d, index, moved * count, touched * count),
-        fuse=np.zeros(index.size, dtype=bool),
-        weights=weights,
-        room=room,
-        bandwidth=ahead,
-        start=_start(p) / units.number("host_speed"),
         executed=ops.executed[index],
         peak=_peak(d),
         limits=_limits(p, units, index),
-        resources=("device", "host"),
-        queued=True,
-        clocked=clocked,
-        largest=_largest(p, units, index),
-        tiles=_tiles(p.plan, q) if p.details else None,
-        traffic=(touched * count, moved * count) if p.details else None,
+        fuse=np.zeros(index.size, dtype=bool),
+        start=_start(p) / units.number("host_speed"),
+        overlap=Overlap(queued=True),
+        power=Power(clocked),
+        told=Told(largest=_largest(p, units, index)),
+        details=Details(_tiles(p.plan, q), (touched * count, moved * count)) if p.details else None,
+    )
+
+
+def _clocked(c: Constants, d: Device, units: Units, seconds: tuple[Array, Array, Array]) -> Clocked:
+    """The device under its power limit; seconds : (R, D) of computing, of main memory and of
+    the kernels' starts, over all runs."""
+    return Clocked(
+        "device",
+        *seconds,
+        c.slack,
+        units.number("power_limit"),
+        np.full(d.clock.size, c.clock_floor),
+        (c.voltage_knee, c.voltage_floor),
+        d.clock / units.number("boost_clock"),
     )
 
 
@@ -412,7 +415,6 @@ GPU = Machine(
     description="GPU described by its data sheet, run by a software stack",
     actions=ACTIONS,
     prepare=prepare,
-    activity=activity,
     parts=parts,
     complete=nothing_to_complete,
     native="datapath",

@@ -15,7 +15,7 @@ from elector.machines.contract import (
     Part,
     Units,
 )
-from elector.machines.systolic.work import activity, prepare
+from elector.machines.systolic.work import prepare
 
 Array = np.ndarray
 
@@ -78,7 +78,6 @@ SYSTOLIC = Machine(
     description="systolic arrays with one on-chip memory and a vector unit",
     actions=ACTIONS,
     prepare=prepare,
-    activity=activity,
     parts=parts,
     complete=complete,
     native="datapath",
