@@ -18,6 +18,7 @@ import numpy as np
 from elector.base.segments import Fold
 from elector.cost.power import limit
 from elector.cost.pricing import ANY_NODE, DRAW, Prices, Rate, price, rate
+from elector.cost.supply import reachable, supplied
 from elector.machines.contract import (
     Activity,
     Count,
@@ -112,12 +113,16 @@ def _plain(
     columns = units if fold is None else units.take(fold.of)
     prepared = machine.prepare(ops, index, columns, details)
     prices = price(machine, units, ops.format.compute, technology)
+    prices = supplied(machine, units, prices, technology)
 
     def at(part: slice) -> tuple[Activity, Prices]:
         if fold is not None:
             places, own = fold.part(part)
-            return folded(machine.activity(prepared, places), own), prices.take(part)
+            activity = folded(machine.activity(prepared, places), own)
+            reached = reachable(machine, units.take(part), activity, technology)
+            return reached, prices.take(part)
         activity = machine.activity(prepared, part)
+        activity = reachable(machine, units.take(part), activity, technology)
         return limit(ops, index[part], activity, prices.take(part), machine)[:2]
 
     return at

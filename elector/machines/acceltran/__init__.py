@@ -34,17 +34,21 @@ Array = np.ndarray
 
 _UNIT = "energy"
 ACTIONS = {
-    "mac": Action("mac", ("acceltran.lane_{mac_per_lane}_relu", _UNIT)),
-    "vector": Action("vector", ("acceltran.lane_{mac_per_lane}_relu", _UNIT)),
-    "special": Action("activation function", ("acceltran.activation_{nonlinearity}", _UNIT)),
-    "fifo": Action("lane control", ("acceltran.fifo", _UNIT)),
-    "dataflow": Action("lane control", ("acceltran.dataflow", _UNIT)),
-    "pre-sparsity": Action("sparsity", ("acceltran.pre_sparsity", _UNIT)),
-    "post-sparsity": Action("sparsity", ("acceltran.post_sparsity", _UNIT)),
-    "stochastic rounding": Action("stochastic rounding", ("acceltran.stochastic_rounding", _UNIT)),
-    "softmax": Action("softmax", ("acceltran.softmax_{tile_x}", _UNIT)),
-    "layer norm": Action("layer norm", ("acceltran.layer_norm_{tile_x}", _UNIT)),
-    "dma": Action("dma", ("acceltran.dma", _UNIT)),
+    "mac": Action("mac", ("acceltran.lane_{mac_per_lane}_relu", _UNIT), core=True),
+    "vector": Action("vector", ("acceltran.lane_{mac_per_lane}_relu", _UNIT), core=True),
+    "special": Action(
+        "activation function", ("acceltran.activation_{nonlinearity}", _UNIT), core=True
+    ),
+    "fifo": Action("lane control", ("acceltran.fifo", _UNIT), core=True),
+    "dataflow": Action("lane control", ("acceltran.dataflow", _UNIT), core=True),
+    "pre-sparsity": Action("sparsity", ("acceltran.pre_sparsity", _UNIT), core=True),
+    "post-sparsity": Action("sparsity", ("acceltran.post_sparsity", _UNIT), core=True),
+    "stochastic rounding": Action(
+        "stochastic rounding", ("acceltran.stochastic_rounding", _UNIT), core=True
+    ),
+    "softmax": Action("softmax", ("acceltran.softmax_{tile_x}", _UNIT), core=True),
+    "layer norm": Action("layer norm", ("acceltran.layer_norm_{tile_x}", _UNIT), core=True),
+    "dma": Action("dma", ("acceltran.dma", _UNIT), core=True),
     "activation buffer": Action(
         "activation buffer", ("acceltran_buffer.activation", _UNIT), "activation_buffer"
     ),
@@ -121,6 +125,7 @@ ACCELTRAN = Machine(
     parts=parts,
     complete=complete,
     native="datapath",
+    clock="clock",
     compresses=True,
     layerwise=True,
 )

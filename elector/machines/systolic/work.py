@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -10,7 +11,15 @@ import numpy as np
 from elector.base.table import distinct
 from elector.machines.buffering import Loads, holds, stream
 from elector.machines.contract import Activity, Count, Stream, Units
-from elector.machines.systolic.folds import Arrays, Sides, folds, mean_folds, overlapped, serial
+from elector.machines.systolic.folds import (
+    Arrays,
+    Sides,
+    folds,
+    mean_folds,
+    overlapped,
+    pieces,
+    serial,
+)
 from elector.machines.tiling import TILE_SHARE, Plan, plan
 from elector.operations.rows import PARAMETERS, Operations
 
@@ -174,6 +183,14 @@ class _Designs:
         fits = self.p.plan.needed[self.half] * 2.0 / TILE_SHARE <= self.units.number("sram")
         return self.units.flag("double_buffer") & fits
 
+    @functools.cached_property
+    def arrays(self) -> Arrays:
+        """The arrays of the designs, with the accumulators under their columns."""
+        rows, cols, count = (self.units.number(key) for key in ("rows", "cols", "arrays"))
+        row = cols * count * self.p.ops.format.accumulator
+        sums = np.floor(self.units.number("accumulators") / row)
+        return Arrays(rows, cols, count, self.units.equals("dataflow", "os"), sums)
+
     @property
     def plain(self) -> Array:
         """(D,) the plan of an operation that does not choose."""
@@ -314,12 +331,12 @@ def _sides(d: _Designs, products: Array, n: Array | None) -> Sides:
         rows = np.where(shared & (flow == 1), rows / n, rows)
         cols = np.where(shared & (flow == 2), cols / n, cols)
         batch = np.where(shared, batch, np.ceil(batch / n))
-    size = d.units.number("rows"), d.units.number("cols")
-    nr, nc = folds(rows, size[0]), folds(cols, size[1])
+    a = d.arrays
+    nr, nc = folds(rows, a.rows), folds(cols, a.cols)
     grows = np.array([bool(p.ops.rows[r].grows) for r in op], dtype=bool)[:, None]
     if grows.any():
-        _grow(d, op, size, nr, nc)
-    return Sides(rows, cols, stream, batch, nr, nc, grows)
+        _grow(d, op, (a.rows, a.cols), nr, nc)
+    return Sides(rows, cols, stream, batch, nr, nc, grows, pieces(stream, nr, a))
 
 
 def _grow(d: _Designs, op: Array, size: tuple[Array, Array], nr: Array, nc: Array) -> None:
@@ -340,9 +357,7 @@ def _grow(d: _Designs, op: Array, size: tuple[Array, Array], nr: Array, nc: Arra
 
 def _cycles(d: _Designs, s: Sides) -> tuple[Array, Array]:
     """(N, D) cycles of one run of the products, and cycles the arrays are taken."""
-    units = d.units
-    os = units.equals("dataflow", "os")
-    a = Arrays(units.number("rows"), units.number("cols"), units.number("arrays"), os)
+    units, a = d.units, d.arrays
     cycles, taken = overlapped(s, a)
     waits = units.equals("preload", "serial")
     if waits.any():
@@ -377,7 +392,7 @@ def _sram(t: _Tables, products: Array, column: Array, s: Sides) -> tuple[Array, 
     moving, fixed, turning, result, sums = (
         x[products][:, column] for x in (t.moving, t.fixed, t.turning, t.result, t.sums)
     )
-    return moving * s.nc + fixed + turning * s.nr, result, sums * s.nr
+    return moving * s.nc + fixed * s.pieces + turning * s.nr, result, sums * s.nr
 
 
 def _sram_of(d: _Designs, products: Array, s: Sides, n: Array) -> tuple[Array, Array]:
@@ -389,7 +404,7 @@ def _sram_of(d: _Designs, products: Array, s: Sides, n: Array) -> tuple[Array, A
     again = np.where(d.p.shared[products][:, None], 1.0, n)
     moving = moving / np.where(flow == 2, again, n)
     fixed = fixed / np.where(flow == 2, n, again)
-    return moving * s.nc + fixed + turning / again * s.nr, result / n
+    return moving * s.nc + fixed * s.pieces + turning / again * s.nr, result / n
 
 
 def _accesses(d: _Designs, s: Sides) -> dict[str, Array]:
@@ -440,6 +455,10 @@ def _limits(d: _Designs) -> dict[str, tuple[Array, Array]]:
         "main memory: needs {needed}, has {available}": (
             total[d.index],
             units.number("memory_capacity"),
+        ),
+        "accumulators: one sum under each column needs {needed}, has {available}": (
+            np.where(d.arrays.os, 0.0, d.arrays.cols * d.arrays.count * p.ops.format.accumulator),
+            units.number("accumulators"),
         ),
     }
 
