@@ -20,15 +20,12 @@ Sums over the contraction stay in the lanes (assumed): outputs are written once.
 
 from __future__ import annotations
 
-import functools
-
 import numpy as np
 
-from elector.base.table import DATA, read_csv
-from elector.base.units import parse
-from elector.machines.acceltran.tables import channels, prepare
+from elector.machines.acceltran.tables import prepare
 from elector.machines.acceltran.work import activity
 from elector.machines.contract import Action, Machine, Part, Units
+from elector.machines.memories import most, standing_by
 
 Array = np.ndarray
 
@@ -65,19 +62,10 @@ ACTIONS = {
 }
 
 
-@functools.cache
-def channel_rates() -> dict[str, float]:
-    """Bytes a second of one channel of each type of memory (data/acceltran.csv)."""
-    _, lines = read_csv(DATA / "acceltran.csv")
-    return {cells[0]: parse(f"{cells[1]} {cells[2]}", "byte/s") for _, cells in lines}
-
-
 def complete(units: Units) -> Units:
     """The memory's bandwidth where it is not given: channels x the rate of one."""
-    names, codes = units.names["memory"]
-    rate = np.array([channel_rates()[name.partition("_")[0]] for name in names])[codes]
     given = units.number("bandwidth")
-    return units.replace(bandwidth=np.where(given > 0, given, rate * channels(units)))
+    return units.replace(bandwidth=np.where(given > 0, given, most(units)))
 
 
 def parts(units: Units) -> dict[str, Part]:
@@ -109,9 +97,7 @@ def parts(units: Units) -> dict[str, Part]:
         "activation buffer": buffer("activation"),
         "weight buffer": buffer("weight"),
         "mask buffer": buffer("mask"),
-        "main memory": Part(
-            None, units.number("bandwidth"), ("acceltran_memory.{memory}", "standby")
-        ),
+        "main memory": Part(None, standing_by(units), ("acceltran_memory.{memory}", "standby")),
     }
 
 

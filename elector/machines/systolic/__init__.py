@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from elector.machines.contract import Action, Machine, Part, Units
+from elector.machines.memories import standing_by
 from elector.machines.systolic.work import activity, prepare
 
 Array = np.ndarray
@@ -55,7 +56,7 @@ def parts(units: Units) -> dict[str, Part]:
         "sram": Part(("sram", "area"), units.number("sram"), ("sram", "leakage")),
         "accumulators": Part(("sram", "area"), units.number("accumulators"), ("sram", "leakage")),
         "interface": Part(memory, units.number("bandwidth"), logic, True),
-        "main memory": Part(None, units.number("bandwidth"), ("dram.{memory}", "standby")),
+        "main memory": Part(None, standing_by(units), ("dram.{memory}", "standby")),
     }
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from elector.base.table import distinct
+from elector.machines import memories
 from elector.machines.buffering import Loads, holds, stream
 from elector.machines.contract import Activity, Count, Stream, Units
 from elector.machines.systolic.folds import (
@@ -184,6 +185,11 @@ class _Designs:
         return self.units.flag("double_buffer") & fits
 
     @functools.cached_property
+    def peer(self) -> Array:
+        """(D,) whether cycles and stalls are counted as the peer does."""
+        return self.units.equals("convention", "scalesim")
+
+    @functools.cached_property
     def arrays(self) -> Arrays:
         """The arrays of the designs, with the accumulators under their columns."""
         rows, cols, count = (self.units.number(key) for key in ("rows", "cols", "arrays"))
@@ -242,7 +248,7 @@ def activity(prepared: object, part: slice) -> Activity:
         weights=Count(p.distinct, d.plain),
         room=units.number("sram") * TILE_SHARE / 2.0,
         bandwidth=units.number("bandwidth"),
-        start=_start(d) / units.number("bandwidth"),
+        start=np.where(d.peer, 0.0, _start(d) / units.number("bandwidth")),
         executed=ops.executed[index],
         peak=cells * units.number("clock"),
         limits=_limits(d),
@@ -268,13 +274,48 @@ def _chosen(d: _Designs, table: Array, turns: Array) -> Array:
 def _loads(d: _Designs) -> Loads:
     p, bandwidth = d.p, d.units.number("bandwidth")
     moved, weights = p.moved, p.distinct
-    return Loads(
+    found = Loads(
         moved[:, d.half] / bandwidth,
         moved[:, d.half + 1] / bandwidth,
         weights[:, d.half] / bandwidth,
         weights[:, d.half + 1] / bandwidth,
         p.fill[:, d.half] / bandwidth,
-        d.double,
+        d.double | d.peer,
+    )
+    return _peer_loads(d, found) if d.peer.any() else found
+
+
+def _peer_loads(d: _Designs, loads: Loads) -> Loads:
+    """The loads of designs that count as the peer does (SCALE-Sim 3.0.0, single_layer_sim.py).
+
+    CALC mode finds the bandwidth that never stalls. In USER mode each of three interfaces (first
+    operand, second operand, result) moves the words given a cycle, an element being a word. What
+    the first folds need is there before the first cycle.
+    """
+    p, ops = d.p, d.p.ops
+    words = d.units.number("interface_bandwidth") * d.units.number("clock")
+    times = ops.count[:, p.plan_pair]
+    elements = [
+        moved[:, d.half] / width[:, None]
+        for moved, width in (
+            ((p.plan.read - p.plan.second) * times, ops.a_width),
+            (p.plan.second * times, ops.b_width),
+            (p.written, ops.out_width),
+        )
+    ]
+    most = np.maximum(np.maximum(elements[0], elements[1]), elements[2])
+    seconds = np.where(words > 0.0, most / np.where(words > 0.0, words, 1.0), 0.0)
+
+    def of(values: Array, counted: Array | float) -> Array:
+        return np.where(d.peer, counted, values)
+
+    return Loads(
+        of(loads.half, seconds),
+        of(loads.whole, seconds),
+        of(loads.half_weights, 0.0),
+        of(loads.whole_weights, 0.0),
+        of(loads.fill, 0.0),
+        loads.double,
     )
 
 
@@ -310,7 +351,7 @@ def _compute(d: _Designs, rows: Array, n: Array | None) -> _Compute:
         reads, writes, _ = _sram(p.tables, products, d.column, sides)
         if n is not None:
             reads, writes = _sram_of(d, products, sides, n)
-        chip[matmul] = (reads + writes) / np.where(port > 0, port, np.inf)
+        chip[matmul] = (reads + writes) / np.where((port > 0) & ~d.peer, port, np.inf)
         alone = np.maximum(alone, chip)
     return _Compute(alone, taken / clock, chip, cycles, sides)
 
@@ -363,10 +404,9 @@ def _cycles(d: _Designs, s: Sides) -> tuple[Array, Array]:
     if waits.any():
         one_by_one = serial(s, a)
         cycles, taken = np.where(waits, one_by_one, cycles), np.where(waits, one_by_one, taken)
-    peer = units.equals("convention", "scalesim")
-    if peer.any():
+    if d.peer.any():
         counted = _scalesim(s, a)
-        cycles, taken = np.where(peer, counted, cycles), np.where(peer, counted, taken)
+        cycles, taken = np.where(d.peer, counted, cycles), np.where(d.peer, counted, taken)
     return cycles, taken
 
 
@@ -456,10 +496,19 @@ def _limits(d: _Designs) -> dict[str, tuple[Array, Array]]:
             total[d.index],
             units.number("memory_capacity"),
         ),
+        **_bandwidth(d),
         "accumulators: one sum under each column needs {needed}, has {available}": (
             np.where(d.arrays.os, 0.0, d.arrays.cols * d.arrays.count * p.ops.format.accumulator),
             units.number("accumulators"),
         ),
+    }
+
+
+def _bandwidth(d: _Designs) -> dict[str, tuple[Array, Array]]:
+    """The limit of the main memory, but for the peer's convention, which has interfaces."""
+    return {
+        text: (np.where(d.peer, 0.0, needed), available)
+        for text, (needed, available) in memories.limit(d.units).items()
     }
 
 
