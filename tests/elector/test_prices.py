@@ -21,8 +21,7 @@ from elector.base.errors import InputError
 from elector.base.table import DATA, Column
 from elector.base.units import parse
 from elector.evaluation.path import evaluate, inspect
-from elector.machines import MACHINES
-from elector.machines import memories
+from elector.machines import MACHINES, memories
 from elector.studies.simulation import columns_of
 from elector.technology import Technology
 from elector.technology.laws import factor
