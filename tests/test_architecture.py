@@ -37,6 +37,7 @@ ISOLATED = {
         "elector.machines.contract",
         "elector.machines.tiling",
         "elector.machines.buffering",
+        "elector.machines.memories",
     ),
     "transcode.engines": (
         "transcode.engines.base",

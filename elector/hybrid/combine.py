@@ -19,6 +19,7 @@ from elector.base.segments import Fold
 from elector.cost.power import limit
 from elector.cost.pricing import ANY_NODE, DRAW, Prices, Rate, price, rate
 from elector.cost.schedule import schedule
+from elector.cost.supply import reachable, supplied
 from elector.machines.contract import (
     Activity,
     Count,
@@ -178,16 +179,20 @@ def _plain(
     columns = units if fold is None else units.take(fold.of)
     prepared = machine.prepare(ops, index, columns, details)
     prices = price(machine, units, ops.format.compute, technology)
+    prices = supplied(machine, units, prices, technology)
 
     def at(part: slice | Array, plan: Array | None, trial: bool) -> tuple[Activity, Prices]:
         if fold is not None:
             assert isinstance(part, slice)
             places, own = fold.part(part)
-            return folded(machine.activity(prepared, places), own), prices.take(part)
+            activity = folded(machine.activity(prepared, places), own)
+            activity = reachable(machine, units.take(part), activity, technology)
+            return activity, prices.take(part)
         ready, which = prepared, part
         if machine.planned:
             ready, which = _under(cast(Planned, prepared), part, plan, trial), slice(None)
         activity = machine.activity(ready, cast(slice, which))
+        activity = reachable(machine, units.take(part), activity, technology)
         return limit(ops, index[part], activity, prices.take(part), machine)[:2]
 
     return _Unit(at, cast(Planned, prepared).least if machine.planned else None)

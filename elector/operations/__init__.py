@@ -255,12 +255,15 @@ def _memory(step: Step, tensors: list[Tensor]) -> dict[str, Array]:
     """Bytes of main memory by use; activations of inference are those alive at once."""
     workload, f, size = step.workload, step.workload.format, step.models.size
     models = step.models
-    parameters = models.whole(elements_of(tensors, size))
+    held = _largest if _one_at_a_time(step) else elements_of
+    parameters = models.whole(held(tensors, size))
     mine = [t for t in tensors if workload.training and trained(t, workload)]
-    trains = models.whole(elements_of(mine, size))
+    trains = models.whole(held(mine, size))
     # What is frozen needs no wider copy: nothing is added to it.
     copied = trains if workload.training else parameters * f.casts_each_pass
-    if workload.training:
+    if workload.training and _one_at_a_time(step):
+        activations = step.saved.largest(size) * f.activation
+    elif workload.training:
         activations = step.saved.bytes_of(models, f.activation, workload.gradient_accumulation)
     else:
         activations = models.most(np.broadcast_to(step.live, (size,)) + 0.0)
@@ -271,6 +274,19 @@ def _memory(step: Step, tensors: list[Tensor]) -> dict[str, Array]:
         "activations": activations,
         "cache": _cache(step, size),
     }
+
+
+def _one_at_a_time(step: Step) -> bool:
+    """Whether the products of a list come one after another: memory holds the largest alone."""
+    return step.models.template.family == "gemm" and step.workload.residency == "none"
+
+
+def _largest(tensors: list[Tensor], size: int) -> Array:
+    """(M,) elements of the largest tensor."""
+    most = np.zeros(size)
+    for t in tensors:
+        most = np.maximum(most, t.elements)
+    return most
 
 
 def _cache(step: Step, size: int) -> Array:

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from elector.base.table import distinct
+from elector.machines import memories
 from elector.machines.buffering import Loads, holds, stream
 from elector.machines.contract import Activity, Count, Stream, Units
-from elector.machines.systolic.folds import Arrays, Sides, folds, mean_folds, overlapped, serial
+from elector.machines.systolic.folds import (
+    Arrays,
+    Sides,
+    folds,
+    mean_folds,
+    overlapped,
+    pieces,
+    serial,
+)
 from elector.machines.tiling import TILE_SHARE, Plan, plan
 from elector.operations.rows import PARAMETERS, Operations
 
@@ -174,6 +184,19 @@ class _Designs:
         fits = self.p.plan.needed[self.half] * 2.0 / TILE_SHARE <= self.units.number("sram")
         return self.units.flag("double_buffer") & fits
 
+    @functools.cached_property
+    def peer(self) -> Array:
+        """(D,) whether cycles and stalls are counted as the peer does."""
+        return self.units.equals("convention", "scalesim")
+
+    @functools.cached_property
+    def arrays(self) -> Arrays:
+        """The arrays of the designs, with the accumulators under their columns."""
+        rows, cols, count = (self.units.number(key) for key in ("rows", "cols", "arrays"))
+        row = cols * count * self.p.ops.format.accumulator
+        sums = np.floor(self.units.number("accumulators") / row)
+        return Arrays(rows, cols, count, self.units.equals("dataflow", "os"), sums)
+
     @property
     def plain(self) -> Array:
         """(D,) the plan of an operation that does not choose."""
@@ -225,7 +248,7 @@ def activity(prepared: object, part: slice) -> Activity:
         weights=Count(p.distinct, d.plain),
         room=units.number("sram") * TILE_SHARE / 2.0,
         bandwidth=units.number("bandwidth"),
-        start=_start(d) / units.number("bandwidth"),
+        start=np.where(d.peer, 0.0, _start(d) / units.number("bandwidth")),
         executed=ops.executed[index],
         peak=cells * units.number("clock"),
         limits=_limits(d),
@@ -251,13 +274,48 @@ def _chosen(d: _Designs, table: Array, turns: Array) -> Array:
 def _loads(d: _Designs) -> Loads:
     p, bandwidth = d.p, d.units.number("bandwidth")
     moved, weights = p.moved, p.distinct
-    return Loads(
+    found = Loads(
         moved[:, d.half] / bandwidth,
         moved[:, d.half + 1] / bandwidth,
         weights[:, d.half] / bandwidth,
         weights[:, d.half + 1] / bandwidth,
         p.fill[:, d.half] / bandwidth,
-        d.double,
+        d.double | d.peer,
+    )
+    return _peer_loads(d, found) if d.peer.any() else found
+
+
+def _peer_loads(d: _Designs, loads: Loads) -> Loads:
+    """The loads of designs that count as the peer does (SCALE-Sim 3.0.0, single_layer_sim.py).
+
+    CALC mode finds the bandwidth that never stalls. In USER mode each of three interfaces (first
+    operand, second operand, result) moves the words given a cycle, an element being a word. What
+    the first folds need is there before the first cycle.
+    """
+    p, ops = d.p, d.p.ops
+    words = d.units.number("interface_bandwidth") * d.units.number("clock")
+    times = ops.count[:, p.plan_pair]
+    elements = [
+        moved[:, d.half] / width[:, None]
+        for moved, width in (
+            ((p.plan.read - p.plan.second) * times, ops.a_width),
+            (p.plan.second * times, ops.b_width),
+            (p.written, ops.out_width),
+        )
+    ]
+    most = np.maximum(np.maximum(elements[0], elements[1]), elements[2])
+    seconds = np.where(words > 0.0, most / np.where(words > 0.0, words, 1.0), 0.0)
+
+    def of(values: Array, counted: Array | float) -> Array:
+        return np.where(d.peer, counted, values)
+
+    return Loads(
+        of(loads.half, seconds),
+        of(loads.whole, seconds),
+        of(loads.half_weights, 0.0),
+        of(loads.whole_weights, 0.0),
+        of(loads.fill, 0.0),
+        loads.double,
     )
 
 
@@ -293,7 +351,7 @@ def _compute(d: _Designs, rows: Array, n: Array | None) -> _Compute:
         reads, writes, _ = _sram(p.tables, products, d.column, sides)
         if n is not None:
             reads, writes = _sram_of(d, products, sides, n)
-        chip[matmul] = (reads + writes) / np.where(port > 0, port, np.inf)
+        chip[matmul] = (reads + writes) / np.where((port > 0) & ~d.peer, port, np.inf)
         alone = np.maximum(alone, chip)
     return _Compute(alone, taken / clock, chip, cycles, sides)
 
@@ -314,12 +372,12 @@ def _sides(d: _Designs, products: Array, n: Array | None) -> Sides:
         rows = np.where(shared & (flow == 1), rows / n, rows)
         cols = np.where(shared & (flow == 2), cols / n, cols)
         batch = np.where(shared, batch, np.ceil(batch / n))
-    size = d.units.number("rows"), d.units.number("cols")
-    nr, nc = folds(rows, size[0]), folds(cols, size[1])
+    a = d.arrays
+    nr, nc = folds(rows, a.rows), folds(cols, a.cols)
     grows = np.array([bool(p.ops.rows[r].grows) for r in op], dtype=bool)[:, None]
     if grows.any():
-        _grow(d, op, size, nr, nc)
-    return Sides(rows, cols, stream, batch, nr, nc, grows)
+        _grow(d, op, (a.rows, a.cols), nr, nc)
+    return Sides(rows, cols, stream, batch, nr, nc, grows, pieces(stream, nr, a))
 
 
 def _grow(d: _Designs, op: Array, size: tuple[Array, Array], nr: Array, nc: Array) -> None:
@@ -340,18 +398,15 @@ def _grow(d: _Designs, op: Array, size: tuple[Array, Array], nr: Array, nc: Arra
 
 def _cycles(d: _Designs, s: Sides) -> tuple[Array, Array]:
     """(N, D) cycles of one run of the products, and cycles the arrays are taken."""
-    units = d.units
-    os = units.equals("dataflow", "os")
-    a = Arrays(units.number("rows"), units.number("cols"), units.number("arrays"), os)
+    units, a = d.units, d.arrays
     cycles, taken = overlapped(s, a)
     waits = units.equals("preload", "serial")
     if waits.any():
         one_by_one = serial(s, a)
         cycles, taken = np.where(waits, one_by_one, cycles), np.where(waits, one_by_one, taken)
-    peer = units.equals("convention", "scalesim")
-    if peer.any():
+    if d.peer.any():
         counted = _scalesim(s, a)
-        cycles, taken = np.where(peer, counted, cycles), np.where(peer, counted, taken)
+        cycles, taken = np.where(d.peer, counted, cycles), np.where(d.peer, counted, taken)
     return cycles, taken
 
 
@@ -377,7 +432,7 @@ def _sram(t: _Tables, products: Array, column: Array, s: Sides) -> tuple[Array, 
     moving, fixed, turning, result, sums = (
         x[products][:, column] for x in (t.moving, t.fixed, t.turning, t.result, t.sums)
     )
-    return moving * s.nc + fixed + turning * s.nr, result, sums * s.nr
+    return moving * s.nc + fixed * s.pieces + turning * s.nr, result, sums * s.nr
 
 
 def _sram_of(d: _Designs, products: Array, s: Sides, n: Array) -> tuple[Array, Array]:
@@ -389,7 +444,7 @@ def _sram_of(d: _Designs, products: Array, s: Sides, n: Array) -> tuple[Array, A
     again = np.where(d.p.shared[products][:, None], 1.0, n)
     moving = moving / np.where(flow == 2, again, n)
     fixed = fixed / np.where(flow == 2, n, again)
-    return moving * s.nc + fixed + turning / again * s.nr, result / n
+    return moving * s.nc + fixed * s.pieces + turning / again * s.nr, result / n
 
 
 def _accesses(d: _Designs, s: Sides) -> dict[str, Array]:
@@ -441,6 +496,19 @@ def _limits(d: _Designs) -> dict[str, tuple[Array, Array]]:
             total[d.index],
             units.number("memory_capacity"),
         ),
+        **_bandwidth(d),
+        "accumulators: one sum under each column needs {needed}, has {available}": (
+            np.where(d.arrays.os, 0.0, d.arrays.cols * d.arrays.count * p.ops.format.accumulator),
+            units.number("accumulators"),
+        ),
+    }
+
+
+def _bandwidth(d: _Designs) -> dict[str, tuple[Array, Array]]:
+    """The limit of the main memory, but for the peer's convention, which has interfaces."""
+    return {
+        text: (np.where(d.peer, 0.0, needed), available)
+        for text, (needed, available) in memories.limit(d.units).items()
     }
 
 
