@@ -444,7 +444,7 @@ def test_a_list_of_products(tmp_path: Path) -> None:
         ("gemms: [{m: 1, n: 1, k: 1}]\nlayers: 2\n", ("unknown key", "'layers'")),
         ("gemms: [{m: 9999999999, n: 1, k: 1}]\n", ("gemms[0].m: must be at most",)),
         ("- base\n- encoder\n", ("must hold a mapping",)),
-        ("7: 3\n", ("unknown key",)),
+        ("7: 3\n", ("line 1", "a key must be plain text")),
         ("base: !!str encoder\n", ("line 1", "YAML tags")),
         ("a: &a [1]\nb: *a\n", ("line 1", "anchors and aliases")),
         ("", ("is empty",)),
