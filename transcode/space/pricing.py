@@ -155,7 +155,8 @@ class _Prices:
             wrong = [] if follows(self.space, setting) else list(setting.values)
             words = measured.words
         else:
-            wrong = [v for v in setting.values if not measured.holds(v)]
+            # without a value it follows another setting, which is looked at itself
+            wrong = [v for v in setting.values if v is not None and not measured.holds(v)]
             words = measured.words
         if wrong:
             self.refuse(
