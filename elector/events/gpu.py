@@ -125,7 +125,9 @@ class GpuUnits:
         k = min(k + diagonal * (whole_k > k), float(whole_k))
         n = min(n + diagonal * (whole_n > n), float(whole_n))
         blocks = np.ceil(m / c.flash_rows) * batch
-        each = c.flash_rows * k * n / self._inside(r)
+        each = (
+            k * n * (c.flash_rows / self._inside(r) + c.operand_share * self.width / c.cache_bytes)
+        )
         each += c.tile_cycles * (self.kernels[r] > 0)
         whole, rest = divmod(blocks, self.number["sms"])
         if not whole:
