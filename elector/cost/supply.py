@@ -25,6 +25,8 @@ Array = np.ndarray
 #: What is said of a clock that a node does not reach.
 CLOCK = "clock: asks for {needed_hz}, published silicon of the node reaches {available_hz}"
 LOGIC = "logic"
+#: What the tables say of it.
+QUANTITIES = ("clock", "supply_slope", "nominal_supply")
 
 
 def highest(units: Units, technology: Technology) -> Array:
@@ -37,10 +39,7 @@ def voltage(machine: Machine, units: Units, technology: Technology) -> Array:
     if not machine.clock:
         return np.ones(units.size)
     share = units.number(machine.clock) / highest(units, technology)
-    slope, nominal = (
-        rate(technology, units, (LOGIC, name), "").value
-        for name in ("supply_slope", "nominal_supply")
-    )
+    slope, nominal = (rate(technology, units, (LOGIC, name), "").value for name in QUANTITIES[1:])
     return np.maximum((1.0 - slope * (1.0 - share)) / nominal, 1.0)
 
 
@@ -53,7 +52,7 @@ def supplied(machine: Machine, units: Units, prices: Prices, technology: Technol
     higher = volts > 1.0
     if not higher.any():
         return prices
-    law = [rate(technology, units, (LOGIC, name), "").group for name in ("clock", "supply_slope")]
+    law = [rate(technology, units, (LOGIC, name), "").group for name in QUANTITIES]
     behind = [np.where(higher, group, 0) for group in law]
     actions = {
         name: each.times(volts**2).resting_on(*behind) if machine.actions[name].core else each

@@ -60,8 +60,8 @@ _ACTIVATION = CLASSES.index("activation")
 class Plan:
     """What Q (pair, memory) combinations move, each (R, Q), for one run of an operation.
 
-    read, written : bytes from and to main memory. second : those of `read` that are the second
-    operand. weights : those that are parameters; distinct : the same, each parameter once.
+    read, written : bytes from and to main memory. weights : those of `read` that are parameters;
+    distinct : the same, each parameter once.
     fill : bytes that must arrive before the operation can start.
     tile_m, tile_k, tile_n : the tile chosen, of the products asked for; 0 for all else.
     needed : (Q,) bytes of on-chip memory the smallest tile takes; 0 with memories of their own.
@@ -69,7 +69,6 @@ class Plan:
 
     read: Array
     written: Array
-    second: Array
     weights: Array
     distinct: Array
     fill: Array
@@ -111,7 +110,7 @@ def plan(
     apart = np.array([split is not None and ops.rows[r].b in PARAMETERS for r in products], bool)
     vectors = np.setdiff1d(np.arange(len(ops.rows)), products)
     shape = (len(ops.rows), index.size)
-    found = Plan(*[*np.zeros((9, *shape)), np.zeros(index.size)])
+    found = Plan(*[*np.zeros((8, *shape)), np.zeros(index.size)])
     memories = _Memories(
         capacity, setting(TILE_SHARE / np.where(double_buffer, 2.0, 1.0)), fuse, split
     )
@@ -239,7 +238,6 @@ def _vectors(p: _Part, plan: Plan, place: Array, x: Array) -> None:
     a, b, out = (p.moved(name, place, pair, g, size, 1.0) for name in OPERANDS)
     apart = ~(gathered(p.streamed, place) & gathered(p.memories.fuse, x))
     plan.read.reshape(-1)[f] = a * apart + b
-    plan.second.reshape(-1)[f] = b
     plan.written.reshape(-1)[f] = out * (apart | gathered(p.stays, place))
 
 
@@ -290,7 +288,6 @@ def _products(p: _Part, plan: Plan, place: Array, x: Array) -> None:
     for table, values in (
         (plan.read, read),
         (plan.written, out),
-        (plan.second, fetched),
         (plan.weights, fetched * at(p.parameters, place)),
         (plan.distinct, b * at(p.parameters, place)),
         (plan.fill, np.minimum(first, a)),

@@ -70,7 +70,7 @@ def test_a_product_by_hand(product: str) -> None:
     chip = {
         "array": 16 * price("mac.bf16", "area"),
         "vector": 4 * price("vector.fp32", "area"),
-        "special": 4 / 4 * price("vector.special", "unit_area"),
+        "special": 4 / 4 * price("vector.special", "area"),
         "sram": 1e6 * price("sram", "area"),
         "accumulators": 1e6 * price("sram", "area"),
         "interface": 1e12 * price("dram.hbm2", "interface_area"),

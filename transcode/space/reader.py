@@ -20,7 +20,7 @@ from elector.evaluation.accelerators import load_accelerator
 from elector.evaluation.resolve import AUTO
 from transcode.accuracy import AccuracySettings
 from transcode.accuracy.source_settings import read as read_accuracy
-from transcode.space import assumed, effects, grammar, layers, pricing
+from transcode.space import effects, grammar, layers, pricing
 from transcode.space.codes import Space
 from transcode.space.definitions import define
 from transcode.space.files import find, read
@@ -394,7 +394,6 @@ class _Reader:
             record=self.record(),
         )
         pricing.check(space, self.fail)
-        assumed.check(space, self.fail)
         effects.check(space, self.fail)
         for name in (*(o.name for o in space.objectives), *space.record):
             if name not in space.define:

@@ -52,7 +52,7 @@ def parts(units: Units) -> dict[str, Part]:
     return {
         "array": Part(("mac.{compute}", "area"), cells, logic, True),
         "vector": Part(("vector.fp32", "area"), lanes, logic, True),
-        "special": Part(("vector.special", "unit_area"), special, logic, True),
+        "special": Part(("vector.special", "area"), special, logic, True),
         "sram": Part(("sram", "area"), units.number("sram"), ("sram", "leakage")),
         "accumulators": Part(("sram", "area"), units.number("accumulators"), ("sram", "leakage")),
         "interface": Part(memory, units.number("bandwidth"), logic, True),

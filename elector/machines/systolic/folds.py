@@ -109,7 +109,8 @@ class _Groups:
 def pieces(stream: Array, nr: Array, a: Arrays) -> Array:
     """(N, D) into which a stream is cut: one where no fold adds to the sums of another."""
     waits = (nr > 1.0) & ~a.os
-    return np.where(waits, np.ceil(stream / np.maximum(a.sums, 1.0)), 1.0)
+    cut = np.maximum(np.ceil(stream / np.maximum(a.sums, 1.0)), 1.0)
+    return np.where(waits, cut, 1.0)
 
 
 def folds(side: Array, size: Array) -> Array:

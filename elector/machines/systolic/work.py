@@ -12,6 +12,7 @@ from elector.base.table import distinct
 from elector.machines import memories
 from elector.machines.buffering import Loads, holds, stream
 from elector.machines.contract import Activity, Count, Stream, Units
+from elector.machines.systolic import peer
 from elector.machines.systolic.folds import (
     Arrays,
     Sides,
@@ -56,6 +57,7 @@ class Prepared:
     plan_index : (D,) the first of them. read, written, moved (both), weights, distinct, fill :
     (R, Q) bytes over all runs. place : (R,) of a row among the products, -1 elsewhere.
     shared : (products,) bool, all sequences multiply with the same matrix.
+    words : (3, products, Q / 2) words at the interfaces of designs that count as the peer does.
     """
 
     ops: Operations
@@ -78,6 +80,7 @@ class Prepared:
     fill: Array
     place: Array
     shared: Array
+    words: Array
     details: bool
     trains: Array
 
@@ -117,6 +120,7 @@ def prepare(ops: Operations, index: Array, units: Units, details: bool) -> Prepa
         memory.fill * times,
         place,
         np.array([ops.rows[r].b in PARAMETERS for r in products], dtype=bool),
+        _words(ops, products, pair, plan_index, units),
         details,
         (ops.count[ops.where(phase="backward")] > 0).any(axis=0),
     )
@@ -132,6 +136,15 @@ def _plan(ops: Operations, index: Array, units: Units, details: bool) -> tuple[P
     pair, rest, fuse = (np.repeat(x, 2) for x in (pair, rest, keys % 2 == 1))
     half = np.arange(pair.size) % 2 == 0
     return plan(ops, pair, sizes[rest], half, fuse, asked), pair, 2 * place
+
+
+def _words(ops: Operations, products: Array, pair: Array, plan_index: Array, units: Units) -> Array:
+    """(3, products, Q / 2) words of the peer's interfaces; none where nothing counts as it does."""
+    if not units.equals("convention", "scalesim").any():
+        return np.zeros((3, 0, 0))
+    size = np.zeros(pair.size // 2)
+    size[plan_index // 2] = units.number("sram")
+    return peer.words(ops, products, pair[::2], size)
 
 
 def _tables(
@@ -191,10 +204,14 @@ class _Designs:
 
     @functools.cached_property
     def arrays(self) -> Arrays:
-        """The arrays of the designs, with the accumulators under their columns."""
+        """The arrays of the designs, with the accumulators under their columns.
+
+        The peer's hold every sum of a stream.
+        """
         rows, cols, count = (self.units.number(key) for key in ("rows", "cols", "arrays"))
         row = cols * count * self.p.ops.format.accumulator
         sums = np.floor(self.units.number("accumulators") / row)
+        sums = np.where(self.peer, np.inf, sums)
         return Arrays(rows, cols, count, self.units.equals("dataflow", "os"), sums)
 
     @property
@@ -286,32 +303,17 @@ def _loads(d: _Designs) -> Loads:
 
 
 def _peer_loads(d: _Designs, loads: Loads) -> Loads:
-    """The loads of designs that count as the peer does (SCALE-Sim 3.0.0, single_layer_sim.py).
-
-    CALC mode finds the bandwidth that never stalls. In USER mode each of three interfaces (first
-    operand, second operand, result) moves the words given a cycle, an element being a word. What
-    the first folds need is there before the first cycle.
-    """
-    p, ops = d.p, d.p.ops
+    """The loads, those of designs that count as the peer does at its interfaces."""
     words = d.units.number("interface_bandwidth") * d.units.number("clock")
-    times = ops.count[:, p.plan_pair]
-    elements = [
-        moved[:, d.half] / width[:, None]
-        for moved, width in (
-            ((p.plan.read - p.plan.second) * times, ops.a_width),
-            (p.plan.second * times, ops.b_width),
-            (p.written, ops.out_width),
-        )
-    ]
-    most = np.maximum(np.maximum(elements[0], elements[1]), elements[2])
-    seconds = np.where(words > 0.0, most / np.where(words > 0.0, words, 1.0), 0.0)
+    each = np.zeros_like(loads.half)
+    each[d.p.products] = peer.seconds(d.p.words[:, :, d.half // 2], words)
 
     def of(values: Array, counted: Array | float) -> Array:
         return np.where(d.peer, counted, values)
 
     return Loads(
-        of(loads.half, seconds),
-        of(loads.whole, seconds),
+        of(loads.half, each),
+        of(loads.whole, each),
         of(loads.half_weights, 0.0),
         of(loads.whole_weights, 0.0),
         of(loads.fill, 0.0),
@@ -405,19 +407,9 @@ def _cycles(d: _Designs, s: Sides) -> tuple[Array, Array]:
         one_by_one = serial(s, a)
         cycles, taken = np.where(waits, one_by_one, cycles), np.where(waits, one_by_one, taken)
     if d.peer.any():
-        counted = _scalesim(s, a)
+        counted = peer.cycles(s, a)
         cycles, taken = np.where(d.peer, counted, cycles), np.where(d.peer, counted, taken)
     return cycles, taken
-
-
-def _scalesim(s: Sides, a: Arrays) -> Array:
-    """The peer's count: whole folds one after another, minus one a layer; no drain for os.
-
-    SCALE-Sim 3.0.0 reports 2 R + C + t - 2 a fold (os: R + C + t - 2), less one cycle a layer.
-    """
-    loads = np.where(a.os, 1.0, 2.0)
-    number = folds(s.rows, a.rows) * folds(s.cols, a.cols)
-    return s.batch * number * (loads * a.rows + a.cols + s.stream - 2.0) - 1.0
 
 
 # ---- bytes and counts ----
