@@ -275,6 +275,7 @@ def operations(
         b_width=out.widths("b_width"),
         out_width=out.widths("out_width"),
         parameters=0.0 * one,
+        in_use=0.0 * one,
         memory=nothing,
         macs=macs,
         executed=macs,

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import click
 
@@ -19,13 +19,8 @@ from elector.cli.text import Record
 from elector.cost.results import registry
 from elector.evaluation.settings import field_of
 
-if TYPE_CHECKING:
-    from elector.studies.sweep import SweepResult
-
 #: Seconds between two lines of progress where there is no terminal.
 _EVERY = 1.0
-#: Most messages of one kind that are shown.
-_SHOWN = 10
 
 
 class Moving(Protocol):
@@ -192,23 +187,6 @@ def _group_rows(parts: Mapping[str, float], show: Callable[[float], str]) -> lis
 
 def _share(value: float, total: float) -> str:
     return quantity.show(100.0 * value / total, "%") if total else ""
-
-
-def sweep(result: SweepResult, out: str) -> None:
-    """What a sweep did, on standard error: the table itself may go to standard output."""
-    unreadable = len(result.errors)
-    click.echo(
-        f"{out}: {len(result.records)} rows, {result.infeasible} infeasible, "
-        f"{unreadable} unreadable",
-        err=True,
-    )
-    text.said(result.notes[:_SHOWN])
-    if len(result.notes) > _SHOWN:
-        click.echo(f"... and {len(result.notes) - _SHOWN} more; see the column notes", err=True)
-    for line, message in result.errors[:_SHOWN]:
-        click.echo(f"line {line}: {message}", err=True)
-    if unreadable > _SHOWN:
-        click.echo(f"... and {unreadable - _SHOWN} more; see the column error", err=True)
 
 
 def listing(

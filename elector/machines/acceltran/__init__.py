@@ -24,7 +24,14 @@ import numpy as np
 
 from elector.machines.acceltran.tables import prepare
 from elector.machines.acceltran.work import activity
-from elector.machines.contract import Action, Machine, Part, Units
+from elector.machines.contract import (
+    Action,
+    Case,
+    EventModel,
+    Machine,
+    Part,
+    Units,
+)
 from elector.machines.memories import most, standing_by
 
 Array = np.ndarray
@@ -101,6 +108,13 @@ def parts(units: Units) -> dict[str, Part]:
     }
 
 
+def events(case: Case) -> EventModel:
+    """The event model, which is imported when a timeline is asked for."""
+    from elector.machines.acceltran.events import AccelTranUnits
+
+    return AccelTranUnits(case)
+
+
 ACCELTRAN = Machine(
     name="acceltran",
     schema="acceltran",
@@ -112,6 +126,7 @@ ACCELTRAN = Machine(
     complete=complete,
     native="datapath",
     clock="clock",
+    events=events,
     compresses=True,
     layerwise=True,
 )

@@ -21,8 +21,10 @@ from elector.describe.numbers import Format, formats
 from elector.machines.contract import (
     Action,
     Activity,
+    Case,
     Clocked,
     Count,
+    EventModel,
     Machine,
     Part,
     Units,
@@ -397,6 +399,13 @@ def supports(units: Units, compute: str) -> Array:
     return units.number(key) > 0 if key in units.numbers else np.zeros(units.size, dtype=bool)
 
 
+def events(case: Case) -> EventModel:
+    """The event model, which is imported when a timeline is asked for."""
+    from elector.machines.gpu.events import GpuUnits
+
+    return GpuUnits(case)
+
+
 GPU = Machine(
     name="gpu",
     schema="gpu",
@@ -407,6 +416,7 @@ GPU = Machine(
     parts=parts,
     complete=nothing_to_complete,
     native="datapath",
+    events=events,
     supports=supports,
     stated=("idle_power", "die"),
     implementations=IMPLEMENTATIONS,

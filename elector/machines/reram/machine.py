@@ -9,7 +9,9 @@ import numpy as np
 from elector.machines.contract import (
     Activity,
     Budget,
+    Case,
     Count,
+    EventModel,
     Machine,
     Note,
     Stream,
@@ -311,6 +313,13 @@ def _limits(w: Placement) -> dict[str, tuple[Array, Array]]:
     }
 
 
+def events(case: Case) -> EventModel:
+    """The event model, which is imported when a timeline is asked for."""
+    from elector.machines.reram.events import ReramUnits
+
+    return ReramUnits(case)
+
+
 RERAM = Machine(
     name="reram",
     schema="reram",
@@ -321,5 +330,6 @@ RERAM = Machine(
     parts=parts,
     complete=complete,
     native="datapath",
+    events=events,
     planned=True,
 )

@@ -22,31 +22,12 @@ from elector.machines.systolic.folds import (
     pieces,
     serial,
 )
+from elector.machines.systolic.tables import Tables, tables
 from elector.machines.tiling import TILE_SHARE, Plan, plan
 from elector.operations.rows import PARAMETERS, Operations
 
 Array = np.ndarray
 FLOWS = ("ws", "os", "is")
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class _Tables:
-    """Numbers of the products by (pair, dataflow): (R, 3 X), column = pair + X * flow.
-
-    Bytes over all runs and batches: `moving` is read once for each column of folds, `fixed`
-    once, `turning` once for each row of folds, `result` is written once; `sums` are written to
-    the accumulators once for each row of folds, and read as often.
-    """
-
-    rows: Array
-    cols: Array
-    stream: Array
-    moving: Array
-    fixed: Array
-    turning: Array
-    result: Array
-    sums: Array
-    register: Array
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -68,7 +49,7 @@ class Prepared:
     plan_pair: Array
     products: Array
     vectors: Array
-    tables: _Tables
+    tables: Tables
     macs: Array
     work: Array
     special: Array
@@ -108,7 +89,7 @@ def prepare(ops: Operations, index: Array, units: Units, details: bool) -> Prepa
         pair,
         products,
         vectors,
-        _tables(ops, products, ops.a_width, ops.b_width, ops.out_width, ops.format.accumulator),
+        tables(ops, products, ops.a_width, ops.b_width, ops.out_width, ops.format.accumulator),
         macs[products],
         vector_elements * simple,
         vector_elements * special,
@@ -145,33 +126,6 @@ def _words(ops: Operations, products: Array, pair: Array, plan_index: Array, uni
     size = np.zeros(pair.size // 2)
     size[plan_index // 2] = units.number("sram")
     return peer.words(ops, products, pair[::2], size)
-
-
-def _tables(
-    ops: Operations, r: Array, a_width: Array, b_width: Array, out_width: Array, acc: float
-) -> _Tables:
-    m, k, n = ops.m[r], ops.k[r], ops.n[r]
-    aw, bw, cw = a_width[r][:, None], b_width[r][:, None], out_width[r][:, None]
-    times = ops.count[r] * ops.batch[r]
-    a, b, out = times * m * k * aw, times * k * n * bw, times * m * n
-    zero = np.zeros_like(m)
-    mac = times * m * k * n
-
-    def flows(ws: Array, os: Array, is_: Array) -> Array:
-        return np.concatenate((ws, os, is_), axis=1)
-
-    return _Tables(
-        rows=flows(k, m, k),
-        cols=flows(n, n, m),
-        stream=flows(m, k, n),
-        moving=flows(a, a, b),
-        fixed=flows(b, zero, a),
-        turning=flows(zero, b, zero),
-        result=flows(out * cw, out * cw, out * cw),
-        sums=flows(out * acc, zero, out * acc),
-        # Every cell hands its moving operand and its partial sum (os: both operands) on.
-        register=flows(mac * (aw + acc), mac * (aw + bw), mac * (bw + acc)),
-    )
 
 
 # ---- seconds ----
@@ -415,7 +369,7 @@ def _cycles(d: _Designs, s: Sides) -> tuple[Array, Array]:
 # ---- bytes and counts ----
 
 
-def _sram(t: _Tables, products: Array, column: Array, s: Sides) -> tuple[Array, Array, Array]:
+def _sram(t: Tables, products: Array, column: Array, s: Sides) -> tuple[Array, Array, Array]:
     """Bytes over all runs: read from and written to the on-chip memory, and partial sums.
 
     The sums of a fold are added to those in the accumulators; the last of them are read once
@@ -443,9 +397,9 @@ def _accesses(d: _Designs, s: Sides) -> dict[str, Array]:
     """(R, D) elements of each operand the array reads and writes, over all runs."""
     p, ops, column = d.p, d.p.ops, d.column
     one, zero, every = np.ones(len(ops.rows)), np.zeros(len(ops.rows)), np.arange(p.products.size)
-    reads_a = _sram(_tables(ops, p.products, one, zero, zero, 0.0), every, column, s)[0]
-    reads_b = _sram(_tables(ops, p.products, zero, one, zero, 0.0), every, column, s)[0]
-    _, result, sums = _sram(_tables(ops, p.products, zero, zero, one, 1.0), every, column, s)
+    reads_a = _sram(tables(ops, p.products, one, zero, zero, 0.0), every, column, s)[0]
+    reads_b = _sram(tables(ops, p.products, zero, one, zero, 0.0), every, column, s)[0]
+    _, result, sums = _sram(tables(ops, p.products, zero, zero, one, 1.0), every, column, s)
     # Outputs that stay in the cells leave them once; others pass the accumulators each fold.
     writes = np.where(sums > 0, sums, result)
     found = {}
