@@ -347,6 +347,9 @@ def test_task_of_the_space_stands_in_for_a_missing_record() -> None:
     assert plot._notes({"space": {"workload": {"task": "mine"}}}) == ()
 
 
+HEADER = "id,model,accelerator,workload.task,latency_s,accuracy\n"
+
+
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [
@@ -356,15 +359,15 @@ def test_task_of_the_space_stands_in_for_a_missing_record() -> None:
         ("manifest.json", "{}", "is not the manifest of a run"),
         ("front.csv", None, "has no recorded designs any more"),
         ("front.csv", "", "it has no column id"),
-        ("front.csv", "id,workload.task,latency_s,accuracy\n1\n", "a row has 1 cells"),
+        ("front.csv", f"{HEADER}1\n", "a row has 1 cells"),
         ("front.csv", "id,accuracy\n1,90\n", "no column"),
         (
             "front.csv",
-            "id,workload.task,latency_s,accuracy\n1,sst2,nan,90\n",
+            f"{HEADER}1,bert-tiny,systolic,sst2,nan,90\n",
             "a design has no latency_s",
         ),
-        ("front.csv", "id,workload.task,latency_s,accuracy\n1,sst2,slow,90\n", "slow"),
-        ("front.csv", "id,workload.task,latency_s,accuracy\n", "it has 0 designs, the front"),
+        ("front.csv", f"{HEADER}1,bert-tiny,systolic,sst2,slow,90\n", "slow"),
+        ("front.csv", f"{HEADER}", "it has 0 designs, the front"),
     ],
 )
 def test_broken_run_folders_are_refused(
