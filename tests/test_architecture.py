@@ -42,6 +42,7 @@ ISOLATED = {
         "elector.machines.units",
         "elector.machines.tiling",
         "elector.machines.buffering",
+        "elector.machines.memories",
     ),
     "transcode.engines": (
         "transcode.engines.base",
