@@ -24,7 +24,7 @@ import numpy as np
 
 from elector.base.errors import ElectorError, EvaluationError, InputError
 from elector.base.table import Scalar
-from transcode.engines.base import Finished
+from transcode.engines.base import Engine, Finished
 from transcode.extras import installing
 from transcode.objective import MACHINE, Outcome
 from transcode.runs import distribution
@@ -49,7 +49,7 @@ class Told:
 
 
 @dataclass
-class OptunaEngine:
+class OptunaEngine(Engine):
     """One of Optuna's samplers behind suggest and update.
 
     make : seed -> sampler. fallback : (O,) value told where a design has none, minimised.
