@@ -38,7 +38,10 @@ HEADS = {
     "bert-base-encoder-infer": "none",
     "bert-large-mrpc-infer": "classifier",
     "bert-large-sst-2-infer": "classifier",
+    "bert-base-infer": "pooler",
 }
+#: Of the rows of eager inference the source names no device; their rates are an A100's.
+BOARDS = {"A100?": "A100-SXM-40GB"}
 #: FasterTransformer ran its V100 rows at this clock, and the baselines beside it.
 CLOCKS = {("V100-SXM-16GB", "bert-base-encoder-infer"): "1380 MHz"}
 FAMILIES = {"A100": "A100", "V100": "V100", "T4": "T4"}
@@ -59,6 +62,14 @@ class Steps:
             [self.records[i] for i in at], [self.settings[i] for i in at], self.seconds[at]
         )
 
+    def joined(self, other: Steps) -> Steps:
+        """These rows and those of another table behind them."""
+        return Steps(
+            self.records + other.records,
+            self.settings + other.settings,
+            np.concatenate((self.seconds, other.seconds)),
+        )
+
     def where(self, **wanted: str) -> Array:
         """(D,) whether the fields of a row equal all of `wanted`."""
         return np.array([all(r[k] == v for k, v in wanted.items()) for r in self.records])
@@ -77,13 +88,26 @@ def steps(folder: Path) -> Steps:
         for r in read(folder / "gpu_measured.csv")
         if r["implementation"] in gpu.IMPLEMENTATIONS and r["n_devices"] == "1"
     ]
-    settings = [_settings(r) for r in records]
+    return _as_steps(records)
+
+
+def eager_inference(folder: Path) -> Steps:
+    """Rows of gpu_engines.csv of a BERT in eager PyTorch: the only ones of that stack and mode."""
+    records = [
+        {**r, "device": BOARDS.get(r["device"], r["device"])}
+        for r in read(folder / "gpu_engines.csv")
+        if r["implementation"] == "eager" and r["workload"] == "bert-base-infer"
+    ]
+    return _as_steps(records)
+
+
+def _as_steps(records: list[Record]) -> Steps:
     seconds = []
     for r in records:
         value = float(r["value"])
         batch = float(r["batch_per_device"])
         seconds.append(value * 1e-3 if r["metric"] == "step_ms" else batch / value)
-    return Steps(records, settings, np.array(seconds))
+    return Steps(records, [_settings(r) for r in records], np.array(seconds))
 
 
 def _settings(r: Record) -> dict[str, object]:
@@ -195,22 +219,28 @@ VECTORS = {
 
 
 def operations(
-    m: Array, k: Array, n: Array, *, kind: str = "linear", batch: Array | float = 1.0
+    m: Array,
+    k: Array,
+    n: Array,
+    *,
+    kind: str = "linear",
+    batch: Array | float = 1.0,
+    precision: str = "fp16",
 ) -> Operations:
-    """One operation for each of N shapes, as its own step in fp16 (kind: linear or a vector
-    operation of data/vector_operations.csv, then m elements)."""
+    """One operation for each of N shapes, as its own step (kind: linear or a vector operation of
+    data/vector_operations.csv, then m elements)."""
     some = np.zeros(m.size, dtype=np.intp)
     cells = [
         {
             "model": "bert-tiny",
-            "accelerator": "a100-sxm-80gb",
-            "workload.precision": "fp16",
+            "accelerator": "h100-sxm-80gb",
+            "workload.precision": precision,
             "workload.implementation": "compiled",
         }
     ]
     group = next(iter(resolve(columns(cells), 1)))
     whole = build(group.models, group.workload)
-    out = Collector(m.size, precisions()["fp16"])
+    out = Collector(m.size, precisions()[precision])
     one, place = np.ones(m.size), Place(Section.LIST, variant="operation")
     streams = {"a": "stream", "out": "stream"}
     if kind == "linear":
@@ -245,6 +275,7 @@ def operations(
         b_width=out.widths("b_width"),
         out_width=out.widths("out_width"),
         parameters=0.0 * one,
+        in_use=0.0 * one,
         memory=nothing,
         macs=macs,
         executed=macs,
@@ -252,27 +283,27 @@ def operations(
         streams=one,
         heads=one,
         tables=0.0 * one,
-        format=precisions()["fp16"],
+        format=precisions()[precision],
         workload=whole.workload.take(some),
         graph=out.graph(),
         rewritten=np.zeros(len(out.rows), dtype=bool),
     )
 
 
-def compile_operations(ops: Operations, device: str) -> Compiled:
+def compile_operations(ops: Operations, device: str, precision: str = "fp16") -> Compiled:
     """Single operations on one device."""
     size = ops.count.shape[1]
     cells = [
         {
             "model": "bert-tiny",
             "accelerator": device,
-            "workload.precision": "fp16",
+            "workload.precision": precision,
             "workload.implementation": "compiled",
         }
     ] * size
     units: Units = next(iter(resolve(columns(cells), size))).units
     prepared = gpu.prepare(ops, np.arange(size), units, False)
-    prices = price(gpu.GPU, units, "fp16", Technology.load())
+    prices = price(gpu.GPU, units, precision, Technology.load())
     return Compiled([(np.arange(size), prepared, prices)], gpu.GPU, size, np.ones(size))
 
 

@@ -36,6 +36,9 @@ for _row in csv.DictReader((ROOT / "docs" / "rooms.csv").read_text(encoding="utf
 ISOLATED = {
     "elector.machines": (
         "elector.machines.contract",
+        "elector.machines.activity",
+        "elector.machines.pieces",
+        "elector.machines.units",
         "elector.machines.tiling",
         "elector.machines.buffering",
     ),

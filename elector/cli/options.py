@@ -30,6 +30,8 @@ WORKLOAD_OPTIONS = (
     ("target-length", "Target tokens of an encoder-decoder; 0: as sequence-length"),
     ("generate", "Tokens that a decoder generates after the prompt"),
     ("precision", "Number format; native is the machine's own"),
+    ("weights", "Format the matrices of layers are stored in"),
+    ("kv-cache", "Format of the key/value cache"),
     ("optimizer", "Update rule of training"),
     ("activations", "What training keeps of the forward pass"),
     ("attention", "How attention is run"),

@@ -27,7 +27,7 @@ Array = np.ndarray
 
 _CONDITION = re.compile(r"(\w+)(!=|=)([^\s]+)")
 #: Words that ask for nothing, as 0 does: there is nothing to be said where they are given.
-NOTHING = ("auto", "native", "none", "dense", "false")
+NOTHING = ("auto", "native", "same", "none", "dense", "false")
 #: What a fact is called in a sentence, where it is no setting of the workload.
 _CALLED = {
     "machine": "the machine",
@@ -39,6 +39,7 @@ _CALLED = {
 }
 #: Facts that read better in words of their own.
 _WORDS = {
+    "generates=yes": "workload.generate is above 0",
     "accuracy=asked": "an accuracy is asked for",
     "thresholds=tau_i": "workload.sparsity names a table with thresholds tau_i",
     "thresholds=tau_t": "workload.sparsity names a table with thresholds tau_t",
@@ -169,6 +170,7 @@ def _facts(group: Group) -> dict[str, Callable[[], frozenset[str]]]:
         "position_kind": lambda: frozenset([model.position_kind]),
         "thresholds": lambda: thresholds_of(workload.sparsity),
         "accuracy": lambda: frozenset(),
+        "generates": lambda: frozenset(["yes" if workload.generates else "no"]),
     }
     for name in schema("workload"):
         value = getattr(workload, name, None)

@@ -14,6 +14,7 @@ from elector.base.units import YEAR
 from elector.cost import pricing
 from elector.cost.programming import placed
 from elector.evaluation.chunk import Chunk
+from elector.evaluation.perplexity import increase
 
 Array = np.ndarray
 
@@ -89,7 +90,7 @@ def scalars(figures: Figures) -> dict[str, Array]:
     found = {name: formula(figures) for name, formula in SCALARS.items()}
     found |= _of_cells(figures.chunk)
     if figures.chunk.workload.generates:
-        found |= _generation(figures.chunk)
+        found |= _generation(figures.chunk, figures.energy)
     return found | figures.chunk.activity.extra
 
 
@@ -113,15 +114,21 @@ def _of_cells(chunk: Chunk) -> dict[str, Array]:
     return found
 
 
-def _generation(chunk: Chunk) -> dict[str, Array]:
-    """Times of the first token and of each later one; NaN where a design generates none."""
+def _generation(chunk: Chunk, energy: Array) -> dict[str, Array]:
+    """Figures of generated tokens; NaN where a design generates none. energy : (D,) J."""
     first = chunk.timing.stages["step"]
     decode = chunk.timing.stages.get("decode", np.zeros_like(first))
     generated = chunk.workload.generate[chunk.index]
     later = np.maximum(generated - 1.0, 0.0)
+    tokens = chunk.ops.streams[chunk.index] * generated
+    workload, parameters = chunk.workload, chunk.ops.parameters[chunk.index]
     each = np.where(later > 0, decode / np.maximum(later, 1.0), np.nan)
     return {
         "time_to_first_token_s": np.where(generated > 0, first, np.nan),
         "time_per_output_token_s": each,
-        "tokens_per_s": chunk.ops.streams[chunk.index] * generated / chunk.timing.seconds,
+        "tokens_per_s": tokens / chunk.timing.seconds,
+        "energy_per_token_j": np.where(tokens > 0, energy / np.maximum(tokens, 1.0), np.nan),
+        "perplexity_increase": increase(
+            workload.weights, workload.kv_cache, workload.precision, parameters
+        ),
     }

@@ -23,6 +23,18 @@ def narrow_states(group: Group) -> dict[str, Note]:
     return {text: Note(np.ones(group.rows.size, dtype=bool))} if text else {}
 
 
+def packed(group: Group) -> dict[str, Note]:
+    """What is stored in a format of its own, and what is not."""
+    f = group.workload.format
+    if f.packed is None or not (group.models.template.blocks or group.models.template.gemms):
+        return {}
+    text = (
+        f"the matrices of layers are stored in {f.packed.name}, {8.0 * f.packed.width:.4g} bits a "
+        f"weight with scales; embeddings, heads, norms and biases stay in {f.weights.name}"
+    )
+    return {text: Note(np.ones(group.rows.size, dtype=bool))}
+
+
 def predicted(group: Group) -> dict[str, Note]:
     """How many positions of a sequence a masked-LM head sees in training: not all of them."""
     workload = group.workload
@@ -43,6 +55,7 @@ def predicted(group: Group) -> dict[str, Note]:
 SOURCES: tuple[Callable[[Group], dict[str, Note]], ...] = (
     applies.of_group,
     narrow_states,
+    packed,
     predicted,
 )
 

@@ -17,7 +17,7 @@ from elector.base.table import Column, distinct, schema
 from elector.describe.formats import load_model
 from elector.describe.layered import NAME, layer_field, layered
 from elector.describe.model import Model, Models, stack, structure, with_settings
-from elector.describe.numbers import native, precisions
+from elector.describe.numbers import SAME, formats, native, precisions, unpacking
 from elector.describe.workload import MASKED_SHARE, NUMBERS, Workload, lora_rank
 from elector.evaluation.accelerators import Accelerator, load_accelerator
 from elector.evaluation.data_sheets import evidence_of
@@ -29,6 +29,8 @@ Array = np.ndarray
 CATEGORICAL = (
     "mode",
     "precision",
+    "weights",
+    "kv_cache",
     "optimizer",
     "activations",
     "attention",
@@ -365,6 +367,7 @@ def _workload(
     fields = schema("workload")
     texts = {name: str(_text(table, name, first)) for name in CATEGORICAL}
     texts["precision"] = precision
+    _require_storage(texts, machine)
     lora_rank(texts["trainable"])
     if texts["sparsity"] != "dense":
         from elector.operations.sparsity import load_sparsity  # only pruning needs it
@@ -392,6 +395,43 @@ def _workload(
     numbers["predictions"] = np.where(numbers["predictions"] > 0, numbers["predictions"], masked)
     _require_fit(numbers, models)
     return Workload(**texts, generates=bool((numbers["generate"] > 0).any()), **numbers)  # type: ignore[arg-type]
+
+
+def _require_storage(texts: dict[str, str], machine: Machine) -> None:
+    """What is packed is narrower than what is multiplied, and only read, never trained.
+
+    Cells of crossbars hold as many bits of every matrix as the machine says.
+    """
+    cells = next((k for k in machine.fields if k.rpartition(".")[2] == "weight_bits"), None)
+    if texts["weights"] != SAME and cells is not None:
+        raise InputError(
+            f"{machine.name} stores weights in cells, all of them in the same number of bits",
+            field="workload.weights",
+            value=texts["weights"],
+            allowed=[SAME],
+            hint=f"accelerator.{cells} says how many",
+        )
+    products = precisions()[texts["precision"]].products
+    for name in ("weights", "kv_cache"):
+        asked = texts[name]
+        if asked == SAME:
+            continue
+        if formats()[asked].bits > products.bits:
+            narrow = [n for n in unpacking() if formats()[n].bits <= products.bits]
+            raise InputError(
+                f"values are multiplied in {products.name}, which is narrower",
+                field=f"workload.{name}",
+                value=asked,
+                allowed=[SAME, *narrow],
+            )
+    if texts["weights"] != SAME and texts["mode"] == "training" and texts["trainable"] == "all":
+        raise InputError(
+            "weights that train are not stored packed",
+            field="workload.weights",
+            value=texts["weights"],
+            allowed=[SAME],
+            hint="workload.trainable: lora:R or heads leaves them frozen",
+        )
 
 
 def _require_fit(numbers: dict[str, Array], models: Models) -> None:

@@ -252,6 +252,7 @@ def assemble(
         parts=parts,
         complete=complete,
         native=native,
+        events=None,  # its units have theirs
         stated=tuple(f"units.{m.name}.{key}" for m in members for key in m.machine.stated),
         implementations=tuple(stacks),
         hybrid=hybrid,

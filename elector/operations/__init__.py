@@ -204,6 +204,7 @@ def _finish(step: Step, tensors: list[Tensor]) -> Operations:
         b_width=out.widths("b_width"),
         out_width=out.widths("out_width"),
         parameters=models.whole(elements_of(tensors, size)),
+        in_use=_in_use(step, tensors),
         memory=_memory(step, tensors),
         macs=models.whole(macs),
         executed=models.whole(executed),
@@ -265,12 +266,22 @@ def _memory(step: Step, tensors: list[Tensor]) -> dict[str, Array]:
     else:
         activations = models.most(np.broadcast_to(step.live, (size,)) + 0.0)
     return {
-        "weights": parameters * f.weight + copied * f.master,
+        "weights": _in_use(step, tensors) + copied * f.master,
         "gradients": trains * f.weight_gradient,
         "optimizer": trains * OPTIMIZER_STATES[workload.optimizer] * f.state,
         "activations": activations,
         "cache": _cache(step, size),
     }
+
+
+def _in_use(step: Step, tensors: list[Tensor]) -> Array:
+    """(M,) bytes of the weights that products read."""
+    f, models, size = step.workload.format, step.models, step.models.size
+    weights = models.whole(elements_of(tensors, size)) * f.weight
+    packed = [t for t in tensors if step.out.packed.intersection(t.parameters)]
+    if not packed:
+        return weights
+    return weights + models.whole(elements_of(packed, size)) * (f.packed_weight - f.weight)
 
 
 def _cache(step: Step, size: int) -> Array:

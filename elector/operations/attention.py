@@ -57,8 +57,13 @@ def _projections(step: Step, scope: Scope, index: int, x: Value, memory: Value |
     if model.position_kind == "rotary" and not scope.cross:
         q, k = _rotated(step, scope, q, k)
     if run.decoding:
+        packs = ("quantise",) if step.workload.format.cached else ()
         append = Recipe(
-            Role.CACHE_APPEND, "elementwise", formula("append"), streamed=True, in_place=True
+            Role.CACHE_APPEND,
+            "elementwise",
+            formula("append", *packs),
+            streamed=True,
+            in_place=True,
         )
         elements = k.elements + v.elements
         stored = Sizes(writes=elements * step.workload.format.key_value)

@@ -105,10 +105,21 @@ class Part(Enum):
     INPUT_GRADIENT = " input gradient"  # of a product with parameters
     WEIGHT_GRADIENT = " weight gradient"
     GRADIENT = " gradient"  # of everything else, named after what the gradient is of
+    UNPACKED = " dequantisation"  # of an operand that is stored in another format
     UPDATE = " update"
     BIAS_UPDATE = " bias update"
 
 
+#: Matrices of layers that stay in the format of all weights: low-rank pairs are added beside
+#: what is quantised (Dettmers et al. 2023, arXiv 2305.14314).
+NEVER_PACKED = frozenset(
+    {
+        Role.QUERY_LOW_RANK_A,
+        Role.QUERY_LOW_RANK_B,
+        Role.VALUE_LOW_RANK_A,
+        Role.VALUE_LOW_RANK_B,
+    }
+)
 #: Parameters are updated all stacks of a block together.
 UPDATES = (Part.UPDATE, Part.BIAS_UPDATE)
 #: Element-wise work by what it is for.
@@ -161,6 +172,11 @@ class Place:
     section: Section
     index: int = 0
     variant: str = ""
+
+    @property
+    def packs(self) -> bool:
+        """Whether its matrices may be stored in a format of their own: those of layers."""
+        return self.in_layers or self.section is Section.LIST
 
     @property
     def in_layers(self) -> bool:

@@ -246,6 +246,17 @@ def test_auto_chooses_by_budget_and_time(small_space: Space) -> None:
     assert choice(small_space, each=1.0, budget=4000).used == "enumerate"
 
 
+def test_auto_says_what_it_decided_by(small_space: Space) -> None:
+    """Too many is said only of what no machine looks at; else what is short: budget, or time."""
+    whole = choice(small_space).why
+    assert "all of them" in whole and "too many" not in whole
+    assert "more than the budget of 3,000" in choice(small_space, budget=3000).why
+    assert "not all of them within 5 s" in choice(small_space, each=1e-2, time=5.0).why
+    assert "too many to look at each" in choice(load("transcode")).why
+    slow = choice(small_space, each=1.0, budget=50).why
+    assert "each of 50 has to count" in slow and "too many" not in slow
+
+
 def test_asked_is_asked(small_space: Space) -> None:
     for name in (*STREAMS, *LEARNERS):
         assert choice(small_space, name).used == name

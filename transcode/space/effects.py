@@ -86,6 +86,9 @@ class _Facts:
         """Every value a fact may have."""
         if fact == "accuracy":
             return frozenset(["asked"] if self.space.uses_accuracy else [])
+        if fact == "generates":
+            tokens = self.of_workload("generate")
+            return frozenset("yes" if float(n) > 0 else "no" for n in tokens)
         if fact == "thresholds":
             tables = self.of_workload("sparsity")
             return frozenset().union(*(thresholds_of(table) for table in tables))

@@ -28,7 +28,14 @@ from elector.base.table import DATA, read_csv
 from elector.base.units import parse
 from elector.machines.acceltran.tables import channels, prepare
 from elector.machines.acceltran.work import activity
-from elector.machines.contract import Action, Machine, Part, Units
+from elector.machines.contract import (
+    Action,
+    Case,
+    EventModel,
+    Machine,
+    Part,
+    Units,
+)
 
 Array = np.ndarray
 
@@ -111,6 +118,13 @@ def parts(units: Units) -> dict[str, Part]:
     }
 
 
+def events(case: Case) -> EventModel:
+    """The event model, which is imported when a timeline is asked for."""
+    from elector.machines.acceltran.events import AccelTranUnits
+
+    return AccelTranUnits(case)
+
+
 ACCELTRAN = Machine(
     name="acceltran",
     schema="acceltran",
@@ -121,6 +135,7 @@ ACCELTRAN = Machine(
     parts=parts,
     complete=complete,
     native="datapath",
+    events=events,
     compresses=True,
     layerwise=True,
 )

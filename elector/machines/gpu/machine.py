@@ -21,8 +21,10 @@ from elector.describe.numbers import Format, formats
 from elector.machines.contract import (
     Action,
     Activity,
+    Case,
     Clocked,
     Count,
+    EventModel,
     Machine,
     Part,
     Units,
@@ -33,6 +35,7 @@ from elector.machines.contract import (
 )
 from elector.machines.gpu.attention import flash_loads, flash_seconds, stream_seconds
 from elector.machines.gpu.kernels import (
+    UNPACK_ROWS,
     Constants,
     Device,
     Products,
@@ -48,6 +51,7 @@ from elector.machines.gpu.stacks import (
     passes,
     stacks,
     transposed,
+    unpacked,
 )
 from elector.machines.tiling import Plan, plan
 from elector.operations.rows import Operations
@@ -221,7 +225,20 @@ def _compute(p: Prepared, d: Device, index: Array, touched: Array) -> Array:
     # Inside a fused kernel the numbers are in registers: nothing keeps the lanes waiting.
     share = np.where(p.passes[v] > 0, c.vector_share, 1.0)[:, None]
     compute[v] = vector_seconds(c, d, simple / share, special, touched[v])
+    _unpack(p, compute, index)
     return np.where(count > 0, compute, 0.0)
+
+
+def _unpack(p: Prepared, compute: Array, index: Array) -> None:
+    """Operands that are stored packed are unpacked by the tiles of the product that reads them.
+
+    The lanes do it while tensor cores multiply what was unpacked before (Frantar et al. 2024,
+    Marlin, arXiv 2408.11743, section 3.4); every row of tiles unpacks its operand anew.
+    """
+    for r, product in unpacked(p.ops.rows):
+        again = np.ceil(p.ops.m[product][index] / UNPACK_ROWS)
+        compute[product] = np.maximum(compute[product], compute[r] * again)
+        compute[r] = 0.0
 
 
 def _sizes(p: Prepared, rows: Array, index: Array, blocks: float = 1.0) -> Products:
@@ -294,6 +311,8 @@ def _counts(p: Prepared, d: Device, index: Array, moved: Array, touched: Array) 
     ops, here = p.ops, np.arange(index.size)
     matmul = np.array([row.matmul for row in ops.rows])[:, None]
     elements = np.where(matmul, 0.0, ops.count * ops.m)
+    for r, product in unpacked(ops.rows):
+        elements[r] *= np.ceil(ops.m[product] / UNPACK_ROWS)
     macs = np.where(matmul, ops.count * ops.batch * ops.m * ops.k * ops.n, 0.0)
     # A last column without any, for designs that multiply elsewhere.
     macs = np.concatenate((macs, np.zeros((len(ops.rows), 1))), axis=1)
@@ -380,6 +399,13 @@ def supports(units: Units, compute: str) -> Array:
     return units.number(key) > 0 if key in units.numbers else np.zeros(units.size, dtype=bool)
 
 
+def events(case: Case) -> EventModel:
+    """The event model, which is imported when a timeline is asked for."""
+    from elector.machines.gpu.events import GpuUnits
+
+    return GpuUnits(case)
+
+
 GPU = Machine(
     name="gpu",
     schema="gpu",
@@ -390,6 +416,7 @@ GPU = Machine(
     parts=parts,
     complete=nothing_to_complete,
     native="datapath",
+    events=events,
     supports=supports,
     stated=("idle_power", "die"),
     implementations=IMPLEMENTATIONS,

@@ -9,8 +9,11 @@ import numpy as np
 from elector.machines.contract import (
     Activity,
     Budget,
+    Case,
     Count,
+    EventModel,
     Machine,
+    Note,
     Stream,
     Units,
     gradients_limit,
@@ -21,7 +24,6 @@ from elector.machines.reram.beside import buffered, memory_bytes
 from elector.machines.reram.counts import ACTIONS, counts
 from elector.machines.reram.geometry import (
     complete,
-    datapath_bits,
     effective_bits,
     lost_bits,
     pulses,
@@ -104,9 +106,10 @@ def prepare(ops: Operations, index: Array, units: Units, details: bool) -> Prepa
 
     Where the workload's weights are narrower than the datapath's, so are the stored ones.
     """
-    own, stored = datapath_bits(units), units.number("weight_bits")
-    narrow = np.minimum(own, 8.0 * ops.format.weight)
-    units = units.replace(weight_bits=np.where(stored == own, narrow, stored))
+    stored = units.number("weight_bits")
+    units = units.replace(
+        weight_bits=np.minimum(stored, 8.0 * ops.format.weight), given_bits=stored
+    )
     known = plans(float(ops.streams[index].max(initial=1.0)))
     return Prepared(ops, index, units, details, products(ops), known)
 
@@ -160,9 +163,18 @@ def _whole(found: Activity, w: Placement, amounts: dict[str, Array], details: bo
             "weight_copies": np.where(w.reload, 0.0, w.copies),
             "operand_crossbars": w.pool,
         },
+        notes=_notes(units),
         tiles=(np.zeros((len(ops.rows), w.copies.size)),) * 3 if details else None,
         traffic=(amounts["buffer"], amounts["moved"]) if details else None,
     )
+
+
+def _notes(units: Units) -> dict[str, Note]:
+    """Bits of cells that the workload's weights do not need."""
+    given, bits = units.number("given_bits"), units.number("weight_bits")
+    text = "weights are stored with the {bits} bits that the workload gives them, not with {given}"
+    numbers = {"bits": (bits, "1"), "given": (given, "1")}
+    return {text: Note(given > bits, numbers)}
 
 
 def _counts(w: Placement, amounts: dict[str, Array], trial: bool) -> dict[str, Count]:
@@ -228,10 +240,15 @@ class _Rows:
         compute, spare = self.beside[rows] / n, np.zeros((rows.size, n.size))
         matrix, room = np.zeros_like(spare), self.update[rows] / n
         compute[here] += read.alone
-        spare[here], matrix[here] = read.spare, np.where(self.slowest[some], read.matrix, 0.0)
-        room[here] += read.pulses
         memory = self.again[rows] + self.shared[rows] / n
-        room += np.maximum(memory - compute, 0.0)
+        waits = np.maximum(memory - compute, 0.0)
+        room[here] += read.pulses
+        room += waits
+        # What waits for main memory keeps its crossbars.
+        spare[here] = np.where(read.spare > 0, read.spare + waits[here], 0.0)
+        paced = self.slowest[some]
+        matrices = self.w.site.products.matrices[some]
+        matrix[here] = np.where(paced, read.matrix + waits[here] / matrices, 0.0)
         alone, share = np.maximum(compute, memory), np.broadcast_to(1.0 / n, spare.shape)
         if self.w.reload.any():
             share = share.copy()
@@ -296,6 +313,13 @@ def _limits(w: Placement) -> dict[str, tuple[Array, Array]]:
     }
 
 
+def events(case: Case) -> EventModel:
+    """The event model, which is imported when a timeline is asked for."""
+    from elector.machines.reram.events import ReramUnits
+
+    return ReramUnits(case)
+
+
 RERAM = Machine(
     name="reram",
     schema="reram",
@@ -306,5 +330,6 @@ RERAM = Machine(
     parts=parts,
     complete=complete,
     native="datapath",
+    events=events,
     planned=True,
 )

@@ -7,7 +7,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from elector.machines.contract import Action, Machine, Part, Units
+from elector.machines.contract import (
+    Action,
+    Case,
+    EventModel,
+    Machine,
+    Part,
+    Units,
+)
 from elector.machines.systolic.work import activity, prepare
 
 Array = np.ndarray
@@ -58,6 +65,13 @@ def parts(units: Units) -> dict[str, Part]:
     }
 
 
+def events(case: Case) -> EventModel:
+    """The event model, which is imported when a timeline is asked for."""
+    from elector.machines.systolic.events import SystolicUnits
+
+    return SystolicUnits(case)
+
+
 SYSTOLIC = Machine(
     name="systolic",
     schema="systolic",
@@ -68,4 +82,5 @@ SYSTOLIC = Machine(
     parts=parts,
     complete=complete,
     native="datapath",
+    events=events,
 )
