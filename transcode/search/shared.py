@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
@@ -26,8 +27,8 @@ from transcode.search.settle import Settled
 
 #: Population of Optuna's evolutionary samplers, which are asked for one design at a time.
 _POPULATION = 50
-#: Trials in a row that name no new design, after which a batch is empty.
-_QUESTIONS = 50
+#: Trials in a row that name no new design, after which one is drawn at random.
+_QUESTIONS = 10
 #: Names of what a finished trial carries beside its values.
 _CODES, _RESULTS, _REASON = "codes", "results", "reason"
 
@@ -47,17 +48,22 @@ class SharedStudy(OptunaEngine):
     failed: str = ""
 
     def suggest(self, count: int) -> np.ndarray:
-        """One new design; after many questions without one, none."""
+        """One new design: after many questions without one, a design drawn at random."""
         import optuna
 
         self._limited(lambda: optuna.storages.fail_stale_trials(self.study))
-        for _ in range(_QUESTIONS):
-            with users(self.name):
-                codes = self._limited(self._one)
-            if codes is not None:
-                self.dry = 0
-                return codes[None, :]
-        self.dry += 1
+        while True:
+            for _ in range(_QUESTIONS):
+                with users(self.name):
+                    codes = self._limited(self._one)
+                if codes is not None:
+                    return codes[None, :]
+            strangers = self._unknown(1)
+            if not strangers:
+                break
+            params = self._params(strangers[0])
+            self._limited(partial(self.study.enqueue_trial, params))
+        self.tired = True
         self.asked = []
         return np.zeros((0, len(self.space.parameters)), dtype=np.int32)
 
