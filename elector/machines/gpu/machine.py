@@ -36,6 +36,7 @@ from elector.machines.gpu.kernels import (
     Constants,
     Device,
     Products,
+    cache_seconds,
     constants,
     memory_seconds,
     product_seconds,
@@ -46,6 +47,7 @@ from elector.machines.gpu.stacks import (
     appended,
     kernels,
     passes,
+    quantised,
     stacks,
     transposed,
 )
@@ -83,6 +85,8 @@ class Prepared:
     stack: dict[str, float]
     kernels: Array
     passes: Array
+    quantised: Array
+    appends: Array
     details: bool
 
 
@@ -103,6 +107,8 @@ def prepare(ops: Operations, index: Array, units: Units, details: bool) -> Prepa
         stack,
         kernels(ops.rows, stack, w),
         passes(ops.rows, stack, w),
+        quantised(ops.rows, w),
+        np.array([append for append, _ in appended(ops.rows)], dtype=np.intp),
         details,
     )
 
@@ -155,11 +161,16 @@ def activity(prepared: object, part: slice) -> Activity:
     count, times = ops.count[:, index], p.kernels[:, None] * ops.count[:, index]
     moved, touched = _bytes(p, index, q)
     compute = _compute(p, d, index, touched) * count
+    through, crossing = _quantised(p, units, index)
+    before = np.maximum(cache_seconds(c, d, through), memory_seconds(c, d, crossing)) * count
+    moved, touched = moved + crossing, touched + through
+    memory = memory_seconds(c, d, moved - crossing) * count
+    memory[p.appends] /= p.stack["append.rate"]
     clocked = Clocked(
         "device",
         compute,
-        memory_seconds(c, d, moved) * count,
-        c.kernel * times,
+        memory,
+        p.stack["kernel"] * times + before,
         c.slack,
         units.number("power_limit"),
         np.full(index.size, c.clock_floor),
@@ -269,6 +280,17 @@ def _bytes(p: Prepared, index: Array, q: Array) -> tuple[Array, Array]:
             moved[append] += copies * sum_rows(np.minimum(read[rows], held))
             touched[append] += copies * sum_rows(held)
     return moved, touched
+
+
+def _quantised(p: Prepared, units: Units, index: Array) -> tuple[Array, Array]:
+    """(R, D) bytes of one run that quantising a product's activations takes before it starts,
+    between cache and SMs, and of these between main memory and chip: a cache that holds the
+    activations has them."""
+    ops = p.ops
+    held = ops.a_bytes[:, index]
+    each = p.stack["quantise.bytes"] / ops.format.activations.width
+    through = np.where(p.quantised[:, None], held * each, 0.0)
+    return through, np.where(held > units.number("l2"), through, 0.0)
 
 
 def _loads(p: Prepared, x: Products, splits: Array) -> Array:
