@@ -267,6 +267,10 @@ class Cost:
             available=format_si(available, "byte"),
             needed_w=format_si(needed, "W"),
             available_w=format_si(available, "W"),
+            needed_hz=format_si(needed, "Hz"),
+            available_hz=format_si(available, "Hz"),
+            needed_rate=format_si(needed, "byte/s"),
+            available_rate=format_si(available, "byte/s"),
         )
         if i in self.hints:
             found = f"{found} ({self.hints[i]})"

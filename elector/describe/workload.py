@@ -57,6 +57,7 @@ class Workload:
     trainable: str
     sparsity: str
     optimizer_kernels: str
+    residency: str
     generates: bool
     batch: np.ndarray
     sequence_length: np.ndarray

@@ -38,6 +38,7 @@ CATEGORICAL = (
     "trainable",
     "sparsity",
     "optimizer_kernels",
+    "residency",
 )
 #: What leaves a choice to the program, and the attention it then takes.
 AUTO, AUTO_ATTENTION = "auto", "unfused"

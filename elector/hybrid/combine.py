@@ -18,6 +18,7 @@ import numpy as np
 from elector.base.segments import Fold
 from elector.cost.power import limit
 from elector.cost.pricing import ANY_NODE, DRAW, Prices, Rate, price, rate
+from elector.cost.supply import reachable, supplied
 from elector.hybrid.plans import Solver, Solving, fastest_of, under
 from elector.machines.contract import (
     Activity,
@@ -136,17 +137,21 @@ def _plain(machine: Machine, asked: Asked) -> _Solved:
     columns = units if fold is None else units.take(fold.of)
     prepared = machine.prepare(ops, index, columns, asked.details)
     prices = price(machine, units, ops.format.compute, asked.technology)
+    prices = supplied(machine, units, prices, asked.technology)
 
     def at(part: slice | Array, plan: Array | None, trial: bool) -> tuple[Activity, Prices]:
         if fold is not None:
             assert isinstance(part, slice)
             places, own = fold.part(part)
-            return folded(prepared.activity(places), own), prices.take(part)
+            activity = folded(prepared.activity(places), own)
+            activity = reachable(machine, units.take(part), activity, asked.technology)
+            return activity, prices.take(part)
         if isinstance(prepared, Planned):
             activity = under(prepared, part, plan, trial)
         else:
             assert isinstance(part, slice)
             activity = prepared.activity(part)
+        activity = reachable(machine, units.take(part), activity, asked.technology)
         return limit(ops, index[part], activity, prices.take(part), machine)[:2]
 
     return _Solved(at, prepared.least if isinstance(prepared, Planned) else None)

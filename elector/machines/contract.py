@@ -170,6 +170,7 @@ class Machine:
     implementations : software stacks it can run; the first is the default.
     layerwise : what it does with a layer does not depend on the layers beside it, so that
         layers of different sizes may be columns of their own.
+    clock : setting that is the clock of its logic (elector.cost.supply); "": it has its own law.
     compresses : tensors with zeros are stored compressed, in its buffers and in main memory.
     own_idle : its parts hold all of its idle power, so the rule shared by all chips is left out.
     hybrid : the units, links and rules of a machine that is made of others.
@@ -187,6 +188,7 @@ class Machine:
     supports: Callable[[Units, str], Array] | None = None
     stated: tuple[str, ...] = ()
     implementations: tuple[str, ...] = ("eager",)
+    clock: str = ""
     compresses: bool = False
     own_idle: bool = False
     layerwise: bool = False

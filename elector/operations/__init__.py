@@ -256,12 +256,15 @@ def _memory(step: Step, tensors: list[Tensor]) -> dict[str, Array]:
     """Bytes of main memory by use; activations of inference are those alive at once."""
     workload, f, size = step.workload, step.workload.format, step.models.size
     models = step.models
-    parameters = models.whole(elements_of(tensors, size))
+    held = _largest if _one_at_a_time(step) else elements_of
+    parameters = models.whole(held(tensors, size))
     mine = [t for t in tensors if workload.training and trained(t, workload)]
-    trains = models.whole(elements_of(mine, size))
+    trains = models.whole(held(mine, size))
     # What is frozen needs no wider copy: nothing is added to it.
     copied = trains if workload.training else parameters * f.casts_each_pass
-    if workload.training:
+    if workload.training and _one_at_a_time(step):
+        activations = step.saved.largest(size) * f.activation
+    elif workload.training:
         activations = step.saved.bytes_of(models, f.activation, workload.gradient_accumulation)
     else:
         activations = models.most(np.broadcast_to(step.live, (size,)) + 0.0)
@@ -274,11 +277,28 @@ def _memory(step: Step, tensors: list[Tensor]) -> dict[str, Array]:
     }
 
 
+def _one_at_a_time(step: Step) -> bool:
+    """Whether the products of a list come one after another: memory holds the largest alone."""
+    return step.models.template.family == "gemm" and step.workload.residency == "none"
+
+
+def _largest(tensors: list[Tensor], size: int) -> Array:
+    """(M,) elements of the largest tensor."""
+    most = np.zeros(size)
+    for t in tensors:
+        most = np.maximum(most, t.elements)
+    return most
+
+
 def _in_use(step: Step, tensors: list[Tensor]) -> Array:
     """(M,) bytes of the weights that products read."""
     f, models, size = step.workload.format, step.models, step.models.size
-    weights = models.whole(elements_of(tensors, size)) * f.weight
     packed = [t for t in tensors if step.out.packed.intersection(t.parameters)]
+    if _one_at_a_time(step):
+        plain = [t for t in tensors if t not in packed] if packed else tensors
+        narrow = _largest(packed, size) * f.packed_weight
+        return np.maximum(_largest(plain, size) * f.weight, narrow)
+    weights = models.whole(elements_of(tensors, size)) * f.weight
     if not packed:
         return weights
     return weights + models.whole(elements_of(packed, size)) * (f.packed_weight - f.weight)

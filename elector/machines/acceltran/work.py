@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from elector.base.table import columns, combinations
+from elector.machines import memories
 from elector.machines.acceltran import lanes, tables
 from elector.machines.acceltran.lane_table import element_cycles, streams_of
 from elector.machines.acceltran.tables import OWN, Prepared, memory_counts, unit_cycles
@@ -295,8 +296,18 @@ def _limits(p: Prepared, u: Units, index: Array) -> dict[str, tuple[Array, Array
             np.zeros(index.size),
         ),
         "main memory: needs {needed}, has {available}": (total[index], u.number("memory_capacity")),
+        **_bandwidth(u),
         # Double buffering is a permission: one tile in all of a buffer will do.
         **_tiles_need(p.ops, u, 1.0),
+    }
+
+
+def _bandwidth(u: Units) -> dict[str, tuple[Array, Array]]:
+    """The limit of the main memory, but for the release's, which takes its bytes for longer."""
+    released = u.equals("convention", "released")
+    return {
+        text: (np.where(released, 0.0, needed), available)
+        for text, (needed, available) in memories.limit(u).items()
     }
 
 

@@ -42,6 +42,7 @@ from elector.machines.gpu.kernels import (
     Constants,
     Device,
     Products,
+    cache_seconds,
     constants,
     memory_seconds,
     product_seconds,
@@ -52,6 +53,7 @@ from elector.machines.gpu.stacks import (
     appended,
     kernels,
     passes,
+    quantised,
     stacks,
     transposed,
     unpacked,
@@ -90,6 +92,8 @@ class Prepared:
     stack: dict[str, float]
     kernels: Array
     passes: Array
+    quantised: Array
+    appends: Array
     details: bool
 
     def activity(self, part: slice) -> Activity:
@@ -114,6 +118,8 @@ def prepare(ops: Operations, index: Array, units: Units, details: bool) -> Prepa
         stack,
         kernels(ops.rows, stack, w),
         passes(ops.rows, stack, w),
+        quantised(ops.rows, w),
+        np.array([append for append, _ in appended(ops.rows)], dtype=np.intp),
         details,
     )
 
@@ -164,8 +170,13 @@ def _activity(p: Prepared, part: slice) -> Activity:
     count, times = ops.count[:, index], p.kernels[:, None] * ops.count[:, index]
     moved, touched = _bytes(p, index, q)
     compute = _compute(p, d, index, touched) * count
-    memory = memory_seconds(p.constants, d, moved) * count
-    clocked = _clocked(p.constants, d, units, (compute, memory, p.constants.kernel * times))
+    through, crossing = _quantised(p, units, index)
+    c = p.constants
+    before = np.maximum(cache_seconds(c, d, through), memory_seconds(c, d, crossing)) * count
+    memory = memory_seconds(c, d, moved) * count
+    memory[p.appends] /= p.stack["append.rate"]
+    moved, touched = moved + crossing, touched + through
+    clocked = _clocked(c, d, units, (compute, memory, p.stack["kernel"] * times + before))
     busy = clocked.seconds(np.ones(index.size))
     host = times * (p.stack["host"] / units.number("host_speed"))
     return Activity(
@@ -289,6 +300,17 @@ def _bytes(p: Prepared, index: Array, q: Array) -> tuple[Array, Array]:
             moved[append] += copies * sum_rows(np.minimum(read[rows], held))
             touched[append] += copies * sum_rows(held)
     return moved, touched
+
+
+def _quantised(p: Prepared, units: Units, index: Array) -> tuple[Array, Array]:
+    """(R, D) bytes of one run that quantising a product's activations takes before it starts,
+    between cache and SMs, and of these between main memory and chip: a cache that holds the
+    activations has them."""
+    ops = p.ops
+    held = ops.a_bytes[:, index]
+    each = p.stack["quantise.bytes"] / ops.format.activations.width
+    through = np.where(p.quantised[:, None], held * each, 0.0)
+    return through, np.where(held > units.number("l2"), through, 0.0)
 
 
 def _loads(p: Prepared, x: Products, splits: Array) -> Array:
