@@ -16,8 +16,9 @@ from elector.base.errors import InputError
 from elector.base.table import Column, distinct, schema
 from elector.describe.formats import load_model
 from elector.describe.layered import NAME, layer_field, layered
-from elector.describe.model import Model, Models, stack, structure, with_settings
+from elector.describe.model import Model, Models, stack, structure
 from elector.describe.numbers import native, precisions
+from elector.describe.variants import with_settings
 from elector.describe.workload import MASKED_SHARE, NUMBERS, Workload, lora_rank
 from elector.evaluation.accelerators import Accelerator, load_accelerator
 from elector.evaluation.data_sheets import evidence_of
