@@ -6,6 +6,7 @@ description first (`reshaped`); after that everything is a number.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -95,6 +96,44 @@ def with_settings(model: Model, settings: dict[str, Array], size: int) -> Models
     return _overridden(models, settings) if settings else models
 
 
+#: What an entry of a pattern means for a layer.
+KINDS: dict[str, dict[str, object]] = {
+    "full": {"window": 0, "chunk": 0},
+    "window": {"chunk": 0},
+    "chunked": {"window": 0},
+    "attention": {"mixer": "attention"},
+    "latent": {"mixer": "latent"},
+    "mamba": {"mixer": "mamba"},
+    "mamba2": {"mixer": "mamba2"},
+    "delta": {"mixer": "delta"},
+    "convolution": {"mixer": "convolution"},
+    "feed-forward": {"mixer": "none"},
+}
+
+
+def kind_of(entry: Block) -> str:
+    """The word of KINDS for a block."""
+    if entry.mixer != "attention":
+        return "feed-forward" if entry.mixer == "none" else entry.mixer
+    return "window" if entry.window else "chunked" if entry.chunk else "full"
+
+
+def pattern_kinds(value: object, file: object = None) -> list[str]:
+    """Kinds of layers from a list or a text; none where there is no pattern."""
+    field = "pattern" if file is not None else "model.pattern"
+    if value is None:
+        return []
+    listed = re.split(r"[\s,]+", value.strip()) if isinstance(value, str) else value
+    if not isinstance(listed, list) or not listed:
+        raise InputError("must be a list of kinds of layers", file=file, field=field)
+    for kind in listed:
+        if not isinstance(kind, str) or kind not in KINDS:
+            raise InputError(
+                "unknown kind of layer", file=file, field=field, value=kind, allowed=KINDS
+            )
+    return [str(kind) for kind in listed]
+
+
 def grouped(layers: list[Block]) -> tuple[tuple[Block, ...], tuple[int, ...]]:
     """Layers one by one -> a block for each kind, and the block of each layer.
 
@@ -166,12 +205,67 @@ def _with_part(model: Model, block: Block, part: str) -> Block:
     return replace(block, **numbers)
 
 
+def with_pattern(model: Model, text: str, given: frozenset[str] = frozenset()) -> Model:
+    """The model whose layers mix tokens as a pattern says, repeated over them.
+
+    text : words of KINDS with blanks or commas between. given : settings that follow, whose
+    numbers a kind may need. Feed-forwards stay where they are.
+    Raises InputError for a word that is none, and for a kind the model has no numbers for.
+    """
+    kinds = pattern_kinds(text)
+    if not model.blocks or model.family not in ("encoder", "decoder"):
+        raise InputError(
+            f"a model of family {model.family} has no pattern", field="model.pattern", value=text
+        )
+    layers = layers_of(model)
+    own = {kind_of(block): block for block in reversed(model.blocks)}
+    length = -(-len(layers) // len(kinds)) * len(kinds)
+    found = []
+    for i in range(length):
+        kind, layer = kinds[i % len(kinds)], layers[min(i, len(layers) - 1)]
+        like = own.get(kind) or _of_kind(model, kind, own, given)
+        fed = {name: getattr(layer, name) for name in ("feed_forward", "beside", *_NO_EXPERTS)}
+        found.append(replace(like, repeat=1, **fed))
+    blocks, pattern = grouped(found)
+    if not pattern:
+        return replace(model, blocks=(replace(blocks[0], repeat=len(layers)),), pattern=())
+    depth = np.array([float(len(layers))])
+    blocks = tuple(
+        replace(b, repeat=int(repeats(pattern, 0, depth, i)[0])) for i, b in enumerate(blocks)
+    )
+    return replace(model, blocks=blocks, pattern=pattern, dense_layers=0)
+
+
+def _of_kind(model: Model, kind: str, own: dict[str, Block], given: frozenset[str]) -> Block:
+    """A layer of a kind that a model has none of: attention with a window or without."""
+    plain = own.get("full") or own.get("window") or own.get("chunked")
+    if kind == "feed-forward":
+        return replace(model.blocks[0], mixer="none", vectors=0)
+    if plain is None or kind not in ("full", "window", "attention"):
+        raise InputError(
+            f"{model.name} has no {kind} layers to repeat", field="model.pattern", value=kind
+        )
+    if kind == "window":
+        if "window" not in given:
+            raise InputError("is missing, and model.pattern needs it", field="model.window")
+        return replace(plain, window=1, chunk=0)
+    return replace(plain, window=0, chunk=0)
+
+
+def layers_of(model: Model) -> list[Block]:
+    """The layers of a model one by one, each with repeat 1."""
+    ones = [replace(b, repeat=1) for b in model.blocks]
+    if not model.pattern:
+        return [one for one, b in zip(ones, model.blocks, strict=True) for _ in range(b.repeat)]
+    depth = sum(b.repeat for b in model.blocks)
+    period, fixed = len(model.pattern), model.dense_layers
+    places = [i if i < period else fixed + (i - period) % (period - fixed) for i in range(depth)]
+    return [ones[model.pattern[place]] for place in places]
+
+
 def with_dense_layers(model: Model, number: int) -> Model:
     """The model whose first `number` layers have a dense feed-forward instead of experts."""
-    layers = [
-        replace(model.blocks[i], repeat=1)
-        for i in model.pattern or [i for i, b in enumerate(model.blocks) for _ in range(b.repeat)]
-    ]
+    layers = layers_of(model)
     width = next((b.feed_forward for b in layers if b.feed_forward and not b.experts), None)
     routed = [b for b in layers if b.experts]
     if not routed:

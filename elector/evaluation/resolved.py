@@ -8,9 +8,9 @@ from collections.abc import Mapping
 import numpy as np
 
 from elector.base.table import Column, Field, schema
-from elector.describe.formats.described import kind_of
 from elector.describe.layered import LAYERS
 from elector.describe.model import EXTRAS, HEAD_TYPES, Model, one
+from elector.describe.variants import kind_of
 from elector.describe.workload import NUMBERS
 from elector.evaluation.resolve import Group, resolve
 
@@ -46,7 +46,7 @@ def _model(group: Group, i: int) -> dict[str, object]:
         if key == "layers":
             values: tuple[object, ...] = tuple(block.repeat for block in model.blocks)
         elif key == "feed_forward":
-            values = tuple(block.feed_forward[0] for block in model.blocks)
+            values = tuple(block.feed_forward[0] for block in model.blocks if block.feed_forward)
         elif key in ("hidden", "heads", "kv_heads", "head_size"):
             values = tuple(getattr(block, key) for block in model.blocks)
         elif key in EXTRAS:

@@ -41,6 +41,12 @@ def load_model(name_or_path: str, ignore: tuple[str, ...] = ()) -> Model:
     that are read past.
     """
     name = str(name_or_path)
+    if ignore and (name == HETEROGENEOUS or name in preset_names() or name in _aliases()):
+        raise InputError(
+            "is a preset, which has no configuration to read past",
+            field="model.ignore_keys",
+            value=ignore[0],
+        )
     if name == HETEROGENEOUS:
         return heterogeneous()
     if name in preset_names():

@@ -11,7 +11,6 @@ a list of different ones; `gemms` is a list of bare matrix products.
 from __future__ import annotations
 
 import functools
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -20,7 +19,7 @@ from elector.base import paths
 from elector.base.errors import InputError
 from elector.base.table import DATA, Field, load_yaml, schema
 from elector.describe.model import EXTRAS, HEAD_TYPES, MIXERS, Block, Gemm, Model
-from elector.describe.variants import grouped
+from elector.describe.variants import KINDS, grouped, pattern_kinds
 
 PRESETS = DATA / "models"
 #: Largest size of a matrix product: two of them still multiply without overflow.
@@ -226,28 +225,6 @@ def _places(value: object, blocks: tuple[Block, ...], file: object) -> tuple[int
     return places
 
 
-#: What an entry of a pattern of a file means: the mixer of a layer, with or without its window.
-KINDS: dict[str, dict[str, object]] = {
-    "full": {"window": 0, "chunk": 0},
-    "window": {"chunk": 0},
-    "chunked": {"window": 0},
-    "attention": {"mixer": "attention"},
-    "latent": {"mixer": "latent"},
-    "mamba": {"mixer": "mamba"},
-    "mamba2": {"mixer": "mamba2"},
-    "delta": {"mixer": "delta"},
-    "convolution": {"mixer": "convolution"},
-    "feed-forward": {"mixer": "none"},
-}
-
-
-def kind_of(entry: Block) -> str:
-    """The word of KINDS for a block."""
-    if entry.mixer != "attention":
-        return "feed-forward" if entry.mixer == "none" else entry.mixer
-    return "window" if entry.window else "chunked" if entry.chunk else "full"
-
-
 def layout(
     sizes: Mapping[str, Any], data: Mapping[str, Any], file: object
 ) -> tuple[tuple[Block, ...], tuple[int, ...]]:
@@ -291,21 +268,6 @@ def _require_kind(kind: str, entry: Mapping[str, Any], file: object) -> None:
         raise InputError(
             f"is missing, and the pattern names {kind} layers", file=file, field=needs[kind]
         )
-
-
-def pattern_kinds(value: object, file: object) -> list[str]:
-    """Kinds of layers from a list or a text; none where there is no pattern."""
-    if value is None:
-        return []
-    listed = re.split(r"[\s,]+", value.strip()) if isinstance(value, str) else value
-    if not isinstance(listed, list) or not listed:
-        raise InputError("must be a list of kinds of layers", file=file, field="pattern")
-    for kind in listed:
-        if kind not in KINDS:
-            raise InputError(
-                "unknown kind of layer", file=file, field="pattern", value=kind, allowed=KINDS
-            )
-    return [str(kind) for kind in listed]
 
 
 def whole_or_none(data: Mapping[str, Any], key: str, file: object) -> int:
