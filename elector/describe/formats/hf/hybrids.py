@@ -123,7 +123,7 @@ def gemma4(config: Config, traits: Mapping[str, Any]) -> Model:
             b = replace(b, head_size=size, kv_heads=heads if same else b.kv_heads)
             b = replace(b, shares_key=same, rope_head_size=size // 4)
         # Weights of a norm of queries and one of keys; values are normed without any.
-        vectors = 2 * b.head_size + 1
+        vectors = 2 * b.head_size
         if moe:
             # a norm before and behind the experts, one behind the dense layer; router scales
             vectors += 4 * b.hidden + config.number("experts")
@@ -132,7 +132,8 @@ def gemma4(config: Config, traits: Mapping[str, Any]) -> Model:
                 "experts_per_token": config.number("experts_per_token"),
                 "expert_feed_forward": config.number("expert_width"),
             }
-            b = replace(b, beside=True, **experts)
+            width = config.number("intermediate_size")
+            b = replace(b, beside=True, feed_forward=(width,), **experts)
         layers.append(replace(b, vectors=vectors))
     blocks, pattern = grouped(layers)
     return replace(model, blocks=blocks, pattern=pattern, qk_norm="none")
