@@ -67,6 +67,7 @@ SCALARS: dict[str, Callable[[Figures], Array]] = {
     "ops_executed": lambda f: 2.0 * f.chunk.activity.executed,
     "macs": lambda f: f.chunk.ops.macs[f.chunk.index],
     "parameters": lambda f: f.chunk.ops.parameters[f.chunk.index],
+    "active_parameters": lambda f: f.chunk.ops.active[f.chunk.index],
     "peak_ops_per_s": lambda f: 2.0 * f.chunk.activity.peak,
 }
 

@@ -51,9 +51,15 @@ def predicted(group: Group) -> dict[str, Note]:
     return {text: Note(np.ones(group.rows.size, dtype=bool), numbers)}
 
 
+def of_the_model(group: Group) -> dict[str, Note]:
+    """What the reader of a model's file has to say."""
+    return {text: Note(where) for text, where in group.said.items()}
+
+
 #: Each: a group of designs -> sentence -> what it is said of.
 SOURCES: tuple[Callable[[Group], dict[str, Note]], ...] = (
     applies.of_group,
+    of_the_model,
     narrow_states,
     packed,
     predicted,

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from elector.base.errors import InputError
-from elector.describe.model import Model, with_settings
+from elector.describe.model import Model
+from elector.describe.variants import with_settings
 from elector.describe.workload import Workload
 from elector.operations import Operations
 from elector.operations import build as operations
