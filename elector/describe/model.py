@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from elector.base.segments import Fold
+from elector.describe.quantization import Quantization
 
 #: FlexiBERT 2.0 head types, in the order of `Block.head_types`.
 HEAD_TYPES: tuple[str, ...] = ("sdp", "wma", "dft", "dct", "c5", "c9", "c13")
@@ -123,25 +124,6 @@ class Gemm:
     n: int
     k: int
     count: int = 1
-
-
-@dataclass(frozen=True)
-class Quantization:
-    """How a file says that its weights are stored.
-
-    method : gptq | awq | bitsandbytes | fp8 | mxfp4 | modelopt | ... as the file calls it.
-    weights : fp8 | fp8-block | int4 | int8 | nf4 | nvfp4 | mxfp4 ... ; "" where it is not said.
-    bits : of a weight, without scales. group : weights that share a scale (0: a tensor, or as
-        the format has it). kv_cache : format of keys and values; "" as computed.
-    left_out : patterns of the modules that stay as they are.
-    """
-
-    method: str
-    weights: str
-    bits: float = 0.0
-    group: int = 0
-    kv_cache: str = ""
-    left_out: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -324,7 +306,7 @@ MODEL_FIELDS = (
     "routing",
 )
 #: What says where a description comes from, and changes nothing.
-_SAID = ("name", "source", "quantization", "notes")
+_SAID = ("name", "source", "notes")
 
 
 @dataclass(frozen=True, eq=False, repr=False)

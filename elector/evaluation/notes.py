@@ -25,14 +25,23 @@ def narrow_states(group: Group) -> dict[str, Note]:
 
 def packed(group: Group) -> dict[str, Note]:
     """What is stored in a format of its own, and what is not."""
-    f = group.workload.format
-    if f.packed is None or not (group.models.template.blocks or group.models.template.gemms):
-        return {}
-    text = (
-        f"the matrices of layers are stored in {f.packed.name}, {8.0 * f.packed.width:.4g} bits a "
-        f"weight with scales; embeddings, heads, norms and biases stay in {f.weights.name}"
-    )
-    return {text: Note(np.ones(group.rows.size, dtype=bool))}
+    f, model, everywhere = group.workload.format, group.models.template, group.rows.size
+    stored, found = model.quantization, []
+    if f.packed is not None and (model.blocks or model.gemms):
+        kept = "".join(f", {part}" for part in group.workload.kept)
+        found.append(
+            f"the matrices of layers are stored in {f.packed.name}, {8.0 * f.packed.width:.4g} "
+            f"bits a weight with scales; embeddings, heads, norms{kept} and biases stay in "
+            f"{f.weights.name}"
+        )
+    if stored is not None and f.layer_weights.name != stored.format:
+        what = stored.weights or stored.method
+        group_of = f" in groups of {stored.group}" if stored.group else ""
+        found.append(
+            f"the file stores weights in {what}{group_of} ({stored.method}), which is not counted "
+            f"here: weights are stored in {f.layer_weights.name}"
+        )
+    return {text: Note(np.ones(everywhere, dtype=bool)) for text in found}
 
 
 def predicted(group: Group) -> dict[str, Note]:

@@ -25,7 +25,7 @@ from elector.operations.forward import blocks, embedding
 from elector.operations.graph import Parameter, Value
 from elector.operations.heads import head
 from elector.operations.passes import norm
-from elector.operations.roles import ROUTED, Place, Role, Section
+from elector.operations.roles import NEVER_PACKED, PARTS, ROUTED, Place, Role, Section
 from elector.operations.rows import CLASSES, Operations, Row
 from elector.operations.scans import state_of
 from elector.operations.scope import Pass, Scope, Subset
@@ -47,7 +47,8 @@ def build(models: Models, workload: Workload) -> Operations:
     causal decoder, training in which nothing trains).
     """
     _require_meaning(models, workload)
-    step = Step(models, workload, Collector(models.size, workload.format))
+    kept = NEVER_PACKED.union(*(PARTS[part] for part in workload.kept))
+    step = Step(models, workload, Collector(models.size, workload.format, kept))
     _forward(step)
     tensors = parameter_tensors(models, workload)
     if workload.format.casts_each_pass and not workload.training:
