@@ -77,10 +77,20 @@ postgres:
 	    apt-get install -y --no-install-recommends postgresql; } >/dev/null 2>&1 || \
 	    echo "PostgreSQL could not be installed: its tests will skip." >&2; fi
 
+# Pages of `report` are tried in a browser; where there is none, their tests skip and say so.
+.PHONY: chromium
+chromium:
+	@if ! { command -v chromedriver && { command -v chromium || command -v chromium-browser; }; } \
+	  >/dev/null && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  echo "Installing Chromium for the tests of pages ..."; \
+	  { apt-get update && DEBIAN_FRONTEND=noninteractive \
+	    apt-get install -y --no-install-recommends chromium chromium-driver; } >/dev/null 2>&1 || \
+	    echo "Chromium could not be installed: its tests will skip." >&2; fi
+
 # ---- what people want ----
 
 search: $(VENV)/.base
-	@$(BIN)/transcode search "$(SPACE)" $(ARGS)
+	@$(BIN)/transcode search "$(SPACE)" --report $(ARGS)
 	@echo "The programs are $(BIN)/elector and $(BIN)/transcode; by name after: . $(BIN)/activate"
 
 lint: $(VENV)/.dev
@@ -90,7 +100,7 @@ lint: $(VENV)/.dev
 test: lint
 	@$(BIN)/python -m pytest -n $(JOBS) -m "not slow" $(ARGS)
 
-test-all: $(VENV)/.all $(PEER)/.installed postgres lint
+test-all: $(VENV)/.all $(PEER)/.installed postgres chromium lint
 	@$(BIN)/python -m pytest -n $(JOBS) $(ARGS)
 
 bench: $(VENV)/.base $(PEER)/.installed
