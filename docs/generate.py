@@ -300,7 +300,8 @@ def json_schemas() -> dict[Path, str]:
     from elector.studies.schemas import NAMES, json_schema
 
     return {
-        DATA / "json_schema" / f"{name}.json": json.dumps(json_schema(name), separators=(",", ":")) + "\n"
+        DATA / "json_schema" / f"{name}.json": json.dumps(json_schema(name), separators=(",", ":"))
+        + "\n"
         for name in NAMES
     }
 
