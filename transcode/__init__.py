@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _PLACES = {
     "Interrupted": "transcode.search.run",
     "LoadedRun": "transcode.runs.loaded",
-    "Progress": "transcode.search.run",
+    "Progress": "transcode.search.progress",
     "Result": "transcode.search.run",
     "compare": "transcode.runs.loaded",
     "load_run": "transcode.runs.loaded",

@@ -32,6 +32,8 @@ TILES = ((256, 128), (128, 256), (128, 128), (128, 64), (64, 128), (64, 64), (32
 SPLITS = (1, 2, 4, 8, 16)
 #: Least depth of a split: a split takes no less, however many are asked for.
 SPLIT_DEPTH = 256.0
+#: Rows of a tile of libraries' products with packed weights: each unpacks its operand anew.
+UNPACK_ROWS = 128.0
 #: k moves through a tile in slices of this many elements.
 SLICE = 32.0
 #: Bytes a thread loads at once where rows begin at multiples of them.
@@ -47,7 +49,6 @@ class Constants:
     operand_share : part of the operand loads that the products do not hide.
     wave_share : part of the last wave's idle SMs that is lost.
     tile_cycles : cycles to start and to finish a tile.
-    kernel : seconds a kernel takes beyond its work.
     bandwidth_share : of the main memory that a kernel reaches.
     cache_bytes, lane_bytes : bytes a cycle and SM of the second-level cache, and at most for each
         lane; cache_share : share reached.
@@ -71,7 +72,6 @@ class Constants:
     operand_share: float
     wave_share: float
     tile_cycles: float
-    kernel: float
     bandwidth_share: float
     cache_bytes: float
     lane_bytes: float
