@@ -15,6 +15,7 @@ import numpy as np
 
 from elector.base.errors import InputError
 from elector.base.segments import Fold
+from elector.describe.listing import Listing
 
 Head = Literal["none", "pooler", "classifier", "question-answering", "masked-lm", "causal-lm"]
 HEADS: tuple[str, ...] = (
@@ -70,7 +71,7 @@ class Model:
     """One transformer.
 
     name : what the user called it.
-    family : encoder | decoder | encoder-decoder | vision | gemm.
+    family : encoder | decoder | encoder-decoder | vision | gemm | operations.
     blocks : the layers, in order; encoder before decoder.
     vocabulary : rows of the token embedding (0: none).
     positions : rows of the learned position table (0: none).
@@ -91,6 +92,7 @@ class Model:
     patch_inputs : inputs of the patch projection (vision; channels x patch x patch), else 0.
     patches : patches of an image (vision), else 0; a class token is added to them.
     gemms : the list itself, for family gemm.
+    listing : the list itself, for family operations.
     source : where the description comes from.
     relative_buckets : rows of each relative-bias table, one column a head (T5); else 0.
     window : positions that causal attention looks back, itself included (Mistral); 0: all.
@@ -124,6 +126,7 @@ class Model:
     relative_buckets: int = 0
     window: int = 0
     head_dense: bool = True
+    listing: Listing | None = None
 
 
 #: Numeric fields of a block that become (B, M) arrays.
@@ -339,7 +342,7 @@ def _overridden(models: Models, settings: dict[str, np.ndarray]) -> Models:
     model, block, numbers = models.template, dict(models.block), dict(models.numbers)
     if not model.blocks and set(settings) - {"head"}:
         raise InputError(
-            "a GEMM list takes its sizes from the file", field=f"model.{min(settings)}"
+            "a list of operations takes its sizes from the file", field=f"model.{min(settings)}"
         )
     if any(b.head_types for b in model.blocks):
         raise InputError(

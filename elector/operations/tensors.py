@@ -10,6 +10,8 @@ from elector.describe.model import HEAD_TYPES, Model, Models
 from elector.describe.workload import Workload
 from elector.operations import names
 from elector.operations.graph import Parameter
+from elector.operations.listed import listing_of
+from elector.operations.listed import weights as listed_weights
 from elector.operations.roles import Part, Place, Role, Section
 
 Array = np.ndarray
@@ -79,11 +81,11 @@ def parameter_tensors(models: Models, workload: Workload) -> list[Tensor]:
     for index in range(len(model.blocks)):
         found += _block(models, index, workload.rank)
     found += [replace(t, count=models.top(t.count)) for t in _head(models)]
-    one = np.full(models.size, 1.0)
-    for g in model.gemms:
-        place = Place(Section.LIST, variant=g.name)
-        sizes = one * (g.k * g.n), one * g.count
-        found.append(Tensor(Role.PRODUCT, place, *sizes, variant=g.name))
+    listing = listing_of(model)
+    if listing is not None:
+        for layer, name, elements, count in listed_weights(models, listing):
+            place = Place(Section.LIST, variant=layer)
+            found.append(Tensor(Role.PRODUCT, place, elements, count, variant=name))
     return found
 
 
