@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from elector.base.segments import Fold
+from elector.describe.listing import Listing
 from elector.describe.quantization import Quantization
 
 #: FlexiBERT 2.0 head types, in the order of `Block.head_types`.
@@ -131,7 +132,7 @@ class Model:
     """One transformer.
 
     name : what the user called it.
-    family : encoder | decoder | encoder-decoder | vision | gemm.
+    family : encoder | decoder | encoder-decoder | vision | gemm | operations.
     blocks : the layers, in order; encoder before decoder.
     vocabulary : rows of the token embedding (0: none).
     positions : rows of the learned position table (0: none).
@@ -152,6 +153,7 @@ class Model:
     patch_inputs : inputs of the patch projection (vision; channels x patch x patch), else 0.
     patches : patches of an image (vision), else 0; a class token is added to them.
     gemms : the list itself, for family gemm.
+    listing : the list itself, for family operations.
     source : where the description comes from.
     relative_buckets : rows of each relative-bias table, one column a head (T5); else 0.
     head_dense : the classifier has a hidden x hidden layer below its outputs (the pooler of
@@ -261,6 +263,8 @@ class Model:
     def experts_gated(self) -> bool:
         """Whether the experts have a gate."""
         return self.gated if self.expert_gated is None else self.expert_gated
+
+    listing: Listing | None = None
 
 
 #: What mixes the tokens of a layer: attention over heads; latent: over a rank that all heads

@@ -535,7 +535,7 @@ def _require_fit(numbers: dict[str, Array], models: Models) -> None:
             value=int(numbers["predictions"][i]),
             hint="at most workload.sequence_length; 0 predicts 15.625 % of them",
         )
-    if model.position_kind != "learned" or model.family in ("vision", "gemm"):
+    if model.position_kind != "learned" or model.family in ("vision", "gemm", "operations"):
         return
     longest = length + numbers["generate"]
     over = (models.numbers["positions"] > 0) & (longest > models.numbers["positions"])
