@@ -309,11 +309,10 @@ def standing(
 
 def powered(activity: Activity, part: str, seconds: Array, rows: Array | None = None) -> Array:
     """(D,) seconds of full leakage of a part: a gated one keeps a residue while it waits."""
-    if part not in activity.awake:
+    gating = activity.gating
+    if part not in gating.awake:
         return seconds
-    busy, residue = activity.awake[part].total(rows), activity.residue
-    if isinstance(residue, dict):
-        residue = residue[part]
+    busy, residue = gating.awake[part].total(rows), gating.residue[part]
     return residue * seconds + (1.0 - residue) * busy
 
 

@@ -154,8 +154,10 @@ def _dynamic(own: Chunk, technology: Technology) -> list[Term]:
 
 def _volts(own: Chunk) -> float:
     """Supply voltage that a power limit leaves, over that of the full clock."""
-    clocked, speed = own.activity.clocked, own.activity.speed
-    return 1.0 if clocked is None or speed is None else float(voltage(clocked, speed)[0])
+    power = own.activity.power
+    if power is None or power.clocked is None or power.speed is None:
+        return 1.0
+    return float(voltage(power.clocked, power.speed)[0])
 
 
 def _raised(own: Chunk, technology: Technology) -> tuple[float, list[str]] | None:

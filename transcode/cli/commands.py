@@ -17,7 +17,7 @@ from elector.cli.compare import INFEASIBLE, NOT_PASSED
 from elector.cli.entry import INTERRUPTED
 from elector.cli.options import FORMATS
 from transcode import __version__
-from transcode.cli.questions import compare, plot, show
+from transcode.cli.questions import compare, plot, report, show
 from transcode.cli.train import train
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ def main() -> None:
     transcode search my-space.yaml --time 60s
     transcode front results/bert            the front again
     transcode plot results/bert             ... as a picture
+    transcode report results/bert           ... as a page to explore
     transcode show results/bert 805779      one design, and what simulates it
     transcode compare results/a results/b   two runs
     transcode check results/bert --require 'serve.latency_s <= 5 ms'
@@ -364,5 +365,5 @@ def merge(run: tuple[Path, ...], out: Path, format: str) -> None:
     report.search_result(result.folder, format, result.notes)
 
 
-for command in (plot, show, compare, train):
+for command in (plot, show, compare, report, train):
     main.add_command(command)

@@ -17,7 +17,7 @@ from elector.base.table import DATA, load_json, load_yaml, read_csv
 from elector.describe.formats.described import PRESETS, from_mapping, preset, preset_names
 from elector.describe.layered import NAME as HETEROGENEOUS
 from elector.describe.layered import base as heterogeneous
-from elector.describe.model import Model
+from elector.describe.model import Gemm, Model
 
 __all__ = ["list_models", "load_model", "load_scalesim_config"]
 
@@ -25,6 +25,8 @@ _SUFFIXES = (".json", ".yaml", ".yml", ".csv")
 #: How the content of a pipe, which has no suffix, begins.
 _JSON = re.compile(r'\s*\{\s*["}]')
 _TABLE = re.compile(r"\s*[^,:{}\n]+,[^:{}\n]*\n")
+#: A single product (M x K) by (K x N); a size has at most nine digits.
+_PRODUCT = re.compile(r"gemm:([1-9]\d{0,8})x([1-9]\d{0,8})x([1-9]\d{0,8})")
 
 
 def list_models() -> list[str]:
@@ -35,9 +37,12 @@ def list_models() -> list[str]:
 def load_model(name_or_path: str) -> Model:
     """A model by preset name, by a name it is known under elsewhere, or from a file.
 
-    `gemm:NAME` is a shipped list of matrix products.
+    `gemm:NAME` is a shipped list of matrix products, `gemm:MxNxK` a single one.
     """
     name = str(name_or_path)
+    if single := _PRODUCT.fullmatch(name):
+        m, n, k = (int(size) for size in single.groups())
+        return Model(name=name, family="gemm", gemms=(Gemm("product", m, n, k),), source=name)
     if name == HETEROGENEOUS:
         return heterogeneous()
     if name in preset_names():

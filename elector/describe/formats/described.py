@@ -30,6 +30,8 @@ _SIZES = ("layers", "hidden", "heads", "kv_heads", "head_size", "feed_forward")
 _BLOCK = ("repeat", "hidden", "heads", "kv_heads", "head_size", "feed_forward")
 _BLOCK_OPTIONS = ("causal", "cross_attention", "head_types")
 _GEMM = ("name", "m", "n", "k", "count")
+#: What a block and a product may say, for the JSON Schema of model files.
+BLOCK_KEYS, BLOCK_OPTIONS, GEMM_KEYS = _BLOCK, _BLOCK_OPTIONS, _GEMM
 _PLAIN_HEADS = {"masked-lm": ("encoder",), "causal-lm": ("decoder", "encoder-decoder")}
 
 

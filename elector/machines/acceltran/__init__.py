@@ -22,8 +22,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from elector.machines.acceltran.tables import prepare
-from elector.machines.acceltran.work import activity
+from elector.machines.acceltran.work import prepare
 from elector.machines.contract import (
     Action,
     Case,
@@ -121,7 +120,6 @@ ACCELTRAN = Machine(
     description="lanes that skip zeros, softmax and layer-norm units, three buffers (ELECTOR)",
     actions=ACTIONS,
     prepare=prepare,
-    activity=activity,
     parts=parts,
     complete=complete,
     native="datapath",

@@ -49,7 +49,6 @@ class Constants:
     operand_share : part of the operand loads that the products do not hide.
     wave_share : part of the last wave's idle SMs that is lost.
     tile_cycles : cycles to start and to finish a tile.
-    kernel : seconds a kernel takes beyond its work.
     bandwidth_share : of the main memory that a kernel reaches.
     cache_bytes, lane_bytes : bytes a cycle and SM of the second-level cache, and at most for each
         lane; cache_share : share reached.
@@ -73,7 +72,6 @@ class Constants:
     operand_share: float
     wave_share: float
     tile_cycles: float
-    kernel: float
     bandwidth_share: float
     cache_bytes: float
     lane_bytes: float

@@ -27,7 +27,7 @@ class ReramUnits:
     def __init__(self, case: Case, copies: int = 0, pool: float = 0.0) -> None:
         """The units of a design; copies and pool in crossbars, else those of its plan."""
         self.case, self.i = case, case.pair
-        plan = case.activity.extra
+        plan = case.activity.told.extra
         self.number, self.name = case.number, case.name
         number = self.number
         self.bandwidth = number["bandwidth"]

@@ -16,7 +16,7 @@ from elector.machines.contract import (
     Units,
 )
 from elector.machines.memories import standing_by
-from elector.machines.systolic.work import activity, prepare
+from elector.machines.systolic.work import prepare
 
 Array = np.ndarray
 
@@ -80,7 +80,6 @@ SYSTOLIC = Machine(
     description="systolic arrays with one on-chip memory and a vector unit",
     actions=ACTIONS,
     prepare=prepare,
-    activity=activity,
     parts=parts,
     complete=complete,
     native="datapath",

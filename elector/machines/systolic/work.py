@@ -11,7 +11,15 @@ import numpy as np
 from elector.base.table import distinct
 from elector.machines import memories
 from elector.machines.buffering import Loads, holds, stream
-from elector.machines.contract import Activity, Count, Stream, Units
+from elector.machines.contract import (
+    Activity,
+    Ahead,
+    Count,
+    Details,
+    Overlap,
+    Stream,
+    Units,
+)
 from elector.machines.systolic import peer
 from elector.machines.systolic.folds import (
     Arrays,
@@ -64,6 +72,10 @@ class Prepared:
     words: Array
     details: bool
     trains: Array
+
+    def activity(self, part: slice) -> Activity:
+        """What the designs of `part` do."""
+        return _activity(self, part)
 
 
 def prepare(ops: Operations, index: Array, units: Units, details: bool) -> Prepared:
@@ -189,10 +201,9 @@ class _Compute:
     sides: Sides
 
 
-def activity(prepared: object, part: slice) -> Activity:
+def _activity(p: Prepared, part: slice) -> Activity:
     """Seconds and counts of the designs in `part` (physics: time = the slowest resource)."""
-    assert isinstance(prepared, Prepared)
-    p, ops, units = prepared, prepared.ops, prepared.units.take(part)
+    ops, units = p.ops, p.units.take(part)
     index, half = p.index[part], p.plan_index[part]
     d = _Designs(p, units, index, index + ops.count.shape[1] * units.code("dataflow", FLOWS), half)
     rows = np.arange(len(ops.rows))
@@ -212,27 +223,31 @@ def activity(prepared: object, part: slice) -> Activity:
     return Activity(
         busy=busy,
         alone=alone,
-        compute=compute.alone,
         cycles=compute.cycles,
         counts=counts,
         fuse=units.flag("fuse"),
-        weights=Count(p.distinct, d.plain),
-        room=units.number("sram") * TILE_SHARE / 2.0,
-        bandwidth=units.number("bandwidth"),
         start=np.where(d.peer, 0.0, _start(d) / units.number("bandwidth")),
         executed=ops.executed[index],
         peak=cells * units.number("clock"),
         limits=_limits(d),
-        resources=tuple(busy),
-        one=one,
-        streams=_streams(d, loads),
-        turns=turns,
-        holds=holds(compute.alone, compute.array, loads, turns),
-        tiles=_tiles(d, turns) if p.details else None,
-        traffic=traffic if p.details else None,
-        moved=_moved(d, turns) if p.details else None,
-        accesses=_accesses(d, compute.sides) if p.details else {},
+        overlap=Overlap(
+            one=one,
+            streams=_streams(d, loads),
+            turns=turns,
+            holds=holds(compute.alone, compute.array, loads, turns),
+        ),
+        ahead=Ahead(
+            Count(p.distinct, d.plain),
+            units.number("sram") * TILE_SHARE / 2.0,
+            units.number("bandwidth"),
+        ),
+        details=_details(d, compute.sides, turns, traffic) if p.details else None,
     )
+
+
+def _details(d: _Designs, sides: Sides, turns: Array, traffic: tuple[Array, Array]) -> Details:
+    """Tiles, bytes and accesses of each operation."""
+    return Details(_tiles(d, turns), traffic, _moved(d, turns), _accesses(d, sides))
 
 
 def _chosen(d: _Designs, table: Array, turns: Array) -> Array:

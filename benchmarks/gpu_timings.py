@@ -1,0 +1,134 @@
+"""Timings of single kernels on eight GPUs, from the data package aiconfigurator-core 0.12.0.
+
+    python benchmarks/gpu_timings.py FOLDER [--engine vllm] [--rows 600]
+
+FOLDER is `aiconfigurator_core` of the unpacked wheel (Apache-2.0; `pip download --no-deps`, then
+unzip): its systems/data/DEVICE/KIND/ENGINE/VERSION/*.parquet. Printed for each device and format:
+rows, median and mean absolute error and bias of products above 50 us, and of attention, on rows
+that no fit has seen: those whose SHA-256 of `device|kind|engine|format|m|n|k` (attention: all
+input columns joined by |) ends in the hex digit 0 or 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as parquet
+from gpu_rows import Compiled, compile_operations, kernel_only, operations
+
+from elector.machines.gpu.kernels import constants
+from elector.machines.gpu.stacks import stacks
+
+Array = np.ndarray
+
+#: Device of the package -> of this program.
+DEVICES = {
+    "a100_sxm": "a100-sxm-80gb",
+    "l40s": "l40s",
+    "h100_sxm": "h100-sxm-80gb",
+    "h200_sxm": "h200-sxm-141gb",
+    "b200_sxm": "b200-sxm-192gb",
+}
+#: Format of the package -> precision of this program.
+FORMATS = {"bfloat16": "bf16", "fp8": "fp8", "sq": "int8"}
+#: Engine of the package -> stack of this program. Its timings of TensorRT-LLM ran under PyTorch,
+#: which finds the scales of 8 bits as vLLM does.
+STACKS = {"vllm": "vllm", "sglang": "sglang", "trtllm": "vllm"}
+#: Shorter kernels are their start, and differ from host to host.
+LEAST = 50e-6
+
+
+@dataclass(frozen=True)
+class Timings:
+    """Products of one device, engine and format: sizes, seconds, and whether a row is left out."""
+
+    m: Array
+    n: Array
+    k: Array
+    seconds: Array
+    left_out: Array
+
+    def take(self, keep: Array) -> Timings:
+        """The rows where `keep` (N,) holds, or those at given places."""
+        return Timings(*(getattr(self, f)[keep] for f in ("m", "n", "k", "seconds", "left_out")))
+
+
+def held_out(cells: Iterable[object]) -> bool:
+    """The rule by which a row is never fitted on."""
+    text = "|".join(str(cell) for cell in cells)
+    return hashlib.sha256(text.encode()).hexdigest()[-1] in "01"
+
+
+@functools.cache
+def products(folder: Path, device: str, engine: str, kind: str) -> Timings | None:
+    """Products of the newest version of an engine; None where it has none in that format."""
+    found = sorted((folder / "systems" / "data" / device / "gemm" / engine).glob("*/*.parquet"))
+    if not found:
+        return None
+    table = parquet.read_table(found[-1]).to_pydict()
+    chosen = [i for i, name in enumerate(table["gemm_dtype"]) if name == kind]
+    if not chosen:
+        return None
+    m, n, k, milliseconds = (
+        np.array([table[c][i] for i in chosen], float) for c in ("m", "n", "k", "latency")
+    )
+    out = [
+        held_out((device, "gemm", engine, kind, table["m"][i], table["n"][i], table["k"][i]))
+        for i in chosen
+    ]
+    return Timings(m, n, k, milliseconds * 1e-3, np.array(out))
+
+
+def sample(rows: Timings, size: int, left_out: bool) -> Timings:
+    """Rows above 50 us, at most `size` of them, evenly spread over the table."""
+    keep = np.nonzero((rows.seconds > LEAST) & (rows.left_out == left_out))[0]
+    rng = np.random.default_rng(0)
+    return rows.take(np.sort(rng.permutation(keep)[:size]))
+
+
+def compiled(rows: Timings, device: str, kind: str, engine: str) -> Compiled:
+    """The products as steps of their own, as an engine runs them."""
+    stack = STACKS[engine]
+    ops = operations(rows.m, rows.k, rows.n, precision=FORMATS[kind], stack=stack)
+    return compile_operations(ops, DEVICES[device], FORMATS[kind])
+
+
+def show(folder: Path, engine: str, size: int) -> None:
+    """Errors of products by device and format, on rows left out."""
+    now, alone = constants(), kernel_only(stacks())
+    print("device        format     rows  median   mean   bias")
+    for device in DEVICES:
+        for kind in FORMATS:
+            for name in (engine, "trtllm"):
+                every = products(folder, device, name, kind)
+                if every is None:
+                    continue
+                rows = sample(every, size, left_out=True)
+                error = compiled(rows, device, kind, name).seconds(now, alone) / rows.seconds - 1.0
+                size_of = np.abs(error)
+                print(
+                    f"{device:13} {FORMATS[kind]:5} {name:8} {error.size:5} "
+                    f"{np.median(size_of):7.1%} {size_of.mean():7.1%} {np.median(error):+7.1%}"
+                )
+                if name == engine:
+                    break
+
+
+def main() -> None:
+    """Print the errors."""
+    parser = argparse.ArgumentParser(description="errors against timings of single kernels")
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--engine", default="vllm")
+    parser.add_argument("--rows", type=int, default=600)
+    given = parser.parse_args()
+    show(given.folder, given.engine, given.rows)
+
+
+if __name__ == "__main__":
+    main()
