@@ -493,6 +493,9 @@ def test_the_counts_cover_every_preset(table: str) -> None:
     counted = {row["preset"] for row in rows}
     # The applications of HpT have no class to count: their parameters are counted by hand.
     own = {name for name in list_models() if name.startswith("hpt-")}
-    assert counted == set(list_models()) - {"encoder", "decoder", "flexibert"} - own
+    # Those of today are in test_model_types.
+    with (DATA / "counts_of_today.csv").open(encoding="utf-8") as stream:
+        today = {row["preset"] for row in csv.DictReader(stream)}
+    assert counted == set(list_models()) - {"encoder", "decoder", "flexibert"} - own - today
     preset_heads = {(row["preset"], row["head"]) for row in rows}
     assert all((name, load_model(name).head) in preset_heads for name in counted)
