@@ -11,11 +11,22 @@ stacks and the clock under a power limit are shared with it.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from elector.evaluation.path import Chunk
 from elector.events.engine import Run, Work
-from elector.machines.gpu.kernels import SLICE, SPLIT_DEPTH, SPLITS, TILES, VECTOR, constants
+from elector.machines.gpu.kernels import (
+    SLICE,
+    SPLIT_DEPTH,
+    SPLITS,
+    TILES,
+    TILES_OF,
+    VECTOR,
+    constants,
+    tiles,
+)
 from elector.machines.gpu.stacks import kernels, passes, quantised, stacks, transposed
 from elector.operations.roles import Role
 
@@ -31,7 +42,11 @@ class GpuUnits:
     def __init__(self, chunk: Chunk) -> None:
         self.chunk, self.i = chunk, int(chunk.index[0])
         self.number = {key: float(v[0]) for key, v in chunk.units.numbers.items()}
-        self.c = c = constants()
+        products = chunk.ops.format.products
+        own = tiles(constants(), chunk.units.names["architecture"], products.name)
+        self.c = c = replace(
+            constants(), **{name: float(getattr(own, name)[0]) for name in TILES_OF}
+        )
         speed = chunk.activity.speed
         full = self.number["clock"] or self.number["boost_clock"]
         self.clock = full * (1.0 if speed is None else float(speed[0]))
@@ -47,7 +62,6 @@ class GpuUnits:
         self.first = float(chunk.activity.start[0])
         self.credit = 0.0
         self.whole = chunk.ops.whole_sides()
-        products = chunk.ops.format.products
         self.width = products.width
         fits = products.significand <= self.c.tensor_significand
         self.tensor = bool(self.number["tensor"]) and fits
@@ -136,7 +150,12 @@ class GpuUnits:
         n = min(n + diagonal * (whole_n > n), float(whole_n))
         blocks = np.ceil(m / c.flash_rows) * batch
         each = (
-            k * n * (c.flash_rows / self._inside(r) + c.operand_share * self.width / c.cache_bytes)
+            k
+            * n
+            * (
+                c.flash_rows / (self._inside(r) * c.flash_share)
+                + c.operand_share * self.width / c.cache_bytes
+            )
         )
         each += c.tile_cycles * (self.kernels[r] > 0)
         whole, rest = divmod(blocks, self.number["sms"])
