@@ -141,7 +141,7 @@ def _split(stage: Stage, streams: Array, together: _Passed) -> tuple[Array, Arra
     while (number > 1.0).any():
         n = np.maximum(number, 1.0)
         if ((number > 1.0) & (stage.least(together, apart, n) < best)).any():
-            found = stage.seconds(together, apart, n)
+            found = stage.seconds(together, stage.passed(n), n)
             best, chosen = np.minimum(best, found), np.where(found < best, n, chosen)
         number = number / 2.0
     return best, chosen

@@ -30,6 +30,8 @@ Array = np.ndarray
 #: Parts of the energy that are spent while main memory transfers.
 MEMORY_PARTS = ("main memory", "interface")
 BINS = 400
+#: What a phase goes through its layers again for.
+TURNS = {"decode": "token", "forward": "micro-batch", "backward": "micro-batch"}
 #: Kind of operation -> its place in the palette, the same in every picture.
 KINDS = (*CHOICES["kind"], TRANSFER)
 #: Colours of lines that the colour-blind can tell apart, too (Okabe and Ito 2008).
@@ -207,6 +209,7 @@ def _bar(span: Span, row: Row, track: int) -> dict[str, object]:
             "layer": f"{row.layer} {span.layer + 1}",
             "sequence": span.stream + 1,
             "phase": row.phase,
+            **({TURNS[row.phase]: span.turn + 1} if row.phase in TURNS else {}),
         },
     }
 
@@ -245,9 +248,9 @@ def _tracks(spans: list[Span]) -> list[str]:
 def _joined(spans: list[Span]) -> list[Span]:
     """Pieces that follow one another without a gap become one span; by their start."""
     found: list[Span] = []
-    last: dict[tuple[str, int, int, int], int] = {}
+    last: dict[tuple[str, int, int, int, int], int] = {}
     for s in sorted(spans, key=lambda span: span.start):
-        key = (s.resource, s.row, s.layer, s.stream)
+        key = (s.resource, s.row, s.turn, s.layer, s.stream)
         i = last.get(key)
         before = found[i] if i is not None else None
         same = before is not None and before.amount == s.amount

@@ -52,10 +52,13 @@ class Case:
 class Run:
     """One layer of one row for one of `streams` sequences.
 
-    repeat : layers there are. times : runs in this layer. most : pieces they are cut into.
+    turn : of the step, which goes through its layers again for every token that it generates and
+    every micro-batch that it trains on. layer, repeat : of the layers of a turn, of which there
+    are so many. times : runs in this layer. most : pieces they are cut into.
     """
 
     row: int
+    turn: int
     layer: int
     repeat: int
     times: float

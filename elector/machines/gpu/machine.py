@@ -46,6 +46,7 @@ from elector.machines.gpu.kernels import (
     constants,
     memory_seconds,
     product_seconds,
+    tiles,
     vector_seconds,
 )
 from elector.machines.gpu.stacks import (
@@ -160,7 +161,9 @@ def device(p: Constants, units: Units, products: Format) -> Device:
     cache = np.minimum(p.cache_bytes * sms * hertz, p.lane_bytes * lanes)
     special = np.minimum(p.special_cycle * sms * hertz, p.special_share * lanes)
     tensor = units.flag("tensor") & (products.significand <= p.tensor_significand)
-    return Device(sms, hertz, rate, tensor, units.number("bandwidth"), lanes, cache, special)
+    own = tiles(p, units.names["architecture"], products.name)
+    bandwidth = units.number("bandwidth")
+    return Device(sms, hertz, rate, tensor, bandwidth, lanes, cache, special, own)
 
 
 def _activity(p: Prepared, part: slice | Array) -> Activity:

@@ -23,7 +23,7 @@ BROKEN = 1e9
 #: Reasons of designs that ask for what there is not.
 BEYOND = (CLOCK, BANDWIDTH)
 #: Results that may have no value.
-OPTIONAL = ("time_", "tokens_", "lifetime_")
+OPTIONAL = ("time_", "tokens_", "lifetime_", "energy_per_token", "perplexity")
 #: Results that an infeasible design keeps.
 KEPT = ("macs", "parameters", "area_mm2", "peak_ops_per_s")
 
