@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from elector.cost.results import registry
 from elector.cost.supply import CLOCK
 from elector.machines.memories import BANDWIDTH
 from laws import neighbours
@@ -25,7 +26,7 @@ BEYOND = (CLOCK, BANDWIDTH)
 #: Results that may have no value.
 OPTIONAL = ("time_", "tokens_", "lifetime_", "energy_per_token", "perplexity")
 #: Results that an infeasible design keeps.
-KEPT = ("macs", "parameters", "area_mm2", "peak_ops_per_s")
+KEPT = tuple(m.name for m in registry().scalars if m.exists == "always")
 
 
 @dataclass(frozen=True)
