@@ -119,6 +119,9 @@ def main() -> None:
 @shared.design
 @shared.technology
 @click.option("--operations", is_flag=True, help="List every operation.")
+@click.option(
+    "--uncertainty", is_flag=True, help="Also give the interval that nine of ten lie within."
+)
 @shared.format_
 def simulate(
     model: str,
@@ -126,6 +129,7 @@ def simulate(
     assignments: tuple[str, ...],
     technology: str | None,
     operations: bool,
+    uncertainty: bool,
     format: str,
     **options: str | None,
 ) -> None:
@@ -148,7 +152,14 @@ def simulate(
 
     settings = shared.settings_of(assignments, options)
     loaded = shared.load_technology(technology)
-    result = run(model, accelerator, settings=settings, technology=loaded, operations=operations)
+    result = run(
+        model,
+        accelerator,
+        settings=settings,
+        technology=loaded,
+        operations=operations,
+        uncertainty=uncertainty,
+    )
     report.simulation(result, format)
     if not result["feasible"]:
         raise click.exceptions.Exit(INFEASIBLE)
