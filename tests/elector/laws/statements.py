@@ -21,7 +21,7 @@ BROKEN = 1e9
 #: Results that may have no value.
 OPTIONAL = ("time_", "tokens_", "lifetime_", "energy_per_token", "perplexity")
 #: Results that an infeasible design keeps.
-KEPT = ("macs", "parameters", "area_mm2", "peak_ops_per_s")
+KEPT = ("macs", "parameters", "active_parameters", "area_mm2", "peak_ops_per_s")
 
 
 @dataclass(frozen=True)
