@@ -128,7 +128,7 @@ class Prepared(Protocol):
     """D designs that are ready to be asked: what chunks share is worked out once."""
 
     def activity(self, part: slice | Array) -> Activity:
-        """What the designs of `part` do."""
+        """What the designs of `part` do: a slice of them, or their places."""
 
 
 class Planned(ABC):
