@@ -210,7 +210,7 @@ class Compiled:
                 passes=gpu.passes(prepared.ops.rows, stack, w),
             )
             activity, priced, _ = limit(
-                prepared.ops, prepared.index, gpu.activity(now, slice(None)), prices, self.machine
+                prepared.ops, prepared.index, now.activity(slice(None)), prices, self.machine
             )
             timing = schedule(prepared.ops, prepared.index, activity)
             found[rows] = timing.seconds / self.scale[rows]
@@ -304,6 +304,8 @@ def operations(
         b_width=out.widths("b_width"),
         out_width=out.widths("out_width"),
         parameters=0.0 * one,
+        in_use=0.0 * one,
+        active=0.0 * one,
         memory=nothing,
         macs=macs,
         executed=macs,

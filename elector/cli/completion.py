@@ -50,6 +50,13 @@ def results(ctx: click.Context, param: click.Parameter, text: str) -> list[str]:
     return _beginning(RESULTS, text)
 
 
+def scalars(ctx: click.Context, param: click.Parameter, text: str) -> list[str]:
+    """Results that are one number."""
+    from elector.cost.results import registry
+
+    return _beginning([metric.name for metric in registry().scalars], text)
+
+
 def groups(ctx: click.Context, param: click.Parameter, text: str) -> list[str]:
     """Groups of published cases."""
     from elector.base.table import DATA

@@ -10,6 +10,7 @@ import click
 
 from elector.base import quantity
 from elector.cli import text
+from elector.cost.results import registry
 
 if TYPE_CHECKING:
     from elector.events.trace import Trace
@@ -124,6 +125,42 @@ def compared(found: Sequence[Moved], format: str) -> None:
         (sum(entries[0].verdict == "new" for entries in rows.values()), "new"),
     ]
     click.echo(f"{len(rows)} designs: " + ", ".join(f"{n} {what}" for n, what in counts))
+
+
+def side_by_side(found: Sequence[text.Record], format: str) -> None:
+    """One model on several accelerators: the first as it is, the others as ratios to it."""
+    if format == "json":
+        text.as_json(found)
+        return
+    if format == "csv":
+        text.as_csv(found)
+        return
+    first, known = found[0], registry()
+    metrics = list(first["values"])
+    rows = []
+    for entry in found:
+        cells = [
+            [
+                "-" if value is None else known.show(name, value),
+                "" if entry is first else _times(entry["ratios"][name]),
+            ]
+            for name, value in entry["values"].items()
+        ]
+        rows.append([entry["accelerator"], *(cell for pair in cells for cell in pair)])
+    heads = [name for metric in metrics for name in (known.label(metric), "")]
+    table = text.table(rows, ["", *heads], right=range(1, len(heads) + 1), fold=(0,))
+    click.echo(f"{first['model']}, beside {first['accelerator']}\n{table}")
+    for entry in found:
+        if not entry["feasible"]:
+            click.echo(text.paragraph(f"{entry['accelerator']} is infeasible: {entry['reason']}"))
+        for name, reason in entry["reasons"].items():
+            if reason:
+                line = f"{entry['accelerator']}, {known.label(name)}: {reason}"
+                click.echo(text.paragraph(line))
+
+
+def _times(ratio: float | None) -> str:
+    return "" if ratio is None else f"{quantity.plain(ratio, 3)} x"
 
 
 def traced(found: Trace, out: str, plot: str | None) -> None:

@@ -23,6 +23,18 @@ def narrow_states(group: Group) -> dict[str, Note]:
     return {text: Note(np.ones(group.rows.size, dtype=bool))} if text else {}
 
 
+def packed(group: Group) -> dict[str, Note]:
+    """What is stored in a format of its own, and what is not."""
+    f = group.workload.format
+    if f.packed is None or not (group.models.template.blocks or group.models.template.gemms):
+        return {}
+    text = (
+        f"the matrices of layers are stored in {f.packed.name}, {8.0 * f.packed.width:.4g} bits a "
+        f"weight with scales; embeddings, heads, norms and biases stay in {f.weights.name}"
+    )
+    return {text: Note(np.ones(group.rows.size, dtype=bool))}
+
+
 def predicted(group: Group) -> dict[str, Note]:
     """How many positions of a sequence a masked-LM head sees in training: not all of them."""
     workload = group.workload
@@ -39,10 +51,17 @@ def predicted(group: Group) -> dict[str, Note]:
     return {text: Note(np.ones(group.rows.size, dtype=bool), numbers)}
 
 
+def of_the_model(group: Group) -> dict[str, Note]:
+    """What the reader of a model's file has to say."""
+    return {text: Note(where) for text, where in group.said.items()}
+
+
 #: Each: a group of designs -> sentence -> what it is said of.
 SOURCES: tuple[Callable[[Group], dict[str, Note]], ...] = (
     applies.of_group,
+    of_the_model,
     narrow_states,
+    packed,
     predicted,
 )
 

@@ -7,6 +7,8 @@ it everything is a number and is computed in arrays.
 
 from __future__ import annotations
 
+import dataclasses
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -16,8 +18,9 @@ from elector.base.errors import InputError
 from elector.base.table import Column, distinct, schema
 from elector.describe.formats import load_model
 from elector.describe.layered import NAME, layer_field, layered
-from elector.describe.model import Model, Models, stack, structure, with_settings
-from elector.describe.numbers import native, precisions
+from elector.describe.model import Model, Models, stack, structure
+from elector.describe.numbers import SAME, formats, native, precisions, unpacking
+from elector.describe.variants import STRUCTURAL, with_pattern, with_settings
 from elector.describe.workload import MASKED_SHARE, NUMBERS, Workload, lora_rank
 from elector.evaluation.accelerators import Accelerator, load_accelerator
 from elector.evaluation.data_sheets import evidence_of
@@ -29,6 +32,8 @@ Array = np.ndarray
 CATEGORICAL = (
     "mode",
     "precision",
+    "weights",
+    "kv_cache",
     "optimizer",
     "activations",
     "attention",
@@ -36,7 +41,10 @@ CATEGORICAL = (
     "trainable",
     "sparsity",
     "optimizer_kernels",
+    "residency",
 )
+#: Settings of a model that are texts.
+TEXTS = ("head", "pattern", "ignore_keys")
 #: What leaves a choice to the program, and the attention it then takes.
 AUTO, AUTO_ATTENTION = "auto", "unfused"
 
@@ -51,6 +59,7 @@ class Group:
     pair : (D,) index into the M distinct (model, workload) pairs.
     models, workload : the pairs.
     table : the settings as they were given; None where they are of no interest.
+    said : what the readers of the models say -> the (D,) bool designs it is said of.
     """
 
     rows: Array
@@ -60,6 +69,7 @@ class Group:
     models: Models
     workload: Workload
     table: Table | None = None
+    said: Mapping[str, Array] = dataclasses.field(default_factory=dict)
 
 
 def resolve(columns: Mapping[str, Column], size: int) -> Iterator[Group]:
@@ -83,26 +93,46 @@ class _Structures:
     model_code: Array
     accelerators: list[Accelerator]
     accelerator_code: Array
-    heads: tuple[object, ...]
-    head_codes: Array
+    variant_codes: Array
+
+
+def _variants(table: Table) -> tuple[list[dict[str, str]], Array]:
+    """Distinct combinations of the texts that change a model, and the (D,) index of each row's."""
+    used = [name for name in TEXTS if f"model.{name}" in table.columns]
+    if not used:
+        return [{}], np.zeros(table.size, dtype=np.intp)
+    parsed = [table.parsed(f"model.{name}", schema("model")[name]) for name in used]
+    columns = [table.columns[f"model.{name}"].codes for name in used]
+    _, first, codes = distinct(combine(columns))
+    found = []
+    for row in first:
+        values = {n: v[c[row]] for n, v, c in zip(used, parsed, columns, strict=True)}
+        found.append({name: str(value) for name, value in values.items() if value is not None})
+    return found, codes
+
+
+def _variant(name: str, texts: Mapping[str, str], given: frozenset[str]) -> Model:
+    """A model with another head or pattern, read past some keys."""
+    ignore = tuple(word for word in re.split(r"[\s,]+", texts.get("ignore_keys", "")) if word)
+    model = load_model(name, ignore)
+    if "head" in texts:
+        model = replace(model, head=texts["head"])
+    if "pattern" in texts:
+        model = with_pattern(model, texts["pattern"], given)
+    return model
 
 
 def _structures(table: Table) -> _Structures:
-    column, rows = table.columns["model"], table.size
-    heads: tuple[object, ...] = (None,)
-    head_codes = np.zeros(rows, dtype=np.intp)
-    if "model.head" in table.columns:
-        heads = table.parsed("model.head", schema("model")["head"])
-        head_codes = table.columns["model.head"].codes
+    column = table.columns["model"]
+    variants, variant_codes = _variants(table)
+    given = frozenset(key[6:] for key in table.columns if key.startswith("model."))
     models: dict[tuple[int, int], Model] = {}
     seen: dict[object, int] = {}
-    codes = np.empty((len(column.values), len(heads)), dtype=np.intp)
+    codes = np.empty((len(column.values), len(variants)), dtype=np.intp)
     for i, name in enumerate(column.values):
-        base = load_model(str(name))
-        for j, head in enumerate(heads):
-            model = base if head is None else replace(base, head=str(head))
-            models[i, j] = model
-            codes[i, j] = seen.setdefault(structure(model), len(seen))
+        for j, texts in enumerate(variants):
+            models[i, j] = _variant(str(name), texts, given)
+            codes[i, j] = seen.setdefault(structure(models[i, j]), len(seen))
     accelerators = [
         v if isinstance(v, Accelerator) else load_accelerator(str(v))
         for v in table.columns["accelerator"].values
@@ -115,11 +145,10 @@ def _structures(table: Table) -> _Structures:
     ]
     return _Structures(
         models,
-        codes[column.codes, head_codes],
+        codes[column.codes, variant_codes],
         accelerators,
         np.array(kind, dtype=np.intp)[table.columns["accelerator"].codes],
-        heads,
-        head_codes,
+        variant_codes,
     )
 
 
@@ -132,6 +161,7 @@ def _codes(table: Table, s: _Structures) -> tuple[Array, Array]:
     for name in sorted({name for a in s.accelerators for name in a.machine.natives}):
         if f"accelerator.{name}" in table.columns:
             parts.append(table.columns[f"accelerator.{name}"].codes)
+    parts += _shapes(table)
     if "workload.generate" in table.columns:
         field = schema("workload")["generate"]
         parts.append((table.at("workload.generate", field, np.arange(table.size), 0.0) > 0) + 0)
@@ -141,6 +171,20 @@ def _codes(table: Table, s: _Structures) -> tuple[Array, Array]:
     rank = np.empty(order.size, dtype=np.intp)
     rank[order] = np.arange(order.size)
     return rank[codes], first[order]
+
+
+def _shapes(table: Table) -> list[Array]:
+    """(D,) codes of settings that make other kinds of layers where they are given at all."""
+    found = []
+    for name in STRUCTURAL:
+        column = table.columns.get(f"model.{name}")
+        if column is None:
+            continue
+        if name == "dense_layers":
+            found.append(column.codes)
+        elif any(value is None for value in column.values):
+            found.append(np.array([value is not None for value in column.values])[column.codes] + 0)
+    return found
 
 
 def combine(parts: list[Array]) -> Array:
@@ -168,7 +212,19 @@ def _group(table: Table, rows: Array, first: int, s: _Structures) -> Group:
     units.numbers["training"] = np.full(rows.size, float(_text(table, "mode", first) == "training"))
     precision = _precision(table, first, machine, units)
     workload = _workload(table, chosen, first, precision, models, machine)
-    return Group(rows, machine, units, pair, models, workload, table)
+    return Group(rows, machine, units, pair, models, workload, table, _said(table, rows, s))
+
+
+def _said(table: Table, rows: Array, s: _Structures) -> dict[str, Array]:
+    """Notes of the models of a group, and the (D,) designs that have them."""
+    noted = {key: model.notes for key, model in s.models.items() if model.notes}
+    found: dict[str, Array] = {}
+    codes, variants = table.columns["model"].codes[rows], s.variant_codes[rows]
+    for (name, variant), texts in noted.items():
+        here = (codes == name) & (variants == variant)
+        for text in texts if here.any() else ():
+            found[text] = found.get(text, np.zeros(rows.size, dtype=bool)) | here
+    return found
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -202,12 +258,13 @@ def _paired(table: Table, rows: Array, s: _Structures) -> tuple[Array, Array, Mo
     kept = _last.get("pairs")
     if kept is not None and kept.answers(columns, s, rows):
         return kept.found
-    keys = [k for k in columns if k.startswith("model.") and k != "model.head"]
+    texts = [f"model.{name}" for name in TEXTS]
+    keys = [k for k in columns if k.startswith("model.") and k not in texts]
     # Pairs are numbered by their codes: models of one depth come to stand together.
     keys.sort(key=lambda key: key != "model.layers")
     numeric = [key for key in numbers if key in columns]
     parts = [columns[k].codes[rows] for k in ("model", *keys, *numeric)]
-    _, representative, pair = distinct(combine([*parts, s.head_codes[rows]]))
+    _, representative, pair = distinct(combine([*parts, s.variant_codes[rows]]))
     chosen = rows[representative]
     found = chosen, pair, _models(table, chosen, keys, s)
     _last["pairs"] = _Pairs(columns, s.models, rows, found)
@@ -217,16 +274,17 @@ def _paired(table: Table, rows: Array, s: _Structures) -> tuple[Array, Array, Mo
 def _models(table: Table, rows: Array, keys: list[str], s: _Structures) -> Models:
     """The models of the representatives: each base with its own overrides, in order."""
     fields, codes = schema("model"), table.columns["model"].codes[rows]
-    heads, found, places = s.head_codes[rows], [], []
-    for base in distinct(codes)[0]:
-        here = np.nonzero(codes == base)[0]
+    variants, found, places = s.variant_codes[rows], [], []
+    both = combine([codes, variants])
+    for base in distinct(both)[0]:
+        here = np.nonzero(both == base)[0]
         settings = {}
         for key in keys:
             field = layer_field(key[6:]) or fields[key[6:]]
             values = table.at(key, field, rows[here], np.nan)
             if not np.isnan(values).all():
                 settings[key[6:]] = values
-        model = s.models[int(base), int(heads[here[0]])]
+        model = s.models[int(codes[here[0]]), int(variants[here[0]])]
         own = model.name == NAME or any(layer_field(key) for key in settings)
         build = layered if own else with_settings
         found.append(build(model, settings, here.size))
@@ -365,6 +423,7 @@ def _workload(
     fields = schema("workload")
     texts = {name: str(_text(table, name, first)) for name in CATEGORICAL}
     texts["precision"] = precision
+    _require_storage(texts, machine)
     lora_rank(texts["trainable"])
     if texts["sparsity"] != "dense":
         from elector.operations.sparsity import load_sparsity  # only pruning needs it
@@ -392,6 +451,43 @@ def _workload(
     numbers["predictions"] = np.where(numbers["predictions"] > 0, numbers["predictions"], masked)
     _require_fit(numbers, models)
     return Workload(**texts, generates=bool((numbers["generate"] > 0).any()), **numbers)  # type: ignore[arg-type]
+
+
+def _require_storage(texts: dict[str, str], machine: Machine) -> None:
+    """What is packed is narrower than what is multiplied, and only read, never trained.
+
+    Cells of crossbars hold as many bits of every matrix as the machine says.
+    """
+    cells = next((k for k in machine.fields if k.rpartition(".")[2] == "weight_bits"), None)
+    if texts["weights"] != SAME and cells is not None:
+        raise InputError(
+            f"{machine.name} stores weights in cells, all of them in the same number of bits",
+            field="workload.weights",
+            value=texts["weights"],
+            allowed=[SAME],
+            hint=f"accelerator.{cells} says how many",
+        )
+    products = precisions()[texts["precision"]].products
+    for name in ("weights", "kv_cache"):
+        asked = texts[name]
+        if asked == SAME:
+            continue
+        if formats()[asked].bits > products.bits:
+            narrow = [n for n in unpacking() if formats()[n].bits <= products.bits]
+            raise InputError(
+                f"values are multiplied in {products.name}, which is narrower",
+                field=f"workload.{name}",
+                value=asked,
+                allowed=[SAME, *narrow],
+            )
+    if texts["weights"] != SAME and texts["mode"] == "training" and texts["trainable"] == "all":
+        raise InputError(
+            "weights that train are not stored packed",
+            field="workload.weights",
+            value=texts["weights"],
+            allowed=[SAME],
+            hint="workload.trainable: lora:R or heads leaves them frozen",
+        )
 
 
 def _require_fit(numbers: dict[str, Array], models: Models) -> None:

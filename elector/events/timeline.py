@@ -27,10 +27,11 @@ from elector.base.errors import InputError
 from elector.base.table import Column
 from elector.cost.schedule import STAGES
 from elector.evaluation.path import Chunk, inspect, members
-from elector.events.engine import PIECES, Engine, Job, Run, Span, Weights, Work
-from elector.events.units import UNITS, UnitModel
+from elector.events.engine import Engine, Job, Span, Weights
 from elector.hybrid.assign import TRANSFER
+from elector.machines import MACHINES
 from elector.machines.contract import Hybrid
+from elector.machines.pieces import PIECES, Case, EventModel, Run, Work
 from elector.operations.rows import Row
 from elector.technology import Technology
 
@@ -57,7 +58,7 @@ def run(columns: Mapping[str, Column], technology: Technology | None = None) -> 
 
 def timeline(chunk: Chunk) -> Timeline:
     """The timeline of the first design of a chunk."""
-    units = {name: UNITS[own.machine.name](own) for name, own in members(chunk).items()}
+    units = {name: _model(own) for name, own in members(chunk).items()}
     memories = {f"{name}memory": (u.bandwidth, u.buffer) for name, u in units.items()}
     now, spans, stages = 0.0, [], {}
     busy: dict[str, float] = {}
@@ -75,10 +76,24 @@ def timeline(chunk: Chunk) -> Timeline:
     return Timeline(now, stages, spans, busy, chunk.ops.rows)
 
 
+def _model(chunk: Chunk) -> EventModel:
+    """The event model of a machine that is no hybrid. Raises InputError if it has none."""
+    machine = chunk.machine
+    if machine.events is None:
+        raise InputError(
+            "the machine has no event model, so there is no timeline of it",
+            field="accelerator",
+            value=machine.name,
+            allowed=[name for name, other in MACHINES.items() if other.events is not None],
+        )
+    joules = {name: float(rate.value[0]) for name, rate in chunk.prices.actions.items()}
+    return machine.events(Case(chunk.ops, int(chunk.index[0]), chunk.units, chunk.activity, joules))
+
+
 class _Writer:
     """Writes the jobs of a stage in program order; `units` by the start of their names."""
 
-    def __init__(self, chunk: Chunk, units: Mapping[str, UnitModel]) -> None:
+    def __init__(self, chunk: Chunk, units: Mapping[str, EventModel]) -> None:
         self.chunk, self.units, self.i = chunk, units, int(chunk.index[0])
         self.hybrid: Hybrid | None = chunk.machine.hybrid
         self.jobs: list[Job] = []

@@ -16,6 +16,8 @@ from elector.cost import pricing
 from elector.evaluation.path import Chunk, inspect, require_feasible
 from elector.events.engine import Span
 from elector.events.timeline import Timeline, timeline
+from elector.hybrid.assign import TRANSFER
+from elector.hybrid.read import CHOICES
 from elector.technology import Technology
 
 if TYPE_CHECKING:
@@ -26,6 +28,8 @@ Array = np.ndarray
 #: Parts of the energy that are spent while main memory transfers.
 MEMORY_PARTS = ("main memory", "interface")
 BINS = 400
+#: Kind of operation -> its place in the palette, the same in every picture.
+KINDS = (*CHOICES["kind"], TRANSFER)
 #: Colours of lines that the colour-blind can tell apart, too (Okabe and Ito 2008).
 LINES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 
@@ -247,25 +251,39 @@ def _joined(spans: list[Span]) -> list[Span]:
     return found
 
 
-def mix(found: Trace, resource: str, kinds: list[str]) -> dict[str, Array]:
-    """Kind -> (T,) share of the time that a resource is busy in a bin; 0 where it idles.
+def mix(found: Trace, name: str, kinds: list[str]) -> dict[str, Array]:
+    """Kind -> (T,) share of a bin that a group of resources is busy with it.
 
-    Bars of single spans, thinner than a pixel, would hide one another: the last one drawn wins.
+    A group of several (the crossbars of each matrix) counts as many as are ever busy at once as
+    the whole: where one works after another, the one at work fills the line. Bars of single
+    spans, thinner than a pixel, would hide one another: the last one drawn wins.
     """
     line = found.timeline
-    mine = [s for s in line.spans if s.resource == resource]
+    mine = [s for s in line.spans if group(s.resource) == name]
     busy = {}
     for kind in kinds:
         own = [s for s in mine if line.rows[s.row].kind == kind]
         start, end = np.array([s.start for s in own]), np.array([s.end for s in own])
         amount = np.array([s.amount for s in own])
         busy[kind] = _spread(found.edges, start, end, (end - start) * amount)
-    total = sum(busy.values(), np.zeros(found.edges.size - 1))
-    there = total > 1e-9 * np.diff(found.edges)
-    return {
-        kind: np.divide(own, total, out=np.zeros(total.size), where=there)
-        for kind, own in busy.items()
-    }
+    width = np.diff(found.edges)
+    total = sum(busy.values(), np.zeros(width.size))
+    most = max(1.0, float((total / width).max()))
+    return {kind: own / width / most for kind, own in busy.items()}
+
+
+def _place(kind: str) -> int:
+    return KINDS.index(kind) if kind in KINDS else len(KINDS)
+
+
+def colour_of(kind: str) -> tuple[float, float, float, float]:
+    """Red, green, blue and opacity of a kind of operation, grey for one without a place."""
+    import matplotlib
+
+    palette = matplotlib.colormaps["tab20"]
+    order = (*range(0, 20, 2), *range(1, 20, 2))  # the strong colours first
+    rest: tuple[float, float, float, float] = (0.5, 0.5, 0.5, 1.0)
+    return palette(order[_place(kind)]) if kind in KINDS else rest
 
 
 def write(found: Trace, path: Path) -> None:
@@ -286,8 +304,8 @@ def draw(found: Trace, path: Path) -> None:
 
     scale, unit = _time_unit(found.timeline.seconds)
     kinds = list(dict.fromkeys(row.kind for row in found.timeline.rows))
-    palette = plt.get_cmap("tab10" if len(kinds) <= 10 else "tab20")
-    colours = {kind: palette(i % palette.N) for i, kind in enumerate(kinds)}
+    kinds.sort(key=_place)
+    colours = {kind: colour_of(kind) for kind in kinds}
     names = list(found.utilization)
     figure, axes = plt.subplots(
         3,
@@ -297,13 +315,11 @@ def draw(found: Trace, path: Path) -> None:
         height_ratios=(2, 2, 1.4),
         layout="constrained",
     )
-    for resource in found.timeline.busy:
-        same = [r for r in found.timeline.busy if group(r) == group(resource)]
-        height = 0.8 / len(same)
-        y = names.index(group(resource)) - 0.4 + height * same.index(resource)
-        base: Array = np.full(BINS, y)
-        for kind, part in mix(found, resource, kinds).items():
-            top = base + height * part
+    for y, name in enumerate(names):
+        axes[0].plot(found.edges[[0, -1]] * scale, [y - 0.4] * 2, color="#bbbbbb", linewidth=0.6)
+        base: Array = np.full(BINS, y - 0.4)
+        for kind, part in mix(found, name, kinds).items():
+            top = base + 0.8 * part
             axes[0].fill_between(
                 found.edges * scale,
                 np.append(base, base[-1]),
@@ -314,6 +330,8 @@ def draw(found: Trace, path: Path) -> None:
             )
             base = top
     axes[0].set_yticks(range(len(names)), names)
+    axes[0].set_ylim(-0.55, len(names) - 0.45)
+    axes[0].set_ylabel("share of time busy, by kind")
     axes[0].set_title(found.title, loc="left", fontweight="bold")
     handles = [Patch(color=colours[kind]) for kind in kinds]
     axes[0].legend(handles, kinds, loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)
@@ -326,7 +344,7 @@ def draw(found: Trace, path: Path) -> None:
             linewidth=1.0,
             color=LINES[i % len(LINES)],
             linestyle=("-", "--")[i // len(LINES) % 2],
-            label=f"{name} ({100.0 * share:.3g}% on average)",
+            label=f"{name} ({quantity.show(100.0 * share, '%')} on average)",
         )
     axes[1].set_ylabel("utilization [%]")
     axes[1].set_ylim(0, 105)

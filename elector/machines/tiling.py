@@ -192,7 +192,7 @@ class _Part:
         self.parameters = setting(np.array([float(row.b in PARAMETERS) for row in named]))
         self.kept = np.full((len(CLASSES), self.pairs), np.inf)
         self.kept[CLASSES.index("saved")] = ops.memory["activations"]
-        self.kept[CLASSES.index("reuse")] = ops.parameters * ops.format.weight
+        self.kept[CLASSES.index("reuse")] = ops.in_use
         self.kept[CLASSES.index("cache")] = ops.memory["cache"]
         self.kept[CLASSES.index("none")] = -np.inf
 

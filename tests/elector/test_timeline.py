@@ -14,7 +14,7 @@ import pytest
 from elector.base.errors import InfeasibleError, InputError
 from elector.evaluation.path import evaluate, inspect
 from elector.events.timeline import run, timeline
-from elector.events.trace import BINS, draw, events, mix, trace
+from elector.events.trace import events, trace
 from elector.studies.simulation import columns_of
 from elector.technology import Technology
 
@@ -435,23 +435,6 @@ def test_a_trace_has_named_tracks_and_spans_that_do_not_overlap(accelerator: str
     counters = {e["name"] for e in listed if e["ph"] == "C"}
     assert "power" in counters
     assert counters >= {f"{name.partition(':')[0]} utilization" for name in TRACKS[accelerator]}
-
-
-def test_the_picture_shows_all_that_a_resource_does(tmp_path: Path) -> None:
-    found = trace(
-        columns_of(
-            {"model": "bert-tiny", "accelerator": "acceltran-edge", "workload.mode": "training"}
-        ),
-        "t",
-    )
-    kinds = list(dict.fromkeys(row.kind for row in found.timeline.rows))
-    for resource, use in found.utilization.items():
-        shares = mix(found, resource, kinds)
-        total = sum(shares.values(), np.zeros(BINS))
-        np.testing.assert_allclose(total, use > 1e-9, atol=1e-9)
-    assert (np.stack(list(mix(found, "lanes", kinds).values())) > 0).any(axis=1).sum() > 3
-    draw(found, tmp_path / "t.png")
-    assert (tmp_path / "t.png").stat().st_size > 10_000
 
 
 # ---- GPUs, ReRAM and hybrids: cases small enough to count by hand ----

@@ -16,9 +16,9 @@ from typing import Any
 
 from elector.base.errors import EvaluationError, InputError
 from transcode.extras import installing
+from transcode.objective import Problem
 from transcode.runs import manifest
 from transcode.runs.patience import Silent, within
-from transcode.search.run import Run
 from transcode.search.workers import Crew
 
 #: Seconds a scheduler may take to answer, all its workers to say what they are (they import this
@@ -84,10 +84,10 @@ def _is_loopback(host: str) -> bool:
 
 
 @contextmanager
-def joined(address: str | None, run: Run, jobs: int) -> Iterator[None]:
-    """Lets the workers of a scheduler do what the processes of this machine would."""
+def crew_of(address: str | None, problem: Problem, jobs: int) -> Iterator[Crew]:
+    """Those who evaluate: processes of this machine, or the workers of a scheduler."""
     if address is None:
-        yield
+        yield Crew(problem, jobs)
         return
     from distributed import KilledWorker
     from distributed.comm import CommClosedError
@@ -95,15 +95,14 @@ def joined(address: str | None, run: Run, jobs: int) -> Iterator[None]:
     client = _client(address)
     try:
         workers = _alike(client, address)
-        run.crew = Crew(
-            run.problem, max(jobs, workers), client.get_executor(pure=False, retries=RETRIES)
-        )
-        if not run.crew.many:
+        executor = client.get_executor(pure=False, retries=RETRIES)
+        crew = Crew(problem, max(jobs, workers), executor)
+        if not crew.many:
             raise InputError(
                 "this search cannot be sent to other machines: its evaluator lives in this process",
                 field="--cluster",
             )
-        yield
+        yield crew
     except (KilledWorker, CommClosedError, CancelledError) as error:
         raise EvaluationError(
             f"{address}: lost its workers ({type(error).__name__}); the same command goes on"

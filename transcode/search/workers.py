@@ -22,7 +22,8 @@ import numpy as np
 
 from elector.base.errors import EvaluationError
 from transcode import pareto
-from transcode.engines.evolve.islands import Found, Task, advance, together
+from transcode.engines.base import Found
+from transcode.engines.evolve.islands import Task, advance, together
 from transcode.objective import Accuracy, Columns, Costs, Outcome, Problem, joined
 
 A = TypeVar("A")

@@ -33,6 +33,8 @@ TILES = ((256, 128), (128, 256), (128, 128), (128, 64), (64, 128), (64, 64), (32
 SPLITS = (1, 2, 4, 8, 16)
 #: Least depth of a split: a split takes no less, however many are asked for.
 SPLIT_DEPTH = 256.0
+#: Rows of a tile of libraries' products with packed weights: each unpacks its operand anew.
+UNPACK_ROWS = 128.0
 #: k moves through a tile in slices of this many elements.
 SLICE = 32.0
 #: Bytes a thread loads at once where rows begin at multiples of them.

@@ -21,18 +21,24 @@ from elector.describe.numbers import Format, formats
 from elector.machines.contract import (
     Action,
     Activity,
+    Case,
     Clocked,
     Count,
+    Details,
+    EventModel,
     Machine,
+    Overlap,
     Part,
+    Power,
+    Told,
     Units,
     gradients_limit,
-    nothing_ahead,
     nothing_to_complete,
     sum_rows,
 )
 from elector.machines.gpu.attention import flash_loads, flash_seconds, stream_seconds
 from elector.machines.gpu.kernels import (
+    UNPACK_ROWS,
     Constants,
     Device,
     Products,
@@ -51,6 +57,7 @@ from elector.machines.gpu.stacks import (
     quantised,
     stacks,
     transposed,
+    unpacked,
 )
 from elector.machines.tiling import Plan, plan
 from elector.operations.rows import Operations
@@ -89,6 +96,10 @@ class Prepared:
     quantised: Array
     appends: Array
     details: bool
+
+    def activity(self, part: slice) -> Activity:
+        """What the designs of `part` do."""
+        return _activity(self, part)
 
 
 def prepare(ops: Operations, index: Array, units: Units, details: bool) -> Prepared:
@@ -155,54 +166,50 @@ def device(p: Constants, units: Units, products: Format) -> Device:
     return Device(sms, hertz, rate, tensor, bandwidth, lanes, cache, special, own)
 
 
-def activity(prepared: object, part: slice) -> Activity:
+def _activity(p: Prepared, part: slice) -> Activity:
     """Seconds and counts of the designs in `part`."""
-    assert isinstance(prepared, Prepared)
-    p, ops, c = prepared, prepared.ops, prepared.constants
-    units, index, q = p.units.take(part), p.index[part], p.plan_index[part]
-    d = device(c, units, ops.format.products)
+    ops, units, index, q = p.ops, p.units.take(part), p.index[part], p.plan_index[part]
+    d = device(p.constants, units, ops.format.products)
     count, times = ops.count[:, index], p.kernels[:, None] * ops.count[:, index]
     moved, touched = _bytes(p, index, q)
     compute = _compute(p, d, index, touched) * count
     through, crossing = _quantised(p, units, index)
+    c = p.constants
     before = np.maximum(cache_seconds(c, d, through), memory_seconds(c, d, crossing)) * count
-    moved, touched = moved + crossing, touched + through
-    memory = memory_seconds(c, d, moved - crossing) * count
+    memory = memory_seconds(c, d, moved) * count
     memory[p.appends] /= p.stack["append.rate"]
-    clocked = Clocked(
-        "device",
-        compute,
-        memory,
-        p.stack["kernel"] * times + before,
-        c.slack,
-        units.number("power_limit"),
-        np.full(index.size, c.clock_floor),
-        (c.voltage_knee, c.voltage_floor),
-        d.clock / units.number("boost_clock"),
-    )
+    moved, touched = moved + crossing, touched + through
+    clocked = _clocked(c, d, units, (compute, memory, p.stack["kernel"] * times + before))
     busy = clocked.seconds(np.ones(index.size))
-    weights, room, ahead = nothing_ahead(len(ops.rows), index)
     host = times * (p.stack["host"] / units.number("host_speed"))
     return Activity(
         busy={"device": busy, "host": host},
         alone=busy,
-        compute=busy,
         cycles=busy * d.clock,
         counts=_counts(p, d, index, moved * count, touched * count),
-        fuse=np.zeros(index.size, dtype=bool),
-        weights=weights,
-        room=room,
-        bandwidth=ahead,
-        start=_start(p) / units.number("host_speed"),
         executed=ops.executed[index],
         peak=_peak(d),
         limits=_limits(p, units, index),
-        resources=("device", "host"),
-        queued=True,
-        clocked=clocked,
-        largest=_largest(p, units, index),
-        tiles=_tiles(p.plan, q) if p.details else None,
-        traffic=(touched * count, moved * count) if p.details else None,
+        fuse=np.zeros(index.size, dtype=bool),
+        start=_start(p) / units.number("host_speed"),
+        overlap=Overlap(queued=True),
+        power=Power(clocked),
+        told=Told(largest=_largest(p, units, index)),
+        details=Details(_tiles(p.plan, q), (touched * count, moved * count)) if p.details else None,
+    )
+
+
+def _clocked(c: Constants, d: Device, units: Units, seconds: tuple[Array, Array, Array]) -> Clocked:
+    """The device under its power limit; seconds : (R, D) of computing, of main memory and of
+    the kernels' starts, over all runs."""
+    return Clocked(
+        "device",
+        *seconds,
+        c.slack,
+        units.number("power_limit"),
+        np.full(d.clock.size, c.clock_floor),
+        (c.voltage_knee, c.voltage_floor),
+        d.clock / units.number("boost_clock"),
     )
 
 
@@ -235,7 +242,20 @@ def _compute(p: Prepared, d: Device, index: Array, touched: Array) -> Array:
     # Inside a fused kernel the numbers are in registers: nothing keeps the lanes waiting.
     share = np.where(p.passes[v] > 0, c.vector_share, 1.0)[:, None]
     compute[v] = vector_seconds(c, d, simple / share, special, touched[v])
+    _unpack(p, compute, index)
     return np.where(count > 0, compute, 0.0)
+
+
+def _unpack(p: Prepared, compute: Array, index: Array) -> None:
+    """Operands that are stored packed are unpacked by the tiles of the product that reads them.
+
+    The lanes do it while tensor cores multiply what was unpacked before (Frantar et al. 2024,
+    Marlin, arXiv 2408.11743, section 3.4); every row of tiles unpacks its operand anew.
+    """
+    for r, product in unpacked(p.ops.rows):
+        again = np.ceil(p.ops.m[product][index] / UNPACK_ROWS)
+        compute[product] = np.maximum(compute[product], compute[r] * again)
+        compute[r] = 0.0
 
 
 def _sizes(p: Prepared, rows: Array, index: Array, blocks: float = 1.0) -> Products:
@@ -319,6 +339,8 @@ def _counts(p: Prepared, d: Device, index: Array, moved: Array, touched: Array) 
     ops, here = p.ops, np.arange(index.size)
     matmul = np.array([row.matmul for row in ops.rows])[:, None]
     elements = np.where(matmul, 0.0, ops.count * ops.m)
+    for r, product in unpacked(ops.rows):
+        elements[r] *= np.ceil(ops.m[product] / UNPACK_ROWS)
     macs = np.where(matmul, ops.count * ops.batch * ops.m * ops.k * ops.n, 0.0)
     # A last column without any, for designs that multiply elsewhere.
     macs = np.concatenate((macs, np.zeros((len(ops.rows), 1))), axis=1)
@@ -405,16 +427,23 @@ def supports(units: Units, compute: str) -> Array:
     return units.number(key) > 0 if key in units.numbers else np.zeros(units.size, dtype=bool)
 
 
+def events(case: Case) -> EventModel:
+    """The event model, which is imported when a timeline is asked for."""
+    from elector.machines.gpu.events import GpuUnits
+
+    return GpuUnits(case)
+
+
 GPU = Machine(
     name="gpu",
     schema="gpu",
     description="GPU described by its data sheet, run by a software stack",
     actions=ACTIONS,
     prepare=prepare,
-    activity=activity,
     parts=parts,
     complete=nothing_to_complete,
     native="datapath",
+    events=events,
     supports=supports,
     stated=("idle_power", "die"),
     implementations=IMPLEMENTATIONS,

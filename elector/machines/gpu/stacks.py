@@ -98,10 +98,7 @@ def kernels(rows: tuple[Row, ...], stack: dict[str, float], workload: Workload) 
     table, attention = _with_optimizer(stack, workload), workload.attention
     more = stack["quantise.kernels"]
     products = [1.0 + more * q for q in quantised(rows, workload)]
-    found = [
-        p if r.matmul else table[f"{category(r)}.kernels"]
-        for r, p in zip(rows, products, strict=True)
-    ]
+    found = [_kernels_of(r, p, table) for r, p in zip(rows, products, strict=True)]
     inside = _inside(rows, attention)
     if attention == "fused":
         # scale, mask, softmax and dropout in one kernel
@@ -113,6 +110,13 @@ def kernels(rows: tuple[Row, ...], stack: dict[str, float], workload: Workload) 
         found = [0.0 if i else f for f, i in zip(found, inside, strict=True)]
         found = _one_kernel(rows, found)
     return np.array(found)
+
+
+def _kernels_of(row: Row, product: float, table: dict[str, float]) -> float:
+    """Kernels of an operation that stands alone; operands are unpacked inside the product's."""
+    if row.matmul:
+        return product
+    return 0.0 if row.part is Part.UNPACKED else table[f"{category(row)}.kernels"]
 
 
 def quantised(rows: tuple[Row, ...], workload: Workload) -> Array:
@@ -140,6 +144,8 @@ def passes(rows: tuple[Row, ...], stack: dict[str, float], workload: Workload) -
     for row, inside in zip(rows, _inside(rows, attention), strict=True):
         if row.matmul:
             found.append(1.0)
+        elif row.part is Part.UNPACKED:
+            found.append(0.0)
         elif inside:
             found.append(float(attention == "fused" and row.kind == "softmax"))
         elif row.kind in ("optimizer", "cast"):
@@ -188,3 +194,20 @@ def appended(rows: tuple[Row, ...]) -> list[tuple[int, Array]]:
         ]
         found.append((append, np.array(readers, dtype=np.intp)))
     return found
+
+
+def unpacked(rows: tuple[Row, ...]) -> list[tuple[int, int]]:
+    """Rows that turn a packed operand into one to multiply, and the product that reads it."""
+    found = []
+    for r, row in enumerate(rows):
+        if row.part is not Part.UNPACKED:
+            continue
+        for i in range(r + 1, len(rows)):
+            if rows[i].matmul and _site(rows[i]) == _site(row):
+                found.append((r, i))
+                break
+    return found
+
+
+def _site(row: Row) -> tuple[object, ...]:
+    return row.role, row.place, row.phase, row.cross, row.index, row.variant
