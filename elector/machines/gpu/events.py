@@ -141,7 +141,9 @@ class GpuUnits:
         rows = np.ceil(m / self.c.stream_rows) * self.c.stream_rows
         macs = rows * k * n * batch
         pieces = batch * max(max(k, n) / SPLIT_DEPTH, 1.0)
-        return float(macs / (self._inside(r) * self.clock * min(pieces, self.number["sms"])))
+        starts = max(batch / self.number["sms"], 1.0) * constants().tile_cycles
+        cycles = macs / (self._inside(r) * min(pieces, self.number["sms"])) + starts
+        return float(cycles / self.clock)
 
     def _blocks(self, r: int) -> float:
         """Cycles of a product inside flash attention: blocks of queries, dealt to the SMs."""
