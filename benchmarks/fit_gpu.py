@@ -2,11 +2,12 @@
 
     python benchmarks/fit_gpu.py REFERENCE_FOLDER [--write] [--leave A100|V100|T4]
 
-Fitted on: step rows of gpu_measured.csv that their source does not doubt, half of
-gpu_gemm_a100.csv and of the A100 rows of gpu_ops_llmcompass.csv (by a hash of the shape).
-Loss: mean absolute logarithm of predicted over measured seconds; steps weigh as much as
-products, other operations half. Method: pattern search from round numbers, one constant at a
-time with shrinking steps; no random numbers. --write puts the constants into elector/data.
+Fitted on: step rows of gpu_measured.csv that their source does not doubt, rows of eager inference
+in gpu_engines.csv, half of gpu_gemm_a100.csv and of the A100 rows of gpu_ops_llmcompass.csv (by a
+hash of the shape). Loss: mean absolute logarithm of predicted over measured seconds; steps weigh
+as much as products, other operations half, a row of training five times one of inference.
+Method: pattern search from round numbers, one constant or a pair at a time with shrinking steps;
+no random numbers. --write puts the constants into elector/data.
 """
 
 from __future__ import annotations
@@ -18,14 +19,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from engine_rows import for_fitting
 from gpu_rows import (
     Compiled,
     Micro,
     compile_operations,
     compile_steps,
+    eager_inference,
     family,
     gemms,
     kernel_only,
+    left_out,
     micro,
     micro_seconds,
     operations,
@@ -45,29 +49,37 @@ DATA = Path(__file__).resolve().parent.parent / "elector" / "data"
 GLOBAL = {
     "tensor_share": (0.5, 1.0),
     "plain_share": (0.5, 1.0),
-    "operand_share": (0.01, 2.0),
+    # Products of one chip hardly tell a slow rate from slow operand loads. Chips of two and four
+    # times the rate do: on Hopper and Blackwell larger shares are ever further off.
+    "operand_share": (0.01, 0.185),
     "wave_share": (0.05, 1.0),
     "tile_cycles": (100.0, 5000.0),
-    "kernel": (0.5e-6, 8e-6),
     "bandwidth_share": (0.6, 0.95),
     "cache_share": (0.1, 1.0),
     "slack": (0.01, 1.0),
-    "misaligned": (0.1, 1.0),
+    # Few products here are misaligned, and they say little: no more than tiles without padding.
+    "misaligned": (0.1, 0.6),
     "gradient_share": (0.5, 1.0),
     "vector_share": (0.1, 1.0),
 }
 STACK = {
-    "host": (2e-6, 80e-6),
+    "host": (0.2e-6, 80e-6),
+    "kernel": (1e-6, 6e-6),
     "step": (1e-6, 5e-3),
     "update": (1e-6, 2e-2),
-    "forward": (0.3, 5.0),
-    "backward": (0.3, 5.0),
+    # Below one an operation would move less than its tensors.
+    "forward": (1.0, 5.0),
+    "backward": (0.8, 5.0),
     "mixed": (0.5, 4.0),
     "optimizer.passes": (1.0, 12.0),
+    "append.rate": (0.2, 1.0),
 }
 #: Stacks with training rows, and with rows in mixed or int8 precision.
 TRAINED = ("eager", "tensorflow1-xla", "tensorflow2-xla")
 START, STOP = 1.3, 1.01
+#: Weight of a row of training beside one of inference, and of rows of language models.
+TRAINING, LANGUAGE = 5.0, 3.0
+FEW = ("tensorrt-llm", "llama.cpp")
 
 
 #: Where every fit starts: round numbers, none of them from an earlier fit, or a chip that is
@@ -76,10 +88,9 @@ START, STOP = 1.3, 1.01
 BEGIN = {
     "tensor_share": 0.85,
     "plain_share": 0.95,
-    "operand_share": 0.5,
+    "operand_share": 0.1,
     "wave_share": 0.6,
     "tile_cycles": 1000.0,
-    "kernel": 3e-6,
     "bandwidth_share": 0.8,
     "cache_share": 0.3,
     "slack": 0.1,
@@ -87,34 +98,55 @@ BEGIN = {
     "gradient_share": 0.9,
     "vector_share": 0.3,
     "host": 15e-6,
+    "kernel": 3e-6,
     "step": 0.5e-3,
     "update": 0.5e-3,
     "forward": 1.2,
     "backward": 1.2,
     "mixed": 1.2,
     "optimizer.passes": 2.0,
+    "append.rate": 0.8,
 }
-HOST = {"eager": 40e-6, "torchscript": 40e-6, "fastertransformer": 6e-6}
+HOST = {
+    "eager": 40e-6,
+    "torchscript": 40e-6,
+    "fastertransformer": 6e-6,
+    "tensorrt": 0.5e-6,
+    "tensorrt-llm": 0.5e-6,
+    "llama.cpp": 15e-6,
+}
+STEP = {"tensorrt": 0.03e-3}
+#: Stacks without rows: nothing is fitted on but what products alone say.
+UNFITTED = ("vllm", "sglang", "compiled")
 
 
 def start() -> Values:
     """The start of a fit."""
     found = {name: BEGIN[name] for name in GLOBAL}
     for stack in stacks():
-        if stack == "compiled":
+        if stack in UNFITTED:
             continue
         for name in STACK:
             unused = name in ("backward", "update", "optimizer.passes") and stack not in TRAINED
-            unused |= name == "mixed" and stack == "tensorflow"
+            unused |= name == "append.rate" and stack != "eager"
+            unused |= name == "mixed" and stack in ("tensorflow", "llama.cpp")
             if not unused:
                 found[f"{stack}.{name}"] = BEGIN[name]
         found[f"{stack}.host"] = HOST.get(stack, BEGIN["host"])
+        found[f"{stack}.step"] = STEP.get(stack, BEGIN["step"])
+    found["compiled.kernel"] = BEGIN["kernel"]
     return found
 
 
 def bounds(name: str) -> tuple[float, float]:
     """Least and largest value of a constant."""
-    return GLOBAL[name] if name in GLOBAL else STACK[name.split(".", 1)[1]]
+    return GLOBAL[name] if name in GLOBAL else STACK[_owned(name)[1]]
+
+
+def _owned(name: str) -> tuple[str, str]:
+    """Stack and quantity of a constant's name; names of stacks may hold dots."""
+    stack = next(s for s in stacks() if name.startswith(f"{s}."))
+    return stack, name.removeprefix(f"{stack}.")
 
 
 def apply(values: Values) -> tuple[Constants, dict[str, dict[str, float]]]:
@@ -123,78 +155,107 @@ def apply(values: Values) -> tuple[Constants, dict[str, dict[str, float]]]:
     tables = {stack: dict(table) for stack, table in stacks().items()}
     for name, value in values.items():
         if name not in GLOBAL:
-            stack, quantity = name.split(".", 1)
+            stack, quantity = _owned(name)
             tables[stack][quantity] = value
     return now, tables
 
 
 @dataclass(frozen=True)
-class Data:
-    """What is fitted on: steps, products, other operations, each with seconds."""
+class Rows:
+    """Measured steps of one software stack, and the weight of each."""
 
-    whole: Compiled
+    compiled: Compiled
     measured: Array
+    weight: Array
+
+
+@dataclass(frozen=True)
+class Data:
+    """What is fitted on: steps by stack, products, other operations, each with seconds."""
+
+    steps: dict[str, Rows]
     single: Compiled
     product_seconds: Array
     others: list[Micro]
+
+
+def off(ratio: Array) -> Array:
+    """How far predictions are off; a large error counts for less, lest odd rows steer the fit."""
+    return np.minimum(np.abs(np.log(ratio)), 0.5)
+
+
+def stack_loss(values: Values, rows: Rows) -> float:
+    """Weighed mean absolute logarithm of the steps of one stack, as a part of all steps."""
+    return float((off(rows.compiled.seconds(*apply(values)) / rows.measured) * rows.weight).sum())
 
 
 def loss(values: Values, data: Data) -> float:
     """Mean absolute logarithm of each kind, weighed."""
     now, tables = apply(values)
     alone = kernel_only(tables)
-    ratios = [
-        data.whole.seconds(now, tables) / data.measured,
-        data.single.seconds(now, alone) / data.product_seconds,
-    ]
+    total = sum(stack_loss(values, rows) for rows in data.steps.values())
+    total += float(off(data.single.seconds(now, alone) / data.product_seconds).mean())
     others = [micro_seconds(o, now, alone)[o.fit] / o.seconds[o.fit] for o in data.others]
-    weights = (1.0, 1.0, 0.5)
-    total = 0.0
-    for weight, ratio in zip(weights, [*ratios, np.concatenate(others)], strict=True):
-        # A large error counts for less than its size, so that odd rows do not steer the fit.
-        total += weight * float(np.minimum(np.abs(np.log(ratio)), 0.5).mean())
-    return total
+    return total + 0.5 * float(off(np.concatenate(others)).mean())
 
 
 def fit(values: Values, data: Data) -> Values:
-    """Pattern search: every constant up or down by a factor, which shrinks."""
+    """Pattern search, in turn over what all GPUs share and over what a stack has of its own."""
     values, factor = dict(values), START
     best = loss(values, data)
     while factor > STOP:
         before = best
-        for name in values:
+        for stack, rows in data.steps.items():
+            values = fit_stack(values, stack, rows, factor)
+        best = loss(values, data)
+        for name in (*GLOBAL, "compiled.kernel"):
             for step in (factor, 1.0 / factor):
-                low, high = bounds(name)
-                trial = {**values, name: float(np.clip(values[name] * step, low, high))}
+                trial = moved(values, {name: step})
                 found = loss(trial, data)
                 if found < best - 1e-9:
                     values, best = trial, found
                     break
-        for stack in stacks():
-            values, best = _together(values, best, stack, factor, data)
         print(f"factor {factor:.3f}  loss {best:.4f}", file=sys.stderr, flush=True)
-        if before - best < 0.002:
+        if before - best < 0.001:
             factor = factor**0.5
     return values
 
 
-def _together(
-    values: Values, best: float, stack: str, factor: float, data: Data
-) -> tuple[Values, float]:
-    """Seconds for each kernel against seconds for each step: they make up for each other."""
-    names = [f"{stack}.{name}" for name in ("host", "step")]
-    for step in (factor, 1.0 / factor):
-        if not all(name in values for name in names):
-            break
-        trial = {
-            **values,
-            names[0]: values[names[0]] * step,
-            names[1]: max(values[names[1]] / step**3, STACK["step"][0]),
-        }
-        found = loss(trial, data)
-        if found < best - 1e-9:
-            values, best = trial, found
-    return values, best
+#: What makes up for each other: one grows by a factor, the other shrinks by a power of it.
+PAIRS = (
+    ("host", "step", 3.0),
+    ("update", "step", 1.0),
+    ("forward", "backward", 1.0),
+    ("forward", "mixed", 1.0),
+    ("backward", "optimizer.passes", 1.0),
+)
+
+
+def fit_stack(values: Values, stack: str, rows: Rows, factor: float) -> Values:
+    """The constants of one stack, one by one and in pairs, until no step of `factor` helps."""
+    own = [name for name in values if name.startswith(f"{stack}.")]
+    moves = [{name: step} for name in own for step in (factor, 1.0 / factor)]
+    for first, second, power in PAIRS:
+        one, two = f"{stack}.{first}", f"{stack}.{second}"
+        if one in own and two in own:
+            moves += [{one: f, two: f**-power} for f in (factor, 1.0 / factor)]
+    best, better = stack_loss(values, rows), True
+    while better:
+        better = False
+        for move in moves:
+            trial = moved(values, move)
+            found = stack_loss(trial, rows)
+            if found < best * (1 - 1e-4):
+                values, best, better = trial, found, True
+    return values
+
+
+def moved(values: Values, factors: Values) -> Values:
+    """The values with some of them changed by factors, within their bounds."""
+    found = dict(values)
+    for name, factor in factors.items():
+        found[name] = float(np.clip(values[name] * factor, *bounds(name)))
+    return found
 
 
 def write(values: Values) -> None:
@@ -223,8 +284,9 @@ def _rewrite(path: Path, key: object, values: Values, source: str) -> None:
 
 def data(folder: Path, leave: str = "") -> Data:
     """What is fitted on; `leave` names a chip family of which everything stays out."""
-    rows = steps(folder)
+    rows = steps(folder).joined(eager_inference(folder)).joined(for_fitting(folder))
     keep = ~suspect(rows) & np.array([family(r) != leave for r in rows.records])
+    keep &= ~left_out(rows)
     rows = rows.take(keep)
     m, k, n, t, half = gemms(folder)
     others = micro(folder)
@@ -233,7 +295,16 @@ def data(folder: Path, leave: str = "") -> Data:
         half = np.arange(half.size) == 0
         others = [replace(o, fit=np.arange(o.fit.size) == 0) for o in others]
     single = compile_operations(operations(m[half], k[half], n[half]), "a100-sxm-80gb")
-    return Data(compile_steps(rows), rows.seconds, single, t[half], others)
+    # Few rows are of training, and they alone say something of its constants.
+    weight = np.where(rows.where(mode="train"), TRAINING, 1.0)
+    weight = np.where([r["implementation"] in FEW for r in rows.records], LANGUAGE, weight)
+    weight = weight / weight.sum()
+    parts = {}
+    for stack in dict.fromkeys(r["implementation"] for r in rows.records):
+        here = rows.where(implementation=stack)
+        some = rows.take(here)
+        parts[stack] = Rows(compile_steps(some), some.seconds, weight[here])
+    return Data(parts, single, t[half], others)
 
 
 def main() -> None:

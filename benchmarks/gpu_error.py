@@ -19,6 +19,7 @@ from gpu_rows import (
     Steps,
     compile_operations,
     compile_steps,
+    eager_inference,
     family,
     gemms,
     kernel_only,
@@ -197,6 +198,10 @@ def main() -> None:
     compiled = compile_steps(rows)
     ours, plain = step_errors(rows, compiled)
     show("steps, in-sample", step_figures(rows, ours), step_figures(rows, plain))
+    eager = eager_inference(given.folder)
+    show(
+        "eager inference, in-sample", {"all": summary(step_errors(eager, compile_steps(eager))[0])}
+    )
     show("rows their source doubts", {"all": summary(step_errors(odd, compile_steps(odd))[0])})
     if given.leave_one_out:
         show("steps, chip family left out", leave_one_out(given.folder, rows, compiled))

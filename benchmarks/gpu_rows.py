@@ -26,6 +26,7 @@ from elector.operations.collect import Collector, Shape, Sizes
 from elector.operations.roles import Place, Role, Section
 from elector.operations.rows import Operations, Row
 from elector.operations.scope import formula
+from elector.studies import validation_cases
 from elector.technology import Technology
 
 Array = np.ndarray
@@ -38,7 +39,10 @@ HEADS = {
     "bert-base-encoder-infer": "none",
     "bert-large-mrpc-infer": "classifier",
     "bert-large-sst-2-infer": "classifier",
+    "bert-base-infer": "pooler",
 }
+#: Of the rows of eager inference the source names no device; their rates are an A100's.
+BOARDS = {"A100?": "A100-SXM-40GB"}
 #: FasterTransformer ran its V100 rows at this clock, and the baselines beside it.
 CLOCKS = {("V100-SXM-16GB", "bert-base-encoder-infer"): "1380 MHz"}
 FAMILIES = {"A100": "A100", "V100": "V100", "T4": "T4"}
@@ -59,6 +63,14 @@ class Steps:
             [self.records[i] for i in at], [self.settings[i] for i in at], self.seconds[at]
         )
 
+    def joined(self, other: Steps) -> Steps:
+        """These rows and those of another table behind them."""
+        return Steps(
+            self.records + other.records,
+            self.settings + other.settings,
+            np.concatenate((self.seconds, other.seconds)),
+        )
+
     def where(self, **wanted: str) -> Array:
         """(D,) whether the fields of a row equal all of `wanted`."""
         return np.array([all(r[k] == v for k, v in wanted.items()) for r in self.records])
@@ -77,13 +89,45 @@ def steps(folder: Path) -> Steps:
         for r in read(folder / "gpu_measured.csv")
         if r["implementation"] in gpu.IMPLEMENTATIONS and r["n_devices"] == "1"
     ]
-    settings = [_settings(r) for r in records]
+    return _as_steps(records)
+
+
+def eager_inference(folder: Path) -> Steps:
+    """Rows of gpu_engines.csv of a BERT in eager PyTorch: the only ones of that stack and mode."""
+    records = [
+        {**r, "device": BOARDS.get(r["device"], r["device"])}
+        for r in read(folder / "gpu_engines.csv")
+        if r["implementation"] == "eager" and r["workload"] == "bert-base-infer"
+    ]
+    return _as_steps(records)
+
+
+def _as_steps(records: list[Record]) -> Steps:
     seconds = []
     for r in records:
         value = float(r["value"])
         batch = float(r["batch_per_device"])
         seconds.append(value * 1e-3 if r["metric"] == "step_ms" else batch / value)
-    return Steps(records, settings, np.array(seconds))
+    return from_records(records, [_settings(r) for r in records], seconds)
+
+
+def from_records(
+    records: list[Record], settings: list[dict[str, object]], seconds: list[float]
+) -> Steps:
+    """Rows with the settings and seconds that were read from them."""
+    given = [{k: v for k, v in s.items() if v is not None} for s in settings]
+    return Steps(records, given, np.array(seconds))
+
+
+def left_out(rows: Steps) -> Array:
+    """(D,) rows that the rule of elector.studies.validation_cases keeps out of every fit."""
+    return np.array([_left_out(s) for s in rows.settings])
+
+
+def _left_out(settings: dict[str, object], metric: str = "latency_s") -> bool:
+    rest = {k: v for k, v in settings.items() if "." in k}
+    model, accelerator = str(settings["model"]), str(settings["accelerator"])
+    return validation_cases.left_out(model, accelerator, validation_cases.as_text(rest), metric)
 
 
 def _settings(r: Record) -> dict[str, object]:
@@ -106,11 +150,18 @@ def _settings(r: Record) -> dict[str, object]:
         "workload.precision": "fp16-amp" if mixed else r["dtype"],
         "workload.optimizer_kernels": "plain" if plain else "auto",
         "workload.implementation": r["implementation"],
+        # In 16 and 8 bits it has a kernel for all of attention, from Turing on.
+        "workload.attention": "flash" if _one_kernel(r) else None,
         "workload.gradient_accumulation": int(r["grad_accum"]),
         "workload.optimizer": "lamb" if "pretrain" in r["workload"] else "adamw",
         "accelerator.clock": CLOCKS.get((r["device"], r["workload"])),
     }
     return found
+
+
+def _one_kernel(r: Record) -> bool:
+    narrow = r["dtype"] in ("fp16", "int8")
+    return narrow and r["implementation"] == "fastertransformer" and r["device"].startswith("T4")
 
 
 def columns(settings: list[dict[str, object]]) -> dict[str, Column]:
@@ -126,7 +177,8 @@ def suspect(rows: Steps) -> Array:
 
 def family(record: Record) -> str:
     """Chip family of a row's device."""
-    return next(name for prefix, name in FAMILIES.items() if record["device"].startswith(prefix))
+    device = record["device"]
+    return next((name for prefix, name in FAMILIES.items() if device.startswith(prefix)), device)
 
 
 @dataclass(frozen=True)
@@ -158,7 +210,7 @@ class Compiled:
                 passes=gpu.passes(prepared.ops.rows, stack, w),
             )
             activity, priced, _ = limit(
-                prepared.ops, prepared.index, gpu.activity(now, slice(None)), prices, self.machine
+                prepared.ops, prepared.index, now.activity(slice(None)), prices, self.machine
             )
             timing = schedule(prepared.ops, prepared.index, activity)
             found[rows] = timing.seconds / self.scale[rows]
@@ -195,22 +247,29 @@ VECTORS = {
 
 
 def operations(
-    m: Array, k: Array, n: Array, *, kind: str = "linear", batch: Array | float = 1.0
+    m: Array,
+    k: Array,
+    n: Array,
+    *,
+    kind: str = "linear",
+    batch: Array | float = 1.0,
+    precision: str = "fp16",
+    stack: str = "compiled",
 ) -> Operations:
-    """One operation for each of N shapes, as its own step in fp16 (kind: linear or a vector
-    operation of data/vector_operations.csv, then m elements)."""
+    """One operation for each of N shapes, as its own step (kind: linear or a vector operation of
+    data/vector_operations.csv, then m elements)."""
     some = np.zeros(m.size, dtype=np.intp)
     cells = [
         {
             "model": "bert-tiny",
-            "accelerator": "a100-sxm-80gb",
-            "workload.precision": "fp16",
-            "workload.implementation": "compiled",
+            "accelerator": "h100-sxm-80gb",
+            "workload.precision": precision,
+            "workload.implementation": stack,
         }
     ]
     group = next(iter(resolve(columns(cells), 1)))
     whole = build(group.models, group.workload)
-    out = Collector(m.size, precisions()["fp16"])
+    out = Collector(m.size, precisions()[precision])
     one, place = np.ones(m.size), Place(Section.LIST, variant="operation")
     streams = {"a": "stream", "out": "stream"}
     if kind == "linear":
@@ -245,6 +304,7 @@ def operations(
         b_width=out.widths("b_width"),
         out_width=out.widths("out_width"),
         parameters=0.0 * one,
+        in_use=0.0 * one,
         memory=nothing,
         macs=macs,
         executed=macs,
@@ -252,27 +312,27 @@ def operations(
         streams=one,
         heads=one,
         tables=0.0 * one,
-        format=precisions()["fp16"],
+        format=precisions()[precision],
         workload=whole.workload.take(some),
         graph=out.graph(),
         rewritten=np.zeros(len(out.rows), dtype=bool),
     )
 
 
-def compile_operations(ops: Operations, device: str) -> Compiled:
+def compile_operations(ops: Operations, device: str, precision: str = "fp16") -> Compiled:
     """Single operations on one device."""
     size = ops.count.shape[1]
     cells = [
         {
             "model": "bert-tiny",
             "accelerator": device,
-            "workload.precision": "fp16",
+            "workload.precision": precision,
             "workload.implementation": "compiled",
         }
     ] * size
     units: Units = next(iter(resolve(columns(cells), size))).units
     prepared = gpu.prepare(ops, np.arange(size), units, False)
-    prices = price(gpu.GPU, units, "fp16", Technology.load())
+    prices = price(gpu.GPU, units, precision, Technology.load())
     return Compiled([(np.arange(size), prepared, prices)], gpu.GPU, size, np.ones(size))
 
 
@@ -335,4 +395,4 @@ def micro_seconds(o: Micro, constants: gpu.Constants, alone: Tables) -> Array:
     device = o.compiled.seconds(constants, alone)
     if o.name == "matmul":
         return np.maximum(device, o.floor)
-    return device + o.floor - constants.kernel
+    return device + o.floor - alone["compiled"]["kernel"]

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import csv
 import importlib
+import json
 import os
 import re
 import subprocess
@@ -335,10 +336,21 @@ def refreshed(page: Path) -> str:
         return BLOCK.sub(lambda block: rerun(block, folder), page.read_text(encoding="utf-8"))
 
 
+def json_schemas() -> dict[Path, str]:
+    """The JSON Schemas that shipped files name in their first line."""
+    from elector.studies.schemas import NAMES, json_schema
+
+    return {
+        DATA / "json_schema" / f"{name}.json": json.dumps(json_schema(name), separators=(",", ":"))
+        + "\n"
+        for name in NAMES
+    }
+
+
 def main() -> int:
     """Rewrite, or with --check only report, what is out of date."""
     check = "--check" in sys.argv[1:]
-    wanted = reference_pages()
+    wanted = reference_pages() | json_schemas()
     if not check:
         for path, text in wanted.items():
             path.write_text(text, encoding="utf-8")

@@ -15,6 +15,7 @@ import fnmatch
 import os
 import select
 import stat
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -170,6 +171,17 @@ def read_bytes(path: str | Path, limit: int = LIMIT, field: str | None = None) -
         raise refused(error, path, field) from None
     finally:
         os.close(number)
+
+
+def read_standard_input(name: str, limit: int = LIMIT) -> bytes:
+    """All of standard input, at most `limit` bytes; `name` is what errors call it."""
+    stream = getattr(sys.stdin, "buffer", None)
+    if stream is None:
+        raise InputError("standard input is closed", file=name)
+    try:
+        return _joined(iter(lambda: stream.read(_PIECE), b""), name, limit, None)
+    except (OSError, ValueError) as error:
+        raise InputError(f"standard input cannot be read: {error}", file=name) from None
 
 
 def read_text(path: str | Path, limit: int = LIMIT, field: str | None = None) -> str:

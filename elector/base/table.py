@@ -330,12 +330,15 @@ def read_csv(path: str | Path, limit: int = LIMIT) -> tuple[list[str], list[tupl
     return lines[0][1], lines[1:]
 
 
-def csv_lines(path: str | Path, limit: int = LIMIT) -> Iterator[tuple[int, list[str]]]:
+def csv_lines(
+    path: str | Path, limit: int = LIMIT, data: bytes | None = None
+) -> Iterator[tuple[int, list[str]]]:
     """(line number, cells) of each row of a CSV file, header first, cells as they stand.
 
     Blank lines are skipped. Rows are read one by one: the file is held as its bytes only.
+    data : what the file holds, where it was read already.
     """
-    data = read_bytes(path, limit)
+    data = read_bytes(path, limit) if data is None else data
     if b"\0" in data:
         raise InputError("is a binary file, not text", file=path)
     stream = io.TextIOWrapper(io.BytesIO(data), encoding="utf-8-sig", newline="")

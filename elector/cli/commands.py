@@ -19,12 +19,13 @@ from elector.base.output import is_machines, not_written
 from elector.base.signals import gentle
 from elector.cli import completion, streams
 from elector.cli import options as shared
+from elector.cli.compare import INFEASIBLE, NOT_PASSED, compare
 from elector.cli.entry import INTERRUPTED
+from elector.cli.pages import report as report_page
+from elector.cli.schema import schema
 
 if TYPE_CHECKING:
     from elector.technology import Technology
-
-INFEASIBLE, NOT_PASSED = 3, 4
 
 
 class Program(click.Group):
@@ -154,87 +155,76 @@ def simulate(
 
 
 @main.command()
-@click.argument("table", type=click.Path())
+@click.argument("table", type=click.Path(allow_dash=True))
 @click.option(
     "--out",
-    required=True,
     metavar="FILE",
     type=click.Path(),
-    help="Where the costs go: .csv, .json or .parquet; - for standard output.",
+    help="Where the costs go: .csv, .json or .parquet; - for standard output. Needed unless "
+    "--format is given.",
 )
+@click.option(
+    "--format",
+    "format",
+    type=shared.FORMATS,
+    help="Also print the rows on standard output: the main results as a table, or all as json "
+    "or csv.",
+)
+@click.option("--junit", type=click.Path(), metavar="FILE", help="Write JUnit XML, too.")
 @click.option(
     "--settings", is_flag=True, help="Also say what every setting of a row was resolved to."
 )
 @shared.technology
-def sweep(table: str, out: str, settings: bool, technology: str | None) -> None:
-    """Costs of every row of TABLE, a CSV file.
+def sweep(
+    table: str,
+    out: str | None,
+    format: str | None,
+    junit: str | None,
+    settings: bool,
+    technology: str | None,
+) -> None:
+    """Costs of every row of TABLE, a CSV file; - reads standard input.
 
     Columns are model, accelerator and any dotted setting; note.* is passed through,
     results are computed again, an empty cell keeps the default. A row that cannot be read
-    fills the column error, the others are evaluated, and the exit code is 4.
+    fills the column error, the others are evaluated, and the exit code is 4. In JUnit XML a row
+    is a test case, which fails where it cannot be read.
 
     \b
     elector sweep designs.csv --out costs.csv
-    elector sweep results/bert/front.csv --out - | head
+    elector sweep designs.csv --format table
+    transcode front results/bert --format csv | elector sweep - --out - | head
     """
-    from elector.base.output import check_output
-    from elector.cli import report
+    from elector.base.output import check_output, whole
+    from elector.cli import report_sweep
     from elector.studies.sweep import run_sweep
     from elector.studies.sweep_output import FORMATS, write_result
     from elector.studies.sweep_table import read_table
 
+    if out is None and format is None:
+        raise click.UsageError("Missing option '--out' (or --format, to print the rows).")
+    if out == "-" and format is not None:
+        raise InputError("prints, too: one is enough", field="--format", value=format)
     found = read_table(table)
-    check_output(out, FORMATS)
+    if out is not None:
+        check_output(out, FORMATS)
+    if junit is not None:
+        check_output(junit, (), "--junit")
     result = run_sweep(found, shared.load_technology(technology), settings)
-    write_result(result, out)
-    report.sweep(result, out)
+    if out is not None:
+        write_result(result, out)
+    if junit is not None:
+        with whole(Path(junit)) as target:
+            target.write_text(report_sweep.junit(result, table), encoding="utf-8")
+    report_sweep.printed(result, format)
+    report_sweep.done(result, out or table)
     if result.errors:
         raise click.exceptions.Exit(NOT_PASSED)
 
 
-@main.command()
-@click.argument("old", metavar="OLD.csv", type=click.Path())
-@click.argument("new", metavar="NEW.csv", type=click.Path())
-@click.option(
-    "--tolerance",
-    default="0",
-    show_default=True,
-    metavar="SHARE",
-    help="Share by which a result may get worse, such as 2%.",
-)
-@click.option(
-    "--metric",
-    multiple=True,
-    metavar="NAME",
-    help="A result to compare; repeatable.  [default: latency_s, energy_j, area_mm2]",
-)
-@click.option("--junit", type=click.Path(), metavar="FILE", help="Write JUnit XML, too.")
-@shared.format_
-def compare(
-    old: str, new: str, tolerance: str, metric: tuple[str, ...], junit: str | None, format: str
-) -> None:
-    """What got worse from one table of costs to another, as elector sweep writes them.
-
-    Rows are matched by model, accelerator, settings and notes. A row that is missing now, cannot
-    be read, or became infeasible is a regression, too; any regression makes the exit code 4.
-
-    \b
-    elector compare agreed.csv now.csv
-    elector compare agreed.csv now.csv --tolerance 2% --metric energy_j --junit check.xml
-    """
-    from elector.base.output import check_output
-    from elector.cli import report_checks
-    from elector.studies import regression
-
-    if junit is not None:
-        check_output(junit, (), "--junit")
-    metrics = metric or regression.METRICS
-    found = regression.compare(old, new, tolerance=tolerance, metrics=metrics)
-    if junit is not None:
-        Path(junit).write_text(regression.junit(old, new, found), encoding="utf-8")
-    report_checks.compared(found, format)
-    if any(entry.regressed for entry in found):
-        raise click.exceptions.Exit(NOT_PASSED)
+main.add_command(compare)
+main.add_command(schema)
+main.add_command(report_page)
 
 
 @main.command("list")
@@ -430,35 +420,65 @@ def run(plan: str, technology: str | None, format: str) -> None:
 
 @main.command()
 @click.option(
+    "--only",
     "--case",
     default="",
-    metavar="TEXT",
-    shell_complete=completion.cases,
-    help="Only cases with this in their name.",
+    metavar="GROUP",
+    shell_complete=completion.groups,
+    help="Only groups or cases with this in their name; * stands for any text.",
 )
 @click.option(
+    "--data",
     "--cases",
     metavar="FILE",
     type=click.Path(),
-    help="CSV of cases in place of the shipped ones.",
+    help="CSV of your own measurements in place of the shipped cases (docs/validation.md).",
 )
+@click.option(
+    "--report",
+    metavar="DIR",
+    type=click.Path(),
+    help="Write a page with predicted against measured into this folder.",
+)
+@click.option("--junit", type=click.Path(), metavar="FILE", help="Write JUnit XML, too.")
 @shared.technology
 @shared.format_
-def validate(case: str, cases: str | None, technology: str | None, format: str) -> None:
-    """Repeat published figures and print the error of each.
+def validate(
+    only: str,
+    data: str | None,
+    report: str | None,
+    junit: str | None,
+    technology: str | None,
+    format: str,
+) -> None:
+    """Repeat published measurements and print how far the simulator is off.
 
-    A case outside its tolerance makes the exit code 4; known misses are listed
-    and counted, and their reasons stand in the notes (--format json).
+    Outcomes are judged by group: a group whose median error leaves its bar makes
+    the exit code 4, as does an identity or a bound that does not hold. Known
+    misses are listed and counted. --format csv or json has every case.
 
     \b
     elector validate
-    elector validate --case tpu-v1 --format json
+    elector validate --only 'ampere / *' --report page/
+    elector validate --data mine.csv --junit check.xml
     """
+    from elector.base.output import check_output
     from elector.cli import report_checks
+    from elector.studies import validation, validation_page
     from elector.studies.simulation import simulate as run
-    from elector.studies.validation import validate as repeat
 
-    found = repeat(cases, only=case, technology=shared.load_technology(technology), simulate=run)
+    if junit is not None:
+        check_output(junit, (), "--junit")
+    page = None if report is None else validation_page.prepare(report)
+    found = validation.validate(
+        data, only=only, technology=shared.load_technology(technology), simulate=run
+    )
+    if page is not None:
+        validation_page.write_page(page, found, data)
+    if junit is not None:
+        Path(junit).write_text(
+            validation_page.junit(f"elector validate {data or ''}".strip(), found), encoding="utf-8"
+        )
     report_checks.validation(found, format)
-    if any(result.verdict == "FAILED" for result in found):
+    if validation.failed(found):
         raise click.exceptions.Exit(NOT_PASSED)

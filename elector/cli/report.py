@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import click
 
@@ -19,13 +19,8 @@ from elector.cli.text import Record
 from elector.cost.results import registry
 from elector.evaluation.settings import field_of
 
-if TYPE_CHECKING:
-    from elector.studies.sweep import SweepResult
-
 #: Seconds between two lines of progress where there is no terminal.
 _EVERY = 1.0
-#: Most messages of one kind that are shown.
-_SHOWN = 10
 
 
 class Moving(Protocol):
@@ -91,7 +86,7 @@ def simulation(result: Record, format: str) -> None:
 
 def _simulation_tables(result: Record, operations: Sequence[Record] | None) -> None:
     click.echo(f"{result['model']} on {result['accelerator']}")
-    click.echo(workload_line(result["settings"]))
+    click.echo(text.paragraph(workload_line(result["settings"])))
     if not result["feasible"]:
         click.echo(f"infeasible: {result['reason']}")
     click.echo("\n" + text.table(_summary_rows(result)))
@@ -141,7 +136,7 @@ def _operations_table(operations: Sequence[Record]) -> str:
         shown = [quantity.show(op["seconds"], "s"), quantity.show(op["joules"], "J")]
         rows.append([f"  {op['name']}", _size(op), text.cell(op["count"]), *shown, op["bound"]])
     header = ("operation", "size", "count", "time", "energy", "bound")
-    return text.table(rows, header, right=range(1, 5), fold=(5,))
+    return text.table(rows, header, right=range(1, 5), fold=(0, 1, 5))
 
 
 def _size(op: Record) -> str:
@@ -174,11 +169,11 @@ def _beside_dense(result: Record, sparsity: Record) -> str:
 
 def _summary_rows(result: Record) -> list[list[str]]:
     rows = []
-    for metric in registry().scalars:
-        value = result.get(metric.name)
-        if value is None or value == result.get(_REPEATS.get(metric.name, "")):
+    for name, metric in registry().shown(result):
+        value = result[name]
+        if value is None or value == result.get(_REPEATS.get(name, "")):
             continue
-        rows.append([metric.label, metric.show(value)])
+        rows.append([registry().label(name), metric.show(value)])
     return rows
 
 
@@ -192,23 +187,6 @@ def _group_rows(parts: Mapping[str, float], show: Callable[[float], str]) -> lis
 
 def _share(value: float, total: float) -> str:
     return quantity.show(100.0 * value / total, "%") if total else ""
-
-
-def sweep(result: SweepResult, out: str) -> None:
-    """What a sweep did, on standard error: the table itself may go to standard output."""
-    unreadable = len(result.errors)
-    click.echo(
-        f"{out}: {len(result.records)} rows, {result.infeasible} infeasible, "
-        f"{unreadable} unreadable",
-        err=True,
-    )
-    text.said(result.notes[:_SHOWN])
-    if len(result.notes) > _SHOWN:
-        click.echo(f"... and {len(result.notes) - _SHOWN} more; see the column notes", err=True)
-    for line, message in result.errors[:_SHOWN]:
-        click.echo(f"line {line}: {message}", err=True)
-    if unreadable > _SHOWN:
-        click.echo(f"... and {unreadable - _SHOWN} more; see the column error", err=True)
 
 
 def listing(
@@ -280,26 +258,40 @@ def training_run(result: Record, format: str) -> None:
     if format == "csv":
         text.as_csv(rows)
         return
-    header = ("", "", "steps", "time", "energy", "step time", "step energy", "writes/cell", "years")
-    table = [[row["what"], row["name"], *(_run_cell(row, key) for key in _RUN)] for row in rows]
-    click.echo(text.table(table, header, right=range(2, 9), fold=(1,)))
+    used = [key for key in _RUN if any(row.get(key) is not None for row in rows)]
+    header = ["", *(_RUN[key][1] for key in used)]
+    names = [f"{row['what']} {row['name']}".strip() for row in rows]
+    table = [[n, *(_run_cell(r, key) for key in used)] for n, r in zip(names, rows, strict=True)]
+    click.echo(text.table(table, header, right=range(1, len(header)), fold=(0,)))
+    click.echo(text.paragraph(_amounts(result["total"])))
     for row in rows:
         if row.get("reason"):
             name = row["name"] or row["what"]
             click.echo(f"{name} is infeasible: {row['reason']}", err=True)
 
 
-#: Entry of a phase or of the whole -> the unit it is shown in, where it has one.
+def _amounts(total: Record) -> str:
+    """What was trained on, and the bill: hours and kilowatt-hours."""
+    words = [f"{total['sequences']:,} sequences"]
+    words += [] if total["tokens"] is None else [f"{total['tokens']:,} tokens"]
+    if total["epochs"] is not None:
+        words.append(f"{quantity.plain(total['epochs'])} epochs")
+    if total["hours"] is not None:
+        words += [f"{quantity.plain(total['hours'])} h", f"{quantity.plain(total['kwh'])} kWh"]
+    return ", ".join(words)
+
+
+#: Entry of a phase or of the whole -> the unit it is shown in, and its heading.
 _RUN = {
-    "steps": "1",
-    "latency_s": "s",
-    "energy_j": "J",
-    "step_latency_s": "s",
-    "step_energy_j": "J",
-    "writes_per_cell": "1",
-    "lifetime_years": "1",
+    "steps": ("1", "steps"),
+    "latency_s": ("s", "time"),
+    "energy_j": ("J", "energy"),
+    "step_latency_s": ("s", "a step"),
+    "step_energy_j": ("J", "energy/step"),
+    "writes_per_cell": ("1", "writes/cell"),
+    "lifetime_years": ("1", "years"),
 }
 
 
 def _run_cell(row: Record, key: str) -> str:
-    return "" if row.get(key) is None else quantity.show(float(row[key]), _RUN[key])
+    return "" if row.get(key) is None else quantity.show(float(row[key]), _RUN[key][0])

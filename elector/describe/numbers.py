@@ -8,7 +8,7 @@ a name: machines ask what a format can do. A new format or combination is one mo
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from elector.base.table import DATA, read_csv
 
@@ -67,6 +67,8 @@ class Precision:
     states : of the optimizer.
     casts : when weights are made from the master copy, one of CASTS; "" without one.
     native : modes in which a machine that multiplies in `products` runs it by itself.
+    packed : format the matrices of layers are stored in; None: as all weights.
+    cached : format of the cache, where it is not the precision's own; None: it is.
     """
 
     name: str
@@ -82,6 +84,8 @@ class Precision:
     states: Format
     casts: str
     native: tuple[str, ...]
+    packed: Format | None = None
+    cached: Format | None = None
 
     @property
     def compute(self) -> str:
@@ -94,6 +98,16 @@ class Precision:
         return self.weights.width
 
     @property
+    def packed_weight(self) -> float:
+        """Bytes of a weight in the matrices of layers."""
+        return self.weight if self.packed is None else self.packed.width
+
+    @property
+    def layer_weights(self) -> Format:
+        """The format of the matrices of layers."""
+        return self.weights if self.packed is None else self.packed
+
+    @property
     def activation(self) -> float:
         """Bytes of an activation."""
         return self.activations.width
@@ -101,7 +115,7 @@ class Precision:
     @property
     def key_value(self) -> float:
         """Bytes of an element of the key/value cache."""
-        return self.keys_values.width
+        return (self.cached or self.keys_values).width
 
     @property
     def accumulator(self) -> float:
@@ -142,6 +156,32 @@ class Precision:
     def casts_each_pass(self) -> bool:
         """Whether weights are kept in a master copy in inference, too, and cast in each pass."""
         return self.casts == "pass"
+
+
+#: What a tensor is stored in that is stored as the precision says.
+SAME = "same"
+
+
+@functools.cache
+def stored(precision: str, weights: str = SAME, kv_cache: str = SAME) -> Precision:
+    """The formats of a step whose layers' matrices and cache are stored in others.
+
+    They are turned into the format that is multiplied where they are read. A format that the
+    precision has by itself changes nothing.
+    """
+    own = precisions()[precision]
+    packed = None if weights in (SAME, own.weights.name) else formats()[weights]
+    cached = None if kv_cache in (SAME, own.keys_values.name) else formats()[kv_cache]
+    return replace(own, packed=packed, cached=cached)
+
+
+@functools.cache
+def unpacking() -> dict[str, float]:
+    """Format -> operations for each value that is turned into one to multiply (data/storage.csv).
+
+    Its rows are what `workload.weights` and `workload.kv_cache` may name.
+    """
+    return {cells[0]: float(cells[1]) for _, cells in read_csv(DATA / "storage.csv")[1]}
 
 
 @functools.cache

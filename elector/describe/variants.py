@@ -288,7 +288,7 @@ def _overridden(models: Models, settings: dict[str, Array]) -> Models:
     model, block, numbers = models.template, dict(models.block), dict(models.numbers)
     if not model.blocks and set(settings) - {"head"}:
         raise InputError(
-            "a GEMM list takes its sizes from the file", field=f"model.{min(settings)}"
+            "a list of operations takes its sizes from the file", field=f"model.{min(settings)}"
         )
     if any(b.head_types for b in model.blocks):
         raise InputError(

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from elector.base.errors import InputError
-from elector.describe.numbers import Precision, precisions
+from elector.describe.numbers import Precision, stored
 
 #: States an optimizer keeps for each parameter.
 OPTIMIZER_STATES: dict[str, int] = {
@@ -43,11 +43,15 @@ class Workload:
     """M workloads that share their structure.
 
     The categorical fields are plain values; batch, sequence_length, target_length, generate,
-    gradient_accumulation, predictions, tau_i and tau_t are (M,) float.
+    gradient_accumulation, predictions, tau_i and tau_t are (M,) float. kept : parts of
+    layers whose matrices are not stored in `weights`, as the model's own file says.
     """
 
     mode: str
     precision: str
+    weights: str
+    kv_cache: str
+    kept: tuple[str, ...]
     optimizer: str
     activations: str
     attention: str
@@ -55,6 +59,7 @@ class Workload:
     trainable: str
     sparsity: str
     optimizer_kernels: str
+    residency: str
     generates: bool
     batch: np.ndarray
     sequence_length: np.ndarray
@@ -77,7 +82,7 @@ class Workload:
     @property
     def format(self) -> Precision:
         """The number format of each kind of tensor."""
-        return precisions()[self.precision]
+        return stored(self.precision, self.weights, self.kv_cache)
 
     @property
     def rank(self) -> int:

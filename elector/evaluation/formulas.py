@@ -14,6 +14,7 @@ from elector.base.units import YEAR
 from elector.cost import pricing
 from elector.cost.programming import placed
 from elector.evaluation.chunk import Chunk
+from elector.evaluation.perplexity import increase
 
 Array = np.ndarray
 
@@ -90,8 +91,8 @@ def scalars(figures: Figures) -> dict[str, Array]:
     found = {name: formula(figures) for name, formula in SCALARS.items()}
     found |= _of_cells(figures.chunk)
     if figures.chunk.workload.generates:
-        found |= _generation(figures.chunk)
-    return found | figures.chunk.activity.extra
+        found |= _generation(figures.chunk, figures.energy)
+    return found | figures.chunk.activity.told.extra
 
 
 def groups(figures: Figures) -> dict[str, dict[str, Array]]:
@@ -102,11 +103,11 @@ def groups(figures: Figures) -> dict[str, dict[str, Array]]:
 def _of_cells(chunk: Chunk) -> dict[str, Array]:
     """Wear of machines whose weights lie in cells, and writing the weights into them."""
     activity, found = chunk.activity, dict[str, Array]()
-    if activity.wear is not None:
-        assert activity.endurance is not None
-        steps = activity.endurance / np.where(activity.wear > 0, activity.wear, np.nan)
+    cells = activity.cells
+    if cells is not None:
+        steps = cells.endurance / np.where(cells.wear > 0, cells.wear, np.nan)
         found["lifetime_years"] = steps * chunk.timing.seconds / YEAR
-        found["writes_per_cell"], found["endurance_writes"] = activity.wear, activity.endurance
+        found["writes_per_cell"], found["endurance_writes"] = cells.wear, cells.endurance
     writing = placed(chunk.machine, activity, chunk.prices, chunk.units)
     if writing is not None:
         found["placing_s"], found["placing_j"] = writing.seconds, writing.joules
@@ -114,15 +115,21 @@ def _of_cells(chunk: Chunk) -> dict[str, Array]:
     return found
 
 
-def _generation(chunk: Chunk) -> dict[str, Array]:
-    """Times of the first token and of each later one; NaN where a design generates none."""
+def _generation(chunk: Chunk, energy: Array) -> dict[str, Array]:
+    """Figures of generated tokens; NaN where a design generates none. energy : (D,) J."""
     first = chunk.timing.stages["step"]
     decode = chunk.timing.stages.get("decode", np.zeros_like(first))
     generated = chunk.workload.generate[chunk.index]
     later = np.maximum(generated - 1.0, 0.0)
+    tokens = chunk.ops.streams[chunk.index] * generated
+    workload, parameters = chunk.workload, chunk.ops.parameters[chunk.index]
     each = np.where(later > 0, decode / np.maximum(later, 1.0), np.nan)
     return {
         "time_to_first_token_s": np.where(generated > 0, first, np.nan),
         "time_per_output_token_s": each,
-        "tokens_per_s": chunk.ops.streams[chunk.index] * generated / chunk.timing.seconds,
+        "tokens_per_s": tokens / chunk.timing.seconds,
+        "energy_per_token_j": np.where(tokens > 0, energy / np.maximum(tokens, 1.0), np.nan),
+        "perplexity_increase": increase(
+            workload.weights, workload.kv_cache, workload.precision, parameters
+        ),
     }

@@ -19,7 +19,7 @@ from elector.base.table import Column, distinct, schema
 from elector.describe.formats import load_model
 from elector.describe.layered import NAME, layer_field, layered
 from elector.describe.model import Model, Models, stack, structure
-from elector.describe.numbers import native, precisions
+from elector.describe.numbers import SAME, formats, native, precisions, unpacking
 from elector.describe.variants import STRUCTURAL, with_pattern, with_settings
 from elector.describe.workload import MASKED_SHARE, NUMBERS, Workload, lora_rank
 from elector.evaluation.accelerators import Accelerator, load_accelerator
@@ -32,6 +32,8 @@ Array = np.ndarray
 CATEGORICAL = (
     "mode",
     "precision",
+    "weights",
+    "kv_cache",
     "optimizer",
     "activations",
     "attention",
@@ -39,6 +41,7 @@ CATEGORICAL = (
     "trainable",
     "sparsity",
     "optimizer_kernels",
+    "residency",
 )
 #: Settings of a model that are texts.
 TEXTS = ("head", "pattern", "ignore_keys")
@@ -420,6 +423,8 @@ def _workload(
     fields = schema("workload")
     texts = {name: str(_text(table, name, first)) for name in CATEGORICAL}
     texts["precision"] = precision
+    kept = _stored_by_file(table, first, texts, models.template, machine)
+    _require_storage(texts, machine)
     lora_rank(texts["trainable"])
     if texts["sparsity"] != "dense":
         from elector.operations.sparsity import load_sparsity  # only pruning needs it
@@ -446,7 +451,75 @@ def _workload(
     masked = np.ceil(length * MASKED_SHARE)
     numbers["predictions"] = np.where(numbers["predictions"] > 0, numbers["predictions"], masked)
     _require_fit(numbers, models)
-    return Workload(**texts, generates=bool((numbers["generate"] > 0).any()), **numbers)  # type: ignore[arg-type]
+    generates = bool((numbers["generate"] > 0).any())
+    return Workload(**texts, kept=kept, generates=generates, **numbers)  # type: ignore[arg-type]
+
+
+def _stored_by_file(
+    table: Table, first: int, texts: dict[str, str], model: Model, machine: Machine
+) -> tuple[str, ...]:
+    """Puts in the formats that a model's own file stores its weights and cache in, where the
+    workload names none and the machine can hold them; the parts of layers left out."""
+    stored = model.quantization
+    if stored is None:
+        return ()
+    products, fits = precisions()[texts["precision"]].products, {}
+    for name, own in (("weights", stored.format), ("kv_cache", stored.kv_cache)):
+        given = _given(table, f"workload.{name}", first)
+        known = own in unpacking() and formats()[own].bits <= products.bits
+        fits[name] = not given and known
+    trains = texts["mode"] == "training" and texts["trainable"] == "all"
+    fits["weights"] &= not trains and _cells(machine) is None
+    for name, own in (("weights", stored.format), ("kv_cache", stored.kv_cache)):
+        texts[name] = own if fits[name] else texts[name]
+    return stored.kept if fits["weights"] else ()
+
+
+def _given(table: Table, key: str, row: int) -> bool:
+    """Whether the design at `row` was given a value."""
+    return key in table.columns and table.columns[key][row] is not None
+
+
+def _cells(machine: Machine) -> str | None:
+    """The setting of the bits that crossbars store of every weight; None without crossbars."""
+    return next((k for k in machine.fields if k.rpartition(".")[2] == "weight_bits"), None)
+
+
+def _require_storage(texts: dict[str, str], machine: Machine) -> None:
+    """What is packed is narrower than what is multiplied, and only read, never trained.
+
+    Cells of crossbars hold as many bits of every matrix as the machine says.
+    """
+    cells = _cells(machine)
+    if texts["weights"] != SAME and cells is not None:
+        raise InputError(
+            f"{machine.name} stores weights in cells, all of them in the same number of bits",
+            field="workload.weights",
+            value=texts["weights"],
+            allowed=[SAME],
+            hint=f"accelerator.{cells} says how many",
+        )
+    products = precisions()[texts["precision"]].products
+    for name in ("weights", "kv_cache"):
+        asked = texts[name]
+        if asked == SAME:
+            continue
+        if formats()[asked].bits > products.bits:
+            narrow = [n for n in unpacking() if formats()[n].bits <= products.bits]
+            raise InputError(
+                f"values are multiplied in {products.name}, which is narrower",
+                field=f"workload.{name}",
+                value=asked,
+                allowed=[SAME, *narrow],
+            )
+    if texts["weights"] != SAME and texts["mode"] == "training" and texts["trainable"] == "all":
+        raise InputError(
+            "weights that train are not stored packed",
+            field="workload.weights",
+            value=texts["weights"],
+            allowed=[SAME],
+            hint="workload.trainable: lora:R or heads leaves them frozen",
+        )
 
 
 def _require_fit(numbers: dict[str, Array], models: Models) -> None:
@@ -462,7 +535,7 @@ def _require_fit(numbers: dict[str, Array], models: Models) -> None:
             value=int(numbers["predictions"][i]),
             hint="at most workload.sequence_length; 0 predicts 15.625 % of them",
         )
-    if model.position_kind != "learned" or model.family in ("vision", "gemm"):
+    if model.position_kind != "learned" or model.family in ("vision", "gemm", "operations"):
         return
     longest = length + numbers["generate"]
     over = (models.numbers["positions"] > 0) & (longest > models.numbers["positions"])

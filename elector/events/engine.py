@@ -7,45 +7,8 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-#: Pieces a job is cut into: finer cuts change the step by less than a percent.
-PIECES = 8
 #: Share of a unit that is none: what sums of shares may round to.
 ROUNDING = 1e-9
-
-
-@dataclass(frozen=True)
-class Run:
-    """One layer of one row for one of `streams` sequences.
-
-    repeat : layers there are. times : runs in this layer. most : pieces they are cut into.
-    """
-
-    row: int
-    layer: int
-    repeat: int
-    times: float
-    stream: int
-    streams: int
-    most: int
-
-
-@dataclass(frozen=True)
-class Work:
-    """What a unit does for one row: jobs of a row follow one another.
-
-    unit : its name. seconds : of each piece. latency : until a piece's result is there once the
-    unit is free again. share : of the row's traffic. launch : seconds a host needs before.
-    amount : share of the unit that a piece takes. also : another unit, and the share of it, that
-    the first piece takes at the same time; or None.
-    """
-
-    unit: str
-    seconds: list[float]
-    latency: float = 0.0
-    share: float = 1.0
-    launch: float = 0.0
-    amount: float = 1.0
-    also: tuple[str, float] | None = None
 
 
 @dataclass
@@ -80,19 +43,20 @@ class Weights:
 
 @dataclass
 class Job:
-    """One layer of one operation for one sequence.
+    """One layer of one operation for one sequence, in one turn of the step (pieces.Run).
 
     seconds : of each piece on its unit. fetch, store : bytes of its own operands and results.
     latency : seconds after which a piece's result is there once its unit is free again.
     weights : parameters it needs, or None. off_chain : nothing in its sequence waits for it.
     memory : where its bytes lie.
     waits : jobs that must be done before; behind : job whose pieces it follows one by one.
-    amount, also : see Work.
+    amount, also : see elector.machines.pieces.Work.
     turns : a piece is loaded, computed and stored before the next is loaded, and nothing else
         uses its unit or its memory meanwhile.
     """
 
     row: int
+    turn: int
     layer: int
     stream: int
     unit: str
@@ -132,6 +96,7 @@ class Span:
     start: float
     end: float
     amount: float = 1.0
+    turn: int = 0
 
 
 class Engine:
@@ -310,7 +275,16 @@ class Engine:
         if seconds > 0:
             start = self.now + later
             self.spans.append(
-                Span(resource, job.row, job.layer, job.stream, start, start + seconds, amount)
+                Span(
+                    resource,
+                    job.row,
+                    job.layer,
+                    job.stream,
+                    start,
+                    start + seconds,
+                    amount,
+                    job.turn,
+                )
             )
 
     def _computed(self, n: int) -> None:

@@ -20,17 +20,17 @@ from elector.describe.model import Models
 from elector.describe.workload import OPTIMIZER_STATES, Workload
 from elector.operations.attention import reach_of
 from elector.operations.backward import backward
-from elector.operations.collect import TABLES, Collector, Shape
+from elector.operations.collect import TABLES, Collector
 from elector.operations.forward import blocks, embedding
-from elector.operations.graph import Parameter, Value
+from elector.operations.graph import Value
 from elector.operations.heads import head
+from elector.operations.listed import emit, listing_of, require_inference
 from elector.operations.passes import norm
-from elector.operations.roles import ROUTED, Place, Role, Section
+from elector.operations.roles import NEVER_PACKED, PARTS, ROUTED, Role, Section
 from elector.operations.rows import CLASSES, Operations, Row
 from elector.operations.scans import state_of
-from elector.operations.scope import Pass, Scope, Subset
+from elector.operations.scope import Pass, Scope
 from elector.operations.step import Step
-from elector.operations.tape import LinearNode
 from elector.operations.tensor import Tensor, elements_of, trained
 from elector.operations.tensors import active_elements, parameter_tensors, place_of
 from elector.operations.update import cast_weights, update
@@ -47,7 +47,8 @@ def build(models: Models, workload: Workload) -> Operations:
     causal decoder, training in which nothing trains).
     """
     _require_meaning(models, workload)
-    step = Step(models, workload, Collector(models.size, workload.format))
+    kept = NEVER_PACKED.union(*(PARTS[part] for part in workload.kept))
+    step = Step(models, workload, Collector(models.size, workload.format, kept))
     _forward(step)
     tensors = parameter_tensors(models, workload)
     if workload.format.casts_each_pass and not workload.training:
@@ -74,8 +75,11 @@ def _require_meaning(models: Models, workload: Workload) -> None:
         )
     if workload.generates and workload.training:
         raise InputError("a training step generates nothing", field="workload.generate")
-    if workload.rank and not models.template.blocks:
-        raise InputError("a GEMM list has no projections", field="workload.trainable")
+    listing = listing_of(model)
+    if listing is not None:
+        require_inference(listing, workload)
+        if workload.rank:
+            raise InputError("a list has no projections", field="workload.trainable")
     others = [b.mixer for b in model.blocks if b.mixer not in ("attention", "none")]
     if workload.rank and others:
         raise InputError(
@@ -89,8 +93,9 @@ def _forward(step: Step) -> None:
     models, workload = step.models, step.workload
     model, once = models.template, np.ones(models.size)
     times = workload.gradient_accumulation if workload.training else once
-    if model.family == "gemm":
-        _gemms(step, times)
+    listing = listing_of(model)
+    if listing is not None:
+        emit(step, listing, times)
         return
     vision = model.family == "vision"
     special = float(model.special_tokens)
@@ -166,49 +171,6 @@ def _decode(step: Step, run: Pass, indices: Iterable[int], before: Value) -> Val
     return head(step, run, x, last_only=False)
 
 
-def _gemms(step: Step, times: Array) -> None:
-    """Products that have nothing to do with one another; training adds their two gradients."""
-    one = np.ones(step.models.size)
-    run = Pass("forward", one, one, one, 0.0 * one, times, one)
-    for g in step.models.template.gemms:
-        place = Place(Section.LIST, variant=g.name)
-        scope = Scope(run, place, g.count * times)
-        x, y = (
-            Value(g.m * one, g.k * one, scope.count, step.training),
-            Value(g.m * one, g.n * one, scope.count, step.training),
-        )
-        row = Row(
-            Role.PRODUCT,
-            place,
-            "forward",
-            "linear",
-            True,
-            a="stream",
-            b="weight",
-            out="stream",
-            variant=g.name,
-        )
-        shape = Shape(1.0, x.rows, x.width, y.width)
-        weight = Parameter(Role.PRODUCT, place)
-        y.made_by(step.out.matmul(row, scope.count, shape, (x, weight)))
-        step.note_live(shape.m * (shape.k + shape.n))
-        step.keep(scope, x)
-        if step.training:
-            step.tape.append(
-                LinearNode(
-                    scope,
-                    Role.PRODUCT,
-                    "linear",
-                    x,
-                    y,
-                    weight,
-                    shape,
-                    Subset.BODY,
-                    variant=g.name,
-                )
-            )
-
-
 def _finish(step: Step, tensors: list[Tensor]) -> Operations:
     out, workload, size = step.out, step.workload, step.models.size
     tables: dict[str, Any] = {name: out.table(name) for name in TABLES}
@@ -224,13 +186,13 @@ def _finish(step: Step, tensors: list[Tensor]) -> Operations:
         b_width=out.widths("b_width"),
         out_width=out.widths("out_width"),
         parameters=models.whole(elements_of(tensors, size)),
+        in_use=_in_use(step, tensors),
         active=models.whole(active_elements(models, tensors)),
         memory=_memory(step, tensors),
         macs=models.whole(macs),
         executed=models.whole(executed),
         layers=np.broadcast_to(layers, (size,)),
-        # A GEMM list takes its sizes from the file; the batch does not apply to it.
-        streams=np.ones(size) if step.models.template.family == "gemm" else workload.batch,
+        streams=_streams(step),
         heads=np.broadcast_to(heads, (size,)),
         tables=_tables(step),
         format=workload.format,
@@ -260,6 +222,14 @@ def _macs(out: Collector, tables: dict[str, Array], size: int) -> tuple[Array, A
     return dense, executed
 
 
+def _streams(step: Step) -> Array:
+    """(M,) sequences; the batch does not apply to a list whose sizes do not follow it."""
+    listing = listing_of(step.models.template)
+    if listing is not None and "batch" not in listing.names:
+        return np.ones(step.models.size)
+    return step.workload.batch
+
+
 def _total(models: Models) -> Array:
     if not models.template.blocks:
         return np.ones(models.size)
@@ -278,22 +248,52 @@ def _memory(step: Step, tensors: list[Tensor]) -> dict[str, Array]:
     """Bytes of main memory by use; activations of inference are those alive at once."""
     workload, f, size = step.workload, step.workload.format, step.models.size
     models = step.models
-    parameters = models.whole(elements_of(tensors, size))
+    held = _largest if _one_at_a_time(step) else elements_of
+    parameters = models.whole(held(tensors, size))
     mine = [t for t in tensors if workload.training and trained(t, workload)]
-    trains = models.whole(elements_of(mine, size))
+    trains = models.whole(held(mine, size))
     # What is frozen needs no wider copy: nothing is added to it.
     copied = trains if workload.training else parameters * f.casts_each_pass
-    if workload.training:
+    if workload.training and _one_at_a_time(step):
+        activations = step.saved.largest(size) * f.activation
+    elif workload.training:
         activations = step.saved.bytes_of(models, f.activation, workload.gradient_accumulation)
     else:
         activations = models.most(np.broadcast_to(step.live, (size,)) + 0.0)
     return {
-        "weights": parameters * f.weight + copied * f.master,
+        "weights": _in_use(step, tensors) + copied * f.master,
         "gradients": trains * f.weight_gradient,
         "optimizer": trains * OPTIMIZER_STATES[workload.optimizer] * f.state,
         "activations": activations,
         "cache": _cache(step, size),
     }
+
+
+def _one_at_a_time(step: Step) -> bool:
+    """Whether the products of a list come one after another: memory holds the largest alone."""
+    return step.models.template.family == "gemm" and step.workload.residency == "none"
+
+
+def _largest(tensors: list[Tensor], size: int) -> Array:
+    """(M,) elements of the largest tensor."""
+    most = np.zeros(size)
+    for t in tensors:
+        most = np.maximum(most, t.elements)
+    return most
+
+
+def _in_use(step: Step, tensors: list[Tensor]) -> Array:
+    """(M,) bytes of the weights that products read."""
+    f, models, size = step.workload.format, step.models, step.models.size
+    packed = [t for t in tensors if step.out.packed.intersection(t.parameters)]
+    if _one_at_a_time(step):
+        plain = [t for t in tensors if t not in packed] if packed else tensors
+        narrow = _largest(packed, size) * f.packed_weight
+        return np.maximum(_largest(plain, size) * f.weight, narrow)
+    weights = models.whole(elements_of(tensors, size)) * f.weight
+    if not packed:
+        return weights
+    return weights + models.whole(elements_of(packed, size)) * (f.packed_weight - f.weight)
 
 
 def _cache(step: Step, size: int) -> Array:

@@ -90,8 +90,9 @@ def _rotates(step: Step, index: int) -> bool:
 
 def appended(step: Step, scope: Scope, parts: list[Value]) -> list[Value]:
     """What a generated token adds to the cache."""
+    packs = ("quantise",) if step.workload.format.cached else ()
     append = Recipe(
-        Role.CACHE_APPEND, "elementwise", formula("append"), streamed=True, in_place=True
+        Role.CACHE_APPEND, "elementwise", formula("append", *packs), streamed=True, in_place=True
     )
     elements = parts[0].elements
     for part in parts[1:]:

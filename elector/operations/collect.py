@@ -7,8 +7,9 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from elector.describe.numbers import Precision
-from elector.operations.graph import Graph, Operand, Value
+from elector.describe.numbers import Format, Precision, unpacking
+from elector.operations.graph import Graph, Operand, Parameter, Value
+from elector.operations.roles import NEVER_PACKED, Part, Role
 from elector.operations.rows import PARAMETERS, Row
 
 Array = np.ndarray
@@ -73,13 +74,18 @@ class Collector:
     """Collects rows, their numbers and their operands.
 
     Operations that no pair has are left out.
+
+    packed : parameters that are stored in a format of their own. kept : roles of products whose
+    matrices are not.
     """
 
     size: int
     format: Precision
+    kept: frozenset[Role] = NEVER_PACKED
     rows: list[Row] = field(default_factory=list)
     numbers: list[dict[str, Array | float]] = field(default_factory=list)
     operands: list[tuple[Operand, Operand]] = field(default_factory=list)
+    packed: set[Parameter] = field(default_factory=set)
 
     def matmul(
         self,
@@ -95,6 +101,12 @@ class Collector:
         s = shape
         a_width, b_width, out_width = widths or self._widths(row)
         k, n = s.whole(row.grows)
+        stored = self._stored(row)
+        if stored is not None:
+            b_width = stored.width
+            self._unpack(row, count, stored, s.batch * k * n * s.share)
+            if isinstance(operands[1], Parameter):
+                self.packed.add(operands[1])
         numbers = {
             "count": count,
             "batch": s.batch,
@@ -178,6 +190,38 @@ class Collector:
     def widths(self, name: str) -> Array:
         """(R,) width of one operand [byte]."""
         return np.array([numbers[name] for numbers in self.numbers], dtype=float)
+
+    def _stored(self, row: Row) -> Format | None:
+        """The format of its own that a product's second operand lies in."""
+        if row.b == "cache":
+            return self.format.cached
+        linear = row.b in PARAMETERS and row.kind == "linear" and row.place.packs
+        return self.format.packed if linear and row.role not in self.kept else None
+
+    def _unpack(self, row: Row, count: Array, stored: Format, elements: Array) -> None:
+        """Work on every value that is read in another format than it is multiplied in.
+
+        Nothing waits for it but the product, whose operand it is a stream ahead of.
+        """
+        work = Row(
+            row.role,
+            row.place,
+            row.phase,
+            "cast",
+            False,
+            "none",
+            "none",
+            "none",
+            Part.UNPACKED,
+            row.cross,
+            row.index,
+            row.variant,
+            in_attention=row.in_attention,
+            off_chain=True,
+            simple=unpacking()[stored.name],
+        )
+        nothing = np.zeros(self.size)
+        self.vector(work, count, elements, Sizes(nothing, None, nothing), (None, None))
 
     def _widths(self, row: Row) -> tuple[float, float, float]:
         f = self.format

@@ -159,10 +159,43 @@ class Part(Enum):
     INPUT_GRADIENT = " input gradient"  # of a product with parameters
     WEIGHT_GRADIENT = " weight gradient"
     GRADIENT = " gradient"  # of everything else, named after what the gradient is of
+    UNPACKED = " dequantisation"  # of an operand that is stored in another format
     UPDATE = " update"
     BIAS_UPDATE = " bias update"
 
 
+#: Matrices of layers that stay in the format of all weights: low-rank pairs are added beside
+#: what is quantised (Dettmers et al. 2023, arXiv 2305.14314), routers choose among experts (left
+#: out in the published configurations of GPTQ, AWQ, modelopt).
+NEVER_PACKED = frozenset(
+    {
+        Role.ROUTER,
+        Role.QUERY_LOW_RANK_A,
+        Role.QUERY_LOW_RANK_B,
+        Role.VALUE_LOW_RANK_A,
+        Role.VALUE_LOW_RANK_B,
+    }
+)
+#: Parts of layers whose matrices some files leave as they are (elector.describe.quantization).
+PARTS = {
+    "attention": frozenset(
+        {
+            Role.QUERY,
+            Role.QUERY_DOWN,
+            Role.KEY_VALUE,
+            Role.KEY_VALUE_DOWN,
+            Role.KEY_VALUE_UP,
+            Role.ABSORBED_QUERY,
+            Role.ABSORBED_VALUE,
+            Role.INDEX_QUERY,
+            Role.INDEX_KEY,
+            Role.INDEX_WEIGHTS,
+            Role.OUTPUT,
+        }
+    ),
+    "state": frozenset({Role.STATE_IN, Role.STATE_OUT}),
+    "shared experts": frozenset({Role.SHARED_IN, Role.SHARED_GATE, Role.SHARED_OUT}),
+}
 #: Parameters are updated all stacks of a block together.
 UPDATES = (Part.UPDATE, Part.BIAS_UPDATE)
 #: Element-wise work by what it is for.
@@ -219,6 +252,11 @@ class Place:
     section: Section
     index: int = 0
     variant: str = ""
+
+    @property
+    def packs(self) -> bool:
+        """Whether its matrices may be stored in a format of their own: those of layers."""
+        return self.in_layers or self.section is Section.LIST
 
     @property
     def in_layers(self) -> bool:

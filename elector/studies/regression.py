@@ -10,8 +10,8 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from xml.sax.saxutils import quoteattr
 
+from elector.base import junit as junit_xml
 from elector.base import units
 from elector.base.errors import InputError
 from elector.base.table import read_csv
@@ -244,17 +244,8 @@ def junit(old: str, new: str, found: Sequence[Moved]) -> str:
     rows: dict[str, list[Moved]] = {}
     for entry in found:
         rows.setdefault(entry.design, []).append(entry)
-    failed = sum(any(entry.regressed for entry in entries) for entries in rows.values())
-    suite = quoteattr(f"elector compare {old} {new}")
-    lines = [
-        '<?xml version="1.0" encoding="utf-8"?>',
-        f'<testsuite name={suite} tests="{len(rows)}" failures="{failed}">',
-    ]
+    cases = []
     for design, entries in rows.items():
-        case = f"  <testcase classname={quoteattr(str(new))} name={quoteattr(design)}"
         bad = "; ".join(f"{e.metric or e.verdict}: {e.text}" for e in entries if e.regressed)
-        if bad:
-            lines.append(f"{case}><failure message={quoteattr(bad)}/></testcase>")
-        else:
-            lines.append(f"{case}/>")
-    return "\n".join([*lines, "</testsuite>", ""])
+        cases.append(junit_xml.Case(design, bad or None))
+    return junit_xml.document(f"elector compare {old} {new}", str(new), cases)

@@ -22,19 +22,20 @@ def write_result(result: SweepResult, out: str) -> None:
     """Write under a temporary name and rename, so that no half table is ever seen."""
     path = Path(out)
     if out == "-":
-        _write_csv(result, sys.stdout)
+        write_csv(result, sys.stdout)
         sys.stdout.flush()  # what is said of the table afterwards has to be true
         return
     with whole(path) as target:
         if path.suffix.lower() == ".parquet":
             _write_parquet(result, target)
             return
-        writer = _write_json if path.suffix.lower() == ".json" else _write_csv
+        writer = write_json if path.suffix.lower() == ".json" else write_csv
         with target.open("w", encoding="utf-8", newline="") as stream:
             writer(result, stream)
 
 
-def _write_csv(result: SweepResult, stream: IO[str]) -> None:
+def write_csv(result: SweepResult, stream: IO[str]) -> None:
+    """The table as CSV."""
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(result.header)
     # repr of a float has the digits that read back as the same float
@@ -45,7 +46,8 @@ def _cell(value: object) -> object:
     return repr(value) if isinstance(value, float) else value
 
 
-def _write_json(result: SweepResult, stream: IO[str]) -> None:
+def write_json(result: SweepResult, stream: IO[str]) -> None:
+    """The table as a JSON list of records."""
     columns = typed(result)
     rows = zip(*columns.values(), strict=True)
     records = [dict(zip(columns, row, strict=True)) for row in rows]

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from elector.base import paths
 from elector.base.errors import InputError
 from elector.base.table import Column, csv_lines
 from elector.cost.results import registry
@@ -123,9 +124,13 @@ def _over(own: Column, common: Column) -> Column:
 
 
 def read_table(path: str | Path) -> SweepTable:
-    """A table with known columns; ragged rows and missing names become errors of their row."""
+    """A table with known columns; ragged rows and missing names become errors of their row.
+
+    path : a CSV file; - is standard input.
+    """
     path = Path(path)
-    rows = csv_lines(path, LIMIT)
+    data = paths.read_standard_input("-", LIMIT) if str(path) == "-" else None
+    rows = csv_lines(path, LIMIT, data)
     header = [name.strip() for name in next(rows, (0, []))[1]]
     if not header:
         raise InputError("is empty", file=path)

@@ -12,10 +12,16 @@ before it the next phase's copy trains as well, on the same batches and the same
 switch writes the weights that stay in cells once. Costs of a run:
 
     time = sum of steps x step time + side by side + writing, and so for energy and wear.
+
+In place of `steps` a phase may say `epochs` (with `sequences` of the data set beside the phases)
+or `tokens`; the steps are then rounded up to whole ones:
+
+    steps = ceil(epochs x sequences / batch) = ceil(tokens / (batch x sequence_length))
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,6 +34,7 @@ from elector.base.record import Record as ShortRecord
 from elector.base.table import Field, load_yaml, schema
 from elector.base.units import YEAR
 from elector.cost.programming import placed
+from elector.describe.formats import load_model
 from elector.describe.workload import lora_rank
 from elector.evaluation.accelerators import Accelerator, load_accelerator
 from elector.evaluation.path import Chunk, evaluate, inspect
@@ -36,9 +43,10 @@ from elector.studies.simulation import columns_of, record
 from elector.technology import Technology
 
 Record = dict[str, object]
-KEYS = ("model", "workload", "phases", "switch", "name", "source")
-PHASE = ("name", "steps", "trainable", "accelerator", "assignment")
-EXAMPLE = {"steps": "steps: 1000", "accelerator": "accelerator: hpt"}
+KEYS = ("model", "workload", "phases", "switch", "name", "source", "sequences")
+#: Ways to say how long a phase is: in steps, in passes over the data set, in tokens.
+LENGTHS = ("steps", "epochs", "tokens")
+PHASE = ("name", *LENGTHS, "trainable", "accelerator", "assignment")
 SWITCH = ("step", "window", "windows", "source")
 
 
@@ -70,6 +78,7 @@ class Plan:
     workload: Mapping[str, object]
     phases: tuple[Phase, ...]
     switch: Switch | None
+    sequences: int | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,14 +96,14 @@ class Step:
     @property
     def wear(self) -> float:
         """Writes of the most written cell in a step."""
-        wear = self.chunk.activity.wear
-        return 0.0 if wear is None else float(wear[0])
+        cells = self.chunk.activity.cells
+        return 0.0 if cells is None else float(cells.wear[0])
 
     @property
     def endurance(self) -> float:
         """Writes a cell survives; infinite where nothing wears."""
-        endurance = self.chunk.activity.endurance
-        return float("inf") if endurance is None else float(endurance[0])
+        cells = self.chunk.activity.cells
+        return float("inf") if cells is None else float(cells.endurance[0])
 
 
 def read_plan(source: str | Path | Mapping[str, object]) -> Plan:
@@ -113,9 +122,11 @@ def read_plan(source: str | Path | Mapping[str, object]) -> Plan:
     for key in ("mode", "trainable"):
         if key in workload:
             raise InputError("is decided by the phases", file=file, field=f"workload.{key}")
-    phases = _phases(data.get("phases"), file)
+    given = data.get("sequences")
+    sequences = None if given is None else _whole(given, "sequences", 1, file)
     model = paths.beside(str(data["model"]), file)
-    return Plan(model, dict(workload), phases, _switch(data, phases, file))
+    phases = _phases(data.get("phases"), _Sizes.of(model, workload, sequences, file), file)
+    return Plan(model, dict(workload), phases, _switch(data, phases, file), sequences)
 
 
 def _check(data: Mapping[str, object], allowed: object, file: object, field: str) -> None:
@@ -125,7 +136,52 @@ def _check(data: Mapping[str, object], allowed: object, file: object, field: str
             raise InputError("unknown key", file=file, field=field, value=key, allowed=known)
 
 
-def _phases(data: object, file: object) -> tuple[Phase, ...]:
+@dataclass(frozen=True)
+class _Sizes:
+    """What turns epochs and tokens into steps: sequences of a step, tokens of a sequence (None
+    where a model has none: images), and sequences of the data set, None where the plan does not
+    say."""
+
+    batch: int
+    length: int | None
+    sequences: int | None
+
+    @classmethod
+    def of(
+        cls, model: str, workload: Mapping[str, object], sequences: int | None, file: object
+    ) -> _Sizes:
+        fields = schema("workload")
+        batch, length = (
+            int(str(fields[key].parse(workload.get(key, fields[key].default), file=file)))
+            for key in ("batch", "sequence_length")
+        )
+        applies = load_model(model).family in fields["sequence_length"].applies
+        return cls(batch, length if applies else None, sequences)
+
+    def steps(self, entry: Mapping[str, object], at: str, file: object) -> int:
+        """The steps of a phase, whichever way it says how long it is."""
+        given = [key for key in LENGTHS if key in entry]
+        if len(given) != 1:
+            problem = "is missing" if not given else "and how long it is otherwise: one is enough"
+            hint = "a phase needs steps, epochs or tokens, such as steps: 1000"
+            raise InputError(problem, file=file, field=f"{at}.{(given or LENGTHS)[0]}", hint=hint)
+        key = given[0]
+        field = f"{at}.{key}"
+        if key == "steps":
+            return _whole(entry[key], field, 1, file)
+        if key == "tokens":
+            if self.length is None:
+                hint = "steps, or epochs"
+                raise InputError("this model has no tokens", file=file, field=field, hint=hint)
+            return -(-_whole(entry[key], field, 1, file) // (self.batch * self.length))
+        if self.sequences is None:
+            hint = "sequences: 67349, beside phases"
+            raise InputError("needs sequences of the data set", file=file, field=field, hint=hint)
+        epochs = Field(field, "float", "1", None, 1e-6, 1e9, (), "").parse(entry[key], file=file)
+        return max(1, math.ceil(float(epochs) * self.sequences / self.batch - 1e-9))
+
+
+def _phases(data: object, sizes: _Sizes, file: object) -> tuple[Phase, ...]:
     if not isinstance(data, list) or not data:
         raise InputError(
             "must be a list of phases",
@@ -140,21 +196,20 @@ def _phases(data: object, file: object) -> tuple[Phase, ...]:
         if not isinstance(entry, dict):
             raise InputError("must be a mapping", file=file, field=at, value=entry)
         _check(entry, PHASE, file, at)
-        for key in ("steps", "accelerator"):
-            if key not in entry:
-                raise InputError(
-                    "is missing",
-                    file=file,
-                    field=f"{at}.{key}",
-                    hint=f"a phase needs {key}, such as {EXAMPLE[key]}",
-                )
+        if "accelerator" not in entry:
+            raise InputError(
+                "is missing",
+                file=file,
+                field=f"{at}.accelerator",
+                hint="a phase needs accelerator, such as accelerator: hpt",
+            )
         name = str(entry.get("name", f"phase {i + 1}"))
         if name in [phase.name for phase in found]:
             raise InputError("is given twice", file=file, field=f"{at}.name", value=name)
         accelerator = _accelerator(str(entry["accelerator"]), file)
         if "assignment" in entry:
             accelerator = _assigned(accelerator, entry["assignment"], file)
-        steps = _whole(entry["steps"], f"{at}.steps", 1, file)
+        steps = sizes.steps(entry, at, file)
         trainable = str(entry.get("trainable", "all"))
         try:
             lora_rank(trainable)
@@ -244,7 +299,11 @@ def run(
     steps = [_step(plan, phase, phase.trainable, technology) for phase in plan.phases]
     phases = [_phase(*pair) for pair in zip(plan.phases, steps, strict=True)]
     switch = None if plan.switch is None else _switched(plan, steps, technology)
-    total = _total(plan, steps, phases, switch)
+    total = _total(plan, steps, phases, switch) | _amounts(plan)
+    total |= {
+        "hours": _shown(_number(total["latency_s"]) / 3600.0),
+        "kwh": _shown(_number(total["energy_j"]) / 3.6e6),
+    }
     found: Record = {
         "model": plan.model,
         "feasible": total["feasible"],
@@ -357,6 +416,17 @@ def _total(plan: Plan, steps: list[Step], phases: list[Record], switch: Record |
         "energy_j": _shown(energy),
         "writes_per_cell": worst,
         "lifetime_years": _shown(years),
+    }
+
+
+def _amounts(plan: Plan) -> Record:
+    """How much data the run sees; epochs where the plan says how large the data set is."""
+    sizes = _Sizes.of(plan.model, plan.workload, plan.sequences, None)
+    sequences = sum(phase.steps for phase in plan.phases) * sizes.batch
+    return {
+        "sequences": sequences,
+        "tokens": None if sizes.length is None else sequences * sizes.length,
+        "epochs": None if plan.sequences is None else sequences / plan.sequences,
     }
 
 

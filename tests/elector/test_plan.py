@@ -108,6 +108,35 @@ def test_command_and_exit_codes(tmp_path: Path) -> None:
 FULL = PLAN["phases"][0]
 
 
+def test_epochs_and_tokens_are_steps(tmp_path: Path) -> None:
+    """67,349 sequences of SST-2 in batches of 32: 2,105 steps an epoch, the last one not full."""
+    shared = {"model": "bert-tiny", "workload": {"batch": 32}, "sequences": 67_349}
+
+    def of(**length: Any) -> dict[str, Any]:
+        return run(shared | {"phases": [length | {"accelerator": "tpu-v3"}]})  # type: ignore[return-value]
+
+    assert of(epochs=1)["total"]["steps"] == 2105
+    assert of(epochs=2)["total"]["steps"] == 4210  # 134,698 / 32 = 4209.3
+    assert of(tokens="1e6")["total"]["steps"] == 245  # 1e6 / (32 x 128) = 244.1
+    total = of(steps=2105)["total"]
+    assert total == of(epochs=1)["total"]
+    assert total["sequences"] == 67_360 and total["tokens"] == 67_360 * 128
+    assert total["epochs"] == pytest.approx(67_360 / 67_349)
+    assert total["hours"] == pytest.approx(total["latency_s"] / 3600)
+    assert total["kwh"] == pytest.approx(total["energy_j"] / 3.6e6)
+
+
+def test_a_run_is_80_columns_wide_with_hours_and_kwh(tmp_path: Path) -> None:
+    path = tmp_path / "plan.yaml"
+    long = changed(switch=None, phases=[p | {"steps": 2_000_000} for p in PLAN["phases"]])
+    for plan in (PLAN, long):
+        path.write_text(yaml.safe_dump(plan))
+        text = CliRunner().invoke(main, ["run", str(path)]).output
+        assert max(map(len, text.splitlines())) <= 80
+        assert text.rstrip().endswith("kWh") and " h, " in text
+        assert " ks" not in text and " MJ" not in text
+
+
 @pytest.mark.parametrize(
     ("plan", "message"),
     [
@@ -125,6 +154,13 @@ FULL = PLAN["phases"][0]
         (changed(switch={"step": 301}), "no end of a phase"),
         (changed(switch={"step": 300, "window": 400}), "windows need"),
         (changed(switch={"window": 4}), "switch.step"),
+        (changed(phases=[FULL | {"epochs": 2}], switch=None), "one is enough"),
+        (
+            changed(phases=[{"epochs": 2, "accelerator": "hpt"}], switch=None),
+            r"phases\[0\].epochs.* needs sequences",
+        ),
+        (changed(phases=[{"tokens": 2, "accelerator": "hpt"}], switch=None), "has no tokens"),
+        (changed(sequences=0), "sequences"),
         (changed(workload={"trainable": "all"}), "decided by the phases"),
         (changed(workload={"colour": "red"}), "unknown key"),
     ],

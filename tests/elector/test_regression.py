@@ -196,3 +196,62 @@ def test_tables_that_cannot_be_read_are_refused(agreed: Path, tmp_path: Path) ->
     assert run("compare", str(agreed), str(tmp_path / "none.csv")).exit_code == 2
     out = tmp_path / "absent" / "check.xml"
     assert run("compare", str(agreed), str(agreed), "--junit", str(out)).exit_code == 2
+
+
+# ---- one model on several accelerators
+
+
+def test_the_first_accelerator_is_the_reference() -> None:
+    import elector
+
+    words = ("compare", "bert-tiny", "tpu-v4i", "systolic", "acceltran-server", "--batch", "4")
+    rows = json.loads(run(*words, "--format", "json").stdout)
+    assert [row["accelerator"] for row in rows] == ["tpu-v4i", "systolic", "acceltran-server"]
+    alone = [
+        elector.simulate("bert-tiny", name, settings={"workload.batch": 4}) for name in words[2:5]
+    ]
+    for row, single in zip(rows, alone, strict=True):
+        for name in ("latency_s", "energy_j", "area_mm2"):
+            assert row["values"][name] == single[name]
+            assert row["ratios"][name] == pytest.approx(single[name] / alone[0][name])
+    assert set(rows[0]["ratios"].values()) == {1.0} and not any(rows[0]["reasons"].values())
+    parts = {*alone[0]["energy_by_part_j"], *alone[1]["energy_by_part_j"]}
+    assert any(rows[1]["reasons"]["energy_j"].startswith(part) for part in parts)
+    text = run(*words)
+    assert text.exit_code == 0 and " x" in text.stdout
+    assert max(map(len, text.stdout.splitlines())) <= 80
+
+
+def test_a_reason_names_what_differs_most() -> None:
+    """Half the memory bandwidth: what is longer is what waits for memory."""
+    from elector.studies.side_by_side import side_by_side
+
+    slow = side_by_side("bert-tiny", ("systolic", "tpu-v1"), metrics=("area_mm2",))
+    assert "instead of" in slow[1]["reasons"]["area_mm2"]
+
+
+def test_an_accelerator_that_cannot_run_it_has_a_reason() -> None:
+    words = ("compare", "gpt2-xl", "a100-sxm-80gb", "tpu-v1")
+    result = run(*words, "--mode", "training")
+    assert result.exit_code in (0, 3)
+    row = json.loads(run(*words, "--mode", "training", "--format", "json").stdout)[1]
+    assert row["feasible"] is False and row["reason"] and row["ratios"]["latency_s"] is None
+    none = run("compare", "gpt2-xl", "tpu-v1", "tpu-v1", "--mode", "training")
+    assert none.exit_code == 3
+
+
+@pytest.mark.parametrize(
+    ("words", "part"),
+    [
+        (("bert-tiny",), "two accelerators"),
+        (("bert-tiny", "tpu-v4i"), "two accelerators"),
+        (("bert-tiny", "tpu-v4i", "tpu-v3", "--junit", "x.xml"), "two tables"),
+        (("bert-tiny", "tpu-v4i", "tpu-v3", "--tolerance", "2%"), "two tables"),
+        (("bert-tiny", "tpu-v4i", "tpu-v3", "--metric", "energy"), "did you mean"),
+        (("bert-tiny", "tpu-v4i", "tpu-v33"), "did you mean"),
+        (("a.csv", "b.csv", "--batch", "2"), "tables have their settings"),
+    ],
+)
+def test_comparisons_without_meaning_are_refused(words: tuple[str, ...], part: str) -> None:
+    result = run("compare", *words)
+    assert result.exit_code == 2 and part in result.stderr

@@ -222,6 +222,21 @@ def test_weights_and_inputs_have_the_bits_of_the_datapath(datapath: str, bits: i
     assert geometry.crossbars(found).columns[0] == bits / 2
 
 
+def test_weights_are_stored_with_no_more_bits_than_they_have() -> None:
+    """More cells of a weight never speed a design up, whichever number is asked for."""
+    found = [
+        simulate(accelerator__weight_bits=bits, accelerator__datapath="int8")
+        for bits in (8, 15, 16)
+    ]
+    assert [f["latency_s"] for f in found] == [found[0]["latency_s"]] * 3
+    assert [f["energy_j"] for f in found] == [found[0]["energy_j"]] * 3
+    assert [f["effective_bits"] for f in found] == [8] * 3
+    said = "weights are stored with the 8 bits that the workload gives them, not with "
+    assert [f["notes"] for f in found] == [[], [said + "15"], [said + "16"]]
+    assert simulate(accelerator__weight_bits=5)["effective_bits"] == 5
+    assert simulate()["notes"] == []
+
+
 def test_an_eight_bit_machine_is_one_throughout() -> None:
     wide, narrow = (simulate(name="reram", accelerator__datapath=d) for d in ("fixed16", "int8"))
     assert narrow["latency_s"] < 0.6 * wide["latency_s"]

@@ -220,7 +220,7 @@ def test_a_failed_sweep_leaves_the_old_file(
     def fail(*_: object, **__: object) -> None:
         raise EvaluationError("the disk is full")
 
-    monkeypatch.setattr("elector.studies.sweep_output._write_csv", fail)
+    monkeypatch.setattr("elector.studies.sweep_output.write_csv", fail)
     assert run("sweep", written(tmp_path, TABLE), "--out", str(out)).exit_code == 1
     assert out.read_text() == "precious"
     assert sorted(os.listdir(tmp_path)) == ["costs.csv", "table.csv"]
@@ -229,3 +229,57 @@ def test_a_failed_sweep_leaves_the_old_file(
 def test_a_sweep_writes_into_a_device(tmp_path: Path) -> None:
     assert run("sweep", written(tmp_path, TABLE), "--out", os.devnull).exit_code == 0
     assert not Path(os.devnull).is_file()
+
+
+# ---- standard input, what is printed, JUnit XML
+
+
+def test_standard_input_is_a_table_like_any_other(tmp_path: Path) -> None:
+    from click.testing import CliRunner
+
+    from elector.cli.commands import main
+
+    named = run("sweep", written(tmp_path, TABLE), "--out", "-")
+    piped = CliRunner().invoke(main, ["sweep", "-", "--out", "-"], input=TABLE)
+    assert piped.exit_code == 0 and piped.stdout == named.stdout
+    empty = CliRunner().invoke(main, ["sweep", "-", "--out", "-"], input="")
+    assert empty.exit_code == 2 and "is empty" in empty.stderr
+
+
+def test_a_sweep_prints_its_rows(tmp_path: Path) -> None:
+    table = written(tmp_path, TABLE)
+    text = run("sweep", table, "--format", "table").stdout
+    assert max(map(len, text.splitlines())) <= 80
+    single = elector.simulate("bert-tiny", "systolic", settings={"workload.batch": 1})
+    from elector.cost.results import registry
+
+    first = next(line for line in text.splitlines() if "first" in line)
+    assert registry().show("latency_s", single["latency_s"]) in first
+    rows = json.loads(run("sweep", table, "--format", "json").stdout)
+    assert rows[0]["latency_s"] == single["latency_s"]
+    out = tmp_path / "costs.csv"
+    both = run("sweep", table, "--format", "csv", "--out", str(out))
+    assert both.stdout == out.read_text() != ""
+
+
+def test_a_sweep_needs_somewhere_to_go(tmp_path: Path) -> None:
+    table = written(tmp_path, TABLE)
+    result = run("sweep", table)
+    assert result.exit_code == 2 and "--out" in result.stderr and "--format" in result.stderr
+    assert run("sweep", table, "--out", "-", "--format", "json").exit_code == 2
+
+
+def test_rows_that_cannot_be_read_fail_in_junit(tmp_path: Path) -> None:
+    import xml.etree.ElementTree as ElementTree
+
+    lacking = TABLE + "bad,bert-tiny,systolix,1,\n" + "large,gpt2-xl,tpu-v1,1,\n"
+    junit, out = tmp_path / "junit.xml", tmp_path / "costs.csv"
+    words = ("sweep", written(tmp_path, lacking), "--out", str(out), "--junit", str(junit))
+    result = run(*words)
+    assert result.exit_code == 4
+    suite = ElementTree.parse(junit).getroot()
+    assert (suite.get("tests"), suite.get("failures")) == ("5", "1")
+    failed = [case for case in suite if case.find("failure") is not None]
+    assert len(failed) == 1 and "systolix" in str(failed[0].get("name"))
+    assert "systolix" in str(failed[0][0].get("message"))
+    assert run(*words[:-1], str(tmp_path)).exit_code == 2

@@ -27,6 +27,11 @@ COSTS = {
 }
 
 
+#: Settings that the space of `make_run` has, and the header of a short front.csv of it.
+SETTINGS = ("model", "accelerator", "model.layers", "accelerator.sram", "accelerator.dataflow")
+SHORT = ",".join(("id", *SETTINGS, "workload.task", "latency_s", "accuracy")) + "\n"
+
+
 def make_run(
     folder: Path, costs: Sequence[str], *, accuracy: bool = True, count: int = 400, seed: int = 0
 ) -> Path:
@@ -49,11 +54,8 @@ def make_run(
         writer.writerow(
             [
                 "id",
-                "model",
-                "accelerator",
-                "model.layers",
-                "accelerator.sram",
-                "accelerator.dataflow",
+                *SETTINGS,
+                *(["workload.task"] if accuracy else []),
                 *values,
                 *extra,
                 "feasible",
@@ -68,6 +70,7 @@ def make_run(
                 1e6 * (1 + i % 7),
                 ["ws", "os", "is"][i % 3],
             ]
+            row += ["sst2"] if accuracy else []
             row += [repr(float(column[i])) for column in values.values()]
             writer.writerow([*row, *(["1.25"] if accuracy else []), "true"])
     objectives = [
@@ -240,6 +243,21 @@ def test_settings_of_one_name_are_told_apart() -> None:
     assert settings == "array bandwidth 1.00 GB/s, tier bandwidth 3.00 GB/s, ff 512"
 
 
+def test_a_single_objective_names_its_design() -> None:
+    columns = {
+        "id": ["3", "4"],
+        "model": ["encoder"] * 2,
+        "accelerator": ["systolic"] * 2,
+        "model.layers": ["6", "6"],
+        "accelerator.sram": ["4e6", "8e6"],
+        "latency_s": ["0.002", "0.002"],
+    }
+    front = {"space": "x", "objectives": [{"name": "latency_s", "direction": "min", "unit": "s"}]}
+    picture = plot.info(columns, front)
+    settings = picture.marks[0].settings.replace("\u00a0", " ")
+    assert settings == "encoder, systolic, layers 6, sram 4.00 MB"
+
+
 def test_knee_of_a_known_front() -> None:
     axes = [
         plot.Axis("a", "a", "", np.array([1.0, 2.0, 10.0]), maximise=False, log=False),
@@ -339,11 +357,15 @@ def test_task_of_the_space_stands_in_for_a_missing_record() -> None:
         ("manifest.json", "{}", "is not the manifest of a run"),
         ("front.csv", None, "has no recorded designs any more"),
         ("front.csv", "", "it has no column id"),
-        ("front.csv", "id,latency_s,accuracy\n1\n", "a row has 1 cells"),
+        ("front.csv", f"{SHORT}1\n", "a row has 1 cells"),
         ("front.csv", "id,accuracy\n1,90\n", "no column"),
-        ("front.csv", "id,latency_s,accuracy\n1,nan,90\n", "a design has no latency_s"),
-        ("front.csv", "id,latency_s,accuracy\n1,slow,90\n", "slow"),
-        ("front.csv", "id,latency_s,accuracy\n", "it has 0 designs, the front"),
+        (
+            "front.csv",
+            f"{SHORT}1,encoder,systolic,2,1e6,ws,sst2,nan,90\n",
+            "a design has no latency_s",
+        ),
+        ("front.csv", f"{SHORT}1,encoder,systolic,2,1e6,ws,sst2,slow,90\n", "slow"),
+        ("front.csv", SHORT, "it has 0 designs, the front"),
     ],
 )
 def test_broken_run_folders_are_refused(

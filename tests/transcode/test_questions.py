@@ -356,3 +356,124 @@ def test_a_weight_on_what_is_no_objective(folder: Path) -> None:
     front = runs.query.front(recorded, (), "latency_s,area_mm2")
     with pytest.raises(InputError, match="is not an objective"):
         runs.choice.ranked(front, {"energy_j": 1.0})
+
+
+# ---- one design; pictures of other fronts; another reference point
+
+
+def test_a_design_by_its_number(folder: Path) -> None:
+    best = transcode.front(folder / "all").iloc[0]
+    chosen = transcode.front(folder / "all", where=f"id == {best['id']}")
+    pd.testing.assert_frame_equal(chosen, transcode.front(folder / "all").iloc[:1], rtol=0)
+
+
+@pytest.mark.parametrize("feasible", [True, False])
+def test_show_is_what_was_recorded(folder: Path, feasible: bool) -> None:
+    designs = pd.read_parquet(folder / "all" / "designs")
+    wanted = designs[designs["feasible"] == feasible].iloc[3]
+    words = ["show", str(folder / "all"), str(wanted["id"])]
+    result = CliRunner().invoke(main, [*words, "--format", "json"])
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)
+    assert found["feasible"] is feasible and bool(found["reason"]) is not feasible
+    for name in ("latency_s", "energy_j", "area_mm2", "accelerator.rows"):
+        assert found[name] == wanted[name]
+    text = CliRunner().invoke(main, words).stdout
+    assert "elector simulate" in text and str(wanted["id"]) in text
+    csv_text = CliRunner().invoke(main, [*words, "--format", "csv"]).stdout
+    assert len(csv_text.splitlines()) == 2
+
+
+def test_a_shown_design_is_a_space_with_the_same_results(folder: Path, tmp_path: Path) -> None:
+    best = transcode.front(folder / "all").iloc[0]
+    words = ["show", str(folder / "all"), str(best["id"]), "--yaml"]
+    path = tmp_path / "design.yaml"
+    path.write_text(CliRunner().invoke(main, words).stdout)
+    again = transcode.search(path, out=tmp_path / "again", evaluator=fake)
+    assert len(again.front) == 1
+    row = transcode.front(tmp_path / "again").iloc[0]
+    for name in load(path).objectives:
+        assert row[name.name] == best[name.name]
+
+
+def test_the_shown_command_simulates_the_design(tmp_path: Path) -> None:
+    import shlex
+
+    from elector.cli.commands import main as elector_main
+
+    transcode.search("bert", out=tmp_path / "run", budget=300, sampler="random", batch=300)
+    best = transcode.front(tmp_path / "run").iloc[0]
+    words = ["show", str(tmp_path / "run"), str(best["id"]), "--format", "json"]
+    commands = json.loads(CliRunner().invoke(main, words).stdout)["commands"]
+    assert list(commands) == ["serve", "tune"]
+    for workload, name in (("serve", "latency_s"), ("tune", "energy_j")):
+        line = shlex.split(commands[workload]["simulate"])[1:]
+        found = json.loads(CliRunner().invoke(elector_main, [*line, "--format", "json"]).stdout)
+        assert found[name] == best[f"{workload}.{name}"]
+        explained = shlex.split(commands[workload]["explain"])[1:]
+        assert CliRunner().invoke(elector_main, explained).exit_code == 0
+
+
+@pytest.mark.parametrize("number", ["999999999", "-1", "x"])
+def test_a_number_of_no_design_is_refused(folder: Path, number: str) -> None:
+    result = CliRunner().invoke(main, ["show", str(folder / "few"), "--", number])
+    assert result.exit_code == 2 and number in result.stderr
+
+
+def test_a_picture_of_another_front(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder / "few", tmp_path / "few")
+    words = ["plot", str(tmp_path / "few"), "--where", CONDITION, "--objectives"]
+    result = CliRunner().invoke(main, [*words, "latency_s,area_mm2"])
+    assert result.exit_code == 0, result.output
+    assert Path(result.stdout.strip()) == tmp_path / "few" / "selection.png"
+    assert (tmp_path / "few" / "selection.png").stat().st_size > 10_000
+    out = tmp_path / "mine.svg"
+    assert CliRunner().invoke(main, [*words, "energy_j", "--out", str(out)]).exit_code == 0
+    assert "best energy" in out.read_text() or out.stat().st_size > 5000
+    impossible = [*words[:2], "--where", "area_mm2 <= 0"]
+    assert CliRunner().invoke(main, impossible).exit_code == 3
+    assert CliRunner().invoke(main, [*words, "latency"]).exit_code == 2
+
+
+def test_runs_are_compared_against_a_point_of_ones_own(folder: Path, tmp_path: Path) -> None:
+    """Hypervolumes of both runs under the same point, whatever their own."""
+    a, b = folder / "all", tmp_path / "b"
+    shutil.copytree(folder / "few", b)
+    manifest = json.loads((b / "manifest.json").read_text())
+    manifest["reference_point"] = {n: 2 * v for n, v in manifest["reference_point"].items()}
+    (b / "manifest.json").write_text(json.dumps(manifest))
+    names = list(manifest["space"]["objectives"])
+    point = {name: f"{1.5 * value:.17g}" for name, value in manifest["reference_point"].items()}
+    asked = ",".join(f"{name}={value}" for name, value in point.items())
+    words = ["compare", str(a), str(b), "--format", "json"]
+    assert CliRunner().invoke(main, words).exit_code == 2
+    result = CliRunner().invoke(main, [*words, "--reference-point", asked])
+    assert result.exit_code == 0, result.output
+    rows = json.loads(result.stdout)
+    signs = np.array(
+        [-1.0 if d == "max" else 1.0 for d in manifest["space"]["objectives"].values()]
+    )
+    for run_folder, row in zip((a, b), rows, strict=True):
+        points = transcode.front(run_folder)[names].to_numpy() * signs
+        reference = np.array([float(point[name]) for name in names]) * signs
+        assert row["hypervolume"] == pytest.approx(pareto.hypervolume(points, reference))
+    frame = transcode.compare(a, b, reference_point=point)
+    assert list(frame["hypervolume"]) == [row["hypervolume"] for row in rows]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("latency_s=1s", "lacks an objective"),
+        ("latency_s", "NAME=VALUE"),
+        ("latency_s=1s,latency_s=2s", "given twice"),
+        ("power_w=1,latency_s=1s", "no objective"),
+        ("latency_s=1 kg", "latency_s=1"),
+    ],
+)
+def test_points_that_cannot_be(folder: Path, text: str, words: str) -> None:
+    call = ["compare", str(folder / "all"), str(folder / "few"), "--reference-point", text]
+    result = CliRunner().invoke(main, call)
+    assert result.exit_code == 2
+    if "kg" not in text:
+        assert words in result.stderr

@@ -12,17 +12,16 @@ from typing import TYPE_CHECKING
 import click
 
 from elector.base.errors import EvaluationError, InfeasibleError
-from elector.cli.commands import INFEASIBLE, NOT_PASSED, Program
+from elector.cli.commands import Program
+from elector.cli.compare import INFEASIBLE, NOT_PASSED
 from elector.cli.entry import INTERRUPTED
 from elector.cli.options import FORMATS
 from transcode import __version__
+from transcode.cli.questions import compare, plot, report, show
 from transcode.cli.train import train
 
 if TYPE_CHECKING:
     from transcode.runs.query import Front, Recorded
-
-#: Kinds of pictures that are written.
-PICTURES = (".png", ".pdf", ".svg")
 
 
 @click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"]})
@@ -35,6 +34,8 @@ def main() -> None:
     transcode search my-space.yaml --time 60s
     transcode front results/bert            the front again
     transcode plot results/bert             ... as a picture
+    transcode report results/bert           ... as a page to explore
+    transcode show results/bert 805779      one design, and what simulates it
     transcode compare results/a results/b   two runs
     transcode check results/bert --require 'serve.latency_s <= 5 ms'
     """
@@ -148,6 +149,7 @@ def _samplers(ctx: click.Context, param: click.Parameter, text: str) -> list[str
     show_default=True,
     help="How the front is printed at the end.",
 )
+@click.option("--report", "page", is_flag=True, help="Also write the front as a page, report.html.")
 @click.option("--quiet", is_flag=True, help="No progress on stderr.")
 def search(
     space: str,
@@ -166,6 +168,7 @@ def search(
     stall: float | None,
     stall_batches: int,
     format: str,
+    page: bool,
     quiet: bool,
 ) -> None:
     """Search SPACE, a file or the name of a shipped space.
@@ -218,6 +221,10 @@ def search(
     except EvaluationError as error:  # the disk is full, and the front is safe
         notes.append(str(error))
     report.search_result(result.folder, format, notes)
+    if page:
+        from transcode.pages import report as write
+
+        click.echo(f"page to explore, in a browser: {write(result.folder)}", err=True)
 
 
 @main.command()
@@ -287,64 +294,9 @@ def front(
         report.selection(chosen, recorded, format)
 
 
-@main.command()
-@click.argument("run", type=click.Path(path_type=Path))
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="Picture to write (png, pdf or svg); front.png in the run folder by default.",
-)
-def plot(run: Path, out: Path | None) -> None:
-    """Draw the front of the run folder RUN.
-
-    \b
-    transcode plot results/bert
-    transcode plot results/bert --out front.pdf
-    """
-    from elector.base.output import check_output
-    from transcode.plot import plot_run
-
-    if out is not None:
-        check_output(out, PICTURES)
-    click.echo(plot_run(run, out))
-
-
 _FORMAT = click.option(
     "--format", type=FORMATS, default="table", show_default=True, help="How it is printed."
 )
-
-
-@main.command()
-@click.argument("first", metavar="A", type=click.Path(path_type=Path))
-@click.argument("second", metavar="B", type=click.Path(path_type=Path))
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="Draw both fronts into this picture (png, pdf or svg), too.",
-)
-@_FORMAT
-def compare(first: Path, second: Path, out: Path | None, format: str) -> None:
-    """Compare the fronts of the run folders A and B: hypervolume, coverage, epsilon.
-
-    Both need the same objectives and the same reference point.
-
-    \b
-    transcode compare results/monday results/tuesday
-    transcode compare results/a results/b --out both.png
-    """
-    from elector.base.output import check_output
-    from transcode import runs
-    from transcode.cli import report
-    from transcode.plot import plot_comparison
-
-    if out is not None:
-        check_output(out, PICTURES)
-    found = runs.comparison.compare(first, second)
-    report.comparison(found, format)
-    if out is not None:
-        click.echo(plot_comparison(found, out), err=True)
 
 
 @main.command()
@@ -419,4 +371,5 @@ def merge(run: tuple[Path, ...], out: Path, format: str) -> None:
     report.search_result(result.folder, format, result.notes)
 
 
-main.add_command(train)
+for command in (plot, show, compare, report, train):
+    main.add_command(command)

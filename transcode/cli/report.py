@@ -244,7 +244,11 @@ def _front(
         design = [", ".join(f"{n} {c}" for n, c in row) for row in pairs] or [""] * len(rows)
         table = _table(title, first | {"design": design} | values)
     console.print(table)
-    same = [f"{n} {_cell(columns[n][0], u)}" for n, u in searched.items() if n not in differ]
+    same = [  # what no design has is no setting of theirs
+        f"{n} {_cell(columns[n][0], u)}"
+        for n, u in searched.items()
+        if n not in differ and columns[n][:1] not in ([], [""])
+    ]
     notes = [f"the same in all of them: {', '.join(same)}"] if same and total else []
     if layered and total:
         notes.append(f"not shown: {len(layered)} settings of single layers (front.csv)")

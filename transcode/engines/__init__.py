@@ -95,13 +95,15 @@ def choose(
     if space.cardinality <= streams.LARGEST_ENUMERATION and fits_budget and fits_time:
         return Choice(asked, "enumerate", f"{measured}: all of them", budget)
     many = "too many to look at each"
-    if space.cardinality <= streams.LARGEST_ENUMERATION and fits_budget:  # time is what is short
+    if budget is not None and not fits_budget:
+        many = f"more than the budget of {budget:,}, so the promising ones come first"
+    elif space.cardinality <= streams.LARGEST_ENUMERATION:  # time is what is short
         many = f"not all of them within {time or PATIENCE:g} s, so the promising ones come first"
     if seconds_each >= SLOW and time is None:
         budget = budget or FEW
     if seconds_each >= SLOW or (budget is not None and budget <= THOUGHTFUL):
         each = "each" if budget is None else f"each of {budget:,}"
-        why = f"{measured}: too many to look at each, and {each} has to count"
+        why = f"{measured}: too slow to look at all of them, and {each} has to count"
         return Choice(asked, "parzen", why, budget)
     budget = _limit("evolve", budget, time)
     return Choice(asked, "evolve", f"{measured}: {many}", budget)

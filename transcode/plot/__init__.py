@@ -8,7 +8,10 @@ a number and are described beside the panels.
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +21,21 @@ from transcode.accuracy import surrogate
 from transcode.plot.figure import draw
 from transcode.plot.overlay import plot_comparison
 from transcode.plot.picture import Axis, Mark, Picture, info, knee
+from transcode.runs import front as front_files
 from transcode.runs import snapshot
+from transcode.runs.query import Front, Recorded
 
-__all__ = ["Axis", "Mark", "Picture", "draw", "info", "knee", "plot_comparison", "plot_run"]
+__all__ = [
+    "Axis",
+    "Mark",
+    "Picture",
+    "draw",
+    "info",
+    "knee",
+    "plot_comparison",
+    "plot_run",
+    "plot_selection",
+]
 
 DPI = 150
 
@@ -31,6 +46,26 @@ def plot_run(run_folder: Path, out: Path | None = None) -> Path:
     designs = moment.manifest["designs"]
     picture = info(moment.columns, moment.head, designs or None, _notes(moment.manifest))
     path = Path(out) if out is not None else moment.folder / "front.png"
+    save_picture(draw(picture), path, DPI)
+    return path
+
+
+def plot_selection(
+    recorded: Recorded, found: Front, asked: str = "", out: Path | None = None
+) -> Path:
+    """Draw another front of recorded designs, and return where it lies.
+
+    asked : what was asked, for the caption. out : selection.png in the run folder by default;
+        front.png stays the run's own.
+    """
+    names, *rows = csv.reader(io.StringIO(front_files.csv_text(found.space, found.archive)))
+    columns = {name: [row[i] for row in rows] for i, name in enumerate(names)}
+    head = front_files.head(found.space, {"seed": recorded.manifest.get("seed")})
+    designs = recorded.manifest["designs"] or None
+    picture = info(columns, head, designs, _notes(recorded.manifest))
+    if asked:
+        picture = replace(picture, caption=f"{picture.caption} Asked for: {asked}.")
+    path = Path(out) if out is not None else recorded.folder / "selection.png"
     save_picture(draw(picture), path, DPI)
     return path
 

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 # from Okabe and Ito's palette: apart with any colour vision; the shapes differ, too
 _COLOURS, _MARKERS = ("#0072B2", "#D55E00"), ("o", "^")
+#: The first run is drawn wider, so that it shows where the second lies on it.
+_WIDTHS, _SIZES, _ALPHAS = (4.5, 1.4), (34, 14), (0.4, 1.0)
 _MOST = 5000
 _DPI = 110
 #: Numbers an axis has room for.
@@ -51,14 +53,15 @@ def plot_comparison(found: Comparison, out: Path) -> Path:
 def _panel(ax: Axes, found: Comparison, axes: list[tuple[Axis, ...]], i: int, j: int) -> None:
     """One pair of objectives: the points of both, and each one's own staircase. Markers are
     hollow, so that neither run hides the other."""
-    sides = zip(found.sides, axes, _COLOURS, _MARKERS, found.hypervolume, strict=True)
-    for side, own, colour, marker, volume in sides:
+    looks = zip(_COLOURS, _MARKERS, _WIDTHS, _SIZES, _ALPHAS, strict=True)
+    sides = zip(found.sides, axes, looks, found.hypervolume, strict=True)
+    for side, own, (colour, marker, width, size, alpha), volume in sides:
         x, y = own[i], own[j]
         shown = np.unique(np.linspace(0, len(x.values) - 1, min(len(x.values), _MOST)).astype(int))
         ax.scatter(
             x.values[shown],
             y.values[shown],
-            s=14,
+            s=size,
             facecolors="none",
             edgecolors=colour,
             marker=marker,
@@ -68,7 +71,14 @@ def _panel(ax: Axes, found: Comparison, axes: list[tuple[Axis, ...]], i: int, j:
         )
         edge = np.flatnonzero(nondominated(np.stack([x.cost, y.cost], axis=1)))
         edge = edge[np.lexsort((y.cost[edge], x.cost[edge]))]
-        ax.plot(x.values[edge], y.values[edge], drawstyle="steps-post", color=colour, lw=1.4)
+        ax.plot(
+            x.values[edge],
+            y.values[edge],
+            drawstyle="steps-post",
+            color=colour,
+            lw=width,
+            alpha=alpha,
+        )
     for axis, which, set_scale in (
         (axes[0][i], ax.xaxis, ax.set_xscale),
         (axes[0][j], ax.yaxis, ax.set_yscale),

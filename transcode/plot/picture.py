@@ -220,7 +220,9 @@ def _marks(
     if len(axes) > 1 and len(axes[0].values) > 2:
         middle = knee(axes)
         titles[middle] = f"knee, {titles[middle]}" if middle in titles else "knee"
-    varying = [key for key in columns if _is_setting(key) and len(set(columns[key])) > 1]
+    # A front of one objective is one design, or several of one value: all that it is, then.
+    least = 1 if len(axes) > 1 and len(axes[0].values) > 1 else 0
+    varying = [key for key in columns if _is_setting(key) and len(set(columns[key])) > least]
     varying = [key for key in varying if not is_of_layer(key)]
     marks, names = [], _names(varying)
     for index in sorted(titles, key=lambda i: (titles[i] != "knee", float(axes[0].cost[i]))):

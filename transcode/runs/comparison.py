@@ -7,17 +7,19 @@ optimizers, IEEE Transactions on Evolutionary Computation 7(2), 2003.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from elector.base import units
 from elector.base.errors import InputError
 from transcode import pareto
 from transcode.runs import snapshot
 
 _CHUNK = 512
+OPTION = "--reference-point"
 
 
 @dataclass(frozen=True)
@@ -75,9 +77,16 @@ class Comparison:
         ]
 
 
-def compare(first: Path, second: Path) -> Comparison:
-    """Compares the fronts of two run folders, which need the same objectives and reference."""
+def compare(first: Path, second: Path, reference: Mapping[str, str] | None = None) -> Comparison:
+    """Compares the fronts of two run folders, which need the same objectives and reference.
+
+    reference : objective -> value with its unit: the reference point in place of that of the
+        runs, which may then differ. Raises InputError for what does not fit.
+    """
     a, b = _side(first), _side(second)
+    if reference is not None:
+        point = _point(a, reference)
+        a, b = (replace(side, reference=point * side.signs) for side in (a, b))
     _require_alike(a, b)
     union = np.concatenate([a.points, b.points])
     stay, join = pareto.merge(a.points, b.points)
@@ -99,6 +108,41 @@ def compare(first: Path, second: Path) -> Comparison:
     )
 
 
+def read_reference(text: str) -> dict[str, str]:
+    """Objective -> value as it was written, of `latency_s=1 s, energy_j=20 mJ`."""
+    found: dict[str, str] = {}
+    for item in text.split(","):
+        name, equals, value = (part.strip() for part in item.partition("="))
+        if not equals or not name or not value:
+            raise InputError(
+                "must read NAME=VALUE, NAME=VALUE ...",
+                field=OPTION,
+                value=item.strip() or text,
+                hint="one value for each objective, such as latency_s=1s",
+            )
+        if name in found:
+            raise InputError("is given twice", field=OPTION, value=name)
+        found[name] = value
+    return found
+
+
+def _point(side: Side, reference: Mapping[str, str]) -> np.ndarray:
+    """(O,) the reference point in the units of the objectives."""
+    units_of = {str(o["name"]): str(o.get("unit") or "1") for o in side.described}
+    for name in reference:
+        if name not in side.objectives:
+            raise InputError(
+                "is no objective", field=OPTION, value=name, allowed=list(side.objectives)
+            )
+    for name in side.objectives:
+        if name not in reference:
+            raise InputError("lacks an objective", field=OPTION, value=name)
+    values = [units.convert(reference[n], units_of[n], field=OPTION) for n in side.objectives]
+    if not np.isfinite(values).all():
+        raise InputError("must be finite", field=OPTION, value=reference)
+    return np.array(values)
+
+
 def _require_alike(a: Side, b: Side) -> None:
     """Refuses runs whose fronts say nothing about each other, with what is different."""
     shown = [[f"{name} {d}" for name, d in side.objectives.items()] for side in (a, b)]
@@ -116,7 +160,7 @@ def _require_alike(a: Side, b: Side) -> None:
     raise InputError(
         f"cannot be compared with {b.folder}{''.join(lines)}",
         file=a.folder,
-        hint=f"give both spaces {hint}",
+        hint=f"give both spaces {hint}" + (f", or {OPTION}" if "point" in what else ""),
     )
 
 

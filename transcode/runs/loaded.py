@@ -90,12 +90,16 @@ def load_run(run: str | Path) -> LoadedRun:
     return LoadedRun(folder, manifest.existing(folder))
 
 
-def compare(first: str | Path, second: str | Path) -> pd.DataFrame:
+def compare(
+    first: str | Path, second: str | Path, *, reference_point: Mapping[str, str] | None = None
+) -> pd.DataFrame:
     """Two runs side by side, a row each: designs, front, hypervolume, share_of_both, coverage,
     epsilon and only_here, as `transcode compare`.
 
+    reference_point : objective -> value with its unit, in place of that of the runs.
     Raises InputError where the runs have other objectives or another reference point.
     """
     import pandas as pd
 
-    return pd.DataFrame(comparison.compare(Path(first), Path(second)).rows())
+    found = comparison.compare(Path(first), Path(second), reference_point)
+    return pd.DataFrame(found.rows())

@@ -21,6 +21,7 @@ from elector.base.errors import ElectorError, EvaluationError, InputError
 from elector.base.table import Column
 from transcode import pareto
 from transcode.runs import manifest, parts
+from transcode.runs.parts import Stretch
 from transcode.space import Objective, Space, grammar, numbers, quantities, registry
 
 #: Threads that read ahead: decompressing is half of the work, and needs no interpreter.
@@ -48,12 +49,12 @@ class Recorded:
     @cached_property
     def designs(self) -> int:
         """How many there are."""
-        return sum(s.size for s in _stretches(self))
+        return sum(s.size for s in stretches(self))
 
     @property
     def quantities(self) -> dict[str, grammar.Quantity]:
-        """What may be asked about: results and parameters."""
-        return quantities(self.space, self.results)
+        """What may be asked about: results and parameters, and the number of a design."""
+        return {**quantities(self.space, self.results), "id": grammar.Quantity()}
 
     def expression(self, text: str, field: str, extra: Sequence[str] = ()) -> grammar.Expression:
         """A condition on recorded designs; `extra` are further names without a unit."""
@@ -140,6 +141,8 @@ class Part:
 
     def values(self, name: str) -> np.ndarray:
         """(D,) numbers or texts, as conditions compare them."""
+        if name == "id":
+            return self.ids
         return self.results[name] if name in self.results else numbers(self.columns[name])
 
     def take(self, index: np.ndarray) -> Part:
@@ -187,10 +190,11 @@ def scan(
         )
         return part if pick is None else pick(part)
 
-    yield from _ahead(read, _stretches(recorded))
+    yield from _ahead(read, stretches(recorded))
 
 
-def _stretches(recorded: Recorded) -> Iterator[parts.Stretch]:
+def stretches(recorded: Recorded) -> Iterator[Stretch]:
+    """The row groups of all part files, in order."""
     for number in recorded.parts:
         path = parts.path_of(recorded.folder / "designs", number)
         try:
@@ -381,7 +385,7 @@ def _archive(
     wanted: list[tuple[parts.Stretch, np.ndarray]] = []
     for number in np.unique(places[:, 0]).tolist():
         rows = places[places[:, 0] == number, 1]
-        for stretch in _stretches(replace(recorded, parts=(number,))):
+        for stretch in stretches(replace(recorded, parts=(number,))):
             inside = rows[(rows >= stretch.start) & (rows < stretch.start + stretch.size)]
             if len(inside):
                 wanted.append((stretch, inside))

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from elector.base.errors import InputError
+from elector.evaluation import perplexity
 from transcode.accuracy import find_task, priced
 from transcode.accuracy.recipe import MeasuredWith, accuracy_class, format_prices, measured_with
 from transcode.accuracy.source_settings import QUANTITIES
@@ -38,6 +39,7 @@ _PRUNING = ("workload.sparsity", *_THRESHOLDS)
 def check(space: Space, fail: Fail) -> None:
     """What an accuracy needs, and what must not change it without a price."""
     _check_names(space, fail)
+    _check_perplexity(space, fail)
     if not space.uses_accuracy:
         return
     task = _task(space)
@@ -83,6 +85,30 @@ def _check_names(space: Space, fail: Fail) -> None:
                 value=name,
                 hint="accuracy: scaling-law" if stem == "loss" else "accuracy: surrogate",
             )
+
+
+def _check_perplexity(space: Space, fail: Fail) -> None:
+    """With the objective perplexity_increase, formats without a published score are refused."""
+    if not any(name.rpartition(".")[2] == "perplexity_increase" for name in space.named):
+        return
+    for key in perplexity.SETTINGS:
+        given = [
+            (p.name, v) for p in space.parameters if p.name == f"workload.{key}" for v in p.values
+        ]
+        given += [
+            (f"workloads.{name}.{key}", settings[f"workload.{key}"])
+            for name, settings in space.workloads.items()
+            if f"workload.{key}" in settings
+        ]
+        for where, value in given:
+            if value != "native" and not perplexity.priced(key, str(value)):
+                known = [f for s, f in perplexity.scores() if s == key]
+                raise fail(
+                    "no published score says what it does to the perplexity",
+                    where,
+                    value=value,
+                    allowed=["same", *known] if key != "precision" else ["fp16", "bf16", *known],
+                )
 
 
 def _task(space: Space) -> str:
@@ -155,7 +181,8 @@ class _Prices:
             wrong = [] if follows(self.space, setting) else list(setting.values)
             words = measured.words
         else:
-            wrong = [v for v in setting.values if not measured.holds(v)]
+            # without a value it follows another setting, which is looked at itself
+            wrong = [v for v in setting.values if v is not None and not measured.holds(v)]
             words = measured.words
         if wrong:
             self.refuse(

@@ -1,7 +1,7 @@
 """Descriptions of models and machines that people already have -> ours.
 
 A model is a preset's name, or a file: Hugging Face config.json, FlexiBERT dictionary, our
-own YAML or JSON, or a list of matrix products (CSV, ours or SCALE-Sim's).
+own YAML or JSON, an operation list, or matrix products (CSV, ours or SCALE-Sim's).
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from elector.base.table import DATA, load_json, load_yaml, read_csv
 from elector.describe.formats.described import PRESETS, from_mapping, preset, preset_names
 from elector.describe.layered import NAME as HETEROGENEOUS
 from elector.describe.layered import base as heterogeneous
-from elector.describe.model import Model
+from elector.describe.listing import KIND
+from elector.describe.model import Gemm, Model
 
 __all__ = ["list_models", "load_model", "load_scalesim_config"]
 
@@ -27,6 +28,8 @@ LARGEST = 32 << 20
 #: How the content of a pipe, which has no suffix, begins.
 _JSON = re.compile(r'\s*\{\s*["}]')
 _TABLE = re.compile(r"\s*[^,:{}\n]+,[^:{}\n]*\n")
+#: A single product (M x K) by (K x N); a size has at most nine digits.
+_PRODUCT = re.compile(r"gemm:([1-9]\d{0,8})x([1-9]\d{0,8})x([1-9]\d{0,8})")
 
 
 def list_models() -> list[str]:
@@ -37,8 +40,8 @@ def list_models() -> list[str]:
 def load_model(name_or_path: str, ignore: tuple[str, ...] = ()) -> Model:
     """A model by preset name, by a name it is known under elsewhere, or from a file.
 
-    `gemm:NAME` is a shipped list of matrix products. ignore : keys of a Hugging Face configuration
-    that are read past.
+    `gemm:NAME` is a shipped list of matrix products, `gemm:MxNxK` a single one. ignore : keys of
+    a Hugging Face configuration that are read past.
     """
     name = str(name_or_path)
     if ignore and (name == HETEROGENEOUS or name in preset_names() or name in _aliases()):
@@ -47,6 +50,9 @@ def load_model(name_or_path: str, ignore: tuple[str, ...] = ()) -> Model:
             field="model.ignore_keys",
             value=ignore[0],
         )
+    if single := _PRODUCT.fullmatch(name):
+        m, n, k = (int(size) for size in single.groups())
+        return Model(name=name, family="gemm", gemms=(Gemm("product", m, n, k),), source=name)
     if name == HETEROGENEOUS:
         return heterogeneous()
     if name in preset_names():
@@ -106,6 +112,7 @@ def _load_file(path: Path, ignore: tuple[str, ...] = ()) -> Model:
     from elector.describe.formats.flexibert import KEYS, from_dictionary
     from elector.describe.formats.gemm import load_gemms
     from elector.describe.formats.hf.read import from_config
+    from elector.describe.formats.operations import from_listing
 
     suffix = _spoken_suffix(path) if paths.is_special(path) else path.suffix.lower()
     if suffix == ".csv":
@@ -117,6 +124,8 @@ def _load_file(path: Path, ignore: tuple[str, ...] = ()) -> Model:
     if not isinstance(data, dict):
         raise InputError("must hold a mapping of keys to values", file=path)
     name = path.parent.name if path.name == "config.json" and path.parent.name else path.stem
+    if data.get("kind") == KIND:
+        return from_listing(data, name, path)
     if set(data) & set(KEYS):
         return from_dictionary(data, name, path)
     # Hugging Face's and Google's first configurations, which have no model_type yet

@@ -18,6 +18,7 @@ from typing import Any
 from elector.base import paths
 from elector.base.errors import InputError
 from elector.base.table import DATA, Field, load_yaml, schema
+from elector.describe.listing import KIND
 from elector.describe.model import EXTRAS, HEAD_TYPES, MIXERS, Block, Gemm, Model
 from elector.describe.variants import KINDS, grouped, pattern_kinds
 
@@ -34,6 +35,8 @@ _BLOCK_OPTIONS = (*_FLAGS, "mixer", "head_types", *EXTRAS)
 #: Keys of a file that say what the layers are, beside their sizes.
 _PARTS = (*EXTRAS, "pattern", "dense_layers")
 _GEMM = ("name", "m", "n", "k", "count")
+#: What a block and a product may say, for the JSON Schema of model files.
+BLOCK_KEYS, BLOCK_OPTIONS, GEMM_KEYS = _BLOCK, _BLOCK_OPTIONS, _GEMM
 _PLAIN_HEADS = {"masked-lm": ("encoder",), "causal-lm": ("decoder", "encoder-decoder")}
 
 
@@ -99,6 +102,9 @@ def from_mapping(data: Mapping[str, Any], name: str, file: object) -> Model:
 
 def to_mapping(model: Model) -> dict[str, Any]:
     """The entries of a file that `from_mapping` makes the same model of."""
+    if model.listing is not None:
+        head = {"kind": KIND, "name": model.name, "source": model.source}
+        return {**head, **model.listing.mapping()}
     if model.family == "gemm":
         gemms = [{key: getattr(gemm, key) for key in _GEMM} for gemm in model.gemms]
         return {"name": model.name, "source": model.source, "gemms": gemms}

@@ -34,8 +34,12 @@ def flash_seconds(c: Constants, d: Device, p: Products, starts: Array) -> Array:
     starts : (R, 1) whether the kernel starts with this product: its blocks start once.
     """
     blocks = np.ceil(p.m / c.flash_rows) * p.batch
-    cycles = c.flash_rows * p.k * p.n / inside_rate(c, d, p) + c.tile_cycles * (starts > 0)
-    return np.asarray(cycles * waves(c, blocks, d.sms) / d.clock)
+    # A block loads the other operand once; its own stays in registers.
+    e = d.tiles or c
+    rate = inside_rate(c, d, p) * e.flash_share
+    each = c.flash_rows / rate + e.operand_share * p.width / c.cache_bytes
+    cycles = each * p.k * p.n + e.tile_cycles * (starts > 0)
+    return np.asarray(cycles * waves(e, blocks, d.sms) / d.clock)
 
 
 def flash_loads(c: Constants, p: Products) -> Array:

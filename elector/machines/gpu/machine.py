@@ -21,24 +21,32 @@ from elector.describe.numbers import Format, formats
 from elector.machines.contract import (
     Action,
     Activity,
+    Case,
     Clocked,
     Count,
+    Details,
+    EventModel,
     Machine,
+    Overlap,
     Part,
+    Power,
+    Told,
     Units,
     gradients_limit,
-    nothing_ahead,
     nothing_to_complete,
     sum_rows,
 )
 from elector.machines.gpu.attention import flash_loads, flash_seconds, stream_seconds
 from elector.machines.gpu.kernels import (
+    UNPACK_ROWS,
     Constants,
     Device,
     Products,
+    cache_seconds,
     constants,
     memory_seconds,
     product_seconds,
+    tiles,
     vector_seconds,
 )
 from elector.machines.gpu.stacks import (
@@ -46,10 +54,12 @@ from elector.machines.gpu.stacks import (
     appended,
     kernels,
     passes,
+    quantised,
     stacks,
     transposed,
+    unpacked,
 )
-from elector.machines.tiling import Plan, plan
+from elector.machines.tiling import Memories, Plan, plan
 from elector.operations.rows import Operations
 
 Array = np.ndarray
@@ -83,7 +93,13 @@ class Prepared:
     stack: dict[str, float]
     kernels: Array
     passes: Array
+    quantised: Array
+    appends: Array
     details: bool
+
+    def activity(self, part: slice) -> Activity:
+        """What the designs of `part` do."""
+        return _activity(self, part)
 
 
 def prepare(ops: Operations, index: Array, units: Units, details: bool) -> Prepared:
@@ -103,6 +119,8 @@ def prepare(ops: Operations, index: Array, units: Units, details: bool) -> Prepa
         stack,
         kernels(ops.rows, stack, w),
         passes(ops.rows, stack, w),
+        quantised(ops.rows, w),
+        np.array([append for append, _ in appended(ops.rows)], dtype=np.intp),
         details,
     )
 
@@ -123,7 +141,7 @@ def _plan(ops: Operations, index: Array, units: Units, details: bool) -> tuple[P
     found, _, plan_index = distinct(index * sizes.size + code)
     pair, rest = np.divmod(found, sizes.size)
     no, asked = np.zeros(pair.size, dtype=bool), np.arange(len(ops.rows) if details else 0)
-    return plan(ops, pair, sizes[rest], no, no, asked), plan_index
+    return plan(ops, pair, Memories(sizes[rest], no, no), asked), plan_index
 
 
 def clock(units: Units) -> Array:
@@ -143,52 +161,55 @@ def device(p: Constants, units: Units, products: Format) -> Device:
     cache = np.minimum(p.cache_bytes * sms * hertz, p.lane_bytes * lanes)
     special = np.minimum(p.special_cycle * sms * hertz, p.special_share * lanes)
     tensor = units.flag("tensor") & (products.significand <= p.tensor_significand)
-    return Device(sms, hertz, rate, tensor, units.number("bandwidth"), lanes, cache, special)
+    own = tiles(p, units.names["architecture"], products.name)
+    bandwidth = units.number("bandwidth")
+    return Device(sms, hertz, rate, tensor, bandwidth, lanes, cache, special, own)
 
 
-def activity(prepared: object, part: slice) -> Activity:
+def _activity(p: Prepared, part: slice) -> Activity:
     """Seconds and counts of the designs in `part`."""
-    assert isinstance(prepared, Prepared)
-    p, ops, c = prepared, prepared.ops, prepared.constants
-    units, index, q = p.units.take(part), p.index[part], p.plan_index[part]
-    d = device(c, units, ops.format.products)
+    ops, units, index, q = p.ops, p.units.take(part), p.index[part], p.plan_index[part]
+    d = device(p.constants, units, ops.format.products)
     count, times = ops.count[:, index], p.kernels[:, None] * ops.count[:, index]
     moved, touched = _bytes(p, index, q)
     compute = _compute(p, d, index, touched) * count
-    clocked = Clocked(
-        "device",
-        compute,
-        memory_seconds(c, d, moved) * count,
-        c.kernel * times,
-        c.slack,
-        units.number("power_limit"),
-        np.full(index.size, c.clock_floor),
-        (c.voltage_knee, c.voltage_floor),
-        d.clock / units.number("boost_clock"),
-    )
+    through, crossing = _quantised(p, units, index)
+    c = p.constants
+    before = np.maximum(cache_seconds(c, d, through), memory_seconds(c, d, crossing)) * count
+    memory = memory_seconds(c, d, moved) * count
+    memory[p.appends] /= p.stack["append.rate"]
+    moved, touched = moved + crossing, touched + through
+    clocked = _clocked(c, d, units, (compute, memory, p.stack["kernel"] * times + before))
     busy = clocked.seconds(np.ones(index.size))
-    weights, room, ahead = nothing_ahead(len(ops.rows), index)
     host = times * (p.stack["host"] / units.number("host_speed"))
     return Activity(
         busy={"device": busy, "host": host},
         alone=busy,
-        compute=busy,
         cycles=busy * d.clock,
         counts=_counts(p, d, index, moved * count, touched * count),
-        fuse=np.zeros(index.size, dtype=bool),
-        weights=weights,
-        room=room,
-        bandwidth=ahead,
-        start=_start(p) / units.number("host_speed"),
         executed=ops.executed[index],
         peak=_peak(d),
         limits=_limits(p, units, index),
-        resources=("device", "host"),
-        queued=True,
-        clocked=clocked,
-        largest=_largest(p, units, index),
-        tiles=_tiles(p.plan, q) if p.details else None,
-        traffic=(touched * count, moved * count) if p.details else None,
+        fuse=np.zeros(index.size, dtype=bool),
+        start=_start(p) / units.number("host_speed"),
+        overlap=Overlap(queued=True),
+        power=Power(clocked),
+        told=Told(largest=_largest(p, units, index)),
+        details=Details(_tiles(p.plan, q), (touched * count, moved * count)) if p.details else None,
+    )
+
+
+def _clocked(c: Constants, d: Device, units: Units, seconds: tuple[Array, Array, Array]) -> Clocked:
+    """The device under its power limit; seconds : (R, D) of computing, of main memory and of
+    the kernels' starts, over all runs."""
+    return Clocked(
+        "device",
+        *seconds,
+        c.slack,
+        units.number("power_limit"),
+        np.full(d.clock.size, c.clock_floor),
+        (c.voltage_knee, c.voltage_floor),
+        d.clock / units.number("boost_clock"),
     )
 
 
@@ -221,7 +242,20 @@ def _compute(p: Prepared, d: Device, index: Array, touched: Array) -> Array:
     # Inside a fused kernel the numbers are in registers: nothing keeps the lanes waiting.
     share = np.where(p.passes[v] > 0, c.vector_share, 1.0)[:, None]
     compute[v] = vector_seconds(c, d, simple / share, special, touched[v])
+    _unpack(p, compute, index)
     return np.where(count > 0, compute, 0.0)
+
+
+def _unpack(p: Prepared, compute: Array, index: Array) -> None:
+    """Operands that are stored packed are unpacked by the tiles of the product that reads them.
+
+    The lanes do it while tensor cores multiply what was unpacked before (Frantar et al. 2024,
+    Marlin, arXiv 2408.11743, section 3.4); every row of tiles unpacks its operand anew.
+    """
+    for r, product in unpacked(p.ops.rows):
+        again = np.ceil(p.ops.m[product][index] / UNPACK_ROWS)
+        compute[product] = np.maximum(compute[product], compute[r] * again)
+        compute[r] = 0.0
 
 
 def _sizes(p: Prepared, rows: Array, index: Array, blocks: float = 1.0) -> Products:
@@ -271,6 +305,17 @@ def _bytes(p: Prepared, index: Array, q: Array) -> tuple[Array, Array]:
     return moved, touched
 
 
+def _quantised(p: Prepared, units: Units, index: Array) -> tuple[Array, Array]:
+    """(R, D) bytes of one run that quantising a product's activations takes before it starts,
+    between cache and SMs, and of these between main memory and chip: a cache that holds the
+    activations has them."""
+    ops = p.ops
+    held = ops.a_bytes[:, index]
+    each = p.stack["quantise.bytes"] / ops.format.activations.width
+    through = np.where(p.quantised[:, None], held * each, 0.0)
+    return through, np.where(held > units.number("l2"), through, 0.0)
+
+
 def _loads(p: Prepared, x: Products, splits: Array) -> Array:
     """(R, D) bytes products take from the cache with tiles of 128 x 128, and partial sums.
 
@@ -294,6 +339,8 @@ def _counts(p: Prepared, d: Device, index: Array, moved: Array, touched: Array) 
     ops, here = p.ops, np.arange(index.size)
     matmul = np.array([row.matmul for row in ops.rows])[:, None]
     elements = np.where(matmul, 0.0, ops.count * ops.m)
+    for r, product in unpacked(ops.rows):
+        elements[r] *= np.ceil(ops.m[product] / UNPACK_ROWS)
     macs = np.where(matmul, ops.count * ops.batch * ops.m * ops.k * ops.n, 0.0)
     # A last column without any, for designs that multiply elsewhere.
     macs = np.concatenate((macs, np.zeros((len(ops.rows), 1))), axis=1)
@@ -380,16 +427,23 @@ def supports(units: Units, compute: str) -> Array:
     return units.number(key) > 0 if key in units.numbers else np.zeros(units.size, dtype=bool)
 
 
+def events(case: Case) -> EventModel:
+    """The event model, which is imported when a timeline is asked for."""
+    from elector.machines.gpu.events import GpuUnits
+
+    return GpuUnits(case)
+
+
 GPU = Machine(
     name="gpu",
     schema="gpu",
     description="GPU described by its data sheet, run by a software stack",
     actions=ACTIONS,
     prepare=prepare,
-    activity=activity,
     parts=parts,
     complete=nothing_to_complete,
     native="datapath",
+    events=events,
     supports=supports,
     stated=("idle_power", "die"),
     implementations=IMPLEMENTATIONS,

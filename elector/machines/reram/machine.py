@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from elector.machines.contract import (
     Activity,
     Budget,
+    Case,
+    Cells,
     Count,
+    Details,
+    EventModel,
     Machine,
+    Note,
+    Overlap,
+    Planned,
+    Power,
     Stream,
+    Told,
     Units,
     gradients_limit,
-    nothing_ahead,
     sum_rows,
 )
 from elector.machines.reram.beside import buffered, memory_bytes
 from elector.machines.reram.counts import ACTIONS, counts
 from elector.machines.reram.geometry import (
     complete,
-    datapath_bits,
     effective_bits,
     lost_bits,
     pulses,
@@ -46,7 +53,7 @@ Array = np.ndarray
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Prepared:
+class Prepared(Planned):
     """What the designs of a block share, and the plans that are tried.
 
     products : of the M pairs. known : the plans. sites : the last slice of designs that was
@@ -81,22 +88,13 @@ class Prepared:
         """(plans, D) seconds of each plan at least; inf where designs may not follow it."""
         return self._site(part).least
 
-    def under(self, part: slice | Array, plan: Array, trial: bool = False) -> Placed:
-        """The designs of `part` under the plans of these places (D,)."""
+    def under(self, part: slice | Array, plan: Array, trial: bool = False) -> Activity:
+        """What the designs of `part` do under the plans of these places (D,)."""
         write, side, reload = (
             np.array([getattr(known, name) for known in self.known])[plan]
             for name in ("write", "side", "reload")
         )
-        return Placed(place(self._site(part), write, side, reload), self.details, trial)
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class Placed:
-    """Designs under their plans. trial : only what decides between plans is asked for."""
-
-    placement: Placement
-    details: bool
-    trial: bool
+        return _activity(place(self._site(part), write, side, reload), self.details, trial)
 
 
 def prepare(ops: Operations, index: Array, units: Units, details: bool) -> Prepared:
@@ -104,65 +102,72 @@ def prepare(ops: Operations, index: Array, units: Units, details: bool) -> Prepa
 
     Where the workload's weights are narrower than the datapath's, so are the stored ones.
     """
-    own, stored = datapath_bits(units), units.number("weight_bits")
-    narrow = np.minimum(own, 8.0 * ops.format.weight)
-    units = units.replace(weight_bits=np.where(stored == own, narrow, stored))
+    stored = units.number("weight_bits")
+    units = units.replace(
+        weight_bits=np.minimum(stored, 8.0 * ops.format.weight), given_bits=stored
+    )
     known = plans(float(ops.streams[index].max(initial=1.0)))
     return Prepared(ops, index, units, details, products(ops), known)
 
 
-def activity(prepared: object, part: slice) -> Activity:
-    """Seconds and counts of designs under their plans (all of them: `part` is not read)."""
-    assert isinstance(prepared, Placed)
-    w = prepared.placement
+def _activity(w: Placement, details: bool, trial: bool) -> Activity:
+    """Seconds and counts of designs under their plans; of a trial, what decides between them."""
     s, ops, index, units = w.site, w.site.ops, w.site.index, w.site.units
-    amounts = _amounts(w, prepared.trial)
+    amounts = _amounts(w, trial)
     rows, busy = _rows(w, amounts)
     one = rows.stream(np.ones(index.size), np.arange(len(ops.rows)))
-    weights, room, ahead = nothing_ahead(len(ops.rows), index)
-    shown = _counts(w, amounts, prepared.trial)
-    found = Activity(
+    return Activity(
         busy={**busy},
         alone=one.alone,
-        compute=one.alone,
         cycles=one.alone * units.number("clock"),
-        counts=shown,
-        fuse=np.ones(index.size, dtype=bool),
-        weights=weights,
-        room=room,
-        bandwidth=ahead,
-        start=np.zeros(index.size),
+        counts=_counts(w, amounts, trial),
         executed=ops.executed[index],
         peak=s.x.total * s.x.peak + units.number("digital_macs") * units.number("clock"),
         limits=_limits(w),
-        resources=tuple(busy),
-        periods={"crossbars": np.ones(index.size)},
-        budget=Budget("write", "write", units.number("write_power")),
-        one=one,
-        streams=rows.stream,
-        beside=rows.beside_rows(),
+        fuse=np.ones(index.size, dtype=bool),
+        start=np.zeros(index.size),
+        overlap=Overlap(
+            one=one,
+            streams=rows.stream,
+            beside=rows.beside_rows(),
+            periods={"crossbars": np.ones(index.size)},
+        ),
+        power=Power(budget=Budget("write", "write", units.number("write_power"))),
+        cells=None if trial else _cells(w, amounts),
+        told=Told() if trial else _told(w, rows),
+        details=_details(w, amounts) if details and not trial else None,
     )
-    if prepared.trial:
-        return found
-    return replace(_whole(found, w, amounts, prepared.details), aside={"write": rows.pulses()})
 
 
-def _whole(found: Activity, w: Placement, amounts: dict[str, Array], details: bool) -> Activity:
-    """The activity with all that does not decide between plans."""
-    units, ops = w.site.units, w.site.ops
-    return replace(
-        found,
-        wear=wear(w, amounts["cells"]),
-        endurance=units.number("endurance"),
-        fill=fill(w),
-        extra={
-            "effective_bits": effective_bits(units),
-            "weight_copies": np.where(w.reload, 0.0, w.copies),
-            "operand_crossbars": w.pool,
-        },
-        tiles=(np.zeros((len(ops.rows), w.copies.size)),) * 3 if details else None,
-        traffic=(amounts["buffer"], amounts["moved"]) if details else None,
-    )
+def _cells(w: Placement, amounts: dict[str, Array]) -> Cells:
+    """What writing wears out."""
+    endurance = w.site.units.number("endurance")
+    return Cells(wear(w, amounts["cells"]), endurance, fill(w))
+
+
+def _told(w: Placement, rows: _Rows) -> Told:
+    """What a result says beside the figures of all machines."""
+    units = w.site.units
+    extra = {
+        "effective_bits": effective_bits(units),
+        "weight_copies": np.where(w.reload | (w.site.needed == 0), 0.0, w.copies),
+        "operand_crossbars": w.pool,
+    }
+    return Told(aside={"write": rows.pulses()}, extra=extra, notes=_notes(units))
+
+
+def _details(w: Placement, amounts: dict[str, Array]) -> Details:
+    """Bytes of each operation; crossbars have no tiles."""
+    none = np.zeros_like(amounts["buffer"])
+    return Details((none, none, none), (amounts["buffer"], amounts["moved"]))
+
+
+def _notes(units: Units) -> dict[str, Note]:
+    """Bits of cells that the workload's weights do not need."""
+    given, bits = units.number("given_bits"), units.number("weight_bits")
+    text = "weights are stored with the {bits} bits that the workload gives them, not with {given}"
+    numbers = {"bits": (bits, "1"), "given": (given, "1")}
+    return {text: Note(given > bits, numbers)}
 
 
 def _counts(w: Placement, amounts: dict[str, Array], trial: bool) -> dict[str, Count]:
@@ -228,10 +233,15 @@ class _Rows:
         compute, spare = self.beside[rows] / n, np.zeros((rows.size, n.size))
         matrix, room = np.zeros_like(spare), self.update[rows] / n
         compute[here] += read.alone
-        spare[here], matrix[here] = read.spare, np.where(self.slowest[some], read.matrix, 0.0)
-        room[here] += read.pulses
         memory = self.again[rows] + self.shared[rows] / n
-        room += np.maximum(memory - compute, 0.0)
+        waits = np.maximum(memory - compute, 0.0)
+        room[here] += read.pulses
+        room += waits
+        # What waits for main memory keeps its crossbars.
+        spare[here] = np.where(read.spare > 0, read.spare + waits[here], 0.0)
+        paced = self.slowest[some]
+        matrices = self.w.site.products.matrices[some]
+        matrix[here] = np.where(paced, read.matrix + waits[here] / matrices, 0.0)
         alone, share = np.maximum(compute, memory), np.broadcast_to(1.0 / n, spare.shape)
         if self.w.reload.any():
             share = share.copy()
@@ -296,15 +306,21 @@ def _limits(w: Placement) -> dict[str, tuple[Array, Array]]:
     }
 
 
+def events(case: Case) -> EventModel:
+    """The event model, which is imported when a timeline is asked for."""
+    from elector.machines.reram.events import ReramUnits
+
+    return ReramUnits(case)
+
+
 RERAM = Machine(
     name="reram",
     schema="reram",
     description="ReRAM crossbars that hold the weights, with a digital unit beside",
     actions=ACTIONS,
     prepare=prepare,
-    activity=activity,
     parts=parts,
     complete=complete,
     native="datapath",
-    planned=True,
+    events=events,
 )

@@ -23,7 +23,8 @@ class Reads:
     """Seconds of one of n streams in crossbars, (P, D) of some products.
 
     alone : with nothing else beside. pulses : of them, those that write. matrix : of them, those
-    on one stored matrix. spare : of them, those on crossbars for what is written.
+    in which one stored matrix is read. spare : of them, those in which crossbars for what
+    is written are written or read. The last sum is converted while others read.
     """
 
     alone: Array
@@ -42,14 +43,15 @@ def reads(w: Placement, n: Array, some: Array | slice = slice(None)) -> Reads:
     s, p = w.site, w.site.products
     count, vector, rows, tail = p.count[some], s.vector[some], s.rows[some], s.x.tail
     streamed = np.ceil(p.all_vectors[some] / n)
-    own = w.kept[some] * count * (np.ceil(streamed / w.copies) * vector + tail)
+    uses = w.kept[some] * count
+    own = uses * np.ceil(streamed / w.copies) * vector
     rounds = w.written[some] * count * np.ceil(p.sets[some] / n / w.fit[some])
-    spare = rounds * (rows + p.vectors[some] * vector + tail)
-    runs = np.zeros(1)
+    spare, writes = rounds * (rows + p.vectors[some] * vector), rounds
     if w.reload.any():
         runs = w.rewritten[some] * count * w.turns[some]
-        spare = spare + runs * (rows + streamed * vector + tail)
-    return Reads(own + spare, (rounds + runs) * rows, own / p.matrices[some], spare)
+        spare, writes = spare + runs * (rows + streamed * vector), rounds + runs
+    alone = own + spare + (uses + writes) * tail
+    return Reads(alone, writes * rows, own / p.matrices[some], spare)
 
 
 def loads(w: Placement) -> tuple[Array, Array]:

@@ -75,6 +75,7 @@ def simulated_operations(model: Model, length: int, batch: int, mode: str) -> Op
         trainable="all",
         sparsity="dense",
         optimizer_kernels="fused",
+        residency="model",
         generates=False,
         batch=numbers(batch),
         sequence_length=numbers(length),

@@ -11,12 +11,23 @@ stacks and the clock under a power limit are shared with it.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
-from elector.evaluation.path import Chunk
-from elector.events.engine import Run, Work
-from elector.machines.gpu.kernels import SLICE, SPLIT_DEPTH, SPLITS, TILES, VECTOR, constants
-from elector.machines.gpu.stacks import kernels, passes, stacks, transposed
+from elector.machines.gpu.kernels import (
+    SLICE,
+    SPLIT_DEPTH,
+    SPLITS,
+    TILES,
+    TILES_OF,
+    VECTOR,
+    constants,
+    tiles,
+)
+from elector.machines.gpu.stacks import kernels, passes, quantised, stacks, transposed
+from elector.machines.pieces import Case, Run, Work, cut
+from elector.operations.roles import Role
 
 #: Kernels a host may be ahead of the device.
 QUEUE = 1024
@@ -27,24 +38,30 @@ class GpuUnits:
 
     least, fuse, ahead = 32, False, QUEUE
 
-    def __init__(self, chunk: Chunk) -> None:
-        self.chunk, self.i = chunk, int(chunk.index[0])
-        self.number = {key: float(v[0]) for key, v in chunk.units.numbers.items()}
-        self.c = c = constants()
-        speed = chunk.activity.speed
+    def __init__(self, case: Case) -> None:
+        self.case, self.i = case, case.pair
+        self.number = case.number
+        products = case.ops.format.products
+        own = tiles(constants(), case.units.names["architecture"], products.name)
+        self.c = c = replace(
+            constants(), **{name: float(getattr(own, name)[0]) for name in TILES_OF}
+        )
+        power = case.activity.power
+        speed = None if power is None else power.speed
         full = self.number["clock"] or self.number["boost_clock"]
         self.clock = full * (1.0 if speed is None else float(speed[0]))
         self.bandwidth = self.number["bandwidth"] * self.c.bandwidth_share
         self.buffer = np.inf  # a kernel streams: what is in flight is in its registers
-        workload = chunk.ops.workload
+        workload = case.ops.workload
         stack = stacks()[workload.implementation]
-        self.kernels = kernels(chunk.ops.rows, stack, workload)
-        self.passes = passes(chunk.ops.rows, stack, workload)
+        self.kernels = kernels(case.ops.rows, stack, workload)
+        self.passes = passes(case.ops.rows, stack, workload)
         self.host = stack["host"] / self.number["host_speed"]
-        self.first = float(chunk.activity.start[0])
+        self.start, self.append_rate = stack["kernel"], stack["append.rate"]
+        self.quantise = stack["quantise.bytes"] * quantised(case.ops.rows, workload)
+        self.first = float(case.activity.start[0])
         self.credit = 0.0
-        self.whole = chunk.ops.whole_sides()
-        products = chunk.ops.format.products
+        self.whole = case.ops.whole_sides()
         self.width = products.width
         fits = products.significand <= self.c.tensor_significand
         self.tensor = bool(self.number["tensor"]) and fits
@@ -76,13 +93,13 @@ class GpuUnits:
             launches[0] += self.first
             self.first = 0.0
         share = 1.0 / len(launches)
-        each = [seconds * run.times * share / run.most] * run.most
-        latency = self.c.kernel if count else 0.0
+        each = cut(seconds * run.times * share, run.most)
+        latency = self.start if count else 0.0
         return [Work(unit, each, latency, share, launch) for launch in launches]
 
     def _seconds(self, r: int) -> tuple[str, float]:
         """What computes one run of a row, and its seconds."""
-        ops, i = self.chunk.ops, self.i
+        ops, i = self.case.ops, self.i
         row = ops.rows[r]
         unit = "tensor cores" if self.tensor else "CUDA cores"
         if row.matmul and row.in_attention and row.phase == "decode":
@@ -92,7 +109,7 @@ class GpuUnits:
         if row.matmul and row.in_attention and ops.workload.attention == "flash":
             return unit, self._blocks(r) / self.clock
         if row.matmul:
-            return unit, self._cycles(r) / self.clock
+            return unit, self._cycles(r) / self.clock + self._quantising(r)
         elements, inside = float(ops.m[r, i]), not self.passes[r]
         share = 1.0 if inside else self.c.vector_share
         computing = elements * row.simple / (self.lanes * share)
@@ -100,15 +117,22 @@ class GpuUnits:
         computing, moving = max(computing, functions), self._passed(r, float(self.passes[r]))
         return ("L2", moving) if moving > computing else ("CUDA cores", computing)
 
+    def _quantising(self, r: int) -> float:
+        """Seconds in which activations are brought into the product's format before it."""
+        held = float(self.case.ops.a_bytes[r, self.i])
+        bytes_ = held * self.quantise[r] / self.case.ops.format.activations.width
+        rate = self.bandwidth if held > self.number["l2"] else max(self.cache, self.bandwidth)
+        return float(bytes_ / rate)
+
     def _passed(self, r: int, passes: float) -> float:
         """Seconds the operands take between cache and SMs."""
-        ops, i = self.chunk.ops, self.i
+        ops, i = self.case.ops, self.i
         touched = float((ops.a_bytes + ops.b_bytes + ops.out_bytes)[r, i]) * passes
         return touched / max(self.cache, self.bandwidth)
 
     def _streamed(self, r: int) -> float:
         """Seconds of the multiplications of a pass over a cache, dealt out by pieces of keys."""
-        ops, i = self.chunk.ops, self.i
+        ops, i = self.case.ops, self.i
         m, k, n, batch = (float(x[r, i]) for x in (ops.m, ops.k, ops.n, ops.batch))
         rows = np.ceil(m / self.c.stream_rows) * self.c.stream_rows
         macs = rows * k * n * batch
@@ -117,7 +141,7 @@ class GpuUnits:
 
     def _blocks(self, r: int) -> float:
         """Cycles of a product inside flash attention: blocks of queries, dealt to the SMs."""
-        ops, i, c = self.chunk.ops, self.i, self.c
+        ops, i, c = self.case.ops, self.i, self.c
         m, k, n, batch = (float(x[r, i]) for x in (ops.m, ops.k, ops.n, ops.batch))
         whole_k, whole_n = self.whole[0][r, i], self.whole[1][r, i]
         # Of a block on the diagonal nothing is skipped.
@@ -125,7 +149,14 @@ class GpuUnits:
         k = min(k + diagonal * (whole_k > k), float(whole_k))
         n = min(n + diagonal * (whole_n > n), float(whole_n))
         blocks = np.ceil(m / c.flash_rows) * batch
-        each = c.flash_rows * k * n / self._inside(r)
+        each = (
+            k
+            * n
+            * (
+                c.flash_rows / (self._inside(r) * c.flash_share)
+                + c.operand_share * self.width / c.cache_bytes
+            )
+        )
         each += c.tile_cycles * (self.kernels[r] > 0)
         whole, rest = divmod(blocks, self.number["sms"])
         if not whole:
@@ -140,12 +171,12 @@ class GpuUnits:
         c, plain = self.c, self.lanes / (self.number["sms"] * self.clock)
         cores = self.rate * c.tensor_share * share
         rate = max(cores, plain * c.plain_share) if self.tensor else self.rate * c.plain_share
-        gradient = self.chunk.ops.rows[r].phase == "backward"
+        gradient = self.case.ops.rows[r].phase == "backward"
         return rate * (c.gradient_share if gradient else 1.0)
 
     def _cycles(self, r: int) -> float:
         """Cycles of a product with the tiles and splits that suit it best."""
-        ops, i, c, row = self.chunk.ops, self.i, self.c, self.chunk.ops.rows[r]
+        ops, i, c, row = self.case.ops, self.i, self.c, self.case.ops.rows[r]
         m, k, n, batch = (float(x[r, i]) for x in (ops.m, ops.k, ops.n, ops.batch))
         step = VECTOR / self.width
         along, across = m if transposed(row) else self.whole[0][r, i], self.whole[1][r, i]
@@ -183,10 +214,13 @@ class GpuUnits:
 
     def traffic(self, row: int) -> tuple[float, float, float]:
         """Main memory bytes of one run, as the plan moves them past the second-level cache."""
-        ops, i = self.chunk.ops, self.i
-        assert self.chunk.activity.traffic is not None
+        ops, i = self.case.ops, self.i
+        details = self.case.activity.details
+        assert details is not None
         count = max(float(ops.count[row, i]), 1e-300)
-        moved = float(self.chunk.activity.traffic[1][row, 0]) / count
+        moved = float(details.traffic[1][row, 0]) / count
+        if ops.rows[row].role is Role.CACHE_APPEND:
+            moved /= self.append_rate  # a copy holds the memory for longer than its bytes
         read, out = float((ops.a_bytes + ops.b_bytes)[row, i]), float(ops.out_bytes[row, i])
         share = out / max(read + out, 1e-300)
         return 0.0, moved * (1.0 - share), moved * share

@@ -14,8 +14,7 @@ from __future__ import annotations
 
 import math
 
-from elector.evaluation.path import Chunk
-from elector.events.engine import PIECES, Run, Work
+from elector.machines.pieces import PIECES, Case, Run, Work, cut
 from elector.machines.reram.geometry import pulses
 from elector.operations.roles import Part, word
 
@@ -25,36 +24,37 @@ class ReramUnits:
 
     least, fuse, ahead = PIECES, True, 0
 
-    def __init__(self, chunk: Chunk, copies: int = 0, pool: float = 0.0) -> None:
+    def __init__(self, case: Case, copies: int = 0, pool: float = 0.0) -> None:
         """The units of a design; copies and pool in crossbars, else those of its plan."""
-        self.chunk, self.i = chunk, int(chunk.index[0])
-        units, plan = chunk.units, chunk.activity.extra
-        self.number = number = {key: float(v[0]) for key, v in units.numbers.items()}
-        self.name = {key: names[int(codes[0])] for key, (names, codes) in units.names.items()}
+        self.case, self.i = case, case.pair
+        plan = case.activity.told.extra
+        self.number, self.name = case.number, case.name
+        number = self.number
         self.bandwidth = number["bandwidth"]
         self.buffer = number["buffer"] * number["tiles"]
-        self.slices = math.ceil(number["weight_bits"] / number["cell_bits"])
+        self.bits = min(number["weight_bits"], 8.0 * case.ops.format.weight)
+        self.slices = math.ceil(self.bits / number["cell_bits"])
         self.columns = self.slices * (2 if self.name["encoding"] == "differential" else 1)
-        self.pulses = float(pulses(units)[0])
-        self.joules = float(chunk.prices.actions["write"].value[0]) * self.pulses
+        self.pulses = float(pulses(case.units)[0])
+        self.joules = case.joules["write"] * self.pulses
         self.pulse = number["write_pulse"] * self.pulses
         self.total = number["crossbars_per_unit"] * number["units_per_tile"] * number["tiles"]
         self.copies = copies or int(plan["weight_copies"][0])
         self.pool = pool or float(plan["operand_crossbars"][0])
         self.reload = self.copies == 0
-        training = chunk.ops.workload.training
+        training = case.ops.workload.training
         self.twice = 2 if self.name["transposed_read"] == "copy" and training else 1
 
     # ---- what runs where ----
 
     def _held(self, r: int) -> bool:
         """Whether a row updates a tensor that lies in crossbars: an operand of products."""
-        ops = self.chunk.ops
+        ops = self.case.ops
         return ops.rows[r].kind == "optimizer" and ops.graph.updates_matrix(r)
 
     def _where(self, r: int) -> str:
         """What takes a row: stored | written | digital | vector."""
-        row = self.chunk.ops.rows[r]
+        row = self.case.ops.rows[r]
         if not row.matmul:
             return "vector"
         if row.b in ("weight", "reuse"):
@@ -64,7 +64,7 @@ class ReramUnits:
 
     def _columnwise(self, r: int) -> bool:
         """Whether a stored matrix is driven from its columns."""
-        back = self.chunk.ops.rows[r].phase == "backward"
+        back = self.case.ops.rows[r].phase == "backward"
         return back and self.name["transposed_read"] == "bidirectional"
 
     def _crossbars(self, k: float, n: float, sliced: bool) -> float:
@@ -79,7 +79,7 @@ class ReramUnits:
 
     def _sides(self, r: int) -> tuple[float, float]:
         """k and n of a product, at the last token where one of them grows; masks hide nothing."""
-        ops, grows = self.chunk.ops, self.chunk.ops.rows[r].grows
+        ops, grows = self.case.ops, self.case.ops.rows[r].grows
         k, n = float(ops.k[r, self.i]), float(ops.n[r, self.i])
         reach, more = float(ops.reach[r, self.i]), float(ops.span[r, self.i]) / 2.0
         if reach:
@@ -88,7 +88,7 @@ class ReramUnits:
 
     def _cells(self, r: int) -> float:
         """Cells of an operand: the mean over tokens where it grows with them."""
-        ops = self.chunk.ops
+        ops = self.case.ops
         if float(ops.reach[r, self.i]):
             k, n = self._sides(r)
             return k * n * self.columns
@@ -115,11 +115,11 @@ class ReramUnits:
 
     def heads(self, row: int) -> bool:
         """Heads follow one another but where they stand side by side in spare crossbars."""
-        return self.chunk.ops.rows[row].in_attention and self._where(row) != "written"
+        return self.case.ops.rows[row].in_attention and self._where(row) != "written"
 
     def work(self, run: Run) -> list[Work]:
         """What the units do for one sequence in one layer."""
-        ops, row = self.chunk.ops, self.chunk.ops.rows[run.row]
+        ops, row = self.case.ops, self.case.ops.rows[run.row]
         m, batch = float(ops.m[run.row, self.i]), float(ops.batch[run.row, self.i])
         where = self._where(run.row)
         if where == "stored":
@@ -130,10 +130,10 @@ class ReramUnits:
         if where == "digital":
             macs = batch * m * float(ops.k[run.row, self.i] * ops.n[run.row, self.i])
             seconds = macs / run.streams / self.number["digital_macs"] / clock
-            return [Work("digital unit", self._cut(run, seconds))]
+            return [Work("digital unit", cut(seconds * run.times, run.most))]
         each = row.simple + row.special * self.number["special_cycles"]
         seconds = m / run.streams * each / self.number["vector_lanes"] / clock
-        found = [Work("vector lanes", self._cut(run, seconds))]
+        found = [Work("vector lanes", cut(seconds * run.times, run.most))]
         if self._held(run.row) and not self.reload:
             found.append(self._update(run, m))
         return found
@@ -141,26 +141,23 @@ class ReramUnits:
     def traffic(self, row: int) -> tuple[float, float, float]:
         """Main memory bytes of one run: what streams, what half of all buffers cannot keep, and
         weights that do not stay in crossbars."""
-        ops, spec, i = self.chunk.ops, self.chunk.ops.rows[row], self.i
+        ops, spec, i = self.case.ops, self.case.ops.rows[row], self.i
         sizes = [float(getattr(ops, f"{x}_bytes")[row, i]) for x in ("a", "b", "out")]
         kinds = [spec.a, spec.b, spec.out]
         a, b, out = (self._moved(*pair) for pair in zip(kinds, sizes, strict=True))
         if self.reload and self._where(row) == "stored":
-            b += float(ops.k[row, i] * ops.n[row, i]) * self.number["weight_bits"] / 8.0
+            b += float(ops.k[row, i] * ops.n[row, i]) * self.bits / 8.0
         return 0.0, a + b, out
 
     def _moved(self, kind: str, size: float) -> float:
         """Bytes of an operand that pass main memory."""
-        memory = self.chunk.ops.memory
+        memory = self.case.ops.memory
         whole = {"saved": "activations", "cache": "cache"}.get(kind)
         if kind == "stream":
             return size
         if kind == "activation":
             return size if size > self.buffer / 2.0 else 0.0
         return size if whole and float(memory[whole][self.i]) > self.buffer / 2.0 else 0.0
-
-    def _cut(self, run: Run, seconds: float) -> list[float]:
-        return [seconds * run.times / run.most] * run.most
 
     # ---- crossbars ----
 
@@ -187,14 +184,10 @@ class ReramUnits:
 
     def _unit(self, run: Run, matrix: int | None) -> str:
         """Name of the crossbars of one matrix of one layer."""
-        ops, row = self.chunk.ops, self.chunk.ops.rows[run.row]
+        row = self.case.ops.rows[run.row]
         product = word(row.role, Part.FORWARD, row.cross, row.index, row.variant)
-        passes = float(ops.workload.gradient_accumulation[self.i])
-        layers = max(round(run.repeat / (passes if ops.workload.training else 1.0)), 1)
-        if row.phase == "decode":
-            layers = max(int(ops.layers[self.i]), 1)
-        place, back = run.layer % layers, row.phase == "backward"
-        place = layers - 1 - place if back else place
+        back = row.phase == "backward"
+        place = run.repeat - 1 - run.layer if back else run.layer
         side = " transposed" if back and self.twice > 1 else ""
         which = "" if matrix is None else f" {matrix + 1}"
         return f"crossbars: {row.layer_word} {place + 1} {product}{which}{side}"
@@ -213,12 +206,12 @@ class ReramUnits:
             cells = self._cells(run.row) * run.times
             rows = turns * min(k, self.number["rows"]) * run.times
             found.append(self._writing(cells, rows, taken))
-        seconds = self._cut(run, turns * vectors * each)
+        seconds = cut(turns * vectors * each * run.times, run.most)
         return [*found, Work("spare crossbars", seconds, wait, 1.0, amount=taken)]
 
     def _written(self, run: Run, m: float, batch: float) -> list[Work]:
         """Writing operands into spare crossbars, heads side by side, then reading them."""
-        row, (k, n) = self.chunk.ops.rows[run.row], self._sides(run.row)
+        row, (k, n) = self.case.ops.rows[run.row], self._sides(run.row)
         if row.phase == "decode" and row.in_attention:
             batch, m = batch * m, 1.0
         heads = max(batch / run.streams, 1.0)

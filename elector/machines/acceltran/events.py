@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from elector.evaluation.path import Chunk
-from elector.events.engine import PIECES, Run, Work
+from elector.machines.pieces import PIECES, Case, Run, Work, cut
 from elector.machines.tiling import TILE_SHARE
 from elector.operations.rows import PARAMETERS
 
@@ -24,11 +23,9 @@ class AccelTranUnits:
 
     least, ahead = PIECES, 0
 
-    def __init__(self, chunk: Chunk) -> None:
-        self.chunk, self.i = chunk, int(chunk.index[0])
-        units = chunk.units
-        self.number = {key: float(values[0]) for key, values in units.numbers.items()}
-        self.name = {key: names[int(codes[0])] for key, (names, codes) in units.names.items()}
+    def __init__(self, case: Case) -> None:
+        self.case, self.i = case, case.pair
+        self.number, self.name = case.number, case.name
         self.lanes = self.number["pe"] * self.number["lanes_per_pe"]
         self.clock, self.fuse = self.number["clock"], True
         self.buffer = self.number["weight_buffer"] * TILE_SHARE
@@ -39,7 +36,7 @@ class AccelTranUnits:
 
     def turns(self, row: int) -> bool:
         """Whether its loads and computing take turns."""
-        turns = self.chunk.activity.turns
+        turns = self.case.activity.overlap.turns
         return turns is not None and bool(turns[row, 0])
 
     def work(self, run: Run) -> list[Work]:
@@ -48,10 +45,10 @@ class AccelTranUnits:
         if key not in self.known:
             self.known[key] = self._work(*key)
         unit, seconds, latency = self.known[key]
-        return [Work(unit, [seconds * run.times / run.most] * run.most, latency)]
+        return [Work(unit, cut(seconds * run.times, run.most), latency)]
 
     def _work(self, row: int, streams: int) -> tuple[str, float, float]:
-        ops = self.chunk.ops
+        ops = self.case.ops
         spec, elements = ops.rows[row], float(ops.m[row, self.i]) / streams
         if spec.matmul:
             return self._product(row, streams)
@@ -79,7 +76,7 @@ class AccelTranUnits:
 
     def _product(self, row: int, streams: int) -> tuple[str, float, float]:
         """Tiles over lanes; lanes that one sequence leaves free may serve another."""
-        ops, i = self.chunk.ops, self.i
+        ops, i = self.case.ops, self.i
         spec = ops.rows[row]
         m, k, n, batch = (float(x[row, i]) for x in (ops.m, ops.k, ops.n, ops.batch))
         if spec.off_chain:
@@ -99,7 +96,7 @@ class AccelTranUnits:
 
     def _wave(self, row: int, used: int, rows: int, cols: int, depth: int) -> float:
         """Cycles of a wave: its slowest lane, drawn from masks, and the pipeline."""
-        ops, mult = self.chunk.ops, self.number["mac_per_lane"]
+        ops, mult = self.case.ops, self.number["mac_per_lane"]
         fill = self.number["pipeline"] + np.log2(mult)
         da, db = (float(ops.density(x)[row, self.i]) for x in ("a", "b"))
         if da == 1.0 and db == 1.0:
@@ -115,7 +112,7 @@ class AccelTranUnits:
 
     def _port(self, row: int, streams: int) -> float:
         """Cycles in which the lanes' ports bring one run's operands."""
-        ops, counts, i = self.chunk.ops, self.chunk.activity.counts, self.i
+        ops, counts, i = self.case.ops, self.case.activity.counts, self.i
         bytes_ = sum(
             float(counts[name].row(row)[0])
             for name in ("activation buffer", "weight buffer", "mask buffer")
@@ -125,11 +122,12 @@ class AccelTranUnits:
 
     def heads(self, row: int) -> bool:
         """Heads share the lanes, one after another."""
-        return self.chunk.ops.rows[row].in_attention
+        return self.case.ops.rows[row].in_attention
 
     def traffic(self, row: int) -> tuple[float, float, float]:
         """Main memory bytes of one run, as the plan moves them."""
-        assert self.chunk.activity.moved is not None
-        count = max(float(self.chunk.ops.count[row, self.i]), 1.0)
-        weights, read, written = (float(x[row, 0]) / count for x in self.chunk.activity.moved)
+        details = self.case.activity.details
+        assert details is not None and details.moved is not None
+        count = max(float(self.case.ops.count[row, self.i]), 1.0)
+        weights, read, written = (float(x[row, 0]) / count for x in details.moved)
         return weights, read, written

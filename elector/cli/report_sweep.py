@@ -1,0 +1,95 @@
+"""What `sweep` prints, and its JUnit XML."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from elector.base import junit as junit_xml
+from elector.cli import text
+from elector.cost.results import registry
+from elector.studies.sweep_table import Kinds
+
+if TYPE_CHECKING:
+    from elector.studies.sweep import SweepResult
+
+#: Most messages of one kind that are shown.
+_SHOWN = 10
+#: Results that a table shows of each row; those of each workload where there are several.
+_MAIN = ("latency_s", "energy_j", "area_mm2")
+
+
+def printed(result: SweepResult, format: str | None) -> None:
+    """The rows on standard output, where a format is asked for."""
+    from elector.studies import sweep_output
+
+    if format == "table":
+        click.echo(_table(result))
+    elif format is not None:
+        writer = sweep_output.write_csv if format == "csv" else sweep_output.write_json
+        writer(result, sys.stdout)
+        sys.stdout.flush()
+
+
+def _table(result: SweepResult) -> str:
+    """A row a design: what tells it from the others, and its main results."""
+    kinds = Kinds(result.header)
+    places = {name: i for i, name in enumerate(result.header)}
+    given = [n for n in result.header if not kinds.is_result(n)]
+    wanted = [n for n in result.header if n.rpartition(".")[2] in _MAIN and kinds.is_result(n)]
+    several = len(result.records) > 1
+    differ = [n for n in given if several and len({r[places[n]] for r in result.records}) > 1]
+    shown = differ or ["model", "accelerator"]
+    rows = []
+    for record in result.records:
+        cells = [_cell(record[places[name]]) for name in shown]
+        state = record[places["error"]] or record[places["reason"]]
+        values = [_value(name, record[places[name]]) for name in wanted]
+        rows.append([*cells, *values, str(state or "")])
+    headings = [*shown, *wanted, ""]
+    if not any(row[-1] for row in rows):
+        rows, headings = [row[:-1] for row in rows], headings[:-1]
+    numbers = range(len(shown), len(shown) + len(wanted))
+    return text.table(rows, headings, right=numbers, fold=range(len(headings)))
+
+
+def _cell(value: object) -> str:
+    return "" if value is None else str(value)
+
+
+def _value(name: str, value: object) -> str:
+    return registry().show(name, float(value)) if isinstance(value, int | float) else "-"
+
+
+def done(result: SweepResult, name: str) -> None:
+    """What a sweep did, on standard error: the table itself may go to standard output."""
+    unreadable = len(result.errors)
+    click.echo(
+        f"{name}: {len(result.records)} rows, {result.infeasible} infeasible, "
+        f"{unreadable} unreadable",
+        err=True,
+    )
+    text.said(result.notes[:_SHOWN])
+    if len(result.notes) > _SHOWN:
+        click.echo(f"... and {len(result.notes) - _SHOWN} more; see the column notes", err=True)
+    for line, message in result.errors[:_SHOWN]:
+        click.echo(f"line {line}: {message}", err=True)
+    if unreadable > _SHOWN:
+        click.echo(f"... and {unreadable - _SHOWN} more; see the column error", err=True)
+
+
+def junit(result: SweepResult, table: str) -> str:
+    """The sweep as JUnit XML: a test case a row, which fails where the row cannot be read."""
+    kinds = Kinds(result.header)
+    given = [(i, n) for i, n in enumerate(result.header) if not kinds.is_result(n)]
+    error = result.header.index("error")
+    cases = []
+    for number, record in enumerate(result.records, 1):
+        words = ", ".join(f"{n} {record[i]}" for i, n in given if record[i] is not None)
+        message = record[error]
+        cases.append(
+            junit_xml.Case(f"row {number}: {words}", None if message is None else str(message))
+        )
+    return junit_xml.document(f"elector sweep {table}", table, cases)

@@ -1,0 +1,79 @@
+"""What a number format costs in perplexity, by published scores (data/perplexity.csv).
+
+The increase is the ratio of two perplexities on the same text, less one. Between two sizes of
+models it is read off a line over the logarithm of their parameters. A smaller model than was
+measured is never given the increase of a larger one: beyond half of the smallest, nothing is
+known (NaN). A larger one keeps that of the largest.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+
+import numpy as np
+
+from elector.base.table import DATA, read_csv
+from elector.describe.numbers import SAME, precisions
+
+Array = np.ndarray
+#: Settings whose formats have a price.
+SETTINGS = ("weights", "kv_cache", "precision")
+#: Bits from which on products and storage lose nothing that scores on text could show.
+_WIDE = 16.0
+#: How far below the smallest model that was measured a score is still believed.
+_BELOW = 0.5
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Scores:
+    """Scores of one format. parameters : ascending. increase : of perplexity, over one."""
+
+    parameters: Array
+    increase: Array
+
+    def at(self, parameters: Array) -> Array:
+        """Increase for models of so many parameters; NaN where they are much smaller."""
+        sizes = np.log(self.parameters)
+        found = np.interp(np.log(np.maximum(parameters, 1.0)), sizes, self.increase)
+        return np.where(parameters < _BELOW * self.parameters[0], np.nan, found)
+
+
+@functools.cache
+def scores() -> dict[tuple[str, str], Scores]:
+    """(setting, format) -> what was published."""
+    names, lines = read_csv(DATA / "perplexity.csv")
+    found: dict[tuple[str, str], list[tuple[float, float]]] = {}
+    for _, cells in lines:
+        row = dict(zip(names, cells, strict=True))
+        ratio = float(row["score"]) / float(row["baseline"])
+        key = row["setting"], row["format"]
+        found.setdefault(key, []).append((float(row["parameters"]), ratio - 1.0))
+    return {key: Scores(*np.array(sorted(points)).T) for key, points in found.items()}
+
+
+def priced(setting: str, name: str) -> bool:
+    """Whether a value of `workload.SETTING` loses nothing, or as much as was published."""
+    if name == SAME or (setting, name) in scores():
+        return True
+    return setting == "precision" and name in precisions() and _wide(name)
+
+
+def _wide(precision: str) -> bool:
+    return precisions()[precision].products.bits >= _WIDE
+
+
+def increase(weights: str, kv_cache: str, precision: str, parameters: Array) -> Array:
+    """(D,) increase of perplexity over that in 16 bits; NaN where no score tells.
+
+    weights, kv_cache, precision : formats of the workload. parameters : (D,) of the models.
+    What several formats cost multiplies: each was measured alone.
+    """
+    total = np.ones(parameters.shape)
+    asked = {"weights": weights, "kv_cache": kv_cache, "precision": precision}
+    for setting, name in asked.items():
+        if (setting, name) in scores():
+            total = total * (1.0 + scores()[setting, name].at(parameters))
+        elif not priced(setting, name):
+            total = total * np.nan
+    return total - 1.0

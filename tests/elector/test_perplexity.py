@@ -1,0 +1,49 @@
+"""What formats cost in perplexity, by published scores."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import elector
+from elector.describe.numbers import formats, precisions
+from elector.evaluation.perplexity import SETTINGS, increase, priced, scores
+
+
+def test_rows_name_formats_and_cost_something() -> None:
+    for (setting, name), found in scores().items():
+        assert setting in SETTINGS and (name in formats() or name in precisions())
+        assert (np.diff(found.parameters) > 0).all() and (found.increase >= 0).all()
+
+
+def test_a_measured_model_has_the_published_ratio() -> None:
+    parameters = np.array([6.74e9])
+    assert increase("int4", "same", "fp16", parameters) == pytest.approx(5.60 / 5.47 - 1)
+    assert increase("same", "same", "bf16", parameters) == 0.0
+    both = increase("nvfp4", "same", "fp8", np.array([8.03e9]))
+    assert both == pytest.approx(8.44 / 7.5472 * 7.62 / 7.5472 - 1)
+
+
+def test_what_was_not_measured_is_not_known() -> None:
+    assert np.isnan(increase("nf4", "same", "fp16", np.array([7e9])))
+    assert np.isnan(increase("same", "int4", "fp16", np.array([7e9])))
+    small, large = increase("fp8", "same", "fp16", np.array([1e9, 400e9]))
+    assert np.isnan(small) and large == pytest.approx(7.62 / 7.5472 - 1)
+    assert not priced("kv_cache", "int8") and priced("precision", "fixed16")
+
+
+def test_results_of_generation() -> None:
+    found = elector.simulate(
+        "llama-2-7b",
+        "a100-sxm-80gb",
+        settings={
+            "workload.generate": 8,
+            "workload.batch": 4,
+            "workload.weights": "int4",
+            "workload.precision": "fp16",
+        },
+    )
+    assert found["perplexity_increase"] == pytest.approx(5.60 / 5.47 - 1, rel=1e-3)
+    energy = found["energy_j"]
+    assert isinstance(energy, float)
+    assert found["energy_per_token_j"] == pytest.approx(energy / 32)
