@@ -223,6 +223,15 @@ def features(columns: Mapping[str, Column], size: int) -> dict[str, Array]:
     return found
 
 
+def _width(models: Models) -> Array:
+    """(M,) width of the first feed-forward there is, or of an expert."""
+    dense, found = models.feed_forward[:, 0], np.zeros(models.size)
+    for i, width in enumerate(dense):
+        own = np.where(width > 0, width, models.at("expert_feed_forward", i))
+        found = np.where(found > 0, found, own)
+    return found
+
+
 def _shape(models: Models) -> dict[str, Array]:
     """Layers, hidden, heads and feed-forward of M models; their means where layers differ."""
     block, layers = models.block, models.layers
@@ -231,7 +240,7 @@ def _shape(models: Models) -> dict[str, Array]:
         "layers": layers,
         "hidden": hidden[0],
         "heads": block["heads"][0],
-        "feed_forward": models.feed_forward[0, 0],
+        "feed_forward": _width(models),
     }
     if models.template.name != NAME and not any(b.head_types for b in models.template.blocks):
         return first
