@@ -51,7 +51,7 @@ GLOBAL = {
     "plain_share": (0.5, 1.0),
     # Products of one chip hardly tell a slow rate from slow operand loads. Chips of two and four
     # times the rate do: on Hopper and Blackwell larger shares are ever further off.
-    "operand_share": (0.01, 0.2),
+    "operand_share": (0.01, 0.185),
     "wave_share": (0.05, 1.0),
     "tile_cycles": (100.0, 5000.0),
     "bandwidth_share": (0.6, 0.95),

@@ -1,4 +1,4 @@
-"""Timings of single kernels on eight GPUs, from the data package aiconfigurator-core 0.12.0.
+"""Timings of single kernels on nine GPUs, from the data package aiconfigurator-core 0.12.0.
 
     python benchmarks/gpu_timings.py FOLDER [--engine vllm] [--rows 600]
 
@@ -22,6 +22,7 @@ import numpy as np
 import pyarrow.parquet as parquet
 from gpu_rows import Compiled, compile_operations, kernel_only, operations
 
+import elector
 from elector.machines.gpu.kernels import constants
 from elector.machines.gpu.stacks import stacks
 
@@ -34,6 +35,10 @@ DEVICES = {
     "h100_sxm": "h100-sxm-80gb",
     "h200_sxm": "h200-sxm-141gb",
     "b200_sxm": "b200-sxm-192gb",
+    "b300_sxm": "b300-sxm-288gb",
+    "gb200": "gb200-192gb",
+    "gb300": "gb300-288gb",
+    "rtx_pro_6000_server": "rtx-pro-6000",
 }
 #: Format of the package -> precision of this program.
 FORMATS = {"bfloat16": "bf16", "fp8": "fp8", "sq": "int8"}
@@ -42,6 +47,8 @@ FORMATS = {"bfloat16": "bf16", "fp8": "fp8", "sq": "int8"}
 STACKS = {"vllm": "vllm", "sglang": "sglang", "trtllm": "vllm"}
 #: Shorter kernels are their start, and differ from host to host.
 LEAST = 50e-6
+#: Rows of a device and format that are compared.
+ROWS = 600
 
 
 @dataclass(frozen=True)
@@ -120,14 +127,98 @@ def show(folder: Path, engine: str, size: int) -> None:
                     break
 
 
+#: Kind of attention -> its file, and the columns of its rows.
+ATTENTION = {
+    "prefill": ("attention", "context_attention_perf.parquet"),
+    "decode": ("attention", "generation_attention_perf.parquet"),
+    "encoder": ("encoder_attention", "encoder_attention_perf.parquet"),
+}
+#: Rows of attention of a device and kind that are compared.
+FEW = 80
+
+
+def attention_rows(
+    folder: Path, device: str, engine: str, kind: str, left_out: bool = True
+) -> list[dict[str, object]]:
+    """Rows in bf16 without a window, those left out of every fit or the others."""
+    room, name = ATTENTION[kind]
+    found = sorted((folder / "systems" / "data" / device / room / engine).glob(f"*/{name}"))
+    if not found:
+        return []
+    rows = [
+        r
+        for r in parquet.read_table(found[-1]).to_pylist()
+        if r["attn_dtype"] == r.get("kv_cache_dtype", "bfloat16") == "bfloat16"
+        and not r.get("window_size")
+        and r["latency"] * 1e-3 > LEAST
+    ]
+    outside = ("framework", "version", "device", "latency")
+    cells = [(device, room, *(v for k, v in r.items() if k not in outside)) for r in rows]
+    rows = [r for r, c in zip(rows, cells, strict=True) if held_out(c) == left_out]
+    return sorted(rows, key=lambda r: hashlib.sha256(repr(r).encode()).hexdigest())[:FEW]
+
+
+def attention_seconds(r: dict[str, object], device: str, engine: str, kind: str) -> float:
+    """Seconds of attention in a model of one layer."""
+    heads, size = int(str(r["num_heads"])), int(str(r["head_dim"]))
+    encoder, decoding = kind == "encoder", kind == "decode"
+    length = int(str(r["step"])) + 1 if decoding else int(str(r["isl"]))
+    settings: dict[str, object] = {
+        "model.layers": 1,
+        "model.hidden": heads * size,
+        "model.heads": heads,
+        "model.positions": length + 2,
+        "model.head": "none",
+        "workload.batch": r["batch_size"],
+        "workload.sequence_length": length,
+        "workload.generate": 2 if decoding else 0,
+        "workload.precision": "bf16",
+        "workload.attention": "flash",
+        "workload.implementation": STACKS[engine],
+        "accelerator.memory_capacity": 1e15,
+    }
+    if not encoder:
+        settings |= {"model.kv_heads": r["num_key_value_heads"], "model.head": "causal-lm"}
+    found = elector.simulate(
+        "encoder" if encoder else "decoder", DEVICES[device], settings=settings, operations=True
+    )
+    phase = "decode" if decoding else None if encoder else "prefill"
+    return float(
+        sum(
+            o["seconds"]
+            for o in found["operations"]
+            if o["name"] in ("scores", "softmax", "context")
+            and (phase is None or o["phase"] in (phase, "forward"))
+        )
+    )
+
+
+def show_attention(folder: Path, engine: str) -> None:
+    """Errors of attention by device and kind, on rows left out."""
+    print("device        attention  rows  median   mean   bias")
+    for device in DEVICES:
+        for kind in ATTENTION:
+            rows = attention_rows(folder, device, engine, kind)
+            if not rows:
+                continue
+            measured = np.array([float(str(r["latency"])) * 1e-3 for r in rows])
+            ours = np.array([attention_seconds(r, device, engine, kind) for r in rows])
+            error = ours / measured - 1.0
+            print(
+                f"{device:13} {kind:10} {error.size:5} {np.median(np.abs(error)):7.1%} "
+                f"{np.abs(error).mean():7.1%} {np.median(error):+7.1%}"
+            )
+
+
 def main() -> None:
     """Print the errors."""
     parser = argparse.ArgumentParser(description="errors against timings of single kernels")
     parser.add_argument("folder", type=Path)
     parser.add_argument("--engine", default="vllm")
-    parser.add_argument("--rows", type=int, default=600)
+    parser.add_argument("--rows", type=int, default=ROWS)
     given = parser.parse_args()
     show(given.folder, given.engine, given.rows)
+    show_attention(given.folder, given.engine)
 
 
 if __name__ == "__main__":

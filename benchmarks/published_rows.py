@@ -25,23 +25,12 @@ import gpu_timings
 
 import elector
 from elector.base.table import DATA
+from elector.evaluation.accelerators import load_accelerator
 from elector.studies.validation import groups, validate
 from elector.studies.validation_cases import COLUMNS, MISSED, as_text, parse_settings
 
 Row = dict[str, str]
 
-#: Family of a device, by how its name begins.
-FAMILIES = {
-    "v100": "volta",
-    "t4": "turing",
-    "quadro": "turing",
-    "a1": "ampere",
-    "a4": "ampere",
-    "rtx-4090": "ada",
-    "l4": "ada",
-    "h": "hopper",
-    "b200": "blackwell",
-}
 #: Kind of group -> largest median error that a user should accept.
 BARS = {
     "fp32 and fp16": 10,
@@ -66,12 +55,12 @@ MOST = {
     "TensorFlow/": 50,
 }
 #: Rows of tables whose number is their strength -> how many are shipped.
-PRODUCTS, WATTS, TIMED = 40, 64, 10
+PRODUCTS, WATTS, TIMED = 40, 64, 5
 
 
 def family(device: str) -> str:
     """Architecture of a device."""
-    return next(name for start, name in FAMILIES.items() if device.startswith(start))
+    return str(load_accelerator(device).settings["architecture"])
 
 
 def order(name: str) -> str:

@@ -11,9 +11,20 @@ stacks and the clock under a power limit are shared with it.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
-from elector.machines.gpu.kernels import SLICE, SPLIT_DEPTH, SPLITS, TILES, VECTOR, constants
+from elector.machines.gpu.kernels import (
+    SLICE,
+    SPLIT_DEPTH,
+    SPLITS,
+    TILES,
+    TILES_OF,
+    VECTOR,
+    constants,
+    tiles,
+)
 from elector.machines.gpu.stacks import kernels, passes, quantised, stacks, transposed
 from elector.machines.pieces import Case, Run, Work, cut
 from elector.operations.roles import Role
@@ -30,7 +41,11 @@ class GpuUnits:
     def __init__(self, case: Case) -> None:
         self.case, self.i = case, case.pair
         self.number = case.number
-        self.c = c = constants()
+        products = case.ops.format.products
+        own = tiles(constants(), case.units.names["architecture"], products.name)
+        self.c = c = replace(
+            constants(), **{name: float(getattr(own, name)[0]) for name in TILES_OF}
+        )
         power = case.activity.power
         speed = None if power is None else power.speed
         full = self.number["clock"] or self.number["boost_clock"]
@@ -47,7 +62,6 @@ class GpuUnits:
         self.first = float(case.activity.start[0])
         self.credit = 0.0
         self.whole = case.ops.whole_sides()
-        products = case.ops.format.products
         self.width = products.width
         fits = products.significand <= self.c.tensor_significand
         self.tensor = bool(self.number["tensor"]) and fits
@@ -136,7 +150,12 @@ class GpuUnits:
         n = min(n + diagonal * (whole_n > n), float(whole_n))
         blocks = np.ceil(m / c.flash_rows) * batch
         each = (
-            k * n * (c.flash_rows / self._inside(r) + c.operand_share * self.width / c.cache_bytes)
+            k
+            * n
+            * (
+                c.flash_rows / (self._inside(r) * c.flash_share)
+                + c.operand_share * self.width / c.cache_bytes
+            )
         )
         each += c.tile_cycles * (self.kernels[r] > 0)
         whole, rest = divmod(blocks, self.number["sms"])

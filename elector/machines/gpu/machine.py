@@ -46,6 +46,7 @@ from elector.machines.gpu.kernels import (
     constants,
     memory_seconds,
     product_seconds,
+    tiles,
     vector_seconds,
 )
 from elector.machines.gpu.stacks import (
@@ -58,7 +59,7 @@ from elector.machines.gpu.stacks import (
     transposed,
     unpacked,
 )
-from elector.machines.tiling import Plan, plan
+from elector.machines.tiling import Memories, Plan, plan
 from elector.operations.rows import Operations
 
 Array = np.ndarray
@@ -140,7 +141,7 @@ def _plan(ops: Operations, index: Array, units: Units, details: bool) -> tuple[P
     found, _, plan_index = distinct(index * sizes.size + code)
     pair, rest = np.divmod(found, sizes.size)
     no, asked = np.zeros(pair.size, dtype=bool), np.arange(len(ops.rows) if details else 0)
-    return plan(ops, pair, sizes[rest], no, no, asked), plan_index
+    return plan(ops, pair, Memories(sizes[rest], no, no), asked), plan_index
 
 
 def clock(units: Units) -> Array:
@@ -160,7 +161,9 @@ def device(p: Constants, units: Units, products: Format) -> Device:
     cache = np.minimum(p.cache_bytes * sms * hertz, p.lane_bytes * lanes)
     special = np.minimum(p.special_cycle * sms * hertz, p.special_share * lanes)
     tensor = units.flag("tensor") & (products.significand <= p.tensor_significand)
-    return Device(sms, hertz, rate, tensor, units.number("bandwidth"), lanes, cache, special)
+    own = tiles(p, units.names["architecture"], products.name)
+    bandwidth = units.number("bandwidth")
+    return Device(sms, hertz, rate, tensor, bandwidth, lanes, cache, special, own)
 
 
 def _activity(p: Prepared, part: slice) -> Activity:
