@@ -14,7 +14,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from elector.base.errors import ElectorError, InputError
+from transcode.extras import installing
 
 if TYPE_CHECKING:
     from mcp.server.mcpserver import MCPServer
@@ -40,9 +43,7 @@ def server(folder: Path | None = None) -> MCPServer:
     try:
         from mcp.server.mcpserver import MCPServer
     except ImportError:
-        raise InputError(
-            "needs the MCP SDK", field="--mcp", hint="pip install -e '.[mcp]' in the checkout"
-        ) from None
+        raise InputError("needs the MCP SDK", field="--mcp", hint=installing("mcp")) from None
     found = MCPServer("transcode", instructions=INSTRUCTIONS)
     tools: list[Callable[..., Record]] = [list_names, show, simulate, sweep, explain, validate]
     if folder is not None:
@@ -156,12 +157,12 @@ class Runs:
         space : a shipped one by name, or its keys (model, accelerator, objectives, ...).
         run : what to call it. budget : designs, at most 100,000. The same call goes on.
         """
-        import transcode
+        from transcode.search import search as found
 
         if not 1 <= budget <= BUDGET:
             raise InputError(f"must be 1 to {BUDGET:,}", field="budget", value=budget)
         place = self.place(run)
-        transcode.search(space, out=place, budget=budget, seed=seed, jobs=1)
+        found(space, out=place, budget=budget, seed=seed, jobs=1)
         return self.front(run)
 
     def front(self, run: str, where: list[str] | None = None, objectives: str = "") -> Record:
@@ -170,9 +171,11 @@ class Runs:
         where : conditions such as "area_mm2 <= 100". objectives : such as
         "latency_s,area_mm2:min". At most 200 designs, from the best of the first objective on.
         """
-        import transcode
+        from transcode.runs.loaded import load_run
 
-        found = transcode.front(self.place(run), where=where or (), objectives=objectives or None)
+        loaded = load_run(self.place(run))
+        asked = bool(where or objectives)
+        found = loaded.select(where or (), objectives or None) if asked else loaded.front
         return {"size": len(found), "designs": plain(found.head(MOST).to_dict("records"))}
 
     def design(self, run: str, id: int) -> Record:
@@ -190,7 +193,7 @@ def plain(value: Any) -> Any:
         return {str(key): plain(entry) for key, entry in value.items()}
     if isinstance(value, list | tuple):
         return [plain(entry) for entry in value]
-    if hasattr(value, "item"):
+    if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, float):
         return value if math.isfinite(value) else None
