@@ -127,6 +127,7 @@ def test_searches_lie_below_the_folder(tmp_path: Path) -> None:
     assert [path.name for path in folder.iterdir()] == ["mine"]
 
 
+@pytest.mark.slow
 def test_a_scripted_client_finds_the_chip() -> None:
     """At most 50 calls of simulate and explain come within 2 % of the least energy x delay."""
     spec = importlib.util.spec_from_file_location("agent", ROOT / "benchmarks" / "agent.py")
