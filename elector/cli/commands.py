@@ -258,9 +258,7 @@ def list_command(what: str, technology: str | None, format: str) -> None:
 
     if what == "models":
         sizes = ("layers", "hidden", "heads", "feed_forward", "parameters")
-        report.listing(
-            listing.models(), format, ("name", "family", *sizes, "head"), ("head", "family")
-        )
+        report.listing(listing.models(), format, ("name", "family", *sizes), ("family",))
     elif what == "accelerators":
         shown = ["name", "machine", "description"]
         report.listing(listing.accelerators(), format, shown, ("description",))

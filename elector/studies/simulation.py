@@ -236,6 +236,8 @@ def _shape(models: Models) -> dict[str, Array]:
     """Layers, hidden, heads and feed-forward of M models; their means where layers differ."""
     block, layers = models.block, models.layers
     repeat, hidden = block["repeat"], block["hidden"]
+    stacks = models.feed_forward[0]  # none where every layer has experts in their place
+    stacks = stacks if len(stacks) else np.zeros((1, models.size))
     first = {
         "layers": layers,
         "hidden": hidden[0],
