@@ -21,6 +21,7 @@ from elector.cli import completion, streams
 from elector.cli import options as shared
 from elector.cli.compare import INFEASIBLE, NOT_PASSED, compare
 from elector.cli.entry import INTERRUPTED
+from elector.cli.importing import import_command
 
 if TYPE_CHECKING:
     from elector.technology import Technology
@@ -221,6 +222,7 @@ def sweep(
 
 
 main.add_command(compare)
+main.add_command(import_command)
 
 
 @main.command("list")

@@ -23,6 +23,8 @@ from elector.describe.model import Model
 __all__ = ["list_models", "load_model", "load_scalesim_config"]
 
 _SUFFIXES = (".json", ".yaml", ".yml", ".csv")
+#: What `elector import` makes a model file of.
+_IMPORTED = (".pt2", ".onnx")
 #: How the content of a pipe, which has no suffix, begins.
 _JSON = re.compile(r'\s*\{\s*["}]')
 _TABLE = re.compile(r"\s*[^,:{}\n]+,[^:{}\n]*\n")
@@ -104,7 +106,10 @@ def _load_file(path: Path) -> Model:
     if suffix == ".csv":
         return load_gemms(path)
     if suffix not in _SUFFIXES:
-        raise InputError("unknown kind of file", file=path, value=path.suffix, allowed=_SUFFIXES)
+        hint = f"elector import {path} --out model.yaml" if suffix in _IMPORTED else None
+        raise InputError(
+            "unknown kind of file", file=path, value=path.suffix, allowed=_SUFFIXES, hint=hint
+        )
     data = load_json(path) if suffix == ".json" else load_yaml(path)
     if not isinstance(data, dict):
         raise InputError("must hold a mapping of keys to values", file=path)
