@@ -152,7 +152,7 @@ def one(size: Any) -> Listing:
     def trace(point: Any) -> list[Traced]:
         return [Traced("a", "gelu", (("elements", size(**point)),))]
 
-    symbols = [Symbol("batch", (2, 3, 5)), Symbol("length", (8, 16, 32, 64))]
+    symbols = [Symbol("batch", (2, 3, 5, 9)), Symbol("length", (8, 16, 32, 64))]
     return listing(trace, symbols, None, "file")
 
 
@@ -160,6 +160,7 @@ def one(size: Any) -> Listing:
     ("size", "text"),
     [
         (lambda batch, length: 7, "7"),
+        (lambda batch, length: batch**2, "batch ** 2"),
         (lambda batch, length: 12 * batch * length**2, "12 * batch * length ** 2"),
         (lambda batch, length: batch * length - 3, "batch * length - 3"),
         (lambda batch, length: batch * length * (length + 1) // 2, None),
@@ -178,7 +179,7 @@ def test_polynomials(size: Any, text: str | None) -> None:
     "size",
     [
         lambda batch, length: max(length, 30),
-        lambda batch, length: batch**2 * length,
+        lambda batch, length: batch**3 * length,
         lambda batch, length: length**3,
         lambda batch, length: -(-length // 24),
     ],

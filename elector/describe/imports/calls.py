@@ -117,16 +117,17 @@ def rows(call: Call, kind: str, unknown: Unknown) -> list[Traced]:
 def _vector(call: Call, function: str, over: str, out: Tensor) -> Traced:
     """Vector work: what it reads and writes, where that is not what it computes."""
     inputs = [t for t in call.tensors if t.floating]
-    read = max((t.elements for t in inputs if not t.weight), default=0)
-    elements = max(read, 1) if over == "in" else out.elements
+    computed = [t for t in inputs if not t.weight and t.shape]
+    elements = computed[0].elements if over == "in" and computed else out.elements
     sizes = {"elements": elements}
     if function == "embedding" and not (inputs and inputs[0].weight):
         function = "none"  # a gather of what was computed
     if over == "in" and out.elements != elements:
         sizes["writes"] = out.elements
-    computed = [t for t in inputs if not t.weight and t.elements > 1]
     if over == "out" and len(computed) > 1 and function not in ("none", "embedding"):
-        sizes["second"] = min(t.elements for t in computed)
+        # Of two that are not of one shape, the one that is spread over the other.
+        first_fits = computed[0].shape == out.shape
+        sizes["second"] = computed[1 if first_fits else 0].elements
     first = "stream" if function == "embedding" else "activation"
     return Traced(call.path, function, tuple(sizes.items()), a=first)
 

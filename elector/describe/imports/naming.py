@@ -107,15 +107,14 @@ def _symbols(named: Mapping[str, str], varying: Mapping[str, Varying], path: str
 
 
 def _points(symbol: str, low: int, high: int, path: str) -> tuple[int, ...]:
-    """Values in the range of a size: three for a batch, else four."""
-    steps = STEPS[: 3 if symbol == "batch" else 4]
+    """Values in the range of a size."""
     start, step = (max(low, 2), 1) if symbol == "batch" else (max(low, 8), 8)
-    if start + step * steps[-1] > high:
-        start, step = low, max((high - low) // steps[-1], 1)
-    if start + step * steps[-1] > high:
+    if start + step * STEPS[-1] > high:
+        start, step = low, max((high - low) // STEPS[-1], 1)
+    if start + step * STEPS[-1] > high:
         raise InputError(
             f"the size {symbol} has too few values from {low} to {high} to be followed",
             file=path,
             hint="fix it: --symbol NAME=NUMBER",
         )
-    return tuple(start + step * i for i in steps)
+    return tuple(start + step * i for i in STEPS)

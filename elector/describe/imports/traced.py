@@ -2,7 +2,7 @@
 
 A front end (transformers configs, exported programs, ONNX) says what runs at given values of its
 symbols; the same operations run at every point, and each of their sizes is a polynomial of the
-symbols: linear in the batch, at most quadratic in the others. The polynomial is solved exactly
+symbols: at most quadratic in each. The polynomial is solved exactly
 from as many points as it has terms and checked at one more, so that a size of another form is
 found out and never guessed.
 """
@@ -20,8 +20,8 @@ from elector.base.errors import InputError
 from elector.describe.listing import Listed, Listing
 from elector.describe.sizes import Size
 
-#: Highest power of a symbol in a size.
-DEGREES = {"batch": 1}
+#: Highest power of a symbol in a size; of the batch, one is tried first (CLIP compares all of a
+#: batch with all of it, and few others do).
 DEGREE = 2
 #: Distances of the points: uneven, so that a kink between them shows at the last one.
 STEPS = (0, 1, 3, 7)
@@ -57,11 +57,6 @@ class Symbol:
     points: tuple[int, ...]
     default: int | None = None
 
-    @property
-    def degree(self) -> int:
-        """The highest power of it in a size."""
-        return DEGREES.get(self.name, DEGREE)
-
 
 Trace = Callable[[Mapping[str, int]], Sequence[Traced]]
 
@@ -82,34 +77,74 @@ def listing(
             file=file,
             hint="fix some: --symbol NAME=NUMBER",
         )
-    points = list(itertools.product(*(s.points[: s.degree + 1] for s in symbols)))
-    check = tuple(s.points[s.degree + 1] for s in symbols)
-    names = [s.name for s in symbols]
-    seen = [list(trace(dict(zip(names, point, strict=True)))) for point in (*points, check)]
-    _require_same(seen, names, (*points, check), file)
-    fit = _Fit(tuple(symbols), tuple(points), check, file)
-    entries = [_entry(rows, fit) for rows in zip(*seen, strict=True)]
+    seen: dict[tuple[int, ...], list[Traced]] = {}
+
+    def rows(point: tuple[int, ...]) -> list[Traced]:
+        if point not in seen:
+            values = zip((s.name for s in symbols), point, strict=True)
+            seen[point] = list(trace(dict(values)))
+        return seen[point]
+
     own = tuple((s.name, s.default) for s in symbols if s.default is not None)
-    return Listing(tuple(_joined(_reused(entries))), own, parameters)
+    for batch in (1, DEGREE):
+        fit = _Fit.of(symbols, batch, file)
+        points = (*fit.points, fit.check)
+        _require_same([rows(point) for point in points], fit, file)
+        try:
+            entries = [fit.entry(each) for each in zip(*map(rows, points), strict=True)]
+        except InputError:
+            if batch == DEGREE or not any(s.name == "batch" for s in symbols):
+                raise
+            continue
+        return Listing(tuple(_joined(_reused(entries))), own, parameters)
+    raise AssertionError("the last degree returns or raises")
 
 
 @dataclass(frozen=True)
 class _Fit:
-    """Sizes at the points -> the polynomial they are."""
+    """Sizes at the points -> the polynomial they are. degrees : (symbol, its highest power)."""
 
-    symbols: tuple[Symbol, ...]
+    degrees: tuple[tuple[str, int], ...]
     points: tuple[tuple[int, ...], ...]
     check: tuple[int, ...]
     file: object
 
+    @classmethod
+    def of(cls, symbols: Sequence[Symbol], batch: int, file: object) -> _Fit:
+        """Points enough for these powers, and one more. batch : highest power of the batch."""
+        degrees = [batch if s.name == "batch" else DEGREE for s in symbols]
+        each = list(zip(symbols, degrees, strict=True))
+        return cls(
+            tuple((s.name, degree) for s, degree in each),
+            tuple(itertools.product(*(s.points[: degree + 1] for s, degree in each))),
+            tuple(s.points[degree + 1] for s, degree in each),
+            file,
+        )
+
+    def at(self, point: Sequence[int]) -> str:
+        """A point in words."""
+        return " ".join(f"{n}={v}" for (n, _), v in zip(self.degrees, point, strict=True))
+
+    def entry(self, rows: tuple[Traced, ...]) -> tuple[Listed, str]:
+        """One operation seen at all points, and the weights it reads."""
+        first = rows[0]
+        sizes = []
+        for i, (key, _) in enumerate(first.sizes):
+            size = self.size(tuple(row.sizes[i][1] for row in rows), first.path, key)
+            if size.text != "1" or key in ("m", "k", "n", "elements"):
+                sizes.append((key, size))
+        name = re.sub(r"(?<![^.])\d+(?![^.])", "*", first.path)
+        return (
+            Listed(name, name, first.function, tuple(sizes), Size("1"), first.a, first.b),
+            first.weight,
+        )
+
     def size(self, values: tuple[int, ...], path: str, key: str) -> Size:
         """The size with these values at the points, the last one at the check."""
-        text = _solved(
-            values, self.points, self.check, tuple((s.name, s.degree) for s in self.symbols)
-        )
+        text = _solved(values, self.points, self.check, self.degrees)
         if text is None:
             shown = ", ".join(
-                f"{v} at {_at(self.symbols, p)}"
+                f"{v} at {self.at(p)}"
                 for v, p in zip(values[-2:], (self.points[-1], self.check), strict=True)
             )
             raise InputError(
@@ -120,22 +155,15 @@ class _Fit:
         return Size(text)
 
 
-def _at(symbols: Sequence[Symbol], point: Sequence[int]) -> str:
-    return " ".join(f"{s.name}={value}" for s, value in zip(symbols, point, strict=True))
-
-
-def _require_same(
-    seen: list[list[Traced]], names: list[str], points: Sequence[Sequence[int]], file: object
-) -> None:
+def _require_same(seen: list[list[Traced]], fit: _Fit, file: object) -> None:
     """Refuse a program that runs other operations at other sizes."""
     first = seen[0]
-    for rows, point in zip(seen[1:], points[1:], strict=True):
-        at = " ".join(f"{n}={v}" for n, v in zip(names, point, strict=True))
+    for rows, point in zip(seen[1:], (*fit.points[1:], fit.check), strict=True):
         for one, other in itertools.zip_longest(first, rows):
             if one is None or other is None or _kind(one) != _kind(other):
                 path = (one or other).path if (one or other) else ""
                 raise InputError(
-                    f"{path}: what runs depends on the sizes (seen at {at})",
+                    f"{path}: what runs depends on the sizes (seen at {fit.at(point)})",
                     file=file,
                     hint="fix the size it follows: --symbol NAME=NUMBER",
                 )
@@ -143,21 +171,6 @@ def _require_same(
 
 def _kind(row: Traced) -> tuple[object, ...]:
     return (row.path, row.function, row.a, row.b, row.weight, tuple(n for n, _ in row.sizes))
-
-
-def _entry(rows: tuple[Traced, ...], fit: _Fit) -> tuple[Listed, str]:
-    """One operation seen at all points, and the weights it reads."""
-    first = rows[0]
-    sizes = []
-    for i, (key, _) in enumerate(first.sizes):
-        size = fit.size(tuple(row.sizes[i][1] for row in rows), first.path, key)
-        if size.text != "1" or key in ("m", "k", "n", "elements"):
-            sizes.append((key, size))
-    pattern = re.sub(r"(?<![^.])\d+(?![^.])", "*", first.path)
-    return (
-        Listed(pattern, pattern, first.function, tuple(sizes), Size("1"), first.a, first.b),
-        first.weight,
-    )
 
 
 def _reused(entries: Iterable[tuple[Listed, str]]) -> list[Listed]:

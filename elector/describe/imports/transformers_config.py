@@ -192,11 +192,12 @@ def _symbols(built: _Built, path: str) -> list[Symbol]:
         wanted |= {"attention_mask"} if "input_ids" in main else set()
         wanted |= {n for n in ("decoder_input_ids", "decoder_attention_mask") if n in signature}
     built.inputs = {name: makers[name] for name in makers if name in wanted and name in signature}
-    symbols = [Symbol("batch", tuple(2 + i for i in STEPS[:3]))]
+    symbols = [Symbol("batch", tuple(2 + i for i in STEPS))]
     if any(name in built.inputs for name in ("input_ids", "decoder_input_ids")):
         longest = getattr(text, "max_position_embeddings", None) or getattr(text, "n_positions", 0)
         longest = getattr(text, "max_target_positions", longest) or longest
-        symbols.append(Symbol("length", _lengths(longest if isinstance(longest, int) else 0)))
+        longest = longest if isinstance(longest, int) else 0
+        symbols.append(Symbol("length", _lengths(longest, _window(text))))
     return symbols
 
 
@@ -213,10 +214,21 @@ def _settle_masks(built: _Built, symbols: list[Symbol], path: str) -> None:
         built.inputs = with_masks
 
 
-def _lengths(longest: int) -> tuple[int, ...]:
-    """Four lengths that a table of `longest` positions has room for (0: any)."""
+def _window(config: Any) -> int:
+    """Tokens that local attention looks back; 0 without."""
+    named = (getattr(config, name, None) for name in ("sliding_window", "local_attention"))
+    return next((value for value in named if isinstance(value, int)), 0)
+
+
+def _lengths(longest: int, window: int = 0) -> tuple[int, ...]:
+    """Four lengths that a table of `longest` positions has room for (0: any).
+
+    Beyond a window, where there is room: what masks it runs only there.
+    """
     step = 8 if not longest or longest >= 72 else max((longest - 2) // (STEPS[-1] + 1), 1)
-    return tuple(step * (i + 1) for i in STEPS)
+    room = not longest or window + step * (STEPS[-1] + 1) <= longest
+    start = window if room else 0
+    return tuple(start + step * (i + 1) for i in STEPS)
 
 
 def _image(config: Any) -> tuple[int, int, int]:
