@@ -27,7 +27,7 @@ _DRY = 50
 
 
 @dataclass
-class Pymoo:
+class Pymoo(Engine):
     """One of pymoo's algorithms. fallback : (O,) what a design without values counts as."""
 
     space: Space
@@ -91,9 +91,6 @@ class Pymoo:
     def state(self) -> dict[str, object]:
         """Nothing: these runs are not resumed."""
         return {}
-
-    def study_trials(self) -> None:
-        """None: there is no Optuna study behind it."""
 
     def resume(self, batch: Finished) -> None:
         raise NotImplementedError  # a benchmark starts anew

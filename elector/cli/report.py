@@ -169,11 +169,11 @@ def _beside_dense(result: Record, sparsity: Record) -> str:
 
 def _summary_rows(result: Record) -> list[list[str]]:
     rows = []
-    for metric in registry().scalars:
-        value = result.get(metric.name)
-        if value is None or value == result.get(_REPEATS.get(metric.name, "")):
+    for name, metric in registry().shown(result):
+        value = result[name]
+        if value is None or value == result.get(_REPEATS.get(name, "")):
             continue
-        rows.append([metric.label, metric.show(value)])
+        rows.append([registry().label(name), metric.show(value)])
     return rows
 
 

@@ -7,6 +7,8 @@ it everything is a number and is computed in arrays.
 
 from __future__ import annotations
 
+import dataclasses
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -16,8 +18,9 @@ from elector.base.errors import InputError
 from elector.base.table import Column, distinct, schema
 from elector.describe.formats import load_model
 from elector.describe.layered import NAME, layer_field, layered
-from elector.describe.model import Model, Models, stack, structure, with_settings
+from elector.describe.model import Model, Models, stack, structure
 from elector.describe.numbers import SAME, formats, native, precisions, unpacking
+from elector.describe.variants import STRUCTURAL, with_pattern, with_settings
 from elector.describe.workload import MASKED_SHARE, NUMBERS, Workload, lora_rank
 from elector.evaluation.accelerators import Accelerator, load_accelerator
 from elector.evaluation.data_sheets import evidence_of
@@ -38,7 +41,10 @@ CATEGORICAL = (
     "trainable",
     "sparsity",
     "optimizer_kernels",
+    "residency",
 )
+#: Settings of a model that are texts.
+TEXTS = ("head", "pattern", "ignore_keys")
 #: What leaves a choice to the program, and the attention it then takes.
 AUTO, AUTO_ATTENTION = "auto", "unfused"
 
@@ -53,6 +59,7 @@ class Group:
     pair : (D,) index into the M distinct (model, workload) pairs.
     models, workload : the pairs.
     table : the settings as they were given; None where they are of no interest.
+    said : what the readers of the models say -> the (D,) bool designs it is said of.
     """
 
     rows: Array
@@ -62,6 +69,7 @@ class Group:
     models: Models
     workload: Workload
     table: Table | None = None
+    said: Mapping[str, Array] = dataclasses.field(default_factory=dict)
 
 
 def resolve(columns: Mapping[str, Column], size: int) -> Iterator[Group]:
@@ -85,26 +93,46 @@ class _Structures:
     model_code: Array
     accelerators: list[Accelerator]
     accelerator_code: Array
-    heads: tuple[object, ...]
-    head_codes: Array
+    variant_codes: Array
+
+
+def _variants(table: Table) -> tuple[list[dict[str, str]], Array]:
+    """Distinct combinations of the texts that change a model, and the (D,) index of each row's."""
+    used = [name for name in TEXTS if f"model.{name}" in table.columns]
+    if not used:
+        return [{}], np.zeros(table.size, dtype=np.intp)
+    parsed = [table.parsed(f"model.{name}", schema("model")[name]) for name in used]
+    columns = [table.columns[f"model.{name}"].codes for name in used]
+    _, first, codes = distinct(combine(columns))
+    found = []
+    for row in first:
+        values = {n: v[c[row]] for n, v, c in zip(used, parsed, columns, strict=True)}
+        found.append({name: str(value) for name, value in values.items() if value is not None})
+    return found, codes
+
+
+def _variant(name: str, texts: Mapping[str, str], given: frozenset[str]) -> Model:
+    """A model with another head or pattern, read past some keys."""
+    ignore = tuple(word for word in re.split(r"[\s,]+", texts.get("ignore_keys", "")) if word)
+    model = load_model(name, ignore)
+    if "head" in texts:
+        model = replace(model, head=texts["head"])
+    if "pattern" in texts:
+        model = with_pattern(model, texts["pattern"], given)
+    return model
 
 
 def _structures(table: Table) -> _Structures:
-    column, rows = table.columns["model"], table.size
-    heads: tuple[object, ...] = (None,)
-    head_codes = np.zeros(rows, dtype=np.intp)
-    if "model.head" in table.columns:
-        heads = table.parsed("model.head", schema("model")["head"])
-        head_codes = table.columns["model.head"].codes
+    column = table.columns["model"]
+    variants, variant_codes = _variants(table)
+    given = frozenset(key[6:] for key in table.columns if key.startswith("model."))
     models: dict[tuple[int, int], Model] = {}
     seen: dict[object, int] = {}
-    codes = np.empty((len(column.values), len(heads)), dtype=np.intp)
+    codes = np.empty((len(column.values), len(variants)), dtype=np.intp)
     for i, name in enumerate(column.values):
-        base = load_model(str(name))
-        for j, head in enumerate(heads):
-            model = base if head is None else replace(base, head=str(head))
-            models[i, j] = model
-            codes[i, j] = seen.setdefault(structure(model), len(seen))
+        for j, texts in enumerate(variants):
+            models[i, j] = _variant(str(name), texts, given)
+            codes[i, j] = seen.setdefault(structure(models[i, j]), len(seen))
     accelerators = [
         v if isinstance(v, Accelerator) else load_accelerator(str(v))
         for v in table.columns["accelerator"].values
@@ -117,11 +145,10 @@ def _structures(table: Table) -> _Structures:
     ]
     return _Structures(
         models,
-        codes[column.codes, head_codes],
+        codes[column.codes, variant_codes],
         accelerators,
         np.array(kind, dtype=np.intp)[table.columns["accelerator"].codes],
-        heads,
-        head_codes,
+        variant_codes,
     )
 
 
@@ -134,6 +161,7 @@ def _codes(table: Table, s: _Structures) -> tuple[Array, Array]:
     for name in sorted({name for a in s.accelerators for name in a.machine.natives}):
         if f"accelerator.{name}" in table.columns:
             parts.append(table.columns[f"accelerator.{name}"].codes)
+    parts += _shapes(table)
     if "workload.generate" in table.columns:
         field = schema("workload")["generate"]
         parts.append((table.at("workload.generate", field, np.arange(table.size), 0.0) > 0) + 0)
@@ -143,6 +171,20 @@ def _codes(table: Table, s: _Structures) -> tuple[Array, Array]:
     rank = np.empty(order.size, dtype=np.intp)
     rank[order] = np.arange(order.size)
     return rank[codes], first[order]
+
+
+def _shapes(table: Table) -> list[Array]:
+    """(D,) codes of settings that make other kinds of layers where they are given at all."""
+    found = []
+    for name in STRUCTURAL:
+        column = table.columns.get(f"model.{name}")
+        if column is None:
+            continue
+        if name == "dense_layers":
+            found.append(column.codes)
+        elif any(value is None for value in column.values):
+            found.append(np.array([value is not None for value in column.values])[column.codes] + 0)
+    return found
 
 
 def combine(parts: list[Array]) -> Array:
@@ -170,7 +212,19 @@ def _group(table: Table, rows: Array, first: int, s: _Structures) -> Group:
     units.numbers["training"] = np.full(rows.size, float(_text(table, "mode", first) == "training"))
     precision = _precision(table, first, machine, units)
     workload = _workload(table, chosen, first, precision, models, machine)
-    return Group(rows, machine, units, pair, models, workload, table)
+    return Group(rows, machine, units, pair, models, workload, table, _said(table, rows, s))
+
+
+def _said(table: Table, rows: Array, s: _Structures) -> dict[str, Array]:
+    """Notes of the models of a group, and the (D,) designs that have them."""
+    noted = {key: model.notes for key, model in s.models.items() if model.notes}
+    found: dict[str, Array] = {}
+    codes, variants = table.columns["model"].codes[rows], s.variant_codes[rows]
+    for (name, variant), texts in noted.items():
+        here = (codes == name) & (variants == variant)
+        for text in texts if here.any() else ():
+            found[text] = found.get(text, np.zeros(rows.size, dtype=bool)) | here
+    return found
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -204,12 +258,13 @@ def _paired(table: Table, rows: Array, s: _Structures) -> tuple[Array, Array, Mo
     kept = _last.get("pairs")
     if kept is not None and kept.answers(columns, s, rows):
         return kept.found
-    keys = [k for k in columns if k.startswith("model.") and k != "model.head"]
+    texts = [f"model.{name}" for name in TEXTS]
+    keys = [k for k in columns if k.startswith("model.") and k not in texts]
     # Pairs are numbered by their codes: models of one depth come to stand together.
     keys.sort(key=lambda key: key != "model.layers")
     numeric = [key for key in numbers if key in columns]
     parts = [columns[k].codes[rows] for k in ("model", *keys, *numeric)]
-    _, representative, pair = distinct(combine([*parts, s.head_codes[rows]]))
+    _, representative, pair = distinct(combine([*parts, s.variant_codes[rows]]))
     chosen = rows[representative]
     found = chosen, pair, _models(table, chosen, keys, s)
     _last["pairs"] = _Pairs(columns, s.models, rows, found)
@@ -219,16 +274,17 @@ def _paired(table: Table, rows: Array, s: _Structures) -> tuple[Array, Array, Mo
 def _models(table: Table, rows: Array, keys: list[str], s: _Structures) -> Models:
     """The models of the representatives: each base with its own overrides, in order."""
     fields, codes = schema("model"), table.columns["model"].codes[rows]
-    heads, found, places = s.head_codes[rows], [], []
-    for base in distinct(codes)[0]:
-        here = np.nonzero(codes == base)[0]
+    variants, found, places = s.variant_codes[rows], [], []
+    both = combine([codes, variants])
+    for base in distinct(both)[0]:
+        here = np.nonzero(both == base)[0]
         settings = {}
         for key in keys:
             field = layer_field(key[6:]) or fields[key[6:]]
             values = table.at(key, field, rows[here], np.nan)
             if not np.isnan(values).all():
                 settings[key[6:]] = values
-        model = s.models[int(base), int(heads[here[0]])]
+        model = s.models[int(codes[here[0]]), int(variants[here[0]])]
         own = model.name == NAME or any(layer_field(key) for key in settings)
         build = layered if own else with_settings
         found.append(build(model, settings, here.size))
@@ -367,6 +423,7 @@ def _workload(
     fields = schema("workload")
     texts = {name: str(_text(table, name, first)) for name in CATEGORICAL}
     texts["precision"] = precision
+    kept = _stored_by_file(table, first, texts, models.template, machine)
     _require_storage(texts, machine)
     lora_rank(texts["trainable"])
     if texts["sparsity"] != "dense":
@@ -394,7 +451,38 @@ def _workload(
     masked = np.ceil(length * MASKED_SHARE)
     numbers["predictions"] = np.where(numbers["predictions"] > 0, numbers["predictions"], masked)
     _require_fit(numbers, models)
-    return Workload(**texts, generates=bool((numbers["generate"] > 0).any()), **numbers)  # type: ignore[arg-type]
+    generates = bool((numbers["generate"] > 0).any())
+    return Workload(**texts, kept=kept, generates=generates, **numbers)  # type: ignore[arg-type]
+
+
+def _stored_by_file(
+    table: Table, first: int, texts: dict[str, str], model: Model, machine: Machine
+) -> tuple[str, ...]:
+    """Puts in the formats that a model's own file stores its weights and cache in, where the
+    workload names none and the machine can hold them; the parts of layers left out."""
+    stored = model.quantization
+    if stored is None:
+        return ()
+    products, fits = precisions()[texts["precision"]].products, {}
+    for name, own in (("weights", stored.format), ("kv_cache", stored.kv_cache)):
+        given = _given(table, f"workload.{name}", first)
+        known = own in unpacking() and formats()[own].bits <= products.bits
+        fits[name] = not given and known
+    trains = texts["mode"] == "training" and texts["trainable"] == "all"
+    fits["weights"] &= not trains and _cells(machine) is None
+    for name, own in (("weights", stored.format), ("kv_cache", stored.kv_cache)):
+        texts[name] = own if fits[name] else texts[name]
+    return stored.kept if fits["weights"] else ()
+
+
+def _given(table: Table, key: str, row: int) -> bool:
+    """Whether the design at `row` was given a value."""
+    return key in table.columns and table.columns[key][row] is not None
+
+
+def _cells(machine: Machine) -> str | None:
+    """The setting of the bits that crossbars store of every weight; None without crossbars."""
+    return next((k for k in machine.fields if k.rpartition(".")[2] == "weight_bits"), None)
 
 
 def _require_storage(texts: dict[str, str], machine: Machine) -> None:
@@ -402,7 +490,7 @@ def _require_storage(texts: dict[str, str], machine: Machine) -> None:
 
     Cells of crossbars hold as many bits of every matrix as the machine says.
     """
-    cells = next((k for k in machine.fields if k.rpartition(".")[2] == "weight_bits"), None)
+    cells = _cells(machine)
     if texts["weights"] != SAME and cells is not None:
         raise InputError(
             f"{machine.name} stores weights in cells, all of them in the same number of bits",

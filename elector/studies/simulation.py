@@ -84,8 +84,10 @@ def _headline(found: Mapping[str, object]) -> list[tuple[str, str]]:
     """What a reader looks for first."""
     if not found["feasible"]:
         return [("infeasible", str(found["reason"]))]
-    values = [(metric, found.get(metric.name)) for metric in registry().scalars]
-    return [(m.label, m.show(v)) for m, v in values if isinstance(v, int | float)]
+    values = [(name, metric, found[name]) for name, metric in registry().shown(found)]
+    return [
+        (registry().label(name), m.show(v)) for name, m, v in values if isinstance(v, int | float)
+    ]
 
 
 def record(cost: Cost, i: int) -> dict[str, object]:
@@ -93,11 +95,13 @@ def record(cost: Cost, i: int) -> dict[str, object]:
     feasible = bool(cost.feasible[i])
     found: dict[str, object] = {"feasible": feasible, "reason": cost.reason(i)}
     for metric in registry():
-        if metric.name in cost.scalars:
-            found[metric.name] = _plain(cost.scalars[metric.name][i])
-        elif metric.axis:
+        if metric.axis:
             parts = cost.groups.get(metric.name, {})
             found[metric.name] = {name: _plain(values[i]) for name, values in parts.items()}
+            continue
+        for name in cost.scalars:
+            if name == metric.name or name.endswith(f".{metric.name}"):
+                found[name] = _plain(cost.scalars[name][i])
     return found
 
 

@@ -206,7 +206,7 @@ def test_a_scalesim_configuration(tmp_path: Path) -> None:
         "accelerator.convention": "scalesim",
     }
     user = load_scalesim_config(written(tmp_path, CONFIG.replace("CALC", "USER "), "a.cfg"))
-    assert user["accelerator.bandwidth"] == 30 * 700e6
+    assert user == settings | {"accelerator.interface_bandwidth": 10.0}  # of each interface
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -303,3 +304,24 @@ def test_a_sampler_of_the_users_own(problem: Problem) -> None:
     assert engines.choose("optuna.samplers:RandomSampler", problem.space, 1, 5, None).why == (
         "as asked"
     )
+
+
+@pytest.mark.parametrize("name", ["nsga2", "nsga3"])
+def test_optunas_samplers_get_to_the_end_of_a_small_space(name: str) -> None:
+    """What they repeat without end is drawn at random instead; a resumed run does the same."""
+    names = ["latency_s", "energy_j", "area_mm2"]
+    model = {"base": "encoder", "layers": [2, 4], "hidden": [128, 256], "heads": [2, 4]}
+    few = Problem(bound(load(SMALL | {"model": model}), names), fake)
+    engine = engines.make(name, few, 0, 20, REFERENCE)
+    found: list[Finished] = []
+    while not engine.exhausted:
+        assert len(found) < 100
+        [batch] = batches(engine, few, 1, 20)
+        found.append(batch)
+    looked_at = keys(few, found)
+    assert len(set(looked_at)) == len(looked_at) == few.space.allowed_count
+    again = engines.make(name, few, 0, 20, REFERENCE)
+    for batch in found[:-3]:
+        again.resume(Finished(batch.codes, batch.outcome, json.loads(json.dumps(batch.state))))
+    for expected, batch in zip(found[-3:], batches(again, few, 3, 20), strict=True):
+        assert np.array_equal(expected.codes, batch.codes)

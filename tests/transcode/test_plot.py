@@ -27,6 +27,11 @@ COSTS = {
 }
 
 
+#: Settings that the space of `make_run` has, and the header of a short front.csv of it.
+SETTINGS = ("model", "accelerator", "model.layers", "accelerator.sram", "accelerator.dataflow")
+SHORT = ",".join(("id", *SETTINGS, "workload.task", "latency_s", "accuracy")) + "\n"
+
+
 def make_run(
     folder: Path, costs: Sequence[str], *, accuracy: bool = True, count: int = 400, seed: int = 0
 ) -> Path:
@@ -49,11 +54,7 @@ def make_run(
         writer.writerow(
             [
                 "id",
-                "model",
-                "accelerator",
-                "model.layers",
-                "accelerator.sram",
-                "accelerator.dataflow",
+                *SETTINGS,
                 *(["workload.task"] if accuracy else []),
                 *values,
                 *extra,
@@ -356,15 +357,15 @@ def test_task_of_the_space_stands_in_for_a_missing_record() -> None:
         ("manifest.json", "{}", "is not the manifest of a run"),
         ("front.csv", None, "has no recorded designs any more"),
         ("front.csv", "", "it has no column id"),
-        ("front.csv", "id,workload.task,latency_s,accuracy\n1\n", "a row has 1 cells"),
+        ("front.csv", f"{SHORT}1\n", "a row has 1 cells"),
         ("front.csv", "id,accuracy\n1,90\n", "no column"),
         (
             "front.csv",
-            "id,workload.task,latency_s,accuracy\n1,sst2,nan,90\n",
+            f"{SHORT}1,encoder,systolic,2,1e6,ws,sst2,nan,90\n",
             "a design has no latency_s",
         ),
-        ("front.csv", "id,workload.task,latency_s,accuracy\n1,sst2,slow,90\n", "slow"),
-        ("front.csv", "id,workload.task,latency_s,accuracy\n", "it has 0 designs, the front"),
+        ("front.csv", f"{SHORT}1,encoder,systolic,2,1e6,ws,sst2,slow,90\n", "slow"),
+        ("front.csv", SHORT, "it has 0 designs, the front"),
     ],
 )
 def test_broken_run_folders_are_refused(

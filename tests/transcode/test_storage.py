@@ -153,11 +153,11 @@ def test_no_message_shows_the_password(text: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("host", ["host", "host:5432", "10.0.0.1"])
 def test_a_password_that_could_be_read_in_two_ways(host: str, tmp_path: Path) -> None:
     """Of `p@ss@host` a reader takes `ss@host` for the host, and would show it."""
-    text = f"postgresql://me:pas@sword@{host}/runs"
+    text = f"postgresql://me:pas@kitten@{host}/runs"
     with pytest.raises(InputError) as caught:
         storage.address(text)
     said = str(caught.value)
-    assert "%40" in said and "sword" not in said and "pas@" not in said and host not in said
+    assert "%40" in said and "kitten" not in said and "pas@" not in said and host not in said
     if importlib.util.find_spec("psycopg"):
         fine = storage.address(text.replace("pas@", "pas%40"))
         assert fine.shown == f"postgresql://me:***@{host}/runs"

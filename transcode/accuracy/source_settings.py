@@ -102,18 +102,7 @@ def read(written: object, file: Path | None, fail: Fail) -> AccuracySettings:
     """
     given: Mapping[str, Any] = written if isinstance(written, Mapping) else {"source": written}
     source = given.get("source", "surrogate")
-    if source not in SOURCES:
-        raise fail("unknown source", "accuracy.source", value=source, allowed=tuple(SOURCES))
-    for key in given:
-        if key != "source" and key not in SOURCES[source]:
-            hint = _owners(str(key))
-            raise fail(
-                f"unknown key of the source {source}",
-                "accuracy",
-                value=key,
-                allowed=("source", *SOURCES[source]),
-                hint=hint,
-            )
+    _require_known(given, source, fail)
     settings = AccuracySettings(
         source=source,
         rows=_rows(given.get("rows"), file, fail),
@@ -141,6 +130,21 @@ def read(written: object, file: Path | None, fail: Fail) -> AccuracySettings:
             hint="accuracy: {source: table, rows: scores.csv}",
         )
     return settings
+
+
+def _require_known(given: Mapping[str, Any], source: str, fail: Fail) -> None:
+    """Refuses a source that there is not, and keys that are not its own."""
+    if source not in SOURCES:
+        raise fail("unknown source", "accuracy.source", value=source, allowed=tuple(SOURCES))
+    for key in given:
+        if key != "source" and key not in SOURCES[source]:
+            raise fail(
+                f"unknown key of the source {source}",
+                "accuracy",
+                value=key,
+                allowed=("source", *SOURCES[source]),
+                hint=_owners(str(key)),
+            )
 
 
 def _owners(key: str) -> str | None:

@@ -213,26 +213,7 @@ def _grid(
     own: Sequence[TrainedScore], axes: Sequence[np.ndarray], source: str
 ) -> tuple[np.ndarray, np.ndarray, int]:
     """Mean relative loss (I, T) of one model, its variance between seeds, the most seeds."""
-    dense = {t.seed: t.score for t in own if t.tau_i == 0 and t.tau_t == 0}
-    cells: dict[tuple[float, float], list[float]] = {}
-    for t in own:
-        if not dense:
-            raise InputError(
-                "a model was never trained without pruning",
-                file=source,
-                field="model",
-                value=t.model,
-            )
-        base = dense.get(t.seed, float(np.mean(list(dense.values()))))
-        if base == 0:
-            raise InputError(
-                "the score without pruning is 0: nothing to lose",
-                file=source,
-                field="model",
-                value=t.model,
-            )
-        lost = (t.score - base) if t.less else (base - t.score)
-        cells.setdefault((t.tau_i, t.tau_t), []).append(lost / abs(base))
+    cells = _losses(own, source)
     shape = (len(axes[0]), len(axes[1]))
     mean, variance, counts = np.zeros(shape), np.full(shape, np.nan), np.zeros(shape)
     for i, tau_i in enumerate(axes[0].tolist()):
@@ -256,6 +237,31 @@ def _grid(
     own_part = np.where(repeated, variance, pooled)
     freedom = np.maximum(counts - 1, 0)
     return mean, (freedom * own_part + 4.0 * pooled) / (freedom + 4.0), int(counts.max())
+
+
+def _losses(own: Sequence[TrainedScore], source: str) -> dict[tuple[float, float], list[float]]:
+    """Thresholds -> relative loss of each training with them, of one model."""
+    dense = {t.seed: t.score for t in own if t.tau_i == 0 and t.tau_t == 0}
+    cells: dict[tuple[float, float], list[float]] = {}
+    for t in own:
+        if not dense:
+            raise InputError(
+                "a model was never trained without pruning",
+                file=source,
+                field="model",
+                value=t.model,
+            )
+        base = dense.get(t.seed, float(np.mean(list(dense.values()))))
+        if base == 0:
+            raise InputError(
+                "the score without pruning is 0: nothing to lose",
+                file=source,
+                field="model",
+                value=t.model,
+            )
+        lost = (t.score - base) if t.less else (base - t.score)
+        cells.setdefault((t.tau_i, t.tau_t), []).append(lost / abs(base))
+    return cells
 
 
 def _transferred(surfaces: Sequence[LossSurface]) -> LossSurface:

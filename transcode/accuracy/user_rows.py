@@ -99,17 +99,18 @@ def read_rows(path: str | Path) -> list[UserRow]:
     return found
 
 
+def _number(text: str, least: float, path: str | Path, field: str) -> float:
+    """The number of a cell. field : where it stands."""
+    value = units.parse(text, "1", field=field, file=path)
+    if not value >= least:
+        raise InputError(f"must be at least {least:g}", file=path, field=field, value=text)
+    return value
+
+
 def _given(record: Mapping[str, str], path: str | Path, line: int) -> UserRow:
     def number(column: str, least: float = 0.0) -> float | None:
         text = record.get(column, "")
-        if not text:
-            return None
-        value = units.parse(text, "1", field=f"line {line}: {column}", file=path)
-        if not value >= least:
-            raise InputError(
-                f"must be at least {least:g}", file=path, field=f"line {line}: {column}", value=text
-            )
-        return value
+        return _number(text, least, path, f"line {line}: {column}") if text else None
 
     evidence = record.get("evidence") or "assumed"
     if evidence not in EVIDENCE:

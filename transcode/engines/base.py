@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar
 
 import numpy as np
 
 from transcode.objective import Outcome
+from transcode.pareto import Apart
 
 
 @dataclass(frozen=True)
@@ -22,27 +25,71 @@ class Finished:
     state: dict[str, object]
 
 
-class Engine(Protocol):
-    """Proposes designs that were never proposed before."""
+@dataclass(frozen=True)
+class Found:
+    """What was looked at in a batch or a round.
+
+    codes : (D, S). hopeful : (D,) bool, False where something is known to beat the design.
+    """
+
+    codes: np.ndarray
+    outcome: Outcome
+    hopeful: np.ndarray
+
+
+class Engine(ABC):
+    """Proposes designs that were never proposed before.
+
+    prompt : whether it suggests within milliseconds, so that a batch may wait to be written until
+    the next one is under way.
+    """
+
+    prompt: ClassVar[bool] = False
 
     @property
+    @abstractmethod
     def exhausted(self) -> bool:
         """Whether nothing new is to be expected."""
 
+    @abstractmethod
     def suggest(self, count: int) -> np.ndarray:
         """(D, S) codes of at most `count` new designs that `where` allows."""
 
+    @abstractmethod
     def update(self, codes: np.ndarray, outcome: Outcome) -> None:
         """What became of the designs suggested last."""
 
+    @abstractmethod
     def state(self) -> dict[str, object]:
         """What `resume` needs beside the designs themselves, in JSON types."""
 
-    def study_trials(self) -> tuple[list[Any], dict[str, Any]] | None:
-        """All trials of an Optuna sampler and its notes; None for engines without a study."""
-
+    @abstractmethod
     def resume(self, batch: Finished) -> None:
         """Takes over one finished batch; called for each, in order, before any suggest."""
+
+    def study_trials(self) -> tuple[list[Any], dict[str, Any]] | None:
+        """All trials of an Optuna sampler and its notes; None for engines without a study."""
+        return None
+
+    def tasks(self, count: int | None) -> Sequence[Any]:
+        """The next step as tasks for a crew; none where it is better made here.
+
+        count : most designs in all, None for any number. Either `suggest` and `update` or `tasks`
+        and `bring_in`.
+        """
+        return ()
+
+    def bring_in(self, tasks: Sequence[Any], found: Found) -> None:
+        """Learns what came of its tasks."""
+        raise NotImplementedError(f"{type(self).__name__} gives no tasks")
+
+    def arrivals(self) -> Iterable[tuple[np.ndarray, Outcome]]:
+        """(D, S) codes and outcome of what other processes found since the last time."""
+        return ()
+
+    def lend(self, apart: Apart) -> None:
+        """Offers a faster way to work volumes out, to an engine that needs them."""
+        return None
 
 
 class Seen:

@@ -2,7 +2,8 @@
 
 The study lives in memory. A new sampler object is made for every batch from a seed that
 derives from (seed, batch): what the sampler draws then depends on the trials so far only,
-and a resumed run goes on as if it had never stopped.
+and a resumed run goes on as if it had never stopped. A batch that holds hardly anything new is
+followed by one of designs that the sampler is made to ask for, so that no space is too small.
 """
 
 from __future__ import annotations
@@ -24,10 +25,12 @@ import numpy as np
 
 from elector.base.errors import ElectorError, EvaluationError, InputError
 from elector.base.table import Scalar
-from transcode.engines.base import Finished
+from transcode.engines import streams
+from transcode.engines.base import Engine, Finished
 from transcode.extras import installing
 from transcode.objective import MACHINE, Outcome
 from transcode.runs import distribution
+from transcode.runs.study import choices, chosen_columns
 from transcode.space import Parameter, Space
 
 #: name -> packages it needs beyond the base installation, and the extra that brings them.
@@ -35,8 +38,9 @@ EXTRAS = {"gp": (("torch", "scipy"), "gp")}
 BUILT_IN = ("nsga2", "nsga3", "tpe", "gp")
 #: Constraint that stands for a design `where` forbids.
 WHERE = "where"
-#: Batches without a single new design after which the sampler is given up.
-_DRY = 20
+#: A batch with a smaller share of new designs is followed by one that is drawn at random: on a
+#: small space these samplers repeat themselves without end.
+TIRED = 0.1
 MakeSampler = Callable[..., Any]
 
 
@@ -49,7 +53,7 @@ class Told:
 
 
 @dataclass
-class OptunaEngine:
+class OptunaEngine(Engine):
     """One of Optuna's samplers behind suggest and update.
 
     make : seed -> sampler. fallback : (O,) value told where a design has none, minimised.
@@ -62,7 +66,7 @@ class OptunaEngine:
     fallback: np.ndarray
     signs: np.ndarray
     batch: int = 0
-    dry: int = 0
+    tired: bool = False
     known: dict[int, Told] = field(default_factory=dict)
     asked: list[tuple[Any, np.ndarray]] = field(default_factory=list)
     attributes: set[str] = field(default_factory=set)
@@ -86,11 +90,14 @@ class OptunaEngine:
         self.storage, self.study = self.opened
         self.study_id = self.storage.get_study_id_from_name(self.study.study_name)
         self.distributions = [distribution(p) for p in self.space.parameters]
+        self.strangers = streams.random(self.space, self.seed)
 
     @property
     def exhausted(self) -> bool:
-        """Whether many batches in a row held nothing new."""
-        return self.dry >= _DRY
+        """Whether the whole space was looked at."""
+        available = self.space.allowed_count
+        every = available is not None and len(self.known) >= available
+        return every or (self.tired and self.strangers.exhausted)
 
     def suggest(self, count: int) -> np.ndarray:
         """Asks for `count` trials; returns the designs among them that are new."""
@@ -99,6 +106,8 @@ class OptunaEngine:
             self.study.sampler = self.make(int(derived[0]) & 0x7FFFFFFF)
             self.batch += 1
             self.asked = []
+            for codes in self._unknown(count) if self.tired else ():
+                self.study.enqueue_trial(self._params(codes))
             for _ in range(count):
                 trial = self.study.ask()
                 self.asked.append((trial, self._ask(trial)))
@@ -111,8 +120,25 @@ class OptunaEngine:
         for row, key in enumerate(keys):
             if allowed[row] and key not in self.known:
                 fresh.setdefault(key, row)
-        self.dry = 0 if fresh else self.dry + 1
+        self.tired = len(fresh) < TIRED * len(codes)
         return codes[list(fresh.values())]
+
+    def _unknown(self, count: int) -> list[np.ndarray]:
+        """(S,) codes of at most `count` allowed designs that were never evaluated."""
+        found: list[np.ndarray] = []
+        while len(found) < count and not self.strangers.exhausted:
+            codes = self.strangers.suggest(count - len(found))
+            keys = self.space.key(codes).tolist()
+            found += [row for row, key in zip(codes, keys, strict=True) if key not in self.known]
+        return found
+
+    def _params(self, codes: np.ndarray) -> dict[str, Scalar]:
+        """The parameters by which a trial is a design."""
+        parameters = self.space.parameters
+        return {
+            parameters[c].label: choices(parameters[c])[codes[c]]
+            for c in chosen_columns(self.space, codes)
+        }
 
     def _ask(self, trial: Any) -> np.ndarray:
         """(S,) codes of one trial; only parameters of the chosen alternatives are asked for."""
@@ -179,6 +205,8 @@ class OptunaEngine:
             "params": [json.loads(json.dumps(t.params, default=float)) for t in trials],
             "notes": [_notes(t.system_attrs) for t in trials],
             "study": new,
+            "tired": self.tired,
+            "strangers": self.strangers.state(),
         }
 
     def study_trials(self) -> tuple[list[Any], dict[str, Any]]:
@@ -193,7 +221,9 @@ class OptunaEngine:
         state: Any = batch.state
         self._learn(batch.codes, batch.outcome)
         codes = np.array(state["trials"], dtype=np.int32)
-        self.dry = 0 if len(batch.codes) else self.dry + 1
+        self.tired = bool(state["tired"])
+        nothing = Finished(batch.codes[:0], batch.outcome, state["strangers"])
+        self.strangers.resume(nothing)
         self.batch += 1
         by_label = {
             p.label: d for p, d in zip(self.space.parameters, self.distributions, strict=True)

@@ -31,7 +31,7 @@ _TRIES = 4
 
 
 @dataclass
-class Parzen:
+class Parzen(Engine):
     """What is known, and the two mixtures over it.
 
     strangers : an engine that never repeats itself, for the first designs and where all that is
@@ -157,9 +157,6 @@ class Parzen:
     def state(self) -> dict[str, object]:
         """Where the strangers stand; everything else follows from the designs."""
         return {"strangers": self.strangers.state()}
-
-    def study_trials(self) -> None:
-        """None: there is no Optuna study behind it."""
 
     def resume(self, batch: Finished) -> None:
         """Learns a finished batch."""

@@ -9,11 +9,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
 from elector.base.errors import InputError
-from transcode.engines.base import Finished, Seen
+from transcode.engines.base import Engine, Finished, Seen
 from transcode.objective import Outcome
 from transcode.space import LARGEST_INDEX, Space, mix
 
@@ -27,13 +28,15 @@ _DRY = 1 << 19
 
 
 @dataclass
-class Stream:
+class Stream(Engine):
     """Walks a sequence, skipping what `where` forbids and what came before.
 
     length : positions of the sequence; None where it never ends.
     seen : keys of what was suggested, where the sequence can repeat itself.
     available : designs there are, where that is known.
     """
+
+    prompt: ClassVar[bool] = True
 
     space: Space
     sequence: Sequence
@@ -94,9 +97,6 @@ class Stream:
     def state(self) -> dict[str, object]:
         """Where it stands."""
         return {"position": self.position}
-
-    def study_trials(self) -> None:
-        """None: there is no Optuna study behind a stream."""
 
     def resume(self, batch: Finished) -> None:
         """Goes on behind the batch."""

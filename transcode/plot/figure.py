@@ -13,6 +13,7 @@ from transcode.plot.picture import Axis, Mark, Picture, is_accuracy, quantity_of
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
 
 WIDTH = 12.0  # inches: 1200 pixels at 100 dots per inch
 MAX_POINTS = 20_000  # more are thinned evenly: nobody sees the difference
@@ -80,8 +81,6 @@ def _places(box: Box, panels: int) -> dict[tuple[int, int], Box]:
 
 def _panel(ax: Axes, picture: Picture, x: Axis, y: Axis) -> None:
     """One pair: every design, the pair's staircase, error bars on an accuracy."""
-    colour = picture.axes[picture.colour]
-    norm = _norm(colour)
     edge = nondominated(np.stack([x.cost, y.cost], axis=1))
     order = np.flatnonzero(edge)[np.lexsort((y.cost[edge], x.cost[edge]))]
     ax.plot(
@@ -107,35 +106,7 @@ def _panel(ax: Axes, picture: Picture, x: Axis, y: Axis) -> None:
             alpha=0.8,
             zorder=1,
         )
-    shown = np.unique(np.linspace(0, len(edge) - 1, min(len(edge), MAX_POINTS)).astype(np.intp))
-    size = float(np.clip(4000.0 / max(1, len(shown)), 6.0, 26.0))
-    for code in range(len(picture.kinds)):
-        rest = shown[(picture.kind[shown] == code) & ~edge[shown]]
-        ax.scatter(
-            x.values[rest],
-            y.values[rest],
-            c=colour.values[rest],
-            norm=norm,
-            cmap=COLOURS,
-            marker=MARKERS[code],
-            s=size,
-            alpha=0.45,
-            linewidths=0,
-            zorder=2,
-        )
-        best = np.flatnonzero((picture.kind == code) & edge)
-        ax.scatter(
-            x.values[best],
-            y.values[best],
-            c=colour.values[best],
-            norm=norm,
-            cmap=COLOURS,
-            marker=MARKERS[code],
-            s=size + 14,
-            linewidths=0.5,
-            edgecolors=INK,
-            zorder=4,
-        )
+    size = _points(ax, picture, (x, y), edge)
     marked = [mark.index for mark in picture.marks]
     ax.scatter(
         x.values[marked],
@@ -146,6 +117,38 @@ def _panel(ax: Axes, picture: Picture, x: Axis, y: Axis) -> None:
         linewidths=0.9,
         zorder=5,
     )
+    _frame(ax, x, y)
+
+
+def _points(ax: Axes, picture: Picture, pair: tuple[Axis, Axis], edge: np.ndarray) -> float:
+    """Every design, those of the pair's own front in front; returns how large they are.
+
+    edge : (F,) bool, on the front of the pair.
+    """
+    x, y = pair
+    colour = picture.axes[picture.colour]
+    shown = np.unique(np.linspace(0, len(edge) - 1, min(len(edge), MAX_POINTS)).astype(np.intp))
+    size = float(np.clip(4000.0 / max(1, len(shown)), 6.0, 26.0))
+    for code in range(len(picture.kinds)):
+        rest = shown[(picture.kind[shown] == code) & ~edge[shown]]
+        best = np.flatnonzero((picture.kind == code) & edge)
+        rear = {"s": size, "alpha": 0.45, "linewidths": 0, "zorder": 2}
+        front = {"s": size + 14, "linewidths": 0.5, "edgecolors": INK, "zorder": 4}
+        for rows, style in ((rest, rear), (best, front)):
+            ax.scatter(
+                x.values[rows],
+                y.values[rows],
+                c=colour.values[rows],
+                norm=_norm(colour),
+                cmap=COLOURS,
+                marker=MARKERS[code],
+                **style,
+            )
+    return size
+
+
+def _frame(ax: Axes, x: Axis, y: Axis) -> None:
+    """Scales, grid and spines of a panel."""
     for axis, scale in ((x, ax.set_xscale), (y, ax.set_yscale)):
         if axis.log:
             scale("log")
@@ -228,51 +231,15 @@ def _beside(
 
 def _key(figure: Figure, picture: Picture, box: Box) -> float:
     """Colour bar and shapes at the top of a box; returns where they end."""
-    from matplotlib.cm import ScalarMappable
-    from matplotlib.lines import Line2D
-
     left, _, right, top = box
     inch = 1.0 / float(figure.get_figheight())
-    colour = picture.axes[picture.colour]
-    if np.ptp(colour.values) > 0:
-        width = min(0.28, right - left - 0.1)
-        place = figure.add_axes((left, top - 0.14 * inch, width, 0.14 * inch))
-        bar = figure.colorbar(
-            ScalarMappable(_norm(colour), COLOURS), cax=place, orientation="horizontal"
-        )
-        bar.ax.tick_params(labelsize=9, color=FAINT, labelcolor=INK)
-        bar.outline.set_linewidth(0.0)
-        ticks(bar.ax.xaxis, colour, _room(colour, width))
-        beside = left + width + 0.012
-        room = int((right - beside) * WIDTH / 0.085)  # inches a letter
-        label = "\n".join(textwrap.wrap(colour.label.replace(" [", "\u00a0["), max(room, 8)))
-        figure.text(beside, top - 0.07 * inch, label, size=9.5, color=INK, va="center")
+    if np.ptp(picture.axes[picture.colour].values) > 0:
+        _colour_bar(figure, picture.axes[picture.colour], box)
         top -= 0.38 * inch
-    lines = []
-    if len(picture.axes) > 1:
-        text = "best in the two objectives shown"
-        lines.append(Line2D([], [], color=STAIRS, lw=1.6, label=text))
-    if picture.std is not None:
-        last = picture.axes[-1].name
-        text = f"{last} ± one standard deviation"
-        if quantity_of(last) != last:
-            text = f"from the bound to the mean {quantity_of(last)}"
-        lines.append(Line2D([], [], ls="", marker="|", ms=11, color=FAINT, label=text))
-    shapes = [
-        Line2D(
-            [],
-            [],
-            ls="",
-            marker=MARKERS[code],
-            color="#606060",
-            ms=6,
-            label=f"{picture.kind_title} {name}".strip(),
-        )
-        for code, name in enumerate(picture.kinds if len(picture.kinds) > 1 else ())
-    ]
     beside = right - left > 0.38  # room for a second column
     rows = 0
-    for handles, x in ((lines, left), (shapes, left + 0.24 if beside else left)):
+    columns = ((_lines(picture), left), (_shapes(picture), left + 0.24 if beside else left))
+    for handles, x in columns:
         if handles:
             y = top if beside else top - 0.205 * inch * rows
             figure.legend(
@@ -290,6 +257,91 @@ def _key(figure: Figure, picture: Picture, box: Box) -> float:
     return top - (0.17 + 0.21 * rows) * inch
 
 
+def _colour_bar(figure: Figure, colour: Axis, box: Box) -> None:
+    """What the colours mean, at the top of a box."""
+    from matplotlib.cm import ScalarMappable
+
+    left, _, right, top = box
+    inch = 1.0 / float(figure.get_figheight())
+    width = min(0.28, right - left - 0.1)
+    place = figure.add_axes((left, top - 0.14 * inch, width, 0.14 * inch))
+    bar = figure.colorbar(
+        ScalarMappable(_norm(colour), COLOURS), cax=place, orientation="horizontal"
+    )
+    bar.ax.tick_params(labelsize=9, color=FAINT, labelcolor=INK)
+    bar.outline.set_linewidth(0.0)
+    ticks(bar.ax.xaxis, colour, _room(colour, width))
+    beside = left + width + 0.012
+    room = int((right - beside) * WIDTH / 0.085)  # inches a letter
+    label = "\n".join(textwrap.wrap(colour.label.replace(" [", "\u00a0["), max(room, 8)))
+    figure.text(beside, top - 0.07 * inch, label, size=9.5, color=INK, va="center")
+
+
+def _lines(picture: Picture) -> list[Line2D]:
+    """Entries of the legend for staircase and error bars."""
+    from matplotlib.lines import Line2D
+
+    lines = []
+    if len(picture.axes) > 1:
+        text = "best in the two objectives shown"
+        lines.append(Line2D([], [], color=STAIRS, lw=1.6, label=text))
+    if picture.std is not None:
+        last = picture.axes[-1].name
+        text = f"{last} ± one standard deviation"
+        if quantity_of(last) != last:
+            text = f"from the bound to the mean {quantity_of(last)}"
+        lines.append(Line2D([], [], ls="", marker="|", ms=11, color=FAINT, label=text))
+    return lines
+
+
+def _shapes(picture: Picture) -> list[Line2D]:
+    """Entries of the legend for the kinds of designs, where there are several."""
+    from matplotlib.lines import Line2D
+
+    return [
+        Line2D(
+            [],
+            [],
+            ls="",
+            marker=MARKERS[code],
+            color="#606060",
+            ms=6,
+            label=f"{picture.kind_title} {name}".strip(),
+        )
+        for code, name in enumerate(picture.kinds if len(picture.kinds) > 1 else ())
+    ]
+
+
+def _fitted(
+    marks: tuple[Mark, ...], width: float, deep: int, height: float
+) -> tuple[list[tuple[list[str], list[str]]], float]:
+    """Lines of head and body of each design, and their scale: the largest at which all fit.
+
+    width : of a column, a share of the figure. deep : designs in one. height : inches there are.
+    """
+    texts: list[tuple[list[str], list[str]]] = []
+    scale = 1.0
+    for scale in np.arange(1.0, 0.71, -0.04).tolist():
+        room = int((width - 0.035) * WIDTH * 100 / (6.75 * scale))
+        texts = [
+            (
+                textwrap.wrap(f"{mark.title}: {mark.results}", int(0.86 * room)),
+                textwrap.wrap(mark.settings, room),
+            )
+            for mark in marks
+        ]
+        lines = [len(head) + len(body) + 0.8 for head, body in texts]
+        tallest = max(sum(lines[i : i + deep]) for i in range(0, len(marks), deep))
+        if tallest * 0.17 * scale <= height:
+            return texts, scale
+    fit = int(height / (deep * 0.17 * scale) - 0.8)
+    for head, body in texts:
+        if len(head) + len(body) > fit:
+            body[max(1, fit - len(head)) :] = []
+            body[-1] += " …"
+    return texts, scale
+
+
 def _cards(figure: Figure, marks: tuple[Mark, ...], box: Box, columns: int) -> None:
     """The numbered designs, column by column; smaller, then cut, where they would not fit."""
     if not marks:  # a front so small that nothing needs a name
@@ -298,23 +350,10 @@ def _cards(figure: Figure, marks: tuple[Mark, ...], box: Box, columns: int) -> N
     inch = 1.0 / float(figure.get_figheight())
     width = (right - left) / columns
     deep = -(-len(marks) // columns)
-    for scale in np.arange(1.0, 0.71, -0.04):
-        line = 0.17 * float(scale) * inch
-        room = int((width - 0.035) * WIDTH * 100 / (6.75 * scale))
-        heads = [textwrap.wrap(f"{mark.title}: {mark.results}", int(0.86 * room)) for mark in marks]
-        bodies = [textwrap.wrap(mark.settings, room) for mark in marks]
-        lines = [len(a) + len(b) + 0.8 for a, b in zip(heads, bodies, strict=True)]
-        tallest = max(sum(lines[i : i + deep]) for i in range(0, len(marks), deep))
-        if tallest * line <= top - bottom:
-            break
-    else:
-        fit = int((top - bottom) / (deep * line) - 0.8)
-        for head, body in zip(heads, bodies, strict=True):
-            if len(head) + len(body) > fit:
-                body[max(1, fit - len(head)) :] = []
-                body[-1] += " …"
-        lines = [len(a) + len(b) + 0.8 for a, b in zip(heads, bodies, strict=True)]
-    for number, (head, body) in enumerate(zip(heads, bodies, strict=True)):
+    texts, scale = _fitted(marks, width, deep, (top - bottom) / inch)
+    line = 0.17 * scale * inch
+    lines = [len(head) + len(body) + 0.8 for head, body in texts]
+    for number, (head, body) in enumerate(texts):
         column, place = divmod(number, deep)
         x = left + column * width
         y = top - line * sum(lines[column * deep : column * deep + place])

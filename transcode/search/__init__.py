@@ -8,21 +8,31 @@ from __future__ import annotations
 
 import time as clocks
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from elector.base import units
 from elector.base.errors import InputError
-from elector.base.signals import gentle
+from elector.base.signals import Interrupts, gentle
 from transcode import engines, runs
 from transcode.objective import Evaluator
 from transcode.runs.files import Claim
 from transcode.runs.storage import Address
 from transcode.search import cluster as machines
 from transcode.search import prepare, settle, shared, warm
-from transcode.search.run import Interrupted, Progress, Result
+from transcode.search.prepare import Asked
+from transcode.search.progress import Progress
+from transcode.search.record import Record
+from transcode.search.run import Interrupted, Limits, Result, Run
+from transcode.search.settle import Call, Looked
+from transcode.search.state import State
+from transcode.search.timers import Timers
 from transcode.space import load
 
 __all__ = ["Interrupted", "Progress", "Result", "search"]
+
+#: Options that may be 0.
+_FROM_ZERO = ("seed", "jobs")
 
 
 def search(
@@ -70,38 +80,56 @@ def search(
     KeyboardInterrupt the run is left complete up to its last batch, and Interrupted (which is
     one, too) goes on.
     """
-    started = clock()
-    seconds = _checked(budget, time, seed, jobs, batch, stall_batches, islands)
-    if stall is not None and not 0 <= stall < 1:
-        raise InputError("must be a share from 0 to below 1", field="--stall", value=stall)
+    timers = Timers(clock, clock())
+    _require_whole(budget=budget, seed=seed, jobs=jobs, batch=batch, islands=islands)
+    asked = Asked(sampler, budget, _seconds(time), batch, islands)
+    given = _share(stall, stall_batches)
     engines.check(sampler)
     where, scheduler = _elsewhere(storage, cluster)
+    if where is not None:
+        command = command.replace(str(storage), where.shown)
     read = load(space)
     folder = Path(out) if out is not None else Path("results") / read.name
-    call = settle.Call(
-        asked=prepare.Asked(sampler, budget, seconds, batch, islands),
-        seed=seed,
-        jobs=jobs,
-        warm_start=warm_start,
-        where=where,
-        command=command if where is None else command.replace(str(storage), where.shown),
-        stall=None if stall is None else (stall, stall_batches),
-        clock=clock,
-        started=started,
-    )
-    sources = prepare.sources_of(read, evaluator, jobs, folder)
-    looked = settle.Looked(read, sources, *prepare.probe(read, sources, clock))
+    call = Call(asked, seed, jobs, fresh, warm_start, where, command, given, timers)
+    with timers.of("first look"):
+        sources = prepare.sources_of(read, evaluator, jobs, folder)
+        looked = Looked(read, sources, *prepare.probe(read, sources, clock))
     with gentle() as interrupts, runs.claimed(folder) as claim:
-        run, first = settle.run_of(looked, call, folder, fresh)
-        run.claim, run.interrupts = claim, interrupts
-        with (
-            shared.joined(where, run, run.manifest["sampler"]["used"]),
-            machines.joined(scheduler, run, jobs),
-        ):
-            _begin(claim, fresh)
-            if first is not None:
-                run.safely(lambda: warm.keep(folder, first))
-            return run.go(progress)
+        return _searched(looked, call, Place(claim, interrupts, scheduler), progress)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a search works: its folder, the signals that reach it, its scheduler if any."""
+
+    claim: Claim
+    interrupts: Interrupts
+    scheduler: str | None
+
+
+def _searched(
+    looked: Looked, call: Call, place: Place, progress: Callable[[Progress], None] | None
+) -> Result:
+    """Settles what the run is, begins it, and goes through with it."""
+    claim, timers = place.claim, call.timers
+    with timers.of("first look"):
+        settled = settle.settled(looked, call, claim.folder)
+    problem, choice = settled.problem, settled.choice
+    state = State(problem, settled.reference, watched=call.stall is not None)
+    record = Record(
+        problem, claim.folder, settled.manifest, timers, place.interrupts, claim, settled.notes
+    )
+    limits = Limits(choice.budget, call.asked.time, call.stall)
+    with (
+        shared.engine_of(call.where, settled) as engine,
+        machines.crew_of(place.scheduler, problem, call.jobs) as crew,
+    ):
+        _begin(claim, call.fresh)
+        run = Run(engine, crew, state, record, limits, settled.batch)
+        first = settled.first
+        if first is not None:
+            run.safely(lambda: warm.keep(claim.folder, first))
+        return run.go(progress)
 
 
 def _elsewhere(storage: str | None, cluster: str | None) -> tuple[Address | None, str | None]:
@@ -127,29 +155,30 @@ def _begin(claim: Claim, fresh: bool) -> None:
         )
 
 
-def _checked(
-    budget: int | None,
-    time: float | str | None,
-    seed: int,
-    jobs: int,
-    batch: int | None,
-    stall_batches: int,
-    islands: int | None,
-) -> float | None:
-    """Refuses numbers without meaning; returns the time limit in seconds."""
-    for name, value, least in (
-        ("--budget", budget, 1),
-        ("--seed", seed, 0),
-        ("--jobs", jobs, 0),
-        ("--batch", batch, 1),
-        ("--stall-batches", stall_batches, 1),
-        ("--islands", islands, 1),
-    ):
+def _require_whole(**numbers: int | None) -> None:
+    """Refuses numbers without meaning: option -> its value, None where left open."""
+    for name, value in numbers.items():
+        least = 0 if name in _FROM_ZERO else 1
         if value is not None and (not isinstance(value, int) or value < least):
-            raise InputError(f"must be a whole number from {least} up", field=name, value=value)
+            option = "--" + name.replace("_", "-")
+            raise InputError(f"must be a whole number from {least} up", field=option, value=value)
+
+
+def _seconds(time: float | str | None) -> float | None:
+    """A time limit [s]."""
     if time is None:
         return None
     seconds = units.parse(time, "s", field="--time")
     if seconds <= 0:
         raise InputError("must be positive", field="--time", value=time)
     return seconds
+
+
+def _share(stall: float | None, batches: int) -> tuple[float, int] | None:
+    """A share that so many batches have to gain."""
+    _require_whole(stall_batches=batches)
+    if stall is None:
+        return None
+    if not 0 <= stall < 1:
+        raise InputError("must be a share from 0 to below 1", field="--stall", value=stall)
+    return stall, batches

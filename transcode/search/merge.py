@@ -12,20 +12,25 @@ import numpy as np
 from elector.base.errors import InputError
 from elector.base.signals import gentle
 from transcode import objective, runs
-from transcode.engines.base import Finished, Seen
+from transcode.engines.base import Engine, Finished, Seen
 from transcode.objective import Columns, Costs, Outcome, Problem
 from transcode.runs import query
 from transcode.runs.files import Claim
-from transcode.search.run import Result, Run
+from transcode.search.record import Record
+from transcode.search.run import Limits, Result, Run
+from transcode.search.state import State
+from transcode.search.timers import Timers
 from transcode.search.workers import Crew
 
 _SAME = ("space_sha256", "simulator", "reference_point")
 
 
-class _Done:
+class _Done(Engine):
     """An engine that has nothing left to propose."""
 
-    exhausted = True
+    @property
+    def exhausted(self) -> bool:
+        return True
 
     def suggest(self, count: int) -> np.ndarray:
         raise AssertionError(count)  # a merged run is not searched further
@@ -35,9 +40,6 @@ class _Done:
 
     def state(self) -> dict[str, object]:
         return {}
-
-    def study_trials(self) -> None:
-        return None
 
     def resume(self, batch: Finished) -> None:
         """Nothing to learn."""
@@ -76,14 +78,14 @@ def _merged(folders: Sequence[Path], claim: Claim) -> Result:
         if new:
             claim.undo("designs")
         raise
-    space, front = run.problem.space, run.archive.sorted()
-    return Result(claim.folder, space, front, run.manifest, run.rejections, tuple(run.notes))
+    return run.result()
 
 
 def _fill(run: Run, opened: Sequence[query.Recorded]) -> None:
     """Takes over the designs of all runs, each once."""
-    seen, space = Seen(), run.problem.space
-    run.save_manifest("running")
+    seen, problem = Seen(), run.state.problem
+    space = problem.space
+    run.record.save(run.state, "running")
     for recorded in opened:
         _require_whole(recorded)
         for batch in runs.parts.read_all(recorded.folder / "designs"):
@@ -92,9 +94,7 @@ def _fill(run: Run, opened: Sequence[query.Recorded]) -> None:
             rows = np.flatnonzero(seen.new(keys))
             seen.add(keys[rows])
             results = {n: v[rows] for n, v in batch.results.items()}
-            outcome = run.problem.judge(
-                space.decode(codes[rows]), results, batch.reasons.take(rows)
-            )
+            outcome = problem.judge(space.decode(codes[rows]), results, batch.reasons.take(rows))
             run.take_over(codes[rows], outcome)
     run.checkpoint("finished: merged")
 
@@ -140,19 +140,10 @@ def _run(opened: list[query.Recorded], out: Path) -> Run:
         "budget": None,
         "warm_start": None,
     }
-    return Run(
-        problem=problem,
-        folder=out,
-        engine=_Done(),
-        crew=Crew(problem, 1),
-        batch=0,
-        budget=None,
-        time=None,
-        reference=None if given is None else np.array([given[n] for n in names]) * problem.signs,
-        manifest=manifest,
-        clock=time.perf_counter,
-        started=time.perf_counter(),
-    )
+    reference = None if given is None else np.array([given[n] for n in names]) * problem.signs
+    timers = Timers(time.perf_counter, time.perf_counter())
+    record = Record(problem, out, manifest, timers)
+    return Run(_Done(), Crew(problem, 1), State(problem, reference), record, Limits(), batch=0)
 
 
 def _nothing(columns: Columns, size: int) -> Costs:

@@ -308,8 +308,3 @@ def reference_of(
         found = np.zeros(len(names))
     fixed = np.array([given.get(n, np.nan) for n in names]) * problem.signs
     return np.where(np.isnan(fixed), found, fixed)
-
-
-def fallback_of(problem: Problem, reference: np.ndarray | None) -> np.ndarray:
-    """(O,) what a design without values counts as: the reference point, where there is one."""
-    return np.ones(len(problem.signs)) if reference is None else reference

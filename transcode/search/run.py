@@ -3,36 +3,30 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from elector.base.errors import EvaluationError, InputError
-from elector.base.paths import is_machines, words
-from elector.base.signals import Interrupts
-from transcode import engines, pareto, runs
-from transcode.engines.evolve.islands import Found
+from transcode import engines
+from transcode.engines.base import Found
 from transcode.engines.streams import LARGEST_ENUMERATION
-from transcode.objective import Outcome, Problem, Rejections
+from transcode.objective import Outcome, Rejections
 from transcode.pareto import Archive
-from transcode.runs.files import Claim
-from transcode.search import study
+from transcode.search.progress import Meter, Progress
+from transcode.search.record import Record
+from transcode.search.state import State
 from transcode.search.workers import Crew
 from transcode.space import Space
 
 if TYPE_CHECKING:
     import pandas as pd
 
-#: Engines that suggest within milliseconds.
-_PROMPT = (engines.Evolve, engines.streams.Stream)
-#: Seconds between two looks at the hypervolume, and between two checkpoints, at least.
-_LOOK, _CHECKPOINT = 1.0, 30.0
-#: Looks and checkpoints each take at most this share of the time.
-_SHARE = 0.05
+#: Seconds between two checkpoints, at least, and the share of the time that they may take.
+_CHECKPOINT, _SHARE = 30.0, 0.05
 
 
 class Interrupted(KeyboardInterrupt):
@@ -41,28 +35,6 @@ class Interrupted(KeyboardInterrupt):
     def __init__(self, folder: Path) -> None:
         super().__init__(str(folder))
         self.folder = folder
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Where a search stands.
-
-    designs : evaluated so far, earlier sessions included; expected : in the end, if known.
-    rate : designs a second, this session.
-    hypervolume : None before there is a reference point. exact : whether it is of every point.
-    left : seconds to go, as far as can be said.
-    """
-
-    designs: int
-    expected: int | None
-    feasible: int
-    front: int
-    hypervolume: float | None
-    exact: bool
-    rate: float
-    seconds: float
-    left: float | None
-    finished: bool = False
 
 
 @dataclass(frozen=True, repr=False)
@@ -91,67 +63,94 @@ class Result:
         return pd.read_csv(self.folder / "front.csv")
 
 
-@dataclass
-class Run:
-    """A search in progress."""
+@dataclass(frozen=True)
+class Limits:
+    """When a search stops.
 
-    problem: Problem
-    folder: Path
-    engine: engines.Engine
-    crew: Crew
-    batch: int
-    budget: int | None
-    time: float | None
-    reference: np.ndarray | None
-    manifest: dict[str, Any]
-    clock: Callable[[], float]
-    started: float
-    number: int = 0
-    designs: int = 0
-    before: int = 0
-    feasible: int = 0
+    budget : designs, earlier sessions included. time : seconds of this session. stall : share of
+    the hypervolume that so many batches have to gain. Each None for no such limit.
+    """
+
+    budget: int | None = None
+    time: float | None = None
     stall: tuple[float, int] | None = None
-    volumes: list[float] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    rejections: Rejections = field(default_factory=Rejections)
-    timing: dict[str, float] = field(default_factory=dict)
-    look: float = -np.inf
-    saved: float = 0.0
-    begun: float = 0.0
-    wait: float = _CHECKPOINT
-    volume: tuple[float | None, bool] = (None, True)
-    unwritten: runs.Batch | None = None  # the last batch, until the next one is under way
-    arrivals: Callable[[], Iterable[tuple[np.ndarray, Outcome]]] = tuple  # from other processes
-    claim: Claim | None = None  # of the folder
-    interrupts: Interrupts = field(default_factory=Interrupts)
 
-    def __post_init__(self) -> None:
-        space = self.problem.space
-        self.archive = Archive.empty(
-            len(space.parameters), len(space.objectives), self.problem.result_names
-        )
-        if isinstance(self.engine, engines.Evolve):  # whoever the crew will be
-            self.engine.apart = lambda *asked: self.crew.apart(*asked)
-        limits = [n for n in (self.budget, space.allowed_count) if n is not None]
-        self.expected = min((n for n in limits if n <= LARGEST_ENUMERATION), default=None)
+    def left(self, state: State) -> int | None:
+        """Designs that may still be evaluated; None for any number."""
+        return None if self.budget is None else self.budget - state.designs
+
+    def expected(self, space: Space) -> int | None:
+        """Designs in the end, where that can be said."""
+        known = [n for n in (self.budget, space.allowed_count) if n is not None]
+        return min((n for n in known if n <= LARGEST_ENUMERATION), default=None)
+
+    def reached(self, state: State, seconds: Callable[[], float]) -> str:
+        """Which limit is reached; "" for none. seconds : of this session."""
+        if self.budget is not None and state.designs >= self.budget:
+            return "budget reached"
+        # The first look takes time, too; a session without a single batch would help nobody.
+        if self.time is not None and state.new > 0 and seconds() >= self.time:
+            return "time reached"
+        return ""
+
+    def stalled(self, state: State) -> str:
+        """Why there is little more to gain; "" where that is not known."""
+        if self.stall is not None and len(state.volumes) > self.stall[1]:
+            share, batches = self.stall
+            now, before = state.volumes[-1], state.volumes[-1 - batches]
+            if 0 < now <= before * (1 + share):
+                return f"hypervolume gained less than {share:g} over {batches} batches"
+        return ""
+
+
+class Run:
+    """The loop of a search over what it knows (`state`) and what it writes (`record`).
+
+    batch : most designs proposed at once.
+    """
+
+    def __init__(
+        self,
+        engine: engines.Engine,
+        crew: Crew,
+        state: State,
+        record: Record,
+        limits: Limits,
+        batch: int,
+    ) -> None:
+        self.engine = engine
+        self.crew = crew
+        self.state = state
+        self.record = record
+        self.limits = limits
+        self.batch = batch
+        self.timers = record.timers
+        self.meter = Meter(self.timers, limits.expected(state.problem.space), limits.time)
+        self._saved, self._wait = 0.0, _CHECKPOINT
+        engine.lend(crew.apart)
 
     def go(self, progress: Callable[[Progress], None] | None) -> Result:
         """Takes over what there is, and goes on until there is a reason to stop."""
         try:
             self.safely(lambda: self._whole(progress))
         except KeyboardInterrupt:
-            raise Interrupted(self.folder) from None
+            raise Interrupted(self.record.folder) from None
         finally:
             self.crew.close()
         if progress is not None:
-            progress(self._progress(finished=True))
+            progress(self.meter.read(self.state, finished=True))
+        return self.result()
+
+    def result(self) -> Result:
+        """What was found, and where it lies."""
+        state, record = self.state, self.record
         return Result(
-            self.folder,
-            self.problem.space,
-            self.archive.sorted(),
-            self.manifest,
-            self.rejections,
-            tuple(self.notes),
+            record.folder,
+            state.problem.space,
+            state.archive.sorted(),
+            record.manifest,
+            state.rejections,
+            tuple(record.notes),
         )
 
     def safely(self, work: Callable[[], None]) -> None:
@@ -159,273 +158,115 @@ class Run:
         try:
             work()
         except InputError as error:  # a design that none of the first look was like
-            raise error.at(file=self.problem.space.source) from None
+            raise error.at(file=self.state.problem.space.source) from None
         except OSError as error:
             reason = os.strerror(error.errno) if error.errno else str(error)
             raise EvaluationError(
-                f"{self.folder}: cannot be written: {reason}; "
-                f"{self.number} batches are safe, the same command goes on from there"
+                f"{self.record.folder}: cannot be written: {reason}; "
+                f"{self.record.number} batches are safe, the same command goes on from there"
             ) from None
 
     def _whole(self, progress: Callable[[Progress], None] | None) -> None:
-        self._recover()
-        self.save_manifest("running")
+        with self.timers.of("recovering"):
+            self._recover()
+        self.record.save(self.state, "running")
         self._loop(progress)
 
+    def _recover(self) -> None:
+        """Takes over the whole parts of the folder; what comes after a cut one is set aside."""
+        for codes, outcome, notes in self.record.recovered():
+            self.state.keep(codes, outcome)
+            self.engine.resume(engines.Finished(codes, outcome, notes))
+        self.record.set_aside(self.state.designs)
+        self.state.before = self.state.designs
+
     def _loop(self, progress: Callable[[Progress], None] | None) -> None:
-        self.saved = self.begun = self.clock()
+        self._saved = self.timers.clock()
+        self.meter.begin()
         status = "interrupted"
         try:
             while not (reason := self._reason_to_stop()):
                 self._step()
-                self.interrupts.check()
+                self.record.interrupts.check()
                 if progress is not None:
-                    progress(self._progress())
-                if self.clock() - self.saved > self.wait:
-                    self._write()
+                    with self.timers.of("progress"):
+                        progress(self.meter.read(self.state))
+                if self.timers.clock() - self._saved > self._wait:
+                    self.record.write()
                     self.checkpoint("running")
             self._take_arrivals()
             status = f"finished: {reason}"
         finally:
-            self._write()
-            self.interrupts.settled()  # a further signal costs the front only
+            self.record.write()
+            self.record.interrupts.settled()  # a further signal costs the front only
             self.checkpoint(status)
-        self._require_whole()
+        self.record.require_whole(self.state.designs)
 
-    def _recover(self) -> None:
-        """Takes over the whole parts of the folder; what comes after a cut one is set aside."""
-        designs = self.folder / "designs"
-        for found in runs.parts.read_all(designs):
-            space = self.problem.space
-            codes = space.encode(dict(found.columns))
-            outcome = self.problem.judge(space.decode(codes), dict(found.results), found.reasons)
-            self._keep(codes, outcome)
-            self.engine.resume(engines.Finished(codes, outcome, dict(found.state)))
-            self.number = found.number + 1
-        hidden, unfinished = runs.parts.set_aside(designs, self.number)
-        if unfinished:
-            self.notes.append(f"{unfinished} unfinished part file(s) removed")
-        if hidden:
-            self.notes.append(
-                f"{hidden[0]} is not whole: going on from batch {self.number} "
-                f"({self.designs:,} designs); {len(hidden)} part(s) set aside"
-            )
-        self.before = self.designs
+    def checkpoint(self, status: str) -> None:
+        """Writes front, study and manifest of what is committed."""
+        begin = self.timers.clock()
+        self.record.checkpoint(self.state, self.engine, status)
+        self._saved = self.timers.clock()
+        self._wait = max(_CHECKPOINT, (self._saved - begin) / _SHARE)
 
     def _reason_to_stop(self) -> str:
-        if self.budget is not None and self.designs >= self.budget:
-            return "budget reached"
-        # The first look takes time, too; a session without a single batch would help nobody.
-        some = self.designs > self.before
-        if self.time is not None and some and self.clock() - self.started >= self.time:
-            return "time reached"
+        timers = self.timers
+        if reason := self.limits.reached(self.state, lambda: timers.clock() - timers.started):
+            return reason
         if self.engine.exhausted:
-            return "every design looked at" if self.designs == self.expected else "nothing new"
-        if self.stall is not None and len(self.volumes) > self.stall[1]:
-            share, batches = self.stall
-            now, before = self.volumes[-1], self.volumes[-1 - batches]
-            if 0 < now <= before * (1 + share):
-                return f"hypervolume gained less than {share:g} over {batches} batches"
-        return ""
+            every = self.state.designs == self.meter.expected
+            return "every design looked at" if every else "nothing new"
+        return self.limits.stalled(self.state)
 
     def _step(self) -> None:
         """One batch or round: suggested, evaluated, learnt from, committed, kept."""
         if self._take_arrivals() and self._reason_to_stop():
             return
-        left = None if self.budget is None else self.budget - self.designs
-        if isinstance(self.engine, engines.Evolve):
-            with self._timed("islands"):
-                found = self._round(self.engine, left)
-            if found is not None:
-                self._record(found.codes, found.outcome, found.hopeful)
-                return
-        with self._timed("sampler"):
-            codes = self.engine.suggest(self.batch if left is None else min(self.batch, left))
-        with self._timed("evaluation"):
-            outcome = self.crew.assess(codes, self._write)
-        with self._timed("sampler"):
-            self.engine.update(codes, outcome)
-        self._record(codes, outcome)
+        left = self.limits.left(self.state)
+        found = self._round(left) or self._batch(left)
+        with self.record.interrupts.whole():
+            self._commit(found.codes, found.outcome)
+            with self.timers.of("archive"):
+                self.state.keep(found.codes, found.outcome, found.hopeful)
+        # While an engine thinks long, a batch must not wait to be written.
+        if not (self.crew.many and self.engine.prompt):
+            self.record.write()
 
-    def _round(self, engine: engines.Evolve, left: int | None) -> Found | None:
-        """A round of the islands; None where the generation is too small for them."""
-        tasks = engine.tasks(self.batch * engine.islands if left is None else left)
+    def _round(self, left: int | None) -> Found | None:
+        """A round of the engine's islands; None where it has none, or its steps are too small."""
+        with self.timers.of("sampler"):
+            tasks = self.engine.tasks(left)
         if not tasks:
             return None
-        found = self.crew.rounds(tasks, self._write)
-        engine.bring_in(tasks, found)
+        with self.timers.of("islands"):
+            found = self.crew.rounds(tasks, self.record.write)
+            self.engine.bring_in(tasks, found)
         return found
 
-    def _record(
-        self, codes: np.ndarray, outcome: Outcome, hopeful: np.ndarray | None = None
-    ) -> None:
-        with self.interrupts.whole():
-            self._commit(codes, outcome)
-            with self._timed("archive"):
-                self._keep(codes, outcome, hopeful)
-        # While an engine thinks long, a batch must not wait to be written.
-        if not (self.crew.many and isinstance(self.engine, _PROMPT)):
-            self._write()
+    def _batch(self, left: int | None) -> Found:
+        """A batch of the engine, evaluated by the crew."""
+        with self.timers.of("sampler"):
+            codes = self.engine.suggest(self.batch if left is None else min(self.batch, left))
+        with self.timers.of("evaluation"):
+            outcome = self.crew.assess(codes, self.record.write)
+        with self.timers.of("sampler"):
+            self.engine.update(codes, outcome)
+        return Found(codes, outcome, np.ones(len(codes), dtype=bool))
 
-    @contextmanager
-    def _timed(self, part: str) -> Iterator[None]:
-        begin = self.clock()
-        yield
-        self.timing[part] = self.timing.get(part, 0.0) + self.clock() - begin
+    def _commit(self, codes: np.ndarray, outcome: Outcome) -> None:
+        with self.timers.of("recording"):
+            self.record.commit(self.state.designs, codes, outcome, self.engine.state())
 
     def _take_arrivals(self) -> bool:
         """Whether other processes on the same study had designs to take over."""
-        before = self.designs
-        for codes, outcome in self.arrivals():
+        before = self.state.designs
+        for codes, outcome in self.engine.arrivals():
             self.take_over(codes, outcome)
-        return self.designs > before
+        return self.state.designs > before
 
     def take_over(self, codes: np.ndarray, outcome: Outcome) -> None:
         """Records and keeps designs that were evaluated elsewhere."""
-        with self.interrupts.whole():
+        with self.record.interrupts.whole():
             self._commit(codes, outcome)
-            self._write()
-            self._keep(codes, outcome)
-
-    def _keep(self, codes: np.ndarray, outcome: Outcome, hopeful: np.ndarray | None = None) -> None:
-        """The archive, the counts and the reference point after a batch.
-
-        hopeful : (D,) bool; what is False there is known to be beaten.
-        """
-        rows = np.flatnonzero(outcome.feasible if hopeful is None else outcome.feasible & hopeful)
-        ids = np.arange(self.designs, self.designs + len(codes), dtype=np.int64)
-        results = {name: outcome.results[name] for name in self.problem.result_names}
-        self.archive = self.archive.add(Archive(ids, codes, outcome.objectives, results).take(rows))
-        self.rejections.add(codes, outcome)
-        self.designs += len(codes)
-        self.feasible += int(outcome.feasible.sum())
-        if self.reference is None and len(rows):
-            self.reference = pareto.reference_point(outcome.objectives[outcome.feasible])
-        if self.stall is not None and self.reference is not None:
-            self.volumes.append(pareto.live_hypervolume(self.archive.objectives, self.reference)[0])
-
-    def _commit(self, codes: np.ndarray, outcome: Outcome) -> None:
-        """Makes the batch ready to be written: at once, or while the next is evaluated."""
-        self._write()
-        space = self.problem.space
-        names = dict.fromkeys(["model", "accelerator", *space.varied])
-        self.unwritten = runs.Batch(
-            number=self.number,
-            first_id=self.designs,
-            columns={name: space.column(name, codes) for name in names},
-            results={name: outcome.results[name] for name in self.problem.result_names},
-            feasible=outcome.feasible,
-            reasons=outcome.reasons,
-            state=self.engine.state(),
-        )
-
-    def _write(self) -> None:
-        """Writes what is ready: from then on it survives whatever happens to the process."""
-        if self.unwritten is None:
-            return
-        with self.interrupts.whole():
-            self._require()
-            with self._timed("recording"):
-                runs.parts.write(self.folder / "designs", self.unwritten)
-            self.unwritten = None
-            self.number += 1
-
-    def _progress(self, finished: bool = False) -> Progress:
-        now = self.clock()
-        if (now >= self.look or finished) and self.reference is not None:
-            self.volume = pareto.live_hypervolume(self.archive.objectives, self.reference)
-            self.look = self.clock() + max(_LOOK, (self.clock() - now) / _SHARE)
-        seconds = now - self.started
-        rate = (self.designs - self.before) / max(now - self.begun, 1e-9)
-        left = [] if self.time is None else [max(self.time - seconds, 0.0)]
-        if self.expected is not None and rate > 0:
-            left.append((self.expected - self.designs) / rate)
-        volume, exact = self.volume
-        return Progress(
-            designs=self.designs,
-            expected=self.expected,
-            feasible=self.feasible,
-            front=len(self.archive),
-            hypervolume=volume,
-            exact=exact,
-            rate=rate,
-            seconds=seconds,
-            left=min(left, default=None),
-            finished=finished,
-        )
-
-    def save_manifest(self, status: str) -> None:
-        """Writes the manifest as it stands; what a checkpoint says of the front stays."""
-        self.manifest |= {
-            "reference_point": self._reference(),
-            "status": status,
-            "designs": self.designs,
-            "feasible": self.feasible,
-            "timing": {
-                "session": self.clock() - self.started,
-                "session_designs": self.designs - self.before,
-                **self.timing,
-            },
-        }
-        runs.manifest.write(self.folder, self.manifest)
-
-    def checkpoint(self, status: str) -> None:
-        """Writes front, study and manifest of what is committed; the manifest says so last.
-
-        At the end of a search the study and the uniting of parts may fail on a full disk: front,
-        parts and manifest are complete without them.
-        """
-        begin = self.clock()
-        self._require()
-        front = self.archive.sorted()
-        volume = None
-        if self.reference is not None:
-            volume = pareto.hypervolume(front.objectives, self.reference)
-        figures = {
-            runs.snapshot.CHECKPOINT: self.designs,
-            "hypervolume": volume,
-            "front": len(front),
-        }
-        known = {**self.manifest, **figures, "reference_point": self._reference()}
-        header = {key: known[key] for key in runs.front.HEADER}
-        runs.front.write(self.folder, self.problem.space, front, header)
-        with self._spared(status != "running", "part files were not united"):
-            runs.parts.compact(self.folder / "designs")
-        with self._spared(status != "running", "study.log was not written"):
-            study.write(self.folder, self.problem, self.engine, front, known)
-        self.manifest |= figures
-        self.save_manifest(status)
-        self.saved = self.clock()
-        self.wait = max(_CHECKPOINT, (self.saved - begin) / _SHARE)
-
-    def _reference(self) -> dict[str, float] | None:
-        """The reference point by objective, in the user's directions; None before there is one."""
-        if self.reference is None:
-            return None
-        names = [o.name for o in self.problem.space.objectives]
-        return dict(zip(names, (self.reference * self.problem.signs).tolist(), strict=True))
-
-    @contextmanager
-    def _spared(self, last: bool, lost: str) -> Iterator[None]:
-        """Work that the last checkpoint can do without: a full disk leaves a note."""
-        try:
-            yield
-        except OSError as error:
-            if not (last and is_machines(error)):
-                raise
-            self.notes.append(f"{lost}: {words(error)}")
-
-    def _require(self) -> None:
-        """Raises EvaluationError where the folder was taken away under the search."""
-        if self.claim is not None:
-            self.claim.require()
-
-    def _require_whole(self) -> None:
-        """Raises EvaluationError where recorded designs were taken away under the search."""
-        left, flaw = runs.parts.survey(self.folder / "designs")
-        if left != self.designs or flaw is not None:
-            raise EvaluationError(
-                f"{self.folder}: {self.designs - left:,} of {self.designs:,} recorded designs are "
-                f"gone: {flaw or 'files'} were removed while the search was running; "
-                "the same command goes on from what is left"
-            )
+            self.record.write()
+            self.state.keep(codes, outcome)

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from elector.base.errors import InputError
 from transcode import engines, runs
+from transcode.engines.optuna_engine import BUILT_IN
 from transcode.objective import Outcome, Problem
 from transcode.runs.storage import Address
-from transcode.search import prepare, shared, warm, workers
+from transcode.search import prepare, warm
 from transcode.search.prepare import Asked, Sources
-from transcode.search.run import Run
+from transcode.search.timers import Timers
 from transcode.space import Space, describe, digest
 
 
@@ -22,18 +24,19 @@ from transcode.space import Space, describe, digest
 class Call:
     """What the user asked for.
 
-    where : the storage. stall : share of the hypervolume, and batches. started : by `clock` [s].
+    fresh : replace what is in the folder. where : the storage.
+    stall : share of the hypervolume, and batches.
     """
 
     asked: Asked
     seed: int
     jobs: int
+    fresh: bool
     warm_start: str | Path | None
     where: Address | None
     command: str
     stall: tuple[float, int] | None
-    clock: Callable[[], float]
-    started: float
+    timers: Timers
 
 
 @dataclass(frozen=True)
@@ -46,21 +49,53 @@ class Looked:
     outcome: Outcome
 
 
-def run_of(looked: Looked, call: Call, folder: Path, fresh: bool) -> tuple[Run, np.ndarray | None]:
-    """The run, and the (W, S) designs it was told to begin with.
+@dataclass(frozen=True)
+class Settled:
+    """What a run is before its first batch, or the next one.
 
-    Raises InputError where the folder holds another run.
+    choice : the sampler. batch : designs proposed at once. islands : of large generations.
+    reference : (O,) minimised, None where it is not known yet. notes : for the user.
+    first : (W, S) designs it was told to begin with.
     """
+
+    problem: Problem
+    choice: engines.Choice
+    batch: int
+    islands: int
+    reference: np.ndarray | None
+    manifest: dict[str, Any]
+    notes: list[str]
+    first: np.ndarray | None
+
+    @property
+    def fallback(self) -> np.ndarray:
+        """(O,) what a design without values counts as: the reference point, if there is one."""
+        return np.ones(len(self.problem.signs)) if self.reference is None else self.reference
+
+    def engine(self) -> engines.Engine:
+        """The sampler of the run."""
+        return engines.make(
+            self.choice.used,
+            self.problem,
+            self.manifest["seed"],
+            self.batch,
+            self.fallback,
+            self.first,
+            self.islands,
+        )
+
+
+def settled(looked: Looked, call: Call, folder: Path) -> Settled:
+    """What the run is. Raises InputError where the folder holds another one."""
     manifest = _identity(looked.space, call)
-    old = None if fresh else runs.manifest.read(folder)
+    old = None if call.fresh else runs.manifest.read(folder)
     if old is not None:
         runs.manifest.refuse_other(folder, old, manifest)
-    asked = shared.settled(call.where, call.asked, old, folder)
+    asked = _asked(call, old, folder)
     problem, sources = looked.problem, looked.sources
     choice, batch, islands = prepare.choice_of(
-        asked, problem, old, folder, call.clock, sources.seconds
+        asked, problem, old, folder, call.timers.clock, sources.seconds
     )
-    reference = prepare.reference_of(problem, looked.outcome, old)
     manifest["versions"] = runs.manifest.versions()
     notes = [] if old is None else runs.manifest.other_libraries(old, manifest)
     notes += prepare.pruning_notes(looked.space)
@@ -81,24 +116,9 @@ def run_of(looked: Looked, call: Call, folder: Path, fresh: bool) -> tuple[Run, 
     }
     kept = ("merged", *runs.snapshot.RENEWED)  # of the front files that are there
     manifest |= {key: old[key] for key in kept if old is not None and key in old}
-    fallback = prepare.fallback_of(problem, reference)
-    problem = sources.ready(problem)
-    run = Run(
-        problem=problem,
-        folder=folder,
-        engine=engines.make(choice.used, problem, call.seed, batch, fallback, first, islands),
-        crew=workers.Crew(problem, call.jobs),
-        batch=batch,
-        budget=choice.budget,
-        time=call.asked.time,
-        reference=reference,
-        manifest=manifest,
-        clock=call.clock,
-        started=call.started,
-        notes=notes,
-        stall=call.stall,
-    )
-    return run, first
+    reference = prepare.reference_of(problem, looked.outcome, old)
+    ready = sources.ready(problem)
+    return Settled(ready, choice, batch, islands, reference, manifest, notes, first)
 
 
 def _identity(space: Space, call: Call) -> dict[str, Any]:
@@ -111,6 +131,33 @@ def _identity(space: Space, call: Call) -> dict[str, Any]:
         "seed": call.seed,
         "storage": None if call.where is None else call.where.shown,
     }
+
+
+def _asked(call: Call, old: Mapping[str, Any] | None, folder: Path) -> Asked:
+    """What is asked for; with a storage one design at a time, of one of Optuna's samplers.
+
+    Raises InputError for other samplers, and where the run in the folder was made otherwise.
+    """
+    where, asked = call.where, call.asked
+    if old is not None and (old.get("storage") is None) != (where is None):
+        there = old.get("storage") or "nothing"
+        raise InputError(
+            f"holds another run\n  storage: {there} there, {where.shown if where else 'nothing'} "
+            "asked for",
+            file=folder,
+            hint="--fresh replaces it; or choose another --out",
+        )
+    if where is None:
+        return asked
+    name = "tpe" if asked.sampler == "auto" and old is None else asked.sampler
+    if name not in ("auto", *BUILT_IN) and ":" not in name:
+        raise InputError(
+            "works with Optuna's samplers",
+            field="--storage",
+            value=name,
+            allowed=("auto", *BUILT_IN, "module:Class"),
+        )
+    return replace(asked, sampler=name, batch=1)
 
 
 def _first(

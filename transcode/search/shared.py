@@ -9,27 +9,26 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import dataclass, field
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
-from elector.base.errors import EvaluationError, InputError
+from elector.base.errors import EvaluationError
 from elector.base.table import Column
-from transcode.engines import Finished
-from transcode.engines.optuna_engine import BUILT_IN, OptunaEngine, sampler, users
+from transcode.engines import Engine, Finished
+from transcode.engines.optuna_engine import OptunaEngine, sampler, users
 from transcode.objective import Outcome, Problem
 from transcode.runs import storage
 from transcode.runs.storage import Address, Pulse
-from transcode.search.prepare import Asked, fallback_of
-from transcode.search.run import Run
+from transcode.search.settle import Settled
 
 #: Population of Optuna's evolutionary samplers, which are asked for one design at a time.
 _POPULATION = 50
-#: Trials in a row that name no new design, after which a batch is empty.
-_QUESTIONS = 50
+#: Trials in a row that name no new design, after which one is drawn at random.
+_QUESTIONS = 10
 #: Names of what a finished trial carries beside its values.
 _CODES, _RESULTS, _REASON = "codes", "results", "reason"
 
@@ -49,17 +48,22 @@ class SharedStudy(OptunaEngine):
     failed: str = ""
 
     def suggest(self, count: int) -> np.ndarray:
-        """One new design; after many questions without one, none."""
+        """One new design: after many questions without one, a design drawn at random."""
         import optuna
 
         self._limited(lambda: optuna.storages.fail_stale_trials(self.study))
-        for _ in range(_QUESTIONS):
-            with users(self.name):
-                codes = self._limited(self._one)
-            if codes is not None:
-                self.dry = 0
-                return codes[None, :]
-        self.dry += 1
+        while True:
+            for _ in range(_QUESTIONS):
+                with users(self.name):
+                    codes = self._limited(self._one)
+                if codes is not None:
+                    return codes[None, :]
+            strangers = self._unknown(1)
+            if not strangers:
+                break
+            params = self._params(strangers[0])
+            self._limited(partial(self.study.enqueue_trial, params))
+        self.tired = True
         self.asked = []
         return np.zeros((0, len(self.space.parameters)), dtype=np.int32)
 
@@ -206,57 +210,27 @@ def _state(name: str) -> Any:
     return optuna.trial.TrialState[name]
 
 
-def settled(
-    where: Address | None, asked: Asked, old: Mapping[str, Any] | None, folder: Path
-) -> Asked:
-    """What is asked for with a storage: one design at a time, of one of Optuna's samplers.
-
-    Raises InputError for other samplers, and where the run in the folder was made otherwise.
-    """
-    if old is not None and (old.get("storage") is None) != (where is None):
-        there = old.get("storage") or "nothing"
-        raise InputError(
-            f"holds another run\n  storage: {there} there, {where.shown if where else 'nothing'} "
-            "asked for",
-            file=folder,
-            hint="--fresh replaces it; or choose another --out",
-        )
-    if where is None:
-        return asked
-    name = "tpe" if asked.sampler == "auto" and old is None else asked.sampler
-    if name not in ("auto", *BUILT_IN) and ":" not in name:
-        raise InputError(
-            "works with Optuna's samplers",
-            field="--storage",
-            value=name,
-            allowed=("auto", *BUILT_IN, "module:Class"),
-        )
-    return replace(asked, sampler=name, batch=1)
-
-
 @contextmanager
-def joined(where: Address | None, run: Run, used: str) -> Iterator[None]:
-    """Lets a run work on the study of a storage; without a storage it stays as it is."""
+def engine_of(where: Address | None, settled: Settled) -> Iterator[Engine]:
+    """The sampler of a run: on the study of a storage, where one is given."""
     if where is None:
-        yield
+        yield settled.engine()
         return
-    opened = storage.open_study(where, run.problem.space, run.manifest)
+    problem, used = settled.problem, settled.choice.used
+    opened = storage.open_study(where, problem.space, settled.manifest)
     pulse = Pulse(opened[0])
-    problem = run.problem
-    engine = SharedStudy(
-        problem.space,
-        sampler(used, _POPULATION),
-        run.manifest["seed"],
-        fallback_of(problem, run.reference),
-        problem.signs,
-        opened=opened,
-        problem=problem,
-        where=where,
-        pulse=pulse,
-        name=used,
-    )
-    run.engine, run.arrivals = engine, engine.arrivals
     try:
-        yield
+        yield SharedStudy(
+            problem.space,
+            sampler(used, _POPULATION),
+            settled.manifest["seed"],
+            settled.fallback,
+            problem.signs,
+            opened=opened,
+            problem=problem,
+            where=where,
+            pulse=pulse,
+            name=used,
+        )
     finally:
         pulse.stop()

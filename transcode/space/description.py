@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from elector.base import paths
@@ -21,6 +21,29 @@ _SECTIONS = ("model", "accelerator", "workload")
 
 def describe(space: Space) -> dict[str, object]:
     """The space with every value resolved, in JSON types: what the manifest shows and hashes."""
+    given = [*_bases(space), *([space.accuracy.rows] if space.accuracy.rows else [])]
+    given += [str(v) for p in space.parameters if p.name == "workload.sparsity" for v in p.values]
+    files = {base: _digest(base) for base in given if paths.is_file(base)}
+    asked = space.accuracy.plain()
+    return {
+        "name": space.name,
+        "parameters": _parameters(space),
+        "alternatives": [list(s.groups) for s in space.sections],
+        "workloads": space.workloads,
+        "where": [e.text for e in space.where],
+        "objectives": {o.name: o.direction for o in space.objectives},
+        "constraints": [e.text for e in space.constraints],
+        "reference_point": space.reference,
+        "record": list(space.record),
+        "files": files,
+        **({"define": {n: e.text for n, e in space.define.items()}} if space.define else {}),
+        **({RUN: space.run.describe()} if space.run else {}),
+        **({"accuracy": asked} if asked else {}),
+    }
+
+
+def _parameters(space: Space) -> list[dict[str, object]]:
+    """Every parameter with its values, in JSON types."""
     parameters = []
     homes = {
         c: key
@@ -43,25 +66,18 @@ def describe(space: Space) -> dict[str, object]:
         if parameter.parent >= 0:
             entry["multiple_of"] = space.parameters[parameter.parent].name
         parameters.append(entry)
-    given = [*_bases(space), *([space.accuracy.rows] if space.accuracy.rows else [])]
-    given += [str(v) for p in space.parameters if p.name == "workload.sparsity" for v in p.values]
-    files = {base: _digest(base) for base in given if paths.is_file(base)}
-    asked = space.accuracy.plain()
-    return {
-        "name": space.name,
-        "parameters": parameters,
-        "alternatives": [list(s.groups) for s in space.sections],
-        "workloads": space.workloads,
-        "where": [e.text for e in space.where],
-        "objectives": {o.name: o.direction for o in space.objectives},
-        "constraints": [e.text for e in space.constraints],
-        "reference_point": space.reference,
-        "record": list(space.record),
-        "files": files,
-        **({"define": {n: e.text for n, e in space.define.items()}} if space.define else {}),
-        **({RUN: space.run.describe()} if space.run else {}),
-        **({"accuracy": asked} if asked else {}),
-    }
+    return parameters
+
+
+def _parameter(entry: Mapping[str, Any], before: Sequence[Parameter]) -> Parameter:
+    """A parameter of a manifest. before : those that stand before it."""
+    parent, group = -1, entry.get("alternative", 0)
+    if "multiple_of" in entry:
+        parent = next(
+            c for c, p in enumerate(before) if p.name == entry["multiple_of"] and p.group == group
+        )
+    name, values = entry["name"], tuple(entry["values"])
+    return Parameter(name, entry.get("label", name), values, group, parent, unit=entry["unit"])
 
 
 def restore(description: Mapping[str, Any]) -> Space:
@@ -71,24 +87,7 @@ def restore(description: Mapping[str, Any]) -> Space:
     """
     parameters: list[Parameter] = []
     for entry in description["parameters"]:
-        parent = -1
-        group = entry.get("alternative", 0)
-        if "multiple_of" in entry:
-            parent = next(
-                c
-                for c, p in enumerate(parameters)
-                if p.name == entry["multiple_of"] and p.group == group
-            )
-        parameters.append(
-            Parameter(
-                entry["name"],
-                entry.get("label", entry["name"]),
-                tuple(entry["values"]),
-                group,
-                parent,
-                unit=entry["unit"],
-            )
-        )
+        parameters.append(_parameter(entry, parameters))
     homes = [
         entry.get("section", entry["name"].split(".")[0]) for entry in description["parameters"]
     ]

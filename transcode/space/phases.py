@@ -55,19 +55,7 @@ def phases_of(written: object, workloads: Iterable[str], fail: Fail) -> Phases |
     for key in written:
         if key not in _KEYS:
             raise fail("unknown key", RUN, value=key, allowed=_KEYS)
-    phases = written.get("phases")
-    if not isinstance(phases, dict) or not phases:
-        raise fail("is a mapping of workloads to steps", "run.phases", value=phases, allowed=names)
-    for name in phases:
-        if name not in names:
-            raise fail(
-                "names no workload",
-                "run.phases",
-                value=name,
-                allowed=names,
-                hint="workloads: {full: {...}, low: {...}}",
-            )
-    steps = {str(n): _whole(v, f"run.phases.{n}", 1, fail) for n, v in phases.items()}
+    steps = _steps(written.get("phases"), names, fail)
     first = next(iter(steps))
     beside = str(written.get("beside", first))
     if beside not in names:
@@ -87,6 +75,22 @@ def phases_of(written: object, workloads: Iterable[str], fail: Fail) -> Phases |
     if found.copies and len(steps) == 1:
         raise fail("a run of one phase switches nothing", "run.window", value=found.window)
     return found
+
+
+def _steps(phases: object, names: list[str], fail: Fail) -> dict[str, int]:
+    """Steps of each phase, in order. names : workloads there are."""
+    if not isinstance(phases, dict) or not phases:
+        raise fail("is a mapping of workloads to steps", "run.phases", value=phases, allowed=names)
+    for name in phases:
+        if name not in names:
+            raise fail(
+                "names no workload",
+                "run.phases",
+                value=name,
+                allowed=names,
+                hint="workloads: {full: {...}, low: {...}}",
+            )
+    return {str(n): _whole(v, f"run.phases.{n}", 1, fail) for n, v in phases.items()}
 
 
 def _whole(value: object, where: str, low: int, fail: Fail) -> int:

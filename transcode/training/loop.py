@@ -97,6 +97,21 @@ def _safely(run: Run, claim: Claim, work: Callable[[], dict[str, Any]]) -> dict[
         ) from None
 
 
+def _progress(run: Run, loss: float, rate: float) -> Progress:
+    """How far a run is. rate : seconds a step."""
+    steps = run.settings.steps
+    return Progress(
+        run.step,
+        steps,
+        run.phase,
+        loss,
+        run.score,
+        run.seconds,
+        rate * (steps - run.step),
+        finished=run.step == steps,
+    )
+
+
 def _go(
     run: Run,
     claim: Claim,
@@ -128,19 +143,7 @@ def _go(
                     run.save()
                     saved, last = run.step, now
             if progress is not None:
-                rate = (now - started) / (run.step - begun)
-                progress(
-                    Progress(
-                        run.step,
-                        settings.steps,
-                        run.phase,
-                        loss,
-                        run.score,
-                        run.seconds,
-                        rate * (settings.steps - run.step),
-                        finished=run.step == settings.steps,
-                    )
-                )
+                progress(_progress(run, loss, (now - started) / (run.step - begun)))
         return outputs.write(run)
     except KeyboardInterrupt:
         raise Interrupted(run.folder, saved) from None

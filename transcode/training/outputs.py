@@ -20,6 +20,7 @@ from transcode.training.switch import LOW, plan
 
 if TYPE_CHECKING:
     from transcode.training.run import Run
+    from transcode.training.task import Measured
 
 #: The contract's columns of accuracy rows, and what a trained row knows beside them.
 ACCURACY = (
@@ -46,7 +47,7 @@ _DPI = 120
 
 def write(run: Run) -> dict[str, Any]:
     """Writes the files of a finished run and returns result.json, which is written last."""
-    at, settings = run.folder, run.settings
+    at = run.folder
     test = run.current.measure(run.task.test)
     fitted = for_task(run.model, run.task)
     rows = run.full.rows(test.score)
@@ -65,7 +66,17 @@ def write(run: Run) -> dict[str, Any]:
         at / "loss.png",
         run.switch.switched if run.switch else None,
     )
-    found = {
+    found = _result(run, test, rows, row["parameters"]) | {"files": files}
+    write_json(at / folder.RESULT, found)
+    return found
+
+
+def _result(
+    run: Run, test: Measured, rows: list[dict[str, Any]], parameters: Any
+) -> dict[str, Any]:
+    """What result.json says of a finished run, but for its files."""
+    settings = run.settings
+    return {
         "model": settings.model,
         "task": run.task.name,
         "metric": run.task.metric,
@@ -80,16 +91,13 @@ def write(run: Run) -> dict[str, Any]:
         "seed": settings.seed,
         "steps": run.step,
         "seconds": run.seconds,
-        "parameters": row["parameters"],
+        "parameters": parameters,
         "trainable_share": trainable_share(run.current.module),
         "density": summary(rows),
         "saved_bytes": run.peak,
         "saved_bytes_uncompressed": run.dense_peak,
         "switch": _switch(run),
-        "files": files,
     }
-    write_json(at / folder.RESULT, found)
-    return found
 
 
 def accuracy_row(run: Run, score: float) -> dict[str, object]:

@@ -28,6 +28,15 @@ LIMIT = 64 * 2**20
 GAP = 1.5
 
 
+def _too_few(steps: int, length: int, horizon: int, fewest: int) -> InputError:
+    """fewest : examples in the smallest split."""
+    return InputError(
+        f"{steps} time steps are too few for sequences of {length} and forecasts of "
+        f"{horizon}: {max(fewest, 0)} examples in the smallest split, {FEWEST} needed",
+        hint="a shorter sequence_length or horizon",
+    )
+
+
 def forecast(
     name: str,
     values: Array,
@@ -50,19 +59,10 @@ def forecast(
             raise InputError("must be at least 1", field=field, value=value)
     steps, series = values.shape
     first, second = int(TRAIN * steps), int((TRAIN + VALID) * steps)
-    counts = (
-        first - length - horizon + 1,
-        second - first - horizon + 1,
-        steps - second - horizon + 1,
-    )
-    if min(counts) < FEWEST:
-        raise InputError(
-            f"{steps} time steps are too few for sequences of {length} and forecasts of "
-            f"{horizon}: {max(min(counts), 0)} examples in the smallest split, {FEWEST} needed",
-            file=file,
-            field=None if file else name,
-            hint="a shorter sequence_length or horizon",
-        )
+    fewest = min(first - length, second - first, steps - second) - horizon + 1
+    if fewest < FEWEST:
+        few = _too_few(steps, length, horizon, fewest)
+        raise few.at(file=file) if file else few.at(field=name)
     scale = _scale(values[:first], horizon, name, file)
     parts = [
         _examples(values[start:end], length, horizon, scale)

@@ -35,9 +35,11 @@ def flash_seconds(c: Constants, d: Device, p: Products, starts: Array) -> Array:
     """
     blocks = np.ceil(p.m / c.flash_rows) * p.batch
     # A block loads the other operand once; its own stays in registers.
-    each = c.flash_rows / inside_rate(c, d, p) + c.operand_share * p.width / c.cache_bytes
-    cycles = each * p.k * p.n + c.tile_cycles * (starts > 0)
-    return np.asarray(cycles * waves(c, blocks, d.sms) / d.clock)
+    e = d.tiles or c
+    rate = inside_rate(c, d, p) * e.flash_share
+    each = c.flash_rows / rate + e.operand_share * p.width / c.cache_bytes
+    cycles = each * p.k * p.n + e.tile_cycles * (starts > 0)
+    return np.asarray(cycles * waves(e, blocks, d.sms) / d.clock)
 
 
 def flash_loads(c: Constants, p: Products) -> Array:

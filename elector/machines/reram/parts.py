@@ -35,9 +35,7 @@ def parts(units: Units) -> dict[str, Part]:
         "supply": Part(("reram", "supply_area"), number("write_power")),
         "digital": Part(("mac.{compute}", "area"), number("digital_macs"), logic, True),
         "vector": Part(("vector.fp32", "area"), lanes, logic, True),
-        "special": Part(
-            ("vector.special", "unit_area"), lanes / number("special_cycles"), logic, True
-        ),
+        "special": Part(("vector.special", "area"), lanes / number("special_cycles"), logic, True),
         "interface": Part(("dram.{memory}", "interface_area"), number("bandwidth"), logic, True),
         "main memory": Part(None, number("bandwidth"), ("dram.{memory}", "standby")),
     }

@@ -14,13 +14,14 @@ from __future__ import annotations
 import base64
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 
 from transcode import pareto
-from transcode.engines.base import Engine, Finished
+from transcode.engines.base import Engine, Finished, Found
 from transcode.engines.evolve.features import Features
-from transcode.engines.evolve.islands import Breeder, Choose, Found, Known, Task
+from transcode.engines.evolve.islands import Breeder, Choose, Known, Task
 from transcode.engines.evolve.population import Population
 from transcode.engines.evolve.surrogate import Surrogate
 from transcode.engines.evolve.variation import Variation
@@ -47,7 +48,7 @@ _MORE = 1.2
 
 
 @dataclass
-class Evolve:
+class Evolve(Engine):
     """An archive, a memory, and a source of strangers.
 
     strangers : an engine that never repeats itself: the first generation, and a share of each.
@@ -58,6 +59,8 @@ class Evolve:
     reference : (O,) of the hypervolume that parents are chosen by.
     apart : works volumes out.
     """
+
+    prompt: ClassVar[bool] = True
 
     space: Space
     seed: int
@@ -157,12 +160,10 @@ class Evolve:
         self.known.add(keys)
         return codes
 
-    def tasks(self, count: int) -> list[Task]:
-        """The next generation of at most `count` designs, shared out; nothing while it is small.
-
-        Either `suggest` and `update` or `tasks` and `bring_in`.
-        """
-        size = min(count, self.islands * self.most, self._growth())
+    def tasks(self, count: int | None) -> Sequence[Task]:
+        """The next generation of at most `count` designs, shared out; nothing while it is small."""
+        size = min(self.islands * self.most, self._growth())
+        size = size if count is None else min(size, count)
         if self.islands == 1 or size < self.islands * LEAST or len(self.first):
             return []
         children = size - int(STRANGERS * size)
@@ -184,6 +185,10 @@ class Evolve:
         ]
         self.batch += 1
         return tasks
+
+    def lend(self, apart: pareto.Apart) -> None:
+        """Works volumes out so from now on."""
+        self.apart = apart
 
     def bring_in(self, tasks: Sequence[Task], found: Found) -> None:
         """Learns what the islands found."""
@@ -220,9 +225,6 @@ class Evolve:
             "limit": self.limit,
             "measured": base64.b64encode(packed).decode(),
         }
-
-    def study_trials(self) -> None:
-        """None: there is no Optuna study behind it."""
 
     def resume(self, batch: Finished) -> None:
         """Learns a finished generation."""

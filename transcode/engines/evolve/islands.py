@@ -16,7 +16,7 @@ from functools import cached_property
 import numpy as np
 
 from elector.base.table import distinct
-from transcode.engines.base import Seen
+from transcode.engines.base import Found, Seen
 from transcode.engines.evolve.population import Population
 from transcode.engines.evolve.variation import Variation
 from transcode.objective import Outcome, joined
@@ -52,18 +52,6 @@ class Task:
     known: tuple[np.ndarray, ...]
     strangers: np.ndarray
     children: int
-
-
-@dataclass(frozen=True)
-class Found:
-    """What an island looked at in a round.
-
-    codes : (D, S). hopeful : (D,) bool, False where something beats the design.
-    """
-
-    codes: np.ndarray
-    outcome: Outcome
-    hopeful: np.ndarray
 
 
 class Known:
