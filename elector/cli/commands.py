@@ -21,6 +21,7 @@ from elector.cli import completion, streams
 from elector.cli import options as shared
 from elector.cli.compare import INFEASIBLE, NOT_PASSED, compare
 from elector.cli.entry import INTERRUPTED
+from elector.cli.importing import import_command
 from elector.cli.pages import report as report_page
 from elector.cli.schema import schema
 
@@ -119,6 +120,9 @@ def main() -> None:
 @shared.design
 @shared.technology
 @click.option("--operations", is_flag=True, help="List every operation.")
+@click.option(
+    "--uncertainty", is_flag=True, help="Also give the interval that nine of ten lie within."
+)
 @shared.format_
 def simulate(
     model: str,
@@ -126,6 +130,7 @@ def simulate(
     assignments: tuple[str, ...],
     technology: str | None,
     operations: bool,
+    uncertainty: bool,
     format: str,
     **options: str | None,
 ) -> None:
@@ -148,7 +153,14 @@ def simulate(
 
     settings = shared.settings_of(assignments, options)
     loaded = shared.load_technology(technology)
-    result = run(model, accelerator, settings=settings, technology=loaded, operations=operations)
+    result = run(
+        model,
+        accelerator,
+        settings=settings,
+        technology=loaded,
+        operations=operations,
+        uncertainty=uncertainty,
+    )
     report.simulation(result, format)
     if not result["feasible"]:
         raise click.exceptions.Exit(INFEASIBLE)
@@ -223,6 +235,7 @@ def sweep(
 
 
 main.add_command(compare)
+main.add_command(import_command)
 main.add_command(schema)
 main.add_command(report_page)
 
@@ -247,9 +260,7 @@ def list_command(what: str, technology: str | None, format: str) -> None:
 
     if what == "models":
         sizes = ("layers", "hidden", "heads", "feed_forward", "parameters")
-        report.listing(
-            listing.models(), format, ("name", "family", *sizes, "head"), ("head", "family")
-        )
+        report.listing(listing.models(), format, ("name", "family", *sizes), ("family",))
     elif what == "accelerators":
         shown = ["name", "machine", "description"]
         report.listing(listing.accelerators(), format, shown, ("description",))
