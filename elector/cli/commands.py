@@ -123,6 +123,13 @@ def main() -> None:
 @click.option(
     "--uncertainty", is_flag=True, help="Also give the interval that nine of ten lie within."
 )
+@click.option(
+    "--samples",
+    type=click.IntRange(20, 100_000),
+    default=1000,
+    show_default=True,
+    help="Draws of constants and errors behind --uncertainty.",
+)
 @shared.format_
 def simulate(
     model: str,
@@ -131,6 +138,7 @@ def simulate(
     technology: str | None,
     operations: bool,
     uncertainty: bool,
+    samples: int,
     format: str,
     **options: str | None,
 ) -> None:
@@ -160,6 +168,7 @@ def simulate(
         technology=loaded,
         operations=operations,
         uncertainty=uncertainty,
+        samples=samples,
     )
     report.simulation(result, format)
     if not result["feasible"]:
