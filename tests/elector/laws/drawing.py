@@ -263,7 +263,7 @@ def most(subject: Subject, row: Mapping[str, Any], key: str) -> float:
 
 @cache
 def _preset(name: str) -> dict[str, object]:
-    from elector.evaluation.resolve import load_accelerator
+    from elector.evaluation.accelerators import load_accelerator
 
     return dict(load_accelerator(name).settings)
 
