@@ -301,6 +301,7 @@ MAY_LOOK = {
     "elector.base.paths": LOOKS,
     "elector.base.output": {"open", "access"},  # the scratch file, and whether it may be replaced
     "elector.cli.streams": {"open", "exists"},  # standard output
+    "elector.describe.imports.exported": {"open"},  # members of an archive
     "elector.studies.sweep_output": {"open"},  # what it writes
     "transcode.runs.files": {"open", "stat"},  # the lock
     "transcode.search.warm": {"open"},  # what it writes

@@ -21,6 +21,7 @@ from elector.cli import completion, streams
 from elector.cli import options as shared
 from elector.cli.compare import INFEASIBLE, NOT_PASSED, compare
 from elector.cli.entry import INTERRUPTED
+from elector.cli.importing import import_command
 from elector.cli.pages import report as report_page
 from elector.cli.schema import schema
 
@@ -122,6 +123,13 @@ def main() -> None:
 @click.option(
     "--uncertainty", is_flag=True, help="Also give the interval that nine of ten lie within."
 )
+@click.option(
+    "--samples",
+    type=click.IntRange(20, 100_000),
+    default=1000,
+    show_default=True,
+    help="Draws of constants and errors behind --uncertainty.",
+)
 @shared.format_
 def simulate(
     model: str,
@@ -130,6 +138,7 @@ def simulate(
     technology: str | None,
     operations: bool,
     uncertainty: bool,
+    samples: int,
     format: str,
     **options: str | None,
 ) -> None:
@@ -159,6 +168,7 @@ def simulate(
         technology=loaded,
         operations=operations,
         uncertainty=uncertainty,
+        samples=samples,
     )
     report.simulation(result, format)
     if not result["feasible"]:
@@ -234,6 +244,7 @@ def sweep(
 
 
 main.add_command(compare)
+main.add_command(import_command)
 main.add_command(schema)
 main.add_command(report_page)
 

@@ -49,6 +49,7 @@ def simulate(
     technology: Technology | None = None,
     operations: bool = False,
     uncertainty: bool = False,
+    samples: int = 1000,
 ) -> Record:
     """Costs of one design: the JSON of `elector simulate`.
 
@@ -59,7 +60,7 @@ def simulate(
     technology : prices; the shipped tables by default.
     operations : also list every operation.
     uncertainty : also give the 90 % interval of each result: NAME_low, NAME_high
-        (elector.studies.uncertainty).
+        (elector.studies.uncertainty). samples : draws of constants and errors behind it.
 
     An infeasible design has `feasible` False, a `reason`, and None for every cost. A pruned one
     has `sparsity`: what its densities rest on, and its costs without pruning. `settings` has
@@ -80,7 +81,7 @@ def simulate(
     found["settings"] = resolved(columns, 1)[0]
     found["version"] = VERSION
     if uncertainty:
-        _add_intervals(found, columns, accelerator, technology)
+        _add_intervals(found, columns, technology, samples)
     if operations:
         found["operations"] = cost.operations if cost.feasible[0] else None
     return Record(found, f"{model} on {accelerator}", _headline(found))
@@ -89,8 +90,8 @@ def simulate(
 def _add_intervals(
     found: dict[str, object],
     columns: Mapping[str, Column],
-    accelerator: str,
     technology: Technology | None,
+    samples: int,
 ) -> None:
     """Puts the interval of each result behind it, and where they come from into the notes."""
     from elector.studies.uncertainty import intervals  # few ask for it
@@ -98,8 +99,8 @@ def _add_intervals(
     settings = found["settings"]
     assert isinstance(settings, dict) and isinstance(found["notes"], list)
     plain = {key: entry["value"] for key, entry in settings.items()}
-    plain["machine"] = load_accelerator(accelerator).machine.name
-    bounds, said = intervals(columns, plain, technology)
+    plain["machine"] = load_accelerator(str(found["accelerator"])).machine.name
+    bounds, said = intervals(columns, plain, technology, samples)
     found |= bounds
     found["notes"] += said
 
