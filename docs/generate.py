@@ -205,9 +205,50 @@ that quotes it is reported with the assumed.
     return text + "\n## sources\n\n" + table(("name", "source"), rows)
 
 
+def endings(kind: str) -> str:
+    """Classes of a row of model types, with the head each of them stands for."""
+    from elector.describe.formats.hf.types import HEADS
+
+    return ", ".join(f"{ending} ({head})" for ending, head in HEADS[kind].items())
+
+
+def models_page() -> str:
+    """The reader's tables: model types, what each reads, and keys that change nothing."""
+    text = """# Every model type
+
+What is read of a Hugging Face configuration: a row of `elector/data/model_types.csv` for each
+`model_type`. A key that is not read, not among those of other programs, and not of the kinds at
+the end is refused by name; `--ignore-key KEY` reads past it, and a note says so. Parameters and
+multiply-accumulates of these types equal those of the classes of transformers 5.24 wherever
+`benchmarks/model_configs.py` compares them (`tests/data/model_configs.csv`).
+"""
+    rows = [
+        (
+            f"`{row['model_type']}`",
+            f"`{row['classes']}...`",
+            row["layout"],
+            " ".join(f"`{key}`" for key in row["reads"].split()),
+            " ".join(f"`{word}`" for word in row["names"].split()),
+            " ".join(f"`{word}`" for word in row["also"].split()),
+            row["note"],
+        )
+        for row in read_csv(DATA / "model_types.csv")
+    ]
+    header = ("type", "classes", "layout", "keys read", "called", "of other programs", "note")
+    text += f"\n## Types\n\n{table(header, rows)}"
+    heads = [
+        (f"`{kind}`", endings(kind))
+        for kind in sorted({r["heads"] for r in read_csv(DATA / "model_types.csv")})
+    ]
+    text += f"\n## Classes\n\n{table(('heads', 'endings'), heads)}"
+    neutral = [(f"`{row['key']}`", row["reason"]) for row in read_csv(DATA / "config_keys.csv")]
+    return text + f"\n## Keys that change nothing\n\n{table(('keys', 'why'), neutral)}"
+
+
 def reference_pages() -> dict[Path, str]:
     """File -> what it should contain."""
     return {
+        DOCS / "reference-models.md": GENERATED + models_page(),
         DOCS / "reference-elector.md": GENERATED + cli_page("elector"),
         DOCS / "reference-transcode.md": GENERATED + cli_page("transcode"),
         DOCS / "reference-results.md": GENERATED + results_page(),

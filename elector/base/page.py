@@ -18,12 +18,15 @@ from typing import Any
 
 import numpy as np
 
+from elector.base import paths
 from elector.base.errors import ElectorError
 from elector.base.output import whole
 
 DATA = Path(__file__).resolve().parent.parent / "data" / "page"
 #: What is drawn with, in the order in which a browser has to read it.
 LIBRARY = ("bokeh.min.js", "bokeh-api.min.js")
+#: Largest file of the library that is read [byte].
+LARGEST = 20_000_000
 #: Kinds of numbers that a column may hold, as JavaScript calls their arrays.
 _ARRAYS = {
     "f8": "Float64Array",
@@ -136,14 +139,11 @@ def _library() -> list[bytes]:
     except ImportError:
         raise ElectorError("a page needs Bokeh: pip install 'bokeh>=3.6,<4'") from None
     folder = Path(bokeh.__file__).parent / "server" / "static" / "js"
-    try:
-        return [(folder / name).read_bytes() for name in LIBRARY]
-    except OSError as error:
-        raise ElectorError(f"Bokeh is not whole: {error}") from None
+    return [paths.read_bytes(folder / name, LARGEST) for name in LIBRARY]
 
 
 def _asset(name: str) -> str:
-    return (DATA / name).read_text(encoding="utf-8")
+    return paths.read_text(DATA / name)
 
 
 def _in_script(text: str) -> str:

@@ -21,6 +21,7 @@ from elector.cli import completion, streams
 from elector.cli import options as shared
 from elector.cli.compare import INFEASIBLE, NOT_PASSED, compare
 from elector.cli.entry import INTERRUPTED
+from elector.cli.pages import report as report_page
 from elector.cli.schema import schema
 
 if TYPE_CHECKING:
@@ -223,6 +224,7 @@ def sweep(
 
 main.add_command(compare)
 main.add_command(schema)
+main.add_command(report_page)
 
 
 @main.command("list")

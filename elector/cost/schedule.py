@@ -120,10 +120,9 @@ def _stage(
 
 def stage_of(ops: Operations, index: Array, activity: Activity, rows: Array) -> Stage | None:
     """The rows of a stage and how they wait for each other; None where none of them does."""
-    loads = [activity.load(name, rows) for name in activity.busy]
     pair = index if activity.fold is None else activity.fold.first(index)
     chained = np.array([i for i in rows if not ops.rows[i].off_chain], dtype=np.intp)
-    return Stage(ops, index, pair, activity, rows, chained, loads) if chained.size else None
+    return Stage(ops, index, pair, activity, rows, chained) if chained.size else None
 
 
 def _split(stage: Stage, streams: Array, together: _Passed) -> tuple[Array, Array]:
@@ -142,7 +141,7 @@ def _split(stage: Stage, streams: Array, together: _Passed) -> tuple[Array, Arra
     while (number > 1.0).any():
         n = np.maximum(number, 1.0)
         if ((number > 1.0) & (stage.least(together, apart, n) < best)).any():
-            found = stage.seconds(together, apart, n)
+            found = stage.seconds(together, stage.passed(n), n)
             best, chosen = np.minimum(best, found), np.where(found < best, n, chosen)
         number = number / 2.0
     return best, chosen
@@ -186,8 +185,8 @@ class Stage:
         activity: Activity,
         rows: Array,
         chained: Array,
-        loads: list[Array],
     ) -> None:
+        loads = [activity.load(name, rows) for name in activity.busy]
         self.ops, self.index, self.pair, self.activity = ops, index, pair, activity
         self.chained, self.loads = chained, dict(zip(activity.busy, loads, strict=True))
         self.parts = {name: activity.load(name, chained) for name in activity.busy}

@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 
 from elector.base.segments import Fold
+from elector.describe.listing import Listing
+from elector.describe.quantization import Quantization
 
 #: FlexiBERT 2.0 head types, in the order of `Block.head_types`.
 HEAD_TYPES: tuple[str, ...] = ("sdp", "wma", "dft", "dct", "c5", "c9", "c13")
@@ -126,30 +128,11 @@ class Gemm:
 
 
 @dataclass(frozen=True)
-class Quantization:
-    """How a file says that its weights are stored.
-
-    method : gptq | awq | bitsandbytes | fp8 | mxfp4 | modelopt | ... as the file calls it.
-    weights : fp8 | fp8-block | int4 | int8 | nf4 | nvfp4 | mxfp4 ... ; "" where it is not said.
-    bits : of a weight, without scales. group : weights that share a scale (0: a tensor, or as
-        the format has it). kv_cache : format of keys and values; "" as computed.
-    left_out : patterns of the modules that stay as they are.
-    """
-
-    method: str
-    weights: str
-    bits: float = 0.0
-    group: int = 0
-    kv_cache: str = ""
-    left_out: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
 class Model:
     """One transformer.
 
     name : what the user called it.
-    family : encoder | decoder | encoder-decoder | vision | gemm.
+    family : encoder | decoder | encoder-decoder | vision | gemm | operations.
     blocks : the layers, in order; encoder before decoder.
     vocabulary : rows of the token embedding (0: none).
     positions : rows of the learned position table (0: none).
@@ -170,6 +153,7 @@ class Model:
     patch_inputs : inputs of the patch projection (vision; channels x patch x patch), else 0.
     patches : patches of an image (vision), else 0; a class token is added to them.
     gemms : the list itself, for family gemm.
+    listing : the list itself, for family operations.
     source : where the description comes from.
     relative_buckets : rows of each relative-bias table, one column a head (T5); else 0.
     head_dense : the classifier has a hidden x hidden layer below its outputs (the pooler of
@@ -280,6 +264,8 @@ class Model:
         """Whether the experts have a gate."""
         return self.gated if self.expert_gated is None else self.expert_gated
 
+    listing: Listing | None = None
+
 
 #: What mixes the tokens of a layer: attention over heads; latent: over a rank that all heads
 #: share; scans of a state (Mamba, Mamba-2, the gated delta rule); a short convolution.
@@ -324,7 +310,7 @@ MODEL_FIELDS = (
     "routing",
 )
 #: What says where a description comes from, and changes nothing.
-_SAID = ("name", "source", "quantization", "notes")
+_SAID = ("name", "source", "notes")
 
 
 @dataclass(frozen=True, eq=False, repr=False)

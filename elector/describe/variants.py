@@ -77,6 +77,7 @@ def with_settings(model: Model, settings: dict[str, Array], size: int) -> Models
     Raises InputError where heads do not divide the hidden width, and where a kind of layer is
     asked for without the numbers it needs.
     """
+    fresh = not any(b.experts for b in model.blocks)
     if settings.keys() & PART_OF.keys():
         model = reshaped(model, settings)
     block = {
@@ -93,7 +94,15 @@ def with_settings(model: Model, settings: dict[str, Array], size: int) -> Models
         types[i] = np.array(b.head_types or (b.heads, 0, 0, 0, 0, 0, 0), float)[:, None]
     numbers = {name: np.full(size, float(getattr(model, name))) for name in MODEL_FIELDS}
     models = Models(model, block, feed_forward, types, numbers)
-    return _overridden(models, settings) if settings else models
+    if not settings:
+        return models
+    models = _overridden(models, settings)
+    if fresh and "experts" in models.block and "expert_feed_forward" not in settings:
+        # Experts as wide as the feed-forward that they take the place of.
+        there = models.block["experts"] > 0
+        own = models.feed_forward[:, 0]
+        models.block["expert_feed_forward"] = np.where(there, own, 0.0)
+    return models
 
 
 #: What an entry of a pattern means for a layer.
@@ -185,15 +194,9 @@ def _with_part(model: Model, block: Block, part: str) -> Block:
     """A block of a kind that it was not; its numbers come from the settings."""
     numbers: dict[str, Any] = dict.fromkeys(PARTS[part], 1)
     if part == "experts":
-        width = next((f for f in block.feed_forward if f), 4 * block.hidden)
-        return replace(
-            block,
-            feed_forward=(),
-            experts=1,
-            experts_per_token=1,
-            expert_feed_forward=width,
-        )
-    if block.mixer != "attention" or block.cross_attention or block.head_types:
+        return replace(block, **numbers, expert_feed_forward=1)
+    kinds = ("attention",) if part == "latent" else ("attention", "latent")
+    if block.mixer not in kinds or block.cross_attention or block.head_types:
         return block
     if part != "window" and not block.causal:
         raise InputError(
@@ -273,7 +276,9 @@ def with_dense_layers(model: Model, number: int) -> Model:
     found = []
     for i, layer in enumerate(layers):
         own = layer if layer.experts else routed[0]
-        wide = width or (own.expert_feed_forward * max(own.experts_per_token, 1),)
+        wide = (
+            width or own.feed_forward or (own.expert_feed_forward * max(own.experts_per_token, 1),)
+        )
         found.append(replace(own, feed_forward=wide, **_NO_EXPERTS) if i < number else own)
     blocks, pattern = grouped(found)
     return replace(model, blocks=blocks, pattern=pattern, dense_layers=number)
@@ -283,7 +288,7 @@ def _overridden(models: Models, settings: dict[str, Array]) -> Models:
     model, block, numbers = models.template, dict(models.block), dict(models.numbers)
     if not model.blocks and set(settings) - {"head"}:
         raise InputError(
-            "a GEMM list takes its sizes from the file", field=f"model.{min(settings)}"
+            "a list of operations takes its sizes from the file", field=f"model.{min(settings)}"
         )
     if any(b.head_types for b in model.blocks):
         raise InputError(

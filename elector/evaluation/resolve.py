@@ -423,6 +423,7 @@ def _workload(
     fields = schema("workload")
     texts = {name: str(_text(table, name, first)) for name in CATEGORICAL}
     texts["precision"] = precision
+    kept = _stored_by_file(table, first, texts, models.template, machine)
     _require_storage(texts, machine)
     lora_rank(texts["trainable"])
     if texts["sparsity"] != "dense":
@@ -450,7 +451,38 @@ def _workload(
     masked = np.ceil(length * MASKED_SHARE)
     numbers["predictions"] = np.where(numbers["predictions"] > 0, numbers["predictions"], masked)
     _require_fit(numbers, models)
-    return Workload(**texts, generates=bool((numbers["generate"] > 0).any()), **numbers)  # type: ignore[arg-type]
+    generates = bool((numbers["generate"] > 0).any())
+    return Workload(**texts, kept=kept, generates=generates, **numbers)  # type: ignore[arg-type]
+
+
+def _stored_by_file(
+    table: Table, first: int, texts: dict[str, str], model: Model, machine: Machine
+) -> tuple[str, ...]:
+    """Puts in the formats that a model's own file stores its weights and cache in, where the
+    workload names none and the machine can hold them; the parts of layers left out."""
+    stored = model.quantization
+    if stored is None:
+        return ()
+    products, fits = precisions()[texts["precision"]].products, {}
+    for name, own in (("weights", stored.format), ("kv_cache", stored.kv_cache)):
+        given = _given(table, f"workload.{name}", first)
+        known = own in unpacking() and formats()[own].bits <= products.bits
+        fits[name] = not given and known
+    trains = texts["mode"] == "training" and texts["trainable"] == "all"
+    fits["weights"] &= not trains and _cells(machine) is None
+    for name, own in (("weights", stored.format), ("kv_cache", stored.kv_cache)):
+        texts[name] = own if fits[name] else texts[name]
+    return stored.kept if fits["weights"] else ()
+
+
+def _given(table: Table, key: str, row: int) -> bool:
+    """Whether the design at `row` was given a value."""
+    return key in table.columns and table.columns[key][row] is not None
+
+
+def _cells(machine: Machine) -> str | None:
+    """The setting of the bits that crossbars store of every weight; None without crossbars."""
+    return next((k for k in machine.fields if k.rpartition(".")[2] == "weight_bits"), None)
 
 
 def _require_storage(texts: dict[str, str], machine: Machine) -> None:
@@ -458,7 +490,7 @@ def _require_storage(texts: dict[str, str], machine: Machine) -> None:
 
     Cells of crossbars hold as many bits of every matrix as the machine says.
     """
-    cells = next((k for k in machine.fields if k.rpartition(".")[2] == "weight_bits"), None)
+    cells = _cells(machine)
     if texts["weights"] != SAME and cells is not None:
         raise InputError(
             f"{machine.name} stores weights in cells, all of them in the same number of bits",
@@ -503,7 +535,7 @@ def _require_fit(numbers: dict[str, Array], models: Models) -> None:
             value=int(numbers["predictions"][i]),
             hint="at most workload.sequence_length; 0 predicts 15.625 % of them",
         )
-    if model.position_kind != "learned" or model.family in ("vision", "gemm"):
+    if model.position_kind != "learned" or model.family in ("vision", "gemm", "operations"):
         return
     longest = length + numbers["generate"]
     over = (models.numbers["positions"] > 0) & (longest > models.numbers["positions"])

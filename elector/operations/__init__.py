@@ -20,17 +20,17 @@ from elector.describe.model import Models
 from elector.describe.workload import OPTIMIZER_STATES, Workload
 from elector.operations.attention import reach_of
 from elector.operations.backward import backward
-from elector.operations.collect import TABLES, Collector, Shape
+from elector.operations.collect import TABLES, Collector
 from elector.operations.forward import blocks, embedding
-from elector.operations.graph import Parameter, Value
+from elector.operations.graph import Value
 from elector.operations.heads import head
+from elector.operations.listed import emit, listing_of, require_inference
 from elector.operations.passes import norm
-from elector.operations.roles import ROUTED, Place, Role, Section
+from elector.operations.roles import NEVER_PACKED, PARTS, ROUTED, Role, Section
 from elector.operations.rows import CLASSES, Operations, Row
 from elector.operations.scans import state_of
-from elector.operations.scope import Pass, Scope, Subset
+from elector.operations.scope import Pass, Scope
 from elector.operations.step import Step
-from elector.operations.tape import LinearNode
 from elector.operations.tensor import Tensor, elements_of, trained
 from elector.operations.tensors import active_elements, parameter_tensors, place_of
 from elector.operations.update import cast_weights, update
@@ -47,7 +47,8 @@ def build(models: Models, workload: Workload) -> Operations:
     causal decoder, training in which nothing trains).
     """
     _require_meaning(models, workload)
-    step = Step(models, workload, Collector(models.size, workload.format))
+    kept = NEVER_PACKED.union(*(PARTS[part] for part in workload.kept))
+    step = Step(models, workload, Collector(models.size, workload.format, kept))
     _forward(step)
     tensors = parameter_tensors(models, workload)
     if workload.format.casts_each_pass and not workload.training:
@@ -74,8 +75,11 @@ def _require_meaning(models: Models, workload: Workload) -> None:
         )
     if workload.generates and workload.training:
         raise InputError("a training step generates nothing", field="workload.generate")
-    if workload.rank and not models.template.blocks:
-        raise InputError("a GEMM list has no projections", field="workload.trainable")
+    listing = listing_of(model)
+    if listing is not None:
+        require_inference(listing, workload)
+        if workload.rank:
+            raise InputError("a list has no projections", field="workload.trainable")
     others = [b.mixer for b in model.blocks if b.mixer not in ("attention", "none")]
     if workload.rank and others:
         raise InputError(
@@ -89,8 +93,9 @@ def _forward(step: Step) -> None:
     models, workload = step.models, step.workload
     model, once = models.template, np.ones(models.size)
     times = workload.gradient_accumulation if workload.training else once
-    if model.family == "gemm":
-        _gemms(step, times)
+    listing = listing_of(model)
+    if listing is not None:
+        emit(step, listing, times)
         return
     vision = model.family == "vision"
     special = float(model.special_tokens)
@@ -166,49 +171,6 @@ def _decode(step: Step, run: Pass, indices: Iterable[int], before: Value) -> Val
     return head(step, run, x, last_only=False)
 
 
-def _gemms(step: Step, times: Array) -> None:
-    """Products that have nothing to do with one another; training adds their two gradients."""
-    one = np.ones(step.models.size)
-    run = Pass("forward", one, one, one, 0.0 * one, times, one)
-    for g in step.models.template.gemms:
-        place = Place(Section.LIST, variant=g.name)
-        scope = Scope(run, place, g.count * times)
-        x, y = (
-            Value(g.m * one, g.k * one, scope.count, step.training),
-            Value(g.m * one, g.n * one, scope.count, step.training),
-        )
-        row = Row(
-            Role.PRODUCT,
-            place,
-            "forward",
-            "linear",
-            True,
-            a="stream",
-            b="weight",
-            out="stream",
-            variant=g.name,
-        )
-        shape = Shape(1.0, x.rows, x.width, y.width)
-        weight = Parameter(Role.PRODUCT, place)
-        y.made_by(step.out.matmul(row, scope.count, shape, (x, weight)))
-        step.note_live(shape.m * (shape.k + shape.n))
-        step.keep(scope, x)
-        if step.training:
-            step.tape.append(
-                LinearNode(
-                    scope,
-                    Role.PRODUCT,
-                    "linear",
-                    x,
-                    y,
-                    weight,
-                    shape,
-                    Subset.BODY,
-                    variant=g.name,
-                )
-            )
-
-
 def _finish(step: Step, tensors: list[Tensor]) -> Operations:
     out, workload, size = step.out, step.workload, step.models.size
     tables: dict[str, Any] = {name: out.table(name) for name in TABLES}
@@ -230,8 +192,7 @@ def _finish(step: Step, tensors: list[Tensor]) -> Operations:
         macs=models.whole(macs),
         executed=models.whole(executed),
         layers=np.broadcast_to(layers, (size,)),
-        # A GEMM list takes its sizes from the file; the batch does not apply to it.
-        streams=np.ones(size) if step.models.template.family == "gemm" else workload.batch,
+        streams=_streams(step),
         heads=np.broadcast_to(heads, (size,)),
         tables=_tables(step),
         format=workload.format,
@@ -259,6 +220,14 @@ def _macs(out: Collector, tables: dict[str, Array], size: int) -> tuple[Array, A
             done = count * batch * m * (n if row.grows == "k" else k) * reach
         dense = dense + done
     return dense, executed
+
+
+def _streams(step: Step) -> Array:
+    """(M,) sequences; the batch does not apply to a list whose sizes do not follow it."""
+    listing = listing_of(step.models.template)
+    if listing is not None and "batch" not in listing.names:
+        return np.ones(step.models.size)
+    return step.workload.batch
 
 
 def _total(models: Models) -> Array:

@@ -176,6 +176,26 @@ NEVER_PACKED = frozenset(
         Role.VALUE_LOW_RANK_B,
     }
 )
+#: Parts of layers whose matrices some files leave as they are (elector.describe.quantization).
+PARTS = {
+    "attention": frozenset(
+        {
+            Role.QUERY,
+            Role.QUERY_DOWN,
+            Role.KEY_VALUE,
+            Role.KEY_VALUE_DOWN,
+            Role.KEY_VALUE_UP,
+            Role.ABSORBED_QUERY,
+            Role.ABSORBED_VALUE,
+            Role.INDEX_QUERY,
+            Role.INDEX_KEY,
+            Role.INDEX_WEIGHTS,
+            Role.OUTPUT,
+        }
+    ),
+    "state": frozenset({Role.STATE_IN, Role.STATE_OUT}),
+    "shared experts": frozenset({Role.SHARED_IN, Role.SHARED_GATE, Role.SHARED_OUT}),
+}
 #: Parameters are updated all stacks of a block together.
 UPDATES = (Part.UPDATE, Part.BIAS_UPDATE)
 #: Element-wise work by what it is for.

@@ -9,6 +9,8 @@ import numpy as np
 from elector.describe.model import HEAD_TYPES, Block, Model, Models
 from elector.describe.workload import Workload
 from elector.operations.kinds import expert_tensors, mixer_tensors
+from elector.operations.listed import listing_of
+from elector.operations.listed import weights as listed_weights
 from elector.operations.roles import Place, Role, Section
 from elector.operations.tensor import Tensor
 
@@ -34,11 +36,11 @@ def parameter_tensors(models: Models, workload: Workload) -> list[Tensor]:
     for index in range(len(model.blocks)):
         found += _block(models, index, workload.rank)
     found += [replace(t, count=models.top(t.count)) for t in _head(models)]
-    one = np.full(models.size, 1.0)
-    for g in model.gemms:
-        place = Place(Section.LIST, variant=g.name)
-        sizes = one * (g.k * g.n), one * g.count
-        found.append(Tensor(Role.PRODUCT, place, *sizes, variant=g.name))
+    listing = listing_of(model)
+    if listing is not None:
+        for layer, name, elements, count in listed_weights(models, listing):
+            place = Place(Section.LIST, variant=layer)
+            found.append(Tensor(Role.PRODUCT, place, elements, count, variant=name))
     return found
 
 

@@ -9,17 +9,20 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from search_fakes import fake
+from search_fakes import SMALL, fake
 
 import transcode
-from elector.base.errors import InputError
-from transcode.search import cluster
+from elector.base.errors import EvaluationError, InputError
+from transcode.objective import Problem
+from transcode.search import cluster, workers
+from transcode.space import load
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -170,3 +173,50 @@ def test_two_of_four_workers_killed_and_the_front_is_the_same(
     assert far.manifest["designs"] == near.manifest["designs"] == budget
     np.testing.assert_array_equal(far.front.ids, near.front.ids)
     np.testing.assert_array_equal(far.front.objectives, near.front.objectives)
+
+
+@pytest.mark.slow
+@pytest.mark.extras("distributed")
+@pytest.mark.parametrize("dies", ["scheduler", "workers"])
+def test_nobody_left_is_one_line(
+    dies: str, machines: Machines, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cluster, "ALONE", 3.0)
+    victims = machines.processes[:1] if dies == "scheduler" else machines.processes[1:]
+
+    def kill(seen: transcode.Progress) -> None:
+        for process in victims:
+            process.kill()
+
+    words = "(are gone|without a worker)"  # whichever is noticed first
+    with pytest.raises(EvaluationError, match=rf"{words}.*; the same command goes on"):
+        transcode.search(
+            "bert",
+            sampler="random",
+            out=tmp_path / "run",
+            cluster=machines.address,
+            progress=kill,
+        )
+
+
+class Silence(Executor):
+    """Takes work and never answers."""
+
+    def submit(self, *arguments: Any, **named: Any) -> Future[Any]:
+        return Future()
+
+
+def test_who_waits_for_an_answer_looks_whether_somebody_is_there() -> None:
+    space = load(SMALL)
+    looks: list[int] = []
+
+    def watch() -> None:
+        looks.append(len(looks))
+        if len(looks) == 2:
+            raise EvaluationError("gone")
+
+    crew = workers.Crew(Problem(space, fake), 2, Silence(), watch)
+    crew.each = 1.0
+    with pytest.raises(EvaluationError, match="gone"):
+        crew.assess(space.designs(np.arange(20)))
+    assert looks == [0, 1]

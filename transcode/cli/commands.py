@@ -149,6 +149,7 @@ def _samplers(ctx: click.Context, param: click.Parameter, text: str) -> list[str
     show_default=True,
     help="How the front is printed at the end.",
 )
+@click.option("--report", "page", is_flag=True, help="Also write the front as a page, report.html.")
 @click.option("--quiet", is_flag=True, help="No progress on stderr.")
 def search(
     space: str,
@@ -167,6 +168,7 @@ def search(
     stall: float | None,
     stall_batches: int,
     format: str,
+    page: bool,
     quiet: bool,
 ) -> None:
     """Search SPACE, a file or the name of a shipped space.
@@ -219,6 +221,10 @@ def search(
     except EvaluationError as error:  # the disk is full, and the front is safe
         notes.append(str(error))
     report.search_result(result.folder, format, notes)
+    if page:
+        from transcode.pages import report as write
+
+        click.echo(f"page to explore, in a browser: {write(result.folder)}", err=True)
 
 
 @main.command()

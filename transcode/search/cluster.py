@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import importlib.util
 import ipaddress
+import logging
 import re
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from typing import Any
@@ -24,6 +26,8 @@ from transcode.search.workers import Crew
 #: Seconds a scheduler may take to answer, all its workers to say what they are (they import this
 #: program), and how often a task is tried on another worker.
 ANSWER, ANSWERS, RETRIES = 15.0, 60.0, 5
+#: Seconds that a scheduler may be without any worker: one that is replaced is waited for.
+ALONE = 60.0
 _CLOSED = "a scheduler does so that does not know the certificate, or speaks tcp:// and not tls://"
 _AUTHORITY = "distributed.comm.tls.ca-file in Dask's configuration names the authority of both"
 _ADDRESS = re.compile(r"(?:(?P<kind>\w+)://)?(?P<host>\[[0-9a-fA-F:]+\]|[^:/\s]+):(?P<port>\d+)/?")
@@ -94,9 +98,10 @@ def crew_of(address: str | None, problem: Problem, jobs: int) -> Iterator[Crew]:
 
     client = _client(address)
     try:
+        _quiet()
         workers = _alike(client, address)
         executor = client.get_executor(pure=False, retries=RETRIES)
-        crew = Crew(problem, max(jobs, workers), executor)
+        crew = Crew(problem, max(jobs, workers), executor, _watch(client, address))
         if not crew.many:
             raise InputError(
                 "this search cannot be sent to other machines: its evaluator lives in this process",
@@ -105,10 +110,35 @@ def crew_of(address: str | None, problem: Problem, jobs: int) -> Iterator[Crew]:
         yield crew
     except (KilledWorker, CommClosedError, CancelledError) as error:
         raise EvaluationError(
-            f"{address}: lost its workers ({type(error).__name__}); the same command goes on"
+            f"{address}: the scheduler or its workers are gone ({type(error).__name__}); "
+            "the same command goes on"
         ) from None
     finally:
         client.close(timeout=ANSWER)
+
+
+def _watch(client: Any, address: str) -> Callable[[], None]:
+    """Raises EvaluationError where a scheduler has been without any worker for long."""
+    seen = time.monotonic()
+
+    def look() -> None:
+        nonlocal seen
+        now = time.monotonic()
+        if client.scheduler_info()["workers"]:
+            seen = now
+        elif now - seen > ALONE:
+            raise EvaluationError(
+                f"{address}: has been without a worker for {ALONE:g} s; the same command goes on"
+            )
+
+    return look
+
+
+def _quiet() -> None:
+    """Keeps to ourselves what Dask logs of a connection that is lost: we say it in a line."""
+    for name in list(logging.root.manager.loggerDict):
+        if name.partition(".")[0] in ("distributed", "tornado", "asyncio"):
+            logging.getLogger(name).setLevel(logging.CRITICAL + 1)
 
 
 def _client(address: str) -> Any:

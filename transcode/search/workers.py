@@ -12,7 +12,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -31,7 +31,8 @@ R = TypeVar("R")
 #: Seconds of work that are worth sending to another process, and from which on each gets two
 #: pieces rather than one, for balance; how often a task is asked for again.
 _WORTH, _LONG, _TRIES = 0.05, 2.0, 5
-#: Seconds between two looks of a worker at whether the search is still there.
+#: Seconds between two looks of a worker at whether the search is still there, and of the search
+#: at whether workers are.
 _LOOK = 1.0
 #: Points of a front for each process whose volumes are worth sending away.
 _SHARED = 16
@@ -91,12 +92,19 @@ class Crew:
 
     jobs : processes; with 1, or with an evaluator that cannot be sent away, all is done here.
     executor : used instead of processes of this machine; left open in the end.
+    watch : called while its answers are waited for, raises where none is to be expected.
     """
 
-    def __init__(self, problem: Problem, jobs: int, executor: Executor | None = None) -> None:
+    def __init__(
+        self,
+        problem: Problem,
+        jobs: int,
+        executor: Executor | None = None,
+        watch: Callable[[], None] | None = None,
+    ) -> None:
         self.problem = problem
         self.jobs = jobs or len(os.sched_getaffinity(0))
-        self.given = executor
+        self.given, self.watch = executor, watch
         self.pool: Executor | None = None
         self.blob: bytes | None = None
         self.each = 0.0  # seconds a design took in the last batch
@@ -169,11 +177,17 @@ class Crew:
                 meanwhile()
                 meanwhile = _idle
                 for place, future in asked.items():
-                    answers[place] = future.result()
+                    answers[place] = self._answer(future)
                 return [answers[place] for place in range(len(arguments))]
             except BrokenProcessPool:
                 self.close()
         raise EvaluationError(f"worker processes died {_TRIES} times in a row")
+
+    def _answer(self, future: Future[R]) -> R:
+        """What is answered, however long it takes, as long as somebody is there to answer."""
+        while self.watch is not None and not wait([future], timeout=_LOOK).done:
+            self.watch()
+        return future.result()
 
     def _open(self) -> Executor:
         if self.given is not None:

@@ -211,7 +211,7 @@ function makeFilters() {
   state.bounds = told.axes.map(axis => {
     const ends = ["from", "to"].map(end => element("input", {type: "number", step: "any", className: "bound",
       placeholder: end, ariaLabel: `${axis.title} ${end}`}));
-    ends.forEach(input => input.addEventListener("input", update));
+    for (const input of ends) for (const kind of ["input", "change"]) input.addEventListener(kind, update);
     place.append(element("span", {}, `${axis.title} `, ends[0], " ", ends[1]));
     return {axis, ends};
   });
@@ -244,7 +244,7 @@ function update() {
   for (let i = 0; i < state.size; i++) {
     let kept = !state.brushed || state.brushed.has(i);
     for (const {axis, low, high} of limits) if (kept) { const v = drawn(axis, i); kept = v >= low && v <= high; }
-    if (kept && words.length) { const own = text("settings", i).toLowerCase(); kept = words.every(w => own.includes(w)); }
+    if (kept && words.length) { const own = ` ${text("settings", i).toLowerCase()}`; kept = words.every(w => own.includes(` ${w}`)); }
     state.mask[i] = kept ? 1 : 0;
     count += state.mask[i];
   }

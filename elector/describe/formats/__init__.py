@@ -1,7 +1,7 @@
 """Descriptions of models and machines that people already have -> ours.
 
 A model is a preset's name, or a file: Hugging Face config.json, FlexiBERT dictionary, our
-own YAML or JSON, or a list of matrix products (CSV, ours or SCALE-Sim's).
+own YAML or JSON, an operation list, or matrix products (CSV, ours or SCALE-Sim's).
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from elector.base.table import DATA, load_json, load_yaml, read_csv
 from elector.describe.formats.described import PRESETS, from_mapping, preset, preset_names
 from elector.describe.layered import NAME as HETEROGENEOUS
 from elector.describe.layered import base as heterogeneous
+from elector.describe.listing import KIND
 from elector.describe.model import Gemm, Model
 
 __all__ = ["list_models", "load_model", "load_scalesim_config"]
@@ -111,6 +112,7 @@ def _load_file(path: Path, ignore: tuple[str, ...] = ()) -> Model:
     from elector.describe.formats.flexibert import KEYS, from_dictionary
     from elector.describe.formats.gemm import load_gemms
     from elector.describe.formats.hf.read import from_config
+    from elector.describe.formats.operations import from_listing
 
     suffix = _spoken_suffix(path) if paths.is_special(path) else path.suffix.lower()
     if suffix == ".csv":
@@ -122,6 +124,8 @@ def _load_file(path: Path, ignore: tuple[str, ...] = ()) -> Model:
     if not isinstance(data, dict):
         raise InputError("must hold a mapping of keys to values", file=path)
     name = path.parent.name if path.name == "config.json" and path.parent.name else path.stem
+    if data.get("kind") == KIND:
+        return from_listing(data, name, path)
     if set(data) & set(KEYS):
         return from_dictionary(data, name, path)
     # Hugging Face's and Google's first configurations, which have no model_type yet

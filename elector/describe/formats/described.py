@@ -18,6 +18,7 @@ from typing import Any
 from elector.base import paths
 from elector.base.errors import InputError
 from elector.base.table import DATA, Field, load_yaml, schema
+from elector.describe.listing import KIND
 from elector.describe.model import EXTRAS, HEAD_TYPES, MIXERS, Block, Gemm, Model
 from elector.describe.variants import KINDS, grouped, pattern_kinds
 
@@ -90,6 +91,10 @@ def from_mapping(data: Mapping[str, Any], name: str, file: object) -> Model:
     blocks, pattern = _blocks(data, str(family), file)
     if "stem" in data:
         values["stem"] = _stem(data["stem"], file)
+    first = whole_or_none(data, "dense_layers", file)
+    if first and pattern and first >= len(pattern):
+        raise InputError("leaves no layer with experts", file=file, field="dense_layers")
+    values["dense_layers"] = first if pattern else 0
     model = replace(Model(name, str(family), blocks), pattern=pattern, **values)
     _check(model, file)
     return model
@@ -97,6 +102,9 @@ def from_mapping(data: Mapping[str, Any], name: str, file: object) -> Model:
 
 def to_mapping(model: Model) -> dict[str, Any]:
     """The entries of a file that `from_mapping` makes the same model of."""
+    if model.listing is not None:
+        head = {"kind": KIND, "name": model.name, "source": model.source}
+        return {**head, **model.listing.mapping()}
     if model.family == "gemm":
         gemms = [{key: getattr(gemm, key) for key in _GEMM} for gemm in model.gemms]
         return {"name": model.name, "source": model.source, "gemms": gemms}
@@ -119,6 +127,8 @@ def to_mapping(model: Model) -> dict[str, Any]:
         for key in (*_FLAGS[2:], "mixer", *EXTRAS):
             if getattr(entry, key) != getattr(plainer, key):
                 sizes[key] = getattr(entry, key)
+        if not sizes["feed_forward"]:
+            sizes["mixer"] = entry.mixer
         if entry.head_types:
             counts = zip(HEAD_TYPES, entry.head_types, strict=True)
             sizes["head_types"] = {kind: count for kind, count in counts if count}
@@ -151,7 +161,9 @@ def whole(
 @functools.cache
 def _fields() -> dict[str, Field]:
     """Every scalar key of a model file."""
-    return {**schema("model"), **schema("model_file")}
+    found = {**schema("model"), **schema("model_file")}
+    del found["ignore_keys"]  # of a configuration, which is another file
+    return found
 
 
 def _on_base(data: dict[str, Any], file: object) -> dict[str, Any]:
@@ -326,13 +338,15 @@ def block(data: Mapping[str, Any], file: object, prefix: str = "") -> Block:
     feeds = data.get("feed_forward", [] if extras.get("experts") else None)
     if extras.get("experts") and "beside" not in data:
         feeds = []
+    # A layer that says how it mixes may do nothing else.
+    none = feeds == [] and ("mixer" in data or bool(extras.get("experts")))
     return Block(
         repeat=number("repeat", 1),
         hidden=hidden,
         heads=heads,
         head_size=number("head_size", hidden // heads),
         kv_heads=kv_heads,
-        feed_forward=() if feeds == [] else widths(feeds, file, f"{prefix}feed_forward"),
+        feed_forward=() if none else widths(feeds, file, f"{prefix}feed_forward"),
         head_types=_head_types(data.get("head_types"), heads, file, f"{prefix}head_types"),
         mixer=mixer,
         **{key: _flag(data, key, file, prefix) for key in _FLAGS if key != "rotates"},

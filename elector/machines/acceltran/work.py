@@ -92,19 +92,10 @@ def _activity(p: Prepared, part: slice) -> Activity:
     loads = _loads(d)
     one, turns = stream(compute, loads), loads.turns(compute)
     plain = not (turns & d.double).any()
-    busy: dict[str, Array | Count] = {
-        "lanes": _sums(p, p.lanes.taken, c),
-        "activation units": _sums(p, p.lanes.functions, c),
-        "softmax units": _sums(p, p.softmax.seconds, s),
-        "layer-norm units": _sums(p, p.norm.seconds, s),
-        "memory": Count(memory.seconds, d.plain) if plain else _chosen(d, memory.seconds, turns),
-    }
     alone = one.alone if one.turned is None else np.minimum(one.alone, one.turned)
-    if d.released.any():
-        busy["one after another"] = np.where(d.released, alone, 0.0)
     clock, lane_count = units.number("clock"), units.number("pe") * units.number("lanes_per_pe")
     return Activity(
-        busy=busy,
+        busy=_busy(d, turns, alone),
         alone=alone,
         cycles=alone * clock if p.details else np.zeros((0, index.size)),
         counts=_counts(d, turns, plain),
@@ -123,6 +114,22 @@ def _activity(p: Prepared, part: slice) -> Activity:
         gating=_gating(d),
         details=_details(d, turns) if p.details else None,
     )
+
+
+def _busy(d: _Designs, turns: Array, alone: Array) -> dict[str, Array | Count]:
+    """Resource -> seconds; the released simulator runs operations one after another."""
+    p, memory = d.p, d.p.memory.seconds
+    plain = not (turns & d.double).any()
+    busy: dict[str, Array | Count] = {
+        "lanes": _sums(p, p.lanes.taken, d.lanes),
+        "activation units": _sums(p, p.lanes.functions, d.lanes),
+        "softmax units": _sums(p, p.softmax.seconds, d.unit),
+        "layer-norm units": _sums(p, p.norm.seconds, d.unit),
+        "memory": Count(memory, d.plain) if plain else _chosen(d, memory, turns),
+    }
+    if d.released.any():
+        busy["one after another"] = np.where(d.released, alone, 0.0)
+    return busy
 
 
 def _computing(p: Prepared, c: Array, s: Array) -> Array:

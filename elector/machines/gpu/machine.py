@@ -59,7 +59,7 @@ from elector.machines.gpu.stacks import (
     transposed,
     unpacked,
 )
-from elector.machines.tiling import Plan, plan
+from elector.machines.tiling import Memories, Plan, plan
 from elector.operations.rows import Operations
 
 Array = np.ndarray
@@ -141,7 +141,7 @@ def _plan(ops: Operations, index: Array, units: Units, details: bool) -> tuple[P
     found, _, plan_index = distinct(index * sizes.size + code)
     pair, rest = np.divmod(found, sizes.size)
     no, asked = np.zeros(pair.size, dtype=bool), np.arange(len(ops.rows) if details else 0)
-    return plan(ops, pair, sizes[rest], no, no, asked), plan_index
+    return plan(ops, pair, Memories(sizes[rest], no, no), asked), plan_index
 
 
 def clock(units: Units) -> Array:

@@ -184,14 +184,10 @@ class ReramUnits:
 
     def _unit(self, run: Run, matrix: int | None) -> str:
         """Name of the crossbars of one matrix of one layer."""
-        ops, row = self.case.ops, self.case.ops.rows[run.row]
+        row = self.case.ops.rows[run.row]
         product = word(row.role, Part.FORWARD, row.cross, row.index, row.variant)
-        passes = float(ops.workload.gradient_accumulation[self.i])
-        layers = max(round(run.repeat / (passes if ops.workload.training else 1.0)), 1)
-        if row.phase == "decode":
-            layers = max(int(ops.layers[self.i]), 1)
-        place, back = run.layer % layers, row.phase == "backward"
-        place = layers - 1 - place if back else place
+        back = row.phase == "backward"
+        place = run.repeat - 1 - run.layer if back else run.layer
         side = " transposed" if back and self.twice > 1 else ""
         which = "" if matrix is None else f" {matrix + 1}"
         return f"crossbars: {row.layer_word} {place + 1} {product}{which}{side}"

@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from elector.machines.systolic.folds import Arrays, Sides, folds
-from elector.machines.tiling import TILE_SHARE, tile_search
+from elector.machines.tiling import TILE_SHARE, Sought, tile_search
 from elector.operations.rows import Operations
 
 Array = np.ndarray
@@ -39,7 +39,7 @@ def words(ops: Operations, products: Array, pair: Array, size: Array) -> Array:
     )
     limit = np.broadcast_to(size * TILE_SHARE / 2.0, shape).ravel()
     every = np.ones(m.size, dtype=bool)
-    best = tile_search(m, k, n, 1.0, 1.0, 1.0, limit, m * k, k * n, every)
+    best = tile_search(Sought(m, k, n, 1.0, 1.0, 1.0, limit, m * k, k * n, every))
     runs = batch * count
     moved = np.stack(
         (runs * m * k * best.a_passes, runs * k * n * best.b_passes, runs * m * n * best.sums)

@@ -31,7 +31,7 @@ from elector.machines.systolic.folds import (
     serial,
 )
 from elector.machines.systolic.tables import Tables, tables
-from elector.machines.tiling import TILE_SHARE, Plan, plan
+from elector.machines.tiling import TILE_SHARE, Memories, Plan, plan
 from elector.operations.rows import PARAMETERS, Operations
 
 Array = np.ndarray
@@ -128,7 +128,7 @@ def _plan(ops: Operations, index: Array, units: Units, details: bool) -> tuple[P
     asked = np.arange(len(ops.rows) if details else 0)
     pair, rest, fuse = (np.repeat(x, 2) for x in (pair, rest, keys % 2 == 1))
     half = np.arange(pair.size) % 2 == 0
-    return plan(ops, pair, sizes[rest], half, fuse, asked), pair, 2 * place
+    return plan(ops, pair, Memories(sizes[rest], half, fuse), asked), pair, 2 * place
 
 
 def _words(ops: Operations, products: Array, pair: Array, plan_index: Array, units: Units) -> Array:
@@ -219,7 +219,6 @@ def _activity(p: Prepared, part: slice) -> Activity:
     if compute.chip is not None:
         busy["on-chip memory"] = compute.chip
     counts, traffic = _counts(d, compute, turns)
-    cells = units.number("rows") * units.number("cols") * units.number("arrays")
     return Activity(
         busy=busy,
         alone=alone,
@@ -228,7 +227,7 @@ def _activity(p: Prepared, part: slice) -> Activity:
         fuse=units.flag("fuse"),
         start=np.where(d.peer, 0.0, _start(d) / units.number("bandwidth")),
         executed=ops.executed[index],
-        peak=cells * units.number("clock"),
+        peak=d.arrays.rows * d.arrays.cols * d.arrays.count * units.number("clock"),
         limits=_limits(d),
         overlap=Overlap(
             one=one,

@@ -17,6 +17,7 @@ from laws.drawing import (
     bounded,
     field_of,
     given,
+    most,
     narrower,
     number,
 )
@@ -134,6 +135,7 @@ def larger(subject: Subject, row: Row, axis: str, random: Random) -> Pair | None
     else:
         every = granule(subject, axis)
         more = bounded(field, steps(float(value), field.type == "int", every, random))
+        more = min(more, most(subject, row, axis))
     if not more > value:
         return None
     return Pair(axis, row | {axis: value}, row | {axis: more})

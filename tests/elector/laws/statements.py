@@ -19,7 +19,7 @@ Array = np.ndarray
 #: A violation that no tolerance covers.
 BROKEN = 1e9
 #: Results that may have no value.
-OPTIONAL = ("time_", "tokens_", "lifetime_")
+OPTIONAL = ("time_", "tokens_", "lifetime_", "energy_per_token", "perplexity")
 #: Results that an infeasible design keeps.
 KEPT = ("macs", "parameters", "area_mm2", "peak_ops_per_s")
 

@@ -12,6 +12,10 @@ _DENSE, _SPARSE = ("dense",), ("sparse", "moe")
 
 def expert_layers(config: Config, number: int) -> list[dict[str, Any] | None] | None:
     """For each layer its experts, as fields of Block; None for a dense one. None: no experts."""
+    if "experts" not in config.honours:
+        return None
+    if config.name("experts") not in config.entries and "enable_moe_block" not in config.honours:
+        raise config.fail("is missing: a mixture of experts needs their number", "experts")
     experts = config.number("experts", 0, low=0)
     if not experts:
         return None

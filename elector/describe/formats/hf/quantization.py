@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from elector.base.errors import InputError
-from elector.describe.model import Quantization
+from elector.describe.quantization import Quantization
 
 #: Words of `hf_quant_config.json` and of `modelopt` -> format of the weights, bits, group.
 _ALGORITHMS: dict[str, tuple[str, float, int]] = {
@@ -95,7 +95,8 @@ def _integers(entries: Mapping[str, Any], file: object) -> tuple[str, float, int
 def _bitsandbytes(entries: Mapping[str, Any], file: object) -> tuple[str, float, int]:
     if entries.get("load_in_4bit"):
         kind = entries.get("bnb_4bit_quant_type", "fp4")
-        return str(kind), 4.0, 64
+        twice = kind == "nf4" and bool(entries.get("bnb_4bit_use_double_quant"))
+        return f"{kind}-dq" if twice else str(kind), 4.0, 64
     return "int8", 8.0, 0
 
 

@@ -290,12 +290,7 @@ def _with_formats(model: Model, stored: object, file: object) -> Model:
         found = beside(data, other)
     if found is None:
         return model
-    what = found.weights or found.method
-    note = (
-        f"the file stores weights in {what} ({found.method}): workload.precision says what is "
-        "counted here"
-    )
-    return replace(model, quantization=found, notes=(*model.notes, note))
+    return replace(model, quantization=found)
 
 
 def _beside(file: object) -> Path | None:
