@@ -23,7 +23,7 @@ unexport $(filter-out PYTHON,$(filter PYTHON%,$(.VARIABLES)))
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help search test test-all lint bench docs golden clean
+.PHONY: help search test test-all lint bench docs site reproduce golden clean
 
 help:
 	@sed -n 's/^# \{0,1\}//p' Makefile | sed -n '1,5p'
@@ -55,7 +55,7 @@ $(VENV)/.dev: $(VENV)/.base
 
 $(VENV)/.all: $(VENV)/.dev
 	@echo "Installing every extra (PyTorch included: some minutes) ..."
-	@$(PIP) install $(CONSTRAINED) -e ".[dev,gp,storage,cluster,train]"
+	@$(PIP) install $(CONSTRAINED) -e ".[dev,gp,storage,cluster,train,mcp]"
 	@touch $@
 
 # SCALE-Sim cannot run with the numpy we use, so it lives in an environment of its own.
@@ -77,10 +77,20 @@ postgres:
 	    apt-get install -y --no-install-recommends postgresql; } >/dev/null 2>&1 || \
 	    echo "PostgreSQL could not be installed: its tests will skip." >&2; fi
 
+# Pages of `report` are tried in a browser; where there is none, their tests skip and say so.
+.PHONY: chromium
+chromium:
+	@if ! { command -v chromedriver && { command -v chromium || command -v chromium-browser; }; } \
+	  >/dev/null && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  echo "Installing Chromium for the tests of pages ..."; \
+	  { apt-get update && DEBIAN_FRONTEND=noninteractive \
+	    apt-get install -y --no-install-recommends chromium chromium-driver; } >/dev/null 2>&1 || \
+	    echo "Chromium could not be installed: its tests will skip." >&2; fi
+
 # ---- what people want ----
 
 search: $(VENV)/.base
-	@$(BIN)/transcode search "$(SPACE)" $(ARGS)
+	@$(BIN)/transcode search "$(SPACE)" --report $(ARGS)
 	@echo "The programs are $(BIN)/elector and $(BIN)/transcode; by name after: . $(BIN)/activate"
 
 lint: $(VENV)/.dev
@@ -90,7 +100,7 @@ lint: $(VENV)/.dev
 test: lint
 	@$(BIN)/python -m pytest -n $(JOBS) -m "not slow" $(ARGS)
 
-test-all: $(VENV)/.all $(PEER)/.installed postgres lint
+test-all: $(VENV)/.all $(PEER)/.installed postgres chromium lint
 	@$(BIN)/python -m pytest -n $(JOBS) $(ARGS)
 
 bench: $(VENV)/.base $(PEER)/.installed
@@ -99,10 +109,25 @@ bench: $(VENV)/.base $(PEER)/.installed
 docs: $(VENV)/.base
 	@$(BIN)/python docs/generate.py
 
+# The documentation as a site in site/, every link checked.
+$(VENV)/.site: $(VENV)/.base
+	@echo "Installing what the site needs ..."
+	@$(PIP) install $(CONSTRAINED) -e ".[docs]"
+	@touch $@
+
+site: $(VENV)/.site
+	@$(BIN)/python -m mkdocs build --quiet --strict --site-dir site
+
+# Every figure that README.md and docs/ quote, but for dated benchmarks (docs/reproduce.md).
+reproduce: $(VENV)/.base
+	@$(BIN)/python docs/generate.py --check
+	@$(BIN)/elector validate
+	@$(BIN)/transcode search "$(SPACE)" --fresh --out results/reproduce --report
+
 # Results at 10 digits that a test compares with; a renewal is explained in CHANGELOG.
 golden: $(VENV)/.base
 	@$(BIN)/python tests/golden.py --write
 
 clean:
-	rm -rf $(VENV) $(PEER) build dist .pytest_cache .hypothesis .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(PEER) build dist site .pytest_cache .hypothesis .mypy_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

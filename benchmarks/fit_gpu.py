@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from engine_rows import for_fitting
 from gpu_rows import (
     Compiled,
     Micro,
@@ -28,6 +29,7 @@ from gpu_rows import (
     family,
     gemms,
     kernel_only,
+    left_out,
     micro,
     micro_seconds,
     operations,
@@ -49,31 +51,35 @@ GLOBAL = {
     "plain_share": (0.5, 1.0),
     # Products of one chip hardly tell a slow rate from slow operand loads. Chips of two and four
     # times the rate do: on Hopper and Blackwell larger shares are ever further off.
-    "operand_share": (0.01, 0.2),
+    "operand_share": (0.01, 0.185),
     "wave_share": (0.05, 1.0),
     "tile_cycles": (100.0, 5000.0),
-    "kernel": (0.5e-6, 8e-6),
     "bandwidth_share": (0.6, 0.95),
     "cache_share": (0.1, 1.0),
     "slack": (0.01, 1.0),
-    "misaligned": (0.1, 1.0),
+    # Few products here are misaligned, and they say little: no more than tiles without padding.
+    "misaligned": (0.1, 0.6),
     "gradient_share": (0.5, 1.0),
     "vector_share": (0.1, 1.0),
 }
 STACK = {
-    "host": (2e-6, 80e-6),
+    "host": (0.2e-6, 80e-6),
+    "kernel": (1e-6, 6e-6),
     "step": (1e-6, 5e-3),
     "update": (1e-6, 2e-2),
-    "forward": (0.3, 5.0),
-    "backward": (0.3, 5.0),
+    # Below one an operation would move less than its tensors.
+    "forward": (1.0, 5.0),
+    "backward": (0.8, 5.0),
     "mixed": (0.5, 4.0),
     "optimizer.passes": (1.0, 12.0),
+    "append.rate": (0.2, 1.0),
 }
 #: Stacks with training rows, and with rows in mixed or int8 precision.
 TRAINED = ("eager", "tensorflow1-xla", "tensorflow2-xla")
 START, STOP = 1.3, 1.01
-#: Weight of a row of training beside one of inference.
-TRAINING = 5.0
+#: Weight of a row of training beside one of inference, and of rows of language models.
+TRAINING, LANGUAGE = 5.0, 3.0
+FEW = ("tensorrt-llm", "llama.cpp")
 
 
 #: Where every fit starts: round numbers, none of them from an earlier fit, or a chip that is
@@ -85,7 +91,6 @@ BEGIN = {
     "operand_share": 0.1,
     "wave_share": 0.6,
     "tile_cycles": 1000.0,
-    "kernel": 3e-6,
     "bandwidth_share": 0.8,
     "cache_share": 0.3,
     "slack": 0.1,
@@ -93,34 +98,55 @@ BEGIN = {
     "gradient_share": 0.9,
     "vector_share": 0.3,
     "host": 15e-6,
+    "kernel": 3e-6,
     "step": 0.5e-3,
     "update": 0.5e-3,
     "forward": 1.2,
     "backward": 1.2,
     "mixed": 1.2,
     "optimizer.passes": 2.0,
+    "append.rate": 0.8,
 }
-HOST = {"eager": 40e-6, "torchscript": 40e-6, "fastertransformer": 6e-6}
+HOST = {
+    "eager": 40e-6,
+    "torchscript": 40e-6,
+    "fastertransformer": 6e-6,
+    "tensorrt": 0.5e-6,
+    "tensorrt-llm": 0.5e-6,
+    "llama.cpp": 15e-6,
+}
+STEP = {"tensorrt": 0.03e-3}
+#: Stacks without rows: nothing is fitted on but what products alone say.
+UNFITTED = ("vllm", "sglang", "compiled")
 
 
 def start() -> Values:
     """The start of a fit."""
     found = {name: BEGIN[name] for name in GLOBAL}
     for stack in stacks():
-        if stack == "compiled":
+        if stack in UNFITTED:
             continue
         for name in STACK:
             unused = name in ("backward", "update", "optimizer.passes") and stack not in TRAINED
-            unused |= name == "mixed" and stack == "tensorflow"
+            unused |= name == "append.rate" and stack != "eager"
+            unused |= name == "mixed" and stack in ("tensorflow", "llama.cpp")
             if not unused:
                 found[f"{stack}.{name}"] = BEGIN[name]
         found[f"{stack}.host"] = HOST.get(stack, BEGIN["host"])
+        found[f"{stack}.step"] = STEP.get(stack, BEGIN["step"])
+    found["compiled.kernel"] = BEGIN["kernel"]
     return found
 
 
 def bounds(name: str) -> tuple[float, float]:
     """Least and largest value of a constant."""
-    return GLOBAL[name] if name in GLOBAL else STACK[name.split(".", 1)[1]]
+    return GLOBAL[name] if name in GLOBAL else STACK[_owned(name)[1]]
+
+
+def _owned(name: str) -> tuple[str, str]:
+    """Stack and quantity of a constant's name; names of stacks may hold dots."""
+    stack = next(s for s in stacks() if name.startswith(f"{s}."))
+    return stack, name.removeprefix(f"{stack}.")
 
 
 def apply(values: Values) -> tuple[Constants, dict[str, dict[str, float]]]:
@@ -129,7 +155,7 @@ def apply(values: Values) -> tuple[Constants, dict[str, dict[str, float]]]:
     tables = {stack: dict(table) for stack, table in stacks().items()}
     for name, value in values.items():
         if name not in GLOBAL:
-            stack, quantity = name.split(".", 1)
+            stack, quantity = _owned(name)
             tables[stack][quantity] = value
     return now, tables
 
@@ -182,7 +208,7 @@ def fit(values: Values, data: Data) -> Values:
         for stack, rows in data.steps.items():
             values = fit_stack(values, stack, rows, factor)
         best = loss(values, data)
-        for name in GLOBAL:
+        for name in (*GLOBAL, "compiled.kernel"):
             for step in (factor, 1.0 / factor):
                 trial = moved(values, {name: step})
                 found = loss(trial, data)
@@ -258,8 +284,9 @@ def _rewrite(path: Path, key: object, values: Values, source: str) -> None:
 
 def data(folder: Path, leave: str = "") -> Data:
     """What is fitted on; `leave` names a chip family of which everything stays out."""
-    rows = steps(folder).joined(eager_inference(folder))
+    rows = steps(folder).joined(eager_inference(folder)).joined(for_fitting(folder))
     keep = ~suspect(rows) & np.array([family(r) != leave for r in rows.records])
+    keep &= ~left_out(rows)
     rows = rows.take(keep)
     m, k, n, t, half = gemms(folder)
     others = micro(folder)
@@ -270,6 +297,7 @@ def data(folder: Path, leave: str = "") -> Data:
     single = compile_operations(operations(m[half], k[half], n[half]), "a100-sxm-80gb")
     # Few rows are of training, and they alone say something of its constants.
     weight = np.where(rows.where(mode="train"), TRAINING, 1.0)
+    weight = np.where([r["implementation"] in FEW for r in rows.records], LANGUAGE, weight)
     weight = weight / weight.sum()
     parts = {}
     for stack in dict.fromkeys(r["implementation"] for r in rows.records):

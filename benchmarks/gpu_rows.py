@@ -26,6 +26,7 @@ from elector.operations.collect import Collector, Shape, Sizes
 from elector.operations.roles import Place, Role, Section
 from elector.operations.rows import Operations, Row
 from elector.operations.scope import formula
+from elector.studies import validation_cases
 from elector.technology import Technology
 
 Array = np.ndarray
@@ -107,7 +108,26 @@ def _as_steps(records: list[Record]) -> Steps:
         value = float(r["value"])
         batch = float(r["batch_per_device"])
         seconds.append(value * 1e-3 if r["metric"] == "step_ms" else batch / value)
-    return Steps(records, [_settings(r) for r in records], np.array(seconds))
+    return from_records(records, [_settings(r) for r in records], seconds)
+
+
+def from_records(
+    records: list[Record], settings: list[dict[str, object]], seconds: list[float]
+) -> Steps:
+    """Rows with the settings and seconds that were read from them."""
+    given = [{k: v for k, v in s.items() if v is not None} for s in settings]
+    return Steps(records, given, np.array(seconds))
+
+
+def left_out(rows: Steps) -> Array:
+    """(D,) rows that the rule of elector.studies.validation_cases keeps out of every fit."""
+    return np.array([_left_out(s) for s in rows.settings])
+
+
+def _left_out(settings: dict[str, object], metric: str = "latency_s") -> bool:
+    rest = {k: v for k, v in settings.items() if "." in k}
+    model, accelerator = str(settings["model"]), str(settings["accelerator"])
+    return validation_cases.left_out(model, accelerator, validation_cases.as_text(rest), metric)
 
 
 def _settings(r: Record) -> dict[str, object]:
@@ -130,11 +150,18 @@ def _settings(r: Record) -> dict[str, object]:
         "workload.precision": "fp16-amp" if mixed else r["dtype"],
         "workload.optimizer_kernels": "plain" if plain else "auto",
         "workload.implementation": r["implementation"],
+        # In 16 and 8 bits it has a kernel for all of attention, from Turing on.
+        "workload.attention": "flash" if _one_kernel(r) else None,
         "workload.gradient_accumulation": int(r["grad_accum"]),
         "workload.optimizer": "lamb" if "pretrain" in r["workload"] else "adamw",
         "accelerator.clock": CLOCKS.get((r["device"], r["workload"])),
     }
     return found
+
+
+def _one_kernel(r: Record) -> bool:
+    narrow = r["dtype"] in ("fp16", "int8")
+    return narrow and r["implementation"] == "fastertransformer" and r["device"].startswith("T4")
 
 
 def columns(settings: list[dict[str, object]]) -> dict[str, Column]:
@@ -150,7 +177,8 @@ def suspect(rows: Steps) -> Array:
 
 def family(record: Record) -> str:
     """Chip family of a row's device."""
-    return next(name for prefix, name in FAMILIES.items() if record["device"].startswith(prefix))
+    device = record["device"]
+    return next((name for prefix, name in FAMILIES.items() if device.startswith(prefix)), device)
 
 
 @dataclass(frozen=True)
@@ -182,7 +210,7 @@ class Compiled:
                 passes=gpu.passes(prepared.ops.rows, stack, w),
             )
             activity, priced, _ = limit(
-                prepared.ops, prepared.index, gpu.activity(now, slice(None)), prices, self.machine
+                prepared.ops, prepared.index, now.activity(slice(None)), prices, self.machine
             )
             timing = schedule(prepared.ops, prepared.index, activity)
             found[rows] = timing.seconds / self.scale[rows]
@@ -226,6 +254,7 @@ def operations(
     kind: str = "linear",
     batch: Array | float = 1.0,
     precision: str = "fp16",
+    stack: str = "compiled",
 ) -> Operations:
     """One operation for each of N shapes, as its own step (kind: linear or a vector operation of
     data/vector_operations.csv, then m elements)."""
@@ -235,7 +264,7 @@ def operations(
             "model": "bert-tiny",
             "accelerator": "h100-sxm-80gb",
             "workload.precision": precision,
-            "workload.implementation": "compiled",
+            "workload.implementation": stack,
         }
     ]
     group = next(iter(resolve(columns(cells), 1)))
@@ -276,6 +305,7 @@ def operations(
         out_width=out.widths("out_width"),
         parameters=0.0 * one,
         in_use=0.0 * one,
+        active=0.0 * one,
         memory=nothing,
         macs=macs,
         executed=macs,
@@ -366,4 +396,4 @@ def micro_seconds(o: Micro, constants: gpu.Constants, alone: Tables) -> Array:
     device = o.compiled.seconds(constants, alone)
     if o.name == "matmul":
         return np.maximum(device, o.floor)
-    return device + o.floor - constants.kernel
+    return device + o.floor - alone["compiled"]["kernel"]

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import csv
 import importlib
+import json
 import os
 import re
 import subprocess
@@ -28,6 +29,7 @@ from pathlib import Path
 
 import architecture_page
 import click
+import validation_page
 import yaml
 
 from elector.evaluation.applies import conditions
@@ -203,15 +205,57 @@ that quotes it is reported with the assumed.
     return text + "\n## sources\n\n" + table(("name", "source"), rows)
 
 
+def endings(kind: str) -> str:
+    """Classes of a row of model types, with the head each of them stands for."""
+    from elector.describe.formats.hf.types import HEADS
+
+    return ", ".join(f"{ending} ({head})" for ending, head in HEADS[kind].items())
+
+
+def models_page() -> str:
+    """The reader's tables: model types, what each reads, and keys that change nothing."""
+    text = """# Every model type
+
+What is read of a Hugging Face configuration: a row of `elector/data/model_types.csv` for each
+`model_type`. A key that is not read, not among those of other programs, and not of the kinds at
+the end is refused by name; `--ignore-key KEY` reads past it, and a note says so. Parameters and
+multiply-accumulates of these types equal those of the classes of transformers 5.24 wherever
+`benchmarks/model_configs.py` compares them (`tests/data/model_configs.csv`).
+"""
+    rows = [
+        (
+            f"`{row['model_type']}`",
+            f"`{row['classes']}...`",
+            row["layout"],
+            " ".join(f"`{key}`" for key in row["reads"].split()),
+            " ".join(f"`{word}`" for word in row["names"].split()),
+            " ".join(f"`{word}`" for word in row["also"].split()),
+            row["note"],
+        )
+        for row in read_csv(DATA / "model_types.csv")
+    ]
+    header = ("type", "classes", "layout", "keys read", "called", "of other programs", "note")
+    text += f"\n## Types\n\n{table(header, rows)}"
+    heads = [
+        (f"`{kind}`", endings(kind))
+        for kind in sorted({r["heads"] for r in read_csv(DATA / "model_types.csv")})
+    ]
+    text += f"\n## Classes\n\n{table(('heads', 'endings'), heads)}"
+    neutral = [(f"`{row['key']}`", row["reason"]) for row in read_csv(DATA / "config_keys.csv")]
+    return text + f"\n## Keys that change nothing\n\n{table(('keys', 'why'), neutral)}"
+
+
 def reference_pages() -> dict[Path, str]:
     """File -> what it should contain."""
     return {
+        DOCS / "reference-models.md": GENERATED + models_page(),
         DOCS / "reference-elector.md": GENERATED + cli_page("elector"),
         DOCS / "reference-transcode.md": GENERATED + cli_page("transcode"),
         DOCS / "reference-results.md": GENERATED + results_page(),
         DOCS / "reference-settings.md": GENERATED + schema_page(),
         DOCS / "reference-technology.md": GENERATED + technology_page(),
         DOCS / "architecture.md": GENERATED + architecture_page.page(),
+        DOCS / "validation.md": GENERATED + validation_page.page(),
     }
 
 
@@ -294,10 +338,40 @@ def refreshed(page: Path) -> str:
         return BLOCK.sub(lambda block: rerun(block, folder), page.read_text(encoding="utf-8"))
 
 
+def glossary() -> str:
+    """docs/glossary.md with its symbols and axes, which stand in docs/glossary.csv."""
+    page = (DOCS / "glossary.md").read_text(encoding="utf-8")
+    rows = read_csv(DOCS / "glossary.csv")
+    symbols = [(r["term"], r["meaning"], r["unit"]) for r in rows if r["kind"] == "symbol"]
+    axes = [(r["term"], r["meaning"]) for r in rows if r["kind"] == "axis"]
+    text = "\n".join(
+        [
+            "## Symbols\n",
+            table(("symbol", "meaning", "unit"), [*symbols]),
+            "## Axes of arrays\n",
+            "A shape in a docstring, such as (R, D), names its axes by these letters.\n",
+            table(("axis", "over"), [*axes]),
+        ]
+    )
+    marks = re.compile(r"<!-- glossary -->\n.*?<!-- /glossary -->", re.S)
+    return marks.sub(lambda _: f"<!-- glossary -->\n{text}<!-- /glossary -->", page)
+
+
+def json_schemas() -> dict[Path, str]:
+    """The JSON Schemas that shipped files name in their first line."""
+    from elector.studies.schemas import NAMES, json_schema
+
+    return {
+        DATA / "json_schema" / f"{name}.json": json.dumps(json_schema(name), separators=(",", ":"))
+        + "\n"
+        for name in NAMES
+    }
+
+
 def main() -> int:
     """Rewrite, or with --check only report, what is out of date."""
     check = "--check" in sys.argv[1:]
-    wanted = reference_pages()
+    wanted = reference_pages() | json_schemas() | {DOCS / "glossary.md": glossary()}
     if not check:
         for path, text in wanted.items():
             path.write_text(text, encoding="utf-8")

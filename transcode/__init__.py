@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
+    from transcode.pages import report
     from transcode.runs.loaded import LoadedRun, compare, load_run
     from transcode.search import Interrupted, Progress, Result, search
 
@@ -26,6 +27,7 @@ _PLACES = {
     "Result": "transcode.search.run",
     "compare": "transcode.runs.loaded",
     "load_run": "transcode.runs.loaded",
+    "report": "transcode.pages",
 }
 
 __all__ = [
@@ -37,6 +39,7 @@ __all__ = [
     "compare",
     "front",
     "load_run",
+    "report",
     "search",
 ]
 

@@ -354,15 +354,19 @@ def csv_lines(
         raise InputError(f"line {reader.line_num}: {error}", file=path) from None
 
 
-def load_json(path: str | Path) -> object:
-    """The value of a JSON file; duplicate keys, NaN and bad syntax are InputErrors."""
+def load_json(path: str | Path, limit: int = LIMIT, *, finite: bool = True) -> object:
+    """The value of a JSON file; duplicate keys, NaN and bad syntax are InputErrors.
+
+    limit : bytes of the largest file. finite : refuse Infinity, too, which some programs write.
+    """
     import json
 
+    constant = functools.partial(_no_constant, path, finite)
     try:
         return json.loads(
-            read_text(path),
+            read_text(path, limit),
             object_pairs_hook=functools.partial(_unique_pairs, path),
-            parse_constant=functools.partial(_no_constant, path),
+            parse_constant=constant,
         )
     except json.JSONDecodeError as error:
         raise InputError(
@@ -383,8 +387,10 @@ def _unique_pairs(path: object, pairs: Iterable[tuple[str, object]]) -> dict[str
     return result
 
 
-def _no_constant(path: object, text: str) -> float:
-    raise InputError("must be finite", file=path, value=text)
+def _no_constant(path: object, finite: bool, text: str) -> float:
+    if finite or text == "NaN":
+        raise InputError("must be finite", file=path, value=text)
+    return float(text)
 
 
 def load_yaml(path: str | Path) -> object:

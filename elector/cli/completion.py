@@ -57,12 +57,12 @@ def scalars(ctx: click.Context, param: click.Parameter, text: str) -> list[str]:
     return _beginning([metric.name for metric in registry().scalars], text)
 
 
-def cases(ctx: click.Context, param: click.Parameter, text: str) -> list[str]:
-    """Published cases."""
+def groups(ctx: click.Context, param: click.Parameter, text: str) -> list[str]:
+    """Groups of published cases."""
     from elector.base.table import DATA
-    from elector.studies.validation import load_cases
+    from elector.studies.validation_cases import load_cases
 
-    return _beginning([case.case for case in load_cases(DATA / "published.csv")], text)
+    return _beginning([case.group for case in load_cases(DATA / "published.csv")], text)
 
 
 def choices(ctx: click.Context, param: click.Parameter, text: str) -> list[str]:

@@ -35,6 +35,7 @@ WORKLOAD_OPTIONS = (
     ("optimizer", "Update rule of training"),
     ("activations", "What training keeps of the forward pass"),
     ("attention", "How attention is run"),
+    ("residency", "A list of products: one model in main memory, or products one at a time"),
     ("implementation", "Software stack of a GPU"),
     ("sparsity", "Densities after pruning: dense | acceltran | FILE, a sparsity table"),
     ("trainable", "What is trained: all | heads | lora:R"),
@@ -97,6 +98,13 @@ def design(command: Command) -> Command:
             help="Technology node of the accelerator [nm].  [default: the accelerator's own]",
         ),
         click.option(
+            "--ignore-key",
+            "ignore_key",
+            metavar="KEY",
+            multiple=True,
+            help="Read a configuration past a key nobody knows, said in the notes. Repeatable.",
+        ),
+        click.option(
             "--set",
             "assignments",
             metavar="KEY=VALUE",
@@ -136,6 +144,9 @@ def settings_of(assignments: tuple[str, ...], options: dict[str, Any]) -> dict[s
     options : name of the option as a Python name -> text, or None where it was not given.
     """
     found: dict[str, object] = {}
+    ignored = options.pop("ignore_key", ())
+    if ignored:
+        found["model.ignore_keys"] = ",".join(ignored)
     for option, value in options.items():
         if value is not None:
             space = "accelerator" if option == "node" else "workload"

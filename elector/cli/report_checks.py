@@ -15,18 +15,72 @@ from elector.cost.results import registry
 if TYPE_CHECKING:
     from elector.events.trace import Trace
     from elector.studies.regression import Moved
-    from elector.studies.validation import CaseResult
+    from elector.studies.validation import CaseResult, Group
+
+
+#: So many cases are listed one by one.
+LISTED = 20
 
 
 def validation(results: Sequence[CaseResult], format: str) -> None:
-    """Every published case with its error."""
-    records = [result.as_row() for result in results]
-    if format == "json":
-        text.as_json(records)
+    """Every group with its errors; with few cases, or as CSV and JSON, every case."""
+    if format in ("json", "csv"):
+        (text.as_json if format == "json" else text.as_csv)([r.as_row() for r in results])
         return
-    if format == "csv":
-        text.as_csv(records)
-        return
+    from elector.studies.validation import groups
+
+    if len(results) <= LISTED:
+        _cases(results)
+    found = groups(results)
+    if found:
+        _groups(found)
+    for kind, plural in (("identity", "identities"), ("bound", "bounds")):
+        here = [r for r in results if r.case.kind == kind]
+        if here:
+            click.echo(f"{len(here)} {plural}, {sum(r.passed for r in here)} hold")
+    for result in results:
+        if result.problem or (result.verdict == "FAILED" and result.case.kind != "outcome"):
+            said = result.problem or f"off by {result.error:+.1%}, {result.case.tolerance} allowed"
+            click.echo(text.paragraph(f"{result.case.case}: {said}"))
+    outcomes = sum(r.case.kind == "outcome" for r in results)
+    verdicts = [g.verdict for g in found]
+    verdicts += [r.verdict for r in results if r.case.kind != "outcome"]
+    click.echo(
+        f"\n{len(results)} cases, {verdicts.count('FAILED')} outside their tolerance, "
+        f"{verdicts.count('known miss')} known misses; {outcomes} outcomes in {len(found)} groups"
+    )
+
+
+def _groups(found: Sequence[Group]) -> None:
+    """A line a group: number, errors, bar, what dominates, verdict."""
+    rows = [
+        [
+            g.name.rpartition(" / ")[2],
+            str(g.number),
+            f"{g.median:.1%}",
+            f"{g.unseen_median:.1%}" if g.unseen else "-",
+            f"{g.ninetieth:.0%}",
+            f"{g.bias:+.0%}",
+            f"{g.bar:.0%}",
+            g.verdict,
+        ]
+        for g in found
+    ]
+    header = ("outcomes", "n", "median", "unseen", "90th", "bias", "bar", "")
+    head, *lines = text.blocks(rows, header, right=(1, 2, 3, 4, 5, 6), fold=(0,))
+    click.echo(head)
+    before = ""
+    for g, line in zip(found, lines, strict=True):
+        family = g.name.rpartition(" / ")[0]
+        if family and family != before:
+            click.echo(family)
+        before = family
+        click.echo(line)
+    click.echo("unseen: median of the rows that no constant was fitted on\n")
+
+
+def _cases(results: Sequence[CaseResult]) -> None:
+    """Each case with its error."""
     rows: list[list[str]] = []
     for result in results:
         case = result.case
@@ -46,12 +100,7 @@ def validation(results: Sequence[CaseResult], format: str) -> None:
         case = result.case
         click.echo(text.paragraph(f"{case.case}: {case.metric}, {case.evidence}"))
         click.echo(f"  {line}")
-    for result in results:
-        if result.problem:
-            click.echo(f"{result.case.case}: {result.problem}")
-    failed = sum(result.verdict == "FAILED" for result in results)
-    missed = sum(result.verdict == "known miss" for result in results)
-    click.echo(f"\n{len(results)} cases, {failed} outside their tolerance, {missed} known misses")
+    click.echo("")
 
 
 def compared(found: Sequence[Moved], format: str) -> None:

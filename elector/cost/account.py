@@ -41,7 +41,7 @@ def accounts(
 ) -> dict[str, Account]:
     """Stage -> account of the first design."""
     found: dict[str, Account] = {}
-    queued = bool(np.broadcast_to(activity.queued, (1,))[0])
+    queued = bool(np.broadcast_to(activity.overlap.queued, (1,))[0])
     for name, phases in STAGES.items():
         rows = np.array([i for i, row in enumerate(ops.rows) if row.phase in phases], dtype=int)
         if name not in timing.stages:

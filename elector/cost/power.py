@@ -42,7 +42,7 @@ def limit(
     A design whose limit is not reached keeps its clock, and its numbers bit for bit.
     """
     activity = _within_budget(activity, prices)
-    clocked = activity.clocked
+    clocked = activity.power.clocked if activity.power is not None else None
     if clocked is None:
         return activity, prices, np.ones(index.size)
     core, other = _joules(activity, prices, machine)
@@ -74,24 +74,30 @@ def limit(
 
 def _within_budget(activity: Activity, prices: Prices) -> Activity:
     """The activity with an action's resource busy for at least its joules over its watts."""
-    budget = activity.budget
+    budget = activity.power.budget if activity.power is not None else None
     if budget is None:
         return activity
     joules = activity.counts[budget.action].each() * prices.actions[budget.action].value
     found, least = activity.busy[budget.resource], joules / budget.limit
     before = found.each() if isinstance(found, Count) else found
     busy = {**activity.busy, budget.resource: np.maximum(before, least)}
-    one, streams = activity.one, activity.streams
+    one, streams = activity.overlap.one, activity.overlap.streams
     assert one is not None and streams is not None
     longer = _longer(one, least)
 
     def slower(n: Array, rows: Array) -> Stream:
         return _longer(streams(n, rows), least[rows])
 
-    aside = dict(activity.aside)
+    aside = dict(activity.told.aside)
     if budget.resource in aside:
         aside[budget.resource] = aside[budget.resource] + (longer.alone - one.alone)
-    return replace(activity, busy=busy, alone=longer.alone, one=longer, streams=slower, aside=aside)
+    return replace(
+        activity,
+        busy=busy,
+        alone=longer.alone,
+        overlap=replace(activity.overlap, one=longer, streams=slower),
+        told=replace(activity.told, aside=aside),
+    )
 
 
 def _longer(stream: Stream, least: Array) -> Stream:
@@ -117,11 +123,12 @@ def voltage(clocked: Clocked, speed: Array) -> Array:
 
 def at_speed(activity: Activity, speed: Array) -> Activity:
     """The activity at `speed` (D,) of the full clock."""
-    clocked = activity.clocked
-    assert clocked is not None
+    power = activity.power
+    assert power is not None and power.clocked is not None
+    clocked = power.clocked
     seconds = clocked.seconds(speed)
     busy = {**activity.busy, clocked.resource: seconds}
-    return replace(activity, busy=busy, alone=seconds, speed=speed)
+    return replace(activity, busy=busy, alone=seconds, power=replace(power, speed=speed))
 
 
 def at_voltage(prices: Prices, machine: Machine, volts: Array) -> Prices:

@@ -267,6 +267,10 @@ class Cost:
             available=format_si(available, "byte"),
             needed_w=format_si(needed, "W"),
             available_w=format_si(available, "W"),
+            needed_hz=format_si(needed, "Hz"),
+            available_hz=format_si(available, "Hz"),
+            needed_rate=format_si(needed, "byte/s"),
+            available_rate=format_si(available, "byte/s"),
         )
         if i in self.hints:
             found = f"{found} ({self.hints[i]})"
@@ -305,11 +309,10 @@ def standing(
 
 def powered(activity: Activity, part: str, seconds: Array, rows: Array | None = None) -> Array:
     """(D,) seconds of full leakage of a part: a gated one keeps a residue while it waits."""
-    if part not in activity.awake:
+    gating = activity.gating
+    if part not in gating.awake:
         return seconds
-    busy, residue = activity.awake[part].total(rows), activity.residue
-    if isinstance(residue, dict):
-        residue = residue[part]
+    busy, residue = gating.awake[part].total(rows), gating.residue[part]
     return residue * seconds + (1.0 - residue) * busy
 
 

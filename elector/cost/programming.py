@@ -29,20 +29,21 @@ def placed(machine: Machine, activity: Activity, prices: Prices, units: Units) -
     one another, and what stands idle meanwhile draws what it always draws. None where a machine
     holds no weights.
     """
-    hybrid, found = machine.hybrid, activity.members or (activity,)
+    hybrid, members = machine.hybrid, activity.members
+    found = (activity,) if members is None else members.activities
     names = [f"{m.name}." for m in hybrid.members] if hybrid else [""]
-    if all(unit.fill is None for unit in found):
+    if all(unit.cells is None for unit in found):
         return None
     zero = np.zeros(units.size)
     seconds, joules, pulses, writes = zero, zero, zero, zero
     for name, unit in zip(names, found, strict=True):
-        fill = unit.fill
-        if fill is None:
+        if unit.cells is None:
             continue
+        fill = unit.cells.fill
         energy = fill.pulses * prices.actions[f"{name}{fill.action}"].value
         time = fill.seconds
-        if unit.budget is not None:
-            time = np.maximum(time, energy / unit.budget.limit)
+        if unit.power is not None and unit.power.budget is not None:
+            time = np.maximum(time, energy / unit.power.budget.limit)
         for link in hybrid.links if hybrid else ():
             if name[:-1] in link.between:
                 time = np.maximum(time, fill.size / units.number(f"links.{link.name}.bandwidth"))

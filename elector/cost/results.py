@@ -4,8 +4,9 @@ One row of data/results.csv and one formula make a result. JSON, tables, Python,
 sweeps, validation, spaces, plots and the reference page read the row; the formula stands in
 elector.evaluation.formulas, or in a machine's `extra`.
 
-A result of one workload of several has that workload's name in front (serve.latency_s), a part
-of a group its own behind (memory_bytes.weights).
+A result of one workload of several has that workload's name in front (serve.latency_s), one that
+several units of a hybrid report that of the unit (tier.weight_copies), a part of a group its own
+behind (memory_bytes.weights).
 """
 
 from __future__ import annotations
@@ -118,6 +119,17 @@ class Registry:
         group = f" of {' '.join(part)}" if part else ""
         stem = metric.label.partition(" by ")[0] if part else metric.label
         return " ".join([*words[:at], stem]) + group
+
+    def shown(self, names: Iterable[str]) -> list[tuple[str, Metric]]:
+        """The scalars among these names in the order they are shown in; those of which several
+        units of a hybrid report one each have the unit's name in front."""
+        known = list(names)
+        return [
+            (name, metric)
+            for metric in self.scalars
+            for name in known
+            if name == metric.name or name.endswith(f".{metric.name}")
+        ]
 
     def show(self, name: str, value: float) -> str:
         """A result as people read it."""

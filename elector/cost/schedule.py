@@ -97,7 +97,7 @@ def schedule(ops: Operations, index: Array, activity: Activity) -> Timing:
     first = next(iter(stages))
     stages[first] = stages[first] + activity.start
     alone = np.maximum(activity.alone, 1e-300)
-    aside = {kind: np.minimum(x / alone, 1.0) for kind, x in activity.aside.items()}
+    aside = {kind: np.minimum(x / alone, 1.0) for kind, x in activity.told.aside.items()}
     return Timing(total, stages, streams, weight, activity.fold, aside)
 
 
@@ -108,7 +108,7 @@ def _stage(
     loads = [activity.load(name, rows) for name in activity.busy]
     # Of a hybrid, the designs in which nothing waits for another unit.
     pair = index if activity.fold is None else activity.fold.first(index)
-    queued = np.broadcast_to(activity.queued, pair.shape)
+    queued = np.broadcast_to(activity.overlap.queued, pair.shape)
     stage = None if queued.all() else stage_of(ops, index, activity, rows)
     if stage is None:
         return _most(loads), np.ones(pair.size)
@@ -120,10 +120,9 @@ def _stage(
 
 def stage_of(ops: Operations, index: Array, activity: Activity, rows: Array) -> Stage | None:
     """The rows of a stage and how they wait for each other; None where none of them does."""
-    loads = [activity.load(name, rows) for name in activity.busy]
     pair = index if activity.fold is None else activity.fold.first(index)
     chained = np.array([i for i in rows if not ops.rows[i].off_chain], dtype=np.intp)
-    return Stage(ops, index, pair, activity, rows, chained, loads) if chained.size else None
+    return Stage(ops, index, pair, activity, rows, chained) if chained.size else None
 
 
 def _split(stage: Stage, streams: Array, together: _Passed) -> tuple[Array, Array]:
@@ -142,7 +141,7 @@ def _split(stage: Stage, streams: Array, together: _Passed) -> tuple[Array, Arra
     while (number > 1.0).any():
         n = np.maximum(number, 1.0)
         if ((number > 1.0) & (stage.least(together, apart, n) < best)).any():
-            found = stage.seconds(together, apart, n)
+            found = stage.seconds(together, stage.passed(n), n)
             best, chosen = np.minimum(best, found), np.where(found < best, n, chosen)
         number = number / 2.0
     return best, chosen
@@ -186,8 +185,8 @@ class Stage:
         activity: Activity,
         rows: Array,
         chained: Array,
-        loads: list[Array],
     ) -> None:
+        loads = [activity.load(name, rows) for name in activity.busy]
         self.ops, self.index, self.pair, self.activity = ops, index, pair, activity
         self.chained, self.loads = chained, dict(zip(activity.busy, loads, strict=True))
         self.parts = {name: activity.load(name, chained) for name in activity.busy}
@@ -208,7 +207,7 @@ class Stage:
         self.single, self.after = self._longest(), self._last(rows)
         self.holds = [
             (activity.whole(sum_rows(h[rows])), activity.whole(sum_rows(h[chained])), usual)
-            for h in activity.holds
+            for h in activity.overlap.holds
         ]
 
     def _longest(self) -> Array:
@@ -216,7 +215,7 @@ class Stage:
         most = np.zeros(self.pair.size)
         for name, seconds in self.activity.busy.items():
             summed = isinstance(seconds, Count) and seconds.group is not None
-            for row in () if summed or name in self.activity.periods else self.once:
+            for row in () if summed or name in self.activity.overlap.periods else self.once:
                 taken = self.activity.whole(_each(seconds)[row])
                 most = np.maximum(most, taken / self.rounds)
         return most
@@ -322,7 +321,7 @@ class Stage:
     def together(self, weight: Array) -> _Passed:
         """All sequences in one stream; `weight` is lowered where work is hidden, in place."""
         activity, every = self.activity, np.arange(len(self.ops.rows))
-        one = activity.one or Stream(activity.chain, activity.chain, None, {})
+        one = activity.overlap.one or Stream(activity.alone, activity.alone, None, {})
         found = self._passed(one, every, np.ones(self.pair.size), weight)
         held = {name: seconds[self.chained] for name, seconds in one.held.items()}
         return replace(found, busy={}, held=held)
@@ -334,9 +333,9 @@ class Stage:
 
     def _stream(self, n: Array, rows: Array) -> Stream:
         activity, each = self.activity, self.activity.spread(n)
-        if activity.streams is not None:
-            return activity.streams(each, rows)
-        share = activity.chain[rows] / each
+        if activity.overlap.streams is not None:
+            return activity.overlap.streams(each, rows)
+        share = activity.alone[rows] / each
         return Stream(share, share, None, {})
 
     def _passed(self, stream: Stream, place: Array, n: Array, weight: Array | None) -> _Passed:
@@ -367,8 +366,8 @@ class Stage:
             return core
         own = self._stream(heads * n, rows)
         side, apart = np.zeros(1), np.zeros(1, dtype=bool)
-        if activity.beside is not None:  # heads that stand side by side are streams already
-            apart = activity.beside[rows]
+        if activity.overlap.beside is not None:  # heads that stand side by side are streams already
+            apart = activity.overlap.beside[rows]
             side = activity.whole(sum_rows(np.where(apart, stream.alone[place[rows]], 0.0)))
             alone, ahead = (np.where(apart, 0.0, x) for x in (own.alone, own.ahead))
             own = replace(own, alone=alone, ahead=ahead)
@@ -443,11 +442,11 @@ def _fills(
     ops: Operations, index: Array, activity: Activity, chained: list[int], layers: Array
 ) -> list[Array]:
     """Of each resource the parts of the chain's fill; links wait as the slowest unit does."""
-    if not activity.members:
+    if activity.members is None:
         usual = _passes(ops, index, activity, chained, layers)
-        return [activity.periods.get(name, usual) for name in activity.busy]
-    found, least = [], np.full(index.size, np.inf)
-    for unit, works in zip(activity.members, activity.working, strict=True):
+        return [activity.overlap.periods.get(name, usual) for name in activity.busy]
+    found, least, members = [], np.full(index.size, np.inf), activity.members
+    for unit, works in zip(members.activities, members.working, strict=True):
         found += _fills(ops, index, unit, chained, layers)
         usual = _passes(ops, index, unit, chained, layers)
         least = np.where(works, np.minimum(least, usual), least)
@@ -468,7 +467,9 @@ def _passes(
     if not products:
         return periods
     runs = np.maximum(activity.whole(sum_rows(ops.count[products])[index]), 1.0)
-    refills = activity.weights.total(np.array(products)) / activity.room
+    ahead, refills = activity.ahead, np.ones(1)
+    if ahead is not None:
+        refills = ahead.weights.total(np.array(products)) / ahead.room
     return np.minimum(periods, runs / np.clip(refills, 1.0, runs))
 
 
@@ -516,9 +517,10 @@ def _chain(part: _Part, stream: Stream, place: Array) -> list[Array]:
             shown = 1.0 - np.minimum(seconds, behind) * fuse / np.maximum(behind, 1e-300)
             for row, where in followers:
                 weight[row] *= shown if where is _EVERYWHERE else np.where(where, shown, 1.0)
-        if ops.rows[leader].matmul and ops.rows[leader].b in PARAMETERS:
+        ahead = unit.ahead
+        if ahead is not None and ops.rows[leader].matmul and ops.rows[leader].b in PARAMETERS:
             least = _behind(stream.ahead[place[leader]], behind, fuse)
-            room = unit.spread(unit.room / unit.bandwidth) * ops.count[leader][index]
+            room = unit.spread(ahead.room / ahead.bandwidth) * ops.count[leader][index]
             whole = np.maximum(least, whole - room)
         if stream.turned is not None:
             whole = np.minimum(whole, _behind(stream.turned[place[leader]], behind, fuse))

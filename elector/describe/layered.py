@@ -18,7 +18,8 @@ import numpy as np
 
 from elector.base.errors import InputError
 from elector.base.table import Field, schema
-from elector.describe.model import HEAD_TYPES, Block, Model, Models, with_settings
+from elector.describe.model import HEAD_TYPES, Block, Model, Models
+from elector.describe.variants import with_settings
 
 Array = np.ndarray
 

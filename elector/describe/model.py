@@ -2,29 +2,22 @@
 
 `Model` is one frozen description; `Models` holds many of one structure as arrays, so
 that thousands of them become operations in one pass. A homogeneous model is one block
-repeated; a FlexiBERT model is a block per layer; an encoder-decoder is two blocks.
+repeated; a FlexiBERT model is a block per layer; an encoder-decoder is two blocks; a model
+whose layers differ in kind is a block for each kind, and `pattern` says in which order.
 """
 
 from __future__ import annotations
 
 import functools
 from dataclasses import dataclass, fields, replace
-from typing import Literal
+from typing import Any
 
 import numpy as np
 
-from elector.base.errors import InputError
 from elector.base.segments import Fold
+from elector.describe.listing import Listing
+from elector.describe.quantization import Quantization
 
-Head = Literal["none", "pooler", "classifier", "question-answering", "masked-lm", "causal-lm"]
-HEADS: tuple[str, ...] = (
-    "none",
-    "pooler",
-    "classifier",
-    "question-answering",
-    "masked-lm",
-    "causal-lm",
-)
 #: FlexiBERT 2.0 head types, in the order of `Block.head_types`.
 HEAD_TYPES: tuple[str, ...] = ("sdp", "wma", "dft", "dct", "c5", "c9", "c13")
 
@@ -41,6 +34,30 @@ class Block:
     causal : attention sees the past only.
     cross_attention : attends to an encoder's output as well (encoder-decoder models).
     head_types : heads of each of HEAD_TYPES, in that order; empty means all of them sdp.
+    mixer : what mixes tokens, one of MIXERS.
+    beside : the feed-forward of `feed_forward` runs beside the experts, not instead of them.
+    rotates : rotary positions enter here (some models leave them out of some layers).
+    shares_key : values are the keys, so that there is no matrix for them.
+
+    The numbers of EXTRAS, 0 where a layer has no such thing:
+
+    window : positions that causal attention looks back, itself included (of an encoder: to
+        both sides together, itself included).
+    chunk : positions of the chunks that attention stays in.
+    vectors : trained numbers of a layer that no product reads (sinks, scales of layers).
+    query_groups : groups in which queries are normed apart with weights of their own.
+    experts, experts_per_token : feed-forwards of which each token takes some.
+    expert_feed_forward : width of each. expert_hidden : what they read and write, where that
+        is a projection of the hidden width. shared_experts : experts of every token;
+    shared_feed_forward : their width together, where it is not that of so many experts.
+    q_lora_rank, kv_lora_rank : of latent attention; nope_head_size, rope_head_size,
+    value_head_size : parts of a head's queries and keys, and its values. Where attention is
+        not latent, rope_head_size is what rotary positions turn of a head (0: all of it).
+    index_heads, index_head_size : of the indexer; index_top_k : keys that attention takes.
+    state_size : numbers of the state for each inner channel (of the delta rule: width of a
+        key head). state_groups : groups that share their projections to it (key heads).
+    state_heads, state_head_size : heads of the scan (value heads).
+    kernel : taps of the short convolution. scan : tokens of a chunk of the scan.
     """
 
     repeat: int
@@ -52,6 +69,51 @@ class Block:
     causal: bool = False
     cross_attention: bool = False
     head_types: tuple[int, ...] = ()
+    mixer: str = "attention"
+    beside: bool = False
+    rotates: bool = True
+    shares_key: bool = False
+    window: int = 0
+    chunk: int = 0
+    vectors: int = 0
+    query_groups: int = 0
+    experts: int = 0
+    experts_per_token: int = 0
+    expert_feed_forward: int = 0
+    expert_hidden: int = 0
+    shared_experts: int = 0
+    shared_feed_forward: int = 0
+    q_lora_rank: int = 0
+    kv_lora_rank: int = 0
+    nope_head_size: int = 0
+    rope_head_size: int = 0
+    value_head_size: int = 0
+    index_heads: int = 0
+    index_head_size: int = 0
+    index_top_k: int = 0
+    state_size: int = 0
+    state_groups: int = 0
+    state_heads: int = 0
+    state_head_size: int = 0
+    kernel: int = 0
+    scan: int = 0
+
+    @property
+    def kind(self) -> tuple[object, ...]:
+        """What blocks must share so that they are columns of one table."""
+        plain = (self.causal, self.cross_attention, bool(self.head_types), self.mixer)
+        flags = (self.beside, self.rotates, self.shares_key, self.kernel)
+        return (*plain, *flags, *(bool(getattr(self, name)) for name in EXTRAS))
+
+    @property
+    def mixes(self) -> int:
+        """Sublayers that mix tokens: attention to the layer itself, and to an encoder."""
+        return (self.mixer != "none") + self.cross_attention
+
+    @property
+    def feeds(self) -> bool:
+        """Whether it has a feed-forward of any kind."""
+        return bool(self.experts) or any(self.feed_forward)
 
 
 @dataclass(frozen=True)
@@ -70,7 +132,7 @@ class Model:
     """One transformer.
 
     name : what the user called it.
-    family : encoder | decoder | encoder-decoder | vision | gemm.
+    family : encoder | decoder | encoder-decoder | vision | gemm | operations.
     blocks : the layers, in order; encoder before decoder.
     vocabulary : rows of the token embedding (0: none).
     positions : rows of the learned position table (0: none).
@@ -91,11 +153,43 @@ class Model:
     patch_inputs : inputs of the patch projection (vision; channels x patch x patch), else 0.
     patches : patches of an image (vision), else 0; a class token is added to them.
     gemms : the list itself, for family gemm.
+    listing : the list itself, for family operations.
     source : where the description comes from.
     relative_buckets : rows of each relative-bias table, one column a head (T5); else 0.
-    window : positions that causal attention looks back, itself included (Mistral); 0: all.
     head_dense : the classifier has a hidden x hidden layer below its outputs (the pooler of
         BERT, the first layer of RoBERTa's head); ViT's has none.
+    pattern : the block of each layer, in order, repeated where there are more layers; empty:
+        the blocks stand one behind the other.
+    dense_layers : first layers of the pattern, which are not repeated with the others.
+    output_norm : a norm on what attention and feed-forward leave, before it is added; beside
+        pre_norm (Gemma 2) or instead of it (OLMo 2).
+    final_norm : a norm behind the last layer.
+    parallel : none | one-norm | two-norms: attention and feed-forward read the same stream.
+    qk_norm : none | head (weights of a head's width, all heads share them) | heads (each has
+        its own) | width (one norm over all heads).
+    attention_gate : none | element | head: the context is multiplied with a gate of the
+        layer's input, one for each number or each head.
+    key_bias : where attention_bias holds, keys have one, too (Whisper's have none).
+    embedding_size : width of the token embedding where it is not the hidden one (ALBERT).
+    embedding_bias : the projections from and to it have a bias. embeds_tokens_only : the other
+        tables, and the norm, have the hidden width (OPT).
+    head_bias : the vocabulary head has a bias (None: a masked one has, a causal one has not).
+    head_transform : a masked-LM head has a dense layer, function and norm below its outputs;
+        transform_bias : that dense layer has a bias.
+    source_positions : rows of the encoder's position table, where they are others (Whisper).
+    source_tokens : tokens of the encoder, where they are fixed (Whisper: 30 s of sound).
+    stem : convolutions below the encoder, each (inputs of an output, rows of outputs).
+    shared_layers : all layers use the parameters of one (ALBERT).
+    position_offset : rows of the position table that no position uses (OPT, BART: 2).
+    special_tokens : tokens that stand beside the patches (vision).
+    patch_bias : the patch projection has a bias.
+    router_bias, expert_bias : biases of the router and of the experts' matrices.
+    expert_gated : the experts have a gate (None: as `gated`).
+    shared_gate : a gate decides how much of the shared experts a token takes.
+    scan_bias, taps_bias : biases of the projections and of the convolution of a scan.
+    routing : exponent of how unevenly tokens choose experts; 0: evenly, at random.
+    quantization : what the file says of the numbers its weights are stored in, or None.
+    notes : what the reader of the file has to say.
     """
 
     name: str
@@ -122,14 +216,101 @@ class Model:
     gemms: tuple[Gemm, ...] = ()
     source: str = ""
     relative_buckets: int = 0
-    window: int = 0
     head_dense: bool = True
+    pattern: tuple[int, ...] = ()
+    dense_layers: int = 0
+    output_norm: bool = False
+    final_norm: bool | None = None
+    parallel: str = "none"
+    qk_norm: str = "none"
+    key_bias: bool = True
+    attention_gate: str = "none"
+    embedding_size: int = 0
+    embedding_bias: bool = True
+    embeds_tokens_only: bool = False
+    head_bias: bool | None = None
+    head_transform: bool = True
+    transform_bias: bool = True
+    source_positions: int = 0
+    source_tokens: int = 0
+    stem: tuple[tuple[int, int], ...] = ()
+    shared_layers: bool = False
+    position_offset: int = 0
+    special_tokens: int = 1
+    patch_bias: bool = True
+    router_bias: bool = False
+    expert_bias: bool = False
+    expert_gated: bool | None = None
+    shared_gate: bool = False
+    scan_bias: bool = False
+    taps_bias: bool = True
+    routing: float = 0.0
+    quantization: Quantization | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def closes(self) -> bool:
+        """Whether a norm stands behind the last layer."""
+        return self.pre_norm or self.output_norm if self.final_norm is None else self.final_norm
+
+    @property
+    def vocabulary_bias(self) -> bool:
+        """Whether the vocabulary head has a bias."""
+        masked = self.head in ("masked-lm", "pre-training")
+        return masked if self.head_bias is None else self.head_bias
+
+    @property
+    def experts_gated(self) -> bool:
+        """Whether the experts have a gate."""
+        return self.gated if self.expert_gated is None else self.expert_gated
+
+    listing: Listing | None = None
 
 
+#: What mixes the tokens of a layer: attention over heads; latent: over a rank that all heads
+#: share; scans of a state (Mamba, Mamba-2, the gated delta rule); a short convolution.
+MIXERS = ("attention", "latent", "mamba", "mamba2", "delta", "convolution", "none")
 #: Numeric fields of a block that become (B, M) arrays.
 BLOCK_FIELDS = ("repeat", "hidden", "heads", "head_size", "kv_heads")
+#: Further ones, which are arrays where any block of a model has them.
+EXTRAS = (
+    "window",
+    "chunk",
+    "vectors",
+    "query_groups",
+    "experts",
+    "experts_per_token",
+    "expert_feed_forward",
+    "expert_hidden",
+    "shared_experts",
+    "shared_feed_forward",
+    "q_lora_rank",
+    "kv_lora_rank",
+    "nope_head_size",
+    "rope_head_size",
+    "value_head_size",
+    "index_heads",
+    "index_head_size",
+    "index_top_k",
+    "state_size",
+    "state_groups",
+    "state_heads",
+    "state_head_size",
+    "kernel",
+    "scan",
+)
 #: Numeric fields of a model that become (M,) arrays.
-MODEL_FIELDS = ("vocabulary", "positions", "token_types", "labels", "patch_inputs", "patches")
+MODEL_FIELDS = (
+    "vocabulary",
+    "positions",
+    "token_types",
+    "labels",
+    "patch_inputs",
+    "patches",
+    "routing",
+)
+#: What says where a description comes from, and changes nothing.
+_SAID = ("name", "source", "notes")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -137,7 +318,8 @@ class Models:
     """M models of one structure, as arrays.
 
     template : the description all of them share, but for the numbers below.
-    block : name of BLOCK_FIELDS -> (B, M) float; a block a model lacks has repeat 0.
+    block : name of BLOCK_FIELDS, and of those EXTRAS that the models have -> (B, M) float; a
+        block a model lacks has repeat 0.
     feed_forward : (B, F, M) float, widths of the stacks, 0 where absent.
     head_types : (B, len(HEAD_TYPES), M) float, heads of each type.
     numbers : name of MODEL_FIELDS -> (M,) float.
@@ -158,6 +340,11 @@ class Models:
         """Number of models M."""
         return int(self.numbers["vocabulary"].shape[0])
 
+    def at(self, name: str, index: int) -> np.ndarray:
+        """(M,) a number of block `index`; 0 where no block has it."""
+        values = self.block.get(name)
+        return np.zeros(self.size) if values is None else values[index]
+
     @property
     def layers(self) -> np.ndarray:
         """(M,) layers, over all blocks."""
@@ -166,12 +353,9 @@ class Models:
     @property
     def alike(self) -> bool:
         """Whether the blocks differ in numbers only, so that each may be a column of its own."""
-        first, *others = (
-            ((b.causal, b.cross_attention, bool(b.head_types)) for b in self.template.blocks)
-            if self.template.blocks
-            else [None]
-        )
-        same = self.template.family == "encoder" and all(o == first for o in others)
+        first, *others = (b.kind for b in self.template.blocks) if self.template.blocks else [None]
+        encoder = self.template.family == "encoder" and not self.template.shared_layers
+        same = encoder and all(o == first for o in others)
         return bool(others) and same and bool((self.block["repeat"][0] > 0).all())
 
     @functools.cached_property
@@ -271,136 +455,28 @@ class Models:
         )
 
 
-def with_settings(model: Model, settings: dict[str, np.ndarray], size: int) -> Models:
-    """M variants of one model.
-
-    Parameters
-    ----------
-    model : the description to start from.
-    settings : short key (layers, hidden, heads, kv_heads, head_size, feed_forward,
-        vocabulary, positions) -> (M,) float; NaN keeps the model's own number.
-    size : M.
-
-    A changed width or head count keeps the rule the model follows: heads that filled the
-    hidden width still do, and a generic model (name encoder or decoder) derives heads of 64
-    and a feed-forward of 4 hidden where they are not given.
-    Raises InputError where heads do not divide the hidden width.
-    """
-    block = {
-        name: np.repeat(
-            np.array([[float(getattr(b, name))] for b in model.blocks]).reshape(-1, 1), size, 1
-        )
-        for name in BLOCK_FIELDS
-    }
-    stacks = max((len(b.feed_forward) for b in model.blocks), default=1)
-    feed_forward = np.zeros((len(model.blocks), stacks, size))
-    types = np.zeros((len(model.blocks), len(HEAD_TYPES), size))
-    for i, b in enumerate(model.blocks):
-        feed_forward[i, : len(b.feed_forward)] = np.array(b.feed_forward, float)[:, None]
-        types[i] = np.array(b.head_types or (b.heads, 0, 0, 0, 0, 0, 0), float)[:, None]
-    numbers = {name: np.full(size, float(getattr(model, name))) for name in MODEL_FIELDS}
-    models = Models(model, block, feed_forward, types, numbers)
-    return _overridden(models, settings) if settings else models
-
-
 def one(models: Models, index: int = 0) -> Model:
     """The description of model `index` again; layers that are not there are left out."""
     model, blocks = models.template, []
     for i, b in enumerate(model.blocks):
-        number = {name: int(models.block[name][i, index]) for name in BLOCK_FIELDS}
+        number: dict[str, Any] = {
+            name: int(values[i, index]) for name, values in models.block.items()
+        }
         if number["repeat"] == 0:
             continue
         types = tuple(int(n) for n in models.head_types[i, :, index])
         block = replace(
             b,
-            repeat=number["repeat"],
-            hidden=number["hidden"],
-            heads=number["heads"],
-            head_size=number["head_size"],
-            kv_heads=number["kv_heads"],
+            **number,
             feed_forward=tuple(int(f) for f in models.feed_forward[i, :, index] if f > 0),
             head_types=types if b.head_types else (),
         )
         blocks.append(block)
-    numbers = {name: int(models.numbers[name][index]) for name in MODEL_FIELDS}
-    return replace(
-        model,
-        blocks=tuple(blocks),
-        vocabulary=numbers["vocabulary"],
-        positions=numbers["positions"],
-        token_types=numbers["token_types"],
-        labels=numbers["labels"],
-        patch_inputs=numbers["patch_inputs"],
-        patches=numbers["patches"],
-    )
-
-
-def _overridden(models: Models, settings: dict[str, np.ndarray]) -> Models:
-    model, block, numbers = models.template, dict(models.block), dict(models.numbers)
-    if not model.blocks and set(settings) - {"head"}:
-        raise InputError(
-            "a GEMM list takes its sizes from the file", field=f"model.{min(settings)}"
-        )
-    if any(b.head_types for b in model.blocks):
-        raise InputError(
-            "a heterogeneous model is changed in its file, layer by layer",
-            field=f"model.{min(settings)}",
-        )
-    filled = model.blocks[0].heads * model.blocks[0].head_size == model.blocks[0].hidden
-    grouped = model.blocks[0].kv_heads != model.blocks[0].heads
-    generic = model.name in ("encoder", "decoder")
-    block["repeat"] = _set(block["repeat"], settings.get("layers"))
-    block["hidden"] = _set(block["hidden"], settings.get("hidden"))
-    if "hidden" in settings and generic:
-        derived = np.maximum(np.floor(block["hidden"] / 64.0), 1.0)
-        block["heads"] = np.where(np.isnan(settings["hidden"]), block["heads"], derived)
-    block["heads"] = _set(block["heads"], settings.get("heads"))
-    if filled and ("hidden" in settings or "heads" in settings):
-        block["head_size"] = np.floor(block["hidden"] / block["heads"])
-    block["head_size"] = _set(block["head_size"], settings.get("head_size"))
-    if not grouped:
-        block["kv_heads"] = block["heads"]
-    block["kv_heads"] = _set(block["kv_heads"], settings.get("kv_heads"))
-    feed_forward = models.feed_forward
-    if "hidden" in settings and generic:
-        derived = 4.0 * block["hidden"][:, None, :]
-        feed_forward = np.where(np.isnan(settings["hidden"]), feed_forward, derived)
-    feed_forward = _set(feed_forward, settings.get("feed_forward"))
-    for name in ("vocabulary", "positions"):
-        numbers[name] = _set(numbers[name], settings.get(name))
-    types = models.head_types.copy()
-    types[:, 0] = block["heads"]
-    _require_divisible(block, filled and "head_size" not in settings)
-    return Models(model, block, feed_forward, types, numbers)
-
-
-def _set(current: np.ndarray, values: np.ndarray | None) -> np.ndarray:
-    if values is None:
-        return current
-    return np.where(np.isnan(values), current, values)
-
-
-def _require_divisible(block: dict[str, np.ndarray], filled: bool) -> None:
-    wrong = filled & (block["heads"] * block["head_size"] != block["hidden"])
-    if wrong.any():
-        b, i = np.argwhere(wrong)[0]
-        error = InputError(
-            f"{int(block['heads'][b, i])} heads do not divide a hidden width of "
-            f"{int(block['hidden'][b, i])}",
-            field="model.heads",
-            value=int(block["heads"][b, i]),
-            hint="in a space: where: ['model.hidden % model.heads == 0'], or set model.head_size",
-        )
-        raise error
-    wrong = block["heads"] % block["kv_heads"] != 0
-    if wrong.any():
-        b, i = np.argwhere(wrong)[0]
-        raise InputError(
-            f"{int(block['kv_heads'][b, i])} key/value heads do not divide "
-            f"{int(block['heads'][b, i])} heads",
-            field="model.kv_heads",
-            value=int(block["kv_heads"][b, i]),
-        )
+    numbers: dict[str, Any] = {name: int(models.numbers[name][index]) for name in MODEL_FIELDS[:-1]}
+    routing = float(models.numbers["routing"][index])
+    same = [model.pattern.count(i) == b.repeat for i, b in enumerate(blocks)]
+    pattern = model.pattern if all(same) and len(blocks) == len(model.blocks) else ()
+    return replace(model, blocks=tuple(blocks), pattern=pattern, **numbers, routing=routing)
 
 
 def with_head(model: Model, head: str) -> Model:
@@ -408,14 +484,48 @@ def with_head(model: Model, head: str) -> Model:
     return replace(model, head=head)
 
 
+#: Fields of Model that a plain transformer has like this.
+_PLAIN = Model("", "", ())
+_TRAITS = (
+    "output_norm",
+    "final_norm",
+    "parallel",
+    "qk_norm",
+    "attention_gate",
+    "embedding_size",
+    "head_bias",
+    "shared_layers",
+    "position_offset",
+    "special_tokens",
+    "stem",
+)
+
+
+def unlike_plain(model: Model) -> str:
+    """What sets a model apart from a plain transformer of one kind of layer; "" where nothing."""
+    for name in _TRAITS:
+        if getattr(model, name) != getattr(_PLAIN, name):
+            return name
+    plain = Block(1, 1, 1, 1, 1, ())
+    names = ("mixer", "beside", "shares_key", "rotates", *(n for n in EXTRAS if n != "window"))
+    for block in model.blocks:
+        for name in names:
+            if getattr(block, name) != getattr(plain, name):
+                return name
+    return "norm" if model.norm not in ("layer", "rms") else ""
+
+
 def structure(model: Model) -> tuple[object, ...]:
     """What models must share to be evaluated as one `Models`: everything that is not a number."""
-    numbers = (*MODEL_FIELDS, "name", "source", "blocks", "gemms")
+    numbers = (*MODEL_FIELDS, *_SAID, "blocks", "gemms", "pattern", "dense_layers")
     traits = tuple(getattr(model, f.name) for f in fields(model) if f.name not in numbers)
-    blocks = tuple(
-        (b.causal, b.cross_attention, len(b.feed_forward), bool(b.head_types)) for b in model.blocks
-    )
-    return (traits, blocks, model.gemms)
+    blocks = tuple((*b.kind, len(b.feed_forward)) for b in model.blocks)
+    return (traits, blocks, extras_of(model), model.gemms)
+
+
+def extras_of(model: Model) -> tuple[str, ...]:
+    """Those of EXTRAS that any layer of a model has."""
+    return tuple(name for name in EXTRAS if any(getattr(b, name) for b in model.blocks))
 
 
 def stack(parts: list[Models], places: np.ndarray) -> Models:
@@ -425,7 +535,10 @@ def stack(parts: list[Models], places: np.ndarray) -> Models:
     else:
         joined = Models(
             parts[0].template,
-            {name: np.concatenate([p.block[name] for p in parts], axis=1) for name in BLOCK_FIELDS},
+            {
+                name: np.concatenate([p.block[name] for p in parts], axis=1)
+                for name in parts[0].block
+            },
             np.concatenate([p.feed_forward for p in parts], axis=2),
             np.concatenate([p.head_types for p in parts], axis=2),
             {name: np.concatenate([p.numbers[name] for p in parts]) for name in MODEL_FIELDS},

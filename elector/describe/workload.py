@@ -43,13 +43,15 @@ class Workload:
     """M workloads that share their structure.
 
     The categorical fields are plain values; batch, sequence_length, target_length, generate,
-    gradient_accumulation, predictions, tau_i and tau_t are (M,) float.
+    gradient_accumulation, predictions, tau_i and tau_t are (M,) float. kept : parts of
+    layers whose matrices are not stored in `weights`, as the model's own file says.
     """
 
     mode: str
     precision: str
     weights: str
     kv_cache: str
+    kept: tuple[str, ...]
     optimizer: str
     activations: str
     attention: str
@@ -57,6 +59,7 @@ class Workload:
     trainable: str
     sparsity: str
     optimizer_kernels: str
+    residency: str
     generates: bool
     batch: np.ndarray
     sequence_length: np.ndarray

@@ -36,9 +36,14 @@ class Accelerator:
 
 
 def list_accelerators() -> list[str]:
-    """Names of the shipped accelerators."""
+    """Names of the shipped accelerators, every machine with the defaults of its schema."""
+    return sorted({*_presets(), *devices(), *MACHINES})
+
+
+def _presets() -> list[str]:
+    """Names of the accelerators that have a file of their own."""
     files = paths.names(DATA / "accelerators", "*.yaml")
-    return sorted({*(file.removesuffix(".yaml") for file in files), *devices()})
+    return [file.removesuffix(".yaml") for file in files]
 
 
 @functools.cache
@@ -71,7 +76,12 @@ def _load(name: str, above: tuple[str, ...]) -> Accelerator:
         raise InputError(
             "unknown accelerator", field="accelerator", value=name, allowed=list_accelerators()
         )
-    data: object = dict(devices()[name]) if name in devices() else _settings_of(path)
+    if name in devices():
+        data: object = dict(devices()[name])
+    elif known and name not in _presets():
+        data = {"base": name, "description": MACHINES[name].description}
+    else:
+        data = _settings_of(path)
     if not isinstance(data, dict):
         raise InputError("must be a mapping of settings", file=path)
     path = Path(data.pop("file")) if name in devices() else path

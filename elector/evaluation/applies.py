@@ -20,6 +20,7 @@ import numpy as np
 
 from elector.base.table import Field, schema
 from elector.describe.layered import layer_field
+from elector.describe.model import Model
 from elector.evaluation.resolve import Group
 from elector.machines.contract import Machine, Note, Units
 
@@ -34,12 +35,14 @@ _CALLED = {
     "family": "the family of the model",
     "head": "model.head",
     "position_kind": "the kind of the model's positions",
+    "products": "the number of products in the list",
     "thresholds": "the thresholds of workload.sparsity",
     "accuracy": "accuracy",
 }
 #: Facts that read better in words of their own.
 _WORDS = {
     "generates=yes": "workload.generate is above 0",
+    "products=several": "the list has several products",
     "accuracy=asked": "an accuracy is asked for",
     "thresholds=tau_i": "workload.sparsity names a table with thresholds tau_i",
     "thresholds=tau_t": "workload.sparsity names a table with thresholds tau_t",
@@ -114,7 +117,7 @@ def of_group(group: Group) -> dict[str, Note]:
         field = _field(key, group.machine)
         if field is None or not field.applies:
             continue
-        asked = np.array([asks(value) for value in column.values])
+        asked = np.array([asks(value, field) for value in column.values])
         given = asked[column.codes[group.rows]]
         idle = given & ~_holds(group, field, _unit_of(key))
         if idle.any():
@@ -122,13 +125,20 @@ def of_group(group: Group) -> dict[str, Note]:
     return found
 
 
-def asks(value: object) -> bool:
-    """Whether a value that is given asks for something."""
+def asks(value: object, field: Field | None = None) -> bool:
+    """Whether a value that is given asks for something: a choice that is not the default does."""
     text = str(value).strip().lower()
+    if field is not None and text in field.choices and text != str(field.default):
+        return True
     try:
         return float(text) != 0
     except ValueError:
         return value is not None and text not in NOTHING
+
+
+def products_of(model: Model) -> frozenset[str]:
+    """Whether a list has one product or several."""
+    return frozenset(["several" if sum(g.count for g in model.gemms) > 1 else "one"])
 
 
 def _unit_of(key: str) -> str:
@@ -171,6 +181,7 @@ def _facts(group: Group) -> dict[str, Callable[[], frozenset[str]]]:
         "thresholds": lambda: thresholds_of(workload.sparsity),
         "accuracy": lambda: frozenset(),
         "generates": lambda: frozenset(["yes" if workload.generates else "no"]),
+        "products": lambda: products_of(model),
     }
     for name in schema("workload"):
         value = getattr(workload, name, None)

@@ -67,6 +67,7 @@ SCALARS: dict[str, Callable[[Figures], Array]] = {
     "ops_executed": lambda f: 2.0 * f.chunk.activity.executed,
     "macs": lambda f: f.chunk.ops.macs[f.chunk.index],
     "parameters": lambda f: f.chunk.ops.parameters[f.chunk.index],
+    "active_parameters": lambda f: f.chunk.ops.active[f.chunk.index],
     "peak_ops_per_s": lambda f: 2.0 * f.chunk.activity.peak,
 }
 
@@ -91,7 +92,7 @@ def scalars(figures: Figures) -> dict[str, Array]:
     found |= _of_cells(figures.chunk)
     if figures.chunk.workload.generates:
         found |= _generation(figures.chunk, figures.energy)
-    return found | figures.chunk.activity.extra
+    return found | figures.chunk.activity.told.extra
 
 
 def groups(figures: Figures) -> dict[str, dict[str, Array]]:
@@ -102,11 +103,11 @@ def groups(figures: Figures) -> dict[str, dict[str, Array]]:
 def _of_cells(chunk: Chunk) -> dict[str, Array]:
     """Wear of machines whose weights lie in cells, and writing the weights into them."""
     activity, found = chunk.activity, dict[str, Array]()
-    if activity.wear is not None:
-        assert activity.endurance is not None
-        steps = activity.endurance / np.where(activity.wear > 0, activity.wear, np.nan)
+    cells = activity.cells
+    if cells is not None:
+        steps = cells.endurance / np.where(cells.wear > 0, cells.wear, np.nan)
         found["lifetime_years"] = steps * chunk.timing.seconds / YEAR
-        found["writes_per_cell"], found["endurance_writes"] = activity.wear, activity.endurance
+        found["writes_per_cell"], found["endurance_writes"] = cells.wear, cells.endurance
     writing = placed(chunk.machine, activity, chunk.prices, chunk.units)
     if writing is not None:
         found["placing_s"], found["placing_j"] = writing.seconds, writing.joules

@@ -11,6 +11,8 @@ from collections.abc import Callable
 
 import numpy as np
 
+from elector.describe.listing import WORKLOAD
+from elector.describe.model import Model
 from elector.describe.numbers import storage_note
 from elector.evaluation import applies
 from elector.evaluation.resolve import Group
@@ -23,16 +25,29 @@ def narrow_states(group: Group) -> dict[str, Note]:
     return {text: Note(np.ones(group.rows.size, dtype=bool))} if text else {}
 
 
+def _has_matrices(model: Model) -> bool:
+    return bool(model.blocks or model.gemms or model.listing)
+
+
 def packed(group: Group) -> dict[str, Note]:
     """What is stored in a format of its own, and what is not."""
-    f = group.workload.format
-    if f.packed is None or not (group.models.template.blocks or group.models.template.gemms):
-        return {}
-    text = (
-        f"the matrices of layers are stored in {f.packed.name}, {8.0 * f.packed.width:.4g} bits a "
-        f"weight with scales; embeddings, heads, norms and biases stay in {f.weights.name}"
-    )
-    return {text: Note(np.ones(group.rows.size, dtype=bool))}
+    f, model, everywhere = group.workload.format, group.models.template, group.rows.size
+    stored, found = model.quantization, []
+    if f.packed is not None and _has_matrices(model):
+        kept = "".join(f", {part}" for part in group.workload.kept)
+        found.append(
+            f"the matrices of layers are stored in {f.packed.name}, {8.0 * f.packed.width:.4g} "
+            f"bits a weight with scales; embeddings, heads, norms{kept} and biases stay in "
+            f"{f.weights.name}"
+        )
+    if stored is not None and f.layer_weights.name != stored.format:
+        what = stored.weights or stored.method
+        group_of = f" in groups of {stored.group}" if stored.group else ""
+        found.append(
+            f"the file stores weights in {what}{group_of} ({stored.method}), which is not counted "
+            f"here: weights are stored in {f.layer_weights.name}"
+        )
+    return {text: Note(np.ones(everywhere, dtype=bool)) for text in found}
 
 
 def predicted(group: Group) -> dict[str, Note]:
@@ -51,12 +66,36 @@ def predicted(group: Group) -> dict[str, Note]:
     return {text: Note(np.ones(group.rows.size, dtype=bool), numbers)}
 
 
+def of_the_model(group: Group) -> dict[str, Note]:
+    """What the reader of a model's file has to say."""
+    return {text: Note(where) for text, where in group.said.items()}
+
+
+def idle_sizes(group: Group) -> dict[str, Note]:
+    """Sizes that are given and that no operation of a list follows."""
+    listing, table = group.models.template.listing, group.table
+    if listing is None or table is None:
+        return {}
+    found = {}
+    for symbol, name in WORKLOAD.items():
+        column = table.columns.get(f"workload.{name}")
+        if column is not None and symbol not in listing.names:
+            given = np.array([value is not None for value in column.values])
+            text = (
+                f"workload.{name} changes nothing: no size of the operation list follows {symbol}"
+            )
+            found[text] = Note(given[column.codes[group.rows]])
+    return found
+
+
 #: Each: a group of designs -> sentence -> what it is said of.
 SOURCES: tuple[Callable[[Group], dict[str, Note]], ...] = (
     applies.of_group,
+    of_the_model,
     narrow_states,
     packed,
     predicted,
+    idle_sizes,
 )
 
 

@@ -27,7 +27,7 @@ from elector.evaluation import formulas, hints, notes
 from elector.evaluation.chunk import Chunk as Chunk  # where others look for it
 from elector.evaluation.formulas import Figures
 from elector.evaluation.resolve import Group, resolve
-from elector.hybrid.combine import compute_in, work
+from elector.hybrid.combine import Asked, compute_in, work
 from elector.machines.contract import Count, Note
 from elector.operations import build
 from elector.technology import Technology
@@ -164,7 +164,8 @@ def _chunks(block: _Block) -> Iterable[tuple[slice, Chunk]]:
         if machine.compresses:
             ops = compressed(ops)
     units = group.units.take(block.rows)
-    found = work(machine, ops, index, units, block.technology, block.level == "operations", fold)
+    details = block.level == "operations"
+    found = work(machine, Asked(ops, index, units, block.technology, details, fold))
     step = max(CHUNK_NUMBERS // max(len(found.ops.rows), 1), 1024)
     for start in range(0, units.size, step):
         part = slice(start, min(start + step, units.size))
@@ -204,12 +205,8 @@ def inspect(columns: Mapping[str, Column], technology: Technology) -> Chunk:
 def require_feasible(chunk: Chunk) -> None:
     """Raise InfeasibleError with the reason if the first design cannot run."""
     cost = Cost.empty(1)
-    _reasons(
-        cost,
-        _Output(
-            np.zeros(1, np.intp), {}, {}, chunk.activity.limits, chunk.activity.largest, None, []
-        ),
-    )
+    limits, largest = chunk.activity.limits, chunk.activity.told.largest
+    _reasons(cost, _Output(np.zeros(1, np.intp), {}, {}, limits, largest, None, []))
     if not cost.feasible[0]:
         raise InfeasibleError(f"the design is infeasible: {cost.reason(0)}")
 
@@ -222,9 +219,9 @@ def members(chunk: Chunk) -> dict[str, Chunk]:
     from elector.hybrid.assign import memory_of  # only a hybrid needs it
 
     found = {}
-    for i, (member, activity) in enumerate(
-        zip(hybrid.members, chunk.activity.members, strict=True)
-    ):
+    assert chunk.activity.members is not None
+    activities = chunk.activity.members.activities
+    for i, (member, activity) in enumerate(zip(hybrid.members, activities, strict=True)):
         start, units = f"{member.name}.", member.units(chunk.units)
         compute = compute_in(member, units, chunk.ops.format.compute)
         mine = np.array([owner == member.name for owner in chunk.owner])
@@ -256,9 +253,9 @@ def _output(chunk: Chunk, rows: Array, level: str) -> _Output:
         formulas.scalars(figures),
         formulas.groups(figures) if level != "scalars" else {},
         chunk.activity.limits,
-        chunk.activity.largest,
+        chunk.activity.told.largest,
         _operations(chunk) if level == "operations" else None,
-        [] if level == "scalars" else said(chunk.notes | chunk.activity.notes, rows),
+        [] if level == "scalars" else said(chunk.notes | chunk.activity.told.notes, rows),
     )
 
 
@@ -268,11 +265,15 @@ def _operations(chunk: Chunk) -> list[dict[str, object]]:
     joules = pricing.by_row(activity, chunk.prices)[:, 0]
     seconds = activity.alone[:, 0]
     busy = np.stack([_column(values) for values in activity.busy.values()])
-    bound = [activity.resources[j] for j in busy.argmax(axis=0)]
-    if activity.members:  # stages of a pipeline that wait for its slowest one are not busy
+    names = list(activity.busy)
+    bound = [names[j] for j in busy.argmax(axis=0)]
+    if (
+        activity.members is not None
+    ):  # stages of a pipeline that wait for its slowest one are not busy
         idle = busy.max(axis=0) == 0
         bound = [u if no else b for b, u, no in zip(bound, chunk.owner, idle, strict=True)]
-    assert activity.tiles is not None and activity.traffic is not None
+    details = activity.details
+    assert details is not None
     found: list[dict[str, object]] = []
     for r, row in enumerate(ops.rows):
         if ops.count[r, i] == 0:
@@ -292,13 +293,13 @@ def _operations(chunk: Chunk) -> list[dict[str, object]]:
                 "seconds": float(seconds[r]),
                 "joules": float(joules[r]),
                 "bound": bound[r],
-                "tile_m": _plain(activity.tiles[0][r, 0]),
-                "tile_k": _plain(activity.tiles[1][r, 0]),
-                "tile_n": _plain(activity.tiles[2][r, 0]),
-                "sram_bytes": _plain(activity.traffic[0][r, 0]),
-                "dram_bytes": _plain(activity.traffic[1][r, 0]),
+                "tile_m": _plain(details.tiles[0][r, 0]),
+                "tile_k": _plain(details.tiles[1][r, 0]),
+                "tile_n": _plain(details.tiles[2][r, 0]),
+                "sram_bytes": _plain(details.traffic[0][r, 0]),
+                "dram_bytes": _plain(details.traffic[1][r, 0]),
                 "unit": chunk.owner[r],
-                **{name: _plain(values[r, 0]) for name, values in activity.accesses.items()},
+                **{name: _plain(values[r, 0]) for name, values in details.accesses.items()},
             }
         )
     return found

@@ -7,38 +7,35 @@ it everything is a number and is computed in arrays.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from elector.base.errors import InputError
 from elector.base.table import Column, distinct, schema
-from elector.describe.formats import load_model
 from elector.describe.layered import NAME, layer_field, layered
-from elector.describe.model import Model, Models, stack, structure, with_settings
+from elector.describe.model import Model, Models, stack
 from elector.describe.numbers import SAME, formats, native, precisions, unpacking
+from elector.describe.variants import with_settings
 from elector.describe.workload import MASKED_SHARE, NUMBERS, Workload, lora_rank
-from elector.evaluation.accelerators import Accelerator, load_accelerator
+from elector.evaluation.accelerators import Accelerator
 from elector.evaluation.data_sheets import evidence_of
 from elector.evaluation.settings import Table
+from elector.evaluation.structures import (
+    CATEGORICAL,
+    TEXTS,
+    Structures,
+    codes_of,
+    combine,
+    said,
+    structures,
+)
 from elector.machines.contract import Machine, Units
 
 Array = np.ndarray
 
-CATEGORICAL = (
-    "mode",
-    "precision",
-    "weights",
-    "kv_cache",
-    "optimizer",
-    "activations",
-    "attention",
-    "implementation",
-    "trainable",
-    "sparsity",
-    "optimizer_kernels",
-)
 #: What leaves a choice to the program, and the attention it then takes.
 AUTO, AUTO_ATTENTION = "auto", "unfused"
 
@@ -53,6 +50,7 @@ class Group:
     pair : (D,) index into the M distinct (model, workload) pairs.
     models, workload : the pairs.
     table : the settings as they were given; None where they are of no interest.
+    said : what the readers of the models say -> the (D,) bool designs it is said of.
     """
 
     rows: Array
@@ -62,6 +60,7 @@ class Group:
     models: Models
     workload: Workload
     table: Table | None = None
+    said: Mapping[str, Array] = dataclasses.field(default_factory=dict)
 
 
 def resolve(columns: Mapping[str, Column], size: int) -> Iterator[Group]:
@@ -70,98 +69,14 @@ def resolve(columns: Mapping[str, Column], size: int) -> Iterator[Group]:
     for key in ("model", "accelerator"):
         if key not in table.columns:
             raise InputError(f"no {key} given", field=key)
-    structures = _structures(table)
-    codes, first = _codes(table, structures)
+    found = structures(table)
+    codes, first = codes_of(table, found)
     for code in range(first.size):
         rows = np.nonzero(codes == code)[0] if first.size > 1 else np.arange(size)
-        yield _group(table, rows, int(rows[0]), structures)
+        yield _group(table, rows, int(rows[0]), found)
 
 
-@dataclass(frozen=True, eq=False, repr=False)
-class _Structures:
-    """Distinct models and accelerators, and which of them share a structure."""
-
-    models: dict[tuple[int, int], Model]
-    model_code: Array
-    accelerators: list[Accelerator]
-    accelerator_code: Array
-    heads: tuple[object, ...]
-    head_codes: Array
-
-
-def _structures(table: Table) -> _Structures:
-    column, rows = table.columns["model"], table.size
-    heads: tuple[object, ...] = (None,)
-    head_codes = np.zeros(rows, dtype=np.intp)
-    if "model.head" in table.columns:
-        heads = table.parsed("model.head", schema("model")["head"])
-        head_codes = table.columns["model.head"].codes
-    models: dict[tuple[int, int], Model] = {}
-    seen: dict[object, int] = {}
-    codes = np.empty((len(column.values), len(heads)), dtype=np.intp)
-    for i, name in enumerate(column.values):
-        base = load_model(str(name))
-        for j, head in enumerate(heads):
-            model = base if head is None else replace(base, head=str(head))
-            models[i, j] = model
-            codes[i, j] = seen.setdefault(structure(model), len(seen))
-    accelerators = [
-        v if isinstance(v, Accelerator) else load_accelerator(str(v))
-        for v in table.columns["accelerator"].values
-    ]
-    # The native number format belongs to the structure, so presets are told apart by it.
-    kinds: dict[object, int] = {}
-    kind = [
-        kinds.setdefault((a.machine, *(a.settings.get(n) for n in a.machine.natives)), len(kinds))
-        for a in accelerators
-    ]
-    return _Structures(
-        models,
-        codes[column.codes, head_codes],
-        accelerators,
-        np.array(kind, dtype=np.intp)[table.columns["accelerator"].codes],
-        heads,
-        head_codes,
-    )
-
-
-def _codes(table: Table, s: _Structures) -> tuple[Array, Array]:
-    """(D,) group of each design, numbered by first appearance, and the first row of each."""
-    parts = [s.model_code, s.accelerator_code]
-    for name in CATEGORICAL:
-        if f"workload.{name}" in table.columns:
-            parts.append(table.columns[f"workload.{name}"].codes)
-    for name in sorted({name for a in s.accelerators for name in a.machine.natives}):
-        if f"accelerator.{name}" in table.columns:
-            parts.append(table.columns[f"accelerator.{name}"].codes)
-    if "workload.generate" in table.columns:
-        field = schema("workload")["generate"]
-        parts.append((table.at("workload.generate", field, np.arange(table.size), 0.0) > 0) + 0)
-    key = combine(parts)
-    _, first, codes = distinct(key)
-    order = np.argsort(first, kind="stable")
-    rank = np.empty(order.size, dtype=np.intp)
-    rank[order] = np.arange(order.size)
-    return rank[codes], first[order]
-
-
-def combine(parts: list[Array]) -> Array:
-    """(D,) one integer for each distinct combination of codes, without overflow."""
-    key: Array = np.zeros(parts[0].shape, dtype=np.int64)
-    room = 1
-    for codes in parts:
-        radix = int(codes.max(initial=0)) + 1
-        if radix == 1:
-            continue
-        if room > 2**62 // radix:
-            key = distinct(key)[2].astype(np.int64)
-            room = int(key.max(initial=0)) + 1
-        key = key * radix + codes
-        room *= radix
-    return key
-
-
-def _group(table: Table, rows: Array, first: int, s: _Structures) -> Group:
+def _group(table: Table, rows: Array, first: int, s: Structures) -> Group:
     accelerators = distinct(table.columns["accelerator"].codes[rows])[0]
     machine = s.accelerators[accelerators[0]].machine
     units = _units(table, rows, machine, [s.accelerators[i] for i in accelerators], accelerators)
@@ -170,7 +85,7 @@ def _group(table: Table, rows: Array, first: int, s: _Structures) -> Group:
     units.numbers["training"] = np.full(rows.size, float(_text(table, "mode", first) == "training"))
     precision = _precision(table, first, machine, units)
     workload = _workload(table, chosen, first, precision, models, machine)
-    return Group(rows, machine, units, pair, models, workload, table)
+    return Group(rows, machine, units, pair, models, workload, table, said(table, rows, s))
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -182,7 +97,7 @@ class _Pairs:
     rows: Array
     found: tuple[Array, Array, Models]
 
-    def answers(self, columns: dict[str, Column], s: _Structures, rows: Array) -> bool:
+    def answers(self, columns: dict[str, Column], s: Structures, rows: Array) -> bool:
         """Whether these are the columns, not only columns like them, and the same models."""
         own = self.columns
         same = own.keys() == columns.keys() and all(own[k] is columns[k] for k in own)
@@ -193,7 +108,7 @@ class _Pairs:
 _last: dict[str, _Pairs] = {}
 
 
-def _paired(table: Table, rows: Array, s: _Structures) -> tuple[Array, Array, Models]:
+def _paired(table: Table, rows: Array, s: Structures) -> tuple[Array, Array, Models]:
     """(M,) rows that stand for the pairs, (D,) index of each design's pair, and the M models."""
     numbers = [f"workload.{n}" for n in NUMBERS]
     columns = {
@@ -204,31 +119,33 @@ def _paired(table: Table, rows: Array, s: _Structures) -> tuple[Array, Array, Mo
     kept = _last.get("pairs")
     if kept is not None and kept.answers(columns, s, rows):
         return kept.found
-    keys = [k for k in columns if k.startswith("model.") and k != "model.head"]
+    texts = [f"model.{name}" for name in TEXTS]
+    keys = [k for k in columns if k.startswith("model.") and k not in texts]
     # Pairs are numbered by their codes: models of one depth come to stand together.
     keys.sort(key=lambda key: key != "model.layers")
     numeric = [key for key in numbers if key in columns]
     parts = [columns[k].codes[rows] for k in ("model", *keys, *numeric)]
-    _, representative, pair = distinct(combine([*parts, s.head_codes[rows]]))
+    _, representative, pair = distinct(combine([*parts, s.variant_codes[rows]]))
     chosen = rows[representative]
     found = chosen, pair, _models(table, chosen, keys, s)
     _last["pairs"] = _Pairs(columns, s.models, rows, found)
     return found
 
 
-def _models(table: Table, rows: Array, keys: list[str], s: _Structures) -> Models:
+def _models(table: Table, rows: Array, keys: list[str], s: Structures) -> Models:
     """The models of the representatives: each base with its own overrides, in order."""
     fields, codes = schema("model"), table.columns["model"].codes[rows]
-    heads, found, places = s.head_codes[rows], [], []
-    for base in distinct(codes)[0]:
-        here = np.nonzero(codes == base)[0]
+    variants, found, places = s.variant_codes[rows], [], []
+    both = combine([codes, variants])
+    for base in distinct(both)[0]:
+        here = np.nonzero(both == base)[0]
         settings = {}
         for key in keys:
             field = layer_field(key[6:]) or fields[key[6:]]
             values = table.at(key, field, rows[here], np.nan)
             if not np.isnan(values).all():
                 settings[key[6:]] = values
-        model = s.models[int(base), int(heads[here[0]])]
+        model = s.models[int(codes[here[0]]), int(variants[here[0]])]
         own = model.name == NAME or any(layer_field(key) for key in settings)
         build = layered if own else with_settings
         found.append(build(model, settings, here.size))
@@ -367,6 +284,7 @@ def _workload(
     fields = schema("workload")
     texts = {name: str(_text(table, name, first)) for name in CATEGORICAL}
     texts["precision"] = precision
+    kept = _stored_by_file(table, first, texts, models.template, machine)
     _require_storage(texts, machine)
     lora_rank(texts["trainable"])
     if texts["sparsity"] != "dense":
@@ -394,7 +312,38 @@ def _workload(
     masked = np.ceil(length * MASKED_SHARE)
     numbers["predictions"] = np.where(numbers["predictions"] > 0, numbers["predictions"], masked)
     _require_fit(numbers, models)
-    return Workload(**texts, generates=bool((numbers["generate"] > 0).any()), **numbers)  # type: ignore[arg-type]
+    generates = bool((numbers["generate"] > 0).any())
+    return Workload(**texts, kept=kept, generates=generates, **numbers)  # type: ignore[arg-type]
+
+
+def _stored_by_file(
+    table: Table, first: int, texts: dict[str, str], model: Model, machine: Machine
+) -> tuple[str, ...]:
+    """Puts in the formats that a model's own file stores its weights and cache in, where the
+    workload names none and the machine can hold them; the parts of layers left out."""
+    stored = model.quantization
+    if stored is None:
+        return ()
+    products, fits = precisions()[texts["precision"]].products, {}
+    for name, own in (("weights", stored.format), ("kv_cache", stored.kv_cache)):
+        given = _given(table, f"workload.{name}", first)
+        known = own in unpacking() and formats()[own].bits <= products.bits
+        fits[name] = not given and known
+    trains = texts["mode"] == "training" and texts["trainable"] == "all"
+    fits["weights"] &= not trains and _cells(machine) is None
+    for name, own in (("weights", stored.format), ("kv_cache", stored.kv_cache)):
+        texts[name] = own if fits[name] else texts[name]
+    return stored.kept if fits["weights"] else ()
+
+
+def _given(table: Table, key: str, row: int) -> bool:
+    """Whether the design at `row` was given a value."""
+    return key in table.columns and table.columns[key][row] is not None
+
+
+def _cells(machine: Machine) -> str | None:
+    """The setting of the bits that crossbars store of every weight; None without crossbars."""
+    return next((k for k in machine.fields if k.rpartition(".")[2] == "weight_bits"), None)
 
 
 def _require_storage(texts: dict[str, str], machine: Machine) -> None:
@@ -402,7 +351,7 @@ def _require_storage(texts: dict[str, str], machine: Machine) -> None:
 
     Cells of crossbars hold as many bits of every matrix as the machine says.
     """
-    cells = next((k for k in machine.fields if k.rpartition(".")[2] == "weight_bits"), None)
+    cells = _cells(machine)
     if texts["weights"] != SAME and cells is not None:
         raise InputError(
             f"{machine.name} stores weights in cells, all of them in the same number of bits",
@@ -447,7 +396,7 @@ def _require_fit(numbers: dict[str, Array], models: Models) -> None:
             value=int(numbers["predictions"][i]),
             hint="at most workload.sequence_length; 0 predicts 15.625 % of them",
         )
-    if model.position_kind != "learned" or model.family in ("vision", "gemm"):
+    if model.position_kind != "learned" or model.family in ("vision", "gemm", "operations"):
         return
     longest = length + numbers["generate"]
     over = (models.numbers["positions"] > 0) & (longest > models.numbers["positions"])

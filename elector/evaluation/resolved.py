@@ -9,7 +9,8 @@ import numpy as np
 
 from elector.base.table import Column, Field, schema
 from elector.describe.layered import LAYERS
-from elector.describe.model import HEAD_TYPES, Model, one
+from elector.describe.model import EXTRAS, HEAD_TYPES, Model, one
+from elector.describe.variants import kind_of
 from elector.describe.workload import NUMBERS
 from elector.evaluation.resolve import Group, resolve
 
@@ -45,15 +46,35 @@ def _model(group: Group, i: int) -> dict[str, object]:
         if key == "layers":
             values: tuple[object, ...] = tuple(block.repeat for block in model.blocks)
         elif key == "feed_forward":
-            values = tuple(block.feed_forward[0] for block in model.blocks)
+            values = tuple(block.feed_forward[0] for block in model.blocks if block.feed_forward)
         elif key in ("hidden", "heads", "kv_heads", "head_size"):
             values = tuple(getattr(block, key) for block in model.blocks)
+        elif key in EXTRAS:
+            values = tuple(getattr(block, key) for block in model.blocks if getattr(block, key))
+        elif key == "pattern":
+            values = _pattern(model)
+        elif key == "routing":
+            values = (model.routing,) if any(block.experts for block in model.blocks) else ()
+        elif key == "dense_layers":
+            values = (model.dense_layers,) if model.dense_layers else ()
+        elif key == "ignore_keys":
+            values = ()
         else:
             own = getattr(model, key)
             values = (own if isinstance(own, str) else typed(field, own),)
+        if not values:
+            continue
         same = all(value == values[0] for value in values)
         found[f"model.{key}"] = values[0] if same else list(values)
     return found
+
+
+def _pattern(model: Model) -> tuple[object, ...]:
+    """The kinds of a model's layers, one behind the other; nothing where all are of one kind."""
+    kinds = [kind_of(block) for block in model.blocks]
+    if len(set(kinds)) < 2 or not model.pattern:
+        return ()
+    return (" ".join(kinds[place] for place in model.pattern),)
 
 
 def _layered(model: Model) -> dict[str, object]:

@@ -43,7 +43,7 @@ class Weights:
 
 @dataclass
 class Job:
-    """One layer of one operation for one sequence.
+    """One layer of one operation for one sequence, in one turn of the step (pieces.Run).
 
     seconds : of each piece on its unit. fetch, store : bytes of its own operands and results.
     latency : seconds after which a piece's result is there once its unit is free again.
@@ -71,6 +71,7 @@ class Job:
     waits: list[int] = field(default_factory=list)
     behind: int | None = None
     turns: bool = False
+    turn: int = 0
     asked: int = 0
     fetched: int = 0
     started: int = 0
@@ -95,6 +96,7 @@ class Span:
     start: float
     end: float
     amount: float = 1.0
+    turn: int = 0
 
 
 class Engine:
@@ -273,7 +275,16 @@ class Engine:
         if seconds > 0:
             start = self.now + later
             self.spans.append(
-                Span(resource, job.row, job.layer, job.stream, start, start + seconds, amount)
+                Span(
+                    resource,
+                    job.row,
+                    job.layer,
+                    job.stream,
+                    start,
+                    start + seconds,
+                    amount,
+                    job.turn,
+                )
             )
 
     def _computed(self, n: int) -> None:

@@ -17,6 +17,8 @@ has resources and a memory of its own, and a transfer is a job of its link.
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -100,19 +102,50 @@ class _Writer:
         self.pieces = 0
         self.last: dict[int, int] = {}
         self.kernels: dict[str, list[int]] = {}
-        self.weights: dict[tuple[int, int], Weights] = {}
+        self.weights: dict[tuple[int, int, int], Weights] = {}
 
     def write(self, phases: tuple[str, ...], streams: int) -> list[Job]:
         """Jobs of the rows of these phases, the batch being split into so many streams."""
         ops = self.chunk.ops
         rows = [r for r, row in enumerate(ops.rows) if row.phase in phases and self._count(r) > 0]
-        for group in self._groups(rows):
-            repeat = self._repeat(group)
-            self._require(len(self.jobs) + repeat * streams * len(group))
-            for layer in range(repeat):
-                for stream in range(streams):
-                    self._sequence(group, layer, repeat, stream, streams)
+        for groups in self._passes(self._groups(rows)):
+            turns = self._turns(groups)
+            repeats = [self._repeat(group) // turns for group in groups]
+            layers = sum(n * len(group) for n, group in zip(repeats, groups, strict=True))
+            self._require(len(self.jobs) + turns * layers * streams)
+            for turn in range(turns):
+                for group, repeat in zip(groups, repeats, strict=True):
+                    for layer, stream in itertools.product(range(repeat), range(streams)):
+                        one = Run(-1, turn, layer, repeat, 0.0, stream, streams, 0)
+                        self._sequence(group, turns, one)
         return self.jobs
+
+    def _passes(self, groups: list[list[int]]) -> list[list[list[int]]]:
+        """Groups that are gone through together: decoding starts anew where a place comes again."""
+        found: list[list[list[int]]] = []
+        seen: set[object] = set()
+        for group in groups:
+            row = self.chunk.ops.rows[group[0]]
+            if not found or (row.phase == "decode" and row.place in seen):
+                found.append([])
+                seen = set()
+            seen.add(row.place)
+            found[-1].append(group)
+        return found
+
+    def _turns(self, groups: list[list[int]]) -> int:
+        """Times that the layers of a pass are gone through: tokens, or micro-batches.
+
+        A token depends on the last one, and the tensors of a micro-batch go before the next.
+        """
+        repeats = [self._repeat(group) for group in groups]
+        workload, phase = self.chunk.workload, self.chunk.ops.rows[groups[0][0]].phase
+        turns = 1
+        if phase == "decode":
+            turns = math.gcd(*repeats)
+        elif workload.training and phase != "update":
+            turns = round(float(workload.gradient_accumulation[self.i]))
+        return turns if all(n % turns == 0 for n in repeats) else 1
 
     def _count(self, row: int) -> float:
         return float(self.chunk.ops.count[row, self.i])
@@ -138,22 +171,19 @@ class _Writer:
         rows = [r for r in group if self.chunk.ops.rows[r].kind != TRANSFER] or group
         return max(round(Counter(self._count(r) for r in rows).most_common(1)[0][0]), 1)
 
-    def _sequence(
-        self, group: list[int], layer: int, repeat: int, stream: int, streams: int
-    ) -> None:
+    def _sequence(self, group: list[int], turns: int, one: Run) -> None:
         """The jobs of one layer for one sequence, each waiting for the one before."""
         leader: int | None = None
+        stream = one.stream
         for r in group:
-            times = self._count(r) / repeat
-            if times * (layer + 1) > self._count(r) + 0.5:
-                continue
             row, before = self.chunk.ops.rows[r], self.last.get(stream)
-            jobs = self._jobs(Run(r, layer, repeat, times, stream, streams, 0))
+            times = self._count(r) / turns / one.repeat
+            jobs = self._jobs(replace(one, row=r, times=times))
             if not jobs:
                 continue
             if before is not None and self._follows(r, before, leader):
                 self.jobs[jobs[0]].behind = before
-            elif before is not None:
+            elif before is not None and row.phase != "update":  # tensors do not wait for others
                 self.jobs[jobs[0]].waits.append(before)
             if row.off_chain:
                 continue
@@ -180,9 +210,12 @@ class _Writer:
             return [self._transfer(run)]
         weights, fetch, store = (size * run.times for size in unit.traffic(run.row))
         sizes = weights, fetch / run.streams, store / run.streams
-        # A piece's operands take an eighth of the buffer at most, so that fetching runs ahead.
-        wanted = np.ceil(8.0 * max(sizes[0], sizes[1]) / unit.buffer)
-        cut = int(min(max(unit.least, wanted), max(MOST_PIECES, unit.least)))
+        # A piece's operands take an eighth of the buffer, or half of its half at most, so that
+        # fetching runs ahead.
+        share = max(sizes[0], sizes[1]) / unit.buffer
+        wanted = max(min(8.0 * share, MOST_PIECES), 4.0 * share)
+        cut = int(max(unit.least, np.ceil(wanted)))
+        self._require((self.pieces + cut) / PIECES)
         found: list[int] = []
         for work in unit.work(replace(run, most=cut)):
             job = self._job(run, work, sizes, start)
@@ -201,7 +234,7 @@ class _Writer:
         if weights > 0:
             # Weights are fetched once and stay until the last sequence has used them.
             order = (len(self.jobs), len(work.seconds), weights, run.streams)
-            shared = self.weights.setdefault((run.layer, run.row), Weights(*order))
+            shared = self.weights.setdefault((run.turn, run.layer, run.row), Weights(*order))
         return Job(
             run.row,
             run.layer,
@@ -217,6 +250,7 @@ class _Writer:
             work.amount,
             None if work.also is None else (start + work.also[0], work.also[1]),
             turns=turns,
+            turn=run.turn,
         )
 
     def _queue(self, job: Job, work: Work, start: str, ahead: int) -> None:
@@ -242,6 +276,7 @@ class _Writer:
             None,
             False,
             job.memory,
+            turn=job.turn,
         )
         if len(kernels) >= ahead:
             launch.waits.append(kernels[-ahead])
@@ -273,6 +308,7 @@ class _Writer:
                 None,
                 ops.rows[run.row].off_chain,
                 memory,
+                turn=run.turn,
             )
         )
 

@@ -18,16 +18,20 @@ from elector.events.engine import Span
 from elector.events.timeline import Timeline, timeline
 from elector.hybrid.assign import TRANSFER
 from elector.hybrid.read import CHOICES
+from elector.operations.rows import Row
 from elector.technology import Technology
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.axes import Axes
 
 Array = np.ndarray
 
 #: Parts of the energy that are spent while main memory transfers.
 MEMORY_PARTS = ("main memory", "interface")
 BINS = 400
+#: What a phase goes through its layers again for.
+TURNS = {"decode": "token", "forward": "micro-batch", "backward": "micro-batch"}
 #: Kind of operation -> its place in the palette, the same in every picture.
 KINDS = (*CHOICES["kind"], TRANSFER)
 #: Colours of lines that the colour-blind can tell apart, too (Okabe and Ito 2008).
@@ -182,37 +186,44 @@ def events(found: Trace) -> dict[str, object]:
         listed.append(
             {"ph": "M", "pid": 1, "tid": track, "name": "thread_name", "args": {"name": name}}
         )
-    for span, name in zip(spans, tracks, strict=True):
-        row = found.timeline.rows[span.row]
-        start, end = round(span.start * 1e9), round(span.end * 1e9)
-        listed.append(
-            {
-                "ph": "X",
-                "pid": 1,
-                "tid": resources[name],
-                "name": row.name,
-                "cat": row.kind,
-                "ts": start / 1e3,
-                "dur": (end - start) / 1e3,
-                "args": {
-                    "layer": f"{row.layer} {span.layer + 1}",
-                    "sequence": span.stream + 1,
-                    "phase": row.phase,
-                },
-            }
-        )
+    rows = found.timeline.rows
+    listed += [
+        _bar(span, rows[span.row], resources[name])
+        for span, name in zip(spans, tracks, strict=True)
+    ]
+    return {"traceEvents": listed + _counters(found), "displayTimeUnit": "ns"}
+
+
+def _bar(span: Span, row: Row, track: int) -> dict[str, object]:
+    """A piece of an operation on a track."""
+    start, end = round(span.start * 1e9), round(span.end * 1e9)
+    return {
+        "ph": "X",
+        "pid": 1,
+        "tid": track,
+        "name": row.name,
+        "cat": row.kind,
+        "ts": start / 1e3,
+        "dur": (end - start) / 1e3,
+        "args": {
+            "layer": f"{row.layer} {span.layer + 1}",
+            "sequence": span.stream + 1,
+            "phase": row.phase,
+            **({TURNS[row.phase]: span.turn + 1} if row.phase in TURNS else {}),
+        },
+    }
+
+
+def _counters(found: Trace) -> list[dict[str, object]]:
+    """Power, and how busy each resource is, over time."""
+    listed: list[dict[str, object]] = []
     for i, edge in enumerate(found.edges[:-1]):
         at = {"ph": "C", "pid": 1, "ts": round(edge * 1e9) / 1e3}
         listed.append({**at, "name": "power", "args": {"W": round(float(found.watts[i]), 6)}})
         for name, use in found.utilization.items():
-            listed.append(
-                {
-                    **at,
-                    "name": f"{name} utilization",
-                    "args": {"%": round(100.0 * float(use[i]), 4)},
-                }
-            )
-    return {"traceEvents": listed, "displayTimeUnit": "ns"}
+            share = {"%": round(100.0 * float(use[i]), 4)}
+            listed.append({**at, "name": f"{name} utilization", "args": share})
+    return listed
 
 
 def _order(found: Trace) -> Callable[[str], int]:
@@ -237,9 +248,9 @@ def _tracks(spans: list[Span]) -> list[str]:
 def _joined(spans: list[Span]) -> list[Span]:
     """Pieces that follow one another without a gap become one span; by their start."""
     found: list[Span] = []
-    last: dict[tuple[str, int, int, int], int] = {}
+    last: dict[tuple[str, int, int, int, int], int] = {}
     for s in sorted(spans, key=lambda span: span.start):
-        key = (s.resource, s.row, s.layer, s.stream)
+        key = (s.resource, s.row, s.turn, s.layer, s.stream)
         i = last.get(key)
         before = found[i] if i is not None else None
         same = before is not None and before.amount == s.amount
@@ -300,55 +311,19 @@ def draw(found: Trace, path: Path) -> None:
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
-    from matplotlib.patches import Patch
 
     scale, unit = _time_unit(found.timeline.seconds)
-    kinds = list(dict.fromkeys(row.kind for row in found.timeline.rows))
-    kinds.sort(key=_place)
-    colours = {kind: colour_of(kind) for kind in kinds}
-    names = list(found.utilization)
     figure, axes = plt.subplots(
         3,
         1,
-        figsize=(12, 7.5 + 0.2 * max(len(names) - 4, 0)),
+        figsize=(12, 7.5 + 0.2 * max(len(found.utilization) - 4, 0)),
         sharex=True,
         height_ratios=(2, 2, 1.4),
         layout="constrained",
     )
-    for y, name in enumerate(names):
-        axes[0].plot(found.edges[[0, -1]] * scale, [y - 0.4] * 2, color="#bbbbbb", linewidth=0.6)
-        base: Array = np.full(BINS, y - 0.4)
-        for kind, part in mix(found, name, kinds).items():
-            top = base + 0.8 * part
-            axes[0].fill_between(
-                found.edges * scale,
-                np.append(base, base[-1]),
-                np.append(top, top[-1]),
-                step="post",
-                color=colours[kind],
-                linewidth=0,
-            )
-            base = top
-    axes[0].set_yticks(range(len(names)), names)
-    axes[0].set_ylim(-0.55, len(names) - 0.45)
-    axes[0].set_ylabel("share of time busy, by kind")
-    axes[0].set_title(found.title, loc="left", fontweight="bold")
-    handles = [Patch(color=colours[kind]) for kind in kinds]
-    axes[0].legend(handles, kinds, loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)
     middle = (found.edges[:-1] + found.edges[1:]) / 2.0 * scale
-    for i, name in enumerate(names):
-        share = float(found.utilization[name].mean())
-        axes[1].plot(
-            middle,
-            100.0 * found.utilization[name],
-            linewidth=1.0,
-            color=LINES[i % len(LINES)],
-            linestyle=("-", "--")[i // len(LINES) % 2],
-            label=f"{name} ({quantity.show(100.0 * share, '%')} on average)",
-        )
-    axes[1].set_ylabel("utilization [%]")
-    axes[1].set_ylim(0, 105)
-    axes[1].legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)
+    _draw_kinds(axes[0], found, scale)
+    _draw_utilization(axes[1], found, middle)
     axes[2].plot(middle, found.watts, linewidth=1.0, color="#333333")
     axes[2].set_ylabel("power [W]")
     axes[2].set_ylim(bottom=0)
@@ -360,6 +335,55 @@ def draw(found: Trace, path: Path) -> None:
         ax.spines[["top", "right"]].set_visible(False)
     save_picture(figure, path, 130)
     plt.close(figure)
+
+
+def _draw_kinds(ax: Axes, found: Trace, scale: float) -> None:
+    """A row for each resource, as high as it is busy, in the colours of what it works at.
+
+    scale : of the unit of time.
+    """
+    from matplotlib.patches import Patch
+
+    kinds = sorted(dict.fromkeys(row.kind for row in found.timeline.rows), key=_place)
+    colours = {kind: colour_of(kind) for kind in kinds}
+    names = list(found.utilization)
+    for y, name in enumerate(names):
+        ax.plot(found.edges[[0, -1]] * scale, [y - 0.4] * 2, color="#bbbbbb", linewidth=0.6)
+        base: Array = np.full(BINS, y - 0.4)
+        for kind, part in mix(found, name, kinds).items():
+            top = base + 0.8 * part
+            ax.fill_between(
+                found.edges * scale,
+                np.append(base, base[-1]),
+                np.append(top, top[-1]),
+                step="post",
+                color=colours[kind],
+                linewidth=0,
+            )
+            base = top
+    ax.set_yticks(range(len(names)), names)
+    ax.set_ylim(-0.55, len(names) - 0.45)
+    ax.set_ylabel("share of time busy, by kind")
+    ax.set_title(found.title, loc="left", fontweight="bold")
+    handles = [Patch(color=colours[kind]) for kind in kinds]
+    ax.legend(handles, kinds, loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)
+
+
+def _draw_utilization(ax: Axes, found: Trace, middle: Array) -> None:
+    """A line for each resource; middle : (T,) of the bins, in the unit of time."""
+    for i, (name, use) in enumerate(found.utilization.items()):
+        average = quantity.show(100.0 * float(use.mean()), "%")
+        ax.plot(
+            middle,
+            100.0 * use,
+            linewidth=1.0,
+            color=LINES[i % len(LINES)],
+            linestyle=("-", "--")[i // len(LINES) % 2],
+            label=f"{name} ({average} on average)",
+        )
+    ax.set_ylabel("utilization [%]")
+    ax.set_ylim(0, 105)
+    ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)
 
 
 def _time_unit(seconds: float) -> tuple[float, str]:

@@ -50,6 +50,13 @@ class Assigned:
     link: Array
     moved: Array
 
+    def named(self, hybrid: Hybrid) -> tuple[str, ...]:
+        """(R,) names of what runs each row: a unit, or `link` and its name."""
+        return tuple(
+            hybrid.members[u].name if u >= 0 else f"link {hybrid.links[k].name}"
+            for u, k in zip(self.owner, self.link, strict=True)
+        )
+
 
 @dataclass(frozen=True, eq=False)
 class _Move:

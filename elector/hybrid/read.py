@@ -17,21 +17,25 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
+import numpy as np
+
 from elector.base.errors import InputError
 from elector.base.table import schema
 from elector.hybrid.assign import ASKED, ATTRIBUTES
 from elector.machines.contract import (
     Action,
-    Activity,
     Hybrid,
     Link,
     Machine,
     Member,
     Part,
+    Prepared,
     Rule,
     Units,
 )
 from elector.operations.rows import CLASSES, Operations
+
+Array = np.ndarray
 
 #: Keys of a file that make it a hybrid.
 KEYS = ("units", "links", "assignment")
@@ -248,7 +252,6 @@ def assemble(
         description=" + ".join(m.name for m in members),
         actions=actions,
         prepare=_by_unit,
-        activity=_of_unit,
         parts=parts,
         complete=complete,
         native=native,
@@ -259,10 +262,6 @@ def assemble(
     )
 
 
-def _by_unit(ops: Operations, index: object, units: Units, details: bool) -> object:
+def _by_unit(ops: Operations, index: Array, units: Units, details: bool) -> Prepared:
     """A hybrid's units are prepared one by one (elector.hybrid.combine)."""
-    raise NotImplementedError
-
-
-def _of_unit(prepared: object, part: slice) -> Activity:
     raise NotImplementedError

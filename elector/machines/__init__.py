@@ -11,7 +11,12 @@ from collections.abc import Iterator, Mapping
 from elector.machines.contract import Machine
 
 #: Kind -> name of its `Machine` in the module of the same name.
-KINDS = {"systolic": "SYSTOLIC", "acceltran": "ACCELTRAN", "gpu": "GPU", "reram": "RERAM"}
+KINDS = {
+    "systolic": "SYSTOLIC",
+    "acceltran": "ACCELTRAN",
+    "gpu": "GPU",
+    "reram": "RERAM",
+}
 
 
 class _Machines(Mapping[str, Machine]):

@@ -7,6 +7,7 @@ of events in `pieces`; all of it is offered here.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
@@ -14,21 +15,27 @@ from typing import Protocol
 import numpy as np
 
 from elector.base.table import Field, schema
-from elector.machines.activity import (
-    Activity,
-    Budget,
-    Clocked,
-    Count,
-    Fill,
-    Note,
-    Stream,
-    folded,
-    gradients_limit,
-    nothing_ahead,
-    sum_rows,
-    undivided,
-)
+from elector.machines.activity import Activity, Members, folded, gradients_limit, joined
+from elector.machines.counts import Count, sum_rows, total
 from elector.machines.pieces import Case, EventModel
+from elector.machines.records import (
+    Ahead,
+    Budget,
+    Cells,
+    Clocked,
+    Details,
+    Fill,
+    Gating,
+    Note,
+    Overlap,
+    Power,
+    Stream,
+    Told,
+    Unit,
+    alone_in,
+    undivided,
+    waiting,
+)
 from elector.machines.units import Evidence, Units
 from elector.operations.rows import Operations
 
@@ -37,29 +44,42 @@ Array = np.ndarray
 __all__ = [
     "Action",
     "Activity",
+    "Ahead",
     "Budget",
     "Case",
+    "Cells",
     "Clocked",
     "Count",
+    "Details",
     "EventModel",
     "Evidence",
     "Fill",
+    "Gating",
     "Hybrid",
     "Link",
     "Machine",
     "Member",
+    "Members",
     "Note",
+    "Overlap",
     "Part",
     "Planned",
+    "Power",
+    "Prepared",
     "Rule",
     "Stream",
+    "Told",
+    "Unit",
     "Units",
+    "alone_in",
     "folded",
     "gradients_limit",
-    "nothing_ahead",
+    "joined",
     "nothing_to_complete",
     "sum_rows",
+    "total",
     "undivided",
+    "waiting",
 ]
 
 
@@ -104,30 +124,42 @@ class Part:
     within: str = ""
 
 
-class Planned(Protocol):
-    """What a machine of several plans prepares: the same hardware does the same work in another
+class Prepared(Protocol):
+    """D designs that are ready to be asked: what chunks share is worked out once."""
+
+    def activity(self, part: slice | Array) -> Activity:
+        """What the designs of `part` do: a slice of them, or their places."""
+
+
+class Planned(ABC):
+    """`Prepared` of a machine of several plans: the same hardware does the same work in another
     way, and only a schedule can tell which is the fastest."""
 
+    @abstractmethod
     def least(self, part: slice | Array) -> Array:
         """(plans, D) seconds that the designs of `part` take under each plan at least; inf where
         one may not be followed. Each design may follow one."""
 
-    def under(self, part: slice | Array, plan: Array, trial: bool = False) -> object:
-        """What was prepared for the designs of `part`, each under the plan of that place (D,).
+    @abstractmethod
+    def under(self, part: slice | Array, plan: Array, trial: bool = False) -> Activity:
+        """What the designs of `part` do, each under the plan of that place (D,).
 
         trial : only what a schedule and the limits need is asked for.
         """
 
+    def activity(self, part: slice | Array) -> Activity:
+        """Under the first plan that each design may follow."""
+        return self.under(part, np.isfinite(self.least(part)).argmax(axis=0))
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Machine:
-    """A kind of hardware: data and four functions.
+    """A kind of hardware: data and three functions.
 
     schema : name of its schema CSV.
     actions : action -> how it is priced.
-    planned : what `prepare` gives is a `Planned`; the fastest of its plans is taken.
-    prepare : (operations, pair index (D,), units, details) -> what chunks share.
-    activity : (prepared, slice of the designs) -> Activity.
+    prepare : (operations, pair index (D,), units, details) -> designs that can be asked for
+        their activity; of a `Planned` the fastest plan is taken.
     parts : (units) -> name -> Part.
     events : one design -> what it tells the queue of events (elector.machines.pieces); None: it
         has no event model, and `elector trace` says so.
@@ -138,6 +170,7 @@ class Machine:
     implementations : software stacks it can run; the first is the default.
     layerwise : what it does with a layer does not depend on the layers beside it, so that
         layers of different sizes may be columns of their own.
+    clock : setting that is the clock of its logic (elector.cost.supply); "": it has its own law.
     compresses : tensors with zeros are stored compressed, in its buffers and in main memory.
     own_idle : its parts hold all of its idle power, so the rule shared by all chips is left out.
     hybrid : the units, links and rules of a machine that is made of others.
@@ -147,8 +180,7 @@ class Machine:
     schema: str
     description: str
     actions: dict[str, Action]
-    prepare: Callable[[Operations, Array, Units, bool], object]
-    activity: Callable[[object, slice], Activity]
+    prepare: Callable[[Operations, Array, Units, bool], Prepared]
     parts: Callable[[Units], dict[str, Part]]
     complete: Callable[[Units], Units]
     native: str
@@ -156,10 +188,10 @@ class Machine:
     supports: Callable[[Units, str], Array] | None = None
     stated: tuple[str, ...] = ()
     implementations: tuple[str, ...] = ("eager",)
+    clock: str = ""
     compresses: bool = False
     own_idle: bool = False
     layerwise: bool = False
-    planned: bool = False
     hybrid: Hybrid | None = None
 
     @property

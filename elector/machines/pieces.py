@@ -9,6 +9,7 @@ checked, and its page says so.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -51,10 +52,13 @@ class Case:
 class Run:
     """One layer of one row for one of `streams` sequences.
 
-    repeat : layers there are. times : runs in this layer. most : pieces they are cut into.
+    turn : of the step, which goes through its layers again for every token that it generates and
+    every micro-batch that it trains on. layer, repeat : of the layers of a turn, of which there
+    are so many. times : runs in this layer. most : pieces they are cut into.
     """
 
     row: int
+    turn: int
     layer: int
     repeat: int
     times: float
@@ -121,12 +125,12 @@ class Counted:
     `memory`.
 
     memory : the resource that is main memory; its bytes are its seconds at `bandwidth` byte/s.
-    buffer : bytes its fetches may fill.
+    buffer : bytes its fetches may fill; by default they are as far ahead as operands allow.
     """
 
     least, ahead = PIECES, 0
 
-    def __init__(self, case: Case, memory: str, bandwidth: float, buffer: float) -> None:
+    def __init__(self, case: Case, memory: str, bandwidth: float, buffer: float = math.inf) -> None:
         self.case, self.bandwidth, self.buffer = case, bandwidth, buffer
         self.fuse = bool(case.activity.fuse[0])
         rows = range(len(case.ops.rows))

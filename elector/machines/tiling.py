@@ -13,6 +13,7 @@ side of a tile is the largest that fits, so more memory never means more traffic
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -90,30 +91,34 @@ class Split:
     masks: Array
 
 
-def plan(
-    ops: Operations,
-    index: Array,
-    capacity: Array,
-    double_buffer: Array,
-    fuse: Array,
-    tiles: Array,
-    split: Split | None = None,
-) -> Plan:
-    """Traffic of the pairs `index` (Q,) with on-chip memories of `capacity` (Q,) bytes.
+@dataclass(frozen=True, eq=False, repr=False)
+class Memories:
+    """Q on-chip memories, and how they are used.
 
-    double_buffer : (Q,) bool, one copy of a tile is filled while the other is used.
-    fuse : (Q,) bool, streamed rows touch no memory but for outputs that are kept.
-    tiles : rows whose tiles are asked for.
+    capacity : (Q,) bytes. double_buffer : (Q,) bool, one copy of a tile is filled while the other
+    is used. fuse : (Q,) bool, streamed rows touch no memory but for outputs that are kept.
     split : memories of their own for weights and masks; None: one memory, no compression.
     """
+
+    capacity: Array
+    double_buffer: Array
+    fuse: Array
+    split: Split | None = None
+
+    @functools.cached_property
+    def share(self) -> Setting:
+        """Share of a memory that one copy of a tile may take."""
+        return setting(TILE_SHARE / np.where(self.double_buffer, 2.0, 1.0))
+
+
+def plan(ops: Operations, index: Array, memories: Memories, tiles: Array) -> Plan:
+    """Traffic of the pairs `index` (Q,); tiles : rows whose tiles are asked for."""
+    split = memories.split
     products = ops.where(matmul=True)
     apart = np.array([split is not None and ops.rows[r].b in PARAMETERS for r in products], bool)
     vectors = np.setdiff1d(np.arange(len(ops.rows)), products)
     shape = (len(ops.rows), index.size)
     found = Plan(*[*np.zeros((8, *shape)), np.zeros(index.size)])
-    memories = _Memories(
-        capacity, setting(TILE_SHARE / np.where(double_buffer, 2.0, 1.0)), fuse, split
-    )
     for rows, own in ((vectors, False), (products[~apart], False), (products[apart], True)):
         part = _Part(ops, index, memories, rows, own, tiles)
         for place, x in cells(columns(ops.count[rows], index)):
@@ -149,16 +154,6 @@ def at(values: Setting, place: Array) -> Setting:
     return values if isinstance(values, float) else gathered(values, place)
 
 
-@dataclass(frozen=True, eq=False, repr=False)
-class _Memories:
-    """Q memories; share : of one that a tile may take."""
-
-    capacity: Array
-    share: Setting
-    fuse: Array
-    split: Split | None
-
-
 class _Part:
     """Rows (P,) that are treated alike, and what all of their cells share.
 
@@ -172,7 +167,7 @@ class _Part:
         self,
         ops: Operations,
         index: Array,
-        memories: _Memories,
+        memories: Memories,
         rows: Array,
         apart: bool,
         tiles: Array,
@@ -245,60 +240,57 @@ def _products(p: _Part, plan: Plan, place: Array, x: Array) -> None:
     """Products and their tiles."""
     ops, memories, row, pair = p.ops, p.memories, gathered(p.rows, place), gathered(p.index, x)
     g, f = row * p.pairs + pair, row * p.index.size + x
-    whole, share, split = gathered(memories.capacity, x), at(memories.share, x), memories.split
-    own = gathered(split.weights, x) if p.apart and split is not None else None
-    room = {"a": whole, "b": whole if own is None else own, "out": whole}
-    stored: dict[str, Setting] = dict.fromkeys(OPERANDS, 1.0)
     width = {name: at(p.width[name], place) for name in OPERANDS}
-    if ops.compressed and split is not None:
+    room, stored = _rooms(p, place, x, width)
+    a, b, out = (p.moved(name, place, pair, g, room[name], stored[name]) for name in OPERANDS)
+    m, k, n, batch = (gathered(v, g) for v in (ops.m, ops.k, ops.n, ops.batch))
+    sums, share = ops.format.accumulator, at(memories.share, x)
+    own = room["b"] * share if p.apart and memories.split is not None else None
+    each = width["a"] * stored["a"], width["b"] * stored["b"]
+    limit, writes = room["a"] * share, out > 0
+    best = tile_search(Sought(m, k, n, *each, sums, limit, a / batch, b / batch, writes, own))
+    # Streamed work behind a product writes what stays of its result.
+    out = out * ~(gathered(p.rewritten, place) & gathered(memories.fuse, x))
+    read, fetched = a * best.a_passes, b * best.b_passes
+    read += fetched
+    if (best.sums > 1.0).any():
+        partial = sums * (best.sums - 1.0) * m * n * batch * writes
+        read, out = read + partial, out + partial
+    first = np.minimum(m, SLICE) * np.minimum(k, SLICE) * each[0]
+    parameters = at(p.parameters, place)
+    put = {"read": read, "written": out, "fill": np.minimum(first, a)}
+    put |= {"weights": fetched * parameters, "distinct": b * parameters}
+    tiled = at(p.tiled, place)
+    if np.any(tiled):
+        put |= {f"tile_{side}": getattr(best, side) * tiled for side in "mkn"}
+    for name, values in put.items():
+        getattr(plan, name).reshape(-1)[f] = values
+    if memories.split is None:  # a machine of several memories has limits of its own
+        np.maximum.at(plan.needed, x, smallest_tile(m, k, n, *each, sums))
+
+
+def _rooms(
+    p: _Part, place: Array, x: Array, width: dict[str, Setting]
+) -> tuple[dict[str, Array], dict[str, Setting]]:
+    """Operand -> (N,) bytes of the memory that holds it, and stored size over the dense one."""
+    whole, split = gathered(p.memories.capacity, x), p.memories.split
+    room = {"a": whole, "b": whole, "out": whole}
+    stored: dict[str, Setting] = dict.fromkeys(OPERANDS, 1.0)
+    if split is None:
+        return room, stored
+    if p.apart:
+        room["b"] = gathered(split.weights, x)
+    if p.ops.compressed:
         # Half of the masks speak for weights, half for the rest, so that a larger memory of
         # the one never takes masks from the other.
-        elements = gathered(split.masks, x) / 2.0
+        elements, pair = gathered(split.masks, x) / 2.0, gathered(p.index, x)
         stored = {name: p.stored(name, place, pair) for name in OPERANDS}
         for name, size in room.items():
             part = stored[name]
             if not isinstance(part, float):
                 reach = np.where(part < 1.0, elements * part * width[name], np.inf)
                 room[name] = np.minimum(size, reach)
-    a, b, out = (p.moved(name, place, pair, g, room[name], stored[name]) for name in OPERANDS)
-    m, k, n, batch = (gathered(v, g) for v in (ops.m, ops.k, ops.n, ops.batch))
-    accumulator, writes = ops.format.accumulator, out > 0
-    a_width, b_width = width["a"] * stored["a"], width["b"] * stored["b"]
-    best = tile_search(
-        m,
-        k,
-        n,
-        a_width,
-        b_width,
-        accumulator,
-        room["a"] * share,
-        a / batch,
-        b / batch,
-        writes,
-        None if own is None else room["b"] * share,
-    )
-    # Streamed work behind a product writes what stays of its result.
-    out = out * ~(gathered(p.rewritten, place) & gathered(memories.fuse, x))
-    read, fetched = a * best.a_passes, b * best.b_passes
-    read += fetched
-    if (best.sums > 1.0).any():
-        partial = accumulator * (best.sums - 1.0) * m * n * batch * writes
-        read, out = read + partial, out + partial
-    first = np.minimum(m, SLICE) * np.minimum(k, SLICE) * a_width
-    for table, values in (
-        (plan.read, read),
-        (plan.written, out),
-        (plan.weights, fetched * at(p.parameters, place)),
-        (plan.distinct, b * at(p.parameters, place)),
-        (plan.fill, np.minimum(first, a)),
-    ):
-        table.reshape(-1)[f] = values
-    tiled = at(p.tiled, place)
-    if np.any(tiled):
-        for table, sides in ((plan.tile_m, best.m), (plan.tile_k, best.k), (plan.tile_n, best.n)):
-            table.reshape(-1)[f] = sides * tiled
-    if split is None:  # a machine of several memories has limits of its own
-        np.maximum.at(plan.needed, x, smallest_tile(m, k, n, a_width, b_width, accumulator))
+    return room, stored
 
 
 def smallest_tile(
@@ -322,8 +314,30 @@ class Tiles:
     n: Array
 
 
+class Sought(NamedTuple):
+    """N products whose tiles are looked for, all (N,).
+
+    m, k, n : sizes. a_width, b_width, accumulator : bytes of an element. limit : bytes a tile may
+    take. a, b : bytes of one pass over the operands in main memory (0: on the chip). out : bool,
+    whether partial sums cross to main memory. own : bytes of a memory that holds tiles of the
+    second operand alone (`limit` is then for the others), or None.
+    """
+
+    m: Array
+    k: Array
+    n: Array
+    a_width: Setting
+    b_width: Setting
+    accumulator: float
+    limit: Array
+    a: Array
+    b: Array
+    out: Array
+    own: Array | None = None
+
+
 class _Wanted(NamedTuple):
-    """N products whose tiles are looked for; see `tile_search`.
+    """What of `Sought` the search needs.
 
     partial : bytes that move for each partial sum that is not the last.
     """
@@ -350,30 +364,13 @@ class _Wanted(NamedTuple):
         return self._replace(**own)
 
 
-def tile_search(
-    m: Array,
-    k: Array,
-    n: Array,
-    a_width: Setting,
-    b_width: Setting,
-    accumulator: float,
-    limit: Array,
-    a: Array,
-    b: Array,
-    out: Array,
-    own: Array | None = None,
-) -> Tiles:
+def tile_search(sought: Sought) -> Tiles:
     """Tiles that move the least, over three stationarities and the cuts of one side.
 
-    All (N,): sizes, operand widths [byte], `limit` [byte] a tile may take, `a` and `b` the
-    bytes of one pass over the operands in main memory (0: on the chip), `out` whether
-    partial sums cross to main memory; `own` bytes of a memory that holds tiles of the second
-    operand alone (`limit` is then for the others). Where nothing fits, the least tile is
-    returned.
+    Where nothing fits, the least tile is returned.
     """
-    p = _Wanted(
-        m, k, n, a_width, b_width, accumulator, limit, a, b, own, 2.0 * accumulator * m * n * out
-    )
+    m, k, n, a_width, b_width, sums, limit, a, b, out, own = sought
+    p = _Wanted(m, k, n, a_width, b_width, sums, limit, a, b, own, 2.0 * sums * m * n * out)
     fits, moved, *first = _output(p, p.m)
     cost, kind = np.where(fits >= 1.0, moved, np.inf), np.full(m.size, _FIRST, dtype=np.intp)
     size = np.zeros(m.size)

@@ -18,24 +18,21 @@ import numpy as np
 from elector.base.errors import InputError
 from elector.describe.model import Models
 from elector.describe.workload import OPTIMIZER_STATES, Workload
+from elector.operations.attention import reach_of
 from elector.operations.backward import backward
-from elector.operations.collect import TABLES, Collector, Shape
+from elector.operations.collect import TABLES, Collector
 from elector.operations.forward import blocks, embedding
-from elector.operations.graph import Parameter, Value
+from elector.operations.graph import Value
 from elector.operations.heads import head
+from elector.operations.listed import emit, listing_of, require_inference
 from elector.operations.passes import norm
-from elector.operations.roles import Place, Role, Section
+from elector.operations.roles import NEVER_PACKED, PARTS, ROUTED, Role, Section
 from elector.operations.rows import CLASSES, Operations, Row
-from elector.operations.scope import Pass, Scope, Subset
+from elector.operations.scans import state_of
+from elector.operations.scope import Pass, Scope
 from elector.operations.step import Step
-from elector.operations.tape import LinearNode
-from elector.operations.tensors import (
-    Tensor,
-    elements_of,
-    parameter_tensors,
-    place_of,
-    trained,
-)
+from elector.operations.tensor import Tensor, elements_of, trained
+from elector.operations.tensors import active_elements, parameter_tensors, place_of
 from elector.operations.update import cast_weights, update
 
 __all__ = ["CLASSES", "Operations", "Row", "build"]
@@ -50,7 +47,8 @@ def build(models: Models, workload: Workload) -> Operations:
     causal decoder, training in which nothing trains).
     """
     _require_meaning(models, workload)
-    step = Step(models, workload, Collector(models.size, workload.format))
+    kept = NEVER_PACKED.union(*(PARTS[part] for part in workload.kept))
+    step = Step(models, workload, Collector(models.size, workload.format, kept))
     _forward(step)
     tensors = parameter_tensors(models, workload)
     if workload.format.casts_each_pass and not workload.training:
@@ -77,19 +75,31 @@ def _require_meaning(models: Models, workload: Workload) -> None:
         )
     if workload.generates and workload.training:
         raise InputError("a training step generates nothing", field="workload.generate")
-    if workload.rank and not models.template.blocks:
-        raise InputError("a GEMM list has no projections", field="workload.trainable")
+    listing = listing_of(model)
+    if listing is not None:
+        require_inference(listing, workload)
+        if workload.rank:
+            raise InputError("a list has no projections", field="workload.trainable")
+    others = [b.mixer for b in model.blocks if b.mixer not in ("attention", "none")]
+    if workload.rank and others:
+        raise InputError(
+            f"low-rank pairs are of attention, and {model.name} has {others[0]} layers",
+            field="workload.trainable",
+            value=workload.trainable,
+        )
 
 
 def _forward(step: Step) -> None:
     models, workload = step.models, step.workload
     model, once = models.template, np.ones(models.size)
     times = workload.gradient_accumulation if workload.training else once
-    if model.family == "gemm":
-        _gemms(step, times)
+    listing = listing_of(model)
+    if listing is not None:
+        emit(step, listing, times)
         return
     vision = model.family == "vision"
-    length = models.numbers["patches"] + 1.0 if vision else workload.sequence_length
+    special = float(model.special_tokens)
+    length = models.numbers["patches"] + special if vision else workload.sequence_length
     phase = "prefill" if workload.generates else "forward"
     run = Pass(phase, workload.batch, length, length, np.zeros_like(once), times, length)
     if model.family == "encoder-decoder":
@@ -100,7 +110,7 @@ def _forward(step: Step) -> None:
     x = blocks(step, run, every, x, None)
     x = head(step, replace(run, times=models.top(times)), x, last_only=workload.generates)
     if workload.generates:
-        for decode in _tokens(step, length, length):
+        for decode in decode_passes(step, length, length):
             x = _decode(step, decode, every, x)
 
 
@@ -108,10 +118,14 @@ def _encoder_decoder(step: Step, run: Pass, times: Array) -> None:
     model, workload = step.models.template, step.workload
     decoders = [i for i, b in enumerate(model.blocks) if b.cross_attention]
     encoders = [i for i, b in enumerate(model.blocks) if not b.cross_attention]
+    if model.source_tokens:
+        heard = np.full_like(times, float(model.source_tokens))
+        run = replace(run, queries=heard, keys=heard, source=heard)
     x = embedding(step, run, Section.ENCODER_EMBEDDING)
-    x = blocks(step, run, encoders, x, None)
-    scope = Scope(run, place_of(model, encoders[-1]), run.times)
-    memory = norm(step, scope, Role.ENCODER_NORM, x)
+    memory = blocks(step, run, encoders, x, None)
+    if model.closes:
+        scope = Scope(run, place_of(model, encoders[-1]), run.times)
+        memory = norm(step, scope, Role.ENCODER_NORM, memory)
     once = np.ones_like(times)
     length = workload.target_length if not workload.generates else once
     target = Pass(run.phase, run.batch, length, length, 0.0 * once, times, run.queries)
@@ -119,23 +133,34 @@ def _encoder_decoder(step: Step, run: Pass, times: Array) -> None:
     x = blocks(step, target, decoders, x, memory)
     x = head(step, target, x, last_only=workload.generates)
     if workload.generates:
-        for decode in _tokens(step, once, run.queries):
+        for decode in decode_passes(step, once, run.queries):
             x = _decode(step, decode, decoders, x)
 
 
-def _tokens(step: Step, prompt: Array, source: Array) -> list[Pass]:
+def decode_passes(step: Step, prompt: Array, source: Array) -> list[Pass]:
     """Generation: the prompt gives the first token, each further one attends to all before it.
 
-    With a window (Mistral, arXiv 2310.06825, section 2) the keys grow up to it and stay there.
+    With a window (Mistral, arXiv 2310.06825, section 2) the keys grow up to it and stay there:
+    where blocks reach back differently far, a pass for the tokens between one reach and the next.
     """
     batch, once = step.workload.batch, np.ones_like(prompt)
-    tokens, window = np.maximum(step.workload.generate - 1.0, 0.0), step.models.template.window
-    growing = tokens if not window else np.clip(window - prompt, 0.0, tokens)
-    middle, span = prompt + (growing + 1.0) / 2.0, np.maximum(growing - 1.0, 0.0)
-    found = [Pass("decode", batch, once, middle, span, growing, source)]
-    if window and (tokens > growing).any():
-        keys = np.full_like(prompt, float(window))
-        found.append(Pass("decode", batch, once, keys, 0.0 * span, tokens - growing, source))
+    tokens = np.maximum(step.workload.generate - 1.0, 0.0)
+    blocks = step.models.template.blocks
+    reaches = [
+        reach_of(step.models, i)
+        for i, b in enumerate(blocks)
+        if b.window or b.chunk or b.index_top_k
+    ]
+    ends = [np.clip(most - prompt, 0.0, tokens) for most in np.sort(reaches, axis=0)]
+    found: list[Pass] = []
+    start = np.zeros_like(prompt)
+    for end in [*ends, tokens]:
+        number = end - start
+        if not found or (number > 0).any():
+            middle = prompt + start + (number + 1.0) / 2.0
+            span = np.maximum(number - 1.0, 0.0)
+            found.append(Pass("decode", batch, once, middle, span, number, source))
+        start = end
     return found
 
 
@@ -144,49 +169,6 @@ def _decode(step: Step, run: Pass, indices: Iterable[int], before: Value) -> Val
     x = embedding(step, run, Section.EMBEDDING, before)
     x = blocks(step, run, indices, x, None)
     return head(step, run, x, last_only=False)
-
-
-def _gemms(step: Step, times: Array) -> None:
-    """Products that have nothing to do with one another; training adds their two gradients."""
-    one = np.ones(step.models.size)
-    run = Pass("forward", one, one, one, 0.0 * one, times, one)
-    for g in step.models.template.gemms:
-        place = Place(Section.LIST, variant=g.name)
-        scope = Scope(run, place, g.count * times)
-        x, y = (
-            Value(g.m * one, g.k * one, scope.count, step.training),
-            Value(g.m * one, g.n * one, scope.count, step.training),
-        )
-        row = Row(
-            Role.PRODUCT,
-            place,
-            "forward",
-            "linear",
-            True,
-            a="stream",
-            b="weight",
-            out="stream",
-            variant=g.name,
-        )
-        shape = Shape(1.0, x.rows, x.width, y.width)
-        weight = Parameter(Role.PRODUCT, place)
-        y.made_by(step.out.matmul(row, scope.count, shape, (x, weight)))
-        step.note_live(shape.m * (shape.k + shape.n))
-        step.keep(scope, x)
-        if step.training:
-            step.tape.append(
-                LinearNode(
-                    scope,
-                    Role.PRODUCT,
-                    "linear",
-                    x,
-                    y,
-                    weight,
-                    shape,
-                    Subset.BODY,
-                    variant=g.name,
-                )
-            )
 
 
 def _finish(step: Step, tensors: list[Tensor]) -> Operations:
@@ -205,12 +187,12 @@ def _finish(step: Step, tensors: list[Tensor]) -> Operations:
         out_width=out.widths("out_width"),
         parameters=models.whole(elements_of(tensors, size)),
         in_use=_in_use(step, tensors),
+        active=models.whole(active_elements(models, tensors)),
         memory=_memory(step, tensors),
         macs=models.whole(macs),
         executed=models.whole(executed),
         layers=np.broadcast_to(layers, (size,)),
-        # A GEMM list takes its sizes from the file; the batch does not apply to it.
-        streams=np.ones(size) if step.models.template.family == "gemm" else workload.batch,
+        streams=_streams(step),
         heads=np.broadcast_to(heads, (size,)),
         tables=_tables(step),
         format=workload.format,
@@ -231,11 +213,21 @@ def _macs(out: Collector, tables: dict[str, Array], size: int) -> tuple[Array, A
             tables[name][r] for name in ("count", "batch", "m", "k", "n", "reach")
         )
         done = count * batch * m * k * n
+        if row.role in ROUTED:  # so many experts on average, but whole tokens
+            done = np.rint(done)
         executed = executed + done
         if row.grows and reach.any():
             done = count * batch * m * (n if row.grows == "k" else k) * reach
         dense = dense + done
     return dense, executed
+
+
+def _streams(step: Step) -> Array:
+    """(M,) sequences; the batch does not apply to a list whose sizes do not follow it."""
+    listing = listing_of(step.models.template)
+    if listing is not None and "batch" not in listing.names:
+        return np.ones(step.models.size)
+    return step.workload.batch
 
 
 def _total(models: Models) -> Array:
@@ -256,12 +248,15 @@ def _memory(step: Step, tensors: list[Tensor]) -> dict[str, Array]:
     """Bytes of main memory by use; activations of inference are those alive at once."""
     workload, f, size = step.workload, step.workload.format, step.models.size
     models = step.models
-    parameters = models.whole(elements_of(tensors, size))
+    held = _largest if _one_at_a_time(step) else elements_of
+    parameters = models.whole(held(tensors, size))
     mine = [t for t in tensors if workload.training and trained(t, workload)]
-    trains = models.whole(elements_of(mine, size))
+    trains = models.whole(held(mine, size))
     # What is frozen needs no wider copy: nothing is added to it.
     copied = trains if workload.training else parameters * f.casts_each_pass
-    if workload.training:
+    if workload.training and _one_at_a_time(step):
+        activations = step.saved.largest(size) * f.activation
+    elif workload.training:
         activations = step.saved.bytes_of(models, f.activation, workload.gradient_accumulation)
     else:
         activations = models.most(np.broadcast_to(step.live, (size,)) + 0.0)
@@ -274,17 +269,35 @@ def _memory(step: Step, tensors: list[Tensor]) -> dict[str, Array]:
     }
 
 
+def _one_at_a_time(step: Step) -> bool:
+    """Whether the products of a list come one after another: memory holds the largest alone."""
+    return step.models.template.family == "gemm" and step.workload.residency == "none"
+
+
+def _largest(tensors: list[Tensor], size: int) -> Array:
+    """(M,) elements of the largest tensor."""
+    most = np.zeros(size)
+    for t in tensors:
+        most = np.maximum(most, t.elements)
+    return most
+
+
 def _in_use(step: Step, tensors: list[Tensor]) -> Array:
     """(M,) bytes of the weights that products read."""
     f, models, size = step.workload.format, step.models, step.models.size
-    weights = models.whole(elements_of(tensors, size)) * f.weight
     packed = [t for t in tensors if step.out.packed.intersection(t.parameters)]
+    if _one_at_a_time(step):
+        plain = [t for t in tensors if t not in packed] if packed else tensors
+        narrow = _largest(packed, size) * f.packed_weight
+        return np.maximum(_largest(plain, size) * f.weight, narrow)
+    weights = models.whole(elements_of(tensors, size)) * f.weight
     if not packed:
         return weights
     return weights + models.whole(elements_of(packed, size)) * (f.packed_weight - f.weight)
 
 
 def _cache(step: Step, size: int) -> Array:
+    """Bytes of keys and values of earlier tokens, latents, and states, of every layer."""
     workload, block = step.workload, step.models.block
     total = np.zeros(size)
     if not workload.generates:
@@ -296,9 +309,27 @@ def _cache(step: Step, size: int) -> Array:
         # The last token generated is never attended to.
         prompt = np.ones(size) if encoder_decoder else workload.sequence_length
         kept = prompt + workload.generate - 1.0
-        if step.models.template.window:
-            kept = np.minimum(kept, float(step.models.template.window))
-        kept = kept + (workload.sequence_length if encoder_decoder else 0.0)
-        width = block["kv_heads"][i] * block["head_size"][i] * workload.format.key_value
-        total = total + 2.0 * block["repeat"][i] * workload.batch * kept * width
+        if b.window or b.chunk:
+            kept = np.minimum(kept, reach_of(step.models, i, ("window", "chunk")))
+        if encoder_decoder:
+            heard = step.models.template.source_tokens
+            kept = kept + (float(heard) if heard else workload.sequence_length)
+        total = total + block["repeat"][i] * workload.batch * _kept_numbers(step, i, kept)
     return total
+
+
+def _kept_numbers(step: Step, i: int, kept: Array) -> Array:
+    """Bytes that a layer keeps of a sequence of which it keeps `kept` (M,) tokens."""
+    models, f, mixer = step.models, step.workload.format, step.models.template.blocks[i].mixer
+    if mixer in ("mamba", "mamba2", "delta", "convolution"):
+        state, taps = state_of(models, i), float(models.template.blocks[i].kernel)
+        return (state.size + state.convolved * taps) * f.activation
+    if mixer == "none":
+        return 0.0 * kept
+    index = models.at("index_head_size", i) * (models.at("index_heads", i) > 0)
+    if mixer == "latent":
+        width = models.at("kv_lora_rank", i) + models.at("rope_head_size", i)
+        return kept * (width + index) * f.key_value
+    size, own = models.block["head_size"][i], models.at("value_head_size", i)
+    both = np.where(own > 0, size + own, 2.0 * size)
+    return kept * (models.block["kv_heads"][i] * both + index) * f.key_value

@@ -1,6 +1,8 @@
 """Attention: projections, low-rank pairs, scores, softmax, context and output.
 
-Vaswani et al. 2017 (arXiv 1706.03762); low-rank adapters: Hu et al. 2021 (arXiv 2106.09685).
+Vaswani et al. 2017 (arXiv 1706.03762); low-rank adapters: Hu et al. 2021 (arXiv 2106.09685);
+norms of queries and keys: Henry et al. 2020 (arXiv 2010.04245); windows: Beltagy et al. 2020
+(arXiv 2004.05150).
 """
 
 from __future__ import annotations
@@ -9,13 +11,14 @@ from dataclasses import replace
 
 import numpy as np
 
+from elector.describe.model import Models
 from elector.operations.collect import Shape, Sizes
 from elector.operations.flexibert import Heads, head_mixing, relative_positions
-from elector.operations.graph import Parameter, Value, added
-from elector.operations.passes import bias, dropout
+from elector.operations.graph import Parameter, Value, added, derived
+from elector.operations.passes import bias, dropout, norm_of
 from elector.operations.roles import Role
 from elector.operations.rows import Row
-from elector.operations.scope import Matrix, Recipe, Saves, Scope, Subset, formula
+from elector.operations.scope import Matrix, Pass, Recipe, Saves, Scope, Subset, formula
 from elector.operations.step import Step
 from elector.operations.tape import AgainNode, AttentionNode
 
@@ -29,53 +32,78 @@ def attention(step: Step, scope: Scope, index: int, x: Value, memory: Value | No
     """
     heads = _projections(step, scope, index, x, memory)
     mixed = head_mixing(step, scope, index, heads, core)
+    gate = step.models.template.attention_gate
+    if gate != "none":
+        width = mixed.width if gate == "element" else step.models.block["heads"][index]
+        mixed = _gated(step, scope, x, mixed, width)
     return step.linear(scope, mixed, Matrix(Role.OUTPUT, step.models.block["hidden"][index]))
 
 
 def _projections(step: Step, scope: Scope, index: int, x: Value, memory: Value | None) -> Heads:
     """Queries, keys and values of all heads."""
-    blocks, model, run = step.models.block, step.models.template, scope.run
+    blocks, run = step.models.block, scope.run
     e = blocks["head_size"][index]
     wide, narrow = blocks["heads"][index] * e, blocks["kv_heads"][index] * e
     q = step.linear(scope, x, Matrix(Role.QUERY, wide))
     source = memory if scope.cross else x
-    pair = None
+    own = step.models.at("value_head_size", index) * blocks["kv_heads"][index]
+    pair, copies = None, 1.0 if step.models.template.blocks[index].shares_key else 2.0
+    values = own if own.any() else narrow
     # The encoder's keys and values are computed once, not at every generated token.
     if source is not None and not (scope.cross and run.decoding):
-        pair = step.linear(scope, source, Matrix(Role.KEY_VALUE, narrow, copies=2.0))
-    if model.attention_bias:
-        parts = [q] if pair is None else [q, pair]
-        q, *pairs = step.vectors(scope, bias(step, Role.PROJECTION_BIAS), parts)
-        pair = pairs[0] if pairs else None
+        if own.any():  # keys and values of different widths, in one matrix
+            pair = step.linear(scope, source, Matrix(Role.KEY_VALUE, narrow + own))
+        else:
+            pair = step.linear(scope, source, Matrix(Role.KEY_VALUE, narrow, copies=copies))
+    q, pair = _biased(step, scope, q, pair)
     if pair is None:
         q = _low_rank(step, scope, x, q, Role.QUERY)
         return Heads(q, *step.cached[index], blocks["heads"][index], scope.count)
     assert source is not None
-    k, v = pair.view(pair.rows, narrow), pair.view(pair.rows, narrow)
+    k, v = pair.view(pair.rows, narrow), pair.view(pair.rows, values)
     q = _low_rank(step, scope, x, q, Role.QUERY)
     v = _low_rank(step, scope, source, v, Role.VALUE)
-    if model.position_kind == "rotary" and not scope.cross:
-        q, k = _rotated(step, scope, q, k)
+    if step.models.template.qk_norm != "none" and not scope.cross:
+        q, k = step.vectors(scope, norm_of(step, Role.QUERY_KEY_NORM), [q, k])
+    if _rotates(step, index) and not scope.cross:
+        q, k = _rotated(step, scope, index, q, k)
     if run.decoding:
-        packs = ("quantise",) if step.workload.format.cached else ()
-        append = Recipe(
-            Role.CACHE_APPEND,
-            "elementwise",
-            formula("append", *packs),
-            streamed=True,
-            in_place=True,
-        )
-        elements = k.elements + v.elements
-        stored = Sizes(writes=elements * step.workload.format.key_value)
-        k, v = step.vectors(scope, append, [k, v], stored)
+        k, v = appended(step, scope, [k, v])
     if scope.cross and run.phase == "prefill":
         step.cached[index] = k, v
     return Heads(q, k, v, blocks["heads"][index], scope.count)
 
 
-def _rotated(step: Step, scope: Scope, q: Value, k: Value) -> tuple[Value, Value]:
+def _biased(step: Step, scope: Scope, q: Value, pair: Value | None) -> tuple[Value, Value | None]:
+    """Biases of queries, keys and values."""
+    if not step.models.template.attention_bias:
+        return q, pair
+    parts = [q] if pair is None else [q, pair]
+    q, *pairs = step.vectors(scope, bias(step, Role.PROJECTION_BIAS), parts)
+    return q, pairs[0] if pairs else None
+
+
+def _rotates(step: Step, index: int) -> bool:
+    model = step.models.template
+    return model.position_kind == "rotary" and model.blocks[index].rotates
+
+
+def appended(step: Step, scope: Scope, parts: list[Value]) -> list[Value]:
+    """What a generated token adds to the cache."""
+    packs = ("quantise",) if step.workload.format.cached else ()
+    append = Recipe(
+        Role.CACHE_APPEND, "elementwise", formula("append", *packs), streamed=True, in_place=True
+    )
+    elements = parts[0].elements
+    for part in parts[1:]:
+        elements = elements + part.elements
+    stored = Sizes(writes=elements * step.workload.format.key_value)
+    return step.vectors(scope, append, parts, stored)
+
+
+def rotary() -> Recipe:
     """Rotary positions, in place (Su et al. 2021, arXiv 2104.09864)."""
-    recipe = Recipe(
+    return Recipe(
         Role.ROTARY,
         "elementwise",
         formula("rotary"),
@@ -83,8 +111,24 @@ def _rotated(step: Step, scope: Scope, q: Value, k: Value) -> tuple[Value, Value
         streamed=True,
         in_place=True,
     )
-    q, k = step.vectors(scope, recipe, [q, k])
-    return q, k
+
+
+def _rotated(step: Step, scope: Scope, index: int, q: Value, k: Value) -> tuple[Value, Value]:
+    """Queries and keys turned; of each head only a part where the model says so."""
+    part = step.models.at("rope_head_size", index)
+    if not part.any():
+        q, k = step.vectors(scope, rotary(), [q, k])
+        return q, k
+    share = part / step.models.block["head_size"][index]
+    turned = step.vectors(scope, rotary(), [v.view(v.rows, v.width * share) for v in (q, k)])
+    return kept_beside(q, turned[0]), kept_beside(k, turned[1])
+
+
+def kept_beside(whole: Value, turned: Value) -> Value:
+    """A tensor of which a part was changed in place."""
+    found = derived([whole, turned], whole.rows, whole.width)
+    found.home = whole
+    return found
 
 
 #: Projection that has a low-rank pair -> its two matrices.
@@ -105,15 +149,36 @@ def _low_rank(step: Step, scope: Scope, x: Value, y: Value, of: Role) -> Value:
 
 def core(step: Step, scope: Scope, index: int, heads: Heads) -> Value:
     """Scores, softmax and context of some heads."""
+    own = step.models.at("value_head_size", index)
+    return attended(
+        step, scope, index, heads, own if own.any() else step.models.block["head_size"][index]
+    )
+
+
+def _gated(step: Step, scope: Scope, x: Value, y: Value, width: Array) -> Value:
+    """The context times a gate of `width` (M,) that the layer's input makes (Qwen3-Next)."""
+    gate = step.linear(scope, x, Matrix(Role.ATTENTION_GATE, width))
+    recipe = Recipe(
+        Role.ATTENTION_GATE,
+        "elementwise",
+        formula("gate", "silu"),
+        formula("gate_backward", "silu_backward"),
+        Saves.BOTH,
+        streamed=True,
+    )
+    return step.vector(scope, recipe, y, gate)
+
+
+def attended(step: Step, scope: Scope, index: int, heads: Heads, width: Array) -> Value:
+    """As `core`, of values that are `width` (M,) wide a head."""
     flash = step.workload.attention == "flash"
     recorded = "activation" if step.workload.activations == "selective" else "saved"
     inner = scope.inside(heads.count, "none" if flash else recorded)
-    shape = _shape(step, scope, index, heads.number)
+    shape = _shape(step, scope, index, heads)
     row = _row(step, inner, shape, Role.SCORES)
     square = _square(shape, heads.count)
-    node = AttentionNode(
-        inner, Role.SCORES, heads.queries, heads.keys, square, shape, heads.queries
-    )
+    asked, roles = heads.queries, (Role.QUERY, Role.KEY)
+    node = AttentionNode(inner, Role.SCORES, asked, heads.keys, square, shape, asked, roles)
     _attend(step, node, row)
     step.note_live(2.0 * square.elements * (0.0 if flash else 1.0))
     scores = square
@@ -121,15 +186,16 @@ def core(step: Step, scope: Scope, index: int, heads: Heads) -> Value:
     if step.models.template.position_kind == "relative-key" and not scope.cross:
         relative, positions = relative_positions(step, inner, heads, shape)
         scores = added([square, relative])
-    context = Value(scope.run.tokens, heads.number * shape.k, heads.count)
+    context = Value(scope.run.tokens, heads.number * width, heads.count)
     causal = step.models.template.blocks[index].causal and not scope.cross
     p = probabilities(step, inner, scores, causal)
     again = None
     if inner.recorded != "saved":
         again = _again(inner, heads, shape, scores, positions, context)
     read = p if again is None else again.probabilities
-    node = AttentionNode(inner, Role.CONTEXT, p, heads.values, context, shape, read)
-    _attend(step, node, _row(step, inner, shape, Role.CONTEXT))
+    result = replace(shape, k=width)
+    node = AttentionNode(inner, Role.CONTEXT, p, heads.values, context, result, read)
+    _attend(step, node, _row(step, inner, result, Role.CONTEXT))
     if again is not None and step.records(scope):
         step.tape.append(again)
     return context
@@ -178,38 +244,104 @@ def _row(step: Step, scope: Scope, shape: Shape, role: Role) -> Row:
     )
 
 
-def _shape(step: Step, scope: Scope, index: int, number: Array) -> Shape:
+def _shape(step: Step, scope: Scope, index: int, heads: Heads) -> Shape:
     """Scores of all heads."""
-    blocks, run = step.models.block, scope.run
-    groups = blocks["kv_heads"][index] / blocks["heads"][index]
-    keys = run.source if scope.cross else run.keys
-    span = np.zeros_like(keys) if scope.cross else run.span
+    run, number = scope.run, heads.number
+    groups = step.models.block["kv_heads"][index] / step.models.block["heads"][index]
+    e = step.models.block["head_size"][index]
+    if heads.shared:  # latent attention: all heads read the same keys
+        groups, e = 1.0 / number, heads.queries.width / number
+    if scope.cross:
+        keys, span = run.source, np.zeros_like(run.keys)
+    elif run.decoding:
+        keys, span = cached_keys(step.models, index, run)
+    else:
+        keys, span = run.keys, run.span
     batch, queries, share = run.batch * number, run.queries, groups
     if run.decoding:
         # Queries that share keys form the rows of one product.
         batch, queries = batch * groups, queries / groups
         share = np.ones_like(groups)
-    e = blocks["head_size"][index]
-    if (
-        run.decoding
-        or scope.cross
-        or not step.skips
-        or not step.models.template.blocks[index].causal
-    ):
+    if run.decoding or scope.cross:
         return Shape(batch, queries, e, keys, share, span)
-    seen, span = _seen(run.queries, step.models.template.window)
+    most = step.models.at("index_top_k", index)
+    chosen = np.where(most > 0, np.minimum(keys, most), keys) if most.any() else keys
+    if chosen is not keys:  # each query reads keys of its own, all of which are fetched
+        share, keys = share * (keys / chosen), chosen
+    if not step.skips or not _hides(step, index):
+        return Shape(batch, queries, e, keys, share, span)
+    seen, span = _seen(step.models, index, run.queries)
     return Shape(batch, queries, e, seen, share, span, keys)
 
 
-def _seen(length: Array, window: int) -> tuple[Array, Array]:
-    """Keys that a query of causal attention sees: their mean, and how far they reach around it.
+def _hides(step: Step, index: int) -> bool:
+    """Whether a mask hides keys of a block from some queries."""
+    return step.models.template.blocks[index].causal or bool(step.models.at("window", index).any())
 
-    The i-th of L queries sees min(i, window) keys, so that with w = min(L, window) all of them
-    see w (w + 1) / 2 + (L - w) w: half of the square, and of a window its band. Without a
-    window these are the integers from 1 to L, each once.
+
+#: Numbers of a block that bound how many keys a query sees.
+_BOUNDS = ("window", "chunk", "index_top_k")
+
+
+def reach_of(models: Models, index: int, bounds: tuple[str, ...] = _BOUNDS) -> Array:
+    """(M,) keys that a query of a block sees at most; infinite where there is no bound."""
+    found = np.full(models.size, np.inf)
+    for name in bounds:
+        values = models.block.get(name)
+        if values is not None:
+            found = np.minimum(found, np.where(values[index] > 0, values[index], np.inf))
+    return found
+
+
+def cached_keys(models: Models, index: int, run: Pass) -> tuple[Array, Array]:
+    """(M,) keys that generated tokens of a pass meet in a block: their mean, and their span.
+
+    The tokens of a pass either all have fewer keys before them than the block reaches back, or
+    all more (`decode_passes`). In chunks the keys begin anew with each chunk: their mean counts.
     """
-    w = np.minimum(length, float(window)) if window else length
-    mean = (w * (w + 1.0) / 2.0 + (length - w) * w) / length
+    most = reach_of(models, index)
+    if np.isinf(most).all():
+        return run.keys, run.span
+    inside = run.keys + run.span / 2.0 <= most
+    keys = most
+    chunk = models.at("chunk", index)
+    if chunk.any():
+        first, last = run.keys - run.span / 2.0, run.keys + run.span / 2.0
+        total = _in_chunks(last, chunk) - _in_chunks(first - 1.0, chunk)
+        keys = np.where(
+            chunk > 0, np.minimum(total / np.maximum(last - first + 1.0, 1.0), most), most
+        )
+    return np.where(inside, run.keys, keys), np.where(inside, run.span, 0.0)
+
+
+def _in_chunks(positions: Array, chunk: Array) -> Array:
+    """(M,) pairs of a query and a key in the chunks of so many positions."""
+    size = np.maximum(chunk, 1.0)
+    whole, rest = np.divmod(positions, size)
+    return np.asarray(whole * (size * (size + 1.0) / 2.0) + rest * (rest + 1.0) / 2.0)
+
+
+def _seen(models: Models, index: int, length: Array) -> tuple[Array, Array]:
+    """Keys that a query of attention with a mask sees: their mean, and their reach around it.
+
+    The i-th of L queries of causal attention sees min(i, window) keys, so that with
+    w = min(L, window) all of them see w (w + 1) / 2 + (L - w) w: half of the square, and of a
+    window its band. Without a window these are the integers from 1 to L, each once. An encoder's
+    window lies on both sides of a query: with h = window // 2 it sees min(i - 1, h) on the one,
+    min(L - i, h) on the other, and itself. In chunks a query sees its own chunk up to itself.
+    """
+    most, both = reach_of(models, index), not models.template.blocks[index].causal
+    if both:
+        most = np.floor(most / 2.0) + 1.0
+    w = np.minimum(length, most)
+    pairs = w * (w + 1.0) / 2.0 + (length - w) * w
+    if both:
+        pairs = 2.0 * pairs - length
+        w = np.minimum(length, 2.0 * w - 1.0)
+    chunk = models.at("chunk", index)
+    if chunk.any():
+        pairs = np.where(chunk > 0, _in_chunks(length, chunk), pairs)
+    mean = pairs / length
     return mean, 2.0 * (w - mean)
 
 
@@ -249,9 +381,10 @@ def _keep(step: Step, node: AttentionNode) -> None:
 
 def _softmax(step: Step, causal: bool) -> tuple[str, ...]:
     """Formulas of scale, mask and softmax."""
-    biased = step.models.template.position_kind == "relative-bias"
-    also = () if biased else ("scale",)
-    return ("softmax", *also, *(("mask",) if causal or biased else ()))
+    kind = step.models.template.position_kind
+    also = () if kind == "relative-bias" else ("scale",)
+    masked = causal or kind in ("relative-bias", "alibi")
+    return ("softmax", *also, *(("mask",) if masked else ()))
 
 
 def probabilities(step: Step, scope: Scope, scores: Value, causal: bool) -> Value:

@@ -32,7 +32,7 @@ def backward(step: Step) -> None:
             _vector(step, node)
         elif isinstance(node, AgainNode):
             _again(step, node)
-        elif node.role is Role.SCORES:
+        elif node.roles[0] is Role.QUERY:
             _scores(step, node)
         else:
             _context(step, node)
@@ -95,11 +95,11 @@ def _scores(step: Step, t: AttentionNode) -> None:
     """dQ = dS K and dK = dS^T Q."""
     s, ds = t.shape, t.out.gradient
     if t.left.needed:
-        row = _core_row(step, t, Role.QUERY, "k", between=True)
+        row = _core_row(step, t, t.roles[0], "k", between=True)
         place = step.out.matmul(row, _runs(t, t.left), s.but(s.m, s.n, s.k), (ds, t.right))
         t.left.gradient.made_by(place)
     if t.right.needed:
-        row = _core_row(step, t, Role.KEY, "k", between=True)
+        row = _core_row(step, t, t.roles[1], "k", between=True)
         shape = _by_keys(s)
         place = step.out.matmul(row, _runs(t, t.right), shape, (ds, t.left))
         t.right.gradient.made_by(place)
@@ -110,12 +110,12 @@ def _context(step: Step, t: AttentionNode) -> None:
     s, do = t.shape, t.out.gradient
     if t.right.needed:
         held = "saved" if t.scope.recorded == "saved" else _between(step)
-        row = replace(_core_row(step, t, Role.VALUE, "k"), a=held, b="activation")
+        row = replace(_core_row(step, t, t.roles[1], "k"), a=held, b="activation")
         shape = _by_keys(s)
         place = step.out.matmul(row, _runs(t, t.right), shape, (t.read, do))
         t.right.gradient.made_by(place)
     if t.left.needed:
-        row = replace(_core_row(step, t, Role.PROBABILITIES, "n"), out=_between(step))
+        row = replace(_core_row(step, t, t.roles[0], "n"), out=_between(step))
         place = step.out.matmul(row, _runs(t, t.left), s.but(s.m, s.k, s.n), (do, t.right))
         t.left.gradient.made_by(place)
 

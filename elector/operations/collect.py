@@ -9,7 +9,7 @@ import numpy as np
 
 from elector.describe.numbers import Format, Precision, unpacking
 from elector.operations.graph import Graph, Operand, Parameter, Value
-from elector.operations.roles import NEVER_PACKED, Part
+from elector.operations.roles import NEVER_PACKED, Part, Role
 from elector.operations.rows import PARAMETERS, Row
 
 Array = np.ndarray
@@ -75,11 +75,13 @@ class Collector:
 
     Operations that no pair has are left out.
 
-    packed : parameters that are stored in a format of their own.
+    packed : parameters that are stored in a format of their own. kept : roles of products whose
+    matrices are not.
     """
 
     size: int
     format: Precision
+    kept: frozenset[Role] = NEVER_PACKED
     rows: list[Row] = field(default_factory=list)
     numbers: list[dict[str, Array | float]] = field(default_factory=list)
     operands: list[tuple[Operand, Operand]] = field(default_factory=list)
@@ -194,7 +196,7 @@ class Collector:
         if row.b == "cache":
             return self.format.cached
         linear = row.b in PARAMETERS and row.kind == "linear" and row.place.packs
-        return self.format.packed if linear and row.role not in NEVER_PACKED else None
+        return self.format.packed if linear and row.role not in self.kept else None
 
     def _unpack(self, row: Row, count: Array, stored: Format, elements: Array) -> None:
         """Work on every value that is read in another format than it is multiplied in.

@@ -29,13 +29,17 @@ Array = np.ndarray
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Heads:
-    """Queries, keys and values of `number` (M,) heads of a layer, count (M,) times."""
+    """Queries, keys and values of `number` (M,) heads of a layer, count (M,) times.
+
+    shared : all heads read the same keys and values (a latent).
+    """
 
     queries: Value
     keys: Value
     values: Value
     number: Array
     count: Array
+    shared: bool = False
 
     def some(self, number: Array, e: Array, count: Array) -> Heads:
         """Some of the heads, each e (M,) wide; all of them where there are no others."""

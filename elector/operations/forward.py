@@ -16,10 +16,13 @@ import numpy as np
 
 from elector.operations.attention import attention
 from elector.operations.collect import Sizes
-from elector.operations.graph import Value, Way, either, sometimes
-from elector.operations.passes import activation_saves, biased, dropout, norm
+from elector.operations.experts import activation, experts
+from elector.operations.graph import Value, Way, added, either, sometimes
+from elector.operations.latent import latent_attention
+from elector.operations.passes import biased, dropout, norm
 from elector.operations.roles import Place, Role, Section
-from elector.operations.scope import Matrix, Pass, Recipe, Saves, Scope, Subset, formula
+from elector.operations.scans import scanned
+from elector.operations.scope import Matrix, Pass, Recipe, Scope, Subset, formula
 from elector.operations.step import Step
 from elector.operations.tensors import place_of
 
@@ -32,9 +35,12 @@ def embedding(step: Step, run: Pass, section: Section, before: Value | None = No
     before : what a generated token comes from.
     """
     model, numbers = step.models.template, step.models.numbers
-    d, width = step.models.block["hidden"][0], step.workload.format.activation
+    hidden, width = step.models.block["hidden"][0], step.workload.format.activation
     scope = Scope(run, Place(section), run.times)
     patches = None
+    d = np.full_like(hidden, float(model.embedding_size)) if model.embedding_size else hidden
+    if model.stem and section is Section.ENCODER_EMBEDDING:
+        return _stem(step, scope, hidden)
     if model.family == "vision":
         images = Value(run.batch * numbers["patches"], numbers["patch_inputs"], run.times)
         patches = step.linear(scope, images, Matrix(Role.PATCH_PROJECTION, d))
@@ -57,6 +63,20 @@ def embedding(step: Step, run: Pass, section: Section, before: Value | None = No
         x = norm(step, scope, Role.EMBEDDING_NORM, x)
     if step.dropout:
         x = dropout(step, scope, Role.EMBEDDING_DROPOUT, x)
+    return step.linear(scope, x, Matrix(Role.EMBEDDING_UP, hidden)) if model.embedding_size else x
+
+
+def _stem(step: Step, scope: Scope, hidden: Array) -> Value:
+    """Convolutions below an encoder, each as the product it is, and their activations."""
+    model, run, x = step.models.template, scope.run, None
+    for number, (inputs, rows) in enumerate(model.stem):
+        windows = Value(run.batch * rows, np.full_like(hidden, float(inputs)), run.times)
+        if x is not None:
+            windows = x.view(windows.rows, windows.width)
+        y = step.linear(scope, windows, Matrix(Role.STEM, hidden, index=number + 1))
+        recipe = activation(step, Role.STEM_ACTIVATION, True, None)
+        x = step.vector(scope, recipe, y)
+    assert x is not None
     return x
 
 
@@ -140,16 +160,51 @@ def block(step: Step, scope: Scope, index: int, x: Value, memory: Value | None) 
     before = _width_before(step, index)
     if before is not None:
         x = _resized(step, scope, x, before, d)
-    x = sublayer(step, scope, index, x, None)
+    if step.models.template.parallel != "none":
+        return _parallel(step, scope, index, x)
+    if description.mixer != "none":
+        x = sublayer(step, scope, index, x, None)
     if description.cross_attention:
         x = sublayer(step, replace(scope, cross=True), index, x, memory)
-    return feed_forward(step, scope, index, x)
+    return feed_forward(step, scope, index, x) if description.feeds else x
+
+
+def _parallel(step: Step, scope: Scope, index: int, x: Value) -> Value:
+    """Attention and feed-forward beside each other (Wang & Komatsuzaki 2021, GPT-J)."""
+    model = step.models.template
+    inside = norm(step, scope, Role.ATTENTION_NORM, x)
+    other = inside
+    if model.parallel == "two-norms":
+        other = norm(step, scope, Role.FEED_FORWARD_NORM, x)
+    y = mixed(step, scope, index, inside, None)
+    z = _fed(step, scope, index, other)
+    if step.dropout:
+        y = dropout(step, scope, Role.ATTENTION_DROPOUT, y)
+        z = dropout(step, scope, Role.FEED_FORWARD_DROPOUT, z)
+    x = residual(step, scope, Role.ATTENTION_RESIDUAL, y, x, model.output_bias)
+    return residual(step, scope, Role.FEED_FORWARD_RESIDUAL, z, x, _feed_bias(step, index))
+
+
+def mixed(step: Step, scope: Scope, index: int, x: Value, memory: Value | None) -> Value:
+    """What mixes the tokens of a layer, without the norms around it."""
+    mixer = step.models.template.blocks[index].mixer
+    if mixer == "attention" or scope.cross:
+        return attention(step, scope, index, x, memory)
+    if mixer == "latent":
+        return latent_attention(step, scope, index, x)
+    return scanned(step, scope, index, x)
+
+
+def _feed_bias(step: Step, index: int) -> bool:
+    """Whether the feed-forward of a block ends in a bias."""
+    model = step.models.template
+    return model.feed_forward_bias and not model.blocks[index].experts
 
 
 def _width_before(step: Step, index: int) -> Array | None:
     """(M,) width of the layer before a block; None where all have the same."""
     description = step.models.template.blocks[index]
-    if description.cross_attention or description.causal:
+    if description.cross_attention or description.causal or step.models.template.pattern:
         return None
     return step.models.width_before(index)
 
@@ -167,22 +222,37 @@ def sublayer(step: Step, scope: Scope, index: int, x: Value, memory: Value | Non
     """Attention with its norm, dropout and residual, before or after."""
     model = step.models.template
     inside = norm(step, scope, Role.ATTENTION_NORM, x) if model.pre_norm else x
-    y = attention(step, scope, index, inside, memory)
+    y = mixed(step, scope, index, inside, memory)
+    if model.output_norm:
+        y = norm(step, scope, Role.ATTENTION_OUTPUT_NORM, y)
     if step.dropout:
         y = dropout(step, scope, Role.ATTENTION_DROPOUT, y)
     y = residual(step, scope, Role.ATTENTION_RESIDUAL, y, x, model.output_bias)
-    return y if model.pre_norm else norm(step, scope, Role.ATTENTION_NORM, y)
+    after = not (model.pre_norm or model.output_norm)
+    return norm(step, scope, Role.ATTENTION_NORM, y) if after else y
 
 
 def feed_forward(step: Step, scope: Scope, index: int, x: Value) -> Value:
     """Feed-forward with its norm, dropout and residual, before or after."""
     model = step.models.template
     inside = norm(step, scope, Role.FEED_FORWARD_NORM, x) if model.pre_norm else x
-    y = _chain(step, scope, index, inside)
+    y = _fed(step, scope, index, inside)
+    if model.output_norm:
+        y = norm(step, scope, Role.FEED_FORWARD_OUTPUT_NORM, y)
     if step.dropout:
         y = dropout(step, scope, Role.FEED_FORWARD_DROPOUT, y)
-    y = residual(step, scope, Role.FEED_FORWARD_RESIDUAL, y, x, model.feed_forward_bias)
-    return y if model.pre_norm else norm(step, scope, Role.FEED_FORWARD_NORM, y)
+    y = residual(step, scope, Role.FEED_FORWARD_RESIDUAL, y, x, _feed_bias(step, index))
+    after = not (model.pre_norm or model.output_norm)
+    return norm(step, scope, Role.FEED_FORWARD_NORM, y) if after else y
+
+
+def _fed(step: Step, scope: Scope, index: int, x: Value) -> Value:
+    """Dense feed-forward, experts, or both beside each other."""
+    description = step.models.template.blocks[index]
+    if not description.experts:
+        return _chain(step, scope, index, x)
+    y = experts(step, scope, index, x)
+    return added([_chain(step, scope, index, x), y]) if description.beside else y
 
 
 def residual(
@@ -227,18 +297,7 @@ def _stack(step: Step, scope: Scope, x: Value, f: Array, number: int) -> Value:
     gate = None
     if model.gated:
         gate = step.linear(inside, x, Matrix(Role.FEED_FORWARD_GATE, f, index=number))
-    also, back = biased(step, model.feed_forward_bias, Subset.BODY)
-    gates = ("gate",) if gate is not None else ()
-    recipe = Recipe(
-        Role.FEED_FORWARD_ACTIVATION,
-        "activation",
-        formula(model.activation, *also, *gates),
-        formula(f"{model.activation}_backward", *back, *(f"{g}_backward" for g in gates)),
-        activation_saves(model.activation) if gate is None else Saves.BOTH,
-        Subset.BODY if model.feed_forward_bias else None,
-        streamed=True,
-        index=number,
-        variant=model.activation,
-    )
+    recipe = activation(step, Role.FEED_FORWARD_ACTIVATION, model.feed_forward_bias, gate)
+    recipe = replace(recipe, index=number)
     y = step.vector(inside, recipe, up, gate)
     return y if inside is scope else either(y, there, whole, np.where(there, f, whole.width))

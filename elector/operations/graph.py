@@ -192,6 +192,13 @@ class Value:
         return found
 
 
+def detached(value: Value) -> Value:
+    """A tensor as something reads it that hands no gradient back."""
+    found = Value(value.rows, value.width, value.count)
+    found.takes(value)
+    return found
+
+
 def sometimes(value: Value, there: Array) -> Value:
     """A tensor in the pairs (M,) bool that have it."""
     found = value.view(value.rows, value.width, value.count * there)

@@ -22,8 +22,10 @@ def head(step: Step, run: Pass, x: Value, *, last_only: bool) -> Value:
     scope, kind = Scope(run, Place(Section.HEAD), run.times), model.head
     tokens, d = run.batch if last_only else run.tokens, x.width
     x = x.view(x.rows, d, run.times)
-    if model.pre_norm:
+    if model.closes:
         x = norm(step, scope, Role.FINAL_NORM, x.view(tokens, d))
+    if kind == "pre-training":
+        _next_sentence(step, scope, x)
     if kind in ("pooler", "classifier"):
         x = x.gathered(run.batch)  # of each sequence, one token
         if kind == "pooler" or model.head_dense:
@@ -33,20 +35,61 @@ def head(step: Step, run: Pass, x: Value, *, last_only: bool) -> Value:
         return logits(
             step, scope, x, Matrix(Role.CLASSIFIER, numbers["labels"], Subset.HEAD), with_bias
         )
+    if kind in ("token-classifier", "token-detection"):
+        return _by_token(step, scope, x.view(run.tokens, d))
     if kind == "question-answering":
         matrix = Matrix(Role.SPAN_HEAD, np.full_like(d, 2.0), Subset.HEAD)
         return logits(step, scope, x.view(run.tokens, d), matrix, Role.SPAN_HEAD_BIAS)
-    if kind in ("masked-lm", "causal-lm"):
+    if kind in ("masked-lm", "causal-lm", "pre-training"):
         # A tied head is the token embedding once more, and trains only where that does.
         subset = Subset.BODY if model.tied_embeddings else Subset.HEAD
         matrix = Matrix(Role.VOCABULARY_HEAD, numbers["vocabulary"], subset)
+        with_bias = Role.VOCABULARY_HEAD_BIAS if model.vocabulary_bias else None
         if kind == "causal-lm":
-            return logits(step, scope, x.view(tokens, d), matrix, None)
+            return logits(step, scope, _narrowed(step, scope, x.view(tokens, d)), matrix, with_bias)
         if step.training:  # only the masked positions have a loss (Devlin et al. 2018)
             x = x.gathered(run.batch * step.workload.predictions)
-        x = _transformed(step, scope, x)
-        return logits(step, scope, x, matrix, Role.VOCABULARY_HEAD_BIAS)
+        if model.head_transform:
+            x = _transformed(step, scope, x)
+        return logits(step, scope, x, matrix, with_bias)
     return x
+
+
+def _narrowed(step: Step, scope: Scope, x: Value) -> Value:
+    """Back to the width of the token embedding, where that is another (OPT-350M)."""
+    width = step.models.template.embedding_size
+    if not width:
+        return x
+    return step.linear(scope, x, Matrix(Role.EMBEDDING_DOWN, np.full_like(x.width, float(width))))
+
+
+def _next_sentence(step: Step, scope: Scope, x: Value) -> None:
+    """The other task of BERT's pre-training: whether one sentence follows the other."""
+    x = _pooled(step, scope, x.gathered(scope.run.batch))
+    matrix = Matrix(Role.NEXT_SENTENCE, np.full_like(x.width, 2.0), Subset.HEAD)
+    logits(step, scope, x, matrix, Role.NEXT_SENTENCE_BIAS)
+
+
+def _by_token(step: Step, scope: Scope, x: Value) -> Value:
+    """Labels of every token; whether it was replaced, behind a dense layer (ELECTRA)."""
+    model, labels = step.models.template, step.models.numbers["labels"]
+    if model.head == "token-detection":
+        x = step.linear(scope, x, Matrix(Role.TOKEN_DENSE, x.width, Subset.HEAD))
+        also, back = biased(step, True, Subset.HEAD)
+        name = model.activation
+        recipe = Recipe(
+            Role.TOKEN_ACTIVATION,
+            "activation",
+            formula(name, *also),
+            formula(f"{name}_backward", *back),
+            activation_saves(name),
+            Subset.HEAD,
+            streamed=True,
+        )
+        x, labels = step.vector(scope, recipe, x), np.ones_like(labels)
+    return logits(
+        step, scope, x, Matrix(Role.CLASSIFIER, labels, Subset.HEAD), Role.CLASSIFIER_BIAS
+    )
 
 
 def _pooled(step: Step, scope: Scope, x: Value) -> Value:
@@ -67,16 +110,18 @@ def _pooled(step: Step, scope: Scope, x: Value) -> Value:
 
 def _transformed(step: Step, scope: Scope, x: Value) -> Value:
     """Dense layer, activation and norm of the predicted positions."""
-    activation = step.models.template.activation
-    x = step.linear(scope, x, Matrix(Role.MASKED_LM_TRANSFORM, x.width, Subset.HEAD))
-    also, back = biased(step, True, Subset.HEAD)
+    model = step.models.template
+    activation, own = model.activation, model.embedding_size
+    width = np.full_like(x.width, float(own)) if own else x.width
+    x = step.linear(scope, x, Matrix(Role.MASKED_LM_TRANSFORM, width, Subset.HEAD))
+    also, back = biased(step, model.transform_bias, Subset.HEAD)
     recipe = Recipe(
         Role.MASKED_LM_ACTIVATION,
         "activation",
         formula(activation, *also),
         formula(f"{activation}_backward", *back),
         activation_saves(activation),
-        Subset.HEAD,
+        Subset.HEAD if model.transform_bias else None,
         streamed=True,
     )
     x = step.vector(scope, recipe, x)

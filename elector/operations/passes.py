@@ -10,16 +10,22 @@ from elector.operations.step import Step
 
 def norm(step: Step, scope: Scope, role: Role, x: Value, subset: Subset = Subset.BODY) -> Value:
     """Layer norm or root-mean-square norm of rows."""
-    operation = "layer_norm" if step.models.template.norm == "layer" else "rms_norm"
-    recipe = Recipe(
+    return step.vector(scope, norm_of(step, role, subset), x)
+
+
+def norm_of(step: Step, role: Role, subset: Subset = Subset.BODY) -> Recipe:
+    """The norm of a model, which is a root-mean-square norm or one of the layer norms."""
+    kind = step.models.template.norm
+    operation = "rms_norm" if kind == "rms" else "layer_norm"
+    trained = None if kind == "layer-plain" else subset
+    return Recipe(
         role,
         "norm",
         formula(operation),
         formula(f"{operation}_backward"),
         Saves.INPUT,
-        subset,
+        trained,
     )
-    return step.vector(scope, recipe, x)
 
 
 def dropout(step: Step, scope: Scope, role: Role, x: Value) -> Value:

@@ -23,21 +23,38 @@ class Role(Enum):
     # Below the layers.
     LOOKUP = "embedding lookup"
     PATCH_PROJECTION = "patch projection"
+    STEM = "stem convolution{index}"
+    STEM_ACTIVATION = "stem activation"
     EMBEDDING_NORM = "embedding norm"
+    EMBEDDING_UP = "embedding projection"
     EMBEDDING_DROPOUT = "embedding dropout"
     # Attention.
     RESIZE = "projection"
     QUERY = "query"
+    QUERY_DOWN = "query down"
+    QUERY_DOWN_NORM = "query down norm"
     KEY_VALUE = "key, value"
+    KEY_VALUE_DOWN = "key, value down"
+    KEY_VALUE_DOWN_NORM = "key, value down norm"
+    KEY_VALUE_UP = "key, value up"
+    ABSORBED_QUERY = "absorbed query"
+    ABSORBED_VALUE = "absorbed value"
     KEY = "key"
     VALUE = "value"
     PROJECTION_BIAS = "query, key, value bias"
+    QUERY_KEY_NORM = "query, key norm"
     ROTARY = "rotary positions"
     QUERY_LOW_RANK_A = "query low-rank A"
     QUERY_LOW_RANK_B = "query low-rank B"
     VALUE_LOW_RANK_A = "value low-rank A"
     VALUE_LOW_RANK_B = "value low-rank B"
     CACHE_APPEND = "cache append"
+    INDEX_QUERY = "index query"
+    INDEX_KEY = "index key"
+    INDEX_KEY_NORM = "index key norm"
+    INDEX_WEIGHTS = "index weights"
+    INDEX_SCORES = "index scores"
+    INDEX_CHOICE = "index choice"
     SCORES = "scores"
     RELATIVE_POSITIONS = "relative positions"
     SOFTMAX = "softmax"
@@ -46,6 +63,8 @@ class Role(Enum):
     CONTEXT = "context"
     OUTPUT = "output"
     ATTENTION_NORM = "attention norm"
+    ATTENTION_OUTPUT_NORM = "attention output norm"
+    ATTENTION_GATE = "attention gate"
     ATTENTION_DROPOUT = "attention dropout"
     ATTENTION_RESIDUAL = "attention residual"
     # Other heads (FlexiBERT).
@@ -59,23 +78,57 @@ class Role(Enum):
     KERNEL_SOFTMAX = "{variant} softmax"
     SPAN_VALUES = "{variant} values"
     APPLICATION = "{variant} application"
+    # Scans of a state, and short convolutions, in the place of attention.
+    STATE_IN = "state in"
+    STATE_CONVOLUTION = "state convolution"
+    STATE_PARAMETERS = "state parameters"
+    STATE_STEP = "state step"
+    STATE_SCORES = "state scores"
+    STATE_DECAY = "state decay"
+    STATE_INSIDE = "state inside a chunk"
+    STATE_UPDATE = "state of a chunk"
+    STATE_PASS = "state between chunks"
+    STATE_OUTPUT = "state output"
+    STATE_NORM = "state norm"
+    STATE_OUT = "state out"
+    # Experts.
+    ROUTER = "router"
+    ROUTER_CHOICE = "router choice"
+    EXPERT_DOWN = "experts' input"
+    EXPERT_IN = "expert in"
+    EXPERT_GATE = "expert gate"
+    EXPERT_ACTIVATION = "expert {variant}"
+    EXPERT_OUT = "expert out"
+    EXPERT_SUM = "expert sum"
+    EXPERT_UP = "experts' output"
+    SHARED_IN = "shared expert in"
+    SHARED_GATE = "shared expert gate"
+    SHARED_ACTIVATION = "shared expert {variant}"
+    SHARED_OUT = "shared expert out"
+    SHARED_WEIGHT = "shared expert weight"
     # Feed-forward.
     FEED_FORWARD_IN = "feed-forward{index} in"
     FEED_FORWARD_GATE = "feed-forward{index} gate"
     FEED_FORWARD_ACTIVATION = "feed-forward{index} {variant}"
     FEED_FORWARD_OUT = "feed-forward out"
     FEED_FORWARD_NORM = "feed-forward norm"
+    FEED_FORWARD_OUTPUT_NORM = "feed-forward output norm"
     FEED_FORWARD_DROPOUT = "feed-forward dropout"
     FEED_FORWARD_RESIDUAL = "feed-forward residual"
     # Above the layers.
     ENCODER_NORM = "encoder final norm"
     FINAL_NORM = "final norm"
+    TOKEN_DENSE = "token dense"
+    TOKEN_ACTIVATION = "token activation"
     POOLER = "pooler"
     POOLER_ACTIVATION = "pooler tanh"
     CLASSIFIER = "classifier"
     CLASSIFIER_BIAS = "classifier bias"
     SPAN_HEAD = "span head"
     SPAN_HEAD_BIAS = "span head bias"
+    EMBEDDING_DOWN = "projection to the embedding"
+    NEXT_SENTENCE = "next sentence"
+    NEXT_SENTENCE_BIAS = "next sentence bias"
     MASKED_LM_TRANSFORM = "masked-LM transform"
     MASKED_LM_ACTIVATION = "masked-LM activation"
     MASKED_LM_NORM = "masked-LM norm"
@@ -88,6 +141,7 @@ class Role(Enum):
     SEGMENT_EMBEDDING = "segment embedding"
     CLASS_TOKEN = "class token, patch bias"
     NORMS = "norms"
+    LAYER_VECTORS = "vectors of the layer"
     MASKED_LM_VECTORS = "masked-LM vectors"
     VOCABULARY_BIAS = "vocabulary bias"
     WEIGHT_CAST = "weight cast"
@@ -111,15 +165,37 @@ class Part(Enum):
 
 
 #: Matrices of layers that stay in the format of all weights: low-rank pairs are added beside
-#: what is quantised (Dettmers et al. 2023, arXiv 2305.14314).
+#: what is quantised (Dettmers et al. 2023, arXiv 2305.14314), routers choose among experts (left
+#: out in the published configurations of GPTQ, AWQ, modelopt).
 NEVER_PACKED = frozenset(
     {
+        Role.ROUTER,
         Role.QUERY_LOW_RANK_A,
         Role.QUERY_LOW_RANK_B,
         Role.VALUE_LOW_RANK_A,
         Role.VALUE_LOW_RANK_B,
     }
 )
+#: Parts of layers whose matrices some files leave as they are (elector.describe.quantization).
+PARTS = {
+    "attention": frozenset(
+        {
+            Role.QUERY,
+            Role.QUERY_DOWN,
+            Role.KEY_VALUE,
+            Role.KEY_VALUE_DOWN,
+            Role.KEY_VALUE_UP,
+            Role.ABSORBED_QUERY,
+            Role.ABSORBED_VALUE,
+            Role.INDEX_QUERY,
+            Role.INDEX_KEY,
+            Role.INDEX_WEIGHTS,
+            Role.OUTPUT,
+        }
+    ),
+    "state": frozenset({Role.STATE_IN, Role.STATE_OUT}),
+    "shared experts": frozenset({Role.SHARED_IN, Role.SHARED_GATE, Role.SHARED_OUT}),
+}
 #: Parameters are updated all stacks of a block together.
 UPDATES = (Part.UPDATE, Part.BIAS_UPDATE)
 #: Element-wise work by what it is for.
@@ -128,6 +204,7 @@ BIASES = frozenset(
         Role.PROJECTION_BIAS,
         Role.CLASSIFIER_BIAS,
         Role.SPAN_HEAD_BIAS,
+        Role.NEXT_SENTENCE_BIAS,
         Role.VOCABULARY_HEAD_BIAS,
     }
 )
@@ -140,6 +217,9 @@ DROPOUTS = frozenset(
     }
 )
 RESIDUALS = frozenset({Role.ATTENTION_RESIDUAL, Role.FEED_FORWARD_RESIDUAL})
+
+#: Products of experts with their own tokens.
+ROUTED = frozenset({Role.EXPERT_IN, Role.EXPERT_GATE, Role.EXPERT_OUT})
 
 
 class Section(Enum):
@@ -215,7 +295,10 @@ def layer_word(place: Place, part: Part = Part.FORWARD) -> str:
 
 #: What sets operations of one role apart, where it is no user's own name.
 VARIANTS: dict[Role, tuple[str, ...]] = {
-    Role.FEED_FORWARD_ACTIVATION: ("gelu", "relu", "silu"),
+    **dict.fromkeys(
+        (Role.FEED_FORWARD_ACTIVATION, Role.EXPERT_ACTIVATION, Role.SHARED_ACTIVATION),
+        ("gelu", "relu", "silu", "relu2", "tanh", "xielu"),
+    ),
     **dict.fromkeys((Role.ALONG_HEADS, Role.ALONG_TOKENS), ("dft", "dct")),
     **dict.fromkeys(
         (

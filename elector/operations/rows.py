@@ -120,7 +120,8 @@ class Operations:
         the size then leaves out; 0 elsewhere.
     a_bytes, b_bytes, out_bytes : (R, M) bytes of the whole operands of one run.
     a_width, b_width, out_width : (R,) bytes of an element.
-    parameters : (M,) trainable or not. in_use : (M,) their bytes as products read them.
+    parameters : (M,) trainable or not. in_use : (M,) their bytes as products read them. active :
+        (M,) those that one token takes.
     memory : name -> (M,) bytes of weights, gradients, optimizer, activations, cache.
     macs : (M,) dense multiply-accumulates of the matrix products of the step.
     executed : (M,) those of them that no mask hides.
@@ -156,6 +157,7 @@ class Operations:
     out_width: np.ndarray
     parameters: np.ndarray
     in_use: np.ndarray
+    active: np.ndarray
     memory: dict[str, np.ndarray]
     macs: np.ndarray
     executed: np.ndarray

@@ -98,6 +98,13 @@ class Saved:
             found[row] = out.rows[row].matmul and _written_behind(out.rows, readers, row)
         return found
 
+    def largest(self, size: int) -> Array:
+        """(M,) elements of the largest tensor."""
+        most = np.zeros(size)
+        for value in self.values:
+            most = np.maximum(most, value.elements)
+        return most
+
     def bytes_of(self, models: Models, width: float, micro_batches: Array) -> Array:
         """(M,) bytes at once: those of one micro-batch, whose tensors go before the next comes.
 

@@ -124,7 +124,8 @@ class Recipe:
     role, kind, streamed, index, variant : see `Row`. work : of an element.
     back : of an element of its gradient; None: it has no row of its own.
     saves : what the gradient reads. subset : of the parameters in it (a bias, the scale of a
-    norm); None without any. table : its first operand lies in main memory.
+    norm); None without any. table : its first operand lies in main memory. cached : it lies
+    with the keys and values of earlier tokens.
     """
 
     role: Role
@@ -139,6 +140,7 @@ class Recipe:
     table: bool = False
     in_place: bool = False
     passes: bool = False
+    cached: bool = False
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -148,6 +150,8 @@ class Product:
     shape : all of its sides. rows, width : (M,) of the result.
     held : class of the parameters: weight | reuse. out : class of the result.
     first : constants stand first. summed : see `LinearNode`.
+    kind : see `Row`: linear where the matrices are not of the heads but of experts.
+    of : the role whose parameters they are, where another product reads them first.
     """
 
     role: Role
@@ -160,6 +164,8 @@ class Product:
     first: bool = False
     summed: bool = False
     variant: str = ""
+    kind: str = "attention"
+    of: Role | None = None
 
 
 @functools.lru_cache(maxsize=1)

@@ -130,21 +130,22 @@ class Step:
             product.role,
             scope.place,
             scope.phase,
-            "attention",
+            product.kind,
             True,
             a="reuse" if product.first else "activation",
             b="activation" if product.first else "reuse" if constant else product.held,
             out=product.out,
             cross=scope.cross,
             variant=product.variant,
-            in_attention=True,
+            in_attention=product.kind == "attention",
         )
         y = Value(product.rows, product.width, scope.count)
-        weight = None if constant else Parameter(product.role, scope.place, scope.cross)
+        role = product.of or product.role
+        weight = None if constant else Parameter(role, scope.place, scope.cross)
         node = LinearNode(
             scope,
             product.role,
-            "attention",
+            product.kind,
             x,
             y,
             weight,
@@ -189,7 +190,7 @@ class Step:
             scope.phase,
             recipe.kind,
             False,
-            a="stream" if recipe.table else around,
+            a="stream" if recipe.table else "cache" if recipe.cached else around,
             b="none" if sizes.extra is None else "activation",
             out=around,
             cross=scope.cross,

@@ -40,8 +40,9 @@ class LinearNode:
 class AttentionNode:
     """One of the two products of every head: scores (q k^T) or context (p v).
 
-    left, right, out : its operands and its result. shape : of the scores.
-    read : what the backward pass has of the first operand: that one, or what it computes again.
+    left, right, out : its operands and its result. shape : of the scores, or what scores of the
+    context's heads would be. read : what the backward pass has of the first operand: that one,
+    or what it computes again. roles : of the gradients of its operands.
     """
 
     scope: Scope
@@ -51,6 +52,7 @@ class AttentionNode:
     out: Value
     shape: Shape
     read: Value
+    roles: tuple[Role, Role] = (Role.PROBABILITIES, Role.VALUE)
 
 
 @dataclass(frozen=True, eq=False, repr=False)

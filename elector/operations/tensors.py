@@ -2,73 +2,30 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
-from elector.describe.model import HEAD_TYPES, Model, Models
+from elector.describe.model import HEAD_TYPES, Block, Model, Models
 from elector.describe.workload import Workload
-from elector.operations import names
-from elector.operations.graph import Parameter
-from elector.operations.roles import Part, Place, Role, Section
+from elector.operations.kinds import expert_tensors, mixer_tensors
+from elector.operations.listed import listing_of
+from elector.operations.listed import weights as listed_weights
+from elector.operations.roles import Place, Role, Section
+from elector.operations.tensor import Tensor
 
 Array = np.ndarray
 
 
-@dataclass(frozen=True, eq=False, repr=False)
-class Tensor:
-    """`count` parameter tensors of `elements` each, both (M,).
+def active_elements(models: Models, tensors: list[Tensor]) -> Array:
+    """(M,) elements that one token takes part in: of experts only those it is sent to.
 
-    role : of the product or other work that reads it. place : see `Row`.
-    bias : the bias of that product. head : belongs to the head (or is a low-rank pair), so it
-    trains in every subset. also : a further role that reads tensors of this entry.
-    index, variant : see `Row`.
+    A layer whose parameters others share works each time, but they are counted once.
     """
-
-    role: Role
-    place: Place
-    elements: Array
-    count: Array
-    bias: bool = False
-    head: bool = False
-    also: Role | None = None
-    index: int = 0
-    variant: str = ""
-
-    @property
-    def name(self) -> str:
-        """What a report calls it."""
-        title = names.operation(self.role, Part.FORWARD, False, 0, self.variant)
-        return f"{title} bias" if self.bias else title
-
-    @property
-    def layer(self) -> str:
-        """What a report calls the part of the model it stands in."""
-        return names.layer(self.place, Part.UPDATE)
-
-    @property
-    def parameters(self) -> tuple[Parameter, ...]:
-        """What products read: in the attention of a layer to itself, and to an encoder's output."""
-        if self.bias:
-            return ()
-        roles = (self.role,) if self.also is None else (self.role, self.also)
-        return tuple(
-            Parameter(role, self.place, cross, self.index)
-            for role in roles
-            for cross in (False, True)
-        )
-
-
-def trained(tensor: Tensor, workload: Workload) -> bool:
-    """Whether the tensor is in the trainable subset."""
-    return workload.trainable == "all" or tensor.head
-
-
-def elements_of(tensors: list[Tensor], size: int) -> Array:
-    """(M,) elements of all of some tensors."""
-    total = np.zeros(size)
+    total = np.zeros(models.size)
     for t in tensors:
-        total = total + t.elements * t.count
+        share = 1.0 if t.used is None else t.used
+        total = total + np.rint(t.elements * t.count * share)
     return total
 
 
@@ -79,11 +36,11 @@ def parameter_tensors(models: Models, workload: Workload) -> list[Tensor]:
     for index in range(len(model.blocks)):
         found += _block(models, index, workload.rank)
     found += [replace(t, count=models.top(t.count)) for t in _head(models)]
-    one = np.full(models.size, 1.0)
-    for g in model.gemms:
-        place = Place(Section.LIST, variant=g.name)
-        sizes = one * (g.k * g.n), one * g.count
-        found.append(Tensor(Role.PRODUCT, place, *sizes, variant=g.name))
+    listing = listing_of(model)
+    if listing is not None:
+        for layer, name, elements, count in listed_weights(models, listing):
+            place = Place(Section.LIST, variant=layer)
+            found.append(Tensor(Role.PRODUCT, place, elements, count, variant=name))
     return found
 
 
@@ -92,21 +49,45 @@ def _embeddings(models: Models) -> list[Tensor]:
     if not model.blocks:
         return []
     place = Place(Section.EMBEDDING)
-    d, one = models.block["hidden"][0], np.ones(models.size)
+    hidden, one = models.block["hidden"][0], np.ones(models.size)
+    stacks = 2.0 if model.family == "encoder-decoder" and not model.stem else 1.0
+    narrow = one * float(model.embedding_size) if model.embedding_size else hidden
+    d = hidden if model.embeds_tokens_only else narrow
     found = []
-    for role, rows in (
-        (Role.TOKEN_EMBEDDING, numbers["vocabulary"]),
-        (Role.POSITION_EMBEDDING, numbers["positions"]),
-        (Role.SEGMENT_EMBEDDING, numbers["token_types"]),
+    offset = np.where(numbers["positions"] > 0, float(model.position_offset), 0.0)
+    for role, rows, width, count in (
+        (Role.TOKEN_EMBEDDING, numbers["vocabulary"], narrow, 1.0),
+        (Role.POSITION_EMBEDDING, numbers["positions"] + offset, d, stacks),
+        (Role.SEGMENT_EMBEDDING, numbers["token_types"], d, 1.0),
     ):
         learned = role is not Role.POSITION_EMBEDDING or model.position_kind == "learned"
         if rows.any() and learned:
-            found.append(Tensor(role, place, rows * d, one * (rows > 0)))
+            found.append(Tensor(role, place, rows * width, count * one * (rows > 0)))
+    if model.source_positions:
+        heard = float(model.source_positions) * hidden
+        found.append(Tensor(Role.POSITION_EMBEDDING, place, heard, one))
     if model.family == "vision":
-        found.append(Tensor(Role.PATCH_PROJECTION, place, numbers["patch_inputs"] * d, one))
-        found.append(Tensor(Role.CLASS_TOKEN, place, d, 2.0 * one))
+        found.append(Tensor(Role.PATCH_PROJECTION, place, numbers["patch_inputs"] * hidden, one))
+        others = float(model.special_tokens) + float(model.patch_bias)
+        found.append(Tensor(Role.CLASS_TOKEN, place, hidden, others * one))
     if model.embedding_norm:
-        found.append(Tensor(Role.EMBEDDING_NORM, place, d, _vectors(model.norm) * one))
+        norms = _vectors(model.norm) * stacks * one
+        found.append(Tensor(Role.EMBEDDING_NORM, place, d, norms))
+    return found + _projected(models, place)
+
+
+def _projected(models: Models, place: Place) -> list[Tensor]:
+    """Matrices between embeddings and layers: a projection, or convolutions."""
+    model, one = models.template, np.ones(models.size)
+    hidden, found = models.block["hidden"][0], []
+    if model.embedding_size:
+        found.append(Tensor(Role.EMBEDDING_UP, place, model.embedding_size * hidden, one))
+        if model.embedding_bias:
+            found.append(Tensor(Role.EMBEDDING_UP, place, hidden, one, bias=True))
+    for number, (inputs, _) in enumerate(model.stem):
+        own = Place(Section.ENCODER_EMBEDDING)
+        found.append(Tensor(Role.STEM, own, float(inputs) * hidden, one, index=number + 1))
+        found.append(Tensor(Role.STEM, own, hidden, one, bias=True, index=number + 1))
     return found
 
 
@@ -119,35 +100,29 @@ def place_of(model: Model, index: int) -> Place:
 
 
 def _vectors(norm: str) -> float:
-    return 2.0 if norm == "layer" else 1.0
+    """Trained numbers of a norm for each channel."""
+    return {"layer": 2.0, "layer-plain": 0.0}.get(norm, 1.0)
 
 
 def _block(models: Models, index: int, rank: int) -> list[Tensor]:
     model, block = models.template, models.block
     b = model.blocks[index]
-    d, e, repeat = block["hidden"][index], block["head_size"][index], block["repeat"][index]
-    wide, narrow = block["heads"][index] * e, block["kv_heads"][index] * e
+    d = block["hidden"][index]
+    # Layers that share their parameters have them once.
+    repeat = (
+        np.minimum(block["repeat"][index], 1.0) if model.shared_layers else block["repeat"][index]
+    )
     place = place_of(model, index)
-    attentions = repeat * (2.0 if b.cross_attention else 1.0)
-    found = [
-        Tensor(Role.QUERY, place, d * wide, attentions),
-        Tensor(Role.KEY_VALUE, place, d * narrow, 2.0 * attentions),
-        Tensor(Role.OUTPUT, place, wide * d, attentions),
-        Tensor(Role.NORMS, place, d, _vectors(model.norm) * (attentions + repeat)),
-    ]
-    if model.attention_bias:
-        found.append(Tensor(Role.QUERY, place, wide, attentions, bias=True))
-        found.append(Tensor(Role.KEY_VALUE, place, narrow, 2.0 * attentions, bias=True))
-    if model.output_bias:
-        found.append(Tensor(Role.OUTPUT, place, d, attentions, bias=True))
-    if rank:
-        for (first, second), width in (
-            ((Role.QUERY_LOW_RANK_A, Role.QUERY_LOW_RANK_B), wide),
-            ((Role.VALUE_LOW_RANK_A, Role.VALUE_LOW_RANK_B), narrow),
-        ):
-            found.append(Tensor(first, place, d * rank, attentions, head=True))
-            found.append(Tensor(second, place, rank * width, attentions, head=True))
-    found += _feed_forward(models, index, place)
+    norms = _norms(model, b)
+    found = _attention(models, index, repeat, rank) if b.mixer == "attention" else []
+    if b.mixer != "attention":
+        found = mixer_tensors(models, index, place)
+    if norms:
+        found.append(Tensor(Role.NORMS, place, d, norms * repeat))
+    found += _feed_forward(models, index, place, repeat)
+    vectors = models.at("vectors", index)
+    if vectors.any():
+        found.append(Tensor(Role.LAYER_VECTORS, place, vectors, repeat))
     found += _special_heads(models, index, place)
     before = models.width_before(index)
     if before is not None and not b.cross_attention and not b.causal:
@@ -158,10 +133,60 @@ def _block(models: Models, index: int, rank: int) -> list[Tensor]:
     return found
 
 
-def _feed_forward(models: Models, index: int, place: Place) -> list[Tensor]:
+def _norms(model: Model, b: Block) -> float:
+    """Norms of the hidden width that a layer has, times the trained numbers of a channel."""
+    sublayers = float(b.mixes + b.feeds)
+    if model.parallel == "one-norm":
+        sublayers = 1.0
+    both = model.pre_norm and model.output_norm
+    return _vectors(model.norm) * sublayers * (2.0 if both else 1.0)
+
+
+def _attention(models: Models, index: int, repeat: Array, rank: int) -> list[Tensor]:
+    model, block, b = models.template, models.block, models.template.blocks[index]
+    d, e = block["hidden"][index], block["head_size"][index]
+    wide, narrow = block["heads"][index] * e, block["kv_heads"][index] * e
+    place, attentions = place_of(model, index), repeat * (2.0 if b.cross_attention else 1.0)
+    copies, out = 1.0 if b.shares_key else 2.0, wide
+    own = models.at("value_head_size", index)
+    if own.any():
+        narrow, copies = block["kv_heads"][index] * (e + own), 1.0
+        out = block["heads"][index] * own
+    found = [
+        Tensor(Role.QUERY, place, d * wide, attentions),
+        Tensor(Role.KEY_VALUE, place, d * narrow, copies * attentions),
+        Tensor(Role.OUTPUT, place, out * d, attentions),
+    ]
+    if model.attention_gate != "none":
+        gates = out if model.attention_gate == "element" else block["heads"][index]
+        found.append(Tensor(Role.ATTENTION_GATE, place, d * gates, attentions))
+    if model.attention_bias:
+        keys = copies if model.key_bias else copies - 1.0
+        found.append(Tensor(Role.QUERY, place, wide, attentions, bias=True))
+        found.append(Tensor(Role.KEY_VALUE, place, narrow, keys * attentions, bias=True))
+    if model.output_bias:
+        found.append(Tensor(Role.OUTPUT, place, d, attentions, bias=True))
+    if model.qk_norm != "none":
+        own = {"head": 2.0 * e, "width": wide + narrow, "heads": wide + narrow}[model.qk_norm]
+        found.append(Tensor(Role.QUERY_KEY_NORM, place, own, _vectors(model.norm) * repeat))
+    if rank:
+        for (first, second), width in (
+            ((Role.QUERY_LOW_RANK_A, Role.QUERY_LOW_RANK_B), wide),
+            ((Role.VALUE_LOW_RANK_A, Role.VALUE_LOW_RANK_B), narrow),
+        ):
+            found.append(Tensor(first, place, d * rank, attentions, head=True))
+            found.append(Tensor(second, place, rank * width, attentions, head=True))
+    return found
+
+
+def _feed_forward(models: Models, index: int, place: Place, repeat: Array) -> list[Tensor]:
     """A chain: hidden to the first stack, each stack to the next, the last one to hidden."""
     model, found = models.template, []
-    d, repeat = models.block["hidden"][index], models.block["repeat"][index]
+    b, d = model.blocks[index], models.block["hidden"][index]
+    if b.experts:
+        found = expert_tensors(models, index, place)
+    if not b.feeds or (b.experts and not b.beside):
+        return found
     width = d
     stacks = models.feed_forward[index]
     for s, f in enumerate(stacks):
@@ -183,6 +208,8 @@ def _special_heads(models: Models, index: int, place: Place) -> list[Tensor]:
     model, block = models.template, models.block
     types = dict(zip(HEAD_TYPES, models.head_types[index], strict=True))
     e, repeat, found = block["head_size"][index], block["repeat"][index], []
+    if model.shared_layers:
+        repeat = np.minimum(repeat, 1.0)
     if types["wma"].any():
         found.append(Tensor(Role.WEIGHTED_KEYS, place, e * e, types["wma"] * repeat))
     for kernel in (5, 9, 13):
@@ -213,24 +240,48 @@ def _head(models: Models) -> list[Tensor]:
     if not model.blocks:
         return []
     d, one, found = models.block["hidden"][-1], np.ones(models.size), []
-    place = Place(Section.HEAD)
-    if model.pre_norm:
+    place, labels = Place(Section.HEAD), numbers["labels"]
+    if model.closes:
         stacks = 2.0 if model.family == "encoder-decoder" else 1.0
         found.append(Tensor(Role.FINAL_NORM, place, d, _vectors(model.norm) * stacks * one))
-    if model.head == "pooler" or (model.head == "classifier" and model.head_dense):
+    dense = model.head == "classifier" and model.head_dense
+    if model.head in ("pooler", "pre-training") or dense:
         found.append(Tensor(Role.POOLER, place, d * d, one, head=True))
         found.append(Tensor(Role.POOLER, place, d, one, True, True))
-    if model.head == "classifier":
-        found.append(Tensor(Role.CLASSIFIER, place, d * numbers["labels"], one, head=True))
-        if model.family != "decoder":  # `score` of the decoders' classes has none
-            found.append(Tensor(Role.CLASSIFIER, place, numbers["labels"], one, True, True))
+    if model.head == "token-detection":
+        found.append(Tensor(Role.TOKEN_DENSE, place, d * d, one, head=True))
+        found.append(Tensor(Role.TOKEN_DENSE, place, d, one, True, True))
+        labels = one
+    if model.head in ("classifier", "token-classifier", "token-detection"):
+        found.append(Tensor(Role.CLASSIFIER, place, d * labels, one, head=True))
+        if model.family != "decoder" or model.head == "token-classifier":
+            # `score` of the decoders' sequence classes has none
+            found.append(Tensor(Role.CLASSIFIER, place, labels, one, True, True))
     if model.head == "question-answering":
         found.append(Tensor(Role.SPAN_HEAD, place, 2.0 * d, one, head=True))
         found.append(Tensor(Role.SPAN_HEAD, place, 2.0 * one, one, True, True))
-    if model.head == "masked-lm":
-        found.append(Tensor(Role.MASKED_LM_TRANSFORM, place, d * d, one, head=True))
-        found.append(Tensor(Role.MASKED_LM_VECTORS, place, d, 3.0 * one, head=True))
-        found.append(Tensor(Role.VOCABULARY_BIAS, place, numbers["vocabulary"], one, head=True))
-    if model.head in ("masked-lm", "causal-lm") and not model.tied_embeddings:
-        found.append(Tensor(Role.VOCABULARY_HEAD, place, d * numbers["vocabulary"], one, head=True))
+    if model.head == "pre-training":
+        found.append(Tensor(Role.NEXT_SENTENCE, place, 2.0 * d, one, head=True))
+        found.append(Tensor(Role.NEXT_SENTENCE, place, 2.0 * one, one, True, True))
+    return found + _vocabulary(models, place)
+
+
+def _vocabulary(models: Models, place: Place) -> list[Tensor]:
+    """Vocabulary heads: of masked positions behind a dense layer, of causal models bare."""
+    model, vocabulary, found = models.template, models.numbers["vocabulary"], []
+    d, one = models.block["hidden"][-1], np.ones(models.size)
+    width = one * float(model.embedding_size) if model.embedding_size else d
+    masked = model.head in ("masked-lm", "pre-training")
+    if masked and model.head_transform:
+        vectors = _vectors(model.norm) + float(model.transform_bias)
+        found.append(Tensor(Role.MASKED_LM_TRANSFORM, place, d * width, one, head=True))
+        found.append(Tensor(Role.MASKED_LM_VECTORS, place, width, vectors * one, head=True))
+    if model.head == "causal-lm" and model.embedding_size:
+        found.append(Tensor(Role.EMBEDDING_DOWN, place, d * width, one))
+        if model.embedding_bias:
+            found.append(Tensor(Role.EMBEDDING_DOWN, place, width, one, bias=True))
+    if (masked or model.head == "causal-lm") and model.vocabulary_bias:
+        found.append(Tensor(Role.VOCABULARY_BIAS, place, vocabulary, one, head=True))
+    if (masked or model.head == "causal-lm") and not model.tied_embeddings:
+        found.append(Tensor(Role.VOCABULARY_HEAD, place, width * vocabulary, one, head=True))
     return found

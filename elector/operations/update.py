@@ -11,7 +11,7 @@ from elector.operations.roles import Part, Place, Role, Section
 from elector.operations.rows import Row
 from elector.operations.scope import formula
 from elector.operations.step import Step
-from elector.operations.tensors import Tensor, elements_of, trained
+from elector.operations.tensor import Tensor, elements_of, trained
 
 Array = np.ndarray
 _PARAMETERS = Place(Section.PARAMETERS)

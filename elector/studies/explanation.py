@@ -32,12 +32,13 @@ def explain_result(
     cannot run.
     """
     names = [metric.name for metric in registry().scalars]
-    if result not in names:
+    metric = registry().find(result)
+    if metric is None or metric.axis:
         raise InputError("cannot be explained", field="--result", value=result, allowed=names)
     chunk = inspect(columns, technology)
     require_feasible(chunk)
     if result not in RESULTS:
-        return {"result": result, **_by_formula(chunk, registry().metrics[result])}
+        return {"result": result, **_by_formula(chunk, result, metric)}
     found = {
         "energy_j": priced.energy,
         "power_w": _power,
@@ -51,12 +52,12 @@ def explain_result(
     return {"result": result, **found[result](chunk, technology)}
 
 
-def _by_formula(chunk: Chunk, metric: Metric) -> dict[str, object]:
+def _by_formula(chunk: Chunk, result: str, metric: Metric) -> dict[str, object]:
     """A result that follows from others: its formula in words, and the results in it."""
     figures = formulas.scalars(formulas.Figures.of(chunk))
-    if metric.name not in figures:
+    if result not in figures:
         raise InputError(
-            "is no result of this design", field="--result", value=metric.name, allowed=figures
+            "is no result of this design", field="--result", value=result, allowed=figures
         )
     names = [name for name in figures if name in metric.formula.split()]
     terms: list[dict[str, object]] = [
@@ -64,7 +65,7 @@ def _by_formula(chunk: Chunk, metric: Metric) -> dict[str, object]:
         for name in names
     ]
     return {
-        "value": float(figures[metric.name][0]),
+        "value": float(figures[result][0]),
         "unit": metric.unit,
         "formula": metric.formula or metric.description,
         "terms": terms,

@@ -1,15 +1,15 @@
 """Energy and area, term by term: how many of what, at which price, by which law.
 
 Every term multiplies out: value = amount x price x its factors (the law of the price, the voltage a
-power limit leaves, the seconds something stands under power). The price is that of the technology
-tables, with the rows it rests on.
+power limit leaves or a clock asks for, the seconds something stands under power). The price is that
+of the technology tables, with the rows it rests on.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from elector.cost import pricing
+from elector.cost import pricing, supply
 from elector.cost.power import voltage
 from elector.evaluation.path import Chunk, members
 from elector.machines.contract import Part
@@ -135,7 +135,7 @@ def _resting(term: Term, own: Chunk, price: Price, rank: int, part: Part | None 
 
 def _dynamic(own: Chunk, technology: Technology) -> list[Term]:
     """Joules of the actions of one unit."""
-    volts = _volts(own)
+    volts, raised = _volts(own), _raised(own, technology)
     terms: list[Term] = []
     for name, action in own.machine.actions.items():
         count = float(own.activity.counts[name].total()[0])
@@ -144,7 +144,9 @@ def _dynamic(own: Chunk, technology: Technology) -> list[Term]:
         lowered = action.core and volts != 1.0
         factors = [(f"({volts:.3f} of the voltage)^2", volts**2)] if lowered else []
         size = float(own.units.number(action.size)[0]) if action.size else None
-        term = _resting(_priced(price, factors, size), own, price, int(rate.group[0]))
+        higher = raised if action.core else None
+        priced = _supplied(_priced(price, factors, size), higher, 2)
+        term = _resting(priced, own, price, int(rate.group[0]))
         value = count * float(rate.value[0])
         terms.append({"name": name, "part": action.part, "value": value, "count": count, **term})
     return terms
@@ -152,13 +154,37 @@ def _dynamic(own: Chunk, technology: Technology) -> list[Term]:
 
 def _volts(own: Chunk) -> float:
     """Supply voltage that a power limit leaves, over that of the full clock."""
-    clocked, speed = own.activity.clocked, own.activity.speed
-    return 1.0 if clocked is None or speed is None else float(voltage(clocked, speed)[0])
+    power = own.activity.power
+    if power is None or power.clocked is None or power.speed is None:
+        return 1.0
+    return float(voltage(power.clocked, power.speed)[0])
+
+
+def _raised(own: Chunk, technology: Technology) -> tuple[float, list[str]] | None:
+    """Supply over the nominal one that the clock asks for, and the rows behind it, if higher."""
+    volts = float(supply.voltage(own.machine, own.units, technology)[0])
+    if volts <= 1.0:
+        return None
+    node = float(own.units.number("node")[0])
+    prices = [technology.price(supply.LOGIC, name, node) for name in supply.QUANTITIES]
+    return volts, [row for price in prices for row in price.rows]
+
+
+def _supplied(term: Term, raised: tuple[float, list[str]] | None, power: int) -> Term:
+    """A term at the supply that a clock asks for: times its ratio to the nominal one ^ power."""
+    if raised is None:
+        return term
+    volts, rows = raised
+    name = f"({volts:.3f} of the nominal supply)" + (f"^{power}" if power > 1 else "")
+    factors = [*term["factors"], {"name": name, "value": volts**power}]  # type: ignore[misc]
+    cited = [*term["rows"], *rows]  # type: ignore[misc]
+    return term | {"factors": factors, "rows": list(dict.fromkeys(cited))}
 
 
 def _standing(own: Chunk, technology: Technology) -> list[Term]:
     """Joules that flow while the step lasts, whatever one unit does."""
     terms: list[Term] = []
+    raised = _raised(own, technology)
     seconds = float(own.timing.seconds[0])
     for name, part in own.machine.parts(own.units).items():
         if part.leakage is None:
@@ -168,9 +194,9 @@ def _standing(own: Chunk, technology: Technology) -> list[Term]:
         powered = float(pricing.powered(own.activity, name, own.timing.seconds)[0])
         amount = float(own.prices.area[name][0] if part.of_area else part.amount[0])
         terms.append(_flowing(f"{name} standing", amount, float(rate.value[0]), powered))
-        terms[-1] |= _resting(
-            _priced(price, [("seconds", powered)]), own, price, int(rate.group[0]), part
-        )
+        flows = _priced(price, [("seconds", powered)])
+        flows = _supplied(flows, raised if part.of_area else None, 1)
+        terms[-1] |= _resting(flows, own, price, int(rate.group[0]), part)
     if not own.machine.own_idle:
         price = _price(own, technology, ("overhead", "idle_power"), True)
         rate = own.prices.leakage["idle"]

@@ -17,7 +17,8 @@ from elector.describe.formats import load_model
 from elector.describe.layered import layer_field
 from elector.evaluation.accelerators import Accelerator, load_accelerator
 from elector.evaluation.path import evaluate
-from elector.evaluation.resolve import combine, resolve
+from elector.evaluation.resolve import resolve
+from elector.evaluation.structures import combine
 
 Array = np.ndarray
 Columns = Mapping[str, Column]
@@ -48,7 +49,9 @@ def unreadable(columns: Columns, size: int) -> dict[int, InputError]:
 
 def _bad_values(columns: Columns) -> list[tuple[Array, dict[int, InputError]]]:
     """(codes by row, code -> what is wrong with its value) of the columns that have such."""
-    models = _refused(columns["model"].values, lambda value: load_model(str(value)))
+    models: dict[int, InputError] = {}
+    if "model.ignore_keys" not in columns:  # which keys are read past is known row by row
+        models = _refused(columns["model"].values, lambda value: load_model(str(value)))
     machines: dict[int, Accelerator] = {}
     wrong: dict[int, InputError] = {}
     for code, value in enumerate(columns["accelerator"].values):

@@ -17,6 +17,7 @@ from elector.cost.pricing import Cost
 from elector.cost.results import registry
 from elector.describe.layered import NAME
 from elector.describe.model import HEAD_TYPES, Models
+from elector.evaluation.accelerators import load_accelerator
 from elector.evaluation.path import evaluate
 from elector.evaluation.resolve import resolve
 from elector.evaluation.resolved import resolved
@@ -47,6 +48,7 @@ def simulate(
     settings: Mapping[str, object] | None = None,
     technology: Technology | None = None,
     operations: bool = False,
+    uncertainty: bool = False,
 ) -> Record:
     """Costs of one design: the JSON of `elector simulate`.
 
@@ -56,6 +58,8 @@ def simulate(
     settings : dotted key -> value, as `--set`: {"workload.batch": 8, "accelerator.sram": "4 MB"}.
     technology : prices; the shipped tables by default.
     operations : also list every operation.
+    uncertainty : also give the 90 % interval of each result: NAME_low, NAME_high
+        (elector.studies.uncertainty).
 
     An infeasible design has `feasible` False, a `reason`, and None for every cost. A pruned one
     has `sparsity`: what its densities rest on, and its costs without pruning. `settings` has
@@ -75,17 +79,39 @@ def simulate(
     found["notes"] = _notes(cost, model, given)
     found["settings"] = resolved(columns, 1)[0]
     found["version"] = VERSION
+    if uncertainty:
+        _add_intervals(found, columns, accelerator, technology)
     if operations:
         found["operations"] = cost.operations if cost.feasible[0] else None
     return Record(found, f"{model} on {accelerator}", _headline(found))
+
+
+def _add_intervals(
+    found: dict[str, object],
+    columns: Mapping[str, Column],
+    accelerator: str,
+    technology: Technology | None,
+) -> None:
+    """Puts the interval of each result behind it, and where they come from into the notes."""
+    from elector.studies.uncertainty import intervals  # few ask for it
+
+    settings = found["settings"]
+    assert isinstance(settings, dict) and isinstance(found["notes"], list)
+    plain = {key: entry["value"] for key, entry in settings.items()}
+    plain["machine"] = load_accelerator(accelerator).machine.name
+    bounds, said = intervals(columns, plain, technology)
+    found |= bounds
+    found["notes"] += said
 
 
 def _headline(found: Mapping[str, object]) -> list[tuple[str, str]]:
     """What a reader looks for first."""
     if not found["feasible"]:
         return [("infeasible", str(found["reason"]))]
-    values = [(metric, found.get(metric.name)) for metric in registry().scalars]
-    return [(m.label, m.show(v)) for m, v in values if isinstance(v, int | float)]
+    values = [(name, metric, found[name]) for name, metric in registry().shown(found)]
+    return [
+        (registry().label(name), m.show(v)) for name, m, v in values if isinstance(v, int | float)
+    ]
 
 
 def record(cost: Cost, i: int) -> dict[str, object]:
@@ -93,11 +119,13 @@ def record(cost: Cost, i: int) -> dict[str, object]:
     feasible = bool(cost.feasible[i])
     found: dict[str, object] = {"feasible": feasible, "reason": cost.reason(i)}
     for metric in registry():
-        if metric.name in cost.scalars:
-            found[metric.name] = _plain(cost.scalars[metric.name][i])
-        elif metric.axis:
+        if metric.axis:
             parts = cost.groups.get(metric.name, {})
             found[metric.name] = {name: _plain(values[i]) for name, values in parts.items()}
+            continue
+        for name in cost.scalars:
+            if name == metric.name or name.endswith(f".{metric.name}"):
+                found[name] = _plain(cost.scalars[name][i])
     return found
 
 
@@ -195,15 +223,26 @@ def features(columns: Mapping[str, Column], size: int) -> dict[str, Array]:
     return found
 
 
+def _width(models: Models) -> Array:
+    """(M,) width of the first feed-forward there is, or of an expert."""
+    dense, found = models.feed_forward[:, 0], np.zeros(models.size)
+    for i, width in enumerate(dense):
+        own = np.where(width > 0, width, models.at("expert_feed_forward", i))
+        found = np.where(found > 0, found, own)
+    return found
+
+
 def _shape(models: Models) -> dict[str, Array]:
     """Layers, hidden, heads and feed-forward of M models; their means where layers differ."""
     block, layers = models.block, models.layers
     repeat, hidden = block["repeat"], block["hidden"]
+    stacks = models.feed_forward[0]  # none where every layer has experts in their place
+    stacks = stacks if len(stacks) else np.zeros((1, models.size))
     first = {
         "layers": layers,
         "hidden": hidden[0],
         "heads": block["heads"][0],
-        "feed_forward": models.feed_forward[0, 0],
+        "feed_forward": _width(models),
     }
     if models.template.name != NAME and not any(b.head_types for b in models.template.blocks):
         return first

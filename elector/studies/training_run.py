@@ -96,14 +96,14 @@ class Step:
     @property
     def wear(self) -> float:
         """Writes of the most written cell in a step."""
-        wear = self.chunk.activity.wear
-        return 0.0 if wear is None else float(wear[0])
+        cells = self.chunk.activity.cells
+        return 0.0 if cells is None else float(cells.wear[0])
 
     @property
     def endurance(self) -> float:
         """Writes a cell survives; infinite where nothing wears."""
-        endurance = self.chunk.activity.endurance
-        return float("inf") if endurance is None else float(endurance[0])
+        cells = self.chunk.activity.cells
+        return float("inf") if cells is None else float(cells.endurance[0])
 
 
 def read_plan(source: str | Path | Mapping[str, object]) -> Plan:

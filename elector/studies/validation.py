@@ -1,71 +1,27 @@
-"""Published figures repeated: every case of data/published.csv, with its error.
+"""Published and measured figures repeated: every case with its error, every group with its bar.
 
-A case is a configuration, written as the arguments of `elector simulate`, and one of its
-results. `gemm:NAME` stands for the list of matrix products data/gemms/NAME.csv.
+An outcome (a measured time, energy or power) is one of many: its group is judged, by the median
+absolute error of its cases against their tolerance. Identities and bounds are judged one by one.
 """
 
 from __future__ import annotations
 
+import fnmatch
 import math
-import re
-import shlex
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from elector.base import units
-from elector.base.errors import InputError
-from elector.base.table import DATA, read_csv, schema
-from elector.cost.results import registry
-from elector.technology import EVIDENCE, Technology
+import numpy as np
 
-COLUMNS = (
-    "case",
-    "configuration",
-    "metric",
-    "value",
-    "unit",
-    "source",
-    "tolerance",
-    "evidence",
-    "verified",
-    "note",
-)
-_REQUIRED = COLUMNS[:-2]
+from elector.base.errors import InputError
+from elector.base.table import DATA
+from elector.studies.validation_cases import Case, load_cases
+from elector.technology import Technology
+
 #: What a float computation may be off by without being another number.
 _ROUNDING = 1e-12
-
-#: Figures that follow from a result and are no result themselves -> their unit.
-_FURTHER = {"cycles": "1", "achieved_ops_per_s": "op/s"}
-
-_RELATIVE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*%\s*")
-_BOUND = re.compile(r"\s*at (most|least)(?:\s*\+\s*(\d+(?:\.\d+)?)\s*%)?\s*")
-
-
-@dataclass(frozen=True)
-class Case:
-    """One published figure.
-
-    value : in the unit of the result (SI; mm2 for areas).
-    tolerance : as written. low, high : the relative errors it accepts. known_miss : the model
-        is known to lie outside and the note says why; it is shown, and fails nothing.
-    verified : False where the figure was read in a publication that quotes the source.
-    """
-
-    case: str
-    configuration: str
-    metric: str
-    value: float
-    unit: str
-    source: str
-    tolerance: str
-    low: float
-    high: float
-    evidence: str
-    verified: bool
-    note: str
-    known_miss: bool = False
 
 
 @dataclass(frozen=True)
@@ -76,6 +32,8 @@ class CaseResult:
     error : simulated / published - 1.
     passed : whether the error lies within the tolerance.
     problem : why there is no result, else "".
+    dominant : kind of operation that takes most of the time, or host where the host does.
+    judged : verdict of its group, where it is an outcome.
     """
 
     case: Case
@@ -83,10 +41,14 @@ class CaseResult:
     error: float
     passed: bool
     problem: str
+    dominant: str = ""
+    judged: str = ""
 
     @property
     def verdict(self) -> str:
-        """ok | known miss | FAILED."""
+        """ok | known miss | FAILED: of the case itself, or of its group where it is an outcome."""
+        if self.judged and not self.problem:
+            return self.judged
         if self.passed:
             return "ok"
         return "known miss" if self.case.known_miss and not self.problem else "FAILED"
@@ -96,15 +58,21 @@ class CaseResult:
         case = self.case
         return {
             "case": case.case,
-            "configuration": case.configuration,
+            "group": case.group,
+            "model": case.model,
+            "accelerator": case.accelerator,
+            "settings": case.configuration,
             "metric": case.metric,
             "published": case.value,
             "simulated": _or_none(self.simulated),
             "unit": case.unit,
             "error": _or_none(self.error),
             "tolerance": case.tolerance,
+            "kind": case.kind,
             "passed": self.passed,
             "verdict": self.verdict,
+            "fitted": not case.unseen,
+            "dominant": self.dominant,
             "evidence": case.evidence,
             "verified": case.verified,
             "source": case.source,
@@ -112,11 +80,59 @@ class CaseResult:
         }
 
 
+@dataclass(frozen=True)
+class Group:
+    """Outcomes of one device family, stack and regime.
+
+    number : cases. unseen : of them such that no constant was fitted on.
+    median, ninetieth : of the absolute errors; of the unseen rows alone: unseen_median (NaN
+        where there is none). bias : median error.
+    bar : largest median error allowed. known_miss : the group is known to leave it.
+    dominant : what takes most of the time in most cases.
+    """
+
+    name: str
+    number: int
+    unseen: int
+    median: float
+    unseen_median: float
+    ninetieth: float
+    bias: float
+    bar: float
+    known_miss: bool
+    problems: int
+    dominant: str
+
+    @property
+    def verdict(self) -> str:
+        """ok | known miss | FAILED."""
+        if self.problems:
+            return "FAILED"
+        if self.median <= self.bar + _ROUNDING:
+            return "ok"
+        return "known miss" if self.known_miss else "FAILED"
+
+    def as_row(self) -> dict[str, object]:
+        """Plain values for a table or JSON."""
+        return {
+            "group": self.name,
+            "cases": self.number,
+            "never_fitted": self.unseen,
+            "median": self.median,
+            "never_fitted_median": _or_none(self.unseen_median),
+            "ninetieth": self.ninetieth,
+            "bias": self.bias,
+            "bar": self.bar,
+            "dominant": self.dominant,
+            "verdict": self.verdict,
+        }
+
+
 Simulate = Callable[..., Mapping[str, Any]]
 
 
 def validate(
-    cases: str | Path | None = None,
+    data: str | Path | None = None,
     *,
     only: str = "",
     technology: Technology | None = None,
@@ -126,171 +142,93 @@ def validate(
 
     Parameters
     ----------
-    cases : CSV of published figures.
-    only : run the cases whose name contains this text.
+    data : CSV of published or measured figures (elector.studies.validation_cases).
+    only : run the cases whose group or name contains this text, or matches it with `*`.
     technology : prices; the shipped tables by default.
     simulate : the simulator, called as simulate(model, accelerator, settings=...,
         technology=..., operations=...); elector's own by default.
     """
-    path = Path(cases) if cases is not None else DATA / "published.csv"
-    chosen = [case for case in load_cases(path) if only in case.case]
+    path = Path(data) if data is not None else DATA / "published.csv"
+    every = load_cases(path)
+    chosen = [case for case in every if _wanted(case, only)]
     if not chosen:
         raise InputError(
-            "no case has this in its name",
+            "no group and no case has this in its name",
             file=path,
             value=only,
-            allowed=[case.case for case in load_cases(path)],
+            allowed=sorted({case.group for case in every}),
         )
     run = simulate or _own_simulate()
-    known: dict[tuple[str, bool], Mapping[str, Any]] = {}
+    known: dict[tuple[str, str, str, bool], Mapping[str, Any]] = {}
     found = []
     for case in chosen:
         try:
             found.append(_compare(case, run, known, technology))
         except InputError as error:
-            raise error.at(file=path, place=f"case {case.case!r}") from None
-    return found
+            raise error.at(file=path, place=f"line {case.line}: case {case.case!r}") from None
+    verdicts = {group.name: group.verdict for group in groups(found)}
+    return [
+        replace(r, judged=verdicts[r.case.group]) if r.case.kind == "outcome" else r for r in found
+    ]
 
 
-def load_cases(path: Path) -> list[Case]:
-    """The cases of a CSV file, checked; errors name file and line."""
-    names, lines = read_csv(path)
-    missing = [name for name in _REQUIRED if name not in names]
-    unknown = [name for name in names if name not in COLUMNS]
-    if missing or unknown:
-        raise InputError(
-            f"line 1: {'missing' if missing else 'unknown'} column",
-            file=path,
-            value=(missing or unknown)[0],
-            allowed=COLUMNS,
-        )
-    found: dict[str, Case] = {}
-    for line, cells in lines:
-        if len(cells) != len(names):
-            raise InputError(
-                f"line {line}: has {len(cells)} cells, the header {len(names)}", file=path
-            )
-        case = _case(dict(zip(names, cells, strict=True)), path, line)
-        if case.case in found:
-            raise InputError(f"line {line}: case given twice", file=path, value=case.case)
-        found[case.case] = case
-    return list(found.values())
+def _wanted(case: Case, only: str) -> bool:
+    names = (case.group, case.case)
+    return any(only in name or fnmatch.fnmatchcase(name, only) for name in names)
 
 
-def parse_configuration(text: str) -> tuple[str, str, dict[str, object]]:
-    """Model, accelerator and dotted settings of `simulate MODEL ACCELERATOR --key value ...`.
-
-    >>> parse_configuration("simulate bert-base tpu-v3 --mode training --batch 28")
-    ('bert-base', 'tpu-v3', {'workload.mode': 'training', 'workload.batch': '28'})
-    """
-    try:
-        words = shlex.split(text)
-    except ValueError as error:
-        raise InputError(f"cannot be split into arguments: {error}", value=text) from None
-    if len(words) < 3 or words[0] != "simulate":
-        raise InputError("must read `simulate MODEL ACCELERATOR ...`", value=text)
-    options = {"--" + key.replace("_", "-"): f"workload.{key}" for key in schema("workload")}
-    options |= {"--node": "accelerator.node", "--set": ""}
-    settings: dict[str, object] = {}
-    rest = iter(words[3:])
-    for option in rest:
-        if option not in options:
-            raise InputError("unknown option", value=option, allowed=options)
-        value = next(rest, None)
-        key = options[option]
-        if option == "--set" and value is not None:
-            key, equals, value = value.partition("=")
-            value = value if equals else None
-        if value is None:
-            raise InputError(f"{option} needs a value", value=text)
-        settings[key] = value
-    return words[1], words[2], settings
+def groups(results: Sequence[CaseResult]) -> list[Group]:
+    """The outcomes by group, in the order of their names."""
+    found: dict[str, list[CaseResult]] = {}
+    for result in results:
+        if result.case.kind == "outcome":
+            found.setdefault(result.case.group, []).append(result)
+    return [_group(name, found[name]) for name in sorted(found)]
 
 
-def unit_of(metric: str) -> str:
-    """Unit a published value of this result is given in, that of the registry of results."""
-    return _FURTHER.get(metric) or registry().get(metric).unit
+def failed(results: Sequence[CaseResult]) -> bool:
+    """Whether a group left its bar, or an identity or a bound does not hold."""
+    alone = any(r.verdict == "FAILED" and r.case.kind != "outcome" for r in results)
+    return alone or any(group.verdict == "FAILED" for group in groups(results))
 
 
-def _case(cells: dict[str, str], path: Path, line: int) -> Case:
-    for column in _REQUIRED:
-        if not cells[column]:
-            raise InputError(f"line {line}: has no {column}", file=path, field=column)
-    verified = cells.get("verified") or "yes"
-    for column, text, allowed in (
-        ("evidence", cells["evidence"], EVIDENCE),
-        ("verified", verified, ("yes", "no")),
-    ):
-        if text not in allowed:
-            raise InputError(
-                f"line {line}: unknown {column}", file=path, value=text, allowed=allowed
-            )
-    unit = unit_of(cells["metric"])
-    field = f"line {line}: value"
-    value = units.convert(f"{cells['value']} {cells['unit']}", unit, field=field, file=path)
-    if value == 0:
-        raise InputError("must not be 0: the error is relative", file=path, field=field)
-    missed = cells["tolerance"].endswith(" known miss")
-    low, high = _tolerance(cells["tolerance"].removesuffix(" known miss"), path, line)
-    try:
-        parse_configuration(cells["configuration"])
-    except InputError as error:
-        raise error.at(file=path, field=f"line {line}: configuration") from None
-    return Case(
-        case=cells["case"],
-        configuration=cells["configuration"],
-        metric=cells["metric"],
-        value=value,
-        unit=unit,
-        source=cells["source"],
-        tolerance=cells["tolerance"],
-        low=low,
-        high=high,
-        evidence=cells["evidence"],
-        verified=verified == "yes",
-        note=cells.get("note", ""),
-        known_miss=missed,
+def _group(name: str, results: Sequence[CaseResult]) -> Group:
+    errors = np.array([r.error for r in results if not r.problem])
+    unseen = np.array([r.error for r in results if not r.problem and r.case.unseen])
+    size = np.abs(errors)
+    kinds = [r.dominant for r in results if r.dominant]
+    return Group(
+        name=name,
+        number=len(results),
+        unseen=unseen.size,
+        median=_median(size),
+        unseen_median=_median(np.abs(unseen)),
+        ninetieth=float(np.quantile(size, 0.9)) if size.size else math.nan,
+        bias=_median(errors),
+        bar=float(np.median([max(r.case.high, -r.case.low) for r in results])),
+        known_miss=any(r.case.known_miss for r in results),
+        problems=sum(bool(r.problem) for r in results),
+        dominant=max(sorted(set(kinds)), key=kinds.count) if kinds else "",
     )
 
 
-def _tolerance(text: str, path: Path, line: int) -> tuple[float, float]:
-    """Accepted relative errors.
-
-    `5 %` either way; `exact`; `at most` and `at least` where the published figure is a bound,
-    `at most +10 %` where the bound itself is soft. A case that the model is known to miss
-    keeps its tolerance and says so: `30 % known miss`.
-    """
-    if text == "exact":
-        return 0.0, 0.0
-    if match := _RELATIVE.fullmatch(text):
-        share = float(match.group(1)) / 100.0
-        return -share, share
-    if match := _BOUND.fullmatch(text):
-        soft = float(match.group(2) or 0.0) / 100.0
-        return (-1.0, soft) if match.group(1) == "most" else (-soft, math.inf)
-    raise InputError(
-        f"line {line}: unreadable tolerance",
-        file=path,
-        field="tolerance",
-        value=text,
-        hint="write `5 %`, `exact`, `at most`, `at least` or `at most +10 %`",
-    )
+def _median(values: np.ndarray) -> float:
+    return float(np.median(values)) if values.size else math.nan
 
 
 def _compare(
     case: Case,
     run: Simulate,
-    known: dict[tuple[str, bool], Mapping[str, Any]],
+    known: dict[tuple[str, str, str, bool], Mapping[str, Any]],
     technology: Technology | None,
 ) -> CaseResult:
     wants_operations = case.metric == "cycles"
-    key = (case.configuration, wants_operations)
+    key = (case.model, case.accelerator, case.configuration, wants_operations)
     if key not in known:
-        model, accelerator, settings = parse_configuration(case.configuration)
         known[key] = run(
-            model,
-            accelerator,
-            settings=settings,
+            case.model,
+            case.accelerator,
+            settings=case.settings,
             technology=technology,
             operations=wants_operations,
         )
@@ -301,7 +239,15 @@ def _compare(
         return CaseResult(case, math.nan, math.nan, False, problem)
     error = simulated / case.value - 1.0
     passed = case.low - _ROUNDING <= error <= case.high + _ROUNDING
-    return CaseResult(case, simulated, error, passed, "")
+    return CaseResult(case, simulated, error, passed, "", _dominant(result))
+
+
+def _dominant(result: Mapping[str, Any]) -> str:
+    """What takes most of the time of a step."""
+    if result.get("host_bound"):
+        return "host"
+    kinds = result.get("latency_by_kind_s") or {}
+    return max(kinds, key=lambda kind: float(kinds[kind] or 0.0)) if kinds else ""
 
 
 def _metric(result: Mapping[str, Any], metric: str) -> float | None:

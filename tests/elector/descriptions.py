@@ -27,7 +27,6 @@ BERT = {
     "position_embedding_type": "absolute",
     "layer_norm_eps": 1e-12,
     "use_cache": True,
-    "some_key_of_a_later_version": [1, 2, 3],
 }
 GPT2 = {
     "architectures": ["GPT2LMHeadModel"],

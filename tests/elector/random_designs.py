@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+from functools import cache
 from typing import Any
 
 import numpy as np
 
 from elector.base.table import Field, schema
 from elector.evaluation.accelerators import load_accelerator
-from elector.machines import MACHINES
+from elector.machines import MACHINES, memories
+from elector.technology import Technology
 
 Table = dict[str, list[Any]]
 
@@ -56,7 +58,33 @@ def hardware(machine: str, random: np.random.Generator, fixed: dict[str, Any]) -
         if key.rpartition(".")[2] in APART or field.type == "text":
             continue
         found[f"accelerator.{key}"] = around(field, random)
-    return found | fixed
+    return found | fixed | limited(found | fixed)
+
+
+def limited(settings: dict[str, Any]) -> dict[str, Any]:
+    """Bandwidths and clocks of settings brought within what their memories and nodes reach."""
+    found = {}
+    for key, value in settings.items():
+        start, _, name = key.rpartition(".")
+        if name == "bandwidth" and f"{start}.memory" in settings:
+            most = memory_rate(settings[f"{start}.memory"])
+            found[key] = min(value, most)
+        if name == "clock" and f"{start}.node" in settings:
+            found[key] = min(value, highest_clock(settings[f"{start}.node"]))
+    return found
+
+
+def memory_rate(setting: str) -> float:
+    """Bytes a second that a type of main memory delivers at most."""
+    kinds = memories.known()
+    kind = kinds.get(setting) or kinds[setting.partition("_")[0]]
+    return kind.most(setting)
+
+
+@cache
+def highest_clock(node: float) -> float:
+    """Clock of the fastest published silicon of a node [Hz]."""
+    return Technology.load().price("logic", "clock", node).value
 
 
 def designs(machine: str, size: int, seed: int, **fixed: Any) -> Table:

@@ -119,7 +119,7 @@ def test_a_tile_side_that_was_never_synthesised_is_refused() -> None:
         ("pe", [1, 3, 16, 64, 100, 512, 1024]),
         ("lanes_per_pe", [1, 2, 7, 16, 48, 128]),
         ("softmax_per_pe", [1, 2, 3, 8, 64]),
-        ("bandwidth", ["1 GB/s", "10 GB/s", "100 GB/s", "1 TB/s"]),
+        ("bandwidth", ["1 GB/s", "5 GB/s", "25 GB/s", "25.6 GB/s"]),
         ("buffer_port", ["1 GB/s", "10 GB/s", "370 GB/s"]),
         ("lane_port", [0.5, 2, 16, 64]),
         ("activation_buffer", ["64 kB", "256 kB", "1 MB", "4 MB", "64 MB"]),
@@ -183,10 +183,11 @@ def test_alone_as_in_a_batch() -> None:
 
 
 def test_never_faster_than_the_multipliers_or_the_memory() -> None:
-    found = run({"pe": [1, 64, 1024], "bandwidth": ["1 GB/s", "1 TB/s", "10 TB/s"]}, 3, batch=32)
+    settings = {"pe": [1, 64, 1024], "bandwidth": ["1 GB/s", "1 TB/s", "8 TB/s"]}
+    found = run(settings | {"memory": "rram_1_2_32"}, 3, batch=32)
     assert (found.utilization <= 1.0).all()
     weights = 393_216 * 2.5  # the encoder's matrices cross the memory once
-    assert (found.latency_s >= weights / np.array([1e9, 1e12, 1e13])).all()
+    assert (found.latency_s >= weights / np.array([1e9, 1e12, 8e12])).all()
 
 
 def test_every_action_is_counted() -> None:

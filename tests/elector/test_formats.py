@@ -44,7 +44,8 @@ def test_every_preset_is_whole_and_cites_its_source(name: str) -> None:
     model = load_model(name)
     assert model.name == name
     assert model.source
-    assert all(block.heads * block.head_size == block.hidden for block in model.blocks)
+    if not model.pattern and not any(b.experts for b in model.blocks):
+        assert all(b.heads * b.head_size % b.hidden == 0 for b in model.blocks)
 
 
 @pytest.mark.parametrize(
@@ -103,7 +104,7 @@ def test_a_directory_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["model.json", "model.yaml", "model.csv"])
 @pytest.mark.parametrize(
     ("content", "problem"),
-    [(b"\x7fELF\0\0", "binary"), ("é".encode()[:1], "UTF-8"), (b" " * (2 << 20), "larger than")],
+    [(b"\x7fELF\0\0", "binary"), ("é".encode()[:1], "UTF-8"), (b" " * (33 << 20), "larger than")],
 )
 def test_files_that_are_not_text(tmp_path: Path, name: str, content: bytes, problem: str) -> None:
     path = tmp_path / name
@@ -196,7 +197,8 @@ def test_keys_that_change_the_architecture_are_read(tmp_path: Path) -> None:
     assert llama3.tied_embeddings
     biased = load(LLAMA | {"attention_bias": True, "mlp_bias": True})
     assert (biased.attention_bias, biased.output_bias, biased.feed_forward_bias) == (True,) * 3
-    assert load(MISTRAL | {"sliding_window": None}).window == 0
+    assert load(MISTRAL | {"sliding_window": None}).blocks[0].window == 0
+    assert load(MISTRAL).blocks[0].window == 4096
     del (older := dict(LLAMA))["num_key_value_heads"]
     assert load(older).blocks[0].kv_heads == 32
     flan = load(T5 | {"feed_forward_proj": "gated-gelu", "tie_word_embeddings": False})
@@ -213,21 +215,18 @@ def test_keys_that_change_the_architecture_are_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("base", "changed", "parts"),
     [
-        (BERT, {"model_type": "brt"}, ("model_type", "'brt'", "did you mean bert", "mistral")),
-        (BERT, {"model_type": "electra"}, ("model type is not supported", "'electra'")),
-        (
-            LLAMA,
-            {"model_type": "mixtral", "num_local_experts": 8},
-            ("mixture of experts", "mixtral", "num_local_experts", "supported: bert, roberta"),
-        ),
-        (LLAMA, {"model_type": "qwen2_moe", "num_experts": 60}, ("mixture of experts",)),
-        (LLAMA, {"num_local_experts": 8}, ("mixture of experts", "llama")),
-        (BERT, {"model_type": None}, ("model_type: is missing", "allowed: bert")),
+        (BERT, {"model_type": "brt"}, ("model_type", "'brt'", "not supported", "mistral")),
+        (BERT, {"model_type": "xlnet"}, ("model type is not supported", "'xlnet'")),
+        (LLAMA, {"num_local_experts": 8}, ("num_local_experts", "llama", "--ignore-key")),
+        (BERT, {"model_type": None}, ("model_type: is missing",)),
+        (BERT, {"foo_bar": False}, ("foo_bar", "not known", "--ignore-key foo_bar")),
+        (MISTRAL, {"sliding_window": 0}, ("sliding_window", "a window of 0")),
+        (LLAMA, {"kv_lora_rank": 512}, ("kv_lora_rank", "not read by the class of llama")),
         (BERT, {"model_type": 7}, ("model_type", "not supported")),
         (BERT, {"model_type": ["bert"]}, ("model_type", "not supported")),
         (BERT, {"architectures": {"BertModel": 1}}, ("architectures", "not supported")),
-        (BERT, {"architectures": ["BertForPreTraining"]}, ("architectures", "BertForMaskedLM")),
-        (BERT, {"is_encoder_decoder": True}, ("is_encoder_decoder", "not supported")),
+        (BERT, {"architectures": ["BertLMHeadModel"]}, ("architectures", "BertForMaskedLM")),
+        (BERT, {"is_encoder_decoder": True}, ("is_encoder_decoder", "would change")),
         (BERT, {"is_decoder": True}, ("is_decoder",)),
         (BERT, {"add_cross_attention": True}, ("add_cross_attention",)),
         (BERT, {"pruned_heads": {"0": [1]}}, ("pruned_heads",)),
@@ -239,7 +238,7 @@ def test_keys_that_change_the_architecture_are_read(tmp_path: Path) -> None:
         (BERT, {"hidden_size": -768}, ("hidden_size", "at least 1")),
         (BERT, {"hidden_size": "768"}, ("hidden_size", "whole number")),
         (BERT, {"hidden_size": 768.5}, ("hidden_size", "whole number")),
-        (BERT, {"hidden_size": True}, ("hidden_size", "not a number")),
+        (BERT, {"hidden_size": True}, ("hidden_size", "whole number")),
         (BERT, {"hidden_size": None}, ("hidden_size: is missing",)),
         (BERT, {"hidden_size": [768]}, ("hidden_size",)),
         (BERT, {"num_attention_heads": 10}, ("num_attention_heads", "do not divide")),
@@ -249,7 +248,7 @@ def test_keys_that_change_the_architecture_are_read(tmp_path: Path) -> None:
         (LLAMA, {"num_attention_heads": 31, "num_key_value_heads": 31}, ("num_attention_heads",)),
         (MISTRAL, {"mlp_bias": True}, ("mlp_bias",)),
         (T5, {"is_encoder_decoder": False}, ("is_encoder_decoder",)),
-        (T5, {"architectures": ["T5EncoderModel"]}, ("T5EncoderModel",)),
+        (T5, {"architectures": ["T5ForTokenClassification"]}, ("T5ForTokenClassification",)),
         (T5, {"feed_forward_proj": "gated-mish"}, ("feed_forward_proj", "gated-gelu")),
         (VIT, {"patch_size": 300}, ("patch_size", "larger than the image")),
         (VIT, {"pooler_output_size": 5}, ("pooler_output_size",)),
@@ -494,6 +493,9 @@ def test_the_counts_cover_every_preset(table: str) -> None:
     counted = {row["preset"] for row in rows}
     # The applications of HpT have no class to count: their parameters are counted by hand.
     own = {name for name in list_models() if name.startswith("hpt-")}
-    assert counted == set(list_models()) - {"encoder", "decoder", "flexibert"} - own
+    # Those of today are in test_model_types.
+    with (DATA / "counts_of_today.csv").open(encoding="utf-8") as stream:
+        today = {row["preset"] for row in csv.DictReader(stream)}
+    assert counted == set(list_models()) - {"encoder", "decoder", "flexibert"} - own - today
     preset_heads = {(row["preset"], row["head"]) for row in rows}
     assert all((name, load_model(name).head) in preset_heads for name in counted)

@@ -86,6 +86,95 @@ def test_a_bad_list_of_products(tmp_path: Path, text: str, parts: tuple[str, ...
     refused(tmp_path, text, *parts, name="list.csv")
 
 
+# Topologies as SCALE-Sim reads them: the first line skipped, cells by their place
+
+#: Shapes of SCALE-Sim's mlperf/DeepSpeech2 and dlrm/dlrm_weight_grad, with their headers.
+DEEP_SPEECH = (
+    "Layer, IFMAP Width, IFMAP Width, Filter Height, Filter Width, Channels, Num Filter, Strides,\n"
+    "conv1,700,161,41,11,1,32,2,\nconv2,341,79,21,11,32,32,2,\nrnn1,672,2560,1,2560,1,4,1, \n"
+    "rnn2,2560,2560,1,2560,1,4,1, \nrnn3,2560,2560,1,2560,1,4,1, \nFC,1,2560,1,2560,1,29,1,\n"
+)
+DLRM = (
+    "Layer name,Ifmap height,ifmap width,filter height,filter width,channel,num filters,strides,\n"
+    "pool,16,128,1,128,1,24,1,\nb0,13,128,1,128,1,512,1,\nb1,512,128,1,128,1,512,1,\n"
+    "b2,512,128,1,128,1,512,1,\nb3,512,128,1,128,1,16,1,\nt0,1040,128,1,128,1,512,1,\n"
+    "t1,512,128,1,128,1,512,1,\nt2,512,128,1,128,1,512,1,\n"
+)
+
+
+@pytest.mark.parametrize(("text", "macs"), [(DEEP_SPEECH, 1_755_361_152), (DLRM, 204_324_864)])
+def test_multiply_accumulates_of_a_shipped_topology(tmp_path: Path, text: str, macs: int) -> None:
+    gemms = load_model(written(tmp_path, text, "net.csv")).gemms
+    assert sum(g.count * g.m * g.n * g.k for g in gemms) == macs
+
+
+LAYER = (Gemm("a", 3 * 3, 6, 3 * 3 * 2),)
+NAMED = "Layer name,IFMAP Height,IFMAP Width,Filter Height,Filter Width,Channels,Num Filter,Strides"
+
+
+@pytest.mark.parametrize(
+    ("header", "line", "gemms"),
+    [
+        (f"{NAMED},", "a, 5, 5, 3, 3, 2, 6, 1,", LAYER),
+        (NAMED, "a,5,5,3,3,2,6,1", LAYER),
+        # names that are wrong, of another case, or not there at all
+        (
+            "Layer, IFMAP Width, IFMAP Width, F, F, channel, num filters, S,",
+            "a,5,5,3,3,2,6,1,",
+            LAYER,
+        ),
+        ("Layer name, IFMAP Height, IFMAP Width, Filter Height,,,,,", "a,5,5,3,3,2,6,1,", LAYER),
+        ("what,ever,stands,here,is,not,read,", "a,5,5,3,3,2,6,1,", LAYER),
+        # a stride of its own along the width (version 2), dense sparsity (version 3), a batch
+        (f"{NAMED},", "a,5,5,3,3,2,6,1,2,", (Gemm("a", 3 * 2, 6, 18),)),
+        (f"{NAMED}, Stride Width,", "a,5,5,3,3,2,6,2,1,", (Gemm("a", 2 * 3, 6, 18),)),
+        (f"{NAMED}, Sparsity,", "a,5,5,3,3,2,6,1,1:1,", LAYER),
+        (f"{NAMED},", "a,5,5,3,3,2,6,1,4:4,", LAYER),
+        (f"{NAMED},,", "a,5,5,3,3,2,6,1,2,1:1,", (Gemm("a", 3 * 2, 6, 18),)),
+        (f"{NAMED}, Batch Size,", "a,5,5,3,3,2,6,1,4,", (Gemm("a", 4 * 9, 6, 18),)),
+        (f"{NAMED}, batch size,", "a,5,5,3,3,2,6,1,", LAYER),
+        # what stands behind the last comma is not read; a title is no layer
+        (f"{NAMED},", "a,5,5,3,3,2,6,1,a remark", LAYER),
+        (f"{NAMED},", "a,5,5,3,3,2,6,1,1", LAYER),
+        (f"{NAMED},", "Resnet50,\n\na,5,5,3,3,2,6,1,\n", LAYER),
+    ],
+)
+def test_topologies_by_place(
+    tmp_path: Path, header: str, line: str, gemms: tuple[Gemm, ...]
+) -> None:
+    assert load_model(written(tmp_path, f"{header}\n{line}", "net.csv")).gemms == gemms
+
+
+@pytest.mark.parametrize(
+    ("header", "line", "parts"),
+    [
+        (f"{NAMED},", "a,5,5,3,3,2,x,1,", ("filters: line 2: is not a number", "cell 7")),
+        (f"{NAMED},", "a,5,5,3,3,,1 2,6,1,", ("channels: line 2: cell is empty", "cell 6")),
+        (f"{NAMED},", "a,5,5,3,3,2,6,", ("stride: line 2: cell is empty", "cell 8")),
+        (f"{NAMED},", ",5,5,3,3,2,6,1,", ("name: line 2: cell is empty",)),
+        (f"{NAMED},", "a,5,5,3,3,2,6,1.5,", ("stride: line 2: must be a whole number",)),
+        (f"{NAMED},", "a,5,5,3,3,2,6,1,0,", ("stride_width: line 2: must be at least 1",)),
+        (f"{NAMED},", "a,5,5,3,6,2,6,1,", ("filter_width: line 2: the filter is larger",)),
+        (f"{NAMED},", "a,5,5,3,3,2,6,1,2:4,", ("sparsity: line 2: only dense",)),
+        (f"{NAMED},", "a,5,5,3,3,2,6,1,7", ("line 2: has more cells",)),
+        (f"{NAMED}, Padding,", "a,5,5,3,3,2,6,1,1,", ("Padding: line 1: unknown column",)),
+        (f"{NAMED},", "Resnet50,", ("has no layer",)),
+        ("a,5,5,3,3,2,6,1,", "b,5,5,3,3,2,6,1,", ("line 1: unknown column", "header")),
+        (NAMED.replace(",", "\t"), "a\t5\t5\t3\t3\t2\t6\t1", ("separated by tabs",)),
+    ],
+)
+def test_a_bad_topology(tmp_path: Path, header: str, line: str, parts: tuple[str, ...]) -> None:
+    refused(tmp_path, f"{header}\n{line}", *parts, name="net.csv")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["Layer, M, N, K,\nx, 7, 8, 9,\n", "GEMM,m,n,k,\nx,7,8,9,\n", "Layer,M,N,K,,\nx,7,8,9,1:1,\n"],
+)
+def test_products_of_scalesim(tmp_path: Path, text: str) -> None:
+    assert load_model(written(tmp_path, text, "list.csv")).gemms == (Gemm("x", 7, 8, 9),)
+
+
 # SCALE-Sim's configuration
 
 CONFIG = """[general]
@@ -117,7 +206,7 @@ def test_a_scalesim_configuration(tmp_path: Path) -> None:
         "accelerator.convention": "scalesim",
     }
     user = load_scalesim_config(written(tmp_path, CONFIG.replace("CALC", "USER "), "a.cfg"))
-    assert user["accelerator.bandwidth"] == 30 * 700e6
+    assert user == settings | {"accelerator.interface_bandwidth": 10.0}  # of each interface
 
 
 @pytest.mark.parametrize(

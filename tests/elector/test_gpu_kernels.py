@@ -62,7 +62,7 @@ def test_more_of_a_product_never_costs_less(m: int, k: int, n: int) -> None:
 def test_a_misaligned_product_is_slower_on_tensor_cores() -> None:
     aligned = _product(4096, 1024, 30528)
     assert 1.02 * aligned < _product(4096, 1024, 30522) < 2 * aligned
-    assert _product(4096, 1020, 4096) > 1.05 * _product(4096, 1024, 4096)
+    assert _product(4096, 1020, 4096) > 1.02 * _product(4096, 1024, 4096)
 
 
 def test_alignment_counts_along_memory_alone() -> None:

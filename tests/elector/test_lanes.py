@@ -14,7 +14,7 @@ ONE = np.ones(1)
 
 def tiling(size: int = 4096, tile_b: int = 1, side: int = 16) -> lanes.Tiling:
     big = ONE * size
-    return lanes.tile(ONE, big, big, big, ONE * tile_b, ONE * side, ONE * side)
+    return lanes.tile((ONE, big, big, big), (ONE * tile_b, ONE * side, ONE * side))
 
 
 def slowest(

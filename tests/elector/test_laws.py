@@ -12,7 +12,15 @@ from typing import Any
 import numpy as np
 import pytest
 from builders import columns, inside
-from random_designs import Table, designs, fields_of, formats_of, hardware
+from random_designs import (
+    Table,
+    designs,
+    fields_of,
+    formats_of,
+    hardware,
+    highest_clock,
+    memory_rate,
+)
 
 import elector
 from elector.cost import pricing
@@ -97,8 +105,8 @@ FILLED_ONCE = {"reram+systolic": 0.01}
 
 pytestmark = pytest.mark.parametrize("machine", (*MACHINES, "reram+systolic"))
 #: Scalars that have no value for some designs: nothing generated, nothing that wears.
-OPTIONAL = ("time_", "tokens_", "lifetime_")
-KEPT = ("macs", "parameters", "area_mm2", "peak_ops_per_s")
+OPTIONAL = ("time_", "tokens_", "lifetime_", "energy_per_token", "perplexity")
+KEPT = ("macs", "parameters", "active_parameters", "area_mm2", "peak_ops_per_s")
 
 
 @cache
@@ -309,6 +317,17 @@ def slower(machine: str, changed: Table) -> np.ndarray:
     return after.latency_s[both] / before.latency_s[both] - 1.0
 
 
+def most_there_is(machine: str, name: str) -> list[float | None]:
+    """What the memory type or the node of each design of the table allows of a setting."""
+    rows = table(machine)
+    start, _, key = name.rpartition(".")
+    if key == "bandwidth" and f"{start}.memory" in rows:
+        return [memory_rate(memory) for memory in rows[f"{start}.memory"]]
+    if key == "clock":
+        return [highest_clock(node) for node in rows[f"{start}.node"]]
+    return [None] * SIZE
+
+
 @pytest.mark.parametrize("factor", [1.02, 2.0, 16.0])
 def test_more_is_never_slower(machine: str, factor: float) -> None:
     rows = table(machine)
@@ -318,6 +337,11 @@ def test_more_is_never_slower(machine: str, factor: float) -> None:
         more = [
             v and min(int(np.ceil(v * factor)) if isinstance(v, int) else v * factor, most)
             for v in rows[name]
+        ]
+        most = most_there_is(machine, name)
+        more = [
+            v if m is None else max(v, min(w, m))
+            for v, w, m in zip(rows[name], more, most, strict=True)
         ]
         worst = slower(machine, rows | {name: more}).max()
         least = QUANTISED.get(machine, 1e-12)

@@ -11,7 +11,16 @@ from builders import operations, row_of
 from hypothesis import given
 from hypothesis import strategies as st
 
-from elector.machines.tiling import SLICE, Plan, Tiles, plan, smallest_tile, tile_search
+from elector.machines.tiling import (
+    SLICE,
+    Memories,
+    Plan,
+    Sought,
+    Tiles,
+    plan,
+    smallest_tile,
+    tile_search,
+)
 from elector.operations import Operations
 
 SIDES = st.integers(1, 5000)
@@ -45,7 +54,7 @@ def search(products: list[Product]) -> Tiles:
     columns = [np.array(c, dtype=float) for c in zip(*products, strict=True)]
     m, k, n, limit, a_width, b_width, sums, _, _, out = columns
     a, b = (np.array([getattr(p, name) for p in products]) for name in "ab")
-    return tile_search(m, k, n, a_width, b_width, sums[0], limit, a, b, out > 0)
+    return tile_search(Sought(m, k, n, a_width, b_width, sums[0], limit, a, b, out > 0))
 
 
 products = st.builds(
@@ -252,9 +261,7 @@ def moved(ops: Operations, capacity: float, fuse: bool = True, double: bool = Tr
     return plan(
         ops,
         np.zeros(1, dtype=np.intp),
-        np.array([capacity]),
-        flag & double,
-        flag & fuse,
+        Memories(np.array([capacity]), flag & double, flag & fuse),
         ops.where(matmul=True),
     )
 

@@ -21,8 +21,7 @@ from elector.base.errors import InputError
 from elector.base.table import DATA, Column
 from elector.base.units import parse
 from elector.evaluation.path import evaluate, inspect
-from elector.machines import MACHINES
-from elector.machines.acceltran import channel_rates
+from elector.machines import MACHINES, memories
 from elector.studies.simulation import columns_of
 from elector.technology import Technology
 from elector.technology.laws import factor
@@ -174,10 +173,10 @@ def test_every_row_of_the_tables_is_read() -> None:
 
 def test_tables_of_a_machine_are_read_whole() -> None:
     """Constants that are no prices, such as the rate of a channel, stand in a table, too."""
-    with (DATA / "acceltran.csv").open(newline="") as lines:
+    with (DATA / "memories.csv").open(newline="") as lines:
         rows = list(csv.DictReader(lines))
-    assert channel_rates() == {
-        row["quantity"]: parse(f"{row['value']} {row['unit']}", "byte/s") for row in rows
+    assert {name: memory.rate for name, memory in memories.known().items()} == {
+        row["memory"]: parse(row["channel_rate"], "byte/s") for row in rows
     }
     for row in rows:
         assert row["source"] and row["evidence"] in ("published", "derived", "assumed")

@@ -49,7 +49,7 @@ def test_a_row_says_everything(metric: Any) -> None:
     assert metric.show(3.0)
     for ending, unit in (("_s", "s"), ("_j", "J"), ("_w", "W"), ("_mm2", "mm2")):
         if metric.name.endswith(ending) and not metric.name.endswith("_per_s"):
-            assert metric.unit == unit
+            assert metric.unit.partition("/")[0] == unit
     assert Kinds(()).is_result(metric.name if not metric.axis else f"{metric.name}.any")
 
 

@@ -180,7 +180,7 @@ def step_tasks(chunk: Chunk, batch: int, layers: int, heads: int) -> list[Task]:
 
     Streamed rows run beside their product on their own unit; what follows waits for both.
     """
-    ops, busy, streams = chunk.ops, chunk.activity.busy, chunk.activity.streams
+    ops, busy, streams = chunk.ops, chunk.activity.busy, chunk.activity.overlap.streams
     assert streams is not None
     tasks: list[Task] = []
     every = np.arange(len(ops.rows))

@@ -376,6 +376,61 @@ def test_fresh_shapes_equal_the_installed_peer(
     compare(tmp_path, [(*r, *x) for r, x in zip(rows, numbers, strict=True)])  # type: ignore[misc]
 
 
+#: Layers of AlphaGo Zero and of neural collaborative filtering, which SCALE-Sim ships: m, k, n.
+LAYERS = [(361, 1700, 256), (361, 2304, 256), (1, 722, 1), (1, 722, 256), (1, 256, 362)]
+FILTERING = [(2048, 256, 128), (2048, 128, 64), (2048, 64, 32), (2048, 16, 1)]
+
+
+def at_interfaces(path: str, **accelerator: object) -> dict[str, Any]:
+    """A list under the peer's convention."""
+    keys = {f"accelerator.{key}": value for key, value in accelerator.items()}
+    peer = {"accelerator.convention": "scalesim"}
+    return elector.simulate(path, "systolic", settings=peer | keys, operations=True)
+
+
+@pytest.mark.parametrize("layers", [LAYERS, FILTERING], ids=["alphagozero", "ncf"])
+@pytest.mark.parametrize("flow", FLOWS)
+def test_the_peer_never_stalls_without_interfaces(
+    flow: str, layers: list[Shape], tmp_path: Path
+) -> None:
+    """CALC mode: latency is cycles / clock whatever the memory; it was 1.63x and 2.06x of it."""
+    path = write(tmp_path, layers)
+    for settings in ({}, {"bandwidth": 1e6, "sram": 65536}, {"sram_bandwidth": 1e3}):
+        found = at_interfaces(path, dataflow=flow, **settings)
+        cycles = sum(op["cycles"] for op in found["operations"])
+        seconds = cycles / 700e6
+        assert found["latency_s"] == pytest.approx(seconds, rel=1e-12)
+        macs = sum(m * k * n for m, k, n in layers)
+        assert found["utilization"] == pytest.approx(macs / (128 * 128 * cycles), rel=1e-12)
+
+
+def test_each_interface_of_the_peer_moves_the_words_it_is_given(tmp_path: Path) -> None:
+    """USER mode, all on the chip at once: the largest operand at so many words a cycle."""
+    shapes = [(64, 2000, 10), (10, 2000, 64), (300, 2, 400)]  # by a, by b, by the result
+    path, size = write(tmp_path, shapes), 1e9
+    for words in (0.5, 1.0, 3.0):
+        found = at_interfaces(path, sram=size, interface_bandwidth=words, dataflow="os")
+        for op, (m, k, n) in zip(found["operations"], shapes, strict=True):
+            moved = max(m * k, k * n, m * n) / words
+            expected = max(moved, op["cycles"]) / 700e6
+            assert op["seconds"] == pytest.approx(expected, rel=1e-12)
+        total = sum(op["seconds"] for op in found["operations"])
+        assert found["latency_s"] == pytest.approx(total, rel=1e-12)
+    plenty = at_interfaces(path, sram=size, interface_bandwidth=1e6, dataflow="os")
+    calc = at_interfaces(path, sram=size, dataflow="os")
+    assert plenty["latency_s"] == calc["latency_s"]
+
+
+@pytest.mark.parametrize("datapath", ["int8", "fp16", "fp32"])
+def test_a_word_of_the_peer_is_an_element_of_any_format(datapath: str, tmp_path: Path) -> None:
+    path = write(tmp_path, LAYERS)
+    settings = {"sram": 196608, "interface_bandwidth": 10.0}
+    narrow = at_interfaces(path, **settings)
+    other = at_interfaces(path, datapath=datapath, **settings)
+    assert other["latency_s"] == narrow["latency_s"] > at_interfaces(path)["latency_s"]
+    assert other["utilization"] == narrow["utilization"]
+
+
 @pytest.mark.parametrize("flow", FLOWS)
 def test_physical_cycles_are_the_peers_and_the_drain(flow: str, tmp_path: Path) -> None:
     """Serial folds of whole arrays: the peer's count, its missing cycle and, for os, the drain."""

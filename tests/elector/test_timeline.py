@@ -322,8 +322,7 @@ def test_the_closed_form_agrees(machine: str, count: int, seed: int) -> None:
     closed, event = compared(machine, count, seed)
     error = np.abs(closed / event - 1.0)
     assert np.median(error) <= 0.05
-    # Systolic plans that fetch whole tiles in turns are not yet told apart by the event queue.
-    assert np.quantile(error, 0.95) <= (0.23 if machine == "systolic" else 0.20)
+    assert np.quantile(error, 0.95) <= 0.20
     assert np.corrcoef(ranks(closed), ranks(event))[0, 1] >= 0.99
 
 

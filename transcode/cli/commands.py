@@ -17,7 +17,8 @@ from elector.cli.compare import INFEASIBLE, NOT_PASSED
 from elector.cli.entry import INTERRUPTED
 from elector.cli.options import FORMATS
 from transcode import __version__
-from transcode.cli.questions import compare, plot, show
+from transcode.cli.questions import compare, plot, report, show
+from transcode.cli.serve import serve
 from transcode.cli.train import train
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ def main() -> None:
     transcode search my-space.yaml --time 60s
     transcode front results/bert            the front again
     transcode plot results/bert             ... as a picture
+    transcode report results/bert           ... as a page to explore
     transcode show results/bert 805779      one design, and what simulates it
     transcode compare results/a results/b   two runs
     transcode check results/bert --require 'serve.latency_s <= 5 ms'
@@ -148,6 +150,7 @@ def _samplers(ctx: click.Context, param: click.Parameter, text: str) -> list[str
     show_default=True,
     help="How the front is printed at the end.",
 )
+@click.option("--report", "page", is_flag=True, help="Also write the front as a page, report.html.")
 @click.option("--quiet", is_flag=True, help="No progress on stderr.")
 def search(
     space: str,
@@ -166,6 +169,7 @@ def search(
     stall: float | None,
     stall_batches: int,
     format: str,
+    page: bool,
     quiet: bool,
 ) -> None:
     """Search SPACE, a file or the name of a shipped space.
@@ -218,6 +222,10 @@ def search(
     except EvaluationError as error:  # the disk is full, and the front is safe
         notes.append(str(error))
     report.search_result(result.folder, format, notes)
+    if page:
+        from transcode.pages import report as write
+
+        click.echo(f"page to explore, in a browser: {write(result.folder)}", err=True)
 
 
 @main.command()
@@ -364,5 +372,5 @@ def merge(run: tuple[Path, ...], out: Path, format: str) -> None:
     report.search_result(result.folder, format, result.notes)
 
 
-for command in (plot, show, compare, train):
+for command in (plot, show, compare, report, train, serve):
     main.add_command(command)

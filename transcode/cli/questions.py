@@ -73,6 +73,39 @@ def plot(run: Path, out: Path | None, where: tuple[str, ...], objectives: str | 
 
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path))
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Page to write (.html); report.html in the run folder by default.",
+)
+@click.option(
+    "--baseline",
+    metavar="ID|FILE",
+    help="Design to compare with: a recorded one, or the first row of a table (front.csv, or one "
+    "of elector sweep).",
+)
+def report(run: Path, out: Path | None, baseline: str | None) -> None:
+    """Write the run folder RUN as one HTML page, which needs no network.
+
+    What was asked, the front in views that share one choice, the knee and the best of each
+    objective, what a design's time, energy and area are made of, which settings matter, how the
+    search converged, and how far to trust the numbers.
+
+    \b
+    transcode report results/bert
+    transcode report results/bert --baseline 805779 --out bert.html
+    """
+    from elector.base.output import check_output
+    from transcode.pages import report as write
+
+    if out is not None:
+        check_output(out, (".html", ".htm"))
+    click.echo(write(run, out=out, baseline=baseline))
+
+
+@click.command()
+@click.argument("run", type=click.Path(path_type=Path))
 @click.argument("id", type=click.IntRange(min=0))
 @click.option(
     "--yaml", "as_file", is_flag=True, help="As a space of this design only, to search or change."

@@ -14,7 +14,7 @@ from elector.base.table import Field, schema
 from elector.describe.formats import load_model
 from elector.describe.model import Model
 from elector.evaluation.accelerators import Accelerator, load_accelerator
-from elector.evaluation.applies import asks, conditions, kinds_of, thresholds_of
+from elector.evaluation.applies import asks, conditions, kinds_of, products_of, thresholds_of
 from elector.evaluation.resolve import AUTO, AUTO_ATTENTION
 from transcode.space.codes import Space
 from transcode.space.parts import Parameter
@@ -57,12 +57,12 @@ def _given(space: Space) -> Iterator[_Given]:
     for column in sorted(set(members)):
         parameter = space.parameters[column]
         field = _field(space, parameter)
-        if field is not None and field.applies and any(map(asks, parameter.values)):
+        if field is not None and field.applies and any(asks(v, field) for v in parameter.values):
             yield _Given(field, parameter.label, parameter)
     for workload, settings in space.workloads.items():
         for name, value in settings.items():
             field = schema("workload")[name.removeprefix("workload.")]
-            if field.applies and asks(value):
+            if field.applies and asks(value, field):
                 yield _Given(field, f"workloads.{workload}.{field.key}", None, workload)
 
 
@@ -96,6 +96,8 @@ class _Facts:
             return frozenset().union(*(kinds_of(a.machine) for a in self.accelerators))
         if fact in schema("workload"):
             return self.of_workload(fact)
+        if fact == "products":
+            return frozenset().union(*(products_of(model) for model in self.models))
         if fact in ("family", "head", "position_kind"):
             own = {str(getattr(model, fact)) for model in self.models}
             heads = self.values("model.head") if fact == "head" else frozenset[str]()

@@ -14,7 +14,7 @@ from typing import Any
 
 from elector.base import paths, units
 from elector.base.errors import InputError
-from elector.base.table import Field, Scalar, schema
+from elector.base.table import DATA, Field, Scalar, read_csv, schema
 from elector.describe.layered import layer_field
 from elector.evaluation.accelerators import load_accelerator
 from elector.evaluation.resolve import AUTO
@@ -30,20 +30,9 @@ from transcode.space.phases import RUN, phases_of
 from transcode.space.results import SHARED, names_of, quantities
 from transcode.space.values import fraction, is_multiple, levels, twice
 
-_KEYS = (
-    "name",
-    "model",
-    "accelerator",
-    "workload",
-    "workloads",
-    "where",
-    "define",
-    "objectives",
-    "constraints",
-    "reference_point",
-    "record",
-    "accuracy",
-    RUN,
+#: Keys of a space, of the table that its JSON Schema is made of; `extends` is followed before.
+_KEYS = tuple(
+    cells[0] for _, cells in read_csv(DATA / "space_keys.csv")[1] if cells[0] != "extends"
 )
 #: Levels of a range without steps: finer than any constant of the simulator is known.
 RESOLUTION = 1024

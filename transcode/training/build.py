@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from elector.base.errors import InputError
 from elector.base.table import Column
-from elector.describe.model import HEAD_TYPES, Model, one
+from elector.describe.model import HEAD_TYPES, Model, one, unlike_plain
 from elector.evaluation.resolve import resolve
 from transcode.dynaprop import Site
 from transcode.training.layers import ACTIVATIONS, Layer, Setting, norm
@@ -71,6 +71,8 @@ def _require_fit(model: Model, task: Task) -> None:
             "relative position biases cannot be trained here",
             "learned, rotary or relative-key positions",
         )
+    if other := unlike_plain(model):
+        refuse(f"{other} cannot be trained here", "an encoder or a decoder of plain layers")
     causal = {block.causal for block in model.blocks}
     if len(causal) > 1:
         refuse("layers that see the future and layers that do not cannot be mixed")

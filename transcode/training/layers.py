@@ -134,7 +134,7 @@ def _mixing(block: Block, layer: int, setting: Setting) -> tuple[list[int], nn.M
             weighted=types["wma"],
             dropout=setting.dropout,
             causal=block.causal,
-            window=model.window,
+            window=block.window,
             positions=model.positions if model.position_kind == "relative-key" else 0,
         )
         parts.append((products, core))

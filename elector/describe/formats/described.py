@@ -18,7 +18,9 @@ from typing import Any
 from elector.base import paths
 from elector.base.errors import InputError
 from elector.base.table import DATA, Field, load_yaml, schema
-from elector.describe.model import HEAD_TYPES, Block, Gemm, Model
+from elector.describe.listing import KIND
+from elector.describe.model import EXTRAS, HEAD_TYPES, MIXERS, Block, Gemm, Model
+from elector.describe.variants import KINDS, grouped, pattern_kinds
 
 PRESETS = DATA / "models"
 #: Largest size of a matrix product: two of them still multiply without overflow.
@@ -28,8 +30,13 @@ GENERIC = ("encoder", "decoder")
 
 _SIZES = ("layers", "hidden", "heads", "kv_heads", "head_size", "feed_forward")
 _BLOCK = ("repeat", "hidden", "heads", "kv_heads", "head_size", "feed_forward")
-_BLOCK_OPTIONS = ("causal", "cross_attention", "head_types")
+_FLAGS = ("causal", "cross_attention", "beside", "rotates", "shares_key")
+_BLOCK_OPTIONS = (*_FLAGS, "mixer", "head_types", *EXTRAS)
+#: Keys of a file that say what the layers are, beside their sizes.
+_PARTS = (*EXTRAS, "pattern", "dense_layers")
 _GEMM = ("name", "m", "n", "k", "count")
+#: What a block and a product may say, for the JSON Schema of model files.
+BLOCK_KEYS, BLOCK_OPTIONS, FLAGS, GEMM_KEYS = _BLOCK, _BLOCK_OPTIONS, _FLAGS, _GEMM
 _PLAIN_HEADS = {"masked-lm": ("encoder",), "causal-lm": ("decoder", "encoder-decoder")}
 
 
@@ -59,14 +66,15 @@ def from_mapping(data: Mapping[str, Any], name: str, file: object) -> Model:
     name : what to call it where the file does not.
     file : for errors.
     """
-    check_keys(data, {**_fields(), "blocks": None, "gemms": None}, file)
+    known = {**_fields(), "blocks": None, "gemms": None, "pattern": None, "stem": None}
+    check_keys(data, known, file)
     if "gemms" in data:
         return _gemm_model(data, name, file)
     data = _on_base(dict(data), file)
     values: dict[str, Any] = {
         key: field.parse(data[key], file=file)
         for key, field in _fields().items()
-        if key in data and key not in _SIZES
+        if key in data and key not in (*_SIZES, *_PARTS)
     }
     family = values.pop("family", None)
     if family is None:
@@ -80,26 +88,47 @@ def from_mapping(data: Mapping[str, Any], name: str, file: object) -> Model:
     if "attention_bias" in values:
         values.setdefault("output_bias", values["attention_bias"])
     values.pop("base", None)
-    blocks = _blocks(data, str(family), file)
-    model = replace(Model(name, str(family), blocks), **values)
+    blocks, pattern = _blocks(data, str(family), file)
+    if "stem" in data:
+        values["stem"] = _stem(data["stem"], file)
+    first = whole_or_none(data, "dense_layers", file)
+    if first and pattern and first >= len(pattern):
+        raise InputError("leaves no layer with experts", file=file, field="dense_layers")
+    values["dense_layers"] = first if pattern else 0
+    model = replace(Model(name, str(family), blocks), pattern=pattern, **values)
     _check(model, file)
     return model
 
 
 def to_mapping(model: Model) -> dict[str, Any]:
     """The entries of a file that `from_mapping` makes the same model of."""
+    if model.listing is not None:
+        head = {"kind": KIND, "name": model.name, "source": model.source}
+        return {**head, **model.listing.mapping()}
     if model.family == "gemm":
         gemms = [{key: getattr(gemm, key) for key in _GEMM} for gemm in model.gemms]
         return {"name": model.name, "source": model.source, "gemms": gemms}
-    names = [name for name in _fields() if name not in (*_SIZES, "base")]
+    names = [name for name in _fields() if name not in (*_SIZES, *_PARTS, "base")]
     plain = {name: getattr(model, name) for name in names}
+    plain = {name: value for name, value in plain.items() if value is not None}
     if not model.vocabulary:  # none is said by leaving it out
         del plain["vocabulary"]
+    if model.pattern:
+        plain["pattern"] = [place + 1 for place in model.pattern]
+        plain["dense_layers"] = model.dense_layers
+    if model.stem:
+        plain["stem"] = [{"inputs": i, "rows": r} for i, r in model.stem]
     blocks = []
     for entry in model.blocks:
-        sizes: dict[str, Any] = {key: getattr(entry, key) for key in _BLOCK + _BLOCK_OPTIONS}
+        sizes: dict[str, Any] = {key: getattr(entry, key) for key in _BLOCK}
         sizes["feed_forward"] = [width for width in entry.feed_forward if width > 0]
-        del sizes["head_types"]
+        sizes |= {key: getattr(entry, key) for key in ("causal", "cross_attention")}
+        plainer = Block(1, 1, 1, 1, 1, ())
+        for key in (*_FLAGS[2:], "mixer", *EXTRAS):
+            if getattr(entry, key) != getattr(plainer, key):
+                sizes[key] = getattr(entry, key)
+        if not sizes["feed_forward"]:
+            sizes["mixer"] = entry.mixer
         if entry.head_types:
             counts = zip(HEAD_TYPES, entry.head_types, strict=True)
             sizes["head_types"] = {kind: count for kind, count in counts if count}
@@ -132,7 +161,9 @@ def whole(
 @functools.cache
 def _fields() -> dict[str, Field]:
     """Every scalar key of a model file."""
-    return {**schema("model"), **schema("model_file")}
+    found = {**schema("model"), **schema("model_file")}
+    del found["ignore_keys"]  # of a configuration, which is another file
+    return found
 
 
 def _on_base(data: dict[str, Any], file: object) -> dict[str, Any]:
@@ -151,31 +182,117 @@ def _on_base(data: dict[str, Any], file: object) -> dict[str, Any]:
         below["heads"] = max(hidden // 64, 1)
         below["feed_forward"] = 4 * hidden
     if "blocks" in data:
-        for key in _SIZES:
+        for key in (*_SIZES, *_PARTS, "blocks"):
             below.pop(key, None)
     return {**below, **data}
 
 
-def _blocks(data: Mapping[str, Any], family: str, file: object) -> tuple[Block, ...]:
-    """The layers: one block, one a stack (encoder-decoder), or the file's own list."""
+def _blocks(
+    data: Mapping[str, Any], family: str, file: object
+) -> tuple[tuple[Block, ...], tuple[int, ...]]:
+    """The layers: one block, one a stack (encoder-decoder), a pattern, or the file's own list."""
     if "blocks" not in data:
         sizes = {("repeat" if key == "layers" else key): data[key] for key in _SIZES if key in data}
-        missing = [key for key in ("layers", "hidden", "heads", "feed_forward") if key not in data]
+        needed = ["layers", "hidden", "heads"]
+        needed += [] if "experts" in data else ["feed_forward"]
+        missing = [key for key in needed if key not in data]
         if missing:
             raise InputError("is missing", file=file, field=missing[0])
         if family == "encoder-decoder":
             upper = {**sizes, "causal": True, "cross_attention": True}
-            return (block(sizes, file), block(upper, file))
-        return (block({**sizes, "causal": family == "decoder"}, file),)
-    clash = [key for key in _SIZES if key in data]
+            return (block(sizes, file), block(upper, file)), ()
+        sizes |= {"causal": family == "decoder", **{k: data[k] for k in EXTRAS if k in data}}
+        return layout(sizes, data, file)
+    clash = [key for key in (*_SIZES, *EXTRAS) if key in data]
     if clash:
         raise InputError("stands beside blocks, which already say it", file=file, field=clash[0])
     listed = data["blocks"]
     if not isinstance(listed, list) or not listed:
         raise InputError("must be a list of blocks", file=file, field="blocks", value=listed)
-    return tuple(
+    blocks = tuple(
         _listed_block(entry, f"blocks[{i}]", family, file) for i, entry in enumerate(listed)
     )
+    return blocks, _places(data.get("pattern"), blocks, file)
+
+
+def _places(value: object, blocks: tuple[Block, ...], file: object) -> tuple[int, ...]:
+    """The block of each layer, from numbers that count the file's blocks from 1."""
+    if value is None:
+        return ()
+    if not isinstance(value, list) or not all(
+        isinstance(v, int) and not isinstance(v, bool) and 1 <= v <= len(blocks) for v in value
+    ):
+        raise InputError(
+            f"must be a list of numbers from 1 to {len(blocks)}, a block for each layer",
+            file=file,
+            field="pattern",
+            value=value,
+        )
+    places = tuple(v - 1 for v in value)
+    for i, entry in enumerate(blocks):
+        if places.count(i) != entry.repeat:
+            raise InputError(
+                f"block {i + 1} stands {places.count(i)} times in it and repeats {entry.repeat}",
+                file=file,
+                field="pattern",
+            )
+    return places
+
+
+def layout(
+    sizes: Mapping[str, Any], data: Mapping[str, Any], file: object
+) -> tuple[tuple[Block, ...], tuple[int, ...]]:
+    """Layers of one width that differ in kind: `pattern` over them, the first ones dense.
+
+    sizes : entries of one block, `repeat` the number of all layers. data : may hold `pattern`,
+    a list of KINDS (or one text, with commas or blanks between), and `dense_layers`.
+    """
+    kinds = pattern_kinds(data.get("pattern"), file)
+    total = int(_number("layers", sizes, file, "repeat"))
+    dense = whole_or_none(data, "dense_layers", file)
+    if dense and "experts" not in sizes:
+        raise InputError("needs experts", file=file, field="dense_layers", value=dense)
+    if not kinds and not dense:
+        return (block(_mixed(sizes), file),), ()
+    layers = []
+    for i in range(total):
+        entry: dict[str, Any] = {**_mixed(sizes), "repeat": 1}
+        if kinds:
+            entry |= KINDS[kinds[i % len(kinds)]]
+            _require_kind(kinds[i % len(kinds)], entry, file)
+        if i < dense:
+            entry = {k: v for k, v in entry.items() if "expert" not in k}
+        layers.append(block({k: v for k, v in entry.items() if v != 0 or k == "repeat"}, file))
+    blocks, pattern = grouped(layers)
+    return blocks, pattern
+
+
+def _mixed(sizes: Mapping[str, Any]) -> dict[str, Any]:
+    """The entries of a block with the mixer that they say."""
+    found = dict(sizes)
+    if "kv_lora_rank" in found:
+        found.setdefault("mixer", "latent")
+    return found
+
+
+def _require_kind(kind: str, entry: Mapping[str, Any], file: object) -> None:
+    needs = {"window": "window", "chunked": "chunk", "latent": "kv_lora_rank"}
+    needs |= dict.fromkeys(("mamba", "mamba2", "delta"), "state_size")
+    if kind in needs and not entry.get(needs[kind]):
+        raise InputError(
+            f"is missing, and the pattern names {kind} layers", file=file, field=needs[kind]
+        )
+
+
+def whole_or_none(data: Mapping[str, Any], key: str, file: object) -> int:
+    """A whole number of a file, 0 where it is not there."""
+    if data.get(key) is None:
+        return 0
+    return int(_fields()[key].parse(data[key], file=file, field=key))
+
+
+def _number(name: str, data: Mapping[str, Any], file: object, key: str) -> int:
+    return int(schema("model")[name].parse(data[key], file=file, field=name))
 
 
 def _listed_block(entry: object, where: str, family: str, file: object) -> Block:
@@ -200,6 +317,10 @@ def block(data: Mapping[str, Any], file: object, prefix: str = "") -> Block:
         return int(field.parse(data[key], file=file, field=name))
 
     hidden, heads = number("hidden"), number("heads")
+    mixer = _choice(data.get("mixer", "attention"), MIXERS, file, prefix + "mixer")
+    extras = _extras(data, file, prefix)
+    if mixer == "latent":
+        data = {**data, "head_size": extras["nope_head_size"] + extras["rope_head_size"]}
     if "head_size" not in data and hidden % heads:
         raise InputError(
             f"{heads} heads do not divide a hidden width of {hidden}",
@@ -214,17 +335,61 @@ def block(data: Mapping[str, Any], file: object, prefix: str = "") -> Block:
             file=file,
             field=f"{prefix}kv_heads",
         )
+    feeds = data.get("feed_forward", [] if extras.get("experts") else None)
+    if extras.get("experts") and "beside" not in data:
+        feeds = []
+    # A layer that says how it mixes may do nothing else.
+    none = feeds == [] and ("mixer" in data or bool(extras.get("experts")))
     return Block(
         repeat=number("repeat", 1),
         hidden=hidden,
         heads=heads,
         head_size=number("head_size", hidden // heads),
         kv_heads=kv_heads,
-        feed_forward=widths(data.get("feed_forward"), file, f"{prefix}feed_forward"),
-        causal=_flag(data, "causal", file, prefix),
-        cross_attention=_flag(data, "cross_attention", file, prefix),
+        feed_forward=() if none else widths(feeds, file, f"{prefix}feed_forward"),
         head_types=_head_types(data.get("head_types"), heads, file, f"{prefix}head_types"),
+        mixer=mixer,
+        **{key: _flag(data, key, file, prefix) for key in _FLAGS if key != "rotates"},
+        rotates="rotates" not in data or _flag(data, "rotates", file, prefix),
+        **extras,
     )
+
+
+def _choice(value: object, allowed: tuple[str, ...], file: object, field: str) -> str:
+    if value not in allowed:
+        raise InputError("unknown choice", file=file, field=field, value=value, allowed=allowed)
+    return str(value)
+
+
+def _extras(data: Mapping[str, Any], file: object, prefix: str) -> dict[str, Any]:
+    """Numbers of experts, latents, indexers, windows and states, which need one another."""
+    found: dict[str, Any] = {}
+    for key in EXTRAS:
+        if data.get(key) is not None:
+            field = _fields()[key]
+            found[key] = int(field.parse(data[key], file=file, field=prefix + key))
+
+    def need(key: str, reason: str) -> None:
+        if not found.get(key):
+            raise InputError(f"is missing, and {reason} needs it", file=file, field=prefix + key)
+
+    if any("expert" in key for key in found):
+        need("experts", next(key for key in found if "expert" in key))
+        need("experts_per_token", "a mixture of experts")
+        need("expert_feed_forward", "a mixture of experts")
+        if found["experts_per_token"] > found["experts"]:
+            raise InputError(
+                f"a token takes more experts than there are: {found['experts']}",
+                file=file,
+                field=prefix + "experts_per_token",
+                value=found["experts_per_token"],
+            )
+    if data.get("mixer") == "latent" or "q_lora_rank" in found:
+        for key in ("kv_lora_rank", "nope_head_size", "rope_head_size", "value_head_size"):
+            need(key, "latent attention")
+    if "index_top_k" in found or "index_heads" in found:
+        need("index_top_k", "an indexer")
+    return found
 
 
 def widths(value: object, file: object, field: str) -> tuple[int, ...]:
@@ -255,6 +420,15 @@ def _head_types(value: object, heads: int, file: object, field: str) -> tuple[in
     if sum(counts) != heads:
         raise InputError(f"must add up to {heads} heads", file=file, field=field, value=value)
     return counts
+
+
+def _stem(value: object, file: object) -> tuple[tuple[int, int], ...]:
+    """Convolutions below an encoder."""
+    if not isinstance(value, list) or not all(isinstance(v, dict) for v in value):
+        raise InputError("must be a list of mappings", file=file, field="stem", value=value)
+    for entry in value:
+        check_keys(entry, ("inputs", "rows"), file, "stem")
+    return tuple((whole(v, "inputs", file), whole(v, "rows", file)) for v in value)
 
 
 def _gemm_model(data: Mapping[str, Any], name: str, file: object) -> Model:

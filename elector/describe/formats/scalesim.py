@@ -11,23 +11,19 @@ from pathlib import Path
 
 from elector.base.errors import InputError
 from elector.base.paths import read_text
-from elector.base.table import schema
 from elector.describe.formats.described import whole
 
-#: Bytes of a word, SCALE-Sim's unit of bandwidth and of its capacities' contents.
-WORD = 1
 _SRAM = ("ifmapsramszkb", "filtersramszkb", "ofmapsramszkb")
 _DATAFLOWS = ("ws", "os", "is")
 
 
 def load_scalesim_config(path: str | Path) -> dict[str, object]:
-    """Dotted accelerator settings: rows, cols, dataflow, sram, bandwidth, convention.
+    """Dotted accelerator settings: rows, cols, dataflow, sram, convention, interface_bandwidth.
 
     sram [byte] is the sum of the three memories (kB of 1,024 bytes, as the peer counts).
-    bandwidth [byte/s] is present under `InterfaceBandwidth: USER` only, as the sum over
-    the listed interfaces of words a cycle, at one byte a word and the clock of our
-    `systolic` base: the file has no clock. Under CALC the peer runs without stalls, and so
-    does `convention: scalesim`.
+    interface_bandwidth [words a cycle] is present under `InterfaceBandwidth: USER` only: what each
+    of the three interfaces moves. Of a list the peer takes the first. Under CALC it runs without
+    stalls, and so does `convention: scalesim` without an interface_bandwidth.
     """
     path = Path(path)
     values = _read(path)
@@ -40,7 +36,7 @@ def load_scalesim_config(path: str | Path) -> dict[str, object]:
         "accelerator.convention": "scalesim",
     }
     if _user_bandwidth(values, path):
-        settings["accelerator.bandwidth"] = _bandwidth(values, path)
+        settings["accelerator.interface_bandwidth"] = _bandwidth(values, path)
     return settings
 
 
@@ -96,6 +92,4 @@ def _bandwidth(values: dict[str, str], path: Path) -> float:
         whole({"bandwidth": word.strip()}, "bandwidth", path, field="Bandwidth")
         for word in listed.split(",")
     ]
-    clock = schema("systolic")["clock"].default
-    assert isinstance(clock, float)
-    return sum(words) * WORD * clock
+    return float(words[0])

@@ -20,14 +20,9 @@ Sums over the contraction stay in the lanes (assumed): outputs are written once.
 
 from __future__ import annotations
 
-import functools
-
 import numpy as np
 
-from elector.base.table import DATA, read_csv
-from elector.base.units import parse
-from elector.machines.acceltran.tables import channels, prepare
-from elector.machines.acceltran.work import activity
+from elector.machines.acceltran.work import prepare
 from elector.machines.contract import (
     Action,
     Case,
@@ -36,22 +31,27 @@ from elector.machines.contract import (
     Part,
     Units,
 )
+from elector.machines.memories import most, standing_by
 
 Array = np.ndarray
 
 _UNIT = "energy"
 ACTIONS = {
-    "mac": Action("mac", ("acceltran.lane_{mac_per_lane}_relu", _UNIT)),
-    "vector": Action("vector", ("acceltran.lane_{mac_per_lane}_relu", _UNIT)),
-    "special": Action("activation function", ("acceltran.activation_{nonlinearity}", _UNIT)),
-    "fifo": Action("lane control", ("acceltran.fifo", _UNIT)),
-    "dataflow": Action("lane control", ("acceltran.dataflow", _UNIT)),
-    "pre-sparsity": Action("sparsity", ("acceltran.pre_sparsity", _UNIT)),
-    "post-sparsity": Action("sparsity", ("acceltran.post_sparsity", _UNIT)),
-    "stochastic rounding": Action("stochastic rounding", ("acceltran.stochastic_rounding", _UNIT)),
-    "softmax": Action("softmax", ("acceltran.softmax_{tile_x}", _UNIT)),
-    "layer norm": Action("layer norm", ("acceltran.layer_norm_{tile_x}", _UNIT)),
-    "dma": Action("dma", ("acceltran.dma", _UNIT)),
+    "mac": Action("mac", ("acceltran.lane_{mac_per_lane}_relu", _UNIT), core=True),
+    "vector": Action("vector", ("acceltran.lane_{mac_per_lane}_relu", _UNIT), core=True),
+    "special": Action(
+        "activation function", ("acceltran.activation_{nonlinearity}", _UNIT), core=True
+    ),
+    "fifo": Action("lane control", ("acceltran.fifo", _UNIT), core=True),
+    "dataflow": Action("lane control", ("acceltran.dataflow", _UNIT), core=True),
+    "pre-sparsity": Action("sparsity", ("acceltran.pre_sparsity", _UNIT), core=True),
+    "post-sparsity": Action("sparsity", ("acceltran.post_sparsity", _UNIT), core=True),
+    "stochastic rounding": Action(
+        "stochastic rounding", ("acceltran.stochastic_rounding", _UNIT), core=True
+    ),
+    "softmax": Action("softmax", ("acceltran.softmax_{tile_x}", _UNIT), core=True),
+    "layer norm": Action("layer norm", ("acceltran.layer_norm_{tile_x}", _UNIT), core=True),
+    "dma": Action("dma", ("acceltran.dma", _UNIT), core=True),
     "activation buffer": Action(
         "activation buffer", ("acceltran_buffer.activation", _UNIT), "activation_buffer"
     ),
@@ -68,19 +68,10 @@ ACTIONS = {
 }
 
 
-@functools.cache
-def channel_rates() -> dict[str, float]:
-    """Bytes a second of one channel of each type of memory (data/acceltran.csv)."""
-    _, lines = read_csv(DATA / "acceltran.csv")
-    return {cells[0]: parse(f"{cells[1]} {cells[2]}", "byte/s") for _, cells in lines}
-
-
 def complete(units: Units) -> Units:
     """The memory's bandwidth where it is not given: channels x the rate of one."""
-    names, codes = units.names["memory"]
-    rate = np.array([channel_rates()[name.partition("_")[0]] for name in names])[codes]
     given = units.number("bandwidth")
-    return units.replace(bandwidth=np.where(given > 0, given, rate * channels(units)))
+    return units.replace(bandwidth=np.where(given > 0, given, most(units)))
 
 
 def parts(units: Units) -> dict[str, Part]:
@@ -112,9 +103,7 @@ def parts(units: Units) -> dict[str, Part]:
         "activation buffer": buffer("activation"),
         "weight buffer": buffer("weight"),
         "mask buffer": buffer("mask"),
-        "main memory": Part(
-            None, units.number("bandwidth"), ("acceltran_memory.{memory}", "standby")
-        ),
+        "main memory": Part(None, standing_by(units), ("acceltran_memory.{memory}", "standby")),
     }
 
 
@@ -131,10 +120,10 @@ ACCELTRAN = Machine(
     description="lanes that skip zeros, softmax and layer-norm units, three buffers (ELECTOR)",
     actions=ACTIONS,
     prepare=prepare,
-    activity=activity,
     parts=parts,
     complete=complete,
     native="datapath",
+    clock="clock",
     events=events,
     compresses=True,
     layerwise=True,

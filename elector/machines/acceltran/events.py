@@ -36,7 +36,7 @@ class AccelTranUnits:
 
     def turns(self, row: int) -> bool:
         """Whether its loads and computing take turns."""
-        turns = self.case.activity.turns
+        turns = self.case.activity.overlap.turns
         return turns is not None and bool(turns[row, 0])
 
     def work(self, run: Run) -> list[Work]:
@@ -126,7 +126,8 @@ class AccelTranUnits:
 
     def traffic(self, row: int) -> tuple[float, float, float]:
         """Main memory bytes of one run, as the plan moves them."""
-        assert self.case.activity.moved is not None
+        details = self.case.activity.details
+        assert details is not None and details.moved is not None
         count = max(float(self.case.ops.count[row, self.i]), 1.0)
-        weights, read, written = (float(x[row, 0]) / count for x in self.case.activity.moved)
+        weights, read, written = (float(x[row, 0]) / count for x in details.moved)
         return weights, read, written

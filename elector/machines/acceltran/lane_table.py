@@ -6,7 +6,7 @@ one combination of settings, in slabs that stay in a processor's cache.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -80,7 +80,11 @@ def lane_table(
         np.zeros((len(ops.rows), index.size)),
         *(np.zeros(sums) for _ in list(LaneTable.__dataclass_fields__)[1:]),
     )
-    _products(ops, rows["products"], index, u, order, group, out)
+    products = rows["products"]
+    if products.size:
+        shared = replace(_shared(ops, products, index, u, order), group=group)
+        for place, x in cells(columns(ops.count[products], index)):
+            _slab(shared, products.take(place), x, out)
     np.divide(out.cycles, u.number("lanes_per_pe"), out=out.dataflow)
     count = u.number("pe") * u.number("lanes_per_pe")
     multipliers, clock = u.number("mac_per_lane"), u.number("clock")
@@ -152,15 +156,8 @@ class _Lanes:
     streams: Array | None
 
 
-def _shared(
-    ops: Operations,
-    r: Array,
-    index: Array,
-    u: Units,
-    order: Array,
-    group: Array,
-    streams: Array | None = None,
-) -> _Lanes:
+def _shared(ops: Operations, r: Array, index: Array, u: Units, order: Array) -> _Lanes:
+    """What slabs of the products `r` share: all sequences together, all rows of one group."""
     number = u.number
     width = {x: setting(getattr(ops, f"{x}_width")) for x in ("a", "b", "out")}
     settings = {key: setting(number(key)) for key in (*LANES, "training")}
@@ -179,8 +176,8 @@ def _shared(
         chances.mean.size // (2 * (int(chance.max()) + 1)),
         width,
         np.array([row.b in PARAMETERS for row in ops.rows]) + 0.0,
-        group,
-        streams,
+        np.zeros(len(ops.rows), dtype=np.intp),
+        None,
     )
 
 
@@ -225,23 +222,6 @@ def _chances(ops: Operations, r: Array, index: Array, u: Units) -> tuple[Chances
     return flat, kind, place
 
 
-def _products(
-    ops: Operations,
-    r: Array,
-    index: Array,
-    u: Units,
-    order: Array,
-    group: Array,
-    out: LaneTable,
-) -> None:
-    """Cycles, actions and buffer accesses of the matrix products, in place."""
-    if not r.size:
-        return
-    shared = _shared(ops, r, index, u, order, group)
-    for place, x in cells(columns(ops.count[r], index)):
-        _slab(shared, r.take(place), x, out)
-
-
 @dataclass(frozen=True, eq=False, repr=False)
 class _Cells:
     """Products `row` (N,) on the combinations `x` (N,), all fields (N,).
@@ -275,7 +255,7 @@ def _cells(p: _Lanes, row: Array, x: Array) -> _Cells:
         batch = np.where(parameters, batch, np.ceil(batch / share))
     s = {key: at(values, x) for key, values in p.settings.items()}
     total, multipliers, clock = at(p.lanes, x), s["mac_per_lane"], s["clock"]
-    t = lanes.tile(batch, m, k, n, s["tile_b"], s["tile_x"], s["tile_y"])
+    t = lanes.tile((batch, m, k, n), (s["tile_b"], s["tile_x"], s["tile_y"]))
     tiles = t.tiles
     wave, used = lanes.waves(tiles, total)
     run_ahead = s["run_ahead"]
@@ -341,7 +321,7 @@ def streams_of(
     """
     seconds, taken = np.zeros((2, rows.size, index.size))
     if rows.size:
-        shared = _shared(ops, rows, index, u, order, np.zeros(len(ops.rows), dtype=np.intp), n)
+        shared = replace(_shared(ops, rows, index, u, order), streams=n)
         for place, x in cells(columns(ops.count[rows], index)):
             found, f = _cells(shared, rows.take(place), x), place * index.size + x
             seconds.reshape(-1)[f], taken.reshape(-1)[f] = found.seconds, found.taken

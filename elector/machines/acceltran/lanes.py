@@ -71,9 +71,13 @@ class Tiling:
 
 
 def tile(
-    batch: Array, m: Array, k: Array, n: Array, tile_b: Setting, tile_x: Setting, tile_y: Setting
+    sizes: tuple[Array, Array, Array, Array], sides: tuple[Setting, Setting, Setting]
 ) -> Tiling:
-    """Tiles of products; a tile larger than the matrix is padded and takes its full time."""
+    """Tiles of products; a tile larger than the matrix is padded and takes its full time.
+
+    sizes : (N,) batch, m, k and n. sides : of a tile, tile_b, tile_x and tile_y.
+    """
+    (batch, m, k, n), (tile_b, tile_x, tile_y) = sizes, sides
     shared = batch <= 1.0
     slices = np.where(shared, 1.0, tile_b)
     rows = np.where(shared, tile_b * tile_x, tile_x)

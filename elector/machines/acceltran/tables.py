@@ -10,7 +10,7 @@ from elector.base.table import columns, combinations
 from elector.machines.acceltran import lanes
 from elector.machines.acceltran.lane_table import LANES, LaneTable, lane_table
 from elector.machines.contract import Units
-from elector.machines.tiling import Plan, Split, plan
+from elector.machines.tiling import Memories, Plan, Split, plan
 from elector.operations.rows import Operations, groups
 
 Array = np.ndarray
@@ -97,13 +97,8 @@ def prepare(ops: Operations, index: Array, units: Units, details: bool) -> Prepa
     first, units_index = combinations([index, kind, *(numbers[key] for key in UNITS)])
     softmax = _unit(ops, rows, "softmax", index[first], units.take(first), group)
     norm = _unit(ops, rows, "norm", index[first], units.take(first), group)
-    keys = [numbers[key] for key in BUFFERS]
-    if ops.densities:
-        keys.append(numbers["mask_buffer"])
-    first, plan_index = combinations([index, *keys])
-    leader = _leaders(ops, index[first])
-    traffic = _plan(ops, index[first], units.take(first), rows["products"] if details else leader)
-    memory, memory_index = _memory(ops, traffic, units, plan_index, leader, index, group)
+    traffic = _traffic(ops, index, units, details)
+    memory, memory_index = _memory(ops, index, units, traffic, group)
     return Prepared(
         ops,
         index,
@@ -113,11 +108,11 @@ def prepare(ops: Operations, index: Array, units: Units, details: bool) -> Prepa
         softmax,
         norm,
         units_index,
-        traffic,
-        plan_index,
+        traffic.plan,
+        traffic.place,
         memory,
         memory_index,
-        leader[plan_index],
+        traffic.leader,
         rows,
         group,
         details,
@@ -163,13 +158,35 @@ def _leaders(ops: Operations, index: Array) -> Array:
     return np.asarray(products[np.argmax(there, axis=0)])
 
 
+@dataclass(frozen=True, eq=False, repr=False)
+class _Traffic:
+    """The plans of all combinations of buffers, two for each; (D,) the place of each design's
+    combination, and its first product."""
+
+    plan: Plan
+    place: Array
+    leader: Array
+
+
+def _traffic(ops: Operations, index: Array, units: Units, details: bool) -> _Traffic:
+    """What designs (D,) move past their buffers; details : every product's tiles are asked for."""
+    keys = [units.numbers[key] for key in BUFFERS]
+    if ops.densities:
+        keys.append(units.numbers["mask_buffer"])
+    first, place = combinations([index, *keys])
+    leader = _leaders(ops, index[first])
+    tiles = ops.where(matmul=True) if details else leader
+    found = _plan(ops, index[first], units.take(first), tiles)
+    return _Traffic(found, place, leader[place])
+
+
 def _plan(ops: Operations, index: Array, u: Units, tiles: Array) -> Plan:
     """Two plans for each combination: tiles in half of the buffers, and in all of them."""
     both = np.repeat(np.arange(index.size), 2)
     half = np.arange(both.size) % 2 == 0
     split = Split(u.number("weight_buffer")[both], 8.0 * u.number("mask_buffer")[both])
     fuse, capacity = np.ones(both.size, dtype=bool), u.number("activation_buffer")[both]
-    return plan(ops, index[both], capacity, half, fuse, tiles, split)
+    return plan(ops, index[both], Memories(capacity, half, fuse, split), tiles)
 
 
 def channels(units: Units) -> Array:
@@ -179,24 +196,18 @@ def channels(units: Units) -> Array:
 
 
 def _memory(
-    ops: Operations,
-    traffic: Plan,
-    units: Units,
-    plan_index: Array,
-    leader: Array,
-    index: Array,
-    group: Array,
+    ops: Operations, index: Array, units: Units, traffic: _Traffic, group: Array
 ) -> tuple[MemoryTable, Array]:
     rate, port = units.number("bandwidth"), units.number("buffer_port")
     charge = np.where(units.equals("memory_price", "published"), channels(units), 1.0)
     released = units.equals("convention", "released") + 0.0
-    first, place = combinations([plan_index, rate, port, charge, released])
+    first, place = combinations([traffic.place, rate, port, charge, released])
     both = np.repeat(first, 2)
-    q, i = 2 * plan_index[both] + np.arange(both.size) % 2, index[both]
+    q, i = 2 * traffic.place[both] + np.arange(both.size) % 2, index[both]
     rate, port, charge, released = (x[both] for x in (rate, port, charge, released))
     times, apart = columns(ops.count, i), released > 0
     read, written, weights, distinct, fill = (
-        columns(getattr(traffic, name), q) * times
+        columns(getattr(traffic.plan, name), q) * times
         for name in ("read", "written", "weights", "distinct", "fill")
     )
     if apart.any():
@@ -211,7 +222,7 @@ def _memory(
     each = 1.0 / np.minimum(rate, np.where(apart, np.inf, port))
     seconds, fetches = (read + written) * each, distinct * each
     fill *= np.where(apart, 0.0, 1.0) / rate
-    first = traffic.read[leader[plan_index[both]], q]
+    first = traffic.plan.read[traffic.leader[both], q]
     counts = memory_counts(read, written, weights, charge, group)
     found = MemoryTable(
         seconds, fetches, fill, first, read, written, weights, distinct, charge, counts

@@ -9,11 +9,21 @@ from dataclasses import dataclass
 import numpy as np
 
 from elector.base.table import columns, combinations
-from elector.machines.acceltran import lanes
+from elector.machines import memories
+from elector.machines.acceltran import lanes, tables
 from elector.machines.acceltran.lane_table import element_cycles, streams_of
 from elector.machines.acceltran.tables import OWN, Prepared, memory_counts, unit_cycles
 from elector.machines.buffering import Loads, holds, stream
-from elector.machines.contract import Activity, Count, Stream, Units
+from elector.machines.contract import (
+    Activity,
+    Ahead,
+    Count,
+    Details,
+    Gating,
+    Overlap,
+    Stream,
+    Units,
+)
 from elector.machines.tiling import TILE_SHARE
 from elector.operations.rows import Operations
 
@@ -53,60 +63,101 @@ class _Designs:
         return self.half + ~self.double
 
 
-def activity(prepared: object, part: slice) -> Activity:
+@dataclass(frozen=True, eq=False, repr=False)
+class Ready:
+    """Designs of a block, and the tables their seconds and counts are gathered from."""
+
+    tables: Prepared
+
+    def activity(self, part: slice | Array) -> Activity:
+        """What the designs of `part` do."""
+        return _activity(self.tables, part)
+
+
+def prepare(ops: Operations, index: Array, units: Units, details: bool) -> Ready:
+    """The tables of a block; index (D,) names the pair of each design."""
+    return Ready(tables.prepare(ops, index, units, details))
+
+
+def _activity(p: Prepared, part: slice | Array) -> Activity:
     """Seconds and counts of the designs in `part`: gathered from the tables."""
-    assert isinstance(prepared, Prepared)
-    p, units, index = prepared, prepared.units.take(part), prepared.index[part]
+    units, index = p.units.take(part), p.index[part]
     d = _Designs(p, units, index, p.lanes_index[part], p.units_index[part], p.memory_index[part])
     c, s, memory = d.lanes, d.unit, p.memory
     rate = np.minimum(units.number("bandwidth"), units.number("buffer_port"))
     # A lane starts with its first tile of weights, while the rest of them comes.
     tile = units.number("tile_x") * units.number("tile_y") * p.ops.b_width[p.leader[part]]
     start = np.where(d.released, 0.0, np.minimum(tile, memory.first[d.plain]) / rate)
+    compute = _computing(p, c, s)
+    loads = _loads(d)
+    one, turns = stream(compute, loads), loads.turns(compute)
+    plain = not (turns & d.double).any()
+    alone = one.alone if one.turned is None else np.minimum(one.alone, one.turned)
+    clock, lane_count = units.number("clock"), units.number("pe") * units.number("lanes_per_pe")
+    return Activity(
+        busy=_busy(d, turns, alone),
+        alone=alone,
+        cycles=alone * clock if p.details else np.zeros((0, index.size)),
+        counts=_counts(d, turns, plain),
+        fuse=np.ones(index.size, dtype=bool),
+        start=start,
+        executed=_executed(p.ops)[index],
+        peak=lane_count * units.number("mac_per_lane") * clock,
+        limits=_limits(p, units, index),
+        overlap=Overlap(
+            one=one,
+            streams=_streams(d, loads),
+            turns=turns & ~d.released,
+            holds=holds(compute, np.zeros_like(compute), loads, turns & ~d.released),
+        ),
+        ahead=_ahead(d, rate),
+        gating=_gating(d),
+        details=_details(d, turns) if p.details else None,
+    )
+
+
+def _busy(d: _Designs, turns: Array, alone: Array) -> dict[str, Array | Count]:
+    """Resource -> seconds; the released simulator runs operations one after another."""
+    p, memory = d.p, d.p.memory.seconds
+    plain = not (turns & d.double).any()
+    busy: dict[str, Array | Count] = {
+        "lanes": _sums(p, p.lanes.taken, d.lanes),
+        "activation units": _sums(p, p.lanes.functions, d.lanes),
+        "softmax units": _sums(p, p.softmax.seconds, d.unit),
+        "layer-norm units": _sums(p, p.norm.seconds, d.unit),
+        "memory": Count(memory, d.plain) if plain else _chosen(d, memory, turns),
+    }
+    if d.released.any():
+        busy["one after another"] = np.where(d.released, alone, 0.0)
+    return busy
+
+
+def _computing(p: Prepared, c: Array, s: Array) -> Array:
+    """(R, D) seconds of rows if main memory took no time; c, s : (D,) places in the tables of
+    lanes and of softmax and layer-norm units."""
     compute = columns(p.lanes.seconds, c)
     for kind, table in (("softmax", p.softmax), ("norm", p.norm)):
         if compute is p.lanes.seconds:
             compute = compute.copy()
         compute[p.rows[kind]] = columns(table.each, s)
-    loads = _loads(d)
-    one, turns = stream(compute, loads), loads.turns(compute)
-    plain = not (turns & d.double).any()
-    busy: dict[str, Array | Count] = {
-        "lanes": _sums(p, p.lanes.taken, c),
-        "activation units": _sums(p, p.lanes.functions, c),
-        "softmax units": _sums(p, p.softmax.seconds, s),
-        "layer-norm units": _sums(p, p.norm.seconds, s),
-        "memory": Count(memory.seconds, d.plain) if plain else _chosen(d, memory.seconds, turns),
-    }
-    alone = one.alone if one.turned is None else np.minimum(one.alone, one.turned)
-    if d.released.any():
-        busy["one after another"] = np.where(d.released, alone, 0.0)
-    clock, lane_count = units.number("clock"), units.number("pe") * units.number("lanes_per_pe")
-    return Activity(
-        busy=busy,
-        alone=alone,
-        compute=compute,
-        cycles=alone * clock if p.details else np.zeros((0, index.size)),
-        counts=_counts(d, turns, plain),
-        fuse=np.ones(index.size, dtype=bool),
-        weights=Count(memory.distinct, d.plain),
-        room=units.number("weight_buffer") * TILE_SHARE / 2.0,
-        bandwidth=rate,
-        start=start,
-        executed=_executed(p.ops)[index],
-        peak=lane_count * units.number("mac_per_lane") * clock,
-        limits=_limits(p, units, index),
-        resources=tuple(busy),
-        one=one,
-        streams=_streams(d, loads),
-        turns=turns & ~d.released,
-        holds=holds(compute, np.zeros_like(compute), loads, turns & ~d.released),
-        tiles=_tiles(p, units, index) if p.details else None,
-        traffic=_traffic(d, turns) if p.details else None,
-        moved=_moved(d, turns) if p.details else None,
-        awake=_awake(p, c, s),
-        residue=units.number("gating_residue"),
-    )
+    return compute
+
+
+def _ahead(d: _Designs, rate: Array) -> Ahead:
+    """Weights that are fetched early, at `rate` (D,) bytes a second."""
+    room = d.units.number("weight_buffer") * TILE_SHARE / 2.0
+    return Ahead(Count(d.p.memory.distinct, d.plain), room, rate)
+
+
+def _details(d: _Designs, turns: Array) -> Details:
+    """Tiles and bytes of each operation."""
+    return Details(_tiles(d.p, d.units, d.index), _traffic(d, turns), _moved(d, turns))
+
+
+def _gating(d: _Designs) -> Gating:
+    """What is gated, and the share of the leakage that it keeps."""
+    awake = _awake(d.p, d.lanes, d.unit)
+    return Gating(awake, dict.fromkeys(awake, d.units.number("gating_residue")))
 
 
 def _chosen(d: _Designs, table: Array, turns: Array) -> Array:
@@ -252,8 +303,18 @@ def _limits(p: Prepared, u: Units, index: Array) -> dict[str, tuple[Array, Array
             np.zeros(index.size),
         ),
         "main memory: needs {needed}, has {available}": (total[index], u.number("memory_capacity")),
+        **_bandwidth(u),
         # Double buffering is a permission: one tile in all of a buffer will do.
         **_tiles_need(p.ops, u, 1.0),
+    }
+
+
+def _bandwidth(u: Units) -> dict[str, tuple[Array, Array]]:
+    """The limit of the main memory, but for the release's, which takes its bytes for longer."""
+    released = u.equals("convention", "released")
+    return {
+        text: (np.where(released, 0.0, needed), available)
+        for text, (needed, available) in memories.limit(u).items()
     }
 
 

@@ -35,9 +35,11 @@ def flash_seconds(c: Constants, d: Device, p: Products, starts: Array) -> Array:
     """
     blocks = np.ceil(p.m / c.flash_rows) * p.batch
     # A block loads the other operand once; its own stays in registers.
-    each = c.flash_rows / inside_rate(c, d, p) + c.operand_share * p.width / c.cache_bytes
-    cycles = each * p.k * p.n + c.tile_cycles * (starts > 0)
-    return np.asarray(cycles * waves(c, blocks, d.sms) / d.clock)
+    e = d.tiles or c
+    rate = inside_rate(c, d, p) * e.flash_share
+    each = c.flash_rows / rate + e.operand_share * p.width / c.cache_bytes
+    cycles = each * p.k * p.n + e.tile_cycles * (starts > 0)
+    return np.asarray(cycles * waves(e, blocks, d.sms) / d.clock)
 
 
 def flash_loads(c: Constants, p: Products) -> Array:
@@ -57,7 +59,9 @@ def stream_seconds(c: Constants, d: Device, p: Products, touched: Array) -> Arra
     rounds = np.maximum(pieces / d.sms, 1.0)
     rows = np.ceil(p.m / c.stream_rows) * c.stream_rows
     piece = rows * np.minimum(keys, SPLIT_DEPTH) * np.minimum(p.k, p.n)
-    computing = rounds * piece / (inside_rate(c, d, p) * d.clock)
+    # Each sequence and head starts a block: short caches of many are little else.
+    starts = np.maximum(p.batch / d.sms, 1.0) * c.tile_cycles
+    computing = (rounds * piece / inside_rate(c, d, p) + starts) / d.clock
     # Few pieces leave SMs, and their part of the cache's bandwidth, idle.
     idle = rounds * d.sms / pieces
     return np.maximum(computing, cache_seconds(c, d, touched) * idle)

@@ -11,14 +11,33 @@ stacks and the clock under a power limit are shared with it.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
-from elector.machines.gpu.kernels import SLICE, SPLIT_DEPTH, SPLITS, TILES, VECTOR, constants
-from elector.machines.gpu.stacks import kernels, passes, stacks, transposed
+from elector.machines.gpu.kernels import (
+    SLICE,
+    SPLIT_DEPTH,
+    SPLITS,
+    TILES,
+    TILES_OF,
+    VECTOR,
+    Constants,
+    constants,
+    tiles,
+)
+from elector.machines.gpu.stacks import kernels, passes, quantised, stacks, transposed
 from elector.machines.pieces import Case, Run, Work, cut
+from elector.operations.roles import Role
 
 #: Kernels a host may be ahead of the device.
 QUEUE = 1024
+
+
+def _constants(case: Case) -> Constants:
+    """The constants, with those of the device's family of chips."""
+    own = tiles(constants(), case.units.names["architecture"], case.ops.format.products.name)
+    return replace(constants(), **{name: float(getattr(own, name)[0]) for name in TILES_OF})
 
 
 class GpuUnits:
@@ -29,8 +48,10 @@ class GpuUnits:
     def __init__(self, case: Case) -> None:
         self.case, self.i = case, case.pair
         self.number = case.number
-        self.c = c = constants()
-        speed = case.activity.speed
+        products = case.ops.format.products
+        self.c = c = _constants(case)
+        power = case.activity.power
+        speed = None if power is None else power.speed
         full = self.number["clock"] or self.number["boost_clock"]
         self.clock = full * (1.0 if speed is None else float(speed[0]))
         self.bandwidth = self.number["bandwidth"] * self.c.bandwidth_share
@@ -40,10 +61,11 @@ class GpuUnits:
         self.kernels = kernels(case.ops.rows, stack, workload)
         self.passes = passes(case.ops.rows, stack, workload)
         self.host = stack["host"] / self.number["host_speed"]
+        self.start, self.append_rate = stack["kernel"], stack["append.rate"]
+        self.quantise = stack["quantise.bytes"] * quantised(case.ops.rows, workload)
         self.first = float(case.activity.start[0])
         self.credit = 0.0
         self.whole = case.ops.whole_sides()
-        products = case.ops.format.products
         self.width = products.width
         fits = products.significand <= self.c.tensor_significand
         self.tensor = bool(self.number["tensor"]) and fits
@@ -76,7 +98,7 @@ class GpuUnits:
             self.first = 0.0
         share = 1.0 / len(launches)
         each = cut(seconds * run.times * share, run.most)
-        latency = self.c.kernel if count else 0.0
+        latency = self.start if count else 0.0
         return [Work(unit, each, latency, share, launch) for launch in launches]
 
     def _seconds(self, r: int) -> tuple[str, float]:
@@ -91,13 +113,20 @@ class GpuUnits:
         if row.matmul and row.in_attention and ops.workload.attention == "flash":
             return unit, self._blocks(r) / self.clock
         if row.matmul:
-            return unit, self._cycles(r) / self.clock
+            return unit, self._cycles(r) / self.clock + self._quantising(r)
         elements, inside = float(ops.m[r, i]), not self.passes[r]
         share = 1.0 if inside else self.c.vector_share
         computing = elements * row.simple / (self.lanes * share)
         functions = elements * row.special / self.special
         computing, moving = max(computing, functions), self._passed(r, float(self.passes[r]))
         return ("L2", moving) if moving > computing else ("CUDA cores", computing)
+
+    def _quantising(self, r: int) -> float:
+        """Seconds in which activations are brought into the product's format before it."""
+        held = float(self.case.ops.a_bytes[r, self.i])
+        bytes_ = held * self.quantise[r] / self.case.ops.format.activations.width
+        rate = self.bandwidth if held > self.number["l2"] else max(self.cache, self.bandwidth)
+        return float(bytes_ / rate)
 
     def _passed(self, r: int, passes: float) -> float:
         """Seconds the operands take between cache and SMs."""
@@ -112,7 +141,9 @@ class GpuUnits:
         rows = np.ceil(m / self.c.stream_rows) * self.c.stream_rows
         macs = rows * k * n * batch
         pieces = batch * max(max(k, n) / SPLIT_DEPTH, 1.0)
-        return float(macs / (self._inside(r) * self.clock * min(pieces, self.number["sms"])))
+        starts = max(batch / self.number["sms"], 1.0) * constants().tile_cycles
+        cycles = macs / (self._inside(r) * min(pieces, self.number["sms"])) + starts
+        return float(cycles / self.clock)
 
     def _blocks(self, r: int) -> float:
         """Cycles of a product inside flash attention: blocks of queries, dealt to the SMs."""
@@ -125,7 +156,12 @@ class GpuUnits:
         n = min(n + diagonal * (whole_n > n), float(whole_n))
         blocks = np.ceil(m / c.flash_rows) * batch
         each = (
-            k * n * (c.flash_rows / self._inside(r) + c.operand_share * self.width / c.cache_bytes)
+            k
+            * n
+            * (
+                c.flash_rows / (self._inside(r) * c.flash_share)
+                + c.operand_share * self.width / c.cache_bytes
+            )
         )
         each += c.tile_cycles * (self.kernels[r] > 0)
         whole, rest = divmod(blocks, self.number["sms"])
@@ -185,9 +221,12 @@ class GpuUnits:
     def traffic(self, row: int) -> tuple[float, float, float]:
         """Main memory bytes of one run, as the plan moves them past the second-level cache."""
         ops, i = self.case.ops, self.i
-        assert self.case.activity.traffic is not None
+        details = self.case.activity.details
+        assert details is not None
         count = max(float(ops.count[row, i]), 1e-300)
-        moved = float(self.case.activity.traffic[1][row, 0]) / count
+        moved = float(details.traffic[1][row, 0]) / count
+        if ops.rows[row].role is Role.CACHE_APPEND:
+            moved /= self.append_rate  # a copy holds the memory for longer than its bytes
         read, out = float((ops.a_bytes + ops.b_bytes)[row, i]), float(ops.out_bytes[row, i])
         share = out / max(read + out, 1e-300)
         return 0.0, moved * (1.0 - share), moved * share

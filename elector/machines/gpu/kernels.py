@@ -18,6 +18,7 @@ kernels of its own (elector.machines.gpu.attention).
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -49,7 +50,6 @@ class Constants:
     operand_share : part of the operand loads that the products do not hide.
     wave_share : part of the last wave's idle SMs that is lost.
     tile_cycles : cycles to start and to finish a tile.
-    kernel : seconds a kernel takes beyond its work.
     bandwidth_share : of the main memory that a kernel reaches.
     cache_bytes, lane_bytes : bytes a cycle and SM of the second-level cache, and at most for each
         lane; cache_share : share reached.
@@ -61,6 +61,7 @@ class Constants:
     special_cycle, special_share : exponentials, roots and divisions a cycle and SM, and at most
         for each lane.
     flash_rows : queries (keys, backward) that a block of flash attention holds.
+    flash_share : rate of its products over that inside a tile.
     stream_rows : rows of a matrix instruction, which one query fills as much as many.
     voltage_knee, voltage_floor : clock share up to which the voltage stays, and that voltage.
     clock_floor : lowest clock over the boost clock.
@@ -73,7 +74,6 @@ class Constants:
     operand_share: float
     wave_share: float
     tile_cycles: float
-    kernel: float
     bandwidth_share: float
     cache_bytes: float
     lane_bytes: float
@@ -85,6 +85,7 @@ class Constants:
     special_cycle: float
     special_share: float
     flash_rows: float
+    flash_share: float
     stream_rows: float
     voltage_knee: float
     voltage_floor: float
@@ -105,13 +106,62 @@ _SI = {"1": "1", "us": "s", "ms": "s", "byte": "byte", "MB": "byte"}
 
 
 @dataclass(frozen=True)
+class Tiles:
+    """Constants of products that depend on the family of chips and the number format.
+
+    Each (D,), named as in `Constants`, which stands in for families without rows.
+    """
+
+    tensor_share: Array
+    operand_share: Array
+    wave_share: Array
+    tile_cycles: Array
+    flash_share: Array
+
+
+TILES_OF = tuple(f.name for f in fields(Tiles))
+
+
+@functools.cache
+def measured_tiles() -> dict[tuple[str, str], dict[str, float]]:
+    """(architecture, format) -> constants of its products (data/gpu_products.csv).
+
+    An empty cell leaves the constant of all GPUs.
+    """
+    names, lines = read_csv(DATA / "gpu_products.csv")
+    found: dict[tuple[str, str], dict[str, float]] = {}
+    for _, cells in lines:
+        row = dict(zip(names, cells, strict=True))
+        values = {name: float(row[name]) for name in TILES_OF if row[name]}
+        found |= {(row["architecture"], name): values for name in row["formats"].split("|")}
+    return found
+
+
+def tiles(c: Constants, architecture: tuple[Sequence[str], Array], format: str) -> Tiles:
+    """Constants of products of D devices in a number format.
+
+    architecture : names, and each design's place among them.
+    """
+    names, codes = architecture
+    known = measured_tiles()
+    rows = [known.get((str(name), format), {}) for name in names]
+    return Tiles(
+        **{
+            key: np.array([row.get(key, getattr(c, key)) for row in rows])[codes]
+            for key in TILES_OF
+        }
+    )
+
+
+@dataclass(frozen=True)
 class Device:
     """What a kernel sees of D devices, each (D,).
 
     sms : streaming multiprocessors. clock : Hz. rate : multiply-accumulates a cycle and SM.
     tensor : whether the products run on tensor cores. bandwidth : bytes a second of the
     main memory. lanes : simple fp32 operations a second. cache : bytes a second of L2.
-    special : exponentials, roots and divisions a second.
+    special : exponentials, roots and divisions a second. tiles : constants of products where
+    families of chips have their own; None for those of all.
     """
 
     sms: Array
@@ -122,6 +172,7 @@ class Device:
     lanes: Array
     cache: Array
     special: Array
+    tiles: Tiles | None = None
 
 
 @dataclass(frozen=True)
@@ -150,7 +201,7 @@ def inside_rate(c: Constants, d: Device, p: Products, aligned: bool = True) -> A
     Tensor cores lose a part of theirs where rows do not begin at multiples of 16 bytes. Where
     the lanes of fp32 are faster, they multiply instead.
     """
-    cores = d.rate * c.tensor_share * (1.0 if aligned else c.misaligned)
+    cores = d.rate * (d.tiles or c).tensor_share * (1.0 if aligned else c.misaligned)
     lanes = d.lanes / (d.sms * d.clock)
     rate = np.where(d.tensor, np.maximum(cores, lanes * c.plain_share), d.rate * c.plain_share)
     return np.asarray(rate * np.where(p.backward, c.gradient_share, 1.0))
@@ -178,15 +229,16 @@ def _best(c: Constants, d: Device, p: Products, rate: Array) -> tuple[Array, Arr
     depth = np.ceil(p.k / SLICE) * SLICE
     least = np.minimum(depth, SPLIT_DEPTH)
     best, splits = np.full(p.m.shape, np.inf), np.ones(p.m.shape)
+    e = d.tiles or c
     for tm, tn in TILES:
         tiles = np.ceil(p.m / tm) * np.ceil(p.n / tn) * p.batch
-        each = tm * tn / rate + c.operand_share * (tm + tn) * p.width / c.cache_bytes
+        each = tm * tn / rate + e.operand_share * (tm + tn) * p.width / c.cache_bytes
         for split in SPLITS:
             # Fewer splits where k is short, never thinner ones.
             count = np.minimum(float(split), np.ceil(depth / SPLIT_DEPTH))
             deep = np.maximum(np.ceil(depth / split / SLICE) * SLICE, least)
-            total = (deep * each + c.tile_cycles) * waves(c, tiles * count, d.sms)
-            total = total + c.tile_cycles * (count > 1)
+            total = (deep * each + e.tile_cycles) * waves(e, tiles * count, d.sms)
+            total = total + e.tile_cycles * (count > 1)
             better = total < best
             best = np.where(better, total, best)
             splits = np.where(better, count, splits)
@@ -200,7 +252,7 @@ def _loose(d: Device, p: Products) -> Array:
     return np.asarray(~aligned & d.tensor)
 
 
-def waves(c: Constants, tiles: Array, sms: Array) -> Array:
+def waves(c: Constants | Tiles, tiles: Array, sms: Array) -> Array:
     """Rounds of tiles over the SMs; part of the last round evens out."""
     rounds = tiles / sms
     return np.asarray(c.wave_share * np.ceil(rounds) + (1.0 - c.wave_share) * np.maximum(rounds, 1))

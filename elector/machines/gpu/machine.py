@@ -24,12 +24,15 @@ from elector.machines.contract import (
     Case,
     Clocked,
     Count,
+    Details,
     EventModel,
     Machine,
+    Overlap,
     Part,
+    Power,
+    Told,
     Units,
     gradients_limit,
-    nothing_ahead,
     nothing_to_complete,
     sum_rows,
 )
@@ -39,9 +42,11 @@ from elector.machines.gpu.kernels import (
     Constants,
     Device,
     Products,
+    cache_seconds,
     constants,
     memory_seconds,
     product_seconds,
+    tiles,
     vector_seconds,
 )
 from elector.machines.gpu.stacks import (
@@ -49,11 +54,12 @@ from elector.machines.gpu.stacks import (
     appended,
     kernels,
     passes,
+    quantised,
     stacks,
     transposed,
     unpacked,
 )
-from elector.machines.tiling import Plan, plan
+from elector.machines.tiling import Memories, Plan, plan
 from elector.operations.rows import Operations
 
 Array = np.ndarray
@@ -87,7 +93,13 @@ class Prepared:
     stack: dict[str, float]
     kernels: Array
     passes: Array
+    quantised: Array
+    appends: Array
     details: bool
+
+    def activity(self, part: slice | Array) -> Activity:
+        """What the designs of `part` do."""
+        return _activity(self, part)
 
 
 def prepare(ops: Operations, index: Array, units: Units, details: bool) -> Prepared:
@@ -107,6 +119,8 @@ def prepare(ops: Operations, index: Array, units: Units, details: bool) -> Prepa
         stack,
         kernels(ops.rows, stack, w),
         passes(ops.rows, stack, w),
+        quantised(ops.rows, w),
+        np.array([append for append, _ in appended(ops.rows)], dtype=np.intp),
         details,
     )
 
@@ -127,7 +141,7 @@ def _plan(ops: Operations, index: Array, units: Units, details: bool) -> tuple[P
     found, _, plan_index = distinct(index * sizes.size + code)
     pair, rest = np.divmod(found, sizes.size)
     no, asked = np.zeros(pair.size, dtype=bool), np.arange(len(ops.rows) if details else 0)
-    return plan(ops, pair, sizes[rest], no, no, asked), plan_index
+    return plan(ops, pair, Memories(sizes[rest], no, no), asked), plan_index
 
 
 def clock(units: Units) -> Array:
@@ -147,52 +161,55 @@ def device(p: Constants, units: Units, products: Format) -> Device:
     cache = np.minimum(p.cache_bytes * sms * hertz, p.lane_bytes * lanes)
     special = np.minimum(p.special_cycle * sms * hertz, p.special_share * lanes)
     tensor = units.flag("tensor") & (products.significand <= p.tensor_significand)
-    return Device(sms, hertz, rate, tensor, units.number("bandwidth"), lanes, cache, special)
+    own = tiles(p, units.names["architecture"], products.name)
+    bandwidth = units.number("bandwidth")
+    return Device(sms, hertz, rate, tensor, bandwidth, lanes, cache, special, own)
 
 
-def activity(prepared: object, part: slice) -> Activity:
+def _activity(p: Prepared, part: slice | Array) -> Activity:
     """Seconds and counts of the designs in `part`."""
-    assert isinstance(prepared, Prepared)
-    p, ops, c = prepared, prepared.ops, prepared.constants
-    units, index, q = p.units.take(part), p.index[part], p.plan_index[part]
-    d = device(c, units, ops.format.products)
+    ops, units, index, q = p.ops, p.units.take(part), p.index[part], p.plan_index[part]
+    d = device(p.constants, units, ops.format.products)
     count, times = ops.count[:, index], p.kernels[:, None] * ops.count[:, index]
     moved, touched = _bytes(p, index, q)
     compute = _compute(p, d, index, touched) * count
-    clocked = Clocked(
-        "device",
-        compute,
-        memory_seconds(c, d, moved) * count,
-        c.kernel * times,
-        c.slack,
-        units.number("power_limit"),
-        np.full(index.size, c.clock_floor),
-        (c.voltage_knee, c.voltage_floor),
-        d.clock / units.number("boost_clock"),
-    )
+    through, crossing = _quantised(p, units, index)
+    c = p.constants
+    before = np.maximum(cache_seconds(c, d, through), memory_seconds(c, d, crossing)) * count
+    memory = memory_seconds(c, d, moved) * count
+    memory[p.appends] /= p.stack["append.rate"]
+    moved, touched = moved + crossing, touched + through
+    clocked = _clocked(c, d, units, (compute, memory, p.stack["kernel"] * times + before))
     busy = clocked.seconds(np.ones(index.size))
-    weights, room, ahead = nothing_ahead(len(ops.rows), index)
     host = times * (p.stack["host"] / units.number("host_speed"))
     return Activity(
         busy={"device": busy, "host": host},
         alone=busy,
-        compute=busy,
         cycles=busy * d.clock,
         counts=_counts(p, d, index, moved * count, touched * count),
-        fuse=np.zeros(index.size, dtype=bool),
-        weights=weights,
-        room=room,
-        bandwidth=ahead,
-        start=_start(p) / units.number("host_speed"),
         executed=ops.executed[index],
         peak=_peak(d),
         limits=_limits(p, units, index),
-        resources=("device", "host"),
-        queued=True,
-        clocked=clocked,
-        largest=_largest(p, units, index),
-        tiles=_tiles(p.plan, q) if p.details else None,
-        traffic=(touched * count, moved * count) if p.details else None,
+        fuse=np.zeros(index.size, dtype=bool),
+        start=_start(p) / units.number("host_speed"),
+        overlap=Overlap(queued=True),
+        power=Power(clocked),
+        told=Told(largest=_largest(p, units, index)),
+        details=Details(_tiles(p.plan, q), (touched * count, moved * count)) if p.details else None,
+    )
+
+
+def _clocked(c: Constants, d: Device, units: Units, seconds: tuple[Array, Array, Array]) -> Clocked:
+    """The device under its power limit; seconds : (R, D) of computing, of main memory and of
+    the kernels' starts, over all runs."""
+    return Clocked(
+        "device",
+        *seconds,
+        c.slack,
+        units.number("power_limit"),
+        np.full(d.clock.size, c.clock_floor),
+        (c.voltage_knee, c.voltage_floor),
+        d.clock / units.number("boost_clock"),
     )
 
 
@@ -286,6 +303,17 @@ def _bytes(p: Prepared, index: Array, q: Array) -> tuple[Array, Array]:
             moved[append] += copies * sum_rows(np.minimum(read[rows], held))
             touched[append] += copies * sum_rows(held)
     return moved, touched
+
+
+def _quantised(p: Prepared, units: Units, index: Array) -> tuple[Array, Array]:
+    """(R, D) bytes of one run that quantising a product's activations takes before it starts,
+    between cache and SMs, and of these between main memory and chip: a cache that holds the
+    activations has them."""
+    ops = p.ops
+    held = ops.a_bytes[:, index]
+    each = p.stack["quantise.bytes"] / ops.format.activations.width
+    through = np.where(p.quantised[:, None], held * each, 0.0)
+    return through, np.where(held > units.number("l2"), through, 0.0)
 
 
 def _loads(p: Prepared, x: Products, splits: Array) -> Array:
@@ -412,7 +440,6 @@ GPU = Machine(
     description="GPU described by its data sheet, run by a software stack",
     actions=ACTIONS,
     prepare=prepare,
-    activity=activity,
     parts=parts,
     complete=nothing_to_complete,
     native="datapath",

@@ -13,6 +13,7 @@ from elector.base.table import DATA, read_csv
 from elector.describe.workload import Workload
 from elector.operations.roles import BIASES, DROPOUTS, RESIDUALS, Part, Place, Role
 from elector.operations.rows import Row
+from elector.operations.scope import formula
 
 Array = np.ndarray
 
@@ -25,6 +26,11 @@ IMPLEMENTATIONS = (
     "tensorflow2-xla",
     "tensorflow",
     "fastertransformer",
+    "tensorrt",
+    "tensorrt-llm",
+    "vllm",
+    "sglang",
+    "llama.cpp",
 )
 
 #: Lines of a stack's table for element-wise work, by what it is for.
@@ -33,26 +39,30 @@ ROLES = {
     "dropout": DROPOUTS,
     "residual": RESIDUALS,
     "append": frozenset({Role.CACHE_APPEND}),
+    "rotary": frozenset({Role.ROTARY}),
 }
 #: Kernels for each tensor and passes over its states. Plain: the nine to thirteen element-wise
 #: kernels that the formula of adam, adamw or lamb comes to, each with two or three tensors;
 #: fused: one kernel over many tensors.
 OPTIMIZER = {"plain": (13.0, 5.0), "fused": (0.1, 1.0)}
 
-_SI = {"1": "1", "us": "s", "ms": "s"}
+_SI = {"1": "1", "us": "s", "ms": "s", "byte": "byte"}
 
 
 @functools.cache
 def stacks() -> dict[str, dict[str, float]]:
     """Stack -> quantity -> value in SI (data/implementations.csv).
 
-    host : seconds of the host for each kernel. step : seconds for each step, before and after;
-    update : further ones where it trains.
+    host : seconds of the host for each kernel. kernel : seconds a kernel takes on the device
+    beyond its work. step : seconds for each step, before and after; update : further ones where
+    it trains. quantise.kernels, quantise.bytes : kernels that bring the activations of a product
+    into formats that are scaled at run time, and the bytes they move for each element.
     forward, backward, mixed : bytes that element-wise work moves over those of its tensors, in
     a forward pass (of inference and training alike), in a backward pass, and further where it
     computes in wider numbers than it stores.
     CATEGORY.kernels, CATEGORY.passes : kernels of one such operation, and bytes over one pass.
-    append.copies : copies of the whole cache that a new token costs.
+    append.copies : copies of the whole cache that a new token costs. append.rate : rate of such
+    a copy over that of other kernels.
     """
     found: dict[str, dict[str, float]] = {}
     path = DATA / "implementations.csv"
@@ -65,8 +75,16 @@ def stacks() -> dict[str, dict[str, float]]:
     return found
 
 
+@functools.cache
+def _rms() -> frozenset[float]:
+    """Simple operations by which a norm without means is told from layer norm."""
+    return frozenset(formula(name)[0] for name in ("rms_norm", "rms_norm_backward"))
+
+
 def category(row: Row) -> str:
     """Which line of a stack's table an operation that is no product belongs to."""
+    if row.kind == "norm" and row.simple in _rms():
+        return "rms"
     if row.kind in ("softmax", "norm", "activation", "embedding", "loss", "optimizer", "cast"):
         return row.kind
     for name, roles in ROLES.items():
@@ -78,9 +96,9 @@ def category(row: Row) -> str:
 def kernels(rows: tuple[Row, ...], stack: dict[str, float], workload: Workload) -> Array:
     """(R,) kernels of one run of each operation."""
     table, attention = _with_optimizer(stack, workload), workload.attention
-    # operands that are scaled at run time are quantised by a kernel of their own
-    product = 2.0 if workload.format.quantises else 1.0
-    found = [_kernels_of(r, product, table) for r in rows]
+    more = stack["quantise.kernels"]
+    products = [1.0 + more * q for q in quantised(rows, workload)]
+    found = [_kernels_of(r, p, table) for r, p in zip(rows, products, strict=True)]
     inside = _inside(rows, attention)
     if attention == "fused":
         # scale, mask, softmax and dropout in one kernel
@@ -99,6 +117,14 @@ def _kernels_of(row: Row, product: float, table: dict[str, float]) -> float:
     if row.matmul:
         return product
     return 0.0 if row.part is Part.UNPACKED else table[f"{category(row)}.kernels"]
+
+
+def quantised(rows: tuple[Row, ...], workload: Workload) -> Array:
+    """(R,) whether a product's activations are quantised for it: once for all that share them."""
+    shared = {Role.KEY_VALUE, Role.KEY, Role.VALUE, Role.FEED_FORWARD_GATE}
+    if not workload.format.quantises:
+        return np.zeros(len(rows), dtype=bool)
+    return np.array([r.matmul and r.role not in shared for r in rows])
 
 
 def _with_optimizer(stack: dict[str, float], workload: Workload) -> dict[str, float]:

@@ -27,7 +27,7 @@ class ReramUnits:
     def __init__(self, case: Case, copies: int = 0, pool: float = 0.0) -> None:
         """The units of a design; copies and pool in crossbars, else those of its plan."""
         self.case, self.i = case, case.pair
-        plan = case.activity.extra
+        plan = case.activity.told.extra
         self.number, self.name = case.number, case.name
         number = self.number
         self.bandwidth = number["bandwidth"]
@@ -184,14 +184,10 @@ class ReramUnits:
 
     def _unit(self, run: Run, matrix: int | None) -> str:
         """Name of the crossbars of one matrix of one layer."""
-        ops, row = self.case.ops, self.case.ops.rows[run.row]
+        row = self.case.ops.rows[run.row]
         product = word(row.role, Part.FORWARD, row.cross, row.index, row.variant)
-        passes = float(ops.workload.gradient_accumulation[self.i])
-        layers = max(round(run.repeat / (passes if ops.workload.training else 1.0)), 1)
-        if row.phase == "decode":
-            layers = max(int(ops.layers[self.i]), 1)
-        place, back = run.layer % layers, row.phase == "backward"
-        place = layers - 1 - place if back else place
+        back = row.phase == "backward"
+        place = run.repeat - 1 - run.layer if back else run.layer
         side = " transposed" if back and self.twice > 1 else ""
         which = "" if matrix is None else f" {matrix + 1}"
         return f"crossbars: {row.layer_word} {place + 1} {product}{which}{side}"

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 
+from elector.machines import memories
 from elector.machines.contract import (
     Activity,
     Budget,
     Case,
+    Cells,
     Count,
+    Details,
     EventModel,
     Machine,
     Note,
+    Overlap,
+    Planned,
+    Power,
     Stream,
+    Told,
     Units,
     gradients_limit,
-    nothing_ahead,
     sum_rows,
 )
 from elector.machines.reram.beside import buffered, memory_bytes
@@ -48,7 +54,7 @@ Array = np.ndarray
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Prepared:
+class Prepared(Planned):
     """What the designs of a block share, and the plans that are tried.
 
     products : of the M pairs. known : the plans. sites : the last slice of designs that was
@@ -83,22 +89,13 @@ class Prepared:
         """(plans, D) seconds of each plan at least; inf where designs may not follow it."""
         return self._site(part).least
 
-    def under(self, part: slice | Array, plan: Array, trial: bool = False) -> Placed:
-        """The designs of `part` under the plans of these places (D,)."""
+    def under(self, part: slice | Array, plan: Array, trial: bool = False) -> Activity:
+        """What the designs of `part` do under the plans of these places (D,)."""
         write, side, reload = (
             np.array([getattr(known, name) for known in self.known])[plan]
             for name in ("write", "side", "reload")
         )
-        return Placed(place(self._site(part), write, side, reload), self.details, trial)
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class Placed:
-    """Designs under their plans. trial : only what decides between plans is asked for."""
-
-    placement: Placement
-    details: bool
-    trial: bool
+        return _activity(place(self._site(part), write, side, reload), self.details, trial)
 
 
 def prepare(ops: Operations, index: Array, units: Units, details: bool) -> Prepared:
@@ -114,59 +111,56 @@ def prepare(ops: Operations, index: Array, units: Units, details: bool) -> Prepa
     return Prepared(ops, index, units, details, products(ops), known)
 
 
-def activity(prepared: object, part: slice) -> Activity:
-    """Seconds and counts of designs under their plans (all of them: `part` is not read)."""
-    assert isinstance(prepared, Placed)
-    w = prepared.placement
+def _activity(w: Placement, details: bool, trial: bool) -> Activity:
+    """Seconds and counts of designs under their plans; of a trial, what decides between them."""
     s, ops, index, units = w.site, w.site.ops, w.site.index, w.site.units
-    amounts = _amounts(w, prepared.trial)
+    amounts = _amounts(w, trial)
     rows, busy = _rows(w, amounts)
     one = rows.stream(np.ones(index.size), np.arange(len(ops.rows)))
-    weights, room, ahead = nothing_ahead(len(ops.rows), index)
-    shown = _counts(w, amounts, prepared.trial)
-    found = Activity(
+    return Activity(
         busy={**busy},
         alone=one.alone,
-        compute=one.alone,
         cycles=one.alone * units.number("clock"),
-        counts=shown,
-        fuse=np.ones(index.size, dtype=bool),
-        weights=weights,
-        room=room,
-        bandwidth=ahead,
-        start=np.zeros(index.size),
+        counts=_counts(w, amounts, trial),
         executed=ops.executed[index],
         peak=s.x.total * s.x.peak + units.number("digital_macs") * units.number("clock"),
         limits=_limits(w),
-        resources=tuple(busy),
-        periods={"crossbars": np.ones(index.size)},
-        budget=Budget("write", "write", units.number("write_power")),
-        one=one,
-        streams=rows.stream,
-        beside=rows.beside_rows(),
+        fuse=np.ones(index.size, dtype=bool),
+        start=np.zeros(index.size),
+        overlap=Overlap(
+            one=one,
+            streams=rows.stream,
+            beside=rows.beside_rows(),
+            periods={"crossbars": np.ones(index.size)},
+        ),
+        power=Power(budget=Budget("write", "write", units.number("write_power"))),
+        cells=None if trial else _cells(w, amounts),
+        told=Told() if trial else _told(w, rows),
+        details=_details(w, amounts) if details and not trial else None,
     )
-    if prepared.trial:
-        return found
-    return replace(_whole(found, w, amounts, prepared.details), aside={"write": rows.pulses()})
 
 
-def _whole(found: Activity, w: Placement, amounts: dict[str, Array], details: bool) -> Activity:
-    """The activity with all that does not decide between plans."""
-    units, ops = w.site.units, w.site.ops
-    return replace(
-        found,
-        wear=wear(w, amounts["cells"]),
-        endurance=units.number("endurance"),
-        fill=fill(w),
-        extra={
-            "effective_bits": effective_bits(units),
-            "weight_copies": np.where(w.reload, 0.0, w.copies),
-            "operand_crossbars": w.pool,
-        },
-        notes=_notes(units),
-        tiles=(np.zeros((len(ops.rows), w.copies.size)),) * 3 if details else None,
-        traffic=(amounts["buffer"], amounts["moved"]) if details else None,
-    )
+def _cells(w: Placement, amounts: dict[str, Array]) -> Cells:
+    """What writing wears out."""
+    endurance = w.site.units.number("endurance")
+    return Cells(wear(w, amounts["cells"]), endurance, fill(w))
+
+
+def _told(w: Placement, rows: _Rows) -> Told:
+    """What a result says beside the figures of all machines."""
+    units = w.site.units
+    extra = {
+        "effective_bits": effective_bits(units),
+        "weight_copies": np.where(w.reload | (w.site.needed == 0), 0.0, w.copies),
+        "operand_crossbars": w.pool,
+    }
+    return Told(aside={"write": rows.pulses()}, extra=extra, notes=_notes(units))
+
+
+def _details(w: Placement, amounts: dict[str, Array]) -> Details:
+    """Bytes of each operation; crossbars have no tiles."""
+    none = np.zeros_like(amounts["buffer"])
+    return Details((none, none, none), (amounts["buffer"], amounts["moved"]))
 
 
 def _notes(units: Units) -> dict[str, Note]:
@@ -305,6 +299,7 @@ def _limits(w: Placement) -> dict[str, tuple[Array, Array]]:
         "{available}": (vector, units.number("buffer")),
         "converters: accelerator.adc_bits does not resolve a single row (a wider converter, or "
         "fewer accelerator.cell_bits or accelerator.dac_bits)": (cut, zero),
+        **memories.limit(units),
         "main memory: needs {needed}, has {available}": (
             memory_bytes(s.ops, s.index)
             + np.where(w.reload, s.ops.memory["weights"][s.index], 0.0),
@@ -326,10 +321,9 @@ RERAM = Machine(
     description="ReRAM crossbars that hold the weights, with a digital unit beside",
     actions=ACTIONS,
     prepare=prepare,
-    activity=activity,
     parts=parts,
     complete=complete,
     native="datapath",
+    clock="clock",
     events=events,
-    planned=True,
 )

@@ -15,19 +15,20 @@ from elector.machines.contract import (
     Part,
     Units,
 )
-from elector.machines.systolic.work import activity, prepare
+from elector.machines.memories import standing_by
+from elector.machines.systolic.work import prepare
 
 Array = np.ndarray
 
 ACTIONS = {
-    "mac": Action("mac", ("mac.{compute}", "energy")),
-    "register": Action("register", ("register", "energy")),
+    "mac": Action("mac", ("mac.{compute}", "energy"), core=True),
+    "register": Action("register", ("register", "energy"), core=True),
     "sram read": Action("sram", ("sram", "read_energy"), "sram"),
     "sram write": Action("sram", ("sram", "write_energy"), "sram"),
     "accumulator read": Action("accumulators", ("sram", "read_energy"), "accumulators"),
     "accumulator write": Action("accumulators", ("sram", "write_energy"), "accumulators"),
-    "vector": Action("vector", ("vector.fp32", "energy")),
-    "special": Action("vector", ("vector.special", "energy")),
+    "vector": Action("vector", ("vector.fp32", "energy"), core=True),
+    "special": Action("vector", ("vector.special", "energy"), core=True),
     "main memory": Action("main memory", ("dram.{memory}", "energy")),
     "interface": Action("interface", ("dram.{memory}", "interface_energy")),
 }
@@ -52,16 +53,17 @@ def parts(units: Units) -> dict[str, Part]:
     """Area and standing power of the parts of the chip and its memory."""
     cells = units.number("rows") * units.number("cols") * units.number("arrays")
     lanes = units.number("vector_lanes")
+    special = lanes / units.number("special_cycles")
     logic = ("logic", "leakage")
     memory = ("dram.{memory}", "interface_area")
     return {
         "array": Part(("mac.{compute}", "area"), cells, logic, True),
         "vector": Part(("vector.fp32", "area"), lanes, logic, True),
-        "special": Part(("vector.special", "area"), lanes, logic, True),
+        "special": Part(("vector.special", "area"), special, logic, True),
         "sram": Part(("sram", "area"), units.number("sram"), ("sram", "leakage")),
         "accumulators": Part(("sram", "area"), units.number("accumulators"), ("sram", "leakage")),
         "interface": Part(memory, units.number("bandwidth"), logic, True),
-        "main memory": Part(None, units.number("bandwidth"), ("dram.{memory}", "standby")),
+        "main memory": Part(None, standing_by(units), ("dram.{memory}", "standby")),
     }
 
 
@@ -78,9 +80,9 @@ SYSTOLIC = Machine(
     description="systolic arrays with one on-chip memory and a vector unit",
     actions=ACTIONS,
     prepare=prepare,
-    activity=activity,
     parts=parts,
     complete=complete,
     native="datapath",
+    clock="clock",
     events=events,
 )

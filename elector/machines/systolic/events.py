@@ -30,7 +30,7 @@ class SystolicUnits:
 
     def turns(self, row: int) -> bool:
         """Whether its loads and computing take turns."""
-        turns = self.case.activity.turns
+        turns = self.case.activity.overlap.turns
         return turns is not None and bool(turns[row, 0])
 
     def work(self, run: Run) -> list[Work]:
@@ -41,16 +41,21 @@ class SystolicUnits:
             work = float(ops.m[row, self.i]) / streams * times
             cycles = work * (spec.simple + spec.special * self.number["special_cycles"])
             return [Work("vector", cut(cycles / self.lanes / self.number["clock"], run.most))]
-        cycles, latency = self._product(row, streams)
+        cycles, latency, moved = self._product(row, streams)
         seconds = cycles * times / self.number["clock"]
+        port = self.number["sram_bandwidth"]
+        if port and self.name["convention"] != "scalesim":
+            # The array waits for its operands, and for room for its results.
+            seconds = max(seconds, moved * times / port)
         return [Work("array", cut(seconds, run.most), latency / self.number["clock"])]
 
     def heads(self, row: int) -> bool:
         """Heads share the arrays, one after another."""
         return self.case.ops.rows[row].in_attention
 
-    def _product(self, row: int, streams: int) -> tuple[float, float]:
-        """Cycles the arrays are taken, folds dealt one by one, and cycles of load and skew."""
+    def _product(self, row: int, streams: int) -> tuple[float, float, float]:
+        """Cycles the arrays are taken, folds dealt one by one, cycles of load and skew, and bytes
+        that pass the port of the on-chip memory."""
         ops = self.case.ops
         m, k, n, batch = (float(x[row, self.i]) for x in (ops.m, ops.k, ops.n, ops.batch))
         spec = ops.rows[row]
@@ -64,10 +69,44 @@ class SystolicUnits:
         sr, sc, t = {"ws": (k, n, m), "os": (m, n, k), "is": (k, m, n)}[flow]
         rows, cols = self.number["rows"], self.number["cols"]
         if self.name["convention"] == "scalesim":
-            return self._peer(sr, sc, t, batch), 0.0
+            return self._peer(sr, sc, t, batch), 0.0, 0.0
+        parts = self._parts(sr, t)
+        widths = tuple(float(x[row]) for x in (ops.a_width, ops.b_width, ops.out_width))
+        moved = batch * self._bytes((m, k, n), widths, len(parts))
         most = int(min(max(min(rows // sr, cols // sc), 1), batch))
-        found = [self._folds(sr, sc, t, batch, together) for together in range(1, most + 1)]
-        return min(found, key=sum)
+        found = []
+        for together in range(1, most + 1):
+            each = [self._folds(sr, sc, part, batch, together) for part in parts]
+            found.append((sum(taken for taken, _ in each), max(wait for _, wait in each)))
+        return (*min(found, key=sum), moved)
+
+    def _parts(self, sr: float, t: float) -> list[float]:
+        """The stream, cut into what the accumulators hold where folds add to each other's sums."""
+        if self.name["dataflow"] == "os" or sr <= self.number["rows"]:
+            return [t]
+        row = self.number["cols"] * self.number["arrays"] * self.case.ops.format.accumulator
+        most = max(float(self.number["accumulators"] // row), 1.0)
+        pieces = int(np.ceil(t / most))
+        return [t / pieces] * pieces
+
+    def _bytes(
+        self, sides: tuple[float, float, float], widths: tuple[float, ...], pieces: int
+    ) -> float:
+        """Bytes read from and written to the on-chip memory, block by block of the array."""
+        (m, k, n), (a, b, out) = sides, widths
+        rows, cols = int(self.number["rows"]), int(self.number["cols"])
+        down, across = {"ws": (k, n), "os": (m, n), "is": (k, m)}[self.name["dataflow"]]
+        total = m * n * out
+        for r in range(0, int(np.ceil(down)), rows):
+            for c in range(0, int(np.ceil(across)), cols):
+                high, wide = min(rows, down - r), min(cols, across - c)
+                if self.name["dataflow"] == "ws":
+                    total += high * wide * b * pieces + m * high * a
+                elif self.name["dataflow"] == "os":
+                    total += k * (high * a + wide * b)
+                else:
+                    total += high * wide * a * pieces + n * high * b
+        return total
 
     def _folds(
         self, sr: float, sc: float, t: float, batch: float, together: int
@@ -104,9 +143,10 @@ class SystolicUnits:
 
     def traffic(self, row: int) -> tuple[float, float, float]:
         """Main memory bytes of one run, as the tile plan moves them."""
-        assert self.case.activity.moved is not None
+        details = self.case.activity.details
+        assert details is not None and details.moved is not None
         count = max(float(self.case.ops.count[row, self.i]), 1.0)
-        weights, read, written = (float(x[row, 0]) / count for x in self.case.activity.moved)
+        weights, read, written = (float(x[row, 0]) / count for x in details.moved)
         return weights, read, written
 
 

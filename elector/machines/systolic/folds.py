@@ -18,6 +18,9 @@ taken. Folds are dealt to several arrays, the last of which is done after
     min(S / A + (1 - 1/A) c, ceil(F / A) c)
 
 with S the cycles of all F folds and c those of the largest (Graham 1966 for the first term).
+Sums of a fold wait in the accumulators for those of the next. Where these hold fewer rows than the
+stream has, it is cut into pieces, and every piece loads the stationary operand anew.
+
 Every term grows with every side of the product and with the number of products, and what a
 larger product may do a smaller one may do as well: none takes longer than a larger one.
 """
@@ -25,7 +28,7 @@ larger product may do a smaller one may do as well: none takes longer than a lar
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -50,6 +53,7 @@ class Sides:
 
     rows, cols, stream : sr, sc and t. batch : independent products. nr, nc : folds along rows
     and columns; where a side grows with the token index, their mean. grows : (N, 1) bool, there.
+    pieces : into which the accumulators cut the stream.
     """
 
     rows: Array
@@ -59,6 +63,7 @@ class Sides:
     nr: Array
     nc: Array
     grows: Array
+    pieces: Array
 
     def at(self, products: Array) -> Sides:
         """Some of the products."""
@@ -67,12 +72,16 @@ class Sides:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Arrays:
-    """D designs: rows and cols of one array, how many there are, output stationary or not."""
+    """D designs: rows and cols of one array, how many there are, output stationary or not.
+
+    sums : rows of sums that the accumulators under the columns hold.
+    """
 
     rows: Array
     cols: Array
     count: Array
     os: Array
+    sums: Array
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -95,6 +104,13 @@ class _Groups:
     def number(self) -> Array:
         """(N, D) groups, the smaller one included."""
         return self.many if self.short is None else self.many + (self.short > 0.0)
+
+
+def pieces(stream: Array, nr: Array, a: Arrays) -> Array:
+    """(N, D) into which a stream is cut: one where no fold adds to the sums of another."""
+    waits = (nr > 1.0) & ~a.os
+    cut = np.maximum(np.ceil(stream / np.maximum(a.sums, 1.0)), 1.0)
+    return np.where(waits, cut, 1.0)
 
 
 def folds(side: Array, size: Array) -> Array:
@@ -123,6 +139,8 @@ def overlapped(s: Sides, a: Arrays) -> tuple[Array, Array]:
     Load and skew delay a result, but the next product may follow on the array's heels.
     """
 
+    s = _cut(s)
+
     def of(s: Sides, g: _Groups) -> tuple[Array, ...]:
         taken = _busy(s, a, g, s.stream)
         cycles = _one_array(s, a, g, taken)
@@ -138,7 +156,13 @@ def overlapped(s: Sides, a: Arrays) -> tuple[Array, Array]:
 
 def serial(s: Sides, a: Arrays) -> Array:
     """(N, D) cycles of a product whose folds follow one another."""
+    s = _cut(s)
     return _least(s, a, lambda s, g: (_in_turn(s, a, g),))[0]
+
+
+def _cut(s: Sides) -> Sides:
+    """The products with a fold for each piece of the stream."""
+    return replace(s, stream=s.stream / s.pieces, batch=np.maximum(s.batch, 1.0) * s.pieces)
 
 
 def _least(

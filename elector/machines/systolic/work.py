@@ -2,40 +2,40 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from elector.base.table import distinct
+from elector.machines import memories
 from elector.machines.buffering import Loads, holds, stream
-from elector.machines.contract import Activity, Count, Stream, Units
-from elector.machines.systolic.folds import Arrays, Sides, folds, mean_folds, overlapped, serial
-from elector.machines.tiling import TILE_SHARE, Plan, plan
+from elector.machines.contract import (
+    Activity,
+    Ahead,
+    Count,
+    Details,
+    Overlap,
+    Stream,
+    Units,
+)
+from elector.machines.systolic import peer
+from elector.machines.systolic.folds import (
+    Arrays,
+    Sides,
+    folds,
+    mean_folds,
+    overlapped,
+    pieces,
+    serial,
+)
+from elector.machines.systolic.tables import Tables, tables
+from elector.machines.tiling import TILE_SHARE, Memories, Plan, plan
 from elector.operations.rows import PARAMETERS, Operations
 
 Array = np.ndarray
 FLOWS = ("ws", "os", "is")
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class _Tables:
-    """Numbers of the products by (pair, dataflow): (R, 3 X), column = pair + X * flow.
-
-    Bytes over all runs and batches: `moving` is read once for each column of folds, `fixed`
-    once, `turning` once for each row of folds, `result` is written once; `sums` are written to
-    the accumulators once for each row of folds, and read as often.
-    """
-
-    rows: Array
-    cols: Array
-    stream: Array
-    moving: Array
-    fixed: Array
-    turning: Array
-    result: Array
-    sums: Array
-    register: Array
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -46,6 +46,7 @@ class Prepared:
     plan_index : (D,) the first of them. read, written, moved (both), weights, distinct, fill :
     (R, Q) bytes over all runs. place : (R,) of a row among the products, -1 elsewhere.
     shared : (products,) bool, all sequences multiply with the same matrix.
+    words : (3, products, Q / 2) words at the interfaces of designs that count as the peer does.
     """
 
     ops: Operations
@@ -56,7 +57,7 @@ class Prepared:
     plan_pair: Array
     products: Array
     vectors: Array
-    tables: _Tables
+    tables: Tables
     macs: Array
     work: Array
     special: Array
@@ -68,8 +69,13 @@ class Prepared:
     fill: Array
     place: Array
     shared: Array
+    words: Array
     details: bool
     trains: Array
+
+    def activity(self, part: slice | Array) -> Activity:
+        """What the designs of `part` do."""
+        return _activity(self, part)
 
 
 def prepare(ops: Operations, index: Array, units: Units, details: bool) -> Prepared:
@@ -95,7 +101,7 @@ def prepare(ops: Operations, index: Array, units: Units, details: bool) -> Prepa
         pair,
         products,
         vectors,
-        _tables(ops, products, ops.a_width, ops.b_width, ops.out_width, ops.format.accumulator),
+        tables(ops, products, ops.a_width, ops.b_width, ops.out_width, ops.format.accumulator),
         macs[products],
         vector_elements * simple,
         vector_elements * special,
@@ -107,6 +113,7 @@ def prepare(ops: Operations, index: Array, units: Units, details: bool) -> Prepa
         memory.fill * times,
         place,
         np.array([ops.rows[r].b in PARAMETERS for r in products], dtype=bool),
+        _words(ops, products, pair, plan_index, units),
         details,
         (ops.count[ops.where(phase="backward")] > 0).any(axis=0),
     )
@@ -121,34 +128,16 @@ def _plan(ops: Operations, index: Array, units: Units, details: bool) -> tuple[P
     asked = np.arange(len(ops.rows) if details else 0)
     pair, rest, fuse = (np.repeat(x, 2) for x in (pair, rest, keys % 2 == 1))
     half = np.arange(pair.size) % 2 == 0
-    return plan(ops, pair, sizes[rest], half, fuse, asked), pair, 2 * place
+    return plan(ops, pair, Memories(sizes[rest], half, fuse), asked), pair, 2 * place
 
 
-def _tables(
-    ops: Operations, r: Array, a_width: Array, b_width: Array, out_width: Array, acc: float
-) -> _Tables:
-    m, k, n = ops.m[r], ops.k[r], ops.n[r]
-    aw, bw, cw = a_width[r][:, None], b_width[r][:, None], out_width[r][:, None]
-    times = ops.count[r] * ops.batch[r]
-    a, b, out = times * m * k * aw, times * k * n * bw, times * m * n
-    zero = np.zeros_like(m)
-    mac = times * m * k * n
-
-    def flows(ws: Array, os: Array, is_: Array) -> Array:
-        return np.concatenate((ws, os, is_), axis=1)
-
-    return _Tables(
-        rows=flows(k, m, k),
-        cols=flows(n, n, m),
-        stream=flows(m, k, n),
-        moving=flows(a, a, b),
-        fixed=flows(b, zero, a),
-        turning=flows(zero, b, zero),
-        result=flows(out * cw, out * cw, out * cw),
-        sums=flows(out * acc, zero, out * acc),
-        # Every cell hands its moving operand and its partial sum (os: both operands) on.
-        register=flows(mac * (aw + acc), mac * (aw + bw), mac * (bw + acc)),
-    )
+def _words(ops: Operations, products: Array, pair: Array, plan_index: Array, units: Units) -> Array:
+    """(3, products, Q / 2) words of the peer's interfaces; none where nothing counts as it does."""
+    if not units.equals("convention", "scalesim").any():
+        return np.zeros((3, 0, 0))
+    size = np.zeros(pair.size // 2)
+    size[plan_index // 2] = units.number("sram")
+    return peer.words(ops, products, pair[::2], size)
 
 
 # ---- seconds ----
@@ -174,6 +163,23 @@ class _Designs:
         fits = self.p.plan.needed[self.half] * 2.0 / TILE_SHARE <= self.units.number("sram")
         return self.units.flag("double_buffer") & fits
 
+    @functools.cached_property
+    def peer(self) -> Array:
+        """(D,) whether cycles and stalls are counted as the peer does."""
+        return self.units.equals("convention", "scalesim")
+
+    @functools.cached_property
+    def arrays(self) -> Arrays:
+        """The arrays of the designs, with the accumulators under their columns.
+
+        The peer's hold every sum of a stream.
+        """
+        rows, cols, count = (self.units.number(key) for key in ("rows", "cols", "arrays"))
+        row = cols * count * self.p.ops.format.accumulator
+        sums = np.floor(self.units.number("accumulators") / row)
+        sums = np.where(self.peer, np.inf, sums)
+        return Arrays(rows, cols, count, self.units.equals("dataflow", "os"), sums)
+
     @property
     def plain(self) -> Array:
         """(D,) the plan of an operation that does not choose."""
@@ -195,10 +201,9 @@ class _Compute:
     sides: Sides
 
 
-def activity(prepared: object, part: slice) -> Activity:
+def _activity(p: Prepared, part: slice | Array) -> Activity:
     """Seconds and counts of the designs in `part` (physics: time = the slowest resource)."""
-    assert isinstance(prepared, Prepared)
-    p, ops, units = prepared, prepared.ops, prepared.units.take(part)
+    ops, units = p.ops, p.units.take(part)
     index, half = p.index[part], p.plan_index[part]
     d = _Designs(p, units, index, index + ops.count.shape[1] * units.code("dataflow", FLOWS), half)
     rows = np.arange(len(ops.rows))
@@ -214,31 +219,34 @@ def activity(prepared: object, part: slice) -> Activity:
     if compute.chip is not None:
         busy["on-chip memory"] = compute.chip
     counts, traffic = _counts(d, compute, turns)
-    cells = units.number("rows") * units.number("cols") * units.number("arrays")
     return Activity(
         busy=busy,
         alone=alone,
-        compute=compute.alone,
         cycles=compute.cycles,
         counts=counts,
         fuse=units.flag("fuse"),
-        weights=Count(p.distinct, d.plain),
-        room=units.number("sram") * TILE_SHARE / 2.0,
-        bandwidth=units.number("bandwidth"),
-        start=_start(d) / units.number("bandwidth"),
+        start=np.where(d.peer, 0.0, _start(d) / units.number("bandwidth")),
         executed=ops.executed[index],
-        peak=cells * units.number("clock"),
+        peak=d.arrays.rows * d.arrays.cols * d.arrays.count * units.number("clock"),
         limits=_limits(d),
-        resources=tuple(busy),
-        one=one,
-        streams=_streams(d, loads),
-        turns=turns,
-        holds=holds(compute.alone, compute.array, loads, turns),
-        tiles=_tiles(d, turns) if p.details else None,
-        traffic=traffic if p.details else None,
-        moved=_moved(d, turns) if p.details else None,
-        accesses=_accesses(d, compute.sides) if p.details else {},
+        overlap=Overlap(
+            one=one,
+            streams=_streams(d, loads),
+            turns=turns,
+            holds=holds(compute.alone, compute.array, loads, turns),
+        ),
+        ahead=Ahead(
+            Count(p.distinct, d.plain),
+            units.number("sram") * TILE_SHARE / 2.0,
+            units.number("bandwidth"),
+        ),
+        details=_details(d, compute.sides, turns, traffic) if p.details else None,
     )
+
+
+def _details(d: _Designs, sides: Sides, turns: Array, traffic: tuple[Array, Array]) -> Details:
+    """Tiles, bytes and accesses of each operation."""
+    return Details(_tiles(d, turns), traffic, _moved(d, turns), _accesses(d, sides))
 
 
 def _chosen(d: _Designs, table: Array, turns: Array) -> Array:
@@ -251,13 +259,33 @@ def _chosen(d: _Designs, table: Array, turns: Array) -> Array:
 def _loads(d: _Designs) -> Loads:
     p, bandwidth = d.p, d.units.number("bandwidth")
     moved, weights = p.moved, p.distinct
-    return Loads(
+    found = Loads(
         moved[:, d.half] / bandwidth,
         moved[:, d.half + 1] / bandwidth,
         weights[:, d.half] / bandwidth,
         weights[:, d.half + 1] / bandwidth,
         p.fill[:, d.half] / bandwidth,
-        d.double,
+        d.double | d.peer,
+    )
+    return _peer_loads(d, found) if d.peer.any() else found
+
+
+def _peer_loads(d: _Designs, loads: Loads) -> Loads:
+    """The loads, those of designs that count as the peer does at its interfaces."""
+    words = d.units.number("interface_bandwidth") * d.units.number("clock")
+    each = np.zeros_like(loads.half)
+    each[d.p.products] = peer.seconds(d.p.words[:, :, d.half // 2], words)
+
+    def of(values: Array, counted: Array | float) -> Array:
+        return np.where(d.peer, counted, values)
+
+    return Loads(
+        of(loads.half, each),
+        of(loads.whole, each),
+        of(loads.half_weights, 0.0),
+        of(loads.whole_weights, 0.0),
+        of(loads.fill, 0.0),
+        loads.double,
     )
 
 
@@ -293,7 +321,7 @@ def _compute(d: _Designs, rows: Array, n: Array | None) -> _Compute:
         reads, writes, _ = _sram(p.tables, products, d.column, sides)
         if n is not None:
             reads, writes = _sram_of(d, products, sides, n)
-        chip[matmul] = (reads + writes) / np.where(port > 0, port, np.inf)
+        chip[matmul] = (reads + writes) / np.where((port > 0) & ~d.peer, port, np.inf)
         alone = np.maximum(alone, chip)
     return _Compute(alone, taken / clock, chip, cycles, sides)
 
@@ -314,12 +342,12 @@ def _sides(d: _Designs, products: Array, n: Array | None) -> Sides:
         rows = np.where(shared & (flow == 1), rows / n, rows)
         cols = np.where(shared & (flow == 2), cols / n, cols)
         batch = np.where(shared, batch, np.ceil(batch / n))
-    size = d.units.number("rows"), d.units.number("cols")
-    nr, nc = folds(rows, size[0]), folds(cols, size[1])
+    a = d.arrays
+    nr, nc = folds(rows, a.rows), folds(cols, a.cols)
     grows = np.array([bool(p.ops.rows[r].grows) for r in op], dtype=bool)[:, None]
     if grows.any():
-        _grow(d, op, size, nr, nc)
-    return Sides(rows, cols, stream, batch, nr, nc, grows)
+        _grow(d, op, (a.rows, a.cols), nr, nc)
+    return Sides(rows, cols, stream, batch, nr, nc, grows, pieces(stream, nr, a))
 
 
 def _grow(d: _Designs, op: Array, size: tuple[Array, Array], nr: Array, nc: Array) -> None:
@@ -340,35 +368,22 @@ def _grow(d: _Designs, op: Array, size: tuple[Array, Array], nr: Array, nc: Arra
 
 def _cycles(d: _Designs, s: Sides) -> tuple[Array, Array]:
     """(N, D) cycles of one run of the products, and cycles the arrays are taken."""
-    units = d.units
-    os = units.equals("dataflow", "os")
-    a = Arrays(units.number("rows"), units.number("cols"), units.number("arrays"), os)
+    units, a = d.units, d.arrays
     cycles, taken = overlapped(s, a)
     waits = units.equals("preload", "serial")
     if waits.any():
         one_by_one = serial(s, a)
         cycles, taken = np.where(waits, one_by_one, cycles), np.where(waits, one_by_one, taken)
-    peer = units.equals("convention", "scalesim")
-    if peer.any():
-        counted = _scalesim(s, a)
-        cycles, taken = np.where(peer, counted, cycles), np.where(peer, counted, taken)
+    if d.peer.any():
+        counted = peer.cycles(s, a)
+        cycles, taken = np.where(d.peer, counted, cycles), np.where(d.peer, counted, taken)
     return cycles, taken
-
-
-def _scalesim(s: Sides, a: Arrays) -> Array:
-    """The peer's count: whole folds one after another, minus one a layer; no drain for os.
-
-    SCALE-Sim 3.0.0 reports 2 R + C + t - 2 a fold (os: R + C + t - 2), less one cycle a layer.
-    """
-    loads = np.where(a.os, 1.0, 2.0)
-    number = folds(s.rows, a.rows) * folds(s.cols, a.cols)
-    return s.batch * number * (loads * a.rows + a.cols + s.stream - 2.0) - 1.0
 
 
 # ---- bytes and counts ----
 
 
-def _sram(t: _Tables, products: Array, column: Array, s: Sides) -> tuple[Array, Array, Array]:
+def _sram(t: Tables, products: Array, column: Array, s: Sides) -> tuple[Array, Array, Array]:
     """Bytes over all runs: read from and written to the on-chip memory, and partial sums.
 
     The sums of a fold are added to those in the accumulators; the last of them are read once
@@ -377,7 +392,7 @@ def _sram(t: _Tables, products: Array, column: Array, s: Sides) -> tuple[Array, 
     moving, fixed, turning, result, sums = (
         x[products][:, column] for x in (t.moving, t.fixed, t.turning, t.result, t.sums)
     )
-    return moving * s.nc + fixed + turning * s.nr, result, sums * s.nr
+    return moving * s.nc + fixed * s.pieces + turning * s.nr, result, sums * s.nr
 
 
 def _sram_of(d: _Designs, products: Array, s: Sides, n: Array) -> tuple[Array, Array]:
@@ -389,16 +404,16 @@ def _sram_of(d: _Designs, products: Array, s: Sides, n: Array) -> tuple[Array, A
     again = np.where(d.p.shared[products][:, None], 1.0, n)
     moving = moving / np.where(flow == 2, again, n)
     fixed = fixed / np.where(flow == 2, n, again)
-    return moving * s.nc + fixed + turning / again * s.nr, result / n
+    return moving * s.nc + fixed * s.pieces + turning / again * s.nr, result / n
 
 
 def _accesses(d: _Designs, s: Sides) -> dict[str, Array]:
     """(R, D) elements of each operand the array reads and writes, over all runs."""
     p, ops, column = d.p, d.p.ops, d.column
     one, zero, every = np.ones(len(ops.rows)), np.zeros(len(ops.rows)), np.arange(p.products.size)
-    reads_a = _sram(_tables(ops, p.products, one, zero, zero, 0.0), every, column, s)[0]
-    reads_b = _sram(_tables(ops, p.products, zero, one, zero, 0.0), every, column, s)[0]
-    _, result, sums = _sram(_tables(ops, p.products, zero, zero, one, 1.0), every, column, s)
+    reads_a = _sram(tables(ops, p.products, one, zero, zero, 0.0), every, column, s)[0]
+    reads_b = _sram(tables(ops, p.products, zero, one, zero, 0.0), every, column, s)[0]
+    _, result, sums = _sram(tables(ops, p.products, zero, zero, one, 1.0), every, column, s)
     # Outputs that stay in the cells leave them once; others pass the accumulators each fold.
     writes = np.where(sums > 0, sums, result)
     found = {}
@@ -441,6 +456,19 @@ def _limits(d: _Designs) -> dict[str, tuple[Array, Array]]:
             total[d.index],
             units.number("memory_capacity"),
         ),
+        **_bandwidth(d),
+        "accumulators: one sum under each column needs {needed}, has {available}": (
+            np.where(d.arrays.os, 0.0, d.arrays.cols * d.arrays.count * p.ops.format.accumulator),
+            units.number("accumulators"),
+        ),
+    }
+
+
+def _bandwidth(d: _Designs) -> dict[str, tuple[Array, Array]]:
+    """The limit of the main memory, but for the peer's convention, which has interfaces."""
+    return {
+        text: (np.where(d.peer, 0.0, needed), available)
+        for text, (needed, available) in memories.limit(d.units).items()
     }
 
 

@@ -14,6 +14,7 @@ from functools import cache
 from typing import Any
 
 import numpy as np
+from random_designs import highest_clock, memory_rate
 
 from elector.base.errors import InputError
 from elector.base.table import Column, Field, schema
@@ -33,6 +34,8 @@ PRESETS = ("bert-tiny", "bert-base", "gpt2", "llama-2-7b", "t5-base", "vit-base"
 APART = ("convention",)
 #: A memory that holds every design, so that more than half of them are feasible.
 ROOM = 1e15
+#: Machines whose bandwidth and clock are limited by memory type and node.
+LIMITED = ("systolic", "acceltran")
 #: Longest sequence of a model with learned positions.
 POSITIONS = 512
 MOST_DRAWN = {"layers": 48, "hidden": 16384, "heads": 64, "head_size": 256, "feed_forward": 65536}
@@ -234,7 +237,28 @@ def hardware(subject: Subject, structure: Mapping[str, Any], random: Random) -> 
         found[name] = setting(field, random, given(str(structure["accelerator"]), key))
     if random.random() < 0.8:
         found |= _room(subject)
-    return found
+    row = structure | found
+    return found | {key: min(value, most(subject, row, key)) for key, value in _limited(found)}
+
+
+def _limited(found: Row) -> list[tuple[str, float]]:
+    """Settings that silicon limits, and their values."""
+    ends = ("bandwidth", "clock")
+    return [(key, value) for key, value in found.items() if key.rpartition(".")[2] in ends]
+
+
+def most(subject: Subject, row: Mapping[str, Any], key: str) -> float:
+    """What the memory of a row delivers, or what the silicon of its node reaches; else no limit."""
+    start, _, name = key.rpartition(".")
+    short = key.partition(".")[2]
+    beside = {"bandwidth": f"{start}.memory", "clock": f"{start}.node"}.get(name, "")
+    other = beside.partition(".")[2]
+    machine = subject.owner(short)[0]
+    if other not in subject.fields or machine not in LIMITED:
+        return math.inf
+    value = row.get(beside) or _preset(str(row["accelerator"])).get(other)
+    value = value or subject.fields[other].default
+    return memory_rate(str(value)) if name == "bandwidth" else highest_clock(float(value))
 
 
 @cache

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from elector.base.errors import InputError
-from elector.describe.model import Model, with_settings
+from elector.describe.model import Model
+from elector.describe.variants import with_settings
 from elector.describe.workload import Workload
 from elector.operations import Operations
 from elector.operations import build as operations
@@ -74,6 +75,7 @@ def simulated_operations(model: Model, length: int, batch: int, mode: str) -> Op
         trainable="all",
         sparsity="dense",
         optimizer_kernels="fused",
+        residency="model",
         generates=False,
         batch=numbers(batch),
         sequence_length=numbers(length),

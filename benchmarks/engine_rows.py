@@ -1,0 +1,122 @@
+"""Rows of gpu_engines.csv (engines, language models, power) as settings of this program.
+
+Rows that no setting describes stay out and are counted by `unread`: weights in other formats than
+the products' (int8 and int4 weight-only, GGUF), onnxruntime and TGI, which are not modelled.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from gpu_rows import BOARDS, Record, Steps, from_records, read
+
+#: Layers, hidden ... of a row -> the preset it is, where it is one.
+PRESETS = {("12", "768", "30522"): "bert-base", ("24", "1024", "30522"): "bert-large"}
+NOT_MODELLED = ("onnxruntime", "tgi", "paddle")
+#: MLPerf states no batch of its Offline scenario: a large one.
+OFFLINE = 256
+#: Generation behind a prompt that its rows do not state (main -n 1024, about 379 tokens).
+_FLASH = ("tensorrt", "tensorrt-llm", "vllm", "sglang")
+
+
+def engines(folder: Path) -> list[Record]:
+    """Rows whose formats and stack this program has."""
+    return [r for r in read(folder / "gpu_engines.csv") if modelled(r)]
+
+
+def modelled(r: Record) -> bool:
+    """Whether settings describe a row."""
+    same = r["weights"] == r["activations"] or not r["weights"]
+    return same and r["implementation"] not in NOT_MODELLED
+
+
+def settings(r: Record) -> dict[str, object]:
+    """Model, accelerator and dotted settings of a row."""
+    device = BOARDS.get(r["device"], r["device"]).lower().replace(" ", "-")
+    training = r["mode"] == "train"
+    found: dict[str, object] = {
+        **_model(r),
+        "accelerator": device,
+        "workload.mode": "training" if training else None,
+        "workload.batch": int(float(r["batch_per_device"] or OFFLINE)),
+        "workload.sequence_length": int(r["seq"]),
+        "workload.generate": int(r["generate"]) or None,
+        "workload.precision": r["dtype"],
+        "workload.implementation": r["implementation"],
+        "workload.attention": _attention(r),
+        "accelerator.power_limit": f"{r['power_limit_w']} W" if r["power_limit_w"] else None,
+    }
+    return {key: value for key, value in found.items() if value is not None}
+
+
+def _model(r: Record) -> dict[str, object]:
+    preset = PRESETS.get((r["layers"], r["hidden"], r["vocab"]))
+    if preset:
+        head = "question-answering" if "squad" in r["workload"] else "pooler"
+        return {"model": preset, "model.head": head}
+    sizes = {
+        "model.layers": r["layers"],
+        "model.hidden": r["hidden"],
+        "model.heads": r["heads"],
+        "model.feed_forward": r["ff"],
+        "model.vocabulary": r["vocab"],
+    }
+    name = r["workload"].lower()
+    if name.startswith(("mpt", "gpt-j")):
+        # Decoders of their own: plain feed-forward layers, no bias counts for little.
+        longest = int(r["seq"]) + int(r["generate"] or 0)
+        return {"model": "decoder", **sizes, "model.positions": max(longest, 2048)}
+    if name.startswith("llama-2-7b"):
+        return {"model": "llama-2-7b"}
+    return {"model": "llama-2-7b", **sizes, "model.kv_heads": r["kv_heads"]}
+
+
+def _attention(r: Record) -> str:
+    text = r["attention_impl"]
+    if r["implementation"] in _FLASH or text.startswith(("flash", "sdpa")):
+        return "flash"
+    return "unfused"
+
+
+def seconds(r: Record, prefill: float = 0.0) -> float:
+    """Seconds of the whole step a row speaks of, its prompt included.
+
+    prefill : measured seconds of the prompt where the row times the tokens after it alone.
+    """
+    value, batch = float(r["value"]), float(r["batch_per_device"] or OFFLINE)
+    tokens = batch * int(r["generate"] or 0)
+    metric = r["metric"]
+    if metric == "step_ms":
+        return value * 1e-3
+    if metric == "sequences_per_s":
+        return batch / value
+    if metric == "decode_tokens_per_s":
+        return prefill + tokens / value
+    if metric == "output_tokens_per_s":
+        return tokens / value
+    return batch * int(r["seq"]) / value  # prefill_tokens_per_s, tokens_per_s_per_device
+
+
+def for_fitting(folder: Path) -> Steps:
+    """Rows of whole steps that constants may be fitted on.
+
+    Training of MPT (eight boards exchange weights and gradients), chats whose prompts are not
+    stated, and MLPerf (variable lengths, batches not stated) are compared with only.
+    """
+    rows = [
+        r
+        for r in engines(folder)
+        if r["block"].split(" /")[0]
+        in ("tensorrt-bert", "hf-eager-llama", "llama.cpp", "tensorrt-llm")
+        and "device-heading" not in r["flag"]
+        and "approx" not in r["flag"]
+    ]
+    prompts = {_prompt(r): seconds(r) for r in rows if r["workload"].endswith("-prefill")}
+    found = [seconds(r, prompts.get(_prompt(r), 0.0)) for r in rows]
+    return from_records(rows, [settings(r) for r in rows], found)
+
+
+def _prompt(r: Record) -> tuple[str, ...]:
+    """What a prompt and the tokens after it share."""
+    keys = ("block", "device", "hidden", "vocab", "seq", "batch_per_device", "dtype")
+    return tuple(r[key] for key in (*keys, "attention_impl"))

@@ -1,0 +1,149 @@
+"""Fit the constants of products by family of chips and number format.
+
+    python benchmarks/fit_gpu_products.py FOLDER [--write] [--without DEVICE]
+
+FOLDER as for gpu_timings.py. Fitted on at most 250 products above 50 us of each device and format
+of which gpu_timings.py keeps none out, timed by vLLM; loss and search as in fit_gpu.py. Ampere
+keeps the constants of all GPUs, which were fitted on it, and so does int8. Flash attention: the
+best of a grid on at most 40 rows of each device and kind. --without leaves a device out of its
+family. --write renews data/gpu_products.csv.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import sys
+from pathlib import Path
+
+import gpu_timings
+import numpy as np
+from fit_gpu import off
+from gpu_rows import Compiled, kernel_only
+
+from elector.base.table import DATA
+from elector.machines.gpu import kernels
+from elector.machines.gpu.stacks import stacks
+
+Values = dict[str, float]
+Key = tuple[str, tuple[str, ...]]
+Rows = list[tuple[Compiled, np.ndarray]]
+
+#: Families with rows of their own -> devices of the package.
+FAMILIES = {
+    "ada": ("l40s",),
+    "hopper": ("h100_sxm", "h200_sxm"),
+    "blackwell": ("b200_sxm", "gb200"),
+}
+#: The same for flash attention; Ampere has the products of all GPUs.
+FLASH = {"ampere": ("a100_sxm",), **FAMILIES}
+FORMATS = {"bfloat16": ("bf16", "fp16"), "fp8": ("fp8",)}
+BOUNDS = {
+    "tensor_share": (0.3, 1.0),
+    "operand_share": (0.001, 0.5),
+    "wave_share": (0.05, 1.0),
+    "tile_cycles": (100.0, 8000.0),
+}
+BEGIN = {"tensor_share": 0.8, "operand_share": 0.05, "wave_share": 0.6, "tile_cycles": 2000.0}
+SIZE, START, STOP = 250, 1.4, 1.01
+
+
+def rows(folder: Path, family: str, kind: str, without: str) -> Rows:
+    """Products of a family in one format, apart from those left out."""
+    found = []
+    for device in FAMILIES[family]:
+        every = gpu_timings.products(folder, device, "vllm", kind)
+        if every is not None and device != without:
+            some = gpu_timings.sample(every, SIZE, left_out=False)
+            found.append((gpu_timings.compiled(some, device, kind, "vllm"), some.seconds))
+    return found
+
+
+def loss(key: Key, values: Values, data: Rows) -> float:
+    """Mean absolute logarithm of predicted over measured seconds."""
+    table = kernels.measured_tiles()
+    table.update({(key[0], name): values for name in key[1]})
+    alone, now = kernel_only(stacks()), kernels.constants()
+    return float(np.mean([off(c.seconds(now, alone) / t).mean() for c, t in data]))
+
+
+def fit(key: Key, data: Rows) -> Values:
+    """Pattern search from round numbers."""
+    values, factor = dict(BEGIN), START
+    best = loss(key, values, data)
+    while factor > STOP:
+        before = best
+        for name, bounds in BOUNDS.items():
+            for step in (factor, 1.0 / factor):
+                trial = {**values, name: float(np.clip(values[name] * step, *bounds))}
+                found = loss(key, trial, data)
+                if found < best - 1e-6:
+                    values, best = trial, found
+                    break
+        if before - best < 1e-4:
+            factor = factor**0.5
+    loss(key, values, data)  # the table holds the last trial
+    print(key, {k: round(v, 4) for k, v in values.items()}, round(best, 4), file=sys.stderr)
+    return values
+
+
+def fit_flash(folder: Path, family: str, without: str) -> float:
+    """Rate of flash attention over that inside a tile: the best of a grid."""
+    data = [
+        (r, device, kind)
+        for device in FLASH[family]
+        for kind in ("prefill", "encoder")
+        for r in gpu_timings.attention_rows(folder, device, "vllm", kind, left_out=False)[:40]
+        if device != without
+    ]
+    measured = np.array([float(str(r["latency"])) * 1e-3 for r, _, _ in data])
+    table, best = kernels.measured_tiles(), (np.inf, 1.0)
+    own = table.setdefault((family, "bf16"), {})
+    for share in np.arange(0.4, 1.01, 0.05):
+        own["flash_share"] = float(share)
+        ours = [gpu_timings.attention_seconds(r, d, "vllm", kind) for r, d, kind in data]
+        best = min(best, (float(off(np.array(ours) / measured).mean()), float(share)))
+    own["flash_share"] = best[1]
+    print(family, "flash", best, file=sys.stderr)
+    return best[1]
+
+
+def write(found: dict[Key, Values]) -> None:
+    """Renew data/gpu_products.csv."""
+    source = (
+        "fitted by benchmarks/fit_gpu_products.py on products timed by vLLM 0.24 "
+        "(aiconfigurator-core 0.12.0)"
+    )
+    with (DATA / "gpu_products.csv").open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(["architecture", "formats", *kernels.TILES_OF, "evidence", "source"])
+        for (family, formats), values in found.items():
+            cells = [f"{values[n]:.4g}" if n in values else "" for n in kernels.TILES_OF]
+            writer.writerow([family, "|".join(formats), *cells, "derived", source])
+
+
+def main() -> None:
+    """Fit and show, or write."""
+    parser = argparse.ArgumentParser(description="fit products by family and format")
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--without", default="")
+    parser.add_argument("--write", action="store_true")
+    given = parser.parse_args()
+    found = {}
+    for family in FAMILIES:
+        for kind, formats in FORMATS.items():
+            data = rows(given.folder, family, kind, given.without)
+            if data:
+                found[family, formats] = fit((family, formats), data)
+    for family in FLASH if not given.without else ():
+        share = fit_flash(given.folder, family, given.without)
+        for formats in FORMATS.values() if family in FAMILIES else [FORMATS["bfloat16"]]:
+            found.setdefault((family, formats), {})["flash_share"] = share
+    if given.write:
+        write(found)
+    else:
+        gpu_timings.show(given.folder, "vllm", gpu_timings.ROWS)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,225 @@
+"""Timings of single kernels on nine GPUs, from the data package aiconfigurator-core 0.12.0.
+
+    python benchmarks/gpu_timings.py FOLDER [--engine vllm] [--rows 600]
+
+FOLDER is `aiconfigurator_core` of the unpacked wheel (Apache-2.0; `pip download --no-deps`, then
+unzip): its systems/data/DEVICE/KIND/ENGINE/VERSION/*.parquet. Printed for each device and format:
+rows, median and mean absolute error and bias of products above 50 us, and of attention, on rows
+that no fit has seen: those whose SHA-256 of `device|kind|engine|format|m|n|k` (attention: all
+input columns joined by |) ends in the hex digit 0 or 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as parquet
+from gpu_rows import Compiled, compile_operations, kernel_only, operations
+
+import elector
+from elector.machines.gpu.kernels import constants
+from elector.machines.gpu.stacks import stacks
+
+Array = np.ndarray
+
+#: Device of the package -> of this program.
+DEVICES = {
+    "a100_sxm": "a100-sxm-80gb",
+    "l40s": "l40s",
+    "h100_sxm": "h100-sxm-80gb",
+    "h200_sxm": "h200-sxm-141gb",
+    "b200_sxm": "b200-sxm-192gb",
+    "b300_sxm": "b300-sxm-288gb",
+    "gb200": "gb200-192gb",
+    "gb300": "gb300-288gb",
+    "rtx_pro_6000_server": "rtx-pro-6000",
+}
+#: Format of the package -> precision of this program.
+FORMATS = {"bfloat16": "bf16", "fp8": "fp8", "sq": "int8"}
+#: Engine of the package -> stack of this program. Its timings of TensorRT-LLM ran under PyTorch,
+#: which finds the scales of 8 bits as vLLM does.
+STACKS = {"vllm": "vllm", "sglang": "sglang", "trtllm": "vllm"}
+#: Shorter kernels are their start, and differ from host to host.
+LEAST = 50e-6
+#: Rows of a device and format that are compared.
+ROWS = 600
+
+
+@dataclass(frozen=True)
+class Timings:
+    """Products of one device, engine and format: sizes, seconds, and whether a row is left out."""
+
+    m: Array
+    n: Array
+    k: Array
+    seconds: Array
+    left_out: Array
+
+    def take(self, keep: Array) -> Timings:
+        """The rows where `keep` (N,) holds, or those at given places."""
+        return Timings(*(getattr(self, f)[keep] for f in ("m", "n", "k", "seconds", "left_out")))
+
+
+def held_out(cells: Iterable[object]) -> bool:
+    """The rule by which a row is never fitted on."""
+    text = "|".join(str(cell) for cell in cells)
+    return hashlib.sha256(text.encode()).hexdigest()[-1] in "01"
+
+
+@functools.cache
+def products(folder: Path, device: str, engine: str, kind: str) -> Timings | None:
+    """Products of the newest version of an engine; None where it has none in that format."""
+    found = sorted((folder / "systems" / "data" / device / "gemm" / engine).glob("*/*.parquet"))
+    if not found:
+        return None
+    table = parquet.read_table(found[-1]).to_pydict()
+    chosen = [i for i, name in enumerate(table["gemm_dtype"]) if name == kind]
+    if not chosen:
+        return None
+    m, n, k, milliseconds = (
+        np.array([table[c][i] for i in chosen], float) for c in ("m", "n", "k", "latency")
+    )
+    out = [
+        held_out((device, "gemm", engine, kind, table["m"][i], table["n"][i], table["k"][i]))
+        for i in chosen
+    ]
+    return Timings(m, n, k, milliseconds * 1e-3, np.array(out))
+
+
+def sample(rows: Timings, size: int, left_out: bool) -> Timings:
+    """Rows above 50 us, at most `size` of them, evenly spread over the table."""
+    keep = np.nonzero((rows.seconds > LEAST) & (rows.left_out == left_out))[0]
+    rng = np.random.default_rng(0)
+    return rows.take(np.sort(rng.permutation(keep)[:size]))
+
+
+def compiled(rows: Timings, device: str, kind: str, engine: str) -> Compiled:
+    """The products as steps of their own, as an engine runs them."""
+    stack = STACKS[engine]
+    ops = operations(rows.m, rows.k, rows.n, precision=FORMATS[kind], stack=stack)
+    return compile_operations(ops, DEVICES[device], FORMATS[kind])
+
+
+def show(folder: Path, engine: str, size: int) -> None:
+    """Errors of products by device and format, on rows left out."""
+    now, alone = constants(), kernel_only(stacks())
+    print("device        format     rows  median   mean   bias")
+    for device in DEVICES:
+        for kind in FORMATS:
+            for name in (engine, "trtllm"):
+                every = products(folder, device, name, kind)
+                if every is None:
+                    continue
+                rows = sample(every, size, left_out=True)
+                error = compiled(rows, device, kind, name).seconds(now, alone) / rows.seconds - 1.0
+                size_of = np.abs(error)
+                print(
+                    f"{device:13} {FORMATS[kind]:5} {name:8} {error.size:5} "
+                    f"{np.median(size_of):7.1%} {size_of.mean():7.1%} {np.median(error):+7.1%}"
+                )
+                if name == engine:
+                    break
+
+
+#: Kind of attention -> its file, and the columns of its rows.
+ATTENTION = {
+    "prefill": ("attention", "context_attention_perf.parquet"),
+    "decode": ("attention", "generation_attention_perf.parquet"),
+    "encoder": ("encoder_attention", "encoder_attention_perf.parquet"),
+}
+#: Rows of attention of a device and kind that are compared.
+FEW = 80
+
+
+def attention_rows(
+    folder: Path, device: str, engine: str, kind: str, left_out: bool = True
+) -> list[dict[str, object]]:
+    """Rows in bf16 without a window, those left out of every fit or the others."""
+    room, name = ATTENTION[kind]
+    found = sorted((folder / "systems" / "data" / device / room / engine).glob(f"*/{name}"))
+    if not found:
+        return []
+    rows = [
+        r
+        for r in parquet.read_table(found[-1]).to_pylist()
+        if r["attn_dtype"] == r.get("kv_cache_dtype", "bfloat16") == "bfloat16"
+        and not r.get("window_size")
+        and r["latency"] * 1e-3 > LEAST
+    ]
+    outside = ("framework", "version", "device", "latency")
+    cells = [(device, room, *(v for k, v in r.items() if k not in outside)) for r in rows]
+    rows = [r for r, c in zip(rows, cells, strict=True) if held_out(c) == left_out]
+    return sorted(rows, key=lambda r: hashlib.sha256(repr(r).encode()).hexdigest())[:FEW]
+
+
+def attention_seconds(r: dict[str, object], device: str, engine: str, kind: str) -> float:
+    """Seconds of attention in a model of one layer."""
+    heads, size = int(str(r["num_heads"])), int(str(r["head_dim"]))
+    encoder, decoding = kind == "encoder", kind == "decode"
+    length = int(str(r["step"])) + 1 if decoding else int(str(r["isl"]))
+    settings: dict[str, object] = {
+        "model.layers": 1,
+        "model.hidden": heads * size,
+        "model.heads": heads,
+        "model.positions": length + 2,
+        "model.head": "none",
+        "workload.batch": r["batch_size"],
+        "workload.sequence_length": length,
+        "workload.generate": 2 if decoding else 0,
+        "workload.precision": "bf16",
+        "workload.attention": "flash",
+        "workload.implementation": STACKS[engine],
+        "accelerator.memory_capacity": 1e15,
+    }
+    if not encoder:
+        settings |= {"model.kv_heads": r["num_key_value_heads"], "model.head": "causal-lm"}
+    found = elector.simulate(
+        "encoder" if encoder else "decoder", DEVICES[device], settings=settings, operations=True
+    )
+    phase = "decode" if decoding else None if encoder else "prefill"
+    return float(
+        sum(
+            o["seconds"]
+            for o in found["operations"]
+            if o["name"] in ("scores", "softmax", "context")
+            and (phase is None or o["phase"] in (phase, "forward"))
+        )
+    )
+
+
+def show_attention(folder: Path, engine: str) -> None:
+    """Errors of attention by device and kind, on rows left out."""
+    print("device        attention  rows  median   mean   bias")
+    for device in DEVICES:
+        for kind in ATTENTION:
+            rows = attention_rows(folder, device, engine, kind)
+            if not rows:
+                continue
+            measured = np.array([float(str(r["latency"])) * 1e-3 for r in rows])
+            ours = np.array([attention_seconds(r, device, engine, kind) for r in rows])
+            error = ours / measured - 1.0
+            print(
+                f"{device:13} {kind:10} {error.size:5} {np.median(np.abs(error)):7.1%} "
+                f"{np.abs(error).mean():7.1%} {np.median(error):+7.1%}"
+            )
+
+
+def main() -> None:
+    """Print the errors."""
+    parser = argparse.ArgumentParser(description="errors against timings of single kernels")
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--engine", default="vllm")
+    parser.add_argument("--rows", type=int, default=ROWS)
+    given = parser.parse_args()
+    show(given.folder, given.engine, given.rows)
+    show_attention(given.folder, given.engine)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,27 @@
+"""`elector schema`: what editors and other programs need to know of the files that users write."""
+
+from __future__ import annotations
+
+import click
+
+from elector.cli import text
+
+#: As elector.studies.schemas.NAMES, which help does not wait for.
+KINDS = ("space", "model", "accelerator", "technology", "plan")
+
+
+@click.command()
+@click.argument("kind", type=click.Choice(KINDS))
+def schema(kind: str) -> None:
+    """The JSON Schema of a kind of file, made of the tables that the programs read.
+
+    An editor that knows YAML checks a file and offers its keys where the first line says
+    `# yaml-language-server: $schema=FILE.json`.
+
+    \b
+    elector schema space > space.json
+    elector schema accelerator > accelerator.json
+    """
+    from elector.studies.schemas import json_schema
+
+    text.as_json(json_schema(kind))

@@ -1,0 +1,222 @@
+"""Encoders of text and of images, and encoder-decoders."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from elector.describe.formats.hf.config import ACTIVATIONS, Config
+from elector.describe.model import Block, Model
+from elector.describe.variants import grouped
+
+_DROPS = ("hidden_dropout_prob", "attention_probs_dropout_prob")
+
+
+def _fields(traits: Mapping[str, Any], **more: Any) -> dict[str, Any]:
+    """Fields of Model that the class fixes, and what was read."""
+    own = {name: value for name, value in traits.items() if not name.startswith("_")}
+    return {"name": "", **own, **more}
+
+
+def _block(config: Config, prefix: str = "", layers: str = "num_hidden_layers") -> Block:
+    """One repeated block whose heads fill the hidden width."""
+    hidden = config.number("hidden_size")
+    heads_key = f"{prefix}num_attention_heads"
+    heads = config.number(heads_key)
+    if hidden % heads:
+        raise config.fail(f"{heads} heads do not divide a hidden width of {hidden}", heads_key)
+    width = config.number(f"{prefix}intermediate_size")
+    return Block(
+        config.number(f"{prefix}{layers}"), hidden, heads, hidden // heads, heads, (width,)
+    )
+
+
+def bert(config: Config, traits: Mapping[str, Any]) -> Model:
+    """BERT and its family: norms behind the sublayers, learned or relative positions."""
+    # relative_key_query adds a second product with the keys, which is not modelled
+    config.expect("position_embedding_type", "absolute", "relative_key", None)
+    relative = config.get("position_embedding_type") == "relative_key"
+    config.expect("is_decoder", False, None)
+    config.expect("add_cross_attention", False, None)
+    block = _block(config)
+    narrow = config.number("embedding_size", block.hidden)
+    fields = _fields(
+        traits,
+        vocabulary=config.number("vocab_size"),
+        positions=config.number("max_position_embeddings"),
+        token_types=config.number("type_vocab_size", 0, low=0),
+        activation=config.activation("hidden_act"),
+        tied_embeddings=config.flag("tie_word_embeddings", True),
+        dropout=config.drops(*_DROPS),
+        embedding_size=0 if narrow == block.hidden else narrow,
+    )
+    if relative:
+        fields["position_kind"] = "relative-key"
+    model = Model(family="encoder", blocks=(block,), **fields)
+    if traits.get("_unsplit"):
+        config.expect("num_hidden_groups", 1, None)
+        config.expect("inner_group_num", 1, None)
+        # ALBERT projects always
+        model = replace(model, embedding_size=narrow)
+    return model
+
+
+def rotary_encoder(config: Config, traits: Mapping[str, Any]) -> Model:
+    """Encoders of the decoders' parts: rotary positions, gated feed-forward, windows."""
+    block = _block(config)
+    kv_heads = config.number("num_key_value_heads", block.heads)
+    if block.heads % kv_heads:
+        raise config.fail(f"must divide {block.heads} heads", "num_key_value_heads")
+    size = config.number("head_dim", block.head_size)
+    block = replace(block, kv_heads=kv_heads, head_size=size)
+    number = block.repeat
+    period = config.number("global_attn_every_n_layers", 1)
+    window = config.number("local_attention", 0, low=0)
+    kinds = config.texts("layer_types", ("full_attention", "sliding_attention"), number) or [
+        "sliding_attention" if i % period else "full_attention" for i in range(number)
+    ]
+    layers = [
+        replace(block, repeat=1, window=window if kind == "sliding_attention" else 0)
+        for kind in kinds
+    ]
+    blocks, pattern = grouped(layers)
+    fields = _fields(
+        traits,
+        vocabulary=config.number("vocab_size"),
+        token_types=config.number("type_vocab_size", 0, low=0),
+        activation=config.activation("hidden_act"),
+        tied_embeddings=config.flag("tie_word_embeddings", True),
+        dropout=any([config.share(key, 0.0) > 0 for key in ("attention_dropout", "mlp_dropout")]),
+    )
+    for key, name in (
+        ("attention_bias", "attention_bias"),
+        ("mlp_bias", "feed_forward_bias"),
+        ("classifier_bias", "transform_bias"),
+        ("decoder_bias", "head_bias"),
+    ):
+        if key in config.honours:
+            fields[name] = config.flag(key, bool(fields.get(name)))
+    if traits.get("_head_follows"):
+        fields["head_bias"] = fields["feed_forward_bias"]
+    if "attention_bias" in config.honours:
+        fields["output_bias"] = fields["attention_bias"]
+    return Model(family="encoder", blocks=blocks, pattern=pattern, **fields)
+
+
+def seq2seq(config: Config, traits: Mapping[str, Any]) -> Model:
+    """BART and its family: an encoder and a decoder that attends to it, of sizes of their own."""
+    config.expect("is_encoder_decoder", True)
+    encoder = _block(config, "encoder_", "layers")
+    decoder = replace(_block(config, "decoder_", "layers"), causal=True, cross_attention=True)
+    fields = _fields(
+        traits,
+        vocabulary=config.number("vocab_size"),
+        activation=config.activation("hidden_act"),
+        tied_embeddings=config.flag("tie_word_embeddings", True),
+        dropout=any([config.share(key, 0.0) > 0 for key in ("dropout", "attention_dropout")]),
+    )
+    if traits.get("_sound"):
+        frames = config.number("max_source_positions", 1500)
+        mels, hidden = config.number("num_mel_bins", 80), encoder.hidden
+        fields |= {
+            "positions": config.number("max_target_positions", 448),
+            "source_positions": frames,
+            "source_tokens": frames,
+            "stem": ((3 * mels, 2 * frames), (3 * hidden, frames)),
+        }
+    else:
+        fields["positions"] = config.number("max_position_embeddings")
+    if traits.get("_fixed_positions"):
+        fields["position_kind"] = "learned"
+    return Model(family="encoder-decoder", blocks=(encoder, decoder), **fields)
+
+
+def t5(config: Config, traits: Mapping[str, Any]) -> Model:
+    """T5: norms before, relative biases, heads that need not fill the hidden width."""
+    config.expect("is_encoder_decoder", True, *((False, None) if _only_encodes(config) else ()))
+    projection = config.get("feed_forward_proj", "relu")
+    gate, _, activation = str(projection).rpartition("-")
+    if gate not in ("", "gated") or activation not in ACTIVATIONS:
+        raise config.fail(
+            "unknown feed-forward projection",
+            "feed_forward_proj",
+            value=projection,
+            allowed=("relu", "gated-gelu", "gated-silu"),
+        )
+    layers, heads = config.number("num_layers"), config.number("num_heads")
+    hidden, size = config.number("d_model"), config.number("d_kv")
+    encoder = Block(layers, hidden, heads, size, heads, (config.number("d_ff"),))
+    decoder = replace(
+        encoder,
+        repeat=config.number("num_decoder_layers", layers),
+        causal=True,
+        cross_attention=True,
+    )
+    fields = _fields(
+        traits,
+        vocabulary=config.number("vocab_size"),
+        relative_buckets=config.number("relative_attention_num_buckets", 32),
+        activation=ACTIVATIONS[activation],
+        gated=gate == "gated",
+        tied_embeddings=config.flag("tie_word_embeddings", True),
+        dropout=config.drops("dropout_rate"),
+    )
+    if _only_encodes(config):
+        return Model(family="encoder", blocks=(encoder,), **fields)
+    return Model(family="encoder-decoder", blocks=(encoder, decoder), **fields)
+
+
+def _only_encodes(config: Config) -> bool:
+    listed = config.entries.get("architectures")
+    return isinstance(listed, list) and bool(listed) and str(listed[0]).endswith("EncoderModel")
+
+
+def side(config: Config, key: str, default: int) -> tuple[int, int]:
+    """Height and width, from one number or a pair."""
+    value = config.get(key, default)
+    pair = value if isinstance(value, list) else [value, value]
+    good = all(isinstance(v, int) and not isinstance(v, bool) and 0 < v < 1 << 20 for v in pair)
+    if len(pair) != 2 or not good:
+        raise config.fail("must be a whole number or a pair of them", key, value=value)
+    return pair[0], pair[1]
+
+
+def vit(config: Config, traits: Mapping[str, Any]) -> Model:
+    """Encoders of patches of an image, with a class token or without."""
+    image, patch = side(config, "image_size", 224), side(config, "patch_size", 16)
+    if patch[0] > image[0] or patch[1] > image[1]:
+        raise config.fail("is larger than the image", "patch_size", value=patch[0])
+    patches = (image[0] // patch[0]) * (image[1] // patch[1])
+    block = _block(config)
+    config.expect("pooler_output_size", block.hidden, None)
+    special = int(traits.get("special_tokens", 1)) + config.number("num_register_tokens", 0, low=0)
+    positions = patches + (special if traits.get("_counts_tokens", True) else 0)
+    fields = _fields(
+        {**traits, "special_tokens": special},
+        positions=positions if traits.get("position_kind", "learned") == "learned" else 0,
+        activation=config.activation("hidden_act"),
+        tied_embeddings=False,
+        dropout=config.drops(*_DROPS, "attention_dropout"),
+        patch_inputs=config.number("num_channels", 3) * patch[0] * patch[1],
+        patches=patches,
+    )
+    if "qkv_bias" in config.honours:
+        # the output projection has its bias in any case
+        fields["attention_bias"] = config.flag("qkv_bias", True)
+    if traits.get("_scales"):  # a scale for each channel behind both sublayers
+        block = replace(block, vectors=2 * block.hidden)
+    return Model(family="vision", blocks=(block,), **fields)
+
+
+def text_tower(config: Config, traits: Mapping[str, Any]) -> Model:
+    """The text encoders of CLIP and SigLIP."""
+    block = replace(_block(config), causal=bool(traits.get("_causal")))
+    fields = _fields(
+        traits,
+        vocabulary=config.number("vocab_size"),
+        positions=config.number("max_position_embeddings"),
+        activation=config.activation("hidden_act"),
+        dropout=config.share("attention_dropout", 0.0) > 0,
+    )
+    return Model(family="encoder", blocks=(block,), **fields)

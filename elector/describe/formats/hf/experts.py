@@ -1,0 +1,81 @@
+"""Which layers of a configuration have experts, and how many of which width."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from elector.describe.formats.hf.config import Config
+
+#: Words of `mlp_layer_types`.
+_DENSE, _SPARSE = ("dense",), ("sparse", "moe")
+
+
+def expert_layers(config: Config, number: int) -> list[dict[str, Any] | None] | None:
+    """For each layer its experts, as fields of Block; None for a dense one. None: no experts."""
+    if "experts" not in config.honours:
+        return None
+    if config.name("experts") not in config.entries and "enable_moe_block" not in config.honours:
+        raise config.fail("is missing: a mixture of experts needs their number", "experts")
+    experts = config.number("experts", 0, low=0)
+    if not experts:
+        return None
+    each = config.number("experts_per_token")
+    if each > experts:
+        raise config.fail(
+            f"a token takes more experts than there are: {experts}",
+            "experts_per_token",
+            value=each,
+        )
+    width = config.number("expert_width", 0, low=0) or config.number("intermediate_size")
+    found: dict[str, Any] = {
+        "experts": experts,
+        "experts_per_token": each,
+        "expert_feed_forward": width,
+    }
+    narrow = config.number("expert_hidden", 0, low=0)
+    if narrow:
+        found["expert_hidden"] = narrow
+    found |= _shared(config, width)
+    return [found if sparse else None for sparse in _sparse(config, number)]
+
+
+def _shared(config: Config, width: int) -> dict[str, Any]:
+    """Experts of every token."""
+    number = config.number("shared_experts", 0, low=0)
+    own = config.number("shared_width", 0, low=0)
+    if own:
+        return {"shared_experts": max(number, 1), "shared_feed_forward": own * max(number, 1)}
+    if not number:
+        return {}
+    return {"shared_experts": number, "shared_feed_forward": number * width}
+
+
+def _sparse(config: Config, number: int) -> list[bool]:
+    """Whether each layer has experts."""
+    listed: Any = config.texts("mlp_layer_types", (*_DENSE, *_SPARSE), number)
+    if listed is not None:
+        return [kind in _SPARSE for kind in listed]
+    frequency = config.get("moe_layer_freq", 1)
+    if isinstance(frequency, list):
+        flags = config.flags("moe_layer_freq", number)
+        assert flags is not None
+        return flags
+    first = config.number("first_k_dense_replace", 0, low=0)
+    step = config.number("moe_layer_freq", 1)
+    found = [i >= first and i % step == 0 for i in range(number)]
+    step = config.number("decoder_sparse_step", 1)
+    dense = config.places("mlp_only_layers", number)
+    found = [on and (i + 1) % step == 0 and i not in dense for i, on in enumerate(found)]
+    start, end = (
+        config.number("moe_layer_start_index", 0, low=0),
+        config.number("moe_layer_end_index", number, low=0)
+        if config.get("moe_layer_end_index") != -1
+        else number - 1,
+    )
+    step = config.number("moe_layer_interval", 1)
+    if "moe_layer_interval" in config.honours:
+        found = [start <= i <= end and (i + 1) % step == 0 for i in range(number)]
+    step = config.number("interleave_moe_layer_step", 1)
+    found = [on and (i + 1) % step == 0 for i, on in enumerate(found)]
+    some = config.places("moe_layers", number)
+    return [i in some for i in range(number)] if some else found

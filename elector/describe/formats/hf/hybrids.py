@@ -1,0 +1,191 @@
+"""Decoders whose layers differ in more than their windows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from elector.describe.formats.hf.config import Config
+from elector.describe.formats.hf.decoders import decoder, head_sizes
+from elector.describe.formats.hf.experts import expert_layers
+from elector.describe.formats.hf.mixers import sublayers
+from elector.describe.model import Block, Model
+from elector.describe.variants import grouped
+
+
+def nemotron_h(config: Config, traits: Mapping[str, Any]) -> Model:
+    """Mamba-2, attention, feed-forward and experts, each a layer with one norm."""
+    hidden, heads, kv_heads, size = head_sizes(config, traits)
+    kinds = sublayers(config)
+    attention = Block(1, hidden, heads, size, kv_heads, (), causal=True, rotates=False)
+    bare = replace(attention, mixer="none")
+    scan = replace(
+        attention,
+        mixer="mamba2",
+        state_size=config.number("ssm_state_size"),
+        state_groups=config.number("n_groups"),
+        state_heads=config.number("mamba_num_heads"),
+        state_head_size=config.number("mamba_head_dim"),
+        kernel=config.number("conv_kernel"),
+        scan=config.number("chunk_size"),
+    )
+    layer = {"mamba2": scan, "attention": attention}
+    if "feed-forward" in kinds:
+        width = config.number("intermediate_size")
+        layer["feed-forward"] = replace(bare, feed_forward=(width,))
+    if "experts" in kinds:
+        found = expert_layers(config, 1)
+        if not found or found[0] is None:
+            raise config.fail("is missing, and the pattern has layers of experts", "experts")
+        layer["experts"] = replace(bare, **found[0])
+    blocks, pattern = grouped([layer[kind] for kind in kinds])
+    bias = config.flag("attention_bias", False)
+    return Model(
+        name="",
+        family="decoder",
+        blocks=blocks,
+        pattern=pattern,
+        vocabulary=config.number("vocab_size"),
+        position_kind="none",
+        norm="rms",
+        pre_norm=True,
+        embedding_norm=False,
+        activation=config.activation("hidden_act"),
+        attention_bias=bias,
+        output_bias=bias,
+        feed_forward_bias=config.flag("mlp_bias", False),
+        expert_bias=config.flag("mlp_bias", False),
+        scan_bias=config.flag("mamba_proj_bias", False),
+        taps_bias=config.flag("use_conv_bias", True),
+        tied_embeddings=config.flag("tie_word_embeddings", False),
+        dropout=config.share("attention_dropout", 0.0) > 0,
+        head_dense=False,
+    )
+
+
+def mamba(config: Config, traits: Mapping[str, Any]) -> Model:
+    """Selective scans (Mamba), or their heads (Mamba-2), in every layer and nothing else."""
+    hidden = config.number("hidden_size")
+    inner = config.number("mamba_inner", config.number("expand", 2) * hidden)
+    base = Block(config.number("num_hidden_layers"), hidden, 1, hidden, 1, (), causal=True)
+    taps, state = config.number("conv_kernel"), config.number("state_size")
+    if "time_step_rank" in config.honours and traits["_mixer"] == "mamba":
+        rank = config.get("time_step_rank", "auto")
+        rank = -(-hidden // 16) if rank == "auto" else config.number("time_step_rank")
+        sizes: dict[str, Any] = {"state_heads": inner, "state_head_size": 1, "state_groups": rank}
+    else:
+        heads, size = config.number("num_heads"), config.number("head_dim")
+        if heads * size != inner:
+            raise config.fail(
+                f"{heads} heads of {size} are not the {inner} inner channels", "num_heads"
+            )
+        sizes = {"state_heads": heads, "state_head_size": size}
+        sizes |= {"state_groups": config.number("n_groups"), "scan": config.number("chunk_size")}
+    block = replace(base, mixer=traits["_mixer"], kernel=taps, state_size=state, **sizes)
+    return Model(
+        name="",
+        family="decoder",
+        blocks=(block,),
+        vocabulary=config.number("vocab_size"),
+        position_kind="none",
+        norm="rms",
+        pre_norm=True,
+        embedding_norm=False,
+        activation=config.activation("hidden_act"),
+        attention_bias=False,
+        output_bias=False,
+        feed_forward_bias=False,
+        scan_bias=config.flag("use_bias", False),
+        taps_bias=config.flag("use_conv_bias", True),
+        tied_embeddings=config.flag("tie_word_embeddings", True),
+        dropout=False,
+        head_dense=False,
+    )
+
+
+def gemma4(config: Config, traits: Mapping[str, Any]) -> Model:
+    """Global layers with wider heads whose keys are their values; experts beside a feed-forward."""
+    config.expect("hidden_size_per_layer_input", 0, None)
+    config.expect("num_kv_shared_layers", 0, None)
+    config.expect("use_double_wide_mlp", False, None)
+    model = decoder(config, traits)
+    heads = config.number("num_global_key_value_heads", model.blocks[0].kv_heads)
+    size = config.number("global_head_dim", 512)
+    same = config.flag("attention_k_eq_v", False)
+    moe = config.flag("enable_moe_block", False)
+    if moe and not config.has("experts"):
+        raise config.fail("is missing, and enable_moe_block asks for it", "experts")
+    layers = []
+    for place in model.pattern or (0,) * model.blocks[0].repeat:
+        b = replace(model.blocks[place], repeat=1)
+        if not b.window:
+            b = replace(b, head_size=size, kv_heads=heads if same else b.kv_heads)
+            b = replace(b, shares_key=same, rope_head_size=size // 4)
+        # Weights of a norm of queries and one of keys; values are normed without any.
+        vectors = 2 * b.head_size
+        if moe:
+            # a norm before and behind the experts, one behind the dense layer; router scales
+            vectors += 4 * b.hidden + config.number("experts")
+            experts: dict[str, Any] = {
+                "experts": config.number("experts"),
+                "experts_per_token": config.number("experts_per_token"),
+                "expert_feed_forward": config.number("expert_width"),
+            }
+            width = config.number("intermediate_size")
+            b = replace(b, beside=True, feed_forward=(width,), **experts)
+        layers.append(replace(b, vectors=vectors))
+    blocks, pattern = grouped(layers)
+    return replace(model, blocks=blocks, pattern=pattern, qk_norm="none")
+
+
+def nemotron_nas(config: Config, traits: Mapping[str, Any]) -> Model:
+    """Layers of `block_configs`, found by a search: heads or none, feed-forward or none."""
+    hidden, heads = config.number("hidden_size"), config.number("num_attention_heads")
+    listed = config.get("block_configs")
+    number = config.number("num_hidden_layers")
+    if not isinstance(listed, list) or len(listed) != number:
+        raise config.fail(f"must be a list of {number} layers", "block_configs")
+    layers = [_found_layer(config, entry, hidden, heads) for entry in listed]
+    blocks, pattern = grouped(layers)
+    own = {name: value for name, value in traits.items() if not name.startswith("_")}
+    return Model(
+        name="",
+        family="decoder",
+        blocks=blocks,
+        pattern=pattern,
+        vocabulary=config.number("vocab_size"),
+        tied_embeddings=config.flag("tie_word_embeddings", False),
+        activation=config.activation("hidden_act"),
+        dropout=config.share("attention_dropout", 0.0) > 0,
+        **own,
+    )
+
+
+def _found_layer(config: Config, entry: Any, hidden: int, heads: int) -> Block:
+    """One entry of `block_configs`."""
+    key = "block_configs"
+    parts = entry if isinstance(entry, dict) else {}
+    attention, dense = parts.get("attention"), parts.get("ffn")
+    if not isinstance(attention, dict) or not isinstance(dense, dict):
+        raise config.fail("needs attention and ffn in every layer", key, value=entry)
+    for part in (attention, dense):
+        if part.get("replace_with_linear") or part.get("sparsify"):
+            raise config.fail("has layers replaced by linear or sparse ones", key, value=part)
+    size = hidden // heads
+    block = Block(1, hidden, heads, size, heads, (), causal=True)
+    if attention.get("no_op"):
+        block = replace(block, mixer="none")
+    else:
+        group = attention.get("n_heads_in_group")
+        if not isinstance(group, int) or group < 1 or heads % group:
+            raise config.fail("has no heads in a group", key, value=group)
+        block = replace(block, kv_heads=heads // group)
+    if dense.get("no_op"):
+        return block
+    ratio = dense.get("ffn_mult")
+    if not isinstance(ratio, int | float) or not 0 < ratio < 64:
+        raise config.fail("has no ffn_mult", key, value=ratio)
+    # DeciLM: 2 of 3 of the ratio, in steps of 256
+    wide = int(2 * ratio * hidden / 3)
+    return replace(block, feed_forward=(-(-wide // 256) * 256,))

@@ -1,0 +1,122 @@
+"""Layers that mix tokens otherwise than by plain heads: latents, indexers, states."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from elector.describe.formats.hf.config import Config
+from elector.describe.model import Block
+
+#: Letters of `hybrid_override_pattern` (Nemotron-H), one sublayer each.
+LETTERS = {"M": "mamba2", "*": "attention", "-": "feed-forward", "E": "experts"}
+#: Words of `layers_block_type`, the same in later files.
+_WORDS = {
+    "mamba": "M",
+    "linear_attention": "M",
+    "attention": "*",
+    "full_attention": "*",
+    "mlp": "-",
+    "moe": "E",
+}
+
+
+def mixed(config: Config, layers: list[Block]) -> list[Block]:
+    """The layers with the mixers that the keys of their class name."""
+    if "kv_lora_rank" in config.honours:
+        layers = _indexed(config, _latent(config, layers))
+    if "linear_num_value_heads" in config.honours:
+        layers = _delta(config, layers)
+    if "conv_L_cache" in config.honours:
+        layers = _short(config, layers)
+    return layers
+
+
+def _latent(config: Config, layers: list[Block]) -> list[Block]:
+    sizes: dict[str, Any] = {
+        "kv_lora_rank": config.number("kv_lora_rank"),
+        "q_lora_rank": config.number("q_lora_rank", 0, low=0),
+        "nope_head_size": config.number("qk_nope_head_dim"),
+        "rope_head_size": config.number("qk_rope_head_dim"),
+        "value_head_size": config.number("v_head_dim"),
+    }
+    size = sizes["nope_head_size"] + sizes["rope_head_size"]
+    return [replace(b, mixer="latent", head_size=size, kv_heads=b.heads, **sizes) for b in layers]
+
+
+def _indexed(config: Config, layers: list[Block]) -> list[Block]:
+    """Layers whose attention runs over the keys that an indexer chose, their own or another's."""
+    if "index_topk" not in config.honours:
+        return layers
+    number = len(layers)
+    top = config.number("index_topk")
+    own: dict[str, Any] = {
+        "index_heads": config.number("index_n_heads"),
+        "index_head_size": config.number("index_head_dim"),
+    }
+    kinds = config.texts("indexer_types", ("full", "shared"), number)
+    if kinds is None:
+        every = config.number("index_topk_freq", 1)
+        first = config.number("index_skip_topk_offset", 2, low=0) if every > 1 else 0
+        kinds = ["full" if max(i - first + 1, 0) % every == 0 else "shared" for i in range(number)]
+    return [
+        replace(b, index_top_k=top, **(own if kind == "full" else {}))
+        for b, kind in zip(layers, kinds, strict=True)
+    ]
+
+
+def _delta(config: Config, layers: list[Block]) -> list[Block]:
+    """Gated delta rule in all layers but every fourth (Qwen3-Next)."""
+    number = len(layers)
+    every = config.number("full_attention_interval", 4)
+    kinds = config.texts("layer_types", ("linear_attention", "full_attention"), number) or [
+        "linear_attention" if (i + 1) % every else "full_attention" for i in range(number)
+    ]
+    sizes: dict[str, Any] = {
+        "state_groups": config.number("linear_num_key_heads"),
+        "state_size": config.number("linear_key_head_dim"),
+        "state_heads": config.number("linear_num_value_heads"),
+        "state_head_size": config.number("linear_value_head_dim"),
+        "kernel": config.number("linear_conv_kernel_dim"),
+    }
+    return [
+        replace(b, mixer="delta", rope_head_size=0, scan=64, **sizes)
+        if kind == "linear_attention"
+        else b
+        for b, kind in zip(layers, kinds, strict=True)
+    ]
+
+
+def _short(config: Config, layers: list[Block]) -> list[Block]:
+    """Short gated convolutions where there is no attention (LFM2)."""
+    number = len(layers)
+    kinds = config.texts("layer_types", ("conv", "full_attention"), number)
+    if kinds is None:
+        full = config.places("full_attn_idxs", number) or list(range(number))
+        kinds = ["full_attention" if i in full else "conv" for i in range(number)]
+    taps = config.number("conv_L_cache")
+    return [
+        replace(b, mixer="convolution", kernel=taps) if kind == "conv" else b
+        for b, kind in zip(layers, kinds, strict=True)
+    ]
+
+
+def sublayers(config: Config) -> list[str]:
+    """Kinds of a hybrid's layers, a sublayer each (LETTERS)."""
+    value = config.get("hybrid_override_pattern")
+    words = config.get("layers_block_type")
+    if value is None and isinstance(words, list):
+        for word in words:
+            if not isinstance(word, str) or word not in _WORDS:
+                raise config.fail("unknown layer", "layers_block_type", value=word, allowed=_WORDS)
+        value = "".join(_WORDS[word] for word in words)
+    key = "hybrid_override_pattern"
+    if not isinstance(value, str) or not value:
+        raise config.fail("is missing" if value is None else "must be a text", key, value=value)
+    for letter in value:
+        if letter not in LETTERS:
+            raise config.fail("unknown layer", key, value=letter, allowed=LETTERS)
+    number = config.number("num_hidden_layers", len(value))
+    if number != len(value):
+        raise config.fail(f"has {len(value)} layers, num_hidden_layers says {number}", key)
+    return [LETTERS[letter] for letter in value]

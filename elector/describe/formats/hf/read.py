@@ -1,0 +1,302 @@
+"""`config.json` -> `Model`: type, keys, class, formats, and what is to be said of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from elector.base import paths
+from elector.base.errors import InputError
+from elector.base.table import load_json
+from elector.describe.formats.hf.config import Config
+from elector.describe.formats.hf.quantization import beside, quantization
+from elector.describe.formats.hf.types import HEADS, LABELS, LAYOUTS, Kind, kinds, neutral
+from elector.describe.model import Model
+
+#: Models of several parts -> the type of the part that generates, where the file does not say it.
+WRAPPERS: dict[str, tuple[str, str]] = {
+    "qwen3_vl": ("Qwen3VL", "qwen3_vl_text"),
+    "qwen3_vl_moe": ("Qwen3VLMoe", "qwen3_vl_moe_text"),
+    "qwen3_5": ("Qwen3_5", "qwen3_5_text"),
+    "qwen3_5_moe": ("Qwen3_5Moe", "qwen3_5_moe_text"),
+    "gemma3": ("Gemma3", "gemma3_text"),
+    "gemma4": ("Gemma4", "gemma4_text"),
+    "llama4": ("Llama4", "llama4_text"),
+    "mistral3": ("Mistral3", "mistral"),
+    "kimi_k25": ("KimiK25", "kimi_k2"),
+}
+#: Keys of the parts of such a model that are left out, and what a note calls them.
+_TOWERS = {"vision_config": "images", "audio_config": "sound"}
+#: Layers that predict further tokens.
+_FURTHER = (
+    "num_nextn_predict_layers",
+    "num_mtp_modules",
+    "mtp_num_hidden_layers",
+    "num_mtp_layers",
+)
+#: Keys of all classes that make another architecture where they are not off.
+_SWITCHES = frozenset({"pruned_heads", "is_decoder", "add_cross_attention", "is_encoder_decoder"})
+#: Values of a key that say that there is no such thing.
+_OFF: tuple[object, ...] = (None, False, 0, "", [], {})
+
+
+def from_config(
+    config: Mapping[str, Any], name: str, file: object, ignore: Iterable[str] = ()
+) -> Model:
+    """The model of a configuration.
+
+    name : what to call it. file : for errors. ignore : keys that are read past although nobody
+    knows what they change; the notes of the model say so.
+    Raises InputError for a type, class or key that is not known.
+    """
+    entries = {str(key): value for key, value in config.items()}
+    past = sorted(set(ignore) & _all_keys(entries))
+    missing = sorted(set(ignore) - _all_keys(entries))
+    if missing:
+        raise InputError(
+            "is no key of the configuration", file=file, field="model.ignore_keys", value=missing[0]
+        )
+    for key in past:
+        entries = _without(entries, key)
+    model = _read(entries, file, past)
+    notes = [f"{key} of the configuration is not counted: it was read past" for key in past]
+    stored = entries.get("quantization_config")
+    if stored is None and isinstance(entries.get("text_config"), dict):
+        stored = entries["text_config"].get("quantization_config")
+    model = _with_formats(model, stored, file)
+    source = f"Hugging Face configuration, {entries['model_type']}"
+    return replace(model, name=name, source=source, notes=(*notes, *model.notes))
+
+
+def _all_keys(entries: Mapping[str, Any]) -> set[str]:
+    inner = entries.get("text_config")
+    return {*entries, *(inner if isinstance(inner, dict) else ())}
+
+
+def _without(entries: Mapping[str, Any], key: str) -> dict[str, Any]:
+    found = {name: value for name, value in entries.items() if name != key}
+    if isinstance(found.get("text_config"), dict):
+        found["text_config"] = {n: v for n, v in found["text_config"].items() if n != key}
+    return found
+
+
+def _read(entries: Mapping[str, Any], file: object, past: list[str]) -> Model:
+    kind = entries.get("model_type")
+    if isinstance(kind, str) and kind in WRAPPERS and isinstance(entries.get("text_config"), dict):
+        return _wrapped(entries, file)
+    found = _kind(entries, file)
+    model = _of_kind(found, entries, file)
+    return _with_head(model, found, entries, file)
+
+
+def _wrapped(entries: Mapping[str, Any], file: object) -> Model:
+    """A model of several parts: the one that generates; the others are said to be left out."""
+    classes, usual = WRAPPERS[entries["model_type"]]
+    inner = dict(entries["text_config"])
+    inner.setdefault("model_type", usual)
+    if "tie_word_embeddings" in entries:
+        inner.setdefault("tie_word_embeddings", entries["tie_word_embeddings"])
+    found = _kind(inner, file, "text_config.")
+    model = _of_kind(found, inner, file, "text_config.")
+    outer = {key: value for key, value in entries.items() if key not in ("text_config", *_TOWERS)}
+    _refuse_unread(outer, {"tie_word_embeddings"}, file, "", str(entries["model_type"]))
+    model = _with_head(model, replace(found, classes=classes, heads="conditional"), entries, file)
+    notes = [
+        f"the part for {what} ({key}) is left out: only the text model is counted"
+        for key, what in _TOWERS.items()
+        if isinstance(entries.get(key), dict)
+    ]
+    return replace(model, notes=(*model.notes, *notes))
+
+
+def _kind(entries: Mapping[str, Any], file: object, prefix: str = "") -> Kind:
+    """The row of a configuration's type."""
+    kind = entries.get("model_type")
+    if isinstance(kind, str) and kind in kinds():
+        return kinds()[kind]
+    field = f"{prefix}model_type"
+    if kind is None:
+        alike = _of_class(entries)
+        hint = f'its class is that of "model_type": "{alike}"' if alike else ""
+        raise InputError("is missing", file=file, field=field, hint=hint)
+    own = "; its own code (auto_map) is not run" if "auto_map" in entries else ""
+    raise InputError(
+        f"model type is not supported{own}",
+        file=file,
+        field=field,
+        value=kind,
+        hint="write its layers in YAML (docs/models.md), or its products as a list (CSV); "
+        f"supported: {', '.join(sorted(kinds()))}",
+    )
+
+
+def _of_class(entries: Mapping[str, Any]) -> str:
+    """The type whose classes are called as the file's; "" where there is none, or several."""
+    listed = entries.get("architectures")
+    first = str(listed[0]) if isinstance(listed, list) and listed else ""
+    found = [
+        kind.model_type
+        for kind in kinds().values()
+        if any(first == kind.classes + ending for ending in HEADS[kind.heads])
+    ]
+    return found[0] if len(found) == 1 else ""
+
+
+def _of_kind(kind: Kind, entries: Mapping[str, Any], file: object, prefix: str = "") -> Model:
+    config = kind.config(entries, file, prefix)
+    try:
+        model = LAYOUTS[kind.layout](config, kind.traits)
+    except InputError as error:
+        # What is missing may stand there under a name the class does not read.
+        raise _refusal_of_unread(entries, config, file, prefix, kind) or error from None
+    own = {name for key in kind.honours for name in kind.names.get(key, key).split("|")}
+    _refuse_unread(
+        entries, {*config.read, *own, *_fixed(kind, entries)}, file, prefix, kind.model_type
+    )
+    notes = []
+    if entries.get("auto_map"):
+        notes.append(
+            f"the file's own code (auto_map) is not run: it is read as {kind.model_type} of "
+            "transformers"
+        )
+    further = [key for key in _FURTHER if _is_number(entries.get(key)) and entries[key] > 0]
+    if further:
+        notes.append(
+            f"the {entries[further[0]]} layers that predict further tokens ({further[0]}) are "
+            "left out: they run only where they are asked for"
+        )
+    if kind.note:
+        notes.append(kind.note)
+    return replace(model, notes=tuple(notes))
+
+
+def _fixed(kind: Kind, entries: Mapping[str, Any]) -> set[str]:
+    """Keys of other programs that hold what changes nothing."""
+    return {
+        key
+        for key, allowed in kind.also.items()
+        if key in entries and (not allowed or _text(entries[key]) in allowed)
+    }
+
+
+def _text(value: object) -> str:
+    """A value as JSON writes it."""
+    words = {True: "true", False: "false"}
+    if isinstance(value, bool):
+        return words[value]
+    return "null" if value is None else str(value)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _refusal_of_unread(
+    entries: Mapping[str, Any], config: Config, file: object, prefix: str, kind: Kind
+) -> InputError | None:
+    """The refusal of a key that nobody reads, which explains another error better."""
+    try:
+        own = {name for key in kind.honours for name in kind.names.get(key, key).split("|")}
+        known = {*config.read, *own, *_fixed(kind, entries)}
+        _refuse_unread(entries, known, file, prefix, kind.model_type)
+    except InputError as refusal:
+        return refusal if refusal.value not in _OFF else None
+    return None
+
+
+def _refuse_unread(
+    entries: Mapping[str, Any], read: set[str], file: object, prefix: str, kind: str
+) -> None:
+    """Refuse a key that was not read and may change something."""
+    known = _architecture_keys() | _SWITCHES
+    for key, value in entries.items():
+        if key in read or neutral().fullmatch(key):
+            continue
+        off = any(value == none and type(value) is type(none) for none in _OFF)
+        if key in known and off:
+            continue
+        what = (
+            f"is not read by the class of {kind}, and would change the architecture"
+            if key in known
+            else f"is not known of {kind}: nobody can say what it changes"
+        )
+        raise InputError(
+            what,
+            file=file,
+            field=prefix + key,
+            value=value,
+            hint=f"--ignore-key {key} reads the configuration as if it were not there",
+        )
+
+
+def _architecture_keys() -> frozenset[str]:
+    """Keys that any type reads, under the names of files."""
+    return frozenset(
+        name
+        for kind in kinds().values()
+        for key in kind.honours
+        for name in kind.names.get(key, key).split("|")
+    )
+
+
+def _with_head(model: Model, kind: Kind, entries: Mapping[str, Any], file: object) -> Model:
+    """The head that the first of `architectures` stands for."""
+    endings = HEADS[kind.heads]
+    listed = entries.get("architectures")
+    first = listed[0] if isinstance(listed, list) and listed else listed
+    if not first:
+        return replace(model, head=next(iter(endings.values())))
+    known = {kind.classes + ending: head for ending, head in endings.items()}
+    plain = str(first).removeprefix("TF").removeprefix("Flax")
+    match = next((name for name in known if name.lower() == plain.lower()), None)
+    if match is None:
+        raise InputError(
+            "class is not supported",
+            file=file,
+            field="architectures",
+            value=first,
+            allowed=known,
+            hint="the same layers with a head of ours: --set model.head=NAME on a file without it",
+        )
+    head = known[match]
+    labels = model.labels
+    if head in ("classifier", "token-classifier"):
+        ending = match[len(kind.classes) :]
+        labels = LABELS.get(ending) or _labels(entries, file)
+    return replace(model, head=head, labels=labels)
+
+
+def _labels(entries: Mapping[str, Any], file: object) -> int:
+    names = entries.get("id2label")
+    if isinstance(names, dict) and names:
+        return len(names)
+    config = Config(entries, file, honours=frozenset(["num_labels"]))
+    return config.number("num_labels", 2)
+
+
+def _with_formats(model: Model, stored: object, file: object) -> Model:
+    """What the file, or one beside it, says of the formats of its weights."""
+    found = None
+    if stored is not None:
+        if not isinstance(stored, dict):
+            raise InputError("must be a mapping", file=file, field="quantization_config")
+        found = quantization(stored, file)
+    elif (other := _beside(file)) is not None:
+        data = load_json(other, 32 << 20, finite=False)
+        if not isinstance(data, dict):
+            raise InputError("must hold a mapping of keys to values", file=other)
+        found = beside(data, other)
+    if found is None:
+        return model
+    return replace(model, quantization=found)
+
+
+def _beside(file: object) -> Path | None:
+    """`hf_quant_config.json` beside a `config.json`; both may have the same words in front."""
+    path = Path(str(file))
+    if not path.name.endswith("config.json") or paths.is_special(path):
+        return None
+    other = path.with_name(path.name.removesuffix("config.json") + "hf_quant_config.json")
+    return other if paths.exists(other, "model") else None

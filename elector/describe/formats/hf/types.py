@@ -1,0 +1,144 @@
+"""The tables of the reader: model types, and keys that change nothing."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from elector.base.table import DATA, read_csv
+from elector.describe.formats.hf.config import Config
+from elector.describe.formats.hf.decoders import decoder, falcon, lfm2, mimo_v2, mpt
+from elector.describe.formats.hf.encoders import bert, rotary_encoder, seq2seq, t5, text_tower, vit
+from elector.describe.formats.hf.hybrids import gemma4, mamba, nemotron_h, nemotron_nas
+from elector.describe.model import Model
+
+Layout = Callable[[Config, Mapping[str, Any]], Model]
+
+LAYOUTS: dict[str, Layout] = {
+    "decoder": decoder,
+    "falcon": falcon,
+    "mpt": mpt,
+    "lfm2": lfm2,
+    "mimo_v2": mimo_v2,
+    "nemotron_h": nemotron_h,
+    "mamba": mamba,
+    "gemma4": gemma4,
+    "nemotron_nas": nemotron_nas,
+    "bert": bert,
+    "rotary_encoder": rotary_encoder,
+    "seq2seq": seq2seq,
+    "t5": t5,
+    "vit": vit,
+    "text_tower": text_tower,
+}
+_LANGUAGE = {
+    "ForSequenceClassification": "classifier",
+    "ForTokenClassification": "token-classifier",
+    "ForQuestionAnswering": "question-answering",
+}
+_CAUSAL = {"ForCausalLM": "causal-lm", "LMHeadModel": "causal-lm", **_LANGUAGE, "Model": "none"}
+_ENCODER = {
+    "ForMaskedLM": "masked-lm",
+    "ForPreTraining": "pre-training",
+    "ForMultipleChoice": "classifier",
+    "ForNextSentencePrediction": "classifier",
+    **_LANGUAGE,
+}
+#: Kind of heads of a row -> ending of a class -> our head; the first one is the default.
+HEADS: dict[str, dict[str, str]] = {
+    "causal": _CAUSAL,
+    "conditional": {"ForConditionalGeneration": "causal-lm", **_CAUSAL},
+    "pooled": {"Model": "pooler", **_ENCODER},
+    "bare": {"Model": "none", **_ENCODER},
+    "electra": {"Model": "none", **_ENCODER, "ForPreTraining": "token-detection"},
+    "seq2seq": {
+        "ForConditionalGeneration": "causal-lm",
+        "WithLMHeadModel": "causal-lm",
+        "MTModel": "causal-lm",
+        "EncoderModel": "none",
+        "Model": "none",
+    },
+    "vision": {"Model": "pooler", "ForImageClassification": "classifier"},
+    "vision-bare": {"Model": "none", "ForImageClassification": "classifier"},
+    "text": {"TextModel": "none"},
+}
+#: Labels that a class has whatever the file says.
+LABELS = {"ForMultipleChoice": 1, "ForNextSentencePrediction": 2}
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One `model_type`; a row of data/model_types.csv.
+
+    layout : what reads it. classes : how the names of its classes begin. heads : kind of HEADS.
+    traits : fields of Model, and switches of the layout (with _ in front). names : canonical key
+    -> the file's. honours : canonical keys the class reads. defaults : what it takes where the
+    file is silent. also : keys of the file that it has for other programs -> the values that
+    change nothing (none: any). note : what is to be said of it.
+    """
+
+    model_type: str
+    layout: str
+    classes: str
+    heads: str
+    traits: Mapping[str, Any]
+    names: Mapping[str, str]
+    honours: frozenset[str]
+    defaults: Mapping[str, Any]
+    also: Mapping[str, tuple[str, ...]]
+    note: str
+
+    def config(self, entries: Mapping[str, Any], file: object, prefix: str = "") -> Config:
+        """A configuration of this type."""
+        return Config(entries, file, self.names, self.defaults, self.honours, prefix)
+
+
+@functools.cache
+def kinds() -> dict[str, Kind]:
+    """model_type -> its row."""
+    names, lines = read_csv(DATA / "model_types.csv")
+    found = {}
+    for _, cells in lines:
+        row = dict(zip(names, cells, strict=True))
+        assert row["layout"] in LAYOUTS and row["heads"] in HEADS, row
+        found[row["model_type"]] = Kind(
+            row["model_type"],
+            row["layout"],
+            row["classes"],
+            row["heads"],
+            _values(row["traits"]),
+            dict(word.split("=") for word in row["names"].split()),
+            frozenset(row["reads"].split()),
+            _values(row["defaults"]),
+            {key: tuple(v.split("|")) if v else () for key, _, v in _words(row["also"])},
+            row["note"],
+        )
+    return found
+
+
+def _words(text: str) -> list[tuple[str, str, str]]:
+    return [word.partition("=") for word in text.split()]
+
+
+def _values(text: str) -> dict[str, Any]:
+    """`a=1 b=true c=word` as a mapping; a later word takes the place of an earlier one."""
+    found: dict[str, Any] = {}
+    for word in text.split():
+        key, _, value = word.partition("=")
+        if value in ("true", "false"):
+            found[key] = value == "true"
+        elif re.fullmatch(r"-?\d+", value):
+            found[key] = int(value)
+        else:
+            found[key] = float(value) if re.fullmatch(r"-?\d*\.\d+", value) else value
+    return found
+
+
+@functools.cache
+def neutral() -> re.Pattern[str]:
+    """Keys that change nothing we count (data/config_keys.csv)."""
+    _, lines = read_csv(DATA / "config_keys.csv")
+    return re.compile("|".join(f"(?:{cells[0]})" for _, cells in lines))

@@ -1,0 +1,66 @@
+"""How a model's own file says that its weights are stored."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from elector.describe.numbers import unpacking
+
+#: Parts of a layer that files leave as they are, and what their modules are called. Norms,
+#: convolutions and routers are never stored in a format of their own here.
+_PROJECTIONS = r"(\*|\.\*|$|\.\w*proj\w*)"
+PARTS = {
+    "attention": re.compile(r"(?<!linear_)(self_attn|\battn|\battention)" + _PROJECTIONS),
+    "state": re.compile(r"linear_attn" + _PROJECTIONS),
+    "shared experts": re.compile(r"shared_experts?" + _PROJECTIONS),
+}
+_LAYER = re.compile(r"layers?\.(\d+)\b")
+#: A part stays as it is where this share of the layers that are named lists it.
+_MOST = 0.5
+
+
+@dataclass(frozen=True)
+class Quantization:
+    """How a file says that its weights are stored.
+
+    method : gptq | awq | bitsandbytes | fp8 | mxfp4 | modelopt | ... as the file calls it.
+    weights : fp8 | fp8-block | int4 | int8 | nf4 | nvfp4 | mxfp4 ... ; "" where it is not said.
+    bits : of a weight, without scales. group : weights that share a scale (0: a tensor, or as
+        the format has it). kv_cache : format of keys and values; "" as computed.
+    left_out : patterns of the modules that stay as they are.
+    """
+
+    method: str
+    weights: str
+    bits: float = 0.0
+    group: int = 0
+    kv_cache: str = ""
+    left_out: tuple[str, ...] = ()
+
+    @property
+    def format(self) -> str:
+        """The row of data/formats.csv that its weights are stored in; "" where there is none."""
+        groups = {
+            "int4": {0: "int4-channel", 32: "int4-g32", 64: "int4-g64", 128: "int4"},
+            "int8": {0: "int8", 128: "int8-g128"},
+            "int3": {128: "int3"},
+            "int2": {128: "int2"},
+        }
+        if self.weights in groups:
+            return groups[self.weights].get(self.group, "")
+        return self.weights if self.weights in unpacking() else ""
+
+    @property
+    def kept(self) -> tuple[str, ...]:
+        """Parts of most layers (PARTS) that stay as they are."""
+        layers = {part: set[str]() for part in PARTS}
+        for pattern in self.left_out:
+            number = _LAYER.search(pattern)
+            for part, module in PARTS.items():
+                if module.search(pattern):
+                    layers[part].add(number[1] if number else "*")
+        named = len({n[1] for p in self.left_out if (n := _LAYER.search(p))})
+        return tuple(
+            part for part, found in layers.items() if "*" in found or len(found) > _MOST * named
+        )

@@ -1,0 +1,500 @@
+"""What only some machines report of their designs, each a record that merges itself.
+
+A hybrid joins the activities of its units by asking every record to merge (`Record.merge`), so
+that a new one cannot be lost; it is a class in here and a field of `Activity`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Generic, Protocol, Self, TypeVar
+
+import numpy as np
+
+from elector.base.segments import Fold
+from elector.machines.counts import Count, largest, sum_rows, total
+
+Array = np.ndarray
+
+
+# ---- what records are made of ----
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Clocked:
+    """What a power limit needs to find the clock of D designs (elector.cost.power).
+
+    resource : whose busy seconds follow the clock.
+    compute : (R, D) seconds at the full clock that grow as it drops.
+    memory : (R, D) seconds that do not, beside compute.
+    fixed : (R, D) seconds that do not, before compute.
+    slack : share of the shorter of compute and memory that the longer does not hide.
+    limit : (D,) watts.
+    floor : (D,) lowest clock over the full one.
+    voltage : supply voltage over that of the highest clock there is, at the two ends of its
+        ladder: (clock below which it stays, voltage there); it rises straight to 1.
+    top : (D,) full clock of a design over that highest clock.
+    """
+
+    resource: str
+    compute: Array
+    memory: Array
+    fixed: Array
+    slack: float
+    limit: Array
+    floor: Array
+    voltage: tuple[float, float]
+    top: Array
+
+    def seconds(self, speed: Array) -> Array:
+        """(R, D) busy seconds at `speed` (D,) of the full clock."""
+        compute = self.compute / speed
+        hidden = np.minimum(compute, self.memory)
+        return self.fixed + np.maximum(compute, self.memory) + self.slack * hidden
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Budget:
+    """Watts an action may take: its resource is busy at least its joules over them.
+
+    resource, action : names. limit : (D,) watts. What room it has in a row stands in `Stream`.
+    """
+
+    resource: str
+    action: str
+    limit: Array
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Note:
+    """What a result should say of some designs: that a setting was cut, a rule taken.
+
+    where : (D,) bool. numbers : name in braces of the sentence -> (D,) and its unit.
+    """
+
+    where: Array
+    numbers: dict[str, tuple[Array, str]] = field(default_factory=dict)
+
+    def map(self, change: Callable[[Array], Array]) -> Note:
+        """The note with `change` applied to each of its arrays."""
+        return Note(
+            change(self.where),
+            {name: (change(values), unit) for name, (values, unit) in self.numbers.items()},
+        )
+
+    def among(self, rows: Array) -> Note:
+        """The note for those of (D,) bool designs only."""
+        return Note(self.where & rows, self.numbers)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Fill:
+    """Putting the weights in place, once, before the first step.
+
+    action : what is paid for each of `pulses` (D,). wear : (D,) of them for each cell.
+    seconds : (D,) where power allows all at once. size : (D,) bytes of weights.
+    """
+
+    action: str
+    pulses: Array
+    wear: Array
+    seconds: Array
+    size: Array
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Stream:
+    """What one of n independent streams takes, where the batch is split into them.
+
+    (R, D) seconds over all runs of some rows. alone : a row when nothing else runs beside it.
+    ahead : the same with its parameters there when it starts. turned : with loads and computing
+    in turn; None: never less than `alone`. busy : resource -> seconds for which it is taken, of
+    those that n streams do not share evenly. held : resource -> seconds for which a stream has a
+    part of it, of those that have room for several streams at once. room, share : seconds that
+    the action of a `Budget` may take in a row without making it longer, and the share of the
+    row's joules that falls into this stream; where there is a budget.
+    """
+
+    alone: Array
+    ahead: Array
+    turned: Array | None
+    busy: dict[str, Array]
+    held: dict[str, Array] = field(default_factory=dict)
+    room: Array | None = None
+    share: Array | float = 1.0
+
+
+# ---- records ----
+
+
+class Reported(Protocol):
+    """Of an activity, what records look at when they merge."""
+
+    @property
+    def busy(self) -> dict[str, Array | Count]:
+        """Resource -> (R, D) seconds."""
+
+    @property
+    def alone(self) -> Array:
+        """(R, D) seconds; 0 where the unit does not run a row."""
+
+    @property
+    def records(self) -> Mapping[str, Record]:
+        """Field -> record."""
+
+
+A = TypeVar("A", bound=Reported, covariant=True)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Unit(Generic[A]):
+    """A unit of a hybrid, or a link between two.
+
+    start : what the names of its resources, actions and parts begin with in the hybrid.
+    works : (D,) bool, designs in which it runs anything.
+    """
+
+    name: str
+    start: str
+    activity: A
+    works: Array
+    link: bool = False
+
+    def note(self, sentence: str) -> str:
+        """A sentence about its settings, as the hybrid calls them."""
+        return sentence.replace("accelerator.", f"accelerator.units.{self.name}.")
+
+
+Units = Sequence[Unit[Reported]]
+
+
+def alone_in(units: Units) -> Array:
+    """(D,) bool, designs in which one unit runs everything."""
+    return sum_rows(np.stack([u.works + 0.0 for u in units if not u.link])) <= 1.0
+
+
+class Record(ABC):
+    """A part of an activity that not every machine reports."""
+
+    @classmethod
+    @abstractmethod
+    def merge(cls, units: Units) -> Self | None:
+        """The record of a hybrid; None where units keep it to themselves."""
+
+    def folded(self, fold: Fold) -> Self:
+        """The record of designs of which each layer was computed as if it were a design."""
+        return self
+
+    @classmethod
+    def among(cls, units: Units) -> list[tuple[Unit[Reported], Self]]:
+        """The units that report it, with what they report."""
+        return [
+            (u, record)
+            for u in units
+            for record in u.activity.records.values()
+            if isinstance(record, cls)
+        ]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Overlap(Record):
+    """How the sequences of a batch follow one another.
+
+    one : all of them in one stream; None: rows take what `alone` says. streams : (n (D,), rows)
+    -> what one of n streams takes for some rows; None: its share of `alone`.
+    beside : (R, D) bool, heads of one sequence stand side by side; None: nowhere.
+    turns : (R, D) bool, rows whose loads and computing take turns; None: nowhere.
+    holds : (R, D) seconds in which operations keep others from both memory and units, each a
+        bound on the seconds of a stage of its own.
+    periods : resource -> (D,) how often a sequence comes back to it; without: in each layer.
+    queued : (D,) or for all; rows run one after another from a queue that a host fills, so
+        that the busiest resource decides and nothing else waits.
+    """
+
+    one: Stream | None = None
+    streams: Callable[[Array, Array], Stream] | None = None
+    beside: Array | None = None
+    turns: Array | None = None
+    holds: tuple[Array, ...] = ()
+    periods: dict[str, Array] = field(default_factory=dict)
+    queued: bool | Array = False
+
+    @classmethod
+    def merge(cls, units: Units) -> Self:
+        """Each row on the unit that runs it; a queue is one only where it runs everything."""
+        found = cls.among(units)
+        queues = [np.broadcast_to(own.queued, u.works.shape) & u.works for u, own in found]
+        return cls(
+            one=summed([_named(u.start, _one(u.activity, _overlap(u))) for u in units]),
+            streams=_streams(units),
+            beside=_where([(u, own.beside) for u, own in found]),
+            turns=_where([(u, own.turns) for u, own in found]),
+            holds=tuple(hold for _, own in found for hold in own.holds),
+            periods={f"{u.start}{k}": x for u, own in found for k, x in own.periods.items()},
+            queued=np.stack(queues).any(axis=0) & alone_in(units),
+        )
+
+
+def _overlap(unit: Unit[Reported]) -> Overlap:
+    (own,) = [record for _, record in Overlap.among([unit])]
+    return own
+
+
+def _one(activity: Reported, own: Overlap) -> Stream:
+    return own.one or Stream(activity.alone, activity.alone, None, {})
+
+
+def _streams(units: Units) -> Callable[[Array, Array], Stream]:
+    """What one of n streams takes, each row on the unit that runs it."""
+
+    def of(n: Array, rows: Array) -> Stream:
+        each = []
+        for unit in units:
+            streams = _overlap(unit).streams
+            if streams is None:
+                share = unit.activity.alone[rows] / n
+                each.append(Stream(share, share, None, {}))
+            else:
+                each.append(_named(unit.start, streams(n, rows)))
+        return summed(each)
+
+    return of
+
+
+def _named(start: str, stream: Stream) -> Stream:
+    """A unit's stream with the names that its resources have in the hybrid."""
+    busy, held = (
+        {f"{start}{key}": seconds for key, seconds in taken.items()}
+        for taken in (stream.busy, stream.held)
+    )
+    return replace(stream, busy=busy, held=held)
+
+
+def summed(each: Sequence[Stream]) -> Stream:
+    """Streams of units as one: a row is nonzero for the one that runs it.
+
+    No budget is left: every unit has kept its own.
+    """
+    turned = [x.alone if x.turned is None else x.turned for x in each]
+    return Stream(
+        total([x.alone for x in each]),
+        total([x.ahead for x in each]),
+        total(turned) if any(x.turned is not None for x in each) else None,
+        {name: seconds for x in each for name, seconds in x.busy.items()},
+        {name: seconds for x in each for name, seconds in x.held.items()},
+    )
+
+
+def _where(given: Sequence[tuple[Unit[Reported], Array | None]]) -> Array | None:
+    """(R, D) rows of which the unit that runs them says so."""
+    said = [rows & (unit.activity.alone > 0) for unit, rows in given if rows is not None]
+    return np.asarray(np.stack(said).any(axis=0)) if said else None
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Ahead(Record):
+    """Parameters that are fetched before they are needed.
+
+    weights : bytes of parameters, each fetched once, which may run ahead of the computation as
+    far as `room` (D,) bytes reach, at `bandwidth` (D,) bytes a second.
+    """
+
+    weights: Count
+    room: Array
+    bandwidth: Array
+
+    @classmethod
+    def merge(cls, units: Units) -> None:
+        """A unit fetches what its own rows need: a schedule asks the unit of a row."""
+
+    def folded(self, fold: Fold) -> Self:
+        """The room is that of the design, whichever layer it is for."""
+        room, bandwidth = (fold.first(x) for x in (self.room, self.bandwidth))
+        return replace(self, weights=self.weights.folded(fold), room=room, bandwidth=bandwidth)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Power(Record):
+    """Limits of watts.
+
+    clocked : what a limit on the whole machine needs; None where the clock is given.
+    speed : (D,) share of the full clock that it leaves; None where there is none.
+    budget : an action whose power is limited on its own; None: none.
+    """
+
+    clocked: Clocked | None = None
+    speed: Array | None = None
+    budget: Budget | None = None
+
+    @classmethod
+    def merge(cls, units: Units) -> None:
+        """Every unit keeps its own limit before it is joined to others."""
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Cells(Record):
+    """Weights in cells that writing wears out.
+
+    wear : (D,) writes of the most written cell in a step. endurance : (D,) how many it survives.
+    fill : writing the weights in place once.
+    """
+
+    wear: Array
+    endurance: Array
+    fill: Fill
+
+    @classmethod
+    def merge(cls, units: Units) -> Self | None:
+        """Of the unit that lives shortest; units are filled one by one (cost.programming)."""
+        found = [own for _, own in cls.among(units)]
+        if not found:
+            return None
+        first = found[0]
+        for own in found[1:]:
+            sooner = own.wear / own.endurance > first.wear / first.endurance
+            wear = np.where(sooner, own.wear, first.wear)
+            first = replace(
+                first, wear=wear, endurance=np.where(sooner, own.endurance, first.endurance)
+            )
+        return first
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Gating(Record):
+    """Parts whose power is gated.
+
+    awake : part -> seconds it must be powered; a part that is not listed always is.
+    residue : part -> (D,) share of its leakage that it keeps while its power is gated.
+    """
+
+    awake: dict[str, Count] = field(default_factory=dict)
+    residue: dict[str, Array] = field(default_factory=dict)
+
+    @classmethod
+    def merge(cls, units: Units) -> Self:
+        """The parts of all units."""
+        found = cls.among(units)
+        return cls(
+            {f"{u.start}{k}": c for u, own in found for k, c in own.awake.items()},
+            {f"{u.start}{k}": x for u, own in found for k, x in own.residue.items()},
+        )
+
+    def folded(self, fold: Fold) -> Self:
+        """A part is awake for all layers; what it keeps is the same in all of them."""
+        return replace(
+            self,
+            awake={k: c.folded(fold) for k, c in self.awake.items()},
+            residue={k: fold.first(x) for k, x in self.residue.items()},
+        )
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Told(Record):
+    """What a result says beside the figures that all machines have.
+
+    aside : kind -> (R, D) seconds of `alone` that a report shows under that kind rather than
+        under the row's own: writing an operand, for one.
+    extra : name -> (D,) further scalars of the result.
+    notes : sentence -> what it is said of; one that begins with the name of a setting
+        (accelerator.copies ...) is about what was given.
+    largest : (D,) largest batch that fits into main memory, for the reason's text; None: unknown.
+    """
+
+    aside: dict[str, Array] = field(default_factory=dict)
+    extra: dict[str, Array] = field(default_factory=dict)
+    notes: dict[str, Note] = field(default_factory=dict)
+    largest: Array | None = None
+
+    @classmethod
+    def merge(cls, units: Units) -> Self:
+        """Seconds add up; what two units report under one name gets theirs in front."""
+        found = cls.among(units)
+        kinds = dict.fromkeys(kind for _, own in found for kind in own.aside)
+        names = [name for _, own in found for name in own.extra]
+        return cls(
+            {k: total([own.aside[k] for _, own in found if k in own.aside]) for k in kinds},
+            {
+                name if names.count(name) == 1 else f"{unit.name}.{name}": values
+                for unit, own in found
+                for name, values in own.extra.items()
+            },
+            {
+                unit.note(text): note.among(unit.works)
+                for unit, own in found
+                for text, note in own.notes.items()
+            },
+            _largest(units, found),
+        )
+
+    def folded(self, fold: Fold) -> Self:
+        """Notes are said of designs."""
+        notes = {
+            text: note.map(lambda x: fold.first(np.broadcast_to(x, fold.of.shape)))
+            for text, note in self.notes.items()
+        }
+        return replace(self, notes=notes)
+
+
+def _largest(units: Units, found: Sequence[tuple[Unit[Reported], Told]]) -> Array | None:
+    """(D,) the largest batch of designs in which one unit does all; NaN where it is not known."""
+    several = ~alone_in(units)
+    known = np.full(several.shape, np.nan)
+    for unit, own in found:
+        if own.largest is not None:
+            known = np.where(unit.works & ~several, own.largest, known)
+    return known
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Details(Record):
+    """Of each operation, where it is asked for.
+
+    tiles : (R, D) sides of a tile. traffic : on-chip and main memory bytes, each (R, D).
+    moved : (R, D) bytes of main memory: weights, other reads, writes; None: not told apart.
+    accesses : operand -> (R, D) elements the unit reads or writes on chip.
+    """
+
+    tiles: tuple[Array, Array, Array]
+    traffic: tuple[Array, Array]
+    moved: tuple[Array, Array, Array] | None = None
+    accesses: dict[str, Array] = field(default_factory=dict)
+
+    @classmethod
+    def merge(cls, units: Units) -> Self | None:
+        """Each row as the unit that runs it has it; bytes are told apart where all units do."""
+        found = [own for _, own in cls.among(units)]
+        if not found:
+            return None
+        moved = [own.moved for own in found if own.moved is not None]
+        names = dict.fromkeys(name for own in found for name in own.accesses)
+        a, b, c = (total(x) for x in zip(*(own.tiles for own in found), strict=True))
+        chip, memory = (total(x) for x in zip(*(own.traffic for own in found), strict=True))
+        apart = None
+        if len(moved) == len(found):
+            weights, reads, writes = (total(x) for x in zip(*moved, strict=True))
+            apart = weights, reads, writes
+        return cls(
+            (a, b, c),
+            (chip, memory),
+            apart,
+            {n: total([own.accesses[n] for own in found if n in own.accesses]) for n in names},
+        )
+
+
+def undivided(alone: Array, busy: dict[str, Array | Count]) -> Callable[[Array, Array], Stream]:
+    """`streams` of a machine on which every stream takes what the whole batch takes."""
+
+    def of(n: Array, rows: Array) -> Stream:
+        own = {name: (x.each() if isinstance(x, Count) else x)[rows] for name, x in busy.items()}
+        return Stream(alone[rows], alone[rows], None, own)
+
+    return of
+
+
+def waiting(alone: Array, busy: dict[str, Array | Count], several: Array) -> Array:
+    """(R, D) seconds of rows of a queue: where units answer one another, host and device wait
+    for each other in turn, so that a row takes the longer of the two."""
+    longest = largest([x.each() if isinstance(x, Count) else x for x in busy.values()])
+    return np.where(several, longest, alone)

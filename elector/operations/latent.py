@@ -1,0 +1,133 @@
+"""Attention over a latent: keys and values of all heads come from one vector a token.
+
+Hidden -> rank of the queries -> heads x (nope + rope); hidden -> rank of keys and values + rope;
+that rank -> heads x (nope + value). The cache holds rank + rope numbers a token. The prompt, and
+training, expand keys and values; a generated token does not: the up-projections move into its
+queries (scores over rank + rope, whatever the heads) and behind its context (over rank).
+DeepSeek-V2, section 2.1 and appendix C (arXiv 2405.04434).
+
+An indexer (DeepSeek-V3.2, arXiv 2512.02556, section 2.1): every query scores all keys in a few
+narrow heads, sums relu(scores) by weights, and attention runs over the best of them.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from elector.operations.attention import (
+    appended,
+    attended,
+    kept_beside,
+    rotary,
+)
+from elector.operations.collect import Shape
+from elector.operations.flexibert import Heads
+from elector.operations.graph import Value, derived, detached
+from elector.operations.passes import norm, norm_of
+from elector.operations.roles import Role
+from elector.operations.rows import Row
+from elector.operations.scope import Matrix, Product, Recipe, Scope, Subset, formula
+from elector.operations.step import Step
+
+Array = np.ndarray
+
+
+def latent_attention(step: Step, scope: Scope, index: int, x: Value) -> Value:
+    """Projections, attention and output projection, without the output's bias."""
+    at, heads = step.models.at, step.models.block["heads"][index]
+    nope, rope, value = (at(f"{n}_head_size", index) for n in ("nope", "rope", "value"))
+    rank = at("kv_lora_rank", index)
+    low, q = _queries(step, scope, index, x, heads * (nope + rope))
+    both = step.linear(scope, x, Matrix(Role.KEY_VALUE_DOWN, rank + rope))
+    shared = step.vector(scope, norm_of(step, Role.KEY_VALUE_DOWN_NORM), both.view(both.rows, rank))
+    turned = step.vectors(
+        scope, rotary(), [q.view(q.rows, heads * rope), both.view(both.rows, rope)]
+    )
+    q = kept_beside(q, turned[0])
+    if step.models.at("index_heads", index).any():
+        index_scores(step, scope, index, x, low)
+    if scope.run.decoding:
+        context = _absorbed(step, scope, index, (q, shared, turned[1]))
+    else:
+        pair = step.linear(scope, shared, Matrix(Role.KEY_VALUE_UP, heads * (nope + value)))
+        own = pair.view(pair.rows, heads * nope)
+        k = derived([own, turned[1]], pair.rows, heads * (nope + rope))
+        k.home = pair
+        v = pair.view(pair.rows, heads * value)
+        context = attended(step, scope, index, Heads(q, k, v, heads, scope.count), value)
+    return step.linear(scope, context, Matrix(Role.OUTPUT, step.models.block["hidden"][index]))
+
+
+def _queries(step: Step, scope: Scope, index: int, x: Value, width: Array) -> tuple[Value, Value]:
+    """What the indexer reads, and the queries: from a rank of their own where there is one."""
+    rank, low = step.models.at("q_lora_rank", index), x
+    if rank.any():
+        low = step.linear(scope, x, Matrix(Role.QUERY_DOWN, rank))
+        low = norm(step, scope, Role.QUERY_DOWN_NORM, low)
+    return low, step.linear(scope, low, Matrix(Role.QUERY, width))
+
+
+def _absorbed(step: Step, scope: Scope, index: int, parts: tuple[Value, Value, Value]) -> Value:
+    """Context of a generated token. parts : queries, latent and turned part of the key."""
+    q, shared, turned = parts
+    at, heads, tokens = step.models.at, step.models.block["heads"][index], scope.run.tokens
+    nope, rope, value = (at(f"{n}_head_size", index) for n in ("nope", "rope", "value"))
+    rank = at("kv_lora_rank", index)
+    inner = scope.inside(scope.count)
+    up = Role.KEY_VALUE_UP
+    into = Product(
+        Role.ABSORBED_QUERY,
+        Shape(heads, tokens, nope, rank),
+        tokens,
+        heads * rank,
+        held="reuse",
+        of=up,
+    )
+    wide = step.product(inner, q.view(q.rows, heads * nope), into)
+    asked = derived([wide, q], tokens, heads * (rank + rope))
+    stored, key = appended(step, scope, [shared, turned])
+    keys = derived([stored, key], tokens, rank + rope)
+    found = Heads(asked, keys, stored, heads, scope.count, shared=True)
+    context = attended(step, scope, index, found, rank)
+    out = Product(
+        Role.ABSORBED_VALUE,
+        Shape(heads, tokens, rank, value),
+        tokens,
+        heads * value,
+        held="reuse",
+        of=up,
+    )
+    return step.product(inner, context, out)
+
+
+def index_scores(step: Step, scope: Scope, index: int, x: Value, low: Value) -> None:
+    """The indexer of a layer: projections, scores of all keys, and the choice of the best.
+
+    It is trained apart (section 2.1.1 of the report), so that a step of the model leaves no
+    gradients of it. low : the rank of the queries, which its queries read.
+    """
+    heads, e = (step.models.at(n, index) for n in ("index_heads", "index_head_size"))
+    run, constant = scope.run, Subset.CONSTANT
+    x = detached(x)
+    q = step.linear(scope, detached(low), Matrix(Role.INDEX_QUERY, heads * e, constant))
+    k = step.linear(scope, x, Matrix(Role.INDEX_KEY, e, constant))
+    k = norm(step, scope, Role.INDEX_KEY_NORM, k, constant)
+    step.linear(scope, x, Matrix(Role.INDEX_WEIGHTS, heads, constant))
+    queries, grows = heads * run.queries, "n" if run.decoding else ""
+    if run.decoding:
+        (k,) = appended(step, scope, [k])
+    row = Row(
+        Role.INDEX_SCORES,
+        scope.place,
+        scope.phase,
+        "attention",
+        True,
+        b="cache" if run.decoding else "activation",
+        in_attention=True,
+        grows=grows,
+    )
+    shape = Shape(run.batch, queries, e, run.keys, 1.0, run.span if grows else 0.0)
+    scores = Value(run.batch * queries, run.keys, scope.count)
+    scores.made_by(step.out.matmul(row, scope.count, shape, (q, k)))
+    choice = Recipe(Role.INDEX_CHOICE, "elementwise", formula("relu", "gate", "residual"))
+    step.vector(scope.inside(scope.count), choice, scores)

@@ -1,0 +1,263 @@
+"""Rows of a list of operations: what an operation list or a list of matrix products runs.
+
+Products of streams with weights have nothing to do with one another, and training adds their
+two gradients. Everything else reads what the operation before it handed over.
+"""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+
+from elector.base.errors import InputError
+from elector.describe.listing import WORKLOAD, Listed, Listing, of_products
+from elector.describe.model import Model, Models
+from elector.describe.sizes import Size
+from elector.describe.workload import Workload
+from elector.operations.collect import Shape, Sizes
+from elector.operations.graph import Operand, Parameter, Value
+from elector.operations.roles import Place, Role, Section
+from elector.operations.rows import PARAMETERS, Row
+from elector.operations.scope import Pass, Scope, Subset, formula
+from elector.operations.step import Step
+from elector.operations.tape import LinearNode
+
+Array = np.ndarray
+
+#: function of data/vector_operations.csv -> the kind of its row; others are element-wise.
+_KINDS = {
+    "softmax": "softmax",
+    "layer_norm": "norm",
+    "rms_norm": "norm",
+    "gelu": "activation",
+    "relu": "activation",
+    "silu": "activation",
+    "tanh": "activation",
+    "embedding": "embedding",
+    "cast": "cast",
+}
+#: Kinds that need one element at a time, and so can follow their producer.
+_STREAMED = ("activation", "elementwise")
+
+
+def listing_of(model: Model) -> Listing | None:
+    """The operations of a model that is a list of them; None for one of layers."""
+    if model.gemms:
+        return of_products(tuple((g.name, g.m, g.n, g.k, g.count) for g in model.gemms))
+    return model.listing
+
+
+def emit(step: Step, listing: Listing, times: Array) -> None:
+    """The rows of a list. times : (M,) passes of a step."""
+    one = np.ones(step.models.size)
+    run = Pass("forward", one, one, one, 0.0 * one, times, one)
+    numbers = _Numbers(listing, step.workload, one)
+    before: Value | None = None
+    for index, entry in enumerate(listing.entries):
+        place = Place(Section.LIST, variant=entry.layer)
+        scope = Scope(run, place, numbers.at(entry.count, index, "count") * times)
+        if entry.matmul:
+            before = _product(step, scope, entry, numbers.shape(entry, index), before)
+        else:
+            before = _vector(step, scope, entry, numbers.vector(entry, index), before)
+
+
+def weights(models: Models, listing: Listing) -> list[tuple[str, str, Array, Array]]:
+    """(layer, name, elements, count) of what products read as weights, both (M,), and the rest.
+
+    The sizes of weights follow the list's own symbols, never the workload.
+    """
+    one = np.ones(models.size)
+    own = {name: np.array(float(value)) for name, value in listing.symbols}
+    own |= {name: np.ones(()) for name in WORKLOAD}
+    found, held = [], 0.0 * one
+    for index, entry in enumerate(listing.entries):
+        if not (entry.matmul and entry.b == "weight"):
+            continue
+        _refuse_variable(entry, index)
+        batch, k, n, sharing = (
+            _known(entry.size(key)).at(own) for key in ("batch", "k", "n", "sharing")
+        )
+        elements = one * (batch * k * n / sharing)
+        count = one * entry.count.at(own)
+        held = held + elements * count
+        found.append((entry.layer, entry.name, elements, count))
+    if listing.parameters is not None:
+        rest = listing.parameters - held
+        if (rest < 0).any():
+            raise InputError(
+                f"is less than the {held[0]:,.0f} weights that the products read",
+                field="parameters",
+                value=listing.parameters,
+                hint="b: reuse says that a product reads weights that an earlier one reads",
+            )
+        found.append(("parameters", "other parameters", rest, one))
+    return found
+
+
+def require_inference(listing: Listing, workload: Workload) -> None:
+    """Raise InputError for what a list says nothing of."""
+    if workload.training and not listing.trains:
+        raise InputError(
+            "an operation list says what inference runs; gradients do not follow from it",
+            field="workload.mode",
+            value=workload.mode,
+            allowed=["inference"],
+            hint="describe the model as layers (YAML or config.json) to train it",
+        )
+
+
+class _Numbers:
+    """Sizes of entries under M workloads, as arrays."""
+
+    def __init__(self, listing: Listing, workload: Workload, one: Array) -> None:
+        self.one = one
+        self.values = listing.values({key: getattr(workload, key) for key in WORKLOAD.values()})
+
+    def at(self, size: Size, index: int, key: str) -> Array:
+        """(M,) one size. Raises InputError naming the entry and the key."""
+        try:
+            return self.one * size.at(self.values)
+        except InputError as error:
+            raise InputError(
+                error.problem, field=f"operations[{index}].{key}", value=error.value
+            ) from None
+
+    def shape(self, entry: Listed, index: int) -> Shape:
+        """The sides of a product."""
+        sides = {
+            key: self.at(_known(entry.size(key)), index, key)
+            for key in ("batch", "m", "k", "n", "sharing")
+        }
+        share = 1.0 / np.maximum(sides["sharing"], 1.0)
+        return Shape(sides["batch"], sides["m"], sides["k"], sides["n"], share)
+
+    def vector(self, entry: Listed, index: int) -> dict[str, Array | None]:
+        """Elements of vector work: computed, read, read as a second input, written."""
+        return {
+            key: None if size is None else self.at(size, index, key)
+            for key in ("elements", "reads", "second", "writes")
+            for size in [entry.size(key)]
+        }
+
+
+@functools.cache
+def _one() -> Size:
+    return Size("1")
+
+
+def _known(size: Size | None) -> Size:
+    """The size, 1 where the list does not say."""
+    return size or _one()
+
+
+def _refuse_variable(entry: Listed, index: int) -> None:
+    """Weights have one size: those of a workload's batch or length are none."""
+    for key in ("batch", "k", "n", "sharing"):
+        wrong = sorted(_known(entry.size(key)).names & set(WORKLOAD))
+        if wrong:
+            raise InputError(
+                f"weights cannot depend on {wrong[0]}",
+                field=f"operations[{index}].{key}",
+                value=_known(entry.size(key)).text,
+                hint="b: activation is an operand that the model computes",
+            )
+
+
+def _product(step: Step, scope: Scope, entry: Listed, shape: Shape, before: Value | None) -> Value:
+    """One entry of products; what it hands over."""
+    training = step.training
+    row = Row(
+        Role.PRODUCT,
+        scope.place,
+        "forward",
+        "linear" if entry.b in PARAMETERS else "attention",
+        True,
+        a=entry.a,
+        b=entry.b,
+        out=entry.out,
+        variant=entry.name,
+    )
+    x = Value(shape.batch * shape.m, shape.k, scope.count, training)
+    y = Value(shape.batch * shape.m, shape.n, scope.count, training)
+    if before is not None and entry.a == "activation":
+        x.reads(before)
+    weight = Parameter(Role.PRODUCT, scope.place)
+    second: Operand = weight if entry.b in PARAMETERS else _second(entry, shape, before)
+    y.made_by(step.out.matmul(row, scope.count, shape, (x, second)))
+    held = shape.k * shape.n * shape.share if entry.b not in PARAMETERS else 0.0
+    step.note_live(shape.batch * (shape.m * (shape.k + shape.n) + held) * (scope.count > 0))
+    step.keep(scope, x)
+    if training:
+        step.tape.append(
+            LinearNode(
+                scope,
+                Role.PRODUCT,
+                "linear",
+                x,
+                y,
+                weight,
+                shape,
+                Subset.BODY,
+                variant=entry.name,
+            )
+        )
+    return y
+
+
+def _second(entry: Listed, shape: Shape, before: Value | None) -> Value | None:
+    """The second operand of a product of activations, which the operation before handed over."""
+    if before is None or entry.b != "activation":
+        return None
+    found = Value(shape.batch * shape.k * shape.share, shape.n, before.count)
+    found.reads(before)
+    return found
+
+
+def _vector(
+    step: Step,
+    scope: Scope,
+    entry: Listed,
+    sizes: dict[str, Array | None],
+    before: Value | None,
+) -> Value:
+    """One entry of vector work; what it hands over."""
+    elements, width = sizes["elements"], step.workload.format.activation
+    assert elements is not None
+    kind = _KINDS.get(entry.function, "elementwise")
+    simple, special = formula(entry.function)
+    second = sizes["second"]
+    row = Row(
+        Role.PRODUCT,
+        scope.place,
+        "forward",
+        kind,
+        False,
+        a=entry.a,
+        b="none" if second is None else entry.b if entry.b != "none" else "activation",
+        out=entry.out,
+        variant=entry.name,
+        streamed=kind in _STREAMED,
+        simple=simple,
+        special=special,
+    )
+    x = Value(elements, np.ones_like(elements), scope.count)
+    if before is not None and entry.a == "activation":
+        x.reads(before)
+    given = {
+        name: None if values is None else values * width
+        for name, values in (
+            ("reads", sizes["reads"]),
+            ("extra", second),
+            ("writes", sizes["writes"]),
+        )
+    }
+    y = Value(elements, np.ones_like(elements), scope.count)
+    y.made_by(step.out.vector(row, scope.count, elements, Sizes(**given), (x, None)))
+    reads = elements if sizes["reads"] is None else sizes["reads"]
+    writes = elements if sizes["writes"] is None else sizes["writes"]
+    if entry.a != "activation":  # rows of a table that lies in memory
+        reads = 0.0 * reads
+    step.note_live(np.maximum(reads, writes) * (scope.count > 0))
+    return y

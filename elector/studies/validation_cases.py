@@ -1,0 +1,280 @@
+"""Rows of measured and published figures: read strictly, errors by line.
+
+The format is that of data/published.csv and of `elector validate --data FILE`: one row a figure,
+
+    case, group, model, accelerator, settings, metric, value, unit, tolerance, kind, source,
+    evidence, note
+
+with `settings` as `key=value` words, `group` as `device family / stack / regime`, and `kind`
+outcome (a measured time, energy or power that the model predicts), identity (a count or a data
+sheet, which must come out exactly) or bound. Two further columns may follow: `verified` (no: read
+in a publication that quotes the source) and `fitted` (yes: constants were fitted on rows of this
+table, apart from those left out).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import re
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+
+from elector.base import units
+from elector.base.errors import InputError
+from elector.base.table import read_csv
+from elector.cost.results import registry
+from elector.evaluation.accelerators import load_accelerator
+from elector.evaluation.settings import field_of
+from elector.technology import EVIDENCE
+
+REQUIRED = (
+    "case",
+    "group",
+    "model",
+    "accelerator",
+    "settings",
+    "metric",
+    "value",
+    "unit",
+    "tolerance",
+    "kind",
+    "source",
+    "evidence",
+)
+COLUMNS = (*REQUIRED, "note", "verified", "fitted")
+#: Cells that may be empty.
+_EMPTY = ("settings",)
+KINDS = ("outcome", "identity", "bound")
+
+#: Figures that follow from a result and are no result themselves -> their unit.
+FURTHER = {"cycles": "1", "achieved_ops_per_s": "op/s"}
+
+#: Last hexadecimal digits of rows that no constant is ever fitted on: an eighth of them.
+LEFT_OUT = "01"
+
+_RELATIVE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*%\s*")
+_BOUND = re.compile(r"\s*at (most|least)(?:\s*\+\s*(\d+(?:\.\d+)?)\s*%)?\s*")
+MISSED = " known miss"
+
+
+@dataclass(frozen=True)
+class Case:
+    """One published or measured figure.
+
+    settings : dotted key -> value, as `--set`. configuration : the same as one text.
+    value : in the unit of the result (SI; mm2 for areas).
+    tolerance : as written. low, high : the relative errors it accepts. known_miss : the model
+        is known to lie outside and the note says why; it is shown, and fails nothing.
+    kind : outcome | identity | bound.
+    verified : False where the figure was read in a publication that quotes the source.
+    fitted : whether constants were fitted on rows of this table.
+    line : of the file.
+    """
+
+    case: str
+    group: str
+    model: str
+    accelerator: str
+    settings: dict[str, object]
+    configuration: str
+    metric: str
+    value: float
+    unit: str
+    tolerance: str
+    low: float
+    high: float
+    kind: str
+    source: str
+    evidence: str
+    note: str
+    verified: bool
+    fitted: bool
+    line: int
+    known_miss: bool = False
+
+    @property
+    def left_out(self) -> bool:
+        """Whether the rule keeps this row out of every fit."""
+        return left_out(self.model, self.accelerator, self.configuration, self.metric)
+
+    @property
+    def unseen(self) -> bool:
+        """Whether no constant was fitted on this row."""
+        return not self.fitted or self.left_out
+
+
+def left_out(model: str, accelerator: str, settings: str, metric: str) -> bool:
+    """The rule, written down before the first fit: an eighth of all rows, by their inputs alone.
+
+    A row is left out where the SHA-256 of `model|accelerator|settings|metric` ends in the
+    hexadecimal digit 0 or 1.
+    """
+    text = "|".join((model, accelerator, settings, metric))
+    return hashlib.sha256(text.encode()).hexdigest()[-1] in LEFT_OUT
+
+
+def as_text(settings: dict[str, object]) -> str:
+    """Settings as one cell: `key=value` words in the order of their keys."""
+    words = [f"{key}={value}" for key, value in sorted(settings.items())]
+    return shlex.join(words)
+
+
+def load_cases(path: Path) -> list[Case]:
+    """The cases of a CSV file, checked; errors name file and line."""
+    names, lines = read_csv(path)
+    missing = [name for name in REQUIRED if name not in names]
+    unknown = [name for name in names if name not in COLUMNS]
+    if missing or unknown:
+        raise InputError(
+            f"line 1: {'missing' if missing else 'unknown'} column",
+            file=path,
+            value=(missing or unknown)[0],
+            allowed=COLUMNS,
+        )
+    if not lines:
+        raise InputError("has a header but no rows", file=path)
+    found: dict[str, Case] = {}
+    asked: dict[tuple[str, str, str, str, float], int] = {}
+    for line, cells in lines:
+        if len(cells) != len(names):
+            raise InputError(
+                f"line {line}: has {len(cells)} cells, the header {len(names)}", file=path
+            )
+        case = _case(dict(zip(names, cells, strict=True)), path, line)
+        if case.case in found:
+            raise InputError(
+                f"line {line}: case given twice", file=path, field="case", value=case.case
+            )
+        key = (case.model, case.accelerator, case.configuration, case.metric, case.value)
+        if key in asked:
+            raise InputError(
+                f"line {line}: the same figure as line {asked[key]}", file=path, value=case.case
+            )
+        found[case.case], asked[key] = case, line
+    return list(found.values())
+
+
+def _case(cells: dict[str, str], path: Path, line: int) -> Case:
+    for column in REQUIRED:
+        if not cells[column] and column not in _EMPTY:
+            raise InputError(f"line {line}: has no {column}", file=path, field=column)
+    flags = {name: cells.get(name) or default for name, default in _FLAGS}
+    for column, text, allowed in (
+        ("evidence", cells["evidence"], EVIDENCE),
+        ("kind", cells["kind"], KINDS),
+        *((name, flags[name], ("yes", "no")) for name, _ in _FLAGS),
+    ):
+        if text not in allowed:
+            raise InputError(
+                f"line {line}: unknown {column}",
+                file=path,
+                field=column,
+                value=text,
+                allowed=allowed,
+            )
+    missed = cells["tolerance"].endswith(MISSED)
+    low, high = _tolerance(cells["tolerance"].removesuffix(MISSED), path, line)
+    value, unit = _value(cells, path, line)
+    return Case(
+        **{name: cells[name] for name in ("case", "group", "model", "accelerator", "metric")},
+        settings=_checked(cells, path, line),
+        configuration=cells["settings"],
+        value=value,
+        unit=unit,
+        tolerance=cells["tolerance"],
+        low=low,
+        high=high,
+        **{name: cells[name] for name in ("kind", "source", "evidence")},
+        note=cells.get("note", ""),
+        verified=flags["verified"] == "yes",
+        fitted=flags["fitted"] == "yes",
+        line=line,
+        known_miss=missed,
+    )
+
+
+_FLAGS = (("verified", "yes"), ("fitted", "no"))
+
+
+def _value(cells: dict[str, str], path: Path, line: int) -> tuple[float, str]:
+    """The figure in the unit of its result, and that unit."""
+    if cells["metric"] not in FURTHER and registry().find(cells["metric"]) is None:
+        raise InputError(
+            f"line {line}: unknown result",
+            file=path,
+            field="metric",
+            value=cells["metric"],
+            hint="`elector list results`",
+        )
+    unit = unit_of(cells["metric"])
+    field = f"line {line}: value"
+    value = units.convert(f"{cells['value']} {cells['unit']}", unit, field=field, file=path)
+    if not value > 0:
+        raise InputError("must be above 0: the error is relative", file=path, field=field)
+    return value, unit
+
+
+def _checked(cells: dict[str, str], path: Path, line: int) -> dict[str, object]:
+    """Settings of a row, whose accelerator and keys are known."""
+    try:
+        load_accelerator(cells["accelerator"])
+    except InputError as error:
+        raise error.at(file=path, field="accelerator", place=f"line {line}") from None
+    try:
+        return parse_settings(cells["settings"])
+    except InputError as error:
+        raise error.at(file=path, field="settings", place=f"line {line}") from None
+
+
+def parse_settings(text: str) -> dict[str, object]:
+    """Dotted settings of a cell.
+
+    >>> parse_settings("workload.mode=training workload.batch=28")
+    {'workload.mode': 'training', 'workload.batch': '28'}
+    """
+    try:
+        words = shlex.split(text)
+    except ValueError as error:
+        raise InputError(f"cannot be split into settings: {error}", value=text) from None
+    found: dict[str, object] = {}
+    for word in words:
+        key, equals, value = word.partition("=")
+        if not equals or not value:
+            raise InputError("must be written KEY=VALUE", value=word)
+        if field_of(key) is None:
+            raise InputError("unknown setting", value=key, hint="`elector list settings`")
+        if key in found:
+            raise InputError("setting given twice", value=key)
+        found[key] = value
+    return found
+
+
+def unit_of(metric: str) -> str:
+    """Unit a published value of this result is given in, that of the registry of results."""
+    return FURTHER.get(metric) or registry().get(metric).unit
+
+
+def _tolerance(text: str, path: Path, line: int) -> tuple[float, float]:
+    """Accepted relative errors.
+
+    `5 %` either way; `exact`; `at most` and `at least` where the published figure is a bound,
+    `at most +10 %` where the bound itself is soft. A case that the model is known to miss
+    keeps its tolerance and says so: `30 % known miss`.
+    """
+    if text == "exact":
+        return 0.0, 0.0
+    if match := _RELATIVE.fullmatch(text):
+        share = float(match.group(1)) / 100.0
+        return -share, share
+    if match := _BOUND.fullmatch(text):
+        soft = float(match.group(2) or 0.0) / 100.0
+        return (-1.0, soft) if match.group(1) == "most" else (-soft, math.inf)
+    raise InputError(
+        f"line {line}: unreadable tolerance",
+        file=path,
+        field="tolerance",
+        value=text,
+        hint="write `5 %`, `exact`, `at most`, `at least` or `at most +10 %`",
+    )

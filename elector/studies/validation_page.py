@@ -1,0 +1,174 @@
+"""What `elector validate` writes: a page with predicted against measured, and JUnit XML."""
+
+from __future__ import annotations
+
+import html
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from xml.sax.saxutils import quoteattr
+
+from elector.base import paths, quantity
+from elector.base.errors import InputError
+from elector.base.output import check_output, whole
+from elector.base.version import VERSION
+from elector.studies.validation import CaseResult, Group, groups
+
+#: Side of a picture, and its margin, in pixels.
+_SIDE, _MARGIN = 260, 34
+_STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 70rem; padding: 0 1rem;
+  color: #1a1a1a; background: #fff; }
+table { border-collapse: collapse; width: 100%; font-size: 13px; }
+th, td { text-align: left; padding: .25rem .5rem; border-bottom: 1px solid #ddd; }
+td.n, th.n { text-align: right; font-variant-numeric: tabular-nums; }
+.plots { display: flex; flex-wrap: wrap; gap: 1rem; }
+figure { margin: 0; } figcaption { font-size: 12px; max-width: 260px; }
+.FAILED { color: #a40000; font-weight: 600; } .known { color: #7a5200; }
+"""
+
+
+def prepare(folder: str | Path) -> Path:
+    """The page's file in a folder that is there or can be made; InputError where neither."""
+    path = Path(folder)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:
+        raise InputError("is a file, not a directory", file=folder, field="--report") from None
+    except (OSError, ValueError) as error:
+        raise paths.refused(error, folder, "--report", "written") from None
+    check_output(path / "index.html", (".html",), "--report")
+    return path / "index.html"
+
+
+def write_page(path: Path, results: Sequence[CaseResult], data: str | None) -> None:
+    """The page: groups, pictures, cases. It loads nothing from elsewhere."""
+    with whole(path) as scratch:
+        scratch.write_text(page(results, data), encoding="utf-8")
+
+
+def page(results: Sequence[CaseResult], data: str | None) -> str:
+    """HTML of the results of one run; data : the file of the cases where it was not the shipped."""
+    found = groups(results)
+    source = html.escape(str(data)) if data else "the shipped cases"
+    plots = "".join(_plot(group, results) for group in found)
+    return f"""<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>Predicted against measured</title>
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<style>{_STYLE}</style></head><body>
+<h1>Predicted against measured</h1>
+<p>elector {html.escape(VERSION)}, {source}: {len(results)} cases. An outcome is judged by its
+group: the median absolute error against the bar. Rows that a constant was fitted on are open
+circles, rows that none was fitted on are filled.</p>
+<h2>Groups</h2>{_group_table(found)}
+<h2>Pictures</h2><div class="plots">{plots}</div>
+<h2>Cases</h2>{_case_table(results)}
+</body></html>
+"""
+
+
+def _group_table(found: Sequence[Group]) -> str:
+    head = ("group", "cases", "never fitted", "median", "never fitted, median", "90th", "bias")
+    rows = [
+        _row(
+            [html.escape(g.name), str(g.number), str(g.unseen)]
+            + [_percent(x) for x in (g.median, g.unseen_median, g.ninetieth)]
+            + [_percent(g.bias, "+"), _percent(g.bar), html.escape(g.dominant), _verdict(g.verdict)]
+        )
+        for g in found
+    ]
+    return _table((*head, "bar", "most time", "verdict"), rows)
+
+
+def _case_table(results: Sequence[CaseResult]) -> str:
+    rows = []
+    for r in sorted(results, key=lambda r: (r.case.kind, r.case.group, r.case.case)):
+        case = r.case
+        simulated = "-" if r.problem else quantity.show(r.simulated, case.unit)
+        cells = [case.case, case.group, case.metric, quantity.show(case.value, case.unit)]
+        cells += [simulated, _percent(r.error, "+"), case.tolerance]
+        texts = [html.escape(cell) for cell in cells]
+        about = html.escape(f"{case.source}. {r.problem or case.note}")
+        rows.append(_row([*texts, _verdict(r.verdict), about]))
+    head = ("case", "group", "result", "published", "simulated", "error", "allowed", "verdict")
+    return _table((*head, "source and note"), rows)
+
+
+def _table(head: Sequence[str], rows: Sequence[str]) -> str:
+    cells = "".join(f"<th>{html.escape(name)}</th>" for name in head)
+    return f"<table><thead><tr>{cells}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
+
+
+def _row(cells: Sequence[str]) -> str:
+    return "<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
+
+
+def _verdict(text: str) -> str:
+    return f'<span class="{text}">{text}</span>'
+
+
+def _percent(value: float, sign: str = "") -> str:
+    return f"{value:{sign}.1%}" if math.isfinite(value) else "-"
+
+
+def _plot(group: Group, results: Sequence[CaseResult]) -> str:
+    """Predicted over measured of one group, both logarithmic."""
+    points = [r for r in results if r.case.group == group.name and r.case.kind == "outcome"]
+    points = [r for r in points if not r.problem and r.simulated > 0]
+    if not points:
+        return ""
+    values = [math.log10(v) for r in points for v in (r.case.value, r.simulated)]
+    low, high = math.floor(min(values) * 2) / 2, math.ceil(max(values) * 2) / 2
+    high = high if high > low else low + 0.5
+    inner = _SIDE - 2 * _MARGIN
+
+    def at(value: float) -> float:
+        return (math.log10(value) - low) / (high - low) * inner
+
+    marks = "".join(
+        f'<circle cx="{_MARGIN + at(r.case.value):.1f}" '
+        f'cy="{_SIDE - _MARGIN - at(r.simulated):.1f}" r="3" stroke="#0b5394" '
+        f'fill="{"#0b5394" if r.case.unseen else "none"}"><title>{html.escape(r.case.case)}: '
+        f"{r.error:+.1%}</title></circle>"
+        for r in points
+    )
+    unit = points[0].case.unit
+    first, last = (html.escape(quantity.show(10.0**v, unit)) for v in (low, high))
+    end = _SIDE - _MARGIN
+    return f"""<figure><svg width="{_SIDE}" height="{_SIDE}" role="img"
+aria-label="{html.escape(group.name)}">
+<rect x="{_MARGIN}" y="{_MARGIN}" width="{inner}" height="{inner}" fill="none" stroke="#999"/>
+<line x1="{_MARGIN}" y1="{end}" x2="{end}" y2="{_MARGIN}" stroke="#999" stroke-dasharray="4"/>
+{marks}
+<text x="{_MARGIN}" y="{_SIDE - 16}" font-size="11">{first}</text>
+<text x="{end}" y="{_SIDE - 16}" font-size="11" text-anchor="end">{last} measured</text>
+<text x="{_MARGIN}" y="{_MARGIN - 8}" font-size="11">predicted</text></svg>
+<figcaption>{html.escape(group.name)}: {group.number} cases, median {_percent(group.median)}
+</figcaption></figure>"""
+
+
+def junit(name: str, results: Sequence[CaseResult]) -> str:
+    """JUnit XML: a test case for each group of outcomes, each identity and each bound."""
+    entries = [
+        (g.name, "outcome", g.verdict, f"median error {g.median:.1%}, bar {g.bar:.1%}")
+        for g in groups(results)
+    ]
+    entries += [
+        (r.case.case, r.case.kind, r.verdict, r.problem or f"error {r.error:+.2%}")
+        for r in results
+        if r.case.kind != "outcome"
+    ]
+    bad = sum(verdict == "FAILED" for _, _, verdict, _ in entries)
+    lines = [
+        '<?xml version="1.0" encoding="utf-8"?>',
+        f'<testsuite name={quoteattr(name)} tests="{len(entries)}" failures="{bad}">',
+    ]
+    for title, kind, verdict, text in entries:
+        case = f"  <testcase classname={quoteattr(kind)} name={quoteattr(title)}"
+        if verdict == "FAILED":
+            lines.append(f"{case}><failure message={quoteattr(text)}/></testcase>")
+        elif verdict == "known miss":
+            lines.append(f"{case}><skipped message={quoteattr('known miss: ' + text)}/></testcase>")
+        else:
+            lines.append(f"{case}/>")
+    return "\n".join([*lines, "</testsuite>", ""])

@@ -1,0 +1,357 @@
+"""Configurations of today: exact counts, every key read or refused, formats noted.
+
+The numbers are those of the classes of transformers 5.24 (parameters by `numel` on the meta
+device; multiply-accumulates by PyTorch's flop counter in eager mode at batch 1 and 128 tokens,
+experts counted as routed).
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import numpy as np
+import pytest
+from builders import operations
+from descriptions import LLAMA, written
+
+from elector.base.errors import InputError
+from elector.describe.formats import load_model
+from elector.describe.formats.hf.types import HEADS, LAYOUTS, kinds, neutral
+from elector.describe.model import Model
+
+COMMON: dict[str, Any] = {"attention_dropout": 0.0, "hidden_act": "silu"}
+MIXTRAL = COMMON | {
+    "architectures": ["MixtralForCausalLM"],
+    "model_type": "mixtral",
+    "hidden_size": 4096,
+    "intermediate_size": 14336,
+    "num_attention_heads": 32,
+    "num_hidden_layers": 32,
+    "num_key_value_heads": 8,
+    "num_experts_per_tok": 2,
+    "num_local_experts": 8,
+    "sliding_window": None,
+    "tie_word_embeddings": False,
+    "vocab_size": 32000,
+}
+DEEPSEEK = COMMON | {
+    "architectures": ["DeepseekV3ForCausalLM"],
+    "model_type": "deepseek_v3",
+    "hidden_size": 7168,
+    "intermediate_size": 18432,
+    "moe_intermediate_size": 2048,
+    "num_attention_heads": 128,
+    "num_key_value_heads": 128,
+    "num_hidden_layers": 61,
+    "n_routed_experts": 256,
+    "n_shared_experts": 1,
+    "num_experts_per_tok": 8,
+    "first_k_dense_replace": 3,
+    "moe_layer_freq": 1,
+    "kv_lora_rank": 512,
+    "q_lora_rank": 1536,
+    "qk_nope_head_dim": 128,
+    "qk_rope_head_dim": 64,
+    "v_head_dim": 128,
+    "vocab_size": 129280,
+    "tie_word_embeddings": False,
+}
+#: Not of the shipped presets: sizes nobody publishes, of every kind of layer.
+ODD: list[tuple[dict[str, Any], int, int]] = [
+    (
+        COMMON
+        | {
+            "architectures": ["Cohere2ForCausalLM"],
+            "model_type": "cohere2",
+            "hidden_size": 270,
+            "intermediate_size": 777,
+            "num_attention_heads": 9,
+            "num_hidden_layers": 6,
+            "num_key_value_heads": 3,
+            "vocab_size": 1203,
+            "head_dim": 34,
+            "attention_bias": True,
+            "sliding_window": 25,
+            "sliding_window_pattern": 3,
+        },
+        5_429_520,
+        0,
+    ),
+    (
+        COMMON
+        | {
+            "architectures": ["OlmoeForCausalLM"],
+            "model_type": "olmoe",
+            "hidden_size": 252,
+            "intermediate_size": 99,
+            "num_attention_heads": 9,
+            "num_hidden_layers": 3,
+            "num_key_value_heads": 3,
+            "vocab_size": 1201,
+            "attention_bias": True,
+            "num_experts": 11,
+            "num_experts_per_tok": 4,
+            "tie_word_embeddings": True,
+        },
+        3_293_640,
+        1_721_916,
+    ),
+    (
+        COMMON
+        | {
+            "architectures": ["MiniCPM3ForCausalLM"],
+            "model_type": "minicpm3",
+            "hidden_size": 252,
+            "intermediate_size": 333,
+            "num_attention_heads": 6,
+            "num_hidden_layers": 3,
+            "vocab_size": 1201,
+            "kv_lora_rank": 48,
+            "q_lora_rank": 72,
+            "qk_nope_head_dim": 20,
+            "qk_rope_head_dim": 12,
+            "v_head_dim": 28,
+            "tie_word_embeddings": False,
+        },
+        1_672_416,
+        0,
+    ),
+    (
+        COMMON
+        | {
+            "architectures": ["MambaForCausalLM"],
+            "model_type": "mamba",
+            "conv_kernel": 3,
+            "expand": 3,
+            "hidden_size": 200,
+            "num_hidden_layers": 3,
+            "state_size": 10,
+            "time_step_rank": 13,
+            "use_bias": True,
+            "use_conv_bias": False,
+            "vocab_size": 1201,
+            "tie_word_embeddings": False,
+        },
+        1_675_200,
+        0,
+    ),
+]
+
+
+def read(folder: Path, config: dict[str, Any]) -> Model:
+    return load_model(written(folder, config))
+
+
+def counts(folder: Path, config: dict[str, Any], **settings: Any) -> Any:
+    return operations(written(folder, config), **settings)
+
+
+def counted() -> list[dict[str, str]]:
+    path = Path(__file__).resolve().parent.parent / "data" / "counts_of_today.csv"
+    with path.open(encoding="utf-8", newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+@pytest.mark.parametrize("row", counted(), ids=lambda row: row["preset"])
+def test_presets_of_today_count_what_their_classes_do(row: dict[str, str]) -> None:
+    found = operations(row["preset"], predictions=128)
+    assert found.parameters[0] == int(row["parameters"])
+    assert found.active[0] == int(row["active_parameters"])
+    if row["macs"]:  # of scans it depends on how they are written
+        assert found.macs[0] == int(row["macs"])
+
+
+@pytest.mark.parametrize(("config", "parameters", "active"), ODD)
+def test_sizes_that_nobody_publishes(
+    tmp_path: Path, config: dict[str, Any], parameters: int, active: int
+) -> None:
+    found = counts(tmp_path, config)
+    assert found.parameters[0] == parameters
+    assert found.active[0] == (active or parameters)
+
+
+@pytest.mark.parametrize("config", [MIXTRAL, DEEPSEEK])
+def test_a_configuration_is_its_preset(tmp_path: Path, config: dict[str, Any]) -> None:
+    preset = {"mixtral": "mixtral-8x7b", "deepseek_v3": "deepseek-v3"}[config["model_type"]]
+    said = {"name": "", "source": "", "notes": (), "quantization": None}
+    found = dataclasses.replace(read(tmp_path, config), **said)
+    assert found == dataclasses.replace(load_model(preset), **said)
+
+
+def test_the_table_of_types_is_whole() -> None:
+    """Rows name layouts and heads there are, and honour no key that is said to change nothing."""
+    required = {"hidden_size", "d_model", "vocab_size"}
+    assert len(kinds()) >= 90
+    for kind in kinds().values():
+        assert kind.layout in LAYOUTS and kind.heads in HEADS
+        assert kind.honours & required or kind.layout == "vit", kind.model_type
+        for key in kind.honours:
+            for own in kind.names.get(key, key).split("|"):
+                allowed = (
+                    "max_position_embeddings",
+                    "max_seq_len",
+                    "n_positions",
+                    "rope_parameters",
+                    "n_ctx",
+                )
+                dropped = neutral().fullmatch(own) and own not in allowed
+                assert not dropped or "drop" in own, (kind.model_type, own)
+
+
+# Keys
+
+
+def test_a_key_that_nobody_knows_is_refused_and_read_past_when_asked(tmp_path: Path) -> None:
+    path = written(tmp_path, LLAMA | {"foo_bar": 3})
+    with pytest.raises(InputError, match=r"foo_bar.*not known of llama") as caught:
+        load_model(path)
+    assert "--ignore-key foo_bar" in str(caught.value)
+    model = load_model(path, ("foo_bar",))
+    assert any("foo_bar" in note for note in model.notes)
+    with pytest.raises(InputError, match="no key of the configuration"):
+        load_model(path, ("foo_baz",))
+
+
+@pytest.mark.parametrize(
+    ("changed", "key"),
+    [
+        ({"num_experts_per_tok": 9}, "num_experts_per_tok"),
+        ({"num_experts_per_tok": None}, "num_experts_per_tok"),
+        ({"sliding_window": 0}, "sliding_window"),
+        ({"num_local_experts": "8"}, "num_local_experts"),
+        ({"quantization_config": {"quant_method": "magic"}}, "quantization_config.quant_method"),
+        ({"quantization_config": []}, "quantization_config"),
+        ({"architectures": ["MixtralForSpeech"]}, "architectures"),
+        ({"attention_bias": True}, "attention_bias"),
+        ({"model_type": "mixtrall"}, "model_type"),
+    ],
+)
+def test_a_refusal_names_the_key(tmp_path: Path, changed: dict[str, Any], key: str) -> None:
+    with pytest.raises(InputError) as caught:
+        read(tmp_path, MIXTRAL | changed)
+    assert caught.value.field == key
+
+
+@pytest.mark.parametrize("key", ["qk_nope_head_dim", "kv_lora_rank", "v_head_dim"])
+def test_ranks_need_the_sizes_of_heads(tmp_path: Path, key: str) -> None:
+    with pytest.raises(InputError, match=f"{key}: is missing"):
+        read(tmp_path, {k: v for k, v in DEEPSEEK.items() if k != key})
+
+
+def test_code_of_the_file_is_not_run_and_further_layers_are_left_out(tmp_path: Path) -> None:
+    more = {"auto_map": {"AutoModel": "evil.Model"}, "num_nextn_predict_layers": 1}
+    notes = " ".join(read(tmp_path, DEEPSEEK | more).notes)
+    assert "not run" in notes
+    assert "num_nextn_predict_layers" in notes
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_mutated_configurations_are_exact_or_refused_by_their_key(
+    tmp_path: Path, seed: int
+) -> None:
+    """50 of each seed: a key gone, added, or of a wrong type."""
+    random = Random(seed)
+    for base in (MIXTRAL, DEEPSEEK, *(config for config, _, _ in ODD)):
+        exact = counts(tmp_path, base).parameters[0]
+        for _ in range(9):
+            config = json.loads(json.dumps(base))
+            key = random.choice(sorted(config))
+            kind = random.choice(["gone", "added", "wrong"])
+            if kind == "gone":
+                del config[key]
+            elif kind == "added":
+                key = random.choice(["num_foo", "foo_layers", "use_bar", "n_shared_things"])
+                config[key] = random.choice([1, True, "x", [1]])
+            else:
+                config[key] = random.choice([{}, [None], "seven", -1, 1.5])
+            try:
+                found = counts(tmp_path, config).parameters[0]
+            except InputError as error:
+                assert key in str(error), (key, kind, str(error))
+            else:
+                # what may go is what the class has a default for, or what changes nothing
+                assert kind != "added", key
+                if found != exact:
+                    assert kind == "gone" and key in (
+                        "architectures",
+                        "tie_word_embeddings",
+                        "num_key_value_heads",
+                        "sliding_window",
+                        "attention_bias",
+                        "head_dim",
+                        "q_lora_rank",
+                        "n_shared_experts",
+                        "first_k_dense_replace",
+                        "sliding_window_pattern",
+                        "use_bias",
+                        "use_conv_bias",
+                        "conv_kernel",
+                        "state_size",
+                        "expand",
+                        "time_step_rank",
+                        "moe_intermediate_size",
+                    ), (key, kind)
+
+
+# Formats of the files
+
+
+@pytest.mark.parametrize(
+    ("stored", "weights", "group", "cache"),
+    [
+        ({"quant_method": "gptq", "bits": 4, "group_size": 128}, "int4", 128, ""),
+        ({"quant_method": "awq", "w_bit": 4, "q_group_size": 64}, "int4", 64, ""),
+        ({"quant_method": "fp8", "weight_block_size": [128, 128]}, "fp8-block", 128, ""),
+        ({"quant_method": "fbgemm_fp8"}, "fp8", 0, ""),
+        ({"quant_method": "mxfp4"}, "mxfp4", 32, ""),
+        (
+            {"quant_method": "bitsandbytes", "load_in_4bit": True, "bnb_4bit_quant_type": "nf4"},
+            "nf4",
+            64,
+            "",
+        ),
+        (
+            {
+                "quant_method": "modelopt",
+                "quant_algo": "NVFP4",
+                "kv_cache_scheme": {"num_bits": 8, "type": "float"},
+            },
+            "nvfp4",
+            16,
+            "fp8",
+        ),
+    ],
+)
+def test_formats_of_weights_are_read_and_noted(
+    tmp_path: Path, stored: dict[str, Any], weights: str, group: int, cache: str
+) -> None:
+    model = read(tmp_path, LLAMA | {"quantization_config": stored})
+    assert model.quantization is not None
+    found = model.quantization
+    assert (found.weights, found.group, found.kv_cache) == (weights, group, cache)
+
+
+def test_formats_stand_in_a_file_beside(tmp_path: Path) -> None:
+    path = written(tmp_path, LLAMA, name="x_config.json")
+    quantized = {"quant_algo": "FP8", "kv_cache_quant_algo": "FP8", "exclude_modules": ["lm_head"]}
+    (tmp_path / "x_hf_quant_config.json").write_text(json.dumps({"quantization": quantized}))
+    found = load_model(path).quantization
+    assert found is not None
+    assert (found.weights, found.kv_cache, found.left_out) == ("fp8", "fp8", ("lm_head",))
+
+
+def test_large_files_and_infinities_are_fine_and_larger_ones_are_not(tmp_path: Path) -> None:
+    many = [f"model.layers.{i}.mlp" for i in range(120_000)]
+    stored = {"quant_method": "fp8", "modules_to_not_convert": many}
+    config = LLAMA | {"quantization_config": stored, "time_step_limit": [0.0, float("inf")]}
+    assert np.isfinite(counts(tmp_path, config).parameters[0])
+    path = tmp_path / "config.json"
+    with path.open("wb") as stream:
+        stream.truncate(300 << 20)
+    with pytest.raises(InputError, match="larger than"):
+        load_model(str(path))

@@ -1,0 +1,104 @@
+"""`elector report`: a pair as a page, tried in a headless browser."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import browser
+import pytest
+from commands import run
+
+import elector
+
+pytest.importorskip("bokeh", reason="needs bokeh, which is part of the base install")
+
+
+def told_of(page: Path) -> dict[str, Any]:
+    text = page.read_text(encoding="utf-8")
+    found = re.search(r'<script id="told" type="application/json">(.*?)</script>', text, re.S)
+    assert found
+    return json.loads(found[1])
+
+
+@pytest.mark.parametrize("words", [("bert-tiny", "tpu-v4i"), ("hpt-wind", "hpt")])
+def test_shares_and_roof_are_those_of_the_simulator(tmp_path: Path, words: tuple[str, str]) -> None:
+    page = tmp_path / "page.html"
+    result = run("report", *words, "--mode", "training", "--out", str(page))
+    assert result.exit_code == 0 and result.stdout.strip() == str(page)
+    told = told_of(page)
+    found = elector.simulate(*words, settings={"workload.mode": "training"}, operations=True)
+    assert told["operations"] == len(found["operations"])
+    energy = next(g for g in told["groups"] if g["title"] == "energy by part")
+    for part in energy["parts"]:
+        expected = found["energy_by_part_j"][part["name"]] / sum(found["energy_by_part_j"].values())
+        assert part["share"] == pytest.approx(expected)
+    assert told["roof"]["peak"] >= found["peak_ops_per_s"]
+
+
+def test_the_roof_is_peak_and_bandwidth(tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    run("report", "bert-base", "tpu-v4i", "--out", str(page))
+    roof = told_of(page)["roof"]
+    assert roof["peak"] == 2 * 4 * 128 * 128 * 1.05e9  # four arrays of 128 x 128 at 1.05 GHz
+    assert roof["bandwidth"] == 614e9
+
+
+def test_a_pair_that_cannot_run_has_a_page_with_its_reason(tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    words = ("bert-base", "systolic", "--set", "accelerator.memory_capacity=10 MB")
+    assert run("report", *words, "--out", str(page)).exit_code == 0
+    text = page.read_text()
+    assert "infeasible: " in text and "<h2>Roofline" not in text
+    assert told_of(page)["operations"] == 0
+
+
+@pytest.mark.parametrize("out", ["page.pdf", "absent/page.html"])
+def test_a_page_that_cannot_be_written(tmp_path: Path, out: str) -> None:
+    assert run("report", "bert-tiny", "tpu-v4i", "--out", str(tmp_path / out)).exit_code == 2
+    assert not list(tmp_path.iterdir())
+
+
+def test_bad_settings_write_nothing(tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    assert run("report", "bert-tiny", "tpu-v44", "--out", str(page)).exit_code == 2
+    assert not page.exists()
+
+
+@pytest.mark.slow
+@browser.NEEDED
+def test_the_page_in_a_browser(tmp_path: Path) -> None:
+    from selenium.webdriver.common.by import By
+    from selenium.webdriver.common.keys import Keys
+
+    page = tmp_path / "page.html"
+    run("report", "gpt2", "a100-sxm-80gb", "--batch", "8", "--out", str(page))
+    found = elector.simulate(
+        "gpt2", "a100-sxm-80gb", settings={"workload.batch": 8}, operations=True
+    )
+    with browser.opened(page, 390, 800) as driver:
+        script = (
+            "return [document.documentElement.scrollWidth, document.documentElement.clientWidth]"
+        )
+        wide, there = driver.execute_script(script)
+        assert wide <= there
+    with browser.opened(page) as driver:
+        rows = driver.find_elements(By.CSS_SELECTOR, "#rows tbody tr")
+        assert len(rows) == len(found["operations"])
+        longest = max(found["operations"], key=lambda op: op["seconds"])
+        assert rows[0].text.startswith(longest["name"])  # the longest first
+        heading = driver.find_elements(By.CSS_SELECTOR, "#rows th button")[6]
+        heading.send_keys(Keys.ENTER)
+        most = max(found["operations"], key=lambda op: op["joules"])
+        first = driver.find_element(By.CSS_SELECTOR, "#rows tbody tr")
+        assert first.text.startswith(most["name"])
+        driver.find_element(By.ID, "csv").click()
+        exported = tmp_path / "gpt2-on-a100-sxm-80gb.csv"
+        browser.wait(lambda: exported.exists() and exported.stat().st_size, "the export")
+        with exported.open() as stream:
+            seconds = sum(float(row["seconds"]) for row in csv.DictReader(stream))
+        assert seconds == pytest.approx(sum(op["seconds"] for op in found["operations"]))
+        assert browser.errors(driver) == [] and browser.requested(driver) == []

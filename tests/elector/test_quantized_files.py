@@ -1,0 +1,129 @@
+"""Formats that a model's own file says its weights are stored in."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import elector
+from elector.describe.quantization import Quantization
+
+LLAMA: dict[str, Any] = {
+    "architectures": ["LlamaForCausalLM"],
+    "model_type": "llama",
+    "hidden_size": 4096,
+    "intermediate_size": 11008,
+    "max_position_embeddings": 4096,
+    "num_attention_heads": 32,
+    "num_hidden_layers": 32,
+    "num_key_value_heads": 32,
+    "rms_norm_eps": 1e-5,
+    "tie_word_embeddings": False,
+    "vocab_size": 32000,
+}
+MATRICES = 32 * (4 * 4096**2 + 3 * 4096 * 11008)
+ATTENTION = 32 * 4 * 4096**2
+REST = 2 * 32000 * 4096 + (2 * 32 + 1) * 4096
+
+
+def weights(folder: Path, stored: dict[str, Any], **settings: str) -> tuple[float, list[str]]:
+    """Bytes of weights of Llama-2-7B, and what is said."""
+    file = folder / "config.json"
+    file.write_text(json.dumps(LLAMA | {"quantization_config": stored}))
+    found = elector.simulate(
+        file,
+        "a100-sxm-80gb",
+        settings={"workload.precision": "fp16"} | {f"workload.{k}": v for k, v in settings.items()},
+    )
+    memory, notes = found["memory_bytes"], found["notes"]
+    assert isinstance(memory, dict) and isinstance(notes, list)
+    return memory["weights"], notes
+
+
+@pytest.mark.parametrize(
+    ("stored", "bits"),
+    [
+        ({"quant_method": "gptq", "bits": 4, "group_size": 128}, 4 + 20 / 128),
+        ({"quant_method": "gptq", "bits": 4, "group_size": 64}, 4 + 20 / 64),
+        ({"quant_method": "gptq", "bits": 4, "group_size": -1}, 4),
+        ({"quant_method": "gptq", "bits": 3, "group_size": 128}, 3 + 19 / 128),
+        ({"quant_method": "awq", "bits": 4, "group_size": 32}, 4 + 20 / 32),
+        ({"quant_method": "bitsandbytes", "load_in_8bit": True}, 8),
+        (
+            {"quant_method": "bitsandbytes", "load_in_4bit": True, "bnb_4bit_quant_type": "nf4"},
+            4 + 32 / 64,
+        ),
+        (
+            {
+                "quant_method": "bitsandbytes",
+                "load_in_4bit": True,
+                "bnb_4bit_quant_type": "nf4",
+                "bnb_4bit_use_double_quant": True,
+            },
+            4.127,
+        ),
+        ({"quant_method": "fp8", "weight_block_size": [128, 128]}, 8 + 32 / 128**2),
+        ({"quant_method": "mxfp4"}, 4 + 8 / 32),
+        ({"quant_method": "modelopt", "quant_algo": "NVFP4"}, 4 + 8 / 16),
+    ],
+)
+def test_weights_take_what_the_file_stores(
+    tmp_path: Path, stored: dict[str, Any], bits: float
+) -> None:
+    size, notes = weights(tmp_path, stored)
+    assert size == pytest.approx(MATRICES * bits / 8 + 2 * REST, rel=1e-4)
+    assert any("are stored in" in note for note in notes)
+
+
+def test_the_workload_has_the_last_word(tmp_path: Path) -> None:
+    stored = {"quant_method": "gptq", "bits": 4, "group_size": 128}
+    size, notes = weights(tmp_path, stored, weights="same")
+    assert size == 2 * (MATRICES + REST)
+    assert any("int4 in groups of 128 (gptq), which is not counted" in note for note in notes)
+    assert weights(tmp_path, stored, weights="int8")[0] == MATRICES + 2 * REST
+
+
+def test_a_format_that_nothing_describes_is_said(tmp_path: Path) -> None:
+    size, notes = weights(tmp_path, {"quant_method": "gptq", "bits": 4, "group_size": 1024})
+    assert size == 2 * (MATRICES + REST)
+    assert any("groups of 1024" in note and "not counted" in note for note in notes)
+
+
+@pytest.mark.parametrize(
+    "left",
+    [
+        ["model.layers.*.self_attn", "lm_head"],
+        ["*.attn.*"],
+        [f"model.layers.{i}.self_attn*" for i in range(32)],
+        [f"model.layers.{i}.self_attn.{x}_proj" for i in range(32) for x in "qkvo"],
+    ],
+)
+def test_attention_that_is_left_out_stays_wide(tmp_path: Path, left: list[str]) -> None:
+    size, notes = weights(tmp_path, {"quant_method": "mxfp4", "modules_to_not_convert": left})
+    packed = (MATRICES - ATTENTION) * 4.25 / 8
+    assert size == pytest.approx(packed + 2 * (ATTENTION + REST), rel=1e-4)
+    assert any("norms, attention and biases" in note for note in notes)
+
+
+def test_parts_of_a_few_layers_and_norms_are_no_parts_of_most() -> None:
+    def kept(*patterns: str) -> tuple[str, ...]:
+        return Quantization("fp8", "fp8", 8.0, 0, "", patterns).kept
+
+    assert (
+        kept("model.layers.0.self_attn.q_proj", *(f"layers.{i}.mlp.gate" for i in range(9))) == ()
+    )
+    assert kept(*(f"layers.{i}.self_attn.kv_a_layernorm" for i in range(9))) == ()
+    assert kept("*.mlp.shared_expert.*", "mtp*") == ("shared experts",)
+    assert kept(*(f"layers.{i}.linear_attn*" for i in range(9))) == ("state",)
+
+
+def test_training_everything_counts_wide_weights(tmp_path: Path) -> None:
+    stored = {"quant_method": "bitsandbytes", "load_in_4bit": True, "bnb_4bit_quant_type": "nf4"}
+    everything, notes = weights(tmp_path, stored, mode="training", precision="fp16-amp")
+    assert everything == 6 * (MATRICES + REST)  # fp16 and the fp32 master
+    assert any("not counted" in note for note in notes)
+    low, _ = weights(tmp_path, stored, mode="training", precision="fp16-amp", trainable="lora:8")
+    assert low < 0.4 * 2 * (MATRICES + REST)

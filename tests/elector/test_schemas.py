@@ -1,0 +1,227 @@
+"""JSON Schemas of users' files: an independent validator takes what the readers take."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+from commands import run
+
+import elector
+from elector.base.errors import InputError
+from elector.base.table import DATA, read_csv
+from elector.describe.formats.described import from_mapping
+from elector.evaluation.accelerators import list_accelerators, load_accelerator
+from elector.studies.schemas import NAMES, json_schema
+from elector.studies.training_run import read_plan
+from elector.technology import Technology
+from transcode.space import load
+
+ROOT = Path(__file__).resolve().parents[2]
+FILES = [
+    *(("accelerator", path) for path in sorted((DATA / "accelerators").glob("*.yaml"))),
+    *(("model", path) for path in sorted((DATA / "models").glob("*.yaml"))),
+    *(("space", path) for path in sorted((ROOT / "spaces").glob("*.yaml"))),
+    *(
+        (kind, ROOT / "docs" / "examples" / f"{name}.yaml")
+        for kind, name in (("space", "space"), ("model", "model"), ("accelerator", "edge"))
+    ),
+]
+PLAN: dict[str, Any] = {
+    "model": "hpt-wind",
+    "workload": {"precision": "fp32"},
+    "phases": [
+        {"steps": 300, "accelerator": "hpt", "assignment": [{"unit": "gpu"}]},
+        {"tokens": "1e9", "trainable": "lora:8", "accelerator": "hpt"},
+    ],
+    "switch": {"step": 300, "window": 50, "windows": 2},
+}
+
+
+def problems(kind: str, data: object) -> list[str]:
+    validator = jsonschema.Draft202012Validator(json_schema(kind))
+    return [error.message for error in validator.iter_errors(data)]
+
+
+@pytest.mark.parametrize("kind", NAMES)
+def test_the_command_prints_a_schema(kind: str) -> None:
+    result = run("schema", kind)
+    assert result.exit_code == 0
+    found = json.loads(result.stdout)
+    jsonschema.Draft202012Validator.check_schema(found)
+    shipped = DATA / "json_schema" / f"{kind}.json"
+    assert json.loads(shipped.read_text()) == found, "run `make docs`"
+
+
+def test_another_kind_is_refused() -> None:
+    assert run("schema", "spaces").exit_code == 2
+    with pytest.raises(InputError, match="did you mean space"):
+        json_schema("spaces")
+
+
+@pytest.mark.parametrize(("kind", "path"), FILES, ids=lambda v: getattr(v, "stem", v))
+def test_shipped_files_pass_and_name_their_schema(kind: str, path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    named = re.match(r"# yaml-language-server: \$schema=(\S+)\n", text)
+    assert named and (path.parent / named[1]).resolve() == DATA / "json_schema" / f"{kind}.json"
+    assert problems(kind, yaml.safe_load(text)) == []
+
+
+@pytest.mark.parametrize("name", ["tpu-v4i", "hpt", "acceltran", "isaac", "a100-sxm-80gb"])
+def test_accelerators_as_files_pass(name: str) -> None:
+    assert problems("accelerator", yaml.safe_load(run("show", name, "--yaml").stdout)) == []
+
+
+@pytest.mark.parametrize("name", ["bert-base", "t5-base", "vit-base", "llama-2-7b", "flexibert"])
+def test_models_as_files_pass(name: str) -> None:
+    assert problems("model", yaml.safe_load(run("show", name, "--yaml").stdout)) == []
+
+
+def test_plans_and_tables_of_constants_pass() -> None:
+    assert problems("plan", PLAN) == []
+    for path in sorted((DATA / "technology").glob("*.csv")):
+        names, lines = read_csv(path)
+        rows = [dict(zip(names, cells, strict=True)) for _, cells in lines]
+        assert problems("technology", rows) == []
+
+
+def _accelerator(data: dict[str, Any], folder: Path) -> object:
+    path = folder / "a.yaml"
+    path.write_text(yaml.safe_dump(data))
+    return load_accelerator(str(path))
+
+
+def _technology(data: list[dict[str, Any]], folder: Path) -> object:
+    path = folder / "t.csv"
+    lines = [",".join(data[0]), *(",".join(map(str, row.values())) for row in data)]
+    path.write_text("\n".join(lines) + "\n")
+    return Technology.load(str(path))
+
+
+READERS: dict[str, Callable[[Any, Path], object]] = {
+    "accelerator": _accelerator,
+    "model": lambda data, folder: from_mapping(data, "m", "m.yaml"),
+    "space": lambda data, folder: load(data),
+    "plan": lambda data, folder: read_plan(data),
+    "technology": _technology,
+}
+SMALL = {
+    "model": {"base": "encoder", "layers": [2, 4]},
+    "accelerator": {"base": "systolic", "rows": [16, 32]},
+    "objectives": {"latency_s": "min"},
+}
+ROW = {
+    "part": "sram",
+    "quantity": "read_energy",
+    "value": 11.4,
+    "unit": "pJ/byte",
+    "node_nm": 65,
+    "law": "sqrt_size",
+    "source": "mine",
+    "evidence": "measured",
+}
+
+
+def test_what_the_bad_ones_are_made_of_is_good(tmp_path: Path) -> None:
+    good = {
+        "accelerator": {"base": "systolic", "rows": 64, "sram": "4 MB"},
+        "model": {"base": "encoder", "layers": 6},
+        "space": SMALL,
+        "plan": PLAN | {"phases": PLAN["phases"][:1], "switch": None} | {"switch": {"step": 300}},
+        "technology": [ROW],
+    }
+    del good["plan"]["switch"]  # type: ignore[attr-defined]
+    for kind, data in good.items():
+        assert problems(kind, data) == [], kind
+        READERS[kind](data, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("kind", "data"),
+    [
+        ("accelerator", {"base": "systolic", "row": 64}),
+        ("accelerator", {"base": "systolic", "rows": 0}),
+        ("accelerator", {"base": "systolic", "rows": 1.5}),
+        ("accelerator", {"base": "systolic", "rows": "many"}),
+        ("accelerator", {"base": "systolic", "dataflow": "wos"}),
+        ("accelerator", {"base": "tpu-v4i", "tile_b": 1}),
+        ("accelerator", {"base": "tpu-v44"}),
+        ("accelerator", {"rows": 64}),
+        ("accelerator", {"units": {}, "assignment": [{"unit": "a"}]}),
+        ("accelerator", {"units": {"A": {"base": "reram"}}, "assignment": [{"unit": "A"}]}),
+        (
+            "accelerator",
+            {
+                "units": {"a": {"base": "reram"}},
+                "assignment": [{"unit": "a", "match": {"kind": "linar"}}],
+            },
+        ),
+        ("model", {"base": "encoder", "layer": 6}),
+        ("model", {"base": "encoder", "layers": 0}),
+        ("model", {"base": "encoder", "activation": "swish"}),
+        ("model", {"base": "encoder", "gated": "perhaps"}),
+        ("model", {"gemms": []}),
+        ("model", {"gemms": [{"name": "a", "m": 1, "n": 2}]}),
+        ("model", {"blocks": [{"hiden": 4}], "family": "encoder"}),
+        ("space", {k: v for k, v in SMALL.items() if k != "objectives"}),
+        ("space", SMALL | {"objectives": {}}),
+        ("space", SMALL | {"objectives": {"latency_s": "smallest"}}),
+        ("space", SMALL | {"objective": {}}),
+        ("space", SMALL | {"model": {"base": "encoder", "layers": {"low": 2}}}),
+        ("space", SMALL | {"model": {"layers": [2]}}),
+        ("space", SMALL | {"model": {"base": "encoder", "layers": []}}),
+        ("space", SMALL | {"accelerator": {"base": "systolic", "rows": {"low": 1, "hi": 2}}}),
+        ("space", SMALL | {"workload": {"batches": 1}}),
+        ("space", SMALL | {"workloads": {}}),
+        ("plan", {"model": "hpt-wind"}),
+        ("plan", PLAN | {"phases": []}),
+        ("plan", PLAN | {"phases": [{"steps": 5}]}),
+        ("plan", PLAN | {"phases": [{"accelerator": "hpt"}]}),
+        ("plan", PLAN | {"phases": [{"steps": 5, "tokens": 5, "accelerator": "hpt"}]}),
+        ("plan", PLAN | {"workload": {"mode": "training"}}),
+        ("plan", PLAN | {"switch": {"window": 2}}),
+        ("technology", [ROW | {"evidence": "guessed"}]),
+        ("technology", [ROW | {"law": "linear"}]),
+        ("technology", [ROW | {"node_nm": 1}]),
+        ("technology", [{k: v for k, v in ROW.items() if k != "unit"}]),
+        ("technology", [ROW | {"colour": "red"}]),
+    ],
+    ids=str,
+)
+def test_bad_files_are_refused_by_schema_and_reader(kind: str, data: Any, tmp_path: Path) -> None:
+    assert problems(kind, data)
+    with pytest.raises(elector.InputError):
+        READERS[kind](data, tmp_path)
+
+
+def test_bounds_are_those_of_the_reader(tmp_path: Path) -> None:
+    """Bare numbers are in the unit of the schema: the bounds of node, clock and sram, just inside
+    and just outside, in both."""
+    fields = json_schema("accelerator")["$defs"]["systolic"]["properties"]
+    for key in ("node", "clock", "sram", "rows"):
+        number = fields[key]["anyOf"][0]
+        for end, outside in (("minimum", 0.9), ("maximum", 1.1)):
+            for factor, good in ((1.0, True), (outside, False)):
+                value = number[end] * factor
+                value = int(value) if number["type"] == "integer" else value
+                if good is False and value == number[end]:
+                    continue
+                data = {"base": "systolic", key: value}
+                assert (problems("accelerator", data) == []) is good, data
+                if good:
+                    _accelerator(data, tmp_path)
+                else:
+                    with pytest.raises(elector.InputError):
+                        _accelerator(data, tmp_path)
+                load_accelerator.cache_clear()
+
+
+def test_every_preset_is_a_base() -> None:
+    known = json_schema("accelerator")["properties"]["base"]["anyOf"][0]["enum"]
+    assert set(list_accelerators()) <= set(known)

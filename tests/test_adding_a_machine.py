@@ -1,0 +1,167 @@
+"""docs/adding-a-machine.md builds a machine: its files are written into a copy of the packages, and
+its commands run there."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGE = (ROOT / "docs" / "adding-a-machine.md").read_text(encoding="utf-8")
+#: Files that the page adds lines to: the line before which they go, or "" for the end.
+ADDED = {"elector/machines/__init__.py": "}\n", "tests/elector/laws/roles.csv": ""}
+
+
+def blocks() -> dict[str, str]:
+    """File -> the block below the last mention of it."""
+    parts = re.split(r"```(\w*)\n(.*?)```", PAGE, flags=re.S)
+    found = {}
+    for text, kind, block in zip(parts[::3], parts[1::3], parts[2::3], strict=False):
+        names = re.findall(r"`([\w/-]+\.(?:py|csv|yaml))`", text)
+        if kind in ("python", "csv", "yaml"):
+            found[names[-1]] = block
+    return found
+
+
+def commands() -> list[str]:
+    """The commands of the page."""
+    shown = "".join(re.findall(r"```console\n(.*?)```", PAGE, re.S))
+    return shown.splitlines()
+
+
+@pytest.fixture(scope="module")
+def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the packages with the machine of the page in it."""
+    root = tmp_path_factory.mktemp("copy")
+    for folder in ("elector", "transcode", "docs", "tests/elector"):
+        shutil.copytree(
+            ROOT / folder, root / folder, ignore=shutil.ignore_patterns("__pycache__", "*.pyc")
+        )
+    shutil.copy(ROOT / "pyproject.toml", root)  # the marks of tests
+    for name, text in blocks().items():
+        path = root / name
+        if name in ADDED:
+            before, where = path.read_text(encoding="utf-8"), ADDED[name]
+            text = before.replace(where, text + where, 1) if where else before + text
+        path.write_text(text, encoding="utf-8")
+    return root
+
+
+def run(copy: Path, command: str) -> str:
+    """What a command prints; 3 is a design that is infeasible."""
+    program, _, rest = command.partition(" ")
+    done = subprocess.run(
+        [sys.executable, "-m", program, *rest.split()],
+        cwd=copy,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode in (0, 3), f"{command}: {done.stdout}{done.stderr}"
+    return done.stdout
+
+
+def simulated(copy: Path, words: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(run(copy, f"elector simulate {words} --format json"))
+    return found
+
+
+def test_the_page_holds_a_module_a_schema_and_one_line() -> None:
+    found = blocks()
+    code = [
+        line
+        for line in found["elector/machines/nearbank.py"].splitlines()
+        if line.strip() and not line.strip().startswith(("#", '"""'))
+    ]
+    assert len(code) < 100
+    assert len(found["elector/machines/__init__.py"].splitlines()) == 1
+    assert len(commands()) == 9
+
+
+@pytest.mark.parametrize("command", commands())
+def test_a_command_of_the_page_runs(copy: Path, command: str) -> None:
+    run(copy, command)
+
+
+def test_the_figures_are_those_of_the_page(copy: Path) -> None:
+    """By hand: the feed-forward product of BERT-tiny, and what one lane more is worth."""
+    found = simulated(copy, "bert-tiny nearbank --operations")
+    row = next(r for r in found["operations"] if r["name"] == "feed-forward in")
+    moved = 2.0 * (128 * 128 + 128 * 512 + 128 * 512)  # inputs, weights, outputs in 16 bits
+    assert row["count"] == 2 and row["dram_bytes"] == 2 * moved
+    assert row["seconds"] == pytest.approx(2 * max(128 * 128 * 512 / 4096e9, moved / 2e12))
+    assert sum(found["latency_by_kind_s"].values()) == pytest.approx(found["latency_s"])
+    assert found["energy_by_part_j"].keys() == {"lanes", "main memory", "leakage"}
+    slow = simulated(copy, "bert-tiny nearbank --set accelerator.lanes=64")
+    assert slow["latency_s"] > 8 * found["latency_s"] and slow["utilization"] <= 1
+    small = simulated(copy, "bert-base nearbank --set accelerator.memory_capacity=1e6")
+    assert small["reason"].startswith("main memory: needs")
+
+
+def test_a_hybrid_uses_both_units(copy: Path) -> None:
+    found = simulated(copy, "bert-tiny pair.yaml --operations")
+    assert {r["unit"] for r in found["operations"]} == {"array", "banks", "link array-banks"}
+
+
+def test_a_trace_is_near_the_closed_form(copy: Path) -> None:
+    shown = run(copy, "elector trace bert-tiny nearbank --batch 4 --out four.json")
+    off = re.search(r"closed form.*\(([+-][\d.]+)%\)", shown)
+    assert off is not None and abs(float(off[1])) < 25
+
+
+def test_a_machine_without_an_event_model_says_so(copy: Path) -> None:
+    """Alone and as a unit of a hybrid; everything else works."""
+    path = copy / "elector" / "machines" / "nearbank.py"
+    text = path.read_text(encoding="utf-8")
+    try:
+        path.write_text(text.replace("events=events", "events=None"), encoding="utf-8")
+        for name in ("nearbank", "pair.yaml"):
+            assert simulated(copy, f"bert-tiny {name}")["feasible"]
+            done = subprocess.run(
+                [sys.executable, "-m", "elector", "trace", "bert-tiny", name, "--out", "none.json"],
+                cwd=copy, capture_output=True, text=True, check=False,
+            )  # fmt: skip
+            assert done.returncode == 2 and "has no event model" in done.stderr
+            assert "Traceback" not in done.stderr and not (copy / "none.json").exists()
+    finally:
+        path.write_text(text, encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("files", "least"),
+    [
+        ("laws", 8),
+        ("test_prices.py test_records.py", 3),  # every term multiplies out, no record is lost
+        ("test_notes.py", 2),  # the table option x machine x mode
+    ],
+)
+def test_the_tests_of_all_machines_find_it(copy: Path, files: str, least: int) -> None:
+    """And hold: the page's machine has no discontinuity, and says what has no effect on it."""
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-n", "0",
+         *(f"tests/elector/{name}" for name in files.split()), "-m", "not slow",
+         "-k", "nearbank"],
+        cwd=copy, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-3000:]
+    passed = re.search(r"(\d+) passed", done.stdout)
+    assert passed is not None and int(passed[1]) >= least, done.stdout[-500:]
+
+
+def test_the_reference_pages_find_it(copy: Path) -> None:
+    script = (
+        "import sys; sys.path.insert(0, 'docs'); import generate; "
+        "pages = {path.stem: text for path, text in generate.reference_pages().items()}; "
+        "print('nearbank' in pages['reference-settings'])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=copy, capture_output=True, text=True, check=False
+    )
+    assert done.stdout.strip() == "True", done.stderr

@@ -1,0 +1,38 @@
+"""A run as one HTML page: in comes a run folder, out goes a file that needs no network.
+
+`content` gathers what the page shows, `front` its designs as columns, `insight` which settings
+matter, how the search converged and how far the figures are to be trusted, `baseline` the design
+that a run is compared with. The page is drawn by data/page of elector.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from elector.base import page
+from transcode.pages.baseline import Baseline, read_baseline
+from transcode.pages.content import body, gathered
+
+__all__ = ["Baseline", "read_baseline", "report"]
+
+
+def report(
+    run: str | Path, *, out: str | Path | None = None, baseline: int | str | Path | None = None
+) -> Path:
+    """Write the page of a run and return where it lies.
+
+    Parameters
+    ----------
+    run : a run folder. out : report.html in it by default.
+    baseline : a design to compare with: the id of a recorded one, or a CSV table (front.csv of
+        another run, a table of `elector sweep`) whose first row it is.
+
+    Raises InputError for a folder without a run and for a baseline that cannot be read, and
+    InfeasibleError where no design is feasible.
+    """
+    folder = Path(run)
+    found = gathered(folder, None if baseline is None else read_baseline(folder, baseline))
+    path = folder / "report.html" if out is None else Path(out)
+    text = page.document(found.title, body(found), found.told, found.columns, "run.js")
+    page.write(text, path)
+    return path
