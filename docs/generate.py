@@ -29,6 +29,7 @@ from pathlib import Path
 
 import architecture_page
 import click
+import validation_page
 import yaml
 
 from elector.evaluation.applies import conditions
@@ -254,6 +255,7 @@ def reference_pages() -> dict[Path, str]:
         DOCS / "reference-settings.md": GENERATED + schema_page(),
         DOCS / "reference-technology.md": GENERATED + technology_page(),
         DOCS / "architecture.md": GENERATED + architecture_page.page(),
+        DOCS / "validation.md": GENERATED + validation_page.page(),
     }
 
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from exported import archive
 from programs import commands, run
 
 if not Path("/dev/full").exists():
@@ -45,6 +46,7 @@ ARGUMENTS = {
     ("elector", "show"): "tpu-v4i",
     ("elector", "compare"): "first/front.csv first/front.csv --metric latency_s",
     ("elector", "trace"): "bert-tiny systolic --out OUT.json",
+    ("elector", "import"): "program.pt2 --out OUT.yaml",
     ("elector", "run"): "plan.yaml",
     ("elector", "validate"): "--case tpu-v1",
     ("transcode", "search"): "space.yaml --quiet --jobs 1 --format csv --out OUT",
@@ -95,6 +97,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("streams")
     (folder / "designs.csv").write_text("model,accelerator\nbert-tiny,systolic\n")
     (folder / "plan.yaml").write_text(PLAN)
+    archive(folder / "program.pt2")
     (folder / "space.yaml").write_text(SPACE)
     for seed, name in enumerate(("first", "second")):
         words = ("search", "space.yaml", "--quiet", "--seed", str(seed), "--out", name)

@@ -21,6 +21,7 @@ from elector.cli import completion, streams
 from elector.cli import options as shared
 from elector.cli.compare import INFEASIBLE, NOT_PASSED, compare
 from elector.cli.entry import INTERRUPTED
+from elector.cli.importing import import_command
 from elector.cli.pages import report as report_page
 from elector.cli.schema import schema
 
@@ -119,6 +120,16 @@ def main() -> None:
 @shared.design
 @shared.technology
 @click.option("--operations", is_flag=True, help="List every operation.")
+@click.option(
+    "--uncertainty", is_flag=True, help="Also give the interval that nine of ten lie within."
+)
+@click.option(
+    "--samples",
+    type=click.IntRange(20, 100_000),
+    default=1000,
+    show_default=True,
+    help="Draws of constants and errors behind --uncertainty.",
+)
 @shared.format_
 def simulate(
     model: str,
@@ -126,6 +137,8 @@ def simulate(
     assignments: tuple[str, ...],
     technology: str | None,
     operations: bool,
+    uncertainty: bool,
+    samples: int,
     format: str,
     **options: str | None,
 ) -> None:
@@ -148,7 +161,15 @@ def simulate(
 
     settings = shared.settings_of(assignments, options)
     loaded = shared.load_technology(technology)
-    result = run(model, accelerator, settings=settings, technology=loaded, operations=operations)
+    result = run(
+        model,
+        accelerator,
+        settings=settings,
+        technology=loaded,
+        operations=operations,
+        uncertainty=uncertainty,
+        samples=samples,
+    )
     report.simulation(result, format)
     if not result["feasible"]:
         raise click.exceptions.Exit(INFEASIBLE)
@@ -223,6 +244,7 @@ def sweep(
 
 
 main.add_command(compare)
+main.add_command(import_command)
 main.add_command(schema)
 main.add_command(report_page)
 

@@ -23,6 +23,8 @@ from elector.describe.model import Gemm, Model
 __all__ = ["list_models", "load_model", "load_scalesim_config"]
 
 _SUFFIXES = (".json", ".yaml", ".yml", ".csv")
+#: What `elector import` makes a model file of.
+_IMPORTED = (".pt2", ".onnx")
 #: Bytes of the largest configuration.
 LARGEST = 32 << 20
 #: How the content of a pipe, which has no suffix, begins.
@@ -118,7 +120,10 @@ def _load_file(path: Path, ignore: tuple[str, ...] = ()) -> Model:
     if suffix == ".csv":
         return load_gemms(path)
     if suffix not in _SUFFIXES:
-        raise InputError("unknown kind of file", file=path, value=path.suffix, allowed=_SUFFIXES)
+        hint = f"elector import {path} --out model.yaml" if suffix in _IMPORTED else None
+        raise InputError(
+            "unknown kind of file", file=path, value=path.suffix, allowed=_SUFFIXES, hint=hint
+        )
     # Configurations list thousands of modules, and bounds of infinity.
     data = load_json(path, LARGEST, finite=False) if suffix == ".json" else load_yaml(path)
     if not isinstance(data, dict):
