@@ -368,10 +368,28 @@ def json_schemas() -> dict[Path, str]:
     }
 
 
+def named_schemas() -> dict[Path, str]:
+    """Shipped files, each with the schema of its kind in the first line, for editors."""
+    found = {}
+    for kind, folder in (
+        ("accelerator", DATA / "accelerators"),
+        ("model", DATA / "models"),
+        ("space", ROOT / "spaces"),
+    ):
+        schema = os.path.relpath(DATA / "json_schema" / f"{kind}.json", folder)
+        line = f"# yaml-language-server: $schema={schema}\n"
+        for path in sorted(folder.glob("*.yaml")):
+            text = path.read_text(encoding="utf-8")
+            found[path] = text if text.startswith(line) else line + text
+    return found
+
+
 def main() -> int:
     """Rewrite, or with --check only report, what is out of date."""
     check = "--check" in sys.argv[1:]
-    wanted = reference_pages() | json_schemas() | {DOCS / "glossary.md": glossary()}
+    wanted = (
+        reference_pages() | json_schemas() | named_schemas() | {DOCS / "glossary.md": glossary()}
+    )
     if not check:
         for path, text in wanted.items():
             path.write_text(text, encoding="utf-8")

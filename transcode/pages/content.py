@@ -97,9 +97,15 @@ def _told(
         "axes": axes,
         "coded": coded,
         "marks": [{"index": places[m.index], "title": m.title} for m in picture.marks],
-        "colour": axes[-1]["name"] if len(axes) > 1 or not coded else coded[0]["name"],
+        "colour": _colour(axes, coded),
         "bars": _bars(picture, rows, columns),
     }
+
+
+def _colour(axes: Sequence[Mapping[str, Any]], coded: Sequence[Mapping[str, Any]]) -> str:
+    """What colours show at first: the last objective that differs, or the first setting."""
+    differ = [axis["name"] for axis in axes if axis["ends"][0] != axis["ends"][1]]
+    return differ[-1] if len(axes) > 1 and differ else (*coded, *axes)[0]["name"]
 
 
 def _at(picture: Picture, rows: np.ndarray) -> Picture:
@@ -258,7 +264,8 @@ def _important(found: Gathered) -> str:
             f'<span class="meter" style="width:{150 * share:.0f}px"></span></td></tr>'
             for key, share in most
         )
-        blocks.append(f"<div><h3>{_text(label)}</h3><table><tbody>{rows}</tbody></table></div>")
+        table = f"<table><tbody>{rows}</tbody></table>"
+        blocks.append(f'<div class="part"><h3>{_text(label)}</h3>{table}</div>')
     return (
         "<h2>Which settings matter</h2><p class=soft>How much each setting decides whether a "
         f"design is among the best tenth (Optuna's PED-ANOVA, of at most {insight.SAMPLE:,} "
