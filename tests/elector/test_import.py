@@ -53,7 +53,7 @@ def test_the_command_writes_a_model(tmp_path: Path) -> None:
     out = tmp_path / "model.yaml"
     done = CliRunner().invoke(main, ["import", archive(tmp_path / "a.pt2"), "--out", str(out)])
     assert done.exit_code == 0, done.output
-    assert "s0 is batch" in done.stderr
+    assert "s0 is batch" in done.output
     found = elector.simulate(str(out), "systolic", settings={"workload.batch": 3})
     assert found["macs"] == 3 * 128 * 2 * 8 * 16
 
