@@ -47,6 +47,8 @@ def import_file(
     if program.unknown.names:
         names = ", ".join(sorted(program.unknown.names))
         said.append(f"counted as one operation an element: {names}")
+    if program.unknown.asked:
+        said.append("the class asks whether all of a mask is set: it is, there is no padding")
     model = Model(
         Path(path).parent.name if Path(path).name == "config.json" else Path(path).stem,
         "operations",
