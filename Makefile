@@ -55,7 +55,7 @@ $(VENV)/.dev: $(VENV)/.base
 
 $(VENV)/.all: $(VENV)/.dev
 	@echo "Installing every extra (PyTorch included: some minutes) ..."
-	@$(PIP) install $(CONSTRAINED) -e ".[dev,gp,storage,cluster,train]"
+	@$(PIP) install $(CONSTRAINED) -e ".[dev,gp,storage,cluster,train,import,mcp]"
 	@touch $@
 
 # SCALE-Sim cannot run with the numpy we use, so it lives in an environment of its own.

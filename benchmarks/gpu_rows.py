@@ -305,6 +305,7 @@ def operations(
         out_width=out.widths("out_width"),
         parameters=0.0 * one,
         in_use=0.0 * one,
+        active=0.0 * one,
         memory=nothing,
         macs=macs,
         executed=macs,

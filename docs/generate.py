@@ -29,6 +29,7 @@ from pathlib import Path
 
 import architecture_page
 import click
+import validation_page
 import yaml
 
 from elector.evaluation.applies import conditions
@@ -254,6 +255,7 @@ def reference_pages() -> dict[Path, str]:
         DOCS / "reference-settings.md": GENERATED + schema_page(),
         DOCS / "reference-technology.md": GENERATED + technology_page(),
         DOCS / "architecture.md": GENERATED + architecture_page.page(),
+        DOCS / "validation.md": GENERATED + validation_page.page(),
     }
 
 
@@ -336,6 +338,25 @@ def refreshed(page: Path) -> str:
         return BLOCK.sub(lambda block: rerun(block, folder), page.read_text(encoding="utf-8"))
 
 
+def glossary() -> str:
+    """docs/glossary.md with its symbols and axes, which stand in docs/glossary.csv."""
+    page = (DOCS / "glossary.md").read_text(encoding="utf-8")
+    rows = read_csv(DOCS / "glossary.csv")
+    symbols = [(r["term"], r["meaning"], r["unit"]) for r in rows if r["kind"] == "symbol"]
+    axes = [(r["term"], r["meaning"]) for r in rows if r["kind"] == "axis"]
+    text = "\n".join(
+        [
+            "## Symbols\n",
+            table(("symbol", "meaning", "unit"), [*symbols]),
+            "## Axes of arrays\n",
+            "A shape in a docstring, such as (R, D), names its axes by these letters.\n",
+            table(("axis", "over"), [*axes]),
+        ]
+    )
+    marks = re.compile(r"<!-- glossary -->\n.*?<!-- /glossary -->", re.S)
+    return marks.sub(lambda _: f"<!-- glossary -->\n{text}<!-- /glossary -->", page)
+
+
 def json_schemas() -> dict[Path, str]:
     """The JSON Schemas that shipped files name in their first line."""
     from elector.studies.schemas import NAMES, json_schema
@@ -350,7 +371,7 @@ def json_schemas() -> dict[Path, str]:
 def main() -> int:
     """Rewrite, or with --check only report, what is out of date."""
     check = "--check" in sys.argv[1:]
-    wanted = reference_pages() | json_schemas()
+    wanted = reference_pages() | json_schemas() | {DOCS / "glossary.md": glossary()}
     if not check:
         for path, text in wanted.items():
             path.write_text(text, encoding="utf-8")

@@ -40,10 +40,11 @@ def commands() -> list[str]:
 def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the packages with the machine of the page in it."""
     root = tmp_path_factory.mktemp("copy")
-    for folder in ("elector", "transcode", "tests/elector"):
+    for folder in ("elector", "transcode", "docs", "tests/elector"):
         shutil.copytree(
             ROOT / folder, root / folder, ignore=shutil.ignore_patterns("__pycache__", "*.pyc")
         )
+    shutil.copy(ROOT / "pyproject.toml", root)  # the marks of tests
     for name, text in blocks().items():
         path = root / name
         if name in ADDED:
@@ -133,12 +134,34 @@ def test_a_machine_without_an_event_model_says_so(copy: Path) -> None:
         path.write_text(text, encoding="utf-8")
 
 
-def test_the_laws_find_it(copy: Path) -> None:
-    """And hold: the page's machine has no discontinuity."""
+@pytest.mark.parametrize(
+    ("files", "least"),
+    [
+        ("laws", 8),
+        ("test_prices.py test_records.py", 3),  # every term multiplies out, no record is lost
+        ("test_notes.py", 2),  # the table option x machine x mode
+    ],
+)
+def test_the_tests_of_all_machines_find_it(copy: Path, files: str, least: int) -> None:
+    """And hold: the page's machine has no discontinuity, and says what has no effect on it."""
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-n", "0",
-         "tests/elector/laws", "-m", "not slow", "-k", "nearbank"],
+         *(f"tests/elector/{name}" for name in files.split()), "-m", "not slow",
+         "-k", "nearbank"],
         cwd=copy, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-3000:]
-    assert re.search(r"\b([89]|1\d) passed", done.stdout), done.stdout[-500:]
+    passed = re.search(r"(\d+) passed", done.stdout)
+    assert passed is not None and int(passed[1]) >= least, done.stdout[-500:]
+
+
+def test_the_reference_pages_find_it(copy: Path) -> None:
+    script = (
+        "import sys; sys.path.insert(0, 'docs'); import generate; "
+        "pages = {path.stem: text for path, text in generate.reference_pages().items()}; "
+        "print('nearbank' in pages['reference-settings'])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=copy, capture_output=True, text=True, check=False
+    )
+    assert done.stdout.strip() == "True", done.stderr

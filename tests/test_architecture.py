@@ -210,8 +210,27 @@ def test_files_stay_short(path: Path) -> None:
     assert len(lines_of_code(path)) <= limit
 
 
+#: Rooms of elector whose functions are all short, beside transcode.
+SHORT = tuple(ROOT / "elector" / room for room in ("machines", "cost", "hybrid", "events"))
+MAX_PARAMETERS = 6
+
+
 @pytest.mark.parametrize(
-    "path", [p for p in SOURCES if p.is_relative_to(ROOT / "transcode")], ids=module_name
+    "path", [p for p in SOURCES if any(p.is_relative_to(room) for room in SHORT)], ids=module_name
+)
+def test_functions_ask_for_little(path: Path) -> None:
+    """What more a function needs is a record."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.FunctionDef):
+            names = [a.arg for a in (*node.args.args, *node.args.kwonlyargs)]
+            asked = [name for name in names if name not in ("self", "cls")]
+            assert len(asked) <= MAX_PARAMETERS, f"line {node.lineno}: {node.name}"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [p for p in SOURCES if any(p.is_relative_to(room) for room in (ROOT / "transcode", *SHORT))],
+    ids=module_name,
 )
 def test_functions_stay_short(path: Path) -> None:
     code = lines_of_code(path)

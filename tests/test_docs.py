@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import csv
 import importlib.util
 import re
@@ -150,3 +151,31 @@ def test_every_command_shown_exists() -> None:
 @pytest.mark.parametrize("page", generate.command_pages(), ids=lambda page: page.stem)
 def test_commands_in_pages_give_the_output_shown(page: Path) -> None:
     assert generate.refreshed(page) == page.read_text(encoding="utf-8"), "run `make docs`"
+
+
+# ---- the glossary
+
+SHAPE = re.compile(r"\((?:\d+|[A-Z])(?:, (?:\d+|[A-Z]))*,?\)")
+
+
+def test_the_glossary_is_written_from_its_table() -> None:
+    page = (DOCS / "glossary.md").read_text(encoding="utf-8")
+    assert generate.glossary() == page, "run `make docs`"
+
+
+def test_every_axis_of_a_docstring_is_in_the_glossary() -> None:
+    rows = generate.read_csv(DOCS / "glossary.csv")
+    axes = {row["term"] for row in rows if row["kind"] == "axis"}
+    assert len(axes) == sum(row["kind"] == "axis" for row in rows)
+    used: dict[str, set[str]] = {}
+    for package in ("elector", "transcode"):
+        for path in (ROOT / package).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                if not isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
+                    continue
+                for shape in SHAPE.findall(ast.get_docstring(node) or ""):
+                    for axis in re.findall("[A-Z]", shape) if "," in shape else ():
+                        used.setdefault(axis, set()).add(path.name)
+    assert len(used) > 10
+    unknown = {axis: files for axis, files in used.items() if axis not in axes}
+    assert not unknown, "name the axis in docs/glossary.csv, and run `make docs`"

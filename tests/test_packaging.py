@@ -125,9 +125,9 @@ def test_every_hint_comes_from_one_function() -> None:
     named = {
         extra
         for path in sources
-        for extra in re.findall(r"installing\('(\w+)'\)", path.read_text(encoding="utf-8"))
+        for extra in re.findall(r"installing\(['\"](\w+)['\"]\)", path.read_text(encoding="utf-8"))
     }
-    assert named == {"train", "cluster", "storage"} <= set(EXTRAS)
+    assert named == {"train", "cluster", "storage", "mcp"} <= set(EXTRAS)
     assert {extra for _, extra in optuna_engine.EXTRAS.values()} <= set(EXTRAS)
 
 

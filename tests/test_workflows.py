@@ -120,6 +120,7 @@ def run_steps(path: Path, place: Path) -> None:
         assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
 
 
+@pytest.mark.slow
 def test_the_wheel_workflow_runs(place: Path) -> None:
     pytest.importorskip("hatchling")
     run_steps(ROOT / ".github" / "workflows" / "wheel.yml", place)
@@ -127,6 +128,7 @@ def test_the_wheel_workflow_runs(place: Path) -> None:
     assert (place / "away" / "run" / "front.csv").exists()
 
 
+@pytest.mark.slow
 def test_the_recipe_runs(place: Path) -> None:
     pytest.importorskip("bokeh", reason="needs bokeh, which is part of the base install")
     shutil.copy(ROOT / "docs" / "examples" / "sweep.csv", place / "designs.csv")
@@ -137,6 +139,7 @@ def test_the_recipe_runs(place: Path) -> None:
         assert (place / name).stat().st_size > 0
 
 
+@pytest.mark.slow
 def test_the_recipe_notices_a_worse_design(place: Path) -> None:
     text = (ROOT / "docs" / "examples" / "sweep.csv").read_text()
     (place / "designs.csv").write_text(text)
@@ -155,6 +158,7 @@ def test_the_recipe_notices_a_worse_design(place: Path) -> None:
 # ---- the site, the papers to cite
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not importlib.util.find_spec("material"), reason="needs the extra docs")
 def test_the_site_is_built_without_a_warning(tmp_path: Path) -> None:
     words = [sys.executable, "-m", "mkdocs", "build", "--quiet", "--strict", "--site-dir"]

@@ -137,7 +137,7 @@ def _library() -> list[bytes]:
     try:
         import bokeh
     except ImportError:
-        raise ElectorError("a page needs Bokeh: pip install 'bokeh>=3.6,<4'") from None
+        raise ElectorError("a page needs Bokeh, which this program is installed with") from None
     folder = Path(bokeh.__file__).parent / "server" / "static" / "js"
     return [paths.read_bytes(folder / name, LARGEST) for name in LIBRARY]
 

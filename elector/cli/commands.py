@@ -120,6 +120,16 @@ def main() -> None:
 @shared.design
 @shared.technology
 @click.option("--operations", is_flag=True, help="List every operation.")
+@click.option(
+    "--uncertainty", is_flag=True, help="Also give the interval that nine of ten lie within."
+)
+@click.option(
+    "--samples",
+    type=click.IntRange(20, 100_000),
+    default=1000,
+    show_default=True,
+    help="Draws of constants and errors behind --uncertainty.",
+)
 @shared.format_
 def simulate(
     model: str,
@@ -127,6 +137,8 @@ def simulate(
     assignments: tuple[str, ...],
     technology: str | None,
     operations: bool,
+    uncertainty: bool,
+    samples: int,
     format: str,
     **options: str | None,
 ) -> None:
@@ -149,7 +161,15 @@ def simulate(
 
     settings = shared.settings_of(assignments, options)
     loaded = shared.load_technology(technology)
-    result = run(model, accelerator, settings=settings, technology=loaded, operations=operations)
+    result = run(
+        model,
+        accelerator,
+        settings=settings,
+        technology=loaded,
+        operations=operations,
+        uncertainty=uncertainty,
+        samples=samples,
+    )
     report.simulation(result, format)
     if not result["feasible"]:
         raise click.exceptions.Exit(INFEASIBLE)
@@ -249,9 +269,7 @@ def list_command(what: str, technology: str | None, format: str) -> None:
 
     if what == "models":
         sizes = ("layers", "hidden", "heads", "feed_forward", "parameters")
-        report.listing(
-            listing.models(), format, ("name", "family", *sizes, "head"), ("head", "family")
-        )
+        report.listing(listing.models(), format, ("name", "family", *sizes), ("family",))
     elif what == "accelerators":
         shown = ["name", "machine", "description"]
         report.listing(listing.accelerators(), format, shown, ("description",))

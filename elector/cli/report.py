@@ -90,6 +90,8 @@ def _simulation_tables(result: Record, operations: Sequence[Record] | None) -> N
     if not result["feasible"]:
         click.echo(f"infeasible: {result['reason']}")
     click.echo("\n" + text.table(_summary_rows(result)))
+    if bounds := _interval_rows(result):
+        click.echo(f"\nnine times of ten between\n{text.table(bounds)}")
     for metric in registry().groups:
         parts = {name: v for name, v in (result.get(metric.name) or {}).items() if v}
         if parts:
@@ -98,6 +100,15 @@ def _simulation_tables(result: Record, operations: Sequence[Record] | None) -> N
         click.echo(_beside_dense(result, result["sparsity"]))
     if operations is not None:
         click.echo(f"\noperations\n{_operations_table(operations)}")
+
+
+def _interval_rows(result: Record) -> list[list[str]]:
+    """Label, low and high of the results that have an interval."""
+    return [
+        [registry().label(name), *(metric.show(result[f"{name}_{end}"]) for end in ("low", "high"))]
+        for name, metric in registry().shown(result)
+        if f"{name}_low" in result
+    ]
 
 
 def workload_line(settings: Mapping[str, Mapping[str, Any]]) -> str:

@@ -86,7 +86,7 @@ def with_settings(model: Model, settings: dict[str, Array], size: int) -> Models
         )
         for name in (*BLOCK_FIELDS, *extras_of(model))
     }
-    stacks = max((len(b.feed_forward) for b in model.blocks), default=1)
+    stacks = max([1, *(len(b.feed_forward) for b in model.blocks)])
     feed_forward = np.zeros((len(model.blocks), stacks, size))
     types = np.zeros((len(model.blocks), len(HEAD_TYPES), size))
     for i, b in enumerate(model.blocks):
@@ -315,6 +315,12 @@ def _overridden(models: Models, settings: dict[str, Array]) -> Models:
         derived = 4.0 * block["hidden"][:, None, :]
         feed_forward = np.where(
             np.isnan(settings["hidden"]) | (feed_forward == 0), feed_forward, derived
+        )
+    if "feed_forward" in settings and not (feed_forward > 0).any():
+        raise InputError(
+            f"{model.name} has no feed-forward without experts",
+            field="model.feed_forward",
+            hint="model.expert_feed_forward is the width of an expert",
         )
     feed_forward = np.where(
         feed_forward > 0, _set(feed_forward, settings.get("feed_forward")), feed_forward

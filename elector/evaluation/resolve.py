@@ -8,43 +8,34 @@ it everything is a number and is computed in arrays.
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from elector.base.errors import InputError
 from elector.base.table import Column, distinct, schema
-from elector.describe.formats import load_model
 from elector.describe.layered import NAME, layer_field, layered
-from elector.describe.model import Model, Models, stack, structure
+from elector.describe.model import Model, Models, stack
 from elector.describe.numbers import SAME, formats, native, precisions, unpacking
-from elector.describe.variants import STRUCTURAL, with_pattern, with_settings
+from elector.describe.variants import with_settings
 from elector.describe.workload import MASKED_SHARE, NUMBERS, Workload, lora_rank
-from elector.evaluation.accelerators import Accelerator, load_accelerator
+from elector.evaluation.accelerators import Accelerator
 from elector.evaluation.data_sheets import evidence_of
 from elector.evaluation.settings import Table
+from elector.evaluation.structures import (
+    CATEGORICAL,
+    TEXTS,
+    Structures,
+    codes_of,
+    combine,
+    said,
+    structures,
+)
 from elector.machines.contract import Machine, Units
 
 Array = np.ndarray
 
-CATEGORICAL = (
-    "mode",
-    "precision",
-    "weights",
-    "kv_cache",
-    "optimizer",
-    "activations",
-    "attention",
-    "implementation",
-    "trainable",
-    "sparsity",
-    "optimizer_kernels",
-    "residency",
-)
-#: Settings of a model that are texts.
-TEXTS = ("head", "pattern", "ignore_keys")
 #: What leaves a choice to the program, and the attention it then takes.
 AUTO, AUTO_ATTENTION = "auto", "unfused"
 
@@ -78,132 +69,14 @@ def resolve(columns: Mapping[str, Column], size: int) -> Iterator[Group]:
     for key in ("model", "accelerator"):
         if key not in table.columns:
             raise InputError(f"no {key} given", field=key)
-    structures = _structures(table)
-    codes, first = _codes(table, structures)
+    found = structures(table)
+    codes, first = codes_of(table, found)
     for code in range(first.size):
         rows = np.nonzero(codes == code)[0] if first.size > 1 else np.arange(size)
-        yield _group(table, rows, int(rows[0]), structures)
+        yield _group(table, rows, int(rows[0]), found)
 
 
-@dataclass(frozen=True, eq=False, repr=False)
-class _Structures:
-    """Distinct models and accelerators, and which of them share a structure."""
-
-    models: dict[tuple[int, int], Model]
-    model_code: Array
-    accelerators: list[Accelerator]
-    accelerator_code: Array
-    variant_codes: Array
-
-
-def _variants(table: Table) -> tuple[list[dict[str, str]], Array]:
-    """Distinct combinations of the texts that change a model, and the (D,) index of each row's."""
-    used = [name for name in TEXTS if f"model.{name}" in table.columns]
-    if not used:
-        return [{}], np.zeros(table.size, dtype=np.intp)
-    parsed = [table.parsed(f"model.{name}", schema("model")[name]) for name in used]
-    columns = [table.columns[f"model.{name}"].codes for name in used]
-    _, first, codes = distinct(combine(columns))
-    found = []
-    for row in first:
-        values = {n: v[c[row]] for n, v, c in zip(used, parsed, columns, strict=True)}
-        found.append({name: str(value) for name, value in values.items() if value is not None})
-    return found, codes
-
-
-def _variant(name: str, texts: Mapping[str, str], given: frozenset[str]) -> Model:
-    """A model with another head or pattern, read past some keys."""
-    ignore = tuple(word for word in re.split(r"[\s,]+", texts.get("ignore_keys", "")) if word)
-    model = load_model(name, ignore)
-    if "head" in texts:
-        model = replace(model, head=texts["head"])
-    if "pattern" in texts:
-        model = with_pattern(model, texts["pattern"], given)
-    return model
-
-
-def _structures(table: Table) -> _Structures:
-    column = table.columns["model"]
-    variants, variant_codes = _variants(table)
-    given = frozenset(key[6:] for key in table.columns if key.startswith("model."))
-    models: dict[tuple[int, int], Model] = {}
-    seen: dict[object, int] = {}
-    codes = np.empty((len(column.values), len(variants)), dtype=np.intp)
-    for i, name in enumerate(column.values):
-        for j, texts in enumerate(variants):
-            models[i, j] = _variant(str(name), texts, given)
-            codes[i, j] = seen.setdefault(structure(models[i, j]), len(seen))
-    accelerators = [
-        v if isinstance(v, Accelerator) else load_accelerator(str(v))
-        for v in table.columns["accelerator"].values
-    ]
-    # The native number format belongs to the structure, so presets are told apart by it.
-    kinds: dict[object, int] = {}
-    kind = [
-        kinds.setdefault((a.machine, *(a.settings.get(n) for n in a.machine.natives)), len(kinds))
-        for a in accelerators
-    ]
-    return _Structures(
-        models,
-        codes[column.codes, variant_codes],
-        accelerators,
-        np.array(kind, dtype=np.intp)[table.columns["accelerator"].codes],
-        variant_codes,
-    )
-
-
-def _codes(table: Table, s: _Structures) -> tuple[Array, Array]:
-    """(D,) group of each design, numbered by first appearance, and the first row of each."""
-    parts = [s.model_code, s.accelerator_code]
-    for name in CATEGORICAL:
-        if f"workload.{name}" in table.columns:
-            parts.append(table.columns[f"workload.{name}"].codes)
-    for name in sorted({name for a in s.accelerators for name in a.machine.natives}):
-        if f"accelerator.{name}" in table.columns:
-            parts.append(table.columns[f"accelerator.{name}"].codes)
-    parts += _shapes(table)
-    if "workload.generate" in table.columns:
-        field = schema("workload")["generate"]
-        parts.append((table.at("workload.generate", field, np.arange(table.size), 0.0) > 0) + 0)
-    key = combine(parts)
-    _, first, codes = distinct(key)
-    order = np.argsort(first, kind="stable")
-    rank = np.empty(order.size, dtype=np.intp)
-    rank[order] = np.arange(order.size)
-    return rank[codes], first[order]
-
-
-def _shapes(table: Table) -> list[Array]:
-    """(D,) codes of settings that make other kinds of layers where they are given at all."""
-    found = []
-    for name in STRUCTURAL:
-        column = table.columns.get(f"model.{name}")
-        if column is None:
-            continue
-        if name == "dense_layers":
-            found.append(column.codes)
-        elif any(value is None for value in column.values):
-            found.append(np.array([value is not None for value in column.values])[column.codes] + 0)
-    return found
-
-
-def combine(parts: list[Array]) -> Array:
-    """(D,) one integer for each distinct combination of codes, without overflow."""
-    key: Array = np.zeros(parts[0].shape, dtype=np.int64)
-    room = 1
-    for codes in parts:
-        radix = int(codes.max(initial=0)) + 1
-        if radix == 1:
-            continue
-        if room > 2**62 // radix:
-            key = distinct(key)[2].astype(np.int64)
-            room = int(key.max(initial=0)) + 1
-        key = key * radix + codes
-        room *= radix
-    return key
-
-
-def _group(table: Table, rows: Array, first: int, s: _Structures) -> Group:
+def _group(table: Table, rows: Array, first: int, s: Structures) -> Group:
     accelerators = distinct(table.columns["accelerator"].codes[rows])[0]
     machine = s.accelerators[accelerators[0]].machine
     units = _units(table, rows, machine, [s.accelerators[i] for i in accelerators], accelerators)
@@ -212,19 +85,7 @@ def _group(table: Table, rows: Array, first: int, s: _Structures) -> Group:
     units.numbers["training"] = np.full(rows.size, float(_text(table, "mode", first) == "training"))
     precision = _precision(table, first, machine, units)
     workload = _workload(table, chosen, first, precision, models, machine)
-    return Group(rows, machine, units, pair, models, workload, table, _said(table, rows, s))
-
-
-def _said(table: Table, rows: Array, s: _Structures) -> dict[str, Array]:
-    """Notes of the models of a group, and the (D,) designs that have them."""
-    noted = {key: model.notes for key, model in s.models.items() if model.notes}
-    found: dict[str, Array] = {}
-    codes, variants = table.columns["model"].codes[rows], s.variant_codes[rows]
-    for (name, variant), texts in noted.items():
-        here = (codes == name) & (variants == variant)
-        for text in texts if here.any() else ():
-            found[text] = found.get(text, np.zeros(rows.size, dtype=bool)) | here
-    return found
+    return Group(rows, machine, units, pair, models, workload, table, said(table, rows, s))
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -236,7 +97,7 @@ class _Pairs:
     rows: Array
     found: tuple[Array, Array, Models]
 
-    def answers(self, columns: dict[str, Column], s: _Structures, rows: Array) -> bool:
+    def answers(self, columns: dict[str, Column], s: Structures, rows: Array) -> bool:
         """Whether these are the columns, not only columns like them, and the same models."""
         own = self.columns
         same = own.keys() == columns.keys() and all(own[k] is columns[k] for k in own)
@@ -247,7 +108,7 @@ class _Pairs:
 _last: dict[str, _Pairs] = {}
 
 
-def _paired(table: Table, rows: Array, s: _Structures) -> tuple[Array, Array, Models]:
+def _paired(table: Table, rows: Array, s: Structures) -> tuple[Array, Array, Models]:
     """(M,) rows that stand for the pairs, (D,) index of each design's pair, and the M models."""
     numbers = [f"workload.{n}" for n in NUMBERS]
     columns = {
@@ -271,7 +132,7 @@ def _paired(table: Table, rows: Array, s: _Structures) -> tuple[Array, Array, Mo
     return found
 
 
-def _models(table: Table, rows: Array, keys: list[str], s: _Structures) -> Models:
+def _models(table: Table, rows: Array, keys: list[str], s: Structures) -> Models:
     """The models of the representatives: each base with its own overrides, in order."""
     fields, codes = schema("model"), table.columns["model"].codes[rows]
     variants, found, places = s.variant_codes[rows], [], []

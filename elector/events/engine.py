@@ -56,7 +56,6 @@ class Job:
     """
 
     row: int
-    turn: int
     layer: int
     stream: int
     unit: str
@@ -72,6 +71,7 @@ class Job:
     waits: list[int] = field(default_factory=list)
     behind: int | None = None
     turns: bool = False
+    turn: int = 0
     asked: int = 0
     fetched: int = 0
     started: int = 0

@@ -237,7 +237,6 @@ class _Writer:
             shared = self.weights.setdefault((run.turn, run.layer, run.row), Weights(*order))
         return Job(
             run.row,
-            run.turn,
             run.layer,
             run.stream,
             start + work.unit,
@@ -251,6 +250,7 @@ class _Writer:
             work.amount,
             None if work.also is None else (start + work.also[0], work.also[1]),
             turns=turns,
+            turn=run.turn,
         )
 
     def _queue(self, job: Job, work: Work, start: str, ahead: int) -> None:
@@ -266,7 +266,6 @@ class _Writer:
             return
         launch = Job(
             job.row,
-            job.turn,
             job.layer,
             job.stream,
             f"{start}host",
@@ -277,6 +276,7 @@ class _Writer:
             None,
             False,
             job.memory,
+            turn=job.turn,
         )
         if len(kernels) >= ahead:
             launch.waits.append(kernels[-ahead])
@@ -298,7 +298,6 @@ class _Writer:
         return self._add(
             Job(
                 run.row,
-                run.turn,
                 run.layer,
                 run.stream,
                 name,
@@ -309,6 +308,7 @@ class _Writer:
                 None,
                 ops.rows[run.row].off_chain,
                 memory,
+                turn=run.turn,
             )
         )
 

@@ -149,7 +149,6 @@ def _plain(machine: Machine, asked: Asked) -> _Solved:
         if isinstance(prepared, Planned):
             activity = under(prepared, part, plan, trial)
         else:
-            assert isinstance(part, slice)
             activity = prepared.activity(part)
         activity = reachable(machine, units.take(part), activity, asked.technology)
         return limit(ops, index[part], activity, prices.take(part), machine)[:2]

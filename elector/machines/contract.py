@@ -127,8 +127,8 @@ class Part:
 class Prepared(Protocol):
     """D designs that are ready to be asked: what chunks share is worked out once."""
 
-    def activity(self, part: slice) -> Activity:
-        """What the designs of `part` do."""
+    def activity(self, part: slice | Array) -> Activity:
+        """What the designs of `part` do: a slice of them, or their places."""
 
 
 class Planned(ABC):
@@ -147,7 +147,7 @@ class Planned(ABC):
         trial : only what a schedule and the limits need is asked for.
         """
 
-    def activity(self, part: slice) -> Activity:
+    def activity(self, part: slice | Array) -> Activity:
         """Under the first plan that each design may follow."""
         return self.under(part, np.isfinite(self.least(part)).argmax(axis=0))
 

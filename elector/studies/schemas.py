@@ -13,9 +13,9 @@ from typing import Any
 from elector.base import units
 from elector.base.errors import InputError
 from elector.base.table import DATA, Field, read_csv, schema
-from elector.describe.formats.described import BLOCK_KEYS, BLOCK_OPTIONS, GEMM_KEYS
+from elector.describe.formats.described import BLOCK_KEYS, BLOCK_OPTIONS, FLAGS, GEMM_KEYS
 from elector.describe.layered import STACKS
-from elector.describe.model import HEAD_TYPES
+from elector.describe.model import HEAD_TYPES, MIXERS
 from elector.evaluation.accelerators import list_accelerators, load_accelerator
 from elector.hybrid.assign import ASKED, ATTRIBUTES
 from elector.hybrid.read import CHOICES
@@ -124,8 +124,8 @@ def _of(fields: Mapping[str, Field]) -> Schema:
     return {key: value(field) for key, field in fields.items()}
 
 
-def _one_or_list(entry: Schema) -> Schema:
-    return {"anyOf": [entry, {"type": "array", "items": entry, "minItems": 1}]}
+def _one_or_list(entry: Schema, least: int = 1) -> Schema:
+    return {"anyOf": [entry, {"type": "array", "items": entry, "minItems": least}]}
 
 
 # ---- models
@@ -136,13 +136,22 @@ def _model() -> Schema:
     plain = _of({**keys, **schema("model_file")})
     plain["feed_forward"] = _one_or_list(plain["feed_forward"])
     block = _of({key: keys["layers" if key == "repeat" else key] for key in BLOCK_KEYS})
-    block["feed_forward"] = _one_or_list(block["feed_forward"])
+    block["feed_forward"] = _one_or_list(block["feed_forward"], least=0)  # none beside a mixer
     whole = {"anyOf": [{"type": "integer", "minimum": 0}, {"type": "string", "pattern": QUANTITY}]}
     flag = _bool(Field("", "bool", "", None, None, None, (), ""))
-    options: Schema = dict.fromkeys(BLOCK_OPTIONS, flag)
+    options: Schema = {
+        key: value(keys[key]) if key in keys else flag if key in FLAGS else _any_setting()
+        for key in BLOCK_OPTIONS
+    }
+    options["mixer"] = {"enum": list(MIXERS)}
     options["head_types"] = _closed(dict.fromkeys(HEAD_TYPES, whole))
     plain["blocks"] = {"type": "array", "minItems": 1, "items": _closed({**block, **options})}
     sizes: Schema = {key: {"type": "string"} if key == "name" else whole for key in GEMM_KEYS}
+    plain["pattern"] = _one_or_list({"type": ["string", "integer"]})
+    plain["stem"] = {
+        "type": "array",
+        "items": _closed({"inputs": whole, "rows": whole}, required=["inputs", "rows"]),
+    }
     plain["gemms"] = {
         "type": "array",
         "minItems": 1,

@@ -17,7 +17,8 @@ from elector.describe.formats import load_model
 from elector.describe.layered import layer_field
 from elector.evaluation.accelerators import Accelerator, load_accelerator
 from elector.evaluation.path import evaluate
-from elector.evaluation.resolve import combine, resolve
+from elector.evaluation.resolve import resolve
+from elector.evaluation.structures import combine
 
 Array = np.ndarray
 Columns = Mapping[str, Column]

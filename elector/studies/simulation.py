@@ -17,6 +17,7 @@ from elector.cost.pricing import Cost
 from elector.cost.results import registry
 from elector.describe.layered import NAME
 from elector.describe.model import HEAD_TYPES, Models
+from elector.evaluation.accelerators import load_accelerator
 from elector.evaluation.path import evaluate
 from elector.evaluation.resolve import resolve
 from elector.evaluation.resolved import resolved
@@ -47,6 +48,8 @@ def simulate(
     settings: Mapping[str, object] | None = None,
     technology: Technology | None = None,
     operations: bool = False,
+    uncertainty: bool = False,
+    samples: int = 1000,
 ) -> Record:
     """Costs of one design: the JSON of `elector simulate`.
 
@@ -56,6 +59,8 @@ def simulate(
     settings : dotted key -> value, as `--set`: {"workload.batch": 8, "accelerator.sram": "4 MB"}.
     technology : prices; the shipped tables by default.
     operations : also list every operation.
+    uncertainty : also give the 90 % interval of each result: NAME_low, NAME_high
+        (elector.studies.uncertainty). samples : draws of constants and errors behind it.
 
     An infeasible design has `feasible` False, a `reason`, and None for every cost. A pruned one
     has `sparsity`: what its densities rest on, and its costs without pruning. `settings` has
@@ -75,9 +80,29 @@ def simulate(
     found["notes"] = _notes(cost, model, given)
     found["settings"] = resolved(columns, 1)[0]
     found["version"] = VERSION
+    if uncertainty:
+        _add_intervals(found, columns, technology, samples)
     if operations:
         found["operations"] = cost.operations if cost.feasible[0] else None
     return Record(found, f"{model} on {accelerator}", _headline(found))
+
+
+def _add_intervals(
+    found: dict[str, object],
+    columns: Mapping[str, Column],
+    technology: Technology | None,
+    samples: int,
+) -> None:
+    """Puts the interval of each result behind it, and where they come from into the notes."""
+    from elector.studies.uncertainty import intervals  # few ask for it
+
+    settings = found["settings"]
+    assert isinstance(settings, dict) and isinstance(found["notes"], list)
+    plain = {key: entry["value"] for key, entry in settings.items()}
+    plain["machine"] = load_accelerator(str(found["accelerator"])).machine.name
+    bounds, said = intervals(columns, plain, technology, samples)
+    found |= bounds
+    found["notes"] += said
 
 
 def _headline(found: Mapping[str, object]) -> list[tuple[str, str]]:
@@ -199,15 +224,26 @@ def features(columns: Mapping[str, Column], size: int) -> dict[str, Array]:
     return found
 
 
+def _width(models: Models) -> Array:
+    """(M,) width of the first feed-forward there is, or of an expert."""
+    dense, found = models.feed_forward[:, 0], np.zeros(models.size)
+    for i, width in enumerate(dense):
+        own = np.where(width > 0, width, models.at("expert_feed_forward", i))
+        found = np.where(found > 0, found, own)
+    return found
+
+
 def _shape(models: Models) -> dict[str, Array]:
     """Layers, hidden, heads and feed-forward of M models; their means where layers differ."""
     block, layers = models.block, models.layers
     repeat, hidden = block["repeat"], block["hidden"]
+    stacks = models.feed_forward[0]  # none where every layer has experts in their place
+    stacks = stacks if len(stacks) else np.zeros((1, models.size))
     first = {
         "layers": layers,
         "hidden": hidden[0],
         "heads": block["heads"][0],
-        "feed_forward": models.feed_forward[0, 0],
+        "feed_forward": _width(models),
     }
     if models.template.name != NAME and not any(b.head_types for b in models.template.blocks):
         return first

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from xml.sax.saxutils import quoteattr
 
-from elector import __version__
 from elector.base import paths, quantity
 from elector.base.errors import InputError
 from elector.base.output import check_output, whole
+from elector.base.version import VERSION
 from elector.studies.validation import CaseResult, Group, groups
 
 #: Side of a picture, and its margin, in pixels.
@@ -57,7 +57,7 @@ def page(results: Sequence[CaseResult], data: str | None) -> str:
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <style>{_STYLE}</style></head><body>
 <h1>Predicted against measured</h1>
-<p>elector {html.escape(__version__)}, {source}: {len(results)} cases. An outcome is judged by its
+<p>elector {html.escape(VERSION)}, {source}: {len(results)} cases. An outcome is judged by its
 group: the median absolute error against the bar. Rows that a constant was fitted on are open
 circles, rows that none was fitted on are filled.</p>
 <h2>Groups</h2>{_group_table(found)}

@@ -75,16 +75,48 @@ class Technology:
             self.row(id)
             if not all(math.isfinite(value) and value >= 0 for value in drawn):
                 raise InputError("must be finite and not negative", field=id)
-        draws = tuple(
-            self._of(
-                [
-                    replace(row, value=float(values[row.id][s])) if row.id in values else row
-                    for row in self.rows
-                ]
-            )
-            for s in range(sizes.pop())
-        )
+        ladders = {
+            pair: ladder
+            for pair, ladder in self.table.items()
+            if any(row.id in values for row in ladder)
+        }
+        draws = tuple(self._draw(ladders, values, s) for s in range(sizes.pop()))
         return replace(self, draws=draws, _prices={})
+
+    def _draw(
+        self,
+        ladders: Mapping[tuple[str, str], tuple[Row, ...]],
+        values: Mapping[str, Sequence[float]],
+        s: int,
+    ) -> Technology:
+        """Draw number `s`. ladders : those with a row that has another value."""
+        changed = {
+            pair: tuple(
+                replace(row, value=float(values[row.id][s])) if row.id in values else row
+                for row in ladder
+            )
+            for pair, ladder in ladders.items()
+        }
+        scaling = self.scaling
+        if any(part == "scaling" for part, _ in changed):
+            known = {**self.table, **changed}
+            scaling = Scaling.of(
+                row for (p, _), rows in known.items() if p == "scaling" for row in rows
+            )
+        found = replace(self, table={**self.table, **changed}, scaling=scaling, _prices={})
+        # The same parts, and so the same names: looked up once.
+        found.__dict__["parts"] = self.parts
+        return found
+
+    def fresh(self) -> Technology:
+        """The same technology, of which no price was asked yet."""
+        return replace(self, _prices={})
+
+    def rows_read(self) -> set[str]:
+        """Ids of the rows behind all prices that were asked so far."""
+        known = {row.id for row in self.rows}
+        behind = (id for price in self._prices.values() for id in (*price.rows, price.floor_row))
+        return {id for id in behind if id in known}
 
     def single(self) -> Technology:
         """This technology, of which one design has one price. Raises InputError for draws."""
@@ -101,7 +133,7 @@ class Technology:
         """Every constant, in the order of the tables."""
         return [row for ladder in self.table.values() for row in ladder]
 
-    @property
+    @functools.cached_property
     def parts(self) -> list[str]:
         """Names of the parts that have a price."""
         return list(dict.fromkeys(part for part, _ in self.table))

@@ -349,6 +349,11 @@ def test_version_and_help() -> None:
         ("elector simulate bert-tiny tpu-v4i --implementation fast", {"fastertransformer"}),
         ("elector show bert-ti", {"bert-tiny"}),
         ("elector show tpu-v4", {"tpu-v4i"}),
+        ("elector compare bert-tiny tpu-v4", {"tpu-v4i"}),
+        ("elector compare bert-tiny tpu-v4i systolic --metric energy_j", {"energy_j"}),
+        ("elector report bert-tiny tpu-v4", {"tpu-v4i"}),
+        ("elector schema sp", {"space"}),
+        ("elector sweep x.csv --format js", {"json"}),
     ],
 )
 def test_shell_completion(words: str, wanted: set[str]) -> None:

@@ -283,3 +283,19 @@ def test_machines_with_keys_of_one_name_and_other_choices_stand_in_one_table() -
         }
     )
     assert found.feasible.all()
+
+
+@pytest.mark.parametrize("tiles", [60, 700])
+def test_a_unit_without_plans_beside_one_that_has_several(tiles: int) -> None:
+    """Plans are tried for some of the designs of a table, of which every unit is then asked."""
+    keys: dict[str, object] = {
+        "accelerator.units.tier.reload": True,
+        "accelerator.units.tier.tiles": tiles,
+    }
+    batches = [1, 3, 8, 32]
+    found = [
+        elector.simulate("bert-mini", "reram+systolic", settings=keys | {"workload.batch": batch})
+        for batch in batches
+    ]
+    times = [float(str(row["latency_s"])) for row in found]
+    assert times == sorted(times)

@@ -106,7 +106,7 @@ FILLED_ONCE = {"reram+systolic": 0.01}
 pytestmark = pytest.mark.parametrize("machine", (*MACHINES, "reram+systolic"))
 #: Scalars that have no value for some designs: nothing generated, nothing that wears.
 OPTIONAL = ("time_", "tokens_", "lifetime_", "energy_per_token", "perplexity")
-KEPT = ("macs", "parameters", "area_mm2", "peak_ops_per_s")
+KEPT = ("macs", "parameters", "active_parameters", "area_mm2", "peak_ops_per_s")
 
 
 @cache

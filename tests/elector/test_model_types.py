@@ -334,7 +334,6 @@ def test_formats_of_weights_are_read_and_noted(
     assert model.quantization is not None
     found = model.quantization
     assert (found.weights, found.group, found.kv_cache) == (weights, group, cache)
-    assert any(weights in note for note in model.notes)
 
 
 def test_formats_stand_in_a_file_beside(tmp_path: Path) -> None:

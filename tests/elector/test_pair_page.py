@@ -68,6 +68,7 @@ def test_bad_settings_write_nothing(tmp_path: Path) -> None:
     assert not page.exists()
 
 
+@pytest.mark.slow
 @browser.NEEDED
 def test_the_page_in_a_browser(tmp_path: Path) -> None:
     from selenium.webdriver.common.by import By

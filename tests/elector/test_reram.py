@@ -43,7 +43,7 @@ def watts(name: str, folder: Path) -> float:
     k, n = FULL[name]
     path = folder / "full.csv"
     path.write_text(f"name,M,N,K\nfull,10000,{n},{k}\n", encoding="utf-8")
-    found = simulate(str(path), name, accelerator__bandwidth=1e15)
+    found = simulate(str(path), name, accelerator__memory="hbm3", accelerator__bandwidth=8e12)
     assert found["feasible"] and found["utilization"] == pytest.approx(1.0, rel=1e-4)
     spent = found["energy_by_part_j"]
     return sum(spent[part] for part in READS) / found["latency_s"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import itertools
+import math
 import re
 from typing import Any
 
@@ -71,7 +72,9 @@ def test_every_term_is_count_times_price(some: list[tuple[str, str, dict[str, An
             assert len(counted) >= 13
             for term in counted:
                 assert term["law"] == "constant", term["name"]
-                value = term["count"] * term["price"] * scale
+                # A clock above that of the nominal supply raises the energy of the logic.
+                volts = [f["value"] for f in term["factors"] if "nominal supply" in f["name"]]
+                value = term["count"] * term["price"] * math.prod(volts) * scale
                 assert term["value"] == pytest.approx(value, rel=1e-12), (term["name"], settings)
 
 
@@ -207,3 +210,21 @@ def test_links_are_priced_one_by_one() -> None:
     shown: Any = elector.explain("bert-tiny", "isaac", "energy_j")
     link = next(t for t in shown["terms"] if t["name"] == "link standing")
     assert link["watts"] == pytest.approx(10.4)
+
+
+def test_a_memory_delivers_what_its_channels_do_and_a_clock_costs() -> None:
+    """DDR4 has eight channels of 25.6 GB/s; at 32 nm 0.7 GHz need no more than nominal supply."""
+
+    def simulated(**settings: object) -> Any:
+        asked = {f"accelerator.{k}": v for k, v in settings.items()}
+        return elector.simulate("bert-tiny", "reram", settings=asked)
+
+    assert simulated(memory="ddr4", bandwidth=8 * 25.6e9)["feasible"]
+    more = simulated(memory="ddr4", bandwidth=8 * 25.6e9 + 1)
+    assert not more["feasible"] and more["reason"].startswith("main memory: asks for 205 GB/s")
+    slow, fast = simulated(clock=0.7e9), simulated(clock=1.1e9)
+    for part in ("digital", "vector"):
+        assert fast["energy_by_part_j"][part] > 1.2 * slow["energy_by_part_j"][part]
+    assert fast["energy_by_part_j"]["adc"] == slow["energy_by_part_j"]["adc"]
+    reason = simulated(clock=2e9)["reason"]
+    assert reason is not None and reason.startswith("clock: asks for 2.00 GHz")

@@ -11,6 +11,7 @@ from search_fakes import SMALL, fake
 
 from transcode import engines, pareto
 from transcode.engines.evolve import Evolve
+from transcode.engines.evolve.kriging import PRIOR, Kriging
 from transcode.engines.evolve.population import MOST_BEST, Population, crowding
 from transcode.engines.evolve.variation import Variation
 from transcode.objective import Problem, bound
@@ -206,3 +207,60 @@ def test_a_warm_start_comes_first() -> None:
     first = engine.suggest(4096)
     allowed = warm[space.allowed(warm)]
     assert (first[: len(allowed)] == allowed).all()
+
+
+# ---- the first hundred designs
+
+
+def test_a_process_is_sure_where_it_was_told_and_right_where_it_was_not() -> None:
+    """A smooth function of two of four numbers: wrong by little, and by no more than it says."""
+    rng = np.random.default_rng(0)
+    features = rng.standard_normal((80, 4))
+    values = 3.0 + 2.0 * features[:, 0] + np.sin(2.0 * features[:, 1])
+    model = Kriging.of(4)
+    model.learn(features[:60], values[:60])
+    mean, spread = model.predict(features[:60])
+    assert np.abs(mean - values[:60]).max() < 0.05
+    mean, spread = model.predict(features[60:])
+    wrong = np.abs(mean - values[60:])
+    assert np.median(wrong) < 0.1 and (wrong < 4.0 * spread).mean() > 0.9
+    lengths = model.places[:4]
+    assert lengths[:2].min() > lengths[2:].max(), "which numbers matter is found"
+
+
+def test_the_slope_of_a_process_is_that_of_its_density() -> None:
+    rng = np.random.default_rng(1)
+    model = Kriging.of(3)
+    model.known, values = rng.standard_normal((20, 3)), rng.standard_normal(20)
+
+    def density(places: np.ndarray) -> float:
+        model.places = places
+        covariance = model.covariance(model.known, model.known) + model.noise(20)
+        fit = values @ np.linalg.solve(covariance, values) + np.linalg.slogdet(covariance)[1]
+        mean, deviation = np.repeat(np.array(PRIOR), [3, 1, 1, 1], axis=0).T
+        return float(0.5 * fit + 0.5 * (((places - mean) / deviation) ** 2).sum())
+
+    at = model.places + 0.3 * rng.standard_normal(6)
+    steps = 1e-5 * np.eye(6)
+    expected = [(density(at + step) - density(at - step)) / 2e-5 for step in steps]
+    model.places = at
+    np.testing.assert_allclose(model.slope(values), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_the_first_designs_are_chosen_better_than_bred() -> None:
+    """Of 40 designs `guided` makes more than `evolve`, on average over seeds."""
+    problem = Problem(bound(load(WIDE), NAMES), fake)
+    some = problem.assess(engines.streams.random(problem.space, 0).suggest(500))
+    reference = pareto.reference_point(some.objectives[some.feasible])
+
+    def made(name: str, seed: int) -> float:
+        engine, values = engines.make(name, problem, seed, 4096, reference), []
+        while (missing := 40 - sum(map(len, values))) > 0:
+            codes = engine.suggest(missing)
+            outcome = problem.assess(codes)
+            engine.update(codes, outcome)
+            values.append(outcome.objectives)
+        return pareto.hypervolume(np.nan_to_num(np.concatenate(values), nan=np.inf), reference)
+
+    guided, bred = (np.mean([made(n, seed) for seed in (0, 1)]) for n in ("guided", "evolve"))
+    assert guided > 1.02 * bred

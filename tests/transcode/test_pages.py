@@ -110,6 +110,7 @@ def test_what_was_asked_stands_without_a_script(folder: Path, page: Path) -> Non
     assert manifest["space_sha256"] in text and f"{manifest['designs']:,}" in text
 
 
+@pytest.mark.slow
 @browser.NEEDED
 def test_a_page_in_a_browser(page: Path, folder: Path) -> None:
     from selenium.webdriver import ActionChains
@@ -196,6 +197,7 @@ def test_a_page_in_a_browser(page: Path, folder: Path) -> None:
         assert browser.errors(driver) == [] and browser.requested(driver) == []
 
 
+@pytest.mark.slow
 @browser.NEEDED
 def test_a_page_on_a_phone(page: Path) -> None:
     with browser.opened(page, 390, 800) as driver:
@@ -207,6 +209,7 @@ def test_a_page_on_a_phone(page: Path) -> None:
         assert browser.errors(driver) == []
 
 
+@pytest.mark.slow
 @browser.NEEDED
 @pytest.mark.parametrize("objectives", ["{latency_s: min}", "{latency_s: min, energy_j: min}"])
 def test_small_fronts_have_pages(tmp_path: Path, objectives: str) -> None:

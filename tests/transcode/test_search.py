@@ -429,7 +429,7 @@ def test_time_limit_and_progress(tmp_path: Path) -> None:
         ([1e-6], "enumerate"),  # at once
         ([0.03, 1e-6], "enumerate"),  # a busy moment, then what it really takes
         ([0.03, 0.02], "evolve"),  # twice too long
-        ([1.0], "parzen"),  # far too long
+        ([1.0], "guided"),  # far too long
     ],
 )
 def test_what_is_nearly_short_enough_is_timed_twice(

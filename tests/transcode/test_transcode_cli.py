@@ -204,3 +204,26 @@ def test_the_smallest_fronts_are_drawn(folder: Path, layers: str, rows: str) -> 
     result = CliRunner().invoke(main, ["search", "least.yaml", "--out", "least"])
     assert result.exit_code == 0, result.output
     assert Path("least/front.png").stat().st_size > 5_000
+
+
+@pytest.mark.parametrize(
+    ("words", "wanted"),
+    [
+        ("transcode sea", {"search"}),
+        ("transcode search smo", {"smoke"}),
+        ("transcode search smoke --sampler evo", {"evolve"}),
+        ("transcode search smoke --rep", {"--report"}),
+        ("transcode train bert-ti", {"bert-tiny"}),
+        ("transcode train bert-tiny digits --set model.lay", {"model.layers="}),
+        ("transcode show --y", {"--yaml"}),
+    ],
+)
+def test_completion_of_a_shell(words: str, wanted: set[str]) -> None:
+    from click.shell_completion import BashComplete
+
+    from transcode.cli import main
+
+    *before, last = words.split()
+    completer = BashComplete(main, {}, "transcode", "_TRANSCODE_COMPLETE")
+    found = {item.value for item in completer.get_completions(before[1:], last)}
+    assert wanted <= found and all(name.startswith(last) for name in found)

@@ -18,6 +18,7 @@ from elector.cli.entry import INTERRUPTED
 from elector.cli.options import FORMATS
 from transcode import __version__
 from transcode.cli.questions import compare, plot, report, show
+from transcode.cli.serve import serve
 from transcode.cli.train import train
 
 if TYPE_CHECKING:
@@ -64,8 +65,8 @@ def _samplers(ctx: click.Context, param: click.Parameter, text: str) -> list[str
     metavar="NAME",
     show_default=True,
     shell_complete=_samplers,
-    help="How designs are proposed: auto, enumerate, evolve, parzen, random, qmc, nsga2, nsga3, "
-    "tpe, gp, or module:Class for an Optuna sampler of your own.",
+    help="How designs are proposed: auto, enumerate, guided, evolve, parzen, random, qmc, nsga2, "
+    "nsga3, tpe, gp, or module:Class for an Optuna sampler of your own.",
 )
 @click.option(
     "--budget",
@@ -371,5 +372,5 @@ def merge(run: tuple[Path, ...], out: Path, format: str) -> None:
     report.search_result(result.folder, format, result.notes)
 
 
-for command in (plot, show, compare, report, train):
+for command in (plot, show, compare, report, train, serve):
     main.add_command(command)

@@ -32,6 +32,14 @@ def _tasks(ctx: click.Context, param: click.Parameter, text: str) -> list[str]:
     return [name for name in list_tasks() if name.startswith(text)]
 
 
+def _sizes(ctx: click.Context, param: click.Parameter, text: str) -> list[str]:
+    """Sizes of a model, as `--set` takes them."""
+    from elector.evaluation.settings import known_keys
+
+    names = [f"model.{key}=" for key in known_keys()["model"]]
+    return [name for name in names if name.startswith(text)]
+
+
 @click.command()
 @click.argument("model", shell_complete=_models)
 @click.argument("task", shell_complete=_tasks)
@@ -119,6 +127,7 @@ def _tasks(ctx: click.Context, param: click.Parameter, text: str) -> list[str]:
     "assignments",
     multiple=True,
     metavar="KEY=VALUE",
+    shell_complete=_sizes,
     help="A size of the model, such as model.layers=2. Repeatable.",
 )
 @click.option(

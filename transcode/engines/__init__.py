@@ -15,7 +15,7 @@ from elector.base.errors import InputError
 from elector.base.units import format_si
 from transcode.engines import optuna_engine, streams
 from transcode.engines.base import Engine, Finished
-from transcode.engines.evolve import Evolve
+from transcode.engines.evolve import Evolve, Guided
 from transcode.engines.parzen import Parzen
 from transcode.objective import Problem
 from transcode.space import Space
@@ -33,14 +33,14 @@ __all__ = [
 ]
 
 #: Engines that can begin with given designs.
-LEARN_FROM_OTHERS = ("evolve", "parzen")
+LEARN_FROM_OTHERS = ("evolve", "guided", "parzen")
 STREAMS = ("enumerate", "random", "qmc")
-SAMPLERS = ("auto", "evolve", "parzen", *STREAMS, *optuna_engine.BUILT_IN)
+SAMPLERS = ("auto", "evolve", "guided", "parzen", *STREAMS, *optuna_engine.BUILT_IN)
 _USER = re.compile(r"[\w.]+:\w+")
 #: Seconds an enumeration may take where neither a budget nor a time is given.
 PATIENCE = 60.0
-#: So few evaluations are best spent by `parzen`: of 200 it makes most, of 500 `evolve`, whose
-#: proposals are far cheaper, makes as much (docs/search.md).
+#: So few evaluations are best spent by `guided`; of more `evolve` makes as much, and is faster
+#: (docs/search.md).
 THOUGHTFUL = 300
 #: A design that takes so many seconds, and how many are evaluated where no number is given.
 SLOW, FEW = 1.0, 300
@@ -104,7 +104,9 @@ def choose(
     if seconds_each >= SLOW or (budget is not None and budget <= THOUGHTFUL):
         each = "each" if budget is None else f"each of {budget:,}"
         why = f"{measured}: too slow to look at all of them, and {each} has to count"
-        return Choice(asked, "parzen", why, budget)
+        # what training says is noise to a good part, and depends on those beside a design
+        used = "parzen" if space.accuracy.source == "trained" else "guided"
+        return Choice(asked, used, why, budget)
     budget = _limit("evolve", budget, time)
     return Choice(asked, "evolve", f"{measured}: {many}", budget)
 
@@ -120,7 +122,7 @@ def _limit(name: str, budget: int | None, time: float | None) -> int | None:
 
 def default_batch(name: str) -> int:
     """Designs proposed at once: a generation, or as many as make a call of the simulator cheap."""
-    return _STREAM_BATCH if name in (*STREAMS, "evolve") else _BATCHES.get(name, 32)
+    return _STREAM_BATCH if name in (*STREAMS, "evolve", "guided") else _BATCHES.get(name, 32)
 
 
 def make(
@@ -142,17 +144,10 @@ def make(
     begin = np.zeros((0, len(space.parameters)), dtype=np.int32) if first is None else first
     if name == "parzen":
         return Parzen(space, seed, streams.random(space, seed), begin, len(space.objectives))
-    if name == "evolve":
-        return Evolve(
-            space,
-            seed,
-            streams.random(space, seed),
-            begin,
-            fallback,
-            space.allowed_count,
-            islands,
-            batch,
-        )
+    if name in ("evolve", "guided"):
+        strangers, available = streams.random(space, seed), space.allowed_count
+        evolve = Evolve(space, seed, strangers, begin, fallback, available, islands, batch)
+        return evolve if name == "evolve" else Guided(evolve)
     if name == "enumerate":
         return streams.enumerate_all(space)
     if name == "random":

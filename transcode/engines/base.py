@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
@@ -38,13 +38,13 @@ class Found:
 
 
 class Engine(ABC):
-    """Proposes designs that were never proposed before.
+    """Proposes designs that were never proposed before."""
 
-    prompt : whether it suggests within milliseconds, so that a batch may wait to be written until
-    the next one is under way.
-    """
-
-    prompt: ClassVar[bool] = False
+    @property
+    def prompt(self) -> bool:
+        """Whether it suggests within milliseconds: a batch may then wait to be written until the
+        next one is under way."""
+        return False
 
     @property
     @abstractmethod

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 
@@ -36,8 +35,6 @@ class Stream(Engine):
     available : designs there are, where that is known.
     """
 
-    prompt: ClassVar[bool] = True
-
     space: Space
     sequence: Sequence
     length: int | None
@@ -47,6 +44,11 @@ class Stream(Engine):
     walked: int = 0
     taken: int = 0
     dry: int = 0
+
+    @property
+    def prompt(self) -> bool:
+        """Always."""
+        return True
 
     @property
     def exhausted(self) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -50,51 +50,59 @@ def gathered(folder: Path, baseline: Baseline | None) -> Gathered:
     if not moment.size:
         said = f"none of {moment.manifest['designs']:,} recorded designs is feasible"
         raise InfeasibleError(f"{folder}: {said}")
-    whole = info(moment.columns, moment.head, moment.manifest["designs"] or None)
-    rows = front.thinned(moment.size, [mark.index for mark in whole.marks])
-    table = front.take(moment.columns, rows)
-    columns = Columns()
+    picture = info(moment.columns, moment.head, moment.manifest["designs"] or None)
+    rows = front.thinned(moment.size, [mark.index for mark in picture.marks])
+    table, columns = front.take(moment.columns, rows), Columns()
     columns.numbers("id", np.array(table["id"], dtype=np.int64).astype(np.int32))
-    axes = front.axes_told(whole if len(rows) == moment.size else _at(whole, rows), columns, table)
-    bars = _bars(whole, rows, columns)
-    coded = front.settings_told(table, columns)
-    found, assumed = front.breakdowns(table, columns)
-    recorded = query.opened(folder)
-    important = query.settled(folder, insight.importances)
-    places = {int(row): i for i, row in enumerate(rows)}
-    accelerators = Counter(table["accelerator"])
-    told = {
-        "name": moment.manifest["space"]["name"],
+    shares, assumed = front.breakdowns(table, columns)
+    importances = query.settled(folder, insight.importances)
+    told = _told(moment, picture, rows, table, columns) | {
         "folder": str(folder),
-        "points": len(rows),
-        "axes": axes,
-        "coded": coded,
-        "parallel": _parallel(coded, important),
-        "breakdowns": [group.told() for group in found],
-        "marks": [{"index": places[m.index], "title": m.title} for m in whole.marks],
-        "colour": axes[-1]["name"] if len(axes) > 1 or not coded else coded[0]["name"],
-        "bars": bars,
-        "convergence": insight.convergence(recorded, moment.reference),
+        "breakdowns": [group.told() for group in shares],
+        "convergence": query.settled(
+            folder, lambda recorded: insight.convergence(recorded, moment.reference)
+        ),
         "baseline": None if baseline is None else {"values": dict(baseline.values)},
     }
+    told["parallel"] = _parallel(told["coded"], importances)
     return Gathered(
         title=f"{told['name']}: {moment.size:,} designs that nothing beats",
         moment=moment,
-        picture=whole,
+        picture=picture,
         table=table,
         size=moment.size,
         told=told,
         columns=columns,
-        importances=important,
+        importances=importances,
         assumed=assumed,
-        trust=insight.trust(accelerators),
+        trust=insight.trust(Counter(table["accelerator"])),
         baseline=baseline,
     )
 
 
-def _at(picture: Picture, rows: np.ndarray) -> Picture:
-    from dataclasses import replace
+def _told(
+    moment: snapshot.Snapshot,
+    picture: Picture,
+    rows: np.ndarray,
+    table: Mapping[str, Sequence[str]],
+    columns: Columns,
+) -> dict[str, Any]:
+    """Objectives, settings and marks of the designs that the page holds, at `rows` of the front."""
+    axes = front.axes_told(_at(picture, rows), columns, table)
+    coded = front.settings_told(table, columns)
+    places = {int(row): i for i, row in enumerate(rows)}
+    return {
+        "name": moment.manifest["space"]["name"],
+        "points": len(rows),
+        "axes": axes,
+        "coded": coded,
+        "marks": [{"index": places[m.index], "title": m.title} for m in picture.marks],
+        "colour": axes[-1]["name"] if len(axes) > 1 or not coded else coded[0]["name"],
+        "bars": _bars(picture, rows, columns),
+    }
 
+
+def _at(picture: Picture, rows: np.ndarray) -> Picture:
     axes = tuple(replace(axis, values=axis.values[rows]) for axis in picture.axes)
     return replace(picture, axes=axes)
 

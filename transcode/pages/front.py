@@ -12,7 +12,7 @@ from elector.base import quantity
 from elector.base.page import Columns
 from elector.cost.results import registry
 from elector.evaluation.settings import field_of
-from elector.studies.sweep import run_sweep
+from elector.studies.sweep import SweepResult, run_sweep
 from elector.studies.sweep_table import OWN, Kinds, table_of
 from transcode.plot.layers import is_of_layer
 from transcode.plot.picture import Axis, Picture, pretty
@@ -162,32 +162,39 @@ def breakdowns(table: Table, columns: Columns) -> tuple[list[Breakdown], dict[st
     )
     if result.errors:
         return [], {}
-    places = {name: i for i, name in enumerate(result.header)}
     found: list[Breakdown] = []
     assumed: dict[str, np.ndarray] = {}
-    several = len(kinds.workloads) > 1
     for group in GROUPS:
         for workload in kinds.workloads:
-            own = f"{workload}.{group}." if workload else f"{group}."
-            names = [name for name in places if name.startswith(own)]
-            if not names and workload == kinds.workloads[0]:  # of the chip: the same for all
-                own = f"{group}."
-                names = [name for name in places if name.startswith(own)]
-            if not names:
+            own = _start(result.header, group, workload, workload == kinds.workloads[0])
+            shares = _shares(result, own)
+            if not shares:
                 continue
-            values = np.array([[r[places[n]] or 0.0 for n in names] for r in result.records], float)
-            shares = values / np.maximum(values.sum(axis=1, keepdims=True), 1e-300)
-            kept = [i for i in range(len(names)) if shares[:, i].max() > 0]
-            for i in kept:
-                columns.numbers(
-                    f"share:{names[i]}", np.rint(shares[:, i] * 65535).astype(np.uint16)
-                )
-            word = f"{workload}: " if several and own.startswith(workload) else ""
-            parts = tuple(names[i].removeprefix(own) for i in kept)
+            for part, share in shares.items():
+                columns.numbers(f"share:{own}{part}", np.rint(share * 65535).astype(np.uint16))
+            word = f"{workload}: " if workload and own.startswith(workload) else ""
             label = registry().get(group).label
-            found.append(
-                Breakdown(f"{word}{label}", parts, tuple(f"share:{names[i]}" for i in kept))
-            )
-            if group == "provenance" and f"{own}assumed" in names:
-                assumed[workload] = shares[:, names.index(f"{own}assumed")]
+            names = tuple(f"share:{own}{part}" for part in shares)
+            found.append(Breakdown(f"{word}{label}", tuple(shares), names))
+            if group == "provenance":
+                none = np.zeros(len(result.records))
+                assumed[workload] = shares.get("assumed", none)
     return found, assumed
+
+
+def _start(header: Sequence[str], group: str, workload: str, first: bool) -> str:
+    """What the columns of a group begin with in one workload; of the chip, in the first one."""
+    own = f"{workload}.{group}." if workload else f"{group}."
+    there = any(name.startswith(own) for name in header)
+    return own if there or not first else f"{group}."
+
+
+def _shares(result: SweepResult, own: str) -> dict[str, np.ndarray]:
+    """Part -> (D,) share of the whole, of the columns that begin so; without what is nowhere."""
+    places = {n.removeprefix(own): i for i, n in enumerate(result.header) if n.startswith(own)}
+    if not places:
+        return {}
+    values = np.array([[r[i] or 0.0 for i in places.values()] for r in result.records], float)
+    shares = values / np.maximum(values.sum(axis=1, keepdims=True), 1e-300)
+    found = zip(places, shares.T, strict=True)
+    return {part: share for part, share in found if share.max() > 0}

@@ -149,11 +149,9 @@ def trust(accelerators: Mapping[str, int]) -> list[Trust]:
     errors: dict[str, list[tuple[float, bool]]] = {kind: [] for kind in sorted(wanted)}
     for row in validate().to_dict("records"):
         error = row["error"]
-        if not isinstance(error, float) or not np.isfinite(error):
+        if row["kind"] != "outcome" or not isinstance(error, float) or not np.isfinite(error):
             continue
-        words = str(row.get("accelerator") or row["configuration"]).split()
-        named = words[0] if "accelerator" in row else next(iter(words[2:3]), "")
-        for kind in kinds_of(named) & wanted:
+        for kind in kinds_of(str(row["accelerator"])) & wanted:
             errors[kind].append((abs(error), row["verdict"] == "FAILED"))
     return [
         Trust(

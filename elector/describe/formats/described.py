@@ -36,7 +36,7 @@ _BLOCK_OPTIONS = (*_FLAGS, "mixer", "head_types", *EXTRAS)
 _PARTS = (*EXTRAS, "pattern", "dense_layers")
 _GEMM = ("name", "m", "n", "k", "count")
 #: What a block and a product may say, for the JSON Schema of model files.
-BLOCK_KEYS, BLOCK_OPTIONS, GEMM_KEYS = _BLOCK, _BLOCK_OPTIONS, _GEMM
+BLOCK_KEYS, BLOCK_OPTIONS, FLAGS, GEMM_KEYS = _BLOCK, _BLOCK_OPTIONS, _FLAGS, _GEMM
 _PLAIN_HEADS = {"masked-lm": ("encoder",), "causal-lm": ("decoder", "encoder-decoder")}
 
 

@@ -69,7 +69,7 @@ class Ready:
 
     tables: Prepared
 
-    def activity(self, part: slice) -> Activity:
+    def activity(self, part: slice | Array) -> Activity:
         """What the designs of `part` do."""
         return _activity(self.tables, part)
 
@@ -79,7 +79,7 @@ def prepare(ops: Operations, index: Array, units: Units, details: bool) -> Ready
     return Ready(tables.prepare(ops, index, units, details))
 
 
-def _activity(p: Prepared, part: slice) -> Activity:
+def _activity(p: Prepared, part: slice | Array) -> Activity:
     """Seconds and counts of the designs in `part`: gathered from the tables."""
     units, index = p.units.take(part), p.index[part]
     d = _Designs(p, units, index, p.lanes_index[part], p.units_index[part], p.memory_index[part])

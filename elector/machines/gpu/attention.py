@@ -59,7 +59,9 @@ def stream_seconds(c: Constants, d: Device, p: Products, touched: Array) -> Arra
     rounds = np.maximum(pieces / d.sms, 1.0)
     rows = np.ceil(p.m / c.stream_rows) * c.stream_rows
     piece = rows * np.minimum(keys, SPLIT_DEPTH) * np.minimum(p.k, p.n)
-    computing = rounds * piece / (inside_rate(c, d, p) * d.clock)
+    # Each sequence and head starts a block: short caches of many are little else.
+    starts = np.maximum(p.batch / d.sms, 1.0) * c.tile_cycles
+    computing = (rounds * piece / inside_rate(c, d, p) + starts) / d.clock
     # Few pieces leave SMs, and their part of the cache's bandwidth, idle.
     idle = rounds * d.sms / pieces
     return np.maximum(computing, cache_seconds(c, d, touched) * idle)

@@ -22,6 +22,7 @@ from elector.machines.gpu.kernels import (
     TILES,
     TILES_OF,
     VECTOR,
+    Constants,
     constants,
     tiles,
 )
@@ -33,6 +34,12 @@ from elector.operations.roles import Role
 QUEUE = 1024
 
 
+def _constants(case: Case) -> Constants:
+    """The constants, with those of the device's family of chips."""
+    own = tiles(constants(), case.units.names["architecture"], case.ops.format.products.name)
+    return replace(constants(), **{name: float(getattr(own, name)[0]) for name in TILES_OF})
+
+
 class GpuUnits:
     """Host, tensor cores, CUDA cores, second-level cache and main memory of one device."""
 
@@ -42,10 +49,7 @@ class GpuUnits:
         self.case, self.i = case, case.pair
         self.number = case.number
         products = case.ops.format.products
-        own = tiles(constants(), case.units.names["architecture"], products.name)
-        self.c = c = replace(
-            constants(), **{name: float(getattr(own, name)[0]) for name in TILES_OF}
-        )
+        self.c = c = _constants(case)
         power = case.activity.power
         speed = None if power is None else power.speed
         full = self.number["clock"] or self.number["boost_clock"]
@@ -137,7 +141,9 @@ class GpuUnits:
         rows = np.ceil(m / self.c.stream_rows) * self.c.stream_rows
         macs = rows * k * n * batch
         pieces = batch * max(max(k, n) / SPLIT_DEPTH, 1.0)
-        return float(macs / (self._inside(r) * self.clock * min(pieces, self.number["sms"])))
+        starts = max(batch / self.number["sms"], 1.0) * constants().tile_cycles
+        cycles = macs / (self._inside(r) * min(pieces, self.number["sms"])) + starts
+        return float(cycles / self.clock)
 
     def _blocks(self, r: int) -> float:
         """Cycles of a product inside flash attention: blocks of queries, dealt to the SMs."""

@@ -97,7 +97,7 @@ class Prepared:
     appends: Array
     details: bool
 
-    def activity(self, part: slice) -> Activity:
+    def activity(self, part: slice | Array) -> Activity:
         """What the designs of `part` do."""
         return _activity(self, part)
 
@@ -166,7 +166,7 @@ def device(p: Constants, units: Units, products: Format) -> Device:
     return Device(sms, hertz, rate, tensor, bandwidth, lanes, cache, special, own)
 
 
-def _activity(p: Prepared, part: slice) -> Activity:
+def _activity(p: Prepared, part: slice | Array) -> Activity:
     """Seconds and counts of the designs in `part`."""
     ops, units, index, q = p.ops, p.units.take(part), p.index[part], p.plan_index[part]
     d = device(p.constants, units, ops.format.products)

@@ -23,8 +23,8 @@ ACTIONS = {
     "digital": Action(
         "digital", ("mac.{compute}", "energy + register_bytes * register:energy"), core=True
     ),
-    "vector": Action("vector", ("vector.fp32", "energy")),
-    "special": Action("vector", ("vector.special", "energy")),
+    "vector": Action("vector", ("vector.fp32", "energy"), core=True),
+    "special": Action("vector", ("vector.special", "energy"), core=True),
     "buffer": Action("buffer", ("reram.{design}", "buffer_energy")),
     "main memory": Action("main memory", ("dram.{memory}", "energy")),
     "interface": Action("interface", ("dram.{memory}", "interface_energy")),

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from elector.machines import memories
 from elector.machines.contract import (
     Activity,
     Budget,
@@ -298,6 +299,7 @@ def _limits(w: Placement) -> dict[str, tuple[Array, Array]]:
         "{available}": (vector, units.number("buffer")),
         "converters: accelerator.adc_bits does not resolve a single row (a wider converter, or "
         "fewer accelerator.cell_bits or accelerator.dac_bits)": (cut, zero),
+        **memories.limit(units),
         "main memory: needs {needed}, has {available}": (
             memory_bytes(s.ops, s.index)
             + np.where(w.reload, s.ops.memory["weights"][s.index], 0.0),
@@ -322,5 +324,6 @@ RERAM = Machine(
     parts=parts,
     complete=complete,
     native="datapath",
+    clock="clock",
     events=events,
 )

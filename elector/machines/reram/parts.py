@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from elector.machines.contract import Part, Units
+from elector.machines.memories import standing_by
 from elector.machines.reram.geometry import channels, crossbars
 
 Array = np.ndarray
@@ -37,5 +38,5 @@ def parts(units: Units) -> dict[str, Part]:
         "vector": Part(("vector.fp32", "area"), lanes, logic, True),
         "special": Part(("vector.special", "area"), lanes / number("special_cycles"), logic, True),
         "interface": Part(("dram.{memory}", "interface_area"), number("bandwidth"), logic, True),
-        "main memory": Part(None, number("bandwidth"), ("dram.{memory}", "standby")),
+        "main memory": Part(None, standing_by(units), ("dram.{memory}", "standby")),
     }

@@ -73,7 +73,7 @@ class Prepared:
     details: bool
     trains: Array
 
-    def activity(self, part: slice) -> Activity:
+    def activity(self, part: slice | Array) -> Activity:
         """What the designs of `part` do."""
         return _activity(self, part)
 
@@ -201,7 +201,7 @@ class _Compute:
     sides: Sides
 
 
-def _activity(p: Prepared, part: slice) -> Activity:
+def _activity(p: Prepared, part: slice | Array) -> Activity:
     """Seconds and counts of the designs in `part` (physics: time = the slowest resource)."""
     ops, units = p.ops, p.units.take(part)
     index, half = p.index[part], p.plan_index[part]

@@ -138,7 +138,14 @@ def larger(subject: Subject, row: Row, axis: str, random: Random) -> Pair | None
         more = min(more, most(subject, row, axis))
     if not more > value:
         return None
-    return Pair(axis, row | {axis: value}, row | {axis: more})
+    return Pair(axis, row | {axis: value}, row | {axis: more} | _with_it(row, axis, more / value))
+
+
+def _with_it(row: Row, axis: str, times: float) -> Row:
+    """What every copy of a unit has for itself: an array the accumulators under its columns."""
+    start, _, name = axis.rpartition(".")
+    own = row.get(f"{start}.accumulators")
+    return {f"{start}.accumulators": own * times} if name == "arrays" and own else {}
 
 
 def better(subject: Subject, row: Row, axis: str, random: Random) -> Pair | None:

@@ -10,6 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from elector.cost.results import registry
+from elector.cost.supply import CLOCK
+from elector.machines.memories import BANDWIDTH
 from laws import neighbours
 from laws.drawing import Found, Random, Row
 from laws.neighbours import Pair
@@ -18,10 +21,12 @@ from laws.subjects import Subject
 Array = np.ndarray
 #: A violation that no tolerance covers.
 BROKEN = 1e9
+#: Reasons of designs that ask for what there is not.
+BEYOND = (CLOCK, BANDWIDTH)
 #: Results that may have no value.
 OPTIONAL = ("time_", "tokens_", "lifetime_", "energy_per_token", "perplexity")
 #: Results that an infeasible design keeps.
-KEPT = ("macs", "parameters", "area_mm2", "peak_ops_per_s")
+KEPT = tuple(m.name for m in registry().scalars if m.exists == "always")
 
 
 @dataclass(frozen=True)
@@ -57,11 +62,18 @@ def never_faster(before: Found, after: Found) -> Array:
 
 
 def never_slower(before: Found, after: Found) -> Array:
-    """More hardware takes no more time, and runs what less hardware ran."""
+    """More hardware takes no more time, and runs what less hardware ran, as far as there is such
+    hardware: a clock that no silicon reaches or channels that no memory has are refused."""
     found = after.value("latency_s") / before.value("latency_s") - 1.0
     found = np.where(before.feasible & after.feasible, found, -np.inf)
-    lost = before.feasible & ~after.cost.feasible & ~after.refused
+    lost = before.feasible & ~after.cost.feasible & ~after.refused & ~beyond(after)
     return np.where(lost, BROKEN, found)
+
+
+def beyond(found: Found) -> Array:
+    """(D,) designs that ask for more than was ever built."""
+    asks = np.array([*(any(text in r for text in BEYOND) for r in found.cost.reasons), False])
+    return np.asarray(asks[found.cost.reason_code])
 
 
 def never_larger(before: Found, after: Found) -> Array:

@@ -14,7 +14,6 @@ from __future__ import annotations
 import base64
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar
 
 import numpy as np
 
@@ -60,8 +59,6 @@ class Evolve(Engine):
     apart : works volumes out.
     """
 
-    prompt: ClassVar[bool] = True
-
     space: Space
     seed: int
     strangers: Engine
@@ -80,6 +77,11 @@ class Evolve(Engine):
         self.breeder = Breeder(self.space, Variation(self.space), self.known)
         self.surrogate = Surrogate(Features(self.space, self.breeder.variation.families))
         self.population = Population.empty(len(self.space.parameters), len(self.reference))
+
+    @property
+    def prompt(self) -> bool:
+        """Always."""
+        return True
 
     @property
     def exhausted(self) -> bool:
@@ -102,7 +104,7 @@ class Evolve(Engine):
             asked = missing - max(1, int(STRANGERS * missing))
             parts.append(self.breeder.children(self.population, asked, rng, self._choose))
         while (missing := wanted - sum(map(len, parts))) > 0 and not self.strangers.exhausted:
-            parts.append(self._strangers(missing))
+            parts.append(self.drawn(missing))
         self.batch += 1
         codes = np.concatenate(parts)
         self.dry = len(codes) == 0
@@ -146,7 +148,7 @@ class Evolve(Engine):
         self.known.add(keys[:count])
         return fresh[:count]
 
-    def _strangers(self, count: int) -> np.ndarray:
+    def drawn(self, count: int) -> np.ndarray:
         """The new ones of `count` designs from the whole space, from now on known.
 
         Of every other one with layers all are alike: drawn one by one, layers are never small

@@ -119,23 +119,15 @@ class Breeder:
 
         choose : picks them from `OVER` times as many; without it they are taken as they come.
         """
-        variation = self.variation
-        pool = np.concatenate([population.codes, population.others])
-        found = [np.zeros((0, pool.shape[1]), dtype=np.int32)]
+        found = [np.zeros((0, population.codes.shape[1]), dtype=np.int32)]
         missing, share = count, 1.0 / self.islands
-        looks = self.islands * len(self.seen) / max(1, variation.free)  # of all islands together
-        eligible = population.eligible(looks)
+        eligible = self._eligible(population)
         for _ in range(_TRIES):
             if missing <= 0 or share < _HARDLY / self.islands:
                 break
             wanted = missing if choose is None else int(OVER * missing)
             size = min(int(wanted / share) + 8 * self.islands, _AT_ONCE)
-            drawn = [population.parents(eligible, size, rng) for _ in range(2)]
-            used, _, place = distinct(np.concatenate(drawn))
-            one, two = np.split(place, 2)
-            made = variation.children(variation.rows(pool[used]), one, two, rng).T
-            if self.layered:
-                made = self.space.canonical(made)
+            made = self._bred(population, eligible, size, rng)
             codes, keys = self.fresh(made)
             share = len(codes) / size
             kept = np.arange(min(missing, len(codes)))
@@ -146,6 +138,25 @@ class Breeder:
             found.append(codes.astype(np.int32))
             missing -= len(codes)
         return np.concatenate(found)
+
+    def bred(self, population: Population, count: int, rng: np.random.Generator) -> np.ndarray:
+        """(count, S) children, whether or not they are new or allowed."""
+        return self._bred(population, self._eligible(population), count, rng)
+
+    def _eligible(self, population: Population) -> np.ndarray:
+        """Places of those that may be parents."""
+        looks = self.islands * len(self.seen) / max(1, self.variation.free)  # of all islands
+        return population.eligible(looks)
+
+    def _bred(
+        self, population: Population, eligible: np.ndarray, count: int, rng: np.random.Generator
+    ) -> np.ndarray:
+        pool = np.concatenate([population.codes, population.others])
+        drawn = [population.parents(eligible, count, rng) for _ in range(2)]
+        used, _, place = distinct(np.concatenate(drawn))
+        one, two = np.split(place, 2)
+        made = self.variation.children(self.variation.rows(pool[used]), one, two, rng).T
+        return self.space.canonical(made) if self.layered else made
 
     def fresh(self, codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The designs of (D, S) that are allowed, its own, and were never seen; their keys."""

@@ -90,6 +90,15 @@ class Surrogate:
         ).T
         self.fitted = self.learnt
 
+    def bent(self, objectives: np.ndarray) -> np.ndarray:
+        """(D, O) objectives as they are fitted."""
+        return self._bent(objectives + self._shift)
+
+    def unbent(self, fitted: np.ndarray) -> np.ndarray:
+        """(..., O) objectives that fitted values stand for."""
+        size = self.signs * np.exp(np.minimum(self.signs * fitted, np.log(np.finfo(float).max)))
+        return np.where(self.signs != 0, size, fitted) - self._shift
+
     def _bent(self, values: np.ndarray) -> np.ndarray:
         """(D, O) shifted objectives as they are fitted."""
         least = np.where(self._shift > 0, _NEAREST, np.finfo(float).tiny)
@@ -100,8 +109,7 @@ class Surrogate:
         """(D, O) objectives of (D, S) designs."""
         found = self.features.of(codes)
         fitted = np.stack([((own @ found) * found).sum(axis=0) for own in self._weights], axis=1)
-        size = self.signs * np.exp(np.minimum(self.signs * fitted, np.log(np.finfo(float).max)))
-        return np.where(self.signs != 0, size, fitted) - self._shift
+        return self.unbent(fitted)
 
     def best(
         self, codes: np.ndarray, count: int, front: np.ndarray, reference: np.ndarray

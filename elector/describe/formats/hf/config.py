@@ -122,7 +122,8 @@ class Config:
 
     def drops(self, *keys: str) -> bool:
         """Whether any of these probabilities is above 0 (absent: 0.1, as in most classes)."""
-        return any([self.share(key, self.defaults.get(key, 0.1)) > 0 for key in keys])
+        rates = [self.share(key, 0.1) for key in keys if key in self.honours]
+        return any(rate > 0 for rate in rates)
 
     def texts(self, key: str, allowed: tuple[str, ...], length: int) -> list[str] | None:
         """A list of `length` words of those allowed; None where the key is absent or null."""

@@ -165,12 +165,12 @@ def _windows(config: Config, traits: Mapping[str, Any], layers: list[Block]) -> 
     number = len(layers)
     if traits["_windows"] == "listed":
         return _listed(config, layers)
-    if config.get("sliding_window") == 0:
-        raise config.fail("a window of 0 sees nothing", "sliding_window", value=0)
     window = config.number("sliding_window", 0, low=0)
     chunk = config.number("attention_chunk_size", 0, low=0)
     if not config.flag("use_sliding_window", traits.get("_windows") != "asked"):
         window = 0
+    elif config.get("sliding_window") == 0:
+        raise config.fail("a window of 0 sees nothing", "sliding_window", value=0)
     types = config.texts("layer_types", tuple(_TYPES), number)
     if types is None:
         types = _default_types(config, str(traits["_windows"]), number, bool(window))

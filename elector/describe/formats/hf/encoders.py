@@ -197,7 +197,7 @@ def vit(config: Config, traits: Mapping[str, Any]) -> Model:
         positions=positions if traits.get("position_kind", "learned") == "learned" else 0,
         activation=config.activation("hidden_act"),
         tied_embeddings=False,
-        dropout=config.drops(*_DROPS),
+        dropout=config.drops(*_DROPS, "attention_dropout"),
         patch_inputs=config.number("num_channels", 3) * patch[0] * patch[1],
         patches=patches,
     )

@@ -11,7 +11,14 @@ from elector.describe.model import Block
 #: Letters of `hybrid_override_pattern` (Nemotron-H), one sublayer each.
 LETTERS = {"M": "mamba2", "*": "attention", "-": "feed-forward", "E": "experts"}
 #: Words of `layers_block_type`, the same in later files.
-_WORDS = {"mamba": "M", "attention": "*", "mlp": "-", "moe": "E"}
+_WORDS = {
+    "mamba": "M",
+    "linear_attention": "M",
+    "attention": "*",
+    "full_attention": "*",
+    "mlp": "-",
+    "moe": "E",
+}
 
 
 def mixed(config: Config, layers: list[Block]) -> list[Block]:
