@@ -69,8 +69,8 @@ def _program(path: str, symbols: dict[str, str], class_name: str) -> Program:
     if suffix == ".json":
         from elector.describe.imports.transformers_config import read_config
 
-        _require("transformers", "torch")
         data = paths.read_bytes(path, limits.DESCRIPTION)
+        _require("transformers", "torch")
         return _fixed(read_config(path, data, class_name), symbols, path)
     if suffix == ".pt2":
         from elector.describe.imports.exported import read_exported
