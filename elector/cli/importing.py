@@ -57,8 +57,6 @@ def import_command(file: str, out: str, symbols: tuple[str, ...], class_name: st
     else:
         with whole(Path(out)) as temporary:
             temporary.write_text(text, encoding="utf-8")
-    for said in found.said:
-        click.echo(f"note: {said}", err=True)
     listing = found.model.listing
     assert listing is not None
     click.echo(
@@ -66,6 +64,8 @@ def import_command(file: str, out: str, symbols: tuple[str, ...], class_name: st
         f"{found.model.source}",
         err=out == "-",
     )
+    for said in found.said:
+        click.echo(f"note: {said}", err=out == "-")
 
 
 def _pair(text: str) -> tuple[str, str]:

@@ -14,6 +14,7 @@ from exported import archive, expression, node, program, symbol, tensor
 import elector
 from elector.base.errors import InputError
 from elector.cli.commands import main
+from elector.describe.formats.described import to_mapping
 from elector.describe.imports import import_file, limits
 from elector.describe.imports.calls import Call, Tensor, Unknown, rows
 from elector.describe.imports.traced import Symbol, Traced, listing
@@ -53,7 +54,7 @@ def test_the_command_writes_a_model(tmp_path: Path) -> None:
     out = tmp_path / "model.yaml"
     done = CliRunner().invoke(main, ["import", archive(tmp_path / "a.pt2"), "--out", str(out)])
     assert done.exit_code == 0, done.output
-    assert "s0 is batch" in done.stderr
+    assert "s0 is batch" in done.output
     found = elector.simulate(str(out), "systolic", settings={"workload.batch": 3})
     assert found["macs"] == 3 * 128 * 2 * 8 * 16
 
@@ -454,3 +455,50 @@ def test_what_is_no_onnx_file(tmp_path: Path) -> None:
     path = tmp_path / "a.onnx"
     path.write_bytes(b"\x80\x04garbage")
     refuses(str(path), "is no ONNX model")
+
+
+@pytest.mark.extras("torch")
+def test_what_pytorch_saves(tmp_path: Path) -> None:
+    """The archive as PyTorch writes it: tied weights once, attention as its products."""
+    import torch
+
+    class Layer(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.up = torch.nn.Linear(8, 24)
+            self.down = torch.nn.Linear(8, 8)
+
+        def forward(self, x: Any) -> Any:
+            q, k, v = self.up(x).chunk(3, dim=-1)
+            return self.down(torch.nn.functional.scaled_dot_product_attention(q, k, v))
+
+    sides = {0: torch.export.Dim("b", min=2, max=64), 1: torch.export.Dim("n", min=2, max=512)}
+    made = torch.export.export(Layer(), (torch.zeros(3, 16, 8),), dynamic_shapes=(sides,))
+    path = str(tmp_path / "layer.pt2")
+    torch.export.save(made, path)
+    found = read(path)
+    assert found.parameters == 8 * 24 + 24 + 8 * 8 + 8
+    out = tmp_path / "model.yaml"
+    done = CliRunner().invoke(main, ["import", path, "--out", str(out)])
+    assert done.exit_code == 0, done.output
+    result = elector.simulate(str(out), "systolic", settings={"workload.batch": 2})
+    tokens = 2 * 128
+    assert result["macs"] == tokens * 8 * 24 + 2 * tokens * 128 * 8 + tokens * 8 * 8
+
+
+@pytest.mark.slow
+@pytest.mark.reference
+@torch_extras
+@pytest.mark.parametrize("kind", ["electra", "deit", "lfm2", "granitemoe", "starcoder2", "marian"])
+def test_classes_that_were_counted_independently(
+    tmp_path: Path, reference_dir: Path, kind: str
+) -> None:
+    text = (reference_dir / "hf_models.json").read_text(encoding="utf-8")
+    entries = [entry for entry in json.loads(text) if entry["model_type"] == kind]
+    entry = min(entries, key=lambda e: int(e["parameters"]))
+    found = import_file(configured(tmp_path, entry["config"]), class_name=entry["class"]).model
+    out = tmp_path / "model.yaml"
+    out.write_text(json.dumps(to_mapping(found)))  # JSON is YAML
+    result = elector.simulate(str(out), "tpu-v4i", settings={"workload.sequence_length": 128})
+    assert result["parameters"] == entry["parameters"]
+    assert result["macs"] == entry["macs"]["b1"]

@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from click.testing import CliRunner
 from descriptions import refused, written
 
 import elector
 from elector.base.errors import InputError
 from elector.base.table import Column
+from elector.cli.commands import main
 from elector.describe.formats import load_model
 from elector.describe.formats.described import to_mapping
 from elector.describe.formats.operations import from_listing
@@ -217,3 +219,11 @@ def test_a_listing_knows_its_symbols(tmp_path: Path) -> None:
     listing = load_model(listed(tmp_path, LIST)).listing
     assert isinstance(listing, Listing)
     assert listing.names == {"batch", "length", "width"}
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_a_list_is_traced(tmp_path: Path, machine: str) -> None:
+    out = tmp_path / "trace.json"
+    done = CliRunner().invoke(main, ["trace", listed(tmp_path, LIST), machine, "--out", str(out)])
+    assert done.exit_code == 0, done.output
+    assert "query" in out.read_text()

@@ -47,6 +47,8 @@ def import_file(
     if program.unknown.names:
         names = ", ".join(sorted(program.unknown.names))
         said.append(f"counted as one operation an element: {names}")
+    if program.unknown.asked:
+        said.append("the class asks whether all of a mask is set: it is, there is no padding")
     model = Model(
         Path(path).parent.name if Path(path).name == "config.json" else Path(path).stem,
         "operations",
@@ -67,8 +69,8 @@ def _program(path: str, symbols: dict[str, str], class_name: str) -> Program:
     if suffix == ".json":
         from elector.describe.imports.transformers_config import read_config
 
-        _require("transformers", "torch")
         data = paths.read_bytes(path, limits.DESCRIPTION)
+        _require("transformers", "torch")
         return _fixed(read_config(path, data, class_name), symbols, path)
     if suffix == ".pt2":
         from elector.describe.imports.exported import read_exported

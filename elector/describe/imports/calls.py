@@ -84,9 +84,14 @@ class Call:
 
 @dataclass
 class Unknown:
-    """Operators that were counted without being known."""
+    """What was taken without being known.
+
+    names : operators that were counted as one operation an element. asked : modules that asked
+    whether all of a mask is set, and were told yes.
+    """
 
     names: set[str] = field(default_factory=set)
+    asked: set[str] = field(default_factory=set)
 
 
 def rows(call: Call, kind: str, unknown: Unknown) -> list[Traced]:

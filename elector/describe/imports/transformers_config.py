@@ -280,6 +280,7 @@ def _recorder(module: Any, unknown: Unknown) -> Any:
             self.stack: list[str] = []
             self.path = ""
             self.weights: dict[int, tuple[str, int]] = {}
+            self.alls: dict[int, Any] = {}  # whether all of a mask is set
             self.kept: list[Any] = []  # a storage that goes would leave its number to another
             for name, p in module.named_parameters():
                 self.weights[_storage(p)] = (name, p.numel())
@@ -306,8 +307,13 @@ def _recorder(module: Any, unknown: Unknown) -> Any:
             self, func: Any, types: Any, args: Any = (), named: Any = None
         ) -> Any:
             named = named or {}
-            out = func(*args, **named)
             name = func._schema.name.partition("::")[2]
+            if name == "_local_scalar_dense" and _storage(args[0]) in self.alls:
+                unknown.asked.add(self.path)
+                return True
+            out = func(*args, **named)
+            if name == "all":
+                self.alls[_storage(out)] = out
             outs = [t for t in (out if isinstance(out, tuple | list) else [out]) if _is(t)]
             if name in _COPIES and args and _is(args[0]) and _storage(args[0]) in self.weights:
                 for made in outs:
