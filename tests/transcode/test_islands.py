@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import pickle
+import subprocess
+import sys
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -162,3 +164,27 @@ def test_an_evaluator_that_cannot_travel_works_here(tmp_path: Path) -> None:
     assert sum(asked) >= 4000
     search(tmp_path / "sent", jobs=2)
     pd.testing.assert_frame_equal(designs(tmp_path / "local"), designs(tmp_path / "sent"))
+
+
+@pytest.mark.parametrize(
+    "restricted",
+    [
+        {"OPENBLAS_NUM_THREADS": "1", "OPENBLAS_CORETYPE": "Haswell"},
+        {"NPY_DISABLE_CPU_FEATURES": "AVX512F AVX512CD AVX512_SKX"},
+    ],
+)
+def test_the_front_is_the_same_on_other_processors(
+    restricted: dict[str, str], tmp_path: Path
+) -> None:
+    """Fewer vector instructions, other kernels, one thread."""
+    fronts = []
+    for name, changed in (("here", {}), ("there", restricted)):
+        words = ["bert", "--sampler", "guided", "--budget", "48", "--out", str(tmp_path / name)]
+        subprocess.run(
+            [sys.executable, "-W", "ignore", "-m", "transcode", "search", *words, "--quiet"],
+            env=os.environ | changed,
+            capture_output=True,
+            check=True,
+        )
+        fronts.append((tmp_path / name / "front.csv").read_bytes())
+    assert fronts[0] == fronts[1]
