@@ -127,13 +127,15 @@ def of_group(group: Group) -> dict[str, Note]:
 
 def asks(value: object, field: Field | None = None) -> bool:
     """Whether a value that is given asks for something: a choice that is not the default does."""
+    if value is None:
+        return False
     text = str(value).strip().lower()
     if field is not None and text in field.choices and text != str(field.default):
         return True
     try:
         return float(text) != 0
     except ValueError:
-        return value is not None and text not in NOTHING
+        return text not in NOTHING
 
 
 def products_of(model: Model) -> frozenset[str]:

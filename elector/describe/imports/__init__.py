@@ -97,7 +97,7 @@ def _require(*modules: str) -> None:
             raise InputError(
                 f"needs {module}, which is not installed",
                 field="import",
-                hint="pip install with the extra [import]",
+                hint="install it with the extra [import] (docs/import.md)",
             )
 
 
