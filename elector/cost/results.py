@@ -28,6 +28,10 @@ EXISTS = ("always", "feasible", "generate", "cells", "machine", "run", "accuracy
 BETTER = ("up", "down", "")
 
 
+#: Unit of what is true or false.
+FLAG = "flag"
+
+
 @dataclass(frozen=True)
 class Metric:
     """One kind of result, a row of data/results.csv.
@@ -58,12 +62,19 @@ class Metric:
         return 1.0 if self.shown == self.unit else units.convert(f"1 {self.unit}", self.shown)
 
     @property
+    def flag(self) -> bool:
+        """Whether it is true or false."""
+        return self.unit == FLAG
+
+    @property
     def shared(self) -> bool:
         """Whether it is of the chip or the model, whatever the workload."""
         return self.of in ("chip", "model")
 
     def show(self, value: float) -> str:
         """`value` as people read it."""
+        if self.flag:
+            return "yes" if value else "no"
         return quantity.show(value * self.factor, self.shown)
 
 

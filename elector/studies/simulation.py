@@ -126,7 +126,8 @@ def record(cost: Cost, i: int) -> dict[str, object]:
             continue
         for name in cost.scalars:
             if name == metric.name or name.endswith(f".{metric.name}"):
-                found[name] = _plain(cost.scalars[name][i])
+                value = _plain(cost.scalars[name][i])
+                found[name] = bool(value) if metric.flag and value is not None else value
     return found
 
 

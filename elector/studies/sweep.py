@@ -140,7 +140,9 @@ def _result(
             reason, notes = _reason(found, at), remarks.notes[at]
             said.update(dict.fromkeys(notes))
             infeasible += reason is not None
-            record += [_plain(column[row]) for column in values.values()]
+            record += [
+                _plain(column[row], registry().get(name).flag) for name, column in values.items()
+            ]
             record += [remarks.settings[at].get(key) for key in asked]
             record += ["; ".join(notes) or None, VERSION, reason is None, reason, None]
         records.append(record)
@@ -175,8 +177,10 @@ def _reason(found: dict[str, Swept], at: int) -> str | None:
     return None
 
 
-def _plain(value: float) -> float | int | None:
+def _plain(value: float, flag: bool) -> float | int | bool | None:
     """As in the JSON: None for what is not a number, whole numbers without a point."""
     if math.isnan(value):
         return None
+    if flag:
+        return bool(value)
     return int(value) if value.is_integer() and abs(value) >= 1 else value

@@ -194,7 +194,10 @@ def _activity(p: Prepared, part: slice | Array) -> Activity:
         start=_start(p) / units.number("host_speed"),
         overlap=Overlap(queued=True),
         power=Power(clocked),
-        told=Told(largest=_largest(p, units, index)),
+        told=Told(
+            extra={"host_bound": sum_rows(host) + _start(p) > sum_rows(busy)},
+            largest=_largest(p, units, index),
+        ),
         details=Details(_tiles(p.plan, q), (touched * count, moved * count)) if p.details else None,
     )
 
