@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from elector.describe.numbers import unpacking
+from elector.describe.numbers import formats, unpacking
 
 #: Parts of a layer that files leave as they are, and what their modules are called. Norms,
 #: convolutions and routers are never stored in a format of their own here.
@@ -41,15 +41,16 @@ class Quantization:
     @property
     def format(self) -> str:
         """The row of data/formats.csv that its weights are stored in; "" where there is none."""
-        groups = {
-            "int4": {0: "int4-channel", 32: "int4-g32", 64: "int4-g64", 128: "int4"},
-            "int8": {0: "int8", 128: "int8-g128"},
-            "int3": {128: "int3"},
-            "int2": {128: "int2"},
-        }
-        if self.weights in groups:
-            return groups[self.weights].get(self.group, "")
-        return self.weights if self.weights in unpacking() else ""
+        if self.weights not in unpacking():
+            return ""
+        if formats()[self.weights].kind != "integer":
+            return self.weights
+        scale = str(self.group) if self.group else "tensor"
+        found = (formats()[name] for name in unpacking())
+        return next(
+            (f.name for f in found if (f.kind, f.bits, f.scale) == ("integer", self.bits, scale)),
+            "",
+        )
 
     @property
     def kept(self) -> tuple[str, ...]:

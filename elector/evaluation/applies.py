@@ -29,6 +29,8 @@ Array = np.ndarray
 _CONDITION = re.compile(r"(\w+)(!=|=)([^\s]+)")
 #: Words that ask for nothing, as 0 does: there is nothing to be said where they are given.
 NOTHING = ("auto", "native", "same", "none", "dense", "false")
+#: Settings of which such a word is a wish like any other.
+NONE_ASKS = frozenset(["residency"])
 #: What a fact is called in a sentence, where it is no setting of the workload.
 _CALLED = {
     "machine": "the machine",
@@ -126,11 +128,11 @@ def of_group(group: Group) -> dict[str, Note]:
 
 
 def asks(value: object, field: Field | None = None) -> bool:
-    """Whether a value that is given asks for something: a choice that is not the default does."""
+    """Whether a value that is given asks for something."""
     if value is None:
         return False
     text = str(value).strip().lower()
-    if field is not None and text in field.choices and text != str(field.default):
+    if field is not None and field.key in NONE_ASKS and text != str(field.default):
         return True
     try:
         return float(text) != 0

@@ -151,10 +151,16 @@ class _Sizes:
         cls, model: str, workload: Mapping[str, object], sequences: int | None, file: object
     ) -> _Sizes:
         fields = schema("workload")
-        batch, length = (
-            int(str(fields[key].parse(workload.get(key, fields[key].default), file=file)))
-            for key in ("batch", "sequence_length")
-        )
+
+        def size(key: str) -> int:
+            try:
+                return int(str(fields[key].parse(workload.get(key, fields[key].default))))
+            except InputError as error:
+                raise InputError(
+                    error.problem, file=file, field=f"workload.{key}", value=error.value
+                ) from None
+
+        batch, length = size("batch"), size("sequence_length")
         applies = load_model(model).family in fields["sequence_length"].applies
         return cls(batch, length if applies else None, sequences)
 

@@ -94,7 +94,8 @@ def test_one_line_of_the_table_says_what_was_simulated(words: tuple[str, ...], l
 
 def test_the_line_of_a_training_step() -> None:
     words = ("bert-tiny", "a100-sxm-40gb", "--mode", "training", "--trainable", "lora:8")
-    line = run("simulate", *words, "--gradient-accumulation", "4").stdout.splitlines()[1]
+    shown = run("simulate", *words, "--gradient-accumulation", "4").stdout.splitlines()
+    line = " ".join(part.strip() for part in shown[1 : shown.index("")])
     assert line.startswith("training, batch 1, 128 tokens, ")
     for part in ("adamw", "trains lora:8", "4 micro-batches", "eager stack"):
         assert f", {part}" in line

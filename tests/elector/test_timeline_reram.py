@@ -89,7 +89,7 @@ def test_what_stands_side_by_side_is_drawn_side_by_side() -> None:
 
 def test_a_piece_takes_two_units_at_once_or_waits() -> None:
     def job(unit: str, seconds: float, amount: float, also: tuple[str, float] | None) -> Job:
-        shape = (0, 0, 0, 0, unit, [seconds], 0.0, 0.0, 0.0, None, False, "m")
+        shape = (0, 0, 0, unit, [seconds], 0.0, 0.0, 0.0, None, False, "m")
         return Job(*shape, amount=amount, also=also)
 
     jobs = [

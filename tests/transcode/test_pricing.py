@@ -154,14 +154,14 @@ def test_every_setting_of_a_model_is_priced_or_refused(key: str, base: str, task
     field = schema("model")[key]
     assert field.accuracy == CHANGES
     workload = {"task": task, "sequence_length": 256}
-    values = [2, 4] if field.type == "int" else ["pooler", "causal-lm"]
+    values = [2, 4] if field.type in ("int", "float") else ["pooler", "causal-lm"]
     said = refused(with_key("model", base, key, values, workload=workload))
     if key in SIZES:
         assert not said
         assert not refused(with_key("model", base, key, 2, workload=workload))
         return
     assert "no accuracy source prices it" in said
-    other = 7 if field.type == "int" else "masked-lm"
+    other = 7 if field.type in ("int", "float") else "masked-lm"
     said = refused(with_key("model", base, key, other, workload=workload))
     assert "no accuracy source prices it" in said and f"model.{key}" in said
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from elector.base.errors import InputError
+from elector.base.table import schema
 from elector.evaluation import perplexity
 from transcode.accuracy import find_task, priced
 from transcode.accuracy.recipe import MeasuredWith, accuracy_class, format_prices, measured_with
@@ -102,12 +103,13 @@ def _check_perplexity(space: Space, fail: Fail) -> None:
         ]
         for where, value in given:
             if value != "native" and not perplexity.priced(key, str(value)):
-                known = [f for s, f in perplexity.scores() if s == key]
                 raise fail(
                     "no published score says what it does to the perplexity",
                     where,
                     value=value,
-                    allowed=["same", *known] if key != "precision" else ["fp16", "bf16", *known],
+                    allowed=[
+                        n for n in schema("workload")[key].choices if perplexity.priced(key, n)
+                    ],
                 )
 
 
@@ -272,14 +274,17 @@ def _check_bases(space: Space, kinds: tuple[str, ...], fail: Fail) -> None:
         return
     for setting in _based(space, fail):
         measured = measured_with(setting.schema, setting.key, *kinds)
-        if measured is None:
-            continue
+        measured = measured or measured_with("model_file", setting.key, *kinds)
         value = setting.values[0]
-        equal = setting.usual if measured.relation else None
-        if value != equal and not measured.holds(value):
+        if measured is None:  # what the models of the rows do not have has no value there
+            other, words = setting.usual == 0 and value != 0, "0"
+        else:
+            equal = setting.usual if measured.relation else None
+            other, words = value != equal and not measured.holds(value), measured.words
+        if other:
             raise fail(
                 f"has {setting.key} {value}, which changes the accuracy, and no accuracy source "
-                f"prices it: the accuracy rows were measured with {measured.words}",
+                f"prices it: the accuracy rows were measured with {words}",
                 "model",
                 value=setting.base,
                 hint="accuracy: {source: table}, with rows of such models, prices it",

@@ -16,7 +16,7 @@ from elector.base.table import NEUTRAL, Field, Scalar, schema
 from elector.describe.formats import load_model
 from elector.describe.layered import NAME, layer_field
 from elector.describe.layered import base as layered_base
-from elector.describe.model import Model
+from elector.describe.model import EXTRAS, Model
 from elector.evaluation.accelerators import load_accelerator
 from elector.machines.contract import Machine
 from transcode.space.codes import Space
@@ -132,6 +132,8 @@ def _described(base: str) -> Iterator[tuple[str, Scalar, Scalar | None]]:
     for block in model.blocks[:1]:
         yield "kv_heads", block.kv_heads, block.heads
         yield "head_size", block.head_size, block.hidden // block.heads
+    for name in EXTRAS:
+        yield name, max((getattr(block, name) for block in model.blocks), default=0), 0
 
 
 def accelerator_settings(space: Space) -> Iterator[ResolvedSetting]:
