@@ -103,6 +103,7 @@ def _check_perplexity(space: Space, fail: Fail) -> None:
         ]
         for where, value in given:
             if value != "native" and not perplexity.priced(key, str(value)):
+                names = schema("workload")[key].choices
                 raise fail(
                     "no published score says what it does to the perplexity",
                     where,
