@@ -108,9 +108,7 @@ def _check_perplexity(space: Space, fail: Fail) -> None:
                     "no published score says what it does to the perplexity",
                     where,
                     value=value,
-                    allowed=[
-                        n for n in schema("workload")[key].choices if perplexity.priced(key, n)
-                    ],
+                    allowed=[name for name in names if perplexity.priced(key, name)],
                 )
 
 
