@@ -60,9 +60,17 @@ settings.register_profile("explore", deadline=None, max_examples=1000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
 
 
+#: Hybrids are made of machines whose laws the quick tests try; their own are tried with the slow.
+HYBRIDS = ("hpt", "reram+systolic")
+OF_HYBRIDS = ("elector/laws/test_pairs.py", "elector/test_laws.py")
+
+
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip what cannot run here, each with one line saying what is missing."""
+    """Skip what cannot run here, each with one line saying what is missing; put off hybrids."""
     for item in items:
+        if any(f in item.nodeid for f in OF_HYBRIDS) and any(h in item.name for h in HYBRIDS):
+            item.add_marker(pytest.mark.slow)
         if item.get_closest_marker("reference") and not REFERENCE.is_dir():
             item.add_marker(pytest.mark.skip("reference data absent: ../shared/reference"))
         for marker in item.iter_markers("extras"):

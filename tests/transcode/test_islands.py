@@ -166,6 +166,7 @@ def test_an_evaluator_that_cannot_travel_works_here(tmp_path: Path) -> None:
     pd.testing.assert_frame_equal(designs(tmp_path / "local"), designs(tmp_path / "sent"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "restricted",
     [
