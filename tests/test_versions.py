@@ -27,7 +27,7 @@ SELECTION = (
     "tests/elector/test_evaluate.py",
     "tests/elector/test_sweepfile.py",
     "tests/elector/test_table.py",
-    "tests/elector/test_timeline.py",
+    "tests/elector/test_schedule.py",
     "tests/transcode/test_pareto.py",
     "tests/transcode/test_plot.py",
     "tests/transcode/test_search.py",
