@@ -68,6 +68,9 @@ def simulated_operations(model: Model, length: int, batch: int, mode: str) -> Op
     workload = Workload(
         mode=mode,
         precision="fp32",
+        weights="same",
+        kv_cache="same",
+        kept=(),
         optimizer="adamw",
         activations="store",
         attention="unfused",

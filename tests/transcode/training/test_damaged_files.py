@@ -89,7 +89,6 @@ def test_a_result_that_is_cut_or_another(finished: Path, tmp_path: Path, content
         lambda text: text.replace("\n2,", "\ntwo,"),
         lambda text: text.replace("full", "full,extra"),
         lambda text: "step,seconds\n1,2\n",
-        lambda text: text + '"\n',
         lambda text: text.replace("loss", "cost", 1),
     ],
 )
