@@ -186,7 +186,8 @@ def test_messages_that_nobody_can_read_change_nothing(
     """With standard error full, broken or closed a command does what it always does."""
     found = {}
     for name in ("whole", "full", "broken", "closed"):
-        words = [word for word in words_of(command, f"said-{name}") if word != "--quiet"]
+        out = f"said-{'-'.join(command)}-{name}"
+        words = [word for word in words_of(command, out) if word != "--quiet"]
         with (folder / f"{name}.txt").open("w+") as stdout:
             first = {
                 "whole": None,
@@ -196,7 +197,7 @@ def test_messages_that_nobody_can_read_change_nothing(
             }[name]
             done = run(command[0], *words, cwd=folder, stdout=stdout, first=first)
             stdout.seek(0)
-            shown = stdout.read().replace(f"said-{name}", "OUT")
+            shown = stdout.read().replace(out, "OUT")
         found[name] = done.returncode, re.sub(r"\d+\.\d s\b", "", shown)
         if name == "whole":
             assert "Traceback" not in done.stderr and "Error" not in done.stderr

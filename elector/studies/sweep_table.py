@@ -24,6 +24,8 @@ from elector.evaluation.settings import is_known, known_keys
 
 #: Largest table that is read [byte]: a million rows or two, for a few seconds and a gigabyte.
 LIMIT = 50_000_000
+#: Most rows of another length than the header: a file with more is no table of designs.
+MOST_RAGGED = 100_000
 #: Rows that are read at once.
 _PIECE = 8192
 PASSED_THROUGH = ("id", "accuracy", "accuracy_std")
@@ -145,6 +147,10 @@ def read_table(path: str | Path) -> SweepTable:
         for at, found in enumerate(listed):
             if len(found) != len(header):
                 listed[at] = _ragged(found, len(header), len(lines) + at, errors)
+        if len(errors) > MOST_RAGGED:
+            raise InputError(
+                f"has more than {MOST_RAGGED:,} rows of another length than the header", file=path
+            )
         for column, texts in zip(cells, zip(*listed, strict=True), strict=True):
             column.extend(texts)
         lines.extend(line for line, _ in piece)

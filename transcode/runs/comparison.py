@@ -189,7 +189,9 @@ def _excess(front: np.ndarray, others: np.ndarray) -> np.ndarray:
         some = others[start : start + _CHUNK]
         worst = np.full((len(some), len(front)), -np.inf)
         for axis in range(front.shape[1]):  # one objective after another keeps it in the cache
-            np.maximum(worst, front[None, :, axis] - some[:, axis, None], out=worst)
+            with np.errstate(invalid="ignore"):  # two infinities are as far as each other
+                ahead = front[None, :, axis] - some[:, axis, None]
+            np.fmax(worst, ahead, out=worst)
         found[start : start + len(some)] = worst.min(axis=1)
     return found
 

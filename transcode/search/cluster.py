@@ -124,7 +124,7 @@ def _watch(client: Any, address: str) -> Callable[[], None]:
     def look() -> None:
         nonlocal seen
         now = time.monotonic()
-        if client.scheduler_info()["workers"]:
+        if client.scheduler_info().get("workers"):
             seen = now
         elif now - seen > ALONE:
             raise EvaluationError(

@@ -140,6 +140,12 @@ def _run(opened: list[query.Recorded], out: Path) -> Run:
         "budget": None,
         "warm_start": None,
     }
+    if given is not None and not set(names) <= set(given):
+        raise InputError(
+            "names other objectives than the space",
+            file=first.folder / "manifest.json",
+            field="reference_point",
+        )
     reference = None if given is None else np.array([given[n] for n in names]) * problem.signs
     timers = Timers(time.perf_counter, time.perf_counter())
     record = Record(problem, out, manifest, timers)

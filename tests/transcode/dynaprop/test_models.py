@@ -109,6 +109,8 @@ def steps(module: nn.Module, call: nn.Module, pruner: DynaProp) -> list[torch.Te
 def test_compiled_code_finds_the_same(backend: str, record: bool) -> None:
     import torch._dynamo as dynamo
 
+    if backend == "inductor" and " " in torch.__file__:
+        pytest.skip("inductor hands paths with blanks to the linker as they are")
     dynamo.reset()
     dynamo.utils.counters.clear()
     torch.manual_seed(0)
