@@ -129,20 +129,25 @@ def _split(stage: Stage, streams: Array, together: _Passed) -> tuple[Array, Arra
     """(D,) seconds with the batch in the number of streams that takes the least, and the number.
 
     Tried are all sequences together, each on its own, and 2, 4, 8 ... streams: numbers that do
-    not depend on what a sequence is, so that a shorter one may be split like a longer one.
+    not depend on what a sequence is, so that a shorter one may be split like a longer one. A design
+    takes only what it would try alone: another formula for the same seconds may differ in the last
+    bit, and what stands beside it must not decide which one it gets.
     """
     best, chosen = stage.seconds(together, together, together.streams), together.streams
     if not (streams > 1.0).any():
         return best, chosen
     apart = stage.passed(streams)
     found = stage.seconds(together, apart, streams)
-    best, chosen = np.minimum(best, found), np.where(found < best, streams, chosen)
+    better = (streams > 1.0) & (found < best)
+    best, chosen = np.where(better, found, best), np.where(better, streams, chosen)
     number = 2.0 ** np.floor(np.log2(np.maximum(streams - 1.0, 1.0)))
     while (number > 1.0).any():
         n = np.maximum(number, 1.0)
-        if ((number > 1.0) & (stage.least(together, apart, n) < best)).any():
+        may = (number > 1.0) & (stage.least(together, apart, n) < best)
+        if may.any():
             found = stage.seconds(together, stage.passed(n), n)
-            best, chosen = np.minimum(best, found), np.where(found < best, n, chosen)
+            better = may & (found < best)
+            best, chosen = np.where(better, found, best), np.where(better, n, chosen)
         number = number / 2.0
     return best, chosen
 
@@ -257,7 +262,9 @@ class Stage:
             found[name] = load, idle + np.maximum(inside - here, 0.0) / periods
         chain = (once + inside) * n
         for i, (load, part, periods) in enumerate(self.holds):
-            whole = overlap(load, part, chain, n, periods)
+            # A design that takes no turns has no such bound: its chain over n, times n, is not
+            # the chain to the last bit.
+            whole = np.where(load > 0.0, overlap(load, part, chain, n, periods), 0.0)
             found[f"{TURNS} {i + 1}"] = load, whole - load
         return found
 

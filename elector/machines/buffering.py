@@ -71,8 +71,11 @@ def stream(
     if loads.double.all() and not (compute + loads.whole < loads.half).any():
         return Stream(alone, ahead, None, busy or {})
     turned = compute + whole
+    # A design of which no row gains by it has none, whatever stands beside it: another way to the
+    # same seconds differs in the last bit.
+    gains = (compute + loads.whole < loads.half).any(axis=0) | ~loads.double
     alone, ahead = (np.where(loads.double, x, turned) for x in (alone, ahead))
-    return Stream(alone, ahead, turned, busy or {})
+    return Stream(alone, ahead, np.where(gains, turned, np.inf), busy or {})
 
 
 def holds(compute: Array, units: Array, loads: Loads, turns: Array) -> tuple[Array, ...]:

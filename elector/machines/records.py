@@ -277,7 +277,11 @@ def summed(each: Sequence[Stream]) -> Stream:
 
     No budget is left: every unit has kept its own.
     """
-    turned = [x.alone if x.turned is None else x.turned for x in each]
+    # Units whose rows gain nothing by turns keep their seconds.
+    turned = [
+        x.alone if x.turned is None else np.where(np.isinf(x.turned), x.alone, x.turned)
+        for x in each
+    ]
     return Stream(
         total([x.alone for x in each]),
         total([x.ahead for x in each]),
