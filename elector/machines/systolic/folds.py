@@ -181,8 +181,12 @@ def _least(
             break
         # A group of more than there are is a group of all.
         here = np.where(np.minimum(size, few.batch) <= fit, float(size), 1.0)
+        # A product on its own is known already: of a mean number of products, as of experts, a
+        # group of one would leave a part of one over, and only beside others that are grouped.
+        grouped = here > 1.0
         for values, found in zip(best, of(few, _groups(few, a, here)), strict=True):
-            values[packed] = np.minimum(values[packed], found)
+            own = values[packed]
+            values[packed] = np.where(grouped, np.minimum(own, found), own)
     return best
 
 
