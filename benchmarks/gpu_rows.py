@@ -22,7 +22,7 @@ from elector.evaluation.resolve import resolve
 from elector.machines.contract import Machine, Units
 from elector.machines.gpu import machine as gpu
 from elector.operations import build
-from elector.operations.collect import Collector, Shape, Sizes
+from elector.operations.collect import TABLES, Collector, Shape, Sizes
 from elector.operations.roles import Place, Role, Section
 from elector.operations.rows import Operations, Row
 from elector.operations.scope import formula
@@ -280,21 +280,7 @@ def operations(
         simple, special = formula(kind)
         row = Row(role, place, "forward", title, False, simple=simple, special=special, **streams)
         out.vector(row, one, m, Sizes(), (None, None))
-    values = {
-        name: np.broadcast_to(out.table(name), (1, m.size)) + 0.0
-        for name in (
-            "count",
-            "batch",
-            "m",
-            "k",
-            "n",
-            "span",
-            "reach",
-            "a_bytes",
-            "b_bytes",
-            "out_bytes",
-        )
-    }
+    values = {name: np.broadcast_to(out.table(name), (1, m.size)) + 0.0 for name in TABLES}
     macs = values["batch"][0] * m * k * n * (kind == "linear")
     nothing = {name: 0.0 * one for name in whole.memory}
     return Operations(

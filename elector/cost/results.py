@@ -12,6 +12,7 @@ behind (memory_bytes.weights).
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,6 +71,14 @@ class Metric:
     def shared(self) -> bool:
         """Whether it is of the chip or the model, whatever the workload."""
         return self.of in ("chip", "model")
+
+    def plain(self, value: float) -> float | int | bool | None:
+        """As in JSON: None for what is not a number, whole numbers without a point."""
+        if math.isnan(value):
+            return None
+        if self.flag:
+            return bool(value)
+        return int(value) if value.is_integer() and abs(value) >= 1 else value
 
     def show(self, value: float) -> str:
         """`value` as people read it."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -122,12 +121,11 @@ def record(cost: Cost, i: int) -> dict[str, object]:
     for metric in registry():
         if metric.axis:
             parts = cost.groups.get(metric.name, {})
-            found[metric.name] = {name: _plain(values[i]) for name, values in parts.items()}
+            found[metric.name] = {n: metric.plain(float(v[i])) for n, v in parts.items()}
             continue
         for name in cost.scalars:
             if name == metric.name or name.endswith(f".{metric.name}"):
-                value = _plain(cost.scalars[name][i])
-                found[name] = bool(value) if metric.flag and value is not None else value
+                found[name] = metric.plain(float(cost.scalars[name][i]))
     return found
 
 
@@ -151,13 +149,6 @@ def _notes(cost: Cost, model: str, settings: Mapping[str, object]) -> list[str]:
 
         found = list(dict.fromkeys([*found, *warnings(model, settings)]))
     return found
-
-
-def _plain(value: float) -> float | int | None:
-    number = float(value)
-    if math.isnan(number):
-        return None
-    return int(number) if number.is_integer() and abs(number) >= 1 else number
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,6 @@ NAME.latency_s and so on; those of the chip and the model alone keep their plain
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -123,6 +122,7 @@ def _result(
     kept = {n: c for n, c in table.columns.items() if not table.kinds.is_result(n)}
     texts = [[column.values[code] for code in column.codes.tolist()] for column in kept.values()]
     values = _values(found, place)
+    metrics = [registry().get(name) for name in values]
     asked = list(dict.fromkeys(key for each in remarks.settings for key in each))
     records: list[list[object]] = []
     messages: list[tuple[int, str]] = []
@@ -141,7 +141,8 @@ def _result(
             said.update(dict.fromkeys(notes))
             infeasible += reason is not None
             record += [
-                _plain(column[row], registry().get(name).flag) for name, column in values.items()
+                metric.plain(column[row])
+                for metric, column in zip(metrics, values.values(), strict=True)
             ]
             record += [remarks.settings[at].get(key) for key in asked]
             record += ["; ".join(notes) or None, VERSION, reason is None, reason, None]
@@ -175,12 +176,3 @@ def _reason(found: dict[str, Swept], at: int) -> str | None:
         if reason is not None:
             return f"{workload}: {reason}" if workload else reason
     return None
-
-
-def _plain(value: float, flag: bool) -> float | int | bool | None:
-    """As in the JSON: None for what is not a number, whole numbers without a point."""
-    if math.isnan(value):
-        return None
-    if flag:
-        return bool(value)
-    return int(value) if value.is_integer() and abs(value) >= 1 else value

@@ -25,6 +25,7 @@ from elector.base.errors import InputError
 from elector.base.table import DATA, Column, read_csv
 from elector.cost.results import registry
 from elector.evaluation.path import evaluate
+from elector.machines import MACHINES
 from elector.technology import Technology
 
 Array = np.ndarray
@@ -39,9 +40,8 @@ REGIMES = (
     ("products", ("products", "cycles")),
     ("bert", ("bert", "inference")),
 )
-#: What stands for any family, stack and regime; families of machines that no GPU speaks for.
+#: What stands for any family, stack and regime.
 ANY = ("*", "*", "*")
-OTHERS = ("tpu", "systolic", "acceltran", "reram", "hybrid")
 #: Results that follow the time, and in which direction; all others follow the constants alone.
 _TIMES = {
     "latency_s": 1,
@@ -103,8 +103,17 @@ def candidates(kind: tuple[str, str, str]) -> list[tuple[str, str, str]]:
     """Groups of cases that speak for a kind of design, the narrowest first."""
     hide = itertools.product((False, True), repeat=3)
     found = [(_or_any(kind[0], f), _or_any(kind[1], s), _or_any(kind[2], r)) for f, s, r in hide]
-    gpu = kind[0] not in OTHERS
-    return [key for key in found if gpu or key[0] != "*" or key == ANY]
+    shared = kind[0] in _architectures()  # chips of other families of one kind speak for it
+    return [key for key in found if shared or key[0] != "*" or key == ANY]
+
+
+@functools.cache
+def _architectures() -> frozenset[str]:
+    """Families that devices of one machine kind fall into."""
+    known = [
+        m.fields["architecture"].choices for m in MACHINES.values() if "architecture" in m.fields
+    ]
+    return frozenset(name for choices in known for name in choices)
 
 
 def _or_any(part: str, hidden: bool) -> str:
@@ -142,7 +151,7 @@ def intervals(
     """
     if samples < 20:
         raise InputError("needs at least 20", field="samples", value=samples)
-    own = technology or Technology.load()
+    own = (technology or Technology.load()).fresh()
     nominal = evaluate(columns, 1, technology=own, level="scalars")
     if not nominal.feasible[0]:
         return {}, []
@@ -152,7 +161,7 @@ def intervals(
         np.exp(random.standard_normal(samples) * math.log(w) / _REACH)
         for w in (width.time, width.power)
     )
-    cost = evaluate(columns, 1, technology=_drawn(own, columns, random, samples), level="groups")
+    cost = evaluate(columns, 1, technology=_drawn(own, random, samples), level="groups")
     found: dict[str, float] = {}
     for name, values in cost.scalars.items():
         base = name.rpartition(".")[2]
@@ -164,16 +173,11 @@ def intervals(
     return found, [_said(group, width)]
 
 
-def _drawn(
-    own: Technology, columns: Mapping[str, Column], random: np.random.Generator, samples: int
-) -> Technology:
-    """The technology under draws of all constants that the design reads."""
-    used = own.fresh()
-    evaluate(columns, 1, technology=used, level="scalars")
-    read = sorted(used.rows_read())
+def _drawn(own: Technology, random: np.random.Generator, samples: int) -> Technology:
+    """The technology under draws of all constants that a design read of it."""
     values: dict[str, list[float]] = {}
-    for id in read:
-        row = used.row(id)
+    for id in sorted(own.rows_read()):
+        row = own.row(id)
         sigma = math.log(spreads().get(row.evidence, spreads()["assumed"])) / _REACH
         values[id] = (row.value * np.exp(sigma * random.standard_normal(samples))).tolist()
     return own.drawn(values) if values else own

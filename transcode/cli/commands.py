@@ -17,6 +17,7 @@ from elector.cli.compare import INFEASIBLE, NOT_PASSED
 from elector.cli.entry import INTERRUPTED
 from elector.cli.options import FORMATS
 from transcode import __version__
+from transcode.cli import questions
 from transcode.cli.questions import compare, plot, report, show
 from transcode.cli.serve import serve
 from transcode.cli.train import train
@@ -237,17 +238,8 @@ def search(
     show_default=True,
     help="table, or front.json or front.csv as it lies in the folder.",
 )
-@click.option(
-    "--where",
-    multiple=True,
-    metavar="CONDITION",
-    help="Among all recorded designs, those for which this holds; repeatable.",
-)
-@click.option(
-    "--objectives",
-    metavar="NAMES",
-    help="Other objectives over all recorded designs, such as latency_s,area_mm2:min.",
-)
+@questions.where
+@questions.objectives
 @click.option(
     "--weights",
     metavar="NAMES",

@@ -19,6 +19,18 @@ PICTURES = (".png", ".pdf", ".svg")
 _FORMAT = click.option(
     "--format", type=FORMATS, default="table", show_default=True, help="How it is printed."
 )
+#: Another front of a run: which designs, and for what.
+where = click.option(
+    "--where",
+    multiple=True,
+    metavar="CONDITION",
+    help="Among all recorded designs, those for which this holds; repeatable.",
+)
+objectives = click.option(
+    "--objectives",
+    metavar="NAMES",
+    help="Other objectives over all recorded designs, such as latency_s,area_mm2:min.",
+)
 
 
 @click.command()
@@ -30,17 +42,8 @@ _FORMAT = click.option(
     help="Picture to write (png, pdf or svg); by default front.png in the run folder, and "
     "selection.png there for another front.",
 )
-@click.option(
-    "--where",
-    multiple=True,
-    metavar="CONDITION",
-    help="Among all recorded designs, those for which this holds; repeatable.",
-)
-@click.option(
-    "--objectives",
-    metavar="NAMES",
-    help="Other objectives over all recorded designs, such as latency_s,area_mm2:min.",
-)
+@where
+@objectives
 def plot(run: Path, out: Path | None, where: tuple[str, ...], objectives: str | None) -> None:
     """Draw the front of the run folder RUN, or another front of its recorded designs.
 
