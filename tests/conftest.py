@@ -10,6 +10,7 @@ import importlib.util
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -41,6 +42,10 @@ def same_environment() -> None:
     # Programs that a test starts find this checkout, wherever they run.
     os.environ |= {"LANG": "C.UTF-8", "TERM": "dumb", "TZ": "UTC", "PYTHONPATH": str(ROOT)}
     time.tzset()
+    # Whoever started the tests may ignore signals (nohup, a job of a script); programs inherit it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    if hasattr(signal, "SIGHUP"):
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
     if not os.access(os.environ.get("HOME", ""), os.W_OK):  # where matplotlib keeps its fonts
         os.environ["HOME"] = home = tempfile.mkdtemp(prefix="transcode-home-")
         atexit.register(shutil.rmtree, home, ignore_errors=True)
