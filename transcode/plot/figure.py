@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from typing import TYPE_CHECKING, Any
 
@@ -273,7 +274,9 @@ def _colour_bar(figure: Figure, colour: Axis, box: Box) -> None:
     ticks(bar.ax.xaxis, colour, _room(colour, width))
     beside = left + width + 0.012
     room = int((right - beside) * WIDTH / 0.085)  # inches a letter
-    label = "\n".join(textwrap.wrap(colour.label.replace(" [", "\u00a0["), max(room, 8)))
+    # A name stays with its unit and its arrow.
+    whole = re.sub(r" (?=\[|[\u2191\u2193])", "\u00a0", colour.label)
+    label = "\n".join(textwrap.wrap(whole, max(room, 8), break_long_words=False))
     figure.text(beside, top - 0.07 * inch, label, size=9.5, color=INK, va="center")
 
 
