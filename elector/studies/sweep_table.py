@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from array import array
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -23,11 +24,13 @@ from elector.cost.results import registry
 from elector.evaluation.settings import is_known, known_keys
 
 #: Largest table that is read [byte]: a million rows or two, for a few seconds and a gigabyte.
-LIMIT = 50_000_000
+LIMIT = 40_000_000
 #: Most rows of another length than the header: a file with more is no table of designs.
 MOST_RAGGED = 100_000
-#: Rows that are read at once.
-_PIECE = 8192
+#: Most columns: as for rows that are ragged.
+MOST_COLUMNS = 100_000
+#: Rows that are read at once: few, so that they are gone before the collector looks at them.
+_PIECE = 64
 PASSED_THROUGH = ("id", "accuracy", "accuracy_std")
 STATUS = ("feasible", "reason", "error")
 #: What else a sweep says of each row; `settings.KEY.value` and `.default` where asked for.
@@ -138,6 +141,8 @@ def read_table(path: str | Path) -> SweepTable:
         raise InputError("is empty", file=path)
     while header and not header[-1]:
         header = header[:-1]
+    if len(header) > MOST_COLUMNS:
+        raise InputError(f"has more than {MOST_COLUMNS:,} columns", file=path)
     _check_header(header, path)
     cells = [_Cells() for _ in header]
     lines = array("q")
@@ -188,24 +193,28 @@ class _Cells:
     """A column of cells while it is read: each distinct text once, eight bytes for every row."""
 
     def __init__(self) -> None:
-        self.seen: dict[str, int] = {}
+        self.seen = _numbering()
         self.codes = array("q")
 
     def extend(self, cells: tuple[str, ...]) -> None:
         """Takes the cells of further rows."""
-        for cell in [cell for cell in dict.fromkeys(cells) if cell not in self.seen]:
-            self.seen[cell] = len(self.seen)
         self.codes.extend(map(self.seen.__getitem__, cells))
 
     def column(self) -> Column:
         """The cells so far, stripped; None where one is empty."""
-        texts: dict[str, int] = {}
-        for text in map(str.strip, self.seen):
-            texts.setdefault(text, len(texts))
+        texts = _numbering()
+        stripped = np.fromiter(map(texts.__getitem__, map(str.strip, self.seen)), np.intp)
         codes = np.frombuffer(self.codes, np.int64).astype(np.intp)
         if len(texts) < len(self.seen):
-            codes = np.array([texts[text.strip()] for text in self.seen])[codes]
+            codes = stripped[codes]
         return Column(tuple(text or None for text in texts), codes)
+
+
+def _numbering() -> defaultdict[str, int]:
+    """Numbers each text that it is asked for, from 0 in order of asking."""
+    found: defaultdict[str, int] = defaultdict()
+    found.default_factory = found.__len__
+    return found
 
 
 def _check_header(header: list[str], path: Path | None, where: str = "line 1: ") -> None:

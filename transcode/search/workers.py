@@ -203,9 +203,13 @@ class Crew:
         return self.pool
 
     def close(self) -> None:
-        """Sends the processes home, without waiting for what they are doing."""
+        """Sends the processes home: what they are doing is the last they do.
+
+        It waits for that. Python would at its end, and then it may write to a pipe that the pool
+        is just closing, which leaves a traceback.
+        """
         if self.pool is not None:
-            self.pool.shutdown(wait=False, cancel_futures=True)
+            self.pool.shutdown(wait=True, cancel_futures=True)
             self.pool = None
 
 

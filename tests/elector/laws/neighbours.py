@@ -144,8 +144,11 @@ def larger(subject: Subject, row: Row, axis: str, random: Random) -> Pair | None
 def _with_it(row: Row, axis: str, times: float) -> Row:
     """What every copy of a unit has for itself: an array the accumulators under its columns."""
     start, _, name = axis.rpartition(".")
-    own = row.get(f"{start}.accumulators")
-    return {f"{start}.accumulators": own * times} if name == "arrays" and own else {}
+    if name != "arrays":
+        return {}
+    key = f"{start}.accumulators"
+    own = row[key] if key in row else given(str(row["accelerator"]), key.partition(".")[2])
+    return {key: own * times} if own else {}
 
 
 def better(subject: Subject, row: Row, axis: str, random: Random) -> Pair | None:
