@@ -113,7 +113,7 @@ def explain_price(part: str, technology: Technology, node: object = None) -> Rec
                 "value": price.value,
                 "unit": price.unit,
                 "law": price.law,
-                "law_text": laws.general(price.law, price.floor),
+                "law_text": laws.general(price.law, float(price.floor)),
                 "evidence": price.evidence,
                 "derivation": price.note,
                 "rows": list(price.rows),

@@ -10,6 +10,7 @@ from pathlib import Path
 from elector.base import units
 from elector.base.errors import InputError
 from elector.base.table import DATA, read_csv
+from elector.technology.draws import Number
 from elector.technology.laws import LAWS
 
 #: From the firmest to the weakest; a price is as weak as the weakest row it rests on.
@@ -44,7 +45,7 @@ class Quantity:
 class Row:
     """One constant.
 
-    value : in SI. unit : SI unit. text : value and unit as written.
+    value : in SI; (S,) under S draws. unit : SI unit. text : value and unit as written.
     node : technology node [nm], or None where it holds at every node.
     law : what the value is to be multiplied by (elector.technology.laws).
     verified : False where the figure was read in a publication that quotes the source.
@@ -52,7 +53,7 @@ class Row:
 
     part: str
     quantity: str
-    value: float
+    value: Number
     unit: str
     node: float | None
     law: str
