@@ -120,16 +120,7 @@ def main() -> None:
 @shared.design
 @shared.technology
 @click.option("--operations", is_flag=True, help="List every operation.")
-@click.option(
-    "--uncertainty", is_flag=True, help="Also give the interval that nine of ten lie within."
-)
-@click.option(
-    "--samples",
-    type=click.IntRange(20, 100_000),
-    default=1000,
-    show_default=True,
-    help="Draws of constants and errors behind --uncertainty.",
-)
+@shared.uncertainty
 @shared.format_
 def simulate(
     model: str,
@@ -139,6 +130,7 @@ def simulate(
     operations: bool,
     uncertainty: bool,
     samples: int,
+    seed: int,
     format: str,
     **options: str | None,
 ) -> None:
@@ -156,7 +148,7 @@ def simulate(
     elector simulate encoder systolic --set model.layers=6 --set accelerator.sram="4 MiB"
     elector simulate bert-base acceltran-server --mode training --sparsity acceltran
     """
-    from elector.cli import report
+    from elector.cli import report, text
     from elector.studies.simulation import simulate as run
 
     settings = shared.settings_of(assignments, options)
@@ -169,8 +161,10 @@ def simulate(
         operations=operations,
         uncertainty=uncertainty,
         samples=samples,
+        seed=seed,
     )
     report.simulation(result, format)
+    text.said(shared.without_effect(uncertainty, "samples", "seed"))
     if not result["feasible"]:
         raise click.exceptions.Exit(INFEASIBLE)
 
@@ -195,6 +189,7 @@ def simulate(
 @click.option(
     "--settings", is_flag=True, help="Also say what every setting of a row was resolved to."
 )
+@shared.uncertainty
 @shared.technology
 def sweep(
     table: str,
@@ -202,6 +197,9 @@ def sweep(
     format: str | None,
     junit: str | None,
     settings: bool,
+    uncertainty: bool,
+    samples: int,
+    seed: int,
     technology: str | None,
 ) -> None:
     """Costs of every row of TABLE, a CSV file; - reads standard input.
@@ -209,7 +207,8 @@ def sweep(
     Columns are model, accelerator and any dotted setting; note.* is passed through,
     results are computed again, an empty cell keeps the default. A row that cannot be read
     fills the column error, the others are evaluated, and the exit code is 4. In JUnit XML a row
-    is a test case, which fails where it cannot be read.
+    is a test case, which fails where it cannot be read. With --uncertainty NAME_low and NAME_high
+    stand behind each result.
 
     \b
     elector sweep designs.csv --out costs.csv
@@ -217,10 +216,11 @@ def sweep(
     transcode front results/bert --format csv | elector sweep - --out - | head
     """
     from elector.base.output import check_output, whole
-    from elector.cli import report_sweep
+    from elector.cli import report_sweep, text
     from elector.studies.sweep import run_sweep
     from elector.studies.sweep_output import FORMATS, write_result
     from elector.studies.sweep_table import read_table
+    from elector.studies.uncertainty import Sampling
 
     if out is None and format is None:
         raise click.UsageError("Missing option '--out' (or --format, to print the rows).")
@@ -231,7 +231,9 @@ def sweep(
         check_output(out, FORMATS)
     if junit is not None:
         check_output(junit, (), "--junit")
-    result = run_sweep(found, shared.load_technology(technology), settings)
+    loaded = shared.load_technology(technology)
+    sampling = Sampling.of(loaded, samples, seed) if uncertainty else None
+    result = run_sweep(found, loaded, settings, sampling)
     if out is not None:
         write_result(result, out)
     if junit is not None:
@@ -239,6 +241,7 @@ def sweep(
             target.write_text(report_sweep.junit(result, table), encoding="utf-8")
     report_sweep.printed(result, format)
     report_sweep.done(result, out or table)
+    text.said(shared.without_effect(uncertainty, "samples", "seed"))
     if result.errors:
         raise click.exceptions.Exit(NOT_PASSED)
 

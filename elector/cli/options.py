@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from elector.base.errors import InputError
 from elector.cli import completion
@@ -167,3 +168,45 @@ def settings_of(assignments: tuple[str, ...], options: dict[str, Any]) -> dict[s
             raise InputError("is given twice", field=key, value=value.strip())
         found[key] = value.strip()
     return found
+
+
+#: Option of the draws behind --uncertainty -> its default.
+_DRAWS = {"samples": 1000, "seed": 0}
+
+
+def uncertainty(command: Command) -> Command:
+    """The options that ask for intervals: `--uncertainty --samples --seed`."""
+    decorators = [
+        click.option(
+            "--uncertainty",
+            is_flag=True,
+            help="Also give the interval that nine of ten lie within: NAME_low, NAME_high.",
+        ),
+        click.option(
+            "--samples",
+            type=click.IntRange(20, 100_000),
+            default=_DRAWS["samples"],
+            show_default=True,
+            help="Draws of constants and errors behind --uncertainty.",
+        ),
+        click.option(
+            "--seed",
+            type=click.IntRange(min=0),
+            default=_DRAWS["seed"],
+            show_default=True,
+            help="Seed of the draws.",
+        ),
+    ]
+    for decorate in reversed(decorators):
+        command = decorate(command)
+    return command
+
+
+def without_effect(uncertainty: bool, *names: str) -> list[str]:
+    """What is said of options of draws that nobody asked to be made.
+
+    names : of the options that stand for draws alone in this command.
+    """
+    context = click.get_current_context()
+    given = [n for n in names if context.get_parameter_source(n) != ParameterSource.DEFAULT]
+    return [] if uncertainty else [f"--{n} has no effect without --uncertainty" for n in given]

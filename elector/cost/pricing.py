@@ -250,7 +250,12 @@ class Cost:
         order = {metric.name: place for place, metric in enumerate(registry())}
         nested = [f"{group}.{part}" for group, parts in self.groups.items() for part in parts]
         names = [*self.scalars, *nested]
-        return sorted(names, key=lambda name: order.get(name.partition(".")[0], len(order)))
+
+        def place(name: str) -> int:
+            stem = registry().bounded(name) or name
+            return order.get(stem.partition(".")[0], len(order))
+
+        return sorted(names, key=place)
 
     def notes(self) -> list[list[str]]:
         """Of each design, the sentences that are to be said of it."""

@@ -74,8 +74,10 @@ class Technology:
         if len(sizes) != 1 or 0 in sizes:
             raise InputError("every constant needs the same number of draws, at least one")
         arrays = {id: np.array(drawn, dtype=float) for id, drawn in values.items()}
+        known = {row.id for row in self.rows}
         for id, array in arrays.items():
-            self.row(id)
+            if id not in known:
+                self.row(id)  # says which there are
             if not (np.isfinite(array).all() and array.min() >= 0):
                 raise InputError("must be finite and not negative", field=id)
         changed = {
@@ -189,7 +191,8 @@ class Technology:
             return between(ladder, node)
         nearest = low if node < (low.node or 0.0) else high
         by = self.scaling.ratio(spec.scaling, nearest.node or node, node)
-        note = f"{nearest.text} at {nearest.node:g} nm x {words(by.value, '.4g')} to {node:g} nm ({by.rule})"
+        ratio = words(by.value, ".4g")
+        note = f"{nearest.text} at {nearest.node:g} nm x {ratio} to {node:g} nm ({by.rule})"
         return scaled((nearest,), nearest.value * by.value, note, by.rows)
 
     def _from_formula(self, spec: Quantity, part: str, node: float) -> Price:
