@@ -170,36 +170,31 @@ def settings_of(assignments: tuple[str, ...], options: dict[str, Any]) -> dict[s
     return found
 
 
-#: Option of the draws behind --uncertainty -> its default.
-_DRAWS = {"samples": 1000, "seed": 0}
+samples = click.option(
+    "--samples",
+    type=click.IntRange(20, 100_000),
+    default=1000,
+    show_default=True,
+    help="Draws of constants and errors behind --uncertainty.",
+)
+seed = click.option(
+    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the draws."
+)
 
 
 def uncertainty(command: Command) -> Command:
     """The options that ask for intervals: `--uncertainty --samples --seed`."""
-    decorators = [
-        click.option(
-            "--uncertainty",
-            is_flag=True,
-            help="Also give the interval that nine of ten lie within: NAME_low, NAME_high.",
-        ),
-        click.option(
-            "--samples",
-            type=click.IntRange(20, 100_000),
-            default=_DRAWS["samples"],
-            show_default=True,
-            help="Draws of constants and errors behind --uncertainty.",
-        ),
-        click.option(
-            "--seed",
-            type=click.IntRange(min=0),
-            default=_DRAWS["seed"],
-            show_default=True,
-            help="Seed of the draws.",
-        ),
-    ]
-    for decorate in reversed(decorators):
-        command = decorate(command)
-    return command
+    asked = click.option(
+        "--uncertainty",
+        is_flag=True,
+        help="Also give the interval that nine of ten lie within: NAME_low, NAME_high.",
+    )
+    return asked(samples(seed(command)))
+
+
+def is_given(name: str) -> bool:
+    """Whether an option of the running command was given."""
+    return click.get_current_context().get_parameter_source(name) != ParameterSource.DEFAULT
 
 
 def without_effect(uncertainty: bool, *names: str) -> list[str]:
@@ -207,6 +202,5 @@ def without_effect(uncertainty: bool, *names: str) -> list[str]:
 
     names : of the options that stand for draws alone in this command.
     """
-    context = click.get_current_context()
-    given = [n for n in names if context.get_parameter_source(n) != ParameterSource.DEFAULT]
-    return [] if uncertainty else [f"--{n} has no effect without --uncertainty" for n in given]
+    given = [] if uncertainty else [name for name in names if is_given(name)]
+    return [f"--{name} has no effect without --uncertainty" for name in given]

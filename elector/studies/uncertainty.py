@@ -25,7 +25,7 @@ import numpy as np
 
 from elector.base.errors import InputError
 from elector.base.table import Column
-from elector.cost.pricing import LEAKAGE
+from elector.cost.pricing import LEAKAGE, Cost
 from elector.cost.results import ENDS, registry
 from elector.cost.supply import LOGIC
 from elector.evaluation.path import evaluate
@@ -122,11 +122,14 @@ class Samples:
     values : result, parts of groups dotted -> (S, D); NaN where a design has none. What is exact
         is the same in each.
     widths : kinds of cases behind the designs. codes : (D,) place in it of each.
+    late, more : (S, D) factors that the errors of the model put on its time and its power.
     """
 
     values: dict[str, Array]
     widths: list[tuple[Kind, Width]]
     codes: Array
+    late: Array
+    more: Array
 
     def interval(self, name: str) -> tuple[Array, Array]:
         """(D,) low and high of a result; NaN where there is none."""
@@ -156,10 +159,7 @@ def _is_uncertain(name: str) -> bool:
 
 
 def sample(
-    columns: Mapping[str, Column],
-    size: int,
-    sampling: Sampling,
-    own: Sequence[str] = (),
+    columns: Mapping[str, Column], size: int, sampling: Sampling, *, apart: bool = False
 ) -> Samples:
     """S samples of each of D designs, by the one path.
 
@@ -167,9 +167,9 @@ def sample(
     ----------
     columns : model, accelerator and dotted settings, each of `size` rows.
     sampling : constants, number of draws and seed.
-    own : a name for each design, by which what it does not share with others of its group is
-        drawn apart; without them all of the error of a group is shared, which for a design alone
-        is the same distribution.
+    apart : draw what the error of a design does not share with its group for each design by
+        itself (and once for designs of the very same time, or energy), as comparing them asks for.
+        Otherwise all of it is shared, which for each design alone is the same distribution.
 
     Raises InputError for a setting that has no meaning; an infeasible design has NaN.
     """
@@ -177,8 +177,11 @@ def sample(
     widths = [width_of(kind) for kind in kinds]
     wide = list(dict.fromkeys((group, width) for width, group in widths))
     codes = np.array([wide.index((group, width)) for width, group in widths])[codes]
+    own = None
+    if apart:
+        own = evaluate(columns, size, technology=sampling.technology)
     errors = _errors(sampling, wide, codes, own)
-    return Samples(_priced(columns, size, sampling, errors), wide, codes)
+    return Samples(_priced(columns, size, sampling, errors), wide, codes, *errors)
 
 
 def pieces(size: int, samples: int) -> Iterator[slice]:
@@ -189,20 +192,23 @@ def pieces(size: int, samples: int) -> Iterator[slice]:
 
 
 def _errors(
-    sampling: Sampling, wide: Sequence[tuple[Kind, Width]], codes: Array, own: Sequence[str]
+    sampling: Sampling, wide: Sequence[tuple[Kind, Width]], codes: Array, own: Cost | None
 ) -> tuple[Array, Array]:
-    """(S, D) factors of the time and of the power of each design."""
-    apart = [(sampling.stream(f"time {name}"), sampling.stream(f"power {name}")) for name in own]
+    """(S, D) factors of the time and of the power of each design.
+
+    own : costs of the designs, whose values name what each has for itself; None where nothing is
+        drawn apart.
+    """
     found = []
-    for place, what in enumerate(("time", "power")):
-        shared = np.stack(
-            [sampling.stream(f"{what} of {' / '.join(group)}") for group, _ in wide], axis=1
-        )
+    for what, result in (("time", "latency_s"), ("power", "energy_j")):
+        shared = [sampling.stream(f"{what} of {' / '.join(group)}") for group, _ in wide]
+        normal = np.stack(shared, axis=1)[:, codes]
         factor = np.array([getattr(width, what) for _, width in wide])[codes]
-        normal = shared[:, codes]
-        if own:
+        if own is not None:
+            names = [repr(value) for value in own.scalars[result].tolist()]
+            streams = {name: sampling.stream(f"{what} of {name}") for name in set(names)}
             share = np.array([width.shared for _, width in wide])[codes]
-            alone = np.stack([pair[place] for pair in apart], axis=1)
+            alone = np.stack([streams[name] for name in names], axis=1)
             normal = np.sqrt(share) * normal + np.sqrt(1.0 - share) * alone
         found.append(np.exp(normal * (np.log(factor) / REACH)))
     return found[0], found[1]

@@ -165,7 +165,7 @@ def test_constants_that_two_designs_share_cancel() -> None:
     shared = np.log(sample(columns, 2, sampling).values["energy_j"])
     alone = shared.std(axis=0)
     assert np.diff(shared, axis=1).std() < 0.3 * alone.min()
-    apart = np.log(sample(columns, 2, sampling, own=("a", "b")).values["latency_s"])
+    apart = np.log(sample(columns, 2, sampling, apart=True).values["latency_s"])
     width = width_of(("tpu", "eager", "bert"))[0]
     sigma = math.log(width.time) / 1.645
     assert apart.std(axis=0) == pytest.approx([sigma, sigma], rel=0.12)

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from elector.base.errors import EvaluationError, InfeasibleError
+from elector.base.errors import EvaluationError, InfeasibleError, InputError
+from elector.cli import options as shared
 from elector.cli.commands import Program
 from elector.cli.compare import INFEASIBLE, NOT_PASSED
 from elector.cli.entry import INTERRUPTED
@@ -152,6 +153,13 @@ def _samplers(ctx: click.Context, param: click.Parameter, text: str) -> list[str
     help="How the front is printed at the end.",
 )
 @click.option("--report", "page", is_flag=True, help="Also write the front as a page, report.html.")
+@click.option(
+    "--uncertainty",
+    is_flag=True,
+    help="Also give the final front intervals of 90 %, NAME_low and NAME_high of each result, and "
+    "say which neighbours cannot be told apart.",
+)
+@shared.samples
 @click.option("--quiet", is_flag=True, help="No progress on stderr.")
 def search(
     space: str,
@@ -171,6 +179,8 @@ def search(
     stall_batches: int,
     format: str,
     page: bool,
+    uncertainty: bool,
+    samples: int,
     quiet: bool,
 ) -> None:
     """Search SPACE, a file or the name of a shipped space.
@@ -185,7 +195,7 @@ def search(
     """
     import transcode
     from elector.cli.report import progress
-    from transcode.cli import report
+    from transcode.cli import report, report_neighbours
     from transcode.plot import plot_run
 
     command = " ".join(["transcode", *sys.argv[1:]])
@@ -207,6 +217,8 @@ def search(
                 cluster=cluster,
                 stall=stall,
                 stall_batches=stall_batches,
+                uncertainty=uncertainty,
+                samples=samples,
                 command=command,
                 progress=show,
             )
@@ -217,12 +229,14 @@ def search(
         for line in (*(f"note: {note}" for note in result.notes), report.nothing_feasible(result)):
             click.echo(line, err=True)
         raise click.exceptions.Exit(INFEASIBLE)
-    notes = list(result.notes)
+    notes = [*result.notes, *shared.without_effect(uncertainty, "samples")]
     try:
         plot_run(result.folder)
     except EvaluationError as error:  # the disk is full, and the front is safe
         notes.append(str(error))
     report.search_result(result.folder, format, notes)
+    if uncertainty and format == "table":
+        report_neighbours.of_folder(result.folder)
     if page:
         from transcode.pages import report as write
 
@@ -245,31 +259,56 @@ def search(
     metavar="NAMES",
     help="Choose one design by a weighted sum of results, such as accuracy=0.5,latency_s=0.2.",
 )
+@click.option(
+    "--uncertainty",
+    is_flag=True,
+    help="Also show the interval of 90 % of each result, which neighbours cannot be told apart, "
+    "and what would settle most.",
+)
+@shared.samples
+@shared.seed
 def front(
-    run: Path, format: str, where: tuple[str, ...], objectives: str | None, weights: str | None
+    run: Path,
+    format: str,
+    where: tuple[str, ...],
+    objectives: str | None,
+    weights: str | None,
+    uncertainty: bool,
+    samples: int,
+    seed: int,
 ) -> None:
     """Show the front of the run folder RUN, or another front of its recorded designs.
 
     With --weights the front is that of the weighted results, and the design of the largest sum
     is chosen: weight x value / largest of what is maximised, weight x (1 - value / largest) of
-    what is minimised. Exits with 3 where no recorded design satisfies the conditions.
+    what is minimised. With --uncertainty intervals that the search wrote are shown; without them
+    they are drawn now, and nothing is written. Exits with 3 where no recorded design satisfies
+    the conditions.
 
     \b
     transcode front results/bert
     transcode front results/bert --format csv > front.csv
+    transcode front results/bert --uncertainty
     transcode front results/bert --where 'area_mm2 <= 100' --objectives accuracy,tune.energy_j
     transcode front results/bert --weights accuracy=0.5,tune.energy_j=0.3,area_mm2=0.1
     """
     from transcode import runs
-    from transcode.cli import report
+    from transcode.cli import report, report_neighbours
 
-    if not where and objectives is None and weights is None:
+    own = bool(where) or objectives is not None or weights is not None
+    if uncertainty and weights is not None:
+        raise InputError("does not go with --weights", field="--uncertainty")
+    drawn = [n for n in ("samples", "seed") if shared.is_given(n)]
+    if not own:
         found = runs.snapshot.taken(run)
         if not found.size:
             said = f"none of {found.manifest['designs']:,} recorded designs is feasible"
             raise InfeasibleError(f"{run}: {said}")
-        report.moment(found, format)
-        return
+        if not uncertainty:
+            report.moment(found, format, shared.without_effect(uncertainty, *drawn))
+            return
+        if not drawn and report_neighbours.written(found, format):
+            return
 
     def ask(recorded: Recorded) -> tuple[Recorded, dict[str, float], Front, str]:
         weighted = runs.choice.weights_of(recorded, weights) if weights is not None else {}
@@ -280,7 +319,9 @@ def front(
     recorded, weighted, chosen, nothing = runs.query.settled(run, ask)
     if nothing:
         raise InfeasibleError(nothing)
-    if weighted:
+    if uncertainty:
+        report_neighbours.drawn(chosen, recorded, format, samples, seed)
+    elif weighted:
         chosen, sums = runs.choice.ranked(chosen, weighted)
         report.choice(chosen, sums, weighted, recorded, format)
     else:
