@@ -199,7 +199,8 @@ def _values(found: dict[str, Swept], place: np.ndarray) -> dict[str, list[float]
             continue
         at = np.where(place >= 0, swept.place[place], -1)
         for name in swept.cost.names():
-            shared = not workload or registry().get(name).shared
+            metric = registry().get(registry().bounded(name) or name)
+            shared = not workload or metric.shared
             column, named = swept.cost.scalar(name)[at], name if shared else f"{workload}.{name}"
             values[named] = np.fmax(values[named], column) if named in values else column
     return {name: column.tolist() for name, column in values.items()}

@@ -133,6 +133,8 @@ def _pairs(pairs: list[Mapping[str, Any]]) -> str:
 
 def _step(step: Mapping[str, Any]) -> str:
     """`0.83 0.71-0.97*`: the ratio, its interval, and whether it surely is not 1."""
+    if step["equal"]:
+        return "= "
     kind = "ratio" if "ratio" in step else "difference"
     value, low, high = (float(step[key]) for key in (kind, "low", "high"))
     sure = "*" if step["better"] is not None else " "

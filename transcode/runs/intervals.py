@@ -134,7 +134,7 @@ def draw(space: Space, front: Archive, sampling: Sampling, *, apart: bool = Fals
     Raises InputError where the simulator has other results for a design than those recorded.
     """
     _require_same(space, front)
-    found: dict[str, list[Array]] = {name: [] for name in front.results}
+    gathered: dict[str, list[Array]] = {name: [] for name in front.results}
     drawn: list[list[Samples]] = []
     for part in pieces(len(front), sampling.samples):
         designs = front.take(np.arange(part.start, part.stop))
@@ -143,13 +143,13 @@ def draw(space: Space, front: Archive, sampling: Sampling, *, apart: bool = Fals
         codes = np.tile(designs.codes, (sampling.samples, 1))
         results = Problem(space, evaluator, accuracy).assess(codes).results
         shape = (sampling.samples, len(designs))
-        for name, values in found.items():
+        for name, values in gathered.items():
             # figures of an accuracy source that no draw touches are as they were recorded
             own = results[name] if name in results else designs.results[name]
             values.append(np.broadcast_to(own.reshape(-1, len(designs)), shape))
         drawn.append(evaluator.found)
-    values = {name: np.concatenate(pieces, axis=1) for name, pieces in found.items()}
-    return Draws(values, [_errors(each) for each in zip(*drawn, strict=True)])
+    joined = {name: np.concatenate(each, axis=1) for name, each in gathered.items()}
+    return Draws(joined, [_errors(each) for each in zip(*drawn, strict=True)])
 
 
 def _errors(drawn: Sequence[Samples]) -> Errors:

@@ -111,7 +111,13 @@ class Comparison:
                 "b": pair.b,
                 "verdict": pair.verdict,
                 "objectives": {
-                    s.objective: {s.kind: s.value, "low": s.low, "high": s.high, "better": s.better}
+                    s.objective: {
+                        s.kind: s.value,
+                        "low": s.low,
+                        "high": s.high,
+                        "better": s.better,
+                        "equal": s.equal,
+                    }
                     for s in pair.steps
                 },
             }
