@@ -243,6 +243,22 @@ def search(
         click.echo(f"page to explore, in a browser: {write(result.folder)}", err=True)
 
 
+def _as_written(run: Path, format: str, uncertainty: bool) -> bool:
+    """Shows the front of a run as its files have it; False where intervals have to be drawn."""
+    from transcode import runs
+    from transcode.cli import report, report_neighbours
+
+    found = runs.snapshot.taken(run)
+    if not found.size:
+        said = f"none of {found.manifest['designs']:,} recorded designs is feasible"
+        raise InfeasibleError(f"{run}: {said}")
+    if not uncertainty:
+        report.moment(found, format, shared.without_effect(uncertainty, "samples", "seed"))
+        return True
+    given = any(shared.is_given(name) for name in ("samples", "seed"))
+    return not given and report_neighbours.written(found, format)
+
+
 @main.command()
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option(
@@ -298,17 +314,8 @@ def front(
     own = bool(where) or objectives is not None or weights is not None
     if uncertainty and weights is not None:
         raise InputError("does not go with --weights", field="--uncertainty")
-    drawn = [n for n in ("samples", "seed") if shared.is_given(n)]
-    if not own:
-        found = runs.snapshot.taken(run)
-        if not found.size:
-            said = f"none of {found.manifest['designs']:,} recorded designs is feasible"
-            raise InfeasibleError(f"{run}: {said}")
-        if not uncertainty:
-            report.moment(found, format, shared.without_effect(uncertainty, *drawn))
-            return
-        if not drawn and report_neighbours.written(found, format):
-            return
+    if not own and _as_written(run, format, uncertainty):
+        return
 
     def ask(recorded: Recorded) -> tuple[Recorded, dict[str, float], Front, str]:
         weighted = runs.choice.weights_of(recorded, weights) if weights is not None else {}

@@ -107,9 +107,8 @@ def info(
         [*objectives[: MAX_AXES - 1], objectives[-1]] if len(objectives) > MAX_AXES else objectives
     )
     axes = tuple(axis_of(o, _numbers(columns[o["name"]], o["name"])) for o in shown)
-    accurate = is_accuracy(axes[-1].name)
     deviation = f"{quantity_of(axes[-1].name)}_std"
-    known = accurate and deviation in columns
+    known = is_accuracy(axes[-1].name) and deviation in columns
     std = np.abs(_numbers(columns[deviation], deviation)) if known else None
     kind_title, kinds, kind = _kinds(columns, size)
     text = _caption(front, size, evaluated, notes, known, len(objectives) - len(shown))

@@ -94,20 +94,15 @@ def search(
     given = _share(stall, stall_batches)
     engines.check(sampler)
     where, scheduler = _elsewhere(storage, cluster)
-    if where is not None:
-        command = command.replace(str(storage), where.shown)
+    command = command if where is None else command.replace(str(storage), where.shown)
     read = load(space)
     folder = Path(out) if out is not None else Path("results") / read.name
-    call = Call(asked, seed, jobs, fresh, warm_start, where, command, given, timers)
+    call = Call(asked, seed, jobs, fresh, warm_start, where, command, given, timers, sampling)
     with timers.of("first look"):
         sources = prepare.sources_of(read, evaluator, jobs, folder)
         looked = Looked(read, sources, *prepare.probe(read, sources, clock))
     with gentle() as interrupts, runs.claimed(folder) as claim:
-        result = _searched(looked, call, Place(claim, interrupts, scheduler), progress)
-        if sampling is None or not len(result.front):
-            return result
-        with timers.of("intervals"):
-            return _with_intervals(result, sampling)
+        return _searched(looked, call, Place(claim, interrupts, scheduler), progress)
 
 
 @dataclass(frozen=True)
@@ -141,7 +136,7 @@ def _searched(
         first = settled.first
         if first is not None:
             run.safely(lambda: warm.keep(claim.folder, first))
-        return run.go(progress)
+        return _with_intervals(run.go(progress), call.sampling)
 
 
 def _sampling(evaluator: Evaluator | None, samples: int, seed: int) -> Sampling:
@@ -154,8 +149,10 @@ def _sampling(evaluator: Evaluator | None, samples: int, seed: int) -> Sampling:
     return Sampling.of(None, samples, seed)
 
 
-def _with_intervals(result: Result, sampling: Sampling) -> Result:
-    """The result with the intervals of its front, which the front files get, too."""
+def _with_intervals(result: Result, sampling: Sampling | None) -> Result:
+    """The result with the intervals of its front, where asked for; the front files get them."""
+    if sampling is None or not len(result.front):
+        return result
     found = intervals.with_intervals(
         result.front, intervals.draw(result.space, result.front, sampling)
     )
