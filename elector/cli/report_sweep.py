@@ -78,11 +78,8 @@ def _intervals(result: SweepResult) -> str:
 
 
 def _between(name: str, ends: list[object]) -> str:
-    """An interval, its unit said once where both ends have the same."""
-    low, high = (_value(name, end) for end in ends)
-    if low.partition(" ")[2] == high.partition(" ")[2]:
-        low = low.partition(" ")[0]
-    return "-" if low == high == "-" else f"{low}-{high}"
+    """An interval; `-` where there is none."""
+    return "-" if None in ends else text.between(*(_value(name, end) for end in ends))
 
 
 def _cell(value: object) -> str:

@@ -74,14 +74,14 @@ def _said(
         [columns["id"][row], *(_between(name, columns, row, known) for name in names)]
         for row in report.spread(space, columns)
     ]
-    click.echo("nine times of ten between")
+    click.echo("\nnine times of ten between")
     click.echo(text.table(rows, ["id", *names], right=range(len(names) + 1)))
     comparison(told)
 
 
 def _between(name: str, columns: Mapping[str, Sequence[str]], row: int, known: Registry) -> str:
     ends = (float(columns[f"{name}_{end}"][row] or "nan") for end in ENDS)
-    return "-".join(report.shown(name, end, known) for end in ends)
+    return text.between(*(report.shown(name, end, known) for end in ends))
 
 
 def comparison(found: Mapping[str, Any]) -> None:
@@ -111,7 +111,8 @@ def comparison(found: Mapping[str, Any]) -> None:
 
 _LEGEND = (
     "b over a (accuracies: b minus a) and the interval of 90 % over {samples:,} draws, in which "
-    "both have the same constants and the same error of their group; * surely differs"
+    "both have the same constants and the same error of their group; * surely differs; may win: "
+    "surely better in something, and not surely worse in anything"
 )
 
 
@@ -123,12 +124,17 @@ def _pairs(pairs: list[Mapping[str, Any]]) -> str:
             str(pair["a"]),
             str(pair["b"]),
             *(_step(pair["objectives"][name]) for name in names),
-            _SHORT.get(pair["verdict"], pair["verdict"]),
+            _SHORT.get(pair["verdict"]) or _winner(pair),
         ]
         for pair in pairs
     ]
     wide = range(2, 2 + len(names))
     return text.table(rows, ["a", "b", *names, ""], right=(0, 1, *wide), fold=[2 + len(names)])
+
+
+def _winner(pair: Mapping[str, Any]) -> str:
+    """Which of two may beat the other in everything."""
+    return "a may win" if pair["verdict"].split()[0] == str(pair["a"]) else "b may win"
 
 
 def _step(step: Mapping[str, Any]) -> str:
