@@ -257,20 +257,30 @@ main.add_command(report_page)
     "what",
     type=click.Choice(["models", "accelerators", "technologies", "results", "settings"]),
 )
+@click.option(
+    "--weight",
+    metavar="PRESET",
+    shell_complete=completion.accelerators,
+    help="Of technologies: what share of energy, area and latency of this preset's reference run "
+    "follows each row.",
+)
 @shared.technology
 @shared.format_
-def list_command(what: str, technology: str | None, format: str) -> None:
+def list_command(what: str, weight: str | None, technology: str | None, format: str) -> None:
     """What ships with the program: models, accelerators, technology constants; and what there
     is to ask for: results and settings.
 
     \b
     elector list models
     elector list technologies --format csv
+    elector list technologies --weight tpu-v4i
     """
     from elector.cli import report
     from elector.studies import listing
 
-    if what == "models":
+    if weight is not None:
+        _weights(what, weight, technology, format)
+    elif what == "models":
         sizes = ("layers", "hidden", "heads", "feed_forward", "parameters")
         report.listing(listing.models(), format, ("name", "family", *sizes), ("family",))
     elif what == "accelerators":
@@ -287,6 +297,16 @@ def list_command(what: str, technology: str | None, format: str) -> None:
 
         rows = listing.technologies(shared.load_technology(technology) or Technology.load())
         report.listing(rows, format, ("id", "value", "evidence", "source"), ("source",))
+
+
+def _weights(what: str, preset: str, technology: str | None, format: str) -> None:
+    """`elector list technologies --weight PRESET`."""
+    from elector.cli import report_weights
+    from elector.studies.weights import weights
+
+    if what != "technologies":
+        raise InputError("goes with technologies", field="--weight", value=what)
+    report_weights.printed(weights(preset, shared.load_technology(technology)), format)
 
 
 @main.command()

@@ -19,7 +19,7 @@ EVIDENCE = ("measured", "published", "synthesis", "derived", "scaled", "assumed"
 NODE_LOW, NODE_HIGH = 3.0, 180.0
 
 _REQUIRED = ("part", "quantity", "value", "unit", "node_nm", "source", "evidence")
-_OPTIONAL = ("law", "verified", "note")
+_OPTIONAL = ("law", "verified", "note", "looked_for")
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,7 @@ class Row:
     value : in SI; (S,) under S draws. unit : SI unit. text : value and unit as written.
     node : technology node [nm], or None where it holds at every node.
     law : what the value is to be multiplied by (elector.technology.laws).
+    looked_for : where a firmer figure was looked for and not found.
     verified : False where the figure was read in a publication that quotes the source.
     """
 
@@ -64,6 +65,7 @@ class Row:
     text: str
     file: str
     line: int
+    looked_for: str = ""
 
     @property
     def id(self) -> str:
@@ -153,6 +155,7 @@ def _row(cells: dict[str, str], path: Path, line: int, parts: Collection[str] | 
         verified=_choice(cells.get("verified") or "yes", "verified", ("yes", "no"), path, line)
         == "yes",
         note=cells.get("note", ""),
+        looked_for=cells.get("looked_for", ""),
         text=f"{cells['value']} {cells['unit']}".removesuffix(" 1"),
         file=str(path),
         line=line,
