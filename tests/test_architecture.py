@@ -246,7 +246,7 @@ def test_functions_stay_short(path: Path) -> None:
 
 def test_nobody_asks_what_kind_of_engine_it_is() -> None:
     """What engines differ in they say themselves."""
-    kinds = ("Engine", "Evolve", "Parzen", "Stream", "SharedStudy")
+    kinds = ("Engine", "Evolve", "Parzen", "StreamEngine", "SharedStudy")
     for path in SOURCES:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "isinstance":

@@ -55,7 +55,7 @@ class Pruned(Protocol):
     ) -> tuple[np.ndarray, np.ndarray]: ...
 
 
-class Scores(Protocol):
+class AccuracyScores(Protocol):
     """Accuracies of designs: name of a result -> (D,), its deviation as NAME_std, NaN where
     there is none. `columns` are the codes, decoded; `ask` tells what would become of the designs
     with given accuracies."""
@@ -207,7 +207,7 @@ class Problem:
 
     space: Space
     evaluator: Evaluator
-    accuracy: Scores | None = None
+    accuracy: AccuracyScores | None = None
 
     @property
     def signs(self) -> np.ndarray:

@@ -14,8 +14,8 @@ from elector.cost.results import registry
 
 if TYPE_CHECKING:
     from elector.events.trace import Trace
-    from elector.studies.regression import Moved
-    from elector.studies.validation import CaseResult, Group
+    from elector.studies.regression import MovedResult
+    from elector.studies.validation import CaseGroup, CaseResult
 
 
 #: So many cases are listed one by one.
@@ -51,7 +51,7 @@ def validation(results: Sequence[CaseResult], format: str) -> None:
     )
 
 
-def _groups(found: Sequence[Group]) -> None:
+def _groups(found: Sequence[CaseGroup]) -> None:
     """A line a group: number, errors, bar, what dominates, verdict."""
     rows = [
         [
@@ -103,7 +103,7 @@ def _cases(results: Sequence[CaseResult]) -> None:
     click.echo("")
 
 
-def compared(found: Sequence[Moved], format: str) -> None:
+def compared(found: Sequence[MovedResult], format: str) -> None:
     """What moved between two tables of costs."""
     if format == "json":
         text.as_json([entry.as_row() for entry in found])

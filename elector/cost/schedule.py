@@ -351,11 +351,11 @@ class Stage:
         The output projection waits for all heads, so that every layer has its own fill.
         """
         shared = self.ops, self.index, self.activity, weight
-        chain = _chain(_Part(*shared, self.rest), stream, place)
-        once = _chain(_Part(*shared, self.once), stream, place)
+        chain = _chain(_StageRows(*shared, self.rest), stream, place)
+        once = _chain(_StageRows(*shared, self.once), stream, place)
         attention = None
         if self.attention.size:
-            core = _chain(_Part(*shared, self.attention), stream, place)
+            core = _chain(_StageRows(*shared, self.attention), stream, place)
             attention = self._heads(stream, place, n, self._sum(core))
         return _Passed(n, once, chain, attention, stream.busy, stream.held)
 
@@ -378,7 +378,7 @@ class Stage:
             side = activity.whole(sum_rows(np.where(apart, stream.alone[place[rows]], 0.0)))
             alone, ahead = (np.where(apart, 0.0, x) for x in (own.alone, own.ahead))
             own = replace(own, alone=alone, ahead=ahead)
-        part = _Part(self.ops, self.index, activity, None, rows)
+        part = _StageRows(self.ops, self.index, activity, None, rows)
         chain = self._sum(_chain(part, own, _places(rows, len(self.ops.rows))))
         loads = []
         for name, seconds in activity.busy.items():
@@ -395,7 +395,7 @@ class Stage:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class _Part:
+class _StageRows:
     """Some rows of a stage; `weight` is lowered where they are hidden, in place, or None."""
 
     ops: Operations
@@ -491,7 +491,7 @@ def _each(seconds: Array | Count) -> Array:
     return seconds.each() if isinstance(seconds, Count) else seconds
 
 
-def _chain(part: _Part, stream: Stream, place: Array) -> list[Array]:
+def _chain(part: _StageRows, stream: Stream, place: Array) -> list[Array]:
     """Seconds of the rows of one stream, in pieces (of columns) one after another.
 
     Streamed rows run behind their producer: the last product before them that a design has.

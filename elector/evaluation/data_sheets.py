@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from elector.base.table import DATA, read_csv
-from elector.evaluation.settings import Table
+from elector.evaluation.settings import SettingsTable
 from elector.machines.contract import Evidence, Machine
 from elector.technology import EVIDENCE, PROVENANCE, group
 
@@ -56,7 +56,7 @@ def stated(name: str, setting: str, value: object) -> Stated:
 
 
 def evidence_of(
-    table: Table,
+    table: SettingsTable,
     rows: Array,
     machine: Machine,
     given: Sequence[object],

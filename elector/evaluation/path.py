@@ -26,8 +26,8 @@ from elector.describe.numbers import formats
 from elector.evaluation import formulas, hints, notes
 from elector.evaluation.chunk import Chunk as Chunk  # where others look for it
 from elector.evaluation.formulas import Figures
-from elector.evaluation.resolve import Group, resolve
-from elector.hybrid.combine import Asked, compute_in, work
+from elector.evaluation.resolve import StructureGroup, resolve
+from elector.hybrid.combine import BlockDesigns, compute_in, work
 from elector.machines.contract import Count, Note
 from elector.operations import build
 from elector.technology import Technology
@@ -96,7 +96,7 @@ def evaluate(
     return _blank(result)
 
 
-def _drawn(group: Group, designs: int) -> Group:
+def _drawn(group: StructureGroup, designs: int) -> StructureGroup:
     """The group, its units told which draw of the constants prices them."""
     draw = {pricing.DRAW: (group.rows // designs).astype(float)}
     return replace(group, units=group.units.replace(**draw))
@@ -106,7 +106,7 @@ def _drawn(group: Group, designs: int) -> Group:
 class _Block:
     """Designs of one group that are computed together."""
 
-    group: Group
+    group: StructureGroup
     rows: Array  # places inside the group
     technology: Technology
     level: str
@@ -126,7 +126,7 @@ class _Output:
     notes: list[Said]
 
 
-def _blocks(group: Group, threads: int) -> list[Array]:
+def _blocks(group: StructureGroup, threads: int) -> list[Array]:
     """Designs sorted by pair, so that a block holds few pairs; at least one block a thread."""
     order = np.argsort(group.pair, kind="stable")
     pieces = max(-(-order.size // BLOCK), min(threads, -(-order.size // 1024)))
@@ -165,7 +165,7 @@ def _chunks(block: _Block) -> Iterable[tuple[slice, Chunk]]:
             ops = compressed(ops)
     units = group.units.take(block.rows)
     details = block.level == "operations"
-    found = work(machine, Asked(ops, index, units, block.technology, details, fold))
+    found = work(machine, BlockDesigns(ops, index, units, block.technology, details, fold))
     step = max(CHUNK_NUMBERS // max(len(found.ops.rows), 1), 1024)
     for start in range(0, units.size, step):
         part = slice(start, min(start + step, units.size))

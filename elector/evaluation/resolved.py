@@ -12,7 +12,7 @@ from elector.describe.layered import LAYERS
 from elector.describe.model import EXTRAS, HEAD_TYPES, Model, one
 from elector.describe.variants import kind_of
 from elector.describe.workload import NUMBERS
-from elector.evaluation.resolve import Group, resolve
+from elector.evaluation.resolve import StructureGroup, resolve
 
 Setting = dict[str, object]
 
@@ -34,7 +34,7 @@ def resolved(columns: Mapping[str, Column], size: int) -> list[dict[str, Setting
     return found
 
 
-def _model(group: Group, i: int) -> dict[str, object]:
+def _model(group: StructureGroup, i: int) -> dict[str, object]:
     """`model.*` of one design: its sizes, and those of each layer where they differ."""
     model = one(group.models, int(group.pair[i]))
     if not model.blocks:
@@ -90,7 +90,9 @@ def _layered(model: Model) -> dict[str, object]:
     return found
 
 
-def _workload(columns: Mapping[str, Column], group: Group, row: int, i: int) -> dict[str, object]:
+def _workload(
+    columns: Mapping[str, Column], group: StructureGroup, row: int, i: int
+) -> dict[str, object]:
     """`workload.*` of one design; `auto` and `native` show what they resolved to."""
     found: dict[str, object] = {}
     for key, field in schema("workload").items():
@@ -104,7 +106,7 @@ def _workload(columns: Mapping[str, Column], group: Group, row: int, i: int) -> 
     return found
 
 
-def _units(group: Group, i: int) -> dict[str, object]:
+def _units(group: StructureGroup, i: int) -> dict[str, object]:
     """`accelerator.*` of one design."""
     units, found = group.units, dict[str, object]()
     for key, field in group.machine.fields.items():

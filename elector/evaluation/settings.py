@@ -21,7 +21,7 @@ UNIT_KEY = re.compile(r"(units|links)\.[a-z0-9_-]+\.(?P<key>[a-z0-9_]+)")
 _FEW = 64
 
 
-class Table:
+class SettingsTable:
     """Columns of equal length, parsed once for each distinct value."""
 
     def __init__(self, columns: Mapping[str, Column], size: int) -> None:

@@ -13,7 +13,7 @@ from elector.describe.formats import load_model
 from elector.describe.model import Model, structure
 from elector.describe.variants import STRUCTURAL, with_pattern
 from elector.evaluation.accelerators import Accelerator, load_accelerator
-from elector.evaluation.settings import Table
+from elector.evaluation.settings import SettingsTable
 
 Array = np.ndarray
 
@@ -46,7 +46,7 @@ class Structures:
     variant_codes: Array
 
 
-def _variants(table: Table) -> tuple[list[dict[str, str]], Array]:
+def _variants(table: SettingsTable) -> tuple[list[dict[str, str]], Array]:
     """Distinct combinations of the texts that change a model, and the (D,) index of each row's."""
     used = [name for name in TEXTS if f"model.{name}" in table.columns]
     if not used:
@@ -72,7 +72,7 @@ def _variant(name: str, texts: Mapping[str, str], given: frozenset[str]) -> Mode
     return model
 
 
-def structures(table: Table) -> Structures:
+def structures(table: SettingsTable) -> Structures:
     """The distinct models and accelerators of a table, and which of them share a structure."""
     column = table.columns["model"]
     variants, variant_codes = _variants(table)
@@ -103,7 +103,7 @@ def structures(table: Table) -> Structures:
     )
 
 
-def codes_of(table: Table, s: Structures) -> tuple[Array, Array]:
+def codes_of(table: SettingsTable, s: Structures) -> tuple[Array, Array]:
     """(D,) group of each design, numbered by first appearance, and the first row of each."""
     parts = [s.model_code, s.accelerator_code]
     for name in CATEGORICAL:
@@ -124,7 +124,7 @@ def codes_of(table: Table, s: Structures) -> tuple[Array, Array]:
     return rank[codes], first[order]
 
 
-def _shapes(table: Table) -> list[Array]:
+def _shapes(table: SettingsTable) -> list[Array]:
     """(D,) codes of settings that make other kinds of layers where they are given at all."""
     found = []
     for name in STRUCTURAL:
@@ -154,7 +154,7 @@ def combine(parts: list[Array]) -> Array:
     return key
 
 
-def said(table: Table, rows: Array, s: Structures) -> dict[str, Array]:
+def said(table: SettingsTable, rows: Array, s: Structures) -> dict[str, Array]:
     """Notes of the models of a group, and the (D,) designs that have them."""
     noted = {key: model.notes for key, model in s.models.items() if model.notes}
     found: dict[str, Array] = {}

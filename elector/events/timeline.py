@@ -29,11 +29,11 @@ from elector.base.errors import InputError
 from elector.base.table import Column
 from elector.cost.schedule import STAGES
 from elector.evaluation.path import Chunk, inspect, members
-from elector.events.engine import Engine, Job, Span, Weights
+from elector.events.engine import EventEngine, Job, Span, Weights
 from elector.hybrid.assign import TRANSFER
 from elector.machines import MACHINES
 from elector.machines.contract import Hybrid
-from elector.machines.pieces import PIECES, Case, EventModel, Run, Work
+from elector.machines.pieces import PIECES, Case, EventModel, LayerRun, RowWork
 from elector.operations.rows import Row
 from elector.technology import Technology
 
@@ -69,7 +69,7 @@ def timeline(chunk: Chunk) -> Timeline:
         jobs = _Writer(chunk, units).write(phases, int(streams[0]))
         if not jobs:
             continue
-        engine = Engine(jobs, memories, now)
+        engine = EventEngine(jobs, memories, now)
         end = engine.run()
         stages[stage], now = end - now, end
         spans += engine.spans
@@ -116,7 +116,7 @@ class _Writer:
             for turn in range(turns):
                 for group, repeat in zip(groups, repeats, strict=True):
                     for layer, stream in itertools.product(range(repeat), range(streams)):
-                        one = Run(-1, turn, layer, repeat, 0.0, stream, streams, 0)
+                        one = LayerRun(-1, turn, layer, repeat, 0.0, stream, streams, 0)
                         self._sequence(group, turns, one)
         return self.jobs
 
@@ -171,7 +171,7 @@ class _Writer:
         rows = [r for r in group if self.chunk.ops.rows[r].kind != TRANSFER] or group
         return max(round(Counter(self._count(r) for r in rows).most_common(1)[0][0]), 1)
 
-    def _sequence(self, group: list[int], turns: int, one: Run) -> None:
+    def _sequence(self, group: list[int], turns: int, one: LayerRun) -> None:
         """The jobs of one layer for one sequence, each waiting for the one before."""
         leader: int | None = None
         stream = one.stream
@@ -202,7 +202,7 @@ class _Writer:
         # Heads do not wait for one another: a piece is some of them, whatever the operation.
         return unit.heads(r) and unit.heads(last)
 
-    def _jobs(self, run: Run) -> list[int]:
+    def _jobs(self, run: LayerRun) -> list[int]:
         """The jobs of a row, one after another; their places."""
         start = self._start(run.row)
         unit = self.units.get(start)
@@ -228,7 +228,9 @@ class _Writer:
             self.kernels.setdefault(start, []).extend(found)
         return found
 
-    def _job(self, run: Run, work: Work, sizes: tuple[float, float, float], start: str) -> Job:
+    def _job(
+        self, run: LayerRun, work: RowWork, sizes: tuple[float, float, float], start: str
+    ) -> Job:
         weights, fetch, store = sizes
         shared, turns = None, self.units[start].turns(run.row)
         if weights > 0:
@@ -253,7 +255,7 @@ class _Writer:
             turn=run.turn,
         )
 
-    def _queue(self, job: Job, work: Work, start: str, ahead: int) -> None:
+    def _queue(self, job: Job, work: RowWork, start: str, ahead: int) -> None:
         """A kernel waits for the one before it, and for the host that launches it.
 
         The host runs ahead of the device, but must hear of what another unit has to deliver.
@@ -285,7 +287,7 @@ class _Writer:
             launch.waits.append(before)
         job.waits.append(self._add(launch))
 
-    def _transfer(self, run: Run) -> int:
+    def _transfer(self, run: LayerRun) -> int:
         """A transfer takes its link for its bytes, and arrives a latency later."""
         name, units, i = self.chunk.owner[run.row], self.chunk.units, self.i
         link = name.removeprefix("link ")

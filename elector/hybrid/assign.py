@@ -21,9 +21,9 @@ import numpy as np
 
 from elector.base.errors import InputError
 from elector.describe.numbers import formats
-from elector.machines.contract import Hybrid, Rule
+from elector.machines.contract import AssignmentRule, Hybrid
 from elector.operations.collect import TABLES
-from elector.operations.graph import Operand, Parameter, Source, Value, Way
+from elector.operations.graph import Operand, RoleWeights, Source, Value, Way
 from elector.operations.roles import Role, layer_words, vocabulary
 from elector.operations.rows import PARAMETERS, Operations, Row
 
@@ -156,7 +156,7 @@ def _means(key: str, pattern: str) -> bool:
     return pattern in words or any(fnmatchcase(word, pattern) for word in words)
 
 
-def _matches(rule: Rule, row: Row, asked: dict[str, str]) -> bool:
+def _matches(rule: AssignmentRule, row: Row, asked: dict[str, str]) -> bool:
     values = {
         "name": row.word,
         "layer": row.layer_word,
@@ -182,18 +182,18 @@ def _moves(ops: Operations, owner: Array) -> Iterator[_Move]:
                 yield replace(move, count=count)
 
 
-def _homes(ops: Operations) -> dict[Parameter, int]:
+def _homes(ops: Operations) -> dict[RoleWeights, int]:
     """Parameters -> the first row of a forward pass that reads them."""
-    found: dict[Parameter, int] = {}
+    found: dict[RoleWeights, int] = {}
     for r, row in enumerate(ops.rows):
         operand = ops.graph.operand(r, "b")
-        if isinstance(operand, Parameter) and row.phase != "backward":
+        if isinstance(operand, RoleWeights) and row.phase != "backward":
             found.setdefault(operand, r)
     return found
 
 
 def _operands(
-    ops: Operations, owner: Array, homes: dict[Parameter, int], r: int
+    ops: Operations, owner: Array, homes: dict[RoleWeights, int], r: int
 ) -> Iterator[_Move]:
     """What row `r` reads of other units."""
     row, graph = ops.rows[r], ops.graph
@@ -208,7 +208,7 @@ def _operands(
         kind, operand = getattr(row, name), graph.operand(r, name)
         if isinstance(operand, Value) and kind in ("activation", "saved"):
             yield from _parts(ops, owner, r, name, operand)
-        elif isinstance(operand, Parameter) and kind == "reuse" and row.phase == "backward":
+        elif isinstance(operand, RoleWeights) and kind == "reuse" and row.phase == "backward":
             home = homes[operand]
             # Weights that never change were put on both units once.
             if ops.workload.trainable == "all" and owner[home] != owner[r]:

@@ -47,7 +47,7 @@ Array = np.ndarray
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Asked:
+class BlockDesigns:
     """D designs of a block.
 
     index : (D,) pair of each. details : operation by operation. fold : where layers have columns
@@ -63,7 +63,7 @@ class Asked:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Work:
+class MachineWork:
     """Operations of a machine, and `at`: slice of the designs -> activity and prices.
 
     owner : (R,) name of the unit that runs a row, or of the link that carries it.
@@ -74,16 +74,16 @@ class Work:
     owner: tuple[str, ...]
 
 
-def work(machine: Machine, asked: Asked) -> Work:
+def work(machine: Machine, asked: BlockDesigns) -> MachineWork:
     """What the designs of a machine do and pay."""
     if machine.hybrid is not None:
         return _of_hybrid(machine.hybrid, asked)
     alone = _plain(machine, asked)
     plan = fastest_of([alone.least], asked.ops, asked.index, alone.solve)
-    return Work(asked.ops, plan, (machine.name,) * len(asked.ops.rows))
+    return MachineWork(asked.ops, plan, (machine.name,) * len(asked.ops.rows))
 
 
-def _of_hybrid(hybrid: Hybrid, asked: Asked) -> Work:
+def _of_hybrid(hybrid: Hybrid, asked: BlockDesigns) -> MachineWork:
     """What each unit does of the operations, and what the links carry."""
     from elector.hybrid.assign import assign  # one machine alone assigns nothing
 
@@ -104,10 +104,12 @@ def _of_hybrid(hybrid: Hybrid, asked: Asked) -> Work:
         return activity, _prices(hybrid, [p for _, p in found], taken)
 
     best = fastest_of([solved.least for _, solved in parts], assigned.ops, index, at)
-    return Work(assigned.ops, best, assigned.named(hybrid))
+    return MachineWork(assigned.ops, best, assigned.named(hybrid))
 
 
-def _of_unit(assigned: Assigned, i: int, member: Member, asked: Asked) -> tuple[Asked, _Solved]:
+def _of_unit(
+    assigned: Assigned, i: int, member: Member, asked: BlockDesigns
+) -> tuple[BlockDesigns, _Solved]:
     """What a unit is asked for, and its own work."""
     from elector.hybrid.assign import of_unit  # one machine alone assigns nothing
 
@@ -132,7 +134,7 @@ class _Solved:
     least: Callable[[slice], Array] | None
 
 
-def _plain(machine: Machine, asked: Asked) -> _Solved:
+def _plain(machine: Machine, asked: BlockDesigns) -> _Solved:
     ops, index, units, fold = asked.ops, asked.index, asked.units, asked.fold
     columns = units if fold is None else units.take(fold.of)
     prepared = machine.prepare(ops, index, columns, asked.details)

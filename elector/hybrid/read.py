@@ -24,13 +24,13 @@ from elector.base.table import schema
 from elector.hybrid.assign import ASKED, ATTRIBUTES
 from elector.machines.contract import (
     Action,
+    AssignmentRule,
     Hybrid,
     Link,
     Machine,
     Member,
     Part,
     Prepared,
-    Rule,
     Units,
 )
 from elector.operations.rows import CLASSES, Operations
@@ -166,10 +166,10 @@ def _links(
     return tuple(links), settings
 
 
-def read_rules(data: object, units: tuple[str, ...], file: object) -> tuple[Rule, ...]:
+def read_rules(data: object, units: tuple[str, ...], file: object) -> tuple[AssignmentRule, ...]:
     """The rules of an assignment; a hybrid of one unit needs none."""
     if data is None and len(units) == 1:
-        return (Rule((), units[0]),)
+        return (AssignmentRule((), units[0]),)
     if not isinstance(data, list) or not data:
         raise InputError(
             "must be a list of rules",
@@ -181,7 +181,7 @@ def read_rules(data: object, units: tuple[str, ...], file: object) -> tuple[Rule
     return tuple(_rule(entry, f"assignment[{i}]", units, file) for i, entry in enumerate(data))
 
 
-def _rule(entry: object, at: str, units: tuple[str, ...], file: object) -> Rule:
+def _rule(entry: object, at: str, units: tuple[str, ...], file: object) -> AssignmentRule:
     if not isinstance(entry, dict) or set(entry) - {"match", "unit"} or "unit" not in entry:
         raise InputError("must have unit and, perhaps, match", file=file, field=at, value=entry)
     if entry["unit"] not in units:
@@ -212,12 +212,12 @@ def _rule(entry: object, at: str, units: tuple[str, ...], file: object) -> Rule:
                     allowed=CHOICES[key],
                 )
         found.append((str(key), patterns))
-    return Rule(tuple(found), str(entry["unit"]))
+    return AssignmentRule(tuple(found), str(entry["unit"]))
 
 
 @functools.cache
 def assemble(
-    members: tuple[Member, ...], links: tuple[Link, ...], rules: tuple[Rule, ...]
+    members: tuple[Member, ...], links: tuple[Link, ...], rules: tuple[AssignmentRule, ...]
 ) -> Machine:
     """The machine of these units: the same for the same structure."""
     hybrid = Hybrid(members, links, rules)

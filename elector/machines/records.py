@@ -1,7 +1,8 @@
 """What only some machines report of their designs, each a record that merges itself.
 
-A hybrid joins the activities of its units by asking every record to merge (`Record.merge`), so
-that a new one cannot be lost; it is a class in here and a field of `Activity`.
+A hybrid joins the activities of its units by asking every record to merge
+(`ActivityRecord.merge`), so that a new one cannot be lost; it is a class in here and a field of
+`Activity`.
 """
 
 from __future__ import annotations
@@ -141,7 +142,7 @@ class Reported(Protocol):
         """(R, D) seconds; 0 where the unit does not run a row."""
 
     @property
-    def records(self) -> Mapping[str, Record]:
+    def records(self) -> Mapping[str, ActivityRecord]:
         """Field -> record."""
 
 
@@ -175,7 +176,7 @@ def alone_in(units: Units) -> Array:
     return sum_rows(np.stack([u.works + 0.0 for u in units if not u.link])) <= 1.0
 
 
-class Record(ABC):
+class ActivityRecord(ABC):
     """A part of an activity that not every machine reports."""
 
     @classmethod
@@ -199,7 +200,7 @@ class Record(ABC):
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Overlap(Record):
+class Overlap(ActivityRecord):
     """How the sequences of a batch follow one another.
 
     one : all of them in one stream; None: rows take what `alone` says. streams : (n (D,), rows)
@@ -298,7 +299,7 @@ def _where(given: Sequence[tuple[Unit[Reported], Array | None]]) -> Array | None
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Ahead(Record):
+class Ahead(ActivityRecord):
     """Parameters that are fetched before they are needed.
 
     weights : bytes of parameters, each fetched once, which may run ahead of the computation as
@@ -320,7 +321,7 @@ class Ahead(Record):
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Power(Record):
+class Power(ActivityRecord):
     """Limits of watts.
 
     clocked : what a limit on the whole machine needs; None where the clock is given.
@@ -338,7 +339,7 @@ class Power(Record):
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Cells(Record):
+class Cells(ActivityRecord):
     """Weights in cells that writing wears out.
 
     wear : (D,) writes of the most written cell in a step. endurance : (D,) how many it survives.
@@ -366,7 +367,7 @@ class Cells(Record):
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Gating(Record):
+class Gating(ActivityRecord):
     """Parts whose power is gated.
 
     awake : part -> seconds it must be powered; a part that is not listed always is.
@@ -395,7 +396,7 @@ class Gating(Record):
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Told(Record):
+class Remarks(ActivityRecord):
     """What a result says beside the figures that all machines have.
 
     aside : kind -> (R, D) seconds of `alone` that a report shows under that kind rather than
@@ -441,7 +442,7 @@ class Told(Record):
         return replace(self, notes=notes)
 
 
-def _largest(units: Units, found: Sequence[tuple[Unit[Reported], Told]]) -> Array | None:
+def _largest(units: Units, found: Sequence[tuple[Unit[Reported], Remarks]]) -> Array | None:
     """(D,) the largest batch of designs in which one unit does all; NaN where it is not known."""
     several = ~alone_in(units)
     known = np.full(several.shape, np.nan)
@@ -452,7 +453,7 @@ def _largest(units: Units, found: Sequence[tuple[Unit[Reported], Told]]) -> Arra
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Details(Record):
+class Details(ActivityRecord):
     """Of each operation, where it is asked for.
 
     tiles : (R, D) sides of a tile. traffic : on-chip and main memory bytes, each (R, D).

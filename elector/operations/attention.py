@@ -14,11 +14,11 @@ import numpy as np
 from elector.describe.model import Models
 from elector.operations.collect import Shape, Sizes
 from elector.operations.flexibert import Heads, head_mixing, relative_positions
-from elector.operations.graph import Parameter, Value, added, derived
+from elector.operations.graph import RoleWeights, Value, added, derived
 from elector.operations.passes import bias, dropout, norm_of
 from elector.operations.roles import Role
 from elector.operations.rows import Row
-from elector.operations.scope import Matrix, Pass, Recipe, Saves, Scope, Subset, formula
+from elector.operations.scope import Matrix, Pass, Saves, Scope, Subset, VectorRecipe, formula
 from elector.operations.step import Step
 from elector.operations.tape import AgainNode, AttentionNode
 
@@ -91,7 +91,7 @@ def _rotates(step: Step, index: int) -> bool:
 def appended(step: Step, scope: Scope, parts: list[Value]) -> list[Value]:
     """What a generated token adds to the cache."""
     packs = ("quantise",) if step.workload.format.cached else ()
-    append = Recipe(
+    append = VectorRecipe(
         Role.CACHE_APPEND, "elementwise", formula("append", *packs), streamed=True, in_place=True
     )
     elements = parts[0].elements
@@ -101,9 +101,9 @@ def appended(step: Step, scope: Scope, parts: list[Value]) -> list[Value]:
     return step.vectors(scope, append, parts, stored)
 
 
-def rotary() -> Recipe:
+def rotary() -> VectorRecipe:
     """Rotary positions, in place (Su et al. 2021, arXiv 2104.09864)."""
-    return Recipe(
+    return VectorRecipe(
         Role.ROTARY,
         "elementwise",
         formula("rotary"),
@@ -158,7 +158,7 @@ def core(step: Step, scope: Scope, index: int, heads: Heads) -> Value:
 def _gated(step: Step, scope: Scope, x: Value, y: Value, width: Array) -> Value:
     """The context times a gate of `width` (M,) that the layer's input makes (Qwen3-Next)."""
     gate = step.linear(scope, x, Matrix(Role.ATTENTION_GATE, width))
-    recipe = Recipe(
+    recipe = VectorRecipe(
         Role.ATTENTION_GATE,
         "elementwise",
         formula("gate", "silu"),
@@ -182,7 +182,7 @@ def attended(step: Step, scope: Scope, index: int, heads: Heads, width: Array) -
     _attend(step, node, row)
     step.note_live(2.0 * square.elements * (0.0 if flash else 1.0))
     scores = square
-    positions: tuple[Parameter, Shape] | None = None
+    positions: tuple[RoleWeights, Shape] | None = None
     if step.models.template.position_kind == "relative-key" and not scope.cross:
         relative, positions = relative_positions(step, inner, heads, shape)
         scores = added([square, relative])
@@ -206,7 +206,7 @@ def _again(
     heads: Heads,
     shape: Shape,
     scores: Value,
-    positions: tuple[Parameter, Shape] | None,
+    positions: tuple[RoleWeights, Shape] | None,
     wanted: Value,
 ) -> AgainNode:
     """Scores and probabilities that the backward pass computes again."""
@@ -390,7 +390,7 @@ def _softmax(step: Step, causal: bool) -> tuple[str, ...]:
 def probabilities(step: Step, scope: Scope, scores: Value, causal: bool) -> Value:
     """Scale, mask, softmax, and dropout of the probabilities in training."""
     formulas = _softmax(step, causal and not scope.cross)
-    recipe = Recipe(
+    recipe = VectorRecipe(
         Role.SOFTMAX,
         "softmax",
         formula(*formulas),

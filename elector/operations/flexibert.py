@@ -19,9 +19,9 @@ import numpy as np
 
 from elector.describe.model import HEAD_TYPES
 from elector.operations.collect import Shape
-from elector.operations.graph import Parameter, Value, derived
+from elector.operations.graph import RoleWeights, Value, derived
 from elector.operations.roles import Role
-from elector.operations.scope import Product, Recipe, Saves, Scope, Subset, formula
+from elector.operations.scope import Product, Saves, Scope, Subset, VectorRecipe, formula
 from elector.operations.step import Step
 
 Array = np.ndarray
@@ -107,7 +107,7 @@ def _per_head(
 
 def relative_positions(
     step: Step, scope: Scope, heads: Heads, scores: Shape
-) -> tuple[Value, tuple[Parameter, Shape]]:
+) -> tuple[Value, tuple[RoleWeights, Shape]]:
     """Queries times the embedding of each distance, added to the scores.
 
     One (batch x heads, e) by (e, keys) product for each query (Shaw et al. 2018, arXiv
@@ -126,7 +126,7 @@ def relative_positions(
         summed=True,
     )
     y = step.product(scope, heads.queries, product)
-    return y, (Parameter(Role.RELATIVE_POSITIONS, scope.place, scope.cross), shape)
+    return y, (RoleWeights(Role.RELATIVE_POSITIONS, scope.place, scope.cross), shape)
 
 
 def _transform(
@@ -153,7 +153,7 @@ def _convolution(step: Step, scope: Scope, heads: Heads, e: Array, kernel: float
 
     x = _taps(step, scope, Role.DEPTHWISE, kernel, heads.keys, None)
     x = matrices(x, Role.POINTWISE, e)
-    times = Recipe(
+    times = VectorRecipe(
         Role.TIMES_QUERY,
         "elementwise",
         formula("gate"),
@@ -164,7 +164,7 @@ def _convolution(step: Step, scope: Scope, heads: Heads, e: Array, kernel: float
     )
     x = step.vector(scope, times, x, heads.queries)
     x = matrices(x, Role.KERNEL, np.full_like(e, kernel))
-    softmax = Recipe(
+    softmax = VectorRecipe(
         Role.KERNEL_SOFTMAX,
         "softmax",
         formula("softmax"),
@@ -184,7 +184,7 @@ def _taps(
 
     taps : what each element is multiplied with, where it is computed and no parameter.
     """
-    recipe = Recipe(
+    recipe = VectorRecipe(
         role,
         "elementwise",
         (2.0 * kernel, 0.0),

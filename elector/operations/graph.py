@@ -20,7 +20,7 @@ Array = np.ndarray
 
 
 @dataclass(frozen=True)
-class Parameter:
+class RoleWeights:
     """The weights of one role in one part of the model, all layers together."""
 
     role: Role
@@ -257,7 +257,7 @@ def either(this: Value, there: Array, other: Value, width: Array) -> Value:
 
 
 #: What an operand of a row is: a tensor, parameters, or nothing that a row makes.
-Operand = Value | Parameter | None
+Operand = Value | RoleWeights | None
 
 
 class Graph:

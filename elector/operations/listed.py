@@ -16,8 +16,8 @@ from elector.describe.model import Model, Models
 from elector.describe.sizes import Size
 from elector.describe.workload import Workload
 from elector.operations.collect import Shape, Sizes
-from elector.operations.graph import Operand, Parameter, Value
-from elector.operations.roles import Place, Role, Section
+from elector.operations.graph import Operand, RoleWeights, Value
+from elector.operations.roles import ModelSection, Place, Role
 from elector.operations.rows import PARAMETERS, Row
 from elector.operations.scope import Pass, Scope, Subset, formula
 from elector.operations.step import Step
@@ -55,7 +55,7 @@ def emit(step: Step, listing: Listing, times: Array) -> None:
     numbers = _Numbers(listing, step.workload, one)
     before: Value | None = None
     for index, entry in enumerate(listing.entries):
-        place = Place(Section.LIST, variant=entry.layer)
+        place = Place(ModelSection.LIST, variant=entry.layer)
         scope = Scope(run, place, numbers.at(entry.count, index, "count") * times)
         if entry.matmul:
             before = _product(step, scope, entry, numbers.shape(entry, index), before)
@@ -183,7 +183,7 @@ def _product(step: Step, scope: Scope, entry: Listed, shape: Shape, before: Valu
     y = Value(shape.batch * shape.m, shape.n, scope.count, training)
     if before is not None and entry.a == "activation":
         x.reads(before)
-    weight = Parameter(Role.PRODUCT, scope.place)
+    weight = RoleWeights(Role.PRODUCT, scope.place)
     second: Operand = weight if entry.b in PARAMETERS else _second(entry, shape, before)
     y.made_by(step.out.matmul(row, scope.count, shape, (x, second)))
     held = shape.k * shape.n * shape.share if entry.b not in PARAMETERS else 0.0

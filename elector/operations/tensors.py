@@ -11,7 +11,7 @@ from elector.describe.workload import Workload
 from elector.operations.kinds import expert_tensors, mixer_tensors
 from elector.operations.listed import listing_of
 from elector.operations.listed import weights as listed_weights
-from elector.operations.roles import Place, Role, Section
+from elector.operations.roles import ModelSection, Place, Role
 from elector.operations.tensor import Tensor
 
 Array = np.ndarray
@@ -39,7 +39,7 @@ def parameter_tensors(models: Models, workload: Workload) -> list[Tensor]:
     listing = listing_of(model)
     if listing is not None:
         for layer, name, elements, count in listed_weights(models, listing):
-            place = Place(Section.LIST, variant=layer)
+            place = Place(ModelSection.LIST, variant=layer)
             found.append(Tensor(Role.PRODUCT, place, elements, count, variant=name))
     return found
 
@@ -48,7 +48,7 @@ def _embeddings(models: Models) -> list[Tensor]:
     model, numbers = models.template, models.numbers
     if not model.blocks:
         return []
-    place = Place(Section.EMBEDDING)
+    place = Place(ModelSection.EMBEDDING)
     hidden, one = models.block["hidden"][0], np.ones(models.size)
     stacks = 2.0 if model.family == "encoder-decoder" and not model.stem else 1.0
     narrow = one * float(model.embedding_size) if model.embedding_size else hidden
@@ -85,7 +85,7 @@ def _projected(models: Models, place: Place) -> list[Tensor]:
         if model.embedding_bias:
             found.append(Tensor(Role.EMBEDDING_UP, place, hidden, one, bias=True))
     for number, (inputs, _) in enumerate(model.stem):
-        own = Place(Section.ENCODER_EMBEDDING)
+        own = Place(ModelSection.ENCODER_EMBEDDING)
         found.append(Tensor(Role.STEM, own, float(inputs) * hidden, one, index=number + 1))
         found.append(Tensor(Role.STEM, own, hidden, one, bias=True, index=number + 1))
     return found
@@ -95,8 +95,8 @@ def place_of(model: Model, index: int) -> Place:
     """The part of the model that a block of layers is."""
     if model.family == "encoder-decoder":
         cross = model.blocks[index].cross_attention
-        return Place(Section.DECODER if cross else Section.ENCODER, index)
-    return Place(Section.LAYER if len(model.blocks) > 1 else Section.LAYERS, index)
+        return Place(ModelSection.DECODER if cross else ModelSection.ENCODER, index)
+    return Place(ModelSection.LAYER if len(model.blocks) > 1 else ModelSection.LAYERS, index)
 
 
 def _vectors(norm: str) -> float:
@@ -240,7 +240,7 @@ def _head(models: Models) -> list[Tensor]:
     if not model.blocks:
         return []
     d, one, found = models.block["hidden"][-1], np.ones(models.size), []
-    place, labels = Place(Section.HEAD), numbers["labels"]
+    place, labels = Place(ModelSection.HEAD), numbers["labels"]
     if model.closes:
         stacks = 2.0 if model.family == "encoder-decoder" else 1.0
         found.append(Tensor(Role.FINAL_NORM, place, d, _vectors(model.norm) * stacks * one))

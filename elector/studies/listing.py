@@ -14,7 +14,7 @@ from elector.machines import MACHINES
 from elector.studies.simulation import features
 from elector.technology import Technology, laws
 from elector.technology.pricing import sources
-from elector.technology.rows import Row, quantities_of
+from elector.technology.rows import ConstantRow, quantities_of
 
 Record = dict[str, object]
 
@@ -127,7 +127,7 @@ def explain_price(part: str, technology: Technology, node: object = None) -> Rec
     }
 
 
-def _row(row: Row) -> Record:
+def _row(row: ConstantRow) -> Record:
     first = row.source.partition(" ")[0]
     known = sources()
     return {

@@ -12,7 +12,7 @@ from elector.evaluation.applies import sentence
 from elector.evaluation.path import evaluate
 from elector.evaluation.resolve import resolve
 from elector.operations import build
-from elector.operations.sparsity import ALIKE, Table, load_sparsity
+from elector.operations.sparsity import ALIKE, SparsityTable, load_sparsity
 from elector.technology import Technology
 
 SPARSITY = "workload.sparsity"
@@ -21,7 +21,7 @@ THRESHOLDS = ("tau_i", "tau_t")
 MEMORY = ("activations", "weights")
 
 
-def table_of(settings: Mapping[str, object]) -> Table | None:
+def table_of(settings: Mapping[str, object]) -> SparsityTable | None:
     """The sparsity table that settings name; None where they are dense.
 
     Raises InputError for a table that does not exist or cannot be read.
@@ -74,7 +74,7 @@ def beside_dense(
     }
 
 
-def is_of_another_model(table: Table, model: str) -> bool:
+def is_of_another_model(table: SparsityTable, model: str) -> bool:
     """Whether a table names a model that it was measured on, and it is not this one."""
     if not table.model:
         return False
@@ -106,7 +106,7 @@ def warnings(model: str, settings: Mapping[str, object]) -> list[str]:
     return found
 
 
-def _misspelt(table: Table, model: str) -> list[str]:
+def _misspelt(table: SparsityTable, model: str) -> list[str]:
     """Operations of a table that a model has under a similar name only, which has no row."""
     given = {(phase, name) for phase, name, _, _ in table.points if name != "*"}
     asked = _operations(model) if given else set()

@@ -7,7 +7,7 @@ from typing import Any
 
 from elector.base import paths
 from elector.base.errors import InputError
-from elector.base.record import Record
+from elector.base.record import ResultRecord
 from elector.base.table import Field, schema
 from elector.describe.formats import list_models, load_model
 from elector.describe.formats.described import to_mapping
@@ -18,7 +18,7 @@ from elector.evaluation.accelerators import (
 )
 
 
-def show(name: str) -> Record:
+def show(name: str) -> ResultRecord:
     """A model or an accelerator, by name or file, with all of its settings.
 
     Parameters
@@ -49,7 +49,7 @@ def show(name: str) -> Record:
             raise error from None
 
 
-def _model(name: str) -> Record:
+def _model(name: str) -> ResultRecord:
     model = load_model(name)
     entries = to_mapping(model)
     settings = {key: value for key, value in entries.items() if key not in ("name", "source")}
@@ -61,10 +61,10 @@ def _model(name: str) -> Record:
         "source": model.source,
         "settings": settings,
     }
-    return Record(found, f"model {name}", [("family", model.family)])
+    return ResultRecord(found, f"model {name}", [("family", model.family)])
 
 
-def _accelerator(loaded: Accelerator) -> Record:
+def _accelerator(loaded: Accelerator) -> ResultRecord:
     machine = loaded.machine
     settings = _plain(loaded) if machine.hybrid is None else _hybrid(loaded)
     found = {
@@ -75,7 +75,7 @@ def _accelerator(loaded: Accelerator) -> Record:
         "source": loaded.source,
         "settings": settings,
     }
-    return Record(found, f"accelerator {loaded.name}", [("machine", machine.name)])
+    return ResultRecord(found, f"accelerator {loaded.name}", [("machine", machine.name)])
 
 
 def _plain(loaded: Accelerator, start: str = "") -> dict[str, Any]:

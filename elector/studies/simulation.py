@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from elector.base.errors import InputError
-from elector.base.record import Record
+from elector.base.record import ResultRecord
 from elector.base.table import Column
 from elector.base.version import VERSION
 from elector.cost.pricing import Cost
@@ -49,7 +49,7 @@ def simulate(
     operations: bool = False,
     uncertainty: bool = False,
     samples: int = 1000,
-) -> Record:
+) -> ResultRecord:
     """Costs of one design: the JSON of `elector simulate`.
 
     Parameters
@@ -83,7 +83,7 @@ def simulate(
         _add_intervals(found, columns, technology, samples)
     if operations:
         found["operations"] = cost.operations if cost.feasible[0] else None
-    return Record(found, f"{model} on {accelerator}", _headline(found))
+    return ResultRecord(found, f"{model} on {accelerator}", _headline(found))
 
 
 def _add_intervals(
@@ -269,7 +269,7 @@ def explain(
     *,
     settings: Mapping[str, object] | None = None,
     technology: Technology | None = None,
-) -> Record:
+) -> ResultRecord:
     """Where a figure comes from: the JSON of `elector explain`.
 
     Parameters
@@ -287,7 +287,7 @@ def explain(
     found = explain_result(columns, result, (technology or Technology.load()).single())
     value = registry().show(result, float(str(found["value"])))
     lines = [(result, value), ("=", str(found["formula"]))]
-    return Record(found, f"explanation of {model} on {accelerator}", lines)
+    return ResultRecord(found, f"explanation of {model} on {accelerator}", lines)
 
 
 def trace(

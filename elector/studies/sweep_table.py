@@ -144,7 +144,7 @@ def read_table(path: str | Path) -> SweepTable:
     if len(header) > MOST_COLUMNS:
         raise InputError(f"has more than {MOST_COLUMNS:,} columns", file=path)
     _check_header(header, path)
-    cells = [_Cells() for _ in header]
+    cells = [_CellColumn() for _ in header]
     lines = array("q")
     errors: dict[int, InputError] = {}
     while piece := list(islice(rows, _PIECE)):
@@ -189,7 +189,7 @@ def _ragged(cells: list[str], wide: int, row: int, errors: dict[int, InputError]
     return (cells + [""] * (wide - len(cells)))[:wide]
 
 
-class _Cells:
+class _CellColumn:
     """A column of cells while it is read: each distinct text once, eight bytes for every row."""
 
     def __init__(self) -> None:

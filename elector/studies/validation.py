@@ -17,7 +17,7 @@ import numpy as np
 
 from elector.base.errors import InputError
 from elector.base.table import DATA
-from elector.studies.validation_cases import Case, load_cases
+from elector.studies.validation_cases import ValidationCase, load_cases
 from elector.technology import Technology
 
 #: What a float computation may be off by without being another number.
@@ -36,7 +36,7 @@ class CaseResult:
     judged : verdict of its group, where it is an outcome.
     """
 
-    case: Case
+    case: ValidationCase
     simulated: float
     error: float
     passed: bool
@@ -81,7 +81,7 @@ class CaseResult:
 
 
 @dataclass(frozen=True)
-class Group:
+class CaseGroup:
     """Outcomes of one device family, stack and regime.
 
     number : cases. unseen : of them such that no constant was fitted on.
@@ -172,12 +172,12 @@ def validate(
     ]
 
 
-def _wanted(case: Case, only: str) -> bool:
+def _wanted(case: ValidationCase, only: str) -> bool:
     names = (case.group, case.case)
     return any(only in name or fnmatch.fnmatchcase(name, only) for name in names)
 
 
-def groups(results: Sequence[CaseResult]) -> list[Group]:
+def groups(results: Sequence[CaseResult]) -> list[CaseGroup]:
     """The outcomes by group, in the order of their names."""
     found: dict[str, list[CaseResult]] = {}
     for result in results:
@@ -192,12 +192,12 @@ def failed(results: Sequence[CaseResult]) -> bool:
     return alone or any(group.verdict == "FAILED" for group in groups(results))
 
 
-def _group(name: str, results: Sequence[CaseResult]) -> Group:
+def _group(name: str, results: Sequence[CaseResult]) -> CaseGroup:
     errors = np.array([r.error for r in results if not r.problem])
     unseen = np.array([r.error for r in results if not r.problem and r.case.unseen])
     size = np.abs(errors)
     kinds = [r.dominant for r in results if r.dominant]
-    return Group(
+    return CaseGroup(
         name=name,
         number=len(results),
         unseen=unseen.size,
@@ -217,7 +217,7 @@ def _median(values: np.ndarray) -> float:
 
 
 def _compare(
-    case: Case,
+    case: ValidationCase,
     run: Simulate,
     known: dict[tuple[str, str, str, bool], Mapping[str, Any]],
     technology: Technology | None,

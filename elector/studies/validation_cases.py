@@ -60,7 +60,7 @@ MISSED = " known miss"
 
 
 @dataclass(frozen=True)
-class Case:
+class ValidationCase:
     """One published or measured figure.
 
     settings : dotted key -> value, as `--set`. configuration : the same as one text.
@@ -121,7 +121,7 @@ def as_text(settings: dict[str, object]) -> str:
     return shlex.join(words)
 
 
-def load_cases(path: Path) -> list[Case]:
+def load_cases(path: Path) -> list[ValidationCase]:
     """The cases of a CSV file, checked; errors name file and line."""
     names, lines = read_csv(path)
     missing = [name for name in REQUIRED if name not in names]
@@ -135,7 +135,7 @@ def load_cases(path: Path) -> list[Case]:
         )
     if not lines:
         raise InputError("has a header but no rows", file=path)
-    found: dict[str, Case] = {}
+    found: dict[str, ValidationCase] = {}
     asked: dict[tuple[str, str, str, str, float], int] = {}
     for line, cells in lines:
         if len(cells) != len(names):
@@ -156,7 +156,7 @@ def load_cases(path: Path) -> list[Case]:
     return list(found.values())
 
 
-def _case(cells: dict[str, str], path: Path, line: int) -> Case:
+def _case(cells: dict[str, str], path: Path, line: int) -> ValidationCase:
     for column in REQUIRED:
         if not cells[column] and column not in _EMPTY:
             raise InputError(f"line {line}: has no {column}", file=path, field=column)
@@ -177,7 +177,7 @@ def _case(cells: dict[str, str], path: Path, line: int) -> Case:
     missed = cells["tolerance"].endswith(MISSED)
     low, high = _tolerance(cells["tolerance"].removesuffix(MISSED), path, line)
     value, unit = _value(cells, path, line)
-    return Case(
+    return ValidationCase(
         **{name: cells[name] for name in ("case", "group", "model", "accelerator", "metric")},
         settings=_checked(cells, path, line),
         configuration=cells["settings"],

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from elector.base.errors import EvaluationError, InfeasibleError
-from elector.cli.commands import Program
+from elector.cli.commands import CommandGroup
 from elector.cli.compare import INFEASIBLE, NOT_PASSED
 from elector.cli.entry import INTERRUPTED
 from elector.cli.options import FORMATS
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from transcode.runs.query import Front, Recorded
 
 
-@click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=CommandGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="transcode")
 def main() -> None:
     """Search pairs of transformer models and accelerators for those that nothing beats.

@@ -16,13 +16,13 @@ import click
 from elector.base.units import format_si
 
 if TYPE_CHECKING:
-    from transcode.training.loop import Progress
+    from transcode.training.loop import TrainingProgress
 
 #: Accuracies of the shipped sweep.
 SWEEP = Path(__file__).parent.parent / "data" / "accuracy" / "dynaprop.csv"
 
 
-def line(progress: Progress) -> str:
+def line(progress: TrainingProgress) -> str:
     """Where a run stands, on one line."""
     parts = [f"{progress.step:,} of {progress.steps:,} steps", f"loss {progress.loss:.4g}"]
     if progress.phase != "full":

@@ -226,7 +226,7 @@ def _run(settings: Settings, out: Path | None, fresh: bool, format: str, quiet: 
     try:
         with progress(quiet, report_train.line) as show:
             found = loop.train(settings, out=place, fresh=fresh, command=command, progress=show)
-    except loop.Interrupted as stop:
+    except loop.TrainingInterrupted as stop:
         click.echo(
             f"interrupted: {stop.step:,} steps are safe in {stop.folder}; "
             "the same command goes on from there",

@@ -10,7 +10,7 @@ from fnmatch import fnmatchcase
 from torch import nn
 
 from elector.base.errors import InputError
-from transcode.dynaprop.place import Place
+from transcode.dynaprop.place import MatchedModule
 from transcode.dynaprop.site import Site
 
 #: Ends of the names of Hugging Face's encoders (BERT, RoBERTa, ELECTRA; DistilBERT; ViT)
@@ -29,7 +29,9 @@ _KNOWN = tuple(
 _LAYER = re.compile(r"(?:^|\.)(?:layer|layers|h|blocks)\.(\d+)(?:\.|$)")
 
 
-def places(module: nn.Module, patterns: Sequence[str] | None) -> list[tuple[nn.Module, Place]]:
+def places(
+    module: nn.Module, patterns: Sequence[str] | None
+) -> list[tuple[nn.Module, MatchedModule]]:
     """Modules to prune behind, each once, in order.
 
     patterns : of module names (fnmatch: *, ?, [...]); None takes all sites, or every nn.Linear
@@ -73,12 +75,12 @@ def _matching(names: list[str], patterns: Sequence[str]) -> list[str]:
     return [name for name in names if name in found]
 
 
-def _place(name: str, module: nn.Module) -> Place:
+def _place(name: str, module: nn.Module) -> MatchedModule:
     if isinstance(module, Site):
-        return Place(name, module.operation, module.layer)
+        return MatchedModule(name, module.operation, module.layer)
     found = _LAYER.search(name)
     layer = int(found[1]) + 1 if found else None
     for ending, operation in _KNOWN:
         if ending.search(name):
-            return Place(name, operation, layer)
-    return Place(name, name, layer)
+            return MatchedModule(name, operation, layer)
+    return MatchedModule(name, name, layer)

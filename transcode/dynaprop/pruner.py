@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from elector.base.errors import InputError
 from transcode.dynaprop.names import places
-from transcode.dynaprop.place import Place, Tracked, quantile
-from transcode.dynaprop.products import Products
+from transcode.dynaprop.place import MatchedModule, Tracked, quantile
+from transcode.dynaprop.products import WatchedProducts
 from transcode.dynaprop.prune import Prune, drop
 from transcode.dynaprop.records import Record, Sums, table_rows
 from transcode.dynaprop.saved import Ledger, Saver
@@ -76,7 +76,7 @@ class DynaProp:
         self.active = self.traced = False
         self._graphs = 0
         self._sums = Sums()
-        self.products: Products | None = None
+        self.products: WatchedProducts | None = None
         self.watch: Callable[..., Tensor] | None = None
         self.ledger = Ledger()
         self._saver = Saver(self.ledger, compress)
@@ -91,7 +91,7 @@ class DynaProp:
         self._prepare()
 
     @property
-    def places(self) -> list[Place]:
+    def places(self) -> list[MatchedModule]:
         """The matched operations."""
         return [place for _, place in self._found]
 
@@ -150,7 +150,7 @@ class DynaProp:
                 torch.autograd.graph.saved_tensors_hooks(self._saver.pack, self._saver.unpack)
             )
             if self._every and any(isinstance(module, Site) for module, _ in self._found):
-                self.products = Products([*self.module.parameters(), *self.module.buffers()])
+                self.products = WatchedProducts([*self.module.parameters(), *self.module.buffers()])
                 stack.enter_context(self.products)
             self._open = stack.pop_all()
         return self
@@ -317,7 +317,7 @@ class DynaProp:
 class _Hook:
     """The forward hook of one place; a copy of the module does not take the pruner along."""
 
-    def __init__(self, pruner: DynaProp, place: Place) -> None:
+    def __init__(self, pruner: DynaProp, place: MatchedModule) -> None:
         self.pruner, self.place = pruner, place
 
     def __deepcopy__(self, memo: object) -> _Inert:

@@ -16,7 +16,7 @@ import numpy as np
 
 from elector.base import paths
 from elector.base.errors import InputError
-from elector.base.junit import Case, document
+from elector.base.junit import JUnitCase, document
 from transcode.runs import manifest, query, snapshot
 from transcode.runs.files import read_json
 from transcode.runs.query import Recorded
@@ -170,5 +170,5 @@ def _volume_of(moment: snapshot.Snapshot, path: Path) -> float:
 
 def junit(run: Path, verdicts: Sequence[Verdict]) -> str:
     """The verdicts as JUnit XML."""
-    cases = [Case(v.requirement, None if v.passed else v.text) for v in verdicts]
+    cases = [JUnitCase(v.requirement, None if v.passed else v.text) for v in verdicts]
     return document(f"transcode check {run}", str(run), cases)

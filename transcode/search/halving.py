@@ -26,7 +26,7 @@ BEST = 100.0
 
 
 @dataclass(frozen=True)
-class Plan:
+class HalvingPlan:
     """How long models are trained. steps : of one that reaches the last rung."""
 
     steps: int = STEPS
@@ -70,7 +70,7 @@ class Trainer(Protocol):
 class Halving:
     """Scores of designs by training them. kept : (model key, steps) -> mean and deviation."""
 
-    plan: Plan
+    plan: HalvingPlan
     trainer: Trainer
     kept: dict[tuple[str, int], tuple[float, float]] = field(default_factory=dict)
 
@@ -111,7 +111,7 @@ class Halving:
 
 
 @dataclass(frozen=True)
-class Unknown:
+class Untrained:
     """What stands in for training before a run: nothing right, nothing known."""
 
     def of(

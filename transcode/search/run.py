@@ -17,8 +17,8 @@ from transcode.engines.streams import LARGEST_ENUMERATION
 from transcode.objective import Outcome, Rejections
 from transcode.pareto import Archive
 from transcode.search.progress import Meter, Progress
-from transcode.search.record import Record
-from transcode.search.state import State
+from transcode.search.record import SearchRecord
+from transcode.search.state import SearchState
 from transcode.search.workers import Crew
 from transcode.space import Space
 
@@ -75,7 +75,7 @@ class Limits:
     time: float | None = None
     stall: tuple[float, int] | None = None
 
-    def left(self, state: State) -> int | None:
+    def left(self, state: SearchState) -> int | None:
         """Designs that may still be evaluated; None for any number."""
         return None if self.budget is None else self.budget - state.designs
 
@@ -84,7 +84,7 @@ class Limits:
         known = [n for n in (self.budget, space.allowed_count) if n is not None]
         return min((n for n in known if n <= LARGEST_ENUMERATION), default=None)
 
-    def reached(self, state: State, seconds: Callable[[], float]) -> str:
+    def reached(self, state: SearchState, seconds: Callable[[], float]) -> str:
         """Which limit is reached; "" for none. seconds : of this session."""
         if self.budget is not None and state.designs >= self.budget:
             return "budget reached"
@@ -93,7 +93,7 @@ class Limits:
             return "time reached"
         return ""
 
-    def stalled(self, state: State) -> str:
+    def stalled(self, state: SearchState) -> str:
         """Why there is little more to gain; "" where that is not known."""
         if self.stall is not None and len(state.volumes) > self.stall[1]:
             share, batches = self.stall
@@ -103,7 +103,7 @@ class Limits:
         return ""
 
 
-class Run:
+class SearchRun:
     """The loop of a search over what it knows (`state`) and what it writes (`record`).
 
     batch : most designs proposed at once.
@@ -113,8 +113,8 @@ class Run:
         self,
         engine: engines.Engine,
         crew: Crew,
-        state: State,
-        record: Record,
+        state: SearchState,
+        record: SearchRecord,
         limits: Limits,
         batch: int,
     ) -> None:

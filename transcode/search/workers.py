@@ -23,7 +23,7 @@ import numpy as np
 from elector.base.errors import EvaluationError
 from transcode import pareto
 from transcode.engines.base import Found
-from transcode.engines.evolve.islands import Task, advance, together
+from transcode.engines.evolve.islands import IslandTask, advance, together
 from transcode.objective import Accuracy, Columns, Costs, Outcome, Problem, joined
 
 A = TypeVar("A")
@@ -60,7 +60,7 @@ class Simulator:
         return evaluate(columns, size, jobs=jobs, level=self.level)
 
 
-def island(problem: bytes, task: Task) -> Found:
+def island(problem: bytes, task: IslandTask) -> Found:
     """One round of an island; a pure function, for whatever executor."""
     known = _unpacked(problem)
     return advance(known.space, known.assess, task)
@@ -124,7 +124,7 @@ class Crew:
         """Whether others do the work."""
         return self.blob is not None
 
-    def rounds(self, tasks: Sequence[Task], meanwhile: Callable[[], None] = _idle) -> Found:
+    def rounds(self, tasks: Sequence[IslandTask], meanwhile: Callable[[], None] = _idle) -> Found:
         """What the islands found, in the order of the tasks.
 
         meanwhile : what this process does first, while others work.

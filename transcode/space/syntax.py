@@ -110,7 +110,7 @@ def _read(text: object, what: str, file: object, field: str | None) -> Expressio
     if len(text) > _LONGEST:
         raise InputError(f"is longer than {_LONGEST} characters", file=file, field=field)
     try:
-        reader = _Reader(list(_tokens(text)))
+        reader = _ExpressionReader(list(_tokens(text)))
         tree = reader.condition()
         reader.end()
         if _height(tree) > _HIGHEST:
@@ -150,7 +150,7 @@ def _known(unit: str) -> str:
     return unit
 
 
-class _Reader:
+class _ExpressionReader:
     """Recursive descent over the tokens."""
 
     def __init__(self, tokens: list[tuple[str, str, str]]) -> None:

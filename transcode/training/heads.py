@@ -17,7 +17,7 @@ from torch.nn import functional
 from transcode.dynaprop import Site
 
 
-class Products(nn.Module):
+class DotProducts(nn.Module):
     """Scaled dot products; the last `weighted` heads pass their keys through a matrix.
 
     Parameters

@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from elector.describe.model import HEAD_TYPES, Block, Model
 from transcode.dynaprop import Site
-from transcode.training.heads import Convolution, Cosine, Fourier, Products
+from transcode.training.heads import Convolution, Cosine, DotProducts, Fourier
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "gelu": functional.gelu,
@@ -128,7 +128,7 @@ def _mixing(block: Block, layer: int, setting: Setting) -> tuple[list[int], nn.M
     parts: list[tuple[int, nn.Module]] = []
     products = types["sdp"] + types["wma"]
     if products:
-        core = Products(
+        core = DotProducts(
             size,
             layer,
             weighted=types["wma"],

@@ -16,7 +16,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from elector.base.errors import InputError
 from elector.base.table import read_csv
-from transcode.training.task import Array, Split, Task
+from transcode.training.task import Array, DataSplit, Task
 
 #: Shares of the time steps that targets of the training and of the validation part lie in.
 TRAIN, VALID = 0.7, 0.15
@@ -99,17 +99,19 @@ def _scale(train: Array, horizon: int, name: str, file: Path | None) -> Array:
     return scale
 
 
-def _examples(values: Array, length: int, horizon: int, scale: Array) -> Split:
+def _examples(values: Array, length: int, horizon: int, scale: Array) -> DataSplit:
     """x (N, length, series) and y (N, horizon x series), scaled differences from now."""
     windows = sliding_window_view(values, length + horizon, axis=0).swapaxes(1, 2)
     scaled = (windows - windows[:, length - 1 : length]) / scale
     scaled = scaled.astype(np.float32)
-    return Split(
+    return DataSplit(
         np.ascontiguousarray(scaled[:, :length]), scaled[:, length:].reshape(scaled.shape[0], -1)
     )
 
 
-def _baselines(train: Split, test: Split, horizon: int, season: int | None) -> dict[str, float]:
+def _baselines(
+    train: DataSplit, test: DataSplit, horizon: int, season: int | None
+) -> dict[str, float]:
     """Persistence is 0 by definition; the value one cycle before; ridge regression on x."""
     of = float((test.y.astype(float) ** 2).sum())
 

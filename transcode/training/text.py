@@ -20,7 +20,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from elector.base.errors import InputError
 from elector.base.paths import read_text
-from transcode.training.task import Array, Split, Task
+from transcode.training.task import Array, DataSplit, Task
 
 BYTES = 256
 LENGTH = 64
@@ -118,12 +118,12 @@ def _task(
     )
 
 
-def _windows(tokens: Array, length: int, stride: int) -> Split:
+def _windows(tokens: Array, length: int, stride: int) -> DataSplit:
     """Views of `length` tokens and of those that follow each; without copies."""
     found = sliding_window_view(tokens, length + 1)[::stride]
     if stride > 1:
         found = found[: max(SCORED // length, 1)]
-    return Split(found[:, :-1], found[:, 1:])
+    return DataSplit(found[:, :-1], found[:, 1:])
 
 
 def _baselines(train: Array, test: Array) -> dict[str, float]:

@@ -18,9 +18,9 @@ from typing import Any
 
 from elector.base.errors import InputError
 from elector.describe.imports import limits
-from elector.describe.imports.calls import Call, Tensor, Unknown, rows
+from elector.describe.imports.calls import OperatorCall, ProgramTensor, UnknownOperators, rows
 from elector.describe.imports.naming import Names, Varying, names
-from elector.describe.imports.program import Program
+from elector.describe.imports.program import ImportedProgram
 from elector.describe.imports.traced import Traced
 
 #: Codes of numbers that are computed with (torch._export.serde.schema.ScalarType): halves,
@@ -48,7 +48,7 @@ _BINARY: dict[type, str] = {
 }
 
 
-def read_exported(path: str, asked: Mapping[str, str]) -> Program:
+def read_exported(path: str, asked: Mapping[str, str]) -> ImportedProgram:
     """What an exported program runs. asked : sizes that the user names or fixes.
 
     Raises InputError for a file that is no such archive, control flow, and operators of others.
@@ -58,7 +58,7 @@ def read_exported(path: str, asked: Mapping[str, str]) -> Program:
         graph = _Graph.of(document, shared, path)
         varying = _varying(document, graph, path)
     mapping = names(varying, asked, path)
-    unknown = Unknown()
+    unknown = UnknownOperators()
 
     def trace(point: Mapping[str, int]) -> Sequence[Traced]:
         found: list[Traced] = []
@@ -74,7 +74,7 @@ def read_exported(path: str, asked: Mapping[str, str]) -> Program:
     said = [f"{name} is {symbol}" for name, symbol in mapping.named.items()]
     said += [f"{name} is fixed to {value}" for name, value in mapping.fixed.items()]
     source = f"program of torch.export, PyTorch {version}"
-    return Program(trace, mapping.symbols, sum(held.values()), source, said, unknown)
+    return ImportedProgram(trace, mapping.symbols, sum(held.values()), source, said, unknown)
 
 
 # ---- the archive ----
@@ -216,16 +216,18 @@ def _varying(document: dict[str, Any], graph: _Graph, path: str) -> dict[str, Va
     return found
 
 
-def _calls(graph: _Graph, mapping: Names, point: Mapping[str, int], path: str) -> Iterator[Call]:
+def _calls(
+    graph: _Graph, mapping: Names, point: Mapping[str, int], path: str
+) -> Iterator[OperatorCall]:
     """The calls of the graph at one point, graphs inside it included."""
     sizes = mapping.values(point)
     weights, dtypes = dict(graph.weights), graph.values
 
-    def tensor(name: str) -> Tensor:
+    def tensor(name: str) -> ProgramTensor:
         value = graph.values[name]
         weight, held = weights.get(name, ("", 0))
         shape = tuple(_side(size, sizes, path) for size in value["sizes"])
-        return Tensor(shape, value["dtype"] in _FLOATING, weight, held)
+        return ProgramTensor(shape, value["dtype"] in _FLOATING, weight, held)
 
     def argument(arg: dict[str, Any]) -> object:
         kind, value = next(iter(arg.items()))
@@ -254,7 +256,9 @@ def _calls(graph: _Graph, mapping: Names, point: Mapping[str, int], path: str) -
                 if name == "to" and outs and dtypes[outs[0]]["dtype"] == dtypes[first]["dtype"]:
                     continue
             at = _module(node)
-            yield Call(name, f"{at}.{name}" if at else name, args, [tensor(o) for o in outs], named)
+            yield OperatorCall(
+                name, f"{at}.{name}" if at else name, args, [tensor(o) for o in outs], named
+            )
     except (KeyError, TypeError, AttributeError, StopIteration, IndexError, ValueError) as error:
         raise InputError(
             f"its graph cannot be read: {type(error).__name__}: {error}", file=path

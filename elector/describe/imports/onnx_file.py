@@ -17,9 +17,9 @@ from typing import Any
 from elector.base import paths
 from elector.base.errors import InputError
 from elector.describe.imports import limits
-from elector.describe.imports.calls import Call, Tensor, Unknown, rows
+from elector.describe.imports.calls import OperatorCall, ProgramTensor, UnknownOperators, rows
 from elector.describe.imports.naming import Names, Varying, names
-from elector.describe.imports.program import Program
+from elector.describe.imports.program import ImportedProgram
 from elector.describe.imports.traced import Traced
 
 #: Codes of numbers that are computed with (onnx.TensorProto): float, half, double, bfloat16 and
@@ -35,7 +35,7 @@ _CARRIES = frozenset(
 )
 
 
-def read_onnx(path: str, asked: Mapping[str, str]) -> Program:
+def read_onnx(path: str, asked: Mapping[str, str]) -> ImportedProgram:
     """What an ONNX model runs. asked : sizes that the user names or fixes.
 
     Raises InputError for a file that is no such model, control flow, operators that are not
@@ -45,7 +45,7 @@ def read_onnx(path: str, asked: Mapping[str, str]) -> Program:
         model = _model(path)
     _require_plain(model, path)
     mapping = names(_varying(model, path), asked, path)
-    unknown = Unknown()
+    unknown = UnknownOperators()
     weights = _weights(model)
 
     def trace(point: Mapping[str, int]) -> Sequence[Traced]:
@@ -55,7 +55,9 @@ def read_onnx(path: str, asked: Mapping[str, str]) -> Program:
     said = [f"{name} is {symbol}" for name, symbol in mapping.named.items()]
     said += [f"{name} is fixed to {value}" for name, value in mapping.fixed.items()]
     source = f"ONNX file of {model.producer_name or 'an unknown tool'} {model.producer_version}"
-    return Program(trace, mapping.symbols, sum(weights.values()), source.strip(), said, unknown)
+    return ImportedProgram(
+        trace, mapping.symbols, sum(weights.values()), source.strip(), said, unknown
+    )
 
 
 def _model(path: str) -> Any:
@@ -141,12 +143,12 @@ class _State:
     values: dict[str, Any] = field(default_factory=dict)
     weights: dict[str, tuple[str, int]] = field(default_factory=dict)
 
-    def tensor(self, name: str) -> Tensor:
+    def tensor(self, name: str) -> ProgramTensor:
         """A tensor as calls see it."""
         kind = self.types[name].tensor_type
         shape = tuple(int(side.dim_value) for side in kind.shape.dim)
         weight, held = self.weights.get(name, ("", 0))
-        return Tensor(shape, kind.elem_type in _FLOATING, weight, held)
+        return ProgramTensor(shape, kind.elem_type in _FLOATING, weight, held)
 
 
 def _run(
@@ -154,7 +156,7 @@ def _run(
     mapping: Names,
     point: Mapping[str, int],
     weights: dict[str, int],
-    unknown: Unknown,
+    unknown: UnknownOperators,
     path: str,
 ) -> list[Traced]:
     """What the model runs at one point."""
@@ -163,7 +165,7 @@ def _run(
     found: list[Traced] = []
     for node in model.graph.node:
         _infer(node, model, state, path)
-        call = Call(
+        call = OperatorCall(
             node.op_type,
             _path(node),
             [state.tensor(name) if name in state.types else None for name in node.input],

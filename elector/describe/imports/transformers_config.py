@@ -14,8 +14,8 @@ from typing import Any
 
 from elector.base.errors import InputError
 from elector.describe.imports import limits
-from elector.describe.imports.calls import Call, Tensor, Unknown, rows
-from elector.describe.imports.program import Program
+from elector.describe.imports.calls import OperatorCall, ProgramTensor, UnknownOperators, rows
+from elector.describe.imports.program import ImportedProgram
 from elector.describe.imports.traced import STEPS, Symbol, Traced
 
 #: Keys that do not describe what runs: formats, code of a repository, files.
@@ -26,7 +26,7 @@ _SAMPLES = 16_000
 _COPIES = ("_to_copy", "clone", "contiguous", "alias", "detach")
 
 
-def read_config(path: str, data: bytes, class_name: str = "") -> Program:
+def read_config(path: str, data: bytes, class_name: str = "") -> ImportedProgram:
     """What the class of a config runs. class_name : instead of the one the config names.
 
     Raises InputError for a config of a model that `transformers` does not know, or of a class
@@ -45,13 +45,13 @@ def read_config(path: str, data: bytes, class_name: str = "") -> Program:
         built = _build(path, config, class_name)
     symbols = _symbols(built, path)
     _settle_masks(built, symbols, path)
-    unknown = Unknown()
+    unknown = UnknownOperators()
 
     def trace(point: Mapping[str, int]) -> Sequence[Traced]:
         with limits.at_most(limits.TRACE_SECONDS, "running the class", path):
             return _run(built, point, unknown, path)
 
-    return Program(
+    return ImportedProgram(
         trace,
         symbols,
         built.parameters,
@@ -209,7 +209,7 @@ def _settle_masks(built: _Built, symbols: list[Symbol], path: str) -> None:
     with_masks = built.inputs
     built.inputs = {name: make for name, make in with_masks.items() if "mask" not in name}
     try:
-        _run(built, {s.name: s.points[0] for s in symbols}, Unknown(), path)
+        _run(built, {s.name: s.points[0] for s in symbols}, UnknownOperators(), path)
     except InputError:
         built.inputs = with_masks
 
@@ -244,7 +244,9 @@ def _sound(config: Any) -> tuple[int, int]:
     return getattr(config, "num_mel_bins", None) or 80, 2 * int(frames)
 
 
-def _run(built: _Built, point: Mapping[str, int], unknown: Unknown, path: str) -> list[Traced]:
+def _run(
+    built: _Built, point: Mapping[str, int], unknown: UnknownOperators, path: str
+) -> list[Traced]:
     """One forward pass; what runs in it."""
     import torch
 
@@ -268,7 +270,7 @@ def _run(built: _Built, point: Mapping[str, int], unknown: Unknown, path: str) -
     return recorder.found
 
 
-def _recorder(module: Any, unknown: Unknown) -> Any:
+def _recorder(module: Any, unknown: UnknownOperators) -> Any:
     """What notes every operator that runs, and in which module."""
     import torch
     from torch.utils._python_dispatch import TorchDispatchMode
@@ -322,7 +324,7 @@ def _recorder(module: Any, unknown: Unknown) -> Any:
                 return out
             at = self.stack[-1] if self.stack else ""
             path = f"{at}.{name}" if at else name
-            call = Call(
+            call = OperatorCall(
                 name,
                 path,
                 [self._argument(a) for a in args],
@@ -339,9 +341,9 @@ def _recorder(module: Any, unknown: Unknown) -> Any:
                 return [self._argument(part) for part in value]
             return value
 
-        def _tensor(self, tensor: Any) -> Tensor:
+        def _tensor(self, tensor: Any) -> ProgramTensor:
             name, held = self.weights.get(_storage(tensor), ("", 0))
-            return Tensor(tuple(tensor.shape), tensor.dtype.is_floating_point, name, held)
+            return ProgramTensor(tuple(tensor.shape), tensor.dtype.is_floating_point, name, held)
 
     def _is(value: Any) -> bool:
         return isinstance(value, torch.Tensor)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from elector.machines.pieces import PIECES, Case, Run, Work, cut
+from elector.machines.pieces import PIECES, Case, LayerRun, RowWork, cut
 from elector.machines.tiling import TILE_SHARE
 from elector.operations.rows import PARAMETERS
 
@@ -39,13 +39,13 @@ class AccelTranUnits:
         turns = self.case.activity.overlap.turns
         return turns is not None and bool(turns[row, 0])
 
-    def work(self, run: Run) -> list[Work]:
+    def work(self, run: LayerRun) -> list[RowWork]:
         """Seconds of each piece, and latency of a result."""
         key = run.row, run.streams
         if key not in self.known:
             self.known[key] = self._work(*key)
         unit, seconds, latency = self.known[key]
-        return [Work(unit, cut(seconds * run.times, run.most), latency)]
+        return [RowWork(unit, cut(seconds * run.times, run.most), latency)]
 
     def _work(self, row: int, streams: int) -> tuple[str, float, float]:
         ops = self.case.ops

@@ -223,7 +223,7 @@ def _chances(ops: Operations, r: Array, index: Array, u: Units) -> tuple[Chances
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class _Cells:
+class _LaneCells:
     """Products `row` (N,) on the combinations `x` (N,), all fields (N,).
 
     count, tiles : runs, and tiles of one. fill : cycles until a lane's first result.
@@ -244,7 +244,7 @@ class _Cells:
     taken: Array
 
 
-def _cells(p: _Lanes, row: Array, x: Array) -> _Cells:
+def _cells(p: _Lanes, row: Array, x: Array) -> _LaneCells:
     """What the lanes do with products of all sequences, or of one of n streams."""
     ops, pair = p.ops, gathered(p.index, x)
     g = row * ops.count.shape[1] + pair
@@ -277,7 +277,7 @@ def _cells(p: _Lanes, row: Array, x: Array) -> _Cells:
     # Lanes that the last wave leaves free serve another sequence or a gradient of weights.
     taken = np.minimum(np.maximum(tiles / total * each, port) / clock, seconds)
     results = count * batch * m * n
-    return _Cells(
+    return _LaneCells(
         count, tiles, fill, t.volume, dense, results, bytes_a, bytes_b, masks, seconds, taken
     )
 

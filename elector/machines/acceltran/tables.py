@@ -10,7 +10,7 @@ from elector.base.table import columns, combinations
 from elector.machines.acceltran import lanes
 from elector.machines.acceltran.lane_table import LANES, LaneTable, lane_table
 from elector.machines.contract import Units
-from elector.machines.tiling import Memories, Plan, Split, plan
+from elector.machines.tiling import Memories, SplitMemories, TilingPlan, plan
 from elector.operations.rows import Operations, groups
 
 Array = np.ndarray
@@ -62,7 +62,7 @@ class UnitTable:
 
 
 @dataclass(frozen=True)
-class Prepared:
+class PreparedAccelTran:
     """What all chunks of a block share; `*_index` (D,) points into the tables.
 
     leader : (D,) the first product.
@@ -76,7 +76,7 @@ class Prepared:
     softmax: UnitTable
     norm: UnitTable
     units_index: Array
-    plan: Plan
+    plan: TilingPlan
     plan_index: Array
     memory: MemoryTable
     memory_index: Array
@@ -86,7 +86,7 @@ class Prepared:
     details: bool
 
 
-def prepare(ops: Operations, index: Array, units: Units, details: bool) -> Prepared:
+def prepare(ops: Operations, index: Array, units: Units, details: bool) -> PreparedAccelTran:
     """Tables of what each distinct combination of settings does with the operations."""
     rows, group = _rows(ops), np.arange(len(ops.rows)) if details else groups(ops.rows)
     numbers, order = units.numbers, units.code("loop_order", lanes.ORDERS)
@@ -99,7 +99,7 @@ def prepare(ops: Operations, index: Array, units: Units, details: bool) -> Prepa
     norm = _unit(ops, rows, "norm", index[first], units.take(first), group)
     traffic = _traffic(ops, index, units, details)
     memory, memory_index = _memory(ops, index, units, traffic, group)
-    return Prepared(
+    return PreparedAccelTran(
         ops,
         index,
         units,
@@ -163,7 +163,7 @@ class _Traffic:
     """The plans of all combinations of buffers, two for each; (D,) the place of each design's
     combination, and its first product."""
 
-    plan: Plan
+    plan: TilingPlan
     place: Array
     leader: Array
 
@@ -180,11 +180,11 @@ def _traffic(ops: Operations, index: Array, units: Units, details: bool) -> _Tra
     return _Traffic(found, place, leader[place])
 
 
-def _plan(ops: Operations, index: Array, u: Units, tiles: Array) -> Plan:
+def _plan(ops: Operations, index: Array, u: Units, tiles: Array) -> TilingPlan:
     """Two plans for each combination: tiles in half of the buffers, and in all of them."""
     both = np.repeat(np.arange(index.size), 2)
     half = np.arange(both.size) % 2 == 0
-    split = Split(u.number("weight_buffer")[both], 8.0 * u.number("mask_buffer")[both])
+    split = SplitMemories(u.number("weight_buffer")[both], 8.0 * u.number("mask_buffer")[both])
     fuse, capacity = np.ones(both.size, dtype=bool), u.number("activation_buffer")[both]
     return plan(ops, index[both], Memories(capacity, half, fuse, split), tiles)
 

@@ -11,7 +11,7 @@ from elector.base import units
 from elector.base.errors import InputError
 from elector.base.table import DATA, read_csv
 from elector.describe.workload import Workload
-from elector.operations.roles import BIASES, DROPOUTS, RESIDUALS, Part, Place, Role
+from elector.operations.roles import BIASES, DROPOUTS, RESIDUALS, Place, Role, RowPart
 from elector.operations.rows import Row
 from elector.operations.scope import formula
 
@@ -116,7 +116,7 @@ def _kernels_of(row: Row, product: float, table: dict[str, float]) -> float:
     """Kernels of an operation that stands alone; operands are unpacked inside the product's."""
     if row.matmul:
         return product
-    return 0.0 if row.part is Part.UNPACKED else table[f"{category(row)}.kernels"]
+    return 0.0 if row.part is RowPart.UNPACKED else table[f"{category(row)}.kernels"]
 
 
 def quantised(rows: tuple[Row, ...], workload: Workload) -> Array:
@@ -144,7 +144,7 @@ def passes(rows: tuple[Row, ...], stack: dict[str, float], workload: Workload) -
     for row, inside in zip(rows, _inside(rows, attention), strict=True):
         if row.matmul:
             found.append(1.0)
-        elif row.part is Part.UNPACKED:
+        elif row.part is RowPart.UNPACKED:
             found.append(0.0)
         elif inside:
             found.append(float(attention == "fused" and row.kind == "softmax"))
@@ -178,8 +178,8 @@ def transposed(row: Row) -> bool:
 
     Gradients of weights sum over tokens, those of keys and values over queries.
     """
-    attention = row.in_attention and row.part is Part.GRADIENT
-    return row.part is Part.WEIGHT_GRADIENT or (attention and row.role in (Role.KEY, Role.VALUE))
+    attention = row.in_attention and row.part is RowPart.GRADIENT
+    return row.part is RowPart.WEIGHT_GRADIENT or (attention and row.role in (Role.KEY, Role.VALUE))
 
 
 def appended(rows: tuple[Row, ...]) -> list[tuple[int, Array]]:
@@ -200,7 +200,7 @@ def unpacked(rows: tuple[Row, ...]) -> list[tuple[int, int]]:
     """Rows that turn a packed operand into one to multiply, and the product that reads it."""
     found = []
     for r, row in enumerate(rows):
-        if row.part is not Part.UNPACKED:
+        if row.part is not RowPart.UNPACKED:
             continue
         for i in range(r + 1, len(rows)):
             if rows[i].matmul and _site(rows[i]) == _site(row):

@@ -23,7 +23,7 @@ import numpy as np
 from elector.machines.contract import Units, sum_rows
 from elector.machines.reram.beside import lane_work, moved
 from elector.machines.reram.geometry import Crossbars, crossbars, pulses
-from elector.machines.reram.products import Products, taken
+from elector.machines.reram.products import CrossbarProducts, taken
 from elector.operations.rows import Operations
 
 Array = np.ndarray
@@ -33,7 +33,7 @@ ALL = np.inf
 
 
 @dataclass(frozen=True)
-class Plan:
+class CrossbarPlan:
     """One way to share out the crossbars.
 
     write : products of two computed operands are written, not digital. side : sequences whose
@@ -45,19 +45,19 @@ class Plan:
     reload: bool = False
 
 
-def plans(sequences: float) -> tuple[Plan, ...]:
+def plans(sequences: float) -> tuple[CrossbarPlan, ...]:
     """The plans that are tried for at most so many sequences, in this order."""
     ladder, side = [], 1.0
     while side < 2.0 * sequences:
-        ladder.append(Plan(True, side))
+        ladder.append(CrossbarPlan(True, side))
         side *= 2.0
     # Where nothing fits, the first plan that is allowed says why.
-    reloaded = (Plan(False, reload=True), Plan(True, reload=True))
-    return (*reloaded, Plan(False), Plan(True), *ladder)
+    reloaded = (CrossbarPlan(False, reload=True), CrossbarPlan(True, reload=True))
+    return (*reloaded, CrossbarPlan(False), CrossbarPlan(True), *ladder)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Site:
+class CrossbarSite:
     """What all plans of D designs share; (P, D) of the products, the rest (D,).
 
     known : the plans. index : pair of each design. updates : weights change in a step.
@@ -72,10 +72,10 @@ class Site:
     """
 
     ops: Operations
-    known: tuple[Plan, ...]
+    known: tuple[CrossbarPlan, ...]
     index: Array
     units: Units
-    products: Products
+    products: CrossbarProducts
     x: Crossbars
     updates: Array
     stored: Array
@@ -92,7 +92,7 @@ class Site:
     operand: Array
     other: Array
 
-    def take(self, some: Array) -> Site:
+    def take(self, some: Array) -> CrossbarSite:
         """Some of the designs."""
         found = replace(
             self,
@@ -140,7 +140,7 @@ class Site:
                 found[i] = np.where(may, self._bound(plan), np.inf)
         return found
 
-    def _bound(self, plan: Plan) -> Array:
+    def _bound(self, plan: CrossbarPlan) -> Array:
         """(D,) what one sequence waits for in crossbars under a plan, and what written operands
         take of them; inf where the plan has no room beside the weights."""
         p, ladder = self.products, plan.side != ALL
@@ -175,8 +175,12 @@ _COLUMNS = (
 
 
 def site(
-    ops: Operations, known: tuple[Plan, ...], every: Products, index: Array, units: Units
-) -> Site:
+    ops: Operations,
+    known: tuple[CrossbarPlan, ...],
+    every: CrossbarProducts,
+    index: Array,
+    units: Units,
+) -> CrossbarSite:
     """What the plans `known` of the designs share; `every` : the products of the M pairs."""
     p, x = every.at(index), crossbars(units)
     used = p.count > 0
@@ -188,7 +192,7 @@ def site(
     each = np.where(stored, x.stored(k, n), x.of(k, n))
     heads = np.maximum(p.sets / ops.streams[index], 1.0)
     own = np.where(computed, each, 0.0)
-    return Site(
+    return CrossbarSite(
         ops,
         known,
         index,
@@ -216,7 +220,9 @@ def _most(values: Array) -> Array:
     return values.max(axis=0) if values.shape[0] else np.zeros(values.shape[1])
 
 
-def _needed(ops: Operations, p: Products, x: Crossbars, stored: Array, units: Units) -> Array:
+def _needed(
+    ops: Operations, p: CrossbarProducts, x: Crossbars, stored: Array, units: Units
+) -> Array:
     """(D,) crossbars of all weights once; with a transposed copy of each where there is one."""
     each = x.stored(p.k, p.n)
     if ops.workload.training:
@@ -239,7 +245,7 @@ class Placement:
         that hold no weights. reload, ladder : (D,) bool, nothing stays; room is kept by plan.
     """
 
-    site: Site
+    site: CrossbarSite
     written: Array
     digital: Array
     lost: Array
@@ -255,7 +261,7 @@ class Placement:
     ladder: Array
 
 
-def place(s: Site, write: Array, side: Array, reload: Array) -> Placement:
+def place(s: CrossbarSite, write: Array, side: Array, reload: Array) -> Placement:
     """The placement of every product; write, side, reload (D,) : the plan of each design."""
     x, ladder = s.x, ~np.isinf(side)
     room = np.where(ladder, np.maximum(np.where(ladder, side, 0.0) * s.operand, s.other), 0.0)
@@ -285,7 +291,7 @@ def place(s: Site, write: Array, side: Array, reload: Array) -> Placement:
     )
 
 
-def _copies(s: Site, rest: Array, reload: Array, room: Array) -> Array:
+def _copies(s: CrossbarSite, rest: Array, reload: Array, room: Array) -> Array:
     """(D,) copies of the weights beside `room` (D,) crossbars for written operands.
 
     rest : (D,) bool, written operands take all that one copy leaves.

@@ -20,7 +20,7 @@ import numpy as np
 from transcode import pareto
 from transcode.engines.base import Engine, Finished, Found
 from transcode.engines.evolve.features import Features
-from transcode.engines.evolve.islands import Breeder, Choose, Known, Task
+from transcode.engines.evolve.islands import Breeder, Choose, IslandTask, Known
 from transcode.engines.evolve.population import Population
 from transcode.engines.evolve.surrogate import Surrogate
 from transcode.engines.evolve.variation import Variation
@@ -162,7 +162,7 @@ class Evolve(Engine):
         self.known.add(keys)
         return codes
 
-    def tasks(self, count: int | None) -> Sequence[Task]:
+    def tasks(self, count: int | None) -> Sequence[IslandTask]:
         """The next generation of at most `count` designs, shared out; nothing while it is small."""
         size = min(self.islands * self.most, self._growth())
         size = size if count is None else min(size, count)
@@ -174,7 +174,7 @@ class Evolve(Engine):
         strange = self.strangers.suggest(size - children)
         own = self.known.owners(self.space.key(strange))
         tasks = [
-            Task(
+            IslandTask(
                 island=island,
                 islands=self.islands,
                 seed=(self.seed, self.batch, island),
@@ -192,7 +192,7 @@ class Evolve(Engine):
         """Works volumes out so from now on."""
         self.apart = apart
 
-    def bring_in(self, tasks: Sequence[Task], found: Found) -> None:
+    def bring_in(self, tasks: Sequence[IslandTask], found: Found) -> None:
         """Learns what the islands found."""
         asked = sum(task.children for task in tasks)
         bred = len(found.codes) - sum(len(task.strangers) for task in tasks)

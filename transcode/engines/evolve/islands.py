@@ -37,7 +37,7 @@ Choose = Callable[[np.ndarray, int], np.ndarray]
 
 
 @dataclass(frozen=True)
-class Task:
+class IslandTask:
     """All that an island needs to know for a round, beside the problem.
 
     seed : of its random stream. population : as after the last round.
@@ -171,7 +171,7 @@ class Breeder:
         return codes[new], keys[new]
 
 
-def advance(space: Space, assess: Assess, task: Task) -> Found:
+def advance(space: Space, assess: Assess, task: IslandTask) -> Found:
     """One round of an island: the strangers, and children generation by generation."""
     rng = np.random.default_rng(task.seed)
     seen = Seen()
