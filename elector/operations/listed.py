@@ -215,6 +215,27 @@ def _second(entry: Listed, shape: Shape, before: Value | None) -> Value | None:
     return found
 
 
+def _vector_row(scope: Scope, entry: Listed, two: bool) -> Row:
+    """The row of an entry of vector work; `two` where it has a second operand."""
+    kind = _KINDS.get(entry.function, "elementwise")
+    simple, special = formula(entry.function)
+    second = entry.b if entry.b != "none" else "activation"
+    return Row(
+        Role.PRODUCT,
+        scope.place,
+        "forward",
+        kind,
+        False,
+        a=entry.a,
+        b=second if two else "none",
+        out=entry.out,
+        variant=entry.name,
+        streamed=kind in _STREAMED,
+        simple=simple,
+        special=special,
+    )
+
+
 def _vector(
     step: Step,
     scope: Scope,
@@ -225,23 +246,7 @@ def _vector(
     """One entry of vector work; what it hands over."""
     elements, width = sizes["elements"], step.workload.format.activation
     assert elements is not None
-    kind = _KINDS.get(entry.function, "elementwise")
-    simple, special = formula(entry.function)
-    second = sizes["second"]
-    row = Row(
-        Role.PRODUCT,
-        scope.place,
-        "forward",
-        kind,
-        False,
-        a=entry.a,
-        b="none" if second is None else entry.b if entry.b != "none" else "activation",
-        out=entry.out,
-        variant=entry.name,
-        streamed=kind in _STREAMED,
-        simple=simple,
-        special=special,
-    )
+    row = _vector_row(scope, entry, two=sizes["second"] is not None)
     x = Value(elements, np.ones_like(elements), scope.count)
     if before is not None and entry.a == "activation":
         x.reads(before)
@@ -249,7 +254,7 @@ def _vector(
         name: None if values is None else values * width
         for name, values in (
             ("reads", sizes["reads"]),
-            ("extra", second),
+            ("extra", sizes["second"]),
             ("writes", sizes["writes"]),
         )
     }

@@ -176,16 +176,7 @@ def _chunks(step: Step, scope: Scope, index: int, s: ScanSizes, y: Value) -> Val
         Shape(number * groups, chunk, s.keys, chunk),
         (queries, keys),
     )
-    masked = Value(number * s.heads * chunk, chunk, scope.count, scores.needed)
-    masked.reads(scores)
-    decay = VectorRecipe(
-        Role.STATE_DECAY,
-        "elementwise",
-        formula("gate", "mask"),
-        formula("gate_backward"),
-        Saves.INPUT,
-    )
-    masked = step.vector(inner, decay, masked)
+    masked = _decayed(step, inner, scores, number * s.heads * chunk, chunk)
     if delta:
         values = _replaced(step, inner, s, number, chunk, (keys, values))
     whole = number * s.heads
@@ -203,6 +194,20 @@ def _chunks(step: Step, scope: Scope, index: int, s: ScanSizes, y: Value) -> Val
         step, inner, Role.STATE_OUTPUT, Shape(whole, chunk, s.keys, s.head), (queries, state)
     )
     return added([here.view(y.rows, s.inner), before.view(y.rows, s.inner)])
+
+
+def _decayed(step: Step, scope: Scope, scores: Value, rows: Array, chunk: Array) -> Value:
+    """Scores of all heads, masked and weakened by how far apart their tokens are."""
+    masked = Value(rows, chunk, scope.count, scores.needed)
+    masked.reads(scores)
+    decay = VectorRecipe(
+        Role.STATE_DECAY,
+        "elementwise",
+        formula("gate", "mask"),
+        formula("gate_backward"),
+        Saves.INPUT,
+    )
+    return step.vector(scope, decay, masked)
 
 
 def _replaced(

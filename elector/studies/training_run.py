@@ -196,40 +196,50 @@ def _phases(data: object, sizes: _Sizes, file: object) -> tuple[Phase, ...]:
             value=data,
             hint="- {name: full, steps: 1000, trainable: all, accelerator: hpt}",
         )
-    found: list[Phase] = []
+    phases: list[Phase] = []
     for i, entry in enumerate(data):
-        at = f"phases[{i}]"
-        if not isinstance(entry, dict):
-            raise InputError("must be a mapping", file=file, field=at, value=entry)
-        _check(entry, PHASE, file, at)
-        if "accelerator" not in entry:
-            raise InputError(
-                "is missing",
-                file=file,
-                field=f"{at}.accelerator",
-                hint="a phase needs accelerator, such as accelerator: hpt",
-            )
-        name = str(entry.get("name", f"phase {i + 1}"))
-        if name in [phase.name for phase in found]:
-            raise InputError("is given twice", file=file, field=f"{at}.name", value=name)
-        accelerator = _accelerator(str(entry["accelerator"]), file)
-        if "assignment" in entry:
-            accelerator = _assigned(accelerator, entry["assignment"], file)
-        steps = sizes.steps(entry, at, file)
-        trainable = str(entry.get("trainable", "all"))
-        try:
-            lora_rank(trainable)
-        except InputError as error:
-            raise InputError(
-                error.problem,
-                file=file,
-                field=f"{at}.trainable",
-                value=trainable,
-                allowed=error.allowed,
-                hint=error.hint,
-            ) from None
-        found.append(Phase(name, steps, trainable, accelerator))
-    return tuple(found)
+        phases.append(_read_phase(entry, i, [phase.name for phase in phases], sizes, file))
+    return tuple(phases)
+
+
+def _read_phase(entry: object, i: int, taken: list[str], sizes: _Sizes, file: object) -> Phase:
+    """Phase i of a file; `taken` are the names of those before it."""
+    at = f"phases[{i}]"
+    if not isinstance(entry, dict):
+        raise InputError("must be a mapping", file=file, field=at, value=entry)
+    _check(entry, PHASE, file, at)
+    if "accelerator" not in entry:
+        raise InputError(
+            "is missing",
+            file=file,
+            field=f"{at}.accelerator",
+            hint="a phase needs accelerator, such as accelerator: hpt",
+        )
+    name = str(entry.get("name", f"phase {i + 1}"))
+    if name in taken:
+        raise InputError("is given twice", file=file, field=f"{at}.name", value=name)
+    accelerator = _accelerator(str(entry["accelerator"]), file)
+    if "assignment" in entry:
+        accelerator = _assigned(accelerator, entry["assignment"], file)
+    steps = sizes.steps(entry, at, file)
+    return Phase(name, steps, _trainable(entry, at, file), accelerator)
+
+
+def _trainable(entry: Mapping[str, object], at: str, file: object) -> str:
+    """Which parameters a phase trains."""
+    trainable = str(entry.get("trainable", "all"))
+    try:
+        lora_rank(trainable)
+    except InputError as error:
+        raise InputError(
+            error.problem,
+            file=file,
+            field=f"{at}.trainable",
+            value=trainable,
+            allowed=error.allowed,
+            hint=error.hint,
+        ) from None
+    return trainable
 
 
 def _accelerator(name: str, file: object) -> Accelerator:

@@ -80,8 +80,7 @@ class Settled:
             self.manifest["seed"],
             self.batch,
             self.fallback,
-            self.first,
-            self.islands,
+            engines.Beginning(self.first, self.islands),
         )
 
 

@@ -25,7 +25,7 @@ class DotProducts(nn.Module):
     size : width e of a head. layer : number for the sites.
     weighted : heads of type wma, behind those of type sdp.
     dropout : share of probabilities set to zero in training.
-    causal : attention sees the past only; window : positions of it, itself included (0: all).
+    past : positions that attention sees, itself and those before (0: all of those); None: all.
     positions : rows of the position table for relative keys (0: none).
     """
 
@@ -36,13 +36,12 @@ class DotProducts(nn.Module):
         *,
         weighted: int = 0,
         dropout: float = 0.0,
-        causal: bool = False,
-        window: int = 0,
+        past: int | None = None,
         positions: int = 0,
     ) -> None:
         super().__init__()
         self.size, self.weighted, self.positions = size, weighted, positions
-        self.causal, self.window = causal, window
+        self.past = past
         if weighted:
             self.weights = nn.Parameter(_orthogonal(weighted, size))
             self.weighted_site = Site("weighted keys", layer)
@@ -66,7 +65,7 @@ class DotProducts(nn.Module):
             rows = self.table[place[:, None] - place + self.positions - 1]
             scores = scores + torch.einsum("bhle,lre->bhlr", q, rows)
         scores = self.scores_site(scores) / math.sqrt(self.size)
-        if self.causal:
+        if self.past is not None:
             scores = scores.masked_fill(self._hidden(length, q.device), -math.inf)
         probabilities = self.probabilities_site(self.dropout(scores.softmax(-1)))
         return self.context_site(torch.matmul(probabilities, v))
@@ -74,7 +73,7 @@ class DotProducts(nn.Module):
     def _hidden(self, length: int, device: torch.device) -> Tensor:
         ones = torch.ones(length, length, dtype=torch.bool, device=device)
         future = ones.triu(1)
-        return future | ones.tril(-self.window) if self.window else future
+        return future | ones.tril(-self.past) if self.past else future
 
 
 def _orthogonal(heads: int, size: int) -> Tensor:

@@ -133,8 +133,7 @@ def _mixing(block: Block, layer: int, setting: Setting) -> tuple[list[int], nn.M
             layer,
             weighted=types["wma"],
             dropout=setting.dropout,
-            causal=block.causal,
-            window=block.window,
+            past=block.window if block.causal else None,
             positions=model.positions if model.position_kind == "relative-key" else 0,
         )
         parts.append((products, core))

@@ -38,17 +38,17 @@ def _too_few(steps: int, length: int, horizon: int, fewest: int) -> InputError:
 
 
 def forecast(
-    name: str,
+    of: str | Path,
     values: Array,
     *,
     length: int,
     horizon: int,
     source: str,
     season: int | None = None,
-    file: Path | None = None,
 ) -> Task:
     """A forecasting task.
 
+    of : its name, or the file of the values, whose name it then has.
     values : (T, series), no gaps, in time order. season : steps of a cycle, for a baseline.
     The first 70 % of the steps are the targets of training, the next 15 % of validation, the
     last of the test; inputs of a later part may reach back before it, targets never forward.
@@ -57,6 +57,7 @@ def forecast(
     for field, value in (("sequence_length", length), ("horizon", horizon)):
         if value < 1:
             raise InputError("must be at least 1", field=field, value=value)
+    name, file = (of.stem, of) if isinstance(of, Path) else (of, None)
     steps, series = values.shape
     first, second = int(TRAIN * steps), int((TRAIN + VALID) * steps)
     fewest = min(first - length, second - first, steps - second) - horizon + 1
@@ -156,7 +157,7 @@ def csv_file(path: Path, *, sequence_length: int | None = None, horizon: int | N
     )
     length = 24 if sequence_length is None else sequence_length
     ahead = max(length // 4, 1) if horizon is None else horizon
-    return forecast(path.stem, values, length=length, horizon=ahead, source=path.name, file=path)
+    return forecast(path, values, length=length, horizon=ahead, source=path.name)
 
 
 def _check_header(names: list[str], path: Path) -> None:

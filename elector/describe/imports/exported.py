@@ -216,35 +216,43 @@ def _varying(document: dict[str, Any], graph: _Graph, path: str) -> dict[str, Va
     return found
 
 
+class _TensorsAt:
+    """The tensors of a graph at one point. weights : name -> those of the model it holds."""
+
+    def __init__(self, graph: _Graph, sizes: Mapping[str, int], path: str) -> None:
+        self.values, self.weights = graph.values, dict(graph.weights)
+        self.sizes, self.path = sizes, path
+
+    def named(self, name: str) -> ProgramTensor:
+        """The tensor of a name."""
+        value = self.values[name]
+        weight, held = self.weights.get(name, ("", 0))
+        shape = tuple(_side(size, self.sizes, self.path) for size in value["sizes"])
+        return ProgramTensor(shape, value["dtype"] in _FLOATING, weight, held)
+
+    def argument(self, arg: dict[str, Any]) -> object:
+        """An argument of a call; None for what no row reads."""
+        kind, value = next(iter(arg.items()))
+        if kind == "as_tensor":
+            return self.named(value["name"])
+        if kind in ("as_tensors", "as_optional_tensors"):
+            names = [v["name"] if "name" in v else v["as_tensor"]["name"] for v in value if v]
+            return [self.named(name) for name in names]
+        return value if isinstance(value, int | float | str | bool | list) else None
+
+
 def _calls(
     graph: _Graph, mapping: Names, point: Mapping[str, int], path: str
 ) -> Iterator[OperatorCall]:
     """The calls of the graph at one point, graphs inside it included."""
-    sizes = mapping.values(point)
-    weights, dtypes = dict(graph.weights), graph.values
-
-    def tensor(name: str) -> ProgramTensor:
-        value = graph.values[name]
-        weight, held = weights.get(name, ("", 0))
-        shape = tuple(_side(size, sizes, path) for size in value["sizes"])
-        return ProgramTensor(shape, value["dtype"] in _FLOATING, weight, held)
-
-    def argument(arg: dict[str, Any]) -> object:
-        kind, value = next(iter(arg.items()))
-        if kind == "as_tensor":
-            return tensor(value["name"])
-        if kind in ("as_tensors", "as_optional_tensors"):
-            return [
-                tensor(v["name"] if "name" in v else v["as_tensor"]["name"]) for v in value if v
-            ]
-        return value if isinstance(value, int | float | str | bool | list) else None
-
+    tensors, dtypes = _TensorsAt(graph, mapping.values(point), path), graph.values
+    weights = tensors.weights
     try:
         for node in graph.nodes:
             name = _operator(node["target"], path)
             if not name:
                 continue
-            args = [argument(i["arg"]) for i in node["inputs"]]
+            args = [tensors.argument(i["arg"]) for i in node["inputs"]]
             pairs = zip(node["inputs"], args, strict=True)
             named: dict[str, object] = {i["name"]: a for i, a in pairs if isinstance(a, int | str)}
             outs = [t for o in node["outputs"] for t in _tensors(o)]
@@ -257,7 +265,7 @@ def _calls(
                     continue
             at = _module(node)
             yield OperatorCall(
-                name, f"{at}.{name}" if at else name, args, [tensor(o) for o in outs], named
+                name, f"{at}.{name}" if at else name, args, [tensors.named(o) for o in outs], named
             )
     except (KeyError, TypeError, AttributeError, StopIteration, IndexError, ValueError) as error:
         raise InputError(

@@ -210,7 +210,6 @@ def _infer(node: Any, model: Any, state: _State, path: str) -> None:
     """Types of what a node makes, and the values of small ones."""
     import numpy as np
     import onnx
-    from onnx import numpy_helper
 
     at = f"{node.op_type} ({node.name or node.output[0]})"
     missing = [name for name in node.input if name and name not in state.types]
@@ -221,22 +220,8 @@ def _infer(node: Any, model: Any, state: _State, path: str) -> None:
         given = {a.name: a.i for a in node.attribute}
         shape = np.array(state.tensor(node.input[0]).shape, dtype=np.int64)
         state.values[node.output[0]] = shape[given.get("start", 0) : given.get("end")]
-    known = {
-        name: numpy_helper.from_array(np.asarray(state.values[name]))
-        for name in inputs
-        if name in state.values
-    }
-    version = max((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), default=1)
     try:
-        schema = _schema(node.op_type, version)
-        made = onnx.shape_inference.infer_node_outputs(
-            schema,
-            node,
-            {name: state.types[name] for name in inputs},
-            known,
-            opset_imports=list(model.opset_import),
-            ir_version=model.ir_version,
-        )
+        made = _outputs(node, model, state, inputs)
     except Exception as error:  # of a C++ library: nothing narrower is raised
         text = (str(error).strip().splitlines() or [""])[0]
         raise InputError(f"{at}: its sizes cannot be inferred: {text}", file=path) from None
@@ -250,6 +235,29 @@ def _infer(node: Any, model: Any, state: _State, path: str) -> None:
             state.types[name] = onnx.helper.make_tensor_type_proto(code, value.shape)
         elif name:
             _require_known(name, state, at, path)
+
+
+def _outputs(node: Any, model: Any, state: _State, inputs: list[str]) -> dict[str, Any]:
+    """Name of what a node makes -> its type, by ONNX's own inference."""
+    import numpy as np
+    import onnx
+    from onnx import numpy_helper
+
+    known = {
+        name: numpy_helper.from_array(np.asarray(state.values[name]))
+        for name in inputs
+        if name in state.values
+    }
+    version = max((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), default=1)
+    made: dict[str, Any] = onnx.shape_inference.infer_node_outputs(
+        _schema(node.op_type, version),
+        node,
+        {name: state.types[name] for name in inputs},
+        known,
+        opset_imports=list(model.opset_import),
+        ir_version=model.ir_version,
+    )
+    return made
 
 
 @functools.lru_cache(maxsize=1024)

@@ -289,7 +289,7 @@ def test_a_window_forgets() -> None:
 
     from transcode.training.heads import DotProducts
 
-    head = DotProducts(4, None, causal=True, window=3).eval()
+    head = DotProducts(4, None, past=3).eval()
     q, k, v = torch.randn(3, 1, 2, 8, 4)
     changed = v.clone()
     changed[:, :, 2] += 1.0
