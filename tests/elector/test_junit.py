@@ -23,6 +23,8 @@ def test_control_characters_are_shown_as_such() -> None:
     text = document("a\x01", "b\x00", [JUnitCase("c\x1b[31m", "d\ud800\uffff&<>\"'")])
     root = ElementTree.fromstring(text.encode("utf-8"))
     assert (root.get("name"), root[0].get("classname"), root[0].get("name")) == (
-        "a?", "b?", "c?[31m",
-    )  # fmt: skip
+        "a?",
+        "b?",
+        "c?[31m",
+    )
     assert root[0][0].get("message") == "d??&<>\"'"

@@ -102,11 +102,19 @@ def unit(name: str, wear: float, copies: float) -> Unit[Activity]:
     row[1] = 1.0 - row[0]
     fill = Fill("write", one, one, one, one)
     found = Activity(
-        {"x": row}, row, row, {}, one, one, {}, one > 0, one,
+        {"x": row},
+        row,
+        row,
+        {},
+        one,
+        one,
+        {},
+        one > 0,
+        one,
         cells=Cells(wear * one, 100.0 * one, fill),
         told=Remarks({"write": row}, {"copies": copies * one, f"only {name}": one}),
         details=Details((row, row, row), (row, 2.0 * row), None, {f"reads {name}": row}),
-    )  # fmt: skip
+    )
     return Unit(name, f"{name}.", found, one > 0)
 
 

@@ -115,9 +115,12 @@ def test_what_is_computed_is_what_is_written(tmp_path: Path) -> None:
         SMALL,
         {**SMALL, "objectives": {"latency_s": "min"}, "reference_point": {"latency_s": 1}},
         {**SMALL, "record": ["energy_j"], "objectives": {"latency_s": "min", "area_mm2": "min"}},
-        {**SMALL, "workloads": {"serve": {"mode": "inference"}, "tune": {"mode": "training"}},
-         "objectives": {"serve.latency_s": "min", "tune.energy_j": "min"}},
-    ]  # fmt: skip
+        {
+            **SMALL,
+            "workloads": {"serve": {"mode": "inference"}, "tune": {"mode": "training"}},
+            "objectives": {"serve.latency_s": "min", "tune.energy_j": "min"},
+        },
+    ]
     for number, space in enumerate(spaces):
         run = tmp_path / str(number)
         transcode.search(space, out=run, **OPTIONS)

@@ -169,9 +169,21 @@ class CrossbarSite:
 
 #: Fields of a site with a column for each design.
 _COLUMNS = (
-    "updates", "stored", "unreadable", "computed", "turned", "k", "n", "each", "vector", "rows",
-    "heads", "needed", "operand", "other",
-)  # fmt: skip
+    "updates",
+    "stored",
+    "unreadable",
+    "computed",
+    "turned",
+    "k",
+    "n",
+    "each",
+    "vector",
+    "rows",
+    "heads",
+    "needed",
+    "operand",
+    "other",
+)
 
 
 def site(
