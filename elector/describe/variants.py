@@ -223,13 +223,13 @@ def with_pattern(model: Model, text: str, given: frozenset[str] = frozenset()) -
     layers = layers_of(model)
     own = {kind_of(block): block for block in reversed(model.blocks)}
     length = -(-len(layers) // len(kinds)) * len(kinds)
-    found = []
+    mixing = []
     for i in range(length):
         kind, layer = kinds[i % len(kinds)], layers[min(i, len(layers) - 1)]
         like = own.get(kind) or _of_kind(model, kind, own, given)
         fed = {name: getattr(layer, name) for name in ("feed_forward", "beside", *_NO_EXPERTS)}
-        found.append(replace(like, repeat=1, **fed))
-    blocks, pattern = grouped(found)
+        mixing.append(replace(like, repeat=1, **fed))
+    blocks, pattern = grouped(mixing)
     if not pattern:
         return replace(model, blocks=(replace(blocks[0], repeat=len(layers)),), pattern=())
     depth = np.array([float(len(layers))])
@@ -273,14 +273,14 @@ def with_dense_layers(model: Model, number: int) -> Model:
     routed = [b for b in layers if b.experts]
     if not routed:
         raise InputError("the model has no experts", field="model.dense_layers", value=number)
-    found = []
+    fed = []
     for i, layer in enumerate(layers):
         own = layer if layer.experts else routed[0]
         wide = (
             width or own.feed_forward or (own.expert_feed_forward * max(own.experts_per_token, 1),)
         )
-        found.append(replace(own, feed_forward=wide, **_NO_EXPERTS) if i < number else own)
-    blocks, pattern = grouped(found)
+        fed.append(replace(own, feed_forward=wide, **_NO_EXPERTS) if i < number else own)
+    blocks, pattern = grouped(fed)
     return replace(model, blocks=blocks, pattern=pattern, dense_layers=number)
 
 

@@ -52,14 +52,14 @@ def devices() -> dict[str, dict[str, str]]:
 
     A table for machines of which many are sold; its column `base` names the machine.
     """
-    found: dict[str, dict[str, str]] = {}
+    cells_of: dict[str, dict[str, str]] = {}
     for file in paths.names(DATA / "accelerators", "*.csv"):
         path = DATA / "accelerators" / file
         names, lines = read_csv(path)
         for _, cells in lines:
             row = dict(zip(names, cells, strict=True))
-            found[row.pop("name")] = {"file": str(path)} | {k: t for k, t in row.items() if t}
-    return found
+            cells_of[row.pop("name")] = {"file": str(path)} | {k: t for k, t in row.items() if t}
+    return cells_of
 
 
 @functools.lru_cache(maxsize=256)
@@ -183,5 +183,5 @@ def _settings_of(path: Path) -> object:
 
 def _peer_settings(path: Path) -> dict[str, object]:
     """Settings of a SCALE-Sim .cfg file."""
-    found = load_scalesim_config(path)
-    return {"base": "systolic"} | {k.removeprefix("accelerator."): v for k, v in found.items()}
+    settings = load_scalesim_config(path)
+    return {"base": "systolic"} | {k.removeprefix("accelerator."): v for k, v in settings.items()}

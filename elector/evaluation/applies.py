@@ -79,12 +79,12 @@ class Condition:
 @functools.cache
 def conditions(text: str) -> tuple[Condition, ...]:
     """The conditions of a cell of the column `applies`."""
-    found = []
+    parsed = []
     for word in text.split():
         match = _CONDITION.fullmatch(word)
         assert match is not None, f"unreadable condition {word!r}"
-        found.append(Condition(match[1], match[2] == "!=", tuple(match[3].split("|"))))
-    return tuple(found)
+        parsed.append(Condition(match[1], match[2] == "!=", tuple(match[3].split("|"))))
+    return tuple(parsed)
 
 
 def sentence(key: str, field: Field) -> str:
@@ -114,7 +114,7 @@ def of_group(group: StructureGroup) -> dict[str, Note]:
     table = group.table
     if table is None:
         return {}
-    found: dict[str, Note] = {}
+    notes: dict[str, Note] = {}
     for key, column in table.columns.items():
         field = _field(key, group.machine)
         if field is None or not field.applies:
@@ -123,8 +123,8 @@ def of_group(group: StructureGroup) -> dict[str, Note]:
         given = asked[column.codes[group.rows]]
         idle = given & ~_holds(group, field, _unit_of(key))
         if idle.any():
-            found[sentence(key, field)] = Note(idle)
-    return found
+            notes[sentence(key, field)] = Note(idle)
+    return notes
 
 
 def asks(value: object, field: Field | None = None) -> bool:

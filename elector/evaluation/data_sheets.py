@@ -37,14 +37,14 @@ def data_sheets() -> dict[tuple[str, str], Evidence]:
     """
     path = DATA / "data_sheets.csv"
     names, lines = read_csv(path)
-    found = {}
+    figures = {}
     for line, cells in lines:
         row = dict(zip(names, cells, strict=True))
         assert row["evidence"] in EVIDENCE and row["verified"] in ("yes", "no"), (path, line)
         text = f"{row['evidence']}: {row['source']}"
         place = PROVENANCE.index(group(row["evidence"], row["verified"] == "yes"))
-        found[row["name"], row["setting"]] = Evidence(place, text)
-    return found
+        figures[row["name"], row["setting"]] = Evidence(place, text)
+    return figures
 
 
 def stated(name: str, setting: str, value: object) -> Stated:

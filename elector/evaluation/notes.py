@@ -32,10 +32,10 @@ def _has_matrices(model: Model) -> bool:
 def packed(group: StructureGroup) -> dict[str, Note]:
     """What is stored in a format of its own, and what is not."""
     f, model, everywhere = group.workload.format, group.models.template, group.rows.size
-    stored, found = model.quantization, []
+    stored, texts = model.quantization, []
     if f.packed is not None and _has_matrices(model):
         kept = "".join(f", {part}" for part in group.workload.kept)
-        found.append(
+        texts.append(
             f"the matrices of layers are stored in {f.packed.name}, {8.0 * f.packed.width:.4g} "
             f"bits a weight with scales; embeddings, heads, norms{kept} and biases stay in "
             f"{f.weights.name}"
@@ -43,11 +43,11 @@ def packed(group: StructureGroup) -> dict[str, Note]:
     if stored is not None and f.layer_weights.name != stored.format:
         what = stored.weights or stored.method
         group_of = f" in groups of {stored.group}" if stored.group else ""
-        found.append(
+        texts.append(
             f"the file stores weights in {what}{group_of} ({stored.method}), which is not counted "
             f"here: weights are stored in {f.layer_weights.name}"
         )
-    return {text: Note(np.ones(everywhere, dtype=bool)) for text in found}
+    return {text: Note(np.ones(everywhere, dtype=bool)) for text in texts}
 
 
 def predicted(group: StructureGroup) -> dict[str, Note]:
@@ -76,7 +76,7 @@ def idle_sizes(group: StructureGroup) -> dict[str, Note]:
     listing, table = group.models.template.listing, group.table
     if listing is None or table is None:
         return {}
-    found = {}
+    notes = {}
     for symbol, name in WORKLOAD.items():
         column = table.columns.get(f"workload.{name}")
         if column is not None and symbol not in listing.names:
@@ -84,8 +84,8 @@ def idle_sizes(group: StructureGroup) -> dict[str, Note]:
             text = (
                 f"workload.{name} changes nothing: no size of the operation list follows {symbol}"
             )
-            found[text] = Note(given[column.codes[group.rows]])
-    return found
+            notes[text] = Note(given[column.codes[group.rows]])
+    return notes
 
 
 #: Each: a group of designs -> sentence -> what it is said of.
@@ -101,7 +101,7 @@ SOURCES: tuple[Callable[[StructureGroup], dict[str, Note]], ...] = (
 
 def of_group(group: StructureGroup) -> dict[str, Note]:
     """Sentence -> the (D,) designs of a group it is said of."""
-    found: dict[str, Note] = {}
+    notes: dict[str, Note] = {}
     for source in SOURCES:
-        found |= source(group)
-    return found
+        notes |= source(group)
+    return notes

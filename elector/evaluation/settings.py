@@ -60,8 +60,8 @@ class SettingsTable:
         if key not in self.columns:
             return np.full(rows.size, default)
         numbers = _kept_numbers if len(self.columns[key].values) <= _FEW else _numbers
-        found = numbers(field.key, self.parsed(key, field), default)
-        return found[self.columns[key].codes[rows]]
+        values = numbers(field.key, self.parsed(key, field), default)
+        return values[self.columns[key].codes[rows]]
 
 
 def _read(key: str, field: Field, values: tuple[object, ...]) -> tuple[object, ...]:

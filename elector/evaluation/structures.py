@@ -54,11 +54,11 @@ def _variants(table: SettingsTable) -> tuple[list[dict[str, str]], Array]:
     parsed = [table.parsed(f"model.{name}", schema("model")[name]) for name in used]
     columns = [table.columns[f"model.{name}"].codes for name in used]
     _, first, codes = distinct(combine(columns))
-    found = []
+    variants = []
     for row in first:
         values = {n: v[c[row]] for n, v, c in zip(used, parsed, columns, strict=True)}
-        found.append({name: str(value) for name, value in values.items() if value is not None})
-    return found, codes
+        variants.append({name: str(value) for name, value in values.items() if value is not None})
+    return variants, codes
 
 
 def _variant(name: str, texts: Mapping[str, str], given: frozenset[str]) -> Model:
@@ -126,16 +126,18 @@ def codes_of(table: SettingsTable, s: Structures) -> tuple[Array, Array]:
 
 def _shapes(table: SettingsTable) -> list[Array]:
     """(D,) codes of settings that make other kinds of layers where they are given at all."""
-    found = []
+    shapes = []
     for name in STRUCTURAL:
         column = table.columns.get(f"model.{name}")
         if column is None:
             continue
         if name == "dense_layers":
-            found.append(column.codes)
+            shapes.append(column.codes)
         elif any(value is None for value in column.values):
-            found.append(np.array([value is not None for value in column.values])[column.codes] + 0)
-    return found
+            shapes.append(
+                np.array([value is not None for value in column.values])[column.codes] + 0
+            )
+    return shapes
 
 
 def combine(parts: list[Array]) -> Array:
@@ -157,10 +159,10 @@ def combine(parts: list[Array]) -> Array:
 def said(table: SettingsTable, rows: Array, s: Structures) -> dict[str, Array]:
     """Notes of the models of a group, and the (D,) designs that have them."""
     noted = {key: model.notes for key, model in s.models.items() if model.notes}
-    found: dict[str, Array] = {}
+    notes: dict[str, Array] = {}
     codes, variants = table.columns["model"].codes[rows], s.variant_codes[rows]
     for (name, variant), texts in noted.items():
         here = (codes == name) & (variants == variant)
         for text in texts if here.any() else ():
-            found[text] = found.get(text, np.zeros(rows.size, dtype=bool)) | here
-    return found
+            notes[text] = notes.get(text, np.zeros(rows.size, dtype=bool)) | here
+    return notes

@@ -122,16 +122,16 @@ class _Writer:
 
     def _passes(self, groups: list[list[int]]) -> list[list[list[int]]]:
         """Groups that are gone through together: decoding starts anew where a place comes again."""
-        found: list[list[list[int]]] = []
+        passes: list[list[list[int]]] = []
         seen: set[object] = set()
         for group in groups:
             row = self.chunk.ops.rows[group[0]]
-            if not found or (row.phase == "decode" and row.place in seen):
-                found.append([])
+            if not passes or (row.phase == "decode" and row.place in seen):
+                passes.append([])
                 seen = set()
             seen.add(row.place)
-            found[-1].append(group)
-        return found
+            passes[-1].append(group)
+        return passes
 
     def _turns(self, groups: list[list[int]]) -> int:
         """Times that the layers of a pass are gone through: tokens, or micro-batches.
@@ -156,15 +156,15 @@ class _Writer:
 
     def _groups(self, rows: list[int]) -> list[list[int]]:
         """Consecutive rows of one layer: they repeat together."""
-        found: list[list[int]] = []
+        groups: list[list[int]] = []
         for r in rows:
             row = self.chunk.ops.rows[r]
-            before = self.chunk.ops.rows[found[-1][-1]] if found else None
+            before = self.chunk.ops.rows[groups[-1][-1]] if groups else None
             if before is not None and (before.place, before.phase) == (row.place, row.phase):
-                found[-1].append(r)
+                groups[-1].append(r)
             else:
-                found.append([r])
-        return found
+                groups.append([r])
+        return groups
 
     def _repeat(self, group: list[int]) -> int:
         """Layers of a group: the count that most of its operations have."""
@@ -216,17 +216,17 @@ class _Writer:
         wanted = max(min(8.0 * share, MOST_PIECES), 4.0 * share)
         cut = int(max(unit.least, np.ceil(wanted)))
         self._require((self.pieces + cut) / PIECES)
-        found: list[int] = []
+        places: list[int] = []
         for work in unit.work(replace(run, most=cut)):
             job = self._job(run, work, sizes, start)
-            if found:
-                job.waits.append(found[-1])
+            if places:
+                job.waits.append(places[-1])
             if unit.ahead:
                 self._queue(job, work, start, unit.ahead)
-            found.append(self._add(job))
+            places.append(self._add(job))
         if unit.ahead:
-            self.kernels.setdefault(start, []).extend(found)
-        return found
+            self.kernels.setdefault(start, []).extend(places)
+        return places
 
     def _job(
         self, run: LayerRun, work: RowWork, sizes: tuple[float, float, float], start: str

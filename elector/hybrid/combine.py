@@ -93,15 +93,15 @@ def _of_hybrid(hybrid: Hybrid, asked: BlockDesigns) -> MachineWork:
     links = _link_prices(hybrid, asked.units, asked.technology)
 
     def at(part: slice | Array, plan: Array | None, trial: bool) -> tuple[Activity, Prices]:
-        found = [solved.solve(part, plan, trial) for _, solved in parts]
+        solved_parts = [solved.solve(part, plan, trial) for _, solved in parts]
         units = [
             Unit(member.name, f"{member.name}.", activity, here[index[part]])
-            for member, (activity, _), here in zip(hybrid.members, found, works, strict=True)
+            for member, (activity, _), here in zip(hybrid.members, solved_parts, works, strict=True)
         ]
         carried = _links(hybrid, assigned, index[part], asked.units.take(part))
         activity = _together(assigned, units, carried)
         taken = {name: r.take(part) for name, r in links.items()}
-        return activity, _prices(hybrid, [p for _, p in found], taken)
+        return activity, _prices(hybrid, [p for _, p in solved_parts], taken)
 
     best = fastest_of([solved.least for _, solved in parts], assigned.ops, index, at)
     return MachineWork(assigned.ops, best, assigned.named(hybrid))
@@ -176,7 +176,7 @@ def _computes(machine: Machine, units: Units, compute: str) -> bool:
 
 def _link_prices(hybrid: Hybrid, units: Units, technology: Technology) -> dict[str, Rate]:
     """Action -> joules a byte; an energy of the user's own counts as assumed."""
-    found = {}
+    rates = {}
     for link in hybrid.links:
         start = f"links.{link.name}."
         kind = {"kind": units.names[f"{start}kind"]}
@@ -185,20 +185,20 @@ def _link_prices(hybrid: Hybrid, units: Units, technology: Technology) -> dict[s
         numbers |= {name: units.numbers[name] for name in (DRAW,) if name in units.numbers}
         own = Units("link", numbers, kind)
         table = rate(technology, own, ("link.{kind}", "energy"), "")
-        found[f"link {link.name}"] = Rate(
+        rates[f"link {link.name}"] = Rate(
             8.0 * np.where(given > 0, given, table.value),
             np.where(given > 0, PROVENANCE.index("assumed"), table.group),
         )
-    return found
+    return rates
 
 
-def _prices(hybrid: Hybrid, found: list[Prices], links: dict[str, Rate]) -> Prices:
+def _prices(hybrid: Hybrid, tables: list[Prices], links: dict[str, Rate]) -> Prices:
     names = [member.name for member in hybrid.members]
 
     def named(field: str) -> dict[str, object]:
         return {
             f"{name}.{key}": value
-            for name, prices in zip(names, found, strict=True)
+            for name, prices in zip(names, tables, strict=True)
             for key, value in getattr(prices, field).items()
         }
 
@@ -243,7 +243,7 @@ def _waiting(activity: Activity, several: Array) -> Activity:
 
 def _links(hybrid: Hybrid, assigned: Assigned, index: Array, units: Units) -> list[Unit[Activity]]:
     """The links as units that carry: seconds, and bytes over all runs."""
-    found, never = [], np.zeros(index.size)
+    carriers, never = [], np.zeros(index.size)
     for i, link in enumerate(hybrid.links):
         name = f"link {link.name}"
         count = np.where((assigned.link == i)[:, None], assigned.ops.count, 0.0)
@@ -255,5 +255,5 @@ def _links(hybrid: Hybrid, assigned: Assigned, index: Array, units: Units) -> li
         activity = Activity(
             {name: seconds}, seconds, seconds, moved, never, never, {}, never > 0, never
         )
-        found.append(Unit(name, "", activity, never > 0, link=True))
-    return found
+        carriers.append(Unit(name, "", activity, never > 0, link=True))
+    return carriers

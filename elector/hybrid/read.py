@@ -89,17 +89,17 @@ def change(
     names = [m.name for m in hybrid.members]
     if not isinstance(units, dict):
         raise InputError("must map names to settings", file=file, field="units")
-    found = dict(settings)
+    changed = dict(settings)
     for name, entries in units.items():
         if name not in names or not isinstance(entries, dict):
             raise InputError(
                 "is no unit of the base", file=file, field="units", value=name, allowed=names
             )
-        found |= {f"units.{name}.{key}": value for key, value in entries.items()}
+        changed |= {f"units.{name}.{key}": value for key, value in entries.items()}
     if "assignment" in data:
         rules = read_rules(data["assignment"], tuple(names), file)
         machine = assemble(hybrid.members, hybrid.links, rules)
-    return machine, found
+    return machine, changed
 
 
 def _units(data: object, file: object, load: Loader) -> tuple[tuple[Member, ...], Settings]:
@@ -191,7 +191,7 @@ def _rule(entry: object, at: str, units: tuple[str, ...], file: object) -> Assig
     match = entry.get("match") or {}
     if not isinstance(match, dict):
         raise InputError("must be a mapping", file=file, field=f"{at}.match", value=match)
-    found = []
+    patterns_of = []
     for key, value in match.items():
         if key not in (*ATTRIBUTES, *ASKED):
             raise InputError(
@@ -211,8 +211,8 @@ def _rule(entry: object, at: str, units: tuple[str, ...], file: object) -> Assig
                     value=pattern,
                     allowed=CHOICES[key],
                 )
-        found.append((str(key), patterns))
-    return AssignmentRule(tuple(found), str(entry["unit"]))
+        patterns_of.append((str(key), patterns))
+    return AssignmentRule(tuple(patterns_of), str(entry["unit"]))
 
 
 @functools.cache

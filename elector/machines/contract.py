@@ -258,11 +258,11 @@ class Hybrid:
     @property
     def fields(self) -> dict[str, Field]:
         """units.NAME.KEY for each setting of a unit, links.NAME.KEY for each of a link."""
-        found = {
+        fields = {
             f"units.{m.name}.{key}": field
             for m in self.members
             for key, field in m.machine.fields.items()
         }
         for link in self.links:
-            found |= {f"links.{link.name}.{k}": f for k, f in schema("link").items()}
-        return found
+            fields |= {f"links.{link.name}.{k}": f for k, f in schema("link").items()}
+        return fields

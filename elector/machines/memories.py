@@ -44,7 +44,7 @@ class MemoryType:
 def known() -> dict[str, MemoryType]:
     """Name -> memory."""
     names, lines = read_csv(DATA / "memories.csv")
-    found = {}
+    types = {}
     for _, cells in lines:
         row = dict(zip(names, cells, strict=True))
         rate, held, device = (
@@ -55,10 +55,10 @@ def known() -> dict[str, MemoryType]:
                 ("device_rate", "byte/s"),
             )
         )
-        found[row["memory"]] = MemoryType(
+        types[row["memory"]] = MemoryType(
             rate, float(row["channels"]), held / device if device else 0.0
         )
-    return found
+    return types
 
 
 def _of(setting: str) -> MemoryType:

@@ -152,11 +152,11 @@ class Counted:
         """The units' seconds of one run, one unit after another."""
         share = run.times / self._runs(run.row) / run.streams
         taken = {unit: rows[run.row] * share for unit, rows in self.busy.items()}
-        found = {unit: seconds for unit, seconds in taken.items() if seconds > 0}
-        found = found or dict([next(iter(taken.items()))])
+        busy = {unit: seconds for unit, seconds in taken.items() if seconds > 0}
+        busy = busy or dict([next(iter(taken.items()))])
         return [
-            RowWork(unit, cut(seconds, run.most), share=1.0 / len(found))
-            for unit, seconds in found.items()
+            RowWork(unit, cut(seconds, run.most), share=1.0 / len(busy))
+            for unit, seconds in busy.items()
         ]
 
     def traffic(self, row: int) -> tuple[float, float, float]:

@@ -225,15 +225,15 @@ class Overlap(ActivityRecord):
     @classmethod
     def merge(cls, units: Units) -> Self:
         """Each row on the unit that runs it; a queue is one only where it runs everything."""
-        found = cls.among(units)
-        queues = [np.broadcast_to(own.queued, u.works.shape) & u.works for u, own in found]
+        records = cls.among(units)
+        queues = [np.broadcast_to(own.queued, u.works.shape) & u.works for u, own in records]
         return cls(
             one=summed([_named(u.start, _one(u.activity, _overlap(u))) for u in units]),
             streams=_streams(units),
-            beside=_where([(u, own.beside) for u, own in found]),
-            turns=_where([(u, own.turns) for u, own in found]),
-            holds=tuple(hold for _, own in found for hold in own.holds),
-            periods={f"{u.start}{k}": x for u, own in found for k, x in own.periods.items()},
+            beside=_where([(u, own.beside) for u, own in records]),
+            turns=_where([(u, own.turns) for u, own in records]),
+            holds=tuple(hold for _, own in records for hold in own.holds),
+            periods={f"{u.start}{k}": x for u, own in records for k, x in own.periods.items()},
             queued=np.stack(queues).any(axis=0) & alone_in(units),
         )
 
@@ -353,11 +353,11 @@ class Cells(ActivityRecord):
     @classmethod
     def merge(cls, units: Units) -> Self | None:
         """Of the unit that lives shortest; units are filled one by one (cost.programming)."""
-        found = [own for _, own in cls.among(units)]
-        if not found:
+        records = [own for _, own in cls.among(units)]
+        if not records:
             return None
-        first = found[0]
-        for own in found[1:]:
+        first = records[0]
+        for own in records[1:]:
             sooner = own.wear / own.endurance > first.wear / first.endurance
             wear = np.where(sooner, own.wear, first.wear)
             first = replace(
@@ -380,10 +380,10 @@ class Gating(ActivityRecord):
     @classmethod
     def merge(cls, units: Units) -> Self:
         """The parts of all units."""
-        found = cls.among(units)
+        records = cls.among(units)
         return cls(
-            {f"{u.start}{k}": c for u, own in found for k, c in own.awake.items()},
-            {f"{u.start}{k}": x for u, own in found for k, x in own.residue.items()},
+            {f"{u.start}{k}": c for u, own in records for k, c in own.awake.items()},
+            {f"{u.start}{k}": x for u, own in records for k, x in own.residue.items()},
         )
 
     def folded(self, fold: Fold) -> Self:
@@ -415,22 +415,22 @@ class Remarks(ActivityRecord):
     @classmethod
     def merge(cls, units: Units) -> Self:
         """Seconds add up; what two units report under one name gets theirs in front."""
-        found = cls.among(units)
-        kinds = dict.fromkeys(kind for _, own in found for kind in own.aside)
-        names = [name for _, own in found for name in own.extra]
+        records = cls.among(units)
+        kinds = dict.fromkeys(kind for _, own in records for kind in own.aside)
+        names = [name for _, own in records for name in own.extra]
         return cls(
-            {k: total([own.aside[k] for _, own in found if k in own.aside]) for k in kinds},
+            {k: total([own.aside[k] for _, own in records if k in own.aside]) for k in kinds},
             {
                 name if names.count(name) == 1 else f"{unit.name}.{name}": values
-                for unit, own in found
+                for unit, own in records
                 for name, values in own.extra.items()
             },
             {
                 unit.note(text): note.among(unit.works)
-                for unit, own in found
+                for unit, own in records
                 for text, note in own.notes.items()
             },
-            _largest(units, found),
+            _largest(units, records),
         )
 
     def folded(self, fold: Fold) -> Self:
@@ -442,11 +442,11 @@ class Remarks(ActivityRecord):
         return replace(self, notes=notes)
 
 
-def _largest(units: Units, found: Sequence[tuple[Unit[Reported], Remarks]]) -> Array | None:
+def _largest(units: Units, records: Sequence[tuple[Unit[Reported], Remarks]]) -> Array | None:
     """(D,) the largest batch of designs in which one unit does all; NaN where it is not known."""
     several = ~alone_in(units)
     known = np.full(several.shape, np.nan)
-    for unit, own in found:
+    for unit, own in records:
         if own.largest is not None:
             known = np.where(unit.works & ~several, own.largest, known)
     return known
@@ -469,22 +469,22 @@ class Details(ActivityRecord):
     @classmethod
     def merge(cls, units: Units) -> Self | None:
         """Each row as the unit that runs it has it; bytes are told apart where all units do."""
-        found = [own for _, own in cls.among(units)]
-        if not found:
+        records = [own for _, own in cls.among(units)]
+        if not records:
             return None
-        moved = [own.moved for own in found if own.moved is not None]
-        names = dict.fromkeys(name for own in found for name in own.accesses)
-        a, b, c = (total(x) for x in zip(*(own.tiles for own in found), strict=True))
-        chip, memory = (total(x) for x in zip(*(own.traffic for own in found), strict=True))
+        moved = [own.moved for own in records if own.moved is not None]
+        names = dict.fromkeys(name for own in records for name in own.accesses)
+        a, b, c = (total(x) for x in zip(*(own.tiles for own in records), strict=True))
+        chip, memory = (total(x) for x in zip(*(own.traffic for own in records), strict=True))
         apart = None
-        if len(moved) == len(found):
+        if len(moved) == len(records):
             weights, reads, writes = (total(x) for x in zip(*moved, strict=True))
             apart = weights, reads, writes
         return cls(
             (a, b, c),
             (chip, memory),
             apart,
-            {n: total([own.accesses[n] for own in found if n in own.accesses]) for n in names},
+            {n: total([own.accesses[n] for own in records if n in own.accesses]) for n in names},
         )
 
 

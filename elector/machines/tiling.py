@@ -35,10 +35,10 @@ CUTS = 8
 
 
 def _sizes(every: int, step: float, most: int) -> tuple[int, ...]:
-    found = list(range(1, every + 1))
-    while found[-1] < most:
-        found.append(round(found[-1] * step))
-    return tuple(found)
+    sizes = list(range(1, every + 1))
+    while sizes[-1] < most:
+        sizes.append(round(sizes[-1] * step))
+    return tuple(sizes)
 
 
 #: Sizes of tiles: every one to 8, then steps of at most 1.25, beyond the longest side there is
@@ -118,15 +118,15 @@ def plan(ops: Operations, index: Array, memories: Memories, tiles: Array) -> Til
     apart = np.array([split is not None and ops.rows[r].b in PARAMETERS for r in products], bool)
     vectors = np.setdiff1d(np.arange(len(ops.rows)), products)
     shape = (len(ops.rows), index.size)
-    found = TilingPlan(*[*np.zeros((8, *shape)), np.zeros(index.size)])
+    traffic = TilingPlan(*[*np.zeros((8, *shape)), np.zeros(index.size)])
     for rows, own in ((vectors, False), (products[~apart], False), (products[apart], True)):
         part = _RowsAlike(ops, index, memories, rows, own, tiles)
         for place, x in cells(columns(ops.count[rows], index)):
             if rows is vectors:
-                _vectors(part, found, place, x)
+                _vectors(part, traffic, place, x)
             else:
-                _products(part, found, place, x)
-    return found
+                _products(part, traffic, place, x)
+    return traffic
 
 
 def cells(count: Array) -> Iterator[tuple[Array, Array]]:
@@ -383,8 +383,8 @@ def tile_search(sought: Sought) -> BestTiles:
     for i, stationary in enumerate(_STATIONARY):
         places = np.flatnonzero(kind == i)
         if places.size:
-            found = stationary(p.taken(places), size[places])[2:]
-            for side, values in zip(sides, found, strict=True):
+            tiles = stationary(p.taken(places), size[places])[2:]
+            for side, values in zip(sides, tiles, strict=True):
                 side[places] = values
     return BestTiles(cost, *sides)
 
@@ -494,10 +494,10 @@ def _input(p: _Wanted, tk: Array) -> _Candidate:
 def _columns(p: _Wanted, fixed: Array, out: Array, second: Array) -> Array:
     """Columns of a tile that fit beside `fixed` bytes, each `out` and `second` bytes wide."""
     if p.own is None:
-        found = np.floor((p.limit - fixed) / (second + out))
+        most = np.floor((p.limit - fixed) / (second + out))
     else:
-        found = np.minimum(np.floor((p.limit - fixed) / out), np.floor(p.own / second))
-    return np.asarray(np.minimum(found, p.n))
+        most = np.minimum(np.floor((p.limit - fixed) / out), np.floor(p.own / second))
+    return np.asarray(np.minimum(most, p.n))
 
 
 #: Candidates, and which of them cut the same side: outputs rows, operands the contraction.

@@ -152,16 +152,16 @@ def decode_passes(step: Step, prompt: Array, source: Array) -> list[Pass]:
         if b.window or b.chunk or b.index_top_k
     ]
     ends = [np.clip(most - prompt, 0.0, tokens) for most in np.sort(reaches, axis=0)]
-    found: list[Pass] = []
+    passes: list[Pass] = []
     start = np.zeros_like(prompt)
     for end in [*ends, tokens]:
         number = end - start
-        if not found or (number > 0).any():
+        if not passes or (number > 0).any():
             middle = prompt + start + (number + 1.0) / 2.0
             span = np.maximum(number - 1.0, 0.0)
-            found.append(Pass("decode", batch, once, middle, span, number, source))
+            passes.append(Pass("decode", batch, once, middle, span, number, source))
         start = end
-    return found
+    return passes
 
 
 def _decode(step: Step, run: Pass, indices: Iterable[int], before: Value) -> Value:

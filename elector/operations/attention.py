@@ -126,9 +126,9 @@ def _rotated(step: Step, scope: Scope, index: int, q: Value, k: Value) -> tuple[
 
 def kept_beside(whole: Value, turned: Value) -> Value:
     """A tensor of which a part was changed in place."""
-    found = derived([whole, turned], whole.rows, whole.width)
-    found.home = whole
-    return found
+    changed = derived([whole, turned], whole.rows, whole.width)
+    changed.home = whole
+    return changed
 
 
 #: Projection that has a low-rank pair -> its two matrices.
@@ -218,10 +218,10 @@ def _again(
 def _square(shape: Shape, count: Array) -> Value:
     """A score for each query and key, of which a mask may hide some."""
     _, keys = shape.whole("n")
-    found = Value(shape.batch * shape.m, keys, count)
+    scores = Value(shape.batch * shape.m, keys, count)
     if shape.reach is not None:
-        found.done = shape.batch * shape.m * shape.n
-    return found
+        scores.done = shape.batch * shape.m * shape.n
+    return scores
 
 
 def _row(step: Step, scope: Scope, shape: Shape, role: Role) -> Row:
@@ -285,12 +285,12 @@ _BOUNDS = ("window", "chunk", "index_top_k")
 
 def reach_of(models: Models, index: int, bounds: tuple[str, ...] = _BOUNDS) -> Array:
     """(M,) keys that a query of a block sees at most; infinite where there is no bound."""
-    found = np.full(models.size, np.inf)
+    reach = np.full(models.size, np.inf)
     for name in bounds:
         values = models.block.get(name)
         if values is not None:
-            found = np.minimum(found, np.where(values[index] > 0, values[index], np.inf))
-    return found
+            reach = np.minimum(reach, np.where(values[index] > 0, values[index], np.inf))
+    return reach
 
 
 def cached_keys(models: Models, index: int, run: Pass) -> tuple[Array, Array]:

@@ -56,16 +56,16 @@ def touched(models: Models, index: int, tokens: Array) -> Array:
     share = np.minimum(chosen / experts, 1.0)
     with np.errstate(divide="ignore"):
         none = np.exp(tokens * np.log1p(-share))
-    found = experts * (1.0 - none)
+    taken = experts * (1.0 - none)
     if exponent.any():
         skewed = chances(experts, chosen, exponent)
         with np.errstate(divide="ignore"):
             left = np.exp(tokens * np.log1p(-skewed))
         uneven = _sum(np.where(skewed > 0, 1.0 - left, 0.0))
-        found = np.where(exponent > 0, uneven, found)
+        taken = np.where(exponent > 0, uneven, taken)
     # One token takes exactly as many as it may, and no more experts work than tokens come.
-    found = np.where(tokens <= 1.0, chosen, found)
-    return np.minimum(np.maximum(found, chosen), np.minimum(experts, tokens * chosen))
+    taken = np.where(tokens <= 1.0, chosen, taken)
+    return np.minimum(np.maximum(taken, chosen), np.minimum(experts, tokens * chosen))
 
 
 def experts(step: Step, scope: Scope, index: int, x: Value) -> Value:

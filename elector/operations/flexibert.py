@@ -59,7 +59,7 @@ def head_mixing(step: Step, scope: Scope, index: int, heads: Heads, core: Core) 
     """The rows of every head type a layer has; `core` writes the scaled dot product."""
     types = dict(zip(HEAD_TYPES, step.models.head_types[index], strict=True))
     e, run = step.models.block["head_size"][index], scope.run
-    products, found = types["sdp"] + types["wma"], []
+    products, mixed = types["sdp"] + types["wma"], []
     if step.records(scope) and step.models.template.blocks[index].head_types:
         # Which heads there are is a number; what a row writes is the same for all models.
         step.saved.written += [heads.queries, heads.keys, heads.values]
@@ -72,18 +72,18 @@ def head_mixing(step: Step, scope: Scope, index: int, heads: Heads, core: Core) 
         inner, mine = some(products)
         if types["wma"].any():
             mine = _weighted(step, inner, mine, types["wma"], e)
-        found.append(core(step, scope, index, mine))
+        mixed.append(core(step, scope, index, mine))
     for variant, parts in (("dft", 2.0), ("dct", 1.0)):
         if types[variant].any():
             inner, mine = some(types[variant])
-            found.append(_transform(step, inner, mine, e, variant, parts))
+            mixed.append(_transform(step, inner, mine, e, variant, parts))
     for kernel in (5, 9, 13):
         if types[f"c{kernel}"].any():
             inner, mine = some(types[f"c{kernel}"])
-            found.append(_convolution(step, inner, mine, e, float(kernel)))
-    if len(found) == 1:
-        return found[0]
-    return derived(found, run.tokens, heads.number * e, scope.count)
+            mixed.append(_convolution(step, inner, mine, e, float(kernel)))
+    if len(mixed) == 1:
+        return mixed[0]
+    return derived(mixed, run.tokens, heads.number * e, scope.count)
 
 
 def _weighted(step: Step, scope: Scope, heads: Heads, number: Array, e: Array) -> Heads:

@@ -71,7 +71,7 @@ def weights(models: Models, listing: Listing) -> list[tuple[str, str, Array, Arr
     one = np.ones(models.size)
     own = {name: np.array(float(value)) for name, value in listing.symbols}
     own |= {name: np.ones(()) for name in WORKLOAD}
-    found, held = [], 0.0 * one
+    tensors, held = [], 0.0 * one
     for index, entry in enumerate(listing.entries):
         if not (entry.matmul and entry.b == "weight"):
             continue
@@ -82,7 +82,7 @@ def weights(models: Models, listing: Listing) -> list[tuple[str, str, Array, Arr
         elements = one * (batch * k * n / sharing)
         count = one * entry.count.at(own)
         held = held + elements * count
-        found.append((entry.layer, entry.name, elements, count))
+        tensors.append((entry.layer, entry.name, elements, count))
     if listing.parameters is not None:
         rest = listing.parameters - held
         if (rest < 0).any():
@@ -92,8 +92,8 @@ def weights(models: Models, listing: Listing) -> list[tuple[str, str, Array, Arr
                 value=listing.parameters,
                 hint="b: reuse says that a product reads weights that an earlier one reads",
             )
-        found.append(("parameters", "other parameters", rest, one))
-    return found
+        tensors.append(("parameters", "other parameters", rest, one))
+    return tensors
 
 
 def require_inference(listing: Listing, workload: Workload) -> None:
@@ -210,9 +210,9 @@ def _second(entry: Listed, shape: Shape, before: Value | None) -> Value | None:
     """The second operand of a product of activations, which the operation before handed over."""
     if before is None or entry.b != "activation":
         return None
-    found = Value(shape.batch * shape.k * shape.share, shape.n, before.count)
-    found.reads(before)
-    return found
+    operand = Value(shape.batch * shape.k * shape.share, shape.n, before.count)
+    operand.reads(before)
+    return operand
 
 
 def _vector_row(scope: Scope, entry: Listed, two: bool) -> Row:

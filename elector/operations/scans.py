@@ -131,8 +131,8 @@ def _by_element(step: Step, scope: Scope, index: int, s: ScanSizes, y: Value) ->
     small = step.linear(scope, y, Matrix(Role.STATE_PARAMETERS, rank + 2.0 * s.keys))
     delta = step.linear(scope, small.view(small.rows, rank), Matrix(Role.STATE_STEP, s.inner))
     state = derived([y, delta], y.rows, s.inner * s.keys)
-    found = _state(step, scope, s, state)
-    return found.view(y.rows, s.inner)
+    states = _state(step, scope, s, state)
+    return states.view(y.rows, s.inner)
 
 
 def _step_of_state(step: Step, scope: Scope, s: ScanSizes, y: Value) -> Value:

@@ -119,7 +119,7 @@ def load_sparsity(name: str) -> SparsityTable | None:
         sums.setdefault(key, {}).setdefault(thresholds, []).append(density)
     _require_one_model(models, path)
     points = {
-        key: {at: math.fsum(found) / len(found) for at, found in points.items()}
+        key: {at: math.fsum(densities) / len(densities) for at, densities in points.items()}
         for key, points in sums.items()
     }
     model = next(iter(models), "")
@@ -231,7 +231,7 @@ def prune(ops: Operations, workload: Workload) -> Operations:
     thresholds = combinations([workload.tau_i, workload.tau_t])
     tau_i, tau_t = (tau[thresholds[0]] for tau in (workload.tau_i, workload.tau_t))
     known: dict[tuple[int, ...], Array] = {}
-    found = {}
+    shares = {}
     for operand in ("a", "b", "out"):
         values, codes, code = [np.ones_like(tau_i)], {}, np.zeros(len(ops.rows), dtype=np.intp)
         for r, row in enumerate(ops.rows):
@@ -246,8 +246,8 @@ def prune(ops: Operations, workload: Workload) -> Operations:
                 codes[key] = len(values)
                 values.append(known[key])
             code[r] = codes[key]
-        found[operand] = Shares(np.stack(values)[:, thresholds[1]], code)
-    return replace(ops, densities=found)
+        shares[operand] = Shares(np.stack(values)[:, thresholds[1]], code)
+    return replace(ops, densities=shares)
 
 
 def compressed(ops: Operations) -> Operations:
@@ -350,16 +350,16 @@ def _interpolate(
     (i, j, u), (s, t, v) = places
     low = _mix(grid[i, s], grid[i, t], v)
     high = _mix(grid[j, s], grid[j, t], v)
-    found = _mix(low, high, u)
-    if np.isnan(found).any():
-        where = int(np.argmax(np.isnan(found)))
+    densities = _mix(low, high, u)
+    if np.isnan(densities).any():
+        where = int(np.argmax(np.isnan(densities)))
         raise InputError(
             f"has no density for '{operation}' around tau_i {tau_i[where]:g}, "
             f"tau_t {tau_t[where]:g}",
             file=table.name,
             field="workload.sparsity",
         )
-    return found
+    return densities
 
 
 def _mix(low: Array, high: Array, share: Array) -> Array:

@@ -215,7 +215,7 @@ class Step:
         """The same vector work on several tensors in one row; what becomes of each."""
         x = joined(parts)
         y = self.vector(scope, recipe, x, sizes=sizes)
-        found = []
+        pieces = []
         for part in parts:
             needed = self.wanted((part,), recipe.subset)
             piece = Value(part.rows, part.width, part.count, *needed)
@@ -224,8 +224,8 @@ class Step:
             if part.needed:
                 passes = recipe.passes or recipe.back is None
                 part.gradient.takes((piece if passes else x).gradient)
-            found.append(piece)
-        return found
+            pieces.append(piece)
+        return pieces
 
     def _remember(self, node: VectorNode) -> None:
         """Notes the gradient of vector work, and keeps what it reads."""

@@ -89,18 +89,18 @@ def compare(
     allowed = _share(tolerance)
     before, after = _Table.read(Path(old)), _Table.read(Path(new))
     names = before.columns_of(metrics, after)
-    found: list[MovedResult] = []
+    moved: list[MovedResult] = []
     rest = {key: list(rows) for key, rows in after.rows.items()}
     for key, rows in before.rows.items():
         for row in rows:
             matches = rest.get(key, [])
             if not matches:
-                found.append(MovedResult(_words(key), "missing", text="is not in the new table"))
+                moved.append(MovedResult(_words(key), "missing", text="is not in the new table"))
                 continue
-            found += _compared(_words(key), row, matches.pop(0), names, allowed)
+            moved += _compared(_words(key), row, matches.pop(0), names, allowed)
     for key, rows in rest.items():
-        found += [MovedResult(_words(key), "new", text="is not in the old table") for _ in rows]
-    return found
+        moved += [MovedResult(_words(key), "new", text="is not in the old table") for _ in rows]
+    return moved
 
 
 def _share(tolerance: float | str) -> float:
@@ -146,7 +146,7 @@ class _Table:
 
     def columns_of(self, metrics: Iterable[str], other: _Table) -> list[str]:
         """The columns of the metrics; of each workload where a table has several."""
-        found: list[str] = []
+        columns: list[str] = []
         kinds = Kinds(self.header)
         for metric in metrics:
             names = [name for name in self.header if name == metric or name.endswith(f".{metric}")]
@@ -163,8 +163,8 @@ class _Table:
             for name in names:
                 if name not in other.header:
                     raise InputError("column is missing", file=other.path, field=name)
-            found += names
-        return list(dict.fromkeys(found))
+            columns += names
+        return list(dict.fromkeys(columns))
 
 
 def _key(row: Row, header: list[str]) -> Key:
@@ -245,10 +245,10 @@ def _metric(
     return MovedResult(design, "same" if within else "worse", name, old, new, text)
 
 
-def junit(old: str, new: str, found: Sequence[MovedResult]) -> str:
+def junit(old: str, new: str, moved: Sequence[MovedResult]) -> str:
     """The comparison as JUnit XML: a test case a row."""
     rows: dict[str, list[MovedResult]] = {}
-    for entry in found:
+    for entry in moved:
         rows.setdefault(entry.design, []).append(entry)
     cases = []
     for design, entries in rows.items():

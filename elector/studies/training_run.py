@@ -322,7 +322,7 @@ def run(
         "hours": _shown(_number(total["latency_s"]) / 3600.0),
         "kwh": _shown(_number(total["energy_j"]) / 3.6e6),
     }
-    found: Record = {
+    costs: Record = {
         "model": plan.model,
         "feasible": total["feasible"],
         "reason": total["reason"],
@@ -334,7 +334,7 @@ def run(
         (name, quantity.show(_number(total[key]), unit))
         for name, key, unit in (("time", "latency_s", "s"), ("energy", "energy_j", "J"))
     ]
-    return ShortRecord(found, f"training run of {plan.model}", lines)
+    return ShortRecord(costs, f"training run of {plan.model}", lines)
 
 
 def _step(plan: TrainingPlan, phase: Phase, trainable: str, technology: Technology) -> PhaseStep:
@@ -399,14 +399,14 @@ def _switched(plan: TrainingPlan, steps: list[PhaseStep], technology: Technology
 def _written(step: PhaseStep) -> Record:
     """Writing the weights that stay in cells."""
     chunk = step.chunk
-    found = placed(chunk.machine, chunk.activity, chunk.prices, chunk.units)
-    if found is None:
+    writing = placed(chunk.machine, chunk.activity, chunk.prices, chunk.units)
+    if writing is None:
         return {"latency_s": 0.0, "energy_j": 0.0, "pulses": 0.0, "writes_per_cell": 0.0}
     return {
-        "latency_s": float(found.seconds[0]),
-        "energy_j": float(found.joules[0]),
-        "pulses": float(found.pulses[0]),
-        "writes_per_cell": float(found.writes[0]),
+        "latency_s": float(writing.seconds[0]),
+        "energy_j": float(writing.joules[0]),
+        "pulses": float(writing.pulses[0]),
+        "writes_per_cell": float(writing.writes[0]),
     }
 
 

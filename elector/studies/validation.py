@@ -160,15 +160,16 @@ def validate(
         )
     run = simulate or _own_simulate()
     known: dict[tuple[str, str, str, bool], Mapping[str, Any]] = {}
-    found = []
+    outcomes = []
     for case in chosen:
         try:
-            found.append(_compare(case, run, known, technology))
+            outcomes.append(_compare(case, run, known, technology))
         except InputError as error:
             raise error.at(file=path, place=f"line {case.line}: case {case.case!r}") from None
-    verdicts = {group.name: group.verdict for group in groups(found)}
+    verdicts = {group.name: group.verdict for group in groups(outcomes)}
     return [
-        replace(r, judged=verdicts[r.case.group]) if r.case.kind == "outcome" else r for r in found
+        replace(r, judged=verdicts[r.case.group]) if r.case.kind == "outcome" else r
+        for r in outcomes
     ]
 
 
@@ -179,11 +180,11 @@ def _wanted(case: ValidationCase, only: str) -> bool:
 
 def groups(results: Sequence[CaseResult]) -> list[CaseGroup]:
     """The outcomes by group, in the order of their names."""
-    found: dict[str, list[CaseResult]] = {}
+    by_group: dict[str, list[CaseResult]] = {}
     for result in results:
         if result.case.kind == "outcome":
-            found.setdefault(result.case.group, []).append(result)
-    return [_group(name, found[name]) for name in sorted(found)]
+            by_group.setdefault(result.case.group, []).append(result)
+    return [_group(name, by_group[name]) for name in sorted(by_group)]
 
 
 def failed(results: Sequence[CaseResult]) -> bool:
@@ -257,12 +258,12 @@ def _metric(result: Mapping[str, Any], metric: str) -> float | None:
     if metric == "achieved_ops_per_s":
         seconds = result["latency_s"]
         return None if seconds is None else 2.0 * result["macs"] / seconds
-    found: Any = result
+    value: Any = result
     for name in metric.split("."):
-        if not isinstance(found, Mapping) or name not in found:
+        if not isinstance(value, Mapping) or name not in value:
             return None
-        found = found[name]
-    return None if found is None else float(found)
+        value = value[name]
+    return None if value is None else float(value)
 
 
 def _own_simulate() -> Simulate:

@@ -135,7 +135,7 @@ def load_cases(path: Path) -> list[ValidationCase]:
         )
     if not lines:
         raise InputError("has a header but no rows", file=path)
-    found: dict[str, ValidationCase] = {}
+    cases: dict[str, ValidationCase] = {}
     asked: dict[tuple[str, str, str, str, float], int] = {}
     for line, cells in lines:
         if len(cells) != len(names):
@@ -143,7 +143,7 @@ def load_cases(path: Path) -> list[ValidationCase]:
                 f"line {line}: has {len(cells)} cells, the header {len(names)}", file=path
             )
         case = _case(dict(zip(names, cells, strict=True)), path, line)
-        if case.case in found:
+        if case.case in cases:
             raise InputError(
                 f"line {line}: case given twice", file=path, field="case", value=case.case
             )
@@ -152,8 +152,8 @@ def load_cases(path: Path) -> list[ValidationCase]:
             raise InputError(
                 f"line {line}: the same figure as line {asked[key]}", file=path, value=case.case
             )
-        found[case.case], asked[key] = case, line
-    return list(found.values())
+        cases[case.case], asked[key] = case, line
+    return list(cases.values())
 
 
 def _case(cells: dict[str, str], path: Path, line: int) -> ValidationCase:
@@ -238,17 +238,17 @@ def parse_settings(text: str) -> dict[str, object]:
         words = shlex.split(text)
     except ValueError as error:
         raise InputError(f"cannot be split into settings: {error}", value=text) from None
-    found: dict[str, object] = {}
+    settings: dict[str, object] = {}
     for word in words:
         key, equals, value = word.partition("=")
         if not equals or not value:
             raise InputError("must be written KEY=VALUE", value=word)
         if field_of(key) is None:
             raise InputError("unknown setting", value=key, hint="`elector list settings`")
-        if key in found:
+        if key in settings:
             raise InputError("setting given twice", value=key)
-        found[key] = value
-    return found
+        settings[key] = value
+    return settings
 
 
 def unit_of(metric: str) -> str:

@@ -37,12 +37,12 @@ def places(
     patterns : of module names (fnmatch: *, ?, [...]); None takes all sites, or every nn.Linear
     where there is none. Raises InputError for a pattern, or a module, that matches nothing.
     """
-    named = {name: found for name, found in module.named_modules() if name}
+    named = {name: part for name, part in module.named_modules() if name}
     if not isinstance(module, nn.ModuleList) and not named:
         named = {type(module).__name__.lower(): module}  # a single layer, handed in as it is
     if patterns is None:
-        sites = [name for name, found in named.items() if isinstance(found, Site)]
-        chosen = sites or [n for n, found in named.items() if isinstance(found, nn.Linear)]
+        sites = [name for name, part in named.items() if isinstance(part, Site)]
+        chosen = sites or [n for n, part in named.items() if isinstance(part, nn.Linear)]
         if not chosen:
             raise InputError(
                 "has no module to prune behind: no Site, no nn.Linear",
@@ -60,7 +60,7 @@ def _matching(names: list[str], patterns: Sequence[str]) -> list[str]:
         raise InputError(
             "must be a list of patterns, one at least", field="patterns", value=patterns
         )
-    found: set[str] = set()
+    matched: set[str] = set()
     for pattern in patterns:
         matches = {name for name in names if fnmatchcase(name, pattern)}
         if not matches:
@@ -71,15 +71,15 @@ def _matching(names: list[str], patterns: Sequence[str]) -> list[str]:
                 value=pattern,
                 hint=f"nearest names: {', '.join(near)}" if near else None,
             )
-        found |= matches
-    return [name for name in names if name in found]
+        matched |= matches
+    return [name for name in names if name in matched]
 
 
 def _place(name: str, module: nn.Module) -> MatchedModule:
     if isinstance(module, Site):
         return MatchedModule(name, module.operation, module.layer)
-    found = _LAYER.search(name)
-    layer = int(found[1]) + 1 if found else None
+    match = _LAYER.search(name)
+    layer = int(match[1]) + 1 if match else None
     for ending, operation in _KNOWN:
         if ending.search(name):
             return MatchedModule(name, operation, layer)

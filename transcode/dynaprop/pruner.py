@@ -303,9 +303,9 @@ class DynaProp:
                 p.grad.copy_(drop(p.grad, tau))
 
     def _target(self, m: Missed) -> TargetDensity:
-        found = self._i if m.operand == "output" else self._t
-        assert isinstance(found, TargetDensity)
-        return found
+        target = self._i if m.operand == "output" else self._t
+        assert isinstance(target, TargetDensity)
+        return target
 
     def _patience(self, m: Missed) -> int:
         return self._target(m).patience
@@ -362,11 +362,11 @@ def _compiled_graphs() -> int:
     return 0 if dynamo is None else int(dynamo.counters["stats"]["unique_graphs"])
 
 
-def _tracked(found: Threshold) -> Tracked | None:
-    return Tracked(found) if isinstance(found, TargetDensity) else None
+def _tracked(given: Threshold) -> Tracked | None:
+    return Tracked(given) if isinstance(given, TargetDensity) else None
 
 
-def _now(found: Threshold, step: int) -> float | None:
-    if isinstance(found, TargetDensity):
+def _now(given: Threshold, step: int) -> float | None:
+    if isinstance(given, TargetDensity):
         return None
-    return found.at(step) if isinstance(found, Schedule) else found
+    return given.at(step) if isinstance(given, Schedule) else given

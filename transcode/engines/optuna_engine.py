@@ -125,12 +125,12 @@ class OptunaEngine(Engine):
 
     def _unknown(self, count: int) -> list[np.ndarray]:
         """(S,) codes of at most `count` allowed designs that were never evaluated."""
-        found: list[np.ndarray] = []
-        while len(found) < count and not self.strangers.exhausted:
-            codes = self.strangers.suggest(count - len(found))
+        rows: list[np.ndarray] = []
+        while len(rows) < count and not self.strangers.exhausted:
+            codes = self.strangers.suggest(count - len(rows))
             keys = self.space.key(codes).tolist()
-            found += [row for row, key in zip(codes, keys, strict=True) if key not in self.known]
-        return found
+            rows += [row for row, key in zip(codes, keys, strict=True) if key not in self.known]
+        return rows
 
     def _params(self, codes: np.ndarray) -> dict[str, Scalar]:
         """The parameters by which a trial is a design."""

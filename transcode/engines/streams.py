@@ -61,13 +61,13 @@ class StreamEngine(Engine):
 
     def suggest(self, count: int) -> np.ndarray:
         """The next `count` designs of the sequence."""
-        found = [np.zeros((0, len(self.space.parameters)), dtype=np.int32)]
+        pieces = [np.zeros((0, len(self.space.parameters)), dtype=np.int32)]
         missing = count
         while missing > 0 and not self.exhausted:
             codes = self._advance(missing)
-            found.append(codes)
+            pieces.append(codes)
             missing -= len(codes)
-        return np.concatenate(found)
+        return np.concatenate(pieces)
 
     def _advance(self, missing: int) -> np.ndarray:
         """At most `missing` new designs from the next stretch of the sequence."""
@@ -208,13 +208,13 @@ def quasi_random(space: Space, seed: int) -> StreamEngine:
 
 
 def _primes(count: int) -> list[int]:
-    found: list[int] = []
+    primes: list[int] = []
     candidate = 2
-    while len(found) < count:
-        if all(candidate % prime for prime in found):
-            found.append(candidate)
+    while len(primes) < count:
+        if all(candidate % prime for prime in primes):
+            primes.append(candidate)
         candidate += 1
-    return found
+    return primes
 
 
 def _digits(prime: int, seed: int) -> np.ndarray:

@@ -37,8 +37,8 @@ class HalvingPlan:
     @property
     def budgets(self) -> tuple[int, ...]:
         """Steps at the end of each rung, the last `steps`; fewer rungs where steps are few."""
-        found = {max(1, self.steps // self.eta**k) for k in range(self.rungs)}
-        return tuple(sorted(found))
+        steps = {max(1, self.steps // self.eta**k) for k in range(self.rungs)}
+        return tuple(sorted(steps))
 
     @property
     def expected(self) -> float:
@@ -102,9 +102,9 @@ class Halving:
 
     def _trained(self, key: str, settings: dict[str, object], steps: int) -> tuple[float, float]:
         if (key, steps) not in self.kept:
-            found = [self.trainer.score(settings, seed, steps) for seed in range(self.plan.seeds)]
-            score = float(np.mean(found))
-            spread = float(np.var(found, ddof=1)) if len(found) > 1 else 0.0
+            scores = [self.trainer.score(settings, seed, steps) for seed in range(self.plan.seeds)]
+            score = float(np.mean(scores))
+            spread = float(np.var(scores, ddof=1)) if len(scores) > 1 else 0.0
             error = np.sqrt(spread + self.trainer.sampling(score) ** 2)
             self.kept[key, steps] = (score, float(error))
         return self.kept[key, steps]

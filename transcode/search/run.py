@@ -223,11 +223,11 @@ class SearchRun:
         if self._take_arrivals() and self._reason_to_stop():
             return
         left = self.limits.left(self.state)
-        found = self._round(left) or self._batch(left)
+        done = self._round(left) or self._batch(left)
         with self.record.interrupts.whole():
-            self._commit(found.codes, found.outcome)
+            self._commit(done.codes, done.outcome)
             with self.timers.of("archive"):
-                self.state.keep(found.codes, found.outcome, found.hopeful)
+                self.state.keep(done.codes, done.outcome, done.hopeful)
         # While an engine thinks long, a batch must not wait to be written.
         if not (self.crew.many and self.engine.prompt):
             self.record.write()
@@ -239,9 +239,9 @@ class SearchRun:
         if not tasks:
             return None
         with self.timers.of("islands"):
-            found = self.crew.rounds(tasks, self.record.write)
-            self.engine.bring_in(tasks, found)
-        return found
+            outcomes = self.crew.rounds(tasks, self.record.write)
+            self.engine.bring_in(tasks, outcomes)
+        return outcomes
 
     def _batch(self, left: int | None) -> Found:
         """A batch of the engine, evaluated by the crew."""

@@ -74,8 +74,8 @@ def outcome(problem: bytes, codes: np.ndarray) -> Outcome:
 @lru_cache(maxsize=2)
 def _unpacked(problem: bytes) -> Problem:
     """The problem, read once in each process."""
-    found: Problem = pickle.loads(problem)
-    return found
+    unpacked: Problem = pickle.loads(problem)
+    return unpacked
 
 
 def volumes(problem: bytes, asked: tuple[np.ndarray, np.ndarray, np.ndarray]) -> np.ndarray:
@@ -142,13 +142,13 @@ class Crew:
         pieces = min(int(work / _WORTH), most, len(codes))
         begin, several = time.perf_counter(), self.blob is not None and pieces > 1
         if several:
-            found = joined(self._ask(outcome, np.array_split(codes, pieces), meanwhile))
+            assessed = joined(self._ask(outcome, np.array_split(codes, pieces), meanwhile))
         else:
             meanwhile()
-            found = self.problem.assess(codes)
+            assessed = self.problem.assess(codes)
         took = time.perf_counter() - begin
         self.each = took * (min(pieces, self.jobs) if several else 1) / max(len(codes), 1)
-        return found
+        return assessed
 
     def apart(self, front: np.ndarray, points: np.ndarray, reference: np.ndarray) -> np.ndarray:
         """`pareto.apart`, shared out to the processes of this machine."""

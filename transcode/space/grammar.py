@@ -169,8 +169,8 @@ def unit_of(expression: Expression, quantities: Mapping[str, NamedQuantity]) -> 
 
     A sum of several units is a number all the same (weights may be meant), without a unit.
     """
-    found = _unit(expression.tree, quantities)
-    return "1" if found is None else found
+    unit = _unit(expression.tree, quantities)
+    return "1" if unit is None else unit
 
 
 def value(expression: Expression, values: Values) -> np.ndarray:
@@ -199,8 +199,8 @@ def _truth(node: Node, values: Values) -> np.ndarray:
         return np.logical_and(left, right) if node.operator == "and" else np.logical_or(left, right)
     left = _number(arguments[0], values)
     if node.operator == "in":
-        found = [np.equal(left, _number(a, values)) for a in arguments[1:]]
-        return np.asarray(np.logical_or.reduce(np.broadcast_arrays(*found)), dtype=bool)
+        equal = [np.equal(left, _number(a, values)) for a in arguments[1:]]
+        return np.asarray(np.logical_or.reduce(np.broadcast_arrays(*equal)), dtype=bool)
     return np.asarray(_COMPARISONS[node.operator](left, _number(arguments[1], values)), dtype=bool)
 
 

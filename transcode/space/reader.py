@@ -156,18 +156,18 @@ class _SpaceReader:
         except InputError as error:
             raise error.at(file=self.file, field=key) from None
         known = [machine.fields for machine in machines]
-        found = {k: f for k, f in known[0].items() if all(k in other for other in known)}
+        fields = {k: f for k, f in known[0].items() if all(k in other for other in known)}
         stacks = [
             s
             for s in machines[0].implementations
             if all(s in machine.implementations for machine in machines)
         ]
         if len(stacks) > 1:
-            found |= {f"workload.{name}": schema("workload")[name] for name in STACK}
-            found["workload.implementation"] = replace(
+            fields |= {f"workload.{name}": schema("workload")[name] for name in STACK}
+            fields["workload.implementation"] = replace(
                 schema("workload")["implementation"], choices=(AUTO, *stacks)
             )
-        return found
+        return fields
 
     def settings(
         self, key: str, where: str, group: int, written: dict[str, object], known: dict[str, Field]

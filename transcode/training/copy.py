@@ -127,7 +127,7 @@ class Copy:
 
 def summary(rows: Sequence[Mapping[str, object]]) -> dict[str, float]:
     """Mean density of each operand over the operations of a sparsity table."""
-    found: dict[str, list[float]] = {}
+    densities: dict[str, list[float]] = {}
     for row in rows:
-        found.setdefault(str(row["operand"]), []).append(float(str(row["density"])))
-    return {kind: sum(values) / len(values) for kind, values in sorted(found.items())}
+        densities.setdefault(str(row["operand"]), []).append(float(str(row["density"])))
+    return {kind: sum(values) / len(values) for kind, values in sorted(densities.items())}

@@ -96,8 +96,8 @@ class Fourier(nn.Module):
         """The values' transform; queries and keys have no part in it."""
         along = self.channels_site(torch.matmul(v, self.channels))
         real, imaginary = along.chunk(2, dim=-1)
-        found = torch.matmul(self.tokens, torch.cat((real, imaginary), dim=-2))
-        return self.tokens_site(found)
+        mixed = torch.matmul(self.tokens, torch.cat((real, imaginary), dim=-2))
+        return self.tokens_site(mixed)
 
 
 def _waves(n: int) -> tuple[Tensor, Tensor]:
@@ -124,9 +124,9 @@ class Cosine(nn.Module):
 
 def _cosines(n: int) -> Tensor:
     place = torch.arange(n, dtype=torch.float64)
-    found = torch.cos(math.pi / n * torch.outer(place, place + 0.5)) * math.sqrt(2.0 / n)
-    found[0] /= math.sqrt(2.0)
-    return found.float()
+    matrix = torch.cos(math.pi / n * torch.outer(place, place + 0.5)) * math.sqrt(2.0 / n)
+    matrix[0] /= math.sqrt(2.0)
+    return matrix.float()
 
 
 class Convolution(nn.Module):

@@ -53,15 +53,15 @@ class LowRank(nn.Module):
 
 def matching(module: nn.Module, pattern: str) -> list[str]:
     """Names of the linear layers that the regular expression matches as a whole."""
-    found = [
+    names = [
         name
         for name, part in module.named_modules()
         if isinstance(part, nn.Linear) and re.fullmatch(pattern, name)
     ]
-    if not found:
+    if not names:
         known = [name for name, part in module.named_modules() if isinstance(part, nn.Linear)]
         raise InputError("matches no projection", field="pattern", value=pattern, allowed=known)
-    return found
+    return names
 
 
 def adapt(

@@ -66,9 +66,9 @@ def write(run: TrainingRun) -> dict[str, Any]:
         at / "loss.png",
         run.switch.switched if run.switch else None,
     )
-    found = _result(run, test, rows, row["parameters"]) | {"files": files}
-    write_json(at / folder.RESULT, found)
-    return found
+    content = _result(run, test, rows, row["parameters"]) | {"files": files}
+    write_json(at / folder.RESULT, content)
+    return content
 
 
 def _result(

@@ -65,5 +65,5 @@ def recipe(task: Task) -> TrainingRecipe:
     """
     if not task.train.size:
         raise InputError("has nothing to train on", field="task", value=task.name)
-    found = RECIPES.get(task.name) or RECIPES[_KINDS[task.kind]]
-    return replace(found, batch=min(found.batch, task.train.size))
+    usual = RECIPES.get(task.name) or RECIPES[_KINDS[task.kind]]
+    return replace(usual, batch=min(usual.batch, task.train.size))

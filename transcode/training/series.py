@@ -119,15 +119,15 @@ def _baselines(
     def skill(guess: Array) -> float:
         return 100.0 * (1.0 - float(((guess - test.y) ** 2).sum()) / of) if of else math.nan
 
-    found = {"persistence": 0.0}
+    skills = {"persistence": 0.0}
     length = test.x.shape[1]
     if season is not None and season >= horizon and season <= length:
         past = test.x[:, length - season : length - season + horizon]
-        found["last season"] = skill(past.reshape(test.size, -1))
+        skills["last season"] = skill(past.reshape(test.size, -1))
     x, asked = (s.x.reshape(s.size, -1).astype(float) for s in (train, test))
     penalty = 1e-2 * train.size * np.eye(x.shape[1])
-    found["ridge regression"] = skill(asked @ np.linalg.solve(x.T @ x + penalty, x.T @ train.y))
-    return found
+    skills["ridge regression"] = skill(asked @ np.linalg.solve(x.T @ x + penalty, x.T @ train.y))
+    return skills
 
 
 def csv_file(path: Path, *, sequence_length: int | None = None, horizon: int | None = None) -> Task:
@@ -175,22 +175,22 @@ def _check_header(names: list[str], path: Path) -> None:
 
 def _number(text: str) -> float | None:
     try:
-        found = float(text)
+        number = float(text)
     except ValueError:
         return None
-    return found
+    return number
 
 
 def _cell(path: Path, line: int, column: str, text: str) -> float:
-    found = _number(text)
-    if not text or (found is not None and math.isnan(found)) or text.lower() in ("na", "null"):
+    number = _number(text)
+    if not text or (number is not None and math.isnan(number)) or text.lower() in ("na", "null"):
         raise InputError(
             f"line {line}: a gap",
             file=path,
             field=column,
             hint="fill it, or leave the rows with gaps at the start or end out",
         )
-    if found is None or math.isinf(found):
+    if number is None or math.isinf(number):
         raise InputError(
             f"line {line}: is no number",
             file=path,
@@ -198,20 +198,20 @@ def _cell(path: Path, line: int, column: str, text: str) -> float:
             value=text,
             hint="only the first column may hold something else: the time",
         )
-    return found
+    return number
 
 
 def _check_times(path: Path, column: str, times: list[tuple[int, str]]) -> None:
     """Dates must rise in steps of about one length; other texts are not understood."""
-    found = []
+    moments = []
     for line, text in times:
         if not text:
             raise InputError(f"line {line}: a gap", file=path, field=column)
         try:
-            found.append(np.datetime64(text.replace(" ", "T"), "s"))
+            moments.append(np.datetime64(text.replace(" ", "T"), "s"))
         except ValueError:
             return
-    steps = np.diff(np.array(found)).astype(float)
+    steps = np.diff(np.array(moments)).astype(float)
     if not steps.size:
         return
     for wrong, problem in (

@@ -79,8 +79,8 @@ def t_test(first: Sequence[float], second: Sequence[float]) -> tuple[float, floa
 
     if len(set(first) | set(second)) == 1:
         return 0.0, 1.0
-    found = ttest_ind(first, second, equal_var=True)
-    return float(found.statistic), float(found.pvalue)
+    test = ttest_ind(first, second, equal_var=True)
+    return float(test.statistic), float(test.pvalue)
 
 
 @dataclass
@@ -143,9 +143,9 @@ class Switch:
 
     def state(self) -> dict[str, Any]:
         """Everything but the rule, as plain numbers, lists and mappings."""
-        found = asdict(self)
-        del found["rule"]
-        return found
+        entries = asdict(self)
+        del entries["rule"]
+        return entries
 
     @classmethod
     def restore(cls, rule: SwitchRule, state: Mapping[str, Any]) -> Switch:

@@ -42,7 +42,7 @@ def import_file(
     Raises InputError naming what cannot be read, and the library that is missing.
     """
     program = _program(path, dict(symbols or {}), class_name)
-    found = listing(program.trace, program.symbols, program.parameters, path)
+    listed = listing(program.trace, program.symbols, program.parameters, path)
     said = list(program.said)
     if program.unknown.names:
         names = ", ".join(sorted(program.unknown.names))
@@ -53,7 +53,7 @@ def import_file(
         Path(path).parent.name if Path(path).name == "config.json" else Path(path).stem,
         "operations",
         source=program.source,
-        listing=found,
+        listing=listed,
     )
     return Imported(model, tuple(said))
 

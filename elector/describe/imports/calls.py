@@ -75,11 +75,11 @@ class OperatorCall:
     @property
     def tensors(self) -> list[ProgramTensor]:
         """All arguments that are tensors, those in lists too."""
-        found: list[ProgramTensor] = []
+        tensors: list[ProgramTensor] = []
         for value in (*self.args, *self.named.values()):
             listed = value if isinstance(value, list | tuple) else [value]
-            found += [part for part in listed if isinstance(part, ProgramTensor)]
-        return found
+            tensors += [part for part in listed if isinstance(part, ProgramTensor)]
+        return tensors
 
 
 @dataclass
@@ -141,12 +141,12 @@ def _vector(call: OperatorCall, function: str, over: str, out: ProgramTensor) ->
 def _table(kind: str) -> dict[str, tuple[tuple[str, ...], str]]:
     """Operator -> functions of data/vector_operations.csv, and what their elements are."""
     _, lines = read_csv(DATA / "imported_operations.csv")
-    found = {}
+    functions_of = {}
     for _, (of, names, functions, over, _why) in lines:
         if of == kind:
             for name in names.split("|"):
-                found[name] = (tuple(f for f in functions.split("|") if f), over)
-    return found
+                functions_of[name] = (tuple(f for f in functions.split("|") if f), over)
+    return functions_of
 
 
 # ---- products ----

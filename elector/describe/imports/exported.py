@@ -61,13 +61,13 @@ def read_exported(path: str, asked: Mapping[str, str]) -> ImportedProgram:
     unknown = UnknownOperators()
 
     def trace(point: Mapping[str, int]) -> Sequence[Traced]:
-        found: list[Traced] = []
+        traced: list[Traced] = []
         for call in _calls(graph, mapping, point, path):
             try:
-                found += rows(call, "aten", unknown)
+                traced += rows(call, "aten", unknown)
             except InputError as error:
                 raise InputError(error.problem, file=path) from None
-        return found
+        return traced
 
     version = document.get("torch_version", "unknown")
     held = {weight: held for weight, held in graph.weights.values()}
@@ -117,12 +117,12 @@ def _json(archive: zipfile.ZipFile, member: str, path: str) -> dict[str, Any]:
             data = stream.read(limits.DESCRIPTION + 1)
         if len(data) > limits.DESCRIPTION:
             raise InputError(f"{member} is larger than {limits.DESCRIPTION >> 20} MiB", file=path)
-        found = json.loads(data)
+        document = json.loads(data)
     except (ValueError, RecursionError, zipfile.BadZipFile, NotImplementedError, RuntimeError) as e:
         raise InputError(f"{member} is not JSON: {e}", file=path) from None
-    if not isinstance(found, dict):
+    if not isinstance(document, dict):
         raise InputError(f"{member} is no description of a program", file=path)
-    return found
+    return document
 
 
 def _shared(config: dict[str, Any]) -> dict[str, str]:
@@ -185,13 +185,13 @@ def _number(size: dict[str, Any]) -> int:
 
 def _varying(document: dict[str, Any], graph: _Graph, path: str) -> dict[str, Varying]:
     """The symbols of the program, where they stand in its inputs, and their ranges."""
-    found: dict[str, Varying] = {}
+    symbols: dict[str, Varying] = {}
     try:
         for value in graph.values.values():
             for size in value["sizes"]:
                 if "as_int" not in size:
                     for name in _symbols(_parsed(size["as_expr"]["expr_str"], path)):
-                        found.setdefault(name, Varying())
+                        symbols.setdefault(name, Varying())
         for tensor in graph.inputs:
             value = graph.values[tensor]
             for dimension, size in enumerate(value["sizes"]):
@@ -199,21 +199,21 @@ def _varying(document: dict[str, Any], graph: _Graph, path: str) -> dict[str, Va
                     continue
                 tree = _parsed(size["as_expr"]["expr_str"], path)
                 for name in _symbols(tree):
-                    entry = found[name]
+                    entry = symbols[name]
                     tokens = value["dtype"] not in _FLOATING or len(value["sizes"]) == 3
                     entry.places.append((dimension, tokens))
                     hint = size["as_expr"].get("hint") or {}
                     if _is_symbol(tree) and isinstance(hint.get("as_int"), int):
                         entry.default = hint["as_int"]
         for name, limit in (document.get("range_constraints") or {}).items():
-            if name in found:
-                found[name].low = max(int(limit.get("min_val") or 1), 1)
-                found[name].high = min(int(limit.get("max_val") or 1 << 20), 1 << 20)
+            if name in symbols:
+                symbols[name].low = max(int(limit.get("min_val") or 1), 1)
+                symbols[name].high = min(int(limit.get("max_val") or 1 << 20), 1 << 20)
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise InputError(
             f"a size of it cannot be read: {type(error).__name__}: {error}", file=path
         ) from None
-    return found
+    return symbols
 
 
 class _TensorsAt:
@@ -377,12 +377,12 @@ def _side(size: dict[str, Any], values: Mapping[str, int], path: str) -> int:
         return int(size["as_int"])
     tree = _parsed(size["as_expr"]["expr_str"], path)
     try:
-        found = _value(tree, values)
+        side = _value(tree, values)
     except (ZeroDivisionError, OverflowError, TypeError, KeyError) as error:
         raise InputError(f"a size of it cannot be computed: {error}", file=path) from None
-    if not 0 <= found <= 1 << 53:
-        raise InputError("a size of it is out of range", file=path, value=found)
-    return found
+    if not 0 <= side <= 1 << 53:
+        raise InputError("a size of it is out of range", file=path, value=side)
+    return side
 
 
 def _value(tree: ast.expr, values: Mapping[str, int]) -> int:

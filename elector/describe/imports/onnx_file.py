@@ -97,7 +97,7 @@ def _require_plain(model: Any, path: str) -> None:
 
 def _varying(model: Any, path: str) -> dict[str, Varying]:
     """The named sizes of the inputs."""
-    found: dict[str, Varying] = {}
+    symbols: dict[str, Varying] = {}
     stored = {tensor.name for tensor in model.graph.initializer}
     for value in model.graph.input:
         if value.name in stored:
@@ -109,27 +109,27 @@ def _varying(model: Any, path: str) -> dict[str, Varying]:
             if side.HasField("dim_value") and side.dim_value > 0:
                 continue
             name = side.dim_param or f"{value.name}_{dimension}"
-            entry = found.setdefault(name, Varying())
+            entry = symbols.setdefault(name, Varying())
             tokens = kind.elem_type not in _FLOATING or len(kind.shape.dim) == 3
             entry.places.append((dimension, tokens))
-    return found
+    return symbols
 
 
 def _weights(model: Any) -> dict[str, int]:
     """Parameter -> its elements: stored numbers that a node reads, single ones left out."""
     read = {name for node in model.graph.node for name in node.input}
-    found = {}
+    elements_of = {}
     for tensor in model.graph.initializer:
         elements = math.prod(tensor.dims)
         if tensor.name in read and elements > 1 and tensor.data_type in _FLOATING | _PACKED:
-            found[tensor.name] = elements
+            elements_of[tensor.name] = elements
     for node in model.graph.node:
         if node.op_type == "Constant":
             for attribute in node.attribute:
                 elements = math.prod(attribute.t.dims) if attribute.name == "value" else 0
                 if elements > 1 and attribute.t.data_type in _FLOATING | _PACKED:
-                    found[node.output[0]] = elements
-    return found
+                    elements_of[node.output[0]] = elements
+    return elements_of
 
 
 # ---- one pass ----
@@ -162,7 +162,7 @@ def _run(
     """What the model runs at one point."""
     state = _start(model, mapping.values(point))
     state.weights = {name: (name, held) for name, held in weights.items()}
-    found: list[Traced] = []
+    traced: list[Traced] = []
     for node in model.graph.node:
         _infer(node, model, state, path)
         call = OperatorCall(
@@ -177,10 +177,10 @@ def _run(
                 state.weights[name] = state.weights[node.input[0]]
             continue
         try:
-            found += rows(call, "onnx", unknown)
+            traced += rows(call, "onnx", unknown)
         except InputError as error:
             raise InputError(error.problem, file=path) from None
-    return found
+    return traced
 
 
 def _start(model: Any, sizes: Mapping[str, int]) -> _State:
@@ -330,10 +330,10 @@ def _path(node: Any) -> str:
 
 def _attributes(node: Any) -> dict[str, object]:
     """Attributes that say what a product is."""
-    found: dict[str, object] = {}
+    attributes: dict[str, object] = {}
     for attribute in node.attribute:
         if attribute.name in ("group", "transA", "transB"):
-            found[attribute.name] = int(attribute.i)
+            attributes[attribute.name] = int(attribute.i)
         elif attribute.name == "equation":
-            found["equation"] = attribute.s.decode("utf-8", "replace")
-    return found
+            attributes["equation"] = attribute.s.decode("utf-8", "replace")
+    return attributes

@@ -76,12 +76,12 @@ class _Built:
 def _parsed(path: str, data: bytes) -> dict[str, Any]:
     try:
         with limits.at_most(limits.READ_SECONDS, "reading it", path):
-            found = json.loads(data)
+            config = json.loads(data)
     except (ValueError, RecursionError) as error:
         raise InputError(f"is not JSON: {error}", file=path) from None
-    if not isinstance(found, dict):
+    if not isinstance(config, dict):
         raise InputError("must hold a mapping of keys to values", file=path)
-    return found
+    return config
 
 
 def _build(path: str, config: dict[str, Any], class_name: str) -> _Built:

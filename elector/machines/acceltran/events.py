@@ -102,13 +102,13 @@ class AccelTranUnits:
         if da == 1.0 and db == 1.0:
             return float(np.ceil(rows * cols * depth / mult) + fill)
         lanes = min(used, LANES_DRAWN)
-        found = []
+        cycles = []
         for _ in range(DRAWN):
             ones_a = self.random.binomial(rows, da, (lanes, depth))
             ones_b = self.random.binomial(cols, db, (lanes, depth))
             products = (ones_a * ones_b).sum(axis=1)
-            found.append(max(float(np.ceil(products / mult).max()), 1.0))
-        return float(np.mean(found) + fill)
+            cycles.append(max(float(np.ceil(products / mult).max()), 1.0))
+        return float(np.mean(cycles) + fill)
 
     def _port(self, row: int, streams: int) -> float:
         """Cycles in which the lanes' ports bring one run's operands."""

@@ -211,12 +211,12 @@ def _chances(ops: Operations, r: Array, index: Array, u: Units) -> tuple[Chances
     t = lanes.Tiling(
         {}, np.stack((x, b * x)), np.stack((x, x)), np.stack((y, y)), np.stack((b, one))
     )
-    found = lanes.chances(t, da, db, multipliers, clustering)
+    apart = lanes.chances(t, da, db, multipliers, clustering)
     shape = (len(pairs), 2, first.size)
     flat = Chances(
         *(
-            np.broadcast_to(getattr(found, name), shape).ravel()
-            for name in found.__dataclass_fields__
+            np.broadcast_to(getattr(apart, name), shape).ravel()
+            for name in apart.__dataclass_fields__
         )
     )
     return flat, kind, place
@@ -323,8 +323,8 @@ def streams_of(
     if rows.size:
         shared = replace(_shared(ops, rows, index, u, order), streams=n)
         for place, x in cells(columns(ops.count[rows], index)):
-            found, f = _cells(shared, rows.take(place), x), place * index.size + x
-            seconds.reshape(-1)[f], taken.reshape(-1)[f] = found.seconds, found.taken
+            of_cells, f = _cells(shared, rows.take(place), x), place * index.size + x
+            seconds.reshape(-1)[f], taken.reshape(-1)[f] = of_cells.seconds, of_cells.taken
     return seconds, taken
 
 

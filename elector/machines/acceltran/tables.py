@@ -126,15 +126,15 @@ def _rows(ops: Operations) -> dict[str, Array]:
         return np.nonzero(np.array(wanted))[0]
 
     own = [r.kind == "activation" and r.phase != "backward" for r in ops.rows]
-    found = {
+    rows_of = {
         "products": where([r.matmul for r in ops.rows]),
         "functions": where(own),
         "softmax": where([r.kind == "softmax" for r in ops.rows]),
         "norm": where([r.kind == "norm" for r in ops.rows]),
     }
-    taken = np.concatenate(list(found.values()))
-    found["vector"] = np.setdiff1d(np.arange(len(ops.rows)), taken)
-    return found
+    taken = np.concatenate(list(rows_of.values()))
+    rows_of["vector"] = np.setdiff1d(np.arange(len(ops.rows)), taken)
+    return rows_of
 
 
 def _unit(
@@ -176,8 +176,8 @@ def _traffic(ops: Operations, index: Array, units: Units, details: bool) -> _Tra
     first, place = combinations([index, *keys])
     leader = _leaders(ops, index[first])
     tiles = ops.where(matmul=True) if details else leader
-    found = _plan(ops, index[first], units.take(first), tiles)
-    return _Traffic(found, place, leader[place])
+    planned = _plan(ops, index[first], units.take(first), tiles)
+    return _Traffic(planned, place, leader[place])
 
 
 def _plan(ops: Operations, index: Array, u: Units, tiles: Array) -> TilingPlan:
@@ -224,10 +224,10 @@ def _memory(
     fill *= np.where(apart, 0.0, 1.0) / rate
     first = traffic.plan.read[traffic.leader[both], q]
     counts = memory_counts(read, written, weights, charge, group)
-    found = MemoryTable(
+    table = MemoryTable(
         seconds, fetches, fill, first, read, written, weights, distinct, charge, counts
     )
-    return found, 2 * place
+    return table, 2 * place
 
 
 def memory_counts(
@@ -247,10 +247,10 @@ def memory_counts(
 
 def _grouped(values: Array, group: Array) -> Array:
     """(G, X) sums of (R, X) values by group."""
-    found = np.zeros((int(group.max()) + 1, values.shape[1]))
+    sums = np.zeros((int(group.max()) + 1, values.shape[1]))
     for r, g in enumerate(group):
-        found[g] += values[r]
-    return found
+        sums[g] += values[r]
+    return sums
 
 
 def unit_cycles(ops: Operations, row: int, kind: str, elements: Array, u: Units) -> Array:

@@ -133,10 +133,10 @@ class ReramUnits:
             return [RowWork("digital unit", cut(seconds * run.times, run.most))]
         each = row.simple + row.special * self.number["special_cycles"]
         seconds = m / run.streams * each / self.number["vector_lanes"] / clock
-        found = [RowWork("vector lanes", cut(seconds * run.times, run.most))]
+        works = [RowWork("vector lanes", cut(seconds * run.times, run.most))]
         if self._held(run.row) and not self.reload:
-            found.append(self._update(run, m))
-        return found
+            works.append(self._update(run, m))
+        return works
 
     def traffic(self, row: int) -> tuple[float, float, float]:
         """Main memory bytes of one run: what streams, what half of all buffers cannot keep, and
@@ -167,7 +167,7 @@ class ReramUnits:
             return self._reloaded(run, vectors)
         each, wait = self._vector(run.row)
         rounds, rest = divmod(vectors, self.copies)
-        found = []
+        works = []
         matrices = max(round(run.times), 1)
         for matrix in range(matrices):
             unit = self._unit(run, matrix if matrices > 1 else None)
@@ -175,12 +175,12 @@ class ReramUnits:
             if rest:
                 seconds = [each * run.times / matrices]
                 last = 0.0 if rounds else wait
-                found.append(RowWork(unit, seconds, last, share, amount=rest / self.copies))
+                works.append(RowWork(unit, seconds, last, share, amount=rest / self.copies))
             if rounds:
                 pieces = min(run.most, rounds)
                 seconds = [rounds * each * run.times / matrices / pieces] * pieces
-                found.append(RowWork(unit, seconds, wait, share))
-        return found
+                works.append(RowWork(unit, seconds, wait, share))
+        return works
 
     def _unit(self, run: LayerRun, matrix: int | None) -> str:
         """Name of the crossbars of one matrix of one layer."""
@@ -201,13 +201,13 @@ class ReramUnits:
         size = self._crossbars(k, n, sliced)
         turns = max(math.ceil(size / self.total), 1)
         taken = 1.0 / max(self.total // size, 1.0)
-        found = []
+        works = []
         if not run.stream:
             cells = self._cells(run.row) * run.times
             rows = turns * min(k, self.number["rows"]) * run.times
-            found.append(self._writing(cells, rows, taken))
+            works.append(self._writing(cells, rows, taken))
         seconds = cut(turns * vectors * each * run.times, run.most)
-        return [*found, RowWork("spare crossbars", seconds, wait, 1.0, amount=taken)]
+        return [*works, RowWork("spare crossbars", seconds, wait, 1.0, amount=taken)]
 
     def _written(self, run: LayerRun, m: float, batch: float) -> list[RowWork]:
         """Writing operands into spare crossbars, heads side by side, then reading them."""
@@ -225,14 +225,14 @@ class ReramUnits:
         each, wait = self._vector(run.row)
         taken = min(together * size / self.pool, 1.0)
         pieces = max(min(round(rounds), PIECES), 1)
-        found = []
+        works = []
         for _ in range(pieces):
             rows = rounds / pieces * min(k, self.number["rows"]) * part
             cells = batch / run.streams * self._cells(run.row) * run.times / pieces
-            found.append(self._writing(cells, rows, taken))
+            works.append(self._writing(cells, rows, taken))
             seconds = [rounds / pieces * m * each / PIECES] * PIECES
-            found.append(RowWork("spare crossbars", seconds, wait, 1.0 / pieces, amount=taken))
-        return found
+            works.append(RowWork("spare crossbars", seconds, wait, 1.0 / pieces, amount=taken))
+        return works
 
     def _writing(self, cells: float, rows: float, taken: float) -> RowWork:
         """Writing cells, `rows` rows one after another, into a share of the spare crossbars."""

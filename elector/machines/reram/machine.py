@@ -79,19 +79,19 @@ class PreparedReram(Planned):
 
     def _site(self, part: slice | Array) -> CrossbarSite:
         """What the plans of some designs share; kept for the next plan of the same ones."""
-        for asked, _, found in self.sites:
+        for asked, _, known in self.sites:
             if asked is part:
-                return found
+                return known
         if isinstance(part, slice):
-            found = site(
+            known = site(
                 self.ops, self.known, self.products, self.index[part], self.units.take(part)
             )
-            self.sites[:] = [(part, part.start or 0, found)]
-            return found
+            self.sites[:] = [(part, part.start or 0, known)]
+            return known
         _, start, whole = self.sites[0]
-        found = whole.take(part - start)
-        self.sites[1:] = [(part, 0, found)]
-        return found
+        known = whole.take(part - start)
+        self.sites[1:] = [(part, 0, known)]
+        return known
 
     def least(self, part: slice | Array) -> Array:
         """(plans, D) seconds of each plan at least; inf where designs may not follow it."""
@@ -190,19 +190,19 @@ def _counts(w: Placement, amounts: dict[str, Array], trial: bool) -> dict[str, C
 def _amounts(w: Placement, trial: bool) -> dict[str, Array]:
     """(R, D) of what is counted beside the reads of crossbars."""
     again = read_again(w) if w.reload.any() else np.zeros(1)
-    found = {
+    amounts = {
         "cells": cells(w),
         "macs": digital_macs(w),
         "moved": w.site.moved + again,
         "again": again,
     }
     if trial:
-        return found
+        return amounts
     simple, special = w.site.lane_work
     beside = np.array([not row.matmul for row in w.site.ops.rows])[:, None]
     here = rows_of(w, w.digital + 0.0) + beside
     bytes_ = np.where(here > 0, buffered(w.site.ops, w.site.index), 0.0)
-    return {**found, "vector": simple, "special": special, "buffer": bytes_}
+    return {**amounts, "vector": simple, "special": special, "buffer": bytes_}
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -225,9 +225,9 @@ class _Rows:
 
     def beside_rows(self) -> Array:
         """(R, D) bool, rows whose heads stand side by side."""
-        found = np.zeros(self.beside.shape, dtype=bool)
-        found[self.w.site.products.places] = self.w.written
-        return found
+        rows = np.zeros(self.beside.shape, dtype=bool)
+        rows[self.w.site.products.places] = self.w.written
+        return rows
 
     def pulses(self) -> Array:
         """(R, D) seconds of writing with all sequences in one stream."""

@@ -94,14 +94,14 @@ class CrossbarSite:
 
     def take(self, some: Array) -> CrossbarSite:
         """Some of the designs."""
-        found = replace(
+        some_of = replace(
             self,
             index=self.index[some],
             units=self.units.take(some),
             products=self.products.take(some),
             x=self.x.take(some),
         )
-        return replace(found, **{name: taken(getattr(self, name), some) for name in _COLUMNS})  # type: ignore[arg-type]
+        return replace(some_of, **{name: taken(getattr(self, name), some) for name in _COLUMNS})  # type: ignore[arg-type]
 
     @functools.cached_property
     def lane_work(self) -> tuple[Array, Array]:
@@ -131,14 +131,14 @@ class CrossbarSite:
         free = (units.number("copies") == 0) & ~self.updates
         again = units.flag("reload") & (units.number("copies") <= 1)
         streams = self.ops.streams[self.index]
-        found = np.full((len(self.known), self.index.size), np.inf)
+        seconds = np.full((len(self.known), self.index.size), np.inf)
         for i, plan in enumerate(self.known):
             may = (written if plan.write else digital) & (again if plan.reload else True)
             if plan.side != ALL:
                 may = may & free & (plan.side < 2.0 * streams)
             if may.any():
-                found[i] = np.where(may, self._bound(plan), np.inf)
-        return found
+                seconds[i] = np.where(may, self._bound(plan), np.inf)
+        return seconds
 
     def _bound(self, plan: CrossbarPlan) -> Array:
         """(D,) what one sequence waits for in crossbars under a plan, and what written operands

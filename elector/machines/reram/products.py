@@ -76,8 +76,8 @@ def products(ops: Operations) -> CrossbarProducts:
     places = ops.where(matmul=True)
     rows = [ops.rows[r] for r in places]
 
-    def flags(found: list[bool]) -> Array:
-        return np.array(found, dtype=bool).reshape(-1, 1)
+    def flags(values: list[bool]) -> Array:
+        return np.array(values, dtype=bool).reshape(-1, 1)
 
     sizes = {name: getattr(ops, name)[places] for name in ("count", "batch", "m", "k", "n")}
     count, batch, m, k, n = sizes.values()

@@ -74,11 +74,11 @@ class SystolicUnits:
         widths = tuple(float(x[row]) for x in (ops.a_width, ops.b_width, ops.out_width))
         moved = batch * self._bytes((m, k, n), widths, len(parts))
         most = int(min(max(min(rows // sr, cols // sc), 1), batch))
-        found = []
+        ways = []
         for together in range(1, most + 1):
             each = [self._folds(sr, sc, part, batch, together) for part in parts]
-            found.append((sum(taken for taken, _ in each), max(wait for _, wait in each)))
-        return (*min(found, key=sum), moved)
+            ways.append((sum(taken for taken, _ in each), max(wait for _, wait in each)))
+        return (*min(ways, key=sum), moved)
 
     def _parts(self, sr: float, t: float) -> list[float]:
         """The stream, cut into what the accumulators hold where folds add to each other's sums."""

@@ -259,7 +259,7 @@ def _chosen(d: _ArrayChunk, table: Array, turns: Array) -> Array:
 def _loads(d: _ArrayChunk) -> Loads:
     p, bandwidth = d.p, d.units.number("bandwidth")
     moved, weights = p.moved, p.distinct
-    found = Loads(
+    loads = Loads(
         moved[:, d.half] / bandwidth,
         moved[:, d.half + 1] / bandwidth,
         weights[:, d.half] / bandwidth,
@@ -267,7 +267,7 @@ def _loads(d: _ArrayChunk) -> Loads:
         p.fill[:, d.half] / bandwidth,
         d.double | d.peer,
     )
-    return _peer_loads(d, found) if d.peer.any() else found
+    return _peer_loads(d, loads) if d.peer.any() else loads
 
 
 def _peer_loads(d: _ArrayChunk, loads: Loads) -> Loads:
@@ -416,16 +416,16 @@ def _accesses(d: _ArrayChunk, s: Sides) -> dict[str, Array]:
     _, result, sums = _sram(tables(ops, p.products, zero, zero, one, 1.0), every, column, s)
     # Outputs that stay in the cells leave them once; others pass the accumulators each fold.
     writes = np.where(sums > 0, sums, result)
-    found = {}
+    accesses = {}
     for name, values in (
         ("a_reads", reads_a),
         ("b_reads", reads_b),
         ("out_reads", writes - result),
         ("out_writes", writes),
     ):
-        found[name] = np.zeros((len(ops.rows), column.size))
-        found[name][p.products] = values
-    return found
+        accesses[name] = np.zeros((len(ops.rows), column.size))
+        accesses[name][p.products] = values
+    return accesses
 
 
 def _start(d: _ArrayChunk) -> Array:
