@@ -406,11 +406,11 @@ def trace(
         check_output(plot, (".png", ".svg", ".pdf"), "--plot")
     settings = shared.settings_of(assignments, options)
     columns = columns_of({"model": model, "accelerator": accelerator, **settings})
-    found = run(columns, f"{model} on {accelerator}", shared.load_technology(technology))
-    write(found, Path(out))
+    traced = run(columns, f"{model} on {accelerator}", shared.load_technology(technology))
+    write(traced, Path(out))
     if plot is not None:
-        draw(found, Path(plot))
-    report_checks.traced(found, out, plot)
+        draw(traced, Path(plot))
+    report_checks.traced(traced, out, plot)
     text.said(notes_of(model, accelerator, settings))
 
 

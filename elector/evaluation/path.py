@@ -239,7 +239,7 @@ def members(chunk: Chunk) -> dict[str, Chunk]:
         return {"": chunk}
     from elector.hybrid.assign import memory_of  # only a hybrid needs it
 
-    found = {}
+    chunks = {}
     assert chunk.activity.members is not None
     activities = chunk.activity.members.activities
     for i, (member, activity) in enumerate(zip(hybrid.members, activities, strict=True)):
@@ -256,10 +256,10 @@ def members(chunk: Chunk) -> dict[str, Chunk]:
         prices = Prices(
             _under(table.actions, start), _under(table.area, start), _under(table.leakage, start)
         )
-        found[start] = replace(
+        chunks[start] = replace(
             chunk, machine=member.machine, units=units, ops=ops, activity=activity, prices=prices
         )
-    return found
+    return chunks
 
 
 def _under(table: Mapping[str, Any], start: str) -> dict[str, Any]:
@@ -288,11 +288,11 @@ def _operations(chunk: Chunk) -> list[dict[str, object]]:
     bound = _bound(chunk)
     details = activity.details
     assert details is not None
-    found: list[dict[str, object]] = []
+    listed: list[dict[str, object]] = []
     for r, row in enumerate(ops.rows):
         if ops.count[r, i] == 0:
             continue
-        found.append(
+        listed.append(
             {
                 "name": row.name,
                 "layer": row.layer,
@@ -316,7 +316,7 @@ def _operations(chunk: Chunk) -> list[dict[str, object]]:
                 **{name: _plain(values[r, 0]) for name, values in details.accesses.items()},
             }
         )
-    return found
+    return listed
 
 
 def _bound(chunk: Chunk) -> list[str]:

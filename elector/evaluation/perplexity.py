@@ -35,8 +35,8 @@ class PerplexityScores:
     def at(self, parameters: Array) -> Array:
         """Increase for models of so many parameters; NaN where they are much smaller."""
         sizes = np.log(self.parameters)
-        found = np.interp(np.log(np.maximum(parameters, 1.0)), sizes, self.increase)
-        return np.where(parameters < _BELOW * self.parameters[0], np.nan, found)
+        risen = np.interp(np.log(np.maximum(parameters, 1.0)), sizes, self.increase)
+        return np.where(parameters < _BELOW * self.parameters[0], np.nan, risen)
 
 
 @functools.cache

@@ -69,11 +69,11 @@ def resolve(columns: Mapping[str, Column], size: int) -> Iterator[StructureGroup
     for key in ("model", "accelerator"):
         if key not in table.columns:
             raise InputError(f"no {key} given", field=key)
-    found = structures(table)
-    codes, first = codes_of(table, found)
+    there = structures(table)
+    codes, first = codes_of(table, there)
     for code in range(first.size):
         rows = np.nonzero(codes == code)[0] if first.size > 1 else np.arange(size)
-        yield _group(table, rows, int(rows[0]), found)
+        yield _group(table, rows, int(rows[0]), there)
 
 
 def _group(table: SettingsTable, rows: Array, first: int, s: Structures) -> StructureGroup:
@@ -127,15 +127,15 @@ def _paired(table: SettingsTable, rows: Array, s: Structures) -> tuple[Array, Ar
     parts = [columns[k].codes[rows] for k in ("model", *keys, *numeric)]
     _, representative, pair = distinct(combine([*parts, s.variant_codes[rows]]))
     chosen = rows[representative]
-    found = chosen, pair, _models(table, chosen, keys, s)
-    _last["pairs"] = _Pairs(columns, s.models, rows, found)
-    return found
+    paired = chosen, pair, _models(table, chosen, keys, s)
+    _last["pairs"] = _Pairs(columns, s.models, rows, paired)
+    return paired
 
 
 def _models(table: SettingsTable, rows: Array, keys: list[str], s: Structures) -> Models:
     """The models of the representatives: each base with its own overrides, in order."""
     fields, codes = schema("model"), table.columns["model"].codes[rows]
-    variants, found, places = s.variant_codes[rows], [], []
+    variants, built, places = s.variant_codes[rows], [], []
     both = combine([codes, variants])
     for base in distinct(both)[0]:
         here = np.nonzero(both == base)[0]
@@ -148,9 +148,9 @@ def _models(table: SettingsTable, rows: Array, keys: list[str], s: Structures) -
         model = s.models[int(codes[here[0]]), int(variants[here[0]])]
         own = model.name == NAME or any(layer_field(key) for key in settings)
         build = layered if own else with_settings
-        found.append(build(model, settings, here.size))
+        built.append(build(model, settings, here.size))
         places.append(here)
-    return stack(found, np.concatenate(places))
+    return stack(built, np.concatenate(places))
 
 
 def _units(

@@ -22,14 +22,14 @@ Record = dict[str, object]
 def models() -> list[Record]:
     """Name, family, sizes, parameters and source of every shipped model."""
     names = list_models()
-    found = features({"model": Column.of(names)}, len(names))
+    features_of = features({"model": Column.of(names)}, len(names))
     records = []
     for i, name in enumerate(names):
         model = load_model(name)
         sizes = {
-            key: int(found[key][i])
+            key: int(features_of[key][i])
             for key in ("layers", "hidden", "heads", "feed_forward", "parameters")
-            if not np.isnan(found[key][i])
+            if not np.isnan(features_of[key][i])
         }
         records.append(
             {

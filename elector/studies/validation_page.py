@@ -67,7 +67,7 @@ circles, rows that none was fitted on are filled.</p>
 """
 
 
-def _group_table(found: Sequence[CaseGroup]) -> str:
+def _group_table(judged: Sequence[CaseGroup]) -> str:
     head = ("group", "cases", "never fitted", "median", "never fitted, median", "90th", "bias")
     rows = [
         _row(
@@ -75,7 +75,7 @@ def _group_table(found: Sequence[CaseGroup]) -> str:
             + [_percent(x) for x in (g.median, g.unseen_median, g.ninetieth)]
             + [_percent(g.bias, "+"), _percent(g.bar), html.escape(g.dominant), _verdict(g.verdict)]
         )
-        for g in found
+        for g in judged
     ]
     return _table((*head, "bar", "most time", "verdict"), rows)
 

@@ -242,9 +242,9 @@ def _shipped() -> Technology:
 @functools.cache
 def sources() -> dict[str, str]:
     """What the first word of a row's source stands for."""
-    found = load_yaml(DATA / "sources.yaml")
-    assert isinstance(found, dict)
-    return {str(key): str(text) for key, text in found.items()}
+    texts = load_yaml(DATA / "sources.yaml")
+    assert isinstance(texts, dict)
+    return {str(key): str(text) for key, text in texts.items()}
 
 
 def _check_nodes(rows: Iterable[ConstantRow], file: object) -> None:
@@ -293,8 +293,8 @@ def _composed(formula: str) -> PartQuantity:
 
 def _references(term: str, part: str) -> list[tuple[str, str]]:
     """(part, quantity) of the factors of a product; a bare name is of the same part."""
-    found = []
+    references = []
     for name in term.split(" * "):
         other, colon, quantity = name.strip().rpartition(":")
-        found.append((other if colon else part, quantity))
-    return found
+        references.append((other if colon else part, quantity))
+    return references

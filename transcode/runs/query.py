@@ -200,10 +200,10 @@ def stretches(recorded: Recorded) -> Iterator[Stretch]:
     for number in recorded.parts:
         path = parts.path_of(recorded.folder / "designs", number)
         try:
-            found = parts.stretches(path)
+            groups = parts.stretches(path)
         except parts.UNREADABLE as error:
             raise broken(path, error) from error
-        yield from found
+        yield from groups
 
 
 def _ahead(
@@ -325,7 +325,7 @@ class _Best:
         """Compares what waits with the front."""
         if not self.waiting:
             return
-        points, places = (np.concatenate(found) for found in zip(*self.waiting, strict=True))
+        points, places = (np.concatenate(pieces) for pieces in zip(*self.waiting, strict=True))
         self.waiting = []
         stays, joins = pareto.merge(self.points, points)
         self.points = np.concatenate([self.points[stays], points[joins]])

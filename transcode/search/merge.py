@@ -110,9 +110,9 @@ def _require_alike(first: query.Recorded, other: query.Recorded) -> None:
 
 def _require_empty(out: Path) -> None:
     """Refuses a folder that holds a run, but for one that was not merged to the end."""
-    found = runs.manifest.read(out)
-    unfinished = found is not None and found["sampler"]["used"] == "merge"
-    if found is not None and not (unfinished and found.get("status") == "running"):
+    there = runs.manifest.read(out)
+    unfinished = there is not None and there["sampler"]["used"] == "merge"
+    if there is not None and not (unfinished and there.get("status") == "running"):
         raise InputError("holds a run already", file=out, field="--out")
 
 

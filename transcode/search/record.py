@@ -47,11 +47,11 @@ class SearchRecord:
     def recovered(self) -> Iterator[tuple[np.ndarray, Outcome, dict[str, object]]]:
         """(D, S) codes, outcome and engine state of each whole batch of the folder."""
         space = self.problem.space
-        for found in runs.parts.read_all(self.designs):
-            codes = space.encode(dict(found.columns))
-            outcome = self.problem.judge(space.decode(codes), dict(found.results), found.reasons)
-            self.number = found.number + 1
-            yield codes, outcome, dict(found.state)
+        for batch in runs.parts.read_all(self.designs):
+            codes = space.encode(dict(batch.columns))
+            outcome = self.problem.judge(space.decode(codes), dict(batch.results), batch.reasons)
+            self.number = batch.number + 1
+            yield codes, outcome, dict(batch.state)
 
     def set_aside(self, designs: int) -> None:
         """Hides what comes after a cut part, and says so. designs : that were recovered."""

@@ -161,9 +161,9 @@ def whole(
 @functools.cache
 def _fields() -> dict[str, Field]:
     """Every scalar key of a model file."""
-    found = {**schema("model"), **schema("model_file")}
-    del found["ignore_keys"]  # of a configuration, which is another file
-    return found
+    fields = {**schema("model"), **schema("model_file")}
+    del fields["ignore_keys"]  # of a configuration, which is another file
+    return fields
 
 
 def _on_base(data: dict[str, Any], file: object) -> dict[str, Any]:
@@ -269,10 +269,10 @@ def layout(
 
 def _mixed(sizes: Mapping[str, Any]) -> dict[str, Any]:
     """The entries of a block with the mixer that they say."""
-    found = dict(sizes)
-    if "kv_lora_rank" in found:
-        found.setdefault("mixer", "latent")
-    return found
+    entries = dict(sizes)
+    if "kv_lora_rank" in entries:
+        entries.setdefault("mixer", "latent")
+    return entries
 
 
 def _require_kind(kind: str, entry: Mapping[str, Any], file: object) -> None:

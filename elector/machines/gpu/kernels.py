@@ -97,9 +97,9 @@ class Constants:
 def constants() -> Constants:
     """The shipped constants, in SI."""
     _, lines = read_csv(DATA / "gpu.csv")
-    found = {cells[0]: units.parse(f"{cells[1]} {cells[2]}", _SI[cells[2]]) for _, cells in lines}
-    assert set(found) == {f.name for f in fields(Constants)}, "gpu.csv"
-    return Constants(**found)
+    values = {cells[0]: units.parse(f"{cells[1]} {cells[2]}", _SI[cells[2]]) for _, cells in lines}
+    assert set(values) == {f.name for f in fields(Constants)}, "gpu.csv"
+    return Constants(**values)
 
 
 _SI = {"1": "1", "us": "s", "ms": "s", "byte": "byte", "MB": "byte"}
@@ -129,12 +129,12 @@ def measured_tiles() -> dict[tuple[str, str], dict[str, float]]:
     An empty cell leaves the constant of all GPUs.
     """
     names, lines = read_csv(DATA / "gpu_products.csv")
-    found: dict[tuple[str, str], dict[str, float]] = {}
+    measured: dict[tuple[str, str], dict[str, float]] = {}
     for _, cells in lines:
         row = dict(zip(names, cells, strict=True))
         values = {name: float(row[name]) for name in TILES_OF if row[name]}
-        found |= {(row["architecture"], name): values for name in row["formats"].split("|")}
-    return found
+        measured |= {(row["architecture"], name): values for name in row["formats"].split("|")}
+    return measured
 
 
 def tiles(c: Constants, architecture: tuple[Sequence[str], Array], format: str) -> TileConstants:

@@ -138,8 +138,8 @@ def _products(ops: Operations) -> tuple[Array, Array, Array]:
 def _plan(ops: Operations, index: Array, units: Units, details: bool) -> tuple[TilingPlan, Array]:
     """The traffic plan of every distinct (pair, cache) and each design's place in it."""
     sizes, _, code = distinct(units.number("l2"))
-    found, _, plan_index = distinct(index * sizes.size + code)
-    pair, rest = np.divmod(found, sizes.size)
+    combinations, _, plan_index = distinct(index * sizes.size + code)
+    pair, rest = np.divmod(combinations, sizes.size)
     no, asked = np.zeros(pair.size, dtype=bool), np.arange(len(ops.rows) if details else 0)
     return plan(ops, pair, Memories(sizes[rest], no, no), asked), plan_index
 

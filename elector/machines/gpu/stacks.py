@@ -161,16 +161,16 @@ def _inside(rows: tuple[Row, ...], attention: str) -> list[bool]:
     return [r.in_attention and not r.matmul and attention != "unfused" for r in rows]
 
 
-def _one_kernel(rows: tuple[Row, ...], found: list[float]) -> list[float]:
+def _one_kernel(rows: tuple[Row, ...], launches: list[float]) -> list[float]:
     """Flash attention: the products of one layer and phase share a kernel, the first has it."""
     seen: set[tuple[Place, str, bool]] = set()
     for i, row in enumerate(rows):
         if row.matmul and row.in_attention:
             key = (row.place, row.phase, row.cross)
             # Decoding takes a second one that puts the pieces of the keys together.
-            found[i] = (2.0 if row.phase == "decode" else 1.0) * (key not in seen)
+            launches[i] = (2.0 if row.phase == "decode" else 1.0) * (key not in seen)
             seen.add(key)
-    return found
+    return launches
 
 
 def transposed(row: Row) -> bool:
@@ -184,7 +184,7 @@ def transposed(row: Row) -> bool:
 
 def appended(rows: tuple[Row, ...]) -> list[tuple[int, Array]]:
     """Rows that put a token's keys and values behind the cache, and the products that read it."""
-    found = []
+    pairs = []
     places = [i for i, row in enumerate(rows) if row.role is Role.CACHE_APPEND]
     for append, end in itertools.pairwise([*places, len(rows)]):
         readers = [
@@ -192,21 +192,21 @@ def appended(rows: tuple[Row, ...]) -> list[tuple[int, Array]]:
             for i in range(append, end)
             if rows[i].matmul and rows[i].b == "cache" and not rows[i].cross
         ]
-        found.append((append, np.array(readers, dtype=np.intp)))
-    return found
+        pairs.append((append, np.array(readers, dtype=np.intp)))
+    return pairs
 
 
 def unpacked(rows: tuple[Row, ...]) -> list[tuple[int, int]]:
     """Rows that turn a packed operand into one to multiply, and the product that reads it."""
-    found = []
+    pairs = []
     for r, row in enumerate(rows):
         if row.part is not RowPart.UNPACKED:
             continue
         for i in range(r + 1, len(rows)):
             if rows[i].matmul and _site(rows[i]) == _site(row):
-                found.append((r, i))
+                pairs.append((r, i))
                 break
-    return found
+    return pairs
 
 
 def _site(row: Row) -> tuple[object, ...]:

@@ -192,15 +192,15 @@ class Evolve(Engine):
         """Works volumes out so from now on."""
         self.apart = apart
 
-    def bring_in(self, tasks: Sequence[IslandTask], found: Found) -> None:
+    def bring_in(self, tasks: Sequence[IslandTask], outcomes: Found) -> None:
         """Learns what the islands found."""
         asked = sum(task.children for task in tasks)
-        bred = len(found.codes) - sum(len(task.strangers) for task in tasks)
+        bred = len(outcomes.codes) - sum(len(task.strangers) for task in tasks)
         self.limit = None if bred >= 0.95 * asked else max(bred, 0)
-        self.known.add(self.space.key(found.codes))
-        self.dry = len(found.codes) == 0
-        self._learn(found.codes, found.outcome, found.hopeful)
-        self._rate(len(found.codes))
+        self.known.add(self.space.key(outcomes.codes))
+        self.dry = len(outcomes.codes) == 0
+        self._learn(outcomes.codes, outcomes.outcome, outcomes.hopeful)
+        self._rate(len(outcomes.codes))
 
     def update(self, codes: np.ndarray, outcome: Outcome) -> None:
         """The archive after a generation, and the best of the rest while it is short."""

@@ -119,7 +119,7 @@ class Breeder:
 
         choose : picks them from `OVER` times as many; without it they are taken as they come.
         """
-        found = [np.zeros((0, population.codes.shape[1]), dtype=np.int32)]
+        children = [np.zeros((0, population.codes.shape[1]), dtype=np.int32)]
         missing, share = count, 1.0 / self.islands
         eligible = self._eligible(population)
         for _ in range(_TRIES):
@@ -135,9 +135,9 @@ class Breeder:
                 kept = choose(codes, missing)
             codes, keys = codes[kept], keys[kept]
             self.seen.add(keys)
-            found.append(codes.astype(np.int32))
+            children.append(codes.astype(np.int32))
             missing -= len(codes)
-        return np.concatenate(found)
+        return np.concatenate(children)
 
     def bred(self, population: Population, count: int, rng: np.random.Generator) -> np.ndarray:
         """(count, S) children, whether or not they are new or allowed."""
