@@ -12,14 +12,14 @@ _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 @dataclass(frozen=True)
-class Case:
+class JUnitCase:
     """One thing that was checked. failure : what is wrong with it, None where it passed."""
 
     name: str
     failure: str | None = None
 
 
-def document(suite: str, group: str, cases: Sequence[Case]) -> str:
+def document(suite: str, group: str, cases: Sequence[JUnitCase]) -> str:
     """The XML of a suite. group : the cases' class name. Unwritable characters become `?`."""
     failed = sum(case.failure is not None for case in cases)
     lines = [

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from elector.technology import Technology
 
 
-class Program(click.Group):
+class CommandGroup(click.Group):
     """A group of commands whose errors become one message and the right exit code."""
 
     def main(self, *args: Any, **kwargs: Any) -> NoReturn:
@@ -92,7 +92,7 @@ class BadInput(click.ClickException):
     exit_code = 2
 
 
-@click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=CommandGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="elector", help="Show the version and exit.")
 def main() -> None:
     """Latency, energy and area of one transformer on one accelerator.
@@ -406,11 +406,11 @@ def trace(
         check_output(plot, (".png", ".svg", ".pdf"), "--plot")
     settings = shared.settings_of(assignments, options)
     columns = columns_of({"model": model, "accelerator": accelerator, **settings})
-    found = run(columns, f"{model} on {accelerator}", shared.load_technology(technology))
-    write(found, Path(out))
+    traced = run(columns, f"{model} on {accelerator}", shared.load_technology(technology))
+    write(traced, Path(out))
     if plot is not None:
-        draw(found, Path(plot))
-    report_checks.traced(found, out, plot)
+        draw(traced, Path(plot))
+    report_checks.traced(traced, out, plot)
     text.said(notes_of(model, accelerator, settings))
 
 

@@ -57,10 +57,10 @@ def _rows(table: str) -> dict[str, dict[str, str]]:
 
 def _choices(cell: str) -> list[str]:
     """What a cell of a schema allows: names between bars; @table stands for the names in it."""
-    found: list[str] = []
+    choices: list[str] = []
     for name in cell.split("|") if cell else ():
-        found += _rows(f"{name[1:]}.csv") if name.startswith("@") else [name]
-    return found
+        choices += _rows(f"{name[1:]}.csv") if name.startswith("@") else [name]
+    return choices
 
 
 class WorkloadOption(click.Option):

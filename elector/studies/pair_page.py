@@ -93,7 +93,7 @@ def _count(op: Mapping[str, Any]) -> float:
 
 
 def _roof(
-    found: Mapping[str, Any], operations: Sequence[Mapping[str, Any]]
+    costs: Mapping[str, Any], operations: Sequence[Mapping[str, Any]]
 ) -> dict[str, float] | None:
     """Peak [op/s], bandwidth [byte/s], and the ends of the axes."""
     drawn = [(op, _count(op)) for op in operations if _count(op) and op["seconds"]]
@@ -101,8 +101,8 @@ def _roof(
         return None
     rates = [count / op["seconds"] for op, count in drawn]
     dense = [count / op["dram_bytes"] for op, count in drawn if op["dram_bytes"]]
-    peak = max(float(found.get("peak_ops_per_s") or 0.0), *rates)
-    bandwidth = _bandwidth(found["settings"]) or max(
+    peak = max(float(costs.get("peak_ops_per_s") or 0.0), *rates)
+    bandwidth = _bandwidth(costs["settings"]) or max(
         (op["dram_bytes"] / op["seconds"] for op, _ in drawn), default=1.0
     )
     right = max(RIGHT, 3 * max(dense, default=1.0), 10 * peak / bandwidth)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from elector.base.errors import InputError
-from elector.base.record import Record
+from elector.base.record import ResultRecord
 from elector.cost.results import registry
 from elector.studies.regression import METRICS
 from elector.studies.simulation import simulate
@@ -29,7 +29,7 @@ def side_by_side(
     settings: Mapping[str, object] | None = None,
     metrics: Sequence[str] = METRICS,
     technology: Technology | None = None,
-) -> list[Record]:
+) -> list[ResultRecord]:
     """Costs of one model on each accelerator; the first is the reference.
 
     Parameters
@@ -53,7 +53,7 @@ def side_by_side(
         _require_scalar(name)
     found = [simulate(model, a, settings=settings, technology=technology) for a in accelerators]
     return [
-        Record(
+        ResultRecord(
             _compared(entry, found[0], metrics),
             f"{model} on {entry['accelerator']}",
             [(n, str(entry[n])) for n in metrics],

@@ -12,7 +12,7 @@ from elector.base import paths, quantity
 from elector.base.errors import InputError
 from elector.base.output import check_output, whole
 from elector.base.version import VERSION
-from elector.studies.validation import CaseResult, Group, groups
+from elector.studies.validation import CaseGroup, CaseResult, groups
 
 #: Side of a picture, and its margin, in pixels.
 _SIDE, _MARGIN = 260, 34
@@ -67,7 +67,7 @@ circles, rows that none was fitted on are filled.</p>
 """
 
 
-def _group_table(found: Sequence[Group]) -> str:
+def _group_table(judged: Sequence[CaseGroup]) -> str:
     head = ("group", "cases", "never fitted", "median", "never fitted, median", "90th", "bias")
     rows = [
         _row(
@@ -75,7 +75,7 @@ def _group_table(found: Sequence[Group]) -> str:
             + [_percent(x) for x in (g.median, g.unseen_median, g.ninetieth)]
             + [_percent(g.bias, "+"), _percent(g.bar), html.escape(g.dominant), _verdict(g.verdict)]
         )
-        for g in found
+        for g in judged
     ]
     return _table((*head, "bar", "most time", "verdict"), rows)
 
@@ -111,7 +111,7 @@ def _percent(value: float, sign: str = "") -> str:
     return f"{value:{sign}.1%}" if math.isfinite(value) else "-"
 
 
-def _plot(group: Group, results: Sequence[CaseResult]) -> str:
+def _plot(group: CaseGroup, results: Sequence[CaseResult]) -> str:
     """Predicted over measured of one group, both logarithmic."""
     points = [r for r in results if r.case.group == group.name and r.case.kind == "outcome"]
     points = [r for r in points if not r.problem and r.simulated > 0]

@@ -64,14 +64,14 @@ def plot(run: Path, out: Path | None, where: tuple[str, ...], objectives: str | 
         return
 
     def ask(recorded: Recorded) -> tuple[Recorded, Front, str]:
-        found = runs.query.front(recorded, where, objectives)
-        nothing = "" if len(found.archive) else report.nothing_found(recorded, where)
-        return recorded, found, nothing
+        front = runs.query.front(recorded, where, objectives)
+        nothing = "" if len(front.archive) else report.nothing_found(recorded, where)
+        return recorded, front, nothing
 
-    recorded, found, nothing = runs.query.settled(run, ask)
+    recorded, front, nothing = runs.query.settled(run, ask)
     if nothing:
         raise InfeasibleError(nothing)
-    click.echo(plot_selection(recorded, found, "; ".join(where), out))
+    click.echo(plot_selection(recorded, front, "; ".join(where), out))
 
 
 @click.command()
@@ -172,7 +172,7 @@ def compare(
     point = None
     if reference_point is not None:
         point = runs.comparison.read_reference(reference_point)
-    found = runs.comparison.compare(first, second, point)
-    report.comparison(found, format)
+    comparison = runs.comparison.compare(first, second, point)
+    report.comparison(comparison, format)
     if out is not None:
-        click.echo(plot_comparison(found, out), err=True)
+        click.echo(plot_comparison(comparison, out), err=True)

@@ -152,9 +152,9 @@ def verdicts(found: list[runs.checks.Verdict], format: str) -> None:
     _rows(rows, format, "requirements")
 
 
-def comparison(found: runs.comparison.Comparison, format: str) -> None:
+def comparison(compared: runs.comparison.Comparison, format: str) -> None:
     """Two runs side by side, on stdout."""
-    _rows(found.rows(), format, f"both together: hypervolume {found.both:.8g}")
+    _rows(compared.rows(), format, f"both together: hypervolume {compared.both:.8g}")
 
 
 def _rows(rows: list[dict[str, object]], format: str, title: str) -> None:
@@ -295,7 +295,7 @@ def _searched(space: dict[str, Any]) -> dict[str, str]:
         values.setdefault(name, []).extend(parameter["values"])
         if "multiple_of" in parameter:
             values[name].append(None)  # its values follow the parent's
-    return {name: units[name] for name, found in values.items() if len(set(found)) > 1}
+    return {name: units[name] for name, taken in values.items() if len(set(taken)) > 1}
 
 
 def _cell(text: str, unit: str) -> str:
@@ -317,7 +317,7 @@ def _values(
     space: dict[str, Any], columns: dict[str, list[str]], rows: list[int]
 ) -> dict[str, list[str]]:
     """Heading -> cells of every objective, with one standard deviation of an accuracy."""
-    found, known = {}, registry_of(restore(space))
+    cells_of, known = {}, registry_of(restore(space))
     for name, direction in space["objectives"].items():
         cells = [shown(name, float(columns[name][row]), known) for row in rows]
         if f"{name}_std" in columns:
@@ -333,8 +333,8 @@ def _values(
                 f"±{_points(mean, float(columns[std][row]))})"
                 for c, row in zip(cells, rows, strict=True)
             ]
-        found[f"{_heading(name)}\n{direction}"] = cells
-    return found
+        cells_of[f"{_heading(name)}\n{direction}"] = cells
+    return cells_of
 
 
 def shown(name: str, value: float, known: Registry) -> str:

@@ -44,7 +44,7 @@ def importances(recorded: Recorded) -> dict[str, dict[str, float]]:
         name: optuna.distributions.CategoricalDistribution(sorted(set(table[name])))
         for name in kept
     }
-    found: dict[str, dict[str, float]] = {}
+    by_objective: dict[str, dict[str, float]] = {}
     for objective in recorded.space.objectives:
         costs = values[objective.name] * (-1.0 if objective.maximise else 1.0)
         if not np.ptp(costs) > 0:
@@ -61,8 +61,10 @@ def importances(recorded: Recorded) -> dict[str, dict[str, float]]:
             ]
         )
         evaluator = optuna.importance.PedAnovaImportanceEvaluator()
-        found[objective.name] = optuna.importance.get_param_importances(study, evaluator=evaluator)
-    return found
+        by_objective[objective.name] = optuna.importance.get_param_importances(
+            study, evaluator=evaluator
+        )
+    return by_objective
 
 
 def _sample(
@@ -84,7 +86,7 @@ def _sample(
                 table[name].append(seen.setdefault(column.values[code], len(seen)))
         for name in objectives:
             values[name] += part.results[name][rows].tolist()
-    return table, {name: np.array(found) for name, found in values.items()}
+    return table, {name: np.array(of_objective) for name, of_objective in values.items()}
 
 
 def convergence(recorded: Recorded, reference: np.ndarray | None) -> list[tuple[int, float]]:
@@ -100,7 +102,7 @@ def convergence(recorded: Recorded, reference: np.ndarray | None) -> list[tuple[
     names = [o.name for o in objectives]
     total = int(recorded.manifest.get("designs") or 0)
     places = [*[int(p) for p in PLACES if p < total][-MOST_PLACES:], total]
-    front, found = np.zeros((0, len(names))), []
+    front, volumes = np.zeros((0, len(names))), []
     for part in scan(recorded, names):
         points = np.stack([part.results[n] for n in names], axis=1) * signs
         finite = np.isfinite(points).all(axis=1)
@@ -108,14 +110,14 @@ def convergence(recorded: Recorded, reference: np.ndarray | None) -> list[tuple[
         while places and (not len(ids) or ids[-1] >= places[0]):
             before = ids < places[0]
             front = _joined(front, points[before])
-            found.append((places.pop(0), _volume(front, reference * signs)))
+            volumes.append((places.pop(0), _volume(front, reference * signs)))
             points, ids = points[~before], ids[~before]
             if not len(ids):
                 break
         front = _joined(front, points)
-    found += [(place, _volume(front, reference * signs)) for place in places]
-    last = found[-1][1] if found else 0.0
-    return [(place, volume / last) for place, volume in found] if last > 0 else []
+    volumes += [(place, _volume(front, reference * signs)) for place in places]
+    last = volumes[-1][1] if volumes else 0.0
+    return [(place, volume / last) for place, volume in volumes] if last > 0 else []
 
 
 def _joined(front: np.ndarray, points: np.ndarray) -> np.ndarray:
@@ -156,12 +158,12 @@ def trust(accelerators: Mapping[str, int]) -> list[Trust]:
     return [
         Trust(
             kind,
-            len(found),
-            float(np.median([e for e, _ in found])) if found else float("nan"),
-            max((e for e, _ in found), default=float("nan")),
-            sum(failed for _, failed in found),
+            len(cases),
+            float(np.median([e for e, _ in cases])) if cases else float("nan"),
+            max((e for e, _ in cases), default=float("nan")),
+            sum(failed for _, failed in cases),
         )
-        for kind, found in errors.items()
+        for kind, cases in errors.items()
     ]
 
 

@@ -20,7 +20,7 @@ def summary(columns: Mapping[str, Sequence[str]], index: int) -> list[str]:
     Widths and numbers of heads as they come, without repeats; head types by how many there are;
     feed-forward stacks joined by +. Nothing where no layer has settings of its own.
     """
-    keys = [found for key in columns if (found := _KEY.fullmatch(key))]
+    keys = [match for key in columns if (match := _KEY.fullmatch(key))]
     depth = columns.get("model.layers")
     layers = sorted({int(key[1]) for key in keys})
     if depth is not None:

@@ -38,10 +38,10 @@ Array = np.ndarray
 
 
 def _group_sizes(every: int, step: float, most: int) -> tuple[int, ...]:
-    found = list(range(1, every + 1))
-    while found[-1] < most:
-        found.append(round(found[-1] * step))
-    return tuple(found)
+    sizes = list(range(1, every + 1))
+    while sizes[-1] < most:
+        sizes.append(round(sizes[-1] * step))
+    return tuple(sizes)
 
 
 #: Products that an array may hold side by side: the same list for every product.
@@ -185,9 +185,9 @@ def _least(
         # A product on its own is known already: of a mean number of products, as of experts, a
         # group of one would leave a part of one over, and only beside others that are grouped.
         grouped = here > 1.0
-        for values, found in zip(best, of(few, _groups(few, a, here)), strict=True):
+        for values, tried in zip(best, of(few, _groups(few, a, here)), strict=True):
             own = values[packed]
-            values[packed] = np.where(grouped, np.minimum(own, found), own)
+            values[packed] = np.where(grouped, np.minimum(own, tried), own)
     return best
 
 
@@ -222,10 +222,10 @@ def _groups(s: Sides, a: Arrays, size: Array) -> _Groups:
 def _busy(s: Sides, a: Arrays, g: _Groups, t: Array) -> Array:
     """Cycles of all folds on one array, each of max(t, r)."""
     column = (s.nr - 1.0) * np.maximum(t, a.rows) + np.maximum(t, g.last)
-    found = g.many * s.nc * column
+    cycles = g.many * s.nc * column
     if g.short is not None:
-        found += np.where(g.short > 0.0, np.maximum(t, g.short), 0.0)
-    return found
+        cycles += np.where(g.short > 0.0, np.maximum(t, g.short), 0.0)
+    return cycles
 
 
 def _one_array(s: Sides, a: Arrays, g: _Groups, taken: Array) -> Array:
