@@ -344,11 +344,16 @@ def refreshed(page: Path) -> str:
 
 
 def glossary() -> str:
-    """docs/glossary.md with its symbols and axes, which stand in docs/glossary.csv."""
+    """docs/glossary.md with symbols, axes and arguments, which stand in docs/glossary.csv."""
     page = (DOCS / "glossary.md").read_text(encoding="utf-8")
     rows = read_csv(DOCS / "glossary.csv")
     symbols = [(r["term"], r["meaning"], r["unit"]) for r in rows if r["kind"] == "symbol"]
     axes = [(r["term"], r["meaning"]) for r in rows if r["kind"] == "axis"]
+    arguments = [
+        (f"`{r['term']}`", " or ".join(f"`{t}`" for t in r["unit"].split(" or ")), r["meaning"])
+        for r in rows
+        if r["kind"] == "argument"
+    ]
     text = "\n".join(
         [
             "## Symbols\n",
@@ -356,6 +361,10 @@ def glossary() -> str:
             "## Axes of arrays\n",
             "A shape in a docstring, such as (R, D), names its axes by these letters.\n",
             table(("axis", "over"), [*axes]),
+            "## Arguments\n",
+            "What these arguments mean in every function that takes one of such a type; "
+            "docstrings\ndo not repeat it.\n",
+            table(("argument", "type", "meaning"), [*sorted(arguments)]),
         ]
     )
     marks = re.compile(r"<!-- glossary -->\n.*?<!-- /glossary -->", re.S)

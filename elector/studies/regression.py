@@ -240,7 +240,10 @@ def _metric(design: str, name: str, old: float | None, new: float | None, allowe
 
 
 def junit(old: str, new: str, found: Sequence[Moved]) -> str:
-    """The comparison as JUnit XML: a test case a row."""
+    """The comparison as JUnit XML: a test case a row.
+
+    old, new : names of the two tables.
+    """
     rows: dict[str, list[Moved]] = {}
     for entry in found:
         rows.setdefault(entry.design, []).append(entry)

@@ -93,7 +93,10 @@ class Site:
     other: Array
 
     def take(self, some: Array) -> Site:
-        """Some of the designs."""
+        """Some of the designs.
+
+        some : places (N,) or (D,) bool.
+        """
         found = replace(
             self,
             index=self.index[some],
