@@ -177,7 +177,10 @@ class Outcome:
 
 
 def sum_of(parts: list[np.ndarray], size: int) -> np.ndarray:
-    """(size,) sum of equally long arrays, 0 of none."""
+    """(size,) sum of equally long arrays, 0 of none.
+
+    parts : the arrays, (size,) each.
+    """
     total = np.zeros(size)
     for part in parts:
         total = total + part
@@ -315,6 +318,8 @@ def costs_of(
     """Workload, and the run they make up, -> costs of (D, S) codes.
 
     columns : where the codes are decoded already.
+
+    evaluator : stands in for `elector.evaluate`.
     """
     size, decoded = len(codes), space.decode(codes) if columns is None else columns
     costs: dict[str, Costs] = {}

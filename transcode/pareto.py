@@ -70,6 +70,8 @@ def unbeaten(columns: Sequence[np.ndarray], judging: np.ndarray) -> np.ndarray:
     """Indices of the points that no judge (J, O) beats: most of them go cheaply.
 
     columns : each objective's (D,) values.
+
+    judging : (J, O).
     """
     left = np.arange(len(columns[0]))
     for judge in judging:
@@ -254,7 +256,10 @@ class Archive:
 
     @classmethod
     def empty(cls, parameters: int, objectives: int, results: Iterable[str]) -> Archive:
-        """An archive of nothing, with the columns of the designs to come."""
+        """An archive of nothing, with the columns of the designs to come.
+
+        parameters : settings of a design, S.
+        """
         return cls(
             np.zeros(0, dtype=np.int64),
             np.zeros((0, parameters), dtype=np.int32),

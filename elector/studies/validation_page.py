@@ -42,7 +42,10 @@ def prepare(folder: str | Path) -> Path:
 
 
 def write_page(path: Path, results: Sequence[CaseResult], data: str | None) -> None:
-    """The page: groups, pictures, cases. It loads nothing from elsewhere."""
+    """The page: groups, pictures, cases. It loads nothing from elsewhere.
+
+    data : file of the user's measurements, None for the published cases.
+    """
     with whole(path) as scratch:
         scratch.write_text(page(results, data), encoding="utf-8")
 
@@ -148,7 +151,10 @@ aria-label="{html.escape(group.name)}">
 
 
 def junit(name: str, results: Sequence[CaseResult]) -> str:
-    """JUnit XML: a test case for each group of outcomes, each identity and each bound."""
+    """JUnit XML: a test case for each group of outcomes, each identity and each bound.
+
+    name : of the test suite.
+    """
     entries = [
         (g.name, "outcome", g.verdict, f"median error {g.median:.1%}, bar {g.bar:.1%}")
         for g in groups(results)

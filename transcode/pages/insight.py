@@ -146,7 +146,10 @@ class Trust:
 
 
 def trust(accelerators: Mapping[str, int]) -> list[Trust]:
-    """Errors of the published cases of each kind of machine on a front, most cases first."""
+    """Errors of the published cases of each kind of machine on a front, most cases first.
+
+    accelerators : name -> designs of the front that have it.
+    """
     wanted = {kind for name in accelerators for kind in kinds_of(name)}
     errors: dict[str, list[tuple[float, bool]]] = {kind: [] for kind in sorted(wanted)}
     for row in validate().to_dict("records"):

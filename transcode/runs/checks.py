@@ -60,6 +60,8 @@ def check(recorded: Recorded, requirements: Sequence[str], baseline: str | None)
     """A verdict for each requirement on a run, as it is now.
 
     baseline : a run folder, a front.json, or a number.
+
+    requirements : such as `hypervolume >= 1`.
     """
     if not requirements:
         raise InputError(

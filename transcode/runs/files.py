@@ -54,7 +54,10 @@ def _fill(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value: object) -> None:
-    """Replaces a JSON file."""
+    """Replaces a JSON file.
+
+    value : what JSON can say.
+    """
     write_text(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
 

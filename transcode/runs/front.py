@@ -46,7 +46,10 @@ def csv_text(space: Space, front: Archive) -> str:
 
 
 def head(space: Space, header: Mapping[str, object]) -> dict[str, object]:
-    """What front.json says before its points."""
+    """What front.json says before its points.
+
+    header : what stands before the points, by name.
+    """
     objectives = [
         {"name": o.name, "direction": o.direction, "unit": unit_text(space, o.name)}
         for o in space.objectives
@@ -55,7 +58,10 @@ def head(space: Space, header: Mapping[str, object]) -> dict[str, object]:
 
 
 def json_text(space: Space, front: Archive, header: Mapping[str, object]) -> str:
-    """The text of front.json."""
+    """The text of front.json.
+
+    header : what stands before the points, by name.
+    """
     start = json.dumps(head(space, header), indent=1)
     designs = columns(space, front.codes)
     points = ",\n  ".join(map(json.dumps, _points(front, designs)))  # a line for each point

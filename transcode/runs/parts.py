@@ -70,7 +70,10 @@ class Batch:
 
 
 def path_of(folder: Path, number: int) -> Path:
-    """Where a batch lies."""
+    """Where a batch lies.
+
+    number : of the batch.
+    """
     return folder / f"part-{number:06d}.parquet"
 
 
@@ -175,6 +178,8 @@ def denied(error: Exception, path: Path) -> ElectorError | None:
     """What is raised where the system refuses a file that may be whole; None for a damaged one.
 
     A part that is not there at all is damage, too.
+
+    error : what reading it raised.
     """
     if isinstance(error, OSError) and error.errno and error.errno != errno.ENOENT:
         return paths.refused(error, path)
@@ -225,7 +230,10 @@ def survey(folder: Path) -> tuple[int, Path | None]:
 
 
 def read(folder: Path, number: int) -> list[Batch]:
-    """The batches of a part file. Raises OSError or ValueError where it is not whole."""
+    """The batches of a part file. Raises OSError or ValueError where it is not whole.
+
+    number : of the part.
+    """
     with _opened(path_of(folder, number)) as file:
         table = file.read()
     notes = _notes(table.schema.metadata)
@@ -328,13 +336,19 @@ def stretches(path: Path) -> list[Stretch]:
 
 
 def settings(table: pa.Table) -> dict[str, Column]:
-    """The columns between id and reason."""
+    """The columns between id and reason.
+
+    table : as Arrow reads a part.
+    """
     names = table.column_names
     return {name: column(table[name]) for name in names[1 : names.index("reason")]}
 
 
 def column(chunked: object) -> Column:
-    """A column from Arrow; a missing value is None."""
+    """A column from Arrow; a missing value is None.
+
+    chunked : a column as Arrow has it.
+    """
     import pyarrow as pa
 
     array = pa.chunked_array(chunked).combine_chunks()

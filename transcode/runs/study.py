@@ -77,7 +77,10 @@ def limit(space: Space) -> int:
 
 
 def frozen(space: Space, distributions: list[Any], trial: StudyTrial) -> Any:
-    """The optuna.trial.FrozenTrial of a design: the parameters its alternatives have."""
+    """The optuna.trial.FrozenTrial of a design: the parameters its alternatives have.
+
+    distributions : of Optuna, one a parameter.
+    """
     import optuna
 
     chosen = chosen_columns(space, trial.codes)

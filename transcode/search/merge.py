@@ -51,6 +51,8 @@ def merge(folders: Sequence[Path], out: Path) -> Result:
     The runs may still be searched: what is committed is merged. Raises InputError for runs that
     do not go together and for an `out` that holds one, EvaluationError where one has committed
     nothing yet; `out` is then, and after an interrupt, as it was.
+
+    folders : of the runs.
     """
     for _ in range(query.TRIES):
         try:

@@ -96,7 +96,10 @@ class SearchRecord:
             self.number += 1
 
     def save(self, state: SearchState, status: str) -> None:
-        """Writes the manifest as it stands; what a checkpoint says of the front stays."""
+        """Writes the manifest as it stands; what a checkpoint says of the front stays.
+
+        status : running, finished, stopped ... as the manifest has it.
+        """
         self.manifest |= {
             "reference_point": state.named_reference(),
             "status": status,
@@ -111,6 +114,8 @@ class SearchRecord:
 
         At the end of a search the study and the uniting of parts may fail on a full disk: front,
         parts and manifest are complete without them.
+
+        status : as the manifest has it.
         """
         self.require()
         last = status != "running"

@@ -24,7 +24,10 @@ def write(
     front: Archive,
     manifest: Mapping[str, Any],
 ) -> None:
-    """Replaces study.log. front : sorted."""
+    """Replaces study.log. front : sorted.
+
+    manifest : of the run.
+    """
     space, path = problem.space, folder / "study.log"
     attributes = {key: manifest[key] for key in _ATTRIBUTES}
     own = engine.study_trials()

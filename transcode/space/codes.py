@@ -120,7 +120,10 @@ class Space:
         }
 
     def active(self, codes: np.ndarray, column: int) -> np.ndarray:
-        """(D,) bool: whether the parameter belongs to the alternative that was chosen."""
+        """(D,) bool: whether the parameter belongs to the alternative that was chosen.
+
+        column : place of the parameter.
+        """
         section = next(s for s in self.sections if any(column in m for m in s.members))
         if section.selector < 0:
             return np.ones(len(codes), dtype=bool)
@@ -231,7 +234,10 @@ class Space:
                 codes[rows, column] = digit
 
     def from_unit(self, unit: np.ndarray) -> np.ndarray:
-        """(D, S) codes from (D, S) numbers in [0, 1), evenly over each parameter's values."""
+        """(D, S) codes from (D, S) numbers in [0, 1), evenly over each parameter's values.
+
+        unit : (D, S) numbers in [0, 1).
+        """
         sizes = np.array([p.size for p in self.parameters])
         codes = np.minimum((unit * sizes).astype(np.int32), sizes - 1).astype(np.int32)
         return self.canonical(codes)

@@ -84,6 +84,8 @@ def restore(description: Mapping[str, Any]) -> Space:
     """The space of a manifest: what `describe` was given, but for where it was read from.
 
     Whether a parameter was written as a range is not kept: all are choices.
+
+    description : as the manifest has it.
     """
     parameters: list[Parameter] = []
     for entry in description["parameters"]:

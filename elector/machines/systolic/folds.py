@@ -108,7 +108,10 @@ class _Groups:
 
 
 def pieces(stream: Array, nr: Array, a: Arrays) -> Array:
-    """(N, D) into which a stream is cut: one where no fold adds to the sums of another."""
+    """(N, D) into which a stream is cut: one where no fold adds to the sums of another.
+
+    nr : (N, D) folds along the contraction.
+    """
     waits = (nr > 1.0) & ~a.os
     cut = np.maximum(np.ceil(stream / np.maximum(a.sums, 1.0)), 1.0)
     return np.where(waits, cut, 1.0)
