@@ -310,7 +310,7 @@ _FORMAT = click.option(
     "--junit",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Write the verdicts as JUnit XML, too.",
+    help="Write JUnit XML, too: a test case a requirement.",
 )
 @_FORMAT
 def check(
