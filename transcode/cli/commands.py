@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from elector.base.errors import EvaluationError, InfeasibleError
+from elector.base.errors import EvaluationError, InfeasibleError, InputError
 from elector.cli.commands import Program
 from elector.cli.compare import INFEASIBLE, NOT_PASSED
 from elector.cli.entry import INTERRUPTED
-from elector.cli.options import FORMATS
+from elector.cli.options import FORMATS, was_given
 from transcode import __version__
 from transcode.cli import questions
 from transcode.cli.questions import compare, plot, report, show
@@ -188,6 +188,8 @@ def search(
     from transcode.cli import report
     from transcode.plot import plot_run
 
+    if stall is None and was_given("stall_batches"):
+        raise InputError("is how far --stall looks back", field="--stall-batches")
     command = " ".join(["transcode", *sys.argv[1:]])
     try:
         with progress(quiet, report.progress_line) as show:
