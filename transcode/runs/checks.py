@@ -90,7 +90,7 @@ def _figures(moment: snapshot.Snapshot) -> dict[str, float]:
 def _verdicts(
     recorded: Recorded, requirements: Sequence[str], figures: Mapping[str, float]
 ) -> list[Verdict]:
-    bound = []
+    bound, names = [], set[str]()
     for text in requirements:
         written = grammar.parse(text, field="--require")
         if BASELINE in written.names and BASELINE not in figures:
@@ -100,7 +100,14 @@ def _verdicts(
                 value=text,
                 hint="--baseline RUN, or a number",
             )
+        names.update(written.names)
         bound.append(recorded.expression(text, "--require", tuple(figures)))
+    if BASELINE in figures and BASELINE not in names:
+        raise InputError(
+            "stands in no requirement",
+            field="--baseline",
+            hint="--require 'hypervolume >= 0.98 * baseline'",
+        )
     return [_verdict(recorded, expression, figures) for expression in bound]
 
 

@@ -227,6 +227,9 @@ def choice_of(
     """
     if old is None:
         choice = _chosen(asked, problem, clock, seconds)
+        if asked.islands is not None and asked.sampler not in ("auto", "evolve", "guided"):
+            said = f"{asked.sampler} breeds no generations that could be shared"
+            raise InputError(said, field="--islands", value=asked.islands, hint="--sampler evolve")
         usual = engines.default_batch(choice.used)
         size = asked.batch or (usual if seconds is None else min(usual, TRAINED_BATCH))
         return choice, size, asked.islands or ISLANDS
