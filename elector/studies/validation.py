@@ -137,7 +137,7 @@ def validate(
     only: str = "",
     technology: Technology | None = None,
     simulate: Simulate | None = None,
-    wanted: Callable[[Case], bool] | None = None,
+    wanted: Callable[[ValidationCase], bool] | None = None,
 ) -> list[CaseResult]:
     """Run the cases of a file (the shipped ones by default) and compare.
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from elector.base import paths, quantity
 from elector.base.errors import InputError
-from elector.base.junit import Case, document
+from elector.base.junit import JUnitCase, document
 from elector.base.output import check_output, whole
 from elector.base.version import VERSION
 from elector.studies.validation import CaseGroup, CaseResult, groups
@@ -165,7 +165,7 @@ def junit(name: str, results: Sequence[CaseResult]) -> str:
         if r.case.kind != "outcome"
     ]
     cases = [
-        Case(
+        JUnitCase(
             title,
             failure=text if verdict == "FAILED" else None,
             skipped=f"known miss: {text}" if verdict == "known miss" else None,

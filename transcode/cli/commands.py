@@ -190,7 +190,7 @@ def search(
     from elector.cli.report import progress
     from transcode.cli import report
 
-    if stall is None and was_given("stall_batches"):
+    if asked["stall"] is None and was_given("stall_batches"):
         raise InputError("is how far --stall looks back", field="--stall-batches")
     command = " ".join(["transcode", *sys.argv[1:]])
     try:

@@ -10,7 +10,7 @@ import numpy as np
 from elector.base.errors import InputError
 from elector.evaluation.accelerators import load_accelerator
 from elector.studies.validation import validate
-from elector.studies.validation_cases import Case
+from elector.studies.validation_cases import ValidationCase
 from transcode import pareto
 from transcode.plot.layers import is_of_layer
 from transcode.runs.query import Recorded, scan
@@ -154,7 +154,7 @@ def trust(accelerators: Mapping[str, int]) -> list[Trust]:
     kinds = {kind for name in accelerators for kind in kinds_of(name)}
     errors: dict[str, list[tuple[float, bool]]] = {kind: [] for kind in sorted(kinds)}
 
-    def wanted(case: Case) -> bool:  # the others say nothing of these machines
+    def wanted(case: ValidationCase) -> bool:  # the others say nothing of these machines
         return case.kind == "outcome" and bool(kinds_of(case.accelerator) & kinds)
 
     for result in validate(wanted=wanted):
