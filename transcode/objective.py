@@ -14,6 +14,7 @@ import numpy as np
 
 from elector.base.errors import InputError
 from elector.base.table import Column
+from transcode.accuracy.lately import Lately
 from transcode.accuracy.user_rows import comparable
 from transcode.phases import costs_of_run
 from transcode.space import RUN, SHARED, Space, grammar, numbers, quantities
@@ -76,7 +77,7 @@ class Accuracy:
     """An accuracy source: each distinct model is asked for once.
 
     pruning : what the thresholds tau_i and tau_t cost; None where nothing is pruned.
-    known : key of a model in its section of the space -> (mean, standard deviation).
+    known : what was asked lately.
 
     A predictor may have `settings`, dotted names it tells models apart by: it gets their values as
     further features, and is then asked for every design.
@@ -85,7 +86,7 @@ class Accuracy:
     predictor: Predictor
     features: Features
     pruning: Pruned | None = None
-    known: dict[int, tuple[float, float]] = field(default_factory=dict)
+    known: Lately = field(default_factory=Lately)
 
     def of(
         self, space: Space, codes: np.ndarray, columns: Columns, ask: Ask
@@ -114,26 +115,20 @@ class Accuracy:
     def _of_models(
         self, space: Space, codes: np.ndarray, columns: Columns
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Each distinct model is asked for once."""
+        """Each distinct model is asked for once, as long as it is remembered."""
         index = space.section_key(space.sections[0], codes)
         distinct, first, inverse = np.unique(index, return_index=True, return_inverse=True)
-        new = [i for i, model in enumerate(distinct.tolist()) if model not in self.known]
-        if new:
+        found, there = self.known.look(distinct)
+        new = np.flatnonzero(~there)
+        if len(new):
             if 2 * len(new) > len(codes):  # the very columns whose models have just been read
                 every = self.features(columns, len(codes))
-                found = {name: values[first[new]] for name, values in every.items()}
+                asked = {name: values[first[new]] for name, values in every.items()}
             else:
-                found = self.features(space.decode(codes[first[new]]), len(new))
-            mean, deviation = self.predictor.predict(found)
-            self.known.update(
-                zip(
-                    distinct[new].tolist(),
-                    zip(mean.tolist(), deviation.tolist(), strict=True),
-                    strict=True,
-                )
-            )
-        table = np.array([self.known[model] for model in distinct.tolist()]).reshape(-1, 2)
-        return table[inverse, 0], table[inverse, 1]
+                asked = self.features(space.decode(codes[first[new]]), len(new))
+            found[new] = np.stack(self.predictor.predict(asked), axis=1)
+            self.known.add(distinct[new], found[new])
+        return found[inverse, 0], found[inverse, 1]
 
 
 def _setting(space: Space, name: str, codes: np.ndarray) -> np.ndarray:

@@ -48,8 +48,8 @@ class Record:
         """(D, S) codes, outcome and engine state of each whole batch of the folder."""
         space = self.problem.space
         for found in runs.parts.read_all(self.designs):
-            codes = space.encode(dict(found.columns))
-            outcome = self.problem.judge(space.decode(codes), dict(found.results), found.reasons)
+            codes = space.encode(found.columns)
+            outcome = self.problem.judge(space.lazily(codes), dict(found.results), found.reasons)
             self.number = found.number + 1
             yield codes, outcome, dict(found.state)
 
@@ -77,7 +77,7 @@ class Record:
         self.unwritten = runs.Batch(
             number=self.number,
             first_id=first,
-            columns={name: space.column(name, codes) for name in names},
+            columns=space.lazily(space.pack(codes), names),
             results={name: outcome.results[name] for name in self.problem.result_names},
             feasible=outcome.feasible,
             reasons=outcome.reasons,

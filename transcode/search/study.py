@@ -56,5 +56,5 @@ def _trials(problem: Problem, front: Archive) -> list[Any]:
 
 def _margins(problem: Problem, front: Archive) -> dict[str, np.ndarray]:
     """Constraint -> (F,) how far it is from being broken."""
-    columns = problem.space.decode(front.codes)
+    columns = problem.space.lazily(front.codes)
     return problem.judge(columns, front.results, Column.constant("", len(front))).margins
