@@ -1,6 +1,7 @@
 """Designs -> what the search compares: objectives, how far each constraint is from holding.
 
-The simulator is called once per batch and workload; accuracies once per distinct model.
+The simulator is called once per batch and workload, more often where a batch has millions of
+parameters; accuracies once per distinct model.
 Axes: D designs, O objectives, K constraints.
 """
 
@@ -23,6 +24,8 @@ from transcode.space import RUN, SHARED, Space, grammar, numbers, quantities
 MACHINE = "machine"
 #: Beginning of the reason of a design that runs and breaks a constraint.
 BROKEN = "constraint: "
+#: Parameters of all designs together that a simulator is asked about at once.
+_ASKED = 1 << 21
 Columns = Mapping[str, Column]
 
 
@@ -222,7 +225,18 @@ class Problem:
         return tuple(dict.fromkeys(names))
 
     def assess(self, codes: np.ndarray) -> Outcome:
-        """What becomes of (D, S) codes; none at all is a question, too."""
+        """What becomes of (D, S) codes; none at all is a question, too.
+
+        Where designs have hundreds of parameters, some of them are asked about at a time: what
+        lies in memory then is the same for any number.
+        """
+        most = max(_ASKED // max(len(self.space.parameters), 1), 1)
+        if len(codes) <= most or not isinstance(self.accuracy, Accuracy | None):
+            return self._assess(codes)
+        parts = range(0, len(codes), most)
+        return joined([self._assess(codes[start : start + most]) for start in parts])
+
+    def _assess(self, codes: np.ndarray) -> Outcome:
         size, columns = len(codes), self.space.decode(codes)
         if size == 0:
             nothing = Column(("",), np.zeros(0, dtype=np.intp))
