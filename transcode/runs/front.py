@@ -72,7 +72,8 @@ def json_pieces(space: Space, front: Archive, header: Mapping[str, object]) -> I
     yield f'{json.dumps(head(space, header), indent=1)[:-2]},\n "points": [\n  '
     before = ""
     for part in _parts(front):
-        yield before + ",\n  ".join(_points(space, part))
+        yield before
+        yield ",\n  ".join(_points(space, part))
         before = ",\n  "
     yield "\n ]\n}\n"
 

@@ -25,7 +25,7 @@ from transcode.runs import front, manifest, parts, query
 #: Largest front.csv or front.json that is read [byte]: some million designs.
 _LARGEST = 1 << 30
 #: Rows whose texts lie in memory before equal ones are made one.
-_ROWS = 1024
+_ROWS = 128
 #: Key of a manifest: designs that the front files and `hypervolume` are of.
 CHECKPOINT = "checkpoint"
 #: Keys of a manifest that only a checkpoint renews.
