@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from elector.base.table import DATA, Column, read_csv
-from elector.evaluation.resolve import Group, resolve
+from elector.evaluation.resolve import StructureGroup, resolve
 from elector.machines import MACHINES
 
 Array = np.ndarray
@@ -80,7 +80,7 @@ def kinds_of(columns: Mapping[str, Column], size: int) -> tuple[list[Kind], Arra
     return list(found), codes
 
 
-def _kind(group: Group, architecture: str) -> Kind:
+def _kind(group: StructureGroup, architecture: str) -> Kind:
     """The kind of designs of one group. architecture : of a GPU, "" elsewhere."""
     machine, workload = group.machine.name, group.workload
     family = architecture or {"systolic": "tpu"}.get(machine, machine)

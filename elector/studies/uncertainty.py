@@ -30,7 +30,7 @@ from elector.cost.results import ENDS, registry
 from elector.cost.supply import LOGIC
 from elector.evaluation.path import evaluate
 from elector.studies.error_widths import Kind, Width, kinds_of, said, spreads, width_of
-from elector.technology import Row, Technology
+from elector.technology import ConstantRow, Technology
 
 Array = np.ndarray
 #: Samples of a design, and the seed of all of them: the same interval on every machine.
@@ -99,7 +99,7 @@ class Sampling:
         own = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8])
         return np.random.default_rng([self.seed, own]).standard_normal(self.samples)
 
-    def factors(self, row: Row) -> Array:
+    def factors(self, row: ConstantRow) -> Array:
         """(S,) factors of one constant."""
         factor = spreads().get(row.evidence, spreads()["assumed"])
         return np.exp(self.stream(row.id) * (math.log(factor) / REACH))

@@ -16,7 +16,7 @@ from elector.evaluation.accelerators import load_accelerator
 from elector.evaluation.path import evaluate
 from elector.studies.error_widths import spreads
 from elector.studies.listing import Record, row_told
-from elector.technology import PROVENANCE, Row, Technology
+from elector.technology import PROVENANCE, ConstantRow, Technology
 
 #: Models of a reference run, the first that a preset can run as it stands.
 MODELS = ("bert-base", "bert-medium", "bert-mini", "bert-tiny")
@@ -26,7 +26,7 @@ RESULTS = {"energy": "energy_j", "area": "area_mm2", "latency": "latency_s"}
 _MOVE = 1.001
 
 
-def read_as(row: Row) -> str:
+def read_as(row: ConstantRow) -> str:
     """How a figure was had: read in its source, quoted by another, or assumed."""
     if row.evidence == "assumed":
         return "assumed"
@@ -86,7 +86,7 @@ def _share(cost: Cost, result: str, place: int) -> float:
     return round(share, 6) + 0.0  # no -0.0
 
 
-def _told(row: Row, shares: dict[str, float]) -> Record:
+def _told(row: ConstantRow, shares: dict[str, float]) -> Record:
     factor = spreads()[row.evidence]
     value = float(row.value)
     told = row_told(row)

@@ -11,7 +11,7 @@ from elector.base import units
 from elector.base.errors import InputError
 from elector.technology.draws import Number, lowest, words
 from elector.technology.laws import factor
-from elector.technology.rows import EVIDENCE, Row
+from elector.technology.rows import EVIDENCE, ConstantRow
 from elector.technology.scaling import interpolate
 
 Array = np.ndarray
@@ -60,7 +60,10 @@ class Price:
 
 
 def group(evidence: str, verified: bool) -> str:
-    """Group of PROVENANCE. What was only read second-hand is reported with the assumed."""
+    """Group of PROVENANCE. What was only read second-hand is reported with the assumed.
+
+    evidence : of the weakest row. verified : whether all rows were read at their source.
+    """
     if not verified or evidence == "assumed":
         return "assumed"
     return evidence if evidence in PROVENANCE else "published"
@@ -70,8 +73,11 @@ def _weakest(*evidence: str) -> str:
     return max(evidence, key=EVIDENCE.index)
 
 
-def from_row(row: Row, note: str) -> Price:
-    """The price a row states, at its own node."""
+def from_row(row: ConstantRow, note: str) -> Price:
+    """The price a row states, at its own node.
+
+    note : how it was derived.
+    """
     return Price(
         value=row.value,
         unit=row.unit,
@@ -83,8 +89,13 @@ def from_row(row: Row, note: str) -> Price:
     )
 
 
-def scaled(rows: tuple[Row, ...], value: Number, note: str, by: tuple[Row, ...] = ()) -> Price:
-    """A price carried from the nodes of `rows` to another, by the ratios of the rows `by`."""
+def scaled(
+    rows: tuple[ConstantRow, ...], value: Number, note: str, by: tuple[ConstantRow, ...] = ()
+) -> Price:
+    """A price carried from the nodes of `rows` to another, by the ratios of the rows `by`.
+
+    value : in SI. note : how it was derived.
+    """
     behind = (*rows, *by)
     return Price(
         value=value,
@@ -97,7 +108,7 @@ def scaled(rows: tuple[Row, ...], value: Number, note: str, by: tuple[Row, ...] 
     )
 
 
-def between(ladder: tuple[Row, ...], node: float) -> Price:
+def between(ladder: tuple[ConstantRow, ...], node: float) -> Price:
     """On the line between the two rows around the node, in log price over log node."""
     low, high = next(
         pair

@@ -303,8 +303,9 @@ def test_bad_input(folder: Path, words: list[str], said: str) -> None:
     assert said in run("front", folder, *words, code=2).output
 
 
-def test_options_without_effect_are_said(folder: Path) -> None:
-    shown = run("front", folder, "--samples", "50")
-    assert "--samples has no effect without --uncertainty" in shown.output
+def test_options_without_effect_are_refused(folder: Path) -> None:
+    for option in ("--samples", "--seed"):
+        shown = run("front", folder, option, "50", code=2)
+        assert f"{option}: is for the draws of --uncertainty" in shown.output
     with pytest.raises(InputError, match="samples: must be a whole number"):
         transcode.search(SPACE, out=folder, uncertainty=True, samples=0)
