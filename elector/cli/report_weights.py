@@ -40,8 +40,9 @@ def _table(found: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> None:
     click.echo(f"\nenergy by the weakest row of each price: {shares}")
     click.echo(
         text.paragraph(
-            "was: read in its source, quoted (read in two works that quote it counts as read), or "
-            "assumed. Rows of a product have all of it each; a row that divides counts below 0."
+            "was: read in its source, agreed (read alike in two works that quote it), quoted (in "
+            "one), or assumed; quoted counts as assumed. Rows of a product have all of it each; a "
+            "row that divides counts below 0."
         )
     )
     _looked_for([row for row in rows if row["read"] == "assumed" and _most(row) >= _MATTERS])

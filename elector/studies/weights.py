@@ -27,9 +27,11 @@ _MOVE = 1.001
 
 
 def read_as(row: ConstantRow) -> str:
-    """How a figure was had: read in its source, quoted by another, or assumed."""
+    """How a figure was had: read | agreed (in two works that quote it) | quoted | assumed."""
     if row.evidence == "assumed":
         return "assumed"
+    if row.agreed:
+        return "agreed"
     return "read" if row.verified else "quoted"
 
 
@@ -51,8 +53,8 @@ def weights(preset: str, technology: Technology | None = None) -> dict[str, obje
 
     Returns model, accelerator, `evidence` (the shares of the energy by its weakest rows, as of
     `elector simulate`) and `rows`, those that carry most of the energy first: the row with its
-    shares of energy, area and latency, `read` (read | quoted | assumed), and low and high [SI],
-    which nine of ten such constants lie between. Rows that nothing follows are left out.
+    shares of energy, area and latency, `read` (see `read_as`), and low and high [SI], which nine of
+    ten such constants lie between. Rows that nothing follows are left out.
     """
     own = (technology or Technology.load()).single().fresh()
     model, columns = reference(preset, own)
