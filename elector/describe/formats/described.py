@@ -261,7 +261,7 @@ def layout(
             entry |= KINDS[kinds[i % len(kinds)]]
             _require_kind(kinds[i % len(kinds)], entry, file)
         if i < dense:
-            entry = {k: v for k, v in entry.items() if "expert" not in k}
+            entry = {k: v for k, v in entry.items() if "expert" not in k and "shared_feed" not in k}
         layers.append(block({k: v for k, v in entry.items() if v != 0 or k == "repeat"}, file))
     blocks, pattern = grouped(layers)
     return blocks, pattern
