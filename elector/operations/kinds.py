@@ -73,17 +73,30 @@ def _latent(models: Models, index: int, place: Place) -> list[Tensor]:
         Tensor(Role.KEY_VALUE_UP, place, rank * heads * (nope + value), repeat),
         Tensor(Role.OUTPUT, place, heads * value * d, repeat),
     ]
-    number, e = at("index_heads", index), at("index_head_size", index)
-    if number.any():
-        source = np.where(low > 0, low, d)
-        for role, size in (
-            (Role.INDEX_QUERY, source * number * e),
-            (Role.INDEX_KEY, d * e),
-            (Role.INDEX_KEY_NORM, 2.0 * e),  # a layer norm, whatever the model's others are
-            (Role.INDEX_WEIGHTS, d * number),
-        ):
-            found.append(Tensor(role, place, size, repeat, frozen=True))
-    return found
+    return [*found, *index_tensors(models, index, place, np.where(low > 0, low, d))]
+
+
+def index_tensors(models: Models, index: int, place: Place, source: Array) -> list[Tensor]:
+    """Matrices and norms of a block's indexer, if it has one. source : (M,) what queries read."""
+    at, repeat = models.at, models.block["repeat"][index]
+    d, number, e = (
+        models.block["hidden"][index],
+        at("index_heads", index),
+        at("index_head_size", index),
+    )
+    if not number.any():
+        return []
+    sizes = {
+        Role.INDEX_QUERY: source * number * e,
+        Role.INDEX_KEY: d * e,
+        # scale and shift of a layer norm, whatever the model's others are
+        Role.INDEX_KEY_NORM: 2.0 * e,
+        Role.INDEX_WEIGHTS: d * number,
+    }
+    if at("index_block", index).any():  # scales of queries and keys, and no weights
+        del sizes[Role.INDEX_WEIGHTS]
+        sizes |= {Role.INDEX_QUERY_NORM: e, Role.INDEX_KEY_NORM: e}
+    return [Tensor(role, place, size, repeat, frozen=True) for role, size in sizes.items()]
 
 
 def _scan(models: Models, index: int, place: Place) -> list[Tensor]:

@@ -51,6 +51,7 @@ class Role(Enum):
     CACHE_APPEND = "cache append"
     INDEX_QUERY = "index query"
     INDEX_KEY = "index key"
+    INDEX_QUERY_NORM = "index query norm"
     INDEX_KEY_NORM = "index key norm"
     INDEX_WEIGHTS = "index weights"
     INDEX_SCORES = "index scores"

@@ -8,7 +8,7 @@ import numpy as np
 
 from elector.describe.model import HEAD_TYPES, Block, Model, Models
 from elector.describe.workload import Workload
-from elector.operations.kinds import expert_tensors, mixer_tensors
+from elector.operations.kinds import expert_tensors, index_tensors, mixer_tensors
 from elector.operations.listed import listing_of
 from elector.operations.listed import weights as listed_weights
 from elector.operations.roles import Place, Role, Section
@@ -117,6 +117,8 @@ def _block(models: Models, index: int, rank: int) -> list[Tensor]:
     found = _attention(models, index, repeat, rank) if b.mixer == "attention" else []
     if b.mixer != "attention":
         found = mixer_tensors(models, index, place)
+    else:
+        found += index_tensors(models, index, place, d)
     if norms:
         found.append(Tensor(Role.NORMS, place, d, norms * repeat))
     found += _feed_forward(models, index, place, repeat)

@@ -389,6 +389,9 @@ def _extras(data: Mapping[str, Any], file: object, prefix: str) -> dict[str, Any
             need(key, "latent attention")
     if "index_top_k" in found or "index_heads" in found:
         need("index_top_k", "an indexer")
+    if "index_block" in found:
+        need("index_heads", "a choice of blocks")
+        need("index_head_size", "a choice of blocks")
     return found
 
 

@@ -35,6 +35,7 @@ WRAPPERS: dict[str, tuple[str, str]] = {
     "llama4": ("Llama4", "llama4_text"),
     "mistral3": ("Mistral3", "mistral"),
     "kimi_k25": ("KimiK25", "kimi_k2"),
+    "minimax_m3_vl": ("MiniMaxM3Sparse", "minimax_m3_vl_text"),
 }
 #: Keys of the parts of such a model that are left out, and what a note calls them.
 _TOWERS = {"vision_config": "images", "audio_config": "sound"}
@@ -46,7 +47,9 @@ _FURTHER = (
     "num_mtp_layers",
 )
 #: Keys of all classes that make another architecture where they are not off.
-_SWITCHES = frozenset({"pruned_heads", "is_decoder", "add_cross_attention", "is_encoder_decoder"})
+_SWITCHES = frozenset(
+    {"pruned_heads", "is_decoder", "add_cross_attention", "is_encoder_decoder", "num_reward_heads"}
+)
 #: Values of a key that say that there is no such thing.
 _OFF: tuple[object, ...] = (None, False, 0, "", [], {})
 #: How errors begin that say that something is not read, not that it is wrong.
