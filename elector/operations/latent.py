@@ -21,6 +21,7 @@ from elector.operations.collect import Shape
 from elector.operations.flexibert import Heads
 from elector.operations.graph import Value, derived
 from elector.operations.indexer import index_scores
+from elector.operations.pairs import low_rank
 from elector.operations.passes import norm, norm_of
 from elector.operations.roles import Role
 from elector.operations.scope import Matrix, Product, Scope
@@ -47,6 +48,7 @@ def latent_attention(step: Step, scope: Scope, index: int, x: Value) -> Value:
         context = _absorbed(step, scope, index, (q, shared, turned[1]))
     else:
         pair = step.linear(scope, shared, Matrix(Role.KEY_VALUE_UP, heads * (nope + value)))
+        pair = low_rank(step, scope, shared, pair, Role.KEY_VALUE_UP)
         own = pair.view(pair.rows, heads * nope)
         k = derived([own, turned[1]], pair.rows, heads * (nope + rope))
         k.home = pair
@@ -61,7 +63,8 @@ def _queries(step: Step, scope: Scope, index: int, x: Value, width: Array) -> tu
     if rank.any():
         low = step.linear(scope, x, Matrix(Role.QUERY_DOWN, rank))
         low = norm(step, scope, Role.QUERY_DOWN_NORM, low)
-    return low, step.linear(scope, low, Matrix(Role.QUERY, width))
+    q = step.linear(scope, low, Matrix(Role.QUERY, width))
+    return low, low_rank(step, scope, low, q, Role.QUERY)
 
 
 def _absorbed(step: Step, scope: Scope, index: int, parts: tuple[Value, Value, Value]) -> Value:
