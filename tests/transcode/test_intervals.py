@@ -201,6 +201,25 @@ def test_what_two_designs_share_cancels(folder: Path) -> None:
     assert narrower
 
 
+def test_of_a_large_front_some_designs_are_compared(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    front = runs.query.front(runs.query.opened(folder), (), None)
+    size, sampling = len(front.archive), Sampling.of(None, 40)
+    assert not neighbours.compare(front.space, front.archive, sampling).thinned
+    monkeypatch.setattr(neighbours, "MOST", size - 2)
+    found = neighbours.compare(front.space, front.archive, sampling)
+    assert found.thinned and found.designs == size - 2
+    # in pieces as all together
+    whole = intervals.with_intervals(front.space, front.archive, sampling).results
+    monkeypatch.setattr("elector.studies.uncertainty._TOGETHER", 80)
+    monkeypatch.setattr(neighbours, "_TOGETHER", 2)
+    apart = intervals.with_intervals(front.space, front.archive, sampling).results
+    assert all(np.array_equal(values, apart[name]) for name, values in whole.items())
+    again = neighbours.compare(front.space, front.archive, sampling)
+    assert [s.name for s in again.sources] == [s.name for s in found.sources]
+
+
 def test_verdicts_follow_their_steps() -> None:
     def pair(*betters: int | None) -> neighbours.Pair:
         steps = [neighbours.Step("x", "ratio", 1, 0.5, 2, better, False) for better in betters]

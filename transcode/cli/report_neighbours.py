@@ -19,7 +19,7 @@ from elector.studies.uncertainty import Sampling
 from transcode import runs
 from transcode.cli import report
 from transcode.runs.front import UNCERTAINTY
-from transcode.runs.intervals import draw, with_intervals
+from transcode.runs.intervals import with_intervals
 from transcode.runs.neighbours import compare
 from transcode.space import registry_of, restore
 
@@ -52,7 +52,7 @@ def drawn(
     """Shows a front with intervals that are drawn now."""
     space, sampling = found.space, Sampling.of(None, samples, seed)
     try:
-        archive = with_intervals(found.archive, draw(space, found.archive, sampling))
+        archive = with_intervals(space, found.archive, sampling)
         told = compare(space, found.archive, sampling).told()
     except InputError as error:
         raise error.at(file=recorded.folder) from None
@@ -95,7 +95,10 @@ def comparison(found: Mapping[str, Any]) -> None:
         return
     verdicts = [pair["verdict"] for pair in pairs]
     apart, open = verdicts.count("told apart"), verdicts.count("not told apart")
-    words = f"{len(pairs):,} pairs of neighbours: {apart:,} told apart, {open:,} not told apart"
+    some = f" among {found['designs']:,} designs spread over the front" if found["thinned"] else ""
+    words = (
+        f"{len(pairs):,} pairs of neighbours{some}: {apart:,} told apart, {open:,} not told apart"
+    )
     if other := len(pairs) - apart - open:
         words += f", {other:,} of which one may beat the other"
     click.echo("\n" + text.paragraph(words))

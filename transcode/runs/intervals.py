@@ -130,10 +130,7 @@ def draw(space: Space, front: Archive, sampling: Sampling, *, apart: bool = Fals
     apart : draw what designs of one group do not share for each design by itself, as comparing
     them asks for; otherwise all of the error of a group is shared, which for each design alone is
     the same distribution.
-
-    Raises InputError where the simulator has other results for a design than those recorded.
     """
-    _require_same(space, front)
     gathered: dict[str, list[Array]] = {name: [] for name in front.results}
     drawn: list[list[Samples]] = []
     for part in pieces(len(front), sampling.samples):
@@ -193,14 +190,23 @@ class _Undrawn:
         return {n: self.front.results[n] for n in (name, f"{name}_std")}
 
 
-def with_intervals(front: Archive, draws: Draws) -> Archive:
-    """The front with NAME_low and NAME_high behind each result that some draw touches."""
+def with_intervals(space: Space, front: Archive, sampling: Sampling) -> Archive:
+    """The front with NAME_low and NAME_high behind each result that some draw touches.
+
+    Raises InputError where the simulator has other results for a design than those recorded.
+    """
+    _require_same(space, front)
+    ends: dict[str, list[tuple[Array, Array]]] = {name: [] for name in front.results}
+    touched = set()
+    for part in pieces(len(front), sampling.samples):  # of a large front no samples are kept
+        drawn = draw(space, front.take(np.arange(part.start, part.stop)), sampling).values
+        for name, values in drawn.items():
+            ends[name].append(interval(values))
+            touched |= {name} if bool((values != values[:1]).any()) else set()
     results: dict[str, Array] = {}
     for name, values in front.results.items():
         results[name] = values
-        drawn = draws.values[name]
-        if bool((drawn != drawn[:1]).any()):
-            results |= {
-                f"{name}_{end}": ends for end, ends in zip(ENDS, interval(drawn), strict=True)
-            }
+        if name in touched:
+            found = (np.concatenate(each) for each in zip(*ends[name], strict=True))
+            results |= {f"{name}_{end}": each for end, each in zip(ENDS, found, strict=True)}
     return replace(front, results=results)

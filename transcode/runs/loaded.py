@@ -78,9 +78,9 @@ class LoadedRun:
         from transcode.runs import intervals, neighbours
 
         sampling, found = Sampling.of(None, samples, seed), self._asked(where, objectives)
-        draws = intervals.draw(found.space, found.archive, sampling)
+        drawn = intervals.with_intervals(found.space, found.archive, sampling)
         told = neighbours.compare(found.space, found.archive, sampling).told()
-        frame = _frame(replace(found, archive=intervals.with_intervals(found.archive, draws)))
+        frame = _frame(replace(found, archive=drawn))
         frame.attrs[front.UNCERTAINTY] = told
         return frame
 

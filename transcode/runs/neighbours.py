@@ -15,7 +15,7 @@ is settled by a source where what is left without it would be told apart:
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -23,7 +23,7 @@ import numpy as np
 
 from elector.studies.error_widths import ANY, Kind
 from elector.studies.uncertainty import REACH, Sampling
-from transcode.pareto import Archive
+from transcode.pareto import Archive, spread
 from transcode.runs.intervals import Draws, accuracy_stream, draw, models
 from transcode.space import Space
 
@@ -32,6 +32,10 @@ Array = np.ndarray
 SURE = 0.95
 #: Sources that are named.
 _NAMED = 10
+#: Most designs that are compared: of a larger front so many, spread over it.
+MOST = 300
+#: Comparisons whose draws lie in memory at once.
+_TOGETHER = 1000
 #: What is said of a pair.
 APART, OPEN = "told apart", "not told apart"
 
@@ -89,12 +93,18 @@ class Source:
 
 @dataclass(frozen=True)
 class Comparison:
-    """The neighbours of a front. open : comparisons of one objective that are not settled."""
+    """The neighbours of a front.
+
+    open : comparisons of one objective that are not settled. designs : that were compared.
+    thinned : whether these are some of a larger front, spread over it.
+    """
 
     sampling: Sampling
     pairs: tuple[Pair, ...]
     sources: tuple[Source, ...]
     open: int
+    designs: int
+    thinned: bool
 
     @property
     def counts(self) -> dict[str, int]:
@@ -128,6 +138,8 @@ class Comparison:
             "samples": self.sampling.samples,
             "seed": self.sampling.seed,
             "neighbours": pairs,
+            "designs": self.designs,
+            "thinned": self.thinned,
             "open": self.open,
             "sources": [vars(source) for source in self.sources],
         }
@@ -159,6 +171,9 @@ def compare(space: Space, front: Archive, sampling: Sampling) -> Comparison:
 
     Raises InputError where the simulator has other results than those recorded.
     """
+    whole = len(front)
+    if whole > MOST:
+        front = front.take(np.sort(spread(front.objectives, MOST)))
     draws = draw(space, front, sampling, apart=True)
     pairs: list[Pair] = []
     open: list[tuple[int, int, str]] = []
@@ -167,8 +182,10 @@ def compare(space: Space, front: Archive, sampling: Sampling) -> Comparison:
         pairs.append(Pair(int(front.ids[i]), int(front.ids[j]), steps))
         if pairs[-1].verdict != APART:
             open += [(i, j, s.objective) for s in steps if s.better is None and not s.equal]
-    sources = _sources(space, front, draws, sampling, _Open.of(draws, open)) if open else []
-    return Comparison(sampling, tuple(pairs), tuple(sources), len(open))
+    sources = _sources(space, front, draws, sampling, open)
+    return Comparison(
+        sampling, tuple(pairs), tuple(sources), len(open), len(front), len(front) < whole
+    )
 
 
 def _ways(draws: Draws, pair: tuple[int, int], name: str) -> tuple[Array, str]:
@@ -232,17 +249,25 @@ class _Open:
 
 
 def _sources(
-    space: Space, front: Archive, draws: Draws, sampling: Sampling, open: _Open
+    space: Space,
+    front: Archive,
+    draws: Draws,
+    sampling: Sampling,
+    comparisons: list[tuple[int, int, str]],
 ) -> list[Source]:
     """Sources of the open comparisons, what settles most first."""
-    shares = _of_constants(sampling, open) | _of_cases(draws, open)
-    if space.uses_accuracy:
-        shares |= _of_accuracies(space, front, sampling, open)
-    found = []
-    for (name, kind, evidence), share in shares.items():
-        left = open.deviation * np.sqrt(np.maximum(1.0 - share, 0.0))
-        settles = int((np.abs(open.mean) >= REACH * left).sum())
-        found.append(Source(name, kind, evidence, settles, round(float(share.mean()), 4)))
+    settles: Counter[tuple[str, str, str]] = Counter()
+    shares: dict[tuple[str, str, str], float] = defaultdict(float)
+    for start in range(0, len(comparisons), _TOGETHER):
+        open = _Open.of(draws, comparisons[start : start + _TOGETHER])
+        explained = _of_constants(sampling, open) | _of_cases(draws, open)
+        if space.uses_accuracy:
+            explained |= _of_accuracies(space, front, sampling, open)
+        for source, share in explained.items():
+            left = open.deviation * np.sqrt(np.maximum(1.0 - share, 0.0))
+            settles[source] += int((np.abs(open.mean) >= REACH * left).sum())
+            shares[source] += float(share.sum()) / len(comparisons)
+    found = [Source(*source, settles[source], round(share, 4)) for source, share in shares.items()]
     found.sort(key=lambda s: (-s.settles, -s.share, s.name))
     return [source for source in found if source.share > 0][:_NAMED]
 

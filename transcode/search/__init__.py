@@ -158,9 +158,7 @@ def _with_intervals(result: Result, sampling: Sampling | None) -> Result:
     """The result with the intervals of its front, where asked for; the front files get them."""
     if sampling is None or not len(result.front):
         return result
-    found = intervals.with_intervals(
-        result.front, intervals.draw(result.space, result.front, sampling)
-    )
+    found = intervals.with_intervals(result.space, result.front, sampling)
     told = neighbours.compare(result.space, result.front, sampling).told()
     header = {key: result.manifest[key] for key in runs.front.HEADER}
     runs.front.write(result.folder, result.space, found, header | {runs.front.UNCERTAINTY: told})
