@@ -118,22 +118,24 @@ def to_mapping(model: Model) -> dict[str, Any]:
         plain["dense_layers"] = model.dense_layers
     if model.stem:
         plain["stem"] = [{"inputs": i, "rows": r} for i, r in model.stem]
-    blocks = []
-    for entry in model.blocks:
-        sizes: dict[str, Any] = {key: getattr(entry, key) for key in _BLOCK}
-        sizes["feed_forward"] = [width for width in entry.feed_forward if width > 0]
-        sizes |= {key: getattr(entry, key) for key in ("causal", "cross_attention")}
-        plainer = Block(1, 1, 1, 1, 1, ())
-        for key in (*_FLAGS[2:], "mixer", *EXTRAS):
-            if getattr(entry, key) != getattr(plainer, key):
-                sizes[key] = getattr(entry, key)
-        if not sizes["feed_forward"]:
-            sizes["mixer"] = entry.mixer
-        if entry.head_types:
-            counts = zip(HEAD_TYPES, entry.head_types, strict=True)
-            sizes["head_types"] = {kind: count for kind, count in counts if count}
-        blocks.append(sizes)
-    return {**plain, "blocks": blocks}
+    return {**plain, "blocks": [_block_mapping(entry) for entry in model.blocks]}
+
+
+def _block_mapping(entry: Block) -> dict[str, Any]:
+    """The entries of one block: its sizes, and what it has that a plain block has not."""
+    sizes: dict[str, Any] = {key: getattr(entry, key) for key in _BLOCK}
+    sizes["feed_forward"] = [width for width in entry.feed_forward if width > 0]
+    sizes |= {key: getattr(entry, key) for key in ("causal", "cross_attention")}
+    plainer = Block(1, 1, 1, 1, 1, ())
+    for key in (*_FLAGS[2:], "mixer", *EXTRAS):
+        if getattr(entry, key) != getattr(plainer, key):
+            sizes[key] = getattr(entry, key)
+    if not sizes["feed_forward"]:
+        sizes["mixer"] = entry.mixer
+    if entry.head_types:
+        counts = zip(HEAD_TYPES, entry.head_types, strict=True)
+        sizes["head_types"] = {kind: count for kind, count in counts if count}
+    return sizes
 
 
 def check_keys(
