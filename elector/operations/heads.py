@@ -40,12 +40,17 @@ def head(step: Step, run: Pass, x: Value, *, last_only: bool) -> Value:
     if kind == "causal-lm":
         return _vocabulary(step, scope, _narrowed(step, scope, x.view(tokens, d)))
     if kind in ("masked-lm", "pre-training"):
-        if step.training:  # only the masked positions have a loss (Devlin et al. 2018)
-            x = x.gathered(run.batch * step.workload.predictions)
-        if model.head_transform:
-            x = _transformed(step, scope, x)
-        return _vocabulary(step, scope, x)
+        return _masked(step, scope, x)
     return x
+
+
+def _masked(step: Step, scope: Scope, x: Value) -> Value:
+    """A score for every word at the masked positions; at all of them in inference."""
+    if step.training:  # only the masked positions have a loss (Devlin et al. 2018)
+        x = x.gathered(scope.run.batch * step.workload.predictions)
+    if step.models.template.head_transform:
+        x = _transformed(step, scope, x)
+    return _vocabulary(step, scope, x)
 
 
 def _classes(step: Step, scope: Scope, x: Value) -> Value:
