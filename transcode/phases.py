@@ -39,7 +39,10 @@ class RunCosts:
     reasons: Sequence[str] = ()
 
     def scalar(self, name: str) -> np.ndarray:
-        """(D,) values; NaN where a phase is infeasible or nothing wears."""
+        """(D,) values; NaN where a phase is infeasible or nothing wears.
+
+        name : of a result.
+        """
         if name not in self.scalars:
             raise InputError("unknown result", field=f"run.{name}", value=name, allowed=RESULTS)
         return self.scalars[name]

@@ -82,7 +82,10 @@ def list_names(what: str) -> Record:
 
 
 def show(name: str) -> Record:
-    """Every setting of a shipped model or accelerator, or of a file."""
+    """Every setting of a shipped model or accelerator, or of a file.
+
+    name : of a preset, or a file.
+    """
     from elector.studies.showing import show as found
 
     return plain(dict(found(name)))
@@ -121,6 +124,8 @@ def explain(
     """Where a result comes from: formula, terms with counts and prices, rows of the tables.
 
     result : energy_j, power_w, area_mm2, latency_s, utilization, macs or parameters.
+
+    settings : dotted name -> value; None for none.
     """
     from elector.studies.simulation import explain as found
 
@@ -142,7 +147,10 @@ class Runs:
         self.folder = folder.resolve()
 
     def place(self, name: str) -> Path:
-        """The folder of a run; only names, no paths, so that nothing else is reached."""
+        """The folder of a run; only names, no paths, so that nothing else is reached.
+
+        name : of the run.
+        """
         if not _NAME.fullmatch(name):
             raise InputError(
                 "is no name of a run", field="run", value=name, hint="letters, digits, . _ and -"
@@ -179,7 +187,10 @@ class Runs:
         return {"size": len(front), "designs": plain(front.head(MOST).to_dict("records"))}
 
     def design(self, run: str, id: int) -> Record:
-        """One recorded design of a run, and the command that simulates it again."""
+        """One recorded design of a run, and the command that simulates it again.
+
+        id : of the design.
+        """
         from transcode import runs
 
         design = runs.query.settled(self.place(run), lambda r: runs.design.design(r, id))

@@ -48,7 +48,10 @@ LONGEST_NAME = 255
 
 
 def is_machines(error: OSError) -> bool:
-    """Whether the machine is to blame rather than the name of a file."""
+    """Whether the machine is to blame rather than the name of a file.
+
+    error : what the system said.
+    """
     return error.errno in _MACHINE
 
 
@@ -63,6 +66,8 @@ def refused(
     """What is raised where the system refuses: exit 1 where the machine fails, else 2.
 
     error : an OSError, or a ValueError for a name with a null byte. doing : read or written.
+
+    path : as the user named it.
     """
     problem = f"cannot be {doing}: {words(error)}"
     if isinstance(error, OSError) and is_machines(error):
@@ -135,6 +140,8 @@ def names(folder: str | Path, pattern: str = "*") -> list[str]:
     """Sorted names in a folder that match; none where there is no folder.
 
     Raises InputError where the folder may not be listed: its files may be there all the same.
+
+    pattern : of names, as glob has it.
     """
     try:
         return sorted(fnmatch.filter(os.listdir(folder), pattern))
@@ -188,6 +195,8 @@ def read_text(path: str | Path, limit: int = LIMIT, field: str | None = None) ->
     """The text of a file; beside what `read_bytes` refuses, binary content is an InputError.
 
     A mark of the byte order at the beginning, as spreadsheets write it, is left out.
+
+    limit : most bytes of the file.
     """
     data = read_bytes(path, limit, field)
     if b"\0" in data:
@@ -200,7 +209,10 @@ def read_text(path: str | Path, limit: int = LIMIT, field: str | None = None) ->
 
 
 def line_of_bad_text(data: bytes) -> int:
-    """Number of the first line that is not UTF-8."""
+    """Number of the first line that is not UTF-8.
+
+    data : the bytes of a file.
+    """
     decoder = codecs.getincrementaldecoder("utf-8")()
     at = 0
     try:

@@ -17,6 +17,8 @@ class ResultRecord(dict[str, object]):
     """A dictionary with a one-line `repr`.
 
     title : what it is. lines : name and value of what a reader looks for first.
+
+    data : name -> value, which become the attributes.
     """
 
     def __init__(

@@ -77,6 +77,8 @@ def combinations(columns: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
 
     Where few are found twice, each design is taken as it stands: telling the few apart would
     cost more than it saves.
+
+    columns : (D,) codes each.
     """
     first, size = columns[0], columns[0].size
     if (first[1:] > first[:-1]).all():  # nothing twice
@@ -154,7 +156,10 @@ class Column:
         return Column(kept, renumber[self.codes])
 
     def map(self, function: Callable[[Any], object], dtype: Any = None) -> np.ndarray:
-        """(D,) `function` of each value, called once per distinct value."""
+        """(D,) `function` of each value, called once per distinct value.
+
+        dtype : of the result.
+        """
         per_value = np.asarray([function(v) for v in self.values], dtype=dtype)
         return np.take(per_value, self.codes, axis=0)
 
@@ -323,6 +328,8 @@ def read_csv(path: str | Path, limit: int = LIMIT) -> tuple[list[str], list[tupl
 
     Blank lines are skipped. The number of cells is the caller's to check, since some
     writers end each line with a comma.
+
+    limit : most bytes of the file.
     """
     lines = [(line, [cell.strip() for cell in cells]) for line, cells in csv_lines(path, limit)]
     if not lines:
@@ -337,6 +344,8 @@ def csv_lines(
 
     Blank lines are skipped. Rows are read one by one: the file is held as its bytes only.
     data : what the file holds, where it was read already.
+
+    limit : most bytes of the file.
     """
     data = read_bytes(path, limit) if data is None else data
     if b"\0" in data:

@@ -34,7 +34,12 @@ INFEASIBLE, NOT_PASSED = 3, 4
     shell_complete=completion.scalars,
     help="A result to compare; repeatable.  [default: latency_s, energy_j, area_mm2]",
 )
-@click.option("--junit", type=click.Path(), metavar="FILE", help="Of tables: write JUnit XML, too.")
+@click.option(
+    "--junit",
+    type=click.Path(),
+    metavar="FILE",
+    help="Of tables: write JUnit XML, too: a test case a row.",
+)
 @shared.design
 @shared.technology
 @shared.format_
@@ -61,16 +66,16 @@ def compare(
     elector compare agreed.csv now.csv --tolerance 2% --metric energy_j --junit check.xml
     elector compare bert-base tpu-v4i a100-sxm-80gb --batch 8
     """
-    settings = shared.settings_of(assignments, options)
     if _are_tables(names):
-        for option, given in (("--set", settings), ("--technology", technology)):
-            if given:
-                raise InputError("is for MODEL A B: tables have their settings", field=option)
+        for option, value in shared.given(assignments, options, technology=technology).items():
+            said = "is for MODEL A B: tables have their settings"
+            raise InputError(said, field=option, value=value)
         _tables(names[0], names[1], tolerance or "0", metric, junit, format)
         return
     for option, given in (("--tolerance", tolerance), ("--junit", junit)):
         if given is not None:
             raise InputError("is for two tables: OLD.csv NEW.csv", field=option, value=given)
+    settings = shared.settings_of(assignments, options)
     _designs(names, metric, settings, technology, format)
 
 

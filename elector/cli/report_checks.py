@@ -131,10 +131,26 @@ def side_by_side(found: Sequence[text.Record], format: str) -> None:
     """One model on several accelerators: the first as it is, the others as ratios to it."""
     if format == "json":
         text.as_json(found)
-        return
-    if format == "csv":
+    elif format == "csv":
         text.as_csv(found)
-        return
+    else:
+        _ratios(found)
+    text.said(_notes(found))
+
+
+def _notes(found: Sequence[text.Record]) -> list[str]:
+    """What is said of the designs; what is not said of all names the accelerators."""
+    names: dict[str, list[str]] = {}
+    for entry in found:
+        for note in entry["notes"]:
+            names.setdefault(note, []).append(entry["accelerator"])
+    return [
+        note if len(whose) == len(found) else f"{note} (on {', '.join(whose)})"
+        for note, whose in names.items()
+    ]
+
+
+def _ratios(found: Sequence[text.Record]) -> None:
     first, known = found[0], registry()
     metrics = list(first["values"])
     rows = []

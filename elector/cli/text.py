@@ -107,8 +107,15 @@ def _folded(cell: str, size: int) -> list[str]:
 
 
 def paragraph(text: str, indent: str = "", width: int = WIDTH) -> str:
-    """Words in lines of at most `width`."""
-    return textwrap.fill(text, width, initial_indent=indent, subsequent_indent=indent + "  ")
+    """Words in lines of at most `width`; a longer word, as a path may be, stays whole."""
+    return textwrap.fill(
+        text,
+        width,
+        initial_indent=indent,
+        subsequent_indent=indent + "  ",
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 def cell(value: object) -> str:

@@ -132,7 +132,10 @@ def at_speed(activity: Activity, speed: Array) -> Activity:
 
 
 def at_voltage(prices: Prices, machine: Machine, volts: Array) -> Prices:
-    """Prices of the core's actions at a voltage (D,) relative to the full clock's."""
+    """Prices of the core's actions at a voltage (D,) relative to the full clock's.
+
+    volts : (D,) voltage over that of the full clock.
+    """
     actions = {
         name: rate.times(volts**2) if machine.actions[name].core else rate
         for name, rate in prices.actions.items()

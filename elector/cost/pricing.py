@@ -130,7 +130,10 @@ def compute_of(machine: Machine, units: Units) -> str:
 def price_keys(
     key: tuple[str, str], units: Units, compute: str
 ) -> tuple[list[tuple[str, str]], Array]:
-    """Distinct (part, quantity) of a price, and the (D,) code of each design; see `part_names`."""
+    """Distinct (part, quantity) of a price, and the (D,) code of each design; see `part_names`.
+
+    key : (part, quantity) with names of parameters in braces.
+    """
     names, codes = part_names("|".join(key), units, compute)
     pairs = [name.partition("|") for name in names]
     return [(part, quantity) for part, _, quantity in pairs], codes
@@ -160,6 +163,8 @@ def rate(
     """One price for D units: looked up once for each distinct (part, node), and draw.
 
     size : parameter whose bytes the law of the price follows; "" where it has none.
+
+    key : (part, quantity) with names of parameters in braces.
     """
     keys, codes = price_keys(key, units, compute)
     nodes, node_codes = units.nodes
@@ -228,7 +233,11 @@ class Cost:
         raise AttributeError(name)
 
     def put(self, where: Array, name: str, values: Array, group: str | None = None) -> None:
-        """Store the values of the designs `where`."""
+        """Store the values of the designs `where`.
+
+        where : (N,) places of the designs. values : (N,). group : name of a mapping of results,
+            None for the results themselves.
+        """
         table = self.scalars if group is None else self.groups.setdefault(group, {})
         if name not in table:
             table[name] = np.full(self.size, np.nan if group is None else 0.0)
@@ -308,7 +317,10 @@ def standing(
 
 
 def powered(activity: Activity, part: str, seconds: Array, rows: Array | None = None) -> Array:
-    """(D,) seconds of full leakage of a part: a gated one keeps a residue while it waits."""
+    """(D,) seconds of full leakage of a part: a gated one keeps a residue while it waits.
+
+    rows : (R,) bool, the rows that run; None for all.
+    """
     gating = activity.gating
     if part not in gating.awake:
         return seconds

@@ -153,7 +153,12 @@ def _split(stage: Stage, streams: Array, together: _Passed) -> tuple[Array, Arra
 
 
 def overlap(load: Array, chain_load: Array, chain: Array, streams: Array, periods: Array) -> Array:
-    """T = max(L + F, C / n) with the fill F of one period."""
+    """T = max(L + F, C / n) with the fill F of one period.
+
+    load, chain_load : (D,) seconds of the busiest resource, of everything and of the chain alone.
+        chain : (D,) seconds of the chain. streams, periods : (D,) independent sequences and layers
+        that repeat.
+    """
     fill = np.maximum(chain - chain_load, 0.0) / (streams * periods)
     return np.maximum(load + fill, chain / streams)
 
@@ -433,7 +438,10 @@ def _most(loads: list[Array]) -> Array:
 
 
 def groups(rows: tuple[Row, ...], subset: list[int]) -> list[tuple[int, list[int]]]:
-    """Each row with the streamed rows that follow it."""
+    """Each row with the streamed rows that follow it.
+
+    subset : places of rows, in their order.
+    """
     led: list[tuple[int, list[int]]] = []
     for i in subset:
         leader = rows[led[-1][0]] if led else None

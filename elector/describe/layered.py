@@ -75,7 +75,10 @@ def layer_keys(key: str) -> list[str]:
 
 
 def as_number(key: str, value: object) -> float:
-    """A value of a layer's column as a number: head types by their place in HEAD_TYPES."""
+    """A value of a layer's column as a number: head types by their place in HEAD_TYPES.
+
+    key : of the column. value : as a table or a user has it.
+    """
     field = layer_field(key)
     if value is not None and field is not None and field.type == "choice":
         return float(HEAD_TYPES.index(str(value)))

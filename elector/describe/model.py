@@ -429,11 +429,17 @@ class Models:
         return found
 
     def whole(self, values: np.ndarray) -> np.ndarray:
-        """(M,) sums over the layers of a model that have a column each."""
+        """(M,) sums over the layers of a model that have a column each.
+
+        values : one number for each column.
+        """
         return values if self.fold is None else self.fold.spread(self.fold.sum(values))
 
     def most(self, values: np.ndarray) -> np.ndarray:
-        """(M,) largest of the layers of a model that have a column each."""
+        """(M,) largest of the layers of a model that have a column each.
+
+        values : one number for each column.
+        """
         return values if self.fold is None else self.fold.spread(self.fold.most(values))
 
     def width_before(self, index: int) -> np.ndarray | None:

@@ -168,6 +168,8 @@ def stored(precision: str, weights: str = SAME, kv_cache: str = SAME) -> Precisi
 
     They are turned into the format that is multiplied where they are read. A format that the
     precision has by itself changes nothing.
+
+    weights, kv_cache : names of formats, or `same`.
     """
     own = precisions()[precision]
     packed = None if weights in (SAME, own.weights.name) else formats()[weights]

@@ -72,6 +72,8 @@ def size(value: object, symbols: Mapping[str, object], file: object, field: str)
     """A size from a cell of a file: a whole number or an expression of `symbols`.
 
     Raises InputError naming the file and the field for anything else.
+
+    value : the cell.
     """
     if isinstance(value, int) and not isinstance(value, bool):
         if not 0 <= value <= LARGEST:

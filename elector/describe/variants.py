@@ -128,7 +128,10 @@ def kind_of(entry: Block) -> str:
 
 
 def pattern_kinds(value: object, file: object = None) -> list[str]:
-    """Kinds of layers from a list or a text; none where there is no pattern."""
+    """Kinds of layers from a list or a text; none where there is no pattern.
+
+    value : what stands in the file.
+    """
     field = "pattern" if file is not None else "model.pattern"
     if value is None:
         return []

@@ -78,7 +78,10 @@ class Condition:
 
 @functools.cache
 def conditions(text: str) -> tuple[Condition, ...]:
-    """The conditions of a cell of the column `applies`."""
+    """The conditions of a cell of the column `applies`.
+
+    text : the cell.
+    """
     parsed = []
     for word in text.split():
         match = _CONDITION.fullmatch(word)
@@ -88,7 +91,10 @@ def conditions(text: str) -> tuple[Condition, ...]:
 
 
 def sentence(key: str, field: Field) -> str:
-    """What is said of a setting that has no effect."""
+    """What is said of a setting that has no effect.
+
+    key : dotted name of the setting.
+    """
     needs = " and ".join(condition.text for condition in conditions(field.applies))
     return f"{key} changes nothing: it counts where {needs}"
 

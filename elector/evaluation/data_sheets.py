@@ -48,7 +48,10 @@ def data_sheets() -> dict[tuple[str, str], Evidence]:
 
 
 def stated(name: str, setting: str, value: object) -> Stated:
-    """The figure `value` of the data sheet `name`, with its evidence."""
+    """The figure `value` of the data sheet `name`, with its evidence.
+
+    setting : where the figure stands in the description of the device.
+    """
     known = data_sheets()
     figure = Stated(str(value))
     figure.evidence = known.get((name, setting)) or known.get((name, "*"), OWN)
@@ -68,6 +71,8 @@ def evidence_of(
     rows : (D,) places of the designs in the table. given : the setting of each preset, None
     where it leaves it to the schema. place : (D,) preset of each design. A figure of a column
     is the user's own.
+
+    key : name of the setting.
     """
     column, default = f"accelerator.{key}", _default(machine, key)
     known = [default if v is None else getattr(v, "evidence", OWN) for v in given]

@@ -53,7 +53,10 @@ def scores() -> dict[tuple[str, str], PerplexityScores]:
 
 
 def priced(setting: str, name: str) -> bool:
-    """Whether a value of `workload.SETTING` loses nothing, or as much as was published."""
+    """Whether a value of `workload.SETTING` loses nothing, or as much as was published.
+
+    setting : name behind `workload.`. name : its value.
+    """
     if name == SAME or (setting, name) in scores():
         return True
     return setting == "precision" and name in precisions() and _wide(name)

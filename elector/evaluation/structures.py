@@ -141,7 +141,10 @@ def _shapes(table: SettingsTable) -> list[Array]:
 
 
 def combine(parts: list[Array]) -> Array:
-    """(D,) one integer for each distinct combination of codes, without overflow."""
+    """(D,) one integer for each distinct combination of codes, without overflow.
+
+    parts : (D,) codes each.
+    """
     key: Array = np.zeros(parts[0].shape, dtype=np.int64)
     room = 1
     for codes in parts:
@@ -157,7 +160,10 @@ def combine(parts: list[Array]) -> Array:
 
 
 def said(table: SettingsTable, rows: Array, s: Structures) -> dict[str, Array]:
-    """Notes of the models of a group, and the (D,) designs that have them."""
+    """Notes of the models of a group, and the (D,) designs that have them.
+
+    rows : (D,) places of the designs in the table.
+    """
     noted = {key: model.notes for key, model in s.models.items() if model.notes}
     notes: dict[str, Array] = {}
     codes, variants = table.columns["model"].codes[rows], s.variant_codes[rows]

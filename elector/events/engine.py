@@ -107,6 +107,8 @@ class EventEngine:
     fill gaps. Memory writes results first, then
     fetches in program order. Half of the buffer holds weights that were fetched ahead, half
     activations, so that neither can lock out the other.
+
+    start : time of the first event [s].
     """
 
     def __init__(

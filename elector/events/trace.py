@@ -89,6 +89,8 @@ def trace(columns: Mapping[str, Column], title: str, technology: Technology | No
     """Run the event-driven model of one design.
 
     Raises InputError for bad settings, InfeasibleError for a design that cannot run.
+
+    title : of the trace, in pictures and files.
     """
     chunk = inspect(columns, technology or Technology.load())
     require_feasible(chunk)
@@ -165,7 +167,10 @@ def _watts(
 
 
 def group(resource: str) -> str:
-    """Resources of one kind (crossbars of each matrix) share a line of the picture."""
+    """Resources of one kind (crossbars of each matrix) share a line of the picture.
+
+    resource : its name.
+    """
     return resource.partition(":")[0]
 
 
@@ -268,6 +273,8 @@ def mix(traced: Trace, name: str, kinds: list[str]) -> dict[str, Array]:
     A group of several (the crossbars of each matrix) counts as many as are ever busy at once as
     the whole: where one works after another, the one at work fills the line. Bars of single
     spans, thinner than a pixel, would hide one another: the last one drawn wins.
+
+    name : of the group. kinds : which kinds of spans.
     """
     line = traced.timeline
     mine = [s for s in line.spans if group(s.resource) == name]

@@ -27,7 +27,9 @@ from elector.machines.contract import (
     Machine,
     Member,
     Members,
+    Overlap,
     Planned,
+    Stream,
     Unit,
     Units,
     alone_in,
@@ -241,6 +243,16 @@ def _waiting(activity: Activity, several: Array) -> Activity:
     return replace(activity, alone=alone, overlap=replace(activity.overlap, streams=streams))
 
 
+def _messages(name: str, carried: Array, waits: Array) -> Callable[[Array, Array], Stream]:
+    """What one of n streams takes of a link: its share of the bytes, and every latency anew."""
+
+    def of(n: Array, rows: Array) -> Stream:
+        seconds = carried[rows] / n + waits[rows]
+        return Stream(seconds, seconds, None, {name: seconds})
+
+    return of
+
+
 def _links(hybrid: Hybrid, assigned: Assigned, index: Array, units: Units) -> list[Unit[Activity]]:
     """The links as units that carry: seconds, and bytes over all runs."""
     carriers, never = [], np.zeros(index.size)
@@ -249,11 +261,14 @@ def _links(hybrid: Hybrid, assigned: Assigned, index: Array, units: Units) -> li
         count = np.where((assigned.link == i)[:, None], assigned.ops.count, 0.0)
         start = f"links.{link.name}."
         wait = units.number(f"{start}latency")
-        each = assigned.moved[:, index] / units.number(f"{start}bandwidth") + wait
-        seconds = count[:, index] * each
+        runs, carried = (x[:, index] for x in (count, count * assigned.moved))
+        carried = carried / units.number(f"{start}bandwidth")
+        seconds = carried + runs * wait
         moved = {name: Count(count * assigned.moved, index)}
         activity = Activity(
             {name: seconds}, seconds, seconds, moved, never, never, {}, never > 0, never
         )
+        overlap = Overlap(streams=_messages(name, carried, runs * wait))
+        activity = replace(activity, overlap=overlap)
         carriers.append(Unit(name, "", activity, never > 0, link=True))
     return carriers

@@ -26,6 +26,8 @@ def fastest_of(
 
     bounds : of each unit, the seconds its plans take at least; None where it has no choice.
     index : (D,) pair of each design.
+
+    solve : what designs do under given plans.
     """
     several = [least for least in bounds if least is not None]
 
@@ -75,7 +77,11 @@ def _fastest(least: Array, places: Array, ops: Operations, index: Array, solve: 
 
 
 def under(prepared: Planned, part: slice | Array, plan: Array | None, trial: bool) -> Activity:
-    """What designs do under the plans (D,) asked for, where they are a unit's own."""
+    """What designs do under the plans (D,) asked for, where they are a unit's own.
+
+    plan : (D,) places of plans; None where the unit has no choice. trial : whether only the seconds
+        are wanted.
+    """
     allowed = np.isfinite(prepared.least(part))
     own = allowed.argmax(axis=0)
     if plan is None:

@@ -65,7 +65,10 @@ Loader = Callable[[Mapping[str, object], str, object], tuple[Machine, Settings]]
 
 
 def read(data: Mapping[str, object], file: object, load: Loader) -> tuple[Machine, Settings]:
-    """The hybrid that the entries of a file describe."""
+    """The hybrid that the entries of a file describe.
+
+    data : what the file holds. load : reads the description of a unit.
+    """
     members, settings = _units(data.get("units"), file, load)
     links, own = _links(data.get("links", []), members, file)
     rules = read_rules(data.get("assignment"), tuple(m.name for m in members), file)
@@ -75,7 +78,10 @@ def read(data: Mapping[str, object], file: object, load: Loader) -> tuple[Machin
 def change(
     machine: Machine, settings: Settings, data: Mapping[str, object], file: object
 ) -> tuple[Machine, Settings]:
-    """A hybrid with other settings of its units, or another assignment."""
+    """A hybrid with other settings of its units, or another assignment.
+
+    data : what differs, as a file would say it.
+    """
     hybrid = machine.hybrid
     assert hybrid is not None
     if "links" in data:
@@ -167,7 +173,10 @@ def _links(
 
 
 def read_rules(data: object, units: tuple[str, ...], file: object) -> tuple[AssignmentRule, ...]:
-    """The rules of an assignment; a hybrid of one unit needs none."""
+    """The rules of an assignment; a hybrid of one unit needs none.
+
+    data : the entry `assignment` of the file.
+    """
     if data is None and len(units) == 1:
         return (AssignmentRule((), units[0]),)
     if not isinstance(data, list) or not data:

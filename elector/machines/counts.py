@@ -60,6 +60,8 @@ def sum_rows(values: Array) -> Array:
 
     numpy's own sum may group terms differently when X is 1 or when the rows lie side by side
     in memory; a design alone would then differ in the last bit from itself in a batch.
+
+    values : (R, X).
     """
     if not values.shape[0]:
         return np.zeros(values.shape[1])
@@ -69,7 +71,10 @@ def sum_rows(values: Array) -> Array:
 
 
 def total(values: Sequence[Array]) -> Array:
-    """The sum of arrays of one shape, in their order."""
+    """The sum of arrays of one shape, in their order.
+
+    values : the arrays.
+    """
     result = values[0]
     for value in values[1:]:
         result = result + value
@@ -77,7 +82,10 @@ def total(values: Sequence[Array]) -> Array:
 
 
 def largest(values: Sequence[Array]) -> Array:
-    """The largest of arrays of one shape, place by place."""
+    """The largest of arrays of one shape, place by place.
+
+    values : the arrays.
+    """
     result = values[0]
     for value in values[1:]:
         result = np.maximum(result, value)

@@ -86,7 +86,10 @@ class Note:
         )
 
     def among(self, rows: Array) -> Note:
-        """The note for those of (D,) bool designs only."""
+        """The note for those of (D,) bool designs only.
+
+        rows : (D,) bool.
+        """
         return Note(self.where & rows, self.numbers)
 
 
@@ -489,7 +492,10 @@ class Details(ActivityRecord):
 
 
 def undivided(alone: Array, busy: dict[str, Array | Count]) -> Callable[[Array, Array], Stream]:
-    """`streams` of a machine on which every stream takes what the whole batch takes."""
+    """`streams` of a machine on which every stream takes what the whole batch takes.
+
+    alone : (R, D) seconds of the whole batch.
+    """
 
     def of(n: Array, rows: Array) -> Stream:
         own = {name: (x.each() if isinstance(x, Count) else x)[rows] for name, x in busy.items()}
@@ -500,6 +506,9 @@ def undivided(alone: Array, busy: dict[str, Array | Count]) -> Callable[[Array, 
 
 def waiting(alone: Array, busy: dict[str, Array | Count], several: Array) -> Array:
     """(R, D) seconds of rows of a queue: where units answer one another, host and device wait
-    for each other in turn, so that a row takes the longer of the two."""
+    for each other in turn, so that a row takes the longer of the two.
+
+    alone, several : (R, D) seconds of a row by itself and in the queue.
+    """
     longest = largest([x.each() if isinstance(x, Count) else x for x in busy.values()])
     return np.where(several, longest, alone)

@@ -130,7 +130,10 @@ def plan(ops: Operations, index: Array, memories: Memories, tiles: Array) -> Til
 
 
 def cells(count: Array) -> Iterator[tuple[Array, Array]]:
-    """Where (R, X) counts are not 0: rows and columns, each (N,), in slabs."""
+    """Where (R, X) counts are not 0: rows and columns, each (N,), in slabs.
+
+    count : (R, X).
+    """
     there = count > 0
     where, size = np.flatnonzero(there), there.shape[1]
     row = np.repeat(np.arange(there.shape[0]), np.count_nonzero(there, axis=1))
@@ -145,7 +148,10 @@ def gathered(values: Array, place: Array) -> Array:
 
 
 def setting(values: Array) -> Setting:
-    """The number itself where all are the same."""
+    """The number itself where all are the same.
+
+    values : (D,) numbers.
+    """
     return float(values[0]) if values.size and (values == values[0]).all() else values
 
 
@@ -296,7 +302,10 @@ def _rooms(
 def smallest_tile(
     m: Array, k: Array, n: Array, a_width: Setting, b_width: Setting, accumulator: float
 ) -> Array:
-    """Bytes of the least tile: one output with a slice of each operand."""
+    """Bytes of the least tile: one output with a slice of each operand.
+
+    a_width, b_width : bytes of an element of each operand.
+    """
     thin = np.minimum(k, SLICE)
     return thin * (a_width + b_width) + accumulator
 

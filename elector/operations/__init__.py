@@ -142,6 +142,8 @@ def decode_passes(step: Step, prompt: Array, source: Array) -> list[Pass]:
 
     With a window (Mistral, arXiv 2310.06825, section 2) the keys grow up to it and stay there:
     where blocks reach back differently far, a pass for the tokens between one reach and the next.
+
+    source : (M,) tokens of the encoder's output, 0 without one.
     """
     batch, once = step.workload.batch, np.ones_like(prompt)
     tokens = np.maximum(step.workload.generate - 1.0, 0.0)

@@ -284,7 +284,10 @@ _BOUNDS = ("window", "chunk", "index_top_k")
 
 
 def reach_of(models: Models, index: int, bounds: tuple[str, ...] = _BOUNDS) -> Array:
-    """(M,) keys that a query of a block sees at most; infinite where there is no bound."""
+    """(M,) keys that a query of a block sees at most; infinite where there is no bound.
+
+    bounds : names of the bounds that count.
+    """
     reach = np.full(models.size, np.inf)
     for name in bounds:
         values = models.block.get(name)
@@ -388,7 +391,10 @@ def _softmax(step: Step, causal: bool) -> tuple[str, ...]:
 
 
 def probabilities(step: Step, scope: Scope, scores: Value, causal: bool) -> Value:
-    """Scale, mask, softmax, and dropout of the probabilities in training."""
+    """Scale, mask, softmax, and dropout of the probabilities in training.
+
+    causal : whether a query sees earlier keys only.
+    """
     formulas = _softmax(step, causal and not scope.cross)
     recipe = VectorRecipe(
         Role.SOFTMAX,

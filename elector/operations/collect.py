@@ -95,7 +95,11 @@ class Collector:
         operands: tuple[Operand, Operand],
         widths: tuple[float, float, float] | None = None,
     ) -> int:
-        """One kind of matrix product; its place in the table, -1 where no pair has it."""
+        """One kind of matrix product; its place in the table, -1 where no pair has it.
+
+        count : (M,) times it runs. widths : bytes of an element of a, b and the result, where they
+            are not those of the step.
+        """
         if not count.any():
             return -1
         s = shape
@@ -133,7 +137,10 @@ class Collector:
         sizes: Sizes,
         operands: tuple[Operand, Operand],
     ) -> int:
-        """Element-wise or row-wise work on `elements`; its place, -1 where no pair has it."""
+        """Element-wise or row-wise work on `elements`; its place, -1 where no pair has it.
+
+        count : (M,) times it runs.
+        """
         if not count.any():
             return -1
         width = self.format.activation
@@ -181,14 +188,20 @@ class Collector:
         return Graph(self.operands)
 
     def table(self, name: str) -> Array:
-        """(R, M) values of one number."""
+        """(R, M) values of one number.
+
+        name : of the number.
+        """
         values = np.empty((len(self.rows), self.size))
         for i, numbers in enumerate(self.numbers):
             values[i] = numbers[name]
         return values
 
     def widths(self, name: str) -> Array:
-        """(R,) width of one operand [byte]."""
+        """(R,) width of one operand [byte].
+
+        name : a, b or out.
+        """
         return np.array([numbers[name] for numbers in self.numbers], dtype=float)
 
     def _stored(self, row: Row) -> Format | None:

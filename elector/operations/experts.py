@@ -162,7 +162,10 @@ def _shared(step: Step, scope: Scope, x: Value, width: Array) -> Value:
 
 
 def activation(step: Step, role: Role, with_bias: bool, gate: Value | None) -> VectorRecipe:
-    """The function of a feed-forward, with its bias and its gate."""
+    """The function of a feed-forward, with its bias and its gate.
+
+    with_bias : whether the product before has one.
+    """
     name = step.models.template.activation
     also, back = biased(step, with_bias, Subset.BODY)
     gates = ("gate",) if gate is not None else ()

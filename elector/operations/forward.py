@@ -99,6 +99,8 @@ def blocks(step: Step, run: Pass, indices: Iterable[int], x: Value, memory: Valu
     """The layers of some blocks one after another, and again where they are computed again.
 
     x : what the first of them reads. memory : the encoder's output, or None.
+
+    indices : of the blocks, in their order.
     """
     done: list[tuple[int, Layers]] = []
     for index in indices:
@@ -258,7 +260,10 @@ def _fed(step: Step, scope: Scope, index: int, x: Value) -> Value:
 def residual(
     step: Step, scope: Scope, role: Role, y: Value, around: Value, with_bias: bool
 ) -> Value:
-    """The bias of the last product, if it has one, and what goes around the sublayer."""
+    """The bias of the last product, if it has one, and what goes around the sublayer.
+
+    with_bias : whether the product before has one.
+    """
     also, back = biased(step, with_bias, Subset.BODY)
     recipe = VectorRecipe(
         role,

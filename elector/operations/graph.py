@@ -127,11 +127,17 @@ class Value:
             self.sources.append((row, None, None))
 
     def takes(self, other: Value, times: Array | None = None, way: Way | None = None) -> None:
-        """It is another tensor, or holds it or a part of it."""
+        """It is another tensor, or holds it or a part of it.
+
+        times : (M,) how often; None for as often as it is there itself.
+        """
         self.sources.append((other, times, way))
 
     def reads(self, other: Value, times: Array | None = None, way: Way | None = None) -> None:
-        """It takes another tensor, whose gradient is then this one's."""
+        """It takes another tensor, whose gradient is then this one's.
+
+        times : (M,) how often; None for as often as it is there itself.
+        """
         self.takes(other, times, way)
         if self.needed:
             other.gradient.takes(self.gradient, times, way)
@@ -198,14 +204,20 @@ def detached(value: Value) -> Value:
 
 
 def sometimes(value: Value, there: Array) -> Value:
-    """A tensor in the pairs (M,) bool that have it."""
+    """A tensor in the pairs (M,) bool that have it.
+
+    there : (M,) bool.
+    """
     part = value.view(value.rows, value.width, value.count * there)
     part.whole = [(value, there)]
     return part
 
 
 def derived(parts: Sequence[Value], rows: Array, width: Array, count: Array | None = None) -> Value:
-    """A tensor of the elements, or of the sum, of others; count : as often as the first of them."""
+    """A tensor of the elements, or of the sum, of others; count : as often as the first of them.
+
+    width : (M,) elements of a row.
+    """
     needed, missing = wanted(parts)
     value = Value(rows, width, parts[0].count if count is None else count, needed, missing)
     for part in parts:
@@ -245,7 +257,10 @@ def wanted(parts: Sequence[Value | None]) -> tuple[bool, Array | float]:
 
 
 def either(this: Value, there: Array, other: Value, width: Array) -> Value:
-    """One tensor where it is there (M,) bool, elsewhere the other."""
+    """One tensor where it is there (M,) bool, elsewhere the other.
+
+    width : (M,) elements of a row.
+    """
     chosen = Value(this.rows, width, other.count, *wanted((this, other)))
     for value, where, way in ((this, there, Way.THERE), (other, ~there, Way.ELSE)):
         if where.any():
@@ -272,11 +287,17 @@ class Graph:
         self._sources: dict[Value, tuple[Source, ...]] = {}
 
     def operand(self, row: int, name: str) -> Operand:
-        """The first (a) or second (b) operand of a row."""
+        """The first (a) or second (b) operand of a row.
+
+        name : a or b.
+        """
         return self._operands[row]["ab".index(name)]
 
     def sources(self, row: int, name: str) -> tuple[Source, ...]:
-        """The rows that make an operand; none for parameters and inputs of the step."""
+        """The rows that make an operand; none for parameters and inputs of the step.
+
+        name : a or b.
+        """
         operand = self.operand(row, name)
         return self.sources_of(operand) if isinstance(operand, Value) else ()
 

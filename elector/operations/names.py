@@ -9,7 +9,11 @@ from elector.operations.roles import Place, Role, RowPart, layer_word, word
 
 
 def operation(role: Role, part: RowPart, cross: bool, index: int, variant: str) -> str:
-    """The name of an operation: the word that users' files have for it."""
+    """The name of an operation: the word that users' files have for it.
+
+    cross : whether it is of attention over the encoder's output. variant : what tells operations of
+        one role apart.
+    """
     return word(role, part, cross, index, variant)
 
 

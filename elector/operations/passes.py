@@ -64,7 +64,10 @@ def activation_saves(activation: str) -> Saves:
 
 
 def biased(step: Step, there: bool, subset: Subset) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Formulas of a bias that is added in the same pass, forward and backward."""
+    """Formulas of a bias that is added in the same pass, forward and backward.
+
+    there : whether there is one.
+    """
     if not there:
         return (), ()
     return ("bias",), ("bias_backward",) if step.trains(subset) else ()

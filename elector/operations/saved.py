@@ -55,7 +55,10 @@ class Saved:
     written: list[Value] = field(default_factory=list)
 
     def keep(self, value: Value, count: Array, layer: int | None) -> None:
-        """A tensor stays, `count` (M,) times; once more asked for, the more counts."""
+        """A tensor stays, `count` (M,) times; once more asked for, the more counts.
+
+        layer : number of the layer, None where the tensor belongs to none.
+        """
         if value.whole:
             for other, there in value.whole:
                 self.keep(other, count * there, layer)
@@ -64,7 +67,10 @@ class Saved:
         value.kept = count if value.kept is None else np.maximum(value.kept, count)
 
     def mask(self, value: Value, count: Array, layer: int | None) -> None:
-        """The mask that made a tensor stays."""
+        """The mask that made a tensor stays.
+
+        count : (M,) times. layer : number of the layer, None where the tensor belongs to none.
+        """
         self.masks.append(_Mask(value, count, layer))
 
     def settle(self, out: Collector) -> None:
@@ -109,6 +115,8 @@ class Saved:
         """(M,) bytes at once: those of one micro-batch, whose tensors go before the next comes.
 
         width : bytes of an element.
+
+        micro_batches : (M,) into which a batch is cut.
         """
         always = np.zeros(1)
         again: dict[int, Array] = {}

@@ -41,10 +41,12 @@ def report(
     *,
     settings: Mapping[str, object] | None = None,
     technology: Technology | None = None,
+    words: Sequence[str] = (),
 ) -> Path:
     """Write the page of one pair and return where it lies.
 
     model, accelerator, settings, technology : as of `simulate`. out : the file to write.
+    words : what the commands that repeat it need beside the settings (`--technology FILE`).
     An infeasible pair has a page with its reason, its area and its memory.
     Raises InputError for bad settings.
     """
@@ -60,7 +62,7 @@ def report(
         "roof": _roof(found, operations),
     }
     path = Path(out)
-    body = _body(found, title, _command(model, accelerator, settings or {}))
+    body = _body(found, title, _command([model, accelerator], settings or {}, words))
     page.write(page.document(title, body, told, columns, "pair.js"), path)
     return path
 
@@ -148,11 +150,11 @@ def _groups(found: Mapping[str, Any]) -> list[dict[str, Any]]:
     return groups
 
 
-def _command(model: str, accelerator: str, settings: Mapping[str, object]) -> str:
-    words = [model, accelerator]
+def _command(pair: list[str], settings: Mapping[str, object], more: Sequence[str]) -> str:
+    words = list(pair)
     for key, value in settings.items():
         words += ["--set", f"{key}={value}"]
-    return " ".join(map(shlex.quote, words))
+    return " ".join(map(shlex.quote, [*words, *more]))
 
 
 def _body(found: Mapping[str, Any], title: str, words: str) -> str:

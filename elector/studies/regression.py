@@ -246,7 +246,10 @@ def _metric(
 
 
 def junit(old: str, new: str, moved: Sequence[MovedResult]) -> str:
-    """The comparison as JUnit XML: a test case a row."""
+    """The comparison as JUnit XML: a test case a row.
+
+    old, new : names of the two tables.
+    """
     rows: dict[str, list[MovedResult]] = {}
     for entry in moved:
         rows.setdefault(entry.design, []).append(entry)

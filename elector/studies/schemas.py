@@ -399,7 +399,10 @@ def _parameters(fields: Mapping[str, Field]) -> Schema:
 
 
 def parameter(entry: Schema) -> Schema:
-    """A value, a list of values, a range, or multiples of another parameter."""
+    """A value, a list of values, a range, or multiples of another parameter.
+
+    entry : the JSON Schema of one value.
+    """
     plain = {k: v for k, v in entry.items() if k not in ("description", "default")}
     factors = {"type": "array", "items": {"type": ["number", "string"]}, "minItems": 1}
     span = _closed(

@@ -26,7 +26,10 @@ Check = Callable[[Columns, int], object]
 
 
 def unreadable(columns: Columns, size: int) -> dict[int, InputError]:
-    """Row -> what is wrong with it, for every row of `size` that cannot be evaluated."""
+    """Row -> what is wrong with it, for every row of `size` that cannot be evaluated.
+
+    columns : dotted name -> (D,) values.
+    """
     wrong: dict[int, InputError] = {}
     left = np.ones(size, dtype=bool)
     for codes, errors in _bad_values(columns):

@@ -40,7 +40,8 @@ def side_by_side(
 
     Returns a record an accelerator: accelerator, feasible, reason (of an infeasible one), and
     for each metric `values`, `ratios` (to the reference; None where there is none) and `reasons`
-    (the parts whose difference is largest). Raises InputError for bad settings.
+    (the parts whose difference is largest); `notes` as of `simulate`. Raises InputError for bad
+    settings.
     """
     if len(accelerators) < 2:
         raise InputError(
@@ -80,6 +81,7 @@ def _compared(
         "values": values,
         "ratios": {name: _ratio(value, first.get(name)) for name, value in values.items()},
         "reasons": {name: _reason(name, entry, first) for name in metrics},
+        "notes": entry["notes"],
     }
 
 

@@ -302,6 +302,8 @@ def trace(
     Parameters are those of `simulate`. The result has the spans as a table (`frame`), writes a
     file for Perfetto (elector.events.trace.write) and draws itself (elector.events.trace.draw).
     Raises InputError, and InfeasibleError for a design that cannot run.
+
+    settings : dotted name -> value; None for none.
     """
     from elector.events.trace import trace as traced
 

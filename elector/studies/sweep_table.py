@@ -59,7 +59,10 @@ class Kinds:
         return FRONT[1] in self.header
 
     def is_result(self, name: str) -> bool:
-        """Whether a column is one that a sweep of a table with this header appends."""
+        """Whether a column is one that a sweep of a table with this header appends.
+
+        name : of the column.
+        """
         first, dot, rest = name.partition(".")
         if dot and first in self.workloads:
             name = rest
@@ -68,20 +71,29 @@ class Kinds:
         return known or name in (*STATUS, *REMARKS) or first == SETTINGS
 
     def is_figure(self, name: str) -> bool:
-        """Whether a column holds numbers that were computed."""
+        """Whether a column holds numbers that were computed.
+
+        name : of the column.
+        """
         text = (*STATUS, *REMARKS)
         return self.is_result(name) and name not in text and not name.startswith(f"{SETTINGS}.")
 
     def is_passed(self, name: str) -> bool:
         """Whether a column is passed through: a note, or a result of a front that only its space
-        knows, such as an accuracy, a figure of a training run, or what `define` names."""
+        knows, such as an accuracy, a figure of a training run, or what `define` names.
+
+        name : of the column.
+        """
         own = name.startswith("note.") or name in PASSED_THROUGH
         front = list(self.header[:1]) == [FRONT[0]] and self._has_status
         plain = name.partition(".")[0] not in ("model", "accelerator", "workload", "workloads")
         return own or (front and plain and not self.is_result(name))
 
     def is_setting(self, name: str) -> bool:
-        """Whether a column holds settings."""
+        """Whether a column holds settings.
+
+        name : of the column.
+        """
         return not self.is_result(name) and not self.is_passed(name)
 
 

@@ -137,6 +137,7 @@ def validate(
     only: str = "",
     technology: Technology | None = None,
     simulate: Simulate | None = None,
+    wanted: Callable[[ValidationCase], bool] | None = None,
 ) -> list[CaseResult]:
     """Run the cases of a file (the shipped ones by default) and compare.
 
@@ -147,6 +148,7 @@ def validate(
     technology : prices; the shipped tables by default.
     simulate : the simulator, called as simulate(model, accelerator, settings=...,
         technology=..., operations=...); elector's own by default.
+    wanted : which of those cases to run; all by default.
     """
     path = Path(data) if data is not None else DATA / "published.csv"
     every = load_cases(path)
@@ -158,6 +160,8 @@ def validate(
             value=only,
             allowed=sorted({case.group for case in every}),
         )
+    if wanted is not None:
+        chosen = [case for case in chosen if wanted(case)]
     run = simulate or _own_simulate()
     known: dict[tuple[str, str, str, bool], Mapping[str, Any]] = {}
     outcomes = []

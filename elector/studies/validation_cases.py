@@ -233,6 +233,8 @@ def parse_settings(text: str) -> dict[str, object]:
 
     >>> parse_settings("workload.mode=training workload.batch=28")
     {'workload.mode': 'training', 'workload.batch': '28'}
+
+    text : words KEY=VALUE.
     """
     try:
         words = shlex.split(text)

@@ -59,7 +59,10 @@ class Price:
 
 
 def group(evidence: str, verified: bool) -> str:
-    """Group of PROVENANCE. What was only read second-hand is reported with the assumed."""
+    """Group of PROVENANCE. What was only read second-hand is reported with the assumed.
+
+    evidence : of the weakest row. verified : whether all rows were read at their source.
+    """
     if not verified or evidence == "assumed":
         return "assumed"
     return evidence if evidence in PROVENANCE else "published"
@@ -70,7 +73,10 @@ def _weakest(*evidence: str) -> str:
 
 
 def from_row(row: ConstantRow, note: str) -> Price:
-    """The price a row states, at its own node."""
+    """The price a row states, at its own node.
+
+    note : how it was derived.
+    """
     return Price(
         value=row.value,
         unit=row.unit,
@@ -85,7 +91,10 @@ def from_row(row: ConstantRow, note: str) -> Price:
 def scaled(
     rows: tuple[ConstantRow, ...], value: float, note: str, by: tuple[ConstantRow, ...] = ()
 ) -> Price:
-    """A price carried from the nodes of `rows` to another, by the ratios of the rows `by`."""
+    """A price carried from the nodes of `rows` to another, by the ratios of the rows `by`.
+
+    value : in SI. note : how it was derived.
+    """
     behind = (*rows, *by)
     return Price(
         value=value,

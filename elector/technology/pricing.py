@@ -143,6 +143,8 @@ class Technology:
 
         quantity : a name, or a sum of products of names as in data/quantities.csv, where
             `other:name` is a quantity of another part.
+
+        node_nm : the node [nm].
         """
         key = (part, quantity, float(node_nm))
         found = self._prices.get(key)

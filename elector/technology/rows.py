@@ -82,7 +82,10 @@ def quantities() -> tuple[PartQuantity, ...]:
 
 @functools.cache
 def find_quantity(part: str, quantity: str) -> PartQuantity | None:
-    """The meaning of a pair; `mac.*` stands for every part that begins with `mac.`."""
+    """The meaning of a pair; `mac.*` stands for every part that begins with `mac.`.
+
+    part, quantity : the pair, as tables have it.
+    """
     for known in quantities():
         prefix = known.part.removesuffix("*")
         same = part == known.part or (prefix != known.part and part.startswith(prefix))

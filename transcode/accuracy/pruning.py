@@ -57,7 +57,10 @@ class ThresholdCurve:
     std: np.ndarray
 
     def price(self, name: str, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(D,) loss and standard deviation; InputError beyond the published thresholds."""
+        """(D,) loss and standard deviation; InputError beyond the published thresholds.
+
+        name : of the threshold. values : (D,) thresholds.
+        """
         outside = (values < self.at[0]) | (values > self.at[-1])
         if outside.any():
             raise InputError(

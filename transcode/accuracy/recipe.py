@@ -97,7 +97,10 @@ def format_prices() -> Mapping[str, FormatPrice]:
 
 
 def accuracy_class(number_format: str) -> str:
-    """Formats of one class give the same accuracy."""
+    """Formats of one class give the same accuracy.
+
+    number_format : its name.
+    """
     price = format_prices().get(number_format)
     published = price is not None and price.evidence == "published"
     return WIDE if published else number_format

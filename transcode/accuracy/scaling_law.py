@@ -153,7 +153,10 @@ def shape_increase(features: Mapping[str, np.ndarray], size: int) -> np.ndarray:
 def scaling_law(
     law: str, data: str, tokens: float | None, per_parameter: float | None
 ) -> ScalingLaw:
-    """The law of a name, with the error it was checked to have."""
+    """The law of a name, with the error it was checked to have.
+
+    per_parameter : tokens of training for each parameter; None for the usual ratio.
+    """
     if law not in LAWS:
         raise InputError("unknown law", field="accuracy.law", value=law, allowed=tuple(LAWS))
     return ScalingLaw(law, data, tokens, per_parameter or RATIO, check(law))
@@ -212,6 +215,8 @@ def transfer(law: str, fitted_on: str, asked_of: str) -> tuple[float, int]:
 
     logit(accuracy) = a + b loss, fitted on one family of decoders and asked of the other: how
     far a law carries from family to family. Rows under ten billion tokens are left out.
+
+    fitted_on, asked_of : names of families of decoders.
     """
     loss, logit, family = [], [], []
     for row in records():

@@ -72,6 +72,9 @@ class WithFormat:
 
 
 def text_of(source: AccuracySource, layered: bool) -> str:
-    """The description, with what other heads do where a space has them."""
+    """The description, with what other heads do where a space has them.
+
+    layered : whether layers have settings of their own.
+    """
     text = source.describe()
     return f"{text}\n{head_type_effects().describe()}" if layered else text

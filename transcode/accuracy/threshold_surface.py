@@ -130,6 +130,8 @@ def of_table(name: str) -> tuple[TrainedScore, ...]:
     """The trained models of a sparsity table, shipped or a file; none where it has no accuracy.
 
     Its rows repeat the accuracy for each operation; a row without both thresholds says nothing.
+
+    name : of a shipped table, or a file.
     """
     shipped = SIMULATOR / "sparsity" / f"{name}.csv"
     path = shipped if paths.is_file(shipped) else Path(name)
@@ -161,7 +163,10 @@ def of_table(name: str) -> tuple[TrainedScore, ...]:
 
 
 def prices(trained: Sequence[TrainedScore], task: str, source: str) -> TrainedPrices:
-    """The prices of a task: from its own models, or from those of the others."""
+    """The prices of a task: from its own models, or from those of the others.
+
+    source : where the scores come from, as messages say it.
+    """
     if not trained:
         raise InputError(
             "has no accuracies, so no accuracy source prices its pruning: leave out the objective "
@@ -182,7 +187,10 @@ def prices(trained: Sequence[TrainedScore], task: str, source: str) -> TrainedPr
 
 
 def surface(trained: Sequence[TrainedScore], source: str) -> LossSurface:
-    """The surface of one task; InputError where a cell of its grid is missing."""
+    """The surface of one task; InputError where a cell of its grid is missing.
+
+    source : where the scores come from, as messages say it.
+    """
     axes = [np.array(sorted({getattr(t, name) for t in trained})) for name in ("tau_i", "tau_t")]
     if axes[0][0] > 0 or axes[1][0] > 0:
         raise InputError(

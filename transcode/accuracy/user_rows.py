@@ -181,7 +181,10 @@ def of_task(rows: Sequence[UserRow], names: Sequence[str], path: str | Path) -> 
 
 
 def as_published(row: UserRow, task: str, reference: str) -> PublishedScore:
-    """The row as the surrogate takes it: of the task's stated protocol unless it says otherwise."""
+    """The row as the surrogate takes it: of the task's stated protocol unless it says otherwise.
+
+    reference : the source, where the row has none.
+    """
     record = row.record
     return PublishedScore(
         name=row.name,

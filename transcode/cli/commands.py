@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, TypedDict, Unpack
 
 import click
 
-from elector.base.errors import EvaluationError, InfeasibleError
+from elector.base.errors import EvaluationError, InfeasibleError, InputError
 from elector.cli.commands import CommandGroup
 from elector.cli.compare import INFEASIBLE, NOT_PASSED
 from elector.cli.entry import INTERRUPTED
-from elector.cli.options import FORMATS
+from elector.cli.options import FORMATS, was_given
 from transcode import __version__
 from transcode.cli import questions
 from transcode.cli.questions import compare, plot, report, show
@@ -190,6 +190,8 @@ def search(
     from elector.cli.report import progress
     from transcode.cli import report
 
+    if asked["stall"] is None and was_given("stall_batches"):
+        raise InputError("is how far --stall looks back", field="--stall-batches")
     command = " ".join(["transcode", *sys.argv[1:]])
     try:
         with progress(quiet, report.progress_line) as show:
@@ -302,7 +304,7 @@ _FORMAT = click.option(
     "--junit",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Write the verdicts as JUnit XML, too.",
+    help="Write JUnit XML, too: a test case a requirement.",
 )
 @_FORMAT
 def check(

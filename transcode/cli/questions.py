@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from elector.base.errors import InfeasibleError
-from elector.cli.options import FORMATS
+from elector.cli.options import FORMATS, no_format_beside_yaml
 
 if TYPE_CHECKING:
     from transcode.runs.query import Front, Recorded
@@ -128,6 +128,7 @@ def show(run: Path, id: int, as_file: bool, format: str) -> None:
     from transcode import runs
     from transcode.cli import report_design
 
+    no_format_beside_yaml(as_file)
     found = runs.query.settled(run, lambda recorded: runs.design.design(recorded, id))
     if as_file:
         click.echo(report_design.as_yaml(found), nl=False)

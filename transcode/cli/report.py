@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
@@ -16,6 +16,7 @@ import click
 import numpy as np
 
 from elector.base import paths, quantity
+from elector.cli.text import paragraph
 from elector.cost.results import Registry
 from transcode import pareto, runs
 from transcode.objective import Rejections
@@ -68,12 +69,22 @@ def moment(found: runs.snapshot.Snapshot, format: str, notes: Sequence[str] = ()
         click.echo(text, nl=False)
         return
     manifest, console = dict(found.manifest), _console()
-    for line in (
-        *lines,
-        *_front(manifest, dict(found.columns), console),
-        *_about(manifest, found.folder),
-    ):
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    _said(
+        (
+            *lines,
+            *_front(manifest, dict(found.columns), console),
+            *_about(manifest, found.folder),
+        ),
+        console,
+    )
+
+
+def _said(lines: Iterable[str], console: Console) -> None:
+    """Sentences on the console, in lines that any terminal shows whole; indents stay."""
+    for line in "\n".join(lines).splitlines():
+        words = line.lstrip()
+        wrapped = paragraph(words, line[: len(line) - len(words)])
+        console.print(wrapped, markup=False, highlight=False, soft_wrap=True)
 
 
 def selection(found: runs.query.Front, recorded: runs.query.Recorded, format: str) -> None:
@@ -133,8 +144,7 @@ def _selected(
     description = {**recorded.manifest["space"], "objectives": objectives}
     notes = _front({"space": description}, columns, console, extra, title)
     notes.append(f"of {found.looked_at:,} feasible designs that were recorded and asked for")
-    for line in notes:
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    _said(notes, console)
 
 
 def verdicts(found: list[runs.checks.Verdict], format: str) -> None:

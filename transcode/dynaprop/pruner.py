@@ -221,6 +221,8 @@ class DynaProp:
 
         Densities are means over all recorded steps. Thresholds that were not fixed stay empty,
         which means any. Operations that are not pruned follow as dense, assumed.
+
+        task, seed, accuracy : what the columns of these names say in every row.
         """
         if not self._sums.total:
             raise InputError(

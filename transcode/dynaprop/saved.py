@@ -76,7 +76,10 @@ class Saver:
         self._storages: dict[int, tuple[StorageWeakRef, weakref.ref[Kept]]] = {}
 
     def spare(self, parameters: Iterable[Tensor]) -> None:
-        """Names the tensors that are neither packed nor counted."""
+        """Names the tensors that are neither packed nor counted.
+
+        parameters : the tensors.
+        """
         self.parameters = frozenset(p.untyped_storage()._cdata for p in parameters)
 
     def pack(self, t: Tensor) -> Tensor | Kept:

@@ -24,7 +24,10 @@ def watched(
     inputs: tuple[Any, ...],
     x: Tensor,
 ) -> Tensor:
-    """x of a place pruned, with its densities noted and its target densities tracked."""
+    """x of a place pruned, with its densities noted and its target densities tracked.
+
+    module : the place. inputs : what it is called with, x first.
+    """
     place.ran = True
     taken = products.take() if products is not None else None
     if not torch.is_grad_enabled() or in_backward():

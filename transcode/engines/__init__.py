@@ -63,7 +63,10 @@ class Choice:
 
 
 def check(name: str) -> None:
-    """Refuses a sampler that does not exist or whose library is not installed."""
+    """Refuses a sampler that does not exist or whose library is not installed.
+
+    name : as `--sampler` has it.
+    """
     if name in SAMPLERS:
         if name in optuna_engine.BUILT_IN:
             optuna_engine.sampler(name, 2)
@@ -81,6 +84,8 @@ def choose(
     """The engine for a run.
 
     seconds_each : measured cost of a design. budget : designs. time : seconds.
+
+    asked : the sampler as `--sampler` has it.
     """
     if asked != "auto":
         seeded = optuna_engine.repeatable(asked)
@@ -121,7 +126,10 @@ def _limit(name: str, budget: int | None, time: float | None) -> int | None:
 
 
 def default_batch(name: str) -> int:
-    """Designs proposed at once: a generation, or as many as make a call of the simulator cheap."""
+    """Designs proposed at once: a generation, or as many as make a call of the simulator cheap.
+
+    name : of a sampler.
+    """
     return _STREAM_BATCH if name in (*STREAMS, "evolve", "guided") else _BATCHES.get(name, 32)
 
 

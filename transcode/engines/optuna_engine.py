@@ -317,7 +317,10 @@ def _of_user(error: BaseException, module: str) -> str:
 
 @contextmanager
 def users(name: str) -> Iterator[None]:
-    """What a sampler of the user's own does: an error of it is not ours."""
+    """What a sampler of the user's own does: an error of it is not ours.
+
+    name : of the sampler.
+    """
     try:
         yield
     except (ElectorError, OSError):
@@ -337,7 +340,10 @@ def _takes_seed(kind: type) -> bool:
 
 
 def repeatable(name: str) -> bool:
-    """Whether the sampler can be seeded: all of Optuna's can, the user's own perhaps not."""
+    """Whether the sampler can be seeded: all of Optuna's can, the user's own perhaps not.
+
+    name : of the sampler.
+    """
     if ":" not in name:
         return True
     module, _, kind = name.partition(":")

@@ -168,6 +168,8 @@ def permutation(size: int, seed: int, rounds: int = 6) -> Callable[[np.ndarray],
 
     A Feistel network over the smallest even number of bits that holds `size`, walked on
     until the result is inside (Black and Rogaway, Ciphers with arbitrary finite domains, 2002).
+
+    rounds : of the network.
     """
     half = max(1, -(-max(1, (size - 1).bit_length()) // 2))
     mask = np.uint64((1 << half) - 1)

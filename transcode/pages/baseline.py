@@ -26,6 +26,8 @@ def read_baseline(folder: Path, given: int | str | Path) -> Baseline:
     """The baseline that an id or a file names.
 
     Raises InputError where there is no such design, or a file lacks an objective of the run.
+
+    given : id of a recorded design, or a file.
     """
     if str(given).isdecimal():
         number = int(str(given))

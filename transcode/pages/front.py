@@ -136,7 +136,10 @@ def _order(text: str) -> tuple[int, float, str]:
 
 
 def setting_shown(name: str, text: str) -> str:
-    """A setting as people read it."""
+    """A setting as people read it.
+
+    name : dotted. text : as front.csv has it.
+    """
     field = field_of(name)
     try:
         number = float(text)

@@ -9,7 +9,8 @@ import numpy as np
 
 from elector.base.errors import InputError
 from elector.evaluation.accelerators import load_accelerator
-from elector.studies.frames import validate
+from elector.studies.validation import validate
+from elector.studies.validation_cases import ValidationCase
 from transcode import pareto
 from transcode.plot.layers import is_of_layer
 from transcode.runs.query import Recorded, scan
@@ -146,15 +147,21 @@ class Trust:
 
 
 def trust(accelerators: Mapping[str, int]) -> list[Trust]:
-    """Errors of the published cases of each kind of machine on a front, most cases first."""
-    wanted = {kind for name in accelerators for kind in kinds_of(name)}
-    errors: dict[str, list[tuple[float, bool]]] = {kind: [] for kind in sorted(wanted)}
-    for row in validate().to_dict("records"):
-        error = row["error"]
-        if row["kind"] != "outcome" or not isinstance(error, float) or not np.isfinite(error):
+    """Errors of the published cases of each kind of machine on a front, most cases first.
+
+    accelerators : name -> designs of the front that have it.
+    """
+    kinds = {kind for name in accelerators for kind in kinds_of(name)}
+    errors: dict[str, list[tuple[float, bool]]] = {kind: [] for kind in sorted(kinds)}
+
+    def wanted(case: ValidationCase) -> bool:  # the others say nothing of these machines
+        return case.kind == "outcome" and bool(kinds_of(case.accelerator) & kinds)
+
+    for result in validate(wanted=wanted):
+        if not np.isfinite(result.error):
             continue
-        for kind in kinds_of(str(row["accelerator"])) & wanted:
-            errors[kind].append((abs(error), row["verdict"] == "FAILED"))
+        for kind in kinds_of(result.case.accelerator) & kinds:
+            errors[kind].append((abs(result.error), result.verdict == "FAILED"))
     return [
         Trust(
             kind,

@@ -41,7 +41,10 @@ DPI = 150
 
 
 def plot_run(run_folder: Path, out: Path | None = None) -> Path:
-    """Draw the front of a run folder into `out` (front.png there) and return that path."""
+    """Draw the front of a run folder into `out` (front.png there) and return that path.
+
+    run_folder : of a search.
+    """
     moment = snapshot.taken(run_folder)
     designs = moment.manifest["designs"]
     picture = info(moment.columns, moment.head, designs or None, _notes(moment.manifest))

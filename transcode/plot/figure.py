@@ -175,7 +175,10 @@ def _label(ax: Axes, x: Axis, y: Axis, *, left: bool, bottom: bool) -> None:
 
 
 def ticks(which: Any, axis: Axis, room: int) -> None:
-    """Plain numbers on a matplotlib axis, at most `room` of them."""
+    """Plain numbers on a matplotlib axis, at most `room` of them.
+
+    which : the axis, ax.xaxis or ax.yaxis.
+    """
     from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
     if not axis.log:

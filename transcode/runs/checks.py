@@ -60,6 +60,8 @@ def check(recorded: Recorded, requirements: Sequence[str], baseline: str | None)
     """A verdict for each requirement on a run, as it is now.
 
     baseline : a run folder, a front.json, or a number.
+
+    requirements : such as `hypervolume >= 1`.
     """
     if not requirements:
         raise InputError(
@@ -88,7 +90,7 @@ def _figures(moment: snapshot.Snapshot) -> dict[str, float]:
 def _verdicts(
     recorded: Recorded, requirements: Sequence[str], figures: Mapping[str, float]
 ) -> list[Verdict]:
-    bound = []
+    bound, names = [], set[str]()
     for text in requirements:
         written = grammar.parse(text, field="--require")
         if BASELINE in written.names and BASELINE not in figures:
@@ -98,7 +100,14 @@ def _verdicts(
                 value=text,
                 hint="--baseline RUN, or a number",
             )
+        names.update(written.names)
         bound.append(recorded.expression(text, "--require", tuple(figures)))
+    if BASELINE in figures and BASELINE not in names:
+        raise InputError(
+            "stands in no requirement",
+            field="--baseline",
+            hint="--require 'hypervolume >= 0.98 * baseline'",
+        )
     return [_verdict(recorded, expression, figures) for expression in bound]
 
 

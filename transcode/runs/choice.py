@@ -22,7 +22,10 @@ from transcode.runs.query import Front, Recorded, require
 
 
 def weights_of(recorded: Recorded, text: str) -> dict[str, float]:
-    """Weights written as `accuracy=0.5,latency_s=0.2`: result -> positive number."""
+    """Weights written as `accuracy=0.5,latency_s=0.2`: result -> positive number.
+
+    text : as `--weights` has it.
+    """
     weights: dict[str, float] = {}
     for item in text.split(","):
         name, _, number = (part.strip() for part in item.partition("="))

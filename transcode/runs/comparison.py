@@ -82,6 +82,8 @@ def compare(first: Path, second: Path, reference: Mapping[str, str] | None = Non
 
     reference : objective -> value with its unit: the reference point in place of that of the
         runs, which may then differ. Raises InputError for what does not fit.
+
+    first, second : the run folders.
     """
     a, b = _side(first), _side(second)
     if reference is not None:
@@ -109,7 +111,10 @@ def compare(first: Path, second: Path, reference: Mapping[str, str] | None = Non
 
 
 def read_reference(text: str) -> dict[str, str]:
-    """Objective -> value as it was written, of `latency_s=1 s, energy_j=20 mJ`."""
+    """Objective -> value as it was written, of `latency_s=1 s, energy_j=20 mJ`.
+
+    text : as `--reference-point` has it.
+    """
     values: dict[str, str] = {}
     for item in text.split(","):
         name, equals, value = (part.strip() for part in item.partition("="))

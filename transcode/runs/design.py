@@ -56,7 +56,10 @@ class Design:
         return {k: v for k, v in settings.items() if k not in left_out}
 
     def command(self, workload: str, verb: str = "simulate", *more: str) -> str:
-        """The command that simulates (or traces, or explains) the design in one workload."""
+        """The command that simulates (or traces, or explains) the design in one workload.
+
+        verb : simulate, trace or explain. more : what stands behind it.
+        """
         words = ["elector", verb, str(self.settings["model"]), str(self.settings["accelerator"])]
         for key, value in self.settings_of(workload).items():
             words += ["--set", f"{key}={front.text(value)}"]
@@ -102,7 +105,10 @@ class Design:
 
 
 def design(recorded: Recorded, number: int) -> Design:
-    """The design of that id. Raises InputError where the run has none."""
+    """The design of that id. Raises InputError where the run has none.
+
+    number : the id.
+    """
     for stretch in stretches(recorded):
         try:
             rows = np.flatnonzero(stretch.read(["id"])["id"].to_numpy() == number)

@@ -122,7 +122,10 @@ def _require(manifest: Mapping[str, Any], keys: Kinds, path: Path, at: str) -> N
 
 
 def space_of(folder: Path, manifest: Mapping[str, Any]) -> Space:
-    """The space of a manifest. Raises InputError where it is not what the run was made with."""
+    """The space of a manifest. Raises InputError where it is not what the run was made with.
+
+    found : the manifest.
+    """
     damaged = InputError(
         "is damaged: it is not what its sha256 says",
         file=folder / NAME,
@@ -166,7 +169,11 @@ def refuse_other(
     new: Mapping[str, object],
     hint: str = "--fresh replaces it; or choose another --out",
 ) -> None:
-    """Refuses to continue a run of another space, simulator or seed, and shows what differs."""
+    """Refuses to continue a run of another space, simulator or seed, and shows what differs.
+
+    place : the run folder. old, new : the manifest that is there and the one that is asked for.
+        hint : what the user may do.
+    """
     if all(old.get(key) == new[key] for key in ("space_sha256", "simulator", "seed")):
         return
     lines: list[str] = []
@@ -182,13 +189,19 @@ def refuse_other(
 
 
 def other_libraries(old: Mapping[str, object], new: Mapping[str, object]) -> list[str]:
-    """A note where the run began with other versions of the libraries."""
+    """A note where the run began with other versions of the libraries.
+
+    old, new : the manifest that is there and the one of now.
+    """
     lines = list(differences("versions", old.get("versions"), new["versions"]))
     return [f"last digits may differ: {line}" for line in lines] if old.get("versions") else []
 
 
 def differences(where: str, old: object, new: object) -> Iterator[str]:
-    """A line for each place where two descriptions differ."""
+    """A line for each place where two descriptions differ.
+
+    old, new : the descriptions, as JSON has them.
+    """
     if isinstance(old, dict) and isinstance(new, dict):
         for key in sorted({*old, *new}):
             if old.get(key) != new.get(key):

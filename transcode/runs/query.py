@@ -57,7 +57,10 @@ class Recorded:
         return {**quantities(self.space, self.results), "id": grammar.NamedQuantity()}
 
     def expression(self, text: str, field: str, extra: Sequence[str] = ()) -> grammar.Expression:
-        """A condition on recorded designs; `extra` are further names without a unit."""
+        """A condition on recorded designs; `extra` are further names without a unit.
+
+        text : the condition.
+        """
         known = self.quantities | {name: grammar.NamedQuantity() for name in extra}
         return grammar.bind(grammar.parse(text, field=field), known, field=field)
 
@@ -228,7 +231,10 @@ def _answer(stretch: parts.Stretch, future: Future[PartColumns]) -> PartColumns:
 
 
 def require(recorded: Recorded, name: str, field: str) -> None:
-    """Refuses a result that the run has not recorded."""
+    """Refuses a result that the run has not recorded.
+
+    name : of the result.
+    """
     if name not in recorded.results:
         raise InputError(
             "not recorded in this run",
@@ -244,6 +250,8 @@ def objectives_of(recorded: Recorded, text: str | None) -> tuple[Objective, ...]
 
     Without a direction a result keeps that of the run, or is made what is better for it: most
     are made small.
+
+    text : as `--objectives` has it.
     """
     if text is None:
         return recorded.space.objectives
@@ -260,7 +268,10 @@ def objectives_of(recorded: Recorded, text: str | None) -> tuple[Objective, ...]
 
 
 def satisfying(recorded: Recorded, where: Sequence[str]) -> tuple[int, list[int]]:
-    """Feasible recorded designs, and how many of them satisfy each condition by itself."""
+    """Feasible recorded designs, and how many of them satisfy each condition by itself.
+
+    where : the conditions.
+    """
     conditions = [recorded.expression(text, "--where") for text in where]
     names = list(dict.fromkeys(n for e in conditions for n in e.names))
     total, counts = 0, [0] * len(conditions)
@@ -284,7 +295,10 @@ class Front:
 
 
 def front(recorded: Recorded, where: Sequence[str], objectives: str | None) -> Front:
-    """The front of the recorded feasible designs for which every condition holds."""
+    """The front of the recorded feasible designs for which every condition holds.
+
+    where : the conditions. objectives : as `--objectives` has them, None for those of the run.
+    """
     conditions = [recorded.expression(text, "--where") for text in where]
     wanted = objectives_of(recorded, objectives)
     signs = np.array([-1.0 if o.maximise else 1.0 for o in wanted])
@@ -378,7 +392,7 @@ def _archive(
             table = stretch.take(rows - stretch.start)
         except parts.UNREADABLE as error:  # in a column that no condition asked for
             raise broken(stretch.path, error) from error
-        codes = space.encode(parts.settings(table))
+        codes = space.pack(space.encode(parts.settings(table)))
         results = {n: table[n].to_numpy() for n in recorded.results}
         return pareto.Archive(table["id"].to_numpy(), codes, np.zeros((len(rows), 0)), results)
 
@@ -393,7 +407,9 @@ def _archive(
                 wanted.append((stretch, inside))
     with ThreadPoolExecutor(_THREADS) as pool:
         archives = list(pool.map(lambda pair: found(*pair), wanted))
-    empty = pareto.Archive.empty(len(space.parameters), points.shape[1], recorded.results)
+    empty = pareto.Archive.empty(
+        len(space.parameters), points.shape[1], recorded.results, space.code_type
+    )
     archives = [empty, *archives]
     return pareto.Archive(
         np.concatenate([a.ids for a in archives]),

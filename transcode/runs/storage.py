@@ -48,7 +48,10 @@ class Address:
 
 
 def address(text: str) -> Address:
-    """Reads the address of a storage. Raises InputError, which never repeats what was given."""
+    """Reads the address of a storage. Raises InputError, which never repeats what was given.
+
+    text : as `--storage` has it.
+    """
     import sqlalchemy
     from sqlalchemy.engine import make_url
 

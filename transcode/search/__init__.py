@@ -79,6 +79,8 @@ def search(
     Raises InputError for anything wrong with the input, before anything is written. On
     KeyboardInterrupt the run is left complete up to its last batch, and Interrupted (which is
     one, too) goes on.
+
+    command : what the manifest says the run was started with.
     """
     timers = Timers(clock, clock())
     _require_whole(budget=budget, seed=seed, jobs=jobs, batch=batch, islands=islands)

@@ -34,7 +34,10 @@ _ADDRESS = re.compile(r"(?:(?P<kind>\w+)://)?(?P<host>\[[0-9a-fA-F:]+\]|[^:/\s]+
 
 
 def checked(text: str) -> str:
-    """The address of a scheduler, in Dask's form. Raises InputError for what is not safe."""
+    """The address of a scheduler, in Dask's form. Raises InputError for what is not safe.
+
+    text : as `--cluster` has it.
+    """
     match = _ADDRESS.fullmatch(text)
     if match is None:
         raise InputError(
@@ -89,7 +92,10 @@ def _is_loopback(host: str) -> bool:
 
 @contextmanager
 def crew_of(address: str | None, problem: Problem, jobs: int) -> Iterator[Crew]:
-    """Those who evaluate: processes of this machine, or the workers of a scheduler."""
+    """Those who evaluate: processes of this machine, or the workers of a scheduler.
+
+    address : of a scheduler, None for this machine. jobs : processes of this machine.
+    """
     if address is None:
         yield Crew(problem, jobs)
         return

@@ -57,10 +57,16 @@ class Trainer(Protocol):
         """The same for settings that mean the same model and thresholds."""
 
     def prepare(self, wanted: Sequence[tuple[dict[str, object], int]], steps: int) -> None:
-        """Told which (settings, seed) `score` is asked for next, so that it may train at once."""
+        """Told which (settings, seed) `score` is asked for next, so that it may train at once.
+
+        wanted : (settings, seed) of each model.
+        """
 
     def score(self, settings: dict[str, object], seed: int, steps: int) -> float:
-        """Validation score [points] after so many steps, NaN where training diverged."""
+        """Validation score [points] after so many steps, NaN where training diverged.
+
+        settings : dotted name -> value.
+        """
 
     def sampling(self, score: float) -> float:
         """Standard error [points] of a score, from the size of the validation set."""

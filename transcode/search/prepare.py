@@ -66,6 +66,8 @@ def sources_of(space: Space, evaluator: Evaluator | None, jobs: int, folder: Pat
     """The simulator, or what stands in for it, and the accuracy source if one is needed.
 
     folder : of the run, where models that are trained inside the search are kept.
+
+    evaluator : stands in for `elector.evaluate`, or None. jobs : processes.
     """
 
     def simulator(nested: bool) -> Evaluator:
@@ -183,6 +185,8 @@ def seconds_each(problem: Problem, batch: int, clock: Callable[[], float]) -> fl
 
     A call costs a fixed part and one for each design; both are warm by now. Where there are too
     many designs to enumerate, a rough figure is enough.
+
+    batch : designs.
     """
     sizes, spent = (PROBE, 4 * PROBE), []
     if problem.space.cardinality > streams.LARGEST_ENUMERATION:
@@ -218,9 +222,14 @@ def choice_of(
     """The sampler, batch and islands of a new run, or those of the run that is continued.
 
     seconds : measures a design where it has to be trained; such batches stay small.
+
+    old : the manifest of the run that is continued, None for a new one.
     """
     if old is None:
         choice = _chosen(asked, problem, clock, seconds)
+        if asked.islands is not None and asked.sampler not in ("auto", "evolve", "guided"):
+            said = f"{asked.sampler} breeds no generations that could be shared"
+            raise InputError(said, field="--islands", value=asked.islands, hint="--sampler evolve")
         usual = engines.default_batch(choice.used)
         size = asked.batch or (usual if seconds is None else min(usual, TRAINED_BATCH))
         return choice, size, asked.islands or ISLANDS
@@ -295,7 +304,10 @@ def _after_merge(
 def reference_of(
     problem: Problem, outcome: Outcome, old: Mapping[str, Any] | None
 ) -> np.ndarray | None:
-    """(O,) the reference point, minimised: that of the run, of the space, or of the probe."""
+    """(O,) the reference point, minimised: that of the run, of the space, or of the probe.
+
+    old : the manifest of the run that is continued, None for a new one.
+    """
     names = [o.name for o in problem.space.objectives]
     if old is not None and old.get("reference_point"):
         return np.array([old["reference_point"][n] for n in names]) * problem.signs

@@ -54,7 +54,10 @@ class Meter:
         self._begun = self.timers.clock()
 
     def read(self, state: SearchState, finished: bool = False) -> Progress:
-        """Where the search stands now."""
+        """Where the search stands now.
+
+        finished : whether it has ended.
+        """
         clock = self.timers.clock
         now = clock()
         if (now >= self._look or finished) and state.reference is not None:

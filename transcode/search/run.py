@@ -203,7 +203,10 @@ class SearchRun:
         self.record.require_whole(self.state.designs)
 
     def checkpoint(self, status: str) -> None:
-        """Writes front, study and manifest of what is committed."""
+        """Writes front, study and manifest of what is committed.
+
+        status : as the manifest has it.
+        """
         begin = self.timers.clock()
         self.record.checkpoint(self.state, self.engine, status)
         self._saved = self.timers.clock()

@@ -48,7 +48,10 @@ class SharedStudy(OptunaEngine):
     failed: str = ""
 
     def suggest(self, count: int) -> np.ndarray:
-        """One new design: after many questions without one, a design drawn at random."""
+        """One new design: after many questions without one, a design drawn at random.
+
+        count : of designs, 1.
+        """
         import optuna
 
         self._limited(lambda: optuna.storages.fail_stale_trials(self.study))

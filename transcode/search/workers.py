@@ -61,13 +61,19 @@ class Simulator:
 
 
 def island(problem: bytes, task: IslandTask) -> Found:
-    """One round of an island; a pure function, for whatever executor."""
+    """One round of an island; a pure function, for whatever executor.
+
+    problem : the pickled Problem.
+    """
     known = _unpacked(problem)
     return advance(known.space, known.assess, task)
 
 
 def outcome(problem: bytes, codes: np.ndarray) -> Outcome:
-    """What becomes of (D, S) designs; a pure function, for whatever executor."""
+    """What becomes of (D, S) designs; a pure function, for whatever executor.
+
+    problem : the pickled Problem.
+    """
     return _unpacked(problem).assess(codes)
 
 
@@ -79,7 +85,10 @@ def _unpacked(problem: bytes) -> Problem:
 
 
 def volumes(problem: bytes, asked: tuple[np.ndarray, np.ndarray, np.ndarray]) -> np.ndarray:
-    """`pareto.apart`; a pure function of what is asked."""
+    """`pareto.apart`; a pure function of what is asked.
+
+    problem : the pickled Problem, which is not looked at.
+    """
     return pareto.apart(*asked)
 
 
@@ -151,7 +160,10 @@ class Crew:
         return assessed
 
     def apart(self, front: np.ndarray, points: np.ndarray, reference: np.ndarray) -> np.ndarray:
-        """`pareto.apart`, shared out to the processes of this machine."""
+        """`pareto.apart`, shared out to the processes of this machine.
+
+        front : (F, O). points : (N, O).
+        """
         if self.blob is None or self.given is not None or len(points) < _SHARED * self.jobs:
             return pareto.apart(front, points, reference)
         parts = [(front, part, reference) for part in np.array_split(points, self.jobs)]

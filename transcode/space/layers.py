@@ -27,12 +27,18 @@ _BASE = base().blocks[0].heads
 
 
 def is_layered(bases: list[str]) -> bool:
-    """Whether the models have layers of their own."""
+    """Whether the models have layers of their own.
+
+    bases : names of the models.
+    """
     return bases == [NAME]
 
 
 def expanded(written: dict[str, Any], where: str, fail: Fail) -> dict[str, Any]:
-    """The settings of an alternative, layer by layer."""
+    """The settings of an alternative, layer by layer.
+
+    written : key -> what the space says.
+    """
     depth = _most(written.get("layers", LAYERS), LAYERS, f"{where}.layers", fail)
     settings = {key: value for key, value in written.items() if key not in LISTS}
     # Lists of a layer's own may ask for more heads than the lists of all layers.

@@ -31,7 +31,10 @@ class Piece:
         return self.table[own] if self.parent < 0 else self.table[codes[:, self.parent], own]
 
     def reverse(self, merged: np.ndarray, codes: np.ndarray) -> np.ndarray:
-        """(D,) own codes from codes into the layout's values, -1 where there is none."""
+        """(D,) own codes from codes into the layout's values, -1 where there is none.
+
+        merged : (D,) codes into the layout's values.
+        """
         table = self.table[None, :] if self.parent < 0 else self.table
         inverse = np.full((len(table), int(table.max()) + 2), -1)
         rows = np.arange(len(table))[:, None]

@@ -46,7 +46,10 @@ class Phases:
 
 
 def phases_of(written: object, workloads: Iterable[str], fail: Fail) -> Phases | None:
-    """The run of a space, None without one. Raises InputError for what cannot be one."""
+    """The run of a space, None without one. Raises InputError for what cannot be one.
+
+    written : what stands under `run`.
+    """
     if written is None:
         return None
     names = [name for name in workloads if name]

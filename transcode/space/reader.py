@@ -47,7 +47,10 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
 def load(source: str | Path | Mapping[str, object]) -> Space:
-    """The space in a file, of a shipped name, or already read."""
+    """The space in a file, of a shipped name, or already read.
+
+    source : a file, a name, or the mapping such a file holds.
+    """
     if isinstance(source, Mapping):
         return _SpaceReader(dict(source), None).space("space")
     path = find(source)

@@ -26,7 +26,10 @@ def registry() -> Registry:
 
 
 def names_of(written: object, file: Path | None) -> tuple[str, ...]:
-    """The names of a list of results under `record`, each once. Raises InputError."""
+    """The names of a list of results under `record`, each once. Raises InputError.
+
+    written : what stands under `record`.
+    """
     if not isinstance(written, list) or not all(isinstance(name, str) for name in written):
         raise InputError("is a list of results", file=file, field="record", value=written)
     return tuple(dict.fromkeys(written))

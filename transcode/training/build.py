@@ -23,6 +23,8 @@ def described(name: str, settings: Mapping[str, object] | None = None) -> Model:
     """The model that `elector simulate NAME --set model.KEY=VALUE` means.
 
     settings : `model.layers` and the like -> value. Raises InputError as the simulator does.
+
+    name : of a model, or a file.
     """
     columns = {"model": Column.constant(name, 1), "accelerator": Column.constant("systolic", 1)}
     for key, value in (settings or {}).items():
@@ -133,7 +135,10 @@ class Transformer(nn.Module):
             nn.init.normal_(self.tokens.weight, std=scale)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Outputs of a batch."""
+        """Outputs of a batch.
+
+        x : (B, L) tokens or (B, L, width) values, as the task has them.
+        """
         x = self.dropout(self._embedded(x))
         x = self.layers(x)
         if self.final_norm is not None:
@@ -176,7 +181,10 @@ class Pooler(nn.Module):
         self.site = Site("pooler")
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, hidden) -> (B, hidden)."""
+        """(B, hidden) -> (B, hidden).
+
+        x : (B, hidden).
+        """
         return torch.tanh(self.site(self.dense(x)))
 
 

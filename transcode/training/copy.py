@@ -59,6 +59,8 @@ class Copy:
         """Optimizer step `number` (from 0) on a batch; the loss before it.
 
         Where the loss is not finite nothing is updated.
+
+        x, y : examples and targets of the batch, as the task has them.
         """
         torch.manual_seed(self.settings.seed * 1_000_003 + number)
         self.module.train()
@@ -101,7 +103,10 @@ class Copy:
         return self.prop.dense_peak_saved_bytes
 
     def rows(self, accuracy: float | None = None) -> list[dict[str, object]]:
-        """The sparsity table of the steps so far (not of a low copy, which records nothing)."""
+        """The sparsity table of the steps so far (not of a low copy, which records nothing).
+
+        accuracy : the score that the rows carry, None for none.
+        """
         return self.prop.sparsity_rows(
             model=self.model.name, task=self.task.name, seed=self.settings.seed, accuracy=accuracy
         )
@@ -126,7 +131,10 @@ class Copy:
 
 
 def summary(rows: Sequence[Mapping[str, object]]) -> dict[str, float]:
-    """Mean density of each operand over the operations of a sparsity table."""
+    """Mean density of each operand over the operations of a sparsity table.
+
+    rows : of the table.
+    """
     densities: dict[str, list[float]] = {}
     for row in rows:
         densities.setdefault(str(row["operand"]), []).append(float(str(row["density"])))

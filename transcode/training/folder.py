@@ -110,7 +110,10 @@ def manifest(settings: Settings, data_sha256: str, command: str) -> dict[str, An
 
 
 def begin(claim: Claim, new: Mapping[str, Any], fresh: bool) -> None:
-    """Makes the folder, or goes on with the same run; refuses another with what differs."""
+    """Makes the folder, or goes on with the same run; refuses another with what differs.
+
+    new : what the manifest would say. fresh : whether what is there is replaced.
+    """
     folder = claim.folder
     old = _read(folder / MANIFEST, fresh) if paths.exists(folder / MANIFEST) else None
     there = [name for name in (*FILES, "designs") if paths.exists(folder / name)]
@@ -226,7 +229,10 @@ def _text(value: object) -> str:
 
 
 def table(columns: Sequence[str], rows: Sequence[Mapping[str, object]]) -> str:
-    """Rows as CSV."""
+    """Rows as CSV.
+
+    columns : their names. rows : column -> cell.
+    """
     stream = io.StringIO(newline="")
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(columns)

@@ -47,7 +47,10 @@ class Rms(nn.Module):
         self.weight = nn.Parameter(torch.ones(width))
 
     def forward(self, x: Tensor) -> Tensor:
-        """(..., width) -> (..., width)."""
+        """(..., width) -> (..., width).
+
+        x : (..., width).
+        """
         return x * torch.rsqrt(x.square().mean(-1, keepdim=True) + 1e-6) * self.weight
 
 
@@ -57,7 +60,10 @@ def norm(model: Model, width: int) -> nn.Module:
 
 
 def rotate(x: Tensor) -> Tensor:
-    """Rotary positions of (..., L, e): pairs of channels turned by the position (2104.09864)."""
+    """Rotary positions of (..., L, e): pairs of channels turned by the position (2104.09864).
+
+    x : (..., L, e).
+    """
     length, size = x.shape[-2:]
     half = size // 2
     frequency = 10000.0 ** (-torch.arange(half, device=x.device) / half)
@@ -94,7 +100,10 @@ class Attention(nn.Module):
         self.output_site = Site("output", layer)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, L, hidden) -> (B, L, hidden)."""
+        """(B, L, hidden) -> (B, L, hidden).
+
+        x : (B, L, hidden).
+        """
         q = self.query_site(self._positioned(self._split(self.query(x), self.heads)))
         k = self.key_site(self._positioned(self._split(self.key(x), self.kv_heads)))
         v = self.value_site(self._split(self.value(x), self.kv_heads))
@@ -165,7 +174,10 @@ class FeedForward(nn.Module):
         self.fall_site = Site("feed-forward out", layer)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, L, hidden) -> (B, L, hidden)."""
+        """(B, L, hidden) -> (B, L, hidden).
+
+        x : (B, L, hidden).
+        """
         return self.fall_site(self.fall(self.rises(x)))
 
 
@@ -182,7 +194,10 @@ class Rise(nn.Module):
         self.gate_site = Site(f"feed-forward{name} gate", layer) if model.gated else None
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, L, before) -> (B, L, width)."""
+        """(B, L, before) -> (B, L, width).
+
+        x : (B, L, before).
+        """
         inner = ACTIVATIONS[self.activation](self.rise_site(self.rise(x)))
         if self.gate is not None and self.gate_site is not None:
             inner = inner * self.gate_site(self.gate(x))
@@ -206,7 +221,10 @@ class Layer(nn.Module):
         self.dropout = nn.Dropout(setting.dropout)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, L, before) -> (B, L, hidden)."""
+        """(B, L, before) -> (B, L, hidden).
+
+        x : (B, L, before).
+        """
         if self.projection is not None:
             x = self.projection(x)
         if self.pre_norm:

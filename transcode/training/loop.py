@@ -66,6 +66,9 @@ def train(
 
     Raises InputError for settings and folders that do not fit, Diverged where the loss does,
     TrainingInterrupted on an interrupt; the folder keeps its last checkpoint in both.
+
+    out : run folder, None for none. fresh : whether what is there is replaced. command : what the
+        manifest says the run was started with.
     """
     task = load_task(settings.task, sequence_length=settings.sequence_length, seed=settings.seed)
     model = described(settings.model, settings.overrides)

@@ -52,7 +52,10 @@ class LowRank(nn.Module):
 
 
 def matching(module: nn.Module, pattern: str) -> list[str]:
-    """Names of the linear layers that the regular expression matches as a whole."""
+    """Names of the linear layers that the regular expression matches as a whole.
+
+    module : the model. pattern : of names.
+    """
     names = [
         name
         for name, part in module.named_modules()
@@ -92,6 +95,9 @@ def adapt(
 
 
 def trainable_share(module: nn.Module) -> float:
-    """Share of the parameters that are trained, low-rank pairs counted on both sides."""
+    """Share of the parameters that are trained, low-rank pairs counted on both sides.
+
+    module : the model.
+    """
     sizes = [(p.numel(), p.requires_grad) for p in module.parameters()]
     return sum(n for n, trained in sizes if trained) / sum(n for n, _ in sizes)

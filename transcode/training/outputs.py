@@ -154,7 +154,11 @@ def _plan(run: TrainingRun) -> dict[str, object]:
 def draw(
     metrics: Sequence[Mapping[str, str]], metric: str, path: Path, switched: int | None
 ) -> None:
-    """Loss and validation score over steps as a picture."""
+    """Loss and validation score over steps as a picture.
+
+    metrics : rows of metrics.csv. metric : name of the score. switched : step of the switch, None
+        without one.
+    """
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(6.4, 3.6), layout="constrained")

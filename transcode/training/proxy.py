@@ -76,7 +76,10 @@ class Proxies:
         return self.named[written]
 
     def prepare(self, wanted: Sequence[tuple[Mapping[str, object], int]], steps: int) -> None:
-        """Trains what is not known of these (settings, seed) side by side, each model once."""
+        """Trains what is not known of these (settings, seed) side by side, each model once.
+
+        wanted : (settings, seed) of each model.
+        """
         missing = {}
         for settings, seed in wanted:
             if str(steps) not in _read(self.of(settings) / f"seed-{seed}" / "scores.json"):

@@ -53,6 +53,8 @@ def forecast(
     The first 70 % of the steps are the targets of training, the next 15 % of validation, the
     last of the test; inputs of a later part may reach back before it, targets never forward.
     Raises InputError where that leaves a split too few examples.
+
+    name : of the task. source : of its data.
     """
     for field, value in (("sequence_length", length), ("horizon", horizon)):
         if value < 1:

@@ -60,12 +60,18 @@ class WindowTrial:
 
 
 def drops(values: Sequence[float]) -> list[float]:
-    """Relative drops between neighbours; 0 where the earlier value is 0."""
+    """Relative drops between neighbours; 0 where the earlier value is 0.
+
+    values : in the order of the windows.
+    """
     return [(before - after) / before if before else 0.0 for before, after in pairwise(values)]
 
 
 def settled(values: Sequence[float], limit: float) -> bool:
-    """Whether the last two relative drops lie below `limit` and shrink (False before three)."""
+    """Whether the last two relative drops lie below `limit` and shrink (False before three).
+
+    values : in the order of the windows.
+    """
     last = drops(values[-3:])
     return len(last) == 2 and max(last) < limit and last[1] < last[0]
 
@@ -165,6 +171,8 @@ def plan(
     """The entries of a plan for `elector run`: the measured switch of a run of `steps` steps.
 
     The full phase runs on the accelerator's unit `gpu`, as HpT's does.
+
+    workload : key -> value of the plan. rank : of the low-rank pairs.
     """
     step, window = switch.switched, switch.rule.window
     if step is None or step >= steps:

@@ -109,7 +109,10 @@ class Task:
         return functional.cross_entropy(outputs.flatten(0, -2), y.flatten())
 
     def score(self, outputs: Tensor, y: Tensor) -> float:
-        """Points of these outputs, higher is better (see `metric`)."""
+        """Points of these outputs, higher is better (see `metric`).
+
+        y : outputs of a split, as `metric` takes them.
+        """
         right, of = self._tally(outputs, y)
         return self._points(right, of)
 

@@ -48,12 +48,18 @@ def preset_names() -> tuple[str, ...]:
 
 @functools.cache
 def preset(name: str) -> Model:
-    """A shipped model."""
+    """A shipped model.
+
+    name : of a file in data/models.
+    """
     return from_mapping(preset_mapping(name), name, PRESETS / f"{name}.yaml")
 
 
 def preset_mapping(name: str) -> dict[str, Any]:
-    """The entries of a shipped model file, its base's included."""
+    """The entries of a shipped model file, its base's included.
+
+    name : of a file in data/models.
+    """
     data = load_yaml(PRESETS / f"{name}.yaml")
     assert isinstance(data, dict), name
     return _on_base(data, PRESETS / f"{name}.yaml")
@@ -141,7 +147,10 @@ def _block_mapping(entry: Block) -> dict[str, Any]:
 def check_keys(
     data: Mapping[Any, Any], allowed: Iterable[str], file: object, field: str = ""
 ) -> None:
-    """Refuse a key that is not known, with the nearest that is."""
+    """Refuse a key that is not known, with the nearest that is.
+
+    data : what a file holds at that place. allowed : the keys that are known.
+    """
     known = list(allowed)
     for key in data:
         if key not in known:
@@ -287,7 +296,10 @@ def _require_kind(kind: str, entry: Mapping[str, Any], file: object) -> None:
 
 
 def whole_or_none(data: Mapping[str, Any], key: str, file: object) -> int:
-    """A whole number of a file, 0 where it is not there."""
+    """A whole number of a file, 0 where it is not there.
+
+    data : what a file holds. key : where the number stands in it.
+    """
     if data.get(key) is None:
         return 0
     return int(_fields()[key].parse(data[key], file=file, field=key))
@@ -306,7 +318,10 @@ def _listed_block(entry: object, where: str, family: str, file: object) -> Block
 
 
 def block(data: Mapping[str, Any], file: object, prefix: str = "") -> Block:
-    """One block from its sizes; `prefix` names it in errors ("blocks[2].")."""
+    """One block from its sizes; `prefix` names it in errors ("blocks[2].").
+
+    data : what the file holds of the block.
+    """
     fields = schema("model")
 
     def number(key: str, default: int | None = None) -> int:
@@ -408,7 +423,10 @@ def _extras(data: Mapping[str, Any], file: object, prefix: str) -> dict[str, Any
 
 
 def widths(value: object, file: object, field: str) -> tuple[int, ...]:
-    """Feed-forward widths: one number, or a list with one for each stack."""
+    """Feed-forward widths: one number, or a list with one for each stack.
+
+    value : what stands in the file.
+    """
     listed = value if isinstance(value, list) else [value]
     if not listed:
         raise InputError("is empty", file=file, field=field)

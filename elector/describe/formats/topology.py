@@ -64,7 +64,10 @@ def plain(name: str) -> str:
 
 
 def is_topology(header: list[str], rows: list[tuple[int, list[str]]]) -> bool:
-    """Whether a file lists convolutions: its header says so, or its lines have their cells."""
+    """Whether a file lists convolutions: its header says so, or its lines have their cells.
+
+    rows : (line number, cells) of the file, header first.
+    """
     if any(plain(name).startswith(_WORDS) for name in header):
         return True
     known = {"m", "n", "k"} <= {plain(name) for name in header}
@@ -88,13 +91,19 @@ def load_topology(header: list[str], rows: list[tuple[int, list[str]]], path: Pa
 
 
 def dense(value: str) -> bool:
-    """Whether a sparsity n:m leaves nothing out; an empty cell is dense."""
+    """Whether a sparsity n:m leaves nothing out; an empty cell is dense.
+
+    value : the cell, n:m or empty.
+    """
     kept, colon, group = (part.strip() for part in (value or "1:1").partition(":"))
     return bool(colon) and kept == group and kept.isdigit() and int(kept) > 0
 
 
 def refuse_sparse(value: str, line: int, path: Path) -> None:
-    """Refuse a layer that is not dense."""
+    """Refuse a layer that is not dense.
+
+    value : the cell, n:m or empty.
+    """
     if not dense(value):
         raise InputError(
             f"line {line}: only dense layers, 1:1, are read from a list",

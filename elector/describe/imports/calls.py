@@ -60,14 +60,20 @@ class OperatorCall:
     named: dict[str, object] = field(default_factory=dict)
 
     def tensor(self, place: int) -> ProgramTensor:
-        """An argument that has to be a tensor."""
+        """An argument that has to be a tensor.
+
+        place : of the argument, from 0.
+        """
         value = self.args[place] if place < len(self.args) else None
         if not isinstance(value, ProgramTensor):
             raise InputError(f"{self.path}: {self.name} has no tensor as argument {place + 1}")
         return value
 
     def given(self, name: str, place: int, usual: object) -> object:
-        """An argument by name or by place."""
+        """An argument by name or by place.
+
+        usual : the value where it is not given.
+        """
         if name in self.named:
             return self.named[name]
         return self.args[place] if place < len(self.args) else usual

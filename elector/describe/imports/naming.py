@@ -39,7 +39,10 @@ class Names:
     symbols: list[Symbol]
 
     def values(self, point: Mapping[str, int]) -> dict[str, int]:
-        """The file's sizes where the list's symbols have these values."""
+        """The file's sizes where the list's symbols have these values.
+
+        point : symbol of the list -> its value.
+        """
         return {**self.fixed, **{name: point[symbol] for name, symbol in self.named.items()}}
 
 

@@ -31,6 +31,8 @@ def read_config(path: str, data: bytes, class_name: str = "") -> ImportedProgram
 
     Raises InputError for a config of a model that `transformers` does not know, or of a class
     that cannot run without values.
+
+    data : the bytes of config.json.
     """
     config = _parsed(path, data)
     said = [

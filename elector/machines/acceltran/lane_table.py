@@ -74,6 +74,8 @@ def lane_table(
     """The table of X combinations; `index` (X,) their pairs, `order` (X,) their loop orders.
 
     group : (R,) the group of each row.
+
+    rows : name of a table -> (R, X) numbers.
     """
     sums = (int(group.max()) + 1, index.size)
     out = LaneTable(
@@ -111,7 +113,10 @@ def lane_table(
 
 
 def element_cycles(ops: Operations, row: int, elements: Array, u: Units) -> Array:
-    """(X,) cycles of element-wise work on the multipliers, roots and so on on the lanes' units."""
+    """(X,) cycles of element-wise work on the multipliers, roots and so on on the lanes' units.
+
+    elements : (X,) elements of the row.
+    """
     spec, lane_count = ops.rows[row], u.number("pe") * u.number("lanes_per_pe")
     cycles = spec.simple * np.ceil(elements / (lane_count * u.number("mac_per_lane")))
     if spec.special:
@@ -318,6 +323,8 @@ def streams_of(
     """Seconds, alone and with waves shared, of products `rows` in one of n (X,) streams.
 
     (rows, X) each, of X combinations of settings, as in `lane_table`.
+
+    order : (X,) codes of loop orders.
     """
     seconds, taken = np.zeros((2, rows.size, index.size))
     if rows.size:

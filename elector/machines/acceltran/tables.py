@@ -233,7 +233,11 @@ def _memory(
 def memory_counts(
     read: Array, written: Array, weights: Array, charge: Array, group: Array
 ) -> dict[str, Array]:
-    """Action -> (G, X) how often it happens for bytes (R, X) that pass main memory."""
+    """Action -> (G, X) how often it happens for bytes (R, X) that pass main memory.
+
+    read, written : (R, X) bytes. weights : (R, X) those of them that are weights. charge : how
+        often an access is charged. group : (R,) the group of each row.
+    """
     reads, writes, parameters = (_grouped(x, group) for x in (read, written, weights))
     total = reads + writes
     return {
@@ -257,6 +261,8 @@ def unit_cycles(ops: Operations, row: int, kind: str, elements: Array, u: Units)
     """(X,) cycles of softmax or layer-norm units for `elements` (X,) of a row.
 
     Gradients take as many more passes as they have more operations an element.
+
+    kind : softmax or norm.
     """
     return _tile_cycles(ops, row, kind, u) * np.ceil(_tiles_of(elements, u) / _units(kind, u))
 

@@ -200,6 +200,8 @@ def inside_rate(c: Constants, d: Device, p: GpuProducts, aligned: bool = True) -
 
     Tensor cores lose a part of theirs where rows do not begin at multiples of 16 bytes. Where
     the lanes of fp32 are faster, they multiply instead.
+
+    aligned : whether operands' rows begin at multiples of 16 bytes.
     """
     cores = d.rate * (d.tiles or c).tensor_share * (1.0 if aligned else c.misaligned)
     lanes = d.lanes / (d.sms * d.clock)
@@ -253,7 +255,10 @@ def _loose(d: Device, p: GpuProducts) -> Array:
 
 
 def waves(c: Constants | TileConstants, tiles: Array, sms: Array) -> Array:
-    """Rounds of tiles over the SMs; part of the last round evens out."""
+    """Rounds of tiles over the SMs; part of the last round evens out.
+
+    sms : (D,) streaming multiprocessors.
+    """
     rounds = tiles / sms
     return np.asarray(c.wave_share * np.ceil(rounds) + (1.0 - c.wave_share) * np.maximum(rounds, 1))
 

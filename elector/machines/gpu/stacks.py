@@ -94,7 +94,10 @@ def category(row: Row) -> str:
 
 
 def kernels(rows: tuple[Row, ...], stack: dict[str, float], workload: Workload) -> Array:
-    """(R,) kernels of one run of each operation."""
+    """(R,) kernels of one run of each operation.
+
+    stack : constant of the software stack -> value in SI.
+    """
     table, attention = _with_optimizer(stack, workload), workload.attention
     more = stack["quantise.kernels"]
     products = [1.0 + more * q for q in quantised(rows, workload)]
@@ -136,7 +139,10 @@ def _with_optimizer(stack: dict[str, float], workload: Workload) -> dict[str, fl
 
 
 def passes(rows: tuple[Row, ...], stack: dict[str, float], workload: Workload) -> Array:
-    """(R,) bytes an operation moves over those of its tensors read and written once."""
+    """(R,) bytes an operation moves over those of its tensors read and written once.
+
+    stack : constant of the software stack -> value in SI.
+    """
     table, attention = _with_optimizer(stack, workload), workload.attention
     # norms, softmax and what surrounds them stay in wider numbers
     wide = stack["mixed"] if workload.format.widens else 1.0

@@ -211,6 +211,8 @@ class Crossbars:
         """Groups of lines in all crossbars below one another: each is converted once a phase.
 
         span : k runs over span + 1 consecutive integers around its value; the mean is given.
+
+        side : lines of a matrix on the side that is converted.
         """
         return _mean_groups(k, span, side, np.minimum(self.driven, side))
 

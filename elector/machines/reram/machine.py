@@ -98,7 +98,10 @@ class PreparedReram(Planned):
         return self._site(part).least
 
     def under(self, part: slice | Array, plan: Array, trial: bool = False) -> Activity:
-        """What the designs of `part` do under the plans of these places (D,)."""
+        """What the designs of `part` do under the plans of these places (D,).
+
+        plan : (D,) places. trial : whether only the seconds are wanted.
+        """
         write, side, reload = (
             np.array([getattr(known, name) for known in self.known])[plan]
             for name in ("write", "side", "reload")

@@ -93,7 +93,10 @@ class CrossbarSite:
     other: Array
 
     def take(self, some: Array) -> CrossbarSite:
-        """Some of the designs."""
+        """Some of the designs.
+
+        some : places (N,) or (D,) bool.
+        """
         some_of = replace(
             self,
             index=self.index[some],

@@ -67,7 +67,10 @@ _SIZES = tuple(f.name for f in fields(CrossbarProducts))[7:]
 
 
 def taken(values: Array, some: Array) -> Array:
-    """Columns of (P, D) or elements of (D,) values."""
+    """Columns of (P, D) or elements of (D,) values.
+
+    some : places (N,) or (D,) bool; None for all.
+    """
     return columns(values, some) if values.ndim > 1 else values[some]
 
 

@@ -48,7 +48,10 @@ class Promise:
     gain: np.ndarray
 
     def take(self, rows: np.ndarray) -> Promise:
-        """Some of them."""
+        """Some of them.
+
+        rows : (N,) places.
+        """
         return Promise(
             self.codes[rows],
             self.middle[rows],
@@ -87,7 +90,10 @@ class Guided(Engine):
         return len(self.evolve.known) < UNTIL
 
     def suggest(self, count: int) -> np.ndarray:
-        """A few designs that are expected to add most; later a generation."""
+        """A few designs that are expected to add most; later a generation.
+
+        count : most designs.
+        """
         evolve = self.evolve
         if not self._begins or len(evolve.first):
             return evolve.suggest(count)
@@ -189,11 +195,17 @@ class Guided(Engine):
             self.found.append((codes, outcome.objectives, outcome.feasible))
 
     def tasks(self, count: int | None) -> Sequence[Any]:
-        """Those of evolution, once it has taken over."""
+        """Those of evolution, once it has taken over.
+
+        count : most designs, None for as many as it likes.
+        """
         return () if self._begins else self.evolve.tasks(count)
 
     def bring_in(self, tasks: Sequence[Any], outcomes: Found) -> None:
-        """Learns what islands found."""
+        """Learns what islands found.
+
+        tasks : what islands did.
+        """
         self.evolve.bring_in(tasks, outcomes)
 
     def lend(self, apart: pareto.Apart) -> None:

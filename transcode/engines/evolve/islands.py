@@ -64,11 +64,17 @@ class Known:
         return sum(map(len, self.shares))
 
     def owners(self, keys: np.ndarray) -> np.ndarray:
-        """(D,) the island that each key belongs to."""
+        """(D,) the island that each key belongs to.
+
+        keys : (D,) uint64.
+        """
         return owners(keys, len(self.shares))
 
     def new(self, keys: np.ndarray) -> np.ndarray:
-        """(D,) bool: the first occurrence of each key that was never added."""
+        """(D,) bool: the first occurrence of each key that was never added.
+
+        keys : (D,) uint64.
+        """
         mask, own = np.zeros(len(keys), dtype=bool), self.owners(keys)
         for island, seen in enumerate(self.shares):
             rows = np.flatnonzero(own == island)
@@ -172,7 +178,10 @@ class Breeder:
 
 
 def advance(space: Space, assess: Assess, task: IslandTask) -> Found:
-    """One round of an island: the strangers, and children generation by generation."""
+    """One round of an island: the strangers, and children generation by generation.
+
+    assess : gives the outcome of (D, S) codes.
+    """
     rng = np.random.default_rng(task.seed)
     seen = Seen()
     seen.runs = list(task.known)
@@ -195,12 +204,15 @@ def advance(space: Space, assess: Assess, task: IslandTask) -> Found:
         hopeful = np.zeros(len(codes), dtype=bool)
         population, places = population.after(codes, outcome, np.ones(len(codes), dtype=bool))
         hopeful[places] = True
-        found.append(Found(codes, outcome, hopeful))
+        found.append(Found(space.pack(codes), outcome, hopeful))
     return together(space, assess, found)
 
 
 def together(space: Space, assess: Assess, found: list[Found]) -> Found:
-    """Several finds as one, in their order."""
+    """Several finds as one, in their order.
+
+    assess : gives the outcome of (D, S) codes.
+    """
     if not found:
         nothing = np.zeros((0, len(space.parameters)), dtype=np.int32)
         return Found(nothing, assess(nothing), np.zeros(0, dtype=bool))

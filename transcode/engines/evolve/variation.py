@@ -69,6 +69,8 @@ class Variation:
         """(S, D) children of (D,) first and second parents of a pool (S, F).
 
         Not yet known to be new or allowed.
+
+        one, two : (D,) places of parents in the pool.
         """
         count = len(one)
         take = self._taken(pool, one, two, rng)
@@ -250,7 +252,10 @@ class Variation:
 
 
 def geometric(chance: float, count: int, rng: np.random.Generator) -> np.ndarray:
-    """(count,) tries until the first success; much faster than numpy's own."""
+    """(count,) tries until the first success; much faster than numpy's own.
+
+    chance : of a success, above 0.
+    """
     return (rng.standard_exponential(count) / -np.log1p(-chance)).astype(np.intp) + 1
 
 

@@ -11,7 +11,10 @@ _DENSE, _SPARSE = ("dense",), ("sparse", "moe")
 
 
 def expert_layers(config: Config, number: int) -> list[dict[str, Any] | None] | None:
-    """For each layer its experts, as fields of Block; None for a dense one. None: no experts."""
+    """For each layer its experts, as fields of Block; None for a dense one. None: no experts.
+
+    number : of layers.
+    """
     if "experts" not in config.honours:
         return None
     if config.name("experts") not in config.entries and "enable_moe_block" not in config.honours:
