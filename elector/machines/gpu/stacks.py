@@ -146,20 +146,20 @@ def passes(rows: tuple[Row, ...], stack: dict[str, float], workload: Workload) -
     table, attention = _with_optimizer(stack, workload), workload.attention
     # norms, softmax and what surrounds them stay in wider numbers
     wide = stack["mixed"] if workload.format.widens else 1.0
-    found = []
+    moved = []
     for row, inside in zip(rows, _inside(rows, attention), strict=True):
         if row.matmul:
-            found.append(1.0)
+            moved.append(1.0)
         elif row.part is RowPart.UNPACKED:
-            found.append(0.0)
+            moved.append(0.0)
         elif inside:
-            found.append(float(attention == "fused" and row.kind == "softmax"))
+            moved.append(float(attention == "fused" and row.kind == "softmax"))
         elif row.kind in ("optimizer", "cast"):
-            found.append(table[f"{row.kind}.passes"])
+            moved.append(table[f"{row.kind}.passes"])
         else:
             scale = stack["backward" if row.phase == "backward" else "forward"]
-            found.append(table[f"{category(row)}.passes"] * scale * wide)
-    return np.array(found)
+            moved.append(table[f"{category(row)}.passes"] * scale * wide)
+    return np.array(moved)
 
 
 def _inside(rows: tuple[Row, ...], attention: str) -> list[bool]:
