@@ -254,15 +254,15 @@ def _other_format(machine: Machine, compute: str) -> str | None:
 
 def _usable(machine: Machine, units: Units, built: str, mode: str) -> list[str]:
     """The precisions that all of the units can run in a mode."""
-    found = ["native"]
+    usable = ["native"]
     for name, precision in precisions().items():
         if machine.supports is None:
             can = precision.compute == built
         else:
             can = bool(machine.supports(units, precision.compute).all())
         if can and (mode != "training" or precision.products.trains):
-            found.append(name)
-    return found
+            usable.append(name)
+    return usable
 
 
 def _require_format(machine: Machine, units: Units, asked: str, mode: str) -> None:

@@ -393,36 +393,36 @@ def _choice(value: object, allowed: tuple[str, ...], file: object, field: str) -
 
 def _extras(data: Mapping[str, Any], file: object, prefix: str) -> dict[str, Any]:
     """Numbers of experts, latents, indexers, windows and states, which need one another."""
-    found: dict[str, Any] = {}
+    numbers: dict[str, Any] = {}
     for key in EXTRAS:
         if data.get(key) is not None:
             field = _fields()[key]
-            found[key] = int(field.parse(data[key], file=file, field=prefix + key))
+            numbers[key] = int(field.parse(data[key], file=file, field=prefix + key))
 
     def need(key: str, reason: str) -> None:
-        if not found.get(key):
+        if not numbers.get(key):
             raise InputError(f"is missing, and {reason} needs it", file=file, field=prefix + key)
 
-    if any("expert" in key for key in found):
-        need("experts", next(key for key in found if "expert" in key))
+    if any("expert" in key for key in numbers):
+        need("experts", next(key for key in numbers if "expert" in key))
         need("experts_per_token", "a mixture of experts")
         need("expert_feed_forward", "a mixture of experts")
-        if found["experts_per_token"] > found["experts"]:
+        if numbers["experts_per_token"] > numbers["experts"]:
             raise InputError(
-                f"a token takes more experts than there are: {found['experts']}",
+                f"a token takes more experts than there are: {numbers['experts']}",
                 file=file,
                 field=prefix + "experts_per_token",
-                value=found["experts_per_token"],
+                value=numbers["experts_per_token"],
             )
-    if data.get("mixer") == "latent" or "q_lora_rank" in found:
+    if data.get("mixer") == "latent" or "q_lora_rank" in numbers:
         for key in ("kv_lora_rank", "nope_head_size", "rope_head_size", "value_head_size"):
             need(key, "latent attention")
-    if "index_top_k" in found or "index_heads" in found:
+    if "index_top_k" in numbers or "index_heads" in numbers:
         need("index_top_k", "an indexer")
-    if "index_block" in found:
+    if "index_block" in numbers:
         need("index_heads", "a choice of blocks")
         need("index_head_size", "a choice of blocks")
-    return found
+    return numbers
 
 
 def widths(value: object, file: object, field: str) -> tuple[int, ...]:
