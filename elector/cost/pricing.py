@@ -228,8 +228,8 @@ class Cost:
     def __getattr__(self, name: str) -> Array:
         scalars = self.__dict__.get("scalars", {})
         if name in scalars:
-            found: Array = scalars[name]
-            return found
+            values: Array = scalars[name]
+            return values
         raise AttributeError(name)
 
     def put(self, where: Array, name: str, values: Array, group: str | None = None) -> None:

@@ -118,11 +118,11 @@ class Kind:
 def kinds() -> dict[str, Kind]:
     """model_type -> its row."""
     names, lines = read_csv(DATA / "model_types.csv")
-    found = {}
+    rows = {}
     for _, cells in lines:
         row = dict(zip(names, cells, strict=True))
         assert row["layout"] in LAYOUTS and row["heads"] in HEADS, row
-        found[row["model_type"]] = Kind(
+        rows[row["model_type"]] = Kind(
             row["model_type"],
             row["layout"],
             row["classes"],
@@ -134,7 +134,7 @@ def kinds() -> dict[str, Kind]:
             {key: tuple(v.split("|")) if v else () for key, _, v in _words(row["also"])},
             row["note"],
         )
-    return found
+    return rows
 
 
 def _text(value: object) -> str:
@@ -151,16 +151,16 @@ def _words(text: str) -> list[tuple[str, str, str]]:
 
 def _values(text: str) -> dict[str, Any]:
     """`a=1 b=true c=word` as a mapping; a later word takes the place of an earlier one."""
-    found: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for word in text.split():
         key, _, value = word.partition("=")
         if value in ("true", "false"):
-            found[key] = value == "true"
+            values[key] = value == "true"
         elif re.fullmatch(r"-?\d+", value):
-            found[key] = int(value)
+            values[key] = int(value)
         else:
-            found[key] = float(value) if re.fullmatch(r"-?\d*\.\d+", value) else value
-    return found
+            values[key] = float(value) if re.fullmatch(r"-?\d*\.\d+", value) else value
+    return values
 
 
 def labels_of(entries: Mapping[str, Any], file: object) -> int:
