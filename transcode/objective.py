@@ -55,7 +55,7 @@ class Pruned(Protocol):
     ) -> tuple[np.ndarray, np.ndarray]: ...
 
 
-class Scores(Protocol):
+class AccuracyScores(Protocol):
     """Accuracies of designs: name of a result -> (D,), its deviation as NAME_std, NaN where
     there is none. `columns` are the codes, decoded; `ask` tells what would become of the designs
     with given accuracies."""
@@ -210,7 +210,7 @@ class Problem:
 
     space: Space
     evaluator: Evaluator
-    accuracy: Scores | None = None
+    accuracy: AccuracyScores | None = None
 
     @property
     def signs(self) -> np.ndarray:
@@ -289,12 +289,12 @@ class Problem:
         self, columns: Columns, results: dict[str, np.ndarray]
     ) -> dict[str, np.ndarray]:
         """The results with what the space defines and needs, in the order of `result_names`."""
-        size, found = len(next(iter(columns.values()))), dict(results)
+        size, values = len(next(iter(columns.values()))), dict(results)
         for name, expression in self.space.define.items():
             if name in self.result_names:
-                made = grammar.value(expression, _values(columns, found))
-                found[name] = np.array(np.broadcast_to(made, (size,)))
-        return {name: found[name] for name in dict.fromkeys((*self.result_names, *found))}
+                made = grammar.value(expression, _values(columns, values))
+                values[name] = np.array(np.broadcast_to(made, (size,)))
+        return {name: values[name] for name in dict.fromkeys((*self.result_names, *values))}
 
     def _margin(
         self, expression: grammar.Expression, columns: Columns, results: dict[str, np.ndarray]
@@ -425,14 +425,14 @@ def bound(space: Space, names: list[str]) -> Space:
 
 def _defined(space: Space, known: list[str]) -> dict[str, grammar.Expression]:
     """The expressions under `define`, with names checked and units resolved."""
-    found: dict[str, grammar.Expression] = {}
+    expressions: dict[str, grammar.Expression] = {}
     for name, expression in space.define.items():
         field_name = f"define.{name}" if name.isidentifier() else "objectives"
         if name in known:
             raise InputError("is a result already", file=space.source, field=field_name, value=name)
-        bindings = quantities(replace(space, define=found), known)
-        found[name] = grammar.bind(expression, bindings, file=space.source, field=field_name)
-    return found
+        bindings = quantities(replace(space, define=expressions), known)
+        expressions[name] = grammar.bind(expression, bindings, file=space.source, field=field_name)
+    return expressions
 
 
 def check_bounds(expressions: tuple[grammar.Expression, ...], space: Space) -> None:

@@ -111,18 +111,18 @@ def apart(front: np.ndarray, points: np.ndarray, reference: np.ndarray) -> np.nd
     import moocore
 
     volume = moocore.Hypervolume(ref=reference)  # looks at the reference once, not for each point
-    found, columns = np.zeros(len(points)), np.ascontiguousarray(front.T)
+    volumes, columns = np.zeros(len(points)), np.ascontiguousarray(front.T)
     inside = np.flatnonzero((points < reference).all(axis=1))
     at_once = max(1, _NUMBERS // max(len(front), 1))
     for part in np.array_split(inside, max(1, -(-len(inside) // at_once))):
         own = points[part]
-        found[part] = np.prod(reference - own, axis=1)
+        volumes[part] = np.prod(reference - own, axis=1)
         near = _in_reach(columns, own, reference)
         for place, point, others in zip(part, own, near, strict=True):
             behind = np.maximum(front[np.flatnonzero(others)], point)
             if len(behind):
-                found[place] = max(found[place] - volume(behind), 0.0)
-    return found
+                volumes[place] = max(volumes[place] - volume(behind), 0.0)
+    return volumes
 
 
 #: As `apart`: who works it out.
@@ -166,15 +166,15 @@ def room(front: np.ndarray, points: np.ndarray, reference: np.ndarray) -> np.nda
     The box between a point and those that are better in every other objective: exact for two
     objectives and a point that beats nobody, 0 for what a point of the front is as good as.
     """
-    found, columns = np.zeros(len(points)), np.ascontiguousarray(front.T)
+    volumes, columns = np.zeros(len(points)), np.ascontiguousarray(front.T)
     at_once = max(1, _NUMBERS // max(len(front), 1))
     for start in range(0, len(points), at_once):
         own = points[start : start + at_once]
         worse, often = _compared(columns, own)
         rows = np.flatnonzero(often.all(axis=1))
         ends = _ends(columns, worse[:, rows], often[rows], reference)
-        found[start + rows] = np.maximum(ends - own[rows].T, 0.0).prod(axis=0)
-    return found
+        volumes[start + rows] = np.maximum(ends - own[rows].T, 0.0).prod(axis=0)
+    return volumes
 
 
 def live_hypervolume(points: np.ndarray, reference: np.ndarray) -> tuple[float, bool]:

@@ -44,14 +44,14 @@ def server(folder: Path | None = None) -> MCPServer:
         from mcp.server.mcpserver import MCPServer
     except ImportError:
         raise InputError("needs the MCP SDK", field="--mcp", hint=installing("mcp")) from None
-    found = MCPServer("transcode", instructions=INSTRUCTIONS)
+    mcp = MCPServer("transcode", instructions=INSTRUCTIONS)
     tools: list[Callable[..., Record]] = [list_names, show, simulate, sweep, explain, validate]
     if folder is not None:
         runs = Runs(folder)
         tools += [runs.search, runs.front, runs.design]
     for tool in tools:
-        found.add_tool(_told(tool))
-    return found
+        mcp.add_tool(_told(tool))
+    return mcp
 
 
 def _told(tool: Callable[..., Record]) -> Callable[..., Record]:
@@ -183,8 +183,8 @@ class Runs:
 
         loaded = load_run(self.place(run))
         asked = bool(where or objectives)
-        found = loaded.select(where or (), objectives or None) if asked else loaded.front
-        return {"size": len(found), "designs": plain(found.head(MOST).to_dict("records"))}
+        front = loaded.select(where or (), objectives or None) if asked else loaded.front
+        return {"size": len(front), "designs": plain(front.head(MOST).to_dict("records"))}
 
     def design(self, run: str, id: int) -> Record:
         """One recorded design of a run, and the command that simulates it again.
@@ -193,9 +193,9 @@ class Runs:
         """
         from transcode import runs
 
-        found = runs.query.settled(self.place(run), lambda r: runs.design.design(r, id))
-        commands = {workload: found.command(workload) for workload in found.workloads}
-        return plain(found.as_row() | {"commands": commands})
+        design = runs.query.settled(self.place(run), lambda r: runs.design.design(r, id))
+        commands = {workload: design.command(workload) for workload in design.workloads}
+        return plain(design.as_row() | {"commands": commands})
 
 
 def plain(value: Any) -> Any:

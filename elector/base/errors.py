@@ -117,8 +117,8 @@ def nearest(name: object, names: Iterable[object], alike: float = 0.5) -> str | 
         hold = [n for n in known if asked in re.split(r"[-._:@/ ]", n)]
         if begin or hold:
             return known[min(begin or hold, key=len)]
-    found = difflib.get_close_matches(asked, list(known), n=1, cutoff=alike)
-    return known[found[0]] if found else None
+    close = difflib.get_close_matches(asked, list(known), n=1, cutoff=alike)
+    return known[close[0]] if close else None
 
 
 def printable(text: str, most: int) -> str:

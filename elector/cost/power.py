@@ -78,8 +78,8 @@ def _within_budget(activity: Activity, prices: Prices) -> Activity:
     if budget is None:
         return activity
     joules = activity.counts[budget.action].each() * prices.actions[budget.action].value
-    found, least = activity.busy[budget.resource], joules / budget.limit
-    before = found.each() if isinstance(found, Count) else found
+    seconds, least = activity.busy[budget.resource], joules / budget.limit
+    before = seconds.each() if isinstance(seconds, Count) else seconds
     busy = {**activity.busy, budget.resource: np.maximum(before, least)}
     one, streams = activity.overlap.one, activity.overlap.streams
     assert one is not None and streams is not None

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from elector.base.table import DATA, read_csv
-from elector.evaluation.settings import Table
+from elector.evaluation.settings import SettingsTable
 from elector.machines.contract import Evidence, Machine
 from elector.technology import EVIDENCE, PROVENANCE, group
 
@@ -37,14 +37,14 @@ def data_sheets() -> dict[tuple[str, str], Evidence]:
     """
     path = DATA / "data_sheets.csv"
     names, lines = read_csv(path)
-    found = {}
+    figures = {}
     for line, cells in lines:
         row = dict(zip(names, cells, strict=True))
         assert row["evidence"] in EVIDENCE and row["verified"] in ("yes", "no"), (path, line)
         text = f"{row['evidence']}: {row['source']}"
         place = PROVENANCE.index(group(row["evidence"], row["verified"] == "yes"))
-        found[row["name"], row["setting"]] = Evidence(place, text)
-    return found
+        figures[row["name"], row["setting"]] = Evidence(place, text)
+    return figures
 
 
 def stated(name: str, setting: str, value: object) -> Stated:
@@ -59,7 +59,7 @@ def stated(name: str, setting: str, value: object) -> Stated:
 
 
 def evidence_of(
-    table: Table,
+    table: SettingsTable,
     rows: Array,
     machine: Machine,
     given: Sequence[object],

@@ -21,7 +21,7 @@ UNIT_KEY = re.compile(r"(units|links)\.[a-z0-9_-]+\.(?P<key>[a-z0-9_]+)")
 _FEW = 64
 
 
-class Table:
+class SettingsTable:
     """Columns of equal length, parsed once for each distinct value."""
 
     def __init__(self, columns: Mapping[str, Column], size: int) -> None:
@@ -66,8 +66,8 @@ class Table:
         if key not in self.columns:
             return np.full(rows.size, default)
         numbers = _kept_numbers if len(self.columns[key].values) <= _FEW else _numbers
-        found = numbers(field.key, self.parsed(key, field), default)
-        return found[self.columns[key].codes[rows]]
+        values = numbers(field.key, self.parsed(key, field), default)
+        return values[self.columns[key].codes[rows]]
 
 
 def _read(key: str, field: Field, values: tuple[object, ...]) -> tuple[object, ...]:

@@ -99,7 +99,7 @@ class Span:
     turn: int = 0
 
 
-class Engine:
+class EventEngine:
     """Runs jobs through the resources.
 
     memories : name -> (bytes a second, bytes of the buffer it fills). A unit takes the oldest

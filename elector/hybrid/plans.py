@@ -45,11 +45,11 @@ def _common(least: list[Array]) -> Array:
     """(plans, D) seconds of plans that some unit may follow: others then keep to their first."""
     if len(least) == 1:
         return least[0]
-    found = np.full((max(each.shape[0] for each in least), least[0].shape[1]), -np.inf)
+    seconds = np.full((max(each.shape[0] for each in least), least[0].shape[1]), -np.inf)
     for each in least:
-        here = found[: each.shape[0]]
+        here = seconds[: each.shape[0]]
         here[:] = np.maximum(here, np.where(np.isfinite(each), each, -np.inf))
-    return np.where(np.isfinite(found), found, np.inf)
+    return np.where(np.isfinite(seconds), seconds, np.inf)
 
 
 def _fastest(least: Array, places: Array, ops: Operations, index: Array, solve: Solving) -> Array:
@@ -68,11 +68,11 @@ def _fastest(least: Array, places: Array, ops: Operations, index: Array, solve: 
         tried = plan[some]
         left[tried, some] = np.inf
         activity, _ = solve(places[some], tried, True)
-        found = schedule(ops, index[places[some]], activity).seconds
+        taken = schedule(ops, index[places[some]], activity).seconds
         for needed, there in activity.limits.values():
-            found = np.where(needed > there, np.inf, found)
-        better = found < seconds[some]
-        seconds[some] = np.where(better, found, seconds[some])
+            taken = np.where(needed > there, np.inf, taken)
+        better = taken < seconds[some]
+        seconds[some] = np.where(better, taken, seconds[some])
         best[some] = np.where(better, tried, best[some])
 
 

@@ -39,8 +39,8 @@ class Count:
             chosen = self.values[:, self.index] if few else self.values
         else:
             chosen = self.values[rows[:, None], self.index] if few else self.values[rows]
-        found = sum_rows(chosen) if few else sum_rows(chosen)[self.index]
-        return found if self.fold is None else self.fold.sum(found)
+        summed = sum_rows(chosen) if few else sum_rows(chosen)[self.index]
+        return summed if self.fold is None else self.fold.sum(summed)
 
     def folded(self, fold: Fold) -> Count:
         """The count of designs whose layers have places of their own."""
@@ -75,10 +75,10 @@ def total(values: Sequence[Array]) -> Array:
 
     values : the arrays.
     """
-    found = values[0]
+    result = values[0]
     for value in values[1:]:
-        found = found + value
-    return found
+        result = result + value
+    return result
 
 
 def largest(values: Sequence[Array]) -> Array:
@@ -86,7 +86,7 @@ def largest(values: Sequence[Array]) -> Array:
 
     values : the arrays.
     """
-    found = values[0]
+    result = values[0]
     for value in values[1:]:
-        found = np.maximum(found, value)
-    return found
+        result = np.maximum(result, value)
+    return result

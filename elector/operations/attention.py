@@ -14,11 +14,11 @@ import numpy as np
 from elector.describe.model import Models
 from elector.operations.collect import Shape, Sizes
 from elector.operations.flexibert import Heads, head_mixing, relative_positions
-from elector.operations.graph import Parameter, Value, added, derived
+from elector.operations.graph import RoleWeights, Value, added, derived
 from elector.operations.passes import bias, dropout, norm_of
 from elector.operations.roles import Role
 from elector.operations.rows import Row
-from elector.operations.scope import Matrix, Pass, Recipe, Saves, Scope, Subset, formula
+from elector.operations.scope import Matrix, Pass, Saves, Scope, Subset, VectorRecipe, formula
 from elector.operations.step import Step
 from elector.operations.tape import AgainNode, AttentionNode
 
@@ -91,7 +91,7 @@ def _rotates(step: Step, index: int) -> bool:
 def appended(step: Step, scope: Scope, parts: list[Value]) -> list[Value]:
     """What a generated token adds to the cache."""
     packs = ("quantise",) if step.workload.format.cached else ()
-    append = Recipe(
+    append = VectorRecipe(
         Role.CACHE_APPEND, "elementwise", formula("append", *packs), streamed=True, in_place=True
     )
     elements = parts[0].elements
@@ -101,9 +101,9 @@ def appended(step: Step, scope: Scope, parts: list[Value]) -> list[Value]:
     return step.vectors(scope, append, parts, stored)
 
 
-def rotary() -> Recipe:
+def rotary() -> VectorRecipe:
     """Rotary positions, in place (Su et al. 2021, arXiv 2104.09864)."""
-    return Recipe(
+    return VectorRecipe(
         Role.ROTARY,
         "elementwise",
         formula("rotary"),
@@ -126,9 +126,9 @@ def _rotated(step: Step, scope: Scope, index: int, q: Value, k: Value) -> tuple[
 
 def kept_beside(whole: Value, turned: Value) -> Value:
     """A tensor of which a part was changed in place."""
-    found = derived([whole, turned], whole.rows, whole.width)
-    found.home = whole
-    return found
+    changed = derived([whole, turned], whole.rows, whole.width)
+    changed.home = whole
+    return changed
 
 
 #: Projection that has a low-rank pair -> its two matrices.
@@ -158,7 +158,7 @@ def core(step: Step, scope: Scope, index: int, heads: Heads) -> Value:
 def _gated(step: Step, scope: Scope, x: Value, y: Value, width: Array) -> Value:
     """The context times a gate of `width` (M,) that the layer's input makes (Qwen3-Next)."""
     gate = step.linear(scope, x, Matrix(Role.ATTENTION_GATE, width))
-    recipe = Recipe(
+    recipe = VectorRecipe(
         Role.ATTENTION_GATE,
         "elementwise",
         formula("gate", "silu"),
@@ -182,7 +182,7 @@ def attended(step: Step, scope: Scope, index: int, heads: Heads, width: Array) -
     _attend(step, node, row)
     step.note_live(2.0 * square.elements * (0.0 if flash else 1.0))
     scores = square
-    positions: tuple[Parameter, Shape] | None = None
+    positions: tuple[RoleWeights, Shape] | None = None
     if step.models.template.position_kind == "relative-key" and not scope.cross:
         relative, positions = relative_positions(step, inner, heads, shape)
         scores = added([square, relative])
@@ -206,7 +206,7 @@ def _again(
     heads: Heads,
     shape: Shape,
     scores: Value,
-    positions: tuple[Parameter, Shape] | None,
+    positions: tuple[RoleWeights, Shape] | None,
     wanted: Value,
 ) -> AgainNode:
     """Scores and probabilities that the backward pass computes again."""
@@ -218,10 +218,10 @@ def _again(
 def _square(shape: Shape, count: Array) -> Value:
     """A score for each query and key, of which a mask may hide some."""
     _, keys = shape.whole("n")
-    found = Value(shape.batch * shape.m, keys, count)
+    scores = Value(shape.batch * shape.m, keys, count)
     if shape.reach is not None:
-        found.done = shape.batch * shape.m * shape.n
-    return found
+        scores.done = shape.batch * shape.m * shape.n
+    return scores
 
 
 def _row(step: Step, scope: Scope, shape: Shape, role: Role) -> Row:
@@ -288,12 +288,12 @@ def reach_of(models: Models, index: int, bounds: tuple[str, ...] = _BOUNDS) -> A
 
     bounds : names of the bounds that count.
     """
-    found = np.full(models.size, np.inf)
+    reach = np.full(models.size, np.inf)
     for name in bounds:
         values = models.block.get(name)
         if values is not None:
-            found = np.minimum(found, np.where(values[index] > 0, values[index], np.inf))
-    return found
+            reach = np.minimum(reach, np.where(values[index] > 0, values[index], np.inf))
+    return reach
 
 
 def cached_keys(models: Models, index: int, run: Pass) -> tuple[Array, Array]:
@@ -396,7 +396,7 @@ def probabilities(step: Step, scope: Scope, scores: Value, causal: bool) -> Valu
     causal : whether a query sees earlier keys only.
     """
     formulas = _softmax(step, causal and not scope.cross)
-    recipe = Recipe(
+    recipe = VectorRecipe(
         Role.SOFTMAX,
         "softmax",
         formula(*formulas),

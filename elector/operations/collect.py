@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from elector.describe.numbers import Format, Precision, unpacking
-from elector.operations.graph import Graph, Operand, Parameter, Value
-from elector.operations.roles import NEVER_PACKED, Part, Role
+from elector.operations.graph import Graph, Operand, RoleWeights, Value
+from elector.operations.roles import NEVER_PACKED, Role, RowPart
 from elector.operations.rows import PARAMETERS, Row
 
 Array = np.ndarray
@@ -85,7 +85,7 @@ class Collector:
     rows: list[Row] = field(default_factory=list)
     numbers: list[dict[str, Array | float]] = field(default_factory=list)
     operands: list[tuple[Operand, Operand]] = field(default_factory=list)
-    packed: set[Parameter] = field(default_factory=set)
+    packed: set[RoleWeights] = field(default_factory=set)
 
     def matmul(
         self,
@@ -109,7 +109,7 @@ class Collector:
         if stored is not None:
             b_width = stored.width
             self._unpack(row, count, stored, s.batch * k * n * s.share)
-            if isinstance(operands[1], Parameter):
+            if isinstance(operands[1], RoleWeights):
                 self.packed.add(operands[1])
         numbers = {
             "count": count,
@@ -225,7 +225,7 @@ class Collector:
             "none",
             "none",
             "none",
-            Part.UNPACKED,
+            RowPart.UNPACKED,
             row.cross,
             row.index,
             row.variant,

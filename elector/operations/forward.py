@@ -20,16 +20,16 @@ from elector.operations.experts import activation, experts
 from elector.operations.graph import Value, Way, added, either, sometimes
 from elector.operations.latent import latent_attention
 from elector.operations.passes import biased, dropout, norm
-from elector.operations.roles import Place, Role, Section
+from elector.operations.roles import ModelSection, Place, Role
 from elector.operations.scans import scanned
-from elector.operations.scope import Matrix, Pass, Recipe, Scope, Subset, formula
+from elector.operations.scope import Matrix, Pass, Scope, Subset, VectorRecipe, formula
 from elector.operations.step import Step
 from elector.operations.tensors import place_of
 
 Array = np.ndarray
 
 
-def embedding(step: Step, run: Pass, section: Section, before: Value | None = None) -> Value:
+def embedding(step: Step, run: Pass, section: ModelSection, before: Value | None = None) -> Value:
     """Token, position and segment rows gathered and summed, or the patch projection.
 
     before : what a generated token comes from.
@@ -39,7 +39,7 @@ def embedding(step: Step, run: Pass, section: Section, before: Value | None = No
     scope = Scope(run, Place(section), run.times)
     patches = None
     d = np.full_like(hidden, float(model.embedding_size)) if model.embedding_size else hidden
-    if model.stem and section is Section.ENCODER_EMBEDDING:
+    if model.stem and section is ModelSection.ENCODER_EMBEDDING:
         return _stem(step, scope, hidden)
     if model.family == "vision":
         images = Value(run.batch * numbers["patches"], numbers["patch_inputs"], run.times)
@@ -49,7 +49,7 @@ def embedding(step: Step, run: Pass, section: Section, before: Value | None = No
     gathered = Value(run.tokens, d, run.times)
     if before is not None:
         gathered.reads(before)
-    recipe = Recipe(
+    recipe = VectorRecipe(
         Role.LOOKUP,
         "embedding",
         formula("embedding"),
@@ -265,7 +265,7 @@ def residual(
     with_bias : whether the product before has one.
     """
     also, back = biased(step, with_bias, Subset.BODY)
-    recipe = Recipe(
+    recipe = VectorRecipe(
         role,
         "elementwise",
         formula("residual", *also),

@@ -26,7 +26,7 @@ from elector.operations.graph import Value, derived, detached
 from elector.operations.passes import norm, norm_of
 from elector.operations.roles import Role
 from elector.operations.rows import Row
-from elector.operations.scope import Matrix, Product, Recipe, Scope, Subset, formula
+from elector.operations.scope import Matrix, Product, Scope, Subset, VectorRecipe, formula
 from elector.operations.step import Step
 
 Array = np.ndarray
@@ -129,5 +129,5 @@ def index_scores(step: Step, scope: Scope, index: int, x: Value, low: Value) -> 
     shape = Shape(run.batch, queries, e, run.keys, 1.0, run.span if grows else 0.0)
     scores = Value(run.batch * queries, run.keys, scope.count)
     scores.made_by(step.out.matmul(row, scope.count, shape, (q, k)))
-    choice = Recipe(Role.INDEX_CHOICE, "elementwise", formula("relu", "gate", "residual"))
+    choice = VectorRecipe(Role.INDEX_CHOICE, "elementwise", formula("relu", "gate", "residual"))
     step.vector(scope.inside(scope.count), choice, scores)

@@ -15,7 +15,7 @@ from elector.describe.numbers import Precision
 from elector.describe.workload import Workload
 from elector.operations import names
 from elector.operations.graph import Graph
-from elector.operations.roles import Part, Place, Role, layer_word, word
+from elector.operations.roles import Place, Role, RowPart, layer_word, word
 
 #: Where an operand comes from, and with it when it is already on the chip:
 #: activation  handed over by the operation before: stays if it is small enough
@@ -62,7 +62,7 @@ class Row:
     a: str = "activation"
     b: str = "none"
     out: str = "activation"
-    part: Part = Part.FORWARD
+    part: RowPart = RowPart.FORWARD
     cross: bool = False
     index: int = 0
     variant: str = ""

@@ -92,17 +92,17 @@ class Saved:
         What a product makes then goes from one unit to the next: to the bias, dropout or
         residual that runs behind it.
         """
-        found = np.zeros(len(out.rows), dtype=bool)
+        written = np.zeros(len(out.rows), dtype=bool)
         if not self.values:
-            return found
+            return written
         readers: dict[int, set[int]] = {}
         for reader, operands in enumerate(out.operands):
             for value in operands:
                 for row in value.stored() if isinstance(value, Value) else ():
                     readers.setdefault(row, set()).add(reader)
-        for row in range(len(found)):
-            found[row] = out.rows[row].matmul and _written_behind(out.rows, readers, row)
-        return found
+        for row in range(len(written)):
+            written[row] = out.rows[row].matmul and _written_behind(out.rows, readers, row)
+        return written
 
     def largest(self, size: int) -> Array:
         """(M,) elements of the largest tensor."""

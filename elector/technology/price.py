@@ -10,7 +10,7 @@ import numpy as np
 from elector.base import units
 from elector.base.errors import InputError
 from elector.technology.laws import factor
-from elector.technology.rows import EVIDENCE, Row
+from elector.technology.rows import EVIDENCE, ConstantRow
 from elector.technology.scaling import interpolate
 
 Array = np.ndarray
@@ -72,7 +72,7 @@ def _weakest(*evidence: str) -> str:
     return max(evidence, key=EVIDENCE.index)
 
 
-def from_row(row: Row, note: str) -> Price:
+def from_row(row: ConstantRow, note: str) -> Price:
     """The price a row states, at its own node.
 
     note : how it was derived.
@@ -88,7 +88,9 @@ def from_row(row: Row, note: str) -> Price:
     )
 
 
-def scaled(rows: tuple[Row, ...], value: float, note: str, by: tuple[Row, ...] = ()) -> Price:
+def scaled(
+    rows: tuple[ConstantRow, ...], value: float, note: str, by: tuple[ConstantRow, ...] = ()
+) -> Price:
     """A price carried from the nodes of `rows` to another, by the ratios of the rows `by`.
 
     value : in SI. note : how it was derived.
@@ -105,7 +107,7 @@ def scaled(rows: tuple[Row, ...], value: float, note: str, by: tuple[Row, ...] =
     )
 
 
-def between(ladder: tuple[Row, ...], node: float) -> Price:
+def between(ladder: tuple[ConstantRow, ...], node: float) -> Price:
     """On the line between the two rows around the node, in log price over log node."""
     low, high = next(
         pair

@@ -160,8 +160,8 @@ def _published(rows: Sequence[dict[str, str]]) -> ThresholdCurve:
         models[row["model"]][float(row["value"])] = _loss(row)
     each = np.array(
         [
-            monotone(np.interp(at, sorted(found), [found[v] for v in sorted(found)]))
-            for found in models.values()
+            monotone(np.interp(at, sorted(losses), [losses[v] for v in sorted(losses)]))
+            for losses in models.values()
         ]
     )
     pruned = np.array(at) > 0.0

@@ -135,8 +135,8 @@ class ScalingLaw:
 
     def record(self) -> dict[str, object]:
         """For the manifest."""
-        found: dict[str, object] = {"source": "scaling-law", "law": self.law, "data": self.data}
-        return found | {k: float(v) for k, v in vars(self.checked).items()}
+        entries: dict[str, object] = {"source": "scaling-law", "law": self.law, "data": self.data}
+        return entries | {k: float(v) for k, v in vars(self.checked).items()}
 
 
 def shape_increase(features: Mapping[str, np.ndarray], size: int) -> np.ndarray:
@@ -146,8 +146,8 @@ def shape_increase(features: Mapping[str, np.ndarray], size: int) -> np.ndarray:
     columns = np.broadcast_arrays(*(np.asarray(features[k], dtype=float) for k in FEATURES))
     usual = LogShapes.of(*(np.array([value]) for value in USUAL))
     effects = shape_effects()
-    found = effects.loss_increase(LogShapes.of(*columns)) - effects.loss_increase(usual)
-    return np.maximum(found, 0.0)
+    increase = effects.loss_increase(LogShapes.of(*columns)) - effects.loss_increase(usual)
+    return np.maximum(increase, 0.0)
 
 
 def scaling_law(
@@ -165,8 +165,8 @@ def scaling_law(
 @cache
 def published_losses() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Parameters, tokens and Pile test losses [nats per token] of Cerebras-GPT, each (7,)."""
-    found = [row for row in records() if row["loss"]]
-    columns = ([float(row[key]) for row in found] for key in ("parameters", "tokens", "loss"))
+    rows = [row for row in records() if row["loss"]]
+    columns = ([float(row[key]) for row in rows] for key in ("parameters", "tokens", "loss"))
     parameters, tokens, loss = (np.array(column) for column in columns)
     return parameters, tokens, loss
 

@@ -138,10 +138,10 @@ def compress(t: Tensor) -> Compressed:
         return Compressed(values, torch.from_numpy(np.packbits(mask)), t.dtype, t.shape, order)
     raw = flattened(t.detach()).view(_INTEGERS[t.element_size()])
     kept = raw != 0
-    found = raw[kept]
-    if found.numel() > 1 and bool((found == found[0]).all()):
-        found = found[:1].clone()
-    return Compressed(found.view(t.dtype), pack_mask(kept), t.dtype, t.shape, order)
+    kept_values = raw[kept]
+    if kept_values.numel() > 1 and bool((kept_values == kept_values[0]).all()):
+        kept_values = kept_values[:1].clone()
+    return Compressed(kept_values.view(t.dtype), pack_mask(kept), t.dtype, t.shape, order)
 
 
 def _values(array: np.ndarray, mask: np.ndarray) -> np.ndarray:

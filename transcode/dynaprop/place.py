@@ -74,7 +74,7 @@ class Tracked:
         self.reached = bool(state["reached"])
 
 
-class Place:
+class MatchedModule:
     """A matched module.
 
     name : of the module. operation, layer : what its records are called.

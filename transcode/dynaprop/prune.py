@@ -11,7 +11,7 @@ from torch import Tensor
 from transcode.dynaprop.packing import memory_order, pack_nonzeros, shaped, unpack_mask
 
 if TYPE_CHECKING:
-    from transcode.dynaprop.place import Place
+    from transcode.dynaprop.place import MatchedModule
 
 
 def drop(x: Tensor, tau: float) -> Tensor:
@@ -28,7 +28,9 @@ class Prune(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, tau_i: float, tau_t: float, place: Place | None) -> Tensor:
+    def forward(
+        ctx: Any, x: Tensor, tau_i: float, tau_t: float, place: MatchedModule | None
+    ) -> Tensor:
         """x of any shape -> y of that shape; `place` observes both passes.
 
         ctx : as PyTorch gives it.

@@ -90,9 +90,9 @@ class Saver:
         if storage._cdata in self.parameters:
             return t
         key = (storage._cdata, t.storage_offset(), tuple(t.shape), t.stride(), t.dtype, t._version)
-        found = self._known.get(key)
-        if found is not None and not found[0].expired():
-            kept = found[1]()
+        entry = self._known.get(key)
+        if entry is not None and not entry[0].expired():
+            kept = entry[1]()
             if kept is not None:
                 return kept
         reference = StorageWeakRef(storage)
@@ -114,8 +114,8 @@ class Saver:
             if content.nbytes < _DENSE * t.nbytes:
                 return Kept(content, self.ledger, content.nbytes, t.nbytes)
         place = storage._cdata
-        found = self._storages.get(place)
-        if found is not None and not found[0].expired() and found[1]() is not None:
+        entry = self._storages.get(place)
+        if entry is not None and not entry[0].expired() and entry[1]() is not None:
             return Kept(t, self.ledger, 0, 0)
         kept = Kept(t, self.ledger, storage.nbytes(), storage.nbytes())
         storages = self._storages
@@ -135,6 +135,6 @@ class Saver:
 
 
 def _forget(table: dict[Any, Any], key: object, dead: weakref.ref[Kept]) -> None:
-    found = table.get(key)
-    if found is not None and found[1] is dead:
+    entry = table.get(key)
+    if entry is not None and entry[1] is dead:
         del table[key]

@@ -133,22 +133,35 @@ def default_batch(name: str) -> int:
     return _STREAM_BATCH if name in (*STREAMS, "evolve", "guided") else _BATCHES.get(name, 32)
 
 
+@dataclass(frozen=True, eq=False, repr=False)
+class Beginning:
+    """What only some engines read.
+
+    first : (W, S) designs to begin with, for the engines of LEARN_FROM_OTHERS.
+    islands : shares of a generation of evolve.
+    """
+
+    first: np.ndarray | None = None
+    islands: int = 1
+
+
+_PLAIN = Beginning()
+
+
 def make(
     name: str,
     problem: Problem,
     seed: int,
     batch: int,
     fallback: np.ndarray,
-    first: np.ndarray | None = None,
-    islands: int = 1,
+    beginning: Beginning = _PLAIN,
 ) -> Engine:
     """The engine of that name.
 
-    fallback : (O,) what a design without values counts as, and the reference point of the
-    hypervolume. first : (W, S) designs to begin
-    with, for the engines of LEARN_FROM_OTHERS. islands : shares of a generation of evolve.
+    batch : designs proposed at once. fallback : (O,) what a design without values counts as, and
+    the reference point of the hypervolume.
     """
-    space = problem.space
+    space, first, islands = problem.space, beginning.first, beginning.islands
     begin = np.zeros((0, len(space.parameters)), dtype=np.int32) if first is None else first
     if name == "parzen":
         return Parzen(space, seed, streams.random(space, seed), begin, len(space.objectives))

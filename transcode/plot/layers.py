@@ -25,7 +25,7 @@ def summary(columns: Mapping[str, Sequence[str]], index: int) -> list[str]:
 
     columns : dotted name -> texts of the designs.
     """
-    keys = [found for key in columns if (found := _KEY.fullmatch(key))]
+    keys = [match for key in columns if (match := _KEY.fullmatch(key))]
     depth = columns.get("model.layers")
     layers = sorted({int(key[1]) for key in keys})
     if depth is not None:

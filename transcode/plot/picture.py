@@ -280,14 +280,14 @@ def _setting(key: str, text: str, name: str) -> str:
 
 def _names(keys: Sequence[str]) -> dict[str, str]:
     """Dotted key -> as few of its last words as tell it from the others."""
-    found: dict[str, str] = {}
+    names: dict[str, str] = {}
     for key in keys:
         words = key.split(".")
         ends = [k for k in keys if k.split(".")[-1] == words[-1]]
         count = 1 if len(ends) == 1 else 2
         short = [word.replace("feed_forward", "ff").replace("_", " ") for word in words[-count:]]
-        found[key] = " ".join(short)
-    return found
+        names[key] = " ".join(short)
+    return names
 
 
 def _kinds(

@@ -46,14 +46,14 @@ class Design:
     def settings_of(self, workload: str) -> dict[str, Any]:
         """What `elector` is told of the design in one workload, but for model and accelerator."""
         own = f"workloads.{workload}."
-        found = {k: v for k, v in self.settings.items() if not k.startswith("workloads.")}
-        found |= {
+        settings = {k: v for k, v in self.settings.items() if not k.startswith("workloads.")}
+        settings |= {
             f"workload.{k.removeprefix(own)}": v
             for k, v in self.settings.items()
             if k.startswith(own)
         }
         left_out = ("model", "accelerator", *_SEARCH_ONLY)
-        return {k: v for k, v in found.items() if k not in left_out}
+        return {k: v for k, v in settings.items() if k not in left_out}
 
     def command(self, workload: str, verb: str = "simulate", *more: str) -> str:
         """The command that simulates (or traces, or explains) the design in one workload.
@@ -78,7 +78,7 @@ class Design:
     def as_space(self) -> dict[str, Any]:
         """A space that has this design only, so that `transcode search` prices it again."""
         described = self.space
-        found: dict[str, Any] = {"name": f"{described.name}-{self.id}"}
+        space: dict[str, Any] = {"name": f"{described.name}-{self.id}"}
         for section in _SECTIONS:
             start = f"{section}."
             keys = {
@@ -86,22 +86,22 @@ class Design:
             }
             base = {} if section == "workload" else {"base": self.settings[section]}
             if base or keys:
-                found[section] = {**base, **keys}
+                space[section] = {**base, **keys}
         if self.workloads != ("",):
-            found["workloads"] = {
+            space["workloads"] = {
                 name: {k.removeprefix("workload."): v for k, v in given.items()}
                 for name, given in described.workloads.items()
             }
         if described.define:
-            found["define"] = {name: e.text for name, e in described.define.items()}
+            space["define"] = {name: e.text for name, e in described.define.items()}
         if described.run:
-            found["run"] = described.run.describe()
+            space["run"] = described.run.describe()
         if described.accuracy.plain():
-            found["accuracy"] = described.accuracy.plain()
-        found["objectives"] = {o.name: o.direction for o in described.objectives}
+            space["accuracy"] = described.accuracy.plain()
+        space["objectives"] = {o.name: o.direction for o in described.objectives}
         if described.record:
-            found["record"] = list(described.record)
-        return found
+            space["record"] = list(described.record)
+        return space
 
 
 def design(recorded: Recorded, number: int) -> Design:

@@ -156,22 +156,22 @@ def numbers(folder: Path) -> list[int]:
 
     Raises InputError where the folder may not be listed: what is there must not be written over.
     """
-    found = (_NAME.fullmatch(name) for name in paths.names(folder, "part-*.parquet"))
-    return sorted(int(match[1]) for match in found if match)
+    matches = (_NAME.fullmatch(name) for name in paths.names(folder, "part-*.parquet"))
+    return sorted(int(match[1]) for match in matches if match)
 
 
 def distinct_numbers(folder: Path) -> list[int]:
     """`numbers` without files whose batches an earlier file holds, too (see `compact`)."""
-    found, after = [], 0
+    distinct, after = [], 0
     for number in numbers(folder):
         if number < after:
             continue
-        found.append(number)
+        distinct.append(number)
         try:
             after = _extent(path_of(folder, number))[0] + 1
         except UNREADABLE:
             after = number + 1
-    return found
+    return distinct
 
 
 def denied(error: Exception, path: Path) -> ElectorError | None:

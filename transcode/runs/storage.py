@@ -140,10 +140,13 @@ def _opened(where: Address, space: Space, record: Mapping[str, object]) -> tuple
         directions=["maximize" if o.maximise else "minimize" for o in space.objectives],
         load_if_exists=True,
     )
-    found = study.user_attrs
-    if "space_sha256" in found:
+    attributes = study.user_attrs
+    if "space_sha256" in attributes:
         try:
-            seedless = {**found, "seed": record["seed"]}  # processes may have seeds of their own
+            seedless = {
+                **attributes,
+                "seed": record["seed"],
+            }  # processes may have seeds of their own
             manifest.refuse_other(where.shown, seedless, record, "another name for the space")
         except InputError as error:
             raise error.at(field="--storage") from None

@@ -26,7 +26,7 @@ _SETTINGS, _LEAST = 100_000, 200
 
 
 @dataclass(frozen=True)
-class Trial:
+class StudyTrial:
     """A design as Optuna sees it. codes : (S,); values in the user's directions."""
 
     codes: np.ndarray
@@ -76,7 +76,7 @@ def limit(space: Space) -> int:
     return min(LIMIT, max(_LEAST, _SETTINGS // max(free, 1)))
 
 
-def frozen(space: Space, distributions: list[Any], trial: Trial) -> Any:
+def frozen(space: Space, distributions: list[Any], trial: StudyTrial) -> Any:
     """The optuna.trial.FrozenTrial of a design: the parameters its alternatives have.
 
     distributions : of Optuna, one a parameter.

@@ -17,12 +17,12 @@ from transcode import engines, pareto, runs
 from transcode.objective import Outcome, Problem
 from transcode.runs.files import Claim
 from transcode.search import study
-from transcode.search.state import State
+from transcode.search.state import SearchState
 from transcode.search.timers import Timers
 
 
 @dataclass
-class Record:
+class SearchRecord:
     """Writes what a search found; what is committed survives whatever happens to the process.
 
     number : of the next part. unwritten : the last batch, until the next one is under way.
@@ -47,11 +47,11 @@ class Record:
     def recovered(self) -> Iterator[tuple[np.ndarray, Outcome, dict[str, object]]]:
         """(D, S) codes, outcome and engine state of each whole batch of the folder."""
         space = self.problem.space
-        for found in runs.parts.read_all(self.designs):
-            codes = space.encode(dict(found.columns))
-            outcome = self.problem.judge(space.decode(codes), dict(found.results), found.reasons)
-            self.number = found.number + 1
-            yield codes, outcome, dict(found.state)
+        for batch in runs.parts.read_all(self.designs):
+            codes = space.encode(dict(batch.columns))
+            outcome = self.problem.judge(space.decode(codes), dict(batch.results), batch.reasons)
+            self.number = batch.number + 1
+            yield codes, outcome, dict(batch.state)
 
     def set_aside(self, designs: int) -> None:
         """Hides what comes after a cut part, and says so. designs : that were recovered."""
@@ -95,7 +95,7 @@ class Record:
             self.unwritten = None
             self.number += 1
 
-    def save(self, state: State, status: str) -> None:
+    def save(self, state: SearchState, status: str) -> None:
         """Writes the manifest as it stands; what a checkpoint says of the front stays.
 
         status : running, finished, stopped ... as the manifest has it.
@@ -109,7 +109,7 @@ class Record:
         }
         runs.manifest.write(self.folder, self.manifest)
 
-    def checkpoint(self, state: State, engine: engines.Engine, status: str) -> None:
+    def checkpoint(self, state: SearchState, engine: engines.Engine, status: str) -> None:
         """Writes front, study and manifest of what is committed; the manifest says so last.
 
         At the end of a search the study and the uniting of parts may fail on a full disk: front,

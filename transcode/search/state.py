@@ -15,7 +15,7 @@ from transcode.pareto import Archive
 
 
 @dataclass
-class State:
+class SearchState:
     """Everything that follows from the designs in their order.
 
     reference : (O,) minimised; None before there is one. watched : whether the hypervolume is

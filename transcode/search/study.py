@@ -47,7 +47,7 @@ def _trials(problem: Problem, front: Archive) -> list[Any]:
     trials = []
     for row in range(len(front)):
         extra = {n: float(v[row]) for n, v in front.results.items() if n not in objectives}
-        trial = runs.Trial(
+        trial = runs.StudyTrial(
             codes=front.codes[row],
             values=values[row].tolist(),
             constraints={name: float(margin[row]) for name, margin in margins.items()},

@@ -23,7 +23,7 @@ import numpy as np
 from elector.base.errors import EvaluationError
 from transcode import pareto
 from transcode.engines.base import Found
-from transcode.engines.evolve.islands import Task, advance, together
+from transcode.engines.evolve.islands import IslandTask, advance, together
 from transcode.objective import Accuracy, Columns, Costs, Outcome, Problem, joined
 
 A = TypeVar("A")
@@ -60,7 +60,7 @@ class Simulator:
         return evaluate(columns, size, jobs=jobs, level=self.level)
 
 
-def island(problem: bytes, task: Task) -> Found:
+def island(problem: bytes, task: IslandTask) -> Found:
     """One round of an island; a pure function, for whatever executor.
 
     problem : the pickled Problem.
@@ -80,8 +80,8 @@ def outcome(problem: bytes, codes: np.ndarray) -> Outcome:
 @lru_cache(maxsize=2)
 def _unpacked(problem: bytes) -> Problem:
     """The problem, read once in each process."""
-    found: Problem = pickle.loads(problem)
-    return found
+    unpacked: Problem = pickle.loads(problem)
+    return unpacked
 
 
 def volumes(problem: bytes, asked: tuple[np.ndarray, np.ndarray, np.ndarray]) -> np.ndarray:
@@ -133,7 +133,7 @@ class Crew:
         """Whether others do the work."""
         return self.blob is not None
 
-    def rounds(self, tasks: Sequence[Task], meanwhile: Callable[[], None] = _idle) -> Found:
+    def rounds(self, tasks: Sequence[IslandTask], meanwhile: Callable[[], None] = _idle) -> Found:
         """What the islands found, in the order of the tasks.
 
         meanwhile : what this process does first, while others work.
@@ -151,13 +151,13 @@ class Crew:
         pieces = min(int(work / _WORTH), most, len(codes))
         begin, several = time.perf_counter(), self.blob is not None and pieces > 1
         if several:
-            found = joined(self._ask(outcome, np.array_split(codes, pieces), meanwhile))
+            assessed = joined(self._ask(outcome, np.array_split(codes, pieces), meanwhile))
         else:
             meanwhile()
-            found = self.problem.assess(codes)
+            assessed = self.problem.assess(codes)
         took = time.perf_counter() - begin
         self.each = took * (min(pieces, self.jobs) if several else 1) / max(len(codes), 1)
-        return found
+        return assessed
 
     def apart(self, front: np.ndarray, points: np.ndarray, reference: np.ndarray) -> np.ndarray:
         """`pareto.apart`, shared out to the processes of this machine.

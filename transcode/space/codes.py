@@ -182,8 +182,8 @@ class Space:
         piece = next(p for p in layout.pieces if p.column == column)
         position = {value: code for code, value in enumerate(layout.values)}
         merged = given.map(lambda value: position.get(value, -1), dtype=np.intp)
-        found = piece.reverse(merged, codes)
-        return np.where(self.active(codes, column), found, 0)
+        known_codes = piece.reverse(merged, codes)
+        return np.where(self.active(codes, column), known_codes, 0)
 
     def index(self, codes: np.ndarray) -> np.ndarray:
         """(D,) int64, a different one for each design; only where cardinality allows."""

@@ -18,8 +18,8 @@ def shipped() -> dict[str, Path]:
     package = Path(__file__).parent.parent
     for folder in (package / "spaces", package.parent / "spaces"):  # a wheel; a checkout
         if paths.is_folder(folder):
-            found = paths.names(folder, "*.yaml")
-            return {name.removesuffix(".yaml"): folder / name for name in found}
+            names = paths.names(folder, "*.yaml")
+            return {name.removesuffix(".yaml"): folder / name for name in names}
     return {}
 
 

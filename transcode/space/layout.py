@@ -62,12 +62,12 @@ def layout(
     pieces = []
     for column in columns:
         parameter = parameters[column]
-        found: list[list[Scalar]] = [list(parameter.values)]
+        rows: list[list[Scalar]] = [list(parameter.values)]
         if parameter.parent >= 0:
             parents = parameters[parameter.parent].values
-            found = [[multiple(p, v) for v in parameter.values] for p in parents]
+            rows = [[multiple(p, v) for v in parameter.values] for p in parents]
         table = np.array(
-            [[values.setdefault(v, len(values)) for v in row] for row in found], dtype=np.intp
+            [[values.setdefault(v, len(values)) for v in row] for row in rows], dtype=np.intp
         )
         pieces.append(Piece(column, parameter.parent, table if parameter.parent >= 0 else table[0]))
     return Layout(tuple(values), tuple(pieces), always)

@@ -152,14 +152,14 @@ class Transformer(nn.Module):
 
 def _layers(model: Model, setting: Setting) -> list[nn.Module]:
     """Layers in order, numbered as the simulator does: by block where there are several."""
-    found: list[nn.Module] = []
+    built: list[nn.Module] = []
     before = model.blocks[0].hidden
     for index, block in enumerate(model.blocks):
         for repeat in range(block.repeat):
             layer = index + 1 if len(model.blocks) > 1 else repeat + 1
-            found.append(Layer(block, before, layer, setting))
+            built.append(Layer(block, before, layer, setting))
             before = block.hidden
-    return found
+    return built
 
 
 class Pooler(nn.Module):

@@ -14,7 +14,7 @@ from transcode.dynaprop import DynaProp
 from transcode.training.build import build
 from transcode.training.lora import adapt
 from transcode.training.settings import Settings
-from transcode.training.task import Measured, Split, Task
+from transcode.training.task import DataSplit, Measured, Task
 
 #: Query and value projections of all layers, and what the layers' parameters begin with.
 PROJECTIONS = r"layers\.\d+\.attention\.(query|value)"
@@ -80,7 +80,7 @@ class Copy:
         self.optimizer.step()
         return value
 
-    def measure(self, split: Split) -> Measured:
+    def measure(self, split: DataSplit) -> Measured:
         """Score and loss on a split, activations pruned as in training."""
         with self.prop:
             return self.task.evaluate(self.module, split)
@@ -135,7 +135,7 @@ def summary(rows: Sequence[Mapping[str, object]]) -> dict[str, float]:
 
     rows : of the table.
     """
-    found: dict[str, list[float]] = {}
+    densities: dict[str, list[float]] = {}
     for row in rows:
-        found.setdefault(str(row["operand"]), []).append(float(str(row["density"])))
-    return {kind: sum(values) / len(values) for kind, values in sorted(found.items())}
+        densities.setdefault(str(row["operand"]), []).append(float(str(row["density"])))
+    return {kind: sum(values) / len(values) for kind, values in sorted(densities.items())}

@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from elector.describe.model import HEAD_TYPES, Block, Model
 from transcode.dynaprop import Site
-from transcode.training.heads import Convolution, Cosine, Fourier, Products
+from transcode.training.heads import Convolution, Cosine, DotProducts, Fourier
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "gelu": functional.gelu,
@@ -109,13 +109,13 @@ class Attention(nn.Module):
         v = self.value_site(self._split(self.value(x), self.kv_heads))
         if self.kv_heads != self.heads:
             k, v = (t.repeat_interleave(self.heads // self.kv_heads, dim=1) for t in (k, v))
-        found = [
+        mixes = [
             mix(*parts)
             for mix, *parts in zip(
                 self.mixing, *(t.split(self.parts, dim=1) for t in (q, k, v)), strict=True
             )
         ]
-        mixed = found[0] if len(found) == 1 else torch.cat(found, dim=1)
+        mixed = mixes[0] if len(mixes) == 1 else torch.cat(mixes, dim=1)
         return self.output_site(self.output(mixed.transpose(1, 2).flatten(2)))
 
     def _split(self, x: Tensor, heads: int) -> Tensor:
@@ -137,13 +137,12 @@ def _mixing(block: Block, layer: int, setting: Setting) -> tuple[list[int], nn.M
     parts: list[tuple[int, nn.Module]] = []
     products = types["sdp"] + types["wma"]
     if products:
-        core = Products(
+        core = DotProducts(
             size,
             layer,
             weighted=types["wma"],
             dropout=setting.dropout,
-            causal=block.causal,
-            window=block.window,
+            past=block.window if block.causal else None,
             positions=model.positions if model.position_kind == "relative-key" else 0,
         )
         parts.append((products, core))

@@ -56,15 +56,15 @@ def matching(module: nn.Module, pattern: str) -> list[str]:
 
     module : the model. pattern : of names.
     """
-    found = [
+    names = [
         name
         for name, part in module.named_modules()
         if isinstance(part, nn.Linear) and re.fullmatch(pattern, name)
     ]
-    if not found:
+    if not names:
         known = [name for name, part in module.named_modules() if isinstance(part, nn.Linear)]
         raise InputError("matches no projection", field="pattern", value=pattern, allowed=known)
-    return found
+    return names
 
 
 def adapt(
@@ -73,8 +73,6 @@ def adapt(
     layers: str,
     seed: int,
     rank: int = RANK,
-    alpha: float = ALPHA,
-    dropout: float = DROPOUT,
 ) -> nn.Module:
     """Changes `module` in place: freezes its layers and adapts the projections that match.
 
@@ -91,7 +89,7 @@ def adapt(
         above, _, last = name.rpartition(".")
         base = module.get_submodule(name)
         assert isinstance(base, nn.Linear)
-        pair = LowRank(base, rank, alpha, dropout, generator)
+        pair = LowRank(base, rank, ALPHA, DROPOUT, generator)
         setattr(module.get_submodule(above), last, pair)
     return module
 

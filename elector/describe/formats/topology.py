@@ -161,12 +161,12 @@ class _Line:
 
 def _leading_numbers(cells: list[str]) -> int:
     """Numbers that follow the name without a gap."""
-    found = 0
+    count = 0
     for cell in cells[1:]:
         if not is_number(cell):
             break
-        found += 1
-    return found
+        count += 1
+    return count
 
 
 def _refuse_no_header(header: list[str], rows: list[tuple[int, list[str]]], path: Path) -> None:
@@ -197,7 +197,7 @@ def _meaning(name: str) -> str:
 
 def _further(header: list[str], path: Path) -> dict[int, str]:
     """place -> what it holds, for columns that the header names behind the stride."""
-    found: dict[int, str] = {}
+    meanings: dict[int, str] = {}
     for place, name in enumerate(header[len(PLACES) :], len(PLACES)):
         if not name:
             continue
@@ -206,10 +206,10 @@ def _further(header: list[str], path: Path) -> dict[int, str]:
             raise InputError(
                 "line 1: unknown column", file=path, field=name, value=name, allowed=_shown()
             )
-        if meaning in found.values():
+        if meaning in meanings.values():
             raise InputError("line 1: duplicate column", file=path, field=name)
-        found[place] = meaning
-    return found
+        meanings[place] = meaning
+    return meanings
 
 
 def _shown() -> Iterable[str]:

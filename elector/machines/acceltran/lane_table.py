@@ -216,19 +216,19 @@ def _chances(ops: Operations, r: Array, index: Array, u: Units) -> tuple[Chances
     t = lanes.Tiling(
         {}, np.stack((x, b * x)), np.stack((x, x)), np.stack((y, y)), np.stack((b, one))
     )
-    found = lanes.chances(t, da, db, multipliers, clustering)
+    apart = lanes.chances(t, da, db, multipliers, clustering)
     shape = (len(pairs), 2, first.size)
     flat = Chances(
         *(
-            np.broadcast_to(getattr(found, name), shape).ravel()
-            for name in found.__dataclass_fields__
+            np.broadcast_to(getattr(apart, name), shape).ravel()
+            for name in apart.__dataclass_fields__
         )
     )
     return flat, kind, place
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class _Cells:
+class _LaneCells:
     """Products `row` (N,) on the combinations `x` (N,), all fields (N,).
 
     count, tiles : runs, and tiles of one. fill : cycles until a lane's first result.
@@ -249,7 +249,7 @@ class _Cells:
     taken: Array
 
 
-def _cells(p: _Lanes, row: Array, x: Array) -> _Cells:
+def _cells(p: _Lanes, row: Array, x: Array) -> _LaneCells:
     """What the lanes do with products of all sequences, or of one of n streams."""
     ops, pair = p.ops, gathered(p.index, x)
     g = row * ops.count.shape[1] + pair
@@ -282,7 +282,7 @@ def _cells(p: _Lanes, row: Array, x: Array) -> _Cells:
     # Lanes that the last wave leaves free serve another sequence or a gradient of weights.
     taken = np.minimum(np.maximum(tiles / total * each, port) / clock, seconds)
     results = count * batch * m * n
-    return _Cells(
+    return _LaneCells(
         count, tiles, fill, t.volume, dense, results, bytes_a, bytes_b, masks, seconds, taken
     )
 
@@ -330,8 +330,8 @@ def streams_of(
     if rows.size:
         shared = replace(_shared(ops, rows, index, u, order), streams=n)
         for place, x in cells(columns(ops.count[rows], index)):
-            found, f = _cells(shared, rows.take(place), x), place * index.size + x
-            seconds.reshape(-1)[f], taken.reshape(-1)[f] = found.seconds, found.taken
+            of_cells, f = _cells(shared, rows.take(place), x), place * index.size + x
+            seconds.reshape(-1)[f], taken.reshape(-1)[f] = of_cells.seconds, of_cells.taken
     return seconds, taken
 
 

@@ -162,8 +162,8 @@ def wait(c: Chances, lanes: Array, multipliers: Array | float, ahead: Array | fl
     most = c.mean + spread * (z + skew * (z * z - 1.0) / 6.0)
     # A started cycle counts whole: half of the last one is idle on average.
     cycles = np.maximum(most, c.mean) / multipliers + 0.5 * (1.0 - 1.0 / multipliers)
-    found: Array = np.minimum(np.maximum(cycles, c.least), c.most)
-    return found
+    slowest: Array = np.minimum(np.maximum(cycles, c.least), c.most)
+    return slowest
 
 
 def _exact(mean: Array, depth: Array, multipliers: Array) -> Array:

@@ -177,8 +177,8 @@ class Guided(Engine):
 
     def _predicted(self, features: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """(C, O) mean and deviation of bent objectives, and (C,) chance to be feasible."""
-        found = [model.predict(features) for model in self.models[:-1]]
-        mean, spread = (np.stack(part, axis=1) for part in zip(*found, strict=True))
+        predicted = [model.predict(features) for model in self.models[:-1]]
+        mean, spread = (np.stack(part, axis=1) for part in zip(*predicted, strict=True))
         if self.certain:
             return mean, spread, np.ones(len(features))
         middle, width = self.models[-1].predict(features)
@@ -201,12 +201,12 @@ class Guided(Engine):
         """
         return () if self._begins else self.evolve.tasks(count)
 
-    def bring_in(self, tasks: Sequence[Any], found: Found) -> None:
+    def bring_in(self, tasks: Sequence[Any], outcomes: Found) -> None:
         """Learns what islands found.
 
         tasks : what islands did.
         """
-        self.evolve.bring_in(tasks, found)
+        self.evolve.bring_in(tasks, outcomes)
 
     def lend(self, apart: pareto.Apart) -> None:
         """Works volumes out so from now on."""

@@ -37,7 +37,7 @@ Choose = Callable[[np.ndarray, int], np.ndarray]
 
 
 @dataclass(frozen=True)
-class Task:
+class IslandTask:
     """All that an island needs to know for a round, beside the problem.
 
     seed : of its random stream. population : as after the last round.
@@ -125,7 +125,7 @@ class Breeder:
 
         choose : picks them from `OVER` times as many; without it they are taken as they come.
         """
-        found = [np.zeros((0, population.codes.shape[1]), dtype=np.int32)]
+        children = [np.zeros((0, population.codes.shape[1]), dtype=np.int32)]
         missing, share = count, 1.0 / self.islands
         eligible = self._eligible(population)
         for _ in range(_TRIES):
@@ -141,9 +141,9 @@ class Breeder:
                 kept = choose(codes, missing)
             codes, keys = codes[kept], keys[kept]
             self.seen.add(keys)
-            found.append(codes.astype(np.int32))
+            children.append(codes.astype(np.int32))
             missing -= len(codes)
-        return np.concatenate(found)
+        return np.concatenate(children)
 
     def bred(self, population: Population, count: int, rng: np.random.Generator) -> np.ndarray:
         """(count, S) children, whether or not they are new or allowed."""
@@ -177,7 +177,7 @@ class Breeder:
         return codes[new], keys[new]
 
 
-def advance(space: Space, assess: Assess, task: Task) -> Found:
+def advance(space: Space, assess: Assess, task: IslandTask) -> Found:
     """One round of an island: the strangers, and children generation by generation.
 
     assess : gives the outcome of (D, S) codes.

@@ -79,12 +79,12 @@ class Population:
         """
         one, two = (eligible[rng.integers(0, len(eligible), count)] for _ in range(2))
         better = (self.lonely[two] > self.lonely[one]) & (rng.random(count) < 0.5)
-        found = np.where(better, two, one)
+        chosen = np.where(better, two, one)
         best = self.best
         if len(best):
             drawn = best[rng.integers(0, len(best), count)]
-            found = np.where(rng.random(count) < ADDING, drawn, found)
-        return found
+            chosen = np.where(rng.random(count) < ADDING, drawn, chosen)
+        return chosen
 
     @cached_property
     def best(self) -> np.ndarray:
