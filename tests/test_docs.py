@@ -130,6 +130,47 @@ def anchors(page: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", h.lower()).strip().replace(" ", "-") for h in headings}
 
 
+PLACE = re.compile(r"`((?:elector|transcode|tests|benchmarks|docs|spaces)/[\w./-]*)")
+NAME = re.compile(r"`((?:elector|transcode)(?:\.\w+)+)(?:\(.*?\))?`")
+#: Names of rows that look like modules, and of files that are made.
+NOT_HERE = ("transcode.yaml", "elector.yaml")
+
+
+@pytest.mark.parametrize("page", LINKED, ids=lambda page: str(page.relative_to(ROOT)))
+def test_files_that_a_page_names_exist(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    for place in PLACE.findall(text):
+        assert (ROOT / place).exists(), f"{page.name} names {place}"
+
+
+@pytest.mark.parametrize("page", LINKED, ids=lambda page: str(page.relative_to(ROOT)))
+def test_modules_and_functions_that_a_page_names_exist(page: Path) -> None:
+    for name in NAME.findall(page.read_text(encoding="utf-8")):
+        assert name in NOT_HERE or resolves(name), f"{page.name} names {name}"
+
+
+def resolves(name: str) -> bool:
+    """Whether a dotted name is a module or something in one."""
+    words = name.split(".")
+    for size in range(len(words), 0, -1):
+        module = ".".join(words[:size])
+        if importlib.util.find_spec(words[0]) and _found(module):
+            value: object = importlib.import_module(module)
+            for word in words[size:]:
+                if not hasattr(value, word):
+                    return False
+                value = getattr(value, word)
+            return True
+    return False
+
+
+def _found(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:
+        return False
+
+
 def test_commands_of_the_readme_are_make_targets() -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text("utf-8"), flags=re.M))
     named = re.findall(r"(?:^|`|\$ )make ([a-z-]+)", text_of((ROOT / "README.md",)), flags=re.M)
