@@ -8,8 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import DTypeLike
 
 #: Above this many points the live hypervolume is of a fixed sample: exact time is quadratic.
 EXACT_LIMIT = 20_000
@@ -246,7 +250,8 @@ class Archive:
     """F designs, none dominated by another: unbounded, nothing is ever cut.
 
     ids : (F,) int64, number of the design in the order of evaluation.
-    codes : (F, S). objectives : (F, O), minimised. results : name -> (F,).
+    codes : (F, S), of the type of the empty archive that it began as.
+    objectives : (F, O), minimised. results : name -> (F,).
     """
 
     ids: np.ndarray
@@ -255,14 +260,16 @@ class Archive:
     results: dict[str, np.ndarray]
 
     @classmethod
-    def empty(cls, parameters: int, objectives: int, results: Iterable[str]) -> Archive:
+    def empty(
+        cls, parameters: int, objectives: int, results: Iterable[str], codes: DTypeLike = np.int32
+    ) -> Archive:
         """An archive of nothing, with the columns of the designs to come.
 
-        parameters : settings of a design, S.
+        parameters : settings of a design, S. codes : type that they are kept in.
         """
         return cls(
             np.zeros(0, dtype=np.int64),
-            np.zeros((0, parameters), dtype=np.int32),
+            np.zeros((0, parameters), dtype=codes),
             np.zeros((0, objectives)),
             {name: np.zeros(0) for name in results},
         )
@@ -287,7 +294,7 @@ class Archive:
         kept, new = self.take(stays), batch.take(joins)
         return Archive(
             np.concatenate([kept.ids, new.ids]),
-            np.concatenate([kept.codes, new.codes]),
+            np.concatenate([kept.codes, new.codes.astype(kept.codes.dtype, copy=False)]),
             np.concatenate([kept.objectives, new.objectives]),
             {
                 name: np.concatenate([values, new.results[name]])

@@ -42,7 +42,7 @@ Array = np.ndarray
 BLOCK = 32768
 CHUNK_NUMBERS = 60_000
 #: About as many operations as a block of layers has, and numbers of the operations of a block.
-ROWS, BLOCK_NUMBERS = 25, 200_000
+ROWS, BLOCK_NUMBERS = 25, 50_000
 
 LEVELS = ("scalars", "groups", "operations")
 

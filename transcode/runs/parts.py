@@ -22,14 +22,15 @@ from elector.base import paths
 from elector.base.errors import ElectorError, EvaluationError
 from elector.base.table import Column
 from transcode.runs.files import replace_file
+from transcode.space import Lazily
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 _KEY = b"transcode"
-#: Designs of a row group; of a file that is large enough; of the largest made of small ones;
-#: and how many small ones are worth the work.
-_GROUP, _SMALL, _LARGE, _SEVERAL = 1 << 17, 1 << 15, 1 << 20, 64
+#: Designs of a row group, and of the largest file made of small ones, which lies in memory as it
+#: is made; of a file that is large enough; and how many small ones are worth the work.
+_GROUP, _SMALL, _SEVERAL = 1 << 17, 1 << 15, 64
 #: What reading a file that is cut, damaged, or of somebody's own making may end in.
 UNREADABLE = (
     OSError,
@@ -237,7 +238,6 @@ def read(folder: Path, number: int) -> list[Batch]:
     with _opened(path_of(folder, number)) as file:
         table = file.read()
     notes = _notes(table.schema.metadata)
-    columns = settings(table)
     names = table.column_names
     results = {name: table[name].to_numpy() for name in names[names.index("reason") + 1 : -1]}
     reasons = column(table["reason"])
@@ -255,7 +255,7 @@ def read(folder: Path, number: int) -> list[Batch]:
             Batch(
                 note["batch"],
                 note["first_id"],
-                {n: c.take(rows) for n, c in columns.items()},
+                settings(table, rows.start, size),
                 {n: v[rows] for n, v in results.items()},
                 feasible[rows],
                 reasons.take(rows),
@@ -276,8 +276,8 @@ def compact(folder: Path) -> None:
     small: list[int] = []
     rows = 0
     for number in [*distinct_numbers(folder), -1]:
-        size = _LARGE if number < 0 else pq.read_metadata(path_of(folder, number)).num_rows
-        if size < _SMALL and rows + size <= _LARGE:
+        size = _GROUP if number < 0 else pq.read_metadata(path_of(folder, number)).num_rows
+        if size < _SMALL and rows + size <= _GROUP:
             small.append(number)
             rows += size
             continue
@@ -335,13 +335,15 @@ def stretches(path: Path) -> list[Stretch]:
     ]
 
 
-def settings(table: pa.Table) -> dict[str, Column]:
-    """The columns between id and reason.
+def settings(table: pa.Table, start: int = 0, size: int | None = None) -> Mapping[str, Column]:
+    """The columns between id and reason of `size` rows from `start` on, made as they are asked.
 
     table : as Arrow reads a part.
     """
     names = table.column_names
-    return {name: column(table[name]) for name in names[1 : names.index("reason")]}
+    return Lazily(
+        names[1 : names.index("reason")], lambda name: column(table[name].slice(start, size))
+    )
 
 
 def column(chunked: object) -> Column:

@@ -392,7 +392,7 @@ def _archive(
             table = stretch.take(rows - stretch.start)
         except parts.UNREADABLE as error:  # in a column that no condition asked for
             raise broken(stretch.path, error) from error
-        codes = space.encode(parts.settings(table))
+        codes = space.pack(space.encode(parts.settings(table)))
         results = {n: table[n].to_numpy() for n in recorded.results}
         return pareto.Archive(table["id"].to_numpy(), codes, np.zeros((len(rows), 0)), results)
 
@@ -407,7 +407,9 @@ def _archive(
                 wanted.append((stretch, inside))
     with ThreadPoolExecutor(_THREADS) as pool:
         archives = list(pool.map(lambda pair: found(*pair), wanted))
-    empty = pareto.Archive.empty(len(space.parameters), points.shape[1], recorded.results)
+    empty = pareto.Archive.empty(
+        len(space.parameters), points.shape[1], recorded.results, space.code_type
+    )
     archives = [empty, *archives]
     return pareto.Archive(
         np.concatenate([a.ids for a in archives]),

@@ -8,9 +8,10 @@ is worked out from the recorded designs. Whoever asks need not know which.
 from __future__ import annotations
 
 import csv
-import io
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,8 @@ from transcode.runs import front, manifest, parts, query
 
 #: Largest front.csv or front.json that is read [byte]: some million designs.
 _LARGEST = 1 << 30
+#: Rows whose texts lie in memory before equal ones are made one.
+_ROWS = 128
 #: Key of a manifest: designs that the front files and `hypervolume` are of.
 CHECKPOINT = "checkpoint"
 #: Keys of a manifest that only a checkpoint renews.
@@ -119,20 +122,33 @@ def _written(folder: Path, recorded: Mapping[str, Any]) -> tuple[Snapshot | None
 
 def _columns(text: str, settings: list[str], objectives: list[str]) -> dict[str, list[str]]:
     """Front.csv by columns. Raises ValueError or csv.Error for what is none."""
-    reader = csv.reader(io.StringIO(text, newline=""))
+    reader = csv.reader(_lines(text))
     header = next(reader, [])
-    rows = [row for row in reader if row]
     for name in dict.fromkeys(("id", *settings, *objectives)):
         if name not in header:
             raise ValueError(f"it has no column {name}")
-    for row in rows:
-        if len(row) != len(header):
-            raise ValueError(f"a row has {len(row)} cells, the header {len(header)}")
-    columns = {name: [row[i] for row in rows] for i, name in enumerate(header)}
+    places = {name: place for place, name in enumerate(header)}
+    columns: dict[str, list[str]] = {name: [] for name in places}
+    filled = filter(None, reader)
+    while rows := list(islice(filled, _ROWS)):
+        for row in rows:
+            if len(row) != len(header):
+                raise ValueError(f"a row has {len(row)} cells, the header {len(header)}")
+        for name, place in places.items():
+            columns[name].extend(sys.intern(row[place]) for row in rows)
     for name in objectives:
         if not np.isfinite(np.array(columns[name], dtype=float)).all():
             raise ValueError(f"a design has no {name}")
     return columns
+
+
+def _lines(text: str) -> Iterator[str]:
+    """The lines of a text, one by one and without a copy of all of it."""
+    start = 0
+    while start < len(text):
+        end = text.find("\n", start) + 1 or len(text)
+        yield text[start:end]
+        start = end
 
 
 def _is_current(folder: Path, found: Mapping[str, Any]) -> bool:

@@ -91,12 +91,13 @@ def _fill(run: SearchRun, opened: Sequence[query.Recorded]) -> None:
     for recorded in opened:
         _require_whole(recorded)
         for batch in runs.parts.read_all(recorded.folder / "designs"):
-            codes = space.encode(dict(batch.columns))
+            codes = space.encode(batch.columns)
             keys = space.key(codes)
             rows = np.flatnonzero(seen.new(keys))
             seen.add(keys[rows])
             results = {n: v[rows] for n, v in batch.results.items()}
-            outcome = problem.judge(space.decode(codes[rows]), results, batch.reasons.take(rows))
+            reasons = batch.reasons.take(rows)
+            outcome = problem.judge(space.lazily(codes[rows]), results, reasons)
             run.take_over(codes[rows], outcome)
     run.checkpoint("finished: merged")
 

@@ -48,8 +48,8 @@ class SearchRecord:
         """(D, S) codes, outcome and engine state of each whole batch of the folder."""
         space = self.problem.space
         for batch in runs.parts.read_all(self.designs):
-            codes = space.encode(dict(batch.columns))
-            outcome = self.problem.judge(space.decode(codes), dict(batch.results), batch.reasons)
+            codes = space.encode(batch.columns)
+            outcome = self.problem.judge(space.lazily(codes), dict(batch.results), batch.reasons)
             self.number = batch.number + 1
             yield codes, outcome, dict(batch.state)
 
@@ -77,7 +77,7 @@ class SearchRecord:
         self.unwritten = runs.Batch(
             number=self.number,
             first_id=first,
-            columns={name: space.column(name, codes) for name in names},
+            columns=space.lazily(space.pack(codes), names),
             results={name: outcome.results[name] for name in self.problem.result_names},
             feasible=outcome.feasible,
             reasons=outcome.reasons,

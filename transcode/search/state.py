@@ -34,7 +34,10 @@ class SearchState:
     def __post_init__(self) -> None:
         space = self.problem.space
         self.archive = Archive.empty(
-            len(space.parameters), len(space.objectives), self.problem.result_names
+            len(space.parameters),
+            len(space.objectives),
+            self.problem.result_names,
+            space.code_type,
         )
 
     @property

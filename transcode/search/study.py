@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -38,13 +38,12 @@ def write(
     runs.study.write(path, space, _trials(problem, shown), attributes)
 
 
-def _trials(problem: Problem, front: Archive) -> list[Any]:
-    """Optuna trials of the designs of a front."""
+def _trials(problem: Problem, front: Archive) -> Iterator[Any]:
+    """Optuna trials of the designs of a front, made as they are asked for."""
     space, margins = problem.space, _margins(problem, front)
     distributions = [runs.distribution(p) for p in space.parameters]
     objectives = [o.name for o in space.objectives]
     values = front.objectives * problem.signs
-    trials = []
     for row in range(len(front)):
         extra = {n: float(v[row]) for n, v in front.results.items() if n not in objectives}
         trial = runs.StudyTrial(
@@ -53,11 +52,10 @@ def _trials(problem: Problem, front: Archive) -> list[Any]:
             constraints={name: float(margin[row]) for name, margin in margins.items()},
             attributes={"id": int(front.ids[row]), **extra},
         )
-        trials.append(runs.study.frozen(space, distributions, trial))
-    return trials
+        yield runs.study.frozen(space, distributions, trial)
 
 
 def _margins(problem: Problem, front: Archive) -> dict[str, np.ndarray]:
     """Constraint -> (F,) how far it is from being broken."""
-    columns = problem.space.decode(front.codes)
+    columns = problem.space.lazily(front.codes)
     return problem.judge(columns, front.results, Column.constant("", len(front))).margins

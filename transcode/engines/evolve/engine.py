@@ -76,7 +76,9 @@ class Evolve(Engine):
         self.known = Known(self.islands)
         self.breeder = Breeder(self.space, Variation(self.space), self.known)
         self.surrogate = Surrogate(Features(self.space, self.breeder.variation.families))
-        self.population = Population.empty(len(self.space.parameters), len(self.reference))
+        self.population = Population.empty(
+            len(self.space.parameters), len(self.reference), self.space.code_type
+        )
 
     @property
     def prompt(self) -> bool:

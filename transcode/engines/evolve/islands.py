@@ -204,7 +204,7 @@ def advance(space: Space, assess: Assess, task: IslandTask) -> Found:
         hopeful = np.zeros(len(codes), dtype=bool)
         population, places = population.after(codes, outcome, np.ones(len(codes), dtype=bool))
         hopeful[places] = True
-        found.append(Found(codes, outcome, hopeful))
+        found.append(Found(space.pack(codes), outcome, hopeful))
     return together(space, assess, found)
 
 
