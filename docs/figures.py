@@ -14,7 +14,7 @@ from typing import Any
 
 import elector
 from elector.base.units import format_si, parse
-from elector.technology import Price, Row, Technology
+from elector.technology import ConstantRow, Price, Technology
 
 DOCS = Path(__file__).resolve().parent
 DATA = DOCS.parent / "elector" / "data"
@@ -158,7 +158,7 @@ def price_factors() -> str:
     return table(("constant", "value", "evidence", "source"), rows)
 
 
-def written(row: Row) -> str:
+def written(row: ConstantRow) -> str:
     """Value of a row with its unit, as it stands in the table."""
     return row.text.removesuffix(" 1")
 
