@@ -121,7 +121,10 @@ def picture() -> str:
 
 def page() -> str:
     """The whole page."""
-    text = INTRODUCTION + "\nWhat is used by what; an arrow is left out where a longer way leads there:\n\n"
+    text = (
+        INTRODUCTION
+        + "\nWhat is used by what; an arrow is left out where a longer way leads there:\n\n"
+    )
     text += picture() + "\n"
     for package, names in rooms().items():
         text += f"\n### {package}\n\n| room | what it is for | modules |\n|---|---|---|\n"

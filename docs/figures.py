@@ -28,7 +28,7 @@ RELEASED = {"embedding load": 49_954, "weight load": 20_027, "everything else": 
 RELEASED_BANDWIDTH = 137.438953472e9  # byte/s: acceltran-edge-released
 
 
-def table(header: Sequence[str], rows: list[tuple[object, ...]]) -> str:
+def table(header: Sequence[str], rows: Sequence[tuple[object, ...]]) -> str:
     """A Markdown table."""
     lines = [" | ".join(header), "|".join(["---"] * len(header))]
     lines += [" | ".join(str(cell) for cell in row) for row in rows]

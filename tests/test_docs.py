@@ -132,15 +132,17 @@ def anchors(page: Path) -> set[str]:
 
 PLACE = re.compile(r"`((?:elector|transcode|tests|benchmarks|docs|spaces)/[\w./-]*)")
 NAME = re.compile(r"`((?:elector|transcode)(?:\.\w+)+)(?:\(.*?\))?`")
-#: Names of rows that look like modules, and of files that are made.
+#: Names that look like modules, and files that a page makes.
 NOT_HERE = ("transcode.yaml", "elector.yaml")
+MADE = ("elector/machines/nearbank.py", "elector/data/schema/nearbank.csv")
 
 
 @pytest.mark.parametrize("page", LINKED, ids=lambda page: str(page.relative_to(ROOT)))
 def test_files_that_a_page_names_exist(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     for place in PLACE.findall(text):
-        assert (ROOT / place).exists(), f"{page.name} names {place}"
+        there = any((folder / place).exists() for folder in (ROOT, ROOT / "tests"))
+        assert there or place in MADE, f"{page.name} names {place}"
 
 
 @pytest.mark.parametrize("page", LINKED, ids=lambda page: str(page.relative_to(ROOT)))
@@ -150,25 +152,16 @@ def test_modules_and_functions_that_a_page_names_exist(page: Path) -> None:
 
 
 def resolves(name: str) -> bool:
-    """Whether a dotted name is a module or something in one."""
+    """Whether a dotted name is a module or something in one; only names are looked at, since
+    some modules need PyTorch."""
     words = name.split(".")
     for size in range(len(words), 0, -1):
-        module = ".".join(words[:size])
-        if importlib.util.find_spec(words[0]) and _found(module):
-            value: object = importlib.import_module(module)
-            for word in words[size:]:
-                if not hasattr(value, word):
-                    return False
-                value = getattr(value, word)
-            return True
+        base = ROOT.joinpath(*words[:size])
+        source = base / "__init__.py" if base.is_dir() else base.with_suffix(".py")
+        if source.exists():
+            text = source.read_text(encoding="utf-8")
+            return all(re.search(rf"\b{word}\b", text) for word in words[size:])
     return False
-
-
-def _found(module: str) -> bool:
-    try:
-        return importlib.util.find_spec(module) is not None
-    except ModuleNotFoundError:
-        return False
 
 
 def test_commands_of_the_readme_are_make_targets() -> None:
