@@ -17,6 +17,7 @@ import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES += [ROOT / "docs" / "validation.template"]  # the prose of a page that is generated
 BENCHMARKS = sorted((ROOT / "benchmarks").glob("*.md"))
 # What no person writes: the whole page comes from code or tables, or from the template that is one.
 GENERATED = re.compile(r"<!-- Written by docs/generate.py")
