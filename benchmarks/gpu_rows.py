@@ -262,7 +262,7 @@ def operations(
     cells = [
         {
             "model": "bert-tiny",
-            "accelerator": "h100-sxm-80gb",
+            "accelerator": "b200-sxm-192gb",
             "workload.precision": precision,
             "workload.implementation": stack,
         }

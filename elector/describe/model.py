@@ -54,6 +54,7 @@ class Block:
     value_head_size : parts of a head's queries and keys, and its values. Where attention is
         not latent, rope_head_size is what rotary positions turn of a head (0: all of it).
     index_heads, index_head_size : of the indexer; index_top_k : keys that attention takes.
+    index_block : keys that are taken together, by the largest score among them (0: one by one).
     state_size : numbers of the state for each inner channel (of the delta rule: width of a
         key head). state_groups : groups that share their projections to it (key heads).
     state_heads, state_head_size : heads of the scan (value heads).
@@ -91,6 +92,7 @@ class Block:
     index_heads: int = 0
     index_head_size: int = 0
     index_top_k: int = 0
+    index_block: int = 0
     state_size: int = 0
     state_groups: int = 0
     state_heads: int = 0
@@ -292,6 +294,7 @@ EXTRAS = (
     "index_heads",
     "index_head_size",
     "index_top_k",
+    "index_block",
     "state_size",
     "state_groups",
     "state_heads",

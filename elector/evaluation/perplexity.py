@@ -70,11 +70,16 @@ def increase(weights: str, kv_cache: str, precision: str, parameters: Array) -> 
     """(D,) increase of perplexity over that in 16 bits; NaN where no score tells.
 
     weights, kv_cache, precision : formats of the workload. parameters : (D,) of the models.
-    What several formats cost multiplies: each was measured alone.
+    What several formats cost multiplies: each was measured alone. What a precision stores by
+    itself is in its own score.
     """
     total = np.ones(parameters.shape)
     asked = {"weights": weights, "kv_cache": kv_cache, "precision": precision}
+    own = precisions()[precision]
+    itself = {"weights": own.layer_weights.name, "kv_cache": own.keys_values.name}
     for setting, name in asked.items():
+        if name == itself.get(setting):
+            continue
         if (setting, name) in scores():
             total = total * (1.0 + scores()[setting, name].at(parameters))
         elif not priced(setting, name):

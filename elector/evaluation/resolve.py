@@ -238,9 +238,18 @@ def _precision(table: SettingsTable, first: int, machine: Machine, units: Units)
             field="workload.precision",
             value=asked,
             allowed=_usable(machine, units, built, mode),
-            hint=f"accelerator.{machine.native} changes the machine",
+            hint=_other_format(machine, precisions()[asked].compute),
         )
     return asked
+
+
+def _other_format(machine: Machine, compute: str) -> str | None:
+    """How a machine that does not multiply in a format may still have it."""
+    if machine.supports is None and compute in (machine.fields[machine.native].choices or ()):
+        return f"accelerator.{machine.native} changes the machine"
+    if compute in unpacking() and _cells(machine) is None:
+        return f"workload.weights: {compute} stores matrices in it, and multiplies in another"
+    return None
 
 
 def _usable(machine: Machine, units: Units, built: str, mode: str) -> list[str]:
@@ -267,6 +276,7 @@ def _require_format(machine: Machine, units: Units, asked: str, mode: str) -> No
             field="workload.precision",
             value=asked,
             allowed=_usable(machine, one, "", mode),
+            hint=_other_format(machine, precisions()[asked].compute),
         )
 
 

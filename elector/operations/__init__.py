@@ -80,13 +80,6 @@ def _require_meaning(models: Models, workload: Workload) -> None:
         require_inference(listing, workload)
         if workload.rank:
             raise InputError("a list has no projections", field="workload.trainable")
-    others = [b.mixer for b in model.blocks if b.mixer not in ("attention", "none")]
-    if workload.rank and others:
-        raise InputError(
-            f"low-rank pairs are of attention, and {model.name} has {others[0]} layers",
-            field="workload.trainable",
-            value=workload.trainable,
-        )
 
 
 def _forward(step: Step) -> None:

@@ -15,10 +15,11 @@ from elector.describe.model import Models
 from elector.operations.collect import Shape, Sizes
 from elector.operations.flexibert import Heads, head_mixing, relative_positions
 from elector.operations.graph import RoleWeights, Value, added, derived
+from elector.operations.pairs import low_rank
 from elector.operations.passes import bias, dropout, norm_of
 from elector.operations.roles import Role
 from elector.operations.rows import Row
-from elector.operations.scope import Matrix, Pass, Saves, Scope, Subset, VectorRecipe, formula
+from elector.operations.scope import Matrix, Pass, Saves, Scope, VectorRecipe, formula
 from elector.operations.step import Step
 from elector.operations.tape import AgainNode, AttentionNode
 
@@ -57,12 +58,12 @@ def _projections(step: Step, scope: Scope, index: int, x: Value, memory: Value |
             pair = step.linear(scope, source, Matrix(Role.KEY_VALUE, narrow, copies=copies))
     q, pair = _biased(step, scope, q, pair)
     if pair is None:
-        q = _low_rank(step, scope, x, q, Role.QUERY)
+        q = low_rank(step, scope, x, q, Role.QUERY)
         return Heads(q, *step.cached[index], blocks["heads"][index], scope.count)
     assert source is not None
     k, v = pair.view(pair.rows, narrow), pair.view(pair.rows, values)
-    q = _low_rank(step, scope, x, q, Role.QUERY)
-    v = _low_rank(step, scope, source, v, Role.VALUE)
+    q = low_rank(step, scope, x, q, Role.QUERY)
+    v = low_rank(step, scope, source, v, Role.VALUE)
     if step.models.template.qk_norm != "none" and not scope.cross:
         q, k = step.vectors(scope, norm_of(step, Role.QUERY_KEY_NORM), [q, k])
     if _rotates(step, index) and not scope.cross:
@@ -129,22 +130,6 @@ def kept_beside(whole: Value, turned: Value) -> Value:
     changed = derived([whole, turned], whole.rows, whole.width)
     changed.home = whole
     return changed
-
-
-#: Projection that has a low-rank pair -> its two matrices.
-_PAIRS = {
-    Role.QUERY: (Role.QUERY_LOW_RANK_A, Role.QUERY_LOW_RANK_B),
-    Role.VALUE: (Role.VALUE_LOW_RANK_A, Role.VALUE_LOW_RANK_B),
-}
-
-
-def _low_rank(step: Step, scope: Scope, x: Value, y: Value, of: Role) -> Value:
-    """y + x A B beside a projection (Hu et al. 2021, arXiv 2106.09685)."""
-    if not step.workload.rank:
-        return y
-    rank, (first, second) = np.full_like(scope.count, step.workload.rank), _PAIRS[of]
-    narrow = step.linear(scope, x, Matrix(first, rank, Subset.HEAD))
-    return added([y, step.linear(scope, narrow, Matrix(second, y.width, Subset.HEAD))])
 
 
 def core(step: Step, scope: Scope, index: int, heads: Heads) -> Value:

@@ -108,7 +108,8 @@ class Collector:
         stored = self._stored(row)
         if stored is not None:
             b_width = stored.width
-            self._unpack(row, count, stored, s.batch * k * n * s.share)
+            if stored is not self.format.products:
+                self._unpack(row, count, stored, s.batch * k * n * s.share)
             if isinstance(operands[1], RoleWeights):
                 self.packed.add(operands[1])
         numbers = {

@@ -18,6 +18,7 @@ from elector.operations.attention import attention
 from elector.operations.collect import Sizes
 from elector.operations.experts import activation, experts
 from elector.operations.graph import Value, Way, added, either, sometimes
+from elector.operations.indexer import index_scores
 from elector.operations.latent import latent_attention
 from elector.operations.passes import biased, dropout, norm
 from elector.operations.roles import ModelSection, Place, Role
@@ -191,6 +192,8 @@ def mixed(step: Step, scope: Scope, index: int, x: Value, memory: Value | None) 
     """What mixes the tokens of a layer, without the norms around it."""
     mixer = step.models.template.blocks[index].mixer
     if mixer == "attention" or scope.cross:
+        if not scope.cross and step.models.at("index_heads", index).any():
+            index_scores(step, scope, index, x, x)
         return attention(step, scope, index, x, memory)
     if mixer == "latent":
         return latent_attention(step, scope, index, x)

@@ -6,6 +6,7 @@ import numpy as np
 
 from elector.describe.model import Models
 from elector.operations.experts import shared_width
+from elector.operations.pairs import pair_tensors
 from elector.operations.roles import Place, Role
 from elector.operations.scans import state_of
 from elector.operations.tensor import Tensor
@@ -49,15 +50,16 @@ def expert_tensors(models: Models, index: int, place: Place) -> list[Tensor]:
     return found
 
 
-def mixer_tensors(models: Models, index: int, place: Place) -> list[Tensor]:
-    """Matrices and vectors of what mixes the tokens of a block."""
+def mixer_tensors(models: Models, index: int, place: Place, rank: int) -> list[Tensor]:
+    """Matrices and vectors of what mixes the tokens of a block; low-rank pairs of a `rank`."""
     mixer = models.template.blocks[index].mixer
     if mixer == "none":
         return []
-    return _latent(models, index, place) if mixer == "latent" else _scan(models, index, place)
+    own = _latent if mixer == "latent" else _scan
+    return own(models, index, place, rank)
 
 
-def _latent(models: Models, index: int, place: Place) -> list[Tensor]:
+def _latent(models: Models, index: int, place: Place, pairs: int) -> list[Tensor]:
     at, repeat = models.at, models.block["repeat"][index]
     d, heads = models.block["hidden"][index], models.block["heads"][index]
     nope, rope, value = (at(f"{n}_head_size", index) for n in ("nope", "rope", "value"))
@@ -73,20 +75,37 @@ def _latent(models: Models, index: int, place: Place) -> list[Tensor]:
         Tensor(Role.KEY_VALUE_UP, place, rank * heads * (nope + value), repeat),
         Tensor(Role.OUTPUT, place, heads * value * d, repeat),
     ]
-    number, e = at("index_heads", index), at("index_head_size", index)
-    if number.any():
-        source = np.where(low > 0, low, d)
-        for role, size in (
-            (Role.INDEX_QUERY, source * number * e),
-            (Role.INDEX_KEY, d * e),
-            (Role.INDEX_KEY_NORM, 2.0 * e),  # a layer norm, whatever the model's others are
-            (Role.INDEX_WEIGHTS, d * number),
-        ):
-            found.append(Tensor(role, place, size, repeat, frozen=True))
-    return found
+    source = np.where(low > 0, low, d)
+    found += pair_tensors(place, Role.QUERY, pairs, (source, queries), repeat)
+    both = heads * (nope + value)
+    found += pair_tensors(place, Role.KEY_VALUE_UP, pairs, (rank, both), repeat)
+    return [*found, *index_tensors(models, index, place, source)]
 
 
-def _scan(models: Models, index: int, place: Place) -> list[Tensor]:
+def index_tensors(models: Models, index: int, place: Place, source: Array) -> list[Tensor]:
+    """Matrices and norms of a block's indexer, if it has one. source : (M,) what queries read."""
+    at, repeat = models.at, models.block["repeat"][index]
+    d, number, e = (
+        models.block["hidden"][index],
+        at("index_heads", index),
+        at("index_head_size", index),
+    )
+    if not number.any():
+        return []
+    sizes = {
+        Role.INDEX_QUERY: source * number * e,
+        Role.INDEX_KEY: d * e,
+        # scale and shift of a layer norm, whatever the model's others are
+        Role.INDEX_KEY_NORM: 2.0 * e,
+        Role.INDEX_WEIGHTS: d * number,
+    }
+    if at("index_block", index).any():  # scales of queries and keys, and no weights
+        del sizes[Role.INDEX_WEIGHTS]
+        sizes |= {Role.INDEX_QUERY_NORM: e, Role.INDEX_KEY_NORM: e}
+    return [Tensor(role, place, size, repeat, frozen=True) for role, size in sizes.items()]
+
+
+def _scan(models: Models, index: int, place: Place, pairs: int) -> list[Tensor]:
     s, repeat = state_of(models, index), models.block["repeat"][index]
     block, d = models.template.blocks[index], models.block["hidden"][index]
     inner, biases = s.inner, float(models.template.scan_bias)
@@ -96,6 +115,8 @@ def _scan(models: Models, index: int, place: Place) -> list[Tensor]:
         Tensor(Role.STATE_CONVOLUTION, place, s.convolved * conv, repeat),
         Tensor(Role.STATE_OUT, place, inner * d, repeat),
     ]
+    found += pair_tensors(place, Role.STATE_IN, pairs, (d, s.projected), repeat)
+    found += pair_tensors(place, Role.STATE_OUT, pairs, (inner, d), repeat)
     if biases:
         found.append(Tensor(Role.STATE_IN, place, s.projected, repeat, bias=True))
         found.append(Tensor(Role.STATE_OUT, place, d, repeat, bias=True))

@@ -48,9 +48,16 @@ class Role(Enum):
     QUERY_LOW_RANK_B = "query low-rank B"
     VALUE_LOW_RANK_A = "value low-rank A"
     VALUE_LOW_RANK_B = "value low-rank B"
+    KEY_VALUE_UP_LOW_RANK_A = "key, value up low-rank A"
+    KEY_VALUE_UP_LOW_RANK_B = "key, value up low-rank B"
+    STATE_IN_LOW_RANK_A = "state in low-rank A"
+    STATE_IN_LOW_RANK_B = "state in low-rank B"
+    STATE_OUT_LOW_RANK_A = "state out low-rank A"
+    STATE_OUT_LOW_RANK_B = "state out low-rank B"
     CACHE_APPEND = "cache append"
     INDEX_QUERY = "index query"
     INDEX_KEY = "index key"
+    INDEX_QUERY_NORM = "index query norm"
     INDEX_KEY_NORM = "index key norm"
     INDEX_WEIGHTS = "index weights"
     INDEX_SCORES = "index scores"
@@ -174,6 +181,12 @@ NEVER_PACKED = frozenset(
         Role.QUERY_LOW_RANK_B,
         Role.VALUE_LOW_RANK_A,
         Role.VALUE_LOW_RANK_B,
+        Role.KEY_VALUE_UP_LOW_RANK_A,
+        Role.KEY_VALUE_UP_LOW_RANK_B,
+        Role.STATE_IN_LOW_RANK_A,
+        Role.STATE_IN_LOW_RANK_B,
+        Role.STATE_OUT_LOW_RANK_A,
+        Role.STATE_OUT_LOW_RANK_B,
     }
 )
 #: Parts of layers whose matrices some files leave as they are (elector.describe.quantization).

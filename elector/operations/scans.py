@@ -19,6 +19,7 @@ import numpy as np
 from elector.describe.model import Models
 from elector.operations.collect import Shape, Sizes
 from elector.operations.graph import Value, added, derived
+from elector.operations.pairs import low_rank
 from elector.operations.passes import norm
 from elector.operations.roles import Role
 from elector.operations.rows import Row
@@ -75,11 +76,12 @@ def scanned(step: Step, scope: Scope, index: int, x: Value) -> Value:
     """A whole layer of that kind, without the norm before it."""
     s, block = state_of(step.models, index), step.models.template.blocks[index]
     both = step.linear(scope, x, Matrix(Role.STATE_IN, s.projected))
+    both = low_rank(step, scope, x, both, Role.STATE_IN)
     y = both.view(both.rows, s.convolved)
     y = step.vector(scope, _taps(block.kernel, block.mixer), y)
     if block.mixer == "convolution":
         y = _gated(step, scope, y, both)
-        return step.linear(scope, y, Matrix(Role.STATE_OUT, step.models.block["hidden"][index]))
+        return _out(step, scope, index, y)
     if block.mixer == "mamba":
         y = _by_element(step, scope, index, s, y)
     elif scope.run.decoding:
@@ -89,7 +91,13 @@ def scanned(step: Step, scope: Scope, index: int, x: Value) -> Value:
     y = _gated(step, scope, y.view(x.rows, s.inner), both)
     if block.mixer != "mamba":
         y = norm(step, scope, Role.STATE_NORM, y)
-    return step.linear(scope, y, Matrix(Role.STATE_OUT, step.models.block["hidden"][index]))
+    return _out(step, scope, index, y)
+
+
+def _out(step: Step, scope: Scope, index: int, y: Value) -> Value:
+    """The projection back to the hidden width."""
+    found = step.linear(scope, y, Matrix(Role.STATE_OUT, step.models.block["hidden"][index]))
+    return low_rank(step, scope, y, found, Role.STATE_OUT)
 
 
 def _taps(kernel: int, mixer: str) -> VectorRecipe:

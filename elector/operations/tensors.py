@@ -8,9 +8,10 @@ import numpy as np
 
 from elector.describe.model import HEAD_TYPES, Block, Model, Models
 from elector.describe.workload import Workload
-from elector.operations.kinds import expert_tensors, mixer_tensors
+from elector.operations.kinds import expert_tensors, index_tensors, mixer_tensors
 from elector.operations.listed import listing_of
 from elector.operations.listed import weights as listed_weights
+from elector.operations.pairs import pair_tensors
 from elector.operations.roles import ModelSection, Place, Role
 from elector.operations.tensor import Tensor
 
@@ -116,7 +117,9 @@ def _block(models: Models, index: int, rank: int) -> list[Tensor]:
     norms = _norms(model, b)
     found = _attention(models, index, repeat, rank) if b.mixer == "attention" else []
     if b.mixer != "attention":
-        found = mixer_tensors(models, index, place)
+        found = mixer_tensors(models, index, place, rank)
+    else:
+        found += index_tensors(models, index, place, d)
     if norms:
         found.append(Tensor(Role.NORMS, place, d, norms * repeat))
     found += _feed_forward(models, index, place, repeat)
@@ -148,8 +151,9 @@ def _attention(models: Models, index: int, repeat: Array, rank: int) -> list[Ten
     wide, narrow = block["heads"][index] * e, block["kv_heads"][index] * e
     place, attentions = place_of(model, index), repeat * (2.0 if b.cross_attention else 1.0)
     copies, out = 1.0 if b.shares_key else 2.0, wide
-    own = models.at("value_head_size", index)
+    own, values = models.at("value_head_size", index), narrow
     if own.any():
+        values = block["kv_heads"][index] * own
         narrow, copies = block["kv_heads"][index] * (e + own), 1.0
         out = block["heads"][index] * own
     found = [
@@ -169,13 +173,8 @@ def _attention(models: Models, index: int, repeat: Array, rank: int) -> list[Ten
     if model.qk_norm != "none":
         own = {"head": 2.0 * e, "width": wide + narrow, "heads": wide + narrow}[model.qk_norm]
         found.append(Tensor(Role.QUERY_KEY_NORM, place, own, _vectors(model.norm) * repeat))
-    if rank:
-        for (first, second), width in (
-            ((Role.QUERY_LOW_RANK_A, Role.QUERY_LOW_RANK_B), wide),
-            ((Role.VALUE_LOW_RANK_A, Role.VALUE_LOW_RANK_B), narrow),
-        ):
-            found.append(Tensor(first, place, d * rank, attentions, head=True))
-            found.append(Tensor(second, place, rank * width, attentions, head=True))
+    for role, width in ((Role.QUERY, wide), (Role.VALUE, values)):
+        found += pair_tensors(place, role, rank, (d, width), attentions)
     return found
 
 

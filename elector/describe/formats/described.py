@@ -270,7 +270,7 @@ def layout(
             entry |= KINDS[kinds[i % len(kinds)]]
             _require_kind(kinds[i % len(kinds)], entry, file)
         if i < dense:
-            entry = {k: v for k, v in entry.items() if "expert" not in k}
+            entry = {k: v for k, v in entry.items() if "expert" not in k and "shared_feed" not in k}
         layers.append(block({k: v for k, v in entry.items() if v != 0 or k == "repeat"}, file))
     blocks, pattern = grouped(layers)
     return blocks, pattern
@@ -417,6 +417,9 @@ def _extras(data: Mapping[str, Any], file: object, prefix: str) -> dict[str, Any
             need(key, "latent attention")
     if "index_top_k" in found or "index_heads" in found:
         need("index_top_k", "an indexer")
+    if "index_block" in found:
+        need("index_heads", "a choice of blocks")
+        need("index_head_size", "a choice of blocks")
     return found
 
 

@@ -21,12 +21,12 @@ from elector.machines.gpu.kernels import (
     SPLITS,
     TILES,
     TILES_OF,
-    VECTOR,
     Constants,
     constants,
+    elements_of_vector,
     tiles,
 )
-from elector.machines.gpu.stacks import kernels, passes, quantised, stacks, transposed
+from elector.machines.gpu.stacks import kernels, passes, quantised, quantising, stacks, transposed
 from elector.machines.pieces import Case, LayerRun, RowWork, cut
 from elector.operations.roles import Role
 
@@ -62,7 +62,7 @@ class GpuUnits:
         self.passes = passes(case.ops.rows, stack, workload)
         self.host = stack["host"] / self.number["host_speed"]
         self.start, self.append_rate = stack["kernel"], stack["append.rate"]
-        self.quantise = stack["quantise.bytes"] * quantised(case.ops.rows, workload)
+        self.quantise = quantising(stack, workload)[1] * quantised(case.ops.rows, workload)
         self.first = float(case.activity.start[0])
         self.credit = 0.0
         self.whole = case.ops.whole_sides()
@@ -184,7 +184,7 @@ class GpuUnits:
         """Cycles of a product with the tiles and splits that suit it best."""
         ops, i, c, row = self.case.ops, self.i, self.c, self.case.ops.rows[r]
         m, k, n, batch = (float(x[r, i]) for x in (ops.m, ops.k, ops.n, ops.batch))
-        step = VECTOR / self.width
+        step = float(elements_of_vector(np.asarray(self.width)))
         along, across = m if transposed(row) else self.whole[0][r, i], self.whole[1][r, i]
         best = self._fastest(m, k, n, batch, self._inside(r))
         if self.tensor and (along % step or across % step):

@@ -251,9 +251,17 @@ def _best(c: Constants, d: Device, p: GpuProducts, rate: Array) -> tuple[Array, 
 
 def _loose(d: Device, p: GpuProducts) -> Array:
     """(R, D) products on tensor cores of which a row begins at no multiple of 16 bytes."""
-    step = VECTOR / p.width
+    step = elements_of_vector(p.width)
     aligned = (np.mod(p.first, step) == 0) & (np.mod(p.second, step) == 0)
     return np.asarray(~aligned & d.tensor)
+
+
+def elements_of_vector(width: Array) -> Array:
+    """Elements in 16 bytes: values of a power of two of bits, whose scales of a group lie apart.
+
+    width : bytes of an element, its part of a scale included.
+    """
+    return np.asarray(VECTOR / np.exp2(np.floor(np.log2(width))))
 
 
 def waves(c: Constants | TileConstants, tiles: Array, sms: Array) -> Array:

@@ -55,6 +55,7 @@ from elector.machines.gpu.stacks import (
     kernels,
     passes,
     quantised,
+    quantising,
     stacks,
     transposed,
     unpacked,
@@ -322,7 +323,7 @@ def _quantised(p: PreparedGpu, units: Units, index: Array) -> tuple[Array, Array
     activations has them."""
     ops = p.ops
     held = ops.a_bytes[:, index]
-    each = p.stack["quantise.bytes"] / ops.format.activations.width
+    each = quantising(p.stack, ops.workload)[1] / ops.format.activations.width
     through = np.where(p.quantised[:, None], held * each, 0.0)
     return through, np.where(held > units.number("l2"), through, 0.0)
 

@@ -56,7 +56,8 @@ def stacks() -> dict[str, dict[str, float]]:
     host : seconds of the host for each kernel. kernel : seconds a kernel takes on the device
     beyond its work. step : seconds for each step, before and after; update : further ones where
     it trains. quantise.kernels, quantise.bytes : kernels that bring the activations of a product
-    into formats that are scaled at run time, and the bytes they move for each element.
+    into formats that are scaled at run time, and the bytes they move for each element;
+    quantise.group.kernels, .bytes : the same where groups of values have scales of their own.
     forward, backward, mixed : bytes that element-wise work moves over those of its tensors, in
     a forward pass (of inference and training alike), in a backward pass, and further where it
     computes in wider numbers than it stores.
@@ -99,7 +100,7 @@ def kernels(rows: tuple[Row, ...], stack: dict[str, float], workload: Workload) 
     stack : constant of the software stack -> value in SI.
     """
     table, attention = _with_optimizer(stack, workload), workload.attention
-    more = stack["quantise.kernels"]
+    more = quantising(stack, workload)[0]
     products = [1.0 + more * q for q in quantised(rows, workload)]
     found = [_kernels_of(r, p, table) for r, p in zip(rows, products, strict=True)]
     inside = _inside(rows, attention)
@@ -128,6 +129,15 @@ def quantised(rows: tuple[Row, ...], workload: Workload) -> Array:
     if not workload.format.quantises:
         return np.zeros(len(rows), dtype=bool)
     return np.array([r.matmul and r.role not in shared for r in rows])
+
+
+def quantising(stack: dict[str, float], workload: Workload) -> tuple[float, float]:
+    """Kernels that quantise the activations of a product, and bytes they move for each element.
+
+    A group's scale is found by the kernel that applies it; that of a tensor has to wait for all.
+    """
+    kind = "quantise.group" if workload.format.activations.grouped else "quantise"
+    return stack[f"{kind}.kernels"], stack[f"{kind}.bytes"]
 
 
 def _with_optimizer(stack: dict[str, float], workload: Workload) -> dict[str, float]:

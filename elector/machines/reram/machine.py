@@ -298,8 +298,11 @@ def _limits(w: Placement) -> dict[str, tuple[Array, Array]]:
     chosen = [r for r, row in enumerate(s.ops.rows) if row.role in ROUTED]
     experts = sum_rows((s.ops.count[chosen] > 0) + 0.0)[s.index] if chosen else zero
     return gradients_limit(s.ops, s.index) | {
-        "experts (expert in, gate and out): crossbars that only some tokens read are not "
-        "modelled": (experts, zero),
+        "experts (expert in, gate and out): all stand in crossbars, some tokens read each, and how "
+        "long they wait for the busiest is not modelled (gpu, systolic and acceltran run them)": (
+            experts,
+            zero,
+        ),
         "crossbars: the weights need {needed} of cells, the chip has {available}": (
             (s.needed * w.copies + reserved) * size,
             np.where(w.reload, np.inf, x.total * size),

@@ -23,6 +23,7 @@ ACTIVATIONS = {
     "silu": "silu",
     "swish": "silu",
     "swiglu": "silu",
+    "swigluoai": "silu",
     "tanh": "tanh",
     "xielu": "xielu",
 }

@@ -10,9 +10,18 @@ from typing import Any
 from elector.base import paths
 from elector.base.errors import InputError
 from elector.base.table import load_json
+from elector.describe.formats.hf.advice import in_yaml
 from elector.describe.formats.hf.config import Config
 from elector.describe.formats.hf.quantization import beside, quantization
-from elector.describe.formats.hf.types import HEADS, LABELS, LAYOUTS, Kind, kinds, neutral
+from elector.describe.formats.hf.types import (
+    HEADS,
+    LABELS,
+    LAYOUTS,
+    Kind,
+    kinds,
+    labels_of,
+    neutral,
+)
 from elector.describe.model import Model
 
 #: Models of several parts -> the type of the part that generates, where the file does not say it.
@@ -26,6 +35,7 @@ WRAPPERS: dict[str, tuple[str, str]] = {
     "llama4": ("Llama4", "llama4_text"),
     "mistral3": ("Mistral3", "mistral"),
     "kimi_k25": ("KimiK25", "kimi_k2"),
+    "minimax_m3_vl": ("MiniMaxM3Sparse", "minimax_m3_vl_text"),
 }
 #: Keys of the parts of such a model that are left out, and what a note calls them.
 _TOWERS = {"vision_config": "images", "audio_config": "sound"}
@@ -37,9 +47,21 @@ _FURTHER = (
     "num_mtp_layers",
 )
 #: Keys of all classes that make another architecture where they are not off.
-_SWITCHES = frozenset({"pruned_heads", "is_decoder", "add_cross_attention", "is_encoder_decoder"})
+_SWITCHES = frozenset(
+    {"pruned_heads", "is_decoder", "add_cross_attention", "is_encoder_decoder", "num_reward_heads"}
+)
 #: Values of a key that say that there is no such thing.
 _OFF: tuple[object, ...] = (None, False, 0, "", [], {})
+#: How errors begin that say that something is not read, not that it is wrong.
+_REFUSALS = (
+    "model type is not supported",
+    "is not read by the class",
+    "is not known of",
+    "is not supported",
+    "unknown activation",
+    "unknown layer",
+    "unknown feed-forward projection",
+)
 
 
 def from_config(
@@ -60,7 +82,10 @@ def from_config(
         )
     for key in past:
         entries = _without(entries, key)
-    model = _read(entries, file, past)
+    try:
+        model = _read(entries, file)
+    except InputError as error:
+        raise _advised(error, entries, file) from None
     notes = [f"{key} of the configuration is not counted: it was read past" for key in past]
     stored = entries.get("quantization_config")
     if stored is None and isinstance(entries.get("text_config"), dict):
@@ -68,6 +93,21 @@ def from_config(
     model = _with_formats(model, stored, file)
     source = f"Hugging Face configuration, {entries['model_type']}"
     return replace(model, name=name, source=source, notes=(*notes, *model.notes))
+
+
+def _advised(error: InputError, entries: Mapping[str, Any], file: object) -> InputError:
+    """A refusal with the YAML that would express the model, where ours can."""
+    if not error.problem.startswith(_REFUSALS):
+        return error
+    inner = entries.get("text_config")
+    own = {**entries, **inner} if isinstance(inner, dict) else dict(entries)
+    own.pop("text_config", None)
+    kind = own.get("model_type")
+    key = str(error.field).removeprefix("text_config.")
+    found = in_yaml(own, kinds().get(kind) if isinstance(kind, str) else None, key, file)
+    if found:
+        error.hint = f"{found}\n  or: {error.hint}" if error.hint else found
+    return error
 
 
 def _all_keys(entries: Mapping[str, Any]) -> set[str]:
@@ -82,7 +122,7 @@ def _without(entries: Mapping[str, Any], key: str) -> dict[str, Any]:
     return found
 
 
-def _read(entries: Mapping[str, Any], file: object, past: list[str]) -> Model:
+def _read(entries: Mapping[str, Any], file: object) -> Model:
     kind = entries.get("model_type")
     if isinstance(kind, str) and kind in WRAPPERS and isinstance(entries.get("text_config"), dict):
         return _wrapped(entries, file)
@@ -127,8 +167,16 @@ def _kind(entries: Mapping[str, Any], file: object, prefix: str = "") -> Kind:
         file=file,
         field=field,
         value=kind,
-        hint="write its layers in YAML (docs/models.md), or its products as a list (CSV); "
-        f"supported: {', '.join(sorted(kinds()))}",
+        hint=_other_ways(entries, file),
+    )
+
+
+def _other_ways(entries: Mapping[str, Any], file: object) -> str:
+    """Ways to a model whose type is not known."""
+    build = f"`elector import {file} --out model.yaml` builds its class where transformers has it; "
+    return (
+        f"{'' if 'auto_map' in entries else build}docs/models.md says what a model file can say; "
+        f"supported: {', '.join(sorted(kinds()))}"
     )
 
 
@@ -151,10 +199,8 @@ def _of_kind(kind: Kind, entries: Mapping[str, Any], file: object, prefix: str =
     except InputError as error:
         # What is missing may stand there under a name the class does not read.
         raise _refusal_of_unread(entries, config, file, prefix, kind) or error from None
-    own = {name for key in kind.honours for name in kind.names.get(key, key).split("|")}
-    _refuse_unread(
-        entries, {*config.read, *own, *_fixed(kind, entries)}, file, prefix, kind.model_type
-    )
+    known = {*config.read, *kind.own, *kind.fixed(entries)}
+    _refuse_unread(entries, known, file, prefix, kind.model_type)
     notes = []
     if entries.get("auto_map"):
         notes.append(
@@ -172,23 +218,6 @@ def _of_kind(kind: Kind, entries: Mapping[str, Any], file: object, prefix: str =
     return replace(model, notes=tuple(notes))
 
 
-def _fixed(kind: Kind, entries: Mapping[str, Any]) -> set[str]:
-    """Keys of other programs that hold what changes nothing."""
-    return {
-        key
-        for key, allowed in kind.also.items()
-        if key in entries and (not allowed or _text(entries[key]) in allowed)
-    }
-
-
-def _text(value: object) -> str:
-    """A value as JSON writes it."""
-    words = {True: "true", False: "false"}
-    if isinstance(value, bool):
-        return words[value]
-    return "null" if value is None else str(value)
-
-
 def _is_number(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
@@ -198,8 +227,7 @@ def _refusal_of_unread(
 ) -> InputError | None:
     """The refusal of a key that nobody reads, which explains another error better."""
     try:
-        own = {name for key in kind.honours for name in kind.names.get(key, key).split("|")}
-        known = {*config.read, *own, *_fixed(kind, entries)}
+        known = {*config.read, *kind.own, *kind.fixed(entries)}
         _refuse_unread(entries, known, file, prefix, kind.model_type)
     except InputError as refusal:
         return refusal if refusal.value not in _OFF else None
@@ -233,12 +261,7 @@ def _refuse_unread(
 
 def _architecture_keys() -> frozenset[str]:
     """Keys that any type reads, under the names of files."""
-    return frozenset(
-        name
-        for kind in kinds().values()
-        for key in kind.honours
-        for name in kind.names.get(key, key).split("|")
-    )
+    return frozenset().union(*(kind.own for kind in kinds().values()))
 
 
 def _with_head(model: Model, kind: Kind, entries: Mapping[str, Any], file: object) -> Model:
@@ -264,16 +287,8 @@ def _with_head(model: Model, kind: Kind, entries: Mapping[str, Any], file: objec
     labels = model.labels
     if head in ("classifier", "token-classifier"):
         ending = match[len(kind.classes) :]
-        labels = LABELS.get(ending) or _labels(entries, file)
+        labels = LABELS.get(ending) or labels_of(entries, file)
     return replace(model, head=head, labels=labels)
-
-
-def _labels(entries: Mapping[str, Any], file: object) -> int:
-    names = entries.get("id2label")
-    if isinstance(names, dict) and names:
-        return len(names)
-    config = Config(entries, file, honours=frozenset(["num_labels"]))
-    return config.number("num_labels", 2)
 
 
 def _with_formats(model: Model, stored: object, file: object) -> Model:

@@ -98,6 +98,21 @@ class Kind:
         """
         return Config(entries, file, self.names, self.defaults, self.honours, prefix)
 
+    @functools.cached_property
+    def own(self) -> frozenset[str]:
+        """Keys of files that the class reads."""
+        return frozenset(
+            name for key in self.honours for name in self.names.get(key, key).split("|")
+        )
+
+    def fixed(self, entries: Mapping[str, Any]) -> set[str]:
+        """Keys of other programs that hold what changes nothing."""
+        return {
+            key
+            for key, allowed in self.also.items()
+            if key in entries and (not allowed or _text(entries[key]) in allowed)
+        }
+
 
 @functools.cache
 def kinds() -> dict[str, Kind]:
@@ -122,6 +137,14 @@ def kinds() -> dict[str, Kind]:
     return found
 
 
+def _text(value: object) -> str:
+    """A value as JSON writes it."""
+    words = {True: "true", False: "false"}
+    if isinstance(value, bool):
+        return words[value]
+    return "null" if value is None else str(value)
+
+
 def _words(text: str) -> list[tuple[str, str, str]]:
     return [word.partition("=") for word in text.split()]
 
@@ -138,6 +161,14 @@ def _values(text: str) -> dict[str, Any]:
         else:
             found[key] = float(value) if re.fullmatch(r"-?\d*\.\d+", value) else value
     return found
+
+
+def labels_of(entries: Mapping[str, Any], file: object) -> int:
+    """Labels of a configuration's classifier."""
+    names = entries.get("id2label")
+    if isinstance(names, dict) and names:
+        return len(names)
+    return Config(entries, file, honours=frozenset(["num_labels"])).number("num_labels", 2)
 
 
 @functools.cache
