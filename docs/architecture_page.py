@@ -28,22 +28,42 @@ How to add something, room by room: [CONTRIBUTING.md](../CONTRIBUTING.md).
 
 ## One evaluation, from words to joules
 
-| step | where | what happens |
-|---|---|---|
-| 1 | `elector.cli` | the words of the command become names and dotted settings |
-| 2 | `elector.studies.simulation.simulate` | a question is put to the one path: columns of settings, one row a design |
-| 3 | `elector.evaluation.resolve.resolve` | settings are checked against the schemas; designs of one structure become a group |
-| 4 | `elector.operations.build` | the operations of each pair of model and workload, forward and backward, as rows (R, M) |
-| 5 | `elector.machines.contract.Prepared` | the machine answers with seconds of its resources, counts of its actions, and limits |
-| 6 | `elector.cost.schedule.schedule` | what can overlap overlaps; a power limit may lower the clock |
-| 7 | `elector.cost.pricing` | counts x prices of the technology are joules, parts x prices are square millimetres |
-| 8 | `elector.evaluation.formulas` | the results of the registry, each by its formula |
-
-A search (`transcode.search`) turns codes of its engine into such columns, evaluates them in batches, keeps in its
-archive what nothing beats, and records every design in its run folder.
+{steps}
+A search (`transcode.search`) turns codes of its engine into such columns, evaluates them in
+batches, keeps in its archive what nothing beats, and records every design in its run folder.
 
 ## The rooms
 """
+
+#: Where an evaluation passes, and what happens there.
+STEPS = (
+    ("elector.cli", "the words of the command become names and dotted settings"),
+    (
+        "elector.studies.simulation.simulate",
+        "a question is put to the one path: columns of settings, one row a design",
+    ),
+    (
+        "elector.evaluation.resolve.resolve",
+        "settings are checked against the schemas; designs of one structure become a group",
+    ),
+    (
+        "elector.operations.build",
+        "the operations of each pair of model and workload, forward and backward, as rows (R, M)",
+    ),
+    (
+        "elector.machines.contract.Prepared",
+        "the machine answers with seconds of its resources, counts of its actions, and limits",
+    ),
+    (
+        "elector.cost.schedule.schedule",
+        "what can overlap overlaps; a power limit may lower the clock",
+    ),
+    (
+        "elector.cost.pricing",
+        "counts x prices of the technology are joules, parts x prices are square millimetres",
+    ),
+    ("elector.evaluation.formulas", "the results of the registry, each by its formula"),
+)
 
 
 def rooms() -> dict[str, list[str]]:
