@@ -139,10 +139,16 @@ def picture() -> str:
     return "\n".join([*lines, "  elector --> transcode", "```"])
 
 
+def steps() -> str:
+    """The table of STEPS."""
+    rows = "".join(f"| {i} | `{where}` | {what} |\n" for i, (where, what) in enumerate(STEPS, 1))
+    return "| step | where | what happens |\n|---|---|---|\n" + rows
+
+
 def page() -> str:
     """The whole page."""
     text = (
-        INTRODUCTION
+        INTRODUCTION.replace("{steps}", steps())
         + "\nWhat is used by what; an arrow is left out where a longer way leads there:\n\n"
     )
     text += picture() + "\n"
