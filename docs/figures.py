@@ -294,6 +294,22 @@ def number_formats() -> str:
     return table(header, rows)
 
 
+def model_configs() -> str:
+    """How many published configurations are read, and which types are refused."""
+    outcomes: dict[str, list[str]] = {}
+    for row in read(DOCS.parent / "tests" / "data" / "model_configs.csv"):
+        outcomes.setdefault(row["outcome"], []).append(row["model_type"])
+    rows: list[tuple[object, ...]] = [
+        (
+            outcome,
+            len(types),
+            ", ".join(f"`{name}`" for name in sorted(set(types))),
+        )
+        for outcome, types in sorted(outcomes.items())
+    ]
+    return table(("outcome", "files", "types"), rows)
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "acceltran-cycles": acceltran_cycles,
     "acceltran-rules": acceltran_rules,
@@ -304,6 +320,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "gpu-constants": gpu_constants,
     "trained-densities": trained_densities,
     "number-formats": number_formats,
+    "model-configs": model_configs,
 }
 
 
