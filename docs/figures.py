@@ -12,9 +12,12 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 import elector
 from elector.base.units import format_si, parse
 from elector.technology import ConstantRow, Price, Technology
+from transcode import accuracy
 
 DOCS = Path(__file__).resolve().parent
 DATA = DOCS.parent / "elector" / "data"
@@ -281,6 +284,36 @@ def trained_densities() -> str:
     return table(header, rows)
 
 
+#: Shapes of the table of predicted accuracies: layers, hidden.
+SHAPES = (
+    (12, 768),
+    (24, 512),
+    (6, 1024),
+    (24, 128),
+    (2, 2048),
+    (1, 4096),
+    (4, 4096),
+    (24, 4096),
+)
+
+
+def accuracy_shapes() -> str:
+    """SST-2 as predicted for models of several shapes."""
+    layers, hidden = (np.array(side, float) for side in zip(*SHAPES, strict=True))
+    features = {
+        "layers": layers,
+        "hidden": hidden,
+        "heads": hidden / 64,
+        "feed_forward": 4 * hidden,
+    }
+    mean, deviation = accuracy.surrogate("sst2").predict(features)
+    rows: list[tuple[object, ...]] = [
+        (f"{depth} x {width:,}", f"{m:.1f} ± {s:.1f}")
+        for (depth, width), m, s in zip(SHAPES, mean, deviation, strict=True)
+    ]
+    return table(("layers x hidden", "SST-2 [points]"), rows)
+
+
 def number_formats() -> str:
     """Bits that a value takes in memory, its share of scales included."""
     rows: list[tuple[object, ...]] = []
@@ -321,6 +354,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "trained-densities": trained_densities,
     "number-formats": number_formats,
     "model-configs": model_configs,
+    "accuracy-shapes": accuracy_shapes,
 }
 
 
