@@ -1,5 +1,8 @@
 """DynaTran and DynaProp for any torch.nn.Module (extra `[train]`).
 
+In comes a module that trains, out come pruned products, their densities and compressed saved
+tensors. What is pruned around a new kind of product is decided in `products`.
+
 Forward, activations with |x| <= tau_i are set to zero behind the matched operations (DynaTran,
 Tuli and Jha 2023, arXiv 2302.14705); backward, the propagated gradient with |g| <= tau_t is set
 to zero before it enters the products of the operation (DynaProp, TransCODE, arXiv 2303.14882).
