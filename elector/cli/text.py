@@ -106,6 +106,13 @@ def _folded(cell: str, size: int) -> list[str]:
     return [line.rstrip() for line in lines if line.strip()] or [""]
 
 
+def between(low: str, high: str) -> str:
+    """An interval, its unit said once where both ends have the same: `149-514 us`."""
+    if low.partition(" ")[2] == high.partition(" ")[2]:
+        low = low.partition(" ")[0]
+    return f"{low}-{high}"
+
+
 def paragraph(text: str, indent: str = "", width: int = WIDTH) -> str:
     """Words in lines of at most `width`; a longer word, as a path may be, stays whole."""
     return textwrap.fill(

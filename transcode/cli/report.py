@@ -87,8 +87,13 @@ def _said(lines: Iterable[str], console: Console) -> None:
         console.print(wrapped, markup=False, highlight=False, soft_wrap=True)
 
 
-def selection(found: runs.query.Front, recorded: runs.query.Recorded, format: str) -> None:
-    """Another front of the recorded designs of a run, on stdout."""
+def selection(
+    found: runs.query.Front,
+    recorded: runs.query.Recorded,
+    format: str,
+    further: Mapping[str, object] = MappingProxyType({}),
+) -> None:
+    """Another front of the recorded designs of a run, on stdout. further : for its JSON."""
     space, manifest = found.space, recorded.manifest
     if format == "csv":
         click.echo(runs.front.csv_text(space, found.archive), nl=False)
@@ -97,7 +102,7 @@ def selection(found: runs.query.Front, recorded: runs.query.Recorded, format: st
         same = space.objectives == recorded.space.objectives
         header = {key: manifest[key] for key in ("space_sha256", "seed")}
         header |= {"reference_point": manifest["reference_point"] if same else None}
-        click.echo(runs.front.json_text(space, found.archive, header), nl=False)
+        click.echo(runs.front.json_text(space, found.archive, {**header, **further}), nl=False)
         return
     _selected(found, recorded)
 
@@ -231,7 +236,7 @@ def _front(
     column each, one column holds them all.
     """
     space, total = manifest["space"], len(columns["id"])
-    rows = _spread(space, columns)
+    rows = spread(space, columns)
     more = "" if len(rows) == total else f", {len(rows)} of them spread over the front"
     several = "s" if total != 1 else ""
     title = title or f"{space['name']}: {total:,} design{several} that nothing beats{more}"
@@ -285,7 +290,8 @@ def _table(title: str, columns: dict[str, list[str]]) -> Table:
     return table
 
 
-def _spread(space: dict[str, Any], columns: dict[str, list[str]]) -> list[int]:
+def spread(space: Mapping[str, Any], columns: Mapping[str, Sequence[str]]) -> list[int]:
+    """The rows of a front that a terminal is shown: all, or ROWS of them spread over it."""
     points = np.array(
         [
             [-float(v) if direction == "max" else float(v) for v in columns[name]]
