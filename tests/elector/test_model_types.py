@@ -355,3 +355,27 @@ def test_large_files_and_infinities_are_fine_and_larger_ones_are_not(tmp_path: P
         stream.truncate(300 << 20)
     with pytest.raises(InputError, match="larger than"):
         load_model(str(path))
+
+
+# Types that were added by rows of the table
+
+
+def types_of_today() -> list[dict[str, str]]:
+    path = Path(__file__).resolve().parent.parent / "data" / "types_of_today.csv"
+    with path.open(encoding="utf-8", newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+@pytest.mark.parametrize("row", types_of_today(), ids=lambda row: row["model_type"])
+def test_types_count_what_their_classes_do(tmp_path: Path, row: dict[str, str]) -> None:
+    """Small configurations, most with biases and ties against the class's default: parameters
+    and multiply-accumulates at 32 tokens of the class in transformers 5.24, in eager mode."""
+    found = counts(tmp_path, json.loads(row["config"]), sequence_length=32)
+    assert (found.parameters[0], found.macs[0]) == (int(row["parameters"]), int(row["macs"]))
+
+
+def test_biases_of_latent_attention(tmp_path: Path) -> None:
+    """Of the projections to both ranks and of the output, as DeepSeek-V3's class has them."""
+    plain, biased = (counts(tmp_path, DEEPSEEK | {"attention_bias": on}) for on in (False, True))
+    assert biased.parameters[0] - plain.parameters[0] == 61 * (1536 + 512 + 64 + 7168)
+    assert biased.macs[0] == plain.macs[0]
