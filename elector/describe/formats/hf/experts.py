@@ -75,6 +75,10 @@ def _sparse(config: Config, number: int) -> list[bool]:
     step = config.number("moe_layer_interval", 1)
     if "moe_layer_interval" in config.honours:
         found = [start <= i <= end and (i + 1) % step == 0 for i in range(number)]
+    if "expert_layer_period" in config.honours:
+        period = config.number("expert_layer_period", 2)
+        start = config.number("expert_layer_offset", 1, low=0)
+        found = [i % period == start for i in range(number)]
     step = config.number("interleave_moe_layer_step", 1)
     found = [on and (i + 1) % step == 0 for i, on in enumerate(found)]
     some = config.places("moe_layers", number)
