@@ -176,6 +176,13 @@ def labels_of(entries: Mapping[str, Any], file: object) -> int:
 
 
 @functools.cache
+def refused() -> dict[str, str]:
+    """model_type -> what its layers have that is not described, and the key that says it."""
+    _, lines = read_csv(DATA / "refused_types.csv")
+    return {cells[0]: f"{cells[2]} ({cells[1]})" for _, cells in lines}
+
+
+@functools.cache
 def neutral() -> re.Pattern[str]:
     """Keys that change nothing we count (data/config_keys.csv)."""
     _, lines = read_csv(DATA / "config_keys.csv")
