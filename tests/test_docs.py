@@ -18,6 +18,8 @@ ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
 DATA = ROOT / "elector" / "data"
 PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.md"))]
+LINKED = [*PAGES, *(ROOT / name for name in ("CONTRIBUTING.md", "results/README.md"))]
+LINKED += sorted((ROOT / "benchmarks").glob("*.md"))
 WRITTEN_BY_HAND = [page for page in PAGES if not page.name.startswith("reference-")]
 EVIDENCE = {"measured", "published", "synthesis", "scaled", "derived", "assumed"}
 
@@ -109,7 +111,7 @@ def test_every_constant_has_unit_source_and_evidence(path: Path) -> None:
         assert row["evidence"] in EVIDENCE, f"{path.name}:{number}"
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", LINKED, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_resolve(page: Path) -> None:
     body = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.S)
     for target in re.findall(r"\]\(([^)\s]+)\)", body):
@@ -133,6 +135,12 @@ def test_commands_of_the_readme_are_make_targets() -> None:
     named = re.findall(r"(?:^|`|\$ )make ([a-z-]+)", text_of((ROOT / "README.md",)), flags=re.M)
     assert {"search", "test"} <= set(named)
     assert set(named) <= targets
+
+
+def test_every_page_of_figures_is_named_in_the_benchmarks() -> None:
+    index = (ROOT / "benchmarks" / "README.md").read_text(encoding="utf-8")
+    for page in (ROOT / "benchmarks").glob("*.md"):
+        assert page.stem == "README" or f"({page.name})" in index, page.name
 
 
 def test_every_page_is_reachable_from_the_index() -> None:

@@ -44,14 +44,14 @@ def server(folder: Path | None = None) -> MCPServer:
         from mcp.server.mcpserver import MCPServer
     except ImportError:
         raise InputError("needs the MCP SDK", field="--mcp", hint=installing("mcp")) from None
-    found = MCPServer("transcode", instructions=INSTRUCTIONS)
+    mcp = MCPServer("transcode", instructions=INSTRUCTIONS)
     tools: list[Callable[..., Record]] = [list_names, show, simulate, sweep, explain, validate]
     if folder is not None:
         runs = Runs(folder)
         tools += [runs.search, runs.front, runs.design]
     for tool in tools:
-        found.add_tool(_told(tool))
-    return found
+        mcp.add_tool(_told(tool))
+    return mcp
 
 
 def _told(tool: Callable[..., Record]) -> Callable[..., Record]:
@@ -82,7 +82,10 @@ def list_names(what: str) -> Record:
 
 
 def show(name: str) -> Record:
-    """Every setting of a shipped model or accelerator, or of a file."""
+    """Every setting of a shipped model or accelerator, or of a file.
+
+    name : of a preset, or a file.
+    """
     from elector.studies.showing import show as found
 
     return plain(dict(found(name)))
@@ -121,6 +124,8 @@ def explain(
     """Where a result comes from: formula, terms with counts and prices, rows of the tables.
 
     result : energy_j, power_w, area_mm2, latency_s, utilization, macs or parameters.
+
+    settings : dotted name -> value; None for none.
     """
     from elector.studies.simulation import explain as found
 
@@ -142,7 +147,10 @@ class Runs:
         self.folder = folder.resolve()
 
     def place(self, name: str) -> Path:
-        """The folder of a run; only names, no paths, so that nothing else is reached."""
+        """The folder of a run; only names, no paths, so that nothing else is reached.
+
+        name : of the run.
+        """
         if not _NAME.fullmatch(name):
             raise InputError(
                 "is no name of a run", field="run", value=name, hint="letters, digits, . _ and -"
@@ -175,16 +183,19 @@ class Runs:
 
         loaded = load_run(self.place(run))
         asked = bool(where or objectives)
-        found = loaded.select(where or (), objectives or None) if asked else loaded.front
-        return {"size": len(found), "designs": plain(found.head(MOST).to_dict("records"))}
+        front = loaded.select(where or (), objectives or None) if asked else loaded.front
+        return {"size": len(front), "designs": plain(front.head(MOST).to_dict("records"))}
 
     def design(self, run: str, id: int) -> Record:
-        """One recorded design of a run, and the command that simulates it again."""
+        """One recorded design of a run, and the command that simulates it again.
+
+        id : of the design.
+        """
         from transcode import runs
 
-        found = runs.query.settled(self.place(run), lambda r: runs.design.design(r, id))
-        commands = {workload: found.command(workload) for workload in found.workloads}
-        return plain(found.as_row() | {"commands": commands})
+        design = runs.query.settled(self.place(run), lambda r: runs.design.design(r, id))
+        commands = {workload: design.command(workload) for workload in design.workloads}
+        return plain(design.as_row() | {"commands": commands})
 
 
 def plain(value: Any) -> Any:

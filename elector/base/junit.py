@@ -12,26 +12,36 @@ _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 @dataclass(frozen=True)
-class Case:
-    """One thing that was checked. failure : what is wrong with it, None where it passed."""
+class JUnitCase:
+    """One thing that was checked.
+
+    failure : what is wrong with it, None where it passed. skipped : why it does not count, None
+    where it does. group : its class name; that of the suite's cases by default.
+    """
 
     name: str
     failure: str | None = None
+    skipped: str | None = None
+    group: str = ""
 
 
-def document(suite: str, group: str, cases: Sequence[Case]) -> str:
+def document(suite: str, group: str, cases: Sequence[JUnitCase]) -> str:
     """The XML of a suite. group : the cases' class name. Unwritable characters become `?`."""
     failed = sum(case.failure is not None for case in cases)
+    skipped = sum(case.failure is None and case.skipped is not None for case in cases)
     lines = [
         '<?xml version="1.0" encoding="utf-8"?>',
-        f'<testsuite name={_quoted(suite)} tests="{len(cases)}" failures="{failed}">',
+        f'<testsuite name={_quoted(suite)} tests="{len(cases)}" failures="{failed}" '
+        f'skipped="{skipped}">',
     ]
     for case in cases:
-        start = f"  <testcase classname={_quoted(group)} name={_quoted(case.name)}"
-        if case.failure is None:
-            lines.append(f"{start}/>")
-        else:
+        start = f"  <testcase classname={_quoted(case.group or group)} name={_quoted(case.name)}"
+        if case.failure is not None:
             lines.append(f"{start}><failure message={_quoted(case.failure)}/></testcase>")
+        elif case.skipped is not None:
+            lines.append(f"{start}><skipped message={_quoted(case.skipped)}/></testcase>")
+        else:
+            lines.append(f"{start}/>")
     return "\n".join([*lines, "</testsuite>", ""])
 
 

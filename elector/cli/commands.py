@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from elector.technology import Technology
 
 
-class Program(click.Group):
+class CommandGroup(click.Group):
     """A group of commands whose errors become one message and the right exit code."""
 
     def main(self, *args: Any, **kwargs: Any) -> NoReturn:
@@ -92,7 +92,7 @@ class BadInput(click.ClickException):
     exit_code = 2
 
 
-@click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=CommandGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="elector", help="Show the version and exit.")
 def main() -> None:
     """Latency, energy and area of one transformer on one accelerator.
@@ -159,6 +159,8 @@ def simulate(
     from elector.cli import report
     from elector.studies.simulation import simulate as run
 
+    if shared.was_given("samples") and not uncertainty:
+        raise InputError("is the number of draws of --uncertainty", field="--samples")
     settings = shared.settings_of(assignments, options)
     loaded = shared.load_technology(technology)
     result = run(
@@ -191,7 +193,12 @@ def simulate(
     help="Also print the rows on standard output: the main results as a table, or all as json "
     "or csv.",
 )
-@click.option("--junit", type=click.Path(), metavar="FILE", help="Write JUnit XML, too.")
+@click.option(
+    "--junit",
+    type=click.Path(),
+    metavar="FILE",
+    help="Write JUnit XML, too: a test case a row.",
+)
 @click.option(
     "--settings", is_flag=True, help="Also say what every setting of a row was resolved to."
 )
@@ -267,6 +274,8 @@ def list_command(what: str, technology: str | None, format: str) -> None:
     from elector.cli import report
     from elector.studies import listing
 
+    if technology is not None and what != "technologies":
+        raise InputError(f"holds no {what}", field="--technology", value=technology)
     if what == "models":
         sizes = ("layers", "hidden", "heads", "feed_forward", "parameters")
         report.listing(listing.models(), format, ("name", "family", *sizes), ("family",))
@@ -304,6 +313,7 @@ def show(name: str, as_file: bool, format: str) -> None:
     from elector.studies.showing import as_yaml
     from elector.studies.showing import show as run
 
+    shared.no_format_beside_yaml(as_file)
     found = run(name)
     if as_file:
         click.echo(as_yaml(found), nl=False)
@@ -348,10 +358,18 @@ def explain(
     """
     from elector.cli import report_explain, text
 
-    loaded = shared.load_technology(technology)
     if model == "price":
-        report_explain.part_price(_price(accelerator, loaded, options), format)
+        node = options.pop("node")
+        asked = shared.given(
+            assignments, options, result=result if shared.was_given("result") else None
+        )
+        for option, value in asked.items():
+            said = "is for MODEL ACCELERATOR: a price has a node, and nothing runs"
+            raise InputError(said, field=option, value=value)
+        loaded = shared.load_technology(technology)
+        report_explain.part_price(_price(accelerator, loaded, node), format)
         return
+    loaded = shared.load_technology(technology)
     from elector.studies.simulation import explain as run
     from elector.studies.simulation import notes_of
 
@@ -361,13 +379,11 @@ def explain(
     text.said(notes_of(model, accelerator, settings))
 
 
-def _price(
-    part: str, technology: Technology | None, options: dict[str, str | None]
-) -> dict[str, object]:
+def _price(part: str, technology: Technology | None, node: str | None) -> dict[str, object]:
     from elector.studies.listing import explain_price
     from elector.technology import Technology
 
-    return explain_price(part, technology or Technology.load(), options.get("node"))
+    return explain_price(part, technology or Technology.load(), node)
 
 
 @main.command()
@@ -406,11 +422,11 @@ def trace(
         check_output(plot, (".png", ".svg", ".pdf"), "--plot")
     settings = shared.settings_of(assignments, options)
     columns = columns_of({"model": model, "accelerator": accelerator, **settings})
-    found = run(columns, f"{model} on {accelerator}", shared.load_technology(technology))
-    write(found, Path(out))
+    traced = run(columns, f"{model} on {accelerator}", shared.load_technology(technology))
+    write(traced, Path(out))
     if plot is not None:
-        draw(found, Path(plot))
-    report_checks.traced(found, out, plot)
+        draw(traced, Path(plot))
+    report_checks.traced(traced, out, plot)
     text.said(notes_of(model, accelerator, settings))
 
 
@@ -460,7 +476,12 @@ def run(plan: str, technology: str | None, format: str) -> None:
     type=click.Path(),
     help="Write a page with predicted against measured into this folder.",
 )
-@click.option("--junit", type=click.Path(), metavar="FILE", help="Write JUnit XML, too.")
+@click.option(
+    "--junit",
+    type=click.Path(),
+    metavar="FILE",
+    help="Write JUnit XML, too: a test case a group, an identity or a bound.",
+)
 @shared.technology
 @shared.format_
 def validate(
@@ -482,7 +503,7 @@ def validate(
     elector validate --only 'ampere / *' --report page/
     elector validate --data mine.csv --junit check.xml
     """
-    from elector.base.output import check_output
+    from elector.base.output import check_output, whole
     from elector.cli import report_checks
     from elector.studies import validation, validation_page
     from elector.studies.simulation import simulate as run
@@ -496,9 +517,9 @@ def validate(
     if page is not None:
         validation_page.write_page(page, found, data)
     if junit is not None:
-        Path(junit).write_text(
-            validation_page.junit(f"elector validate {data or ''}".strip(), found), encoding="utf-8"
-        )
+        suite = f"elector validate {data or ''}".strip()
+        with whole(Path(junit)) as target:
+            target.write_text(validation_page.junit(suite, found), encoding="utf-8")
     report_checks.validation(found, format)
     if validation.failed(found):
         raise click.exceptions.Exit(NOT_PASSED)

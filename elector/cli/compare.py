@@ -34,7 +34,12 @@ INFEASIBLE, NOT_PASSED = 3, 4
     shell_complete=completion.scalars,
     help="A result to compare; repeatable.  [default: latency_s, energy_j, area_mm2]",
 )
-@click.option("--junit", type=click.Path(), metavar="FILE", help="Of tables: write JUnit XML, too.")
+@click.option(
+    "--junit",
+    type=click.Path(),
+    metavar="FILE",
+    help="Of tables: write JUnit XML, too: a test case a row.",
+)
 @shared.design
 @shared.technology
 @shared.format_
@@ -61,16 +66,16 @@ def compare(
     elector compare agreed.csv now.csv --tolerance 2% --metric energy_j --junit check.xml
     elector compare bert-base tpu-v4i a100-sxm-80gb --batch 8
     """
-    settings = shared.settings_of(assignments, options)
     if _are_tables(names):
-        for option, given in (("--set", settings), ("--technology", technology)):
-            if given:
-                raise InputError("is for MODEL A B: tables have their settings", field=option)
+        for option, value in shared.given(assignments, options, technology=technology).items():
+            said = "is for MODEL A B: tables have their settings"
+            raise InputError(said, field=option, value=value)
         _tables(names[0], names[1], tolerance or "0", metric, junit, format)
         return
     for option, given in (("--tolerance", tolerance), ("--junit", junit)):
         if given is not None:
             raise InputError("is for two tables: OLD.csv NEW.csv", field=option, value=given)
+    settings = shared.settings_of(assignments, options)
     _designs(names, metric, settings, technology, format)
 
 
@@ -89,12 +94,12 @@ def _tables(
     if junit is not None:
         check_output(junit, (), "--junit")
     metrics = metric or regression.METRICS
-    found = regression.compare(old, new, tolerance=tolerance, metrics=metrics)
+    moved = regression.compare(old, new, tolerance=tolerance, metrics=metrics)
     if junit is not None:
         with whole(Path(junit)) as target:
-            target.write_text(regression.junit(old, new, found), encoding="utf-8")
-    report_checks.compared(found, format)
-    if any(entry.regressed for entry in found):
+            target.write_text(regression.junit(old, new, moved), encoding="utf-8")
+    report_checks.compared(moved, format)
+    if any(entry.regressed for entry in moved):
         raise click.exceptions.Exit(NOT_PASSED)
 
 
@@ -109,13 +114,13 @@ def _designs(
     from elector.studies.regression import METRICS
     from elector.studies.side_by_side import side_by_side
 
-    found = side_by_side(
+    compared = side_by_side(
         names[0],
         names[1:],
         settings=settings,
         metrics=metric or METRICS,
         technology=shared.load_technology(technology),
     )
-    report_checks.side_by_side(found, format)
-    if not any(entry["feasible"] for entry in found):
+    report_checks.side_by_side(compared, format)
+    if not any(entry["feasible"] for entry in compared):
         raise click.exceptions.Exit(INFEASIBLE)

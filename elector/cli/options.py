@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from elector.base.errors import InputError
 from elector.cli import completion
@@ -25,7 +26,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 #: from the schema.
 WORKLOAD_OPTIONS = (
     ("mode", "One forward pass, or one whole training step"),
-    ("batch", "Sequences of one step"),
+    ("batch", "Sequences of one step, or of each micro-batch where gradients accumulate"),
     ("sequence-length", "Tokens of a sequence (the prompt of a decoder)"),
     ("target-length", "Target tokens of an encoder-decoder; 0: as sequence-length"),
     ("generate", "Tokens that a decoder generates after the prompt"),
@@ -39,7 +40,7 @@ WORKLOAD_OPTIONS = (
     ("implementation", "Software stack of a GPU"),
     ("sparsity", "Densities after pruning: dense | acceltran | FILE, a sparsity table"),
     ("trainable", "What is trained: all | heads | lora:R"),
-    ("gradient-accumulation", "Micro-batches of one optimizer step"),
+    ("gradient-accumulation", "Micro-batches of one optimizer step, each of --batch sequences"),
 )
 FORMATS = click.Choice(["table", "json", "csv"])
 
@@ -57,10 +58,10 @@ def _rows(table: str) -> dict[str, dict[str, str]]:
 
 def _choices(cell: str) -> list[str]:
     """What a cell of a schema allows: names between bars; @table stands for the names in it."""
-    found: list[str] = []
+    choices: list[str] = []
     for name in cell.split("|") if cell else ():
-        found += _rows(f"{name[1:]}.csv") if name.startswith("@") else [name]
-    return found
+        choices += _rows(f"{name[1:]}.csv") if name.startswith("@") else [name]
+    return choices
 
 
 class WorkloadOption(click.Option):
@@ -136,6 +137,33 @@ def load_technology(path: str | None) -> Technology | None:
     from elector.technology import Technology
 
     return Technology.load(path)
+
+
+def given(
+    assignments: tuple[str, ...], options: dict[str, Any], **more: str | None
+) -> dict[str, str]:
+    """The options of a design that were given, as they are spelled, with their values.
+
+    assignments, options : as of `settings_of`. more : further options, None where not given.
+    """
+    found = {
+        f"--{name.replace('_', '-')}": ",".join(value) if isinstance(value, tuple) else str(value)
+        for name, value in (options | more).items()
+        if value is not None and value != ()
+    }
+    return found | ({"--set": assignments[0]} if assignments else {})
+
+
+def was_given(name: str) -> bool:
+    """Whether the running command was given the option of that (Python) name."""
+    source = click.get_current_context().get_parameter_source(name)
+    return source not in (None, ParameterSource.DEFAULT, ParameterSource.DEFAULT_MAP)
+
+
+def no_format_beside_yaml(as_file: bool) -> None:
+    """Refuse `--format` where `--yaml` says already what is printed."""
+    if as_file and was_given("format"):
+        raise InputError("says how what is shown is printed, and so does --yaml", field="--format")
 
 
 def settings_of(assignments: tuple[str, ...], options: dict[str, Any]) -> dict[str, object]:

@@ -33,9 +33,14 @@ def report(
     elector report gpt2 a100-sxm-80gb --batch 8 --generate 32 --out page.html
     """
     from elector.base.output import check_output
+    from elector.cli import text
     from elector.studies.pair_page import report as write
+    from elector.studies.simulation import notes_of
 
     check_output(out, (".html", ".htm"))
     settings = shared.settings_of(assignments, options)
     loaded = shared.load_technology(technology)
-    click.echo(write(model, accelerator, out, settings=settings, technology=loaded))
+    words = () if technology is None else ("--technology", technology)
+    path = write(model, accelerator, out, settings=settings, technology=loaded, words=words)
+    click.echo(path)
+    text.said(notes_of(model, accelerator, settings))

@@ -90,6 +90,6 @@ def junit(result: SweepResult, table: str) -> str:
         words = ", ".join(f"{n} {record[i]}" for i, n in given if record[i] is not None)
         message = record[error]
         cases.append(
-            junit_xml.Case(f"row {number}: {words}", None if message is None else str(message))
+            junit_xml.JUnitCase(f"row {number}: {words}", None if message is None else str(message))
         )
     return junit_xml.document(f"elector sweep {table}", table, cases)

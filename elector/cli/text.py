@@ -53,7 +53,7 @@ def blocks(
         [max(len(line[i]) for line in lines) for i in range(len(lines[0]))], (*fold, *cut)
     )
     numbers, short = set(right), set(cut)
-    found = []
+    blocks_of = []
     for line in lines:
         cells = [
             [_cut(cell, size)] if i in short else _folded(cell, size)
@@ -68,8 +68,8 @@ def blocks(
                 for i, (cell, size) in enumerate(zip(cells, widths, strict=True))
             ]
             text.append(("  " + "  ".join(parts)).rstrip())
-        found.append("\n".join(text))
-    return found
+        blocks_of.append("\n".join(text))
+    return blocks_of
 
 
 def _narrowed(widths: list[int], fold: tuple[int, ...]) -> list[int]:
@@ -107,8 +107,15 @@ def _folded(cell: str, size: int) -> list[str]:
 
 
 def paragraph(text: str, indent: str = "", width: int = WIDTH) -> str:
-    """Words in lines of at most `width`."""
-    return textwrap.fill(text, width, initial_indent=indent, subsequent_indent=indent + "  ")
+    """Words in lines of at most `width`; a longer word, as a path may be, stays whole."""
+    return textwrap.fill(
+        text,
+        width,
+        initial_indent=indent,
+        subsequent_indent=indent + "  ",
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 def cell(value: object) -> str:

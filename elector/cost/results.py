@@ -152,7 +152,10 @@ class Registry:
         ]
 
     def show(self, name: str, value: float) -> str:
-        """A result as people read it."""
+        """A result as people read it.
+
+        value : in the unit of the result.
+        """
         return self.get(name).show(value)
 
     def extended(self, metrics: Iterable[Metric]) -> Registry:

@@ -174,6 +174,8 @@ def stored(precision: str, weights: str = SAME, kv_cache: str = SAME) -> Precisi
 
     They are turned into the format that is multiplied where they are read. A format that the
     precision has by itself changes nothing.
+
+    weights, kv_cache : names of formats, or `same`.
     """
     own = precisions()[precision]
     packed = own.packed if weights in (SAME, own.weights.name) else formats()[weights]
@@ -194,12 +196,12 @@ def unpacking() -> dict[str, float]:
 def formats() -> dict[str, Format]:
     """Name -> format, from data/formats.csv."""
     names, lines = read_csv(DATA / "formats.csv")
-    found = {}
+    by_name = {}
     for _, cells in lines:
         row = dict(zip(names, cells, strict=True))
         assert row["kind"] in KINDS and row["trains"] in ("yes", "no"), row
         assert row["scale"] in ("", "tensor") or row["scale"].isdigit(), row
-        found[row["format"]] = Format(
+        by_name[row["format"]] = Format(
             row["format"],
             row["kind"],
             float(row["bits"]),
@@ -208,7 +210,7 @@ def formats() -> dict[str, Format]:
             float(row["scale_bits"]),
             row["trains"] == "yes",
         )
-    return found
+    return by_name
 
 
 #: Columns of data/precisions.csv that name a format.

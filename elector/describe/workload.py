@@ -94,12 +94,12 @@ def lora_rank(trainable: str) -> int:
     """Rank of `lora:R`; 0 for all and heads. Raises InputError for anything else."""
     if trainable in ("all", "heads"):
         return 0
-    found = re.fullmatch(r"lora:([1-9]\d{0,5})", trainable)
-    if not found:
+    match = re.fullmatch(r"lora:([1-9]\d{0,5})", trainable)
+    if not match:
         raise InputError(
             "unknown trainable subset",
             field="workload.trainable",
             value=trainable,
             allowed=["all", "heads", "lora:R"],
         )
-    return int(found.group(1))
+    return int(match.group(1))

@@ -26,7 +26,7 @@ _BELOW = 0.5
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Scores:
+class PerplexityScores:
     """Scores of one format. parameters : ascending. increase : of perplexity, over one."""
 
     parameters: Array
@@ -35,12 +35,12 @@ class Scores:
     def at(self, parameters: Array) -> Array:
         """Increase for models of so many parameters; NaN where they are much smaller."""
         sizes = np.log(self.parameters)
-        found = np.interp(np.log(np.maximum(parameters, 1.0)), sizes, self.increase)
-        return np.where(parameters < _BELOW * self.parameters[0], np.nan, found)
+        risen = np.interp(np.log(np.maximum(parameters, 1.0)), sizes, self.increase)
+        return np.where(parameters < _BELOW * self.parameters[0], np.nan, risen)
 
 
 @functools.cache
-def scores() -> dict[tuple[str, str], Scores]:
+def scores() -> dict[tuple[str, str], PerplexityScores]:
     """(setting, format) -> what was published."""
     names, lines = read_csv(DATA / "perplexity.csv")
     found: dict[tuple[str, str], list[tuple[float, float]]] = {}
@@ -49,11 +49,14 @@ def scores() -> dict[tuple[str, str], Scores]:
         ratio = float(row["score"]) / float(row["baseline"])
         key = row["setting"], row["format"]
         found.setdefault(key, []).append((float(row["parameters"]), ratio - 1.0))
-    return {key: Scores(*np.array(sorted(points)).T) for key, points in found.items()}
+    return {key: PerplexityScores(*np.array(sorted(points)).T) for key, points in found.items()}
 
 
 def priced(setting: str, name: str) -> bool:
-    """Whether a value of `workload.SETTING` loses nothing, or as much as was published."""
+    """Whether a value of `workload.SETTING` loses nothing, or as much as was published.
+
+    setting : name behind `workload.`. name : its value.
+    """
     if name == SAME or (setting, name) in scores():
         return True
     return setting == "precision" and name in precisions() and _wide(name)

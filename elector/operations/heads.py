@@ -6,8 +6,8 @@ import numpy as np
 
 from elector.operations.graph import Value
 from elector.operations.passes import activation_saves, bias, biased, norm
-from elector.operations.roles import Place, Role, Section
-from elector.operations.scope import Matrix, Pass, Recipe, Saves, Scope, Subset, formula
+from elector.operations.roles import ModelSection, Place, Role
+from elector.operations.scope import Matrix, Pass, Saves, Scope, Subset, VectorRecipe, formula
 from elector.operations.step import Step
 
 Array = np.ndarray
@@ -19,7 +19,7 @@ def head(step: Step, run: Pass, x: Value, *, last_only: bool) -> Value:
     last_only : the last token of a sequence is all that is asked for.
     """
     model, numbers = step.models.template, step.models.numbers
-    scope, kind = Scope(run, Place(Section.HEAD), run.times), model.head
+    scope, kind = Scope(run, Place(ModelSection.HEAD), run.times), model.head
     tokens, d = run.batch if last_only else run.tokens, x.width
     x = x.view(x.rows, d, run.times)
     if model.closes:
@@ -77,7 +77,7 @@ def _by_token(step: Step, scope: Scope, x: Value) -> Value:
         x = step.linear(scope, x, Matrix(Role.TOKEN_DENSE, x.width, Subset.HEAD))
         also, back = biased(step, True, Subset.HEAD)
         name = model.activation
-        recipe = Recipe(
+        recipe = VectorRecipe(
             Role.TOKEN_ACTIVATION,
             "activation",
             formula(name, *also),
@@ -96,7 +96,7 @@ def _pooled(step: Step, scope: Scope, x: Value) -> Value:
     """The dense layer on the first tokens."""
     x = step.linear(scope, x, Matrix(Role.POOLER, x.width, Subset.HEAD))
     also, back = biased(step, True, Subset.HEAD)
-    recipe = Recipe(
+    recipe = VectorRecipe(
         Role.POOLER_ACTIVATION,
         "activation",
         formula("tanh", *also),
@@ -115,7 +115,7 @@ def _transformed(step: Step, scope: Scope, x: Value) -> Value:
     width = np.full_like(x.width, float(own)) if own else x.width
     x = step.linear(scope, x, Matrix(Role.MASKED_LM_TRANSFORM, width, Subset.HEAD))
     also, back = biased(step, model.transform_bias, Subset.HEAD)
-    recipe = Recipe(
+    recipe = VectorRecipe(
         Role.MASKED_LM_ACTIVATION,
         "activation",
         formula(activation, *also),
@@ -134,6 +134,8 @@ def logits(step: Step, scope: Scope, x: Value, matrix: Matrix, with_bias: Role |
     if with_bias is not None:
         y = step.vector(scope, bias(step, with_bias, Subset.HEAD), y)
     if step.training:
-        recipe = Recipe(Role.LOSS, "loss", formula("loss"), formula("loss_backward"), Saves.OUTPUT)
+        recipe = VectorRecipe(
+            Role.LOSS, "loss", formula("loss"), formula("loss_backward"), Saves.OUTPUT
+        )
         step.vector(scope, recipe, y)
     return y

@@ -13,7 +13,7 @@ from elector.operations.graph import Value, detached
 from elector.operations.passes import norm
 from elector.operations.roles import Role
 from elector.operations.rows import Row
-from elector.operations.scope import Matrix, Recipe, Scope, Subset, formula
+from elector.operations.scope import Matrix, Scope, Subset, VectorRecipe, formula
 from elector.operations.step import Step
 
 
@@ -52,4 +52,6 @@ def index_scores(step: Step, scope: Scope, index: int, x: Value, low: Value) -> 
     scores.made_by(step.out.matmul(row, scope.count, shape, (q, k)))
     # the largest of a block; or relu, times a weight, added up
     work = formula("relu") if blocks else formula("relu", "gate", "residual")
-    step.vector(scope.inside(scope.count), Recipe(Role.INDEX_CHOICE, "elementwise", work), scores)
+    step.vector(
+        scope.inside(scope.count), VectorRecipe(Role.INDEX_CHOICE, "elementwise", work), scores
+    )

@@ -12,7 +12,7 @@ from elector.operations.kinds import expert_tensors, index_tensors, mixer_tensor
 from elector.operations.listed import listing_of
 from elector.operations.listed import weights as listed_weights
 from elector.operations.pairs import pair_tensors
-from elector.operations.roles import Place, Role, Section
+from elector.operations.roles import ModelSection, Place, Role
 from elector.operations.tensor import Tensor
 
 Array = np.ndarray
@@ -33,28 +33,28 @@ def active_elements(models: Models, tensors: list[Tensor]) -> Array:
 def parameter_tensors(models: Models, workload: Workload) -> list[Tensor]:
     """All tensors; those of one name and size in one entry."""
     model = models.template
-    found = [replace(t, count=models.bottom(t.count)) for t in _embeddings(models)]
+    tensors = [replace(t, count=models.bottom(t.count)) for t in _embeddings(models)]
     for index in range(len(model.blocks)):
-        found += _block(models, index, workload.rank)
-    found += [replace(t, count=models.top(t.count)) for t in _head(models)]
+        tensors += _block(models, index, workload.rank)
+    tensors += [replace(t, count=models.top(t.count)) for t in _head(models)]
     listing = listing_of(model)
     if listing is not None:
         for layer, name, elements, count in listed_weights(models, listing):
-            place = Place(Section.LIST, variant=layer)
-            found.append(Tensor(Role.PRODUCT, place, elements, count, variant=name))
-    return found
+            place = Place(ModelSection.LIST, variant=layer)
+            tensors.append(Tensor(Role.PRODUCT, place, elements, count, variant=name))
+    return tensors
 
 
 def _embeddings(models: Models) -> list[Tensor]:
     model, numbers = models.template, models.numbers
     if not model.blocks:
         return []
-    place = Place(Section.EMBEDDING)
+    place = Place(ModelSection.EMBEDDING)
     hidden, one = models.block["hidden"][0], np.ones(models.size)
     stacks = 2.0 if model.family == "encoder-decoder" and not model.stem else 1.0
     narrow = one * float(model.embedding_size) if model.embedding_size else hidden
     d = hidden if model.embeds_tokens_only else narrow
-    found = []
+    tensors = []
     offset = np.where(numbers["positions"] > 0, float(model.position_offset), 0.0)
     for role, rows, width, count in (
         (Role.TOKEN_EMBEDDING, numbers["vocabulary"], narrow, 1.0),
@@ -63,41 +63,41 @@ def _embeddings(models: Models) -> list[Tensor]:
     ):
         learned = role is not Role.POSITION_EMBEDDING or model.position_kind == "learned"
         if rows.any() and learned:
-            found.append(Tensor(role, place, rows * width, count * one * (rows > 0)))
+            tensors.append(Tensor(role, place, rows * width, count * one * (rows > 0)))
     if model.source_positions:
         heard = float(model.source_positions) * hidden
-        found.append(Tensor(Role.POSITION_EMBEDDING, place, heard, one))
+        tensors.append(Tensor(Role.POSITION_EMBEDDING, place, heard, one))
     if model.family == "vision":
-        found.append(Tensor(Role.PATCH_PROJECTION, place, numbers["patch_inputs"] * hidden, one))
+        tensors.append(Tensor(Role.PATCH_PROJECTION, place, numbers["patch_inputs"] * hidden, one))
         others = float(model.special_tokens) + float(model.patch_bias)
-        found.append(Tensor(Role.CLASS_TOKEN, place, hidden, others * one))
+        tensors.append(Tensor(Role.CLASS_TOKEN, place, hidden, others * one))
     if model.embedding_norm:
         norms = _vectors(model.norm) * stacks * one
-        found.append(Tensor(Role.EMBEDDING_NORM, place, d, norms))
-    return found + _projected(models, place)
+        tensors.append(Tensor(Role.EMBEDDING_NORM, place, d, norms))
+    return tensors + _projected(models, place)
 
 
 def _projected(models: Models, place: Place) -> list[Tensor]:
     """Matrices between embeddings and layers: a projection, or convolutions."""
     model, one = models.template, np.ones(models.size)
-    hidden, found = models.block["hidden"][0], []
+    hidden, tensors = models.block["hidden"][0], []
     if model.embedding_size:
-        found.append(Tensor(Role.EMBEDDING_UP, place, model.embedding_size * hidden, one))
+        tensors.append(Tensor(Role.EMBEDDING_UP, place, model.embedding_size * hidden, one))
         if model.embedding_bias:
-            found.append(Tensor(Role.EMBEDDING_UP, place, hidden, one, bias=True))
+            tensors.append(Tensor(Role.EMBEDDING_UP, place, hidden, one, bias=True))
     for number, (inputs, _) in enumerate(model.stem):
-        own = Place(Section.ENCODER_EMBEDDING)
-        found.append(Tensor(Role.STEM, own, float(inputs) * hidden, one, index=number + 1))
-        found.append(Tensor(Role.STEM, own, hidden, one, bias=True, index=number + 1))
-    return found
+        own = Place(ModelSection.ENCODER_EMBEDDING)
+        tensors.append(Tensor(Role.STEM, own, float(inputs) * hidden, one, index=number + 1))
+        tensors.append(Tensor(Role.STEM, own, hidden, one, bias=True, index=number + 1))
+    return tensors
 
 
 def place_of(model: Model, index: int) -> Place:
     """The part of the model that a block of layers is."""
     if model.family == "encoder-decoder":
         cross = model.blocks[index].cross_attention
-        return Place(Section.DECODER if cross else Section.ENCODER, index)
-    return Place(Section.LAYER if len(model.blocks) > 1 else Section.LAYERS, index)
+        return Place(ModelSection.DECODER if cross else ModelSection.ENCODER, index)
+    return Place(ModelSection.LAYER if len(model.blocks) > 1 else ModelSection.LAYERS, index)
 
 
 def _vectors(norm: str) -> float:
@@ -206,11 +206,11 @@ def _special_heads(models: Models, index: int, place: Place) -> list[Tensor]:
     """Matrices of wma and convolution heads, tables of relative positions."""
     model, block = models.template, models.block
     types = dict(zip(HEAD_TYPES, models.head_types[index], strict=True))
-    e, repeat, found = block["head_size"][index], block["repeat"][index], []
+    e, repeat, tensors = block["head_size"][index], block["repeat"][index], []
     if model.shared_layers:
         repeat = np.minimum(repeat, 1.0)
     if types["wma"].any():
-        found.append(Tensor(Role.WEIGHTED_KEYS, place, e * e, types["wma"] * repeat))
+        tensors.append(Tensor(Role.WEIGHTED_KEYS, place, e * e, types["wma"] * repeat))
     for kernel in (5, 9, 13):
         heads = types[f"c{kernel}"] * repeat
         if heads.any():
@@ -223,64 +223,64 @@ def _special_heads(models: Models, index: int, place: Place) -> list[Tensor]:
                 (Role.SPAN_VALUES, e * e, False),
                 (Role.SPAN_VALUES, e, True),
             ):
-                found.append(Tensor(role, place, size, heads, bias=bias, variant=f"c{kernel}"))
+                tensors.append(Tensor(role, place, size, heads, bias=bias, variant=f"c{kernel}"))
     if model.position_kind == "relative-key":
         # Every layer has a table, one without a scaled dot product, too: the released models do.
         rows = 2.0 * models.numbers["positions"] - 1.0
-        found.append(Tensor(Role.RELATIVE_POSITIONS, place, rows * e, repeat))
+        tensors.append(Tensor(Role.RELATIVE_POSITIONS, place, rows * e, repeat))
     if model.position_kind == "relative-bias":
         rows = float(model.relative_buckets) * block["heads"][index]
-        found.append(Tensor(Role.RELATIVE_POSITIONS, place, rows, np.ones_like(rows)))
-    return found
+        tensors.append(Tensor(Role.RELATIVE_POSITIONS, place, rows, np.ones_like(rows)))
+    return tensors
 
 
 def _head(models: Models) -> list[Tensor]:
     model, numbers = models.template, models.numbers
     if not model.blocks:
         return []
-    d, one, found = models.block["hidden"][-1], np.ones(models.size), []
-    place, labels = Place(Section.HEAD), numbers["labels"]
+    d, one, tensors = models.block["hidden"][-1], np.ones(models.size), []
+    place, labels = Place(ModelSection.HEAD), numbers["labels"]
     if model.closes:
         stacks = 2.0 if model.family == "encoder-decoder" else 1.0
-        found.append(Tensor(Role.FINAL_NORM, place, d, _vectors(model.norm) * stacks * one))
+        tensors.append(Tensor(Role.FINAL_NORM, place, d, _vectors(model.norm) * stacks * one))
     dense = model.head == "classifier" and model.head_dense
     if model.head in ("pooler", "pre-training") or dense:
-        found.append(Tensor(Role.POOLER, place, d * d, one, head=True))
-        found.append(Tensor(Role.POOLER, place, d, one, True, True))
+        tensors.append(Tensor(Role.POOLER, place, d * d, one, head=True))
+        tensors.append(Tensor(Role.POOLER, place, d, one, True, True))
     if model.head == "token-detection":
-        found.append(Tensor(Role.TOKEN_DENSE, place, d * d, one, head=True))
-        found.append(Tensor(Role.TOKEN_DENSE, place, d, one, True, True))
+        tensors.append(Tensor(Role.TOKEN_DENSE, place, d * d, one, head=True))
+        tensors.append(Tensor(Role.TOKEN_DENSE, place, d, one, True, True))
         labels = one
     if model.head in ("classifier", "token-classifier", "token-detection"):
-        found.append(Tensor(Role.CLASSIFIER, place, d * labels, one, head=True))
+        tensors.append(Tensor(Role.CLASSIFIER, place, d * labels, one, head=True))
         if model.family != "decoder" or model.head == "token-classifier":
             # `score` of the decoders' sequence classes has none
-            found.append(Tensor(Role.CLASSIFIER, place, labels, one, True, True))
+            tensors.append(Tensor(Role.CLASSIFIER, place, labels, one, True, True))
     if model.head == "question-answering":
-        found.append(Tensor(Role.SPAN_HEAD, place, 2.0 * d, one, head=True))
-        found.append(Tensor(Role.SPAN_HEAD, place, 2.0 * one, one, True, True))
+        tensors.append(Tensor(Role.SPAN_HEAD, place, 2.0 * d, one, head=True))
+        tensors.append(Tensor(Role.SPAN_HEAD, place, 2.0 * one, one, True, True))
     if model.head == "pre-training":
-        found.append(Tensor(Role.NEXT_SENTENCE, place, 2.0 * d, one, head=True))
-        found.append(Tensor(Role.NEXT_SENTENCE, place, 2.0 * one, one, True, True))
-    return found + _vocabulary(models, place)
+        tensors.append(Tensor(Role.NEXT_SENTENCE, place, 2.0 * d, one, head=True))
+        tensors.append(Tensor(Role.NEXT_SENTENCE, place, 2.0 * one, one, True, True))
+    return tensors + _vocabulary(models, place)
 
 
 def _vocabulary(models: Models, place: Place) -> list[Tensor]:
     """Vocabulary heads: of masked positions behind a dense layer, of causal models bare."""
-    model, vocabulary, found = models.template, models.numbers["vocabulary"], []
+    model, vocabulary, tensors = models.template, models.numbers["vocabulary"], []
     d, one = models.block["hidden"][-1], np.ones(models.size)
     width = one * float(model.embedding_size) if model.embedding_size else d
     masked = model.head in ("masked-lm", "pre-training")
     if masked and model.head_transform:
         vectors = _vectors(model.norm) + float(model.transform_bias)
-        found.append(Tensor(Role.MASKED_LM_TRANSFORM, place, d * width, one, head=True))
-        found.append(Tensor(Role.MASKED_LM_VECTORS, place, width, vectors * one, head=True))
+        tensors.append(Tensor(Role.MASKED_LM_TRANSFORM, place, d * width, one, head=True))
+        tensors.append(Tensor(Role.MASKED_LM_VECTORS, place, width, vectors * one, head=True))
     if model.head == "causal-lm" and model.embedding_size:
-        found.append(Tensor(Role.EMBEDDING_DOWN, place, d * width, one))
+        tensors.append(Tensor(Role.EMBEDDING_DOWN, place, d * width, one))
         if model.embedding_bias:
-            found.append(Tensor(Role.EMBEDDING_DOWN, place, width, one, bias=True))
+            tensors.append(Tensor(Role.EMBEDDING_DOWN, place, width, one, bias=True))
     if (masked or model.head == "causal-lm") and model.vocabulary_bias:
-        found.append(Tensor(Role.VOCABULARY_BIAS, place, vocabulary, one, head=True))
+        tensors.append(Tensor(Role.VOCABULARY_BIAS, place, vocabulary, one, head=True))
     if (masked or model.head == "causal-lm") and not model.tied_embeddings:
-        found.append(Tensor(Role.VOCABULARY_HEAD, place, width * vocabulary, one, head=True))
-    return found
+        tensors.append(Tensor(Role.VOCABULARY_HEAD, place, width * vocabulary, one, head=True))
+    return tensors

@@ -95,15 +95,15 @@ def _frame(result: SweepResult, given: pd.DataFrame) -> pd.DataFrame:
     import pandas as pd
 
     columns = dict(zip(result.header, zip(*result.records, strict=True), strict=True))
-    found, kinds = {}, Kinds(result.header)
+    series, kinds = {}, Kinds(result.header)
     for name, values in columns.items():
         if kinds.is_figure(name):
-            found[name] = pd.Series(values, given.index, dtype="float64")
+            series[name] = pd.Series(values, given.index, dtype="float64")
         elif name in given.columns and not kinds.is_result(name):
-            found[name] = given[name]  # as it was given, numbers and categories included
+            series[name] = given[name]  # as it was given, numbers and categories included
         else:
-            found[name] = pd.Series(values, given.index, dtype=object).infer_objects()
-    return pd.DataFrame(found)
+            series[name] = pd.Series(values, given.index, dtype=object).infer_objects()
+    return pd.DataFrame(series)
 
 
 def validate(
@@ -125,5 +125,5 @@ def validate(
 
     from elector.studies import validation
 
-    found = validation.validate(data, only=only, technology=technology)
-    return pd.DataFrame([result.as_row() for result in found])
+    outcomes = validation.validate(data, only=only, technology=technology)
+    return pd.DataFrame([result.as_row() for result in outcomes])

@@ -14,7 +14,7 @@ from elector.machines import MACHINES
 from elector.studies.simulation import features
 from elector.technology import Technology, laws
 from elector.technology.pricing import sources
-from elector.technology.rows import Row, quantities_of
+from elector.technology.rows import ConstantRow, quantities_of
 
 Record = dict[str, object]
 
@@ -22,14 +22,14 @@ Record = dict[str, object]
 def models() -> list[Record]:
     """Name, family, sizes, parameters and source of every shipped model."""
     names = list_models()
-    found = features({"model": Column.of(names)}, len(names))
+    features_of = features({"model": Column.of(names)}, len(names))
     records = []
     for i, name in enumerate(names):
         model = load_model(name)
         sizes = {
-            key: int(found[key][i])
+            key: int(features_of[key][i])
             for key in ("layers", "hidden", "heads", "feed_forward", "parameters")
-            if not np.isnan(found[key][i])
+            if not np.isnan(features_of[key][i])
         }
         records.append(
             {
@@ -127,7 +127,7 @@ def explain_price(part: str, technology: Technology, node: object = None) -> Rec
     }
 
 
-def _row(row: Row) -> Record:
+def _row(row: ConstantRow) -> Record:
     first = row.source.partition(" ")[0]
     known = sources()
     return {

@@ -41,10 +41,12 @@ def report(
     *,
     settings: Mapping[str, object] | None = None,
     technology: Technology | None = None,
+    words: Sequence[str] = (),
 ) -> Path:
     """Write the page of one pair and return where it lies.
 
     model, accelerator, settings, technology : as of `simulate`. out : the file to write.
+    words : what the commands that repeat it need beside the settings (`--technology FILE`).
     An infeasible pair has a page with its reason, its area and its memory.
     Raises InputError for bad settings.
     """
@@ -60,7 +62,7 @@ def report(
         "roof": _roof(found, operations),
     }
     path = Path(out)
-    body = _body(found, title, _command(model, accelerator, settings or {}))
+    body = _body(found, title, _command([model, accelerator], settings or {}, words))
     page.write(page.document(title, body, told, columns, "pair.js"), path)
     return path
 
@@ -93,7 +95,7 @@ def _count(op: Mapping[str, Any]) -> float:
 
 
 def _roof(
-    found: Mapping[str, Any], operations: Sequence[Mapping[str, Any]]
+    costs: Mapping[str, Any], operations: Sequence[Mapping[str, Any]]
 ) -> dict[str, float] | None:
     """Peak [op/s], bandwidth [byte/s], and the ends of the axes."""
     drawn = [(op, _count(op)) for op in operations if _count(op) and op["seconds"]]
@@ -101,8 +103,8 @@ def _roof(
         return None
     rates = [count / op["seconds"] for op, count in drawn]
     dense = [count / op["dram_bytes"] for op, count in drawn if op["dram_bytes"]]
-    peak = max(float(found.get("peak_ops_per_s") or 0.0), *rates)
-    bandwidth = _bandwidth(found["settings"]) or max(
+    peak = max(float(costs.get("peak_ops_per_s") or 0.0), *rates)
+    bandwidth = _bandwidth(costs["settings"]) or max(
         (op["dram_bytes"] / op["seconds"] for op, _ in drawn), default=1.0
     )
     right = max(RIGHT, 3 * max(dense, default=1.0), 10 * peak / bandwidth)
@@ -148,11 +150,11 @@ def _groups(found: Mapping[str, Any]) -> list[dict[str, Any]]:
     return groups
 
 
-def _command(model: str, accelerator: str, settings: Mapping[str, object]) -> str:
-    words = [model, accelerator]
+def _command(pair: list[str], settings: Mapping[str, object], more: Sequence[str]) -> str:
+    words = list(pair)
     for key, value in settings.items():
         words += ["--set", f"{key}={value}"]
-    return " ".join(map(shlex.quote, words))
+    return " ".join(map(shlex.quote, [*words, *more]))
 
 
 def _body(found: Mapping[str, Any], title: str, words: str) -> str:

@@ -63,11 +63,11 @@ def by_unit(chunk: Chunk, terms: list[Term]) -> dict[str, object]:
     """Of a hybrid, the sum of the terms of every unit and link, the largest first."""
     if chunk.machine.hybrid is None:
         return {}
-    found: dict[str, float] = {}
+    sums: dict[str, float] = {}
     for term in terms:
         unit = str(term["unit"])
-        found[unit] = found.get(unit, 0.0) + float(str(term["value"]))
-    return {"units": dict(sorted(found.items(), key=lambda item: -item[1]))}
+        sums[unit] = sums.get(unit, 0.0) + float(str(term["value"]))
+    return {"units": dict(sorted(sums.items(), key=lambda item: -item[1]))}
 
 
 def cited(terms: list[Term], technology: Technology) -> dict[str, object]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from elector.base.errors import InputError
-from elector.base.record import Record
+from elector.base.record import ResultRecord
 from elector.cost.results import registry
 from elector.studies.regression import METRICS
 from elector.studies.simulation import simulate
@@ -29,7 +29,7 @@ def side_by_side(
     settings: Mapping[str, object] | None = None,
     metrics: Sequence[str] = METRICS,
     technology: Technology | None = None,
-) -> list[Record]:
+) -> list[ResultRecord]:
     """Costs of one model on each accelerator; the first is the reference.
 
     Parameters
@@ -40,7 +40,8 @@ def side_by_side(
 
     Returns a record an accelerator: accelerator, feasible, reason (of an infeasible one), and
     for each metric `values`, `ratios` (to the reference; None where there is none) and `reasons`
-    (the parts whose difference is largest). Raises InputError for bad settings.
+    (the parts whose difference is largest); `notes` as of `simulate`. Raises InputError for bad
+    settings.
     """
     if len(accelerators) < 2:
         raise InputError(
@@ -53,7 +54,7 @@ def side_by_side(
         _require_scalar(name)
     found = [simulate(model, a, settings=settings, technology=technology) for a in accelerators]
     return [
-        Record(
+        ResultRecord(
             _compared(entry, found[0], metrics),
             f"{model} on {entry['accelerator']}",
             [(n, str(entry[n])) for n in metrics],
@@ -80,6 +81,7 @@ def _compared(
         "values": values,
         "ratios": {name: _ratio(value, first.get(name)) for name, value in values.items()},
         "reasons": {name: _reason(name, entry, first) for name in metrics},
+        "notes": entry["notes"],
     }
 
 

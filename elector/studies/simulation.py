@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from elector.base.errors import InputError
-from elector.base.record import Record
+from elector.base.record import ResultRecord
 from elector.base.table import Column
 from elector.base.version import VERSION
 from elector.cost.pricing import Cost
@@ -49,7 +49,7 @@ def simulate(
     operations: bool = False,
     uncertainty: bool = False,
     samples: int = 1000,
-) -> Record:
+) -> ResultRecord:
     """Costs of one design: the JSON of `elector simulate`.
 
     Parameters
@@ -83,7 +83,7 @@ def simulate(
         _add_intervals(found, columns, technology, samples)
     if operations:
         found["operations"] = cost.operations if cost.feasible[0] else None
-    return Record(found, f"{model} on {accelerator}", _headline(found))
+    return ResultRecord(found, f"{model} on {accelerator}", _headline(found))
 
 
 def _add_intervals(
@@ -117,16 +117,16 @@ def _headline(found: Mapping[str, object]) -> list[tuple[str, str]]:
 def record(cost: Cost, i: int) -> dict[str, object]:
     """Design `i` of a batch as plain Python values, in the order of the registry of results."""
     feasible = bool(cost.feasible[i])
-    found: dict[str, object] = {"feasible": feasible, "reason": cost.reason(i)}
+    entries: dict[str, object] = {"feasible": feasible, "reason": cost.reason(i)}
     for metric in registry():
         if metric.axis:
             parts = cost.groups.get(metric.name, {})
-            found[metric.name] = {n: metric.plain(float(v[i])) for n, v in parts.items()}
+            entries[metric.name] = {n: metric.plain(float(v[i])) for n, v in parts.items()}
             continue
         for name in cost.scalars:
             if name == metric.name or name.endswith(f".{metric.name}"):
-                found[name] = metric.plain(float(cost.scalars[name][i]))
-    return found
+                entries[name] = metric.plain(float(cost.scalars[name][i]))
+    return entries
 
 
 def notes_of(
@@ -143,12 +143,12 @@ def notes_of(
 
 def _notes(cost: Cost, model: str, settings: Mapping[str, object]) -> list[str]:
     """What is to be said of the one design of `cost`, and of the pruning asked for."""
-    found = cost.notes()[0]
+    notes = cost.notes()[0]
     if "workload.sparsity" in settings:
         from elector.studies.pruning import warnings  # only pruning needs it
 
-        found = list(dict.fromkeys([*found, *warnings(model, settings)]))
-    return found
+        notes = list(dict.fromkeys([*notes, *warnings(model, settings)]))
+    return notes
 
 
 @dataclass(frozen=True)
@@ -198,11 +198,11 @@ def features(columns: Mapping[str, Column], size: int) -> dict[str, Array]:
 
     wanted = {k: c for k, c in columns.items() if not k.startswith("accelerator")}
     wanted["accelerator"] = Column.constant("systolic", size)
-    found = {
+    by_name = {
         name: np.full(size, np.nan)
         for name in ("layers", "hidden", "heads", "feed_forward", "parameters")
     }
-    found |= {name: np.zeros(size) for name in _HEAD_KINDS} | {"stacks": np.ones(size)}
+    by_name |= {name: np.zeros(size) for name in _HEAD_KINDS} | {"stacks": np.ones(size)}
     for group in resolve(wanted, size):
         models = group.models
         total = np.zeros(models.size)
@@ -212,17 +212,17 @@ def features(columns: Mapping[str, Column], size: int) -> dict[str, Array]:
         if models.template.blocks:
             values |= _shape(models)
         for name, numbers in values.items():
-            found[name][group.rows] = numbers[group.pair]
-    return found
+            by_name[name][group.rows] = numbers[group.pair]
+    return by_name
 
 
 def _width(models: Models) -> Array:
     """(M,) width of the first feed-forward there is, or of an expert."""
-    dense, found = models.feed_forward[:, 0], np.zeros(models.size)
+    dense, first = models.feed_forward[:, 0], np.zeros(models.size)
     for i, width in enumerate(dense):
         own = np.where(width > 0, width, models.at("expert_feed_forward", i))
-        found = np.where(found > 0, found, own)
-    return found
+        first = np.where(first > 0, first, own)
+    return first
 
 
 def _shape(models: Models) -> dict[str, Array]:
@@ -269,7 +269,7 @@ def explain(
     *,
     settings: Mapping[str, object] | None = None,
     technology: Technology | None = None,
-) -> Record:
+) -> ResultRecord:
     """Where a figure comes from: the JSON of `elector explain`.
 
     Parameters
@@ -284,10 +284,10 @@ def explain(
     from elector.studies.explanation import explain_result
 
     columns = columns_of({"model": model, "accelerator": accelerator, **(settings or {})})
-    found = explain_result(columns, result, (technology or Technology.load()).single())
-    value = registry().show(result, float(str(found["value"])))
-    lines = [(result, value), ("=", str(found["formula"]))]
-    return Record(found, f"explanation of {model} on {accelerator}", lines)
+    derivation = explain_result(columns, result, (technology or Technology.load()).single())
+    value = registry().show(result, float(str(derivation["value"])))
+    lines = [(result, value), ("=", str(derivation["formula"]))]
+    return ResultRecord(derivation, f"explanation of {model} on {accelerator}", lines)
 
 
 def trace(
@@ -302,6 +302,8 @@ def trace(
     Parameters are those of `simulate`. The result has the spans as a table (`frame`), writes a
     file for Perfetto (elector.events.trace.write) and draws itself (elector.events.trace.draw).
     Raises InputError, and InfeasibleError for a design that cannot run.
+
+    settings : dotted name -> value; None for none.
     """
     from elector.events.trace import trace as traced
 

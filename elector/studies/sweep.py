@@ -113,7 +113,7 @@ def _pruning(columns: dict[str, Column]) -> list[list[str]]:
 
 def _result(
     table: SweepTable,
-    found: dict[str, Swept],
+    swept_by: dict[str, Swept],
     place: np.ndarray,
     errors: dict[int, InputError],
     remarks: _Remarks,
@@ -121,7 +121,7 @@ def _result(
     """The kept columns of the table, every result, then remarks and what became of the row."""
     kept = {n: c for n, c in table.columns.items() if not table.kinds.is_result(n)}
     texts = [[column.values[code] for code in column.codes.tolist()] for column in kept.values()]
-    values = _values(found, place)
+    values = _values(swept_by, place)
     metrics = [registry().get(name) for name in values]
     asked = list(dict.fromkeys(key for each in remarks.settings for key in each))
     records: list[list[object]] = []
@@ -137,7 +137,7 @@ def _result(
             record += [None, None, " ".join(message.split())]
         else:
             at = int(place[row])
-            reason, notes = _reason(found, at), remarks.notes[at]
+            reason, notes = _reason(swept_by, at), remarks.notes[at]
             said.update(dict.fromkeys(notes))
             infeasible += reason is not None
             record += [
@@ -168,9 +168,9 @@ def _values(found: dict[str, Swept], place: np.ndarray) -> dict[str, list[float]
     return {name: column.tolist() for name, column in values.items()}
 
 
-def _reason(found: dict[str, Swept], at: int) -> str | None:
+def _reason(swept_by: dict[str, Swept], at: int) -> str | None:
     """Why a row is infeasible: the first workload that does not run."""
-    for workload, swept in found.items():
+    for workload, swept in swept_by.items():
         assert swept.cost is not None, "a row without an error has costs"
         reason = swept.cost.reason(int(swept.place[at]))
         if reason is not None:

@@ -69,7 +69,10 @@ class Width:
 
 
 def regime_of(name: str) -> str:
-    """What a group of published cases is about."""
+    """What a group of published cases is about.
+
+    name : of the group.
+    """
     text = name.rpartition(" / ")[2]
     return next((r for r, words in REGIMES if any(w in text for w in words)), "bert")
 
@@ -121,7 +124,10 @@ def _or_any(part: str, hidden: bool) -> str:
 
 
 def width_of(kind: tuple[str, str, str]) -> tuple[Width, tuple[str, str, str]]:
-    """The width of the narrowest group there are cases of, and that group."""
+    """The width of the narrowest group there are cases of, and that group.
+
+    kind : machine, stack and regime of a design.
+    """
     key = next(key for key in candidates(kind) if key in widths())
     return widths()[key], key
 

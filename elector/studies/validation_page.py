@@ -6,13 +6,13 @@ import html
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from xml.sax.saxutils import quoteattr
 
 from elector.base import paths, quantity
 from elector.base.errors import InputError
+from elector.base.junit import JUnitCase, document
 from elector.base.output import check_output, whole
 from elector.base.version import VERSION
-from elector.studies.validation import CaseResult, Group, groups
+from elector.studies.validation import CaseGroup, CaseResult, groups
 
 #: Side of a picture, and its margin, in pixels.
 _SIDE, _MARGIN = 260, 34
@@ -42,7 +42,10 @@ def prepare(folder: str | Path) -> Path:
 
 
 def write_page(path: Path, results: Sequence[CaseResult], data: str | None) -> None:
-    """The page: groups, pictures, cases. It loads nothing from elsewhere."""
+    """The page: groups, pictures, cases. It loads nothing from elsewhere.
+
+    data : file of the user's measurements, None for the published cases.
+    """
     with whole(path) as scratch:
         scratch.write_text(page(results, data), encoding="utf-8")
 
@@ -67,7 +70,7 @@ circles, rows that none was fitted on are filled.</p>
 """
 
 
-def _group_table(found: Sequence[Group]) -> str:
+def _group_table(judged: Sequence[CaseGroup]) -> str:
     head = ("group", "cases", "never fitted", "median", "never fitted, median", "90th", "bias")
     rows = [
         _row(
@@ -75,7 +78,7 @@ def _group_table(found: Sequence[Group]) -> str:
             + [_percent(x) for x in (g.median, g.unseen_median, g.ninetieth)]
             + [_percent(g.bias, "+"), _percent(g.bar), html.escape(g.dominant), _verdict(g.verdict)]
         )
-        for g in found
+        for g in judged
     ]
     return _table((*head, "bar", "most time", "verdict"), rows)
 
@@ -111,7 +114,7 @@ def _percent(value: float, sign: str = "") -> str:
     return f"{value:{sign}.1%}" if math.isfinite(value) else "-"
 
 
-def _plot(group: Group, results: Sequence[CaseResult]) -> str:
+def _plot(group: CaseGroup, results: Sequence[CaseResult]) -> str:
     """Predicted over measured of one group, both logarithmic."""
     points = [r for r in results if r.case.group == group.name and r.case.kind == "outcome"]
     points = [r for r in points if not r.problem and r.simulated > 0]
@@ -148,7 +151,10 @@ aria-label="{html.escape(group.name)}">
 
 
 def junit(name: str, results: Sequence[CaseResult]) -> str:
-    """JUnit XML: a test case for each group of outcomes, each identity and each bound."""
+    """JUnit XML: a test case for each group of outcomes, each identity and each bound.
+
+    name : of the test suite.
+    """
     entries = [
         (g.name, "outcome", g.verdict, f"median error {g.median:.1%}, bar {g.bar:.1%}")
         for g in groups(results)
@@ -158,17 +164,13 @@ def junit(name: str, results: Sequence[CaseResult]) -> str:
         for r in results
         if r.case.kind != "outcome"
     ]
-    bad = sum(verdict == "FAILED" for _, _, verdict, _ in entries)
-    lines = [
-        '<?xml version="1.0" encoding="utf-8"?>',
-        f'<testsuite name={quoteattr(name)} tests="{len(entries)}" failures="{bad}">',
+    cases = [
+        JUnitCase(
+            title,
+            failure=text if verdict == "FAILED" else None,
+            skipped=f"known miss: {text}" if verdict == "known miss" else None,
+            group=kind,
+        )
+        for title, kind, verdict, text in entries
     ]
-    for title, kind, verdict, text in entries:
-        case = f"  <testcase classname={quoteattr(kind)} name={quoteattr(title)}"
-        if verdict == "FAILED":
-            lines.append(f"{case}><failure message={quoteattr(text)}/></testcase>")
-        elif verdict == "known miss":
-            lines.append(f"{case}><skipped message={quoteattr('known miss: ' + text)}/></testcase>")
-        else:
-            lines.append(f"{case}/>")
-    return "\n".join([*lines, "</testsuite>", ""])
+    return document(name, "", cases)

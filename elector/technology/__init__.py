@@ -7,7 +7,14 @@ the user's own rows on top, and `Technology.price` scales a constant to a node.
 from elector.technology.laws import LAWS
 from elector.technology.price import PROVENANCE, Price, group
 from elector.technology.pricing import Technology, sources
-from elector.technology.rows import EVIDENCE, NODE_HIGH, NODE_LOW, Quantity, Row, quantities
+from elector.technology.rows import (
+    EVIDENCE,
+    NODE_HIGH,
+    NODE_LOW,
+    ConstantRow,
+    PartQuantity,
+    quantities,
+)
 
 __all__ = [
     "EVIDENCE",
@@ -15,9 +22,9 @@ __all__ = [
     "NODE_HIGH",
     "NODE_LOW",
     "PROVENANCE",
+    "ConstantRow",
+    "PartQuantity",
     "Price",
-    "Quantity",
-    "Row",
     "Technology",
     "group",
     "quantities",

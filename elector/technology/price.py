@@ -10,7 +10,7 @@ import numpy as np
 from elector.base import units
 from elector.base.errors import InputError
 from elector.technology.laws import factor
-from elector.technology.rows import EVIDENCE, Row
+from elector.technology.rows import EVIDENCE, ConstantRow
 from elector.technology.scaling import interpolate
 
 Array = np.ndarray
@@ -59,7 +59,10 @@ class Price:
 
 
 def group(evidence: str, verified: bool) -> str:
-    """Group of PROVENANCE. What was only read second-hand is reported with the assumed."""
+    """Group of PROVENANCE. What was only read second-hand is reported with the assumed.
+
+    evidence : of the weakest row. verified : whether all rows were read at their source.
+    """
     if not verified or evidence == "assumed":
         return "assumed"
     return evidence if evidence in PROVENANCE else "published"
@@ -69,8 +72,11 @@ def _weakest(*evidence: str) -> str:
     return max(evidence, key=EVIDENCE.index)
 
 
-def from_row(row: Row, note: str) -> Price:
-    """The price a row states, at its own node."""
+def from_row(row: ConstantRow, note: str) -> Price:
+    """The price a row states, at its own node.
+
+    note : how it was derived.
+    """
     return Price(
         value=row.value,
         unit=row.unit,
@@ -82,8 +88,13 @@ def from_row(row: Row, note: str) -> Price:
     )
 
 
-def scaled(rows: tuple[Row, ...], value: float, note: str, by: tuple[Row, ...] = ()) -> Price:
-    """A price carried from the nodes of `rows` to another, by the ratios of the rows `by`."""
+def scaled(
+    rows: tuple[ConstantRow, ...], value: float, note: str, by: tuple[ConstantRow, ...] = ()
+) -> Price:
+    """A price carried from the nodes of `rows` to another, by the ratios of the rows `by`.
+
+    value : in SI. note : how it was derived.
+    """
     behind = (*rows, *by)
     return Price(
         value=value,
@@ -96,7 +107,7 @@ def scaled(rows: tuple[Row, ...], value: float, note: str, by: tuple[Row, ...] =
     )
 
 
-def between(ladder: tuple[Row, ...], node: float) -> Price:
+def between(ladder: tuple[ConstantRow, ...], node: float) -> Price:
     """On the line between the two rows around the node, in log price over log node."""
     low, high = next(
         pair

@@ -22,7 +22,7 @@ _OPTIONAL = ("law", "verified", "note")
 
 
 @dataclass(frozen=True)
-class Quantity:
+class PartQuantity:
     """What a (part, quantity) pair means; a line of data/quantities.csv.
 
     part : the part, or `mac.*` for every kind of it.
@@ -41,7 +41,7 @@ class Quantity:
 
 
 @dataclass(frozen=True)
-class Row:
+class ConstantRow:
     """One constant.
 
     value : in SI. unit : SI unit. text : value and unit as written.
@@ -72,17 +72,20 @@ class Row:
 
 
 @functools.cache
-def quantities() -> tuple[Quantity, ...]:
+def quantities() -> tuple[PartQuantity, ...]:
     """Every pair that can be priced, from data/quantities.csv."""
     names, lines = read_csv(DATA / "quantities.csv")
-    expected = [field for field in Quantity.__dataclass_fields__]
+    expected = [field for field in PartQuantity.__dataclass_fields__]
     assert names == expected, f"columns of quantities.csv: {names}"
-    return tuple(Quantity(*cells) for _, cells in lines)
+    return tuple(PartQuantity(*cells) for _, cells in lines)
 
 
 @functools.cache
-def find_quantity(part: str, quantity: str) -> Quantity | None:
-    """The meaning of a pair; `mac.*` stands for every part that begins with `mac.`."""
+def find_quantity(part: str, quantity: str) -> PartQuantity | None:
+    """The meaning of a pair; `mac.*` stands for every part that begins with `mac.`.
+
+    part, quantity : the pair, as tables have it.
+    """
     for known in quantities():
         prefix = known.part.removesuffix("*")
         same = part == known.part or (prefix != known.part and part.startswith(prefix))
@@ -91,7 +94,7 @@ def find_quantity(part: str, quantity: str) -> Quantity | None:
     return None
 
 
-def read_rows(path: Path, parts: Collection[str] | None = None) -> list[Row]:
+def read_rows(path: Path, parts: Collection[str] | None = None) -> list[ConstantRow]:
     """The rows of one CSV file, checked; errors name file, line and column.
 
     parts : the parts that exist; None while the shipped tables themselves are read.
@@ -122,8 +125,8 @@ def _check_header(names: list[str], path: Path) -> None:
             raise InputError(f"line 1: the column {name} is missing", file=path)
 
 
-def _check_unique(rows: Iterable[Row]) -> None:
-    seen: dict[str, Row] = {}
+def _check_unique(rows: Iterable[ConstantRow]) -> None:
+    seen: dict[str, ConstantRow] = {}
     for row in rows:
         first = seen.setdefault(row.id, row)
         if first is not row:
@@ -134,13 +137,15 @@ def _check_unique(rows: Iterable[Row]) -> None:
             )
 
 
-def _row(cells: dict[str, str], path: Path, line: int, parts: Collection[str] | None) -> Row:
+def _row(
+    cells: dict[str, str], path: Path, line: int, parts: Collection[str] | None
+) -> ConstantRow:
     for column in ("part", "quantity", "value", "unit", "source", "evidence"):
         if not cells[column]:
             raise InputError(f"line {line}: has no {column}", file=path, field=column)
     part, quantity = cells["part"], cells["quantity"]
     spec = _pair(part, quantity, path, line, parts)
-    return Row(
+    return ConstantRow(
         part=part,
         quantity=quantity,
         value=_value(cells, spec.unit, path, line),
@@ -160,7 +165,7 @@ def _row(cells: dict[str, str], path: Path, line: int, parts: Collection[str] | 
 
 def _pair(
     part: str, quantity: str, path: Path, line: int, parts: Collection[str] | None
-) -> Quantity:
+) -> PartQuantity:
     if parts is not None and part not in parts:
         raise InputError(
             f"line {line}: unknown part", file=path, field="part", value=part, allowed=sorted(parts)

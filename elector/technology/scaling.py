@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from elector.base.errors import InputError
-from elector.technology.rows import Row
+from elector.technology.rows import ConstantRow
 
 #: Ends of the planar and of the FinFET family, and the two nodes of the operators [nm].
 PLANAR_LOW, FINFET_HIGH, FINFET_LOW = 32.0, 20.0, 7.0
@@ -47,7 +47,7 @@ def interpolate(curve: Curve, node: float) -> float:
 class Ladder:
     """Values at nodes, from rows of the part `scaling`, in increasing order of node."""
 
-    rows: tuple[Row, ...]
+    rows: tuple[ConstantRow, ...]
 
     @functools.cached_property
     def curve(self) -> Curve:
@@ -58,7 +58,7 @@ class Ladder:
         """Value at `node` [nm]."""
         return interpolate(self.curve, node)
 
-    def used(self, node: float) -> tuple[Row, ...]:
+    def used(self, node: float) -> tuple[ConstantRow, ...]:
         """The rows that the value at `node` [nm] rests on: its own, or the two around it."""
         for low, high in itertools.pairwise(self.rows):
             if (low.node or 0.0) <= node <= (high.node or 0.0):
@@ -72,7 +72,7 @@ class Ratio:
 
     value: float
     rule: str
-    rows: tuple[Row, ...] = ()
+    rows: tuple[ConstantRow, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -92,9 +92,9 @@ class Scaling:
     area_below: Ladder
 
     @classmethod
-    def of(cls, rows: Iterable[Row]) -> Scaling:
+    def of(cls, rows: Iterable[ConstantRow]) -> Scaling:
         """From the rows of the part `scaling`."""
-        curves: dict[str, dict[float, Row]] = {}
+        curves: dict[str, dict[float, ConstantRow]] = {}
         for row in rows:
             if row.node is None or row.value <= 0:
                 raise InputError(
@@ -137,7 +137,7 @@ def _area(scaling: Scaling, source: float, target: float) -> Ratio:
     def relative(node: float) -> float:
         return scaling.area.at(max(node, FINFET_LOW)) * _below(scaling.area_below, node)
 
-    rows: list[Row] = []
+    rows: list[ConstantRow] = []
     for node in (source, target):
         rows += scaling.area.used(max(node, FINFET_LOW))
         rows += scaling.area_below.used(node)
@@ -167,7 +167,7 @@ def _energy(scaling: Scaling, below: Ladder, source: float, target: float) -> Ra
 
 def _energy_down(scaling: Scaling, old: float, new: float) -> Ratio:
     """Energy at the node `new` over that at the larger node `old`, both 7-180 nm."""
-    used: list[Row] = []
+    used: list[ConstantRow] = []
 
     def baas(source: float, target: float) -> float:
         used.extend((*scaling.energy.used(source), *scaling.energy.used(target)))
@@ -189,7 +189,7 @@ def _energy_down(scaling: Scaling, old: float, new: float) -> Ratio:
     return Ratio(ratio, "line through the operators of 45 and 7 nm", rows)
 
 
-def _once(rows: Iterable[Row]) -> tuple[Row, ...]:
+def _once(rows: Iterable[ConstantRow]) -> tuple[ConstantRow, ...]:
     """Each row once, in order."""
     return tuple({row.id: row for row in rows}.values())
 

@@ -299,3 +299,24 @@ def test_a_unit_without_plans_beside_one_that_has_several(tiles: int) -> None:
     ]
     times = [float(str(row["latency_s"])) for row in found]
     assert times == sorted(times)
+
+
+@pytest.mark.parametrize("mode", ["inference", "training"])
+def test_every_message_waits_for_the_latency_of_its_link(mode: str) -> None:
+    """Sequences that pass one after another each send their own; shared out among them, the
+    latency made two sequences faster than one."""
+    found = [
+        elector.simulate(
+            "bert-tiny",
+            "hpt",
+            settings={
+                "workload.mode": mode,
+                "workload.trainable": "lora:8",
+                "workload.batch": batch,
+                "workload.sequence_length": 1,
+                "accelerator.links.tier-array.latency": 1e-6,
+            },
+        )["latency_s"]
+        for batch in (1, 2, 4, 8)
+    ]
+    assert np.all(np.diff(found) >= 0)

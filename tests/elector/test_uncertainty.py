@@ -44,9 +44,14 @@ def test_groups_widen_until_there_are_cases() -> None:
 
 @pytest.mark.parametrize(
     ("model", "accelerator"),
-    [("bert-tiny", "tpu-v3"), ("bert-tiny", "a100-sxm-80gb"), ("bert-tiny", "isaac"),
-     ("bert-tiny", "acceltran-edge"), ("bert-tiny", "reram+systolic")],
-)  # fmt: skip
+    [
+        ("bert-tiny", "tpu-v3"),
+        ("bert-tiny", "a100-sxm-80gb"),
+        ("bert-tiny", "isaac"),
+        ("bert-tiny", "acceltran-edge"),
+        ("bert-tiny", "reram+systolic"),
+    ],
+)
 def test_a_result_lies_in_its_interval(model: str, accelerator: str) -> None:
     plain = elector.simulate(model, accelerator)
     found = elector.simulate(model, accelerator, uncertainty=True, samples=60)

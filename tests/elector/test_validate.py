@@ -12,6 +12,8 @@ import pytest
 from elector.base.errors import InputError
 from elector.base.table import DATA
 from elector.describe.formats import load_model
+from elector.evaluation.accelerators import load_accelerator
+from elector.evaluation.applies import kinds_of
 from elector.studies import validation_page
 from elector.studies.validation import CaseResult, failed, groups, validate
 from elector.studies.validation_cases import (
@@ -341,3 +343,13 @@ def test_only_matches_groups_and_cases(tmp_path: Path) -> None:
     path = write(tmp_path, *[r.replace(",2,", f",{i + 2},") for i, r in enumerate(rows)])
     for only, number in (("tpu", 1), ("* / x / *", 2), ("b", 1), ("x / z", 1)):
         assert len(validate(path, only=only, simulate=answer(latency_s=1.0))) == number
+
+
+def test_a_group_is_of_machines_of_one_kind() -> None:
+    """So that the cases of some kinds alone are judged as among all (transcode.pages.insight)."""
+    kinds: dict[str, set[frozenset[str]]] = {}
+    for case in SHIPPED:
+        if case.kind == "outcome":
+            found = kinds_of(load_accelerator(case.accelerator).machine)
+            kinds.setdefault(case.group, set()).add(found)
+    assert {group: found for group, found in kinds.items() if len(found) > 1} == {}

@@ -112,11 +112,11 @@ def task_table() -> dict[str, ScoredTask]:
 
 @cache
 def _all_rows() -> tuple[PublishedScore, ...]:
-    found: list[PublishedScore] = []
+    scores: list[PublishedScore] = []
     for name in ("encoders.csv", "decoders.csv"):
         with open(DATA / name, newline="", encoding="utf-8") as file:
-            found += [_row(record) for record in csv.DictReader(file) if record["use"] == "yes"]
-    return tuple(found)
+            scores += [_row(record) for record in csv.DictReader(file) if record["use"] == "yes"]
+    return tuple(scores)
 
 
 def _row(record: Mapping[str, str]) -> PublishedScore:

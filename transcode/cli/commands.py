@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict, Unpack
 
 import click
 
-from elector.base.errors import EvaluationError, InfeasibleError
-from elector.cli.commands import Program
+from elector.base.errors import EvaluationError, InfeasibleError, InputError
+from elector.cli.commands import CommandGroup
 from elector.cli.compare import INFEASIBLE, NOT_PASSED
 from elector.cli.entry import INTERRUPTED
-from elector.cli.options import FORMATS
+from elector.cli.options import FORMATS, was_given
 from transcode import __version__
 from transcode.cli import questions
 from transcode.cli.questions import compare, plot, report, show
@@ -24,9 +24,29 @@ from transcode.cli.train import train
 
 if TYPE_CHECKING:
     from transcode.runs.query import Front, Recorded
+    from transcode.search import Result
 
 
-@click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"]})
+class SearchOptions(TypedDict):
+    """Options of `transcode search` that are arguments of `transcode.search`, by name."""
+
+    sampler: str
+    budget: int | None
+    time: str | None
+    seed: int
+    out: Path | None
+    fresh: bool
+    jobs: int
+    islands: int | None
+    batch: int | None
+    warm_start: Path | None
+    storage: str | None
+    cluster: str | None
+    stall: float | None
+    stall_batches: int
+
+
+@click.group(cls=CommandGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="transcode")
 def main() -> None:
     """Search pairs of transformer models and accelerators for those that nothing beats.
@@ -154,24 +174,7 @@ def _samplers(ctx: click.Context, param: click.Parameter, text: str) -> list[str
 @click.option("--report", "page", is_flag=True, help="Also write the front as a page, report.html.")
 @click.option("--quiet", is_flag=True, help="No progress on stderr.")
 def search(
-    space: str,
-    sampler: str,
-    budget: int | None,
-    time: str | None,
-    seed: int,
-    out: Path | None,
-    fresh: bool,
-    jobs: int,
-    islands: int | None,
-    batch: int | None,
-    warm_start: Path | None,
-    storage: str | None,
-    cluster: str | None,
-    stall: float | None,
-    stall_batches: int,
-    format: str,
-    page: bool,
-    quiet: bool,
+    space: str, format: str, page: bool, quiet: bool, **asked: Unpack[SearchOptions]
 ) -> None:
     """Search SPACE, a file or the name of a shipped space.
 
@@ -186,33 +189,24 @@ def search(
     import transcode
     from elector.cli.report import progress
     from transcode.cli import report
-    from transcode.plot import plot_run
 
+    if asked["stall"] is None and was_given("stall_batches"):
+        raise InputError("is how far --stall looks back", field="--stall-batches")
     command = " ".join(["transcode", *sys.argv[1:]])
     try:
         with progress(quiet, report.progress_line) as show:
-            result = transcode.search(
-                space,
-                sampler=sampler,
-                budget=budget,
-                time=time,
-                seed=seed,
-                out=out,
-                fresh=fresh,
-                jobs=jobs,
-                islands=islands,
-                batch=batch,
-                warm_start=warm_start,
-                storage=storage,
-                cluster=cluster,
-                stall=stall,
-                stall_batches=stall_batches,
-                command=command,
-                progress=show,
-            )
+            result = transcode.search(space, command=command, progress=show, **asked)
     except transcode.Interrupted as stop:
         click.echo(report.interrupted(stop.folder), err=True)
         raise click.exceptions.Exit(INTERRUPTED) from None
+    _show_result(result, format, page)
+
+
+def _show_result(result: Result, format: str, page: bool) -> None:
+    """Prints the front of a search, draws it, and writes its page where that was asked for."""
+    from transcode.cli import report
+    from transcode.plot import plot_run
+
     if len(result.front) == 0:
         for line in (*(f"note: {note}" for note in result.notes), report.nothing_feasible(result)):
             click.echo(line, err=True)
@@ -310,7 +304,7 @@ _FORMAT = click.option(
     "--junit",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Write the verdicts as JUnit XML, too.",
+    help="Write JUnit XML, too: a test case a requirement.",
 )
 @_FORMAT
 def check(

@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
@@ -16,6 +16,7 @@ import click
 import numpy as np
 
 from elector.base import paths, quantity
+from elector.cli.text import paragraph
 from elector.cost.results import Registry
 from transcode import pareto, runs
 from transcode.objective import Rejections
@@ -68,12 +69,22 @@ def moment(found: runs.snapshot.Snapshot, format: str, notes: Sequence[str] = ()
         click.echo(text, nl=False)
         return
     manifest, console = dict(found.manifest), _console()
-    for line in (
-        *lines,
-        *_front(manifest, dict(found.columns), console),
-        *_about(manifest, found.folder),
-    ):
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    _said(
+        (
+            *lines,
+            *_front(manifest, dict(found.columns), console),
+            *_about(manifest, found.folder),
+        ),
+        console,
+    )
+
+
+def _said(lines: Iterable[str], console: Console) -> None:
+    """Sentences on the console, in lines that any terminal shows whole; indents stay."""
+    for line in "\n".join(lines).splitlines():
+        words = line.lstrip()
+        wrapped = paragraph(words, line[: len(line) - len(words)])
+        console.print(wrapped, markup=False, highlight=False, soft_wrap=True)
 
 
 def selection(found: runs.query.Front, recorded: runs.query.Recorded, format: str) -> None:
@@ -133,8 +144,7 @@ def _selected(
     description = {**recorded.manifest["space"], "objectives": objectives}
     notes = _front({"space": description}, columns, console, extra, title)
     notes.append(f"of {found.looked_at:,} feasible designs that were recorded and asked for")
-    for line in notes:
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    _said(notes, console)
 
 
 def verdicts(found: list[runs.checks.Verdict], format: str) -> None:
@@ -152,9 +162,9 @@ def verdicts(found: list[runs.checks.Verdict], format: str) -> None:
     _rows(rows, format, "requirements")
 
 
-def comparison(found: runs.comparison.Comparison, format: str) -> None:
+def comparison(compared: runs.comparison.Comparison, format: str) -> None:
     """Two runs side by side, on stdout."""
-    _rows(found.rows(), format, f"both together: hypervolume {found.both:.8g}")
+    _rows(compared.rows(), format, f"both together: hypervolume {compared.both:.8g}")
 
 
 def _rows(rows: list[dict[str, object]], format: str, title: str) -> None:
@@ -295,7 +305,7 @@ def _searched(space: dict[str, Any]) -> dict[str, str]:
         values.setdefault(name, []).extend(parameter["values"])
         if "multiple_of" in parameter:
             values[name].append(None)  # its values follow the parent's
-    return {name: units[name] for name, found in values.items() if len(set(found)) > 1}
+    return {name: units[name] for name, taken in values.items() if len(set(taken)) > 1}
 
 
 def _cell(text: str, unit: str) -> str:
@@ -317,7 +327,7 @@ def _values(
     space: dict[str, Any], columns: dict[str, list[str]], rows: list[int]
 ) -> dict[str, list[str]]:
     """Heading -> cells of every objective, with one standard deviation of an accuracy."""
-    found, known = {}, registry_of(restore(space))
+    cells_of, known = {}, registry_of(restore(space))
     for name, direction in space["objectives"].items():
         cells = [shown(name, float(columns[name][row]), known) for row in rows]
         if f"{name}_std" in columns:
@@ -333,8 +343,8 @@ def _values(
                 f"±{_points(mean, float(columns[std][row]))})"
                 for c, row in zip(cells, rows, strict=True)
             ]
-        found[f"{_heading(name)}\n{direction}"] = cells
-    return found
+        cells_of[f"{_heading(name)}\n{direction}"] = cells
+    return cells_of
 
 
 def shown(name: str, value: float, known: Registry) -> str:

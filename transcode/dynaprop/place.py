@@ -31,14 +31,20 @@ class Tracked:
         self.seen: list[tuple[float, int | Tensor, int]] = []
 
     def look(self, t: Tensor) -> None:
-        """Before pruning: the threshold that would do; the first one is taken at once."""
+        """Before pruning: the threshold that would do; the first one is taken at once.
+
+        t : the tensor, of any shape.
+        """
         wanted = quantile(t, 1.0 - self.target.density)
         if self.tau is None:
             self.tau = wanted
         self.seen.append((wanted, 0, 0))
 
     def found(self, t: Tensor) -> None:
-        """After pruning: what is left."""
+        """After pruning: what is left.
+
+        t : the tensor, of any shape.
+        """
         wanted, _, _ = self.seen.pop()
         self.seen.append((wanted, nonzeros(t), t.numel()))
 
@@ -68,7 +74,7 @@ class Tracked:
         self.reached = bool(state["reached"])
 
 
-class Place:
+class MatchedModule:
     """A matched module.
 
     name : of the module. operation, layer : what its records are called.
@@ -109,7 +115,10 @@ class Place:
         return target.tau
 
     def leaves(self, y: Tensor) -> None:
-        """After the forward pass has pruned."""
+        """After the forward pass has pruned.
+
+        y : what leaves it, of any shape.
+        """
         if self.forward_target is not None:
             self.forward_target.found(y)
         if self.recording is not None:
@@ -134,7 +143,10 @@ class Place:
             self._note("backward", operation.format(self.operation), "gradient", g)
 
     def consumes(self, a: Tensor, b: Tensor | None) -> None:
-        """The activations of the product that has run: both of them, or one and a parameter."""
+        """The activations of the product that has run: both of them, or one and a parameter.
+
+        a, b : the operands, of any shape; b None for a parameter.
+        """
         if self.recording is None or self.kind == "none":
             return
         for t in (a,) if b is None else (a, b):

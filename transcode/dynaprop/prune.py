@@ -11,7 +11,7 @@ from torch import Tensor
 from transcode.dynaprop.packing import memory_order, pack_nonzeros, shaped, unpack_mask
 
 if TYPE_CHECKING:
-    from transcode.dynaprop.place import Place
+    from transcode.dynaprop.place import MatchedModule
 
 
 def drop(x: Tensor, tau: float) -> Tensor:
@@ -28,8 +28,13 @@ class Prune(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, tau_i: float, tau_t: float, place: Place | None) -> Tensor:
-        """x of any shape -> y of that shape; `place` observes both passes."""
+    def forward(
+        ctx: Any, x: Tensor, tau_i: float, tau_t: float, place: MatchedModule | None
+    ) -> Tensor:
+        """x of any shape -> y of that shape; `place` observes both passes.
+
+        ctx : as PyTorch gives it.
+        """
         ctx.tau_t, ctx.place, ctx.order = tau_t, place, None
         y = drop(x, tau_i)
         if tau_i <= 0.0:
@@ -46,7 +51,10 @@ class Prune(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor, None, None, None]:
-        """Gradient of y -> pruned gradient of x."""
+        """Gradient of y -> pruned gradient of x.
+
+        ctx : as PyTorch gives it. g : the gradient of y, of its shape.
+        """
         saved = ctx.saved_tensors  # once: each look unpacks
         if saved:
             (kept,) = saved

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from elector.base.errors import InputError
 from transcode.dynaprop.names import places
-from transcode.dynaprop.place import Place, Tracked, quantile
-from transcode.dynaprop.products import Products
+from transcode.dynaprop.place import MatchedModule, Tracked, quantile
+from transcode.dynaprop.products import WatchedProducts
 from transcode.dynaprop.prune import Prune, drop
 from transcode.dynaprop.records import Record, Sums, table_rows
 from transcode.dynaprop.saved import Ledger, Saver
@@ -76,7 +76,7 @@ class DynaProp:
         self.active = self.traced = False
         self._graphs = 0
         self._sums = Sums()
-        self.products: Products | None = None
+        self.products: WatchedProducts | None = None
         self.watch: Callable[..., Tensor] | None = None
         self.ledger = Ledger()
         self._saver = Saver(self.ledger, compress)
@@ -91,7 +91,7 @@ class DynaProp:
         self._prepare()
 
     @property
-    def places(self) -> list[Place]:
+    def places(self) -> list[MatchedModule]:
         """The matched operations."""
         return [place for _, place in self._found]
 
@@ -150,7 +150,7 @@ class DynaProp:
                 torch.autograd.graph.saved_tensors_hooks(self._saver.pack, self._saver.unpack)
             )
             if self._every and any(isinstance(module, Site) for module, _ in self._found):
-                self.products = Products([*self.module.parameters(), *self.module.buffers()])
+                self.products = WatchedProducts([*self.module.parameters(), *self.module.buffers()])
                 stack.enter_context(self.products)
             self._open = stack.pop_all()
         return self
@@ -221,6 +221,8 @@ class DynaProp:
 
         Densities are means over all recorded steps. Thresholds that were not fixed stay empty,
         which means any. Operations that are not pruned follow as dense, assumed.
+
+        task, seed, accuracy : what the columns of these names say in every row.
         """
         if not self._sums.total:
             raise InputError(
@@ -303,9 +305,9 @@ class DynaProp:
                 p.grad.copy_(drop(p.grad, tau))
 
     def _target(self, m: Missed) -> TargetDensity:
-        found = self._i if m.operand == "output" else self._t
-        assert isinstance(found, TargetDensity)
-        return found
+        target = self._i if m.operand == "output" else self._t
+        assert isinstance(target, TargetDensity)
+        return target
 
     def _patience(self, m: Missed) -> int:
         return self._target(m).patience
@@ -317,7 +319,7 @@ class DynaProp:
 class _Hook:
     """The forward hook of one place; a copy of the module does not take the pruner along."""
 
-    def __init__(self, pruner: DynaProp, place: Place) -> None:
+    def __init__(self, pruner: DynaProp, place: MatchedModule) -> None:
         self.pruner, self.place = pruner, place
 
     def __deepcopy__(self, memo: object) -> _Inert:
@@ -362,11 +364,11 @@ def _compiled_graphs() -> int:
     return 0 if dynamo is None else int(dynamo.counters["stats"]["unique_graphs"])
 
 
-def _tracked(found: Threshold) -> Tracked | None:
-    return Tracked(found) if isinstance(found, TargetDensity) else None
+def _tracked(given: Threshold) -> Tracked | None:
+    return Tracked(given) if isinstance(given, TargetDensity) else None
 
 
-def _now(found: Threshold, step: int) -> float | None:
-    if isinstance(found, TargetDensity):
+def _now(given: Threshold, step: int) -> float | None:
+    if isinstance(given, TargetDensity):
         return None
-    return found.at(step) if isinstance(found, Schedule) else found
+    return given.at(step) if isinstance(given, Schedule) else given

@@ -11,7 +11,10 @@ from elector.base.errors import EvaluationError, InputError
 
 
 def checked(value: object, field: str, low: float = 0.0, high: float = math.inf) -> float:
-    """A number in [low, high]; InputError for anything else, NaN and infinity included."""
+    """A number in [low, high]; InputError for anything else, NaN and infinity included.
+
+    value : as the user gives it.
+    """
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise InputError("must be a number", field=field, value=value)
     if not math.isfinite(value):

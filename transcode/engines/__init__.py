@@ -63,7 +63,10 @@ class Choice:
 
 
 def check(name: str) -> None:
-    """Refuses a sampler that does not exist or whose library is not installed."""
+    """Refuses a sampler that does not exist or whose library is not installed.
+
+    name : as `--sampler` has it.
+    """
     if name in SAMPLERS:
         if name in optuna_engine.BUILT_IN:
             optuna_engine.sampler(name, 2)
@@ -81,6 +84,8 @@ def choose(
     """The engine for a run.
 
     seconds_each : measured cost of a design. budget : designs. time : seconds.
+
+    asked : the sampler as `--sampler` has it.
     """
     if asked != "auto":
         seeded = optuna_engine.repeatable(asked)
@@ -121,8 +126,26 @@ def _limit(name: str, budget: int | None, time: float | None) -> int | None:
 
 
 def default_batch(name: str) -> int:
-    """Designs proposed at once: a generation, or as many as make a call of the simulator cheap."""
+    """Designs proposed at once: a generation, or as many as make a call of the simulator cheap.
+
+    name : of a sampler.
+    """
     return _STREAM_BATCH if name in (*STREAMS, "evolve", "guided") else _BATCHES.get(name, 32)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Beginning:
+    """What only some engines read.
+
+    first : (W, S) designs to begin with, for the engines of LEARN_FROM_OTHERS.
+    islands : shares of a generation of evolve.
+    """
+
+    first: np.ndarray | None = None
+    islands: int = 1
+
+
+_PLAIN = Beginning()
 
 
 def make(
@@ -131,16 +154,14 @@ def make(
     seed: int,
     batch: int,
     fallback: np.ndarray,
-    first: np.ndarray | None = None,
-    islands: int = 1,
+    beginning: Beginning = _PLAIN,
 ) -> Engine:
     """The engine of that name.
 
-    fallback : (O,) what a design without values counts as, and the reference point of the
-    hypervolume. first : (W, S) designs to begin
-    with, for the engines of LEARN_FROM_OTHERS. islands : shares of a generation of evolve.
+    batch : designs proposed at once. fallback : (O,) what a design without values counts as, and
+    the reference point of the hypervolume.
     """
-    space = problem.space
+    space, first, islands = problem.space, beginning.first, beginning.islands
     begin = np.zeros((0, len(space.parameters)), dtype=np.int32) if first is None else first
     if name == "parzen":
         return Parzen(space, seed, streams.random(space, seed), begin, len(space.objectives))

@@ -79,7 +79,7 @@ class Engine(ABC):
         """
         return ()
 
-    def bring_in(self, tasks: Sequence[Any], found: Found) -> None:
+    def bring_in(self, tasks: Sequence[Any], outcomes: Found) -> None:
         """Learns what came of its tasks."""
         raise NotImplementedError(f"{type(self).__name__} gives no tasks")
 

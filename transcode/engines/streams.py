@@ -27,7 +27,7 @@ _DRY = 1 << 19
 
 
 @dataclass
-class Stream(Engine):
+class StreamEngine(Engine):
     """Walks a sequence, skipping what `where` forbids and what came before.
 
     length : positions of the sequence; None where it never ends.
@@ -61,13 +61,13 @@ class Stream(Engine):
 
     def suggest(self, count: int) -> np.ndarray:
         """The next `count` designs of the sequence."""
-        found = [np.zeros((0, len(self.space.parameters)), dtype=np.int32)]
+        pieces = [np.zeros((0, len(self.space.parameters)), dtype=np.int32)]
         missing = count
         while missing > 0 and not self.exhausted:
             codes = self._advance(missing)
-            found.append(codes)
+            pieces.append(codes)
             missing -= len(codes)
-        return np.concatenate(found)
+        return np.concatenate(pieces)
 
     def _advance(self, missing: int) -> np.ndarray:
         """At most `missing` new designs from the next stretch of the sequence."""
@@ -107,7 +107,7 @@ class Stream(Engine):
             self.seen.add(self.space.key(batch.codes))
 
 
-def enumerate_all(space: Space) -> Stream:
+def enumerate_all(space: Space) -> StreamEngine:
     """Every design once, spread over the space from the start, so that a part says something.
 
     Position p is design p x step mod N with a step near the golden section of N that has no
@@ -130,22 +130,22 @@ def enumerate_all(space: Space) -> Stream:
         index = (first + np.arange(count, dtype=np.int64) * step) % size
         return space.designs(index)
 
-    return Stream(space, sequence, size)
+    return StreamEngine(space, sequence, size)
 
 
-def random(space: Space, seed: int) -> Stream:
+def random(space: Space, seed: int) -> StreamEngine:
     """Designs drawn evenly, none twice: a random permutation of the space.
 
     A space too large for a 64-bit index is drawn from with a memory of what came before.
     """
     if space.cardinality >= LARGEST_INDEX:
-        return Stream(space, _drawn(space, seed), None, Seen())
+        return StreamEngine(space, _drawn(space, seed), None, Seen())
     permute = permutation(space.cardinality, seed)
 
     def sequence(start: int, count: int) -> np.ndarray:
         return space.designs(permute(np.arange(start, start + count, dtype=np.int64)))
 
-    return Stream(space, sequence, space.cardinality)
+    return StreamEngine(space, sequence, space.cardinality)
 
 
 def _drawn(space: Space, seed: int, block: int = 256) -> Sequence:
@@ -168,6 +168,8 @@ def permutation(size: int, seed: int, rounds: int = 6) -> Callable[[np.ndarray],
 
     A Feistel network over the smallest even number of bits that holds `size`, walked on
     until the result is inside (Black and Rogaway, Ciphers with arbitrary finite domains, 2002).
+
+    rounds : of the network.
     """
     half = max(1, -(-max(1, (size - 1).bit_length()) // 2))
     mask = np.uint64((1 << half) - 1)
@@ -190,7 +192,7 @@ def permutation(size: int, seed: int, rounds: int = 6) -> Callable[[np.ndarray],
     return permute
 
 
-def quasi_random(space: Space, seed: int) -> Stream:
+def quasi_random(space: Space, seed: int) -> StreamEngine:
     """A Halton sequence with randomly permuted digits (Owen, A randomized Halton algorithm
     in R, 2017): more even than random draws, at the same speed."""
     columns = [c for c, p in enumerate(space.parameters) if p.size > 1]
@@ -204,17 +206,17 @@ def quasi_random(space: Space, seed: int) -> Stream:
             unit[:, column] = _radical_inverse(position, prime, permuted)
         return space.from_unit(unit)
 
-    return Stream(space, sequence, None, Seen(), space.allowed_count)
+    return StreamEngine(space, sequence, None, Seen(), space.allowed_count)
 
 
 def _primes(count: int) -> list[int]:
-    found: list[int] = []
+    primes: list[int] = []
     candidate = 2
-    while len(found) < count:
-        if all(candidate % prime for prime in found):
-            found.append(candidate)
+    while len(primes) < count:
+        if all(candidate % prime for prime in primes):
+            primes.append(candidate)
         candidate += 1
-    return found
+    return primes
 
 
 def _digits(prime: int, seed: int) -> np.ndarray:

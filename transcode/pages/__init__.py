@@ -31,8 +31,8 @@ def report(
     InfeasibleError where no design is feasible.
     """
     folder = Path(run)
-    found = gathered(folder, None if baseline is None else read_baseline(folder, baseline))
+    content = gathered(folder, None if baseline is None else read_baseline(folder, baseline))
     path = folder / "report.html" if out is None else Path(out)
-    text = page.document(found.title, body(found), found.told, found.columns, "run.js")
+    text = page.document(content.title, body(content), content.told, content.columns, "run.js")
     page.write(text, path)
     return path

@@ -136,7 +136,10 @@ def _order(text: str) -> tuple[int, float, str]:
 
 
 def setting_shown(name: str, text: str) -> str:
-    """A setting as people read it."""
+    """A setting as people read it.
+
+    name : dotted. text : as front.csv has it.
+    """
     field = field_of(name)
     try:
         number = float(text)
@@ -162,7 +165,7 @@ def breakdowns(table: Table, columns: Columns) -> tuple[list[Breakdown], dict[st
     )
     if result.errors:
         return [], {}
-    found: list[Breakdown] = []
+    tables: list[Breakdown] = []
     assumed: dict[str, np.ndarray] = {}
     for group in GROUPS:
         for workload in kinds.workloads:
@@ -175,11 +178,11 @@ def breakdowns(table: Table, columns: Columns) -> tuple[list[Breakdown], dict[st
             word = f"{workload}: " if workload and own.startswith(workload) else ""
             label = registry().get(group).label
             names = tuple(f"share:{own}{part}" for part in shares)
-            found.append(Breakdown(f"{word}{label}", tuple(shares), names))
+            tables.append(Breakdown(f"{word}{label}", tuple(shares), names))
             if group == "provenance":
                 none = np.zeros(len(result.records))
                 assumed[workload] = shares.get("assumed", none)
-    return found, assumed
+    return tables, assumed
 
 
 def _start(header: Sequence[str], group: str, workload: str, first: bool) -> str:
@@ -196,5 +199,5 @@ def _shares(result: SweepResult, own: str) -> dict[str, np.ndarray]:
         return {}
     values = np.array([[r[i] or 0.0 for i in places.values()] for r in result.records], float)
     shares = values / np.maximum(values.sum(axis=1, keepdims=True), 1e-300)
-    found = zip(places, shares.T, strict=True)
-    return {part: share for part, share in found if share.max() > 0}
+    pairs = zip(places, shares.T, strict=True)
+    return {part: share for part, share in pairs if share.max() > 0}

@@ -175,7 +175,10 @@ def _label(ax: Axes, x: Axis, y: Axis, *, left: bool, bottom: bool) -> None:
 
 
 def ticks(which: Any, axis: Axis, room: int) -> None:
-    """Plain numbers on a matplotlib axis, at most `room` of them."""
+    """Plain numbers on a matplotlib axis, at most `room` of them.
+
+    which : the axis, ax.xaxis or ax.yaxis.
+    """
     from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
     if not axis.log:
@@ -391,7 +394,7 @@ def _badges(ax: Axes, picture: Picture, x: Axis, y: Axis) -> None:
     places = np.asarray(ax.transData.transform(points))
     frame, taken = ax.get_window_extent(), list(places)
     for number, (point, place) in enumerate(zip(points, places, strict=True), 1):
-        best, found = -np.inf, place
+        best, roomiest = -np.inf, place
         for reach in (17.0, 26.0, 36.0):
             for angle in (np.arange(8) + 1) * np.pi / 4:
                 spot = place + reach * np.array([np.cos(angle), np.sin(angle)])
@@ -404,12 +407,12 @@ def _badges(ax: Axes, picture: Picture, x: Axis, y: Axis) -> None:
                 near = min(float(np.hypot(*(spot - other))) for other in taken)
                 score = min(near, 24.0) - 0.12 * reach + 3.0 * min(0.0, min(walls) - 9.0)
                 if score > best + 1e-6:
-                    best, found = score, spot
-        taken.append(found)
+                    best, roomiest = score, spot
+        taken.append(roomiest)
         ax.annotate(
             str(number),
             xy=(point[0], point[1]),
-            xytext=tuple((found - place) * 72.0 / ax.figure.dpi),
+            xytext=tuple((roomiest - place) * 72.0 / ax.figure.dpi),
             textcoords="offset points",
             ha="center",
             va="center",

@@ -153,7 +153,10 @@ def knee(axes: Sequence[Axis]) -> int:
 
 
 def is_accuracy(name: str) -> bool:
-    """Whether a result is an accuracy or a loss, or a bound of one."""
+    """Whether a result is an accuracy or a loss, or a bound of one.
+
+    name : of the result.
+    """
     return name.rpartition(".")[2] in ("accuracy", "accuracy_lower", "loss", "loss_upper")
 
 
@@ -169,7 +172,10 @@ def rank(axis: Axis) -> Axis:
 
 
 def axis_of(objective: Mapping[str, Any], values: np.ndarray) -> Axis:
-    """An objective in a readable unit, with an arrow towards the better end."""
+    """An objective in a readable unit, with an arrow towards the better end.
+
+    values : (F,) in the unit of the result.
+    """
     name, known = str(objective["name"]), registry()
     metric = known.find(name) or _named(name, str(objective.get("unit") or "1"))
     low, high = float(values.min()) * metric.factor, float(values.max()) * metric.factor
@@ -196,7 +202,10 @@ def _named(name: str, unit: str) -> Metric:
 
 
 def label_of(name: str) -> str:
-    """What people call a result: serve.latency_per_sequence_s is serve latency per sequence."""
+    """What people call a result: serve.latency_per_sequence_s is serve latency per sequence.
+
+    name : of the result.
+    """
     return registry().label(name) if name in registry() else name.replace("_", " ")
 
 
@@ -271,14 +280,14 @@ def _setting(key: str, text: str, name: str) -> str:
 
 def _names(keys: Sequence[str]) -> dict[str, str]:
     """Dotted key -> as few of its last words as tell it from the others."""
-    found: dict[str, str] = {}
+    names: dict[str, str] = {}
     for key in keys:
         words = key.split(".")
         ends = [k for k in keys if k.split(".")[-1] == words[-1]]
         count = 1 if len(ends) == 1 else 2
         short = [word.replace("feed_forward", "ff").replace("_", " ") for word in words[-count:]]
-        found[key] = " ".join(short)
-    return found
+        names[key] = " ".join(short)
+    return names
 
 
 def _kinds(

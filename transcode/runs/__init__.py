@@ -15,11 +15,11 @@ from transcode.runs import (
 )
 from transcode.runs.files import claimed
 from transcode.runs.parts import Batch
-from transcode.runs.study import Trial, distribution
+from transcode.runs.study import StudyTrial, distribution
 
 __all__ = [
     "Batch",
-    "Trial",
+    "StudyTrial",
     "checks",
     "choice",
     "claimed",

@@ -16,7 +16,7 @@ import numpy as np
 
 from elector.base import paths
 from elector.base.errors import InputError
-from elector.base.junit import Case, document
+from elector.base.junit import JUnitCase, document
 from transcode.runs import manifest, query, snapshot
 from transcode.runs.files import read_json
 from transcode.runs.query import Recorded
@@ -46,20 +46,22 @@ class Verdict:
     def text(self) -> str:
         """What was found, in words."""
         where = "" if self.design is None else f"design {self.design}: "
-        found = ", ".join(
+        values = ", ".join(
             f"{n} {v}" if isinstance(v, str) else f"{n} {v:.6g}" for n, v in self.values.items()
         )
         if self.passed:
-            return f"{where}{found}"
+            return f"{where}{values}"
         if not self.values:
             return "no feasible design"
-        return f"{where}{found}; missed by {100 * self.missed:.3g} %"
+        return f"{where}{values}; missed by {100 * self.missed:.3g} %"
 
 
 def check(recorded: Recorded, requirements: Sequence[str], baseline: str | None) -> list[Verdict]:
     """A verdict for each requirement on a run, as it is now.
 
     baseline : a run folder, a front.json, or a number.
+
+    requirements : such as `hypervolume >= 1`.
     """
     if not requirements:
         raise InputError(
@@ -74,11 +76,11 @@ def check(recorded: Recorded, requirements: Sequence[str], baseline: str | None)
 
 def _figures(moment: snapshot.Snapshot) -> dict[str, float]:
     """What is known of the whole run. A front without designs has no volume."""
-    found = {name: moment.manifest[name] for name in FIGURES}
-    if found["hypervolume"] is None and not found["front"]:
-        found["hypervolume"] = 0.0
+    figures = {name: moment.manifest[name] for name in FIGURES}
+    if figures["hypervolume"] is None and not figures["front"]:
+        figures["hypervolume"] = 0.0
     try:
-        return {name: float(value) for name, value in found.items()}
+        return {name: float(value) for name, value in figures.items()}
     except (TypeError, ValueError, OverflowError):
         raise InputError(
             "is not the manifest of a run", file=moment.folder / manifest.NAME, field="hypervolume"
@@ -88,7 +90,7 @@ def _figures(moment: snapshot.Snapshot) -> dict[str, float]:
 def _verdicts(
     recorded: Recorded, requirements: Sequence[str], figures: Mapping[str, float]
 ) -> list[Verdict]:
-    bound = []
+    bound, names = [], set[str]()
     for text in requirements:
         written = grammar.parse(text, field="--require")
         if BASELINE in written.names and BASELINE not in figures:
@@ -98,7 +100,14 @@ def _verdicts(
                 value=text,
                 hint="--baseline RUN, or a number",
             )
+        names.update(written.names)
         bound.append(recorded.expression(text, "--require", tuple(figures)))
+    if BASELINE in figures and BASELINE not in names:
+        raise InputError(
+            "stands in no requirement",
+            field="--baseline",
+            hint="--require 'hypervolume >= 0.98 * baseline'",
+        )
     return [_verdict(recorded, expression, figures) for expression in bound]
 
 
@@ -170,5 +179,5 @@ def _volume_of(moment: snapshot.Snapshot, path: Path) -> float:
 
 def junit(run: Path, verdicts: Sequence[Verdict]) -> str:
     """The verdicts as JUnit XML."""
-    cases = [Case(v.requirement, None if v.passed else v.text) for v in verdicts]
+    cases = [JUnitCase(v.requirement, None if v.passed else v.text) for v in verdicts]
     return document(f"transcode check {run}", str(run), cases)

@@ -98,6 +98,8 @@ def compare(
 
     reference_point : objective -> value with its unit, in place of that of the runs.
     Raises InputError where the runs have other objectives or another reference point.
+
+    first, second : the run folders.
     """
     import pandas as pd
 

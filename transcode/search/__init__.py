@@ -20,12 +20,12 @@ from transcode.runs.files import Claim
 from transcode.runs.storage import Address
 from transcode.search import cluster as machines
 from transcode.search import prepare, settle, shared, warm
-from transcode.search.prepare import Asked
+from transcode.search.prepare import Request
 from transcode.search.progress import Progress
-from transcode.search.record import Record
-from transcode.search.run import Interrupted, Limits, Result, Run
-from transcode.search.settle import Call, Looked
-from transcode.search.state import State
+from transcode.search.record import SearchRecord
+from transcode.search.run import Interrupted, Limits, Result, SearchRun
+from transcode.search.settle import Looked, SearchCall
+from transcode.search.state import SearchState
 from transcode.search.timers import Timers
 from transcode.space import load
 
@@ -79,10 +79,12 @@ def search(
     Raises InputError for anything wrong with the input, before anything is written. On
     KeyboardInterrupt the run is left complete up to its last batch, and Interrupted (which is
     one, too) goes on.
+
+    command : what the manifest says the run was started with.
     """
     timers = Timers(clock, clock())
     _require_whole(budget=budget, seed=seed, jobs=jobs, batch=batch, islands=islands)
-    asked = Asked(sampler, budget, _seconds(time), batch, islands)
+    asked = Request(sampler, budget, _seconds(time), batch, islands)
     given = _share(stall, stall_batches)
     engines.check(sampler)
     where, scheduler = _elsewhere(storage, cluster)
@@ -90,16 +92,16 @@ def search(
         command = command.replace(str(storage), where.shown)
     read = load(space)
     folder = Path(out) if out is not None else Path("results") / read.name
-    call = Call(asked, seed, jobs, fresh, warm_start, where, command, given, timers)
+    call = SearchCall(asked, seed, jobs, fresh, warm_start, where, command, given, timers)
     with timers.of("first look"):
         sources = prepare.sources_of(read, evaluator, jobs, folder)
         looked = Looked(read, sources, *prepare.probe(read, sources, clock))
     with gentle() as interrupts, runs.claimed(folder) as claim:
-        return _searched(looked, call, Place(claim, interrupts, scheduler), progress)
+        return _searched(looked, call, SearchPlace(claim, interrupts, scheduler), progress)
 
 
 @dataclass(frozen=True)
-class Place:
+class SearchPlace:
     """Where a search works: its folder, the signals that reach it, its scheduler if any."""
 
     claim: Claim
@@ -108,15 +110,18 @@ class Place:
 
 
 def _searched(
-    looked: Looked, call: Call, place: Place, progress: Callable[[Progress], None] | None
+    looked: Looked,
+    call: SearchCall,
+    place: SearchPlace,
+    progress: Callable[[Progress], None] | None,
 ) -> Result:
     """Settles what the run is, begins it, and goes through with it."""
     claim, timers = place.claim, call.timers
     with timers.of("first look"):
         settled = settle.settled(looked, call, claim.folder)
     problem, choice = settled.problem, settled.choice
-    state = State(problem, settled.reference, watched=call.stall is not None)
-    record = Record(
+    state = SearchState(problem, settled.reference, watched=call.stall is not None)
+    record = SearchRecord(
         problem, claim.folder, settled.manifest, timers, place.interrupts, claim, settled.notes
     )
     limits = Limits(choice.budget, call.asked.time, call.stall)
@@ -125,7 +130,7 @@ def _searched(
         machines.crew_of(place.scheduler, problem, call.jobs) as crew,
     ):
         _begin(claim, call.fresh)
-        run = Run(engine, crew, state, record, limits, settled.batch)
+        run = SearchRun(engine, crew, state, record, limits, settled.batch)
         first = settled.first
         if first is not None:
             run.safely(lambda: warm.keep(claim.folder, first))

@@ -23,7 +23,7 @@ import numpy as np
 from elector.base.errors import EvaluationError
 from transcode import pareto
 from transcode.engines.base import Found
-from transcode.engines.evolve.islands import Task, advance, together
+from transcode.engines.evolve.islands import IslandTask, advance, together
 from transcode.objective import Accuracy, Columns, Costs, Outcome, Problem, joined
 
 A = TypeVar("A")
@@ -60,26 +60,35 @@ class Simulator:
         return evaluate(columns, size, jobs=jobs, level=self.level)
 
 
-def island(problem: bytes, task: Task) -> Found:
-    """One round of an island; a pure function, for whatever executor."""
+def island(problem: bytes, task: IslandTask) -> Found:
+    """One round of an island; a pure function, for whatever executor.
+
+    problem : the pickled Problem.
+    """
     known = _unpacked(problem)
     return advance(known.space, known.assess, task)
 
 
 def outcome(problem: bytes, codes: np.ndarray) -> Outcome:
-    """What becomes of (D, S) designs; a pure function, for whatever executor."""
+    """What becomes of (D, S) designs; a pure function, for whatever executor.
+
+    problem : the pickled Problem.
+    """
     return _unpacked(problem).assess(codes)
 
 
 @lru_cache(maxsize=2)
 def _unpacked(problem: bytes) -> Problem:
     """The problem, read once in each process."""
-    found: Problem = pickle.loads(problem)
-    return found
+    unpacked: Problem = pickle.loads(problem)
+    return unpacked
 
 
 def volumes(problem: bytes, asked: tuple[np.ndarray, np.ndarray, np.ndarray]) -> np.ndarray:
-    """`pareto.apart`; a pure function of what is asked."""
+    """`pareto.apart`; a pure function of what is asked.
+
+    problem : the pickled Problem, which is not looked at.
+    """
     return pareto.apart(*asked)
 
 
@@ -124,7 +133,7 @@ class Crew:
         """Whether others do the work."""
         return self.blob is not None
 
-    def rounds(self, tasks: Sequence[Task], meanwhile: Callable[[], None] = _idle) -> Found:
+    def rounds(self, tasks: Sequence[IslandTask], meanwhile: Callable[[], None] = _idle) -> Found:
         """What the islands found, in the order of the tasks.
 
         meanwhile : what this process does first, while others work.
@@ -142,16 +151,19 @@ class Crew:
         pieces = min(int(work / _WORTH), most, len(codes))
         begin, several = time.perf_counter(), self.blob is not None and pieces > 1
         if several:
-            found = joined(self._ask(outcome, np.array_split(codes, pieces), meanwhile))
+            assessed = joined(self._ask(outcome, np.array_split(codes, pieces), meanwhile))
         else:
             meanwhile()
-            found = self.problem.assess(codes)
+            assessed = self.problem.assess(codes)
         took = time.perf_counter() - begin
         self.each = took * (min(pieces, self.jobs) if several else 1) / max(len(codes), 1)
-        return found
+        return assessed
 
     def apart(self, front: np.ndarray, points: np.ndarray, reference: np.ndarray) -> np.ndarray:
-        """`pareto.apart`, shared out to the processes of this machine."""
+        """`pareto.apart`, shared out to the processes of this machine.
+
+        front : (F, O). points : (N, O).
+        """
         if self.blob is None or self.given is not None or len(points) < _SHARED * self.jobs:
             return pareto.apart(front, points, reference)
         parts = [(front, part, reference) for part in np.array_split(points, self.jobs)]

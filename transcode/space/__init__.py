@@ -4,6 +4,7 @@ from transcode.space.codes import LARGEST_INDEX, Space
 from transcode.space.description import describe, digest, restore
 from transcode.space.files import find, shipped
 from transcode.space.keys import mix
+from transcode.space.lazily import Lazily
 from transcode.space.parts import Objective, Parameter, Section
 from transcode.space.phases import RUN, Phases
 from transcode.space.reader import load
@@ -14,6 +15,7 @@ __all__ = [
     "LARGEST_INDEX",
     "RUN",
     "SHARED",
+    "Lazily",
     "Objective",
     "Parameter",
     "Phases",

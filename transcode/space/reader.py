@@ -47,15 +47,18 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
 def load(source: str | Path | Mapping[str, object]) -> Space:
-    """The space in a file, of a shipped name, or already read."""
+    """The space in a file, of a shipped name, or already read.
+
+    source : a file, a name, or the mapping such a file holds.
+    """
     if isinstance(source, Mapping):
-        return _Reader(dict(source), None).space("space")
+        return _SpaceReader(dict(source), None).space("space")
     path = find(source)
-    return _Reader(read(path), path).space("space" if paths.is_pipe(path) else path.stem)
+    return _SpaceReader(read(path), path).space("space" if paths.is_pipe(path) else path.stem)
 
 
 @dataclass
-class _Reader:
+class _SpaceReader:
     """Reads one space; every message carries the file and the dotted field."""
 
     data: dict[str, object]
@@ -156,18 +159,18 @@ class _Reader:
         except InputError as error:
             raise error.at(file=self.file, field=key) from None
         known = [machine.fields for machine in machines]
-        found = {k: f for k, f in known[0].items() if all(k in other for other in known)}
+        fields = {k: f for k, f in known[0].items() if all(k in other for other in known)}
         stacks = [
             s
             for s in machines[0].implementations
             if all(s in machine.implementations for machine in machines)
         ]
         if len(stacks) > 1:
-            found |= {f"workload.{name}": schema("workload")[name] for name in STACK}
-            found["workload.implementation"] = replace(
+            fields |= {f"workload.{name}": schema("workload")[name] for name in STACK}
+            fields["workload.implementation"] = replace(
                 schema("workload")["implementation"], choices=(AUTO, *stacks)
             )
-        return found
+        return fields
 
     def settings(
         self, key: str, where: str, group: int, written: dict[str, object], known: dict[str, Field]
@@ -370,7 +373,7 @@ class _Reader:
 
     def conditions(self, space: Space) -> Space:
         """The space with its conditions, reference point and records."""
-        quantities = {p.name: grammar.Quantity(p.unit) for p in space.parameters}
+        quantities = {p.name: grammar.NamedQuantity(p.unit) for p in space.parameters}
         where = tuple(
             grammar.bind(e, quantities, file=self.file, field="where")
             for e in self.expressions("where")

@@ -22,6 +22,8 @@ def described(name: str, settings: Mapping[str, object] | None = None) -> Model:
     """The model that `elector simulate NAME --set model.KEY=VALUE` means.
 
     settings : `model.layers` and the like -> value. Raises InputError as the simulator does.
+
+    name : of a model, or a file.
     """
     columns = {"model": Column.constant(name, 1), "accelerator": Column.constant("systolic", 1)}
     for key, value in (settings or {}).items():
@@ -123,7 +125,10 @@ class Transformer(nn.Module):
             nn.init.normal_(self.tokens.weight, std=scale)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Outputs of a batch."""
+        """Outputs of a batch.
+
+        x : (B, L) tokens or (B, L, width) values, as the task has them.
+        """
         x = self.dropout(self._embedded(x))
         x = self.layers(x)
         if self.final_norm is not None:
@@ -147,14 +152,14 @@ class Transformer(nn.Module):
 
 def _layers(model: Model, setting: Setting) -> list[nn.Module]:
     """Layers in order, numbered as the simulator does: by block where there are several."""
-    found: list[nn.Module] = []
+    built: list[nn.Module] = []
     before = model.blocks[0].hidden
     for index, block in enumerate(model.blocks):
         for repeat in range(block.repeat):
             layer = index + 1 if len(model.blocks) > 1 else repeat + 1
-            found.append(Layer(block, before, layer, setting))
+            built.append(Layer(block, before, layer, setting))
             before = block.hidden
-    return found
+    return built
 
 
 class Pooler(nn.Module):
@@ -166,7 +171,10 @@ class Pooler(nn.Module):
         self.site = Site("pooler")
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, hidden) -> (B, hidden)."""
+        """(B, hidden) -> (B, hidden).
+
+        x : (B, hidden).
+        """
         return torch.tanh(self.site(self.dense(x)))
 
 

@@ -14,7 +14,7 @@ from transcode.dynaprop import DynaProp
 from transcode.training.build import build
 from transcode.training.lora import adapt
 from transcode.training.settings import Settings
-from transcode.training.task import Measured, Split, Task
+from transcode.training.task import DataSplit, Measured, Task
 
 #: Query and value projections of all layers, and what the layers' parameters begin with.
 PROJECTIONS = r"layers\.\d+\.attention\.(query|value)"
@@ -59,6 +59,8 @@ class Copy:
         """Optimizer step `number` (from 0) on a batch; the loss before it.
 
         Where the loss is not finite nothing is updated.
+
+        x, y : examples and targets of the batch, as the task has them.
         """
         torch.manual_seed(self.settings.seed * 1_000_003 + number)
         self.module.train()
@@ -78,7 +80,7 @@ class Copy:
         self.optimizer.step()
         return value
 
-    def measure(self, split: Split) -> Measured:
+    def measure(self, split: DataSplit) -> Measured:
         """Score and loss on a split, activations pruned as in training."""
         with self.prop:
             return self.task.evaluate(self.module, split)
@@ -101,7 +103,10 @@ class Copy:
         return self.prop.dense_peak_saved_bytes
 
     def rows(self, accuracy: float | None = None) -> list[dict[str, object]]:
-        """The sparsity table of the steps so far (not of a low copy, which records nothing)."""
+        """The sparsity table of the steps so far (not of a low copy, which records nothing).
+
+        accuracy : the score that the rows carry, None for none.
+        """
         return self.prop.sparsity_rows(
             model=self.model.name, task=self.task.name, seed=self.settings.seed, accuracy=accuracy
         )
@@ -126,8 +131,11 @@ class Copy:
 
 
 def summary(rows: Sequence[Mapping[str, object]]) -> dict[str, float]:
-    """Mean density of each operand over the operations of a sparsity table."""
-    found: dict[str, list[float]] = {}
+    """Mean density of each operand over the operations of a sparsity table.
+
+    rows : of the table.
+    """
+    densities: dict[str, list[float]] = {}
     for row in rows:
-        found.setdefault(str(row["operand"]), []).append(float(str(row["density"])))
-    return {kind: sum(values) / len(values) for kind, values in sorted(found.items())}
+        densities.setdefault(str(row["operand"]), []).append(float(str(row["density"])))
+    return {kind: sum(values) / len(values) for kind, values in sorted(densities.items())}

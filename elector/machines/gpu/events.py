@@ -27,7 +27,7 @@ from elector.machines.gpu.kernels import (
     tiles,
 )
 from elector.machines.gpu.stacks import kernels, passes, quantised, quantising, stacks, transposed
-from elector.machines.pieces import Case, Run, Work, cut
+from elector.machines.pieces import Case, LayerRun, RowWork, cut
 from elector.operations.roles import Role
 
 #: Kernels a host may be ahead of the device.
@@ -84,7 +84,7 @@ class GpuUnits:
         """A kernel holds all heads."""
         return False
 
-    def work(self, run: Run) -> list[Work]:
+    def work(self, run: LayerRun) -> list[RowWork]:
         """The kernels of a row, each launched by the host; a fraction shares another's launch."""
         unit, seconds = self._seconds(run.row)
         if not self.kernels[run.row] and not seconds:
@@ -99,7 +99,7 @@ class GpuUnits:
         share = 1.0 / len(launches)
         each = cut(seconds * run.times * share, run.most)
         latency = self.start if count else 0.0
-        return [Work(unit, each, latency, share, launch) for launch in launches]
+        return [RowWork(unit, each, latency, share, launch) for launch in launches]
 
     def _seconds(self, r: int) -> tuple[str, float]:
         """What computes one run of a row, and its seconds."""

@@ -11,7 +11,7 @@ from elector.base import units
 from elector.base.errors import InputError
 from elector.base.table import DATA, read_csv
 from elector.describe.workload import Workload
-from elector.operations.roles import BIASES, DROPOUTS, RESIDUALS, Part, Place, Role
+from elector.operations.roles import BIASES, DROPOUTS, RESIDUALS, Place, Role, RowPart
 from elector.operations.rows import Row
 from elector.operations.scope import formula
 
@@ -95,7 +95,10 @@ def category(row: Row) -> str:
 
 
 def kernels(rows: tuple[Row, ...], stack: dict[str, float], workload: Workload) -> Array:
-    """(R,) kernels of one run of each operation."""
+    """(R,) kernels of one run of each operation.
+
+    stack : constant of the software stack -> value in SI.
+    """
     table, attention = _with_optimizer(stack, workload), workload.attention
     more = quantising(stack, workload)[0]
     products = [1.0 + more * q for q in quantised(rows, workload)]
@@ -117,7 +120,7 @@ def _kernels_of(row: Row, product: float, table: dict[str, float]) -> float:
     """Kernels of an operation that stands alone; operands are unpacked inside the product's."""
     if row.matmul:
         return product
-    return 0.0 if row.part is Part.UNPACKED else table[f"{category(row)}.kernels"]
+    return 0.0 if row.part is RowPart.UNPACKED else table[f"{category(row)}.kernels"]
 
 
 def quantised(rows: tuple[Row, ...], workload: Workload) -> Array:
@@ -146,7 +149,10 @@ def _with_optimizer(stack: dict[str, float], workload: Workload) -> dict[str, fl
 
 
 def passes(rows: tuple[Row, ...], stack: dict[str, float], workload: Workload) -> Array:
-    """(R,) bytes an operation moves over those of its tensors read and written once."""
+    """(R,) bytes an operation moves over those of its tensors read and written once.
+
+    stack : constant of the software stack -> value in SI.
+    """
     table, attention = _with_optimizer(stack, workload), workload.attention
     # norms, softmax and what surrounds them stay in wider numbers
     wide = stack["mixed"] if workload.format.widens else 1.0
@@ -154,7 +160,7 @@ def passes(rows: tuple[Row, ...], stack: dict[str, float], workload: Workload) -
     for row, inside in zip(rows, _inside(rows, attention), strict=True):
         if row.matmul:
             found.append(1.0)
-        elif row.part is Part.UNPACKED:
+        elif row.part is RowPart.UNPACKED:
             found.append(0.0)
         elif inside:
             found.append(float(attention == "fused" and row.kind == "softmax"))
@@ -171,16 +177,16 @@ def _inside(rows: tuple[Row, ...], attention: str) -> list[bool]:
     return [r.in_attention and not r.matmul and attention != "unfused" for r in rows]
 
 
-def _one_kernel(rows: tuple[Row, ...], found: list[float]) -> list[float]:
+def _one_kernel(rows: tuple[Row, ...], launches: list[float]) -> list[float]:
     """Flash attention: the products of one layer and phase share a kernel, the first has it."""
     seen: set[tuple[Place, str, bool]] = set()
     for i, row in enumerate(rows):
         if row.matmul and row.in_attention:
             key = (row.place, row.phase, row.cross)
             # Decoding takes a second one that puts the pieces of the keys together.
-            found[i] = (2.0 if row.phase == "decode" else 1.0) * (key not in seen)
+            launches[i] = (2.0 if row.phase == "decode" else 1.0) * (key not in seen)
             seen.add(key)
-    return found
+    return launches
 
 
 def transposed(row: Row) -> bool:
@@ -188,13 +194,13 @@ def transposed(row: Row) -> bool:
 
     Gradients of weights sum over tokens, those of keys and values over queries.
     """
-    attention = row.in_attention and row.part is Part.GRADIENT
-    return row.part is Part.WEIGHT_GRADIENT or (attention and row.role in (Role.KEY, Role.VALUE))
+    attention = row.in_attention and row.part is RowPart.GRADIENT
+    return row.part is RowPart.WEIGHT_GRADIENT or (attention and row.role in (Role.KEY, Role.VALUE))
 
 
 def appended(rows: tuple[Row, ...]) -> list[tuple[int, Array]]:
     """Rows that put a token's keys and values behind the cache, and the products that read it."""
-    found = []
+    pairs = []
     places = [i for i, row in enumerate(rows) if row.role is Role.CACHE_APPEND]
     for append, end in itertools.pairwise([*places, len(rows)]):
         readers = [
@@ -202,21 +208,21 @@ def appended(rows: tuple[Row, ...]) -> list[tuple[int, Array]]:
             for i in range(append, end)
             if rows[i].matmul and rows[i].b == "cache" and not rows[i].cross
         ]
-        found.append((append, np.array(readers, dtype=np.intp)))
-    return found
+        pairs.append((append, np.array(readers, dtype=np.intp)))
+    return pairs
 
 
 def unpacked(rows: tuple[Row, ...]) -> list[tuple[int, int]]:
     """Rows that turn a packed operand into one to multiply, and the product that reads it."""
-    found = []
+    pairs = []
     for r, row in enumerate(rows):
-        if row.part is not Part.UNPACKED:
+        if row.part is not RowPart.UNPACKED:
             continue
         for i in range(r + 1, len(rows)):
             if rows[i].matmul and _site(rows[i]) == _site(row):
-                found.append((r, i))
+                pairs.append((r, i))
                 break
-    return found
+    return pairs
 
 
 def _site(row: Row) -> tuple[object, ...]:

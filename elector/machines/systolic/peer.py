@@ -48,7 +48,10 @@ def words(ops: Operations, products: Array, pair: Array, size: Array) -> Array:
 
 
 def seconds(moved: Array, rate: Array) -> Array:
-    """(N, D) seconds of the slowest interface; none where a rate (D,) [words/s] is not given."""
+    """(N, D) seconds of the slowest interface; none where a rate (D,) [words/s] is not given.
+
+    moved : (N, D) words on each interface.
+    """
     given = rate > 0.0
     slowest = np.maximum(np.maximum(moved[0], moved[1]), moved[2])
     return np.where(given, slowest / np.where(given, rate, 1.0), 0.0)

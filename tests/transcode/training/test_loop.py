@@ -25,7 +25,7 @@ from elector import simulate  # noqa: E402
 from elector.base.errors import InputError  # noqa: E402
 from transcode.dynaprop.saved import Kept  # noqa: E402
 from transcode.training import checkpoint, folder  # noqa: E402
-from transcode.training.loop import Diverged, Interrupted, Progress, train  # noqa: E402
+from transcode.training.loop import Diverged, TrainingInterrupted, TrainingProgress, train  # noqa: E402
 from transcode.training.settings import Settings  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -48,10 +48,10 @@ def asked(**changes: Any) -> Settings:
     return Settings(**{**plain, **changes})
 
 
-def stop_after(step: int) -> Callable[[Progress], None]:
+def stop_after(step: int) -> Callable[[TrainingProgress], None]:
     """As an interrupt between two steps."""
 
-    def show(progress: Progress) -> None:
+    def show(progress: TrainingProgress) -> None:
         if progress.step == step:
             raise KeyboardInterrupt
 
@@ -90,7 +90,7 @@ def test_the_same_seed_gives_the_same_run_and_another_another(tmp_path: Path) ->
 @pytest.mark.parametrize("step", [3, 6])
 def test_an_interrupted_run_ends_as_one_that_was_not(tmp_path: Path, step: int) -> None:
     train(asked(), out=tmp_path / "whole")
-    with pytest.raises(Interrupted):
+    with pytest.raises(TrainingInterrupted):
         train(asked(), out=tmp_path / "parts", progress=stop_after(step))
     train(asked(), out=tmp_path / "parts")
     same(tmp_path / "whole", tmp_path / "parts")
@@ -113,7 +113,7 @@ def test_an_interrupt_within_a_step_is_not_lost(
     # a shell that runs the tests in the background has interrupts ignored
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        with pytest.raises(Interrupted) as found:
+        with pytest.raises(TrainingInterrupted) as found:
             train(
                 asked(),
                 out=tmp_path / "parts",
@@ -149,7 +149,7 @@ def test_the_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
 
 
 def test_a_damaged_checkpoint_is_not_believed(tmp_path: Path) -> None:
-    with pytest.raises(Interrupted):
+    with pytest.raises(TrainingInterrupted):
         train(asked(), out=tmp_path, progress=stop_after(6))
     path = tmp_path / "checkpoint.pt"
     content = bytearray(path.read_bytes())
@@ -233,7 +233,7 @@ def test_a_switched_run_resumes_and_its_plan_runs(tmp_path: Path) -> None:
     switched = found["switch"]["switched"]
     assert switched is not None and found["trainable_share"] < 1.0
     for step in (switched - 2, switched + 3):  # side by side, and behind the switch
-        with pytest.raises(Interrupted):
+        with pytest.raises(TrainingInterrupted):
             train(
                 asked(
                     **SWITCHES,

@@ -48,7 +48,10 @@ class Promise:
     gain: np.ndarray
 
     def take(self, rows: np.ndarray) -> Promise:
-        """Some of them."""
+        """Some of them.
+
+        rows : (N,) places.
+        """
         return Promise(
             self.codes[rows],
             self.middle[rows],
@@ -87,7 +90,10 @@ class Guided(Engine):
         return len(self.evolve.known) < UNTIL
 
     def suggest(self, count: int) -> np.ndarray:
-        """A few designs that are expected to add most; later a generation."""
+        """A few designs that are expected to add most; later a generation.
+
+        count : most designs.
+        """
         evolve = self.evolve
         if not self._begins or len(evolve.first):
             return evolve.suggest(count)
@@ -171,8 +177,8 @@ class Guided(Engine):
 
     def _predicted(self, features: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """(C, O) mean and deviation of bent objectives, and (C,) chance to be feasible."""
-        found = [model.predict(features) for model in self.models[:-1]]
-        mean, spread = (np.stack(part, axis=1) for part in zip(*found, strict=True))
+        predicted = [model.predict(features) for model in self.models[:-1]]
+        mean, spread = (np.stack(part, axis=1) for part in zip(*predicted, strict=True))
         if self.certain:
             return mean, spread, np.ones(len(features))
         middle, width = self.models[-1].predict(features)
@@ -189,12 +195,18 @@ class Guided(Engine):
             self.found.append((codes, outcome.objectives, outcome.feasible))
 
     def tasks(self, count: int | None) -> Sequence[Any]:
-        """Those of evolution, once it has taken over."""
+        """Those of evolution, once it has taken over.
+
+        count : most designs, None for as many as it likes.
+        """
         return () if self._begins else self.evolve.tasks(count)
 
-    def bring_in(self, tasks: Sequence[Any], found: Found) -> None:
-        """Learns what islands found."""
-        self.evolve.bring_in(tasks, found)
+    def bring_in(self, tasks: Sequence[Any], outcomes: Found) -> None:
+        """Learns what islands found.
+
+        tasks : what islands did.
+        """
+        self.evolve.bring_in(tasks, outcomes)
 
     def lend(self, apart: pareto.Apart) -> None:
         """Works volumes out so from now on."""

@@ -16,30 +16,7 @@ from elector.describe.variants import grouped, layers_of
 
 def nemotron_h(config: Config, traits: Mapping[str, Any]) -> Model:
     """Mamba-2, attention, feed-forward and experts, each a layer with one norm."""
-    hidden, heads, kv_heads, size = head_sizes(config, traits)
-    kinds = sublayers(config)
-    attention = Block(1, hidden, heads, size, kv_heads, (), causal=True, rotates=False)
-    bare = replace(attention, mixer="none")
-    scan = replace(
-        attention,
-        mixer="mamba2",
-        state_size=config.number("ssm_state_size"),
-        state_groups=config.number("n_groups"),
-        state_heads=config.number("mamba_num_heads"),
-        state_head_size=config.number("mamba_head_dim"),
-        kernel=config.number("conv_kernel"),
-        scan=config.number("chunk_size"),
-    )
-    layer = {"mamba2": scan, "attention": attention}
-    if "feed-forward" in kinds:
-        width = config.number("intermediate_size")
-        layer["feed-forward"] = replace(bare, feed_forward=(width,))
-    if "experts" in kinds:
-        found = expert_layers(config, 1)
-        if not found or found[0] is None:
-            raise config.fail("is missing, and the pattern has layers of experts", "experts")
-        layer["experts"] = replace(bare, **found[0])
-    blocks, pattern = grouped([layer[kind] for kind in kinds])
+    blocks, pattern = grouped(_sublayer_blocks(config, traits))
     bias = config.flag("attention_bias", False)
     return Model(
         name="",
@@ -62,6 +39,34 @@ def nemotron_h(config: Config, traits: Mapping[str, Any]) -> Model:
         dropout=config.share("attention_dropout", 0.0) > 0,
         head_dense=False,
     )
+
+
+def _sublayer_blocks(config: Config, traits: Mapping[str, Any]) -> list[Block]:
+    """The layers in their order, each of one kind."""
+    hidden, heads, kv_heads, size = head_sizes(config, traits)
+    kinds = sublayers(config)
+    attention = Block(1, hidden, heads, size, kv_heads, (), causal=True, rotates=False)
+    bare = replace(attention, mixer="none")
+    scan = replace(
+        attention,
+        mixer="mamba2",
+        state_size=config.number("ssm_state_size"),
+        state_groups=config.number("n_groups"),
+        state_heads=config.number("mamba_num_heads"),
+        state_head_size=config.number("mamba_head_dim"),
+        kernel=config.number("conv_kernel"),
+        scan=config.number("chunk_size"),
+    )
+    layer = {"mamba2": scan, "attention": attention}
+    if "feed-forward" in kinds:
+        width = config.number("intermediate_size")
+        layer["feed-forward"] = replace(bare, feed_forward=(width,))
+    if "experts" in kinds:
+        experts = expert_layers(config, 1)
+        if not experts or experts[0] is None:
+            raise config.fail("is missing, and the pattern has layers of experts", "experts")
+        layer["experts"] = replace(bare, **experts[0])
+    return [layer[kind] for kind in kinds]
 
 
 def mamba(config: Config, traits: Mapping[str, Any]) -> Model:

@@ -139,11 +139,11 @@ def _wrapped(entries: Mapping[str, Any], file: object) -> Model:
     inner.setdefault("model_type", usual)
     if "tie_word_embeddings" in entries:
         inner.setdefault("tie_word_embeddings", entries["tie_word_embeddings"])
-    found = _kind(inner, file, "text_config.")
-    model = _of_kind(found, inner, file, "text_config.")
+    kind = _kind(inner, file, "text_config.")
+    model = _of_kind(kind, inner, file, "text_config.")
     outer = {key: value for key, value in entries.items() if key not in ("text_config", *_TOWERS)}
     _refuse_unread(outer, {"tie_word_embeddings"}, file, "", str(entries["model_type"]))
-    model = _with_head(model, replace(found, classes=classes, heads="conditional"), entries, file)
+    model = _with_head(model, replace(kind, classes=classes, heads="conditional"), entries, file)
     notes = [
         f"the part for {what} ({key}) is left out: only the text model is counted"
         for key, what in _TOWERS.items()

@@ -99,7 +99,10 @@ class Kind:
     note: str
 
     def config(self, entries: Mapping[str, Any], file: object, prefix: str = "") -> Config:
-        """A configuration of this type."""
+        """A configuration of this type.
+
+        prefix : what stands before a key in errors.
+        """
         return Config(entries, file, self.names, self.defaults, self.honours, prefix)
 
     @functools.cached_property

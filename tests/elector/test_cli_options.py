@@ -1,0 +1,402 @@
+"""Every option of every command of `elector` does what its help says."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from design_options import CASES, FIVE, PAIR, done, loaded, prepare
+from exported import archive
+from option_cases import Check, options_of
+
+import elector
+from elector.cli.commands import main
+from elector.cost.results import registry
+
+ROOT = Path(__file__).resolve().parents[2]
+case = CASES.of
+
+
+def rows_of(text: str) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(text)))
+
+
+# ---- how a result is printed
+
+
+def formats(*words: str) -> Check:
+    """JSON and CSV hold the same, and the table is something else."""
+
+    def check(folder: Path) -> None:
+        found = {form: done(*words, "--format", form).stdout for form in ("table", "json", "csv")}
+        assert found["table"] == done(*words).stdout
+        tree = json.loads(found["json"])
+        rows = rows_of(found["csv"])
+        assert rows and (len(rows) == len(tree) if isinstance(tree, list) else True)
+        texts = {cell for row in rows for cell in row.values()}
+        shared = [leaf for leaf in leaves(tree) if str(leaf) in texts]
+        assert len(shared) >= min(3, len(list(leaves(tree))))
+        assert not found["table"].startswith(("{", "[", next(iter(rows[0])) + ","))
+
+    return check
+
+
+def leaves(tree: Any) -> Iterator[Any]:
+    if isinstance(tree, dict | list):
+        for entry in tree.values() if isinstance(tree, dict) else tree:
+            yield from leaves(entry)
+    elif tree is not None:
+        yield tree
+
+
+PLAN = """model: bert-tiny
+workload: {batch: 4}
+phases:
+  - {steps: 100, accelerator: systolic}
+"""
+CASES.add("simulate", ("--format",), formats("simulate", *PAIR))
+CASES.add("explain", ("--format",), formats("explain", *PAIR))
+CASES.add("compare", ("--format",), formats("compare", *PAIR, "tpu-v1"))
+CASES.add("list", ("--format",), formats("list", "accelerators"))
+CASES.add("show", ("--format",), formats("show", "tpu-v4i"))
+CASES.add("validate", ("--format",), formats("validate", "--only", "tpu"))
+CASES.add("run", ("--format",), formats("run", "plan.yaml"))
+
+
+@case("", "--version")
+def _version(folder: Path) -> None:
+    assert elector.__version__ in done("--version").stdout
+
+
+# ---- simulate, explain, show, list, trace, report, run
+
+
+@case("simulate", "--operations")
+def _operations(folder: Path) -> None:
+    found = loaded("simulate", *PAIR, "--operations")
+    leakage = found["energy_by_part_j"]["leakage"]
+    joules = sum(op["joules"] for op in found["operations"])
+    assert joules + leakage == pytest.approx(found["energy_j"])
+    assert "operations" not in loaded("simulate", *PAIR)
+
+
+@case("simulate", "--uncertainty")
+def _uncertainty(folder: Path) -> None:
+    found = loaded("simulate", *PAIR, "--uncertainty", "--samples", "40")
+    for name in ("latency_s", "energy_j"):
+        assert found[f"{name}_low"] < found[name] < found[f"{name}_high"]
+    assert "energy_j_low" not in loaded("simulate", *PAIR)
+
+
+@case("simulate", "--samples")
+def _samples(folder: Path) -> None:
+    few, more, again = (
+        loaded("simulate", *PAIR, "--uncertainty", "--samples", n)["energy_j_low"]
+        for n in (20, 60, 60)
+    )
+    assert few != more == again
+    done("simulate", *PAIR, "--uncertainty", "--samples", "19", code=2)
+
+
+@case("explain", "--result")
+def _result(folder: Path) -> None:
+    names = re.findall(r"[a-z0-9_]+", option("explain", "--result").help.partition(": ")[2])
+    for name in (name for name in names if name != "or"):
+        found = loaded("explain", *PAIR, "--result", name)
+        assert (found["result"], found["value"]) == (name, loaded("simulate", *PAIR)[name])
+
+
+@case("show", "--yaml")
+def _yaml(folder: Path) -> None:
+    Path("own.yaml").write_text(done("show", "tpu-v4i", "--yaml").stdout)
+    own, shipped = (loaded("simulate", "bert-tiny", name) for name in ("own.yaml", "tpu-v4i"))
+    assert own["energy_j"] == shipped["energy_j"]
+
+
+@case("list", "--technology")
+def _constants(folder: Path) -> None:
+    words = ("list", "technologies")
+    own = [row for row in loaded(*words, "--technology", "mine.csv") if row["source"] == "mine"]
+    assert [row["id"] for row in own] == ["dram.hbm2:energy"] and "100 pJ/bit" in own[0]["value"]
+    assert not [row for row in loaded(*words) if row["source"] == "mine"]
+
+
+@case("trace", "--out")
+def _trace_out(folder: Path) -> None:
+    said = done("trace", *PAIR, "--out", "trace.json").stdout
+    events = json.loads(Path("trace.json").read_text())["traceEvents"]
+    last = max(event["ts"] + event["dur"] for event in events if event["ph"] == "X")
+    assert re.search(rf"^event-driven +{registry().show('latency_s', last * 1e-6)}$", said, re.M)
+
+
+@case("trace", "--plot")
+def _trace_plot(folder: Path) -> None:
+    done("trace", *PAIR, "--out", "trace.json")
+    assert [path.name for path in folder.glob("*.png")] == []
+    done("trace", *PAIR, "--out", "trace.json", "--plot", "trace.png")
+    assert Path("trace.png").read_bytes().startswith(b"\x89PNG")
+
+
+@case("report", "--out")
+def _page(folder: Path) -> None:
+    assert done("report", *PAIR, "--out", "page.html").stdout.strip() == "page.html"
+    assert Path("page.html").read_text().startswith("<!doctype html>")
+    done("report", *PAIR, code=2)
+
+
+@case("run", "--technology")
+def _plan_prices(folder: Path) -> None:
+    shipped = loaded("run", "plan.yaml")
+    own = loaded("run", "plan.yaml", "--technology", "mine.csv")
+    assert own["total"]["energy_j"] > shipped["total"]["energy_j"]
+    assert own["total"]["latency_s"] == shipped["total"]["latency_s"]
+
+
+# ---- sweep, compare
+
+
+@pytest.fixture(autouse=True)
+def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    prepare(tmp_path)
+    (tmp_path / "plan.yaml").write_text(PLAN)
+    table = "model,accelerator,workload.batch\nbert-tiny,systolic,1\nbert-tiny,systolic,{}\n"
+    (tmp_path / "table.csv").write_text(table.format(2))
+    (tmp_path / "torn.csv").write_text(table.format("many"))
+
+
+@case("sweep", "--out")
+def _sweep_out(folder: Path) -> None:
+    for name in ("costs.csv", "costs.json", "costs.parquet"):
+        assert done("sweep", "table.csv", "--out", name).stdout == ""
+    found = rows_of(Path("costs.csv").read_text())
+    assert [float(row["energy_j"]) for row in found] == [
+        row["energy_j"] for row in json.loads(Path("costs.json").read_text())
+    ]
+    assert list(pd.read_parquet("costs.parquet")["energy_j"]) == [
+        float(row["energy_j"]) for row in found
+    ]
+    assert done("sweep", "table.csv", "--out", "-").stdout == Path("costs.csv").read_text()
+
+
+@case("sweep", "--format")
+def _sweep_format(folder: Path) -> None:
+    found = loaded("sweep", "table.csv")
+    single = loaded("simulate", *PAIR, "--batch", "2")
+    assert found[1]["energy_j"] == single["energy_j"]
+    rows = rows_of(done("sweep", "table.csv", "--format", "csv").stdout)
+    assert [float(row["energy_j"]) for row in rows] == [row["energy_j"] for row in found]
+    table = done("sweep", "table.csv", "--format", "table").stdout
+    assert registry().show("latency_s", single["latency_s"]) in table
+
+
+@case("sweep", "--junit")
+def _sweep_junit(folder: Path) -> None:
+    done("sweep", "torn.csv", "--out", "costs.csv", "--junit", "check.xml", code=4)
+    suite = ElementTree.parse("check.xml").getroot()
+    assert (suite.get("tests"), suite.get("failures")) == ("2", "1")
+
+
+@case("sweep", "--settings")
+def _sweep_settings(folder: Path) -> None:
+    plain = rows_of(done("sweep", "table.csv", "--format", "csv").stdout)[0]
+    found = rows_of(done("sweep", "table.csv", "--format", "csv", "--settings").stdout)[0]
+    assert plain.items() <= found.items()
+    more = {key for key in found if key not in plain}
+    assert any("accelerator.rows" in key for key in more), more
+
+
+@case("sweep", "--technology")
+def _sweep_prices(folder: Path) -> None:
+    words = ("sweep", "table.csv")
+    for own, shipped in zip(
+        loaded(*words, "--technology", "mine.csv"), loaded(*words), strict=True
+    ):
+        assert own["energy_j"] > shipped["energy_j"] and own["latency_s"] == shipped["latency_s"]
+
+
+def worse(share: float) -> None:
+    """Two tables of costs: in now.csv, energy is worse by a share."""
+    done("sweep", "table.csv", "--out", "agreed.csv")
+    found = rows_of(Path("agreed.csv").read_text())
+    for row in found:
+        row["energy_j"] = repr(float(row["energy_j"]) * (1 + share))
+    with open("now.csv", "w", newline="") as stream:
+        writer = csv.DictWriter(stream, list(found[0]))
+        writer.writeheader()
+        writer.writerows(found)
+
+
+@case("compare", "--tolerance")
+def _tolerance(folder: Path) -> None:
+    worse(0.01)
+    done("compare", "agreed.csv", "now.csv", code=4)
+    done("compare", "agreed.csv", "now.csv", "--tolerance", "0.5%", code=4)
+    done("compare", "agreed.csv", "now.csv", "--tolerance", "2%")
+
+
+@case("compare", "--metric")
+def _metric(folder: Path) -> None:
+    worse(0.01)
+    done("compare", "agreed.csv", "now.csv", "--metric", "latency_s")
+    done(
+        "compare", "agreed.csv", "now.csv", "--metric", "latency_s", "--metric", "energy_j", code=4
+    )
+    entry = loaded("compare", *PAIR, "tpu-v1", "--metric", "power_w")[0]
+    assert entry["values"] == {"power_w": loaded("simulate", *PAIR)["power_w"]}
+
+
+@case("compare", "--junit")
+def _compare_junit(folder: Path) -> None:
+    worse(0.01)
+    done("compare", "agreed.csv", "now.csv", "--junit", "check.xml", code=4)
+    suite = ElementTree.parse("check.xml").getroot()
+    assert int(suite.get("failures", "0")) == 2
+    done("compare", *PAIR, "tpu-v1", "--junit", "other.xml", code=2)
+    assert not Path("other.xml").exists()
+
+
+# ---- import
+
+
+@case("import", "--out")
+def _import_out(folder: Path) -> None:
+    path = archive(folder / "a.pt2")
+    done("import", path, "--out", "model.yaml")
+    assert loaded("simulate", "model.yaml", "systolic")["parameters"] == 2 * 8 * 16
+    text = done("import", path, "--out", "-").stdout
+    assert text == Path("model.yaml").read_text()
+
+
+@case("import", "--symbol")
+def _symbol(folder: Path) -> None:
+    """A side that varies is fixed, and no longer follows the workload."""
+    path = archive(folder / "a.pt2")
+    done("import", path, "--out", "model.yaml")
+    done("import", path, "--out", "fixed.yaml", "--symbol", "s1=32")
+    words = ("systolic", "--sequence-length", "64")
+    free, fixed = (
+        loaded("simulate", name, *words)["macs"] for name in ("model.yaml", "fixed.yaml")
+    )
+    assert free == 2 * fixed == 64 * 2 * 8 * 16
+
+
+@case("import", "--class", extras=("torch", "transformers"))
+def _class(folder: Path) -> None:
+    words = ("import", "config.json", "--out", "model.yaml", "--class")
+    Path("config.json").write_text(
+        Path("config.json").read_text().replace('"colour": "red"', '"a": 1')
+    )
+    masked = done(*words, "BertForMaskedLM").stdout
+    plain = done(*words, "BertModel").stdout
+    assert int(re.findall(r"\d+", masked)[0]) > int(re.findall(r"\d+", plain)[0])
+
+
+# ---- validate
+
+
+@case("validate", "--only", "--case")
+def _only(folder: Path) -> None:
+    for spelling in ("--only", "--case"):
+        found = loaded("validate", spelling, "tpu-v4i peak")
+        assert found and all("tpu-v4i peak" in f"{r['group']} {r['case']}" for r in found)
+    done("validate", "--only", "no such case", code=2)
+
+
+@case("validate", "--data", "--cases")
+def _data(folder: Path) -> None:
+    shipped = (ROOT / "elector/data/published.csv").read_text(encoding="utf-8")
+    row = next(row for row in rows_of(shipped) if row["metric"] == "peak_ops_per_s")
+    for factor, code in ((1.0, 0), (10.0, 4)):
+        with open("own.csv", "w", newline="") as stream:
+            writer = csv.DictWriter(stream, list(row))
+            writer.writeheader()
+            writer.writerow(row | {"case": "mine", "value": factor * float(row["value"])})
+        for spelling in ("--data", "--cases"):
+            said = done("validate", spelling, "own.csv", code=code).stdout
+            assert "mine" in said and "1 cases" in said
+
+
+@case("validate", "--report")
+def _validate_page(folder: Path) -> None:
+    done("validate", "--only", "tpu", "--report", "page")
+    assert any(path.suffix == ".html" for path in Path("page").iterdir())
+
+
+@case("validate", "--junit")
+def _validate_junit(folder: Path) -> None:
+    found = loaded("validate", "--only", "tpu", "--junit", "check.xml")
+    names = {case.get("name") for case in ElementTree.parse("check.xml").getroot()}
+    assert names == {r["group"] if r["kind"] == "outcome" else r["case"] for r in found}
+
+
+@case("validate", "--technology")
+def _validate_prices(folder: Path) -> None:
+    shipped, own = (
+        loaded("validate", "--only", "tpu-v2", *more) for more in ((), ("--technology", "mine.csv"))
+    )
+    moved = [a["case"] for a, b in zip(own, shipped, strict=True) if a["error"] != b["error"]]
+    assert moved
+
+
+# ---- all of them
+
+
+def option(command: str, spelling: str) -> Any:
+    return next(o for o in main.commands[command].params if spelling in o.opts)
+
+
+def test_every_option_has_a_case() -> None:
+    assert set(CASES.known) == options_of(main)
+
+
+@pytest.mark.parametrize("check", list(CASES.parameters()))
+def test_an_option_does_what_it_says(check: Check, tmp_path: Path) -> None:
+    check(tmp_path)
+
+
+# ---- options that would change nothing
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("simulate", *PAIR, "--samples", "50"),
+        ("explain", "price", "sram", "--batch", "8"),
+        ("explain", "price", "sram", "--result", "macs"),
+        ("explain", "price", "sram", "--set", "workload.batch=8"),
+        ("explain", "price", "sram", "--ignore-key", "colour"),
+        ("list", "models", "--technology", "mine.csv"),
+        ("show", "tpu-v4i", "--yaml", "--format", "json"),
+        ("compare", "table.csv", "table.csv", "--batch", "8"),
+        ("compare", "table.csv", "table.csv", "--technology", "mine.csv"),
+        ("compare", "table.csv", "table.csv", "--node", "7"),
+        ("compare", *PAIR, "tpu-v1", "--tolerance", "2%"),
+    ],
+    ids=lambda words: " ".join(words),
+)
+def test_an_option_without_effect_is_refused_by_its_name(words: tuple[str, ...]) -> None:
+    result = done(*words, code=2)
+    assert words[-2] in result.stderr and result.stdout == ""
+
+
+@pytest.mark.parametrize("command", list(FIVE))
+def test_a_setting_without_effect_is_said(command: str) -> None:
+    out = {"trace": ("--out", "t.json"), "report": ("--out", "p.html")}.get(command, ())
+    pair = (*PAIR, "tpu-v1") if command == "compare" else PAIR
+    said = done(command, *pair, "--optimizer", "sgd", *out).stderr.splitlines()
+    assert [line for line in said if line.startswith("warning: workload.optimizer changes noth")]
+    assert len(said) == 1
+
+
+def test_a_note_of_one_accelerator_names_it() -> None:
+    words = ("compare", "bert-tiny", "systolic", "a100-sxm-80gb", "--sparsity", "acceltran")
+    assert "(on a100-sxm-80gb)" in done(*words).stderr
