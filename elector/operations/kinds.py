@@ -65,6 +65,13 @@ def _latent(models: Models, index: int, place: Place, pairs: int) -> list[Tensor
     nope, rope, value = (at(f"{n}_head_size", index) for n in ("nope", "rope", "value"))
     low, rank = at("q_lora_rank", index), at("kv_lora_rank", index)
     found, queries = [], heads * (nope + rope)
+    model = models.template
+    if model.attention_bias:  # of what is narrow: what is expanded from it has none
+        found.append(Tensor(Role.KEY_VALUE_DOWN, place, rank + rope, repeat, bias=True))
+        if low.any():
+            found.append(Tensor(Role.QUERY_DOWN, place, low, repeat, bias=True))
+    if model.output_bias:
+        found.append(Tensor(Role.OUTPUT, place, d, repeat, bias=True))
     if low.any():
         found.append(Tensor(Role.QUERY_DOWN, place, d * low, repeat))
         found.append(Tensor(Role.QUERY_DOWN_NORM, place, low, repeat))

@@ -21,6 +21,7 @@ from elector.describe.formats.hf.types import (
     kinds,
     labels_of,
     neutral,
+    refused,
 )
 from elector.describe.model import Model
 
@@ -162,8 +163,10 @@ def _kind(entries: Mapping[str, Any], file: object, prefix: str = "") -> Kind:
         hint = f'its class is that of "model_type": "{alike}"' if alike else ""
         raise InputError("is missing", file=file, field=field, hint=hint)
     own = "; its own code (auto_map) is not run" if "auto_map" in entries else ""
+    known = refused().get(kind) if isinstance(kind, str) else None
+    why = f": not described is {known}" if known else ""
     raise InputError(
-        f"model type is not supported{own}",
+        f"model type is not supported{why}{own}",
         file=file,
         field=field,
         value=kind,

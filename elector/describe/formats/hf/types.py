@@ -12,7 +12,13 @@ from elector.base.table import DATA, read_csv
 from elector.describe.formats.hf.config import Config
 from elector.describe.formats.hf.decoders import decoder, falcon, lfm2, mimo_v2, mpt
 from elector.describe.formats.hf.encoders import bert, rotary_encoder, seq2seq, t5, text_tower, vit
-from elector.describe.formats.hf.hybrids import gemma4, mamba, nemotron_h, nemotron_nas
+from elector.describe.formats.hf.hybrids import (
+    gemma4,
+    mamba,
+    nemotron_h,
+    nemotron_nas,
+    scan_decoder,
+)
 from elector.describe.model import Model
 
 Layout = Callable[[Config, Mapping[str, Any]], Model]
@@ -25,6 +31,7 @@ LAYOUTS: dict[str, Layout] = {
     "mimo_v2": mimo_v2,
     "nemotron_h": nemotron_h,
     "mamba": mamba,
+    "scan_decoder": scan_decoder,
     "gemma4": gemma4,
     "nemotron_nas": nemotron_nas,
     "bert": bert,
@@ -169,6 +176,13 @@ def labels_of(entries: Mapping[str, Any], file: object) -> int:
     if isinstance(names, dict) and names:
         return len(names)
     return Config(entries, file, honours=frozenset(["num_labels"])).number("num_labels", 2)
+
+
+@functools.cache
+def refused() -> dict[str, str]:
+    """model_type -> what its layers have that is not described, and the key that says it."""
+    _, lines = read_csv(DATA / "refused_types.csv")
+    return {cells[0]: f"{cells[2]} ({cells[1]})" for _, cells in lines}
 
 
 @functools.cache
