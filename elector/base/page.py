@@ -122,7 +122,10 @@ def write(text: str, path: Path) -> None:
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """An HTML table; the first column holds names, the others figures."""
-    head = "".join(f'<th scope="col">{html.escape(cell)}</th>' for cell in header)
+    head = "".join(
+        f'<th scope="col"{"" if place else " class=text"}>{html.escape(cell)}</th>'
+        for place, cell in enumerate(header)
+    )
     lines = [
         f'<tr><th scope="row">{html.escape(row[0])}</th>'
         + "".join(f"<td>{html.escape(cell)}</td>" for cell in row[1:])
