@@ -184,7 +184,9 @@ def _rows(rows: list[dict[str, object]], format: str, title: str) -> None:
         click.echo(stream.getvalue(), nl=False)
     else:
         cells = {_heading(key): [_brief(row[key]) for row in rows] for key in rows[0]}
-        _console().print(_table(title, cells))
+        console = _console()
+        _said([title], console)
+        console.print(_table(cells))
 
 
 def _brief(value: object) -> str:
@@ -252,12 +254,13 @@ def _front(
     }
     first, values = {"id": [columns["id"][row] for row in rows]}, _values(space, columns, rows)
     values |= {heading: [cells[row] for row in rows] for heading, cells in extra.items()}
-    table = _table(title, first | {_heading(n): c for n, c in settings.items()} | values)
+    table = _table(first | {_heading(n): c for n, c in settings.items()} | values)
     unbounded = console.options.update(max_width=10_000)
     if console.measure(table, options=unbounded).maximum > console.width:
         pairs = [zip(settings, row, strict=True) for row in zip(*settings.values(), strict=True)]
         design = [", ".join(f"{n} {c}" for n, c in row) for row in pairs] or [""] * len(rows)
-        table = _table(title, first | {"design": design} | values)
+        table = _table(first | {"design": design} | values)
+    _said([title], console)
     console.print(table)
     same = [  # what no design has is no setting of theirs
         f"{n} {_cell(columns[n][0], u)}"
@@ -270,12 +273,15 @@ def _front(
     return notes
 
 
-def _table(title: str, columns: dict[str, list[str]]) -> Table:
-    """Columns of text; words to the left, numbers to the right."""
+def _table(columns: dict[str, list[str]]) -> Table:
+    """Columns of text; words to the left, numbers to the right.
+
+    A title stands above it as a line: rich folds one to the width of a narrow table.
+    """
     from rich import box
     from rich.table import Table
 
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, padding=0)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=0)
     for heading, texts in columns.items():
         words = any(text[:1].isalpha() for text in texts)
         folded = "fold" if heading == "design" else "ellipsis"
