@@ -60,6 +60,18 @@ def _sizes(ctx: click.Context, param: click.Parameter, text: str) -> list[str]:
     help="DynaProp: propagated gradients with |g| <= X become zero.",
 )
 @click.option(
+    "--top-k-i",
+    type=float,
+    metavar="SHARE",
+    help="Top-k in place of --tau-i: of each row of activations this share stays.",
+)
+@click.option(
+    "--top-k-t",
+    type=float,
+    metavar="SHARE",
+    help="Top-k in place of --tau-t: of each row of gradients this share stays.",
+)
+@click.option(
     "--switch",
     type=click.Choice(["none", "hpt"]),
     default="none",
@@ -150,6 +162,8 @@ def train(
     task: str,
     tau_i: float,
     tau_t: float,
+    top_k_i: float | None,
+    top_k_t: float | None,
     switch: str,
     window: int | None,
     steps: int | None,
@@ -201,6 +215,8 @@ def train(
         task=task,
         tau_i=tau_i,
         tau_t=tau_t,
+        top_k_i=top_k_i,
+        top_k_t=top_k_t,
         switch=switch,
         window=window or 0,
         steps=usual.steps if steps is None else steps,

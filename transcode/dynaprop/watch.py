@@ -14,6 +14,7 @@ from transcode.dynaprop.place import Place, in_backward
 from transcode.dynaprop.products import Products
 from transcode.dynaprop.prune import Prune
 from transcode.dynaprop.site import Site
+from transcode.dynaprop.thresholds import scaled
 
 
 @torch.compiler.disable
@@ -27,7 +28,7 @@ def watched(
         # Evaluation is pruned with the thresholds of training but teaches nothing.
         target = place.forward_target
         tau = place.tau_i if target is None else target.tau or 0.0
-        return Prune.apply(x, tau, place.tau_t * place.scale, place)
+        return Prune.apply(x, tau, scaled(place.tau_t, place.scale), place)
     if isinstance(module, Site):
         if taken is not None:
             place.consumes(*taken)
