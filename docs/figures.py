@@ -12,9 +12,12 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 import elector
 from elector.base.units import format_si, parse
 from elector.technology import ConstantRow, Price, Technology
+from transcode import accuracy
 
 DOCS = Path(__file__).resolve().parent
 DATA = DOCS.parent / "elector" / "data"
@@ -28,7 +31,7 @@ RELEASED = {"embedding load": 49_954, "weight load": 20_027, "everything else": 
 RELEASED_BANDWIDTH = 137.438953472e9  # byte/s: acceltran-edge-released
 
 
-def table(header: Sequence[str], rows: list[tuple[object, ...]]) -> str:
+def table(header: Sequence[str], rows: Sequence[tuple[object, ...]]) -> str:
     """A Markdown table."""
     lines = [" | ".join(header), "|".join(["---"] * len(header))]
     lines += [" | ".join(str(cell) for cell in row) for row in rows]
@@ -281,6 +284,36 @@ def trained_densities() -> str:
     return table(header, rows)
 
 
+#: Shapes of the table of predicted accuracies: layers, hidden.
+SHAPES = (
+    (12, 768),
+    (24, 512),
+    (6, 1024),
+    (24, 128),
+    (2, 2048),
+    (1, 4096),
+    (4, 4096),
+    (24, 4096),
+)
+
+
+def accuracy_shapes() -> str:
+    """SST-2 as predicted for models of several shapes."""
+    layers, hidden = (np.array(side, float) for side in zip(*SHAPES, strict=True))
+    features = {
+        "layers": layers,
+        "hidden": hidden,
+        "heads": hidden / 64,
+        "feed_forward": 4 * hidden,
+    }
+    mean, deviation = accuracy.surrogate("sst2").predict(features)
+    rows: list[tuple[object, ...]] = [
+        (f"{depth} x {width:,}", f"{m:.1f} ± {s:.1f}")
+        for (depth, width), m, s in zip(SHAPES, mean, deviation, strict=True)
+    ]
+    return table(("layers x hidden", "SST-2 [points]"), rows)
+
+
 def number_formats() -> str:
     """Bits that a value takes in memory, its share of scales included."""
     rows: list[tuple[object, ...]] = []
@@ -294,6 +327,22 @@ def number_formats() -> str:
     return table(header, rows)
 
 
+def model_configs() -> str:
+    """How many published configurations are read, and which types are refused."""
+    outcomes: dict[str, list[str]] = {}
+    for row in read(DOCS.parent / "tests" / "data" / "model_configs.csv"):
+        outcomes.setdefault(row["outcome"], []).append(row["model_type"])
+    rows: list[tuple[object, ...]] = [
+        (
+            outcome,
+            len(types),
+            ", ".join(f"`{name}`" for name in sorted(set(types))),
+        )
+        for outcome, types in sorted(outcomes.items())
+    ]
+    return table(("outcome", "files", "types"), rows)
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "acceltran-cycles": acceltran_cycles,
     "acceltran-rules": acceltran_rules,
@@ -304,6 +353,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "gpu-constants": gpu_constants,
     "trained-densities": trained_densities,
     "number-formats": number_formats,
+    "model-configs": model_configs,
+    "accuracy-shapes": accuracy_shapes,
 }
 
 

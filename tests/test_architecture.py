@@ -242,6 +242,7 @@ MAY_LOOK = {
     "elector.describe.imports.exported": {"open"},  # members of an archive
     "elector.studies.sweep_output": {"open"},  # what it writes
     "transcode.runs.files": {"open", "stat"},  # the lock
+    "transcode.runs.study": {"open"},  # what it writes
     "transcode.search.warm": {"open"},  # what it writes
     "transcode.training.folder": {"open"},  # what it appends
     "transcode.training.text": {"glob", "read_text", "walk"},  # Python's own library
@@ -330,3 +331,20 @@ def test_nothing_names_one_machine_or_one_registry(repository_files: list[Path])
             if MACHINE_PATHS.search(line) or ADDRESSES.search(line):
                 found.append(f"{file.relative_to(ROOT)}:{number}: {line.strip()[:80]}")
     assert not found
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_rooms_say_what_comes_in_what_goes_out_and_what_is_new(package: str) -> None:
+    silent = []
+    for room_name in ROOMS[package]:
+        folder = ROOT / package / room_name
+        path = folder / "__init__.py"
+        if not path.exists() or room_name == "data":
+            continue
+        text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+        if not all(
+            re.search(p, text)
+            for p in (r"\b[Ii]n comes?\b", r"\bout (comes?|goes|go)\b", r"\bnew\b")
+        ):
+            silent.append(room_name)
+    assert not silent, "see CONTRIBUTING.md: the `__init__` of a room says these three"

@@ -17,6 +17,7 @@ import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES += [ROOT / "docs" / "validation.template"]  # the prose of a page that is generated
 BENCHMARKS = sorted((ROOT / "benchmarks").glob("*.md"))
 # What no person writes: the whole page comes from code or tables, or from the template that is one.
 GENERATED = re.compile(r"<!-- Written by docs/generate.py")
@@ -156,3 +157,19 @@ def test_limits_in_the_manual_of_searches_are_the_programs() -> None:
         f"the other samplers after {engines.DEFAULT_BUDGET:,}",
     ):
         assert words in flat, words
+
+
+def test_numbers_of_shipped_things_are_right() -> None:
+    from elector.base.table import DATA, read_csv
+    from elector.describe.formats.hf.types import kinds
+    from elector.describe.numbers import formats
+
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert f"[{len(kinds())} model types](docs/reference-models.md)" in readme
+    devices = len(read_csv(DATA / "accelerators" / "gpus.csv")[1])
+    assert f"{devices} [GPUs](docs/gpu.md)" in readme
+    assert f"\n{devices} devices)" in (ROOT / "docs" / "gpu.md").read_text(encoding="utf-8")
+    stacks = {cells[0] for _, cells in read_csv(DATA / "implementations.csv")[1]}
+    assert len(stacks) == 12 and "under twelve software stacks" in readme
+    listed = (ROOT / "docs" / "formats.md").read_text(encoding="utf-8")
+    assert all(f"`{name}`" in listed for name in formats())

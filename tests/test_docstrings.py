@@ -191,3 +191,33 @@ def test_what_counts_as_named(text: str, named: bool, monkeypatch: pytest.Monkey
     own = {n.name: bool(ast.get_docstring(n)) for n in tree.body if isinstance(n, ast.ClassDef)}
     monkeypatch.setitem(globals(), "classes", lambda: {"Tensor": True} | own)
     assert [a.named for a in arguments_of(ROOT / "f.py", tree)] == [named]
+
+
+def array_fields() -> Iterator[tuple[str, bool]]:
+    """Array fields of public records, and whether their docstring or a remark names them."""
+    for path, tree in sources():
+        lines = path.read_text(encoding="utf-8").splitlines()
+        for node in tree.body:
+            if not isinstance(node, ast.ClassDef) or node.name.startswith("_"):
+                continue
+            about = ast.get_docstring(node) or ""
+            for field in node.body:
+                if not isinstance(field, ast.AnnAssign) or not isinstance(field.target, ast.Name):
+                    continue
+                if field.target.id.startswith("_"):
+                    continue
+                if re.search(r"\b(Array|np\.ndarray)\b", ast.unparse(field.annotation)):
+                    name = field.target.id
+                    remark = lines[field.lineno - 1].partition("#")[2]
+                    told = re.search(rf"(?<!\w){name}(?!\w)", about) or re.search(
+                        r"\([A-Z]", remark
+                    )
+                    where = f"{path.relative_to(ROOT)}:{field.lineno} {node.name}.{name}"
+                    yield where, told is not None
+
+
+def test_records_name_their_arrays() -> None:
+    fields = list(array_fields())
+    silent = [where for where, told in fields if not told]
+    assert len(fields) > 300
+    assert len(silent) <= (1 - LEAST_SHARE) * len(fields), silent

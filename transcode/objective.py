@@ -13,7 +13,7 @@ from typing import Protocol
 
 import numpy as np
 
-from elector.base.errors import InputError
+from elector.base.errors import EvaluationError, InputError
 from elector.base.table import Column
 from transcode.accuracy.lately import Lately
 from transcode.accuracy.user_rows import comparable
@@ -121,7 +121,7 @@ class Accuracy:
         """Each distinct model is asked for once, as long as it is remembered."""
         index = space.section_key(space.sections[0], codes)
         distinct, first, inverse = np.unique(index, return_index=True, return_inverse=True)
-        found, there = self.known.look(distinct)
+        scores, there = self.known.look(distinct)
         new = np.flatnonzero(~there)
         if len(new):
             if 2 * len(new) > len(codes):  # the very columns whose models have just been read
@@ -129,9 +129,9 @@ class Accuracy:
                 asked = {name: values[first[new]] for name, values in every.items()}
             else:
                 asked = self.features(space.decode(codes[first[new]]), len(new))
-            found[new] = np.stack(self.predictor.predict(asked), axis=1)
-            self.known.add(distinct[new], found[new])
-        return found[inverse, 0], found[inverse, 1]
+            scores[new] = np.stack(self.predictor.predict(asked), axis=1)
+            self.known.add(distinct[new], scores[new])
+        return scores[inverse, 0], scores[inverse, 1]
 
 
 def _setting(space: Space, name: str, codes: np.ndarray) -> np.ndarray:
@@ -250,7 +250,7 @@ class Problem:
             runs &= cost.feasible
         own = self.space.accuracy
         results = {
-            name: np.full(size, np.nan) if name in own.names else _result(name, costs)
+            name: np.full(size, np.nan) if name in own.names else _result(name, costs, size)
             for name in self.result_names
             if name not in self.space.define
         }
@@ -335,19 +335,31 @@ def costs_of(
     for workload, settings in space.workloads.items():
         own = {name: Column.constant(value, size) for name, value in settings.items()}
         costs[workload] = evaluator({**decoded, **own}, size)
+        _require_size(costs[workload].feasible, size, "feasible")
     if space.run is not None:
         costs[RUN] = costs_of_run(space.run, costs)
     return costs
 
 
-def _result(name: str, costs: Mapping[str, Costs]) -> np.ndarray:
+def _result(name: str, costs: Mapping[str, Costs], size: int) -> np.ndarray:
     """(D,) a result; the largest over the workloads where it names none."""
     workload, _, rest = name.partition(".")
     if workload in costs and rest:
-        return np.asarray(costs[workload].scalar(rest), dtype=float)
-    steps = [cost for workload, cost in costs.items() if workload != RUN]
-    each = [np.asarray(cost.scalar(name), dtype=float) for cost in steps]
+        each = [np.asarray(costs[workload].scalar(rest), dtype=float)]
+    else:
+        steps = [cost for workload, cost in costs.items() if workload != RUN]
+        each = [np.asarray(cost.scalar(name), dtype=float) for cost in steps]
+    for values in each:
+        _require_size(values, size, name)
     return np.asarray(np.maximum.reduce(each))  # one chip has to do for all workloads
+
+
+def _require_size(values: np.ndarray, size: int, name: str) -> None:
+    """Raises EvaluationError where an evaluator answers for another number of designs."""
+    if np.shape(values) != (size,):
+        raise EvaluationError(
+            f"the evaluator answered with {name} of the shape {np.shape(values)} for {size} designs"
+        )
 
 
 def _reasons(costs: dict[str, Costs], runs: np.ndarray) -> Column:

@@ -335,11 +335,11 @@ def show(name: str, as_file: bool, format: str) -> None:
     from elector.studies.showing import show as run
 
     shared.no_format_beside_yaml(as_file)
-    found = run(name)
+    described = run(name)
     if as_file:
-        click.echo(as_yaml(found), nl=False)
+        click.echo(as_yaml(described), nl=False)
     else:
-        report.shown(found, format)
+        report.shown(described, format)
 
 
 @main.command()
@@ -395,8 +395,8 @@ def explain(
     from elector.studies.simulation import notes_of
 
     settings = shared.settings_of(assignments, options)
-    found = run(model, accelerator, result, settings=settings, technology=loaded)
-    report_explain.explanation(found, f"{model} on {accelerator}", format)
+    derivation = run(model, accelerator, result, settings=settings, technology=loaded)
+    report_explain.explanation(derivation, f"{model} on {accelerator}", format)
     text.said(notes_of(model, accelerator, settings))
 
 
@@ -532,15 +532,15 @@ def validate(
     if junit is not None:
         check_output(junit, (), "--junit")
     page = None if report is None else validation_page.prepare(report)
-    found = validation.validate(
+    outcomes = validation.validate(
         data, only=only, technology=shared.load_technology(technology), simulate=run
     )
     if page is not None:
-        validation_page.write_page(page, found, data)
+        validation_page.write_page(page, outcomes, data)
     if junit is not None:
         suite = f"elector validate {data or ''}".strip()
         with whole(Path(junit)) as target:
-            target.write_text(validation_page.junit(suite, found), encoding="utf-8")
-    report_checks.validation(found, format)
-    if validation.failed(found):
+            target.write_text(validation_page.junit(suite, outcomes), encoding="utf-8")
+    report_checks.validation(outcomes, format)
+    if validation.failed(outcomes):
         raise click.exceptions.Exit(NOT_PASSED)

@@ -146,12 +146,12 @@ def given(
 
     assignments, options : as of `settings_of`. more : further options, None where not given.
     """
-    found = {
+    spelled = {
         f"--{name.replace('_', '-')}": ",".join(value) if isinstance(value, tuple) else str(value)
         for name, value in (options | more).items()
         if value is not None and value != ()
     }
-    return found | ({"--set": assignments[0]} if assignments else {})
+    return spelled | ({"--set": assignments[0]} if assignments else {})
 
 
 def was_given(name: str) -> bool:

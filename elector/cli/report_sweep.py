@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import click
 
 from elector.base import junit as junit_xml
+from elector.base import quantity
 from elector.cli import text
 from elector.cost.results import ENDS, registry
+from elector.evaluation.settings import field_of
 from elector.studies.sweep_table import Kinds
 
 if TYPE_CHECKING:
@@ -40,15 +44,16 @@ def _table(result: SweepResult) -> str:
     places, shown, wanted = _columns(result)
     rows = []
     for record in result.records:
-        cells = [_cell(record[places[name]]) for name in shown]
+        cells = [_cell(name, record[places[name]]) for name in shown]
         state = record[places["error"]] or record[places["reason"]]
         values = [_value(name, record[places[name]]) for name in wanted]
         rows.append([*cells, *values, str(state or "")])
-    headings = [*shown, *wanted, ""]
+    headings = [*_short(shown), *wanted, ""]
     if not any(row[-1] for row in rows):
         rows, headings = [row[:-1] for row in rows], headings[:-1]
     numbers = range(len(shown), len(shown) + len(wanted))
-    return text.table(rows, headings, right=numbers, fold=range(len(headings)))
+    words = [i for i in range(len(headings)) if i not in numbers or len(wanted) > len(_MAIN)]
+    return text.table(rows, headings, right=numbers, fold=words)
 
 
 def _columns(result: SweepResult) -> tuple[dict[str, int], list[str], list[str]]:
@@ -70,11 +75,11 @@ def _intervals(result: SweepResult) -> str:
         return ""
     rows = []
     for record in result.records:
-        cells = [_cell(record[places[name]]) for name in shown]
+        cells = [_cell(name, record[places[name]]) for name in shown]
         ends = [[record[places[f"{name}_{end}"]] for end in ENDS] for name in wanted]
         rows.append([*cells, *map(_between, wanted, ends)])
     numbers, texts = range(len(shown), len(shown) + len(wanted)), range(len(shown))
-    return text.table(rows, [*shown, *wanted], right=numbers, fold=texts)
+    return text.table(rows, [*_short(shown), *wanted], right=numbers, fold=texts)
 
 
 def _between(name: str, ends: list[object]) -> str:
@@ -82,8 +87,27 @@ def _between(name: str, ends: list[object]) -> str:
     return "-" if None in ends else text.between(*(_value(name, end) for end in ends))
 
 
-def _cell(value: object) -> str:
-    return "" if value is None else str(value)
+def _short(names: Sequence[str]) -> list[str]:
+    """Settings by what stands behind the last dot, where that says which."""
+    last = [name.rpartition(".")[2] for name in names]
+    return [
+        short if last.count(short) == 1 else name for short, name in zip(last, names, strict=True)
+    ]
+
+
+def _cell(name: str, value: object) -> str:
+    """A setting or note as people read it: a bare number with the unit of the setting."""
+    if value is None:
+        return ""
+    try:
+        number = float(str(value))
+    except ValueError:
+        return str(value)
+    field = field_of(name)
+    if field is not None and field.unit not in ("", "1"):
+        return quantity.show(number, field.unit)
+    whole = not math.isfinite(number) or number.is_integer()
+    return str(value) if whole else quantity.plain(number)
 
 
 def _value(name: str, value: object) -> str:

@@ -197,6 +197,10 @@ class Cost:
     Names, units and meaning are those of the JSON of `elector simulate`. Costs of an
     infeasible design are NaN and `reason` says why; macs, parameters, memory_bytes and
     area_mm2 stay.
+
+    feasible : (D,) bool. reason_code : (D,) place in `reasons`, -1 where feasible. reason_needed,
+    reason_available : (D,) what the sentence of the reason names, in SI. reason_largest : (D,)
+    sequences of the largest batch that fits, 0 where none does, NaN where it is not known.
     """
 
     size: int
@@ -230,8 +234,8 @@ class Cost:
     def __getattr__(self, name: str) -> Array:
         scalars = self.__dict__.get("scalars", {})
         if name in scalars:
-            found: Array = scalars[name]
-            return found
+            values: Array = scalars[name]
+            return values
         raise AttributeError(name)
 
     def put(self, where: Array, name: str, values: Array, group: str | None = None) -> None:

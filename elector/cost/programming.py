@@ -14,7 +14,10 @@ Array = np.ndarray
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Placed:
-    """Seconds, joules, pulses and writes of the most written cell, each (D,)."""
+    """Seconds, joules, pulses and writes of the most written cell, each (D,).
+
+    seconds : (D,) that writing takes.
+    """
 
     seconds: Array
     joules: Array

@@ -37,7 +37,11 @@ TEXTS = ("head", "pattern", "ignore_keys")
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Structures:
-    """Distinct models and accelerators, and which of them share a structure."""
+    """Distinct models and accelerators, and which of them share a structure.
+
+    model_code, accelerator_code, variant_codes : (D,) which model, accelerator and combination of
+    texts each design has.
+    """
 
     models: dict[tuple[int, int], Model]
     model_code: Array

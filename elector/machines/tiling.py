@@ -312,7 +312,11 @@ def smallest_tile(
 
 @dataclass(frozen=True, eq=False, repr=False)
 class BestTiles:
-    """The best tiles of N products, each (N,): passes over the operands and tile sides."""
+    """The best tiles of N products, each (N,): passes over the operands and tile sides.
+
+    cost : bytes that cross. a_passes, b_passes : how often each operand is read. sums : how often
+    partial sums cross. m, k, n : sides of a tile.
+    """
 
     cost: Array
     a_passes: Array

@@ -1,7 +1,8 @@
 """What an action costs and what a part occupies: prices with unit, evidence and derivation.
 
-A machine counts; the tables in data/technology price. `Technology.load` reads them, with
-the user's own rows on top, and `Technology.price` scales a constant to a node.
+In come rows of data/technology with the user's own on top (`Technology.load`), out comes the
+price of a quantity at a node (`Technology.price`). A machine counts; these tables price. A new
+constant is a row, a new kind of price a row of data/quantities.csv.
 """
 
 from elector.technology.laws import LAWS

@@ -129,13 +129,13 @@ class Technology:
         node_nm : the node [nm].
         """
         key = (part, quantity, float(node_nm))
-        found = self._prices.get(key)
-        if found is None:
+        known = self._prices.get(key)
+        if known is None:
             check_node(key[2])
             spec = _composed(quantity) if " " in quantity else self._known(part, quantity)
             priced = self._priced(spec, self._known_part(part), key[2])
-            found = self._prices[key] = self._by_law(priced)
-        return found
+            known = self._prices[key] = self._by_law(priced)
+        return known
 
     def _by_law(self, price: Price) -> Price:
         """The price with the constants of its law."""

@@ -377,12 +377,12 @@ def check(
 
     if junit is not None:
         check_output(junit, field="--junit")
-    found = runs.checks.check(runs.query.opened(run), require, baseline)
+    outcomes = runs.checks.check(runs.query.opened(run), require, baseline)
     if junit is not None:
         with whole(junit) as target:
-            target.write_text(runs.checks.junit(run, found), encoding="utf-8")
-    report.verdicts(found, format)
-    if not all(verdict.passed for verdict in found):
+            target.write_text(runs.checks.junit(run, outcomes), encoding="utf-8")
+    report.verdicts(outcomes, format)
+    if not all(verdict.passed for verdict in outcomes):
         raise click.exceptions.Exit(NOT_PASSED)
 
 

@@ -1,5 +1,7 @@
 """Engines propose designs: suggest(count) -> codes, update(codes, outcome).
 
+In come the outcomes of the designs proposed last, out come codes (D, S) of the next. A new engine
+is a module that knows no other and a line in `make`.
 Each engine is deterministic in (seed, batch): what it needs beside that is in `state`, which
 the run folder keeps with every batch. Here stands which engine a run uses, and why.
 """

@@ -2,7 +2,8 @@
 
 `content` gathers what the page shows, `front` its designs as columns, `insight` which settings
 matter, how the search converged and how far the figures are to be trusted, `baseline` the design
-that a run is compared with. The page is drawn by data/page of elector.
+that a run is compared with. The page is drawn by data/page of elector. A new view is data here and
+a drawing there.
 """
 
 from __future__ import annotations

@@ -245,7 +245,11 @@ def _best(run: Gathered) -> str:
             + "".join(f"<td>{_text(cell)}</td>" for cell in cells)
             + f'<td class="text">{_text(settings)}</td></tr>'
         )
-    head = "".join(f'<th scope="col">{_text(cell)}</th>' for cell in header)
+    words = (0, len(header) - 1)
+    head = "".join(
+        f'<th scope="col"{" class=text" if place in words else ""}>{_text(cell)}</th>'
+        for place, cell in enumerate(header)
+    )
     return (
         "<h2>Knee and champions</h2>"
         f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody>'

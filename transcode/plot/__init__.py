@@ -1,5 +1,8 @@
 """A front as a picture: `info` reads it into arrays, `draw` makes the figure, `plot_run` both.
 
+In comes a front, out goes a PNG, PDF or SVG. A new result needs no change: its row says its unit
+and which side is better.
+
 Two objectives give one panel, three to five the lower triangle of all pairs, each pair with its
 own staircase: the designs that nothing beats in those two. Accuracy stands on the vertical axis,
 with one standard deviation of its surrogate. The knee and the best design of each objective carry

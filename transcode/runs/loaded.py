@@ -133,5 +133,5 @@ def compare(
     """
     import pandas as pd
 
-    found = comparison.compare(Path(first), Path(second), reference_point)
-    return pd.DataFrame(found.rows())
+    sides = comparison.compare(Path(first), Path(second), reference_point)
+    return pd.DataFrame(sides.rows())

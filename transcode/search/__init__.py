@@ -1,7 +1,8 @@
 """The one loop: an engine suggests, the simulator answers, the archive keeps, the folder records.
 
-`search` reads a space, refuses what is wrong before anything is written, continues the run it
-finds in the folder, and leaves the front behind.
+In come a space and a budget, out comes the front of a run. `search` refuses what is wrong before
+anything is written, and continues the run it finds in the folder. How designs are proposed is not
+decided here: a new sampler is an engine.
 """
 
 from __future__ import annotations

@@ -1,4 +1,8 @@
-"""What is searched: parameters, alternatives, conditions; written in YAML, held as codes."""
+"""What is searched: parameters, alternatives, conditions; written in YAML, held as codes.
+
+In comes a file or a mapping, out comes a `Space`, which turns codes (D, S) into columns of dotted
+settings and back. A new key is a row of data/space_keys.csv and a reader here.
+"""
 
 from transcode.space.codes import LARGEST_INDEX, Space
 from transcode.space.description import describe, digest, restore

@@ -81,6 +81,7 @@ function panel(place, x, y) {
     y_axis_type: y.log ? "log" : "linear", x_axis_label: x.title, y_axis_label: y.title});
   made.toolbar.active_drag = brush;
   for (const axis of [...made.xaxes, ...made.yaxes]) axis.formatter = TICKS();
+  for (const range of [made.x_range, made.y_range]) range.range_padding = 0.16;  // room for the numbers
   errors(made, x, y);
   made.scatter({field: x.name}, {field: y.name}, {source: state.source, size: state.size > 3000 ? 4 : 6,
     fill_color: {field: "colour"}, line_color: null, fill_alpha: 0.75, nonselection_fill_alpha: 0.06,
@@ -168,7 +169,8 @@ function makeParallel() {
   made.xaxis.ticker = new Bokeh.FixedTicker({ticks: all.map((_, i) => i)});
   made.xaxis.major_label_overrides = new Map(all.map((rail, i) => [i, `${rail.name}\n${rail.ends[0]} … ${rail.ends[1]}`]));
   made.xaxis.major_label_text_font_size = "11px";
-  if (all.length > 7) made.xaxis.major_label_orientation = 0.5;
+  const room = place.clientWidth / all.length;  // pixels of a label
+  if (room < 120) made.xaxis.major_label_orientation = room < 60 ? "vertical" : 0.6;
   made.yaxis.visible = false;
   made.on_event("selectiongeometry", event => {
     if (!event.final) return;

@@ -66,6 +66,10 @@ class PreparedAccelTran:
     """What all chunks of a block share; `*_index` (D,) points into the tables.
 
     leader : (D,) the first product.
+
+    index : (D,) pair of each design. lanes_index, units_index, plan_index, memory_index : (D,)
+    which column of each table. rows : unit that runs them -> places of rows. group : (R,) the group
+    of each row, whose counts are kept together.
     """
 
     ops: Operations

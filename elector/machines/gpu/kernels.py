@@ -110,6 +110,8 @@ class TileConstants:
     """Constants of products that depend on the family of chips and the number format.
 
     Each (D,), named as in `Constants`, which stands in for families without rows.
+
+    tensor_share, operand_share, wave_share, tile_cycles, flash_share : (D,).
     """
 
     tensor_share: Array

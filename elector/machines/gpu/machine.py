@@ -79,7 +79,15 @@ ACTIONS = {
 
 @dataclass(frozen=True)
 class PreparedGpu:
-    """What all chunks of a block share."""
+    """What all chunks of a block share.
+
+    index : (D,) pair of each design. plan : traffic of each distinct (pair, cache); plan_index :
+    (D,) which. tiled, flash, streams, vectors : places of rows by the kernels that run them:
+    products in tiles, inside flash attention, over a cache, and the rest. stack : constant of the
+    software stack -> value in SI. kernels, passes : (R,) of one run of each row. quantised : (R,)
+    whether activations are turned into another format first. appends : places of rows that append
+    to a cache.
+    """
 
     ops: Operations
     index: Array

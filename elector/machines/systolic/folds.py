@@ -76,6 +76,8 @@ class Arrays:
     """D designs: rows and cols of one array, how many there are, output stationary or not.
 
     sums : rows of sums that the accumulators under the columns hold.
+
+    count : (D,) arrays. os : (D,) bool, output-stationary.
     """
 
     rows: Array

@@ -39,6 +39,11 @@ class PreparedSystolic:
     (R, Q) bytes over all runs. place : (R,) of a row among the products, -1 elsewhere.
     shared : (products,) bool, all sequences multiply with the same matrix.
     words : (3, products, Q / 2) words at the interfaces of designs that count as the peer does.
+
+    index : (D,) pair of each design. plan_pair : (Q,) pair of each column of the plan. products,
+    vectors : places of rows. macs : (products, M) multiply-accumulates that take energy; work,
+    special : (R, M) simple and special operations on elements. trains : (M,) bool, whether there is
+    a backward pass.
     """
 
     ops: Operations
