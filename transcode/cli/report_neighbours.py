@@ -102,7 +102,8 @@ def comparison(found: Mapping[str, Any]) -> None:
     if other := len(pairs) - apart - open:
         words += f", {other:,} of which one may beat the other"
     click.echo("\n" + text.paragraph(words))
-    order = sorted(range(len(pairs)), key=lambda i: verdicts[i] == "told apart")[:ROWS]
+    ranks = {"not told apart": 0, "told apart": 2}  # between them: one may beat the other
+    order = sorted(range(len(pairs)), key=lambda i: ranks.get(verdicts[i], 1))[:ROWS]
     if len(order) < len(pairs):
         click.echo(f"{len(order)} of them, those not told apart first; front.json has all")
     click.echo("\n" + _pairs([pairs[i] for i in order]))
@@ -132,7 +133,9 @@ def _pairs(pairs: list[Mapping[str, Any]]) -> str:
         for pair in pairs
     ]
     wide = range(2, 2 + len(names))
-    return text.table(rows, ["a", "b", *names, ""], right=(0, 1, *wide), fold=[2 + len(names)])
+    return text.table(
+        rows, ["a", "b", *names, ""], right=(0, 1, *wide), fold=[*wide, 2 + len(names)]
+    )
 
 
 def _winner(pair: Mapping[str, Any]) -> str:
