@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, Unpack
 
 import click
 
@@ -202,10 +202,8 @@ def sweep(
     format: str | None,
     junit: str | None,
     settings: bool,
-    uncertainty: bool,
-    samples: int,
-    seed: int,
     technology: str | None,
+    **draws: Unpack[shared.DrawOptions],
 ) -> None:
     """Costs of every row of TABLE, a CSV file; - reads standard input.
 
@@ -227,7 +225,7 @@ def sweep(
     from elector.studies.sweep_table import read_table
     from elector.studies.uncertainty import Sampling
 
-    shared.no_draws_without(uncertainty, "samples", "seed")
+    shared.no_draws_without(draws["uncertainty"], "samples", "seed")
     if out is None and format is None:
         raise click.UsageError("Missing option '--out' (or --format, to print the rows).")
     if out == "-" and format is not None:
@@ -238,7 +236,9 @@ def sweep(
     if junit is not None:
         check_output(junit, (), "--junit")
     loaded = shared.load_technology(technology)
-    sampling = Sampling.of(loaded, samples, seed) if uncertainty else None
+    sampling = None
+    if draws["uncertainty"]:
+        sampling = Sampling.of(loaded, draws["samples"], draws["seed"])
     result = run_sweep(found, loaded, settings, sampling)
     if out is not None:
         write_result(result, out)

@@ -9,7 +9,7 @@ import csv
 import functools
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
 
 import click
 from click.core import ParameterSource
@@ -195,6 +195,14 @@ def settings_of(assignments: tuple[str, ...], options: dict[str, Any]) -> dict[s
             raise InputError("is given twice", field=key, value=value.strip())
         found[key] = value.strip()
     return found
+
+
+class DrawOptions(TypedDict):
+    """The options of intervals."""
+
+    uncertainty: bool
+    samples: int
+    seed: int
 
 
 samples = click.option(

@@ -285,9 +285,7 @@ def front(
     where: tuple[str, ...],
     objectives: str | None,
     weights: str | None,
-    uncertainty: bool,
-    samples: int,
-    seed: int,
+    **draws: Unpack[shared.DrawOptions],
 ) -> None:
     """Show the front of the run folder RUN, or another front of its recorded designs.
 
@@ -304,14 +302,15 @@ def front(
     transcode front results/bert --where 'area_mm2 <= 100' --objectives accuracy,tune.energy_j
     transcode front results/bert --weights accuracy=0.5,tune.energy_j=0.3,area_mm2=0.1
     """
+    from elector.studies.uncertainty import Sampling
     from transcode import runs
     from transcode.cli import report, report_neighbours
 
-    shared.no_draws_without(uncertainty, "samples", "seed")
+    shared.no_draws_without(draws["uncertainty"], "samples", "seed")
     own = bool(where) or objectives is not None or weights is not None
-    if uncertainty and weights is not None:
+    if draws["uncertainty"] and weights is not None:
         raise InputError("does not go with --weights", field="--uncertainty")
-    if not own and _as_written(run, format, uncertainty):
+    if not own and _as_written(run, format, draws["uncertainty"]):
         return
 
     def ask(recorded: Recorded) -> tuple[Recorded, dict[str, float], Front, str]:
@@ -323,8 +322,9 @@ def front(
     recorded, weighted, chosen, nothing = runs.query.settled(run, ask)
     if nothing:
         raise InfeasibleError(nothing)
-    if uncertainty:
-        report_neighbours.drawn(chosen, recorded, format, samples, seed)
+    if draws["uncertainty"]:
+        sampling = Sampling.of(None, draws["samples"], draws["seed"])
+        report_neighbours.drawn(chosen, recorded, format, sampling)
     elif weighted:
         chosen, sums = runs.choice.ranked(chosen, weighted)
         report.choice(chosen, sums, weighted, recorded, format)

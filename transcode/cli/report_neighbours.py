@@ -47,10 +47,10 @@ def of_folder(folder: Path) -> None:
 
 
 def drawn(
-    found: runs.query.Front, recorded: runs.query.Recorded, format: str, samples: int, seed: int
+    found: runs.query.Front, recorded: runs.query.Recorded, format: str, sampling: Sampling
 ) -> None:
     """Shows a front with intervals that are drawn now."""
-    space, sampling = found.space, Sampling.of(None, samples, seed)
+    space = found.space
     try:
         archive = with_intervals(space, found.archive, sampling)
         told = compare(space, found.archive, sampling).told()

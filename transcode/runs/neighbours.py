@@ -41,7 +41,7 @@ APART, OPEN = "told apart", "not told apart"
 
 
 @dataclass(frozen=True)
-class Step:
+class ObjectiveStep:
     """One objective from a design `a` to its neighbour `b`, in the unit of the objective.
 
     kind : ratio (b / a) or difference (b - a); value, low and high of it, 90 %.
@@ -64,7 +64,7 @@ class Pair:
 
     a: int
     b: int
-    steps: tuple[Step, ...]
+    steps: tuple[ObjectiveStep, ...]
 
     @property
     def verdict(self) -> str:
@@ -77,7 +77,7 @@ class Pair:
 
 
 @dataclass(frozen=True)
-class Source:
+class ErrorSource:
     """What would settle comparisons if it were known exactly.
 
     kind : constant | cases | accuracy. evidence : of a constant, as it is now.
@@ -92,7 +92,7 @@ class Source:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class FrontComparison:
     """The neighbours of a front.
 
     open : comparisons of one objective that are not settled. designs : that were compared.
@@ -101,7 +101,7 @@ class Comparison:
 
     sampling: Sampling
     pairs: tuple[Pair, ...]
-    sources: tuple[Source, ...]
+    sources: tuple[ErrorSource, ...]
     open: int
     designs: int
     thinned: bool
@@ -166,7 +166,7 @@ def neighbours(points: Array) -> list[tuple[int, int]]:
     return sorted(found)
 
 
-def compare(space: Space, front: Archive, sampling: Sampling) -> Comparison:
+def compare(space: Space, front: Archive, sampling: Sampling) -> FrontComparison:
     """The neighbours of a sorted front, compared under draws.
 
     Raises InputError where the simulator has other results than those recorded.
@@ -183,7 +183,7 @@ def compare(space: Space, front: Archive, sampling: Sampling) -> Comparison:
         if pairs[-1].verdict != APART:
             open += [(i, j, s.objective) for s in steps if s.better is None and not s.equal]
     sources = _sources(space, front, draws, sampling, open)
-    return Comparison(
+    return FrontComparison(
         sampling, tuple(pairs), tuple(sources), len(open), len(front), len(front) < whole
     )
 
@@ -196,7 +196,9 @@ def _ways(draws: Draws, pair: tuple[int, int], name: str) -> tuple[Array, str]:
     return np.log(b) - np.log(a), "ratio"
 
 
-def _step(front: Archive, draws: Draws, pair: tuple[int, int], name: str, maximise: bool) -> Step:
+def _step(
+    front: Archive, draws: Draws, pair: tuple[int, int], name: str, maximise: bool
+) -> ObjectiveStep:
     """What two designs differ by in one objective."""
     way, kind = _ways(draws, pair, name)
     low, high = (float(end) for end in np.quantile(way, (0.05, 0.95)))
@@ -212,7 +214,7 @@ def _step(front: Archive, draws: Draws, pair: tuple[int, int], name: str, maximi
     shares = float((gain < 0).mean()), float((gain > 0).mean())
     better = next((i for i, share in zip(pair, shares, strict=True) if share >= SURE), None)
     ids = None if better is None else int(front.ids[better])
-    return Step(name, kind, value, low, high, ids, bool((way == 0).all()))
+    return ObjectiveStep(name, kind, value, low, high, ids, bool((way == 0).all()))
 
 
 @dataclass(frozen=True)
@@ -254,7 +256,7 @@ def _sources(
     draws: Draws,
     sampling: Sampling,
     comparisons: list[tuple[int, int, str]],
-) -> list[Source]:
+) -> list[ErrorSource]:
     """Sources of the open comparisons, what settles most first."""
     settles: Counter[tuple[str, str, str]] = Counter()
     shares: dict[tuple[str, str, str], float] = defaultdict(float)
@@ -267,7 +269,9 @@ def _sources(
             left = open.deviation * np.sqrt(np.maximum(1.0 - share, 0.0))
             settles[source] += int((np.abs(open.mean) >= REACH * left).sum())
             shares[source] += float(share.sum()) / len(comparisons)
-    found = [Source(*source, settles[source], round(share, 4)) for source, share in shares.items()]
+    found = [
+        ErrorSource(*source, settles[source], round(share, 4)) for source, share in shares.items()
+    ]
     found.sort(key=lambda s: (-s.settles, -s.share, s.name))
     return [source for source in found if source.share > 0][:_NAMED]
 
