@@ -149,8 +149,8 @@ class Crew:
         if self.blob is None:
             meanwhile()
             return together(space, assess, [advance(space, assess, task) for task in tasks])
-        found = self._ask(island, tasks, self.examiner.found, meanwhile)
-        return together(space, assess, found)
+        finds = self._ask(island, tasks, self.examiner.found, meanwhile)
+        return together(space, assess, finds)
 
     def assess(self, codes: np.ndarray, meanwhile: Callable[[], None] = _idle) -> Outcome:
         """What becomes of (D, S) designs; `meanwhile` as in `rounds`."""
