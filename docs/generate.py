@@ -199,8 +199,8 @@ def technology_page() -> str:
 
 As read. `elector explain price PART` shows what becomes of one at another node. Evidence:
 measured, published, synthesis, scaled, derived (computed from figures of the source), assumed.
-`verified` says whether the figure was seen in the source itself; what was only read in a work
-that quotes it is reported with the assumed.
+`verified` says whether the figure was seen in the source itself (yes), alike in two works that
+quote it (two), or in one of them (no), which is reported with the assumed.
 """
     tables = sorted((DATA / "technology").glob("*.csv"))
     text += "".join(rows_section(path) for path in [*tables, DATA / "quantities.csv"])

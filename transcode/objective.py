@@ -121,7 +121,7 @@ class Accuracy:
         """Each distinct model is asked for once, as long as it is remembered."""
         index = space.section_key(space.sections[0], codes)
         distinct, first, inverse = np.unique(index, return_index=True, return_inverse=True)
-        found, there = self.known.look(distinct)
+        scores, there = self.known.look(distinct)
         new = np.flatnonzero(~there)
         if len(new):
             if 2 * len(new) > len(codes):  # the very columns whose models have just been read
@@ -129,9 +129,9 @@ class Accuracy:
                 asked = {name: values[first[new]] for name, values in every.items()}
             else:
                 asked = self.features(space.decode(codes[first[new]]), len(new))
-            found[new] = np.stack(self.predictor.predict(asked), axis=1)
-            self.known.add(distinct[new], found[new])
-        return found[inverse, 0], found[inverse, 1]
+            scores[new] = np.stack(self.predictor.predict(asked), axis=1)
+            self.known.add(distinct[new], scores[new])
+        return scores[inverse, 0], scores[inverse, 1]
 
 
 def _setting(space: Space, name: str, codes: np.ndarray) -> np.ndarray:

@@ -132,7 +132,10 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     header : names of the columns. rows : cells as people read them, as many in each as in the
         header.
     """
-    head = "".join(f'<th scope="col">{html.escape(cell)}</th>' for cell in header)
+    head = "".join(
+        f'<th scope="col"{"" if place else " class=text"}>{html.escape(cell)}</th>'
+        for place, cell in enumerate(header)
+    )
     lines = [
         f'<tr><th scope="row">{html.escape(row[0])}</th>'
         + "".join(f"<td>{html.escape(cell)}</td>" for cell in row[1:])

@@ -146,12 +146,12 @@ def given(
 
     assignments, options : as of `settings_of`. more : further options, None where not given.
     """
-    found = {
+    spelled = {
         f"--{name.replace('_', '-')}": ",".join(value) if isinstance(value, tuple) else str(value)
         for name, value in (options | more).items()
         if value is not None and value != ()
     }
-    return found | ({"--set": assignments[0]} if assignments else {})
+    return spelled | ({"--set": assignments[0]} if assignments else {})
 
 
 def was_given(name: str) -> bool:
@@ -195,3 +195,35 @@ def settings_of(assignments: tuple[str, ...], options: dict[str, Any]) -> dict[s
             raise InputError("is given twice", field=key, value=value.strip())
         found[key] = value.strip()
     return found
+
+
+samples = click.option(
+    "--samples",
+    type=click.IntRange(20, 100_000),
+    default=1000,
+    show_default=True,
+    help="Draws of constants and errors behind --uncertainty.",
+)
+seed = click.option(
+    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the draws."
+)
+
+
+def uncertainty(command: Command) -> Command:
+    """The options that ask for intervals: `--uncertainty --samples --seed`."""
+    asked = click.option(
+        "--uncertainty",
+        is_flag=True,
+        help="Also give the interval that nine of ten lie within: NAME_low, NAME_high.",
+    )
+    return asked(samples(seed(command)))
+
+
+def no_draws_without(uncertainty: bool, *names: str) -> None:
+    """Refuse options of draws that nobody asked to be made.
+
+    names : of the options that stand for draws alone in this command.
+    """
+    for name in names:
+        if not uncertainty and was_given(name):
+            raise InputError("is for the draws of --uncertainty", field=f"--{name}")

@@ -127,34 +127,34 @@ def compared(moved: Sequence[MovedResult], format: str) -> None:
     click.echo(f"{len(rows)} designs: " + ", ".join(f"{n} {what}" for n, what in counts))
 
 
-def side_by_side(found: Sequence[text.Record], format: str) -> None:
+def side_by_side(costs: Sequence[text.Record], format: str) -> None:
     """One model on several accelerators: the first as it is, the others as ratios to it."""
     if format == "json":
-        text.as_json(found)
+        text.as_json(costs)
     elif format == "csv":
-        text.as_csv(found)
+        text.as_csv(costs)
     else:
-        _ratios(found)
-    text.said(_notes(found))
+        _ratios(costs)
+    text.said(_notes(costs))
 
 
-def _notes(found: Sequence[text.Record]) -> list[str]:
+def _notes(costs: Sequence[text.Record]) -> list[str]:
     """What is said of the designs; what is not said of all names the accelerators."""
     names: dict[str, list[str]] = {}
-    for entry in found:
+    for entry in costs:
         for note in entry["notes"]:
             names.setdefault(note, []).append(entry["accelerator"])
     return [
-        note if len(whose) == len(found) else f"{note} (on {', '.join(whose)})"
+        note if len(whose) == len(costs) else f"{note} (on {', '.join(whose)})"
         for note, whose in names.items()
     ]
 
 
-def _ratios(found: Sequence[text.Record]) -> None:
-    first, known = found[0], registry()
+def _ratios(costs: Sequence[text.Record]) -> None:
+    first, known = costs[0], registry()
     metrics = list(first["values"])
     rows = []
-    for entry in found:
+    for entry in costs:
         cells = [
             [
                 "-" if value is None else known.show(name, value),
@@ -166,7 +166,7 @@ def _ratios(found: Sequence[text.Record]) -> None:
     heads = [name for metric in metrics for name in (known.label(metric), "")]
     table = text.table(rows, ["", *heads], right=range(1, len(heads) + 1), fold=(0,))
     click.echo(f"{first['model']}, beside {first['accelerator']}\n{table}")
-    for entry in found:
+    for entry in costs:
         if not entry["feasible"]:
             click.echo(text.paragraph(f"{entry['accelerator']} is infeasible: {entry['reason']}"))
         for name, reason in entry["reasons"].items():

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import click
 
 from elector.base import junit as junit_xml
+from elector.base import quantity
 from elector.cli import text
-from elector.cost.results import registry
+from elector.cost.results import ENDS, registry
+from elector.evaluation.settings import field_of
 from elector.studies.sweep_table import Kinds
 
 if TYPE_CHECKING:
@@ -27,6 +31,8 @@ def printed(result: SweepResult, format: str | None) -> None:
 
     if format == "table":
         click.echo(_table(result))
+        if intervals := _intervals(result):
+            click.echo(f"\nnine times of ten between\n{intervals}")
     elif format is not None:
         writer = sweep_output.write_csv if format == "csv" else sweep_output.write_json
         writer(result, sys.stdout)
@@ -35,28 +41,73 @@ def printed(result: SweepResult, format: str | None) -> None:
 
 def _table(result: SweepResult) -> str:
     """A row a design: what tells it from the others, and its main results."""
+    places, shown, wanted = _columns(result)
+    rows = []
+    for record in result.records:
+        cells = [_cell(name, record[places[name]]) for name in shown]
+        state = record[places["error"]] or record[places["reason"]]
+        values = [_value(name, record[places[name]]) for name in wanted]
+        rows.append([*cells, *values, str(state or "")])
+    headings = [*_short(shown), *wanted, ""]
+    if not any(row[-1] for row in rows):
+        rows, headings = [row[:-1] for row in rows], headings[:-1]
+    numbers = range(len(shown), len(shown) + len(wanted))
+    words = [i for i in range(len(headings)) if i not in numbers or len(wanted) > len(_MAIN)]
+    return text.table(rows, headings, right=numbers, fold=words)
+
+
+def _columns(result: SweepResult) -> tuple[dict[str, int], list[str], list[str]]:
+    """Place of each column; those that tell a design from the others; the main results."""
     kinds = Kinds(result.header)
     places = {name: i for i, name in enumerate(result.header)}
     given = [n for n in result.header if not kinds.is_result(n)]
     wanted = [n for n in result.header if n.rpartition(".")[2] in _MAIN and kinds.is_result(n)]
     several = len(result.records) > 1
     differ = [n for n in given if several and len({r[places[n]] for r in result.records}) > 1]
-    shown = differ or ["model", "accelerator"]
+    return places, differ or ["model", "accelerator"], wanted
+
+
+def _intervals(result: SweepResult) -> str:
+    """The intervals of the main results; "" where none was asked for."""
+    places, shown, wanted = _columns(result)
+    wanted = [name for name in wanted if f"{name}_{ENDS[0]}" in places]
+    if not wanted:
+        return ""
     rows = []
     for record in result.records:
         cells = [_cell(record[places[name]]) for name in shown]
-        state = record[places["error"]] or record[places["reason"]]
-        values = [_value(name, record[places[name]]) for name in wanted]
-        rows.append([*cells, *values, str(state or "")])
-    headings = [*shown, *wanted, ""]
-    if not any(row[-1] for row in rows):
-        rows, headings = [row[:-1] for row in rows], headings[:-1]
-    numbers = range(len(shown), len(shown) + len(wanted))
-    return text.table(rows, headings, right=numbers, fold=range(len(headings)))
+        ends = [[record[places[f"{name}_{end}"]] for end in ENDS] for name in wanted]
+        rows.append([*cells, *map(_between, wanted, ends)])
+    numbers, texts = range(len(shown), len(shown) + len(wanted)), range(len(shown))
+    return text.table(rows, [*shown, *wanted], right=numbers, fold=texts)
 
 
-def _cell(value: object) -> str:
-    return "" if value is None else str(value)
+def _between(name: str, ends: list[object]) -> str:
+    """An interval; `-` where there is none."""
+    return "-" if None in ends else text.between(*(_value(name, end) for end in ends))
+
+
+def _short(names: Sequence[str]) -> list[str]:
+    """Settings by what stands behind the last dot, where that says which."""
+    last = [name.rpartition(".")[2] for name in names]
+    return [
+        short if last.count(short) == 1 else name for short, name in zip(last, names, strict=True)
+    ]
+
+
+def _cell(name: str, value: object) -> str:
+    """A setting or note as people read it: a bare number with the unit of the setting."""
+    if value is None:
+        return ""
+    try:
+        number = float(str(value))
+    except ValueError:
+        return str(value)
+    field = field_of(name)
+    if field is not None and field.unit not in ("", "1"):
+        return quantity.show(number, field.unit)
+    whole = not math.isfinite(number) or number.is_integer()
+    return str(value) if whole else quantity.plain(number)
 
 
 def _value(name: str, value: object) -> str:

@@ -16,6 +16,8 @@ import click
 Record = Mapping[str, Any]
 #: Width that tables keep to.
 WIDTH = 80
+#: The space between a number and a unit, which are short.
+_MEASURE = re.compile(r"(?<=\d) (?=[^\s\d]\S{0,3}(?:[,;:)]|\s|$))")
 #: Least width a column is folded to.
 _NARROW = 7
 
@@ -106,16 +108,25 @@ def _folded(cell: str, size: int) -> list[str]:
     return [line.rstrip() for line in lines if line.strip()] or [""]
 
 
+def between(low: str, high: str) -> str:
+    """An interval, its unit said once where both ends have the same: `149-514 us`."""
+    if low.partition(" ")[2] == high.partition(" ")[2]:
+        low = low.partition(" ")[0]
+    return f"{low}-{high}"
+
+
 def paragraph(text: str, indent: str = "", width: int = WIDTH) -> str:
-    """Words in lines of at most `width`; a longer word, as a path may be, stays whole."""
-    return textwrap.fill(
-        text,
+    """Words in lines of at most `width`; a longer word, as a path may be, stays whole, and so
+    do a number and its unit."""
+    filled = textwrap.fill(
+        _MEASURE.sub("\u00a0", text),
         width,
         initial_indent=indent,
         subsequent_indent=indent + "  ",
         break_long_words=False,
         break_on_hyphens=False,
     )
+    return filled.replace("\u00a0", " ")
 
 
 def cell(value: object) -> str:

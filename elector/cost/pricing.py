@@ -16,6 +16,7 @@ from elector.cost.schedule import Timing
 from elector.machines.contract import Activity, Machine, Units, sum_rows
 from elector.operations.rows import Operations
 from elector.technology import PROVENANCE, Price, Technology
+from elector.technology.draws import Number
 from elector.technology.laws import CONSTANT, factor
 
 Array = np.ndarray
@@ -173,16 +174,17 @@ def rate(
     nodes, node_codes = units.nodes
     code = codes * nodes.size + node_codes
     asked = [(*one, float(node)) for one in keys for node in nodes]
-    # A row of prices for each draw of the constants, the shipped ones by default.
-    draws = [[one.price(*price) for price in asked] for one in technology.draws or (technology,)]
+    prices = [technology.price(*price) for price in asked]
+    # A price for each draw of the constants, one by default.
+    draws = max(technology.draws, 1)
     draw = units.numbers[DRAW].astype(np.intp) if technology.draws else np.zeros(1, np.intp)
 
-    def of(value: Callable[[Price], float]) -> Array:
-        return np.array([[value(price) for price in prices] for prices in draws])[draw, code]
+    def of(value: Callable[[Price], Number]) -> Array:
+        return np.array([np.broadcast_to(value(price), (draws,)) for price in prices])[code, draw]
 
     values = of(lambda price: price.value)
     group = of(lambda price: PROVENANCE.index(price.group)).astype(np.intp)
-    first = draws[0][0]
+    first = prices[0]
     if first.law == CONSTANT or not size:
         return Rate(values, group)
     sizes, floor = units.number(size), of(lambda price: price.floor)
@@ -235,8 +237,8 @@ class Cost:
     def __getattr__(self, name: str) -> Array:
         scalars = self.__dict__.get("scalars", {})
         if name in scalars:
-            found: Array = scalars[name]
-            return found
+            values: Array = scalars[name]
+            return values
         raise AttributeError(name)
 
     def put(self, where: Array, name: str, values: Array, group: str | None = None) -> None:
@@ -264,7 +266,12 @@ class Cost:
         order = {metric.name: place for place, metric in enumerate(registry())}
         nested = [f"{group}.{part}" for group, parts in self.groups.items() for part in parts]
         names = [*self.scalars, *nested]
-        return sorted(names, key=lambda name: order.get(name.partition(".")[0], len(order)))
+
+        def place(name: str) -> int:
+            stem = registry().bounded(name) or name
+            return order.get(stem.partition(".")[0], len(order))
+
+        return sorted(names, key=place)
 
     def notes(self) -> list[list[str]]:
         """Of each design, the sentences that are to be said of it."""

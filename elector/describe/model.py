@@ -427,9 +427,9 @@ class Models:
         """(M,) values of what stands above the layers: none in columns of earlier layers."""
         if self.fold is None:
             return values
-        found, last = np.zeros_like(values), np.append(self.fold.start[1:], values.size) - 1
-        found[last] = values[last]
-        return found
+        uppermost, last = np.zeros_like(values), np.append(self.fold.start[1:], values.size) - 1
+        uppermost[last] = values[last]
+        return uppermost
 
     def whole(self, values: np.ndarray) -> np.ndarray:
         """(M,) sums over the layers of a model that have a column each.

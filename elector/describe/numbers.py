@@ -231,11 +231,11 @@ _TENSORS = (
 def precisions() -> dict[str, Precision]:
     """Name -> precision, from data/precisions.csv."""
     names, lines = read_csv(DATA / "precisions.csv")
-    known, found = formats(), {}
+    known, by_name = formats(), {}
     for _, cells in lines:
         row = dict(zip(names, cells, strict=True))
         assert row["casts"] in (*CASTS, "") and bool(row["casts"]) == bool(row["masters"]), row
-        found[row["precision"]] = Precision(
+        by_name[row["precision"]] = Precision(
             name=row["precision"],
             **{tensor: known[row[tensor]] for tensor in _TENSORS},
             masters=known[row["masters"]] if row["masters"] else None,
@@ -243,7 +243,7 @@ def precisions() -> dict[str, Precision]:
             casts=row["casts"],
             native=tuple(row["native"].split("|")),
         )
-    return found
+    return by_name
 
 
 def storage_note(precision: Precision) -> str:

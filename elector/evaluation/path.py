@@ -71,7 +71,7 @@ def evaluate(
     if level not in LEVELS:
         raise InputError("unknown level", field="level", value=level, allowed=LEVELS)
     technology = technology or Technology.load()
-    draws, designs = max(len(technology.draws), 1), size
+    draws, designs = max(technology.draws, 1), size
     if draws > 1:
         again = np.tile(np.arange(size), draws)
         columns, size = {key: column.take(again) for key, column in columns.items()}, again.size
@@ -92,10 +92,10 @@ def evaluate(
         with ThreadPoolExecutor(threads) as pool:
             for outputs in pool.map(_run_block, tasks):
                 _collect(result, outputs)
-    if level != "scalars" and not result.feasible.all():
-        alone = replace(technology, draws=())  # whether a design fits is no matter of prices
+    # whether a design fits is no matter of prices: nobody reads that of each draw
+    if level != "scalars" and not technology.draws and not result.feasible.all():
         result.hints = hints.attention(
-            result, columns, lambda c, d: evaluate(c, d, technology=alone, level="groups")
+            result, columns, lambda c, d: evaluate(c, d, technology=technology, level="groups")
         )
     return _blank(result)
 

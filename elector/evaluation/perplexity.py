@@ -46,13 +46,13 @@ class PerplexityScores:
 def scores() -> dict[tuple[str, str], PerplexityScores]:
     """(setting, format) -> what was published."""
     names, lines = read_csv(DATA / "perplexity.csv")
-    found: dict[tuple[str, str], list[tuple[float, float]]] = {}
+    points_of: dict[tuple[str, str], list[tuple[float, float]]] = {}
     for _, cells in lines:
         row = dict(zip(names, cells, strict=True))
         ratio = float(row["score"]) / float(row["baseline"])
         key = row["setting"], row["format"]
-        found.setdefault(key, []).append((float(row["parameters"]), ratio - 1.0))
-    return {key: PerplexityScores(*np.array(sorted(points)).T) for key, points in found.items()}
+        points_of.setdefault(key, []).append((float(row["parameters"]), ratio - 1.0))
+    return {key: PerplexityScores(*np.array(sorted(points)).T) for key, points in points_of.items()}
 
 
 def priced(setting: str, name: str) -> bool:

@@ -95,7 +95,7 @@ class _Pairs:
     columns: dict[str, Column]
     models: dict[tuple[int, int], Model]
     rows: Array
-    found: tuple[Array, Array, Models]
+    answer: tuple[Array, Array, Models]
 
     def answers(self, columns: dict[str, Column], s: Structures, rows: Array) -> bool:
         """Whether these are the columns, not only columns like them, and the same models."""
@@ -118,7 +118,7 @@ def _paired(table: SettingsTable, rows: Array, s: Structures) -> tuple[Array, Ar
     }
     kept = _last.get("pairs")
     if kept is not None and kept.answers(columns, s, rows):
-        return kept.found
+        return kept.answer
     texts = [f"model.{name}" for name in TEXTS]
     keys = [k for k in columns if k.startswith("model.") and k not in texts]
     # Pairs are numbered by their codes: models of one depth come to stand together.
@@ -254,15 +254,15 @@ def _other_format(machine: Machine, compute: str) -> str | None:
 
 def _usable(machine: Machine, units: Units, built: str, mode: str) -> list[str]:
     """The precisions that all of the units can run in a mode."""
-    found = ["native"]
+    usable = ["native"]
     for name, precision in precisions().items():
         if machine.supports is None:
             can = precision.compute == built
         else:
             can = bool(machine.supports(units, precision.compute).all())
         if can and (mode != "training" or precision.products.trains):
-            found.append(name)
-    return found
+            usable.append(name)
+    return usable
 
 
 def _require_format(machine: Machine, units: Units, asked: str, mode: str) -> None:

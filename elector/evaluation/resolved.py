@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
@@ -45,27 +45,18 @@ def _model(group: StructureGroup, i: int) -> dict[str, object]:
     for key, field in schema("model").items():
         if key == "layers":
             values: tuple[object, ...] = tuple(block.repeat for block in model.blocks)
-        elif key == "feed_forward":
-            values = tuple(block.feed_forward[0] for block in model.blocks if block.feed_forward)
         elif key in ("hidden", "heads", "kv_heads", "head_size"):
             values = tuple(getattr(block, key) for block in model.blocks)
         elif key in EXTRAS:
             values = tuple(getattr(block, key) for block in model.blocks if getattr(block, key))
-        elif key == "pattern":
-            values = _pattern(model)
-        elif key == "routing":
-            values = (model.routing,) if any(block.experts for block in model.blocks) else ()
-        elif key == "dense_layers":
-            values = (model.dense_layers,) if model.dense_layers else ()
-        elif key == "ignore_keys":
-            values = ()
+        elif key in _SOMETIMES:
+            values = _SOMETIMES[key](model)
         else:
             own = getattr(model, key)
             values = (own if isinstance(own, str) else typed(field, own),)
-        if not values:
-            continue
-        same = all(value == values[0] for value in values)
-        sizes[f"model.{key}"] = values[0] if same else list(values)
+        if values:
+            same = all(value == values[0] for value in values)
+            sizes[f"model.{key}"] = values[0] if same else list(values)
     return sizes
 
 
@@ -75,6 +66,16 @@ def _pattern(model: Model) -> tuple[object, ...]:
     if len(set(kinds)) < 2 or not model.pattern:
         return ()
     return (" ".join(kinds[place] for place in model.pattern),)
+
+
+#: Key -> what is said of it, nothing in models that do not have it.
+_SOMETIMES: dict[str, Callable[[Model], tuple[object, ...]]] = {
+    "feed_forward": lambda m: tuple(b.feed_forward[0] for b in m.blocks if b.feed_forward),
+    "pattern": _pattern,
+    "routing": lambda m: (m.routing,) if any(block.experts for block in m.blocks) else (),
+    "dense_layers": lambda m: (m.dense_layers,) if m.dense_layers else (),
+    "ignore_keys": lambda m: (),
+}
 
 
 def _layered(model: Model) -> dict[str, object]:

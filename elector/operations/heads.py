@@ -18,7 +18,7 @@ def head(step: Step, run: Pass, x: Value, *, last_only: bool) -> Value:
 
     last_only : the last token of a sequence is all that is asked for.
     """
-    model, numbers = step.models.template, step.models.numbers
+    model = step.models.template
     scope, kind = Scope(run, Place(ModelSection.HEAD), run.times), model.head
     tokens, d = run.batch if last_only else run.tokens, x.width
     x = x.view(x.rows, d, run.times)
@@ -31,28 +31,44 @@ def head(step: Step, run: Pass, x: Value, *, last_only: bool) -> Value:
         if kind == "pooler" or model.head_dense:
             x = _pooled(step, scope, x)
     if kind == "classifier":
-        with_bias = None if model.family == "decoder" else Role.CLASSIFIER_BIAS
-        return logits(
-            step, scope, x, Matrix(Role.CLASSIFIER, numbers["labels"], Subset.HEAD), with_bias
-        )
+        return _classes(step, scope, x)
     if kind in ("token-classifier", "token-detection"):
         return _by_token(step, scope, x.view(run.tokens, d))
     if kind == "question-answering":
         matrix = Matrix(Role.SPAN_HEAD, np.full_like(d, 2.0), Subset.HEAD)
         return logits(step, scope, x.view(run.tokens, d), matrix, Role.SPAN_HEAD_BIAS)
-    if kind in ("masked-lm", "causal-lm", "pre-training"):
-        # A tied head is the token embedding once more, and trains only where that does.
-        subset = Subset.BODY if model.tied_embeddings else Subset.HEAD
-        matrix = Matrix(Role.VOCABULARY_HEAD, numbers["vocabulary"], subset)
-        with_bias = Role.VOCABULARY_HEAD_BIAS if model.vocabulary_bias else None
-        if kind == "causal-lm":
-            return logits(step, scope, _narrowed(step, scope, x.view(tokens, d)), matrix, with_bias)
-        if step.training:  # only the masked positions have a loss (Devlin et al. 2018)
-            x = x.gathered(run.batch * step.workload.predictions)
-        if model.head_transform:
-            x = _transformed(step, scope, x)
-        return logits(step, scope, x, matrix, with_bias)
+    if kind == "causal-lm":
+        return _vocabulary(step, scope, _narrowed(step, scope, x.view(tokens, d)))
+    if kind in ("masked-lm", "pre-training"):
+        return _masked(step, scope, x)
     return x
+
+
+def _masked(step: Step, scope: Scope, x: Value) -> Value:
+    """A score for every word at the masked positions; at all of them in inference."""
+    if step.training:  # only the masked positions have a loss (Devlin et al. 2018)
+        x = x.gathered(scope.run.batch * step.workload.predictions)
+    if step.models.template.head_transform:
+        x = _transformed(step, scope, x)
+    return _vocabulary(step, scope, x)
+
+
+def _classes(step: Step, scope: Scope, x: Value) -> Value:
+    """A score for every class; the classes of decoders have no bias."""
+    matrix = Matrix(Role.CLASSIFIER, step.models.numbers["labels"], Subset.HEAD)
+    decoder = step.models.template.family == "decoder"
+    return logits(step, scope, x, matrix, None if decoder else Role.CLASSIFIER_BIAS)
+
+
+def _vocabulary(step: Step, scope: Scope, x: Value) -> Value:
+    """A score for every word of the vocabulary."""
+    model = step.models.template
+    # A tied head is the token embedding once more, and trains only where that does.
+    subset = Subset.BODY if model.tied_embeddings else Subset.HEAD
+    matrix = Matrix(Role.VOCABULARY_HEAD, step.models.numbers["vocabulary"], subset)
+    return logits(
+        step, scope, x, matrix, Role.VOCABULARY_HEAD_BIAS if model.vocabulary_bias else None
+    )
 
 
 def _narrowed(step: Step, scope: Scope, x: Value) -> Value:

@@ -27,27 +27,27 @@ def expert_tensors(models: Models, index: int, place: Place) -> list[Tensor]:
     gates = 2.0 if model.experts_gated else 1.0
     every = experts * repeat
     gate = Role.EXPERT_GATE if model.experts_gated else None
-    found = [
+    tensors = [
         Tensor(Role.ROUTER, place, d * experts, repeat),
         Tensor(Role.EXPERT_IN, place, wide * f, gates * every, also=gate, used=used),
         Tensor(Role.EXPERT_OUT, place, f * wide, every, used=used),
     ]
     if model.router_bias:
-        found.append(Tensor(Role.ROUTER, place, experts, repeat, bias=True))
+        tensors.append(Tensor(Role.ROUTER, place, experts, repeat, bias=True))
     if model.expert_bias:
-        found.append(Tensor(Role.EXPERT_IN, place, f, gates * every, bias=True, used=used))
-        found.append(Tensor(Role.EXPERT_OUT, place, wide, every, bias=True, used=used))
+        tensors.append(Tensor(Role.EXPERT_IN, place, f, gates * every, bias=True, used=used))
+        tensors.append(Tensor(Role.EXPERT_OUT, place, wide, every, bias=True, used=used))
     if narrow.any():
-        found.append(Tensor(Role.EXPERT_DOWN, place, d * wide, repeat))
-        found.append(Tensor(Role.EXPERT_UP, place, wide * d, repeat))
+        tensors.append(Tensor(Role.EXPERT_DOWN, place, d * wide, repeat))
+        tensors.append(Tensor(Role.EXPERT_UP, place, wide * d, repeat))
     shared = shared_width(models, index)
     if shared.any():
         gate = Role.SHARED_GATE if model.experts_gated else None
-        found.append(Tensor(Role.SHARED_IN, place, d * shared, gates * repeat, also=gate))
-        found.append(Tensor(Role.SHARED_OUT, place, shared * d, repeat))
+        tensors.append(Tensor(Role.SHARED_IN, place, d * shared, gates * repeat, also=gate))
+        tensors.append(Tensor(Role.SHARED_OUT, place, shared * d, repeat))
         if model.shared_gate:
-            found.append(Tensor(Role.SHARED_WEIGHT, place, d, repeat))
-    return found
+            tensors.append(Tensor(Role.SHARED_WEIGHT, place, d, repeat))
+    return tensors
 
 
 def mixer_tensors(models: Models, index: int, place: Place, rank: int) -> list[Tensor]:
@@ -65,6 +65,13 @@ def _latent(models: Models, index: int, place: Place, pairs: int) -> list[Tensor
     nope, rope, value = (at(f"{n}_head_size", index) for n in ("nope", "rope", "value"))
     low, rank = at("q_lora_rank", index), at("kv_lora_rank", index)
     found, queries = [], heads * (nope + rope)
+    model = models.template
+    if model.attention_bias:  # of what is narrow: what is expanded from it has none
+        found.append(Tensor(Role.KEY_VALUE_DOWN, place, rank + rope, repeat, bias=True))
+        if low.any():
+            found.append(Tensor(Role.QUERY_DOWN, place, low, repeat, bias=True))
+    if model.output_bias:
+        found.append(Tensor(Role.OUTPUT, place, d, repeat, bias=True))
     if low.any():
         found.append(Tensor(Role.QUERY_DOWN, place, d * low, repeat))
         found.append(Tensor(Role.QUERY_DOWN_NORM, place, low, repeat))
@@ -110,28 +117,28 @@ def _scan(models: Models, index: int, place: Place, pairs: int) -> list[Tensor]:
     block, d = models.template.blocks[index], models.block["hidden"][index]
     inner, biases = s.inner, float(models.template.scan_bias)
     conv = float(block.kernel) + float(models.template.taps_bias)
-    found = [
+    tensors = [
         Tensor(Role.STATE_IN, place, d * s.projected, repeat),
         Tensor(Role.STATE_CONVOLUTION, place, s.convolved * conv, repeat),
         Tensor(Role.STATE_OUT, place, inner * d, repeat),
     ]
-    found += pair_tensors(place, Role.STATE_IN, pairs, (d, s.projected), repeat)
-    found += pair_tensors(place, Role.STATE_OUT, pairs, (inner, d), repeat)
+    tensors += pair_tensors(place, Role.STATE_IN, pairs, (d, s.projected), repeat)
+    tensors += pair_tensors(place, Role.STATE_OUT, pairs, (inner, d), repeat)
     if biases:
-        found.append(Tensor(Role.STATE_IN, place, s.projected, repeat, bias=True))
-        found.append(Tensor(Role.STATE_OUT, place, d, repeat, bias=True))
+        tensors.append(Tensor(Role.STATE_IN, place, s.projected, repeat, bias=True))
+        tensors.append(Tensor(Role.STATE_OUT, place, d, repeat, bias=True))
     if block.mixer == "mamba2":  # decay, skip and step of each head; a norm over all channels
-        found.append(Tensor(Role.STATE_UPDATE, place, 3.0 * s.heads, repeat))
-        found.append(Tensor(Role.STATE_NORM, place, inner, repeat))
+        tensors.append(Tensor(Role.STATE_UPDATE, place, 3.0 * s.heads, repeat))
+        tensors.append(Tensor(Role.STATE_NORM, place, inner, repeat))
     if block.mixer == "delta":  # decay and step of each head; one norm for all heads
-        found.append(Tensor(Role.STATE_UPDATE, place, 2.0 * s.heads, repeat))
-        found.append(Tensor(Role.STATE_NORM, place, s.head, repeat))
+        tensors.append(Tensor(Role.STATE_UPDATE, place, 2.0 * s.heads, repeat))
+        tensors.append(Tensor(Role.STATE_NORM, place, s.head, repeat))
     if block.mixer == "mamba":
         rank = s.groups
-        found += [
+        tensors += [
             Tensor(Role.STATE_PARAMETERS, place, inner * (rank + 2.0 * s.keys), repeat),
             Tensor(Role.STATE_STEP, place, rank * inner, repeat),
             Tensor(Role.STATE_STEP, place, inner, repeat, bias=True),
             Tensor(Role.STATE_UPDATE, place, inner * (s.keys + 1.0), repeat),
         ]
-    return found
+    return tensors

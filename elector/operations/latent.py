@@ -22,7 +22,7 @@ from elector.operations.flexibert import Heads
 from elector.operations.graph import Value, derived
 from elector.operations.indexer import index_scores
 from elector.operations.pairs import low_rank
-from elector.operations.passes import norm, norm_of
+from elector.operations.passes import bias, norm, norm_of
 from elector.operations.roles import Role
 from elector.operations.scope import Matrix, Product, Scope
 from elector.operations.step import Step
@@ -36,7 +36,7 @@ def latent_attention(step: Step, scope: Scope, index: int, x: Value) -> Value:
     nope, rope, value = (at(f"{n}_head_size", index) for n in ("nope", "rope", "value"))
     rank = at("kv_lora_rank", index)
     low, q = _queries(step, scope, index, x, heads * (nope + rope))
-    both = step.linear(scope, x, Matrix(Role.KEY_VALUE_DOWN, rank + rope))
+    both = _biased(step, scope, step.linear(scope, x, Matrix(Role.KEY_VALUE_DOWN, rank + rope)))
     shared = step.vector(scope, norm_of(step, Role.KEY_VALUE_DOWN_NORM), both.view(both.rows, rank))
     turned = step.vectors(
         scope, rotary(), [q.view(q.rows, heads * rope), both.view(both.rows, rope)]
@@ -61,10 +61,18 @@ def _queries(step: Step, scope: Scope, index: int, x: Value, width: Array) -> tu
     """What the indexer reads, and the queries: from a rank of their own where there is one."""
     rank, low = step.models.at("q_lora_rank", index), x
     if rank.any():
-        low = step.linear(scope, x, Matrix(Role.QUERY_DOWN, rank))
+        low = _biased(step, scope, step.linear(scope, x, Matrix(Role.QUERY_DOWN, rank)))
         low = norm(step, scope, Role.QUERY_DOWN_NORM, low)
     q = step.linear(scope, low, Matrix(Role.QUERY, width))
     return low, low_rank(step, scope, low, q, Role.QUERY)
+
+
+def _biased(step: Step, scope: Scope, y: Value) -> Value:
+    """The bias of a projection to a rank; projections from ranks have none."""
+    if not step.models.template.attention_bias:
+        return y
+    (y,) = step.vectors(scope, bias(step, Role.PROJECTION_BIAS), [y])
+    return y
 
 
 def _absorbed(step: Step, scope: Scope, index: int, parts: tuple[Value, Value, Value]) -> Value:

@@ -96,8 +96,8 @@ def scanned(step: Step, scope: Scope, index: int, x: Value) -> Value:
 
 def _out(step: Step, scope: Scope, index: int, y: Value) -> Value:
     """The projection back to the hidden width."""
-    found = step.linear(scope, y, Matrix(Role.STATE_OUT, step.models.block["hidden"][index]))
-    return low_rank(step, scope, y, found, Role.STATE_OUT)
+    projected = step.linear(scope, y, Matrix(Role.STATE_OUT, step.models.block["hidden"][index]))
+    return low_rank(step, scope, y, projected, Role.STATE_OUT)
 
 
 def _taps(kernel: int, mixer: str) -> VectorRecipe:

@@ -115,25 +115,25 @@ def _block(models: Models, index: int, rank: int) -> list[Tensor]:
     )
     place = place_of(model, index)
     norms = _norms(model, b)
-    found = _attention(models, index, repeat, rank) if b.mixer == "attention" else []
+    tensors = _attention(models, index, repeat, rank) if b.mixer == "attention" else []
     if b.mixer != "attention":
-        found = mixer_tensors(models, index, place, rank)
+        tensors = mixer_tensors(models, index, place, rank)
     else:
-        found += index_tensors(models, index, place, d)
+        tensors += index_tensors(models, index, place, d)
     if norms:
-        found.append(Tensor(Role.NORMS, place, d, norms * repeat))
-    found += _feed_forward(models, index, place, repeat)
+        tensors.append(Tensor(Role.NORMS, place, d, norms * repeat))
+    tensors += _feed_forward(models, index, place, repeat)
     vectors = models.at("vectors", index)
     if vectors.any():
-        found.append(Tensor(Role.LAYER_VECTORS, place, vectors, repeat))
-    found += _special_heads(models, index, place)
+        tensors.append(Tensor(Role.LAYER_VECTORS, place, vectors, repeat))
+    tensors += _special_heads(models, index, place)
     before = models.width_before(index)
     if before is not None and not b.cross_attention and not b.causal:
         changes = repeat * (before != d)
         if changes.any():
-            found.append(Tensor(Role.RESIZE, place, before * d, changes))
-            found.append(Tensor(Role.RESIZE, place, d, changes, bias=True))
-    return found
+            tensors.append(Tensor(Role.RESIZE, place, before * d, changes))
+            tensors.append(Tensor(Role.RESIZE, place, d, changes, bias=True))
+    return tensors
 
 
 def _norms(model: Model, b: Block) -> float:
@@ -156,50 +156,50 @@ def _attention(models: Models, index: int, repeat: Array, rank: int) -> list[Ten
         values = block["kv_heads"][index] * own
         narrow, copies = block["kv_heads"][index] * (e + own), 1.0
         out = block["heads"][index] * own
-    found = [
+    tensors = [
         Tensor(Role.QUERY, place, d * wide, attentions),
         Tensor(Role.KEY_VALUE, place, d * narrow, copies * attentions),
         Tensor(Role.OUTPUT, place, out * d, attentions),
     ]
     if model.attention_gate != "none":
         gates = out if model.attention_gate == "element" else block["heads"][index]
-        found.append(Tensor(Role.ATTENTION_GATE, place, d * gates, attentions))
+        tensors.append(Tensor(Role.ATTENTION_GATE, place, d * gates, attentions))
     if model.attention_bias:
         keys = copies if model.key_bias else copies - 1.0
-        found.append(Tensor(Role.QUERY, place, wide, attentions, bias=True))
-        found.append(Tensor(Role.KEY_VALUE, place, narrow, keys * attentions, bias=True))
+        tensors.append(Tensor(Role.QUERY, place, wide, attentions, bias=True))
+        tensors.append(Tensor(Role.KEY_VALUE, place, narrow, keys * attentions, bias=True))
     if model.output_bias:
-        found.append(Tensor(Role.OUTPUT, place, d, attentions, bias=True))
+        tensors.append(Tensor(Role.OUTPUT, place, d, attentions, bias=True))
     if model.qk_norm != "none":
         own = {"head": 2.0 * e, "width": wide + narrow, "heads": wide + narrow}[model.qk_norm]
-        found.append(Tensor(Role.QUERY_KEY_NORM, place, own, _vectors(model.norm) * repeat))
+        tensors.append(Tensor(Role.QUERY_KEY_NORM, place, own, _vectors(model.norm) * repeat))
     for role, width in ((Role.QUERY, wide), (Role.VALUE, values)):
-        found += pair_tensors(place, role, rank, (d, width), attentions)
-    return found
+        tensors += pair_tensors(place, role, rank, (d, width), attentions)
+    return tensors
 
 
 def _feed_forward(models: Models, index: int, place: Place, repeat: Array) -> list[Tensor]:
     """A chain: hidden to the first stack, each stack to the next, the last one to hidden."""
-    model, found = models.template, []
+    model, tensors = models.template, []
     b, d = model.blocks[index], models.block["hidden"][index]
     if b.experts:
-        found = expert_tensors(models, index, place)
+        tensors = expert_tensors(models, index, place)
     if not b.feeds or (b.experts and not b.beside):
-        return found
+        return tensors
     width = d
     stacks = models.feed_forward[index]
     for s, f in enumerate(stacks):
         number = s + 1 if len(stacks) > 1 else 0
         ins = (2.0 if model.gated else 1.0) * repeat * (f > 0)
         gate = Role.FEED_FORWARD_GATE if model.gated else None
-        found.append(Tensor(Role.FEED_FORWARD_IN, place, width * f, ins, also=gate, index=number))
+        tensors.append(Tensor(Role.FEED_FORWARD_IN, place, width * f, ins, also=gate, index=number))
         if model.feed_forward_bias:
-            found.append(Tensor(Role.FEED_FORWARD_IN, place, f, ins, bias=True, index=number))
+            tensors.append(Tensor(Role.FEED_FORWARD_IN, place, f, ins, bias=True, index=number))
         width = np.where(f > 0, f, width)
-    found.append(Tensor(Role.FEED_FORWARD_OUT, place, width * d, repeat))
+    tensors.append(Tensor(Role.FEED_FORWARD_OUT, place, width * d, repeat))
     if model.feed_forward_bias:
-        found.append(Tensor(Role.FEED_FORWARD_OUT, place, d, repeat, bias=True))
-    return found
+        tensors.append(Tensor(Role.FEED_FORWARD_OUT, place, d, repeat, bias=True))
+    return tensors
 
 
 def _special_heads(models: Models, index: int, place: Place) -> list[Tensor]:

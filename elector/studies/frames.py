@@ -45,14 +45,25 @@ def evaluate(table: Any, *, technology: Technology | None = None) -> pd.DataFram
 
 
 def sweep(
-    table: Any, *, technology: Technology | None = None, settings: bool = False
+    table: Any,
+    *,
+    technology: Technology | None = None,
+    settings: bool = False,
+    uncertainty: bool = False,
+    samples: int = 1000,
+    seed: int = 0,
 ) -> pd.DataFrame:
     """As `elector sweep`: as `evaluate`, but a row that cannot be read fills the column `error`.
 
     settings : also say what every setting of a row was resolved to.
+    uncertainty : also give the 90 % interval of each result in columns NAME_low and NAME_high.
+    samples, seed : draws of constants and errors behind it (elector.studies.uncertainty).
     """
+    from elector.studies.uncertainty import Sampling  # few ask for it
+
+    sampling = Sampling.of(technology, samples, seed) if uncertainty else None
     frame, rows = _read(table)
-    return _frame(run_sweep(rows, technology, settings), frame)
+    return _frame(run_sweep(rows, technology, settings, sampling), frame)
 
 
 def _read(table: Any) -> tuple[pd.DataFrame, SweepTable]:

@@ -104,7 +104,7 @@ def _priced(price: Price, factors: Factors, size: float | None = None) -> Term:
     """What a term says of its price, and what the price is multiplied by."""
     rows, text = list(price.rows), ""
     if size is not None and price.law != "constant":
-        text = words(price.law, size, price.floor)
+        text = words(price.law, size, float(price.floor))
         factors = [(text, float(price.factor(size))), *factors]
         rows += [price.floor_row] if size < price.floor else []
     return {

@@ -283,8 +283,9 @@ def _technology() -> Schema:
             "law": {"enum": ["", *LAWS]},
             "source": _TEXT,
             "evidence": {"enum": list(EVIDENCE)},
-            "verified": {"enum": ["", "yes", "no", True, False]},
+            "verified": {"enum": ["", "yes", "two", "no", True, False]},
             "note": {"type": "string"},
+            "looked_for": {"type": "string"},
         },
         required=["part", "quantity", "value", "unit", "node_nm", "source", "evidence"],
     )

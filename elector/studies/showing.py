@@ -132,7 +132,7 @@ def _hybrid(loaded: Accelerator) -> dict[str, Any]:
 def as_yaml(described: Mapping[str, Any]) -> str:
     """The file of one's own that says the same: every setting with its unit and meaning.
 
-    found : what `show` found.
+    described : what `show` found.
     """
     import yaml
 

@@ -52,14 +52,14 @@ def side_by_side(
         )
     for name in metrics:
         _require_scalar(name)
-    found = [simulate(model, a, settings=settings, technology=technology) for a in accelerators]
+    costs = [simulate(model, a, settings=settings, technology=technology) for a in accelerators]
     return [
         ResultRecord(
-            _compared(entry, found[0], metrics),
+            _compared(entry, costs[0], metrics),
             f"{model} on {entry['accelerator']}",
             [(n, str(entry[n])) for n in metrics],
         )
-        for entry in found
+        for entry in costs
     ]
 
 

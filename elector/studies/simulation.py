@@ -16,7 +16,6 @@ from elector.cost.pricing import Cost
 from elector.cost.results import registry
 from elector.describe.layered import NAME
 from elector.describe.model import HEAD_TYPES, Models
-from elector.evaluation.accelerators import load_accelerator
 from elector.evaluation.path import evaluate
 from elector.evaluation.resolve import resolve
 from elector.evaluation.resolved import resolved
@@ -24,6 +23,7 @@ from elector.technology import Technology
 
 if TYPE_CHECKING:
     from elector.events.trace import Trace
+    from elector.studies.uncertainty import Sampling
 
 Array = np.ndarray
 
@@ -49,6 +49,7 @@ def simulate(
     operations: bool = False,
     uncertainty: bool = False,
     samples: int = 1000,
+    seed: int = 0,
 ) -> ResultRecord:
     """Costs of one design: the JSON of `elector simulate`.
 
@@ -59,7 +60,7 @@ def simulate(
     technology : prices; the shipped tables by default.
     operations : also list every operation.
     uncertainty : also give the 90 % interval of each result: NAME_low, NAME_high
-        (elector.studies.uncertainty). samples : draws of constants and errors behind it.
+        (elector.studies.uncertainty). samples, seed : draws of constants and errors behind it.
 
     An infeasible design has `feasible` False, a `reason`, and None for every cost. A pruned one
     has `sparsity`: what its densities rest on, and its costs without pruning. `settings` has
@@ -80,28 +81,24 @@ def simulate(
     found["settings"] = resolved(columns, 1)[0]
     found["version"] = VERSION
     if uncertainty:
-        _add_intervals(found, columns, technology, samples)
+        from elector.studies.uncertainty import Sampling  # few ask for it
+
+        _add_intervals(found, columns, Sampling.of(technology, samples, seed))
     if operations:
         found["operations"] = cost.operations if cost.feasible[0] else None
     return ResultRecord(found, f"{model} on {accelerator}", _headline(found))
 
 
 def _add_intervals(
-    found: dict[str, object],
-    columns: Mapping[str, Column],
-    technology: Technology | None,
-    samples: int,
+    found: dict[str, object], columns: Mapping[str, Column], sampling: Sampling
 ) -> None:
     """Puts the interval of each result behind it, and where they come from into the notes."""
-    from elector.studies.uncertainty import intervals  # few ask for it
+    from elector.studies.uncertainty import intervals
 
-    settings = found["settings"]
-    assert isinstance(settings, dict) and isinstance(found["notes"], list)
-    plain = {key: entry["value"] for key, entry in settings.items()}
-    plain["machine"] = load_accelerator(str(found["accelerator"])).machine.name
-    bounds, said = intervals(columns, plain, technology, samples)
-    found |= bounds
-    found["notes"] += said
+    bounds, said = intervals(columns, 1, sampling)
+    assert isinstance(found["notes"], list)
+    found |= {name: float(values[0]) for name, values in bounds.items() if np.isfinite(values[0])}
+    found["notes"] += said if found["feasible"] else []
 
 
 def _headline(found: Mapping[str, object]) -> list[tuple[str, str]]:

@@ -11,19 +11,23 @@ NAME.latency_s and so on; those of the chip and the model alone keep their plain
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from elector.base.errors import InputError
 from elector.base.table import Column
 from elector.base.version import VERSION
-from elector.cost.results import registry
+from elector.cost.results import ENDS, registry
 from elector.evaluation.resolved import resolved
 from elector.studies.pruning import SPARSITY, warnings
 from elector.studies.simulation import Swept, sweep
 from elector.studies.sweep_table import REMARKS, SETTINGS, STATUS, SweepTable
 from elector.technology import Technology
+
+if TYPE_CHECKING:
+    from elector.studies.uncertainty import Sampling
 
 
 @dataclass(frozen=True)
@@ -49,11 +53,15 @@ class _Remarks:
 
 
 def run_sweep(
-    table: SweepTable, technology: Technology | None = None, settings: bool = False
+    table: SweepTable,
+    technology: Technology | None = None,
+    settings: bool = False,
+    sampling: Sampling | None = None,
 ) -> SweepResult:
     """Evaluate every row that can be read, in one go for each workload.
 
-    settings : also say what every setting of a row was resolved to.
+    settings : also say what every setting of a row was resolved to. sampling : also give the 90 %
+    interval of each result, drawn so, in columns NAME_low and NAME_high behind it.
     """
     readable = np.ones(len(table), dtype=bool)
     readable[list(table.errors)] = False
@@ -68,6 +76,8 @@ def run_sweep(
             for row, error in swept.errors.items():
                 errors.setdefault(int(good[row]), error)
             _remark(remarks, workload, columns, swept, settings)
+            if sampling is not None:
+                found[workload] = _with_intervals(remarks, workload, columns, swept, sampling)
     place = np.full(len(table), -1, dtype=np.intp)
     place[good] = np.arange(good.size)
     return _result(table, found, place, errors, remarks)
@@ -94,6 +104,33 @@ def _remark(
                 place = "" if key.startswith(("model.", "accelerator.")) else middle
                 for name, value in entry.items():
                     remarks.settings[row][f"{SETTINGS}.{place}{key}.{name}"] = value
+
+
+def _with_intervals(
+    remarks: _Remarks,
+    workload: str,
+    columns: dict[str, Column],
+    swept: Swept,
+    sampling: Sampling,
+) -> Swept:
+    """The costs with the ends of intervals as further scalars; what they rest on is a remark."""
+    from elector.studies.uncertainty import intervals  # few ask for it
+
+    cost, rows = swept.cost, np.flatnonzero(swept.place >= 0)
+    if cost is None:
+        return swept
+    kept = {key: column.take(rows).compact() for key, column in columns.items()}
+    bounds, said = intervals(kept, rows.size, sampling)
+    start = f"{workload}: " if workload else ""
+    for row, feasible, text in zip(rows.tolist(), cost.feasible.tolist(), said, strict=True):
+        remarks.notes[row] += [start + text] if feasible else []
+    scalars: dict[str, np.ndarray] = {}
+    for name, values in cost.scalars.items():
+        scalars[name] = values
+        scalars |= {
+            f"{name}_{end}": bounds[f"{name}_{end}"] for end in ENDS if f"{name}_{end}" in bounds
+        }
+    return replace(swept, cost=replace(cost, scalars=scalars))
 
 
 def _pruning(columns: dict[str, Column]) -> list[list[str]]:
@@ -162,7 +199,8 @@ def _values(found: dict[str, Swept], place: np.ndarray) -> dict[str, list[float]
             continue
         at = np.where(place >= 0, swept.place[place], -1)
         for name in swept.cost.names():
-            shared = not workload or registry().get(name).shared
+            metric = registry().get(registry().bounded(name) or name)
+            shared = not workload or metric.shared
             column, named = swept.cost.scalar(name)[at], name if shared else f"{workload}.{name}"
             values[named] = np.fmax(values[named], column) if named in values else column
     return {name: column.tolist() for name, column in values.items()}

@@ -31,7 +31,7 @@ MOST_RAGGED = 100_000
 MOST_COLUMNS = 100_000
 #: Rows that are read at once: few, so that they are gone before the collector looks at them.
 _PIECE = 64
-PASSED_THROUGH = ("id", "accuracy", "accuracy_std")
+PASSED_THROUGH = ("id", "accuracy", "accuracy_std", "accuracy_low", "accuracy_high")
 STATUS = ("feasible", "reason", "error")
 #: What else a sweep says of each row; `settings.KEY.value` and `.default` where asked for.
 REMARKS = ("notes", "version")
@@ -66,6 +66,7 @@ class Kinds:
         first, dot, rest = name.partition(".")
         if dot and first in self.workloads:
             name = rest
+        name = registry().bounded(name) or name
         metric = registry().metrics.get(name.partition(".")[0])
         known = metric is not None and bool(metric.axis) == ("." in name)
         return known or name in (*STATUS, *REMARKS) or first == SETTINGS

@@ -85,12 +85,12 @@ class TrainingPlan:
 class PhaseStep:
     """One step of a phase: its record, and what lies behind it."""
 
-    found: Record
+    record: Record
     chunk: Chunk
 
     def number(self, name: str) -> float:
         """A result; NaN where the step is infeasible."""
-        value = self.found.get(name)
+        value = self.record.get(name)
         return float("nan") if value is None else float(str(value))
 
     @property
@@ -358,13 +358,13 @@ def _phase(phase: Phase, step: PhaseStep) -> Record:
         "accelerator": phase.accelerator.name,
         "trainable": phase.trainable,
         "steps": phase.steps,
-        "feasible": step.found["feasible"],
-        "reason": step.found["reason"],
+        "feasible": step.record["feasible"],
+        "reason": step.record["reason"],
         "step_latency_s": _shown(step.number("latency_s")),
         "step_energy_j": _shown(step.number("energy_j")),
         "latency_s": _shown(phase.steps * step.number("latency_s")),
         "energy_j": _shown(phase.steps * step.number("energy_j")),
-        "area_mm2": step.found["area_mm2"],
+        "area_mm2": step.record["area_mm2"],
         "writes_per_cell": phase.steps * step.wear,
         "lifetime_years": _years(step.endurance, step.wear, step.number("latency_s")),
     }
@@ -386,8 +386,8 @@ def _switched(plan: TrainingPlan, steps: list[PhaseStep], technology: Technology
         "write": _written(steps[before + 1]),
         "side_by_side": {
             "steps": count,
-            "feasible": beside.found["feasible"],
-            "reason": beside.found["reason"],
+            "feasible": beside.record["feasible"],
+            "reason": beside.record["reason"],
             "step_latency_s": _shown(beside.number("latency_s")),
             "step_energy_j": _shown(beside.number("energy_j")),
             "latency_s": _shown(count * beside.number("latency_s")),

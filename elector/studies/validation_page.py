@@ -52,9 +52,9 @@ def write_page(path: Path, results: Sequence[CaseResult], data: str | None) -> N
 
 def page(results: Sequence[CaseResult], data: str | None) -> str:
     """HTML of the results of one run; data : the file of the cases where it was not the shipped."""
-    found = groups(results)
+    judged = groups(results)
     source = html.escape(str(data)) if data else "the shipped cases"
-    plots = "".join(_plot(group, results) for group in found)
+    plots = "".join(_plot(group, results) for group in judged)
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>Predicted against measured</title>
 <meta name="viewport" content="width=device-width, initial-scale=1">
@@ -63,7 +63,7 @@ def page(results: Sequence[CaseResult], data: str | None) -> str:
 <p>elector {html.escape(VERSION)}, {source}: {len(results)} cases. An outcome is judged by its
 group: the median absolute error against the bar. Rows that a constant was fitted on are open
 circles, rows that none was fitted on are filled.</p>
-<h2>Groups</h2>{_group_table(found)}
+<h2>Groups</h2>{_group_table(judged)}
 <h2>Pictures</h2><div class="plots">{plots}</div>
 <h2>Cases</h2>{_case_table(results)}
 </body></html>

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+
+import numpy as np
 
 from elector.base import paths
 from elector.base.errors import InputError
 from elector.base.table import DATA, load_yaml
 from elector.technology import laws
+from elector.technology.draws import words
 from elector.technology.price import Price, between, from_row, group, product, scaled, total
 from elector.technology.rows import (
     ConstantRow,
@@ -28,13 +30,13 @@ from elector.technology.scaling import Scaling
 class Technology:
     """The constants, by (part, quantity).
 
-    draws : technologies with other values of the constants, under all of which designs are priced
-        in one call (`drawn`); none by default.
+    draws : S, where constants have S values under all of which designs are priced in one call
+        (`drawn`); 0 by default.
     """
 
     table: Mapping[tuple[str, str], tuple[ConstantRow, ...]]
     scaling: Scaling
-    draws: tuple[Technology, ...] = ()
+    draws: int = 0
     _prices: dict[tuple[str, str, float], Price] = field(default_factory=dict, repr=False)
 
     @classmethod
@@ -71,42 +73,22 @@ class Technology:
         sizes = {len(drawn) for drawn in values.values()}
         if len(sizes) != 1 or 0 in sizes:
             raise InputError("every constant needs the same number of draws, at least one")
-        for id, drawn in values.items():
-            self.row(id)
-            if not all(math.isfinite(value) and value >= 0 for value in drawn):
+        arrays = {id: np.array(drawn, dtype=float) for id, drawn in values.items()}
+        known = {row.id for row in self.rows}
+        for id, array in arrays.items():
+            if id not in known:
+                self.row(id)  # says which there are
+            if not (np.isfinite(array).all() and array.min() >= 0):
                 raise InputError("must be finite and not negative", field=id)
-        ladders = {
-            pair: ladder
-            for pair, ladder in self.table.items()
-            if any(row.id in values for row in ladder)
-        }
-        draws = tuple(self._draw(ladders, values, s) for s in range(sizes.pop()))
-        return replace(self, draws=draws, _prices={})
-
-    def _draw(
-        self,
-        ladders: Mapping[tuple[str, str], tuple[ConstantRow, ...]],
-        values: Mapping[str, Sequence[float]],
-        s: int,
-    ) -> Technology:
-        """Draw number `s`. ladders : those with a row that has another value."""
         changed = {
-            pair: tuple(
-                replace(row, value=float(values[row.id][s])) if row.id in values else row
-                for row in ladder
-            )
-            for pair, ladder in ladders.items()
+            pair: tuple(replace(row, value=arrays.get(row.id, row.value)) for row in ladder)
+            for pair, ladder in self.table.items()
+            if any(row.id in arrays for row in ladder)
         }
-        scaling = self.scaling
-        if any(part == "scaling" for part, _ in changed):
-            known = {**self.table, **changed}
-            scaling = Scaling.of(
-                row for (p, _), rows in known.items() if p == "scaling" for row in rows
-            )
-        found = replace(self, table={**self.table, **changed}, scaling=scaling, _prices={})
-        # The same parts, and so the same names: looked up once.
-        found.__dict__["parts"] = self.parts
-        return found
+        table = {**self.table, **changed}
+        rows = (row for (part, _), found in table.items() if part == "scaling" for row in found)
+        size = sizes.pop()
+        return replace(self, table=table, scaling=Scaling.of(rows), draws=size, _prices={})
 
     def fresh(self) -> Technology:
         """The same technology, of which no price was asked yet."""
@@ -147,13 +129,13 @@ class Technology:
         node_nm : the node [nm].
         """
         key = (part, quantity, float(node_nm))
-        found = self._prices.get(key)
-        if found is None:
+        known = self._prices.get(key)
+        if known is None:
             check_node(key[2])
             spec = _composed(quantity) if " " in quantity else self._known(part, quantity)
             priced = self._priced(spec, self._known_part(part), key[2])
-            found = self._prices[key] = self._by_law(priced)
-        return found
+            known = self._prices[key] = self._by_law(priced)
+        return known
 
     def _by_law(self, price: Price) -> Price:
         """The price with the constants of its law."""
@@ -211,7 +193,8 @@ class Technology:
             return between(ladder, node)
         nearest = low if node < (low.node or 0.0) else high
         by = self.scaling.ratio(spec.scaling, nearest.node or node, node)
-        note = f"{nearest.text} at {nearest.node:g} nm x {by.value:.4g} to {node:g} nm ({by.rule})"
+        ratio = words(by.value, ".4g")
+        note = f"{nearest.text} at {nearest.node:g} nm x {ratio} to {node:g} nm ({by.rule})"
         return scaled((nearest,), nearest.value * by.value, note, by.rows)
 
     def _from_formula(self, spec: PartQuantity, part: str, node: float) -> Price:

@@ -10,6 +10,7 @@ from pathlib import Path
 from elector.base import units
 from elector.base.errors import InputError
 from elector.base.table import DATA, read_csv
+from elector.technology.draws import Number
 from elector.technology.laws import LAWS
 
 #: From the firmest to the weakest; a price is as weak as the weakest row it rests on.
@@ -17,8 +18,11 @@ EVIDENCE = ("measured", "published", "synthesis", "derived", "scaled", "assumed"
 #: Technology nodes that can be priced [nm].
 NODE_LOW, NODE_HIGH = 3.0, 180.0
 
+#: Whether a figure was read in its source, alike in two works that quote it, or in one of them.
+VERIFIED = ("yes", "two", "no")
+
 _REQUIRED = ("part", "quantity", "value", "unit", "node_nm", "source", "evidence")
-_OPTIONAL = ("law", "verified", "note")
+_OPTIONAL = ("law", "verified", "note", "looked_for")
 
 
 @dataclass(frozen=True)
@@ -44,15 +48,17 @@ class PartQuantity:
 class ConstantRow:
     """One constant.
 
-    value : in SI. unit : SI unit. text : value and unit as written.
+    value : in SI; (S,) under S draws. unit : SI unit. text : value and unit as written.
     node : technology node [nm], or None where it holds at every node.
     law : what the value is to be multiplied by (elector.technology.laws).
+    looked_for : where a firmer figure was looked for, and what was found there.
+    agreed : whether it was read not in its source, but alike in two works that quote it.
     verified : False where the figure was read in a publication that quotes the source.
     """
 
     part: str
     quantity: str
-    value: float
+    value: Number
     unit: str
     node: float | None
     law: str
@@ -63,6 +69,8 @@ class ConstantRow:
     text: str
     file: str
     line: int
+    looked_for: str = ""
+    agreed: bool = False
 
     @property
     def id(self) -> str:
@@ -145,6 +153,7 @@ def _row(
             raise InputError(f"line {line}: has no {column}", file=path, field=column)
     part, quantity = cells["part"], cells["quantity"]
     spec = _pair(part, quantity, path, line, parts)
+    verified = _choice(cells.get("verified") or "yes", "verified", VERIFIED, path, line)
     return ConstantRow(
         part=part,
         quantity=quantity,
@@ -154,9 +163,10 @@ def _row(
         law=_choice(cells.get("law") or "constant", "law", LAWS, path, line),
         source=cells["source"],
         evidence=_choice(cells["evidence"], "evidence", EVIDENCE, path, line),
-        verified=_choice(cells.get("verified") or "yes", "verified", ("yes", "no"), path, line)
-        == "yes",
+        verified=verified != "no",
+        agreed=verified == "two",
         note=cells.get("note", ""),
+        looked_for=cells.get("looked_for", ""),
         text=f"{cells['value']} {cells['unit']}".removesuffix(" 1"),
         file=str(path),
         line=line,

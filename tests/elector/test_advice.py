@@ -14,6 +14,7 @@ from elector.base.errors import InputError
 from elector.describe.formats import list_models, load_model
 from elector.describe.formats.described import from_mapping
 from elector.describe.formats.hf.advice import brief
+from elector.describe.formats.hf.types import kinds, refused
 
 #: Widths of LLAMA: 32 layers of 4096 in 32 heads of 128, a feed-forward of 11008.
 WIDTH, LAYERS, INNER = 4096, 32, 11008
@@ -101,3 +102,18 @@ def test_short_files_have_no_list_of_blocks() -> None:
     assert brief(load_model("mistral-7b"))["window"] == 4096
     assert brief(load_model("deepseek-v3"))["dense_layers"] == 3
     assert not {"blocks", "pattern"} & set(brief(load_model("deepseek-v3")))
+
+
+def test_a_known_type_that_is_refused_says_what_is_not_described() -> None:
+    reasons = refused()
+    assert not set(reasons) & set(kinds())
+    assert all("(" in reason for reason in reasons.values())
+
+
+@pytest.mark.parametrize(
+    ("kind", "key"),
+    [("deepseek_v4", "compress_ratios"), ("kimi_linear", "linear_attn_config"), ("swin", "window")],
+)
+def test_the_key_that_matters_is_named(tmp_path: Path, kind: str, key: str) -> None:
+    said = hint(tmp_path, {"model_type": kind, "architectures": ["X"]})
+    assert "not described" in said and key in said

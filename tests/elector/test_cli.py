@@ -389,3 +389,14 @@ def test_help_needs_no_numpy() -> None:
         "assert 'numpy' not in sys.modules and 'yaml' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True)
+
+
+def test_a_wrapped_line_keeps_units_and_paths_whole() -> None:
+    from elector.cli.text import paragraph
+
+    words = "leakage 73.6 mJ instead of 52.2 mJ, in results/a-very-long-name/with-parts"
+    for width in range(20, 80):
+        lines = paragraph(words, width=width).splitlines()
+        assert " ".join(line.strip() for line in lines) == words
+        for whole in ("73.6 mJ", "52.2 mJ", "results/a-very-long-name/with-parts"):
+            assert any(whole in line for line in lines)

@@ -12,7 +12,7 @@ from elector.base.table import DATA, read_csv
 from elector.describe.numbers import formats, precisions
 from elector.machines.gpu.kernels import elements_of_vector
 from elector.machines.gpu.stacks import stacks
-from elector.operations.roles import Part
+from elector.operations.roles import RowPart
 
 FOUR = ("nvfp4", "mxfp4")
 #: Dense operations a second in 4 bits of the data sheets.
@@ -83,9 +83,9 @@ def test_matrices_of_layers_are_stored_in_it_and_the_rest_in_16_bits(
 def test_nothing_is_unpacked_where_products_are_in_it(name: str) -> None:
     """Stored in it and multiplied in 16 bits, every value is unpacked."""
     built = operations("gpt2", accelerator="b200-sxm-192gb", precision=name)
-    assert not any(row.part is Part.UNPACKED for row in built.rows)
+    assert not any(row.part is RowPart.UNPACKED for row in built.rows)
     stored = operations("gpt2", accelerator="b200-sxm-192gb", precision="bf16", weights=name)
-    assert any(row.part is Part.UNPACKED for row in stored.rows)
+    assert any(row.part is RowPart.UNPACKED for row in stored.rows)
     assert np.array_equal(built.macs, stored.macs)
 
 

@@ -102,3 +102,31 @@ def test_the_page_in_a_browser(tmp_path: Path) -> None:
             seconds = sum(float(row["seconds"]) for row in csv.DictReader(stream))
         assert seconds == pytest.approx(sum(op["seconds"] for op in found["operations"]))
         assert browser.errors(driver) == [] and browser.requested(driver) == []
+
+
+@pytest.mark.slow
+@browser.NEEDED
+def test_ticks_of_any_range_are_few_and_evidence_has_its_colours(tmp_path: Path) -> None:
+    """From a hundredth of a power of ten to thirty powers; zoomed in as far as a hand goes."""
+    page = tmp_path / "page.html"
+    run("report", "bert-tiny", "tpu-v4i", "--out", str(page))
+    ranges = [(low, low * 10**width) for low in (1.1e-9, 0.3, 1.0, 8.7, 4e12) for width in WIDTHS]
+    script = """
+      const code = DECADES(), major = new Function("cb_data", code.major_code);
+      return arguments[0].map(([start, end]) => major({start, end}));"""
+    with browser.opened(page) as driver:
+        for (low, high), ticks in zip(ranges, driver.execute_script(script, ranges), strict=True):
+            assert 2 <= len(ticks) <= 10 and ticks == sorted(set(ticks)), (low, high, ticks)
+            assert all(low * (1 - 1e-6) <= tick <= high * (1 + 1e-6) for tick in ticks)
+            if high / low > 2:
+                assert len(ticks) <= 6, (low, high, ticks)
+        colour = "return [colourOf('another'), colourOf('assumed')]"
+        assert driver.execute_script(colour)[1] == "#cc6677"
+        assert "background:#cc6677" in page_source(driver)
+
+
+WIDTHS = (0.31, 0.5, 0.8, 1.0, 1.3, 2.0, 3.0, 4.5, 7.0, 12.0, 30.0)
+
+
+def page_source(driver: Any) -> str:
+    return str(driver.page_source).replace("background: ", "background:")

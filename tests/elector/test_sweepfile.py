@@ -283,3 +283,17 @@ def test_rows_that_cannot_be_read_fail_in_junit(tmp_path: Path) -> None:
     assert len(failed) == 1 and "systolix" in str(failed[0].get("name"))
     assert "systolix" in str(failed[0][0].get("message"))
     assert run(*words[:-1], str(tmp_path)).exit_code == 2
+
+
+def test_a_printed_sweep_reads_like_the_other_tables(tmp_path: Path) -> None:
+    """Settings by their last name and with their unit, numbers rounded, whatever was given."""
+    text = "note.why,note.score,model,accelerator,accelerator.sram,workload.batch\n"
+    text += "a,92.41947614387698,bert-tiny,systolic,8000000,1\n"
+    text += "b,nan,bert-tiny,systolic,4 MiB,2\nc,3,bert-tiny,systolic,,many\n"
+    done = run("sweep", written(tmp_path, text), "--format", "table")
+    assert done.exit_code == 4
+    heading, first, second, *_ = done.stdout.splitlines()
+    assert heading.split() == ["why", "score", "sram", "batch", "latency_s", "energy_j", "area_mm2"]
+    assert first.split()[:5] == ["a", "92.42", "8.00", "MB", "1"]
+    assert second.split()[:5] == ["b", "nan", "4", "MiB", "2"]
+    assert max(map(len, done.stdout.splitlines())) <= 80

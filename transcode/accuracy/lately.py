@@ -26,13 +26,13 @@ class Lately:
 
     def look(self, keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(M, 2) values of (M,) keys, NaN where there are none; and (M,) bool, where there are."""
-        found = np.full((len(keys), 2), np.nan)
+        values = np.full((len(keys), 2), np.nan)
         if len(self) == 0:
-            return found, np.zeros(len(keys), dtype=bool)
+            return values, np.zeros(len(keys), dtype=bool)
         at = np.minimum(np.searchsorted(self.keys, keys), len(self) - 1)
         there = self.keys[at] == keys
-        found[there] = self.values[at[there]]
-        return found, there
+        values[there] = self.values[at[there]]
+        return values, there
 
     def add(self, keys: np.ndarray, values: np.ndarray) -> None:
         """Remembers (M, 2) values of (M,) sorted keys that are not among those there are."""

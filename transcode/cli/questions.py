@@ -129,11 +129,11 @@ def show(run: Path, id: int, as_file: bool, format: str) -> None:
     from transcode.cli import report_design
 
     no_format_beside_yaml(as_file)
-    found = runs.query.settled(run, lambda recorded: runs.design.design(recorded, id))
+    design = runs.query.settled(run, lambda recorded: runs.design.design(recorded, id))
     if as_file:
-        click.echo(report_design.as_yaml(found), nl=False)
+        click.echo(report_design.as_yaml(design), nl=False)
     else:
-        report_design.shown(found, format)
+        report_design.shown(design, format)
 
 
 @click.command()

@@ -113,14 +113,14 @@ def _at(picture: Picture, rows: np.ndarray) -> Picture:
     return replace(picture, axes=axes)
 
 
-def _bars(picture: Picture, rows: np.ndarray, columns: Columns) -> str:
-    """The name of the objective with error bars; their lengths, in its own unit, as columns."""
-    if picture.bars is None:
-        return ""
-    size = picture.axes[-1].size
-    columns.numbers("low", (picture.bars[0, rows] * size).astype(np.float32))
-    columns.numbers("high", (picture.bars[1, rows] * size).astype(np.float32))
-    return picture.axes[-1].name
+def _bars(picture: Picture, rows: np.ndarray, columns: Columns) -> list[str]:
+    """Names of the objectives with error bars; their lengths, in its own unit, as columns."""
+    for axis in picture.axes:
+        if axis.name in picture.bars:
+            low, high = picture.bars[axis.name][:, rows] * axis.size
+            columns.numbers(f"low:{axis.name}", low.astype(np.float32))
+            columns.numbers(f"high:{axis.name}", high.astype(np.float32))
+    return list(picture.bars)
 
 
 def _parallel(
@@ -145,7 +145,7 @@ def body(found: Gathered) -> str:
             '<h2 id="front">The front</h2>',
             "<p class=soft>Point at a design to see it, click to open it, drag to choose some: "
             "every view shows the same choice. Numbered: the knee and the best of each objective."
-            + (" Bars: one standard deviation." if found.told["bars"] else "")
+            + _bars_said(found.picture)
             + (" Red cross: the baseline." if found.baseline else "")
             + "</p>",
             '<div class="bar" id="filters"></div>',
@@ -170,6 +170,12 @@ def body(found: Gathered) -> str:
             _again(found),
         ]
     )
+
+
+def _bars_said(picture: Picture) -> str:
+    if picture.intervals:
+        return " Bars: intervals of 90 %; neighbours share part of their error."
+    return " Bars: one standard deviation." if picture.bars else ""
 
 
 def _head(found: Gathered) -> str:
@@ -239,7 +245,11 @@ def _best(run: Gathered) -> str:
             + "".join(f"<td>{_text(cell)}</td>" for cell in cells)
             + f'<td class="text">{_text(settings)}</td></tr>'
         )
-    head = "".join(f'<th scope="col">{_text(cell)}</th>' for cell in header)
+    words = (0, len(header) - 1)
+    head = "".join(
+        f'<th scope="col"{" class=text" if place in words else ""}>{_text(cell)}</th>'
+        for place, cell in enumerate(header)
+    )
     return (
         "<h2>Knee and champions</h2>"
         f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody>'

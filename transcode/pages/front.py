@@ -10,7 +10,7 @@ import numpy as np
 
 from elector.base import quantity
 from elector.base.page import Columns
-from elector.cost.results import registry
+from elector.cost.results import ENDS, registry
 from elector.evaluation.settings import field_of
 from elector.studies.sweep import SweepResult, run_sweep
 from elector.studies.sweep_table import OWN, Kinds, table_of
@@ -67,9 +67,16 @@ def axes_told(picture: Picture, columns: Columns, table: Table) -> list[dict[str
         values = np.array(table[axis.name], dtype=float)
         columns.numbers(f"raw:{axis.name}", values)
         columns.texts(f"shown:{axis.name}", [shown(axis, value) for value in values.tolist()])
+        ends = [f"{axis.name}_{end}" for end in ENDS]
+        between = f"between:{axis.name}" if picture.intervals and ends[0] in table else ""
+        if between:
+            low, high = (np.array(table[name], dtype=float).tolist() for name in ends)
+            pairs = zip(low, high, strict=True)
+            columns.texts(between, [f"{shown(axis, a)} to {shown(axis, b)}" for a, b in pairs])
         told.append(
             {
                 "name": axis.name,
+                "between": between,
                 "raw": f"raw:{axis.name}",
                 "shown": f"shown:{axis.name}",
                 "label": axis.label.split(" [")[0].rstrip("↑↓ \u00a0"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ import numpy as np
 from elector.base.errors import InputError
 from elector.base.quantity import axis_scale, plain, show
 from elector.base.units import known as known_unit
-from elector.cost.results import Metric
+from elector.cost.results import ENDS, Metric
 from elector.evaluation.settings import field_of
 from transcode.plot.layers import is_of_layer, summary
 from transcode.space import registry
@@ -60,8 +60,9 @@ class Mark:
 @dataclass(frozen=True)
 class Picture:
     """Everything `draw` needs. axes : accuracy last. std : (D,) standard deviation of it, or
-    None. bars : (2, D) from the drawn value down and up, or None. kind : (D,) index into kinds,
-    the shapes. colour : index of the axis that colours the points.
+    None. bars : objective -> (2, D) from the drawn value down and up. intervals : whether these are
+    of 90 %; otherwise one standard deviation of an accuracy. kind : (D,) index into kinds, the
+    shapes. colour : index of the axis that colours the points.
     """
 
     title: str
@@ -73,7 +74,8 @@ class Picture:
     colour: int
     marks: tuple[Mark, ...]
     caption: str
-    bars: np.ndarray | None = None
+    bars: Mapping[str, np.ndarray] = field(default_factory=dict)
+    intervals: bool = False
 
 
 def info(
@@ -105,12 +107,12 @@ def info(
         [*objectives[: MAX_AXES - 1], objectives[-1]] if len(objectives) > MAX_AXES else objectives
     )
     axes = tuple(axis_of(o, _numbers(columns[o["name"]], o["name"])) for o in shown)
-    accurate = is_accuracy(axes[-1].name)
     deviation = f"{quantity_of(axes[-1].name)}_std"
-    known = accurate and deviation in columns
+    known = is_accuracy(axes[-1].name) and deviation in columns
     std = np.abs(_numbers(columns[deviation], deviation)) if known else None
     kind_title, kinds, kind = _kinds(columns, size)
     text = _caption(front, size, evaluated, notes, known, len(objectives) - len(shown))
+    intervals = _intervals(axes, columns)
     objectives_shown = _listed([label_of(axis.name) for axis in axes])
     return Picture(
         title=f"{front.get('space', 'front')}: front of {objectives_shown}",
@@ -122,20 +124,36 @@ def info(
         colour=len(axes) - 1,
         marks=_marks(axes, columns, std),
         caption=text,
-        bars=_bars(axes[-1], columns, std),
+        bars=intervals or _bars(axes[-1], columns, std),
+        intervals=bool(intervals),
     )
+
+
+def _intervals(axes: Sequence[Axis], columns: Mapping[str, Sequence[str]]) -> dict[str, np.ndarray]:
+    """Objective -> (2, D) the way to both ends of its interval of 90 %, where front.csv has it."""
+    found = {}
+    for axis in axes:
+        names = [f"{axis.name}_{end}" for end in ENDS]
+        if all(name in columns and all(columns[name]) for name in names):
+            low, high = (_numbers(columns[name], name) / axis.size for name in names)
+            ways = np.stack([axis.values - low, high - axis.values])
+            found[axis.name] = np.maximum(ways, 0.0)
+    return found
 
 
 def _bars(
     axis: Axis, columns: Mapping[str, Sequence[str]], std: np.ndarray | None
-) -> np.ndarray | None:
+) -> dict[str, np.ndarray]:
     """One standard deviation either way; of a bound, the way to its mean."""
     mean = quantity_of(axis.name)
-    if std is None or mean not in columns:
-        return std if std is None else np.stack([std, std])
+    if std is None:
+        return {}
+    if mean not in columns:
+        return {axis.name: np.stack([std, std])}
     way = _numbers(columns[mean], mean) - axis.values
     bound = axis.name.rpartition(".")[2] != mean
-    return np.stack([np.maximum(-way, 0.0), np.maximum(way, 0.0)] if bound else [std, std])
+    ways = [np.maximum(-way, 0.0), np.maximum(way, 0.0)] if bound else [std, std]
+    return {axis.name: np.stack(ways)}
 
 
 def knee(axes: Sequence[Axis]) -> int:

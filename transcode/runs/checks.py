@@ -129,11 +129,11 @@ def _verdict(
         row = int(np.argmin(margins))
         margin = float(margins[row])
         if best is None or (not best.passed and max(margin, 0.0) < best.missed):
-            found = {
+            results = {
                 n: _plain(columns[n][row]) if n in columns else figures[n] for n in expression.names
             }
             best = Verdict(
-                expression.text, margin <= 0, max(margin, 0.0), int(part.ids[row]), found
+                expression.text, margin <= 0, max(margin, 0.0), int(part.ids[row]), results
             )
     return best or Verdict(expression.text, False, 1.0, None, {})
 

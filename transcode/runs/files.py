@@ -79,12 +79,12 @@ def read_json(path: Path, what: str, hint: str | None = None) -> dict[str, Any]:
     """
     text = paths.read_text(path, _LARGEST)
     try:
-        found = json.loads(text)
+        content = json.loads(text)
     except (ValueError, RecursionError):  # cut, numbers of thousands of digits, deep nesting
         raise InputError(f"is damaged: not the JSON of {what}", file=path, hint=hint) from None
-    if not isinstance(found, dict):
+    if not isinstance(content, dict):
         raise InputError(f"is not {what}", file=path, hint=hint)
-    return found
+    return content
 
 
 class Claim:

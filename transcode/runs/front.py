@@ -21,6 +21,8 @@ from transcode.space import Space, unit_text
 _AT_ONCE = 1024
 #: What front.json says of its run, as the manifest has it.
 HEADER = ("space_sha256", "seed", "reference_point", "hypervolume")
+#: Key of front.json: what was drawn, and which neighbours can be told apart.
+UNCERTAINTY = "uncertainty"
 
 
 def columns(space: Space, codes: np.ndarray) -> dict[str, Column]:

@@ -124,7 +124,7 @@ def _require(manifest: Mapping[str, Any], keys: Kinds, path: Path, at: str) -> N
 def space_of(folder: Path, manifest: Mapping[str, Any]) -> Space:
     """The space of a manifest. Raises InputError where it is not what the run was made with.
 
-    found : the manifest.
+    manifest : the manifest.
     """
     damaged = InputError(
         "is damaged: it is not what its sha256 says",

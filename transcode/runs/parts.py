@@ -248,10 +248,10 @@ def read(folder: Path, number: int) -> list[Batch]:
         raise ValueError("designs are missing")
     if feasible.dtype != bool or any(values.dtype != float for values in results.values()):
         raise ValueError("columns of another kind")
-    found = []
+    batches = []
     for note, size, end in zip(notes, sizes, np.cumsum(sizes).tolist(), strict=True):
         rows = slice(end - size, end)
-        found.append(
+        batches.append(
             Batch(
                 note["batch"],
                 note["first_id"],
@@ -262,7 +262,7 @@ def read(folder: Path, number: int) -> list[Batch]:
                 note["state"],
             )
         )
-    return found
+    return batches
 
 
 def compact(folder: Path) -> None:

@@ -71,15 +71,15 @@ def opened(folder: Path) -> Recorded:
     Raises EvaluationError where nothing has been committed yet.
     """
     read = manifest.existing(folder)
-    found = parts.distinct_numbers(folder / "designs")
-    if not found and read.get(manifest.DESIGNS):
+    batches = parts.distinct_numbers(folder / "designs")
+    if not batches and read.get(manifest.DESIGNS):
         raise InputError("has no recorded designs any more", file=folder / "designs")
-    if not found:
+    if not batches:
         raise EvaluationError(f"{folder}: {manifest.NOTHING}")
     space = manifest.space_of(folder, read)
-    results = _results(parts.path_of(folder / "designs", found[0]))
+    results = _results(parts.path_of(folder / "designs", batches[0]))
     kept = tuple(n for n in results if n not in _NOT_RESULTS)
-    return Recorded(folder, read, space, kept, tuple(found))
+    return Recorded(folder, read, space, kept, tuple(batches))
 
 
 def _results(path: Path) -> list[str]:
@@ -259,15 +259,15 @@ def objectives_of(recorded: Recorded, text: str | None) -> tuple[Objective, ...]
     if text is None:
         return recorded.space.objectives
     own = {o.name: o for o in recorded.space.objectives}
-    found: dict[str, Objective] = {}
+    chosen: dict[str, Objective] = {}
     for item in text.split(","):
         name, colon, direction = (part.strip() for part in item.partition(":"))
         require(recorded, name, "--objectives")
         if colon and direction not in ("min", "max"):
             raise InputError("must be min or max", field="--objectives", value=item.strip())
         known = own.get(name, Objective(name, registry().get(name).better == "up"))
-        found[name] = Objective(name, direction == "max") if colon else known
-    return tuple(found.values())
+        chosen[name] = Objective(name, direction == "max") if colon else known
+    return tuple(chosen.values())
 
 
 def satisfying(recorded: Recorded, where: Sequence[str]) -> tuple[int, list[int]]:

@@ -151,12 +151,12 @@ def _lines(text: str) -> Iterator[str]:
         start = end
 
 
-def _is_current(folder: Path, found: Mapping[str, Any]) -> bool:
+def _is_current(folder: Path, known: Mapping[str, Any]) -> bool:
     """Whether the front files are of all that is committed."""
-    if str(found.get("status")).startswith(("finished", "interrupted")):
+    if str(known.get("status")).startswith(("finished", "interrupted")):
         return True  # the last thing that a search writes
     committed, flaw = parts.survey(folder / "designs")
-    return flaw is None and committed == found.get(CHECKPOINT)
+    return flaw is None and committed == known.get(CHECKPOINT)
 
 
 def _computed(recorded: query.Recorded, fault: str) -> Snapshot:

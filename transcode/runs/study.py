@@ -94,17 +94,17 @@ def frozen(space: Space, distributions: list[Any], trial: StudyTrial) -> Any:
     import optuna
 
     chosen = chosen_columns(space, trial.codes)
-    found = optuna.trial.create_trial(
+    made = optuna.trial.create_trial(
         values=trial.values,
         constraints=dict(trial.constraints),
         user_attrs=dict(trial.attributes),
     )
     # Given at once, each would be compared with all that an older Optuna wrote.
-    found.params = {
+    made.params = {
         space.parameters[c].label: choices(space.parameters[c])[trial.codes[c]] for c in chosen
     }
-    found.distributions = {space.parameters[c].label: distributions[c] for c in chosen}
-    return found
+    made.distributions = {space.parameters[c].label: distributions[c] for c in chosen}
+    return made
 
 
 def chosen_columns(space: Space, codes: np.ndarray) -> list[int]:

@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import time as clocks
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from elector.base import units
 from elector.base.errors import InputError
 from elector.base.signals import Interrupts, gentle
+from elector.studies.uncertainty import Sampling
 from transcode import engines, runs
 from transcode.objective import Evaluator
+from transcode.runs import intervals, neighbours
 from transcode.runs.files import Claim
 from transcode.runs.storage import Address
 from transcode.search import cluster as machines
@@ -54,6 +56,8 @@ def search(
     stall: float | None = None,
     stall_batches: int = 20,
     evaluator: Evaluator | None = None,
+    uncertainty: bool = False,
+    samples: int = 1000,
     command: str = "",
     progress: Callable[[Progress], None] | None = None,
     clock: Callable[[], float] = clocks.perf_counter,
@@ -75,6 +79,9 @@ def search(
     cluster : address of a Dask scheduler whose workers evaluate: loopback, or tls://.
     stall : stop when the hypervolume gained less than this share over `stall_batches` batches.
     evaluator : stands in for `elector.evaluate`.
+    uncertainty : also give the final front 90 % intervals, NAME_low and NAME_high of each result,
+        and front.json which neighbours cannot be told apart. samples : draws behind them, from
+        `seed`.
     progress : called after each batch.
 
     Raises InputError for anything wrong with the input, before anything is written. On
@@ -84,16 +91,16 @@ def search(
     command : what the manifest says the run was started with.
     """
     timers = Timers(clock, clock())
+    sampling = _sampling(evaluator, samples, seed) if uncertainty else None
     _require_whole(budget=budget, seed=seed, jobs=jobs, batch=batch, islands=islands)
     asked = Request(sampler, budget, _seconds(time), batch, islands)
     given = _share(stall, stall_batches)
     engines.check(sampler)
     where, scheduler = _elsewhere(storage, cluster)
-    if where is not None:
-        command = command.replace(str(storage), where.shown)
+    command = command if where is None else command.replace(str(storage), where.shown)
     read = load(space)
     folder = Path(out) if out is not None else Path("results") / read.name
-    call = SearchCall(asked, seed, jobs, fresh, warm_start, where, command, given, timers)
+    call = SearchCall(asked, seed, jobs, fresh, warm_start, where, command, given, timers, sampling)
     with timers.of("first look"):
         sources = prepare.sources_of(read, evaluator, jobs, folder)
         looked = Looked(read, sources, *prepare.probe(read, sources, clock))
@@ -135,7 +142,30 @@ def _searched(
         first = settled.first
         if first is not None:
             run.safely(lambda: warm.keep(claim.folder, first))
-        return run.go(progress)
+        return _with_intervals(run.go(progress), call.sampling)
+
+
+def _sampling(evaluator: Evaluator | None, samples: int, seed: int) -> Sampling:
+    """What intervals are drawn with: constants are known of our own simulator only."""
+    if evaluator is not None:
+        raise InputError(
+            "draws the constants of this simulator, and an evaluator of your own has none",
+            field="--uncertainty",
+        )
+    return Sampling.of(None, samples, seed)
+
+
+def _with_intervals(result: Result, sampling: Sampling | None) -> Result:
+    """The result with the intervals of its front, where asked for; the front files get them."""
+    if sampling is None or not len(result.front):
+        return result
+    found = intervals.with_intervals(
+        result.front, intervals.draw(result.space, result.front, sampling)
+    )
+    told = neighbours.compare(result.space, result.front, sampling).told()
+    header = {key: result.manifest[key] for key in runs.front.HEADER}
+    runs.front.write(result.folder, result.space, found, header | {runs.front.UNCERTAINTY: told})
+    return replace(result, front=found)
 
 
 def _elsewhere(storage: str | None, cluster: str | None) -> tuple[Address | None, str | None]:

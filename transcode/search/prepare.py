@@ -313,10 +313,10 @@ def reference_of(
         return np.array([old["reference_point"][n] for n in names]) * problem.signs
     given = problem.space.reference
     if outcome.feasible.any():
-        found = pareto.reference_point(outcome.objectives[outcome.feasible])
+        seen = pareto.reference_point(outcome.objectives[outcome.feasible])
     elif len(given) < len(names):
         return None
     else:
-        found = np.zeros(len(names))
+        seen = np.zeros(len(names))
     fixed = np.array([given.get(n, np.nan) for n in names]) * problem.signs
-    return np.where(np.isnan(fixed), found, fixed)
+    return np.where(np.isnan(fixed), seen, fixed)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from elector.base.errors import InputError
+from elector.studies.uncertainty import Sampling
 from transcode import engines, runs
 from transcode.engines.optuna_engine import BUILT_IN
 from transcode.objective import Outcome, Problem
@@ -25,7 +26,7 @@ class SearchCall:
     """What the user asked for.
 
     fresh : replace what is in the folder. where : the storage.
-    stall : share of the hypervolume, and batches.
+    stall : share of the hypervolume, and batches. sampling : of intervals, where asked for.
     """
 
     asked: Request
@@ -37,6 +38,7 @@ class SearchCall:
     command: str
     stall: tuple[float, int] | None
     timers: Timers
+    sampling: Sampling | None = None
 
 
 @dataclass(frozen=True)

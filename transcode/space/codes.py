@@ -290,12 +290,12 @@ class Space:
 
     def absent(self, codes: np.ndarray) -> dict[str, np.ndarray]:
         """Names of layers and heads -> (D,) bool, the designs that do not have them."""
-        idle, found = self.idle(codes), {}
+        idle, lacking = self.idle(codes), {}
         for name in dict.fromkeys(self.parameters[c].name for c in self._dependence.columns):
             columns = [piece.column for piece in self._layouts[name].pieces]
             has = [self.active(codes, c) & ~idle[:, c] for c in columns]
-            found[name] = ~np.logical_or.reduce(has)
-        return found
+            lacking[name] = ~np.logical_or.reduce(has)
+        return lacking
 
     def _variants(self, column: int) -> int:
         """Designs that differ in this column and in what depends on it."""

@@ -116,7 +116,7 @@ def restore(description: Mapping[str, Any]) -> Space:
 
 def _with_needs(parameters: list[Parameter], homes: list[str]) -> list[Parameter]:
     """The parameters, those of layers and heads told what they need to matter."""
-    found, start = list(parameters), "model."
+    told, start = list(parameters), "model."
     for group in {p.group for p in parameters}:
         columns = {
             p.name.removeprefix(start): c
@@ -125,8 +125,8 @@ def _with_needs(parameters: list[Parameter], homes: list[str]) -> list[Parameter
         }
         for name, column in columns.items():
             needs = layers.needs(name, columns)
-            found[column] = replace(found[column], needs=needs)
-    return found
+            told[column] = replace(told[column], needs=needs)
+    return told
 
 
 def _section(

@@ -224,10 +224,7 @@ class _SpaceReader:
         if factors:  # what the parent is multiplied by has no unit and no bounds of its own
             known = Field(known.key, "float", "1", None, None, None, (), known.description)
         if isinstance(written, dict):
-            allowed = {"choices", "multiple_of", "low", "high", "steps", "log"}
-            for key in written:
-                if key not in allowed:
-                    raise self.fail("unknown key", at, value=key, allowed=sorted(allowed))
+            self.require_keys(written, at)
             if "low" in written or "high" in written:
                 return self.range(written, known, at)
             if "choices" not in written:
@@ -243,6 +240,12 @@ class _SpaceReader:
         if repeated := twice(values):
             raise self.fail("is given twice", at, value=repeated[0])
         return tuple(values), "choice"
+
+    def require_keys(self, written: dict[str, object], at: str) -> None:
+        allowed = ("choices", "high", "log", "low", "multiple_of", "steps")
+        for key in written:
+            if key not in allowed:
+                raise self.fail("unknown key", at, value=key, allowed=allowed)
 
     def few(self, count: int, what: str, at: str) -> None:
         if count > _MOST:

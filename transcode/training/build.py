@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -60,10 +61,13 @@ def for_task(model: Model, task: Task) -> Model:
     )
 
 
-def _require_fit(model: Model, task: Task) -> None:
-    def refuse(problem: str, hint: str | None = None) -> None:
-        raise InputError(problem, field="model", value=model.name, hint=hint)
+def _refuse(model: Model, problem: str, hint: str | None = None) -> None:
+    raise InputError(problem, field="model", value=model.name, hint=hint)
 
+
+def _require_fit(model: Model, task: Task) -> None:
+    """Refuses models that cannot be trained on a task."""
+    refuse = functools.partial(_refuse, model)
     if model.family in ("gemm", "encoder-decoder") or not model.blocks:
         refuse(
             f"a model of family {model.family} cannot be trained here", "an encoder or a decoder"
@@ -83,6 +87,12 @@ def _require_fit(model: Model, task: Task) -> None:
             f"task {task.name} predicts the next token, and an encoder would see it",
             "a decoder, such as the base `decoder`",
         )
+    _require_heads(model, task)
+
+
+def _require_heads(model: Model, task: Task) -> None:
+    """Refuses heads that see what they may not, or more tokens than there are."""
+    refuse = functools.partial(_refuse, model)
     for block in model.blocks:
         types = dict(zip(HEAD_TYPES, block.head_types or (0,) * len(HEAD_TYPES), strict=True))
         if block.causal and any(types[kind] for kind in HEAD_TYPES[2:]):

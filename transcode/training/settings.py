@@ -71,6 +71,10 @@ class Settings:
                 value=self.window,
                 hint="--switch hpt",
             )
+        self._require_windows()
+
+    def _require_windows(self) -> None:
+        """Refuses windows of a switch rule that the run is too short for."""
         if self.switches and self.warm_up + 5 * self.window_steps >= self.steps:
             longest = (self.steps - self.warm_up - 1) // 5
             fits = f"at most {longest} in {self.steps} steps, or " if longest >= 2 else ""

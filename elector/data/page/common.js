@@ -49,9 +49,13 @@ function element(tag, properties = {}, ...children) {
   return made;
 }
 
-/* A name has one colour wherever it stands on the page. */
+/* A name has one colour wherever it stands on a page; evidence has the same on every page, the
+   warmer the weaker. */
 const named = new Map();
+const EVIDENCE = {measured: "#117733", published: "#44aa99", synthesis: "#88ccee", derived: "#6699cc",
+  scaled: "#ddcc77", assumed: "#cc6677"};
 const colourOf = name => {
+  if (name in EVIDENCE) return EVIDENCE[name];
   if (!named.has(name)) named.set(name, COLOURS[named.size % COLOURS.length]);
   return named.get(name);
 };
@@ -87,8 +91,47 @@ function figure(place, options) {
     output_backend: "canvas", active_scroll: null, ...options});
   made.toolbar.logo = null;
   made.grid.grid_line_color = "#e6e9ee";
+  for (const [axis, kind] of [...made.xaxes.map(a => [a, options.x_axis_type]), ...made.yaxes.map(a => [a, options.y_axis_type])])
+    if (kind === "log") axis.ticker = DECADES();
   return made;
 }
+
+/* Ticks of a logarithmic axis: as many of 1, 2 and 5 of each power of ten as are easily read, and at
+   least two. Bokeh's own steps evenly over less than two powers, which crowds one end. */
+const DECADES = () => new Bokeh.CustomJSTicker({major_code: `
+  const {start, end} = cb_data, low = Math.min(start, end), high = Math.max(start, end), most = 6;
+  if (!(low > 0) || !(high < Infinity)) return [];
+  const first = Math.floor(Math.log10(low)), last = Math.ceil(Math.log10(high));
+  const within = (factors, step) => {
+    const found = [];
+    for (let power = first; power <= last; power++)
+      if (power % step === 0)
+        for (const factor of factors) {
+          const tick = Number((factor + "e" + power));
+          if (tick >= low * (1 - 1e-9) && tick <= high * (1 + 1e-9)) found.push(tick);
+        }
+    return found;
+  };
+  const every = [1, 1.5, 2, 3, 4, 5, 6, 7, 8, 9];
+  for (const factors of [every, [1, 2, 3, 5, 7], [1, 2, 5], [1, 3], [1]]) {
+    const found = within(factors, 1);
+    if (found.length <= most && found.length > 1) return found;
+  }
+  for (let step = 2; step <= last - first; step++) {
+    const found = within([1], step);
+    if (found.length <= most) return found;
+  }
+  const found = within(every, 1);
+  return found.length ? found : [low, high];`, minor_code: `
+  const {start, end} = cb_data, low = Math.min(start, end), high = Math.max(start, end);
+  if (!(low > 0) || high / low > 1e5) return [];
+  const found = [];
+  for (let power = Math.floor(Math.log10(low)); power <= Math.log10(high); power++)
+    for (let factor = 1; factor < 10; factor++) {
+      const tick = Number((factor + "e" + power));
+      if (tick >= low && tick <= high) found.push(tick);
+    }
+  return found;`});
 
 /* All figures are of one document, since they share their designs: shown together at the end. */
 const shown = {roots: [], places: []};

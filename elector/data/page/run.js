@@ -81,6 +81,7 @@ function panel(place, x, y) {
     y_axis_type: y.log ? "log" : "linear", x_axis_label: x.title, y_axis_label: y.title});
   made.toolbar.active_drag = brush;
   for (const axis of [...made.xaxes, ...made.yaxes]) axis.formatter = TICKS();
+  for (const range of [made.x_range, made.y_range]) range.range_padding = 0.16;  // room for the numbers
   errors(made, x, y);
   made.scatter({field: x.name}, {field: y.name}, {source: state.source, size: state.size > 3000 ? 4 : 6,
     fill_color: {field: "colour"}, line_color: null, fill_alpha: 0.75, nonselection_fill_alpha: 0.06,
@@ -94,19 +95,20 @@ function panel(place, x, y) {
 }
 
 function errors(made, x, y) {
-  if (!state.columns.low || ![x.name, y.name].includes(told.bars)) return;
-  const axis = told.axes.find(a => a.name === told.bars), step = Math.max(1, Math.ceil(state.size / BARS));
-  const at = [], low = [], high = [];
-  const other = x.name === told.bars ? y : x;
-  for (let i = 0; i < state.size; i += step) {
-    at.push(state.source.data[other.name][i]);
-    low.push((raw(axis, i) - state.columns.low[i]) / axis.size);
-    high.push((raw(axis, i) + state.columns.high[i]) / axis.size);
+  for (const [axis, other, across] of [[x, y, true], [y, x, false]]) {
+    if (!told.bars.includes(axis.name)) continue;
+    const step = Math.max(1, Math.ceil(state.size / BARS));
+    const at = [], low = [], high = [];
+    for (let i = 0; i < state.size; i += step) {
+      at.push(state.source.data[other.name][i]);
+      low.push((raw(axis, i) - state.columns[`low:${axis.name}`][i]) / axis.size);
+      high.push((raw(axis, i) + state.columns[`high:${axis.name}`][i]) / axis.size);
+    }
+    const source = new Bokeh.ColumnDataSource({data: {at, low, high}});
+    const fields = across ? [{field: "low"}, {field: "at"}, {field: "high"}, {field: "at"}]
+      : [{field: "at"}, {field: "low"}, {field: "at"}, {field: "high"}];
+    made.segment(...fields, {source, line_color: "#8a93a0", line_alpha: 0.35, line_width: 1});
   }
-  const source = new Bokeh.ColumnDataSource({data: {at, low, high}});
-  const fields = x.name === told.bars ? [{field: "low"}, {field: "at"}, {field: "high"}, {field: "at"}]
-    : [{field: "at"}, {field: "low"}, {field: "at"}, {field: "high"}];
-  made.segment(...fields, {source, line_color: "#8a93a0", line_alpha: 0.35, line_width: 1});
 }
 
 function marks(made, x, y) {
@@ -167,7 +169,8 @@ function makeParallel() {
   made.xaxis.ticker = new Bokeh.FixedTicker({ticks: all.map((_, i) => i)});
   made.xaxis.major_label_overrides = new Map(all.map((rail, i) => [i, `${rail.name}\n${rail.ends[0]} … ${rail.ends[1]}`]));
   made.xaxis.major_label_text_font_size = "11px";
-  if (all.length > 7) made.xaxis.major_label_orientation = 0.5;
+  const room = place.clientWidth / all.length;  // pixels of a label
+  if (room < 120) made.xaxis.major_label_orientation = room < 60 ? "vertical" : 0.6;
   made.yaxis.visible = false;
   made.on_event("selectiongeometry", event => {
     if (!event.final) return;
@@ -342,7 +345,7 @@ function choose(i) {
   const place = document.getElementById("design"), id = state.columns.id[i];
   const mark = told.marks.find(m => m.index === i);
   const list = element("dl");
-  for (const axis of told.axes) list.append(element("dt", {textContent: axis.label}), element("dd", {textContent: text(axis.shown, i)}));
+  for (const axis of told.axes) list.append(element("dt", {textContent: axis.label}), element("dd", {textContent: text(axis.shown, i) + (axis.between ? ` (${text(axis.between, i)})` : "")}));
   for (const column of told.coded) if (text(column.name, i)) list.append(element("dt", {textContent: column.label}), element("dd", {textContent: text(column.name, i)}));
   const bars = told.breakdowns.map(group => stacked(group.title, group.shown ? text(group.shown, i) : "",
     group.parts.map((name, place) => ({name, share: state.columns[group.columns[place]][i] / 65535}))));

@@ -124,22 +124,24 @@ def to_mapping(model: Model) -> dict[str, Any]:
         plain["dense_layers"] = model.dense_layers
     if model.stem:
         plain["stem"] = [{"inputs": i, "rows": r} for i, r in model.stem]
-    blocks = []
-    for entry in model.blocks:
-        sizes: dict[str, Any] = {key: getattr(entry, key) for key in _BLOCK}
-        sizes["feed_forward"] = [width for width in entry.feed_forward if width > 0]
-        sizes |= {key: getattr(entry, key) for key in ("causal", "cross_attention")}
-        plainer = Block(1, 1, 1, 1, 1, ())
-        for key in (*_FLAGS[2:], "mixer", *EXTRAS):
-            if getattr(entry, key) != getattr(plainer, key):
-                sizes[key] = getattr(entry, key)
-        if not sizes["feed_forward"]:
-            sizes["mixer"] = entry.mixer
-        if entry.head_types:
-            counts = zip(HEAD_TYPES, entry.head_types, strict=True)
-            sizes["head_types"] = {kind: count for kind, count in counts if count}
-        blocks.append(sizes)
-    return {**plain, "blocks": blocks}
+    return {**plain, "blocks": [_block_mapping(entry) for entry in model.blocks]}
+
+
+def _block_mapping(entry: Block) -> dict[str, Any]:
+    """The entries of one block: its sizes, and what it has that a plain block has not."""
+    sizes: dict[str, Any] = {key: getattr(entry, key) for key in _BLOCK}
+    sizes["feed_forward"] = [width for width in entry.feed_forward if width > 0]
+    sizes |= {key: getattr(entry, key) for key in ("causal", "cross_attention")}
+    plainer = Block(1, 1, 1, 1, 1, ())
+    for key in (*_FLAGS[2:], "mixer", *EXTRAS):
+        if getattr(entry, key) != getattr(plainer, key):
+            sizes[key] = getattr(entry, key)
+    if not sizes["feed_forward"]:
+        sizes["mixer"] = entry.mixer
+    if entry.head_types:
+        counts = zip(HEAD_TYPES, entry.head_types, strict=True)
+        sizes["head_types"] = {kind: count for kind, count in counts if count}
+    return sizes
 
 
 def check_keys(
@@ -391,36 +393,36 @@ def _choice(value: object, allowed: tuple[str, ...], file: object, field: str) -
 
 def _extras(data: Mapping[str, Any], file: object, prefix: str) -> dict[str, Any]:
     """Numbers of experts, latents, indexers, windows and states, which need one another."""
-    found: dict[str, Any] = {}
+    numbers: dict[str, Any] = {}
     for key in EXTRAS:
         if data.get(key) is not None:
             field = _fields()[key]
-            found[key] = int(field.parse(data[key], file=file, field=prefix + key))
+            numbers[key] = int(field.parse(data[key], file=file, field=prefix + key))
 
     def need(key: str, reason: str) -> None:
-        if not found.get(key):
+        if not numbers.get(key):
             raise InputError(f"is missing, and {reason} needs it", file=file, field=prefix + key)
 
-    if any("expert" in key for key in found):
-        need("experts", next(key for key in found if "expert" in key))
+    if any("expert" in key for key in numbers):
+        need("experts", next(key for key in numbers if "expert" in key))
         need("experts_per_token", "a mixture of experts")
         need("expert_feed_forward", "a mixture of experts")
-        if found["experts_per_token"] > found["experts"]:
+        if numbers["experts_per_token"] > numbers["experts"]:
             raise InputError(
-                f"a token takes more experts than there are: {found['experts']}",
+                f"a token takes more experts than there are: {numbers['experts']}",
                 file=file,
                 field=prefix + "experts_per_token",
-                value=found["experts_per_token"],
+                value=numbers["experts_per_token"],
             )
-    if data.get("mixer") == "latent" or "q_lora_rank" in found:
+    if data.get("mixer") == "latent" or "q_lora_rank" in numbers:
         for key in ("kv_lora_rank", "nope_head_size", "rope_head_size", "value_head_size"):
             need(key, "latent attention")
-    if "index_top_k" in found or "index_heads" in found:
+    if "index_top_k" in numbers or "index_heads" in numbers:
         need("index_top_k", "an indexer")
-    if "index_block" in found:
+    if "index_block" in numbers:
         need("index_heads", "a choice of blocks")
         need("index_head_size", "a choice of blocks")
-    return found
+    return numbers
 
 
 def widths(value: object, file: object, field: str) -> tuple[int, ...]:

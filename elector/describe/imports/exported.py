@@ -183,28 +183,29 @@ def _number(size: dict[str, Any]) -> int:
     return int(size["as_int"])
 
 
+def _varying_sides(value: dict[str, Any], path: str) -> Iterator[tuple[int, ast.expr, Any]]:
+    """Dimension, size and hint of each side of a tensor that is no number."""
+    for dimension, size in enumerate(value["sizes"]):
+        if "as_int" not in size:
+            side = size["as_expr"]
+            yield dimension, _parsed(side["expr_str"], path), side.get("hint") or {}
+
+
 def _varying(document: dict[str, Any], graph: _Graph, path: str) -> dict[str, Varying]:
     """The symbols of the program, where they stand in its inputs, and their ranges."""
     symbols: dict[str, Varying] = {}
     try:
         for value in graph.values.values():
-            for size in value["sizes"]:
-                if "as_int" not in size:
-                    for name in _symbols(_parsed(size["as_expr"]["expr_str"], path)):
-                        symbols.setdefault(name, Varying())
+            for _, tree, _ in _varying_sides(value, path):
+                symbols |= {name: Varying() for name in _symbols(tree) if name not in symbols}
         for tensor in graph.inputs:
             value = graph.values[tensor]
-            for dimension, size in enumerate(value["sizes"]):
-                if "as_int" in size:
-                    continue
-                tree = _parsed(size["as_expr"]["expr_str"], path)
+            tokens = value["dtype"] not in _FLOATING or len(value["sizes"]) == 3
+            for dimension, tree, hint in _varying_sides(value, path):
                 for name in _symbols(tree):
-                    entry = symbols[name]
-                    tokens = value["dtype"] not in _FLOATING or len(value["sizes"]) == 3
-                    entry.places.append((dimension, tokens))
-                    hint = size["as_expr"].get("hint") or {}
+                    symbols[name].places.append((dimension, tokens))
                     if _is_symbol(tree) and isinstance(hint.get("as_int"), int):
-                        entry.default = hint["as_int"]
+                        symbols[name].default = hint["as_int"]
         for name, limit in (document.get("range_constraints") or {}).items():
             if name in symbols:
                 symbols[name].low = max(int(limit.get("min_val") or 1), 1)

@@ -269,7 +269,7 @@ def _run(
         ) from None
     finally:
         recorder.close()
-    return recorder.found
+    return recorder.traced
 
 
 class _Recorder:
@@ -282,7 +282,7 @@ class _Recorder:
 
     def __init__(self, module: Any, unknown: UnknownOperators) -> None:
         self.unknown = unknown
-        self.found: list[Traced] = []
+        self.traced: list[Traced] = []
         self.stack: list[str] = []
         self.path = ""
         self.weights = {_storage(p): (name, p.numel()) for name, p in module.named_parameters()}
@@ -331,7 +331,7 @@ class _Recorder:
             [self._tensor(t) for t in outs],
             {key: self._argument(a) for key, a in named.items()},
         )
-        self.found += rows(call, "aten", self.unknown)
+        self.traced += rows(call, "aten", self.unknown)
         return out
 
     def _holds_weights(self, args: Any) -> bool:

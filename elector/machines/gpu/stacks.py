@@ -65,15 +65,15 @@ def stacks() -> dict[str, dict[str, float]]:
     append.copies : copies of the whole cache that a new token costs. append.rate : rate of such
     a copy over that of other kernels.
     """
-    found: dict[str, dict[str, float]] = {}
+    by_stack: dict[str, dict[str, float]] = {}
     path = DATA / "implementations.csv"
     _, lines = read_csv(path)
     for _, cells in lines:
         stack, quantity, value, unit = cells[:4]
         if unit not in _SI:
             raise InputError("unknown unit", file=path, field=quantity, value=unit, allowed=_SI)
-        found.setdefault(stack, {})[quantity] = units.parse(f"{value} {unit}", _SI[unit])
-    return found
+        by_stack.setdefault(stack, {})[quantity] = units.parse(f"{value} {unit}", _SI[unit])
+    return by_stack
 
 
 @functools.cache
@@ -102,18 +102,18 @@ def kernels(rows: tuple[Row, ...], stack: dict[str, float], workload: Workload) 
     table, attention = _with_optimizer(stack, workload), workload.attention
     more = quantising(stack, workload)[0]
     products = [1.0 + more * q for q in quantised(rows, workload)]
-    found = [_kernels_of(r, p, table) for r, p in zip(rows, products, strict=True)]
+    counts = [_kernels_of(r, p, table) for r, p in zip(rows, products, strict=True)]
     inside = _inside(rows, attention)
     if attention == "fused":
         # scale, mask, softmax and dropout in one kernel
-        found = [
+        counts = [
             float(r.kind == "softmax") if i else f
-            for r, f, i in zip(rows, found, inside, strict=True)
+            for r, f, i in zip(rows, counts, inside, strict=True)
         ]
     if attention == "flash":
-        found = [0.0 if i else f for f, i in zip(found, inside, strict=True)]
-        found = _one_kernel(rows, found)
-    return np.array(found)
+        counts = [0.0 if i else f for f, i in zip(counts, inside, strict=True)]
+        counts = _one_kernel(rows, counts)
+    return np.array(counts)
 
 
 def _kernels_of(row: Row, product: float, table: dict[str, float]) -> float:
@@ -156,20 +156,20 @@ def passes(rows: tuple[Row, ...], stack: dict[str, float], workload: Workload) -
     table, attention = _with_optimizer(stack, workload), workload.attention
     # norms, softmax and what surrounds them stay in wider numbers
     wide = stack["mixed"] if workload.format.widens else 1.0
-    found = []
+    moved = []
     for row, inside in zip(rows, _inside(rows, attention), strict=True):
         if row.matmul:
-            found.append(1.0)
+            moved.append(1.0)
         elif row.part is RowPart.UNPACKED:
-            found.append(0.0)
+            moved.append(0.0)
         elif inside:
-            found.append(float(attention == "fused" and row.kind == "softmax"))
+            moved.append(float(attention == "fused" and row.kind == "softmax"))
         elif row.kind in ("optimizer", "cast"):
-            found.append(table[f"{row.kind}.passes"])
+            moved.append(table[f"{row.kind}.passes"])
         else:
             scale = stack["backward" if row.phase == "backward" else "forward"]
-            found.append(table[f"{category(row)}.passes"] * scale * wide)
-    return np.array(found)
+            moved.append(table[f"{category(row)}.passes"] * scale * wide)
+    return np.array(moved)
 
 
 def _inside(rows: tuple[Row, ...], attention: str) -> list[bool]:

@@ -65,13 +65,13 @@ class Promise:
 class Guided(Engine):
     """A model of what was looked at before `evolve`, which keeps archive and memory.
 
-    found : (D, S) codes, (D, O) objectives and (D,) feasibility of each batch so far.
+    learnt : (D, S) codes, (D, O) objectives and (D,) feasibility of each batch so far.
     models : of each objective, and the last one of whether a design is feasible.
     certain : whether all were.
     """
 
     evolve: Evolve
-    found: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = field(default_factory=list)
+    learnt: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = field(default_factory=list)
     models: list[Kriging] = field(default_factory=list)
     certain: bool = True
 
@@ -157,13 +157,13 @@ class Guided(Engine):
     @property
     def reference(self) -> np.ndarray:
         """(O,) of the hypervolume, not far behind the worst that was met."""
-        met = np.concatenate([values[fit] for _, values, fit in self.found])
+        met = np.concatenate([values[fit] for _, values, fit in self.learnt])
         worst = met.max(axis=0)
         return np.minimum(self.evolve.reference, worst + (worst - met.min(axis=0)))
 
     def _learn(self) -> None:
         """Fits the models to all designs so far."""
-        codes, values, feasible = (np.concatenate(p) for p in zip(*self.found, strict=True))
+        codes, values, feasible = (np.concatenate(p) for p in zip(*self.learnt, strict=True))
         surrogate = self.evolve.surrogate
         known = surrogate.features.of(codes).T
         bent = surrogate.bent(values[feasible])
@@ -192,7 +192,7 @@ class Guided(Engine):
 
     def _remember(self, codes: np.ndarray, outcome: Outcome) -> None:
         if self._begins:
-            self.found.append((codes, outcome.objectives, outcome.feasible))
+            self.learnt.append((codes, outcome.objectives, outcome.feasible))
 
     def tasks(self, count: int | None) -> Sequence[Any]:
         """Those of evolution, once it has taken over.

@@ -189,7 +189,7 @@ def advance(space: Space, assess: Assess, task: IslandTask) -> Found:
     seen = Seen()
     seen.runs = list(task.known)
     breeder = Breeder(space, Variation(space), seen, task.island, task.islands)
-    population, found = task.population, []
+    population, finds = task.population, []
     waiting, _ = breeder.fresh(task.strangers)
     seen.add(space.key(waiting))
     left = task.children
@@ -207,20 +207,20 @@ def advance(space: Space, assess: Assess, task: IslandTask) -> Found:
         hopeful = np.zeros(len(codes), dtype=bool)
         population, places = population.after(codes, outcome, np.ones(len(codes), dtype=bool))
         hopeful[places] = True
-        found.append(Found(space.pack(codes), outcome, hopeful))
-    return together(space, assess, found)
+        finds.append(Found(space.pack(codes), outcome, hopeful))
+    return together(space, assess, finds)
 
 
-def together(space: Space, assess: Assess, found: list[Found]) -> Found:
+def together(space: Space, assess: Assess, finds: list[Found]) -> Found:
     """Several finds as one, in their order.
 
     assess : gives the outcome of (D, S) codes.
     """
-    if not found:
+    if not finds:
         nothing = np.zeros((0, len(space.parameters)), dtype=np.int32)
         return Found(nothing, assess(nothing), np.zeros(0, dtype=bool))
     return Found(
-        np.concatenate([f.codes for f in found]),
-        joined([f.outcome for f in found]),
-        np.concatenate([f.hopeful for f in found]),
+        np.concatenate([f.codes for f in finds]),
+        joined([f.outcome for f in finds]),
+        np.concatenate([f.hopeful for f in finds]),
     )

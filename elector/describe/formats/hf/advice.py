@@ -63,10 +63,10 @@ def in_yaml(entries: Mapping[str, Any], kind: Kind | None, refused: str, file: o
     else:
         return ""
     model = _with_head(model, row, entries, file)
-    found, left = _with_words(brief(model), aside)
+    worded, left = _with_words(brief(model), aside)
     if kind is not None and refused not in row.own and refused in left:
         return ""
-    return _said(found, aside, left, "" if kind else row.model_type)
+    return _said(worded, aside, left, "" if kind else row.model_type)
 
 
 def _with_words(
@@ -76,12 +76,12 @@ def _with_words(
     words, left = _in_our_words(aside)
     if "experts" not in {**entries, **words}:
         words.pop("expert_bias", None)
-    found = {**entries, **words}
+    both = {**entries, **words}
     try:
-        from_mapping(found, "", None)
+        from_mapping(both, "", None)
     except InputError:  # such as a list of blocks, which say of each what words say of all
         return entries, sorted(aside)
-    return found, left
+    return both, left
 
 
 def _said(entries: dict[str, Any], aside: Mapping[str, Any], left: list[str], like: str) -> str:
@@ -126,34 +126,34 @@ def _shorter(
     rest = {key: value for key, value in entries.items() if key not in ("blocks", "pattern")}
     total = sum(block.repeat for block in model.blocks)
     main = {key: value for key, value in blocks[-1].items() if key not in ("repeat", "mixer")}
-    found = [{**rest, "layers": total, **main}]
+    files = [{**rest, "layers": total, **main}]
     dense = next((b["feed_forward"] for b in blocks if b.get("feed_forward")), None)
     if model.dense_layers and dense is not None:
-        found.append({**found[0], "feed_forward": dense})
+        files.append({**files[0], "feed_forward": dense})
     if model.family == "encoder-decoder":
-        found = [{**rest, "layers": model.blocks[0].repeat, **blocks[0]}]
-        found[0].pop("repeat", None)
-    return found
+        files = [{**rest, "layers": model.blocks[0].repeat, **blocks[0]}]
+        files[0].pop("repeat", None)
+    return files
 
 
 def _brief_block(block: Mapping[str, Any], family: str) -> dict[str, Any]:
     """A block without what follows from the rest of it."""
-    found = dict(block)
-    if found["kv_heads"] == found["heads"]:
-        del found["kv_heads"]
-    filled = found["head_size"] * found["heads"] == found["hidden"]
-    if filled or found.get("mixer") == "latent":
-        del found["head_size"]
+    sizes = dict(block)
+    if sizes["kv_heads"] == sizes["heads"]:
+        del sizes["kv_heads"]
+    filled = sizes["head_size"] * sizes["heads"] == sizes["hidden"]
+    if filled or sizes.get("mixer") == "latent":
+        del sizes["head_size"]
     for key, usual in (("causal", family == "decoder"), ("cross_attention", False)):
-        if found.get(key) == usual:
-            del found[key]
-    if found["feed_forward"] and len(found["feed_forward"]) == 1:
-        found["feed_forward"] = found["feed_forward"][0]
-    elif not found["feed_forward"]:
-        del found["feed_forward"]
-    if found.get("mixer") == "attention":
-        del found["mixer"]
-    return {key: value for key, value in found.items() if key not in EXTRAS or value}
+        if sizes.get(key) == usual:
+            del sizes[key]
+    if sizes["feed_forward"] and len(sizes["feed_forward"]) == 1:
+        sizes["feed_forward"] = sizes["feed_forward"][0]
+    elif not sizes["feed_forward"]:
+        del sizes["feed_forward"]
+    if sizes.get("mixer") == "attention":
+        del sizes["mixer"]
+    return {key: value for key, value in sizes.items() if key not in EXTRAS or value}
 
 
 def _same(entries: Mapping[str, Any], model: Model) -> bool:
@@ -220,7 +220,7 @@ def _words() -> list[tuple[re.Pattern[str], str, str]]:
 
 def _in_our_words(aside: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
     """What fields of ours say of keys, and the keys none says anything of."""
-    found: dict[str, Any] = {}
+    worded: dict[str, Any] = {}
     left = []
     for key, value in aside.items():
         own = {}
@@ -232,7 +232,7 @@ def _in_our_words(aside: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
                 own[field] = value
             elif holds != "number" and value is True:
                 own[field] = True if holds == "true" else holds
-        found |= own
+        worded |= own
         if not own:
             left.append(key)
-    return found, sorted(left)
+    return worded, sorted(left)

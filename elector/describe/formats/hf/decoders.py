@@ -357,7 +357,7 @@ def lfm2(config: Config, traits: Mapping[str, Any]) -> Model:
         step = config.number("block_multiple_of", 256)
         width = step * -(-int(factor * width) // step)
     model = decoder(config, traits)
-    blocks = tuple(replace(b, feed_forward=(width,)) for b in model.blocks)
+    blocks = tuple(replace(b, feed_forward=(width,)) if b.feed_forward else b for b in model.blocks)
     bias = config.flag("conv_bias", False)
     tied = config.flag("tie_embedding", config.flag("tie_word_embeddings", True))
     return replace(model, blocks=blocks, taps_bias=bias, scan_bias=bias, tied_embeddings=tied)

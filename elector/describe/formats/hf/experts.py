@@ -78,6 +78,10 @@ def _sparse(config: Config, number: int) -> list[bool]:
     step = config.number("moe_layer_interval", 1)
     if "moe_layer_interval" in config.honours:
         sparse = [start <= i <= end and (i + 1) % step == 0 for i in range(number)]
+    if "expert_layer_period" in config.honours:
+        period = config.number("expert_layer_period", 2)
+        offset = config.number("expert_layer_offset", 1, low=0)
+        sparse = [i % period == offset for i in range(number)]
     step = config.number("interleave_moe_layer_step", 1)
     sparse = [on and (i + 1) % step == 0 for i, on in enumerate(sparse)]
     some = config.places("moe_layers", number)

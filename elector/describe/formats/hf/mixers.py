@@ -106,9 +106,9 @@ def _blocks_of_keys(config: Config, layers: list[Block]) -> list[Block]:
     heads, size, block, chosen = (
         part.number(own, config.number(flat, usual.get(flat, 16))) for own, flat in _SPARSE.items()
     )
-    found: dict[str, Any] = {"index_heads": heads, "index_head_size": size, "index_block": block}
-    found["index_top_k"] = block * chosen
-    return [replace(b, **found) if on else b for b, on in zip(layers, sparse, strict=True)]
+    indexer: dict[str, Any] = {"index_heads": heads, "index_head_size": size, "index_block": block}
+    indexer["index_top_k"] = block * chosen
+    return [replace(b, **indexer) if on else b for b, on in zip(layers, sparse, strict=True)]
 
 
 def _delta(config: Config, layers: list[Block]) -> list[Block]:

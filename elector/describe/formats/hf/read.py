@@ -21,6 +21,7 @@ from elector.describe.formats.hf.types import (
     kinds,
     labels_of,
     neutral,
+    refused,
 )
 from elector.describe.model import Model
 
@@ -104,9 +105,9 @@ def _advised(error: InputError, entries: Mapping[str, Any], file: object) -> Inp
     own.pop("text_config", None)
     kind = own.get("model_type")
     key = str(error.field).removeprefix("text_config.")
-    found = in_yaml(own, kinds().get(kind) if isinstance(kind, str) else None, key, file)
-    if found:
-        error.hint = f"{found}\n  or: {error.hint}" if error.hint else found
+    advice = in_yaml(own, kinds().get(kind) if isinstance(kind, str) else None, key, file)
+    if advice:
+        error.hint = f"{advice}\n  or: {error.hint}" if error.hint else advice
     return error
 
 
@@ -116,19 +117,19 @@ def _all_keys(entries: Mapping[str, Any]) -> set[str]:
 
 
 def _without(entries: Mapping[str, Any], key: str) -> dict[str, Any]:
-    found = {name: value for name, value in entries.items() if name != key}
-    if isinstance(found.get("text_config"), dict):
-        found["text_config"] = {n: v for n, v in found["text_config"].items() if n != key}
-    return found
+    rest = {name: value for name, value in entries.items() if name != key}
+    if isinstance(rest.get("text_config"), dict):
+        rest["text_config"] = {n: v for n, v in rest["text_config"].items() if n != key}
+    return rest
 
 
 def _read(entries: Mapping[str, Any], file: object) -> Model:
     kind = entries.get("model_type")
     if isinstance(kind, str) and kind in WRAPPERS and isinstance(entries.get("text_config"), dict):
         return _wrapped(entries, file)
-    found = _kind(entries, file)
-    model = _of_kind(found, entries, file)
-    return _with_head(model, found, entries, file)
+    row = _kind(entries, file)
+    model = _of_kind(row, entries, file)
+    return _with_head(model, row, entries, file)
 
 
 def _wrapped(entries: Mapping[str, Any], file: object) -> Model:
@@ -162,8 +163,10 @@ def _kind(entries: Mapping[str, Any], file: object, prefix: str = "") -> Kind:
         hint = f'its class is that of "model_type": "{alike}"' if alike else ""
         raise InputError("is missing", file=file, field=field, hint=hint)
     own = "; its own code (auto_map) is not run" if "auto_map" in entries else ""
+    known = refused().get(kind) if isinstance(kind, str) else None
+    why = f": not described is {known}" if known else ""
     raise InputError(
-        f"model type is not supported{own}",
+        f"model type is not supported{why}{own}",
         file=file,
         field=field,
         value=kind,
@@ -184,12 +187,12 @@ def _of_class(entries: Mapping[str, Any]) -> str:
     """The type whose classes are called as the file's; "" where there is none, or several."""
     listed = entries.get("architectures")
     first = str(listed[0]) if isinstance(listed, list) and listed else ""
-    found = [
+    types = [
         kind.model_type
         for kind in kinds().values()
         if any(first == kind.classes + ending for ending in HEADS[kind.heads])
     ]
-    return found[0] if len(found) == 1 else ""
+    return types[0] if len(types) == 1 else ""
 
 
 def _of_kind(kind: Kind, entries: Mapping[str, Any], file: object, prefix: str = "") -> Model:
@@ -293,19 +296,19 @@ def _with_head(model: Model, kind: Kind, entries: Mapping[str, Any], file: objec
 
 def _with_formats(model: Model, stored: object, file: object) -> Model:
     """What the file, or one beside it, says of the formats of its weights."""
-    found = None
+    formats = None
     if stored is not None:
         if not isinstance(stored, dict):
             raise InputError("must be a mapping", file=file, field="quantization_config")
-        found = quantization(stored, file)
+        formats = quantization(stored, file)
     elif (other := _beside(file)) is not None:
         data = load_json(other, 32 << 20, finite=False)
         if not isinstance(data, dict):
             raise InputError("must hold a mapping of keys to values", file=other)
-        found = beside(data, other)
-    if found is None:
+        formats = beside(data, other)
+    if formats is None:
         return model
-    return replace(model, quantization=found)
+    return replace(model, quantization=formats)
 
 
 def _beside(file: object) -> Path | None:

@@ -12,7 +12,13 @@ from elector.base.table import DATA, read_csv
 from elector.describe.formats.hf.config import Config
 from elector.describe.formats.hf.decoders import decoder, falcon, lfm2, mimo_v2, mpt
 from elector.describe.formats.hf.encoders import bert, rotary_encoder, seq2seq, t5, text_tower, vit
-from elector.describe.formats.hf.hybrids import gemma4, mamba, nemotron_h, nemotron_nas
+from elector.describe.formats.hf.hybrids import (
+    gemma4,
+    mamba,
+    nemotron_h,
+    nemotron_nas,
+    scan_decoder,
+)
 from elector.describe.model import Model
 
 Layout = Callable[[Config, Mapping[str, Any]], Model]
@@ -25,6 +31,7 @@ LAYOUTS: dict[str, Layout] = {
     "mimo_v2": mimo_v2,
     "nemotron_h": nemotron_h,
     "mamba": mamba,
+    "scan_decoder": scan_decoder,
     "gemma4": gemma4,
     "nemotron_nas": nemotron_nas,
     "bert": bert,
@@ -118,11 +125,11 @@ class Kind:
 def kinds() -> dict[str, Kind]:
     """model_type -> its row."""
     names, lines = read_csv(DATA / "model_types.csv")
-    found = {}
+    rows = {}
     for _, cells in lines:
         row = dict(zip(names, cells, strict=True))
         assert row["layout"] in LAYOUTS and row["heads"] in HEADS, row
-        found[row["model_type"]] = Kind(
+        rows[row["model_type"]] = Kind(
             row["model_type"],
             row["layout"],
             row["classes"],
@@ -134,7 +141,7 @@ def kinds() -> dict[str, Kind]:
             {key: tuple(v.split("|")) if v else () for key, _, v in _words(row["also"])},
             row["note"],
         )
-    return found
+    return rows
 
 
 def _text(value: object) -> str:
@@ -151,16 +158,16 @@ def _words(text: str) -> list[tuple[str, str, str]]:
 
 def _values(text: str) -> dict[str, Any]:
     """`a=1 b=true c=word` as a mapping; a later word takes the place of an earlier one."""
-    found: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for word in text.split():
         key, _, value = word.partition("=")
         if value in ("true", "false"):
-            found[key] = value == "true"
+            values[key] = value == "true"
         elif re.fullmatch(r"-?\d+", value):
-            found[key] = int(value)
+            values[key] = int(value)
         else:
-            found[key] = float(value) if re.fullmatch(r"-?\d*\.\d+", value) else value
-    return found
+            values[key] = float(value) if re.fullmatch(r"-?\d*\.\d+", value) else value
+    return values
 
 
 def labels_of(entries: Mapping[str, Any], file: object) -> int:
@@ -169,6 +176,13 @@ def labels_of(entries: Mapping[str, Any], file: object) -> int:
     if isinstance(names, dict) and names:
         return len(names)
     return Config(entries, file, honours=frozenset(["num_labels"])).number("num_labels", 2)
+
+
+@functools.cache
+def refused() -> dict[str, str]:
+    """model_type -> what its layers have that is not described, and the key that says it."""
+    _, lines = read_csv(DATA / "refused_types.csv")
+    return {cells[0]: f"{cells[2]} ({cells[1]})" for _, cells in lines}
 
 
 @functools.cache
