@@ -244,7 +244,6 @@ MAY_LOOK = {
     "transcode.runs.files": {"open", "stat"},  # the lock
     "transcode.runs.study": {"open"},  # what it writes
     "transcode.search.warm": {"open"},  # what it writes
-    "transcode.runs.study": {"open"},  # what it writes
     "transcode.training.folder": {"open"},  # what it appends
     "transcode.training.text": {"glob", "read_text", "walk"},  # Python's own library
     "transcode.runs.manifest": {"rglob", "read_bytes"},  # this program, for its sum

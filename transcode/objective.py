@@ -13,7 +13,7 @@ from typing import Protocol
 
 import numpy as np
 
-from elector.base.errors import InputError
+from elector.base.errors import EvaluationError, InputError
 from elector.base.table import Column
 from transcode.accuracy.lately import Lately
 from transcode.accuracy.user_rows import comparable
@@ -250,7 +250,7 @@ class Problem:
             runs &= cost.feasible
         own = self.space.accuracy
         results = {
-            name: np.full(size, np.nan) if name in own.names else _result(name, costs)
+            name: np.full(size, np.nan) if name in own.names else _result(name, costs, size)
             for name in self.result_names
             if name not in self.space.define
         }
@@ -337,19 +337,31 @@ def costs_of(
     for workload, settings in space.workloads.items():
         own = {name: Column.constant(value, size) for name, value in settings.items()}
         costs[workload] = evaluator({**decoded, **own}, size)
+        _require_size(costs[workload].feasible, size, "feasible")
     if space.run is not None:
         costs[RUN] = costs_of_run(space.run, costs)
     return costs
 
 
-def _result(name: str, costs: Mapping[str, Costs]) -> np.ndarray:
+def _result(name: str, costs: Mapping[str, Costs], size: int) -> np.ndarray:
     """(D,) a result; the largest over the workloads where it names none."""
     workload, _, rest = name.partition(".")
     if workload in costs and rest:
-        return np.asarray(costs[workload].scalar(rest), dtype=float)
-    steps = [cost for workload, cost in costs.items() if workload != RUN]
-    each = [np.asarray(cost.scalar(name), dtype=float) for cost in steps]
+        each = [np.asarray(costs[workload].scalar(rest), dtype=float)]
+    else:
+        steps = [cost for workload, cost in costs.items() if workload != RUN]
+        each = [np.asarray(cost.scalar(name), dtype=float) for cost in steps]
+    for values in each:
+        _require_size(values, size, name)
     return np.asarray(np.maximum.reduce(each))  # one chip has to do for all workloads
+
+
+def _require_size(values: np.ndarray, size: int, name: str) -> None:
+    """Raises EvaluationError where an evaluator answers for another number of designs."""
+    if np.shape(values) != (size,):
+        raise EvaluationError(
+            f"the evaluator answered with {name} of the shape {np.shape(values)} for {size} designs"
+        )
 
 
 def _reasons(costs: dict[str, Costs], runs: np.ndarray) -> Column:

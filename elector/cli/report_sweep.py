@@ -75,11 +75,11 @@ def _intervals(result: SweepResult) -> str:
         return ""
     rows = []
     for record in result.records:
-        cells = [_cell(record[places[name]]) for name in shown]
+        cells = [_cell(name, record[places[name]]) for name in shown]
         ends = [[record[places[f"{name}_{end}"]] for end in ENDS] for name in wanted]
         rows.append([*cells, *map(_between, wanted, ends)])
     numbers, texts = range(len(shown), len(shown) + len(wanted)), range(len(shown))
-    return text.table(rows, [*shown, *wanted], right=numbers, fold=texts)
+    return text.table(rows, [*_short(shown), *wanted], right=numbers, fold=texts)
 
 
 def _between(name: str, ends: list[object]) -> str:

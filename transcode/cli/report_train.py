@@ -66,6 +66,9 @@ def _rows(entries: Mapping[str, Any]) -> list[tuple[str, str]]:
     rows += [(f"baseline: {name}", f"{score:.2f}") for name, score in entries["baselines"].items()]
     rows += [(f"further: {name}", f"{value:.4g}") for name, value in entries["further"].items()]
     rows.append(("tau_i, tau_t", f"{entries['tau_i']:g}, {entries['tau_t']:g}"))
+    for name, what in (("top_k_i", "activations"), ("top_k_t", "gradients")):
+        if entries.get(name) is not None:
+            rows.append((f"top-k of {what}", f"{100 * entries[name]:g} % of each row"))
     rows += [
         (f"mean density of operands: {kind}", f"{100 * value:.1f} %")
         for kind, value in entries["density"].items()

@@ -21,6 +21,8 @@ class TrainOptions(TypedDict):
 
     tau_i: float
     tau_t: float
+    top_k_i: float | None
+    top_k_t: float | None
     switch: str
     window: int | None
     steps: int | None
@@ -75,6 +77,18 @@ def _sizes(ctx: click.Context, param: click.Parameter, text: str) -> list[str]:
     show_default=True,
     metavar="X",
     help="DynaProp: propagated gradients with |g| <= X become zero.",
+)
+@click.option(
+    "--top-k-i",
+    type=float,
+    metavar="SHARE",
+    help="Top-k in place of --tau-i: of each row of activations this share stays.",
+)
+@click.option(
+    "--top-k-t",
+    type=float,
+    metavar="SHARE",
+    help="Top-k in place of --tau-t: of each row of gradients this share stays.",
 )
 @click.option(
     "--switch",
@@ -215,6 +229,8 @@ def _settings(model: str, task: str, overrides: dict[str, object], asked: TrainO
         task=task,
         tau_i=asked["tau_i"],
         tau_t=asked["tau_t"],
+        top_k_i=asked["top_k_i"],
+        top_k_t=asked["top_k_t"],
         switch=asked["switch"],
         window=asked["window"] or 0,
         steps=usual.steps if steps is None else steps,

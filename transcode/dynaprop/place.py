@@ -7,7 +7,7 @@ from torch import Tensor
 
 from transcode.dynaprop.packing import nonzeros
 from transcode.dynaprop.records import Sums
-from transcode.dynaprop.thresholds import Missed, TargetDensity
+from transcode.dynaprop.thresholds import Missed, TargetDensity, TopK, scaled
 
 _SAMPLE = 4096
 
@@ -89,7 +89,8 @@ class MatchedModule:
             if operation.endswith("softmax")
             else (operation if operation in ("scores", "context") else "linear")
         )
-        self.tau_i = self.tau_t = 0.0
+        self.tau_i: float | TopK = 0.0
+        self.tau_t: float | TopK = 0.0
         self.scale = 1.0
         self.forward_target: Tracked | None = None
         self.backward_target: Tracked | None = None
@@ -105,7 +106,7 @@ class MatchedModule:
             or self.backward_target is not None
         )
 
-    def enters(self, x: Tensor) -> float:
+    def enters(self, x: Tensor) -> float | TopK:
         """Before the forward pass prunes x: the threshold."""
         target = self.forward_target
         if target is None:
@@ -124,11 +125,11 @@ class MatchedModule:
         if self.recording is not None:
             self._note("forward", self.operation, "output", y)
 
-    def arrives(self, g: Tensor) -> float:
+    def arrives(self, g: Tensor) -> float | TopK:
         """Before the backward pass prunes g: the threshold."""
         target = self.backward_target
         if target is None:
-            return self.tau_t * self.scale
+            return scaled(self.tau_t, self.scale)
         target.look(g)
         assert target.tau is not None
         return target.tau

@@ -24,7 +24,10 @@ from transcode.dynaprop.thresholds import (
     TargetDensity,
     TargetMissed,
     Threshold,
+    TopK,
     checked,
+    prunes,
+    scaled,
     threshold,
 )
 
@@ -42,8 +45,9 @@ class DynaProp:
     Parameters
     ----------
     module : any torch.nn.Module.
-    tau_i, tau_t : thresholds of activations and of gradients: a number, a Schedule, or a
-        TargetDensity. Gradients are those of the loss as it is propagated: see `gradient_scale`.
+    tau_i, tau_t : thresholds of activations and of gradients: a number, a Schedule, a
+        TargetDensity, or a TopK. Gradients are those of the loss as it is propagated: see
+        `gradient_scale`.
     patterns : fnmatch patterns of module names; None: all Sites, or else every nn.Linear.
     prune_parameter_gradients : `step` drops small elements of parameters' gradients, too.
     compress : keep saved tensors as values and bitmask where that is smaller.
@@ -101,12 +105,12 @@ class DynaProp:
         return [place.name for place in self.places if not place.ran]
 
     @property
-    def tau_i(self) -> float | None:
+    def tau_i(self) -> float | TopK | None:
         """Threshold of activations in this step; None where each place has its own."""
         return _now(self._i, self._step)
 
     @property
-    def tau_t(self) -> float | None:
+    def tau_t(self) -> float | TopK | None:
         """Threshold of gradients in this step; None where each place has its own."""
         return _now(self._t, self._step)
 
@@ -301,7 +305,7 @@ class DynaProp:
                     assert isinstance(self._t, TargetDensity)
                     tau = quantile(p.grad, 1.0 - self._t.density)
                 else:
-                    tau *= self._scale
+                    tau = scaled(tau, self._scale)
                 p.grad.copy_(drop(p.grad, tau))
 
     def _target(self, m: Missed) -> TargetDensity:
@@ -345,8 +349,8 @@ class _Hook:
             assert self.pruner.watch is not None
             return self.pruner.watch(self.pruner.products, place, module, inputs, x)
         place.ran = True
-        tau_t = place.tau_t * place.scale
-        if place.tau_i <= 0.0 and tau_t <= 0.0:
+        tau_t = scaled(place.tau_t, place.scale)
+        if not (prunes(place.tau_i) or prunes(tau_t)):
             return x
         return Prune.apply(x, place.tau_i, tau_t, None)
 
@@ -368,7 +372,7 @@ def _tracked(given: Threshold) -> Tracked | None:
     return Tracked(given) if isinstance(given, TargetDensity) else None
 
 
-def _now(given: Threshold, step: int) -> float | None:
+def _now(given: Threshold, step: int) -> float | TopK | None:
     if isinstance(given, TargetDensity):
         return None
     return given.at(step) if isinstance(given, Schedule) else given

@@ -14,6 +14,7 @@ from transcode.dynaprop.place import MatchedModule, in_backward
 from transcode.dynaprop.products import WatchedProducts
 from transcode.dynaprop.prune import Prune
 from transcode.dynaprop.site import Site
+from transcode.dynaprop.thresholds import scaled
 
 
 @torch.compiler.disable
@@ -34,7 +35,7 @@ def watched(
         # Evaluation is pruned with the thresholds of training but teaches nothing.
         target = place.forward_target
         tau = place.tau_i if target is None else target.tau or 0.0
-        return Prune.apply(x, tau, place.tau_t * place.scale, place)
+        return Prune.apply(x, tau, scaled(place.tau_t, place.scale), place)
     if isinstance(module, Site):
         if taken is not None:
             place.consumes(*taken)

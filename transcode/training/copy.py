@@ -10,7 +10,8 @@ import torch
 from torch import nn
 
 from elector.describe.model import Model
-from transcode.dynaprop import DynaProp
+from transcode.dynaprop import DynaProp, TopK
+from transcode.dynaprop.thresholds import Threshold
 from transcode.training.build import build
 from transcode.training.lora import adapt
 from transcode.training.settings import Settings
@@ -51,9 +52,9 @@ class Copy:
         self.optimizer = torch.optim.AdamW(
             trained, lr=settings.learning_rate, weight_decay=DECAY, fused=True
         )
-        self.prop = DynaProp(
-            self.module, tau_i=settings.tau_i, tau_t=settings.tau_t, record=0 if low else RECORD
-        )
+        tau_i: Threshold = settings.tau_i if settings.top_k_i is None else TopK(settings.top_k_i)
+        tau_t: Threshold = settings.tau_t if settings.top_k_t is None else TopK(settings.top_k_t)
+        self.prop = DynaProp(self.module, tau_i, tau_t, record=0 if low else RECORD)
 
     def step(self, number: int, x: torch.Tensor, y: torch.Tensor) -> float:
         """Optimizer step `number` (from 0) on a batch; the loss before it.

@@ -88,6 +88,8 @@ def _result(
         "baselines": dict(run.task.baselines),
         "tau_i": settings.tau_i,
         "tau_t": settings.tau_t,
+        "top_k_i": settings.top_k_i,
+        "top_k_t": settings.top_k_t,
         "seed": settings.seed,
         "steps": run.step,
         "seconds": run.seconds,
@@ -122,8 +124,9 @@ def accuracy_row(run: TrainingRun, score: float) -> dict[str, object]:
         "parameters": sum(p.numel() for p in run.full.module.parameters()),
         "source": f"trained here: {settings.steps} steps of {settings.batch}, {run.task.source}",
         "evidence": "measured",
-        "tau_i": settings.tau_i,
-        "tau_t": settings.tau_t,
+        # no threshold stands for what top-k leaves
+        "tau_i": settings.tau_i if settings.top_k_i is None else None,
+        "tau_t": settings.tau_t if settings.top_k_t is None else None,
         "seed": settings.seed,
     }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import signal
@@ -183,6 +184,9 @@ def test_a_loss_that_diverges_before_the_first_look_leaves_the_beginning(tmp_pat
     [
         ({"tau_i": -0.1}, "at least 0"),
         ({"tau_t": float("inf")}, "finite"),
+        ({"tau_i": 0.0, "top_k_i": 0.0}, "share above 0"),
+        ({"tau_t": 0.0, "top_k_t": 1.5}, "at most 1"),
+        ({"top_k_i": 0.5}, "in place of a threshold"),
         ({"steps": 0}, "at least 1"),
         ({"learning_rate": 0.0}, "above 0"),
         ({"switch": "sometimes"}, "allowed: none, hpt"),
@@ -197,6 +201,19 @@ def test_bad_settings_write_nothing(tmp_path: Path, changes: dict[str, Any], mes
     with pytest.raises(InputError, match=message):
         train(asked(**changes), out=tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_top_k_in_place_of_a_threshold(tmp_path: Path) -> None:
+    """Half of each row stays; another share is another run; no tau is said to have done it."""
+    found = train(asked(tau_i=0.0, tau_t=0.0, top_k_i=0.5), out=tmp_path)
+    assert found["top_k_i"] == 0.5 and found["top_k_t"] is None
+    assert found["density"]["activation"] < 0.9
+    with (tmp_path / "accuracy.csv").open(newline="") as stream:
+        (row,) = csv.DictReader(stream)
+    assert row["tau_i"] == "" and float(row["tau_t"]) == 0.0
+    with pytest.raises(InputError, match="top_k_i"):
+        train(asked(tau_i=0.0, tau_t=0.0, top_k_i=0.25), out=tmp_path)
+    assert "top_k_i" not in asked().entries()  # runs from before there was top-k go on
 
 
 def test_elector_takes_the_table_and_the_model(tmp_path: Path) -> None:
