@@ -248,15 +248,32 @@ def step(**sparsity: object) -> dict[str, float]:
     }
 
 
+@functools.cache
+def scores(task: str) -> dict[tuple[float, float], list[float]]:
+    """(tau_i, tau_t) -> scores [points] of the trained models of a task, a seed each."""
+    found: dict[tuple[float, float], list[float]] = {}
+    for row in read(DOCS.parent / "transcode" / "data" / "accuracy" / "dynaprop.csv"):
+        if row["task"] == task:
+            cell = float(row["tau_i"]), float(row["tau_t"])
+            found.setdefault(cell, []).append(float(row["score"]))
+    return found
+
+
 def score(task: str, tau_i: float, tau_t: float) -> float:
     """Mean score in points of the trained models of a task under two thresholds."""
-    path = DOCS.parent / "transcode" / "data" / "accuracy" / "dynaprop.csv"
-    scores = [
-        float(row["score"])
-        for row in read(path)
-        if (row["task"], float(row["tau_i"]), float(row["tau_t"])) == (task, tau_i, tau_t)
-    ]
-    return sum(scores) / len(scores)
+    return float(np.mean(scores(task)[tau_i, tau_t]))
+
+
+def trained_scores(task: str) -> str:
+    """Test scores of a task: tau_i down, tau_t across."""
+    found = scores(task)
+    across = sorted({tau_t for _, tau_t in found})
+    rows: list[tuple[object, ...]] = []
+    for tau_i in sorted({tau_i for tau_i, _ in found}):
+        cells = (found[tau_i, tau_t] for tau_t in across)
+        shown = (f"{np.mean(cell):.1f} ± {np.std(cell, ddof=1):.1f}" for cell in cells)
+        rows.append((f"{tau_i:g}", *shown))
+    return table((f"`{task}`, tau_i", *(f"{tau_t:g}" for tau_t in across)), rows)
 
 
 def trained_densities() -> str:
@@ -408,6 +425,9 @@ TABLES: dict[str, Callable[[], str]] = {
     "memory-points": memory_points,
     "gpu-constants": gpu_constants,
     "trained-densities": trained_densities,
+    "trained-scores-digits": functools.partial(trained_scores, "digits"),
+    "trained-scores-elnino": functools.partial(trained_scores, "elnino"),
+    "trained-scores-docstrings": functools.partial(trained_scores, "docstrings"),
     "number-formats": number_formats,
     "model-configs": model_configs,
     "accuracy-shapes": accuracy_shapes,
