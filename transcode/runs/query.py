@@ -149,7 +149,10 @@ class PartColumns:
         return self.results[name] if name in self.results else numbers(self.columns[name])
 
     def take(self, index: np.ndarray) -> PartColumns:
-        """The designs at `index`."""
+        """The designs at `index`.
+
+        index : (N,) places.
+        """
         return PartColumns(
             self.number,
             self.rows[index],

@@ -89,6 +89,8 @@ def volumes(problem: bytes, asked: tuple[np.ndarray, np.ndarray, np.ndarray]) ->
     """`pareto.apart`; a pure function of what is asked.
 
     problem : the pickled Problem, which is not looked at.
+
+    asked : front (F, O), points (N, O) and reference (O,) as `pareto.apart` takes them.
     """
     return pareto.apart(*asked)
 
