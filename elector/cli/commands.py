@@ -230,7 +230,7 @@ def sweep(
         raise click.UsageError("Missing option '--out' (or --format, to print the rows).")
     if out == "-" and format is not None:
         raise InputError("prints, too: one is enough", field="--format", value=format)
-    found = read_table(table)
+    asked = read_table(table)
     if out is not None:
         check_output(out, FORMATS)
     if junit is not None:
@@ -239,7 +239,7 @@ def sweep(
     sampling = None
     if draws["uncertainty"]:
         sampling = Sampling.of(loaded, draws["samples"], draws["seed"])
-    result = run_sweep(found, loaded, settings, sampling)
+    result = run_sweep(asked, loaded, settings, sampling)
     if out is not None:
         write_result(result, out)
     if junit is not None:

@@ -156,6 +156,21 @@ def test_a_batch_of_many_parameters_is_asked_about_in_parts(
     assert list(whole.reasons.map(str)) == list(parts.reasons.map(str))
 
 
+@pytest.mark.parametrize("make", [streams.random, streams.quasi_random])
+def test_a_sequence_is_drawn_in_stretches_of_any_length(
+    monkeypatch: pytest.MonkeyPatch, make: Callable[[Space, int], streams.Stream]
+) -> None:
+    """So many parameters at a time; the designs, and where the sequence stands, are the same."""
+    drawn = []
+    for most in (1 << 11, 1 << 30):
+        monkeypatch.setattr(streams, "_DRAWN", most)
+        stream = make(load("bert"), 1)
+        drawn.append(([stream.suggest(700) for _ in range(2)], stream.position))
+    for one, other in zip(drawn[0][0], drawn[1][0], strict=True):
+        assert (one == other).all()
+    assert drawn[0][1] == drawn[1][1]
+
+
 # ---- files ----
 
 

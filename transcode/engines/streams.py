@@ -22,6 +22,8 @@ Sequence = Callable[[int, int], np.ndarray]
 #: Largest space that can be enumerated: beyond it the arithmetic would overflow.
 LARGEST_ENUMERATION = 1 << 44
 _CHUNK, _MOST = 32, 1 << 17
+#: Parameters of all positions of a stretch together, at most: they lie in memory as floats.
+_DRAWN = 1 << 22
 #: Positions without a new design after which a sequence that repeats itself is given up.
 _DRY = 1 << 19
 
@@ -90,7 +92,8 @@ class StreamEngine(Engine):
     def _stretch(self, missing: int) -> int:
         """How far to look for that many designs, from the share that was good so far."""
         share = (self.taken + 1) / (self.walked + 1)
-        size = min(max(_CHUNK, int(1.1 * missing / share)), _MOST)
+        most = min(_MOST, max(_CHUNK, _DRAWN // max(len(self.space.parameters), 1)))
+        size = min(max(_CHUNK, int(1.1 * missing / share)), most)
         return size if self.length is None else min(size, self.length - self.position)
 
     def update(self, codes: np.ndarray, outcome: Outcome) -> None:
