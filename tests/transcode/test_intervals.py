@@ -312,6 +312,19 @@ def test_the_page_has_them(folder: Path, tmp_path: Path) -> None:
     assert "intervals of 90 %" in (tmp_path / "page.html").read_text()
 
 
+def test_a_front_that_was_damaged(folder: Path, tmp_path: Path) -> None:
+    """A cut file is named; one without what a search writes of neighbours is drawn again."""
+    shutil.copytree(folder, tmp_path / "run")
+    path = tmp_path / "run" / "front.json"
+    text = path.read_text()
+    path.write_text(text[:200])
+    assert "front.json" in run("front", path.parent, "--uncertainty", code=2).output
+    told = json.loads(text)
+    told["uncertainty"] = {"samples": "many"}
+    path.write_text(json.dumps(told))
+    assert "pairs of neighbours" in run("front", path.parent, "--uncertainty").stdout
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

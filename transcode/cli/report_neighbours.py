@@ -18,6 +18,7 @@ from elector.cost.results import ENDS, Registry
 from elector.studies.uncertainty import Sampling
 from transcode import runs
 from transcode.cli import report
+from transcode.runs.files import read_json
 from transcode.runs.front import UNCERTAINTY
 from transcode.runs.intervals import with_intervals
 from transcode.runs.neighbours import compare
@@ -26,13 +27,17 @@ from transcode.space import registry_of, restore
 #: Pairs of neighbours that a terminal is shown.
 ROWS = 20
 _SHORT = {"told apart": "apart", "not told apart": "open"}
+#: What a search writes of neighbours.
+_KEYS = {"neighbours", "samples", "open", "sources"}
 _KINDS = {"cases": "published cases", "accuracy": "scores"}
 
 
 def written(taken: runs.snapshot.Snapshot, format: str) -> bool:
     """Shows a front with the intervals that its search wrote; False where there are none."""
-    told = None if taken.computed is not None else json.loads(taken.json()).get(UNCERTAINTY)
-    if told is None:
+    told = None
+    if taken.computed is None:
+        told = read_json(taken.folder / "front.json", "a front").get(UNCERTAINTY)
+    if not isinstance(told, dict) or not told.keys() >= _KEYS:  # none, or of somebody's own making
         return False
     report.moment(taken, format)
     if format == "table":
@@ -95,7 +100,9 @@ def comparison(told: Mapping[str, Any]) -> None:
         return
     verdicts = [pair["verdict"] for pair in pairs]
     apart, open = verdicts.count("told apart"), verdicts.count("not told apart")
-    some = f" among {told['designs']:,} designs spread over the front" if told["thinned"] else ""
+    some = (
+        f" among {told['designs']:,} designs spread over the front" if told.get("thinned") else ""
+    )
     words = (
         f"{len(pairs):,} pairs of neighbours{some}: {apart:,} told apart, {open:,} not told apart"
     )
