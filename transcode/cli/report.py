@@ -318,9 +318,13 @@ def _cell(text: str, unit: str) -> str:
     """A setting for people: with its unit where it has one."""
     if not text:
         return "-"
-    if unit in ("1", "text"):
+    if unit == "text":
         return text
-    return quantity.show(float(text), unit)
+    try:
+        value = float(text)
+    except ValueError:  # true or false
+        return text
+    return text if unit == "1" and text.isdigit() else quantity.show(value, unit)
 
 
 def _heading(name: str) -> str:
