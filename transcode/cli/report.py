@@ -33,6 +33,8 @@ ROWS = 20
 NEAREST = 5
 #: Width of a table that goes into a file or a pipe.
 _WIDE = 400
+#: Columns of words that go on in the next line where the terminal is narrow.
+_SENTENCES = ("design", "requirement", "found", "run")
 #: Objective that is a bound -> what it is a bound of.
 BOUNDS = {"accuracy_lower": "accuracy", "loss_upper": "loss"}
 
@@ -279,12 +281,13 @@ def _table(columns: dict[str, list[str]]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=0)
     for heading, texts in columns.items():
         words = any(text[:1].isalpha() for text in texts)
-        folded = "fold" if heading == "design" else "ellipsis"
+        folds = words and heading in _SENTENCES
+        folded = "fold" if folds else "ellipsis"
         table.add_column(
             heading,
             justify="left" if words else "right",
             overflow=folded,  # type: ignore[arg-type]
-            no_wrap=heading != "design",
+            no_wrap=not folds,
         )
     for row in zip(*columns.values(), strict=True):
         table.add_row(*row)
