@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from transcode.training.heads import Convolution, Cosine, Fourier, Products
+from transcode.training.heads import Convolution, Cosine, DotProducts, Fourier
 
 BATCH, HEADS, LENGTH, SIZE, POSITIONS = 2, 4, 16, 12, 514
 
@@ -42,8 +42,8 @@ def cosine(v: Tensor) -> Tensor:
 def main() -> None:
     """Print the table."""
     heads: dict[str, nn.Module] = {
-        "sdp": Products(SIZE, None, positions=POSITIONS),
-        "wma": Products(SIZE, None, positions=POSITIONS, weighted=HEADS),
+        "sdp": DotProducts(SIZE, None, positions=POSITIONS),
+        "wma": DotProducts(SIZE, None, positions=POSITIONS, weighted=HEADS),
         "dft": Fourier(SIZE, LENGTH, None),
         "dct": Cosine(SIZE, LENGTH, None),
         **{f"c{n}": Convolution(HEADS, SIZE, n, None) for n in (5, 9, 13)},

@@ -10,6 +10,7 @@ off         no DynaProp at all
 hooks       thresholds 0, nothing compressed, recording off: the cost of being there
 lossless    thresholds 0, compression on: masks of dropout, zeros that are there anyway
 tau_i, tau_t  pruned; `dense` without compression; `recorded` with densities recorded
+top-k       the largest half, and quarter, of each row of activations
 target      densities of .5 and .2 tracked at run time
 
 With --steps every variant trains that many steps first, so that densities are those of a
@@ -26,7 +27,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from transcode.dynaprop import DynaProp, TargetDensity
+from transcode.dynaprop import DynaProp, TargetDensity, TopK
 from transcode.training.build import build, described
 from transcode.training.task import Task
 from transcode.training.tasks import load_task
@@ -72,6 +73,8 @@ def variants(model: str, task: Task, taus_i: list[float], taus_t: list[float]) -
     last = {"tau_i": taus_i[-1], "tau_t": taus_t[-1]}
     options["the last, dense"] = last | {"compress": False}
     options["the last, recorded"] = last | {"record": True}
+    options["top-k .5, 0"] = {"tau_i": TopK(0.5)}
+    options["top-k .25, 0"] = {"tau_i": TopK(0.25)}
     options["target .5, .2"] = {
         "tau_i": TargetDensity(0.5, strict=False),
         "tau_t": TargetDensity(0.2, strict=False),

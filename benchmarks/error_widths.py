@@ -5,8 +5,11 @@
 Of the outcomes of elector/data/published.csv that the rule of left-out rows keeps out of every fit,
 half (by a hash of the case's name) set widths: the 90th percentile of |log(simulated / published)|,
 as a factor, of each family, stack and regime with at least MIN cases, and of what they have in
-common. The other half counts how many lie inside. --write puts the widths into
-elector/data/errors.csv. The bars: between 85 and 95 % of the other half inside, all groups pooled.
+common. The other half counts how many lie inside. The same half says what share of the variance of
+the log errors of times the cases of one device and group have in common (one-way analysis of
+variance, all pooled): what cancels where two designs of a kind are compared. --write puts the
+widths and the share into elector/data/errors.csv. The bars: between 85 and 95 % of the other half
+inside, all groups pooled.
 """
 
 from __future__ import annotations
@@ -20,7 +23,7 @@ from pathlib import Path
 
 import numpy as np
 
-from elector.studies.uncertainty import ANY, candidates, regime_of
+from elector.studies.error_widths import ANY, candidates, regime_of
 from elector.studies.validation import CaseResult, validate
 
 DATA = Path(__file__).resolve().parent.parent / "elector" / "data"
@@ -61,11 +64,13 @@ def main() -> None:
             kind = "power" if r.case.metric in POWERS else "time"
             for key in keys(r):
                 errors[key][kind].append(abs(math.log(r.simulated / r.case.value)))
-    rows = table(errors)
+    share = shared([r for r in results if sets_widths(r.case.case)])
+    rows = [(*row, share) for row in table(errors)]
+    print(f"shared by cases of one device and group: {100 * share:.0f} % of the variance of times")
     print(f"{len(results)} cases that nothing was fitted on, {len(rows)} groups")
     count(results, {tuple(row[:3]): row for row in rows})
     if write:
-        text = "family,stack,regime,time,power,cases\n"
+        text = "family,stack,regime,time,power,cases,shared\n"
         text += "".join(",".join(str(x) for x in row) + "\n" for row in rows)
         (DATA / "errors.csv").write_text(text, encoding="utf-8")
 
@@ -82,6 +87,22 @@ def table(errors: dict[tuple[str, str, str], dict[str, list[float]]]) -> list[tu
         rows.append((*key, factor(found["time"]), own, len(found["time"])))
     rows.append((*ANY, ELSE, ELSE, 0))
     return rows
+
+
+def shared(results: list[CaseResult]) -> float:
+    """Share of the variance of log errors of times between groups: their intraclass correlation."""
+    apart: dict[tuple[str, str], list[float]] = defaultdict(list)
+    for r in results:
+        if r.case.metric not in POWERS:
+            apart[r.case.accelerator, r.case.group].append(math.log(r.simulated / r.case.value))
+    groups = [np.array(found) for found in apart.values() if len(found) > 1]
+    sizes = np.array([len(group) for group in groups])
+    count, middle = sizes.sum(), np.concatenate(groups).mean()
+    between = sum(len(g) * (g.mean() - middle) ** 2 for g in groups) / (len(groups) - 1)
+    within = sum(((g - g.mean()) ** 2).sum() for g in groups) / (count - len(groups))
+    each = (count - (sizes**2).sum() / count) / (len(groups) - 1)
+    common = max((between - within) / each, 0.0)
+    return round(float(common / (common + within)), 2)
 
 
 def factor(errors: list[float]) -> float:

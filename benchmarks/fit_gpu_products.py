@@ -37,7 +37,7 @@ FAMILIES = {
 }
 #: The same for flash attention; Ampere has the products of all GPUs.
 FLASH = {"ampere": ("a100_sxm",), **FAMILIES}
-FORMATS = {"bfloat16": ("bf16", "fp16"), "fp8": ("fp8",)}
+FORMATS = {"bfloat16": ("bf16", "fp16"), "fp8": ("fp8",), "nvfp4": ("nvfp4", "mxfp4")}
 BOUNDS = {
     "tensor_share": (0.3, 1.0),
     "operand_share": (0.001, 0.5),
@@ -110,14 +110,15 @@ def fit_flash(folder: Path, family: str, without: str) -> float:
 
 def write(found: dict[Key, Values]) -> None:
     """Renew data/gpu_products.csv."""
-    source = (
-        "fitted by benchmarks/fit_gpu_products.py on products timed by vLLM 0.24 "
-        "(aiconfigurator-core 0.12.0)"
-    )
     with (DATA / "gpu_products.csv").open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(["architecture", "formats", *kernels.TILES_OF, "evidence", "source"])
         for (family, formats), values in found.items():
+            which = "" if len(formats) == 1 or formats[0] == "bf16" else f" in {formats[0]}"
+            source = (
+                f"fitted by benchmarks/fit_gpu_products.py on products{which} timed by vLLM 0.24 "
+                "(aiconfigurator-core 0.12.0)"
+            )
             cells = [f"{values[n]:.4g}" if n in values else "" for n in kernels.TILES_OF]
             writer.writerow([family, "|".join(formats), *cells, "derived", source])
 

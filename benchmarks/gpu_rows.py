@@ -23,7 +23,7 @@ from elector.machines.contract import Machine, Units
 from elector.machines.gpu import machine as gpu
 from elector.operations import build
 from elector.operations.collect import TABLES, Collector, Shape, Sizes
-from elector.operations.roles import Place, Role, Section
+from elector.operations.roles import ModelSection, Place, Role
 from elector.operations.rows import Operations, Row
 from elector.operations.scope import formula
 from elector.studies import validation_cases
@@ -185,7 +185,7 @@ def family(record: Record) -> str:
 class Compiled:
     """Groups of designs with their operations and plans, to be timed again and again."""
 
-    parts: list[tuple[Array, gpu.Prepared, object]]
+    parts: list[tuple[Array, gpu.PreparedGpu, object]]
     machine: Machine
     size: int
     scale: Array  # seconds of a design over those of one measured step
@@ -262,7 +262,7 @@ def operations(
     cells = [
         {
             "model": "bert-tiny",
-            "accelerator": "h100-sxm-80gb",
+            "accelerator": "b200-sxm-192gb",
             "workload.precision": precision,
             "workload.implementation": stack,
         }
@@ -270,7 +270,7 @@ def operations(
     group = next(iter(resolve(columns(cells), 1)))
     whole = build(group.models, group.workload)
     out = Collector(m.size, precisions()[precision])
-    one, place = np.ones(m.size), Place(Section.LIST, variant="operation")
+    one, place = np.ones(m.size), Place(ModelSection.LIST, variant="operation")
     streams = {"a": "stream", "out": "stream"}
     if kind == "linear":
         row = Row(Role.PRODUCT, place, "forward", "linear", True, b="weight", **streams)

@@ -41,7 +41,7 @@ DEVICES = {
     "rtx_pro_6000_server": "rtx-pro-6000",
 }
 #: Format of the package -> precision of this program.
-FORMATS = {"bfloat16": "bf16", "fp8": "fp8", "sq": "int8"}
+FORMATS = {"bfloat16": "bf16", "fp8": "fp8", "nvfp4": "nvfp4", "sq": "int8"}
 #: Engine of the package -> stack of this program. Its timings of TensorRT-LLM ran under PyTorch,
 #: which finds the scales of 8 bits as vLLM does.
 STACKS = {"vllm": "vllm", "sglang": "sglang", "trtllm": "vllm"}

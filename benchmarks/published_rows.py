@@ -41,6 +41,7 @@ BARS = {
     "products bf16": 10,
     "products fp16": 10,
     "products fp8": 15,
+    "products nvfp4": 15,
     "products int8": 15,
     "operations": 12,
     "serving": 12,

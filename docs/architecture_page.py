@@ -25,7 +25,45 @@ into square millimetres. **One path**: every evaluation, of one design or of mil
 through `elector.evaluation.path.evaluate`; a single design is a batch of one.
 
 How to add something, room by room: [CONTRIBUTING.md](../CONTRIBUTING.md).
+
+## One evaluation, from words to joules
+
+{steps}
+A search (`transcode.search`) turns codes of its engine into such columns, evaluates them in
+batches, keeps in its archive what nothing beats, and records every design in its run folder.
+
+## The rooms
 """
+
+#: Where an evaluation passes, and what happens there.
+STEPS = (
+    ("elector.cli", "the words of the command become names and dotted settings"),
+    (
+        "elector.studies.simulation.simulate",
+        "a question is put to the one path: columns of settings, one row a design",
+    ),
+    (
+        "elector.evaluation.resolve.resolve",
+        "settings are checked against the schemas; designs of one structure become a group",
+    ),
+    (
+        "elector.operations.build",
+        "the operations of each pair of model and workload, forward and backward, as rows (R, M)",
+    ),
+    (
+        "elector.machines.contract.Prepared",
+        "the machine answers with seconds of its resources, counts of its actions, and limits",
+    ),
+    (
+        "elector.cost.schedule.schedule",
+        "what can overlap overlaps; a power limit may lower the clock",
+    ),
+    (
+        "elector.cost.pricing",
+        "counts x prices of the technology are joules, parts x prices are square millimetres",
+    ),
+    ("elector.evaluation.formulas", "the results of the registry, each by its formula"),
+)
 
 
 def rooms() -> dict[str, list[str]]:
@@ -101,12 +139,21 @@ def picture() -> str:
     return "\n".join([*lines, "  elector --> transcode", "```"])
 
 
+def steps() -> str:
+    """The table of STEPS."""
+    rows = "".join(f"| {i} | `{where}` | {what} |\n" for i, (where, what) in enumerate(STEPS, 1))
+    return "| step | where | what happens |\n|---|---|---|\n" + rows
+
+
 def page() -> str:
     """The whole page."""
-    text = INTRODUCTION + "\nWhat is used by what, arrows that a longer way goes left out:\n\n"
+    text = (
+        INTRODUCTION.replace("{steps}", steps())
+        + "\nWhat is used by what; an arrow is left out where a longer way leads there:\n\n"
+    )
     text += picture() + "\n"
     for package, names in rooms().items():
-        text += f"\n## {package}\n\n| room | what it is for | modules |\n|---|---|---|\n"
+        text += f"\n### {package}\n\n| room | what it is for | modules |\n|---|---|---|\n"
         for room in names:
             files = [path for path in modules(package, room) if path.stem != "__init__"]
             text += f"| `{room}` | {sentence(package, room)} | {len(files)} |\n"

@@ -3,14 +3,17 @@
     python docs/generate.py           rewrite what is out of date
     python docs/generate.py --check   say what is out of date; exit 1 if anything is
 
-Three kinds: the reference pages of both commands (from their definitions), the reference
-pages of results, settings and technology (from the tables the code reads), and the output shown
+Four kinds: the reference pages of both commands (from their definitions), the reference
+pages of results, settings and technology (from the tables the code reads), the output shown
 under every command in README.md and docs/ that stands in a block marked
 
     <!-- run -->                status 0, the output as shown
     <!-- run status=3 -->       another exit status
     <!-- run lines=12 -->       the first 12 lines of output, then `...`
     <!-- run unchecked -->      the status only: the output contains times
+
+and the tables of computed figures (docs/figures.py), between `<!-- table NAME -->` and
+`<!-- /table -->`.
 """
 
 from __future__ import annotations
@@ -29,6 +32,7 @@ from pathlib import Path
 
 import architecture_page
 import click
+import figures
 import validation_page
 import yaml
 
@@ -195,8 +199,8 @@ def technology_page() -> str:
 
 As read. `elector explain price PART` shows what becomes of one at another node. Evidence:
 measured, published, synthesis, scaled, derived (computed from figures of the source), assumed.
-`verified` says whether the figure was seen in the source itself; what was only read in a work
-that quotes it is reported with the assumed.
+`verified` says whether the figure was seen in the source itself (yes), alike in two works that
+quote it (two), or in one of them (no), which is reported with the assumed.
 """
     tables = sorted((DATA / "technology").glob("*.csv"))
     text += "".join(rows_section(path) for path in [*tables, DATA / "quantities.csv"])
@@ -330,27 +334,38 @@ def rerun(block: re.Match[str], folder: Path) -> str:
 
 
 def refreshed(page: Path) -> str:
-    """The page with the output of every marked command as it is now."""
+    """The page with its tables and the output of every marked command as they are now."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         for shared in SHARED:
             (folder / shared).symlink_to(ROOT / shared)
-        return BLOCK.sub(lambda block: rerun(block, folder), page.read_text(encoding="utf-8"))
+        text = figures.filled(page.read_text(encoding="utf-8"))
+        return BLOCK.sub(lambda block: rerun(block, folder), text)
 
 
 def glossary() -> str:
-    """docs/glossary.md with its symbols and axes, which stand in docs/glossary.csv."""
+    """docs/glossary.md with symbols, axes and arguments, which stand in docs/glossary.csv."""
     page = (DOCS / "glossary.md").read_text(encoding="utf-8")
     rows = read_csv(DOCS / "glossary.csv")
     symbols = [(r["term"], r["meaning"], r["unit"]) for r in rows if r["kind"] == "symbol"]
     axes = [(r["term"], r["meaning"]) for r in rows if r["kind"] == "axis"]
+    arguments = [
+        (f"`{r['term']}`", " or ".join(f"`{t}`" for t in r["unit"].split(" or ")), r["meaning"])
+        for r in rows
+        if r["kind"] == "argument"
+    ]
     text = "\n".join(
         [
             "## Symbols\n",
             table(("symbol", "meaning", "unit"), [*symbols]),
             "## Axes of arrays\n",
-            "A shape in a docstring, such as (R, D), names its axes by these letters.\n",
+            "A shape in a docstring, such as (R, D), names its axes by these letters; in an "
+            "equation\nletters are symbols.\n",
             table(("axis", "over"), [*axes]),
+            "## Arguments\n",
+            "What these arguments mean in every function that takes one of such a type; "
+            "docstrings\ndo not repeat it.\n",
+            table(("argument", "type", "meaning"), [*sorted(arguments)]),
         ]
     )
     marks = re.compile(r"<!-- glossary -->\n.*?<!-- /glossary -->", re.S)

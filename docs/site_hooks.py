@@ -19,6 +19,10 @@ PAGES = {
     "CHANGELOG.md": "changelog.md",
     "CONTRIBUTING.md": "contributing.md",
     "benchmarks/README.md": "benchmarks.md",
+    "benchmarks/search.md": "benchmarks-search.md",
+    "benchmarks/gpu.md": "benchmarks-gpu.md",
+    "benchmarks/acceltran.md": "benchmarks-acceltran.md",
+    "benchmarks/hybrid.md": "benchmarks-hybrid.md",
     "results/README.md": "results-folder.md",
 }
 LINK = re.compile(r"(?P<image>!?)\[(?P<text>[^\]]*)\]\((?P<target>[^)\s]+)\)")

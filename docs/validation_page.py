@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cache
 from pathlib import Path
 
-from elector.studies.validation import Group, groups, validate
+from elector.studies.validation import CaseGroup, groups, validate
 
 #: The words of the page; the tables stand where it says {tables}.
 TEMPLATE = Path(__file__).resolve().parent / "validation.template"
@@ -38,7 +38,7 @@ def page() -> str:
     return TEMPLATE.read_text(encoding="utf-8").replace("{tables}", text)
 
 
-def _table(found: list[Group], unseen: bool) -> str:
+def _table(found: list[CaseGroup], unseen: bool) -> str:
     lines = ["| group | rows | median error | bar | verdict |", "|---|---|---|---|---|"]
     if not unseen:
         lines = ["| group | rows | median | 90th | bias | most time |", "|---|---|---|---|---|---|"]

@@ -126,8 +126,11 @@ def test_a_machine_without_an_event_model_says_so(copy: Path) -> None:
             assert simulated(copy, f"bert-tiny {name}")["feasible"]
             done = subprocess.run(
                 [sys.executable, "-m", "elector", "trace", "bert-tiny", name, "--out", "none.json"],
-                cwd=copy, capture_output=True, text=True, check=False,
-            )  # fmt: skip
+                cwd=copy,
+                capture_output=True,
+                text=True,
+                check=False,
+            )
             assert done.returncode == 2 and "has no event model" in done.stderr
             assert "Traceback" not in done.stderr and not (copy / "none.json").exists()
     finally:
@@ -145,11 +148,16 @@ def test_a_machine_without_an_event_model_says_so(copy: Path) -> None:
 def test_the_tests_of_all_machines_find_it(copy: Path, files: str, least: int) -> None:
     """And hold: the page's machine has no discontinuity, and says what has no effect on it."""
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-n", "0",
-         *(f"tests/elector/{name}" for name in files.split()), "-m", "not slow",
-         "-k", "nearbank"],
-        cwd=copy, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        [
+            *(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-n", "0"),
+            *(f"tests/elector/{name}" for name in files.split()),
+            *("-m", "not slow", "-k", "nearbank"),
+        ],
+        cwd=copy,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stdout[-3000:]
     passed = re.search(r"(\d+) passed", done.stdout)
     assert passed is not None and int(passed[1]) >= least, done.stdout[-500:]

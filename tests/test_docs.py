@@ -18,6 +18,8 @@ ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
 DATA = ROOT / "elector" / "data"
 PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.md"))]
+LINKED = [*PAGES, *(ROOT / name for name in ("CONTRIBUTING.md", "results/README.md"))]
+LINKED += sorted((ROOT / "benchmarks").glob("*.md"))
 WRITTEN_BY_HAND = [page for page in PAGES if not page.name.startswith("reference-")]
 EVIDENCE = {"measured", "published", "synthesis", "scaled", "derived", "assumed"}
 
@@ -109,7 +111,7 @@ def test_every_constant_has_unit_source_and_evidence(path: Path) -> None:
         assert row["evidence"] in EVIDENCE, f"{path.name}:{number}"
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", LINKED, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_resolve(page: Path) -> None:
     body = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.S)
     for target in re.findall(r"\]\(([^)\s]+)\)", body):
@@ -128,11 +130,51 @@ def anchors(page: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", h.lower()).strip().replace(" ", "-") for h in headings}
 
 
+PLACE = re.compile(r"`((?:elector|transcode|tests|benchmarks|docs|spaces)/[\w./-]*)")
+NAME = re.compile(r"`((?:elector|transcode)(?:\.\w+)+)(?:\(.*?\))?`")
+#: Names that look like modules, and files that a page makes.
+NOT_HERE = ("transcode.yaml", "elector.yaml")
+MADE = ("elector/machines/nearbank.py", "elector/data/schema/nearbank.csv")
+
+
+@pytest.mark.parametrize("page", LINKED, ids=lambda page: str(page.relative_to(ROOT)))
+def test_files_that_a_page_names_exist(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    for place in PLACE.findall(text):
+        there = any((folder / place).exists() for folder in (ROOT, ROOT / "tests"))
+        assert there or place in MADE, f"{page.name} names {place}"
+
+
+@pytest.mark.parametrize("page", LINKED, ids=lambda page: str(page.relative_to(ROOT)))
+def test_modules_and_functions_that_a_page_names_exist(page: Path) -> None:
+    for name in NAME.findall(page.read_text(encoding="utf-8")):
+        assert name in NOT_HERE or resolves(name), f"{page.name} names {name}"
+
+
+def resolves(name: str) -> bool:
+    """Whether a dotted name is a module or something in one; only names are looked at, since
+    some modules need PyTorch."""
+    words = name.split(".")
+    for size in range(len(words), 0, -1):
+        base = ROOT.joinpath(*words[:size])
+        source = base / "__init__.py" if base.is_dir() else base.with_suffix(".py")
+        if source.exists():
+            text = source.read_text(encoding="utf-8")
+            return all(re.search(rf"\b{word}\b", text) for word in words[size:])
+    return False
+
+
 def test_commands_of_the_readme_are_make_targets() -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text("utf-8"), flags=re.M))
     named = re.findall(r"(?:^|`|\$ )make ([a-z-]+)", text_of((ROOT / "README.md",)), flags=re.M)
     assert {"search", "test"} <= set(named)
     assert set(named) <= targets
+
+
+def test_every_page_of_figures_is_named_in_the_benchmarks() -> None:
+    index = (ROOT / "benchmarks" / "README.md").read_text(encoding="utf-8")
+    for page in (ROOT / "benchmarks").glob("*.md"):
+        assert page.stem == "README" or f"({page.name})" in index, page.name
 
 
 def test_every_page_is_reachable_from_the_index() -> None:

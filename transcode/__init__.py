@@ -45,7 +45,13 @@ __all__ = [
 
 
 def front(
-    run: str | Path, *, where: str | Sequence[str] = (), objectives: str | None = None
+    run: str | Path,
+    *,
+    where: str | Sequence[str] = (),
+    objectives: str | None = None,
+    uncertainty: bool = False,
+    samples: int = 1000,
+    seed: int = 0,
 ) -> pd.DataFrame:
     """The front of a run folder, as the last checkpoint left it; or another of its designs.
 
@@ -54,12 +60,16 @@ def front(
     run : the folder.
     where : conditions on recorded designs that must hold, such as "area_mm2 <= 100".
     objectives : other objectives, such as "latency_s,area_mm2:min"; those of the run by default.
+    uncertainty : also give intervals of 90 %, drawn now: NAME_low and NAME_high of each result;
+        `attrs["uncertainty"]` says which neighbours cannot be told apart. samples, seed : of them.
 
     Raises InputError for a folder without a run, and for conditions that cannot be read.
     """
     from transcode.runs.loaded import load_run
 
     loaded = load_run(run)
+    if uncertainty:
+        return loaded.drawn(where, objectives, samples, seed)
     return loaded.select(where, objectives) if where or objectives else loaded.front
 
 

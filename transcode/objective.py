@@ -1,6 +1,7 @@
 """Designs -> what the search compares: objectives, how far each constraint is from holding.
 
-The simulator is called once per batch and workload; accuracies once per distinct model.
+The simulator is called once per batch and workload, more often where a batch has millions of
+parameters; accuracies once per distinct model.
 Axes: D designs, O objectives, K constraints.
 """
 
@@ -12,8 +13,9 @@ from typing import Protocol
 
 import numpy as np
 
-from elector.base.errors import InputError
+from elector.base.errors import EvaluationError, InputError
 from elector.base.table import Column
+from transcode.accuracy.lately import Lately
 from transcode.accuracy.user_rows import comparable
 from transcode.phases import costs_of_run
 from transcode.space import RUN, SHARED, Space, grammar, numbers, quantities
@@ -22,6 +24,8 @@ from transcode.space import RUN, SHARED, Space, grammar, numbers, quantities
 MACHINE = "machine"
 #: Beginning of the reason of a design that runs and breaks a constraint.
 BROKEN = "constraint: "
+#: Parameters of all designs together that a simulator is asked about at once.
+_ASKED = 1 << 21
 Columns = Mapping[str, Column]
 
 
@@ -55,7 +59,7 @@ class Pruned(Protocol):
     ) -> tuple[np.ndarray, np.ndarray]: ...
 
 
-class Scores(Protocol):
+class AccuracyScores(Protocol):
     """Accuracies of designs: name of a result -> (D,), its deviation as NAME_std, NaN where
     there is none. `columns` are the codes, decoded; `ask` tells what would become of the designs
     with given accuracies."""
@@ -76,7 +80,7 @@ class Accuracy:
     """An accuracy source: each distinct model is asked for once.
 
     pruning : what the thresholds tau_i and tau_t cost; None where nothing is pruned.
-    known : key of a model in its section of the space -> (mean, standard deviation).
+    known : what was asked lately.
 
     A predictor may have `settings`, dotted names it tells models apart by: it gets their values as
     further features, and is then asked for every design.
@@ -85,7 +89,7 @@ class Accuracy:
     predictor: Predictor
     features: Features
     pruning: Pruned | None = None
-    known: dict[int, tuple[float, float]] = field(default_factory=dict)
+    known: Lately = field(default_factory=Lately)
 
     def of(
         self, space: Space, codes: np.ndarray, columns: Columns, ask: Ask
@@ -114,26 +118,20 @@ class Accuracy:
     def _of_models(
         self, space: Space, codes: np.ndarray, columns: Columns
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Each distinct model is asked for once."""
+        """Each distinct model is asked for once, as long as it is remembered."""
         index = space.section_key(space.sections[0], codes)
         distinct, first, inverse = np.unique(index, return_index=True, return_inverse=True)
-        new = [i for i, model in enumerate(distinct.tolist()) if model not in self.known]
-        if new:
+        scores, there = self.known.look(distinct)
+        new = np.flatnonzero(~there)
+        if len(new):
             if 2 * len(new) > len(codes):  # the very columns whose models have just been read
                 every = self.features(columns, len(codes))
-                found = {name: values[first[new]] for name, values in every.items()}
+                asked = {name: values[first[new]] for name, values in every.items()}
             else:
-                found = self.features(space.decode(codes[first[new]]), len(new))
-            mean, deviation = self.predictor.predict(found)
-            self.known.update(
-                zip(
-                    distinct[new].tolist(),
-                    zip(mean.tolist(), deviation.tolist(), strict=True),
-                    strict=True,
-                )
-            )
-        table = np.array([self.known[model] for model in distinct.tolist()]).reshape(-1, 2)
-        return table[inverse, 0], table[inverse, 1]
+                asked = self.features(space.decode(codes[first[new]]), len(new))
+            scores[new] = np.stack(self.predictor.predict(asked), axis=1)
+            self.known.add(distinct[new], scores[new])
+        return scores[inverse, 0], scores[inverse, 1]
 
 
 def _setting(space: Space, name: str, codes: np.ndarray) -> np.ndarray:
@@ -177,7 +175,10 @@ class Outcome:
 
 
 def sum_of(parts: list[np.ndarray], size: int) -> np.ndarray:
-    """(size,) sum of equally long arrays, 0 of none."""
+    """(size,) sum of equally long arrays, 0 of none.
+
+    parts : the arrays, (size,) each.
+    """
     total = np.zeros(size)
     for part in parts:
         total = total + part
@@ -207,7 +208,7 @@ class Problem:
 
     space: Space
     evaluator: Evaluator
-    accuracy: Scores | None = None
+    accuracy: AccuracyScores | None = None
 
     @property
     def signs(self) -> np.ndarray:
@@ -227,7 +228,18 @@ class Problem:
         return tuple(dict.fromkeys(names))
 
     def assess(self, codes: np.ndarray) -> Outcome:
-        """What becomes of (D, S) codes; none at all is a question, too."""
+        """What becomes of (D, S) codes; none at all is a question, too.
+
+        Where designs have hundreds of parameters, some of them are asked about at a time: what
+        lies in memory then is the same for any number.
+        """
+        most = max(_ASKED // max(len(self.space.parameters), 1), 1)
+        if len(codes) <= most or not isinstance(self.accuracy, Accuracy | None):
+            return self._assess(codes)
+        parts = range(0, len(codes), most)
+        return joined([self._assess(codes[start : start + most]) for start in parts])
+
+    def _assess(self, codes: np.ndarray) -> Outcome:
         size, columns = len(codes), self.space.decode(codes)
         if size == 0:
             nothing = Column(("",), np.zeros(0, dtype=np.intp))
@@ -238,7 +250,7 @@ class Problem:
             runs &= cost.feasible
         own = self.space.accuracy
         results = {
-            name: np.full(size, np.nan) if name in own.names else _result(name, costs)
+            name: np.full(size, np.nan) if name in own.names else _result(name, costs, size)
             for name in self.result_names
             if name not in self.space.define
         }
@@ -262,6 +274,8 @@ class Problem:
         """The outcome that follows from results, of a simulation or read back from a run.
 
         reasons : "" where the machine can run the design, or BROKEN and the constraint it breaks.
+
+        results : name -> (D,).
         """
         reasons = _of_machine(reasons)
         runs = reasons.map(lambda text: text == "", dtype=bool)
@@ -286,12 +300,12 @@ class Problem:
         self, columns: Columns, results: dict[str, np.ndarray]
     ) -> dict[str, np.ndarray]:
         """The results with what the space defines and needs, in the order of `result_names`."""
-        size, found = len(next(iter(columns.values()))), dict(results)
+        size, values = len(next(iter(columns.values()))), dict(results)
         for name, expression in self.space.define.items():
             if name in self.result_names:
-                made = grammar.value(expression, _values(columns, found))
-                found[name] = np.array(np.broadcast_to(made, (size,)))
-        return {name: found[name] for name in dict.fromkeys((*self.result_names, *found))}
+                made = grammar.value(expression, _values(columns, values))
+                values[name] = np.array(np.broadcast_to(made, (size,)))
+        return {name: values[name] for name in dict.fromkeys((*self.result_names, *values))}
 
     def _margin(
         self, expression: grammar.Expression, columns: Columns, results: dict[str, np.ndarray]
@@ -315,25 +329,39 @@ def costs_of(
     """Workload, and the run they make up, -> costs of (D, S) codes.
 
     columns : where the codes are decoded already.
+
+    evaluator : stands in for `elector.evaluate`.
     """
     size, decoded = len(codes), space.decode(codes) if columns is None else columns
     costs: dict[str, Costs] = {}
     for workload, settings in space.workloads.items():
         own = {name: Column.constant(value, size) for name, value in settings.items()}
         costs[workload] = evaluator({**decoded, **own}, size)
+        _require_size(costs[workload].feasible, size, "feasible")
     if space.run is not None:
         costs[RUN] = costs_of_run(space.run, costs)
     return costs
 
 
-def _result(name: str, costs: Mapping[str, Costs]) -> np.ndarray:
+def _result(name: str, costs: Mapping[str, Costs], size: int) -> np.ndarray:
     """(D,) a result; the largest over the workloads where it names none."""
     workload, _, rest = name.partition(".")
     if workload in costs and rest:
-        return np.asarray(costs[workload].scalar(rest), dtype=float)
-    steps = [cost for workload, cost in costs.items() if workload != RUN]
-    each = [np.asarray(cost.scalar(name), dtype=float) for cost in steps]
+        each = [np.asarray(costs[workload].scalar(rest), dtype=float)]
+    else:
+        steps = [cost for workload, cost in costs.items() if workload != RUN]
+        each = [np.asarray(cost.scalar(name), dtype=float) for cost in steps]
+    for values in each:
+        _require_size(values, size, name)
     return np.asarray(np.maximum.reduce(each))  # one chip has to do for all workloads
+
+
+def _require_size(values: np.ndarray, size: int, name: str) -> None:
+    """Raises EvaluationError where an evaluator answers for another number of designs."""
+    if np.shape(values) != (size,):
+        raise EvaluationError(
+            f"the evaluator answered with {name} of the shape {np.shape(values)} for {size} designs"
+        )
 
 
 def _reasons(costs: dict[str, Costs], runs: np.ndarray) -> Column:
@@ -420,14 +448,14 @@ def bound(space: Space, names: list[str]) -> Space:
 
 def _defined(space: Space, known: list[str]) -> dict[str, grammar.Expression]:
     """The expressions under `define`, with names checked and units resolved."""
-    found: dict[str, grammar.Expression] = {}
+    expressions: dict[str, grammar.Expression] = {}
     for name, expression in space.define.items():
         field_name = f"define.{name}" if name.isidentifier() else "objectives"
         if name in known:
             raise InputError("is a result already", file=space.source, field=field_name, value=name)
-        bindings = quantities(replace(space, define=found), known)
-        found[name] = grammar.bind(expression, bindings, file=space.source, field=field_name)
-    return found
+        bindings = quantities(replace(space, define=expressions), known)
+        expressions[name] = grammar.bind(expression, bindings, file=space.source, field=field_name)
+    return expressions
 
 
 def check_bounds(expressions: tuple[grammar.Expression, ...], space: Space) -> None:

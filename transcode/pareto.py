@@ -8,8 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import DTypeLike
 
 #: Above this many points the live hypervolume is of a fixed sample: exact time is quadratic.
 EXACT_LIMIT = 20_000
@@ -70,6 +74,8 @@ def unbeaten(columns: Sequence[np.ndarray], judging: np.ndarray) -> np.ndarray:
     """Indices of the points that no judge (J, O) beats: most of them go cheaply.
 
     columns : each objective's (D,) values.
+
+    judging : (J, O).
     """
     left = np.arange(len(columns[0]))
     for judge in judging:
@@ -109,18 +115,18 @@ def apart(front: np.ndarray, points: np.ndarray, reference: np.ndarray) -> np.nd
     import moocore
 
     volume = moocore.Hypervolume(ref=reference)  # looks at the reference once, not for each point
-    found, columns = np.zeros(len(points)), np.ascontiguousarray(front.T)
+    volumes, columns = np.zeros(len(points)), np.ascontiguousarray(front.T)
     inside = np.flatnonzero((points < reference).all(axis=1))
     at_once = max(1, _NUMBERS // max(len(front), 1))
     for part in np.array_split(inside, max(1, -(-len(inside) // at_once))):
         own = points[part]
-        found[part] = np.prod(reference - own, axis=1)
+        volumes[part] = np.prod(reference - own, axis=1)
         near = _in_reach(columns, own, reference)
         for place, point, others in zip(part, own, near, strict=True):
             behind = np.maximum(front[np.flatnonzero(others)], point)
             if len(behind):
-                found[place] = max(found[place] - volume(behind), 0.0)
-    return found
+                volumes[place] = max(volumes[place] - volume(behind), 0.0)
+    return volumes
 
 
 #: As `apart`: who works it out.
@@ -164,19 +170,22 @@ def room(front: np.ndarray, points: np.ndarray, reference: np.ndarray) -> np.nda
     The box between a point and those that are better in every other objective: exact for two
     objectives and a point that beats nobody, 0 for what a point of the front is as good as.
     """
-    found, columns = np.zeros(len(points)), np.ascontiguousarray(front.T)
+    volumes, columns = np.zeros(len(points)), np.ascontiguousarray(front.T)
     at_once = max(1, _NUMBERS // max(len(front), 1))
     for start in range(0, len(points), at_once):
         own = points[start : start + at_once]
         worse, often = _compared(columns, own)
         rows = np.flatnonzero(often.all(axis=1))
         ends = _ends(columns, worse[:, rows], often[rows], reference)
-        found[start + rows] = np.maximum(ends - own[rows].T, 0.0).prod(axis=0)
-    return found
+        volumes[start + rows] = np.maximum(ends - own[rows].T, 0.0).prod(axis=0)
+    return volumes
 
 
 def live_hypervolume(points: np.ndarray, reference: np.ndarray) -> tuple[float, bool]:
-    """Hypervolume and whether it is exact: above EXACT_LIMIT, that of an even sample."""
+    """Hypervolume and whether it is exact: above EXACT_LIMIT, that of an even sample.
+
+    points : (F, O).
+    """
     if len(points) <= EXACT_LIMIT:
         return hypervolume(points, reference), True
     sample = np.linspace(0, len(points) - 1, EXACT_LIMIT).astype(np.intp)
@@ -244,7 +253,8 @@ class Archive:
     """F designs, none dominated by another: unbounded, nothing is ever cut.
 
     ids : (F,) int64, number of the design in the order of evaluation.
-    codes : (F, S). objectives : (F, O), minimised. results : name -> (F,).
+    codes : (F, S), of the type of the empty archive that it began as.
+    objectives : (F, O), minimised. results : name -> (F,).
     """
 
     ids: np.ndarray
@@ -253,11 +263,16 @@ class Archive:
     results: dict[str, np.ndarray]
 
     @classmethod
-    def empty(cls, parameters: int, objectives: int, results: Iterable[str]) -> Archive:
-        """An archive of nothing, with the columns of the designs to come."""
+    def empty(
+        cls, parameters: int, objectives: int, results: Iterable[str], codes: DTypeLike = np.int32
+    ) -> Archive:
+        """An archive of nothing, with the columns of the designs to come.
+
+        parameters : settings of a design, S. codes : type that they are kept in.
+        """
         return cls(
             np.zeros(0, dtype=np.int64),
-            np.zeros((0, parameters), dtype=np.int32),
+            np.zeros((0, parameters), dtype=codes),
             np.zeros((0, objectives)),
             {name: np.zeros(0) for name in results},
         )
@@ -266,7 +281,10 @@ class Archive:
         return len(self.ids)
 
     def take(self, index: np.ndarray) -> Archive:
-        """The designs at `index`."""
+        """The designs at `index`.
+
+        index : (N,) places.
+        """
         return Archive(
             self.ids[index],
             self.codes[index],
@@ -282,7 +300,7 @@ class Archive:
         kept, new = self.take(stays), batch.take(joins)
         return Archive(
             np.concatenate([kept.ids, new.ids]),
-            np.concatenate([kept.codes, new.codes]),
+            np.concatenate([kept.codes, new.codes.astype(kept.codes.dtype, copy=False)]),
             np.concatenate([kept.objectives, new.objectives]),
             {
                 name: np.concatenate([values, new.results[name]])

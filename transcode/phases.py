@@ -39,7 +39,10 @@ class RunCosts:
     reasons: Sequence[str] = ()
 
     def scalar(self, name: str) -> np.ndarray:
-        """(D,) values; NaN where a phase is infeasible or nothing wears."""
+        """(D,) values; NaN where a phase is infeasible or nothing wears.
+
+        name : of a result.
+        """
         if name not in self.scalars:
             raise InputError("unknown result", field=f"run.{name}", value=name, allowed=RESULTS)
         return self.scalars[name]
@@ -56,13 +59,13 @@ def costs_of_run(run: Phases, costs: Mapping[str, Steps]) -> RunCosts:
     switches = len(phases) > 1
     size = len(last.scalar("latency_s"))
     zero = np.zeros(size)
-    found = {}
+    totals = {}
     for name, placing in (("latency_s", "placing_s"), ("energy_j", "placing_j")):
         total = zero
         for cost, steps in phases:
             total = total + steps * cost.scalar(name)
         total = total + run.copies * beside.scalar(name)
-        found[name] = total + (_known(last, placing, size) if switches else zero)
+        totals[name] = total + (_known(last, placing, size) if switches else zero)
     writes, endurance = zero, np.full(size, np.inf)
     for cost, steps in phases:
         writes = writes + steps * _known(cost, "writes_per_cell", size)
@@ -72,11 +75,11 @@ def costs_of_run(run: Phases, costs: Mapping[str, Steps]) -> RunCosts:
     if switches:
         writes = writes + _known(last, "placing_writes_per_cell", size)
     runs = endurance / np.where(writes > 0, writes, np.nan)
-    years = runs * found["latency_s"] / YEAR
-    kept = np.where(np.isnan(found["latency_s"]), np.nan, writes)
-    lasting = np.where(np.isnan(found["latency_s"]), np.nan, runs)
-    found |= {"writes_per_cell": kept, "lifetime_years": years, "lifetime_runs": lasting}
-    return RunCosts(found, np.ones(size, dtype=bool), np.full(size, -1, dtype=np.intp))
+    years = runs * totals["latency_s"] / YEAR
+    kept = np.where(np.isnan(totals["latency_s"]), np.nan, writes)
+    lasting = np.where(np.isnan(totals["latency_s"]), np.nan, runs)
+    totals |= {"writes_per_cell": kept, "lifetime_years": years, "lifetime_runs": lasting}
+    return RunCosts(totals, np.ones(size, dtype=bool), np.full(size, -1, dtype=np.intp))
 
 
 def _known(cost: Steps, name: str, size: int) -> np.ndarray:

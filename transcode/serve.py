@@ -44,14 +44,14 @@ def server(folder: Path | None = None) -> MCPServer:
         from mcp.server.mcpserver import MCPServer
     except ImportError:
         raise InputError("needs the MCP SDK", field="--mcp", hint=installing("mcp")) from None
-    found = MCPServer("transcode", instructions=INSTRUCTIONS)
+    mcp = MCPServer("transcode", instructions=INSTRUCTIONS)
     tools: list[Callable[..., Record]] = [list_names, show, simulate, sweep, explain, validate]
     if folder is not None:
         runs = Runs(folder)
         tools += [runs.search, runs.front, runs.design]
     for tool in tools:
-        found.add_tool(_told(tool))
-    return found
+        mcp.add_tool(_told(tool))
+    return mcp
 
 
 def _told(tool: Callable[..., Record]) -> Callable[..., Record]:
@@ -82,10 +82,13 @@ def list_names(what: str) -> Record:
 
 
 def show(name: str) -> Record:
-    """Every setting of a shipped model or accelerator, or of a file."""
-    from elector.studies.showing import show as found
+    """Every setting of a shipped model or accelerator, or of a file.
 
-    return plain(dict(found(name)))
+    name : of a preset, or a file.
+    """
+    from elector.studies.showing import show as shown
+
+    return plain(dict(shown(name)))
 
 
 def simulate(model: str, accelerator: str, settings: Settings | None = None) -> Record:
@@ -94,9 +97,9 @@ def simulate(model: str, accelerator: str, settings: Settings | None = None) -> 
     model, accelerator : names or files. settings : dotted key to value, such as
     {"workload.batch": 8, "accelerator.sram": "4 MB"}. An infeasible design has a reason.
     """
-    from elector.studies.simulation import simulate as found
+    from elector.studies.simulation import simulate as simulated
 
-    result = dict(found(model, accelerator, settings=settings or {}))
+    result = dict(simulated(model, accelerator, settings=settings or {}))
     resolved: Record = result["settings"]  # type: ignore[assignment]
     given = {key: entry["value"] for key, entry in resolved.items() if not entry["default"]}
     answer: Record = plain(result | {"settings": given})
@@ -108,11 +111,11 @@ def sweep(rows: list[Settings]) -> Record:
 
     A row that cannot be read has an `error`; at most 200 rows a call.
     """
-    from elector.studies.frames import sweep as found
+    from elector.studies.frames import sweep as swept
 
     if len(rows) > MOST:
         raise InputError(f"has {len(rows)} rows, {MOST} are the most", field="rows")
-    return {"rows": plain(found(rows).to_dict("records"))}
+    return {"rows": plain(swept(rows).to_dict("records"))}
 
 
 def explain(
@@ -121,17 +124,19 @@ def explain(
     """Where a result comes from: formula, terms with counts and prices, rows of the tables.
 
     result : energy_j, power_w, area_mm2, latency_s, utilization, macs or parameters.
-    """
-    from elector.studies.simulation import explain as found
 
-    return plain(dict(found(model, accelerator, result, settings=settings or {})))
+    settings : dotted name -> value; None for none.
+    """
+    from elector.studies.simulation import explain as explained
+
+    return plain(dict(explained(model, accelerator, result, settings=settings or {})))
 
 
 def validate(only: str = "") -> Record:
     """Published measurements beside what the simulator says; `only` some of them by name."""
-    from elector.studies.frames import validate as found
+    from elector.studies.frames import validate as validated
 
-    records = plain(found(only=only).to_dict("records"))
+    records = plain(validated(only=only).to_dict("records"))
     return {"cases": len(records), "first": records[:MOST]}
 
 
@@ -142,7 +147,10 @@ class Runs:
         self.folder = folder.resolve()
 
     def place(self, name: str) -> Path:
-        """The folder of a run; only names, no paths, so that nothing else is reached."""
+        """The folder of a run; only names, no paths, so that nothing else is reached.
+
+        name : of the run.
+        """
         if not _NAME.fullmatch(name):
             raise InputError(
                 "is no name of a run", field="run", value=name, hint="letters, digits, . _ and -"
@@ -157,12 +165,12 @@ class Runs:
         space : a shipped one by name, or its keys (model, accelerator, objectives, ...).
         run : what to call it. budget : designs, at most 100,000. The same call goes on.
         """
-        from transcode.search import search as found
+        from transcode.search import search as searched
 
         if not 1 <= budget <= BUDGET:
             raise InputError(f"must be 1 to {BUDGET:,}", field="budget", value=budget)
         place = self.place(run)
-        found(space, out=place, budget=budget, seed=seed, jobs=1)
+        searched(space, out=place, budget=budget, seed=seed, jobs=1)
         return self.front(run)
 
     def front(self, run: str, where: list[str] | None = None, objectives: str = "") -> Record:
@@ -175,16 +183,19 @@ class Runs:
 
         loaded = load_run(self.place(run))
         asked = bool(where or objectives)
-        found = loaded.select(where or (), objectives or None) if asked else loaded.front
-        return {"size": len(found), "designs": plain(found.head(MOST).to_dict("records"))}
+        front = loaded.select(where or (), objectives or None) if asked else loaded.front
+        return {"size": len(front), "designs": plain(front.head(MOST).to_dict("records"))}
 
     def design(self, run: str, id: int) -> Record:
-        """One recorded design of a run, and the command that simulates it again."""
+        """One recorded design of a run, and the command that simulates it again.
+
+        id : of the design.
+        """
         from transcode import runs
 
-        found = runs.query.settled(self.place(run), lambda r: runs.design.design(r, id))
-        commands = {workload: found.command(workload) for workload in found.workloads}
-        return plain(found.as_row() | {"commands": commands})
+        design = runs.query.settled(self.place(run), lambda r: runs.design.design(r, id))
+        commands = {workload: design.command(workload) for workload in design.workloads}
+        return plain(design.as_row() | {"commands": commands})
 
 
 def plain(value: Any) -> Any:

@@ -103,6 +103,8 @@ def nearest(name: object, names: Iterable[object], alike: float = 0.5) -> str | 
     for one that holds it between its signs (sram for accelerator.sram).
 
     alike : least share of letters in common (difflib's ratio).
+
+    names : the names that are known.
     """
     import difflib  # only a wrong name needs it
 
@@ -115,14 +117,16 @@ def nearest(name: object, names: Iterable[object], alike: float = 0.5) -> str | 
         hold = [n for n in known if asked in re.split(r"[-._:@/ ]", n)]
         if begin or hold:
             return known[min(begin or hold, key=len)]
-    found = difflib.get_close_matches(asked, list(known), n=1, cutoff=alike)
-    return known[found[0]] if found else None
+    close = difflib.get_close_matches(asked, list(known), n=1, cutoff=alike)
+    return known[close[0]] if close else None
 
 
 def printable(text: str, most: int) -> str:
     """A name as a message may show it: no control characters, the middle of a long one left out.
 
     most : characters that are shown of a longer one.
+
+    text : the name.
     """
     if len(text) > most:
         text = f"{text[: most - most // 3 - 3]}...{text[-(most // 3) :]}"

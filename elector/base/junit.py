@@ -12,7 +12,7 @@ _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 @dataclass(frozen=True)
-class Case:
+class JUnitCase:
     """One thing that was checked.
 
     failure : what is wrong with it, None where it passed. skipped : why it does not count, None
@@ -25,7 +25,7 @@ class Case:
     group: str = ""
 
 
-def document(suite: str, group: str, cases: Sequence[Case]) -> str:
+def document(suite: str, group: str, cases: Sequence[JUnitCase]) -> str:
     """The XML of a suite. group : the cases' class name. Unwritable characters become `?`."""
     failed = sum(case.failure is not None for case in cases)
     skipped = sum(case.failure is None and case.skipped is not None for case in cases)

@@ -17,7 +17,10 @@ __all__ = ["check_output", "is_machines", "not_written", "save_picture", "scratc
 
 
 def not_written(error: OSError, path: object = None) -> ElectorError:
-    """What is raised where writing failed: exit 1 where the disk is full or fails, else 2."""
+    """What is raised where writing failed: exit 1 where the disk is full or fails, else 2.
+
+    error : what the system said. path : the file, as the user named it.
+    """
     return paths.refused(error, path, doing="written")
 
 
@@ -25,6 +28,8 @@ def check_output(out: str | Path, formats: Iterable[str] = (), field: str = "--o
     """Refuse a file that cannot be written or has no known suffix, before any work.
 
     formats : suffixes that are allowed; empty for any. `-` is standard output.
+
+    out : the file, as the user named it.
     """
     if str(out) == "-":
         return
@@ -79,6 +84,8 @@ def save_picture(figure: Any, path: Path, dpi: int) -> None:
     """Writes a matplotlib figure (png, pdf or svg by its suffix), whole or not at all.
 
     The version of matplotlib stays out, so that the same figure gives the same bytes.
+
+    dpi : dots an inch of a png.
     """
     kind = path.suffix.lower().removeprefix(".")
     with whole(path) as target:

@@ -46,7 +46,10 @@ class Columns:
         self._size = 0
 
     def numbers(self, name: str, values: np.ndarray) -> None:
-        """A column of numbers; the kind of its array is kept (f8, f4, i4, u2 or u1)."""
+        """A column of numbers; the kind of its array is kept (f8, f4, i4, u2 or u1).
+
+        values : (N,) numbers, one a row.
+        """
         array = np.ascontiguousarray(values)
         kind = f"{array.dtype.kind}{array.dtype.itemsize}"
         self._add(name, {"array": _ARRAYS[kind], "length": array.size}, array.tobytes())
@@ -115,13 +118,20 @@ def document(title: str, body: str, data: Mapping[str, Any], columns: Columns, s
 
 
 def write(text: str, path: Path) -> None:
-    """Write a page, whole or not at all."""
+    """Write a page, whole or not at all.
+
+    text : the HTML.
+    """
     with whole(path) as target:
         target.write_text(text, encoding="utf-8")
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """An HTML table; the first column holds names, the others figures."""
+    """An HTML table; the first column holds names, the others figures.
+
+    header : names of the columns. rows : cells as people read them, as many in each as in the
+        header.
+    """
     head = "".join(
         f'<th scope="col"{"" if place else " class=text"}>{html.escape(cell)}</th>'
         for place, cell in enumerate(header)

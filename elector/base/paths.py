@@ -48,7 +48,10 @@ LONGEST_NAME = 255
 
 
 def is_machines(error: OSError) -> bool:
-    """Whether the machine is to blame rather than the name of a file."""
+    """Whether the machine is to blame rather than the name of a file.
+
+    error : what the system said.
+    """
     return error.errno in _MACHINE
 
 
@@ -63,6 +66,8 @@ def refused(
     """What is raised where the system refuses: exit 1 where the machine fails, else 2.
 
     error : an OSError, or a ValueError for a name with a null byte. doing : read or written.
+
+    path : as the user named it.
     """
     problem = f"cannot be {doing}: {words(error)}"
     if isinstance(error, OSError) and is_machines(error):
@@ -98,26 +103,26 @@ def exists(path: str | Path, field: str | None = None) -> bool:
 
 def is_folder(path: str | Path, field: str | None = None) -> bool:
     """Whether a folder is there. Raises InputError as `status`."""
-    found = status(path, field)
-    return found is not None and stat.S_ISDIR(found.st_mode)
+    there = status(path, field)
+    return there is not None and stat.S_ISDIR(there.st_mode)
 
 
 def is_file(path: str | Path, field: str | None = None) -> bool:
     """Whether a regular file is there. Raises InputError as `status`."""
-    found = status(path, field)
-    return found is not None and stat.S_ISREG(found.st_mode)
+    there = status(path, field)
+    return there is not None and stat.S_ISREG(there.st_mode)
 
 
 def is_pipe(path: str | Path, field: str | None = None) -> bool:
     """Whether a pipe is there, such as the shell's <(command). Raises InputError as `status`."""
-    found = status(path, field)
-    return found is not None and stat.S_ISFIFO(found.st_mode)
+    there = status(path, field)
+    return there is not None and stat.S_ISFIFO(there.st_mode)
 
 
 def is_special(path: str | Path, field: str | None = None) -> bool:
     """Whether a device, pipe or socket is there: what is written to and never replaced."""
-    found = status(path, field)
-    return found is not None and not (stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode))
+    there = status(path, field)
+    return there is not None and not (stat.S_ISREG(there.st_mode) or stat.S_ISDIR(there.st_mode))
 
 
 def beside(name: str, file: object) -> str:
@@ -135,6 +140,8 @@ def names(folder: str | Path, pattern: str = "*") -> list[str]:
     """Sorted names in a folder that match; none where there is no folder.
 
     Raises InputError where the folder may not be listed: its files may be there all the same.
+
+    pattern : of names, as glob has it.
     """
     try:
         return sorted(fnmatch.filter(os.listdir(folder), pattern))
@@ -150,11 +157,11 @@ def read_bytes(path: str | Path, limit: int = LIMIT, field: str | None = None) -
     Raises InputError for what is absent, refused, too large, a directory or a device, and for a
     pipe that says nothing within PATIENCE.
     """
-    found = status(path, field)
-    if found is None:
+    there = status(path, field)
+    if there is None:
         raise InputError(f"cannot be read: {os.strerror(errno.ENOENT)}", file=path, field=field)
-    _require_readable(found, path, limit, field)
-    if stat.S_ISFIFO(found.st_mode) and (heard := _HEARD.get(_identity(found))) is not None:
+    _require_readable(there, path, limit, field)
+    if stat.S_ISFIFO(there.st_mode) and (heard := _HEARD.get(_identity(there))) is not None:
         return heard
     try:
         # Without waiting: what was a file a moment ago may be a pipe that nobody writes to.
@@ -162,9 +169,9 @@ def read_bytes(path: str | Path, limit: int = LIMIT, field: str | None = None) -
     except OSError as error:
         raise refused(error, path, field) from None
     try:
-        found = os.fstat(number)
-        _require_readable(found, path, limit, field)
-        if stat.S_ISFIFO(found.st_mode):
+        there = os.fstat(number)
+        _require_readable(there, path, limit, field)
+        if stat.S_ISFIFO(there.st_mode):
             return _heard(number, path, limit, field)
         return _joined(iter(lambda: os.read(number, _PIECE), b""), path, limit, field)
     except OSError as error:
@@ -188,6 +195,8 @@ def read_text(path: str | Path, limit: int = LIMIT, field: str | None = None) ->
     """The text of a file; beside what `read_bytes` refuses, binary content is an InputError.
 
     A mark of the byte order at the beginning, as spreadsheets write it, is left out.
+
+    limit : most bytes of the file.
     """
     data = read_bytes(path, limit, field)
     if b"\0" in data:
@@ -200,7 +209,10 @@ def read_text(path: str | Path, limit: int = LIMIT, field: str | None = None) ->
 
 
 def line_of_bad_text(data: bytes) -> int:
-    """Number of the first line that is not UTF-8."""
+    """Number of the first line that is not UTF-8.
+
+    data : the bytes of a file.
+    """
     decoder = codecs.getincrementaldecoder("utf-8")()
     at = 0
     try:
@@ -213,14 +225,14 @@ def line_of_bad_text(data: bytes) -> int:
 
 
 def _require_readable(
-    found: os.stat_result, path: str | Path, limit: int, field: str | None
+    there: os.stat_result, path: str | Path, limit: int, field: str | None
 ) -> None:
     """Refuses, by kind and size alone, what must not be read."""
-    if stat.S_ISDIR(found.st_mode):
+    if stat.S_ISDIR(there.st_mode):
         raise InputError("is a directory, not a file", file=path, field=field)
-    if not (stat.S_ISREG(found.st_mode) or stat.S_ISFIFO(found.st_mode)):
+    if not (stat.S_ISREG(there.st_mode) or stat.S_ISFIFO(there.st_mode)):
         raise InputError("is a device, not a file", file=path, field=field)
-    if found.st_size > limit:
+    if there.st_size > limit:
         raise _too_large(path, limit, field)
 
 
@@ -230,14 +242,14 @@ def _too_large(path: str | Path, limit: int, field: str | None) -> InputError:
 
 def _joined(pieces: Iterator[bytes], path: str | Path, limit: int, field: str | None) -> bytes:
     """All pieces as one; a file that grows, or hides its size, is cut off at the limit."""
-    found: list[bytes] = []
+    read: list[bytes] = []
     size = 0
     for piece in pieces:
         size += len(piece)
         if size > limit:
             raise _too_large(path, limit, field)
-        found.append(piece)
-    return b"".join(found)
+        read.append(piece)
+    return b"".join(read)
 
 
 def _heard(number: int, path: str | Path, limit: int, field: str | None) -> bytes:
@@ -247,8 +259,8 @@ def _heard(number: int, path: str | Path, limit: int, field: str | None) -> byte
     return data
 
 
-def _identity(found: os.stat_result) -> tuple[int, int, int]:
-    return found.st_dev, found.st_ino, found.st_mtime_ns
+def _identity(there: os.stat_result) -> tuple[int, int, int]:
+    return there.st_dev, there.st_ino, there.st_mtime_ns
 
 
 def _spoken(number: int, path: str | Path, field: str | None) -> Iterator[bytes]:

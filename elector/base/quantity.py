@@ -122,6 +122,8 @@ def product(first: str, second: str, sign: int = 1) -> str:
 
     >>> product("J", "s"), product("token/s", "mm2", -1), product("J", "J", -1)
     ('J*s', 'token/s/mm2', '1')
+
+    first, second : units of the factors.
     """
     powers: dict[str, int] = {}
     for unit, times in ((first, 1), (second, sign)):

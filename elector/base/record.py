@@ -1,7 +1,7 @@
 """Results as dictionaries that are short where they are printed.
 
-A `Record` is a plain dict for all that reads it (JSON included); a notebook or a prompt shows one
-line, or a small table, in place of hundreds of entries.
+A `ResultRecord` is a plain dict for all that reads it (JSON included); a notebook or a prompt
+shows one line, or a small table, in place of hundreds of entries.
 """
 
 from __future__ import annotations
@@ -13,10 +13,12 @@ from html import escape
 _SHORT = 3
 
 
-class Record(dict[str, object]):
+class ResultRecord(dict[str, object]):
     """A dictionary with a one-line `repr`.
 
     title : what it is. lines : name and value of what a reader looks for first.
+
+    data : name -> value, which become the attributes.
     """
 
     def __init__(

@@ -25,7 +25,10 @@ class Fold:
 
     @classmethod
     def of_lengths(cls, lengths: Array) -> Fold:
-        """Wholes of so many parts, (W,) integers of at least 1."""
+        """Wholes of so many parts, (W,) integers of at least 1.
+
+        lengths : parts of each whole.
+        """
         end = np.cumsum(lengths)
         return cls(end - lengths, np.repeat(np.arange(lengths.size), lengths))
 

@@ -21,6 +21,8 @@ class Interrupts:
 
     The first one is raised at once, unless within `whole`; those that follow are only noted until
     `settled` says that what matters is safe, so that a second Ctrl-C cannot undo the first.
+
+    most : signals from which on the program ends whatever it does.
     """
 
     def __init__(self, most: int = _INSISTENT) -> None:
@@ -30,7 +32,10 @@ class Interrupts:
         self._raised = False
 
     def handle(self, number: int, frame: object) -> None:
-        """The handler of a signal."""
+        """The handler of a signal.
+
+        number, frame : as `signal.signal` gives them.
+        """
         self.noted += 1
         if self.noted < self._most and (self._depth or self._raised):
             return

@@ -61,15 +61,15 @@ def _few(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None
     sample = np.sort(values[:: values.size // 512])
     new = np.ones(sample.size, dtype=bool)
     new[1:] = sample[1:] != sample[:-1]
-    found = sample[new]
-    if found.size > 64:
+    different = sample[new]
+    if different.size > 64:
         return None
-    inverse = np.minimum(np.searchsorted(found, values), found.size - 1)
-    if (found[inverse] != values).any():
+    inverse = np.minimum(np.searchsorted(different, values), different.size - 1)
+    if (different[inverse] != values).any():
         return None
-    first = np.empty(found.size, dtype=np.intp)
+    first = np.empty(different.size, dtype=np.intp)
     first[inverse[::-1]] = np.arange(values.size - 1, -1, -1)  # the last one written stays
-    return found, first, inverse
+    return different, first, inverse
 
 
 def combinations(columns: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
@@ -77,6 +77,8 @@ def combinations(columns: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
 
     Where few are found twice, each design is taken as it stands: telling the few apart would
     cost more than it saves.
+
+    columns : (D,) codes each.
     """
     first, size = columns[0], columns[0].size
     if (first[1:] > first[:-1]).all():  # nothing twice
@@ -96,7 +98,10 @@ def combinations(columns: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def columns(values: np.ndarray, index: np.ndarray) -> np.ndarray:
-    """values[:, index]; the array itself where that is all of it, in order."""
+    """values[:, index]; the array itself where that is all of it, in order.
+
+    values : (R, N). index : (D,) places along the second axis.
+    """
     whole = index.size == values.shape[1] and bool((index == np.arange(index.size)).all())
     # Of all ways to gather columns the fastest by far, without a look for places outside.
     return values if whole else values.take(index, axis=1, mode="clip")
@@ -122,8 +127,8 @@ class Column:
     def of(cls, sequence: Sequence[object] | np.ndarray) -> Column:
         """The column that holds `sequence`; 1, 1.0 and True stay distinct."""
         if isinstance(sequence, np.ndarray) and sequence.dtype != object:
-            found, _, codes = distinct(sequence)
-            return cls(tuple(found.tolist()), codes)
+            distinct_values, _, codes = distinct(sequence)
+            return cls(tuple(distinct_values.tolist()), codes)
         seen: dict[object, int] = {}
         values: list[object] = []
         codes = np.empty(len(sequence), dtype=np.intp)
@@ -154,7 +159,10 @@ class Column:
         return Column(kept, renumber[self.codes])
 
     def map(self, function: Callable[[Any], object], dtype: Any = None) -> np.ndarray:
-        """(D,) `function` of each value, called once per distinct value."""
+        """(D,) `function` of each value, called once per distinct value.
+
+        dtype : of the result.
+        """
         per_value = np.asarray([function(v) for v in self.values], dtype=dtype)
         return np.take(per_value, self.codes, axis=0)
 
@@ -309,13 +317,13 @@ def _field(row: dict[str, str]) -> Field:
 
 def _choices(text: str) -> tuple[str, ...]:
     """What a cell allows: names between bars; "@table" stands for the names in data/table.csv."""
-    found: list[str] = []
+    choices: list[str] = []
     for name in text.split("|") if text else ():
         if name.startswith("@"):
-            found += [cells[0] for _, cells in read_csv(DATA / f"{name[1:]}.csv")[1]]
+            choices += [cells[0] for _, cells in read_csv(DATA / f"{name[1:]}.csv")[1]]
         else:
-            found.append(name)
-    return tuple(found)
+            choices.append(name)
+    return tuple(choices)
 
 
 def read_csv(path: str | Path, limit: int = LIMIT) -> tuple[list[str], list[tuple[int, list[str]]]]:
@@ -323,6 +331,8 @@ def read_csv(path: str | Path, limit: int = LIMIT) -> tuple[list[str], list[tupl
 
     Blank lines are skipped. The number of cells is the caller's to check, since some
     writers end each line with a comma.
+
+    limit : most bytes of the file.
     """
     lines = [(line, [cell.strip() for cell in cells]) for line, cells in csv_lines(path, limit)]
     if not lines:
@@ -337,6 +347,8 @@ def csv_lines(
 
     Blank lines are skipped. Rows are read one by one: the file is held as its bytes only.
     data : what the file holds, where it was read already.
+
+    limit : most bytes of the file.
     """
     data = read_bytes(path, limit) if data is None else data
     if b"\0" in data:

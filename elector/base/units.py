@@ -144,17 +144,17 @@ def _read(
     written = match.group(2).replace(" ", "") or unit
     table = _NODE if unit == "nm" else _SYMBOLS
     own = _expression(unit, table) or ({}, 1.0, 0)
-    found = own if written == unit else _expression(written, table)
-    if found is None or found[0] != own[0]:
+    asked = own if written == unit else _expression(written, table)
+    if asked is None or asked[0] != own[0]:
         raise InputError(
-            f"unknown unit for a value in {unit}" if found is None else f"is not in {unit}",
+            f"unknown unit for a value in {unit}" if asked is None else f"is not in {unit}",
             file=file,
             field=field,
             value=written,
             allowed=_spellings(unit),
             hint=_guess(written, unit),
         )
-    return match.group(1), found[1], found[2], own[1], own[2]
+    return match.group(1), asked[1], asked[2], own[1], own[2]
 
 
 def known(unit: str) -> bool:
@@ -246,8 +246,8 @@ def _guess(written: str, unit: str) -> str | None:
     if nearest(written, known):  # the error says so itself
         return None
     by_lower = {name.lower(): name for name in reversed(known)}
-    found = nearest(written, by_lower)
-    return f"did you mean {by_lower[found]}?" if found else None
+    close = nearest(written, by_lower)
+    return f"did you mean {by_lower[close]}?" if close else None
 
 
 def _example(unit: str) -> str:

@@ -1,7 +1,8 @@
 """The command `elector`: parse, call one function, hand the result to `report`.
 
-`entry` starts and ends both programs, `streams` is what they write to, `commands` has the
-commands, `report` what they print, `completion` what a shell proposes.
+In come words of a command line, out go text, JSON or CSV and an exit code. `entry` starts and
+ends both programs, `streams` is what they write to, `commands` has the commands, `report` what
+they print, `completion` what a shell proposes. A new option is parsed here and computed elsewhere.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from elector.technology import Technology
 
 
-class Program(click.Group):
+class CommandGroup(click.Group):
     """A group of commands whose errors become one message and the right exit code."""
 
     def main(self, *args: Any, **kwargs: Any) -> NoReturn:
@@ -92,7 +92,7 @@ class BadInput(click.ClickException):
     exit_code = 2
 
 
-@click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=CommandGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="elector", help="Show the version and exit.")
 def main() -> None:
     """Latency, energy and area of one transformer on one accelerator.
@@ -120,16 +120,7 @@ def main() -> None:
 @shared.design
 @shared.technology
 @click.option("--operations", is_flag=True, help="List every operation.")
-@click.option(
-    "--uncertainty", is_flag=True, help="Also give the interval that nine of ten lie within."
-)
-@click.option(
-    "--samples",
-    type=click.IntRange(20, 100_000),
-    default=1000,
-    show_default=True,
-    help="Draws of constants and errors behind --uncertainty.",
-)
+@shared.uncertainty
 @shared.format_
 def simulate(
     model: str,
@@ -139,6 +130,7 @@ def simulate(
     operations: bool,
     uncertainty: bool,
     samples: int,
+    seed: int,
     format: str,
     **options: str | None,
 ) -> None:
@@ -159,8 +151,7 @@ def simulate(
     from elector.cli import report
     from elector.studies.simulation import simulate as run
 
-    if shared.was_given("samples") and not uncertainty:
-        raise InputError("is the number of draws of --uncertainty", field="--samples")
+    shared.no_draws_without(uncertainty, "samples", "seed")
     settings = shared.settings_of(assignments, options)
     loaded = shared.load_technology(technology)
     result = run(
@@ -171,6 +162,7 @@ def simulate(
         operations=operations,
         uncertainty=uncertainty,
         samples=samples,
+        seed=seed,
     )
     report.simulation(result, format)
     if not result["feasible"]:
@@ -202,6 +194,7 @@ def simulate(
 @click.option(
     "--settings", is_flag=True, help="Also say what every setting of a row was resolved to."
 )
+@shared.uncertainty
 @shared.technology
 def sweep(
     table: str,
@@ -209,6 +202,9 @@ def sweep(
     format: str | None,
     junit: str | None,
     settings: bool,
+    uncertainty: bool,
+    samples: int,
+    seed: int,
     technology: str | None,
 ) -> None:
     """Costs of every row of TABLE, a CSV file; - reads standard input.
@@ -216,7 +212,8 @@ def sweep(
     Columns are model, accelerator and any dotted setting; note.* is passed through,
     results are computed again, an empty cell keeps the default. A row that cannot be read
     fills the column error, the others are evaluated, and the exit code is 4. In JUnit XML a row
-    is a test case, which fails where it cannot be read.
+    is a test case, which fails where it cannot be read. With --uncertainty NAME_low and NAME_high
+    stand behind each result.
 
     \b
     elector sweep designs.csv --out costs.csv
@@ -228,17 +225,21 @@ def sweep(
     from elector.studies.sweep import run_sweep
     from elector.studies.sweep_output import FORMATS, write_result
     from elector.studies.sweep_table import read_table
+    from elector.studies.uncertainty import Sampling
 
+    shared.no_draws_without(uncertainty, "samples", "seed")
     if out is None and format is None:
         raise click.UsageError("Missing option '--out' (or --format, to print the rows).")
     if out == "-" and format is not None:
         raise InputError("prints, too: one is enough", field="--format", value=format)
-    found = read_table(table)
+    asked = read_table(table)
     if out is not None:
         check_output(out, FORMATS)
     if junit is not None:
         check_output(junit, (), "--junit")
-    result = run_sweep(found, shared.load_technology(technology), settings)
+    loaded = shared.load_technology(technology)
+    sampling = Sampling.of(loaded, samples, seed) if uncertainty else None
+    result = run_sweep(asked, loaded, settings, sampling)
     if out is not None:
         write_result(result, out)
     if junit is not None:
@@ -261,22 +262,32 @@ main.add_command(report_page)
     "what",
     type=click.Choice(["models", "accelerators", "technologies", "results", "settings"]),
 )
+@click.option(
+    "--weight",
+    metavar="PRESET",
+    shell_complete=completion.accelerators,
+    help="Of technologies: what share of energy, area and latency of this preset's reference run "
+    "follows each row.",
+)
 @shared.technology
 @shared.format_
-def list_command(what: str, technology: str | None, format: str) -> None:
+def list_command(what: str, weight: str | None, technology: str | None, format: str) -> None:
     """What ships with the program: models, accelerators, technology constants; and what there
     is to ask for: results and settings.
 
     \b
     elector list models
     elector list technologies --format csv
+    elector list technologies --weight tpu-v4i
     """
     from elector.cli import report
     from elector.studies import listing
 
     if technology is not None and what != "technologies":
         raise InputError(f"holds no {what}", field="--technology", value=technology)
-    if what == "models":
+    if weight is not None:
+        _weights(what, weight, technology, format)
+    elif what == "models":
         sizes = ("layers", "hidden", "heads", "feed_forward", "parameters")
         report.listing(listing.models(), format, ("name", "family", *sizes), ("family",))
     elif what == "accelerators":
@@ -293,6 +304,16 @@ def list_command(what: str, technology: str | None, format: str) -> None:
 
         rows = listing.technologies(shared.load_technology(technology) or Technology.load())
         report.listing(rows, format, ("id", "value", "evidence", "source"), ("source",))
+
+
+def _weights(what: str, preset: str, technology: str | None, format: str) -> None:
+    """`elector list technologies --weight PRESET`."""
+    from elector.cli import report_weights
+    from elector.studies.weights import weights
+
+    if what != "technologies":
+        raise InputError("goes with technologies", field="--weight", value=what)
+    report_weights.printed(weights(preset, shared.load_technology(technology)), format)
 
 
 @main.command()
@@ -314,11 +335,11 @@ def show(name: str, as_file: bool, format: str) -> None:
     from elector.studies.showing import show as run
 
     shared.no_format_beside_yaml(as_file)
-    found = run(name)
+    described = run(name)
     if as_file:
-        click.echo(as_yaml(found), nl=False)
+        click.echo(as_yaml(described), nl=False)
     else:
-        report.shown(found, format)
+        report.shown(described, format)
 
 
 @main.command()
@@ -374,8 +395,8 @@ def explain(
     from elector.studies.simulation import notes_of
 
     settings = shared.settings_of(assignments, options)
-    found = run(model, accelerator, result, settings=settings, technology=loaded)
-    report_explain.explanation(found, f"{model} on {accelerator}", format)
+    derivation = run(model, accelerator, result, settings=settings, technology=loaded)
+    report_explain.explanation(derivation, f"{model} on {accelerator}", format)
     text.said(notes_of(model, accelerator, settings))
 
 
@@ -422,11 +443,11 @@ def trace(
         check_output(plot, (".png", ".svg", ".pdf"), "--plot")
     settings = shared.settings_of(assignments, options)
     columns = columns_of({"model": model, "accelerator": accelerator, **settings})
-    found = run(columns, f"{model} on {accelerator}", shared.load_technology(technology))
-    write(found, Path(out))
+    traced = run(columns, f"{model} on {accelerator}", shared.load_technology(technology))
+    write(traced, Path(out))
     if plot is not None:
-        draw(found, Path(plot))
-    report_checks.traced(found, out, plot)
+        draw(traced, Path(plot))
+    report_checks.traced(traced, out, plot)
     text.said(notes_of(model, accelerator, settings))
 
 
@@ -511,15 +532,15 @@ def validate(
     if junit is not None:
         check_output(junit, (), "--junit")
     page = None if report is None else validation_page.prepare(report)
-    found = validation.validate(
+    outcomes = validation.validate(
         data, only=only, technology=shared.load_technology(technology), simulate=run
     )
     if page is not None:
-        validation_page.write_page(page, found, data)
+        validation_page.write_page(page, outcomes, data)
     if junit is not None:
         suite = f"elector validate {data or ''}".strip()
         with whole(Path(junit)) as target:
-            target.write_text(validation_page.junit(suite, found), encoding="utf-8")
-    report_checks.validation(found, format)
-    if validation.failed(found):
+            target.write_text(validation_page.junit(suite, outcomes), encoding="utf-8")
+    report_checks.validation(outcomes, format)
+    if validation.failed(outcomes):
         raise click.exceptions.Exit(NOT_PASSED)

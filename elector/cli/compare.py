@@ -94,12 +94,12 @@ def _tables(
     if junit is not None:
         check_output(junit, (), "--junit")
     metrics = metric or regression.METRICS
-    found = regression.compare(old, new, tolerance=tolerance, metrics=metrics)
+    moved = regression.compare(old, new, tolerance=tolerance, metrics=metrics)
     if junit is not None:
         with whole(Path(junit)) as target:
-            target.write_text(regression.junit(old, new, found), encoding="utf-8")
-    report_checks.compared(found, format)
-    if any(entry.regressed for entry in found):
+            target.write_text(regression.junit(old, new, moved), encoding="utf-8")
+    report_checks.compared(moved, format)
+    if any(entry.regressed for entry in moved):
         raise click.exceptions.Exit(NOT_PASSED)
 
 
@@ -114,13 +114,13 @@ def _designs(
     from elector.studies.regression import METRICS
     from elector.studies.side_by_side import side_by_side
 
-    found = side_by_side(
+    compared = side_by_side(
         names[0],
         names[1:],
         settings=settings,
         metrics=metric or METRICS,
         technology=shared.load_technology(technology),
     )
-    report_checks.side_by_side(found, format)
-    if not any(entry["feasible"] for entry in found):
+    report_checks.side_by_side(compared, format)
+    if not any(entry["feasible"] for entry in compared):
         raise click.exceptions.Exit(INFEASIBLE)

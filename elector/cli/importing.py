@@ -45,8 +45,10 @@ def import_command(file: str, out: str, symbols: tuple[str, ...], class_name: st
     from elector.describe.imports import import_file
 
     check_output(out, (".yaml", ".yml"))
-    found = import_file(file, dict(_pair(text) for text in symbols), class_name)
-    text = yaml.safe_dump(to_mapping(found.model), sort_keys=False, allow_unicode=True, width=100)
+    imported = import_file(file, dict(_pair(text) for text in symbols), class_name)
+    text = yaml.safe_dump(
+        to_mapping(imported.model), sort_keys=False, allow_unicode=True, width=100
+    )
     if len(text.encode()) > LIMIT:
         raise InputError(
             f"its list of operations is larger than a model file can be, {LIMIT >> 10} KiB",
@@ -57,14 +59,14 @@ def import_command(file: str, out: str, symbols: tuple[str, ...], class_name: st
     else:
         with whole(Path(out)) as temporary:
             temporary.write_text(text, encoding="utf-8")
-    listing = found.model.listing
+    listing = imported.model.listing
     assert listing is not None
     click.echo(
         f"{out}: {len(listing.entries)} operations, {listing.parameters or 0:,} parameters, "
-        f"{found.model.source}",
+        f"{imported.model.source}",
         err=out == "-",
     )
-    for said in found.said:
+    for said in imported.said:
         click.echo(f"note: {said}", err=out == "-")
 
 

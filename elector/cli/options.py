@@ -58,10 +58,10 @@ def _rows(table: str) -> dict[str, dict[str, str]]:
 
 def _choices(cell: str) -> list[str]:
     """What a cell of a schema allows: names between bars; @table stands for the names in it."""
-    found: list[str] = []
+    choices: list[str] = []
     for name in cell.split("|") if cell else ():
-        found += _rows(f"{name[1:]}.csv") if name.startswith("@") else [name]
-    return found
+        choices += _rows(f"{name[1:]}.csv") if name.startswith("@") else [name]
+    return choices
 
 
 class WorkloadOption(click.Option):
@@ -146,12 +146,12 @@ def given(
 
     assignments, options : as of `settings_of`. more : further options, None where not given.
     """
-    found = {
+    spelled = {
         f"--{name.replace('_', '-')}": ",".join(value) if isinstance(value, tuple) else str(value)
         for name, value in (options | more).items()
         if value is not None and value != ()
     }
-    return found | ({"--set": assignments[0]} if assignments else {})
+    return spelled | ({"--set": assignments[0]} if assignments else {})
 
 
 def was_given(name: str) -> bool:
@@ -171,14 +171,14 @@ def settings_of(assignments: tuple[str, ...], options: dict[str, Any]) -> dict[s
 
     options : name of the option as a Python name -> text, or None where it was not given.
     """
-    found: dict[str, object] = {}
+    settings: dict[str, object] = {}
     ignored = options.pop("ignore_key", ())
     if ignored:
-        found["model.ignore_keys"] = ",".join(ignored)
+        settings["model.ignore_keys"] = ",".join(ignored)
     for option, value in options.items():
         if value is not None:
             space = "accelerator" if option == "node" else "workload"
-            found[f"{space}.{option}"] = value
+            settings[f"{space}.{option}"] = value
     for assignment in assignments:
         key, equals, value = assignment.partition("=")
         key = key.strip()
@@ -191,7 +191,39 @@ def settings_of(assignments: tuple[str, ...], options: dict[str, Any]) -> dict[s
                 value=key,
                 hint="model.*, accelerator.* or workload.*, as in workload.batch=8",
             )
-        if key in found:
+        if key in settings:
             raise InputError("is given twice", field=key, value=value.strip())
-        found[key] = value.strip()
-    return found
+        settings[key] = value.strip()
+    return settings
+
+
+samples = click.option(
+    "--samples",
+    type=click.IntRange(20, 100_000),
+    default=1000,
+    show_default=True,
+    help="Draws of constants and errors behind --uncertainty.",
+)
+seed = click.option(
+    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the draws."
+)
+
+
+def uncertainty(command: Command) -> Command:
+    """The options that ask for intervals: `--uncertainty --samples --seed`."""
+    asked = click.option(
+        "--uncertainty",
+        is_flag=True,
+        help="Also give the interval that nine of ten lie within: NAME_low, NAME_high.",
+    )
+    return asked(samples(seed(command)))
+
+
+def no_draws_without(uncertainty: bool, *names: str) -> None:
+    """Refuse options of draws that nobody asked to be made.
+
+    names : of the options that stand for draws alone in this command.
+    """
+    for name in names:
+        if not uncertainty and was_given(name):
+            raise InputError("is for the draws of --uncertainty", field=f"--{name}")

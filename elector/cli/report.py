@@ -223,24 +223,24 @@ def listing(
 
 def _short(cell: str) -> str:
     """A constant with its unit, at four digits."""
-    found = re.fullmatch(r"(\d+\.\d{4,})( .+)?", cell)
-    return f"{quantity.plain(float(found[1]))}{found[2] or ''}" if found else cell
+    match = re.fullmatch(r"(\d+\.\d{4,})( .+)?", cell)
+    return f"{quantity.plain(float(match[1]))}{match[2] or ''}" if match else cell
 
 
-def shown(found: Record, format: str) -> None:
+def shown(description: Record, format: str) -> None:
     """A preset or file with every setting."""
     if format == "json":
-        text.as_json(found)
+        text.as_json(description)
         return
-    rows = list(text.flat(found["settings"]))
+    rows = list(text.flat(description["settings"]))
     if format == "csv":
         text.as_csv([{"key": key, "value": value} for key, value in rows])
         return
-    click.echo(f"{found['kind']} {found['name']}, {found['base']}")
+    click.echo(f"{description['kind']} {description['name']}, {description['base']}")
     for key in ("description", "source"):
-        if found[key]:
-            click.echo(text.paragraph(f"{key}: {found[key]}"))
-    space = "model" if found["kind"] == "model" else "accelerator"
+        if description[key]:
+            click.echo(text.paragraph(f"{key}: {description[key]}"))
+    space = "model" if description["kind"] == "model" else "accelerator"
     cells = [[key, _setting(f"{space}.{key}", value)] for key, value in rows]
     click.echo("\n" + text.table(cells, fold=(1,), right=()))
 

@@ -14,8 +14,8 @@ from elector.cost.results import registry
 
 if TYPE_CHECKING:
     from elector.events.trace import Trace
-    from elector.studies.regression import Moved
-    from elector.studies.validation import CaseResult, Group
+    from elector.studies.regression import MovedResult
+    from elector.studies.validation import CaseGroup, CaseResult
 
 
 #: So many cases are listed one by one.
@@ -31,9 +31,9 @@ def validation(results: Sequence[CaseResult], format: str) -> None:
 
     if len(results) <= LISTED:
         _cases(results)
-    found = groups(results)
-    if found:
-        _groups(found)
+    judged = groups(results)
+    if judged:
+        _groups(judged)
     for kind, plural in (("identity", "identities"), ("bound", "bounds")):
         here = [r for r in results if r.case.kind == kind]
         if here:
@@ -43,15 +43,15 @@ def validation(results: Sequence[CaseResult], format: str) -> None:
             said = result.problem or f"off by {result.error:+.1%}, {result.case.tolerance} allowed"
             click.echo(text.paragraph(f"{result.case.case}: {said}"))
     outcomes = sum(r.case.kind == "outcome" for r in results)
-    verdicts = [g.verdict for g in found]
+    verdicts = [g.verdict for g in judged]
     verdicts += [r.verdict for r in results if r.case.kind != "outcome"]
     click.echo(
         f"\n{len(results)} cases, {verdicts.count('FAILED')} outside their tolerance, "
-        f"{verdicts.count('known miss')} known misses; {outcomes} outcomes in {len(found)} groups"
+        f"{verdicts.count('known miss')} known misses; {outcomes} outcomes in {len(judged)} groups"
     )
 
 
-def _groups(found: Sequence[Group]) -> None:
+def _groups(judged: Sequence[CaseGroup]) -> None:
     """A line a group: number, errors, bar, what dominates, verdict."""
     rows = [
         [
@@ -64,13 +64,13 @@ def _groups(found: Sequence[Group]) -> None:
             f"{g.bar:.0%}",
             g.verdict,
         ]
-        for g in found
+        for g in judged
     ]
     header = ("outcomes", "n", "median", "unseen", "90th", "bias", "bar", "")
     head, *lines = text.blocks(rows, header, right=(1, 2, 3, 4, 5, 6), fold=(0,))
     click.echo(head)
     before = ""
-    for g, line in zip(found, lines, strict=True):
+    for g, line in zip(judged, lines, strict=True):
         family = g.name.rpartition(" / ")[0]
         if family and family != before:
             click.echo(family)
@@ -103,22 +103,22 @@ def _cases(results: Sequence[CaseResult]) -> None:
     click.echo("")
 
 
-def compared(found: Sequence[Moved], format: str) -> None:
+def compared(moved: Sequence[MovedResult], format: str) -> None:
     """What moved between two tables of costs."""
     if format == "json":
-        text.as_json([entry.as_row() for entry in found])
+        text.as_json([entry.as_row() for entry in moved])
         return
     if format == "csv":
-        text.as_csv([entry.as_row() for entry in found])
+        text.as_csv([entry.as_row() for entry in moved])
         return
-    for entry in found:
+    for entry in moved:
         if entry.verdict == "same":
             continue
         change = "" if entry.change is None else f" ({entry.change:+.2%})"
         what = f"{entry.metric} {entry.verdict}" if entry.metric else entry.verdict
         click.echo(text.paragraph(entry.design))
         click.echo(text.paragraph(f"{what}: {entry.text}{change}", "    "))
-    rows = {entry.design: [e for e in found if e.design == entry.design] for entry in found}
+    rows = {entry.design: [e for e in moved if e.design == entry.design] for entry in moved}
     counts = [
         (sum(any(e.regressed for e in entries) for entries in rows.values()), "got worse"),
         (sum(all(e.verdict == "same" for e in entries) for entries in rows.values()), "the same"),
@@ -127,34 +127,34 @@ def compared(found: Sequence[Moved], format: str) -> None:
     click.echo(f"{len(rows)} designs: " + ", ".join(f"{n} {what}" for n, what in counts))
 
 
-def side_by_side(found: Sequence[text.Record], format: str) -> None:
+def side_by_side(costs: Sequence[text.Record], format: str) -> None:
     """One model on several accelerators: the first as it is, the others as ratios to it."""
     if format == "json":
-        text.as_json(found)
+        text.as_json(costs)
     elif format == "csv":
-        text.as_csv(found)
+        text.as_csv(costs)
     else:
-        _ratios(found)
-    text.said(_notes(found))
+        _ratios(costs)
+    text.said(_notes(costs))
 
 
-def _notes(found: Sequence[text.Record]) -> list[str]:
+def _notes(costs: Sequence[text.Record]) -> list[str]:
     """What is said of the designs; what is not said of all names the accelerators."""
     names: dict[str, list[str]] = {}
-    for entry in found:
+    for entry in costs:
         for note in entry["notes"]:
             names.setdefault(note, []).append(entry["accelerator"])
     return [
-        note if len(whose) == len(found) else f"{note} (on {', '.join(whose)})"
+        note if len(whose) == len(costs) else f"{note} (on {', '.join(whose)})"
         for note, whose in names.items()
     ]
 
 
-def _ratios(found: Sequence[text.Record]) -> None:
-    first, known = found[0], registry()
+def _ratios(costs: Sequence[text.Record]) -> None:
+    first, known = costs[0], registry()
     metrics = list(first["values"])
     rows = []
-    for entry in found:
+    for entry in costs:
         cells = [
             [
                 "-" if value is None else known.show(name, value),
@@ -166,7 +166,7 @@ def _ratios(found: Sequence[text.Record]) -> None:
     heads = [name for metric in metrics for name in (known.label(metric), "")]
     table = text.table(rows, ["", *heads], right=range(1, len(heads) + 1), fold=(0,))
     click.echo(f"{first['model']}, beside {first['accelerator']}\n{table}")
-    for entry in found:
+    for entry in costs:
         if not entry["feasible"]:
             click.echo(text.paragraph(f"{entry['accelerator']} is infeasible: {entry['reason']}"))
         for name, reason in entry["reasons"].items():
@@ -179,14 +179,14 @@ def _times(ratio: float | None) -> str:
     return "" if ratio is None else f"{quantity.plain(ratio, 3)} x"
 
 
-def traced(found: Trace, out: str, plot: str | None) -> None:
+def traced(trace: Trace, out: str, plot: str | None) -> None:
     """Seconds of the event-driven model beside the closed form, and where the files lie."""
-    line = found.timeline
+    line = trace.timeline
     click.echo(f"event-driven  {quantity.show(line.seconds, 's')}")
-    difference = found.closed_s / line.seconds - 1.0
-    click.echo(f"closed form   {quantity.show(found.closed_s, 's')}  ({difference:+.1%})")
-    click.echo(f"energy        {quantity.show(found.joules, 'J')}")
-    for name, use in found.utilization.items():
+    difference = trace.closed_s / line.seconds - 1.0
+    click.echo(f"closed form   {quantity.show(trace.closed_s, 's')}  ({difference:+.1%})")
+    click.echo(f"energy        {quantity.show(trace.joules, 'J')}")
+    for name, use in trace.utilization.items():
         click.echo(f"  {name:<16} busy {float(use.mean()):6.1%}")
     click.echo(f"trace in {out}, {len(line.spans):,} pieces; open it in Perfetto")
     if plot is not None:

@@ -13,29 +13,29 @@ from elector.cli import text
 from elector.cli.text import Record
 
 
-def explanation(found: Record, title: str, format: str) -> None:
+def explanation(derivation: Record, title: str, format: str) -> None:
     """The derivation of one result: value, formula, terms, and the rows below them."""
     if format == "json":
-        text.as_json(found)
+        text.as_json(derivation)
         return
     if format == "csv":
-        text.as_csv([_flat(term) for term in found["terms"]])
+        text.as_csv([_flat(term) for term in derivation["terms"]])
         return
-    value, unit = found["value"], found["unit"]
-    click.echo(f"{found['result']} of {title}: {_shown(value, unit)}")
-    click.echo(text.paragraph(f"= {found['formula']}") + "\n")
-    unit = "J" if found["result"] == "power_w" else unit
-    if "units" in found:
-        _units_of(found["units"], unit)
-    if found["result"] == "latency_s":  # which module each operation waits for
-        _modules(found)
-    if any("price" in term for term in found["terms"]):
-        _priced(found["terms"], unit)
-    elif found["terms"]:
-        _plain(found, unit)
-    if found["rows"]:
-        click.echo("\nrows of the technology tables\n" + _rows_table(found["rows"]))
-        click.echo(f"\n{found['assumed']} of {len(found['rows'])} rows are assumed")
+    value, unit = derivation["value"], derivation["unit"]
+    click.echo(f"{derivation['result']} of {title}: {_shown(value, unit)}")
+    click.echo(text.paragraph(f"= {derivation['formula']}") + "\n")
+    unit = "J" if derivation["result"] == "power_w" else unit
+    if "units" in derivation:
+        _units_of(derivation["units"], unit)
+    if derivation["result"] == "latency_s":  # which module each operation waits for
+        _modules(derivation)
+    if any("price" in term for term in derivation["terms"]):
+        _priced(derivation["terms"], unit)
+    elif derivation["terms"]:
+        _plain(derivation, unit)
+    if derivation["rows"]:
+        click.echo("\nrows of the technology tables\n" + _rows_table(derivation["rows"]))
+        click.echo(f"\n{derivation['assumed']} of {len(derivation['rows'])} rows are assumed")
 
 
 def _flat(term: Record) -> dict[str, Any]:
@@ -101,9 +101,9 @@ def _factor(term: Record) -> str:
     return "" if product == 1.0 else quantity.plain(product)
 
 
-def _plain(found: Record, unit: str) -> None:
+def _plain(derivation: Record, unit: str) -> None:
     """Terms without prices: counts, or results that a formula combines."""
-    terms, kind = found["terms"], found["result"]
+    terms, kind = derivation["terms"], derivation["result"]
     if kind == "latency_s":
         header = ["operation", "value", "count", "cycles", "layer", "phase", "bound"]
         rows = [
@@ -138,21 +138,21 @@ def _plain(found: Record, unit: str) -> None:
     click.echo(text.table(cells, header[:kept], right=range(2, kept), fold=(0, 1)))
 
 
-def _modules(found: Record) -> None:
+def _modules(derivation: Record) -> None:
     """How long each module is busy in the step, and how long its stages take."""
     for key, title in (("loads_s", "busy"), ("stages_s", "stage")):
         rows = [
-            [name, _shown(value, "s"), _share(value, found["value"])]
-            for name, value in sorted(found[key].items(), key=lambda item: -item[1])
+            [name, _shown(value, "s"), _share(value, derivation["value"])]
+            for name, value in sorted(derivation[key].items(), key=lambda item: -item[1])
             if value
         ]
         click.echo(text.table(rows, (title, "value", "share")) + "\n")
-    _accounts(found)
+    _accounts(derivation)
 
 
-def _accounts(found: Record) -> None:
+def _accounts(derivation: Record) -> None:
     """What each stage waits for: the longest decides."""
-    for stage, account in found["accounts"].items():
+    for stage, account in derivation["accounts"].items():
         streams = f"{account['streams']:g} stream" + "s" * (account["streams"] != 1)
         start = f", {_shown(account['start_s'], 's')} before it" if account["start_s"] else ""
         rows = [
@@ -171,23 +171,23 @@ def _units_of(units: dict[str, float], unit: str) -> None:
     click.echo(text.table(rows, ["unit", "value", "share"], right=(1, 2)) + "\n")
 
 
-def part_price(found: Record, format: str) -> None:
+def part_price(part: Record, format: str) -> None:
     """The prices of a part at one node, and the rows they rest on."""
     if format == "json":
-        text.as_json(found)
+        text.as_json(part)
         return
     if format == "csv":
-        text.as_csv(found["rows"])
+        text.as_csv(part["rows"])
         return
-    click.echo(f"{found['part']} at {found['node_nm']:g} nm\n")
-    for p in found["prices"]:
+    click.echo(f"{part['part']} at {part['node_nm']:g} nm\n")
+    for p in part["prices"]:
         shown = part_of_price(p["value"], p["unit"]) + p["law_text"]
         click.echo(text.paragraph(f"{p['quantity']}: {shown}", "  "))
         click.echo(text.paragraph(f"{p['evidence']}: {p['derivation']}", "      "))
-    click.echo("\nrows of the technology tables\n" + _rows_table(found["rows"]))
+    click.echo("\nrows of the technology tables\n" + _rows_table(part["rows"]))
     references = dict.fromkeys(
         f"{row['source'].split(' ')[0]}: {row['reference']}"
-        for row in found["rows"]
+        for row in part["rows"]
         if row["reference"]
     )
     if references:

@@ -12,7 +12,7 @@ import click
 from elector.base import junit as junit_xml
 from elector.base import quantity
 from elector.cli import text
-from elector.cost.results import registry
+from elector.cost.results import ENDS, registry
 from elector.evaluation.settings import field_of
 from elector.studies.sweep_table import Kinds
 
@@ -31,6 +31,8 @@ def printed(result: SweepResult, format: str | None) -> None:
 
     if format == "table":
         click.echo(_table(result))
+        if intervals := _intervals(result):
+            click.echo(f"\nnine times of ten between\n{intervals}")
     elif format is not None:
         writer = sweep_output.write_csv if format == "csv" else sweep_output.write_json
         writer(result, sys.stdout)
@@ -39,13 +41,7 @@ def printed(result: SweepResult, format: str | None) -> None:
 
 def _table(result: SweepResult) -> str:
     """A row a design: what tells it from the others, and its main results."""
-    kinds = Kinds(result.header)
-    places = {name: i for i, name in enumerate(result.header)}
-    given = [n for n in result.header if not kinds.is_result(n)]
-    wanted = [n for n in result.header if n.rpartition(".")[2] in _MAIN and kinds.is_result(n)]
-    several = len(result.records) > 1
-    differ = [n for n in given if several and len({r[places[n]] for r in result.records}) > 1]
-    shown = differ or ["model", "accelerator"]
+    places, shown, wanted = _columns(result)
     rows = []
     for record in result.records:
         cells = [_cell(name, record[places[name]]) for name in shown]
@@ -58,6 +54,37 @@ def _table(result: SweepResult) -> str:
     numbers = range(len(shown), len(shown) + len(wanted))
     words = [i for i in range(len(headings)) if i not in numbers or len(wanted) > len(_MAIN)]
     return text.table(rows, headings, right=numbers, fold=words)
+
+
+def _columns(result: SweepResult) -> tuple[dict[str, int], list[str], list[str]]:
+    """Place of each column; those that tell a design from the others; the main results."""
+    kinds = Kinds(result.header)
+    places = {name: i for i, name in enumerate(result.header)}
+    given = [n for n in result.header if not kinds.is_result(n)]
+    wanted = [n for n in result.header if n.rpartition(".")[2] in _MAIN and kinds.is_result(n)]
+    several = len(result.records) > 1
+    differ = [n for n in given if several and len({r[places[n]] for r in result.records}) > 1]
+    return places, differ or ["model", "accelerator"], wanted
+
+
+def _intervals(result: SweepResult) -> str:
+    """The intervals of the main results; "" where none was asked for."""
+    places, shown, wanted = _columns(result)
+    wanted = [name for name in wanted if f"{name}_{ENDS[0]}" in places]
+    if not wanted:
+        return ""
+    rows = []
+    for record in result.records:
+        cells = [_cell(name, record[places[name]]) for name in shown]
+        ends = [[record[places[f"{name}_{end}"]] for end in ENDS] for name in wanted]
+        rows.append([*cells, *map(_between, wanted, ends)])
+    numbers, texts = range(len(shown), len(shown) + len(wanted)), range(len(shown))
+    return text.table(rows, [*_short(shown), *wanted], right=numbers, fold=texts)
+
+
+def _between(name: str, ends: list[object]) -> str:
+    """An interval; `-` where there is none."""
+    return "-" if None in ends else text.between(*(_value(name, end) for end in ends))
 
 
 def _short(names: Sequence[str]) -> list[str]:
@@ -114,6 +141,6 @@ def junit(result: SweepResult, table: str) -> str:
         words = ", ".join(f"{n} {record[i]}" for i, n in given if record[i] is not None)
         message = record[error]
         cases.append(
-            junit_xml.Case(f"row {number}: {words}", None if message is None else str(message))
+            junit_xml.JUnitCase(f"row {number}: {words}", None if message is None else str(message))
         )
     return junit_xml.document(f"elector sweep {table}", table, cases)

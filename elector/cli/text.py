@@ -55,7 +55,7 @@ def blocks(
         [max(len(line[i]) for line in lines) for i in range(len(lines[0]))], (*fold, *cut)
     )
     numbers, short = set(right), set(cut)
-    found = []
+    blocks_of = []
     for line in lines:
         cells = [
             [_cut(cell, size)] if i in short else _folded(cell, size)
@@ -70,8 +70,8 @@ def blocks(
                 for i, (cell, size) in enumerate(zip(cells, widths, strict=True))
             ]
             text.append(("  " + "  ".join(parts)).rstrip())
-        found.append("\n".join(text))
-    return found
+        blocks_of.append("\n".join(text))
+    return blocks_of
 
 
 def _narrowed(widths: list[int], fold: tuple[int, ...]) -> list[int]:
@@ -106,6 +106,13 @@ def _folded(cell: str, size: int) -> list[str]:
             parts = textwrap.wrap(piece, size)
             lines += parts
     return [line.rstrip() for line in lines if line.strip()] or [""]
+
+
+def between(low: str, high: str) -> str:
+    """An interval, its unit said once where both ends have the same: `149-514 us`."""
+    if low.partition(" ")[2] == high.partition(" ")[2]:
+        low = low.partition(" ")[0]
+    return f"{low}-{high}"
 
 
 def paragraph(text: str, indent: str = "", width: int = WIDTH) -> str:

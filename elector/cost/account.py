@@ -40,7 +40,7 @@ def accounts(
     ops: Operations, index: Array, activity: Activity, timing: Timing
 ) -> dict[str, Account]:
     """Stage -> account of the first design."""
-    found: dict[str, Account] = {}
+    by_stage: dict[str, Account] = {}
     queued = bool(np.broadcast_to(activity.overlap.queued, (1,))[0])
     for name, phases in STAGES.items():
         rows = np.array([i for i, row in enumerate(ops.rows) if row.phase in phases], dtype=int)
@@ -56,7 +56,7 @@ def accounts(
             several = ops.streams[index[:1]]
             apart = stage.passed(several) if several[0] > 1.0 and streams[0] > 1.0 else together
             bounds = stage.bounds(together, apart, streams)
-        start = 0.0 if found else float(np.broadcast_to(activity.start, (1,))[0])
+        start = 0.0 if by_stage else float(np.broadcast_to(activity.start, (1,))[0])
         each = {key: (float(a[0]), float(b[0])) for key, (a, b) in bounds.items()}
-        found[name] = Account(float(streams[0]), start, each)
-    return found
+        by_stage[name] = Account(float(streams[0]), start, each)
+    return by_stage

@@ -32,19 +32,19 @@ class Said:
 
 def said(notes: Mapping[str, Note], rows: Array) -> list[Said]:
     """The notes of designs at (D,) `rows` of a table, without those that are said of none."""
-    found = []
+    said_of = []
     for sentence, note in notes.items():
         at = np.flatnonzero(np.broadcast_to(note.where, rows.shape))
         if at.size:
             numbers = {n: (np.asarray(v)[at], unit) for n, (v, unit) in note.numbers.items()}
-            found.append(Said(sentence, rows[at], numbers))
-    return found
+            said_of.append(Said(sentence, rows[at], numbers))
+    return said_of
 
 
 def sentences(notes: Iterable[Said], size: int) -> list[list[str]]:
     """The sentences of each of `size` designs, each once."""
-    found: list[dict[str, None]] = [{} for _ in range(size)]
+    texts_of: list[dict[str, None]] = [{} for _ in range(size)]
     for note in notes:
         for k, row in enumerate(note.rows.tolist()):
-            found[row][note.text(k)] = None
-    return [list(texts) for texts in found]
+            texts_of[row][note.text(k)] = None
+    return [list(texts) for texts in texts_of]

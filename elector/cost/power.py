@@ -78,8 +78,8 @@ def _within_budget(activity: Activity, prices: Prices) -> Activity:
     if budget is None:
         return activity
     joules = activity.counts[budget.action].each() * prices.actions[budget.action].value
-    found, least = activity.busy[budget.resource], joules / budget.limit
-    before = found.each() if isinstance(found, Count) else found
+    seconds, least = activity.busy[budget.resource], joules / budget.limit
+    before = seconds.each() if isinstance(seconds, Count) else seconds
     busy = {**activity.busy, budget.resource: np.maximum(before, least)}
     one, streams = activity.overlap.one, activity.overlap.streams
     assert one is not None and streams is not None
@@ -132,7 +132,10 @@ def at_speed(activity: Activity, speed: Array) -> Activity:
 
 
 def at_voltage(prices: Prices, machine: Machine, volts: Array) -> Prices:
-    """Prices of the core's actions at a voltage (D,) relative to the full clock's."""
+    """Prices of the core's actions at a voltage (D,) relative to the full clock's.
+
+    volts : (D,) voltage over that of the full clock.
+    """
     actions = {
         name: rate.times(volts**2) if machine.actions[name].core else rate
         for name, rate in prices.actions.items()

@@ -16,6 +16,7 @@ from elector.cost.schedule import Timing
 from elector.machines.contract import Activity, Machine, Units, sum_rows
 from elector.operations.rows import Operations
 from elector.technology import PROVENANCE, Price, Technology
+from elector.technology.draws import Number
 from elector.technology.laws import CONSTANT, factor
 
 Array = np.ndarray
@@ -38,7 +39,10 @@ class Rate:
     group: Array
 
     def take(self, part: slice | Array) -> Rate:
-        """The price of some of the designs."""
+        """The price of some of the designs.
+
+        part : (N,) places or a slice.
+        """
         return Rate(self.value[part], self.group[part])
 
     def times(self, amount: Array) -> Rate:
@@ -130,7 +134,10 @@ def compute_of(machine: Machine, units: Units) -> str:
 def price_keys(
     key: tuple[str, str], units: Units, compute: str
 ) -> tuple[list[tuple[str, str]], Array]:
-    """Distinct (part, quantity) of a price, and the (D,) code of each design; see `part_names`."""
+    """Distinct (part, quantity) of a price, and the (D,) code of each design; see `part_names`.
+
+    key : (part, quantity) with names of parameters in braces.
+    """
     names, codes = part_names("|".join(key), units, compute)
     pairs = [name.partition("|") for name in names]
     return [(part, quantity) for part, _, quantity in pairs], codes
@@ -160,21 +167,24 @@ def rate(
     """One price for D units: looked up once for each distinct (part, node), and draw.
 
     size : parameter whose bytes the law of the price follows; "" where it has none.
+
+    key : (part, quantity) with names of parameters in braces.
     """
     keys, codes = price_keys(key, units, compute)
     nodes, node_codes = units.nodes
     code = codes * nodes.size + node_codes
     asked = [(*one, float(node)) for one in keys for node in nodes]
-    # A row of prices for each draw of the constants, the shipped ones by default.
-    draws = [[one.price(*price) for price in asked] for one in technology.draws or (technology,)]
+    prices = [technology.price(*price) for price in asked]
+    # A price for each draw of the constants, one by default.
+    draws = max(technology.draws, 1)
     draw = units.numbers[DRAW].astype(np.intp) if technology.draws else np.zeros(1, np.intp)
 
-    def of(value: Callable[[Price], float]) -> Array:
-        return np.array([[value(price) for price in prices] for prices in draws])[draw, code]
+    def of(value: Callable[[Price], Number]) -> Array:
+        return np.array([np.broadcast_to(value(price), (draws,)) for price in prices])[code, draw]
 
     values = of(lambda price: price.value)
     group = of(lambda price: PROVENANCE.index(price.group)).astype(np.intp)
-    first = draws[0][0]
+    first = prices[0]
     if first.law == CONSTANT or not size:
         return Rate(values, group)
     sizes, floor = units.number(size), of(lambda price: price.floor)
@@ -190,6 +200,10 @@ class Cost:
     Names, units and meaning are those of the JSON of `elector simulate`. Costs of an
     infeasible design are NaN and `reason` says why; macs, parameters, memory_bytes and
     area_mm2 stay.
+
+    feasible : (D,) bool. reason_code : (D,) place in `reasons`, -1 where feasible. reason_needed,
+    reason_available : (D,) what the sentence of the reason names, in SI. reason_largest : (D,)
+    sequences of the largest batch that fits, 0 where none does, NaN where it is not known.
     """
 
     size: int
@@ -223,12 +237,16 @@ class Cost:
     def __getattr__(self, name: str) -> Array:
         scalars = self.__dict__.get("scalars", {})
         if name in scalars:
-            found: Array = scalars[name]
-            return found
+            values: Array = scalars[name]
+            return values
         raise AttributeError(name)
 
     def put(self, where: Array, name: str, values: Array, group: str | None = None) -> None:
-        """Store the values of the designs `where`."""
+        """Store the values of the designs `where`.
+
+        where : (N,) places of the designs. values : (N,). group : name of a mapping of results,
+            None for the results themselves.
+        """
         table = self.scalars if group is None else self.groups.setdefault(group, {})
         if name not in table:
             table[name] = np.full(self.size, np.nan if group is None else 0.0)
@@ -248,7 +266,12 @@ class Cost:
         order = {metric.name: place for place, metric in enumerate(registry())}
         nested = [f"{group}.{part}" for group, parts in self.groups.items() for part in parts]
         names = [*self.scalars, *nested]
-        return sorted(names, key=lambda name: order.get(name.partition(".")[0], len(order)))
+
+        def place(name: str) -> int:
+            stem = registry().bounded(name) or name
+            return order.get(stem.partition(".")[0], len(order))
+
+        return sorted(names, key=place)
 
     def notes(self) -> list[list[str]]:
         """Of each design, the sentences that are to be said of it."""
@@ -262,7 +285,7 @@ class Cost:
         from elector.base.units import format_si
 
         needed, available = float(self.reason_needed[i]), float(self.reason_available[i])
-        found = text.format(
+        words = text.format(
             needed=format_si(needed, "byte"),
             available=format_si(available, "byte"),
             needed_w=format_si(needed, "W"),
@@ -273,12 +296,12 @@ class Cost:
             available_rate=format_si(available, "byte/s"),
         )
         if i in self.hints:
-            found = f"{found} ({self.hints[i]})"
+            words = f"{words} ({self.hints[i]})"
         largest = float(self.reason_largest[i])
         if np.isnan(largest) or "{needed}" not in text:  # a smaller batch needs less memory alone
-            return found
+            return words
         most = f"the largest batch that fits is {largest:.0f}" if largest else "no batch fits"
-        return f"{found}; {most}"
+        return f"{words}; {most}"
 
     def short_of_memory(self, i: int) -> bool:
         """Whether main memory is what design `i` has too little of."""
@@ -289,12 +312,12 @@ def joules(
     activity: Activity, prices: Prices, timing: Timing, machine: Machine
 ) -> dict[str, Array]:
     """Part -> (D,) joules, leakage over the whole time included."""
-    found: dict[str, Array] = {}
+    by_part: dict[str, Array] = {}
     for name, count in activity.counts.items():
         part = machine.actions[name].part
-        found[part] = found.get(part, 0.0) + count.total() * prices.actions[name].value
-    found[LEAKAGE] = standing(activity, prices, timing.seconds)
-    return found
+        by_part[part] = by_part.get(part, 0.0) + count.total() * prices.actions[name].value
+    by_part[LEAKAGE] = standing(activity, prices, timing.seconds)
+    return by_part
 
 
 def standing(
@@ -308,7 +331,10 @@ def standing(
 
 
 def powered(activity: Activity, part: str, seconds: Array, rows: Array | None = None) -> Array:
-    """(D,) seconds of full leakage of a part: a gated one keeps a residue while it waits."""
+    """(D,) seconds of full leakage of a part: a gated one keeps a residue while it waits.
+
+    rows : (R,) bool, the rows that run; None for all.
+    """
     gating = activity.gating
     if part not in gating.awake:
         return seconds
@@ -324,27 +350,27 @@ def provenance(
     rates += [
         r.times(powered(activity, name, timing.seconds)) for name, r in prices.leakage.items()
     ]
-    found, whole = {}, np.zeros_like(energy)
+    by_heading, whole = {}, np.zeros_like(energy)
     for i, heading in enumerate(PROVENANCE):
-        found[heading] = np.zeros_like(energy)
+        by_heading[heading] = np.zeros_like(energy)
         for rate in rates:
-            found[heading] = found[heading] + rate.value * (rate.group == i)
-        whole = whole + found[heading]
-    return {heading: joules / whole for heading, joules in found.items()}
+            by_heading[heading] = by_heading[heading] + rate.value * (rate.group == i)
+        whole = whole + by_heading[heading]
+    return {heading: joules / whole for heading, joules in by_heading.items()}
 
 
 def by_phase(
     ops: Operations, activity: Activity, prices: Prices, timing: Timing
 ) -> dict[str, Array]:
     """Phase -> (D,) joules; leakage goes with the time of the phase."""
-    seconds, found = timing.share(ops, "phase"), {}
+    seconds, joules_of = timing.share(ops, "phase"), {}
     for phase, time in seconds.items():
         rows = ops.where(phase=phase)
         total = standing(activity, prices, time, rows)
         for name, count in activity.counts.items():
             total = total + count.total(rows) * prices.actions[name].value
-        found[phase] = total
-    return found
+        joules_of[phase] = total
+    return joules_of
 
 
 def by_row(activity: Activity, prices: Prices) -> Array:

@@ -14,7 +14,10 @@ Array = np.ndarray
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Placed:
-    """Seconds, joules, pulses and writes of the most written cell, each (D,)."""
+    """Seconds, joules, pulses and writes of the most written cell, each (D,).
+
+    seconds : (D,) that writing takes.
+    """
 
     seconds: Array
     joules: Array
@@ -30,13 +33,13 @@ def placed(machine: Machine, activity: Activity, prices: Prices, units: Units) -
     holds no weights.
     """
     hybrid, members = machine.hybrid, activity.members
-    found = (activity,) if members is None else members.activities
+    activities = (activity,) if members is None else members.activities
     names = [f"{m.name}." for m in hybrid.members] if hybrid else [""]
-    if all(unit.cells is None for unit in found):
+    if all(unit.cells is None for unit in activities):
         return None
     zero = np.zeros(units.size)
     seconds, joules, pulses, writes = zero, zero, zero, zero
-    for name, unit in zip(names, found, strict=True):
+    for name, unit in zip(names, activities, strict=True):
         if unit.cells is None:
             continue
         fill = unit.cells.fill

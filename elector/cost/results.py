@@ -31,6 +31,8 @@ BETTER = ("up", "down", "")
 
 #: Unit of what is true or false.
 FLAG = "flag"
+#: Ends of the 90 % interval of a result: NAME_low, NAME_high.
+ENDS = ("low", "high")
 
 
 @dataclass(frozen=True)
@@ -121,6 +123,12 @@ class Registry:
                 return metric
         return None
 
+    def bounded(self, name: str) -> str:
+        """The scalar that `name` is an end of the interval of, dotted or not; "" for none."""
+        stem, _, end = name.rpartition("_")
+        metric = self.find(stem) if end in ENDS else None
+        return stem if metric is not None and not metric.axis else ""
+
     def get(self, name: str) -> Metric:
         """As `find`; a plain number without a unit where the name is not registered, as what
         an evaluator of the user's own may give."""
@@ -152,7 +160,10 @@ class Registry:
         ]
 
     def show(self, name: str, value: float) -> str:
-        """A result as people read it."""
+        """A result as people read it.
+
+        value : in the unit of the result.
+        """
         return self.get(name).show(value)
 
     def extended(self, metrics: Iterable[Metric]) -> Registry:

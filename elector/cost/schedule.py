@@ -59,7 +59,7 @@ class Timing:
 
     def share(self, ops: Operations, field: str) -> dict[str, Array]:
         """Seconds by `kind` or `phase`, which sum to the whole: each stage by its rows' weights."""
-        found: dict[str, Array] = {}
+        shares: dict[str, Array] = {}
         for stage, phases in STAGES.items():
             rows = [i for i, row in enumerate(ops.rows) if row.phase in phases]
             if not rows:
@@ -71,15 +71,15 @@ class Timing:
                 for kind, share in self.aside.items() if field == "kind" else ():
                     other = self._sum(part, share)
                     seconds = self.stages[stage] * (other / whole)
-                    found[kind] = found.get(kind, 0.0) + seconds
+                    shares[kind] = shares.get(kind, 0.0) + seconds
                     own = own - other
-                found[name] = found.get(name, 0.0) + self.stages[stage] * (own / whole)
-        return found
+                shares[name] = shares.get(name, 0.0) + self.stages[stage] * (own / whole)
+        return shares
 
     def _sum(self, rows: list[int], share: Array | None = None) -> Array:
         seconds = self.weight[rows] if share is None else self.weight[rows] * share[rows]
-        found = sum_rows(seconds)
-        return found if self.fold is None else self.fold.sum(found)
+        total = sum_rows(seconds)
+        return total if self.fold is None else self.fold.sum(total)
 
 
 def schedule(ops: Operations, index: Array, activity: Activity) -> Timing:
@@ -119,7 +119,10 @@ def _stage(
 
 
 def stage_of(ops: Operations, index: Array, activity: Activity, rows: Array) -> Stage | None:
-    """The rows of a stage and how they wait for each other; None where none of them does."""
+    """The rows of a stage and how they wait for each other; None where none of them does.
+
+    rows : (N,) places of the rows.
+    """
     pair = index if activity.fold is None else activity.fold.first(index)
     chained = np.array([i for i in rows if not ops.rows[i].off_chain], dtype=np.intp)
     return Stage(ops, index, pair, activity, rows, chained) if chained.size else None
@@ -137,23 +140,28 @@ def _split(stage: Stage, streams: Array, together: _Passed) -> tuple[Array, Arra
     if not (streams > 1.0).any():
         return best, chosen
     apart = stage.passed(streams)
-    found = stage.seconds(together, apart, streams)
-    better = (streams > 1.0) & (found < best)
-    best, chosen = np.where(better, found, best), np.where(better, streams, chosen)
+    seconds = stage.seconds(together, apart, streams)
+    better = (streams > 1.0) & (seconds < best)
+    best, chosen = np.where(better, seconds, best), np.where(better, streams, chosen)
     number = 2.0 ** np.floor(np.log2(np.maximum(streams - 1.0, 1.0)))
     while (number > 1.0).any():
         n = np.maximum(number, 1.0)
         may = (number > 1.0) & (stage.least(together, apart, n) < best)
         if may.any():
-            found = stage.seconds(together, stage.passed(n), n)
-            better = may & (found < best)
-            best, chosen = np.where(better, found, best), np.where(better, n, chosen)
+            seconds = stage.seconds(together, stage.passed(n), n)
+            better = may & (seconds < best)
+            best, chosen = np.where(better, seconds, best), np.where(better, n, chosen)
         number = number / 2.0
     return best, chosen
 
 
 def overlap(load: Array, chain_load: Array, chain: Array, streams: Array, periods: Array) -> Array:
-    """T = max(L + F, C / n) with the fill F of one period."""
+    """T = max(L + F, C / n) with the fill F of one period.
+
+    load, chain_load : (D,) seconds of the busiest resource, of everything and of the chain alone.
+        chain : (D,) seconds of the chain. streams, periods : (D,) independent sequences and layers
+        that repeat.
+    """
     fill = np.maximum(chain - chain_load, 0.0) / (streams * periods)
     return np.maximum(load + fill, chain / streams)
 
@@ -180,6 +188,9 @@ class Stage:
 
     rows, chained : of the stage, and those of them that something waits for. loads : seconds of
     each resource. periods : of each of them, and of the machine.
+
+    index, pair : (D,) the pair of each design, and of each column of layers. rows, chained : (N,)
+    places.
     """
 
     def __init__(
@@ -249,7 +260,7 @@ class Stage:
         streams takes no less than its share of the one, and no less than in the smallest.
         """
         once, inside = self._pass_of(together, apart, n)
-        found = {PASS: (once + inside, self.single * (1.0 - 1.0 / n) + self.after)}
+        waits = {PASS: (once + inside, self.single * (1.0 - 1.0 / n) + self.after)}
         for name, load in self.loads.items():
             here, there = self.parts[name] - self.outside[name], self.outside[name]
             if name in apart.busy:
@@ -259,25 +270,25 @@ class Stage:
                 here, there = self._held(name, together, apart, n)
             periods = self.periods[name]
             idle = np.maximum(once - there, 0.0) / np.minimum(periods, self.rounds)
-            found[name] = load, idle + np.maximum(inside - here, 0.0) / periods
+            waits[name] = load, idle + np.maximum(inside - here, 0.0) / periods
         chain = (once + inside) * n
         for i, (load, part, periods) in enumerate(self.holds):
             # A design that takes no turns has no such bound: its chain over n, times n, is not
             # the chain to the last bit.
             whole = np.where(load > 0.0, overlap(load, part, chain, n, periods), 0.0)
-            found[f"{TURNS} {i + 1}"] = load, whole - load
-        return found
+            waits[f"{TURNS} {i + 1}"] = load, whole - load
+        return waits
 
     def _pass_of(self, together: _Passed, apart: _Passed, n: Array) -> tuple[Array, Array]:
         """(D,) seconds of one of n streams outside and inside the layers."""
         each = self.activity.spread(n)
-        found = []
+        parts = []
         for ones, leasts in ((together.once, apart.once), (together.chain, apart.chain)):
             total = np.zeros(self.index.size)
             for one, least in zip(ones, leasts, strict=True):
                 total = total + np.maximum(one / each, least)
-            found.append(self.activity.whole(total))
-        once, inside = found
+            parts.append(self.activity.whole(total))
+        once, inside = parts
         if together.attention is None or apart.attention is None:
             return once, inside
         return once, inside + np.maximum(together.attention / n, apart.attention)
@@ -326,12 +337,15 @@ class Stage:
         return _most(bounds)
 
     def together(self, weight: Array) -> _Passed:
-        """All sequences in one stream; `weight` is lowered where work is hidden, in place."""
+        """All sequences in one stream; `weight` is lowered where work is hidden, in place.
+
+        weight : (R, D) as in `Timing`.
+        """
         activity, every = self.activity, np.arange(len(self.ops.rows))
         one = activity.overlap.one or Stream(activity.alone, activity.alone, None, {})
-        found = self._passed(one, every, np.ones(self.pair.size), weight)
+        whole = self._passed(one, every, np.ones(self.pair.size), weight)
         held = {name: seconds[self.chained] for name, seconds in one.held.items()}
-        return replace(found, busy={}, held=held)
+        return replace(whole, busy={}, held=held)
 
     def passed(self, n: Array) -> _Passed:
         """The chained rows in n (D,) streams."""
@@ -351,11 +365,11 @@ class Stage:
         The output projection waits for all heads, so that every layer has its own fill.
         """
         shared = self.ops, self.index, self.activity, weight
-        chain = _chain(_Part(*shared, self.rest), stream, place)
-        once = _chain(_Part(*shared, self.once), stream, place)
+        chain = _chain(_StageRows(*shared, self.rest), stream, place)
+        once = _chain(_StageRows(*shared, self.once), stream, place)
         attention = None
         if self.attention.size:
-            core = _chain(_Part(*shared, self.attention), stream, place)
+            core = _chain(_StageRows(*shared, self.attention), stream, place)
             attention = self._heads(stream, place, n, self._sum(core))
         return _Passed(n, once, chain, attention, stream.busy, stream.held)
 
@@ -378,7 +392,7 @@ class Stage:
             side = activity.whole(sum_rows(np.where(apart, stream.alone[place[rows]], 0.0)))
             alone, ahead = (np.where(apart, 0.0, x) for x in (own.alone, own.ahead))
             own = replace(own, alone=alone, ahead=ahead)
-        part = _Part(self.ops, self.index, activity, None, rows)
+        part = _StageRows(self.ops, self.index, activity, None, rows)
         chain = self._sum(_chain(part, own, _places(rows, len(self.ops.rows))))
         loads = []
         for name, seconds in activity.busy.items():
@@ -395,7 +409,7 @@ class Stage:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class _Part:
+class _StageRows:
     """Some rows of a stage; `weight` is lowered where they are hidden, in place, or None."""
 
     ops: Operations
@@ -433,16 +447,19 @@ def _most(loads: list[Array]) -> Array:
 
 
 def groups(rows: tuple[Row, ...], subset: list[int]) -> list[tuple[int, list[int]]]:
-    """Each row with the streamed rows that follow it."""
-    found: list[tuple[int, list[int]]] = []
+    """Each row with the streamed rows that follow it.
+
+    subset : places of rows, in their order.
+    """
+    led: list[tuple[int, list[int]]] = []
     for i in subset:
-        leader = rows[found[-1][0]] if found else None
+        leader = rows[led[-1][0]] if led else None
         follows = leader is not None and leader.matmul and leader.place == rows[i].place
         if rows[i].streamed and follows:
-            found[-1][1].append(i)
+            led[-1][1].append(i)
         else:
-            found.append((i, []))
-    return found
+            led.append((i, []))
+    return led
 
 
 def _fills(
@@ -452,13 +469,13 @@ def _fills(
     if activity.members is None:
         usual = _passes(ops, index, activity, chained, layers)
         return [activity.overlap.periods.get(name, usual) for name in activity.busy]
-    found, least, members = [], np.full(index.size, np.inf), activity.members
+    fills, least, members = [], np.full(index.size, np.inf), activity.members
     for unit, works in zip(members.activities, members.working, strict=True):
-        found += _fills(ops, index, unit, chained, layers)
+        fills += _fills(ops, index, unit, chained, layers)
         usual = _passes(ops, index, unit, chained, layers)
         least = np.where(works, np.minimum(least, usual), least)
     least = np.where(np.isfinite(least), least, 1.0)
-    return found + [least] * (len(activity.busy) - len(found))
+    return fills + [least] * (len(activity.busy) - len(fills))
 
 
 def _passes(
@@ -491,7 +508,7 @@ def _each(seconds: Array | Count) -> Array:
     return seconds.each() if isinstance(seconds, Count) else seconds
 
 
-def _chain(part: _Part, stream: Stream, place: Array) -> list[Array]:
+def _chain(part: _StageRows, stream: Stream, place: Array) -> list[Array]:
     """Seconds of the rows of one stream, in pieces (of columns) one after another.
 
     Streamed rows run behind their producer: the last product before them that a design has.
@@ -499,18 +516,18 @@ def _chain(part: _Part, stream: Stream, place: Array) -> list[Array]:
     """
     ops, index, activity, weight = part.ops, part.index, part.activity, part.weight
     pieces: list[Array] = []
-    found = groups(ops.rows, list(part.rows))
+    led = groups(ops.rows, list(part.rows))
     late: list[tuple[int, Array]] = []  # streamed rows, and where their product is missing
     waits: Array | float = 0.0  # their seconds there
-    for i in range(len(found) - 1, -1, -1):
-        leader, own = found[i]
+    for i in range(len(led) - 1, -1, -1):
+        leader, own = led[i]
         followers, unit = [(r, _EVERYWHERE) for r in own] + late, activity.of(leader)
         seconds = stream.alone[place[leader]]
         behind = (sum_rows(stream.alone[place[own]]) if own else np.zeros(index.size)) + waits
         there = ops.count[leader][index] > 0 if followers else _EVERYWHERE
         late, waits = [], 0.0
         if not there.all():
-            above = ops.rows[found[i - 1][0]] if i else None
+            above = ops.rows[led[i - 1][0]] if i else None
             waits = np.where(there, 0.0, behind)
             if above is not None and above.matmul and above.place == ops.rows[leader].place:
                 late = [(r, where & ~there) for r, where in followers]

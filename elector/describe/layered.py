@@ -49,10 +49,10 @@ def base(hidden: int = 256, heads: int = 4, feed_forward: int = 1024) -> Model:
 @functools.cache
 def layer_field(key: str) -> Field | None:
     """What `layer3.head2` or another key of a layer may hold; None for any other key."""
-    found = _KEY.fullmatch(key)
-    if not found:
+    match = _KEY.fullmatch(key)
+    if not match:
         return None
-    layer, name, number = int(found[1]), found[2], found[3]
+    layer, name, number = int(match[1]), match[2], match[3]
     most = {"head": HEADS, "feed_forward": STACKS}.get(name, 0)
     if layer > LAYERS or (number is None) == (most > 0) or int(number or 0) > most:
         return None
@@ -61,8 +61,8 @@ def layer_field(key: str) -> Field | None:
 
 def layer_keys(key: str) -> list[str]:
     """Keys that a mistyped `model.layer...` may have meant; none for another kind of key."""
-    found = re.match(r"model\.layer(\d{1,9})", key)
-    if not found:
+    match = re.match(r"model\.layer(\d{1,9})", key)
+    if not match:
         return []
     names = [
         "hidden",
@@ -70,12 +70,15 @@ def layer_keys(key: str) -> list[str]:
         *(f"head{h + 1}" for h in range(HEADS)),
         *(f"feed_forward{s + 1}" for s in range(STACKS)),
     ]
-    number = min(max(int(found[1]), 1), LAYERS)
+    number = min(max(int(match[1]), 1), LAYERS)
     return [f"model.layer{number}.{name}" for name in names]
 
 
 def as_number(key: str, value: object) -> float:
-    """A value of a layer's column as a number: head types by their place in HEAD_TYPES."""
+    """A value of a layer's column as a number: head types by their place in HEAD_TYPES.
+
+    key : of the column. value : as a table or a user has it.
+    """
     field = layer_field(key)
     if value is not None and field is not None and field.type == "choice":
         return float(HEAD_TYPES.index(str(value)))
@@ -123,11 +126,11 @@ def weights(hidden: Array, stacks: Array) -> Array:
     hidden : (...) widths. stacks : (S, ...) widths of the stacks, 0 where there is none.
     The heads divide the width; the stacks are a chain from the width back to it.
     """
-    last, found = hidden, 4.0 * hidden * hidden
+    last, total = hidden, 4.0 * hidden * hidden
     for width in stacks:
-        found = found + last * width
+        total = total + last * width
         last = np.where(width > 0, width, last)
-    return found + last * hidden
+    return total + last * hidden
 
 
 def _layer(

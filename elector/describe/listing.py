@@ -62,17 +62,17 @@ class Listed:
 
     def mapping(self) -> dict[str, Any]:
         """Its entry in a file: what differs from the defaults."""
-        found: dict[str, Any] = {"name": self.name}
+        entry: dict[str, Any] = {"name": self.name}
         if self.layer != self.name:
-            found["layer"] = self.layer
+            entry["layer"] = self.layer
         if self.function:
-            found["operation"] = self.function
-        found |= {key: _plain(number) for key, number in self.sizes}
+            entry["operation"] = self.function
+        entry |= {key: _plain(number) for key, number in self.sizes}
         if self.count.text != "1":
-            found["count"] = _plain(self.count)
+            entry["count"] = _plain(self.count)
         usual = {"a": "activation", "b": "weight" if self.matmul else "none", "out": "activation"}
-        found |= {key: getattr(self, key) for key, v in usual.items() if getattr(self, key) != v}
-        return found
+        entry |= {key: getattr(self, key) for key, v in usual.items() if getattr(self, key) != v}
+        return entry
 
 
 @dataclass(frozen=True)
@@ -106,10 +106,10 @@ class Listing:
 
     def mapping(self) -> dict[str, Any]:
         """The entries of a file that reads back as this list."""
-        found: dict[str, Any] = {"symbols": dict(self.symbols)} if self.symbols else {}
+        document: dict[str, Any] = {"symbols": dict(self.symbols)} if self.symbols else {}
         if self.parameters is not None:
-            found["parameters"] = self.parameters
-        return {**found, "operations": [entry.mapping() for entry in self.entries]}
+            document["parameters"] = self.parameters
+        return {**document, "operations": [entry.mapping() for entry in self.entries]}
 
 
 #: Operand classes of a product that has nothing to do with those around it.

@@ -54,6 +54,7 @@ class Block:
     value_head_size : parts of a head's queries and keys, and its values. Where attention is
         not latent, rope_head_size is what rotary positions turn of a head (0: all of it).
     index_heads, index_head_size : of the indexer; index_top_k : keys that attention takes.
+    index_block : keys that are taken together, by the largest score among them (0: one by one).
     state_size : numbers of the state for each inner channel (of the delta rule: width of a
         key head). state_groups : groups that share their projections to it (key heads).
     state_heads, state_head_size : heads of the scan (value heads).
@@ -91,6 +92,7 @@ class Block:
     index_heads: int = 0
     index_head_size: int = 0
     index_top_k: int = 0
+    index_block: int = 0
     state_size: int = 0
     state_groups: int = 0
     state_heads: int = 0
@@ -292,6 +294,7 @@ EXTRAS = (
     "index_heads",
     "index_head_size",
     "index_top_k",
+    "index_block",
     "state_size",
     "state_groups",
     "state_heads",
@@ -396,44 +399,50 @@ class Models:
         for values in fields:
             key = (key + values.astype(np.uint64)) * np.uint64(0x9E3779B97F4A7C15)
             key ^= key >> np.uint64(29)
-        found = np.broadcast_to(np.arange(len(hidden))[:, None], hidden.shape).copy()
+        like = np.broadcast_to(np.arange(len(hidden))[:, None], hidden.shape).copy()
         for layer in range(1, len(hidden)):
             for before in range(layer - 1, -1, -1):
-                found[layer] = np.where(key[layer] == key[before], before, found[layer])
+                like[layer] = np.where(key[layer] == key[before], before, like[layer])
         models = np.arange(self.size)
         for values in fields:  # two keys may be the same by chance
-            differ = values != values[found, models]
+            differ = values != values[like, models]
             if differ.any():
-                found = np.where(differ, np.arange(len(found))[:, None], found)
+                like = np.where(differ, np.arange(len(like))[:, None], like)
         last = len(there) - 1 - there[::-1].argmax(axis=0)
-        kind = found[last, models]
-        shared = there & (found == kind)
+        kind = like[last, models]
+        shared = there & (like == kind)
         # The first layer stands before all others, so that it cannot stand behind them, too.
         apart = (kind == 0) & (shared.sum(axis=0) < there.sum(axis=0))
-        return np.where(shared & ~apart | (np.arange(len(found))[:, None] == last), last, found)
+        return np.where(shared & ~apart | (np.arange(len(like))[:, None] == last), last, like)
 
     def bottom(self, values: np.ndarray) -> np.ndarray:
         """(M,) values of what stands below the layers: none in columns of later layers."""
         if self.fold is None:
             return values
-        found = np.zeros_like(values)
-        found[self.fold.start] = values[self.fold.start]
-        return found
+        lowest = np.zeros_like(values)
+        lowest[self.fold.start] = values[self.fold.start]
+        return lowest
 
     def top(self, values: np.ndarray) -> np.ndarray:
         """(M,) values of what stands above the layers: none in columns of earlier layers."""
         if self.fold is None:
             return values
-        found, last = np.zeros_like(values), np.append(self.fold.start[1:], values.size) - 1
-        found[last] = values[last]
-        return found
+        uppermost, last = np.zeros_like(values), np.append(self.fold.start[1:], values.size) - 1
+        uppermost[last] = values[last]
+        return uppermost
 
     def whole(self, values: np.ndarray) -> np.ndarray:
-        """(M,) sums over the layers of a model that have a column each."""
+        """(M,) sums over the layers of a model that have a column each.
+
+        values : one number for each column.
+        """
         return values if self.fold is None else self.fold.spread(self.fold.sum(values))
 
     def most(self, values: np.ndarray) -> np.ndarray:
-        """(M,) largest of the layers of a model that have a column each."""
+        """(M,) largest of the layers of a model that have a column each.
+
+        values : one number for each column.
+        """
         return values if self.fold is None else self.fold.spread(self.fold.most(values))
 
     def width_before(self, index: int) -> np.ndarray | None:

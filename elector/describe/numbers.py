@@ -45,8 +45,13 @@ class Format:
     @functools.cached_property
     def width(self) -> float:
         """Bytes of one value in memory, its part of a scale included (1 of a tensor: none)."""
-        group = float(self.scale) if self.scale.isdigit() else float("inf")
+        group = float(self.scale) if self.grouped else float("inf")
         return (self.bits + self.scale_bits / group) / 8.0
+
+    @property
+    def grouped(self) -> bool:
+        """Whether the values of a tensor have scales for groups of them."""
+        return self.scale.isdigit()
 
     @property
     def scaled(self) -> bool:
@@ -67,7 +72,8 @@ class Precision:
     states : of the optimizer.
     casts : when weights are made from the master copy, one of CASTS; "" without one.
     native : modes in which a machine that multiplies in `products` runs it by itself.
-    packed : format the matrices of layers are stored in; None: as all weights.
+    packed : format the matrices of layers are stored in; None: as all weights. Where it is that
+        of the products, nothing is unpacked.
     cached : format of the cache, where it is not the precision's own; None: it is.
     """
 
@@ -168,9 +174,11 @@ def stored(precision: str, weights: str = SAME, kv_cache: str = SAME) -> Precisi
 
     They are turned into the format that is multiplied where they are read. A format that the
     precision has by itself changes nothing.
+
+    weights, kv_cache : names of formats, or `same`.
     """
     own = precisions()[precision]
-    packed = None if weights in (SAME, own.weights.name) else formats()[weights]
+    packed = own.packed if weights in (SAME, own.weights.name) else formats()[weights]
     cached = None if kv_cache in (SAME, own.keys_values.name) else formats()[kv_cache]
     return replace(own, packed=packed, cached=cached)
 
@@ -188,12 +196,12 @@ def unpacking() -> dict[str, float]:
 def formats() -> dict[str, Format]:
     """Name -> format, from data/formats.csv."""
     names, lines = read_csv(DATA / "formats.csv")
-    found = {}
+    by_name = {}
     for _, cells in lines:
         row = dict(zip(names, cells, strict=True))
         assert row["kind"] in KINDS and row["trains"] in ("yes", "no"), row
         assert row["scale"] in ("", "tensor") or row["scale"].isdigit(), row
-        found[row["format"]] = Format(
+        by_name[row["format"]] = Format(
             row["format"],
             row["kind"],
             float(row["bits"]),
@@ -202,7 +210,7 @@ def formats() -> dict[str, Format]:
             float(row["scale_bits"]),
             row["trains"] == "yes",
         )
-    return found
+    return by_name
 
 
 #: Columns of data/precisions.csv that name a format.
@@ -223,18 +231,19 @@ _TENSORS = (
 def precisions() -> dict[str, Precision]:
     """Name -> precision, from data/precisions.csv."""
     names, lines = read_csv(DATA / "precisions.csv")
-    known, found = formats(), {}
+    known, by_name = formats(), {}
     for _, cells in lines:
         row = dict(zip(names, cells, strict=True))
         assert row["casts"] in (*CASTS, "") and bool(row["casts"]) == bool(row["masters"]), row
-        found[row["precision"]] = Precision(
+        by_name[row["precision"]] = Precision(
             name=row["precision"],
             **{tensor: known[row[tensor]] for tensor in _TENSORS},
             masters=known[row["masters"]] if row["masters"] else None,
+            packed=known[row["packed"]] if row["packed"] else None,
             casts=row["casts"],
             native=tuple(row["native"].split("|")),
         )
-    return found
+    return by_name
 
 
 def storage_note(precision: Precision) -> str:

@@ -46,9 +46,9 @@ class Quantization:
         if formats()[self.weights].kind != "integer":
             return self.weights
         scale = str(self.group) if self.group else "tensor"
-        found = (formats()[name] for name in unpacking())
+        stored = (formats()[name] for name in unpacking())
         return next(
-            (f.name for f in found if (f.kind, f.bits, f.scale) == ("integer", self.bits, scale)),
+            (f.name for f in stored if (f.kind, f.bits, f.scale) == ("integer", self.bits, scale)),
             "",
         )
 
@@ -63,5 +63,5 @@ class Quantization:
                     layers[part].add(number[1] if number else "*")
         named = len({n[1] for p in self.left_out if (n := _LAYER.search(p))})
         return tuple(
-            part for part, found in layers.items() if "*" in found or len(found) > _MOST * named
+            part for part, places in layers.items() if "*" in places or len(places) > _MOST * named
         )

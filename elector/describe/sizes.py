@@ -56,22 +56,24 @@ class Size:
         Raises InputError (without file and field) for a value that is no whole number from 0 on.
         """
         with np.errstate(all="ignore"):
-            found = np.asarray(_value(_tree(self.text), values), dtype=float)
-        wrong = ~((found >= 0) & (found <= LARGEST))
+            number = np.asarray(_value(_tree(self.text), values), dtype=float)
+        wrong = ~((number >= 0) & (number <= LARGEST))
         if wrong.any():
             at = int(np.argmax(np.atleast_1d(wrong)))
             raise InputError(
                 f"must be a whole number from 0 to 2^53, and is "
-                f"{np.atleast_1d(found)[at]:g} for {_shown(values, at, self.names)}",
+                f"{np.atleast_1d(number)[at]:g} for {_shown(values, at, self.names)}",
                 value=self.text,
             )
-        return found
+        return number
 
 
 def size(value: object, symbols: Mapping[str, object], file: object, field: str) -> Size:
     """A size from a cell of a file: a whole number or an expression of `symbols`.
 
     Raises InputError naming the file and the field for anything else.
+
+    value : the cell.
     """
     if isinstance(value, int) and not isinstance(value, bool):
         if not 0 <= value <= LARGEST:

@@ -128,7 +128,10 @@ def kind_of(entry: Block) -> str:
 
 
 def pattern_kinds(value: object, file: object = None) -> list[str]:
-    """Kinds of layers from a list or a text; none where there is no pattern."""
+    """Kinds of layers from a list or a text; none where there is no pattern.
+
+    value : what stands in the file.
+    """
     field = "pattern" if file is not None else "model.pattern"
     if value is None:
         return []
@@ -223,13 +226,13 @@ def with_pattern(model: Model, text: str, given: frozenset[str] = frozenset()) -
     layers = layers_of(model)
     own = {kind_of(block): block for block in reversed(model.blocks)}
     length = -(-len(layers) // len(kinds)) * len(kinds)
-    found = []
+    mixing = []
     for i in range(length):
         kind, layer = kinds[i % len(kinds)], layers[min(i, len(layers) - 1)]
         like = own.get(kind) or _of_kind(model, kind, own, given)
         fed = {name: getattr(layer, name) for name in ("feed_forward", "beside", *_NO_EXPERTS)}
-        found.append(replace(like, repeat=1, **fed))
-    blocks, pattern = grouped(found)
+        mixing.append(replace(like, repeat=1, **fed))
+    blocks, pattern = grouped(mixing)
     if not pattern:
         return replace(model, blocks=(replace(blocks[0], repeat=len(layers)),), pattern=())
     depth = np.array([float(len(layers))])
@@ -273,19 +276,36 @@ def with_dense_layers(model: Model, number: int) -> Model:
     routed = [b for b in layers if b.experts]
     if not routed:
         raise InputError("the model has no experts", field="model.dense_layers", value=number)
-    found = []
+    fed = []
     for i, layer in enumerate(layers):
         own = layer if layer.experts else routed[0]
         wide = (
             width or own.feed_forward or (own.expert_feed_forward * max(own.experts_per_token, 1),)
         )
-        found.append(replace(own, feed_forward=wide, **_NO_EXPERTS) if i < number else own)
-    blocks, pattern = grouped(found)
+        fed.append(replace(own, feed_forward=wide, **_NO_EXPERTS) if i < number else own)
+    blocks, pattern = grouped(fed)
     return replace(model, blocks=blocks, pattern=pattern, dense_layers=number)
 
 
 def _overridden(models: Models, settings: dict[str, Array]) -> Models:
     model, block, numbers = models.template, dict(models.block), dict(models.numbers)
+    _require_sizes(model, settings)
+    block["repeat"] = _depth(model, block["repeat"], settings.get("layers"))
+    filled = model.blocks[0].heads * model.blocks[0].head_size == model.blocks[0].hidden
+    _set_heads(model, block, settings, filled)
+    feed_forward = _feed_forward(models, block["hidden"], settings)
+    for name in ("vocabulary", "positions", "routing"):
+        numbers[name] = _set(numbers[name], settings.get(name))
+    _set_parts(model, block, settings)
+    types = models.head_types.copy()
+    types[:, 0] = block["heads"]
+    _require_divisible(block, filled and "head_size" not in settings)
+    return Models(model, block, feed_forward, types, numbers)
+
+
+def _require_sizes(model: Model, settings: dict[str, Array]) -> None:
+    """Refuses sizes for models that have theirs from a file, operation by operation or layer by
+    layer."""
     if not model.blocks and set(settings) - {"head"}:
         raise InputError(
             "a list of operations takes its sizes from the file", field=f"model.{min(settings)}"
@@ -295,12 +315,20 @@ def _overridden(models: Models, settings: dict[str, Array]) -> Models:
             "a heterogeneous model is changed in its file, layer by layer",
             field=f"model.{min(settings)}",
         )
-    filled = model.blocks[0].heads * model.blocks[0].head_size == model.blocks[0].hidden
+
+
+def _is_generic(model: Model) -> bool:
+    """Whether heads and feed-forward follow from the width."""
+    return model.name in ("encoder", "decoder")
+
+
+def _set_heads(
+    model: Model, block: dict[str, Array], settings: dict[str, Array], filled: bool
+) -> None:
+    """Changes the width, the heads and their size; `filled` where heads fill the width."""
     grouped = model.blocks[0].kv_heads != model.blocks[0].heads
-    generic = model.name in ("encoder", "decoder")
-    block["repeat"] = _depth(model, block["repeat"], settings.get("layers"))
     block["hidden"] = _set(block["hidden"], settings.get("hidden"))
-    if "hidden" in settings and generic:
+    if "hidden" in settings and _is_generic(model):
         derived = np.maximum(np.floor(block["hidden"] / 64.0), 1.0)
         block["heads"] = np.where(np.isnan(settings["hidden"]), block["heads"], derived)
     block["heads"] = _set(block["heads"], settings.get("heads"))
@@ -310,28 +338,25 @@ def _overridden(models: Models, settings: dict[str, Array]) -> Models:
     if not grouped:
         block["kv_heads"] = block["heads"]
     block["kv_heads"] = _set(block["kv_heads"], settings.get("kv_heads"))
+
+
+def _feed_forward(models: Models, hidden: Array, settings: dict[str, Array]) -> Array:
+    """Widths of the feed-forwards of models whose blocks are `hidden` (B, M) wide."""
     feed_forward = models.feed_forward
-    if "hidden" in settings and generic:
-        derived = 4.0 * block["hidden"][:, None, :]
+    if "hidden" in settings and _is_generic(models.template):
+        derived = 4.0 * hidden[:, None, :]
         feed_forward = np.where(
             np.isnan(settings["hidden"]) | (feed_forward == 0), feed_forward, derived
         )
     if "feed_forward" in settings and not (feed_forward > 0).any():
         raise InputError(
-            f"{model.name} has no feed-forward without experts",
+            f"{models.template.name} has no feed-forward without experts",
             field="model.feed_forward",
             hint="model.expert_feed_forward is the width of an expert",
         )
-    feed_forward = np.where(
+    return np.where(
         feed_forward > 0, _set(feed_forward, settings.get("feed_forward")), feed_forward
     )
-    for name in ("vocabulary", "positions", "routing"):
-        numbers[name] = _set(numbers[name], settings.get(name))
-    _set_parts(model, block, settings)
-    types = models.head_types.copy()
-    types[:, 0] = block["heads"]
-    _require_divisible(block, filled and "head_size" not in settings)
-    return Models(model, block, feed_forward, types, numbers)
 
 
 def _depth(model: Model, current: Array, layers: Array | None) -> Array:

@@ -71,7 +71,10 @@ class Workload:
     tau_t: np.ndarray
 
     def take(self, index: np.ndarray) -> Workload:
-        """The workloads at `index`."""
+        """The workloads at `index`.
+
+        index : (N,) places.
+        """
         return replace(self, **{name: getattr(self, name)[index] for name in NUMBERS})
 
     @property
@@ -94,12 +97,12 @@ def lora_rank(trainable: str) -> int:
     """Rank of `lora:R`; 0 for all and heads. Raises InputError for anything else."""
     if trainable in ("all", "heads"):
         return 0
-    found = re.fullmatch(r"lora:([1-9]\d{0,5})", trainable)
-    if not found:
+    match = re.fullmatch(r"lora:([1-9]\d{0,5})", trainable)
+    if not match:
         raise InputError(
             "unknown trainable subset",
             field="workload.trainable",
             value=trainable,
             allowed=["all", "heads", "lora:R"],
         )
-    return int(found.group(1))
+    return int(match.group(1))

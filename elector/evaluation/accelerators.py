@@ -52,14 +52,14 @@ def devices() -> dict[str, dict[str, str]]:
 
     A table for machines of which many are sold; its column `base` names the machine.
     """
-    found: dict[str, dict[str, str]] = {}
+    cells_of: dict[str, dict[str, str]] = {}
     for file in paths.names(DATA / "accelerators", "*.csv"):
         path = DATA / "accelerators" / file
         names, lines = read_csv(path)
         for _, cells in lines:
             row = dict(zip(names, cells, strict=True))
-            found[row.pop("name")] = {"file": str(path)} | {k: t for k, t in row.items() if t}
-    return found
+            cells_of[row.pop("name")] = {"file": str(path)} | {k: t for k, t in row.items() if t}
+    return cells_of
 
 
 @functools.lru_cache(maxsize=256)
@@ -104,7 +104,6 @@ def _described(
     at : the unit of a hybrid they stand for; its base is then what `simulate` calls so.
     above : the accelerators that are being read, which this one may not lead back to.
     """
-    base = data.get("base", name)
     prefix = f"{at}." if at else ""
     if "units" in data and "base" not in data:
         from elector.hybrid import read as assembly  # only a hybrid needs it
@@ -112,23 +111,8 @@ def _described(
         machine, settings = assembly.read(
             data, file, lambda d, at, f: _described(d, None, f, at, above)
         )
-    elif base in MACHINES and not (at and base in list_accelerators()):
-        machine, settings = MACHINES[str(base)], {}
-    elif isinstance(base, str) and base != name and _is_accelerator(base):
-        below = _load(_below(base, above, file, f"{prefix}base"), above)
-        machine, settings = below.machine, dict(below.settings)
-        if machine.hybrid is not None:
-            from elector.hybrid import read as assembly  # only a hybrid needs it
-
-            machine, settings = assembly.change(machine, settings, data, file)
     else:
-        raise InputError(
-            "names no machine",
-            file=file,
-            field=f"{prefix}base",
-            value=base,
-            allowed=[*MACHINES, *list_accelerators()],
-        )
+        machine, settings = _built_on(data, name, file, at, above)
     fields = machine.fields
     own = {**data, **settings} if machine.hybrid is not None else data
     for key, value in own.items():
@@ -146,6 +130,30 @@ def _described(
             value if kept else fields[key].parse(value, file=file, field=f"{prefix}{key}")
         )
     return machine, settings
+
+
+def _built_on(
+    data: Mapping[str, object], name: str | None, file: object, at: str, above: tuple[str, ...]
+) -> tuple[Machine, dict[str, object]]:
+    """Machine and settings of what entries name as their base; see `_described`."""
+    base = data.get("base", name)
+    field = f"{at}.base" if at else "base"
+    if base in MACHINES and not (at and base in list_accelerators()):
+        return MACHINES[str(base)], {}
+    if not isinstance(base, str) or base == name or not _is_accelerator(base):
+        raise InputError(
+            "names no machine",
+            file=file,
+            field=field,
+            value=base,
+            allowed=[*MACHINES, *list_accelerators()],
+        )
+    below = _load(_below(base, above, file, field), above)
+    if below.machine.hybrid is None:
+        return below.machine, dict(below.settings)
+    from elector.hybrid import read as assembly  # only a hybrid needs it
+
+    return assembly.change(below.machine, dict(below.settings), data, file)
 
 
 def _below(base: str, above: tuple[str, ...], file: object, field: str) -> str:
@@ -175,5 +183,5 @@ def _settings_of(path: Path) -> object:
 
 def _peer_settings(path: Path) -> dict[str, object]:
     """Settings of a SCALE-Sim .cfg file."""
-    found = load_scalesim_config(path)
-    return {"base": "systolic"} | {k.removeprefix("accelerator."): v for k, v in found.items()}
+    settings = load_scalesim_config(path)
+    return {"base": "systolic"} | {k.removeprefix("accelerator."): v for k, v in settings.items()}

@@ -21,7 +21,7 @@ import numpy as np
 from elector.base.table import Field, schema
 from elector.describe.layered import layer_field
 from elector.describe.model import Model
-from elector.evaluation.resolve import Group
+from elector.evaluation.resolve import StructureGroup
 from elector.machines.contract import Machine, Note, Units
 
 Array = np.ndarray
@@ -78,17 +78,23 @@ class Condition:
 
 @functools.cache
 def conditions(text: str) -> tuple[Condition, ...]:
-    """The conditions of a cell of the column `applies`."""
-    found = []
+    """The conditions of a cell of the column `applies`.
+
+    text : the cell.
+    """
+    parsed = []
     for word in text.split():
         match = _CONDITION.fullmatch(word)
         assert match is not None, f"unreadable condition {word!r}"
-        found.append(Condition(match[1], match[2] == "!=", tuple(match[3].split("|"))))
-    return tuple(found)
+        parsed.append(Condition(match[1], match[2] == "!=", tuple(match[3].split("|"))))
+    return tuple(parsed)
 
 
 def sentence(key: str, field: Field) -> str:
-    """What is said of a setting that has no effect."""
+    """What is said of a setting that has no effect.
+
+    key : dotted name of the setting.
+    """
     needs = " and ".join(condition.text for condition in conditions(field.applies))
     return f"{key} changes nothing: it counts where {needs}"
 
@@ -109,12 +115,12 @@ def kinds_of(machine: Machine) -> frozenset[str]:
     return frozenset(member.machine.name for member in machine.hybrid.members)
 
 
-def of_group(group: Group) -> dict[str, Note]:
+def of_group(group: StructureGroup) -> dict[str, Note]:
     """Sentence -> the designs of a group for which a setting is given that has no effect."""
     table = group.table
     if table is None:
         return {}
-    found: dict[str, Note] = {}
+    notes: dict[str, Note] = {}
     for key, column in table.columns.items():
         field = _field(key, group.machine)
         if field is None or not field.applies:
@@ -123,8 +129,8 @@ def of_group(group: Group) -> dict[str, Note]:
         given = asked[column.codes[group.rows]]
         idle = given & ~_holds(group, field, _unit_of(key))
         if idle.any():
-            found[sentence(key, field)] = Note(idle)
-    return found
+            notes[sentence(key, field)] = Note(idle)
+    return notes
 
 
 def asks(value: object, field: Field | None = None) -> bool:
@@ -162,7 +168,7 @@ def _field(key: str, machine: Machine) -> Field | None:
     return known.get(short) or (layer_field(short) if space == "model" else None)
 
 
-def _holds(group: Group, field: Field, start: str) -> Array:
+def _holds(group: StructureGroup, field: Field, start: str) -> Array:
     """(D,) bool: whether every condition holds. start : of the machine's own settings' names."""
     holds = np.ones(group.rows.size, dtype=bool)
     facts = _facts(group)
@@ -174,7 +180,7 @@ def _holds(group: Group, field: Field, start: str) -> Array:
     return holds
 
 
-def _facts(group: Group) -> dict[str, Callable[[], frozenset[str]]]:
+def _facts(group: StructureGroup) -> dict[str, Callable[[], frozenset[str]]]:
     """Fact -> its values, for what all designs of a group share."""
     model, workload = group.models.template, group.workload
     facts: dict[str, Callable[[], frozenset[str]]] = {

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from elector.base.table import DATA, read_csv
-from elector.evaluation.settings import Table
+from elector.evaluation.settings import SettingsTable
 from elector.machines.contract import Evidence, Machine
 from elector.technology import EVIDENCE, PROVENANCE, group
 
@@ -37,18 +37,21 @@ def data_sheets() -> dict[tuple[str, str], Evidence]:
     """
     path = DATA / "data_sheets.csv"
     names, lines = read_csv(path)
-    found = {}
+    figures = {}
     for line, cells in lines:
         row = dict(zip(names, cells, strict=True))
         assert row["evidence"] in EVIDENCE and row["verified"] in ("yes", "no"), (path, line)
         text = f"{row['evidence']}: {row['source']}"
         place = PROVENANCE.index(group(row["evidence"], row["verified"] == "yes"))
-        found[row["name"], row["setting"]] = Evidence(place, text)
-    return found
+        figures[row["name"], row["setting"]] = Evidence(place, text)
+    return figures
 
 
 def stated(name: str, setting: str, value: object) -> Stated:
-    """The figure `value` of the data sheet `name`, with its evidence."""
+    """The figure `value` of the data sheet `name`, with its evidence.
+
+    setting : where the figure stands in the description of the device.
+    """
     known = data_sheets()
     figure = Stated(str(value))
     figure.evidence = known.get((name, setting)) or known.get((name, "*"), OWN)
@@ -56,7 +59,7 @@ def stated(name: str, setting: str, value: object) -> Stated:
 
 
 def evidence_of(
-    table: Table,
+    table: SettingsTable,
     rows: Array,
     machine: Machine,
     given: Sequence[object],
@@ -68,6 +71,8 @@ def evidence_of(
     rows : (D,) places of the designs in the table. given : the setting of each preset, None
     where it leaves it to the schema. place : (D,) preset of each design. A figure of a column
     is the user's own.
+
+    key : name of the setting.
     """
     column, default = f"accelerator.{key}", _default(machine, key)
     known = [default if v is None else getattr(v, "evidence", OWN) for v in given]

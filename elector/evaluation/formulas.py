@@ -88,11 +88,11 @@ GROUPS: dict[str, Callable[[Figures], dict[str, Array]]] = {
 
 def scalars(figures: Figures) -> dict[str, Array]:
     """Name -> (D,) of every scalar these designs have."""
-    found = {name: formula(figures) for name, formula in SCALARS.items()}
-    found |= _of_cells(figures.chunk)
+    values = {name: formula(figures) for name, formula in SCALARS.items()}
+    values |= _of_cells(figures.chunk)
     if figures.chunk.workload.generates:
-        found |= _generation(figures.chunk, figures.energy)
-    return found | figures.chunk.activity.told.extra
+        values |= _generation(figures.chunk, figures.energy)
+    return values | figures.chunk.activity.told.extra
 
 
 def groups(figures: Figures) -> dict[str, dict[str, Array]]:
@@ -102,17 +102,17 @@ def groups(figures: Figures) -> dict[str, dict[str, Array]]:
 
 def _of_cells(chunk: Chunk) -> dict[str, Array]:
     """Wear of machines whose weights lie in cells, and writing the weights into them."""
-    activity, found = chunk.activity, dict[str, Array]()
+    activity, values = chunk.activity, dict[str, Array]()
     cells = activity.cells
     if cells is not None:
         steps = cells.endurance / np.where(cells.wear > 0, cells.wear, np.nan)
-        found["lifetime_years"] = steps * chunk.timing.seconds / YEAR
-        found["writes_per_cell"], found["endurance_writes"] = cells.wear, cells.endurance
+        values["lifetime_years"] = steps * chunk.timing.seconds / YEAR
+        values["writes_per_cell"], values["endurance_writes"] = cells.wear, cells.endurance
     writing = placed(chunk.machine, activity, chunk.prices, chunk.units)
     if writing is not None:
-        found["placing_s"], found["placing_j"] = writing.seconds, writing.joules
-        found["placing_writes_per_cell"] = writing.writes
-    return found
+        values["placing_s"], values["placing_j"] = writing.seconds, writing.joules
+        values["placing_writes_per_cell"] = writing.writes
+    return values
 
 
 def _generation(chunk: Chunk, energy: Array) -> dict[str, Array]:

@@ -22,6 +22,8 @@ def attention(cost: Cost, columns: Mapping[str, Column], evaluate: Evaluate) -> 
     """Row -> what flash attention would need, for designs whose main memory is too small.
 
     Designs that use it already, or would hardly need less and not fit either, have no entry.
+
+    evaluate : the evaluation of columns of settings.
     """
     short = np.array([cost.short_of_memory(i) for i in range(cost.size)])
     given = columns.get(KEY)

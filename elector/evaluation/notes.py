@@ -15,11 +15,11 @@ from elector.describe.listing import WORKLOAD
 from elector.describe.model import Model
 from elector.describe.numbers import storage_note
 from elector.evaluation import applies
-from elector.evaluation.resolve import Group
+from elector.evaluation.resolve import StructureGroup
 from elector.machines.contract import Note
 
 
-def narrow_states(group: Group) -> dict[str, Note]:
+def narrow_states(group: StructureGroup) -> dict[str, Note]:
     """A step that trains weights of few bits without a wider copy of them."""
     text = storage_note(group.workload.format) if group.workload.training else ""
     return {text: Note(np.ones(group.rows.size, dtype=bool))} if text else {}
@@ -29,13 +29,13 @@ def _has_matrices(model: Model) -> bool:
     return bool(model.blocks or model.gemms or model.listing)
 
 
-def packed(group: Group) -> dict[str, Note]:
+def packed(group: StructureGroup) -> dict[str, Note]:
     """What is stored in a format of its own, and what is not."""
     f, model, everywhere = group.workload.format, group.models.template, group.rows.size
-    stored, found = model.quantization, []
+    stored, texts = model.quantization, []
     if f.packed is not None and _has_matrices(model):
         kept = "".join(f", {part}" for part in group.workload.kept)
-        found.append(
+        texts.append(
             f"the matrices of layers are stored in {f.packed.name}, {8.0 * f.packed.width:.4g} "
             f"bits a weight with scales; embeddings, heads, norms{kept} and biases stay in "
             f"{f.weights.name}"
@@ -43,14 +43,14 @@ def packed(group: Group) -> dict[str, Note]:
     if stored is not None and f.layer_weights.name != stored.format:
         what = stored.weights or stored.method
         group_of = f" in groups of {stored.group}" if stored.group else ""
-        found.append(
+        texts.append(
             f"the file stores weights in {what}{group_of} ({stored.method}), which is not counted "
             f"here: weights are stored in {f.layer_weights.name}"
         )
-    return {text: Note(np.ones(everywhere, dtype=bool)) for text in found}
+    return {text: Note(np.ones(everywhere, dtype=bool)) for text in texts}
 
 
-def predicted(group: Group) -> dict[str, Note]:
+def predicted(group: StructureGroup) -> dict[str, Note]:
     """How many positions of a sequence a masked-LM head sees in training: not all of them."""
     workload = group.workload
     if group.models.template.head != "masked-lm" or not workload.training:
@@ -66,17 +66,17 @@ def predicted(group: Group) -> dict[str, Note]:
     return {text: Note(np.ones(group.rows.size, dtype=bool), numbers)}
 
 
-def of_the_model(group: Group) -> dict[str, Note]:
+def of_the_model(group: StructureGroup) -> dict[str, Note]:
     """What the reader of a model's file has to say."""
     return {text: Note(where) for text, where in group.said.items()}
 
 
-def idle_sizes(group: Group) -> dict[str, Note]:
+def idle_sizes(group: StructureGroup) -> dict[str, Note]:
     """Sizes that are given and that no operation of a list follows."""
     listing, table = group.models.template.listing, group.table
     if listing is None or table is None:
         return {}
-    found = {}
+    notes = {}
     for symbol, name in WORKLOAD.items():
         column = table.columns.get(f"workload.{name}")
         if column is not None and symbol not in listing.names:
@@ -84,12 +84,12 @@ def idle_sizes(group: Group) -> dict[str, Note]:
             text = (
                 f"workload.{name} changes nothing: no size of the operation list follows {symbol}"
             )
-            found[text] = Note(given[column.codes[group.rows]])
-    return found
+            notes[text] = Note(given[column.codes[group.rows]])
+    return notes
 
 
 #: Each: a group of designs -> sentence -> what it is said of.
-SOURCES: tuple[Callable[[Group], dict[str, Note]], ...] = (
+SOURCES: tuple[Callable[[StructureGroup], dict[str, Note]], ...] = (
     applies.of_group,
     of_the_model,
     narrow_states,
@@ -99,9 +99,9 @@ SOURCES: tuple[Callable[[Group], dict[str, Note]], ...] = (
 )
 
 
-def of_group(group: Group) -> dict[str, Note]:
+def of_group(group: StructureGroup) -> dict[str, Note]:
     """Sentence -> the (D,) designs of a group it is said of."""
-    found: dict[str, Note] = {}
+    notes: dict[str, Note] = {}
     for source in SOURCES:
-        found |= source(group)
-    return found
+        notes |= source(group)
+    return notes

@@ -16,20 +16,24 @@ from typing import Any
 import numpy as np
 
 from elector.base.errors import InfeasibleError, InputError
+from elector.base.segments import Fold
 from elector.base.table import Column, distinct
 from elector.cost import pricing
 from elector.cost.notes import Said, said
 from elector.cost.pricing import Cost, Prices
 from elector.cost.results import registry
 from elector.cost.schedule import schedule
+from elector.describe.model import Models
 from elector.describe.numbers import formats
+from elector.describe.workload import Workload
 from elector.evaluation import formulas, hints, notes
 from elector.evaluation.chunk import Chunk as Chunk  # where others look for it
 from elector.evaluation.formulas import Figures
-from elector.evaluation.resolve import Group, resolve
-from elector.hybrid.combine import Asked, compute_in, work
-from elector.machines.contract import Count, Note
+from elector.evaluation.resolve import StructureGroup, resolve
+from elector.hybrid.combine import BlockDesigns, compute_in, work
+from elector.machines.contract import Count, Machine, Note
 from elector.operations import build
+from elector.operations.rows import Operations
 from elector.technology import Technology
 
 Array = np.ndarray
@@ -38,7 +42,7 @@ Array = np.ndarray
 BLOCK = 32768
 CHUNK_NUMBERS = 60_000
 #: About as many operations as a block of layers has, and numbers of the operations of a block.
-ROWS, BLOCK_NUMBERS = 25, 200_000
+ROWS, BLOCK_NUMBERS = 25, 50_000
 
 LEVELS = ("scalars", "groups", "operations")
 
@@ -67,7 +71,7 @@ def evaluate(
     if level not in LEVELS:
         raise InputError("unknown level", field="level", value=level, allowed=LEVELS)
     technology = technology or Technology.load()
-    draws, designs = max(len(technology.draws), 1), size
+    draws, designs = max(technology.draws, 1), size
     if draws > 1:
         again = np.tile(np.arange(size), draws)
         columns, size = {key: column.take(again) for key, column in columns.items()}, again.size
@@ -88,15 +92,15 @@ def evaluate(
         with ThreadPoolExecutor(threads) as pool:
             for outputs in pool.map(_run_block, tasks):
                 _collect(result, outputs)
-    if level != "scalars" and not result.feasible.all():
-        alone = replace(technology, draws=())  # whether a design fits is no matter of prices
+    # whether a design fits is no matter of prices: nobody reads that of each draw
+    if level != "scalars" and not technology.draws and not result.feasible.all():
         result.hints = hints.attention(
-            result, columns, lambda c, d: evaluate(c, d, technology=alone, level="groups")
+            result, columns, lambda c, d: evaluate(c, d, technology=technology, level="groups")
         )
     return _blank(result)
 
 
-def _drawn(group: Group, designs: int) -> Group:
+def _drawn(group: StructureGroup, designs: int) -> StructureGroup:
     """The group, its units told which draw of the constants prices them."""
     draw = {pricing.DRAW: (group.rows // designs).astype(float)}
     return replace(group, units=group.units.replace(**draw))
@@ -106,7 +110,7 @@ def _drawn(group: Group, designs: int) -> Group:
 class _Block:
     """Designs of one group that are computed together."""
 
-    group: Group
+    group: StructureGroup
     rows: Array  # places inside the group
     technology: Technology
     level: str
@@ -126,7 +130,7 @@ class _Output:
     notes: list[Said]
 
 
-def _blocks(group: Group, threads: int) -> list[Array]:
+def _blocks(group: StructureGroup, threads: int) -> list[Array]:
     """Designs sorted by pair, so that a block holds few pairs; at least one block a thread."""
     order = np.argsort(group.pair, kind="stable")
     pieces = max(-(-order.size // BLOCK), min(threads, -(-order.size // 1024)))
@@ -143,6 +147,42 @@ def _run_block(block: _Block) -> list[_Output]:
 
 def _chunks(block: _Block) -> Iterable[tuple[slice, Chunk]]:
     """The chunks of a block with their places in it."""
+    machine = block.group.machine
+    workload, models, index, fold = _pairs(block)
+    ops = _operations_of(machine, models, workload)
+    units = block.group.units.take(block.rows)
+    details = block.level == "operations"
+    solved = work(machine, BlockDesigns(ops, index, units, block.technology, details, fold))
+    step = max(CHUNK_NUMBERS // max(len(solved.ops.rows), 1), 1024)
+    for start in range(0, units.size, step):
+        part = slice(start, min(start + step, units.size))
+        activity, priced = solved.at(part)
+        places = index[part if fold is None else fold.part(part)[0]]
+        timing = schedule(solved.ops, places, activity)
+        pair = places if activity.fold is None else activity.fold.first(places)
+        yield (
+            part,
+            Chunk(
+                solved.ops,
+                pair,
+                activity,
+                priced,
+                machine,
+                workload,
+                timing,
+                units.take(part),
+                solved.owner,
+                _notes_at(block.notes, block.rows[part]),
+            ),
+        )
+
+
+def _pairs(block: _Block) -> tuple[Workload, Models, Array, Fold | None]:
+    """Workloads and models of the distinct pairs of a block, and the pair of each design.
+
+    Where a machine does the same with every layer, a column stands for a layer, and a fold says
+    which are those of a design.
+    """
     group, machine = block.group, block.group.machine
     pairs, _, index = distinct(group.pair[block.rows])
     workload, models, fold = group.workload.take(pairs), group.models.take(pairs), None
@@ -156,6 +196,11 @@ def _chunks(block: _Block) -> Iterable[tuple[slice, Chunk]]:
             assert models.fold is not None
             workload = workload.take(models.fold.of)
             index, fold = models.fold.chosen(index)
+    return workload, models, index, fold
+
+
+def _operations_of(machine: Machine, models: Models, workload: Workload) -> Operations:
+    """The operations of all pairs, pruned where the workload says so."""
     ops = build(models, workload)
     if workload.sparsity != "dense":
         from elector.operations.sparsity import compressed, prune  # only pruning needs it
@@ -163,31 +208,7 @@ def _chunks(block: _Block) -> Iterable[tuple[slice, Chunk]]:
         ops = prune(ops, workload)
         if machine.compresses:
             ops = compressed(ops)
-    units = group.units.take(block.rows)
-    details = block.level == "operations"
-    found = work(machine, Asked(ops, index, units, block.technology, details, fold))
-    step = max(CHUNK_NUMBERS // max(len(found.ops.rows), 1), 1024)
-    for start in range(0, units.size, step):
-        part = slice(start, min(start + step, units.size))
-        activity, priced = found.at(part)
-        places = index[part if fold is None else fold.part(part)[0]]
-        timing = schedule(found.ops, places, activity)
-        pair = places if activity.fold is None else activity.fold.first(places)
-        yield (
-            part,
-            Chunk(
-                found.ops,
-                pair,
-                activity,
-                priced,
-                machine,
-                workload,
-                timing,
-                units.take(part),
-                found.owner,
-                _notes_at(block.notes, block.rows[part]),
-            ),
-        )
+    return ops
 
 
 def _notes_at(asked: Mapping[str, Note], rows: Array) -> dict[str, Note]:
@@ -218,7 +239,7 @@ def members(chunk: Chunk) -> dict[str, Chunk]:
         return {"": chunk}
     from elector.hybrid.assign import memory_of  # only a hybrid needs it
 
-    found = {}
+    chunks = {}
     assert chunk.activity.members is not None
     activities = chunk.activity.members.activities
     for i, (member, activity) in enumerate(zip(hybrid.members, activities, strict=True)):
@@ -235,10 +256,10 @@ def members(chunk: Chunk) -> dict[str, Chunk]:
         prices = Prices(
             _under(table.actions, start), _under(table.area, start), _under(table.leakage, start)
         )
-        found[start] = replace(
+        chunks[start] = replace(
             chunk, machine=member.machine, units=units, ops=ops, activity=activity, prices=prices
         )
-    return found
+    return chunks
 
 
 def _under(table: Mapping[str, Any], start: str) -> dict[str, Any]:
@@ -264,21 +285,14 @@ def _operations(chunk: Chunk) -> list[dict[str, object]]:
     ops, activity, i = chunk.ops, chunk.activity, int(chunk.index[0])
     joules = pricing.by_row(activity, chunk.prices)[:, 0]
     seconds = activity.alone[:, 0]
-    busy = np.stack([_column(values) for values in activity.busy.values()])
-    names = list(activity.busy)
-    bound = [names[j] for j in busy.argmax(axis=0)]
-    if (
-        activity.members is not None
-    ):  # stages of a pipeline that wait for its slowest one are not busy
-        idle = busy.max(axis=0) == 0
-        bound = [u if no else b for b, u, no in zip(bound, chunk.owner, idle, strict=True)]
+    bound = _bound(chunk)
     details = activity.details
     assert details is not None
-    found: list[dict[str, object]] = []
+    listed: list[dict[str, object]] = []
     for r, row in enumerate(ops.rows):
         if ops.count[r, i] == 0:
             continue
-        found.append(
+        listed.append(
             {
                 "name": row.name,
                 "layer": row.layer,
@@ -302,7 +316,20 @@ def _operations(chunk: Chunk) -> list[dict[str, object]]:
                 **{name: _plain(values[r, 0]) for name, values in details.accesses.items()},
             }
         )
-    return found
+    return listed
+
+
+def _bound(chunk: Chunk) -> list[str]:
+    """The busiest resource of each operation of the first design."""
+    activity = chunk.activity
+    busy = np.stack([_column(values) for values in activity.busy.values()])
+    names = list(activity.busy)
+    bound = [names[j] for j in busy.argmax(axis=0)]
+    if activity.members is None:
+        return bound
+    # Stages of a pipeline that wait for its slowest one are not busy.
+    idle = busy.max(axis=0) == 0
+    return [u if no else b for b, u, no in zip(bound, chunk.owner, idle, strict=True)]
 
 
 def _column(seconds: Array | Count) -> Array:

@@ -26,34 +26,40 @@ _BELOW = 0.5
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Scores:
+class PerplexityScores:
     """Scores of one format. parameters : ascending. increase : of perplexity, over one."""
 
     parameters: Array
     increase: Array
 
     def at(self, parameters: Array) -> Array:
-        """Increase for models of so many parameters; NaN where they are much smaller."""
+        """Increase for models of so many parameters; NaN where they are much smaller.
+
+        parameters : (D,).
+        """
         sizes = np.log(self.parameters)
-        found = np.interp(np.log(np.maximum(parameters, 1.0)), sizes, self.increase)
-        return np.where(parameters < _BELOW * self.parameters[0], np.nan, found)
+        risen = np.interp(np.log(np.maximum(parameters, 1.0)), sizes, self.increase)
+        return np.where(parameters < _BELOW * self.parameters[0], np.nan, risen)
 
 
 @functools.cache
-def scores() -> dict[tuple[str, str], Scores]:
+def scores() -> dict[tuple[str, str], PerplexityScores]:
     """(setting, format) -> what was published."""
     names, lines = read_csv(DATA / "perplexity.csv")
-    found: dict[tuple[str, str], list[tuple[float, float]]] = {}
+    points_of: dict[tuple[str, str], list[tuple[float, float]]] = {}
     for _, cells in lines:
         row = dict(zip(names, cells, strict=True))
         ratio = float(row["score"]) / float(row["baseline"])
         key = row["setting"], row["format"]
-        found.setdefault(key, []).append((float(row["parameters"]), ratio - 1.0))
-    return {key: Scores(*np.array(sorted(points)).T) for key, points in found.items()}
+        points_of.setdefault(key, []).append((float(row["parameters"]), ratio - 1.0))
+    return {key: PerplexityScores(*np.array(sorted(points)).T) for key, points in points_of.items()}
 
 
 def priced(setting: str, name: str) -> bool:
-    """Whether a value of `workload.SETTING` loses nothing, or as much as was published."""
+    """Whether a value of `workload.SETTING` loses nothing, or as much as was published.
+
+    setting : name behind `workload.`. name : its value.
+    """
     if name == SAME or (setting, name) in scores():
         return True
     return setting == "precision" and name in precisions() and _wide(name)
@@ -67,11 +73,16 @@ def increase(weights: str, kv_cache: str, precision: str, parameters: Array) -> 
     """(D,) increase of perplexity over that in 16 bits; NaN where no score tells.
 
     weights, kv_cache, precision : formats of the workload. parameters : (D,) of the models.
-    What several formats cost multiplies: each was measured alone.
+    What several formats cost multiplies: each was measured alone. What a precision stores by
+    itself is in its own score.
     """
     total = np.ones(parameters.shape)
     asked = {"weights": weights, "kv_cache": kv_cache, "precision": precision}
+    own = precisions()[precision]
+    itself = {"weights": own.layer_weights.name, "kv_cache": own.keys_values.name}
     for setting, name in asked.items():
+        if name == itself.get(setting):
+            continue
         if (setting, name) in scores():
             total = total * (1.0 + scores()[setting, name].at(parameters))
         elif not priced(setting, name):

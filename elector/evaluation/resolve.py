@@ -22,7 +22,7 @@ from elector.describe.variants import with_settings
 from elector.describe.workload import MASKED_SHARE, NUMBERS, Workload, lora_rank
 from elector.evaluation.accelerators import Accelerator
 from elector.evaluation.data_sheets import evidence_of
-from elector.evaluation.settings import Table
+from elector.evaluation.settings import SettingsTable
 from elector.evaluation.structures import (
     CATEGORICAL,
     TEXTS,
@@ -41,7 +41,7 @@ AUTO, AUTO_ATTENTION = "auto", "unfused"
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Group:
+class StructureGroup:
     """Designs of one structure.
 
     rows : (D,) their places in the table.
@@ -59,24 +59,24 @@ class Group:
     pair: Array
     models: Models
     workload: Workload
-    table: Table | None = None
+    table: SettingsTable | None = None
     said: Mapping[str, Array] = dataclasses.field(default_factory=dict)
 
 
-def resolve(columns: Mapping[str, Column], size: int) -> Iterator[Group]:
+def resolve(columns: Mapping[str, Column], size: int) -> Iterator[StructureGroup]:
     """The groups of a table, in the order of their first design."""
-    table = Table(columns, size)
+    table = SettingsTable(columns, size)
     for key in ("model", "accelerator"):
         if key not in table.columns:
             raise InputError(f"no {key} given", field=key)
-    found = structures(table)
-    codes, first = codes_of(table, found)
+    there = structures(table)
+    codes, first = codes_of(table, there)
     for code in range(first.size):
         rows = np.nonzero(codes == code)[0] if first.size > 1 else np.arange(size)
-        yield _group(table, rows, int(rows[0]), found)
+        yield _group(table, rows, int(rows[0]), there)
 
 
-def _group(table: Table, rows: Array, first: int, s: Structures) -> Group:
+def _group(table: SettingsTable, rows: Array, first: int, s: Structures) -> StructureGroup:
     accelerators = distinct(table.columns["accelerator"].codes[rows])[0]
     machine = s.accelerators[accelerators[0]].machine
     units = _units(table, rows, machine, [s.accelerators[i] for i in accelerators], accelerators)
@@ -85,7 +85,7 @@ def _group(table: Table, rows: Array, first: int, s: Structures) -> Group:
     units.numbers["training"] = np.full(rows.size, float(_text(table, "mode", first) == "training"))
     precision = _precision(table, first, machine, units)
     workload = _workload(table, chosen, first, precision, models, machine)
-    return Group(rows, machine, units, pair, models, workload, table, said(table, rows, s))
+    return StructureGroup(rows, machine, units, pair, models, workload, table, said(table, rows, s))
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -95,7 +95,7 @@ class _Pairs:
     columns: dict[str, Column]
     models: dict[tuple[int, int], Model]
     rows: Array
-    found: tuple[Array, Array, Models]
+    answer: tuple[Array, Array, Models]
 
     def answers(self, columns: dict[str, Column], s: Structures, rows: Array) -> bool:
         """Whether these are the columns, not only columns like them, and the same models."""
@@ -108,7 +108,7 @@ class _Pairs:
 _last: dict[str, _Pairs] = {}
 
 
-def _paired(table: Table, rows: Array, s: Structures) -> tuple[Array, Array, Models]:
+def _paired(table: SettingsTable, rows: Array, s: Structures) -> tuple[Array, Array, Models]:
     """(M,) rows that stand for the pairs, (D,) index of each design's pair, and the M models."""
     numbers = [f"workload.{n}" for n in NUMBERS]
     columns = {
@@ -118,7 +118,7 @@ def _paired(table: Table, rows: Array, s: Structures) -> tuple[Array, Array, Mod
     }
     kept = _last.get("pairs")
     if kept is not None and kept.answers(columns, s, rows):
-        return kept.found
+        return kept.answer
     texts = [f"model.{name}" for name in TEXTS]
     keys = [k for k in columns if k.startswith("model.") and k not in texts]
     # Pairs are numbered by their codes: models of one depth come to stand together.
@@ -127,15 +127,15 @@ def _paired(table: Table, rows: Array, s: Structures) -> tuple[Array, Array, Mod
     parts = [columns[k].codes[rows] for k in ("model", *keys, *numeric)]
     _, representative, pair = distinct(combine([*parts, s.variant_codes[rows]]))
     chosen = rows[representative]
-    found = chosen, pair, _models(table, chosen, keys, s)
-    _last["pairs"] = _Pairs(columns, s.models, rows, found)
-    return found
+    paired = chosen, pair, _models(table, chosen, keys, s)
+    _last["pairs"] = _Pairs(columns, s.models, rows, paired)
+    return paired
 
 
-def _models(table: Table, rows: Array, keys: list[str], s: Structures) -> Models:
+def _models(table: SettingsTable, rows: Array, keys: list[str], s: Structures) -> Models:
     """The models of the representatives: each base with its own overrides, in order."""
     fields, codes = schema("model"), table.columns["model"].codes[rows]
-    variants, found, places = s.variant_codes[rows], [], []
+    variants, built, places = s.variant_codes[rows], [], []
     both = combine([codes, variants])
     for base in distinct(both)[0]:
         here = np.nonzero(both == base)[0]
@@ -148,13 +148,13 @@ def _models(table: Table, rows: Array, keys: list[str], s: Structures) -> Models
         model = s.models[int(codes[here[0]]), int(variants[here[0]])]
         own = model.name == NAME or any(layer_field(key) for key in settings)
         build = layered if own else with_settings
-        found.append(build(model, settings, here.size))
+        built.append(build(model, settings, here.size))
         places.append(here)
-    return stack(found, np.concatenate(places))
+    return stack(built, np.concatenate(places))
 
 
 def _units(
-    table: Table, rows: Array, machine: Machine, presets: list[Accelerator], codes: Array
+    table: SettingsTable, rows: Array, machine: Machine, presets: list[Accelerator], codes: Array
 ) -> Units:
     """Settings of D units: the column, else the preset's, else the schema's default."""
     place = np.searchsorted(codes, table.columns["accelerator"].codes[rows])
@@ -197,7 +197,7 @@ def _named(
     return names, np.array([names.index(values[i]) for i in used])[codes]
 
 
-def _refuse_foreign(table: Table, rows: Array, machine: Machine) -> None:
+def _refuse_foreign(table: SettingsTable, rows: Array, machine: Machine) -> None:
     """A setting of another machine kind is an error, unless the row leaves it unset."""
     fields = machine.fields
     for key, column in table.columns.items():
@@ -210,7 +210,7 @@ def _refuse_foreign(table: Table, rows: Array, machine: Machine) -> None:
             )
 
 
-def _precision(table: Table, first: int, machine: Machine, units: Units) -> str:
+def _precision(table: SettingsTable, first: int, machine: Machine, units: Units) -> str:
     """The workload's precision, checked against what the hardware is built for.
 
     The native one is a machine's own in the mode asked for: with master weights where it trains
@@ -238,22 +238,31 @@ def _precision(table: Table, first: int, machine: Machine, units: Units) -> str:
             field="workload.precision",
             value=asked,
             allowed=_usable(machine, units, built, mode),
-            hint=f"accelerator.{machine.native} changes the machine",
+            hint=_other_format(machine, precisions()[asked].compute),
         )
     return asked
 
 
+def _other_format(machine: Machine, compute: str) -> str | None:
+    """How a machine that does not multiply in a format may still have it."""
+    if machine.supports is None and compute in (machine.fields[machine.native].choices or ()):
+        return f"accelerator.{machine.native} changes the machine"
+    if compute in unpacking() and _cells(machine) is None:
+        return f"workload.weights: {compute} stores matrices in it, and multiplies in another"
+    return None
+
+
 def _usable(machine: Machine, units: Units, built: str, mode: str) -> list[str]:
     """The precisions that all of the units can run in a mode."""
-    found = ["native"]
+    usable = ["native"]
     for name, precision in precisions().items():
         if machine.supports is None:
             can = precision.compute == built
         else:
             can = bool(machine.supports(units, precision.compute).all())
         if can and (mode != "training" or precision.products.trains):
-            found.append(name)
-    return found
+            usable.append(name)
+    return usable
 
 
 def _require_format(machine: Machine, units: Units, asked: str, mode: str) -> None:
@@ -267,10 +276,11 @@ def _require_format(machine: Machine, units: Units, asked: str, mode: str) -> No
             field="workload.precision",
             value=asked,
             allowed=_usable(machine, one, "", mode),
+            hint=_other_format(machine, precisions()[asked].compute),
         )
 
 
-def _text(table: Table, name: str, row: int) -> object:
+def _text(table: SettingsTable, name: str, row: int) -> object:
     field, key = schema("workload")[name], f"workload.{name}"
     if key not in table.columns:
         return field.default
@@ -279,7 +289,7 @@ def _text(table: Table, name: str, row: int) -> object:
 
 
 def _workload(
-    table: Table, rows: Array, first: int, precision: str, models: Models, machine: Machine
+    table: SettingsTable, rows: Array, first: int, precision: str, models: Models, machine: Machine
 ) -> Workload:
     fields = schema("workload")
     texts = {name: str(_text(table, name, first)) for name in CATEGORICAL}
@@ -317,7 +327,7 @@ def _workload(
 
 
 def _stored_by_file(
-    table: Table, first: int, texts: dict[str, str], model: Model, machine: Machine
+    table: SettingsTable, first: int, texts: dict[str, str], model: Model, machine: Machine
 ) -> tuple[str, ...]:
     """Puts in the formats that a model's own file stores its weights and cache in, where the
     workload names none and the machine can hold them; the parts of layers left out."""
@@ -336,7 +346,7 @@ def _stored_by_file(
     return stored.kept if fits["weights"] else ()
 
 
-def _given(table: Table, key: str, row: int) -> bool:
+def _given(table: SettingsTable, key: str, row: int) -> bool:
     """Whether the design at `row` was given a value."""
     return key in table.columns and table.columns[key][row] is not None
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from elector.describe.layered import LAYERS
 from elector.describe.model import EXTRAS, HEAD_TYPES, Model, one
 from elector.describe.variants import kind_of
 from elector.describe.workload import NUMBERS
-from elector.evaluation.resolve import Group, resolve
+from elector.evaluation.resolve import StructureGroup, resolve
 
 Setting = dict[str, object]
 
@@ -24,49 +24,40 @@ def resolved(columns: Mapping[str, Column], size: int) -> list[dict[str, Setting
     changes nothing; None where nothing applies. `default` says that the design was not given the
     key: its model, its accelerator or the schema decided. Raises InputError as `evaluate` does.
     """
-    found: list[dict[str, Setting]] = [{} for _ in range(size)]
+    settings_of: list[dict[str, Setting]] = [{} for _ in range(size)]
     for group in resolve(columns, size):
         for i, row in enumerate(group.rows.tolist()):
             values = {**_model(group, i), **_workload(columns, group, row, i), **_units(group, i)}
             for key, value in values.items():
                 given = key in columns and columns[key][row] is not None
-                found[row][key] = {"value": value, "default": not given}
-    return found
+                settings_of[row][key] = {"value": value, "default": not given}
+    return settings_of
 
 
-def _model(group: Group, i: int) -> dict[str, object]:
+def _model(group: StructureGroup, i: int) -> dict[str, object]:
     """`model.*` of one design: its sizes, and those of each layer where they differ."""
     model = one(group.models, int(group.pair[i]))
     if not model.blocks:
         return {}
     if any(block.head_types for block in model.blocks):
         return _layered(model)
-    found: dict[str, object] = {}
+    sizes: dict[str, object] = {}
     for key, field in schema("model").items():
         if key == "layers":
             values: tuple[object, ...] = tuple(block.repeat for block in model.blocks)
-        elif key == "feed_forward":
-            values = tuple(block.feed_forward[0] for block in model.blocks if block.feed_forward)
         elif key in ("hidden", "heads", "kv_heads", "head_size"):
             values = tuple(getattr(block, key) for block in model.blocks)
         elif key in EXTRAS:
             values = tuple(getattr(block, key) for block in model.blocks if getattr(block, key))
-        elif key == "pattern":
-            values = _pattern(model)
-        elif key == "routing":
-            values = (model.routing,) if any(block.experts for block in model.blocks) else ()
-        elif key == "dense_layers":
-            values = (model.dense_layers,) if model.dense_layers else ()
-        elif key == "ignore_keys":
-            values = ()
+        elif key in _SOMETIMES:
+            values = _SOMETIMES[key](model)
         else:
             own = getattr(model, key)
             values = (own if isinstance(own, str) else typed(field, own),)
-        if not values:
-            continue
-        same = all(value == values[0] for value in values)
-        found[f"model.{key}"] = values[0] if same else list(values)
-    return found
+        if values:
+            same = all(value == values[0] for value in values)
+            sizes[f"model.{key}"] = values[0] if same else list(values)
+    return sizes
 
 
 def _pattern(model: Model) -> tuple[object, ...]:
@@ -77,43 +68,55 @@ def _pattern(model: Model) -> tuple[object, ...]:
     return (" ".join(kinds[place] for place in model.pattern),)
 
 
+#: Key -> what is said of it, nothing in models that do not have it.
+_SOMETIMES: dict[str, Callable[[Model], tuple[object, ...]]] = {
+    "feed_forward": lambda m: tuple(b.feed_forward[0] for b in m.blocks if b.feed_forward),
+    "pattern": _pattern,
+    "routing": lambda m: (m.routing,) if any(block.experts for block in m.blocks) else (),
+    "dense_layers": lambda m: (m.dense_layers,) if m.dense_layers else (),
+    "ignore_keys": lambda m: (),
+}
+
+
 def _layered(model: Model) -> dict[str, object]:
     """A heterogeneous model, layer by layer."""
     layers = [block for block in model.blocks for _ in range(block.repeat)]
-    found: dict[str, object] = {"model.layers": len(layers), "model.head": model.head}
+    sizes: dict[str, object] = {"model.layers": len(layers), "model.head": model.head}
     for number, block in enumerate(layers[:LAYERS], 1):
         start = f"model.layer{number}."
-        found |= {f"{start}hidden": block.hidden, f"{start}heads": block.heads}
+        sizes |= {f"{start}hidden": block.hidden, f"{start}heads": block.heads}
         kinds = [t for t, n in zip(HEAD_TYPES, block.head_types, strict=True) for _ in range(n)]
-        found |= {f"{start}head{h}": kind for h, kind in enumerate(kinds, 1)}
-        found |= {f"{start}feed_forward{s}": f for s, f in enumerate(block.feed_forward, 1)}
-    return found
+        sizes |= {f"{start}head{h}": kind for h, kind in enumerate(kinds, 1)}
+        sizes |= {f"{start}feed_forward{s}": f for s, f in enumerate(block.feed_forward, 1)}
+    return sizes
 
 
-def _workload(columns: Mapping[str, Column], group: Group, row: int, i: int) -> dict[str, object]:
+def _workload(
+    columns: Mapping[str, Column], group: StructureGroup, row: int, i: int
+) -> dict[str, object]:
     """`workload.*` of one design; `auto` and `native` show what they resolved to."""
-    found: dict[str, object] = {}
+    settings: dict[str, object] = {}
     for key, field in schema("workload").items():
         name = f"workload.{key}"
         if key in NUMBERS:
-            found[name] = typed(field, float(getattr(group.workload, key)[group.pair[i]]))
+            settings[name] = typed(field, float(getattr(group.workload, key)[group.pair[i]]))
         elif key == "task":
-            found[name] = columns[name][row] if name in columns else None
+            settings[name] = columns[name][row] if name in columns else None
         else:
-            found[name] = getattr(group.workload, key)
-    return found
+            settings[name] = getattr(group.workload, key)
+    return settings
 
 
-def _units(group: Group, i: int) -> dict[str, object]:
+def _units(group: StructureGroup, i: int) -> dict[str, object]:
     """`accelerator.*` of one design."""
-    units, found = group.units, dict[str, object]()
+    units, settings = group.units, dict[str, object]()
     for key, field in group.machine.fields.items():
         if key in units.names:
             names, codes = units.names[key]
-            found[f"accelerator.{key}"] = names[int(codes[i])]
+            settings[f"accelerator.{key}"] = names[int(codes[i])]
         else:
-            found[f"accelerator.{key}"] = typed(field, float(units.number(key)[i]))
-    return found
+            settings[f"accelerator.{key}"] = typed(field, float(units.number(key)[i]))
+    return settings
 
 
 def typed(field: Field, number: float) -> object:

@@ -21,7 +21,7 @@ UNIT_KEY = re.compile(r"(units|links)\.[a-z0-9_-]+\.(?P<key>[a-z0-9_]+)")
 _FEW = 64
 
 
-class Table:
+class SettingsTable:
     """Columns of equal length, parsed once for each distinct value."""
 
     def __init__(self, columns: Mapping[str, Column], size: int) -> None:
@@ -43,11 +43,17 @@ class Table:
             )
 
     def parsed(self, key: str, field: Field) -> tuple[object, ...]:
-        """The distinct values of a column, checked and in SI; None where not set."""
+        """The distinct values of a column, checked and in SI; None where not set.
+
+        key : dotted name of the column.
+        """
         return _read(key, field, self.columns[key].values)
 
     def used(self, key: str, field: Field, rows: Array) -> tuple[object, ...]:
-        """As `parsed`, but None for what no row of `rows` has: machines differ in a key's range."""
+        """As `parsed`, but None for what no row of `rows` has: machines differ in a key's range.
+
+        rows : (N,) places of designs.
+        """
         column = self.columns[key]
         there = np.bincount(column.codes[rows], minlength=len(column.values)) > 0
         return tuple(
@@ -56,12 +62,15 @@ class Table:
         )
 
     def at(self, key: str, field: Field, rows: Array, default: float) -> Array:
-        """(D,) numbers of a column at `rows`; `default` where it is absent or not set."""
+        """(D,) numbers of a column at `rows`; `default` where it is absent or not set.
+
+        key : dotted name of the column.
+        """
         if key not in self.columns:
             return np.full(rows.size, default)
         numbers = _kept_numbers if len(self.columns[key].values) <= _FEW else _numbers
-        found = numbers(field.key, self.parsed(key, field), default)
-        return found[self.columns[key].codes[rows]]
+        values = numbers(field.key, self.parsed(key, field), default)
+        return values[self.columns[key].codes[rows]]
 
 
 def _read(key: str, field: Field, values: tuple[object, ...]) -> tuple[object, ...]:
@@ -96,7 +105,10 @@ _kept_numbers = functools.lru_cache(maxsize=4096)(_numbers)
 
 @functools.cache
 def is_known(key: str) -> bool:
-    """Whether a column may be called so; a layer of a model or a unit of a hybrid included."""
+    """Whether a column may be called so; a layer of a model or a unit of a hybrid included.
+
+    key : name of the column.
+    """
     space, _, short = key.partition(".")
     own = {"accelerator": UNIT_KEY.fullmatch(short), "model": layer_field(short)}.get(space)
     return bool(own) or key in ("model", "accelerator") or short in known_keys().get(space, ())

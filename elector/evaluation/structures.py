@@ -13,7 +13,7 @@ from elector.describe.formats import load_model
 from elector.describe.model import Model, structure
 from elector.describe.variants import STRUCTURAL, with_pattern
 from elector.evaluation.accelerators import Accelerator, load_accelerator
-from elector.evaluation.settings import Table
+from elector.evaluation.settings import SettingsTable
 
 Array = np.ndarray
 
@@ -37,7 +37,11 @@ TEXTS = ("head", "pattern", "ignore_keys")
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Structures:
-    """Distinct models and accelerators, and which of them share a structure."""
+    """Distinct models and accelerators, and which of them share a structure.
+
+    model_code, accelerator_code, variant_codes : (D,) which model, accelerator and combination of
+    texts each design has.
+    """
 
     models: dict[tuple[int, int], Model]
     model_code: Array
@@ -46,7 +50,7 @@ class Structures:
     variant_codes: Array
 
 
-def _variants(table: Table) -> tuple[list[dict[str, str]], Array]:
+def _variants(table: SettingsTable) -> tuple[list[dict[str, str]], Array]:
     """Distinct combinations of the texts that change a model, and the (D,) index of each row's."""
     used = [name for name in TEXTS if f"model.{name}" in table.columns]
     if not used:
@@ -54,11 +58,11 @@ def _variants(table: Table) -> tuple[list[dict[str, str]], Array]:
     parsed = [table.parsed(f"model.{name}", schema("model")[name]) for name in used]
     columns = [table.columns[f"model.{name}"].codes for name in used]
     _, first, codes = distinct(combine(columns))
-    found = []
+    variants = []
     for row in first:
         values = {n: v[c[row]] for n, v, c in zip(used, parsed, columns, strict=True)}
-        found.append({name: str(value) for name, value in values.items() if value is not None})
-    return found, codes
+        variants.append({name: str(value) for name, value in values.items() if value is not None})
+    return variants, codes
 
 
 def _variant(name: str, texts: Mapping[str, str], given: frozenset[str]) -> Model:
@@ -72,7 +76,7 @@ def _variant(name: str, texts: Mapping[str, str], given: frozenset[str]) -> Mode
     return model
 
 
-def structures(table: Table) -> Structures:
+def structures(table: SettingsTable) -> Structures:
     """The distinct models and accelerators of a table, and which of them share a structure."""
     column = table.columns["model"]
     variants, variant_codes = _variants(table)
@@ -103,7 +107,7 @@ def structures(table: Table) -> Structures:
     )
 
 
-def codes_of(table: Table, s: Structures) -> tuple[Array, Array]:
+def codes_of(table: SettingsTable, s: Structures) -> tuple[Array, Array]:
     """(D,) group of each design, numbered by first appearance, and the first row of each."""
     parts = [s.model_code, s.accelerator_code]
     for name in CATEGORICAL:
@@ -124,22 +128,27 @@ def codes_of(table: Table, s: Structures) -> tuple[Array, Array]:
     return rank[codes], first[order]
 
 
-def _shapes(table: Table) -> list[Array]:
+def _shapes(table: SettingsTable) -> list[Array]:
     """(D,) codes of settings that make other kinds of layers where they are given at all."""
-    found = []
+    shapes = []
     for name in STRUCTURAL:
         column = table.columns.get(f"model.{name}")
         if column is None:
             continue
         if name == "dense_layers":
-            found.append(column.codes)
+            shapes.append(column.codes)
         elif any(value is None for value in column.values):
-            found.append(np.array([value is not None for value in column.values])[column.codes] + 0)
-    return found
+            shapes.append(
+                np.array([value is not None for value in column.values])[column.codes] + 0
+            )
+    return shapes
 
 
 def combine(parts: list[Array]) -> Array:
-    """(D,) one integer for each distinct combination of codes, without overflow."""
+    """(D,) one integer for each distinct combination of codes, without overflow.
+
+    parts : (D,) codes each.
+    """
     key: Array = np.zeros(parts[0].shape, dtype=np.int64)
     room = 1
     for codes in parts:
@@ -154,13 +163,16 @@ def combine(parts: list[Array]) -> Array:
     return key
 
 
-def said(table: Table, rows: Array, s: Structures) -> dict[str, Array]:
-    """Notes of the models of a group, and the (D,) designs that have them."""
+def said(table: SettingsTable, rows: Array, s: Structures) -> dict[str, Array]:
+    """Notes of the models of a group, and the (D,) designs that have them.
+
+    rows : (D,) places of the designs in the table.
+    """
     noted = {key: model.notes for key, model in s.models.items() if model.notes}
-    found: dict[str, Array] = {}
+    notes: dict[str, Array] = {}
     codes, variants = table.columns["model"].codes[rows], s.variant_codes[rows]
     for (name, variant), texts in noted.items():
         here = (codes == name) & (variants == variant)
         for text in texts if here.any() else ():
-            found[text] = found.get(text, np.zeros(rows.size, dtype=bool)) | here
-    return found
+            notes[text] = notes.get(text, np.zeros(rows.size, dtype=bool)) | here
+    return notes

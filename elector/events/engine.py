@@ -99,7 +99,7 @@ class Span:
     turn: int = 0
 
 
-class Engine:
+class EventEngine:
     """Runs jobs through the resources.
 
     memories : name -> (bytes a second, bytes of the buffer it fills). A unit takes the oldest
@@ -107,6 +107,8 @@ class Engine:
     fill gaps. Memory writes results first, then
     fetches in program order. Half of the buffer holds weights that were fetched ahead, half
     activations, so that neither can lock out the other.
+
+    start : time of the first event [s].
     """
 
     def __init__(

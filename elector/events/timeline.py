@@ -29,11 +29,11 @@ from elector.base.errors import InputError
 from elector.base.table import Column
 from elector.cost.schedule import STAGES
 from elector.evaluation.path import Chunk, inspect, members
-from elector.events.engine import Engine, Job, Span, Weights
+from elector.events.engine import EventEngine, Job, Span, Weights
 from elector.hybrid.assign import TRANSFER
 from elector.machines import MACHINES
 from elector.machines.contract import Hybrid
-from elector.machines.pieces import PIECES, Case, EventModel, Run, Work
+from elector.machines.pieces import PIECES, Case, EventModel, LayerRun, RowWork
 from elector.operations.rows import Row
 from elector.technology import Technology
 
@@ -69,7 +69,7 @@ def timeline(chunk: Chunk) -> Timeline:
         jobs = _Writer(chunk, units).write(phases, int(streams[0]))
         if not jobs:
             continue
-        engine = Engine(jobs, memories, now)
+        engine = EventEngine(jobs, memories, now)
         end = engine.run()
         stages[stage], now = end - now, end
         spans += engine.spans
@@ -116,22 +116,22 @@ class _Writer:
             for turn in range(turns):
                 for group, repeat in zip(groups, repeats, strict=True):
                     for layer, stream in itertools.product(range(repeat), range(streams)):
-                        one = Run(-1, turn, layer, repeat, 0.0, stream, streams, 0)
+                        one = LayerRun(-1, turn, layer, repeat, 0.0, stream, streams, 0)
                         self._sequence(group, turns, one)
         return self.jobs
 
     def _passes(self, groups: list[list[int]]) -> list[list[list[int]]]:
         """Groups that are gone through together: decoding starts anew where a place comes again."""
-        found: list[list[list[int]]] = []
+        passes: list[list[list[int]]] = []
         seen: set[object] = set()
         for group in groups:
             row = self.chunk.ops.rows[group[0]]
-            if not found or (row.phase == "decode" and row.place in seen):
-                found.append([])
+            if not passes or (row.phase == "decode" and row.place in seen):
+                passes.append([])
                 seen = set()
             seen.add(row.place)
-            found[-1].append(group)
-        return found
+            passes[-1].append(group)
+        return passes
 
     def _turns(self, groups: list[list[int]]) -> int:
         """Times that the layers of a pass are gone through: tokens, or micro-batches.
@@ -156,22 +156,22 @@ class _Writer:
 
     def _groups(self, rows: list[int]) -> list[list[int]]:
         """Consecutive rows of one layer: they repeat together."""
-        found: list[list[int]] = []
+        groups: list[list[int]] = []
         for r in rows:
             row = self.chunk.ops.rows[r]
-            before = self.chunk.ops.rows[found[-1][-1]] if found else None
+            before = self.chunk.ops.rows[groups[-1][-1]] if groups else None
             if before is not None and (before.place, before.phase) == (row.place, row.phase):
-                found[-1].append(r)
+                groups[-1].append(r)
             else:
-                found.append([r])
-        return found
+                groups.append([r])
+        return groups
 
     def _repeat(self, group: list[int]) -> int:
         """Layers of a group: the count that most of its operations have."""
         rows = [r for r in group if self.chunk.ops.rows[r].kind != TRANSFER] or group
         return max(round(Counter(self._count(r) for r in rows).most_common(1)[0][0]), 1)
 
-    def _sequence(self, group: list[int], turns: int, one: Run) -> None:
+    def _sequence(self, group: list[int], turns: int, one: LayerRun) -> None:
         """The jobs of one layer for one sequence, each waiting for the one before."""
         leader: int | None = None
         stream = one.stream
@@ -202,7 +202,7 @@ class _Writer:
         # Heads do not wait for one another: a piece is some of them, whatever the operation.
         return unit.heads(r) and unit.heads(last)
 
-    def _jobs(self, run: Run) -> list[int]:
+    def _jobs(self, run: LayerRun) -> list[int]:
         """The jobs of a row, one after another; their places."""
         start = self._start(run.row)
         unit = self.units.get(start)
@@ -216,19 +216,21 @@ class _Writer:
         wanted = max(min(8.0 * share, MOST_PIECES), 4.0 * share)
         cut = int(max(unit.least, np.ceil(wanted)))
         self._require((self.pieces + cut) / PIECES)
-        found: list[int] = []
+        places: list[int] = []
         for work in unit.work(replace(run, most=cut)):
             job = self._job(run, work, sizes, start)
-            if found:
-                job.waits.append(found[-1])
+            if places:
+                job.waits.append(places[-1])
             if unit.ahead:
                 self._queue(job, work, start, unit.ahead)
-            found.append(self._add(job))
+            places.append(self._add(job))
         if unit.ahead:
-            self.kernels.setdefault(start, []).extend(found)
-        return found
+            self.kernels.setdefault(start, []).extend(places)
+        return places
 
-    def _job(self, run: Run, work: Work, sizes: tuple[float, float, float], start: str) -> Job:
+    def _job(
+        self, run: LayerRun, work: RowWork, sizes: tuple[float, float, float], start: str
+    ) -> Job:
         weights, fetch, store = sizes
         shared, turns = None, self.units[start].turns(run.row)
         if weights > 0:
@@ -253,7 +255,7 @@ class _Writer:
             turn=run.turn,
         )
 
-    def _queue(self, job: Job, work: Work, start: str, ahead: int) -> None:
+    def _queue(self, job: Job, work: RowWork, start: str, ahead: int) -> None:
         """A kernel waits for the one before it, and for the host that launches it.
 
         The host runs ahead of the device, but must hear of what another unit has to deliver.
@@ -285,7 +287,7 @@ class _Writer:
             launch.waits.append(before)
         job.waits.append(self._add(launch))
 
-    def _transfer(self, run: Run) -> int:
+    def _transfer(self, run: LayerRun) -> int:
         """A transfer takes its link for its bytes, and arrives a latency later."""
         name, units, i = self.chunk.owner[run.row], self.chunk.units, self.i
         link = name.removeprefix("link ")

@@ -89,12 +89,14 @@ def trace(columns: Mapping[str, Column], title: str, technology: Technology | No
     """Run the event-driven model of one design.
 
     Raises InputError for bad settings, InfeasibleError for a design that cannot run.
+
+    title : of the trace, in pictures and files.
     """
     chunk = inspect(columns, technology or Technology.load())
     require_feasible(chunk)
-    found = timeline(chunk)
-    edges = np.linspace(0.0, found.seconds, BINS + 1)
-    spans = {name: _arrays(found.spans, name) for name in found.busy}
+    line = timeline(chunk)
+    edges = np.linspace(0.0, line.seconds, BINS + 1)
+    spans = {name: _arrays(line.spans, name) for name in line.busy}
     use: dict[str, Array] = {}
     kinds = [group(name) for name in spans]
     for name, s in spans.items():
@@ -102,7 +104,7 @@ def trace(columns: Mapping[str, Column], title: str, technology: Technology | No
         share = _spread(edges, *s[:2], taken) / np.diff(edges) / kinds.count(group(name))
         use[group(name)] = use.get(group(name), 0.0) + share
     return Trace(
-        title, found, edges, use, _watts(chunk, found, edges, spans), float(chunk.timing.seconds[0])
+        title, line, edges, use, _watts(chunk, line, edges, spans), float(chunk.timing.seconds[0])
     )
 
 
@@ -130,7 +132,7 @@ def _spread(edges: Array, start: Array, end: Array, amount: Array) -> Array:
 
 
 def _watts(
-    chunk: Chunk, found: Timeline, edges: Array, spans: Mapping[str, tuple[Array, ...]]
+    chunk: Chunk, line: Timeline, edges: Array, spans: Mapping[str, tuple[Array, ...]]
 ) -> Array:
     """(T,) power: each row's joules spread over its own spans, and what flows all the time.
 
@@ -161,37 +163,40 @@ def _watts(
         lost += float(joules[busy == 0].sum())
     seconds = chunk.timing.seconds
     standing = float((pricing.standing(chunk.activity, chunk.prices, seconds) / seconds)[0])
-    return total / np.diff(edges) + standing + lost / found.seconds
+    return total / np.diff(edges) + standing + lost / line.seconds
 
 
 def group(resource: str) -> str:
-    """Resources of one kind (crossbars of each matrix) share a line of the picture."""
+    """Resources of one kind (crossbars of each matrix) share a line of the picture.
+
+    resource : its name.
+    """
     return resource.partition(":")[0]
 
 
-def events(found: Trace) -> dict[str, object]:
+def events(traced: Trace) -> dict[str, object]:
     """The trace in the JSON of chrome://tracing and Perfetto: times in microseconds.
 
     Neighbouring pieces of one operation are joined; edges are whole nanoseconds, so that no
     two spans of a track overlap. What several operations share has several tracks.
     """
-    spans = _joined(found.timeline.spans)
+    spans = _joined(traced.timeline.spans)
     tracks = _tracks(spans)
-    names = {name: None for name in found.timeline.busy} | dict.fromkeys(tracks)
-    resources = {name: i + 1 for i, name in enumerate(sorted(names, key=_order(found)))}
+    names = {name: None for name in traced.timeline.busy} | dict.fromkeys(tracks)
+    resources = {name: i + 1 for i, name in enumerate(sorted(names, key=_order(traced)))}
     listed: list[dict[str, object]] = [
-        {"ph": "M", "pid": 1, "tid": 0, "name": "process_name", "args": {"name": found.title}}
+        {"ph": "M", "pid": 1, "tid": 0, "name": "process_name", "args": {"name": traced.title}}
     ]
     for name, track in resources.items():
         listed.append(
             {"ph": "M", "pid": 1, "tid": track, "name": "thread_name", "args": {"name": name}}
         )
-    rows = found.timeline.rows
+    rows = traced.timeline.rows
     listed += [
         _bar(span, rows[span.row], resources[name])
         for span, name in zip(spans, tracks, strict=True)
     ]
-    return {"traceEvents": listed + _counters(found), "displayTimeUnit": "ns"}
+    return {"traceEvents": listed + _counters(traced), "displayTimeUnit": "ns"}
 
 
 def _bar(span: Span, row: Row, track: int) -> dict[str, object]:
@@ -214,70 +219,72 @@ def _bar(span: Span, row: Row, track: int) -> dict[str, object]:
     }
 
 
-def _counters(found: Trace) -> list[dict[str, object]]:
+def _counters(traced: Trace) -> list[dict[str, object]]:
     """Power, and how busy each resource is, over time."""
     listed: list[dict[str, object]] = []
-    for i, edge in enumerate(found.edges[:-1]):
+    for i, edge in enumerate(traced.edges[:-1]):
         at = {"ph": "C", "pid": 1, "ts": round(edge * 1e9) / 1e3}
-        listed.append({**at, "name": "power", "args": {"W": round(float(found.watts[i]), 6)}})
-        for name, use in found.utilization.items():
+        listed.append({**at, "name": "power", "args": {"W": round(float(traced.watts[i]), 6)}})
+        for name, use in traced.utilization.items():
             share = {"%": round(100.0 * float(use[i]), 4)}
             listed.append({**at, "name": f"{name} utilization", "args": share})
     return listed
 
 
-def _order(found: Trace) -> Callable[[str], int]:
+def _order(traced: Trace) -> Callable[[str], int]:
     """Place of a track: by its resource, in the order in which resources were first taken."""
-    place = {name: i for i, name in enumerate(found.timeline.busy)}
+    place = {name: i for i, name in enumerate(traced.timeline.busy)}
     return lambda name: place[name.partition(" #")[0]]
 
 
 def _tracks(spans: list[Span]) -> list[str]:
     """The track of each span: the first of its resource that is free, numbered from the second."""
-    found: list[str] = []
+    tracks: list[str] = []
     free: dict[str, list[int]] = {}
     for s in spans:
         ends = free.setdefault(s.resource, [])
         start = round(s.start * 1e9)
         i = next((i for i, end in enumerate(ends) if end <= start), len(ends))
         ends[i : i + 1] = [round(s.end * 1e9)]
-        found.append(s.resource if i == 0 else f"{s.resource} #{i + 1}")
-    return found
+        tracks.append(s.resource if i == 0 else f"{s.resource} #{i + 1}")
+    return tracks
 
 
 def _joined(spans: list[Span]) -> list[Span]:
     """Pieces that follow one another without a gap become one span; by their start."""
-    found: list[Span] = []
+    whole: list[Span] = []
     last: dict[tuple[str, int, int, int, int], int] = {}
     for s in sorted(spans, key=lambda span: span.start):
         key = (s.resource, s.row, s.turn, s.layer, s.stream)
         i = last.get(key)
-        before = found[i] if i is not None else None
+        before = whole[i] if i is not None else None
         same = before is not None and before.amount == s.amount
         if i is not None and before is not None and same and s.start - before.end < 1e-12:
-            found[i] = replace(before, end=s.end)
+            whole[i] = replace(before, end=s.end)
         else:
-            last[key] = len(found)
-            found.append(s)
-    return found
+            last[key] = len(whole)
+            whole.append(s)
+    return whole
 
 
-def mix(found: Trace, name: str, kinds: list[str]) -> dict[str, Array]:
+def mix(traced: Trace, name: str, kinds: list[str]) -> dict[str, Array]:
     """Kind -> (T,) share of a bin that a group of resources is busy with it.
 
     A group of several (the crossbars of each matrix) counts as many as are ever busy at once as
     the whole: where one works after another, the one at work fills the line. Bars of single
     spans, thinner than a pixel, would hide one another: the last one drawn wins.
+
+    name : of the group. kinds : which kinds of spans.
     """
-    line = found.timeline
+    line = traced.timeline
     mine = [s for s in line.spans if group(s.resource) == name]
     busy = {}
     for kind in kinds:
         own = [s for s in mine if line.rows[s.row].kind == kind]
         start, end = np.array([s.start for s in own]), np.array([s.end for s in own])
         amount = np.array([s.amount for s in own])
-        busy[kind] = _spread(found.edges, start, end, (end - start) * amount)
-    width = np.diff(found.edges)
+        busy[kind] = _spread(traced.edges, start, end, (end - start) * amount)
+    width = np.diff(traced.edges)
     total = sum(busy.values(), np.zeros(width.size))
     most = max(1.0, float((total / width).max()))
     return {kind: own / width / most for kind, own in busy.items()}
@@ -297,39 +304,39 @@ def colour_of(kind: str) -> tuple[float, float, float, float]:
     return palette(order[_place(kind)]) if kind in KINDS else rest
 
 
-def write(found: Trace, path: Path) -> None:
+def write(traced: Trace, path: Path) -> None:
     """Write the trace, whole or not at all."""
     import json
 
     with whole(path) as target:
-        target.write_text(json.dumps(events(found), separators=(",", ":")), encoding="utf-8")
+        target.write_text(json.dumps(events(traced), separators=(",", ":")), encoding="utf-8")
 
 
-def draw(found: Trace, path: Path) -> None:
+def draw(traced: Trace, path: Path) -> None:
     """A picture: what each resource does while it is busy, its utilisation, and power."""
     import matplotlib
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    scale, unit = _time_unit(found.timeline.seconds)
+    scale, unit = _time_unit(traced.timeline.seconds)
     figure, axes = plt.subplots(
         3,
         1,
-        figsize=(12, 7.5 + 0.2 * max(len(found.utilization) - 4, 0)),
+        figsize=(12, 7.5 + 0.2 * max(len(traced.utilization) - 4, 0)),
         sharex=True,
         height_ratios=(2, 2, 1.4),
         layout="constrained",
     )
-    middle = (found.edges[:-1] + found.edges[1:]) / 2.0 * scale
-    _draw_kinds(axes[0], found, scale)
-    _draw_utilization(axes[1], found, middle)
-    axes[2].plot(middle, found.watts, linewidth=1.0, color="#333333")
+    middle = (traced.edges[:-1] + traced.edges[1:]) / 2.0 * scale
+    _draw_kinds(axes[0], traced, scale)
+    _draw_utilization(axes[1], traced, middle)
+    axes[2].plot(middle, traced.watts, linewidth=1.0, color="#333333")
     axes[2].set_ylabel("power [W]")
     axes[2].set_ylim(bottom=0)
     axes[2].set_xlabel(
-        f"time [{unit}]   (step {found.timeline.seconds * scale:.4g} {unit}; "
-        f"closed form {found.closed_s * scale:.4g} {unit})"
+        f"time [{unit}]   (step {traced.timeline.seconds * scale:.4g} {unit}; "
+        f"closed form {traced.closed_s * scale:.4g} {unit})"
     )
     for ax in axes:
         ax.spines[["top", "right"]].set_visible(False)
@@ -337,23 +344,23 @@ def draw(found: Trace, path: Path) -> None:
     plt.close(figure)
 
 
-def _draw_kinds(ax: Axes, found: Trace, scale: float) -> None:
+def _draw_kinds(ax: Axes, traced: Trace, scale: float) -> None:
     """A row for each resource, as high as it is busy, in the colours of what it works at.
 
     scale : of the unit of time.
     """
     from matplotlib.patches import Patch
 
-    kinds = sorted(dict.fromkeys(row.kind for row in found.timeline.rows), key=_place)
+    kinds = sorted(dict.fromkeys(row.kind for row in traced.timeline.rows), key=_place)
     colours = {kind: colour_of(kind) for kind in kinds}
-    names = list(found.utilization)
+    names = list(traced.utilization)
     for y, name in enumerate(names):
-        ax.plot(found.edges[[0, -1]] * scale, [y - 0.4] * 2, color="#bbbbbb", linewidth=0.6)
+        ax.plot(traced.edges[[0, -1]] * scale, [y - 0.4] * 2, color="#bbbbbb", linewidth=0.6)
         base: Array = np.full(BINS, y - 0.4)
-        for kind, part in mix(found, name, kinds).items():
+        for kind, part in mix(traced, name, kinds).items():
             top = base + 0.8 * part
             ax.fill_between(
-                found.edges * scale,
+                traced.edges * scale,
                 np.append(base, base[-1]),
                 np.append(top, top[-1]),
                 step="post",
@@ -364,14 +371,14 @@ def _draw_kinds(ax: Axes, found: Trace, scale: float) -> None:
     ax.set_yticks(range(len(names)), names)
     ax.set_ylim(-0.55, len(names) - 0.45)
     ax.set_ylabel("share of time busy, by kind")
-    ax.set_title(found.title, loc="left", fontweight="bold")
+    ax.set_title(traced.title, loc="left", fontweight="bold")
     handles = [Patch(color=colours[kind]) for kind in kinds]
     ax.legend(handles, kinds, loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)
 
 
-def _draw_utilization(ax: Axes, found: Trace, middle: Array) -> None:
+def _draw_utilization(ax: Axes, traced: Trace, middle: Array) -> None:
     """A line for each resource; middle : (T,) of the bins, in the unit of time."""
-    for i, (name, use) in enumerate(found.utilization.items()):
+    for i, (name, use) in enumerate(traced.utilization.items()):
         average = quantity.show(100.0 * float(use.mean()), "%")
         ax.plot(
             middle,

@@ -12,7 +12,7 @@ norms and biases are not followed: they are small.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import Any
@@ -21,9 +21,9 @@ import numpy as np
 
 from elector.base.errors import InputError
 from elector.describe.numbers import formats
-from elector.machines.contract import Hybrid, Rule
+from elector.machines.contract import AssignmentRule, Hybrid
 from elector.operations.collect import TABLES
-from elector.operations.graph import Operand, Parameter, Source, Value, Way
+from elector.operations.graph import Operand, RoleWeights, Source, Value, Way
 from elector.operations.roles import Role, layer_words, vocabulary
 from elector.operations.rows import PARAMETERS, Operations, Row
 
@@ -97,15 +97,15 @@ def assign(hybrid: Hybrid, ops: Operations) -> Assigned:
         place.append(r)
         link.append(-1)
     index = np.array(place)
-    found = _inserted(ops, tuple(rows), index, moves)
-    moved = np.zeros_like(found.count)
+    inserted = _inserted(ops, tuple(rows), index, moves)
+    moved = np.zeros_like(inserted.count)
     moved[index < 0] = [m.size for m in (moves[-1 - i] for i in index[index < 0])]
-    return Assigned(found, np.where(index < 0, -1, owner[index]), np.array(link), moved)
+    return Assigned(inserted, np.where(index < 0, -1, owner[index]), np.array(link), moved)
 
 
 def _owners(hybrid: Hybrid, ops: Operations) -> Array:
     names = [member.name for member in hybrid.members]
-    found = np.zeros(len(ops.rows), dtype=np.intp)
+    owners = np.zeros(len(ops.rows), dtype=np.intp)
     asked = {name: str(getattr(ops.workload, name)) for name in ASKED}
     _require_words(hybrid, ops)
     for r, row in enumerate(ops.rows):
@@ -118,16 +118,16 @@ def _owners(hybrid: Hybrid, ops: Operations) -> Array:
                 allowed=names,
                 hint="end the list with a rule without match",
             )
-        found[r] = names.index(unit)
+        owners[r] = names.index(unit)
     products = {
-        (row.place, row.role, row.index): found[r]
+        (row.place, row.role, row.index): owners[r]
         for r, row in reversed(list(enumerate(ops.rows)))
         if row.b in PARAMETERS and row.phase != "backward"
     }
     for r, row in enumerate(ops.rows):
         if row.kind == "optimizer":
-            found[r] = products.get((row.place, row.role, row.index), found[r])
-    return found
+            owners[r] = products.get((row.place, row.role, row.index), owners[r])
+    return owners
 
 
 def _require_words(hybrid: Hybrid, ops: Operations) -> None:
@@ -156,7 +156,7 @@ def _means(key: str, pattern: str) -> bool:
     return pattern in words or any(fnmatchcase(word, pattern) for word in words)
 
 
-def _matches(rule: Rule, row: Row, asked: dict[str, str]) -> bool:
+def _matches(rule: AssignmentRule, row: Row, asked: dict[str, str]) -> bool:
     values = {
         "name": row.word,
         "layer": row.layer_word,
@@ -182,18 +182,18 @@ def _moves(ops: Operations, owner: Array) -> Iterator[_Move]:
                 yield replace(move, count=count)
 
 
-def _homes(ops: Operations) -> dict[Parameter, int]:
+def _homes(ops: Operations) -> dict[RoleWeights, int]:
     """Parameters -> the first row of a forward pass that reads them."""
-    found: dict[Parameter, int] = {}
+    homes: dict[RoleWeights, int] = {}
     for r, row in enumerate(ops.rows):
         operand = ops.graph.operand(r, "b")
-        if isinstance(operand, Parameter) and row.phase != "backward":
-            found.setdefault(operand, r)
-    return found
+        if isinstance(operand, RoleWeights) and row.phase != "backward":
+            homes.setdefault(operand, r)
+    return homes
 
 
 def _operands(
-    ops: Operations, owner: Array, homes: dict[Parameter, int], r: int
+    ops: Operations, owner: Array, homes: dict[RoleWeights, int], r: int
 ) -> Iterator[_Move]:
     """What row `r` reads of other units."""
     row, graph = ops.rows[r], ops.graph
@@ -208,7 +208,7 @@ def _operands(
         kind, operand = getattr(row, name), graph.operand(r, name)
         if isinstance(operand, Value) and kind in ("activation", "saved"):
             yield from _parts(ops, owner, r, name, operand)
-        elif isinstance(operand, Parameter) and kind == "reuse" and row.phase == "backward":
+        elif isinstance(operand, RoleWeights) and kind == "reuse" and row.phase == "backward":
             home = homes[operand]
             # Weights that never change were put on both units once.
             if ops.workload.trainable == "all" and owner[home] != owner[r]:
@@ -234,8 +234,8 @@ def _parts(ops: Operations, owner: Array, r: int, name: str, tensor: Value) -> I
 
 
 def _link(links: dict[frozenset[str], int], ends: tuple[str, str], row: Row) -> int:
-    found = links.get(frozenset(ends))
-    if found is None:
+    joining = links.get(frozenset(ends))
+    if joining is None:
         raise InputError(
             f"no link between {ends[0]} and {ends[1]}, which {row.name} ({row.phase}) needs",
             field="links",
@@ -243,7 +243,7 @@ def _link(links: dict[frozenset[str], int], ends: tuple[str, str], row: Row) -> 
             allowed=["-".join(sorted(link)) for link in links] or None,
             hint=f"links: - {{between: [{ends[0]}, {ends[1]}], bandwidth: 100 GB/s}}",
         )
-    return found
+    return joining
 
 
 def _transfer(row: Row, operand: str, ends: tuple[str, str]) -> Row:
@@ -321,22 +321,37 @@ def of_unit(assigned: Assigned, unit: int, compute: str) -> Operations:
     )
 
 
+def _activations(rows: Sequence[Row], training: bool) -> Array:
+    """(R,) bool, rows whose results are kept for gradients, or pass as activations."""
+    if training:
+        return np.array([r.out == "saved" for r in rows])
+    return np.array([r.kind != TRANSFER for r in rows])
+
+
 def memory_of(ops: Operations, mine: Array, unit: int) -> dict[str, Array]:
-    """Name -> (M,) bytes of main memory of a unit that runs the rows `mine` (R,) bool."""
-    rows = ops.rows
+    """Name -> (M,) bytes of main memory of a unit that runs the rows `mine` (R,) bool.
+
+    In training a unit has the activations that it keeps for the gradients of a micro-batch, and
+    never more than there are: a share of all would leave room on one unit for what grows on
+    another.
+    """
+    rows, training = ops.rows, ops.workload.training
     uses = {
         "weights": (np.array([r.b == "weight" and r.matmul for r in rows]), ops.b_bytes),
         "gradients": (np.array([r.kind == "optimizer" for r in rows]), ops.m),
         "optimizer": (np.array([r.kind == "optimizer" for r in rows]), ops.m),
-        "activations": (np.array([r.kind != TRANSFER for r in rows]), ops.out_bytes),
+        "activations": (_activations(rows, training), ops.out_bytes),
         "cache": (np.array([r.in_attention for r in rows]), ops.b_bytes),
     }
-    found = {}
+    bytes_of = {}
     for name, total in ops.memory.items():
         which, size = uses[name]
         used = np.where(which[:, None], size * ops.count, 0.0)
-        whole = np.add.accumulate(used, axis=0)[-1]
-        part = np.add.accumulate(np.where(mine[:, None], used, 0.0), axis=0)[-1]
+        whole = ops.whole(np.add.accumulate(used, axis=0)[-1])
+        part = ops.whole(np.add.accumulate(np.where(mine[:, None], used, 0.0), axis=0)[-1])
+        if name == "activations" and training:
+            bytes_of[name] = np.minimum(total, part / ops.workload.gradient_accumulation)
+            continue
         share = np.where(whole > 0, part / np.maximum(whole, 1e-300), float(unit == 0))
-        found[name] = total * share
-    return found
+        bytes_of[name] = total * share
+    return bytes_of

@@ -27,7 +27,9 @@ from elector.machines.contract import (
     Machine,
     Member,
     Members,
+    Overlap,
     Planned,
+    Stream,
     Unit,
     Units,
     alone_in,
@@ -47,7 +49,7 @@ Array = np.ndarray
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Asked:
+class BlockDesigns:
     """D designs of a block.
 
     index : (D,) pair of each. details : operation by operation. fold : where layers have columns
@@ -63,7 +65,7 @@ class Asked:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Work:
+class MachineWork:
     """Operations of a machine, and `at`: slice of the designs -> activity and prices.
 
     owner : (R,) name of the unit that runs a row, or of the link that carries it.
@@ -74,16 +76,16 @@ class Work:
     owner: tuple[str, ...]
 
 
-def work(machine: Machine, asked: Asked) -> Work:
+def work(machine: Machine, asked: BlockDesigns) -> MachineWork:
     """What the designs of a machine do and pay."""
     if machine.hybrid is not None:
         return _of_hybrid(machine.hybrid, asked)
     alone = _plain(machine, asked)
     plan = fastest_of([alone.least], asked.ops, asked.index, alone.solve)
-    return Work(asked.ops, plan, (machine.name,) * len(asked.ops.rows))
+    return MachineWork(asked.ops, plan, (machine.name,) * len(asked.ops.rows))
 
 
-def _of_hybrid(hybrid: Hybrid, asked: Asked) -> Work:
+def _of_hybrid(hybrid: Hybrid, asked: BlockDesigns) -> MachineWork:
     """What each unit does of the operations, and what the links carry."""
     from elector.hybrid.assign import assign  # one machine alone assigns nothing
 
@@ -93,21 +95,23 @@ def _of_hybrid(hybrid: Hybrid, asked: Asked) -> Work:
     links = _link_prices(hybrid, asked.units, asked.technology)
 
     def at(part: slice | Array, plan: Array | None, trial: bool) -> tuple[Activity, Prices]:
-        found = [solved.solve(part, plan, trial) for _, solved in parts]
+        solved_parts = [solved.solve(part, plan, trial) for _, solved in parts]
         units = [
             Unit(member.name, f"{member.name}.", activity, here[index[part]])
-            for member, (activity, _), here in zip(hybrid.members, found, works, strict=True)
+            for member, (activity, _), here in zip(hybrid.members, solved_parts, works, strict=True)
         ]
         carried = _links(hybrid, assigned, index[part], asked.units.take(part))
         activity = _together(assigned, units, carried)
         taken = {name: r.take(part) for name, r in links.items()}
-        return activity, _prices(hybrid, [p for _, p in found], taken)
+        return activity, _prices(hybrid, [p for _, p in solved_parts], taken)
 
     best = fastest_of([solved.least for _, solved in parts], assigned.ops, index, at)
-    return Work(assigned.ops, best, assigned.named(hybrid))
+    return MachineWork(assigned.ops, best, assigned.named(hybrid))
 
 
-def _of_unit(assigned: Assigned, i: int, member: Member, asked: Asked) -> tuple[Asked, _Solved]:
+def _of_unit(
+    assigned: Assigned, i: int, member: Member, asked: BlockDesigns
+) -> tuple[BlockDesigns, _Solved]:
     """What a unit is asked for, and its own work."""
     from elector.hybrid.assign import of_unit  # one machine alone assigns nothing
 
@@ -132,7 +136,7 @@ class _Solved:
     least: Callable[[slice], Array] | None
 
 
-def _plain(machine: Machine, asked: Asked) -> _Solved:
+def _plain(machine: Machine, asked: BlockDesigns) -> _Solved:
     ops, index, units, fold = asked.ops, asked.index, asked.units, asked.fold
     columns = units if fold is None else units.take(fold.of)
     prepared = machine.prepare(ops, index, columns, asked.details)
@@ -174,7 +178,7 @@ def _computes(machine: Machine, units: Units, compute: str) -> bool:
 
 def _link_prices(hybrid: Hybrid, units: Units, technology: Technology) -> dict[str, Rate]:
     """Action -> joules a byte; an energy of the user's own counts as assumed."""
-    found = {}
+    rates = {}
     for link in hybrid.links:
         start = f"links.{link.name}."
         kind = {"kind": units.names[f"{start}kind"]}
@@ -183,20 +187,20 @@ def _link_prices(hybrid: Hybrid, units: Units, technology: Technology) -> dict[s
         numbers |= {name: units.numbers[name] for name in (DRAW,) if name in units.numbers}
         own = Units("link", numbers, kind)
         table = rate(technology, own, ("link.{kind}", "energy"), "")
-        found[f"link {link.name}"] = Rate(
+        rates[f"link {link.name}"] = Rate(
             8.0 * np.where(given > 0, given, table.value),
             np.where(given > 0, PROVENANCE.index("assumed"), table.group),
         )
-    return found
+    return rates
 
 
-def _prices(hybrid: Hybrid, found: list[Prices], links: dict[str, Rate]) -> Prices:
+def _prices(hybrid: Hybrid, tables: list[Prices], links: dict[str, Rate]) -> Prices:
     names = [member.name for member in hybrid.members]
 
     def named(field: str) -> dict[str, object]:
         return {
             f"{name}.{key}": value
-            for name, prices in zip(names, found, strict=True)
+            for name, prices in zip(names, tables, strict=True)
             for key, value in getattr(prices, field).items()
         }
 
@@ -239,19 +243,32 @@ def _waiting(activity: Activity, several: Array) -> Activity:
     return replace(activity, alone=alone, overlap=replace(activity.overlap, streams=streams))
 
 
+def _messages(name: str, carried: Array, waits: Array) -> Callable[[Array, Array], Stream]:
+    """What one of n streams takes of a link: its share of the bytes, and every latency anew."""
+
+    def of(n: Array, rows: Array) -> Stream:
+        seconds = carried[rows] / n + waits[rows]
+        return Stream(seconds, seconds, None, {name: seconds})
+
+    return of
+
+
 def _links(hybrid: Hybrid, assigned: Assigned, index: Array, units: Units) -> list[Unit[Activity]]:
     """The links as units that carry: seconds, and bytes over all runs."""
-    found, never = [], np.zeros(index.size)
+    carriers, never = [], np.zeros(index.size)
     for i, link in enumerate(hybrid.links):
         name = f"link {link.name}"
         count = np.where((assigned.link == i)[:, None], assigned.ops.count, 0.0)
         start = f"links.{link.name}."
         wait = units.number(f"{start}latency")
-        each = assigned.moved[:, index] / units.number(f"{start}bandwidth") + wait
-        seconds = count[:, index] * each
+        runs, carried = (x[:, index] for x in (count, count * assigned.moved))
+        carried = carried / units.number(f"{start}bandwidth")
+        seconds = carried + runs * wait
         moved = {name: Count(count * assigned.moved, index)}
         activity = Activity(
             {name: seconds}, seconds, seconds, moved, never, never, {}, never > 0, never
         )
-        found.append(Unit(name, "", activity, never > 0, link=True))
-    return found
+        overlap = Overlap(streams=_messages(name, carried, runs * wait))
+        activity = replace(activity, overlap=overlap)
+        carriers.append(Unit(name, "", activity, never > 0, link=True))
+    return carriers

@@ -26,6 +26,8 @@ def fastest_of(
 
     bounds : of each unit, the seconds its plans take at least; None where it has no choice.
     index : (D,) pair of each design.
+
+    solve : what designs do under given plans.
     """
     several = [least for least in bounds if least is not None]
 
@@ -43,11 +45,11 @@ def _common(least: list[Array]) -> Array:
     """(plans, D) seconds of plans that some unit may follow: others then keep to their first."""
     if len(least) == 1:
         return least[0]
-    found = np.full((max(each.shape[0] for each in least), least[0].shape[1]), -np.inf)
+    seconds = np.full((max(each.shape[0] for each in least), least[0].shape[1]), -np.inf)
     for each in least:
-        here = found[: each.shape[0]]
+        here = seconds[: each.shape[0]]
         here[:] = np.maximum(here, np.where(np.isfinite(each), each, -np.inf))
-    return np.where(np.isfinite(found), found, np.inf)
+    return np.where(np.isfinite(seconds), seconds, np.inf)
 
 
 def _fastest(least: Array, places: Array, ops: Operations, index: Array, solve: Solving) -> Array:
@@ -66,16 +68,20 @@ def _fastest(least: Array, places: Array, ops: Operations, index: Array, solve: 
         tried = plan[some]
         left[tried, some] = np.inf
         activity, _ = solve(places[some], tried, True)
-        found = schedule(ops, index[places[some]], activity).seconds
+        taken = schedule(ops, index[places[some]], activity).seconds
         for needed, there in activity.limits.values():
-            found = np.where(needed > there, np.inf, found)
-        better = found < seconds[some]
-        seconds[some] = np.where(better, found, seconds[some])
+            taken = np.where(needed > there, np.inf, taken)
+        better = taken < seconds[some]
+        seconds[some] = np.where(better, taken, seconds[some])
         best[some] = np.where(better, tried, best[some])
 
 
 def under(prepared: Planned, part: slice | Array, plan: Array | None, trial: bool) -> Activity:
-    """What designs do under the plans (D,) asked for, where they are a unit's own."""
+    """What designs do under the plans (D,) asked for, where they are a unit's own.
+
+    plan : (D,) places of plans; None where the unit has no choice. trial : whether only the seconds
+        are wanted.
+    """
     allowed = np.isfinite(prepared.least(part))
     own = allowed.argmax(axis=0)
     if plan is None:

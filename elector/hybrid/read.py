@@ -24,13 +24,13 @@ from elector.base.table import schema
 from elector.hybrid.assign import ASKED, ATTRIBUTES
 from elector.machines.contract import (
     Action,
+    AssignmentRule,
     Hybrid,
     Link,
     Machine,
     Member,
     Part,
     Prepared,
-    Rule,
     Units,
 )
 from elector.operations.rows import CLASSES, Operations
@@ -65,7 +65,10 @@ Loader = Callable[[Mapping[str, object], str, object], tuple[Machine, Settings]]
 
 
 def read(data: Mapping[str, object], file: object, load: Loader) -> tuple[Machine, Settings]:
-    """The hybrid that the entries of a file describe."""
+    """The hybrid that the entries of a file describe.
+
+    data : what the file holds. load : reads the description of a unit.
+    """
     members, settings = _units(data.get("units"), file, load)
     links, own = _links(data.get("links", []), members, file)
     rules = read_rules(data.get("assignment"), tuple(m.name for m in members), file)
@@ -75,7 +78,10 @@ def read(data: Mapping[str, object], file: object, load: Loader) -> tuple[Machin
 def change(
     machine: Machine, settings: Settings, data: Mapping[str, object], file: object
 ) -> tuple[Machine, Settings]:
-    """A hybrid with other settings of its units, or another assignment."""
+    """A hybrid with other settings of its units, or another assignment.
+
+    data : what differs, as a file would say it.
+    """
     hybrid = machine.hybrid
     assert hybrid is not None
     if "links" in data:
@@ -89,17 +95,17 @@ def change(
     names = [m.name for m in hybrid.members]
     if not isinstance(units, dict):
         raise InputError("must map names to settings", file=file, field="units")
-    found = dict(settings)
+    changed = dict(settings)
     for name, entries in units.items():
         if name not in names or not isinstance(entries, dict):
             raise InputError(
                 "is no unit of the base", file=file, field="units", value=name, allowed=names
             )
-        found |= {f"units.{name}.{key}": value for key, value in entries.items()}
+        changed |= {f"units.{name}.{key}": value for key, value in entries.items()}
     if "assignment" in data:
         rules = read_rules(data["assignment"], tuple(names), file)
         machine = assemble(hybrid.members, hybrid.links, rules)
-    return machine, found
+    return machine, changed
 
 
 def _units(data: object, file: object, load: Loader) -> tuple[tuple[Member, ...], Settings]:
@@ -166,10 +172,13 @@ def _links(
     return tuple(links), settings
 
 
-def read_rules(data: object, units: tuple[str, ...], file: object) -> tuple[Rule, ...]:
-    """The rules of an assignment; a hybrid of one unit needs none."""
+def read_rules(data: object, units: tuple[str, ...], file: object) -> tuple[AssignmentRule, ...]:
+    """The rules of an assignment; a hybrid of one unit needs none.
+
+    data : the entry `assignment` of the file.
+    """
     if data is None and len(units) == 1:
-        return (Rule((), units[0]),)
+        return (AssignmentRule((), units[0]),)
     if not isinstance(data, list) or not data:
         raise InputError(
             "must be a list of rules",
@@ -181,7 +190,7 @@ def read_rules(data: object, units: tuple[str, ...], file: object) -> tuple[Rule
     return tuple(_rule(entry, f"assignment[{i}]", units, file) for i, entry in enumerate(data))
 
 
-def _rule(entry: object, at: str, units: tuple[str, ...], file: object) -> Rule:
+def _rule(entry: object, at: str, units: tuple[str, ...], file: object) -> AssignmentRule:
     if not isinstance(entry, dict) or set(entry) - {"match", "unit"} or "unit" not in entry:
         raise InputError("must have unit and, perhaps, match", file=file, field=at, value=entry)
     if entry["unit"] not in units:
@@ -191,7 +200,7 @@ def _rule(entry: object, at: str, units: tuple[str, ...], file: object) -> Rule:
     match = entry.get("match") or {}
     if not isinstance(match, dict):
         raise InputError("must be a mapping", file=file, field=f"{at}.match", value=match)
-    found = []
+    patterns_of = []
     for key, value in match.items():
         if key not in (*ATTRIBUTES, *ASKED):
             raise InputError(
@@ -211,13 +220,13 @@ def _rule(entry: object, at: str, units: tuple[str, ...], file: object) -> Rule:
                     value=pattern,
                     allowed=CHOICES[key],
                 )
-        found.append((str(key), patterns))
-    return Rule(tuple(found), str(entry["unit"]))
+        patterns_of.append((str(key), patterns))
+    return AssignmentRule(tuple(patterns_of), str(entry["unit"]))
 
 
 @functools.cache
 def assemble(
-    members: tuple[Member, ...], links: tuple[Link, ...], rules: tuple[Rule, ...]
+    members: tuple[Member, ...], links: tuple[Link, ...], rules: tuple[AssignmentRule, ...]
 ) -> Machine:
     """The machine of these units: the same for the same structure."""
     hybrid = Hybrid(members, links, rules)

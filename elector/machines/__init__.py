@@ -1,6 +1,9 @@
 """The machines: one module or package a kind, listed here and nowhere else.
 
-A kind is imported when it is asked for, so that a command loads the machine it needs.
+In come the operations of a block and the settings of its designs (`contract.Units`), out come
+seconds, counts of actions and limits (`activity.Activity`), never a joule or a square metre. A new
+machine is a module, a schema and a line here (docs/adding-a-machine.md). A kind is imported when
+it is asked for, so that a command loads the machine it needs.
 """
 
 from __future__ import annotations

@@ -11,14 +11,14 @@ import numpy as np
 from elector.base.segments import Fold
 from elector.machines.counts import Count, sum_rows, total
 from elector.machines.records import (
+    ActivityRecord,
     Ahead,
     Cells,
     Details,
     Gating,
     Overlap,
     Power,
-    Record,
-    Told,
+    Remarks,
     Unit,
 )
 from elector.operations.rows import Operations
@@ -63,16 +63,16 @@ class Activity:
     power: Power | None = None
     cells: Cells | None = None
     gating: Gating = field(default_factory=Gating)
-    told: Told = field(default_factory=Told)
+    told: Remarks = field(default_factory=Remarks)
     details: Details | None = None
     members: Members | None = None
     fold: Fold | None = None
 
     @property
-    def records(self) -> dict[str, Record]:
+    def records(self) -> dict[str, ActivityRecord]:
         """Field -> record, of those the machine reports."""
         named = {f.name: getattr(self, f.name) for f in fields(self)}
-        return {name: value for name, value in named.items() if isinstance(value, Record)}
+        return {name: value for name, value in named.items() if isinstance(value, ActivityRecord)}
 
     def of(self, row: int) -> Activity:
         """The activity of the unit that runs row `row`."""

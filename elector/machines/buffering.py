@@ -61,6 +61,8 @@ def stream(
 
     Streams share the parameters that are fetched, for which all of them wait, as each does for a
     first tile of its own.
+
+    busy : resource -> (R, D) seconds beside computing and loads.
     """
     rest, whole = loads.half - loads.half_weights, loads.whole
     if n is not None:

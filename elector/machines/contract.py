@@ -29,8 +29,8 @@ from elector.machines.records import (
     Note,
     Overlap,
     Power,
+    Remarks,
     Stream,
-    Told,
     Unit,
     alone_in,
     undivided,
@@ -45,6 +45,7 @@ __all__ = [
     "Action",
     "Activity",
     "Ahead",
+    "AssignmentRule",
     "Budget",
     "Case",
     "Cells",
@@ -66,9 +67,8 @@ __all__ = [
     "Planned",
     "Power",
     "Prepared",
-    "Rule",
+    "Remarks",
     "Stream",
-    "Told",
     "Unit",
     "Units",
     "alone_in",
@@ -240,7 +240,7 @@ class Link:
 
 
 @dataclass(frozen=True)
-class Rule:
+class AssignmentRule:
     """Operations whose attributes are all among the patterns run on `unit`."""
 
     match: tuple[tuple[str, tuple[str, ...]], ...]
@@ -253,16 +253,16 @@ class Hybrid:
 
     members: tuple[Member, ...]
     links: tuple[Link, ...]
-    rules: tuple[Rule, ...]
+    rules: tuple[AssignmentRule, ...]
 
     @property
     def fields(self) -> dict[str, Field]:
         """units.NAME.KEY for each setting of a unit, links.NAME.KEY for each of a link."""
-        found = {
+        fields = {
             f"units.{m.name}.{key}": field
             for m in self.members
             for key, field in m.machine.fields.items()
         }
         for link in self.links:
-            found |= {f"links.{link.name}.{k}": f for k, f in schema("link").items()}
-        return found
+            fields |= {f"links.{link.name}.{k}": f for k, f in schema("link").items()}
+        return fields

@@ -39,8 +39,8 @@ class Count:
             chosen = self.values[:, self.index] if few else self.values
         else:
             chosen = self.values[rows[:, None], self.index] if few else self.values[rows]
-        found = sum_rows(chosen) if few else sum_rows(chosen)[self.index]
-        return found if self.fold is None else self.fold.sum(found)
+        summed = sum_rows(chosen) if few else sum_rows(chosen)[self.index]
+        return summed if self.fold is None else self.fold.sum(summed)
 
     def folded(self, fold: Fold) -> Count:
         """The count of designs whose layers have places of their own."""
@@ -60,6 +60,8 @@ def sum_rows(values: Array) -> Array:
 
     numpy's own sum may group terms differently when X is 1 or when the rows lie side by side
     in memory; a design alone would then differ in the last bit from itself in a batch.
+
+    values : (R, X).
     """
     if not values.shape[0]:
         return np.zeros(values.shape[1])
@@ -69,16 +71,22 @@ def sum_rows(values: Array) -> Array:
 
 
 def total(values: Sequence[Array]) -> Array:
-    """The sum of arrays of one shape, in their order."""
-    found = values[0]
+    """The sum of arrays of one shape, in their order.
+
+    values : the arrays.
+    """
+    result = values[0]
     for value in values[1:]:
-        found = found + value
-    return found
+        result = result + value
+    return result
 
 
 def largest(values: Sequence[Array]) -> Array:
-    """The largest of arrays of one shape, place by place."""
-    found = values[0]
+    """The largest of arrays of one shape, place by place.
+
+    values : the arrays.
+    """
+    result = values[0]
     for value in values[1:]:
-        found = np.maximum(found, value)
-    return found
+        result = np.maximum(result, value)
+    return result

@@ -23,7 +23,7 @@ BANDWIDTH = "main memory: asks for {needed_rate}, channels of this type deliver 
 
 
 @dataclass(frozen=True)
-class Memory:
+class MemoryType:
     """A type of main memory.
 
     rate : bytes a second of one channel. channels : most there are; 0: the setting's name ends
@@ -41,10 +41,10 @@ class Memory:
 
 
 @functools.cache
-def known() -> dict[str, Memory]:
+def known() -> dict[str, MemoryType]:
     """Name -> memory."""
     names, lines = read_csv(DATA / "memories.csv")
-    found = {}
+    types = {}
     for _, cells in lines:
         row = dict(zip(names, cells, strict=True))
         rate, held, device = (
@@ -55,13 +55,13 @@ def known() -> dict[str, Memory]:
                 ("device_rate", "byte/s"),
             )
         )
-        found[row["memory"]] = Memory(
+        types[row["memory"]] = MemoryType(
             rate, float(row["channels"]), held / device if device else 0.0
         )
-    return found
+    return types
 
 
-def _of(setting: str) -> Memory:
+def _of(setting: str) -> MemoryType:
     """The memory of a setting: its name, or its name with banks, ranks and channels."""
     return known().get(setting) or known()[setting.partition("_")[0]]
 

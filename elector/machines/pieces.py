@@ -49,7 +49,7 @@ class Case:
 
 
 @dataclass(frozen=True)
-class Run:
+class LayerRun:
     """One layer of one row for one of `streams` sequences.
 
     turn : of the step, which goes through its layers again for every token that it generates and
@@ -68,7 +68,7 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Work:
+class RowWork:
     """What a unit does for one row: jobs of a row follow one another.
 
     unit : its name. seconds : of each piece. latency : until a piece's result is there once the
@@ -104,7 +104,7 @@ class EventModel(Protocol):
     def turns(self, row: int) -> bool:
         """Whether loads and computing of a row take turns."""
 
-    def work(self, run: Run) -> list[Work]:
+    def work(self, run: LayerRun) -> list[RowWork]:
         """What units do for one sequence in one layer."""
 
     def heads(self, row: int) -> bool:
@@ -148,15 +148,15 @@ class Counted:
         """Heads follow one another."""
         return self.case.ops.rows[row].in_attention
 
-    def work(self, run: Run) -> list[Work]:
+    def work(self, run: LayerRun) -> list[RowWork]:
         """The units' seconds of one run, one unit after another."""
         share = run.times / self._runs(run.row) / run.streams
         taken = {unit: rows[run.row] * share for unit, rows in self.busy.items()}
-        found = {unit: seconds for unit, seconds in taken.items() if seconds > 0}
-        found = found or dict([next(iter(taken.items()))])
+        busy = {unit: seconds for unit, seconds in taken.items() if seconds > 0}
+        busy = busy or dict([next(iter(taken.items()))])
         return [
-            Work(unit, cut(seconds, run.most), share=1.0 / len(found))
-            for unit, seconds in found.items()
+            RowWork(unit, cut(seconds, run.most), share=1.0 / len(busy))
+            for unit, seconds in busy.items()
         ]
 
     def traffic(self, row: int) -> tuple[float, float, float]:

@@ -1,7 +1,8 @@
 """What only some machines report of their designs, each a record that merges itself.
 
-A hybrid joins the activities of its units by asking every record to merge (`Record.merge`), so
-that a new one cannot be lost; it is a class in here and a field of `Activity`.
+A hybrid joins the activities of its units by asking every record to merge
+(`ActivityRecord.merge`), so that a new one cannot be lost; it is a class in here and a field of
+`Activity`.
 """
 
 from __future__ import annotations
@@ -85,7 +86,10 @@ class Note:
         )
 
     def among(self, rows: Array) -> Note:
-        """The note for those of (D,) bool designs only."""
+        """The note for those of (D,) bool designs only.
+
+        rows : (D,) bool.
+        """
         return Note(self.where & rows, self.numbers)
 
 
@@ -141,7 +145,7 @@ class Reported(Protocol):
         """(R, D) seconds; 0 where the unit does not run a row."""
 
     @property
-    def records(self) -> Mapping[str, Record]:
+    def records(self) -> Mapping[str, ActivityRecord]:
         """Field -> record."""
 
 
@@ -175,7 +179,7 @@ def alone_in(units: Units) -> Array:
     return sum_rows(np.stack([u.works + 0.0 for u in units if not u.link])) <= 1.0
 
 
-class Record(ABC):
+class ActivityRecord(ABC):
     """A part of an activity that not every machine reports."""
 
     @classmethod
@@ -199,7 +203,7 @@ class Record(ABC):
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Overlap(Record):
+class Overlap(ActivityRecord):
     """How the sequences of a batch follow one another.
 
     one : all of them in one stream; None: rows take what `alone` says. streams : (n (D,), rows)
@@ -224,15 +228,15 @@ class Overlap(Record):
     @classmethod
     def merge(cls, units: Units) -> Self:
         """Each row on the unit that runs it; a queue is one only where it runs everything."""
-        found = cls.among(units)
-        queues = [np.broadcast_to(own.queued, u.works.shape) & u.works for u, own in found]
+        records = cls.among(units)
+        queues = [np.broadcast_to(own.queued, u.works.shape) & u.works for u, own in records]
         return cls(
             one=summed([_named(u.start, _one(u.activity, _overlap(u))) for u in units]),
             streams=_streams(units),
-            beside=_where([(u, own.beside) for u, own in found]),
-            turns=_where([(u, own.turns) for u, own in found]),
-            holds=tuple(hold for _, own in found for hold in own.holds),
-            periods={f"{u.start}{k}": x for u, own in found for k, x in own.periods.items()},
+            beside=_where([(u, own.beside) for u, own in records]),
+            turns=_where([(u, own.turns) for u, own in records]),
+            holds=tuple(hold for _, own in records for hold in own.holds),
+            periods={f"{u.start}{k}": x for u, own in records for k, x in own.periods.items()},
             queued=np.stack(queues).any(axis=0) & alone_in(units),
         )
 
@@ -298,7 +302,7 @@ def _where(given: Sequence[tuple[Unit[Reported], Array | None]]) -> Array | None
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Ahead(Record):
+class Ahead(ActivityRecord):
     """Parameters that are fetched before they are needed.
 
     weights : bytes of parameters, each fetched once, which may run ahead of the computation as
@@ -320,7 +324,7 @@ class Ahead(Record):
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Power(Record):
+class Power(ActivityRecord):
     """Limits of watts.
 
     clocked : what a limit on the whole machine needs; None where the clock is given.
@@ -338,7 +342,7 @@ class Power(Record):
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Cells(Record):
+class Cells(ActivityRecord):
     """Weights in cells that writing wears out.
 
     wear : (D,) writes of the most written cell in a step. endurance : (D,) how many it survives.
@@ -352,11 +356,11 @@ class Cells(Record):
     @classmethod
     def merge(cls, units: Units) -> Self | None:
         """Of the unit that lives shortest; units are filled one by one (cost.programming)."""
-        found = [own for _, own in cls.among(units)]
-        if not found:
+        records = [own for _, own in cls.among(units)]
+        if not records:
             return None
-        first = found[0]
-        for own in found[1:]:
+        first = records[0]
+        for own in records[1:]:
             sooner = own.wear / own.endurance > first.wear / first.endurance
             wear = np.where(sooner, own.wear, first.wear)
             first = replace(
@@ -366,7 +370,7 @@ class Cells(Record):
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Gating(Record):
+class Gating(ActivityRecord):
     """Parts whose power is gated.
 
     awake : part -> seconds it must be powered; a part that is not listed always is.
@@ -379,10 +383,10 @@ class Gating(Record):
     @classmethod
     def merge(cls, units: Units) -> Self:
         """The parts of all units."""
-        found = cls.among(units)
+        records = cls.among(units)
         return cls(
-            {f"{u.start}{k}": c for u, own in found for k, c in own.awake.items()},
-            {f"{u.start}{k}": x for u, own in found for k, x in own.residue.items()},
+            {f"{u.start}{k}": c for u, own in records for k, c in own.awake.items()},
+            {f"{u.start}{k}": x for u, own in records for k, x in own.residue.items()},
         )
 
     def folded(self, fold: Fold) -> Self:
@@ -395,7 +399,7 @@ class Gating(Record):
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Told(Record):
+class Remarks(ActivityRecord):
     """What a result says beside the figures that all machines have.
 
     aside : kind -> (R, D) seconds of `alone` that a report shows under that kind rather than
@@ -414,22 +418,22 @@ class Told(Record):
     @classmethod
     def merge(cls, units: Units) -> Self:
         """Seconds add up; what two units report under one name gets theirs in front."""
-        found = cls.among(units)
-        kinds = dict.fromkeys(kind for _, own in found for kind in own.aside)
-        names = [name for _, own in found for name in own.extra]
+        records = cls.among(units)
+        kinds = dict.fromkeys(kind for _, own in records for kind in own.aside)
+        names = [name for _, own in records for name in own.extra]
         return cls(
-            {k: total([own.aside[k] for _, own in found if k in own.aside]) for k in kinds},
+            {k: total([own.aside[k] for _, own in records if k in own.aside]) for k in kinds},
             {
                 name if names.count(name) == 1 else f"{unit.name}.{name}": values
-                for unit, own in found
+                for unit, own in records
                 for name, values in own.extra.items()
             },
             {
                 unit.note(text): note.among(unit.works)
-                for unit, own in found
+                for unit, own in records
                 for text, note in own.notes.items()
             },
-            _largest(units, found),
+            _largest(units, records),
         )
 
     def folded(self, fold: Fold) -> Self:
@@ -441,18 +445,18 @@ class Told(Record):
         return replace(self, notes=notes)
 
 
-def _largest(units: Units, found: Sequence[tuple[Unit[Reported], Told]]) -> Array | None:
+def _largest(units: Units, records: Sequence[tuple[Unit[Reported], Remarks]]) -> Array | None:
     """(D,) the largest batch of designs in which one unit does all; NaN where it is not known."""
     several = ~alone_in(units)
     known = np.full(several.shape, np.nan)
-    for unit, own in found:
+    for unit, own in records:
         if own.largest is not None:
             known = np.where(unit.works & ~several, own.largest, known)
     return known
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Details(Record):
+class Details(ActivityRecord):
     """Of each operation, where it is asked for.
 
     tiles : (R, D) sides of a tile. traffic : on-chip and main memory bytes, each (R, D).
@@ -468,27 +472,30 @@ class Details(Record):
     @classmethod
     def merge(cls, units: Units) -> Self | None:
         """Each row as the unit that runs it has it; bytes are told apart where all units do."""
-        found = [own for _, own in cls.among(units)]
-        if not found:
+        records = [own for _, own in cls.among(units)]
+        if not records:
             return None
-        moved = [own.moved for own in found if own.moved is not None]
-        names = dict.fromkeys(name for own in found for name in own.accesses)
-        a, b, c = (total(x) for x in zip(*(own.tiles for own in found), strict=True))
-        chip, memory = (total(x) for x in zip(*(own.traffic for own in found), strict=True))
+        moved = [own.moved for own in records if own.moved is not None]
+        names = dict.fromkeys(name for own in records for name in own.accesses)
+        a, b, c = (total(x) for x in zip(*(own.tiles for own in records), strict=True))
+        chip, memory = (total(x) for x in zip(*(own.traffic for own in records), strict=True))
         apart = None
-        if len(moved) == len(found):
+        if len(moved) == len(records):
             weights, reads, writes = (total(x) for x in zip(*moved, strict=True))
             apart = weights, reads, writes
         return cls(
             (a, b, c),
             (chip, memory),
             apart,
-            {n: total([own.accesses[n] for own in found if n in own.accesses]) for n in names},
+            {n: total([own.accesses[n] for own in records if n in own.accesses]) for n in names},
         )
 
 
 def undivided(alone: Array, busy: dict[str, Array | Count]) -> Callable[[Array, Array], Stream]:
-    """`streams` of a machine on which every stream takes what the whole batch takes."""
+    """`streams` of a machine on which every stream takes what the whole batch takes.
+
+    alone : (R, D) seconds of the whole batch.
+    """
 
     def of(n: Array, rows: Array) -> Stream:
         own = {name: (x.each() if isinstance(x, Count) else x)[rows] for name, x in busy.items()}
@@ -499,6 +506,9 @@ def undivided(alone: Array, busy: dict[str, Array | Count]) -> Callable[[Array, 
 
 def waiting(alone: Array, busy: dict[str, Array | Count], several: Array) -> Array:
     """(R, D) seconds of rows of a queue: where units answer one another, host and device wait
-    for each other in turn, so that a row takes the longer of the two."""
+    for each other in turn, so that a row takes the longer of the two.
+
+    alone, several : (R, D) seconds of a row by itself and in the queue.
+    """
     longest = largest([x.each() if isinstance(x, Count) else x for x in busy.values()])
     return np.where(several, longest, alone)

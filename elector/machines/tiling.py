@@ -35,10 +35,10 @@ CUTS = 8
 
 
 def _sizes(every: int, step: float, most: int) -> tuple[int, ...]:
-    found = list(range(1, every + 1))
-    while found[-1] < most:
-        found.append(round(found[-1] * step))
-    return tuple(found)
+    sizes = list(range(1, every + 1))
+    while sizes[-1] < most:
+        sizes.append(round(sizes[-1] * step))
+    return tuple(sizes)
 
 
 #: Sizes of tiles: every one to 8, then steps of at most 1.25, beyond the longest side there is
@@ -58,7 +58,7 @@ _ACTIVATION = CLASSES.index("activation")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Plan:
+class TilingPlan:
     """What Q (pair, memory) combinations move, each (R, Q), for one run of an operation.
 
     read, written : bytes from and to main memory. weights : those of `read` that are parameters;
@@ -80,7 +80,7 @@ class Plan:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Split:
+class SplitMemories:
     """On-chip memories of a machine that keeps weights apart and zeros compressed.
 
     weights : (Q,) bytes for parameters; `capacity` is then for everything else.
@@ -103,7 +103,7 @@ class Memories:
     capacity: Array
     double_buffer: Array
     fuse: Array
-    split: Split | None = None
+    split: SplitMemories | None = None
 
     @functools.cached_property
     def share(self) -> Setting:
@@ -111,26 +111,29 @@ class Memories:
         return setting(TILE_SHARE / np.where(self.double_buffer, 2.0, 1.0))
 
 
-def plan(ops: Operations, index: Array, memories: Memories, tiles: Array) -> Plan:
+def plan(ops: Operations, index: Array, memories: Memories, tiles: Array) -> TilingPlan:
     """Traffic of the pairs `index` (Q,); tiles : rows whose tiles are asked for."""
     split = memories.split
     products = ops.where(matmul=True)
     apart = np.array([split is not None and ops.rows[r].b in PARAMETERS for r in products], bool)
     vectors = np.setdiff1d(np.arange(len(ops.rows)), products)
     shape = (len(ops.rows), index.size)
-    found = Plan(*[*np.zeros((8, *shape)), np.zeros(index.size)])
+    traffic = TilingPlan(*[*np.zeros((8, *shape)), np.zeros(index.size)])
     for rows, own in ((vectors, False), (products[~apart], False), (products[apart], True)):
-        part = _Part(ops, index, memories, rows, own, tiles)
+        part = _RowsAlike(ops, index, memories, rows, own, tiles)
         for place, x in cells(columns(ops.count[rows], index)):
             if rows is vectors:
-                _vectors(part, found, place, x)
+                _vectors(part, traffic, place, x)
             else:
-                _products(part, found, place, x)
-    return found
+                _products(part, traffic, place, x)
+    return traffic
 
 
 def cells(count: Array) -> Iterator[tuple[Array, Array]]:
-    """Where (R, X) counts are not 0: rows and columns, each (N,), in slabs."""
+    """Where (R, X) counts are not 0: rows and columns, each (N,), in slabs.
+
+    count : (R, X).
+    """
     there = count > 0
     where, size = np.flatnonzero(there), there.shape[1]
     row = np.repeat(np.arange(there.shape[0]), np.count_nonzero(there, axis=1))
@@ -140,21 +143,30 @@ def cells(count: Array) -> Iterator[tuple[Array, Array]]:
 
 
 def gathered(values: Array, place: Array) -> Array:
-    """Flat values at `place`, all of which exist: numpy takes twice as long to make sure."""
+    """Flat values at `place`, all of which exist: numpy takes twice as long to make sure.
+
+    place : of any shape, which is that of the result.
+    """
     return np.asarray(values.take(place, mode="clip"))
 
 
 def setting(values: Array) -> Setting:
-    """The number itself where all are the same."""
+    """The number itself where all are the same.
+
+    values : (D,) numbers.
+    """
     return float(values[0]) if values.size and (values == values[0]).all() else values
 
 
 def at(values: Setting, place: Array) -> Setting:
-    """The values at `place`; one number stays one."""
+    """The values at `place`; one number stays one.
+
+    place : (N,).
+    """
     return values if isinstance(values, float) else gathered(values, place)
 
 
-class _Part:
+class _RowsAlike:
     """Rows (P,) that are treated alike, and what all of their cells share.
 
     apart : second operands have a memory of their own. tiled : 1 where the tile is asked for,
@@ -225,7 +237,7 @@ class _Part:
         return full * (subject > size * ((1.0 - TILE_SHARE) / LIVE_TENSORS))
 
 
-def _vectors(p: _Part, plan: Plan, place: Array, x: Array) -> None:
+def _vectors(p: _RowsAlike, plan: TilingPlan, place: Array, x: Array) -> None:
     """Vector work. Streamed rows take their input from their producer, and write what is kept."""
     row, pair = gathered(p.rows, place), gathered(p.index, x)
     size = gathered(p.memories.capacity, x)
@@ -236,7 +248,7 @@ def _vectors(p: _Part, plan: Plan, place: Array, x: Array) -> None:
     plan.written.reshape(-1)[f] = out * (apart | gathered(p.stays, place))
 
 
-def _products(p: _Part, plan: Plan, place: Array, x: Array) -> None:
+def _products(p: _RowsAlike, plan: TilingPlan, place: Array, x: Array) -> None:
     """Products and their tiles."""
     ops, memories, row, pair = p.ops, p.memories, gathered(p.rows, place), gathered(p.index, x)
     g, f = row * p.pairs + pair, row * p.index.size + x
@@ -270,7 +282,7 @@ def _products(p: _Part, plan: Plan, place: Array, x: Array) -> None:
 
 
 def _rooms(
-    p: _Part, place: Array, x: Array, width: dict[str, Setting]
+    p: _RowsAlike, place: Array, x: Array, width: dict[str, Setting]
 ) -> tuple[dict[str, Array], dict[str, Setting]]:
     """Operand -> (N,) bytes of the memory that holds it, and stored size over the dense one."""
     whole, split = gathered(p.memories.capacity, x), p.memories.split
@@ -296,14 +308,23 @@ def _rooms(
 def smallest_tile(
     m: Array, k: Array, n: Array, a_width: Setting, b_width: Setting, accumulator: float
 ) -> Array:
-    """Bytes of the least tile: one output with a slice of each operand."""
+    """Bytes of the least tile: one output with a slice of each operand.
+
+    a_width, b_width : bytes of an element of each operand.
+
+    m, k, n : (N,) sizes of products.
+    """
     thin = np.minimum(k, SLICE)
     return thin * (a_width + b_width) + accumulator
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Tiles:
-    """The best tiles of N products, each (N,): passes over the operands and tile sides."""
+class BestTiles:
+    """The best tiles of N products, each (N,): passes over the operands and tile sides.
+
+    cost : bytes that cross. a_passes, b_passes : how often each operand is read. sums : how often
+    partial sums cross. m, k, n : sides of a tile.
+    """
 
     cost: Array
     a_passes: Array
@@ -364,7 +385,7 @@ class _Wanted(NamedTuple):
         return self._replace(**own)
 
 
-def tile_search(sought: Sought) -> Tiles:
+def tile_search(sought: Sought) -> BestTiles:
     """Tiles that move the least, over three stationarities and the cuts of one side.
 
     Where nothing fits, the least tile is returned.
@@ -383,10 +404,10 @@ def tile_search(sought: Sought) -> Tiles:
     for i, stationary in enumerate(_STATIONARY):
         places = np.flatnonzero(kind == i)
         if places.size:
-            found = stationary(p.taken(places), size[places])[2:]
-            for side, values in zip(sides, found, strict=True):
+            tiles = stationary(p.taken(places), size[places])[2:]
+            for side, values in zip(sides, tiles, strict=True):
                 side[places] = values
-    return Tiles(cost, *sides)
+    return BestTiles(cost, *sides)
 
 
 def _try_all(p: _Wanted, places: Array, cost: Array, kind: Array, size: Array) -> None:
@@ -494,10 +515,10 @@ def _input(p: _Wanted, tk: Array) -> _Candidate:
 def _columns(p: _Wanted, fixed: Array, out: Array, second: Array) -> Array:
     """Columns of a tile that fit beside `fixed` bytes, each `out` and `second` bytes wide."""
     if p.own is None:
-        found = np.floor((p.limit - fixed) / (second + out))
+        most = np.floor((p.limit - fixed) / (second + out))
     else:
-        found = np.minimum(np.floor((p.limit - fixed) / out), np.floor(p.own / second))
-    return np.asarray(np.minimum(found, p.n))
+        most = np.minimum(np.floor((p.limit - fixed) / out), np.floor(p.own / second))
+    return np.asarray(np.minimum(most, p.n))
 
 
 #: Candidates, and which of them cut the same side: outputs rows, operands the contraction.

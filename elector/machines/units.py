@@ -49,24 +49,39 @@ class Units:
         return values, codes
 
     def number(self, key: str) -> Array:
-        """(D,) values of a numeric parameter."""
+        """(D,) values of a numeric parameter.
+
+        key : name of the parameter.
+        """
         return self.numbers[key]
 
     def flag(self, key: str) -> Array:
-        """(D,) bool of a switch."""
+        """(D,) bool of a switch.
+
+        key : name of the parameter.
+        """
         return self.numbers[key] != 0.0
 
     def code(self, key: str, order: tuple[str, ...]) -> Array:
-        """(D,) position of a named parameter's value in `order`."""
+        """(D,) position of a named parameter's value in `order`.
+
+        key : name of the parameter.
+        """
         names, codes = self.names[key]
         return np.array([order.index(name) for name in names], dtype=np.intp)[codes]
 
     def equals(self, key: str, name: str) -> Array:
-        """(D,) bool, whether a named parameter has this value."""
+        """(D,) bool, whether a named parameter has this value.
+
+        key : name of the parameter. name : the value.
+        """
         return self.code_is(key, (name,))
 
     def code_is(self, key: str, wanted: tuple[str, ...]) -> Array:
-        """(D,) bool, whether a named parameter has one of these values."""
+        """(D,) bool, whether a named parameter has one of these values.
+
+        key : name of the parameter. wanted : the values.
+        """
         names, codes = self.names[key]
         return np.array([name in wanted for name in names], dtype=bool)[codes]
 
@@ -82,7 +97,10 @@ class Units:
         return Units(self.machine, {**self.numbers, **numbers}, self.names, self.evidence)
 
     def take(self, index: Array | slice) -> Units:
-        """The units at `index`."""
+        """The units at `index`.
+
+        index : (N,) places.
+        """
         return Units(
             self.machine,
             {key: values[index] for key, values in self.numbers.items()},

@@ -26,7 +26,7 @@ from elector.operations.graph import Value
 from elector.operations.heads import head
 from elector.operations.listed import emit, listing_of, require_inference
 from elector.operations.passes import norm
-from elector.operations.roles import NEVER_PACKED, PARTS, ROUTED, Role, Section
+from elector.operations.roles import NEVER_PACKED, PARTS, ROUTED, ModelSection, Role
 from elector.operations.rows import CLASSES, Operations, Row
 from elector.operations.scans import state_of
 from elector.operations.scope import Pass, Scope
@@ -80,13 +80,6 @@ def _require_meaning(models: Models, workload: Workload) -> None:
         require_inference(listing, workload)
         if workload.rank:
             raise InputError("a list has no projections", field="workload.trainable")
-    others = [b.mixer for b in model.blocks if b.mixer not in ("attention", "none")]
-    if workload.rank and others:
-        raise InputError(
-            f"low-rank pairs are of attention, and {model.name} has {others[0]} layers",
-            field="workload.trainable",
-            value=workload.trainable,
-        )
 
 
 def _forward(step: Step) -> None:
@@ -105,7 +98,7 @@ def _forward(step: Step) -> None:
     if model.family == "encoder-decoder":
         _encoder_decoder(step, run, times)
         return
-    x = embedding(step, replace(run, times=models.bottom(times)), Section.EMBEDDING)
+    x = embedding(step, replace(run, times=models.bottom(times)), ModelSection.EMBEDDING)
     every = range(len(model.blocks))
     x = blocks(step, run, every, x, None)
     x = head(step, replace(run, times=models.top(times)), x, last_only=workload.generates)
@@ -121,7 +114,7 @@ def _encoder_decoder(step: Step, run: Pass, times: Array) -> None:
     if model.source_tokens:
         heard = np.full_like(times, float(model.source_tokens))
         run = replace(run, queries=heard, keys=heard, source=heard)
-    x = embedding(step, run, Section.ENCODER_EMBEDDING)
+    x = embedding(step, run, ModelSection.ENCODER_EMBEDDING)
     memory = blocks(step, run, encoders, x, None)
     if model.closes:
         scope = Scope(run, place_of(model, encoders[-1]), run.times)
@@ -129,7 +122,7 @@ def _encoder_decoder(step: Step, run: Pass, times: Array) -> None:
     once = np.ones_like(times)
     length = workload.target_length if not workload.generates else once
     target = Pass(run.phase, run.batch, length, length, 0.0 * once, times, run.queries)
-    x = embedding(step, target, Section.DECODER_EMBEDDING)
+    x = embedding(step, target, ModelSection.DECODER_EMBEDDING)
     x = blocks(step, target, decoders, x, memory)
     x = head(step, target, x, last_only=workload.generates)
     if workload.generates:
@@ -142,6 +135,8 @@ def decode_passes(step: Step, prompt: Array, source: Array) -> list[Pass]:
 
     With a window (Mistral, arXiv 2310.06825, section 2) the keys grow up to it and stay there:
     where blocks reach back differently far, a pass for the tokens between one reach and the next.
+
+    source : (M,) tokens of the encoder's output, 0 without one.
     """
     batch, once = step.workload.batch, np.ones_like(prompt)
     tokens = np.maximum(step.workload.generate - 1.0, 0.0)
@@ -152,21 +147,21 @@ def decode_passes(step: Step, prompt: Array, source: Array) -> list[Pass]:
         if b.window or b.chunk or b.index_top_k
     ]
     ends = [np.clip(most - prompt, 0.0, tokens) for most in np.sort(reaches, axis=0)]
-    found: list[Pass] = []
+    passes: list[Pass] = []
     start = np.zeros_like(prompt)
     for end in [*ends, tokens]:
         number = end - start
-        if not found or (number > 0).any():
+        if not passes or (number > 0).any():
             middle = prompt + start + (number + 1.0) / 2.0
             span = np.maximum(number - 1.0, 0.0)
-            found.append(Pass("decode", batch, once, middle, span, number, source))
+            passes.append(Pass("decode", batch, once, middle, span, number, source))
         start = end
-    return found
+    return passes
 
 
 def _decode(step: Step, run: Pass, indices: Iterable[int], before: Value) -> Value:
     """One token after another, each from the one before."""
-    x = embedding(step, run, Section.EMBEDDING, before)
+    x = embedding(step, run, ModelSection.EMBEDDING, before)
     x = blocks(step, run, indices, x, None)
     return head(step, run, x, last_only=False)
 

@@ -14,11 +14,12 @@ import numpy as np
 from elector.describe.model import Models
 from elector.operations.collect import Shape, Sizes
 from elector.operations.flexibert import Heads, head_mixing, relative_positions
-from elector.operations.graph import Parameter, Value, added, derived
+from elector.operations.graph import RoleWeights, Value, added, derived
+from elector.operations.pairs import low_rank
 from elector.operations.passes import bias, dropout, norm_of
 from elector.operations.roles import Role
 from elector.operations.rows import Row
-from elector.operations.scope import Matrix, Pass, Recipe, Saves, Scope, Subset, formula
+from elector.operations.scope import Matrix, Pass, Saves, Scope, VectorRecipe, formula
 from elector.operations.step import Step
 from elector.operations.tape import AgainNode, AttentionNode
 
@@ -57,12 +58,12 @@ def _projections(step: Step, scope: Scope, index: int, x: Value, memory: Value |
             pair = step.linear(scope, source, Matrix(Role.KEY_VALUE, narrow, copies=copies))
     q, pair = _biased(step, scope, q, pair)
     if pair is None:
-        q = _low_rank(step, scope, x, q, Role.QUERY)
+        q = low_rank(step, scope, x, q, Role.QUERY)
         return Heads(q, *step.cached[index], blocks["heads"][index], scope.count)
     assert source is not None
     k, v = pair.view(pair.rows, narrow), pair.view(pair.rows, values)
-    q = _low_rank(step, scope, x, q, Role.QUERY)
-    v = _low_rank(step, scope, source, v, Role.VALUE)
+    q = low_rank(step, scope, x, q, Role.QUERY)
+    v = low_rank(step, scope, source, v, Role.VALUE)
     if step.models.template.qk_norm != "none" and not scope.cross:
         q, k = step.vectors(scope, norm_of(step, Role.QUERY_KEY_NORM), [q, k])
     if _rotates(step, index) and not scope.cross:
@@ -91,7 +92,7 @@ def _rotates(step: Step, index: int) -> bool:
 def appended(step: Step, scope: Scope, parts: list[Value]) -> list[Value]:
     """What a generated token adds to the cache."""
     packs = ("quantise",) if step.workload.format.cached else ()
-    append = Recipe(
+    append = VectorRecipe(
         Role.CACHE_APPEND, "elementwise", formula("append", *packs), streamed=True, in_place=True
     )
     elements = parts[0].elements
@@ -101,9 +102,9 @@ def appended(step: Step, scope: Scope, parts: list[Value]) -> list[Value]:
     return step.vectors(scope, append, parts, stored)
 
 
-def rotary() -> Recipe:
+def rotary() -> VectorRecipe:
     """Rotary positions, in place (Su et al. 2021, arXiv 2104.09864)."""
-    return Recipe(
+    return VectorRecipe(
         Role.ROTARY,
         "elementwise",
         formula("rotary"),
@@ -126,25 +127,9 @@ def _rotated(step: Step, scope: Scope, index: int, q: Value, k: Value) -> tuple[
 
 def kept_beside(whole: Value, turned: Value) -> Value:
     """A tensor of which a part was changed in place."""
-    found = derived([whole, turned], whole.rows, whole.width)
-    found.home = whole
-    return found
-
-
-#: Projection that has a low-rank pair -> its two matrices.
-_PAIRS = {
-    Role.QUERY: (Role.QUERY_LOW_RANK_A, Role.QUERY_LOW_RANK_B),
-    Role.VALUE: (Role.VALUE_LOW_RANK_A, Role.VALUE_LOW_RANK_B),
-}
-
-
-def _low_rank(step: Step, scope: Scope, x: Value, y: Value, of: Role) -> Value:
-    """y + x A B beside a projection (Hu et al. 2021, arXiv 2106.09685)."""
-    if not step.workload.rank:
-        return y
-    rank, (first, second) = np.full_like(scope.count, step.workload.rank), _PAIRS[of]
-    narrow = step.linear(scope, x, Matrix(first, rank, Subset.HEAD))
-    return added([y, step.linear(scope, narrow, Matrix(second, y.width, Subset.HEAD))])
+    changed = derived([whole, turned], whole.rows, whole.width)
+    changed.home = whole
+    return changed
 
 
 def core(step: Step, scope: Scope, index: int, heads: Heads) -> Value:
@@ -158,7 +143,7 @@ def core(step: Step, scope: Scope, index: int, heads: Heads) -> Value:
 def _gated(step: Step, scope: Scope, x: Value, y: Value, width: Array) -> Value:
     """The context times a gate of `width` (M,) that the layer's input makes (Qwen3-Next)."""
     gate = step.linear(scope, x, Matrix(Role.ATTENTION_GATE, width))
-    recipe = Recipe(
+    recipe = VectorRecipe(
         Role.ATTENTION_GATE,
         "elementwise",
         formula("gate", "silu"),
@@ -182,7 +167,7 @@ def attended(step: Step, scope: Scope, index: int, heads: Heads, width: Array) -
     _attend(step, node, row)
     step.note_live(2.0 * square.elements * (0.0 if flash else 1.0))
     scores = square
-    positions: tuple[Parameter, Shape] | None = None
+    positions: tuple[RoleWeights, Shape] | None = None
     if step.models.template.position_kind == "relative-key" and not scope.cross:
         relative, positions = relative_positions(step, inner, heads, shape)
         scores = added([square, relative])
@@ -206,7 +191,7 @@ def _again(
     heads: Heads,
     shape: Shape,
     scores: Value,
-    positions: tuple[Parameter, Shape] | None,
+    positions: tuple[RoleWeights, Shape] | None,
     wanted: Value,
 ) -> AgainNode:
     """Scores and probabilities that the backward pass computes again."""
@@ -218,10 +203,10 @@ def _again(
 def _square(shape: Shape, count: Array) -> Value:
     """A score for each query and key, of which a mask may hide some."""
     _, keys = shape.whole("n")
-    found = Value(shape.batch * shape.m, keys, count)
+    scores = Value(shape.batch * shape.m, keys, count)
     if shape.reach is not None:
-        found.done = shape.batch * shape.m * shape.n
-    return found
+        scores.done = shape.batch * shape.m * shape.n
+    return scores
 
 
 def _row(step: Step, scope: Scope, shape: Shape, role: Role) -> Row:
@@ -284,13 +269,16 @@ _BOUNDS = ("window", "chunk", "index_top_k")
 
 
 def reach_of(models: Models, index: int, bounds: tuple[str, ...] = _BOUNDS) -> Array:
-    """(M,) keys that a query of a block sees at most; infinite where there is no bound."""
-    found = np.full(models.size, np.inf)
+    """(M,) keys that a query of a block sees at most; infinite where there is no bound.
+
+    bounds : names of the bounds that count.
+    """
+    reach = np.full(models.size, np.inf)
     for name in bounds:
         values = models.block.get(name)
         if values is not None:
-            found = np.minimum(found, np.where(values[index] > 0, values[index], np.inf))
-    return found
+            reach = np.minimum(reach, np.where(values[index] > 0, values[index], np.inf))
+    return reach
 
 
 def cached_keys(models: Models, index: int, run: Pass) -> tuple[Array, Array]:
@@ -388,9 +376,12 @@ def _softmax(step: Step, causal: bool) -> tuple[str, ...]:
 
 
 def probabilities(step: Step, scope: Scope, scores: Value, causal: bool) -> Value:
-    """Scale, mask, softmax, and dropout of the probabilities in training."""
+    """Scale, mask, softmax, and dropout of the probabilities in training.
+
+    causal : whether a query sees earlier keys only.
+    """
     formulas = _softmax(step, causal and not scope.cross)
-    recipe = Recipe(
+    recipe = VectorRecipe(
         Role.SOFTMAX,
         "softmax",
         formula(*formulas),

@@ -14,7 +14,7 @@ import numpy as np
 
 from elector.operations.collect import Shape, Sizes
 from elector.operations.graph import Value
-from elector.operations.roles import RESIDUALS, Part, Role
+from elector.operations.roles import RESIDUALS, Role, RowPart
 from elector.operations.rows import Row
 from elector.operations.scope import Saves
 from elector.operations.step import Step
@@ -48,7 +48,7 @@ def _runs(node: LinearNode | AttentionNode | VectorNode | AgainNode, *tensors: V
 
 def _linear(step: Step, t: LinearNode) -> None:
     if t.x.needed:
-        row = _product_row(t, Part.INPUT_GRADIENT, b="reuse")
+        row = _product_row(t, RowPart.INPUT_GRADIENT, b="reuse")
         s = t.shape
         share = s.share if t.summed else 1.0
         place = step.out.matmul(
@@ -61,7 +61,7 @@ def _linear(step: Step, t: LinearNode) -> None:
 
 def _weight_gradient(step: Step, t: LinearNode) -> None:
     f, s = step.workload.format, t.shape
-    row = _product_row(t, Part.WEIGHT_GRADIENT, a="saved", b="activation", out="stream")
+    row = _product_row(t, RowPart.WEIGHT_GRADIENT, a="saved", b="activation", out="stream")
     shape = Shape(1.0, s.k, s.m * s.batch, s.n) if t.summed else s.but(s.k, s.m, s.n, 1.0)
     widths = f.activation, f.gradient, f.weight_gradient
     count = t.copies * t.scope.count
@@ -71,7 +71,7 @@ def _weight_gradient(step: Step, t: LinearNode) -> None:
 
 
 def _product_row(
-    t: LinearNode, part: Part, a: str = "activation", b: str = "none", out: str = "activation"
+    t: LinearNode, part: RowPart, a: str = "activation", b: str = "none", out: str = "activation"
 ) -> Row:
     """A gradient of a product with parameters."""
     return Row(
@@ -143,7 +143,7 @@ def _core_row(step: Step, node: AttentionNode, role: Role, side: str, between: b
         True,
         _between(step) if between else "activation",
         "saved",
-        part=Part.GRADIENT,
+        part=RowPart.GRADIENT,
         cross=scope.cross,
         in_attention=True,
         grows="" if node.shape.reach is None else side,
@@ -165,7 +165,7 @@ def _again(step: Step, t: AgainNode) -> None:
         "saved",
         "saved",
         between,
-        Part.AGAIN,
+        RowPart.AGAIN,
         scope.cross,
         in_attention=True,
         grows="" if t.shape.reach is None else "n",
@@ -217,7 +217,7 @@ def _vector(step: Step, t: VectorNode) -> None:
         around,
         second,
         around,
-        Part.GRADIENT,
+        RowPart.GRADIENT,
         scope.cross,
         recipe.index,
         recipe.variant,

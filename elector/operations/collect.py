@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from elector.describe.numbers import Format, Precision, unpacking
-from elector.operations.graph import Graph, Operand, Parameter, Value
-from elector.operations.roles import NEVER_PACKED, Part, Role
+from elector.operations.graph import Graph, Operand, RoleWeights, Value
+from elector.operations.roles import NEVER_PACKED, Role, RowPart
 from elector.operations.rows import PARAMETERS, Row
 
 Array = np.ndarray
@@ -85,7 +85,7 @@ class Collector:
     rows: list[Row] = field(default_factory=list)
     numbers: list[dict[str, Array | float]] = field(default_factory=list)
     operands: list[tuple[Operand, Operand]] = field(default_factory=list)
-    packed: set[Parameter] = field(default_factory=set)
+    packed: set[RoleWeights] = field(default_factory=set)
 
     def matmul(
         self,
@@ -95,7 +95,11 @@ class Collector:
         operands: tuple[Operand, Operand],
         widths: tuple[float, float, float] | None = None,
     ) -> int:
-        """One kind of matrix product; its place in the table, -1 where no pair has it."""
+        """One kind of matrix product; its place in the table, -1 where no pair has it.
+
+        count : (M,) times it runs. widths : bytes of an element of a, b and the result, where they
+            are not those of the step.
+        """
         if not count.any():
             return -1
         s = shape
@@ -104,8 +108,9 @@ class Collector:
         stored = self._stored(row)
         if stored is not None:
             b_width = stored.width
-            self._unpack(row, count, stored, s.batch * k * n * s.share)
-            if isinstance(operands[1], Parameter):
+            if stored is not self.format.products:
+                self._unpack(row, count, stored, s.batch * k * n * s.share)
+            if isinstance(operands[1], RoleWeights):
                 self.packed.add(operands[1])
         numbers = {
             "count": count,
@@ -133,7 +138,10 @@ class Collector:
         sizes: Sizes,
         operands: tuple[Operand, Operand],
     ) -> int:
-        """Element-wise or row-wise work on `elements`; its place, -1 where no pair has it."""
+        """Element-wise or row-wise work on `elements`; its place, -1 where no pair has it.
+
+        count : (M,) times it runs.
+        """
         if not count.any():
             return -1
         width = self.format.activation
@@ -173,7 +181,10 @@ class Collector:
                 self.rows[r] = replace(self.rows[r], out="saved")
 
     def write(self, row: int, size: Array) -> None:
-        """A row writes `size` bytes more."""
+        """A row writes `size` bytes more.
+
+        size : (M,) bytes.
+        """
         self.numbers[row]["out_bytes"] = self.numbers[row]["out_bytes"] + size
 
     def graph(self) -> Graph:
@@ -181,14 +192,20 @@ class Collector:
         return Graph(self.operands)
 
     def table(self, name: str) -> Array:
-        """(R, M) values of one number."""
+        """(R, M) values of one number.
+
+        name : of the number.
+        """
         values = np.empty((len(self.rows), self.size))
         for i, numbers in enumerate(self.numbers):
             values[i] = numbers[name]
         return values
 
     def widths(self, name: str) -> Array:
-        """(R,) width of one operand [byte]."""
+        """(R,) width of one operand [byte].
+
+        name : a, b or out.
+        """
         return np.array([numbers[name] for numbers in self.numbers], dtype=float)
 
     def _stored(self, row: Row) -> Format | None:
@@ -212,7 +229,7 @@ class Collector:
             "none",
             "none",
             "none",
-            Part.UNPACKED,
+            RowPart.UNPACKED,
             row.cross,
             row.index,
             row.variant,

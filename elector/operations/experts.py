@@ -17,7 +17,7 @@ from elector.operations.collect import Shape
 from elector.operations.graph import Value, added
 from elector.operations.passes import activation_saves, biased
 from elector.operations.roles import Role
-from elector.operations.scope import Matrix, Product, Recipe, Saves, Scope, Subset, formula
+from elector.operations.scope import Matrix, Product, Saves, Scope, Subset, VectorRecipe, formula
 from elector.operations.step import Step
 
 Array = np.ndarray
@@ -56,16 +56,16 @@ def touched(models: Models, index: int, tokens: Array) -> Array:
     share = np.minimum(chosen / experts, 1.0)
     with np.errstate(divide="ignore"):
         none = np.exp(tokens * np.log1p(-share))
-    found = experts * (1.0 - none)
+    taken = experts * (1.0 - none)
     if exponent.any():
         skewed = chances(experts, chosen, exponent)
         with np.errstate(divide="ignore"):
             left = np.exp(tokens * np.log1p(-skewed))
         uneven = _sum(np.where(skewed > 0, 1.0 - left, 0.0))
-        found = np.where(exponent > 0, uneven, found)
+        taken = np.where(exponent > 0, uneven, taken)
     # One token takes exactly as many as it may, and no more experts work than tokens come.
-    found = np.where(tokens <= 1.0, chosen, found)
-    return np.minimum(np.maximum(found, chosen), np.minimum(experts, tokens * chosen))
+    taken = np.where(tokens <= 1.0, chosen, taken)
+    return np.minimum(np.maximum(taken, chosen), np.minimum(experts, tokens * chosen))
 
 
 def experts(step: Step, scope: Scope, index: int, x: Value) -> Value:
@@ -80,7 +80,7 @@ def experts(step: Step, scope: Scope, index: int, x: Value) -> Value:
     if narrow.any():
         source = step.linear(scope, x, Matrix(Role.EXPERT_DOWN, wide))
     y = _routed(step, scope, index, source.view(routed, wide))
-    combine = Recipe(
+    combine = VectorRecipe(
         Role.EXPERT_SUM,
         "elementwise",
         formula("gate", "residual"),
@@ -108,7 +108,7 @@ def _router(step: Step, scope: Scope, index: int, x: Value) -> Value:
     """Scores of the experts, and of the best what their results count."""
     logits = step.linear(scope, x, Matrix(Role.ROUTER, step.models.at("experts", index)))
     also, back = biased(step, step.models.template.router_bias, Subset.BODY)
-    recipe = Recipe(
+    recipe = VectorRecipe(
         Role.ROUTER_CHOICE,
         "softmax",
         formula("softmax", *also),
@@ -150,7 +150,7 @@ def _shared(step: Step, scope: Scope, x: Value, width: Array) -> Value:
     y = step.linear(scope, y, Matrix(Role.SHARED_OUT, hidden))
     if model.shared_gate:
         weight = step.linear(scope, x, Matrix(Role.SHARED_WEIGHT, np.ones_like(hidden)))
-        recipe = Recipe(
+        recipe = VectorRecipe(
             Role.SHARED_WEIGHT,
             "elementwise",
             formula("gate"),
@@ -161,12 +161,15 @@ def _shared(step: Step, scope: Scope, x: Value, width: Array) -> Value:
     return y
 
 
-def activation(step: Step, role: Role, with_bias: bool, gate: Value | None) -> Recipe:
-    """The function of a feed-forward, with its bias and its gate."""
+def activation(step: Step, role: Role, with_bias: bool, gate: Value | None) -> VectorRecipe:
+    """The function of a feed-forward, with its bias and its gate.
+
+    with_bias : whether the product before has one.
+    """
     name = step.models.template.activation
     also, back = biased(step, with_bias, Subset.BODY)
     gates = ("gate",) if gate is not None else ()
-    return Recipe(
+    return VectorRecipe(
         role,
         "activation",
         formula(name, *also, *gates),

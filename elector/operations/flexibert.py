@@ -19,9 +19,9 @@ import numpy as np
 
 from elector.describe.model import HEAD_TYPES
 from elector.operations.collect import Shape
-from elector.operations.graph import Parameter, Value, derived
+from elector.operations.graph import RoleWeights, Value, derived
 from elector.operations.roles import Role
-from elector.operations.scope import Product, Recipe, Saves, Scope, Subset, formula
+from elector.operations.scope import Product, Saves, Scope, Subset, VectorRecipe, formula
 from elector.operations.step import Step
 
 Array = np.ndarray
@@ -59,7 +59,7 @@ def head_mixing(step: Step, scope: Scope, index: int, heads: Heads, core: Core) 
     """The rows of every head type a layer has; `core` writes the scaled dot product."""
     types = dict(zip(HEAD_TYPES, step.models.head_types[index], strict=True))
     e, run = step.models.block["head_size"][index], scope.run
-    products, found = types["sdp"] + types["wma"], []
+    products, mixed = types["sdp"] + types["wma"], []
     if step.records(scope) and step.models.template.blocks[index].head_types:
         # Which heads there are is a number; what a row writes is the same for all models.
         step.saved.written += [heads.queries, heads.keys, heads.values]
@@ -72,18 +72,18 @@ def head_mixing(step: Step, scope: Scope, index: int, heads: Heads, core: Core) 
         inner, mine = some(products)
         if types["wma"].any():
             mine = _weighted(step, inner, mine, types["wma"], e)
-        found.append(core(step, scope, index, mine))
+        mixed.append(core(step, scope, index, mine))
     for variant, parts in (("dft", 2.0), ("dct", 1.0)):
         if types[variant].any():
             inner, mine = some(types[variant])
-            found.append(_transform(step, inner, mine, e, variant, parts))
+            mixed.append(_transform(step, inner, mine, e, variant, parts))
     for kernel in (5, 9, 13):
         if types[f"c{kernel}"].any():
             inner, mine = some(types[f"c{kernel}"])
-            found.append(_convolution(step, inner, mine, e, float(kernel)))
-    if len(found) == 1:
-        return found[0]
-    return derived(found, run.tokens, heads.number * e, scope.count)
+            mixed.append(_convolution(step, inner, mine, e, float(kernel)))
+    if len(mixed) == 1:
+        return mixed[0]
+    return derived(mixed, run.tokens, heads.number * e, scope.count)
 
 
 def _weighted(step: Step, scope: Scope, heads: Heads, number: Array, e: Array) -> Heads:
@@ -107,7 +107,7 @@ def _per_head(
 
 def relative_positions(
     step: Step, scope: Scope, heads: Heads, scores: Shape
-) -> tuple[Value, tuple[Parameter, Shape]]:
+) -> tuple[Value, tuple[RoleWeights, Shape]]:
     """Queries times the embedding of each distance, added to the scores.
 
     One (batch x heads, e) by (e, keys) product for each query (Shaw et al. 2018, arXiv
@@ -126,7 +126,7 @@ def relative_positions(
         summed=True,
     )
     y = step.product(scope, heads.queries, product)
-    return y, (Parameter(Role.RELATIVE_POSITIONS, scope.place, scope.cross), shape)
+    return y, (RoleWeights(Role.RELATIVE_POSITIONS, scope.place, scope.cross), shape)
 
 
 def _transform(
@@ -153,7 +153,7 @@ def _convolution(step: Step, scope: Scope, heads: Heads, e: Array, kernel: float
 
     x = _taps(step, scope, Role.DEPTHWISE, kernel, heads.keys, None)
     x = matrices(x, Role.POINTWISE, e)
-    times = Recipe(
+    times = VectorRecipe(
         Role.TIMES_QUERY,
         "elementwise",
         formula("gate"),
@@ -164,7 +164,7 @@ def _convolution(step: Step, scope: Scope, heads: Heads, e: Array, kernel: float
     )
     x = step.vector(scope, times, x, heads.queries)
     x = matrices(x, Role.KERNEL, np.full_like(e, kernel))
-    softmax = Recipe(
+    softmax = VectorRecipe(
         Role.KERNEL_SOFTMAX,
         "softmax",
         formula("softmax"),
@@ -184,7 +184,7 @@ def _taps(
 
     taps : what each element is multiplied with, where it is computed and no parameter.
     """
-    recipe = Recipe(
+    recipe = VectorRecipe(
         role,
         "elementwise",
         (2.0 * kernel, 0.0),

@@ -18,18 +18,19 @@ from elector.operations.attention import attention
 from elector.operations.collect import Sizes
 from elector.operations.experts import activation, experts
 from elector.operations.graph import Value, Way, added, either, sometimes
+from elector.operations.indexer import index_scores
 from elector.operations.latent import latent_attention
 from elector.operations.passes import biased, dropout, norm
-from elector.operations.roles import Place, Role, Section
+from elector.operations.roles import ModelSection, Place, Role
 from elector.operations.scans import scanned
-from elector.operations.scope import Matrix, Pass, Recipe, Scope, Subset, formula
+from elector.operations.scope import Matrix, Pass, Scope, Subset, VectorRecipe, formula
 from elector.operations.step import Step
 from elector.operations.tensors import place_of
 
 Array = np.ndarray
 
 
-def embedding(step: Step, run: Pass, section: Section, before: Value | None = None) -> Value:
+def embedding(step: Step, run: Pass, section: ModelSection, before: Value | None = None) -> Value:
     """Token, position and segment rows gathered and summed, or the patch projection.
 
     before : what a generated token comes from.
@@ -39,7 +40,7 @@ def embedding(step: Step, run: Pass, section: Section, before: Value | None = No
     scope = Scope(run, Place(section), run.times)
     patches = None
     d = np.full_like(hidden, float(model.embedding_size)) if model.embedding_size else hidden
-    if model.stem and section is Section.ENCODER_EMBEDDING:
+    if model.stem and section is ModelSection.ENCODER_EMBEDDING:
         return _stem(step, scope, hidden)
     if model.family == "vision":
         images = Value(run.batch * numbers["patches"], numbers["patch_inputs"], run.times)
@@ -49,7 +50,7 @@ def embedding(step: Step, run: Pass, section: Section, before: Value | None = No
     gathered = Value(run.tokens, d, run.times)
     if before is not None:
         gathered.reads(before)
-    recipe = Recipe(
+    recipe = VectorRecipe(
         Role.LOOKUP,
         "embedding",
         formula("embedding"),
@@ -99,6 +100,8 @@ def blocks(step: Step, run: Pass, indices: Iterable[int], x: Value, memory: Valu
     """The layers of some blocks one after another, and again where they are computed again.
 
     x : what the first of them reads. memory : the encoder's output, or None.
+
+    indices : of the blocks, in their order.
     """
     done: list[tuple[int, Layers]] = []
     for index in indices:
@@ -189,6 +192,8 @@ def mixed(step: Step, scope: Scope, index: int, x: Value, memory: Value | None) 
     """What mixes the tokens of a layer, without the norms around it."""
     mixer = step.models.template.blocks[index].mixer
     if mixer == "attention" or scope.cross:
+        if not scope.cross and step.models.at("index_heads", index).any():
+            index_scores(step, scope, index, x, x)
         return attention(step, scope, index, x, memory)
     if mixer == "latent":
         return latent_attention(step, scope, index, x)
@@ -258,9 +263,12 @@ def _fed(step: Step, scope: Scope, index: int, x: Value) -> Value:
 def residual(
     step: Step, scope: Scope, role: Role, y: Value, around: Value, with_bias: bool
 ) -> Value:
-    """The bias of the last product, if it has one, and what goes around the sublayer."""
+    """The bias of the last product, if it has one, and what goes around the sublayer.
+
+    with_bias : whether the product before has one.
+    """
     also, back = biased(step, with_bias, Subset.BODY)
-    recipe = Recipe(
+    recipe = VectorRecipe(
         role,
         "elementwise",
         formula("residual", *also),

@@ -20,7 +20,7 @@ Array = np.ndarray
 
 
 @dataclass(frozen=True)
-class Parameter:
+class RoleWeights:
     """The weights of one role in one part of the model, all layers together."""
 
     role: Role
@@ -127,37 +127,41 @@ class Value:
             self.sources.append((row, None, None))
 
     def takes(self, other: Value, times: Array | None = None, way: Way | None = None) -> None:
-        """It is another tensor, or holds it or a part of it."""
+        """It is another tensor, or holds it or a part of it.
+
+        times : (M,) how often; None for as often as it is there itself.
+        """
         self.sources.append((other, times, way))
 
     def reads(self, other: Value, times: Array | None = None, way: Way | None = None) -> None:
-        """It takes another tensor, whose gradient is then this one's."""
+        """It takes another tensor, whose gradient is then this one's.
+
+        times : (M,) how often; None for as often as it is there itself.
+        """
         self.takes(other, times, way)
         if self.needed:
             other.gradient.takes(self.gradient, times, way)
 
     def view(self, rows: Array, width: Array, count: Array | None = None) -> Value:
         """Some of it, in some of its runs."""
-        found = Value(
-            rows, width, self.count if count is None else count, self.needed, self.missing
-        )
-        found.reads(self)
-        return found
+        part = Value(rows, width, self.count if count is None else count, self.needed, self.missing)
+        part.reads(self)
+        return part
 
     def gathered(self, rows: Array) -> Value:
         """Some rows of it, which are copied where they stay."""
-        found = self.view(rows, self.width)
-        found.copied = True
-        return found
+        part = self.view(rows, self.width)
+        part.copied = True
+        return part
 
     def made(self) -> list[Source]:
         """The rows that make it."""
-        found: list[Source] = []
+        sources: list[Source] = []
         for item, times, way in self.sources:
             own = self.count if times is None else times
             ways = () if way is None else (way,)
             if isinstance(item, Value):
-                found += [
+                sources += [
                     Source(
                         s.row,
                         np.minimum(s.times, own),
@@ -167,8 +171,8 @@ class Value:
                     for s in item.made()
                 ]
             else:
-                found.append(Source(item, own, self.elements, ways))
-        return found
+                sources.append(Source(item, own, self.elements, ways))
+        return sources
 
     def origin(self) -> Value:
         """The tensor that it is, under whatever name."""
@@ -183,36 +187,42 @@ class Value:
         """The rows in whose results it lies."""
         if self.home is not None:
             return self.home.stored()
-        found: list[int] = []
+        rows: list[int] = []
         if self.copied:
-            return found
+            return rows
         for item, _, way in self.sources:
             if way is not Way.LAST:  # the row stands for the layers before, too
-                found += item.stored() if isinstance(item, Value) else [item]
-        return found
+                rows += item.stored() if isinstance(item, Value) else [item]
+        return rows
 
 
 def detached(value: Value) -> Value:
     """A tensor as something reads it that hands no gradient back."""
-    found = Value(value.rows, value.width, value.count)
-    found.takes(value)
-    return found
+    copy = Value(value.rows, value.width, value.count)
+    copy.takes(value)
+    return copy
 
 
 def sometimes(value: Value, there: Array) -> Value:
-    """A tensor in the pairs (M,) bool that have it."""
-    found = value.view(value.rows, value.width, value.count * there)
-    found.whole = [(value, there)]
-    return found
+    """A tensor in the pairs (M,) bool that have it.
+
+    there : (M,) bool.
+    """
+    part = value.view(value.rows, value.width, value.count * there)
+    part.whole = [(value, there)]
+    return part
 
 
 def derived(parts: Sequence[Value], rows: Array, width: Array, count: Array | None = None) -> Value:
-    """A tensor of the elements, or of the sum, of others; count : as often as the first of them."""
+    """A tensor of the elements, or of the sum, of others; count : as often as the first of them.
+
+    width : (M,) elements of a row.
+    """
     needed, missing = wanted(parts)
-    found = Value(rows, width, parts[0].count if count is None else count, needed, missing)
+    value = Value(rows, width, parts[0].count if count is None else count, needed, missing)
     for part in parts:
-        found.reads(part)
-    return found
+        value.reads(part)
+    return value
 
 
 def joined(parts: Sequence[Value]) -> Value:
@@ -220,19 +230,19 @@ def joined(parts: Sequence[Value]) -> Value:
     elements = parts[0].elements
     for part in parts[1:]:
         elements = elements + part.elements
-    found = Value(elements, np.ones(1), parts[0].count, *wanted(parts))
+    whole = Value(elements, np.ones(1), parts[0].count, *wanted(parts))
     for part in parts:
-        found.takes(part)
-    return found
+        whole.takes(part)
+    return whole
 
 
 def added(parts: Sequence[Value]) -> Value:
     """The sum of tensors of one shape."""
     if len(parts) == 1:
         return parts[0]
-    found = derived(parts, parts[0].rows, parts[0].width)
-    found.done = parts[0].done
-    return found
+    total = derived(parts, parts[0].rows, parts[0].width)
+    total.done = parts[0].done
+    return total
 
 
 def wanted(parts: Sequence[Value | None]) -> tuple[bool, Array | float]:
@@ -247,17 +257,20 @@ def wanted(parts: Sequence[Value | None]) -> tuple[bool, Array | float]:
 
 
 def either(this: Value, there: Array, other: Value, width: Array) -> Value:
-    """One tensor where it is there (M,) bool, elsewhere the other."""
-    found = Value(this.rows, width, other.count, *wanted((this, other)))
+    """One tensor where it is there (M,) bool, elsewhere the other.
+
+    width : (M,) elements of a row.
+    """
+    chosen = Value(this.rows, width, other.count, *wanted((this, other)))
     for value, where, way in ((this, there, Way.THERE), (other, ~there, Way.ELSE)):
         if where.any():
-            found.reads(value, other.count * where, way)
-            found.whole.append((value, where))
-    return found
+            chosen.reads(value, other.count * where, way)
+            chosen.whole.append((value, where))
+    return chosen
 
 
 #: What an operand of a row is: a tensor, parameters, or nothing that a row makes.
-Operand = Value | Parameter | None
+Operand = Value | RoleWeights | None
 
 
 class Graph:
@@ -274,24 +287,30 @@ class Graph:
         self._sources: dict[Value, tuple[Source, ...]] = {}
 
     def operand(self, row: int, name: str) -> Operand:
-        """The first (a) or second (b) operand of a row."""
+        """The first (a) or second (b) operand of a row.
+
+        name : a or b.
+        """
         return self._operands[row]["ab".index(name)]
 
     def sources(self, row: int, name: str) -> tuple[Source, ...]:
-        """The rows that make an operand; none for parameters and inputs of the step."""
+        """The rows that make an operand; none for parameters and inputs of the step.
+
+        name : a or b.
+        """
         operand = self.operand(row, name)
         return self.sources_of(operand) if isinstance(operand, Value) else ()
 
     def sources_of(self, value: Value) -> tuple[Source, ...]:
         """The rows that make a tensor, each once for every way it is taken."""
-        found = self._sources.get(value)
-        if found is None:
+        sources = self._sources.get(value)
+        if sources is None:
             seen: dict[tuple[int, tuple[Way, ...]], Source] = {}
             for s in value.made():
                 row = s.row if self._moved is None else int(self._moved[s.row])
                 seen.setdefault((row, s.ways), replace(s, row=row))
-            found = self._sources[value] = tuple(seen.values())
-        return found
+            sources = self._sources[value] = tuple(seen.values())
+        return sources
 
     def updates_matrix(self, row: int) -> bool:
         """Whether the tensor that a row of the optimizer updates is an operand of products."""
@@ -301,6 +320,8 @@ class Graph:
         """The graph of a table in which row r stands at places[r], others between.
 
         between : place of each new row, and the tensor that it carries.
+
+        places : (R,).
         """
         size = len(self._operands) + len(between)
         operands: list[tuple[Operand, Operand]] = [(None, None)] * size

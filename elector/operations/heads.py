@@ -6,8 +6,8 @@ import numpy as np
 
 from elector.operations.graph import Value
 from elector.operations.passes import activation_saves, bias, biased, norm
-from elector.operations.roles import Place, Role, Section
-from elector.operations.scope import Matrix, Pass, Recipe, Saves, Scope, Subset, formula
+from elector.operations.roles import ModelSection, Place, Role
+from elector.operations.scope import Matrix, Pass, Saves, Scope, Subset, VectorRecipe, formula
 from elector.operations.step import Step
 
 Array = np.ndarray
@@ -18,8 +18,8 @@ def head(step: Step, run: Pass, x: Value, *, last_only: bool) -> Value:
 
     last_only : the last token of a sequence is all that is asked for.
     """
-    model, numbers = step.models.template, step.models.numbers
-    scope, kind = Scope(run, Place(Section.HEAD), run.times), model.head
+    model = step.models.template
+    scope, kind = Scope(run, Place(ModelSection.HEAD), run.times), model.head
     tokens, d = run.batch if last_only else run.tokens, x.width
     x = x.view(x.rows, d, run.times)
     if model.closes:
@@ -31,28 +31,44 @@ def head(step: Step, run: Pass, x: Value, *, last_only: bool) -> Value:
         if kind == "pooler" or model.head_dense:
             x = _pooled(step, scope, x)
     if kind == "classifier":
-        with_bias = None if model.family == "decoder" else Role.CLASSIFIER_BIAS
-        return logits(
-            step, scope, x, Matrix(Role.CLASSIFIER, numbers["labels"], Subset.HEAD), with_bias
-        )
+        return _classes(step, scope, x)
     if kind in ("token-classifier", "token-detection"):
         return _by_token(step, scope, x.view(run.tokens, d))
     if kind == "question-answering":
         matrix = Matrix(Role.SPAN_HEAD, np.full_like(d, 2.0), Subset.HEAD)
         return logits(step, scope, x.view(run.tokens, d), matrix, Role.SPAN_HEAD_BIAS)
-    if kind in ("masked-lm", "causal-lm", "pre-training"):
-        # A tied head is the token embedding once more, and trains only where that does.
-        subset = Subset.BODY if model.tied_embeddings else Subset.HEAD
-        matrix = Matrix(Role.VOCABULARY_HEAD, numbers["vocabulary"], subset)
-        with_bias = Role.VOCABULARY_HEAD_BIAS if model.vocabulary_bias else None
-        if kind == "causal-lm":
-            return logits(step, scope, _narrowed(step, scope, x.view(tokens, d)), matrix, with_bias)
-        if step.training:  # only the masked positions have a loss (Devlin et al. 2018)
-            x = x.gathered(run.batch * step.workload.predictions)
-        if model.head_transform:
-            x = _transformed(step, scope, x)
-        return logits(step, scope, x, matrix, with_bias)
+    if kind == "causal-lm":
+        return _vocabulary(step, scope, _narrowed(step, scope, x.view(tokens, d)))
+    if kind in ("masked-lm", "pre-training"):
+        return _masked(step, scope, x)
     return x
+
+
+def _masked(step: Step, scope: Scope, x: Value) -> Value:
+    """A score for every word at the masked positions; at all of them in inference."""
+    if step.training:  # only the masked positions have a loss (Devlin et al. 2018)
+        x = x.gathered(scope.run.batch * step.workload.predictions)
+    if step.models.template.head_transform:
+        x = _transformed(step, scope, x)
+    return _vocabulary(step, scope, x)
+
+
+def _classes(step: Step, scope: Scope, x: Value) -> Value:
+    """A score for every class; the classes of decoders have no bias."""
+    matrix = Matrix(Role.CLASSIFIER, step.models.numbers["labels"], Subset.HEAD)
+    decoder = step.models.template.family == "decoder"
+    return logits(step, scope, x, matrix, None if decoder else Role.CLASSIFIER_BIAS)
+
+
+def _vocabulary(step: Step, scope: Scope, x: Value) -> Value:
+    """A score for every word of the vocabulary."""
+    model = step.models.template
+    # A tied head is the token embedding once more, and trains only where that does.
+    subset = Subset.BODY if model.tied_embeddings else Subset.HEAD
+    matrix = Matrix(Role.VOCABULARY_HEAD, step.models.numbers["vocabulary"], subset)
+    return logits(
+        step, scope, x, matrix, Role.VOCABULARY_HEAD_BIAS if model.vocabulary_bias else None
+    )
 
 
 def _narrowed(step: Step, scope: Scope, x: Value) -> Value:
@@ -77,7 +93,7 @@ def _by_token(step: Step, scope: Scope, x: Value) -> Value:
         x = step.linear(scope, x, Matrix(Role.TOKEN_DENSE, x.width, Subset.HEAD))
         also, back = biased(step, True, Subset.HEAD)
         name = model.activation
-        recipe = Recipe(
+        recipe = VectorRecipe(
             Role.TOKEN_ACTIVATION,
             "activation",
             formula(name, *also),
@@ -96,7 +112,7 @@ def _pooled(step: Step, scope: Scope, x: Value) -> Value:
     """The dense layer on the first tokens."""
     x = step.linear(scope, x, Matrix(Role.POOLER, x.width, Subset.HEAD))
     also, back = biased(step, True, Subset.HEAD)
-    recipe = Recipe(
+    recipe = VectorRecipe(
         Role.POOLER_ACTIVATION,
         "activation",
         formula("tanh", *also),
@@ -115,7 +131,7 @@ def _transformed(step: Step, scope: Scope, x: Value) -> Value:
     width = np.full_like(x.width, float(own)) if own else x.width
     x = step.linear(scope, x, Matrix(Role.MASKED_LM_TRANSFORM, width, Subset.HEAD))
     also, back = biased(step, model.transform_bias, Subset.HEAD)
-    recipe = Recipe(
+    recipe = VectorRecipe(
         Role.MASKED_LM_ACTIVATION,
         "activation",
         formula(activation, *also),
@@ -134,6 +150,8 @@ def logits(step: Step, scope: Scope, x: Value, matrix: Matrix, with_bias: Role |
     if with_bias is not None:
         y = step.vector(scope, bias(step, with_bias, Subset.HEAD), y)
     if step.training:
-        recipe = Recipe(Role.LOSS, "loss", formula("loss"), formula("loss_backward"), Saves.OUTPUT)
+        recipe = VectorRecipe(
+            Role.LOSS, "loss", formula("loss"), formula("loss_backward"), Saves.OUTPUT
+        )
         step.vector(scope, recipe, y)
     return y

@@ -5,9 +5,6 @@ that rank -> heads x (nope + value). The cache holds rank + rope numbers a token
 training, expand keys and values; a generated token does not: the up-projections move into its
 queries (scores over rank + rope, whatever the heads) and behind its context (over rank).
 DeepSeek-V2, section 2.1 and appendix C (arXiv 2405.04434).
-
-An indexer (DeepSeek-V3.2, arXiv 2512.02556, section 2.1): every query scores all keys in a few
-narrow heads, sums relu(scores) by weights, and attention runs over the best of them.
 """
 
 from __future__ import annotations
@@ -22,11 +19,12 @@ from elector.operations.attention import (
 )
 from elector.operations.collect import Shape
 from elector.operations.flexibert import Heads
-from elector.operations.graph import Value, derived, detached
-from elector.operations.passes import norm, norm_of
+from elector.operations.graph import Value, derived
+from elector.operations.indexer import index_scores
+from elector.operations.pairs import low_rank
+from elector.operations.passes import bias, norm, norm_of
 from elector.operations.roles import Role
-from elector.operations.rows import Row
-from elector.operations.scope import Matrix, Product, Recipe, Scope, Subset, formula
+from elector.operations.scope import Matrix, Product, Scope
 from elector.operations.step import Step
 
 Array = np.ndarray
@@ -38,7 +36,7 @@ def latent_attention(step: Step, scope: Scope, index: int, x: Value) -> Value:
     nope, rope, value = (at(f"{n}_head_size", index) for n in ("nope", "rope", "value"))
     rank = at("kv_lora_rank", index)
     low, q = _queries(step, scope, index, x, heads * (nope + rope))
-    both = step.linear(scope, x, Matrix(Role.KEY_VALUE_DOWN, rank + rope))
+    both = _biased(step, scope, step.linear(scope, x, Matrix(Role.KEY_VALUE_DOWN, rank + rope)))
     shared = step.vector(scope, norm_of(step, Role.KEY_VALUE_DOWN_NORM), both.view(both.rows, rank))
     turned = step.vectors(
         scope, rotary(), [q.view(q.rows, heads * rope), both.view(both.rows, rope)]
@@ -50,6 +48,7 @@ def latent_attention(step: Step, scope: Scope, index: int, x: Value) -> Value:
         context = _absorbed(step, scope, index, (q, shared, turned[1]))
     else:
         pair = step.linear(scope, shared, Matrix(Role.KEY_VALUE_UP, heads * (nope + value)))
+        pair = low_rank(step, scope, shared, pair, Role.KEY_VALUE_UP)
         own = pair.view(pair.rows, heads * nope)
         k = derived([own, turned[1]], pair.rows, heads * (nope + rope))
         k.home = pair
@@ -62,9 +61,18 @@ def _queries(step: Step, scope: Scope, index: int, x: Value, width: Array) -> tu
     """What the indexer reads, and the queries: from a rank of their own where there is one."""
     rank, low = step.models.at("q_lora_rank", index), x
     if rank.any():
-        low = step.linear(scope, x, Matrix(Role.QUERY_DOWN, rank))
+        low = _biased(step, scope, step.linear(scope, x, Matrix(Role.QUERY_DOWN, rank)))
         low = norm(step, scope, Role.QUERY_DOWN_NORM, low)
-    return low, step.linear(scope, low, Matrix(Role.QUERY, width))
+    q = step.linear(scope, low, Matrix(Role.QUERY, width))
+    return low, low_rank(step, scope, low, q, Role.QUERY)
+
+
+def _biased(step: Step, scope: Scope, y: Value) -> Value:
+    """The bias of a projection to a rank; projections from ranks have none."""
+    if not step.models.template.attention_bias:
+        return y
+    (y,) = step.vectors(scope, bias(step, Role.PROJECTION_BIAS), [y])
+    return y
 
 
 def _absorbed(step: Step, scope: Scope, index: int, parts: tuple[Value, Value, Value]) -> Value:
@@ -87,8 +95,8 @@ def _absorbed(step: Step, scope: Scope, index: int, parts: tuple[Value, Value, V
     asked = derived([wide, q], tokens, heads * (rank + rope))
     stored, key = appended(step, scope, [shared, turned])
     keys = derived([stored, key], tokens, rank + rope)
-    found = Heads(asked, keys, stored, heads, scope.count, shared=True)
-    context = attended(step, scope, index, found, rank)
+    absorbed = Heads(asked, keys, stored, heads, scope.count, shared=True)
+    context = attended(step, scope, index, absorbed, rank)
     out = Product(
         Role.ABSORBED_VALUE,
         Shape(heads, tokens, rank, value),
@@ -98,36 +106,3 @@ def _absorbed(step: Step, scope: Scope, index: int, parts: tuple[Value, Value, V
         of=up,
     )
     return step.product(inner, context, out)
-
-
-def index_scores(step: Step, scope: Scope, index: int, x: Value, low: Value) -> None:
-    """The indexer of a layer: projections, scores of all keys, and the choice of the best.
-
-    It is trained apart (section 2.1.1 of the report), so that a step of the model leaves no
-    gradients of it. low : the rank of the queries, which its queries read.
-    """
-    heads, e = (step.models.at(n, index) for n in ("index_heads", "index_head_size"))
-    run, constant = scope.run, Subset.CONSTANT
-    x = detached(x)
-    q = step.linear(scope, detached(low), Matrix(Role.INDEX_QUERY, heads * e, constant))
-    k = step.linear(scope, x, Matrix(Role.INDEX_KEY, e, constant))
-    k = norm(step, scope, Role.INDEX_KEY_NORM, k, constant)
-    step.linear(scope, x, Matrix(Role.INDEX_WEIGHTS, heads, constant))
-    queries, grows = heads * run.queries, "n" if run.decoding else ""
-    if run.decoding:
-        (k,) = appended(step, scope, [k])
-    row = Row(
-        Role.INDEX_SCORES,
-        scope.place,
-        scope.phase,
-        "attention",
-        True,
-        b="cache" if run.decoding else "activation",
-        in_attention=True,
-        grows=grows,
-    )
-    shape = Shape(run.batch, queries, e, run.keys, 1.0, run.span if grows else 0.0)
-    scores = Value(run.batch * queries, run.keys, scope.count)
-    scores.made_by(step.out.matmul(row, scope.count, shape, (q, k)))
-    choice = Recipe(Role.INDEX_CHOICE, "elementwise", formula("relu", "gate", "residual"))
-    step.vector(scope.inside(scope.count), choice, scores)

@@ -16,8 +16,8 @@ from elector.describe.model import Model, Models
 from elector.describe.sizes import Size
 from elector.describe.workload import Workload
 from elector.operations.collect import Shape, Sizes
-from elector.operations.graph import Operand, Parameter, Value
-from elector.operations.roles import Place, Role, Section
+from elector.operations.graph import Operand, RoleWeights, Value
+from elector.operations.roles import ModelSection, Place, Role
 from elector.operations.rows import PARAMETERS, Row
 from elector.operations.scope import Pass, Scope, Subset, formula
 from elector.operations.step import Step
@@ -55,7 +55,7 @@ def emit(step: Step, listing: Listing, times: Array) -> None:
     numbers = _Numbers(listing, step.workload, one)
     before: Value | None = None
     for index, entry in enumerate(listing.entries):
-        place = Place(Section.LIST, variant=entry.layer)
+        place = Place(ModelSection.LIST, variant=entry.layer)
         scope = Scope(run, place, numbers.at(entry.count, index, "count") * times)
         if entry.matmul:
             before = _product(step, scope, entry, numbers.shape(entry, index), before)
@@ -71,7 +71,7 @@ def weights(models: Models, listing: Listing) -> list[tuple[str, str, Array, Arr
     one = np.ones(models.size)
     own = {name: np.array(float(value)) for name, value in listing.symbols}
     own |= {name: np.ones(()) for name in WORKLOAD}
-    found, held = [], 0.0 * one
+    tensors, held = [], 0.0 * one
     for index, entry in enumerate(listing.entries):
         if not (entry.matmul and entry.b == "weight"):
             continue
@@ -82,7 +82,7 @@ def weights(models: Models, listing: Listing) -> list[tuple[str, str, Array, Arr
         elements = one * (batch * k * n / sharing)
         count = one * entry.count.at(own)
         held = held + elements * count
-        found.append((entry.layer, entry.name, elements, count))
+        tensors.append((entry.layer, entry.name, elements, count))
     if listing.parameters is not None:
         rest = listing.parameters - held
         if (rest < 0).any():
@@ -92,8 +92,8 @@ def weights(models: Models, listing: Listing) -> list[tuple[str, str, Array, Arr
                 value=listing.parameters,
                 hint="b: reuse says that a product reads weights that an earlier one reads",
             )
-        found.append(("parameters", "other parameters", rest, one))
-    return found
+        tensors.append(("parameters", "other parameters", rest, one))
+    return tensors
 
 
 def require_inference(listing: Listing, workload: Workload) -> None:
@@ -183,7 +183,7 @@ def _product(step: Step, scope: Scope, entry: Listed, shape: Shape, before: Valu
     y = Value(shape.batch * shape.m, shape.n, scope.count, training)
     if before is not None and entry.a == "activation":
         x.reads(before)
-    weight = Parameter(Role.PRODUCT, scope.place)
+    weight = RoleWeights(Role.PRODUCT, scope.place)
     second: Operand = weight if entry.b in PARAMETERS else _second(entry, shape, before)
     y.made_by(step.out.matmul(row, scope.count, shape, (x, second)))
     held = shape.k * shape.n * shape.share if entry.b not in PARAMETERS else 0.0
@@ -210,9 +210,30 @@ def _second(entry: Listed, shape: Shape, before: Value | None) -> Value | None:
     """The second operand of a product of activations, which the operation before handed over."""
     if before is None or entry.b != "activation":
         return None
-    found = Value(shape.batch * shape.k * shape.share, shape.n, before.count)
-    found.reads(before)
-    return found
+    operand = Value(shape.batch * shape.k * shape.share, shape.n, before.count)
+    operand.reads(before)
+    return operand
+
+
+def _vector_row(scope: Scope, entry: Listed, two: bool) -> Row:
+    """The row of an entry of vector work; `two` where it has a second operand."""
+    kind = _KINDS.get(entry.function, "elementwise")
+    simple, special = formula(entry.function)
+    second = entry.b if entry.b != "none" else "activation"
+    return Row(
+        Role.PRODUCT,
+        scope.place,
+        "forward",
+        kind,
+        False,
+        a=entry.a,
+        b=second if two else "none",
+        out=entry.out,
+        variant=entry.name,
+        streamed=kind in _STREAMED,
+        simple=simple,
+        special=special,
+    )
 
 
 def _vector(
@@ -225,23 +246,7 @@ def _vector(
     """One entry of vector work; what it hands over."""
     elements, width = sizes["elements"], step.workload.format.activation
     assert elements is not None
-    kind = _KINDS.get(entry.function, "elementwise")
-    simple, special = formula(entry.function)
-    second = sizes["second"]
-    row = Row(
-        Role.PRODUCT,
-        scope.place,
-        "forward",
-        kind,
-        False,
-        a=entry.a,
-        b="none" if second is None else entry.b if entry.b != "none" else "activation",
-        out=entry.out,
-        variant=entry.name,
-        streamed=kind in _STREAMED,
-        simple=simple,
-        special=special,
-    )
+    row = _vector_row(scope, entry, two=sizes["second"] is not None)
     x = Value(elements, np.ones_like(elements), scope.count)
     if before is not None and entry.a == "activation":
         x.reads(before)
@@ -249,7 +254,7 @@ def _vector(
         name: None if values is None else values * width
         for name, values in (
             ("reads", sizes["reads"]),
-            ("extra", second),
+            ("extra", sizes["second"]),
             ("writes", sizes["writes"]),
         )
     }

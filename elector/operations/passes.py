@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from elector.operations.graph import Value
 from elector.operations.roles import Role
-from elector.operations.scope import Recipe, Saves, Scope, Subset, formula
+from elector.operations.scope import Saves, Scope, Subset, VectorRecipe, formula
 from elector.operations.step import Step
 
 
@@ -13,12 +13,12 @@ def norm(step: Step, scope: Scope, role: Role, x: Value, subset: Subset = Subset
     return step.vector(scope, norm_of(step, role, subset), x)
 
 
-def norm_of(step: Step, role: Role, subset: Subset = Subset.BODY) -> Recipe:
+def norm_of(step: Step, role: Role, subset: Subset = Subset.BODY) -> VectorRecipe:
     """The norm of a model, which is a root-mean-square norm or one of the layer norms."""
     kind = step.models.template.norm
     operation = "rms_norm" if kind == "rms" else "layer_norm"
     trained = None if kind == "layer-plain" else subset
-    return Recipe(
+    return VectorRecipe(
         role,
         "norm",
         formula(operation),
@@ -33,7 +33,7 @@ def dropout(step: Step, scope: Scope, role: Role, x: Value) -> Value:
 
     Where nothing of the scope is saved, its random numbers are drawn again.
     """
-    recipe = Recipe(
+    recipe = VectorRecipe(
         role,
         "elementwise",
         formula("dropout"),
@@ -44,10 +44,10 @@ def dropout(step: Step, scope: Scope, role: Role, x: Value) -> Value:
     return step.vector(scope, recipe, x)
 
 
-def bias(step: Step, role: Role, subset: Subset = Subset.BODY) -> Recipe:
+def bias(step: Step, role: Role, subset: Subset = Subset.BODY) -> VectorRecipe:
     """A bias added to rows; its gradient sums them, and passes on as it is."""
     back = formula("bias_backward") if step.trains(subset) else None
-    return Recipe(
+    return VectorRecipe(
         role,
         "elementwise",
         formula("bias"),
@@ -64,7 +64,10 @@ def activation_saves(activation: str) -> Saves:
 
 
 def biased(step: Step, there: bool, subset: Subset) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Formulas of a bias that is added in the same pass, forward and backward."""
+    """Formulas of a bias that is added in the same pass, forward and backward.
+
+    there : whether there is one.
+    """
     if not there:
         return (), ()
     return ("bias",), ("bias_backward",) if step.trains(subset) else ()

@@ -1,6 +1,6 @@
 """What an operation does and where it stands: enumerations, and the words users write for them.
 
-Code decides by `Role`, `Part` and `Place`, never by a text. Files of users (assignments,
+Code decides by `Role`, `RowPart` and `Place`, never by a text. Files of users (assignments,
 sparsity tables) name operations and layers by the words of this module; `word` and `layer_word`
 are the only translation, and what a report shows (elector.operations.names) is another matter.
 """
@@ -48,9 +48,16 @@ class Role(Enum):
     QUERY_LOW_RANK_B = "query low-rank B"
     VALUE_LOW_RANK_A = "value low-rank A"
     VALUE_LOW_RANK_B = "value low-rank B"
+    KEY_VALUE_UP_LOW_RANK_A = "key, value up low-rank A"
+    KEY_VALUE_UP_LOW_RANK_B = "key, value up low-rank B"
+    STATE_IN_LOW_RANK_A = "state in low-rank A"
+    STATE_IN_LOW_RANK_B = "state in low-rank B"
+    STATE_OUT_LOW_RANK_A = "state out low-rank A"
+    STATE_OUT_LOW_RANK_B = "state out low-rank B"
     CACHE_APPEND = "cache append"
     INDEX_QUERY = "index query"
     INDEX_KEY = "index key"
+    INDEX_QUERY_NORM = "index query norm"
     INDEX_KEY_NORM = "index key norm"
     INDEX_WEIGHTS = "index weights"
     INDEX_SCORES = "index scores"
@@ -151,7 +158,7 @@ class Role(Enum):
     TRANSFER = "transfer"
 
 
-class Part(Enum):
+class RowPart(Enum):
     """What of a role a row computes; the value is put behind its word."""
 
     FORWARD = ""
@@ -174,6 +181,12 @@ NEVER_PACKED = frozenset(
         Role.QUERY_LOW_RANK_B,
         Role.VALUE_LOW_RANK_A,
         Role.VALUE_LOW_RANK_B,
+        Role.KEY_VALUE_UP_LOW_RANK_A,
+        Role.KEY_VALUE_UP_LOW_RANK_B,
+        Role.STATE_IN_LOW_RANK_A,
+        Role.STATE_IN_LOW_RANK_B,
+        Role.STATE_OUT_LOW_RANK_A,
+        Role.STATE_OUT_LOW_RANK_B,
     }
 )
 #: Parts of layers whose matrices some files leave as they are (elector.describe.quantization).
@@ -197,7 +210,7 @@ PARTS = {
     "shared experts": frozenset({Role.SHARED_IN, Role.SHARED_GATE, Role.SHARED_OUT}),
 }
 #: Parameters are updated all stacks of a block together.
-UPDATES = (Part.UPDATE, Part.BIAS_UPDATE)
+UPDATES = (RowPart.UPDATE, RowPart.BIAS_UPDATE)
 #: Element-wise work by what it is for.
 BIASES = frozenset(
     {
@@ -222,7 +235,7 @@ RESIDUALS = frozenset({Role.ATTENTION_RESIDUAL, Role.FEED_FORWARD_RESIDUAL})
 ROUTED = frozenset({Role.EXPERT_IN, Role.EXPERT_GATE, Role.EXPERT_OUT})
 
 
-class Section(Enum):
+class ModelSection(Enum):
     """A part of the model; the value is its word, {index} counts from 1."""
 
     EMBEDDING = "embedding"
@@ -237,9 +250,13 @@ class Section(Enum):
     LIST = "{variant}"
 
 
-EMBEDDINGS = frozenset({Section.EMBEDDING, Section.ENCODER_EMBEDDING, Section.DECODER_EMBEDDING})
+EMBEDDINGS = frozenset(
+    {ModelSection.EMBEDDING, ModelSection.ENCODER_EMBEDDING, ModelSection.DECODER_EMBEDDING}
+)
 #: Sections of layers that repeat.
-STACKS = frozenset({Section.LAYERS, Section.LAYER, Section.ENCODER, Section.DECODER})
+STACKS = frozenset(
+    {ModelSection.LAYERS, ModelSection.LAYER, ModelSection.ENCODER, ModelSection.DECODER}
+)
 
 
 @dataclass(frozen=True)
@@ -249,14 +266,14 @@ class Place:
     index : block of layers, from 0. variant : name of an entry of a list of products.
     """
 
-    section: Section
+    section: ModelSection
     index: int = 0
     variant: str = ""
 
     @property
     def packs(self) -> bool:
         """Whether its matrices may be stored in a format of their own: those of layers."""
-        return self.in_layers or self.section is Section.LIST
+        return self.in_layers or self.section is ModelSection.LIST
 
     @property
     def in_layers(self) -> bool:
@@ -267,7 +284,7 @@ class Place:
 @functools.lru_cache(maxsize=4096)
 def word(
     role: Role,
-    part: Part = Part.FORWARD,
+    part: RowPart = RowPart.FORWARD,
     cross: bool = False,
     index: int = 0,
     variant: str = "",
@@ -285,7 +302,7 @@ def word(
 
 
 @functools.lru_cache(maxsize=4096)
-def layer_word(place: Place, part: Part = Part.FORWARD) -> str:
+def layer_word(place: Place, part: RowPart = RowPart.FORWARD) -> str:
     """The word of a layer in users' files; parameters are updated block by block."""
     if place.in_layers and part in UPDATES:
         return f"block {place.index + 1}"
@@ -324,8 +341,14 @@ MOST_BLOCKS = 256
 @functools.cache
 def layer_words() -> frozenset[str]:
     """Every word a layer of a described model may have."""
-    counted = {layer_word(Place(Section.LAYER, i), p) for i in range(MOST_BLOCKS) for p in Part}
-    fixed = {layer_word(Place(s)) for s in Section if s not in (Section.LAYER, Section.LIST)}
+    counted = {
+        layer_word(Place(ModelSection.LAYER, i), p) for i in range(MOST_BLOCKS) for p in RowPart
+    }
+    fixed = {
+        layer_word(Place(s))
+        for s in ModelSection
+        if s not in (ModelSection.LAYER, ModelSection.LIST)
+    }
     return frozenset(counted | fixed)
 
 
@@ -342,6 +365,6 @@ def _words() -> Iterator[str]:
         stacks: Iterable[int] = range(MOST_STACKS + 1) if "{index}" in role.value else (0,)
         for index in stacks:
             for variant in VARIANTS.get(role, ("",)):
-                for part in Part:
+                for part in RowPart:
                     for cross in (False, True):
                         yield word(role, part, cross, index, variant)

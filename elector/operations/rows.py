@@ -15,7 +15,7 @@ from elector.describe.numbers import Precision
 from elector.describe.workload import Workload
 from elector.operations import names
 from elector.operations.graph import Graph
-from elector.operations.roles import Part, Place, Role, layer_word, word
+from elector.operations.roles import Place, Role, RowPart, layer_word, word
 
 #: Where an operand comes from, and with it when it is already on the chip:
 #: activation  handed over by the operation before: stays if it is small enough
@@ -62,7 +62,7 @@ class Row:
     a: str = "activation"
     b: str = "none"
     out: str = "activation"
-    part: Part = Part.FORWARD
+    part: RowPart = RowPart.FORWARD
     cross: bool = False
     index: int = 0
     variant: str = ""
@@ -174,7 +174,10 @@ class Operations:
     fold: Fold | None = None
 
     def whole(self, values: np.ndarray) -> np.ndarray:
-        """(M,) sums over the columns of a pair."""
+        """(M,) sums over the columns of a pair.
+
+        values : one number for each column.
+        """
         return values if self.fold is None else self.fold.spread(self.fold.sum(values))
 
     def whole_sides(self) -> tuple[np.ndarray, np.ndarray]:
@@ -215,6 +218,8 @@ def stored_share(density: np.ndarray, width: np.ndarray | float) -> np.ndarray:
 
     An element takes its bits where it is not zero and one bit of the mask always (Tuli and Jha
     2023, arXiv 2302.14705); where that is no smaller it is stored dense, without a mask.
+
+    density : share of elements that are not zero.
     """
     return np.asarray(np.minimum(density + 1.0 / (8.0 * width), 1.0))
 

@@ -55,7 +55,10 @@ class Saved:
     written: list[Value] = field(default_factory=list)
 
     def keep(self, value: Value, count: Array, layer: int | None) -> None:
-        """A tensor stays, `count` (M,) times; once more asked for, the more counts."""
+        """A tensor stays, `count` (M,) times; once more asked for, the more counts.
+
+        layer : number of the layer, None where the tensor belongs to none.
+        """
         if value.whole:
             for other, there in value.whole:
                 self.keep(other, count * there, layer)
@@ -64,7 +67,10 @@ class Saved:
         value.kept = count if value.kept is None else np.maximum(value.kept, count)
 
     def mask(self, value: Value, count: Array, layer: int | None) -> None:
-        """The mask that made a tensor stays."""
+        """The mask that made a tensor stays.
+
+        count : (M,) times. layer : number of the layer, None where the tensor belongs to none.
+        """
         self.masks.append(_Mask(value, count, layer))
 
     def settle(self, out: Collector) -> None:
@@ -86,17 +92,17 @@ class Saved:
         What a product makes then goes from one unit to the next: to the bias, dropout or
         residual that runs behind it.
         """
-        found = np.zeros(len(out.rows), dtype=bool)
+        written = np.zeros(len(out.rows), dtype=bool)
         if not self.values:
-            return found
+            return written
         readers: dict[int, set[int]] = {}
         for reader, operands in enumerate(out.operands):
             for value in operands:
                 for row in value.stored() if isinstance(value, Value) else ():
                     readers.setdefault(row, set()).add(reader)
-        for row in range(len(found)):
-            found[row] = out.rows[row].matmul and _written_behind(out.rows, readers, row)
-        return found
+        for row in range(len(written)):
+            written[row] = out.rows[row].matmul and _written_behind(out.rows, readers, row)
+        return written
 
     def largest(self, size: int) -> Array:
         """(M,) elements of the largest tensor."""
@@ -109,6 +115,8 @@ class Saved:
         """(M,) bytes at once: those of one micro-batch, whose tensors go before the next comes.
 
         width : bytes of an element.
+
+        micro_batches : (M,) into which a batch is cut.
         """
         always = np.zeros(1)
         again: dict[int, Array] = {}

@@ -19,10 +19,11 @@ import numpy as np
 from elector.describe.model import Models
 from elector.operations.collect import Shape, Sizes
 from elector.operations.graph import Value, added, derived
+from elector.operations.pairs import low_rank
 from elector.operations.passes import norm
 from elector.operations.roles import Role
 from elector.operations.rows import Row
-from elector.operations.scope import Matrix, Recipe, Saves, Scope, Subset, formula
+from elector.operations.scope import Matrix, Saves, Scope, Subset, VectorRecipe, formula
 from elector.operations.step import Step
 from elector.operations.tape import AttentionNode
 
@@ -30,7 +31,7 @@ Array = np.ndarray
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class State:
+class ScanSizes:
     """Sizes of a block's scan, all (M,).
 
     inner : channels of values. keys : width of one key (state size), of `groups` of them.
@@ -52,7 +53,7 @@ class State:
         return self.heads * self.head * self.keys
 
 
-def state_of(models: Models, index: int) -> State:
+def state_of(models: Models, index: int) -> ScanSizes:
     """Sizes of the scan of a block."""
     at, mixer = models.at, models.template.blocks[index].mixer
     heads, head = at("state_heads", index), at("state_head_size", index)
@@ -60,26 +61,27 @@ def state_of(models: Models, index: int) -> State:
     inner = heads * head
     both = 2.0 * groups * keys
     if mixer == "mamba2":
-        return State(inner, keys, groups, heads, head, inner + both, 2.0 * inner + both + heads)
+        return ScanSizes(inner, keys, groups, heads, head, inner + both, 2.0 * inner + both + heads)
     if mixer == "delta":
         wide = 2.0 * inner + both + 2.0 * heads
-        return State(inner, keys, groups, heads, head, inner + both, wide)
+        return ScanSizes(inner, keys, groups, heads, head, inner + both, wide)
     if mixer == "mamba":  # every channel is a head of its own
-        return State(inner, keys, groups, heads, head, inner, 2.0 * inner)
+        return ScanSizes(inner, keys, groups, heads, head, inner, 2.0 * inner)
     hidden = models.block["hidden"][index]
     none = np.zeros_like(hidden)
-    return State(hidden, none, none, none, none, hidden, 3.0 * hidden)
+    return ScanSizes(hidden, none, none, none, none, hidden, 3.0 * hidden)
 
 
 def scanned(step: Step, scope: Scope, index: int, x: Value) -> Value:
     """A whole layer of that kind, without the norm before it."""
     s, block = state_of(step.models, index), step.models.template.blocks[index]
     both = step.linear(scope, x, Matrix(Role.STATE_IN, s.projected))
+    both = low_rank(step, scope, x, both, Role.STATE_IN)
     y = both.view(both.rows, s.convolved)
     y = step.vector(scope, _taps(block.kernel, block.mixer), y)
     if block.mixer == "convolution":
         y = _gated(step, scope, y, both)
-        return step.linear(scope, y, Matrix(Role.STATE_OUT, step.models.block["hidden"][index]))
+        return _out(step, scope, index, y)
     if block.mixer == "mamba":
         y = _by_element(step, scope, index, s, y)
     elif scope.run.decoding:
@@ -89,13 +91,19 @@ def scanned(step: Step, scope: Scope, index: int, x: Value) -> Value:
     y = _gated(step, scope, y.view(x.rows, s.inner), both)
     if block.mixer != "mamba":
         y = norm(step, scope, Role.STATE_NORM, y)
-    return step.linear(scope, y, Matrix(Role.STATE_OUT, step.models.block["hidden"][index]))
+    return _out(step, scope, index, y)
 
 
-def _taps(kernel: int, mixer: str) -> Recipe:
+def _out(step: Step, scope: Scope, index: int, y: Value) -> Value:
+    """The projection back to the hidden width."""
+    projected = step.linear(scope, y, Matrix(Role.STATE_OUT, step.models.block["hidden"][index]))
+    return low_rank(step, scope, y, projected, Role.STATE_OUT)
+
+
+def _taps(kernel: int, mixer: str) -> VectorRecipe:
     """Depthwise convolution along the tokens, and its activation."""
     simple, special = (0.0, 0.0) if mixer == "convolution" else formula("silu")
-    return Recipe(
+    return VectorRecipe(
         Role.STATE_CONVOLUTION,
         "elementwise",
         (2.0 * kernel + simple, special),
@@ -108,7 +116,7 @@ def _taps(kernel: int, mixer: str) -> Recipe:
 
 def _gated(step: Step, scope: Scope, y: Value, both: Value) -> Value:
     """The result times a gate that the in-projection made, too."""
-    recipe = Recipe(
+    recipe = VectorRecipe(
         Role.STATE_OUTPUT,
         "elementwise",
         formula("gate", "silu"),
@@ -124,26 +132,26 @@ def _gated(step: Step, scope: Scope, y: Value, both: Value) -> Value:
 _STEP = (5.0, 1.0)
 
 
-def _by_element(step: Step, scope: Scope, index: int, s: State, y: Value) -> Value:
+def _by_element(step: Step, scope: Scope, index: int, s: ScanSizes, y: Value) -> Value:
     """A scan on the vector unit: what it needs of each token, and the states one by one."""
     # Of each token the step size (low rank), the input's and the output's weights of the state.
     rank = step.models.at("state_groups", index)
     small = step.linear(scope, y, Matrix(Role.STATE_PARAMETERS, rank + 2.0 * s.keys))
     delta = step.linear(scope, small.view(small.rows, rank), Matrix(Role.STATE_STEP, s.inner))
     state = derived([y, delta], y.rows, s.inner * s.keys)
-    found = _state(step, scope, s, state)
-    return found.view(y.rows, s.inner)
+    states = _state(step, scope, s, state)
+    return states.view(y.rows, s.inner)
 
 
-def _step_of_state(step: Step, scope: Scope, s: State, y: Value) -> Value:
+def _step_of_state(step: Step, scope: Scope, s: ScanSizes, y: Value) -> Value:
     """One token: the whole state is read, changed and written."""
     return _state(step, scope, s, derived([y], scope.run.tokens, s.size))
 
 
-def _state(step: Step, scope: Scope, s: State, state: Value) -> Value:
+def _state(step: Step, scope: Scope, s: ScanSizes, state: Value) -> Value:
     """Work on every number of a state, for each token."""
     decoding = scope.run.decoding
-    recipe = Recipe(
+    recipe = VectorRecipe(
         Role.STATE_UPDATE,
         "elementwise",
         _STEP,
@@ -159,7 +167,7 @@ def _state(step: Step, scope: Scope, s: State, state: Value) -> Value:
     return step.vector(scope, recipe, state, sizes=Sizes(reads=moved, writes=moved))
 
 
-def _chunks(step: Step, scope: Scope, index: int, s: State, y: Value) -> Value:
+def _chunks(step: Step, scope: Scope, index: int, s: ScanSizes, y: Value) -> Value:
     """The scan in chunks: inside of each like attention, between them by a state."""
     run, length = scope.run, float(step.models.template.blocks[index].scan)
     chunk = np.minimum(run.queries, length)
@@ -176,16 +184,7 @@ def _chunks(step: Step, scope: Scope, index: int, s: State, y: Value) -> Value:
         Shape(number * groups, chunk, s.keys, chunk),
         (queries, keys),
     )
-    masked = Value(number * s.heads * chunk, chunk, scope.count, scores.needed)
-    masked.reads(scores)
-    decay = Recipe(
-        Role.STATE_DECAY,
-        "elementwise",
-        formula("gate", "mask"),
-        formula("gate_backward"),
-        Saves.INPUT,
-    )
-    masked = step.vector(inner, decay, masked)
+    masked = _decayed(step, inner, scores, number * s.heads * chunk, chunk)
     if delta:
         values = _replaced(step, inner, s, number, chunk, (keys, values))
     whole = number * s.heads
@@ -195,7 +194,7 @@ def _chunks(step: Step, scope: Scope, index: int, s: State, y: Value) -> Value:
     state = _product(
         step, inner, Role.STATE_UPDATE, Shape(whole, s.keys, chunk, s.head), (keys, values)
     )
-    passed = Recipe(
+    passed = VectorRecipe(
         Role.STATE_PASS, "elementwise", formula("gate", "residual"), formula("gate_backward")
     )
     state = step.vector(inner, passed, state)
@@ -205,10 +204,24 @@ def _chunks(step: Step, scope: Scope, index: int, s: State, y: Value) -> Value:
     return added([here.view(y.rows, s.inner), before.view(y.rows, s.inner)])
 
 
+def _decayed(step: Step, scope: Scope, scores: Value, rows: Array, chunk: Array) -> Value:
+    """Scores of all heads, masked and weakened by how far apart their tokens are."""
+    masked = Value(rows, chunk, scope.count, scores.needed)
+    masked.reads(scores)
+    decay = VectorRecipe(
+        Role.STATE_DECAY,
+        "elementwise",
+        formula("gate", "mask"),
+        formula("gate_backward"),
+        Saves.INPUT,
+    )
+    return step.vector(scope, decay, masked)
+
+
 def _replaced(
     step: Step,
     scope: Scope,
-    s: State,
+    s: ScanSizes,
     number: Array,
     chunk: Array,
     parts: tuple[Value, Value],
@@ -224,7 +237,7 @@ def _replaced(
         step, scope, Role.STATE_SCORES, Shape(whole, chunk, s.keys, chunk), (keys, keys)
     )
     # Simple operations of an element: of Q^2 elements of the triangle each takes 2 Q / 3.
-    solve = Recipe(
+    solve = VectorRecipe(
         Role.STATE_STEP,
         "elementwise",
         (2.0 * float(chunk.max()) / 3.0, 0.0),

@@ -118,7 +118,7 @@ Work = tuple[float, float]
 
 
 @dataclass(frozen=True)
-class Recipe:
+class VectorRecipe:
     """Vector work.
 
     role, kind, streamed, index, variant : see `Row`. work : of an element.

@@ -33,7 +33,7 @@ from elector.base import paths, units
 from elector.base.errors import InputError, nearest
 from elector.base.table import DATA, combinations, read_csv
 from elector.describe.workload import Workload
-from elector.operations.roles import Part, layer_words, vocabulary
+from elector.operations.roles import RowPart, layer_words, vocabulary
 from elector.operations.rows import PARAMETERS, Operations, Row, Shares
 
 Array = np.ndarray
@@ -65,7 +65,7 @@ Key = tuple[str, str, str, str]
 
 
 @dataclass(frozen=True, eq=False)
-class Table:
+class SparsityTable:
     """Densities by key and thresholds; None for a threshold that does not matter.
 
     points : key -> {(tau_i, tau_t): mean density}.
@@ -96,7 +96,7 @@ def list_sparsities() -> list[str]:
 
 
 @functools.lru_cache(maxsize=64)
-def load_sparsity(name: str) -> Table | None:
+def load_sparsity(name: str) -> SparsityTable | None:
     """The table of a name or file; None for dense."""
     if name == "dense":
         return None
@@ -121,7 +121,7 @@ def load_sparsity(name: str) -> Table | None:
         sums.setdefault(key, {}).setdefault(thresholds, []).append(density)
     _require_one_model(models, path)
     points = {
-        key: {at: math.fsum(found) / len(found) for at, found in points.items()}
+        key: {at: math.fsum(densities) / len(densities) for at, densities in points.items()}
         for key, points in sums.items()
     }
     model = next(iter(models), "")
@@ -131,7 +131,7 @@ def load_sparsity(name: str) -> Table | None:
         for (column, word), line in words.items()
         if (guess := _doubt(column, word)) is not None
     )
-    return Table(name, points, "" if model == "*" else model, kinds, doubtful)
+    return SparsityTable(name, points, "" if model == "*" else model, kinds, doubtful)
 
 
 def _path(name: str) -> Path:
@@ -232,7 +232,7 @@ def prune(ops: Operations, workload: Workload) -> Operations:
     thresholds = combinations([workload.tau_i, workload.tau_t])
     tau_i, tau_t = (tau[thresholds[0]] for tau in (workload.tau_i, workload.tau_t))
     known: dict[tuple[int, ...], Array] = {}
-    found = {}
+    shares = {}
     for operand in ("a", "b", "out"):
         values, codes, code = [np.ones_like(tau_i)], {}, np.zeros(len(ops.rows), dtype=np.intp)
         for r, row in enumerate(ops.rows):
@@ -247,8 +247,8 @@ def prune(ops: Operations, workload: Workload) -> Operations:
                 codes[key] = len(values)
                 values.append(known[key])
             code[r] = codes[key]
-        found[operand] = Shares(np.stack(values)[:, thresholds[1]], code)
-    return replace(ops, densities=found)
+        shares[operand] = Shares(np.stack(values)[:, thresholds[1]], code)
+    return replace(ops, densities=shares)
 
 
 def compressed(ops: Operations) -> Operations:
@@ -259,7 +259,7 @@ def compressed(ops: Operations) -> Operations:
     return replace(ops, memory=_memory(ops, ops.workload))
 
 
-def _require_words(table: Table, ops: Operations) -> None:
+def _require_words(table: SparsityTable, ops: Operations) -> None:
     """Raise InputError for a word of the table that is nearly one an operation may have.
 
     Other words may be modules of a model that was trained, and count for nothing.
@@ -281,7 +281,7 @@ def _require_words(table: Table, ops: Operations) -> None:
 def operand_kind(row: Row, operand: str) -> str:
     """activation | weight | gradient | output, or "" for one that is never pruned."""
     if operand == "out":
-        stays = row.out == "stream" or row.part is Part.WEIGHT_GRADIENT
+        stays = row.out == "stream" or row.part is RowPart.WEIGHT_GRADIENT
         return "" if stays else "output"
     name = row.a if operand == "a" else row.b
     if name in PARAMETERS:
@@ -289,14 +289,14 @@ def operand_kind(row: Row, operand: str) -> str:
     if row.phase != "backward" or name in ("saved", "cache"):
         return "activation"
     # Inside attention, what the forward pass computed again is an activation, too.
-    return "activation" if row.part is Part.AGAIN else "gradient"
+    return "activation" if row.part is RowPart.AGAIN else "gradient"
 
 
 Points = dict[tuple[float | None, float | None], float]
 
 
 @functools.lru_cache(maxsize=4096)  # a search asks in every batch
-def _points(table: Table, phase: str, name: str, layer: str, kind: str) -> list[Points]:
+def _points(table: SparsityTable, phase: str, name: str, layer: str, kind: str) -> list[Points]:
     """What a table knows of an operand; of several layers where one row stands for them."""
     phase = "backward" if phase == "backward" else "forward"
     for operation in (name, "*"):
@@ -322,7 +322,9 @@ def _points(table: Table, phase: str, name: str, layer: str, kind: str) -> list[
     )
 
 
-def _density(table: Table, row: Row, points: list[Points], tau_i: Array, tau_t: Array) -> Array:
+def _density(
+    table: SparsityTable, row: Row, points: list[Points], tau_i: Array, tau_t: Array
+) -> Array:
     """(M,) densities: the mean of what is known; 1 where nothing is said."""
     if not points:
         return np.ones_like(tau_i)
@@ -333,7 +335,9 @@ def _density(table: Table, row: Row, points: list[Points], tau_i: Array, tau_t: 
     return total / len(parts)
 
 
-def _interpolate(table: Table, operation: str, points: Points, tau_i: Array, tau_t: Array) -> Array:
+def _interpolate(
+    table: SparsityTable, operation: str, points: Points, tau_i: Array, tau_t: Array
+) -> Array:
     """Bilinear between the thresholds of the table; (M,) densities."""
     axes = [
         sorted({at[axis] for at in points}, key=lambda v: -1.0 if v is None else v)
@@ -347,16 +351,16 @@ def _interpolate(table: Table, operation: str, points: Points, tau_i: Array, tau
     (i, j, u), (s, t, v) = places
     low = _mix(grid[i, s], grid[i, t], v)
     high = _mix(grid[j, s], grid[j, t], v)
-    found = _mix(low, high, u)
-    if np.isnan(found).any():
-        where = int(np.argmax(np.isnan(found)))
+    densities = _mix(low, high, u)
+    if np.isnan(densities).any():
+        where = int(np.argmax(np.isnan(densities)))
         raise InputError(
             f"has no density for '{operation}' around tau_i {tau_i[where]:g}, "
             f"tau_t {tau_t[where]:g}",
             file=table.name,
             field="workload.sparsity",
         )
-    return found
+    return densities
 
 
 def _mix(low: Array, high: Array, share: Array) -> Array:
@@ -365,7 +369,7 @@ def _mix(low: Array, high: Array, share: Array) -> Array:
 
 
 def _bracket(
-    table: Table, operation: str, name: str, axis: list[float | None], values: Array
+    table: SparsityTable, operation: str, name: str, axis: list[float | None], values: Array
 ) -> tuple[Array, Array, Array]:
     """Neighbours of each value on the axis and how far it stands between them."""
     zero = np.zeros(values.shape, dtype=np.intp)

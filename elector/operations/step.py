@@ -16,10 +16,10 @@ from elector.describe.model import Models
 from elector.describe.workload import Workload
 from elector.operations import graph
 from elector.operations.collect import Collector, Shape, Sizes
-from elector.operations.graph import Operand, Parameter, Value, joined
+from elector.operations.graph import Operand, RoleWeights, Value, joined
 from elector.operations.rows import Row
 from elector.operations.saved import Saved
-from elector.operations.scope import Matrix, Product, Recipe, Saves, Scope, Subset
+from elector.operations.scope import Matrix, Product, Saves, Scope, Subset, VectorRecipe
 from elector.operations.tape import LinearNode, Node, VectorNode
 
 Array = np.ndarray
@@ -42,7 +42,7 @@ class Step:
     saved: Saved = field(default_factory=Saved)
     cached: dict[int, tuple[Value, Value]] = field(default_factory=dict)
     live: Array = field(default_factory=lambda: np.zeros(1))
-    gradients: dict[Parameter, list[int]] = field(default_factory=dict)
+    gradients: dict[RoleWeights, list[int]] = field(default_factory=dict)
 
     @property
     def training(self) -> bool:
@@ -107,7 +107,7 @@ class Step:
         shape = Shape(1.0, x.rows, x.width, matrix.width)
         self.note_live(x.rows * (x.width + matrix.width) * (scope.count > 0))
         y = Value(x.rows, matrix.copies * matrix.width, scope.count)
-        weight = Parameter(matrix.role, scope.place, scope.cross, matrix.index)
+        weight = RoleWeights(matrix.role, scope.place, scope.cross, matrix.index)
         node = LinearNode(
             scope,
             matrix.role,
@@ -141,7 +141,7 @@ class Step:
         )
         y = Value(product.rows, product.width, scope.count)
         role = product.of or product.role
-        weight = None if constant else Parameter(role, scope.place, scope.cross)
+        weight = None if constant else RoleWeights(role, scope.place, scope.cross)
         node = LinearNode(
             scope,
             product.role,
@@ -175,7 +175,7 @@ class Step:
     def vector(
         self,
         scope: Scope,
-        recipe: Recipe,
+        recipe: VectorRecipe,
         a: Value,
         b: Value | None = None,
         sizes: Sizes = PLAIN,
@@ -210,12 +210,12 @@ class Step:
         return y
 
     def vectors(
-        self, scope: Scope, recipe: Recipe, parts: Sequence[Value], sizes: Sizes = PLAIN
+        self, scope: Scope, recipe: VectorRecipe, parts: Sequence[Value], sizes: Sizes = PLAIN
     ) -> list[Value]:
         """The same vector work on several tensors in one row; what becomes of each."""
         x = joined(parts)
         y = self.vector(scope, recipe, x, sizes=sizes)
-        found = []
+        pieces = []
         for part in parts:
             needed = self.wanted((part,), recipe.subset)
             piece = Value(part.rows, part.width, part.count, *needed)
@@ -224,8 +224,8 @@ class Step:
             if part.needed:
                 passes = recipe.passes or recipe.back is None
                 part.gradient.takes((piece if passes else x).gradient)
-            found.append(piece)
-        return found
+            pieces.append(piece)
+        return pieces
 
     def _remember(self, node: VectorNode) -> None:
         """Notes the gradient of vector work, and keeps what it reads."""
@@ -265,5 +265,8 @@ class Step:
         return (True, 0.0) if self.trains(subset) else graph.wanted(operands)
 
     def note_live(self, elements: Array) -> None:
-        """Note elements alive at the same time in inference."""
+        """Note elements alive at the same time in inference.
+
+        elements : (M,).
+        """
         self.live = np.maximum(self.live, elements * self.workload.format.activation)

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from elector.operations.collect import Shape
-from elector.operations.graph import Parameter, Value
+from elector.operations.graph import RoleWeights, Value
 from elector.operations.roles import Role
-from elector.operations.scope import Recipe, Scope, Subset, Work
+from elector.operations.scope import Scope, Subset, VectorRecipe, Work
 
 Array = np.ndarray
 
@@ -27,7 +27,7 @@ class LinearNode:
     kind: str
     x: Value
     y: Value
-    weight: Parameter | None
+    weight: RoleWeights | None
     shape: Shape
     subset: Subset
     copies: float = 1.0
@@ -68,7 +68,7 @@ class AgainNode:
     queries: Value
     keys: Value
     shape: Shape
-    positions: tuple[Parameter, Shape] | None
+    positions: tuple[RoleWeights, Shape] | None
     work: Work
     scores: Value
     probabilities: Value
@@ -80,7 +80,7 @@ class VectorNode:
     """Vector work y = f(a, b)."""
 
     scope: Scope
-    recipe: Recipe
+    recipe: VectorRecipe
     a: Value
     b: Value | None
     y: Value

@@ -8,8 +8,8 @@ import numpy as np
 
 from elector.describe.workload import Workload
 from elector.operations import names
-from elector.operations.graph import Parameter
-from elector.operations.roles import Part, Place, Role
+from elector.operations.graph import RoleWeights
+from elector.operations.roles import Place, Role, RowPart
 
 Array = np.ndarray
 
@@ -40,22 +40,22 @@ class Tensor:
     @property
     def name(self) -> str:
         """What a report calls it."""
-        title = names.operation(self.role, Part.FORWARD, False, 0, self.variant)
+        title = names.operation(self.role, RowPart.FORWARD, False, 0, self.variant)
         return f"{title} bias" if self.bias else title
 
     @property
     def layer(self) -> str:
         """What a report calls the part of the model it stands in."""
-        return names.layer(self.place, Part.UPDATE)
+        return names.layer(self.place, RowPart.UPDATE)
 
     @property
-    def parameters(self) -> tuple[Parameter, ...]:
+    def parameters(self) -> tuple[RoleWeights, ...]:
         """What products read: in the attention of a layer to itself, and to an encoder's output."""
         if self.bias:
             return ()
         roles = (self.role,) if self.also is None else (self.role, self.also)
         return tuple(
-            Parameter(role, self.place, cross, self.index)
+            RoleWeights(role, self.place, cross, self.index)
             for role in roles
             for cross in (False, True)
         )

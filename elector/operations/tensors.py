@@ -8,10 +8,11 @@ import numpy as np
 
 from elector.describe.model import HEAD_TYPES, Block, Model, Models
 from elector.describe.workload import Workload
-from elector.operations.kinds import expert_tensors, mixer_tensors
+from elector.operations.kinds import expert_tensors, index_tensors, mixer_tensors
 from elector.operations.listed import listing_of
 from elector.operations.listed import weights as listed_weights
-from elector.operations.roles import Place, Role, Section
+from elector.operations.pairs import pair_tensors
+from elector.operations.roles import ModelSection, Place, Role
 from elector.operations.tensor import Tensor
 
 Array = np.ndarray
@@ -32,28 +33,28 @@ def active_elements(models: Models, tensors: list[Tensor]) -> Array:
 def parameter_tensors(models: Models, workload: Workload) -> list[Tensor]:
     """All tensors; those of one name and size in one entry."""
     model = models.template
-    found = [replace(t, count=models.bottom(t.count)) for t in _embeddings(models)]
+    tensors = [replace(t, count=models.bottom(t.count)) for t in _embeddings(models)]
     for index in range(len(model.blocks)):
-        found += _block(models, index, workload.rank)
-    found += [replace(t, count=models.top(t.count)) for t in _head(models)]
+        tensors += _block(models, index, workload.rank)
+    tensors += [replace(t, count=models.top(t.count)) for t in _head(models)]
     listing = listing_of(model)
     if listing is not None:
         for layer, name, elements, count in listed_weights(models, listing):
-            place = Place(Section.LIST, variant=layer)
-            found.append(Tensor(Role.PRODUCT, place, elements, count, variant=name))
-    return found
+            place = Place(ModelSection.LIST, variant=layer)
+            tensors.append(Tensor(Role.PRODUCT, place, elements, count, variant=name))
+    return tensors
 
 
 def _embeddings(models: Models) -> list[Tensor]:
     model, numbers = models.template, models.numbers
     if not model.blocks:
         return []
-    place = Place(Section.EMBEDDING)
+    place = Place(ModelSection.EMBEDDING)
     hidden, one = models.block["hidden"][0], np.ones(models.size)
     stacks = 2.0 if model.family == "encoder-decoder" and not model.stem else 1.0
     narrow = one * float(model.embedding_size) if model.embedding_size else hidden
     d = hidden if model.embeds_tokens_only else narrow
-    found = []
+    tensors = []
     offset = np.where(numbers["positions"] > 0, float(model.position_offset), 0.0)
     for role, rows, width, count in (
         (Role.TOKEN_EMBEDDING, numbers["vocabulary"], narrow, 1.0),
@@ -62,41 +63,41 @@ def _embeddings(models: Models) -> list[Tensor]:
     ):
         learned = role is not Role.POSITION_EMBEDDING or model.position_kind == "learned"
         if rows.any() and learned:
-            found.append(Tensor(role, place, rows * width, count * one * (rows > 0)))
+            tensors.append(Tensor(role, place, rows * width, count * one * (rows > 0)))
     if model.source_positions:
         heard = float(model.source_positions) * hidden
-        found.append(Tensor(Role.POSITION_EMBEDDING, place, heard, one))
+        tensors.append(Tensor(Role.POSITION_EMBEDDING, place, heard, one))
     if model.family == "vision":
-        found.append(Tensor(Role.PATCH_PROJECTION, place, numbers["patch_inputs"] * hidden, one))
+        tensors.append(Tensor(Role.PATCH_PROJECTION, place, numbers["patch_inputs"] * hidden, one))
         others = float(model.special_tokens) + float(model.patch_bias)
-        found.append(Tensor(Role.CLASS_TOKEN, place, hidden, others * one))
+        tensors.append(Tensor(Role.CLASS_TOKEN, place, hidden, others * one))
     if model.embedding_norm:
         norms = _vectors(model.norm) * stacks * one
-        found.append(Tensor(Role.EMBEDDING_NORM, place, d, norms))
-    return found + _projected(models, place)
+        tensors.append(Tensor(Role.EMBEDDING_NORM, place, d, norms))
+    return tensors + _projected(models, place)
 
 
 def _projected(models: Models, place: Place) -> list[Tensor]:
     """Matrices between embeddings and layers: a projection, or convolutions."""
     model, one = models.template, np.ones(models.size)
-    hidden, found = models.block["hidden"][0], []
+    hidden, tensors = models.block["hidden"][0], []
     if model.embedding_size:
-        found.append(Tensor(Role.EMBEDDING_UP, place, model.embedding_size * hidden, one))
+        tensors.append(Tensor(Role.EMBEDDING_UP, place, model.embedding_size * hidden, one))
         if model.embedding_bias:
-            found.append(Tensor(Role.EMBEDDING_UP, place, hidden, one, bias=True))
+            tensors.append(Tensor(Role.EMBEDDING_UP, place, hidden, one, bias=True))
     for number, (inputs, _) in enumerate(model.stem):
-        own = Place(Section.ENCODER_EMBEDDING)
-        found.append(Tensor(Role.STEM, own, float(inputs) * hidden, one, index=number + 1))
-        found.append(Tensor(Role.STEM, own, hidden, one, bias=True, index=number + 1))
-    return found
+        own = Place(ModelSection.ENCODER_EMBEDDING)
+        tensors.append(Tensor(Role.STEM, own, float(inputs) * hidden, one, index=number + 1))
+        tensors.append(Tensor(Role.STEM, own, hidden, one, bias=True, index=number + 1))
+    return tensors
 
 
 def place_of(model: Model, index: int) -> Place:
     """The part of the model that a block of layers is."""
     if model.family == "encoder-decoder":
         cross = model.blocks[index].cross_attention
-        return Place(Section.DECODER if cross else Section.ENCODER, index)
-    return Place(Section.LAYER if len(model.blocks) > 1 else Section.LAYERS, index)
+        return Place(ModelSection.DECODER if cross else ModelSection.ENCODER, index)
+    return Place(ModelSection.LAYER if len(model.blocks) > 1 else ModelSection.LAYERS, index)
 
 
 def _vectors(norm: str) -> float:
@@ -114,23 +115,25 @@ def _block(models: Models, index: int, rank: int) -> list[Tensor]:
     )
     place = place_of(model, index)
     norms = _norms(model, b)
-    found = _attention(models, index, repeat, rank) if b.mixer == "attention" else []
+    tensors = _attention(models, index, repeat, rank) if b.mixer == "attention" else []
     if b.mixer != "attention":
-        found = mixer_tensors(models, index, place)
+        tensors = mixer_tensors(models, index, place, rank)
+    else:
+        tensors += index_tensors(models, index, place, d)
     if norms:
-        found.append(Tensor(Role.NORMS, place, d, norms * repeat))
-    found += _feed_forward(models, index, place, repeat)
+        tensors.append(Tensor(Role.NORMS, place, d, norms * repeat))
+    tensors += _feed_forward(models, index, place, repeat)
     vectors = models.at("vectors", index)
     if vectors.any():
-        found.append(Tensor(Role.LAYER_VECTORS, place, vectors, repeat))
-    found += _special_heads(models, index, place)
+        tensors.append(Tensor(Role.LAYER_VECTORS, place, vectors, repeat))
+    tensors += _special_heads(models, index, place)
     before = models.width_before(index)
     if before is not None and not b.cross_attention and not b.causal:
         changes = repeat * (before != d)
         if changes.any():
-            found.append(Tensor(Role.RESIZE, place, before * d, changes))
-            found.append(Tensor(Role.RESIZE, place, d, changes, bias=True))
-    return found
+            tensors.append(Tensor(Role.RESIZE, place, before * d, changes))
+            tensors.append(Tensor(Role.RESIZE, place, d, changes, bias=True))
+    return tensors
 
 
 def _norms(model: Model, b: Block) -> float:
@@ -148,70 +151,66 @@ def _attention(models: Models, index: int, repeat: Array, rank: int) -> list[Ten
     wide, narrow = block["heads"][index] * e, block["kv_heads"][index] * e
     place, attentions = place_of(model, index), repeat * (2.0 if b.cross_attention else 1.0)
     copies, out = 1.0 if b.shares_key else 2.0, wide
-    own = models.at("value_head_size", index)
+    own, values = models.at("value_head_size", index), narrow
     if own.any():
+        values = block["kv_heads"][index] * own
         narrow, copies = block["kv_heads"][index] * (e + own), 1.0
         out = block["heads"][index] * own
-    found = [
+    tensors = [
         Tensor(Role.QUERY, place, d * wide, attentions),
         Tensor(Role.KEY_VALUE, place, d * narrow, copies * attentions),
         Tensor(Role.OUTPUT, place, out * d, attentions),
     ]
     if model.attention_gate != "none":
         gates = out if model.attention_gate == "element" else block["heads"][index]
-        found.append(Tensor(Role.ATTENTION_GATE, place, d * gates, attentions))
+        tensors.append(Tensor(Role.ATTENTION_GATE, place, d * gates, attentions))
     if model.attention_bias:
         keys = copies if model.key_bias else copies - 1.0
-        found.append(Tensor(Role.QUERY, place, wide, attentions, bias=True))
-        found.append(Tensor(Role.KEY_VALUE, place, narrow, keys * attentions, bias=True))
+        tensors.append(Tensor(Role.QUERY, place, wide, attentions, bias=True))
+        tensors.append(Tensor(Role.KEY_VALUE, place, narrow, keys * attentions, bias=True))
     if model.output_bias:
-        found.append(Tensor(Role.OUTPUT, place, d, attentions, bias=True))
+        tensors.append(Tensor(Role.OUTPUT, place, d, attentions, bias=True))
     if model.qk_norm != "none":
         own = {"head": 2.0 * e, "width": wide + narrow, "heads": wide + narrow}[model.qk_norm]
-        found.append(Tensor(Role.QUERY_KEY_NORM, place, own, _vectors(model.norm) * repeat))
-    if rank:
-        for (first, second), width in (
-            ((Role.QUERY_LOW_RANK_A, Role.QUERY_LOW_RANK_B), wide),
-            ((Role.VALUE_LOW_RANK_A, Role.VALUE_LOW_RANK_B), narrow),
-        ):
-            found.append(Tensor(first, place, d * rank, attentions, head=True))
-            found.append(Tensor(second, place, rank * width, attentions, head=True))
-    return found
+        tensors.append(Tensor(Role.QUERY_KEY_NORM, place, own, _vectors(model.norm) * repeat))
+    for role, width in ((Role.QUERY, wide), (Role.VALUE, values)):
+        tensors += pair_tensors(place, role, rank, (d, width), attentions)
+    return tensors
 
 
 def _feed_forward(models: Models, index: int, place: Place, repeat: Array) -> list[Tensor]:
     """A chain: hidden to the first stack, each stack to the next, the last one to hidden."""
-    model, found = models.template, []
+    model, tensors = models.template, []
     b, d = model.blocks[index], models.block["hidden"][index]
     if b.experts:
-        found = expert_tensors(models, index, place)
+        tensors = expert_tensors(models, index, place)
     if not b.feeds or (b.experts and not b.beside):
-        return found
+        return tensors
     width = d
     stacks = models.feed_forward[index]
     for s, f in enumerate(stacks):
         number = s + 1 if len(stacks) > 1 else 0
         ins = (2.0 if model.gated else 1.0) * repeat * (f > 0)
         gate = Role.FEED_FORWARD_GATE if model.gated else None
-        found.append(Tensor(Role.FEED_FORWARD_IN, place, width * f, ins, also=gate, index=number))
+        tensors.append(Tensor(Role.FEED_FORWARD_IN, place, width * f, ins, also=gate, index=number))
         if model.feed_forward_bias:
-            found.append(Tensor(Role.FEED_FORWARD_IN, place, f, ins, bias=True, index=number))
+            tensors.append(Tensor(Role.FEED_FORWARD_IN, place, f, ins, bias=True, index=number))
         width = np.where(f > 0, f, width)
-    found.append(Tensor(Role.FEED_FORWARD_OUT, place, width * d, repeat))
+    tensors.append(Tensor(Role.FEED_FORWARD_OUT, place, width * d, repeat))
     if model.feed_forward_bias:
-        found.append(Tensor(Role.FEED_FORWARD_OUT, place, d, repeat, bias=True))
-    return found
+        tensors.append(Tensor(Role.FEED_FORWARD_OUT, place, d, repeat, bias=True))
+    return tensors
 
 
 def _special_heads(models: Models, index: int, place: Place) -> list[Tensor]:
     """Matrices of wma and convolution heads, tables of relative positions."""
     model, block = models.template, models.block
     types = dict(zip(HEAD_TYPES, models.head_types[index], strict=True))
-    e, repeat, found = block["head_size"][index], block["repeat"][index], []
+    e, repeat, tensors = block["head_size"][index], block["repeat"][index], []
     if model.shared_layers:
         repeat = np.minimum(repeat, 1.0)
     if types["wma"].any():
-        found.append(Tensor(Role.WEIGHTED_KEYS, place, e * e, types["wma"] * repeat))
+        tensors.append(Tensor(Role.WEIGHTED_KEYS, place, e * e, types["wma"] * repeat))
     for kernel in (5, 9, 13):
         heads = types[f"c{kernel}"] * repeat
         if heads.any():
@@ -224,64 +223,64 @@ def _special_heads(models: Models, index: int, place: Place) -> list[Tensor]:
                 (Role.SPAN_VALUES, e * e, False),
                 (Role.SPAN_VALUES, e, True),
             ):
-                found.append(Tensor(role, place, size, heads, bias=bias, variant=f"c{kernel}"))
+                tensors.append(Tensor(role, place, size, heads, bias=bias, variant=f"c{kernel}"))
     if model.position_kind == "relative-key":
         # Every layer has a table, one without a scaled dot product, too: the released models do.
         rows = 2.0 * models.numbers["positions"] - 1.0
-        found.append(Tensor(Role.RELATIVE_POSITIONS, place, rows * e, repeat))
+        tensors.append(Tensor(Role.RELATIVE_POSITIONS, place, rows * e, repeat))
     if model.position_kind == "relative-bias":
         rows = float(model.relative_buckets) * block["heads"][index]
-        found.append(Tensor(Role.RELATIVE_POSITIONS, place, rows, np.ones_like(rows)))
-    return found
+        tensors.append(Tensor(Role.RELATIVE_POSITIONS, place, rows, np.ones_like(rows)))
+    return tensors
 
 
 def _head(models: Models) -> list[Tensor]:
     model, numbers = models.template, models.numbers
     if not model.blocks:
         return []
-    d, one, found = models.block["hidden"][-1], np.ones(models.size), []
-    place, labels = Place(Section.HEAD), numbers["labels"]
+    d, one, tensors = models.block["hidden"][-1], np.ones(models.size), []
+    place, labels = Place(ModelSection.HEAD), numbers["labels"]
     if model.closes:
         stacks = 2.0 if model.family == "encoder-decoder" else 1.0
-        found.append(Tensor(Role.FINAL_NORM, place, d, _vectors(model.norm) * stacks * one))
+        tensors.append(Tensor(Role.FINAL_NORM, place, d, _vectors(model.norm) * stacks * one))
     dense = model.head == "classifier" and model.head_dense
     if model.head in ("pooler", "pre-training") or dense:
-        found.append(Tensor(Role.POOLER, place, d * d, one, head=True))
-        found.append(Tensor(Role.POOLER, place, d, one, True, True))
+        tensors.append(Tensor(Role.POOLER, place, d * d, one, head=True))
+        tensors.append(Tensor(Role.POOLER, place, d, one, True, True))
     if model.head == "token-detection":
-        found.append(Tensor(Role.TOKEN_DENSE, place, d * d, one, head=True))
-        found.append(Tensor(Role.TOKEN_DENSE, place, d, one, True, True))
+        tensors.append(Tensor(Role.TOKEN_DENSE, place, d * d, one, head=True))
+        tensors.append(Tensor(Role.TOKEN_DENSE, place, d, one, True, True))
         labels = one
     if model.head in ("classifier", "token-classifier", "token-detection"):
-        found.append(Tensor(Role.CLASSIFIER, place, d * labels, one, head=True))
+        tensors.append(Tensor(Role.CLASSIFIER, place, d * labels, one, head=True))
         if model.family != "decoder" or model.head == "token-classifier":
             # `score` of the decoders' sequence classes has none
-            found.append(Tensor(Role.CLASSIFIER, place, labels, one, True, True))
+            tensors.append(Tensor(Role.CLASSIFIER, place, labels, one, True, True))
     if model.head == "question-answering":
-        found.append(Tensor(Role.SPAN_HEAD, place, 2.0 * d, one, head=True))
-        found.append(Tensor(Role.SPAN_HEAD, place, 2.0 * one, one, True, True))
+        tensors.append(Tensor(Role.SPAN_HEAD, place, 2.0 * d, one, head=True))
+        tensors.append(Tensor(Role.SPAN_HEAD, place, 2.0 * one, one, True, True))
     if model.head == "pre-training":
-        found.append(Tensor(Role.NEXT_SENTENCE, place, 2.0 * d, one, head=True))
-        found.append(Tensor(Role.NEXT_SENTENCE, place, 2.0 * one, one, True, True))
-    return found + _vocabulary(models, place)
+        tensors.append(Tensor(Role.NEXT_SENTENCE, place, 2.0 * d, one, head=True))
+        tensors.append(Tensor(Role.NEXT_SENTENCE, place, 2.0 * one, one, True, True))
+    return tensors + _vocabulary(models, place)
 
 
 def _vocabulary(models: Models, place: Place) -> list[Tensor]:
     """Vocabulary heads: of masked positions behind a dense layer, of causal models bare."""
-    model, vocabulary, found = models.template, models.numbers["vocabulary"], []
+    model, vocabulary, tensors = models.template, models.numbers["vocabulary"], []
     d, one = models.block["hidden"][-1], np.ones(models.size)
     width = one * float(model.embedding_size) if model.embedding_size else d
     masked = model.head in ("masked-lm", "pre-training")
     if masked and model.head_transform:
         vectors = _vectors(model.norm) + float(model.transform_bias)
-        found.append(Tensor(Role.MASKED_LM_TRANSFORM, place, d * width, one, head=True))
-        found.append(Tensor(Role.MASKED_LM_VECTORS, place, width, vectors * one, head=True))
+        tensors.append(Tensor(Role.MASKED_LM_TRANSFORM, place, d * width, one, head=True))
+        tensors.append(Tensor(Role.MASKED_LM_VECTORS, place, width, vectors * one, head=True))
     if model.head == "causal-lm" and model.embedding_size:
-        found.append(Tensor(Role.EMBEDDING_DOWN, place, d * width, one))
+        tensors.append(Tensor(Role.EMBEDDING_DOWN, place, d * width, one))
         if model.embedding_bias:
-            found.append(Tensor(Role.EMBEDDING_DOWN, place, width, one, bias=True))
+            tensors.append(Tensor(Role.EMBEDDING_DOWN, place, width, one, bias=True))
     if (masked or model.head == "causal-lm") and model.vocabulary_bias:
-        found.append(Tensor(Role.VOCABULARY_BIAS, place, vocabulary, one, head=True))
+        tensors.append(Tensor(Role.VOCABULARY_BIAS, place, vocabulary, one, head=True))
     if (masked or model.head == "causal-lm") and not model.tied_embeddings:
-        found.append(Tensor(Role.VOCABULARY_HEAD, place, width * vocabulary, one, head=True))
-    return found
+        tensors.append(Tensor(Role.VOCABULARY_HEAD, place, width * vocabulary, one, head=True))
+    return tensors

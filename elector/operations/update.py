@@ -7,14 +7,14 @@ import numpy as np
 from elector.describe.workload import OPTIMIZER_STATES
 from elector.operations.collect import Sizes
 from elector.operations.graph import Value
-from elector.operations.roles import Part, Place, Role, Section
+from elector.operations.roles import ModelSection, Place, Role, RowPart
 from elector.operations.rows import Row
 from elector.operations.scope import formula
 from elector.operations.step import Step
 from elector.operations.tensor import Tensor, elements_of, trained
 
 Array = np.ndarray
-_PARAMETERS = Place(Section.PARAMETERS)
+_PARAMETERS = Place(ModelSection.PARAMETERS)
 
 
 def cast_weights(step: Step, tensors: list[Tensor]) -> None:
@@ -92,7 +92,7 @@ def _update(step: Step, t: Tensor) -> None:
         "stream",
         "stream",
         "stream",
-        Part.BIAS_UPDATE if t.bias else Part.UPDATE,
+        RowPart.BIAS_UPDATE if t.bias else RowPart.UPDATE,
         index=t.index,
         variant=t.variant,
         off_chain=True,

@@ -1,4 +1,5 @@
 """What people ask: costs of a design, explanations, sweeps, validation, training runs, lists.
 
-In come names and settings, out come plain dictionaries and tables. Each study uses the one path.
+In come names and settings, out come plain dictionaries and tables. Each study uses the one path;
+a new study is a module here and a command in elector.cli.
 """

@@ -39,7 +39,7 @@ def explain_result(
     require_feasible(chunk)
     if result not in RESULTS:
         return {"result": result, **_by_formula(chunk, result, metric)}
-    found = {
+    derivations = {
         "energy_j": priced.energy,
         "power_w": _power,
         "area_mm2": priced.area,
@@ -49,7 +49,7 @@ def explain_result(
     }
     if result == "parameters":
         return {"result": result, **_parameters(columns)}
-    return {"result": result, **found[result](chunk, technology)}
+    return {"result": result, **derivations[result](chunk, technology)}
 
 
 def _by_formula(chunk: Chunk, result: str, metric: Metric) -> dict[str, object]:

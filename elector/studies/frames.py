@@ -45,14 +45,25 @@ def evaluate(table: Any, *, technology: Technology | None = None) -> pd.DataFram
 
 
 def sweep(
-    table: Any, *, technology: Technology | None = None, settings: bool = False
+    table: Any,
+    *,
+    technology: Technology | None = None,
+    settings: bool = False,
+    uncertainty: bool = False,
+    samples: int = 1000,
+    seed: int = 0,
 ) -> pd.DataFrame:
     """As `elector sweep`: as `evaluate`, but a row that cannot be read fills the column `error`.
 
     settings : also say what every setting of a row was resolved to.
+    uncertainty : also give the 90 % interval of each result in columns NAME_low and NAME_high.
+    samples, seed : draws of constants and errors behind it (elector.studies.uncertainty).
     """
+    from elector.studies.uncertainty import Sampling  # few ask for it
+
+    sampling = Sampling.of(technology, samples, seed) if uncertainty else None
     frame, rows = _read(table)
-    return _frame(run_sweep(rows, technology, settings), frame)
+    return _frame(run_sweep(rows, technology, settings, sampling), frame)
 
 
 def _read(table: Any) -> tuple[pd.DataFrame, SweepTable]:
@@ -95,15 +106,15 @@ def _frame(result: SweepResult, given: pd.DataFrame) -> pd.DataFrame:
     import pandas as pd
 
     columns = dict(zip(result.header, zip(*result.records, strict=True), strict=True))
-    found, kinds = {}, Kinds(result.header)
+    series, kinds = {}, Kinds(result.header)
     for name, values in columns.items():
         if kinds.is_figure(name):
-            found[name] = pd.Series(values, given.index, dtype="float64")
+            series[name] = pd.Series(values, given.index, dtype="float64")
         elif name in given.columns and not kinds.is_result(name):
-            found[name] = given[name]  # as it was given, numbers and categories included
+            series[name] = given[name]  # as it was given, numbers and categories included
         else:
-            found[name] = pd.Series(values, given.index, dtype=object).infer_objects()
-    return pd.DataFrame(found)
+            series[name] = pd.Series(values, given.index, dtype=object).infer_objects()
+    return pd.DataFrame(series)
 
 
 def validate(
@@ -125,5 +136,5 @@ def validate(
 
     from elector.studies import validation
 
-    found = validation.validate(data, only=only, technology=technology)
-    return pd.DataFrame([result.as_row() for result in found])
+    outcomes = validation.validate(data, only=only, technology=technology)
+    return pd.DataFrame([result.as_row() for result in outcomes])

@@ -14,7 +14,7 @@ from elector.machines import MACHINES
 from elector.studies.simulation import features
 from elector.technology import Technology, laws
 from elector.technology.pricing import sources
-from elector.technology.rows import Row, quantities_of
+from elector.technology.rows import ConstantRow, quantities_of
 
 Record = dict[str, object]
 
@@ -22,14 +22,14 @@ Record = dict[str, object]
 def models() -> list[Record]:
     """Name, family, sizes, parameters and source of every shipped model."""
     names = list_models()
-    found = features({"model": Column.of(names)}, len(names))
+    features_of = features({"model": Column.of(names)}, len(names))
     records = []
     for i, name in enumerate(names):
         model = load_model(name)
         sizes = {
-            key: int(found[key][i])
+            key: int(features_of[key][i])
             for key in ("layers", "hidden", "heads", "feed_forward", "parameters")
-            if not np.isnan(found[key][i])
+            if not np.isnan(features_of[key][i])
         }
         records.append(
             {
@@ -90,7 +90,7 @@ def settings() -> list[Record]:
 
 def technologies(technology: Technology) -> list[Record]:
     """Every constant of a technology, as written in its table."""
-    return [_row(row) for row in technology.rows]
+    return [row_told(row) for row in technology.rows]
 
 
 def explain_price(part: str, technology: Technology, node: object = None) -> Record:
@@ -113,7 +113,7 @@ def explain_price(part: str, technology: Technology, node: object = None) -> Rec
                 "value": price.value,
                 "unit": price.unit,
                 "law": price.law,
-                "law_text": laws.general(price.law, price.floor),
+                "law_text": laws.general(price.law, float(price.floor)),
                 "evidence": price.evidence,
                 "derivation": price.note,
                 "rows": list(price.rows),
@@ -123,11 +123,12 @@ def explain_price(part: str, technology: Technology, node: object = None) -> Rec
         "part": part,
         "node_nm": at,
         "prices": prices,
-        "rows": [_row(row) for row in rows.values()],
+        "rows": [row_told(row) for row in rows.values()],
     }
 
 
-def _row(row: Row) -> Record:
+def row_told(row: ConstantRow) -> Record:
+    """A constant as written in its table, and the publication its source stands for."""
     first = row.source.partition(" ")[0]
     known = sources()
     return {
@@ -140,4 +141,5 @@ def _row(row: Row) -> Record:
         "source": row.source,
         "reference": known.get(first, ""),
         "note": row.note,
+        "looked_for": row.looked_for,
     }

@@ -50,19 +50,19 @@ def report(
     An infeasible pair has a page with its reason, its area and its memory.
     Raises InputError for bad settings.
     """
-    found = simulate(model, accelerator, settings=settings, technology=technology, operations=True)
+    costs = simulate(model, accelerator, settings=settings, technology=technology, operations=True)
     columns = Columns()
-    operations: list[dict[str, Any]] = list(found["operations"] or ())  # type: ignore[call-overload]
+    operations: list[dict[str, Any]] = list(costs["operations"] or ())  # type: ignore[call-overload]
     _operations(operations, columns)
     title = f"{model} on {accelerator}"
     told = {
         "name": title.replace(" ", "-").replace("/", "-"),
         "operations": len(operations),
-        "groups": _groups(found),
-        "roof": _roof(found, operations),
+        "groups": _groups(costs),
+        "roof": _roof(costs, operations),
     }
     path = Path(out)
-    body = _body(found, title, _command([model, accelerator], settings or {}, words))
+    body = _body(costs, title, _command([model, accelerator], settings or {}, words))
     page.write(page.document(title, body, told, columns, "pair.js"), path)
     return path
 
@@ -95,7 +95,7 @@ def _count(op: Mapping[str, Any]) -> float:
 
 
 def _roof(
-    found: Mapping[str, Any], operations: Sequence[Mapping[str, Any]]
+    costs: Mapping[str, Any], operations: Sequence[Mapping[str, Any]]
 ) -> dict[str, float] | None:
     """Peak [op/s], bandwidth [byte/s], and the ends of the axes."""
     drawn = [(op, _count(op)) for op in operations if _count(op) and op["seconds"]]
@@ -103,8 +103,8 @@ def _roof(
         return None
     rates = [count / op["seconds"] for op, count in drawn]
     dense = [count / op["dram_bytes"] for op, count in drawn if op["dram_bytes"]]
-    peak = max(float(found.get("peak_ops_per_s") or 0.0), *rates)
-    bandwidth = _bandwidth(found["settings"]) or max(
+    peak = max(float(costs.get("peak_ops_per_s") or 0.0), *rates)
+    bandwidth = _bandwidth(costs["settings"]) or max(
         (op["dram_bytes"] / op["seconds"] for op, _ in drawn), default=1.0
     )
     right = max(RIGHT, 3 * max(dense, default=1.0), 10 * peak / bandwidth)
@@ -129,15 +129,15 @@ def _bandwidth(settings: Mapping[str, Mapping[str, Any]]) -> float:
     return sum(values)
 
 
-def _groups(found: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _groups(costs: Mapping[str, Any]) -> list[dict[str, Any]]:
     groups = []
     for name, total in TOTALS.items():
-        parts = {key: value for key, value in (found.get(name) or {}).items() if value}
+        parts = {key: value for key, value in (costs.get(name) or {}).items() if value}
         whole = sum(parts.values())
         if not whole:
             continue
         metric = registry().get(name)
-        shown = registry().show(total, found[total]) if total and found.get(total) else ""
+        shown = registry().show(total, costs[total]) if total and costs.get(total) else ""
         if name == "memory_bytes":
             shown = metric.show(whole)
         groups.append(
@@ -157,17 +157,17 @@ def _command(pair: list[str], settings: Mapping[str, object], more: Sequence[str
     return " ".join(map(shlex.quote, [*words, *more]))
 
 
-def _body(found: Mapping[str, Any], title: str, words: str) -> str:
+def _body(costs: Mapping[str, Any], title: str, words: str) -> str:
     rows = [
-        [metric.label, metric.show(found[metric.name])]
+        [metric.label, metric.show(costs[metric.name])]
         for metric in registry().scalars
-        if found.get(metric.name) is not None
+        if costs.get(metric.name) is not None
     ]
-    reason = "" if found["feasible"] else f"<p><b>infeasible: {_text(found['reason'])}</b></p>"
-    notes = "".join(f"<p class=soft>{_text(note)}</p>" for note in found["notes"])
+    reason = "" if costs["feasible"] else f"<p><b>infeasible: {_text(costs['reason'])}</b></p>"
+    notes = "".join(f"<p class=soft>{_text(note)}</p>" for note in costs["notes"])
     settings = [
         [key, str(entry["value"]), "default" if entry["default"] else ""]
-        for key, entry in found["settings"].items()
+        for key, entry in costs["settings"].items()
     ]
     commands = "\n".join(
         [
@@ -189,9 +189,9 @@ def _body(found: Mapping[str, Any], title: str, words: str) -> str:
             '<div class="split"><div><h2>Results</h2>',
             page.table(["result", "value"], rows),
             '</div><section><h2>Made of</h2><div id="bars"></div></section></div>',
-            roofline if found["operations"] else "",
+            roofline if costs["operations"] else "",
             f"<h2>How to reproduce it</h2><pre>{_text(commands)}</pre>"
-            f"<p class=soft>simulator {_text(str(found['version']))}</p>",
+            f"<p class=soft>simulator {_text(str(costs['version']))}</p>",
             "<details><summary>Every setting</summary>"
             + page.table(["setting", "value", ""], settings)
             + "</details>",

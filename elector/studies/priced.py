@@ -63,11 +63,11 @@ def by_unit(chunk: Chunk, terms: list[Term]) -> dict[str, object]:
     """Of a hybrid, the sum of the terms of every unit and link, the largest first."""
     if chunk.machine.hybrid is None:
         return {}
-    found: dict[str, float] = {}
+    sums: dict[str, float] = {}
     for term in terms:
         unit = str(term["unit"])
-        found[unit] = found.get(unit, 0.0) + float(str(term["value"]))
-    return {"units": dict(sorted(found.items(), key=lambda item: -item[1]))}
+        sums[unit] = sums.get(unit, 0.0) + float(str(term["value"]))
+    return {"units": dict(sorted(sums.items(), key=lambda item: -item[1]))}
 
 
 def cited(terms: list[Term], technology: Technology) -> dict[str, object]:
@@ -104,7 +104,7 @@ def _priced(price: Price, factors: Factors, size: float | None = None) -> Term:
     """What a term says of its price, and what the price is multiplied by."""
     rows, text = list(price.rows), ""
     if size is not None and price.law != "constant":
-        text = words(price.law, size, price.floor)
+        text = words(price.law, size, float(price.floor))
         factors = [(text, float(price.factor(size))), *factors]
         rows += [price.floor_row] if size < price.floor else []
     return {

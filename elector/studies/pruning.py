@@ -12,7 +12,7 @@ from elector.evaluation.applies import sentence
 from elector.evaluation.path import evaluate
 from elector.evaluation.resolve import resolve
 from elector.operations import build
-from elector.operations.sparsity import ALIKE, Table, load_sparsity
+from elector.operations.sparsity import ALIKE, SparsityTable, load_sparsity
 from elector.technology import Technology
 
 SPARSITY = "workload.sparsity"
@@ -21,7 +21,7 @@ THRESHOLDS = ("tau_i", "tau_t")
 MEMORY = ("activations", "weights")
 
 
-def table_of(settings: Mapping[str, object]) -> Table | None:
+def table_of(settings: Mapping[str, object]) -> SparsityTable | None:
     """The sparsity table that settings name; None where they are dense.
 
     Raises InputError for a table that does not exist or cannot be read.
@@ -74,7 +74,7 @@ def beside_dense(
     }
 
 
-def is_of_another_model(table: Table, model: str) -> bool:
+def is_of_another_model(table: SparsityTable, model: str) -> bool:
     """Whether a table names a model that it was measured on, and it is not this one."""
     if not table.model:
         return False
@@ -91,35 +91,35 @@ def _called(model: str) -> str:
 
 def warnings(model: str, settings: Mapping[str, object]) -> list[str]:
     """What a user may not expect of the pruning asked for, a sentence each."""
-    table, found = table_of(settings), []
+    table, sentences = table_of(settings), []
     if table is not None and is_of_another_model(table, model):
-        found.append(
+        sentences.append(
             f"{SPARSITY}: {table.name} was measured on {table.model}, not on {model}: "
             "its densities count as assumed"
         )
     elif table is not None:  # another model may well have other operations
-        found += _misspelt(table, model)
+        sentences += _misspelt(table, model)
     for name in THRESHOLDS:
         given = settings.get(f"workload.{name}")
         if given is not None and not (table and table.knows(name)):
-            found.append(sentence(f"workload.{name}", schema("workload")[name]))
-    return found
+            sentences.append(sentence(f"workload.{name}", schema("workload")[name]))
+    return sentences
 
 
-def _misspelt(table: Table, model: str) -> list[str]:
+def _misspelt(table: SparsityTable, model: str) -> list[str]:
     """Operations of a table that a model has under a similar name only, which has no row."""
     given = {(phase, name) for phase, name, _, _ in table.points if name != "*"}
     asked = _operations(model) if given else set()
-    found = []
+    sentences = []
     for phase, name in sorted(given - asked):
         near = nearest(name, {n for p, n in asked - given if p == phase}, ALIKE)
         if near:
-            found.append(
+            sentences.append(
                 f"{SPARSITY}: {table.name} has densities for '{name}' ({phase}), which "
                 f"{model} does not have and which count for nothing; "
                 f"did you mean '{near}'?"
             )
-    return found
+    return sentences
 
 
 def _operations(model: str) -> set[tuple[str, str]]:

@@ -27,7 +27,7 @@ REGRESSIONS = VERDICTS[:4]
 
 
 @dataclass(frozen=True)
-class Moved:
+class MovedResult:
     """A row, and a result of it where one moved.
 
     design : what the rows were matched by, in words. verdict : of VERDICTS.
@@ -74,7 +74,7 @@ def compare(
     *,
     tolerance: float | str = 0.0,
     metrics: Sequence[str] = METRICS,
-) -> list[Moved]:
+) -> list[MovedResult]:
     """What moved from one table of costs to another; an entry a row, or a result that moved.
 
     Parameters
@@ -89,18 +89,18 @@ def compare(
     allowed = _share(tolerance)
     before, after = _Table.read(Path(old)), _Table.read(Path(new))
     names = before.columns_of(metrics, after)
-    found: list[Moved] = []
+    moved: list[MovedResult] = []
     rest = {key: list(rows) for key, rows in after.rows.items()}
     for key, rows in before.rows.items():
         for row in rows:
             matches = rest.get(key, [])
             if not matches:
-                found.append(Moved(_words(key), "missing", text="is not in the new table"))
+                moved.append(MovedResult(_words(key), "missing", text="is not in the new table"))
                 continue
-            found += _compared(_words(key), row, matches.pop(0), names, allowed)
+            moved += _compared(_words(key), row, matches.pop(0), names, allowed)
     for key, rows in rest.items():
-        found += [Moved(_words(key), "new", text="is not in the old table") for _ in rows]
-    return found
+        moved += [MovedResult(_words(key), "new", text="is not in the old table") for _ in rows]
+    return moved
 
 
 def _share(tolerance: float | str) -> float:
@@ -146,7 +146,7 @@ class _Table:
 
     def columns_of(self, metrics: Iterable[str], other: _Table) -> list[str]:
         """The columns of the metrics; of each workload where a table has several."""
-        found: list[str] = []
+        columns: list[str] = []
         kinds = Kinds(self.header)
         for metric in metrics:
             names = [name for name in self.header if name == metric or name.endswith(f".{metric}")]
@@ -163,8 +163,8 @@ class _Table:
             for name in names:
                 if name not in other.header:
                     raise InputError("column is missing", file=other.path, field=name)
-            found += names
-        return list(dict.fromkeys(found))
+            columns += names
+        return list(dict.fromkeys(columns))
 
 
 def _key(row: Row, header: list[str]) -> Key:
@@ -199,22 +199,26 @@ def _words(key: Key) -> str:
     return ", ".join([first, *(f"{name} {text}" for name, text in known.items())])
 
 
-def _compared(design: str, old: Row, new: Row, names: list[str], allowed: float) -> list[Moved]:
+def _compared(
+    design: str, old: Row, new: Row, names: list[str], allowed: float
+) -> list[MovedResult]:
     """What became of one row."""
     if new.get("error"):
-        return [Moved(design, "unreadable", text=new["error"])]
+        return [MovedResult(design, "unreadable", text=new["error"])]
     if old.get("error"):
-        return [Moved(design, "new", text="could not be read before")]
+        return [MovedResult(design, "new", text="could not be read before")]
     was, runs = (row.get("feasible", "True").lower() == "true" for row in (old, new))
     if was and not runs:
-        return [Moved(design, "infeasible", text=new.get("reason", "") or "became infeasible")]
+        return [
+            MovedResult(design, "infeasible", text=new.get("reason", "") or "became infeasible")
+        ]
     if runs and not was:
-        return [Moved(design, "feasible", text="became feasible")]
+        return [MovedResult(design, "feasible", text="became feasible")]
     moved = [
         _metric(design, name, _number(old[name]), _number(new[name]), allowed) for name in names
     ]
     differing = [entry for entry in moved if entry.verdict != "same"]
-    return differing or [Moved(design, "same")]
+    return differing or [MovedResult(design, "same")]
 
 
 def _number(text: str) -> float | None:
@@ -224,28 +228,33 @@ def _number(text: str) -> float | None:
         return None
 
 
-def _metric(design: str, name: str, old: float | None, new: float | None, allowed: float) -> Moved:
+def _metric(
+    design: str, name: str, old: float | None, new: float | None, allowed: float
+) -> MovedResult:
     """What became of one result of a row."""
     if old is None or old == new:
-        return Moved(design, "same", name, old, new)
+        return MovedResult(design, "same", name, old, new)
     if new is None:
-        return Moved(design, "missing", name, old, new, "has no value any more")
+        return MovedResult(design, "missing", name, old, new, "has no value any more")
     metric = registry().get(name)
     text = f"{metric.show(old)} -> {metric.show(new)}"
     gain = {"up": new - old, "down": old - new}.get(metric.better, -abs(new - old))
     if gain > 0:
-        return Moved(design, "better", name, old, new, text)
+        return MovedResult(design, "better", name, old, new, text)
     within = -gain <= allowed * abs(old)
-    return Moved(design, "same" if within else "worse", name, old, new, text)
+    return MovedResult(design, "same" if within else "worse", name, old, new, text)
 
 
-def junit(old: str, new: str, found: Sequence[Moved]) -> str:
-    """The comparison as JUnit XML: a test case a row."""
-    rows: dict[str, list[Moved]] = {}
-    for entry in found:
+def junit(old: str, new: str, moved: Sequence[MovedResult]) -> str:
+    """The comparison as JUnit XML: a test case a row.
+
+    old, new : names of the two tables.
+    """
+    rows: dict[str, list[MovedResult]] = {}
+    for entry in moved:
         rows.setdefault(entry.design, []).append(entry)
     cases = []
     for design, entries in rows.items():
         bad = "; ".join(f"{e.metric or e.verdict}: {e.text}" for e in entries if e.regressed)
-        cases.append(junit_xml.Case(design, bad or None))
+        cases.append(junit_xml.JUnitCase(design, bad or None))
     return junit_xml.document(f"elector compare {old} {new}", str(new), cases)

@@ -74,14 +74,14 @@ def titled(name: str, found: Schema) -> Schema:
 
 def value(field: Field) -> Schema:
     """What one key may hold: a bare number in its unit, text with a unit, a choice."""
-    found = _KINDS[field.type](field)
+    held = _KINDS[field.type](field)
     words = [field.description]
     if field.unit not in ("", "1"):
         words.append(f"a bare number is in {field.unit}")
-    found["description"] = "; ".join(word for word in words if word)
+    held["description"] = "; ".join(word for word in words if word)
     if field.default is not None:
-        found["default"] = _default(field)
-    return found
+        held["default"] = _default(field)
+    return held
 
 
 def _number(field: Field) -> Schema:
@@ -225,13 +225,13 @@ def _accelerator() -> Schema:
 
 def _presets() -> dict[str, list[str]]:
     """Kind of machine -> the bases that lead to it."""
-    found: dict[str, list[str]] = {name: [name] for name in MACHINES}
+    bases: dict[str, list[str]] = {name: [name] for name in MACHINES}
     for name in list_accelerators():
         machine = load_accelerator(name).machine
         kind = "hybrid" if machine.hybrid is not None else machine.name
-        if name not in found.setdefault(kind, []):
-            found[kind].append(name)
-    return found
+        if name not in bases.setdefault(kind, []):
+            bases[kind].append(name)
+    return bases
 
 
 def _hybrid(common: Mapping[str, Any]) -> Schema:
@@ -305,8 +305,9 @@ def _technology() -> Schema:
         "law": {"enum": ["", *LAWS]},
         "source": _TEXT,
         "evidence": {"enum": list(EVIDENCE)},
-        "verified": {"enum": ["", "yes", "no", True, False]},
+        "verified": {"enum": ["", "yes", "two", "no", True, False]},
         "note": {"type": "string"},
+        "looked_for": {"type": "string"},
     }
     needed = ("part", "quantity", "value", "unit", "node_nm", "source", "evidence")
     return schemas_of_lists.rows(columns, needed, "a table of constants")
@@ -358,8 +359,8 @@ def _space() -> Schema:
     keys: Schema = {}
     for row in rows:
         key, kind = row["key"], row["kind"]
-        found = _section(key) if kind == "section" else kinds[kind]
-        keys[key] = {**found, "description": row["description"]}
+        held = _section(key) if kind == "section" else kinds[kind]
+        keys[key] = {**held, "description": row["description"]}
     for key in ("where", "constraints", "record"):  # none is said by an empty list
         keys[key]["anyOf"][1]["minItems"] = 0
     complete = {"required": ["model", "accelerator", "objectives"]}
@@ -373,13 +374,13 @@ def _map_of(entry: Schema) -> Schema:
 def _section(key: str) -> Schema:
     """A base by name, a mapping with a base, or a list of both."""
     if key == "model":
-        found = _parameters(schema("model")) | _lists()
+        keys = _parameters(schema("model")) | _lists()
         patterns = {
             r"^layer\d+\.[a-z_]+\d*$": parameter({"type": ["string", "number"]}),
         }
     else:
         fields = {k: f for machine in MACHINES.values() for k, f in machine.fields.items()}
-        found = {  # machines differ in the range of a key
+        keys = {  # machines differ in the range of a key
             k: parameter(_any_setting()) | {"description": f.description} for k, f in fields.items()
         }
         patterns = {
@@ -388,7 +389,7 @@ def _section(key: str) -> Schema:
         }
     entry = {
         "type": "object",
-        "properties": {"base": _one_or_list(_TEXT), **found},
+        "properties": {"base": _one_or_list(_TEXT), **keys},
         "patternProperties": patterns,
         "additionalProperties": False,
         "required": ["base"],
@@ -420,7 +421,10 @@ def _parameters(fields: Mapping[str, Field]) -> Schema:
 
 
 def parameter(entry: Schema) -> Schema:
-    """A value, a list of values, a range, or multiples of another parameter."""
+    """A value, a list of values, a range, or multiples of another parameter.
+
+    entry : the JSON Schema of one value.
+    """
     plain = {k: v for k, v in entry.items() if k not in ("description", "default")}
     factors = {"type": "array", "items": {"type": ["number", "string"]}, "minItems": 1}
     span = _closed(

@@ -26,12 +26,15 @@ Check = Callable[[Columns, int], object]
 
 
 def unreadable(columns: Columns, size: int) -> dict[int, InputError]:
-    """Row -> what is wrong with it, for every row of `size` that cannot be evaluated."""
-    found: dict[int, InputError] = {}
+    """Row -> what is wrong with it, for every row of `size` that cannot be evaluated.
+
+    columns : dotted name -> (D,) values.
+    """
+    wrong: dict[int, InputError] = {}
     left = np.ones(size, dtype=bool)
     for codes, errors in _bad_values(columns):
         bad = np.isin(codes, list(errors)) & left
-        found.update({row: errors[int(codes[row])] for row in np.flatnonzero(bad).tolist()})
+        wrong.update({row: errors[int(codes[row])] for row in np.flatnonzero(bad).tolist()})
         left &= ~bad
     for check in (_read, evaluate):
         rows = np.flatnonzero(left)
@@ -42,9 +45,9 @@ def unreadable(columns: Columns, size: int) -> dict[int, InputError]:
         errors = {}
         _halve(check, _taken(columns, rows[first]), np.arange(first.size), errors)
         bad = np.isin(index, list(errors))
-        found.update({int(rows[i]): errors[int(index[i])] for i in np.flatnonzero(bad)})
+        wrong.update({int(rows[i]): errors[int(index[i])] for i in np.flatnonzero(bad)})
         left[rows[bad]] = False
-    return found
+    return wrong
 
 
 def _bad_values(columns: Columns) -> list[tuple[Array, dict[int, InputError]]]:
@@ -60,14 +63,14 @@ def _bad_values(columns: Columns) -> list[tuple[Array, dict[int, InputError]]]:
             machines[code] = value if own else load_accelerator(str(value))  # type: ignore[assignment]
         except InputError as error:
             wrong[code] = _bare(error)
-    found = [(columns["model"].codes, models), (columns["accelerator"].codes, wrong)]
+    refused = [(columns["model"].codes, models), (columns["accelerator"].codes, wrong)]
     for key, column in columns.items():
         space, _, short = key.partition(".")
         if space == "accelerator" and short:
-            found.append(_bad_settings(key, column, columns["accelerator"].codes, machines))
+            refused.append(_bad_settings(key, column, columns["accelerator"].codes, machines))
         elif field := _field(space, short):
-            found.append((column.codes, _parsed(key, field, column.values)))
-    return [(codes, errors) for codes, errors in found if errors]
+            refused.append((column.codes, _parsed(key, field, column.values)))
+    return [(codes, errors) for codes, errors in refused if errors]
 
 
 def _field(space: str, key: str) -> Field | None:
@@ -102,13 +105,13 @@ def _parsed(key: str, field: Field, values: tuple[object, ...]) -> dict[int, Inp
 
 def _refused(values: tuple[object, ...], read: Callable[[object], object]) -> dict[int, InputError]:
     """Code of a value -> why it is refused."""
-    found: dict[int, InputError] = {}
+    errors: dict[int, InputError] = {}
     for code, value in enumerate(values):
         try:
             read(value)
         except InputError as error:
-            found[code] = _bare(error)
-    return found
+            errors[code] = _bare(error)
+    return errors
 
 
 def _bare(error: InputError) -> InputError:

@@ -7,7 +7,7 @@ from typing import Any
 
 from elector.base import paths
 from elector.base.errors import InputError
-from elector.base.record import Record
+from elector.base.record import ResultRecord
 from elector.base.table import Field, schema
 from elector.describe.formats import list_models, load_model
 from elector.describe.formats.described import to_mapping
@@ -18,7 +18,7 @@ from elector.evaluation.accelerators import (
 )
 
 
-def show(name: str) -> Record:
+def show(name: str) -> ResultRecord:
     """A model or an accelerator, by name or file, with all of its settings.
 
     Parameters
@@ -49,11 +49,11 @@ def show(name: str) -> Record:
             raise error from None
 
 
-def _model(name: str) -> Record:
+def _model(name: str) -> ResultRecord:
     model = load_model(name)
     entries = to_mapping(model)
     settings = {key: value for key, value in entries.items() if key not in ("name", "source")}
-    found = {
+    described = {
         "name": name,
         "kind": "model",
         "base": model.family,
@@ -61,13 +61,13 @@ def _model(name: str) -> Record:
         "source": model.source,
         "settings": settings,
     }
-    return Record(found, f"model {name}", [("family", model.family)])
+    return ResultRecord(described, f"model {name}", [("family", model.family)])
 
 
-def _accelerator(loaded: Accelerator) -> Record:
+def _accelerator(loaded: Accelerator) -> ResultRecord:
     machine = loaded.machine
     settings = _plain(loaded) if machine.hybrid is None else _hybrid(loaded)
-    found = {
+    described = {
         "name": loaded.name,
         "kind": "accelerator",
         "base": machine.name,
@@ -75,7 +75,7 @@ def _accelerator(loaded: Accelerator) -> Record:
         "source": loaded.source,
         "settings": settings,
     }
-    return Record(found, f"accelerator {loaded.name}", [("machine", machine.name)])
+    return ResultRecord(described, f"accelerator {loaded.name}", [("machine", machine.name)])
 
 
 def _plain(loaded: Accelerator, start: str = "") -> dict[str, Any]:
@@ -129,18 +129,21 @@ def _hybrid(loaded: Accelerator) -> dict[str, Any]:
     }
 
 
-def as_yaml(found: Mapping[str, Any]) -> str:
-    """The file of one's own that says the same: every setting with its unit and meaning."""
+def as_yaml(described: Mapping[str, Any]) -> str:
+    """The file of one's own that says the same: every setting with its unit and meaning.
+
+    described : what `show` found.
+    """
     import yaml
 
-    settings: dict[str, Any] = found["settings"]
-    head = {"source": f"as {found['name']}"}
-    if found["kind"] == "model":
+    settings: dict[str, Any] = described["settings"]
+    head = {"source": f"as {described['name']}"}
+    if described["kind"] == "model":
         return yaml.safe_dump({**settings, **head}, sort_keys=False, allow_unicode=True)
-    if found["base"] == "hybrid":
+    if described["base"] == "hybrid":
         return yaml.safe_dump({**head, **settings}, sort_keys=False, allow_unicode=True)
-    fields = schema(_schema_of(found["base"]))
-    lines = [f"base: {found['base']}", f"source: as {found['name']}"]
+    fields = schema(_schema_of(described["base"]))
+    lines = [f"base: {described['base']}", f"source: as {described['name']}"]
     for key, value in settings.items():
         text = yaml.safe_dump({key: value}, allow_unicode=True).strip()
         unit = fields[key].unit

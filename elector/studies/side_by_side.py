@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from elector.base.errors import InputError
-from elector.base.record import Record
+from elector.base.record import ResultRecord
 from elector.cost.results import registry
 from elector.studies.regression import METRICS
 from elector.studies.simulation import simulate
@@ -29,7 +29,7 @@ def side_by_side(
     settings: Mapping[str, object] | None = None,
     metrics: Sequence[str] = METRICS,
     technology: Technology | None = None,
-) -> list[Record]:
+) -> list[ResultRecord]:
     """Costs of one model on each accelerator; the first is the reference.
 
     Parameters
@@ -52,14 +52,14 @@ def side_by_side(
         )
     for name in metrics:
         _require_scalar(name)
-    found = [simulate(model, a, settings=settings, technology=technology) for a in accelerators]
+    costs = [simulate(model, a, settings=settings, technology=technology) for a in accelerators]
     return [
-        Record(
-            _compared(entry, found[0], metrics),
+        ResultRecord(
+            _compared(entry, costs[0], metrics),
             f"{model} on {entry['accelerator']}",
             [(n, str(entry[n])) for n in metrics],
         )
-        for entry in found
+        for entry in costs
     ]
 
 

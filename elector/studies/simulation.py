@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from elector.base.errors import InputError
-from elector.base.record import Record
+from elector.base.record import ResultRecord
 from elector.base.table import Column
 from elector.base.version import VERSION
 from elector.cost.pricing import Cost
 from elector.cost.results import registry
 from elector.describe.layered import NAME
 from elector.describe.model import HEAD_TYPES, Models
-from elector.evaluation.accelerators import load_accelerator
 from elector.evaluation.path import evaluate
 from elector.evaluation.resolve import resolve
 from elector.evaluation.resolved import resolved
@@ -24,6 +23,7 @@ from elector.technology import Technology
 
 if TYPE_CHECKING:
     from elector.events.trace import Trace
+    from elector.studies.uncertainty import Sampling
 
 Array = np.ndarray
 
@@ -49,7 +49,8 @@ def simulate(
     operations: bool = False,
     uncertainty: bool = False,
     samples: int = 1000,
-) -> Record:
+    seed: int = 0,
+) -> ResultRecord:
     """Costs of one design: the JSON of `elector simulate`.
 
     Parameters
@@ -59,7 +60,7 @@ def simulate(
     technology : prices; the shipped tables by default.
     operations : also list every operation.
     uncertainty : also give the 90 % interval of each result: NAME_low, NAME_high
-        (elector.studies.uncertainty). samples : draws of constants and errors behind it.
+        (elector.studies.uncertainty). samples, seed : draws of constants and errors behind it.
 
     An infeasible design has `feasible` False, a `reason`, and None for every cost. A pruned one
     has `sparsity`: what its densities rest on, and its costs without pruning. `settings` has
@@ -70,45 +71,41 @@ def simulate(
     columns = columns_of({"model": model, "accelerator": accelerator, **given})
     level = "operations" if operations else "groups"
     cost = evaluate(columns, 1, technology=technology and technology.single(), level=level)
-    found: dict[str, object] = {"model": model, "accelerator": accelerator}
-    found.update(record(cost, 0))
+    entries: dict[str, object] = {"model": model, "accelerator": accelerator}
+    entries.update(record(cost, 0))
     if str(given.get("workload.sparsity", "dense")) != "dense":
         from elector.studies.pruning import beside_dense  # only pruning needs it
 
-        found["sparsity"] = beside_dense(model, accelerator, given, technology)
-    found["notes"] = _notes(cost, model, given)
-    found["settings"] = resolved(columns, 1)[0]
-    found["version"] = VERSION
+        entries["sparsity"] = beside_dense(model, accelerator, given, technology)
+    entries["notes"] = _notes(cost, model, given)
+    entries["settings"] = resolved(columns, 1)[0]
+    entries["version"] = VERSION
     if uncertainty:
-        _add_intervals(found, columns, technology, samples)
+        from elector.studies.uncertainty import Sampling  # few ask for it
+
+        _add_intervals(entries, columns, Sampling.of(technology, samples, seed))
     if operations:
-        found["operations"] = cost.operations if cost.feasible[0] else None
-    return Record(found, f"{model} on {accelerator}", _headline(found))
+        entries["operations"] = cost.operations if cost.feasible[0] else None
+    return ResultRecord(entries, f"{model} on {accelerator}", _headline(entries))
 
 
 def _add_intervals(
-    found: dict[str, object],
-    columns: Mapping[str, Column],
-    technology: Technology | None,
-    samples: int,
+    entries: dict[str, object], columns: Mapping[str, Column], sampling: Sampling
 ) -> None:
     """Puts the interval of each result behind it, and where they come from into the notes."""
-    from elector.studies.uncertainty import intervals  # few ask for it
+    from elector.studies.uncertainty import intervals
 
-    settings = found["settings"]
-    assert isinstance(settings, dict) and isinstance(found["notes"], list)
-    plain = {key: entry["value"] for key, entry in settings.items()}
-    plain["machine"] = load_accelerator(str(found["accelerator"])).machine.name
-    bounds, said = intervals(columns, plain, technology, samples)
-    found |= bounds
-    found["notes"] += said
+    bounds, said = intervals(columns, 1, sampling)
+    assert isinstance(entries["notes"], list)
+    entries |= {name: float(values[0]) for name, values in bounds.items() if np.isfinite(values[0])}
+    entries["notes"] += said if entries["feasible"] else []
 
 
-def _headline(found: Mapping[str, object]) -> list[tuple[str, str]]:
+def _headline(entries: Mapping[str, object]) -> list[tuple[str, str]]:
     """What a reader looks for first."""
-    if not found["feasible"]:
-        return [("infeasible", str(found["reason"]))]
-    values = [(name, metric, found[name]) for name, metric in registry().shown(found)]
+    if not entries["feasible"]:
+        return [("infeasible", str(entries["reason"]))]
+    values = [(name, metric, entries[name]) for name, metric in registry().shown(entries)]
     return [
         (registry().label(name), m.show(v)) for name, m, v in values if isinstance(v, int | float)
     ]
@@ -117,16 +114,16 @@ def _headline(found: Mapping[str, object]) -> list[tuple[str, str]]:
 def record(cost: Cost, i: int) -> dict[str, object]:
     """Design `i` of a batch as plain Python values, in the order of the registry of results."""
     feasible = bool(cost.feasible[i])
-    found: dict[str, object] = {"feasible": feasible, "reason": cost.reason(i)}
+    entries: dict[str, object] = {"feasible": feasible, "reason": cost.reason(i)}
     for metric in registry():
         if metric.axis:
             parts = cost.groups.get(metric.name, {})
-            found[metric.name] = {n: metric.plain(float(v[i])) for n, v in parts.items()}
+            entries[metric.name] = {n: metric.plain(float(v[i])) for n, v in parts.items()}
             continue
         for name in cost.scalars:
             if name == metric.name or name.endswith(f".{metric.name}"):
-                found[name] = metric.plain(float(cost.scalars[name][i]))
-    return found
+                entries[name] = metric.plain(float(cost.scalars[name][i]))
+    return entries
 
 
 def notes_of(
@@ -143,12 +140,12 @@ def notes_of(
 
 def _notes(cost: Cost, model: str, settings: Mapping[str, object]) -> list[str]:
     """What is to be said of the one design of `cost`, and of the pruning asked for."""
-    found = cost.notes()[0]
+    notes = cost.notes()[0]
     if "workload.sparsity" in settings:
         from elector.studies.pruning import warnings  # only pruning needs it
 
-        found = list(dict.fromkeys([*found, *warnings(model, settings)]))
-    return found
+        notes = list(dict.fromkeys([*notes, *warnings(model, settings)]))
+    return notes
 
 
 @dataclass(frozen=True)
@@ -198,11 +195,11 @@ def features(columns: Mapping[str, Column], size: int) -> dict[str, Array]:
 
     wanted = {k: c for k, c in columns.items() if not k.startswith("accelerator")}
     wanted["accelerator"] = Column.constant("systolic", size)
-    found = {
+    by_name = {
         name: np.full(size, np.nan)
         for name in ("layers", "hidden", "heads", "feed_forward", "parameters")
     }
-    found |= {name: np.zeros(size) for name in _HEAD_KINDS} | {"stacks": np.ones(size)}
+    by_name |= {name: np.zeros(size) for name in _HEAD_KINDS} | {"stacks": np.ones(size)}
     for group in resolve(wanted, size):
         models = group.models
         total = np.zeros(models.size)
@@ -212,17 +209,17 @@ def features(columns: Mapping[str, Column], size: int) -> dict[str, Array]:
         if models.template.blocks:
             values |= _shape(models)
         for name, numbers in values.items():
-            found[name][group.rows] = numbers[group.pair]
-    return found
+            by_name[name][group.rows] = numbers[group.pair]
+    return by_name
 
 
 def _width(models: Models) -> Array:
     """(M,) width of the first feed-forward there is, or of an expert."""
-    dense, found = models.feed_forward[:, 0], np.zeros(models.size)
+    dense, first = models.feed_forward[:, 0], np.zeros(models.size)
     for i, width in enumerate(dense):
         own = np.where(width > 0, width, models.at("expert_feed_forward", i))
-        found = np.where(found > 0, found, own)
-    return found
+        first = np.where(first > 0, first, own)
+    return first
 
 
 def _shape(models: Models) -> dict[str, Array]:
@@ -269,7 +266,7 @@ def explain(
     *,
     settings: Mapping[str, object] | None = None,
     technology: Technology | None = None,
-) -> Record:
+) -> ResultRecord:
     """Where a figure comes from: the JSON of `elector explain`.
 
     Parameters
@@ -284,10 +281,10 @@ def explain(
     from elector.studies.explanation import explain_result
 
     columns = columns_of({"model": model, "accelerator": accelerator, **(settings or {})})
-    found = explain_result(columns, result, (technology or Technology.load()).single())
-    value = registry().show(result, float(str(found["value"])))
-    lines = [(result, value), ("=", str(found["formula"]))]
-    return Record(found, f"explanation of {model} on {accelerator}", lines)
+    derivation = explain_result(columns, result, (technology or Technology.load()).single())
+    value = registry().show(result, float(str(derivation["value"])))
+    lines = [(result, value), ("=", str(derivation["formula"]))]
+    return ResultRecord(derivation, f"explanation of {model} on {accelerator}", lines)
 
 
 def trace(
@@ -302,6 +299,8 @@ def trace(
     Parameters are those of `simulate`. The result has the spans as a table (`frame`), writes a
     file for Perfetto (elector.events.trace.write) and draws itself (elector.events.trace.draw).
     Raises InputError, and InfeasibleError for a design that cannot run.
+
+    settings : dotted name -> value; None for none.
     """
     from elector.events.trace import trace as traced
 

@@ -11,19 +11,23 @@ NAME.latency_s and so on; those of the chip and the model alone keep their plain
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from elector.base.errors import InputError
 from elector.base.table import Column
 from elector.base.version import VERSION
-from elector.cost.results import registry
+from elector.cost.results import ENDS, registry
 from elector.evaluation.resolved import resolved
 from elector.studies.pruning import SPARSITY, warnings
 from elector.studies.simulation import Swept, sweep
 from elector.studies.sweep_table import REMARKS, SETTINGS, STATUS, SweepTable
 from elector.technology import Technology
+
+if TYPE_CHECKING:
+    from elector.studies.uncertainty import Sampling
 
 
 @dataclass(frozen=True)
@@ -49,28 +53,34 @@ class _Remarks:
 
 
 def run_sweep(
-    table: SweepTable, technology: Technology | None = None, settings: bool = False
+    table: SweepTable,
+    technology: Technology | None = None,
+    settings: bool = False,
+    sampling: Sampling | None = None,
 ) -> SweepResult:
     """Evaluate every row that can be read, in one go for each workload.
 
-    settings : also say what every setting of a row was resolved to.
+    settings : also say what every setting of a row was resolved to. sampling : also give the 90 %
+    interval of each result, drawn so, in columns NAME_low and NAME_high behind it.
     """
     readable = np.ones(len(table), dtype=bool)
     readable[list(table.errors)] = False
     good = np.flatnonzero(readable)
     errors = dict(table.errors)
-    found: dict[str, Swept] = {}
+    by_workload: dict[str, Swept] = {}
     remarks = _Remarks([[] for _ in good], [{} for _ in good])
     for workload in table.kinds.workloads:
         if good.size:
             columns = table.settings(good, workload)
-            swept = found[workload] = sweep(columns, good.size, technology=technology)
+            swept = by_workload[workload] = sweep(columns, good.size, technology=technology)
             for row, error in swept.errors.items():
                 errors.setdefault(int(good[row]), error)
             _remark(remarks, workload, columns, swept, settings)
+            if sampling is not None:
+                by_workload[workload] = _with_intervals(remarks, workload, columns, swept, sampling)
     place = np.full(len(table), -1, dtype=np.intp)
     place[good] = np.arange(good.size)
-    return _result(table, found, place, errors, remarks)
+    return _result(table, by_workload, place, errors, remarks)
 
 
 def _remark(
@@ -96,6 +106,33 @@ def _remark(
                     remarks.settings[row][f"{SETTINGS}.{place}{key}.{name}"] = value
 
 
+def _with_intervals(
+    remarks: _Remarks,
+    workload: str,
+    columns: dict[str, Column],
+    swept: Swept,
+    sampling: Sampling,
+) -> Swept:
+    """The costs with the ends of intervals as further scalars; what they rest on is a remark."""
+    from elector.studies.uncertainty import intervals  # few ask for it
+
+    cost, rows = swept.cost, np.flatnonzero(swept.place >= 0)
+    if cost is None:
+        return swept
+    kept = {key: column.take(rows).compact() for key, column in columns.items()}
+    bounds, said = intervals(kept, rows.size, sampling)
+    start = f"{workload}: " if workload else ""
+    for row, feasible, text in zip(rows.tolist(), cost.feasible.tolist(), said, strict=True):
+        remarks.notes[row] += [start + text] if feasible else []
+    scalars: dict[str, np.ndarray] = {}
+    for name, values in cost.scalars.items():
+        scalars[name] = values
+        scalars |= {
+            f"{name}_{end}": bounds[f"{name}_{end}"] for end in ENDS if f"{name}_{end}" in bounds
+        }
+    return replace(swept, cost=replace(cost, scalars=scalars))
+
+
 def _pruning(columns: dict[str, Column]) -> list[list[str]]:
     """Of each row, what is to be said of its model and its sparsity table; none without one."""
     if SPARSITY not in columns:
@@ -113,7 +150,7 @@ def _pruning(columns: dict[str, Column]) -> list[list[str]]:
 
 def _result(
     table: SweepTable,
-    found: dict[str, Swept],
+    swept_by: dict[str, Swept],
     place: np.ndarray,
     errors: dict[int, InputError],
     remarks: _Remarks,
@@ -121,7 +158,7 @@ def _result(
     """The kept columns of the table, every result, then remarks and what became of the row."""
     kept = {n: c for n, c in table.columns.items() if not table.kinds.is_result(n)}
     texts = [[column.values[code] for code in column.codes.tolist()] for column in kept.values()]
-    values = _values(found, place)
+    values = _values(swept_by, place)
     metrics = [registry().get(name) for name in values]
     asked = list(dict.fromkeys(key for each in remarks.settings for key in each))
     records: list[list[object]] = []
@@ -137,7 +174,7 @@ def _result(
             record += [None, None, " ".join(message.split())]
         else:
             at = int(place[row])
-            reason, notes = _reason(found, at), remarks.notes[at]
+            reason, notes = _reason(swept_by, at), remarks.notes[at]
             said.update(dict.fromkeys(notes))
             infeasible += reason is not None
             record += [
@@ -151,26 +188,27 @@ def _result(
     return SweepResult(header, records, messages, infeasible, tuple(said))
 
 
-def _values(found: dict[str, Swept], place: np.ndarray) -> dict[str, list[float]]:
+def _values(by_workload: dict[str, Swept], place: np.ndarray) -> dict[str, list[float]]:
     """Name -> values by row of the table.
 
     What the chip is has its plain name: the largest, as one chip has to do for all workloads.
     """
     values: dict[str, np.ndarray] = {}
-    for workload, swept in found.items():
+    for workload, swept in by_workload.items():
         if swept.cost is None:
             continue
         at = np.where(place >= 0, swept.place[place], -1)
         for name in swept.cost.names():
-            shared = not workload or registry().get(name).shared
+            metric = registry().get(registry().bounded(name) or name)
+            shared = not workload or metric.shared
             column, named = swept.cost.scalar(name)[at], name if shared else f"{workload}.{name}"
             values[named] = np.fmax(values[named], column) if named in values else column
     return {name: column.tolist() for name, column in values.items()}
 
 
-def _reason(found: dict[str, Swept], at: int) -> str | None:
+def _reason(swept_by: dict[str, Swept], at: int) -> str | None:
     """Why a row is infeasible: the first workload that does not run."""
-    for workload, swept in found.items():
+    for workload, swept in swept_by.items():
         assert swept.cost is not None, "a row without an error has costs"
         reason = swept.cost.reason(int(swept.place[at]))
         if reason is not None:

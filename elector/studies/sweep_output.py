@@ -19,7 +19,10 @@ FORMATS = (".csv", ".json", ".parquet")
 
 
 def write_result(result: SweepResult, out: str) -> None:
-    """Write under a temporary name and rename, so that no half table is ever seen."""
+    """Write under a temporary name and rename, so that no half table is ever seen.
+
+    out : the file; its suffix is the format.
+    """
     path = Path(out)
     if out == "-":
         write_csv(result, sys.stdout)
@@ -35,7 +38,10 @@ def write_result(result: SweepResult, out: str) -> None:
 
 
 def write_csv(result: SweepResult, stream: IO[str]) -> None:
-    """The table as CSV."""
+    """The table as CSV.
+
+    stream : where to.
+    """
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(result.header)
     # repr of a float has the digits that read back as the same float
@@ -47,7 +53,10 @@ def _cell(value: object) -> object:
 
 
 def write_json(result: SweepResult, stream: IO[str]) -> None:
-    """The table as a JSON list of records."""
+    """The table as a JSON list of records.
+
+    stream : where to.
+    """
     columns = typed(result)
     rows = zip(*columns.values(), strict=True)
     records = [dict(zip(columns, row, strict=True)) for row in rows]

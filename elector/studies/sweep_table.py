@@ -31,7 +31,7 @@ MOST_RAGGED = 100_000
 MOST_COLUMNS = 100_000
 #: Rows that are read at once: few, so that they are gone before the collector looks at them.
 _PIECE = 64
-PASSED_THROUGH = ("id", "accuracy", "accuracy_std")
+PASSED_THROUGH = ("id", "accuracy", "accuracy_std", "accuracy_low", "accuracy_high")
 STATUS = ("feasible", "reason", "error")
 #: What else a sweep says of each row; `settings.KEY.value` and `.default` where asked for.
 REMARKS = ("notes", "version")
@@ -51,37 +51,50 @@ class Kinds:
     @cached_property
     def workloads(self) -> tuple[str, ...]:
         """Names of the workloads; one without a name where there is one only."""
-        found = [match["workload"] for name in self.header if (match := OWN.fullmatch(name))]
-        return tuple(dict.fromkeys(found)) or ("",)
+        named = [match["workload"] for name in self.header if (match := OWN.fullmatch(name))]
+        return tuple(dict.fromkeys(named)) or ("",)
 
     @cached_property
     def _has_status(self) -> bool:
         return FRONT[1] in self.header
 
     def is_result(self, name: str) -> bool:
-        """Whether a column is one that a sweep of a table with this header appends."""
+        """Whether a column is one that a sweep of a table with this header appends.
+
+        name : of the column.
+        """
         first, dot, rest = name.partition(".")
         if dot and first in self.workloads:
             name = rest
+        name = registry().bounded(name) or name
         metric = registry().metrics.get(name.partition(".")[0])
         known = metric is not None and bool(metric.axis) == ("." in name)
         return known or name in (*STATUS, *REMARKS) or first == SETTINGS
 
     def is_figure(self, name: str) -> bool:
-        """Whether a column holds numbers that were computed."""
+        """Whether a column holds numbers that were computed.
+
+        name : of the column.
+        """
         text = (*STATUS, *REMARKS)
         return self.is_result(name) and name not in text and not name.startswith(f"{SETTINGS}.")
 
     def is_passed(self, name: str) -> bool:
         """Whether a column is passed through: a note, or a result of a front that only its space
-        knows, such as an accuracy, a figure of a training run, or what `define` names."""
+        knows, such as an accuracy, a figure of a training run, or what `define` names.
+
+        name : of the column.
+        """
         own = name.startswith("note.") or name in PASSED_THROUGH
         front = list(self.header[:1]) == [FRONT[0]] and self._has_status
         plain = name.partition(".")[0] not in ("model", "accelerator", "workload", "workloads")
         return own or (front and plain and not self.is_result(name))
 
     def is_setting(self, name: str) -> bool:
-        """Whether a column holds settings."""
+        """Whether a column holds settings.
+
+        name : of the column.
+        """
         return not self.is_result(name) and not self.is_passed(name)
 
 
@@ -107,18 +120,21 @@ class SweepTable:
         return Kinds(list(self.columns))
 
     def settings(self, rows: np.ndarray, workload: str) -> dict[str, Column]:
-        """The settings of one workload at `rows`: its own where it has one, else the common."""
-        found: dict[str, Column] = {}
+        """The settings of one workload at `rows`: its own where it has one, else the common.
+
+        rows : (N,) places.
+        """
+        settings: dict[str, Column] = {}
         own: dict[str, Column] = {}
         for name, column in self.columns.items():
             match = OWN.fullmatch(name)
             if match and match["workload"] == workload:
                 own[f"workload.{match['key']}"] = column.take(rows).compact()
             elif not match and self.kinds.is_setting(name):
-                found[name] = column.take(rows).compact()
+                settings[name] = column.take(rows).compact()
         for name, column in own.items():
-            found[name] = _over(column, found[name]) if name in found else column
-        return found
+            settings[name] = _over(column, settings[name]) if name in settings else column
+        return settings
 
 
 def _over(own: Column, common: Column) -> Column:
@@ -144,14 +160,14 @@ def read_table(path: str | Path) -> SweepTable:
     if len(header) > MOST_COLUMNS:
         raise InputError(f"has more than {MOST_COLUMNS:,} columns", file=path)
     _check_header(header, path)
-    cells = [_Cells() for _ in header]
+    cells = [_CellColumn() for _ in header]
     lines = array("q")
     errors: dict[int, InputError] = {}
     while piece := list(islice(rows, _PIECE)):
-        listed = [found for _, found in piece]
-        for at, found in enumerate(listed):
-            if len(found) != len(header):
-                listed[at] = _ragged(found, len(header), len(lines) + at, errors)
+        listed = [row for _, row in piece]
+        for at, row in enumerate(listed):
+            if len(row) != len(header):
+                listed[at] = _ragged(row, len(header), len(lines) + at, errors)
         if len(errors) > MOST_RAGGED:
             raise InputError(
                 f"has more than {MOST_RAGGED:,} rows of another length than the header", file=path
@@ -168,18 +184,18 @@ def read_table(path: str | Path) -> SweepTable:
 def table_of(columns: dict[str, list[str | int | float | bool | None]], rows: int) -> SweepTable:
     """A table of a program, a list of `rows` cells for each name; rows are counted from 0."""
     _check_header(list(columns), None, "")
-    found = {name: Column.of(cells) for name, cells in columns.items()}
-    return SweepTable(None, found, np.arange(rows), _unnamed(found))
+    named = {name: Column.of(cells) for name, cells in columns.items()}
+    return SweepTable(None, named, np.arange(rows), _unnamed(named))
 
 
 def _unnamed(columns: dict[str, Column]) -> dict[int, InputError]:
     """Row -> the name it lacks: one without a model or an accelerator is no design."""
-    found: dict[int, InputError] = {}
+    errors: dict[int, InputError] = {}
     for name in ("model", "accelerator"):
         empty = [code for code, value in enumerate(columns[name].values) if value is None]
         for row in np.flatnonzero(np.isin(columns[name].codes, empty)).tolist():
-            found.setdefault(row, InputError("is empty", field=name))
-    return found
+            errors.setdefault(row, InputError("is empty", field=name))
+    return errors
 
 
 def _ragged(cells: list[str], wide: int, row: int, errors: dict[int, InputError]) -> list[str]:
@@ -189,7 +205,7 @@ def _ragged(cells: list[str], wide: int, row: int, errors: dict[int, InputError]
     return (cells + [""] * (wide - len(cells)))[:wide]
 
 
-class _Cells:
+class _CellColumn:
     """A column of cells while it is read: each distinct text once, eight bytes for every row."""
 
     def __init__(self) -> None:
@@ -212,9 +228,9 @@ class _Cells:
 
 def _numbering() -> defaultdict[str, int]:
     """Numbers each text that it is asked for, from 0 in order of asking."""
-    found: defaultdict[str, int] = defaultdict()
-    found.default_factory = found.__len__
-    return found
+    numbers: defaultdict[str, int] = defaultdict()
+    numbers.default_factory = numbers.__len__
+    return numbers
 
 
 def _check_header(header: list[str], path: Path | None, where: str = "line 1: ") -> None:

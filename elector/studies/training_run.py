@@ -30,7 +30,7 @@ import numpy as np
 
 from elector.base import paths, quantity
 from elector.base.errors import InputError
-from elector.base.record import Record as ShortRecord
+from elector.base.record import ResultRecord as ShortRecord
 from elector.base.table import Field, load_yaml, schema
 from elector.base.units import YEAR
 from elector.cost.programming import placed
@@ -61,7 +61,7 @@ class Phase:
 
 
 @dataclass(frozen=True)
-class Switch:
+class PlannedSwitch:
     """After how many steps, and `windows` times `window` steps side by side before it."""
 
     step: int
@@ -71,26 +71,26 @@ class Switch:
 
 
 @dataclass(frozen=True)
-class Plan:
+class TrainingPlan:
     """A training run; `workload` holds what all phases share."""
 
     model: str
     workload: Mapping[str, object]
     phases: tuple[Phase, ...]
-    switch: Switch | None
+    switch: PlannedSwitch | None
     sequences: int | None = None
 
 
 @dataclass(frozen=True, eq=False)
-class Step:
+class PhaseStep:
     """One step of a phase: its record, and what lies behind it."""
 
-    found: Record
+    record: Record
     chunk: Chunk
 
     def number(self, name: str) -> float:
         """A result; NaN where the step is infeasible."""
-        value = self.found.get(name)
+        value = self.record.get(name)
         return float("nan") if value is None else float(str(value))
 
     @property
@@ -106,7 +106,7 @@ class Step:
         return float("inf") if cells is None else float(cells.endurance[0])
 
 
-def read_plan(source: str | Path | Mapping[str, object]) -> Plan:
+def read_plan(source: str | Path | Mapping[str, object]) -> TrainingPlan:
     """A plan from a YAML file, or from the same entries as a mapping."""
     file = None if isinstance(source, Mapping) else Path(source)
     data = source if file is None else load_yaml(file)
@@ -126,7 +126,7 @@ def read_plan(source: str | Path | Mapping[str, object]) -> Plan:
     sequences = None if given is None else _whole(given, "sequences", 1, file)
     model = paths.beside(str(data["model"]), file)
     phases = _phases(data.get("phases"), _Sizes.of(model, workload, sequences, file), file)
-    return Plan(model, dict(workload), phases, _switch(data, phases, file), sequences)
+    return TrainingPlan(model, dict(workload), phases, _switch(data, phases, file), sequences)
 
 
 def _check(data: Mapping[str, object], allowed: object, file: object, field: str) -> None:
@@ -196,40 +196,50 @@ def _phases(data: object, sizes: _Sizes, file: object) -> tuple[Phase, ...]:
             value=data,
             hint="- {name: full, steps: 1000, trainable: all, accelerator: hpt}",
         )
-    found: list[Phase] = []
+    phases: list[Phase] = []
     for i, entry in enumerate(data):
-        at = f"phases[{i}]"
-        if not isinstance(entry, dict):
-            raise InputError("must be a mapping", file=file, field=at, value=entry)
-        _check(entry, PHASE, file, at)
-        if "accelerator" not in entry:
-            raise InputError(
-                "is missing",
-                file=file,
-                field=f"{at}.accelerator",
-                hint="a phase needs accelerator, such as accelerator: hpt",
-            )
-        name = str(entry.get("name", f"phase {i + 1}"))
-        if name in [phase.name for phase in found]:
-            raise InputError("is given twice", file=file, field=f"{at}.name", value=name)
-        accelerator = _accelerator(str(entry["accelerator"]), file)
-        if "assignment" in entry:
-            accelerator = _assigned(accelerator, entry["assignment"], file)
-        steps = sizes.steps(entry, at, file)
-        trainable = str(entry.get("trainable", "all"))
-        try:
-            lora_rank(trainable)
-        except InputError as error:
-            raise InputError(
-                error.problem,
-                file=file,
-                field=f"{at}.trainable",
-                value=trainable,
-                allowed=error.allowed,
-                hint=error.hint,
-            ) from None
-        found.append(Phase(name, steps, trainable, accelerator))
-    return tuple(found)
+        phases.append(_read_phase(entry, i, [phase.name for phase in phases], sizes, file))
+    return tuple(phases)
+
+
+def _read_phase(entry: object, i: int, taken: list[str], sizes: _Sizes, file: object) -> Phase:
+    """Phase i of a file; `taken` are the names of those before it."""
+    at = f"phases[{i}]"
+    if not isinstance(entry, dict):
+        raise InputError("must be a mapping", file=file, field=at, value=entry)
+    _check(entry, PHASE, file, at)
+    if "accelerator" not in entry:
+        raise InputError(
+            "is missing",
+            file=file,
+            field=f"{at}.accelerator",
+            hint="a phase needs accelerator, such as accelerator: hpt",
+        )
+    name = str(entry.get("name", f"phase {i + 1}"))
+    if name in taken:
+        raise InputError("is given twice", file=file, field=f"{at}.name", value=name)
+    accelerator = _accelerator(str(entry["accelerator"]), file)
+    if "assignment" in entry:
+        accelerator = _assigned(accelerator, entry["assignment"], file)
+    steps = sizes.steps(entry, at, file)
+    return Phase(name, steps, _trainable(entry, at, file), accelerator)
+
+
+def _trainable(entry: Mapping[str, object], at: str, file: object) -> str:
+    """Which parameters a phase trains."""
+    trainable = str(entry.get("trainable", "all"))
+    try:
+        lora_rank(trainable)
+    except InputError as error:
+        raise InputError(
+            error.problem,
+            file=file,
+            field=f"{at}.trainable",
+            value=trainable,
+            allowed=error.allowed,
+            hint=error.hint,
+        ) from None
+    return trainable
 
 
 def _accelerator(name: str, file: object) -> Accelerator:
@@ -251,7 +261,9 @@ def _whole(value: object, field: str, low: int, file: object) -> int:
     return int(checked)
 
 
-def _switch(data: Mapping[str, object], phases: tuple[Phase, ...], file: object) -> Switch | None:
+def _switch(
+    data: Mapping[str, object], phases: tuple[Phase, ...], file: object
+) -> PlannedSwitch | None:
     entry = data.get("switch")
     if entry is None:
         return None
@@ -280,27 +292,27 @@ def _switch(data: Mapping[str, object], phases: tuple[Phase, ...], file: object)
             field="switch.window",
             value=window,
         )
-    return Switch(step, window, windows, str(entry.get("source", "")))
+    return PlannedSwitch(step, window, windows, str(entry.get("source", "")))
 
 
 # ---- costs ----
 
 
 def run(
-    plan: str | Path | Mapping[str, object] | Plan, *, technology: Technology | None = None
+    plan: str | Path | Mapping[str, object] | TrainingPlan, *, technology: Technology | None = None
 ) -> Record:
     """Time, energy, writes per cell and lifetime of a run, by phase and in all.
 
-    plan : a YAML file, its entries, or a Plan. Writes are those of the most written cell of an
-    accelerator; a lifetime says how long that cell lasts if such steps (or runs) follow one
-    another without pause. An infeasible phase leaves its costs and the total's None.
+    plan : a YAML file, its entries, or a TrainingPlan. Writes are those of the most written
+    cell of an accelerator; a lifetime says how long that cell lasts if such steps (or runs)
+    follow one another without pause. An infeasible phase leaves its costs and the total's None.
     """
     if isinstance(plan, str | Path):
         try:
             return run(read_plan(plan), technology=technology)
         except InputError as error:  # of a setting, which does not know where it was read
             raise error.at(file=plan) from None
-    plan = plan if isinstance(plan, Plan) else read_plan(plan)
+    plan = plan if isinstance(plan, TrainingPlan) else read_plan(plan)
     technology = technology or Technology.load()
     steps = [_step(plan, phase, phase.trainable, technology) for phase in plan.phases]
     phases = [_phase(*pair) for pair in zip(plan.phases, steps, strict=True)]
@@ -310,7 +322,7 @@ def run(
         "hours": _shown(_number(total["latency_s"]) / 3600.0),
         "kwh": _shown(_number(total["energy_j"]) / 3.6e6),
     }
-    found: Record = {
+    costs: Record = {
         "model": plan.model,
         "feasible": total["feasible"],
         "reason": total["reason"],
@@ -322,10 +334,10 @@ def run(
         (name, quantity.show(_number(total[key]), unit))
         for name, key, unit in (("time", "latency_s", "s"), ("energy", "energy_j", "J"))
     ]
-    return ShortRecord(found, f"training run of {plan.model}", lines)
+    return ShortRecord(costs, f"training run of {plan.model}", lines)
 
 
-def _step(plan: Plan, phase: Phase, trainable: str, technology: Technology) -> Step:
+def _step(plan: TrainingPlan, phase: Phase, trainable: str, technology: Technology) -> PhaseStep:
     shared = {f"workload.{key}": value for key, value in plan.workload.items()}
     columns = columns_of(
         {
@@ -337,28 +349,28 @@ def _step(plan: Plan, phase: Phase, trainable: str, technology: Technology) -> S
         }
     )
     cost = evaluate(columns, 1, technology=technology, level="groups")
-    return Step(record(cost, 0), inspect(columns, technology))
+    return PhaseStep(record(cost, 0), inspect(columns, technology))
 
 
-def _phase(phase: Phase, step: Step) -> Record:
+def _phase(phase: Phase, step: PhaseStep) -> Record:
     return {
         "name": phase.name,
         "accelerator": phase.accelerator.name,
         "trainable": phase.trainable,
         "steps": phase.steps,
-        "feasible": step.found["feasible"],
-        "reason": step.found["reason"],
+        "feasible": step.record["feasible"],
+        "reason": step.record["reason"],
         "step_latency_s": _shown(step.number("latency_s")),
         "step_energy_j": _shown(step.number("energy_j")),
         "latency_s": _shown(phase.steps * step.number("latency_s")),
         "energy_j": _shown(phase.steps * step.number("energy_j")),
-        "area_mm2": step.found["area_mm2"],
+        "area_mm2": step.record["area_mm2"],
         "writes_per_cell": phase.steps * step.wear,
         "lifetime_years": _years(step.endurance, step.wear, step.number("latency_s")),
     }
 
 
-def _switched(plan: Plan, steps: list[Step], technology: Technology) -> Record:
+def _switched(plan: TrainingPlan, steps: list[PhaseStep], technology: Technology) -> Record:
     switch = plan.switch
     assert switch is not None
     ends = np.cumsum([phase.steps for phase in plan.phases])
@@ -374,8 +386,8 @@ def _switched(plan: Plan, steps: list[Step], technology: Technology) -> Record:
         "write": _written(steps[before + 1]),
         "side_by_side": {
             "steps": count,
-            "feasible": beside.found["feasible"],
-            "reason": beside.found["reason"],
+            "feasible": beside.record["feasible"],
+            "reason": beside.record["reason"],
             "step_latency_s": _shown(beside.number("latency_s")),
             "step_energy_j": _shown(beside.number("energy_j")),
             "latency_s": _shown(count * beside.number("latency_s")),
@@ -384,21 +396,23 @@ def _switched(plan: Plan, steps: list[Step], technology: Technology) -> Record:
     }
 
 
-def _written(step: Step) -> Record:
+def _written(step: PhaseStep) -> Record:
     """Writing the weights that stay in cells."""
     chunk = step.chunk
-    found = placed(chunk.machine, chunk.activity, chunk.prices, chunk.units)
-    if found is None:
+    writing = placed(chunk.machine, chunk.activity, chunk.prices, chunk.units)
+    if writing is None:
         return {"latency_s": 0.0, "energy_j": 0.0, "pulses": 0.0, "writes_per_cell": 0.0}
     return {
-        "latency_s": float(found.seconds[0]),
-        "energy_j": float(found.joules[0]),
-        "pulses": float(found.pulses[0]),
-        "writes_per_cell": float(found.writes[0]),
+        "latency_s": float(writing.seconds[0]),
+        "energy_j": float(writing.joules[0]),
+        "pulses": float(writing.pulses[0]),
+        "writes_per_cell": float(writing.writes[0]),
     }
 
 
-def _total(plan: Plan, steps: list[Step], phases: list[Record], switch: Record | None) -> Record:
+def _total(
+    plan: TrainingPlan, steps: list[PhaseStep], phases: list[Record], switch: Record | None
+) -> Record:
     parts: list[Record] = [*phases]
     if switch is not None:
         parts += [switch["write"], switch["side_by_side"]]  # type: ignore[list-item]
@@ -425,7 +439,7 @@ def _total(plan: Plan, steps: list[Step], phases: list[Record], switch: Record |
     }
 
 
-def _amounts(plan: Plan) -> Record:
+def _amounts(plan: TrainingPlan) -> Record:
     """How much data the run sees; epochs where the plan says how large the data set is."""
     sizes = _Sizes.of(plan.model, plan.workload, plan.sequences, None)
     sequences = sum(phase.steps for phase in plan.phases) * sizes.batch
@@ -436,7 +450,7 @@ def _amounts(plan: Plan) -> Record:
     }
 
 
-def _after(plan: Plan) -> int:
+def _after(plan: TrainingPlan) -> int:
     """The phase that follows the switch."""
     assert plan.switch is not None
     ends = np.cumsum([phase.steps for phase in plan.phases])

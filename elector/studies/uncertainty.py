@@ -1,221 +1,264 @@
-"""Intervals of 90 % around the results of one design (`elector simulate --uncertainty`).
+"""Intervals of 90 % around results: `--uncertainty` of simulate, sweep and search.
 
 Two sources, drawn together:
 
 - the *model*: how far times and powers of the design's group of published cases were off that no
-  constant was fitted on (data/errors.csv, written by benchmarks/error_widths.py), log-normal;
-- the *constants*: every row of the technology tables that the design reads, log-normal, with the
-  spread of its evidence (data/spread.csv), all through the one path in one call.
+  constant was fitted on (elector.studies.error_widths), log-normal;
+- the *constants*: every row of the technology tables, log-normal, with the spread of its evidence
+  (data/spread.csv), all through the one path in one call.
 
 A sample has energy = (actions under its constants + leakage x its time) x its power error. The
 interval runs from the 5th to the 95th percentile of the samples.
+
+Each row and each group has a stream of its own, drawn from the seed and its name. So a design has
+the same samples alone and among others, and what two designs share they share in every sample.
 """
 
 from __future__ import annotations
 
-import functools
-import itertools
+import hashlib
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from elector.base.errors import InputError
-from elector.base.table import DATA, Column, read_csv
-from elector.cost.results import registry
+from elector.base.table import Column
+from elector.cost.pricing import LEAKAGE, Cost
+from elector.cost.results import ENDS, registry
+from elector.cost.supply import LOGIC
 from elector.evaluation.path import evaluate
-from elector.machines import MACHINES
-from elector.technology import Technology
+from elector.studies.error_widths import Kind, Width, kinds_of, said, spreads, width_of
+from elector.technology import ConstantRow, Technology
 
 Array = np.ndarray
 #: Samples of a design, and the seed of all of them: the same interval on every machine.
 SAMPLES, SEED = 1000, 0
+#: Fewest and most samples that make an interval.
+FEWEST, MOST = 20, 100_000
+#: Quantiles at the ends of an interval.
+_QUANTILES = (0.05, 0.95)
 #: Standard deviations from the median to the 95th percentile of a normal distribution.
-_REACH = 1.6448536269514722
-#: What a group of cases is about, by what its name says, the first that fits.
-REGIMES = (
-    ("training", ("training",)),
-    ("language", ("language", "serving")),
-    ("products", ("products", "cycles")),
-    ("bert", ("bert", "inference")),
-)
-#: What stands for any family, stack and regime.
-ANY = ("*", "*", "*")
+REACH = 1.6448536269514722
+#: Samples that are priced in one call, for the sake of memory.
+_TOGETHER = 100_000
+#: Constants that are records, not means: what silicon reached decides whether a design can run.
+_LIMITS = ((LOGIC, "clock"),)
 #: Results that follow the time, and in which direction; all others follow the constants alone.
 _TIMES = {
     "latency_s": 1,
     "latency_per_sequence_s": 1,
     "time_to_first_token_s": 1,
     "time_per_output_token_s": 1,
+    "latency_by_kind_s": 1,
+    "placing_s": 1,
     "throughput_sequences_per_s": -1,
     "tokens_per_s": -1,
     "utilization": -1,
     "lifetime_years": 1,
 }
-_JOULES = ("energy_j", "energy_per_sequence_j", "energy_per_token_j")
+_JOULES = ("energy_j", "energy_per_sequence_j", "energy_per_token_j", "energy_by_phase_j")
+_PART, _POWER, _PLACING = "energy_by_part_j", "power_w", "placing_j"
+#: Results that follow the constants alone. What is named nowhere is exact, such as a count.
+_TOUCHED = (*_TIMES, *_JOULES, _POWER, _PLACING, "area_mm2")
+
+
+def check(samples: object, seed: object) -> None:
+    """Refuses numbers of samples and seeds without meaning. Raises InputError."""
+    if not isinstance(samples, int) or isinstance(samples, bool) or not FEWEST <= samples <= MOST:
+        raise InputError(
+            f"must be a whole number from {FEWEST} to {MOST:,}", field="samples", value=samples
+        )
+    if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
+        raise InputError("must be a whole number from 0 up", field="seed", value=seed)
 
 
 @dataclass(frozen=True)
-class Width:
-    """How far cases of a kind were off.
+class Sampling:
+    """What intervals are drawn with.
 
-    time, power : factor that nine of ten lie within. cases : such behind the time.
+    technology : the constants. samples : draws, S. seed : of all streams.
     """
 
-    time: float
-    power: float
-    cases: int
+    technology: Technology
+    samples: int = SAMPLES
+    seed: int = SEED
+    _known: dict[str, Technology] = field(default_factory=dict, repr=False, compare=False)
+
+    @classmethod
+    def of(
+        cls, technology: Technology | None, samples: int = SAMPLES, seed: int = SEED
+    ) -> Sampling:
+        """With the shipped tables by default. Raises InputError for numbers without meaning."""
+        check(samples, seed)
+        return cls((technology or Technology.load()).single(), samples, seed)
+
+    def stream(self, name: str) -> Array:
+        """(S,) standard normal draws of that name."""
+        own = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8])
+        return np.random.default_rng([self.seed, own]).standard_normal(self.samples)
+
+    def factors(self, row: ConstantRow) -> Array:
+        """(S,) factors of one constant."""
+        factor = spreads().get(row.evidence, spreads()["assumed"])
+        return np.exp(self.stream(row.id) * (math.log(factor) / REACH))
+
+    @property
+    def drawn(self) -> Technology:
+        """The technology under draws of all its constants; the same object each time."""
+        if "drawn" not in self._known:
+            own = self.technology
+            rows = [row for row in own.rows if (row.part, row.quantity) not in _LIMITS]
+            values = {row.id: (row.value * self.factors(row)).tolist() for row in rows}
+            self._known["drawn"] = own.drawn(values)
+        return self._known["drawn"]
 
 
-def regime_of(name: str) -> str:
-    """What a group of published cases is about."""
-    text = name.rpartition(" / ")[2]
-    return next((r for r, words in REGIMES if any(w in text for w in words)), "bert")
+@dataclass(frozen=True, repr=False)
+class Samples:
+    """Results of D designs under S draws.
+
+    values : result, parts of groups dotted -> (S, D); NaN where a design has none. What is exact
+        is the same in each.
+    widths : kinds of cases behind the designs. codes : (D,) place in it of each.
+    late, more : (S, D) factors that the errors of the model put on its time and its power.
+    """
+
+    values: dict[str, Array]
+    widths: list[tuple[Kind, Width]]
+    codes: Array
+    late: Array
+    more: Array
+
+    def interval(self, name: str) -> tuple[Array, Array]:
+        """(D,) low and high of a result; NaN where there is none."""
+        return interval(self.values[name])
+
+    @property
+    def uncertain(self) -> list[str]:
+        """The scalars that have an interval."""
+        return [name for name in self.values if _is_uncertain(name)]
+
+    def said(self, design: int) -> str:
+        """Where the intervals of a design come from."""
+        return said(*self.widths[int(self.codes[design])])
 
 
-@functools.cache
-def widths() -> dict[tuple[str, str, str], Width]:
-    """(family, stack, regime), "*" for any -> width, from data/errors.csv."""
-    names, lines = read_csv(DATA / "errors.csv")
-    found = {}
-    for _, cells in lines:
-        row = dict(zip(names, cells, strict=True))
-        key = row["family"], row["stack"], row["regime"]
-        found[key] = Width(float(row["time"]), float(row["power"]), int(row["cases"]))
-    return found
+def interval(values: Array) -> tuple[Array, Array]:
+    """(D,) low and high of (S, D) samples; NaN where one is not finite."""
+    finite = np.isfinite(values).all(axis=0)
+    low, high = np.quantile(np.where(finite, values, 0.0), _QUANTILES, axis=0)
+    return np.where(finite, low, np.nan), np.where(finite, high, np.nan)
 
 
-def kind_of(settings: Mapping[str, object]) -> tuple[str, str, str]:
-    """Family, stack and regime of a design. settings : dotted key -> resolved value."""
-    machine = str(settings["machine"])
-    own = settings.get("accelerator.architecture")
-    family = str(own) if own else {"systolic": "tpu"}.get(machine, machine)
-    stack = str(settings["workload.implementation"])
-    if settings["workload.mode"] == "training":
-        return family, stack, "training"
-    if settings["workload.generate"]:
-        return family, stack, "language"
-    return family, stack, "bert" if "model.layers" in settings else "products"
+def _is_uncertain(name: str) -> bool:
+    """Whether a result is a scalar that some error touches."""
+    metric = registry().find(name)
+    return metric is not None and not metric.axis and metric.name in _TOUCHED
 
 
-def candidates(kind: tuple[str, str, str]) -> list[tuple[str, str, str]]:
-    """Groups of cases that speak for a kind of design, the narrowest first."""
-    hide = itertools.product((False, True), repeat=3)
-    found = [(_or_any(kind[0], f), _or_any(kind[1], s), _or_any(kind[2], r)) for f, s, r in hide]
-    shared = kind[0] in _architectures()  # chips of other families of one kind speak for it
-    return [key for key in found if shared or key[0] != "*" or key == ANY]
-
-
-@functools.cache
-def _architectures() -> frozenset[str]:
-    """Families that devices of one machine kind fall into."""
-    known = [
-        m.fields["architecture"].choices for m in MACHINES.values() if "architecture" in m.fields
-    ]
-    return frozenset(name for choices in known for name in choices)
-
-
-def _or_any(part: str, hidden: bool) -> str:
-    return "*" if hidden else part
-
-
-def width_of(kind: tuple[str, str, str]) -> tuple[Width, tuple[str, str, str]]:
-    """The width of the narrowest group there are cases of, and that group."""
-    key = next(key for key in candidates(kind) if key in widths())
-    return widths()[key], key
-
-
-@functools.cache
-def spreads() -> dict[str, float]:
-    """Evidence -> factor that nine of ten constants of it lie within (data/spread.csv)."""
-    return {cells[0]: float(cells[1]) for _, cells in read_csv(DATA / "spread.csv")[1]}
-
-
-def intervals(
-    columns: Mapping[str, Column],
-    settings: Mapping[str, object],
-    technology: Technology | None = None,
-    samples: int = SAMPLES,
-) -> tuple[dict[str, float], list[str]]:
-    """`NAME_low` and `NAME_high` of every scalar of one design, and what is to be said of them.
+def sample(
+    columns: Mapping[str, Column], size: int, sampling: Sampling, *, apart: bool = False
+) -> Samples:
+    """S samples of each of D designs, by the one path.
 
     Parameters
     ----------
-    columns : settings of the design, each of one row.
-    settings : dotted key -> resolved value, and `machine`, its kind.
-    technology : prices; the shipped tables by default.
-    samples : draws of the constants and of the errors.
+    columns : model, accelerator and dotted settings, each of `size` rows.
+    sampling : constants, number of draws and seed.
+    apart : draw what the error of a design does not share with its group for each design by
+        itself (and once for designs of the very same time, or energy), as comparing them asks for.
+        Otherwise all of it is shared, which for each design alone is the same distribution.
 
-    Raises InputError where there is no room for an interval: fewer than 20 samples.
+    Raises InputError for a setting that has no meaning; an infeasible design has NaN.
     """
-    if samples < 20:
-        raise InputError("needs at least 20", field="samples", value=samples)
-    own = (technology or Technology.load()).fresh()
-    nominal = evaluate(columns, 1, technology=own, level="scalars")
-    if not nominal.feasible[0]:
-        return {}, []
-    random = np.random.default_rng(SEED)
-    width, group = width_of(kind_of(settings))
-    late, more = (
-        np.exp(random.standard_normal(samples) * math.log(w) / _REACH)
-        for w in (width.time, width.power)
-    )
-    cost = evaluate(columns, 1, technology=_drawn(own, random, samples), level="groups")
-    found: dict[str, float] = {}
-    for name, values in cost.scalars.items():
-        base = name.rpartition(".")[2]
-        drawn = _sampled(base, values, cost.groups, (late, more))
-        # what no source of error touches, such as a count, has no interval
-        if drawn is not None and np.isfinite(drawn).all():
-            low, high = np.quantile(drawn, (0.05, 0.95))
-            found[f"{name}_low"], found[f"{name}_high"] = float(low), float(high)
-    return found, [_said(group, width)]
+    kinds, codes = kinds_of(columns, size)
+    widths = [width_of(kind) for kind in kinds]
+    wide = list(dict.fromkeys((group, width) for width, group in widths))
+    codes = np.array([wide.index((group, width)) for width, group in widths])[codes]
+    own = None
+    if apart:
+        own = evaluate(columns, size, technology=sampling.technology)
+    errors = _errors(sampling, wide, codes, own)
+    return Samples(_priced(columns, size, sampling, errors), wide, codes, *errors)
 
 
-def _drawn(own: Technology, random: np.random.Generator, samples: int) -> Technology:
-    """The technology under draws of all constants that a design read of it."""
-    values: dict[str, list[float]] = {}
-    for id in sorted(own.rows_read()):
-        row = own.row(id)
-        sigma = math.log(spreads().get(row.evidence, spreads()["assumed"])) / _REACH
-        values[id] = (row.value * np.exp(sigma * random.standard_normal(samples))).tolist()
-    return own.drawn(values) if values else own
+def pieces(size: int, samples: int) -> Iterator[slice]:
+    """Designs that are drawn together, so that any number of them fits into memory."""
+    step = max(_TOGETHER // samples, 1)
+    for start in range(0, size, step):
+        yield slice(start, min(start + step, size))
 
 
-def _sampled(
-    name: str, values: Array, groups: Mapping[str, Mapping[str, Array]], errors: tuple[Array, Array]
-) -> Array | None:
-    """(S,) samples of a result; None for what is exact. values : (S,) under the constants."""
+def _errors(
+    sampling: Sampling, wide: Sequence[tuple[Kind, Width]], codes: Array, own: Cost | None
+) -> tuple[Array, Array]:
+    """(S, D) factors of the time and of the power of each design.
+
+    own : costs of the designs, whose values name what each has for itself; None where nothing is
+        drawn apart.
+    """
+    factors = []
+    for what, result in (("time", "latency_s"), ("power", "energy_j")):
+        shared = [sampling.stream(f"{what} of {' / '.join(group)}") for group, _ in wide]
+        normal = np.stack(shared, axis=1)[:, codes]
+        factor = np.array([getattr(width, what) for _, width in wide])[codes]
+        if own is not None:
+            names = [repr(value) for value in own.scalars[result].tolist()]
+            streams = {name: sampling.stream(f"{what} of {name}") for name in set(names)}
+            share = np.array([width.shared for _, width in wide])[codes]
+            alone = np.stack([streams[name] for name in names], axis=1)
+            normal = np.sqrt(share) * normal + np.sqrt(1.0 - share) * alone
+        factors.append(np.exp(normal * (np.log(factor) / REACH)))
+    return factors[0], factors[1]
+
+
+def _priced(
+    columns: Mapping[str, Column], size: int, sampling: Sampling, errors: tuple[Array, Array]
+) -> dict[str, Array]:
+    """Result -> (S, D) samples, under the constants and the errors of the model."""
+    cost = evaluate(columns, size, technology=sampling.drawn, level="groups")
+    shape = (sampling.samples, size)
     late, more = errors
-    if name in _TIMES:
-        return np.asarray(values * late ** _TIMES[name])
-    if name == "area_mm2":
-        return values
-    leaks = groups["energy_by_part_j"].get("leakage", np.zeros_like(values))
-    total = sum(groups["energy_by_part_j"].values(), np.zeros_like(values))
-    share = np.where(total > 0, leaks / np.where(total > 0, total, 1.0), 0.0)
-    if name in _JOULES:
-        return np.asarray(values * (1.0 - share + share * late) * more)
-    if name == "power_w":
-        return np.asarray(values * (1.0 - share + share * late) / late * more)
-    return None
+    # not the sum of the parts, whose order is that of all designs together
+    total = cost.scalars["energy_j"].reshape(shape)
+    share = cost.groups[_PART][LEAKAGE].reshape(shape) / total
+    grown = (1.0 - share + share * late) * more
+    samples = {}
+    for name in cost.names():
+        values = cost.scalar(name).reshape(shape)
+        metric = registry().get(name).name
+        if metric in _TIMES:
+            values = values * late ** _TIMES[metric]
+        elif metric in _JOULES:
+            values = values * grown
+        elif metric == _POWER:
+            values = values * grown / late
+        elif metric == _PART:
+            values = values * (late if name == f"{_PART}.{LEAKAGE}" else 1.0) * more
+        elif metric == _PLACING:
+            values = values * more
+        if metric == "utilization":  # nothing does more than its peak
+            values = np.minimum(values, np.maximum(cost.scalar(name).reshape(shape), 1.0))
+        samples[name] = values
+    return samples
 
 
-def _said(group: tuple[str, str, str], width: Width) -> str:
-    """Where an interval comes from."""
-    if group == ANY:
-        return (
-            "no published case validates such a design: its intervals are those of an assumed "
-            f"factor of {width.time:g}"
-        )
-    family, stack, regime = (part if part != "*" else "any" for part in group)
-    return (
-        f"intervals of time rest on {width.cases} published cases that nothing was fitted on "
-        f"(family {family}, stack {stack}, {regime})"
-    )
+def intervals(
+    columns: Mapping[str, Column], size: int, sampling: Sampling
+) -> tuple[dict[str, Array], list[str]]:
+    """`NAME_low` and `NAME_high` of every scalar, (D,) each, and what is to be said of each design.
 
-
-def names() -> list[str]:
-    """Names that intervals add for every registered scalar."""
-    return [f"{m.name}_{end}" for m in registry() if not m.axis for end in ("low", "high")]
+    Parameters as of `sample`. NaN where a design has no result.
+    """
+    bounds: dict[str, Array] = {}
+    sentences: list[str] = []
+    for part in pieces(size, sampling.samples):
+        kept = {key: column.take(part).compact() for key, column in columns.items()}
+        drawn = sample(kept, part.stop - part.start, sampling)
+        sentences += [drawn.said(i) for i in range(part.stop - part.start)]
+        for name in drawn.uncertain:
+            for end, values in zip(ENDS, drawn.interval(name), strict=True):
+                bounds.setdefault(f"{name}_{end}", np.full(size, np.nan))[part] = values
+    return bounds, sentences

@@ -17,7 +17,7 @@ import numpy as np
 
 from elector.base.errors import InputError
 from elector.base.table import DATA
-from elector.studies.validation_cases import Case, load_cases
+from elector.studies.validation_cases import ValidationCase, load_cases
 from elector.technology import Technology
 
 #: What a float computation may be off by without being another number.
@@ -36,7 +36,7 @@ class CaseResult:
     judged : verdict of its group, where it is an outcome.
     """
 
-    case: Case
+    case: ValidationCase
     simulated: float
     error: float
     passed: bool
@@ -81,7 +81,7 @@ class CaseResult:
 
 
 @dataclass(frozen=True)
-class Group:
+class CaseGroup:
     """Outcomes of one device family, stack and regime.
 
     number : cases. unseen : of them such that no constant was fitted on.
@@ -137,7 +137,7 @@ def validate(
     only: str = "",
     technology: Technology | None = None,
     simulate: Simulate | None = None,
-    wanted: Callable[[Case], bool] | None = None,
+    wanted: Callable[[ValidationCase], bool] | None = None,
 ) -> list[CaseResult]:
     """Run the cases of a file (the shipped ones by default) and compare.
 
@@ -164,30 +164,31 @@ def validate(
         chosen = [case for case in chosen if wanted(case)]
     run = simulate or _own_simulate()
     known: dict[tuple[str, str, str, bool], Mapping[str, Any]] = {}
-    found = []
+    outcomes = []
     for case in chosen:
         try:
-            found.append(_compare(case, run, known, technology))
+            outcomes.append(_compare(case, run, known, technology))
         except InputError as error:
             raise error.at(file=path, place=f"line {case.line}: case {case.case!r}") from None
-    verdicts = {group.name: group.verdict for group in groups(found)}
+    verdicts = {group.name: group.verdict for group in groups(outcomes)}
     return [
-        replace(r, judged=verdicts[r.case.group]) if r.case.kind == "outcome" else r for r in found
+        replace(r, judged=verdicts[r.case.group]) if r.case.kind == "outcome" else r
+        for r in outcomes
     ]
 
 
-def _wanted(case: Case, only: str) -> bool:
+def _wanted(case: ValidationCase, only: str) -> bool:
     names = (case.group, case.case)
     return any(only in name or fnmatch.fnmatchcase(name, only) for name in names)
 
 
-def groups(results: Sequence[CaseResult]) -> list[Group]:
+def groups(results: Sequence[CaseResult]) -> list[CaseGroup]:
     """The outcomes by group, in the order of their names."""
-    found: dict[str, list[CaseResult]] = {}
+    by_group: dict[str, list[CaseResult]] = {}
     for result in results:
         if result.case.kind == "outcome":
-            found.setdefault(result.case.group, []).append(result)
-    return [_group(name, found[name]) for name in sorted(found)]
+            by_group.setdefault(result.case.group, []).append(result)
+    return [_group(name, by_group[name]) for name in sorted(by_group)]
 
 
 def failed(results: Sequence[CaseResult]) -> bool:
@@ -196,12 +197,12 @@ def failed(results: Sequence[CaseResult]) -> bool:
     return alone or any(group.verdict == "FAILED" for group in groups(results))
 
 
-def _group(name: str, results: Sequence[CaseResult]) -> Group:
+def _group(name: str, results: Sequence[CaseResult]) -> CaseGroup:
     errors = np.array([r.error for r in results if not r.problem])
     unseen = np.array([r.error for r in results if not r.problem and r.case.unseen])
     size = np.abs(errors)
     kinds = [r.dominant for r in results if r.dominant]
-    return Group(
+    return CaseGroup(
         name=name,
         number=len(results),
         unseen=unseen.size,
@@ -221,7 +222,7 @@ def _median(values: np.ndarray) -> float:
 
 
 def _compare(
-    case: Case,
+    case: ValidationCase,
     run: Simulate,
     known: dict[tuple[str, str, str, bool], Mapping[str, Any]],
     technology: Technology | None,
@@ -261,12 +262,12 @@ def _metric(result: Mapping[str, Any], metric: str) -> float | None:
     if metric == "achieved_ops_per_s":
         seconds = result["latency_s"]
         return None if seconds is None else 2.0 * result["macs"] / seconds
-    found: Any = result
+    value: Any = result
     for name in metric.split("."):
-        if not isinstance(found, Mapping) or name not in found:
+        if not isinstance(value, Mapping) or name not in value:
             return None
-        found = found[name]
-    return None if found is None else float(found)
+        value = value[name]
+    return None if value is None else float(value)
 
 
 def _own_simulate() -> Simulate:

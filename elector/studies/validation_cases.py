@@ -60,7 +60,7 @@ MISSED = " known miss"
 
 
 @dataclass(frozen=True)
-class Case:
+class ValidationCase:
     """One published or measured figure.
 
     settings : dotted key -> value, as `--set`. configuration : the same as one text.
@@ -121,7 +121,7 @@ def as_text(settings: dict[str, object]) -> str:
     return shlex.join(words)
 
 
-def load_cases(path: Path) -> list[Case]:
+def load_cases(path: Path) -> list[ValidationCase]:
     """The cases of a CSV file, checked; errors name file and line."""
     names, lines = read_csv(path)
     missing = [name for name in REQUIRED if name not in names]
@@ -135,7 +135,7 @@ def load_cases(path: Path) -> list[Case]:
         )
     if not lines:
         raise InputError("has a header but no rows", file=path)
-    found: dict[str, Case] = {}
+    cases: dict[str, ValidationCase] = {}
     asked: dict[tuple[str, str, str, str, float], int] = {}
     for line, cells in lines:
         if len(cells) != len(names):
@@ -143,7 +143,7 @@ def load_cases(path: Path) -> list[Case]:
                 f"line {line}: has {len(cells)} cells, the header {len(names)}", file=path
             )
         case = _case(dict(zip(names, cells, strict=True)), path, line)
-        if case.case in found:
+        if case.case in cases:
             raise InputError(
                 f"line {line}: case given twice", file=path, field="case", value=case.case
             )
@@ -152,11 +152,11 @@ def load_cases(path: Path) -> list[Case]:
             raise InputError(
                 f"line {line}: the same figure as line {asked[key]}", file=path, value=case.case
             )
-        found[case.case], asked[key] = case, line
-    return list(found.values())
+        cases[case.case], asked[key] = case, line
+    return list(cases.values())
 
 
-def _case(cells: dict[str, str], path: Path, line: int) -> Case:
+def _case(cells: dict[str, str], path: Path, line: int) -> ValidationCase:
     for column in REQUIRED:
         if not cells[column] and column not in MAY_BE_EMPTY:
             raise InputError(f"line {line}: has no {column}", file=path, field=column)
@@ -177,7 +177,7 @@ def _case(cells: dict[str, str], path: Path, line: int) -> Case:
     missed = cells["tolerance"].endswith(MISSED)
     low, high = _tolerance(cells["tolerance"].removesuffix(MISSED), path, line)
     value, unit = _value(cells, path, line)
-    return Case(
+    return ValidationCase(
         **{name: cells[name] for name in ("case", "group", "model", "accelerator", "metric")},
         settings=_checked(cells, path, line),
         configuration=cells["settings"],
@@ -233,22 +233,24 @@ def parse_settings(text: str) -> dict[str, object]:
 
     >>> parse_settings("workload.mode=training workload.batch=28")
     {'workload.mode': 'training', 'workload.batch': '28'}
+
+    text : words KEY=VALUE.
     """
     try:
         words = shlex.split(text)
     except ValueError as error:
         raise InputError(f"cannot be split into settings: {error}", value=text) from None
-    found: dict[str, object] = {}
+    settings: dict[str, object] = {}
     for word in words:
         key, equals, value = word.partition("=")
         if not equals or not value:
             raise InputError("must be written KEY=VALUE", value=word)
         if field_of(key) is None:
             raise InputError("unknown setting", value=key, hint="`elector list settings`")
-        if key in found:
+        if key in settings:
             raise InputError("setting given twice", value=key)
-        found[key] = value
-    return found
+        settings[key] = value
+    return settings
 
 
 def unit_of(metric: str) -> str:

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from elector.base import paths, quantity
 from elector.base.errors import InputError
-from elector.base.junit import Case, document
+from elector.base.junit import JUnitCase, document
 from elector.base.output import check_output, whole
 from elector.base.version import VERSION
-from elector.studies.validation import CaseResult, Group, groups
+from elector.studies.validation import CaseGroup, CaseResult, groups
 
 #: Side of a picture, and its margin, in pixels.
 _SIDE, _MARGIN = 260, 34
@@ -42,16 +42,19 @@ def prepare(folder: str | Path) -> Path:
 
 
 def write_page(path: Path, results: Sequence[CaseResult], data: str | None) -> None:
-    """The page: groups, pictures, cases. It loads nothing from elsewhere."""
+    """The page: groups, pictures, cases. It loads nothing from elsewhere.
+
+    data : file of the user's measurements, None for the published cases.
+    """
     with whole(path) as scratch:
         scratch.write_text(page(results, data), encoding="utf-8")
 
 
 def page(results: Sequence[CaseResult], data: str | None) -> str:
     """HTML of the results of one run; data : the file of the cases where it was not the shipped."""
-    found = groups(results)
+    judged = groups(results)
     source = html.escape(str(data)) if data else "the shipped cases"
-    plots = "".join(_plot(group, results) for group in found)
+    plots = "".join(_plot(group, results) for group in judged)
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>Predicted against measured</title>
 <meta name="viewport" content="width=device-width, initial-scale=1">
@@ -60,14 +63,14 @@ def page(results: Sequence[CaseResult], data: str | None) -> str:
 <p>elector {html.escape(VERSION)}, {source}: {len(results)} cases. An outcome is judged by its
 group: the median absolute error against the bar. Rows that a constant was fitted on are open
 circles, rows that none was fitted on are filled.</p>
-<h2>Groups</h2>{_group_table(found)}
+<h2>Groups</h2>{_group_table(judged)}
 <h2>Pictures</h2><div class="plots">{plots}</div>
 <h2>Cases</h2>{_case_table(results)}
 </body></html>
 """
 
 
-def _group_table(found: Sequence[Group]) -> str:
+def _group_table(judged: Sequence[CaseGroup]) -> str:
     head = ("group", "cases", "never fitted", "median", "never fitted, median", "90th", "bias")
     rows = [
         _row(
@@ -75,7 +78,7 @@ def _group_table(found: Sequence[Group]) -> str:
             + [_percent(x) for x in (g.median, g.unseen_median, g.ninetieth)]
             + [_percent(g.bias, "+"), _percent(g.bar), html.escape(g.dominant), _verdict(g.verdict)]
         )
-        for g in found
+        for g in judged
     ]
     return _table((*head, "bar", "most time", "verdict"), rows)
 
@@ -111,7 +114,7 @@ def _percent(value: float, sign: str = "") -> str:
     return f"{value:{sign}.1%}" if math.isfinite(value) else "-"
 
 
-def _plot(group: Group, results: Sequence[CaseResult]) -> str:
+def _plot(group: CaseGroup, results: Sequence[CaseResult]) -> str:
     """Predicted over measured of one group, both logarithmic."""
     points = [r for r in results if r.case.group == group.name and r.case.kind == "outcome"]
     points = [r for r in points if not r.problem and r.simulated > 0]
@@ -148,7 +151,10 @@ aria-label="{html.escape(group.name)}">
 
 
 def junit(name: str, results: Sequence[CaseResult]) -> str:
-    """JUnit XML: a test case for each group of outcomes, each identity and each bound."""
+    """JUnit XML: a test case for each group of outcomes, each identity and each bound.
+
+    name : of the test suite.
+    """
     entries = [
         (g.name, "outcome", g.verdict, f"median error {g.median:.1%}, bar {g.bar:.1%}")
         for g in groups(results)
@@ -159,7 +165,7 @@ def junit(name: str, results: Sequence[CaseResult]) -> str:
         if r.case.kind != "outcome"
     ]
     cases = [
-        Case(
+        JUnitCase(
             title,
             failure=text if verdict == "FAILED" else None,
             skipped=f"known miss: {text}" if verdict == "known miss" else None,

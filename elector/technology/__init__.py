@@ -1,13 +1,21 @@
 """What an action costs and what a part occupies: prices with unit, evidence and derivation.
 
-A machine counts; the tables in data/technology price. `Technology.load` reads them, with
-the user's own rows on top, and `Technology.price` scales a constant to a node.
+In come rows of data/technology with the user's own on top (`Technology.load`), out comes the
+price of a quantity at a node (`Technology.price`). A machine counts; these tables price. A new
+constant is a row, a new kind of price a row of data/quantities.csv.
 """
 
 from elector.technology.laws import LAWS
 from elector.technology.price import PROVENANCE, Price, group
 from elector.technology.pricing import Technology, sources
-from elector.technology.rows import EVIDENCE, NODE_HIGH, NODE_LOW, Quantity, Row, quantities
+from elector.technology.rows import (
+    EVIDENCE,
+    NODE_HIGH,
+    NODE_LOW,
+    ConstantRow,
+    PartQuantity,
+    quantities,
+)
 
 __all__ = [
     "EVIDENCE",
@@ -15,9 +23,9 @@ __all__ = [
     "NODE_HIGH",
     "NODE_LOW",
     "PROVENANCE",
+    "ConstantRow",
+    "PartQuantity",
     "Price",
-    "Quantity",
-    "Row",
     "Technology",
     "group",
     "quantities",

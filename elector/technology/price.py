@@ -9,8 +9,9 @@ import numpy as np
 
 from elector.base import units
 from elector.base.errors import InputError
+from elector.technology.draws import Number, lowest, words
 from elector.technology.laws import factor
-from elector.technology.rows import EVIDENCE, Row
+from elector.technology.rows import EVIDENCE, ConstantRow
 from elector.technology.scaling import interpolate
 
 Array = np.ndarray
@@ -23,7 +24,7 @@ PROVENANCE = ("measured", "published", "scaled", "assumed")
 class Price:
     """What one unit of a quantity costs at one node.
 
-    value : in SI. unit : SI unit.
+    value : in SI; (S,) under S draws of the constants. unit : SI unit.
     law : what the value is to be multiplied by (elector.technology.laws).
     evidence : of the weakest row it rests on; scaled where it was carried to another node.
     verified : False where a row it rests on was only read second-hand.
@@ -33,14 +34,14 @@ class Price:
         its group of PROVENANCE, on which the price of a smaller memory rests as well.
     """
 
-    value: float
+    value: Number
     unit: str
     law: str
     evidence: str
     verified: bool
     rows: tuple[str, ...]
     note: str
-    floor: float = 0.0
+    floor: Number = 0.0
     floor_row: str = ""
     floor_group: str = PROVENANCE[0]
 
@@ -59,7 +60,10 @@ class Price:
 
 
 def group(evidence: str, verified: bool) -> str:
-    """Group of PROVENANCE. What was only read second-hand is reported with the assumed."""
+    """Group of PROVENANCE. What was only read second-hand is reported with the assumed.
+
+    evidence : of the weakest row. verified : whether all rows were read at their source.
+    """
     if not verified or evidence == "assumed":
         return "assumed"
     return evidence if evidence in PROVENANCE else "published"
@@ -69,8 +73,11 @@ def _weakest(*evidence: str) -> str:
     return max(evidence, key=EVIDENCE.index)
 
 
-def from_row(row: Row, note: str) -> Price:
-    """The price a row states, at its own node."""
+def from_row(row: ConstantRow, note: str) -> Price:
+    """The price a row states, at its own node.
+
+    note : how it was derived.
+    """
     return Price(
         value=row.value,
         unit=row.unit,
@@ -82,8 +89,13 @@ def from_row(row: Row, note: str) -> Price:
     )
 
 
-def scaled(rows: tuple[Row, ...], value: float, note: str, by: tuple[Row, ...] = ()) -> Price:
-    """A price carried from the nodes of `rows` to another, by the ratios of the rows `by`."""
+def scaled(
+    rows: tuple[ConstantRow, ...], value: Number, note: str, by: tuple[ConstantRow, ...] = ()
+) -> Price:
+    """A price carried from the nodes of `rows` to another, by the ratios of the rows `by`.
+
+    value : in SI. note : how it was derived.
+    """
     behind = (*rows, *by)
     return Price(
         value=value,
@@ -96,14 +108,14 @@ def scaled(rows: tuple[Row, ...], value: float, note: str, by: tuple[Row, ...] =
     )
 
 
-def between(ladder: tuple[Row, ...], node: float) -> Price:
+def between(ladder: tuple[ConstantRow, ...], node: float) -> Price:
     """On the line between the two rows around the node, in log price over log node."""
     low, high = next(
         pair
         for pair in itertools.pairwise(ladder)
         if (pair[0].node or 0.0) < node < (pair[1].node or 0.0)
     )
-    if min(low.value, high.value) <= 0:
+    if min(lowest(low.value), lowest(high.value)) <= 0:
         raise InputError(
             f"a price of 0 cannot be carried from {low.node:g}-{high.node:g} to {node:g} nm",
             file=low.file,
@@ -148,8 +160,8 @@ def _shown(price: Price) -> str:
     """A factor of a product, in its own words."""
     own = [row for row in price.rows if not row.startswith("scaling:")]
     name = own[0].partition("@")[0] if len(own) == 1 else "of " + price.note
-    if price.unit == "1":
-        return f"{price.value:g} ({name})"
+    if price.unit == "1" or isinstance(price.value, np.ndarray):
+        return f"{words(price.value, 'g')} ({name})"
     if price.unit.startswith("m2"):
         return f"{price.value * 1e12:.4g} um2{price.unit[2:]} ({name})"
     return f"{units.format_si(price.value, price.unit)} ({name})"

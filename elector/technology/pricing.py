@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+
+import numpy as np
 
 from elector.base import paths
 from elector.base.errors import InputError
 from elector.base.table import DATA, load_yaml
 from elector.technology import laws
+from elector.technology.draws import words
 from elector.technology.price import Price, between, from_row, group, product, scaled, total
 from elector.technology.rows import (
-    Quantity,
-    Row,
+    ConstantRow,
+    PartQuantity,
     check_node,
     find_quantity,
     quantities_of,
@@ -28,13 +30,13 @@ from elector.technology.scaling import Scaling
 class Technology:
     """The constants, by (part, quantity).
 
-    draws : technologies with other values of the constants, under all of which designs are priced
-        in one call (`drawn`); none by default.
+    draws : S, where constants have S values under all of which designs are priced in one call
+        (`drawn`); 0 by default.
     """
 
-    table: Mapping[tuple[str, str], tuple[Row, ...]]
+    table: Mapping[tuple[str, str], tuple[ConstantRow, ...]]
     scaling: Scaling
-    draws: tuple[Technology, ...] = ()
+    draws: int = 0
     _prices: dict[tuple[str, str, float], Price] = field(default_factory=dict, repr=False)
 
     @classmethod
@@ -52,8 +54,8 @@ class Technology:
         return cls._of(_merged(shipped.rows, own))
 
     @classmethod
-    def _of(cls, rows: list[Row]) -> Technology:
-        table: dict[tuple[str, str], list[Row]] = {}
+    def _of(cls, rows: list[ConstantRow]) -> Technology:
+        table: dict[tuple[str, str], list[ConstantRow]] = {}
         for row in rows:
             table.setdefault((row.part, row.quantity), []).append(row)
         ladders = {
@@ -71,42 +73,22 @@ class Technology:
         sizes = {len(drawn) for drawn in values.values()}
         if len(sizes) != 1 or 0 in sizes:
             raise InputError("every constant needs the same number of draws, at least one")
-        for id, drawn in values.items():
-            self.row(id)
-            if not all(math.isfinite(value) and value >= 0 for value in drawn):
+        arrays = {id: np.array(drawn, dtype=float) for id, drawn in values.items()}
+        known = {row.id for row in self.rows}
+        for id, array in arrays.items():
+            if id not in known:
+                self.row(id)  # says which there are
+            if not (np.isfinite(array).all() and array.min() >= 0):
                 raise InputError("must be finite and not negative", field=id)
-        ladders = {
-            pair: ladder
-            for pair, ladder in self.table.items()
-            if any(row.id in values for row in ladder)
-        }
-        draws = tuple(self._draw(ladders, values, s) for s in range(sizes.pop()))
-        return replace(self, draws=draws, _prices={})
-
-    def _draw(
-        self,
-        ladders: Mapping[tuple[str, str], tuple[Row, ...]],
-        values: Mapping[str, Sequence[float]],
-        s: int,
-    ) -> Technology:
-        """Draw number `s`. ladders : those with a row that has another value."""
         changed = {
-            pair: tuple(
-                replace(row, value=float(values[row.id][s])) if row.id in values else row
-                for row in ladder
-            )
-            for pair, ladder in ladders.items()
+            pair: tuple(replace(row, value=arrays.get(row.id, row.value)) for row in ladder)
+            for pair, ladder in self.table.items()
+            if any(row.id in arrays for row in ladder)
         }
-        scaling = self.scaling
-        if any(part == "scaling" for part, _ in changed):
-            known = {**self.table, **changed}
-            scaling = Scaling.of(
-                row for (p, _), rows in known.items() if p == "scaling" for row in rows
-            )
-        found = replace(self, table={**self.table, **changed}, scaling=scaling, _prices={})
-        # The same parts, and so the same names: looked up once.
-        found.__dict__["parts"] = self.parts
-        return found
+        table = {**self.table, **changed}
+        rows = (row for (part, _), own in table.items() if part == "scaling" for row in own)
+        size = sizes.pop()
+        return replace(self, table=table, scaling=Scaling.of(rows), draws=size, _prices={})
 
     def fresh(self) -> Technology:
         """The same technology, of which no price was asked yet."""
@@ -129,7 +111,7 @@ class Technology:
         return f"<technology: {len(self.rows)} constants of {len(self.parts)} parts>"
 
     @property
-    def rows(self) -> list[Row]:
+    def rows(self) -> list[ConstantRow]:
         """Every constant, in the order of the tables."""
         return [row for ladder in self.table.values() for row in ladder]
 
@@ -143,15 +125,17 @@ class Technology:
 
         quantity : a name, or a sum of products of names as in data/quantities.csv, where
             `other:name` is a quantity of another part.
+
+        node_nm : the node [nm].
         """
         key = (part, quantity, float(node_nm))
-        found = self._prices.get(key)
-        if found is None:
+        known = self._prices.get(key)
+        if known is None:
             check_node(key[2])
             spec = _composed(quantity) if " " in quantity else self._known(part, quantity)
             priced = self._priced(spec, self._known_part(part), key[2])
-            found = self._prices[key] = self._by_law(priced)
-        return found
+            known = self._prices[key] = self._by_law(priced)
+        return known
 
     def _by_law(self, price: Price) -> Price:
         """The price with the constants of its law."""
@@ -161,7 +145,7 @@ class Technology:
         behind = group(row.evidence, row.verified)
         return replace(price, floor=row.value, floor_row=row.id, floor_group=behind)
 
-    def explain(self, part: str) -> list[Row]:
+    def explain(self, part: str) -> list[ConstantRow]:
         """The rows of a part, and those of other parts that its formulas use."""
         known = self._known_part(part)
         pairs = [pair for pair in self.table if pair[0] == known]
@@ -171,7 +155,7 @@ class Technology:
                 pairs += self._roots(spec, known)
         return [row for pair in dict.fromkeys(pairs) for row in self.table[pair]]
 
-    def row(self, id: str) -> Row:
+    def row(self, id: str) -> ConstantRow:
         """The row of that id."""
         by_id = {row.id: row for row in self.rows}
         if id not in by_id:
@@ -183,7 +167,7 @@ class Technology:
             raise InputError("unknown part", value=part, allowed=self.parts)
         return part
 
-    def _known(self, part: str, quantity: str) -> Quantity:
+    def _known(self, part: str, quantity: str) -> PartQuantity:
         spec = find_quantity(self._known_part(part), quantity)
         if spec is None:
             raise InputError(
@@ -191,7 +175,7 @@ class Technology:
             )
         return spec
 
-    def _priced(self, spec: Quantity, part: str, node: float) -> Price:
+    def _priced(self, spec: PartQuantity, part: str, node: float) -> Price:
         ladder = self.table.get((part, spec.quantity))
         if ladder:
             return self._from_rows(spec, ladder, node)
@@ -199,7 +183,7 @@ class Technology:
             return self._from_formula(spec, part, node)
         raise InputError(f"no row gives {spec.quantity} of {part}", value=part)
 
-    def _from_rows(self, spec: Quantity, ladder: tuple[Row, ...], node: float) -> Price:
+    def _from_rows(self, spec: PartQuantity, ladder: tuple[ConstantRow, ...], node: float) -> Price:
         for row in ladder:
             if row.node is None or row.node == node:
                 at = "" if row.node is None else f" at {node:g} nm"
@@ -209,10 +193,11 @@ class Technology:
             return between(ladder, node)
         nearest = low if node < (low.node or 0.0) else high
         by = self.scaling.ratio(spec.scaling, nearest.node or node, node)
-        note = f"{nearest.text} at {nearest.node:g} nm x {by.value:.4g} to {node:g} nm ({by.rule})"
+        ratio = words(by.value, ".4g")
+        note = f"{nearest.text} at {nearest.node:g} nm x {ratio} to {node:g} nm ({by.rule})"
         return scaled((nearest,), nearest.value * by.value, note, by.rows)
 
-    def _from_formula(self, spec: Quantity, part: str, node: float) -> Price:
+    def _from_formula(self, spec: PartQuantity, part: str, node: float) -> Price:
         terms = []
         for term in spec.formula.split(" + "):
             factors = [
@@ -221,7 +206,7 @@ class Technology:
             terms.append(functools.reduce(product, factors))
         return functools.reduce(total, terms)
 
-    def _roots(self, spec: Quantity, part: str) -> list[tuple[str, str]]:
+    def _roots(self, spec: PartQuantity, part: str) -> list[tuple[str, str]]:
         """The pairs with rows that a formula comes down to."""
         pairs: list[tuple[str, str]] = []
         for term in spec.formula.split(" + "):
@@ -242,14 +227,14 @@ def _shipped() -> Technology:
 @functools.cache
 def sources() -> dict[str, str]:
     """What the first word of a row's source stands for."""
-    found = load_yaml(DATA / "sources.yaml")
-    assert isinstance(found, dict)
-    return {str(key): str(text) for key, text in found.items()}
+    texts = load_yaml(DATA / "sources.yaml")
+    assert isinstance(texts, dict)
+    return {str(key): str(text) for key, text in texts.items()}
 
 
-def _check_nodes(rows: Iterable[Row], file: object) -> None:
+def _check_nodes(rows: Iterable[ConstantRow], file: object) -> None:
     """A pair either follows the node or does not; both at once have no meaning."""
-    first: dict[tuple[str, str], Row] = {}
+    first: dict[tuple[str, str], ConstantRow] = {}
     for row in rows:
         other = first.setdefault((row.part, row.quantity), row)
         if other.file == row.file and (other.node is None) != (row.node is None):
@@ -269,7 +254,7 @@ def _check_nodes(rows: Iterable[Row], file: object) -> None:
             )
 
 
-def _merged(shipped: list[Row], own: list[Row]) -> list[Row]:
+def _merged(shipped: list[ConstantRow], own: list[ConstantRow]) -> list[ConstantRow]:
     """The user's rows on top of the shipped ones."""
     ids = {row.id for row in own}
     nodeless = {(row.part, row.quantity): row.node is None for row in own}
@@ -286,15 +271,15 @@ def _merged(shipped: list[Row], own: list[Row]) -> list[Row]:
     return merged
 
 
-def _composed(formula: str) -> Quantity:
+def _composed(formula: str) -> PartQuantity:
     """A quantity that only a formula gives."""
-    return Quantity("", formula, "", "fixed", formula, "")
+    return PartQuantity("", formula, "", "fixed", formula, "")
 
 
 def _references(term: str, part: str) -> list[tuple[str, str]]:
     """(part, quantity) of the factors of a product; a bare name is of the same part."""
-    found = []
+    references = []
     for name in term.split(" * "):
         other, colon, quantity = name.strip().rpartition(":")
-        found.append((other if colon else part, quantity))
-    return found
+        references.append((other if colon else part, quantity))
+    return references

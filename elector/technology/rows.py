@@ -10,6 +10,7 @@ from pathlib import Path
 from elector.base import units
 from elector.base.errors import InputError
 from elector.base.table import DATA, read_csv
+from elector.technology.draws import Number
 from elector.technology.laws import LAWS
 
 #: From the firmest to the weakest; a price is as weak as the weakest row it rests on.
@@ -17,12 +18,15 @@ EVIDENCE = ("measured", "published", "synthesis", "derived", "scaled", "assumed"
 #: Technology nodes that can be priced [nm].
 NODE_LOW, NODE_HIGH = 3.0, 180.0
 
+#: Whether a figure was read in its source, alike in two works that quote it, or in one of them.
+VERIFIED = ("yes", "two", "no")
+
 _REQUIRED = ("part", "quantity", "value", "unit", "node_nm", "source", "evidence")
-_OPTIONAL = ("law", "verified", "note")
+_OPTIONAL = ("law", "verified", "note", "looked_for")
 
 
 @dataclass(frozen=True)
-class Quantity:
+class PartQuantity:
     """What a (part, quantity) pair means; a line of data/quantities.csv.
 
     part : the part, or `mac.*` for every kind of it.
@@ -41,18 +45,20 @@ class Quantity:
 
 
 @dataclass(frozen=True)
-class Row:
+class ConstantRow:
     """One constant.
 
-    value : in SI. unit : SI unit. text : value and unit as written.
+    value : in SI; (S,) under S draws. unit : SI unit. text : value and unit as written.
     node : technology node [nm], or None where it holds at every node.
     law : what the value is to be multiplied by (elector.technology.laws).
+    looked_for : where a firmer figure was looked for, and what was found there.
+    agreed : whether it was read not in its source, but alike in two works that quote it.
     verified : False where the figure was read in a publication that quotes the source.
     """
 
     part: str
     quantity: str
-    value: float
+    value: Number
     unit: str
     node: float | None
     law: str
@@ -63,6 +69,8 @@ class Row:
     text: str
     file: str
     line: int
+    looked_for: str = ""
+    agreed: bool = False
 
     @property
     def id(self) -> str:
@@ -72,17 +80,20 @@ class Row:
 
 
 @functools.cache
-def quantities() -> tuple[Quantity, ...]:
+def quantities() -> tuple[PartQuantity, ...]:
     """Every pair that can be priced, from data/quantities.csv."""
     names, lines = read_csv(DATA / "quantities.csv")
-    expected = [field for field in Quantity.__dataclass_fields__]
+    expected = [field for field in PartQuantity.__dataclass_fields__]
     assert names == expected, f"columns of quantities.csv: {names}"
-    return tuple(Quantity(*cells) for _, cells in lines)
+    return tuple(PartQuantity(*cells) for _, cells in lines)
 
 
 @functools.cache
-def find_quantity(part: str, quantity: str) -> Quantity | None:
-    """The meaning of a pair; `mac.*` stands for every part that begins with `mac.`."""
+def find_quantity(part: str, quantity: str) -> PartQuantity | None:
+    """The meaning of a pair; `mac.*` stands for every part that begins with `mac.`.
+
+    part, quantity : the pair, as tables have it.
+    """
     for known in quantities():
         prefix = known.part.removesuffix("*")
         same = part == known.part or (prefix != known.part and part.startswith(prefix))
@@ -91,7 +102,7 @@ def find_quantity(part: str, quantity: str) -> Quantity | None:
     return None
 
 
-def read_rows(path: Path, parts: Collection[str] | None = None) -> list[Row]:
+def read_rows(path: Path, parts: Collection[str] | None = None) -> list[ConstantRow]:
     """The rows of one CSV file, checked; errors name file, line and column.
 
     parts : the parts that exist; None while the shipped tables themselves are read.
@@ -122,8 +133,8 @@ def _check_header(names: list[str], path: Path) -> None:
             raise InputError(f"line 1: the column {name} is missing", file=path)
 
 
-def _check_unique(rows: Iterable[Row]) -> None:
-    seen: dict[str, Row] = {}
+def _check_unique(rows: Iterable[ConstantRow]) -> None:
+    seen: dict[str, ConstantRow] = {}
     for row in rows:
         first = seen.setdefault(row.id, row)
         if first is not row:
@@ -134,13 +145,16 @@ def _check_unique(rows: Iterable[Row]) -> None:
             )
 
 
-def _row(cells: dict[str, str], path: Path, line: int, parts: Collection[str] | None) -> Row:
+def _row(
+    cells: dict[str, str], path: Path, line: int, parts: Collection[str] | None
+) -> ConstantRow:
     for column in ("part", "quantity", "value", "unit", "source", "evidence"):
         if not cells[column]:
             raise InputError(f"line {line}: has no {column}", file=path, field=column)
     part, quantity = cells["part"], cells["quantity"]
     spec = _pair(part, quantity, path, line, parts)
-    return Row(
+    verified = _choice(cells.get("verified") or "yes", "verified", VERIFIED, path, line)
+    return ConstantRow(
         part=part,
         quantity=quantity,
         value=_value(cells, spec.unit, path, line),
@@ -149,9 +163,10 @@ def _row(cells: dict[str, str], path: Path, line: int, parts: Collection[str] | 
         law=_choice(cells.get("law") or "constant", "law", LAWS, path, line),
         source=cells["source"],
         evidence=_choice(cells["evidence"], "evidence", EVIDENCE, path, line),
-        verified=_choice(cells.get("verified") or "yes", "verified", ("yes", "no"), path, line)
-        == "yes",
+        verified=verified != "no",
+        agreed=verified == "two",
         note=cells.get("note", ""),
+        looked_for=cells.get("looked_for", ""),
         text=f"{cells['value']} {cells['unit']}".removesuffix(" 1"),
         file=str(path),
         line=line,
@@ -160,7 +175,7 @@ def _row(cells: dict[str, str], path: Path, line: int, parts: Collection[str] | 
 
 def _pair(
     part: str, quantity: str, path: Path, line: int, parts: Collection[str] | None
-) -> Quantity:
+) -> PartQuantity:
     if parts is not None and part not in parts:
         raise InputError(
             f"line {line}: unknown part", file=path, field="part", value=part, allowed=sorted(parts)

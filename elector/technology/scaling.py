@@ -12,21 +12,21 @@ from __future__ import annotations
 
 import functools
 import itertools
-import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from elector.base.errors import InputError
-from elector.technology.rows import Row
+from elector.technology.draws import Number, least, log, lowest, power
+from elector.technology.rows import ConstantRow
 
 #: Ends of the planar and of the FinFET family, and the two nodes of the operators [nm].
 PLANAR_LOW, FINFET_HIGH, FINFET_LOW = 32.0, 20.0, 7.0
 OPERATORS_OLD = 45.0
 
-Curve = tuple[tuple[float, float], ...]
+Curve = tuple[tuple[float, Number], ...]
 
 
-def interpolate(curve: Curve, node: float) -> float:
+def interpolate(curve: Curve, node: float) -> Number:
     """Value at `node`, on straight lines in log value over log node.
 
     curve : (node [nm], value) in increasing order of node; `node` lies within it.
@@ -38,8 +38,8 @@ def interpolate(curve: Curve, node: float) -> float:
                 return value_low
             if node == high:
                 return value_high
-            weight = math.log(node / low) / math.log(high / low)
-            return value_low * (value_high / value_low) ** weight
+            weight = log(node / low) / log(high / low)
+            return value_low * power(value_high / value_low, weight)
     raise AssertionError(f"{node} nm outside {curve[0][0]}-{curve[-1][0]} nm")
 
 
@@ -47,18 +47,18 @@ def interpolate(curve: Curve, node: float) -> float:
 class Ladder:
     """Values at nodes, from rows of the part `scaling`, in increasing order of node."""
 
-    rows: tuple[Row, ...]
+    rows: tuple[ConstantRow, ...]
 
     @functools.cached_property
     def curve(self) -> Curve:
         """(node [nm], value) of each row."""
         return tuple((row.node or 0.0, row.value) for row in self.rows)
 
-    def at(self, node: float) -> float:
+    def at(self, node: float) -> Number:
         """Value at `node` [nm]."""
         return interpolate(self.curve, node)
 
-    def used(self, node: float) -> tuple[Row, ...]:
+    def used(self, node: float) -> tuple[ConstantRow, ...]:
         """The rows that the value at `node` [nm] rests on: its own, or the two around it."""
         for low, high in itertools.pairwise(self.rows):
             if (low.node or 0.0) <= node <= (high.node or 0.0):
@@ -70,9 +70,9 @@ class Ladder:
 class Ratio:
     """Price at one node over price at another: its value, the rule, and the rows behind it."""
 
-    value: float
+    value: Number
     rule: str
-    rows: tuple[Row, ...] = ()
+    rows: tuple[ConstantRow, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -92,11 +92,11 @@ class Scaling:
     area_below: Ladder
 
     @classmethod
-    def of(cls, rows: Iterable[Row]) -> Scaling:
+    def of(cls, rows: Iterable[ConstantRow]) -> Scaling:
         """From the rows of the part `scaling`."""
-        curves: dict[str, dict[float, Row]] = {}
+        curves: dict[str, dict[float, ConstantRow]] = {}
         for row in rows:
-            if row.node is None or row.value <= 0:
+            if row.node is None or lowest(row.value) <= 0:
                 raise InputError(
                     f"line {row.line}: a ratio between nodes needs its node and a value above 0",
                     file=row.file,
@@ -116,10 +116,10 @@ class Scaling:
         )
 
     @property
-    def slope(self) -> float:
+    def slope(self) -> Number:
         """Exponent of the node between the operators of 45 and 7 nm."""
         (low, value_low), *_, (high, value_high) = self.operators.curve
-        return math.log(value_high / value_low) / math.log(high / low)
+        return log(value_high / value_low) / log(high / low)
 
     def ratio(self, kind: str, source: float, target: float) -> Ratio:
         """Price at `target` over price at `source` [nm].
@@ -134,10 +134,10 @@ def _fixed(scaling: Scaling, source: float, target: float) -> Ratio:
 
 
 def _area(scaling: Scaling, source: float, target: float) -> Ratio:
-    def relative(node: float) -> float:
+    def relative(node: float) -> Number:
         return scaling.area.at(max(node, FINFET_LOW)) * _below(scaling.area_below, node)
 
-    rows: list[Row] = []
+    rows: list[ConstantRow] = []
     for node in (source, target):
         rows += scaling.area.used(max(node, FINFET_LOW))
         rows += scaling.area_below.used(node)
@@ -167,9 +167,9 @@ def _energy(scaling: Scaling, below: Ladder, source: float, target: float) -> Ra
 
 def _energy_down(scaling: Scaling, old: float, new: float) -> Ratio:
     """Energy at the node `new` over that at the larger node `old`, both 7-180 nm."""
-    used: list[Row] = []
+    used: list[ConstantRow] = []
 
-    def baas(source: float, target: float) -> float:
+    def baas(source: float, target: float) -> Number:
         used.extend((*scaling.energy.used(source), *scaling.energy.used(target)))
         return scaling.energy.at(target) / scaling.energy.at(source)
 
@@ -178,23 +178,23 @@ def _energy_down(scaling: Scaling, old: float, new: float) -> Ratio:
     if new >= PLANAR_LOW or old <= FINFET_HIGH:
         value = baas(old, new)
         return Ratio(value, "Stillmaker-Baas energy", _once(used))
-    bridge = (new / min(old, OPERATORS_OLD)) ** scaling.slope
+    bridge = power(new / min(old, OPERATORS_OLD), scaling.slope)
     ratio = bridge * (baas(old, OPERATORS_OLD) if old > OPERATORS_OLD else 1.0)
     # no step backwards: never dearer than the last planar node, nor cheaper than 20 nm is
     if old >= PLANAR_LOW:
-        ratio = min(ratio, baas(old, PLANAR_LOW))
+        ratio = least(ratio, baas(old, PLANAR_LOW))
     if new <= FINFET_HIGH:
-        ratio = min(ratio, baas(FINFET_HIGH, new))
+        ratio = least(ratio, baas(FINFET_HIGH, new))
     rows = _once([*scaling.operators.rows, *used])
     return Ratio(ratio, "line through the operators of 45 and 7 nm", rows)
 
 
-def _once(rows: Iterable[Row]) -> tuple[Row, ...]:
+def _once(rows: Iterable[ConstantRow]) -> tuple[ConstantRow, ...]:
     """Each row once, in order."""
     return tuple({row.id: row for row in rows}.values())
 
 
-def _below(ladder: Ladder, node: float) -> float:
+def _below(ladder: Ladder, node: float) -> Number:
     """Factor of a node below 7 nm against 7 nm; 1 at and above it."""
     return 1.0 if node >= FINFET_LOW else ladder.at(node)
 

@@ -106,6 +106,16 @@ def _samples(folder: Path) -> None:
     done("simulate", *PAIR, "--uncertainty", "--samples", "19", code=2)
 
 
+@case("simulate", "--seed")
+def _seed(folder: Path) -> None:
+    one, other = (
+        loaded("simulate", *PAIR, "--uncertainty", "--samples", "20", "--seed", n)["energy_j_low"]
+        for n in ("0", "1")
+    )
+    assert one != other
+    done("simulate", *PAIR, "--uncertainty", "--seed", "-1", code=2)
+
+
 @case("explain", "--result")
 def _result(folder: Path) -> None:
     names = re.findall(r"[a-z0-9_]+", option("explain", "--result").help.partition(": ")[2])
@@ -203,6 +213,16 @@ def _sweep_junit(folder: Path) -> None:
     done("sweep", "torn.csv", "--out", "costs.csv", "--junit", "check.xml", code=4)
     suite = ElementTree.parse("check.xml").getroot()
     assert (suite.get("tests"), suite.get("failures")) == ("2", "1")
+
+
+@case("sweep", "--uncertainty", "--samples", "--seed")
+def _sweep_uncertainty(folder: Path) -> None:
+    draws = ("--uncertainty", "--samples", "20", "--seed", "3")
+    found = loaded("sweep", "table.csv", *draws)[1]
+    single = loaded("simulate", *PAIR, "--batch", "2", *draws)
+    for name in ("energy_j_low", "latency_s_high"):
+        assert found[name] == single[name]
+    assert "energy_j_low" not in loaded("sweep", "table.csv")[1]
 
 
 @case("sweep", "--settings")
@@ -347,6 +367,14 @@ def _validate_prices(folder: Path) -> None:
     assert moved
 
 
+@case("list", "--weight")
+def _weight(folder: Path) -> None:
+    found = loaded("list", "technologies", "--weight", "tpu-v4i")
+    shares = [row["energy"] for row in found["rows"]]
+    assert found["accelerator"] == "tpu-v4i" and shares[0] == max(shares)
+    done("list", "models", "--weight", "tpu-v4i", code=2)
+
+
 # ---- all of them
 
 
@@ -370,6 +398,9 @@ def test_an_option_does_what_it_says(check: Check, tmp_path: Path) -> None:
     "words",
     [
         ("simulate", *PAIR, "--samples", "50"),
+        ("simulate", *PAIR, "--seed", "1"),
+        ("sweep", "table.csv", "--out", "-", "--samples", "50"),
+        ("sweep", "table.csv", "--out", "-", "--seed", "1"),
         ("explain", "price", "sram", "--batch", "8"),
         ("explain", "price", "sram", "--result", "macs"),
         ("explain", "price", "sram", "--set", "workload.batch=8"),

@@ -40,9 +40,9 @@ def _product(m: float, k: float, n: float, batch: float = 1.0, **changes: float)
 
 def _products(
     m: float, k: float, n: float, batch: float = 1.0, across: bool = False
-) -> gpu_kernels.Products:
+) -> gpu_kernels.GpuProducts:
     sizes = [np.array([[float(x)]]) for x in (m, k, n, batch, m if across else k, n)]
-    return gpu_kernels.Products(*sizes, np.array([[2.0]]), np.array([[False]]))
+    return gpu_kernels.GpuProducts(*sizes, np.array([[2.0]]), np.array([[False]]))
 
 
 @given(

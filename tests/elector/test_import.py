@@ -16,7 +16,7 @@ from elector.base.errors import InputError
 from elector.cli.commands import main
 from elector.describe.formats.described import to_mapping
 from elector.describe.imports import import_file, limits
-from elector.describe.imports.calls import Call, Tensor, Unknown, rows
+from elector.describe.imports.calls import OperatorCall, ProgramTensor, UnknownOperators, rows
 from elector.describe.imports.traced import Symbol, Traced, listing
 from elector.describe.listing import Listing
 
@@ -203,9 +203,9 @@ def test_what_runs_may_not_depend_on_sizes() -> None:
 
 def sides(name: str, kind: str, *args: Any, out: tuple[int, ...], **named: Any) -> list[int]:
     """Multiply-accumulates of each product of a call."""
-    call = Call(name, "x", args, [Tensor(out)], named)
+    call = OperatorCall(name, "x", args, [ProgramTensor(out)], named)
     found = []
-    for row in rows(call, kind, Unknown()):
+    for row in rows(call, kind, UnknownOperators()):
         if not row.function:
             size = dict(row.sizes)
             found.append(size["batch"] * size["m"] * size["k"] * size["n"])
@@ -231,13 +231,17 @@ def sides(name: str, kind: str, *args: Any, out: tuple[int, ...], **named: Any) 
 def test_products(
     name: str, kind: str, args: Any, out: tuple[int, ...], named: dict[str, Any], macs: int
 ) -> None:
-    tensors = [Tensor(shape) for shape in args]
+    tensors = [ProgramTensor(shape) for shape in args]
     assert sides(name, kind, *tensors, out=out, **named) == [macs]
 
 
 def test_fused_attention_is_its_products() -> None:
-    q, k = Tensor((2, 8, 5, 16)), Tensor((2, 2, 7, 16))
-    found = rows(Call("scaled_dot_product_attention", "x", [q, k, k], [q]), "aten", Unknown())
+    q, k = ProgramTensor((2, 8, 5, 16)), ProgramTensor((2, 2, 7, 16))
+    found = rows(
+        OperatorCall("scaled_dot_product_attention", "x", [q, k, k], [q]),
+        "aten",
+        UnknownOperators(),
+    )
     assert [dict(r.sizes).get("sharing") for r in found] == [4, None, 4]
     assert sides("scaled_dot_product_attention", "aten", q, k, k, out=(2, 8, 5, 16)) == [
         16 * 5 * 16 * 7,
@@ -246,8 +250,10 @@ def test_fused_attention_is_its_products() -> None:
 
 
 def test_weights_that_a_whole_batch_reads_are_one_matrix() -> None:
-    x, w = Tensor((6, 5, 8)), Tensor((6, 8, 3), True, "w", 24)
-    [row] = rows(Call("bmm", "x", [x, w], [Tensor((6, 5, 3))]), "aten", Unknown())
+    x, w = ProgramTensor((6, 5, 8)), ProgramTensor((6, 8, 3), True, "w", 24)
+    [row] = rows(
+        OperatorCall("bmm", "x", [x, w], [ProgramTensor((6, 5, 3))]), "aten", UnknownOperators()
+    )
     assert (row.b, dict(row.sizes)) == ("weight", {"batch": 1, "m": 30, "k": 8, "n": 3})
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from builders import macs, operations
+from descriptions import written
 
+import elector
 from elector.base.errors import InputError
 from elector.describe.formats import load_model
 from elector.describe.variants import repeats, with_settings
@@ -271,3 +274,79 @@ def test_a_batch_of_kinds_gives_what_each_gives_alone() -> None:
             at = group.pair[design]
             assert single.macs[0] == together.macs[at]
             assert single.parameters[0] == together.parameters[at]
+
+
+# Indexers on plain attention
+
+
+def test_an_indexer_on_plain_attention_has_parameters_and_work() -> None:
+    """Queries of all heads and one key from the input, a norm of scale and shift, weights."""
+    index = {"index_heads": 4, "index_head_size": 64, "index_top_k": 64}
+    plain = operations("llama-3.1-8b")
+    found = operations("llama-3.1-8b", **{f"model__{key}": n for key, n in index.items()})
+    width, layers, tokens = 4096, 32, 128
+    matrices = width * 4 * 64 + width * 64 + width * 4
+    assert found.parameters[0] - plain.parameters[0] == layers * (matrices + 2 * 64)
+    scores = layers * 4 * tokens * tokens * 64
+    assert macs(found, role=Role.INDEX_SCORES) == scores
+    chosen = layers * 2 * 32 * tokens * (tokens - 64) * 128  # keys that attention leaves out
+    assert found.macs[0] - plain.macs[0] == layers * tokens * matrices + scores - chosen
+
+
+MINIMAX_M3 = {
+    "architectures": ["MiniMaxM3VLForCausalLM"],
+    "model_type": "minimax_m3_vl_text",
+    "hidden_size": 252,
+    "intermediate_size": 96,
+    "dense_intermediate_size": 333,
+    "shared_intermediate_size": 80,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 6,
+    "num_key_value_heads": 3,
+    "head_dim": 40,
+    "vocab_size": 1201,
+    "num_local_experts": 5,
+    "num_experts_per_tok": 2,
+    "rotary_dim": 20,
+    "index_n_heads": 3,
+    "index_head_dim": 24,
+    "index_block_size": 4,
+    "index_topk_blocks": 2,
+    "layer_types": ["full_attention", "minimax_m3_sparse", "minimax_m3_sparse"],
+    "mlp_layer_types": ["dense", "sparse", "sparse"],
+}
+
+
+def test_blocks_of_keys_count_what_the_class_does(tmp_path: Path) -> None:
+    """Parameters by numel of the class in transformers 5.24; its products at 32 tokens in eager
+    mode, with two experts of each token and 8 of the 32 keys that it scores and masks."""
+    path = written(tmp_path, MINIMAX_M3)
+    found = operations(path, sequence_length=32)
+    assert found.parameters[0] == 2_301_096
+    counted, experts = 42_280_704, 2 * 2 * 3 * 252 * 96 * 32  # which the counter does not see
+    masked = 2 * 2 * 6 * 32 * (32 - 8) * 40
+    assert found.macs[0] == counted + experts - masked
+    # keys and values of three heads, and the keys of two indexers
+    settings = {"workload.generate": 5, "workload.sequence_length": 32}
+    cache = elector.simulate(path, "a100-sxm-80gb", settings=settings)["memory_bytes"]["cache"]
+    assert cache == (32 + 4) * (3 * 2 * 3 * 40 + 2 * 24) * 2
+
+
+@pytest.mark.parametrize(
+    ("changed", "part"),
+    [
+        ({"sparse_score_type": "mean"}, "sparse_score_type"),
+        ({"sparse_init_block": 1}, "sparse_init_block"),
+        ({"sparse_new": 1}, "sparse_new"),
+        ({"sparse_disable_index_value": [0, 0, 1]}, "sparse_disable_index_value"),
+        ({"sparse_topk_blocks": 0}, "sparse_topk_blocks"),
+    ],
+)
+def test_other_blocks_of_keys_are_refused(
+    tmp_path: Path, changed: dict[str, object], part: str
+) -> None:
+    sparse = {"sparse_attention_freq": [0, 1, 1], "sparse_disable_index_value": [0, 1, 1]}
+    file = {k: v for k, v in MINIMAX_M3.items() if k != "layer_types"}
+    load_model(written(tmp_path, file | {"sparse_attention_config": sparse}))
+    with pytest.raises(InputError, match=part):
+        load_model(written(tmp_path, file | {"sparse_attention_config": sparse | changed}))

@@ -105,14 +105,15 @@ TABLES: dict[str, Callable[[], str]] = {
     "short": lambda: filled(",\n", TABLE, HEADER),
     "commas": lambda: filled(",", TABLE, HEADER),
     "breaks": lambda: filled('"a\n",', TABLE, HEADER),
-    "wide": lambda: (
-        filled("b," * 90_000 + "b\n", TABLE, "model,accelerator," + ",".join(
-            f"note.{i}" for i in range(89_999)) + "\n")
+    "wide": lambda: filled(
+        "b," * 90_000 + "b\n",
+        TABLE,
+        "model,accelerator," + ",".join(f"note.{i}" for i in range(89_999)) + "\n",
     ),
     "columns": lambda: "model,accelerator," + ",".join(f"note.{i}" for i in range(4_000_000)),
     "ragged": lambda: filled("b,\n", TABLE, HEADER),
     "text": lambda: filled("ä", TABLE // 2, HEADER),
-}  # fmt: skip
+}
 
 
 @pytest.mark.slow

@@ -11,7 +11,7 @@ from builders import inside, operations
 import elector
 from elector.machines.systolic.folds import mean_folds
 from elector.operations import Operations
-from elector.operations.roles import Part, Role
+from elector.operations.roles import Role, RowPart
 
 SMALL: dict[str, Any] = {
     "model__layers": 2,
@@ -122,7 +122,7 @@ def test_keys_and_values_are_read_whole_and_written_scores_in_part() -> None:
     settings = SMALL | {"sequence_length": 80, "precision": "bf16"}
     plain, fused = (operations("gpt2", attention=a, **settings) for a in ("unfused", "fused"))
     for role in (Role.SCORES, Role.CONTEXT):
-        (p,), (f,) = (ops.where(role=role, part=Part.FORWARD) for ops in (plain, fused))
+        (p,), (f,) = (ops.where(role=role, part=RowPart.FORWARD) for ops in (plain, fused))
         assert fused.b_bytes[f, 0] == plain.b_bytes[p, 0]
     (f,) = fused.where(role=Role.SCORES)
     assert fused.out_bytes[f, 0] == 2 * 12 * seen(80, 0)

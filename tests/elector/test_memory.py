@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from elector.machines.tiling import (
     SLICE,
+    BestTiles,
     Memories,
-    Plan,
     Sought,
-    Tiles,
+    TilingPlan,
     plan,
     smallest_tile,
     tile_search,
@@ -50,7 +50,7 @@ class Product(NamedTuple):
         return self.b_width * self.k * self.n * self.b_moves
 
 
-def search(products: list[Product]) -> Tiles:
+def search(products: list[Product]) -> BestTiles:
     columns = [np.array(c, dtype=float) for c in zip(*products, strict=True)]
     m, k, n, limit, a_width, b_width, sums, _, _, out = columns
     a, b = (np.array([getattr(p, name) for p in products]) for name in "ab")
@@ -256,7 +256,7 @@ def test_tiles_are_close_to_the_best_of_all() -> None:
 # ---- what stays on the chip between operations ----
 
 
-def moved(ops: Operations, capacity: float, fuse: bool = True, double: bool = True) -> Plan:
+def moved(ops: Operations, capacity: float, fuse: bool = True, double: bool = True) -> TilingPlan:
     flag = np.array([True])
     return plan(
         ops,
@@ -422,7 +422,7 @@ def test_double_buffering_halves_the_tiles() -> None:
     single, double = moved(ops, 4e5, double=False), moved(ops, 4e5)
     r = row_of(ops, "feed-forward in")
 
-    def held(found: Plan) -> float:
+    def held(found: TilingPlan) -> float:
         m, k, n = (x[r, 0] for x in (found.tile_m, found.tile_k, found.tile_n))
         return float(2 * m * k + 2 * k * n + 4 * m * n)
 

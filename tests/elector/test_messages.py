@@ -39,15 +39,23 @@ def test_a_message_is_put_together_when_it_is_asked_for() -> None:
 @pytest.mark.parametrize(
     ("plan", "words"),
     [
-        ("model: bert-tiny\nworkload: {batch: -1}\nphases: [{steps: 1, accelerator: systolic}]\n",
-         "workload.batch: must be at least 1"),
+        (
+            "model: bert-tiny\nworkload: {batch: -1}\nphases: "
+            "[{steps: 1, accelerator: systolic}]\n",
+            "workload.batch: must be at least 1",
+        ),
         ("model: bert-tin\nphases: [{steps: 1, accelerator: systolic}]\n", "unknown model"),
-        ("model: bert-tiny\nworkload: {precision: fp99}\nphases: "
-         "[{steps: 1, accelerator: systolic}]\n", "fp99"),
-        ("model: bert-tiny\nphases: [{steps: 1" + "1" * 400 + ", accelerator: systolic}]\n",
-         "must be finite"),
+        (
+            "model: bert-tiny\nworkload: {precision: fp99}\nphases: "
+            "[{steps: 1, accelerator: systolic}]\n",
+            "fp99",
+        ),
+        (
+            "model: bert-tiny\nphases: [{steps: 1" + "1" * 400 + ", accelerator: systolic}]\n",
+            "must be finite",
+        ),
     ],
-)  # fmt: skip
+)
 def test_mistakes_in_a_plan_name_the_plan(tmp_path: Path, plan: str, words: str) -> None:
     path = tmp_path / "plan.yaml"
     path.write_text(plan)

@@ -355,3 +355,39 @@ def test_large_files_and_infinities_are_fine_and_larger_ones_are_not(tmp_path: P
         stream.truncate(300 << 20)
     with pytest.raises(InputError, match="larger than"):
         load_model(str(path))
+
+
+# Types that were added by rows of the table
+
+
+def shipped(name: str) -> list[dict[str, str]]:
+    path = Path(__file__).resolve().parent.parent / "data" / name
+    with path.open(encoding="utf-8", newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+@pytest.mark.parametrize("row", shipped("types_of_today.csv"), ids=lambda row: row["model_type"])
+def test_types_count_what_their_classes_do(tmp_path: Path, row: dict[str, str]) -> None:
+    """Small configurations, most with biases and ties against the class's default: parameters
+    and multiply-accumulates at 32 tokens of the class in transformers 5.24, in eager mode."""
+    found = counts(tmp_path, json.loads(row["config"]), sequence_length=32)
+    assert (found.parameters[0], found.macs[0]) == (int(row["parameters"]), int(row["macs"]))
+
+
+@pytest.mark.parametrize(
+    "row", shipped("scan_types.csv"), ids=lambda row: f"{row['model_type']}-{row['parameters']}"
+)
+def test_types_with_scans_count_what_their_classes_do(tmp_path: Path, row: dict[str, str]) -> None:
+    """As above, but for the products of the scans, which depend on how they are written."""
+    found = counts(tmp_path, json.loads(row["config"]), sequence_length=32)
+    done = found.count * found.batch * found.m * found.k * found.n
+    linear = [r.matmul and r.kind == "linear" for r in found.rows]
+    assert found.parameters[0] == int(row["parameters"])
+    assert done[linear].sum() == int(row["linear_macs"])
+
+
+def test_biases_of_latent_attention(tmp_path: Path) -> None:
+    """Of the projections to both ranks and of the output, as DeepSeek-V3's class has them."""
+    plain, biased = (counts(tmp_path, DEEPSEEK | {"attention_bias": on}) for on in (False, True))
+    assert biased.parameters[0] - plain.parameters[0] == 61 * (1536 + 512 + 64 + 7168)
+    assert biased.macs[0] == plain.macs[0]

@@ -15,7 +15,7 @@ from elector.base.table import Column
 from elector.evaluation.path import evaluate
 from elector.events.timeline import run
 from elector.operations import names
-from elector.operations.roles import Part, Place, Role, Section, layer_word, word
+from elector.operations.roles import ModelSection, Place, Role, RowPart, layer_word, word
 
 MACHINES = ("systolic", "acceltran-edge", "a100-sxm-40gb", "reram", "hpt", "reram+systolic")
 MODES: dict[str, dict[str, Any]] = {
@@ -143,18 +143,18 @@ def test_what_is_shown_is_the_word() -> None:
     ("text", "identity"),
     [
         ("query", (Role.QUERY,)),
-        ("cross query, key, value bias", (Role.PROJECTION_BIAS, Part.FORWARD, True)),
+        ("cross query, key, value bias", (Role.PROJECTION_BIAS, RowPart.FORWARD, True)),
         (
             "feed-forward 2 gate weight gradient",
-            (Role.FEED_FORWARD_GATE, Part.WEIGHT_GRADIENT, False, 2),
+            (Role.FEED_FORWARD_GATE, RowPart.WEIGHT_GRADIENT, False, 2),
         ),
         (
             "feed-forward gelu gradient",
-            (Role.FEED_FORWARD_ACTIVATION, Part.GRADIENT, False, 0, "gelu"),
+            (Role.FEED_FORWARD_ACTIVATION, RowPart.GRADIENT, False, 0, "gelu"),
         ),
-        ("c9 pointwise", (Role.POINTWISE, Part.FORWARD, False, 0, "c9")),
-        ("scores again", (Role.SCORES, Part.AGAIN)),
-        ("output bias update", (Role.OUTPUT, Part.BIAS_UPDATE)),
+        ("c9 pointwise", (Role.POINTWISE, RowPart.FORWARD, False, 0, "c9")),
+        ("scores again", (Role.SCORES, RowPart.AGAIN)),
+        ("output bias update", (Role.OUTPUT, RowPart.BIAS_UPDATE)),
     ],
 )
 def test_words(text: str, identity: tuple[Any, ...]) -> None:
@@ -162,6 +162,6 @@ def test_words(text: str, identity: tuple[Any, ...]) -> None:
 
 
 def test_words_of_layers() -> None:
-    assert layer_word(Place(Section.LAYER, 2)) == "layer 3"
-    assert layer_word(Place(Section.LAYER, 2), Part.UPDATE) == "block 3"
-    assert layer_word(Place(Section.HEAD), Part.UPDATE) == "head"
+    assert layer_word(Place(ModelSection.LAYER, 2)) == "layer 3"
+    assert layer_word(Place(ModelSection.LAYER, 2), RowPart.UPDATE) == "block 3"
+    assert layer_word(Place(ModelSection.HEAD), RowPart.UPDATE) == "head"

@@ -176,18 +176,28 @@ def shell(command: str, cwd: Path) -> subprocess.CompletedProcess[str]:
         ("E simulate bert-tiny <(printf 'base: systolic\\nrows: 64\\n')", 0, "latency"),
         ("E simulate bert-tiny systolic --technology <(printf 'part\\n')", 2, "/dev/fd/"),
         ("E sweep <(printf 'model,accelerator\\nbert-tiny,systolic\\n') --out -", 0, "bert-tiny"),
-        ("printf 'model,accelerator\\nbert-tiny,systolic\\n' | E sweep /dev/stdin --out -", 0,
-         "bert-tiny"),
-        ("E run <(printf 'model: bert-tiny\\nphases: [{steps: 1, accelerator: systolic}]\\n')", 0,
-         "phase 1"),
+        (
+            "printf 'model,accelerator\\nbert-tiny,systolic\\n' | E sweep /dev/stdin --out -",
+            0,
+            "bert-tiny",
+        ),
+        (
+            "E run <(printf 'model: bert-tiny\\nphases: [{steps: 1, accelerator: systolic}]\\n')",
+            0,
+            "phase 1",
+        ),
         ("E simulate <(true) systolic", 2, "is empty"),
         ("E simulate <(printf 'x: 1') systolic", 2, "unknown key"),
         ("E simulate /dev/zero systolic", 2, "is a device, not a file"),
         ("E sweep /dev/zero --out -", 2, "is a device, not a file"),
-        ("T search <(printf 'model: bert-tiny\\naccelerator: {base: systolic, rows: [16, 32]}\\n"
-         "objectives: {latency_s: min}\\n') --out run --quiet", 0, "files in run: front.csv"),
+        (
+            "T search <(printf 'model: bert-tiny\\naccelerator: {base: systolic, rows: [16, 32]}\\n"
+            "objectives: {latency_s: min}\\n') --out run --quiet",
+            0,
+            "files in run: front.csv",
+        ),
     ],
-)  # fmt: skip
+)
 def test_the_shells_process_substitution(
     tmp_path: Path, command: str, code: int, words: str
 ) -> None:

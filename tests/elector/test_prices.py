@@ -230,11 +230,11 @@ def test_draws_of_constants_are_priced_in_one_call(
     }
     random = np.random.default_rng(5)
     same = Technology.load().drawn({id: [value] * 4 for id, value in constants.items()})
-    other = Technology.load().drawn(
-        {id: list(value * random.uniform(0.8, 1.25, 4)) for id, value in constants.items()}
-    )
+    values = {id: list(value * random.uniform(0.8, 1.25, 4)) for id, value in constants.items()}
+    other = Technology.load().drawn(values)
+    alone = Technology.load().drawn({id: drawn[2:3] for id, drawn in values.items()})
     plain = evaluate(columns, 3, level="groups")
-    one = evaluate(columns, 3, technology=other.draws[2], level="groups")
+    one = evaluate(columns, 3, technology=alone, level="groups")
     equal = evaluate(columns, 3, technology=same, level="groups")
     drawn = evaluate(columns, 3, technology=other, level="groups")
     for name in plain.names():

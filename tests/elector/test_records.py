@@ -14,8 +14,8 @@ from elector.evaluation.path import Chunk, inspect
 from elector.machines import MACHINES
 from elector.machines import activity as activities
 from elector.machines.activity import Activity, joined
-from elector.machines.contract import Cells, Count, Details, Fill, Members, Note, Told, Unit
-from elector.machines.records import Record
+from elector.machines.contract import Cells, Count, Details, Fill, Members, Note, Remarks, Unit
+from elector.machines.records import ActivityRecord
 from elector.studies.simulation import columns_of
 from elector.technology import Technology
 
@@ -25,21 +25,21 @@ def chunk(model: str, name: str, settings: dict[str, Any]) -> Chunk:
     return inspect(columns_of(asked), Technology.load())
 
 
-def kinds() -> dict[str, type[Record]]:
+def kinds() -> dict[str, type[ActivityRecord]]:
     """Field of an activity -> the record it holds."""
     hints = get_type_hints(Activity, vars(activities))
-    found: dict[str, type[Record]] = {}
+    found: dict[str, type[ActivityRecord]] = {}
     for f in fields(Activity):
         options = getattr(hints[f.name], "__args__", (hints[f.name],))
         for kind in options:
-            if isinstance(kind, type) and issubclass(kind, Record):
+            if isinstance(kind, type) and issubclass(kind, ActivityRecord):
                 found[f.name] = kind
     return found
 
 
 def test_every_record_is_a_field_and_says_how_it_merges() -> None:
     """A class without `merge` could not be made: it is abstract."""
-    assert set(kinds().values()) == set(Record.__subclasses__())
+    assert set(kinds().values()) == set(ActivityRecord.__subclasses__())
     assert all("merge" in vars(kind) for kind in kinds().values())
     assert len(fields(Activity)) <= 20
 
@@ -102,11 +102,19 @@ def unit(name: str, wear: float, copies: float) -> Unit[Activity]:
     row[1] = 1.0 - row[0]
     fill = Fill("write", one, one, one, one)
     found = Activity(
-        {"x": row}, row, row, {}, one, one, {}, one > 0, one,
+        {"x": row},
+        row,
+        row,
+        {},
+        one,
+        one,
+        {},
+        one > 0,
+        one,
         cells=Cells(wear * one, 100.0 * one, fill),
-        told=Told({"write": row}, {"copies": copies * one, f"only {name}": one}),
+        told=Remarks({"write": row}, {"copies": copies * one, f"only {name}": one}),
         details=Details((row, row, row), (row, 2.0 * row), None, {f"reads {name}": row}),
-    )  # fmt: skip
+    )
     return Unit(name, f"{name}.", found, one > 0)
 
 

@@ -123,11 +123,19 @@ def test_the_examples_of_one_bad_cell(tmp_path: Path, monkeypatch: pytest.Monkey
     said = [row["error"] for row in found[1:-1]]
     for error, words in zip(
         said,
-        ["unknown model", "unknown accelerator", "must be finite", "is based on itself",
-         "is based on itself", "has more than 16 bases", "nested too deeply",
-         "too many digits", "must be finite"],
+        [
+            "unknown model",
+            "unknown accelerator",
+            "must be finite",
+            "is based on itself",
+            "is based on itself",
+            "has more than 16 bases",
+            "nested too deeply",
+            "too many digits",
+            "must be finite",
+        ],
         strict=True,
-    ):  # fmt: skip
+    ):
         assert words in error and len(error) < 3000, error
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from elector.evaluation.path import inspect
-from elector.events.engine import Engine, Job, Span
+from elector.events.engine import EventEngine, Job, Span
 from elector.events.timeline import Timeline, timeline
 from elector.events.trace import events, trace
 from elector.machines.reram.events import ReramUnits
@@ -97,7 +97,7 @@ def test_a_piece_takes_two_units_at_once_or_waits() -> None:
         job("pool", 2.0, 0.25, ("power", 0.4)),  # there is room, but no power
         job("pool", 1.0, 0.25, None),  # waits behind it
     ]
-    engine = Engine(jobs, {"m": (1.0, 1.0)}, 0.0)
+    engine = EventEngine(jobs, {"m": (1.0, 1.0)}, 0.0)
     assert engine.run() == pytest.approx(4.0)
     assert engine.busy == pytest.approx({"pool": 1.0 + 0.5 + 0.25, "power": 1.6 + 0.8})
     assert {(s.resource, s.start, s.end) for s in engine.spans if s.amount == 0.25} == {

@@ -2,30 +2,44 @@
 
 from __future__ import annotations
 
+import csv
+import json
 import math
+from pathlib import Path
 
+import numpy as np
 import pytest
 from commands import run
 
 import elector
 from elector.base.errors import InputError
-from elector.studies.simulation import columns_of
-from elector.studies.uncertainty import (
+from elector.base.table import Column
+from elector.studies.error_widths import (
     ANY,
     candidates,
-    intervals,
+    kinds_of,
     regime_of,
     spreads,
     width_of,
     widths,
 )
-from elector.technology import EVIDENCE
+from elector.studies.simulation import columns_of
+from elector.studies.uncertainty import Sampling, sample
+from elector.technology import EVIDENCE, Technology
 
 RESULTS = ("latency_s", "energy_j", "power_w", "area_mm2", "throughput_sequences_per_s")
+ROWS: list[dict[str, object]] = [
+    {"model": "bert-tiny", "accelerator": "systolic", "accelerator.rows": 32},
+    {"model": "bert-tiny", "accelerator": "a100-sxm-80gb", "workload.batch": 8},
+    {"model": "bert-tiny", "accelerator": "isaac"},
+    {"model": "gpt2", "accelerator": "h100-sxm-80gb", "workload.generate": 8},
+    {"model": "gpt2", "accelerator": "reram+systolic"},
+    {"model": "bert-large", "accelerator": "a100-sxm-80gb", "workload.batch": 100_000},
+]
 
 
 def test_every_evidence_has_a_spread() -> None:
-    assert set(spreads()) <= set(EVIDENCE)
+    assert set(spreads()) == set(EVIDENCE)
     assert all(factor > 1 for factor in spreads().values())
     assert spreads()["measured"] < spreads()["published"] < spreads()["scaled"]
     assert spreads()["scaled"] < spreads()["assumed"]
@@ -35,18 +49,51 @@ def test_groups_widen_until_there_are_cases() -> None:
     assert candidates(("ampere", "eager", "bert"))[0] == ("ampere", "eager", "bert")
     assert candidates(("ampere", "eager", "bert"))[-1] == ANY
     assert all(key[0] == "reram" or key == ANY for key in candidates(("reram", "eager", "bert")))
-    assert width_of(("reram", "eager", "bert"))[1] == ANY
     for width in widths().values():
-        assert width.time > 1 and width.power > 1
+        assert width.time > 1 and width.power > 1 and 0 < width.shared < 1
     assert regime_of("ampere / eager / language model decode") == "language"
     assert regime_of("volta / eager / training power") == "training"
 
 
+@pytest.mark.parametrize("regime", ["bert", "language", "training", "products"])
+def test_what_nothing_validates_is_not_surer_than_what_is(regime: str) -> None:
+    width, group = width_of(("reram", "eager", regime))
+    assert group == ANY
+    pooled = widths()["*", "*", regime]
+    assert width.time >= max(pooled.time, widths()[ANY].time)
+    assert width.power >= max(pooled.power, widths()[ANY].power)
+
+
+def test_kinds_of_designs() -> None:
+    columns = {
+        "model": Column.of(["bert-tiny", "gpt2", "bert-tiny", "bert-tiny", "bert-tiny"]),
+        "accelerator": Column.of(
+            ["a100-sxm-80gb", "h100-sxm-80gb", "h100-sxm-80gb", "tpu-v3", "isaac"]
+        ),
+        "workload.generate": Column.of([None, 8, None, None, None]),
+        "workload.mode": Column.of([None, None, "training", None, None]),
+        "workload.implementation": Column.constant("eager", 5),
+    }
+    kinds, codes = kinds_of(columns, 5)
+    assert [kinds[code] for code in codes] == [
+        ("ampere", "eager", "bert"),
+        ("hopper", "eager", "language"),
+        ("hopper", "eager", "training"),
+        ("tpu", "eager", "bert"),
+        ("reram", "eager", "bert"),
+    ]
+
+
 @pytest.mark.parametrize(
     ("model", "accelerator"),
-    [("bert-tiny", "tpu-v3"), ("bert-tiny", "a100-sxm-80gb"), ("bert-tiny", "isaac"),
-     ("bert-tiny", "acceltran-edge"), ("bert-tiny", "reram+systolic")],
-)  # fmt: skip
+    [
+        ("bert-tiny", "tpu-v3"),
+        ("bert-tiny", "a100-sxm-80gb"),
+        ("bert-tiny", "isaac"),
+        ("bert-tiny", "acceltran-edge"),
+        ("bert-tiny", "reram+systolic"),
+    ],
+)
 def test_a_result_lies_in_its_interval(model: str, accelerator: str) -> None:
     plain = elector.simulate(model, accelerator)
     found = elector.simulate(model, accelerator, uncertainty=True, samples=60)
@@ -58,16 +105,17 @@ def test_a_result_lies_in_its_interval(model: str, accelerator: str) -> None:
         assert isinstance(low, float) and isinstance(value, float) and isinstance(high, float)
         assert 0 < low < value < high
     assert "macs_low" not in found and "parameters_low" not in found
-    again = elector.simulate(model, accelerator, uncertainty=True, samples=60)
-    assert again["energy_j_low"] == found["energy_j_low"]
+    highest = found["utilization_high"]
+    assert isinstance(highest, float) and highest <= 1
 
 
 def test_times_follow_the_width_of_their_group() -> None:
-    found = elector.simulate("bert-base", "a100-sxm-80gb", uncertainty=True, samples=60)
+    found = elector.simulate("bert-base", "a100-sxm-80gb", uncertainty=True)
     width = width_of(("ampere", "eager", "bert"))[0]
-    latency, high = found["latency_s"], found["latency_s_high"]
-    assert isinstance(latency, float) and isinstance(high, float)
-    assert math.log(high / latency) == pytest.approx(math.log(width.time), rel=0.5)
+    for end, sign in (("low", -1), ("high", 1)):
+        latency, bound = found["latency_s"], found[f"latency_s_{end}"]
+        assert isinstance(latency, float) and isinstance(bound, float)
+        assert math.log(bound / latency) == pytest.approx(sign * math.log(width.time), rel=0.1)
     notes = found["notes"]
     assert isinstance(notes, list) and any("published cases" in note for note in notes)
 
@@ -78,12 +126,128 @@ def test_what_nothing_validates_says_so() -> None:
     assert any("no published case validates such a design" in note for note in notes)
 
 
-def test_too_few_samples_are_no_interval() -> None:
-    with pytest.raises(InputError, match="at least 20"):
-        intervals(columns_of({"model": "bert-tiny", "accelerator": "gpu"}), {}, samples=5)
+def test_a_sweep_has_the_intervals_of_each_design_alone() -> None:
+    """The same columns whatever stands beside a design, and those of simulate, bit for bit."""
+    found = elector.sweep(ROWS, uncertainty=True, samples=50, seed=3)
+    names = [name for name in found if name.endswith(("_low", "_high"))]
+    assert "latency_s_low" in names and "energy_j_high" in names and "area_mm2_low" in names
+    for i, row in enumerate(ROWS):
+        settings = {key: value for key, value in row.items() if "." in key}
+        single = elector.simulate(
+            str(row["model"]), str(row["accelerator"]), settings=settings,
+            uncertainty=True, samples=50, seed=3,
+        )  # fmt: skip
+        both = {n: float(found.iloc[i][n]) for n in names if math.isfinite(found.iloc[i][n])}
+        assert both == {n: v for n, v in single.items() if n.endswith(("_low", "_high"))}
+        said = found.iloc[i]["notes"]
+        assert "; ".join(single["notes"]) == (said if isinstance(said, str) else "")  # type: ignore[arg-type]
+    place = list(found).index("latency_s")
+    assert list(found)[place + 1 : place + 3] == ["latency_s_low", "latency_s_high"]
+    assert found.iloc[5]["feasible"] == False  # noqa: E712
+    assert math.isnan(found.iloc[5]["latency_s_low"]) and found.iloc[5]["area_mm2_low"] > 0
 
 
-def test_the_table_shows_them() -> None:
+def test_many_designs_are_drawn_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = elector.sweep(ROWS, uncertainty=True, samples=40)
+    monkeypatch.setattr("elector.studies.uncertainty._TOGETHER", 80)
+    assert whole.equals(elector.sweep(ROWS, uncertainty=True, samples=40))
+
+
+def test_samples_follow_their_seed() -> None:
+    def low(seed: int) -> object:
+        return elector.simulate("bert-tiny", "gpu", uncertainty=True, samples=40, seed=seed)[
+            "energy_j_low"
+        ]
+
+    assert low(1) == low(1) != low(2)
+
+
+def test_constants_that_two_designs_share_cancel() -> None:
+    """Two batches of one array: constants and group are shared, so their ratio hardly varies."""
+    columns = columns_of({"model": "bert-tiny", "accelerator": "systolic"}, 2)
+    columns["workload.batch"] = Column.of([8, 16])
+    sampling = Sampling.of(None, 400)
+    shared = np.log(sample(columns, 2, sampling).values["energy_j"])
+    alone = shared.std(axis=0)
+    assert np.diff(shared, axis=1).std() < 0.3 * alone.min()
+    apart = np.log(sample(columns, 2, sampling, apart=True).values["latency_s"])
+    width = width_of(("tpu", "eager", "bert"))[0]
+    sigma = math.log(width.time) / 1.645
+    assert apart.std(axis=0) == pytest.approx([sigma, sigma], rel=0.12)
+    expected = sigma * math.sqrt(2 * (1 - width.shared))
+    assert np.diff(apart, axis=1).std() == pytest.approx(expected, rel=0.12)
+
+
+def test_a_row_that_was_measured_narrows_what_rests_on_it(tmp_path: Path) -> None:
+    """A row that is measured instead of assumed makes the interval narrower."""
+    own = tmp_path / "own.csv"
+    text = "register,energy,4,fJ/bit,7,bench,measured\n"
+    own.write_text("part,quantity,value,unit,node_nm,source,evidence\n" + text)
+    parts = []
+    for technology in (None, Technology.load(own)):
+        values = sample(columns_of(ROWS[0]), 1, Sampling.of(technology, 400)).values
+        parts.append(np.log(values["energy_by_part_j.register"] / values["latency_s"]).std())
+    assert parts[1] < parts[0]
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("samples", 0), ("samples", 5), ("samples", 2.5), ("samples", 10**6), ("seed", -1),
+     ("seed", "1"), ("samples", True)],
+)  # fmt: skip
+def test_draws_without_meaning(key: str, value: object) -> None:
+    with pytest.raises(InputError, match=f"{key}: .*whole number"):
+        elector.simulate("bert-tiny", "gpu", uncertainty=True, **{key: value})  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=f"{key}: .*whole number"):
+        elector.sweep(ROWS[:1], uncertainty=True, **{key: value})  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Path:
+    path = tmp_path / "designs.csv"
+    path.write_text("model,accelerator\nbert-tiny,systolic\nbert-tiny,isaac\n")
+    return path
+
+
+def test_the_commands_refuse_them_and_what_has_no_effect(table: Path) -> None:
+    for option, value in (("--samples", "0"), ("--seed", "-1"), ("--samples", "ten")):
+        for command in (["simulate", "bert-tiny", "gpu"], ["sweep", str(table), "--out", "-"]):
+            found = run(*command, "--uncertainty", option, value)
+            assert found.exit_code == 2 and option in found.stderr
+    for command in (["simulate", "bert-tiny", "gpu"], ["sweep", str(table), "--out", "-"]):
+        for option in ("--samples", "--seed"):
+            found = run(*command, option, "50")
+            assert found.exit_code == 2
+            assert f"{option}: is for the draws of --uncertainty" in found.output
+
+
+@pytest.mark.parametrize("ending", ["csv", "json", "parquet"])
+def test_files_of_a_sweep_have_them(table: Path, ending: str) -> None:
+    out = table.with_name(f"costs.{ending}")
+    run("sweep", str(table), "--uncertainty", "--samples", "30", "--out", str(out))
+    if ending == "csv":
+        rows: list[dict[str, object]] = list(csv.DictReader(out.open()))
+    elif ending == "json":
+        rows = json.loads(out.read_text())
+    else:
+        import pandas as pd
+
+        frame = pd.read_parquet(out)
+        assert frame["latency_s_low"].dtype == float
+        rows = frame.to_dict("records")
+    expected = elector.simulate("bert-tiny", "systolic", uncertainty=True, samples=30)
+    assert float(str(rows[0]["energy_j_high"])) == expected["energy_j_high"]
+    again = table.with_name(f"again.{ending}")
+    if ending == "csv":  # results of an earlier sweep are computed again, ends of intervals too
+        run("sweep", str(out), "--out", str(again))
+        assert "energy_j_high" not in again.read_text().partition("\n")[0].split(",")
+
+
+def test_the_tables_show_them(table: Path) -> None:
     shown = run("simulate", "bert-tiny", "systolic", "--uncertainty", "--samples", "40").stdout
     block = shown.partition("nine times of ten between")[2]
     assert "latency" in block and "energy" in block and "area" in block
+    shown = run("sweep", str(table), "--uncertainty", "--samples", "40", "--format", "table").stdout
+    block = shown.partition("nine times of ten between")[2]
+    assert block.count("mm2") >= 2 and "latency_s" in block
+    assert max(map(len, shown.splitlines())) <= 80

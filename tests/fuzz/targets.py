@@ -64,19 +64,36 @@ def _json(*values: object) -> list[bytes]:
 
 
 BERT = {
-    "model_type": "bert", "vocab_size": 30522, "hidden_size": 128, "num_hidden_layers": 2,
-    "num_attention_heads": 2, "intermediate_size": 512, "max_position_embeddings": 512,
-    "type_vocab_size": 2, "hidden_act": "gelu", "architectures": ["BertForMaskedLM"],
-}  # fmt: skip
+    "model_type": "bert",
+    "vocab_size": 30522,
+    "hidden_size": 128,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 512,
+    "max_position_embeddings": 512,
+    "type_vocab_size": 2,
+    "hidden_act": "gelu",
+    "architectures": ["BertForMaskedLM"],
+}
 LLAMA = {
-    "model_type": "llama", "vocab_size": 32000, "hidden_size": 256, "num_hidden_layers": 2,
-    "num_attention_heads": 4, "num_key_value_heads": 2, "intermediate_size": 688,
-    "tie_word_embeddings": False, "rope_scaling": {"rope_type": "linear", "factor": 2.0},
-}  # fmt: skip
+    "model_type": "llama",
+    "vocab_size": 32000,
+    "hidden_size": 256,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "intermediate_size": 688,
+    "tie_word_embeddings": False,
+    "rope_scaling": {"rope_type": "linear", "factor": 2.0},
+}
 FLEXIBERT = {
-    "l": 2, "o": ["sa", "l"], "h": [128, 256], "f": [[512], [1024]],
-    "n": [2, 4], "p": ["sdp", "dct"],
-}  # fmt: skip
+    "l": 2,
+    "o": ["sa", "l"],
+    "h": [128, 256],
+    "f": [[512], [1024]],
+    "n": [2, 4],
+    "p": ["sdp", "dct"],
+}
 SCALESIM = b"""[general]
 run_name = small
 [architecture_presets]
@@ -115,16 +132,27 @@ RATINGS = [
     b"mine,81,4,128,2,512,5e6,,,,.1,0,1\nmine,82,2,256,4,1024,8e6,,,,0,.1,1\n",
 ]
 SETTINGS = [
-    b"model.layers=3", b"workload.batch=4", b"accelerator.sram=4 MiB", b"workload.mode=training",
-    b"workload.precision=bf16", b"workload.trainable=lora:8", b"model.head=masked-lm",
-    b"accelerator.clock=1 GHz", b"workload.sparsity=acceltran", b"model.layer1.heads=2",
-]  # fmt: skip
+    b"model.layers=3",
+    b"workload.batch=4",
+    b"accelerator.sram=4 MiB",
+    b"workload.mode=training",
+    b"workload.precision=bf16",
+    b"workload.trainable=lora:8",
+    b"model.head=masked-lm",
+    b"accelerator.clock=1 GHz",
+    b"workload.sparsity=acceltran",
+    b"model.layer1.heads=2",
+]
 CONDITIONS = [
-    b"latency_s <= 5 ms and energy_j <= 20e-3", b"model.hidden % model.heads == 0 or not 1 > 2",
-    b"accelerator.dataflow in ['ws', 'os']", b"min(latency_s, 1) + abs(-energy_j) * 2 // 3 < 7",
-]  # fmt: skip
-SEARCH = ("transcode", "search", FILE, "--out", f"{FOLDER}/new", "--quiet", "--jobs", "1",
-          "--sampler", "random", "--budget", "8", "--batch", "8")  # fmt: skip
+    b"latency_s <= 5 ms and energy_j <= 20e-3",
+    b"model.hidden % model.heads == 0 or not 1 > 2",
+    b"accelerator.dataflow in ['ws', 'os']",
+    b"min(latency_s, 1) + abs(-energy_j) * 2 // 3 < 7",
+]
+SEARCH = (
+    *("transcode", "search", FILE, "--out", f"{FOLDER}/new", "--quiet", "--jobs", "1"),
+    *("--sampler", "random", "--budget", "8", "--batch", "8"),
+)
 
 
 @functools.cache
@@ -146,9 +174,10 @@ def _of_run(name: str) -> list[bytes]:
 
 
 def _rated(source: str) -> Callable[[Path], None]:
-    return lambda folder: Path(folder / "rated.yaml").write_text(
-        RATED.replace("SOURCE", source)
-    ) and None  # fmt: skip
+    def write(folder: Path) -> None:
+        (folder / "rated.yaml").write_text(RATED.replace("SOURCE", source))
+
+    return write
 
 
 def _asked(*more: str) -> list[Command]:
@@ -161,9 +190,11 @@ def _asked(*more: str) -> list[Command]:
         ("transcode", "check", run, "--require", "hypervolume > 0", "--require", "latency_s < 1"),
         ("transcode", "compare", run, run),
         ("transcode", "merge", run, run, "--out", f"{FOLDER}/all"),
-        ("transcode", "search", f"{FOLDER}/few.yaml", "--out", run, "--quiet", "--jobs", "1",
-         "--budget", "20", *more),
-    ]  # fmt: skip
+        (
+            *("transcode", "search", f"{FOLDER}/few.yaml", "--out", run, "--quiet"),
+            *("--jobs", "1", "--budget", "20", *more),
+        ),
+    ]
 
 
 @functools.cache

@@ -279,8 +279,8 @@ def test_a_bound_draws_the_way_to_its_mean() -> None:
         ]
     }
     picture = plot.info(columns, front)
-    assert picture.axes[-1].name == "accuracy_lower" and picture.bars is not None
-    assert picture.bars.tolist() == [[0.0, 0.0], [3.0, 2.0]]
+    assert picture.axes[-1].name == "accuracy_lower"
+    assert picture.bars["accuracy_lower"].tolist() == [[0.0, 0.0], [3.0, 2.0]]
 
 
 def test_a_loss_is_made_small_with_its_upper_bound(tmp_path: Path) -> None:

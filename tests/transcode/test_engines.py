@@ -173,7 +173,7 @@ def test_quasi_random_is_more_even_than_random() -> None:
     }
     space = load(description)
 
-    def unevenness(stream: streams.Stream) -> float:
+    def unevenness(stream: streams.StreamEngine) -> float:
         codes = stream.suggest(1024)[:, [p.size > 1 for p in space.parameters]]
         counts = np.histogram2d(*codes.T, bins=16, range=[[0, 1024]] * 2)[0]
         return float(counts.std())

@@ -202,7 +202,7 @@ def test_a_warm_start_comes_first() -> None:
     problem = problem_of(WIDE)
     space: Space = problem.space
     warm = space.designs(np.arange(0, 5000, 50))
-    engine = engines.make("evolve", problem, 0, 4096, np.ones(2), warm)
+    engine = engines.make("evolve", problem, 0, 4096, np.ones(2), engines.Beginning(warm))
     assert isinstance(engine, Evolve)
     first = engine.suggest(4096)
     allowed = warm[space.allowed(warm)]

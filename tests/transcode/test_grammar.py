@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from elector.base.errors import InputError
 from transcode.space import grammar
-from transcode.space.grammar import Quantity
+from transcode.space.grammar import NamedQuantity
 
 VALUES = {
     "a": np.array([1.0, 2.0, 3.0, 4.0]),
@@ -20,12 +20,12 @@ VALUES = {
     "accelerator.sram": np.array([1e6, 2e6, 4e6, 8e6]),
 }
 QUANTITIES = {
-    "a": Quantity(),
-    "b": Quantity(),
-    "t": Quantity("text"),
-    "latency_s": Quantity("s"),
-    "area_mm2": Quantity("mm2"),
-    "accelerator.sram": Quantity("byte"),
+    "a": NamedQuantity(),
+    "b": NamedQuantity(),
+    "t": NamedQuantity("text"),
+    "latency_s": NamedQuantity("s"),
+    "area_mm2": NamedQuantity("mm2"),
+    "accelerator.sram": NamedQuantity("byte"),
 }
 
 

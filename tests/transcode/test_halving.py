@@ -16,7 +16,7 @@ from search_fakes import SMALL, fake
 import transcode
 from transcode.cli import report
 from transcode.search import proxies
-from transcode.search.halving import Halving, Plan, in_order, promoted
+from transcode.search.halving import Halving, HalvingPlan, in_order, promoted
 from transcode.search.run import Interrupted
 
 SPACE: dict[str, Any] = {
@@ -84,9 +84,9 @@ def search(folder: Path, space: dict[str, Any] = SPACE, **options: Any) -> trans
 
 
 def test_budgets_end_with_the_whole_and_are_distinct() -> None:
-    assert Plan(200, 3, 2).budgets == (50, 100, 200)
-    assert Plan(4, 4, 3).budgets == (1, 4) and Plan(100, 1, 2).budgets == (100,)
-    assert Plan(200, 3, 2).expected == 50 + 50 / 2 + 100 / 4
+    assert HalvingPlan(200, 3, 2).budgets == (50, 100, 200)
+    assert HalvingPlan(4, 4, 3).budgets == (1, 4) and HalvingPlan(100, 1, 2).budgets == (100,)
+    assert HalvingPlan(200, 3, 2).expected == 50 + 50 / 2 + 100 / 4
 
 
 def test_ranks_come_first_and_within_them_the_ends() -> None:
@@ -183,6 +183,6 @@ def test_a_model_that_diverges_does_not_go_on() -> None:
     from transcode.objective import Problem, bound
 
     names = ["latency_s", "energy_j", "area_mm2"]
-    halving = Halving(Plan(80, 3, 2, 1), Diverging(Path(), "toy", 80))
+    halving = Halving(HalvingPlan(80, 3, 2, 1), Diverging(Path(), "toy", 80))
     outcome = Problem(bound(space, names), lambda c, n: fake(c, n), halving).assess(codes)
     assert not outcome.feasible.any() and np.isnan(outcome.results["accuracy"]).all()

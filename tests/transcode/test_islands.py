@@ -107,7 +107,8 @@ def test_resuming_between_rounds_is_as_if_never_stopped(tmp_path: Path) -> None:
 
 def test_tasks_travel_and_keep_their_answer() -> None:
     problem = Problem(bound(load(WIDE), NAMES), fake)
-    evolve = engines.make("evolve", problem, 0, 512, np.ones(2), islands=3)
+    beginning = engines.Beginning(islands=3)
+    evolve = engines.make("evolve", problem, 0, 512, np.ones(2), beginning)
     assert isinstance(evolve, Evolve)
     while not (tasks := evolve.tasks(100_000)):
         codes = evolve.suggest(512)

@@ -256,9 +256,9 @@ def test_an_interrupted_last_checkpoint_loses_and_hides_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Ctrl-C twice: the second one hits while front and manifest are written."""
-    from transcode.search.run import Run
+    from transcode.search.run import SearchRun
 
-    def never(run: Run, status: str) -> None:
+    def never(run: SearchRun, status: str) -> None:
         raise KeyboardInterrupt
 
     def stops(progress: transcode.Progress) -> None:
@@ -267,7 +267,7 @@ def test_an_interrupted_last_checkpoint_loses_and_hides_nothing(
 
     options = {"sampler": "random", "budget": 100, "batch": 20, "evaluator": fake}
     with monkeypatch.context() as patch:
-        patch.setattr(Run, "checkpoint", never)
+        patch.setattr(SearchRun, "checkpoint", never)
         with pytest.raises(transcode.Interrupted) as stop:
             transcode.search(SMALL, out=tmp_path / "r", progress=stops, **options)
     assert "interrupted: 60 designs are safe" in report.interrupted(stop.value.folder)

@@ -20,7 +20,7 @@ from transcode import runs
 from transcode.cli.commands import main
 from transcode.runs import snapshot
 from transcode.search import prepare
-from transcode.search.run import Run
+from transcode.search.run import SearchRun
 
 OPTIONS: dict[str, Any] = {
     "sampler": "random",
@@ -115,9 +115,12 @@ def test_what_is_computed_is_what_is_written(tmp_path: Path) -> None:
         SMALL,
         {**SMALL, "objectives": {"latency_s": "min"}, "reference_point": {"latency_s": 1}},
         {**SMALL, "record": ["energy_j"], "objectives": {"latency_s": "min", "area_mm2": "min"}},
-        {**SMALL, "workloads": {"serve": {"mode": "inference"}, "tune": {"mode": "training"}},
-         "objectives": {"serve.latency_s": "min", "tune.energy_j": "min"}},
-    ]  # fmt: skip
+        {
+            **SMALL,
+            "workloads": {"serve": {"mode": "inference"}, "tune": {"mode": "training"}},
+            "objectives": {"serve.latency_s": "min", "tune.energy_j": "min"},
+        },
+    ]
     for number, space in enumerate(spaces):
         run = tmp_path / str(number)
         transcode.search(space, out=run, **OPTIONS)
@@ -137,7 +140,7 @@ def test_a_search_that_has_just_begun(tmp_path: Path, monkeypatch: pytest.Monkey
     """Nothing is committed: before the manifest, and after it."""
     run = tmp_path / "run"
 
-    def young(self: Run, *arguments: object) -> None:
+    def young(self: SearchRun, *arguments: object) -> None:
         refuse_all(str(run), 1, f"{run}: no batch has been committed yet")
         done = ask("merge", str(run), str(run), "--out", str(tmp_path / "merged"))
         assert done.exit_code == 1 and "no batch has been committed yet" in done.stderr
@@ -146,7 +149,7 @@ def test_a_search_that_has_just_begun(tmp_path: Path, monkeypatch: pytest.Monkey
 
     for name in ("_recover", "_loop"):
         with monkeypatch.context() as patch:
-            patch.setattr(Run, name, young)
+            patch.setattr(SearchRun, name, young)
             with pytest.raises(SystemExit):
                 transcode.search(SMALL, out=run, **OPTIONS)
 
@@ -157,8 +160,8 @@ def test_a_search_that_was_killed_while_young_goes_on(
 ) -> None:
     run, whole = tmp_path / "run", tmp_path / "whole"
     where = {
-        "before the manifest": (Run, "_recover"),
-        "after it": (Run, "_loop"),
+        "before the manifest": (SearchRun, "_recover"),
+        "after it": (SearchRun, "_loop"),
         "between the files": (runs.study, "write"),
     }[moment]
 
@@ -296,16 +299,16 @@ def test_a_merge_that_is_interrupted_leaves_nothing(
         transcode.search(SMALL, out=tmp_path / str(seed), seed=seed, **OPTIONS)
     words = ("merge", str(tmp_path / "0"), str(tmp_path / "1"), "--out", str(tmp_path / "all"))
 
-    def stops(run: Run, status: str) -> None:
+    def stops(run: SearchRun, status: str) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(Run, "checkpoint", stops)
+        patch.setattr(SearchRun, "checkpoint", stops)
         done = ask(*words)
         assert done.exit_code == 130 and not (tmp_path / "all").exists()
     with monkeypatch.context() as patch:  # killed: what it left is made anew
         patch.setattr(runs.manifest, "clear", lambda folder: None)
-        patch.setattr(Run, "checkpoint", stops)
+        patch.setattr(SearchRun, "checkpoint", stops)
         assert ask(*words).exit_code == 130 and (tmp_path / "all" / "designs").exists()
     with pytest.raises(InputError, match="not merged to the end"):
         transcode.search(SMALL, out=tmp_path / "all", **OPTIONS)

@@ -40,7 +40,7 @@ def test_fewer_bits_are_faster_and_never_free(tmp_path: Path) -> None:
     [
         ("weights: [same, nf4]", "workload.weights"),
         ("weights: mxfp4", "workload.weights"),
-        ("kv_cache: [same, int8]", "workload.kv_cache"),
+        ("kv_cache: [same, nvfp4]", "workload.kv_cache"),
     ],
 )
 def test_formats_without_a_score_are_refused(tmp_path: Path, more: str, field: str) -> None:

@@ -284,6 +284,24 @@ def _weights(folder: Path) -> None:
     assert best["latency_s"].item() == every["latency_s"][sums.idxmax()]
 
 
+@case("search", "--uncertainty", "--samples")
+def _uncertainty(folder: Path) -> None:
+    draws = ("--uncertainty", "--samples", 20)
+    done("search", "tiny.yaml", "--quiet", "--jobs", 1, "--out", "sure", *draws)
+    found = rows_of(Path("sure/front.csv").read_text())
+    assert float(found[0]["energy_j_low"]) < float(found[0]["energy_j"])
+    assert json.loads(Path("sure/front.json").read_text())["uncertainty"]["samples"] == 20
+    done("search", "tiny.yaml", "--out", "other", "--samples", 20, code=2)
+
+
+@case("front", "--uncertainty", "--samples", "--seed")
+def _front_uncertainty(folder: Path) -> None:
+    draws = ("front", "run", "--uncertainty", "--samples", 20, "--format", "csv", "--seed")
+    one, again, other = (rows_of(done(*draws, seed).stdout) for seed in (0, 0, 1))
+    assert one == again != other and "energy_j_low" in one[0]
+    done("front", "run", "--samples", 20, code=2)
+
+
 # ---- check, merge, plot
 
 

@@ -1,5 +1,8 @@
 """Accuracy of a transformer from published scores: a small Bayesian regression per task.
 
+In come features of designs (layers, hidden, heads ...), out come a mean and a standard deviation
+for each. A new score is a row of data/accuracy, a new source a class as in `source`.
+
 Scores and predictions are in percent points as published (SST-2 "93.0"; correlations x 100).
 The score is moved to an unbounded scale and is linear there:
 

@@ -87,10 +87,10 @@ class HeadTypeEffects:
 
 def unlike_attention(features: Mapping[str, np.ndarray], size: int) -> np.ndarray:
     """(D,) bool: whether a design has other heads than attention, or stacked feed-forward."""
-    found = np.broadcast_to(features.get(STACKS, np.ones(1)) != 1.0, (size,))
+    unlike = np.broadcast_to(features.get(STACKS, np.ones(1)) != 1.0, (size,))
     for name in SHARES:
-        found = found | np.broadcast_to(features.get(name, np.zeros(1)) > 0.0, (size,))
-    return found
+        unlike = unlike | np.broadcast_to(features.get(name, np.zeros(1)) > 0.0, (size,))
+    return unlike
 
 
 @cache

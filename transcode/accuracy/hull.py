@@ -51,24 +51,24 @@ class DepthWidthHull:
 
         depth, width : (D,) log2 of layers and hidden. Measured to the line of the farthest edge.
         """
-        found = np.full(depth.shape, ROUNDING)
+        doublings = np.full(depth.shape, ROUNDING)
         for x, y, line in self.half_planes:
             own = depth * x
             own += width * y
             own -= line
-            np.maximum(found, own, out=found)
-        found -= ROUNDING
-        return found
+            np.maximum(doublings, own, out=doublings)
+        doublings -= ROUNDING
+        return doublings
 
 
 def _chain(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
     """One side of the hull of sorted points, without its last corner."""
-    found: list[tuple[float, float]] = []
+    corners: list[tuple[float, float]] = []
     for point in points:
-        while len(found) > 1 and _turn(found[-2], found[-1], point) <= 0.0:
-            found.pop()
-        found.append(point)
-    return found[:-1]
+        while len(corners) > 1 and _turn(corners[-2], corners[-1], point) <= 0.0:
+            corners.pop()
+        corners.append(point)
+    return corners[:-1]
 
 
 def _turn(a: tuple[float, float], b: tuple[float, float], c: tuple[float, float]) -> float:

@@ -57,7 +57,10 @@ class ThresholdCurve:
     std: np.ndarray
 
     def price(self, name: str, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(D,) loss and standard deviation; InputError beyond the published thresholds."""
+        """(D,) loss and standard deviation; InputError beyond the published thresholds.
+
+        name : of the threshold. values : (D,) thresholds.
+        """
         outside = (values < self.at[0]) | (values > self.at[-1])
         if outside.any():
             raise InputError(
@@ -157,8 +160,8 @@ def _published(rows: Sequence[dict[str, str]]) -> ThresholdCurve:
         models[row["model"]][float(row["value"])] = _loss(row)
     each = np.array(
         [
-            monotone(np.interp(at, sorted(found), [found[v] for v in sorted(found)]))
-            for found in models.values()
+            monotone(np.interp(at, sorted(losses), [losses[v] for v in sorted(losses)]))
+            for losses in models.values()
         ]
     )
     pruned = np.array(at) > 0.0

@@ -59,8 +59,8 @@ def _matches(part: str, value: object) -> bool:
 def measured_with(schema: str, key: str, *kinds: str) -> MeasuredWith | None:
     """The values of a setting for the first of `kinds` that has some, else for all kinds."""
     table = _recipe()
-    found = [table[schema, key, kind] for kind in (*kinds, "*") if (schema, key, kind) in table]
-    return found[0] if found else None
+    values = [table[schema, key, kind] for kind in (*kinds, "*") if (schema, key, kind) in table]
+    return values[0] if values else None
 
 
 @cache
@@ -97,7 +97,10 @@ def format_prices() -> Mapping[str, FormatPrice]:
 
 
 def accuracy_class(number_format: str) -> str:
-    """Formats of one class give the same accuracy."""
+    """Formats of one class give the same accuracy.
+
+    number_format : its name.
+    """
     price = format_prices().get(number_format)
     published = price is not None and price.evidence == "published"
     return WIDE if published else number_format

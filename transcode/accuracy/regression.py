@@ -200,8 +200,8 @@ def predict_rows(task: ScoredTask, fit: RegressionFit, data: Sequence[PublishedS
     variance += (UNSURE * lost) ** 2 + unseen * PRIOR["recipe"] ** 2
     # What being outside the hull does is the same under every protocol.
     trend, own_variance, _ = _inside(fit, shapes)
-    found = predict_reference(fit, shapes)
-    return found.shifted(x @ fit.mean - trend, variance - own_variance)
+    reference = predict_reference(fit, shapes)
+    return reference.shifted(x @ fit.mean - trend, variance - own_variance)
 
 
 def predict_reference(fit: RegressionFit, shapes: LogShapes) -> Predicted:

@@ -135,8 +135,8 @@ class ScalingLaw:
 
     def record(self) -> dict[str, object]:
         """For the manifest."""
-        found: dict[str, object] = {"source": "scaling-law", "law": self.law, "data": self.data}
-        return found | {k: float(v) for k, v in vars(self.checked).items()}
+        entries: dict[str, object] = {"source": "scaling-law", "law": self.law, "data": self.data}
+        return entries | {k: float(v) for k, v in vars(self.checked).items()}
 
 
 def shape_increase(features: Mapping[str, np.ndarray], size: int) -> np.ndarray:
@@ -146,14 +146,17 @@ def shape_increase(features: Mapping[str, np.ndarray], size: int) -> np.ndarray:
     columns = np.broadcast_arrays(*(np.asarray(features[k], dtype=float) for k in FEATURES))
     usual = LogShapes.of(*(np.array([value]) for value in USUAL))
     effects = shape_effects()
-    found = effects.loss_increase(LogShapes.of(*columns)) - effects.loss_increase(usual)
-    return np.maximum(found, 0.0)
+    increase = effects.loss_increase(LogShapes.of(*columns)) - effects.loss_increase(usual)
+    return np.maximum(increase, 0.0)
 
 
 def scaling_law(
     law: str, data: str, tokens: float | None, per_parameter: float | None
 ) -> ScalingLaw:
-    """The law of a name, with the error it was checked to have."""
+    """The law of a name, with the error it was checked to have.
+
+    per_parameter : tokens of training for each parameter; None for the usual ratio.
+    """
     if law not in LAWS:
         raise InputError("unknown law", field="accuracy.law", value=law, allowed=tuple(LAWS))
     return ScalingLaw(law, data, tokens, per_parameter or RATIO, check(law))
@@ -162,8 +165,8 @@ def scaling_law(
 @cache
 def published_losses() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Parameters, tokens and Pile test losses [nats per token] of Cerebras-GPT, each (7,)."""
-    found = [row for row in records() if row["loss"]]
-    columns = ([float(row[key]) for row in found] for key in ("parameters", "tokens", "loss"))
+    rows = [row for row in records() if row["loss"]]
+    columns = ([float(row[key]) for row in rows] for key in ("parameters", "tokens", "loss"))
     parameters, tokens, loss = (np.array(column) for column in columns)
     return parameters, tokens, loss
 
@@ -212,6 +215,8 @@ def transfer(law: str, fitted_on: str, asked_of: str) -> tuple[float, int]:
 
     logit(accuracy) = a + b loss, fitted on one family of decoders and asked of the other: how
     far a law carries from family to family. Rows under ten billion tokens are left out.
+
+    fitted_on, asked_of : names of families of decoders.
     """
     loss, logit, family = [], [], []
     for row in records():

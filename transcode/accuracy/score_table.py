@@ -36,12 +36,12 @@ class ScoreTable:
         """Mean and standard deviation (D,) of the score [points]; NaN where no row fits."""
         names = (*FEATURES, *self.settings)
         columns = np.broadcast_arrays(*(np.atleast_1d(features[key]) for key in names))
-        found = np.full((len(columns[0]), 2), np.nan)
+        scores = np.full((len(columns[0]), 2), np.nan)
         other = unlike_attention(features, len(columns[0]))
         for i, shape in enumerate(zip(*(c.tolist() for c in columns), strict=True)):
             if not other[i]:
-                found[i] = self.known.get(shape, (np.nan, np.nan))
-        return found[:, 0], found[:, 1]
+                scores[i] = self.known.get(shape, (np.nan, np.nan))
+        return scores[:, 0], scores[:, 1]
 
     def describe(self) -> str:
         """What this is, for the terminal."""
@@ -73,18 +73,18 @@ def score_table(path: str | Path, names: tuple[str, ...], bounded: bool) -> Scor
         key = (*row.shape, *(row.settings[name] for name in settings))
         shapes.setdefault(key, []).append(row)
     known, silent = {}, 0
-    for shape, found in shapes.items():
-        score = np.array([row.score for row in found])
-        own = [row.std for row in found if row.std is not None]
-        if not own and len(found) == 1:
+    for shape, rated in shapes.items():
+        score = np.array([row.score for row in rated])
+        own = [row.std for row in rated if row.std is not None]
+        if not own and len(rated) == 1:
             silent += 1
             if bounded:
                 raise InputError(
                     "a bound needs the deviation of every score",
                     file=path,
-                    field=f"line {found[0].line}: std",
+                    field=f"line {rated[0].line}: std",
                 )
         within = float(np.mean(np.square(own))) if own else 0.0
-        between = float(score.var(ddof=1)) if len(found) > 1 else 0.0
+        between = float(score.var(ddof=1)) if len(rated) > 1 else 0.0
         known[shape] = (float(score.mean()), float(np.sqrt(max(within, between))))
     return ScoreTable(names[0], Path(path).name, known, len(rows), silent, settings)

@@ -109,24 +109,24 @@ class ShapeEffects:
     def by_aspect(self, depth: np.ndarray, width: np.ndarray, scores: bool = True) -> np.ndarray:
         """The part of `lost` that comes from depth and width (log2, each (D,))."""
         aspect = width - depth
-        found = _square_above(aspect, _LOG_ASPECT, self.wide, WIDEST)
-        found += _square_above(-aspect, -_LOG_ASPECT, self.deep, DEEPEST)
+        doublings = _square_above(aspect, _LOG_ASPECT, self.wide, WIDEST)
+        doublings += _square_above(-aspect, -_LOG_ASPECT, self.deep, DEEPEST)
         few = depth * -DEPTH_POWER
         np.exp2(few, out=few)
         few *= self.shallow
-        found += few
+        doublings += few
         if scores:
             aspect -= _LOG_ENOUGH
             np.maximum(aspect, 0.0, out=aspect)
             aspect *= self.depth_preference
-            found += aspect
-        return found
+            doublings += aspect
+        return doublings
 
     def by_layer(self, shapes: LogShapes) -> np.ndarray:
         """The part of `lost` that comes from feed-forward layers and heads."""
-        found = _square_above(shapes.ratio, _LOG_RATIO, self.feed_forward, LARGEST_RATIO)
-        found += _square_above(shapes.head, _LOG_HEAD, self.head, WIDEST_HEAD)
-        return found
+        doublings = _square_above(shapes.ratio, _LOG_RATIO, self.feed_forward, LARGEST_RATIO)
+        doublings += _square_above(shapes.head, _LOG_HEAD, self.head, WIDEST_HEAD)
+        return doublings
 
     def loss_increase(self, shapes: LogShapes) -> np.ndarray:
         """(D,) share by which the loss of pre-training is above that of the best shape."""
@@ -191,10 +191,10 @@ def _fit_aspect(rows: Sequence[Mapping[str, str]]) -> tuple[list[float], float]:
         [np.maximum(away, 0.0) ** 2, np.maximum(-away, 0.0) ** 2, layers**-DEPTH_POWER], axis=1
     )
     y, weight = _doublings(rows), np.array([0.1 if r["axis"] == "depth" else 1.0 for r in rows])
-    found = np.linalg.lstsq(x * weight[:, None], y * weight, rcond=None)[0]
-    miss = (x @ found - y)[weight == 1.0]
+    factors = np.linalg.lstsq(x * weight[:, None], y * weight, rcond=None)[0]
+    miss = (x @ factors - y)[weight == 1.0]
     # Rounded, so that the last bit does not depend on the linear algebra library.
-    return [round(float(v), 6) for v in found], float(np.sqrt(np.mean(miss**2)))
+    return [round(float(v), 6) for v in factors], float(np.sqrt(np.mean(miss**2)))
 
 
 def _one_axis(rows: Sequence[Mapping[str, str]], axis: str, best: float) -> float:

@@ -36,8 +36,8 @@ def source_of(settings: AccuracySettings, task: str) -> AccuracySource:
         return surrogate(task, settings.rows, settings.floor)
     if settings.source == "table":
         assert settings.rows is not None  # the reader of the key saw to it
-        found = find_task(task)
-        names = (task.strip().lower(),) if found is None else (found.name, *found.aliases)
+        known = find_task(task)
+        names = (task.strip().lower(),) if known is None else (known.name, *known.aliases)
         return score_table(settings.rows, names, settings.bound is not None)
     if settings.source == "scaling-law":
         return scaling_law(
@@ -72,6 +72,9 @@ class WithFormat:
 
 
 def text_of(source: AccuracySource, layered: bool) -> str:
-    """The description, with what other heads do where a space has them."""
+    """The description, with what other heads do where a space has them.
+
+    layered : whether layers have settings of their own.
+    """
     text = source.describe()
     return f"{text}\n{head_type_effects().describe()}" if layered else text

@@ -99,6 +99,8 @@ def read(written: object, file: Path | None, fail: Fail) -> AccuracySettings:
     """The settings that a space's key `accuracy` holds; InputError through `fail`.
 
     rows : looked for from where the command runs, then beside the space.
+
+    written : what stands under the key.
     """
     given: Mapping[str, Any] = written if isinstance(written, Mapping) else {"source": written}
     source = given.get("source", "surrogate")

@@ -97,10 +97,10 @@ class ScoreSurrogate:
             other = head_type_effects().of(features, size)
         for start in range(0, size, CHUNK):
             part = slice(start, start + CHUNK)
-            found = predict_reference(self.fit, LogShapes.of(*(c[part] for c in columns)))
+            predicted = predict_reference(self.fit, LogShapes.of(*(c[part] for c in columns)))
             if other is not None:
-                found = found.shifted(other[0][part], other[1][part])
-            mean[part], std[part] = found.points(self.task)
+                predicted = predicted.shifted(other[0][part], other[1][part])
+            mean[part], std[part] = predicted.points(self.task)
         std *= self.cross_validation.calibration
         return mean, std
 
@@ -141,8 +141,8 @@ class ScoreSurrogate:
 
     def record(self) -> dict[str, object]:
         """For the manifest: task, and every figure of the cross-validation."""
-        found: dict[str, object] = {"task": self.task.name, "source": "surrogate"}
-        return found | dict(vars(self.cross_validation))
+        entries: dict[str, object] = {"task": self.task.name, "source": "surrogate"}
+        return entries | dict(vars(self.cross_validation))
 
 
 def _columns(features: Mapping[str, np.ndarray]) -> list[np.ndarray]:
@@ -169,21 +169,21 @@ def surrogate(task: str, path: str | None = None, floor: float | None = None) ->
     path : file of further rows (transcode.accuracy.user_rows); they may be of a task of the user's
     own, whose score of guessing is `floor` [points], 0 if not given.
     """
-    found = find_task(task)
+    task_known = find_task(task)
     if path is None:
-        if found is not None:
-            return _build(found.name)
+        if task_known is not None:
+            return _build(task_known.name)
         raise InputError(
             "no accuracy surrogate for this task",
             field="workload.task",
             value=task,
             allowed=tasks(),
         )
-    if found is not None and floor is not None:
+    if task_known is not None and floor is not None:
         raise InputError(
             "is known for this task: leave it out", field="accuracy.floor", value=floor
         )
-    known = found or ScoredTask(
+    known = task_known or ScoredTask(
         str(task).strip().lower(),
         (),
         "user",
@@ -195,7 +195,7 @@ def surrogate(task: str, path: str | None = None, floor: float | None = None) ->
     given = of_task(read_rows(path), (known.name, *known.aliases), path)
     plain = [row for row in given if row.tau_i == 0 and row.tau_t == 0]
     data = rows(known.name) + [as_published(row, known.name, known.reference) for row in plain]
-    if len({row.shape for row in plain}) < LEAST and found is None:
+    if len({row.shape for row in plain}) < LEAST and task_known is None:
         raise InputError(
             f"a surrogate needs rows of at least {LEAST} models",
             file=path,
@@ -226,7 +226,7 @@ def cross_validate(task: ScoredTask, data: Sequence[PublishedScore]) -> CrossVal
     """Leave out rows, models and families in turn; see `CrossValidation`."""
     score = np.array([row.score for row in data])
     left = {kind: leave_out(task, data, kind) for kind in ("row", "model", "family")}
-    error = {kind: found.mean - score for kind, found in left.items()}
+    error = {kind: predicted.mean - score for kind, predicted in left.items()}
     z_model = error["model"] / left["model"].std
     calibration = max(1.0, float(np.sqrt(np.mean(z_model**2))))
     others = (np.sum(z_model**2) - z_model**2) / max(1, len(data) - 1)  # without the row itself
@@ -279,6 +279,6 @@ def leave_out(task: ScoredTask, data: Sequence[PublishedScore], kind: str) -> Le
     mean, std = np.full(len(data), np.nan), np.full(len(data), np.nan)
     for fold in members.values():
         kept = [row for i, row in enumerate(data) if i not in fold]
-        found = predict_rows(task, fit_rows(task, kept), [data[i] for i in fold])
-        mean[fold], std[fold] = found.points(task)
+        predicted = predict_rows(task, fit_rows(task, kept), [data[i] for i in fold])
+        mean[fold], std[fold] = predicted.points(task)
     return LeftOut(mean, std, len(members))

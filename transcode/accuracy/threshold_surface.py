@@ -70,12 +70,12 @@ class LossSurface:
             share = np.where(span > 0, (values - axis[left]) / np.where(span > 0, span, 1.0), 0.0)
             places.append((left, right, share))
         (i, j, u), (k, m, v) = places
-        found = []
+        mixed = []
         for grid in (self.loss, self.std):
             low = grid[i, k] + (grid[i, m] - grid[i, k]) * v
             high = grid[j, k] + (grid[j, m] - grid[j, k]) * v
-            found.append(low + (high - low) * u)
-        return found[0], found[1]
+            mixed.append(low + (high - low) * u)
+        return mixed[0], mixed[1]
 
 
 @dataclass(frozen=True)
@@ -130,13 +130,15 @@ def of_table(name: str) -> tuple[TrainedScore, ...]:
     """The trained models of a sparsity table, shipped or a file; none where it has no accuracy.
 
     Its rows repeat the accuracy for each operation; a row without both thresholds says nothing.
+
+    name : of a shipped table, or a file.
     """
     shipped = SIMULATOR / "sparsity" / f"{name}.csv"
     path = shipped if paths.is_file(shipped) else Path(name)
     if not paths.exists(path, "workload.sparsity"):
         return ()
     names, lines = read_csv(path, limit=64 << 20)
-    found: dict[TrainedScore, None] = {}
+    models: dict[TrainedScore, None] = {}
     for line, cells in lines:
         row = dict(zip(names, cells, strict=False))
         texts = [row.get(key, "") for key in ("tau_i", "tau_t", "accuracy")]
@@ -146,7 +148,7 @@ def of_table(name: str) -> tuple[TrainedScore, ...]:
                 units.parse(text, "1", field=f"line {line}: {key}", file=path)
                 for key, text in zip(keys, texts, strict=True)
             )
-            found[
+            models[
                 TrainedScore(
                     row.get("task", "").lower(),
                     row.get("model", ""),
@@ -157,11 +159,14 @@ def of_table(name: str) -> tuple[TrainedScore, ...]:
                     False,
                 )
             ] = None
-    return tuple(found)
+    return tuple(models)
 
 
 def prices(trained: Sequence[TrainedScore], task: str, source: str) -> TrainedPrices:
-    """The prices of a task: from its own models, or from those of the others."""
+    """The prices of a task: from its own models, or from those of the others.
+
+    source : where the scores come from, as messages say it.
+    """
     if not trained:
         raise InputError(
             "has no accuracies, so no accuracy source prices its pruning: leave out the objective "
@@ -182,7 +187,10 @@ def prices(trained: Sequence[TrainedScore], task: str, source: str) -> TrainedPr
 
 
 def surface(trained: Sequence[TrainedScore], source: str) -> LossSurface:
-    """The surface of one task; InputError where a cell of its grid is missing."""
+    """The surface of one task; InputError where a cell of its grid is missing.
+
+    source : where the scores come from, as messages say it.
+    """
     axes = [np.array(sorted({getattr(t, name) for t in trained})) for name in ("tau_i", "tau_t")]
     if axes[0][0] > 0 or axes[1][0] > 0:
         raise InputError(
@@ -218,17 +226,17 @@ def _grid(
     mean, variance, counts = np.zeros(shape), np.full(shape, np.nan), np.zeros(shape)
     for i, tau_i in enumerate(axes[0].tolist()):
         for k, tau_t in enumerate(axes[1].tolist()):
-            found = cells.get((tau_i, tau_t))
-            if found is None:
+            losses = cells.get((tau_i, tau_t))
+            if losses is None:
                 raise InputError(
                     f"no accuracy at tau_i {tau_i:g}, tau_t {tau_t:g}",
                     file=source,
                     field="accuracy",
                     value=own[0].model,
                 )
-            mean[i, k], counts[i, k] = np.mean(found), len(found)
-            if len(found) > 1:
-                variance[i, k] = np.var(found, ddof=1)
+            mean[i, k], counts[i, k] = np.mean(losses), len(losses)
+            if len(losses) > 1:
+                variance[i, k] = np.var(losses, ddof=1)
     repeated = counts > 1
     repeated[0, 0] = False  # differences to itself
     if not repeated.any():
@@ -268,8 +276,8 @@ def _transferred(surfaces: Sequence[LossSurface]) -> LossSurface:
     """The mean of tasks on the thresholds all of them have, wider by what they disagree on."""
     tau_i, tau_t = (_common([getattr(s, name) for s in surfaces]) for name in ("tau_i", "tau_t"))
     first, second = (m.ravel() for m in np.meshgrid(tau_i, tau_t, indexing="ij"))
-    found = [s.at(first, second) for s in surfaces]
-    loss, std = np.array([f[0] for f in found]), np.array([f[1] for f in found])
+    of_tasks = [s.at(first, second) for s in surfaces]
+    loss, std = np.array([f[0] for f in of_tasks]), np.array([f[1] for f in of_tasks])
     mean, count = loss.mean(axis=0), len(surfaces)
     between = mean**2 if count == 1 else loss.var(axis=0, ddof=1) * (1.0 + 1.0 / count)
     shape = (len(tau_i), len(tau_t))
@@ -294,15 +302,15 @@ def raised(grid: np.ndarray) -> np.ndarray:
 
     Dykstra's alternating projections (Dykstra and Robertson 1982), each axis by `monotone`.
     """
-    found = grid.copy()
+    rising = grid.copy()
     kept = [np.zeros_like(grid), np.zeros_like(grid)]
     for _ in range(_ROUNDS):
         for axis in (0, 1):
-            wanted = found + kept[axis]
-            found = np.apply_along_axis(_pooled, axis, wanted)
-            kept[axis] = wanted - found
-    found = np.maximum.accumulate(np.maximum.accumulate(found, axis=0), axis=1)
-    return np.asarray(np.maximum(found, 0.0))
+            wanted = rising + kept[axis]
+            rising = np.apply_along_axis(_pooled, axis, wanted)
+            kept[axis] = wanted - rising
+    rising = np.maximum.accumulate(np.maximum.accumulate(rising, axis=0), axis=1)
+    return np.asarray(np.maximum(rising, 0.0))
 
 
 def monotone(values: np.ndarray) -> np.ndarray:

@@ -87,7 +87,7 @@ def read_rows(path: str | Path) -> list[UserRow]:
     for name in NEEDED:
         if name not in names:
             raise InputError(f"line 1: the column {name} is missing", file=path)
-    found = []
+    rows = []
     for line, cells in lines:
         if len(cells) != len(names):
             raise InputError(
@@ -95,8 +95,8 @@ def read_rows(path: str | Path) -> list[UserRow]:
             )
         record = dict(zip(names, cells, strict=True))
         if record.get("use", "yes") != "no":
-            found.append(_given(record, path, line))
-    return found
+            rows.append(_given(record, path, line))
+    return rows
 
 
 def _number(text: str, least: float, path: str | Path, field: str) -> float:
@@ -168,8 +168,8 @@ def comparable(value: object) -> object:
 
 def of_task(rows: Sequence[UserRow], names: Sequence[str], path: str | Path) -> list[UserRow]:
     """The rows of a task by any of its names; InputError where there is none."""
-    found = [row for row in rows if row.task in names]
-    if not found:
+    chosen = [row for row in rows if row.task in names]
+    if not chosen:
         raise InputError(
             "has no row of this task",
             file=path,
@@ -177,11 +177,14 @@ def of_task(rows: Sequence[UserRow], names: Sequence[str], path: str | Path) -> 
             value=names[0],
             allowed=sorted({row.task for row in rows}),
         )
-    return found
+    return chosen
 
 
 def as_published(row: UserRow, task: str, reference: str) -> PublishedScore:
-    """The row as the surrogate takes it: of the task's stated protocol unless it says otherwise."""
+    """The row as the surrogate takes it: of the task's stated protocol unless it says otherwise.
+
+    reference : the source, where the row has none.
+    """
     record = row.record
     return PublishedScore(
         name=row.name,

@@ -1,6 +1,8 @@
 """The command `transcode`: parse, call one function, hand the result to `report`.
 
-`commands` and `train` have the commands, `report` and `report_train` what they print.
+In come words of a command line, out go text, JSON or CSV and an exit code. `commands` and `train`
+have the commands, `report` and `report_train` what they print. A new option is parsed here and
+computed elsewhere.
 """
 
 from __future__ import annotations

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict, Unpack
 
 import click
 
 from elector.base.errors import EvaluationError, InfeasibleError, InputError
-from elector.cli.commands import Program
+from elector.cli import options as shared
+from elector.cli.commands import CommandGroup
 from elector.cli.compare import INFEASIBLE, NOT_PASSED
 from elector.cli.entry import INTERRUPTED
 from elector.cli.options import FORMATS, was_given
@@ -25,9 +26,31 @@ from transcode.cli.train import train
 
 if TYPE_CHECKING:
     from transcode.runs.query import Front, Recorded
+    from transcode.search import Result
 
 
-@click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"]})
+class SearchOptions(TypedDict):
+    """Options of `transcode search` that are arguments of `transcode.search`, by name."""
+
+    sampler: str
+    budget: int | None
+    time: str | None
+    seed: int
+    out: Path | None
+    fresh: bool
+    jobs: int
+    islands: int | None
+    batch: int | None
+    warm_start: Path | None
+    storage: str | None
+    cluster: str | None
+    stall: float | None
+    stall_batches: int
+    uncertainty: bool
+    samples: int
+
+
+@click.group(cls=CommandGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="transcode")
 def main() -> None:
     """Search pairs of transformer models and accelerators for those that nothing beats.
@@ -153,26 +176,16 @@ def _samplers(ctx: click.Context, param: click.Parameter, text: str) -> list[str
     help="How the front is printed at the end.",
 )
 @click.option("--report", "page", is_flag=True, help="Also write the front as a page, report.html.")
+@click.option(
+    "--uncertainty",
+    is_flag=True,
+    help="Also give the final front intervals of 90 %, NAME_low and NAME_high of each result, and "
+    "say which neighbours cannot be told apart.",
+)
+@shared.samples
 @click.option("--quiet", is_flag=True, help="No progress on stderr.")
 def search(
-    space: str,
-    sampler: str,
-    budget: int | None,
-    time: str | None,
-    seed: int,
-    out: Path | None,
-    fresh: bool,
-    jobs: int,
-    islands: int | None,
-    batch: int | None,
-    warm_start: Path | None,
-    storage: str | None,
-    cluster: str | None,
-    stall: float | None,
-    stall_batches: int,
-    format: str,
-    page: bool,
-    quiet: bool,
+    space: str, format: str, page: bool, quiet: bool, **asked: Unpack[SearchOptions]
 ) -> None:
     """Search SPACE, a file or the name of a shipped space.
 
@@ -187,35 +200,28 @@ def search(
     import transcode
     from elector.cli.report import progress
     from transcode.cli import report
-    from transcode.plot import plot_run
 
-    if stall is None and was_given("stall_batches"):
+    shared.no_draws_without(asked["uncertainty"], "samples")
+    if asked["stall"] is None and was_given("stall_batches"):
         raise InputError("is how far --stall looks back", field="--stall-batches")
     command = " ".join(["transcode", *sys.argv[1:]])
     try:
         with progress(quiet, report.progress_line) as show:
-            result = transcode.search(
-                space,
-                sampler=sampler,
-                budget=budget,
-                time=time,
-                seed=seed,
-                out=out,
-                fresh=fresh,
-                jobs=jobs,
-                islands=islands,
-                batch=batch,
-                warm_start=warm_start,
-                storage=storage,
-                cluster=cluster,
-                stall=stall,
-                stall_batches=stall_batches,
-                command=command,
-                progress=show,
-            )
+            result = transcode.search(space, command=command, progress=show, **asked)
     except transcode.Interrupted as stop:
         click.echo(report.interrupted(stop.folder), err=True)
         raise click.exceptions.Exit(INTERRUPTED) from None
+    _show_result(result, format, page, asked["uncertainty"])
+
+
+def _show_result(result: Result, format: str, page: bool, uncertainty: bool) -> None:
+    """Prints the front of a search, draws it, and writes its page where that was asked for.
+
+    uncertainty : whether it has intervals.
+    """
+    from transcode.cli import report, report_neighbours
+    from transcode.plot import plot_run
+
     if len(result.front) == 0:
         for line in (*(f"note: {note}" for note in result.notes), report.nothing_feasible(result)):
             click.echo(line, err=True)
@@ -226,10 +232,28 @@ def search(
     except EvaluationError as error:  # the disk is full, and the front is safe
         notes.append(str(error))
     report.search_result(result.folder, format, notes)
+    if uncertainty and format == "table":
+        report_neighbours.of_folder(result.folder)
     if page:
         from transcode.pages import report as write
 
         click.echo(f"page to explore, in a browser: {write(result.folder)}", err=True)
+
+
+def _as_written(run: Path, format: str, uncertainty: bool) -> bool:
+    """Shows the front of a run as its files have it; False where intervals have to be drawn."""
+    from transcode import runs
+    from transcode.cli import report, report_neighbours
+
+    taken = runs.snapshot.taken(run)
+    if not taken.size:
+        said = f"none of {taken.manifest['designs']:,} recorded designs is feasible"
+        raise InfeasibleError(f"{run}: {said}")
+    if not uncertainty:
+        report.moment(taken, format)
+        return True
+    given = any(was_given(name) for name in ("samples", "seed"))
+    return not given and report_neighbours.written(taken, format)
 
 
 @main.command()
@@ -248,42 +272,61 @@ def search(
     metavar="NAMES",
     help="Choose one design by a weighted sum of results, such as accuracy=0.5,latency_s=0.2.",
 )
+@click.option(
+    "--uncertainty",
+    is_flag=True,
+    help="Also show the interval of 90 % of each result, which neighbours cannot be told apart, "
+    "and what would settle most.",
+)
+@shared.samples
+@shared.seed
 def front(
-    run: Path, format: str, where: tuple[str, ...], objectives: str | None, weights: str | None
+    run: Path,
+    format: str,
+    where: tuple[str, ...],
+    objectives: str | None,
+    weights: str | None,
+    uncertainty: bool,
+    samples: int,
+    seed: int,
 ) -> None:
     """Show the front of the run folder RUN, or another front of its recorded designs.
 
     With --weights the front is that of the weighted results, and the design of the largest sum
     is chosen: weight x value / largest of what is maximised, weight x (1 - value / largest) of
-    what is minimised. Exits with 3 where no recorded design satisfies the conditions.
+    what is minimised. With --uncertainty intervals that the search wrote are shown; without them
+    they are drawn now, and nothing is written. Exits with 3 where no recorded design satisfies
+    the conditions.
 
     \b
     transcode front results/bert
     transcode front results/bert --format csv > front.csv
+    transcode front results/bert --uncertainty
     transcode front results/bert --where 'area_mm2 <= 100' --objectives accuracy,tune.energy_j
     transcode front results/bert --weights accuracy=0.5,tune.energy_j=0.3,area_mm2=0.1
     """
     from transcode import runs
-    from transcode.cli import report
+    from transcode.cli import report, report_neighbours
 
-    if not where and objectives is None and weights is None:
-        found = runs.snapshot.taken(run)
-        if not found.size:
-            said = f"none of {found.manifest['designs']:,} recorded designs is feasible"
-            raise InfeasibleError(f"{run}: {said}")
-        report.moment(found, format)
+    shared.no_draws_without(uncertainty, "samples", "seed")
+    own = bool(where) or objectives is not None or weights is not None
+    if uncertainty and weights is not None:
+        raise InputError("does not go with --weights", field="--uncertainty")
+    if not own and _as_written(run, format, uncertainty):
         return
 
     def ask(recorded: Recorded) -> tuple[Recorded, dict[str, float], Front, str]:
         weighted = runs.choice.weights_of(recorded, weights) if weights is not None else {}
-        found = runs.query.front(recorded, where, objectives or ",".join(weighted) or None)
-        nothing = "" if len(found.archive) else report.nothing_found(recorded, where)
-        return recorded, weighted, found, nothing
+        chosen = runs.query.front(recorded, where, objectives or ",".join(weighted) or None)
+        nothing = "" if len(chosen.archive) else report.nothing_found(recorded, where)
+        return recorded, weighted, chosen, nothing
 
     recorded, weighted, chosen, nothing = runs.query.settled(run, ask)
     if nothing:
         raise InfeasibleError(nothing)
-    if weighted:
+    if uncertainty:
+        report_neighbours.drawn(chosen, recorded, format, samples, seed)
+    elif weighted:
         chosen, sums = runs.choice.ranked(chosen, weighted)
         report.choice(chosen, sums, weighted, recorded, format)
     else:
@@ -335,12 +378,12 @@ def check(
 
     if junit is not None:
         check_output(junit, field="--junit")
-    found = runs.checks.check(runs.query.opened(run), require, baseline)
+    outcomes = runs.checks.check(runs.query.opened(run), require, baseline)
     if junit is not None:
         with whole(junit) as target:
-            target.write_text(runs.checks.junit(run, found), encoding="utf-8")
-    report.verdicts(found, format)
-    if not all(verdict.passed for verdict in found):
+            target.write_text(runs.checks.junit(run, outcomes), encoding="utf-8")
+    report.verdicts(outcomes, format)
+    if not all(verdict.passed for verdict in outcomes):
         raise click.exceptions.Exit(NOT_PASSED)
 
 

@@ -64,14 +64,14 @@ def plot(run: Path, out: Path | None, where: tuple[str, ...], objectives: str | 
         return
 
     def ask(recorded: Recorded) -> tuple[Recorded, Front, str]:
-        found = runs.query.front(recorded, where, objectives)
-        nothing = "" if len(found.archive) else report.nothing_found(recorded, where)
-        return recorded, found, nothing
+        front = runs.query.front(recorded, where, objectives)
+        nothing = "" if len(front.archive) else report.nothing_found(recorded, where)
+        return recorded, front, nothing
 
-    recorded, found, nothing = runs.query.settled(run, ask)
+    recorded, front, nothing = runs.query.settled(run, ask)
     if nothing:
         raise InfeasibleError(nothing)
-    click.echo(plot_selection(recorded, found, "; ".join(where), out))
+    click.echo(plot_selection(recorded, front, "; ".join(where), out))
 
 
 @click.command()
@@ -129,11 +129,11 @@ def show(run: Path, id: int, as_file: bool, format: str) -> None:
     from transcode.cli import report_design
 
     no_format_beside_yaml(as_file)
-    found = runs.query.settled(run, lambda recorded: runs.design.design(recorded, id))
+    design = runs.query.settled(run, lambda recorded: runs.design.design(recorded, id))
     if as_file:
-        click.echo(report_design.as_yaml(found), nl=False)
+        click.echo(report_design.as_yaml(design), nl=False)
     else:
-        report_design.shown(found, format)
+        report_design.shown(design, format)
 
 
 @click.command()
@@ -173,7 +173,7 @@ def compare(
     point = None
     if reference_point is not None:
         point = runs.comparison.read_reference(reference_point)
-    found = runs.comparison.compare(first, second, point)
-    report.comparison(found, format)
+    comparison = runs.comparison.compare(first, second, point)
+    report.comparison(comparison, format)
     if out is not None:
-        click.echo(plot_comparison(found, out), err=True)
+        click.echo(plot_comparison(comparison, out), err=True)

@@ -60,22 +60,22 @@ def search_result(folder: Path, format: str, notes: Sequence[str] = ()) -> None:
     moment(runs.snapshot.taken(folder), format, notes)
 
 
-def moment(found: runs.snapshot.Snapshot, format: str, notes: Sequence[str] = ()) -> None:
+def moment(taken: runs.snapshot.Snapshot, format: str, notes: Sequence[str] = ()) -> None:
     """The front of a run on stdout, as a table with what to know about it, or as front.json or
     front.csv."""
-    lines = [f"note: {note}" for note in (*notes, *found.notes)]
+    lines = [f"note: {note}" for note in (*notes, *taken.notes)]
     if format != "table":
-        text = found.csv if format == "csv" else found.json()
+        text = taken.csv if format == "csv" else taken.json()
         for line in lines:
             click.echo(line, err=True)
         click.echo(text, nl=False)
         return
-    manifest, console = dict(found.manifest), _console()
+    manifest, console = dict(taken.manifest), _console()
     _said(
         (
             *lines,
-            *_front(manifest, dict(found.columns), console),
-            *_about(manifest, found.folder),
+            *_front(manifest, dict(taken.columns), console),
+            *_about(manifest, taken.folder),
         ),
         console,
     )
@@ -89,23 +89,28 @@ def _said(lines: Iterable[str], console: Console) -> None:
         console.print(wrapped, markup=False, highlight=False, soft_wrap=True)
 
 
-def selection(found: runs.query.Front, recorded: runs.query.Recorded, format: str) -> None:
-    """Another front of the recorded designs of a run, on stdout."""
-    space, manifest = found.space, recorded.manifest
+def selection(
+    front: runs.query.Front,
+    recorded: runs.query.Recorded,
+    format: str,
+    further: Mapping[str, object] = MappingProxyType({}),
+) -> None:
+    """Another front of the recorded designs of a run, on stdout. further : for its JSON."""
+    space, manifest = front.space, recorded.manifest
     if format == "csv":
-        click.echo(runs.front.csv_text(space, found.archive), nl=False)
+        click.echo(runs.front.csv_text(space, front.archive), nl=False)
         return
     if format == "json":
         same = space.objectives == recorded.space.objectives
         header = {key: manifest[key] for key in ("space_sha256", "seed")}
         header |= {"reference_point": manifest["reference_point"] if same else None}
-        click.echo(runs.front.json_text(space, found.archive, header), nl=False)
+        click.echo(runs.front.json_text(space, front.archive, {**header, **further}), nl=False)
         return
-    _selected(found, recorded)
+    _selected(front, recorded)
 
 
 def choice(
-    found: runs.query.Front,
+    front: runs.query.Front,
     sums: np.ndarray,
     weights: Mapping[str, float],
     recorded: runs.query.Recorded,
@@ -113,43 +118,43 @@ def choice(
 ) -> None:
     """The design that a weighted sum chooses, on stdout; a table shows those next to it, too.
 
-    found : best first. sums : (F,) their weighted sums.
+    front : best first. sums : (F,) their weighted sums.
     """
     if format != "table":
-        selection(runs.choice.best(found), recorded, format)
+        selection(runs.choice.best(front), recorded, format)
         return
-    nearest = replace(found, archive=found.archive.take(np.arange(min(NEAREST, len(sums)))))
+    nearest = replace(front, archive=front.archive.take(np.arange(min(NEAREST, len(sums)))))
     cells = {"weighted\nsum": [f"{v:.5f}" for v in sums[:NEAREST]]}
     title = f"{recorded.space.name}: the best weighted sums of {len(sums):,} on the front"
     _selected(nearest, recorded, cells, title)
     terms = " + ".join(
         f"{weight:g} {o.name}" if o.maximise else f"{weight:g} (1 - {o.name})"
-        for o in found.space.objectives
+        for o in front.space.objectives
         if (weight := weights.get(o.name, 0.0))
     )
-    line = f"chosen: {found.archive.ids[0]}, the most of {terms}, as shares of the largest"
+    line = f"chosen: {front.archive.ids[0]}, the most of {terms}, as shares of the largest"
     _console().print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def _selected(
-    found: runs.query.Front,
+    front: runs.query.Front,
     recorded: runs.query.Recorded,
     extra: Mapping[str, list[str]] = MappingProxyType({}),
     title: str = "",
 ) -> None:
     """A table of selected designs, with further columns."""
-    space = found.space
+    space = front.space
     objectives = {o.name: o.direction for o in space.objectives}
-    names, *rows = csv.reader(runs.front.csv_text(space, found.archive).splitlines())
+    names, *rows = csv.reader(runs.front.csv_text(space, front.archive).splitlines())
     columns = {name: [row[i] for row in rows] for i, name in enumerate(names)}
     console = _console()
     description = {**recorded.manifest["space"], "objectives": objectives}
     notes = _front({"space": description}, columns, console, extra, title)
-    notes.append(f"of {found.looked_at:,} feasible designs that were recorded and asked for")
+    notes.append(f"of {front.looked_at:,} feasible designs that were recorded and asked for")
     _said(notes, console)
 
 
-def verdicts(found: list[runs.checks.Verdict], format: str) -> None:
+def verdicts(judged: list[runs.checks.Verdict], format: str) -> None:
     """What became of the requirements on a run, on stdout."""
     rows: list[dict[str, object]] = [
         {
@@ -159,14 +164,14 @@ def verdicts(found: list[runs.checks.Verdict], format: str) -> None:
             "design": v.design,
             "found": v.text,
         }
-        for v in found
+        for v in judged
     ]
     _rows(rows, format, "requirements")
 
 
-def comparison(found: runs.comparison.Comparison, format: str) -> None:
+def comparison(compared: runs.comparison.Comparison, format: str) -> None:
     """Two runs side by side, on stdout."""
-    _rows(found.rows(), format, f"both together: hypervolume {found.both:.8g}")
+    _rows(compared.rows(), format, f"both together: hypervolume {compared.both:.8g}")
 
 
 def _rows(rows: list[dict[str, object]], format: str, title: str) -> None:
@@ -235,7 +240,7 @@ def _front(
     column each, one column holds them all.
     """
     space, total = manifest["space"], len(columns["id"])
-    rows = _spread(space, columns)
+    rows = spread(space, columns)
     more = "" if len(rows) == total else f", {len(rows)} of them spread over the front"
     several = "s" if total != 1 else ""
     title = title or f"{space['name']}: {total:,} design{several} that nothing beats{more}"
@@ -294,7 +299,8 @@ def _table(columns: dict[str, list[str]]) -> Table:
     return table
 
 
-def _spread(space: dict[str, Any], columns: dict[str, list[str]]) -> list[int]:
+def spread(space: Mapping[str, Any], columns: Mapping[str, Sequence[str]]) -> list[int]:
+    """The rows of a front that a terminal is shown: all, or ROWS of them spread over it."""
     points = np.array(
         [
             [-float(v) if direction == "max" else float(v) for v in columns[name]]
@@ -314,7 +320,7 @@ def _searched(space: dict[str, Any]) -> dict[str, str]:
         values.setdefault(name, []).extend(parameter["values"])
         if "multiple_of" in parameter:
             values[name].append(None)  # its values follow the parent's
-    return {name: units[name] for name, found in values.items() if len(set(found)) > 1}
+    return {name: units[name] for name, taken in values.items() if len(set(taken)) > 1}
 
 
 def _cell(text: str, unit: str) -> str:
@@ -340,7 +346,7 @@ def _values(
     space: dict[str, Any], columns: dict[str, list[str]], rows: list[int]
 ) -> dict[str, list[str]]:
     """Heading -> cells of every objective, with one standard deviation of an accuracy."""
-    found, known = {}, registry_of(restore(space))
+    cells_of, known = {}, registry_of(restore(space))
     for name, direction in space["objectives"].items():
         cells = [shown(name, float(columns[name][row]), known) for row in rows]
         if f"{name}_std" in columns:
@@ -356,8 +362,8 @@ def _values(
                 f"±{_points(mean, float(columns[std][row]))})"
                 for c, row in zip(cells, rows, strict=True)
             ]
-        found[f"{_heading(name)}\n{direction}"] = cells
-    return found
+        cells_of[f"{_heading(name)}\n{direction}"] = cells
+    return cells_of
 
 
 def shown(name: str, value: float, known: Registry) -> str:

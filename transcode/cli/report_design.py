@@ -14,32 +14,32 @@ from transcode.runs.design import Design
 from transcode.space import registry_of
 
 
-def shown(found: Design, format: str) -> None:
+def shown(design: Design, format: str) -> None:
     """The design as a table with the commands, or as a row with the names of front.csv."""
     if format == "json":
-        text.as_json(found.as_row() | {"commands": _commands(found)})
+        text.as_json(design.as_row() | {"commands": _commands(design)})
         return
     if format == "csv":
-        text.as_csv([found.as_row()])
+        text.as_csv([design.as_row()])
         return
-    known = registry_of(found.space)
-    state = "feasible" if found.feasible else f"not feasible: {found.reason or 'no reason kept'}"
-    click.echo(text.paragraph(f"design {found.id} of {found.folder}, {state}"))
-    cells = [[name, _setting(name, value)] for name, value in found.settings.items()]
+    known = registry_of(design.space)
+    state = "feasible" if design.feasible else f"not feasible: {design.reason or 'no reason kept'}"
+    click.echo(text.paragraph(f"design {design.id} of {design.folder}, {state}"))
+    cells = [[name, _setting(name, value)] for name, value in design.settings.items()]
     click.echo("\nsettings\n" + text.table(cells, right=(), fold=(1,)))
     values = [
         [name, "-" if value is None else result_shown(name, value, known)]
-        for name, value in found.results.items()
+        for name, value in design.results.items()
     ]
     click.echo("\nresults\n" + text.table(values, right=(1,)))
-    for name, commands in _commands(found).items():
+    for name, commands in _commands(design).items():
         click.echo(f"\nthe same{f', {name}' if name else ''}")
         click.echo(_wrapped(commands["simulate"]))
     click.echo(
         "\n"
         + text.paragraph(
             "elector explain ... --result energy_j and elector trace ... --out trace.json take the "
-            f"same words; transcode show {found.folder} {found.id} --yaml is a space of it."
+            f"same words; transcode show {design.folder} {design.id} --yaml is a space of it."
         )
     )
 
@@ -56,15 +56,15 @@ def _wrapped(command: str) -> str:
     return "  " + " \\\n      ".join(lines)
 
 
-def _commands(found: Design) -> dict[str, dict[str, str]]:
+def _commands(design: Design) -> dict[str, dict[str, str]]:
     """Workload -> what is done -> the command."""
     return {
         workload: {
-            "simulate": found.command(workload),
-            "explain": found.command(workload, "explain", "--result", "energy_j"),
-            "trace": found.command(workload, "trace", "--out", "trace.json"),
+            "simulate": design.command(workload),
+            "explain": design.command(workload, "explain", "--result", "energy_j"),
+            "trace": design.command(workload, "trace", "--out", "trace.json"),
         }
-        for workload in found.workloads
+        for workload in design.workloads
     }
 
 
@@ -77,18 +77,18 @@ def _setting(name: str, value: Any) -> str:
     return quantity.show(float(value), field.unit if field is not None and field.unit else "1")
 
 
-def as_yaml(found: Design) -> str:
+def as_yaml(design: Design) -> str:
     """A space of this design only, with what it cost as a comment."""
     import yaml
 
-    known = registry_of(found.space)
-    lines = [f"# design {found.id} of {found.folder}"]
+    known = registry_of(design.space)
+    lines = [f"# design {design.id} of {design.folder}"]
     lines += [
         f"# {name}: {result_shown(name, value, known)}"
-        for name, value in found.results.items()
+        for name, value in design.results.items()
         if value is not None
     ]
-    for workload in found.workloads:
-        lines.append(f"# {found.command(workload)}")
-    body = yaml.safe_dump(found.as_space(), sort_keys=False, allow_unicode=True)
+    for workload in design.workloads:
+        lines.append(f"# {design.command(workload)}")
+    body = yaml.safe_dump(design.as_space(), sort_keys=False, allow_unicode=True)
     return "\n".join([*lines, body])

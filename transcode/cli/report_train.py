@@ -16,13 +16,13 @@ import click
 from elector.base.units import format_si
 
 if TYPE_CHECKING:
-    from transcode.training.loop import Progress
+    from transcode.training.loop import TrainingProgress
 
 #: Accuracies of the shipped sweep.
 SWEEP = Path(__file__).parent.parent / "data" / "accuracy" / "dynaprop.csv"
 
 
-def line(progress: Progress) -> str:
+def line(progress: TrainingProgress) -> str:
     """Where a run stands, on one line."""
     parts = [f"{progress.step:,} of {progress.steps:,} steps", f"loss {progress.loss:.4g}"]
     if progress.phase != "full":
@@ -33,12 +33,12 @@ def line(progress: Progress) -> str:
     return "  ".join(parts)
 
 
-def result(found: Mapping[str, Any], folder: Path, format: str) -> None:
+def result(entries: Mapping[str, Any], folder: Path, format: str) -> None:
     """The result of a run on stdout."""
     if format == "json":
-        click.echo(json.dumps(found, indent=1))
+        click.echo(json.dumps(entries, indent=1))
         return
-    rows = _rows(found)
+    rows = _rows(entries)
     if format == "csv":
         stream = io.StringIO()
         writer = csv.writer(stream, lineterminator="\n")
@@ -49,51 +49,54 @@ def result(found: Mapping[str, Any], folder: Path, format: str) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("", "", title=f"{found['model']} on {found['task']}", show_header=False)
+    table = Table("", "", title=f"{entries['model']} on {entries['task']}", show_header=False)
     for row in rows:
         table.add_row(*row)
     console = Console() if sys.stdout.isatty() else Console(width=100, color_system=None)
     console.print(table)
-    click.echo(f"files in {folder}: {', '.join(found['files'])}")
+    click.echo(f"files in {folder}: {', '.join(entries['files'])}")
 
 
-def _rows(found: Mapping[str, Any]) -> list[tuple[str, str]]:
-    rows = [(f"test {found['metric']}", f"{found['score']:.2f}")]
-    dense = shipped_dense(found["model"], found["task"])
+def _rows(entries: Mapping[str, Any]) -> list[tuple[str, str]]:
+    rows = [(f"test {entries['metric']}", f"{entries['score']:.2f}")]
+    dense = shipped_dense(entries["model"], entries["task"])
     if dense:
         spread = f"±{stdev(dense):.2f}" if len(dense) > 1 else ""
         rows.append(("nothing pruned, shipped sweep", f"{mean(dense):.2f}{spread}"))
-    rows += [(f"baseline: {name}", f"{score:.2f}") for name, score in found["baselines"].items()]
-    rows += [(f"further: {name}", f"{value:.4g}") for name, value in found["further"].items()]
-    rows.append(("tau_i, tau_t", f"{found['tau_i']:g}, {found['tau_t']:g}"))
+    rows += [(f"baseline: {name}", f"{score:.2f}") for name, score in entries["baselines"].items()]
+    rows += [(f"further: {name}", f"{value:.4g}") for name, value in entries["further"].items()]
+    rows.append(("tau_i, tau_t", f"{entries['tau_i']:g}, {entries['tau_t']:g}"))
+    for name, what in (("top_k_i", "activations"), ("top_k_t", "gradients")):
+        if entries.get(name) is not None:
+            rows.append((f"top-k of {what}", f"{100 * entries[name]:g} % of each row"))
     rows += [
         (f"mean density of operands: {kind}", f"{100 * value:.1f} %")
-        for kind, value in found["density"].items()
+        for kind, value in entries["density"].items()
     ]
-    whole = found["saved_bytes_uncompressed"]
+    whole = entries["saved_bytes_uncompressed"]
     rows.append(
         (
             "peak of saved activations",
-            f"{format_si(found['saved_bytes'], 'byte')}, {format_si(whole, 'byte')} uncompressed",
+            f"{format_si(entries['saved_bytes'], 'byte')}, {format_si(whole, 'byte')} uncompressed",
         )
     )
-    rows += _switch(found["switch"])
-    rows.append(("parameters", f"{found['parameters']:,}"))
-    rows.append(("share trained in the last phase", f"{100 * found['trainable_share']:.1f} %"))
-    rows.append(("time", f"{found['seconds']:.1f} s for {found['steps']:,} steps"))
+    rows += _switch(entries["switch"])
+    rows.append(("parameters", f"{entries['parameters']:,}"))
+    rows.append(("share trained in the last phase", f"{100 * entries['trainable_share']:.1f} %"))
+    rows.append(("time", f"{entries['seconds']:.1f} s for {entries['steps']:,} steps"))
     return rows
 
 
-def _switch(found: Mapping[str, Any] | None) -> list[tuple[str, str]]:
-    if found is None:
+def _switch(switch: Mapping[str, Any] | None) -> list[tuple[str, str]]:
+    if switch is None:
         return []
-    trials = f"{len(found['trials'])} window{'' if len(found['trials']) == 1 else 's'}"
-    if found["switched"] is None:
+    trials = f"{len(switch['trials'])} window{'' if len(switch['trials']) == 1 else 's'}"
+    if switch["switched"] is None:
         return [("switch", f"the rule never ended full training ({trials} side by side)")]
     return [
         (
             "switch",
-            f"after step {found['switched']:,}, f = {found['f']:.3f} ({trials} side by side)",
+            f"after step {switch['switched']:,}, f = {switch['f']:.3f} ({trials} side by side)",
         )
     ]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict, Unpack
 
 import click
 
@@ -14,6 +14,25 @@ from elector.cli.options import FORMATS, settings_of
 
 if TYPE_CHECKING:
     from transcode.training.settings import Settings
+
+
+class TrainOptions(TypedDict):
+    """Options of `transcode train` that are settings of the run; None: what the recipe says."""
+
+    tau_i: float
+    tau_t: float
+    top_k_i: float | None
+    top_k_t: float | None
+    switch: str
+    window: int | None
+    steps: int | None
+    batch: int | None
+    learning_rate: float | None
+    schedule: str
+    sequence_length: int | None
+    dropout: float | None
+    evaluate: int | None
+    seed: int
 
 
 def _models(ctx: click.Context, param: click.Parameter, text: str) -> list[str]:
@@ -58,6 +77,18 @@ def _sizes(ctx: click.Context, param: click.Parameter, text: str) -> list[str]:
     show_default=True,
     metavar="X",
     help="DynaProp: propagated gradients with |g| <= X become zero.",
+)
+@click.option(
+    "--top-k-i",
+    type=float,
+    metavar="SHARE",
+    help="Top-k in place of --tau-i: of each row of activations this share stays.",
+)
+@click.option(
+    "--top-k-t",
+    type=float,
+    metavar="SHARE",
+    help="Top-k in place of --tau-t: of each row of gradients this share stays.",
 )
 @click.option(
     "--switch",
@@ -148,23 +179,12 @@ def _sizes(ctx: click.Context, param: click.Parameter, text: str) -> list[str]:
 def train(
     model: str,
     task: str,
-    tau_i: float,
-    tau_t: float,
-    switch: str,
-    window: int | None,
-    steps: int | None,
-    batch: int | None,
-    learning_rate: float | None,
-    schedule: str,
-    sequence_length: int | None,
-    dropout: float | None,
-    evaluate: int | None,
-    seed: int,
     assignments: tuple[str, ...],
     out: Path | None,
     fresh: bool,
     format: str,
     quiet: bool,
+    **asked: Unpack[TrainOptions],
 ) -> None:
     """Train MODEL on TASK with pruned activations and gradients, and measure what was pruned.
 
@@ -179,9 +199,6 @@ def train(
         --mode training --sparsity results/train-bert-tiny-digits/sparsity.csv
     """
     from transcode.training.need import need
-    from transcode.training.recipes import recipe
-    from transcode.training.settings import Settings
-    from transcode.training.tasks import load_task
 
     overrides = settings_of(assignments, {})
     for key in overrides:
@@ -194,26 +211,38 @@ def train(
             )
     for module, package in (("torch", "PyTorch"), ("scipy", "SciPy")):
         need(module, package)
-    found = load_task(task, sequence_length=sequence_length, seed=seed)
-    usual = recipe(found)
-    settings = Settings(
+    _run(_settings(model, task, overrides, asked), out, fresh, format, quiet)
+
+
+def _settings(model: str, task: str, overrides: dict[str, object], asked: TrainOptions) -> Settings:
+    """Settings of the run: what was not asked for is what the task's recipe says."""
+    from transcode.training.recipes import recipe
+    from transcode.training.settings import Settings
+    from transcode.training.tasks import load_task
+
+    length, seed = asked["sequence_length"], asked["seed"]
+    usual = recipe(load_task(task, sequence_length=length, seed=seed))
+    steps, batch = asked["steps"], asked["batch"]
+    rate, dropout = asked["learning_rate"], asked["dropout"]
+    return Settings(
         model=model,
         task=task,
-        tau_i=tau_i,
-        tau_t=tau_t,
-        switch=switch,
-        window=window or 0,
+        tau_i=asked["tau_i"],
+        tau_t=asked["tau_t"],
+        top_k_i=asked["top_k_i"],
+        top_k_t=asked["top_k_t"],
+        switch=asked["switch"],
+        window=asked["window"] or 0,
         steps=usual.steps if steps is None else steps,
         batch=usual.batch if batch is None else batch,
-        learning_rate=usual.learning_rate if learning_rate is None else learning_rate,
+        learning_rate=usual.learning_rate if rate is None else rate,
         dropout=usual.dropout if dropout is None else dropout,
-        schedule=schedule,
+        schedule=asked["schedule"],
         seed=seed,
-        sequence_length=sequence_length,
-        evaluate=evaluate or 0,
+        sequence_length=length,
+        evaluate=asked["evaluate"] or 0,
         overrides=overrides,
     )
-    _run(settings, out, fresh, format, quiet)
 
 
 def _run(settings: Settings, out: Path | None, fresh: bool, format: str, quiet: bool) -> None:
@@ -225,12 +254,12 @@ def _run(settings: Settings, out: Path | None, fresh: bool, format: str, quiet: 
     place = folder.default(settings) if out is None else out
     try:
         with progress(quiet, report_train.line) as show:
-            found = loop.train(settings, out=place, fresh=fresh, command=command, progress=show)
-    except loop.Interrupted as stop:
+            run = loop.train(settings, out=place, fresh=fresh, command=command, progress=show)
+    except loop.TrainingInterrupted as stop:
         click.echo(
             f"interrupted: {stop.step:,} steps are safe in {stop.folder}; "
             "the same command goes on from there",
             err=True,
         )
         raise click.exceptions.Exit(INTERRUPTED) from None
-    report_train.result(found, place, format)
+    report_train.result(run, place, format)

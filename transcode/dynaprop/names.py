@@ -10,7 +10,7 @@ from fnmatch import fnmatchcase
 from torch import nn
 
 from elector.base.errors import InputError
-from transcode.dynaprop.place import Place
+from transcode.dynaprop.place import MatchedModule
 from transcode.dynaprop.site import Site
 
 #: Ends of the names of Hugging Face's encoders (BERT, RoBERTa, ELECTRA; DistilBERT; ViT)
@@ -29,18 +29,20 @@ _KNOWN = tuple(
 _LAYER = re.compile(r"(?:^|\.)(?:layer|layers|h|blocks)\.(\d+)(?:\.|$)")
 
 
-def places(module: nn.Module, patterns: Sequence[str] | None) -> list[tuple[nn.Module, Place]]:
+def places(
+    module: nn.Module, patterns: Sequence[str] | None
+) -> list[tuple[nn.Module, MatchedModule]]:
     """Modules to prune behind, each once, in order.
 
     patterns : of module names (fnmatch: *, ?, [...]); None takes all sites, or every nn.Linear
     where there is none. Raises InputError for a pattern, or a module, that matches nothing.
     """
-    named = {name: found for name, found in module.named_modules() if name}
+    named = {name: part for name, part in module.named_modules() if name}
     if not isinstance(module, nn.ModuleList) and not named:
         named = {type(module).__name__.lower(): module}  # a single layer, handed in as it is
     if patterns is None:
-        sites = [name for name, found in named.items() if isinstance(found, Site)]
-        chosen = sites or [n for n, found in named.items() if isinstance(found, nn.Linear)]
+        sites = [name for name, part in named.items() if isinstance(part, Site)]
+        chosen = sites or [n for n, part in named.items() if isinstance(part, nn.Linear)]
         if not chosen:
             raise InputError(
                 "has no module to prune behind: no Site, no nn.Linear",
@@ -58,7 +60,7 @@ def _matching(names: list[str], patterns: Sequence[str]) -> list[str]:
         raise InputError(
             "must be a list of patterns, one at least", field="patterns", value=patterns
         )
-    found: set[str] = set()
+    matched: set[str] = set()
     for pattern in patterns:
         matches = {name for name in names if fnmatchcase(name, pattern)}
         if not matches:
@@ -69,16 +71,16 @@ def _matching(names: list[str], patterns: Sequence[str]) -> list[str]:
                 value=pattern,
                 hint=f"nearest names: {', '.join(near)}" if near else None,
             )
-        found |= matches
-    return [name for name in names if name in found]
+        matched |= matches
+    return [name for name in names if name in matched]
 
 
-def _place(name: str, module: nn.Module) -> Place:
+def _place(name: str, module: nn.Module) -> MatchedModule:
     if isinstance(module, Site):
-        return Place(name, module.operation, module.layer)
-    found = _LAYER.search(name)
-    layer = int(found[1]) + 1 if found else None
+        return MatchedModule(name, module.operation, module.layer)
+    match = _LAYER.search(name)
+    layer = int(match[1]) + 1 if match else None
     for ending, operation in _KNOWN:
         if ending.search(name):
-            return Place(name, operation, layer)
-    return Place(name, name, layer)
+            return MatchedModule(name, operation, layer)
+    return MatchedModule(name, name, layer)

@@ -30,7 +30,10 @@ def memory_order(t: Tensor) -> tuple[int, ...] | None:
 
 
 def flattened(t: Tensor) -> Tensor:
-    """(n,) elements in the order they have in memory; a copy where they have gaps."""
+    """(n,) elements in the order they have in memory; a copy where they have gaps.
+
+    t : of any shape.
+    """
     if not t.is_contiguous():
         order = memory_order(t)
         t = t if order is None else t.permute(order)
@@ -38,7 +41,10 @@ def flattened(t: Tensor) -> Tensor:
 
 
 def numbers(t: Tensor) -> np.ndarray:
-    """(n,) elements of a tensor on the CPU as integers of the same bits."""
+    """(n,) elements of a tensor on the CPU as integers of the same bits.
+
+    t : of any shape.
+    """
     return flattened(t.detach()).view(_INTEGERS[t.element_size()]).numpy()
 
 
@@ -59,7 +65,10 @@ def worth(t: Tensor, dense: float) -> bool:
 
 
 def nonzeros(t: Tensor) -> int | Tensor:
-    """Number of non-zeros; off the CPU as a tensor, so that nobody waits for it."""
+    """Number of non-zeros; off the CPU as a tensor, so that nobody waits for it.
+
+    t : of any shape.
+    """
     if t.device.type != "cpu" or not t.dtype.is_floating_point:
         return torch.count_nonzero(t.detach())
     return int(np.count_nonzero(numbers(t)))
@@ -73,7 +82,10 @@ def pack_nonzeros(t: Tensor) -> Tensor:
 
 
 def pack_mask(mask: Tensor) -> Tensor:
-    """(n,) bool -> (ceil(n / 8),) uint8, the first element in the highest bit."""
+    """(n,) bool -> (ceil(n / 8),) uint8, the first element in the highest bit.
+
+    mask : (n,) bool.
+    """
     if mask.device.type == "cpu":
         return torch.from_numpy(np.packbits(mask.numpy()))
     padded = torch.nn.functional.pad(mask, (0, -mask.numel() % 8)).view(-1, 8)
@@ -112,7 +124,10 @@ class Compressed:
 
 
 def compress(t: Tensor) -> Compressed:
-    """Values and bitmask of a floating-point tensor, or the bits of a boolean one."""
+    """Values and bitmask of a floating-point tensor, or the bits of a boolean one.
+
+    t : of any shape.
+    """
     order = memory_order(t) or tuple(range(t.dim()))
     if t.dtype == torch.bool:
         return Compressed(None, pack_mask(flattened(t)), t.dtype, t.shape, order)
@@ -123,10 +138,10 @@ def compress(t: Tensor) -> Compressed:
         return Compressed(values, torch.from_numpy(np.packbits(mask)), t.dtype, t.shape, order)
     raw = flattened(t.detach()).view(_INTEGERS[t.element_size()])
     kept = raw != 0
-    found = raw[kept]
-    if found.numel() > 1 and bool((found == found[0]).all()):
-        found = found[:1].clone()
-    return Compressed(found.view(t.dtype), pack_mask(kept), t.dtype, t.shape, order)
+    kept_values = raw[kept]
+    if kept_values.numel() > 1 and bool((kept_values == kept_values[0]).all()):
+        kept_values = kept_values[:1].clone()
+    return Compressed(kept_values.view(t.dtype), pack_mask(kept), t.dtype, t.shape, order)
 
 
 def _values(array: np.ndarray, mask: np.ndarray) -> np.ndarray:
@@ -156,7 +171,10 @@ def decompress(c: Compressed) -> Tensor:
 
 
 def shaped(flat: Tensor, shape: torch.Size, order: tuple[int, ...]) -> Tensor:
-    """The (n,) elements of `flattened` as a tensor of `shape`, dimensions in `order`."""
+    """The (n,) elements of `flattened` as a tensor of `shape`, dimensions in `order`.
+
+    flat : (n,).
+    """
     if order == _ORDERS[len(order) % len(_ORDERS)]:
         return flat.view(shape)
     inverse = sorted(range(len(order)), key=order.__getitem__)

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from transcode.dynaprop.packing import nonzeros
 from transcode.dynaprop.records import Sums
-from transcode.dynaprop.thresholds import Missed, TargetDensity
+from transcode.dynaprop.thresholds import Missed, TargetDensity, TopK, scaled
 
 _SAMPLE = 4096
 
@@ -31,14 +31,20 @@ class Tracked:
         self.seen: list[tuple[float, int | Tensor, int]] = []
 
     def look(self, t: Tensor) -> None:
-        """Before pruning: the threshold that would do; the first one is taken at once."""
+        """Before pruning: the threshold that would do; the first one is taken at once.
+
+        t : the tensor, of any shape.
+        """
         wanted = quantile(t, 1.0 - self.target.density)
         if self.tau is None:
             self.tau = wanted
         self.seen.append((wanted, 0, 0))
 
     def found(self, t: Tensor) -> None:
-        """After pruning: what is left."""
+        """After pruning: what is left.
+
+        t : the tensor, of any shape.
+        """
         wanted, _, _ = self.seen.pop()
         self.seen.append((wanted, nonzeros(t), t.numel()))
 
@@ -68,7 +74,7 @@ class Tracked:
         self.reached = bool(state["reached"])
 
 
-class Place:
+class MatchedModule:
     """A matched module.
 
     name : of the module. operation, layer : what its records are called.
@@ -83,7 +89,8 @@ class Place:
             if operation.endswith("softmax")
             else (operation if operation in ("scores", "context") else "linear")
         )
-        self.tau_i = self.tau_t = 0.0
+        self.tau_i: float | TopK = 0.0
+        self.tau_t: float | TopK = 0.0
         self.scale = 1.0
         self.forward_target: Tracked | None = None
         self.backward_target: Tracked | None = None
@@ -99,7 +106,7 @@ class Place:
             or self.backward_target is not None
         )
 
-    def enters(self, x: Tensor) -> float:
+    def enters(self, x: Tensor) -> float | TopK:
         """Before the forward pass prunes x: the threshold."""
         target = self.forward_target
         if target is None:
@@ -109,17 +116,20 @@ class Place:
         return target.tau
 
     def leaves(self, y: Tensor) -> None:
-        """After the forward pass has pruned."""
+        """After the forward pass has pruned.
+
+        y : what leaves it, of any shape.
+        """
         if self.forward_target is not None:
             self.forward_target.found(y)
         if self.recording is not None:
             self._note("forward", self.operation, "output", y)
 
-    def arrives(self, g: Tensor) -> float:
+    def arrives(self, g: Tensor) -> float | TopK:
         """Before the backward pass prunes g: the threshold."""
         target = self.backward_target
         if target is None:
-            return self.tau_t * self.scale
+            return scaled(self.tau_t, self.scale)
         target.look(g)
         assert target.tau is not None
         return target.tau
@@ -134,7 +144,10 @@ class Place:
             self._note("backward", operation.format(self.operation), "gradient", g)
 
     def consumes(self, a: Tensor, b: Tensor | None) -> None:
-        """The activations of the product that has run: both of them, or one and a parameter."""
+        """The activations of the product that has run: both of them, or one and a parameter.
+
+        a, b : the operands, of any shape; b None for a parameter.
+        """
         if self.recording is None or self.kind == "none":
             return
         for t in (a,) if b is None else (a, b):

@@ -23,7 +23,7 @@ _PRODUCTS: dict[Any, tuple[int, int]] = {
 }
 
 
-class Products(TorchFunctionMode):
+class WatchedProducts(TorchFunctionMode):
     """Remembers the operands of the products that have run since the last site."""
 
     def __init__(self, constants: Iterable[Tensor]) -> None:

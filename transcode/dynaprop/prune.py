@@ -8,19 +8,47 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from transcode.dynaprop.packing import memory_order, pack_nonzeros, shaped, unpack_mask
+from transcode.dynaprop.packing import (
+    memory_order,
+    pack_mask,
+    pack_nonzeros,
+    shaped,
+    unpack_mask,
+)
+from transcode.dynaprop.thresholds import TopK, prunes
 
 if TYPE_CHECKING:
-    from transcode.dynaprop.place import Place
+    from transcode.dynaprop.place import MatchedModule
 
 
-def drop(x: Tensor, tau: float) -> Tensor:
-    """x where |x| > tau (or x is NaN), otherwise 0; x itself for tau = 0."""
-    return x if tau <= 0.0 else torch.nn.functional.hardshrink(x, tau)
+def kept(x: Tensor, top: TopK) -> Tensor:
+    """Bool of the shape of x: among the k largest magnitudes of its row, or as large as the k-th.
+
+    Equals stay together, so that what stays does not follow from the order of elements, and in a
+    row of fewer than k non-zeros every element stays: each would be among the largest if it
+    changed at all. NaN stays.
+    """
+    size = x.detach().abs()
+    if x.dim() == 0 or x.numel() == 0:
+        return torch.ones_like(x, dtype=torch.bool)
+    least = size.topk(top.count(x.shape[-1]), dim=-1, sorted=False).values
+    return ~(size < least.amin(dim=-1, keepdim=True))
+
+
+def drop(x: Tensor, tau: float | TopK) -> Tensor:
+    """x where |x| > tau (or x is NaN), otherwise 0; x itself where nothing may be dropped.
+
+    Of a TopK: x where it is among the largest of its row.
+    """
+    if not prunes(tau):
+        return x
+    if isinstance(tau, TopK):
+        return torch.where(kept(x, tau), x, torch.zeros_like(x))
+    return torch.nn.functional.hardshrink(x, tau)
 
 
 class Prune(torch.autograd.Function):
-    """y = x where |x| > tau_i, otherwise 0.
+    """y = x where |x| > tau_i, or among the largest of its row, otherwise 0.
 
     The derivative is the exact one of that function: 1 where an element stayed and 0 where it
     was dropped, as in DynaTran. The gradient is then pruned at tau_t. With both thresholds at
@@ -28,13 +56,22 @@ class Prune(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, tau_i: float, tau_t: float, place: Place | None) -> Tensor:
-        """x of any shape -> y of that shape; `place` observes both passes."""
+    def forward(
+        ctx: Any, x: Tensor, tau_i: float | TopK, tau_t: float | TopK, place: MatchedModule | None
+    ) -> Tensor:
+        """x of any shape -> y of that shape; `place` observes both passes.
+
+        ctx : as PyTorch gives it.
+        """
         ctx.tau_t, ctx.place, ctx.order = tau_t, place, None
-        y = drop(x, tau_i)
-        if tau_i <= 0.0:
+        if not prunes(tau_i):
             ctx.save_for_backward()
             return x.view_as(x)
+        if isinstance(tau_i, TopK):  # an element of 0 may have stayed: the places are kept
+            stays = kept(x, tau_i)
+            _keep(ctx, stays, x)
+            return torch.where(stays, x, torch.zeros_like(x))
+        y = drop(x, tau_i)
         order = memory_order(y)
         if order is None or torch.compiler.is_compiling():
             ctx.save_for_backward(y)
@@ -46,7 +83,10 @@ class Prune(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor, None, None, None]:
-        """Gradient of y -> pruned gradient of x."""
+        """Gradient of y -> pruned gradient of x.
+
+        ctx : as PyTorch gives it. g : the gradient of y, of its shape.
+        """
         saved = ctx.saved_tensors  # once: each look unpacks
         if saved:
             (kept,) = saved
@@ -56,6 +96,18 @@ class Prune(torch.autograd.Function):
         if ctx.place is not None:
             ctx.place.passes(g)
         return g, None, None, None
+
+
+def _keep(ctx: Any, stays: Tensor, x: Tensor) -> None:
+    """Keeps (bool of the shape of x) what stayed, one bit per element where that is eager."""
+    if torch.compiler.is_compiling():
+        ctx.save_for_backward(stays)
+        return
+    whole = stays.contiguous()
+    order = memory_order(whole)
+    assert order is not None
+    ctx.order, ctx.shape = order, x.shape
+    ctx.save_for_backward(pack_mask(whole.reshape(-1)))
 
 
 def _masked(g: Tensor, bits: Tensor, shape: torch.Size, order: tuple[int, ...]) -> Tensor:

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from elector.base.errors import InputError
 from transcode.dynaprop.names import places
-from transcode.dynaprop.place import Place, Tracked, quantile
-from transcode.dynaprop.products import Products
+from transcode.dynaprop.place import MatchedModule, Tracked, quantile
+from transcode.dynaprop.products import WatchedProducts
 from transcode.dynaprop.prune import Prune, drop
 from transcode.dynaprop.records import Record, Sums, table_rows
 from transcode.dynaprop.saved import Ledger, Saver
@@ -24,7 +24,10 @@ from transcode.dynaprop.thresholds import (
     TargetDensity,
     TargetMissed,
     Threshold,
+    TopK,
     checked,
+    prunes,
+    scaled,
     threshold,
 )
 
@@ -42,8 +45,9 @@ class DynaProp:
     Parameters
     ----------
     module : any torch.nn.Module.
-    tau_i, tau_t : thresholds of activations and of gradients: a number, a Schedule, or a
-        TargetDensity. Gradients are those of the loss as it is propagated: see `gradient_scale`.
+    tau_i, tau_t : thresholds of activations and of gradients: a number, a Schedule, a
+        TargetDensity, or a TopK. Gradients are those of the loss as it is propagated: see
+        `gradient_scale`.
     patterns : fnmatch patterns of module names; None: all Sites, or else every nn.Linear.
     prune_parameter_gradients : `step` drops small elements of parameters' gradients, too.
     compress : keep saved tensors as values and bitmask where that is smaller.
@@ -76,7 +80,7 @@ class DynaProp:
         self.active = self.traced = False
         self._graphs = 0
         self._sums = Sums()
-        self.products: Products | None = None
+        self.products: WatchedProducts | None = None
         self.watch: Callable[..., Tensor] | None = None
         self.ledger = Ledger()
         self._saver = Saver(self.ledger, compress)
@@ -91,7 +95,7 @@ class DynaProp:
         self._prepare()
 
     @property
-    def places(self) -> list[Place]:
+    def places(self) -> list[MatchedModule]:
         """The matched operations."""
         return [place for _, place in self._found]
 
@@ -101,12 +105,12 @@ class DynaProp:
         return [place.name for place in self.places if not place.ran]
 
     @property
-    def tau_i(self) -> float | None:
+    def tau_i(self) -> float | TopK | None:
         """Threshold of activations in this step; None where each place has its own."""
         return _now(self._i, self._step)
 
     @property
-    def tau_t(self) -> float | None:
+    def tau_t(self) -> float | TopK | None:
         """Threshold of gradients in this step; None where each place has its own."""
         return _now(self._t, self._step)
 
@@ -150,7 +154,7 @@ class DynaProp:
                 torch.autograd.graph.saved_tensors_hooks(self._saver.pack, self._saver.unpack)
             )
             if self._every and any(isinstance(module, Site) for module, _ in self._found):
-                self.products = Products([*self.module.parameters(), *self.module.buffers()])
+                self.products = WatchedProducts([*self.module.parameters(), *self.module.buffers()])
                 stack.enter_context(self.products)
             self._open = stack.pop_all()
         return self
@@ -221,6 +225,8 @@ class DynaProp:
 
         Densities are means over all recorded steps. Thresholds that were not fixed stay empty,
         which means any. Operations that are not pruned follow as dense, assumed.
+
+        task, seed, accuracy : what the columns of these names say in every row.
         """
         if not self._sums.total:
             raise InputError(
@@ -299,13 +305,13 @@ class DynaProp:
                     assert isinstance(self._t, TargetDensity)
                     tau = quantile(p.grad, 1.0 - self._t.density)
                 else:
-                    tau *= self._scale
+                    tau = scaled(tau, self._scale)
                 p.grad.copy_(drop(p.grad, tau))
 
     def _target(self, m: Missed) -> TargetDensity:
-        found = self._i if m.operand == "output" else self._t
-        assert isinstance(found, TargetDensity)
-        return found
+        target = self._i if m.operand == "output" else self._t
+        assert isinstance(target, TargetDensity)
+        return target
 
     def _patience(self, m: Missed) -> int:
         return self._target(m).patience
@@ -317,7 +323,7 @@ class DynaProp:
 class _Hook:
     """The forward hook of one place; a copy of the module does not take the pruner along."""
 
-    def __init__(self, pruner: DynaProp, place: Place) -> None:
+    def __init__(self, pruner: DynaProp, place: MatchedModule) -> None:
         self.pruner, self.place = pruner, place
 
     def __deepcopy__(self, memo: object) -> _Inert:
@@ -343,8 +349,8 @@ class _Hook:
             assert self.pruner.watch is not None
             return self.pruner.watch(self.pruner.products, place, module, inputs, x)
         place.ran = True
-        tau_t = place.tau_t * place.scale
-        if place.tau_i <= 0.0 and tau_t <= 0.0:
+        tau_t = scaled(place.tau_t, place.scale)
+        if not (prunes(place.tau_i) or prunes(tau_t)):
             return x
         return Prune.apply(x, place.tau_i, tau_t, None)
 
@@ -362,11 +368,11 @@ def _compiled_graphs() -> int:
     return 0 if dynamo is None else int(dynamo.counters["stats"]["unique_graphs"])
 
 
-def _tracked(found: Threshold) -> Tracked | None:
-    return Tracked(found) if isinstance(found, TargetDensity) else None
+def _tracked(given: Threshold) -> Tracked | None:
+    return Tracked(given) if isinstance(given, TargetDensity) else None
 
 
-def _now(found: Threshold, step: int) -> float | None:
-    if isinstance(found, TargetDensity):
+def _now(given: Threshold, step: int) -> float | TopK | None:
+    if isinstance(given, TargetDensity):
         return None
-    return found.at(step) if isinstance(found, Schedule) else found
+    return given.at(step) if isinstance(given, Schedule) else given

@@ -41,7 +41,10 @@ class Sums:
     records: list[Record] = field(default_factory=list)
 
     def add(self, key: Key, nonzeros: int | Tensor, elements: int) -> None:
-        """Counts of one tensor."""
+        """Counts of one tensor.
+
+        nonzeros : how many of the elements are not zero.
+        """
         if elements:
             self.pending.append((key, nonzeros, elements))
 

@@ -76,7 +76,10 @@ class Saver:
         self._storages: dict[int, tuple[StorageWeakRef, weakref.ref[Kept]]] = {}
 
     def spare(self, parameters: Iterable[Tensor]) -> None:
-        """Names the tensors that are neither packed nor counted."""
+        """Names the tensors that are neither packed nor counted.
+
+        parameters : the tensors.
+        """
         self.parameters = frozenset(p.untyped_storage()._cdata for p in parameters)
 
     def pack(self, t: Tensor) -> Tensor | Kept:
@@ -87,9 +90,9 @@ class Saver:
         if storage._cdata in self.parameters:
             return t
         key = (storage._cdata, t.storage_offset(), tuple(t.shape), t.stride(), t.dtype, t._version)
-        found = self._known.get(key)
-        if found is not None and not found[0].expired():
-            kept = found[1]()
+        entry = self._known.get(key)
+        if entry is not None and not entry[0].expired():
+            kept = entry[1]()
             if kept is not None:
                 return kept
         reference = StorageWeakRef(storage)
@@ -111,8 +114,8 @@ class Saver:
             if content.nbytes < _DENSE * t.nbytes:
                 return Kept(content, self.ledger, content.nbytes, t.nbytes)
         place = storage._cdata
-        found = self._storages.get(place)
-        if found is not None and not found[0].expired() and found[1]() is not None:
+        entry = self._storages.get(place)
+        if entry is not None and not entry[0].expired() and entry[1]() is not None:
             return Kept(t, self.ledger, 0, 0)
         kept = Kept(t, self.ledger, storage.nbytes(), storage.nbytes())
         storages = self._storages
@@ -132,6 +135,6 @@ class Saver:
 
 
 def _forget(table: dict[Any, Any], key: object, dead: weakref.ref[Kept]) -> None:
-    found = table.get(key)
-    if found is not None and found[1] is dead:
+    entry = table.get(key)
+    if entry is not None and entry[1] is dead:
         del table[key]

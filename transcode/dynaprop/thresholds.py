@@ -11,7 +11,10 @@ from elector.base.errors import EvaluationError, InputError
 
 
 def checked(value: object, field: str, low: float = 0.0, high: float = math.inf) -> float:
-    """A number in [low, high]; InputError for anything else, NaN and infinity included."""
+    """A number in [low, high]; InputError for anything else, NaN and infinity included.
+
+    value : as the user gives it.
+    """
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise InputError("must be a number", field=field, value=value)
     if not math.isfinite(value):
@@ -88,12 +91,48 @@ class TargetDensity:
             raise InputError("must be at least 1", field="target patience", value=self.patience)
 
 
-Threshold = float | Schedule | TargetDensity
+@dataclass(frozen=True)
+class TopK:
+    """In place of a threshold: of each row the elements of largest magnitude stay.
+
+    keep : share of a row (the last dimension) that stays, above 0 to 1: k = ceil(keep x length).
+    So a row loses the same share whatever is in it, where a threshold takes what is small. This is
+    the top-k pruning that AccelTran compares DynaTran with (Tuli and Jha 2023, arXiv 2302.14705),
+    as SpAtten (Wang et al. 2021, arXiv 2012.09852) and Energon (Zhou et al. 2021,
+    arXiv 2110.09310) build it for attention. Finding the k-th largest costs time that comparing
+    with a threshold does not: benchmarks/dynaprop_cost.py measures both.
+
+    Raises InputError for another share.
+    """
+
+    keep: float
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "keep", checked(self.keep, "top-k keep", 0.0, 1.0))
+        if self.keep == 0.0:
+            raise InputError("must be above 0", field="top-k keep", value=self.keep)
+
+    def count(self, length: int) -> int:
+        """k of a row of that length."""
+        return min(max(math.ceil(self.keep * length), 1), length)
+
+
+Threshold = float | Schedule | TargetDensity | TopK
+
+
+def prunes(tau: float | TopK) -> bool:
+    """Whether anything may be dropped."""
+    return tau.keep < 1.0 if isinstance(tau, TopK) else tau > 0.0
+
+
+def scaled(tau: float | TopK, scale: float) -> float | TopK:
+    """A threshold of values that are `scale` times as large: ranks do not change with it."""
+    return tau if isinstance(tau, TopK) else tau * scale
 
 
 def threshold(value: object, field: str) -> Threshold:
     """`value` as a threshold; InputError where it is none."""
-    if isinstance(value, Schedule | TargetDensity):
+    if isinstance(value, Schedule | TargetDensity | TopK):
         return value
     return checked(value, field)
 

@@ -10,24 +10,32 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from transcode.dynaprop.place import Place, in_backward
-from transcode.dynaprop.products import Products
+from transcode.dynaprop.place import MatchedModule, in_backward
+from transcode.dynaprop.products import WatchedProducts
 from transcode.dynaprop.prune import Prune
 from transcode.dynaprop.site import Site
+from transcode.dynaprop.thresholds import scaled
 
 
 @torch.compiler.disable
 def watched(
-    products: Products | None, place: Place, module: nn.Module, inputs: tuple[Any, ...], x: Tensor
+    products: WatchedProducts | None,
+    place: MatchedModule,
+    module: nn.Module,
+    inputs: tuple[Any, ...],
+    x: Tensor,
 ) -> Tensor:
-    """x of a place pruned, with its densities noted and its target densities tracked."""
+    """x of a place pruned, with its densities noted and its target densities tracked.
+
+    module : the place. inputs : what it is called with, x first.
+    """
     place.ran = True
     taken = products.take() if products is not None else None
     if not torch.is_grad_enabled() or in_backward():
         # Evaluation is pruned with the thresholds of training but teaches nothing.
         target = place.forward_target
         tau = place.tau_i if target is None else target.tau or 0.0
-        return Prune.apply(x, tau, place.tau_t * place.scale, place)
+        return Prune.apply(x, tau, scaled(place.tau_t, place.scale), place)
     if isinstance(module, Site):
         if taken is not None:
             place.consumes(*taken)

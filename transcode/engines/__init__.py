@@ -1,5 +1,7 @@
 """Engines propose designs: suggest(count) -> codes, update(codes, outcome).
 
+In come the outcomes of the designs proposed last, out come codes (D, S) of the next. A new engine
+is a module that knows no other and a line in `make`.
 Each engine is deterministic in (seed, batch): what it needs beside that is in `state`, which
 the run folder keeps with every batch. Here stands which engine a run uses, and why.
 """
@@ -40,7 +42,7 @@ _USER = re.compile(r"[\w.]+:\w+")
 #: Seconds an enumeration may take where neither a budget nor a time is given.
 PATIENCE = 60.0
 #: So few evaluations are best spent by `guided`; of more `evolve` makes as much, and is faster
-#: (docs/search.md).
+#: (benchmarks/search.md).
 THOUGHTFUL = 300
 #: A design that takes so many seconds, and how many are evaluated where no number is given.
 SLOW, FEW = 1.0, 300
@@ -63,7 +65,10 @@ class Choice:
 
 
 def check(name: str) -> None:
-    """Refuses a sampler that does not exist or whose library is not installed."""
+    """Refuses a sampler that does not exist or whose library is not installed.
+
+    name : as `--sampler` has it.
+    """
     if name in SAMPLERS:
         if name in optuna_engine.BUILT_IN:
             optuna_engine.sampler(name, 2)
@@ -81,6 +86,8 @@ def choose(
     """The engine for a run.
 
     seconds_each : measured cost of a design. budget : designs. time : seconds.
+
+    asked : the sampler as `--sampler` has it.
     """
     if asked != "auto":
         seeded = optuna_engine.repeatable(asked)
@@ -121,8 +128,26 @@ def _limit(name: str, budget: int | None, time: float | None) -> int | None:
 
 
 def default_batch(name: str) -> int:
-    """Designs proposed at once: a generation, or as many as make a call of the simulator cheap."""
+    """Designs proposed at once: a generation, or as many as make a call of the simulator cheap.
+
+    name : of a sampler.
+    """
     return _STREAM_BATCH if name in (*STREAMS, "evolve", "guided") else _BATCHES.get(name, 32)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Beginning:
+    """What only some engines read.
+
+    first : (W, S) designs to begin with, for the engines of LEARN_FROM_OTHERS.
+    islands : shares of a generation of evolve.
+    """
+
+    first: np.ndarray | None = None
+    islands: int = 1
+
+
+_PLAIN = Beginning()
 
 
 def make(
@@ -131,16 +156,14 @@ def make(
     seed: int,
     batch: int,
     fallback: np.ndarray,
-    first: np.ndarray | None = None,
-    islands: int = 1,
+    beginning: Beginning = _PLAIN,
 ) -> Engine:
     """The engine of that name.
 
-    fallback : (O,) what a design without values counts as, and the reference point of the
-    hypervolume. first : (W, S) designs to begin
-    with, for the engines of LEARN_FROM_OTHERS. islands : shares of a generation of evolve.
+    batch : designs proposed at once. fallback : (O,) what a design without values counts as, and
+    the reference point of the hypervolume.
     """
-    space = problem.space
+    space, first, islands = problem.space, beginning.first, beginning.islands
     begin = np.zeros((0, len(space.parameters)), dtype=np.int32) if first is None else first
     if name == "parzen":
         return Parzen(space, seed, streams.random(space, seed), begin, len(space.objectives))

@@ -79,7 +79,7 @@ class Engine(ABC):
         """
         return ()
 
-    def bring_in(self, tasks: Sequence[Any], found: Found) -> None:
+    def bring_in(self, tasks: Sequence[Any], outcomes: Found) -> None:
         """Learns what came of its tasks."""
         raise NotImplementedError(f"{type(self).__name__} gives no tasks")
 
@@ -113,7 +113,10 @@ class Seen:
         return mask
 
     def add(self, keys: np.ndarray) -> None:
-        """Adds distinct keys that are new."""
+        """Adds distinct keys that are new.
+
+        keys : (N,) uint64.
+        """
         if len(keys) == 0:
             return
         self.runs.append(np.sort(keys))

@@ -45,7 +45,7 @@ MakeSampler = Callable[..., Any]
 
 
 @dataclass(frozen=True)
-class Told:
+class TrialOutcome:
     """What a trial is told: values in the user's directions, constraint -> value."""
 
     values: list[float]
@@ -67,7 +67,7 @@ class OptunaEngine(Engine):
     signs: np.ndarray
     batch: int = 0
     tired: bool = False
-    known: dict[int, Told] = field(default_factory=dict)
+    known: dict[int, TrialOutcome] = field(default_factory=dict)
     asked: list[tuple[Any, np.ndarray]] = field(default_factory=list)
     attributes: set[str] = field(default_factory=set)
     opened: tuple[Any, Any] | None = None
@@ -125,12 +125,12 @@ class OptunaEngine(Engine):
 
     def _unknown(self, count: int) -> list[np.ndarray]:
         """(S,) codes of at most `count` allowed designs that were never evaluated."""
-        found: list[np.ndarray] = []
-        while len(found) < count and not self.strangers.exhausted:
-            codes = self.strangers.suggest(count - len(found))
+        rows: list[np.ndarray] = []
+        while len(rows) < count and not self.strangers.exhausted:
+            codes = self.strangers.suggest(count - len(rows))
             keys = self.space.key(codes).tolist()
-            found += [row for row, key in zip(codes, keys, strict=True) if key not in self.known]
-        return found
+            rows += [row for row, key in zip(codes, keys, strict=True) if key not in self.known]
+        return rows
 
     def _params(self, codes: np.ndarray) -> dict[str, Scalar]:
         """The parameters by which a trial is a design."""
@@ -179,17 +179,17 @@ class OptunaEngine(Engine):
         values = values * self.signs
         for row, key in enumerate(self.space.key(codes).tolist()):
             margins = {name: float(m[row]) for name, m in outcome.margins.items()}
-            self.known[key] = Told(values[row].tolist(), {**self._unbroken(), **margins})
+            self.known[key] = TrialOutcome(values[row].tolist(), {**self._unbroken(), **margins})
 
     def _unbroken(self) -> dict[str, float]:
         """Every constraint at its limit: some samplers need the same ones on all trials."""
         names = [MACHINE, *(e.text for e in self.space.constraints)]
         return dict.fromkeys([*names, *([WHERE] if self.space.where else [])], 0.0)
 
-    def _told(self, codes: np.ndarray) -> list[Told]:
+    def _told(self, codes: np.ndarray) -> list[TrialOutcome]:
         """What each design of a batch is worth, after `_learn`."""
         broken = {**self._unbroken(), WHERE: 1.0}
-        forbidden = Told((self.fallback * self.signs).tolist(), broken)
+        forbidden = TrialOutcome((self.fallback * self.signs).tolist(), broken)
         keys = self.space.key(codes).tolist()
         allowed = self.space.allowed(codes)
         return [self.known[k] if ok else forbidden for k, ok in zip(keys, allowed, strict=True)]
@@ -317,7 +317,10 @@ def _of_user(error: BaseException, module: str) -> str:
 
 @contextmanager
 def users(name: str) -> Iterator[None]:
-    """What a sampler of the user's own does: an error of it is not ours."""
+    """What a sampler of the user's own does: an error of it is not ours.
+
+    name : of the sampler.
+    """
     try:
         yield
     except (ElectorError, OSError):
@@ -337,7 +340,10 @@ def _takes_seed(kind: type) -> bool:
 
 
 def repeatable(name: str) -> bool:
-    """Whether the sampler can be seeded: all of Optuna's can, the user's own perhaps not."""
+    """Whether the sampler can be seeded: all of Optuna's can, the user's own perhaps not.
+
+    name : of the sampler.
+    """
     if ":" not in name:
         return True
     module, _, kind = name.partition(":")

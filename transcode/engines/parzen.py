@@ -72,24 +72,24 @@ class Parzen(Engine):
         wanted = min(count, max(BATCH, int(GROWTH * len(self.codes))))
         chosen = self._good()
         good, rest = self.codes[chosen], np.delete(self.codes, chosen, axis=0)
-        found = np.zeros((0, len(self.sizes)), dtype=np.int32)
+        proposed = np.zeros((0, len(self.sizes)), dtype=np.int32)
         for _ in range(_TRIES):
             candidates = self._draw(good, wanted * CANDIDATES, rng)
             candidates = candidates[self.space.allowed(candidates)]
             candidates = candidates[self.seen.new(self.space.key(candidates))]
             gain = self._density(candidates, good) - self._density(candidates, rest)
-            parts = np.array_split(np.arange(len(candidates)), wanted - len(found))
+            parts = np.array_split(np.arange(len(candidates)), wanted - len(proposed))
             best = np.array([p[np.argmax(gain[p])] for p in parts if len(p)], dtype=np.intp)
-            found = np.concatenate([found, self._remembered(candidates[best])])
-            if len(found) == wanted:
-                return found
-        return np.concatenate([found, self._strangers(wanted - len(found))])
+            proposed = np.concatenate([proposed, self._remembered(candidates[best])])
+            if len(proposed) == wanted:
+                return proposed
+        return np.concatenate([proposed, self._strangers(wanted - len(proposed))])
 
     def _strangers(self, count: int) -> np.ndarray:
-        found = [np.zeros((0, len(self.sizes)), dtype=np.int32)]
-        while (missing := count - sum(map(len, found))) > 0 and not self.strangers.exhausted:
-            found.append(self._remembered(self.strangers.suggest(missing)))
-        return np.concatenate(found)
+        pieces = [np.zeros((0, len(self.sizes)), dtype=np.int32)]
+        while (missing := count - sum(map(len, pieces))) > 0 and not self.strangers.exhausted:
+            pieces.append(self._remembered(self.strangers.suggest(missing)))
+        return np.concatenate(pieces)
 
     def _remembered(self, codes: np.ndarray) -> np.ndarray:
         """The new ones of the designs, from now on known."""

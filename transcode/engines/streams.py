@@ -22,12 +22,14 @@ Sequence = Callable[[int, int], np.ndarray]
 #: Largest space that can be enumerated: beyond it the arithmetic would overflow.
 LARGEST_ENUMERATION = 1 << 44
 _CHUNK, _MOST = 32, 1 << 17
+#: Parameters of all positions of a stretch together, at most: they lie in memory as floats.
+_DRAWN = 1 << 22
 #: Positions without a new design after which a sequence that repeats itself is given up.
 _DRY = 1 << 19
 
 
 @dataclass
-class Stream(Engine):
+class StreamEngine(Engine):
     """Walks a sequence, skipping what `where` forbids and what came before.
 
     length : positions of the sequence; None where it never ends.
@@ -61,13 +63,13 @@ class Stream(Engine):
 
     def suggest(self, count: int) -> np.ndarray:
         """The next `count` designs of the sequence."""
-        found = [np.zeros((0, len(self.space.parameters)), dtype=np.int32)]
+        pieces = [np.zeros((0, len(self.space.parameters)), dtype=np.int32)]
         missing = count
         while missing > 0 and not self.exhausted:
             codes = self._advance(missing)
-            found.append(codes)
+            pieces.append(codes)
             missing -= len(codes)
-        return np.concatenate(found)
+        return np.concatenate(pieces)
 
     def _advance(self, missing: int) -> np.ndarray:
         """At most `missing` new designs from the next stretch of the sequence."""
@@ -90,7 +92,8 @@ class Stream(Engine):
     def _stretch(self, missing: int) -> int:
         """How far to look for that many designs, from the share that was good so far."""
         share = (self.taken + 1) / (self.walked + 1)
-        size = min(max(_CHUNK, int(1.1 * missing / share)), _MOST)
+        most = min(_MOST, max(_CHUNK, _DRAWN // max(len(self.space.parameters), 1)))
+        size = min(max(_CHUNK, int(1.1 * missing / share)), most)
         return size if self.length is None else min(size, self.length - self.position)
 
     def update(self, codes: np.ndarray, outcome: Outcome) -> None:
@@ -107,7 +110,7 @@ class Stream(Engine):
             self.seen.add(self.space.key(batch.codes))
 
 
-def enumerate_all(space: Space) -> Stream:
+def enumerate_all(space: Space) -> StreamEngine:
     """Every design once, spread over the space from the start, so that a part says something.
 
     Position p is design p x step mod N with a step near the golden section of N that has no
@@ -130,22 +133,22 @@ def enumerate_all(space: Space) -> Stream:
         index = (first + np.arange(count, dtype=np.int64) * step) % size
         return space.designs(index)
 
-    return Stream(space, sequence, size)
+    return StreamEngine(space, sequence, size)
 
 
-def random(space: Space, seed: int) -> Stream:
+def random(space: Space, seed: int) -> StreamEngine:
     """Designs drawn evenly, none twice: a random permutation of the space.
 
     A space too large for a 64-bit index is drawn from with a memory of what came before.
     """
     if space.cardinality >= LARGEST_INDEX:
-        return Stream(space, _drawn(space, seed), None, Seen())
+        return StreamEngine(space, _drawn(space, seed), None, Seen())
     permute = permutation(space.cardinality, seed)
 
     def sequence(start: int, count: int) -> np.ndarray:
         return space.designs(permute(np.arange(start, start + count, dtype=np.int64)))
 
-    return Stream(space, sequence, space.cardinality)
+    return StreamEngine(space, sequence, space.cardinality)
 
 
 def _drawn(space: Space, seed: int, block: int = 256) -> Sequence:
@@ -168,6 +171,8 @@ def permutation(size: int, seed: int, rounds: int = 6) -> Callable[[np.ndarray],
 
     A Feistel network over the smallest even number of bits that holds `size`, walked on
     until the result is inside (Black and Rogaway, Ciphers with arbitrary finite domains, 2002).
+
+    rounds : of the network.
     """
     half = max(1, -(-max(1, (size - 1).bit_length()) // 2))
     mask = np.uint64((1 << half) - 1)
@@ -190,7 +195,7 @@ def permutation(size: int, seed: int, rounds: int = 6) -> Callable[[np.ndarray],
     return permute
 
 
-def quasi_random(space: Space, seed: int) -> Stream:
+def quasi_random(space: Space, seed: int) -> StreamEngine:
     """A Halton sequence with randomly permuted digits (Owen, A randomized Halton algorithm
     in R, 2017): more even than random draws, at the same speed."""
     columns = [c for c, p in enumerate(space.parameters) if p.size > 1]
@@ -204,17 +209,17 @@ def quasi_random(space: Space, seed: int) -> Stream:
             unit[:, column] = _radical_inverse(position, prime, permuted)
         return space.from_unit(unit)
 
-    return Stream(space, sequence, None, Seen(), space.allowed_count)
+    return StreamEngine(space, sequence, None, Seen(), space.allowed_count)
 
 
 def _primes(count: int) -> list[int]:
-    found: list[int] = []
+    primes: list[int] = []
     candidate = 2
-    while len(found) < count:
-        if all(candidate % prime for prime in found):
-            found.append(candidate)
+    while len(primes) < count:
+        if all(candidate % prime for prime in primes):
+            primes.append(candidate)
         candidate += 1
-    return found
+    return primes
 
 
 def _digits(prime: int, seed: int) -> np.ndarray:

@@ -2,7 +2,8 @@
 
 `content` gathers what the page shows, `front` its designs as columns, `insight` which settings
 matter, how the search converged and how far the figures are to be trusted, `baseline` the design
-that a run is compared with. The page is drawn by data/page of elector.
+that a run is compared with. The page is drawn by data/page of elector. A new view is data here and
+a drawing there.
 """
 
 from __future__ import annotations
@@ -31,8 +32,8 @@ def report(
     InfeasibleError where no design is feasible.
     """
     folder = Path(run)
-    found = gathered(folder, None if baseline is None else read_baseline(folder, baseline))
+    content = gathered(folder, None if baseline is None else read_baseline(folder, baseline))
     path = folder / "report.html" if out is None else Path(out)
-    text = page.document(found.title, body(found), found.told, found.columns, "run.js")
+    text = page.document(content.title, body(content), content.told, content.columns, "run.js")
     page.write(text, path)
     return path

@@ -26,14 +26,16 @@ def read_baseline(folder: Path, given: int | str | Path) -> Baseline:
     """The baseline that an id or a file names.
 
     Raises InputError where there is no such design, or a file lacks an objective of the run.
+
+    given : id of a recorded design, or a file.
     """
     if str(given).isdecimal():
         number = int(str(given))
-        found = query.settled(folder, lambda recorded: design.design(recorded, number))
-        if not found.feasible:
-            raise InputError(f"is not feasible: {found.reason}", field=OPTION, value=number)
-        names = [o.name for o in found.space.objectives]
-        values = {name: found.results[name] for name in names}
+        chosen = query.settled(folder, lambda recorded: design.design(recorded, number))
+        if not chosen.feasible:
+            raise InputError(f"is not feasible: {chosen.reason}", field=OPTION, value=number)
+        names = [o.name for o in chosen.space.objectives]
+        values = {name: chosen.results[name] for name in names}
         return Baseline(f"design {number}", {n: v for n, v in values.items() if v is not None})
     return _of_table(folder, Path(str(given)))
 

@@ -113,14 +113,14 @@ def _at(picture: Picture, rows: np.ndarray) -> Picture:
     return replace(picture, axes=axes)
 
 
-def _bars(picture: Picture, rows: np.ndarray, columns: Columns) -> str:
-    """The name of the objective with error bars; their lengths, in its own unit, as columns."""
-    if picture.bars is None:
-        return ""
-    size = picture.axes[-1].size
-    columns.numbers("low", (picture.bars[0, rows] * size).astype(np.float32))
-    columns.numbers("high", (picture.bars[1, rows] * size).astype(np.float32))
-    return picture.axes[-1].name
+def _bars(picture: Picture, rows: np.ndarray, columns: Columns) -> list[str]:
+    """Names of the objectives with error bars; their lengths, in its own unit, as columns."""
+    for axis in picture.axes:
+        if axis.name in picture.bars:
+            low, high = picture.bars[axis.name][:, rows] * axis.size
+            columns.numbers(f"low:{axis.name}", low.astype(np.float32))
+            columns.numbers(f"high:{axis.name}", high.astype(np.float32))
+    return list(picture.bars)
 
 
 def _parallel(
@@ -137,16 +137,16 @@ def _parallel(
 # ---- HTML
 
 
-def body(found: Gathered) -> str:
+def body(run: Gathered) -> str:
     """The page: every section of it, figures as tables where a script is not needed."""
     return "\n".join(
         [
-            _head(found),
+            _head(run),
             '<h2 id="front">The front</h2>',
             "<p class=soft>Point at a design to see it, click to open it, drag to choose some: "
             "every view shows the same choice. Numbered: the knee and the best of each objective."
-            + (" Bars: one standard deviation." if found.told["bars"] else "")
-            + (" Red cross: the baseline." if found.baseline else "")
+            + _bars_said(run.picture)
+            + (" Red cross: the baseline." if run.baseline else "")
             + "</p>",
             '<div class="bar" id="filters"></div>',
             '<div class="split"><div>',
@@ -155,7 +155,7 @@ def body(found: Gathered) -> str:
             "what passes there. Settings that matter most, then objectives.</p>",
             '<div class="panel tall" id="parallel"></div>',
             '</div><section id="design" aria-live="polite"></section></div>',
-            _best(found),
+            _best(run),
             '<h2 id="designs">Designs</h2>',
             '<div class="bar"><button id="csv" type="button">Export CSV</button>'
             '<button id="json" type="button">Export JSON</button>'
@@ -163,21 +163,26 @@ def body(found: Gathered) -> str:
             '<button id="after" type="button">Next</button>'
             '<span id="page" role="status"></span></div>',
             '<div class="wide"><table id="rows"><thead></thead><tbody></tbody></table></div>',
-            _important(found),
-            _converged(found),
-            _compared(found),
-            _trusted(found),
-            _again(found),
+            _important(run),
+            _converged(run),
+            _compared(run),
+            _trusted(run),
+            _again(run),
         ]
     )
 
 
-def _head(found: Gathered) -> str:
-    manifest = found.moment.manifest
+def _bars_said(picture: Picture) -> str:
+    if picture.intervals:
+        return " Bars: intervals of 90 %; neighbours share part of their error."
+    return " Bars: one standard deviation." if picture.bars else ""
+
+
+def _head(run: Gathered) -> str:
+    manifest = run.moment.manifest
     space, sampler = manifest["space"], manifest["sampler"]
     objectives = ", ".join(
-        f"{axis['label']} ({'large' if axis['maximise'] else 'small'})"
-        for axis in found.told["axes"]
+        f"{axis['label']} ({'large' if axis['maximise'] else 'small'})" for axis in run.told["axes"]
     )
     words = [
         ("objectives", objectives),
@@ -191,12 +196,12 @@ def _head(found: Gathered) -> str:
         ),
         ("sampler", f"{sampler['used']}: {sampler['why']}"),
     ]
-    if found.told["points"] < found.size:
+    if run.told["points"] < run.size:
         words.append(
-            ("shown here", f"{found.told['points']:,} of {found.size:,}, spread over the front")
+            ("shown here", f"{run.told['points']:,} of {run.size:,}, spread over the front")
         )
     items = "".join(f"<dt>{_text(k)}</dt><dd>{_text(v)}</dd>" for k, v in words)
-    return f"<h1>{_text(found.title)}</h1><h2>What was asked</h2><dl>{items}</dl>"
+    return f"<h1>{_text(run.title)}</h1><h2>What was asked</h2><dl>{items}</dl>"
 
 
 def _workload(space: Mapping[str, Any]) -> str:
@@ -226,14 +231,14 @@ def _searched(space: Mapping[str, Any]) -> str:
     return ", ".join(plain) + (f", and {layers} settings of single layers" if layers > 0 else "")
 
 
-def _best(found: Gathered) -> str:
-    header = ["", "design", *(axis["label"] for axis in found.told["axes"]), "settings"]
+def _best(run: Gathered) -> str:
+    header = ["", "design", *(axis["label"] for axis in run.told["axes"]), "settings"]
     rows = []
-    for place, mark in enumerate(found.told["marks"]):
+    for place, mark in enumerate(run.told["marks"]):
         i = mark["index"]
-        cells = [_shown(found, axis, i) for axis in found.told["axes"]]
-        button = f'<button type="button" data-design="{i}">{_text(found.table["id"][i])}</button>'
-        settings = found.picture.marks[place].settings.replace("\u00a0", " ")
+        cells = [_shown(run, axis, i) for axis in run.told["axes"]]
+        button = f'<button type="button" data-design="{i}">{_text(run.table["id"][i])}</button>'
+        settings = run.picture.marks[place].settings.replace("\u00a0", " ")
         rows.append(
             f'<tr><th scope="row">{place + 1} {_text(mark["title"])}</th><td>{button}</td>'
             + "".join(f"<td>{_text(cell)}</td>" for cell in cells)
@@ -251,17 +256,17 @@ def _best(found: Gathered) -> str:
     )
 
 
-def _shown(found: Gathered, axis: Mapping[str, Any], i: int) -> str:
-    known = next(a for a in found.picture.axes if a.name == axis["name"])
-    return front.shown(known, float(found.table[axis["name"]][i]))
+def _shown(run: Gathered, axis: Mapping[str, Any], i: int) -> str:
+    known = next(a for a in run.picture.axes if a.name == axis["name"])
+    return front.shown(known, float(run.table[axis["name"]][i]))
 
 
-def _important(found: Gathered) -> str:
-    if not found.importances:
+def _important(run: Gathered) -> str:
+    if not run.importances:
         return ""
     blocks = []
-    for name, shares in found.importances.items():
-        label = next((a["label"] for a in found.told["axes"] if a["name"] == name), name)
+    for name, shares in run.importances.items():
+        label = next((a["label"] for a in run.told["axes"] if a["name"] == name), name)
         most = list(shares.items())[:10]
         rows = "".join(
             f'<tr><th scope="row">{_text(key)}</th><td>{100 * share:.1f} %</td><td class="text">'
@@ -278,8 +283,8 @@ def _important(found: Gathered) -> str:
     )
 
 
-def _converged(found: Gathered) -> str:
-    curve = found.told["convergence"]
+def _converged(run: Gathered) -> str:
+    curve = run.told["convergence"]
     if not curve:
         return ""
     half = next((n for n, share in curve if share >= 0.99), curve[-1][0])
@@ -291,30 +296,30 @@ def _converged(found: Gathered) -> str:
     )
 
 
-def _compared(found: Gathered) -> str:
-    baseline = found.baseline
+def _compared(run: Gathered) -> str:
+    baseline = run.baseline
     if baseline is None:
         return (
             "<h2>Beside a baseline</h2><p class=soft>None was given: "
-            f"<code>transcode report {_text(str(found.moment.folder))} --baseline ID</code>, or a "
+            f"<code>transcode report {_text(str(run.moment.folder))} --baseline ID</code>, or a "
             "table of elector sweep.</p>"
         )
-    axes = [a for a in found.told["axes"] if a["name"] in baseline.values]
-    known = {a.name: a for a in found.picture.axes}
+    axes = [a for a in run.told["axes"] if a["name"] in baseline.values]
+    known = {a.name: a for a in run.picture.axes}
     rows = [
         [baseline.name, *(front.shown(known[a["name"]], baseline.values[a["name"]]) for a in axes)]
     ]
-    for mark in found.told["marks"]:
+    for mark in run.told["marks"]:
         cells = [
-            _ratio(float(found.table[a["name"]][mark["index"]]), baseline.values[a["name"]])
+            _ratio(float(run.table[a["name"]][mark["index"]]), baseline.values[a["name"]])
             for a in axes
         ]
         rows.append([mark["title"], *cells])
-    better = _dominating(found, axes)
+    better = _dominating(run, axes)
     return (
         "<h2>Beside a baseline</h2>"
         + page.table(["", *(a["label"] for a in axes)], rows)
-        + f"<p>{better:,} of the {found.told['points']:,} designs shown are at least as good in "
+        + f"<p>{better:,} of the {run.told['points']:,} designs shown are at least as good in "
         "every objective compared, and better in one.</p>"
     )
 
@@ -323,24 +328,24 @@ def _ratio(value: float, reference: float) -> str:
     return f"{quantity.plain(value / reference, 3)} x" if reference else NONE
 
 
-def _dominating(found: Gathered, axes: Sequence[Mapping[str, Any]]) -> int:
-    assert found.baseline is not None
+def _dominating(run: Gathered, axes: Sequence[Mapping[str, Any]]) -> int:
+    assert run.baseline is not None
     ahead = []
     for axis in axes:
-        values = np.array(found.table[axis["name"]], dtype=float)
-        difference = found.baseline.values[axis["name"]] - values
+        values = np.array(run.table[axis["name"]], dtype=float)
+        difference = run.baseline.values[axis["name"]] - values
         ahead.append(-difference if axis["maximise"] else difference)
     gains = np.stack(ahead)
     return int(((gains >= 0).all(axis=0) & (gains > 0).any(axis=0)).sum())
 
 
-def _trusted(found: Gathered) -> str:
+def _trusted(run: Gathered) -> str:
     parts = ["<h2>How far to trust these numbers</h2>"]
-    accuracy = found.moment.manifest.get("accuracy")
+    accuracy = run.moment.manifest.get("accuracy")
     if isinstance(accuracy, Mapping) and accuracy.get("text"):
         lines = str(accuracy["text"]).splitlines()
         parts.append(f"<p>{'<br>'.join(_text(line.strip()) for line in lines)}</p>")
-    for workload, shares in found.assumed.items():
+    for workload, shares in run.assumed.items():
         name = f"{workload}: " if workload else ""
         parts.append(
             f"<p>{_text(name)}{100 * float(np.median(shares)):.0f} % of the energy of the median "
@@ -355,7 +360,7 @@ def _trusted(found: Gathered) -> str:
             f"{100 * t.worst:.1f} %" if t.cases else NONE,
             f"{t.outside}",
         ]
-        for t in found.trust
+        for t in run.trust
     ]
     header = ["machines on the front", "published cases", "median error", "largest", "outside"]
     parts.append(page.table(header, rows))
@@ -366,8 +371,8 @@ def _trusted(found: Gathered) -> str:
     return "".join(parts)
 
 
-def _again(found: Gathered) -> str:
-    manifest, folder = found.moment.manifest, str(found.moment.folder)
+def _again(run: Gathered) -> str:
+    manifest, folder = run.moment.manifest, str(run.moment.folder)
     known = registry_of(restore(manifest["space"]))
     lines = [
         manifest.get("command") or f"transcode search {manifest['space']['name']}",

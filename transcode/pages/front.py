@@ -10,7 +10,7 @@ import numpy as np
 
 from elector.base import quantity
 from elector.base.page import Columns
-from elector.cost.results import registry
+from elector.cost.results import ENDS, registry
 from elector.evaluation.settings import field_of
 from elector.studies.sweep import SweepResult, run_sweep
 from elector.studies.sweep_table import OWN, Kinds, table_of
@@ -52,7 +52,10 @@ def thinned(size: int, keep: Sequence[int]) -> np.ndarray:
 
 
 def take(columns: Table, rows: np.ndarray) -> dict[str, list[str]]:
-    """The table at some rows."""
+    """The table at some rows.
+
+    rows : (N,) places.
+    """
     return {name: [texts[i] for i in rows] for name, texts in columns.items()}
 
 
@@ -64,9 +67,16 @@ def axes_told(picture: Picture, columns: Columns, table: Table) -> list[dict[str
         values = np.array(table[axis.name], dtype=float)
         columns.numbers(f"raw:{axis.name}", values)
         columns.texts(f"shown:{axis.name}", [shown(axis, value) for value in values.tolist()])
+        ends = [f"{axis.name}_{end}" for end in ENDS]
+        between = f"between:{axis.name}" if picture.intervals and ends[0] in table else ""
+        if between:
+            low, high = (np.array(table[name], dtype=float).tolist() for name in ends)
+            pairs = zip(low, high, strict=True)
+            columns.texts(between, [f"{shown(axis, a)} to {shown(axis, b)}" for a, b in pairs])
         told.append(
             {
                 "name": axis.name,
+                "between": between,
                 "raw": f"raw:{axis.name}",
                 "shown": f"shown:{axis.name}",
                 "label": axis.label.split(" [")[0].rstrip("↑↓ \u00a0"),
@@ -136,7 +146,10 @@ def _order(text: str) -> tuple[int, float, str]:
 
 
 def setting_shown(name: str, text: str) -> str:
-    """A setting as people read it."""
+    """A setting as people read it.
+
+    name : dotted. text : as front.csv has it.
+    """
     field = field_of(name)
     try:
         number = float(text)
@@ -162,7 +175,7 @@ def breakdowns(table: Table, columns: Columns) -> tuple[list[Breakdown], dict[st
     )
     if result.errors:
         return [], {}
-    found: list[Breakdown] = []
+    tables: list[Breakdown] = []
     assumed: dict[str, np.ndarray] = {}
     for group in GROUPS:
         for workload in kinds.workloads:
@@ -175,11 +188,11 @@ def breakdowns(table: Table, columns: Columns) -> tuple[list[Breakdown], dict[st
             word = f"{workload}: " if workload and own.startswith(workload) else ""
             label = registry().get(group).label
             names = tuple(f"share:{own}{part}" for part in shares)
-            found.append(Breakdown(f"{word}{label}", tuple(shares), names))
+            tables.append(Breakdown(f"{word}{label}", tuple(shares), names))
             if group == "provenance":
                 none = np.zeros(len(result.records))
                 assumed[workload] = shares.get("assumed", none)
-    return found, assumed
+    return tables, assumed
 
 
 def _start(header: Sequence[str], group: str, workload: str, first: bool) -> str:
@@ -196,5 +209,5 @@ def _shares(result: SweepResult, own: str) -> dict[str, np.ndarray]:
         return {}
     values = np.array([[r[i] or 0.0 for i in places.values()] for r in result.records], float)
     shares = values / np.maximum(values.sum(axis=1, keepdims=True), 1e-300)
-    found = zip(places, shares.T, strict=True)
-    return {part: share for part, share in found if share.max() > 0}
+    pairs = zip(places, shares.T, strict=True)
+    return {part: share for part, share in pairs if share.max() > 0}

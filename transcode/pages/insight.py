@@ -10,7 +10,7 @@ import numpy as np
 from elector.base.errors import InputError
 from elector.evaluation.accelerators import load_accelerator
 from elector.studies.validation import validate
-from elector.studies.validation_cases import Case
+from elector.studies.validation_cases import ValidationCase
 from transcode import pareto
 from transcode.plot.layers import is_of_layer
 from transcode.runs.query import Recorded, scan
@@ -45,7 +45,7 @@ def importances(recorded: Recorded) -> dict[str, dict[str, float]]:
         name: optuna.distributions.CategoricalDistribution(sorted(set(table[name])))
         for name in kept
     }
-    found: dict[str, dict[str, float]] = {}
+    by_objective: dict[str, dict[str, float]] = {}
     for objective in recorded.space.objectives:
         costs = values[objective.name] * (-1.0 if objective.maximise else 1.0)
         if not np.ptp(costs) > 0:
@@ -62,8 +62,10 @@ def importances(recorded: Recorded) -> dict[str, dict[str, float]]:
             ]
         )
         evaluator = optuna.importance.PedAnovaImportanceEvaluator()
-        found[objective.name] = optuna.importance.get_param_importances(study, evaluator=evaluator)
-    return found
+        by_objective[objective.name] = optuna.importance.get_param_importances(
+            study, evaluator=evaluator
+        )
+    return by_objective
 
 
 def _sample(
@@ -85,7 +87,7 @@ def _sample(
                 table[name].append(seen.setdefault(column.values[code], len(seen)))
         for name in objectives:
             values[name] += part.results[name][rows].tolist()
-    return table, {name: np.array(found) for name, found in values.items()}
+    return table, {name: np.array(of_objective) for name, of_objective in values.items()}
 
 
 def convergence(recorded: Recorded, reference: np.ndarray | None) -> list[tuple[int, float]]:
@@ -101,7 +103,7 @@ def convergence(recorded: Recorded, reference: np.ndarray | None) -> list[tuple[
     names = [o.name for o in objectives]
     total = int(recorded.manifest.get("designs") or 0)
     places = [*[int(p) for p in PLACES if p < total][-MOST_PLACES:], total]
-    front, found = np.zeros((0, len(names))), []
+    front, volumes = np.zeros((0, len(names))), []
     for part in scan(recorded, names):
         points = np.stack([part.results[n] for n in names], axis=1) * signs
         finite = np.isfinite(points).all(axis=1)
@@ -109,14 +111,14 @@ def convergence(recorded: Recorded, reference: np.ndarray | None) -> list[tuple[
         while places and (not len(ids) or ids[-1] >= places[0]):
             before = ids < places[0]
             front = _joined(front, points[before])
-            found.append((places.pop(0), _volume(front, reference * signs)))
+            volumes.append((places.pop(0), _volume(front, reference * signs)))
             points, ids = points[~before], ids[~before]
             if not len(ids):
                 break
         front = _joined(front, points)
-    found += [(place, _volume(front, reference * signs)) for place in places]
-    last = found[-1][1] if found else 0.0
-    return [(place, volume / last) for place, volume in found] if last > 0 else []
+    volumes += [(place, _volume(front, reference * signs)) for place in places]
+    last = volumes[-1][1] if volumes else 0.0
+    return [(place, volume / last) for place, volume in volumes] if last > 0 else []
 
 
 def _joined(front: np.ndarray, points: np.ndarray) -> np.ndarray:
@@ -145,11 +147,14 @@ class Trust:
 
 
 def trust(accelerators: Mapping[str, int]) -> list[Trust]:
-    """Errors of the published cases of each kind of machine on a front, most cases first."""
+    """Errors of the published cases of each kind of machine on a front, most cases first.
+
+    accelerators : name -> designs of the front that have it.
+    """
     kinds = {kind for name in accelerators for kind in kinds_of(name)}
     errors: dict[str, list[tuple[float, bool]]] = {kind: [] for kind in sorted(kinds)}
 
-    def wanted(case: Case) -> bool:  # the others say nothing of these machines
+    def wanted(case: ValidationCase) -> bool:  # the others say nothing of these machines
         return case.kind == "outcome" and bool(kinds_of(case.accelerator) & kinds)
 
     for result in validate(wanted=wanted):
@@ -160,12 +165,12 @@ def trust(accelerators: Mapping[str, int]) -> list[Trust]:
     return [
         Trust(
             kind,
-            len(found),
-            float(np.median([e for e, _ in found])) if found else float("nan"),
-            max((e for e, _ in found), default=float("nan")),
-            sum(failed for _, failed in found),
+            len(cases),
+            float(np.median([e for e, _ in cases])) if cases else float("nan"),
+            max((e for e, _ in cases), default=float("nan")),
+            sum(failed for _, failed in cases),
         )
-        for kind, found in errors.items()
+        for kind, cases in errors.items()
     ]
 
 

@@ -1,5 +1,8 @@
 """A front as a picture: `info` reads it into arrays, `draw` makes the figure, `plot_run` both.
 
+In comes a front, out goes a PNG, PDF or SVG. A new result needs no change: its row says its unit
+and which side is better.
+
 Two objectives give one panel, three to five the lower triangle of all pairs, each pair with its
 own staircase: the designs that nothing beats in those two. Accuracy stands on the vertical axis,
 with one standard deviation of its surrogate. The knee and the best design of each objective carry
@@ -41,7 +44,10 @@ DPI = 150
 
 
 def plot_run(run_folder: Path, out: Path | None = None) -> Path:
-    """Draw the front of a run folder into `out` (front.png there) and return that path."""
+    """Draw the front of a run folder into `out` (front.png there) and return that path.
+
+    run_folder : of a search.
+    """
     moment = snapshot.taken(run_folder)
     designs = moment.manifest["designs"]
     picture = info(moment.columns, moment.head, designs or None, _notes(moment.manifest))
@@ -51,16 +57,16 @@ def plot_run(run_folder: Path, out: Path | None = None) -> Path:
 
 
 def plot_selection(
-    recorded: Recorded, found: Front, asked: str = "", out: Path | None = None
+    recorded: Recorded, front: Front, asked: str = "", out: Path | None = None
 ) -> Path:
     """Draw another front of recorded designs, and return where it lies.
 
     asked : what was asked, for the caption. out : selection.png in the run folder by default;
         front.png stays the run's own.
     """
-    names, *rows = csv.reader(io.StringIO(front_files.csv_text(found.space, found.archive)))
+    names, *rows = csv.reader(io.StringIO(front_files.csv_text(front.space, front.archive)))
     columns = {name: [row[i] for row in rows] for i, name in enumerate(names)}
-    head = front_files.head(found.space, {"seed": recorded.manifest.get("seed")})
+    head = front_files.head(front.space, {"seed": recorded.manifest.get("seed")})
     designs = recorded.manifest["designs"] or None
     picture = info(columns, head, designs, _notes(recorded.manifest))
     if asked:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from transcode.pareto import nondominated, spread
-from transcode.plot.picture import Axis, Mark, Picture, is_accuracy, quantity_of, rank
+from transcode.plot.picture import Axis, Mark, Picture, quantity_of, rank
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 WIDTH = 12.0  # inches: 1200 pixels at 100 dots per inch
 MAX_POINTS = 20_000  # more are thinned evenly: nobody sees the difference
 MAX_BARS = 40  # error bars in a panel
+MAX_INTERVALS = 12  # of both objectives, which are wide
 TITLE = 100  # letters of a line of the title
 INK, FAINT, STAIRS = "#222222", "#8a8a8a", "#D55E00"  # the last from Okabe and Ito's palette
 COLOURS = "cividis"  # reads the same with any colour vision, and in grey
@@ -93,20 +94,7 @@ def _panel(ax: Axes, picture: Picture, x: Axis, y: Axis) -> None:
         alpha=0.9,
         zorder=3,
     )
-    if picture.bars is not None and is_accuracy(y.name):
-        points = np.stack([x.cost, y.cost], axis=1)[order]
-        some = order[spread(points, MAX_BARS)]
-        ax.errorbar(
-            x.values[some],
-            y.values[some],
-            yerr=picture.bars[:, some],
-            fmt="none",
-            ecolor=FAINT,
-            elinewidth=0.8,
-            capsize=1.8,
-            alpha=0.8,
-            zorder=1,
-        )
+    _bars(ax, picture, (x, y), order)
     size = _points(ax, picture, (x, y), edge)
     marked = [mark.index for mark in picture.marks]
     ax.scatter(
@@ -119,6 +107,31 @@ def _panel(ax: Axes, picture: Picture, x: Axis, y: Axis) -> None:
         zorder=5,
     )
     _frame(ax, x, y)
+
+
+def _bars(ax: Axes, picture: Picture, pair: tuple[Axis, Axis], order: np.ndarray) -> None:
+    """Error bars at some of the designs `order`, spread over them."""
+    x, y = pair
+    bars_of = [picture.bars.get(axis.name) for axis in pair]
+    if not picture.intervals:  # of an accuracy, which is a vertical axis
+        bars_of[0] = None
+    if all(bars is None for bars in bars_of):
+        return
+    points = np.stack([x.cost, y.cost], axis=1)[order]
+    some = order[spread(points, MAX_INTERVALS if picture.intervals else MAX_BARS)]
+    across, up = (None if bars is None else bars[:, some] for bars in bars_of)
+    ax.errorbar(
+        x.values[some],
+        y.values[some],
+        xerr=across,
+        yerr=up,
+        fmt="none",
+        ecolor=FAINT,
+        elinewidth=0.8,
+        capsize=1.8,
+        alpha=0.8,
+        zorder=1,
+    )
 
 
 def _points(ax: Axes, picture: Picture, pair: tuple[Axis, Axis], edge: np.ndarray) -> float:
@@ -175,7 +188,10 @@ def _label(ax: Axes, x: Axis, y: Axis, *, left: bool, bottom: bool) -> None:
 
 
 def ticks(which: Any, axis: Axis, room: int) -> None:
-    """Plain numbers on a matplotlib axis, at most `room` of them."""
+    """Plain numbers on a matplotlib axis, at most `room` of them.
+
+    which : the axis, ax.xaxis or ax.yaxis.
+    """
     from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
     if not axis.log:
@@ -288,7 +304,10 @@ def _lines(picture: Picture) -> list[Line2D]:
     if len(picture.axes) > 1:
         text = "best in the two objectives shown"
         lines.append(Line2D([], [], color=STAIRS, lw=1.6, label=text))
-    if picture.std is not None:
+    if picture.intervals:
+        text = "interval of 90 %"
+        lines.append(Line2D([], [], ls="", marker="|", ms=11, color=FAINT, label=text))
+    elif picture.bars:
         last = picture.axes[-1].name
         text = f"{last} ± one standard deviation"
         if quantity_of(last) != last:
@@ -391,7 +410,7 @@ def _badges(ax: Axes, picture: Picture, x: Axis, y: Axis) -> None:
     places = np.asarray(ax.transData.transform(points))
     frame, taken = ax.get_window_extent(), list(places)
     for number, (point, place) in enumerate(zip(points, places, strict=True), 1):
-        best, found = -np.inf, place
+        best, roomiest = -np.inf, place
         for reach in (17.0, 26.0, 36.0):
             for angle in (np.arange(8) + 1) * np.pi / 4:
                 spot = place + reach * np.array([np.cos(angle), np.sin(angle)])
@@ -404,12 +423,12 @@ def _badges(ax: Axes, picture: Picture, x: Axis, y: Axis) -> None:
                 near = min(float(np.hypot(*(spot - other))) for other in taken)
                 score = min(near, 24.0) - 0.12 * reach + 3.0 * min(0.0, min(walls) - 9.0)
                 if score > best + 1e-6:
-                    best, found = score, spot
-        taken.append(found)
+                    best, roomiest = score, spot
+        taken.append(roomiest)
         ax.annotate(
             str(number),
             xy=(point[0], point[1]),
-            xytext=tuple((found - place) * 72.0 / ax.figure.dpi),
+            xytext=tuple((roomiest - place) * 72.0 / ax.figure.dpi),
             textcoords="offset points",
             ha="center",
             va="center",

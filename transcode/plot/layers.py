@@ -10,7 +10,10 @@ _KEY = re.compile(r"model\.layer(\d+)\.(hidden|heads|head\d+|feed_forward\d+)")
 
 
 def is_of_layer(key: str) -> bool:
-    """Whether a setting belongs to one layer."""
+    """Whether a setting belongs to one layer.
+
+    key : dotted name of the setting.
+    """
     return _KEY.fullmatch(key) is not None
 
 
@@ -19,8 +22,10 @@ def summary(columns: Mapping[str, Sequence[str]], index: int) -> list[str]:
 
     Widths and numbers of heads as they come, without repeats; head types by how many there are;
     feed-forward stacks joined by +. Nothing where no layer has settings of its own.
+
+    columns : dotted name -> texts of the designs.
     """
-    keys = [found for key in columns if (found := _KEY.fullmatch(key))]
+    keys = [match for key in columns if (match := _KEY.fullmatch(key))]
     depth = columns.get("model.layers")
     layers = sorted({int(key[1]) for key in keys})
     if depth is not None:

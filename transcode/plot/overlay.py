@@ -27,19 +27,19 @@ _DPI = 110
 _TICKS = 6
 
 
-def plot_comparison(found: Comparison, out: Path) -> Path:
+def plot_comparison(comparison: Comparison, out: Path) -> Path:
     """Draws both fronts into `out` and returns it."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    names, axes = list(found.sides[0].objectives), _axes(found)
+    names, axes = list(comparison.sides[0].objectives), _axes(comparison)
     pairs = [(i, j) for j in range(1, len(names)) for i in range(j)] or [(0, 0)]
     columns = min(3, len(pairs))
     rows = -(-len(pairs) // columns)
     figure = Figure(figsize=(4.2 * columns, 3.8 * rows + 0.5), layout="constrained")
     FigureCanvasAgg(figure)
     for place, (i, j) in enumerate(pairs, 1):
-        _panel(figure.add_subplot(rows, columns, place), found, axes, i, j)
+        _panel(figure.add_subplot(rows, columns, place), comparison, axes, i, j)
     figure.legend(
         *figure.axes[0].get_legend_handles_labels(),
         loc="outside upper center",
@@ -50,11 +50,11 @@ def plot_comparison(found: Comparison, out: Path) -> Path:
     return out
 
 
-def _panel(ax: Axes, found: Comparison, axes: list[tuple[Axis, ...]], i: int, j: int) -> None:
+def _panel(ax: Axes, comparison: Comparison, axes: list[tuple[Axis, ...]], i: int, j: int) -> None:
     """One pair of objectives: the points of both, and each one's own staircase. Markers are
     hollow, so that neither run hides the other."""
     looks = zip(_COLOURS, _MARKERS, _WIDTHS, _SIZES, _ALPHAS, strict=True)
-    sides = zip(found.sides, axes, looks, found.hypervolume, strict=True)
+    sides = zip(comparison.sides, axes, looks, comparison.hypervolume, strict=True)
     for side, own, (colour, marker, width, size, alpha), volume in sides:
         x, y = own[i], own[j]
         shown = np.unique(np.linspace(0, len(x.values) - 1, min(len(x.values), _MOST)).astype(int))
@@ -98,12 +98,12 @@ def _of_both(axes: list[tuple[Axis, ...]], name: str) -> Axis:
     return replace(own[0], values=np.concatenate([axis.values for axis in own]))
 
 
-def _axes(found: Comparison) -> list[tuple[Axis, ...]]:
+def _axes(comparison: Comparison) -> list[tuple[Axis, ...]]:
     """The objectives of either run, in units that suit both."""
-    first, sizes = found.sides[0], [len(side.points) for side in found.sides]
+    first, sizes = comparison.sides[0], [len(side.points) for side in comparison.sides]
     joined = []
     for place, (objective, sign) in enumerate(zip(first.described, first.signs, strict=True)):
-        values = np.concatenate([side.points[:, place] for side in found.sides]) * sign
+        values = np.concatenate([side.points[:, place] for side in comparison.sides]) * sign
         joined.append(axis_of(objective, values))
     ends = np.cumsum(sizes)
     return [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ import numpy as np
 from elector.base.errors import InputError
 from elector.base.quantity import axis_scale, plain, show
 from elector.base.units import known as known_unit
-from elector.cost.results import Metric
+from elector.cost.results import ENDS, Metric
 from elector.evaluation.settings import field_of
 from transcode.plot.layers import is_of_layer, summary
 from transcode.space import registry
@@ -60,8 +60,9 @@ class Mark:
 @dataclass(frozen=True)
 class Picture:
     """Everything `draw` needs. axes : accuracy last. std : (D,) standard deviation of it, or
-    None. bars : (2, D) from the drawn value down and up, or None. kind : (D,) index into kinds,
-    the shapes. colour : index of the axis that colours the points.
+    None. bars : objective -> (2, D) from the drawn value down and up. intervals : whether these are
+    of 90 %; otherwise one standard deviation of an accuracy. kind : (D,) index into kinds, the
+    shapes. colour : index of the axis that colours the points.
     """
 
     title: str
@@ -73,7 +74,8 @@ class Picture:
     colour: int
     marks: tuple[Mark, ...]
     caption: str
-    bars: np.ndarray | None = None
+    bars: Mapping[str, np.ndarray] = field(default_factory=dict)
+    intervals: bool = False
 
 
 def info(
@@ -105,12 +107,12 @@ def info(
         [*objectives[: MAX_AXES - 1], objectives[-1]] if len(objectives) > MAX_AXES else objectives
     )
     axes = tuple(axis_of(o, _numbers(columns[o["name"]], o["name"])) for o in shown)
-    accurate = is_accuracy(axes[-1].name)
     deviation = f"{quantity_of(axes[-1].name)}_std"
-    known = accurate and deviation in columns
+    known = is_accuracy(axes[-1].name) and deviation in columns
     std = np.abs(_numbers(columns[deviation], deviation)) if known else None
     kind_title, kinds, kind = _kinds(columns, size)
     text = _caption(front, size, evaluated, notes, known, len(objectives) - len(shown))
+    intervals = _intervals(axes, columns)
     objectives_shown = _listed([label_of(axis.name) for axis in axes])
     return Picture(
         title=f"{front.get('space', 'front')}: front of {objectives_shown}",
@@ -122,20 +124,36 @@ def info(
         colour=len(axes) - 1,
         marks=_marks(axes, columns, std),
         caption=text,
-        bars=_bars(axes[-1], columns, std),
+        bars=intervals or _bars(axes[-1], columns, std),
+        intervals=bool(intervals),
     )
+
+
+def _intervals(axes: Sequence[Axis], columns: Mapping[str, Sequence[str]]) -> dict[str, np.ndarray]:
+    """Objective -> (2, D) the way to both ends of its interval of 90 %, where front.csv has it."""
+    ways_of = {}
+    for axis in axes:
+        names = [f"{axis.name}_{end}" for end in ENDS]
+        if all(name in columns and all(columns[name]) for name in names):
+            low, high = (_numbers(columns[name], name) / axis.size for name in names)
+            ways = np.stack([axis.values - low, high - axis.values])
+            ways_of[axis.name] = np.maximum(ways, 0.0)
+    return ways_of
 
 
 def _bars(
     axis: Axis, columns: Mapping[str, Sequence[str]], std: np.ndarray | None
-) -> np.ndarray | None:
+) -> dict[str, np.ndarray]:
     """One standard deviation either way; of a bound, the way to its mean."""
     mean = quantity_of(axis.name)
-    if std is None or mean not in columns:
-        return std if std is None else np.stack([std, std])
+    if std is None:
+        return {}
+    if mean not in columns:
+        return {axis.name: np.stack([std, std])}
     way = _numbers(columns[mean], mean) - axis.values
     bound = axis.name.rpartition(".")[2] != mean
-    return np.stack([np.maximum(-way, 0.0), np.maximum(way, 0.0)] if bound else [std, std])
+    ways = [np.maximum(-way, 0.0), np.maximum(way, 0.0)] if bound else [std, std]
+    return {axis.name: np.stack(ways)}
 
 
 def knee(axes: Sequence[Axis]) -> int:
@@ -153,7 +171,10 @@ def knee(axes: Sequence[Axis]) -> int:
 
 
 def is_accuracy(name: str) -> bool:
-    """Whether a result is an accuracy or a loss, or a bound of one."""
+    """Whether a result is an accuracy or a loss, or a bound of one.
+
+    name : of the result.
+    """
     return name.rpartition(".")[2] in ("accuracy", "accuracy_lower", "loss", "loss_upper")
 
 
@@ -169,7 +190,10 @@ def rank(axis: Axis) -> Axis:
 
 
 def axis_of(objective: Mapping[str, Any], values: np.ndarray) -> Axis:
-    """An objective in a readable unit, with an arrow towards the better end."""
+    """An objective in a readable unit, with an arrow towards the better end.
+
+    values : (F,) in the unit of the result.
+    """
     name, known = str(objective["name"]), registry()
     metric = known.find(name) or _named(name, str(objective.get("unit") or "1"))
     low, high = float(values.min()) * metric.factor, float(values.max()) * metric.factor
@@ -196,7 +220,10 @@ def _named(name: str, unit: str) -> Metric:
 
 
 def label_of(name: str) -> str:
-    """What people call a result: serve.latency_per_sequence_s is serve latency per sequence."""
+    """What people call a result: serve.latency_per_sequence_s is serve latency per sequence.
+
+    name : of the result.
+    """
     return registry().label(name) if name in registry() else name.replace("_", " ")
 
 
@@ -271,14 +298,14 @@ def _setting(key: str, text: str, name: str) -> str:
 
 def _names(keys: Sequence[str]) -> dict[str, str]:
     """Dotted key -> as few of its last words as tell it from the others."""
-    found: dict[str, str] = {}
+    names: dict[str, str] = {}
     for key in keys:
         words = key.split(".")
         ends = [k for k in keys if k.split(".")[-1] == words[-1]]
         count = 1 if len(ends) == 1 else 2
         short = [word.replace("feed_forward", "ff").replace("_", " ") for word in words[-count:]]
-        found[key] = " ".join(short)
-    return found
+        names[key] = " ".join(short)
+    return names
 
 
 def _kinds(

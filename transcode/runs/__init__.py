@@ -1,4 +1,9 @@
-"""The run folder: what is written while a search runs, and read when it goes on."""
+"""The run folder: what is written while a search runs, and read when it goes on.
+
+In come batches of designs with their results, out come Parquet parts, manifest and front, and
+answers to questions about them. What is committed can be read at any moment; a new file in the
+folder has to be written whole or not at all.
+"""
 
 from transcode.runs import (
     checks,
@@ -15,11 +20,11 @@ from transcode.runs import (
 )
 from transcode.runs.files import claimed
 from transcode.runs.parts import Batch
-from transcode.runs.study import Trial, distribution
+from transcode.runs.study import StudyTrial, distribution
 
 __all__ = [
     "Batch",
-    "Trial",
+    "StudyTrial",
     "checks",
     "choice",
     "claimed",

@@ -16,7 +16,7 @@ import numpy as np
 
 from elector.base import paths
 from elector.base.errors import InputError
-from elector.base.junit import Case, document
+from elector.base.junit import JUnitCase, document
 from transcode.runs import manifest, query, snapshot
 from transcode.runs.files import read_json
 from transcode.runs.query import Recorded
@@ -46,20 +46,22 @@ class Verdict:
     def text(self) -> str:
         """What was found, in words."""
         where = "" if self.design is None else f"design {self.design}: "
-        found = ", ".join(
+        values = ", ".join(
             f"{n} {v}" if isinstance(v, str) else f"{n} {v:.6g}" for n, v in self.values.items()
         )
         if self.passed:
-            return f"{where}{found}"
+            return f"{where}{values}"
         if not self.values:
             return "no feasible design"
-        return f"{where}{found}; missed by {100 * self.missed:.3g} %"
+        return f"{where}{values}; missed by {100 * self.missed:.3g} %"
 
 
 def check(recorded: Recorded, requirements: Sequence[str], baseline: str | None) -> list[Verdict]:
     """A verdict for each requirement on a run, as it is now.
 
     baseline : a run folder, a front.json, or a number.
+
+    requirements : such as `hypervolume >= 1`.
     """
     if not requirements:
         raise InputError(
@@ -74,11 +76,11 @@ def check(recorded: Recorded, requirements: Sequence[str], baseline: str | None)
 
 def _figures(moment: snapshot.Snapshot) -> dict[str, float]:
     """What is known of the whole run. A front without designs has no volume."""
-    found = {name: moment.manifest[name] for name in FIGURES}
-    if found["hypervolume"] is None and not found["front"]:
-        found["hypervolume"] = 0.0
+    figures = {name: moment.manifest[name] for name in FIGURES}
+    if figures["hypervolume"] is None and not figures["front"]:
+        figures["hypervolume"] = 0.0
     try:
-        return {name: float(value) for name, value in found.items()}
+        return {name: float(value) for name, value in figures.items()}
     except (TypeError, ValueError, OverflowError):
         raise InputError(
             "is not the manifest of a run", file=moment.folder / manifest.NAME, field="hypervolume"
@@ -127,11 +129,11 @@ def _verdict(
         row = int(np.argmin(margins))
         margin = float(margins[row])
         if best is None or (not best.passed and max(margin, 0.0) < best.missed):
-            found = {
+            results = {
                 n: _plain(columns[n][row]) if n in columns else figures[n] for n in expression.names
             }
             best = Verdict(
-                expression.text, margin <= 0, max(margin, 0.0), int(part.ids[row]), found
+                expression.text, margin <= 0, max(margin, 0.0), int(part.ids[row]), results
             )
     return best or Verdict(expression.text, False, 1.0, None, {})
 
@@ -177,5 +179,5 @@ def _volume_of(moment: snapshot.Snapshot, path: Path) -> float:
 
 def junit(run: Path, verdicts: Sequence[Verdict]) -> str:
     """The verdicts as JUnit XML."""
-    cases = [Case(v.requirement, None if v.passed else v.text) for v in verdicts]
+    cases = [JUnitCase(v.requirement, None if v.passed else v.text) for v in verdicts]
     return document(f"transcode check {run}", str(run), cases)

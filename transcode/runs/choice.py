@@ -22,25 +22,28 @@ from transcode.runs.query import Front, Recorded, require
 
 
 def weights_of(recorded: Recorded, text: str) -> dict[str, float]:
-    """Weights written as `accuracy=0.5,latency_s=0.2`: result -> positive number."""
-    found: dict[str, float] = {}
+    """Weights written as `accuracy=0.5,latency_s=0.2`: result -> positive number.
+
+    text : as `--weights` has it.
+    """
+    weights: dict[str, float] = {}
     for item in text.split(","):
         name, _, number = (part.strip() for part in item.partition("="))
         require(recorded, name, "--weights")
-        if name in found:
+        if name in weights:
             raise InputError("named twice", field="--weights", value=name)
         try:
-            found[name] = float(number)
+            weights[name] = float(number)
         except ValueError:
-            found[name] = math.nan
-        if not 0.0 < found[name] < math.inf:
+            weights[name] = math.nan
+        if not 0.0 < weights[name] < math.inf:
             raise InputError(
                 "needs a weight above 0",
                 field="--weights",
                 value=item.strip(),
                 hint=f"write {name}=0.5",
             )
-    return found
+    return weights
 
 
 def ranked(front: Front, weights: Mapping[str, float]) -> tuple[Front, np.ndarray]:

@@ -82,6 +82,8 @@ def compare(first: Path, second: Path, reference: Mapping[str, str] | None = Non
 
     reference : objective -> value with its unit: the reference point in place of that of the
         runs, which may then differ. Raises InputError for what does not fit.
+
+    first, second : the run folders.
     """
     a, b = _side(first), _side(second)
     if reference is not None:
@@ -109,8 +111,11 @@ def compare(first: Path, second: Path, reference: Mapping[str, str] | None = Non
 
 
 def read_reference(text: str) -> dict[str, str]:
-    """Objective -> value as it was written, of `latency_s=1 s, energy_j=20 mJ`."""
-    found: dict[str, str] = {}
+    """Objective -> value as it was written, of `latency_s=1 s, energy_j=20 mJ`.
+
+    text : as `--reference-point` has it.
+    """
+    values: dict[str, str] = {}
     for item in text.split(","):
         name, equals, value = (part.strip() for part in item.partition("="))
         if not equals or not name or not value:
@@ -120,10 +125,10 @@ def read_reference(text: str) -> dict[str, str]:
                 value=item.strip() or text,
                 hint="one value for each objective, such as latency_s=1s",
             )
-        if name in found:
+        if name in values:
             raise InputError("is given twice", field=OPTION, value=name)
-        found[name] = value
-    return found
+        values[name] = value
+    return values
 
 
 def _point(side: Side, reference: Mapping[str, str]) -> np.ndarray:
@@ -165,26 +170,26 @@ def _require_alike(a: Side, b: Side) -> None:
 
 
 def _side(run: Path) -> Side:
-    found = snapshot.taken(run)
-    objectives: dict[str, str] = found.manifest["space"]["objectives"]
-    reference = found.reference
-    if not found.size or reference is None:
-        raise InputError("has no feasible design", file=found.folder)
+    taken = snapshot.taken(run)
+    objectives: dict[str, str] = taken.manifest["space"]["objectives"]
+    reference = taken.reference
+    if not taken.size or reference is None:
+        raise InputError("has no feasible design", file=taken.folder)
     signs = np.array([-1.0 if d == "max" else 1.0 for d in objectives.values()])
-    values = np.array([found.columns[name] for name in objectives], dtype=float)
+    values = np.array([taken.columns[name] for name in objectives], dtype=float)
     return Side(
-        found.folder,
-        found.manifest["designs"],
+        taken.folder,
+        taken.manifest["designs"],
         values.T * signs,
         objectives,
         reference * signs,
-        tuple(found.head["objectives"]),
+        tuple(taken.head["objectives"]),
     )
 
 
 def _excess(front: np.ndarray, others: np.ndarray) -> np.ndarray:
     """(G,) how far each of the others is ahead of the whole front; at most 0 where matched."""
-    found = np.empty(len(others))
+    excess = np.empty(len(others))
     for start in range(0, len(others), _CHUNK):
         some = others[start : start + _CHUNK]
         worst = np.full((len(some), len(front)), -np.inf)
@@ -192,8 +197,8 @@ def _excess(front: np.ndarray, others: np.ndarray) -> np.ndarray:
             with np.errstate(invalid="ignore"):  # two infinities are as far as each other
                 ahead = front[None, :, axis] - some[:, axis, None]
             np.fmax(worst, ahead, out=worst)
-        found[start : start + len(some)] = worst.min(axis=1)
-    return found
+        excess[start : start + len(some)] = worst.min(axis=1)
+    return excess
 
 
 def _only(points: np.ndarray, others: np.ndarray) -> int:

@@ -46,17 +46,20 @@ class Design:
     def settings_of(self, workload: str) -> dict[str, Any]:
         """What `elector` is told of the design in one workload, but for model and accelerator."""
         own = f"workloads.{workload}."
-        found = {k: v for k, v in self.settings.items() if not k.startswith("workloads.")}
-        found |= {
+        settings = {k: v for k, v in self.settings.items() if not k.startswith("workloads.")}
+        settings |= {
             f"workload.{k.removeprefix(own)}": v
             for k, v in self.settings.items()
             if k.startswith(own)
         }
         left_out = ("model", "accelerator", *_SEARCH_ONLY)
-        return {k: v for k, v in found.items() if k not in left_out}
+        return {k: v for k, v in settings.items() if k not in left_out}
 
     def command(self, workload: str, verb: str = "simulate", *more: str) -> str:
-        """The command that simulates (or traces, or explains) the design in one workload."""
+        """The command that simulates (or traces, or explains) the design in one workload.
+
+        verb : simulate, trace or explain. more : what stands behind it.
+        """
         words = ["elector", verb, str(self.settings["model"]), str(self.settings["accelerator"])]
         for key, value in self.settings_of(workload).items():
             words += ["--set", f"{key}={front.text(value)}"]
@@ -75,7 +78,7 @@ class Design:
     def as_space(self) -> dict[str, Any]:
         """A space that has this design only, so that `transcode search` prices it again."""
         described = self.space
-        found: dict[str, Any] = {"name": f"{described.name}-{self.id}"}
+        space: dict[str, Any] = {"name": f"{described.name}-{self.id}"}
         for section in _SECTIONS:
             start = f"{section}."
             keys = {
@@ -83,26 +86,29 @@ class Design:
             }
             base = {} if section == "workload" else {"base": self.settings[section]}
             if base or keys:
-                found[section] = {**base, **keys}
+                space[section] = {**base, **keys}
         if self.workloads != ("",):
-            found["workloads"] = {
+            space["workloads"] = {
                 name: {k.removeprefix("workload."): v for k, v in given.items()}
                 for name, given in described.workloads.items()
             }
         if described.define:
-            found["define"] = {name: e.text for name, e in described.define.items()}
+            space["define"] = {name: e.text for name, e in described.define.items()}
         if described.run:
-            found["run"] = described.run.describe()
+            space["run"] = described.run.describe()
         if described.accuracy.plain():
-            found["accuracy"] = described.accuracy.plain()
-        found["objectives"] = {o.name: o.direction for o in described.objectives}
+            space["accuracy"] = described.accuracy.plain()
+        space["objectives"] = {o.name: o.direction for o in described.objectives}
         if described.record:
-            found["record"] = list(described.record)
-        return found
+            space["record"] = list(described.record)
+        return space
 
 
 def design(recorded: Recorded, number: int) -> Design:
-    """The design of that id. Raises InputError where the run has none."""
+    """The design of that id. Raises InputError where the run has none.
+
+    number : the id.
+    """
     for stretch in stretches(recorded):
         try:
             rows = np.flatnonzero(stretch.read(["id"])["id"].to_numpy() == number)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
@@ -53,8 +53,22 @@ def _fill(path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8", newline="")
 
 
+def write_pieces(path: Path, pieces: Iterable[str]) -> None:
+    """Replaces a text file by pieces that follow one another, each written before the next."""
+    replace_file(path, lambda temporary: _fill_up(temporary, pieces))
+
+
+def _fill_up(path: Path, pieces: Iterable[str]) -> None:
+    with path.open("w", encoding="utf-8", newline="") as stream:
+        for piece in pieces:
+            stream.write(piece)
+
+
 def write_json(path: Path, value: object) -> None:
-    """Replaces a JSON file."""
+    """Replaces a JSON file.
+
+    value : what JSON can say.
+    """
     write_text(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
 
@@ -65,12 +79,12 @@ def read_json(path: Path, what: str, hint: str | None = None) -> dict[str, Any]:
     """
     text = paths.read_text(path, _LARGEST)
     try:
-        found = json.loads(text)
+        content = json.loads(text)
     except (ValueError, RecursionError):  # cut, numbers of thousands of digits, deep nesting
         raise InputError(f"is damaged: not the JSON of {what}", file=path, hint=hint) from None
-    if not isinstance(found, dict):
+    if not isinstance(content, dict):
         raise InputError(f"is not {what}", file=path, hint=hint)
-    return found
+    return content
 
 
 class Claim:

@@ -7,46 +7,64 @@ import io
 import json
 import math
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from elector.base.table import Column
 from transcode.pareto import Archive
-from transcode.runs.files import write_text
+from transcode.runs.files import write_pieces
 from transcode.space import Space, unit_text
 
+#: Designs whose texts lie in memory at once.
+_AT_ONCE = 1024
 #: What front.json says of its run, as the manifest has it.
 HEADER = ("space_sha256", "seed", "reference_point", "hypervolume")
+#: Key of front.json: what was drawn, and which neighbours can be told apart.
+UNCERTAINTY = "uncertainty"
 
 
 def columns(space: Space, codes: np.ndarray) -> dict[str, Column]:
     """Everything elector needs to know of (F, S) designs, the workloads' settings included."""
-    found = space.decode(codes)
+    decoded = space.decode(codes)
     for workload, settings in space.workloads.items():
         for name, value in settings.items():
             key = name.removeprefix("workload.")
-            found[f"workloads.{workload}.{key}"] = Column.constant(value, len(codes))
-    first = {name: found.pop(name) for name in ("model", "accelerator")}
-    return first | found
+            decoded[f"workloads.{workload}.{key}"] = Column.constant(value, len(codes))
+    first = {name: decoded.pop(name) for name in ("model", "accelerator")}
+    return first | decoded
 
 
 def write(folder: Path, space: Space, front: Archive, header: Mapping[str, object]) -> None:
-    """front.csv and front.json of a sorted archive.
+    """front.csv and front.json of a sorted archive, some designs at a time.
 
     header : seed, space_sha256, reference_point and hypervolume, for front.json.
     """
-    write_text(folder / "front.csv", csv_text(space, front))
-    write_text(folder / "front.json", json_text(space, front, header))
+    write_pieces(folder / "front.csv", csv_pieces(space, front))
+    write_pieces(folder / "front.json", json_pieces(space, front, header))
+
+
+def csv_pieces(space: Space, front: Archive) -> Iterator[str]:
+    """The text of front.csv, piece by piece."""
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(["id", *columns(space, front.codes[:0]), *front.results, "feasible"])
+    yield stream.getvalue()
+    for part in _parts(front):
+        yield _csv(part, columns(space, part.codes))
 
 
 def csv_text(space: Space, front: Archive) -> str:
     """The text of front.csv."""
-    return _csv(front, columns(space, front.codes))
+    return "".join(csv_pieces(space, front))
 
 
 def head(space: Space, header: Mapping[str, object]) -> dict[str, object]:
-    """What front.json says before its points."""
+    """What front.json says before its points.
+
+    header : what stands before the points, by name.
+    """
     objectives = [
         {"name": o.name, "direction": o.direction, "unit": unit_text(space, o.name)}
         for o in space.objectives
@@ -54,18 +72,34 @@ def head(space: Space, header: Mapping[str, object]) -> dict[str, object]:
     return {"space": space.name, **header, "objectives": objectives}
 
 
+def json_pieces(space: Space, front: Archive, header: Mapping[str, object]) -> Iterator[str]:
+    """The text of front.json, piece by piece: a line for each point."""
+    yield f'{json.dumps(head(space, header), indent=1)[:-2]},\n "points": [\n  '
+    before = ""
+    for part in _parts(front):
+        yield before
+        yield ",\n  ".join(_points(space, part))
+        before = ",\n  "
+    yield "\n ]\n}\n"
+
+
 def json_text(space: Space, front: Archive, header: Mapping[str, object]) -> str:
-    """The text of front.json."""
-    start = json.dumps(head(space, header), indent=1)
-    designs = columns(space, front.codes)
-    points = ",\n  ".join(map(json.dumps, _points(front, designs)))  # a line for each point
-    return f'{start[:-2]},\n "points": [\n  {points}\n ]\n}}\n'
+    """The text of front.json.
+
+    header : what stands before the points, by name.
+    """
+    return "".join(json_pieces(space, front, header))
+
+
+def _parts(front: Archive) -> Iterator[Archive]:
+    """Some designs of a front after others."""
+    for start in range(0, len(front), _AT_ONCE):
+        yield front.take(np.arange(start, min(start + _AT_ONCE, len(front))))
 
 
 def _csv(front: Archive, designs: Mapping[str, Column]) -> str:
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(["id", *designs, *front.results, "feasible"])
     texts = [column.map(text, dtype=object) for column in designs.values()]
     values = [[text(v) for v in result.tolist()] for result in front.results.values()]
     for row, number in enumerate(front.ids.tolist()):
@@ -83,20 +117,28 @@ def text(value: object) -> str:
     return repr(value) if isinstance(value, float) else str(value)
 
 
-def _points(front: Archive, designs: Mapping[str, Column]) -> Iterator[dict[str, object]]:
-    settings = zip(*(column.map(_same, dtype=object) for column in designs.values()), strict=True)
-    results = zip(*(values.tolist() for values in front.results.values()), strict=True)
-    for number, setting, result in zip(front.ids.tolist(), settings, results, strict=True):
-        named = zip(designs, setting, strict=True)
-        yield {
-            "id": number,
-            "parameters": {name: value for name, value in named if value is not None},
-            "values": {
-                name: value if math.isfinite(value) else None
-                for name, value in zip(front.results, result, strict=True)
-            },
-        }
+def _points(space: Space, front: Archive) -> Iterator[str]:
+    """The JSON of each design: what it has, without layers and heads that are not there.
+
+    A value is written once however many designs have it.
+    """
+    absent, settings = space.absent(front.codes), []
+    for name, column in columns(space, front.codes).items():
+        texts = column.map(partial(_entry, name), dtype=object)
+        if name in absent:
+            texts[absent[name]] = ""
+        settings.append(texts)
+    results = [[_figure(n, v) for v in r.tolist()] for n, r in front.results.items()]
+    for number, *row in zip(front.ids.tolist(), *settings, *results, strict=True):
+        parameters = ", ".join(filter(None, row[: len(settings)]))
+        values = ", ".join(row[len(settings) :])
+        yield f'{{"id": {number}, "parameters": {{{parameters}}}, "values": {{{values}}}}}'
 
 
-def _same(value: object) -> object:
-    return value
+def _entry(name: str, value: object) -> str:
+    """A member of a JSON mapping; nothing for what is not set."""
+    return "" if value is None else f"{json.dumps(name)}: {json.dumps(value)}"
+
+
+def _figure(name: str, value: float) -> str:
+    return f"{json.dumps(name)}: {json.dumps(value) if math.isfinite(value) else 'null'}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from html import escape
 from pathlib import Path
@@ -59,11 +59,34 @@ class LoadedRun:
         where : conditions that must hold. objectives : such as "latency_s,area_mm2:min"; those
         of the run by default.
         """
-        import pandas as pd
+        return _frame(self._asked(where, objectives))
 
+    def drawn(
+        self,
+        where: Sequence[str] | str = (),
+        objectives: str | None = None,
+        samples: int = 1000,
+        seed: int = 0,
+    ) -> pd.DataFrame:
+        """A front as of `select` with intervals of 90 %: NAME_low and NAME_high of each result.
+
+        samples, seed : draws of constants and errors (elector.studies.uncertainty). Which
+        neighbours cannot be told apart, and what would settle most, are in `attrs`, as front.json
+        has them. Raises InputError where the simulator has other results than those recorded.
+        """
+        from elector.studies.uncertainty import Sampling  # few ask for it
+        from transcode.runs import intervals, neighbours
+
+        sampling, chosen = Sampling.of(None, samples, seed), self._asked(where, objectives)
+        draws = intervals.draw(chosen.space, chosen.archive, sampling)
+        told = neighbours.compare(chosen.space, chosen.archive, sampling).told()
+        frame = _frame(replace(chosen, archive=intervals.with_intervals(chosen.archive, draws)))
+        frame.attrs[front.UNCERTAINTY] = told
+        return frame
+
+    def _asked(self, where: Sequence[str] | str, objectives: str | None) -> query.Front:
         conditions = [where] if isinstance(where, str) else list(where)
-        found = query.front(query.opened(self.folder), conditions, objectives)
-        return pd.read_csv(io.StringIO(front.csv_text(found.space, found.archive)))
+        return query.front(query.opened(self.folder), conditions, objectives)
 
     def __repr__(self) -> str:
         words = ", ".join(f"{name} {value}" for name, value in self._lines())
@@ -84,6 +107,13 @@ class LoadedRun:
         return [(name, str(value)) for name, value in shown.items() if value is not None]
 
 
+def _frame(chosen: query.Front) -> pd.DataFrame:
+    """A front as front.csv has it."""
+    import pandas as pd
+
+    return pd.read_csv(io.StringIO(front.csv_text(chosen.space, chosen.archive)))
+
+
 def load_run(run: str | Path) -> LoadedRun:
     """The run in a folder. Raises InputError where there is none."""
     folder = Path(run)
@@ -98,8 +128,10 @@ def compare(
 
     reference_point : objective -> value with its unit, in place of that of the runs.
     Raises InputError where the runs have other objectives or another reference point.
+
+    first, second : the run folders.
     """
     import pandas as pd
 
-    found = comparison.compare(Path(first), Path(second), reference_point)
-    return pd.DataFrame(found.rows())
+    sides = comparison.compare(Path(first), Path(second), reference_point)
+    return pd.DataFrame(sides.rows())

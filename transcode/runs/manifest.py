@@ -74,13 +74,13 @@ def simulator() -> dict[str, str]:
 
 def versions() -> dict[str, str]:
     """Versions of Python and of the libraries a result may depend on."""
-    found = {"python": platform.python_version()}
+    installed = {"python": platform.python_version()}
     for name in _LIBRARIES:
         try:
-            found[name] = metadata.version(name)
+            installed[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             continue
-    return found
+    return installed
 
 
 def read(folder: Path) -> dict[str, Any] | None:
@@ -99,40 +99,43 @@ def read(folder: Path) -> dict[str, Any] | None:
                 hint="--fresh replaces them; or choose another --out",
             )
         return None
-    found = read_json(path, "a run's manifest", _FRESH)
-    _require(found, _KEYS, path, "")
-    _require(found["sampler"], dict.fromkeys(("asked", "used", "why"), str), path, "sampler.")
-    _require(found, {k: t for k, t in _LATER.items() if found.get(k) is not None}, path, "")
-    if found.get("accuracy"):
-        _require(found["accuracy"], {"text": str}, path, "accuracy.")
-    return found
+    manifest = read_json(path, "a run's manifest", _FRESH)
+    _require(manifest, _KEYS, path, "")
+    _require(manifest["sampler"], dict.fromkeys(("asked", "used", "why"), str), path, "sampler.")
+    _require(manifest, {k: t for k, t in _LATER.items() if manifest.get(k) is not None}, path, "")
+    if manifest.get("accuracy"):
+        _require(manifest["accuracy"], {"text": str}, path, "accuracy.")
+    return manifest
 
 
 Kinds = Mapping[str, type | tuple[type, ...]]
 
 
-def _require(found: Mapping[str, Any], keys: Kinds, path: Path, at: str) -> None:
+def _require(manifest: Mapping[str, Any], keys: Kinds, path: Path, at: str) -> None:
     """Refuses a mapping that lacks a key, or has another kind of value there."""
     for key, kind in keys.items():
-        value = found.get(key)
+        value = manifest.get(key)
         if not isinstance(value, kind) or isinstance(value, bool):
             raise InputError(
                 "is not the manifest of a run", file=path, field=f"{at}{key}", hint=_FRESH
             )
 
 
-def space_of(folder: Path, found: Mapping[str, Any]) -> Space:
-    """The space of a manifest. Raises InputError where it is not what the run was made with."""
+def space_of(folder: Path, manifest: Mapping[str, Any]) -> Space:
+    """The space of a manifest. Raises InputError where it is not what the run was made with.
+
+    manifest : the manifest.
+    """
     damaged = InputError(
         "is damaged: it is not what its sha256 says",
         file=folder / NAME,
         field="space",
         hint=_FRESH,
     )
-    if digest(found["space"]) != found["space_sha256"]:
+    if digest(manifest["space"]) != manifest["space_sha256"]:
         raise damaged
     try:
-        return restore(found["space"])
+        return restore(manifest["space"])
     except (LookupError, TypeError, ValueError, AttributeError, StopIteration, InputError):
         raise damaged from None  # of somebody's own making, with the right sum
 
@@ -147,12 +150,12 @@ def existing(folder: Path) -> dict[str, Any]:
 
     Raises EvaluationError where a search has begun there that has committed nothing yet.
     """
-    found = read(folder)
-    if found is None and paths.exists(folder / LOCK):
+    manifest = read(folder)
+    if manifest is None and paths.exists(folder / LOCK):
         raise EvaluationError(f"{folder}: {NOTHING}")
-    if found is None:
+    if manifest is None:
         raise InputError("is not the folder of a run", file=folder, hint="transcode search SPACE")
-    return found
+    return manifest
 
 
 def write(folder: Path, manifest: Mapping[str, object]) -> None:
@@ -166,7 +169,11 @@ def refuse_other(
     new: Mapping[str, object],
     hint: str = "--fresh replaces it; or choose another --out",
 ) -> None:
-    """Refuses to continue a run of another space, simulator or seed, and shows what differs."""
+    """Refuses to continue a run of another space, simulator or seed, and shows what differs.
+
+    place : the run folder. old, new : the manifest that is there and the one that is asked for.
+        hint : what the user may do.
+    """
     if all(old.get(key) == new[key] for key in ("space_sha256", "simulator", "seed")):
         return
     lines: list[str] = []
@@ -182,13 +189,19 @@ def refuse_other(
 
 
 def other_libraries(old: Mapping[str, object], new: Mapping[str, object]) -> list[str]:
-    """A note where the run began with other versions of the libraries."""
+    """A note where the run began with other versions of the libraries.
+
+    old, new : the manifest that is there and the one of now.
+    """
     lines = list(differences("versions", old.get("versions"), new["versions"]))
     return [f"last digits may differ: {line}" for line in lines] if old.get("versions") else []
 
 
 def differences(where: str, old: object, new: object) -> Iterator[str]:
-    """A line for each place where two descriptions differ."""
+    """A line for each place where two descriptions differ.
+
+    old, new : the descriptions, as JSON has them.
+    """
     if isinstance(old, dict) and isinstance(new, dict):
         for key in sorted({*old, *new}):
             if old.get(key) != new.get(key):

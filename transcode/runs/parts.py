@@ -22,14 +22,15 @@ from elector.base import paths
 from elector.base.errors import ElectorError, EvaluationError
 from elector.base.table import Column
 from transcode.runs.files import replace_file
+from transcode.space import Lazily
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 _KEY = b"transcode"
-#: Designs of a row group; of a file that is large enough; of the largest made of small ones;
-#: and how many small ones are worth the work.
-_GROUP, _SMALL, _LARGE, _SEVERAL = 1 << 17, 1 << 15, 1 << 20, 64
+#: Designs of a row group, and of the largest file made of small ones, which lies in memory as it
+#: is made; of a file that is large enough; and how many small ones are worth the work.
+_GROUP, _SMALL, _SEVERAL = 1 << 17, 1 << 15, 64
 #: What reading a file that is cut, damaged, or of somebody's own making may end in.
 UNREADABLE = (
     OSError,
@@ -70,7 +71,10 @@ class Batch:
 
 
 def path_of(folder: Path, number: int) -> Path:
-    """Where a batch lies."""
+    """Where a batch lies.
+
+    number : of the batch.
+    """
     return folder / f"part-{number:06d}.parquet"
 
 
@@ -153,28 +157,30 @@ def numbers(folder: Path) -> list[int]:
 
     Raises InputError where the folder may not be listed: what is there must not be written over.
     """
-    found = (_NAME.fullmatch(name) for name in paths.names(folder, "part-*.parquet"))
-    return sorted(int(match[1]) for match in found if match)
+    matches = (_NAME.fullmatch(name) for name in paths.names(folder, "part-*.parquet"))
+    return sorted(int(match[1]) for match in matches if match)
 
 
 def distinct_numbers(folder: Path) -> list[int]:
     """`numbers` without files whose batches an earlier file holds, too (see `compact`)."""
-    found, after = [], 0
+    distinct, after = [], 0
     for number in numbers(folder):
         if number < after:
             continue
-        found.append(number)
+        distinct.append(number)
         try:
             after = _extent(path_of(folder, number))[0] + 1
         except UNREADABLE:
             after = number + 1
-    return found
+    return distinct
 
 
 def denied(error: Exception, path: Path) -> ElectorError | None:
     """What is raised where the system refuses a file that may be whole; None for a damaged one.
 
     A part that is not there at all is damage, too.
+
+    error : what reading it raised.
     """
     if isinstance(error, OSError) and error.errno and error.errno != errno.ENOENT:
         return paths.refused(error, path)
@@ -225,11 +231,13 @@ def survey(folder: Path) -> tuple[int, Path | None]:
 
 
 def read(folder: Path, number: int) -> list[Batch]:
-    """The batches of a part file. Raises OSError or ValueError where it is not whole."""
+    """The batches of a part file. Raises OSError or ValueError where it is not whole.
+
+    number : of the part.
+    """
     with _opened(path_of(folder, number)) as file:
         table = file.read()
     notes = _notes(table.schema.metadata)
-    columns = settings(table)
     names = table.column_names
     results = {name: table[name].to_numpy() for name in names[names.index("reason") + 1 : -1]}
     reasons = column(table["reason"])
@@ -240,21 +248,21 @@ def read(folder: Path, number: int) -> list[Batch]:
         raise ValueError("designs are missing")
     if feasible.dtype != bool or any(values.dtype != float for values in results.values()):
         raise ValueError("columns of another kind")
-    found = []
+    batches = []
     for note, size, end in zip(notes, sizes, np.cumsum(sizes).tolist(), strict=True):
         rows = slice(end - size, end)
-        found.append(
+        batches.append(
             Batch(
                 note["batch"],
                 note["first_id"],
-                {n: c.take(rows) for n, c in columns.items()},
+                settings(table, rows.start, size),
                 {n: v[rows] for n, v in results.items()},
                 feasible[rows],
                 reasons.take(rows),
                 note["state"],
             )
         )
-    return found
+    return batches
 
 
 def compact(folder: Path) -> None:
@@ -268,8 +276,8 @@ def compact(folder: Path) -> None:
     small: list[int] = []
     rows = 0
     for number in [*distinct_numbers(folder), -1]:
-        size = _LARGE if number < 0 else pq.read_metadata(path_of(folder, number)).num_rows
-        if size < _SMALL and rows + size <= _LARGE:
+        size = _GROUP if number < 0 else pq.read_metadata(path_of(folder, number)).num_rows
+        if size < _SMALL and rows + size <= _GROUP:
             small.append(number)
             rows += size
             continue
@@ -327,14 +335,22 @@ def stretches(path: Path) -> list[Stretch]:
     ]
 
 
-def settings(table: pa.Table) -> dict[str, Column]:
-    """The columns between id and reason."""
+def settings(table: pa.Table, start: int = 0, size: int | None = None) -> Mapping[str, Column]:
+    """The columns between id and reason of `size` rows from `start` on, made as they are asked.
+
+    table : as Arrow reads a part.
+    """
     names = table.column_names
-    return {name: column(table[name]) for name in names[1 : names.index("reason")]}
+    return Lazily(
+        names[1 : names.index("reason")], lambda name: column(table[name].slice(start, size))
+    )
 
 
 def column(chunked: object) -> Column:
-    """A column from Arrow; a missing value is None."""
+    """A column from Arrow; a missing value is None.
+
+    chunked : a column as Arrow has it.
+    """
     import pyarrow as pa
 
     array = pa.chunked_array(chunked).combine_chunks()

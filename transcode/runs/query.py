@@ -52,13 +52,16 @@ class Recorded:
         return sum(s.size for s in stretches(self))
 
     @property
-    def quantities(self) -> dict[str, grammar.Quantity]:
+    def quantities(self) -> dict[str, grammar.NamedQuantity]:
         """What may be asked about: results and parameters, and the number of a design."""
-        return {**quantities(self.space, self.results), "id": grammar.Quantity()}
+        return {**quantities(self.space, self.results), "id": grammar.NamedQuantity()}
 
     def expression(self, text: str, field: str, extra: Sequence[str] = ()) -> grammar.Expression:
-        """A condition on recorded designs; `extra` are further names without a unit."""
-        known = self.quantities | {name: grammar.Quantity() for name in extra}
+        """A condition on recorded designs; `extra` are further names without a unit.
+
+        text : the condition.
+        """
+        known = self.quantities | {name: grammar.NamedQuantity() for name in extra}
         return grammar.bind(grammar.parse(text, field=field), known, field=field)
 
 
@@ -68,15 +71,15 @@ def opened(folder: Path) -> Recorded:
     Raises EvaluationError where nothing has been committed yet.
     """
     read = manifest.existing(folder)
-    found = parts.distinct_numbers(folder / "designs")
-    if not found and read.get(manifest.DESIGNS):
+    batches = parts.distinct_numbers(folder / "designs")
+    if not batches and read.get(manifest.DESIGNS):
         raise InputError("has no recorded designs any more", file=folder / "designs")
-    if not found:
+    if not batches:
         raise EvaluationError(f"{folder}: {manifest.NOTHING}")
     space = manifest.space_of(folder, read)
-    results = _results(parts.path_of(folder / "designs", found[0]))
+    results = _results(parts.path_of(folder / "designs", batches[0]))
     kept = tuple(n for n in results if n not in _NOT_RESULTS)
-    return Recorded(folder, read, space, kept, tuple(found))
+    return Recorded(folder, read, space, kept, tuple(batches))
 
 
 def _results(path: Path) -> list[str]:
@@ -90,7 +93,7 @@ def _results(path: Path) -> list[str]:
         raise broken(path, error) from error
 
 
-class Moved(InputError):
+class PartFileMoved(InputError):
     """A part file is gone that was there a moment ago: a search has united it with others."""
 
 
@@ -102,7 +105,7 @@ def broken(path: Path, error: Exception | None = None) -> ElectorError:
     if error is not None and (refusal := parts.denied(error, path)):
         return refusal
     absent = not paths.exists(path)
-    kind = Moved if absent else InputError
+    kind = PartFileMoved if absent else InputError
     return kind(
         "is missing" if absent else "is not whole",
         file=path,
@@ -121,13 +124,13 @@ def settled(run: Path, ask: Callable[[Recorded], _Answer]) -> _Answer:
     for _ in range(TRIES):
         try:
             return ask(opened(run))
-        except Moved as error:
+        except PartFileMoved as error:
             moved = error
     raise moved
 
 
 @dataclass(frozen=True)
-class Part:
+class PartColumns:
     """The asked columns of the feasible designs of a stretch of one part file.
 
     number : of the file. rows : (D,) places in it. ids : (D,). columns : name -> (D,).
@@ -145,9 +148,12 @@ class Part:
             return self.ids
         return self.results[name] if name in self.results else numbers(self.columns[name])
 
-    def take(self, index: np.ndarray) -> Part:
-        """The designs at `index`."""
-        return Part(
+    def take(self, index: np.ndarray) -> PartColumns:
+        """The designs at `index`.
+
+        index : (N,) places.
+        """
+        return PartColumns(
             self.number,
             self.rows[index],
             self.ids[index],
@@ -157,8 +163,10 @@ class Part:
 
 
 def scan(
-    recorded: Recorded, names: Sequence[str], pick: Callable[[Part], Part] | None = None
-) -> Iterator[Part]:
+    recorded: Recorded,
+    names: Sequence[str],
+    pick: Callable[[PartColumns], PartColumns] | None = None,
+) -> Iterator[PartColumns]:
     """The feasible designs, stretch by stretch, with the columns of those names.
 
     pick : what is wanted of a stretch; runs on several threads while earlier ones are looked at.
@@ -170,7 +178,7 @@ def scan(
     fixed = {p.name: p.values[0] for p in space.parameters if p.name in settings}
     fixed = {n: v for n, v in fixed.items() if n not in varied}
 
-    def read(stretch: parts.Stretch) -> Part:
+    def read(stretch: parts.Stretch) -> PartColumns:
         table = stretch.read([*results, *varied, "id", "feasible"])
         feasible = table["feasible"].to_numpy()
         whole = bool(feasible.all())
@@ -181,7 +189,7 @@ def scan(
 
         columns = {n: parts.column(table[n]).take(rows) for n in varied}
         columns |= {n: Column.constant(v, len(rows)) for n, v in fixed.items()}
-        part = Part(
+        part = PartColumns(
             stretch.number,
             stretch.start + rows,
             kept(table["id"].to_numpy()),
@@ -198,17 +206,17 @@ def stretches(recorded: Recorded) -> Iterator[Stretch]:
     for number in recorded.parts:
         path = parts.path_of(recorded.folder / "designs", number)
         try:
-            found = parts.stretches(path)
+            groups = parts.stretches(path)
         except parts.UNREADABLE as error:
             raise broken(path, error) from error
-        yield from found
+        yield from groups
 
 
 def _ahead(
-    read: Callable[[parts.Stretch], Part], stretches: Iterable[parts.Stretch]
-) -> Iterator[Part]:
+    read: Callable[[parts.Stretch], PartColumns], stretches: Iterable[parts.Stretch]
+) -> Iterator[PartColumns]:
     """`read` of each stretch, in order, some of them ahead on other threads."""
-    waiting: deque[tuple[parts.Stretch, Future[Part]]] = deque()
+    waiting: deque[tuple[parts.Stretch, Future[PartColumns]]] = deque()
     with ThreadPoolExecutor(_THREADS) as pool:
         for stretch in stretches:
             waiting.append((stretch, pool.submit(read, stretch)))
@@ -218,7 +226,7 @@ def _ahead(
             yield _answer(*waiting.popleft())
 
 
-def _answer(stretch: parts.Stretch, future: Future[Part]) -> Part:
+def _answer(stretch: parts.Stretch, future: Future[PartColumns]) -> PartColumns:
     try:
         return future.result()
     except parts.UNREADABLE as error:
@@ -226,7 +234,10 @@ def _answer(stretch: parts.Stretch, future: Future[Part]) -> Part:
 
 
 def require(recorded: Recorded, name: str, field: str) -> None:
-    """Refuses a result that the run has not recorded."""
+    """Refuses a result that the run has not recorded.
+
+    name : of the result.
+    """
     if name not in recorded.results:
         raise InputError(
             "not recorded in this run",
@@ -242,23 +253,28 @@ def objectives_of(recorded: Recorded, text: str | None) -> tuple[Objective, ...]
 
     Without a direction a result keeps that of the run, or is made what is better for it: most
     are made small.
+
+    text : as `--objectives` has it.
     """
     if text is None:
         return recorded.space.objectives
     own = {o.name: o for o in recorded.space.objectives}
-    found: dict[str, Objective] = {}
+    chosen: dict[str, Objective] = {}
     for item in text.split(","):
         name, colon, direction = (part.strip() for part in item.partition(":"))
         require(recorded, name, "--objectives")
         if colon and direction not in ("min", "max"):
             raise InputError("must be min or max", field="--objectives", value=item.strip())
         known = own.get(name, Objective(name, registry().get(name).better == "up"))
-        found[name] = Objective(name, direction == "max") if colon else known
-    return tuple(found.values())
+        chosen[name] = Objective(name, direction == "max") if colon else known
+    return tuple(chosen.values())
 
 
 def satisfying(recorded: Recorded, where: Sequence[str]) -> tuple[int, list[int]]:
-    """Feasible recorded designs, and how many of them satisfy each condition by itself."""
+    """Feasible recorded designs, and how many of them satisfy each condition by itself.
+
+    where : the conditions.
+    """
     conditions = [recorded.expression(text, "--where") for text in where]
     names = list(dict.fromkeys(n for e in conditions for n in e.names))
     total, counts = 0, [0] * len(conditions)
@@ -282,7 +298,10 @@ class Front:
 
 
 def front(recorded: Recorded, where: Sequence[str], objectives: str | None) -> Front:
-    """The front of the recorded feasible designs for which every condition holds."""
+    """The front of the recorded feasible designs for which every condition holds.
+
+    where : the conditions. objectives : as `--objectives` has them, None for those of the run.
+    """
     conditions = [recorded.expression(text, "--where") for text in where]
     wanted = objectives_of(recorded, objectives)
     signs = np.array([-1.0 if o.maximise else 1.0 for o in wanted])
@@ -312,7 +331,7 @@ class _Best:
     places: np.ndarray
     waiting: list[tuple[np.ndarray, np.ndarray]] = field(default_factory=list)
 
-    def add(self, points: np.ndarray, part: Part) -> None:
+    def add(self, points: np.ndarray, part: PartColumns) -> None:
         """Takes (D, O) points of a part; they are compared when there are enough of them."""
         places = np.stack([np.full(len(points), part.number), part.rows], axis=1)
         self.waiting.append((points, places))
@@ -323,7 +342,7 @@ class _Best:
         """Compares what waits with the front."""
         if not self.waiting:
             return
-        points, places = (np.concatenate(found) for found in zip(*self.waiting, strict=True))
+        points, places = (np.concatenate(pieces) for pieces in zip(*self.waiting, strict=True))
         self.waiting = []
         stays, joins = pareto.merge(self.points, points)
         self.points = np.concatenate([self.points[stays], points[joins]])
@@ -348,7 +367,7 @@ class _Sieve:
         """Designs that satisfied the conditions."""
         return sum(self.counts)
 
-    def pick(self, part: Part) -> Part:
+    def pick(self, part: PartColumns) -> PartColumns:
         """The hopeful designs of a part; runs on several threads."""
         keep = np.ones(len(part.rows), dtype=bool)
         for condition in self.conditions:
@@ -361,7 +380,7 @@ class _Sieve:
         columns = [part.results[n] * s for n, s in zip(self.objectives, self.signs, strict=True)]
         return part.take(pareto.unbeaten(columns, self.judging))
 
-    def points(self, part: Part) -> np.ndarray:
+    def points(self, part: PartColumns) -> np.ndarray:
         """(D, O) objectives, to be minimised."""
         return np.stack([part.results[n] for n in self.objectives], axis=1) * self.signs
 
@@ -371,12 +390,12 @@ def _archive(
 ) -> pareto.Archive:
     """Everything about the designs at (part, row) places."""
 
-    def found(stretch: parts.Stretch, rows: np.ndarray) -> pareto.Archive:
+    def archive_of(stretch: parts.Stretch, rows: np.ndarray) -> pareto.Archive:
         try:
             table = stretch.take(rows - stretch.start)
         except parts.UNREADABLE as error:  # in a column that no condition asked for
             raise broken(stretch.path, error) from error
-        codes = space.encode(parts.settings(table))
+        codes = space.pack(space.encode(parts.settings(table)))
         results = {n: table[n].to_numpy() for n in recorded.results}
         return pareto.Archive(table["id"].to_numpy(), codes, np.zeros((len(rows), 0)), results)
 
@@ -390,8 +409,10 @@ def _archive(
             if len(inside):
                 wanted.append((stretch, inside))
     with ThreadPoolExecutor(_THREADS) as pool:
-        archives = list(pool.map(lambda pair: found(*pair), wanted))
-    empty = pareto.Archive.empty(len(space.parameters), points.shape[1], recorded.results)
+        archives = list(pool.map(lambda pair: archive_of(*pair), wanted))
+    empty = pareto.Archive.empty(
+        len(space.parameters), points.shape[1], recorded.results, space.code_type
+    )
     archives = [empty, *archives]
     return pareto.Archive(
         np.concatenate([a.ids for a in archives]),

@@ -8,9 +8,10 @@ is worked out from the recorded designs. Whoever asks need not know which.
 from __future__ import annotations
 
 import csv
-import io
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,8 @@ from transcode.runs import front, manifest, parts, query
 
 #: Largest front.csv or front.json that is read [byte]: some million designs.
 _LARGEST = 1 << 30
+#: Rows whose texts lie in memory before equal ones are made one.
+_ROWS = 128
 #: Key of a manifest: designs that the front files and `hypervolume` are of.
 CHECKPOINT = "checkpoint"
 #: Keys of a manifest that only a checkpoint renews.
@@ -80,9 +83,9 @@ def taken(run: str | Path) -> Snapshot:
     been committed yet.
     """
     folder = Path(run)
-    found = manifest.existing(folder)
-    written, fault = _written(folder, found)
-    if written is not None and _is_current(folder, found):
+    known = manifest.existing(folder)
+    written, fault = _written(folder, known)
+    if written is not None and _is_current(folder, known):
         return written
     try:
         computed = query.settled(folder, lambda recorded: _computed(recorded, fault))
@@ -98,70 +101,83 @@ def taken(run: str | Path) -> Snapshot:
     return computed
 
 
-def _written(folder: Path, found: Mapping[str, Any]) -> tuple[Snapshot | None, str]:
+def _written(folder: Path, recorded: Mapping[str, Any]) -> tuple[Snapshot | None, str]:
     """The run as its front files have it, or None and what is wrong with them."""
     path = folder / "front.csv"
     if not paths.exists(path):
         return None, ""
     text = paths.read_text(path, _LARGEST)
-    space = manifest.space_of(folder, found)
+    space = manifest.space_of(folder, recorded)
     settings = [p.name for p in space.parameters]
     try:
         columns = _columns(text, settings, [o.name for o in space.objectives])
     except (ValueError, csv.Error) as error:
         return None, f"is damaged: {error}"
     size = len(columns["id"])
-    if found.get("front", size) != size:
-        return None, f"is damaged: it has {size} designs, the front {found['front']}"
+    if recorded.get("front", size) != size:
+        return None, f"is damaged: it has {size} designs, the front {recorded['front']}"
     known = {"designs": 0, "feasible": size, "front": size, "status": "?", "hypervolume": None}
-    return Snapshot(folder, {"reference_point": None, **known, **found}, text, columns), ""
+    return Snapshot(folder, {"reference_point": None, **known, **recorded}, text, columns), ""
 
 
 def _columns(text: str, settings: list[str], objectives: list[str]) -> dict[str, list[str]]:
     """Front.csv by columns. Raises ValueError or csv.Error for what is none."""
-    reader = csv.reader(io.StringIO(text, newline=""))
+    reader = csv.reader(_lines(text))
     header = next(reader, [])
-    rows = [row for row in reader if row]
     for name in dict.fromkeys(("id", *settings, *objectives)):
         if name not in header:
             raise ValueError(f"it has no column {name}")
-    for row in rows:
-        if len(row) != len(header):
-            raise ValueError(f"a row has {len(row)} cells, the header {len(header)}")
-    columns = {name: [row[i] for row in rows] for i, name in enumerate(header)}
+    places = {name: place for place, name in enumerate(header)}
+    columns: dict[str, list[str]] = {name: [] for name in places}
+    filled = filter(None, reader)
+    while rows := list(islice(filled, _ROWS)):
+        for row in rows:
+            if len(row) != len(header):
+                raise ValueError(f"a row has {len(row)} cells, the header {len(header)}")
+        for name, place in places.items():
+            columns[name].extend(sys.intern(row[place]) for row in rows)
     for name in objectives:
         if not np.isfinite(np.array(columns[name], dtype=float)).all():
             raise ValueError(f"a design has no {name}")
     return columns
 
 
-def _is_current(folder: Path, found: Mapping[str, Any]) -> bool:
+def _lines(text: str) -> Iterator[str]:
+    """The lines of a text, one by one and without a copy of all of it."""
+    start = 0
+    while start < len(text):
+        end = text.find("\n", start) + 1 or len(text)
+        yield text[start:end]
+        start = end
+
+
+def _is_current(folder: Path, known: Mapping[str, Any]) -> bool:
     """Whether the front files are of all that is committed."""
-    if str(found.get("status")).startswith(("finished", "interrupted")):
+    if str(known.get("status")).startswith(("finished", "interrupted")):
         return True  # the last thing that a search writes
     committed, flaw = parts.survey(folder / "designs")
-    return flaw is None and committed == found.get(CHECKPOINT)
+    return flaw is None and committed == known.get(CHECKPOINT)
 
 
 def _computed(recorded: query.Recorded, fault: str) -> Snapshot:
     """The run as its recorded designs have it. fault : of the front files, for a note."""
     space, folder = recorded.space, recorded.folder
-    found = query.front(recorded, (), None)
+    best = query.front(recorded, (), None)
     signs = np.array([-1.0 if o.maximise else 1.0 for o in space.objectives])
     reference = _reference(recorded, signs)
     volume = None
     if reference is not None:
-        volume = pareto.hypervolume(found.archive.objectives, reference)
+        volume = pareto.hypervolume(best.archive.objectives, reference)
     names = [o.name for o in space.objectives]
     point = None if reference is None else dict(zip(names, reference * signs, strict=True))
     figures = {
         "designs": recorded.designs,
-        "feasible": found.looked_at,
-        "front": len(found.archive),
+        "feasible": best.looked_at,
+        "front": len(best.archive),
         "hypervolume": volume,
         "reference_point": None if point is None else {n: float(v) for n, v in point.items()},
     }
-    text = front.csv_text(space, found.archive)
+    text = front.csv_text(space, best.archive)
     settings = [p.name for p in space.parameters]
     notes = [f"front.csv {fault}; this front is of the recorded designs"] if fault else []
     return Snapshot(
@@ -169,18 +185,18 @@ def _computed(recorded: query.Recorded, fault: str) -> Snapshot:
         {"status": "running", **recorded.manifest, **figures},
         text,
         _columns(text, settings, names),
-        found,
+        best,
         tuple(notes),
     )
 
 
-def _point(folder: Path, found: Mapping[str, Any]) -> np.ndarray | None:
+def _point(folder: Path, recorded: Mapping[str, Any]) -> np.ndarray | None:
     """(O,) the reference point of a manifest, in the user's directions."""
-    given = found.get("reference_point")
+    given = recorded.get("reference_point")
     if given is None:
         return None
     try:
-        return np.array([float(given[name]) for name in found["space"]["objectives"]])
+        return np.array([float(given[name]) for name in recorded["space"]["objectives"]])
     except (TypeError, KeyError, ValueError, OverflowError):
         raise InputError(
             "is not the manifest of a run", file=folder / manifest.NAME, field="reference_point"

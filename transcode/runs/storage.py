@@ -48,7 +48,10 @@ class Address:
 
 
 def address(text: str) -> Address:
-    """Reads the address of a storage. Raises InputError, which never repeats what was given."""
+    """Reads the address of a storage. Raises InputError, which never repeats what was given.
+
+    text : as `--storage` has it.
+    """
     import sqlalchemy
     from sqlalchemy.engine import make_url
 
@@ -137,10 +140,13 @@ def _opened(where: Address, space: Space, record: Mapping[str, object]) -> tuple
         directions=["maximize" if o.maximise else "minimize" for o in space.objectives],
         load_if_exists=True,
     )
-    found = study.user_attrs
-    if "space_sha256" in found:
+    attributes = study.user_attrs
+    if "space_sha256" in attributes:
         try:
-            seedless = {**found, "seed": record["seed"]}  # processes may have seeds of their own
+            seedless = {
+                **attributes,
+                "seed": record["seed"],
+            }  # processes may have seeds of their own
             manifest.refuse_other(where.shown, seedless, record, "another name for the space")
         except InputError as error:
             raise error.at(field="--storage") from None

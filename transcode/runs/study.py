@@ -1,7 +1,7 @@
 """study.log: an Optuna journal with the run's front, for its dashboard and its samplers.
 
-Optuna's own file backend flushes the disk for every trial; here the journal is collected in
-memory and written at once.
+Optuna's own file backend flushes the disk for every trial, and reads each one back; here the
+journal is written straight through, and flushed once.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
 from elector.base.table import Scalar
-from transcode.runs.files import write_text
+from transcode.runs.files import replace_file
 from transcode.space import Parameter, Space
 
 #: Most trials of the study of a run whose sampler is not Optuna's.
@@ -26,7 +26,7 @@ _SETTINGS, _LEAST = 100_000, 200
 
 
 @dataclass(frozen=True)
-class Trial:
+class StudyTrial:
     """A design as Optuna sees it. codes : (S,); values in the user's directions."""
 
     codes: np.ndarray
@@ -35,17 +35,27 @@ class Trial:
     attributes: Mapping[str, object] = field(default_factory=dict)
 
 
-class _Memory:
-    """A journal backend (optuna.storages.journal.BaseJournalBackend) that is a list."""
+class _Written:
+    """A journal backend (optuna.storages.journal.BaseJournalBackend) that writes as it is told.
 
-    def __init__(self) -> None:
+    read_back : whether the storage is shown what it wrote. What it makes of the study it needs
+    to know; of the trials nobody asks, and reading them back is most of the work.
+    """
+
+    def __init__(self, stream: IO[str]) -> None:
+        self.stream = stream
+        self.read_back = True
         self.logs: list[dict[str, Any]] = []
 
     def read_logs(self, log_number_from: int) -> Iterator[dict[str, Any]]:
         yield from self.logs[log_number_from:]
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
-        self.logs += json.loads(json.dumps(logs))  # a reader must get copies, as from a file
+        for log in logs:
+            line = json.dumps(log, separators=(",", ":"))
+            self.stream.write(line + "\n")
+            if self.read_back:
+                self.logs.append(json.loads(line))  # a reader must get copies, as from a file
 
 
 def choices(parameter: Parameter) -> tuple[Scalar, ...]:
@@ -76,19 +86,25 @@ def limit(space: Space) -> int:
     return min(LIMIT, max(_LEAST, _SETTINGS // max(free, 1)))
 
 
-def frozen(space: Space, distributions: list[Any], trial: Trial) -> Any:
-    """The optuna.trial.FrozenTrial of a design: the parameters its alternatives have."""
+def frozen(space: Space, distributions: list[Any], trial: StudyTrial) -> Any:
+    """The optuna.trial.FrozenTrial of a design: the parameters its alternatives have.
+
+    distributions : of Optuna, one a parameter.
+    """
     import optuna
 
     chosen = chosen_columns(space, trial.codes)
-    params = {c: choices(space.parameters[c])[trial.codes[c]] for c in chosen}
-    return optuna.trial.create_trial(
-        params={space.parameters[c].label: value for c, value in params.items()},
-        distributions={space.parameters[c].label: distributions[c] for c in chosen},
+    made = optuna.trial.create_trial(
         values=trial.values,
         constraints=dict(trial.constraints),
         user_attrs=dict(trial.attributes),
     )
+    # Given at once, each would be compared with all that an older Optuna wrote.
+    made.params = {
+        space.parameters[c].label: choices(space.parameters[c])[trial.codes[c]] for c in chosen
+    }
+    made.distributions = {space.parameters[c].label: distributions[c] for c in chosen}
+    return made
 
 
 def chosen_columns(space: Space, codes: np.ndarray) -> list[int]:
@@ -112,12 +128,28 @@ def write(
 ) -> None:
     """Replaces the journal.
 
-    trials : optuna FrozenTrials. attributes : of the study. system : what a sampler noted.
+    trials : optuna FrozenTrials, taken one by one. attributes : of the study. system : what a
+    sampler noted.
     """
+
+    def fill(temporary: Path) -> None:
+        with temporary.open("w", encoding="utf-8", newline="") as stream:
+            _fill(_Written(stream), space, trials, attributes, system or {})
+
+    replace_file(path, fill)
+
+
+def _fill(
+    backend: _Written,
+    space: Space,
+    trials: Iterable[Any],
+    attributes: Mapping[str, object],
+    system: Mapping[str, Any],
+) -> None:
+    """Writes a whole study."""
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    backend = _Memory()
     storage = optuna.storages.JournalStorage(backend)  # type: ignore[arg-type]
     study = optuna.create_study(
         study_name=space.name,
@@ -130,8 +162,8 @@ def write(
     for name, value in attributes.items():
         study.set_user_attr(name, value)
     identity = storage.get_study_id_from_name(space.name)
-    for name, value in (system or {}).items():
+    for name, value in system.items():
         storage.set_study_system_attr(identity, name, value)
-    study.add_trials(trials)
-    lines = (json.dumps(log, separators=(",", ":")) for log in backend.logs)
-    write_text(path, "".join(line + "\n" for line in lines))
+    for trial in trials:
+        study.add_trial(trial)
+        backend.read_back = False  # the first one a storage looks for, to know that there are some

@@ -1,31 +1,34 @@
 """The one loop: an engine suggests, the simulator answers, the archive keeps, the folder records.
 
-`search` reads a space, refuses what is wrong before anything is written, continues the run it
-finds in the folder, and leaves the front behind.
+In come a space and a budget, out comes the front of a run. `search` refuses what is wrong before
+anything is written, and continues the run it finds in the folder. How designs are proposed is not
+decided here: a new sampler is an engine.
 """
 
 from __future__ import annotations
 
 import time as clocks
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from elector.base import units
 from elector.base.errors import InputError
 from elector.base.signals import Interrupts, gentle
+from elector.studies.uncertainty import Sampling
 from transcode import engines, runs
 from transcode.objective import Evaluator
+from transcode.runs import intervals, neighbours
 from transcode.runs.files import Claim
 from transcode.runs.storage import Address
 from transcode.search import cluster as machines
 from transcode.search import prepare, settle, shared, warm
-from transcode.search.prepare import Asked
+from transcode.search.prepare import Request
 from transcode.search.progress import Progress
-from transcode.search.record import Record
-from transcode.search.run import Interrupted, Limits, Result, Run
-from transcode.search.settle import Call, Looked
-from transcode.search.state import State
+from transcode.search.record import SearchRecord
+from transcode.search.run import Interrupted, Limits, Result, SearchRun
+from transcode.search.settle import Looked, SearchCall
+from transcode.search.state import SearchState
 from transcode.search.timers import Timers
 from transcode.space import load
 
@@ -53,6 +56,8 @@ def search(
     stall: float | None = None,
     stall_batches: int = 20,
     evaluator: Evaluator | None = None,
+    uncertainty: bool = False,
+    samples: int = 1000,
     command: str = "",
     progress: Callable[[Progress], None] | None = None,
     clock: Callable[[], float] = clocks.perf_counter,
@@ -74,32 +79,37 @@ def search(
     cluster : address of a Dask scheduler whose workers evaluate: loopback, or tls://.
     stall : stop when the hypervolume gained less than this share over `stall_batches` batches.
     evaluator : stands in for `elector.evaluate`.
+    uncertainty : also give the final front 90 % intervals, NAME_low and NAME_high of each result,
+        and front.json which neighbours cannot be told apart. samples : draws behind them, from
+        `seed`.
     progress : called after each batch.
 
     Raises InputError for anything wrong with the input, before anything is written. On
     KeyboardInterrupt the run is left complete up to its last batch, and Interrupted (which is
     one, too) goes on.
+
+    command : what the manifest says the run was started with.
     """
     timers = Timers(clock, clock())
+    sampling = _sampling(evaluator, samples, seed) if uncertainty else None
     _require_whole(budget=budget, seed=seed, jobs=jobs, batch=batch, islands=islands)
-    asked = Asked(sampler, budget, _seconds(time), batch, islands)
+    asked = Request(sampler, budget, _seconds(time), batch, islands)
     given = _share(stall, stall_batches)
     engines.check(sampler)
     where, scheduler = _elsewhere(storage, cluster)
-    if where is not None:
-        command = command.replace(str(storage), where.shown)
+    command = command if where is None else command.replace(str(storage), where.shown)
     read = load(space)
     folder = Path(out) if out is not None else Path("results") / read.name
-    call = Call(asked, seed, jobs, fresh, warm_start, where, command, given, timers)
+    call = SearchCall(asked, seed, jobs, fresh, warm_start, where, command, given, timers, sampling)
     with timers.of("first look"):
         sources = prepare.sources_of(read, evaluator, jobs, folder)
         looked = Looked(read, sources, *prepare.probe(read, sources, clock))
     with gentle() as interrupts, runs.claimed(folder) as claim:
-        return _searched(looked, call, Place(claim, interrupts, scheduler), progress)
+        return _searched(looked, call, SearchPlace(claim, interrupts, scheduler), progress)
 
 
 @dataclass(frozen=True)
-class Place:
+class SearchPlace:
     """Where a search works: its folder, the signals that reach it, its scheduler if any."""
 
     claim: Claim
@@ -108,15 +118,18 @@ class Place:
 
 
 def _searched(
-    looked: Looked, call: Call, place: Place, progress: Callable[[Progress], None] | None
+    looked: Looked,
+    call: SearchCall,
+    place: SearchPlace,
+    progress: Callable[[Progress], None] | None,
 ) -> Result:
     """Settles what the run is, begins it, and goes through with it."""
     claim, timers = place.claim, call.timers
     with timers.of("first look"):
         settled = settle.settled(looked, call, claim.folder)
     problem, choice = settled.problem, settled.choice
-    state = State(problem, settled.reference, watched=call.stall is not None)
-    record = Record(
+    state = SearchState(problem, settled.reference, watched=call.stall is not None)
+    record = SearchRecord(
         problem, claim.folder, settled.manifest, timers, place.interrupts, claim, settled.notes
     )
     limits = Limits(choice.budget, call.asked.time, call.stall)
@@ -125,11 +138,34 @@ def _searched(
         machines.crew_of(place.scheduler, problem, call.jobs) as crew,
     ):
         _begin(claim, call.fresh)
-        run = Run(engine, crew, state, record, limits, settled.batch)
+        run = SearchRun(engine, crew, state, record, limits, settled.batch)
         first = settled.first
         if first is not None:
             run.safely(lambda: warm.keep(claim.folder, first))
-        return run.go(progress)
+        return _with_intervals(run.go(progress), call.sampling)
+
+
+def _sampling(evaluator: Evaluator | None, samples: int, seed: int) -> Sampling:
+    """What intervals are drawn with: constants are known of our own simulator only."""
+    if evaluator is not None:
+        raise InputError(
+            "draws the constants of this simulator, and an evaluator of your own has none",
+            field="--uncertainty",
+        )
+    return Sampling.of(None, samples, seed)
+
+
+def _with_intervals(result: Result, sampling: Sampling | None) -> Result:
+    """The result with the intervals of its front, where asked for; the front files get them."""
+    if sampling is None or not len(result.front):
+        return result
+    archive = intervals.with_intervals(
+        result.front, intervals.draw(result.space, result.front, sampling)
+    )
+    told = neighbours.compare(result.space, result.front, sampling).told()
+    header = {key: result.manifest[key] for key in runs.front.HEADER}
+    runs.front.write(result.folder, result.space, archive, header | {runs.front.UNCERTAINTY: told})
+    return replace(result, front=archive)
 
 
 def _elsewhere(storage: str | None, cluster: str | None) -> tuple[Address | None, str | None]:

@@ -34,7 +34,10 @@ _ADDRESS = re.compile(r"(?:(?P<kind>\w+)://)?(?P<host>\[[0-9a-fA-F:]+\]|[^:/\s]+
 
 
 def checked(text: str) -> str:
-    """The address of a scheduler, in Dask's form. Raises InputError for what is not safe."""
+    """The address of a scheduler, in Dask's form. Raises InputError for what is not safe.
+
+    text : as `--cluster` has it.
+    """
     match = _ADDRESS.fullmatch(text)
     if match is None:
         raise InputError(
@@ -65,12 +68,12 @@ def _require_certificates() -> None:
     from distributed.security import Security
 
     try:
-        found = Security().get_connection_args("client").get("ssl_context")
+        context = Security().get_connection_args("client").get("ssl_context")
     except OSError as error:
         raise InputError(
             f"the certificates of Dask's configuration cannot be read: {error}", field="--cluster"
         ) from None
-    if found is None:
+    if context is None:
         raise InputError(
             "tls:// needs certificates in Dask's configuration",
             field="--cluster",
@@ -89,7 +92,10 @@ def _is_loopback(host: str) -> bool:
 
 @contextmanager
 def crew_of(address: str | None, problem: Problem, jobs: int) -> Iterator[Crew]:
-    """Those who evaluate: processes of this machine, or the workers of a scheduler."""
+    """Those who evaluate: processes of this machine, or the workers of a scheduler.
+
+    address : of a scheduler, None for this machine. jobs : processes of this machine.
+    """
     if address is None:
         yield Crew(problem, jobs)
         return
@@ -165,7 +171,7 @@ def _client(address: str) -> Any:
 def _alike(client: Any, address: str) -> int:
     """Workers there are. Raises InputError for none, or for another simulator on one of them."""
     try:
-        found = within(ANSWERS, lambda: client.run(manifest.simulator))
+        simulators = within(ANSWERS, lambda: client.run(manifest.simulator))
     except Silent as error:
         raise InputError(f"{address}: a worker {error}", field="--cluster") from None
     except (ImportError, OSError, TimeoutError) as error:
@@ -174,9 +180,9 @@ def _alike(client: Any, address: str) -> int:
             field="--cluster",
             hint=f"this program has to be installed there, too: {installing('cluster')}",
         ) from None
-    if not found:
+    if not simulators:
         raise InputError(f"{address}: has no workers", field="--cluster")
-    for worker, simulator in found.items():
+    for worker, simulator in simulators.items():
         if simulator != manifest.simulator():
             raise InputError(f"{worker}: has another version of the simulator", field="--cluster")
-    return len(found)
+    return len(simulators)

@@ -26,7 +26,7 @@ BEST = 100.0
 
 
 @dataclass(frozen=True)
-class Plan:
+class HalvingPlan:
     """How long models are trained. steps : of one that reaches the last rung."""
 
     steps: int = STEPS
@@ -37,8 +37,8 @@ class Plan:
     @property
     def budgets(self) -> tuple[int, ...]:
         """Steps at the end of each rung, the last `steps`; fewer rungs where steps are few."""
-        found = {max(1, self.steps // self.eta**k) for k in range(self.rungs)}
-        return tuple(sorted(found))
+        steps = {max(1, self.steps // self.eta**k) for k in range(self.rungs)}
+        return tuple(sorted(steps))
 
     @property
     def expected(self) -> float:
@@ -57,10 +57,16 @@ class Trainer(Protocol):
         """The same for settings that mean the same model and thresholds."""
 
     def prepare(self, wanted: Sequence[tuple[dict[str, object], int]], steps: int) -> None:
-        """Told which (settings, seed) `score` is asked for next, so that it may train at once."""
+        """Told which (settings, seed) `score` is asked for next, so that it may train at once.
+
+        wanted : (settings, seed) of each model.
+        """
 
     def score(self, settings: dict[str, object], seed: int, steps: int) -> float:
-        """Validation score [points] after so many steps, NaN where training diverged."""
+        """Validation score [points] after so many steps, NaN where training diverged.
+
+        settings : dotted name -> value.
+        """
 
     def sampling(self, score: float) -> float:
         """Standard error [points] of a score, from the size of the validation set."""
@@ -70,7 +76,7 @@ class Trainer(Protocol):
 class Halving:
     """Scores of designs by training them. kept : (model key, steps) -> mean and deviation."""
 
-    plan: Plan
+    plan: HalvingPlan
     trainer: Trainer
     kept: dict[tuple[str, int], tuple[float, float]] = field(default_factory=dict)
 
@@ -102,16 +108,16 @@ class Halving:
 
     def _trained(self, key: str, settings: dict[str, object], steps: int) -> tuple[float, float]:
         if (key, steps) not in self.kept:
-            found = [self.trainer.score(settings, seed, steps) for seed in range(self.plan.seeds)]
-            score = float(np.mean(found))
-            spread = float(np.var(found, ddof=1)) if len(found) > 1 else 0.0
+            scores = [self.trainer.score(settings, seed, steps) for seed in range(self.plan.seeds)]
+            score = float(np.mean(scores))
+            spread = float(np.var(scores, ddof=1)) if len(scores) > 1 else 0.0
             error = np.sqrt(spread + self.trainer.sampling(score) ** 2)
             self.kept[key, steps] = (score, float(error))
         return self.kept[key, steps]
 
 
 @dataclass(frozen=True)
-class Unknown:
+class Untrained:
     """What stands in for training before a run: nothing right, nothing known."""
 
     def of(
@@ -147,7 +153,10 @@ def promoted(objectives: np.ndarray, keys: Sequence[str], eta: int) -> np.ndarra
 
 
 def in_order(objectives: np.ndarray) -> list[int]:
-    """Indices by non-dominated rank; within a rank by the distance from those before."""
+    """Indices by non-dominated rank; within a rank by the distance from those before.
+
+    objectives : (D, O), minimised.
+    """
     left, order = np.arange(len(objectives)), []
     while len(left):
         edge = pareto.nondominated(objectives[left])

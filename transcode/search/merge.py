@@ -16,9 +16,9 @@ from transcode.engines.base import Engine, Finished, Seen
 from transcode.objective import Columns, Costs, Outcome, Problem
 from transcode.runs import query
 from transcode.runs.files import Claim
-from transcode.search.record import Record
-from transcode.search.run import Limits, Result, Run
-from transcode.search.state import State
+from transcode.search.record import SearchRecord
+from transcode.search.run import Limits, Result, SearchRun
+from transcode.search.state import SearchState
 from transcode.search.timers import Timers
 from transcode.search.workers import Crew
 
@@ -51,12 +51,14 @@ def merge(folders: Sequence[Path], out: Path) -> Result:
     The runs may still be searched: what is committed is merged. Raises InputError for runs that
     do not go together and for an `out` that holds one, EvaluationError where one has committed
     nothing yet; `out` is then, and after an interrupt, as it was.
+
+    folders : of the runs.
     """
     for _ in range(query.TRIES):
         try:
             with gentle(), runs.claimed(out) as claim:
                 return _merged(folders, claim)
-        except query.Moved as error:  # a running search united parts while they were read
+        except query.PartFileMoved as error:  # a running search united parts while they were read
             moved = error
     raise moved
 
@@ -81,7 +83,7 @@ def _merged(folders: Sequence[Path], claim: Claim) -> Result:
     return run.result()
 
 
-def _fill(run: Run, opened: Sequence[query.Recorded]) -> None:
+def _fill(run: SearchRun, opened: Sequence[query.Recorded]) -> None:
     """Takes over the designs of all runs, each once."""
     seen, problem = Seen(), run.state.problem
     space = problem.space
@@ -89,12 +91,13 @@ def _fill(run: Run, opened: Sequence[query.Recorded]) -> None:
     for recorded in opened:
         _require_whole(recorded)
         for batch in runs.parts.read_all(recorded.folder / "designs"):
-            codes = space.encode(dict(batch.columns))
+            codes = space.encode(batch.columns)
             keys = space.key(codes)
             rows = np.flatnonzero(seen.new(keys))
             seen.add(keys[rows])
             results = {n: v[rows] for n, v in batch.results.items()}
-            outcome = problem.judge(space.decode(codes[rows]), results, batch.reasons.take(rows))
+            reasons = batch.reasons.take(rows)
+            outcome = problem.judge(space.lazily(codes[rows]), results, reasons)
             run.take_over(codes[rows], outcome)
     run.checkpoint("finished: merged")
 
@@ -110,9 +113,9 @@ def _require_alike(first: query.Recorded, other: query.Recorded) -> None:
 
 def _require_empty(out: Path) -> None:
     """Refuses a folder that holds a run, but for one that was not merged to the end."""
-    found = runs.manifest.read(out)
-    unfinished = found is not None and found["sampler"]["used"] == "merge"
-    if found is not None and not (unfinished and found.get("status") == "running"):
+    there = runs.manifest.read(out)
+    unfinished = there is not None and there["sampler"]["used"] == "merge"
+    if there is not None and not (unfinished and there.get("status") == "running"):
         raise InputError("holds a run already", file=out, field="--out")
 
 
@@ -123,7 +126,7 @@ def _require_whole(recorded: query.Recorded) -> None:
         raise query.broken(flaw)
 
 
-def _run(opened: list[query.Recorded], out: Path) -> Run:
+def _run(opened: list[query.Recorded], out: Path) -> SearchRun:
     first = opened[0]
     space = objective.bound(first.space, list(first.results))
     problem = Problem(space, _nothing)
@@ -148,8 +151,10 @@ def _run(opened: list[query.Recorded], out: Path) -> Run:
         )
     reference = None if given is None else np.array([given[n] for n in names]) * problem.signs
     timers = Timers(time.perf_counter, time.perf_counter())
-    record = Record(problem, out, manifest, timers)
-    return Run(_Done(), Crew(problem, 1), State(problem, reference), record, Limits(), batch=0)
+    record = SearchRecord(problem, out, manifest, timers)
+    return SearchRun(
+        _Done(), Crew(problem, 1), SearchState(problem, reference), record, Limits(), batch=0
+    )
 
 
 def _nothing(columns: Columns, size: int) -> Costs:

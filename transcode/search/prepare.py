@@ -13,7 +13,7 @@ from elector.base.errors import InputError
 from elector.studies.pruning import SPARSITY, warnings
 from transcode import engines, objective, pareto
 from transcode.engines import streams
-from transcode.objective import Accuracy, Evaluator, Outcome, Problem, Scores
+from transcode.objective import Accuracy, AccuracyScores, Evaluator, Outcome, Problem
 from transcode.search import halving, proxies
 from transcode.search.probe import FIRST_PROBE, probe_designs
 from transcode.search.workers import Simulator
@@ -32,7 +32,7 @@ TRAINED_BATCH = 16
 
 
 @dataclass(frozen=True)
-class Asked:
+class Request:
     """What the user asked for; budget in designs, time in seconds, None where left open."""
 
     sampler: str
@@ -52,9 +52,9 @@ class Sources:
     """
 
     evaluator: Callable[[bool], Evaluator]
-    accuracy: Scores | None
+    accuracy: AccuracyScores | None
     record: dict[str, Any] | None
-    first_look: Scores | None = None
+    first_look: AccuracyScores | None = None
     seconds: Callable[[Problem], float] | None = None
 
     def ready(self, problem: Problem) -> Problem:
@@ -66,6 +66,8 @@ def sources_of(space: Space, evaluator: Evaluator | None, jobs: int, folder: Pat
     """The simulator, or what stands in for it, and the accuracy source if one is needed.
 
     folder : of the run, where models that are trained inside the search are kept.
+
+    evaluator : stands in for `elector.evaluate`, or None. jobs : processes.
     """
 
     def simulator(nested: bool) -> Evaluator:
@@ -80,7 +82,7 @@ def sources_of(space: Space, evaluator: Evaluator | None, jobs: int, folder: Pat
         if space.accuracy.source == "trained":
             training = proxies.training_of(space, folder, jobs)
             return Sources(
-                given, training.scores, training.record, halving.Unknown(), training.seconds
+                given, training.scores, training.record, halving.Untrained(), training.seconds
             )
         return Sources(given, *_accuracy_of(space))
     except InputError as error:
@@ -183,6 +185,8 @@ def seconds_each(problem: Problem, batch: int, clock: Callable[[], float]) -> fl
 
     A call costs a fixed part and one for each design; both are warm by now. Where there are too
     many designs to enumerate, a rough figure is enough.
+
+    batch : designs.
     """
     sizes, spent = (PROBE, 4 * PROBE), []
     if problem.space.cardinality > streams.LARGEST_ENUMERATION:
@@ -208,7 +212,7 @@ def _is_nested(space: Space, name: str) -> bool:
 
 
 def choice_of(
-    asked: Asked,
+    asked: Request,
     problem: Problem,
     old: Mapping[str, Any] | None,
     folder: Path,
@@ -218,6 +222,8 @@ def choice_of(
     """The sampler, batch and islands of a new run, or those of the run that is continued.
 
     seconds : measures a design where it has to be trained; such batches stay small.
+
+    old : the manifest of the run that is continued, None for a new one.
     """
     if old is None:
         choice = _chosen(asked, problem, clock, seconds)
@@ -248,7 +254,7 @@ def choice_of(
 
 
 def _chosen(
-    asked: Asked,
+    asked: Request,
     problem: Problem,
     clock: Callable[[], float],
     seconds: Callable[[Problem], float] | None,
@@ -272,7 +278,7 @@ def _chosen(
 
 
 def _after_merge(
-    asked: Asked, old: Mapping[str, Any], folder: Path
+    asked: Request, old: Mapping[str, Any], folder: Path
 ) -> tuple[engines.Choice, int, int]:
     """How several runs made one are searched further: by the one engine that learns from any."""
     if not str(old.get("status")).startswith("finished"):
@@ -298,16 +304,19 @@ def _after_merge(
 def reference_of(
     problem: Problem, outcome: Outcome, old: Mapping[str, Any] | None
 ) -> np.ndarray | None:
-    """(O,) the reference point, minimised: that of the run, of the space, or of the probe."""
+    """(O,) the reference point, minimised: that of the run, of the space, or of the probe.
+
+    old : the manifest of the run that is continued, None for a new one.
+    """
     names = [o.name for o in problem.space.objectives]
     if old is not None and old.get("reference_point"):
         return np.array([old["reference_point"][n] for n in names]) * problem.signs
     given = problem.space.reference
     if outcome.feasible.any():
-        found = pareto.reference_point(outcome.objectives[outcome.feasible])
+        seen = pareto.reference_point(outcome.objectives[outcome.feasible])
     elif len(given) < len(names):
         return None
     else:
-        found = np.zeros(len(names))
+        seen = np.zeros(len(names))
     fixed = np.array([given.get(n, np.nan) for n in names]) * problem.signs
-    return np.where(np.isnan(fixed), found, fixed)
+    return np.where(np.isnan(fixed), seen, fixed)

@@ -16,6 +16,8 @@ def probe_designs(space: Space, count: int) -> np.ndarray:
     """(D, S) allowed designs from all over the space, the same for every seed and sampler.
 
     Every alternative is among the first ones, however few designs it has.
+
+    count : most designs.
     """
     if space.cardinality <= streams.LARGEST_ENUMERATION:
         stream = streams.enumerate_all(space)

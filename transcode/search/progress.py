@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from transcode.search.state import State
+from transcode.search.state import SearchState
 from transcode.search.timers import Timers
 
 #: Seconds between two looks at the hypervolume, at least, and the share of the time they may take.
@@ -53,8 +53,11 @@ class Meter:
         """From now on designs are evaluated."""
         self._begun = self.timers.clock()
 
-    def read(self, state: State, finished: bool = False) -> Progress:
-        """Where the search stands now."""
+    def read(self, state: SearchState, finished: bool = False) -> Progress:
+        """Where the search stands now.
+
+        finished : whether it has ended.
+        """
         clock = self.timers.clock
         now = clock()
         if (now >= self._look or finished) and state.reference is not None:

@@ -13,7 +13,7 @@ from elector.base.errors import InputError
 from transcode.extras import installing
 from transcode.objective import Problem
 from transcode.runs.manifest import PROXIES
-from transcode.search.halving import ETA, RUNGS, SEEDS, STEPS, Halving, Plan, settings_of
+from transcode.search.halving import ETA, RUNGS, SEEDS, STEPS, Halving, HalvingPlan, settings_of
 from transcode.search.probe import FIRST_PROBE, probe_designs
 from transcode.space import Space
 from transcode.space.resolved import model_settings, workload_settings
@@ -37,7 +37,7 @@ def training_of(space: Space, folder: Path, jobs: int) -> Training:
     jobs : models trained at once; 0 for one a processor.
     """
     settings = space.accuracy
-    plan = Plan(
+    plan = HalvingPlan(
         settings.steps or STEPS,
         settings.rungs or RUNGS,
         settings.eta or ETA,
@@ -95,7 +95,7 @@ def _trainer(folder: Path, task: str, steps: int, jobs: int) -> Any:
     return Proxies(folder, task, steps, jobs)
 
 
-def _seconds(problem: Problem, plan: Plan) -> float:
+def _seconds(problem: Problem, plan: HalvingPlan) -> float:
     """Seconds a design takes: some steps of a middling model of the space, scaled up."""
     space = problem.space
     codes = probe_designs(space, FIRST_PROBE)

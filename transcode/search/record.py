@@ -17,12 +17,12 @@ from transcode import engines, pareto, runs
 from transcode.objective import Outcome, Problem
 from transcode.runs.files import Claim
 from transcode.search import study
-from transcode.search.state import State
+from transcode.search.state import SearchState
 from transcode.search.timers import Timers
 
 
 @dataclass
-class Record:
+class SearchRecord:
     """Writes what a search found; what is committed survives whatever happens to the process.
 
     number : of the next part. unwritten : the last batch, until the next one is under way.
@@ -47,11 +47,11 @@ class Record:
     def recovered(self) -> Iterator[tuple[np.ndarray, Outcome, dict[str, object]]]:
         """(D, S) codes, outcome and engine state of each whole batch of the folder."""
         space = self.problem.space
-        for found in runs.parts.read_all(self.designs):
-            codes = space.encode(dict(found.columns))
-            outcome = self.problem.judge(space.decode(codes), dict(found.results), found.reasons)
-            self.number = found.number + 1
-            yield codes, outcome, dict(found.state)
+        for batch in runs.parts.read_all(self.designs):
+            codes = space.encode(batch.columns)
+            outcome = self.problem.judge(space.lazily(codes), dict(batch.results), batch.reasons)
+            self.number = batch.number + 1
+            yield codes, outcome, dict(batch.state)
 
     def set_aside(self, designs: int) -> None:
         """Hides what comes after a cut part, and says so. designs : that were recovered."""
@@ -77,7 +77,7 @@ class Record:
         self.unwritten = runs.Batch(
             number=self.number,
             first_id=first,
-            columns={name: space.column(name, codes) for name in names},
+            columns=space.lazily(space.pack(codes), names),
             results={name: outcome.results[name] for name in self.problem.result_names},
             feasible=outcome.feasible,
             reasons=outcome.reasons,
@@ -95,8 +95,11 @@ class Record:
             self.unwritten = None
             self.number += 1
 
-    def save(self, state: State, status: str) -> None:
-        """Writes the manifest as it stands; what a checkpoint says of the front stays."""
+    def save(self, state: SearchState, status: str) -> None:
+        """Writes the manifest as it stands; what a checkpoint says of the front stays.
+
+        status : running, finished, stopped ... as the manifest has it.
+        """
         self.manifest |= {
             "reference_point": state.named_reference(),
             "status": status,
@@ -106,11 +109,13 @@ class Record:
         }
         runs.manifest.write(self.folder, self.manifest)
 
-    def checkpoint(self, state: State, engine: engines.Engine, status: str) -> None:
+    def checkpoint(self, state: SearchState, engine: engines.Engine, status: str) -> None:
         """Writes front, study and manifest of what is committed; the manifest says so last.
 
         At the end of a search the study and the uniting of parts may fail on a full disk: front,
         parts and manifest are complete without them.
+
+        status : as the manifest has it.
         """
         self.require()
         last = status != "running"

@@ -17,8 +17,8 @@ from transcode.engines.streams import LARGEST_ENUMERATION
 from transcode.objective import Outcome, Rejections
 from transcode.pareto import Archive
 from transcode.search.progress import Meter, Progress
-from transcode.search.record import Record
-from transcode.search.state import State
+from transcode.search.record import SearchRecord
+from transcode.search.state import SearchState
 from transcode.search.workers import Crew
 from transcode.space import Space
 
@@ -75,7 +75,7 @@ class Limits:
     time: float | None = None
     stall: tuple[float, int] | None = None
 
-    def left(self, state: State) -> int | None:
+    def left(self, state: SearchState) -> int | None:
         """Designs that may still be evaluated; None for any number."""
         return None if self.budget is None else self.budget - state.designs
 
@@ -84,7 +84,7 @@ class Limits:
         known = [n for n in (self.budget, space.allowed_count) if n is not None]
         return min((n for n in known if n <= LARGEST_ENUMERATION), default=None)
 
-    def reached(self, state: State, seconds: Callable[[], float]) -> str:
+    def reached(self, state: SearchState, seconds: Callable[[], float]) -> str:
         """Which limit is reached; "" for none. seconds : of this session."""
         if self.budget is not None and state.designs >= self.budget:
             return "budget reached"
@@ -93,7 +93,7 @@ class Limits:
             return "time reached"
         return ""
 
-    def stalled(self, state: State) -> str:
+    def stalled(self, state: SearchState) -> str:
         """Why there is little more to gain; "" where that is not known."""
         if self.stall is not None and len(state.volumes) > self.stall[1]:
             share, batches = self.stall
@@ -103,7 +103,7 @@ class Limits:
         return ""
 
 
-class Run:
+class SearchRun:
     """The loop of a search over what it knows (`state`) and what it writes (`record`).
 
     batch : most designs proposed at once.
@@ -113,8 +113,8 @@ class Run:
         self,
         engine: engines.Engine,
         crew: Crew,
-        state: State,
-        record: Record,
+        state: SearchState,
+        record: SearchRecord,
         limits: Limits,
         batch: int,
     ) -> None:
@@ -203,7 +203,10 @@ class Run:
         self.record.require_whole(self.state.designs)
 
     def checkpoint(self, status: str) -> None:
-        """Writes front, study and manifest of what is committed."""
+        """Writes front, study and manifest of what is committed.
+
+        status : as the manifest has it.
+        """
         begin = self.timers.clock()
         self.record.checkpoint(self.state, self.engine, status)
         self._saved = self.timers.clock()
@@ -223,11 +226,11 @@ class Run:
         if self._take_arrivals() and self._reason_to_stop():
             return
         left = self.limits.left(self.state)
-        found = self._round(left) or self._batch(left)
+        done = self._round(left) or self._batch(left)
         with self.record.interrupts.whole():
-            self._commit(found.codes, found.outcome)
+            self._commit(done.codes, done.outcome)
             with self.timers.of("archive"):
-                self.state.keep(found.codes, found.outcome, found.hopeful)
+                self.state.keep(done.codes, done.outcome, done.hopeful)
         # While an engine thinks long, a batch must not wait to be written.
         if not (self.crew.many and self.engine.prompt):
             self.record.write()
@@ -239,9 +242,9 @@ class Run:
         if not tasks:
             return None
         with self.timers.of("islands"):
-            found = self.crew.rounds(tasks, self.record.write)
-            self.engine.bring_in(tasks, found)
-        return found
+            outcomes = self.crew.rounds(tasks, self.record.write)
+            self.engine.bring_in(tasks, outcomes)
+        return outcomes
 
     def _batch(self, left: int | None) -> Found:
         """A batch of the engine, evaluated by the crew."""

@@ -10,25 +10,26 @@ from typing import Any
 import numpy as np
 
 from elector.base.errors import InputError
+from elector.studies.uncertainty import Sampling
 from transcode import engines, runs
 from transcode.engines.optuna_engine import BUILT_IN
 from transcode.objective import Outcome, Problem
 from transcode.runs.storage import Address
 from transcode.search import prepare, warm
-from transcode.search.prepare import Asked, Sources
+from transcode.search.prepare import Request, Sources
 from transcode.search.timers import Timers
 from transcode.space import Space, describe, digest
 
 
 @dataclass(frozen=True)
-class Call:
+class SearchCall:
     """What the user asked for.
 
     fresh : replace what is in the folder. where : the storage.
-    stall : share of the hypervolume, and batches.
+    stall : share of the hypervolume, and batches. sampling : of intervals, where asked for.
     """
 
-    asked: Asked
+    asked: Request
     seed: int
     jobs: int
     fresh: bool
@@ -37,6 +38,7 @@ class Call:
     command: str
     stall: tuple[float, int] | None
     timers: Timers
+    sampling: Sampling | None = None
 
 
 @dataclass(frozen=True)
@@ -80,12 +82,11 @@ class Settled:
             self.manifest["seed"],
             self.batch,
             self.fallback,
-            self.first,
-            self.islands,
+            engines.Beginning(self.first, self.islands),
         )
 
 
-def settled(looked: Looked, call: Call, folder: Path) -> Settled:
+def settled(looked: Looked, call: SearchCall, folder: Path) -> Settled:
     """What the run is. Raises InputError where the folder holds another one."""
     manifest = _identity(looked.space, call)
     old = None if call.fresh else runs.manifest.read(folder)
@@ -121,7 +122,7 @@ def settled(looked: Looked, call: Call, folder: Path) -> Settled:
     return Settled(ready, choice, batch, islands, reference, manifest, notes, first)
 
 
-def _identity(space: Space, call: Call) -> dict[str, Any]:
+def _identity(space: Space, call: SearchCall) -> dict[str, Any]:
     """What makes a run another one."""
     description = describe(space)
     return {
@@ -133,7 +134,7 @@ def _identity(space: Space, call: Call) -> dict[str, Any]:
     }
 
 
-def _asked(call: Call, old: Mapping[str, Any] | None, folder: Path) -> Asked:
+def _asked(call: SearchCall, old: Mapping[str, Any] | None, folder: Path) -> Request:
     """What is asked for; with a storage one design at a time, of one of Optuna's samplers.
 
     Raises InputError for other samplers, and where the run in the folder was made otherwise.
@@ -162,7 +163,7 @@ def _asked(call: Call, old: Mapping[str, Any] | None, folder: Path) -> Asked:
 
 def _first(
     problem: Problem,
-    call: Call,
+    call: SearchCall,
     choice: engines.Choice,
     old: Mapping[str, Any] | None,
     folder: Path,

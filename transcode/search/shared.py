@@ -48,7 +48,10 @@ class SharedStudy(OptunaEngine):
     failed: str = ""
 
     def suggest(self, count: int) -> np.ndarray:
-        """One new design: after many questions without one, a design drawn at random."""
+        """One new design: after many questions without one, a design drawn at random.
+
+        count : of designs, 1.
+        """
         import optuna
 
         self._limited(lambda: optuna.storages.fail_stale_trials(self.study))
@@ -150,7 +153,7 @@ class SharedStudy(OptunaEngine):
         trials = self._limited(
             lambda: self.study.get_trials(deepcopy=False, states=(_state("COMPLETE"),))
         )
-        found: dict[int, Any] = {}
+        finished: dict[int, Any] = {}
         for trial in trials:
             if trial.number in self.arrived or _RESULTS not in trial.user_attrs:
                 continue
@@ -158,10 +161,10 @@ class SharedStudy(OptunaEngine):
             codes = np.array([trial.user_attrs[_CODES]], dtype=np.int32)
             key = int(self.space.key(codes)[0])
             if key not in self.known:
-                found.setdefault(key, trial.user_attrs)
-        if found:
-            codes = np.array([a[_CODES] for a in found.values()], dtype=np.int32)
-            outcome = self._outcome(codes, list(found.values()))
+                finished.setdefault(key, trial.user_attrs)
+        if finished:
+            codes = np.array([a[_CODES] for a in finished.values()], dtype=np.int32)
+            outcome = self._outcome(codes, list(finished.values()))
             self._learn(codes, outcome)
             self.asked = []
             yield codes, outcome

@@ -15,7 +15,7 @@ from transcode.pareto import Archive
 
 
 @dataclass
-class State:
+class SearchState:
     """Everything that follows from the designs in their order.
 
     reference : (O,) minimised; None before there is one. watched : whether the hypervolume is
@@ -34,7 +34,10 @@ class State:
     def __post_init__(self) -> None:
         space = self.problem.space
         self.archive = Archive.empty(
-            len(space.parameters), len(space.objectives), self.problem.result_names
+            len(space.parameters),
+            len(space.objectives),
+            self.problem.result_names,
+            space.code_type,
         )
 
     @property

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,10 @@ def write(
     front: Archive,
     manifest: Mapping[str, Any],
 ) -> None:
-    """Replaces study.log. front : sorted."""
+    """Replaces study.log. front : sorted.
+
+    manifest : of the run.
+    """
     space, path = problem.space, folder / "study.log"
     attributes = {key: manifest[key] for key in _ATTRIBUTES}
     own = engine.study_trials()
@@ -35,26 +38,24 @@ def write(
     runs.study.write(path, space, _trials(problem, shown), attributes)
 
 
-def _trials(problem: Problem, front: Archive) -> list[Any]:
-    """Optuna trials of the designs of a front."""
+def _trials(problem: Problem, front: Archive) -> Iterator[Any]:
+    """Optuna trials of the designs of a front, made as they are asked for."""
     space, margins = problem.space, _margins(problem, front)
     distributions = [runs.distribution(p) for p in space.parameters]
     objectives = [o.name for o in space.objectives]
     values = front.objectives * problem.signs
-    trials = []
     for row in range(len(front)):
         extra = {n: float(v[row]) for n, v in front.results.items() if n not in objectives}
-        trial = runs.Trial(
+        trial = runs.StudyTrial(
             codes=front.codes[row],
             values=values[row].tolist(),
             constraints={name: float(margin[row]) for name, margin in margins.items()},
             attributes={"id": int(front.ids[row]), **extra},
         )
-        trials.append(runs.study.frozen(space, distributions, trial))
-    return trials
+        yield runs.study.frozen(space, distributions, trial)
 
 
 def _margins(problem: Problem, front: Archive) -> dict[str, np.ndarray]:
     """Constraint -> (F,) how far it is from being broken."""
-    columns = problem.space.decode(front.codes)
+    columns = problem.space.lazily(front.codes)
     return problem.judge(columns, front.results, Column.constant("", len(front))).margins

@@ -23,8 +23,9 @@ import numpy as np
 from elector.base.errors import EvaluationError
 from transcode import pareto
 from transcode.engines.base import Found
-from transcode.engines.evolve.islands import Task, advance, together
+from transcode.engines.evolve.islands import IslandTask, advance, together
 from transcode.objective import Accuracy, Columns, Costs, Outcome, Problem, joined
+from transcode.search.answers import Examiner, signature
 
 A = TypeVar("A")
 R = TypeVar("R")
@@ -60,27 +61,43 @@ class Simulator:
         return evaluate(columns, size, jobs=jobs, level=self.level)
 
 
-def island(problem: bytes, task: Task) -> Found:
-    """One round of an island; a pure function, for whatever executor."""
+def island(problem: bytes, task: IslandTask) -> Found:
+    """One round of an island; a pure function, for whatever executor.
+
+    problem : the pickled Problem.
+    """
     known = _unpacked(problem)
     return advance(known.space, known.assess, task)
 
 
 def outcome(problem: bytes, codes: np.ndarray) -> Outcome:
-    """What becomes of (D, S) designs; a pure function, for whatever executor."""
+    """What becomes of (D, S) designs; a pure function, for whatever executor.
+
+    problem : the pickled Problem.
+    """
     return _unpacked(problem).assess(codes)
 
 
 @lru_cache(maxsize=2)
 def _unpacked(problem: bytes) -> Problem:
     """The problem, read once in each process."""
-    found: Problem = pickle.loads(problem)
-    return found
+    unpacked: Problem = pickle.loads(problem)
+    return unpacked
 
 
 def volumes(problem: bytes, asked: tuple[np.ndarray, np.ndarray, np.ndarray]) -> np.ndarray:
-    """`pareto.apart`; a pure function of what is asked."""
+    """`pareto.apart`; a pure function of what is asked.
+
+    problem : the pickled Problem, which is not looked at.
+
+    asked : front (F, O), points (N, O) and reference (O,) as `pareto.apart` takes them.
+    """
     return pareto.apart(*asked)
+
+
+def signed(function: Callable[[bytes, A], R], problem: bytes, argument: A) -> tuple[str, R]:
+    """Who answers, and what."""
+    return signature(), function(problem, argument)
 
 
 def _idle() -> None:
@@ -108,6 +125,7 @@ class Crew:
         self.pool: Executor | None = None
         self.blob: bytes | None = None
         self.each = 0.0  # seconds a design took in the last batch
+        self.examiner = Examiner(problem)
         # what training says of a design depends on those beside it: one batch, one place
         pointwise = isinstance(problem.accuracy, Accuracy | None)
         if pointwise and (self.jobs > 1 or executor is not None):
@@ -124,7 +142,7 @@ class Crew:
         """Whether others do the work."""
         return self.blob is not None
 
-    def rounds(self, tasks: Sequence[Task], meanwhile: Callable[[], None] = _idle) -> Found:
+    def rounds(self, tasks: Sequence[IslandTask], meanwhile: Callable[[], None] = _idle) -> Found:
         """What the islands found, in the order of the tasks.
 
         meanwhile : what this process does first, while others work.
@@ -133,7 +151,8 @@ class Crew:
         if self.blob is None:
             meanwhile()
             return together(space, assess, [advance(space, assess, task) for task in tasks])
-        return together(space, assess, self._ask(island, tasks, meanwhile))
+        finds = self._ask(island, tasks, self.examiner.found, meanwhile)
+        return together(space, assess, finds)
 
     def assess(self, codes: np.ndarray, meanwhile: Callable[[], None] = _idle) -> Outcome:
         """What becomes of (D, S) designs; `meanwhile` as in `rounds`."""
@@ -142,48 +161,58 @@ class Crew:
         pieces = min(int(work / _WORTH), most, len(codes))
         begin, several = time.perf_counter(), self.blob is not None and pieces > 1
         if several:
-            found = joined(self._ask(outcome, np.array_split(codes, pieces), meanwhile))
+            parts = np.array_split(codes, pieces)
+            assessed = joined(self._ask(outcome, parts, self.examiner.outcome, meanwhile))
         else:
             meanwhile()
-            found = self.problem.assess(codes)
+            assessed = self.problem.assess(codes)
         took = time.perf_counter() - begin
         self.each = took * (min(pieces, self.jobs) if several else 1) / max(len(codes), 1)
-        return found
+        return assessed
 
     def apart(self, front: np.ndarray, points: np.ndarray, reference: np.ndarray) -> np.ndarray:
-        """`pareto.apart`, shared out to the processes of this machine."""
+        """`pareto.apart`, shared out to the processes of this machine.
+
+        front : (F, O). points : (N, O).
+        """
         if self.blob is None or self.given is not None or len(points) < _SHARED * self.jobs:
             return pareto.apart(front, points, reference)
         parts = [(front, part, reference) for part in np.array_split(points, self.jobs)]
-        return np.concatenate(self._ask(volumes, parts))
+        return np.concatenate(self._ask(volumes, parts, self.examiner.volumes))
 
     def _ask(
         self,
         function: Callable[[bytes, A], R],
         arguments: Sequence[A],
+        examine: Callable[[A, R, str], None],
         meanwhile: Callable[[], None] = _idle,
     ) -> list[R]:
-        """The function of each argument. Asks again for what a dead worker did not answer."""
+        """The function of each argument. Asks again for what a dead worker did not answer.
+
+        examine : raises for an answer that cannot be one to its argument, naming who gave it.
+        """
         assert self.blob is not None
         answers: dict[int, R] = {}
         for _ in range(_TRIES):
             pool = self._open()
             try:
                 asked = {
-                    place: pool.submit(function, self.blob, argument)
+                    place: pool.submit(signed, function, self.blob, argument)
                     for place, argument in enumerate(arguments)
                     if place not in answers
                 }
                 meanwhile()
                 meanwhile = _idle
                 for place, future in asked.items():
-                    answers[place] = self._answer(future)
+                    who, answer = self._answer(future)
+                    examine(arguments[place], answer, who)
+                    answers[place] = answer
                 return [answers[place] for place in range(len(arguments))]
             except BrokenProcessPool:
                 self.close()
         raise EvaluationError(f"worker processes died {_TRIES} times in a row")
 
-    def _answer(self, future: Future[R]) -> R:
+    def _answer(self, future: Future[tuple[str, R]]) -> tuple[str, R]:
         """What is answered, however long it takes, as long as somebody is there to answer."""
         while self.watch is not None and not wait([future], timeout=_LOOK).done:
             self.watch()

@@ -15,9 +15,11 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -27,6 +29,7 @@ from transcode.space import grammar
 from transcode.space.dependence import Dependence
 from transcode.space.keys import hashed
 from transcode.space.layout import Layout, layout
+from transcode.space.lazily import Lazily
 from transcode.space.parts import Objective, Parameter, Section
 from transcode.space.phases import Phases
 from transcode.space.values import numbers
@@ -120,7 +123,10 @@ class Space:
         }
 
     def active(self, codes: np.ndarray, column: int) -> np.ndarray:
-        """(D,) bool: whether the parameter belongs to the alternative that was chosen."""
+        """(D,) bool: whether the parameter belongs to the alternative that was chosen.
+
+        column : place of the parameter.
+        """
         section = next(s for s in self.sections if any(column in m for m in s.members))
         if section.selector < 0:
             return np.ones(len(codes), dtype=bool)
@@ -130,6 +136,19 @@ class Space:
     def decode(self, codes: np.ndarray) -> dict[str, Column]:
         """Values of (D, S) codes by dotted name; None where an alternative lacks the name."""
         return {name: self.column(name, codes) for name in self.names}
+
+    def lazily(self, codes: np.ndarray, names: Iterable[str] | None = None) -> Mapping[str, Column]:
+        """As `decode`, or those of `names` only, but a column is made when it is asked for."""
+        return Lazily(self.names if names is None else names, lambda name: self.column(name, codes))
+
+    @cached_property
+    def code_type(self) -> np.dtype[Any]:
+        """Smallest signed integers that hold every code; -1 stands for an unknown value."""
+        return np.min_scalar_type(-max((p.size for p in self.parameters), default=1))
+
+    def pack(self, codes: np.ndarray) -> np.ndarray:
+        """The same codes in the smallest integers, a byte each as a rule: to be kept."""
+        return codes.astype(self.code_type, copy=False)
 
     def column(self, name: str, codes: np.ndarray) -> Column:
         """One of the columns of `decode`."""
@@ -141,7 +160,7 @@ class Space:
             merged = np.where(self.active(codes, piece.column), piece.look_up(codes), merged)
         return Column(layout.values, merged)
 
-    def encode(self, columns: dict[str, Column]) -> np.ndarray:
+    def encode(self, columns: Mapping[str, Column]) -> np.ndarray:
         """(D, S) codes of designs given by their values: the inverse of `decode`.
 
         Names that have one value in the whole space may be left out.
@@ -157,7 +176,9 @@ class Space:
                 codes[:, column] = self._find(columns[parameter.name], codes, column)
         return self.canonical(codes)
 
-    def _alternative(self, columns: dict[str, Column], section: Section, name: str) -> np.ndarray:
+    def _alternative(
+        self, columns: Mapping[str, Column], section: Section, name: str
+    ) -> np.ndarray:
         """Codes of the selector; the first alternative of that base that has these values."""
         bases = self.parameters[section.selector].values
         given, chosen = columns[name], np.full(len(columns[name]), -1)
@@ -179,8 +200,8 @@ class Space:
         piece = next(p for p in layout.pieces if p.column == column)
         position = {value: code for code, value in enumerate(layout.values)}
         merged = given.map(lambda value: position.get(value, -1), dtype=np.intp)
-        found = piece.reverse(merged, codes)
-        return np.where(self.active(codes, column), found, 0)
+        known_codes = piece.reverse(merged, codes)
+        return np.where(self.active(codes, column), known_codes, 0)
 
     def index(self, codes: np.ndarray) -> np.ndarray:
         """(D,) int64, a different one for each design; only where cardinality allows."""
@@ -231,7 +252,10 @@ class Space:
                 codes[rows, column] = digit
 
     def from_unit(self, unit: np.ndarray) -> np.ndarray:
-        """(D, S) codes from (D, S) numbers in [0, 1), evenly over each parameter's values."""
+        """(D, S) codes from (D, S) numbers in [0, 1), evenly over each parameter's values.
+
+        unit : (D, S) numbers in [0, 1).
+        """
         sizes = np.array([p.size for p in self.parameters])
         codes = np.minimum((unit * sizes).astype(np.int32), sizes - 1).astype(np.int32)
         return self.canonical(codes)
@@ -263,6 +287,15 @@ class Space:
     def idle(self, codes: np.ndarray) -> np.ndarray:
         """(D, S) bool: whether a parameter does not matter."""
         return self._dependence.idle(codes)
+
+    def absent(self, codes: np.ndarray) -> dict[str, np.ndarray]:
+        """Names of layers and heads -> (D,) bool, the designs that do not have them."""
+        idle, lacking = self.idle(codes), {}
+        for name in dict.fromkeys(self.parameters[c].name for c in self._dependence.columns):
+            columns = [piece.column for piece in self._layouts[name].pieces]
+            has = [self.active(codes, c) & ~idle[:, c] for c in columns]
+            lacking[name] = ~np.logical_or.reduce(has)
+        return lacking
 
     def _variants(self, column: int) -> int:
         """Designs that differ in this column and in what depends on it."""

@@ -34,7 +34,7 @@ def define(
         raise InputError(
             "is a mapping of names to expressions", file=file, field="define", value=written
         )
-    found: dict[str, grammar.Expression] = {}
+    expressions: dict[str, grammar.Expression] = {}
     for name, text in written.items():
         if not isinstance(name, str) or not _WORD.fullmatch(name) or name in (*_TAKEN, *taken):
             raise InputError(
@@ -46,23 +46,23 @@ def define(
             )
         if name in registry():
             raise InputError("is a result already", file=file, field=f"define.{name}", value=name)
-        found[name] = grammar.parse_value(text, file=file, field=f"define.{name}")
+        expressions[name] = grammar.parse_value(text, file=file, field=f"define.{name}")
     for name in objectives:
         if not _DOTTED.fullmatch(name):
-            found[name] = grammar.parse_value(name, file=file, field="objectives")
-    return _ordered(found, file)
+            expressions[name] = grammar.parse_value(name, file=file, field="objectives")
+    return _ordered(expressions, file)
 
 
 def _ordered(
     given: dict[str, grammar.Expression], file: Path | None
 ) -> dict[str, grammar.Expression]:
     """The same, each name behind those its expression uses."""
-    found: dict[str, grammar.Expression] = {}
-    while rest := {name: e for name, e in given.items() if name not in found}:
+    ordered: dict[str, grammar.Expression] = {}
+    while rest := {name: e for name, e in given.items() if name not in ordered}:
         free = {name: e for name, e in rest.items() if not rest.keys() & set(e.names)}
         if not free:
             raise InputError(
                 "is made of itself", file=file, field=f"define.{next(iter(rest))}", value=list(rest)
             )
-        found |= free
-    return found
+        ordered |= free
+    return ordered

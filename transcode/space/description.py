@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from elector.base import paths
 from transcode.accuracy.source_settings import AccuracySettings
-from transcode.space import grammar
+from transcode.space import grammar, layers
 from transcode.space.codes import Space
 from transcode.space.parts import Objective, Parameter, Section
 from transcode.space.phases import RUN, Phases
@@ -84,6 +85,8 @@ def restore(description: Mapping[str, Any]) -> Space:
     """The space of a manifest: what `describe` was given, but for where it was read from.
 
     Whether a parameter was written as a range is not kept: all are choices.
+
+    description : as the manifest has it.
     """
     parameters: list[Parameter] = []
     for entry in description["parameters"]:
@@ -91,6 +94,7 @@ def restore(description: Mapping[str, Any]) -> Space:
     homes = [
         entry.get("section", entry["name"].split(".")[0]) for entry in description["parameters"]
     ]
+    parameters = _with_needs(parameters, homes)
     return Space(
         name=description["name"],
         parameters=tuple(parameters),
@@ -108,6 +112,21 @@ def restore(description: Mapping[str, Any]) -> Space:
         run=Phases(**description[RUN]) if RUN in description else None,
         accuracy=AccuracySettings(**description.get("accuracy", {})),
     )
+
+
+def _with_needs(parameters: list[Parameter], homes: list[str]) -> list[Parameter]:
+    """The parameters, those of layers and heads told what they need to matter."""
+    told, start = list(parameters), "model."
+    for group in {p.group for p in parameters}:
+        columns = {
+            p.name.removeprefix(start): c
+            for c, p in enumerate(parameters)
+            if homes[c] == "model" and p.group == group and p.name.startswith(start)
+        }
+        for name, column in columns.items():
+            needs = layers.needs(name, columns)
+            told[column] = replace(told[column], needs=needs)
+    return told
 
 
 def _section(

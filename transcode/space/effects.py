@@ -119,15 +119,15 @@ class _Facts:
         """Values of a setting of the workload, in the one workload or in any."""
         name, field = f"workload.{key}", schema("workload")[key]
         shared = self.values(name) or frozenset([str(field.default)])
-        found: set[str] = set()
+        values: set[str] = set()
         for workload, settings in self.space.workloads.items():
             if self.given.workload in (None, workload):
-                found |= {str(settings[name])} if name in settings else shared
-        if AUTO in found and key == "attention":
-            found.add(AUTO_ATTENTION)
-        if "native" in found:  # whatever the machines compute in
-            found |= set(field.choices)
-        return frozenset(found)
+                values |= {str(settings[name])} if name in settings else shared
+        if AUTO in values and key == "attention":
+            values.add(AUTO_ATTENTION)
+        if "native" in values:  # whatever the machines compute in
+            values |= set(field.choices)
+        return frozenset(values)
 
     def of_accelerator(self, key: str) -> frozenset[str]:
         """Values of a setting of the accelerators."""

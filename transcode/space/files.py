@@ -18,8 +18,8 @@ def shipped() -> dict[str, Path]:
     package = Path(__file__).parent.parent
     for folder in (package / "spaces", package.parent / "spaces"):  # a wheel; a checkout
         if paths.is_folder(folder):
-            found = paths.names(folder, "*.yaml")
-            return {name.removesuffix(".yaml"): folder / name for name in found}
+            names = paths.names(folder, "*.yaml")
+            return {name.removesuffix(".yaml"): folder / name for name in names}
     return {}
 
 
@@ -40,7 +40,10 @@ def find(name: str | Path) -> Path:
 
 
 def read(path: Path, depth: int = 0) -> dict[str, Any]:
-    """The mapping in a file; `extends: FILE` takes over every key that is not given again."""
+    """The mapping in a file; `extends: FILE` takes over every key that is not given again.
+
+    depth : files that extend one another above this one.
+    """
     data = load_yaml(path)
     if not isinstance(data, dict):
         raise InputError("a space is a mapping", file=path, value=type(data).__name__)

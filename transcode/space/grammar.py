@@ -32,7 +32,7 @@ from transcode.space.syntax import (
 
 __all__ = [
     "Expression",
-    "Quantity",
+    "NamedQuantity",
     "bind",
     "bounds",
     "holds",
@@ -72,7 +72,7 @@ MIXED = ""
 
 
 @dataclass(frozen=True)
-class Quantity:
+class NamedQuantity:
     """What a name stands for: numbers in `unit` (of elector.base.units), or "text"."""
 
     unit: str = "1"
@@ -80,7 +80,7 @@ class Quantity:
 
 def bind(
     expression: Expression,
-    quantities: Mapping[str, Quantity],
+    quantities: Mapping[str, NamedQuantity],
     *,
     file: object = None,
     field: str | None = None,
@@ -107,7 +107,7 @@ def bind(
         raise error.at(file=file, field=field) from None
 
 
-def _bind(node: Node, quantities: Mapping[str, Quantity]) -> Node:
+def _bind(node: Node, quantities: Mapping[str, NamedQuantity]) -> Node:
     if isinstance(node, Apply) and node.operator in _LOGIC:
         return replace(node, arguments=tuple(_bind(a, quantities) for a in node.arguments))
     if isinstance(node, Apply):
@@ -115,7 +115,7 @@ def _bind(node: Node, quantities: Mapping[str, Quantity]) -> Node:
     return _resolved(node, None, quantities)
 
 
-def _check_texts(node: Apply, quantities: Mapping[str, Quantity]) -> None:
+def _check_texts(node: Apply, quantities: Mapping[str, NamedQuantity]) -> None:
     texts = [
         isinstance(n, Text) or (isinstance(n, Name) and quantities[n.name].unit == "text")
         for n in walk(node)
@@ -128,7 +128,7 @@ def _check_texts(node: Apply, quantities: Mapping[str, Quantity]) -> None:
         raise Fault("text can only be compared with text, by ==, != or in")
 
 
-def _unit(node: Node, quantities: Mapping[str, Quantity]) -> str | None:
+def _unit(node: Node, quantities: Mapping[str, NamedQuantity]) -> str | None:
     """Unit of a subtree; None for plain numbers, which take any, and those still to be read."""
     if isinstance(node, Name):
         return quantities[node.name].unit
@@ -148,7 +148,7 @@ def _unit(node: Node, quantities: Mapping[str, Quantity]) -> str | None:
     return given.pop() if len(given) == 1 else MIXED if given else None
 
 
-def _resolved(node: Node, wanted: str | None, quantities: Mapping[str, Quantity]) -> Node:
+def _resolved(node: Node, wanted: str | None, quantities: Mapping[str, NamedQuantity]) -> Node:
     """The subtree with its written units read in `wanted`, or what its neighbours are in."""
     if isinstance(node, Number) and node.unit:
         if not wanted:
@@ -164,13 +164,13 @@ def _resolved(node: Node, wanted: str | None, quantities: Mapping[str, Quantity]
     return replace(node, arguments=tuple(_resolved(a, wanted, quantities) for a in node.arguments))
 
 
-def unit_of(expression: Expression, quantities: Mapping[str, Quantity]) -> str:
+def unit_of(expression: Expression, quantities: Mapping[str, NamedQuantity]) -> str:
     """The unit of what an expression gives, `J*s` of energy x delay; "" where it mixes several.
 
     A sum of several units is a number all the same (weights may be meant), without a unit.
     """
-    found = _unit(expression.tree, quantities)
-    return "1" if found is None else found
+    unit = _unit(expression.tree, quantities)
+    return "1" if unit is None else unit
 
 
 def value(expression: Expression, values: Values) -> np.ndarray:
@@ -199,8 +199,8 @@ def _truth(node: Node, values: Values) -> np.ndarray:
         return np.logical_and(left, right) if node.operator == "and" else np.logical_or(left, right)
     left = _number(arguments[0], values)
     if node.operator == "in":
-        found = [np.equal(left, _number(a, values)) for a in arguments[1:]]
-        return np.asarray(np.logical_or.reduce(np.broadcast_arrays(*found)), dtype=bool)
+        equal = [np.equal(left, _number(a, values)) for a in arguments[1:]]
+        return np.asarray(np.logical_or.reduce(np.broadcast_arrays(*equal)), dtype=bool)
     return np.asarray(_COMPARISONS[node.operator](left, _number(arguments[1], values)), dtype=bool)
 
 

@@ -20,7 +20,10 @@ def hashed(codes: np.ndarray) -> np.ndarray:
 
 
 def mix(key: np.ndarray) -> np.ndarray:
-    """A bijection of uint64 that looks random (splitmix64's finaliser; Steele et al. 2014)."""
+    """A bijection of uint64 that looks random (splitmix64's finaliser; Steele et al. 2014).
+
+    key : (D,) uint64.
+    """
     key = (key ^ (key >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     key = (key ^ (key >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return key ^ (key >> np.uint64(31))

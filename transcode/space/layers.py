@@ -27,14 +27,20 @@ _BASE = base().blocks[0].heads
 
 
 def is_layered(bases: list[str]) -> bool:
-    """Whether the models have layers of their own."""
+    """Whether the models have layers of their own.
+
+    bases : names of the models.
+    """
     return bases == [NAME]
 
 
 def expanded(written: dict[str, Any], where: str, fail: Fail) -> dict[str, Any]:
-    """The settings of an alternative, layer by layer."""
+    """The settings of an alternative, layer by layer.
+
+    written : key -> what the space says.
+    """
     depth = _most(written.get("layers", LAYERS), LAYERS, f"{where}.layers", fail)
-    found = {key: value for key, value in written.items() if key not in LISTS}
+    settings = {key: value for key, value in written.items() if key not in LISTS}
     # Lists of a layer's own may ask for more heads than the lists of all layers.
     given = [(k, v) for k, v in written.items() if _HEADS.fullmatch(k)]
     heads = max(
@@ -51,16 +57,16 @@ def expanded(written: dict[str, Any], where: str, fail: Fail) -> dict[str, Any]:
         if "feed_forward" in written:
             own |= _stacks(written["feed_forward"], f"{where}.feed_forward", fail)
         for key, value in own.items():
-            found.setdefault(f"layer{i}.{key}", value)
-    return found
+            settings.setdefault(f"layer{i}.{key}", value)
+    return settings
 
 
 def needs(name: str, columns: Mapping[str, int]) -> tuple[int, float] | None:
     """What a parameter of a layer needs to matter, among the `columns` by name."""
-    found = _LAYER.fullmatch(name)
-    if not found:
+    match = _LAYER.fullmatch(name)
+    if not match:
         return None
-    layer, head = int(found[1]), int(found[2] or 0)
+    layer, head = int(match[1]), int(match[2] or 0)
     heads = columns.get(f"layer{layer}.heads")
     if head and heads is not None:
         return heads, float(head)

@@ -31,7 +31,10 @@ class Piece:
         return self.table[own] if self.parent < 0 else self.table[codes[:, self.parent], own]
 
     def reverse(self, merged: np.ndarray, codes: np.ndarray) -> np.ndarray:
-        """(D,) own codes from codes into the layout's values, -1 where there is none."""
+        """(D,) own codes from codes into the layout's values, -1 where there is none.
+
+        merged : (D,) codes into the layout's values.
+        """
         table = self.table[None, :] if self.parent < 0 else self.table
         inverse = np.full((len(table), int(table.max()) + 2), -1)
         rows = np.arange(len(table))[:, None]
@@ -59,12 +62,12 @@ def layout(
     pieces = []
     for column in columns:
         parameter = parameters[column]
-        found: list[list[Scalar]] = [list(parameter.values)]
+        rows: list[list[Scalar]] = [list(parameter.values)]
         if parameter.parent >= 0:
             parents = parameters[parameter.parent].values
-            found = [[multiple(p, v) for v in parameter.values] for p in parents]
+            rows = [[multiple(p, v) for v in parameter.values] for p in parents]
         table = np.array(
-            [[values.setdefault(v, len(values)) for v in row] for row in found], dtype=np.intp
+            [[values.setdefault(v, len(values)) for v in row] for row in rows], dtype=np.intp
         )
         pieces.append(Piece(column, parameter.parent, table if parameter.parent >= 0 else table[0]))
     return Layout(tuple(values), tuple(pieces), always)

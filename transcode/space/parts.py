@@ -51,15 +51,15 @@ class Parameter:
 def labelled(parameters: Sequence[Parameter]) -> list[Parameter]:
     """The parameters of a space with a unique label each."""
     names = [p.name for p in parameters]
-    found: list[Parameter] = []
+    unique: list[Parameter] = []
     for parameter in parameters:
         label = parameter.name
         if names.count(label) > 1:
             label += f"@{parameter.group}"
         if parameter.parent >= 0:
             label += "/" + names[parameter.parent].split(".")[-1]
-        found.append(replace(parameter, label=label))
-    return found
+        unique.append(replace(parameter, label=label))
+    return unique
 
 
 @dataclass(frozen=True)

@@ -46,7 +46,10 @@ class Phases:
 
 
 def phases_of(written: object, workloads: Iterable[str], fail: Fail) -> Phases | None:
-    """The run of a space, None without one. Raises InputError for what cannot be one."""
+    """The run of a space, None without one. Raises InputError for what cannot be one.
+
+    written : what stands under `run`.
+    """
     if written is None:
         return None
     names = [name for name in workloads if name]
@@ -60,21 +63,21 @@ def phases_of(written: object, workloads: Iterable[str], fail: Fail) -> Phases |
     beside = str(written.get("beside", first))
     if beside not in names:
         raise fail("names no workload", "run.beside", value=beside, allowed=names)
-    found = Phases(
+    phases = Phases(
         steps,
         _whole(written.get("window", 0), "run.window", 0, fail),
         _whole(written.get("windows", 1), "run.windows", 1, fail),
         beside,
     )
-    if found.copies > steps[first]:
+    if phases.copies > steps[first]:
         raise fail(
-            f"the windows need {found.copies} steps, {first} has {steps[first]}",
+            f"the windows need {phases.copies} steps, {first} has {steps[first]}",
             "run.window",
-            value=found.window,
+            value=phases.window,
         )
-    if found.copies and len(steps) == 1:
-        raise fail("a run of one phase switches nothing", "run.window", value=found.window)
-    return found
+    if phases.copies and len(steps) == 1:
+        raise fail("a run of one phase switches nothing", "run.window", value=phases.window)
+    return phases
 
 
 def _steps(phases: object, names: list[str], fail: Fail) -> dict[str, int]:

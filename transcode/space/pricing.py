@@ -71,8 +71,8 @@ def check(space: Space, fail: Fail) -> None:
 
 def number_formats(space: Space) -> tuple[str, ...]:
     """Number formats that the accelerators of a space compute in, each once."""
-    found = [str(v) for s in accelerator_settings(space) if s.is_format for v in s.values]
-    return tuple(dict.fromkeys(found))
+    names = [str(v) for s in accelerator_settings(space) if s.is_format for v in s.values]
+    return tuple(dict.fromkeys(names))
 
 
 def _check_names(space: Space, fail: Fail) -> None:
@@ -132,10 +132,10 @@ def _measured(setting: ResolvedSetting, kinds: tuple[str, ...], task: str) -> Me
             return MeasuredWith(known.sequence_length)
     if setting.trains:
         kinds = ("training", *kinds)
-    found = measured_with(setting.schema, setting.key, *kinds)
-    if found is None and setting.schema == "model":  # a key that files have, too
+    values = measured_with(setting.schema, setting.key, *kinds)
+    if values is None and setting.schema == "model":  # a key that files have, too
         return measured_with("model_file", setting.key, *kinds)
-    return found
+    return values
 
 
 class _Prices:

@@ -47,15 +47,18 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
 def load(source: str | Path | Mapping[str, object]) -> Space:
-    """The space in a file, of a shipped name, or already read."""
+    """The space in a file, of a shipped name, or already read.
+
+    source : a file, a name, or the mapping such a file holds.
+    """
     if isinstance(source, Mapping):
-        return _Reader(dict(source), None).space("space")
+        return _SpaceReader(dict(source), None).space("space")
     path = find(source)
-    return _Reader(read(path), path).space("space" if paths.is_pipe(path) else path.stem)
+    return _SpaceReader(read(path), path).space("space" if paths.is_pipe(path) else path.stem)
 
 
 @dataclass
-class _Reader:
+class _SpaceReader:
     """Reads one space; every message carries the file and the dotted field."""
 
     data: dict[str, object]
@@ -156,18 +159,18 @@ class _Reader:
         except InputError as error:
             raise error.at(file=self.file, field=key) from None
         known = [machine.fields for machine in machines]
-        found = {k: f for k, f in known[0].items() if all(k in other for other in known)}
+        fields = {k: f for k, f in known[0].items() if all(k in other for other in known)}
         stacks = [
             s
             for s in machines[0].implementations
             if all(s in machine.implementations for machine in machines)
         ]
         if len(stacks) > 1:
-            found |= {f"workload.{name}": schema("workload")[name] for name in STACK}
-            found["workload.implementation"] = replace(
+            fields |= {f"workload.{name}": schema("workload")[name] for name in STACK}
+            fields["workload.implementation"] = replace(
                 schema("workload")["implementation"], choices=(AUTO, *stacks)
             )
-        return found
+        return fields
 
     def settings(
         self, key: str, where: str, group: int, written: dict[str, object], known: dict[str, Field]
@@ -221,10 +224,7 @@ class _Reader:
         if factors:  # what the parent is multiplied by has no unit and no bounds of its own
             known = Field(known.key, "float", "1", None, None, None, (), known.description)
         if isinstance(written, dict):
-            allowed = {"choices", "multiple_of", "low", "high", "steps", "log"}
-            for key in written:
-                if key not in allowed:
-                    raise self.fail("unknown key", at, value=key, allowed=sorted(allowed))
+            self.require_keys(written, at)
             if "low" in written or "high" in written:
                 return self.range(written, known, at)
             if "choices" not in written:
@@ -240,6 +240,12 @@ class _Reader:
         if repeated := twice(values):
             raise self.fail("is given twice", at, value=repeated[0])
         return tuple(values), "choice"
+
+    def require_keys(self, written: dict[str, object], at: str) -> None:
+        allowed = ("choices", "high", "log", "low", "multiple_of", "steps")
+        for key in written:
+            if key not in allowed:
+                raise self.fail("unknown key", at, value=key, allowed=allowed)
 
     def few(self, count: int, what: str, at: str) -> None:
         if count > _MOST:
@@ -370,7 +376,7 @@ class _Reader:
 
     def conditions(self, space: Space) -> Space:
         """The space with its conditions, reference point and records."""
-        quantities = {p.name: grammar.Quantity(p.unit) for p in space.parameters}
+        quantities = {p.name: grammar.NamedQuantity(p.unit) for p in space.parameters}
         where = tuple(
             grammar.bind(e, quantities, file=self.file, field="where")
             for e in self.expressions("where")

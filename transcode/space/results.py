@@ -26,7 +26,10 @@ def registry() -> Registry:
 
 
 def names_of(written: object, file: Path | None) -> tuple[str, ...]:
-    """The names of a list of results under `record`, each once. Raises InputError."""
+    """The names of a list of results under `record`, each once. Raises InputError.
+
+    written : what stands under `record`.
+    """
     if not isinstance(written, list) or not all(isinstance(name, str) for name in written):
         raise InputError("is a list of results", file=file, field="record", value=written)
     return tuple(dict.fromkeys(written))
@@ -41,25 +44,25 @@ def _defined(space: Space) -> Iterable[Metric]:
     known = quantities(space, space.named)
     for name, expression in space.define.items():
         unit = grammar.unit_of(expression, known) or "1"
-        known[name] = grammar.Quantity(unit)
+        known[name] = grammar.NamedQuantity(unit)
         text = expression.text
         label = name.replace("_", " ") if name.isidentifier() else name
         yield Metric(name, unit, unit, "", "workload", "feasible", "", label, text, text)
 
 
-def unit_of(name: str) -> grammar.Quantity:
+def unit_of(name: str) -> grammar.NamedQuantity:
     """The unit of a result by its name; that of a defined one follows from its space."""
-    return grammar.Quantity(registry().get(name).unit)
+    return grammar.NamedQuantity(registry().get(name).unit)
 
 
-def quantities(space: Space, names: Iterable[str]) -> dict[str, grammar.Quantity]:
+def quantities(space: Space, names: Iterable[str]) -> dict[str, grammar.NamedQuantity]:
     """What conditions may be about: results of these names, parameters, and defined names."""
     known = {name: unit_of(name) for name in names if name not in space.define}
-    known |= {p.name: grammar.Quantity(p.unit) for p in space.parameters}
+    known |= {p.name: grammar.NamedQuantity(p.unit) for p in space.parameters}
     for name, expression in space.define.items():  # a name stands behind those it is made of
         inner = {n: unit_of(n) for n in expression.names if n not in known}
         unit = grammar.unit_of(expression, known | inner)
-        known[name] = grammar.Quantity(unit)
+        known[name] = grammar.NamedQuantity(unit)
     return known
 
 

@@ -79,25 +79,25 @@ class Expression:
 
 def parse(text: object, *, file: object = None, field: str | None = None) -> Expression:
     """The condition written in `text`. Raises InputError at the first thing not understood."""
-    found = _read(text, "a condition", file, field)
-    if not is_condition(found.tree):
+    condition = _read(text, "a condition", file, field)
+    if not is_condition(condition.tree):
         raise InputError(
             "is not a condition", file=file, field=field, value=text, hint="compare it: <= 5"
         )
-    return found
+    return condition
 
 
 def parse_value(text: object, *, file: object = None, field: str | None = None) -> Expression:
     """The expression written in `text`, which gives a number for each design, not a condition."""
     if isinstance(text, int | float) and not isinstance(text, bool):
         text = str(text)
-    found = _read(text, "an expression", file, field)
-    inner = list(walk(found.tree))
+    expression = _read(text, "an expression", file, field)
+    inner = list(walk(expression.tree))
     if any(is_condition(n) or isinstance(n, Text) for n in inner):
         raise InputError(
             "is a condition, not a number", file=file, field=field, value=text, hint=_EXAMPLE
         )
-    return found
+    return expression
 
 
 #: What an expression looks like.
@@ -110,7 +110,7 @@ def _read(text: object, what: str, file: object, field: str | None) -> Expressio
     if len(text) > _LONGEST:
         raise InputError(f"is longer than {_LONGEST} characters", file=file, field=field)
     try:
-        reader = _Reader(list(_tokens(text)))
+        reader = _ExpressionReader(list(_tokens(text)))
         tree = reader.condition()
         reader.end()
         if _height(tree) > _HIGHEST:
@@ -150,7 +150,7 @@ def _known(unit: str) -> str:
     return unit
 
 
-class _Reader:
+class _ExpressionReader:
     """Recursive descent over the tokens."""
 
     def __init__(self, tokens: list[tuple[str, str, str]]) -> None:
@@ -216,11 +216,11 @@ class _Reader:
 
     def members(self) -> list[Node]:
         self.need("[")
-        found = [self.sum()]
+        members = [self.sum()]
         while self.take(","):
-            found.append(self.sum())
+            members.append(self.sum())
         self.need("]")
-        return found
+        return members
 
     def sum(self) -> Node:
         return self.chain(lambda: self.chain(self.unary, "*", "//", "/", "%"), "+", "-")

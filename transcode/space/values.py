@@ -43,7 +43,10 @@ def twice(values: Sequence[Hashable]) -> list[Hashable]:
 def levels(
     low: float, high: float, steps: int, log: bool, whole: bool, exact: bool
 ) -> tuple[Scalar, ...]:
-    """Values from low to high; whole numbers each once. `exact`: all of them where they fit."""
+    """Values from low to high; whole numbers each once. `exact`: all of them where they fit.
+
+    steps : how many. log : whether ratios are equal rather than differences.
+    """
     if whole and exact and high - low < steps:
         return tuple(range(int(low), int(high) + 1))
     grid = np.geomspace(low, high, steps) if log else np.linspace(low, high, steps)

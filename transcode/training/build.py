@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -22,6 +23,8 @@ def described(name: str, settings: Mapping[str, object] | None = None) -> Model:
     """The model that `elector simulate NAME --set model.KEY=VALUE` means.
 
     settings : `model.layers` and the like -> value. Raises InputError as the simulator does.
+
+    name : of a model, or a file.
     """
     columns = {"model": Column.constant(name, 1), "accelerator": Column.constant("systolic", 1)}
     for key, value in (settings or {}).items():
@@ -58,10 +61,13 @@ def for_task(model: Model, task: Task) -> Model:
     )
 
 
-def _require_fit(model: Model, task: Task) -> None:
-    def refuse(problem: str, hint: str | None = None) -> None:
-        raise InputError(problem, field="model", value=model.name, hint=hint)
+def _refuse(model: Model, problem: str, hint: str | None = None) -> None:
+    raise InputError(problem, field="model", value=model.name, hint=hint)
 
+
+def _require_fit(model: Model, task: Task) -> None:
+    """Refuses models that cannot be trained on a task."""
+    refuse = functools.partial(_refuse, model)
     if model.family in ("gemm", "encoder-decoder") or not model.blocks:
         refuse(
             f"a model of family {model.family} cannot be trained here", "an encoder or a decoder"
@@ -81,6 +87,12 @@ def _require_fit(model: Model, task: Task) -> None:
             f"task {task.name} predicts the next token, and an encoder would see it",
             "a decoder, such as the base `decoder`",
         )
+    _require_heads(model, task)
+
+
+def _require_heads(model: Model, task: Task) -> None:
+    """Refuses heads that see what they may not, or more tokens than there are."""
+    refuse = functools.partial(_refuse, model)
     for block in model.blocks:
         types = dict(zip(HEAD_TYPES, block.head_types or (0,) * len(HEAD_TYPES), strict=True))
         if block.causal and any(types[kind] for kind in HEAD_TYPES[2:]):
@@ -123,7 +135,10 @@ class Transformer(nn.Module):
             nn.init.normal_(self.tokens.weight, std=scale)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Outputs of a batch."""
+        """Outputs of a batch.
+
+        x : (B, L) tokens or (B, L, width) values, as the task has them.
+        """
         x = self.dropout(self._embedded(x))
         x = self.layers(x)
         if self.final_norm is not None:
@@ -147,14 +162,14 @@ class Transformer(nn.Module):
 
 def _layers(model: Model, setting: Setting) -> list[nn.Module]:
     """Layers in order, numbered as the simulator does: by block where there are several."""
-    found: list[nn.Module] = []
+    built: list[nn.Module] = []
     before = model.blocks[0].hidden
     for index, block in enumerate(model.blocks):
         for repeat in range(block.repeat):
             layer = index + 1 if len(model.blocks) > 1 else repeat + 1
-            found.append(Layer(block, before, layer, setting))
+            built.append(Layer(block, before, layer, setting))
             before = block.hidden
-    return found
+    return built
 
 
 class Pooler(nn.Module):
@@ -166,7 +181,10 @@ class Pooler(nn.Module):
         self.site = Site("pooler")
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, hidden) -> (B, hidden)."""
+        """(B, hidden) -> (B, hidden).
+
+        x : (B, hidden).
+        """
         return torch.tanh(self.site(self.dense(x)))
 
 

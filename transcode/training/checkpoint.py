@@ -31,7 +31,10 @@ _MAGIC = b"transcode checkpoint 1\n"
 
 
 def save(folder: Path, state: Mapping[str, Any]) -> None:
-    """Replaces the checkpoint of a run folder."""
+    """Replaces the checkpoint of a run folder.
+
+    state : name -> tensors and numbers.
+    """
     buffer = io.BytesIO()
     torch.save(dict(state), buffer)
     body = buffer.getvalue()

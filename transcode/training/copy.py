@@ -10,11 +10,12 @@ import torch
 from torch import nn
 
 from elector.describe.model import Model
-from transcode.dynaprop import DynaProp
+from transcode.dynaprop import DynaProp, TopK
+from transcode.dynaprop.thresholds import Threshold
 from transcode.training.build import build
 from transcode.training.lora import adapt
 from transcode.training.settings import Settings
-from transcode.training.task import Measured, Split, Task
+from transcode.training.task import DataSplit, Measured, Task
 
 #: Query and value projections of all layers, and what the layers' parameters begin with.
 PROJECTIONS = r"layers\.\d+\.attention\.(query|value)"
@@ -51,14 +52,16 @@ class Copy:
         self.optimizer = torch.optim.AdamW(
             trained, lr=settings.learning_rate, weight_decay=DECAY, fused=True
         )
-        self.prop = DynaProp(
-            self.module, tau_i=settings.tau_i, tau_t=settings.tau_t, record=0 if low else RECORD
-        )
+        tau_i: Threshold = settings.tau_i if settings.top_k_i is None else TopK(settings.top_k_i)
+        tau_t: Threshold = settings.tau_t if settings.top_k_t is None else TopK(settings.top_k_t)
+        self.prop = DynaProp(self.module, tau_i, tau_t, record=0 if low else RECORD)
 
     def step(self, number: int, x: torch.Tensor, y: torch.Tensor) -> float:
         """Optimizer step `number` (from 0) on a batch; the loss before it.
 
         Where the loss is not finite nothing is updated.
+
+        x, y : examples and targets of the batch, as the task has them.
         """
         torch.manual_seed(self.settings.seed * 1_000_003 + number)
         self.module.train()
@@ -78,7 +81,7 @@ class Copy:
         self.optimizer.step()
         return value
 
-    def measure(self, split: Split) -> Measured:
+    def measure(self, split: DataSplit) -> Measured:
         """Score and loss on a split, activations pruned as in training."""
         with self.prop:
             return self.task.evaluate(self.module, split)
@@ -101,7 +104,10 @@ class Copy:
         return self.prop.dense_peak_saved_bytes
 
     def rows(self, accuracy: float | None = None) -> list[dict[str, object]]:
-        """The sparsity table of the steps so far (not of a low copy, which records nothing)."""
+        """The sparsity table of the steps so far (not of a low copy, which records nothing).
+
+        accuracy : the score that the rows carry, None for none.
+        """
         return self.prop.sparsity_rows(
             model=self.model.name, task=self.task.name, seed=self.settings.seed, accuracy=accuracy
         )
@@ -126,8 +132,11 @@ class Copy:
 
 
 def summary(rows: Sequence[Mapping[str, object]]) -> dict[str, float]:
-    """Mean density of each operand over the operations of a sparsity table."""
-    found: dict[str, list[float]] = {}
+    """Mean density of each operand over the operations of a sparsity table.
+
+    rows : of the table.
+    """
+    densities: dict[str, list[float]] = {}
     for row in rows:
-        found.setdefault(str(row["operand"]), []).append(float(str(row["density"])))
-    return {kind: sum(values) / len(values) for kind, values in sorted(found.items())}
+        densities.setdefault(str(row["operand"]), []).append(float(str(row["density"])))
+    return {kind: sum(values) / len(values) for kind, values in sorted(densities.items())}

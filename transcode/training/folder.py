@@ -92,10 +92,10 @@ def manifest(settings: Settings, data_sha256: str, command: str) -> dict[str, An
     """What a run is. data_sha256 : of the task's data."""
     from importlib import metadata
 
-    found = versions()
+    installed = versions()
     for name in _LIBRARIES:
         try:
-            found[name] = metadata.version(name)
+            installed[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             continue
     entries = {**settings.entries(), "data_sha256": data_sha256}
@@ -105,12 +105,15 @@ def manifest(settings: Settings, data_sha256: str, command: str) -> dict[str, An
         "settings": entries,
         "settings_sha256": sha256(entries),
         "simulator": simulator(),
-        "versions": found,
+        "versions": installed,
     }
 
 
 def begin(claim: Claim, new: Mapping[str, Any], fresh: bool) -> None:
-    """Makes the folder, or goes on with the same run; refuses another with what differs."""
+    """Makes the folder, or goes on with the same run; refuses another with what differs.
+
+    new : what the manifest would say. fresh : whether what is there is replaced.
+    """
     folder = claim.folder
     old = _read(folder / MANIFEST, fresh) if paths.exists(folder / MANIFEST) else None
     there = [name for name in (*FILES, "designs") if paths.exists(folder / name)]
@@ -149,16 +152,16 @@ def _require_same(folder: Path, old: Mapping[str, Any], new: Mapping[str, Any]) 
 def _read(path: Path, fresh: bool) -> dict[str, Any] | None:
     """The manifest; None for a damaged one that is to go. A search's is not ours to clear."""
     try:
-        found = read_json(path, "the manifest of a training run", _FRESH)
+        content = read_json(path, "the manifest of a training run", _FRESH)
     except InputError:
         if fresh and not paths.exists(path.with_name("designs")):
             return None
         raise
-    if found.get("kind") != "training":
+    if content.get("kind") != "training":
         raise InputError(
             "is not the manifest of a training run", file=path, hint="choose another --out"
         )
-    return found
+    return content
 
 
 def result(folder: Path) -> dict[str, Any] | None:
@@ -166,11 +169,11 @@ def result(folder: Path) -> dict[str, Any] | None:
     path = folder / RESULT
     if not paths.exists(path):
         return None
-    found = read_json(path, "a training run's result", _FRESH)
+    content = read_json(path, "a training run's result", _FRESH)
     for key, kind in RESULTS.items():
-        if not isinstance(found.get(key), kind):
+        if not isinstance(content.get(key), kind):
             raise InputError("is damaged", file=path, field=key, hint=_FRESH)
-    return found
+    return content
 
 
 def start_metrics(folder: Path, step: int) -> None:
@@ -192,19 +195,19 @@ def read_metrics(folder: Path) -> list[dict[str, str]]:
     if not paths.exists(path):
         return []
     rows = csv.reader(io.StringIO(paths.read_text(path, _LARGEST), newline=""))
-    found = []
+    complete = []
     try:
         header = next(rows, [])
         for cells in rows:
             row = dict(zip(header, cells, strict=False))
             if row.get("seconds"):  # a row that was cut has no last cell
                 _numbers(row)
-                found.append(row)
+                complete.append(row)
     except (csv.Error, ValueError, KeyError):
         raise InputError(
             f"line {rows.line_num}: is no row of numbers", file=path, hint=_FRESH
         ) from None
-    return found
+    return complete
 
 
 def _numbers(row: Mapping[str, str]) -> None:
@@ -226,7 +229,10 @@ def _text(value: object) -> str:
 
 
 def table(columns: Sequence[str], rows: Sequence[Mapping[str, object]]) -> str:
-    """Rows as CSV."""
+    """Rows as CSV.
+
+    columns : their names. rows : column -> cell.
+    """
     stream = io.StringIO(newline="")
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(columns)

@@ -17,7 +17,7 @@ from torch.nn import functional
 from transcode.dynaprop import Site
 
 
-class Products(nn.Module):
+class DotProducts(nn.Module):
     """Scaled dot products; the last `weighted` heads pass their keys through a matrix.
 
     Parameters
@@ -25,7 +25,7 @@ class Products(nn.Module):
     size : width e of a head. layer : number for the sites.
     weighted : heads of type wma, behind those of type sdp.
     dropout : share of probabilities set to zero in training.
-    causal : attention sees the past only; window : positions of it, itself included (0: all).
+    past : positions that attention sees, itself and those before (0: all of those); None: all.
     positions : rows of the position table for relative keys (0: none).
     """
 
@@ -36,13 +36,12 @@ class Products(nn.Module):
         *,
         weighted: int = 0,
         dropout: float = 0.0,
-        causal: bool = False,
-        window: int = 0,
+        past: int | None = None,
         positions: int = 0,
     ) -> None:
         super().__init__()
         self.size, self.weighted, self.positions = size, weighted, positions
-        self.causal, self.window = causal, window
+        self.past = past
         if weighted:
             self.weights = nn.Parameter(_orthogonal(weighted, size))
             self.weighted_site = Site("weighted keys", layer)
@@ -66,7 +65,7 @@ class Products(nn.Module):
             rows = self.table[place[:, None] - place + self.positions - 1]
             scores = scores + torch.einsum("bhle,lre->bhlr", q, rows)
         scores = self.scores_site(scores) / math.sqrt(self.size)
-        if self.causal:
+        if self.past is not None:
             scores = scores.masked_fill(self._hidden(length, q.device), -math.inf)
         probabilities = self.probabilities_site(self.dropout(scores.softmax(-1)))
         return self.context_site(torch.matmul(probabilities, v))
@@ -74,7 +73,7 @@ class Products(nn.Module):
     def _hidden(self, length: int, device: torch.device) -> Tensor:
         ones = torch.ones(length, length, dtype=torch.bool, device=device)
         future = ones.triu(1)
-        return future | ones.tril(-self.window) if self.window else future
+        return future | ones.tril(-self.past) if self.past else future
 
 
 def _orthogonal(heads: int, size: int) -> Tensor:
@@ -97,8 +96,8 @@ class Fourier(nn.Module):
         """The values' transform; queries and keys have no part in it."""
         along = self.channels_site(torch.matmul(v, self.channels))
         real, imaginary = along.chunk(2, dim=-1)
-        found = torch.matmul(self.tokens, torch.cat((real, imaginary), dim=-2))
-        return self.tokens_site(found)
+        mixed = torch.matmul(self.tokens, torch.cat((real, imaginary), dim=-2))
+        return self.tokens_site(mixed)
 
 
 def _waves(n: int) -> tuple[Tensor, Tensor]:
@@ -125,9 +124,9 @@ class Cosine(nn.Module):
 
 def _cosines(n: int) -> Tensor:
     place = torch.arange(n, dtype=torch.float64)
-    found = torch.cos(math.pi / n * torch.outer(place, place + 0.5)) * math.sqrt(2.0 / n)
-    found[0] /= math.sqrt(2.0)
-    return found.float()
+    matrix = torch.cos(math.pi / n * torch.outer(place, place + 0.5)) * math.sqrt(2.0 / n)
+    matrix[0] /= math.sqrt(2.0)
+    return matrix.float()
 
 
 class Convolution(nn.Module):

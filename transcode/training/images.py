@@ -10,7 +10,7 @@ import numpy as np
 
 from elector.base.errors import InputError
 from transcode.training.need import need
-from transcode.training.task import Array, Split, Task
+from transcode.training.task import Array, DataSplit, Task
 
 SIDE, LEVELS, CLASSES = 8, 17, 10
 #: Images to train and to validate with; the rest is the test split.
@@ -66,7 +66,7 @@ def _images(seed: int) -> tuple[Array, Array]:
 
 def _task(name: str, inputs: str, x: Array, y: Array, length: int) -> Task:
     train, valid, test = (
-        Split(x[rows], y[rows])
+        DataSplit(x[rows], y[rows])
         for rows in (slice(TRAIN), slice(TRAIN, TRAIN + VALID), slice(TRAIN + VALID, None))
     )
     return Task(
@@ -86,7 +86,7 @@ def _task(name: str, inputs: str, x: Array, y: Array, length: int) -> Task:
     )
 
 
-def _baselines(train: Split, test: Split) -> dict[str, float]:
+def _baselines(train: DataSplit, test: DataSplit) -> dict[str, float]:
     """The most frequent class, and the class whose mean image is nearest."""
     majority = int(np.bincount(train.y, minlength=CLASSES).argmax())
     flat, asked = train.x.reshape(train.size, -1), test.x.reshape(test.size, -1)

@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from elector.describe.model import HEAD_TYPES, Block, Model
 from transcode.dynaprop import Site
-from transcode.training.heads import Convolution, Cosine, Fourier, Products
+from transcode.training.heads import Convolution, Cosine, DotProducts, Fourier
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "gelu": functional.gelu,
@@ -47,7 +47,10 @@ class Rms(nn.Module):
         self.weight = nn.Parameter(torch.ones(width))
 
     def forward(self, x: Tensor) -> Tensor:
-        """(..., width) -> (..., width)."""
+        """(..., width) -> (..., width).
+
+        x : (..., width).
+        """
         return x * torch.rsqrt(x.square().mean(-1, keepdim=True) + 1e-6) * self.weight
 
 
@@ -57,7 +60,10 @@ def norm(model: Model, width: int) -> nn.Module:
 
 
 def rotate(x: Tensor) -> Tensor:
-    """Rotary positions of (..., L, e): pairs of channels turned by the position (2104.09864)."""
+    """Rotary positions of (..., L, e): pairs of channels turned by the position (2104.09864).
+
+    x : (..., L, e).
+    """
     length, size = x.shape[-2:]
     half = size // 2
     frequency = 10000.0 ** (-torch.arange(half, device=x.device) / half)
@@ -94,19 +100,22 @@ class Attention(nn.Module):
         self.output_site = Site("output", layer)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, L, hidden) -> (B, L, hidden)."""
+        """(B, L, hidden) -> (B, L, hidden).
+
+        x : (B, L, hidden).
+        """
         q = self.query_site(self._positioned(self._split(self.query(x), self.heads)))
         k = self.key_site(self._positioned(self._split(self.key(x), self.kv_heads)))
         v = self.value_site(self._split(self.value(x), self.kv_heads))
         if self.kv_heads != self.heads:
             k, v = (t.repeat_interleave(self.heads // self.kv_heads, dim=1) for t in (k, v))
-        found = [
+        mixes = [
             mix(*parts)
             for mix, *parts in zip(
                 self.mixing, *(t.split(self.parts, dim=1) for t in (q, k, v)), strict=True
             )
         ]
-        mixed = found[0] if len(found) == 1 else torch.cat(found, dim=1)
+        mixed = mixes[0] if len(mixes) == 1 else torch.cat(mixes, dim=1)
         return self.output_site(self.output(mixed.transpose(1, 2).flatten(2)))
 
     def _split(self, x: Tensor, heads: int) -> Tensor:
@@ -128,13 +137,12 @@ def _mixing(block: Block, layer: int, setting: Setting) -> tuple[list[int], nn.M
     parts: list[tuple[int, nn.Module]] = []
     products = types["sdp"] + types["wma"]
     if products:
-        core = Products(
+        core = DotProducts(
             size,
             layer,
             weighted=types["wma"],
             dropout=setting.dropout,
-            causal=block.causal,
-            window=block.window,
+            past=block.window if block.causal else None,
             positions=model.positions if model.position_kind == "relative-key" else 0,
         )
         parts.append((products, core))
@@ -166,7 +174,10 @@ class FeedForward(nn.Module):
         self.fall_site = Site("feed-forward out", layer)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, L, hidden) -> (B, L, hidden)."""
+        """(B, L, hidden) -> (B, L, hidden).
+
+        x : (B, L, hidden).
+        """
         return self.fall_site(self.fall(self.rises(x)))
 
 
@@ -183,7 +194,10 @@ class Rise(nn.Module):
         self.gate_site = Site(f"feed-forward{name} gate", layer) if model.gated else None
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, L, before) -> (B, L, width)."""
+        """(B, L, before) -> (B, L, width).
+
+        x : (B, L, before).
+        """
         inner = ACTIVATIONS[self.activation](self.rise_site(self.rise(x)))
         if self.gate is not None and self.gate_site is not None:
             inner = inner * self.gate_site(self.gate(x))
@@ -207,7 +221,10 @@ class Layer(nn.Module):
         self.dropout = nn.Dropout(setting.dropout)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, L, before) -> (B, L, hidden)."""
+        """(B, L, before) -> (B, L, hidden).
+
+        x : (B, L, before).
+        """
         if self.projection is not None:
             x = self.projection(x)
         if self.pre_norm:

@@ -20,19 +20,19 @@ from transcode.runs.files import Claim, claimed
 from transcode.training import checkpoint, folder, outputs
 from transcode.training.build import described
 from transcode.training.copy import Copy
-from transcode.training.run import Diverged, Run
+from transcode.training.run import Diverged, TrainingRun
 from transcode.training.settings import Settings
-from transcode.training.switch import Rule, Switch
+from transcode.training.switch import Switch, SwitchRule
 from transcode.training.task import Task
 from transcode.training.tasks import load_task
 
-__all__ = ["Diverged", "Interrupted", "Progress", "fingerprint", "train"]
+__all__ = ["Diverged", "TrainingInterrupted", "TrainingProgress", "fingerprint", "train"]
 
 #: Seconds between two checkpoints at least, beside those at every look.
 _CHECKPOINT = 10.0
 
 
-class Interrupted(KeyboardInterrupt):
+class TrainingInterrupted(KeyboardInterrupt):
     """A run was interrupted; `step` steps are safe in `folder`."""
 
     def __init__(self, folder: Path, step: int) -> None:
@@ -41,7 +41,7 @@ class Interrupted(KeyboardInterrupt):
 
 
 @dataclass(frozen=True)
-class Progress:
+class TrainingProgress:
     """Where a run stands. score : of the last look, in points; left : seconds to go."""
 
     step: int
@@ -60,12 +60,15 @@ def train(
     out: Path | None = None,
     fresh: bool = False,
     command: str = "",
-    progress: Callable[[Progress], None] | None = None,
+    progress: Callable[[TrainingProgress], None] | None = None,
 ) -> dict[str, Any]:
     """Trains, or goes on, or returns what a finished run found (result.json).
 
     Raises InputError for settings and folders that do not fit, Diverged where the loss does,
-    Interrupted on an interrupt; the folder keeps its last checkpoint in both.
+    TrainingInterrupted on an interrupt; the folder keeps its last checkpoint in both.
+
+    out : run folder, None for none. fresh : whether what is there is replaced. command : what the
+        manifest says the run was started with.
     """
     task = load_task(settings.task, sequence_length=settings.sequence_length, seed=settings.seed)
     model = described(settings.model, settings.overrides)
@@ -79,13 +82,15 @@ def train(
             done = folder.result(place)
             if done is not None:
                 return done
-            rule = Rule(settings.window_steps, settings.warm_up) if settings.switches else None
+            rule = (
+                SwitchRule(settings.window_steps, settings.warm_up) if settings.switches else None
+            )
             switch = None if rule is None else Switch(rule)
-            run = Run(settings, model, task, place, full, switch=switch)
+            run = TrainingRun(settings, model, task, place, full, switch=switch)
             return _safely(run, claim, lambda: _go(run, claim, interrupts, progress))
 
 
-def _safely(run: Run, claim: Claim, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+def _safely(run: TrainingRun, claim: Claim, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     """Does work that writes; a disk that is full ends the run with what is safe."""
     try:
         return work()
@@ -97,10 +102,10 @@ def _safely(run: Run, claim: Claim, work: Callable[[], dict[str, Any]]) -> dict[
         ) from None
 
 
-def _progress(run: Run, loss: float, rate: float) -> Progress:
+def _progress(run: TrainingRun, loss: float, rate: float) -> TrainingProgress:
     """How far a run is. rate : seconds a step."""
     steps = run.settings.steps
-    return Progress(
+    return TrainingProgress(
         run.step,
         steps,
         run.phase,
@@ -113,10 +118,10 @@ def _progress(run: Run, loss: float, rate: float) -> Progress:
 
 
 def _go(
-    run: Run,
+    run: TrainingRun,
     claim: Claim,
     interrupts: Interrupts,
-    progress: Callable[[Progress], None] | None,
+    progress: Callable[[TrainingProgress], None] | None,
 ) -> dict[str, Any]:
     state = checkpoint.load(run.folder)
     if state is None:
@@ -146,7 +151,7 @@ def _go(
                 progress(_progress(run, loss, (now - started) / (run.step - begun)))
         return outputs.write(run)
     except KeyboardInterrupt:
-        raise Interrupted(run.folder, saved) from None
+        raise TrainingInterrupted(run.folder, saved) from None
 
 
 def fingerprint(task: Task) -> str:

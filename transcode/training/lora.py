@@ -52,16 +52,19 @@ class LowRank(nn.Module):
 
 
 def matching(module: nn.Module, pattern: str) -> list[str]:
-    """Names of the linear layers that the regular expression matches as a whole."""
-    found = [
+    """Names of the linear layers that the regular expression matches as a whole.
+
+    module : the model. pattern : of names.
+    """
+    names = [
         name
         for name, part in module.named_modules()
         if isinstance(part, nn.Linear) and re.fullmatch(pattern, name)
     ]
-    if not found:
+    if not names:
         known = [name for name, part in module.named_modules() if isinstance(part, nn.Linear)]
         raise InputError("matches no projection", field="pattern", value=pattern, allowed=known)
-    return found
+    return names
 
 
 def adapt(
@@ -70,8 +73,6 @@ def adapt(
     layers: str,
     seed: int,
     rank: int = RANK,
-    alpha: float = ALPHA,
-    dropout: float = DROPOUT,
 ) -> nn.Module:
     """Changes `module` in place: freezes its layers and adapts the projections that match.
 
@@ -88,12 +89,15 @@ def adapt(
         above, _, last = name.rpartition(".")
         base = module.get_submodule(name)
         assert isinstance(base, nn.Linear)
-        pair = LowRank(base, rank, alpha, dropout, generator)
+        pair = LowRank(base, rank, ALPHA, DROPOUT, generator)
         setattr(module.get_submodule(above), last, pair)
     return module
 
 
 def trainable_share(module: nn.Module) -> float:
-    """Share of the parameters that are trained, low-rank pairs counted on both sides."""
+    """Share of the parameters that are trained, low-rank pairs counted on both sides.
+
+    module : the model.
+    """
     sizes = [(p.numel(), p.requires_grad) for p in module.parameters()]
     return sum(n for n, trained in sizes if trained) / sum(n for n, _ in sizes)

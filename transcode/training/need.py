@@ -10,7 +10,10 @@ from transcode.extras import installing
 
 
 def need(module: str, package: str) -> Any:
-    """The module, or an InputError of one line that names the extra that brings it."""
+    """The module, or an InputError of one line that names the extra that brings it.
+
+    package : the module's name.
+    """
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError:

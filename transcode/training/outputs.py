@@ -19,7 +19,7 @@ from transcode.training.lora import RANK, trainable_share
 from transcode.training.switch import LOW, plan
 
 if TYPE_CHECKING:
-    from transcode.training.run import Run
+    from transcode.training.run import TrainingRun
     from transcode.training.task import Measured
 
 #: The contract's columns of accuracy rows, and what a trained row knows beside them.
@@ -45,7 +45,7 @@ HYBRID = "hpt"
 _DPI = 120
 
 
-def write(run: Run) -> dict[str, Any]:
+def write(run: TrainingRun) -> dict[str, Any]:
     """Writes the files of a finished run and returns result.json, which is written last."""
     at = run.folder
     test = run.current.measure(run.task.test)
@@ -66,13 +66,13 @@ def write(run: Run) -> dict[str, Any]:
         at / "loss.png",
         run.switch.switched if run.switch else None,
     )
-    found = _result(run, test, rows, row["parameters"]) | {"files": files}
-    write_json(at / folder.RESULT, found)
-    return found
+    content = _result(run, test, rows, row["parameters"]) | {"files": files}
+    write_json(at / folder.RESULT, content)
+    return content
 
 
 def _result(
-    run: Run, test: Measured, rows: list[dict[str, Any]], parameters: Any
+    run: TrainingRun, test: Measured, rows: list[dict[str, Any]], parameters: Any
 ) -> dict[str, Any]:
     """What result.json says of a finished run, but for its files."""
     settings = run.settings
@@ -88,6 +88,8 @@ def _result(
         "baselines": dict(run.task.baselines),
         "tau_i": settings.tau_i,
         "tau_t": settings.tau_t,
+        "top_k_i": settings.top_k_i,
+        "top_k_t": settings.top_k_t,
         "seed": settings.seed,
         "steps": run.step,
         "seconds": run.seconds,
@@ -100,7 +102,7 @@ def _result(
     }
 
 
-def accuracy_row(run: Run, score: float) -> dict[str, object]:
+def accuracy_row(run: TrainingRun, score: float) -> dict[str, object]:
     """The run's score as a row of an accuracy table; shapes are means over the layers."""
     model, settings = run.model, run.settings
     layers = sum(block.repeat for block in model.blocks)
@@ -122,13 +124,14 @@ def accuracy_row(run: Run, score: float) -> dict[str, object]:
         "parameters": sum(p.numel() for p in run.full.module.parameters()),
         "source": f"trained here: {settings.steps} steps of {settings.batch}, {run.task.source}",
         "evidence": "measured",
-        "tau_i": settings.tau_i,
-        "tau_t": settings.tau_t,
+        # no threshold stands for what top-k leaves
+        "tau_i": settings.tau_i if settings.top_k_i is None else None,
+        "tau_t": settings.tau_t if settings.top_k_t is None else None,
         "seed": settings.seed,
     }
 
 
-def _switch(run: Run) -> dict[str, Any] | None:
+def _switch(run: TrainingRun) -> dict[str, Any] | None:
     """What the rule saw and did; f is the share of the steps trained in full."""
     if run.switch is None:
         return None
@@ -143,7 +146,7 @@ def _switch(run: Run) -> dict[str, Any] | None:
     }
 
 
-def _plan(run: Run) -> dict[str, object]:
+def _plan(run: TrainingRun) -> dict[str, object]:
     assert run.switch is not None
     fitted: Model = for_task(run.model, run.task)
     length = run.task.sequence_length + (1 if fitted.patches else 0)
@@ -154,7 +157,11 @@ def _plan(run: Run) -> dict[str, object]:
 def draw(
     metrics: Sequence[Mapping[str, str]], metric: str, path: Path, switched: int | None
 ) -> None:
-    """Loss and validation score over steps as a picture."""
+    """Loss and validation score over steps as a picture.
+
+    metrics : rows of metrics.csv. metric : name of the score. switched : step of the switch, None
+        without one.
+    """
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(6.4, 3.6), layout="constrained")

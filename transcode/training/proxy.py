@@ -59,10 +59,10 @@ class Proxies:
     @property
     def trained_with(self) -> dict[str, int]:
         """Settings that the task decides, whatever a space says: dotted name -> value."""
-        found = {"workload.sequence_length": self.task.sequence_length}
+        settings = {"workload.sequence_length": self.task.sequence_length}
         if self.task.vocabulary is not None:
-            found["model.vocabulary"] = self.task.vocabulary
-        return found
+            settings["model.vocabulary"] = self.task.vocabulary
+        return settings
 
     def key(self, settings: Mapping[str, object]) -> str:
         """The same for settings that mean the same module and thresholds."""
@@ -76,7 +76,10 @@ class Proxies:
         return self.named[written]
 
     def prepare(self, wanted: Sequence[tuple[Mapping[str, object], int]], steps: int) -> None:
-        """Trains what is not known of these (settings, seed) side by side, each model once."""
+        """Trains what is not known of these (settings, seed) side by side, each model once.
+
+        wanted : (settings, seed) of each model.
+        """
         missing = {}
         for settings, seed in wanted:
             if str(steps) not in _read(self.of(settings) / f"seed-{seed}" / "scores.json"):
@@ -102,8 +105,8 @@ class Proxies:
             write_json(place / "model.json", about)
             scores[str(steps)] = self._train(settings, seed, steps, place)
             write_json(place / "scores.json", scores)
-        found = scores[str(steps)]
-        return math.nan if found is None else float(found)
+        score = scores[str(steps)]
+        return math.nan if score is None else float(score)
 
     def sampling(self, score: float) -> float:
         """Standard error [points] of a share of the validation examples; 0 for a forecast."""

@@ -27,7 +27,7 @@ DECODER: Mapping[str, int] = {
 
 
 @dataclass(frozen=True)
-class Recipe:
+class TrainingRecipe:
     """How a task is learned.
 
     model, settings : what `elector simulate MODEL --set KEY=VALUE` takes, too.
@@ -45,19 +45,19 @@ class Recipe:
     dropout: float = 0.1
 
 
-RECIPES: Mapping[str, Recipe] = {
-    "digits": Recipe("encoder", ENCODER, 700, 32, 2e-3),
-    "digits-tokens": Recipe("encoder", ENCODER, 500, 32, 2e-3),
-    "co2": Recipe("encoder", ENCODER, 500, 16, 2e-3, dropout=0.0),
-    "elnino": Recipe("encoder", ENCODER, 400, 32, 2e-3),
-    "sunspots": Recipe("encoder", ENCODER, 300, 32, 2e-3),
-    "climate": Recipe("encoder", ENCODER, 400, 32, 2e-3),
-    "docstrings": Recipe("llama-2-7b", DECODER, 600, 16, 5e-3, dropout=0.0),
+RECIPES: Mapping[str, TrainingRecipe] = {
+    "digits": TrainingRecipe("encoder", ENCODER, 700, 32, 2e-3),
+    "digits-tokens": TrainingRecipe("encoder", ENCODER, 500, 32, 2e-3),
+    "co2": TrainingRecipe("encoder", ENCODER, 500, 16, 2e-3, dropout=0.0),
+    "elnino": TrainingRecipe("encoder", ENCODER, 400, 32, 2e-3),
+    "sunspots": TrainingRecipe("encoder", ENCODER, 300, 32, 2e-3),
+    "climate": TrainingRecipe("encoder", ENCODER, 400, 32, 2e-3),
+    "docstrings": TrainingRecipe("llama-2-7b", DECODER, 600, 16, 5e-3, dropout=0.0),
 }
 _KINDS = {"classification": "digits", "forecast": "elnino", "language": "docstrings"}
 
 
-def recipe(task: Task) -> Recipe:
+def recipe(task: Task) -> TrainingRecipe:
     """The recipe of a task, or for a user's own file that of the task most like it.
 
     Its batch is never larger than the training part. Raises InputError for a task without
@@ -65,5 +65,5 @@ def recipe(task: Task) -> Recipe:
     """
     if not task.train.size:
         raise InputError("has nothing to train on", field="task", value=task.name)
-    found = RECIPES.get(task.name) or RECIPES[_KINDS[task.kind]]
-    return replace(found, batch=min(found.batch, task.train.size))
+    usual = RECIPES.get(task.name) or RECIPES[_KINDS[task.kind]]
+    return replace(usual, batch=min(usual.batch, task.train.size))

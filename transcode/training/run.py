@@ -26,7 +26,7 @@ class Diverged(EvaluationError):
 
 
 @dataclass
-class Run:
+class TrainingRun:
     """A run in progress: one copy in training, two side by side, then the low one."""
 
     settings: Settings

@@ -16,7 +16,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from elector.base.errors import InputError
 from elector.base.table import read_csv
-from transcode.training.task import Array, Split, Task
+from transcode.training.task import Array, DataSplit, Task
 
 #: Shares of the time steps that targets of the training and of the validation part lie in.
 TRAIN, VALID = 0.7, 0.15
@@ -38,25 +38,28 @@ def _too_few(steps: int, length: int, horizon: int, fewest: int) -> InputError:
 
 
 def forecast(
-    name: str,
+    of: str | Path,
     values: Array,
     *,
     length: int,
     horizon: int,
     source: str,
     season: int | None = None,
-    file: Path | None = None,
 ) -> Task:
     """A forecasting task.
 
+    of : its name, or the file of the values, whose name it then has.
     values : (T, series), no gaps, in time order. season : steps of a cycle, for a baseline.
     The first 70 % of the steps are the targets of training, the next 15 % of validation, the
     last of the test; inputs of a later part may reach back before it, targets never forward.
     Raises InputError where that leaves a split too few examples.
+
+    name : of the task. source : of its data.
     """
     for field, value in (("sequence_length", length), ("horizon", horizon)):
         if value < 1:
             raise InputError("must be at least 1", field=field, value=value)
+    name, file = (of.stem, of) if isinstance(of, Path) else (of, None)
     steps, series = values.shape
     first, second = int(TRAIN * steps), int((TRAIN + VALID) * steps)
     fewest = min(first - length, second - first, steps - second) - horizon + 1
@@ -99,32 +102,34 @@ def _scale(train: Array, horizon: int, name: str, file: Path | None) -> Array:
     return scale
 
 
-def _examples(values: Array, length: int, horizon: int, scale: Array) -> Split:
+def _examples(values: Array, length: int, horizon: int, scale: Array) -> DataSplit:
     """x (N, length, series) and y (N, horizon x series), scaled differences from now."""
     windows = sliding_window_view(values, length + horizon, axis=0).swapaxes(1, 2)
     scaled = (windows - windows[:, length - 1 : length]) / scale
     scaled = scaled.astype(np.float32)
-    return Split(
+    return DataSplit(
         np.ascontiguousarray(scaled[:, :length]), scaled[:, length:].reshape(scaled.shape[0], -1)
     )
 
 
-def _baselines(train: Split, test: Split, horizon: int, season: int | None) -> dict[str, float]:
+def _baselines(
+    train: DataSplit, test: DataSplit, horizon: int, season: int | None
+) -> dict[str, float]:
     """Persistence is 0 by definition; the value one cycle before; ridge regression on x."""
     of = float((test.y.astype(float) ** 2).sum())
 
     def skill(guess: Array) -> float:
         return 100.0 * (1.0 - float(((guess - test.y) ** 2).sum()) / of) if of else math.nan
 
-    found = {"persistence": 0.0}
+    skills = {"persistence": 0.0}
     length = test.x.shape[1]
     if season is not None and season >= horizon and season <= length:
         past = test.x[:, length - season : length - season + horizon]
-        found["last season"] = skill(past.reshape(test.size, -1))
+        skills["last season"] = skill(past.reshape(test.size, -1))
     x, asked = (s.x.reshape(s.size, -1).astype(float) for s in (train, test))
     penalty = 1e-2 * train.size * np.eye(x.shape[1])
-    found["ridge regression"] = skill(asked @ np.linalg.solve(x.T @ x + penalty, x.T @ train.y))
-    return found
+    skills["ridge regression"] = skill(asked @ np.linalg.solve(x.T @ x + penalty, x.T @ train.y))
+    return skills
 
 
 def csv_file(path: Path, *, sequence_length: int | None = None, horizon: int | None = None) -> Task:
@@ -154,7 +159,7 @@ def csv_file(path: Path, *, sequence_length: int | None = None, horizon: int | N
     )
     length = 24 if sequence_length is None else sequence_length
     ahead = max(length // 4, 1) if horizon is None else horizon
-    return forecast(path.stem, values, length=length, horizon=ahead, source=path.name, file=path)
+    return forecast(path, values, length=length, horizon=ahead, source=path.name)
 
 
 def _check_header(names: list[str], path: Path) -> None:
@@ -172,22 +177,22 @@ def _check_header(names: list[str], path: Path) -> None:
 
 def _number(text: str) -> float | None:
     try:
-        found = float(text)
+        number = float(text)
     except ValueError:
         return None
-    return found
+    return number
 
 
 def _cell(path: Path, line: int, column: str, text: str) -> float:
-    found = _number(text)
-    if not text or (found is not None and math.isnan(found)) or text.lower() in ("na", "null"):
+    number = _number(text)
+    if not text or (number is not None and math.isnan(number)) or text.lower() in ("na", "null"):
         raise InputError(
             f"line {line}: a gap",
             file=path,
             field=column,
             hint="fill it, or leave the rows with gaps at the start or end out",
         )
-    if found is None or math.isinf(found):
+    if number is None or math.isinf(number):
         raise InputError(
             f"line {line}: is no number",
             file=path,
@@ -195,20 +200,20 @@ def _cell(path: Path, line: int, column: str, text: str) -> float:
             value=text,
             hint="only the first column may hold something else: the time",
         )
-    return found
+    return number
 
 
 def _check_times(path: Path, column: str, times: list[tuple[int, str]]) -> None:
     """Dates must rise in steps of about one length; other texts are not understood."""
-    found = []
+    moments = []
     for line, text in times:
         if not text:
             raise InputError(f"line {line}: a gap", file=path, field=column)
         try:
-            found.append(np.datetime64(text.replace(" ", "T"), "s"))
+            moments.append(np.datetime64(text.replace(" ", "T"), "s"))
         except ValueError:
             return
-    steps = np.diff(np.array(found)).astype(float)
+    steps = np.diff(np.array(moments)).astype(float)
     if not steps.size:
         return
     for wrong, problem in (

@@ -23,6 +23,7 @@ class Settings:
 
     model : preset or file; overrides : `model.KEY` -> value. task : name or file.
     tau_i, tau_t : thresholds on activations and on propagated gradients.
+    top_k_i, top_k_t : in place of a threshold, the share of each row that stays, above 0 to 1.
     switch : none | hpt; window : steps of the rule's windows (0: a hundredth of the run).
     steps : optimizer steps; batch : sequences of one; learning_rate : of AdamW.
     schedule : of the learning rate, after a warm-up over a twentieth of the run: linear (down
@@ -35,6 +36,8 @@ class Settings:
     task: str
     tau_i: float = 0.0
     tau_t: float = 0.0
+    top_k_i: float | None = None
+    top_k_t: float | None = None
     switch: str = "none"
     window: int = 0
     steps: int = 400
@@ -54,6 +57,7 @@ class Settings:
                 raise InputError(
                     "a threshold is a finite number of at least 0", field=name, value=value
                 )
+            self._check_top_k(name.replace("tau", "top_k"), value)
         if not math.isfinite(self.learning_rate) or self.learning_rate <= 0.0:
             raise InputError(
                 "must be finite and above 0", field="learning_rate", value=self.learning_rate
@@ -71,6 +75,10 @@ class Settings:
                 value=self.window,
                 hint="--switch hpt",
             )
+        self._require_windows()
+
+    def _require_windows(self) -> None:
+        """Refuses windows of a switch rule that the run is too short for."""
         if self.switches and self.warm_up + 5 * self.window_steps >= self.steps:
             longest = (self.steps - self.warm_up - 1) // 5
             fits = f"at most {longest} in {self.steps} steps, or " if longest >= 2 else ""
@@ -79,6 +87,17 @@ class Settings:
                 field="window",
                 value=self.window_steps,
                 hint=f"{fits}more --steps",
+            )
+
+    def _check_top_k(self, name: str, tau: float) -> None:
+        keep = getattr(self, name)
+        if keep is None:
+            return
+        if not 0.0 < keep <= 1.0:
+            raise InputError("must be a share above 0, at most 1", field=name, value=keep)
+        if tau:
+            raise InputError(
+                "is in place of a threshold", field=name, value=keep, hint="leave out --tau-*"
             )
 
     @property
@@ -113,4 +132,6 @@ class Settings:
 
     def entries(self) -> dict[str, Any]:
         """As plain values, for a manifest."""
-        return {**asdict(self), "overrides": dict(sorted(self.overrides.items()))}
+        plain = {**asdict(self), "overrides": dict(sorted(self.overrides.items()))}
+        # runs from before there was top-k are the same runs
+        return {k: v for k, v in plain.items() if v is not None or not k.startswith("top_k")}

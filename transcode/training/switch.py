@@ -30,7 +30,7 @@ SNAPSHOTS = 4
 
 
 @dataclass(frozen=True)
-class Rule:
+class SwitchRule:
     """The limits. window : steps. begin : steps before the first window. alpha : of the t-test.
 
     While the learning rate warms up nothing moves yet, which would look as if all had settled.
@@ -48,7 +48,7 @@ class Rule:
 
 
 @dataclass(frozen=True)
-class Trial:
+class WindowTrial:
     """A window side by side that ended at `step`; losses are means, p that of the t-test."""
 
     step: int
@@ -60,12 +60,18 @@ class Trial:
 
 
 def drops(values: Sequence[float]) -> list[float]:
-    """Relative drops between neighbours; 0 where the earlier value is 0."""
+    """Relative drops between neighbours; 0 where the earlier value is 0.
+
+    values : in the order of the windows.
+    """
     return [(before - after) / before if before else 0.0 for before, after in pairwise(values)]
 
 
 def settled(values: Sequence[float], limit: float) -> bool:
-    """Whether the last two relative drops lie below `limit` and shrink (False before three)."""
+    """Whether the last two relative drops lie below `limit` and shrink (False before three).
+
+    values : in the order of the windows.
+    """
     last = drops(values[-3:])
     return len(last) == 2 and max(last) < limit and last[1] < last[0]
 
@@ -79,8 +85,8 @@ def t_test(first: Sequence[float], second: Sequence[float]) -> tuple[float, floa
 
     if len(set(first) | set(second)) == 1:
         return 0.0, 1.0
-    found = ttest_ind(first, second, equal_var=True)
-    return float(found.statistic), float(found.pvalue)
+    test = ttest_ind(first, second, equal_var=True)
+    return float(test.statistic), float(test.pvalue)
 
 
 @dataclass
@@ -92,14 +98,14 @@ class Switch:
     switched : the step after which full training ended, or None.
     """
 
-    rule: Rule
+    rule: SwitchRule
     phase: str = FULL
     step: int = 0
     means: list[float] = field(default_factory=list)
     distances: list[float] = field(default_factory=list)
     losses: list[float] = field(default_factory=list)
     low: list[float] = field(default_factory=list)
-    trials: list[Trial] = field(default_factory=list)
+    trials: list[WindowTrial] = field(default_factory=list)
     switched: int | None = None
 
     def observe(self, loss: float, low: float | None = None) -> bool:
@@ -137,20 +143,20 @@ class Switch:
         statistic, p = t_test(self.losses, self.low)
         same = p >= self.rule.alpha
         low = math.fsum(self.low) / len(self.low)
-        self.trials.append(Trial(self.step, self.means[-1], low, statistic, p, same))
+        self.trials.append(WindowTrial(self.step, self.means[-1], low, statistic, p, same))
         self.phase = LOW if same else FULL
         self.switched = self.step if same else None
 
     def state(self) -> dict[str, Any]:
         """Everything but the rule, as plain numbers, lists and mappings."""
-        found = asdict(self)
-        del found["rule"]
-        return found
+        entries = asdict(self)
+        del entries["rule"]
+        return entries
 
     @classmethod
-    def restore(cls, rule: Rule, state: Mapping[str, Any]) -> Switch:
+    def restore(cls, rule: SwitchRule, state: Mapping[str, Any]) -> Switch:
         """The switch that `state` was taken from."""
-        trials = [Trial(**trial) for trial in state["trials"]]
+        trials = [WindowTrial(**trial) for trial in state["trials"]]
         return cls(rule=rule, **{**state, "trials": trials})
 
 
@@ -165,6 +171,8 @@ def plan(
     """The entries of a plan for `elector run`: the measured switch of a run of `steps` steps.
 
     The full phase runs on the accelerator's unit `gpu`, as HpT's does.
+
+    workload : key -> value of the plan. rank : of the low-rank pairs.
     """
     step, window = switch.switched, switch.rule.window
     if step is None or step >= steps:

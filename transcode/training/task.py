@@ -20,7 +20,7 @@ KINDS = ("classification", "forecast", "language")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Split:
+class DataSplit:
     """Examples of one part of the data.
 
     x : (N, L) int64 tokens or (N, L, features) float32 values.
@@ -70,9 +70,9 @@ class Task:
     features: int | None
     outputs: int
     metric: str
-    train: Split
-    valid: Split
-    test: Split
+    train: DataSplit
+    valid: DataSplit
+    test: DataSplit
     baselines: Mapping[str, float] = field(default_factory=dict)
     source: str = ""
 
@@ -100,7 +100,7 @@ class Task:
     def loss(self, outputs: Tensor, y: Tensor) -> Tensor:
         """What training minimises: mean cross-entropy [nats], or mean squared error.
 
-        outputs : (B, outputs) or (B, L, vocabulary); y : targets as in Split.
+        outputs : (B, outputs) or (B, L, vocabulary); y : targets as in DataSplit.
         """
         from torch.nn import functional
 
@@ -109,7 +109,10 @@ class Task:
         return functional.cross_entropy(outputs.flatten(0, -2), y.flatten())
 
     def score(self, outputs: Tensor, y: Tensor) -> float:
-        """Points of these outputs, higher is better (see `metric`)."""
+        """Points of these outputs, higher is better (see `metric`).
+
+        y : outputs of a split, as `metric` takes them.
+        """
         right, of = self._tally(outputs, y)
         return self._points(right, of)
 
@@ -124,7 +127,7 @@ class Task:
         share = first / second if second else math.nan
         return 100.0 * (1.0 - share) if self.kind == "forecast" else 100.0 * share
 
-    def evaluate(self, model: nn.Module, split: Split, *, size: int = 256) -> Measured:
+    def evaluate(self, model: nn.Module, split: DataSplit, *, size: int = 256) -> Measured:
         """A model's score and loss on a whole split, without dropout, in batches of `size`.
 
         further : perplexity (exp of the loss) for language, root-mean-square error in the

@@ -39,6 +39,8 @@ def load_task(
     horizon : steps a forecast covers. seed : which digits are in which split; the other tasks
     are split by time, by module or by place in the file, whatever the seed.
     Raises InputError for an unknown name, an unreadable file and sizes that do not fit.
+
+    name_or_path : a task, or a file.
     """
     name = str(name_or_path)
     path = Path(name)

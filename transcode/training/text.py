@@ -20,7 +20,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from elector.base.errors import InputError
 from elector.base.paths import read_text
-from transcode.training.task import Array, Split, Task
+from transcode.training.task import Array, DataSplit, Task
 
 BYTES = 256
 LENGTH = 64
@@ -63,10 +63,10 @@ def _library_parts() -> tuple[bytes, bytes, bytes]:
     for file in files:
         place = hashlib.sha256(file.stem.encode()).digest()[0]
         part = parts[0 if place < 205 else 1 if place < 231 else 2]
-        for found in _docstrings(ast.parse(file.read_text(encoding="utf-8"))):
-            if found not in seen:
-                seen.add(found)
-                part.append(found)
+        for docstring in _docstrings(ast.parse(file.read_text(encoding="utf-8"))):
+            if docstring not in seen:
+                seen.add(docstring)
+                part.append(docstring)
     if not all(parts):
         raise InputError(
             "this Python has no sources of its standard library",
@@ -118,12 +118,12 @@ def _task(
     )
 
 
-def _windows(tokens: Array, length: int, stride: int) -> Split:
+def _windows(tokens: Array, length: int, stride: int) -> DataSplit:
     """Views of `length` tokens and of those that follow each; without copies."""
-    found = sliding_window_view(tokens, length + 1)[::stride]
+    windows = sliding_window_view(tokens, length + 1)[::stride]
     if stride > 1:
-        found = found[: max(SCORED // length, 1)]
-    return Split(found[:, :-1], found[:, 1:])
+        windows = windows[: max(SCORED // length, 1)]
+    return DataSplit(windows[:, :-1], windows[:, 1:])
 
 
 def _baselines(train: Array, test: Array) -> dict[str, float]:

@@ -95,19 +95,20 @@ function panel(place, x, y) {
 }
 
 function errors(made, x, y) {
-  if (!state.columns.low || ![x.name, y.name].includes(told.bars)) return;
-  const axis = told.axes.find(a => a.name === told.bars), step = Math.max(1, Math.ceil(state.size / BARS));
-  const at = [], low = [], high = [];
-  const other = x.name === told.bars ? y : x;
-  for (let i = 0; i < state.size; i += step) {
-    at.push(state.source.data[other.name][i]);
-    low.push((raw(axis, i) - state.columns.low[i]) / axis.size);
-    high.push((raw(axis, i) + state.columns.high[i]) / axis.size);
+  for (const [axis, other, across] of [[x, y, true], [y, x, false]]) {
+    if (!told.bars.includes(axis.name)) continue;
+    const step = Math.max(1, Math.ceil(state.size / BARS));
+    const at = [], low = [], high = [];
+    for (let i = 0; i < state.size; i += step) {
+      at.push(state.source.data[other.name][i]);
+      low.push((raw(axis, i) - state.columns[`low:${axis.name}`][i]) / axis.size);
+      high.push((raw(axis, i) + state.columns[`high:${axis.name}`][i]) / axis.size);
+    }
+    const source = new Bokeh.ColumnDataSource({data: {at, low, high}});
+    const fields = across ? [{field: "low"}, {field: "at"}, {field: "high"}, {field: "at"}]
+      : [{field: "at"}, {field: "low"}, {field: "at"}, {field: "high"}];
+    made.segment(...fields, {source, line_color: "#8a93a0", line_alpha: 0.35, line_width: 1});
   }
-  const source = new Bokeh.ColumnDataSource({data: {at, low, high}});
-  const fields = x.name === told.bars ? [{field: "low"}, {field: "at"}, {field: "high"}, {field: "at"}]
-    : [{field: "at"}, {field: "low"}, {field: "at"}, {field: "high"}];
-  made.segment(...fields, {source, line_color: "#8a93a0", line_alpha: 0.35, line_width: 1});
 }
 
 function marks(made, x, y) {
@@ -344,7 +345,7 @@ function choose(i) {
   const place = document.getElementById("design"), id = state.columns.id[i];
   const mark = told.marks.find(m => m.index === i);
   const list = element("dl");
-  for (const axis of told.axes) list.append(element("dt", {textContent: axis.label}), element("dd", {textContent: text(axis.shown, i)}));
+  for (const axis of told.axes) list.append(element("dt", {textContent: axis.label}), element("dd", {textContent: text(axis.shown, i) + (axis.between ? ` (${text(axis.between, i)})` : "")}));
   for (const column of told.coded) if (text(column.name, i)) list.append(element("dt", {textContent: column.label}), element("dd", {textContent: text(column.name, i)}));
   const bars = told.breakdowns.map(group => stacked(group.title, group.shown ? text(group.shown, i) : "",
     group.parts.map((name, place) => ({name, share: state.columns[group.columns[place]][i] / 65535}))));

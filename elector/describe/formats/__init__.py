@@ -44,6 +44,8 @@ def load_model(name_or_path: str, ignore: tuple[str, ...] = ()) -> Model:
 
     `gemm:NAME` is a shipped list of matrix products, `gemm:MxNxK` a single one. ignore : keys of
     a Hugging Face configuration that are read past.
+
+    name_or_path : a preset, a name known elsewhere, or a file.
     """
     name = str(name_or_path)
     if ignore and (name == HETEROGENEOUS or name in preset_names() or name in _aliases()):

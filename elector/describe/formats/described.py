@@ -48,12 +48,18 @@ def preset_names() -> tuple[str, ...]:
 
 @functools.cache
 def preset(name: str) -> Model:
-    """A shipped model."""
+    """A shipped model.
+
+    name : of a file in data/models.
+    """
     return from_mapping(preset_mapping(name), name, PRESETS / f"{name}.yaml")
 
 
 def preset_mapping(name: str) -> dict[str, Any]:
-    """The entries of a shipped model file, its base's included."""
+    """The entries of a shipped model file, its base's included.
+
+    name : of a file in data/models.
+    """
     data = load_yaml(PRESETS / f"{name}.yaml")
     assert isinstance(data, dict), name
     return _on_base(data, PRESETS / f"{name}.yaml")
@@ -118,28 +124,33 @@ def to_mapping(model: Model) -> dict[str, Any]:
         plain["dense_layers"] = model.dense_layers
     if model.stem:
         plain["stem"] = [{"inputs": i, "rows": r} for i, r in model.stem]
-    blocks = []
-    for entry in model.blocks:
-        sizes: dict[str, Any] = {key: getattr(entry, key) for key in _BLOCK}
-        sizes["feed_forward"] = [width for width in entry.feed_forward if width > 0]
-        sizes |= {key: getattr(entry, key) for key in ("causal", "cross_attention")}
-        plainer = Block(1, 1, 1, 1, 1, ())
-        for key in (*_FLAGS[2:], "mixer", *EXTRAS):
-            if getattr(entry, key) != getattr(plainer, key):
-                sizes[key] = getattr(entry, key)
-        if not sizes["feed_forward"]:
-            sizes["mixer"] = entry.mixer
-        if entry.head_types:
-            counts = zip(HEAD_TYPES, entry.head_types, strict=True)
-            sizes["head_types"] = {kind: count for kind, count in counts if count}
-        blocks.append(sizes)
-    return {**plain, "blocks": blocks}
+    return {**plain, "blocks": [_block_mapping(entry) for entry in model.blocks]}
+
+
+def _block_mapping(entry: Block) -> dict[str, Any]:
+    """The entries of one block: its sizes, and what it has that a plain block has not."""
+    sizes: dict[str, Any] = {key: getattr(entry, key) for key in _BLOCK}
+    sizes["feed_forward"] = [width for width in entry.feed_forward if width > 0]
+    sizes |= {key: getattr(entry, key) for key in ("causal", "cross_attention")}
+    plainer = Block(1, 1, 1, 1, 1, ())
+    for key in (*_FLAGS[2:], "mixer", *EXTRAS):
+        if getattr(entry, key) != getattr(plainer, key):
+            sizes[key] = getattr(entry, key)
+    if not sizes["feed_forward"]:
+        sizes["mixer"] = entry.mixer
+    if entry.head_types:
+        counts = zip(HEAD_TYPES, entry.head_types, strict=True)
+        sizes["head_types"] = {kind: count for kind, count in counts if count}
+    return sizes
 
 
 def check_keys(
     data: Mapping[Any, Any], allowed: Iterable[str], file: object, field: str = ""
 ) -> None:
-    """Refuse a key that is not known, with the nearest that is."""
+    """Refuse a key that is not known, with the nearest that is.
+
+    data : what a file holds at that place. allowed : the keys that are known.
+    """
     known = list(allowed)
     for key in data:
         if key not in known:
@@ -161,9 +172,9 @@ def whole(
 @functools.cache
 def _fields() -> dict[str, Field]:
     """Every scalar key of a model file."""
-    found = {**schema("model"), **schema("model_file")}
-    del found["ignore_keys"]  # of a configuration, which is another file
-    return found
+    fields = {**schema("model"), **schema("model_file")}
+    del fields["ignore_keys"]  # of a configuration, which is another file
+    return fields
 
 
 def _on_base(data: dict[str, Any], file: object) -> dict[str, Any]:
@@ -261,7 +272,7 @@ def layout(
             entry |= KINDS[kinds[i % len(kinds)]]
             _require_kind(kinds[i % len(kinds)], entry, file)
         if i < dense:
-            entry = {k: v for k, v in entry.items() if "expert" not in k}
+            entry = {k: v for k, v in entry.items() if "expert" not in k and "shared_feed" not in k}
         layers.append(block({k: v for k, v in entry.items() if v != 0 or k == "repeat"}, file))
     blocks, pattern = grouped(layers)
     return blocks, pattern
@@ -269,10 +280,10 @@ def layout(
 
 def _mixed(sizes: Mapping[str, Any]) -> dict[str, Any]:
     """The entries of a block with the mixer that they say."""
-    found = dict(sizes)
-    if "kv_lora_rank" in found:
-        found.setdefault("mixer", "latent")
-    return found
+    entries = dict(sizes)
+    if "kv_lora_rank" in entries:
+        entries.setdefault("mixer", "latent")
+    return entries
 
 
 def _require_kind(kind: str, entry: Mapping[str, Any], file: object) -> None:
@@ -285,7 +296,10 @@ def _require_kind(kind: str, entry: Mapping[str, Any], file: object) -> None:
 
 
 def whole_or_none(data: Mapping[str, Any], key: str, file: object) -> int:
-    """A whole number of a file, 0 where it is not there."""
+    """A whole number of a file, 0 where it is not there.
+
+    data : what a file holds. key : where the number stands in it.
+    """
     if data.get(key) is None:
         return 0
     return int(_fields()[key].parse(data[key], file=file, field=key))
@@ -304,7 +318,10 @@ def _listed_block(entry: object, where: str, family: str, file: object) -> Block
 
 
 def block(data: Mapping[str, Any], file: object, prefix: str = "") -> Block:
-    """One block from its sizes; `prefix` names it in errors ("blocks[2].")."""
+    """One block from its sizes; `prefix` names it in errors ("blocks[2].").
+
+    data : what the file holds of the block.
+    """
     fields = schema("model")
 
     def number(key: str, default: int | None = None) -> int:
@@ -321,13 +338,8 @@ def block(data: Mapping[str, Any], file: object, prefix: str = "") -> Block:
     extras = _extras(data, file, prefix)
     if mixer == "latent":
         data = {**data, "head_size": extras["nope_head_size"] + extras["rope_head_size"]}
-    if "head_size" not in data and hidden % heads:
-        raise InputError(
-            f"{heads} heads do not divide a hidden width of {hidden}",
-            file=file,
-            field=f"{prefix}heads",
-            hint="change one of them or give head_size",
-        )
+    if "head_size" not in data:
+        _require_whole_heads(hidden, heads, file, prefix)
     kv_heads = number("kv_heads", heads)
     if heads % kv_heads:
         raise InputError(
@@ -335,24 +347,42 @@ def block(data: Mapping[str, Any], file: object, prefix: str = "") -> Block:
             file=file,
             field=f"{prefix}kv_heads",
         )
-    feeds = data.get("feed_forward", [] if extras.get("experts") else None)
-    if extras.get("experts") and "beside" not in data:
-        feeds = []
-    # A layer that says how it mixes may do nothing else.
-    none = feeds == [] and ("mixer" in data or bool(extras.get("experts")))
     return Block(
         repeat=number("repeat", 1),
         hidden=hidden,
         heads=heads,
         head_size=number("head_size", hidden // heads),
         kv_heads=kv_heads,
-        feed_forward=() if none else widths(feeds, file, f"{prefix}feed_forward"),
+        feed_forward=_feed_forward(data, bool(extras.get("experts")), file, prefix),
         head_types=_head_types(data.get("head_types"), heads, file, f"{prefix}head_types"),
         mixer=mixer,
         **{key: _flag(data, key, file, prefix) for key in _FLAGS if key != "rotates"},
         rotates="rotates" not in data or _flag(data, "rotates", file, prefix),
         **extras,
     )
+
+
+def _require_whole_heads(hidden: int, heads: int, file: object, prefix: str) -> None:
+    if hidden % heads:
+        raise InputError(
+            f"{heads} heads do not divide a hidden width of {hidden}",
+            file=file,
+            field=f"{prefix}heads",
+            hint="change one of them or give head_size",
+        )
+
+
+def _feed_forward(
+    data: Mapping[str, Any], experts: bool, file: object, prefix: str
+) -> tuple[int, ...]:
+    """Widths of the feed-forward of a block; none beside experts, but where it stands beside."""
+    feeds = data.get("feed_forward", [] if experts else None)
+    if experts and "beside" not in data:
+        feeds = []
+    # A layer that says how it mixes may do nothing else.
+    if feeds == [] and ("mixer" in data or experts):
+        return ()
+    return widths(feeds, file, f"{prefix}feed_forward")
 
 
 def _choice(value: object, allowed: tuple[str, ...], file: object, field: str) -> str:
@@ -363,37 +393,43 @@ def _choice(value: object, allowed: tuple[str, ...], file: object, field: str) -
 
 def _extras(data: Mapping[str, Any], file: object, prefix: str) -> dict[str, Any]:
     """Numbers of experts, latents, indexers, windows and states, which need one another."""
-    found: dict[str, Any] = {}
+    numbers: dict[str, Any] = {}
     for key in EXTRAS:
         if data.get(key) is not None:
             field = _fields()[key]
-            found[key] = int(field.parse(data[key], file=file, field=prefix + key))
+            numbers[key] = int(field.parse(data[key], file=file, field=prefix + key))
 
     def need(key: str, reason: str) -> None:
-        if not found.get(key):
+        if not numbers.get(key):
             raise InputError(f"is missing, and {reason} needs it", file=file, field=prefix + key)
 
-    if any("expert" in key for key in found):
-        need("experts", next(key for key in found if "expert" in key))
+    if any("expert" in key for key in numbers):
+        need("experts", next(key for key in numbers if "expert" in key))
         need("experts_per_token", "a mixture of experts")
         need("expert_feed_forward", "a mixture of experts")
-        if found["experts_per_token"] > found["experts"]:
+        if numbers["experts_per_token"] > numbers["experts"]:
             raise InputError(
-                f"a token takes more experts than there are: {found['experts']}",
+                f"a token takes more experts than there are: {numbers['experts']}",
                 file=file,
                 field=prefix + "experts_per_token",
-                value=found["experts_per_token"],
+                value=numbers["experts_per_token"],
             )
-    if data.get("mixer") == "latent" or "q_lora_rank" in found:
+    if data.get("mixer") == "latent" or "q_lora_rank" in numbers:
         for key in ("kv_lora_rank", "nope_head_size", "rope_head_size", "value_head_size"):
             need(key, "latent attention")
-    if "index_top_k" in found or "index_heads" in found:
+    if "index_top_k" in numbers or "index_heads" in numbers:
         need("index_top_k", "an indexer")
-    return found
+    if "index_block" in numbers:
+        need("index_heads", "a choice of blocks")
+        need("index_head_size", "a choice of blocks")
+    return numbers
 
 
 def widths(value: object, file: object, field: str) -> tuple[int, ...]:
-    """Feed-forward widths: one number, or a list with one for each stack."""
+    """Feed-forward widths: one number, or a list with one for each stack.
+
+    value : what stands in the file.
+    """
     listed = value if isinstance(value, list) else [value]
     if not listed:
         raise InputError("is empty", file=file, field=field)

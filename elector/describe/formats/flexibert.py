@@ -43,6 +43,8 @@ def from_dictionary(data: Mapping[str, Any], name: str, file: object) -> Model:
     The head size is the one in the head's own text; where a head gives none ("sa_sdp"), it
     is hidden // heads, floored: 12 heads on 512 are 42 wide. Equal neighbouring layers
     become one block; a projection is implied where the width changes.
+
+    data : what the file holds. name : of the model.
     """
     check_keys(data, (*KEYS, "name"), file)
     layers = whole(data, "l", file, high=4096)

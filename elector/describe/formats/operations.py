@@ -35,9 +35,9 @@ def functions() -> tuple[str, ...]:
     """What vector work of a list may be: the forward rows of data/vector_operations.csv."""
     names, rows = read_csv(DATA / "vector_operations.csv")
     place = names.index("operation")
-    found = [cells[place] for _, cells in rows]
+    listed = [cells[place] for _, cells in rows]
     updates = ("accumulate", "sgd", "momentum", "adam", "adamw", "lamb", "loss")
-    return tuple(n for n in found if not n.endswith("_backward") and n not in updates)
+    return tuple(n for n in listed if not n.endswith("_backward") and n not in updates)
 
 
 def from_listing(data: Mapping[str, Any], name: str, file: object) -> Model:
@@ -71,7 +71,7 @@ def _symbols(value: object, file: object) -> dict[str, int]:
         return {}
     if not isinstance(value, dict):
         raise InputError("must be a mapping of names to numbers", file=file, field="symbols")
-    found = {}
+    values = {}
     for name in value:
         if not isinstance(name, str) or not name.isidentifier() or keyword.iskeyword(name):
             raise InputError("is not a name", file=file, field="symbols", value=name)
@@ -82,8 +82,8 @@ def _symbols(value: object, file: object) -> dict[str, int]:
                 field=f"symbols.{name}",
                 hint="batch is workload.batch, length is workload.sequence_length",
             )
-        found[name] = whole(value, name, file, field=f"symbols.{name}")
-    return found
+        values[name] = whole(value, name, file, field=f"symbols.{name}")
+    return values
 
 
 def _entry(data: object, index: int, symbols: dict[str, None], file: object) -> Listed:

@@ -64,7 +64,10 @@ def plain(name: str) -> str:
 
 
 def is_topology(header: list[str], rows: list[tuple[int, list[str]]]) -> bool:
-    """Whether a file lists convolutions: its header says so, or its lines have their cells."""
+    """Whether a file lists convolutions: its header says so, or its lines have their cells.
+
+    rows : (line number, cells) of the file, header first.
+    """
     if any(plain(name).startswith(_WORDS) for name in header):
         return True
     known = {"m", "n", "k"} <= {plain(name) for name in header}
@@ -88,13 +91,19 @@ def load_topology(header: list[str], rows: list[tuple[int, list[str]]], path: Pa
 
 
 def dense(value: str) -> bool:
-    """Whether a sparsity n:m leaves nothing out; an empty cell is dense."""
+    """Whether a sparsity n:m leaves nothing out; an empty cell is dense.
+
+    value : the cell, n:m or empty.
+    """
     kept, colon, group = (part.strip() for part in (value or "1:1").partition(":"))
     return bool(colon) and kept == group and kept.isdigit() and int(kept) > 0
 
 
 def refuse_sparse(value: str, line: int, path: Path) -> None:
-    """Refuse a layer that is not dense."""
+    """Refuse a layer that is not dense.
+
+    value : the cell, n:m or empty.
+    """
     if not dense(value):
         raise InputError(
             f"line {line}: only dense layers, 1:1, are read from a list",
@@ -152,12 +161,12 @@ class _Line:
 
 def _leading_numbers(cells: list[str]) -> int:
     """Numbers that follow the name without a gap."""
-    found = 0
+    count = 0
     for cell in cells[1:]:
         if not is_number(cell):
             break
-        found += 1
-    return found
+        count += 1
+    return count
 
 
 def _refuse_no_header(header: list[str], rows: list[tuple[int, list[str]]], path: Path) -> None:
@@ -188,7 +197,7 @@ def _meaning(name: str) -> str:
 
 def _further(header: list[str], path: Path) -> dict[int, str]:
     """place -> what it holds, for columns that the header names behind the stride."""
-    found: dict[int, str] = {}
+    meanings: dict[int, str] = {}
     for place, name in enumerate(header[len(PLACES) :], len(PLACES)):
         if not name:
             continue
@@ -197,10 +206,10 @@ def _further(header: list[str], path: Path) -> dict[int, str]:
             raise InputError(
                 "line 1: unknown column", file=path, field=name, value=name, allowed=_shown()
             )
-        if meaning in found.values():
+        if meaning in meanings.values():
             raise InputError("line 1: duplicate column", file=path, field=name)
-        found[place] = meaning
-    return found
+        meanings[place] = meaning
+    return meanings
 
 
 def _shown() -> Iterable[str]:

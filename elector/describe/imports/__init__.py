@@ -14,7 +14,7 @@ from pathlib import Path
 from elector.base import paths
 from elector.base.errors import InputError
 from elector.describe.imports import limits
-from elector.describe.imports.program import Program
+from elector.describe.imports.program import ImportedProgram
 from elector.describe.imports.traced import listing
 from elector.describe.model import Model
 
@@ -42,7 +42,7 @@ def import_file(
     Raises InputError naming what cannot be read, and the library that is missing.
     """
     program = _program(path, dict(symbols or {}), class_name)
-    found = listing(program.trace, program.symbols, program.parameters, path)
+    listed = listing(program.trace, program.symbols, program.parameters, path)
     said = list(program.said)
     if program.unknown.names:
         names = ", ".join(sorted(program.unknown.names))
@@ -53,12 +53,12 @@ def import_file(
         Path(path).parent.name if Path(path).name == "config.json" else Path(path).stem,
         "operations",
         source=program.source,
-        listing=found,
+        listing=listed,
     )
     return Imported(model, tuple(said))
 
 
-def _program(path: str, symbols: dict[str, str], class_name: str) -> Program:
+def _program(path: str, symbols: dict[str, str], class_name: str) -> ImportedProgram:
     suffix = Path(path).suffix.lower()
     if not paths.exists(path, "FILE"):
         raise InputError("does not exist", file=path)
@@ -101,7 +101,7 @@ def _require(*modules: str) -> None:
             )
 
 
-def _fixed(program: Program, symbols: dict[str, str], path: str) -> Program:
+def _fixed(program: ImportedProgram, symbols: dict[str, str], path: str) -> ImportedProgram:
     """Symbols of a program, some of them fixed to a number by the user."""
     names = [s.name for s in program.symbols]
     fixed = {}

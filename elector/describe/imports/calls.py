@@ -25,7 +25,7 @@ _MULTIPLIES = re.compile(
 
 
 @dataclass(frozen=True)
-class Tensor:
+class ProgramTensor:
     """A tensor of a program.
 
     shape : its sides. floating : whether it holds numbers that are computed with, and no indices
@@ -45,45 +45,51 @@ class Tensor:
 
 
 @dataclass(frozen=True)
-class Call:
+class OperatorCall:
     """One call of an operator.
 
     name : of the operator, without its set and its overload. path : where it stands.
-    args : Tensor, number, text, list or None each. named : arguments given by name.
+    args : ProgramTensor, number, text, list or None each. named : arguments given by name.
     outs : what it makes.
     """
 
     name: str
     path: str
     args: Sequence[object]
-    outs: Sequence[Tensor]
+    outs: Sequence[ProgramTensor]
     named: dict[str, object] = field(default_factory=dict)
 
-    def tensor(self, place: int) -> Tensor:
-        """An argument that has to be a tensor."""
+    def tensor(self, place: int) -> ProgramTensor:
+        """An argument that has to be a tensor.
+
+        place : of the argument, from 0.
+        """
         value = self.args[place] if place < len(self.args) else None
-        if not isinstance(value, Tensor):
+        if not isinstance(value, ProgramTensor):
             raise InputError(f"{self.path}: {self.name} has no tensor as argument {place + 1}")
         return value
 
     def given(self, name: str, place: int, usual: object) -> object:
-        """An argument by name or by place."""
+        """An argument by name or by place.
+
+        usual : the value where it is not given.
+        """
         if name in self.named:
             return self.named[name]
         return self.args[place] if place < len(self.args) else usual
 
     @property
-    def tensors(self) -> list[Tensor]:
+    def tensors(self) -> list[ProgramTensor]:
         """All arguments that are tensors, those in lists too."""
-        found: list[Tensor] = []
+        tensors: list[ProgramTensor] = []
         for value in (*self.args, *self.named.values()):
             listed = value if isinstance(value, list | tuple) else [value]
-            found += [part for part in listed if isinstance(part, Tensor)]
-        return found
+            tensors += [part for part in listed if isinstance(part, ProgramTensor)]
+        return tensors
 
 
 @dataclass
-class Unknown:
+class UnknownOperators:
     """What was taken without being known.
 
     names : operators that were counted as one operation an element. asked : modules that asked
@@ -94,7 +100,7 @@ class Unknown:
     asked: set[str] = field(default_factory=set)
 
 
-def rows(call: Call, kind: str, unknown: Unknown) -> list[Traced]:
+def rows(call: OperatorCall, kind: str, unknown: UnknownOperators) -> list[Traced]:
     """What a call runs.
 
     kind : aten | onnx. unknown : collects the names of operators that are not known.
@@ -119,7 +125,7 @@ def rows(call: Call, kind: str, unknown: Unknown) -> list[Traced]:
     return [_vector(call, function, over, out) for function in functions]
 
 
-def _vector(call: Call, function: str, over: str, out: Tensor) -> Traced:
+def _vector(call: OperatorCall, function: str, over: str, out: ProgramTensor) -> Traced:
     """Vector work: what it reads and writes, where that is not what it computes."""
     inputs = [t for t in call.tensors if t.floating]
     computed = [t for t in inputs if not t.weight and t.shape]
@@ -141,19 +147,19 @@ def _vector(call: Call, function: str, over: str, out: Tensor) -> Traced:
 def _table(kind: str) -> dict[str, tuple[tuple[str, ...], str]]:
     """Operator -> functions of data/vector_operations.csv, and what their elements are."""
     _, lines = read_csv(DATA / "imported_operations.csv")
-    found = {}
+    functions_of = {}
     for _, (of, names, functions, over, _why) in lines:
         if of == kind:
             for name in names.split("|"):
-                found[name] = (tuple(f for f in functions.split("|") if f), over)
-    return found
+                functions_of[name] = (tuple(f for f in functions.split("|") if f), over)
+    return functions_of
 
 
 # ---- products ----
 
 
 def product(
-    path: str, sides: tuple[int, int, int, int], second: Tensor, sharing: int = 1
+    path: str, sides: tuple[int, int, int, int], second: ProgramTensor, sharing: int = 1
 ) -> Traced:
     """A product. sides : batch, m, k, n. sharing : products with one second operand together.
 
@@ -169,7 +175,7 @@ def product(
     return Traced(path, "", tuple(sizes), b=b, weight=second.weight)
 
 
-def matmul(path: str, a: Tensor, b: Tensor) -> list[Traced]:
+def matmul(path: str, a: ProgramTensor, b: ProgramTensor) -> list[Traced]:
     """A product with broadcasting; the operand that is a weight comes second."""
     left, right = _two(a.shape, first=True), _two(b.shape, first=False)
     if a.weight and not b.weight:
@@ -189,9 +195,9 @@ def _two(shape: tuple[int, ...], first: bool) -> tuple[int, ...]:
     return (1, side) if first else (side, 1)
 
 
-def _turned(tensor: Tensor, shape: tuple[int, ...]) -> Tensor:
+def _turned(tensor: ProgramTensor, shape: tuple[int, ...]) -> ProgramTensor:
     turned = (*shape[:-2], shape[-1], shape[-2])
-    return Tensor(turned, tensor.floating, tensor.weight, tensor.held)
+    return ProgramTensor(turned, tensor.floating, tensor.weight, tensor.held)
 
 
 def _broadcast(a: tuple[int, ...], b: tuple[int, ...]) -> tuple[int, ...]:
@@ -200,17 +206,17 @@ def _broadcast(a: tuple[int, ...], b: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(max(x, y) for x, y in zip(a, b, strict=True))
 
 
-def _of(first: int, second: int) -> Callable[[Call], list[Traced]]:
+def _of(first: int, second: int) -> Callable[[OperatorCall], list[Traced]]:
     return lambda call: matmul(call.path, call.tensor(first), call.tensor(second))
 
 
-def _linear(call: Call) -> list[Traced]:
+def _linear(call: OperatorCall) -> list[Traced]:
     """x w^T."""
     weight = call.tensor(1)
     return matmul(call.path, call.tensor(0), _turned(weight, _two(weight.shape, first=True)))
 
 
-def _convolution(call: Call, transposed: bool = False, groups: int = 1) -> list[Traced]:
+def _convolution(call: OperatorCall, transposed: bool = False, groups: int = 1) -> list[Traced]:
     """The product of the unrolled input and the filters, one for each group."""
     x, weight, out = call.tensor(0), call.tensor(1), call.outs[0]
     window = math.prod(weight.shape[2:])
@@ -223,20 +229,20 @@ def _convolution(call: Call, transposed: bool = False, groups: int = 1) -> list[
     return [product(call.path, sides, weight)]
 
 
-def _aten_convolution(call: Call) -> list[Traced]:
+def _aten_convolution(call: OperatorCall) -> list[Traced]:
     groups, transposed = call.given("groups", 8, 1), call.given("transposed", 6, False)
     return _convolution(call, bool(transposed), _whole(groups))
 
 
-def _conv_nd(call: Call) -> list[Traced]:
+def _conv_nd(call: OperatorCall) -> list[Traced]:
     return _convolution(call, groups=_whole(call.given("groups", 6, 1)))
 
 
-def _conv_transposed(call: Call) -> list[Traced]:
+def _conv_transposed(call: OperatorCall) -> list[Traced]:
     return _convolution(call, transposed=True, groups=_whole(call.given("groups", 6, 1)))
 
 
-def _onnx_conv(call: Call) -> list[Traced]:
+def _onnx_conv(call: OperatorCall) -> list[Traced]:
     transposed = call.name == "ConvTranspose"
     return _convolution(call, transposed, _whole(call.named.get("group", 1)))
 
@@ -245,7 +251,7 @@ def _whole(value: object) -> int:
     return value if isinstance(value, int) else 1
 
 
-def _attention(call: Call) -> list[Traced]:
+def _attention(call: OperatorCall) -> list[Traced]:
     """softmax(q k^T) v: (..., heads, queries, size) and (..., key heads, keys, size)."""
     q, k, v = (call.tensor(i) for i in range(3))
     if len(q.shape) < 3:
@@ -260,10 +266,10 @@ def _attention(call: Call) -> list[Traced]:
     ]
 
 
-def _einsum(call: Call) -> list[Traced]:
+def _einsum(call: OperatorCall) -> list[Traced]:
     """Two operands: letters of both and the result are a batch, of both alone are summed."""
     equation = str(call.named.get("equation", call.args[0])).replace(" ", "")
-    operands = [t for t in call.tensors if isinstance(t, Tensor)]
+    operands = [t for t in call.tensors if isinstance(t, ProgramTensor)]
     left, arrow, result = equation.partition("->")
     terms = left.split(",")
     if len(terms) != 2 or len(operands) != 2 or not arrow or "." in equation:
@@ -285,7 +291,7 @@ def _einsum(call: Call) -> list[Traced]:
     return [product(call.path, (size(batch), size(m), size(summed), size(n)), b)]
 
 
-PRODUCTS: dict[str, dict[str, Callable[[Call], list[Traced]]]] = {
+PRODUCTS: dict[str, dict[str, Callable[[OperatorCall], list[Traced]]]] = {
     "aten": {
         "mm": _of(0, 1),
         "bmm": _of(0, 1),
@@ -326,6 +332,6 @@ PRODUCTS: dict[str, dict[str, Callable[[Call], list[Traced]]]] = {
 }
 
 
-def _gemm_side(call: Call, place: int, turned: str) -> Tensor:
+def _gemm_side(call: OperatorCall, place: int, turned: str) -> ProgramTensor:
     tensor = call.tensor(place)
     return _turned(tensor, tensor.shape) if call.named.get(turned) else tensor

@@ -18,9 +18,9 @@ from typing import Any
 
 from elector.base.errors import InputError
 from elector.describe.imports import limits
-from elector.describe.imports.calls import Call, Tensor, Unknown, rows
+from elector.describe.imports.calls import OperatorCall, ProgramTensor, UnknownOperators, rows
 from elector.describe.imports.naming import Names, Varying, names
-from elector.describe.imports.program import Program
+from elector.describe.imports.program import ImportedProgram
 from elector.describe.imports.traced import Traced
 
 #: Codes of numbers that are computed with (torch._export.serde.schema.ScalarType): halves,
@@ -48,7 +48,7 @@ _BINARY: dict[type, str] = {
 }
 
 
-def read_exported(path: str, asked: Mapping[str, str]) -> Program:
+def read_exported(path: str, asked: Mapping[str, str]) -> ImportedProgram:
     """What an exported program runs. asked : sizes that the user names or fixes.
 
     Raises InputError for a file that is no such archive, control flow, and operators of others.
@@ -58,23 +58,23 @@ def read_exported(path: str, asked: Mapping[str, str]) -> Program:
         graph = _Graph.of(document, shared, path)
         varying = _varying(document, graph, path)
     mapping = names(varying, asked, path)
-    unknown = Unknown()
+    unknown = UnknownOperators()
 
     def trace(point: Mapping[str, int]) -> Sequence[Traced]:
-        found: list[Traced] = []
+        traced: list[Traced] = []
         for call in _calls(graph, mapping, point, path):
             try:
-                found += rows(call, "aten", unknown)
+                traced += rows(call, "aten", unknown)
             except InputError as error:
                 raise InputError(error.problem, file=path) from None
-        return found
+        return traced
 
     version = document.get("torch_version", "unknown")
     held = {weight: held for weight, held in graph.weights.values()}
     said = [f"{name} is {symbol}" for name, symbol in mapping.named.items()]
     said += [f"{name} is fixed to {value}" for name, value in mapping.fixed.items()]
     source = f"program of torch.export, PyTorch {version}"
-    return Program(trace, mapping.symbols, sum(held.values()), source, said, unknown)
+    return ImportedProgram(trace, mapping.symbols, sum(held.values()), source, said, unknown)
 
 
 # ---- the archive ----
@@ -117,12 +117,12 @@ def _json(archive: zipfile.ZipFile, member: str, path: str) -> dict[str, Any]:
             data = stream.read(limits.DESCRIPTION + 1)
         if len(data) > limits.DESCRIPTION:
             raise InputError(f"{member} is larger than {limits.DESCRIPTION >> 20} MiB", file=path)
-        found = json.loads(data)
+        document = json.loads(data)
     except (ValueError, RecursionError, zipfile.BadZipFile, NotImplementedError, RuntimeError) as e:
         raise InputError(f"{member} is not JSON: {e}", file=path) from None
-    if not isinstance(found, dict):
+    if not isinstance(document, dict):
         raise InputError(f"{member} is no description of a program", file=path)
-    return found
+    return document
 
 
 def _shared(config: dict[str, Any]) -> dict[str, str]:
@@ -183,66 +183,77 @@ def _number(size: dict[str, Any]) -> int:
     return int(size["as_int"])
 
 
+def _varying_sides(value: dict[str, Any], path: str) -> Iterator[tuple[int, ast.expr, Any]]:
+    """Dimension, size and hint of each side of a tensor that is no number."""
+    for dimension, size in enumerate(value["sizes"]):
+        if "as_int" not in size:
+            side = size["as_expr"]
+            yield dimension, _parsed(side["expr_str"], path), side.get("hint") or {}
+
+
 def _varying(document: dict[str, Any], graph: _Graph, path: str) -> dict[str, Varying]:
     """The symbols of the program, where they stand in its inputs, and their ranges."""
-    found: dict[str, Varying] = {}
+    symbols: dict[str, Varying] = {}
     try:
         for value in graph.values.values():
-            for size in value["sizes"]:
-                if "as_int" not in size:
-                    for name in _symbols(_parsed(size["as_expr"]["expr_str"], path)):
-                        found.setdefault(name, Varying())
+            for _, tree, _ in _varying_sides(value, path):
+                symbols |= {name: Varying() for name in _symbols(tree) if name not in symbols}
         for tensor in graph.inputs:
             value = graph.values[tensor]
-            for dimension, size in enumerate(value["sizes"]):
-                if "as_int" in size:
-                    continue
-                tree = _parsed(size["as_expr"]["expr_str"], path)
+            tokens = value["dtype"] not in _FLOATING or len(value["sizes"]) == 3
+            for dimension, tree, hint in _varying_sides(value, path):
                 for name in _symbols(tree):
-                    entry = found[name]
-                    tokens = value["dtype"] not in _FLOATING or len(value["sizes"]) == 3
-                    entry.places.append((dimension, tokens))
-                    hint = size["as_expr"].get("hint") or {}
+                    symbols[name].places.append((dimension, tokens))
                     if _is_symbol(tree) and isinstance(hint.get("as_int"), int):
-                        entry.default = hint["as_int"]
+                        symbols[name].default = hint["as_int"]
         for name, limit in (document.get("range_constraints") or {}).items():
-            if name in found:
-                found[name].low = max(int(limit.get("min_val") or 1), 1)
-                found[name].high = min(int(limit.get("max_val") or 1 << 20), 1 << 20)
+            if name in symbols:
+                symbols[name].low = max(int(limit.get("min_val") or 1), 1)
+                symbols[name].high = min(int(limit.get("max_val") or 1 << 20), 1 << 20)
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise InputError(
             f"a size of it cannot be read: {type(error).__name__}: {error}", file=path
         ) from None
-    return found
+    return symbols
 
 
-def _calls(graph: _Graph, mapping: Names, point: Mapping[str, int], path: str) -> Iterator[Call]:
-    """The calls of the graph at one point, graphs inside it included."""
-    sizes = mapping.values(point)
-    weights, dtypes = dict(graph.weights), graph.values
+class _TensorsAt:
+    """The tensors of a graph at one point. weights : name -> those of the model it holds."""
 
-    def tensor(name: str) -> Tensor:
-        value = graph.values[name]
-        weight, held = weights.get(name, ("", 0))
-        shape = tuple(_side(size, sizes, path) for size in value["sizes"])
-        return Tensor(shape, value["dtype"] in _FLOATING, weight, held)
+    def __init__(self, graph: _Graph, sizes: Mapping[str, int], path: str) -> None:
+        self.values, self.weights = graph.values, dict(graph.weights)
+        self.sizes, self.path = sizes, path
 
-    def argument(arg: dict[str, Any]) -> object:
+    def named(self, name: str) -> ProgramTensor:
+        """The tensor of a name."""
+        value = self.values[name]
+        weight, held = self.weights.get(name, ("", 0))
+        shape = tuple(_side(size, self.sizes, self.path) for size in value["sizes"])
+        return ProgramTensor(shape, value["dtype"] in _FLOATING, weight, held)
+
+    def argument(self, arg: dict[str, Any]) -> object:
+        """An argument of a call; None for what no row reads."""
         kind, value = next(iter(arg.items()))
         if kind == "as_tensor":
-            return tensor(value["name"])
+            return self.named(value["name"])
         if kind in ("as_tensors", "as_optional_tensors"):
-            return [
-                tensor(v["name"] if "name" in v else v["as_tensor"]["name"]) for v in value if v
-            ]
+            names = [v["name"] if "name" in v else v["as_tensor"]["name"] for v in value if v]
+            return [self.named(name) for name in names]
         return value if isinstance(value, int | float | str | bool | list) else None
 
+
+def _calls(
+    graph: _Graph, mapping: Names, point: Mapping[str, int], path: str
+) -> Iterator[OperatorCall]:
+    """The calls of the graph at one point, graphs inside it included."""
+    tensors, dtypes = _TensorsAt(graph, mapping.values(point), path), graph.values
+    weights = tensors.weights
     try:
         for node in graph.nodes:
             name = _operator(node["target"], path)
             if not name:
                 continue
-            args = [argument(i["arg"]) for i in node["inputs"]]
+            args = [tensors.argument(i["arg"]) for i in node["inputs"]]
             pairs = zip(node["inputs"], args, strict=True)
             named: dict[str, object] = {i["name"]: a for i, a in pairs if isinstance(a, int | str)}
             outs = [t for o in node["outputs"] for t in _tensors(o)]
@@ -254,7 +265,9 @@ def _calls(graph: _Graph, mapping: Names, point: Mapping[str, int], path: str) -
                 if name == "to" and outs and dtypes[outs[0]]["dtype"] == dtypes[first]["dtype"]:
                     continue
             at = _module(node)
-            yield Call(name, f"{at}.{name}" if at else name, args, [tensor(o) for o in outs], named)
+            yield OperatorCall(
+                name, f"{at}.{name}" if at else name, args, [tensors.named(o) for o in outs], named
+            )
     except (KeyError, TypeError, AttributeError, StopIteration, IndexError, ValueError) as error:
         raise InputError(
             f"its graph cannot be read: {type(error).__name__}: {error}", file=path
@@ -365,12 +378,12 @@ def _side(size: dict[str, Any], values: Mapping[str, int], path: str) -> int:
         return int(size["as_int"])
     tree = _parsed(size["as_expr"]["expr_str"], path)
     try:
-        found = _value(tree, values)
+        side = _value(tree, values)
     except (ZeroDivisionError, OverflowError, TypeError, KeyError) as error:
         raise InputError(f"a size of it cannot be computed: {error}", file=path) from None
-    if not 0 <= found <= 1 << 53:
-        raise InputError("a size of it is out of range", file=path, value=found)
-    return found
+    if not 0 <= side <= 1 << 53:
+        raise InputError("a size of it is out of range", file=path, value=side)
+    return side
 
 
 def _value(tree: ast.expr, values: Mapping[str, int]) -> int:

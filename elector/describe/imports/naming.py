@@ -39,7 +39,10 @@ class Names:
     symbols: list[Symbol]
 
     def values(self, point: Mapping[str, int]) -> dict[str, int]:
-        """The file's sizes where the list's symbols have these values."""
+        """The file's sizes where the list's symbols have these values.
+
+        point : symbol of the list -> its value.
+        """
         return {**self.fixed, **{name: point[symbol] for name, symbol in self.named.items()}}
 
 
@@ -88,7 +91,7 @@ def _meaning(name: str, size: Varying) -> str:
 
 def _symbols(named: Mapping[str, str], varying: Mapping[str, Varying], path: str) -> list[Symbol]:
     """The symbols of the list, with values at which the file can be looked at."""
-    found = []
+    symbols = []
     for symbol in dict.fromkeys(named.values()):
         sizes = [varying[name] for name, of in named.items() if of == symbol]
         low, high = max(s.low for s in sizes), min(s.high for s in sizes)
@@ -102,8 +105,8 @@ def _symbols(named: Mapping[str, str], varying: Mapping[str, Varying], path: str
                     file=path,
                     hint=f"--symbol {name}=NUMBER, or {name}=batch or length",
                 )
-        found.append(Symbol(symbol, _points(symbol, low, high, path), default))
-    return sorted(found, key=lambda s: [*WORKLOAD, s.name].index(s.name))
+        symbols.append(Symbol(symbol, _points(symbol, low, high, path), default))
+    return sorted(symbols, key=lambda s: [*WORKLOAD, s.name].index(s.name))
 
 
 def _points(symbol: str, low: int, high: int, path: str) -> tuple[int, ...]:

@@ -17,9 +17,9 @@ from typing import Any
 from elector.base import paths
 from elector.base.errors import InputError
 from elector.describe.imports import limits
-from elector.describe.imports.calls import Call, Tensor, Unknown, rows
+from elector.describe.imports.calls import OperatorCall, ProgramTensor, UnknownOperators, rows
 from elector.describe.imports.naming import Names, Varying, names
-from elector.describe.imports.program import Program
+from elector.describe.imports.program import ImportedProgram
 from elector.describe.imports.traced import Traced
 
 #: Codes of numbers that are computed with (onnx.TensorProto): float, half, double, bfloat16 and
@@ -35,7 +35,7 @@ _CARRIES = frozenset(
 )
 
 
-def read_onnx(path: str, asked: Mapping[str, str]) -> Program:
+def read_onnx(path: str, asked: Mapping[str, str]) -> ImportedProgram:
     """What an ONNX model runs. asked : sizes that the user names or fixes.
 
     Raises InputError for a file that is no such model, control flow, operators that are not
@@ -45,7 +45,7 @@ def read_onnx(path: str, asked: Mapping[str, str]) -> Program:
         model = _model(path)
     _require_plain(model, path)
     mapping = names(_varying(model, path), asked, path)
-    unknown = Unknown()
+    unknown = UnknownOperators()
     weights = _weights(model)
 
     def trace(point: Mapping[str, int]) -> Sequence[Traced]:
@@ -55,7 +55,9 @@ def read_onnx(path: str, asked: Mapping[str, str]) -> Program:
     said = [f"{name} is {symbol}" for name, symbol in mapping.named.items()]
     said += [f"{name} is fixed to {value}" for name, value in mapping.fixed.items()]
     source = f"ONNX file of {model.producer_name or 'an unknown tool'} {model.producer_version}"
-    return Program(trace, mapping.symbols, sum(weights.values()), source.strip(), said, unknown)
+    return ImportedProgram(
+        trace, mapping.symbols, sum(weights.values()), source.strip(), said, unknown
+    )
 
 
 def _model(path: str) -> Any:
@@ -95,7 +97,7 @@ def _require_plain(model: Any, path: str) -> None:
 
 def _varying(model: Any, path: str) -> dict[str, Varying]:
     """The named sizes of the inputs."""
-    found: dict[str, Varying] = {}
+    symbols: dict[str, Varying] = {}
     stored = {tensor.name for tensor in model.graph.initializer}
     for value in model.graph.input:
         if value.name in stored:
@@ -107,27 +109,27 @@ def _varying(model: Any, path: str) -> dict[str, Varying]:
             if side.HasField("dim_value") and side.dim_value > 0:
                 continue
             name = side.dim_param or f"{value.name}_{dimension}"
-            entry = found.setdefault(name, Varying())
+            entry = symbols.setdefault(name, Varying())
             tokens = kind.elem_type not in _FLOATING or len(kind.shape.dim) == 3
             entry.places.append((dimension, tokens))
-    return found
+    return symbols
 
 
 def _weights(model: Any) -> dict[str, int]:
     """Parameter -> its elements: stored numbers that a node reads, single ones left out."""
     read = {name for node in model.graph.node for name in node.input}
-    found = {}
+    elements_of = {}
     for tensor in model.graph.initializer:
         elements = math.prod(tensor.dims)
         if tensor.name in read and elements > 1 and tensor.data_type in _FLOATING | _PACKED:
-            found[tensor.name] = elements
+            elements_of[tensor.name] = elements
     for node in model.graph.node:
         if node.op_type == "Constant":
             for attribute in node.attribute:
                 elements = math.prod(attribute.t.dims) if attribute.name == "value" else 0
                 if elements > 1 and attribute.t.data_type in _FLOATING | _PACKED:
-                    found[node.output[0]] = elements
-    return found
+                    elements_of[node.output[0]] = elements
+    return elements_of
 
 
 # ---- one pass ----
@@ -141,12 +143,12 @@ class _State:
     values: dict[str, Any] = field(default_factory=dict)
     weights: dict[str, tuple[str, int]] = field(default_factory=dict)
 
-    def tensor(self, name: str) -> Tensor:
+    def tensor(self, name: str) -> ProgramTensor:
         """A tensor as calls see it."""
         kind = self.types[name].tensor_type
         shape = tuple(int(side.dim_value) for side in kind.shape.dim)
         weight, held = self.weights.get(name, ("", 0))
-        return Tensor(shape, kind.elem_type in _FLOATING, weight, held)
+        return ProgramTensor(shape, kind.elem_type in _FLOATING, weight, held)
 
 
 def _run(
@@ -154,16 +156,16 @@ def _run(
     mapping: Names,
     point: Mapping[str, int],
     weights: dict[str, int],
-    unknown: Unknown,
+    unknown: UnknownOperators,
     path: str,
 ) -> list[Traced]:
     """What the model runs at one point."""
     state = _start(model, mapping.values(point))
     state.weights = {name: (name, held) for name, held in weights.items()}
-    found: list[Traced] = []
+    traced: list[Traced] = []
     for node in model.graph.node:
         _infer(node, model, state, path)
-        call = Call(
+        call = OperatorCall(
             node.op_type,
             _path(node),
             [state.tensor(name) if name in state.types else None for name in node.input],
@@ -175,10 +177,10 @@ def _run(
                 state.weights[name] = state.weights[node.input[0]]
             continue
         try:
-            found += rows(call, "onnx", unknown)
+            traced += rows(call, "onnx", unknown)
         except InputError as error:
             raise InputError(error.problem, file=path) from None
-    return found
+    return traced
 
 
 def _start(model: Any, sizes: Mapping[str, int]) -> _State:
@@ -208,7 +210,6 @@ def _infer(node: Any, model: Any, state: _State, path: str) -> None:
     """Types of what a node makes, and the values of small ones."""
     import numpy as np
     import onnx
-    from onnx import numpy_helper
 
     at = f"{node.op_type} ({node.name or node.output[0]})"
     missing = [name for name in node.input if name and name not in state.types]
@@ -219,22 +220,8 @@ def _infer(node: Any, model: Any, state: _State, path: str) -> None:
         given = {a.name: a.i for a in node.attribute}
         shape = np.array(state.tensor(node.input[0]).shape, dtype=np.int64)
         state.values[node.output[0]] = shape[given.get("start", 0) : given.get("end")]
-    known = {
-        name: numpy_helper.from_array(np.asarray(state.values[name]))
-        for name in inputs
-        if name in state.values
-    }
-    version = max((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), default=1)
     try:
-        schema = _schema(node.op_type, version)
-        made = onnx.shape_inference.infer_node_outputs(
-            schema,
-            node,
-            {name: state.types[name] for name in inputs},
-            known,
-            opset_imports=list(model.opset_import),
-            ir_version=model.ir_version,
-        )
+        made = _outputs(node, model, state, inputs)
     except Exception as error:  # of a C++ library: nothing narrower is raised
         text = (str(error).strip().splitlines() or [""])[0]
         raise InputError(f"{at}: its sizes cannot be inferred: {text}", file=path) from None
@@ -248,6 +235,29 @@ def _infer(node: Any, model: Any, state: _State, path: str) -> None:
             state.types[name] = onnx.helper.make_tensor_type_proto(code, value.shape)
         elif name:
             _require_known(name, state, at, path)
+
+
+def _outputs(node: Any, model: Any, state: _State, inputs: list[str]) -> dict[str, Any]:
+    """Name of what a node makes -> its type, by ONNX's own inference."""
+    import numpy as np
+    import onnx
+    from onnx import numpy_helper
+
+    known = {
+        name: numpy_helper.from_array(np.asarray(state.values[name]))
+        for name in inputs
+        if name in state.values
+    }
+    version = max((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), default=1)
+    made: dict[str, Any] = onnx.shape_inference.infer_node_outputs(
+        _schema(node.op_type, version),
+        node,
+        {name: state.types[name] for name in inputs},
+        known,
+        opset_imports=list(model.opset_import),
+        ir_version=model.ir_version,
+    )
+    return made
 
 
 @functools.lru_cache(maxsize=1024)
@@ -320,10 +330,10 @@ def _path(node: Any) -> str:
 
 def _attributes(node: Any) -> dict[str, object]:
     """Attributes that say what a product is."""
-    found: dict[str, object] = {}
+    attributes: dict[str, object] = {}
     for attribute in node.attribute:
         if attribute.name in ("group", "transA", "transB"):
-            found[attribute.name] = int(attribute.i)
+            attributes[attribute.name] = int(attribute.i)
         elif attribute.name == "equation":
-            found["equation"] = attribute.s.decode("utf-8", "replace")
-    return found
+            attributes["equation"] = attribute.s.decode("utf-8", "replace")
+    return attributes

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from elector.describe.imports.calls import Unknown
+from elector.describe.imports.calls import UnknownOperators
 from elector.describe.imports.traced import Symbol, Trace
 
 
 @dataclass
-class Program:
+class ImportedProgram:
     """What a file holds.
 
     trace : values of the symbols -> what runs. symbols : the sizes that vary.
@@ -22,4 +22,4 @@ class Program:
     parameters: int
     source: str
     said: list[str] = field(default_factory=list)
-    unknown: Unknown = field(default_factory=Unknown)
+    unknown: UnknownOperators = field(default_factory=UnknownOperators)

@@ -176,13 +176,13 @@ def _kind(row: Traced) -> tuple[object, ...]:
 def _reused(entries: Iterable[tuple[Listed, str]]) -> list[Listed]:
     """Weights that an operation before read already are read again, not anew."""
     seen: set[str] = set()
-    found = []
+    listed = []
     for entry, weight in entries:
         again = entry.matmul and entry.b == "weight" and weight in seen
-        found.append(replace(entry, b="reuse") if again else entry)
+        listed.append(replace(entry, b="reuse") if again else entry)
         if entry.matmul:
             seen.add(weight)
-    return found
+    return listed
 
 
 def _joined(entries: list[Listed]) -> list[Listed]:
@@ -218,10 +218,10 @@ def _solved(
 
 
 def _power(point: Sequence[int], powers: Sequence[int]) -> int:
-    found = 1
+    product = 1
     for value, power in zip(point, powers, strict=True):
-        found *= value**power
-    return found
+        product *= value**power
+    return product
 
 
 @functools.lru_cache(maxsize=64)

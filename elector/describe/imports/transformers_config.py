@@ -14,8 +14,8 @@ from typing import Any
 
 from elector.base.errors import InputError
 from elector.describe.imports import limits
-from elector.describe.imports.calls import Call, Tensor, Unknown, rows
-from elector.describe.imports.program import Program
+from elector.describe.imports.calls import OperatorCall, ProgramTensor, UnknownOperators, rows
+from elector.describe.imports.program import ImportedProgram
 from elector.describe.imports.traced import STEPS, Symbol, Traced
 
 #: Keys that do not describe what runs: formats, code of a repository, files.
@@ -26,11 +26,13 @@ _SAMPLES = 16_000
 _COPIES = ("_to_copy", "clone", "contiguous", "alias", "detach")
 
 
-def read_config(path: str, data: bytes, class_name: str = "") -> Program:
+def read_config(path: str, data: bytes, class_name: str = "") -> ImportedProgram:
     """What the class of a config runs. class_name : instead of the one the config names.
 
     Raises InputError for a config of a model that `transformers` does not know, or of a class
     that cannot run without values.
+
+    data : the bytes of config.json.
     """
     config = _parsed(path, data)
     said = [
@@ -45,13 +47,13 @@ def read_config(path: str, data: bytes, class_name: str = "") -> Program:
         built = _build(path, config, class_name)
     symbols = _symbols(built, path)
     _settle_masks(built, symbols, path)
-    unknown = Unknown()
+    unknown = UnknownOperators()
 
     def trace(point: Mapping[str, int]) -> Sequence[Traced]:
         with limits.at_most(limits.TRACE_SECONDS, "running the class", path):
             return _run(built, point, unknown, path)
 
-    return Program(
+    return ImportedProgram(
         trace,
         symbols,
         built.parameters,
@@ -76,12 +78,12 @@ class _Built:
 def _parsed(path: str, data: bytes) -> dict[str, Any]:
     try:
         with limits.at_most(limits.READ_SECONDS, "reading it", path):
-            found = json.loads(data)
+            config = json.loads(data)
     except (ValueError, RecursionError) as error:
         raise InputError(f"is not JSON: {error}", file=path) from None
-    if not isinstance(found, dict):
+    if not isinstance(config, dict):
         raise InputError("must hold a mapping of keys to values", file=path)
-    return found
+    return config
 
 
 def _build(path: str, config: dict[str, Any], class_name: str) -> _Built:
@@ -209,7 +211,7 @@ def _settle_masks(built: _Built, symbols: list[Symbol], path: str) -> None:
     with_masks = built.inputs
     built.inputs = {name: make for name, make in with_masks.items() if "mask" not in name}
     try:
-        _run(built, {s.name: s.points[0] for s in symbols}, Unknown(), path)
+        _run(built, {s.name: s.points[0] for s in symbols}, UnknownOperators(), path)
     except InputError:
         built.inputs = with_masks
 
@@ -244,16 +246,18 @@ def _sound(config: Any) -> tuple[int, int]:
     return getattr(config, "num_mel_bins", None) or 80, 2 * int(frames)
 
 
-def _run(built: _Built, point: Mapping[str, int], unknown: Unknown, path: str) -> list[Traced]:
+def _run(
+    built: _Built, point: Mapping[str, int], unknown: UnknownOperators, path: str
+) -> list[Traced]:
     """One forward pass; what runs in it."""
     import torch
 
-    recorder = _recorder(built.module, unknown)
+    recorder = _Recorder(built.module, unknown)
     inputs = {name: make(point) for name, make in built.inputs.items()}
     if "use_cache" in inspect.signature(built.module.forward).parameters:
         inputs["use_cache"] = False
     try:
-        with torch.no_grad(), recorder:
+        with torch.no_grad(), _noted(recorder):
             built.module(**inputs)
     except InputError as error:
         raise InputError(error.problem, file=path, hint=error.hint or "") from None
@@ -265,88 +269,105 @@ def _run(built: _Built, point: Mapping[str, int], unknown: Unknown, path: str) -
         ) from None
     finally:
         recorder.close()
-    return recorder.found
+    return recorder.traced
 
 
-def _recorder(module: Any, unknown: Unknown) -> Any:
-    """What notes every operator that runs, and in which module."""
-    import torch
+class _Recorder:
+    """Notes every operator that runs, and in which module.
+
+    weights : storage -> name of the parameters in it, and how many. alls : storage -> whether all
+    of a mask is set. kept : tensors whose storage must stay: one that goes would leave its number
+    to another.
+    """
+
+    def __init__(self, module: Any, unknown: UnknownOperators) -> None:
+        self.unknown = unknown
+        self.traced: list[Traced] = []
+        self.stack: list[str] = []
+        self.path = ""
+        self.weights = {_storage(p): (name, p.numel()) for name, p in module.named_parameters()}
+        self.alls: dict[int, Any] = {}
+        self.kept: list[Any] = []
+        self.hooks = []
+        for name, part in module.named_modules():
+            self.hooks.append(part.register_forward_pre_hook(self._enter(name)))
+            self.hooks.append(part.register_forward_hook(self._leave, always_call=True))
+
+    def _enter(self, name: str) -> Any:
+        def enter(*_: object) -> None:
+            self.stack.append(name)
+            self.path = name
+
+        return enter
+
+    def _leave(self, *_: object) -> None:
+        self.stack.pop()
+
+    def close(self) -> None:
+        """Takes the hooks off the modules."""
+        for hook in self.hooks:
+            hook.remove()
+
+    def run(self, func: Any, args: Any, named: Mapping[str, Any]) -> Any:
+        """What an operator gives, once it is noted."""
+        name = func._schema.name.partition("::")[2]
+        if name == "_local_scalar_dense" and _storage(args[0]) in self.alls:
+            self.unknown.asked.add(self.path)
+            return True
+        out = func(*args, **named)
+        if name == "all":
+            self.alls[_storage(out)] = out
+        outs = [t for t in (out if isinstance(out, tuple | list) else [out]) if _is_tensor(t)]
+        if name in _COPIES and self._holds_weights(args):
+            for made in outs:
+                self.weights[_storage(made)] = self.weights[_storage(args[0])]
+                self.kept.append(made)
+            return out
+        at = self.stack[-1] if self.stack else ""
+        call = OperatorCall(
+            name,
+            f"{at}.{name}" if at else name,
+            [self._argument(a) for a in args],
+            [self._tensor(t) for t in outs],
+            {key: self._argument(a) for key, a in named.items()},
+        )
+        self.traced += rows(call, "aten", self.unknown)
+        return out
+
+    def _holds_weights(self, args: Any) -> bool:
+        """Whether the first argument of an operator is parameters."""
+        return bool(args) and _is_tensor(args[0]) and _storage(args[0]) in self.weights
+
+    def _argument(self, value: Any) -> object:
+        if _is_tensor(value):
+            return self._tensor(value)
+        if isinstance(value, list | tuple):
+            return [self._argument(part) for part in value]
+        return value
+
+    def _tensor(self, tensor: Any) -> ProgramTensor:
+        name, held = self.weights.get(_storage(tensor), ("", 0))
+        return ProgramTensor(tuple(tensor.shape), tensor.dtype.is_floating_point, name, held)
+
+
+def _noted(recorder: _Recorder) -> Any:
+    """A context in which every operator goes through the recorder."""
     from torch.utils._python_dispatch import TorchDispatchMode
 
-    class Recorder(TorchDispatchMode):  # type: ignore[misc] # of a library without types
-        def __init__(self) -> None:
-            super().__init__()
-            self.found: list[Traced] = []
-            self.stack: list[str] = []
-            self.path = ""
-            self.weights: dict[int, tuple[str, int]] = {}
-            self.alls: dict[int, Any] = {}  # whether all of a mask is set
-            self.kept: list[Any] = []  # a storage that goes would leave its number to another
-            for name, p in module.named_parameters():
-                self.weights[_storage(p)] = (name, p.numel())
-            self.hooks = []
-            for name, part in module.named_modules():
-                self.hooks.append(part.register_forward_pre_hook(self._enter(name)))
-                self.hooks.append(part.register_forward_hook(self._leave, always_call=True))
-
-        def _enter(self, name: str) -> Any:
-            def enter(*_: object) -> None:
-                self.stack.append(name)
-                self.path = name
-
-            return enter
-
-        def _leave(self, *_: object) -> None:
-            self.stack.pop()
-
-        def close(self) -> None:
-            for hook in self.hooks:
-                hook.remove()
-
+    class Mode(TorchDispatchMode):  # type: ignore[misc] # of a library without types
         def __torch_dispatch__(
             self, func: Any, types: Any, args: Any = (), named: Any = None
         ) -> Any:
-            named = named or {}
-            name = func._schema.name.partition("::")[2]
-            if name == "_local_scalar_dense" and _storage(args[0]) in self.alls:
-                unknown.asked.add(self.path)
-                return True
-            out = func(*args, **named)
-            if name == "all":
-                self.alls[_storage(out)] = out
-            outs = [t for t in (out if isinstance(out, tuple | list) else [out]) if _is(t)]
-            if name in _COPIES and args and _is(args[0]) and _storage(args[0]) in self.weights:
-                for made in outs:
-                    self.weights[_storage(made)] = self.weights[_storage(args[0])]
-                    self.kept.append(made)
-                return out
-            at = self.stack[-1] if self.stack else ""
-            path = f"{at}.{name}" if at else name
-            call = Call(
-                name,
-                path,
-                [self._argument(a) for a in args],
-                [self._tensor(t) for t in outs],
-                {key: self._argument(a) for key, a in named.items()},
-            )
-            self.found += rows(call, "aten", unknown)
-            return out
+            return recorder.run(func, args, named or {})
 
-        def _argument(self, value: Any) -> object:
-            if _is(value):
-                return self._tensor(value)
-            if isinstance(value, list | tuple):
-                return [self._argument(part) for part in value]
-            return value
+    return Mode()
 
-        def _tensor(self, tensor: Any) -> Tensor:
-            name, held = self.weights.get(_storage(tensor), ("", 0))
-            return Tensor(tuple(tensor.shape), tensor.dtype.is_floating_point, name, held)
 
-    def _is(value: Any) -> bool:
-        return isinstance(value, torch.Tensor)
+def _is_tensor(value: Any) -> bool:
+    import torch
 
-    def _storage(tensor: Any) -> int:
-        return int(tensor.untyped_storage()._cdata)
+    return isinstance(value, torch.Tensor)
 
-    return Recorder()
+
+def _storage(tensor: Any) -> int:
+    return int(tensor.untyped_storage()._cdata)

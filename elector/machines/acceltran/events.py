@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from elector.machines.pieces import PIECES, Case, Run, Work, cut
+from elector.machines.pieces import PIECES, Case, LayerRun, RowWork, cut
 from elector.machines.tiling import TILE_SHARE
 from elector.operations.rows import PARAMETERS
 
@@ -39,13 +39,13 @@ class AccelTranUnits:
         turns = self.case.activity.overlap.turns
         return turns is not None and bool(turns[row, 0])
 
-    def work(self, run: Run) -> list[Work]:
+    def work(self, run: LayerRun) -> list[RowWork]:
         """Seconds of each piece, and latency of a result."""
         key = run.row, run.streams
         if key not in self.known:
             self.known[key] = self._work(*key)
         unit, seconds, latency = self.known[key]
-        return [Work(unit, cut(seconds * run.times, run.most), latency)]
+        return [RowWork(unit, cut(seconds * run.times, run.most), latency)]
 
     def _work(self, row: int, streams: int) -> tuple[str, float, float]:
         ops = self.case.ops
@@ -102,13 +102,13 @@ class AccelTranUnits:
         if da == 1.0 and db == 1.0:
             return float(np.ceil(rows * cols * depth / mult) + fill)
         lanes = min(used, LANES_DRAWN)
-        found = []
+        cycles = []
         for _ in range(DRAWN):
             ones_a = self.random.binomial(rows, da, (lanes, depth))
             ones_b = self.random.binomial(cols, db, (lanes, depth))
             products = (ones_a * ones_b).sum(axis=1)
-            found.append(max(float(np.ceil(products / mult).max()), 1.0))
-        return float(np.mean(found) + fill)
+            cycles.append(max(float(np.ceil(products / mult).max()), 1.0))
+        return float(np.mean(cycles) + fill)
 
     def _port(self, row: int, streams: int) -> float:
         """Cycles in which the lanes' ports bring one run's operands."""

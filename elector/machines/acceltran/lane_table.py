@@ -74,6 +74,8 @@ def lane_table(
     """The table of X combinations; `index` (X,) their pairs, `order` (X,) their loop orders.
 
     group : (R,) the group of each row.
+
+    rows : name of a table -> (R, X) numbers.
     """
     sums = (int(group.max()) + 1, index.size)
     out = LaneTable(
@@ -111,7 +113,10 @@ def lane_table(
 
 
 def element_cycles(ops: Operations, row: int, elements: Array, u: Units) -> Array:
-    """(X,) cycles of element-wise work on the multipliers, roots and so on on the lanes' units."""
+    """(X,) cycles of element-wise work on the multipliers, roots and so on on the lanes' units.
+
+    elements : (X,) elements of the row.
+    """
     spec, lane_count = ops.rows[row], u.number("pe") * u.number("lanes_per_pe")
     cycles = spec.simple * np.ceil(elements / (lane_count * u.number("mac_per_lane")))
     if spec.special:
@@ -211,19 +216,19 @@ def _chances(ops: Operations, r: Array, index: Array, u: Units) -> tuple[Chances
     t = lanes.Tiling(
         {}, np.stack((x, b * x)), np.stack((x, x)), np.stack((y, y)), np.stack((b, one))
     )
-    found = lanes.chances(t, da, db, multipliers, clustering)
+    apart = lanes.chances(t, da, db, multipliers, clustering)
     shape = (len(pairs), 2, first.size)
     flat = Chances(
         *(
-            np.broadcast_to(getattr(found, name), shape).ravel()
-            for name in found.__dataclass_fields__
+            np.broadcast_to(getattr(apart, name), shape).ravel()
+            for name in apart.__dataclass_fields__
         )
     )
     return flat, kind, place
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class _Cells:
+class _LaneCells:
     """Products `row` (N,) on the combinations `x` (N,), all fields (N,).
 
     count, tiles : runs, and tiles of one. fill : cycles until a lane's first result.
@@ -244,7 +249,7 @@ class _Cells:
     taken: Array
 
 
-def _cells(p: _Lanes, row: Array, x: Array) -> _Cells:
+def _cells(p: _Lanes, row: Array, x: Array) -> _LaneCells:
     """What the lanes do with products of all sequences, or of one of n streams."""
     ops, pair = p.ops, gathered(p.index, x)
     g = row * ops.count.shape[1] + pair
@@ -277,7 +282,7 @@ def _cells(p: _Lanes, row: Array, x: Array) -> _Cells:
     # Lanes that the last wave leaves free serve another sequence or a gradient of weights.
     taken = np.minimum(np.maximum(tiles / total * each, port) / clock, seconds)
     results = count * batch * m * n
-    return _Cells(
+    return _LaneCells(
         count, tiles, fill, t.volume, dense, results, bytes_a, bytes_b, masks, seconds, taken
     )
 
@@ -318,13 +323,15 @@ def streams_of(
     """Seconds, alone and with waves shared, of products `rows` in one of n (X,) streams.
 
     (rows, X) each, of X combinations of settings, as in `lane_table`.
+
+    order : (X,) codes of loop orders.
     """
     seconds, taken = np.zeros((2, rows.size, index.size))
     if rows.size:
         shared = replace(_shared(ops, rows, index, u, order), streams=n)
         for place, x in cells(columns(ops.count[rows], index)):
-            found, f = _cells(shared, rows.take(place), x), place * index.size + x
-            seconds.reshape(-1)[f], taken.reshape(-1)[f] = found.seconds, found.taken
+            of_cells, f = _cells(shared, rows.take(place), x), place * index.size + x
+            seconds.reshape(-1)[f], taken.reshape(-1)[f] = of_cells.seconds, of_cells.taken
     return seconds, taken
 
 

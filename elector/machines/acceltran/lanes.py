@@ -124,7 +124,12 @@ def chances(
     multipliers: Array,
     clustering: Array | float = 1.0,
 ) -> Chances:
-    """Chances of one tile; clustering is the variance over that of independent zeros."""
+    """Chances of one tile; clustering is the variance over that of independent zeros.
+
+    density_a, density_b : shares of elements that are not zero. multipliers : of a lane.
+
+    All arrays have the shape of `t`'s, such as (R, X), or broadcast with it.
+    """
     full = np.ceil(t.volume / multipliers)
     depth = t.depth * t.slices
     a1, a2, a3 = _moments(t.rows, density_a)
@@ -149,6 +154,10 @@ def wait(c: Chances, lanes: Array, multipliers: Array | float, ahead: Array | fl
     """Expected cycles of the slowest of `lanes` lanes for one tile, without pipeline.
 
     ahead : tiles a lane may run ahead of the others: the barrier then sees their mean.
+
+    multipliers : of a lane.
+
+    All arrays have the shape of the chances, such as (R, X), or broadcast with it.
     """
     z = normal_quantile((lanes - 0.375) / (lanes + 0.25))
     spread, skew = c.spread, c.skew
@@ -157,8 +166,8 @@ def wait(c: Chances, lanes: Array, multipliers: Array | float, ahead: Array | fl
     most = c.mean + spread * (z + skew * (z * z - 1.0) / 6.0)
     # A started cycle counts whole: half of the last one is idle on average.
     cycles = np.maximum(most, c.mean) / multipliers + 0.5 * (1.0 - 1.0 / multipliers)
-    found: Array = np.minimum(np.maximum(cycles, c.least), c.most)
-    return found
+    slowest: Array = np.minimum(np.maximum(cycles, c.least), c.most)
+    return slowest
 
 
 def _exact(mean: Array, depth: Array, multipliers: Array) -> Array:

@@ -10,7 +10,7 @@ from elector.base.table import columns, combinations
 from elector.machines.acceltran import lanes
 from elector.machines.acceltran.lane_table import LANES, LaneTable, lane_table
 from elector.machines.contract import Units
-from elector.machines.tiling import Memories, Plan, Split, plan
+from elector.machines.tiling import Memories, SplitMemories, TilingPlan, plan
 from elector.operations.rows import Operations, groups
 
 Array = np.ndarray
@@ -62,10 +62,14 @@ class UnitTable:
 
 
 @dataclass(frozen=True)
-class Prepared:
+class PreparedAccelTran:
     """What all chunks of a block share; `*_index` (D,) points into the tables.
 
     leader : (D,) the first product.
+
+    index : (D,) pair of each design. lanes_index, units_index, plan_index, memory_index : (D,)
+    which column of each table. rows : unit that runs them -> places of rows. group : (R,) the group
+    of each row, whose counts are kept together.
     """
 
     ops: Operations
@@ -76,7 +80,7 @@ class Prepared:
     softmax: UnitTable
     norm: UnitTable
     units_index: Array
-    plan: Plan
+    plan: TilingPlan
     plan_index: Array
     memory: MemoryTable
     memory_index: Array
@@ -86,7 +90,7 @@ class Prepared:
     details: bool
 
 
-def prepare(ops: Operations, index: Array, units: Units, details: bool) -> Prepared:
+def prepare(ops: Operations, index: Array, units: Units, details: bool) -> PreparedAccelTran:
     """Tables of what each distinct combination of settings does with the operations."""
     rows, group = _rows(ops), np.arange(len(ops.rows)) if details else groups(ops.rows)
     numbers, order = units.numbers, units.code("loop_order", lanes.ORDERS)
@@ -99,7 +103,7 @@ def prepare(ops: Operations, index: Array, units: Units, details: bool) -> Prepa
     norm = _unit(ops, rows, "norm", index[first], units.take(first), group)
     traffic = _traffic(ops, index, units, details)
     memory, memory_index = _memory(ops, index, units, traffic, group)
-    return Prepared(
+    return PreparedAccelTran(
         ops,
         index,
         units,
@@ -126,15 +130,15 @@ def _rows(ops: Operations) -> dict[str, Array]:
         return np.nonzero(np.array(wanted))[0]
 
     own = [r.kind == "activation" and r.phase != "backward" for r in ops.rows]
-    found = {
+    rows_of = {
         "products": where([r.matmul for r in ops.rows]),
         "functions": where(own),
         "softmax": where([r.kind == "softmax" for r in ops.rows]),
         "norm": where([r.kind == "norm" for r in ops.rows]),
     }
-    taken = np.concatenate(list(found.values()))
-    found["vector"] = np.setdiff1d(np.arange(len(ops.rows)), taken)
-    return found
+    taken = np.concatenate(list(rows_of.values()))
+    rows_of["vector"] = np.setdiff1d(np.arange(len(ops.rows)), taken)
+    return rows_of
 
 
 def _unit(
@@ -163,7 +167,7 @@ class _Traffic:
     """The plans of all combinations of buffers, two for each; (D,) the place of each design's
     combination, and its first product."""
 
-    plan: Plan
+    plan: TilingPlan
     place: Array
     leader: Array
 
@@ -176,15 +180,15 @@ def _traffic(ops: Operations, index: Array, units: Units, details: bool) -> _Tra
     first, place = combinations([index, *keys])
     leader = _leaders(ops, index[first])
     tiles = ops.where(matmul=True) if details else leader
-    found = _plan(ops, index[first], units.take(first), tiles)
-    return _Traffic(found, place, leader[place])
+    planned = _plan(ops, index[first], units.take(first), tiles)
+    return _Traffic(planned, place, leader[place])
 
 
-def _plan(ops: Operations, index: Array, u: Units, tiles: Array) -> Plan:
+def _plan(ops: Operations, index: Array, u: Units, tiles: Array) -> TilingPlan:
     """Two plans for each combination: tiles in half of the buffers, and in all of them."""
     both = np.repeat(np.arange(index.size), 2)
     half = np.arange(both.size) % 2 == 0
-    split = Split(u.number("weight_buffer")[both], 8.0 * u.number("mask_buffer")[both])
+    split = SplitMemories(u.number("weight_buffer")[both], 8.0 * u.number("mask_buffer")[both])
     fuse, capacity = np.ones(both.size, dtype=bool), u.number("activation_buffer")[both]
     return plan(ops, index[both], Memories(capacity, half, fuse, split), tiles)
 
@@ -224,16 +228,20 @@ def _memory(
     fill *= np.where(apart, 0.0, 1.0) / rate
     first = traffic.plan.read[traffic.leader[both], q]
     counts = memory_counts(read, written, weights, charge, group)
-    found = MemoryTable(
+    table = MemoryTable(
         seconds, fetches, fill, first, read, written, weights, distinct, charge, counts
     )
-    return found, 2 * place
+    return table, 2 * place
 
 
 def memory_counts(
     read: Array, written: Array, weights: Array, charge: Array, group: Array
 ) -> dict[str, Array]:
-    """Action -> (G, X) how often it happens for bytes (R, X) that pass main memory."""
+    """Action -> (G, X) how often it happens for bytes (R, X) that pass main memory.
+
+    read, written : (R, X) bytes. weights : (R, X) those of them that are weights. charge : how
+        often an access is charged. group : (R,) the group of each row.
+    """
     reads, writes, parameters = (_grouped(x, group) for x in (read, written, weights))
     total = reads + writes
     return {
@@ -247,16 +255,18 @@ def memory_counts(
 
 def _grouped(values: Array, group: Array) -> Array:
     """(G, X) sums of (R, X) values by group."""
-    found = np.zeros((int(group.max()) + 1, values.shape[1]))
+    sums = np.zeros((int(group.max()) + 1, values.shape[1]))
     for r, g in enumerate(group):
-        found[g] += values[r]
-    return found
+        sums[g] += values[r]
+    return sums
 
 
 def unit_cycles(ops: Operations, row: int, kind: str, elements: Array, u: Units) -> Array:
     """(X,) cycles of softmax or layer-norm units for `elements` (X,) of a row.
 
     Gradients take as many more passes as they have more operations an element.
+
+    kind : softmax or norm.
     """
     return _tile_cycles(ops, row, kind, u) * np.ceil(_tiles_of(elements, u) / _units(kind, u))
 

@@ -12,7 +12,7 @@ from elector.base.table import columns, combinations
 from elector.machines import memories
 from elector.machines.acceltran import lanes, tables
 from elector.machines.acceltran.lane_table import element_cycles, streams_of
-from elector.machines.acceltran.tables import OWN, Prepared, memory_counts, unit_cycles
+from elector.machines.acceltran.tables import OWN, PreparedAccelTran, memory_counts, unit_cycles
 from elector.machines.buffering import Loads, holds, stream
 from elector.machines.contract import (
     Activity,
@@ -31,13 +31,13 @@ Array = np.ndarray
 
 
 @dataclass(frozen=True)
-class _Designs:
+class _LaneChunk:
     """D designs of a chunk: settings, pairs, and their places in the tables.
 
     half : (D,) of main memory with tiles in half of the buffers; the place behind has all of them.
     """
 
-    p: Prepared
+    p: PreparedAccelTran
     units: Units
     index: Array
     lanes: Array
@@ -67,7 +67,7 @@ class _Designs:
 class Ready:
     """Designs of a block, and the tables their seconds and counts are gathered from."""
 
-    tables: Prepared
+    tables: PreparedAccelTran
 
     def activity(self, part: slice | Array) -> Activity:
         """What the designs of `part` do."""
@@ -79,10 +79,10 @@ def prepare(ops: Operations, index: Array, units: Units, details: bool) -> Ready
     return Ready(tables.prepare(ops, index, units, details))
 
 
-def _activity(p: Prepared, part: slice | Array) -> Activity:
+def _activity(p: PreparedAccelTran, part: slice | Array) -> Activity:
     """Seconds and counts of the designs in `part`: gathered from the tables."""
     units, index = p.units.take(part), p.index[part]
-    d = _Designs(p, units, index, p.lanes_index[part], p.units_index[part], p.memory_index[part])
+    d = _LaneChunk(p, units, index, p.lanes_index[part], p.units_index[part], p.memory_index[part])
     c, s, memory = d.lanes, d.unit, p.memory
     rate = np.minimum(units.number("bandwidth"), units.number("buffer_port"))
     # A lane starts with its first tile of weights, while the rest of them comes.
@@ -116,7 +116,7 @@ def _activity(p: Prepared, part: slice | Array) -> Activity:
     )
 
 
-def _busy(d: _Designs, turns: Array, alone: Array) -> dict[str, Array | Count]:
+def _busy(d: _LaneChunk, turns: Array, alone: Array) -> dict[str, Array | Count]:
     """Resource -> seconds; the released simulator runs operations one after another."""
     p, memory = d.p, d.p.memory.seconds
     plain = not (turns & d.double).any()
@@ -132,7 +132,7 @@ def _busy(d: _Designs, turns: Array, alone: Array) -> dict[str, Array | Count]:
     return busy
 
 
-def _computing(p: Prepared, c: Array, s: Array) -> Array:
+def _computing(p: PreparedAccelTran, c: Array, s: Array) -> Array:
     """(R, D) seconds of rows if main memory took no time; c, s : (D,) places in the tables of
     lanes and of softmax and layer-norm units."""
     compute = columns(p.lanes.seconds, c)
@@ -143,31 +143,31 @@ def _computing(p: Prepared, c: Array, s: Array) -> Array:
     return compute
 
 
-def _ahead(d: _Designs, rate: Array) -> Ahead:
+def _ahead(d: _LaneChunk, rate: Array) -> Ahead:
     """Weights that are fetched early, at `rate` (D,) bytes a second."""
     room = d.units.number("weight_buffer") * TILE_SHARE / 2.0
     return Ahead(Count(d.p.memory.distinct, d.plain), room, rate)
 
 
-def _details(d: _Designs, turns: Array) -> Details:
+def _details(d: _LaneChunk, turns: Array) -> Details:
     """Tiles and bytes of each operation."""
     return Details(_tiles(d.p, d.units, d.index), _traffic(d, turns), _moved(d, turns))
 
 
-def _gating(d: _Designs) -> Gating:
+def _gating(d: _LaneChunk) -> Gating:
     """What is gated, and the share of the leakage that it keeps."""
     awake = _awake(d.p, d.lanes, d.unit)
     return Gating(awake, dict.fromkeys(awake, d.units.number("gating_residue")))
 
 
-def _chosen(d: _Designs, table: Array, turns: Array) -> Array:
+def _chosen(d: _LaneChunk, table: Array, turns: Array) -> Array:
     """(R, D) values of a table of main memory for the tiles that each operation takes."""
     if not (turns & d.double).any():
         return table[:, d.plain]
     return np.where(turns, table[:, d.half + 1], table[:, d.half])
 
 
-def _loads(d: _Designs) -> Loads:
+def _loads(d: _LaneChunk) -> Loads:
     m = d.p.memory
     return Loads(
         m.seconds[:, d.half],
@@ -179,7 +179,7 @@ def _loads(d: _Designs) -> Loads:
     )
 
 
-def _streams(d: _Designs, loads: Loads) -> Callable[[Array, Array], Stream]:
+def _streams(d: _LaneChunk, loads: Loads) -> Callable[[Array, Array], Stream]:
     """The streams of the designs: (n (D,), rows) -> what one of them takes.
 
     They are worked out once for each combination of settings; n follows from the pair, which is
@@ -207,7 +207,7 @@ def _streams(d: _Designs, loads: Loads) -> Callable[[Array, Array], Stream]:
     return of
 
 
-def _element_seconds(p: Prepared, row: int, pair: Array, u: Units, n: Array) -> Array:
+def _element_seconds(p: PreparedAccelTran, row: int, pair: Array, u: Units, n: Array) -> Array:
     """(X,) seconds of work that is no product, in one of n streams: whole waves of its units."""
     ops = p.ops
     times, elements = ops.count[row, pair], ops.m[row, pair] / n
@@ -228,7 +228,7 @@ def _lanes_taken(ops: Operations, row: int, pair: Array, u: Units) -> Array:
     return ops.count[row, pair] * ops.m[row, pair] * cycles / lane_count / u.number("clock")
 
 
-def _sums(p: Prepared, values: Array, index: Array) -> Count:
+def _sums(p: PreparedAccelTran, values: Array, index: Array) -> Count:
     """A count that is kept by group of rows."""
     return Count(values, index, group=p.group)
 
@@ -247,7 +247,7 @@ def _executed(ops: Operations) -> Array:
     return ops.whole(total)
 
 
-def _counts(d: _Designs, turns: Array, plain: bool) -> dict[str, Count]:
+def _counts(d: _LaneChunk, turns: Array, plain: bool) -> dict[str, Count]:
     p, lane, memory, c, s = d.p, d.p.lanes, d.p.memory, d.lanes, d.unit
     passed = {name: _sums(p, values, d.plain) for name, values in memory.counts.items()}
     if not plain:
@@ -275,7 +275,7 @@ def _counts(d: _Designs, turns: Array, plain: bool) -> dict[str, Count]:
     }
 
 
-def _awake(p: Prepared, c: Array, s: Array) -> dict[str, Count]:
+def _awake(p: PreparedAccelTran, c: Array, s: Array) -> dict[str, Count]:
     """Seconds under power of the modules that are gated; buffers hold data and never are."""
     lane = _sums(p, p.lanes.active, c)
     names = (
@@ -294,7 +294,7 @@ def _awake(p: Prepared, c: Array, s: Array) -> dict[str, Count]:
     }
 
 
-def _limits(p: Prepared, u: Units, index: Array) -> dict[str, tuple[Array, Array]]:
+def _limits(p: PreparedAccelTran, u: Units, index: Array) -> dict[str, tuple[Array, Array]]:
     trains = u.number("training") * u.equals("training_support", "false")
     total = sum(p.ops.memory.values(), np.zeros(1))
     return {
@@ -341,7 +341,7 @@ def _tiles_need(ops: Operations, u: Units, copies: float) -> dict[str, tuple[Arr
     }
 
 
-def _tiles(p: Prepared, u: Units, index: Array) -> tuple[Array, Array, Array]:
+def _tiles(p: PreparedAccelTran, u: Units, index: Array) -> tuple[Array, Array, Array]:
     """(R, D) sides of the tiles of the lanes; 0 for vector work."""
     matmul = np.array([row.matmul for row in p.ops.rows])[:, None]
     x, y = u.number("tile_x"), u.number("tile_y")
@@ -349,14 +349,14 @@ def _tiles(p: Prepared, u: Units, index: Array) -> tuple[Array, Array, Array]:
     return matmul * rows, matmul * y, matmul * x
 
 
-def _traffic(d: _Designs, turns: Array) -> tuple[Array, Array]:
+def _traffic(d: _LaneChunk, turns: Array) -> tuple[Array, Array]:
     p = d.p
     moved = _chosen(d, p.memory.read, turns) + _chosen(d, p.memory.written, turns)
     chip = (p.lanes.activation + p.lanes.weight + p.lanes.mask)[:, d.lanes]
     return chip + moved, moved
 
 
-def _moved(d: _Designs, turns: Array) -> tuple[Array, Array, Array]:
+def _moved(d: _LaneChunk, turns: Array) -> tuple[Array, Array, Array]:
     """(R, D) bytes of weights, of everything else read, and written, over all runs."""
     m = d.p.memory
     weights, read, written = (_chosen(d, x, turns) for x in (m.weights, m.read, m.written))

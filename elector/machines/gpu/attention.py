@@ -19,7 +19,7 @@ from elector.machines.gpu.kernels import (
     SPLIT_DEPTH,
     Constants,
     Device,
-    Products,
+    GpuProducts,
     cache_seconds,
     inside_rate,
     waves,
@@ -28,7 +28,7 @@ from elector.machines.gpu.kernels import (
 Array = np.ndarray
 
 
-def flash_seconds(c: Constants, d: Device, p: Products, starts: Array) -> Array:
+def flash_seconds(c: Constants, d: Device, p: GpuProducts, starts: Array) -> Array:
     """(R, D) seconds that follow the clock of the products inside flash attention.
 
     starts : (R, 1) whether the kernel starts with this product: its blocks start once.
@@ -42,12 +42,12 @@ def flash_seconds(c: Constants, d: Device, p: Products, starts: Array) -> Array:
     return np.asarray(cycles * waves(e, blocks, d.sms) / d.clock)
 
 
-def flash_loads(c: Constants, p: Products) -> Array:
+def flash_loads(c: Constants, p: GpuProducts) -> Array:
     """(R, D) bytes flash attention takes from the cache: each block the other operand once."""
     return np.asarray(np.ceil(p.m / c.flash_rows) * p.batch * p.k * p.n * p.width)
 
 
-def stream_seconds(c: Constants, d: Device, p: Products, touched: Array) -> Array:
+def stream_seconds(c: Constants, d: Device, p: GpuProducts, touched: Array) -> Array:
     """(R, D) seconds that follow the clock of products that pass over a cache.
 
     The cache lies along n (scores) or k (context) and falls into pieces of 256 keys, each

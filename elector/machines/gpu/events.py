@@ -21,13 +21,13 @@ from elector.machines.gpu.kernels import (
     SPLITS,
     TILES,
     TILES_OF,
-    VECTOR,
     Constants,
     constants,
+    elements_of_vector,
     tiles,
 )
-from elector.machines.gpu.stacks import kernels, passes, quantised, stacks, transposed
-from elector.machines.pieces import Case, Run, Work, cut
+from elector.machines.gpu.stacks import kernels, passes, quantised, quantising, stacks, transposed
+from elector.machines.pieces import Case, LayerRun, RowWork, cut
 from elector.operations.roles import Role
 
 #: Kernels a host may be ahead of the device.
@@ -62,7 +62,7 @@ class GpuUnits:
         self.passes = passes(case.ops.rows, stack, workload)
         self.host = stack["host"] / self.number["host_speed"]
         self.start, self.append_rate = stack["kernel"], stack["append.rate"]
-        self.quantise = stack["quantise.bytes"] * quantised(case.ops.rows, workload)
+        self.quantise = quantising(stack, workload)[1] * quantised(case.ops.rows, workload)
         self.first = float(case.activity.start[0])
         self.credit = 0.0
         self.whole = case.ops.whole_sides()
@@ -84,7 +84,7 @@ class GpuUnits:
         """A kernel holds all heads."""
         return False
 
-    def work(self, run: Run) -> list[Work]:
+    def work(self, run: LayerRun) -> list[RowWork]:
         """The kernels of a row, each launched by the host; a fraction shares another's launch."""
         unit, seconds = self._seconds(run.row)
         if not self.kernels[run.row] and not seconds:
@@ -99,7 +99,7 @@ class GpuUnits:
         share = 1.0 / len(launches)
         each = cut(seconds * run.times * share, run.most)
         latency = self.start if count else 0.0
-        return [Work(unit, each, latency, share, launch) for launch in launches]
+        return [RowWork(unit, each, latency, share, launch) for launch in launches]
 
     def _seconds(self, r: int) -> tuple[str, float]:
         """What computes one run of a row, and its seconds."""
@@ -184,7 +184,7 @@ class GpuUnits:
         """Cycles of a product with the tiles and splits that suit it best."""
         ops, i, c, row = self.case.ops, self.i, self.c, self.case.ops.rows[r]
         m, k, n, batch = (float(x[r, i]) for x in (ops.m, ops.k, ops.n, ops.batch))
-        step = VECTOR / self.width
+        step = float(elements_of_vector(np.asarray(self.width)))
         along, across = m if transposed(row) else self.whole[0][r, i], self.whole[1][r, i]
         best = self._fastest(m, k, n, batch, self._inside(r))
         if self.tensor and (along % step or across % step):

@@ -97,19 +97,21 @@ class Constants:
 def constants() -> Constants:
     """The shipped constants, in SI."""
     _, lines = read_csv(DATA / "gpu.csv")
-    found = {cells[0]: units.parse(f"{cells[1]} {cells[2]}", _SI[cells[2]]) for _, cells in lines}
-    assert set(found) == {f.name for f in fields(Constants)}, "gpu.csv"
-    return Constants(**found)
+    values = {cells[0]: units.parse(f"{cells[1]} {cells[2]}", _SI[cells[2]]) for _, cells in lines}
+    assert set(values) == {f.name for f in fields(Constants)}, "gpu.csv"
+    return Constants(**values)
 
 
 _SI = {"1": "1", "us": "s", "ms": "s", "byte": "byte", "MB": "byte"}
 
 
 @dataclass(frozen=True)
-class Tiles:
+class TileConstants:
     """Constants of products that depend on the family of chips and the number format.
 
     Each (D,), named as in `Constants`, which stands in for families without rows.
+
+    tensor_share, operand_share, wave_share, tile_cycles, flash_share : (D,).
     """
 
     tensor_share: Array
@@ -119,7 +121,7 @@ class Tiles:
     flash_share: Array
 
 
-TILES_OF = tuple(f.name for f in fields(Tiles))
+TILES_OF = tuple(f.name for f in fields(TileConstants))
 
 
 @functools.cache
@@ -129,23 +131,25 @@ def measured_tiles() -> dict[tuple[str, str], dict[str, float]]:
     An empty cell leaves the constant of all GPUs.
     """
     names, lines = read_csv(DATA / "gpu_products.csv")
-    found: dict[tuple[str, str], dict[str, float]] = {}
+    measured: dict[tuple[str, str], dict[str, float]] = {}
     for _, cells in lines:
         row = dict(zip(names, cells, strict=True))
         values = {name: float(row[name]) for name in TILES_OF if row[name]}
-        found |= {(row["architecture"], name): values for name in row["formats"].split("|")}
-    return found
+        measured |= {(row["architecture"], name): values for name in row["formats"].split("|")}
+    return measured
 
 
-def tiles(c: Constants, architecture: tuple[Sequence[str], Array], format: str) -> Tiles:
+def tiles(c: Constants, architecture: tuple[Sequence[str], Array], format: str) -> TileConstants:
     """Constants of products of D devices in a number format.
 
     architecture : names, and each design's place among them.
+
+    The places have shape (D,).
     """
     names, codes = architecture
     known = measured_tiles()
     rows = [known.get((str(name), format), {}) for name in names]
-    return Tiles(
+    return TileConstants(
         **{
             key: np.array([row.get(key, getattr(c, key)) for row in rows])[codes]
             for key in TILES_OF
@@ -172,11 +176,11 @@ class Device:
     lanes: Array
     cache: Array
     special: Array
-    tiles: Tiles | None = None
+    tiles: TileConstants | None = None
 
 
 @dataclass(frozen=True)
-class Products:
+class GpuProducts:
     """R products of D designs.
 
     m, k, n, batch : (R, D) `batch` products of (m x k) by (k x n), without what a mask hides.
@@ -195,11 +199,13 @@ class Products:
     backward: Array
 
 
-def inside_rate(c: Constants, d: Device, p: Products, aligned: bool = True) -> Array:
+def inside_rate(c: Constants, d: Device, p: GpuProducts, aligned: bool = True) -> Array:
     """(R, D) multiply-accumulates a cycle and SM inside a tile.
 
     Tensor cores lose a part of theirs where rows do not begin at multiples of 16 bytes. Where
     the lanes of fp32 are faster, they multiply instead.
+
+    aligned : whether operands' rows begin at multiples of 16 bytes.
     """
     cores = d.rate * (d.tiles or c).tensor_share * (1.0 if aligned else c.misaligned)
     lanes = d.lanes / (d.sms * d.clock)
@@ -207,7 +213,7 @@ def inside_rate(c: Constants, d: Device, p: Products, aligned: bool = True) -> A
     return np.asarray(rate * np.where(p.backward, c.gradient_share, 1.0))
 
 
-def product_seconds(c: Constants, d: Device, p: Products) -> tuple[Array, Array]:
+def product_seconds(c: Constants, d: Device, p: GpuProducts) -> tuple[Array, Array]:
     """(R, D) seconds that follow the clock, and the splits of k, of one run of each product.
 
     Operands whose rows do not begin at multiples of 16 bytes slow tensor cores down; where it
@@ -224,7 +230,7 @@ def product_seconds(c: Constants, d: Device, p: Products) -> tuple[Array, Array]
     return best / d.clock, splits
 
 
-def _best(c: Constants, d: Device, p: Products, rate: Array) -> tuple[Array, Array]:
+def _best(c: Constants, d: Device, p: GpuProducts, rate: Array) -> tuple[Array, Array]:
     """(R, D) cycles and splits of k with the tiles and splits that suit each product best."""
     depth = np.ceil(p.k / SLICE) * SLICE
     least = np.minimum(depth, SPLIT_DEPTH)
@@ -245,15 +251,28 @@ def _best(c: Constants, d: Device, p: Products, rate: Array) -> tuple[Array, Arr
     return best, splits
 
 
-def _loose(d: Device, p: Products) -> Array:
+def _loose(d: Device, p: GpuProducts) -> Array:
     """(R, D) products on tensor cores of which a row begins at no multiple of 16 bytes."""
-    step = VECTOR / p.width
+    step = elements_of_vector(p.width)
     aligned = (np.mod(p.first, step) == 0) & (np.mod(p.second, step) == 0)
     return np.asarray(~aligned & d.tensor)
 
 
-def waves(c: Constants | Tiles, tiles: Array, sms: Array) -> Array:
-    """Rounds of tiles over the SMs; part of the last round evens out."""
+def elements_of_vector(width: Array) -> Array:
+    """Elements in 16 bytes: values of a power of two of bits, whose scales of a group lie apart.
+
+    width : bytes of an element, its part of a scale included.
+
+    The result has the shape of `width`, such as (R, D).
+    """
+    return np.asarray(VECTOR / np.exp2(np.floor(np.log2(width))))
+
+
+def waves(c: Constants | TileConstants, tiles: Array, sms: Array) -> Array:
+    """Rounds of tiles over the SMs; part of the last round evens out.
+
+    sms : (D,) streaming multiprocessors.
+    """
     rounds = tiles / sms
     return np.asarray(c.wave_share * np.ceil(rounds) + (1.0 - c.wave_share) * np.maximum(rounds, 1))
 

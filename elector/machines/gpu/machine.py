@@ -30,7 +30,7 @@ from elector.machines.contract import (
     Overlap,
     Part,
     Power,
-    Told,
+    Remarks,
     Units,
     gradients_limit,
     nothing_to_complete,
@@ -41,7 +41,7 @@ from elector.machines.gpu.kernels import (
     UNPACK_ROWS,
     Constants,
     Device,
-    Products,
+    GpuProducts,
     cache_seconds,
     constants,
     memory_seconds,
@@ -55,11 +55,12 @@ from elector.machines.gpu.stacks import (
     kernels,
     passes,
     quantised,
+    quantising,
     stacks,
     transposed,
     unpacked,
 )
-from elector.machines.tiling import Memories, Plan, plan
+from elector.machines.tiling import Memories, TilingPlan, plan
 from elector.operations.rows import Operations
 
 Array = np.ndarray
@@ -77,13 +78,21 @@ ACTIONS = {
 
 
 @dataclass(frozen=True)
-class Prepared:
-    """What all chunks of a block share."""
+class PreparedGpu:
+    """What all chunks of a block share.
+
+    index : (D,) pair of each design. plan : traffic of each distinct (pair, cache); plan_index :
+    (D,) which. tiled, flash, streams, vectors : places of rows by the kernels that run them:
+    products in tiles, inside flash attention, over a cache, and the rest. stack : constant of the
+    software stack -> value in SI. kernels, passes : (R,) of one run of each row. quantised : (R,)
+    whether activations are turned into another format first. appends : places of rows that append
+    to a cache.
+    """
 
     ops: Operations
     index: Array
     units: Units
-    plan: Plan
+    plan: TilingPlan
     plan_index: Array
     tiled: Array
     flash: Array
@@ -102,12 +111,12 @@ class Prepared:
         return _activity(self, part)
 
 
-def prepare(ops: Operations, index: Array, units: Units, details: bool) -> Prepared:
+def prepare(ops: Operations, index: Array, units: Units, details: bool) -> PreparedGpu:
     """Traffic of each distinct (pair, cache), kernels and passes of each operation."""
     memory, plan_index = _plan(ops, index, units, details)
     w = ops.workload
     stack = stacks()[w.implementation]
-    return Prepared(
+    return PreparedGpu(
         ops,
         index,
         units,
@@ -135,11 +144,11 @@ def _products(ops: Operations) -> tuple[Array, Array, Array]:
     return rest, flash, streams
 
 
-def _plan(ops: Operations, index: Array, units: Units, details: bool) -> tuple[Plan, Array]:
+def _plan(ops: Operations, index: Array, units: Units, details: bool) -> tuple[TilingPlan, Array]:
     """The traffic plan of every distinct (pair, cache) and each design's place in it."""
     sizes, _, code = distinct(units.number("l2"))
-    found, _, plan_index = distinct(index * sizes.size + code)
-    pair, rest = np.divmod(found, sizes.size)
+    combinations, _, plan_index = distinct(index * sizes.size + code)
+    pair, rest = np.divmod(combinations, sizes.size)
     no, asked = np.zeros(pair.size, dtype=bool), np.arange(len(ops.rows) if details else 0)
     return plan(ops, pair, Memories(sizes[rest], no, no), asked), plan_index
 
@@ -166,7 +175,7 @@ def device(p: Constants, units: Units, products: Format) -> Device:
     return Device(sms, hertz, rate, tensor, bandwidth, lanes, cache, special, own)
 
 
-def _activity(p: Prepared, part: slice | Array) -> Activity:
+def _activity(p: PreparedGpu, part: slice | Array) -> Activity:
     """Seconds and counts of the designs in `part`."""
     ops, units, index, q = p.ops, p.units.take(part), p.index[part], p.plan_index[part]
     d = device(p.constants, units, ops.format.products)
@@ -194,7 +203,7 @@ def _activity(p: Prepared, part: slice | Array) -> Activity:
         start=_start(p) / units.number("host_speed"),
         overlap=Overlap(queued=True),
         power=Power(clocked),
-        told=Told(
+        told=Remarks(
             extra={"host_bound": sum_rows(host) + _start(p) > sum_rows(busy)},
             largest=_largest(p, units, index),
         ),
@@ -222,7 +231,7 @@ def _peak(d: Device) -> Array:
     return np.where(d.tensor, np.maximum(rate, d.lanes), rate)
 
 
-def _compute(p: Prepared, d: Device, index: Array, touched: Array) -> Array:
+def _compute(p: PreparedGpu, d: Device, index: Array, touched: Array) -> Array:
     """(R, D) seconds that follow the clock, of one run of each row.
 
     touched : (R, D) bytes between cache and SMs; those of products are put in, in place.
@@ -249,7 +258,7 @@ def _compute(p: Prepared, d: Device, index: Array, touched: Array) -> Array:
     return np.where(count > 0, compute, 0.0)
 
 
-def _unpack(p: Prepared, compute: Array, index: Array) -> None:
+def _unpack(p: PreparedGpu, compute: Array, index: Array) -> None:
     """Operands that are stored packed are unpacked by the tiles of the product that reads them.
 
     The lanes do it while tensor cores multiply what was unpacked before (Frantar et al. 2024,
@@ -261,7 +270,7 @@ def _unpack(p: Prepared, compute: Array, index: Array) -> None:
         compute[r] = 0.0
 
 
-def _sizes(p: Prepared, rows: Array, index: Array, blocks: float = 1.0) -> Products:
+def _sizes(p: PreparedGpu, rows: Array, index: Array, blocks: float = 1.0) -> GpuProducts:
     """The products at `rows` of the designs.
 
     blocks : keys (or queries) that are skipped together where a mask hides them: the half of a
@@ -274,7 +283,7 @@ def _sizes(p: Prepared, rows: Array, index: Array, blocks: float = 1.0) -> Produ
     more = (blocks - 1.0) / 2.0
     across = np.array([transposed(row) for row in named], dtype=bool)[:, None]
     backward = np.array([row.phase == "backward" for row in named], dtype=bool)[:, None]
-    return Products(
+    return GpuProducts(
         m,
         np.where(whole_k > k, np.minimum(k + more, whole_k), k),
         np.where(whole_n > n, np.minimum(n + more, whole_n), n),
@@ -286,12 +295,12 @@ def _sizes(p: Prepared, rows: Array, index: Array, blocks: float = 1.0) -> Produ
     )
 
 
-def _start(p: Prepared) -> float:
+def _start(p: PreparedGpu) -> float:
     """Seconds of the host before and after a step."""
     return p.stack["step"] + p.stack["update"] * p.ops.workload.training
 
 
-def _bytes(p: Prepared, index: Array, q: Array) -> tuple[Array, Array]:
+def _bytes(p: PreparedGpu, index: Array, q: Array) -> tuple[Array, Array]:
     """(R, D) bytes of one run between main memory and chip, and between cache and SMs."""
     ops = p.ops
     share = p.passes[:, None]
@@ -308,18 +317,18 @@ def _bytes(p: Prepared, index: Array, q: Array) -> tuple[Array, Array]:
     return moved, touched
 
 
-def _quantised(p: Prepared, units: Units, index: Array) -> tuple[Array, Array]:
+def _quantised(p: PreparedGpu, units: Units, index: Array) -> tuple[Array, Array]:
     """(R, D) bytes of one run that quantising a product's activations takes before it starts,
     between cache and SMs, and of these between main memory and chip: a cache that holds the
     activations has them."""
     ops = p.ops
     held = ops.a_bytes[:, index]
-    each = p.stack["quantise.bytes"] / ops.format.activations.width
+    each = quantising(p.stack, ops.workload)[1] / ops.format.activations.width
     through = np.where(p.quantised[:, None], held * each, 0.0)
     return through, np.where(held > units.number("l2"), through, 0.0)
 
 
-def _loads(p: Prepared, x: Products, splits: Array) -> Array:
+def _loads(p: PreparedGpu, x: GpuProducts, splits: Array) -> Array:
     """(R, D) bytes products take from the cache with tiles of 128 x 128, and partial sums.
 
     The price of a multiply-accumulate was derived from whole boards and may hold some of
@@ -337,7 +346,9 @@ def _vector_work(ops: Operations) -> tuple[Array, Array]:
     return simple, np.array([row.special for row in ops.rows])
 
 
-def _counts(p: Prepared, d: Device, index: Array, moved: Array, touched: Array) -> dict[str, Count]:
+def _counts(
+    p: PreparedGpu, d: Device, index: Array, moved: Array, touched: Array
+) -> dict[str, Count]:
     """How often each action happens."""
     ops, here = p.ops, np.arange(index.size)
     matmul = np.array([row.matmul for row in ops.rows])[:, None]
@@ -361,7 +372,7 @@ def _counts(p: Prepared, d: Device, index: Array, moved: Array, touched: Array) 
     }
 
 
-def _limits(p: Prepared, units: Units, index: Array) -> dict[str, tuple[Array, Array]]:
+def _limits(p: PreparedGpu, units: Units, index: Array) -> dict[str, tuple[Array, Array]]:
     memory = p.ops.memory
     total = np.zeros(index.size)
     for values in memory.values():
@@ -377,7 +388,7 @@ def _limits(p: Prepared, units: Units, index: Array) -> dict[str, tuple[Array, A
     }
 
 
-def _largest(p: Prepared, units: Units, index: Array) -> Array:
+def _largest(p: PreparedGpu, units: Units, index: Array) -> Array:
     """(D,) largest batch whose activations and cache fit beside what does not depend on it."""
     memory, batch = p.ops.memory, p.ops.workload.batch[index]
     fixed = (
@@ -389,7 +400,7 @@ def _largest(p: Prepared, units: Units, index: Array) -> Array:
     return np.floor(left / np.maximum(each, 1e-9))
 
 
-def _tiles(memory: Plan, q: Array) -> tuple[Array, Array, Array]:
+def _tiles(memory: TilingPlan, q: Array) -> tuple[Array, Array, Array]:
     return memory.tile_m[:, q], memory.tile_k[:, q], memory.tile_n[:, q]
 
 

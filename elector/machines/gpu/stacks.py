@@ -11,7 +11,7 @@ from elector.base import units
 from elector.base.errors import InputError
 from elector.base.table import DATA, read_csv
 from elector.describe.workload import Workload
-from elector.operations.roles import BIASES, DROPOUTS, RESIDUALS, Part, Place, Role
+from elector.operations.roles import BIASES, DROPOUTS, RESIDUALS, Place, Role, RowPart
 from elector.operations.rows import Row
 from elector.operations.scope import formula
 
@@ -56,7 +56,8 @@ def stacks() -> dict[str, dict[str, float]]:
     host : seconds of the host for each kernel. kernel : seconds a kernel takes on the device
     beyond its work. step : seconds for each step, before and after; update : further ones where
     it trains. quantise.kernels, quantise.bytes : kernels that bring the activations of a product
-    into formats that are scaled at run time, and the bytes they move for each element.
+    into formats that are scaled at run time, and the bytes they move for each element;
+    quantise.group.kernels, .bytes : the same where groups of values have scales of their own.
     forward, backward, mixed : bytes that element-wise work moves over those of its tensors, in
     a forward pass (of inference and training alike), in a backward pass, and further where it
     computes in wider numbers than it stores.
@@ -64,15 +65,15 @@ def stacks() -> dict[str, dict[str, float]]:
     append.copies : copies of the whole cache that a new token costs. append.rate : rate of such
     a copy over that of other kernels.
     """
-    found: dict[str, dict[str, float]] = {}
+    by_stack: dict[str, dict[str, float]] = {}
     path = DATA / "implementations.csv"
     _, lines = read_csv(path)
     for _, cells in lines:
         stack, quantity, value, unit = cells[:4]
         if unit not in _SI:
             raise InputError("unknown unit", file=path, field=quantity, value=unit, allowed=_SI)
-        found.setdefault(stack, {})[quantity] = units.parse(f"{value} {unit}", _SI[unit])
-    return found
+        by_stack.setdefault(stack, {})[quantity] = units.parse(f"{value} {unit}", _SI[unit])
+    return by_stack
 
 
 @functools.cache
@@ -94,29 +95,32 @@ def category(row: Row) -> str:
 
 
 def kernels(rows: tuple[Row, ...], stack: dict[str, float], workload: Workload) -> Array:
-    """(R,) kernels of one run of each operation."""
+    """(R,) kernels of one run of each operation.
+
+    stack : constant of the software stack -> value in SI.
+    """
     table, attention = _with_optimizer(stack, workload), workload.attention
-    more = stack["quantise.kernels"]
+    more = quantising(stack, workload)[0]
     products = [1.0 + more * q for q in quantised(rows, workload)]
-    found = [_kernels_of(r, p, table) for r, p in zip(rows, products, strict=True)]
+    counts = [_kernels_of(r, p, table) for r, p in zip(rows, products, strict=True)]
     inside = _inside(rows, attention)
     if attention == "fused":
         # scale, mask, softmax and dropout in one kernel
-        found = [
+        counts = [
             float(r.kind == "softmax") if i else f
-            for r, f, i in zip(rows, found, inside, strict=True)
+            for r, f, i in zip(rows, counts, inside, strict=True)
         ]
     if attention == "flash":
-        found = [0.0 if i else f for f, i in zip(found, inside, strict=True)]
-        found = _one_kernel(rows, found)
-    return np.array(found)
+        counts = [0.0 if i else f for f, i in zip(counts, inside, strict=True)]
+        counts = _one_kernel(rows, counts)
+    return np.array(counts)
 
 
 def _kernels_of(row: Row, product: float, table: dict[str, float]) -> float:
     """Kernels of an operation that stands alone; operands are unpacked inside the product's."""
     if row.matmul:
         return product
-    return 0.0 if row.part is Part.UNPACKED else table[f"{category(row)}.kernels"]
+    return 0.0 if row.part is RowPart.UNPACKED else table[f"{category(row)}.kernels"]
 
 
 def quantised(rows: tuple[Row, ...], workload: Workload) -> Array:
@@ -125,6 +129,15 @@ def quantised(rows: tuple[Row, ...], workload: Workload) -> Array:
     if not workload.format.quantises:
         return np.zeros(len(rows), dtype=bool)
     return np.array([r.matmul and r.role not in shared for r in rows])
+
+
+def quantising(stack: dict[str, float], workload: Workload) -> tuple[float, float]:
+    """Kernels that quantise the activations of a product, and bytes they move for each element.
+
+    A group's scale is found by the kernel that applies it; that of a tensor has to wait for all.
+    """
+    kind = "quantise.group" if workload.format.activations.grouped else "quantise"
+    return stack[f"{kind}.kernels"], stack[f"{kind}.bytes"]
 
 
 def _with_optimizer(stack: dict[str, float], workload: Workload) -> dict[str, float]:
@@ -136,24 +149,27 @@ def _with_optimizer(stack: dict[str, float], workload: Workload) -> dict[str, fl
 
 
 def passes(rows: tuple[Row, ...], stack: dict[str, float], workload: Workload) -> Array:
-    """(R,) bytes an operation moves over those of its tensors read and written once."""
+    """(R,) bytes an operation moves over those of its tensors read and written once.
+
+    stack : constant of the software stack -> value in SI.
+    """
     table, attention = _with_optimizer(stack, workload), workload.attention
     # norms, softmax and what surrounds them stay in wider numbers
     wide = stack["mixed"] if workload.format.widens else 1.0
-    found = []
+    moved = []
     for row, inside in zip(rows, _inside(rows, attention), strict=True):
         if row.matmul:
-            found.append(1.0)
-        elif row.part is Part.UNPACKED:
-            found.append(0.0)
+            moved.append(1.0)
+        elif row.part is RowPart.UNPACKED:
+            moved.append(0.0)
         elif inside:
-            found.append(float(attention == "fused" and row.kind == "softmax"))
+            moved.append(float(attention == "fused" and row.kind == "softmax"))
         elif row.kind in ("optimizer", "cast"):
-            found.append(table[f"{row.kind}.passes"])
+            moved.append(table[f"{row.kind}.passes"])
         else:
             scale = stack["backward" if row.phase == "backward" else "forward"]
-            found.append(table[f"{category(row)}.passes"] * scale * wide)
-    return np.array(found)
+            moved.append(table[f"{category(row)}.passes"] * scale * wide)
+    return np.array(moved)
 
 
 def _inside(rows: tuple[Row, ...], attention: str) -> list[bool]:
@@ -161,16 +177,16 @@ def _inside(rows: tuple[Row, ...], attention: str) -> list[bool]:
     return [r.in_attention and not r.matmul and attention != "unfused" for r in rows]
 
 
-def _one_kernel(rows: tuple[Row, ...], found: list[float]) -> list[float]:
+def _one_kernel(rows: tuple[Row, ...], launches: list[float]) -> list[float]:
     """Flash attention: the products of one layer and phase share a kernel, the first has it."""
     seen: set[tuple[Place, str, bool]] = set()
     for i, row in enumerate(rows):
         if row.matmul and row.in_attention:
             key = (row.place, row.phase, row.cross)
             # Decoding takes a second one that puts the pieces of the keys together.
-            found[i] = (2.0 if row.phase == "decode" else 1.0) * (key not in seen)
+            launches[i] = (2.0 if row.phase == "decode" else 1.0) * (key not in seen)
             seen.add(key)
-    return found
+    return launches
 
 
 def transposed(row: Row) -> bool:
@@ -178,13 +194,13 @@ def transposed(row: Row) -> bool:
 
     Gradients of weights sum over tokens, those of keys and values over queries.
     """
-    attention = row.in_attention and row.part is Part.GRADIENT
-    return row.part is Part.WEIGHT_GRADIENT or (attention and row.role in (Role.KEY, Role.VALUE))
+    attention = row.in_attention and row.part is RowPart.GRADIENT
+    return row.part is RowPart.WEIGHT_GRADIENT or (attention and row.role in (Role.KEY, Role.VALUE))
 
 
 def appended(rows: tuple[Row, ...]) -> list[tuple[int, Array]]:
     """Rows that put a token's keys and values behind the cache, and the products that read it."""
-    found = []
+    pairs = []
     places = [i for i, row in enumerate(rows) if row.role is Role.CACHE_APPEND]
     for append, end in itertools.pairwise([*places, len(rows)]):
         readers = [
@@ -192,21 +208,21 @@ def appended(rows: tuple[Row, ...]) -> list[tuple[int, Array]]:
             for i in range(append, end)
             if rows[i].matmul and rows[i].b == "cache" and not rows[i].cross
         ]
-        found.append((append, np.array(readers, dtype=np.intp)))
-    return found
+        pairs.append((append, np.array(readers, dtype=np.intp)))
+    return pairs
 
 
 def unpacked(rows: tuple[Row, ...]) -> list[tuple[int, int]]:
     """Rows that turn a packed operand into one to multiply, and the product that reads it."""
-    found = []
+    pairs = []
     for r, row in enumerate(rows):
-        if row.part is not Part.UNPACKED:
+        if row.part is not RowPart.UNPACKED:
             continue
         for i in range(r + 1, len(rows)):
             if rows[i].matmul and _site(rows[i]) == _site(row):
-                found.append((r, i))
+                pairs.append((r, i))
                 break
-    return found
+    return pairs
 
 
 def _site(row: Row) -> tuple[object, ...]:

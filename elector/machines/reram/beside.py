@@ -23,18 +23,18 @@ def lane_work(ops: Operations, index: Array) -> tuple[Array, Array]:
 def moved(ops: Operations, index: Array, units: Units) -> Array:
     """(R, D) bytes of main memory: streams, and what the tiles' buffers cannot keep."""
     room = (1.0 - TILE_SHARE) * units.number("buffer") * units.number("tiles")
-    found = np.zeros((len(ops.rows), index.size))
+    bytes_ = np.zeros((len(ops.rows), index.size))
     for r, row in enumerate(ops.rows):
         for operand in ("a", "b", "out"):
             kind, size = getattr(row, operand), getattr(ops, f"{operand}_bytes")[r]
             if kind == "stream":
-                found[r] += size[index]
+                bytes_[r] += size[index]
             elif kind in ("saved", "cache"):
                 name = "activations" if kind == "saved" else "cache"
-                found[r] += np.where(ops.memory[name][index] > room, size[index], 0.0)
+                bytes_[r] += np.where(ops.memory[name][index] > room, size[index], 0.0)
             elif kind == "activation" and size.max() > room.min():
-                found[r] += np.where(size[index] > room, size[index], 0.0)
-    return found * ops.count[:, index]
+                bytes_[r] += np.where(size[index] > room, size[index], 0.0)
+    return bytes_ * ops.count[:, index]
 
 
 def buffered(ops: Operations, index: Array) -> Array:

@@ -36,7 +36,7 @@ def counts(w: Placement, amounts: dict[str, Array]) -> dict[str, Count]:
 
     amounts : (R, D) of cells (written), macs (digital), vector, special, buffer, moved.
     """
-    found = _reads(w) | {
+    times = _reads(w) | {
         "write": amounts["cells"] * pulses(w.site.units),
         "digital": amounts["macs"],
         "vector": amounts["vector"],
@@ -46,7 +46,7 @@ def counts(w: Placement, amounts: dict[str, Array]) -> dict[str, Count]:
         "interface": amounts["moved"],
     }
     here = np.arange(w.site.index.size)
-    return {name: Count(found[name], here) for name in ACTIONS}
+    return {name: Count(times[name], here) for name in ACTIONS}
 
 
 def _reads(w: Placement) -> dict[str, Array]:
@@ -64,7 +64,7 @@ def _reads(w: Placement) -> dict[str, Array]:
         beside = np.where(s.turned, x.columns * np.ceil(n / x.rows), beside)
         below = np.where(s.turned, x.conversions(k, x.cols, p.span_k), below)
     driven, results = phases * k * beside, phases * n * x.results * below
-    found = {
+    amounts = {
         "array": phases * k * n * x.columns,
         "dac": driven,
         "sample": phases * n * x.columns * below,
@@ -73,4 +73,4 @@ def _reads(w: Placement) -> dict[str, Array]:
         "register": driven + results,
         "tile": driven + results,
     }
-    return {name: rows_of(w, values) for name, values in found.items()}
+    return {name: rows_of(w, values) for name, values in amounts.items()}

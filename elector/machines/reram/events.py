@@ -14,9 +14,9 @@ from __future__ import annotations
 
 import math
 
-from elector.machines.pieces import PIECES, Case, Run, Work, cut
+from elector.machines.pieces import PIECES, Case, LayerRun, RowWork, cut
 from elector.machines.reram.geometry import pulses
-from elector.operations.roles import Part, word
+from elector.operations.roles import RowPart, word
 
 
 class ReramUnits:
@@ -117,7 +117,7 @@ class ReramUnits:
         """Heads follow one another but where they stand side by side in spare crossbars."""
         return self.case.ops.rows[row].in_attention and self._where(row) != "written"
 
-    def work(self, run: Run) -> list[Work]:
+    def work(self, run: LayerRun) -> list[RowWork]:
         """What the units do for one sequence in one layer."""
         ops, row = self.case.ops, self.case.ops.rows[run.row]
         m, batch = float(ops.m[run.row, self.i]), float(ops.batch[run.row, self.i])
@@ -130,13 +130,13 @@ class ReramUnits:
         if where == "digital":
             macs = batch * m * float(ops.k[run.row, self.i] * ops.n[run.row, self.i])
             seconds = macs / run.streams / self.number["digital_macs"] / clock
-            return [Work("digital unit", cut(seconds * run.times, run.most))]
+            return [RowWork("digital unit", cut(seconds * run.times, run.most))]
         each = row.simple + row.special * self.number["special_cycles"]
         seconds = m / run.streams * each / self.number["vector_lanes"] / clock
-        found = [Work("vector lanes", cut(seconds * run.times, run.most))]
+        works = [RowWork("vector lanes", cut(seconds * run.times, run.most))]
         if self._held(run.row) and not self.reload:
-            found.append(self._update(run, m))
-        return found
+            works.append(self._update(run, m))
+        return works
 
     def traffic(self, row: int) -> tuple[float, float, float]:
         """Main memory bytes of one run: what streams, what half of all buffers cannot keep, and
@@ -161,13 +161,13 @@ class ReramUnits:
 
     # ---- crossbars ----
 
-    def _stored(self, run: Run, vectors: int) -> list[Work]:
+    def _stored(self, run: LayerRun, vectors: int) -> list[RowWork]:
         """Reading matrices of this layer: rounds of as many vectors as there are copies."""
         if self.reload:
             return self._reloaded(run, vectors)
         each, wait = self._vector(run.row)
         rounds, rest = divmod(vectors, self.copies)
-        found = []
+        works = []
         matrices = max(round(run.times), 1)
         for matrix in range(matrices):
             unit = self._unit(run, matrix if matrices > 1 else None)
@@ -175,24 +175,24 @@ class ReramUnits:
             if rest:
                 seconds = [each * run.times / matrices]
                 last = 0.0 if rounds else wait
-                found.append(Work(unit, seconds, last, share, amount=rest / self.copies))
+                works.append(RowWork(unit, seconds, last, share, amount=rest / self.copies))
             if rounds:
                 pieces = min(run.most, rounds)
                 seconds = [rounds * each * run.times / matrices / pieces] * pieces
-                found.append(Work(unit, seconds, wait, share))
-        return found
+                works.append(RowWork(unit, seconds, wait, share))
+        return works
 
-    def _unit(self, run: Run, matrix: int | None) -> str:
+    def _unit(self, run: LayerRun, matrix: int | None) -> str:
         """Name of the crossbars of one matrix of one layer."""
         row = self.case.ops.rows[run.row]
-        product = word(row.role, Part.FORWARD, row.cross, row.index, row.variant)
+        product = word(row.role, RowPart.FORWARD, row.cross, row.index, row.variant)
         back = row.phase == "backward"
         place = run.repeat - 1 - run.layer if back else run.layer
         side = " transposed" if back and self.twice > 1 else ""
         which = "" if matrix is None else f" {matrix + 1}"
         return f"crossbars: {row.layer_word} {place + 1} {product}{which}{side}"
 
-    def _reloaded(self, run: Run, vectors: int) -> list[Work]:
+    def _reloaded(self, run: LayerRun, vectors: int) -> list[RowWork]:
         """A matrix that is written by the first sequence and read by all of them."""
         k, n = self._sides(run.row)
         k, n = (n, k) if self._columnwise(run.row) else (k, n)
@@ -201,15 +201,15 @@ class ReramUnits:
         size = self._crossbars(k, n, sliced)
         turns = max(math.ceil(size / self.total), 1)
         taken = 1.0 / max(self.total // size, 1.0)
-        found = []
+        works = []
         if not run.stream:
             cells = self._cells(run.row) * run.times
             rows = turns * min(k, self.number["rows"]) * run.times
-            found.append(self._writing(cells, rows, taken))
+            works.append(self._writing(cells, rows, taken))
         seconds = cut(turns * vectors * each * run.times, run.most)
-        return [*found, Work("spare crossbars", seconds, wait, 1.0, amount=taken)]
+        return [*works, RowWork("spare crossbars", seconds, wait, 1.0, amount=taken)]
 
-    def _written(self, run: Run, m: float, batch: float) -> list[Work]:
+    def _written(self, run: LayerRun, m: float, batch: float) -> list[RowWork]:
         """Writing operands into spare crossbars, heads side by side, then reading them."""
         row, (k, n) = self.case.ops.rows[run.row], self._sides(run.row)
         if row.phase == "decode" and row.in_attention:
@@ -225,25 +225,25 @@ class ReramUnits:
         each, wait = self._vector(run.row)
         taken = min(together * size / self.pool, 1.0)
         pieces = max(min(round(rounds), PIECES), 1)
-        found = []
+        works = []
         for _ in range(pieces):
             rows = rounds / pieces * min(k, self.number["rows"]) * part
             cells = batch / run.streams * self._cells(run.row) * run.times / pieces
-            found.append(self._writing(cells, rows, taken))
+            works.append(self._writing(cells, rows, taken))
             seconds = [rounds / pieces * m * each / PIECES] * PIECES
-            found.append(Work("spare crossbars", seconds, wait, 1.0 / pieces, amount=taken))
-        return found
+            works.append(RowWork("spare crossbars", seconds, wait, 1.0 / pieces, amount=taken))
+        return works
 
-    def _writing(self, cells: float, rows: float, taken: float) -> Work:
+    def _writing(self, cells: float, rows: float, taken: float) -> RowWork:
         """Writing cells, `rows` rows one after another, into a share of the spare crossbars."""
         seconds, power = self._pulsed(cells, rows)
-        return Work("spare crossbars", [seconds], 0.0, 0.0, 0.0, taken, ("write drivers", power))
+        return RowWork("spare crossbars", [seconds], 0.0, 0.0, 0.0, taken, ("write drivers", power))
 
-    def _update(self, run: Run, elements: float) -> Work:
+    def _update(self, run: LayerRun, elements: float) -> RowWork:
         """Writing all cells of updated weights, crossbars side by side."""
         cells = elements * self.columns * self.copies * self.twice / run.streams * run.times
         seconds, power = self._pulsed(cells, self.number["rows"] * run.times)
-        return Work("write drivers", [seconds], 0.0, 0.0, 0.0, power)
+        return RowWork("write drivers", [seconds], 0.0, 0.0, 0.0, power)
 
     def _pulsed(self, cells: float, rows: float) -> tuple[float, float]:
         """Seconds of writing and the share of the power it takes."""

@@ -33,11 +33,11 @@ Array = np.ndarray
 def constants() -> dict[str, float]:
     """Constants of cells and converters that are no prices, in SI (data/reram.csv)."""
     names, lines = read_csv(DATA / "reram.csv")
-    found = {}
+    values = {}
     for _, cells in lines:
         row = dict(zip(names, cells, strict=True))
-        found[row["quantity"]] = parse(row["value"], row["unit"], field=row["quantity"])
-    return found
+        values[row["quantity"]] = parse(row["value"], row["unit"], field=row["quantity"])
+    return values
 
 
 def channels(units: Units) -> Array:
@@ -76,8 +76,8 @@ def complete(units: Units) -> Units:
 def datapath_bits(units: Units) -> Array:
     """(D,) bits of a number in the format the machine is built for."""
     names, codes = units.names["datapath"]
-    found: Array = np.array([formats()[name].bits for name in names])[codes]
-    return found
+    bits: Array = np.array([formats()[name].bits for name in names])[codes]
+    return bits
 
 
 def _given(values: Array, otherwise: Array) -> Array:
@@ -158,6 +158,9 @@ class Crossbars:
         last step of a product until its last sum is converted (of the slower direction).
     sliced : bool, the columns of a weight lie in crossbars of their own: a row of one crossbar
         then sums cells of one significance, as reading in both directions needs.
+
+    Sizes that methods take (k, n, side, span) are (P, D) of products or (D,); so are their results.
+    some : (N,) places or (D,) bool.
     """
 
     rows: Array
@@ -211,6 +214,8 @@ class Crossbars:
         """Groups of lines in all crossbars below one another: each is converted once a phase.
 
         span : k runs over span + 1 consecutive integers around its value; the mean is given.
+
+        side : lines of a matrix on the side that is converted.
         """
         return _mean_groups(k, span, side, np.minimum(self.driven, side))
 

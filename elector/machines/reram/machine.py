@@ -20,8 +20,8 @@ from elector.machines.contract import (
     Overlap,
     Planned,
     Power,
+    Remarks,
     Stream,
-    Told,
     Units,
     gradients_limit,
     sum_rows,
@@ -35,8 +35,15 @@ from elector.machines.reram.geometry import (
     pulses,
 )
 from elector.machines.reram.parts import parts
-from elector.machines.reram.placement import Placement, Plan, Site, place, plans, site
-from elector.machines.reram.products import Products, products
+from elector.machines.reram.placement import (
+    CrossbarPlan,
+    CrossbarSite,
+    Placement,
+    place,
+    plans,
+    site,
+)
+from elector.machines.reram.products import CrossbarProducts, products
 from elector.machines.reram.work import (
     cells,
     digital_macs,
@@ -55,7 +62,7 @@ Array = np.ndarray
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Prepared(Planned):
+class PreparedReram(Planned):
     """What the designs of a block share, and the plans that are tried.
 
     products : of the M pairs. known : the plans. sites : the last slice of designs that was
@@ -66,32 +73,35 @@ class Prepared(Planned):
     index: Array
     units: Units
     details: bool
-    products: Products
-    known: tuple[Plan, ...]
-    sites: list[tuple[object, int, Site]] = field(default_factory=list)
+    products: CrossbarProducts
+    known: tuple[CrossbarPlan, ...]
+    sites: list[tuple[object, int, CrossbarSite]] = field(default_factory=list)
 
-    def _site(self, part: slice | Array) -> Site:
+    def _site(self, part: slice | Array) -> CrossbarSite:
         """What the plans of some designs share; kept for the next plan of the same ones."""
-        for asked, _, found in self.sites:
+        for asked, _, known in self.sites:
             if asked is part:
-                return found
+                return known
         if isinstance(part, slice):
-            found = site(
+            known = site(
                 self.ops, self.known, self.products, self.index[part], self.units.take(part)
             )
-            self.sites[:] = [(part, part.start or 0, found)]
-            return found
+            self.sites[:] = [(part, part.start or 0, known)]
+            return known
         _, start, whole = self.sites[0]
-        found = whole.take(part - start)
-        self.sites[1:] = [(part, 0, found)]
-        return found
+        known = whole.take(part - start)
+        self.sites[1:] = [(part, 0, known)]
+        return known
 
     def least(self, part: slice | Array) -> Array:
         """(plans, D) seconds of each plan at least; inf where designs may not follow it."""
         return self._site(part).least
 
     def under(self, part: slice | Array, plan: Array, trial: bool = False) -> Activity:
-        """What the designs of `part` do under the plans of these places (D,)."""
+        """What the designs of `part` do under the plans of these places (D,).
+
+        plan : (D,) places. trial : whether only the seconds are wanted.
+        """
         write, side, reload = (
             np.array([getattr(known, name) for known in self.known])[plan]
             for name in ("write", "side", "reload")
@@ -99,7 +109,7 @@ class Prepared(Planned):
         return _activity(place(self._site(part), write, side, reload), self.details, trial)
 
 
-def prepare(ops: Operations, index: Array, units: Units, details: bool) -> Prepared:
+def prepare(ops: Operations, index: Array, units: Units, details: bool) -> PreparedReram:
     """The products of the pairs, looked up once.
 
     Where the workload's weights are narrower than the datapath's, so are the stored ones.
@@ -109,7 +119,7 @@ def prepare(ops: Operations, index: Array, units: Units, details: bool) -> Prepa
         weight_bits=np.minimum(stored, 8.0 * ops.format.weight), given_bits=stored
     )
     known = plans(float(ops.streams[index].max(initial=1.0)))
-    return Prepared(ops, index, units, details, products(ops), known)
+    return PreparedReram(ops, index, units, details, products(ops), known)
 
 
 def _activity(w: Placement, details: bool, trial: bool) -> Activity:
@@ -136,7 +146,7 @@ def _activity(w: Placement, details: bool, trial: bool) -> Activity:
         ),
         power=Power(budget=Budget("write", "write", units.number("write_power"))),
         cells=None if trial else _cells(w, amounts),
-        told=Told() if trial else _told(w, rows),
+        told=Remarks() if trial else _told(w, rows),
         details=_details(w, amounts) if details and not trial else None,
     )
 
@@ -147,7 +157,7 @@ def _cells(w: Placement, amounts: dict[str, Array]) -> Cells:
     return Cells(wear(w, amounts["cells"]), endurance, fill(w))
 
 
-def _told(w: Placement, rows: _Rows) -> Told:
+def _told(w: Placement, rows: _Rows) -> Remarks:
     """What a result says beside the figures of all machines."""
     units = w.site.units
     extra = {
@@ -155,7 +165,7 @@ def _told(w: Placement, rows: _Rows) -> Told:
         "weight_copies": np.where(w.reload | (w.site.needed == 0), 0.0, w.copies),
         "operand_crossbars": w.pool,
     }
-    return Told(aside={"write": rows.pulses()}, extra=extra, notes=_notes(units))
+    return Remarks(aside={"write": rows.pulses()}, extra=extra, notes=_notes(units))
 
 
 def _details(w: Placement, amounts: dict[str, Array]) -> Details:
@@ -183,19 +193,19 @@ def _counts(w: Placement, amounts: dict[str, Array], trial: bool) -> dict[str, C
 def _amounts(w: Placement, trial: bool) -> dict[str, Array]:
     """(R, D) of what is counted beside the reads of crossbars."""
     again = read_again(w) if w.reload.any() else np.zeros(1)
-    found = {
+    amounts = {
         "cells": cells(w),
         "macs": digital_macs(w),
         "moved": w.site.moved + again,
         "again": again,
     }
     if trial:
-        return found
+        return amounts
     simple, special = w.site.lane_work
     beside = np.array([not row.matmul for row in w.site.ops.rows])[:, None]
     here = rows_of(w, w.digital + 0.0) + beside
     bytes_ = np.where(here > 0, buffered(w.site.ops, w.site.index), 0.0)
-    return {**found, "vector": simple, "special": special, "buffer": bytes_}
+    return {**amounts, "vector": simple, "special": special, "buffer": bytes_}
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -218,9 +228,9 @@ class _Rows:
 
     def beside_rows(self) -> Array:
         """(R, D) bool, rows whose heads stand side by side."""
-        found = np.zeros(self.beside.shape, dtype=bool)
-        found[self.w.site.products.places] = self.w.written
-        return found
+        rows = np.zeros(self.beside.shape, dtype=bool)
+        rows[self.w.site.products.places] = self.w.written
+        return rows
 
     def pulses(self) -> Array:
         """(R, D) seconds of writing with all sequences in one stream."""
@@ -288,8 +298,11 @@ def _limits(w: Placement) -> dict[str, tuple[Array, Array]]:
     chosen = [r for r, row in enumerate(s.ops.rows) if row.role in ROUTED]
     experts = sum_rows((s.ops.count[chosen] > 0) + 0.0)[s.index] if chosen else zero
     return gradients_limit(s.ops, s.index) | {
-        "experts (expert in, gate and out): crossbars that only some tokens read are not "
-        "modelled": (experts, zero),
+        "experts (expert in, gate and out): all stand in crossbars, some tokens read each, and how "
+        "long they wait for the busiest is not modelled (gpu, systolic and acceltran run them)": (
+            experts,
+            zero,
+        ),
         "crossbars: the weights need {needed} of cells, the chip has {available}": (
             (s.needed * w.copies + reserved) * size,
             np.where(w.reload, np.inf, x.total * size),

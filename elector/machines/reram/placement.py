@@ -23,7 +23,7 @@ import numpy as np
 from elector.machines.contract import Units, sum_rows
 from elector.machines.reram.beside import lane_work, moved
 from elector.machines.reram.geometry import Crossbars, crossbars, pulses
-from elector.machines.reram.products import Products, taken
+from elector.machines.reram.products import CrossbarProducts, taken
 from elector.operations.rows import Operations
 
 Array = np.ndarray
@@ -33,7 +33,7 @@ ALL = np.inf
 
 
 @dataclass(frozen=True)
-class Plan:
+class CrossbarPlan:
     """One way to share out the crossbars.
 
     write : products of two computed operands are written, not digital. side : sequences whose
@@ -45,19 +45,19 @@ class Plan:
     reload: bool = False
 
 
-def plans(sequences: float) -> tuple[Plan, ...]:
+def plans(sequences: float) -> tuple[CrossbarPlan, ...]:
     """The plans that are tried for at most so many sequences, in this order."""
     ladder, side = [], 1.0
     while side < 2.0 * sequences:
-        ladder.append(Plan(True, side))
+        ladder.append(CrossbarPlan(True, side))
         side *= 2.0
     # Where nothing fits, the first plan that is allowed says why.
-    reloaded = (Plan(False, reload=True), Plan(True, reload=True))
-    return (*reloaded, Plan(False), Plan(True), *ladder)
+    reloaded = (CrossbarPlan(False, reload=True), CrossbarPlan(True, reload=True))
+    return (*reloaded, CrossbarPlan(False), CrossbarPlan(True), *ladder)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Site:
+class CrossbarSite:
     """What all plans of D designs share; (P, D) of the products, the rest (D,).
 
     known : the plans. index : pair of each design. updates : weights change in a step.
@@ -72,10 +72,10 @@ class Site:
     """
 
     ops: Operations
-    known: tuple[Plan, ...]
+    known: tuple[CrossbarPlan, ...]
     index: Array
     units: Units
-    products: Products
+    products: CrossbarProducts
     x: Crossbars
     updates: Array
     stored: Array
@@ -92,16 +92,19 @@ class Site:
     operand: Array
     other: Array
 
-    def take(self, some: Array) -> Site:
-        """Some of the designs."""
-        found = replace(
+    def take(self, some: Array) -> CrossbarSite:
+        """Some of the designs.
+
+        some : places (N,) or (D,) bool.
+        """
+        some_of = replace(
             self,
             index=self.index[some],
             units=self.units.take(some),
             products=self.products.take(some),
             x=self.x.take(some),
         )
-        return replace(found, **{name: taken(getattr(self, name), some) for name in _COLUMNS})  # type: ignore[arg-type]
+        return replace(some_of, **{name: taken(getattr(self, name), some) for name in _COLUMNS})  # type: ignore[arg-type]
 
     @functools.cached_property
     def lane_work(self) -> tuple[Array, Array]:
@@ -131,16 +134,16 @@ class Site:
         free = (units.number("copies") == 0) & ~self.updates
         again = units.flag("reload") & (units.number("copies") <= 1)
         streams = self.ops.streams[self.index]
-        found = np.full((len(self.known), self.index.size), np.inf)
+        seconds = np.full((len(self.known), self.index.size), np.inf)
         for i, plan in enumerate(self.known):
             may = (written if plan.write else digital) & (again if plan.reload else True)
             if plan.side != ALL:
                 may = may & free & (plan.side < 2.0 * streams)
             if may.any():
-                found[i] = np.where(may, self._bound(plan), np.inf)
-        return found
+                seconds[i] = np.where(may, self._bound(plan), np.inf)
+        return seconds
 
-    def _bound(self, plan: Plan) -> Array:
+    def _bound(self, plan: CrossbarPlan) -> Array:
         """(D,) what one sequence waits for in crossbars under a plan, and what written operands
         take of them; inf where the plan has no room beside the weights."""
         p, ladder = self.products, plan.side != ALL
@@ -169,14 +172,30 @@ class Site:
 
 #: Fields of a site with a column for each design.
 _COLUMNS = (
-    "updates", "stored", "unreadable", "computed", "turned", "k", "n", "each", "vector", "rows",
-    "heads", "needed", "operand", "other",
-)  # fmt: skip
+    "updates",
+    "stored",
+    "unreadable",
+    "computed",
+    "turned",
+    "k",
+    "n",
+    "each",
+    "vector",
+    "rows",
+    "heads",
+    "needed",
+    "operand",
+    "other",
+)
 
 
 def site(
-    ops: Operations, known: tuple[Plan, ...], every: Products, index: Array, units: Units
-) -> Site:
+    ops: Operations,
+    known: tuple[CrossbarPlan, ...],
+    every: CrossbarProducts,
+    index: Array,
+    units: Units,
+) -> CrossbarSite:
     """What the plans `known` of the designs share; `every` : the products of the M pairs."""
     p, x = every.at(index), crossbars(units)
     used = p.count > 0
@@ -188,7 +207,7 @@ def site(
     each = np.where(stored, x.stored(k, n), x.of(k, n))
     heads = np.maximum(p.sets / ops.streams[index], 1.0)
     own = np.where(computed, each, 0.0)
-    return Site(
+    return CrossbarSite(
         ops,
         known,
         index,
@@ -216,7 +235,9 @@ def _most(values: Array) -> Array:
     return values.max(axis=0) if values.shape[0] else np.zeros(values.shape[1])
 
 
-def _needed(ops: Operations, p: Products, x: Crossbars, stored: Array, units: Units) -> Array:
+def _needed(
+    ops: Operations, p: CrossbarProducts, x: Crossbars, stored: Array, units: Units
+) -> Array:
     """(D,) crossbars of all weights once; with a transposed copy of each where there is one."""
     each = x.stored(p.k, p.n)
     if ops.workload.training:
@@ -239,7 +260,7 @@ class Placement:
         that hold no weights. reload, ladder : (D,) bool, nothing stays; room is kept by plan.
     """
 
-    site: Site
+    site: CrossbarSite
     written: Array
     digital: Array
     lost: Array
@@ -255,7 +276,7 @@ class Placement:
     ladder: Array
 
 
-def place(s: Site, write: Array, side: Array, reload: Array) -> Placement:
+def place(s: CrossbarSite, write: Array, side: Array, reload: Array) -> Placement:
     """The placement of every product; write, side, reload (D,) : the plan of each design."""
     x, ladder = s.x, ~np.isinf(side)
     room = np.where(ladder, np.maximum(np.where(ladder, side, 0.0) * s.operand, s.other), 0.0)
@@ -285,7 +306,7 @@ def place(s: Site, write: Array, side: Array, reload: Array) -> Placement:
     )
 
 
-def _copies(s: Site, rest: Array, reload: Array, room: Array) -> Array:
+def _copies(s: CrossbarSite, rest: Array, reload: Array, room: Array) -> Array:
     """(D,) copies of the weights beside `room` (D,) crossbars for written operands.
 
     rest : (D,) bool, written operands take all that one copy leaves.

@@ -17,7 +17,7 @@ Array = np.ndarray
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Products:
+class CrossbarProducts:
     """P products; (P, M) of the pairs or (P, D) of designs, (P, 1) bool where all have the same.
 
     places : (P,) rows of the table. updated : (M,) bool, a step changes weights in crossbars.
@@ -53,31 +53,34 @@ class Products:
     cells: Array
     macs: Array
 
-    def at(self, index: Array) -> Products:
+    def at(self, index: Array) -> CrossbarProducts:
         """The products of the pairs `index` (D,)."""
         return replace(self, **{name: columns(getattr(self, name), index) for name in _SIZES})
 
-    def take(self, some: Array) -> Products:
+    def take(self, some: Array) -> CrossbarProducts:
         """The products of some designs."""
         return self.at(some)
 
 
 #: Fields with a column for each pair or design.
-_SIZES = tuple(f.name for f in fields(Products))[7:]
+_SIZES = tuple(f.name for f in fields(CrossbarProducts))[7:]
 
 
 def taken(values: Array, some: Array) -> Array:
-    """Columns of (P, D) or elements of (D,) values."""
+    """Columns of (P, D) or elements of (D,) values.
+
+    some : places (N,) or (D,) bool; None for all.
+    """
     return columns(values, some) if values.ndim > 1 else values[some]
 
 
-def products(ops: Operations) -> Products:
+def products(ops: Operations) -> CrossbarProducts:
     """The products of a table."""
     places = ops.where(matmul=True)
     rows = [ops.rows[r] for r in places]
 
-    def flags(found: list[bool]) -> Array:
-        return np.array(found, dtype=bool).reshape(-1, 1)
+    def flags(values: list[bool]) -> Array:
+        return np.array(values, dtype=bool).reshape(-1, 1)
 
     sizes = {name: getattr(ops, name)[places] for name in ("count", "batch", "m", "k", "n")}
     count, batch, m, k, n = sizes.values()
@@ -91,7 +94,7 @@ def products(ops: Operations) -> Products:
     # Every head has its own operand, also where a token's queries share keys: they would else
     # wait for one another.
     alone = flags([row.phase == "decode" and row.in_attention for row in rows])
-    return Products(
+    return CrossbarProducts(
         places,
         _updated(ops),
         flags([row.b in PARAMETERS for row in rows]),

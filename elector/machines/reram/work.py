@@ -70,39 +70,39 @@ def loads(w: Placement) -> tuple[Array, Array]:
 
 def _slowest(w: Placement, stage: Array) -> Array:
     """(P, D) the seconds of the slowest product of each phase, elsewhere 0."""
-    s, found = w.site, np.zeros_like(stage)
+    s, slowest = w.site, np.zeros_like(stage)
     phases = [s.ops.rows[r].phase for r in s.products.places]
     here = np.arange(stage.shape[1])
     for phase in dict.fromkeys(phases):
         rows = np.flatnonzero([other == phase for other in phases])
         at = rows[stage[rows].argmax(axis=0)]
-        found[at, here] = stage[at, here]
-    return found
+        slowest[at, here] = stage[at, here]
+    return slowest
 
 
 def cells(w: Placement) -> Array:
     """(R, D) cells written, each of them with all its pulses."""
     s, p = w.site, w.site.products
     operand = p.count * p.cells * s.x.columns
-    found = rows_of(w, w.written * p.sets * operand + w.rewritten * operand)
+    count = rows_of(w, w.written * p.sets * operand + w.rewritten * operand)
     update = np.flatnonzero(held(s.ops))
     if update.size:
         twice = np.where(s.units.equals("transposed_read", "copy"), 2.0, 1.0)
         changed = (s.ops.count * s.ops.m)[update][:, s.index] * s.x.columns * w.copies * twice
-        found[update] = np.where(w.reload, 0.0, changed)
-    return found
+        count[update] = np.where(w.reload, 0.0, changed)
+    return count
 
 
 def update_pulses(w: Placement) -> Array:
     """(R, D) seconds of writing all crossbars row by row, shared out over the updates."""
     s = w.site
-    found = np.zeros((len(s.ops.rows), s.index.size))
+    shares = np.zeros((len(s.ops.rows), s.index.size))
     update = np.flatnonzero(held(s.ops))
     if update.size:
         here = (s.ops.count[update] > 0)[:, s.index] & ~w.reload
         seconds = s.x.rows * pulses(s.units) * s.units.number("write_pulse")
-        found[update] = np.where(here, seconds / np.maximum(sum_rows(here + 0.0), 1.0), 0.0)
-    return found
+        shares[update] = np.where(here, seconds / np.maximum(sum_rows(here + 0.0), 1.0), 0.0)
+    return shares
 
 
 def digital_macs(w: Placement) -> Array:
@@ -119,9 +119,9 @@ def read_again(w: Placement) -> Array:
 
 def rows_of(w: Placement, values: Array) -> Array:
     """(R, D) of (P, D) values of the products."""
-    found = np.zeros((len(w.site.ops.rows), values.shape[1]))
-    found[w.site.products.places] = values
-    return found
+    rows = np.zeros((len(w.site.ops.rows), values.shape[1]))
+    rows[w.site.products.places] = values
+    return rows
 
 
 def wear(w: Placement, written: Array) -> Array:

@@ -9,7 +9,7 @@ import heapq
 
 import numpy as np
 
-from elector.machines.pieces import PIECES, Case, Run, Work, cut
+from elector.machines.pieces import PIECES, Case, LayerRun, RowWork, cut
 from elector.machines.tiling import TILE_SHARE
 from elector.operations.rows import PARAMETERS
 
@@ -33,21 +33,21 @@ class SystolicUnits:
         turns = self.case.activity.overlap.turns
         return turns is not None and bool(turns[row, 0])
 
-    def work(self, run: Run) -> list[Work]:
+    def work(self, run: LayerRun) -> list[RowWork]:
         """Seconds of each piece, the work of the sequence being 1 / streams of the batch's."""
         ops, row, streams, times = self.case.ops, run.row, run.streams, run.times
         if not ops.rows[row].matmul:
             spec = ops.rows[row]
             work = float(ops.m[row, self.i]) / streams * times
             cycles = work * (spec.simple + spec.special * self.number["special_cycles"])
-            return [Work("vector", cut(cycles / self.lanes / self.number["clock"], run.most))]
+            return [RowWork("vector", cut(cycles / self.lanes / self.number["clock"], run.most))]
         cycles, latency, moved = self._product(row, streams)
         seconds = cycles * times / self.number["clock"]
         port = self.number["sram_bandwidth"]
         if port and self.name["convention"] != "scalesim":
             # The array waits for its operands, and for room for its results.
             seconds = max(seconds, moved * times / port)
-        return [Work("array", cut(seconds, run.most), latency / self.number["clock"])]
+        return [RowWork("array", cut(seconds, run.most), latency / self.number["clock"])]
 
     def heads(self, row: int) -> bool:
         """Heads share the arrays, one after another."""
@@ -74,11 +74,11 @@ class SystolicUnits:
         widths = tuple(float(x[row]) for x in (ops.a_width, ops.b_width, ops.out_width))
         moved = batch * self._bytes((m, k, n), widths, len(parts))
         most = int(min(max(min(rows // sr, cols // sc), 1), batch))
-        found = []
+        ways = []
         for together in range(1, most + 1):
             each = [self._folds(sr, sc, part, batch, together) for part in parts]
-            found.append((sum(taken for taken, _ in each), max(wait for _, wait in each)))
-        return (*min(found, key=sum), moved)
+            ways.append((sum(taken for taken, _ in each), max(wait for _, wait in each)))
+        return (*min(ways, key=sum), moved)
 
     def _parts(self, sr: float, t: float) -> list[float]:
         """The stream, cut into what the accumulators hold where folds add to each other's sums."""

@@ -19,7 +19,8 @@ taken. Folds are dealt to several arrays, the last of which is done after
 
 with S the cycles of all F folds and c those of the largest (Graham 1966 for the first term).
 Sums of a fold wait in the accumulators for those of the next. Where these hold fewer rows than the
-stream has, it is cut into pieces, and every piece loads the stationary operand anew.
+stream has, it is cut into pieces, and every piece loads the stationary operand anew; all pieces of
+a fold run on one array.
 
 Every term grows with every side of the product and with the number of products, and what a
 larger product may do a smaller one may do as well: none takes longer than a larger one.
@@ -37,10 +38,10 @@ Array = np.ndarray
 
 
 def _group_sizes(every: int, step: float, most: int) -> tuple[int, ...]:
-    found = list(range(1, every + 1))
-    while found[-1] < most:
-        found.append(round(found[-1] * step))
-    return tuple(found)
+    sizes = list(range(1, every + 1))
+    while sizes[-1] < most:
+        sizes.append(round(sizes[-1] * step))
+    return tuple(sizes)
 
 
 #: Products that an array may hold side by side: the same list for every product.
@@ -75,6 +76,8 @@ class Arrays:
     """D designs: rows and cols of one array, how many there are, output stationary or not.
 
     sums : rows of sums that the accumulators under the columns hold.
+
+    count : (D,) arrays. os : (D,) bool, output-stationary.
     """
 
     rows: Array
@@ -107,14 +110,20 @@ class _Groups:
 
 
 def pieces(stream: Array, nr: Array, a: Arrays) -> Array:
-    """(N, D) into which a stream is cut: one where no fold adds to the sums of another."""
+    """(N, D) into which a stream is cut: one where no fold adds to the sums of another.
+
+    nr : (N, D) folds along the contraction.
+    """
     waits = (nr > 1.0) & ~a.os
     cut = np.maximum(np.ceil(stream / np.maximum(a.sums, 1.0)), 1.0)
     return np.where(waits, cut, 1.0)
 
 
 def folds(side: Array, size: Array) -> Array:
-    """Folds that a side takes on an array of that size."""
+    """Folds that a side takes on an array of that size.
+
+    side, size : (N, D), or what broadcasts to it.
+    """
     return np.ceil(side / size)
 
 
@@ -184,9 +193,9 @@ def _least(
         # A product on its own is known already: of a mean number of products, as of experts, a
         # group of one would leave a part of one over, and only beside others that are grouped.
         grouped = here > 1.0
-        for values, found in zip(best, of(few, _groups(few, a, here)), strict=True):
+        for values, tried in zip(best, of(few, _groups(few, a, here)), strict=True):
             own = values[packed]
-            values[packed] = np.where(grouped, np.minimum(own, found), own)
+            values[packed] = np.where(grouped, np.minimum(own, tried), own)
     return best
 
 
@@ -221,10 +230,10 @@ def _groups(s: Sides, a: Arrays, size: Array) -> _Groups:
 def _busy(s: Sides, a: Arrays, g: _Groups, t: Array) -> Array:
     """Cycles of all folds on one array, each of max(t, r)."""
     column = (s.nr - 1.0) * np.maximum(t, a.rows) + np.maximum(t, g.last)
-    found = g.many * s.nc * column
+    cycles = g.many * s.nc * column
     if g.short is not None:
-        found += np.where(g.short > 0.0, np.maximum(t, g.short), 0.0)
-    return found
+        cycles += np.where(g.short > 0.0, np.maximum(t, g.short), 0.0)
+    return cycles
 
 
 def _one_array(s: Sides, a: Arrays, g: _Groups, taken: Array) -> Array:
@@ -249,16 +258,44 @@ def _one_array(s: Sides, a: Arrays, g: _Groups, taken: Array) -> Array:
 
 
 def _several(s: Sides, a: Arrays, g: _Groups) -> tuple[Array, Array]:
-    """Cycles, and cycles taken, of folds dealt to several arrays.
+    """Cycles, and cycles taken, of folds dealt to several arrays."""
+    d = _deal(s, a, g)
+    last = np.maximum(d.stream, g.whole)
+    taken = d.done(_busy(s, a, g, d.stream), last, a)
+    return taken - last + (d.stream - 2.0) + 2.0 * g.whole + g.wide, taken
 
-    Idle arrays share the stream of one fold, but for outputs that must meet in one cell.
+
+@dataclass(frozen=True, eq=False, repr=False)
+class _Deal:
+    """Folds as they are dealt to arrays, all (N, D): one has all pieces of its stream.
+
+    shares : into which idle arrays cut the stream of a fold. number : of folds, shares counted.
+    pieces : into which the accumulators cut a share, each with a stream of `stream`. times : so
+    often as in the product as a whole is a piece run.
     """
-    number = g.number * s.nr * s.nc
-    shares = np.where(a.os, 1.0, np.maximum(np.floor(a.count / number), 1.0))
-    t = np.ceil(s.stream / shares)
-    largest = np.maximum(t, g.whole)
-    taken = _dealt(shares * _busy(s, a, g, t), largest, shares * number, a.count)
-    return taken - largest + (t - 2.0) + 2.0 * g.whole + g.wide, taken
+
+    shares: Array
+    number: Array
+    pieces: Array
+    stream: Array
+    times: Array
+
+    def done(self, total: Array, largest: Array, a: Arrays) -> Array:
+        """Cycles until the last array is done; total : of every piece once, largest : of one."""
+        return _dealt(self.times * total, self.pieces * largest, self.number, a.count)
+
+
+def _deal(s: Sides, a: Arrays, g: _Groups) -> _Deal:
+    """Idle arrays share the stream of one fold, but for outputs that must meet in one cell.
+
+    The pieces of a stream stay on the array that has the stream: dealt one by one they would
+    come out more even where a stream is just too long for the accumulators.
+    """
+    folds = g.number * s.nr * s.nc / s.pieces
+    shares = np.where(a.os, 1.0, np.maximum(np.floor(a.count / folds), 1.0))
+    pieces = np.ceil(s.pieces / shares)
+    stream = np.ceil(s.stream * s.pieces / shares) / pieces
+    return _Deal(shares, shares * folds, pieces, stream, shares * pieces / s.pieces)
 
 
 def _dealt(total: Array, largest: Array, number: Array, arrays: Array) -> Array:
@@ -269,10 +306,7 @@ def _dealt(total: Array, largest: Array, number: Array, arrays: Array) -> Array:
 
 def _in_turn(s: Sides, a: Arrays, g: _Groups) -> Array:
     """Cycles of folds of 2 r + c + t - 2, each done before the next begins."""
-    number = g.number * s.nr * s.nc
-    shares = np.where(a.os, 1.0, np.maximum(np.floor(a.count / number), 1.0))
-    t = np.ceil(s.stream / shares)
-    batch = np.maximum(s.batch, 1.0)
-    total = number * (t - 2.0) + (2.0 * s.rows * s.nc + s.cols * s.nr) * batch
-    largest = t + 2.0 * g.whole + g.wide - 2.0
-    return _dealt(shares * total, largest, shares * number, a.count)
+    d = _deal(s, a, g)
+    number, batch = g.number * s.nr * s.nc, np.maximum(s.batch, 1.0)
+    total = number * (d.stream - 2.0) + (2.0 * s.rows * s.nc + s.cols * s.nr) * batch
+    return d.done(total, d.stream + 2.0 * g.whole + g.wide - 2.0, a)

@@ -20,7 +20,8 @@ Array = np.ndarray
 def cycles(s: Sides, a: Arrays) -> Array:
     """(N, D) cycles: whole folds one after another, minus one a layer; no drain for os.
 
-    SCALE-Sim 3.0.0 reports 2 R + C + t - 2 a fold (os: R + C + t - 2), less one cycle a layer.
+    SCALE-Sim 3.0.0 reports 2 rows + cols + t - 2 a fold (os: rows + cols + t - 2), less one cycle
+    a layer.
     """
     loads = np.where(a.os, 1.0, 2.0)
     number = folds(s.rows, a.rows) * folds(s.cols, a.cols)
@@ -48,7 +49,10 @@ def words(ops: Operations, products: Array, pair: Array, size: Array) -> Array:
 
 
 def seconds(moved: Array, rate: Array) -> Array:
-    """(N, D) seconds of the slowest interface; none where a rate (D,) [words/s] is not given."""
+    """(N, D) seconds of the slowest interface; none where a rate (D,) [words/s] is not given.
+
+    moved : (N, D) words on each interface.
+    """
     given = rate > 0.0
     slowest = np.maximum(np.maximum(moved[0], moved[1]), moved[2])
     return np.where(given, slowest / np.where(given, rate, 1.0), 0.0)

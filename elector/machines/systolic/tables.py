@@ -18,6 +18,9 @@ class Tables:
     Bytes over all runs and batches: `moving` is read once for each column of folds, `fixed`
     once, `turning` once for each row of folds, `result` is written once; `sums` are written to
     the accumulators once for each row of folds, and read as often.
+
+    rows, cols : sides of the product that lie along rows and columns of an array. stream : length
+    of the stream. register : bytes that pass registers.
     """
 
     rows: Array

@@ -11,15 +11,7 @@ import numpy as np
 from elector.base.table import distinct
 from elector.machines import memories
 from elector.machines.buffering import Loads, holds, stream
-from elector.machines.contract import (
-    Activity,
-    Ahead,
-    Count,
-    Details,
-    Overlap,
-    Stream,
-    Units,
-)
+from elector.machines.contract import Activity, Ahead, Count, Details, Overlap, Stream, Units
 from elector.machines.systolic import peer
 from elector.machines.systolic.folds import (
     Arrays,
@@ -31,7 +23,7 @@ from elector.machines.systolic.folds import (
     serial,
 )
 from elector.machines.systolic.tables import Tables, tables
-from elector.machines.tiling import TILE_SHARE, Memories, Plan, plan
+from elector.machines.tiling import TILE_SHARE, Memories, TilingPlan, plan
 from elector.operations.rows import PARAMETERS, Operations
 
 Array = np.ndarray
@@ -39,7 +31,7 @@ FLOWS = ("ws", "os", "is")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Prepared:
+class PreparedSystolic:
     """What all chunks of a block share.
 
     plan : two columns for each (pair, memory): tiles in half of their memory, and in all of it.
@@ -47,12 +39,17 @@ class Prepared:
     (R, Q) bytes over all runs. place : (R,) of a row among the products, -1 elsewhere.
     shared : (products,) bool, all sequences multiply with the same matrix.
     words : (3, products, Q / 2) words at the interfaces of designs that count as the peer does.
+
+    index : (D,) pair of each design. plan_pair : (Q,) pair of each column of the plan. products,
+    vectors : places of rows. macs : (products, M) multiply-accumulates that take energy; work,
+    special : (R, M) simple and special operations on elements. trains : (M,) bool, whether there is
+    a backward pass.
     """
 
     ops: Operations
     index: Array
     units: Units
-    plan: Plan
+    plan: TilingPlan
     plan_index: Array
     plan_pair: Array
     products: Array
@@ -78,7 +75,7 @@ class Prepared:
         return _activity(self, part)
 
 
-def prepare(ops: Operations, index: Array, units: Units, details: bool) -> Prepared:
+def prepare(ops: Operations, index: Array, units: Units, details: bool) -> PreparedSystolic:
     """Traffic of each distinct (pair, memory), and tables by (pair, dataflow)."""
     products, vectors = ops.where(matmul=True), ops.where(matmul=False)
     memory, pair, plan_index = _plan(ops, index, units, details)
@@ -92,7 +89,7 @@ def prepare(ops: Operations, index: Array, units: Units, details: bool) -> Prepa
     place = np.full(len(ops.rows), -1, dtype=np.intp)
     place[products] = np.arange(products.size)
     vector_elements = np.where(simple + special > 0, ops.count * ops.m, 0.0)
-    return Prepared(
+    return PreparedSystolic(
         ops,
         index,
         units,
@@ -119,7 +116,10 @@ def prepare(ops: Operations, index: Array, units: Units, details: bool) -> Prepa
     )
 
 
-def _plan(ops: Operations, index: Array, units: Units, details: bool) -> tuple[Plan, Array, Array]:
+_Planned = tuple[TilingPlan, Array, Array]
+
+
+def _plan(ops: Operations, index: Array, units: Units, details: bool) -> _Planned:
     """Plans of every distinct (pair, memory), the pair of each, and each design's place in them."""
     sizes, _, code = distinct(units.number("sram"))
     key = (index * sizes.size + code) * 2 + units.number("fuse").astype(np.intp)
@@ -144,14 +144,14 @@ def _words(ops: Operations, products: Array, pair: Array, plan_index: Array, uni
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class _Designs:
+class _ArrayChunk:
     """D designs of a chunk: their settings, and the pair of each.
 
     column : (D,) of the tables. half : (D,) of the plan with tiles in half of the memory; that
     with tiles in all of it stands behind.
     """
 
-    p: Prepared
+    p: PreparedSystolic
     units: Units
     index: Array
     column: Array
@@ -201,11 +201,11 @@ class _Compute:
     sides: Sides
 
 
-def _activity(p: Prepared, part: slice | Array) -> Activity:
+def _activity(p: PreparedSystolic, part: slice | Array) -> Activity:
     """Seconds and counts of the designs in `part` (physics: time = the slowest resource)."""
     ops, units = p.ops, p.units.take(part)
     index, half = p.index[part], p.plan_index[part]
-    d = _Designs(p, units, index, index + ops.count.shape[1] * units.code("dataflow", FLOWS), half)
+    d = _ArrayChunk(p, units, index, _column(ops, index, units), half)
     rows = np.arange(len(ops.rows))
     compute, loads = _compute(d, rows, None), _loads(d)
     one, turns = stream(compute.alone, loads), loads.turns(compute.alone)
@@ -244,22 +244,27 @@ def _activity(p: Prepared, part: slice | Array) -> Activity:
     )
 
 
-def _details(d: _Designs, sides: Sides, turns: Array, traffic: tuple[Array, Array]) -> Details:
+def _column(ops: Operations, index: Array, units: Units) -> Array:
+    """(D,) column of the tables: one for each dataflow and pair."""
+    return index + ops.count.shape[1] * units.code("dataflow", FLOWS)
+
+
+def _details(d: _ArrayChunk, sides: Sides, turns: Array, traffic: tuple[Array, Array]) -> Details:
     """Tiles, bytes and accesses of each operation."""
     return Details(_tiles(d, turns), traffic, _moved(d, turns), _accesses(d, sides))
 
 
-def _chosen(d: _Designs, table: Array, turns: Array) -> Array:
+def _chosen(d: _ArrayChunk, table: Array, turns: Array) -> Array:
     """(R, D) values of a plan's table (R, Q) for the tiles that each operation takes."""
     if not (turns & d.double).any():
         return table[:, d.plain]
     return np.where(turns, table[:, d.half + 1], table[:, d.half])
 
 
-def _loads(d: _Designs) -> Loads:
+def _loads(d: _ArrayChunk) -> Loads:
     p, bandwidth = d.p, d.units.number("bandwidth")
     moved, weights = p.moved, p.distinct
-    found = Loads(
+    loads = Loads(
         moved[:, d.half] / bandwidth,
         moved[:, d.half + 1] / bandwidth,
         weights[:, d.half] / bandwidth,
@@ -267,10 +272,10 @@ def _loads(d: _Designs) -> Loads:
         p.fill[:, d.half] / bandwidth,
         d.double | d.peer,
     )
-    return _peer_loads(d, found) if d.peer.any() else found
+    return _peer_loads(d, loads) if d.peer.any() else loads
 
 
-def _peer_loads(d: _Designs, loads: Loads) -> Loads:
+def _peer_loads(d: _ArrayChunk, loads: Loads) -> Loads:
     """The loads, those of designs that count as the peer does at its interfaces."""
     words = d.units.number("interface_bandwidth") * d.units.number("clock")
     each = np.zeros_like(loads.half)
@@ -289,7 +294,7 @@ def _peer_loads(d: _Designs, loads: Loads) -> Loads:
     )
 
 
-def _streams(d: _Designs, loads: Loads) -> Callable[[Array, Array], Stream]:
+def _streams(d: _ArrayChunk, loads: Loads) -> Callable[[Array, Array], Stream]:
     """The streams of the designs: (n (D,), rows) -> what one of them takes."""
 
     def of(n: Array, rows: Array) -> Stream:
@@ -302,7 +307,7 @@ def _streams(d: _Designs, loads: Loads) -> Callable[[Array, Array], Stream]:
     return of
 
 
-def _compute(d: _Designs, rows: Array, n: Array | None) -> _Compute:
+def _compute(d: _ArrayChunk, rows: Array, n: Array | None) -> _Compute:
     """Seconds of rows without main memory, of all sequences or of one of n (D,) streams."""
     p, units, ops = d.p, d.units, d.p.ops
     share = 1.0 if n is None else n
@@ -326,7 +331,7 @@ def _compute(d: _Designs, rows: Array, n: Array | None) -> _Compute:
     return _Compute(alone, taken / clock, chip, cycles, sides)
 
 
-def _sides(d: _Designs, products: Array, n: Array | None) -> Sides:
+def _sides(d: _ArrayChunk, products: Array, n: Array | None) -> Sides:
     """The products as the arrays see them: of all sequences, or of one of n (D,) streams.
 
     Sequences share a weight, which sees their rows one below the other; in attention each has
@@ -350,7 +355,7 @@ def _sides(d: _Designs, products: Array, n: Array | None) -> Sides:
     return Sides(rows, cols, stream, batch, nr, nc, grows, pieces(stream, nr, a))
 
 
-def _grow(d: _Designs, op: Array, size: tuple[Array, Array], nr: Array, nc: Array) -> None:
+def _grow(d: _ArrayChunk, op: Array, size: tuple[Array, Array], nr: Array, nc: Array) -> None:
     """Mean number of folds where a side grows with the token index, in closed form, in place."""
     ops, flow = d.p.ops, d.units.code("dataflow", FLOWS)
     # Which of sr, sc a growing n or k is, for each dataflow; the stream is linear as it is.
@@ -366,7 +371,7 @@ def _grow(d: _Designs, op: Array, size: tuple[Array, Array], nr: Array, nc: Arra
         nc[i] = np.where(side == 1, mean_folds(value, span, size[1]), nc[i])
 
 
-def _cycles(d: _Designs, s: Sides) -> tuple[Array, Array]:
+def _cycles(d: _ArrayChunk, s: Sides) -> tuple[Array, Array]:
     """(N, D) cycles of one run of the products, and cycles the arrays are taken."""
     units, a = d.units, d.arrays
     cycles, taken = overlapped(s, a)
@@ -395,7 +400,7 @@ def _sram(t: Tables, products: Array, column: Array, s: Sides) -> tuple[Array, A
     return moving * s.nc + fixed * s.pieces + turning * s.nr, result, sums * s.nr
 
 
-def _sram_of(d: _Designs, products: Array, s: Sides, n: Array) -> tuple[Array, Array]:
+def _sram_of(d: _ArrayChunk, products: Array, s: Sides, n: Array) -> tuple[Array, Array]:
     """Bytes of one of n streams: each reads the parameters anew."""
     t, flow = d.p.tables, d.units.code("dataflow", FLOWS)
     moving, fixed, turning, result = (
@@ -407,7 +412,7 @@ def _sram_of(d: _Designs, products: Array, s: Sides, n: Array) -> tuple[Array, A
     return moving * s.nc + fixed * s.pieces + turning / again * s.nr, result / n
 
 
-def _accesses(d: _Designs, s: Sides) -> dict[str, Array]:
+def _accesses(d: _ArrayChunk, s: Sides) -> dict[str, Array]:
     """(R, D) elements of each operand the array reads and writes, over all runs."""
     p, ops, column = d.p, d.p.ops, d.column
     one, zero, every = np.ones(len(ops.rows)), np.zeros(len(ops.rows)), np.arange(p.products.size)
@@ -416,19 +421,19 @@ def _accesses(d: _Designs, s: Sides) -> dict[str, Array]:
     _, result, sums = _sram(tables(ops, p.products, zero, zero, one, 1.0), every, column, s)
     # Outputs that stay in the cells leave them once; others pass the accumulators each fold.
     writes = np.where(sums > 0, sums, result)
-    found = {}
+    accesses = {}
     for name, values in (
         ("a_reads", reads_a),
         ("b_reads", reads_b),
         ("out_reads", writes - result),
         ("out_writes", writes),
     ):
-        found[name] = np.zeros((len(ops.rows), column.size))
-        found[name][p.products] = values
-    return found
+        accesses[name] = np.zeros((len(ops.rows), column.size))
+        accesses[name][p.products] = values
+    return accesses
 
 
-def _start(d: _Designs) -> Array:
+def _start(d: _ArrayChunk) -> Array:
     """Bytes the first product needs in its cells: nothing ran before that could hide them.
 
     One fold of weights, not a tile of them: the array starts while the rest of the tile comes.
@@ -440,7 +445,7 @@ def _start(d: _Designs) -> Array:
     return np.minimum(k * n * p.ops.b_width[first], p.plan.read[first][d.plain])
 
 
-def _limits(d: _Designs) -> dict[str, tuple[Array, Array]]:
+def _limits(d: _ArrayChunk) -> dict[str, tuple[Array, Array]]:
     p, units = d.p, d.units
     memory = p.ops.memory
     total = memory["weights"] + memory["gradients"] + memory["optimizer"]
@@ -464,7 +469,7 @@ def _limits(d: _Designs) -> dict[str, tuple[Array, Array]]:
     }
 
 
-def _bandwidth(d: _Designs) -> dict[str, tuple[Array, Array]]:
+def _bandwidth(d: _ArrayChunk) -> dict[str, tuple[Array, Array]]:
     """The limit of the main memory, but for the peer's convention, which has interfaces."""
     return {
         text: (np.where(d.peer, 0.0, needed), available)
@@ -472,20 +477,20 @@ def _bandwidth(d: _Designs) -> dict[str, tuple[Array, Array]]:
     }
 
 
-def _moved(d: _Designs, turns: Array) -> tuple[Array, Array, Array]:
+def _moved(d: _ArrayChunk, turns: Array) -> tuple[Array, Array, Array]:
     """(R, D) bytes of weights, of everything else read, and written, over all runs."""
     weights, read, written = (_chosen(d, x, turns) for x in (d.p.weights, d.p.read, d.p.written))
     return weights, read - weights, written
 
 
-def _tiles(d: _Designs, turns: Array) -> tuple[Array, Array, Array]:
+def _tiles(d: _ArrayChunk, turns: Array) -> tuple[Array, Array, Array]:
     plan = d.p.plan
     m, k, n = (_chosen(d, x, turns) for x in (plan.tile_m, plan.tile_k, plan.tile_n))
     return m, k, n
 
 
 def _counts(
-    d: _Designs, compute: _Compute, turns: Array
+    d: _ArrayChunk, compute: _Compute, turns: Array
 ) -> tuple[dict[str, Count], tuple[Array, Array]]:
     """How often each action happens; what passes main memory passes the on-chip memory too."""
     p, index = d.p, d.index
@@ -519,7 +524,7 @@ def _counts(
     return counts, (read + write + 2.0 * sums, memory.each())
 
 
-def _vector_bytes(p: Prepared, units: Units, index: Array) -> tuple[Array, Array]:
+def _vector_bytes(p: PreparedSystolic, units: Units, index: Array) -> tuple[Array, Array]:
     """(R, D) bytes vector work reads and writes on chip; streamed work only its extra operand."""
     ops = p.ops
     streamed = np.array([row.streamed for row in ops.rows])[:, None]

@@ -18,8 +18,9 @@ from laws.neighbours import Pair
 from laws.statements import Law
 from laws.subjects import Subject
 
-#: Pairs of a generation, those that live on, and structures that are alive at once.
-GENERATION, ELITE, STRUCTURES = 600, 60, 12
+#: Pairs of a generation at least, and generations at least; one of so many pairs lives on, and
+#: at most a sixth of those along one axis of one structure; structures that are alive at once.
+GENERATION, GENERATIONS, ELITE, CROWD, STRUCTURES = 600, 20, 10, 6, 12
 
 
 @dataclass(frozen=True)
@@ -89,9 +90,9 @@ def attack(
     elite: list[Pair] = []
     scores = np.zeros(0)
     best: dict[str, Worst] = {}
-    done = 0
+    done, size = 0, max(GENERATION, evaluations // GENERATIONS)
     while done < evaluations:
-        pairs = _generation(subject, law, elite, random, axis)
+        pairs = _generation(subject, law, elite, random, axis, size)
         if not pairs:
             break
         found = measured(subject, law, pairs)
@@ -99,7 +100,7 @@ def attack(
         for worst in worst_by_axis(subject, law, pairs, found):
             if worst.axis not in best or worst.excess > best[worst.axis].excess:
                 best[worst.axis] = worst
-        elite, scores = _survivors(elite + pairs, np.concatenate((scores, found)))
+        elite, scores = _survivors(elite + pairs, np.concatenate((scores, found)), size // ELITE)
     _require_own(subject, law, best.values())
     return sorted(best.values(), key=lambda w: -w.excess)
 
@@ -111,29 +112,29 @@ def _require_own(subject: Subject, law: Law, found: Iterable[Worst]) -> None:
         assert alone == worst.violation, f"alone the pair has {alone:+.17g}: {worst}"
 
 
-def _survivors(pairs: list[Pair], scores: np.ndarray) -> tuple[list[Pair], np.ndarray]:
-    """The worst pairs, at most a sixth of them along one axis of one structure."""
+def _survivors(pairs: list[Pair], scores: np.ndarray, most: int) -> tuple[list[Pair], np.ndarray]:
+    """The `most` worst pairs, few of them along one axis of one structure."""
     kept: list[int] = []
     taken: dict[tuple[str, str, str], int] = {}
     for i in np.argsort(-scores, kind="stable"):
         key = (pairs[i].axis, str(pairs[i].before["model"]), str(pairs[i].before["accelerator"]))
-        if not np.isfinite(scores[i]) or taken.get(key, 0) >= ELITE // 6:
+        if not np.isfinite(scores[i]) or taken.get(key, 0) >= most // CROWD:
             continue
         taken[key] = taken.get(key, 0) + 1
         kept.append(int(i))
-        if len(kept) == ELITE:
+        if len(kept) == most:
             break
     return [pairs[i] for i in kept], scores[kept]
 
 
 def _generation(
-    subject: Subject, law: Law, elite: list[Pair], random: Random, axis: str
+    subject: Subject, law: Law, elite: list[Pair], random: Random, axis: str, size: int
 ) -> list[Pair]:
-    fresh = GENERATION // 4 if elite else GENERATION
+    fresh = size // 4 if elite else size
     kinds = [structure(subject, random) for _ in range(STRUCTURES // (3 if elite else 1))]
     rows = [design(subject, kinds[random.integers(len(kinds))], random) for _ in range(fresh)]
     pairs = drawn(subject, law, rows, random, axis)
-    while elite and len(pairs) < GENERATION:
+    while elite and len(pairs) < size:
         parent = elite[int(len(elite) * random.random() ** 2)]
         child = _changed(subject, parent.before, elite, random)
         own = "" if random.random() < 0.05 else parent.axis

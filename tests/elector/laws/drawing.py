@@ -22,6 +22,7 @@ from elector.cost.pricing import Cost
 from elector.describe.formats import load_model
 from elector.describe.numbers import native
 from elector.evaluation.path import evaluate
+from elector.studies.screening import unreadable
 from laws.subjects import Subject
 
 Row = dict[str, Any]
@@ -61,30 +62,17 @@ class Found:
 
 
 def costs(rows: Sequence[Row], level: str = "scalars") -> Found:
-    """Costs of the rows, in one evaluation where none of them is refused."""
-    usable = _usable(list(rows), np.arange(len(rows)), level)
-    refused = np.ones(len(rows), dtype=bool)
-    refused[usable] = False
-    if not usable.size:
-        return Found(Cost.empty(len(rows)), refused)
-    shown = [row if ok else rows[usable[0]] for row, ok in zip(rows, ~refused, strict=True)]
-    return Found(evaluate(table(shown), len(rows), level=level, jobs=1), refused)
-
-
-def _usable(rows: list[Row], places: np.ndarray, level: str) -> np.ndarray:
-    """Places of the rows that are designs, found by halving."""
-    if not rows:
-        return places
+    """Costs of the rows, in one evaluation; those that are refused cost what another one does."""
+    columns, refused = table(rows), np.zeros(len(rows), dtype=bool)
     try:
-        evaluate(table(rows), len(rows), level=level, jobs=1)
+        return Found(evaluate(columns, len(rows), level=level, jobs=1), refused)
     except InputError:
-        if len(rows) == 1:
-            return places[:0]
-        half = len(rows) // 2
-        return np.concatenate(
-            (_usable(rows[:half], places[:half], level), _usable(rows[half:], places[half:], level))
-        )
-    return places
+        refused[list(unreadable(columns, len(rows)))] = True
+    if refused.all():
+        return Found(Cost.empty(len(rows)), refused)
+    shown = np.where(refused, np.flatnonzero(~refused)[0], np.arange(len(rows)))
+    columns = {key: column.take(shown).compact() for key, column in columns.items()}
+    return Found(evaluate(columns, len(rows), level=level, jobs=1), refused)
 
 
 def table(rows: Sequence[Row]) -> dict[str, Column]:

@@ -21,6 +21,7 @@ from transcode.dynaprop import (  # noqa: E402
     Site,
     TargetDensity,
     TargetMissed,
+    TopK,
 )
 
 
@@ -105,6 +106,85 @@ def test_thresholds_that_are_none(tau: object) -> None:
             DynaProp(network(), **{name: tau})
     with pytest.raises(InputError):
         Schedule(((0, tau),))
+
+
+def test_top_k_keeps_the_largest_of_each_row() -> None:
+    """Against a sort of each row, written out."""
+    x = torch.randn(5, 7, 9, generator=torch.Generator().manual_seed(3)).requires_grad_()
+    with DynaProp(nn.ModuleList([site := Site("query", 1)]), TopK(0.4), TopK(0.25)):
+        y = site(x)
+        weights = torch.randn(y.shape, generator=torch.Generator().manual_seed(4))
+        (y * weights).sum().backward()
+    for row, found, weight, gradient in zip(
+        x.detach().reshape(-1, 9),
+        y.detach().reshape(-1, 9),
+        weights.reshape(-1, 9),
+        x.grad.reshape(-1, 9),
+        strict=True,
+    ):
+        stays = sorted(range(9), key=lambda i: -abs(float(row[i])))[:4]  # ceil(.4 x 9)
+        assert [i for i in range(9) if found[i] != 0] == sorted(stays)
+        assert all(found[i] == row[i] for i in stays)
+        left = {i: float(weight[i]) if i in stays else 0.0 for i in range(9)}
+        kept = sorted(left, key=lambda i: -abs(left[i]))[:3]  # ceil(.25 x 9) of the gradient
+        assert gradient.tolist() == [left[i] if i in kept else 0.0 for i in range(9)]
+
+
+@pytest.mark.parametrize("record", [False, True])
+def test_gradcheck_of_top_k(record: bool) -> None:
+    """Its derivative is 1 where an element stays and 0 elsewhere, also beside zeros."""
+    module = network().double()
+    x = inputs(4).double().requires_grad_()
+    with DynaProp(module, TopK(0.3), record=record):
+        assert torch.autograd.gradcheck(module, (x,))
+    few = torch.tensor([[0.0, 3.0, 0.0, 0.0], [1.0, -2.0, 0.5, 4.0]], dtype=torch.double)
+    with DynaProp(nn.ModuleList([site := Site("query", 1)]), TopK(0.5)):
+        (gradient,) = torch.autograd.grad(site(few.requires_grad_()).sum(), few)
+    # of a row with one number any other would be among the largest two if it changed at all
+    assert gradient.tolist() == [[1, 1, 1, 1], [0, 1, 0, 1]]
+
+
+def test_top_k_where_nothing_or_everything_is_alike() -> None:
+    x = torch.tensor([[1.0, -1.0, 1.0, 0.2], [math.nan, 5.0, 1.0, 2.0]])
+    with DynaProp(nn.ModuleList([site := Site("query", 1)]), TopK(0.25)):
+        equal, broken = site(x).tolist()
+    assert equal == [1.0, -1.0, 1.0, 0.0]  # equals stay together
+    assert math.isnan(broken[0])  # and NaN is not hidden
+    module, x = network(), inputs()
+    dense = gradients(module, x)
+    with DynaProp(module, TopK(1.0), TopK(1.0)):
+        assert all(torch.equal(a, b) for a, b in zip(dense, gradients(module, x), strict=True))
+
+
+def test_top_k_does_not_follow_the_scale_of_gradients() -> None:
+    found = []
+    for scale in (1.0, 1024.0):
+        module, x = network(), inputs()
+        with DynaProp(module, 0.0, TopK(0.5), prune_parameter_gradients=True) as pruner:
+            pruner.gradient_scale = scale
+            (module(x).square().mean() * scale).backward()
+            pruner.step()
+        found.append([p.grad / scale for p in module.parameters()])
+    assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
+    assert all((g.count_nonzero(-1) <= -(-g.shape[-1] // 2)).all() for g in found[0])
+
+
+def test_top_k_is_recorded_as_any_threshold() -> None:
+    """Its densities are rows of the sparsity table; no threshold is said to have made them."""
+    module, x = network(), inputs()
+    with DynaProp(module, TopK(0.25), TopK(0.5), record=True) as pruner:
+        gradients(module, x)
+        pruner.step()
+    outputs = [r for r in pruner.records() if r.operand == "output"]
+    assert outputs and all(abs(r.density - 0.25) < 1e-9 for r in outputs)
+    rows = pruner.sparsity_rows(model="m", task="t")
+    assert all(row["tau_i"] is None and row["tau_t"] is None for row in rows)
+
+
+@pytest.mark.parametrize("keep", [0.0, -0.1, 1.1, math.nan, "half", True])
+def test_shares_that_are_none(keep: object) -> None:
+    with pytest.raises(InputError, match="top-k keep"):
+        TopK(keep)  # type: ignore[arg-type]
 
 
 def test_patterns() -> None:

@@ -31,7 +31,7 @@ HETEROGENEOUS: dict[str, object] = {
 
 
 def a_task(kind: str, inputs: str = "tokens", length: int = 16) -> Any:
-    from transcode.training.task import Split, Task
+    from transcode.training.task import DataSplit, Task
 
     rng, size = np.random.default_rng(0), 24
     if inputs == "tokens":
@@ -43,7 +43,7 @@ def a_task(kind: str, inputs: str = "tokens", length: int = 16) -> Any:
         "forecast": lambda: rng.normal(size=(size, 5)).astype(np.float32),
         "language": lambda: rng.integers(11, size=(size, length)),
     }[kind]()
-    split = Split(x, y)
+    split = DataSplit(x, y)
     return Task(
         "toy",
         kind,
@@ -287,9 +287,9 @@ def test_a_decoder_sees_no_future(name: str) -> None:
 def test_a_window_forgets() -> None:
     import torch
 
-    from transcode.training.heads import Products
+    from transcode.training.heads import DotProducts
 
-    head = Products(4, None, causal=True, window=3).eval()
+    head = DotProducts(4, None, past=3).eval()
     q, k, v = torch.randn(3, 1, 2, 8, 4)
     changed = v.clone()
     changed[:, :, 2] += 1.0
@@ -316,9 +316,9 @@ def test_relative_keys_by_hand() -> None:
 
     import torch
 
-    from transcode.training.heads import Products
+    from transcode.training.heads import DotProducts
 
-    head = Products(4, None, positions=5).eval()
+    head = DotProducts(4, None, positions=5).eval()
     q, k, v = torch.randn(3, 1, 1, 5, 4)
     found = head(q, k, v)[0, 0]
     for i in range(5):

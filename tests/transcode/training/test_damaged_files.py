@@ -13,9 +13,10 @@ from click.testing import CliRunner, Result
 
 pytestmark = pytest.mark.extras("torch", "sklearn")
 
-WORDS = ["train", "encoder", "digits", "--steps", "6", "--evaluate", "2", "--quiet",
-         "--set", "model.layers=1", "--set", "model.hidden=16",
-         "--set", "model.heads=2"]  # fmt: skip
+WORDS = [
+    *("train", "encoder", "digits", "--steps", "6", "--evaluate", "2", "--quiet"),
+    *("--set", "model.layers=1", "--set", "model.hidden=16", "--set", "model.heads=2"),
+]
 
 
 def train(out: Path, *more: str) -> Result:
@@ -75,8 +76,10 @@ def test_a_checkpoint_that_is_cut(run: Path, content: bytes) -> None:
     refused(run, "checkpoint.pt: the checkpoint is damaged", "--fresh")
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"score": "high"}', "[" * 100_000,
-                                     '{"score": ' + "1" * 5000 + "}"])  # fmt: skip
+@pytest.mark.parametrize(
+    "content",
+    ["", "{", "[]", "{}", '{"score": "high"}', "[" * 100_000, '{"score": ' + "1" * 5000 + "}"],
+)
 def test_a_result_that_is_cut_or_another(finished: Path, tmp_path: Path, content: str) -> None:
     run = shutil.copytree(finished, tmp_path / "run")
     (run / "result.json").write_text(content)

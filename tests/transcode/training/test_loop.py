@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import signal
@@ -25,7 +26,7 @@ from elector import simulate  # noqa: E402
 from elector.base.errors import InputError  # noqa: E402
 from transcode.dynaprop.saved import Kept  # noqa: E402
 from transcode.training import checkpoint, folder  # noqa: E402
-from transcode.training.loop import Diverged, Interrupted, Progress, train  # noqa: E402
+from transcode.training.loop import Diverged, TrainingInterrupted, TrainingProgress, train  # noqa: E402
 from transcode.training.settings import Settings  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -48,10 +49,10 @@ def asked(**changes: Any) -> Settings:
     return Settings(**{**plain, **changes})
 
 
-def stop_after(step: int) -> Callable[[Progress], None]:
+def stop_after(step: int) -> Callable[[TrainingProgress], None]:
     """As an interrupt between two steps."""
 
-    def show(progress: Progress) -> None:
+    def show(progress: TrainingProgress) -> None:
         if progress.step == step:
             raise KeyboardInterrupt
 
@@ -90,7 +91,7 @@ def test_the_same_seed_gives_the_same_run_and_another_another(tmp_path: Path) ->
 @pytest.mark.parametrize("step", [3, 6])
 def test_an_interrupted_run_ends_as_one_that_was_not(tmp_path: Path, step: int) -> None:
     train(asked(), out=tmp_path / "whole")
-    with pytest.raises(Interrupted):
+    with pytest.raises(TrainingInterrupted):
         train(asked(), out=tmp_path / "parts", progress=stop_after(step))
     train(asked(), out=tmp_path / "parts")
     same(tmp_path / "whole", tmp_path / "parts")
@@ -113,7 +114,7 @@ def test_an_interrupt_within_a_step_is_not_lost(
     # a shell that runs the tests in the background has interrupts ignored
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        with pytest.raises(Interrupted) as found:
+        with pytest.raises(TrainingInterrupted) as found:
             train(
                 asked(),
                 out=tmp_path / "parts",
@@ -149,7 +150,7 @@ def test_the_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
 
 
 def test_a_damaged_checkpoint_is_not_believed(tmp_path: Path) -> None:
-    with pytest.raises(Interrupted):
+    with pytest.raises(TrainingInterrupted):
         train(asked(), out=tmp_path, progress=stop_after(6))
     path = tmp_path / "checkpoint.pt"
     content = bytearray(path.read_bytes())
@@ -183,6 +184,9 @@ def test_a_loss_that_diverges_before_the_first_look_leaves_the_beginning(tmp_pat
     [
         ({"tau_i": -0.1}, "at least 0"),
         ({"tau_t": float("inf")}, "finite"),
+        ({"tau_i": 0.0, "top_k_i": 0.0}, "share above 0"),
+        ({"tau_t": 0.0, "top_k_t": 1.5}, "at most 1"),
+        ({"top_k_i": 0.5}, "in place of a threshold"),
         ({"steps": 0}, "at least 1"),
         ({"learning_rate": 0.0}, "above 0"),
         ({"switch": "sometimes"}, "allowed: none, hpt"),
@@ -197,6 +201,19 @@ def test_bad_settings_write_nothing(tmp_path: Path, changes: dict[str, Any], mes
     with pytest.raises(InputError, match=message):
         train(asked(**changes), out=tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_top_k_in_place_of_a_threshold(tmp_path: Path) -> None:
+    """Half of each row stays; another share is another run; no tau is said to have done it."""
+    found = train(asked(tau_i=0.0, tau_t=0.0, top_k_i=0.5), out=tmp_path)
+    assert found["top_k_i"] == 0.5 and found["top_k_t"] is None
+    assert found["density"]["activation"] < 0.9
+    with (tmp_path / "accuracy.csv").open(newline="") as stream:
+        (row,) = csv.DictReader(stream)
+    assert row["tau_i"] == "" and float(row["tau_t"]) == 0.0
+    with pytest.raises(InputError, match="top_k_i"):
+        train(asked(tau_i=0.0, tau_t=0.0, top_k_i=0.25), out=tmp_path)
+    assert "top_k_i" not in asked().entries()  # runs from before there was top-k go on
 
 
 def test_elector_takes_the_table_and_the_model(tmp_path: Path) -> None:
@@ -233,7 +250,7 @@ def test_a_switched_run_resumes_and_its_plan_runs(tmp_path: Path) -> None:
     switched = found["switch"]["switched"]
     assert switched is not None and found["trainable_share"] < 1.0
     for step in (switched - 2, switched + 3):  # side by side, and behind the switch
-        with pytest.raises(Interrupted):
+        with pytest.raises(TrainingInterrupted):
             train(
                 asked(
                     **SWITCHES,

@@ -71,9 +71,9 @@ def test_a_recipe_beats_a_cheap_rule(name: str, rule: str, steps: int) -> None:
 def test_an_empty_task_is_refused() -> None:
     from dataclasses import replace
 
-    from transcode.training.task import Split
+    from transcode.training.task import DataSplit
 
     task = load_task("elnino")
-    empty = replace(task, train=Split(task.train.x[:0], task.train.y[:0]))
+    empty = replace(task, train=DataSplit(task.train.x[:0], task.train.y[:0]))
     with pytest.raises(InputError, match="nothing to train on"):
         recipe(empty)

@@ -5,7 +5,17 @@ from __future__ import annotations
 import pytest
 
 from elector.base.errors import InputError
-from transcode.training.switch import BESIDE, FULL, LOW, Rule, Switch, drops, plan, settled, t_test
+from transcode.training.switch import (
+    BESIDE,
+    FULL,
+    LOW,
+    Switch,
+    SwitchRule,
+    drops,
+    plan,
+    settled,
+    t_test,
+)
 
 
 def test_drops_are_relative_to_the_earlier_value() -> None:
@@ -53,7 +63,7 @@ SETTLED = ([1.0, 0.95, 0.92, 0.91], [None, 1.0, 0.995, 0.994])
 
 @pytest.mark.extras("scipy")
 def test_the_rule_needs_four_windows_and_one_side_by_side() -> None:
-    switch = Switch(Rule(2))
+    switch = Switch(SwitchRule(2))
     assert run(switch, *SETTLED) == [FULL, FULL, FULL, BESIDE]
     assert run(switch, [0.9], [0.99]) == [LOW]
     assert switch.switched == 10 and switch.trials[0].same
@@ -63,13 +73,13 @@ def test_the_rule_needs_four_windows_and_one_side_by_side() -> None:
 
 def test_both_losses_and_distances_must_settle() -> None:
     losses, distances = SETTLED
-    assert run(Switch(Rule(2)), losses, [None, 1.0, 0.9, 0.8])[-1] == FULL
-    assert run(Switch(Rule(2)), [1.0, 0.8, 0.6, 0.5], distances)[-1] == FULL
+    assert run(Switch(SwitchRule(2)), losses, [None, 1.0, 0.9, 0.8])[-1] == FULL
+    assert run(Switch(SwitchRule(2)), [1.0, 0.8, 0.6, 0.5], distances)[-1] == FULL
 
 
 @pytest.mark.extras("scipy")
 def test_a_copy_that_differs_sends_full_training_on_for_a_window() -> None:
-    switch = Switch(Rule(2))
+    switch = Switch(SwitchRule(2))
     run(switch, *SETTLED)
     assert run(switch, [0.905], [0.9935], low=[3.0]) == [FULL]
     assert switch.switched is None and not switch.trials[0].same
@@ -88,25 +98,25 @@ def test_t_test_against_a_table() -> None:
 
 @pytest.mark.extras("scipy")
 def test_state_goes_on_where_it_was() -> None:
-    whole, parts = Switch(Rule(2)), Switch(Rule(2))
+    whole, parts = Switch(SwitchRule(2)), Switch(SwitchRule(2))
     losses, distances = [*SETTLED[0], 0.9], [*SETTLED[1], 0.99]
     expected = run(whole, losses, distances)
     found = []
     for loss, distance in zip(losses, distances, strict=True):
-        parts = Switch.restore(Rule(2), parts.state())
+        parts = Switch.restore(SwitchRule(2), parts.state())
         found += run(parts, [loss], [distance])
     assert found == expected and parts == whole
 
 
 def test_misuse_is_refused() -> None:
     with pytest.raises(InputError, match="two steps"):
-        Rule(1)
+        SwitchRule(1)
     with pytest.raises(ValueError, match="not finite"):
-        Switch(Rule(2)).observe(float("nan"))
+        Switch(SwitchRule(2)).observe(float("nan"))
     with pytest.raises(ValueError, match="phase full"):
-        Switch(Rule(2)).observe(1.0, 1.0)
+        Switch(SwitchRule(2)).observe(1.0, 1.0)
     with pytest.raises(ValueError, match="never ended"):
-        plan("bert-tiny", {}, Switch(Rule(2)), 10, 8, "hpt")
+        plan("bert-tiny", {}, Switch(SwitchRule(2)), 10, 8, "hpt")
 
 
 @pytest.mark.extras("scipy")
@@ -114,7 +124,7 @@ def test_the_plan_is_one_that_elector_runs() -> None:
     from elector.studies.training_run import read_plan
     from elector.studies.training_run import run as cost
 
-    switch = Switch(Rule(2))
+    switch = Switch(SwitchRule(2))
     run(switch, *SETTLED)
     run(switch, [0.9], [0.99])
     entries = plan("hpt-wind", {"batch": 1}, switch, 50, 8, "hpt")

@@ -10,7 +10,7 @@ import pytest
 
 from elector.base.errors import InputError
 from transcode.training.series import csv_file, forecast
-from transcode.training.task import Split, Task
+from transcode.training.task import DataSplit, Task
 from transcode.training.tasks import TASKS, list_tasks, load_task
 from transcode.training.text import text_file
 
@@ -235,7 +235,7 @@ def test_a_missing_library_is_named_with_its_extra(monkeypatch: pytest.MonkeyPat
 
 
 def toy(kind: str, y: np.ndarray) -> Task:
-    split = Split(np.zeros((y.shape[0], 2, 1), np.float32), y)
+    split = DataSplit(np.zeros((y.shape[0], 2, 1), np.float32), y)
     return Task("toy", kind, "values", 2, None, 1, 3, "", split, split, split)
 
 

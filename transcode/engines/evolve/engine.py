@@ -20,7 +20,7 @@ import numpy as np
 from transcode import pareto
 from transcode.engines.base import Engine, Finished, Found
 from transcode.engines.evolve.features import Features
-from transcode.engines.evolve.islands import Breeder, Choose, Known, Task
+from transcode.engines.evolve.islands import Breeder, Choose, IslandTask, Known
 from transcode.engines.evolve.population import Population
 from transcode.engines.evolve.surrogate import Surrogate
 from transcode.engines.evolve.variation import Variation
@@ -76,7 +76,9 @@ class Evolve(Engine):
         self.known = Known(self.islands)
         self.breeder = Breeder(self.space, Variation(self.space), self.known)
         self.surrogate = Surrogate(Features(self.space, self.breeder.variation.families))
-        self.population = Population.empty(len(self.space.parameters), len(self.reference))
+        self.population = Population.empty(
+            len(self.space.parameters), len(self.reference), self.space.code_type
+        )
 
     @property
     def prompt(self) -> bool:
@@ -162,7 +164,7 @@ class Evolve(Engine):
         self.known.add(keys)
         return codes
 
-    def tasks(self, count: int | None) -> Sequence[Task]:
+    def tasks(self, count: int | None) -> Sequence[IslandTask]:
         """The next generation of at most `count` designs, shared out; nothing while it is small."""
         size = min(self.islands * self.most, self._growth())
         size = size if count is None else min(size, count)
@@ -174,7 +176,7 @@ class Evolve(Engine):
         strange = self.strangers.suggest(size - children)
         own = self.known.owners(self.space.key(strange))
         tasks = [
-            Task(
+            IslandTask(
                 island=island,
                 islands=self.islands,
                 seed=(self.seed, self.batch, island),
@@ -192,15 +194,15 @@ class Evolve(Engine):
         """Works volumes out so from now on."""
         self.apart = apart
 
-    def bring_in(self, tasks: Sequence[Task], found: Found) -> None:
+    def bring_in(self, tasks: Sequence[IslandTask], outcomes: Found) -> None:
         """Learns what the islands found."""
         asked = sum(task.children for task in tasks)
-        bred = len(found.codes) - sum(len(task.strangers) for task in tasks)
+        bred = len(outcomes.codes) - sum(len(task.strangers) for task in tasks)
         self.limit = None if bred >= 0.95 * asked else max(bred, 0)
-        self.known.add(self.space.key(found.codes))
-        self.dry = len(found.codes) == 0
-        self._learn(found.codes, found.outcome, found.hopeful)
-        self._rate(len(found.codes))
+        self.known.add(self.space.key(outcomes.codes))
+        self.dry = len(outcomes.codes) == 0
+        self._learn(outcomes.codes, outcomes.outcome, outcomes.hopeful)
+        self._rate(len(outcomes.codes))
 
     def update(self, codes: np.ndarray, outcome: Outcome) -> None:
         """The archive after a generation, and the best of the rest while it is short."""

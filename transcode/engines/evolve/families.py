@@ -55,13 +55,13 @@ class Families:
     @cached_property
     def _of(self) -> tuple[np.ndarray, np.ndarray]:
         """(S, most) scopes that each column is in, and (S,) how many."""
-        found: list[list[int]] = [[] for _ in self.space.parameters]
+        scopes: list[list[int]] = [[] for _ in self.space.parameters]
         for place, scope in enumerate(self.scopes):
             for column in scope:
-                found[column].append(place)
-        count = np.array([len(own) for own in found])
-        table = np.zeros((len(found), max(1, int(count.max(initial=0)))), dtype=np.intp)
-        for column, own in enumerate(found):
+                scopes[column].append(place)
+        count = np.array([len(own) for own in scopes])
+        table = np.zeros((len(scopes), max(1, int(count.max(initial=0)))), dtype=np.intp)
+        for column, own in enumerate(scopes):
             table[column, : len(own)] = own
         return table, count
 
@@ -119,15 +119,15 @@ class Families:
     @cached_property
     def _alike(self) -> list[np.ndarray]:
         """(places, places, size) of each list: code of a value of one place in the other, or -1."""
-        found = []
+        tables = []
         for columns in self.lists:
             values = [self.space.parameters[column].values for column in columns[0]]
             table = np.full((len(values), len(values), max(map(len, values))), -1)
             for one, two in itertools.permutations(range(len(values)), 2):
                 codes = {value: code for code, value in enumerate(values[two])}
                 table[one, two, : len(values[one])] = [codes.get(v, -1) for v in values[one]]
-            found.append(table)
-        return found
+            tables.append(table)
+        return tables
 
     def rewrite(self, codes: np.ndarray, rows: np.ndarray, rng: np.random.Generator) -> None:
         """Designs at `rows` (N,): two places of a list change places, or all of it is drawn anew;
@@ -215,18 +215,18 @@ def families(space: Space) -> Families:
     return Families(space, wholes, scopes, tuple(blocks), tuple(lists))
 
 
-def _several(found: dict[tuple[object, ...], list[int]]) -> tuple[np.ndarray, ...]:
-    return tuple(np.array(columns) for columns in found.values() if len(columns) > 1)
+def _several(groups: dict[tuple[object, ...], list[int]]) -> tuple[np.ndarray, ...]:
+    return tuple(np.array(columns) for columns in groups.values() if len(columns) > 1)
 
 
 def _lists(parameters: tuple[Parameter, ...], block: np.ndarray) -> list[np.ndarray]:
     """(layers, places) columns of what a layer of a block has several of."""
-    found: dict[str, list[int]] = {}
+    places_of: dict[str, list[int]] = {}
     for place, column in enumerate(block[0]):
         _, rest = _NUMBER.split(parameters[column].name, 1)
         if _NUMBER.search(rest):
-            found.setdefault(_NUMBER.sub("#", rest), []).append(place)
-    return [block[:, places] for places in found.values() if len(places) > 1]
+            places_of.setdefault(_NUMBER.sub("#", rest), []).append(place)
+    return [block[:, places] for places in places_of.values() if len(places) > 1]
 
 
 def _block(parameters: tuple[Parameter, ...], numbered: dict[int, _Layer]) -> np.ndarray:

@@ -53,27 +53,27 @@ class Features:
 
     def of(self, codes: np.ndarray) -> np.ndarray:
         """(P, D) of (D, S) codes."""
-        found = [np.ones((1, len(codes)))]
-        found += [table[:, codes[:, column]] for column, table in self._single]
+        parts = [np.ones((1, len(codes)))]
+        parts += [table[:, codes[:, column]] for column, table in self._single]
         if self._layers or self.families.wholes:
             matter = ~self.space.idle(codes)
             if self._layers:
-                found.append(self._sizes(codes, matter))
-            found += [
+                parts.append(self._sizes(codes, matter))
+            parts += [
                 _family(np.ascontiguousarray(codes[:, whole].T), matter[:, whole].T, table)
                 for whole, table in self._several
             ]
-        return np.concatenate(found)
+        return np.concatenate(parts)
 
     def products(self, features: np.ndarray) -> np.ndarray:
         """(Q, D) of (P, D) features."""
         one, two = self.pairs
-        found, start = np.empty((len(one), features.shape[1])), 0
+        products, start = np.empty((len(one), features.shape[1])), 0
         for place, count in zip(*np.unique(one, return_counts=True), strict=True):
             part = slice(start, start + count)
-            np.multiply(features[two[part]], features[place], out=found[part])
+            np.multiply(features[two[part]], features[place], out=products[part])
             start += count
-        return found
+        return products
 
     @cached_property
     def _single(self) -> list[tuple[int, np.ndarray]]:
@@ -98,7 +98,7 @@ class Features:
         Of each its place among (1 + STACKS, LAYERS), its column and what its codes stand for.
         """
         columns = {p.name: column for column, p in enumerate(self.space.parameters)}
-        found = []
+        layers = []
         for layer in range(LAYERS):
             own = [columns.get(f"model.layer{layer + 1}.{key}") for key in _WIDTHS]
             if None in own[:2]:
@@ -106,8 +106,8 @@ class Features:
             for place, column in enumerate(own):
                 if column is not None:
                     values = np.array(self.space.parameters[column].values, dtype=float)
-                    found.append(((place, layer), column, values))
-        return found
+                    layers.append(((place, layer), column, values))
+        return layers
 
     def _sizes(self, codes: np.ndarray, matter: np.ndarray) -> np.ndarray:
         """(2, D) logarithms of what the layers hold, over those of layers of mean widths."""
@@ -121,20 +121,20 @@ class Features:
     @cached_property
     def _numeric(self) -> np.ndarray:
         """(P,) bool: 1 and what stands for a number, not for a place in a list."""
-        found = [True]
+        numeric = [True]
         for _, table in self._single:
-            found += [len(table) == 1] * len(table)
-        found += [True, True] if self._layers else []
+            numeric += [len(table) == 1] * len(table)
+        numeric += [True, True] if self._layers else []
         for _, table in self._several:
-            found += [True, True] if len(table) == 1 else [False] * len(table)
-        return np.array(found)
+            numeric += [True, True] if len(table) == 1 else [False] * len(table)
+        return np.array(numeric)
 
 
 def _held(widths: np.ndarray) -> np.ndarray:
     """(2, D) of (1 + STACKS, L, D) widths: all weights, and how much goes into the stacks."""
     hidden, stacks = widths[0], widths[1:]
-    found = np.stack([weights(hidden, stacks), hidden * stacks.sum(axis=0)]).sum(axis=1)
-    return np.maximum(found, 1.0)
+    sums = np.stack([weights(hidden, stacks), hidden * stacks.sum(axis=0)]).sum(axis=1)
+    return np.maximum(sums, 1.0)
 
 
 def _family(codes: np.ndarray, matter: np.ndarray, table: np.ndarray) -> np.ndarray:
@@ -146,21 +146,21 @@ def _family(codes: np.ndarray, matter: np.ndarray, table: np.ndarray) -> np.ndar
     often = np.stack(
         [np.count_nonzero((codes == code) & matter, axis=0) for code in range(table.shape[1])]
     )
-    found = table @ often / np.maximum(count, 1)
+    means = table @ often / np.maximum(count, 1)
     if len(table) > 1:
-        return found
+        return means
     largest = np.where(often > 0, table[0][:, None], -np.inf).max(axis=0)
-    return np.stack([found[0], np.where(count > 0, largest, 0.0)])
+    return np.stack([means[0], np.where(count > 0, largest, 0.0)])
 
 
 def _table(parameter: Parameter) -> np.ndarray:
     """(V, size) of mean 0 and spread 1: a number, or a place for each value but the first."""
     values = parameter.numbers
     if values is None or parameter.size == 2:
-        found = np.eye(parameter.size)[1:]
+        rows = np.eye(parameter.size)[1:]
     else:
         if (values >= 0).all():
             values = np.log(np.where(values > 0, values, _NOTHING * values[values > 0].min()))
-        found = values[None]
-    mean, spread = found.mean(axis=1, keepdims=True), found.std(axis=1, keepdims=True)
-    return (found - mean) / spread
+        rows = values[None]
+    mean, spread = rows.mean(axis=1, keepdims=True), rows.std(axis=1, keepdims=True)
+    return (rows - mean) / spread

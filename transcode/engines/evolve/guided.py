@@ -48,7 +48,10 @@ class Promise:
     gain: np.ndarray
 
     def take(self, rows: np.ndarray) -> Promise:
-        """Some of them."""
+        """Some of them.
+
+        rows : (N,) places.
+        """
         return Promise(
             self.codes[rows],
             self.middle[rows],
@@ -62,13 +65,13 @@ class Promise:
 class Guided(Engine):
     """A model of what was looked at before `evolve`, which keeps archive and memory.
 
-    found : (D, S) codes, (D, O) objectives and (D,) feasibility of each batch so far.
+    learnt : (D, S) codes, (D, O) objectives and (D,) feasibility of each batch so far.
     models : of each objective, and the last one of whether a design is feasible.
     certain : whether all were.
     """
 
     evolve: Evolve
-    found: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = field(default_factory=list)
+    learnt: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = field(default_factory=list)
     models: list[Kriging] = field(default_factory=list)
     certain: bool = True
 
@@ -87,7 +90,10 @@ class Guided(Engine):
         return len(self.evolve.known) < UNTIL
 
     def suggest(self, count: int) -> np.ndarray:
-        """A few designs that are expected to add most; later a generation."""
+        """A few designs that are expected to add most; later a generation.
+
+        count : most designs.
+        """
         evolve = self.evolve
         if not self._begins or len(evolve.first):
             return evolve.suggest(count)
@@ -151,13 +157,13 @@ class Guided(Engine):
     @property
     def reference(self) -> np.ndarray:
         """(O,) of the hypervolume, not far behind the worst that was met."""
-        met = np.concatenate([values[fit] for _, values, fit in self.found])
+        met = np.concatenate([values[fit] for _, values, fit in self.learnt])
         worst = met.max(axis=0)
         return np.minimum(self.evolve.reference, worst + (worst - met.min(axis=0)))
 
     def _learn(self) -> None:
         """Fits the models to all designs so far."""
-        codes, values, feasible = (np.concatenate(p) for p in zip(*self.found, strict=True))
+        codes, values, feasible = (np.concatenate(p) for p in zip(*self.learnt, strict=True))
         surrogate = self.evolve.surrogate
         known = surrogate.features.of(codes).T
         bent = surrogate.bent(values[feasible])
@@ -171,8 +177,8 @@ class Guided(Engine):
 
     def _predicted(self, features: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """(C, O) mean and deviation of bent objectives, and (C,) chance to be feasible."""
-        found = [model.predict(features) for model in self.models[:-1]]
-        mean, spread = (np.stack(part, axis=1) for part in zip(*found, strict=True))
+        predicted = [model.predict(features) for model in self.models[:-1]]
+        mean, spread = (np.stack(part, axis=1) for part in zip(*predicted, strict=True))
         if self.certain:
             return mean, spread, np.ones(len(features))
         middle, width = self.models[-1].predict(features)
@@ -186,15 +192,21 @@ class Guided(Engine):
 
     def _remember(self, codes: np.ndarray, outcome: Outcome) -> None:
         if self._begins:
-            self.found.append((codes, outcome.objectives, outcome.feasible))
+            self.learnt.append((codes, outcome.objectives, outcome.feasible))
 
     def tasks(self, count: int | None) -> Sequence[Any]:
-        """Those of evolution, once it has taken over."""
+        """Those of evolution, once it has taken over.
+
+        count : most designs, None for as many as it likes.
+        """
         return () if self._begins else self.evolve.tasks(count)
 
-    def bring_in(self, tasks: Sequence[Any], found: Found) -> None:
-        """Learns what islands found."""
-        self.evolve.bring_in(tasks, found)
+    def bring_in(self, tasks: Sequence[Any], outcomes: Found) -> None:
+        """Learns what islands found.
+
+        tasks : what islands did.
+        """
+        self.evolve.bring_in(tasks, outcomes)
 
     def lend(self, apart: pareto.Apart) -> None:
         """Works volumes out so from now on."""

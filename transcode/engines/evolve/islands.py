@@ -37,7 +37,7 @@ Choose = Callable[[np.ndarray, int], np.ndarray]
 
 
 @dataclass(frozen=True)
-class Task:
+class IslandTask:
     """All that an island needs to know for a round, beside the problem.
 
     seed : of its random stream. population : as after the last round.
@@ -64,11 +64,17 @@ class Known:
         return sum(map(len, self.shares))
 
     def owners(self, keys: np.ndarray) -> np.ndarray:
-        """(D,) the island that each key belongs to."""
+        """(D,) the island that each key belongs to.
+
+        keys : (D,) uint64.
+        """
         return owners(keys, len(self.shares))
 
     def new(self, keys: np.ndarray) -> np.ndarray:
-        """(D,) bool: the first occurrence of each key that was never added."""
+        """(D,) bool: the first occurrence of each key that was never added.
+
+        keys : (D,) uint64.
+        """
         mask, own = np.zeros(len(keys), dtype=bool), self.owners(keys)
         for island, seen in enumerate(self.shares):
             rows = np.flatnonzero(own == island)
@@ -76,7 +82,10 @@ class Known:
         return mask
 
     def add(self, keys: np.ndarray) -> None:
-        """Adds distinct keys that are new."""
+        """Adds distinct keys that are new.
+
+        keys : (N,) uint64.
+        """
         own = self.owners(keys)
         for island, seen in enumerate(self.shares):
             seen.add(keys[own == island])
@@ -119,7 +128,7 @@ class Breeder:
 
         choose : picks them from `OVER` times as many; without it they are taken as they come.
         """
-        found = [np.zeros((0, population.codes.shape[1]), dtype=np.int32)]
+        children = [np.zeros((0, population.codes.shape[1]), dtype=np.int32)]
         missing, share = count, 1.0 / self.islands
         eligible = self._eligible(population)
         for _ in range(_TRIES):
@@ -135,9 +144,9 @@ class Breeder:
                 kept = choose(codes, missing)
             codes, keys = codes[kept], keys[kept]
             self.seen.add(keys)
-            found.append(codes.astype(np.int32))
+            children.append(codes.astype(np.int32))
             missing -= len(codes)
-        return np.concatenate(found)
+        return np.concatenate(children)
 
     def bred(self, population: Population, count: int, rng: np.random.Generator) -> np.ndarray:
         """(count, S) children, whether or not they are new or allowed."""
@@ -171,13 +180,16 @@ class Breeder:
         return codes[new], keys[new]
 
 
-def advance(space: Space, assess: Assess, task: Task) -> Found:
-    """One round of an island: the strangers, and children generation by generation."""
+def advance(space: Space, assess: Assess, task: IslandTask) -> Found:
+    """One round of an island: the strangers, and children generation by generation.
+
+    assess : gives the outcome of (D, S) codes.
+    """
     rng = np.random.default_rng(task.seed)
     seen = Seen()
     seen.runs = list(task.known)
     breeder = Breeder(space, Variation(space), seen, task.island, task.islands)
-    population, found = task.population, []
+    population, finds = task.population, []
     waiting, _ = breeder.fresh(task.strangers)
     seen.add(space.key(waiting))
     left = task.children
@@ -195,17 +207,20 @@ def advance(space: Space, assess: Assess, task: Task) -> Found:
         hopeful = np.zeros(len(codes), dtype=bool)
         population, places = population.after(codes, outcome, np.ones(len(codes), dtype=bool))
         hopeful[places] = True
-        found.append(Found(codes, outcome, hopeful))
-    return together(space, assess, found)
+        finds.append(Found(space.pack(codes), outcome, hopeful))
+    return together(space, assess, finds)
 
 
-def together(space: Space, assess: Assess, found: list[Found]) -> Found:
-    """Several finds as one, in their order."""
-    if not found:
+def together(space: Space, assess: Assess, finds: list[Found]) -> Found:
+    """Several finds as one, in their order.
+
+    assess : gives the outcome of (D, S) codes.
+    """
+    if not finds:
         nothing = np.zeros((0, len(space.parameters)), dtype=np.int32)
         return Found(nothing, assess(nothing), np.zeros(0, dtype=bool))
     return Found(
-        np.concatenate([f.codes for f in found]),
-        joined([f.outcome for f in found]),
-        np.concatenate([f.hopeful for f in found]),
+        np.concatenate([f.codes for f in finds]),
+        joined([f.outcome for f in finds]),
+        np.concatenate([f.hopeful for f in finds]),
     )

@@ -53,7 +53,10 @@ class Kriging:
         self.inverse, self.weights = inverse, (inverse * scaled).sum(axis=1)
 
     def noise(self, count: int) -> np.ndarray:
-        """(N, N) variance of what is measured, apart from that of what is."""
+        """(N, N) variance of what is measured, apart from that of what is.
+
+        count : N, the designs.
+        """
         return np.eye(count) * (np.exp(self.places[-1]) + _LEAST_NOISE)
 
     def _scaled(self, features: np.ndarray) -> np.ndarray:
@@ -68,7 +71,10 @@ class Kriging:
         return linear * (1.0 + product) + local * (1.0 + far + far**2 / 3.0) * np.exp(-far)
 
     def slope(self, values: np.ndarray) -> np.ndarray:
-        """Gradient of the negative log posterior density by `places`."""
+        """Gradient of the negative log posterior density by `places`.
+
+        values : (N,) what was measured.
+        """
         scaled = self._scaled(self.known)
         linear, local, noise = np.exp(self.places[-3:])
         product = _times(scaled, scaled)

@@ -7,11 +7,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from transcode.objective import Outcome
 from transcode.pareto import Apart, merge, nondominated
+
+if TYPE_CHECKING:
+    from numpy.typing import DTypeLike
 
 #: Parents there are at least.
 POPULATION = 64
@@ -45,9 +49,9 @@ class Population:
     measured: np.ndarray
 
     @classmethod
-    def empty(cls, parameters: int, objectives: int) -> Population:
-        """Nobody yet."""
-        nothing = np.zeros((0, parameters), dtype=np.int32)
+    def empty(cls, parameters: int, objectives: int, codes: DTypeLike = np.int32) -> Population:
+        """Nobody yet. codes : type that they are kept in."""
+        nothing = np.zeros((0, parameters), dtype=codes)
         return cls(
             nothing,
             np.zeros((0, objectives)),
@@ -79,12 +83,12 @@ class Population:
         """
         one, two = (eligible[rng.integers(0, len(eligible), count)] for _ in range(2))
         better = (self.lonely[two] > self.lonely[one]) & (rng.random(count) < 0.5)
-        found = np.where(better, two, one)
+        chosen = np.where(better, two, one)
         best = self.best
         if len(best):
             drawn = best[rng.integers(0, len(best), count)]
-            found = np.where(rng.random(count) < ADDING, drawn, found)
-        return found
+            chosen = np.where(rng.random(count) < ADDING, drawn, chosen)
+        return chosen
 
     @cached_property
     def best(self) -> np.ndarray:
@@ -119,6 +123,7 @@ class Population:
 
         codes : (D, S). hopeful : (D,) bool; what is False there is known not to join.
         """
+        codes = codes.astype(self.codes.dtype, copy=False)
         rows = np.flatnonzero(outcome.feasible & hopeful)
         stays, joins = merge(self.front, outcome.objectives[rows])
         joined = rows[joins]

@@ -75,9 +75,9 @@ class Surrogate:
         values = outcome.objectives[rows] + self._shift
         if not self.learnt:
             self.signs = (values > 0).all(axis=0) * 1.0 - (values < 0).all(axis=0)
-        found = self.features.products(self.features.of(codes[rows]))
-        self._squares += found @ found.T
-        self._moments += found @ self._bent(values)
+        products = self.features.products(self.features.of(codes[rows]))
+        self._squares += products @ products.T
+        self._moments += products @ self._bent(values)
         self.learnt += len(rows)
         if self.learnt >= max(LEAST, ANEW * self.fitted):
             self._fit()
@@ -107,8 +107,10 @@ class Surrogate:
 
     def expected(self, codes: np.ndarray) -> np.ndarray:
         """(D, O) objectives of (D, S) designs."""
-        found = self.features.of(codes)
-        fitted = np.stack([((own @ found) * found).sum(axis=0) for own in self._weights], axis=1)
+        features = self.features.of(codes)
+        fitted = np.stack(
+            [((own @ features) * features).sum(axis=0) for own in self._weights], axis=1
+        )
         return self.unbent(fitted)
 
     def best(

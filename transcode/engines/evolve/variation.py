@@ -59,9 +59,9 @@ class Variation:
 
     def rows(self, codes: np.ndarray) -> np.ndarray:
         """(S, D) of (D, S) codes, as everything here takes them."""
-        found = np.ascontiguousarray(codes.T, dtype=self.dtype)
-        self.families.fill(found)
-        return found
+        rows = np.ascontiguousarray(codes.T, dtype=self.dtype)
+        self.families.fill(rows)
+        return rows
 
     def children(
         self, pool: np.ndarray, one: np.ndarray, two: np.ndarray, rng: np.random.Generator
@@ -69,6 +69,8 @@ class Variation:
         """(S, D) children of (D,) first and second parents of a pool (S, F).
 
         Not yet known to be new or allowed.
+
+        one, two : (D,) places of parents in the pool.
         """
         count = len(one)
         take = self._taken(pool, one, two, rng)
@@ -125,12 +127,14 @@ class Variation:
         lists: list[list[int]] = [[]]
         for section in self.space.sections:
             own = [] if section.selector < 0 else [section.selector]
-            lists = [[*found, *own, *members] for found in lists for members in section.members]
-        kept = [[c for c in found if self.sizes[c] > 1 for _ in range(often[c])] for found in lists]
+            lists = [[*columns, *own, *members] for columns in lists for members in section.members]
+        kept = [
+            [c for c in columns if self.sizes[c] > 1 for _ in range(often[c])] for columns in lists
+        ]
         table = np.zeros((len(kept), max(1, *map(len, kept))), dtype=np.intp)
-        for row, found in enumerate(kept):
-            table[row, : len(found)] = found
-        return table, np.array([len(found) for found in kept])
+        for row, columns in enumerate(kept):
+            table[row, : len(columns)] = columns
+        return table, np.array([len(columns) for columns in kept])
 
     def _choice(self, codes: np.ndarray, rows: np.ndarray) -> np.ndarray:
         """(N,) which of `_actives` the designs at `rows` have."""
@@ -226,11 +230,11 @@ class Variation:
         self, column: int, before: np.ndarray, groups: np.ndarray, rng: np.random.Generator
     ) -> np.ndarray:
         """(N,) codes for a parameter of an alternative that (S, N) designs did not have."""
-        found: np.ndarray = rng.integers(0, int(self.sizes[column]), size=(before.shape[1],))
+        codes: np.ndarray = rng.integers(0, int(self.sizes[column]), size=(before.shape[1],))
         for mate, table in self._namesakes[column]:
             rows = groups == self.space.parameters[mate].group
-            found[rows] = table[before[mate, rows]]
-        return found
+            codes[rows] = table[before[mate, rows]]
+        return codes
 
     @cached_property
     def _namesakes(self) -> list[list[tuple[int, np.ndarray]]]:
@@ -248,7 +252,10 @@ class Variation:
 
 
 def geometric(chance: float, count: int, rng: np.random.Generator) -> np.ndarray:
-    """(count,) tries until the first success; much faster than numpy's own."""
+    """(count,) tries until the first success; much faster than numpy's own.
+
+    chance : of a success, above 0.
+    """
     return (rng.standard_exponential(count) / -np.log1p(-chance)).astype(np.intp) + 1
 
 

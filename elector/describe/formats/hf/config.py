@@ -23,6 +23,7 @@ ACTIVATIONS = {
     "silu": "silu",
     "swish": "silu",
     "swiglu": "silu",
+    "swigluoai": "silu",
     "tanh": "tanh",
     "xielu": "xielu",
 }
@@ -83,11 +84,17 @@ class Config:
         return self.entries.get(self.name(key)) is not None
 
     def fail(self, message: str, key: str, **more: Any) -> InputError:
-        """An error about a key."""
+        """An error about a key.
+
+        key : what is wrong. message : in words. more : further fields of the error.
+        """
         return InputError(message, file=self.file, field=self.prefix + self.name(key), **more)
 
     def number(self, key: str, default: int | None = None, low: int = 1) -> int:
-        """A whole number; `default` where the key is absent or null."""
+        """A whole number; `default` where the key is absent or null.
+
+        key : where it stands. low : least that is allowed.
+        """
         value = self.get(key)
         if value is None:
             if default is None:
@@ -112,7 +119,10 @@ class Config:
         return value
 
     def share(self, key: str, default: float) -> float:
-        """A number from 0 to 1."""
+        """A number from 0 to 1.
+
+        key : where it stands. default : where it is absent.
+        """
         value = self.get(key)
         if value is None:
             return default
@@ -153,7 +163,10 @@ class Config:
         return [bool(v) for v in value]
 
     def places(self, key: str, length: int) -> list[int]:
-        """A list of layers, counted from 0; empty where the key is absent or null."""
+        """A list of layers, counted from 0; empty where the key is absent or null.
+
+        key : where it stands. length : number of layers.
+        """
         value = self.get(key)
         if value is None:
             return []
@@ -165,7 +178,10 @@ class Config:
         return value
 
     def activation(self, key: str, default: str | None = None) -> str:
-        """Our name of the activation function."""
+        """Our name of the activation function.
+
+        key : where it stands. default : where it is absent; None where it must not be.
+        """
         value = self.get(key, default)
         if value is None:
             raise self.fail("is missing", key)
@@ -174,7 +190,10 @@ class Config:
         return ACTIVATIONS[value]
 
     def expect(self, key: str, *allowed: object) -> None:
-        """Refuse a value that makes another architecture; absent is fine."""
+        """Refuse a value that makes another architecture; absent is fine.
+
+        key : where it stands. allowed : the values that make no other architecture.
+        """
         own = self.name(key)
         self.read.add(own)
         if own in self.entries and not any(

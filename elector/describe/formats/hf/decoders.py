@@ -45,43 +45,43 @@ def assembled(config: Config, traits: Mapping[str, Any], layers: list[Block]) ->
 
 def _base(config: Config, traits: Mapping[str, Any]) -> dict[str, Any]:
     """What every decoder's class reads."""
-    found: dict[str, Any] = {
+    fields: dict[str, Any] = {
         "vocabulary": config.number("vocab_size"),
         "tied_embeddings": config.flag("tie_word_embeddings", True),
         "activation": config.activation("hidden_act"),
     }
     rates = ("attention_dropout", "hidden_dropout", "embedding_dropout")
-    found["dropout"] = any([config.share(key, 0.0) > 0 for key in rates])
+    fields["dropout"] = any([config.share(key, 0.0) > 0 for key in rates])
     if traits.get("position_kind") == "learned":
-        found["positions"] = config.number("max_position_embeddings")
-    return found
+        fields["positions"] = config.number("max_position_embeddings")
+    return fields
 
 
 def options(config: Config, traits: Mapping[str, Any]) -> dict[str, Any]:
     """Fields of Model that switches of some classes decide."""
-    found: dict[str, Any] = {}
+    fields: dict[str, Any] = {}
     if "attention_bias" in config.honours:
         bias = config.flag("attention_bias", bool(traits.get("attention_bias")))
-        found["attention_bias"] = bias
-        found["output_bias"] = bias and not traits.get("_qkv_bias")
+        fields["attention_bias"] = bias
+        fields["output_bias"] = bias and not traits.get("_qkv_bias")
     if "attention_out_bias" in config.honours:
-        found["output_bias"] = config.flag("attention_out_bias", False)
+        fields["output_bias"] = config.flag("attention_out_bias", False)
     if "mlp_bias" in config.honours:
-        found["feed_forward_bias"] = config.flag("mlp_bias", False)
+        fields["feed_forward_bias"] = config.flag("mlp_bias", False)
     if config.flag("use_qkv_bias", False):
-        found["attention_bias"] = True
+        fields["attention_bias"] = True
     if config.flag("use_qk_norm", False) and "use_qk_norm" in config.honours:
-        found["qk_norm"] = "heads" if traits.get("parallel") == "one-norm" else "head"
+        fields["qk_norm"] = "heads" if traits.get("parallel") == "one-norm" else "head"
     if config.flag("qk_layernorm", False):
-        found["qk_norm"] = "heads" if "use_qkv_bias" in config.honours else "head"
+        fields["qk_norm"] = "heads" if "use_qkv_bias" in config.honours else "head"
     if "use_parallel_residual" in config.honours:
         two = "partial_rotary_factor" in config.names
         kind = "two-norms" if two else "one-norm"
         beside = config.flag("use_parallel_residual", two)
-        found["parallel"] = kind if beside else "none"
+        fields["parallel"] = kind if beside else "none"
     if "lm_head_bias" in config.honours:
-        found["head_bias"] = config.flag("lm_head_bias", False)
-    return found | _opt(config)
+        fields["head_bias"] = config.flag("lm_head_bias", False)
+    return fields | _opt(config)
 
 
 def _opt(config: Config) -> dict[str, Any]:
@@ -92,12 +92,12 @@ def _opt(config: Config) -> dict[str, Any]:
     config.expect("layer_norm_elementwise_affine", True, None)
     before = config.flag("do_layer_norm_before", True)
     last = before and not config.flag("_remove_final_layer_norm", False)
-    found: dict[str, Any] = {"pre_norm": before, "final_norm": last}
+    fields: dict[str, Any] = {"pre_norm": before, "final_norm": last}
     hidden = config.number("hidden_size")
     narrow = config.number("word_embed_proj_dim", hidden)
     if narrow != hidden:
-        found |= {"embedding_size": narrow, "embedding_bias": False, "embeds_tokens_only": True}
-    return found
+        fields |= {"embedding_size": narrow, "embedding_bias": False, "embeds_tokens_only": True}
+    return fields
 
 
 def head_sizes(config: Config, traits: Mapping[str, Any]) -> tuple[int, int, int, int]:
@@ -178,11 +178,13 @@ def _windows(config: Config, traits: Mapping[str, Any], layers: list[Block]) -> 
         if config.has("layer_types"):
             raise config.fail("is missing, and layer_types names sliding layers", "sliding_window")
         types = ["full_attention"] * number
-    found = []
+    windowed = []
     for layer, kind in zip(layers, types, strict=True):
         narrow, pieces = _TYPES[kind]
-        found.append(replace(layer, window=window if narrow else 0, chunk=chunk if pieces else 0))
-    return found
+        windowed.append(
+            replace(layer, window=window if narrow else 0, chunk=chunk if pieces else 0)
+        )
+    return windowed
 
 
 def _listed(config: Config, layers: list[Block]) -> list[Block]:
@@ -239,19 +241,19 @@ def _positions(config: Config, layers: list[Block]) -> list[Block]:
 
 def _feed_forwards(config: Config, traits: Mapping[str, Any], layers: list[Block]) -> list[Block]:
     """Layers with experts, where the class has any."""
-    found = expert_layers(config, len(layers))
-    if found is None or None in found:
+    by_layer = expert_layers(config, len(layers))
+    if by_layer is None or None in by_layer:
         config.number("intermediate_size", None if not layers[0].feed_forward else 1)
-    if found is None:
+    if by_layer is None:
         return layers
     if traits.get("_shared_one"):  # Llama 4: one shared expert, dense layers of another width
         own = {"shared_experts": 1, "shared_feed_forward": config.number("intermediate_size")}
-        found = [None if experts is None else experts | own for experts in found]
+        by_layer = [None if experts is None else experts | own for experts in by_layer]
         wide = (config.number("intermediate_size_mlp"),)
         layers = [replace(layer, feed_forward=wide) for layer in layers]
     return [
         layer if experts is None else replace(layer, feed_forward=(), **experts)
-        for layer, experts in zip(layers, found, strict=True)
+        for layer, experts in zip(layers, by_layer, strict=True)
     ]
 
 
@@ -355,7 +357,7 @@ def lfm2(config: Config, traits: Mapping[str, Any]) -> Model:
         step = config.number("block_multiple_of", 256)
         width = step * -(-int(factor * width) // step)
     model = decoder(config, traits)
-    blocks = tuple(replace(b, feed_forward=(width,)) for b in model.blocks)
+    blocks = tuple(replace(b, feed_forward=(width,)) if b.feed_forward else b for b in model.blocks)
     bias = config.flag("conv_bias", False)
     tied = config.flag("tie_embedding", config.flag("tie_word_embeddings", True))
     return replace(model, blocks=blocks, taps_bias=bias, scan_bias=bias, tied_embeddings=tied)

@@ -173,7 +173,10 @@ def _only_encodes(config: Config) -> bool:
 
 
 def side(config: Config, key: str, default: int) -> tuple[int, int]:
-    """Height and width, from one number or a pair."""
+    """Height and width, from one number or a pair.
+
+    key : where they stand. default : both, where the key is absent.
+    """
     value = config.get(key, default)
     pair = value if isinstance(value, list) else [value, value]
     good = all(isinstance(v, int) and not isinstance(v, bool) and 0 < v < 1 << 20 for v in pair)

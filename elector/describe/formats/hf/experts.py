@@ -11,7 +11,10 @@ _DENSE, _SPARSE = ("dense",), ("sparse", "moe")
 
 
 def expert_layers(config: Config, number: int) -> list[dict[str, Any] | None] | None:
-    """For each layer its experts, as fields of Block; None for a dense one. None: no experts."""
+    """For each layer its experts, as fields of Block; None for a dense one. None: no experts.
+
+    number : of layers.
+    """
     if "experts" not in config.honours:
         return None
     if config.name("experts") not in config.entries and "enable_moe_block" not in config.honours:
@@ -27,16 +30,16 @@ def expert_layers(config: Config, number: int) -> list[dict[str, Any] | None] | 
             value=each,
         )
     width = config.number("expert_width", 0, low=0) or config.number("intermediate_size")
-    found: dict[str, Any] = {
+    fields: dict[str, Any] = {
         "experts": experts,
         "experts_per_token": each,
         "expert_feed_forward": width,
     }
     narrow = config.number("expert_hidden", 0, low=0)
     if narrow:
-        found["expert_hidden"] = narrow
-    found |= _shared(config, width)
-    return [found if sparse else None for sparse in _sparse(config, number)]
+        fields["expert_hidden"] = narrow
+    fields |= _shared(config, width)
+    return [fields if sparse else None for sparse in _sparse(config, number)]
 
 
 def _shared(config: Config, width: int) -> dict[str, Any]:
@@ -62,10 +65,10 @@ def _sparse(config: Config, number: int) -> list[bool]:
         return flags
     first = config.number("first_k_dense_replace", 0, low=0)
     step = config.number("moe_layer_freq", 1)
-    found = [i >= first and i % step == 0 for i in range(number)]
+    sparse = [i >= first and i % step == 0 for i in range(number)]
     step = config.number("decoder_sparse_step", 1)
     dense = config.places("mlp_only_layers", number)
-    found = [on and (i + 1) % step == 0 and i not in dense for i, on in enumerate(found)]
+    sparse = [on and (i + 1) % step == 0 and i not in dense for i, on in enumerate(sparse)]
     start, end = (
         config.number("moe_layer_start_index", 0, low=0),
         config.number("moe_layer_end_index", number, low=0)
@@ -74,8 +77,12 @@ def _sparse(config: Config, number: int) -> list[bool]:
     )
     step = config.number("moe_layer_interval", 1)
     if "moe_layer_interval" in config.honours:
-        found = [start <= i <= end and (i + 1) % step == 0 for i in range(number)]
+        sparse = [start <= i <= end and (i + 1) % step == 0 for i in range(number)]
+    if "expert_layer_period" in config.honours:
+        period = config.number("expert_layer_period", 2)
+        offset = config.number("expert_layer_offset", 1, low=0)
+        sparse = [i % period == offset for i in range(number)]
     step = config.number("interleave_moe_layer_step", 1)
-    found = [on and (i + 1) % step == 0 for i, on in enumerate(found)]
+    sparse = [on and (i + 1) % step == 0 for i, on in enumerate(sparse)]
     some = config.places("moe_layers", number)
-    return [i in some for i in range(number)] if some else found
+    return [i in some for i in range(number)] if some else sparse

@@ -11,35 +11,12 @@ from elector.describe.formats.hf.decoders import decoder, head_sizes
 from elector.describe.formats.hf.experts import expert_layers
 from elector.describe.formats.hf.mixers import sublayers
 from elector.describe.model import Block, Model
-from elector.describe.variants import grouped
+from elector.describe.variants import grouped, layers_of
 
 
 def nemotron_h(config: Config, traits: Mapping[str, Any]) -> Model:
     """Mamba-2, attention, feed-forward and experts, each a layer with one norm."""
-    hidden, heads, kv_heads, size = head_sizes(config, traits)
-    kinds = sublayers(config)
-    attention = Block(1, hidden, heads, size, kv_heads, (), causal=True, rotates=False)
-    bare = replace(attention, mixer="none")
-    scan = replace(
-        attention,
-        mixer="mamba2",
-        state_size=config.number("ssm_state_size"),
-        state_groups=config.number("n_groups"),
-        state_heads=config.number("mamba_num_heads"),
-        state_head_size=config.number("mamba_head_dim"),
-        kernel=config.number("conv_kernel"),
-        scan=config.number("chunk_size"),
-    )
-    layer = {"mamba2": scan, "attention": attention}
-    if "feed-forward" in kinds:
-        width = config.number("intermediate_size")
-        layer["feed-forward"] = replace(bare, feed_forward=(width,))
-    if "experts" in kinds:
-        found = expert_layers(config, 1)
-        if not found or found[0] is None:
-            raise config.fail("is missing, and the pattern has layers of experts", "experts")
-        layer["experts"] = replace(bare, **found[0])
-    blocks, pattern = grouped([layer[kind] for kind in kinds])
+    blocks, pattern = grouped(_sublayer_blocks(config, traits))
     bias = config.flag("attention_bias", False)
     return Model(
         name="",
@@ -62,6 +39,34 @@ def nemotron_h(config: Config, traits: Mapping[str, Any]) -> Model:
         dropout=config.share("attention_dropout", 0.0) > 0,
         head_dense=False,
     )
+
+
+def _sublayer_blocks(config: Config, traits: Mapping[str, Any]) -> list[Block]:
+    """The layers in their order, each of one kind."""
+    hidden, heads, kv_heads, size = head_sizes(config, traits)
+    kinds = sublayers(config)
+    attention = Block(1, hidden, heads, size, kv_heads, (), causal=True, rotates=False)
+    bare = replace(attention, mixer="none")
+    scan = replace(
+        attention,
+        mixer="mamba2",
+        state_size=config.number("ssm_state_size"),
+        state_groups=config.number("n_groups"),
+        state_heads=config.number("mamba_num_heads"),
+        state_head_size=config.number("mamba_head_dim"),
+        kernel=config.number("conv_kernel"),
+        scan=config.number("chunk_size"),
+    )
+    layer = {"mamba2": scan, "attention": attention}
+    if "feed-forward" in kinds:
+        width = config.number("intermediate_size")
+        layer["feed-forward"] = replace(bare, feed_forward=(width,))
+    if "experts" in kinds:
+        experts = expert_layers(config, 1)
+        if not experts or experts[0] is None:
+            raise config.fail("is missing, and the pattern has layers of experts", "experts")
+        layer["experts"] = replace(bare, **experts[0])
+    return [layer[kind] for kind in kinds]
 
 
 def mamba(config: Config, traits: Mapping[str, Any]) -> Model:
@@ -102,6 +107,74 @@ def mamba(config: Config, traits: Mapping[str, Any]) -> Model:
         dropout=False,
         head_dense=False,
     )
+
+
+#: Words of `layer_types` of decoders whose layers scan or attend, each with a feed-forward.
+_SCANS = {"mamba": True, "linear_attention": True, "attention": False, "full_attention": False}
+
+
+def scan_decoder(config: Config, traits: Mapping[str, Any]) -> Model:
+    """Layers of Mamba or Mamba-2 between those of attention, all with a feed-forward or experts
+    (Granite 4, Bamba, Jamba)."""
+    model = decoder(config, traits)
+    layers = layers_of(model)
+    scans = _scanning(config, len(layers))
+    dense = config.number("shared_width", 0, low=0) if not layers[0].experts else 0
+    if dense and "experts" in config.honours:  # without experts the shared one is all there is
+        layers = [replace(layer, feed_forward=(dense,)) for layer in layers]
+    own = _scan_sizes(config, layers[0].hidden, str(traits["_mixer"]))
+    mixed = [replace(b, **own) if on else b for b, on in zip(layers, scans, strict=True)]
+    blocks, pattern = grouped(mixed)
+    kind = "rotary" if config.get("position_embedding_type") == "rope" else "none"
+    return replace(
+        model,
+        blocks=blocks,
+        pattern=pattern,
+        dense_layers=0,
+        position_kind=traits.get("position_kind", kind),
+        scan_bias=config.flag("mamba_proj_bias", False),
+        taps_bias=config.flag("mamba_conv_bias", True),
+    )
+
+
+def _scanning(config: Config, number: int) -> list[bool]:
+    """Whether each layer scans."""
+    words = config.texts("layer_types", tuple(_SCANS), number)
+    if words is not None:
+        return [_SCANS[word] for word in words]
+    if "attn_layer_period" in config.honours:
+        period = config.number("attn_layer_period", 8)
+        first = config.number("attn_layer_offset", 4, low=0)
+        return [i % period != first for i in range(number)]
+    attending = config.places("attn_layer_indices", number)
+    return [i not in attending for i in range(number)]
+
+
+def _scan_sizes(config: Config, hidden: int, mixer: str) -> dict[str, Any]:
+    """Fields of the blocks that scan."""
+    inner, state = config.number("mamba_expand", 2) * hidden, config.number("mamba_d_state")
+    sizes: dict[str, Any] = {
+        "mixer": mixer,
+        "rope_head_size": 0,
+        "state_size": state,
+        "kernel": config.number("mamba_d_conv", 4),
+    }
+    if mixer == "mamba":
+        rank = config.get("mamba_dt_rank", "auto")
+        rank = -(-hidden // 16) if rank == "auto" else config.number("mamba_dt_rank")
+        # norms of the step and of both of the state's projections
+        sizes |= {"state_heads": inner, "state_head_size": 1, "state_groups": rank}
+        return sizes | {"vectors": rank + 2 * state}
+    heads = config.number("mamba_n_heads")
+    given = config.get("mamba_d_head", "auto")
+    size = inner // heads if given == "auto" else config.number("mamba_d_head")
+    if heads * size != inner:
+        raise config.fail(
+            f"{heads} heads of {size} are not the {inner} inner channels", "mamba_n_heads"
+        )
+    sizes |= {"state_heads": heads, "state_head_size": size}
+    sizes["state_groups"] = config.number("mamba_n_groups", 1)
+    return sizes | {"scan": config.number("mamba_chunk_size", 256)}
 
 
 def gemma4(config: Config, traits: Mapping[str, Any]) -> Model:

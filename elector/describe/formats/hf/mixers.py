@@ -25,6 +25,8 @@ def mixed(config: Config, layers: list[Block]) -> list[Block]:
     """The layers with the mixers that the keys of their class name."""
     if "kv_lora_rank" in config.honours:
         layers = _indexed(config, _latent(config, layers))
+    if "sparse_attention_config" in config.honours:
+        layers = _blocks_of_keys(config, layers)
     if "linear_num_value_heads" in config.honours:
         layers = _delta(config, layers)
     if "conv_L_cache" in config.honours:
@@ -63,6 +65,50 @@ def _indexed(config: Config, layers: list[Block]) -> list[Block]:
         replace(b, index_top_k=top, **(own if kind == "full" else {}))
         for b, kind in zip(layers, kinds, strict=True)
     ]
+
+
+#: Keys of `sparse_attention_config` (MiniMax M3) -> those of the class, which hold the same.
+_SPARSE = {
+    "sparse_num_index_heads": "index_n_heads",
+    "sparse_index_dim": "index_head_dim",
+    "sparse_block_size": "index_block_size",
+    "sparse_topk_blocks": "index_topk_blocks",
+}
+#: Its other keys -> the values that are read past; None: read apart, or always among the chosen.
+_SPARSE_FIXED: dict[str, tuple[object, ...] | None] = {
+    "use_sparse_attention": (True,),
+    "sparse_score_type": ("max",),
+    "sparse_init_block": (0,),
+    "sparse_local_block": None,
+    "sparse_attention_freq": None,
+    "sparse_disable_index_value": None,
+}
+
+
+def _blocks_of_keys(config: Config, layers: list[Block]) -> list[Block]:
+    """Layers whose attention runs over the blocks of keys that an indexer chose (MiniMax M3)."""
+    key, number = "sparse_attention_config", len(layers)
+    words = config.texts("layer_types", ("minimax_m3_sparse", "full_attention"), number)
+    inner = config.inner(key) if config.get(key) is not None else {}
+    for name, value in inner.items():
+        allowed = _SPARSE_FIXED.get(name, None if name in _SPARSE else ())
+        if allowed is not None and value not in allowed:
+            raise config.fail(f"{name} is not supported", key, value=value)
+    known = frozenset([*_SPARSE, *_SPARSE_FIXED])
+    part = Config(inner, config.file, honours=known, prefix=f"{config.prefix}{key}.")
+    sparse = part.flags("sparse_attention_freq", number) or [False] * number
+    if words is not None:
+        sparse = [word != "full_attention" for word in words]
+    valueless = part.flags("sparse_disable_index_value", number) or sparse
+    if any(on and not off for on, off in zip(sparse, valueless, strict=True)):
+        raise part.fail("is not supported: indexers have no values", "sparse_disable_index_value")
+    usual = {"index_n_heads": 4, "index_head_dim": 128, "index_block_size": 128}
+    heads, size, block, chosen = (
+        part.number(own, config.number(flat, usual.get(flat, 16))) for own, flat in _SPARSE.items()
+    )
+    indexer: dict[str, Any] = {"index_heads": heads, "index_head_size": size, "index_block": block}
+    indexer["index_top_k"] = block * chosen
+    return [replace(b, **indexer) if on else b for b, on in zip(layers, sparse, strict=True)]
 
 
 def _delta(config: Config, layers: list[Block]) -> list[Block]:

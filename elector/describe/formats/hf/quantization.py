@@ -53,13 +53,13 @@ def quantization(entries: Mapping[str, Any], file: object) -> Quantization:
         raise InputError(
             "unknown method of quantization", file=file, field=field, value=method, allowed=readers
         )
-    found = readers[method.lower()](entries, file)
+    stored = readers[method.lower()](entries, file)
     left: list[str] = []
     for key in _LEFT_OUT:
         listed = entries.get(key)
         left += [str(v) for v in listed] if isinstance(listed, list) else []
     cache = _cache(entries, file)
-    name, bits, group = found
+    name, bits, group = stored
     return Quantization(method.lower(), name, bits, group, cache, tuple(left))
 
 

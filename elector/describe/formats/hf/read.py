@@ -10,9 +10,19 @@ from typing import Any
 from elector.base import paths
 from elector.base.errors import InputError
 from elector.base.table import load_json
+from elector.describe.formats.hf.advice import in_yaml
 from elector.describe.formats.hf.config import Config
 from elector.describe.formats.hf.quantization import beside, quantization
-from elector.describe.formats.hf.types import HEADS, LABELS, LAYOUTS, Kind, kinds, neutral
+from elector.describe.formats.hf.types import (
+    HEADS,
+    LABELS,
+    LAYOUTS,
+    Kind,
+    kinds,
+    labels_of,
+    neutral,
+    refused,
+)
 from elector.describe.model import Model
 
 #: Models of several parts -> the type of the part that generates, where the file does not say it.
@@ -26,6 +36,7 @@ WRAPPERS: dict[str, tuple[str, str]] = {
     "llama4": ("Llama4", "llama4_text"),
     "mistral3": ("Mistral3", "mistral"),
     "kimi_k25": ("KimiK25", "kimi_k2"),
+    "minimax_m3_vl": ("MiniMaxM3Sparse", "minimax_m3_vl_text"),
 }
 #: Keys of the parts of such a model that are left out, and what a note calls them.
 _TOWERS = {"vision_config": "images", "audio_config": "sound"}
@@ -37,9 +48,21 @@ _FURTHER = (
     "num_mtp_layers",
 )
 #: Keys of all classes that make another architecture where they are not off.
-_SWITCHES = frozenset({"pruned_heads", "is_decoder", "add_cross_attention", "is_encoder_decoder"})
+_SWITCHES = frozenset(
+    {"pruned_heads", "is_decoder", "add_cross_attention", "is_encoder_decoder", "num_reward_heads"}
+)
 #: Values of a key that say that there is no such thing.
 _OFF: tuple[object, ...] = (None, False, 0, "", [], {})
+#: How errors begin that say that something is not read, not that it is wrong.
+_REFUSALS = (
+    "model type is not supported",
+    "is not read by the class",
+    "is not known of",
+    "is not supported",
+    "unknown activation",
+    "unknown layer",
+    "unknown feed-forward projection",
+)
 
 
 def from_config(
@@ -60,7 +83,10 @@ def from_config(
         )
     for key in past:
         entries = _without(entries, key)
-    model = _read(entries, file, past)
+    try:
+        model = _read(entries, file)
+    except InputError as error:
+        raise _advised(error, entries, file) from None
     notes = [f"{key} of the configuration is not counted: it was read past" for key in past]
     stored = entries.get("quantization_config")
     if stored is None and isinstance(entries.get("text_config"), dict):
@@ -70,25 +96,40 @@ def from_config(
     return replace(model, name=name, source=source, notes=(*notes, *model.notes))
 
 
+def _advised(error: InputError, entries: Mapping[str, Any], file: object) -> InputError:
+    """A refusal with the YAML that would express the model, where ours can."""
+    if not error.problem.startswith(_REFUSALS):
+        return error
+    inner = entries.get("text_config")
+    own = {**entries, **inner} if isinstance(inner, dict) else dict(entries)
+    own.pop("text_config", None)
+    kind = own.get("model_type")
+    key = str(error.field).removeprefix("text_config.")
+    advice = in_yaml(own, kinds().get(kind) if isinstance(kind, str) else None, key, file)
+    if advice:
+        error.hint = f"{advice}\n  or: {error.hint}" if error.hint else advice
+    return error
+
+
 def _all_keys(entries: Mapping[str, Any]) -> set[str]:
     inner = entries.get("text_config")
     return {*entries, *(inner if isinstance(inner, dict) else ())}
 
 
 def _without(entries: Mapping[str, Any], key: str) -> dict[str, Any]:
-    found = {name: value for name, value in entries.items() if name != key}
-    if isinstance(found.get("text_config"), dict):
-        found["text_config"] = {n: v for n, v in found["text_config"].items() if n != key}
-    return found
+    rest = {name: value for name, value in entries.items() if name != key}
+    if isinstance(rest.get("text_config"), dict):
+        rest["text_config"] = {n: v for n, v in rest["text_config"].items() if n != key}
+    return rest
 
 
-def _read(entries: Mapping[str, Any], file: object, past: list[str]) -> Model:
+def _read(entries: Mapping[str, Any], file: object) -> Model:
     kind = entries.get("model_type")
     if isinstance(kind, str) and kind in WRAPPERS and isinstance(entries.get("text_config"), dict):
         return _wrapped(entries, file)
-    found = _kind(entries, file)
-    model = _of_kind(found, entries, file)
-    return _with_head(model, found, entries, file)
+    row = _kind(entries, file)
+    model = _of_kind(row, entries, file)
+    return _with_head(model, row, entries, file)
 
 
 def _wrapped(entries: Mapping[str, Any], file: object) -> Model:
@@ -98,11 +139,11 @@ def _wrapped(entries: Mapping[str, Any], file: object) -> Model:
     inner.setdefault("model_type", usual)
     if "tie_word_embeddings" in entries:
         inner.setdefault("tie_word_embeddings", entries["tie_word_embeddings"])
-    found = _kind(inner, file, "text_config.")
-    model = _of_kind(found, inner, file, "text_config.")
+    kind = _kind(inner, file, "text_config.")
+    model = _of_kind(kind, inner, file, "text_config.")
     outer = {key: value for key, value in entries.items() if key not in ("text_config", *_TOWERS)}
     _refuse_unread(outer, {"tie_word_embeddings"}, file, "", str(entries["model_type"]))
-    model = _with_head(model, replace(found, classes=classes, heads="conditional"), entries, file)
+    model = _with_head(model, replace(kind, classes=classes, heads="conditional"), entries, file)
     notes = [
         f"the part for {what} ({key}) is left out: only the text model is counted"
         for key, what in _TOWERS.items()
@@ -122,13 +163,23 @@ def _kind(entries: Mapping[str, Any], file: object, prefix: str = "") -> Kind:
         hint = f'its class is that of "model_type": "{alike}"' if alike else ""
         raise InputError("is missing", file=file, field=field, hint=hint)
     own = "; its own code (auto_map) is not run" if "auto_map" in entries else ""
+    known = refused().get(kind) if isinstance(kind, str) else None
+    why = f": not described is {known}" if known else ""
     raise InputError(
-        f"model type is not supported{own}",
+        f"model type is not supported{why}{own}",
         file=file,
         field=field,
         value=kind,
-        hint="write its layers in YAML (docs/models.md), or its products as a list (CSV); "
-        f"supported: {', '.join(sorted(kinds()))}",
+        hint=_other_ways(entries, file),
+    )
+
+
+def _other_ways(entries: Mapping[str, Any], file: object) -> str:
+    """Ways to a model whose type is not known."""
+    build = f"`elector import {file} --out model.yaml` builds its class where transformers has it; "
+    return (
+        f"{'' if 'auto_map' in entries else build}docs/models.md says what a model file can say; "
+        f"supported: {', '.join(sorted(kinds()))}"
     )
 
 
@@ -136,12 +187,12 @@ def _of_class(entries: Mapping[str, Any]) -> str:
     """The type whose classes are called as the file's; "" where there is none, or several."""
     listed = entries.get("architectures")
     first = str(listed[0]) if isinstance(listed, list) and listed else ""
-    found = [
+    types = [
         kind.model_type
         for kind in kinds().values()
         if any(first == kind.classes + ending for ending in HEADS[kind.heads])
     ]
-    return found[0] if len(found) == 1 else ""
+    return types[0] if len(types) == 1 else ""
 
 
 def _of_kind(kind: Kind, entries: Mapping[str, Any], file: object, prefix: str = "") -> Model:
@@ -151,10 +202,8 @@ def _of_kind(kind: Kind, entries: Mapping[str, Any], file: object, prefix: str =
     except InputError as error:
         # What is missing may stand there under a name the class does not read.
         raise _refusal_of_unread(entries, config, file, prefix, kind) or error from None
-    own = {name for key in kind.honours for name in kind.names.get(key, key).split("|")}
-    _refuse_unread(
-        entries, {*config.read, *own, *_fixed(kind, entries)}, file, prefix, kind.model_type
-    )
+    known = {*config.read, *kind.own, *kind.fixed(entries)}
+    _refuse_unread(entries, known, file, prefix, kind.model_type)
     notes = []
     if entries.get("auto_map"):
         notes.append(
@@ -172,23 +221,6 @@ def _of_kind(kind: Kind, entries: Mapping[str, Any], file: object, prefix: str =
     return replace(model, notes=tuple(notes))
 
 
-def _fixed(kind: Kind, entries: Mapping[str, Any]) -> set[str]:
-    """Keys of other programs that hold what changes nothing."""
-    return {
-        key
-        for key, allowed in kind.also.items()
-        if key in entries and (not allowed or _text(entries[key]) in allowed)
-    }
-
-
-def _text(value: object) -> str:
-    """A value as JSON writes it."""
-    words = {True: "true", False: "false"}
-    if isinstance(value, bool):
-        return words[value]
-    return "null" if value is None else str(value)
-
-
 def _is_number(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
@@ -198,8 +230,7 @@ def _refusal_of_unread(
 ) -> InputError | None:
     """The refusal of a key that nobody reads, which explains another error better."""
     try:
-        own = {name for key in kind.honours for name in kind.names.get(key, key).split("|")}
-        known = {*config.read, *own, *_fixed(kind, entries)}
+        known = {*config.read, *kind.own, *kind.fixed(entries)}
         _refuse_unread(entries, known, file, prefix, kind.model_type)
     except InputError as refusal:
         return refusal if refusal.value not in _OFF else None
@@ -233,12 +264,7 @@ def _refuse_unread(
 
 def _architecture_keys() -> frozenset[str]:
     """Keys that any type reads, under the names of files."""
-    return frozenset(
-        name
-        for kind in kinds().values()
-        for key in kind.honours
-        for name in kind.names.get(key, key).split("|")
-    )
+    return frozenset().union(*(kind.own for kind in kinds().values()))
 
 
 def _with_head(model: Model, kind: Kind, entries: Mapping[str, Any], file: object) -> Model:
@@ -264,33 +290,25 @@ def _with_head(model: Model, kind: Kind, entries: Mapping[str, Any], file: objec
     labels = model.labels
     if head in ("classifier", "token-classifier"):
         ending = match[len(kind.classes) :]
-        labels = LABELS.get(ending) or _labels(entries, file)
+        labels = LABELS.get(ending) or labels_of(entries, file)
     return replace(model, head=head, labels=labels)
-
-
-def _labels(entries: Mapping[str, Any], file: object) -> int:
-    names = entries.get("id2label")
-    if isinstance(names, dict) and names:
-        return len(names)
-    config = Config(entries, file, honours=frozenset(["num_labels"]))
-    return config.number("num_labels", 2)
 
 
 def _with_formats(model: Model, stored: object, file: object) -> Model:
     """What the file, or one beside it, says of the formats of its weights."""
-    found = None
+    formats = None
     if stored is not None:
         if not isinstance(stored, dict):
             raise InputError("must be a mapping", file=file, field="quantization_config")
-        found = quantization(stored, file)
+        formats = quantization(stored, file)
     elif (other := _beside(file)) is not None:
         data = load_json(other, 32 << 20, finite=False)
         if not isinstance(data, dict):
             raise InputError("must hold a mapping of keys to values", file=other)
-        found = beside(data, other)
-    if found is None:
+        formats = beside(data, other)
+    if formats is None:
         return model
-    return replace(model, quantization=found)
+    return replace(model, quantization=formats)
 
 
 def _beside(file: object) -> Path | None:

@@ -12,7 +12,13 @@ from elector.base.table import DATA, read_csv
 from elector.describe.formats.hf.config import Config
 from elector.describe.formats.hf.decoders import decoder, falcon, lfm2, mimo_v2, mpt
 from elector.describe.formats.hf.encoders import bert, rotary_encoder, seq2seq, t5, text_tower, vit
-from elector.describe.formats.hf.hybrids import gemma4, mamba, nemotron_h, nemotron_nas
+from elector.describe.formats.hf.hybrids import (
+    gemma4,
+    mamba,
+    nemotron_h,
+    nemotron_nas,
+    scan_decoder,
+)
 from elector.describe.model import Model
 
 Layout = Callable[[Config, Mapping[str, Any]], Model]
@@ -25,6 +31,7 @@ LAYOUTS: dict[str, Layout] = {
     "mimo_v2": mimo_v2,
     "nemotron_h": nemotron_h,
     "mamba": mamba,
+    "scan_decoder": scan_decoder,
     "gemma4": gemma4,
     "nemotron_nas": nemotron_nas,
     "bert": bert,
@@ -92,19 +99,37 @@ class Kind:
     note: str
 
     def config(self, entries: Mapping[str, Any], file: object, prefix: str = "") -> Config:
-        """A configuration of this type."""
+        """A configuration of this type.
+
+        prefix : what stands before a key in errors.
+        """
         return Config(entries, file, self.names, self.defaults, self.honours, prefix)
+
+    @functools.cached_property
+    def own(self) -> frozenset[str]:
+        """Keys of files that the class reads."""
+        return frozenset(
+            name for key in self.honours for name in self.names.get(key, key).split("|")
+        )
+
+    def fixed(self, entries: Mapping[str, Any]) -> set[str]:
+        """Keys of other programs that hold what changes nothing."""
+        return {
+            key
+            for key, allowed in self.also.items()
+            if key in entries and (not allowed or _text(entries[key]) in allowed)
+        }
 
 
 @functools.cache
 def kinds() -> dict[str, Kind]:
     """model_type -> its row."""
     names, lines = read_csv(DATA / "model_types.csv")
-    found = {}
+    rows = {}
     for _, cells in lines:
         row = dict(zip(names, cells, strict=True))
         assert row["layout"] in LAYOUTS and row["heads"] in HEADS, row
-        found[row["model_type"]] = Kind(
+        rows[row["model_type"]] = Kind(
             row["model_type"],
             row["layout"],
             row["classes"],
@@ -116,7 +141,15 @@ def kinds() -> dict[str, Kind]:
             {key: tuple(v.split("|")) if v else () for key, _, v in _words(row["also"])},
             row["note"],
         )
-    return found
+    return rows
+
+
+def _text(value: object) -> str:
+    """A value as JSON writes it."""
+    words = {True: "true", False: "false"}
+    if isinstance(value, bool):
+        return words[value]
+    return "null" if value is None else str(value)
 
 
 def _words(text: str) -> list[tuple[str, str, str]]:
@@ -125,16 +158,31 @@ def _words(text: str) -> list[tuple[str, str, str]]:
 
 def _values(text: str) -> dict[str, Any]:
     """`a=1 b=true c=word` as a mapping; a later word takes the place of an earlier one."""
-    found: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for word in text.split():
         key, _, value = word.partition("=")
         if value in ("true", "false"):
-            found[key] = value == "true"
+            values[key] = value == "true"
         elif re.fullmatch(r"-?\d+", value):
-            found[key] = int(value)
+            values[key] = int(value)
         else:
-            found[key] = float(value) if re.fullmatch(r"-?\d*\.\d+", value) else value
-    return found
+            values[key] = float(value) if re.fullmatch(r"-?\d*\.\d+", value) else value
+    return values
+
+
+def labels_of(entries: Mapping[str, Any], file: object) -> int:
+    """Labels of a configuration's classifier."""
+    names = entries.get("id2label")
+    if isinstance(names, dict) and names:
+        return len(names)
+    return Config(entries, file, honours=frozenset(["num_labels"])).number("num_labels", 2)
+
+
+@functools.cache
+def refused() -> dict[str, str]:
+    """model_type -> what its layers have that is not described, and the key that says it."""
+    _, lines = read_csv(DATA / "refused_types.csv")
+    return {cells[0]: f"{cells[2]} ({cells[1]})" for _, cells in lines}
 
 
 @functools.cache

@@ -1,0 +1,149 @@
+"""How far off the simulator is for a kind of design: the error of the model behind intervals.
+
+data/errors.csv holds, by family of chips, software stack and regime, the factor that nine of ten
+published cases lie within that no constant was fitted on (benchmarks/error_widths.py writes it);
+data/spread.csv the same of a constant, by its evidence.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from elector.base.table import DATA, Column, read_csv
+from elector.evaluation.resolve import StructureGroup, resolve
+from elector.machines import MACHINES
+
+Array = np.ndarray
+Kind = tuple[str, str, str]
+#: What a group of cases is about, by what its name says, the first that fits.
+REGIMES = (
+    ("training", ("training",)),
+    ("language", ("language", "serving")),
+    ("products", ("products", "cycles")),
+    ("bert", ("bert", "inference")),
+)
+#: What stands for any family, stack and regime.
+ANY = ("*", "*", "*")
+
+
+@dataclass(frozen=True)
+class Width:
+    """How far cases of a kind were off.
+
+    time, power : factor that nine of ten lie within. cases : such behind the time.
+    shared : share of the variance of log errors that cases of one device and group have in
+        common: it cancels where two such designs are compared.
+    """
+
+    time: float
+    power: float
+    cases: int
+    shared: float
+
+
+def regime_of(name: str) -> str:
+    """What a group of published cases is about."""
+    text = name.rpartition(" / ")[2]
+    return next((r for r, words in REGIMES if any(w in text for w in words)), "bert")
+
+
+@functools.cache
+def widths() -> dict[Kind, Width]:
+    """(family, stack, regime), "*" for any -> width, from data/errors.csv."""
+    names, lines = read_csv(DATA / "errors.csv")
+    by_kind = {}
+    for _, cells in lines:
+        row = dict(zip(names, cells, strict=True))
+        key = row["family"], row["stack"], row["regime"]
+        by_kind[key] = Width(
+            float(row["time"]), float(row["power"]), int(row["cases"]), float(row["shared"])
+        )
+    return by_kind
+
+
+def kinds_of(columns: Mapping[str, Column], size: int) -> tuple[list[Kind], Array]:
+    """The distinct kinds of D designs, and the (D,) place of each design's own.
+
+    A kind is the family of the chip, the software stack, and what is run on it.
+    """
+    places_of: dict[Kind, int] = {}
+    codes = np.zeros(size, dtype=np.intp)
+    for group in resolve(columns, size):
+        names, own = group.units.names.get("architecture", (("",), np.zeros(group.rows.size, int)))
+        places = [places_of.setdefault(_kind(group, str(name)), len(places_of)) for name in names]
+        codes[group.rows] = np.array(places)[own]
+    return list(places_of), codes
+
+
+def _kind(group: StructureGroup, architecture: str) -> Kind:
+    """The kind of designs of one group. architecture : of a GPU, "" elsewhere."""
+    machine, workload = group.machine.name, group.workload
+    family = architecture or {"systolic": "tpu"}.get(machine, machine)
+    if workload.training:
+        return family, workload.implementation, "training"
+    if workload.generates:
+        return family, workload.implementation, "language"
+    regime = "bert" if group.models.template.blocks else "products"
+    return family, workload.implementation, regime
+
+
+def candidates(kind: Kind) -> list[Kind]:
+    """Groups of cases that speak for a kind of design, the narrowest first."""
+    hide = itertools.product((False, True), repeat=3)
+    narrowing = [
+        (_or_any(kind[0], f), _or_any(kind[1], s), _or_any(kind[2], r)) for f, s, r in hide
+    ]
+    shared = kind[0] in _architectures()  # chips of other families of one kind speak for it
+    return [key for key in narrowing if shared or key[0] != "*" or key == ANY]
+
+
+@functools.cache
+def _architectures() -> frozenset[str]:
+    """Families that devices of one machine kind fall into."""
+    known = [
+        m.fields["architecture"].choices for m in MACHINES.values() if "architecture" in m.fields
+    ]
+    return frozenset(name for choices in known for name in choices)
+
+
+def _or_any(part: str, hidden: bool) -> str:
+    return "*" if hidden else part
+
+
+def width_of(kind: Kind) -> tuple[Width, Kind]:
+    """The width of the narrowest group there are cases of, and that group.
+
+    What nothing validates is not surer than what is run in its regime where cases exist.
+    """
+    known = widths()
+    key = next(key for key in candidates(kind) if key in known)
+    width, regime = known[key], known.get(("*", "*", kind[2]))
+    if key == ANY and regime is not None:
+        widest = max(width.time, regime.time), max(width.power, regime.power)
+        width = replace(width, time=widest[0], power=widest[1])
+    return width, key
+
+
+def said(group: Kind, width: Width) -> str:
+    """Where the interval of a time comes from."""
+    if group == ANY:
+        return (
+            "no published case validates such a design: its intervals are those of an assumed "
+            f"factor of {width.time:g}"
+        )
+    family, stack, regime = (part if part != "*" else "any" for part in group)
+    return (
+        f"intervals of time rest on {width.cases} published cases that nothing was fitted on "
+        f"(family {family}, stack {stack}, {regime})"
+    )
+
+
+@functools.cache
+def spreads() -> dict[str, float]:
+    """Evidence -> factor that nine of ten constants of it lie within (data/spread.csv)."""
+    return {cells[0]: float(cells[1]) for _, cells in read_csv(DATA / "spread.csv")[1]}

@@ -1,0 +1,126 @@
+"""What each constant carries of a preset, and how its figure was had."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from commands import loaded, run
+
+import elector
+from elector.base.errors import InputError
+from elector.base.table import DATA, read_csv
+from elector.studies.error_widths import spreads
+from elector.studies.weights import read_as, weights
+from elector.technology import Technology
+from elector.technology.rows import VERIFIED
+
+PRESETS = ("tpu-v4i", "a100-sxm-80gb", "isaac", "acceltran-edge", "reram+systolic")
+
+
+def rows_of(preset: str) -> dict[str, dict[str, Any]]:
+    found = weights(preset)["rows"]
+    assert isinstance(found, list)
+    return {row["id"]: row for row in found}
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_share_is_what_moving_the_row_moves(preset: str, tmp_path: Path) -> None:
+    """The row that carries most, 10 % dearer, and one in the middle: energy, area and latency."""
+    found = rows_of(preset)
+    model = str(weights(preset)["model"])
+    before = elector.simulate(model, preset)
+    known = {row.id: row for row in Technology.load().rows}
+    for id in (next(iter(found)), list(found)[len(found) // 3]):
+        row, node = known[id], known[id].node
+        own = tmp_path / "own.csv"
+        text, _, unit = row.text.partition(" ")
+        own.write_text(
+            "part,quantity,value,unit,node_nm,law,source,evidence\n"
+            f"{row.part},{row.quantity},{float(text) * 1.1},{unit or 1},"
+            f"{'' if node is None else node},{row.law},mine,measured\n"
+        )
+        after = elector.simulate(model, preset, technology=Technology.load(own))
+        for share, result in (("energy", "energy_j"), ("area", "area_mm2")):
+            old, new = before[result], after[result]
+            assert isinstance(old, float) and isinstance(new, float)
+            assert (new / old - 1) / 0.1 == pytest.approx(found[id][share], abs=0.02)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_rows_stand_by_what_they_carry(preset: str) -> None:
+    found = weights(preset)
+    shares = [abs(row["energy"]) for row in found["rows"]]  # type: ignore[attr-defined, union-attr]
+    assert shares == sorted(shares, reverse=True) and shares[0] > 0.05
+    evidence = found["evidence"]
+    assert isinstance(evidence, dict) and sum(evidence.values()) == pytest.approx(1.0)
+    simulated = elector.simulate(str(found["model"]), preset)["provenance"]
+    assert evidence == simulated
+
+
+def test_every_row_has_a_spread_around_its_value() -> None:
+    for row in Technology.load().rows:
+        assert spreads()[row.evidence] > 1
+    for told in rows_of("tpu-v4i").values():
+        assert 0 < told["low"] < told["high"]
+    free = rows_of("tpu-v4i")["mac:pe_energy_factor"]
+    assert (free["low"], free["high"]) == pytest.approx((0.65, 2.6))
+
+
+def test_how_a_figure_was_had() -> None:
+    known = {row.id: row for row in Technology.load().rows}
+    assert read_as(known["mac:pe_energy_factor"]) == "assumed"
+    assert read_as(known["dram.hbm2:energy"]) == "agreed"
+    assert read_as(known["mac.bf16:operator_energy@7"]) == "quoted"
+    assert read_as(known["sram:bitcell_area@7"]) == "read"
+    price = Technology.load().price("dram.hbm2", "energy", 7)
+    assert price.verified and price.group == "published"
+
+
+def test_what_agrees_says_with_what() -> None:
+    """`two` is a claim: its row names the works; an assumed row never is."""
+    claims = 0
+    for file in sorted((DATA / "technology").glob("*.csv")):
+        names, lines = read_csv(file)
+        for line, cells in lines:
+            row = dict(zip(names, cells, strict=True))
+            assert row["verified"] in VERIFIED, f"{file.name}:{line}"
+            if row["verified"] == "two":
+                assert row["looked_for"] and row["evidence"] != "assumed", f"{file.name}:{line}"
+                claims += 1
+    assert claims > 15
+
+
+@pytest.mark.parametrize("preset", ["tpu-v1", "tpu-v2", "tpu-v3", "tpu-v4i", "systolic"])
+def test_assumed_rows_that_matter_say_where_they_were_looked_for(preset: str) -> None:
+    for id, row in rows_of(preset).items():
+        if row["read"] == "assumed" and max(abs(row["energy"]), abs(row["area"])) >= 0.01:
+            assert row["looked_for"], id
+
+
+def test_what_the_command_prints() -> None:
+    shown = run("list", "technologies", "--weight", "tpu-v4i").stdout
+    assert shown.startswith("what follows each row: bert-base on tpu-v4i")
+    assert "sram:read_energy@7" in shown and "assumed rows of 1 % and more" in shown
+    assert max(map(len, shown.splitlines())) <= 80
+    tree = loaded("list", "technologies", "--weight", "tpu-v4i", "--format", "json")
+    rows = list(
+        csv.DictReader(
+            io.StringIO(
+                run("list", "technologies", "--weight", "tpu-v4i", "--format", "csv").stdout
+            )
+        )
+    )
+    assert [row["id"] for row in rows] == [row["id"] for row in tree["rows"]]
+    assert json.loads(json.dumps(tree)) == tree
+
+
+def test_presets_that_are_none() -> None:
+    with pytest.raises(InputError, match="unknown accelerator"):
+        weights("tpu-v9")
+    found = run("list", "accelerators", "--weight", "tpu-v4i")
+    assert found.exit_code == 2 and "goes with technologies" in found.stderr

@@ -1,0 +1,160 @@
+"""How large and how entangled code may become: what is above a bar is taken apart by what its parts
+are, or named here with a reason."""
+
+from __future__ import annotations
+
+import ast
+import io
+import json
+import subprocess
+import sys
+import tokenize
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+SOURCES = sorted(path for name in ("elector", "transcode") for path in (ROOT / name).rglob("*.py"))
+AROUND = sorted(
+    path for folder in ("tests", "benchmarks", "docs") for path in (ROOT / folder).rglob("*.py")
+)
+MAX_LINES = 400  # of a module's code: docstrings, comments and blank lines not counted
+MAX_TEST_LINES = 450
+MAX_BODY = 40  # of a function, counted alike
+MAX_PARAMETERS = 6
+#: What users call with names, so that every setting is an argument: the API and its commands.
+ENTRIES = {
+    "elector/cli/commands.py: simulate",
+    "elector/cli/commands.py: sweep",
+    "elector/cli/compare.py: compare",
+    "elector/studies/simulation.py: simulate",
+    "transcode/cli/commands.py: front",
+    "transcode/cli/train.py: train",
+    "transcode/dynaprop/pruner.py: __init__",
+    "transcode/search/__init__.py: search",
+}
+#: McCabe's number (ruff C901) that nine of ten functions stay within, and all of them.
+COMPLEXITY_OF_MOST, COMPLEXITY = 7, 11
+#: Tables of tests that are read as a whole, and would be a page long with an entry a line.
+MAX_UNFORMATTED = 9
+
+Function = ast.FunctionDef | ast.AsyncFunctionDef
+#: What may have a docstring.
+DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+BLANK = (
+    tokenize.COMMENT,
+    tokenize.NL,
+    tokenize.NEWLINE,
+    tokenize.INDENT,
+    tokenize.DEDENT,
+    tokenize.ENDMARKER,
+)
+
+
+def name_of(path: Path) -> str:
+    """The path of a file as it is written from the root."""
+    return path.relative_to(ROOT).as_posix()
+
+
+def lines_of_code(text: str) -> set[int]:
+    """Numbers of the lines that hold code: no docstrings, comments or blanks."""
+    docstrings: set[int] = set()
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, DOCUMENTED) and ast.get_docstring(node, clean=False) is not None:
+            first = node.body[0]
+            docstrings.update(range(first.lineno, (first.end_lineno or first.lineno) + 1))
+    lines: set[int] = set()
+    for token in tokenize.generate_tokens(io.StringIO(text).readline):
+        if token.type not in BLANK:
+            lines.update(range(token.start[0], token.end[0] + 1))
+    return lines - docstrings
+
+
+def functions(text: str) -> Iterator[Function]:
+    """Every function of a module, inner ones and methods included."""
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, Function):
+            yield node
+
+
+def parameters(function: Function) -> list[str]:
+    """Names of what a function asks for; what a method belongs to is none."""
+    given = function.args
+    names = [a.arg for a in (*given.posonlyargs, *given.args, *given.kwonlyargs)]
+    return names[1:] if names[:1] in (["self"], ["cls"]) else names
+
+
+@pytest.mark.parametrize("path", [*SOURCES, *AROUND], ids=name_of)
+def test_files_stay_short(path: Path) -> None:
+    limit = MAX_LINES if path in SOURCES else MAX_TEST_LINES
+    assert len(lines_of_code(path.read_text(encoding="utf-8"))) <= limit
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=name_of)
+def test_functions_stay_short(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    code = lines_of_code(text)
+    for function in functions(text):
+        body = code & set(range(function.lineno, (function.end_lineno or 0) + 1))
+        assert len(body) <= MAX_BODY, f"line {function.lineno}: {function.name}: {len(body)} lines"
+
+
+def test_functions_ask_for_little() -> None:
+    """What more a function needs is a record. An entry that asks for less leaves the list."""
+    many = {
+        f"{name_of(path)}: {function.name}"
+        for path in SOURCES
+        for function in functions(path.read_text(encoding="utf-8"))
+        if len(parameters(function)) > MAX_PARAMETERS
+    }
+    assert many == ENTRIES
+
+
+def test_a_name_is_that_of_one_class() -> None:
+    """Also of private ones: who searches for a class finds it, and only it."""
+    places = defaultdict(list)
+    for path in SOURCES:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ClassDef):
+                places[node.name].append(name_of(path))
+    assert not {name: paths for name, paths in places.items() if len(paths) > 1}
+
+
+def test_most_functions_take_few_ways() -> None:
+    pytest.importorskip("ruff")
+    command = "check elector transcode --isolated --select C901 --output-format json --exit-zero"
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "ruff",
+            *command.split(),
+            "--config",
+            "lint.mccabe.max-complexity=0",
+        ],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    # "`name` is too complex (5 > 0)"
+    numbers = sorted(
+        int(entry["message"].rpartition("(")[2].partition(" ")[0])
+        for entry in json.loads(done.stdout)
+    )
+    assert len(numbers) > 3000
+    assert numbers[int(0.9 * len(numbers))] <= COMPLEXITY_OF_MOST
+    assert numbers[-1] <= COMPLEXITY
+
+
+def test_the_formatter_lays_out_nearly_everything() -> None:
+    marks = ("fmt: " + "skip", "fmt: " + "off")  # in pieces, so that this file has none
+    unformatted = [
+        f"{name_of(path)}:{number}"
+        for path in (*SOURCES, *AROUND)
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
+        if any(mark in line for mark in marks)
+    ]
+    assert len(unformatted) <= MAX_UNFORMATTED, unformatted

@@ -1,0 +1,119 @@
+"""What workers answer is looked at: a wrong answer names its worker, and nothing is lost."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from search_fakes import SMALL, FakeCost, fake
+
+import transcode
+from elector.base.errors import EvaluationError
+from elector.base.table import Column
+from transcode.objective import Outcome, Problem
+from transcode.search import workers
+
+#: A problem's own answer, before a worker spoils it.
+_HONEST = workers.outcome
+
+
+def _nan(found: Outcome) -> Outcome:
+    return replace(found, objectives=np.full_like(found.objectives, np.nan))
+
+
+def _short(found: Outcome) -> Outcome:
+    return replace(found, results={n: v[:-1] for n, v in found.results.items()})
+
+
+def _few(found: Outcome) -> Outcome:
+    return replace(found, objectives=found.objectives[1:], feasible=found.feasible[1:])
+
+
+def _nameless(found: Outcome) -> Outcome:
+    return replace(found, results={})
+
+
+def _nothing(found: Outcome) -> None:
+    return None
+
+
+@dataclass(frozen=True)
+class Spoiled:
+    """A worker whose answers are wrong from the so many-th on; all of them count in a file."""
+
+    spoil: Callable[[Outcome], Any]
+    after: int
+    spent: Path
+
+    def __call__(self, problem: bytes, codes: np.ndarray) -> Any:
+        with self.spent.open("a") as stream:
+            stream.write("x")
+        found = _HONEST(problem, codes)
+        return found if self.spent.stat().st_size <= self.after else self.spoil(found)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (_nan, "feasible designs without a finite objective"),
+        (_short, r"values of latency_s for \d+ designs"),
+        (_few, r"values of feasible for \d+ designs"),
+        (_nameless, "no area_mm2"),
+        (_nothing, "no outcome of designs"),
+    ],
+)
+def test_a_wrong_answer_names_its_worker_and_loses_nothing(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    spoil: Callable[[Outcome], Any],
+    said: str,
+) -> None:
+    monkeypatch.setattr(workers, "_WORTH", 1e-12)  # however short, work is sent away
+    options: dict[str, Any] = {"evaluator": fake, "sampler": "random", "jobs": 2, "batch": 20}
+    whole = transcode.search(SMALL, out=tmp_path / "whole", budget=100, **options)
+    monkeypatch.setattr(workers, "outcome", Spoiled(spoil, 6, tmp_path / "spent"))
+    with pytest.raises(EvaluationError, match=said) as error:
+        transcode.search(SMALL, out=tmp_path / "run", budget=100, **options)
+    named = re.search(rf"process (\d+) on {re.escape(socket.gethostname())}\b", str(error.value))
+    assert named is not None and int(named[1]) != os.getpid()
+    monkeypatch.setattr(workers, "outcome", _HONEST)
+    there = pd.read_parquet(tmp_path / "run" / "designs")
+    assert 0 < len(there) < 100 and not there["id"].duplicated().any()
+    resumed = transcode.search(SMALL, out=tmp_path / "run", budget=100, **options)
+    for name in ("front.csv", "front.json"):
+        assert (resumed.folder / name).read_bytes() == (whole.folder / name).read_bytes()
+
+
+@pytest.mark.parametrize("name", ["latency_s", "feasible"])
+def test_an_evaluator_that_answers_for_other_designs(tmp_path: Path, name: str) -> None:
+    """In this process, too; nothing is written where it is the first look that shows it."""
+
+    def short(columns: Mapping[str, Column], size: int) -> FakeCost:
+        found = fake(columns, size)
+        if name == "feasible":
+            return replace(found, feasible=found.feasible[1:])
+        return replace(found, scalars={**found.scalars, name: found.scalars[name][:1]})
+
+    with pytest.raises(EvaluationError, match=f"answered with {name} of the shape"):
+        transcode.search(SMALL, out=tmp_path / "run", evaluator=short, budget=10)
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_examiner_believes_what_is_right() -> None:
+    """Infeasible designs have no objectives, and that is an answer."""
+    from transcode.search.answers import Examiner
+    from transcode.space import load
+
+    problem = Problem(load(SMALL), fake)
+    codes = problem.space.designs(np.arange(0, 200, 3, dtype=np.int64))
+    answer = problem.assess(codes)
+    assert not answer.feasible.all()
+    Examiner(problem).outcome(codes, answer, "nobody")
