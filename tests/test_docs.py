@@ -195,6 +195,24 @@ def test_commands_in_pages_give_the_output_shown(page: Path) -> None:
     assert generate.refreshed(page) == page.read_text(encoding="utf-8"), "run `make docs`"
 
 
+def test_every_benchmark_is_listed_with_what_it_repeats() -> None:
+    """Those that others import have no figures of their own."""
+    page = (DOCS / "reproduce.md").read_text(encoding="utf-8")
+    scripts = {path.stem: path.read_text("utf-8") for path in (ROOT / "benchmarks").glob("*.py")}
+    runs = {name for name, text in scripts.items() if '__name__ == "__main__"' in text}
+    named = set(re.findall(r"benchmarks/(\w+)\.py", page)) | {"speed", "scalesim_peer"}
+    assert "`make bench`" in page  # speed, and the peer that it starts
+    assert runs <= named <= set(scripts)
+
+
+def test_reproduce_runs_what_its_page_says() -> None:
+    recipe = (
+        (ROOT / "Makefile").read_text("utf-8").partition("\nreproduce:")[2].partition("\n\n")[0]
+    )
+    for words in ("docs/generate.py --check", "elector validate", "transcode search"):
+        assert words in recipe and words in (DOCS / "reproduce.md").read_text("utf-8")
+
+
 # ---- the glossary
 
 SHAPE = re.compile(r"\((?:\d+|[A-Z])(?:, (?:\d+|[A-Z]))*,?\)")

@@ -271,7 +271,7 @@ def training_run(result: Record, format: str) -> None:
         return
     used = [key for key in _RUN if any(row.get(key) is not None for row in rows)]
     header = ["", *(_RUN[key][1] for key in used)]
-    names = [f"{row['what']} {row['name']}".strip() for row in rows]
+    names = [_row_name(row["what"], row["name"]) for row in rows]
     table = [[n, *(_run_cell(r, key) for key in used)] for n, r in zip(names, rows, strict=True)]
     click.echo(text.table(table, header, right=range(1, len(header)), fold=(0,)))
     click.echo(text.paragraph(_amounts(result["total"])))
@@ -279,6 +279,11 @@ def training_run(result: Record, format: str) -> None:
         if row.get("reason"):
             name = row["name"] or row["what"]
             click.echo(f"{name} is infeasible: {row['reason']}", err=True)
+
+
+def _row_name(what: str, name: str) -> str:
+    """`phase fine-tuning`; a phase without a name is called `phase 1` already."""
+    return name if name.startswith(f"{what} ") else f"{what} {name}".strip()
 
 
 def _amounts(total: Record) -> str:

@@ -7,7 +7,16 @@ import click
 from elector.cli import text
 
 #: As elector.studies.schemas.NAMES, which help does not wait for.
-KINDS = ("space", "model", "accelerator", "technology", "plan")
+KINDS = (
+    "space",
+    "model",
+    "accelerator",
+    "technology",
+    "plan",
+    "operations",
+    "sparsity",
+    "measurements",
+)
 
 
 @click.command()

@@ -23,6 +23,8 @@ KIND = "operations"
 WORKLOAD = {"batch": "batch", "length": "sequence_length"}
 #: What an operand of a list can be (elector.operations.rows.CLASSES, of inference).
 OPERANDS = ("activation", "weight", "reuse", "cache", "stream")
+#: What a result may be.
+OUTPUTS = ("activation", "cache", "stream")
 #: Sizes of a product; `sharing` products of a batch have one second operand together.
 PRODUCT = ("batch", "m", "k", "n", "sharing")
 #: Elements of vector work: computed, read, read as a second input, written.

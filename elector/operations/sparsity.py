@@ -52,6 +52,8 @@ COLUMNS = (
     "accuracy",
     "evidence",
 )
+#: Columns that a table may lack.
+OPTIONAL = ("task", "seed", "accuracy", "evidence")
 PHASES = ("forward", "backward")
 OPERANDS = ("activation", "weight", "gradient", "output")
 EVIDENCE = ("measured", "published", "synthesis", "scaled", "derived", "assumed")
@@ -167,12 +169,11 @@ def _doubt(column: str, word: str) -> str | None:
 
 
 def _check_header(names: list[str], path: Path) -> None:
-    optional = ("task", "seed", "accuracy", "evidence")
     for name in names:
         if name not in COLUMNS:
             raise InputError("line 1: unknown column", file=path, value=name, allowed=COLUMNS)
     for name in COLUMNS:
-        if name not in names and name not in optional:
+        if name not in names and name not in OPTIONAL:
             raise InputError(f"line 1: the column {name} is missing", file=path)
 
 

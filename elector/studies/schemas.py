@@ -20,16 +20,24 @@ from elector.evaluation.accelerators import list_accelerators, load_accelerator
 from elector.hybrid.assign import ASKED, ATTRIBUTES
 from elector.hybrid.read import CHOICES
 from elector.machines import MACHINES
+from elector.studies import schemas_of_lists
+from elector.studies.schemas_of_lists import QUANTITY
 from elector.studies.training_run import KEYS, LENGTHS, PHASE, SWITCH
 from elector.technology.laws import LAWS
 from elector.technology.rows import EVIDENCE, NODE_HIGH, NODE_LOW
 
 Schema = dict[str, Any]
-NAMES = ("space", "model", "accelerator", "technology", "plan")
+NAMES = (
+    "space",
+    "model",
+    "accelerator",
+    "technology",
+    "plan",
+    "operations",
+    "sparsity",
+    "measurements",
+)
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
-#: A number and perhaps its unit, as elector.base.units reads it.
-_DIGITS = r"[+-]?(\d[\d_]*\.?\d*|\.\d+)([eE][+-]?\d+)?"
-QUANTITY = rf"^\s*{_DIGITS}\s*([A-Za-zµ%][A-Za-z0-9µ%*/^ ]*)?$"
 _TEXT: Schema = {"type": "string", "minLength": 1}
 _ANY_NAME = r"^[a-z][a-z0-9_]*$"
 
@@ -37,8 +45,8 @@ _ANY_NAME = r"^[a-z][a-z0-9_]*$"
 def json_schema(name: str) -> Schema:
     """The schema of a kind of file.
 
-    name : space | model | accelerator | technology | plan. A table of technology constants is a
-        list of its rows, each a mapping of columns to texts.
+    name : one of NAMES. A table (technology, sparsity, measurements) is the list of its rows, each
+        a mapping of columns to texts.
     Raises InputError for another name.
     """
     makers = {
@@ -47,10 +55,18 @@ def json_schema(name: str) -> Schema:
         "accelerator": _accelerator,
         "technology": _technology,
         "plan": _plan,
+        "operations": schemas_of_lists.operations,
+        "sparsity": schemas_of_lists.densities,
+        "measurements": schemas_of_lists.measured,
     }
     if name not in makers:
         raise InputError("is no kind of file", field="schema", value=name, allowed=NAMES)
-    return {"$schema": DRAFT, "title": f"{name} of elector and transcode", **makers[name]()}
+    return titled(name, makers[name]())
+
+
+def titled(name: str, found: Schema) -> Schema:
+    """The schema of a kind of file with what stands first in it."""
+    return {"$schema": DRAFT, "title": f"{name} of elector and transcode", **found}
 
 
 # ---- values
@@ -157,7 +173,14 @@ def _model() -> Schema:
         "minItems": 1,
         "items": _closed(sizes, required=["m", "n", "k"]),
     }
-    return _closed(plain)
+    listed = {"properties": {"kind": {"const": "operations"}}, "required": ["kind"]}
+    return {
+        "type": "object",
+        "if": listed,
+        "then": {"$ref": "#/$defs/operations"},
+        "else": {"$ref": "#/$defs/model"},
+        "$defs": {"model": _closed(plain), "operations": schemas_of_lists.operations()},
+    }
 
 
 # ---- accelerators
@@ -273,23 +296,21 @@ def _technology() -> Schema:
             {"type": "string", "pattern": r"^\d*\.?\d*$"},
         ]
     }
-    row = _closed(
-        {
-            "part": _TEXT,
-            "quantity": _TEXT,
-            "value": number,
-            "unit": _TEXT,
-            "node_nm": node,
-            "law": {"enum": ["", *LAWS]},
-            "source": _TEXT,
-            "evidence": {"enum": list(EVIDENCE)},
-            "verified": {"enum": ["", "yes", "two", "no", True, False]},
-            "note": {"type": "string"},
-            "looked_for": {"type": "string"},
-        },
-        required=["part", "quantity", "value", "unit", "node_nm", "source", "evidence"],
-    )
-    return {"type": "array", "items": row, "description": "the rows of a table of constants (CSV)"}
+    columns = {
+        "part": _TEXT,
+        "quantity": _TEXT,
+        "value": number,
+        "unit": _TEXT,
+        "node_nm": node,
+        "law": {"enum": ["", *LAWS]},
+        "source": _TEXT,
+        "evidence": {"enum": list(EVIDENCE)},
+        "verified": {"enum": ["", "yes", "two", "no", True, False]},
+        "note": {"type": "string"},
+        "looked_for": {"type": "string"},
+    }
+    needed = ("part", "quantity", "value", "unit", "node_nm", "source", "evidence")
+    return schemas_of_lists.rows(columns, needed, "a table of constants")
 
 
 def _plan() -> Schema:

@@ -45,7 +45,7 @@ REQUIRED = (
 )
 COLUMNS = (*REQUIRED, "note", "verified", "fitted")
 #: Cells that may be empty.
-_EMPTY = ("settings",)
+MAY_BE_EMPTY = ("settings",)
 KINDS = ("outcome", "identity", "bound")
 
 #: Figures that follow from a result and are no result themselves -> their unit.
@@ -158,13 +158,13 @@ def load_cases(path: Path) -> list[ValidationCase]:
 
 def _case(cells: dict[str, str], path: Path, line: int) -> ValidationCase:
     for column in REQUIRED:
-        if not cells[column] and column not in _EMPTY:
+        if not cells[column] and column not in MAY_BE_EMPTY:
             raise InputError(f"line {line}: has no {column}", file=path, field=column)
-    flags = {name: cells.get(name) or default for name, default in _FLAGS}
+    flags = {name: cells.get(name) or default for name, default in FLAGS}
     for column, text, allowed in (
         ("evidence", cells["evidence"], EVIDENCE),
         ("kind", cells["kind"], KINDS),
-        *((name, flags[name], ("yes", "no")) for name, _ in _FLAGS),
+        *((name, flags[name], ("yes", "no")) for name, _ in FLAGS),
     ):
         if text not in allowed:
             raise InputError(
@@ -195,7 +195,7 @@ def _case(cells: dict[str, str], path: Path, line: int) -> ValidationCase:
     )
 
 
-_FLAGS = (("verified", "yes"), ("fitted", "no"))
+FLAGS = (("verified", "yes"), ("fitted", "no"))
 
 
 def _value(cells: dict[str, str], path: Path, line: int) -> tuple[float, str]:

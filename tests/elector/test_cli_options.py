@@ -431,3 +431,8 @@ def test_a_setting_without_effect_is_said(command: str) -> None:
 def test_a_note_of_one_accelerator_names_it() -> None:
     words = ("compare", "bert-tiny", "systolic", "a100-sxm-80gb", "--sparsity", "acceltran")
     assert "(on a100-sxm-80gb)" in done(*words).stderr
+
+
+def test_a_phase_without_a_name_is_called_once() -> None:
+    said = done("run", "plan.yaml").stdout
+    assert re.search(r"^  phase 1 ", said, re.M) and "phase phase" not in said

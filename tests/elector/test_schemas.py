@@ -11,16 +11,23 @@ from typing import Any
 import jsonschema
 import pytest
 import yaml
+from click.testing import CliRunner
 from commands import run
 
 import elector
 from elector.base.errors import InputError
 from elector.base.table import DATA, read_csv
 from elector.describe.formats.described import from_mapping
+from elector.describe.formats.operations import from_listing
 from elector.evaluation.accelerators import list_accelerators, load_accelerator
+from elector.operations.sparsity import load_sparsity
 from elector.studies.schemas import NAMES, json_schema
 from elector.studies.training_run import read_plan
+from elector.studies.validation_cases import load_cases
 from elector.technology import Technology
+from transcode.accuracy.schema import accuracy
+from transcode.accuracy.user_rows import read_rows
+from transcode.cli import main as transcode
 from transcode.space import load
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -83,12 +90,75 @@ def test_models_as_files_pass(name: str) -> None:
     assert problems("model", yaml.safe_load(run("show", name, "--yaml").stdout)) == []
 
 
+def rows_of(path: Path) -> list[dict[str, str]]:
+    names, lines = read_csv(path)
+    return [dict(zip(names, cells, strict=True)) for _, cells in lines]
+
+
 def test_plans_and_tables_of_constants_pass() -> None:
     assert problems("plan", PLAN) == []
     for path in sorted((DATA / "technology").glob("*.csv")):
-        names, lines = read_csv(path)
-        rows = [dict(zip(names, cells, strict=True)) for _, cells in lines]
-        assert problems("technology", rows) == []
+        assert problems("technology", rows_of(path)) == []
+
+
+def test_shipped_tables_and_lists_pass() -> None:
+    for path in sorted((DATA / "sparsity").glob("*.csv")):
+        assert problems("sparsity", rows_of(path)) == [], path.name
+    assert problems("measurements", rows_of(DATA / "published.csv")) == []
+    listed = yaml.safe_load((ROOT / "docs" / "examples" / "operations.yaml").read_text())
+    assert problems("operations", listed) == problems("model", listed) == []
+
+
+def test_the_schema_of_accuracies_takes_the_shipped_rows() -> None:
+    """And `transcode schema` prints it, beside that of spaces."""
+    done = CliRunner().invoke(transcode, ["schema", "accuracy"])
+    found = json.loads(done.stdout)
+    jsonschema.Draft202012Validator.check_schema(found)
+    validator = jsonschema.Draft202012Validator(found)
+    folder = ROOT / "transcode" / "data" / "accuracy"
+    for name in ("encoders", "dynaprop"):
+        assert [e.message for e in validator.iter_errors(rows_of(folder / f"{name}.csv"))] == []
+    spaces = CliRunner().invoke(transcode, ["schema", "space"]).stdout
+    assert json.loads(spaces) == json_schema("space")
+
+
+SCORE = {
+    "name": "mine",
+    "task": "sst2",
+    "score": "91.2",
+    "layers": "12",
+    "hidden": "768",
+    "heads": "12",
+    "feed_forward": "3072",
+}
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        SCORE,
+        SCORE | {"std": "", "workload.sequence_length": "128"},
+        SCORE | {"score": "high"},
+        SCORE | {"score": ""},
+        SCORE | {"layers": "some"},
+        {**SCORE, "heads": "12", "evidence": "guessed"},
+        SCORE | {"colour": "red"},
+        {k: v for k, v in SCORE.items() if k != "heads"},
+    ],
+    ids=str,
+)
+def test_the_reader_of_accuracies_refuses_what_its_schema_does(
+    row: dict[str, str], tmp_path: Path
+) -> None:
+    good = jsonschema.Draft202012Validator(accuracy()).is_valid([row])
+    path = tmp_path / "rows.csv"
+    path.write_text(f"{','.join(row)}\n{','.join(row.values())}\n")
+    if good:
+        assert len(read_rows(path)) == 1
+    else:
+        with pytest.raises(InputError):
+            read_rows(path)
+    assert good == (SCORE.items() <= row.items() and not {"colour", "evidence"} & set(row))
 
 
 def _accelerator(data: dict[str, Any], folder: Path) -> object:
@@ -97,24 +167,48 @@ def _accelerator(data: dict[str, Any], folder: Path) -> object:
     return load_accelerator(str(path))
 
 
-def _technology(data: list[dict[str, Any]], folder: Path) -> object:
-    path = folder / "t.csv"
-    lines = [",".join(data[0]), *(",".join(map(str, row.values())) for row in data)]
-    path.write_text("\n".join(lines) + "\n")
-    return Technology.load(str(path))
+def _table(read: Callable[[Path], object]) -> Callable[[Any, Path], object]:
+    def write(data: list[dict[str, Any]], folder: Path) -> object:
+        path = folder / "rows.csv"
+        lines = [",".join(data[0]), *(",".join(map(str, row.values())) for row in data)]
+        path.write_text("\n".join(lines) + "\n")
+        return read(path)
+
+    return write
 
 
 READERS: dict[str, Callable[[Any, Path], object]] = {
+    "operations": lambda data, folder: from_listing(data, "m", "m.yaml"),
+    "sparsity": _table(lambda path: load_sparsity(str(path))),
+    "measurements": _table(load_cases),
     "accelerator": _accelerator,
     "model": lambda data, folder: from_mapping(data, "m", "m.yaml"),
     "space": lambda data, folder: load(data),
     "plan": lambda data, folder: read_plan(data),
-    "technology": _technology,
+    "technology": _table(lambda path: Technology.load(str(path))),
 }
 SMALL = {
     "model": {"base": "encoder", "layers": [2, 4]},
     "accelerator": {"base": "systolic", "rows": [16, 32]},
     "objectives": {"latency_s": "min"},
+}
+LIST = {
+    "kind": "operations",
+    "symbols": {"width": 64},
+    "operations": [
+        {"m": "batch * length", "k": "width", "n": 64},
+        {"operation": "softmax", "elements": "length ** 2", "layer": 1},
+    ],
+}
+DENSITY = {
+    **{"model": "*", "tau_i": "", "tau_t": "", "phase": "forward", "operation": "*"},
+    **{"layer": "*", "operand": "activation", "density": "0.5"},
+}
+CASE = {
+    **{"case": "mine", "group": "mine / all / latency", "model": "bert-tiny"},
+    **{"accelerator": "tpu-v4i", "settings": "", "metric": "latency_s", "value": "1"},
+    **{"unit": "ms", "tolerance": "10 %", "kind": "outcome", "source": "me"},
+    "evidence": "measured",
 }
 ROW = {
     "part": "sram",
@@ -135,6 +229,9 @@ def test_what_the_bad_ones_are_made_of_is_good(tmp_path: Path) -> None:
         "space": SMALL,
         "plan": PLAN | {"phases": PLAN["phases"][:1], "switch": None} | {"switch": {"step": 300}},
         "technology": [ROW],
+        "operations": LIST,
+        "sparsity": [DENSITY],
+        "measurements": [CASE],
     }
     del good["plan"]["switch"]  # type: ignore[attr-defined]
     for kind, data in good.items():
@@ -191,6 +288,26 @@ def test_what_the_bad_ones_are_made_of_is_good(tmp_path: Path) -> None:
         ("technology", [ROW | {"node_nm": 1}]),
         ("technology", [{k: v for k, v in ROW.items() if k != "unit"}]),
         ("technology", [ROW | {"colour": "red"}]),
+        ("operations", LIST | {"operations": []}),
+        ("operations", LIST | {"operation": []}),
+        ("operations", LIST | {"operations": [{"m": 1, "k": 2}]}),
+        ("operations", LIST | {"operations": [{"m": 1, "k": 2, "n": -1}]}),
+        ("operations", LIST | {"operations": [{"m": 1, "k": 2, "n": 1.5}]}),
+        ("operations", LIST | {"operations": [{"m": 1, "k": 2, "n": 3, "elements": 3}]}),
+        ("operations", LIST | {"operations": [{"operation": "softmix", "elements": 3}]}),
+        ("operations", LIST | {"operations": [{"operation": "softmax"}]}),
+        ("operations", LIST | {"operations": [{"m": 1, "k": 2, "n": 3, "b": "weights"}]}),
+        ("sparsity", [DENSITY | {"phase": "forwards"}]),
+        ("sparsity", [DENSITY | {"operand": "weights"}]),
+        ("sparsity", [DENSITY | {"density": "half"}]),
+        ("sparsity", [DENSITY | {"evidence": "guessed"}]),
+        ("sparsity", [{k: v for k, v in DENSITY.items() if k != "density"}]),
+        ("sparsity", [DENSITY | {"colour": "red"}]),
+        ("measurements", [CASE | {"kind": "result"}]),
+        ("measurements", [CASE | {"evidence": "guessed"}]),
+        ("measurements", [CASE | {"fitted": "perhaps"}]),
+        ("measurements", [CASE | {"unit": ""}]),
+        ("measurements", [{k: v for k, v in CASE.items() if k != "source"}]),
     ],
     ids=str,
 )

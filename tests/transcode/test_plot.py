@@ -394,3 +394,13 @@ def test_output_that_cannot_be_written_is_refused(tmp_path: Path, out: str) -> N
     folder = make_run(tmp_path / "run", ["latency_s"])
     with pytest.raises(InputError, match="cannot be written"):
         plot.plot_run(folder, tmp_path / out)
+
+
+def test_ticks_of_any_size_are_short() -> None:
+    """So that they leave the label of their axis its room."""
+    from transcode.plot.figure import _plain
+
+    for power in range(-3, 15):
+        for factor in (1, 2, 3, 5):
+            assert len(_plain(factor * 10.0**power)) <= 5
+    assert [_plain(v) for v in (1600.0, 10e3, 1e5, 2.5e6)] == ["1,600", "10 k", "100 k", "2.5 M"]

@@ -478,3 +478,16 @@ def test_what_a_search_says_is_80_columns_wide() -> None:
     about = said[said.index("the same in all") :]
     assert max(map(len, about.splitlines())) <= 80
     assert re.search(r"^  stands for: ", about, re.M)
+
+
+def test_a_verdict_is_seen_on_a_narrow_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sentences fold; the columns between them keep their width."""
+    from rich.console import Console
+
+    from transcode.cli import report
+
+    monkeypatch.setattr(report, "_console", lambda: Console(width=80, color_system=None))
+    long = "latency_s <= 1 and energy_j <= 1 and accuracy > 80 and model.layers == 4"
+    said = done("check", "run", "--require", long, "--require", "designs > 1000", code=4).stdout
+    assert {"yes", "no"} <= set(said.split()) and max(map(len, said.splitlines())) <= 80
+    assert " ".join(said.split()).count("model.layers 4") == 1

@@ -81,6 +81,8 @@ Says = Callable[[Run], bool]
 EFFECTS: tuple[tuple[str, str, Says], ...] = (
     ("--tau-i", "0.5", lambda r: r.density("activation") < 0.9),
     ("--tau-t", "1e-3", lambda r: r.density("gradient") < 0.9),
+    ("--top-k-i", "0.5", lambda r: r.density("activation") < 0.9),
+    ("--top-k-t", "0.5", lambda r: r.density("gradient") < 0.9),
     (*RULE[:2], lambda r: r.found["switch"] is not None and r.usual["switch"] is None),
     ("--window", "3", lambda r: r.settings["window"] == 3 and r.found["switch"]["window"] == 3),
     ("--steps", "3", lambda r: len(r.steps) == r.found["steps"] == 3),

@@ -20,6 +20,7 @@ from elector.cli.options import FORMATS, was_given
 from transcode import __version__
 from transcode.cli import questions
 from transcode.cli.questions import compare, plot, report, show
+from transcode.cli.schema import schema
 from transcode.cli.serve import serve
 from transcode.cli.train import train
 
@@ -409,5 +410,5 @@ def merge(run: tuple[Path, ...], out: Path, format: str) -> None:
     report.search_result(result.folder, format, result.notes)
 
 
-for command in (plot, show, compare, report, train, serve):
+for command in (plot, show, compare, report, schema, train, serve):
     main.add_command(command)

@@ -33,6 +33,8 @@ ROWS = 20
 NEAREST = 5
 #: Width of a table that goes into a file or a pipe.
 _WIDE = 400
+#: Columns of words that go on in the next line where the terminal is narrow.
+_SENTENCES = ("design", "requirement", "found", "run")
 #: Objective that is a bound -> what it is a bound of.
 BOUNDS = {"accuracy_lower": "accuracy", "loss_upper": "loss"}
 
@@ -284,12 +286,13 @@ def _table(columns: dict[str, list[str]]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=0)
     for heading, texts in columns.items():
         words = any(text[:1].isalpha() for text in texts)
-        folded = "fold" if heading == "design" else "ellipsis"
+        folds = words and heading in _SENTENCES
+        folded = "fold" if folds else "ellipsis"
         table.add_column(
             heading,
             justify="left" if words else "right",
             overflow=folded,  # type: ignore[arg-type]
-            no_wrap=heading != "design",
+            no_wrap=not folds,
         )
     for row in zip(*columns.values(), strict=True):
         table.add_row(*row)
@@ -324,9 +327,13 @@ def _cell(text: str, unit: str) -> str:
     """A setting for people: with its unit where it has one."""
     if not text:
         return "-"
-    if unit in ("1", "text"):
+    if unit == "text":
         return text
-    return quantity.show(float(text), unit)
+    try:
+        value = float(text)
+    except ValueError:  # true or false
+        return text
+    return text if unit == "1" and text.isdigit() else quantity.show(value, unit)
 
 
 def _heading(name: str) -> str:

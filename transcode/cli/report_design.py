@@ -36,8 +36,11 @@ def shown(design: Design, format: str) -> None:
         click.echo(f"\nthe same{f', {name}' if name else ''}")
         click.echo(_wrapped(commands["simulate"]))
     click.echo(
-        "\nelector explain ... --result energy_j and elector trace ... --out trace.json take the "
-        f"same\nwords; transcode show {design.folder} {design.id} --yaml is a space of this design."
+        "\n"
+        + text.paragraph(
+            "elector explain ... --result energy_j and elector trace ... --out trace.json take the "
+            f"same words; transcode show {design.folder} {design.id} --yaml is a space of it."
+        )
     )
 
 

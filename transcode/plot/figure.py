@@ -211,14 +211,14 @@ def _room(axis: Axis, width: float) -> int:
     return int(width * WIDTH / max(0.6, 0.25 + 0.07 * longest))
 
 
-#: From so much on a tick counts in millions, billions ...
-_LARGE = ((1e12, " T"), (1e9, " G"), (1e6, " M"))
+#: How large a tick is, what it counts in then, and the letter of that.
+_LARGE = ((1e12, 1e12, " T"), (1e9, 1e9, " G"), (1e6, 1e6, " M"), (1e4, 1e3, " k"))
 
 
 def _plain(value: float) -> str:
     """A tick: short whatever its size."""
-    for size, letter in _LARGE:
-        if abs(value) >= size:
+    for least, size, letter in _LARGE:
+        if abs(value) >= least:
             return f"{value / size:g}{letter}"
     return f"{value:,.0f}" if value >= 1000 else f"{value:.4g}"
 

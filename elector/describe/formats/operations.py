@@ -20,14 +20,14 @@ from typing import Any
 from elector.base.errors import InputError
 from elector.base.table import DATA, read_csv
 from elector.describe.formats.described import check_keys, whole
-from elector.describe.listing import OPERANDS, PRODUCT, VECTOR, WORKLOAD, Listed, Listing
+from elector.describe.listing import OPERANDS, OUTPUTS, PRODUCT, VECTOR, WORKLOAD, Listed, Listing
 from elector.describe.model import Model
 from elector.describe.sizes import LARGEST, size
 
 #: Rows of a list that are kept: more than any model has after like ones are joined.
 MOST = 20_000
-_KEYS = ("kind", "name", "source", "symbols", "parameters", "operations")
-_COMMON = ("name", "layer", "count", "a", "b", "out")
+FILE_KEYS = ("kind", "name", "source", "symbols", "parameters", "operations")
+COMMON = ("name", "layer", "count", "a", "b", "out")
 
 
 @functools.cache
@@ -46,7 +46,7 @@ def from_listing(data: Mapping[str, Any], name: str, file: object) -> Model:
     data : the mapping of the file. name : what to call it where the file does not.
     file : for errors. Raises InputError naming the entry and the key.
     """
-    check_keys(data, _KEYS, file)
+    check_keys(data, FILE_KEYS, file)
     symbols = _symbols(data.get("symbols"), file)
     listed = data.get("operations")
     if not isinstance(listed, list) or not listed:
@@ -92,7 +92,7 @@ def _entry(data: object, index: int, symbols: dict[str, None], file: object) -> 
         raise InputError("must be a mapping", file=file, field=where, value=data)
     product = "operation" not in data
     own = PRODUCT if product else ("operation", *VECTOR)
-    check_keys(data, (*_COMMON, *own), file, where)
+    check_keys(data, (*COMMON, *own), file, where)
     needed = ("m", "k", "n") if product else ("elements",)
     missing = [key for key in needed if key not in data]
     if missing:
@@ -117,7 +117,7 @@ def _entry(data: object, index: int, symbols: dict[str, None], file: object) -> 
         size(data.get("count", 1), symbols, file, f"{where}.count"),
         a=_choice(data, "a", OPERANDS, "activation", file, where),
         b=_choice(data, "b", (*OPERANDS, "none"), "weight" if product else "none", file, where),
-        out=_choice(data, "out", ("activation", "cache", "stream"), "activation", file, where),
+        out=_choice(data, "out", OUTPUTS, "activation", file, where),
     )
 
 
