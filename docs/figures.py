@@ -18,6 +18,7 @@ import elector
 from elector.base.units import format_si, parse
 from elector.technology import ConstantRow, Price, Technology
 from transcode import accuracy
+from transcode.accuracy import head_types, scaling_law
 
 DOCS = Path(__file__).resolve().parent
 DATA = DOCS.parent / "elector" / "data"
@@ -247,15 +248,32 @@ def step(**sparsity: object) -> dict[str, float]:
     }
 
 
+@functools.cache
+def scores(task: str) -> dict[tuple[float, float], list[float]]:
+    """(tau_i, tau_t) -> scores [points] of the trained models of a task, a seed each."""
+    found: dict[tuple[float, float], list[float]] = {}
+    for row in read(DOCS.parent / "transcode" / "data" / "accuracy" / "dynaprop.csv"):
+        if row["task"] == task:
+            cell = float(row["tau_i"]), float(row["tau_t"])
+            found.setdefault(cell, []).append(float(row["score"]))
+    return found
+
+
 def score(task: str, tau_i: float, tau_t: float) -> float:
     """Mean score in points of the trained models of a task under two thresholds."""
-    path = DOCS.parent / "transcode" / "data" / "accuracy" / "dynaprop.csv"
-    scores = [
-        float(row["score"])
-        for row in read(path)
-        if (row["task"], float(row["tau_i"]), float(row["tau_t"])) == (task, tau_i, tau_t)
-    ]
-    return sum(scores) / len(scores)
+    return float(np.mean(scores(task)[tau_i, tau_t]))
+
+
+def trained_scores(task: str) -> str:
+    """Test scores of a task: tau_i down, tau_t across."""
+    found = scores(task)
+    across = sorted({tau_t for _, tau_t in found})
+    rows: list[tuple[object, ...]] = []
+    for tau_i in sorted({tau_i for tau_i, _ in found}):
+        cells = (found[tau_i, tau_t] for tau_t in across)
+        shown = (f"{np.mean(cell):.1f} ± {np.std(cell, ddof=1):.1f}" for cell in cells)
+        rows.append((f"{tau_i:g}", *shown))
+    return table((f"`{task}`, tau_i", *(f"{tau_t:g}" for tau_t in across)), rows)
 
 
 def trained_densities() -> str:
@@ -282,6 +300,61 @@ def trained_densities() -> str:
         rows.append((*words, *shares))
     header = ("densities", "tau_i", "tau_t", "points lost", "time", "energy", "activations")
     return table(header, rows)
+
+
+def accuracy_tasks() -> str:
+    """Errors on scores that were left out of the fit, task by task."""
+    rows: list[tuple[object, ...]] = []
+    for task in accuracy.tasks():
+        errors = accuracy.surrogate(task).cross_validation
+        points = (errors.mae, errors.mae_reference, errors.mae_model, errors.mae_family)
+        shown = (f"{value:.2f}" for value in points)
+        inside = f"{100 * errors.coverage:.0f} %"
+        rows.append((f"`{task}`", errors.rows, errors.models, *shown, inside))
+    header = ("task", "rows", "models", "row", "row, stated recipe", "model", "family")
+    return table((*header, "inside 90 %"), rows)
+
+
+#: Names of the shares of heads in the page.
+HEADS = {
+    "wma_heads": "weighted multiplicative",
+    "linear_heads": "Fourier and cosine",
+    "convolution_heads": "convolution",
+}
+
+
+def head_effects() -> str:
+    """What replacing all attention heads does to a score, before and after the data."""
+    effects = head_types.head_type_effects()
+    deviation = np.sqrt(np.diag(effects.covariance))
+    rows: list[tuple[object, ...]] = [
+        (
+            HEADS[share],
+            "{:+.2f} ± {:.2f}".format(*head_types.PRIOR[share]),
+            f"{effects.mean[i]:+.2f} ± {deviation[i]:.2f}",
+            "yes" if effects.used[i] else "no",
+        )
+        for i, share in enumerate(head_types.SHARES)
+    ]
+    missed = f"{effects.mae:.1f} points; {effects.mae_without:.1f} with the same shift for all"
+    rows.append(("left-out models are missed by", "", missed, ""))
+    return table(("heads", "prior", f"with {effects.models} models", "in the mean"), rows)
+
+
+def scaling_laws() -> str:
+    """Errors of the two scaling laws, in losses and from family to family of decoders."""
+    rows: list[tuple[object, ...]] = []
+    for law in scaling_law.LAWS:
+        errors = scaling_law.check(law)
+        losses = (errors.mae_given, errors.mae_offset, errors.mae)
+        points = (
+            scaling_law.transfer(law, "pythia", "cerebras-gpt")[0],
+            scaling_law.transfer(law, "cerebras-gpt", "pythia")[0],
+        )
+        cells = (*(f"{v:.2f}" for v in losses), *(f"{v:.1f}" for v in points))
+        rows.append((f"`{law}`", *cells))
+    header = ("law", "as given", "offset", "offset and scale (used)")
+    return table((*header, "Pythia to Cerebras-GPT", "Cerebras-GPT to Pythia"), rows)
 
 
 #: Shapes of the table of predicted accuracies: layers, hidden.
@@ -352,9 +425,15 @@ TABLES: dict[str, Callable[[], str]] = {
     "memory-points": memory_points,
     "gpu-constants": gpu_constants,
     "trained-densities": trained_densities,
+    "trained-scores-digits": functools.partial(trained_scores, "digits"),
+    "trained-scores-elnino": functools.partial(trained_scores, "elnino"),
+    "trained-scores-docstrings": functools.partial(trained_scores, "docstrings"),
     "number-formats": number_formats,
     "model-configs": model_configs,
     "accuracy-shapes": accuracy_shapes,
+    "accuracy-tasks": accuracy_tasks,
+    "head-effects": head_effects,
+    "scaling-laws": scaling_laws,
 }
 
 

@@ -359,7 +359,8 @@ def glossary() -> str:
             "## Symbols\n",
             table(("symbol", "meaning", "unit"), [*symbols]),
             "## Axes of arrays\n",
-            "A shape in a docstring, such as (R, D), names its axes by these letters.\n",
+            "A shape in a docstring, such as (R, D), names its axes by these letters; in an "
+            "equation\nletters are symbols.\n",
             table(("axis", "over"), [*axes]),
             "## Arguments\n",
             "What these arguments mean in every function that takes one of such a type; "

@@ -165,7 +165,8 @@ def test_numbers_of_shipped_things_are_right() -> None:
     from elector.describe.numbers import formats
 
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert f"[{len(kinds())} model types](docs/reference-models.md)" in readme
+    assert "[more than a hundred model types](docs/reference-models.md)" in readme
+    assert 100 < len(kinds()) < 200
     devices = len(read_csv(DATA / "accelerators" / "gpus.csv")[1])
     assert f"{devices} [GPUs](docs/gpu.md)" in readme
     assert f"\n{devices} devices)" in (ROOT / "docs" / "gpu.md").read_text(encoding="utf-8")

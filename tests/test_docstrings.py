@@ -221,3 +221,33 @@ def test_records_name_their_arrays() -> None:
     silent = [where for where, told in fields if not told]
     assert len(fields) > 300
     assert len(silent) <= (1 - LEAST_SHARE) * len(fields), silent
+
+
+# (R, D), (D,), (at most count, S), (..., width), 0-d, or words that say it.
+A_SHAPE = re.compile(
+    r"\((?:\d+|[A-Za-z.]+|at most)(?:[, ][^()]*)?\)|\b0-d\b|\bshape\b|one number for each"
+)
+
+
+def arrays() -> Iterator[tuple[str, bool]]:
+    """Array arguments of public functions, and whether a shape stands where they are named."""
+    for path, tree in sources():
+        for function, name, about in public_functions(tree):
+            given = function.args
+            for argument in (*given.posonlyargs, *given.args, *given.kwonlyargs):
+                annotation = ast.unparse(argument.annotation) if argument.annotation else ""
+                if "Callable" in annotation or not re.search(r"\b(Array|ndarray)\b", annotation):
+                    continue
+                texts = [ast.get_docstring(function) or ""]
+                texts.append(glossary().get((argument.arg, annotation), ""))
+                if re.search(rf"(?<!\w){argument.arg}(?!\w)", about):
+                    texts.append(about)
+                shaped = any(A_SHAPE.search(text) for text in texts)
+                yield f"{path.relative_to(ROOT)}:{function.lineno} {name}: {argument.arg}", shaped
+
+
+def test_arrays_have_a_shape_where_they_are_named() -> None:
+    found = list(arrays())
+    silent = [where for where, shaped in found if not shaped]
+    assert len(found) > 300
+    assert len(silent) <= (1 - LEAST_SHARE) * len(found), silent

@@ -27,8 +27,10 @@ MAX_PARAMETERS = 6
 #: What users call with names, so that every setting is an argument: the API and its commands.
 ENTRIES = {
     "elector/cli/commands.py: simulate",
+    "elector/cli/commands.py: sweep",
     "elector/cli/compare.py: compare",
     "elector/studies/simulation.py: simulate",
+    "transcode/cli/commands.py: front",
     "transcode/cli/train.py: train",
     "transcode/dynaprop/pruner.py: __init__",
     "transcode/search/__init__.py: search",

@@ -274,6 +274,8 @@ class Problem:
         """The outcome that follows from results, of a simulation or read back from a run.
 
         reasons : "" where the machine can run the design, or BROKEN and the constraint it breaks.
+
+        results : name -> (D,).
         """
         reasons = _of_machine(reasons)
         runs = reasons.map(lambda text: text == "", dtype=bool)

@@ -182,7 +182,10 @@ def room(front: np.ndarray, points: np.ndarray, reference: np.ndarray) -> np.nda
 
 
 def live_hypervolume(points: np.ndarray, reference: np.ndarray) -> tuple[float, bool]:
-    """Hypervolume and whether it is exact: above EXACT_LIMIT, that of an even sample."""
+    """Hypervolume and whether it is exact: above EXACT_LIMIT, that of an even sample.
+
+    points : (F, O).
+    """
     if len(points) <= EXACT_LIMIT:
         return hypervolume(points, reference), True
     sample = np.linspace(0, len(points) - 1, EXACT_LIMIT).astype(np.intp)
@@ -278,7 +281,10 @@ class Archive:
         return len(self.ids)
 
     def take(self, index: np.ndarray) -> Archive:
-        """The designs at `index`."""
+        """The designs at `index`.
+
+        index : (N,) places.
+        """
         return Archive(
             self.ids[index],
             self.codes[index],

@@ -86,9 +86,9 @@ def show(name: str) -> Record:
 
     name : of a preset, or a file.
     """
-    from elector.studies.showing import show as found
+    from elector.studies.showing import show as shown
 
-    return plain(dict(found(name)))
+    return plain(dict(shown(name)))
 
 
 def simulate(model: str, accelerator: str, settings: Settings | None = None) -> Record:
@@ -97,9 +97,9 @@ def simulate(model: str, accelerator: str, settings: Settings | None = None) -> 
     model, accelerator : names or files. settings : dotted key to value, such as
     {"workload.batch": 8, "accelerator.sram": "4 MB"}. An infeasible design has a reason.
     """
-    from elector.studies.simulation import simulate as found
+    from elector.studies.simulation import simulate as simulated
 
-    result = dict(found(model, accelerator, settings=settings or {}))
+    result = dict(simulated(model, accelerator, settings=settings or {}))
     resolved: Record = result["settings"]  # type: ignore[assignment]
     given = {key: entry["value"] for key, entry in resolved.items() if not entry["default"]}
     answer: Record = plain(result | {"settings": given})
@@ -111,11 +111,11 @@ def sweep(rows: list[Settings]) -> Record:
 
     A row that cannot be read has an `error`; at most 200 rows a call.
     """
-    from elector.studies.frames import sweep as found
+    from elector.studies.frames import sweep as swept
 
     if len(rows) > MOST:
         raise InputError(f"has {len(rows)} rows, {MOST} are the most", field="rows")
-    return {"rows": plain(found(rows).to_dict("records"))}
+    return {"rows": plain(swept(rows).to_dict("records"))}
 
 
 def explain(
@@ -127,16 +127,16 @@ def explain(
 
     settings : dotted name -> value; None for none.
     """
-    from elector.studies.simulation import explain as found
+    from elector.studies.simulation import explain as explained
 
-    return plain(dict(found(model, accelerator, result, settings=settings or {})))
+    return plain(dict(explained(model, accelerator, result, settings=settings or {})))
 
 
 def validate(only: str = "") -> Record:
     """Published measurements beside what the simulator says; `only` some of them by name."""
-    from elector.studies.frames import validate as found
+    from elector.studies.frames import validate as validated
 
-    records = plain(found(only=only).to_dict("records"))
+    records = plain(validated(only=only).to_dict("records"))
     return {"cases": len(records), "first": records[:MOST]}
 
 
@@ -165,12 +165,12 @@ class Runs:
         space : a shipped one by name, or its keys (model, accelerator, objectives, ...).
         run : what to call it. budget : designs, at most 100,000. The same call goes on.
         """
-        from transcode.search import search as found
+        from transcode.search import search as searched
 
         if not 1 <= budget <= BUDGET:
             raise InputError(f"must be 1 to {BUDGET:,}", field="budget", value=budget)
         place = self.place(run)
-        found(space, out=place, budget=budget, seed=seed, jobs=1)
+        searched(space, out=place, budget=budget, seed=seed, jobs=1)
         return self.front(run)
 
     def front(self, run: str, where: list[str] | None = None, objectives: str = "") -> Record:

@@ -98,7 +98,10 @@ def combinations(columns: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def columns(values: np.ndarray, index: np.ndarray) -> np.ndarray:
-    """values[:, index]; the array itself where that is all of it, in order."""
+    """values[:, index]; the array itself where that is all of it, in order.
+
+    values : (R, N). index : (D,) places along the second axis.
+    """
     whole = index.size == values.shape[1] and bool((index == np.arange(index.size)).all())
     # Of all ways to gather columns the fastest by far, without a look for places outside.
     return values if whole else values.take(index, axis=1, mode="clip")

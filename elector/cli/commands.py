@@ -232,14 +232,14 @@ def sweep(
         raise click.UsageError("Missing option '--out' (or --format, to print the rows).")
     if out == "-" and format is not None:
         raise InputError("prints, too: one is enough", field="--format", value=format)
-    found = read_table(table)
+    asked = read_table(table)
     if out is not None:
         check_output(out, FORMATS)
     if junit is not None:
         check_output(junit, (), "--junit")
     loaded = shared.load_technology(technology)
     sampling = Sampling.of(loaded, samples, seed) if uncertainty else None
-    result = run_sweep(found, loaded, settings, sampling)
+    result = run_sweep(asked, loaded, settings, sampling)
     if out is not None:
         write_result(result, out)
     if junit is not None:

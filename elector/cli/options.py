@@ -171,14 +171,14 @@ def settings_of(assignments: tuple[str, ...], options: dict[str, Any]) -> dict[s
 
     options : name of the option as a Python name -> text, or None where it was not given.
     """
-    found: dict[str, object] = {}
+    settings: dict[str, object] = {}
     ignored = options.pop("ignore_key", ())
     if ignored:
-        found["model.ignore_keys"] = ",".join(ignored)
+        settings["model.ignore_keys"] = ",".join(ignored)
     for option, value in options.items():
         if value is not None:
             space = "accelerator" if option == "node" else "workload"
-            found[f"{space}.{option}"] = value
+            settings[f"{space}.{option}"] = value
     for assignment in assignments:
         key, equals, value = assignment.partition("=")
         key = key.strip()
@@ -191,10 +191,10 @@ def settings_of(assignments: tuple[str, ...], options: dict[str, Any]) -> dict[s
                 value=key,
                 hint="model.*, accelerator.* or workload.*, as in workload.batch=8",
             )
-        if key in found:
+        if key in settings:
             raise InputError("is given twice", field=key, value=value.strip())
-        found[key] = value.strip()
-    return found
+        settings[key] = value.strip()
+    return settings
 
 
 samples = click.option(

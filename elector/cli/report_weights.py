@@ -14,19 +14,19 @@ from elector.studies.weights import RESULTS
 _SHOWN, _MATTERS = 0.001, 0.01
 
 
-def printed(found: Mapping[str, Any], format: str) -> None:
+def printed(weights: Mapping[str, Any], format: str) -> None:
     """All of it as JSON, the rows as CSV, or a table of those that matter."""
-    rows: Sequence[Mapping[str, Any]] = found["rows"]
+    rows: Sequence[Mapping[str, Any]] = weights["rows"]
     if format == "json":
-        text.as_json(found)
+        text.as_json(weights)
     elif format == "csv":
         text.as_csv(rows)
     else:
-        _table(found, rows)
+        _table(weights, rows)
 
 
-def _table(found: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> None:
-    click.echo(f"what follows each row: {found['model']} on {found['accelerator']}, one step")
+def _table(weights: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> None:
+    click.echo(f"what follows each row: {weights['model']} on {weights['accelerator']}, one step")
     shown = [row for row in rows if _most(row) >= _SHOWN]
     cells = [
         [row["id"], *(f"{100 * row[name]:.1f}" for name in RESULTS), row["read"], row["value"]]
@@ -36,7 +36,7 @@ def _table(found: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> None:
     click.echo(text.table(cells, header, right=(1, 2, 3), fold=(0, 5)))
     if len(shown) < len(rows):
         click.echo(f"{len(rows) - len(shown)} rows of less than {100 * _SHOWN:g} % not shown")
-    shares = ", ".join(f"{100 * v:.1f} % {name}" for name, v in found["evidence"].items() if v)
+    shares = ", ".join(f"{100 * v:.1f} % {name}" for name, v in weights["evidence"].items() if v)
     click.echo(f"\nenergy by the weakest row of each price: {shares}")
     click.echo(
         text.paragraph(

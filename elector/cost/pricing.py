@@ -39,7 +39,10 @@ class Rate:
     group: Array
 
     def take(self, part: slice | Array) -> Rate:
-        """The price of some of the designs."""
+        """The price of some of the designs.
+
+        part : (N,) places or a slice.
+        """
         return Rate(self.value[part], self.group[part])
 
     def times(self, amount: Array) -> Rate:

@@ -119,7 +119,10 @@ def _stage(
 
 
 def stage_of(ops: Operations, index: Array, activity: Activity, rows: Array) -> Stage | None:
-    """The rows of a stage and how they wait for each other; None where none of them does."""
+    """The rows of a stage and how they wait for each other; None where none of them does.
+
+    rows : (N,) places of the rows.
+    """
     pair = index if activity.fold is None else activity.fold.first(index)
     chained = np.array([i for i in rows if not ops.rows[i].off_chain], dtype=np.intp)
     return Stage(ops, index, pair, activity, rows, chained) if chained.size else None
@@ -185,6 +188,9 @@ class Stage:
 
     rows, chained : of the stage, and those of them that something waits for. loads : seconds of
     each resource. periods : of each of them, and of the machine.
+
+    index, pair : (D,) the pair of each design, and of each column of layers. rows, chained : (N,)
+    places.
     """
 
     def __init__(
@@ -331,7 +337,10 @@ class Stage:
         return _most(bounds)
 
     def together(self, weight: Array) -> _Passed:
-        """All sequences in one stream; `weight` is lowered where work is hidden, in place."""
+        """All sequences in one stream; `weight` is lowered where work is hidden, in place.
+
+        weight : (R, D) as in `Timing`.
+        """
         activity, every = self.activity, np.arange(len(self.ops.rows))
         one = activity.overlap.one or Stream(activity.alone, activity.alone, None, {})
         whole = self._passed(one, every, np.ones(self.pair.size), weight)

@@ -71,7 +71,10 @@ class Workload:
     tau_t: np.ndarray
 
     def take(self, index: np.ndarray) -> Workload:
-        """The workloads at `index`."""
+        """The workloads at `index`.
+
+        index : (N,) places.
+        """
         return replace(self, **{name: getattr(self, name)[index] for name in NUMBERS})
 
     @property

@@ -33,7 +33,10 @@ class PerplexityScores:
     increase: Array
 
     def at(self, parameters: Array) -> Array:
-        """Increase for models of so many parameters; NaN where they are much smaller."""
+        """Increase for models of so many parameters; NaN where they are much smaller.
+
+        parameters : (D,).
+        """
         sizes = np.log(self.parameters)
         risen = np.interp(np.log(np.maximum(parameters, 1.0)), sizes, self.increase)
         return np.where(parameters < _BELOW * self.parameters[0], np.nan, risen)

@@ -50,7 +50,10 @@ class SettingsTable:
         return _read(key, field, self.columns[key].values)
 
     def used(self, key: str, field: Field, rows: Array) -> tuple[object, ...]:
-        """As `parsed`, but None for what no row of `rows` has: machines differ in a key's range."""
+        """As `parsed`, but None for what no row of `rows` has: machines differ in a key's range.
+
+        rows : (N,) places of designs.
+        """
         column = self.columns[key]
         there = np.bincount(column.codes[rows], minlength=len(column.values)) > 0
         return tuple(

@@ -12,7 +12,7 @@ norms and biases are not followed: they are small.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import Any
@@ -321,22 +321,37 @@ def of_unit(assigned: Assigned, unit: int, compute: str) -> Operations:
     )
 
 
+def _activations(rows: Sequence[Row], training: bool) -> Array:
+    """(R,) bool, rows whose results are kept for gradients, or pass as activations."""
+    if training:
+        return np.array([r.out == "saved" for r in rows])
+    return np.array([r.kind != TRANSFER for r in rows])
+
+
 def memory_of(ops: Operations, mine: Array, unit: int) -> dict[str, Array]:
-    """Name -> (M,) bytes of main memory of a unit that runs the rows `mine` (R,) bool."""
-    rows = ops.rows
+    """Name -> (M,) bytes of main memory of a unit that runs the rows `mine` (R,) bool.
+
+    In training a unit has the activations that it keeps for the gradients of a micro-batch, and
+    never more than there are: a share of all would leave room on one unit for what grows on
+    another.
+    """
+    rows, training = ops.rows, ops.workload.training
     uses = {
         "weights": (np.array([r.b == "weight" and r.matmul for r in rows]), ops.b_bytes),
         "gradients": (np.array([r.kind == "optimizer" for r in rows]), ops.m),
         "optimizer": (np.array([r.kind == "optimizer" for r in rows]), ops.m),
-        "activations": (np.array([r.kind != TRANSFER for r in rows]), ops.out_bytes),
+        "activations": (_activations(rows, training), ops.out_bytes),
         "cache": (np.array([r.in_attention for r in rows]), ops.b_bytes),
     }
     bytes_of = {}
     for name, total in ops.memory.items():
         which, size = uses[name]
         used = np.where(which[:, None], size * ops.count, 0.0)
-        whole = np.add.accumulate(used, axis=0)[-1]
-        part = np.add.accumulate(np.where(mine[:, None], used, 0.0), axis=0)[-1]
+        whole = ops.whole(np.add.accumulate(used, axis=0)[-1])
+        part = ops.whole(np.add.accumulate(np.where(mine[:, None], used, 0.0), axis=0)[-1])
+        if name == "activations" and training:
+            bytes_of[name] = np.minimum(total, part / ops.workload.gradient_accumulation)
+            continue
         share = np.where(whole > 0, part / np.maximum(whole, 1e-300), float(unit == 0))
         bytes_of[name] = total * share
     return bytes_of

@@ -143,7 +143,10 @@ def cells(count: Array) -> Iterator[tuple[Array, Array]]:
 
 
 def gathered(values: Array, place: Array) -> Array:
-    """Flat values at `place`, all of which exist: numpy takes twice as long to make sure."""
+    """Flat values at `place`, all of which exist: numpy takes twice as long to make sure.
+
+    place : of any shape, which is that of the result.
+    """
     return np.asarray(values.take(place, mode="clip"))
 
 
@@ -156,7 +159,10 @@ def setting(values: Array) -> Setting:
 
 
 def at(values: Setting, place: Array) -> Setting:
-    """The values at `place`; one number stays one."""
+    """The values at `place`; one number stays one.
+
+    place : (N,).
+    """
     return values if isinstance(values, float) else gathered(values, place)
 
 
@@ -305,6 +311,8 @@ def smallest_tile(
     """Bytes of the least tile: one output with a slice of each operand.
 
     a_width, b_width : bytes of an element of each operand.
+
+    m, k, n : (N,) sizes of products.
     """
     thin = np.minimum(k, SLICE)
     return thin * (a_width + b_width) + accumulator

@@ -97,7 +97,10 @@ class Units:
         return Units(self.machine, {**self.numbers, **numbers}, self.names, self.evidence)
 
     def take(self, index: Array | slice) -> Units:
-        """The units at `index`."""
+        """The units at `index`.
+
+        index : (N,) places.
+        """
         return Units(
             self.machine,
             {key: values[index] for key, values in self.numbers.items()},

@@ -181,7 +181,10 @@ class Collector:
                 self.rows[r] = replace(self.rows[r], out="saved")
 
     def write(self, row: int, size: Array) -> None:
-        """A row writes `size` bytes more."""
+        """A row writes `size` bytes more.
+
+        size : (M,) bytes.
+        """
         self.numbers[row]["out_bytes"] = self.numbers[row]["out_bytes"] + size
 
     def graph(self) -> Graph:

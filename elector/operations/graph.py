@@ -320,6 +320,8 @@ class Graph:
         """The graph of a table in which row r stands at places[r], others between.
 
         between : place of each new row, and the tensor that it carries.
+
+        places : (R,).
         """
         size = len(self._operands) + len(between)
         operands: list[tuple[Operand, Operand]] = [(None, None)] * size

@@ -64,18 +64,18 @@ def _latent(models: Models, index: int, place: Place, pairs: int) -> list[Tensor
     d, heads = models.block["hidden"][index], models.block["heads"][index]
     nope, rope, value = (at(f"{n}_head_size", index) for n in ("nope", "rope", "value"))
     low, rank = at("q_lora_rank", index), at("kv_lora_rank", index)
-    found, queries = [], heads * (nope + rope)
+    tensors, queries = [], heads * (nope + rope)
     model = models.template
     if model.attention_bias:  # of what is narrow: what is expanded from it has none
-        found.append(Tensor(Role.KEY_VALUE_DOWN, place, rank + rope, repeat, bias=True))
+        tensors.append(Tensor(Role.KEY_VALUE_DOWN, place, rank + rope, repeat, bias=True))
         if low.any():
-            found.append(Tensor(Role.QUERY_DOWN, place, low, repeat, bias=True))
+            tensors.append(Tensor(Role.QUERY_DOWN, place, low, repeat, bias=True))
     if model.output_bias:
-        found.append(Tensor(Role.OUTPUT, place, d, repeat, bias=True))
+        tensors.append(Tensor(Role.OUTPUT, place, d, repeat, bias=True))
     if low.any():
-        found.append(Tensor(Role.QUERY_DOWN, place, d * low, repeat))
-        found.append(Tensor(Role.QUERY_DOWN_NORM, place, low, repeat))
-    found += [
+        tensors.append(Tensor(Role.QUERY_DOWN, place, d * low, repeat))
+        tensors.append(Tensor(Role.QUERY_DOWN_NORM, place, low, repeat))
+    tensors += [
         Tensor(Role.QUERY, place, np.where(low > 0, low, d) * queries, repeat),
         Tensor(Role.KEY_VALUE_DOWN, place, d * (rank + rope), repeat),
         Tensor(Role.KEY_VALUE_DOWN_NORM, place, rank, repeat),
@@ -83,10 +83,10 @@ def _latent(models: Models, index: int, place: Place, pairs: int) -> list[Tensor
         Tensor(Role.OUTPUT, place, heads * value * d, repeat),
     ]
     source = np.where(low > 0, low, d)
-    found += pair_tensors(place, Role.QUERY, pairs, (source, queries), repeat)
+    tensors += pair_tensors(place, Role.QUERY, pairs, (source, queries), repeat)
     both = heads * (nope + value)
-    found += pair_tensors(place, Role.KEY_VALUE_UP, pairs, (rank, both), repeat)
-    return [*found, *index_tensors(models, index, place, source)]
+    tensors += pair_tensors(place, Role.KEY_VALUE_UP, pairs, (rank, both), repeat)
+    return [*tensors, *index_tensors(models, index, place, source)]
 
 
 def index_tensors(models: Models, index: int, place: Place, source: Array) -> list[Tensor]:

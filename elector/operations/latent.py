@@ -95,8 +95,8 @@ def _absorbed(step: Step, scope: Scope, index: int, parts: tuple[Value, Value, V
     asked = derived([wide, q], tokens, heads * (rank + rope))
     stored, key = appended(step, scope, [shared, turned])
     keys = derived([stored, key], tokens, rank + rope)
-    found = Heads(asked, keys, stored, heads, scope.count, shared=True)
-    context = attended(step, scope, index, found, rank)
+    absorbed = Heads(asked, keys, stored, heads, scope.count, shared=True)
+    context = attended(step, scope, index, absorbed, rank)
     out = Product(
         Role.ABSORBED_VALUE,
         Shape(heads, tokens, rank, value),

@@ -265,5 +265,8 @@ class Step:
         return (True, 0.0) if self.trains(subset) else graph.wanted(operands)
 
     def note_live(self, elements: Array) -> None:
-        """Note elements alive at the same time in inference."""
+        """Note elements alive at the same time in inference.
+
+        elements : (M,).
+        """
         self.live = np.maximum(self.live, elements * self.workload.format.activation)

@@ -56,14 +56,14 @@ def regime_of(name: str) -> str:
 def widths() -> dict[Kind, Width]:
     """(family, stack, regime), "*" for any -> width, from data/errors.csv."""
     names, lines = read_csv(DATA / "errors.csv")
-    found = {}
+    by_kind = {}
     for _, cells in lines:
         row = dict(zip(names, cells, strict=True))
         key = row["family"], row["stack"], row["regime"]
-        found[key] = Width(
+        by_kind[key] = Width(
             float(row["time"]), float(row["power"]), int(row["cases"]), float(row["shared"])
         )
-    return found
+    return by_kind
 
 
 def kinds_of(columns: Mapping[str, Column], size: int) -> tuple[list[Kind], Array]:
@@ -71,13 +71,13 @@ def kinds_of(columns: Mapping[str, Column], size: int) -> tuple[list[Kind], Arra
 
     A kind is the family of the chip, the software stack, and what is run on it.
     """
-    found: dict[Kind, int] = {}
+    places_of: dict[Kind, int] = {}
     codes = np.zeros(size, dtype=np.intp)
     for group in resolve(columns, size):
         names, own = group.units.names.get("architecture", (("",), np.zeros(group.rows.size, int)))
-        places = [found.setdefault(_kind(group, str(name)), len(found)) for name in names]
+        places = [places_of.setdefault(_kind(group, str(name)), len(places_of)) for name in names]
         codes[group.rows] = np.array(places)[own]
-    return list(found), codes
+    return list(places_of), codes
 
 
 def _kind(group: StructureGroup, architecture: str) -> Kind:
@@ -95,9 +95,11 @@ def _kind(group: StructureGroup, architecture: str) -> Kind:
 def candidates(kind: Kind) -> list[Kind]:
     """Groups of cases that speak for a kind of design, the narrowest first."""
     hide = itertools.product((False, True), repeat=3)
-    found = [(_or_any(kind[0], f), _or_any(kind[1], s), _or_any(kind[2], r)) for f, s, r in hide]
+    narrowing = [
+        (_or_any(kind[0], f), _or_any(kind[1], s), _or_any(kind[2], r)) for f, s, r in hide
+    ]
     shared = kind[0] in _architectures()  # chips of other families of one kind speak for it
-    return [key for key in found if shared or key[0] != "*" or key == ANY]
+    return [key for key in narrowing if shared or key[0] != "*" or key == ANY]
 
 
 @functools.cache

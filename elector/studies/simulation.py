@@ -71,41 +71,41 @@ def simulate(
     columns = columns_of({"model": model, "accelerator": accelerator, **given})
     level = "operations" if operations else "groups"
     cost = evaluate(columns, 1, technology=technology and technology.single(), level=level)
-    found: dict[str, object] = {"model": model, "accelerator": accelerator}
-    found.update(record(cost, 0))
+    entries: dict[str, object] = {"model": model, "accelerator": accelerator}
+    entries.update(record(cost, 0))
     if str(given.get("workload.sparsity", "dense")) != "dense":
         from elector.studies.pruning import beside_dense  # only pruning needs it
 
-        found["sparsity"] = beside_dense(model, accelerator, given, technology)
-    found["notes"] = _notes(cost, model, given)
-    found["settings"] = resolved(columns, 1)[0]
-    found["version"] = VERSION
+        entries["sparsity"] = beside_dense(model, accelerator, given, technology)
+    entries["notes"] = _notes(cost, model, given)
+    entries["settings"] = resolved(columns, 1)[0]
+    entries["version"] = VERSION
     if uncertainty:
         from elector.studies.uncertainty import Sampling  # few ask for it
 
-        _add_intervals(found, columns, Sampling.of(technology, samples, seed))
+        _add_intervals(entries, columns, Sampling.of(technology, samples, seed))
     if operations:
-        found["operations"] = cost.operations if cost.feasible[0] else None
-    return ResultRecord(found, f"{model} on {accelerator}", _headline(found))
+        entries["operations"] = cost.operations if cost.feasible[0] else None
+    return ResultRecord(entries, f"{model} on {accelerator}", _headline(entries))
 
 
 def _add_intervals(
-    found: dict[str, object], columns: Mapping[str, Column], sampling: Sampling
+    entries: dict[str, object], columns: Mapping[str, Column], sampling: Sampling
 ) -> None:
     """Puts the interval of each result behind it, and where they come from into the notes."""
     from elector.studies.uncertainty import intervals
 
     bounds, said = intervals(columns, 1, sampling)
-    assert isinstance(found["notes"], list)
-    found |= {name: float(values[0]) for name, values in bounds.items() if np.isfinite(values[0])}
-    found["notes"] += said if found["feasible"] else []
+    assert isinstance(entries["notes"], list)
+    entries |= {name: float(values[0]) for name, values in bounds.items() if np.isfinite(values[0])}
+    entries["notes"] += said if entries["feasible"] else []
 
 
-def _headline(found: Mapping[str, object]) -> list[tuple[str, str]]:
+def _headline(entries: Mapping[str, object]) -> list[tuple[str, str]]:
     """What a reader looks for first."""
-    if not found["feasible"]:
-        return [("infeasible", str(found["reason"]))]
-    values = [(name, metric, found[name]) for name, metric in registry().shown(found)]
+    if not entries["feasible"]:
+        return [("infeasible", str(entries["reason"]))]
+    values = [(name, metric, entries[name]) for name, metric in registry().shown(entries)]
     return [
         (registry().label(name), m.show(v)) for name, m, v in values if isinstance(v, int | float)
     ]

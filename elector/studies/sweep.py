@@ -67,20 +67,20 @@ def run_sweep(
     readable[list(table.errors)] = False
     good = np.flatnonzero(readable)
     errors = dict(table.errors)
-    found: dict[str, Swept] = {}
+    by_workload: dict[str, Swept] = {}
     remarks = _Remarks([[] for _ in good], [{} for _ in good])
     for workload in table.kinds.workloads:
         if good.size:
             columns = table.settings(good, workload)
-            swept = found[workload] = sweep(columns, good.size, technology=technology)
+            swept = by_workload[workload] = sweep(columns, good.size, technology=technology)
             for row, error in swept.errors.items():
                 errors.setdefault(int(good[row]), error)
             _remark(remarks, workload, columns, swept, settings)
             if sampling is not None:
-                found[workload] = _with_intervals(remarks, workload, columns, swept, sampling)
+                by_workload[workload] = _with_intervals(remarks, workload, columns, swept, sampling)
     place = np.full(len(table), -1, dtype=np.intp)
     place[good] = np.arange(good.size)
-    return _result(table, found, place, errors, remarks)
+    return _result(table, by_workload, place, errors, remarks)
 
 
 def _remark(
@@ -188,13 +188,13 @@ def _result(
     return SweepResult(header, records, messages, infeasible, tuple(said))
 
 
-def _values(found: dict[str, Swept], place: np.ndarray) -> dict[str, list[float]]:
+def _values(by_workload: dict[str, Swept], place: np.ndarray) -> dict[str, list[float]]:
     """Name -> values by row of the table.
 
     What the chip is has its plain name: the largest, as one chip has to do for all workloads.
     """
     values: dict[str, np.ndarray] = {}
-    for workload, swept in found.items():
+    for workload, swept in by_workload.items():
         if swept.cost is None:
             continue
         at = np.where(place >= 0, swept.place[place], -1)

@@ -120,7 +120,10 @@ class SweepTable:
         return Kinds(list(self.columns))
 
     def settings(self, rows: np.ndarray, workload: str) -> dict[str, Column]:
-        """The settings of one workload at `rows`: its own where it has one, else the common."""
+        """The settings of one workload at `rows`: its own where it has one, else the common.
+
+        rows : (N,) places.
+        """
         settings: dict[str, Column] = {}
         own: dict[str, Column] = {}
         for name, column in self.columns.items():

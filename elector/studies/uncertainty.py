@@ -199,7 +199,7 @@ def _errors(
     own : costs of the designs, whose values name what each has for itself; None where nothing is
         drawn apart.
     """
-    found = []
+    factors = []
     for what, result in (("time", "latency_s"), ("power", "energy_j")):
         shared = [sampling.stream(f"{what} of {' / '.join(group)}") for group, _ in wide]
         normal = np.stack(shared, axis=1)[:, codes]
@@ -210,8 +210,8 @@ def _errors(
             share = np.array([width.shared for _, width in wide])[codes]
             alone = np.stack([streams[name] for name in names], axis=1)
             normal = np.sqrt(share) * normal + np.sqrt(1.0 - share) * alone
-        found.append(np.exp(normal * (np.log(factor) / REACH)))
-    return found[0], found[1]
+        factors.append(np.exp(normal * (np.log(factor) / REACH)))
+    return factors[0], factors[1]
 
 
 def _priced(
@@ -225,7 +225,7 @@ def _priced(
     total = cost.scalars["energy_j"].reshape(shape)
     share = cost.groups[_PART][LEAKAGE].reshape(shape) / total
     grown = (1.0 - share + share * late) * more
-    found = {}
+    samples = {}
     for name in cost.names():
         values = cost.scalar(name).reshape(shape)
         metric = registry().get(name).name
@@ -241,8 +241,8 @@ def _priced(
             values = values * more
         if metric == "utilization":  # nothing does more than its peak
             values = np.minimum(values, np.maximum(cost.scalar(name).reshape(shape), 1.0))
-        found[name] = values
-    return found
+        samples[name] = values
+    return samples
 
 
 def intervals(
@@ -256,9 +256,9 @@ def intervals(
     sentences: list[str] = []
     for part in pieces(size, sampling.samples):
         kept = {key: column.take(part).compact() for key, column in columns.items()}
-        found = sample(kept, part.stop - part.start, sampling)
-        sentences += [found.said(i) for i in range(part.stop - part.start)]
-        for name in found.uncertain:
-            for end, values in zip(ENDS, found.interval(name), strict=True):
+        drawn = sample(kept, part.stop - part.start, sampling)
+        sentences += [drawn.said(i) for i in range(part.stop - part.start)]
+        for name in drawn.uncertain:
+            for end, values in zip(ENDS, drawn.interval(name), strict=True):
                 bounds.setdefault(f"{name}_{end}", np.full(size, np.nan))[part] = values
     return bounds, sentences

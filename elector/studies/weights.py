@@ -105,6 +105,6 @@ def _told(row: ConstantRow, shares: dict[str, float]) -> Record:
 
 def assumed_share(preset: str) -> float:
     """Share of the energy of the reference run that rests on assumed or quoted rows."""
-    found = weights(preset)["evidence"]
-    assert isinstance(found, dict)
-    return float(np.round(found["assumed"], 6))
+    shares = weights(preset)["evidence"]
+    assert isinstance(shares, dict)
+    return float(np.round(shares["assumed"], 6))

@@ -86,7 +86,7 @@ class Technology:
             if any(row.id in arrays for row in ladder)
         }
         table = {**self.table, **changed}
-        rows = (row for (part, _), found in table.items() if part == "scaling" for row in found)
+        rows = (row for (part, _), own in table.items() if part == "scaling" for row in own)
         size = sizes.pop()
         return replace(self, table=table, scaling=Scaling.of(rows), draws=size, _prices={})
 

@@ -177,7 +177,7 @@ def test_nothing_lies_between_neighbours(objectives: int) -> None:
     assert neighbours.neighbours(front[:1]) == []
 
 
-def compared(folder: Path, keep: list[int], samples: int = 600) -> neighbours.Comparison:
+def compared(folder: Path, keep: list[int], samples: int = 600) -> neighbours.NeighbourComparison:
     """The comparison of some designs of the run, whatever front they are of."""
     recorded = runs.query.opened(folder)
     found = runs.query.front(recorded, [" or ".join(f"id == {i}" for i in keep)], None)
@@ -203,7 +203,9 @@ def test_what_two_designs_share_cancels(folder: Path) -> None:
 
 def test_verdicts_follow_their_steps() -> None:
     def pair(*betters: int | None) -> neighbours.Pair:
-        steps = [neighbours.Step("x", "ratio", 1, 0.5, 2, better, False) for better in betters]
+        steps = [
+            neighbours.NeighbourStep("x", "ratio", 1, 0.5, 2, better, False) for better in betters
+        ]
         return neighbours.Pair(1, 2, tuple(steps))
 
     assert pair(None, None).verdict == neighbours.OPEN

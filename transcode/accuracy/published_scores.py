@@ -62,7 +62,10 @@ class ScoredTask:
         return {"bert": "encoder", "pile": "decoder"}.get(self.reference, "")
 
     def to_eta(self, score: np.ndarray) -> np.ndarray:
-        """Score [points] to the unbounded scale."""
+        """Score [points] to the unbounded scale.
+
+        score : of any shape, which is that of the result.
+        """
         share = np.clip((score - self.floor) / (100.0 - self.floor), 0.005, 0.995)
         return np.asarray(np.log(share / (1.0 - share)))
 
@@ -72,7 +75,10 @@ class ScoredTask:
         return 0.25 * (100.0 - self.floor)
 
     def to_score(self, eta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The score [points] at `eta` and its slope d score / d eta [points]."""
+        """The score [points] at `eta` and its slope d score / d eta [points].
+
+        eta : of any shape, which is that of the results.
+        """
         share = np.negative(eta)
         with np.errstate(over="ignore"):  # far below any model: the floor
             np.exp(share, out=share)

@@ -244,15 +244,15 @@ def _as_written(run: Path, format: str, uncertainty: bool) -> bool:
     from transcode import runs
     from transcode.cli import report, report_neighbours
 
-    found = runs.snapshot.taken(run)
-    if not found.size:
-        said = f"none of {found.manifest['designs']:,} recorded designs is feasible"
+    taken = runs.snapshot.taken(run)
+    if not taken.size:
+        said = f"none of {taken.manifest['designs']:,} recorded designs is feasible"
         raise InfeasibleError(f"{run}: {said}")
     if not uncertainty:
-        report.moment(found, format)
+        report.moment(taken, format)
         return True
     given = any(was_given(name) for name in ("samples", "seed"))
-    return not given and report_neighbours.written(found, format)
+    return not given and report_neighbours.written(taken, format)
 
 
 @main.command()
@@ -316,9 +316,9 @@ def front(
 
     def ask(recorded: Recorded) -> tuple[Recorded, dict[str, float], Front, str]:
         weighted = runs.choice.weights_of(recorded, weights) if weights is not None else {}
-        found = runs.query.front(recorded, where, objectives or ",".join(weighted) or None)
-        nothing = "" if len(found.archive) else report.nothing_found(recorded, where)
-        return recorded, weighted, found, nothing
+        chosen = runs.query.front(recorded, where, objectives or ",".join(weighted) or None)
+        nothing = "" if len(chosen.archive) else report.nothing_found(recorded, where)
+        return recorded, weighted, chosen, nothing
 
     recorded, weighted, chosen, nothing = runs.query.settled(run, ask)
     if nothing:

@@ -88,23 +88,23 @@ def _said(lines: Iterable[str], console: Console) -> None:
 
 
 def selection(
-    found: runs.query.Front,
+    front: runs.query.Front,
     recorded: runs.query.Recorded,
     format: str,
     further: Mapping[str, object] = MappingProxyType({}),
 ) -> None:
     """Another front of the recorded designs of a run, on stdout. further : for its JSON."""
-    space, manifest = found.space, recorded.manifest
+    space, manifest = front.space, recorded.manifest
     if format == "csv":
-        click.echo(runs.front.csv_text(space, found.archive), nl=False)
+        click.echo(runs.front.csv_text(space, front.archive), nl=False)
         return
     if format == "json":
         same = space.objectives == recorded.space.objectives
         header = {key: manifest[key] for key in ("space_sha256", "seed")}
         header |= {"reference_point": manifest["reference_point"] if same else None}
-        click.echo(runs.front.json_text(space, found.archive, {**header, **further}), nl=False)
+        click.echo(runs.front.json_text(space, front.archive, {**header, **further}), nl=False)
         return
-    _selected(found, recorded)
+    _selected(front, recorded)
 
 
 def choice(

@@ -29,34 +29,34 @@ _SHORT = {"told apart": "apart", "not told apart": "open"}
 _KINDS = {"cases": "published cases", "accuracy": "scores"}
 
 
-def written(found: runs.snapshot.Snapshot, format: str) -> bool:
+def written(taken: runs.snapshot.Snapshot, format: str) -> bool:
     """Shows a front with the intervals that its search wrote; False where there are none."""
-    told = None if found.computed is not None else json.loads(found.json()).get(UNCERTAINTY)
+    told = None if taken.computed is not None else json.loads(taken.json()).get(UNCERTAINTY)
     if told is None:
         return False
-    report.moment(found, format)
+    report.moment(taken, format)
     if format == "table":
-        _said(found.columns, found.manifest["space"], told)
+        _said(taken.columns, taken.manifest["space"], told)
     return True
 
 
 def of_folder(folder: Path) -> None:
     """What a search has just written of intervals and neighbours, below its front."""
-    found = runs.snapshot.taken(folder)
-    _said(found.columns, found.manifest["space"], json.loads(found.json())[UNCERTAINTY])
+    taken = runs.snapshot.taken(folder)
+    _said(taken.columns, taken.manifest["space"], json.loads(taken.json())[UNCERTAINTY])
 
 
 def drawn(
-    found: runs.query.Front, recorded: runs.query.Recorded, format: str, samples: int, seed: int
+    front: runs.query.Front, recorded: runs.query.Recorded, format: str, samples: int, seed: int
 ) -> None:
     """Shows a front with intervals that are drawn now."""
-    space, sampling = found.space, Sampling.of(None, samples, seed)
+    space, sampling = front.space, Sampling.of(None, samples, seed)
     try:
-        archive = with_intervals(found.archive, draw(space, found.archive, sampling))
-        told = compare(space, found.archive, sampling).told()
+        archive = with_intervals(front.archive, draw(space, front.archive, sampling))
+        told = compare(space, front.archive, sampling).told()
     except InputError as error:
         raise error.at(file=recorded.folder) from None
-    report.selection(replace(found, archive=archive), recorded, format, {UNCERTAINTY: told})
+    report.selection(replace(front, archive=archive), recorded, format, {UNCERTAINTY: told})
     if format == "table":
         names, *rows = csv.reader(runs.front.csv_text(space, archive).splitlines())
         columns = {name: [row[i] for row in rows] for i, name in enumerate(names)}
@@ -84,12 +84,12 @@ def _between(name: str, columns: Mapping[str, Sequence[str]], row: int, known: R
     return text.between(*(report.shown(name, end, known) for end in ends))
 
 
-def comparison(found: Mapping[str, Any]) -> None:
+def comparison(told: Mapping[str, Any]) -> None:
     """Neighbours, how surely each objective tells them apart, and what would settle most.
 
-    found : as front.json has it.
+    told : as front.json has it.
     """
-    pairs = found["neighbours"]
+    pairs = told["neighbours"]
     if not pairs:
         click.echo("\none design: it has no neighbours")
         return
@@ -103,10 +103,10 @@ def comparison(found: Mapping[str, Any]) -> None:
     if len(order) < len(pairs):
         click.echo(f"{len(order)} of them, those not told apart first; front.json has all")
     click.echo("\n" + _pairs([pairs[i] for i in order]))
-    click.echo("\n" + text.paragraph(_LEGEND.format(samples=found["samples"])))
-    if found["sources"]:
-        click.echo(f"\nwhat would settle most of {found['open']:,} open comparisons, if measured")
-        click.echo(_sources(found["sources"]))
+    click.echo("\n" + text.paragraph(_LEGEND.format(samples=told["samples"])))
+    if told["sources"]:
+        click.echo(f"\nwhat would settle most of {told['open']:,} open comparisons, if measured")
+        click.echo(_sources(told["sources"]))
 
 
 _LEGEND = (

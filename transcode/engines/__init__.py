@@ -42,7 +42,7 @@ _USER = re.compile(r"[\w.]+:\w+")
 #: Seconds an enumeration may take where neither a budget nor a time is given.
 PATIENCE = 60.0
 #: So few evaluations are best spent by `guided`; of more `evolve` makes as much, and is faster
-#: (docs/search.md).
+#: (benchmarks/search.md).
 THOUGHTFUL = 300
 #: A design that takes so many seconds, and how many are evaluated where no number is given.
 SLOW, FEW = 1.0, 300

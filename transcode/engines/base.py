@@ -113,7 +113,10 @@ class Seen:
         return mask
 
     def add(self, keys: np.ndarray) -> None:
-        """Adds distinct keys that are new."""
+        """Adds distinct keys that are new.
+
+        keys : (N,) uint64.
+        """
         if len(keys) == 0:
             return
         self.runs.append(np.sort(keys))

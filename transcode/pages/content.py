@@ -137,16 +137,16 @@ def _parallel(
 # ---- HTML
 
 
-def body(found: Gathered) -> str:
+def body(run: Gathered) -> str:
     """The page: every section of it, figures as tables where a script is not needed."""
     return "\n".join(
         [
-            _head(found),
+            _head(run),
             '<h2 id="front">The front</h2>',
             "<p class=soft>Point at a design to see it, click to open it, drag to choose some: "
             "every view shows the same choice. Numbered: the knee and the best of each objective."
-            + _bars_said(found.picture)
-            + (" Red cross: the baseline." if found.baseline else "")
+            + _bars_said(run.picture)
+            + (" Red cross: the baseline." if run.baseline else "")
             + "</p>",
             '<div class="bar" id="filters"></div>',
             '<div class="split"><div>',
@@ -155,7 +155,7 @@ def body(found: Gathered) -> str:
             "what passes there. Settings that matter most, then objectives.</p>",
             '<div class="panel tall" id="parallel"></div>',
             '</div><section id="design" aria-live="polite"></section></div>',
-            _best(found),
+            _best(run),
             '<h2 id="designs">Designs</h2>',
             '<div class="bar"><button id="csv" type="button">Export CSV</button>'
             '<button id="json" type="button">Export JSON</button>'
@@ -163,11 +163,11 @@ def body(found: Gathered) -> str:
             '<button id="after" type="button">Next</button>'
             '<span id="page" role="status"></span></div>',
             '<div class="wide"><table id="rows"><thead></thead><tbody></tbody></table></div>',
-            _important(found),
-            _converged(found),
-            _compared(found),
-            _trusted(found),
-            _again(found),
+            _important(run),
+            _converged(run),
+            _compared(run),
+            _trusted(run),
+            _again(run),
         ]
     )
 
@@ -178,12 +178,11 @@ def _bars_said(picture: Picture) -> str:
     return " Bars: one standard deviation." if picture.bars else ""
 
 
-def _head(found: Gathered) -> str:
-    manifest = found.moment.manifest
+def _head(run: Gathered) -> str:
+    manifest = run.moment.manifest
     space, sampler = manifest["space"], manifest["sampler"]
     objectives = ", ".join(
-        f"{axis['label']} ({'large' if axis['maximise'] else 'small'})"
-        for axis in found.told["axes"]
+        f"{axis['label']} ({'large' if axis['maximise'] else 'small'})" for axis in run.told["axes"]
     )
     words = [
         ("objectives", objectives),
@@ -197,12 +196,12 @@ def _head(found: Gathered) -> str:
         ),
         ("sampler", f"{sampler['used']}: {sampler['why']}"),
     ]
-    if found.told["points"] < found.size:
+    if run.told["points"] < run.size:
         words.append(
-            ("shown here", f"{found.told['points']:,} of {found.size:,}, spread over the front")
+            ("shown here", f"{run.told['points']:,} of {run.size:,}, spread over the front")
         )
     items = "".join(f"<dt>{_text(k)}</dt><dd>{_text(v)}</dd>" for k, v in words)
-    return f"<h1>{_text(found.title)}</h1><h2>What was asked</h2><dl>{items}</dl>"
+    return f"<h1>{_text(run.title)}</h1><h2>What was asked</h2><dl>{items}</dl>"
 
 
 def _workload(space: Mapping[str, Any]) -> str:

@@ -52,7 +52,10 @@ def thinned(size: int, keep: Sequence[int]) -> np.ndarray:
 
 
 def take(columns: Table, rows: np.ndarray) -> dict[str, list[str]]:
-    """The table at some rows."""
+    """The table at some rows.
+
+    rows : (N,) places.
+    """
     return {name: [texts[i] for i in rows] for name, texts in columns.items()}
 
 

@@ -112,14 +112,14 @@ def _panel(ax: Axes, picture: Picture, x: Axis, y: Axis) -> None:
 def _bars(ax: Axes, picture: Picture, pair: tuple[Axis, Axis], order: np.ndarray) -> None:
     """Error bars at some of the designs `order`, spread over them."""
     x, y = pair
-    found = [picture.bars.get(axis.name) for axis in pair]
+    bars_of = [picture.bars.get(axis.name) for axis in pair]
     if not picture.intervals:  # of an accuracy, which is a vertical axis
-        found[0] = None
-    if all(bars is None for bars in found):
+        bars_of[0] = None
+    if all(bars is None for bars in bars_of):
         return
     points = np.stack([x.cost, y.cost], axis=1)[order]
     some = order[spread(points, MAX_INTERVALS if picture.intervals else MAX_BARS)]
-    across, up = (None if bars is None else bars[:, some] for bars in found)
+    across, up = (None if bars is None else bars[:, some] for bars in bars_of)
     ax.errorbar(
         x.values[some],
         y.values[some],

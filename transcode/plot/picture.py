@@ -131,14 +131,14 @@ def info(
 
 def _intervals(axes: Sequence[Axis], columns: Mapping[str, Sequence[str]]) -> dict[str, np.ndarray]:
     """Objective -> (2, D) the way to both ends of its interval of 90 %, where front.csv has it."""
-    found = {}
+    ways_of = {}
     for axis in axes:
         names = [f"{axis.name}_{end}" for end in ENDS]
         if all(name in columns and all(columns[name]) for name in names):
             low, high = (_numbers(columns[name], name) / axis.size for name in names)
             ways = np.stack([axis.values - low, high - axis.values])
-            found[axis.name] = np.maximum(ways, 0.0)
-    return found
+            ways_of[axis.name] = np.maximum(ways, 0.0)
+    return ways_of
 
 
 def _bars(

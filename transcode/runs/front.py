@@ -27,13 +27,13 @@ UNCERTAINTY = "uncertainty"
 
 def columns(space: Space, codes: np.ndarray) -> dict[str, Column]:
     """Everything elector needs to know of (F, S) designs, the workloads' settings included."""
-    found = space.decode(codes)
+    decoded = space.decode(codes)
     for workload, settings in space.workloads.items():
         for name, value in settings.items():
             key = name.removeprefix("workload.")
-            found[f"workloads.{workload}.{key}"] = Column.constant(value, len(codes))
-    first = {name: found.pop(name) for name in ("model", "accelerator")}
-    return first | found
+            decoded[f"workloads.{workload}.{key}"] = Column.constant(value, len(codes))
+    first = {name: decoded.pop(name) for name in ("model", "accelerator")}
+    return first | decoded
 
 
 def write(folder: Path, space: Space, front: Archive, header: Mapping[str, object]) -> None:

@@ -84,13 +84,13 @@ class _Evaluator:
 
     sampling: Sampling
     apart: bool
-    found: list[Samples] = field(default_factory=list)
+    samples: list[Samples] = field(default_factory=list)
 
     def __call__(self, columns: Mapping[str, Column], size: int) -> _Sampled:
         designs = size // self.sampling.samples
         kept = {key: column.take(slice(0, designs)).compact() for key, column in columns.items()}
-        self.found.append(sample(kept, designs, self.sampling, apart=self.apart))
-        return _Sampled(self.found[-1], size)
+        self.samples.append(sample(kept, designs, self.sampling, apart=self.apart))
+        return _Sampled(self.samples[-1], size)
 
 
 @dataclass(frozen=True)
@@ -147,7 +147,7 @@ def draw(space: Space, front: Archive, sampling: Sampling, *, apart: bool = Fals
             # figures of an accuracy source that no draw touches are as they were recorded
             own = results[name] if name in results else designs.results[name]
             values.append(np.broadcast_to(own.reshape(-1, len(designs)), shape))
-        drawn.append(evaluator.found)
+        drawn.append(evaluator.samples)
     joined = {name: np.concatenate(each, axis=1) for name, each in gathered.items()}
     return Draws(joined, [_errors(each) for each in zip(*drawn, strict=True)])
 

@@ -77,10 +77,10 @@ class LoadedRun:
         from elector.studies.uncertainty import Sampling  # few ask for it
         from transcode.runs import intervals, neighbours
 
-        sampling, found = Sampling.of(None, samples, seed), self._asked(where, objectives)
-        draws = intervals.draw(found.space, found.archive, sampling)
-        told = neighbours.compare(found.space, found.archive, sampling).told()
-        frame = _frame(replace(found, archive=intervals.with_intervals(found.archive, draws)))
+        sampling, chosen = Sampling.of(None, samples, seed), self._asked(where, objectives)
+        draws = intervals.draw(chosen.space, chosen.archive, sampling)
+        told = neighbours.compare(chosen.space, chosen.archive, sampling).told()
+        frame = _frame(replace(chosen, archive=intervals.with_intervals(chosen.archive, draws)))
         frame.attrs[front.UNCERTAINTY] = told
         return frame
 
@@ -107,11 +107,11 @@ class LoadedRun:
         return [(name, str(value)) for name, value in shown.items() if value is not None]
 
 
-def _frame(found: query.Front) -> pd.DataFrame:
+def _frame(chosen: query.Front) -> pd.DataFrame:
     """A front as front.csv has it."""
     import pandas as pd
 
-    return pd.read_csv(io.StringIO(front.csv_text(found.space, found.archive)))
+    return pd.read_csv(io.StringIO(front.csv_text(chosen.space, chosen.archive)))
 
 
 def load_run(run: str | Path) -> LoadedRun:

@@ -37,7 +37,7 @@ APART, OPEN = "told apart", "not told apart"
 
 
 @dataclass(frozen=True)
-class Step:
+class NeighbourStep:
     """One objective from a design `a` to its neighbour `b`, in the unit of the objective.
 
     kind : ratio (b / a) or difference (b - a); value, low and high of it, 90 %.
@@ -60,7 +60,7 @@ class Pair:
 
     a: int
     b: int
-    steps: tuple[Step, ...]
+    steps: tuple[NeighbourStep, ...]
 
     @property
     def verdict(self) -> str:
@@ -73,7 +73,7 @@ class Pair:
 
 
 @dataclass(frozen=True)
-class Source:
+class Decider:
     """What would settle comparisons if it were known exactly.
 
     kind : constant | cases | accuracy. evidence : of a constant, as it is now.
@@ -88,19 +88,19 @@ class Source:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class NeighbourComparison:
     """The neighbours of a front. open : comparisons of one objective that are not settled."""
 
     sampling: Sampling
     pairs: tuple[Pair, ...]
-    sources: tuple[Source, ...]
+    sources: tuple[Decider, ...]
     open: int
 
     @property
     def counts(self) -> dict[str, int]:
         """Pairs told apart, those not, and those of which one may beat the other."""
-        found = Counter(pair.verdict for pair in self.pairs)
-        apart, open = found[APART], found[OPEN]
+        verdicts = Counter(pair.verdict for pair in self.pairs)
+        apart, open = verdicts[APART], verdicts[OPEN]
         return {APART: apart, OPEN: open, "one may beat the other": len(self.pairs) - apart - open}
 
     def told(self) -> dict[str, object]:
@@ -140,21 +140,21 @@ def neighbours(points: Array) -> list[tuple[int, int]]:
     a point in the box of i and j has a neighbour of i in its own box, which lies in that of both.
     """
     ranks = np.argsort(np.argsort(points, axis=0, kind="stable"), axis=0, kind="stable")
-    found = set()
+    pairs = set()
     for i, point in enumerate(points):
         left = np.delete(np.arange(len(points)), i)
         left = left[np.argsort(np.abs(ranks[left] - ranks[i]).sum(axis=1), kind="stable")]
         low, high = np.minimum(points, point), np.maximum(points, point)
         while left.size:
             j = int(left[0])
-            found.add((min(i, j), max(i, j)))
+            pairs.add((min(i, j), max(i, j)))
             left = left[1:]
             inside = ((low[left] <= points[j]) & (points[j] <= high[left])).all(axis=1)
             left = left[~inside]
-    return sorted(found)
+    return sorted(pairs)
 
 
-def compare(space: Space, front: Archive, sampling: Sampling) -> Comparison:
+def compare(space: Space, front: Archive, sampling: Sampling) -> NeighbourComparison:
     """The neighbours of a sorted front, compared under draws.
 
     Raises InputError where the simulator has other results than those recorded.
@@ -168,7 +168,7 @@ def compare(space: Space, front: Archive, sampling: Sampling) -> Comparison:
         if pairs[-1].verdict != APART:
             open += [(i, j, s.objective) for s in steps if s.better is None and not s.equal]
     sources = _sources(space, front, draws, sampling, _Open.of(draws, open)) if open else []
-    return Comparison(sampling, tuple(pairs), tuple(sources), len(open))
+    return NeighbourComparison(sampling, tuple(pairs), tuple(sources), len(open))
 
 
 def _ways(draws: Draws, pair: tuple[int, int], name: str) -> tuple[Array, str]:
@@ -179,7 +179,9 @@ def _ways(draws: Draws, pair: tuple[int, int], name: str) -> tuple[Array, str]:
     return np.log(b) - np.log(a), "ratio"
 
 
-def _step(front: Archive, draws: Draws, pair: tuple[int, int], name: str, maximise: bool) -> Step:
+def _step(
+    front: Archive, draws: Draws, pair: tuple[int, int], name: str, maximise: bool
+) -> NeighbourStep:
     """What two designs differ by in one objective."""
     way, kind = _ways(draws, pair, name)
     low, high = (float(end) for end in np.quantile(way, (0.05, 0.95)))
@@ -195,7 +197,7 @@ def _step(front: Archive, draws: Draws, pair: tuple[int, int], name: str, maximi
     shares = float((gain < 0).mean()), float((gain > 0).mean())
     better = next((i for i, share in zip(pair, shares, strict=True) if share >= SURE), None)
     ids = None if better is None else int(front.ids[better])
-    return Step(name, kind, value, low, high, ids, bool((way == 0).all()))
+    return NeighbourStep(name, kind, value, low, high, ids, bool((way == 0).all()))
 
 
 @dataclass(frozen=True)
@@ -212,11 +214,11 @@ class _Open:
     deviation: Array
 
     @classmethod
-    def of(cls, draws: Draws, found: list[tuple[int, int, str]]) -> _Open:
+    def of(cls, draws: Draws, compared: list[tuple[int, int, str]]) -> _Open:
         """The comparisons of two designs in one objective each."""
-        ways = np.stack([_ways(draws, (i, j), name)[0] for i, j, name in found], axis=1)
+        ways = np.stack([_ways(draws, (i, j), name)[0] for i, j, name in compared], axis=1)
         mean, deviation = ways.mean(axis=0), ways.std(axis=0)
-        pairs = np.array([(i, j) for i, j, _ in found])
+        pairs = np.array([(i, j) for i, j, _ in compared])
         return cls(pairs, _normal(ways), mean, deviation)
 
     def explained(self, streams: Array) -> Array:
@@ -233,18 +235,18 @@ class _Open:
 
 def _sources(
     space: Space, front: Archive, draws: Draws, sampling: Sampling, open: _Open
-) -> list[Source]:
+) -> list[Decider]:
     """Sources of the open comparisons, what settles most first."""
     shares = _of_constants(sampling, open) | _of_cases(draws, open)
     if space.uses_accuracy:
         shares |= _of_accuracies(space, front, sampling, open)
-    found = []
+    ranked = []
     for (name, kind, evidence), share in shares.items():
         left = open.deviation * np.sqrt(np.maximum(1.0 - share, 0.0))
         settles = int((np.abs(open.mean) >= REACH * left).sum())
-        found.append(Source(name, kind, evidence, settles, round(float(share.mean()), 4)))
-    found.sort(key=lambda s: (-s.settles, -s.share, s.name))
-    return [source for source in found if source.share > 0][:_NAMED]
+        ranked.append(Decider(name, kind, evidence, settles, round(float(share.mean()), 4)))
+    ranked.sort(key=lambda s: (-s.settles, -s.share, s.name))
+    return [source for source in ranked if source.share > 0][:_NAMED]
 
 
 #: Name, kind and evidence of a source -> (Q,) share of the variance of each open comparison.

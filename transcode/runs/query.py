@@ -149,7 +149,10 @@ class PartColumns:
         return self.results[name] if name in self.results else numbers(self.columns[name])
 
     def take(self, index: np.ndarray) -> PartColumns:
-        """The designs at `index`."""
+        """The designs at `index`.
+
+        index : (N,) places.
+        """
         return PartColumns(
             self.number,
             self.rows[index],
@@ -387,7 +390,7 @@ def _archive(
 ) -> pareto.Archive:
     """Everything about the designs at (part, row) places."""
 
-    def found(stretch: parts.Stretch, rows: np.ndarray) -> pareto.Archive:
+    def archive_of(stretch: parts.Stretch, rows: np.ndarray) -> pareto.Archive:
         try:
             table = stretch.take(rows - stretch.start)
         except parts.UNREADABLE as error:  # in a column that no condition asked for
@@ -406,7 +409,7 @@ def _archive(
             if len(inside):
                 wanted.append((stretch, inside))
     with ThreadPoolExecutor(_THREADS) as pool:
-        archives = list(pool.map(lambda pair: found(*pair), wanted))
+        archives = list(pool.map(lambda pair: archive_of(*pair), wanted))
     empty = pareto.Archive.empty(
         len(space.parameters), points.shape[1], recorded.results, space.code_type
     )

@@ -159,13 +159,13 @@ def _with_intervals(result: Result, sampling: Sampling | None) -> Result:
     """The result with the intervals of its front, where asked for; the front files get them."""
     if sampling is None or not len(result.front):
         return result
-    found = intervals.with_intervals(
+    archive = intervals.with_intervals(
         result.front, intervals.draw(result.space, result.front, sampling)
     )
     told = neighbours.compare(result.space, result.front, sampling).told()
     header = {key: result.manifest[key] for key in runs.front.HEADER}
-    runs.front.write(result.folder, result.space, found, header | {runs.front.UNCERTAINTY: told})
-    return replace(result, front=found)
+    runs.front.write(result.folder, result.space, archive, header | {runs.front.UNCERTAINTY: told})
+    return replace(result, front=archive)
 
 
 def _elsewhere(storage: str | None, cluster: str | None) -> tuple[Address | None, str | None]:

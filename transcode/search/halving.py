@@ -153,7 +153,10 @@ def promoted(objectives: np.ndarray, keys: Sequence[str], eta: int) -> np.ndarra
 
 
 def in_order(objectives: np.ndarray) -> list[int]:
-    """Indices by non-dominated rank; within a rank by the distance from those before."""
+    """Indices by non-dominated rank; within a rank by the distance from those before.
+
+    objectives : (D, O), minimised.
+    """
     left, order = np.arange(len(objectives)), []
     while len(left):
         edge = pareto.nondominated(objectives[left])

@@ -89,6 +89,8 @@ def volumes(problem: bytes, asked: tuple[np.ndarray, np.ndarray, np.ndarray]) ->
     """`pareto.apart`; a pure function of what is asked.
 
     problem : the pickled Problem, which is not looked at.
+
+    asked : front (F, O), points (N, O) and reference (O,) as `pareto.apart` takes them.
     """
     return pareto.apart(*asked)
 
@@ -149,8 +151,8 @@ class Crew:
         if self.blob is None:
             meanwhile()
             return together(space, assess, [advance(space, assess, task) for task in tasks])
-        found = self._ask(island, tasks, self.examiner.found, meanwhile)
-        return together(space, assess, found)
+        finds = self._ask(island, tasks, self.examiner.found, meanwhile)
+        return together(space, assess, finds)
 
     def assess(self, codes: np.ndarray, meanwhile: Callable[[], None] = _idle) -> Outcome:
         """What becomes of (D, S) designs; `meanwhile` as in `rounds`."""

@@ -132,6 +132,6 @@ class Settings:
 
     def entries(self) -> dict[str, Any]:
         """As plain values, for a manifest."""
-        found = {**asdict(self), "overrides": dict(sorted(self.overrides.items()))}
+        plain = {**asdict(self), "overrides": dict(sorted(self.overrides.items()))}
         # runs from before there was top-k are the same runs
-        return {k: v for k, v in found.items() if v is not None or not k.startswith("top_k")}
+        return {k: v for k, v in plain.items() if v is not None or not k.startswith("top_k")}

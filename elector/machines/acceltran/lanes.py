@@ -127,6 +127,8 @@ def chances(
     """Chances of one tile; clustering is the variance over that of independent zeros.
 
     density_a, density_b : shares of elements that are not zero. multipliers : of a lane.
+
+    All arrays have the shape of `t`'s, such as (R, X), or broadcast with it.
     """
     full = np.ceil(t.volume / multipliers)
     depth = t.depth * t.slices
@@ -154,6 +156,8 @@ def wait(c: Chances, lanes: Array, multipliers: Array | float, ahead: Array | fl
     ahead : tiles a lane may run ahead of the others: the barrier then sees their mean.
 
     multipliers : of a lane.
+
+    All arrays have the shape of the chances, such as (R, X), or broadcast with it.
     """
     z = normal_quantile((lanes - 0.375) / (lanes + 0.25))
     spread, skew = c.spread, c.skew

@@ -143,6 +143,8 @@ def tiles(c: Constants, architecture: tuple[Sequence[str], Array], format: str) 
     """Constants of products of D devices in a number format.
 
     architecture : names, and each design's place among them.
+
+    The places have shape (D,).
     """
     names, codes = architecture
     known = measured_tiles()
@@ -260,6 +262,8 @@ def elements_of_vector(width: Array) -> Array:
     """Elements in 16 bytes: values of a power of two of bits, whose scales of a group lie apart.
 
     width : bytes of an element, its part of a scale included.
+
+    The result has the shape of `width`, such as (R, D).
     """
     return np.asarray(VECTOR / np.exp2(np.floor(np.log2(width))))
 

@@ -158,6 +158,9 @@ class Crossbars:
         last step of a product until its last sum is converted (of the slower direction).
     sliced : bool, the columns of a weight lie in crossbars of their own: a row of one crossbar
         then sums cells of one significance, as reading in both directions needs.
+
+    Sizes that methods take (k, n, side, span) are (P, D) of products or (D,); so are their results.
+    some : (N,) places or (D,) bool.
     """
 
     rows: Array

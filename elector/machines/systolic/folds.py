@@ -120,7 +120,10 @@ def pieces(stream: Array, nr: Array, a: Arrays) -> Array:
 
 
 def folds(side: Array, size: Array) -> Array:
-    """Folds that a side takes on an array of that size."""
+    """Folds that a side takes on an array of that size.
+
+    side, size : (N, D), or what broadcasts to it.
+    """
     return np.ceil(side / size)
 
 

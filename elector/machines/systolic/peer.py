@@ -20,7 +20,8 @@ Array = np.ndarray
 def cycles(s: Sides, a: Arrays) -> Array:
     """(N, D) cycles: whole folds one after another, minus one a layer; no drain for os.
 
-    SCALE-Sim 3.0.0 reports 2 R + C + t - 2 a fold (os: R + C + t - 2), less one cycle a layer.
+    SCALE-Sim 3.0.0 reports 2 rows + cols + t - 2 a fold (os: rows + cols + t - 2), less one cycle
+    a layer.
     """
     loads = np.where(a.os, 1.0, 2.0)
     number = folds(s.rows, a.rows) * folds(s.cols, a.cols)

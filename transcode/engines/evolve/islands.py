@@ -82,7 +82,10 @@ class Known:
         return mask
 
     def add(self, keys: np.ndarray) -> None:
-        """Adds distinct keys that are new."""
+        """Adds distinct keys that are new.
+
+        keys : (N,) uint64.
+        """
         own = self.owners(keys)
         for island, seen in enumerate(self.shares):
             seen.add(keys[own == island])

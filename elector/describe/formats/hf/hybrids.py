@@ -123,8 +123,8 @@ def scan_decoder(config: Config, traits: Mapping[str, Any]) -> Model:
     if dense and "experts" in config.honours:  # without experts the shared one is all there is
         layers = [replace(layer, feed_forward=(dense,)) for layer in layers]
     own = _scan_sizes(config, layers[0].hidden, str(traits["_mixer"]))
-    found = [replace(b, **own) if on else b for b, on in zip(layers, scans, strict=True)]
-    blocks, pattern = grouped(found)
+    mixed = [replace(b, **own) if on else b for b, on in zip(layers, scans, strict=True)]
+    blocks, pattern = grouped(mixed)
     kind = "rotary" if config.get("position_embedding_type") == "rope" else "none"
     return replace(
         model,
@@ -153,7 +153,7 @@ def _scanning(config: Config, number: int) -> list[bool]:
 def _scan_sizes(config: Config, hidden: int, mixer: str) -> dict[str, Any]:
     """Fields of the blocks that scan."""
     inner, state = config.number("mamba_expand", 2) * hidden, config.number("mamba_d_state")
-    found: dict[str, Any] = {
+    sizes: dict[str, Any] = {
         "mixer": mixer,
         "rope_head_size": 0,
         "state_size": state,
@@ -163,8 +163,8 @@ def _scan_sizes(config: Config, hidden: int, mixer: str) -> dict[str, Any]:
         rank = config.get("mamba_dt_rank", "auto")
         rank = -(-hidden // 16) if rank == "auto" else config.number("mamba_dt_rank")
         # norms of the step and of both of the state's projections
-        found |= {"state_heads": inner, "state_head_size": 1, "state_groups": rank}
-        return found | {"vectors": rank + 2 * state}
+        sizes |= {"state_heads": inner, "state_head_size": 1, "state_groups": rank}
+        return sizes | {"vectors": rank + 2 * state}
     heads = config.number("mamba_n_heads")
     given = config.get("mamba_d_head", "auto")
     size = inner // heads if given == "auto" else config.number("mamba_d_head")
@@ -172,9 +172,9 @@ def _scan_sizes(config: Config, hidden: int, mixer: str) -> dict[str, Any]:
         raise config.fail(
             f"{heads} heads of {size} are not the {inner} inner channels", "mamba_n_heads"
         )
-    found |= {"state_heads": heads, "state_head_size": size}
-    found["state_groups"] = config.number("mamba_n_groups", 1)
-    return found | {"scan": config.number("mamba_chunk_size", 256)}
+    sizes |= {"state_heads": heads, "state_head_size": size}
+    sizes["state_groups"] = config.number("mamba_n_groups", 1)
+    return sizes | {"scan": config.number("mamba_chunk_size", 256)}
 
 
 def gemma4(config: Config, traits: Mapping[str, Any]) -> Model:
