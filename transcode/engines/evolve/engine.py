@@ -42,6 +42,8 @@ LEAST = 2048
 #: Designs whose volume is measured after a generation: a share of it, and at most. The number
 #: tells the random stream apart from the generation's own.
 RATED, MOST_RATED, _RATING = 1.0, 800, 1
+#: Parameters of all designs of a round at most: they lie in memory until they are written.
+_TOGETHER = 1 << 25
 #: After a round that found fewer children than it wanted, the next wants so many times more.
 _MORE = 1.2
 
@@ -166,7 +168,8 @@ class Evolve(Engine):
 
     def tasks(self, count: int | None) -> Sequence[IslandTask]:
         """The next generation of at most `count` designs, shared out; nothing while it is small."""
-        size = min(self.islands * self.most, self._growth())
+        together = _TOGETHER // len(self.space.parameters)
+        size = min(self.islands * self.most, together, self._growth())
         size = size if count is None else min(size, count)
         if self.islands == 1 or size < self.islands * LEAST or len(self.first):
             return []
