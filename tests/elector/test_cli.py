@@ -352,7 +352,7 @@ def test_version_and_help() -> None:
         ("elector compare bert-tiny tpu-v4", {"tpu-v4i"}),
         ("elector compare bert-tiny tpu-v4i systolic --metric energy_j", {"energy_j"}),
         ("elector report bert-tiny tpu-v4", {"tpu-v4i"}),
-        ("elector schema sp", {"space"}),
+        ("elector schema sp", {"space", "sparsity"}),
         ("elector sweep x.csv --format js", {"json"}),
     ],
 )
