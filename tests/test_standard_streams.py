@@ -55,6 +55,7 @@ ARGUMENTS = {
     ("transcode", "front"): "first --format csv",
     ("transcode", "show"): "first 0",
     ("transcode", "report"): "first --out OUT.html",
+    ("transcode", "schema"): "space",
     ("transcode", "plot"): "first --out OUT.png",
     ("transcode", "compare"): "first second --format csv",
     ("transcode", "check"): "first --require designs>=1 --format json",

@@ -9,6 +9,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -157,6 +158,13 @@ def with_everything() -> Iterator[dict[str, Any]]:
             "model": "bert-tiny",
             "accelerator": "h100-sxm-80gb",
             "workload.precision": precision,
+        }
+    for tensor, precision in product((True, False), ("nvfp4", "mxfp4")):
+        yield {
+            "model": "bert-tiny",
+            "accelerator": "b200-sxm-192gb",
+            "workload.precision": precision,
+            "accelerator.tensor": tensor,
         }
 
 

@@ -473,7 +473,16 @@ def test_an_option_does_what_it_says(check: Check, tmp_path: Path) -> None:
     check(tmp_path)
 
 
-def test_what_a_search_says_is_80_columns_wide() -> None:
+def test_what_a_search_says_folds_on_a_terminal_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a pipe a sentence is one line, which a script can find."""
+    from rich.console import Console
+
+    from transcode.cli import report
+
+    piped = done("front", "run").stdout
+    assert re.search(r"^96 designs evaluated, .*\)$", piped, re.M)
+    terminal = Console(width=80, color_system=None, force_terminal=True)
+    monkeypatch.setattr(report, "_console", lambda: terminal)
     said = done("front", "run").stdout
     about = said[said.index("the same in all") :]
     assert max(map(len, about.splitlines())) <= 80

@@ -82,10 +82,14 @@ def moment(taken: runs.snapshot.Snapshot, format: str, notes: Sequence[str] = ()
 
 
 def _said(lines: Iterable[str], console: Console) -> None:
-    """Sentences on the console, in lines that any terminal shows whole; indents stay."""
+    """Sentences on the console, on a terminal in lines that it shows whole; indents stay.
+
+    In a pipe or a file a sentence is one line, so that a script finds it.
+    """
     for line in "\n".join(lines).splitlines():
         words = line.lstrip()
-        wrapped = paragraph(words, line[: len(line) - len(words)])
+        folds = console.is_terminal
+        wrapped = paragraph(words, line[: len(line) - len(words)]) if folds else line
         console.print(wrapped, markup=False, highlight=False, soft_wrap=True)
 
 
