@@ -312,7 +312,7 @@ def _weights(what: str, preset: str, technology: str | None, format: str) -> Non
     from elector.studies.weights import weights
 
     if what != "technologies":
-        raise InputError("goes with technologies", field="--weight", value=what)
+        raise InputError(f"goes with `list technologies`, not `list {what}`", field="--weight")
     report_weights.printed(weights(preset, shared.load_technology(technology)), format)
 
 

@@ -12,7 +12,7 @@ norms and biases are not followed: they are small.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import Any
@@ -21,7 +21,7 @@ import numpy as np
 
 from elector.base.errors import InputError
 from elector.describe.numbers import formats
-from elector.machines.contract import AssignmentRule, Hybrid
+from elector.machines.contract import AssignmentRule, Hybrid, sum_rows
 from elector.operations.collect import TABLES
 from elector.operations.graph import Operand, RoleWeights, Source, Value, Way
 from elector.operations.roles import Role, layer_words, vocabulary
@@ -302,7 +302,7 @@ def _inserted(
 def of_unit(assigned: Assigned, unit: int, compute: str) -> Operations:
     """The operations of one unit: all rows, those of other units never run there.
 
-    Main memory is shared out by what the unit's operations use of it.
+    Main memory is shared out as `memory_of` says.
     """
     ops, mine = assigned.ops, assigned.owner == unit
     own = replace(ops.format, products=formats()[compute])
@@ -321,26 +321,38 @@ def of_unit(assigned: Assigned, unit: int, compute: str) -> Operations:
     )
 
 
-def _activations(rows: Sequence[Row], training: bool) -> Array:
-    """(R,) bool, rows whose results are kept for gradients, or pass as activations."""
-    if training:
-        return np.array([r.out == "saved" for r in rows])
-    return np.array([r.kind != TRANSFER for r in rows])
+def _kept(ops: Operations, mine: Array) -> Array:
+    """(M,) bytes of activations that the rows `mine` (R,) bool keep for gradients.
+
+    Those of one micro-batch; of what is recomputed, those of the largest layer. A share of what
+    all units keep would leave room on one unit for what grows on another.
+    """
+    rows, seen = ops.rows, ops.count > 0
+    kept = mine & np.array([row.out == "saved" for row in rows])
+    again = np.array([row.phase == "recompute" for row in rows])
+    lasting = sum_rows(np.where((kept & ~again)[:, None], ops.out_bytes * ops.count, 0.0))
+    largest = np.zeros(lasting.size)
+    for place in {row.place.index for row, passes in zip(rows, again, strict=True) if passes}:
+        here = kept & again & np.array([row.place.index == place for row in rows])
+        size = sum_rows(np.where(here[:, None] & seen, ops.out_bytes, 0.0))
+        largest = np.maximum(largest, size)
+    if ops.fold is not None:
+        largest = ops.fold.spread(ops.fold.most(largest))
+    return ops.whole(lasting) / ops.workload.gradient_accumulation + largest
 
 
 def memory_of(ops: Operations, mine: Array, unit: int) -> dict[str, Array]:
     """Name -> (M,) bytes of main memory of a unit that runs the rows `mine` (R,) bool.
 
-    In training a unit has the activations that it keeps for the gradients of a micro-batch, and
-    never more than there are: a share of all would leave room on one unit for what grows on
-    another.
+    It is shared out by what the unit's operations use of it; activations of training lie where
+    they are made, see `_kept`.
     """
     rows, training = ops.rows, ops.workload.training
     uses = {
         "weights": (np.array([r.b == "weight" and r.matmul for r in rows]), ops.b_bytes),
         "gradients": (np.array([r.kind == "optimizer" for r in rows]), ops.m),
         "optimizer": (np.array([r.kind == "optimizer" for r in rows]), ops.m),
-        "activations": (_activations(rows, training), ops.out_bytes),
+        "activations": (np.array([r.kind != TRANSFER for r in rows]), ops.out_bytes),
         "cache": (np.array([r.in_attention for r in rows]), ops.b_bytes),
     }
     bytes_of = {}
@@ -350,7 +362,7 @@ def memory_of(ops: Operations, mine: Array, unit: int) -> dict[str, Array]:
         whole = ops.whole(np.add.accumulate(used, axis=0)[-1])
         part = ops.whole(np.add.accumulate(np.where(mine[:, None], used, 0.0), axis=0)[-1])
         if name == "activations" and training:
-            bytes_of[name] = np.minimum(total, part / ops.workload.gradient_accumulation)
+            bytes_of[name] = np.minimum(total, _kept(ops, mine))
             continue
         share = np.where(whole > 0, part / np.maximum(whole, 1e-300), float(unit == 0))
         bytes_of[name] = total * share

@@ -97,7 +97,11 @@ def _add_intervals(
 
     bounds, said = intervals(columns, 1, sampling)
     assert isinstance(entries["notes"], list)
-    entries |= {name: float(values[0]) for name, values in bounds.items() if np.isfinite(values[0])}
+    entries |= {
+        name: float(values[0])
+        for name, values in bounds.items()
+        if np.isfinite(values[0]) and entries.get(name.rpartition("_")[0]) is not None
+    }
     entries["notes"] += said if entries["feasible"] else []
 
 

@@ -127,8 +127,10 @@ def _with_intervals(
     scalars: dict[str, np.ndarray] = {}
     for name, values in cost.scalars.items():
         scalars[name] = values
-        scalars |= {
-            f"{name}_{end}": bounds[f"{name}_{end}"] for end in ENDS if f"{name}_{end}" in bounds
+        scalars |= {  # draws may run of a design that does not
+            f"{name}_{end}": np.where(np.isfinite(values), bounds[f"{name}_{end}"], np.nan)
+            for end in ENDS
+            if f"{name}_{end}" in bounds
         }
     return replace(swept, cost=replace(cost, scalars=scalars))
 

@@ -155,8 +155,10 @@ def read_table(path: str | Path) -> SweepTable:
     header = [name.strip() for name in next(rows, (0, []))[1]]
     if not header:
         raise InputError("is empty", file=path)
-    while header and not header[-1]:
-        header = header[:-1]
+    named = len(header)
+    while named and not header[named - 1]:
+        named -= 1
+    header = header[:named]
     if len(header) > MOST_COLUMNS:
         raise InputError(f"has more than {MOST_COLUMNS:,} columns", file=path)
     _check_header(header, path)

@@ -45,7 +45,7 @@ REACH = 1.6448536269514722
 _TOGETHER = 100_000
 #: Constants that are records, not means: what silicon reached decides whether a design can run.
 _LIMITS = ((LOGIC, "clock"),)
-#: Results that follow the time, and in which direction; all others follow the constants alone.
+#: Results that follow the time, and in which direction.
 _TIMES = {
     "latency_s": 1,
     "latency_per_sequence_s": 1,
@@ -60,7 +60,7 @@ _TIMES = {
 }
 _JOULES = ("energy_j", "energy_per_sequence_j", "energy_per_token_j", "energy_by_phase_j")
 _PART, _POWER, _PLACING = "energy_by_part_j", "power_w", "placing_j"
-#: Results that follow the constants alone. What is named nowhere is exact, such as a count.
+#: Results that have an interval. What is named nowhere is exact, such as a count.
 _TOUCHED = (*_TIMES, *_JOULES, _POWER, _PLACING, "area_mm2")
 
 
@@ -142,14 +142,21 @@ class Samples:
 
     def said(self, design: int) -> str:
         """Where the intervals of a design come from."""
-        return said(*self.widths[int(self.codes[design])])
+        sentence = said(*self.widths[int(self.codes[design])])
+        runs = np.isfinite(self.values["latency_s"][:, design])
+        if runs.all() or not runs.any():
+            return sentence
+        return f"{sentence}; in {(~runs).sum():,} of {runs.size:,} draws the design cannot run"
 
 
 def interval(values: Array) -> tuple[Array, Array]:
-    """(D,) low and high of (S, D) samples; NaN where one is not finite."""
-    finite = np.isfinite(values).all(axis=0)
-    low, high = np.quantile(np.where(finite, values, 0.0), _QUANTILES, axis=0)
-    return np.where(finite, low, np.nan), np.where(finite, high, np.nan)
+    """(D,) low and high of (S, D) samples, of those in which a design runs; else NaN."""
+    runs = np.isfinite(values)
+    low, high = np.quantile(np.where(runs, values, 0.0), _QUANTILES, axis=0)
+    for design in np.flatnonzero(~runs.all(axis=0)):
+        own = values[runs[:, design], design]
+        low[design], high[design] = np.quantile(own, _QUANTILES) if own.size else (np.nan, np.nan)
+    return low, high
 
 
 def _is_uncertain(name: str) -> bool:

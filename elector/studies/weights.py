@@ -7,8 +7,6 @@ rows are moved one by one in one call of the one path.
 
 from __future__ import annotations
 
-import numpy as np
-
 from elector.base.errors import InputError
 from elector.base.table import Column
 from elector.cost.pricing import Cost
@@ -101,10 +99,3 @@ def _told(row: ConstantRow, shares: dict[str, float]) -> Record:
         "low": value / factor,
         "high": value * factor,
     }
-
-
-def assumed_share(preset: str) -> float:
-    """Share of the energy of the reference run that rests on assumed or quoted rows."""
-    shares = weights(preset)["evidence"]
-    assert isinstance(shares, dict)
-    return float(np.round(shares["assumed"], 6))

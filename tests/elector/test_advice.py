@@ -117,3 +117,15 @@ def test_a_known_type_that_is_refused_says_what_is_not_described() -> None:
 def test_the_key_that_matters_is_named(tmp_path: Path, kind: str, key: str) -> None:
     said = hint(tmp_path, {"model_type": kind, "architectures": ["X"]})
     assert "not described" in said and key in said
+
+
+def test_types_that_are_not_described_get_no_advice(tmp_path: Path) -> None:
+    """Plain layers would be another model."""
+    for kind in sorted(refused()):
+        assert "as YAML" not in hint(tmp_path, LLAMA | {"model_type": kind})
+
+
+def test_a_window_that_is_switched_off_is_none(tmp_path: Path) -> None:
+    off = {"model_type": "brand_new", "sliding_window": 512, "use_sliding_window": False}
+    said = hint(tmp_path, LLAMA | off)
+    assert "as YAML" in said and "window" not in said[said.index(": {") :].split("\n")[0]

@@ -13,6 +13,9 @@ import elector
 from elector.base.errors import InputError
 from elector.evaluation.accelerators import load_accelerator
 from elector.evaluation.path import evaluate
+from elector.evaluation.resolve import resolve
+from elector.hybrid.assign import memory_of
+from elector.operations import build
 
 UNITS = {
     "tier": "{base: reram, tiles: 2000, transposed_read: bidirectional, digital_macs: 0}",
@@ -346,3 +349,25 @@ def test_what_grows_on_one_unit_leaves_no_room_on_another() -> None:
         for width in range(500, 600, 10)
     ]
     assert np.all(np.diff(found) >= 0)
+
+
+@pytest.mark.parametrize("activations", ["store", "recompute"])
+def test_units_keep_what_they_make_for_gradients(activations: str) -> None:
+    """Together about what one machine keeps: of a recomputed layer once, of one micro-batch."""
+    kept = []
+    for passes in (1, 4):
+        row = {
+            "model": ["bert-base"],
+            "accelerator": ["systolic"],
+            "workload.mode": ["training"],
+            "workload.activations": [activations],
+            "workload.batch": [4],
+            "workload.gradient_accumulation": [passes],
+        }
+        (group,) = resolve(columns(1, row), 1)
+        ops = build(group.models, group.workload)
+        attention = np.array([r.in_attention for r in ops.rows])
+        units = [memory_of(ops, mine, i) for i, mine in enumerate((attention, ~attention))]
+        kept.append([float(unit["activations"][0]) for unit in units])
+        assert sum(kept[-1]) == pytest.approx(float(ops.memory["activations"][0]), rel=0.1)
+    assert kept[0] == pytest.approx(kept[1])

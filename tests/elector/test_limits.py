@@ -110,6 +110,7 @@ TABLES: dict[str, Callable[[], str]] = {
         TABLE,
         "model,accelerator," + ",".join(f"note.{i}" for i in range(89_999)) + "\n",
     ),
+    "empty names": lambda: filled(",", TABLE, "model,accelerator"),
     "columns": lambda: "model,accelerator," + ",".join(f"note.{i}" for i in range(4_000_000)),
     "ragged": lambda: filled("b,\n", TABLE, HEADER),
     "text": lambda: filled("ä", TABLE // 2, HEADER),

@@ -386,6 +386,13 @@ def test_types_with_scans_count_what_their_classes_do(tmp_path: Path, row: dict[
     assert done[linear].sum() == int(row["linear_macs"])
 
 
+def test_one_expert_of_jamba_is_a_plain_feed_forward(tmp_path: Path) -> None:
+    """As its class in transformers 5.24 has it: no router, 1,191,435 parameters."""
+    row = next(row for row in shipped("scan_types.csv") if row["model_type"] == "jamba")
+    config = json.loads(row["config"]) | {"num_experts": 1, "num_experts_per_tok": 1}
+    assert counts(tmp_path, config, sequence_length=32).parameters[0] == 1_191_435
+
+
 def test_biases_of_latent_attention(tmp_path: Path) -> None:
     """Of the projections to both ranks and of the output, as DeepSeek-V3's class has them."""
     plain, biased = (counts(tmp_path, DEEPSEEK | {"attention_bias": on}) for on in (False, True))

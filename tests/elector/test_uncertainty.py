@@ -251,3 +251,14 @@ def test_the_tables_show_them(table: Path) -> None:
     block = shown.partition("nine times of ten between")[2]
     assert block.count("mm2") >= 2 and "latency_s" in block
     assert max(map(len, shown.splitlines())) <= 80
+
+
+def test_draws_that_cannot_run_are_counted() -> None:
+    """A power limit near what the memory draws at rest: intervals of the draws that run."""
+    close = {"settings": {"accelerator.power_limit": 80.0}, "uncertainty": True, "samples": 200}
+    said = elector.simulate("bert-base", "gpu", **close)
+    assert said["latency_s_low"] < said["latency_s"] < said["latency_s_high"]
+    assert any("of 200 draws the design cannot run" in note for note in said["notes"])
+    close["settings"] = {"accelerator.power_limit": 60.0}
+    none = elector.simulate("bert-base", "gpu", **close)
+    assert not none["feasible"] and "latency_s_low" not in none and "area_mm2_low" in none

@@ -12,6 +12,7 @@ from elector.base.errors import InputError
 from elector.base.table import DATA, read_csv
 from elector.describe.formats.described import from_mapping, to_mapping
 from elector.describe.formats.hf.types import HEADS, LAYOUTS, Kind, kinds, labels_of, neutral
+from elector.describe.formats.hf.types import refused as not_described
 from elector.describe.model import EXTRAS, Model
 
 #: Characters of the longest YAML in a hint; longer ones list the layers of large models.
@@ -47,8 +48,10 @@ def in_yaml(entries: Mapping[str, Any], kind: Kind | None, refused: str, file: o
     """
     plain = dict(entries)
     row = kind or _plain(plain)
-    if row is None:
+    if row is None or (kind is None and str(plain.get("model_type")) in not_described()):
         return ""
+    if plain.get("use_sliding_window") is False:
+        plain.pop("sliding_window", None)
     aside = {key: plain.pop(key) for key in _unread(row, plain, refused)}
     for _ in range(_TRIES):
         config = row.config(plain, file)
@@ -62,7 +65,10 @@ def in_yaml(entries: Mapping[str, Any], kind: Kind | None, refused: str, file: o
             aside[key] = plain.pop(key)
     else:
         return ""
-    model = _with_head(model, row, entries, file)
+    try:
+        model = _with_head(model, row, entries, file)
+    except InputError:  # of a key that nobody has asked about
+        return ""
     worded, left = _with_words(brief(model), aside)
     if kind is not None and refused not in row.own and refused in left:
         return ""

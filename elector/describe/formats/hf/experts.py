@@ -20,8 +20,8 @@ def expert_layers(config: Config, number: int) -> list[dict[str, Any] | None] | 
     if config.name("experts") not in config.entries and "enable_moe_block" not in config.honours:
         raise config.fail("is missing: a mixture of experts needs their number", "experts")
     experts = config.number("experts", 0, low=0)
-    if not experts:
-        return None
+    if not experts or (experts == 1 and "expert_layer_period" in config.honours):
+        return None  # one expert of a period of layers, as of Jamba, is a plain feed-forward
     each = config.number("experts_per_token")
     if each > experts:
         raise config.fail(
