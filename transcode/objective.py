@@ -227,14 +227,15 @@ class Problem:
         names += space.accuracy.names if space.uses_accuracy else []
         return tuple(dict.fromkeys(names))
 
-    def assess(self, codes: np.ndarray) -> Outcome:
+    def assess(self, codes: np.ndarray, *, together: bool = False) -> Outcome:
         """What becomes of (D, S) codes; none at all is a question, too.
 
         Where designs have hundreds of parameters, some of them are asked about at a time: what
-        lies in memory then is the same for any number.
+        lies in memory then is the same for any number. together : not so, as where an evaluator
+        has to see all of them.
         """
         most = max(_ASKED // max(len(self.space.parameters), 1), 1)
-        if len(codes) <= most or not isinstance(self.accuracy, Accuracy | None):
+        if together or len(codes) <= most or not isinstance(self.accuracy, Accuracy | None):
             return self._assess(codes)
         parts = range(0, len(codes), most)
         return joined([self._assess(codes[start : start + most]) for start in parts])

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import socket
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -39,6 +41,10 @@ def _few(found: Outcome) -> Outcome:
 
 def _nameless(found: Outcome) -> Outcome:
     return replace(found, results={})
+
+
+def _bad_results(kind: Any) -> Callable[[Outcome], Outcome]:
+    return lambda found: replace(found, results={n: kind(v) for n, v in found.results.items()})
 
 
 def _nothing(found: Outcome) -> None:
@@ -117,3 +123,46 @@ def test_the_examiner_believes_what_is_right() -> None:
     answer = problem.assess(codes)
     assert not answer.feasible.all()
     Examiner(problem).outcome(codes, answer, "nobody")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (lambda o: replace(o, feasible=o.feasible + 0.0), "values of feasible of another kind"),
+        (lambda o: replace(o, objectives=o.objectives.astype(object)), "that are no numbers"),
+        (lambda o: replace(o, reasons=None), "no reasons"),
+        (lambda o: replace(o, results=None), "results or margins without names"),
+        (lambda o: replace(o, margins=[]), "results or margins without names"),
+        (_bad_results(lambda v: v.astype(str)), "of another kind"),
+        (_bad_results(lambda v: np.stack([v, v], axis=1)), "of another kind"),
+        (_bad_results(lambda v: np.full_like(v, np.nan)), "objectives that are not its results"),
+        (_bad_results(list), "no values of"),
+    ],
+)
+def test_answers_of_another_kind(spoil: Callable[[Outcome], Any], said: str) -> None:
+    from transcode.search.answers import Examiner
+    from transcode.space import load
+
+    problem = Problem(load(SMALL), fake)
+    codes = problem.space.designs(np.arange(0, 200, 3, dtype=np.int64))
+    with pytest.raises(EvaluationError, match=rf"worker \(nobody\) answered with .*{said}"):
+        Examiner(problem).outcome(codes, spoil(problem.assess(codes)), "nobody")
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="cannot be stopped here")
+def test_a_worker_that_is_stuck_is_ended() -> None:
+    """Once a search was interrupted nobody waits for what its workers do."""
+    from transcode.space import load
+
+    crew = workers.Crew(Problem(load(SMALL), fake), 2)
+    pool: Any = crew._open()
+    working = pool.submit(time.sleep, 600)
+    begin = time.monotonic()
+    while not working.running():
+        time.sleep(0.01)
+    processes = list(pool._processes.values())
+    for process in processes:
+        os.kill(process.pid, signal.SIGSTOP)
+    crew.close(at_once=True)
+    assert time.monotonic() - begin < 60
+    assert not any(process.is_alive() for process in processes)

@@ -130,6 +130,36 @@ def test_several_workloads_and_a_training_run_have_them(tmp_path: Path) -> None:
         assert (swept[name] == found[name]).all()
 
 
+def test_parameters_by_the_dozen_are_drawn_for_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A problem asks for some of its designs at a time; an evaluator of draws needs all."""
+    space = {key: value for key, value in SPACE.items() if key != "workload"}
+    space["workload"] = {"sequence_length": 128}
+    found = search(tmp_path / "run", space | {"objectives": {"latency_s": "min", "edp": "min"}})
+    usual = intervals.draw(found.space, found.front, Sampling.of(None, 50, 0))
+    monkeypatch.setattr("transcode.objective._ASKED", 7 * len(found.space.parameters))
+    few = intervals.draw(found.space, found.front, Sampling.of(None, 50, 0))
+    for name, values in usual.values.items():
+        np.testing.assert_array_equal(few.values[name], values)
+
+
+def test_draws_in_which_a_design_cannot_run_leave_numbers(tmp_path: Path) -> None:
+    """A power limit near what the memory takes at rest: no NaN in any file."""
+    space = {
+        "name": "limited",
+        "model": {"base": "encoder", "layers": [2, 4], "hidden": [256, 768]},
+        "accelerator": {"base": "gpu", "power_limit": ["80 W", "90 W", "120 W"]},
+        "workload": {"batch": 1, "sequence_length": 128},
+        "objectives": {"latency_s": "min", "energy_j": "min", "parameters": "max"},
+    }
+    found = search(tmp_path / "run", space, samples=200)
+    text = (found.folder / "front.json").read_text("utf-8")
+    assert "NaN" not in text and json.loads(text)["uncertainty"]["neighbours"]
+    assert np.isfinite(table(found.folder).filter(regex="_low|_high").to_numpy()).all()
+    assert "cannot" not in run("front", found.folder, "--uncertainty").stdout
+
+
 def test_a_search_without_them_takes_them_away(folder: Path, tmp_path: Path) -> None:
     shutil.copytree(folder, tmp_path / "run")
     search(tmp_path / "run", uncertainty=False)

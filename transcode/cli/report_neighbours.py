@@ -29,6 +29,7 @@ ROWS = 20
 _SHORT = {"told apart": "apart", "not told apart": "open"}
 #: What a search writes of neighbours.
 _KEYS = {"neighbours", "samples", "open", "sources"}
+_PAIR = {"a", "b", "verdict", "objectives"}
 _KINDS = {"cases": "published cases", "accuracy": "scores"}
 
 
@@ -38,6 +39,8 @@ def written(taken: runs.snapshot.Snapshot, format: str) -> bool:
     if taken.computed is None:
         told = read_json(taken.folder / "front.json", "a front").get(UNCERTAINTY)
     if not isinstance(told, dict) or not told.keys() >= _KEYS:  # none, or of somebody's own making
+        return False
+    if not all(isinstance(pair, dict) and pair.keys() >= _PAIR for pair in told["neighbours"]):
         return False
     report.moment(taken, format)
     if format == "table":

@@ -26,7 +26,7 @@ def kept(x: Tensor, top: TopK) -> Tensor:
 
     Equals stay together, so that what stays does not follow from the order of elements, and in a
     row of fewer than k non-zeros every element stays: each would be among the largest if it
-    changed at all. NaN stays.
+    changed at all. NaN stays, and with it all of its row.
     """
     size = x.detach().abs()
     if x.dim() == 0 or x.numel() == 0:

@@ -133,16 +133,19 @@ def draw(space: Space, front: Archive, sampling: Sampling, *, apart: bool = Fals
     """
     gathered: dict[str, list[Array]] = {name: [] for name in front.results}
     drawn: list[list[Samples]] = []
+    score = space.accuracy
+    recorded = set(score.names) - {score.quantity, f"{score.quantity}_std", score.bound_name}
     for part in pieces(len(front), sampling.samples):
         designs = front.take(np.arange(part.start, part.stop))
         evaluator = _Evaluator(sampling, apart)
         accuracy = _Recorded(designs, sampling, apart) if space.uses_accuracy else None
         codes = np.tile(designs.codes, (sampling.samples, 1))
-        results = Problem(space, evaluator, accuracy).assess(codes).results
+        results = Problem(space, evaluator, accuracy).assess(codes, together=True).results
         shape = (sampling.samples, len(designs))
         for name, values in gathered.items():
             # figures of an accuracy source that no draw touches are as they were recorded
-            own = results[name] if name in results else designs.results[name]
+            own = designs.results[name] if name in recorded else results.get(name)
+            own = designs.results[name] if own is None else own
             values.append(np.broadcast_to(own.reshape(-1, len(designs)), shape))
         drawn.append(evaluator.samples)
     joined = {name: np.concatenate(each, axis=1) for name, each in gathered.items()}
@@ -202,7 +205,8 @@ def with_intervals(space: Space, front: Archive, sampling: Sampling) -> Archive:
         drawn = draw(space, front.take(np.arange(part.start, part.stop)), sampling).values
         for name, values in drawn.items():
             ends[name].append(interval(values))
-            touched |= {name} if bool((values != values[:1]).any()) else set()
+            moved = (values != values[:1]) & np.isfinite(values) & np.isfinite(values[:1])
+            touched |= {name} if bool(moved.any()) else set()
     results: dict[str, Array] = {}
     for name, values in front.results.items():
         results[name] = values

@@ -191,7 +191,7 @@ def compare(space: Space, front: Archive, sampling: Sampling) -> NeighbourCompar
 def _ways(draws: Draws, pair: tuple[int, int], name: str) -> tuple[Array, str]:
     """(S,) log of the ratio b / a, or the difference b - a where there is no ratio."""
     a, b = (draws.values[name][:, place] for place in pair)
-    if name.startswith("accuracy") or min(a.min(), b.min()) <= 0:
+    if name.startswith("accuracy") or (np.minimum(a, b) <= 0).any():
         return b - a, "difference"
     return np.log(b) - np.log(a), "ratio"
 
@@ -201,6 +201,8 @@ def _step(
 ) -> NeighbourStep:
     """What two designs differ by in one objective."""
     way, kind = _ways(draws, pair, name)
+    runs = np.isfinite(way)  # draws in which both designs run
+    way = way[runs] if runs.any() else np.zeros(1)
     low, high = (float(end) for end in np.quantile(way, (0.05, 0.95)))
     old = front.results[name]
     value = float(old[pair[1]] - old[pair[0]])
@@ -234,6 +236,9 @@ class _Open:
     def of(cls, draws: Draws, compared: list[tuple[int, int, str]]) -> _Open:
         """The comparisons of two designs in one objective each."""
         ways = np.stack([_ways(draws, (i, j), name)[0] for i, j, name in compared], axis=1)
+        runs = np.isfinite(ways)
+        usual = np.where(runs, ways, 0.0).sum(axis=0) / np.maximum(runs.sum(axis=0), 1)
+        ways = np.where(runs, ways, usual)  # a draw in which one of them does not run says nothing
         mean, deviation = ways.mean(axis=0), ways.std(axis=0)
         pairs = np.array([(i, j) for i, j, _ in compared])
         return cls(pairs, _normal(ways), mean, deviation)

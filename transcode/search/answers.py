@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from elector.base.errors import EvaluationError
+from elector.base.table import Column
 from transcode.engines.base import Found
 from transcode.engines.evolve.islands import IslandTask
 from transcode.objective import Outcome, Problem
@@ -65,16 +67,40 @@ class Examiner:
 
     def _columns(self, answer: Outcome, size: int, who: str) -> None:
         """Raises unless everything has `size` rows, and the results are those asked for."""
+        named = isinstance(answer.results, Mapping) and isinstance(answer.margins, Mapping)
+        _require(named, who, "results or margins without names")
+        _require(isinstance(answer.reasons, Column), who, "no reasons")
         absent = set(self.problem.result_names) - set(answer.results)
         _require(not absent, who, f"no {', '.join(sorted(absent))}")
-        columns: dict[str, np.ndarray] = {**answer.results, **answer.margins}
-        columns |= {"reason": answer.reasons.codes, "feasible": answer.feasible}
-        for name, values in columns.items():
-            text = f"{len(values)} values of {name} for {size} designs"
-            _require(len(values) == size, who, text)
-        shape = (size, len(self.problem.space.objectives))
-        text = f"objectives of the shape {answer.objectives.shape} for {shape}"
-        _require(answer.objectives.shape == shape, who, text)
+        for name, values in {**answer.results, **answer.margins}.items():
+            _require_column(name, values, size, "f", who)
+        _require_column("reason", answer.reasons.codes, size, "iu", who)
+        _require_column("feasible", answer.feasible, size, "b", who)
+        codes, known = answer.reasons.codes, len(answer.reasons.values)
+        _require(bool(((codes >= 0) & (codes < known)).all()), who, "reasons that it does not say")
+        self._objectives(answer, size, who)
+
+    def _objectives(self, answer: Outcome, size: int, who: str) -> None:
+        """Raises unless the objectives of feasible designs are their results."""
+        objectives, names = answer.objectives, self.problem.space.objectives
+        numbers = isinstance(objectives, np.ndarray) and objectives.dtype.kind == "f"
+        _require(numbers, who, "objectives that are no numbers")
+        shape = (size, len(names))
+        text = f"objectives of the shape {objectives.shape} for {shape}"
+        _require(objectives.shape == shape, who, text)
+        values = np.stack([answer.results[o.name] for o in names], axis=1) * self.problem.signs
+        same = (values == objectives) | ~np.isfinite(objectives)
+        _require(bool(same[answer.feasible].all()), who, "objectives that are not its results")
+
+
+def _require_column(name: str, values: object, size: int, kinds: str, who: str) -> None:
+    """Raises unless `values` is an array (size,) of one of numpy's `kinds`."""
+    _require(isinstance(values, np.ndarray), who, f"no values of {name}")
+    assert isinstance(values, np.ndarray)
+    text = f"{len(values) if values.ndim else 0} values of {name} for {size} designs"
+    _require(values.ndim > 0 and len(values) == size, who, text)
+    fits = values.ndim == 1 and values.dtype.kind in kinds
+    _require(fits, who, f"values of {name} of another kind: {values.dtype}")
 
 
 def _require(good: bool, who: str, said: str) -> None:

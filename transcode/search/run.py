@@ -132,11 +132,14 @@ class SearchRun:
     def go(self, progress: Callable[[Progress], None] | None) -> Result:
         """Takes over what there is, and goes on until there is a reason to stop."""
         try:
-            self.safely(lambda: self._whole(progress))
-        except KeyboardInterrupt:
-            raise Interrupted(self.record.folder) from None
-        finally:
+            try:
+                self.safely(lambda: self._whole(progress))
+            except BaseException:
+                self.crew.close(at_once=True)
+                raise
             self.crew.close()
+        except KeyboardInterrupt:  # or a second one, while the crew went home
+            raise Interrupted(self.record.folder) from None
         if progress is not None:
             progress(self.meter.read(self.state, finished=True))
         return self.result()

@@ -231,15 +231,21 @@ class Crew:
             )
         return self.pool
 
-    def close(self) -> None:
+    def close(self, *, at_once: bool = False) -> None:
         """Sends the processes home: what they are doing is the last they do.
 
-        It waits for that. Python would at its end, and then it may write to a pipe that the pool
+        at_once : nobody wants to know it any more; one that is stuck is ended, too.
+
+        It waits for them. Python would at its end, and then it may write to a pipe that the pool
         is just closing, which leaves a traceback.
         """
-        if self.pool is not None:
-            self.pool.shutdown(wait=True, cancel_futures=True)
-            self.pool = None
+        pool, self.pool = self.pool, None
+        if pool is None:
+            return
+        if at_once:
+            for worker in list((getattr(pool, "_processes", None) or {}).values()):
+                worker.kill()
+        pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _begin(parent: int) -> None:
