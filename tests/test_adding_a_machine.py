@@ -163,6 +163,7 @@ def test_the_tests_of_all_machines_find_it(copy: Path, files: str, least: int) -
     assert passed is not None and int(passed[1]) >= least, done.stdout[-500:]
 
 
+@pytest.mark.slow
 def test_the_reference_pages_find_it(copy: Path) -> None:
     script = (
         "import sys; sys.path.insert(0, 'docs'); import generate; "

@@ -183,6 +183,10 @@ def test_every_page_is_reachable_from_the_index() -> None:
         assert page.stem == "index" or f"({page.name})" in index, page.name
 
 
+#: Pages whose commands take seconds; what they show of simulate is in README.md, too.
+LONG = ("simulate", "uncertainty", "search", "ci-sweeps", "technology", "spaces")
+
+
 def test_every_command_shown_exists() -> None:
     known = {w for p in ("elector", "transcode") for w, _ in generate.commands(program(p), p)}
     shown = re.findall(r"^\$? ?((?:elector|transcode) [a-z]+)\b", text_of(tuple(PAGES)), re.M)
@@ -190,7 +194,13 @@ def test_every_command_shown_exists() -> None:
     assert set(shown) <= known
 
 
-@pytest.mark.parametrize("page", generate.command_pages(), ids=lambda page: page.stem)
+@pytest.mark.parametrize(
+    "page",
+    [
+        pytest.param(page, id=page.stem, marks=pytest.mark.slow if page.stem in LONG else ())
+        for page in generate.command_pages()
+    ],
+)
 def test_commands_in_pages_give_the_output_shown(page: Path) -> None:
     assert generate.refreshed(page) == page.read_text(encoding="utf-8"), "run `make docs`"
 

@@ -13,11 +13,15 @@ from fuzz.attack import attack, content_of
 from fuzz.targets import targets
 
 ROOT = Path(__file__).resolve().parent.parent
+#: Formats whose inputs take seconds even where they are few.
+LONG = ("front", "front.json", "part")
 #: Inputs of each format: in the quick tests, and in the long ones.
 FEW, MANY = range(12), range(12, 120)
 
 
-@pytest.mark.parametrize("label", targets())
+@pytest.mark.parametrize(
+    "label", [pytest.param(t, marks=pytest.mark.slow if t in LONG else ()) for t in targets()]
+)
 def test_a_few_inputs_of_every_format(label: str) -> None:
     judge(label, FEW)
 

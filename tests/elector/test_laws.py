@@ -328,7 +328,9 @@ def most_there_is(machine: str, name: str) -> list[float | None]:
     return [None] * SIZE
 
 
-@pytest.mark.parametrize("factor", [1.02, 2.0, 16.0])
+@pytest.mark.parametrize(
+    "factor", [2.0, *(pytest.param(f, marks=pytest.mark.slow) for f in (1.02, 16.0))]
+)
 def test_more_is_never_slower(machine: str, factor: float) -> None:
     rows = table(machine)
     for key in FASTER[machine]:
@@ -472,6 +474,7 @@ EXTREMES: list[tuple[str, dict[str, Any]]] = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("model", "workload"), EXTREMES)
 def test_the_ends_of_the_schema(machine: str, model: str, workload: dict[str, Any]) -> None:
     """Lowest and highest of every field: a number or a reason, never NaN, minus or a warning."""

@@ -123,4 +123,4 @@ def test_presets_that_are_none() -> None:
     with pytest.raises(InputError, match="unknown accelerator"):
         weights("tpu-v9")
     found = run("list", "accelerators", "--weight", "tpu-v4i")
-    assert found.exit_code == 2 and "goes with technologies" in found.stderr
+    assert found.exit_code == 2 and "goes with `list technologies`" in found.stderr

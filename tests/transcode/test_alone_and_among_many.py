@@ -18,11 +18,16 @@ SPACES = sorted(
     path.stem for path in (Path(__file__).resolve().parents[2] / "spaces").glob("*.yaml")
 )
 DESIGNS = {"elector": 3000, "bert": 3000, "llm": 1500}
+#: Spaces that take seconds.
+LONG = ("transcode", "transcode-nas", "llm")
 #: Sizes of the batches that the same designs are evaluated in.
 PARTS = (1, 37, 400)
 
 
-@pytest.mark.parametrize("name", SPACES)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=pytest.mark.slow if n in LONG else ()) for n in SPACES],
+)
 def test_a_design_costs_the_same_in_any_batch(name: str) -> None:
     space, random = load(name), np.random.default_rng(0)
     codes = space.from_unit(random.random((3 * DESIGNS.get(name, 400), len(space.parameters))))

@@ -163,6 +163,7 @@ def wait_for_parts(process: subprocess.Popen[str], folder: Path, count: int) -> 
         time.sleep(0.01)
 
 
+@pytest.mark.slow
 def test_killed_and_resumed(folder: Path) -> None:
     whole = start("whole", "--quiet")
     assert whole.wait(120) == 0
