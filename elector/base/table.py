@@ -288,9 +288,7 @@ def _bound(field: Field, bound: float) -> str:
 @functools.cache
 def schema(name: str) -> dict[str, Field]:
     """Fields of data/schema/<name>.csv by key."""
-    names, lines = read_csv(DATA / "schema" / f"{name}.csv")
-    rows = (dict(zip(names, cells, strict=True)) for _, cells in lines)
-    return {row["key"]: _field(row) for row in rows}
+    return {row["key"]: _field(row) for row in read_rows(DATA / "schema" / f"{name}.csv")}
 
 
 def _field(row: dict[str, str]) -> Field:
@@ -338,6 +336,15 @@ def read_csv(path: str | Path, limit: int = LIMIT) -> tuple[list[str], list[tupl
     if not lines:
         raise InputError("is empty", file=path)
     return lines[0][1], lines[1:]
+
+
+def read_rows(path: Path) -> list[dict[str, str]]:
+    """Rows of a table of our own, each name -> cell: all are as long as the header.
+
+    path : of the table.
+    """
+    names, lines = read_csv(path)
+    return [dict(zip(names, cells, strict=True)) for _, cells in lines]
 
 
 def csv_lines(

@@ -5,22 +5,11 @@ from __future__ import annotations
 import click
 
 from elector.cli import text
-
-#: As elector.studies.schemas.NAMES, which help does not wait for.
-KINDS = (
-    "space",
-    "model",
-    "accelerator",
-    "technology",
-    "plan",
-    "operations",
-    "sparsity",
-    "measurements",
-)
+from elector.studies import SCHEMAS
 
 
 @click.command()
-@click.argument("kind", type=click.Choice(KINDS))
+@click.argument("kind", type=click.Choice(SCHEMAS))
 def schema(kind: str) -> None:
     """The JSON Schema of a kind of file, made of the tables that the programs read.
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 from dataclasses import dataclass, replace
 
-from elector.base.table import DATA, read_csv
+from elector.base.table import DATA, read_csv, read_rows
 
 #: Kinds of formats.
 KINDS = ("float", "integer", "fixed")
@@ -195,10 +195,8 @@ def unpacking() -> dict[str, float]:
 @functools.cache
 def formats() -> dict[str, Format]:
     """Name -> format, from data/formats.csv."""
-    names, lines = read_csv(DATA / "formats.csv")
     by_name = {}
-    for _, cells in lines:
-        row = dict(zip(names, cells, strict=True))
+    for row in read_rows(DATA / "formats.csv"):
         assert row["kind"] in KINDS and row["trains"] in ("yes", "no"), row
         assert row["scale"] in ("", "tensor") or row["scale"].isdigit(), row
         by_name[row["format"]] = Format(
@@ -230,10 +228,8 @@ _TENSORS = (
 @functools.cache
 def precisions() -> dict[str, Precision]:
     """Name -> precision, from data/precisions.csv."""
-    names, lines = read_csv(DATA / "precisions.csv")
     known, by_name = formats(), {}
-    for _, cells in lines:
-        row = dict(zip(names, cells, strict=True))
+    for row in read_rows(DATA / "precisions.csv"):
         assert row["casts"] in (*CASTS, "") and bool(row["casts"]) == bool(row["masters"]), row
         by_name[row["precision"]] = Precision(
             name=row["precision"],

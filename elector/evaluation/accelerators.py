@@ -11,7 +11,7 @@ import numpy as np
 
 from elector.base import paths
 from elector.base.errors import InputError
-from elector.base.table import DATA, load_yaml, read_csv
+from elector.base.table import DATA, load_yaml, read_rows
 from elector.describe.formats import load_scalesim_config
 from elector.evaluation.data_sheets import Stated, stated
 from elector.machines import MACHINES
@@ -55,9 +55,7 @@ def devices() -> dict[str, dict[str, str]]:
     cells_of: dict[str, dict[str, str]] = {}
     for file in paths.names(DATA / "accelerators", "*.csv"):
         path = DATA / "accelerators" / file
-        names, lines = read_csv(path)
-        for _, cells in lines:
-            row = dict(zip(names, cells, strict=True))
+        for row in read_rows(path):
             cells_of[row.pop("name")] = {"file": str(path)} | {k: t for k, t in row.items() if t}
     return cells_of
 

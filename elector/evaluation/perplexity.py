@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from elector.base.table import DATA, read_csv
+from elector.base.table import DATA, read_rows
 from elector.describe.numbers import SAME, precisions
 
 Array = np.ndarray
@@ -45,10 +45,8 @@ class PerplexityScores:
 @functools.cache
 def scores() -> dict[tuple[str, str], PerplexityScores]:
     """(setting, format) -> what was published."""
-    names, lines = read_csv(DATA / "perplexity.csv")
     points_of: dict[tuple[str, str], list[tuple[float, float]]] = {}
-    for _, cells in lines:
-        row = dict(zip(names, cells, strict=True))
+    for row in read_rows(DATA / "perplexity.csv"):
         ratio = float(row["score"]) / float(row["baseline"])
         key = row["setting"], row["format"]
         points_of.setdefault(key, []).append((float(row["parameters"]), ratio - 1.0))

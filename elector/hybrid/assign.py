@@ -357,13 +357,13 @@ def memory_of(ops: Operations, mine: Array, unit: int) -> dict[str, Array]:
     }
     bytes_of = {}
     for name, total in ops.memory.items():
+        if name == "activations" and training:
+            bytes_of[name] = np.minimum(total, _kept(ops, mine))
+            continue
         which, size = uses[name]
         used = np.where(which[:, None], size * ops.count, 0.0)
         whole = ops.whole(np.add.accumulate(used, axis=0)[-1])
         part = ops.whole(np.add.accumulate(np.where(mine[:, None], used, 0.0), axis=0)[-1])
-        if name == "activations" and training:
-            bytes_of[name] = np.minimum(total, _kept(ops, mine))
-            continue
         share = np.where(whole > 0, part / np.maximum(whole, 1e-300), float(unit == 0))
         bytes_of[name] = total * share
     return bytes_of

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from elector.base import units as si
-from elector.base.table import DATA, read_csv
+from elector.base.table import DATA, read_rows
 from elector.machines.contract import Units
 
 Array = np.ndarray
@@ -43,10 +43,8 @@ class MemoryType:
 @functools.cache
 def known() -> dict[str, MemoryType]:
     """Name -> memory."""
-    names, lines = read_csv(DATA / "memories.csv")
     types = {}
-    for _, cells in lines:
-        row = dict(zip(names, cells, strict=True))
+    for row in read_rows(DATA / "memories.csv"):
         rate, held, device = (
             si.parse(row[key], unit)
             for key, unit in (

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from elector.base.table import DATA, Column, read_csv
+from elector.base.table import DATA, Column, read_csv, read_rows
 from elector.evaluation.resolve import StructureGroup, resolve
 from elector.machines import MACHINES
 
@@ -55,10 +55,8 @@ def regime_of(name: str) -> str:
 @functools.cache
 def widths() -> dict[Kind, Width]:
     """(family, stack, regime), "*" for any -> width, from data/errors.csv."""
-    names, lines = read_csv(DATA / "errors.csv")
     by_kind = {}
-    for _, cells in lines:
-        row = dict(zip(names, cells, strict=True))
+    for row in read_rows(DATA / "errors.csv"):
         key = row["family"], row["stack"], row["regime"]
         by_kind[key] = Width(
             float(row["time"]), float(row["power"]), int(row["cases"]), float(row["shared"])

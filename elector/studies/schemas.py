@@ -12,7 +12,7 @@ from typing import Any
 
 from elector.base import units
 from elector.base.errors import InputError
-from elector.base.table import DATA, Field, read_csv, schema
+from elector.base.table import DATA, Field, read_rows, schema
 from elector.describe.formats.described import BLOCK_KEYS, BLOCK_OPTIONS, FLAGS, GEMM_KEYS
 from elector.describe.layered import STACKS
 from elector.describe.model import HEAD_TYPES, MIXERS
@@ -20,23 +20,14 @@ from elector.evaluation.accelerators import list_accelerators, load_accelerator
 from elector.hybrid.assign import ASKED, ATTRIBUTES
 from elector.hybrid.read import CHOICES
 from elector.machines import MACHINES
-from elector.studies import schemas_of_lists
+from elector.studies import SCHEMAS, schemas_of_lists
 from elector.studies.schemas_of_lists import QUANTITY
 from elector.studies.training_run import KEYS, LENGTHS, PHASE, SWITCH
 from elector.technology.laws import LAWS
 from elector.technology.rows import EVIDENCE, NODE_HIGH, NODE_LOW
 
 Schema = dict[str, Any]
-NAMES = (
-    "space",
-    "model",
-    "accelerator",
-    "technology",
-    "plan",
-    "operations",
-    "sparsity",
-    "measurements",
-)
+NAMES = SCHEMAS
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
 _TEXT: Schema = {"type": "string", "minLength": 1}
 _ANY_NAME = r"^[a-z][a-z0-9_]*$"
@@ -342,8 +333,7 @@ def _plan() -> Schema:
 
 
 def _space() -> Schema:
-    names, lines = read_csv(DATA / "space_keys.csv")
-    rows = [dict(zip(names, cells, strict=True)) for _, cells in lines]
+    rows = read_rows(DATA / "space_keys.csv")
     kinds: dict[str, Schema] = {
         "text": dict(_TEXT),
         "settings": _closed(_parameters(schema("workload"))),

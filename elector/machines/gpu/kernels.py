@@ -24,7 +24,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 from elector.base import units
-from elector.base.table import DATA, read_csv
+from elector.base.table import DATA, read_csv, read_rows
 
 Array = np.ndarray
 
@@ -130,10 +130,8 @@ def measured_tiles() -> dict[tuple[str, str], dict[str, float]]:
 
     An empty cell leaves the constant of all GPUs.
     """
-    names, lines = read_csv(DATA / "gpu_products.csv")
     measured: dict[tuple[str, str], dict[str, float]] = {}
-    for _, cells in lines:
-        row = dict(zip(names, cells, strict=True))
+    for row in read_rows(DATA / "gpu_products.csv"):
         values = {name: float(row[name]) for name in TILES_OF if row[name]}
         measured |= {(row["architecture"], name): values for name in row["formats"].split("|")}
     return measured

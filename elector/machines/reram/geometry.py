@@ -21,7 +21,7 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
-from elector.base.table import DATA, read_csv, schema
+from elector.base.table import DATA, read_rows, schema
 from elector.base.units import parse
 from elector.describe.numbers import formats
 from elector.machines.contract import Units
@@ -32,10 +32,8 @@ Array = np.ndarray
 @functools.cache
 def constants() -> dict[str, float]:
     """Constants of cells and converters that are no prices, in SI (data/reram.csv)."""
-    names, lines = read_csv(DATA / "reram.csv")
     values = {}
-    for _, cells in lines:
-        row = dict(zip(names, cells, strict=True))
+    for row in read_rows(DATA / "reram.csv"):
         values[row["quantity"]] = parse(row["value"], row["unit"], field=row["quantity"])
     return values
 

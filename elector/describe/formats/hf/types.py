@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from elector.base.table import DATA, read_csv
+from elector.base.table import DATA, read_csv, read_rows
 from elector.describe.formats.hf.config import Config
 from elector.describe.formats.hf.decoders import decoder, falcon, lfm2, mimo_v2, mpt
 from elector.describe.formats.hf.encoders import bert, rotary_encoder, seq2seq, t5, text_tower, vit
@@ -124,10 +124,8 @@ class Kind:
 @functools.cache
 def kinds() -> dict[str, Kind]:
     """model_type -> its row."""
-    names, lines = read_csv(DATA / "model_types.csv")
     rows = {}
-    for _, cells in lines:
-        row = dict(zip(names, cells, strict=True))
+    for row in read_rows(DATA / "model_types.csv"):
         assert row["layout"] in LAYOUTS and row["heads"] in HEADS, row
         rows[row["model_type"]] = Kind(
             row["model_type"],
