@@ -265,12 +265,11 @@ class Stage:
             here, there = self.parts[name] - self.outside[name], self.outside[name]
             if name in apart.busy:
                 load, here, there = self._repeated(name, apart, n)
-            here, there = here / n, there / n
+            idle = np.maximum(once - there / n, 0.0), np.maximum(inside - here / n, 0.0)
             if name in apart.held:
-                here, there = self._held(name, together, apart, n)
+                idle = self._idle(name, together, apart, n)
             periods = self.periods[name]
-            idle = np.maximum(once - there, 0.0) / np.minimum(periods, self.rounds)
-            waits[name] = load, idle + np.maximum(inside - here, 0.0) / periods
+            waits[name] = load, idle[0] / np.minimum(periods, self.rounds) + idle[1] / periods
         chain = (once + inside) * n
         for i, (load, part, periods) in enumerate(self.holds):
             # A design that takes no turns has no such bound: its chain over n, times n, is not
@@ -293,13 +292,21 @@ class Stage:
             return once, inside
         return once, inside + np.maximum(together.attention / n, apart.attention)
 
-    def _held(self, name: str, together: _Passed, apart: _Passed, n: Array) -> tuple[Array, Array]:
-        """(D,) seconds for which one of n streams has a part of a resource, inside the layers
-        and outside."""
-        each = self.activity.spread(n)
-        rows = np.maximum(together.held[name] / each, apart.held[name])
-        inside, outside = np.where(self.inside, rows, 0.0), np.where(self.inside, 0.0, rows)
-        return self._whole(inside), self._whole(outside)
+    def _idle(self, name: str, together: _Passed, apart: _Passed, n: Array) -> tuple[Array, Array]:
+        """(D,) seconds for which one of n streams has no part of a resource, outside the layers
+        and inside.
+
+        No less than the share of the one, and no less than in the smallest, each with what it
+        holds itself: a stream that waits less holds less, and must not idle more for it.
+        """
+        once, inside = np.zeros(1), np.zeros(1)
+        for passed, share in ((together, n), (apart, np.ones(1))):
+            there, here = self._pass_of(passed, passed, n)
+            rows = passed.held[name]
+            there = there - self._whole(np.where(self.inside, 0.0, rows))
+            here = here - self._whole(np.where(self.inside, rows, 0.0))
+            once, inside = np.maximum(once, there / share), np.maximum(inside, here / share)
+        return once, inside
 
     def _repeated(self, name: str, apart: _Passed, n: Array) -> tuple[Array, Array, Array]:
         """(D,) seconds of a resource in n streams: of all rows, of the chained ones in layers,
