@@ -154,9 +154,10 @@ class Stage:
             if name in apart.busy:
                 load, here, there = self._repeated(name, apart, n)
                 here, there = here / n, there / n
+            elsewhere = once - there, inside - here
             if name in apart.held:
-                here, there = self._held(name, together, apart, n)
-            waits[name] = load, self._idle(name, once - there, inside - here)
+                elsewhere = self._elsewhere(name, together, apart, n)
+            waits[name] = load, self._idle(name, *elsewhere)
         passes = (once + inside) * n
         for i, (load, part, periods) in enumerate(self.holds):
             # A design that takes no turns has no such bound: its chain over n, times n, is not
@@ -205,11 +206,22 @@ class Stage:
             return once, inside
         return once, inside + np.maximum(together.attention / n, apart.attention)
 
-    def _held(self, name: str, together: Passed, apart: Passed, n: Array) -> tuple[Array, Array]:
-        """(D,) seconds for which one of n streams has a part of a resource, inside the layers
-        and outside."""
-        rows = np.maximum(together.held[name] / self.designs.spread(n), apart.held[name])
-        return self._split(rows)
+    def _elsewhere(
+        self, name: str, together: Passed, apart: Passed, n: Array
+    ) -> tuple[Array, Array]:
+        """(D,) seconds for which one of n streams has no part of a resource, outside the layers
+        and inside.
+
+        No less than the share of the one, and no less than in n, each with what it holds itself: a
+        stream that waits less holds less, and must not idle more for it.
+        """
+        outside, within = np.zeros(1), np.zeros(1)
+        for passed, share in ((together, n), (apart, np.ones(1))):
+            once, inside = self._pass_of(passed, passed, n)
+            here, there = self._split(passed.held[name])
+            outside = np.maximum(outside, (once - there) / share)
+            within = np.maximum(within, (inside - here) / share)
+        return outside, within
 
     def _repeated(self, name: str, apart: Passed, n: Array) -> tuple[Array, Array, Array]:
         """(D,) seconds of a resource in n streams: of all rows, of the chained ones in layers,
