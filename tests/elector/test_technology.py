@@ -269,8 +269,15 @@ def test_idle_power_against_published_chips(clock: float, watts: float) -> None:
 
 @pytest.mark.parametrize(
     ("low", "value", "high", "field"),
-    [("2", "1", "3", "low"), ("1", "2", "", "high"), ("", "2", "3", "low"), ("1", "4", "3", "high")]
-    + [("0", "1", "3", "low"), ("a", "1", "3", "line 2: low"), ("-1", "1", "3", "line 2: low")],
+    [
+        ("2", "1", "3", "low"),
+        ("1", "2", "", "high"),
+        ("", "2", "3", "low"),
+        ("1", "4", "3", "high"),
+        ("0", "1", "3", "low"),
+        ("a", "1", "3", "line 2: low"),
+        ("-1", "1", "3", "line 2: low"),
+    ],
 )
 def test_a_spread_is_checked(tmp_path: Path, low: str, value: str, high: str, field: str) -> None:
     """Half a spread, one that the value lies outside of, one from 0 on, and no number."""
