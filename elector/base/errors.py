@@ -65,14 +65,14 @@ class InputError(ElectorError):
         """The whole message on one to three lines."""
         names = ((self.file, _FILE), (self.field, _FIELD))
         where = ": ".join(printable(name, most) for name, most in names if name)
-        problem = "\n".join(printable(line, _PROBLEM) for line in _cut(self.problem).split("\n"))
+        problem = _lines(_cut(self.problem))
         text = f"{where}: {problem}" if where else problem
         if self.value is not None:
             text += f" (got {_shorten(self.value)})"
         if self.allowed is not None:
             text += _allowed([printable(name, _FIELD) for name in self.allowed], self.value)
         if self.hint:
-            text += f"\n  hint: {self.hint}"
+            text += f"\n  hint: {_lines(self.hint)}"
         return text
 
     def at(self, *, file: object = None, field: str | None = None, place: str = "") -> InputError:
@@ -139,6 +139,11 @@ def printable(text: str, most: int) -> str:
 def _cut(text: str, most: int = _PROBLEM) -> str:
     """A text without its middle where it is long."""
     return text if len(text) <= most else f"{text[: most - most // 3 - 3]}...{text[-(most // 3) :]}"
+
+
+def _lines(text: str) -> str:
+    """Lines as a message may show them."""
+    return "\n".join(printable(line, _PROBLEM) for line in text.split("\n"))
 
 
 def _shorten(value: object, limit: int = 80) -> str:

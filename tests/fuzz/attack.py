@@ -117,7 +117,7 @@ def given_to_reader(target: Target, seed: int, number: int) -> tuple[str, list[F
         ended = REFUSED
         wrong = f"a message of {len(str(error))} characters" if len(str(error)) > LONGEST else ""
     except Exception as error:
-        wrong = _traced(error)
+        wrong = traced(error)
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
     took = time.process_time() - begin
@@ -165,7 +165,7 @@ def judged(words: Sequence[str], folder: Path) -> tuple[int, str]:
 def _wrong(done: object, took: float, wrote: bool) -> str:
     error = done.exception  # type: ignore[attr-defined]
     if error is not None and not isinstance(error, SystemExit):
-        return _traced(error)
+        return traced(error)
     code, said = done.exit_code, done.stderr  # type: ignore[attr-defined]
     if code not in CODES:
         return f"exit code {code}"
@@ -181,7 +181,7 @@ def _wrong(done: object, took: float, wrote: bool) -> str:
     return f"slow: {took:.0f} s" if took > SLOW else ""
 
 
-def _traced(error: BaseException) -> str:
+def traced(error: BaseException) -> str:
     """An exception and where in our own code it was raised, in a line."""
     frames = traceback.extract_tb(error.__traceback__)
     ours = [f for f in frames if "/elector/" in f.filename or "/transcode/" in f.filename]
