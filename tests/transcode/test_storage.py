@@ -286,6 +286,14 @@ def postgres_program(name: str) -> str:
     return programs[-1]
 
 
+def state_of(process: int) -> str:
+    """R, S, Z ... of a process; Z where it has ended."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return "Z"
+
+
 class Server:
     """A PostgreSQL server of its own, as a user of its own: it refuses to run as root."""
 
@@ -326,12 +334,23 @@ class Server:
     def stop(self) -> None:
         self.run("pg_ctl", "-D", self.data, "-m", "immediate", "stop")
 
-    def silence(self, sign: signal.Signals) -> None:
-        """Stops every process of the server where it is, or lets all go on."""
+    def kill(self) -> None:
+        """As a machine's memory killer does, or a machine that goes: all at once, nothing said."""
+        for process in self.silence(signal.SIGKILL):
+            while state_of(process) != "Z":
+                time.sleep(0.05)
+        # where nobody collects the dead, their numbers seem to be in use
+        for lock in (self.folder / "data" / "postmaster.pid", *self.folder.glob(".s.PGSQL*")):
+            lock.unlink()
+
+    def silence(self, sign: signal.Signals) -> tuple[int, ...]:
+        """Stops every process of the server where it is, or lets all go on; which these are."""
         first = int((self.folder / "data" / "postmaster.pid").read_text().split()[0])
         tasks = Path(f"/proc/{first}/task/{first}/children").read_text().split()
-        for process in (first, *map(int, tasks)):
+        found = (first, *map(int, tasks))
+        for process in found:
             os.kill(process, sign)
+        return found
 
     def run(self, program: str, *arguments: str) -> None:
         done = subprocess.run(
@@ -440,6 +459,48 @@ def test_a_wrong_password_and_a_server_that_goes_away(
     result = search(small, tmp_path / "a", server.url, 9)
     assert result.manifest["designs"] == 9
     assert QUOTED not in (tmp_path / "a" / "manifest.json").read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.extras("psycopg")
+@pytest.mark.parametrize("at", [2, 5, 8])
+def test_a_server_that_is_killed(
+    server: Server, small: dict[str, Any], tmp_path: Path, at: int
+) -> None:
+    """kill -9 of every process of the server: nothing committed is lost, nothing is done twice."""
+    if not Path("/proc/self/task").exists():
+        pytest.skip("no /proc to find the processes of the server in")
+    calls = 0
+
+    def kills(columns: Any, size: int) -> Any:
+        nonlocal calls
+        calls += size == 1
+        if size == 1 and calls == at:
+            server.kill()
+        return fake(columns, size)
+
+    with pytest.raises(EvaluationError, match=r"127\.0\.0\.1") as failed:
+        transcode.search(
+            small,
+            sampler="nsga2",
+            budget=12,
+            out=tmp_path / "a",
+            evaluator=kills,
+            storage=server.url,
+        )
+    assert PASSWORD not in str(failed.value) and len(str(failed.value).splitlines()) <= 2
+    assert len(designs_of(tmp_path / "a")) == at - 1
+    assert len(transcode.front(tmp_path / "a")) > 0, "the folder can be read without the server"
+    with pytest.raises((InputError, EvaluationError), match=r"127\.0\.0\.1"):
+        search(small, tmp_path / "a", server.url, 12)  # it is still gone
+    assert len(designs_of(tmp_path / "a")) == at - 1
+    server.start()
+    result = search(small, tmp_path / "a", server.url, 12)
+    assert result.manifest["designs"] == 12
+    assert len(settings(designs_of(tmp_path / "a"))) == 12
+    study = optuna.load_study(study_name="small", storage=storage.address(server.url).url)
+    kept = [t for t in study.get_trials() if "results" in t.user_attrs]
+    assert len(kept) == 12
 
 
 @pytest.mark.slow

@@ -80,7 +80,7 @@ class Features:
         """Columns that can change and belong to no family, and what their codes count as."""
         several = {int(column) for whole in self.families.wholes for column in whole}
         return [
-            (column, _table(parameter))
+            (column, table_of(parameter))
             for column, parameter in enumerate(self.space.parameters)
             if parameter.size > 1 and column not in several
         ]
@@ -89,7 +89,7 @@ class Features:
     def _several(self) -> list[tuple[np.ndarray, np.ndarray]]:
         """Columns of each family, and what their codes count as."""
         parameters = self.space.parameters
-        return [(whole, _table(parameters[whole[0]])) for whole in self.families.wholes]
+        return [(whole, table_of(parameters[whole[0]])) for whole in self.families.wholes]
 
     @cached_property
     def _layers(self) -> list[tuple[tuple[int, int], int, np.ndarray]]:
@@ -153,7 +153,7 @@ def _family(codes: np.ndarray, matter: np.ndarray, table: np.ndarray) -> np.ndar
     return np.stack([means[0], np.where(count > 0, largest, 0.0)])
 
 
-def _table(parameter: Parameter) -> np.ndarray:
+def table_of(parameter: Parameter) -> np.ndarray:
     """(V, size) of mean 0 and spread 1: a number, or a place for each value but the first."""
     values = parameter.numbers
     if values is None or parameter.size == 2:
