@@ -16,6 +16,7 @@ from fuzz.readers import READERS
 from fuzz.targets import targets
 
 import elector
+from transcode.space.reader import load
 
 ROOT = Path(__file__).resolve().parent.parent
 #: Formats whose inputs take seconds even where they are few.
@@ -93,6 +94,25 @@ def test_kinds_of_attention_that_are_no_list(tmp_path: Path, types: object) -> N
     path.write_text(json.dumps(config))
     with pytest.raises(elector.InputError, match="attention_types"):
         elector.simulate(str(path), "systolic")
+
+
+@pytest.mark.parametrize(
+    ("wide", "words"),
+    [
+        ({"multiple_of": [], "choices": [2]}, "is not a parameter here"),
+        ({"multiple_of": {"a": 1}, "choices": [2]}, "is not a parameter here"),
+        ({"multiple_of": "hidden", "choices": 1e308}, "must be finite"),
+    ],
+)
+def test_multiples_of_nothing_and_of_everything(wide: object, words: str) -> None:
+    space = {
+        "name": "few",
+        "model": {"base": "encoder", "hidden": [128, 256], "feed_forward": wide},
+        "accelerator": {"base": "systolic", "rows": [16, 32]},
+        "objectives": {"latency_s": "min", "energy_j": "min"},
+    }
+    with pytest.raises(elector.InputError, match=words):
+        load(space)
 
 
 def test_an_input_is_always_the_same_one() -> None:

@@ -33,8 +33,7 @@ pytestmark = pytest.mark.extras("torch")
 
 import torch  # noqa: E402
 
-from transcode.engines.boshcode import FIRST, Boshcode  # noqa: E402
-from transcode.engines.heteroscedastic import Ensemble, one_thread  # noqa: E402
+from transcode.engines.boshcode import FIRST, Boshcode, Ensemble, one_thread  # noqa: E402
 
 
 @pytest.fixture

@@ -18,15 +18,14 @@ from functools import cached_property
 import numpy as np
 
 from elector.describe.layered import LAYERS, STACKS, weights
+from transcode.engines.base import table_of
 from transcode.engines.evolve.families import Families
-from transcode.space import Parameter, Space
+from transcode.space import Space
 
 #: Products of two features there are at most: of more, an even share is taken.
 PRODUCTS = 1_200
 #: Widths of a layer, first those that every layer has.
 _WIDTHS = ("hidden", *(f"feed_forward{s}" for s in range(1, STACKS + 1)))
-#: What 0 counts as where other values count as logarithms: so many times the least of those.
-_NOTHING = 0.25
 
 
 @dataclass(frozen=True)
@@ -151,16 +150,3 @@ def _family(codes: np.ndarray, matter: np.ndarray, table: np.ndarray) -> np.ndar
         return means
     largest = np.where(often > 0, table[0][:, None], -np.inf).max(axis=0)
     return np.stack([means[0], np.where(count > 0, largest, 0.0)])
-
-
-def table_of(parameter: Parameter) -> np.ndarray:
-    """(V, size) of mean 0 and spread 1: a number, or a place for each value but the first."""
-    values = parameter.numbers
-    if values is None or parameter.size == 2:
-        rows = np.eye(parameter.size)[1:]
-    else:
-        if (values >= 0).all():
-            values = np.log(np.where(values > 0, values, _NOTHING * values[values > 0].min()))
-        rows = values[None]
-    mean, spread = rows.mean(axis=1, keepdims=True), rows.std(axis=1, keepdims=True)
-    return (rows - mean) / spread

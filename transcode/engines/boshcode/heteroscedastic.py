@@ -96,7 +96,7 @@ class Ensemble:
             for _ in range(STEPS):
                 moving.zero_grad()
                 loss = self._loss(known, answers, fits, often)
-                loss.backward()  # type: ignore[no-untyped-call]
+                loss.backward()
                 moving.step()
 
     def _loss(

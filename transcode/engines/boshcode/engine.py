@@ -21,9 +21,8 @@ from functools import cached_property
 import numpy as np
 import torch
 
-from transcode.engines.base import Engine, Finished, Seen
-from transcode.engines.evolve.features import table_of
-from transcode.engines.heteroscedastic import Ensemble, Forecast, one_thread
+from transcode.engines.base import Engine, Finished, Seen, table_of
+from transcode.engines.boshcode.heteroscedastic import Ensemble, Forecast, one_thread
 from transcode.objective import Outcome
 from transcode.space import Space
 
@@ -244,7 +243,7 @@ class Boshcode(Engine):
         for _ in range(_STEPS):
             moving.zero_grad()
             loss = -wish(surrogate.forecast(inputs)).sum()
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             moving.step()
             with torch.no_grad():
                 inputs.clamp_(low, high)
