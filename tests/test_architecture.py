@@ -45,7 +45,7 @@ FORBIDDEN = (("elector.machines", "elector.technology"),)
 HEAVY = {"pandas", "optuna", "matplotlib", "torch", "rich", "pyarrow", "scipy", "sklearn"}
 # Modules of PyTorch are classes, so these need it when they are imported; commands that
 # train import them, and nothing else may at its start.
-TRAINS = ("transcode.dynaprop", "transcode.training")
+TRAINS = ("transcode.dynaprop", "transcode.training", "transcode.engines.boshcode")
 MAY_PRINT = tuple(ROOT / package / "cli" for package in PACKAGES)
 
 # What starting `elector` may load beside the standard library. Longer start, shorter list.
