@@ -17,13 +17,12 @@ from dataclasses import replace
 import numpy as np
 
 from elector.cost.pricing import Prices, rate
+from elector.machines.activity import CLOCK
 from elector.machines.contract import Activity, Machine, Units
 from elector.technology import Technology
 
 Array = np.ndarray
 
-#: What is said of a clock that a node does not reach.
-CLOCK = "clock: asks for {needed_hz}, published silicon of the node reaches {available_hz}"
 LOGIC = "logic"
 #: What the tables say of it.
 QUANTITIES = ("clock", "supply_slope", "nominal_supply")

@@ -25,6 +25,13 @@ from elector.operations.rows import Operations
 
 Array = np.ndarray
 
+#: What is said of a clock that a node does not reach, and of a bandwidth that a type of memory does
+#: not deliver.
+CLOCK = "clock: asks for {needed_hz}, published silicon of the node reaches {available_hz}"
+BANDWIDTH = "main memory: asks for {needed_rate}, channels of this type deliver {available_rate}"
+#: Limits of what can be built. All others are of what a unit is given to do or to hold.
+BUILT = (CLOCK, BANDWIDTH)
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Activity:
@@ -143,6 +150,9 @@ def joined(units: Sequence[Unit[Activity]], members: Members, start: Array) -> A
     """The activities of a hybrid's units and links as one: what each does, side by side.
 
     start : (D,) seconds before the first operation. Every record merges itself.
+
+    A unit without work holds and computes nothing, so it lacks room for nothing; a chip with it has
+    to be built all the same.
     """
     works = [u for u in units if not u.link]
     known = {name: type(record) for u in units for name, record in u.activity.records.items()}
@@ -155,7 +165,10 @@ def joined(units: Sequence[Unit[Activity]], members: Members, start: Array) -> A
         executed=total([u.activity.executed for u in works]),
         peak=total([u.activity.peak for u in works]),
         limits={
-            f"unit {u.name}: {text}": (np.where(u.works, needed, 0.0), available)
+            f"unit {u.name}: {text}": (
+                needed if text in BUILT else np.where(u.works, needed, 0.0),
+                available,
+            )
             for u in works
             for text, (needed, available) in u.activity.limits.items()
         },

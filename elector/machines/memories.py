@@ -14,12 +14,10 @@ import numpy as np
 
 from elector.base import units as si
 from elector.base.table import DATA, read_rows
+from elector.machines.activity import BANDWIDTH
 from elector.machines.contract import Units
 
 Array = np.ndarray
-
-#: What is said of a bandwidth that a type of memory does not deliver.
-BANDWIDTH = "main memory: asks for {needed_rate}, channels of this type deliver {available_rate}"
 
 
 @dataclass(frozen=True)

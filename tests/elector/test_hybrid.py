@@ -81,6 +81,33 @@ def test_one_working_unit_is_that_unit_but_for_what_the_idle_one_leaks(tmp_path:
     assert found["energy_j"] - alone["energy_j"] == pytest.approx(idle)  # type: ignore[operator]
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "reason"),
+    [
+        ("clock", 90e9, "unit array: clock: asks for"),
+        ("bandwidth", 1e15, "unit array: main memory: asks for"),
+        ("sram", 1024.0, None),
+        ("memory_capacity", 1000.0, None),
+    ],
+)
+def test_a_unit_without_work_must_be_one_that_can_be_built(
+    key: str, value: float, reason: str | None, tmp_path: Path
+) -> None:
+    """It lacks room for nothing, since nothing is given to it."""
+    path = tmp_path / "idle.yaml"
+    path.write_text(
+        "units:\n  tier: {base: reram, digital_macs: 4096, tiles: 960}\n"
+        "  array: {base: systolic}\n"
+        "links:\n  - {between: [tier, array], kind: package, bandwidth: 400 GB/s, "
+        "latency: 100 ns}\n"
+        "assignment:\n  - {unit: tier}\n"
+    )
+    settings = {f"accelerator.units.array.{key}": value}
+    shown = elector.simulate("bert-tiny", path, settings=settings)
+    assert shown["feasible"] is (reason is None)
+    assert reason is None or str(shown["reason"]).startswith(reason)
+
+
 def test_area_is_the_sum_of_the_units(tmp_path: Path) -> None:
     found = elector.simulate("bert-tiny", two(tmp_path))
     settings = {

@@ -11,8 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from elector.cost.results import registry
-from elector.cost.supply import CLOCK
-from elector.machines.memories import BANDWIDTH
+from elector.machines.activity import BUILT
 from laws import neighbours
 from laws.drawing import Found, Random, Row
 from laws.neighbours import Pair
@@ -21,8 +20,6 @@ from laws.subjects import Subject
 Array = np.ndarray
 #: A violation that no tolerance covers.
 BROKEN = 1e9
-#: Reasons of designs that ask for what there is not.
-BEYOND = (CLOCK, BANDWIDTH)
 #: Results that may have no value.
 OPTIONAL = ("time_", "tokens_", "lifetime_", "energy_per_token", "perplexity")
 #: Results that an infeasible design keeps.
@@ -72,7 +69,7 @@ def never_slower(before: Found, after: Found) -> Array:
 
 def beyond(found: Found) -> Array:
     """(D,) designs that ask for more than was ever built."""
-    asks = np.array([*(any(text in r for text in BEYOND) for r in found.cost.reasons), False])
+    asks = np.array([*(any(text in r for text in BUILT) for r in found.cost.reasons), False])
     return np.asarray(asks[found.cost.reason_code])
 
 
