@@ -183,7 +183,7 @@ def test_killed_and_resumed(folder: Path) -> None:
 
 
 def test_interrupt_exits_with_130_and_leaves_a_front(folder: Path) -> None:
-    process = start("stopped", "--batch", "16")  # hundreds of batches: it cannot be done before
+    process = start("stopped")  # a hundred batches: it cannot be done before
     wait_for_parts(process, folder / "stopped" / "designs", 2)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
@@ -191,7 +191,7 @@ def test_interrupt_exits_with_130_and_leaves_a_front(folder: Path) -> None:
     assert "Traceback" not in errors
     assert (folder / "stopped" / "front.csv").exists()
     assert json.loads((folder / "stopped" / "manifest.json").read_text())["status"] == "interrupted"
-    assert start("stopped", "--batch", "16", "--quiet").wait(120) == 0
+    assert start("stopped", "--quiet").wait(120) == 0
 
 
 @pytest.mark.parametrize(("layers", "rows"), [("[2]", "[32]"), ("[2, 4]", "[16, 32]")])
