@@ -7,9 +7,12 @@ The truth is known: the accuracy surrogate and the simulator, made one number as
 (.5 accuracy, .1 latency, .2 dynamic and .1 leakage energy, .1 area, costs as 1 - cost / largest;
 here in points of 100). A search sees it with noise on the accuracy, as trainings with other seeds
 give: a standard deviation of .5 points that grows to 1 with the layers, times --noise. The noise
-follows from (seed, design): all methods of a seed see the same. A design is evaluated once.
+follows from (seed, design): all methods of a seed see the same. A design is evaluated once, but
+by `boshcode`, which asks again where noise decides: that counts as an evaluation, and the mean of
+the answers as what was observed.
 
-Methods: random, `parzen` (what `auto` takes where designs are slow), Optuna's TPE and GP (which
+Methods: random, `parzen` (what `auto` takes where models are trained), `guided` (the start of
+evolve), `boshcode` (extra [train]), Optuna's TPE and GP (which
 draws parameters that only some designs have at random: in bert, most of the accelerator's), and two
 re-creations of BOSHCODE's kind of search (`Bosh` below). What counts is the value without noise
 of the design a method would hand over: the best observed, or (smoothed) the best by a forest
@@ -23,7 +26,7 @@ import argparse
 import csv
 import sys
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -71,9 +74,14 @@ RESULTS = {
 DEEPEST = {"bert": 24, "transcode": 12}
 #: What Optuna is told of a design that no accelerator can hold: 40 points.
 FALLBACK = np.array([-40.0])
+#: A sum that none reaches: `guided` takes logarithms of what is missing.
+TOP = 100.0
 #: Proposals in a row of designs that are known already after which a method is given up.
 DRY = 200
-METHODS = ("random", "parzen", "tpe", "gp", "bosh-forest", "bosh-networks")
+METHODS = (
+    *("random", "parzen", "guided", "boshcode", "tpe", "gp"),
+    *("bosh-forest", "bosh-networks"),
+)
 
 
 @dataclass
@@ -103,14 +111,24 @@ class Source:
             total = total + 100.0 * COSTS[name] * (1.0 - cost / self.largest[name])
         return np.where(outcome.feasible, total, np.nan)
 
-    def seen(self, codes: np.ndarray, true: np.ndarray, seed: int) -> np.ndarray:
-        """(D,) the weighted sum with the noise of a training on its accuracy."""
+    def seen(
+        self, codes: np.ndarray, true: np.ndarray, seed: int, asked: dict[int, list[float]]
+    ) -> np.ndarray:
+        """(D,) the weighted sum with the noise of a training on its accuracy.
+
+        asked : what was answered before, by design; a design asked again is trained again.
+        """
         space = self.problem.space
         layers = numbers(space.column("model.layers", codes))
         deviation = self.noise * (0.5 + 0.5 * layers / DEEPEST[self.name])
         keys = space.key(codes).tolist()
-        draws = [np.random.default_rng([seed, k]).standard_normal() for k in keys]
-        return true + ACCURACY * deviation * np.array(draws)
+        again = [len(asked.get(k, ())) for k in keys]
+        marks = [[seed, k, n] if n else [seed, k] for k, n in zip(keys, again, strict=True)]
+        draws = [np.random.default_rng(mark).standard_normal() for mark in marks]
+        answers = true + ACCURACY * deviation * np.array(draws)
+        for key, answer in zip(keys, answers, strict=True):
+            asked.setdefault(key, []).append(float(answer))
+        return answers
 
 
 def source_of(name: str, noise: float) -> Source:
@@ -162,6 +180,16 @@ def engine_of(name: str, source: Source, seed: int) -> engines.Engine | Bosh:
         return Bosh(space, seed, start, Networks, START)
     if name == "parzen":
         return engines.Parzen(space, seed, start, np.zeros((0, len(space.parameters)), np.int32), 1)
+    none = np.zeros((0, len(space.parameters)), np.int32)
+    if name == "guided":  # which goes by the space's objectives: here one cost
+        one = replace(space, objectives=space.objectives[-1:])
+        start = engines.streams.random(one, seed)
+        evolve = engines.Evolve(one, seed, start, none, np.array([TOP]), None, 1, 64)
+        return engines.Guided(evolve)
+    if name == "boshcode":
+        from transcode.engines.boshcode import Boshcode
+
+        return Boshcode(space, seed, start, none, 1, scatters=True)
     if name == "random":
         return start
     import optuna
@@ -186,7 +214,8 @@ def run(source: Source, method: str, seed: int) -> list[dict[str, object]]:
     engine = engine_of(method, source, seed)
     codes = np.zeros((0, len(source.problem.space.parameters)), dtype=np.int32)
     true, seen, last, spent = np.zeros(0), np.zeros(0), LAST.get(method, EVALUATIONS), 0.0
-    batch = 8 if method == "parzen" else 1
+    batch = {"parzen": 8, "guided": 4}.get(method, 1)
+    asked: dict[int, list[float]] = {}
     dry = 0
     while len(codes) < last and dry < DRY:
         begin = time.process_time()
@@ -194,18 +223,20 @@ def run(source: Source, method: str, seed: int) -> list[dict[str, object]]:
         spent += time.process_time() - begin
         dry = 0 if len(new) else dry + 1
         its = source.score(new) if len(new) else np.zeros(0)
-        noisy = source.seen(new, its, seed) if len(new) else np.zeros(0)
+        noisy = source.seen(new, its, seed, asked) if len(new) else np.zeros(0)
         begin = time.process_time()
-        engine.update(new, outcome_of(source, noisy))
+        engine.update(new, outcome_of(source, noisy - (TOP if method == "guided" else 0.0)))
         spent += time.process_time() - begin
         codes = np.concatenate([codes, new])
         true, seen = np.concatenate([true, its]), np.concatenate([seen, noisy])
+    keys = source.problem.space.key(codes)
+    seen = averaged(keys, seen)
     chosen = smoothed(codes, true, seen)
     rows = []
     for count in range(1, len(codes) + 1):
         if not np.isfinite(seen[:count]).any():
             continue
-        at = int(np.nanargmax(seen[:count]))
+        at = int(np.nanargmax(latest(keys[:count], seen[:count])))
         rows.append(
             {
                 "space": source.name,
@@ -221,6 +252,26 @@ def run(source: Source, method: str, seed: int) -> list[dict[str, object]]:
             }
         )
     return rows
+
+
+def averaged(keys: np.ndarray, seen: np.ndarray) -> np.ndarray:
+    """(D,) mean of all that was answered for a design so far, by (D,) keys of designs."""
+    sums: dict[int, tuple[float, int]] = {}
+    found = np.empty(len(seen))
+    for place, (key, value) in enumerate(zip(keys.tolist(), seen.tolist(), strict=True)):
+        total, often = sums.get(key, (0.0, 0))
+        sums[key] = (total + value, often + 1)
+        found[place] = (total + value) / (often + 1)
+    return found
+
+
+def latest(keys: np.ndarray, seen: np.ndarray) -> np.ndarray:
+    """(D,) of each design only what is known of it last, NaN before that."""
+    _, back = np.unique(keys[::-1], return_index=True)
+    last = len(keys) - 1 - back
+    found = np.full(len(seen), np.nan)
+    found[last] = seen[last]
+    return found
 
 
 def smoothed(codes: np.ndarray, true: np.ndarray, seen: np.ndarray) -> np.ndarray:

@@ -11,11 +11,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 
-#: Characters that are shown of a long file name, and of a long field or allowed value.
-_FILE, _FIELD = 500, 120
+#: Characters that are shown of a long file name, of a long field or allowed value, and of what is
+#: wrong, which may repeat what a library said of a file.
+_FILE, _FIELD, _PROBLEM = 500, 120, 2000
 
 #: From so many letters on a name may be the beginning of another.
-_CUT = 3
+_BEGINNING = 3
 
 
 class ElectorError(Exception):
@@ -64,13 +65,14 @@ class InputError(ElectorError):
         """The whole message on one to three lines."""
         names = ((self.file, _FILE), (self.field, _FIELD))
         where = ": ".join(printable(name, most) for name, most in names if name)
-        text = f"{where}: {self.problem}" if where else self.problem
+        problem = _lines(_cut(self.problem))
+        text = f"{where}: {problem}" if where else problem
         if self.value is not None:
             text += f" (got {_shorten(self.value)})"
         if self.allowed is not None:
             text += _allowed([printable(name, _FIELD) for name in self.allowed], self.value)
         if self.hint:
-            text += f"\n  hint: {self.hint}"
+            text += f"\n  hint: {_lines(self.hint)}"
         return text
 
     def at(self, *, file: object = None, field: str | None = None, place: str = "") -> InputError:
@@ -112,7 +114,7 @@ def nearest(name: object, names: Iterable[object], alike: float = 0.5) -> str | 
     if len(asked) > _FIELD:
         return None
     known = {str(n).lower(): str(n) for n in names}
-    if len(asked) >= _CUT and alike <= 0.5:
+    if len(asked) >= _BEGINNING and alike <= 0.5:
         begin = [n for n in known if n.startswith(asked)]
         hold = [n for n in known if asked in re.split(r"[-._:@/ ]", n)]
         if begin or hold:
@@ -128,11 +130,20 @@ def printable(text: str, most: int) -> str:
 
     text : the name.
     """
-    if len(text) > most:
-        text = f"{text[: most - most // 3 - 3]}...{text[-(most // 3) :]}"
+    text = _cut(text, most)
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
+def _cut(text: str, most: int = _PROBLEM) -> str:
+    """A text without its middle where it is long."""
+    return text if len(text) <= most else f"{text[: most - most // 3 - 3]}...{text[-(most // 3) :]}"
+
+
+def _lines(text: str) -> str:
+    """Lines as a message may show them."""
+    return "\n".join(printable(line, _PROBLEM) for line in text.split("\n"))
 
 
 def _shorten(value: object, limit: int = 80) -> str:

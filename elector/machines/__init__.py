@@ -32,7 +32,7 @@ class _Machines(Mapping[str, Machine]):
         return machine
 
     def __contains__(self, kind: object) -> bool:
-        return kind in KINDS
+        return isinstance(kind, str) and kind in KINDS
 
     def __iter__(self) -> Iterator[str]:
         return iter(KINDS)

@@ -22,6 +22,16 @@ def test_long_and_unprintable_names_are_shortened() -> None:
     assert path in str(InputError("is empty", file=path)), "as long as names are, they are whole"
 
 
+def test_what_a_library_said_and_hints_that_repeat_a_file_are_cut() -> None:
+    wrong = "is not a configuration: " + "x" * 100_000 + " at the end"
+    error = InputError(wrong, hint="--ignore-key " + "k" * 50_000 + "\nor another")
+    assert len(str(error)) < 5000
+    assert "is not a configuration" in str(error) and "at the end" in str(error)
+    assert "hint: --ignore-key kkk" in str(error) and str(error).endswith("\nor another")
+    said = str(InputError("no such \x1b[31mkey\nin it", hint="\x07 bell"))
+    assert "\x1b" not in said and "\x07" not in said and "key\nin it" in said
+
+
 @pytest.mark.parametrize("digits", [310, 4300, 5000, 100_000])
 def test_whole_numbers_that_python_does_not_write(digits: int) -> None:
     error = InputError("must be finite", field="a", value=10**digits, allowed=[10**digits])

@@ -2,15 +2,19 @@
 
     PYTHONPATH=tests python -m fuzz.attack --inputs 10000
     PYTHONPATH=tests python -m fuzz.attack --inputs 500000 --state fuzz.json    goes on from there
+    PYTHONPATH=tests python -m fuzz.attack --inputs 500000 --readers    most to the Python API alone
     PYTHONPATH=tests python -m fuzz.attack --only 4711 --target manifest        one again
 
 It ends with 1 if an input ended in a traceback, took too long, or wrote although it was refused.
+With --readers every input goes through the reader of the Python API, and one in so many through
+the commands too (`fuzz.readers`): several hundred inputs a second of a processor.
 """
 
 from __future__ import annotations
 
 import argparse
 import collections
+import functools
 import json
 import multiprocessing as mp
 import os
@@ -29,8 +33,10 @@ from pathlib import Path
 
 from click.testing import CliRunner
 
+from elector.base.errors import ElectorError
 from elector.cli.commands import main as elector
 from fuzz.mutate import mutated
+from fuzz.readers import READERS
 from fuzz.targets import FILE, FOLDER, TEXT, Target, targets
 from transcode.cli.commands import main as transcode
 
@@ -40,6 +46,12 @@ SLOW, HANGS = 10.0, 120.0
 #: Address space of a process [byte], and longest message [character].
 MEMORY, LONGEST = 8 << 30, 20_000
 CODES = (0, 1, 2, 3, 4)
+#: What a reader of the Python API does, beside the exit codes of commands.
+READ, REFUSED = "read", "refused"
+
+
+#: Label and number of an input, how its reader and its commands ended, what is wrong.
+Ended = tuple[str, int, list[str], "list[Finding]"]
 
 
 @dataclass(frozen=True)
@@ -87,6 +99,52 @@ def tried(target: Target, seed: int, number: int) -> tuple[list[int], list[Findi
     return codes, found
 
 
+def given_to_reader(target: Target, seed: int, number: int) -> tuple[str, list[Finding]]:
+    """Whether the reader of the Python API takes an input, and what is wrong."""
+    content, folder = content_of(target, seed, number), _reading_place(target)
+    path = folder / (target.name.format(number=number) or "text")
+    path.write_bytes(content)
+    before, begin, wrong, ended = _names(folder), time.process_time(), "", READ
+    signal.signal(signal.SIGALRM, _hangs)
+    signal.setitimer(signal.ITIMER_REAL, HANGS)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", RuntimeWarning)
+            READERS[target.label][0](path)
+    except Hangs:
+        wrong = "does not end"
+    except ElectorError as error:
+        ended = REFUSED
+        wrong = f"a message of {len(str(error))} characters" if len(str(error)) > LONGEST else ""
+    except Exception as error:
+        wrong = traced(error)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+    took = time.process_time() - begin
+    if _names(folder) != before:
+        wrong = wrong or "something was written"
+    wrong = wrong or (f"slow: {took:.0f} s" if took > SLOW else "")
+    path.unlink()
+    return ended, [Finding(target.label, number, ("reader",), wrong)] if wrong else []
+
+
+@functools.cache
+def _prepared(label: str, process: int) -> tempfile.TemporaryDirectory[str]:
+    """A folder that the inputs of a target are read in, one after another."""
+    place = tempfile.TemporaryDirectory(prefix="fuzz-")
+    targets()[label].prepare(Path(place.name))
+    (Path(place.name) / targets()[label].name).parent.mkdir(parents=True, exist_ok=True)
+    return place
+
+
+def _reading_place(target: Target) -> Path:
+    return Path(_prepared(target.label, os.getpid()).name)
+
+
+def _names(folder: Path) -> list[str]:
+    return sorted(name for _, folders, files in os.walk(folder) for name in (*folders, *files))
+
+
 def judged(words: Sequence[str], folder: Path) -> tuple[int, str]:
     """Exit code of a command, and what is wrong with what it did."""
     before, begin = _state(folder), time.process_time()  # whatever else the machine does
@@ -107,11 +165,7 @@ def judged(words: Sequence[str], folder: Path) -> tuple[int, str]:
 def _wrong(done: object, took: float, wrote: bool) -> str:
     error = done.exception  # type: ignore[attr-defined]
     if error is not None and not isinstance(error, SystemExit):
-        frames = traceback.extract_tb(error.__traceback__)
-        ours = [f for f in frames if "/elector/" in f.filename or "/transcode/" in f.filename]
-        last = (ours or frames)[-1]
-        place = "/".join(Path(last.filename).parts[-3:])
-        return f"{type(error).__name__}: {str(error)[:150]} ({place}:{last.lineno} {last.name})"
+        return traced(error)
     code, said = done.exit_code, done.stderr  # type: ignore[attr-defined]
     if code not in CODES:
         return f"exit code {code}"
@@ -127,6 +181,15 @@ def _wrong(done: object, took: float, wrote: bool) -> str:
     return f"slow: {took:.0f} s" if took > SLOW else ""
 
 
+def traced(error: BaseException) -> str:
+    """An exception and where in our own code it was raised, in a line."""
+    frames = traceback.extract_tb(error.__traceback__)
+    ours = [f for f in frames if "/elector/" in f.filename or "/transcode/" in f.filename]
+    last = (ours or frames)[-1]
+    place = "/".join(Path(last.filename).parts[-3:])
+    return f"{type(error).__name__}: {str(error)[:150]} ({place}:{last.lineno} {last.name})"
+
+
 def _state(folder: Path) -> dict[str, tuple[int, int]]:
     """Files below a folder, with their sizes and times."""
     found = {}
@@ -140,10 +203,18 @@ def _hangs(number: int, frame: object) -> None:
     raise Hangs
 
 
-def _work(job: tuple[str, int, int]) -> tuple[str, int, list[int], list[Finding]]:
-    label, seed, number = job
-    codes, found = tried(targets()[label], seed, number)
-    return label, number, codes, found
+def _work(job: tuple[str, int, int, bool]) -> Ended:
+    label, seed, number, reading = job
+    target = targets()[label]
+    ends: list[str] = []
+    found: list[Finding] = []
+    if reading:
+        end, found = given_to_reader(target, seed, number)
+        ends = [end]
+    if not reading or number % READERS[label][1] == 0:
+        codes, wrong = tried(target, seed, number)
+        ends, found = [*ends, *map(str, codes)], [*found, *wrong]
+    return label, number, ends, found
 
 
 def _begin() -> None:
@@ -152,15 +223,18 @@ def _begin() -> None:
 
 
 def attack(
-    labels: Sequence[str], numbers: range, seed: int, jobs: int
-) -> Iterator[tuple[str, int, list[int], list[Finding]]]:
-    """What became of inputs of every target, as they are done."""
-    asked = [(label, seed, number) for number in numbers for label in labels]
+    labels: Sequence[str], numbers: range, seed: int, jobs: int, reading: bool = False
+) -> Iterator[Ended]:
+    """What became of inputs of every target, as they are done.
+
+    reading : all are given to readers, and few to commands.
+    """
+    asked = [(label, seed, number, reading) for number in numbers for label in labels]
     if jobs == 1:
         yield from map(_work, asked)
         return
     with mp.get_context("fork").Pool(jobs, _begin, maxtasksperchild=400) as pool:
-        yield from pool.imap_unordered(_work, asked, chunksize=4)
+        yield from pool.imap_unordered(_work, asked, chunksize=64 if reading else 4)
 
 
 def main() -> int:
@@ -170,6 +244,7 @@ def main() -> int:
     parser.add_argument("--target", action="append", choices=[*targets()])
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--readers", action="store_true", help="most inputs to the API alone")
     parser.add_argument("--only", type=int, help="one input, and its content")
     parser.add_argument("--state", type=Path, help="where to remember how far it came")
     asked = parser.parse_args()
@@ -185,7 +260,7 @@ def main() -> int:
     last = state["next"] + -(-asked.inputs // len(labels))
     codes = collections.Counter(state["codes"])
     for label, number, ended, found in attack(
-        labels, range(state["next"], last), state["seed"], asked.jobs
+        labels, range(state["next"], last), state["seed"], asked.jobs, asked.readers
     ):
         codes.update(f"{label} {code}" for code in ended)
         for finding in found:
@@ -195,9 +270,13 @@ def main() -> int:
     if asked.state is not None:
         asked.state.write_text(json.dumps(state, indent=1))
     for label in labels:
-        ends = {code: codes[f"{label} {code}"] for code in (*CODES, -1) if codes[f"{label} {code}"]}
-        print(f"{label:12} " + "  ".join(f"exit {code}: {n}" for code, n in ends.items()))
-    print(f"{sum(codes.values()):,} commands, {len(state['found'])} findings")
+        names = {READ: READ, REFUSED: REFUSED, **{str(code): f"exit {code}" for code in CODES}}
+        ends = {shown: codes[f"{label} {end}"] for end, shown in names.items()}
+        print(f"{label:12} " + "  ".join(f"{shown}: {n}" for shown, n in ends.items() if n))
+    read = sum(count for end, count in codes.items() if end.split()[1] in (READ, REFUSED))
+    said = f"{last * len(labels):,} inputs, {read:,} given to readers, "
+    said += f"{sum(codes.values()) - read:,} commands, {len(state['found'])} findings"
+    print(said)
     return 1 if state["found"] else 0
 
 

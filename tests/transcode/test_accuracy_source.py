@@ -196,6 +196,8 @@ WRONG_ROWS = [
     (HEADER, "a,digits,accuracy,90,-1,2,128,2,256,,s,measured", "at least 0"),
     (HEADER, "a,digits,accuracy,90,,2,128,2,256,,s,guessed", "unknown evidence"),
     (HEADER, "a,digits", "has 2 cells"),
+    (HEADER, "a,digits,accuracy,1e308,,2,128,2,256,,s,measured", "at most 1e+30"),
+    (HEADER, "a,digits,accuracy,90,1e308,2,128,2,256,,s,measured", "at most 1e+30"),
 ]
 
 
@@ -237,6 +239,20 @@ def test_too_few_rows_for_a_surrogate(tmp_path: Path) -> None:
     path.write_text(f"{HEADER}\n" + "".join(ROWS.splitlines(keepends=True)[:2]))
     with pytest.raises(InputError, match="at least 4 models"):
         accuracy.source_of(AccuracySettings("surrogate", str(path)), "digits")
+
+
+@pytest.mark.parametrize("place", range(5, 9), ids=HEADER.split(",")[5:9])
+@pytest.mark.parametrize("size", ["0", "-0.0", "0.5", "1e12"])
+def test_a_surrogate_needs_sizes_that_have_a_logarithm(
+    tmp_path: Path, place: int, size: str
+) -> None:
+    path, lines = tmp_path / "rows.csv", ROWS.splitlines()
+    cells = lines[3].split(",")
+    cells[place] = size
+    path.write_text("\n".join([HEADER, *lines[:3], ",".join(cells), *lines[4:]]) + "\n")
+    with pytest.raises(InputError, match=f"line 5: {HEADER.split(',')[place]}: must be from 1"):
+        accuracy.source_of(AccuracySettings("surrogate", str(path)), "digits")
+    assert accuracy.source_of(AccuracySettings("table", str(path)), "digits")
 
 
 # ---- bounds

@@ -26,7 +26,7 @@ from transcode.accuracy.regression import (
     shared_variance,
 )
 from transcode.accuracy.shape_effects import LogShapes, shape_effects
-from transcode.accuracy.user_rows import as_published, of_task, read_rows
+from transcode.accuracy.user_rows import as_published, of_task, read_rows, require_sizes
 
 Z90 = 1.6449  # half-width of a 90 % normal interval, in standard deviations
 LEAST = 4  # models a surrogate of a user's own task is fitted on, at least
@@ -194,6 +194,7 @@ def surrogate(task: str, path: str | None = None, floor: float | None = None) ->
     )
     given = of_task(read_rows(path), (known.name, *known.aliases), path)
     plain = [row for row in given if row.tau_i == 0 and row.tau_t == 0]
+    require_sizes(plain, path)
     data = rows(known.name) + [as_published(row, known.name, known.reference) for row in plain]
     if len({row.shape for row in plain}) < LEAST and task_known is None:
         raise InputError(

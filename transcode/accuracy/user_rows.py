@@ -51,6 +51,9 @@ MORE = (
     "note",
 )
 NEEDED = ("task", "score", *FEATURES)
+#: Largest number of layers, width or heads of a model; largest number of a cell, whose square and
+#: sums of it are numbers too.
+LARGEST_SIZE, LARGEST = 1e9, 1e30
 EVIDENCE = ("measured", "published", "synthesis", "scaled", "derived", "assumed")
 
 
@@ -104,6 +107,8 @@ def _number(text: str, least: float, path: str | Path, field: str) -> float:
     value = units.parse(text, "1", field=field, file=path)
     if not value >= least:
         raise InputError(f"must be at least {least:g}", file=path, field=field, value=text)
+    if abs(value) > LARGEST:
+        raise InputError(f"must be at most {LARGEST:g}", file=path, field=field, value=text)
     return value
 
 
@@ -178,6 +183,19 @@ def of_task(rows: Sequence[UserRow], names: Sequence[str], path: str | Path) -> 
             allowed=sorted({row.task for row in rows}),
         )
     return chosen
+
+
+def require_sizes(rows: Sequence[UserRow], path: str | Path) -> None:
+    """Raises InputError where a model has a size that has no logarithm, or that no model has."""
+    for row in rows:
+        for column, value in zip(FEATURES, row.shape, strict=True):
+            if not 1.0 <= value <= LARGEST_SIZE:
+                raise InputError(
+                    f"must be from 1 to {LARGEST_SIZE:g}: the surrogate goes by the logarithm",
+                    file=path,
+                    field=f"line {row.line}: {column}",
+                    value=value,
+                )
 
 
 def as_published(row: UserRow, task: str, reference: str) -> PublishedScore:

@@ -90,8 +90,8 @@ def _samplers(ctx: click.Context, param: click.Parameter, text: str) -> list[str
     metavar="NAME",
     show_default=True,
     shell_complete=_samplers,
-    help="How designs are proposed: auto, enumerate, guided, evolve, parzen, random, qmc, nsga2, "
-    "nsga3, tpe, gp, or module:Class for an Optuna sampler of your own.",
+    help="How designs are proposed: auto, enumerate, guided, evolve, parzen, boshcode, random, "
+    "qmc, nsga2, nsga3, tpe, gp, or module:Class for an Optuna sampler of your own.",
 )
 @click.option(
     "--budget",

@@ -8,6 +8,7 @@ the run folder keeps with every batch. Here stands which engine a run uses, and 
 
 from __future__ import annotations
 
+import importlib.util
 import re
 from dataclasses import dataclass
 
@@ -19,6 +20,7 @@ from transcode.engines import optuna_engine, streams
 from transcode.engines.base import Engine, Finished
 from transcode.engines.evolve import Evolve, Guided
 from transcode.engines.parzen import Parzen
+from transcode.extras import installing
 from transcode.objective import Problem
 from transcode.space import Space
 
@@ -28,6 +30,7 @@ __all__ = [
     "Engine",
     "Evolve",
     "Finished",
+    "Guided",
     "check",
     "choose",
     "default_batch",
@@ -35,9 +38,9 @@ __all__ = [
 ]
 
 #: Engines that can begin with given designs.
-LEARN_FROM_OTHERS = ("evolve", "guided", "parzen")
+LEARN_FROM_OTHERS = ("evolve", "guided", "parzen", "boshcode")
 STREAMS = ("enumerate", "random", "qmc")
-SAMPLERS = ("auto", "evolve", "guided", "parzen", *STREAMS, *optuna_engine.BUILT_IN)
+SAMPLERS = ("auto", "evolve", "guided", "parzen", "boshcode", *STREAMS, *optuna_engine.BUILT_IN)
 _USER = re.compile(r"[\w.]+:\w+")
 #: Seconds an enumeration may take where neither a budget nor a time is given.
 PATIENCE = 60.0
@@ -49,8 +52,8 @@ SLOW, FEW = 1.0, 300
 #: Budgets where neither a budget nor a time is given: of samplers that learn, of those that do not.
 DEFAULT_BUDGET, DEFAULT_STREAM_BUDGET = 2_000, 1_000_000
 #: ... and of those that think long about each design (80 ms, seconds).
-_SLOW_BUDGETS = {"tpe": 500, "gp": 40}
-_BATCHES = {"nsga2": 50, "nsga3": 50, "tpe": 16, "gp": 8, "parzen": 256}
+_SLOW_BUDGETS = {"tpe": 500, "gp": 40, "boshcode": 200}
+_BATCHES = {"nsga2": 50, "nsga3": 50, "tpe": 16, "gp": 8, "parzen": 256, "boshcode": 4}
 _STREAM_BATCH = 65_536
 
 
@@ -72,6 +75,10 @@ def check(name: str) -> None:
     if name in SAMPLERS:
         if name in optuna_engine.BUILT_IN:
             optuna_engine.sampler(name, 2)
+        if name == "boshcode" and importlib.util.find_spec("torch") is None:
+            raise InputError(
+                f"boshcode needs torch: {installing('train')}", field="--sampler", value=name
+            )
         return
     if not _USER.fullmatch(name):
         raise InputError(
@@ -167,6 +174,10 @@ def make(
     begin = np.zeros((0, len(space.parameters)), dtype=np.int32) if first is None else first
     if name == "parzen":
         return Parzen(space, seed, streams.random(space, seed), begin, len(space.objectives))
+    if name == "boshcode":
+        from transcode.engines.boshcode import Boshcode  # needs torch
+
+        return Boshcode(space, seed, streams.random(space, seed), begin, len(space.objectives))
     if name in ("evolve", "guided"):
         strangers, available = streams.random(space, seed), space.allowed_count
         evolve = Evolve(space, seed, strangers, begin, fallback, available, islands, batch)

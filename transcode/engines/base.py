@@ -11,6 +11,10 @@ import numpy as np
 
 from transcode.objective import Outcome
 from transcode.pareto import Apart
+from transcode.space import Parameter
+
+#: What 0 counts as where other values count as logarithms: so many times the least of those.
+_NOTHING = 0.25
 
 
 @dataclass(frozen=True)
@@ -124,3 +128,21 @@ class Seen:
             last, before = self.runs.pop(), self.runs.pop()
             # merging sorted runs: the stable sort recognises them
             self.runs.append(np.sort(np.concatenate([before, last]), kind="stable"))
+
+
+def table_of(parameter: Parameter) -> np.ndarray:
+    """(V, size) what its codes count as, of mean 0 and spread 1.
+
+    A number, or a place for each value but the first.
+
+    parameter : of the space, of at least two values.
+    """
+    values = parameter.numbers
+    if values is None or parameter.size == 2:
+        rows = np.eye(parameter.size)[1:]
+    else:
+        if (values >= 0).all():
+            values = np.log(np.where(values > 0, values, _NOTHING * values[values > 0].min()))
+        rows = values[None]
+    mean, spread = rows.mean(axis=1, keepdims=True), rows.std(axis=1, keepdims=True)
+    return (rows - mean) / spread

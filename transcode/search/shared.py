@@ -7,6 +7,7 @@ process that dies leaves a trial without signs of life; another one takes it up 
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -139,8 +140,11 @@ class SharedStudy(OptunaEngine):
         try:
             for name, value in attributes.items():
                 trial.set_user_attr(name, value)
-            for name, value in told.constraints.items():
-                trial.set_constraint(name, value)
+            with warnings.catch_warnings():
+                # one that was killed while it told its trial: the design's new trial has them
+                warnings.filterwarnings("ignore", message="The constraint value is ignored")
+                for name, value in told.constraints.items():
+                    trial.set_constraint(name, value)
             self.study.tell(trial, told.values)
         except (optuna.exceptions.UpdateFinishedTrialError, ValueError):
             # It was silent for so long that it counts as dead; the design's new trial is told.

@@ -5,6 +5,7 @@ Axes: D designs.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -85,5 +86,7 @@ def _in_every_alternative(sections: Sequence[Section], column: int) -> bool:
 def multiple(parent: Scalar, factor: Scalar) -> Scalar:
     """parent x factor; a whole number where the product is one, 768 x 1/48 included."""
     product = float(parent) * float(factor)
+    if not math.isfinite(product):
+        return product
     whole = round(product)
     return whole if abs(product - whole) <= 1e-9 * abs(product) else product

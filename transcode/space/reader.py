@@ -210,7 +210,7 @@ class _SpaceReader:
             return -1
         assert isinstance(written, dict)
         of = written["multiple_of"]
-        if of not in columns or of == name:
+        if not isinstance(of, str) or of not in columns or of == name:
             plain = [n for n, c in columns.items() if self.parameters[c].parent < 0]
             raise self.fail("is not a parameter here", f"{at}.multiple_of", value=of, allowed=plain)
         if self.parameters[columns[of]].parent >= 0:

@@ -18,15 +18,14 @@ from functools import cached_property
 import numpy as np
 
 from elector.describe.layered import LAYERS, STACKS, weights
+from transcode.engines.base import table_of
 from transcode.engines.evolve.families import Families
-from transcode.space import Parameter, Space
+from transcode.space import Space
 
 #: Products of two features there are at most: of more, an even share is taken.
 PRODUCTS = 1_200
 #: Widths of a layer, first those that every layer has.
 _WIDTHS = ("hidden", *(f"feed_forward{s}" for s in range(1, STACKS + 1)))
-#: What 0 counts as where other values count as logarithms: so many times the least of those.
-_NOTHING = 0.25
 
 
 @dataclass(frozen=True)
@@ -80,7 +79,7 @@ class Features:
         """Columns that can change and belong to no family, and what their codes count as."""
         several = {int(column) for whole in self.families.wholes for column in whole}
         return [
-            (column, _table(parameter))
+            (column, table_of(parameter))
             for column, parameter in enumerate(self.space.parameters)
             if parameter.size > 1 and column not in several
         ]
@@ -89,7 +88,7 @@ class Features:
     def _several(self) -> list[tuple[np.ndarray, np.ndarray]]:
         """Columns of each family, and what their codes count as."""
         parameters = self.space.parameters
-        return [(whole, _table(parameters[whole[0]])) for whole in self.families.wholes]
+        return [(whole, table_of(parameters[whole[0]])) for whole in self.families.wholes]
 
     @cached_property
     def _layers(self) -> list[tuple[tuple[int, int], int, np.ndarray]]:
@@ -151,16 +150,3 @@ def _family(codes: np.ndarray, matter: np.ndarray, table: np.ndarray) -> np.ndar
         return means
     largest = np.where(often > 0, table[0][:, None], -np.inf).max(axis=0)
     return np.stack([means[0], np.where(count > 0, largest, 0.0)])
-
-
-def _table(parameter: Parameter) -> np.ndarray:
-    """(V, size) of mean 0 and spread 1: a number, or a place for each value but the first."""
-    values = parameter.numbers
-    if values is None or parameter.size == 2:
-        rows = np.eye(parameter.size)[1:]
-    else:
-        if (values >= 0).all():
-            values = np.log(np.where(values > 0, values, _NOTHING * values[values > 0].min()))
-        rows = values[None]
-    mean, spread = rows.mean(axis=1, keepdims=True), rows.std(axis=1, keepdims=True)
-    return (rows - mean) / spread

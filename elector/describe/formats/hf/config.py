@@ -102,7 +102,7 @@ class Config:
             return default
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise self.fail("must be a whole number", key, value=value)
-        if not math.isfinite(value):
+        if isinstance(value, float) and not math.isfinite(value):  # whole ones: seen to by `whole`
             raise self.fail("must be finite", key, value=value)
         if value == 0 and low == 0:
             return 0

@@ -194,15 +194,23 @@ def _windows(config: Config, traits: Mapping[str, Any], layers: list[Block]) -> 
     return windowed
 
 
+def _is_counted(entry: object, most: int) -> bool:
+    """Whether it is kinds and how often they are repeated, at most so often."""
+    if not (isinstance(entry, list) and len(entry) == 2 and isinstance(entry[0], list)):
+        return False
+    return isinstance(entry[1], int) and 0 <= entry[1] <= most
+
+
 def _listed(config: Config, layers: list[Block]) -> list[Block]:
     """GPT-Neo: `attention_types` says how often which kinds are repeated."""
     number, window = len(layers), config.number("window_size")
     config.get("attention_layers")  # the same once more, layer by layer
     kinds: list[str] = []
-    for entry in config.get("attention_types", [[["global", "local"], number // 2]]):
-        if not (isinstance(entry, list) and len(entry) == 2 and isinstance(entry[0], list)):
-            raise config.fail("must be a list of kinds and numbers", "attention_types")
-        kinds += [str(kind) for kind in entry[0]] * int(entry[1])
+    entries = config.get("attention_types", [[["global", "local"], number // 2]])
+    if not (isinstance(entries, list) and all(_is_counted(entry, number) for entry in entries)):
+        raise config.fail("must be a list of kinds and numbers of layers", "attention_types")
+    for names, times in entries:
+        kinds += [str(kind) for kind in names] * times
     if len(kinds) != number or set(kinds) - {"global", "local"}:
         raise config.fail(f"must name {number} layers, global or local", "attention_types")
     return [

@@ -1,0 +1,123 @@
+"""Every value of a file in turn replaced by what it may not be; `mutate` changes bytes at random.
+
+    PYTHONPATH=tests python -m fuzz.values model space     each value of each shipped file
+
+A replaced value meets what is asked of its field, which changed bytes seldom do. It is given to
+the readers of the Python API only.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from elector.base.errors import ElectorError
+from fuzz.attack import LONGEST, SLOW
+from fuzz.attack import traced as told
+from fuzz.readers import READERS
+from fuzz.targets import targets
+
+#: What a value is replaced by; "" keys and deep ones are for mappings.
+WRONG: list[Any] = [
+    *(None, True, False, 0, -1, 1, 3, 0.5, -0.0, 1e308, 10**400, 10**12, float("inf"), "", "x"),
+    *("1e999", "-1", "0", "lora:4", "1 MB", "[", "%", "\x07", "n" * 3000, "../x", "all", "auto"),
+    *([], [[]], [None], [1], ["x"], [[1, 2]], [10**400], [{"a": 1}], [0] * 3, [-1, 2]),
+    *([["x"], 10**12], [[["x"], 10**12]]),
+    *({}, {"a": None}, {"a": {"a": []}}, {"low": 1, "high": 10**400}, {"low": "x", "high": "y"}),
+    *({"low": 1, "high": 2, "steps": 10**12}, {"multiple_of": "x", "choices": [0]}, {"base": []}),
+]  # fmt: skip
+
+
+def places(value: Any, at: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Where every value of a file stands, the whole first."""
+    yield at
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from places(inner, (*at, key))
+    elif isinstance(value, list):
+        for place, inner in enumerate(value[:3]):
+            yield from places(inner, (*at, place))
+
+
+def replaced(value: Any, at: tuple[Any, ...], wrong: Any) -> Any:
+    """The whole with another value in one place."""
+    if not at:
+        return wrong
+    whole = copy.deepcopy(value)
+    inner = whole
+    for key in at[:-1]:
+        inner = inner[key]
+    inner[at[-1]] = wrong
+    return whole
+
+
+def inputs(seed: bytes) -> Iterator[str]:
+    """Every replacement in a file, as JSON, which is YAML too."""
+    try:
+        value = yaml.safe_load(seed)
+    except yaml.YAMLError:
+        return
+    if not isinstance(value, dict):
+        return
+    for at in places(value):
+        for wrong in WRONG:
+            yield json.dumps(replaced(value, at, wrong))
+        if at and isinstance(at[-1], str):
+            whole = replaced(value, at, None)
+            inner = whole
+            for key in at[:-1]:
+                inner = inner[key]
+            del inner[at[-1]]
+            yield json.dumps(whole)
+
+
+def attack(label: str, seeds: list[bytes]) -> tuple[int, dict[str, str]]:
+    """How many inputs a reader was given, and an input for everything that is wrong."""
+    found: dict[str, str] = {}
+    count, target, read = 0, targets()[label], READERS[label][0]
+    with tempfile.TemporaryDirectory(prefix="fuzz-") as name:
+        target.prepare(Path(name))
+        path = Path(name) / target.name.format(number=0)
+        for content in (text for seed in seeds for text in inputs(seed)):
+            path.write_text(content, encoding="utf-8")
+            begin, wrong = time.process_time(), ""
+            try:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("error", RuntimeWarning)
+                    read(path)
+            except ElectorError as error:
+                wrong = "a long message" if len(str(error)) > LONGEST else ""
+            except Exception as error:
+                wrong = told(error)
+            if time.process_time() - begin > SLOW:
+                wrong = "slow"
+            if wrong:
+                found.setdefault(wrong, content)
+            count += 1
+    return count, found
+
+
+def main() -> int:
+    """Attack the formats named, or all that are mappings."""
+    labels = sys.argv[1:] or ["model", "config", "accelerator", "plan", "space", "manifest"]
+    bad = 0
+    for label in labels:
+        count, found = attack(label, list(targets()[label].seeds))
+        sys.stdout.write(f"{label}: {count:,} inputs, {len(found)} findings\n")
+        for what, content in found.items():
+            sys.stdout.write(f"  {what}\n    {content[:300]}\n")
+        bad += len(found)
+    return 1 if bad else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
