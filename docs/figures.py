@@ -388,16 +388,17 @@ def accuracy_shapes() -> str:
 
 
 def number_formats() -> str:
-    """Bits that a value takes in memory, its share of scales included."""
+    """Bits that a value takes in memory, its share of scales included, and what storing costs."""
     rows: list[tuple[object, ...]] = []
     for row in read(DATA / "formats.csv"):
         group = row["scale"]
         shared = float(row["scale_bits"]) / float(group) if group not in ("", "tensor") else 0.0
         words = {"": "no scale", "tensor": "all of a tensor or column"}.get(group, group)
         width = float(row["bits"]) + shared
-        rows.append((f"`{row['format']}`", row["kind"], row["bits"], words, f"{width:.4g}"))
+        work = row["unpack"] or "-"
+        rows.append((f"`{row['format']}`", row["kind"], row["bits"], words, f"{width:.4g}", work))
     header = ("format", "kind", "bits of a value", "values of a scale", "bits with the scale")
-    return table(header, rows)
+    return table((*header, "operations to unpack"), rows)
 
 
 def model_configs() -> str:

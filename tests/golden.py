@@ -10,14 +10,15 @@ change of an equation leaves alone.
 from __future__ import annotations
 
 import csv
+import math
 import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-import elector
-from elector.base.table import DATA, read_csv
+from elector.base.table import DATA, Column, read_csv
 from elector.evaluation.accelerators import list_accelerators
+from elector.evaluation.path import evaluate
 
 TABLE = Path(__file__).resolve().parent / "data" / "golden.csv"
 SPACES = Path(__file__).resolve().parents[1] / "spaces"
@@ -65,17 +66,23 @@ def designs() -> Iterator[tuple[str, str, str, dict[str, object]]]:
 
 def rows() -> Iterator[tuple[str, str, str]]:
     """(case, result, value at 10 digits) of all designs and fronts."""
-    for case, model, accelerator, settings in designs():
-        found = elector.simulate(model, accelerator, settings=settings)
-        if not found["feasible"]:
-            yield case, "reason", str(found["reason"])
+    listed = [
+        (case, {"model": model, "accelerator": accelerator, **settings})
+        for case, model, accelerator, settings in designs()
+    ]
+    keys = sorted({key for _, row in listed for key in row})
+    columns = {key: Column.of([row.get(key) for _, row in listed]) for key in keys}
+    cost = evaluate(columns, len(listed), level="groups")
+    for i, (case, _) in enumerate(listed):
+        if not cost.feasible[i]:
+            yield case, "reason", str(cost.reason(i))
         for name in RESULTS:
-            if found.get(name) is not None:
-                yield case, name, shown(found[name])
+            if name in cost.scalars and not math.isnan(cost.scalars[name][i]):
+                yield case, name, shown(cost.scalars[name][i])
         for group in GROUPS:
-            for name, value in found[group].items():
-                if value:
-                    yield case, f"{group}.{name}", shown(value)
+            for name, values in cost.groups[group].items():
+                if values[i] and not math.isnan(values[i]):
+                    yield case, f"{group}.{name}", shown(values[i])
     yield from fronts()
 
 

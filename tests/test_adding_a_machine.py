@@ -163,6 +163,23 @@ def test_the_tests_of_all_machines_find_it(copy: Path, files: str, least: int) -
     assert passed is not None and int(passed[1]) >= least, done.stdout[-500:]
 
 
+def test_a_storage_format_is_one_row(copy: Path) -> None:
+    """As the recipe of CONTRIBUTING.md has it: 5 bits, a scale of 16 bits for 32 values."""
+    path = copy / "elector" / "data" / "formats.csv"
+    with path.open("a", encoding="utf-8") as rows:
+        rows.write("int5-g32,integer,5,5,32,16,no,nobody,2,assumed,as int4\n")
+    ask = "gpt2 systolic --generate 2 --kv-cache int5-g32 --weights"
+    wide, narrow = (simulated(copy, f"{ask} {name} --operations") for name in ("same", "int5-g32"))
+    matrices = 12 * 12 * 768**2
+    saved = wide["memory_bytes"]["weights"] - narrow["memory_bytes"]["weights"]
+    assert saved == matrices * (16 - 5.5) / 8  # products are of bf16 there
+    kept = 2 * 12 * 768 * (128 + 2 - 1)
+    assert narrow["memory_bytes"]["cache"] == wide["memory_bytes"]["cache"] == kept * 5.5 / 8
+    unpacked = [r for r in narrow["operations"] if r["name"] == "feed-forward in dequantisation"]
+    assert unpacked and all(r["seconds"] > 0 for r in unpacked)
+    run(copy, "elector simulate --help")
+
+
 @pytest.mark.slow
 def test_the_reference_pages_find_it(copy: Path) -> None:
     script = (

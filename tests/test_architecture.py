@@ -9,13 +9,11 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
-
-ROOT = Path(__file__).resolve().parent.parent
-PACKAGES = ("elector", "transcode")
-SOURCES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
+from sources import PACKAGES, ROOT, SOURCES, nodes_of, tree_of
 
 # Rooms, lowest first: a folder or a file directly under its package. A module imports from its
 # own room and from those before it; inside a room there are no circles either, lazy imports
@@ -88,9 +86,14 @@ def is_type_checking(node: ast.AST) -> bool:
     return "TYPE_CHECKING" in (getattr(test, "id", ""), getattr(test, "attr", ""))
 
 
-def imports(path: Path, *, at_start_only: bool = False) -> Iterator[tuple[str, int]]:
+@cache
+def imports(path: Path, *, at_start_only: bool = False) -> tuple[tuple[str, int], ...]:
     """Every (imported module, line); with `at_start_only` those that run on import."""
-    pending: list[ast.AST] = [ast.parse(path.read_text(encoding="utf-8"), str(path))]
+    return tuple(_imports(path, at_start_only))
+
+
+def _imports(path: Path, at_start_only: bool) -> Iterator[tuple[str, int]]:
+    pending: list[ast.AST] = [tree_of(path)]
     while pending:
         node = pending.pop()
         if isinstance(node, ast.Import):
@@ -120,18 +123,16 @@ def test_rooms_are_the_folders(package: str) -> None:
     assert len(ROOMS["elector"]) <= 12
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=module_name)
-def test_imports_point_downward(path: Path) -> None:
-    module = module_name(path)
-    own = floor(module)
+def test_imports_point_downward() -> None:
     wrong = []
-    for imported, line in imports(path):
-        if imported.partition(".")[0] not in PACKAGES or imported == module:
-            continue
-        # What starts a package imports lazily from its rooms.
-        if not (floor(imported) < own or room(imported) == room(module)):
-            wrong.append(f"line {line}: {imported}")
-    assert not wrong, f"{module} imports upward: {wrong}"
+    for module, path in MODULES.items():
+        for imported, line in imports(path):
+            if imported.partition(".")[0] not in PACKAGES or imported == module:
+                continue
+            # What starts a package imports lazily from its rooms.
+            if not (floor(imported) < floor(module) or room(imported) == room(module)):
+                wrong.append(f"{module}:{line}: {imported}")
+    assert not wrong, f"imports upward: {wrong}"
 
 
 def isolated_part(module: str, package: str) -> str:
@@ -164,12 +165,14 @@ def test_no_circles_even_lazy_ones() -> None:
     assert not needs, f"import circle among {needs}"
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=module_name)
-def test_elector_does_not_know_transcode(path: Path) -> None:
-    module = module_name(path)
-    if module.startswith("elector"):
-        names = {name.partition(".")[0] for name, _ in imports(path)}
-        assert "transcode" not in names
+def test_elector_does_not_know_transcode() -> None:
+    wrong = [
+        f"{module}:{line}: {name}"
+        for module, path in MODULES.items()
+        for name, line in imports(path)
+        if module.startswith("elector") and name.partition(".")[0] == "transcode"
+    ]
+    assert not wrong
 
 
 @pytest.mark.parametrize(("package", "unwanted"), FORBIDDEN)
@@ -183,49 +186,65 @@ def test_nobody_asks_what_kind_of_engine_it_is() -> None:
     """What engines differ in they say themselves."""
     kinds = ("Engine", "Evolve", "Parzen", "StreamEngine", "SharedStudy")
     for path in SOURCES:
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        for node in nodes_of(path):
             if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "isinstance":
                 asked = ast.unparse(node.args[1])
                 assert not any(kind in asked for kind in kinds), f"{path}:{node.lineno}"
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=module_name)
-def test_no_star_imports_and_no_stray_prints(path: Path) -> None:
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.ImportFrom):
-            assert "*" not in {alias.name for alias in node.names}, f"line {node.lineno}"
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
-            prints = node.func.id == "print"
-            assert not prints or path.parent in MAY_PRINT, f"line {node.lineno}: print()"
+def calls_by_name() -> Iterator[tuple[str, Path, ast.Call, str]]:
+    """(module:line, its file, call, function) of every call of a plain name."""
+    for module, path in MODULES.items():
+        for node in nodes_of(path):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+                yield f"{module}:{node.lineno}", path, node, node.func.id
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=module_name)
-def test_no_hasattr_and_no_kwargs_passed_through(path: Path) -> None:
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
-            assert node.func.id != "hasattr", f"line {node.lineno}: hasattr()"
-            passed_on = [k for k in node.keywords if k.arg is None]
-            names = {k.value.id for k in passed_on if isinstance(k.value, ast.Name)}
-            assert "kwargs" not in names, f"line {node.lineno}: **kwargs passed through"
+def test_no_star_imports() -> None:
+    wrong = [
+        f"{module}:{node.lineno}"
+        for module, path in MODULES.items()
+        for node in nodes_of(path)
+        if isinstance(node, ast.ImportFrom) and "*" in {alias.name for alias in node.names}
+    ]
+    assert not wrong
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=module_name)
-def test_heavy_libraries_wait_until_they_are_needed(path: Path) -> None:
-    module = module_name(path)
-    start = {name.partition(".")[0] for name, _ in imports(path, at_start_only=True)}
-    heavy = (
-        HEAVY if module.startswith("elector") or module.startswith("transcode.cli") else {"torch"}
-    )
-    if module.startswith(TRAINS):
-        heavy = HEAVY - {"torch"}
-    assert not start & heavy, f"{module} imports {start & heavy} when it is imported"
+def test_no_stray_prints() -> None:
+    prints = [(place, path) for place, path, _, name in calls_by_name() if name == "print"]
+    assert not [place for place, path in prints if path.parent not in MAY_PRINT]
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=module_name)
-def test_what_trains_is_imported_by_what_trains(path: Path) -> None:
-    if not module_name(path).startswith(TRAINS):
-        names = {name for name, _ in imports(path, at_start_only=True)}
-        assert not [name for name in names if name.startswith(TRAINS)]
+def test_no_hasattr_and_no_kwargs_passed_through() -> None:
+    wrong = []
+    for place, _, node, name in calls_by_name():
+        passed_on = [k.value for k in node.keywords if k.arg is None]
+        if name == "hasattr":
+            wrong.append(f"{place}: hasattr()")
+        if any(isinstance(value, ast.Name) and value.id == "kwargs" for value in passed_on):
+            wrong.append(f"{place}: **kwargs passed through")
+    assert not wrong
+
+
+def test_heavy_libraries_wait_until_they_are_needed() -> None:
+    wrong = []
+    for module, path in MODULES.items():
+        start = {name.partition(".")[0] for name, _ in imports(path, at_start_only=True)}
+        heavy = HEAVY if module.startswith(("elector", "transcode.cli")) else {"torch"}
+        if module.startswith(TRAINS):
+            heavy = HEAVY - {"torch"}
+        wrong += [f"{module} imports {name} when it is imported" for name in start & heavy]
+    assert not wrong
+
+
+def test_what_trains_is_imported_by_what_trains() -> None:
+    wrong = [
+        f"{module}:{line}: {name}"
+        for module, path in MODULES.items()
+        for name, line in imports(path, at_start_only=True)
+        if name.startswith(TRAINS) and not module.startswith(TRAINS)
+    ]
+    assert not wrong
 
 
 # Names from outside are looked at in one place (elector.base.paths says why); what a package
@@ -257,11 +276,11 @@ def is_shipped(node: ast.expr) -> bool:
     return any(isinstance(n, ast.Name) and n.id.isupper() for n in ast.walk(node))
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=module_name)
-def test_one_module_looks_at_paths(path: Path) -> None:
-    allowed = MAY_LOOK.get(module_name(path), set())
+def looks(module: str) -> list[str]:
+    """Where a module looks at a path by itself, and may not."""
+    allowed = MAY_LOOK.get(module, set())
     wrong = []
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in nodes_of(MODULES[module]):
         if not isinstance(node, ast.Call):
             continue
         function, of = node.func, [*node.args]
@@ -277,8 +296,13 @@ def test_one_module_looks_at_paths(path: Path) -> None:
         else:
             continue
         if name in LOOKS - allowed and not any(is_shipped(part) for part in of):
-            wrong.append(f"line {node.lineno}: {name}()")
-    assert not wrong, f"{module_name(path)}: use elector.base.paths: {wrong}"
+            wrong.append(f"{module}:{node.lineno}: {name}()")
+    return wrong
+
+
+def test_one_module_looks_at_paths() -> None:
+    wrong = [place for module in MODULES for place in looks(module)]
+    assert not wrong, f"use elector.base.paths: {wrong}"
 
 
 def third_party_after(code: str) -> set[str]:
@@ -341,7 +365,7 @@ def test_rooms_say_what_comes_in_what_goes_out_and_what_is_new(package: str) -> 
         path = folder / "__init__.py"
         if not path.exists() or room_name == "data":
             continue
-        text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+        text = ast.get_docstring(tree_of(path)) or ""
         if not all(
             re.search(p, text)
             for p in (r"\b[Ii]n comes?\b", r"\bout (comes?|goes|go)\b", r"\bnew\b")

@@ -11,12 +11,12 @@ import sys
 import tokenize
 from collections import defaultdict
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
+from sources import ROOT, SOURCES, name_of, nodes_of, text_of
 
-ROOT = Path(__file__).resolve().parent.parent
-SOURCES = sorted(path for name in ("elector", "transcode") for path in (ROOT / name).rglob("*.py"))
 AROUND = sorted(
     path for folder in ("tests", "benchmarks", "docs") for path in (ROOT / folder).rglob("*.py")
 )
@@ -51,28 +51,24 @@ BLANK = (
 )
 
 
-def name_of(path: Path) -> str:
-    """The path of a file as it is written from the root."""
-    return path.relative_to(ROOT).as_posix()
-
-
-def lines_of_code(text: str) -> set[int]:
+@cache
+def lines_of_code(path: Path) -> frozenset[int]:
     """Numbers of the lines that hold code: no docstrings, comments or blanks."""
     docstrings: set[int] = set()
-    for node in ast.walk(ast.parse(text)):
+    for node in nodes_of(path):
         if isinstance(node, DOCUMENTED) and ast.get_docstring(node, clean=False) is not None:
             first = node.body[0]
             docstrings.update(range(first.lineno, (first.end_lineno or first.lineno) + 1))
     lines: set[int] = set()
-    for token in tokenize.generate_tokens(io.StringIO(text).readline):
+    for token in tokenize.generate_tokens(io.StringIO(text_of(path)).readline):
         if token.type not in BLANK:
             lines.update(range(token.start[0], token.end[0] + 1))
-    return lines - docstrings
+    return frozenset(lines - docstrings)
 
 
-def functions(text: str) -> Iterator[Function]:
+def functions(path: Path) -> Iterator[Function]:
     """Every function of a module, inner ones and methods included."""
-    for node in ast.walk(ast.parse(text)):
+    for node in nodes_of(path):
         if isinstance(node, Function):
             yield node
 
@@ -84,19 +80,21 @@ def parameters(function: Function) -> list[str]:
     return names[1:] if names[:1] in (["self"], ["cls"]) else names
 
 
-@pytest.mark.parametrize("path", [*SOURCES, *AROUND], ids=name_of)
-def test_files_stay_short(path: Path) -> None:
-    limit = MAX_LINES if path in SOURCES else MAX_TEST_LINES
-    assert len(lines_of_code(path.read_text(encoding="utf-8"))) <= limit
+@pytest.mark.parametrize(("paths", "limit"), [(SOURCES, MAX_LINES), (AROUND, MAX_TEST_LINES)])
+def test_files_stay_short(paths: list[Path], limit: int) -> None:
+    sizes = {name_of(path): len(lines_of_code(path)) for path in paths}
+    assert not {name: size for name, size in sizes.items() if size > limit}
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=name_of)
-def test_functions_stay_short(path: Path) -> None:
-    text = path.read_text(encoding="utf-8")
-    code = lines_of_code(text)
-    for function in functions(text):
-        body = code & set(range(function.lineno, (function.end_lineno or 0) + 1))
-        assert len(body) <= MAX_BODY, f"line {function.lineno}: {function.name}: {len(body)} lines"
+def test_functions_stay_short() -> None:
+    long = []
+    for path in SOURCES:
+        for function in functions(path):
+            own = range(function.lineno, (function.end_lineno or 0) + 1)
+            size = len(lines_of_code(path).intersection(own))
+            if size > MAX_BODY:
+                long.append(f"{name_of(path)}:{function.lineno}: {function.name}: {size} lines")
+    assert not long
 
 
 def test_functions_ask_for_little() -> None:
@@ -104,7 +102,7 @@ def test_functions_ask_for_little() -> None:
     many = {
         f"{name_of(path)}: {function.name}"
         for path in SOURCES
-        for function in functions(path.read_text(encoding="utf-8"))
+        for function in functions(path)
         if len(parameters(function)) > MAX_PARAMETERS
     }
     assert many == ENTRIES
@@ -114,7 +112,7 @@ def test_a_name_is_that_of_one_class() -> None:
     """Also of private ones: who searches for a class finds it, and only it."""
     places = defaultdict(list)
     for path in SOURCES:
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        for node in nodes_of(path):
             if isinstance(node, ast.ClassDef):
                 places[node.name].append(name_of(path))
     assert not {name: paths for name, paths in places.items() if len(paths) > 1}
@@ -152,7 +150,7 @@ def test_the_formatter_lays_out_nearly_everything() -> None:
     unformatted = [
         f"{name_of(path)}:{number}"
         for path in (*SOURCES, *AROUND)
-        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
+        for number, line in enumerate(text_of(path).splitlines(), 1)
         if any(mark in line for mark in marks)
     ]
     assert len(unformatted) <= MAX_UNFORMATTED, unformatted

@@ -20,10 +20,11 @@ from typing import Any
 import numpy as np
 
 from elector.base import units
+from elector.base.choices import DATA as DATA
+from elector.base.choices import choices
 from elector.base.errors import InputError
 from elector.base.paths import LIMIT, line_of_bad_text, read_bytes, read_text
 
-DATA = Path(__file__).parent.parent / "data"
 #: Deepest nesting of a YAML file: a design needs four levels; most marks and values in it.
 _DEPTH, _EVENTS = 50, 250_000
 
@@ -304,24 +305,13 @@ def _field(row: dict[str, str]) -> Field:
         default=None,
         low=bound(row["low"]),
         high=bound(row["high"]),
-        choices=_choices(row["choices"]),
+        choices=choices(row["choices"]),
         description=row["description"],
         accuracy=row.get("accuracy") or CHANGES,
         applies=row.get("applies", ""),
     )
     # an empty default means that another source decides, so it stays None
     return replace(field, default=field.parse(row["default"])) if row["default"] else field
-
-
-def _choices(text: str) -> tuple[str, ...]:
-    """What a cell allows: names between bars; "@table" stands for the names in data/table.csv."""
-    choices: list[str] = []
-    for name in text.split("|") if text else ():
-        if name.startswith("@"):
-            choices += [cells[0] for _, cells in read_csv(DATA / f"{name[1:]}.csv")[1]]
-        else:
-            choices.append(name)
-    return tuple(choices)
 
 
 def read_csv(path: str | Path, limit: int = LIMIT) -> tuple[list[str], list[tuple[int, list[str]]]]:

@@ -5,15 +5,13 @@ Nothing here needs numpy, so that help and completion answer at once.
 
 from __future__ import annotations
 
-import csv
-import functools
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
 
 import click
 from click.core import ParameterSource
 
+from elector.base.choices import choices, named_rows
 from elector.base.errors import InputError
 from elector.cli import completion
 
@@ -45,35 +43,16 @@ WORKLOAD_OPTIONS = (
 FORMATS = click.Choice(["table", "json", "csv"])
 
 
-_DATA = Path(__file__).parent.parent / "data"
-
-
-@functools.cache
-def _rows(table: str) -> dict[str, dict[str, str]]:
-    """Rows of a table as they are written, by their first column: help needs no numpy."""
-    with (_DATA / table).open(encoding="utf-8", newline="") as stream:
-        reader = csv.DictReader(stream)
-        return {str(next(iter(row.values()))): row for row in reader}
-
-
-def _choices(cell: str) -> list[str]:
-    """What a cell of a schema allows: names between bars; @table stands for the names in it."""
-    choices: list[str] = []
-    for name in cell.split("|") if cell else ():
-        choices += _rows(f"{name[1:]}.csv") if name.startswith("@") else [name]
-    return choices
-
-
 class WorkloadOption(click.Option):
     """An option that is short for a key of the workload: choices and default come from there."""
 
     @property
     def help(self) -> str | None:
         """What it is, its choices, its default; the schema is read when help is asked for."""
-        row = _rows("schema/workload.csv")[str(self.name)]
-        names = _choices(row["choices"])
-        choices = f": {' | '.join(names)}" if names else ""
-        return f"{self._text}{choices}.  [default: {row['default']}]"
+        row = named_rows("schema/workload.csv")[str(self.name)]
+        names = choices(row["choices"])
+        listed = f": {' | '.join(names)}" if names else ""
+        return f"{self._text}{listed}.  [default: {row['default']}]"
 
     @help.setter
     def help(self, text: str | None) -> None:

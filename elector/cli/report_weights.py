@@ -37,7 +37,8 @@ def _table(weights: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> Non
     if len(shown) < len(rows):
         click.echo(f"{len(rows) - len(shown)} rows of less than {100 * _SHOWN:g} % not shown")
     shares = ", ".join(f"{100 * v:.1f} % {name}" for name, v in weights["evidence"].items() if v)
-    click.echo(f"\nenergy by the weakest row of each price: {shares}")
+    click.echo("")
+    click.echo(text.paragraph(f"energy by the weakest row of each price: {shares}"))
     click.echo(
         text.paragraph(
             "was: read in its source, agreed (read alike in two works that quote it), quoted (in "
@@ -45,7 +46,8 @@ def _table(weights: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> Non
             "row that divides counts below 0."
         )
     )
-    _looked_for([row for row in rows if row["read"] == "assumed" and _most(row) >= _MATTERS])
+    weak = [row for row in rows if row["read"] in ("assumed", "quoted")]
+    _looked_for([row for row in weak if _most(row) >= _MATTERS])
 
 
 def _most(row: Mapping[str, Any]) -> float:
@@ -53,9 +55,9 @@ def _most(row: Mapping[str, Any]) -> float:
 
 
 def _looked_for(rows: Sequence[Mapping[str, Any]]) -> None:
-    """Where the figures behind assumed rows that matter were looked for."""
+    """Where the figures behind assumed and once-quoted rows that matter were looked for."""
     if rows:
-        click.echo(f"\nassumed rows of {100 * _MATTERS:g} % and more")
+        click.echo(f"\nassumed rows of {100 * _MATTERS:g} % and more, and rows quoted once")
     for row in rows:
         said = row["looked_for"] or "nowhere yet"
         click.echo(text.paragraph(f"{row['id']}: {row['source']}; looked for in: {said}", "  "))

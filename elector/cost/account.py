@@ -53,8 +53,7 @@ def accounts(
             bounds = {key: (activity.load(key, rows), zero) for key in activity.busy}
         else:
             together = stage.together(np.array(activity.alone))
-            several = ops.streams[index[:1]]
-            apart = stage.passed(several) if several[0] > 1.0 and streams[0] > 1.0 else together
+            apart = stage.passed(streams) if streams[0] > 1.0 else together
             bounds = stage.bounds(together, apart, streams)
         start = 0.0 if by_stage else float(np.broadcast_to(activity.start, (1,))[0])
         each = {key: (float(a[0]), float(b[0])) for key, (a, b) in bounds.items()}

@@ -14,13 +14,13 @@ whole step: power management averages over more time than an operation takes.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from elector.cost.pricing import Prices, standing
 from elector.cost.schedule import schedule
-from elector.machines.contract import Activity, Clocked, Count, Machine, Stream
+from elector.machines.contract import Activity, Clocked, Count, Machine, Stream, Streams
 from elector.operations.rows import Operations
 
 Array = np.ndarray
@@ -85,9 +85,6 @@ def _within_budget(activity: Activity, prices: Prices) -> Activity:
     assert one is not None and streams is not None
     longer = _longer(one, least)
 
-    def slower(n: Array, rows: Array) -> Stream:
-        return _longer(streams(n, rows), least[rows])
-
     aside = dict(activity.told.aside)
     if budget.resource in aside:
         aside[budget.resource] = aside[budget.resource] + (longer.alone - one.alone)
@@ -95,9 +92,25 @@ def _within_budget(activity: Activity, prices: Prices) -> Activity:
         activity,
         busy=busy,
         alone=longer.alone,
-        overlap=replace(activity.overlap, one=longer, streams=slower),
+        overlap=replace(activity.overlap, one=longer, streams=_LongerStreams(streams, least)),
         told=replace(activity.told, aside=aside),
     )
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class _LongerStreams(Streams):
+    """Streams in whose rows an action takes its share of `least` (R, D) seconds."""
+
+    streams: Streams
+    least: Array
+
+    def of(self, n: Array, rows: Array) -> Stream:
+        """What one of n (D,) streams takes for some rows."""
+        return _longer(self.streams.of(n, rows), self.least[rows])
+
+    def some(self, columns: Array) -> Streams:
+        """The streams of some of the designs."""
+        return _LongerStreams(self.streams.some(columns), self.least[:, columns])
 
 
 def _longer(stream: Stream, least: Array) -> Stream:

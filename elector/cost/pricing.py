@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -33,28 +34,48 @@ class Rate:
     """A price for D designs.
 
     value : (D,) SI. group : (D,) place in PROVENANCE of the weakest row it rests on.
+    split : place in PROVENANCE -> (D,) share of the value that rests on it, where the value is a
+        sum of parts that differ; None where all of it rests on `group`.
     """
 
     value: Array
     group: Array
+    split: tuple[Array, ...] | None = None
 
     def take(self, part: slice | Array) -> Rate:
         """The price of some of the designs.
 
         part : (N,) places or a slice.
         """
-        return Rate(self.value[part], self.group[part])
+        split = None if self.split is None else tuple(share[part] for share in self.split)
+        return Rate(self.value[part], self.group[part], split)
 
     def times(self, amount: Array) -> Rate:
         """The price of `amount` (D,) of it."""
-        return Rate(self.value * amount, self.group)
+        return Rate(self.value * amount, self.group, self.split)
+
+    def share(self, place: int) -> Array:
+        """(D,) share of the value that rests on a place in PROVENANCE."""
+        return (self.group == place) * 1.0 if self.split is None else self.split[place]
 
     def resting_on(self, *groups: Array) -> Rate:
         """The price where `groups` (D,) are behind it as well: the weakest of all counts."""
         group = self.group
         for other in groups:
             group = np.maximum(group, other)
-        return Rate(self.value, group)
+        if self.split is None:
+            return Rate(self.value, group)
+        floor = functools.reduce(np.maximum, groups)
+        return Rate(self.value, group, _raised(self.split, floor))
+
+
+def _raised(split: tuple[Array, ...], floor: Array) -> tuple[Array, ...]:
+    """Shares by place in PROVENANCE where nothing is firmer than `floor` (D,)."""
+    places = range(len(split))
+    return tuple(
+        sum((split[j] * (np.maximum(floor, j) == i) for j in places), np.zeros_like(split[i]))
+        for i in places
+    )
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -89,12 +110,13 @@ def price(machine: Machine, units: Units, compute: str, technology: Technology) 
     built = compute_of(machine, units)
     area, leakage = {}, {}
     held: dict[str, Array] = {}
-    behind = np.zeros(units.size, dtype=np.intp)  # weakest row of any part's area
+    firmness: dict[str, Array] = {}  # of each part's area
     for name, part in parts.items():
         stated = units.stated(part.stated)
         if part.area is not None:
             each = rate(technology, units, part.area, built).resting_on(stated)
-            taken, behind = part.amount * each.value, np.maximum(behind, each.group)
+            taken, where = part.amount * each.value, beyond(part.within) if part.within else name
+            firmness[where] = np.maximum(firmness.get(where, 0), each.group)
             if part.within:
                 held[part.within] = held.get(part.within, 0.0) + taken
             else:
@@ -115,10 +137,39 @@ def price(machine: Machine, units: Units, compute: str, technology: Technology) 
     fraction = rate(technology, units, ("overhead", "area_fraction"), "")
     area["overhead"] = total * fraction.value * whole
     if not machine.own_idle:
+        die = _die(area, firmness, fraction)
         idle = rate(technology, units, ("overhead", "idle_power"), "")
-        everywhere = (total + area["overhead"]) * whole
-        leakage["idle"] = idle.times(everywhere).resting_on(behind, fraction.group)
+        on = whole * idling(machine, units, technology)
+        leakage["idle"] = die.times(idle.value * on).resting_on(idle.group)
     return Prices(actions, area, leakage)
+
+
+def _die(area: dict[str, Array], firmness: dict[str, Array], fraction: Rate) -> Rate:
+    """Square metres of a die, each part as firm as its own price.
+
+    area : part -> (D,) m2, the overhead among them. firmness : part -> (D,) place in PROVENANCE of
+    its area. fraction : the overhead over all other parts.
+    """
+    total = area["overhead"]
+    for name in firmness:
+        total = total + area[name]
+    split = []
+    for place in range(len(PROVENANCE)):
+        resting = np.zeros_like(total)
+        for name, group in firmness.items():
+            own, over = group == place, np.maximum(group, fraction.group) == place
+            resting = resting + area[name] * (own + fraction.value * over)
+        split.append(resting / (total + (total == 0)))
+    group = functools.reduce(np.maximum, firmness.values(), fraction.group)
+    return Rate(total, group, tuple(split))
+
+
+def idling(machine: Machine, units: Units, technology: Technology) -> Array:
+    """(D,) idle power at each design's clock over the price: what runs on follows the clock."""
+    if not machine.clock:
+        return np.ones(units.size)
+    of = rate(technology, units, ("overhead", "idle_clock"), "")
+    return units.number(machine.clock) / of.value
 
 
 def beyond(part: str) -> str:
@@ -354,7 +405,7 @@ def provenance(
     for i, heading in enumerate(PROVENANCE):
         by_heading[heading] = np.zeros_like(energy)
         for rate in rates:
-            by_heading[heading] = by_heading[heading] + rate.value * (rate.group == i)
+            by_heading[heading] = by_heading[heading] + rate.value * rate.share(i)
         whole = whole + by_heading[heading]
     return {heading: joules / whole for heading, joules in by_heading.items()}
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 from dataclasses import dataclass, replace
 
-from elector.base.table import DATA, read_csv, read_rows
+from elector.base.table import DATA, read_rows
 
 #: Kinds of formats.
 KINDS = ("float", "integer", "fixed")
@@ -32,6 +32,8 @@ class Format:
     scale : values that share a scale found at run time ("tensor": all of a tensor's; "": none).
     scale_bits : bits of that scale.
     trains : whether gradients can be computed in it.
+    unpack : operations for each value that is turned into one to multiply, where weights and
+        caches may be stored in it (`workload.weights`, `workload.kv_cache`); None: they may not.
     """
 
     name: str
@@ -41,6 +43,7 @@ class Format:
     scale: str
     scale_bits: float
     trains: bool
+    unpack: float | None
 
     @functools.cached_property
     def width(self) -> float:
@@ -185,11 +188,8 @@ def stored(precision: str, weights: str = SAME, kv_cache: str = SAME) -> Precisi
 
 @functools.cache
 def unpacking() -> dict[str, float]:
-    """Format -> operations for each value that is turned into one to multiply (data/storage.csv).
-
-    Its rows are what `workload.weights` and `workload.kv_cache` may name.
-    """
-    return {cells[0]: float(cells[1]) for _, cells in read_csv(DATA / "storage.csv")[1]}
+    """Format that weights and caches may be stored in -> `Format.unpack`."""
+    return {name: f.unpack for name, f in formats().items() if f.unpack is not None}
 
 
 @functools.cache
@@ -207,6 +207,7 @@ def formats() -> dict[str, Format]:
             row["scale"],
             float(row["scale_bits"]),
             row["trains"] == "yes",
+            float(row["unpack"]) if row["unpack"] else None,
         )
     return by_name
 

@@ -25,7 +25,8 @@ class Quantization:
     """How a file says that its weights are stored.
 
     method : gptq | awq | bitsandbytes | fp8 | mxfp4 | modelopt | ... as the file calls it.
-    weights : fp8 | fp8-block | int4 | int8 | nf4 | nvfp4 | mxfp4 ... ; "" where it is not said.
+    weights : fp8 | fp8-block | int4 | int8 | nf4 | nvfp4 | mxfp4 ... ; "" where they stay
+        as they are.
     bits : of a weight, without scales. group : weights that share a scale (0: a tensor, or as
         the format has it). kv_cache : format of keys and values; "" as computed.
     left_out : patterns of the modules that stay as they are.

@@ -40,12 +40,11 @@ def packed(group: StructureGroup) -> dict[str, Note]:
             f"bits a weight with scales; embeddings, heads, norms{kept} and biases stay in "
             f"{f.weights.name}"
         )
-    if stored is not None and f.layer_weights.name != stored.format:
-        what = stored.weights or stored.method
+    if stored is not None and stored.weights and f.layer_weights.name != stored.format:
         group_of = f" in groups of {stored.group}" if stored.group else ""
         texts.append(
-            f"the file stores weights in {what}{group_of} ({stored.method}), which is not counted "
-            f"here: weights are stored in {f.layer_weights.name}"
+            f"the file stores weights in {stored.weights}{group_of} ({stored.method}), which is "
+            f"not counted here: weights are stored in {f.layer_weights.name}"
         )
     return {text: Note(np.ones(everywhere, dtype=bool)) for text in texts}
 

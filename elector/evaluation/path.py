@@ -71,16 +71,12 @@ def evaluate(
     if level not in LEVELS:
         raise InputError("unknown level", field="level", value=level, allowed=LEVELS)
     technology = technology or Technology.load()
-    draws, designs = max(technology.draws, 1), size
-    if draws > 1:
-        again = np.tile(np.arange(size), draws)
-        columns, size = {key: column.take(again) for key, column in columns.items()}, again.size
-    result = Cost.empty(size)
+    result = Cost.empty(size * max(technology.draws, 1))
     threads = jobs or len(os.sched_getaffinity(0))
     tasks = [
-        _Block(group, rows, technology, level, asked)
-        for group in (_drawn(g, designs) for g in resolve(columns, size))
-        for asked in [{} if level == "scalars" else notes.of_group(group)]
+        _Block(group, rows, technology, level, asked, size)
+        for group in (_drawn(g) for g in resolve(columns, size))
+        for asked in [{} if level == "scalars" or technology.draws else notes.of_group(group)]
         for rows in _blocks(group, threads)
     ]
     if len(tasks) == 1 or threads == 1:
@@ -100,21 +96,21 @@ def evaluate(
     return _blank(result)
 
 
-def _drawn(group: StructureGroup, designs: int) -> StructureGroup:
-    """The group, its units told which draw of the constants prices them."""
-    draw = {pricing.DRAW: (group.rows // designs).astype(float)}
-    return replace(group, units=group.units.replace(**draw))
+def _drawn(group: StructureGroup) -> StructureGroup:
+    """The group, its units told that the first draw of the constants prices them, if any."""
+    return replace(group, units=group.units.replace(**{pricing.DRAW: np.zeros(group.rows.size)}))
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class _Block:
-    """Designs of one group that are computed together."""
+    """Designs of one group that are computed together, of a table of `size`."""
 
     group: StructureGroup
     rows: Array  # places inside the group
     technology: Technology
     level: str
     notes: dict[str, Note]
+    size: int
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -142,7 +138,20 @@ def _blocks(group: StructureGroup, threads: int) -> list[Array]:
 
 def _run_block(block: _Block) -> list[_Output]:
     rows = block.group.rows[block.rows]
-    return [_output(chunk, rows[part], block.level) for part, chunk in _chunks(block)]
+    if not block.technology.draws:
+        return [_output(chunk, rows[part], block.level) for part, chunk in _chunks(block)]
+    from elector.evaluation import under_draws as drawn  # only intervals need it
+
+    outputs: list[_Output] = []
+    for part, chunk in _chunks(block):
+        places = drawn.places(rows[part], block.size, block.technology.draws)
+        if drawn.apart(chunk, block.technology):
+            each = [(slice(None), drawn.under_draws(chunk, block.technology))]
+        else:
+            group = drawn.repeated(block.group, block.rows[part], block.technology.draws)
+            each = list(_chunks(replace(block, group=group, rows=group.rows)))
+        outputs += [_output(own, places[where], block.level) for where, own in each]
+    return outputs
 
 
 def _chunks(block: _Block) -> Iterable[tuple[slice, Chunk]]:
@@ -219,7 +228,7 @@ def _notes_at(asked: Mapping[str, Note], rows: Array) -> dict[str, Note]:
 def inspect(columns: Mapping[str, Column], technology: Technology) -> Chunk:
     """Everything behind the costs of one design."""
     group = next(iter(resolve(columns, 1)))
-    block = _Block(group, np.zeros(1, np.intp), technology, "operations", notes.of_group(group))
+    block = _Block(group, np.zeros(1, np.intp), technology, "operations", notes.of_group(group), 1)
     return next(iter(_chunks(block)))[1]
 
 

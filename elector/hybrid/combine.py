@@ -30,6 +30,7 @@ from elector.machines.contract import (
     Overlap,
     Planned,
     Stream,
+    Streams,
     Unit,
     Units,
     alone_in,
@@ -243,14 +244,25 @@ def _waiting(activity: Activity, several: Array) -> Activity:
     return replace(activity, alone=alone, overlap=replace(activity.overlap, streams=streams))
 
 
-def _messages(name: str, carried: Array, waits: Array) -> Callable[[Array, Array], Stream]:
-    """What one of n streams takes of a link: its share of the bytes, and every latency anew."""
+@dataclass(frozen=True, eq=False, repr=False)
+class _LinkStreams(Streams):
+    """What one of n streams takes of a link: its share of the bytes, and every latency anew.
 
-    def of(n: Array, rows: Array) -> Stream:
-        seconds = carried[rows] / n + waits[rows]
-        return Stream(seconds, seconds, None, {name: seconds})
+    carried, waits : (R, D) seconds.
+    """
 
-    return of
+    name: str
+    carried: Array
+    waits: Array
+
+    def of(self, n: Array, rows: Array) -> Stream:
+        """What one of n (D,) streams takes for some rows."""
+        seconds = self.carried[rows] / n + self.waits[rows]
+        return Stream(seconds, seconds, None, {self.name: seconds})
+
+    def some(self, columns: Array) -> Streams:
+        """The streams of some of the designs."""
+        return _LinkStreams(self.name, self.carried[:, columns], self.waits[:, columns])
 
 
 def _links(hybrid: Hybrid, assigned: Assigned, index: Array, units: Units) -> list[Unit[Activity]]:
@@ -268,7 +280,7 @@ def _links(hybrid: Hybrid, assigned: Assigned, index: Array, units: Units) -> li
         activity = Activity(
             {name: seconds}, seconds, seconds, moved, never, never, {}, never > 0, never
         )
-        overlap = Overlap(streams=_messages(name, carried, runs * wait))
+        overlap = Overlap(streams=_LinkStreams(name, carried, runs * wait))
         activity = replace(activity, overlap=overlap)
         carriers.append(Unit(name, "", activity, never > 0, link=True))
     return carriers

@@ -8,6 +8,7 @@ the tile costs more traffic than the overlap saves, an operation takes turns all
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,6 +45,22 @@ class Loads:
             self.double,
         )
 
+    @functools.cached_property
+    def other(self) -> Array:
+        """(R, D) seconds with tiles in half of the memory of all but the parameters."""
+        return self.half - self.half_weights
+
+    def some(self, columns: Array) -> Loads:
+        """Those of some of the designs."""
+        return Loads(
+            self.half[:, columns],
+            self.whole[:, columns],
+            self.half_weights[:, columns],
+            self.whole_weights[:, columns],
+            self.fill[:, columns],
+            self.double[columns],
+        )
+
     def turns(self, compute: Array) -> Array:
         """(R, D) bool, rows in which loads and computing (R, D) [s] take turns."""
         return ~self.double | (compute + self.whole < self.half)
@@ -64,19 +81,24 @@ def stream(
 
     busy : resource -> (R, D) seconds beside computing and loads.
     """
-    rest, whole = loads.half - loads.half_weights, loads.whole
+    rest, whole, first = loads.other, loads.whole, loads.half
     if n is not None:
         rest = rest / n
         whole = (whole - loads.whole_weights) / n + loads.whole_weights
-    alone = np.maximum(compute, loads.half if n is None else rest + loads.half_weights)
-    alone, ahead = alone + loads.fill, np.maximum(compute, rest) + loads.fill
-    if loads.double.all() and not (compute + loads.whole < loads.half).any():
+        first = rest + loads.half_weights
+    alone, ahead = np.maximum(compute, first), np.maximum(compute, rest)
+    alone += loads.fill
+    ahead += loads.fill
+    double = bool(loads.double.all())
+    pays = compute + loads.whole < loads.half
+    if double and not pays.any():
         return Stream(alone, ahead, None, busy or {})
     turned = compute + whole
+    if not double:
+        alone, ahead = (np.where(loads.double, x, turned) for x in (alone, ahead))
     # A design of which no row gains by it has none, whatever stands beside it: another way to the
     # same seconds differs in the last bit.
-    gains = (compute + loads.whole < loads.half).any(axis=0) | ~loads.double
-    alone, ahead = (np.where(loads.double, x, turned) for x in (alone, ahead))
+    gains = pays.any(axis=0) | ~loads.double
     return Stream(alone, ahead, np.where(gains, turned, np.inf), busy or {})
 
 

@@ -130,6 +130,79 @@ class Stream:
     share: Array | float = 1.0
 
 
+class Streams(ABC):
+    """What one of n streams takes, of D designs."""
+
+    @abstractmethod
+    def of(self, n: Array, rows: Array) -> Stream:
+        """What one of n (D,) streams takes for some rows."""
+
+    @abstractmethod
+    def some(self, columns: Array) -> Streams:
+        """The streams of some of the designs.
+
+        columns : (d,) their places.
+        """
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class EvenStreams(Streams):
+    """Streams that share a row evenly.
+
+    alone : (R, D) seconds of all sequences.
+    """
+
+    alone: Array
+
+    def of(self, n: Array, rows: Array) -> Stream:
+        """A share of the row."""
+        share = self.alone[rows] / n
+        return Stream(share, share, None, {})
+
+    def some(self, columns: Array) -> Streams:
+        """The streams of some of the designs."""
+        return EvenStreams(self.alone[:, columns])
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class WholeStreams(Streams):
+    """Streams of a machine on which each takes what the whole batch takes.
+
+    alone : (R, D) seconds of the whole batch. busy : resource -> (R, D) seconds of it.
+    """
+
+    alone: Array
+    busy: dict[str, Array]
+
+    def of(self, n: Array, rows: Array) -> Stream:
+        """All of the row, whatever n is."""
+        own = {name: seconds[rows] for name, seconds in self.busy.items()}
+        return Stream(self.alone[rows], self.alone[rows], None, own)
+
+    def some(self, columns: Array) -> Streams:
+        """The streams of some of the designs."""
+        busy = {name: seconds[:, columns] for name, seconds in self.busy.items()}
+        return WholeStreams(self.alone[:, columns], busy)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class UnitStreams(Streams):
+    """Streams of a hybrid: each row on the unit that runs it.
+
+    units : what the names of its resources begin with, and its streams.
+    """
+
+    units: tuple[tuple[str, Streams], ...]
+
+    def of(self, n: Array, rows: Array) -> Stream:
+        """A row is nonzero for the one that runs it."""
+        return summed([_named(start, streams.of(n, rows)) for start, streams in self.units])
+
+    def some(self, columns: Array) -> Streams:
+        """The streams of some of the designs."""
+        return UnitStreams(tuple((start, streams.some(columns)) for start, streams in self.units))
+
+
 # ---- records ----
 
 
@@ -206,8 +279,8 @@ class ActivityRecord(ABC):
 class Overlap(ActivityRecord):
     """How the sequences of a batch follow one another.
 
-    one : all of them in one stream; None: rows take what `alone` says. streams : (n (D,), rows)
-    -> what one of n streams takes for some rows; None: its share of `alone`.
+    one : all of them in one stream; None: rows take what `alone` says. streams : what one of n
+    streams takes; None: its share of `alone`.
     beside : (R, D) bool, heads of one sequence stand side by side; None: nowhere.
     turns : (R, D) bool, rows whose loads and computing take turns; None: nowhere.
     holds : (R, D) seconds in which operations keep others from both memory and units, each a
@@ -218,7 +291,7 @@ class Overlap(ActivityRecord):
     """
 
     one: Stream | None = None
-    streams: Callable[[Array, Array], Stream] | None = None
+    streams: Streams | None = None
     beside: Array | None = None
     turns: Array | None = None
     holds: tuple[Array, ...] = ()
@@ -232,7 +305,7 @@ class Overlap(ActivityRecord):
         queues = [np.broadcast_to(own.queued, u.works.shape) & u.works for u, own in records]
         return cls(
             one=summed([_named(u.start, _one(u.activity, _overlap(u))) for u in units]),
-            streams=_streams(units),
+            streams=UnitStreams(tuple((u.start, streams_of(u.activity)) for u in units)),
             beside=_where([(u, own.beside) for u, own in records]),
             turns=_where([(u, own.turns) for u, own in records]),
             holds=tuple(hold for _, own in records for hold in own.holds),
@@ -250,21 +323,13 @@ def _one(activity: Reported, own: Overlap) -> Stream:
     return own.one or Stream(activity.alone, activity.alone, None, {})
 
 
-def _streams(units: Units) -> Callable[[Array, Array], Stream]:
-    """What one of n streams takes, each row on the unit that runs it."""
+def streams_of(activity: Reported) -> Streams:
+    """What one of n streams takes: its share of `alone` where the machine says nothing else.
 
-    def of(n: Array, rows: Array) -> Stream:
-        each = []
-        for unit in units:
-            streams = _overlap(unit).streams
-            if streams is None:
-                share = unit.activity.alone[rows] / n
-                each.append(Stream(share, share, None, {}))
-            else:
-                each.append(_named(unit.start, streams(n, rows)))
-        return summed(each)
-
-    return of
+    activity : what the machine reports.
+    """
+    said = [x.streams for x in activity.records.values() if isinstance(x, Overlap)]
+    return next((x for x in said if x is not None), EvenStreams(activity.alone))
 
 
 def _named(start: str, stream: Stream) -> Stream:
@@ -491,17 +556,13 @@ class Details(ActivityRecord):
         )
 
 
-def undivided(alone: Array, busy: dict[str, Array | Count]) -> Callable[[Array, Array], Stream]:
+def undivided(alone: Array, busy: dict[str, Array | Count]) -> WholeStreams:
     """`streams` of a machine on which every stream takes what the whole batch takes.
 
-    alone : (R, D) seconds of the whole batch.
+    alone : (R, D) seconds of the whole batch. busy : resource -> (R, D) seconds.
     """
-
-    def of(n: Array, rows: Array) -> Stream:
-        own = {name: (x.each() if isinstance(x, Count) else x)[rows] for name, x in busy.items()}
-        return Stream(alone[rows], alone[rows], None, own)
-
-    return of
+    whole = {name: x.each() if isinstance(x, Count) else x for name, x in busy.items()}
+    return WholeStreams(alone, whole)
 
 
 def waiting(alone: Array, busy: dict[str, Array | Count], several: Array) -> Array:

@@ -172,7 +172,9 @@ def _attention(models: Models, index: int, repeat: Array, rank: int) -> list[Ten
         tensors.append(Tensor(Role.OUTPUT, place, d, attentions, bias=True))
     if model.qk_norm != "none":
         own = {"head": 2.0 * e, "width": wide + narrow, "heads": wide + narrow}[model.qk_norm]
-        tensors.append(Tensor(Role.QUERY_KEY_NORM, place, own, _vectors(model.norm) * repeat))
+        # weights of each head apart stand without biases, whatever the other norms have
+        vectors = 1.0 if model.qk_norm == "heads" else _vectors(model.norm)
+        tensors.append(Tensor(Role.QUERY_KEY_NORM, place, own, vectors * repeat))
     for role, width in ((Role.QUERY, wide), (Role.VALUE, values)):
         tensors += pair_tensors(place, role, rank, (d, width), attentions)
     return tensors

@@ -17,6 +17,7 @@ import numpy as np
 from elector.base.table import DATA, Column, read_csv, read_rows
 from elector.evaluation.resolve import StructureGroup, resolve
 from elector.machines import MACHINES
+from elector.technology import ConstantRow
 
 Array = np.ndarray
 Kind = tuple[str, str, str]
@@ -139,6 +140,16 @@ def said(group: Kind, width: Width) -> str:
         f"intervals of time rest on {width.cases} published cases that nothing was fitted on "
         f"(family {family}, stack {stack}, {regime})"
     )
+
+
+def spread(row: ConstantRow) -> tuple[float, float]:
+    """Factors below and above a constant that nine of ten such lie within: what its row says, or
+    else what its evidence does."""
+    value = float(row.value)
+    if row.low is not None and row.high is not None:
+        return value / row.low, row.high / value
+    factor = spreads().get(row.evidence, spreads()["assumed"])
+    return factor, factor
 
 
 @functools.cache

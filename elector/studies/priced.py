@@ -185,7 +185,6 @@ def _standing(own: Chunk, technology: Technology) -> list[Term]:
     """Joules that flow while the step lasts, whatever one unit does."""
     terms: list[Term] = []
     raised = _raised(own, technology)
-    seconds = float(own.timing.seconds[0])
     for name, part in own.machine.parts(own.units).items():
         if part.leakage is None:
             continue
@@ -198,14 +197,27 @@ def _standing(own: Chunk, technology: Technology) -> list[Term]:
         flows = _supplied(flows, raised if part.of_area else None, 1)
         terms[-1] |= _resting(flows, own, price, int(rate.group[0]), part)
     if not own.machine.own_idle:
-        price = _price(own, technology, ("overhead", "idle_power"), True)
-        rate = own.prices.leakage["idle"]
-        whole = float(own.units.numbers.get("overhead", np.ones(1))[0])
-        die = sum((float(values[0]) for values in own.prices.area.values()), 0.0) * whole
-        terms.append(_flowing("idle standing", die, float(rate.value[0]), seconds))
-        terms[-1] |= _resting(
-            _priced(price, [("seconds", seconds)]), own, price, int(rate.group[0])
-        )
+        terms += _idle(own, technology)
+    return terms
+
+
+def _idle(own: Chunk, technology: Technology) -> list[Term]:
+    """Joules that flow through the die while it waits, apart by how firm the area is known."""
+    price = _price(own, technology, ("overhead", "idle_power"), True)
+    rate, seconds = own.prices.leakage["idle"], float(own.timing.seconds[0])
+    whole = float(own.units.numbers.get("overhead", np.ones(1))[0])
+    die = sum((float(values[0]) for values in own.prices.area.values()), 0.0) * whole
+    factors: Factors = [("seconds", seconds)]
+    if own.machine.clock:
+        on = pricing.idling(own.machine, own.units, technology)
+        factors = [("the clock over idle_clock", float(on[0])), *factors]
+    shares = {place: float(rate.share(place)[0]) for place in range(len(PROVENANCE))}
+    resting = {place: share for place, share in shares.items() if share > 0}
+    terms: list[Term] = []
+    for place, share in resting.items():
+        name = "idle standing" if len(resting) == 1 else f"idle standing, {PROVENANCE[place]} area"
+        term = _flowing(name, die * share, float(rate.value[0]) * share, seconds)
+        terms.append(term | _resting(_priced(price, factors), own, price, place))
     return terms
 
 

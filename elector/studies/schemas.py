@@ -287,6 +287,7 @@ def _technology() -> Schema:
             {"type": "string", "pattern": r"^\d*\.?\d*$"},
         ]
     }
+    spread = {"anyOf": [number, {"const": ""}]}
     columns = {
         "part": _TEXT,
         "quantity": _TEXT,
@@ -294,6 +295,8 @@ def _technology() -> Schema:
         "unit": _TEXT,
         "node_nm": node,
         "law": {"enum": ["", *LAWS]},
+        "low": spread,
+        "high": spread,
         "source": _TEXT,
         "evidence": {"enum": list(EVIDENCE)},
         "verified": {"enum": ["", "yes", "two", "no", True, False]},

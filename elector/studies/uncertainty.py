@@ -4,8 +4,8 @@ Two sources, drawn together:
 
 - the *model*: how far times and powers of the design's group of published cases were off that no
   constant was fitted on (elector.studies.error_widths), log-normal;
-- the *constants*: every row of the technology tables, log-normal, with the spread of its evidence
-  (data/spread.csv), all through the one path in one call.
+- the *constants*: every row of the technology tables, log-normal on each side, with its own low and
+  high or else the spread of its evidence (data/spread.csv), all through the one path in one call.
 
 A sample has energy = (actions under its constants + leakage x its time) x its power error. The
 interval runs from the 5th to the 95th percentile of the samples.
@@ -29,7 +29,7 @@ from elector.cost.pricing import LEAKAGE, Cost
 from elector.cost.results import ENDS, registry
 from elector.cost.supply import LOGIC
 from elector.evaluation.path import evaluate
-from elector.studies.error_widths import Kind, Width, kinds_of, said, spreads, width_of
+from elector.studies.error_widths import Kind, Width, kinds_of, said, spread, width_of
 from elector.technology import ConstantRow, Technology
 
 Array = np.ndarray
@@ -101,8 +101,9 @@ class Sampling:
 
     def factors(self, row: ConstantRow) -> Array:
         """(S,) factors of one constant."""
-        factor = spreads().get(row.evidence, spreads()["assumed"])
-        return np.exp(self.stream(row.id) * (math.log(factor) / REACH))
+        below, above = (math.log(factor) / REACH for factor in spread(row))
+        drawn = self.stream(row.id)
+        return np.exp(drawn * np.where(drawn < 0.0, below, above))
 
     @property
     def drawn(self) -> Technology:

@@ -12,7 +12,7 @@ from elector.base.table import Column
 from elector.cost.pricing import Cost
 from elector.evaluation.accelerators import load_accelerator
 from elector.evaluation.path import evaluate
-from elector.studies.error_widths import spreads
+from elector.studies.error_widths import spread
 from elector.studies.listing import Record, row_told
 from elector.technology import PROVENANCE, ConstantRow, Technology
 
@@ -87,7 +87,7 @@ def _share(cost: Cost, result: str, place: int) -> float:
 
 
 def _told(row: ConstantRow, shares: dict[str, float]) -> Record:
-    factor = spreads()[row.evidence]
+    below, above = spread(row)
     value = float(row.value)
     told = row_told(row)
     return {
@@ -96,6 +96,6 @@ def _told(row: ConstantRow, shares: dict[str, float]) -> Record:
         "read": read_as(row),
         **told,
         "unit": row.unit,
-        "low": value / factor,
-        "high": value * factor,
+        "low": value / below,
+        "high": value * above,
     }

@@ -21,8 +21,10 @@ NODE_LOW, NODE_HIGH = 3.0, 180.0
 #: Whether a figure was read in its source, alike in two works that quote it, or in one of them.
 VERIFIED = ("yes", "two", "no")
 
+#: Columns with figures in the row's unit.
+_VALUES = ("low", "value", "high")
 _REQUIRED = ("part", "quantity", "value", "unit", "node_nm", "source", "evidence")
-_OPTIONAL = ("law", "verified", "note", "looked_for")
+_OPTIONAL = ("law", "low", "high", "verified", "note", "looked_for")
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,8 @@ class ConstantRow:
     value : in SI; (S,) under S draws. unit : SI unit. text : value and unit as written.
     node : technology node [nm], or None where it holds at every node.
     law : what the value is to be multiplied by (elector.technology.laws).
+    low, high : what nine of ten such constants lie between [SI], as its sources say; None where the
+        spread of its evidence says so.
     looked_for : where a firmer figure was looked for, and what was found there.
     agreed : whether it was read not in its source, but alike in two works that quote it.
     verified : False where the figure was read in a publication that quotes the source.
@@ -71,6 +75,8 @@ class ConstantRow:
     line: int
     looked_for: str = ""
     agreed: bool = False
+    low: float | None = None
+    high: float | None = None
 
     @property
     def id(self) -> str:
@@ -154,10 +160,15 @@ def _row(
     part, quantity = cells["part"], cells["quantity"]
     spec = _pair(part, quantity, path, line, parts)
     verified = _choice(cells.get("verified") or "yes", "verified", VERIFIED, path, line)
+    low, value, high = (_value(cells, name, spec.unit, path, line) for name in _VALUES)
+    assert value is not None
+    _check_spread(low, value, high, path, line)
     return ConstantRow(
         part=part,
         quantity=quantity,
-        value=_value(cells, spec.unit, path, line),
+        value=value,
+        low=low,
+        high=high,
         unit=spec.unit,
         node=_node(cells["node_nm"], path, line),
         law=_choice(cells.get("law") or "constant", "law", LAWS, path, line),
@@ -197,20 +208,41 @@ def quantities_of(part: str) -> list[str]:
     return [q.quantity for q in quantities() if find_quantity(part, q.quantity) is q]
 
 
-def _value(cells: dict[str, str], unit: str, path: Path, line: int) -> float:
-    field = f"line {line}: value"
-    if cells["value"][-1:].isalpha():
+def _value(cells: dict[str, str], column: str, unit: str, path: Path, line: int) -> float | None:
+    """A figure of a row in SI; None where it has none."""
+    field, text = f"line {line}: {column}", cells.get(column, "")
+    if not text:
+        return None
+    if text[-1:].isalpha():
         raise InputError(
             "is not a number",
             file=path,
             field=field,
-            value=cells["value"],
+            value=text,
             hint="the unit stands in its own column",
         )
-    value = units.parse(f"{cells['value']} {cells['unit']}", unit, field=field, file=path)
+    value = units.parse(f"{text} {cells['unit']}", unit, field=field, file=path)
     if value < 0:
-        raise InputError("must not be negative", file=path, field=field, value=cells["value"])
+        raise InputError("must not be negative", file=path, field=field, value=text)
     return value
+
+
+def _check_spread(
+    low: float | None, value: float, high: float | None, path: Path, line: int
+) -> None:
+    """Refuse half a spread, one from 0 on, and one that the value lies outside of."""
+    if low is None and high is None:
+        return
+    if low is None or high is None:
+        missing = "low" if low is None else "high"
+        raise InputError(f"line {line}: has low or high alone", file=path, field=missing)
+    if not 0 < low <= value <= high:
+        raise InputError(
+            f"line {line}: low must be above 0, and value between low and high",
+            file=path,
+            field="low" if not 0 < low <= value else "high",
+            value=low if not 0 < low <= value else high,
+        )
 
 
 def _node(text: str, path: Path, line: int) -> float | None:

@@ -97,6 +97,38 @@ def test_a_larger_memory_costs_more_per_byte(product: str, size: float, expected
     assert found.groups["energy_by_part_j"]["sram"][0] / base == pytest.approx(expected)
 
 
+def test_idle_power_follows_the_clock_and_the_die(product: str) -> None:
+    """At half the clock half the idle watts; each part of the die as firm as its own price."""
+    price = Technology.load().price("overhead", "idle_power", 14.0).value
+    watts = []
+    for clock in (1e9, 0.5e9):
+        cost = one(product, "systolic", **(TINY | {"accelerator__clock": clock}))
+        leakage = cost.groups["energy_by_part_j"]["leakage"][0] / cost.latency_s[0]
+        watts.append(leakage)
+    assert watts[0] - watts[1] == pytest.approx(0.5 * price * cost.area_mm2[0] * 1e-6)
+
+
+def test_idle_joules_count_under_the_firmness_of_each_area(product: str, tmp_path: Path) -> None:
+    """An assumed area of the arrays alone makes their share of the idle joules assumed, no more."""
+    own = tmp_path / "own.csv"
+    own.write_text(
+        "part,quantity,value,unit,node_nm,source,evidence\n"
+        "mac.bf16,area,1e6,um2,14,a guess,assumed\n"
+    )
+    table = columns(1, settings_of(product, "systolic", TINY))
+    found = {}
+    for name, technology in (("own", Technology.load(own)), ("ours", Technology.load())):
+        cost = evaluate(table, 1, level="groups", technology=technology)
+        energy = {k: v[0] for k, v in cost.groups["energy_by_part_j"].items()}
+        area = {k: v[0] for k, v in cost.groups["area_by_part_mm2"].items()}
+        found[name] = cost.groups["provenance"]["assumed"][0] * sum(energy.values())
+    idle = Technology.load().price("overhead", "idle_power", 14.0).value * cost.latency_s[0]
+    # 16 cells of 1 mm2 and their share of the overhead, and what leaks in them
+    leak = Technology.load().price("logic", "leakage", 14.0).value * cost.latency_s[0]
+    assert area["array"] < 1  # theirs, the last of the two, is far below
+    assert found["own"] - found["ours"] == pytest.approx(16e-6 * (1.5 * idle + leak), rel=0.01)
+
+
 def test_a_bound_by_memory_is_bytes_over_bandwidth(product: str) -> None:
     """1,000 bytes a second: the bytes of all operands, nothing else."""
     cost = one(product, "systolic", **(TINY | {"accelerator__bandwidth": 1e3}))

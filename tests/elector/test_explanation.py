@@ -28,6 +28,10 @@ DESIGNS: list[tuple[str, str, dict[str, object]]] = [
 SUMS = ("energy_j", "area_mm2", "macs", "parameters")
 
 
+#: Batch, and rows, columns and number of arrays, of designs that run it in a few streams.
+SPLIT = [(32, 32, 16, 4), (8, 32, 64, 2), (4, 64, 64, 2), (16, 32, 32, 4), (6, 64, 16, 1)]
+
+
 def terms_of(shown: dict[str, Any]) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = shown["terms"]
     return found
@@ -85,6 +89,21 @@ def test_cycles_are_followed_to_a_module(
         assert seconds <= shown["value"] * (1 + 1e-12), name
         busy = sum(term["busy_s"][name] for term in shown["terms"])
         assert busy == pytest.approx(seconds, rel=1e-9), name
+
+
+@pytest.mark.parametrize(("batch", "rows", "cols", "arrays"), SPLIT)
+def test_seconds_of_any_number_of_streams_are_followed(
+    batch: int, rows: int, cols: int, arrays: int
+) -> None:
+    """Batches that run in more streams than one and in fewer than they have sequences."""
+    sizes = {"rows": rows, "cols": cols, "arrays": arrays}
+    settings: dict[str, object] = {f"accelerator.{key}": size for key, size in sizes.items()}
+    settings |= {"workload.batch": batch, "workload.sequence_length": 16}
+    shown: dict[str, Any] = elector.explain("bert-tiny", "systolic", "latency_s", settings=settings)
+    account = shown["accounts"]["step"]
+    assert 1 < account["streams"] < batch
+    totals = [bound["works_s"] + bound["idles_s"] for bound in account["bounds"].values()]
+    assert account["start_s"] + max(totals) == pytest.approx(shown["stages_s"]["step"], rel=1e-12)
 
 
 @pytest.mark.parametrize(("model", "accelerator", "settings"), DESIGNS[:5])

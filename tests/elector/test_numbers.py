@@ -12,7 +12,14 @@ import pytest
 import elector
 from elector.base.errors import InputError
 from elector.base.table import DATA, read_csv, schema
-from elector.describe.numbers import formats, native, precisions, storage_note
+from elector.describe.numbers import (
+    SAME,
+    formats,
+    native,
+    precisions,
+    storage_note,
+    unpacking,
+)
 from elector.machines import MACHINES
 from elector.technology import Technology
 
@@ -25,7 +32,11 @@ def test_tables_name_each_other_and_their_sources() -> None:
         for _, cells in lines:
             row = dict(zip(names, cells, strict=True))
             assert row["source"], row
+            unpacks = [bool(row.get(f"unpack{what}")) for what in ("", "_evidence", "_source")]
+            assert all(unpacks) or not any(unpacks), row
     assert schema("workload")["precision"].choices == ("native", *precisions())
+    for setting in ("weights", "kv_cache"):
+        assert schema("workload")[setting].choices == (SAME, *unpacking())
 
 
 @pytest.mark.parametrize(

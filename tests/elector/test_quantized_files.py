@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 import elector
+from elector.base.errors import InputError
+from elector.describe.formats import load_model
 from elector.describe.quantization import Quantization
 
 LLAMA: dict[str, Any] = {
@@ -127,3 +129,161 @@ def test_training_everything_counts_wide_weights(tmp_path: Path) -> None:
     assert any("not counted" in note for note in notes)
     low, _ = weights(tmp_path, stored, mode="training", precision="fp16-amp", trainable="lora:8")
     assert low < 0.4 * 2 * (MATRICES + REST)
+
+
+@pytest.mark.parametrize(
+    ("stored", "bits", "cache"),
+    [
+        # older files have no method; some are modelopt's own words, or another program's
+        ({"load_in_8bit": True}, 8, ""),
+        ({"quant_algo": "FP8", "kv_cache_scheme": "FP8"}, 8, "fp8"),
+        ({"quant_algo": "MXFP8", "kv_cache_quant_algo": "NVFP4"}, 8 + 8 / 32, "nvfp4"),
+        ({"quant_method": "auto-round", "bits": 4, "group_size": 128}, 4 + 20 / 128, ""),
+        ({"quant_method": "eetq"}, 8, ""),
+        ({"quant_method": "nvfp4"}, 4 + 8 / 16, ""),
+        ({"quant_method": "mxfp8"}, 8 + 8 / 32, ""),
+        ({"quant_method": "torchao", "quant_type": "int8_weight_only"}, 8, ""),
+        (
+            {
+                "quant_method": "torchao",
+                "quant_type": {"default": {"_type": "Float8WeightOnlyConfig", "_data": {}}},
+            },
+            8,
+            "",
+        ),
+        (
+            {
+                "quant_method": "compressed-tensors",
+                "config_groups": {
+                    "group_0": {"weights": {"num_bits": 4, "type": "int", "group_size": 32}}
+                },
+                "kv_cache_scheme": {"num_bits": 8, "type": "int"},
+            },
+            4 + 20 / 32,
+            "int8",
+        ),
+        (
+            {
+                "quant_method": "compressed-tensors",
+                "config_groups": {
+                    "group_0": {"weights": {"num_bits": 4, "type": "float", "group_size": 32}}
+                },
+            },
+            4 + 8 / 32,
+            "",
+        ),
+    ],
+)
+def test_other_words_for_the_same(
+    tmp_path: Path, stored: dict[str, Any], bits: float, cache: str
+) -> None:
+    size, _ = weights(tmp_path, stored)
+    assert size == pytest.approx(MATRICES * bits / 8 + 2 * REST, rel=1e-4)
+    found = load_model(tmp_path / "config.json").quantization
+    assert found is not None and found.kv_cache == cache
+
+
+GROUP = {"num_bits": 4, "type": "int", "group_size": 128}
+
+
+@pytest.mark.parametrize(
+    ("stored", "field"),
+    [
+        ({"quant_method": "aqlm", "nbits_per_codebook": 16}, "quant_method"),
+        ({"quant_method": "hqq"}, "quant_method"),
+        ({"quant_method": 4}, "quant_method"),
+        ({"bits": 4, "group_size": 64}, "quant_method"),
+        ({"quant_method": "gptq", "bits": "4"}, "bits"),
+        ({"quant_method": "gptq", "bits": 5}, "bits"),
+        ({"quant_method": "gptq", "bits": 4, "group_size": 1.5}, "group_size"),
+        ({"quant_method": "auto-round", "bits": 4, "data_type": "mx_fp"}, "data_type"),
+        ({"quant_method": "bitsandbytes"}, "load_in_4bit"),
+        ({"quant_method": "bitsandbytes", "load_in_4bit": "yes"}, "load_in_4bit"),
+        (
+            {"quant_method": "bitsandbytes", "load_in_4bit": True, "load_in_8bit": True},
+            "load_in_4bit",
+        ),
+        (
+            {"quant_method": "bitsandbytes", "load_in_4bit": True, "bnb_4bit_quant_type": "nf5"},
+            "bnb_4bit_quant_type",
+        ),
+        ({"quant_method": "fp8", "weight_block_size": [128]}, "weight_block_size"),
+        ({"quant_method": "fp8", "weight_block_size": [0, 128]}, "weight_block_size"),
+        ({"quant_method": "fp8", "ignored_layers": "lm_head"}, "ignored_layers"),
+        ({"quant_method": "fp8", "kv_cache_quant_algo": "MAGIC"}, "kv_cache_quant_algo"),
+        ({"quant_method": "fp8", "kv_cache_scheme": {"num_bits": 3}}, "kv_cache_scheme"),
+        ({"quant_method": "torchao", "quant_type": "int4_weight_only"}, "quant_type"),
+        ({"quant_method": "eetq", "weights": "int4"}, "weights"),
+        ({"quant_method": "compressed-tensors", "config_groups": [GROUP]}, "config_groups"),
+        (
+            {
+                "quant_method": "compressed-tensors",
+                "config_groups": {"g": {"weights": GROUP | {"group_size": "x"}}},
+            },
+            "config_groups.g.weights.group_size",
+        ),
+        (
+            {
+                "quant_method": "compressed-tensors",
+                "config_groups": {"g": {"weights": {"num_bits": 4, "type": "float"}}},
+            },
+            "config_groups.g.weights.group_size",
+        ),
+    ],
+)
+def test_what_is_not_read_is_refused_by_its_key(
+    tmp_path: Path, stored: dict[str, Any], field: str
+) -> None:
+    with pytest.raises(InputError) as caught:
+        weights(tmp_path, stored)
+    assert caught.value.field == f"quantization_config.{field}"
+
+
+@pytest.mark.parametrize(
+    "stored",
+    [
+        {"quant_method": "fp8", "quant_algo": "MIXED_PRECISION", "moe_quant_algo": "NVFP4"},
+        {
+            "quant_method": "compressed-tensors",
+            "config_groups": {
+                "a": {"weights": GROUP},
+                "b": {"weights": {"num_bits": 8, "type": "float"}},
+            },
+        },
+    ],
+)
+def test_files_of_several_formats_say_so(tmp_path: Path, stored: dict[str, Any]) -> None:
+    size, notes = weights(tmp_path, stored)
+    assert size == 2 * (MATRICES + REST)
+    assert any("weights in mixed" in note and "not counted" in note for note in notes)
+
+
+def test_keys_that_change_weights_and_are_not_read_are_said(tmp_path: Path) -> None:
+    stored = {"quant_method": "gptq", "bits": 4, "desc_act": False, "lm_head": True, "dynamic": {}}
+    _, notes = weights(tmp_path, stored)
+    said = [note for note in notes if "is not known" in note]
+    assert len(said) == 1 and "quantization_config.lm_head" in said[0]
+
+
+def test_the_older_name_and_other_programs(tmp_path: Path) -> None:
+    """`compression_config` is what `quantization_config` was; MLX's `quantization` is refused."""
+    stored = {"quant_method": "gptq", "bits": 4, "group_size": 128}
+    file = tmp_path / "config.json"
+    file.write_text(json.dumps(LLAMA | {"compression_config": stored}))
+    found = load_model(file).quantization
+    assert found is not None and found.format == "int4"
+    file.write_text(json.dumps(LLAMA | {"quantization": {"bits": 4, "group_size": 64}}))
+    with pytest.raises(InputError, match="quantization: is not known"):
+        load_model(file)
+
+
+def test_keys_and_values_alone(tmp_path: Path) -> None:
+    """`hf_quant_config.json` of a model whose weights stay as they are."""
+    (tmp_path / "config.json").write_text(json.dumps(LLAMA))
+    stored = {"quantization": {"quant_algo": None, "kv_cache_quant_algo": "FP8"}}
+    (tmp_path / "hf_quant_config.json").write_text(json.dumps(stored))
+    found = load_model(tmp_path / "config.json").quantization
+    assert found is not None
+    assert (found.weights, found.format, found.kv_cache) == ("", "", "fp8")
+    ran = elector.simulate(tmp_path / "config.json", "a100-sxm-80gb")
+    assert not any("the file stores weights" in str(note) for note in ran["notes"])

@@ -12,7 +12,8 @@ from builders import inside
 from hypothesis import given
 from hypothesis import strategies as st
 
-from elector.cost.schedule import groups, overlap
+from elector.cost.chain import groups
+from elector.cost.stage import overlap
 from elector.evaluation.path import Chunk
 
 
@@ -186,7 +187,8 @@ def step_tasks(chunk: Chunk, batch: int, layers: int, heads: int) -> list[Task]:
     every = np.arange(len(ops.rows))
     # What one sequence takes, and in attention one head: load and skew are theirs as a whole.
     one = {
-        core: streams(np.array([float(batch * (heads if core else 1))]), every) for core in (0, 1)
+        core: streams.of(np.array([float(batch * (heads if core else 1))]), every)
+        for core in (0, 1)
     }
 
     def unit(row: int) -> str:

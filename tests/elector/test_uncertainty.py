@@ -262,3 +262,13 @@ def test_draws_that_cannot_run_are_counted() -> None:
     close["settings"] = {"accelerator.power_limit": 60.0}
     none = elector.simulate("bert-base", "gpu", **close)
     assert not none["feasible"] and "latency_s_low" not in none and "area_mm2_low" in none
+
+
+def test_a_row_is_drawn_within_its_own_spread() -> None:
+    """5 % of the draws lie below its low, 5 % above its high, half below its value."""
+    technology = Technology.load()
+    row = technology.row("register:energy@7")
+    assert (row.low, row.high) == pytest.approx((0.9e-15 * 8, 4e-15 * 8))
+    drawn = float(row.value) * Sampling.of(technology, samples=20_000).factors(row)
+    found = np.quantile(drawn, (0.05, 0.5, 0.95))
+    assert found == pytest.approx([row.low, row.value, row.high], rel=0.05)

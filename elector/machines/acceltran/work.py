@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,6 +21,7 @@ from elector.machines.contract import (
     Gating,
     Overlap,
     Stream,
+    Streams,
     Units,
 )
 from elector.machines.tiling import TILE_SHARE
@@ -61,6 +61,11 @@ class _LaneChunk:
     def plain(self) -> Array:
         """(D,) place of an operation that does not choose."""
         return self.half + ~self.double
+
+    def some(self, columns: Array) -> _LaneChunk:
+        """Some of the designs."""
+        places = (x[columns] for x in (self.index, self.lanes, self.unit, self.half))
+        return _LaneChunk(self.p, self.units.take(columns), *places)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -106,7 +111,7 @@ def _activity(p: PreparedAccelTran, part: slice | Array) -> Activity:
         limits=_limits(p, units, index),
         overlap=Overlap(
             one=one,
-            streams=_streams(d, loads),
+            streams=_LaneStreams(d, loads),
             turns=turns & ~d.released,
             holds=holds(compute, np.zeros_like(compute), loads, turns & ~d.released),
         ),
@@ -179,18 +184,28 @@ def _loads(d: _LaneChunk) -> Loads:
     )
 
 
-def _streams(d: _LaneChunk, loads: Loads) -> Callable[[Array, Array], Stream]:
-    """The streams of the designs: (n (D,), rows) -> what one of them takes.
+@dataclass(frozen=True, eq=False, repr=False)
+class _LaneStreams(Streams):
+    """What one of n streams takes of the lanes, the units beside them and main memory.
 
-    They are worked out once for each combination of settings; n follows from the pair, which is
+    It is worked out once for each combination of settings; n follows from the pair, which is
     part of it.
     """
-    p, ops = d.p, d.p.ops
-    first, place = combinations([d.lanes, d.unit])
-    units, order = d.units.take(first), d.units.take(first).code("loop_order", lanes.ORDERS)
 
-    def of(n: Array, rows: Array) -> Stream:
-        share, pair = n[first], d.index[first]
+    d: _LaneChunk
+    loads: Loads
+
+    @functools.cached_property
+    def combined(self) -> tuple[Array, Array, Units, Array]:
+        """First design of each of X combinations, (D,) place in them, settings, loop orders."""
+        first, place = combinations([self.d.lanes, self.d.unit])
+        units = self.d.units.take(first)
+        return first, place, units, units.code("loop_order", lanes.ORDERS)
+
+    def of(self, n: Array, rows: Array) -> Stream:
+        """What one of n (D,) streams takes for some rows."""
+        first, place, units, order = self.combined
+        p, ops, share, pair = self.d.p, self.d.p.ops, n[first], self.d.index[first]
         compute, taken = np.zeros((2, rows.size, first.size))
         products = np.array([ops.rows[r].matmul for r in rows])
         compute[products], taken[products] = streams_of(
@@ -202,9 +217,11 @@ def _streams(d: _LaneChunk, loads: Loads) -> Callable[[Array, Array], Stream]:
                 if r in p.rows["vector"]:
                     taken[i] = _lanes_taken(ops, r, pair, units) / share
         busy = {"lanes": columns(taken, place)}
-        return stream(columns(compute, place), loads.at(rows), n, busy)
+        return stream(columns(compute, place), self.loads.at(rows), n, busy)
 
-    return of
+    def some(self, columns: Array) -> Streams:
+        """The streams of some of the designs."""
+        return _LaneStreams(self.d.some(columns), self.loads.some(columns))
 
 
 def _element_seconds(p: PreparedAccelTran, row: int, pair: Array, u: Units, n: Array) -> Array:

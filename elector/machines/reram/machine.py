@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -22,6 +22,7 @@ from elector.machines.contract import (
     Power,
     Remarks,
     Stream,
+    Streams,
     Units,
     gradients_limit,
     sum_rows,
@@ -127,7 +128,7 @@ def _activity(w: Placement, details: bool, trial: bool) -> Activity:
     s, ops, index, units = w.site, w.site.ops, w.site.index, w.site.units
     amounts = _amounts(w, trial)
     rows, busy = _rows(w, amounts)
-    one = rows.stream(np.ones(index.size), np.arange(len(ops.rows)))
+    one = rows.of(np.ones(index.size), np.arange(len(ops.rows)))
     return Activity(
         busy={**busy},
         alone=one.alone,
@@ -140,7 +141,7 @@ def _activity(w: Placement, details: bool, trial: bool) -> Activity:
         start=np.zeros(index.size),
         overlap=Overlap(
             one=one,
-            streams=rows.stream,
+            streams=rows,
             beside=rows.beside_rows(),
             periods={"crossbars": np.ones(index.size)},
         ),
@@ -209,7 +210,7 @@ def _amounts(w: Placement, trial: bool) -> dict[str, Array]:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class _Rows:
+class _Rows(Streams):
     """What the rows of any number of streams take, (R, D) seconds of all sequences.
 
     place : (R,) of a row among the products; -1. beside : on the digital unit, on lanes, and
@@ -237,7 +238,14 @@ class _Rows:
         read = reads(self.w, np.ones(self.beside.shape[1]))
         return rows_of(self.w, read.pulses) + self.update
 
-    def stream(self, n: Array, rows: Array) -> Stream:
+    def some(self, columns: Array) -> _Rows:
+        """The streams of some of the designs."""
+        names = ("beside", "update", "shared", "slowest")
+        again = self.again if self.again.ndim < 2 else self.again[:, columns]
+        of = {name: getattr(self, name)[:, columns] for name in names}
+        return replace(self, w=self.w.take(columns), again=again, **of)
+
+    def of(self, n: Array, rows: Array) -> Stream:
         """What one of n (D,) streams takes for some rows."""
         here = self.place[rows] >= 0
         some = self.place[rows][here]

@@ -16,7 +16,7 @@ keeps both laws as well, which a rule that trades copies for spare crossbars wou
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
@@ -274,6 +274,15 @@ class Placement:
     spare: Array
     reload: Array
     ladder: Array
+
+    def take(self, some: Array) -> Placement:
+        """Some of the designs.
+
+        some : places (N,).
+        """
+        names = [f.name for f in fields(self) if f.name != "site"]
+        chosen = {name: taken(getattr(self, name), some) for name in names}
+        return replace(self, site=self.site.take(some), **chosen)
 
 
 def place(s: CrossbarSite, write: Array, side: Array, reload: Array) -> Placement:

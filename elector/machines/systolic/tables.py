@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from elector.operations.rows import Operations
+from elector.machines.systolic.folds import Sides
+from elector.operations.rows import PARAMETERS, Operations
 
 Array = np.ndarray
 
@@ -63,3 +64,50 @@ def tables(
         # Every cell hands its moving operand and its partial sum (os: both operands) on.
         register=flows(mac * (aw + acc), mac * (aw + bw), mac * (bw + acc)),
     )
+
+
+def alike(ops: Operations, products: Array) -> Array:
+    """(products,) place of the first product that the arrays see with the same sides.
+
+    products : places of the products among the rows.
+    """
+    first: dict[tuple[object, ...], int] = {}
+    sizes = (ops.batch, ops.m, ops.k, ops.n, ops.span)
+    places = []
+    for i, r in enumerate(products):
+        row = ops.rows[r]
+        key = (row.b in PARAMETERS, row.grows, *(x[r].tobytes() for x in sizes))
+        places.append(first.setdefault(key, i))
+    return np.array(places, dtype=np.intp)
+
+
+def vector_bytes(ops: Operations, index: Array, apart: Array) -> tuple[Array, Array]:
+    """(R, D) bytes vector work reads and writes on chip; streamed work only its extra operand.
+
+    index : (D,) pair of each design. apart : (D,) bool, streamed work does not run behind its
+    producer.
+    """
+    streamed = np.array([row.streamed for row in ops.rows])[:, None]
+    vector = np.array([not row.matmul for row in ops.rows])[:, None]
+    reads = np.where(streamed, ops.b_bytes, ops.a_bytes + ops.b_bytes) * ops.count
+    writes = np.where(streamed, 0.0, ops.out_bytes) * ops.count
+    reads, writes = (np.where(vector, x, 0.0)[:, index] for x in (reads, writes))
+    if apart.any():
+        rows = np.nonzero(streamed[:, 0] & vector[:, 0])[0]
+        reads[rows] += (ops.a_bytes * ops.count)[rows][:, index] * apart
+        writes[rows] += (ops.out_bytes * ops.count)[rows][:, index] * apart
+    return reads, writes
+
+
+def sram_bytes(t: Tables, products: Array, column: Array, s: Sides) -> tuple[Array, Array, Array]:
+    """Bytes over all runs: read from and written to the on-chip memory, and partial sums.
+
+    The sums of a fold are added to those in the accumulators; the last of them are read once
+    more on their way to the on-chip memory. So they are written as often as read.
+
+    products : places in the tables. column : (D,) column of each design. s : sides of the products.
+    """
+    moving, fixed, turning, result, sums = (
+        x[products][:, column] for x in (t.moving, t.fixed, t.turning, t.result, t.sums)
+    )
+    return moving * s.nc + fixed * s.pieces + turning * s.nr, result, sums * s.nr

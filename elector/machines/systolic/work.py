@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +10,16 @@ import numpy as np
 from elector.base.table import distinct
 from elector.machines import memories
 from elector.machines.buffering import Loads, holds, stream
-from elector.machines.contract import Activity, Ahead, Count, Details, Overlap, Stream, Units
+from elector.machines.contract import (
+    Activity,
+    Ahead,
+    Count,
+    Details,
+    Overlap,
+    Stream,
+    Streams,
+    Units,
+)
 from elector.machines.systolic import peer
 from elector.machines.systolic.folds import (
     Arrays,
@@ -22,7 +30,7 @@ from elector.machines.systolic.folds import (
     pieces,
     serial,
 )
-from elector.machines.systolic.tables import Tables, tables
+from elector.machines.systolic.tables import Tables, alike, sram_bytes, tables, vector_bytes
 from elector.machines.tiling import TILE_SHARE, Memories, TilingPlan, plan
 from elector.operations.rows import PARAMETERS, Operations
 
@@ -37,7 +45,8 @@ class PreparedSystolic:
     plan : two columns for each (pair, memory): tiles in half of their memory, and in all of it.
     plan_index : (D,) the first of them. read, written, moved (both), weights, distinct, fill :
     (R, Q) bytes over all runs. place : (R,) of a row among the products, -1 elsewhere.
-    shared : (products,) bool, all sequences multiply with the same matrix.
+    shared : (products,) bool, all sequences multiply with the same matrix. alike : (products,)
+    the first product with the same sides in every pair.
     words : (3, products, Q / 2) words at the interfaces of designs that count as the peer does.
 
     index : (D,) pair of each design. plan_pair : (Q,) pair of each column of the plan. products,
@@ -66,6 +75,7 @@ class PreparedSystolic:
     fill: Array
     place: Array
     shared: Array
+    alike: Array
     words: Array
     details: bool
     trains: Array
@@ -110,6 +120,7 @@ def prepare(ops: Operations, index: Array, units: Units, details: bool) -> Prepa
         memory.fill * times,
         place,
         np.array([ops.rows[r].b in PARAMETERS for r in products], dtype=bool),
+        alike(ops, products),
         _words(ops, products, pair, plan_index, units),
         details,
         (ops.count[ops.where(phase="backward")] > 0).any(axis=0),
@@ -185,13 +196,19 @@ class _ArrayChunk:
         """(D,) the plan of an operation that does not choose."""
         return self.half + ~self.double
 
+    def some(self, columns: Array) -> _ArrayChunk:
+        """Some of the designs."""
+        units, index = self.units.take(columns), self.index[columns]
+        return _ArrayChunk(self.p, units, index, self.column[columns], self.half[columns])
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class _Compute:
     """Seconds of R rows over all runs, (R, D).
 
     alone : of the unit that computes the row. array, chip : for which the arrays and the port of
-    the on-chip memory are taken. cycles : of the unit. sides : of the products among the rows.
+    the on-chip memory are taken. cycles : of the unit. sides : of the products among the rows,
+    where their bytes are asked for.
     """
 
     alone: Array
@@ -231,7 +248,7 @@ def _activity(p: PreparedSystolic, part: slice | Array) -> Activity:
         limits=_limits(d),
         overlap=Overlap(
             one=one,
-            streams=_streams(d, loads),
+            streams=_ArrayStreams(d, loads),
             turns=turns,
             holds=holds(compute.alone, compute.array, loads, turns),
         ),
@@ -294,17 +311,24 @@ def _peer_loads(d: _ArrayChunk, loads: Loads) -> Loads:
     )
 
 
-def _streams(d: _ArrayChunk, loads: Loads) -> Callable[[Array, Array], Stream]:
-    """The streams of the designs: (n (D,), rows) -> what one of them takes."""
+@dataclass(frozen=True, eq=False, repr=False)
+class _ArrayStreams(Streams):
+    """What one of n streams takes of the arrays and of main memory."""
 
-    def of(n: Array, rows: Array) -> Stream:
-        compute = _compute(d, rows, n)
+    d: _ArrayChunk
+    loads: Loads
+
+    def of(self, n: Array, rows: Array) -> Stream:
+        """What one of n (D,) streams takes for some rows."""
+        compute = _compute(self.d, rows, n)
         busy = {"array": compute.array}
         if compute.chip is not None:
             busy["on-chip memory"] = compute.chip
-        return stream(compute.alone, loads.at(rows), n, busy)
+        return stream(compute.alone, self.loads.at(rows), n, busy)
 
-    return of
+    def some(self, columns: Array) -> Streams:
+        """The streams of some of the designs."""
+        return _ArrayStreams(self.d.some(columns), self.loads.some(columns))
 
 
 def _compute(d: _ArrayChunk, rows: Array, n: Array | None) -> _Compute:
@@ -312,18 +336,22 @@ def _compute(d: _ArrayChunk, rows: Array, n: Array | None) -> _Compute:
     p, units, ops = d.p, d.units, d.p.ops
     share = 1.0 if n is None else n
     clock, matmul = units.number("clock"), p.place[rows] >= 0
-    products = p.place[rows[matmul]]
-    special = p.special[rows][:, d.index] * units.number("special_cycles")
-    cycles = (p.work[rows][:, d.index] + special) / units.number("vector_lanes") / share
-    sides = _sides(d, products, n)
-    taken = np.zeros_like(cycles)
+    products, vectors = p.place[rows[matmul]], rows[~matmul]
+    special = p.special[vectors][:, d.index] * units.number("special_cycles")
+    work = (p.work[vectors][:, d.index] + special) / units.number("vector_lanes")
+    cycles, taken = np.zeros((2, rows.size, d.index.size))
+    cycles[~matmul] = work / share
+    few, which = np.unique(p.alike[products], return_inverse=True)
+    seen = _sides(d, few, n)
     count = ops.count[rows[matmul]][:, d.index]
-    cycles[matmul], taken[matmul] = (x * count for x in _cycles(d, sides))
+    cycles[matmul], taken[matmul] = (x[which] * count for x in _cycles(d, seen))
     alone = cycles / clock
     port, chip = units.number("sram_bandwidth"), None
-    if (port > 0).any():
+    ported = bool((port > 0).any())
+    sides = seen.at(which) if n is None or ported else seen
+    if ported:
         chip = np.zeros_like(cycles)
-        reads, writes, _ = _sram(p.tables, products, d.column, sides)
+        reads, writes, _ = sram_bytes(p.tables, products, d.column, sides)
         if n is not None:
             reads, writes = _sram_of(d, products, sides, n)
         chip[matmul] = (reads + writes) / np.where((port > 0) & ~d.peer, port, np.inf)
@@ -388,18 +416,6 @@ def _cycles(d: _ArrayChunk, s: Sides) -> tuple[Array, Array]:
 # ---- bytes and counts ----
 
 
-def _sram(t: Tables, products: Array, column: Array, s: Sides) -> tuple[Array, Array, Array]:
-    """Bytes over all runs: read from and written to the on-chip memory, and partial sums.
-
-    The sums of a fold are added to those in the accumulators; the last of them are read once
-    more on their way to the on-chip memory. So they are written as often as read.
-    """
-    moving, fixed, turning, result, sums = (
-        x[products][:, column] for x in (t.moving, t.fixed, t.turning, t.result, t.sums)
-    )
-    return moving * s.nc + fixed * s.pieces + turning * s.nr, result, sums * s.nr
-
-
 def _sram_of(d: _ArrayChunk, products: Array, s: Sides, n: Array) -> tuple[Array, Array]:
     """Bytes of one of n streams: each reads the parameters anew."""
     t, flow = d.p.tables, d.units.code("dataflow", FLOWS)
@@ -416,9 +432,9 @@ def _accesses(d: _ArrayChunk, s: Sides) -> dict[str, Array]:
     """(R, D) elements of each operand the array reads and writes, over all runs."""
     p, ops, column = d.p, d.p.ops, d.column
     one, zero, every = np.ones(len(ops.rows)), np.zeros(len(ops.rows)), np.arange(p.products.size)
-    reads_a = _sram(tables(ops, p.products, one, zero, zero, 0.0), every, column, s)[0]
-    reads_b = _sram(tables(ops, p.products, zero, one, zero, 0.0), every, column, s)[0]
-    _, result, sums = _sram(tables(ops, p.products, zero, zero, one, 1.0), every, column, s)
+    reads_a = sram_bytes(tables(ops, p.products, one, zero, zero, 0.0), every, column, s)[0]
+    reads_b = sram_bytes(tables(ops, p.products, zero, one, zero, 0.0), every, column, s)[0]
+    _, result, sums = sram_bytes(tables(ops, p.products, zero, zero, one, 1.0), every, column, s)
     # Outputs that stay in the cells leave them once; others pass the accumulators each fold.
     writes = np.where(sums > 0, sums, result)
     accesses = {}
@@ -495,10 +511,10 @@ def _counts(
     """How often each action happens; what passes main memory passes the on-chip memory too."""
     p, index = d.p, d.index
     here, every = np.arange(index.size), np.arange(p.products.size)
-    reads, writes, passed = _sram(p.tables, every, d.column, compute.sides)
+    reads, writes, passed = sram_bytes(p.tables, every, d.column, compute.sides)
     plain = not (turns & d.double).any()
     memory = Count(p.moved, d.plain) if plain else Count(_chosen(d, p.moved, turns), here)
-    read, write = _vector_bytes(p, d.units, index)
+    read, write = vector_bytes(p.ops, index, ~d.units.flag("fuse"))
     read = read + _chosen(d, p.written, turns)
     write = write + _chosen(d, p.read, turns)
     read[p.products] += reads
@@ -522,19 +538,3 @@ def _counts(
         "interface": memory,
     }
     return counts, (read + write + 2.0 * sums, memory.each())
-
-
-def _vector_bytes(p: PreparedSystolic, units: Units, index: Array) -> tuple[Array, Array]:
-    """(R, D) bytes vector work reads and writes on chip; streamed work only its extra operand."""
-    ops = p.ops
-    streamed = np.array([row.streamed for row in ops.rows])[:, None]
-    vector = np.array([not row.matmul for row in ops.rows])[:, None]
-    reads = np.where(streamed, ops.b_bytes, ops.a_bytes + ops.b_bytes) * ops.count
-    writes = np.where(streamed, 0.0, ops.out_bytes) * ops.count
-    reads, writes = (np.where(vector, x, 0.0)[:, index] for x in (reads, writes))
-    apart = ~units.flag("fuse")
-    if apart.any():
-        rows = np.nonzero(streamed[:, 0] & vector[:, 0])[0]
-        reads[rows] += (ops.a_bytes * ops.count)[rows][:, index] * apart
-        writes[rows] += (ops.out_bytes * ops.count)[rows][:, index] * apart
-    return reads, writes

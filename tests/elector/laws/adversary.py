@@ -40,8 +40,12 @@ class Worst:
 
 def measured(subject: Subject, law: Law, pairs: list[Pair]) -> np.ndarray:
     """(P,) violations of the pairs."""
-    before = costs([pair.before for pair in pairs], law.level)
-    after = before if law.pair is None else costs([pair.after for pair in pairs], law.level)
+    rows = [pair.before for pair in pairs]
+    if law.pair is None:
+        before = after = costs(rows, law.level)
+    else:  # in one evaluation: what neighbours share is worked out once
+        both = costs([*rows, *(pair.after for pair in pairs)], law.level)
+        before, after = both.part(slice(len(pairs))), both.part(slice(len(pairs), None))
     with np.errstate(all="ignore"):
         found = law.violation(before, after)
     return np.where(np.isnan(found), -np.inf, found)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
@@ -59,6 +59,22 @@ class Found:
         if name not in self.cost.names():
             return np.full(self.refused.size, np.nan)
         return np.where(self.refused, np.nan, self.cost.scalar(name))
+
+    def part(self, rows: slice) -> Found:
+        """Some of the designs."""
+        cost, refused = self.cost, self.refused[rows]
+        some = replace(
+            cost,
+            size=refused.size,
+            scalars={name: values[rows] for name, values in cost.scalars.items()},
+            groups={
+                group: {name: values[rows] for name, values in parts.items()}
+                for group, parts in cost.groups.items()
+            },
+            feasible=cost.feasible[rows],
+            reason_code=cost.reason_code[rows],
+        )
+        return Found(some, refused)
 
 
 def costs(rows: Sequence[Row], level: str = "scalars") -> Found:

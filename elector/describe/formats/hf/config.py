@@ -110,10 +110,11 @@ class Config:
         return whole({own: value}, own, self.file)
 
     def flag(self, key: str, default: bool) -> bool:
-        """A boolean; `default` where the key is absent or null."""
+        """A boolean; `default` where the key is absent. To a class, null is false."""
         value = self.get(key)
         if value is None:
-            return default
+            written = key in self.honours and self.name(key) in self.entries
+            return default and not written
         if not isinstance(value, bool):
             raise self.fail("must be true or false", key, value=value)
         return value
@@ -190,17 +191,23 @@ class Config:
         return ACTIVATIONS[value]
 
     def expect(self, key: str, *allowed: object) -> None:
-        """Refuse a value that makes another architecture; absent is fine.
+        """Refuse a value that makes another architecture; absent is fine where the class takes
+        one of these then.
 
         key : where it stands. allowed : the values that make no other architecture.
         """
         own = self.name(key)
         self.read.add(own)
-        if own in self.entries and not any(
-            self.entries[own] == value and type(self.entries[own]) is type(value)
-            for value in allowed
-        ):
-            raise self.fail("is not supported", key, value=self.entries[own], allowed=allowed)
+        there = own in self.entries
+        if not there and key not in self.defaults:
+            return
+        given = self.entries[own] if there else self.defaults[key]
+        if any(given == value and type(given) is type(value) for value in allowed):
+            return
+        problem = "is not supported" if there else f"is missing: the class takes {given}, which"
+        raise self.fail(
+            problem if there else f"{problem} is not supported", key, value=given, allowed=allowed
+        )
 
     def inner(self, key: str) -> Mapping[str, Any]:
         """A mapping inside the configuration."""

@@ -103,7 +103,7 @@ def _opt(config: Config) -> dict[str, Any]:
 def head_sizes(config: Config, traits: Mapping[str, Any]) -> tuple[int, int, int, int]:
     """Hidden width, heads, key/value heads and the width of a head."""
     hidden, heads = config.number("hidden_size"), config.number("num_attention_heads")
-    size = config.number("head_dim", 0, low=0)
+    size = config.number("head_dim", 0)
     if not size:
         if hidden % heads:
             raise config.fail(
@@ -117,6 +117,9 @@ def head_sizes(config: Config, traits: Mapping[str, Any]) -> tuple[int, int, int
         raise config.fail(
             f"{kv_heads} key/value heads do not divide {heads} heads", "num_key_value_heads"
         )
+    if traits.get("_square") and heads * size != hidden:
+        problem = f"{heads} heads of {size} are not the hidden width of {hidden}"
+        raise config.fail(f"{problem}, which the output projection reads", "head_dim")
     return hidden, heads, kv_heads, size
 
 
@@ -132,6 +135,8 @@ def _block(config: Config, traits: Mapping[str, Any]) -> Block:
         vectors += heads * size + width
     if config.activation("hidden_act") == "xielu":
         vectors += 2
+    if traits.get("_gate_in_query") and config.flag("attention_bias", False):
+        vectors += heads * size  # the gate is half of the query's projection, biases and all
     return Block(
         1,
         hidden,
@@ -178,6 +183,8 @@ def _windows(config: Config, traits: Mapping[str, Any], layers: list[Block]) -> 
         if config.has("layer_types"):
             raise config.fail("is missing, and layer_types names sliding layers", "sliding_window")
         types = ["full_attention"] * number
+    if traits.get("_last_full"):  # as the class has it, whatever is listed
+        types = [*types[:-1], "full_attention"]
     windowed = []
     for layer, kind in zip(layers, types, strict=True):
         narrow, pieces = _TYPES[kind]
@@ -221,7 +228,12 @@ def _default_types(config: Config, rule: str, number: int, windowed: bool) -> li
         return [narrow] * number
     if rule == "step":
         raise config.fail("is missing", "layer_types")
-    if rule == "asked":
+    if rule == "full":
+        return [full] * number
+    if rule.startswith("first:"):  # of so many layers the first sees everything
+        period = int(rule.partition(":")[2])
+        return [narrow if i % period else full for i in range(number)]
+    if rule in ("asked", "late"):
         first = config.number("max_window_layers", number, low=0)
         return [narrow if i >= first else full for i in range(number)]
     if rule == "chunks":
@@ -254,6 +266,10 @@ def _feed_forwards(config: Config, traits: Mapping[str, Any], layers: list[Block
         config.number("intermediate_size", None if not layers[0].feed_forward else 1)
     if by_layer is None:
         return layers
+    if config.flag("mlp_bias", False) and any(e and e.get("shared_experts") for e in by_layer):
+        raise config.fail("biases of shared experts are not described", "mlp_bias", value=True)
+    if traits.get("_shared_always") and any(e and not e.get("shared_experts") for e in by_layer):
+        raise config.fail("the class has at least one", "shared_experts", value=0)
     if traits.get("_shared_one"):  # Llama 4: one shared expert, dense layers of another width
         own = {"shared_experts": 1, "shared_feed_forward": config.number("intermediate_size")}
         by_layer = [None if experts is None else experts | own for experts in by_layer]
@@ -309,20 +325,19 @@ def mpt(config: Config, traits: Mapping[str, Any]) -> Model:
         if key in inner and inner[key] not in allowed:
             raise config.fail(f"{key} is not supported", "attn_config", value=inner[key])
     config.expect("no_bias", True)
-    if "clip_qkv" in inner and hidden % heads:
+    if hidden % heads:
         raise config.fail(f"{heads} heads do not divide {hidden}", "num_attention_heads")
-    ratio = config.number("expansion_ratio", 4)
+    # whatever the file says, the class has feed-forwards of four times the hidden width
+    config.expect("expansion_ratio", 4, None)
     kv_heads = inner.get("kv_n_heads") or heads
-    layer = Block(1, hidden, heads, hidden // heads, kv_heads, (ratio * hidden,), causal=True)
+    layer = Block(1, hidden, heads, hidden // heads, kv_heads, (4 * hidden,), causal=True)
     return assembled(config, traits, [layer] * config.number("num_hidden_layers"))
 
 
 def mimo_v2(config: Config, traits: Mapping[str, Any]) -> Model:
     """Windows with heads of their own and sinks between full layers; values narrower than keys."""
     number = config.number("num_hidden_layers")
-    narrow = config.flags("hybrid_layer_pattern", number)
-    if narrow is None:
-        narrow = [not (i == 0 or (i + 1) % 6 == 0) for i in range(number)]
+    narrow = _narrow(config, number)
     hidden, heads, kv_heads, size = head_sizes(config, traits)
     value = config.number("v_head_dim", size)
     part = _turned_part(config, size)
@@ -347,11 +362,22 @@ def mimo_v2(config: Config, traits: Mapping[str, Any]) -> Model:
     near = replace(
         full,
         window=window,
-        kv_heads=config.number("swa_num_key_value_heads", 8),
+        kv_heads=config.number("swa_num_key_value_heads", 2 * kv_heads),
         vectors=heads if config.flag("add_swa_attention_sink_bias", True) else 0,
     )
     layers = _feed_forwards(config, traits, [near if on else full for on in narrow])
     return assembled(config, traits, layers)
+
+
+def _narrow(config: Config, number: int) -> list[bool]:
+    """Which layers of MiMo-V2 have a window, in the words of either of its files."""
+    listed = config.flags("hybrid_layer_pattern", number)
+    words = config.texts("layer_types", tuple(_TYPES), number)
+    said = None if words is None else [_TYPES[word][0] for word in words]
+    if listed is not None and said is not None and listed != said:
+        raise config.fail("says another thing than hybrid_layer_pattern", "layer_types")
+    usual = [not (i == 0 or (i + 1) % 6 == 0) for i in range(number)]
+    return listed or said or usual
 
 
 def lfm2(config: Config, traits: Mapping[str, Any]) -> Model:

@@ -41,11 +41,14 @@ def bert(config: Config, traits: Mapping[str, Any]) -> Model:
     config.expect("add_cross_attention", False, None)
     block = _block(config)
     narrow = config.number("embedding_size", block.hidden)
+    tasks = 0  # ERNIE tells tasks apart as it does the two parts of an input
+    if config.flag("use_task_id", False):
+        tasks = config.number("task_type_vocab_size", 3)
     fields = _fields(
         traits,
         vocabulary=config.number("vocab_size"),
         positions=config.number("max_position_embeddings"),
-        token_types=config.number("type_vocab_size", 0, low=0),
+        token_types=config.number("type_vocab_size", 0, low=0) + tasks,
         activation=config.activation("hidden_act"),
         tied_embeddings=config.flag("tie_word_embeddings", True),
         dropout=config.drops(*_DROPS),
@@ -107,6 +110,7 @@ def rotary_encoder(config: Config, traits: Mapping[str, Any]) -> Model:
 def seq2seq(config: Config, traits: Mapping[str, Any]) -> Model:
     """BART and its family: an encoder and a decoder that attends to it, of sizes of their own."""
     config.expect("is_encoder_decoder", True)
+    config.expect("tie_word_embeddings", True)  # untied classes hold four tables
     encoder = _block(config, "encoder_", "layers")
     decoder = replace(_block(config, "decoder_", "layers"), causal=True, cross_attention=True)
     fields = _fields(
@@ -144,6 +148,11 @@ def t5(config: Config, traits: Mapping[str, Any]) -> Model:
             value=projection,
             allowed=("relu", "gated-gelu", "gated-silu"),
         )
+    # what saved files say once more, and classes take from there
+    config.expect("is_gated_act", gate == "gated")
+    said = config.get("dense_act_fn", activation)
+    if ACTIVATIONS.get(said if isinstance(said, str) else "") != ACTIVATIONS[activation]:
+        raise config.fail("is not that of feed_forward_proj", "dense_act_fn", value=said)
     layers, heads = config.number("num_layers"), config.number("num_heads")
     hidden, size = config.number("d_model"), config.number("d_kv")
     encoder = Block(layers, hidden, heads, size, heads, (config.number("d_ff"),))
@@ -164,7 +173,15 @@ def t5(config: Config, traits: Mapping[str, Any]) -> Model:
     )
     if _only_encodes(config):
         return Model(family="encoder", blocks=(encoder,), **fields)
+    if not fields["tied_embeddings"]:
+        fields["notes"] = (_UNTIED,)
     return Model(family="encoder-decoder", blocks=(encoder, decoder), **fields)
+
+
+_UNTIED = (
+    "the vocabulary head is a matrix of its own, as in the published files of T5 1.1; the class of "
+    "transformers 5 ties it to the embedding all the same"
+)
 
 
 def _only_encodes(config: Config) -> bool:

@@ -17,9 +17,14 @@ def expert_layers(config: Config, number: int) -> list[dict[str, Any] | None] | 
     """
     if "experts" not in config.honours:
         return None
-    if config.name("experts") not in config.entries and "enable_moe_block" not in config.honours:
+    switched = "enable_moe_block" in config.honours
+    if switched and not config.flag("enable_moe_block", False):
+        return None
+    if config.name("experts") not in config.entries and not switched:
         raise config.fail("is missing: a mixture of experts needs their number", "experts")
     experts = config.number("experts", 0, low=0)
+    if config.has("experts") and not experts and not _may_be_dense(config):
+        raise config.fail("a mixture of experts needs at least 1", "experts", value=0)
     if not experts or (experts == 1 and "expert_layer_period" in config.honours):
         return None  # one expert of a period of layers, as of Jamba, is a plain feed-forward
     each = config.number("experts_per_token")
@@ -29,7 +34,7 @@ def expert_layers(config: Config, number: int) -> list[dict[str, Any] | None] | 
             "experts_per_token",
             value=each,
         )
-    width = config.number("expert_width", 0, low=0) or config.number("intermediate_size")
+    width = config.number("expert_width", 0) or config.number("intermediate_size")
     fields: dict[str, Any] = {
         "experts": experts,
         "experts_per_token": each,
@@ -42,10 +47,17 @@ def expert_layers(config: Config, number: int) -> list[dict[str, Any] | None] | 
     return [fields if sparse else None for sparse in _sparse(config, number)]
 
 
+def _may_be_dense(config: Config) -> bool:
+    """Whether the class takes 0 experts for a plain feed-forward (Gemma 4, Granite 4)."""
+    return "enable_moe_block" in config.honours or "mamba_n_heads" in config.honours
+
+
 def _shared(config: Config, width: int) -> dict[str, Any]:
     """Experts of every token."""
     number = config.number("shared_experts", 0, low=0)
-    own = config.number("shared_width", 0, low=0)
+    # a class whose default is none takes 0; others would make an expert without a width
+    silent = "shared_width" in config.defaults and not config.defaults["shared_width"]
+    own = config.number("shared_width", 0, low=0 if silent else 1)
     if own:
         return {"shared_experts": max(number, 1), "shared_feed_forward": own * max(number, 1)}
     if not number:

@@ -189,12 +189,15 @@ def gemma4(config: Config, traits: Mapping[str, Any]) -> Model:
     moe = config.flag("enable_moe_block", False)
     if moe and not config.has("experts"):
         raise config.fail("is missing, and enable_moe_block asks for it", "experts")
+    own = _per_layer(config)
     layers = []
-    for place in model.pattern or (0,) * model.blocks[0].repeat:
-        b = replace(model.blocks[place], repeat=1)
+    for i, b in enumerate(layers_of(model)):
         if not b.window:
-            b = replace(b, head_size=size, kv_heads=heads if same else b.kv_heads)
-            b = replace(b, shares_key=same, rope_head_size=size // 4)
+            wide: dict[str, Any] = {"head_size": size, "kv_heads": heads if same else b.kv_heads}
+            b = replace(b, shares_key=same, **(wide if own is None else {}))
+        b = replace(b, **(own or {}).get(i, {}))
+        if not b.window:
+            b = replace(b, rope_head_size=b.head_size // 4)
         # Weights of a norm of queries and one of keys; values are normed without any.
         vectors = 2 * b.head_size
         if moe:
@@ -210,6 +213,29 @@ def gemma4(config: Config, traits: Mapping[str, Any]) -> Model:
         layers.append(replace(b, vectors=vectors))
     blocks, pattern = grouped(layers)
     return replace(model, blocks=blocks, pattern=pattern, qk_norm="none")
+
+
+#: Keys of `per_layer_config`, which saved files of Gemma 4 have, -> fields of a block.
+_OWN = {"head_dim": "head_size", "num_key_value_heads": "kv_heads"}
+
+
+def _per_layer(config: Config) -> dict[int, dict[str, Any]] | None:
+    """Layer -> the sizes that it has of its own; None where the file lists none."""
+    key = "per_layer_config"
+    own: dict[int, dict[str, Any]] = {}
+    listed = config.get(key, {})
+    if key not in config.entries:
+        return None
+    number = config.number("num_hidden_layers")
+    places = {str(i): i for i in range(number)}
+    if not isinstance(listed, dict) or not set(map(str, listed)) <= set(places):
+        raise config.fail(f"must be a mapping of layers from 0 to {number - 1}", key, value=listed)
+    for name, sizes in listed.items():
+        if not isinstance(sizes, dict) or not set(sizes) <= set(_OWN):
+            raise config.fail("is not supported", key, value=sizes, allowed=_OWN)
+        part = Config(sizes, config.file, honours=frozenset(_OWN), prefix=f"{key}.{name}.")
+        own[places[str(name)]] = {_OWN[size]: part.number(size) for size in sizes}
+    return own
 
 
 def nemotron_nas(config: Config, traits: Mapping[str, Any]) -> Model:

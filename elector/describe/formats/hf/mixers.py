@@ -37,7 +37,7 @@ def mixed(config: Config, layers: list[Block]) -> list[Block]:
 def _latent(config: Config, layers: list[Block]) -> list[Block]:
     sizes: dict[str, Any] = {
         "kv_lora_rank": config.number("kv_lora_rank"),
-        "q_lora_rank": config.number("q_lora_rank", 0, low=0),
+        "q_lora_rank": config.number("q_lora_rank", 0),
         "nope_head_size": config.number("qk_nope_head_dim"),
         "rope_head_size": config.number("qk_rope_head_dim"),
         "value_head_size": config.number("v_head_dim"),
@@ -126,7 +126,7 @@ def _delta(config: Config, layers: list[Block]) -> list[Block]:
         "kernel": config.number("linear_conv_kernel_dim"),
     }
     return [
-        replace(b, mixer="delta", rope_head_size=0, scan=64, **sizes)
+        replace(b, mixer="delta", rope_head_size=0, vectors=0, scan=64, **sizes)
         if kind == "linear_attention"
         else b
         for b, kind in zip(layers, kinds, strict=True)

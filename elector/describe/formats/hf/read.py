@@ -12,7 +12,7 @@ from elector.base.errors import InputError
 from elector.base.table import load_json
 from elector.describe.formats.hf.advice import in_yaml
 from elector.describe.formats.hf.config import Config
-from elector.describe.formats.hf.quantization import beside, quantization
+from elector.describe.formats.hf.quantization import beside, quantization, unread
 from elector.describe.formats.hf.types import (
     HEADS,
     LABELS,
@@ -40,6 +40,8 @@ WRAPPERS: dict[str, tuple[str, str]] = {
 }
 #: Keys of the parts of such a model that are left out, and what a note calls them.
 _TOWERS = {"vision_config": "images", "audio_config": "sound"}
+#: Keys that say how weights are stored, the one of today first.
+_FORMATS = ("quantization_config", "compression_config")
 #: Layers that predict further tokens.
 _FURTHER = (
     "num_nextn_predict_layers",
@@ -88,12 +90,17 @@ def from_config(
     except InputError as error:
         raise _advised(error, entries, file) from None
     notes = [f"{key} of the configuration is not counted: it was read past" for key in past]
-    stored = entries.get("quantization_config")
-    if stored is None and isinstance(entries.get("text_config"), dict):
-        stored = entries["text_config"].get("quantization_config")
-    model = _with_formats(model, stored, file)
+    model = _with_formats(model, _stored(entries), file)
     source = f"Hugging Face configuration, {entries['model_type']}"
     return replace(model, name=name, source=source, notes=(*notes, *model.notes))
+
+
+def _stored(entries: Mapping[str, Any]) -> object:
+    """What a configuration, or the part of it that generates, says of its weights."""
+    inner = entries.get("text_config")
+    parts = (entries, inner if isinstance(inner, dict) else {})
+    found = (part.get(key) for key in _FORMATS for part in parts)
+    return next((stored for stored in found if stored is not None), None)
 
 
 def _advised(error: InputError, entries: Mapping[str, Any], file: object) -> InputError:
@@ -218,7 +225,7 @@ def _of_kind(kind: Kind, entries: Mapping[str, Any], file: object, prefix: str =
         )
     if kind.note:
         notes.append(kind.note)
-    return replace(model, notes=tuple(notes))
+    return replace(model, notes=(*model.notes, *notes))
 
 
 def _is_number(value: object) -> bool:
@@ -291,7 +298,12 @@ def _with_head(model: Model, kind: Kind, entries: Mapping[str, Any], file: objec
     if head in ("classifier", "token-classifier"):
         ending = match[len(kind.classes) :]
         labels = LABELS.get(ending) or labels_of(entries, file)
-    return replace(model, head=head, labels=labels)
+    model = replace(model, head=head, labels=labels)
+    twice = head in ("masked-lm", "pre-training") and model.vocabulary_bias
+    if twice and not model.tied_embeddings:
+        note = "the bias over the vocabulary, of which an untied class has two, counts once"
+        model = replace(model, notes=(*model.notes, note))
+    return model
 
 
 def _with_formats(model: Model, stored: object, file: object) -> Model:
@@ -301,6 +313,9 @@ def _with_formats(model: Model, stored: object, file: object) -> Model:
         if not isinstance(stored, dict):
             raise InputError("must be a mapping", file=file, field="quantization_config")
         formats = quantization(stored, file)
+        for key in unread(stored):
+            note = f"quantization_config.{key} is not known: what it changes is not counted"
+            model = replace(model, notes=(*model.notes, note))
     elif (other := _beside(file)) is not None:
         data = load_json(other, 32 << 20, finite=False)
         if not isinstance(data, dict):

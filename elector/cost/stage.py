@@ -1,0 +1,373 @@
+"""The rows of a stage in n streams, and what bounds the seconds that they take."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from elector.cost.chain import Scheduled, chain, groups
+from elector.machines.contract import Activity, Stream, sum_rows
+from elector.operations.rows import Operations
+
+Array = np.ndarray
+
+#: What a step may wait for beside its resources: a stream that passes all its operations, and
+#: units and memory that take turns.
+PASS, TURNS = "one stream", "loads and computing in turn"
+
+
+def overlap(load: Array, chain_load: Array, chain: Array, streams: Array, periods: Array) -> Array:
+    """T = max(L + F, C / n) with the fill F of one period.
+
+    load, chain_load : (D,) seconds of the busiest resource, of everything and of the chain alone.
+        chain : (D,) seconds of the chain. streams, periods : (D,) independent sequences and layers
+        that repeat.
+    """
+    fill = np.maximum(chain - chain_load, 0.0) / (streams * periods)
+    return np.maximum(load + fill, chain / streams)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Passed:
+    """The chained rows in n streams.
+
+    streams : (D,). once, chain : (N, P) seconds of one stream outside and inside the layers, in
+    pieces that follow one another. attention : (D,) seconds of its attention, or None.
+    busy, held : resource -> (R, P) seconds of one stream, see `Stream`.
+    """
+
+    streams: Array
+    once: Array
+    chain: Array
+    attention: Array | None
+    busy: dict[str, Array]
+    held: dict[str, Array]
+
+    def some(self, designs: Array, columns: Array) -> Passed:
+        """Those of some designs; designs (d,), columns (p,) : their places."""
+        return Passed(
+            self.streams[designs],
+            self.once[:, columns],
+            self.chain[:, columns],
+            None if self.attention is None else self.attention[designs],
+            {name: seconds[:, columns] for name, seconds in self.busy.items()},
+            {name: seconds[:, columns] for name, seconds in self.held.items()},
+        )
+
+
+class Stage:
+    """Rows of a stage of D designs, and how long they take in n streams.
+
+    designs : as a schedule reads them. chained : places of the rows that something waits for;
+    attention, rest, once : of them, those of attention, others in layers, and outside. led : of
+    rest, once and attention, each row with the streamed ones behind it.
+    All (D,): loads, parts, outside, attended : resource -> seconds of all rows, of the chained
+    ones, of those outside the layers, of attention. periods : resource -> layers. rounds : passes
+    of what stands outside. single, after : seconds of one operation that all streams take in turn,
+    and of the last gradient of weights. holds : see `Overlap`.
+    """
+
+    def __init__(self, designs: Scheduled, rows: Array, chained: Array) -> None:
+        ops, activity, pair = designs.ops, designs.activity, designs.first
+        placed = [ops.rows[i] for i in chained]
+        attention = np.array([row.in_attention for row in placed], dtype=bool)
+        inside = np.array([row.place.in_layers for row in placed], dtype=bool)
+        self.designs, self.chained, self.inside = designs, chained, inside[:, None]
+        self.attention = chained[attention]
+        self.rest, self.once = chained[~attention & inside], chained[~attention & ~inside]
+        self.led = [groups(ops.rows, list(x)) for x in (self.rest, self.once, self.attention)]
+
+        def loads(some: Array) -> dict[str, Array]:
+            return {name: activity.load(name, some) for name in activity.busy}
+
+        self.loads, self.parts = loads(rows), loads(chained)
+        self.outside, self.attended = loads(chained[~inside]), loads(self.attention)
+        layers, self.rounds = _periods(ops, rows)[pair], _rounds(ops, rows)[pair]
+        index, places = designs.pair, list(chained)
+        fills = _fills(ops, index, activity, places, layers)
+        self.periods = dict(zip(activity.busy, fills, strict=True))
+        self.single, self.after = self._longest(), self._last(rows)
+        usual = _passes(ops, index, activity, places, layers)
+        self.holds = [
+            (designs.sum(h[rows]), designs.sum(h[chained]), usual) for h in activity.overlap.holds
+        ]
+
+    def some(self, places: Array) -> Stage:
+        """The stage of some of the designs; places (d,) : of them."""
+        stage = copy.copy(self)
+        stage.designs = self.designs.some(places)
+        for name in ("loads", "parts", "outside", "attended", "periods"):
+            of = {key: values[places] for key, values in getattr(self, name).items()}
+            setattr(stage, name, of)
+        for name in ("rounds", "single", "after"):
+            setattr(stage, name, getattr(self, name)[places])
+        stage.holds = [(a[places], b[places], c[places]) for a, b, c in self.holds]
+        return stage
+
+    def columns(self, places: Array) -> Array:
+        """(p,) columns of some of the designs; places (d,) : of them."""
+        fold = self.designs.fold
+        return places if fold is None else fold.chosen(places)[0]
+
+    def _longest(self) -> Array:
+        """(D,) seconds that one operation outside the layers takes one resource for."""
+        designs, most = self.designs, np.zeros(self.rounds.size)
+        for name in designs.activity.busy:
+            if designs.summed(name) or name in designs.activity.overlap.periods:
+                continue
+            for seconds in designs.each(name, self.once):
+                most = np.maximum(most, designs.whole(seconds) / self.rounds)
+        return most
+
+    def _last(self, rows: Array) -> Array:
+        """(D,) seconds that the last gradient of weights takes when the chain is done."""
+        designs, ops = self.designs, self.designs.ops
+        most = np.zeros(self.rounds.size)
+        off = [i for i in rows if ops.rows[i].off_chain and ops.rows[i].matmul]
+        for row in off[-1:]:
+            runs = np.maximum(designs.whole(ops.count[row][designs.pair]), 1.0)
+            most = designs.whole(designs.activity.alone[row]) / runs
+        return most
+
+    # ---- what bounds n streams ----
+
+    def seconds(self, together: Passed, apart: Passed, n: Array) -> Array:
+        """(D,) seconds in n streams: what takes longest decides; see `bounds`."""
+        return most_of([busy + waits for busy, waits in self.bounds(together, apart, n).values()])
+
+    def bounds(self, together: Passed, apart: Passed, n: Array) -> dict[str, tuple[Array, Array]]:
+        """What n streams wait for -> (D,) seconds it works, and seconds it idles at least.
+
+        One stream passes its operations one after another; then come the others through the one
+        operation outside the layers that all of them take in turn, and the last gradient. Each
+        resource idles while a stream is elsewhere, before the first and behind the last.
+
+        together, apart : the rows in one stream, and in n. A row of one of n streams takes no less
+        than its share of the one.
+        """
+        once, inside = self._pass_of(together, apart, n)
+        waits = {PASS: (once + inside, self.single * (1.0 - 1.0 / n) + self.after)}
+        for name, load in self.loads.items():
+            here, there = self._shares(name, n)
+            if name in apart.busy:
+                load, here, there = self._repeated(name, apart, n)
+                here, there = here / n, there / n
+            elsewhere = once - there, inside - here
+            if name in apart.held:
+                elsewhere = self._elsewhere(name, together, apart, n)
+            waits[name] = load, self._idle(name, *elsewhere)
+        passes = (once + inside) * n
+        for i, (load, part, periods) in enumerate(self.holds):
+            # A design that takes no turns has no such bound: its chain over n, times n, is not
+            # the chain to the last bit.
+            whole = np.where(load > 0.0, overlap(load, part, passes, n, periods), 0.0)
+            waits[f"{TURNS} {i + 1}"] = load, whole - load
+        return waits
+
+    def least(self, together: Passed, apart: Passed, n: Array) -> Array:
+        """(D,) seconds that n streams take at least.
+
+        Streams never take less of a resource, nor of the chain, than all sequences together, and
+        none passes a row faster than in more streams. What a resource works for longer than its
+        even share it idles less, but by no more.
+
+        together, apart : the rows in one stream, and in as many as there are, or in more than n.
+        """
+        once, inside = self._pass_of(together, apart, n)
+        bounds = [once + inside + self.single * (1.0 - 1.0 / n) + self.after]
+        for name, load in self.loads.items():
+            bounds.append(load)
+            if name not in apart.held:
+                here, there = self._shares(name, n)
+                bounds.append(load + self._idle(name, once - there, inside - here))
+        return most_of(bounds)
+
+    def _shares(self, name: str, n: Array) -> tuple[Array, Array]:
+        """(D,) seconds of a resource for one of n streams that share it evenly: in the layers
+        and outside."""
+        there = self.outside[name]
+        return (self.parts[name] - there) / n, there / n
+
+    def _idle(self, name: str, once: Array, inside: Array) -> Array:
+        """(D,) seconds that a resource idles, of those for which a stream is elsewhere, outside
+        the layers and inside."""
+        periods = self.periods[name]
+        idle = np.maximum(once, 0.0) / np.minimum(periods, self.rounds)
+        return idle + np.maximum(inside, 0.0) / periods
+
+    def _pass_of(self, together: Passed, apart: Passed, n: Array) -> tuple[Array, Array]:
+        """(D,) seconds of one of n streams outside and inside the layers."""
+        each = self.designs.spread(n)
+        once = self.designs.sum(np.maximum(together.once / each, apart.once))
+        inside = self.designs.sum(np.maximum(together.chain / each, apart.chain))
+        if together.attention is None or apart.attention is None:
+            return once, inside
+        return once, inside + np.maximum(together.attention / n, apart.attention)
+
+    def _elsewhere(
+        self, name: str, together: Passed, apart: Passed, n: Array
+    ) -> tuple[Array, Array]:
+        """(D,) seconds for which one of n streams has no part of a resource, outside the layers
+        and inside.
+
+        No less than the share of the one, and no less than in n, each with what it holds itself: a
+        stream that waits less holds less, and must not idle more for it.
+        """
+        outside, within = np.zeros(1), np.zeros(1)
+        for passed, share in ((together, n), (apart, np.ones(1))):
+            once, inside = self._pass_of(passed, passed, n)
+            here, there = self._split(passed.held[name])
+            outside = np.maximum(outside, (once - there) / share)
+            within = np.maximum(within, (inside - here) / share)
+        return outside, within
+
+    def _repeated(self, name: str, apart: Passed, n: Array) -> tuple[Array, Array, Array]:
+        """(D,) seconds of a resource in n streams: of all rows, of the chained ones in layers,
+        and of those outside."""
+        own = apart.busy[name]
+        if self.designs.summed(name):
+            here, there = self.parts[name] - self.outside[name], self.outside[name]
+            inside, outside = self._split(own)
+            here, there = np.maximum(here, n * inside), np.maximum(there, n * outside)
+        else:
+            rows = np.maximum(self.designs.each(name, self.chained), self.designs.spread(n) * own)
+            here, there = self._split(rows)
+        return self.loads[name] - self.parts[name] + (here + there), here, there
+
+    def _split(self, rows: Array) -> tuple[Array, Array]:
+        """(D,) sums of (R, P) chained rows inside the layers, and outside."""
+        inside, outside = np.where(self.inside, rows, 0.0), np.where(self.inside, 0.0, rows)
+        return self.designs.sum(inside), self.designs.sum(outside)
+
+    # ---- what streams pass ----
+
+    def together(self, weight: Array) -> Passed:
+        """All sequences in one stream; `weight` is lowered where work is hidden, in place.
+
+        weight : (R, P) as in `Timing`.
+        """
+        activity = self.designs.activity
+        one = activity.overlap.one or Stream(activity.alone, activity.alone, None, {})
+        every = np.arange(len(self.designs.ops.rows))
+        whole = self._passed(one, every, np.ones(self.rounds.size), weight)
+        held = {name: seconds[self.chained] for name, seconds in one.held.items()}
+        return replace(whole, busy={}, held=held)
+
+    def passed(self, n: Array) -> Passed:
+        """The chained rows in n (D,) streams."""
+        place = _places(self.chained, len(self.designs.ops.rows))
+        stream = self.designs.streams.of(self.designs.spread(n), self.chained)
+        return self._passed(stream, place, n, None)
+
+    def _passed(self, stream: Stream, place: Array, n: Array, weight: Array | None) -> Passed:
+        """Rows one after another, heads beside each other.
+
+        The output projection waits for all heads, so that every layer has its own fill.
+        """
+        body, once, core = (chain(self.designs, led, stream, place, weight) for led in self.led)
+        attention = None
+        if self.attention.size:
+            attention = self._heads(stream, place, n, self.designs.sum(core))
+        return Passed(n, once, body, attention, stream.busy, stream.held)
+
+    def _heads(self, stream: Stream, place: Array, n: Array, core: Array) -> Array:
+        """(D,) seconds of attention in one stream: its heads together, or each on its own."""
+        designs, rows, ops = self.designs, self.attention, self.designs.ops
+        heads = ops.heads[designs.first]
+        if not (heads > 1.0).any():
+            return core
+        own = designs.streams.of(designs.spread(heads * n), rows)
+        side, apart = np.zeros(1), designs.beside(rows)
+        if apart is not None:  # heads that stand side by side are streams already
+            side = designs.sum(np.where(apart, stream.alone[place[rows]], 0.0))
+            alone, ahead = (np.where(apart, 0.0, x) for x in (own.alone, own.ahead))
+            own = replace(own, alone=alone, ahead=ahead)
+        passes = designs.sum(chain(designs, self.led[2], own, _places(rows, len(ops.rows))))
+        # A resource works for all heads but one while that one passes.
+        works = most_of([self._of_a_head(name, own, apart, heads * n) for name in self.loads])
+        return np.minimum(core, side + works * (heads - 1.0) + passes)
+
+    def _of_a_head(self, name: str, own: Stream, apart: Array | None, n: Array) -> Array:
+        """(D,) seconds of a resource for one of n heads of all streams; `own` is its stream.
+
+        apart : (N, P) bool, rows whose heads stand side by side, or None.
+        """
+        busy = own.busy.get(name)
+        if busy is not None:
+            return self.designs.sum(busy if apart is None else np.where(apart, 0.0, busy))
+        if apart is None or not apart.any():
+            return self.attended[name] / n
+        rest = np.where(apart, 0.0, self.designs.each(name, self.attention))
+        return self.designs.sum(rest) / n
+
+
+def _periods(ops: Operations, rows: Array) -> Array:
+    """(M,) layers that the sequences pass one after another in a stage."""
+    phases = {ops.rows[i].phase for i in rows}
+    if "decode" in phases:
+        tokens = ops.count[ops.where(phase="decode", kind="embedding")]
+        return ops.layers * np.maximum(sum_rows(tokens), 1.0)
+    return ops.layers * (2.0 if "backward" in phases else 1.0)
+
+
+def _rounds(ops: Operations, rows: Array) -> Array:
+    """(M,) times the sequences pass what stands outside the layers in a stage."""
+    phases = {ops.rows[i].phase for i in rows}
+    if "decode" in phases:
+        tokens = ops.count[ops.where(phase="decode", kind="embedding")]
+        return np.maximum(sum_rows(tokens), 1.0)
+    workload = ops.workload
+    passes = workload.gradient_accumulation if workload.training else np.ones(1)
+    return np.broadcast_to(passes * (2.0 if "backward" in phases else 1.0), ops.layers.shape)
+
+
+def most_of(loads: list[Array]) -> Array:
+    """The largest of arrays, place by place."""
+    most = loads[0]
+    for load in loads[1:]:
+        most = np.maximum(most, load)
+    return most
+
+
+def _fills(
+    ops: Operations, index: Array, activity: Activity, chained: list[int], layers: Array
+) -> list[Array]:
+    """Of each resource the parts of the chain's fill; links wait as the slowest unit does."""
+    if activity.members is None:
+        usual = _passes(ops, index, activity, chained, layers)
+        return [activity.overlap.periods.get(name, usual) for name in activity.busy]
+    fills, least, members = [], np.full(index.size, np.inf), activity.members
+    for unit, works in zip(members.activities, members.working, strict=True):
+        fills += _fills(ops, index, unit, chained, layers)
+        usual = _passes(ops, index, unit, chained, layers)
+        least = np.where(works, np.minimum(least, usual), least)
+    least = np.where(np.isfinite(least), least, 1.0)
+    return fills + [least] * (len(activity.busy) - len(fills))
+
+
+def _passes(
+    ops: Operations, index: Array, activity: Activity, chained: list[int], periods: Array
+) -> Array:
+    """(D,) into how many parts the fill of the whole chain falls, of which one is paid.
+
+    Sequences part ways only as far as the weights that the memory has room for: where it
+    holds a layer or more, one period's fill is left; where it holds one operation, all
+    sequences pass one operation before the next, and every operation has its own fill.
+    """
+    products = [i for i in chained if ops.rows[i].matmul]
+    if not products:
+        return periods
+    runs = np.maximum(activity.whole(sum_rows(ops.count[products])[index]), 1.0)
+    ahead, refills = activity.ahead, np.ones(1)
+    if ahead is not None:
+        refills = ahead.weights.total(np.array(products)) / ahead.room
+    return np.minimum(periods, runs / np.clip(refills, 1.0, runs))
+
+
+def _places(rows: Array, size: int) -> Array:
+    """(R,) where each row of a table stands among `rows`."""
+    place = np.zeros(size, dtype=np.intp)
+    place[rows] = np.arange(rows.size)
+    return place
