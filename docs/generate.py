@@ -54,7 +54,7 @@ NAMESPACE = {
 
 BLOCK = re.compile(r"<!-- run(?P<options>[^>]*?) ?-->\n```console\n(?P<body>.*?)```\n", re.S)
 SHARED = ("spaces", "docs")  # what the commands of a page find in their folder
-SECONDS = 120
+SECONDS = 600
 
 
 # ---- reference pages ----

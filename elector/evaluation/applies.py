@@ -6,8 +6,8 @@
 
 A condition names a fact: the machine's kind, the model's family, head and position_kind, the
 thresholds of the sparsity table, whether an accuracy is asked for, what is trainable in a pass that
-does not train, any setting of the workload, or a setting of the machine itself. What is given where
-it has no effect is said in `notes`.
+does not train, any setting of the workload, or a setting of the machine itself. What is given
+where it has no effect is said in `notes`.
 """
 
 from __future__ import annotations
