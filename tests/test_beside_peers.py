@@ -144,7 +144,7 @@ def test_counts_that_have_to_be_equal_decide_the_exit_code() -> None:
 
 def test_a_reason_names_no_address_and_no_place() -> None:
     text = (
-        "WARNING: x\nERROR: Could not find https://some.where/simple/a (from /home/me/b) of c==1\n"
+        "WARNING: x\nERROR: Could not find https://some.where/simple/a (from /opt/me/b) of c==1\n"
     )
     assert beside_peers.reason(text) == "ERROR: Could not find ... (from ... of c==1"
     assert beside_peers.reason("") == "?"
