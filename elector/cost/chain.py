@@ -180,7 +180,8 @@ def _followed(
         seconds = (sum_rows(stream.alone[place[own]]) if own else np.zeros(pair.size)) + waits
         there = ops.count[leader][pair] > 0
         late, waits = [], 0.0
-        if not there.all():
+        # Of all workloads, so that some of the designs have the same rows as all of them.
+        if not (ops.count[leader] > 0).all():
             above = ops.rows[led[i - 1][0]] if i else None
             waits = np.where(there, 0.0, seconds)
             if above is not None and above.matmul and above.place == ops.rows[leader].place:
