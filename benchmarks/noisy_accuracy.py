@@ -112,7 +112,11 @@ class Source:
         return np.where(outcome.feasible, total, np.nan)
 
     def seen(
-        self, codes: np.ndarray, true: np.ndarray, seed: int, asked: dict[int, list[float]]
+        self,
+        codes: np.ndarray,
+        true: np.ndarray,
+        seed: int,
+        asked: dict[int, list[float]] | None = None,
     ) -> np.ndarray:
         """(D,) the weighted sum with the noise of a training on its accuracy.
 
@@ -122,6 +126,7 @@ class Source:
         layers = numbers(space.column("model.layers", codes))
         deviation = self.noise * (0.5 + 0.5 * layers / DEEPEST[self.name])
         keys = space.key(codes).tolist()
+        asked = {} if asked is None else asked
         again = [len(asked.get(k, ())) for k in keys]
         marks = [[seed, k, n] if n else [seed, k] for k, n in zip(keys, again, strict=True)]
         draws = [np.random.default_rng(mark).standard_normal() for mark in marks]

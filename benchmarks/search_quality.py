@@ -64,14 +64,20 @@ class Truth:
         return pareto.hypervolume(self.objectives[self.front], self.reference)
 
 
-def truth_of(name: str, folder: Path) -> Truth:
-    """The truth of a space: from the folder, or evaluated now and kept there."""
+def problem_of(name: str, folder: Path) -> tuple[Problem, np.ndarray]:
+    """A space to be evaluated, and the reference point that `transcode search` gives it."""
     read = load(name)
     sources = prepare.sources_of(read, None, 0, folder)
     problem, first = prepare.probe(read, sources, time.perf_counter)
     reference = prepare.reference_of(problem, first, None)
     assert reference is not None, f"{name}: no feasible design in the probe"
-    path = folder / f"{read.name}.npz"
+    return problem, reference
+
+
+def truth_of(name: str, folder: Path) -> Truth:
+    """The truth of a space: from the folder, or evaluated now and kept there."""
+    problem, reference = problem_of(name, folder)
+    path = folder / f"{problem.space.name}.npz"
     if not path.exists():
         start = time.perf_counter()
         objectives = evaluated(problem)

@@ -75,6 +75,11 @@ Features = Callable[[Columns, int], dict[str, np.ndarray]]
 Ask = Callable[[np.ndarray], "Outcome"]
 
 
+#: Decimals of an accuracy or a loss. The last digit of a logarithm depends on the vector
+#: instructions of the processor, and a front file is to be the same on all.
+_DECIMALS = 10
+
+
 @dataclass(frozen=True)
 class Accuracy:
     """An accuracy source: each distinct model is asked for once.
@@ -95,7 +100,7 @@ class Accuracy:
         self, space: Space, codes: np.ndarray, columns: Columns, ask: Ask
     ) -> dict[str, np.ndarray]:
         """The quantity of the source and its standard deviation, each (D,)."""
-        mean, deviation = self._moments(space, codes, columns)
+        mean, deviation = (v.round(_DECIMALS) for v in self._moments(space, codes, columns))
         quantity = space.accuracy.quantity
         return {quantity: mean, f"{quantity}_std": deviation}
 
