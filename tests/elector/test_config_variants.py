@@ -187,6 +187,7 @@ def test_what_a_class_takes_where_a_key_is_absent_may_be_more_than_we_describe(
             "counts once",
         ),
         (T5 | {"tie_word_embeddings": False}, "a matrix of its own"),
+        (LLAMA | {"architectures": ["LlamaForSequenceClassification"]}, "scores every token"),
     ],
 )
 def test_where_a_class_and_its_files_differ_a_note_says_so(

@@ -311,11 +311,20 @@ def _with_head(model: Model, kind: Kind, entries: Mapping[str, Any], file: objec
         ending = match[len(kind.classes) :]
         labels = LABELS.get(ending) or labels_of(entries, file)
     model = replace(model, head=head, labels=labels)
-    twice = head in ("masked-lm", "pre-training") and model.vocabulary_bias
+    return replace(model, notes=(*model.notes, *_of_head(model)))
+
+
+def _of_head(model: Model) -> list[str]:
+    """What a class does with its head that is not counted."""
+    notes = []
+    twice = model.head in ("masked-lm", "pre-training") and model.vocabulary_bias
     if twice and not model.tied_embeddings:
-        note = "the bias over the vocabulary, of which an untied class has two, counts once"
-        model = replace(model, notes=(*model.notes, note))
-    return model
+        notes.append("the bias over the vocabulary, of which an untied class has two, counts once")
+    if model.head == "classifier" and model.family == "decoder":
+        notes.append(
+            "the labels of the last token are counted: the class scores every token and takes these"
+        )
+    return notes
 
 
 def _with_formats(model: Model, stored: object, file: object) -> Model:
