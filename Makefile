@@ -1,5 +1,6 @@
 # make search   the first front, from nothing       make test       lint, types, tests (no torch)
 # make bench    speed, measured here                make test-all   every extra, every test
+# make bench-peers   the same layers and models through other tools and ours
 #
 # PYTHON chooses the interpreter (3.11 or newer), VENV the environment's folder, JOBS how many
 # processes the tests use, SPACE what is searched, ARGS further options of the command.
@@ -23,10 +24,10 @@ unexport $(filter-out PYTHON,$(filter PYTHON%,$(.VARIABLES)))
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help search test test-all lint bench docs site reproduce golden clean
+.PHONY: help search test test-all lint bench bench-peers docs site reproduce golden clean
 
 help:
-	@sed -n 's/^# \{0,1\}//p' Makefile | sed -n '1,5p'
+	@sed -n 's/^# \{0,1\}//p' Makefile | sed -n '1,6p'
 
 # ---- environments: installed once, again only when what they are made of changes ----
 # An environment whose Python went away, or whose checkout was moved, is made anew.
@@ -106,6 +107,10 @@ test-all: $(VENV)/.all $(PEER)/.installed postgres chromium lint
 bench: $(VENV)/.base $(PEER)/.installed
 	@$(BIN)/python benchmarks/speed.py $(ARGS)
 
+# Other tools, each in an environment of its own: benchmarks/beside_peers.csv is written anew.
+bench-peers: $(VENV)/.base
+	@$(BIN)/python benchmarks/beside_peers.py $(ARGS)
+
 docs: $(VENV)/.base
 	@$(BIN)/python docs/generate.py
 
@@ -129,5 +134,5 @@ golden: $(VENV)/.base
 	@$(BIN)/python tests/golden.py --write
 
 clean:
-	rm -rf $(VENV) $(PEER) build dist site .pytest_cache .hypothesis .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(PEER) .venv-peers build dist site .pytest_cache .hypothesis .mypy_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

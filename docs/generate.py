@@ -27,7 +27,8 @@ import subprocess
 import sys
 import tempfile
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import architecture_page
@@ -53,7 +54,7 @@ NAMESPACE = {
 
 BLOCK = re.compile(r"<!-- run(?P<options>[^>]*?) ?-->\n```console\n(?P<body>.*?)```\n", re.S)
 SHARED = ("spaces", "docs")  # what the commands of a page find in their folder
-SECONDS = 120
+SECONDS = 600
 
 
 # ---- reference pages ----
@@ -249,18 +250,27 @@ multiply-accumulates of these types equal those of the classes of transformers 5
     return text + f"\n## Keys that change nothing\n\n{table(('keys', 'why'), neutral)}"
 
 
+#: Page -> what writes it.
+REFERENCE: dict[str, Callable[[], str]] = {
+    "reference-models": models_page,
+    "reference-elector": partial(cli_page, "elector"),
+    "reference-transcode": partial(cli_page, "transcode"),
+    "reference-results": results_page,
+    "reference-settings": schema_page,
+    "reference-technology": technology_page,
+    "architecture": architecture_page.page,
+    "validation": validation_page.page,
+}
+
+
+def reference_page(name: str) -> str:
+    """What a page of REFERENCE should contain."""
+    return GENERATED + REFERENCE[name]()
+
+
 def reference_pages() -> dict[Path, str]:
     """File -> what it should contain."""
-    return {
-        DOCS / "reference-models.md": GENERATED + models_page(),
-        DOCS / "reference-elector.md": GENERATED + cli_page("elector"),
-        DOCS / "reference-transcode.md": GENERATED + cli_page("transcode"),
-        DOCS / "reference-results.md": GENERATED + results_page(),
-        DOCS / "reference-settings.md": GENERATED + schema_page(),
-        DOCS / "reference-technology.md": GENERATED + technology_page(),
-        DOCS / "architecture.md": GENERATED + architecture_page.page(),
-        DOCS / "validation.md": GENERATED + validation_page.page(),
-    }
+    return {DOCS / f"{name}.md": reference_page(name) for name in REFERENCE}
 
 
 # ---- commands shown in the pages ----

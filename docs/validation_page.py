@@ -5,9 +5,11 @@ from __future__ import annotations
 from functools import cache
 from pathlib import Path
 
+import peers_table
+
 from elector.studies.validation import CaseGroup, groups, validate
 
-#: The words of the page; the tables stand where it says {tables}.
+#: The words of the page; cases stand where it says {tables}, other tools where it says {peers}.
 TEMPLATE = Path(__file__).resolve().parent / "validation.template"
 
 
@@ -35,7 +37,8 @@ def page() -> str:
         f"- {g.name}: {g.median:.0%} beside a bar of {g.bar:.0%}, bias {g.bias:+.0%}\n"
         for g in sorted(missed, key=lambda g: -g.median)
     )
-    return TEMPLATE.read_text(encoding="utf-8").replace("{tables}", text)
+    words = TEMPLATE.read_text(encoding="utf-8")
+    return words.replace("{tables}", text).replace("{peers}", peers_table.section())
 
 
 def _table(found: list[CaseGroup], unseen: bool) -> str:

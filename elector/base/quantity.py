@@ -64,6 +64,14 @@ def show(value: float, unit: str, digits: int = 3) -> str:
     return f"{plain(value, digits + 1)} {written(unit)}".rstrip()
 
 
+def pretty(text: str) -> str:
+    """What `show` says with the signs that pages and pictures have and a terminal may not.
+
+    text : a quantity, such as 403 us or 316 mm2.
+    """
+    return re.sub(r"\bu(?=[A-Za-z]\b)", "µ", text).replace("mm2", "mm²")
+
+
 def plain(value: float, digits: int = 4) -> str:
     """`value` with so many significant digits and thousands separators; an exponent only below
     a ten-thousandth.

@@ -177,7 +177,8 @@ class Model:
         tables, and the norm, have the hidden width (OPT).
     head_bias : the vocabulary head has a bias (None: a masked one has, a causal one has not).
     head_transform : a masked-LM head has a dense layer, function and norm below its outputs;
-        transform_bias : that dense layer has a bias.
+        transform_bias : that dense layer has a bias. labels_transform : heads of labels and
+        spans have the same below theirs (ModernBERT).
     source_positions : rows of the encoder's position table, where they are others (Whisper).
     source_tokens : tokens of the encoder, where they are fixed (Whisper: 30 s of sound).
     stem : convolutions below the encoder, each (inputs of an output, rows of outputs).
@@ -233,6 +234,7 @@ class Model:
     head_bias: bool | None = None
     head_transform: bool = True
     transform_bias: bool = True
+    labels_transform: bool = False
     source_positions: int = 0
     source_tokens: int = 0
     stem: tuple[tuple[int, int], ...] = ()
@@ -260,6 +262,14 @@ class Model:
         """Whether the vocabulary head has a bias."""
         masked = self.head in ("masked-lm", "pre-training")
         return masked if self.head_bias is None else self.head_bias
+
+    @property
+    def transforms(self) -> bool:
+        """Whether a dense layer, function and norm stand below the head's outputs."""
+        if self.head in ("masked-lm", "pre-training"):
+            return self.head_transform
+        labelled = self.head in ("classifier", "token-classifier", "question-answering")
+        return self.labels_transform and labelled
 
     @property
     def experts_gated(self) -> bool:

@@ -5,15 +5,16 @@
     family!=gemm                     none of these
 
 A condition names a fact: the machine's kind, the model's family, head and position_kind, the
-thresholds of the sparsity table, whether an accuracy is asked for, any setting of the workload,
-or a setting of the machine itself. What is given where it has no effect is said in `notes`.
+thresholds of the sparsity table, whether an accuracy is asked for, what is trainable in a pass that
+does not train, any setting of the workload, or a setting of the machine itself. What is given
+where it has no effect is said in `notes`.
 """
 
 from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,6 +47,7 @@ _WORDS = {
     "generates=yes": "workload.generate is above 0",
     "products=several": "the list has several products",
     "accuracy=asked": "an accuracy is asked for",
+    "untrained!=heads": "workload.mode is training or it is lora:R",
     "thresholds=tau_i": "workload.sparsity names a table with thresholds tau_i",
     "thresholds=tau_t": "workload.sparsity names a table with thresholds tau_t",
 }
@@ -151,6 +153,14 @@ def products_of(model: Model) -> frozenset[str]:
     return frozenset(["several" if sum(g.count for g in model.gemms) > 1 else "one"])
 
 
+def untrained(modes: Iterable[str], trainable: Iterable[str]) -> frozenset[str]:
+    """What is trainable where nothing trains: `lora:R` adds its pairs to inference, too.
+
+    modes, trainable : values of workload.mode and workload.trainable.
+    """
+    return frozenset([""]) if "training" in modes else frozenset(trainable)
+
+
 def _unit_of(key: str) -> str:
     """`units.NAME.` of a setting of a hybrid's unit, else nothing."""
     match = re.match(r"accelerator\.(units\.[^.]+\.)", key)
@@ -192,6 +202,7 @@ def _facts(group: StructureGroup) -> dict[str, Callable[[], frozenset[str]]]:
         "accuracy": lambda: frozenset(),
         "generates": lambda: frozenset(["yes" if workload.generates else "no"]),
         "products": lambda: products_of(model),
+        "untrained": lambda: untrained([workload.mode], [workload.trainable]),
     }
     for name in schema("workload"):
         value = getattr(workload, name, None)

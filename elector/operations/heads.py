@@ -28,8 +28,10 @@ def head(step: Step, run: Pass, x: Value, *, last_only: bool) -> Value:
         _next_sentence(step, scope, x)
     if kind in ("pooler", "classifier"):
         x = x.gathered(run.batch)  # of each sequence, one token
-        if kind == "pooler" or model.head_dense:
-            x = _pooled(step, scope, x)
+    if model.transforms and kind not in ("masked-lm", "pre-training"):
+        x = _transformed(step, scope, x)
+    if kind == "pooler" or (kind == "classifier" and model.head_dense):
+        x = _pooled(step, scope, x)
     if kind == "classifier":
         return _classes(step, scope, x)
     if kind in ("token-classifier", "token-detection"):
@@ -48,7 +50,7 @@ def _masked(step: Step, scope: Scope, x: Value) -> Value:
     """A score for every word at the masked positions; at all of them in inference."""
     if step.training:  # only the masked positions have a loss (Devlin et al. 2018)
         x = x.gathered(scope.run.batch * step.workload.predictions)
-    if step.models.template.head_transform:
+    if step.models.template.transforms:
         x = _transformed(step, scope, x)
     return _vocabulary(step, scope, x)
 

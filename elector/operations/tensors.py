@@ -273,7 +273,7 @@ def _vocabulary(models: Models, place: Place) -> list[Tensor]:
     d, one = models.block["hidden"][-1], np.ones(models.size)
     width = one * float(model.embedding_size) if model.embedding_size else d
     masked = model.head in ("masked-lm", "pre-training")
-    if masked and model.head_transform:
+    if model.transforms:
         vectors = _vectors(model.norm) + float(model.transform_bias)
         tensors.append(Tensor(Role.MASKED_LM_TRANSFORM, place, d * width, one, head=True))
         tensors.append(Tensor(Role.MASKED_LM_VECTORS, place, width, vectors * one, head=True))

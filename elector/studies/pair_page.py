@@ -76,8 +76,8 @@ def _operations(operations: Sequence[Mapping[str, Any]], columns: Columns) -> No
     columns.numbers("count", np.array([op["count"] for op in operations], dtype=float))
     for name in ("name", "layer", "phase", "kind", "bound"):
         columns.coded(name, [str(op[name]) for op in operations])
-    columns.texts("time", [quantity.show(op["seconds"], "s") for op in operations])
-    columns.texts("energy", [quantity.show(op["joules"], "J") for op in operations])
+    columns.texts("time", [_shown(op["seconds"], "s") for op in operations])
+    columns.texts("energy", [_shown(op["joules"], "J") for op in operations])
     rates, dense = [], []
     for op, count in zip(operations, ops, strict=True):
         seconds, size = op["seconds"], op["dram_bytes"]
@@ -85,6 +85,10 @@ def _operations(operations: Sequence[Mapping[str, Any]], columns: Columns) -> No
         dense.append(f"{quantity.plain(count / size, 3)} op/B" if count and size else "-")
     columns.texts("rate", rates)
     columns.texts("intensity", dense)
+
+
+def _shown(value: float, unit: str) -> str:
+    return quantity.pretty(quantity.show(value, unit))
 
 
 def _count(op: Mapping[str, Any]) -> float:
@@ -143,7 +147,7 @@ def _groups(costs: Mapping[str, Any]) -> list[dict[str, Any]]:
         groups.append(
             {
                 "title": metric.label,
-                "shown": shown,
+                "shown": quantity.pretty(shown),
                 "parts": [{"name": key, "share": value / whole} for key, value in parts.items()],
             }
         )
@@ -159,7 +163,7 @@ def _command(pair: list[str], settings: Mapping[str, object], more: Sequence[str
 
 def _body(costs: Mapping[str, Any], title: str, words: str) -> str:
     rows = [
-        [metric.label, metric.show(costs[metric.name])]
+        [metric.label, quantity.pretty(metric.show(costs[metric.name]))]
         for metric in registry().scalars
         if costs.get(metric.name) is not None
     ]

@@ -183,6 +183,35 @@ def test_thresholds_count_with_a_table_that_has_them() -> None:
     assert not [note for note in found["notes"] if "tau_i" in note]
 
 
+@pytest.mark.parametrize(
+    ("accelerator", "settings", "key", "value", "counts"),
+    [
+        ("systolic", {}, "trainable", "heads", False),
+        ("systolic", {}, "trainable", "lora:4", True),
+        ("systolic", {"mode": "training"}, "trainable", "heads", True),
+        ("systolic", {"mode": "training", "trainable": "heads"}, "activations", "recompute", False),
+        ("systolic", {"mode": "training", "trainable": "lora:4"}, "activations", "recompute", True),
+        ("gpu", {"mode": "training", "optimizer": "none"}, "optimizer_kernels", "fused", False),
+        ("gpu", {"mode": "training", "optimizer": "sgd"}, "optimizer_kernels", "fused", True),
+        ("acceltran-server", {"sparsity": "dynatran"}, "tau_t", 0.001, False),
+        ("acceltran-server", {"sparsity": "dynatran", "mode": "training"}, "tau_t", 0.001, True),
+    ],
+)
+def test_what_only_some_steps_ask_for(
+    accelerator: str, settings: dict[str, object], key: str, value: object, counts: bool
+) -> None:
+    """Settings of training, where nothing trains or another setting leaves them nothing to do."""
+    base = {f"workload.{name}": given for name, given in settings.items()}
+    without, with_it = (
+        elector.simulate("bert-tiny", accelerator, settings=base | more)
+        for more in ({}, {f"workload.{key}": value})
+    )
+    results = ("latency_s", "energy_j", "memory_bytes", "parameters")
+    assert any(without[name] != with_it[name] for name in results) is counts
+    said = [n for n in with_it["notes"] if n.startswith(f"workload.{key} changes nothing")]
+    assert len(said) == (not counts)
+
+
 def test_more_predictions_than_positions_are_refused() -> None:
     settings = {"model.head": "masked-lm", "workload.predictions": 129}
     with pytest.raises(InputError, match="has 128 positions") as caught:

@@ -47,6 +47,14 @@ def test_the_roof_is_peak_and_bandwidth(tmp_path: Path) -> None:
     assert roof["bandwidth"] == 614e9
 
 
+def test_units_have_the_signs_that_pages_of_runs_have(tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    run("report", "bert-base", "tpu-v4i", "--out", str(page))
+    area = next(g for g in told_of(page)["groups"] if g["title"] == "area by part")
+    assert area["shown"].endswith(" mm²")
+    assert re.search(rf"<td[^>]*>{area['shown']}</td>", page.read_text())
+
+
 def test_a_pair_that_cannot_run_has_a_page_with_its_reason(tmp_path: Path) -> None:
     page = tmp_path / "page.html"
     words = ("bert-base", "systolic", "--set", "accelerator.memory_capacity=10 MB")

@@ -341,6 +341,11 @@ def test_thresholds_are_searched_where_a_source_prices_them() -> None:
             {"workloads": {"serve": {"optimizer": "sgd"}, "tune": {"mode": "training"}}},
             "workloads.serve.optimizer",
         ),
+        ({"workload": {"trainable": "heads"}}, "workload.trainable"),
+        (
+            {"workload": {"mode": "training", "trainable": "heads", "activations": "recompute"}},
+            "workload.activations",
+        ),
     ],
 )
 def test_a_setting_that_can_never_count_is_refused(changes: dict[str, Any], field: str) -> None:
@@ -361,6 +366,8 @@ def test_a_setting_that_can_never_count_is_refused(changes: dict[str, Any], fiel
     [
         {"workload": {"mode": ["inference", "training"], "optimizer": "sgd"}},
         {"workload": {"optimizer": "none", "generate": 0, "sparsity": "dense"}},
+        {"workload": {"trainable": ["heads", "lora:4"]}},
+        {"workload": {"mode": ["inference", "training"], "trainable": "heads"}},
         {
             "workloads": {"serve": {}, "tune": {"mode": "training"}},
             "workload": {"optimizer": "sgd"},

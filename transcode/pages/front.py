@@ -15,7 +15,7 @@ from elector.evaluation.settings import field_of
 from elector.studies.sweep import SweepResult, run_sweep
 from elector.studies.sweep_table import OWN, Kinds, table_of
 from transcode.plot.layers import is_of_layer
-from transcode.plot.picture import Axis, Picture, pretty
+from transcode.plot.picture import Axis, Picture
 
 #: Most designs of a page: a larger front is thinned, evenly spread over it.
 MOST = 20_000
@@ -94,7 +94,9 @@ def shown(axis: Axis, value: float) -> str:
     """A value of an objective with its unit."""
     if axis.unit == "%" and axis.metric is not None:
         return f"{value * axis.metric.factor:.1f} %"
-    return pretty(axis.metric.show(value)) if axis.metric is not None else quantity.plain(value)
+    if axis.metric is None:
+        return quantity.plain(value)
+    return quantity.pretty(axis.metric.show(value))
 
 
 def settings_told(table: Table, columns: Columns) -> list[dict[str, Any]]:

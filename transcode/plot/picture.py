@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from elector.base.errors import InputError
-from elector.base.quantity import axis_scale, plain, show
+from elector.base.quantity import axis_scale, plain, pretty, show
 from elector.base.units import known as known_unit
 from elector.cost.results import ENDS, Metric
 from elector.evaluation.settings import field_of
@@ -225,11 +224,6 @@ def label_of(name: str) -> str:
     name : of the result.
     """
     return registry().label(name) if name in registry() else name.replace("_", " ")
-
-
-def pretty(text: str) -> str:
-    """The text with the signs that a picture has and a terminal may not."""
-    return re.sub(r"\bu(?=[A-Za-z]\b)", "µ", text).replace("mm2", "mm²")
 
 
 def _marks(

@@ -14,7 +14,14 @@ from elector.base.table import Field, schema
 from elector.describe.formats import load_model
 from elector.describe.model import Model
 from elector.evaluation.accelerators import Accelerator, load_accelerator
-from elector.evaluation.applies import asks, conditions, kinds_of, products_of, thresholds_of
+from elector.evaluation.applies import (
+    asks,
+    conditions,
+    kinds_of,
+    products_of,
+    thresholds_of,
+    untrained,
+)
 from elector.evaluation.resolve import AUTO, AUTO_ATTENTION
 from transcode.space.codes import Space
 from transcode.space.parts import Parameter
@@ -94,6 +101,8 @@ class _Facts:
             return frozenset().union(*(thresholds_of(table) for table in tables))
         if fact == "machine":
             return frozenset().union(*(kinds_of(a.machine) for a in self.accelerators))
+        if fact == "untrained":
+            return untrained(self.of_workload("mode"), self.of_workload("trainable"))
         if fact in schema("workload"):
             return self.of_workload(fact)
         if fact == "products":

@@ -40,7 +40,7 @@ def expert_layers(config: Config, number: int) -> list[dict[str, Any] | None] | 
         "experts_per_token": each,
         "expert_feed_forward": width,
     }
-    narrow = config.number("expert_hidden", 0, low=0)
+    narrow = config.number("expert_hidden", 0)
     if narrow:
         fields["expert_hidden"] = narrow
     fields |= _shared(config, width)

@@ -16,8 +16,11 @@ from elector.describe.variants import grouped, layers_of
 
 def nemotron_h(config: Config, traits: Mapping[str, Any]) -> Model:
     """Mamba-2, attention, feed-forward and experts, each a layer with one norm."""
+    # what published files leave off, and the class whatever they say
+    for key in ("tie_word_embeddings", "attention_bias", "mlp_bias", "mamba_proj_bias"):
+        config.expect(key, False, None)
+    config.expect("shared_experts", 1, None)
     blocks, pattern = grouped(_sublayer_blocks(config, traits))
-    bias = config.flag("attention_bias", False)
     return Model(
         name="",
         family="decoder",
@@ -29,13 +32,11 @@ def nemotron_h(config: Config, traits: Mapping[str, Any]) -> Model:
         pre_norm=True,
         embedding_norm=False,
         activation=config.activation("hidden_act"),
-        attention_bias=bias,
-        output_bias=bias,
-        feed_forward_bias=config.flag("mlp_bias", False),
-        expert_bias=config.flag("mlp_bias", False),
-        scan_bias=config.flag("mamba_proj_bias", False),
+        attention_bias=False,
+        output_bias=False,
+        feed_forward_bias=False,
         taps_bias=config.flag("use_conv_bias", True),
-        tied_embeddings=config.flag("tie_word_embeddings", False),
+        tied_embeddings=False,
         dropout=config.share("attention_dropout", 0.0) > 0,
         head_dense=False,
     )

@@ -18,28 +18,21 @@ from elector.describe.formats.hf.types import (
     LABELS,
     LAYOUTS,
     Kind,
+    Parts,
     kinds,
     labels_of,
     neutral,
+    parts,
     refused,
 )
 from elector.describe.model import Model
 
-#: Models of several parts -> the type of the part that generates, where the file does not say it.
-WRAPPERS: dict[str, tuple[str, str]] = {
-    "qwen3_vl": ("Qwen3VL", "qwen3_vl_text"),
-    "qwen3_vl_moe": ("Qwen3VLMoe", "qwen3_vl_moe_text"),
-    "qwen3_5": ("Qwen3_5", "qwen3_5_text"),
-    "qwen3_5_moe": ("Qwen3_5Moe", "qwen3_5_moe_text"),
-    "gemma3": ("Gemma3", "gemma3_text"),
-    "gemma4": ("Gemma4", "gemma4_text"),
-    "llama4": ("Llama4", "llama4_text"),
-    "mistral3": ("Mistral3", "mistral"),
-    "kimi_k25": ("KimiK25", "kimi_k2"),
-    "minimax_m3_vl": ("MiniMaxM3Sparse", "minimax_m3_vl_text"),
-}
 #: Keys of the parts of such a model that are left out, and what a note calls them.
-_TOWERS = {"vision_config": "images", "audio_config": "sound"}
+_TOWERS = {
+    "vision_config": "images",
+    "audio_config": "sound",
+    "high_res_vision_config": "large images",
+}
 #: Keys that say how weights are stored, the one of today first.
 _FORMATS = ("quantization_config", "compression_config")
 #: Layers that predict further tokens.
@@ -132,25 +125,39 @@ def _without(entries: Mapping[str, Any], key: str) -> dict[str, Any]:
 
 def _read(entries: Mapping[str, Any], file: object) -> Model:
     kind = entries.get("model_type")
-    if isinstance(kind, str) and kind in WRAPPERS and isinstance(entries.get("text_config"), dict):
-        return _wrapped(entries, file)
+    if isinstance(kind, str) and kind in parts():
+        whole = parts()[kind]
+        if isinstance(entries.get("text_config"), dict):
+            return _wrapped(whole, entries, file)
+        if whole.flat and "hidden_size" in entries:
+            return _wrapped(whole, _nested(whole, entries), file)
     row = _kind(entries, file)
     model = _of_kind(row, entries, file)
     return _with_head(model, row, entries, file)
 
 
-def _wrapped(entries: Mapping[str, Any], file: object) -> Model:
+def _nested(whole: Parts, entries: Mapping[str, Any]) -> dict[str, Any]:
+    """A configuration that has the keys of its text model beside those of the whole."""
+    own = {"model_type", "architectures", "tie_word_embeddings", *_TOWERS, *_FORMATS, *whole.also}
+    inner = {key: value for key, value in entries.items() if key not in own}
+    return {key: entries[key] for key in own if key in entries} | {"text_config": inner}
+
+
+def _wrapped(whole: Parts, entries: Mapping[str, Any], file: object) -> Model:
     """A model of several parts: the one that generates; the others are said to be left out."""
-    classes, usual = WRAPPERS[entries["model_type"]]
     inner = dict(entries["text_config"])
-    inner.setdefault("model_type", usual)
-    if "tie_word_embeddings" in entries:
-        inner.setdefault("tie_word_embeddings", entries["tie_word_embeddings"])
+    inner.setdefault("model_type", whole.text)
+    tie = "tie_word_embeddings"
+    for part in (entries, inner):
+        if not isinstance(part.get(tie, False), bool):
+            raise InputError("must be true or false", file=file, field=tie, value=part[tie])
+    inner[tie] = whole.tied(entries.get(tie), inner.get(tie))
     kind = _kind(inner, file, "text_config.")
     model = _of_kind(kind, inner, file, "text_config.")
     outer = {key: value for key, value in entries.items() if key not in ("text_config", *_TOWERS)}
-    _refuse_unread(outer, {"tie_word_embeddings"}, file, "", str(entries["model_type"]))
-    model = _with_head(model, replace(kind, classes=classes, heads="conditional"), entries, file)
+    _refuse_unread(outer, {tie, *whole.also}, file, "", str(entries["model_type"]))
+    own = replace(kind, classes=whole.classes, heads="conditional")
+    model = _with_head(model, own, entries, file)
     notes = [
         f"the part for {what} ({key}) is left out: only the text model is counted"
         for key, what in _TOWERS.items()
@@ -274,6 +281,11 @@ def _architecture_keys() -> frozenset[str]:
     return frozenset().union(*(kind.own for kind in kinds().values()))
 
 
+def _plain(name: str) -> str:
+    """The name of a class without case and marks."""
+    return name.replace("_", "").lower()
+
+
 def _with_head(model: Model, kind: Kind, entries: Mapping[str, Any], file: object) -> Model:
     """The head that the first of `architectures` stands for."""
     endings = HEADS[kind.heads]
@@ -282,8 +294,8 @@ def _with_head(model: Model, kind: Kind, entries: Mapping[str, Any], file: objec
     if not first:
         return replace(model, head=next(iter(endings.values())))
     known = {kind.classes + ending: head for ending, head in endings.items()}
-    plain = str(first).removeprefix("TF").removeprefix("Flax")
-    match = next((name for name in known if name.lower() == plain.lower()), None)
+    plain = _plain(str(first).removeprefix("TF").removeprefix("Flax"))
+    match = next((name for name in known if _plain(name) == plain), None)
     if match is None:
         raise InputError(
             "class is not supported",

@@ -46,7 +46,14 @@ _LANGUAGE = {
     "ForTokenClassification": "token-classifier",
     "ForQuestionAnswering": "question-answering",
 }
-_CAUSAL = {"ForCausalLM": "causal-lm", "LMHeadModel": "causal-lm", **_LANGUAGE, "Model": "none"}
+_CAUSAL = {
+    "ForCausalLM": "causal-lm",
+    "LMHeadModel": "causal-lm",
+    **_LANGUAGE,
+    "TextForSequenceClassification": "classifier",
+    "Model": "none",
+    "TextModel": "none",
+}
 _ENCODER = {
     "ForMaskedLM": "masked-lm",
     "ForPreTraining": "pre-training",
@@ -60,6 +67,12 @@ HEADS: dict[str, dict[str, str]] = {
     "conditional": {"ForConditionalGeneration": "causal-lm", **_CAUSAL},
     "pooled": {"Model": "pooler", **_ENCODER},
     "bare": {"Model": "none", **_ENCODER},
+    # EuroBERT's classes of sequences have a dense layer on every token, which is not described
+    "tokens": {
+        "Model": "none",
+        "ForMaskedLM": "masked-lm",
+        "ForTokenClassification": "token-classifier",
+    },
     "electra": {"Model": "none", **_ENCODER, "ForPreTraining": "token-detection"},
     "seq2seq": {
         "ForConditionalGeneration": "causal-lm",
@@ -139,6 +152,45 @@ def kinds() -> dict[str, Kind]:
             {key: tuple(v.split("|")) if v else () for key, _, v in _words(row["also"])},
             row["note"],
         )
+    return rows
+
+
+@dataclass(frozen=True)
+class Parts:
+    """A model of several parts, of which one generates text; a row of data/model_parts.csv.
+
+    classes : how the names of its classes begin. text : type of the part that generates, where
+    the file does not say it. ties : whether head and embedding are one where the file is silent.
+    rule : whose word on that counts: outer | inner | either. flat : whether files may have the
+    keys of the text model beside those of the whole. also : keys of the parts that are left out.
+    """
+
+    classes: str
+    text: str
+    ties: bool
+    rule: str
+    flat: bool
+    also: frozenset[str]
+
+    def tied(self, outer: bool | None, inner: bool | None) -> bool:
+        """Whether head and embedding are one.
+
+        outer, inner : what the whole and its text model say; None: nothing.
+        """
+        if self.rule == "either":
+            return bool(outer) or bool(inner)
+        said = outer if self.rule == "outer" else inner
+        return self.ties if said is None else said
+
+
+@functools.cache
+def parts() -> dict[str, Parts]:
+    """model_type -> its row."""
+    rows = {}
+    for row in read_rows(DATA / "model_parts.csv"):
+        rule, *flat = row["rule"].split()
+        ties, also = row["ties"] == "true", frozenset(row["also"].split())
+        rows[row["model_type"]] = Parts(row["classes"], row["text"], ties, rule, bool(flat), also)
     return rows
 
 

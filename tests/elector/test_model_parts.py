@@ -1,0 +1,121 @@
+"""Models of several parts: the text model alone is counted, tied as the whole's class ties it.
+
+Parameters are those of the text model and its head in the class of transformers 5.24.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from builders import operations
+from descriptions import written
+
+from elector.base.errors import InputError
+from elector.describe.formats import load_model
+from elector.describe.formats.hf.types import kinds, parts
+
+TEXT: dict[str, Any] = {
+    "hidden_size": 144,
+    "intermediate_size": 200,
+    "num_hidden_layers": 5,
+    "num_attention_heads": 6,
+    "num_key_value_heads": 3,
+    "vocab_size": 1201,
+    "max_position_embeddings": 128,
+}
+TIE = "tie_word_embeddings"
+TOWER = {"hidden_size": 32, "patch_size": 14}
+#: Parameters of five layers of each text model, and of its table of words.
+LAYERS = {"llava": 917_568, "llava_next": 917_568, "qwen2_5_vl": 919_008, "internvl": 919_008}
+WORDS = 1201 * 144
+
+
+def whole(kind: str, **more: Any) -> dict[str, Any]:
+    config = {"model_type": kind, "text_config": dict(TEXT), "vision_config": dict(TOWER)}
+    return config | {"architectures": [parts()[kind].classes + "ForConditionalGeneration"]} | more
+
+
+def parameters(folder: Path, config: dict[str, Any]) -> int:
+    return int(operations(written(folder, config), sequence_length=16).parameters[0])
+
+
+@pytest.mark.parametrize(
+    ("kind", "outer", "inner", "tied"),
+    [
+        ("llava_next", None, None, False),
+        ("llava_next", None, True, False),
+        ("llava_next", True, False, True),
+        ("llava", None, True, True),
+        ("llava", False, True, True),
+        ("llava", None, None, False),
+        ("internvl", None, None, True),
+        ("internvl", None, False, True),
+        ("internvl", False, True, False),
+        ("qwen2_5_vl", False, True, True),
+        ("qwen2_5_vl", True, None, True),
+        ("qwen2_5_vl", None, None, False),
+    ],
+)
+def test_ties_are_those_of_the_class(
+    tmp_path: Path, kind: str, outer: bool | None, inner: bool | None, tied: bool
+) -> None:
+    config = whole(kind, **({} if outer is None else {TIE: outer}))
+    config["text_config"] |= {} if inner is None else {TIE: inner}
+    assert parameters(tmp_path, config) == LAYERS[kind] + (0 if tied else WORDS)
+
+
+def test_the_tower_is_said_to_be_left_out(tmp_path: Path) -> None:
+    notes = load_model(written(tmp_path, whole("llava"))).notes
+    assert any("images (vision_config) is left out" in note for note in notes)
+
+
+@pytest.mark.parametrize("kind", ["qwen2_vl", "qwen2_5_vl"])
+def test_older_files_have_the_text_models_keys_beside_the_rest(tmp_path: Path, kind: str) -> None:
+    nested = whole(kind, **{TIE: True}, image_token_id=5)
+    flat = {key: value for key, value in nested.items() if key != "text_config"} | TEXT
+    assert parameters(tmp_path, flat) == parameters(tmp_path, nested) == LAYERS["qwen2_5_vl"]
+
+
+@pytest.mark.parametrize(
+    ("changed", "field"),
+    [
+        ({"foo_layers": 3}, "foo_layers"),
+        ({TIE: "yes"}, TIE),
+        ({"architectures": ["LlavaForSpeech"]}, "architectures"),
+        ({"text_config": {**TEXT, "model_type": "mllama_text_model"}}, "text_config.model_type"),
+        ({"text_config": {**TEXT, "bar": 2}}, "text_config.bar"),
+    ],
+)
+def test_refused_by_the_key(tmp_path: Path, changed: dict[str, Any], field: str) -> None:
+    with pytest.raises(InputError) as caught:
+        load_model(written(tmp_path, whole("llava", **changed)))
+    assert caught.value.field == field
+
+
+def test_names_of_classes_with_and_without_marks(tmp_path: Path) -> None:
+    """Kimi K2.5 is KimiK25... in its published files, Kimi_K25... in transformers."""
+    latent = {
+        "num_key_value_heads": 6,
+        "n_routed_experts": 6,
+        "num_experts_per_tok": 2,
+        "moe_intermediate_size": 40,
+        "n_shared_experts": 1,
+        "first_k_dense_replace": 1,
+        "kv_lora_rank": 48,
+        "q_lora_rank": 56,
+        "qk_nope_head_dim": 16,
+        "qk_rope_head_dim": 8,
+        "v_head_dim": 20,
+    }
+    names = ("KimiK25ForConditionalGeneration", "Kimi_K25ForConditionalGeneration")
+    config = whole("kimi_k25", **{TIE: False}, projection_hidden_size=32)
+    config["text_config"] |= latent
+    found = {parameters(tmp_path, config | {"architectures": [name]}) for name in names}
+    assert found == {1_180_888}
+
+
+def test_every_row_names_a_text_model() -> None:
+    for kind, row in parts().items():
+        assert row.text in kinds() and row.rule in ("outer", "inner", "either"), kind
