@@ -16,6 +16,7 @@ from fuzz.readers import READERS
 from fuzz.targets import targets
 
 import elector
+from transcode.runs.files import read_json
 from transcode.space.reader import load
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -113,6 +114,16 @@ def test_multiples_of_nothing_and_of_everything(wide: object, words: str) -> Non
     }
     with pytest.raises(elector.InputError, match=words):
         load(space)
+
+
+@pytest.mark.parametrize("digits", [310, 4200, 5000])
+def test_whole_numbers_of_a_run(tmp_path: Path, digits: int) -> None:
+    path = tmp_path / "front.json"
+    path.write_text('{"hypervolume": ' + "1" * digits + "}")
+    with pytest.raises(elector.InputError, match="is damaged"):
+        read_json(path, "a front")
+    path.write_text('{"hypervolume": 1' + "0" * 300 + "}")
+    assert read_json(path, "a front") == {"hypervolume": 10**300}
 
 
 def test_an_input_is_always_the_same_one() -> None:

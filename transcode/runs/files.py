@@ -72,6 +72,13 @@ def write_json(path: Path, value: object) -> None:
     write_text(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
 
+def _whole(text: str) -> int:
+    """A whole number that a float holds, as everything does that we write; else OverflowError."""
+    number = int(text)
+    float(number)
+    return number
+
+
 def read_json(path: Path, what: str, hint: str | None = None) -> dict[str, Any]:
     """The mapping in a JSON file. Raises InputError for one that is absent, cut or another.
 
@@ -79,8 +86,12 @@ def read_json(path: Path, what: str, hint: str | None = None) -> dict[str, Any]:
     """
     text = paths.read_text(path, _LARGEST)
     try:
-        content = json.loads(text)
-    except (ValueError, RecursionError):  # cut, numbers of thousands of digits, deep nesting
+        content = json.loads(text, parse_int=_whole)
+    except (
+        ValueError,
+        OverflowError,
+        RecursionError,
+    ):  # cut, numbers of thousands of digits, deep nesting
         raise InputError(f"is damaged: not the JSON of {what}", file=path, hint=hint) from None
     if not isinstance(content, dict):
         raise InputError(f"is not {what}", file=path, hint=hint)
