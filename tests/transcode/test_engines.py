@@ -251,6 +251,14 @@ def test_auto_chooses_by_budget_and_time(small_space: Space) -> None:
     assert choice(small_space, each=1.0, budget=4000).used == "enumerate"
 
 
+def test_auto_enumerates_where_evolve_would_take_as_long() -> None:
+    """Of `bert` it would look at a million of 1,008,000; a given time or budget still decides."""
+    assert choice(load("bert"), each=1e-2).used == "enumerate"
+    assert choice(load("bert"), each=1e-2, time=60.0).used == "evolve"
+    assert choice(load("bert"), each=1e-2, budget=1_000_000).used == "evolve"
+    assert choice(load("bert"), each=engines.SLOW).used == "guided"
+
+
 def test_auto_says_what_it_decided_by(small_space: Space) -> None:
     """Too many is said only of what no machine looks at; else what is short: budget, or time."""
     whole = choice(small_space).why

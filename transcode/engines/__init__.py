@@ -42,6 +42,8 @@ LEARN_FROM_OTHERS = ("evolve", "guided", "parzen", "boshcode")
 STREAMS = ("enumerate", "random", "qmc")
 SAMPLERS = ("auto", "evolve", "guided", "parzen", "boshcode", *STREAMS, *optuna_engine.BUILT_IN)
 _USER = re.compile(r"[\w.]+:\w+")
+#: A design costs `evolve` about so many times what enumerating it costs.
+ENUMERATED = 2
 #: Seconds an enumeration may take where neither a budget nor a time is given.
 PATIENCE = 60.0
 #: So few evaluations are best spent by `guided`; of more `evolve` makes as much, and is faster
@@ -106,6 +108,9 @@ def choose(
     measured = f"{many} designs at {format_si(seconds_each, 's')} take {seconds:.3g} s"
     fits_budget = budget is None or size <= budget
     fits_time = seconds <= (time or PATIENCE) or (budget is not None and time is None)
+    if budget is None and time is None and seconds_each < SLOW:
+        # `evolve` would spend as long on no more designs, and find less.
+        fits_time = fits_time or size <= ENUMERATED * DEFAULT_STREAM_BUDGET
     if space.cardinality <= streams.LARGEST_ENUMERATION and fits_budget and fits_time:
         return Choice(asked, "enumerate", f"{measured}: all of them", budget)
     many = "too many to look at each"
