@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from option_cases import Cases
 
+from elector.base.quantity import pretty
 from elector.cli.commands import main
 from elector.cost.results import registry
 
@@ -197,7 +198,7 @@ def of_report(effect: Effect, folder: Path) -> None:
     done("report", *effect.pair, *effect.given, "--out", "with.html")
     page = Path("with.html").read_text()
     for name in ("latency_s", "energy_j", "area_mm2"):
-        assert f"<td>{registry().show(name, after[name])}</td>" in page
+        assert f"<td>{pretty(registry().show(name, after[name]))}</td>" in page
     repeated = re.search(r"<pre>elector simulate (.*?) --operations\n", page)
     assert repeated is not None
     assert loaded("simulate", *shlex.split(html.unescape(repeated[1]))) == after

@@ -437,7 +437,7 @@ def test_what_is_nearly_short_enough_is_timed_twice(
 ) -> None:
     left = list(looks)
     monkeypatch.setattr(prepare, "seconds_each", lambda *_: left.pop(0))
-    result = run(tmp_path / "r")
+    result = run(tmp_path / "r", time=60.0)
     assert result.manifest["sampler"]["used"] == used and not left
 
 

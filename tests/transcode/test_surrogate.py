@@ -11,10 +11,11 @@ from test_evolve import WIDE, problem_of
 
 from elector.base.table import Column
 from transcode import engines, pareto
+from transcode.engines.base import table_of
 from transcode.engines.evolve import features as features_module
 from transcode.engines.evolve import surrogate as module
 from transcode.engines.evolve.engine import Evolve
-from transcode.engines.evolve.features import Features, _table
+from transcode.engines.evolve.features import Features
 from transcode.engines.evolve.surrogate import Surrogate
 from transcode.engines.evolve.variation import Variation
 from transcode.objective import Outcome
@@ -171,7 +172,7 @@ def test_a_mean_and_a_largest_value_stand_for_a_family() -> None:
     columns = [i for i, name in enumerate(names) if "feed_forward" in name]
     assert len(columns) == 4
     code[0, columns] = [0, 0, 2, 1]
-    table = _table(space.parameters[columns[0]])[0]
+    table = table_of(space.parameters[columns[0]])[0]
     wanted = [table[[0, 0, 2, 1]].mean(), table[2]]
     plain = features.of(code)[:, 0]
     assert all(np.isclose(plain, value).any() for value in wanted)
@@ -217,7 +218,7 @@ def test_a_single_layer_is_known_by_its_weights_too() -> None:
 
 @pytest.mark.parametrize("values", [(0, 256, 512), (-2, 0, 3), (1, 10, 100), ("a", "b", "c")])
 def test_whatever_the_values_they_count_alike(values: tuple[Any, ...]) -> None:
-    table = _table(Parameter("workload.some", "workload.some", values))
+    table = table_of(Parameter("workload.some", "workload.some", values))
     np.testing.assert_allclose(table.mean(axis=1), 0.0, atol=1e-12)
     np.testing.assert_allclose(table.std(axis=1), 1.0, atol=1e-12)
     if not isinstance(values[0], str):
