@@ -176,3 +176,13 @@ def test_a_search_ends_above_random_and_goes_on_where_it_stopped(tmp_path: Path)
     transcode.search(space, out=tmp_path / "cut", sampler="boshcode", budget=56, **options)
     whole = (tmp_path / "boshcode0" / "front.csv").read_bytes()
     assert (tmp_path / "cut" / "front.csv").read_bytes() == whole
+
+
+@pytest.mark.parametrize("seed", [1844674407370955, 2**63, 2**64 + 1, 10**30])
+def test_any_seed_begins(problem: Problem, seed: int) -> None:
+    """torch takes 63 bits of a seed, a search any whole number."""
+    space = problem.space
+    none = np.zeros((0, len(space.parameters)), np.int32)
+    engine = Boshcode(space, seed, streams.random(space, seed), none, 2)
+    found = batches(engine, problem, 8)
+    assert sum(len(batch.codes) for batch in found) > FIRST

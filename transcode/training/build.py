@@ -215,5 +215,5 @@ def build(model: Model, task: Task, *, dropout: float = 0.1, seed: int = 0) -> T
     )
     assert fitted.activation in ACTIVATIONS
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.manual_seed(seed % (1 << 63))  # torch takes 63 bits
         return Transformer(fitted, setting)

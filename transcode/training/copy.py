@@ -63,7 +63,7 @@ class Copy:
 
         x, y : examples and targets of the batch, as the task has them.
         """
-        torch.manual_seed(self.settings.seed * 1_000_003 + number)
+        torch.manual_seed((self.settings.seed * 1_000_003 + number) % (1 << 63))
         self.module.train()
         for group in self.optimizer.param_groups:
             group["lr"] = self.settings.rate(number)

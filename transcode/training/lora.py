@@ -84,7 +84,7 @@ def adapt(
     for name, parameter in module.named_parameters():
         if re.match(layers, name):
             parameter.requires_grad_(False)
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(seed % (1 << 63))
     for name in names:
         above, _, last = name.rpartition(".")
         base = module.get_submodule(name)

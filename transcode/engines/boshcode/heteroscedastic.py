@@ -49,11 +49,14 @@ class Forecast:
 
 
 class Ensemble:
-    """The networks. seed : of their weights and of the designs each learns from."""
+    """The networks. seed : of their weights and of the designs each learns from, any whole number.
+
+    torch takes 63 bits of it.
+    """
 
     def __init__(self, features: int, objectives: int, seed: int) -> None:
         self.objectives = objectives
-        self.draws = torch.Generator().manual_seed(seed)
+        self.draws = torch.Generator().manual_seed(seed % (1 << 63))
         sizes = (features, HIDDEN, HIDDEN, 2 * objectives + 1)
         self.weights = [
             self._normal(MEMBERS, before, after) / np.sqrt(before)
