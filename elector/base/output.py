@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,19 @@ from elector.base import paths
 from elector.base.errors import ElectorError, InputError
 from elector.base.paths import is_machines
 
-__all__ = ["check_output", "is_machines", "not_written", "save_picture", "scratch_of", "whole"]
+__all__ = [
+    "PICTURES",
+    "check_output",
+    "is_machines",
+    "not_written",
+    "require_apart",
+    "save_picture",
+    "scratch_of",
+    "whole",
+]
+
+#: Suffixes of pictures.
+PICTURES = (".png", ".pdf", ".svg")
 
 
 def not_written(error: OSError, path: object = None) -> ElectorError:
@@ -27,13 +40,14 @@ def not_written(error: OSError, path: object = None) -> ElectorError:
 def check_output(out: str | Path, formats: Iterable[str] = (), field: str = "--out") -> None:
     """Refuse a file that cannot be written or has no known suffix, before any work.
 
-    formats : suffixes that are allowed; empty for any. `-` is standard output.
+    formats : suffixes that are allowed; empty for any. `--out -` is standard output, which takes
+    no pictures.
 
     out : the file, as the user named it.
     """
-    if str(out) == "-":
-        return
     path, formats = Path(out), tuple(formats)
+    if str(out) == "-" and field == "--out" and formats != PICTURES:
+        return
     try:
         if paths.is_folder(path):
             raise InputError("is a directory, not a file", file=out, field=field)
@@ -57,6 +71,23 @@ def check_output(out: str | Path, formats: Iterable[str] = (), field: str = "--o
     finally:
         with suppress(OSError, ValueError):
             scratch.unlink(missing_ok=True)
+
+
+def require_apart(named: Mapping[str, object]) -> None:
+    """Refuse one file for two outputs, before any work: the second would take the first's place.
+
+    named : option -> the file it names, as the user did; None where it was not given.
+    """
+    known: dict[Path, str] = {}
+    for field, name in named.items():
+        if name is None or str(name) == "-" or paths.is_special(str(name)):
+            continue
+        place = Path(os.path.realpath(str(name)))
+        if place in known:
+            raise InputError(
+                f"{known[place]} names it, too", file=name, field=field, hint="another file"
+            )
+        known[place] = field
 
 
 @contextmanager
@@ -83,17 +114,23 @@ def whole(path: Path) -> Iterator[Path]:
 def save_picture(figure: Any, path: Path, dpi: int) -> None:
     """Writes a matplotlib figure (png, pdf or svg by its suffix), whole or not at all.
 
+    A device or a pipe of another suffix, or none, gets a png.
+
     The version of matplotlib stays out, so that the same figure gives the same bytes.
 
     dpi : dots an inch of a png.
     """
-    kind = path.suffix.lower().removeprefix(".")
+    suffix = path.suffix.lower()
+    known = suffix in PICTURES or not paths.is_special(path)
+    kind = suffix.removeprefix(".") if known else "png"
+    drawn = io.BytesIO()  # a pipe cannot be sought in
+    try:
+        metadata = {"Software": None} if kind == "png" else None
+        figure.savefig(drawn, dpi=dpi, format=kind, metadata=metadata)
+    except ValueError as error:  # a suffix that matplotlib does not know
+        raise InputError(f"cannot be written: {error}", file=path) from None
     with whole(path) as target:
-        try:
-            metadata = {"Software": None} if kind == "png" else None
-            figure.savefig(target, dpi=dpi, format=kind, metadata=metadata)
-        except ValueError as error:  # a suffix that matplotlib does not know
-            raise InputError(f"cannot be written: {error}", file=path) from None
+        target.write_bytes(drawn.getbuffer())
 
 
 @contextmanager

@@ -218,7 +218,7 @@ def sweep(
     elector sweep designs.csv --format table
     transcode front results/bert --format csv | elector sweep - --out - | head
     """
-    from elector.base.output import check_output, whole
+    from elector.base.output import check_output, require_apart, whole
     from elector.cli import report_sweep
     from elector.studies.sweep import run_sweep
     from elector.studies.sweep_output import FORMATS, write_result
@@ -235,6 +235,7 @@ def sweep(
         check_output(out, FORMATS)
     if junit is not None:
         check_output(junit, (), "--junit")
+    require_apart({"--out": out, "--junit": junit})
     loaded = shared.load_technology(technology)
     sampling = None
     if draws["uncertainty"]:
@@ -432,7 +433,7 @@ def trace(
     elector trace bert-base tpu-v4i --out trace.json
     elector trace bert-tiny systolic --mode training --out trace.json --plot trace.png
     """
-    from elector.base.output import check_output
+    from elector.base.output import PICTURES, check_output, require_apart
     from elector.cli import report_checks, text
     from elector.events.trace import draw, write
     from elector.events.trace import trace as run
@@ -440,7 +441,8 @@ def trace(
 
     check_output(out)
     if plot is not None:
-        check_output(plot, (".png", ".svg", ".pdf"), "--plot")
+        check_output(plot, PICTURES, "--plot")
+    require_apart({"--out": out, "--plot": plot})
     settings = shared.settings_of(assignments, options)
     columns = columns_of({"model": model, "accelerator": accelerator, **settings})
     traced = run(columns, f"{model} on {accelerator}", shared.load_technology(technology))
@@ -524,7 +526,7 @@ def validate(
     elector validate --only 'ampere / *' --report page/
     elector validate --data mine.csv --junit check.xml
     """
-    from elector.base.output import check_output, whole
+    from elector.base.output import check_output, require_apart, whole
     from elector.cli import report_checks
     from elector.studies import validation, validation_page
     from elector.studies.simulation import simulate as run
@@ -532,6 +534,7 @@ def validate(
     if junit is not None:
         check_output(junit, (), "--junit")
     page = None if report is None else validation_page.prepare(report)
+    require_apart({"--junit": junit, "--report": page})
     outcomes = validation.validate(
         data, only=only, technology=shared.load_technology(technology), simulate=run
     )

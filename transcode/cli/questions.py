@@ -13,9 +13,6 @@ from elector.cli.options import FORMATS, no_format_beside_yaml
 if TYPE_CHECKING:
     from transcode.runs.query import Front, Recorded
 
-#: Kinds of pictures that are written.
-PICTURES = (".png", ".pdf", ".svg")
-
 _FORMAT = click.option(
     "--format", type=FORMATS, default="table", show_default=True, help="How it is printed."
 )
@@ -52,7 +49,7 @@ def plot(run: Path, out: Path | None, where: tuple[str, ...], objectives: str | 
     transcode plot results/bert --out front.pdf
     transcode plot results/bert --where 'area_mm2 <= 100' --objectives accuracy,tune.energy_j
     """
-    from elector.base.output import check_output
+    from elector.base.output import PICTURES, check_output
     from transcode import runs
     from transcode.cli import report
     from transcode.plot import plot_run, plot_selection
@@ -163,7 +160,7 @@ def compare(
     transcode compare results/a results/b --out both.png
     transcode compare results/a results/b --reference-point latency_s=1s,area_mm2=858mm2
     """
-    from elector.base.output import check_output
+    from elector.base.output import PICTURES, check_output
     from transcode import runs
     from transcode.cli import report
     from transcode.plot import plot_comparison
