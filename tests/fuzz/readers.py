@@ -75,7 +75,13 @@ def _front(path: Path) -> object:
 
 
 def _moment(path: Path) -> object:
-    return snapshot.taken(_run(path))
+    """A manifest by everything that reads one: the later ones see what the first lets through."""
+    run = _run(path)
+    snapshot.taken(run)
+    repr(transcode.load_run(run))
+    transcode.compare(run, run)
+    checks.check(query.opened(run), ["hypervolume >= 0"], None)
+    return transcode.report(run, out=run.parent / "report.html")
 
 
 def _baseline(path: Path) -> object:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 import sys
 import tempfile
 import time
@@ -25,6 +26,7 @@ from fuzz.attack import LONGEST, SLOW
 from fuzz.attack import traced as told
 from fuzz.readers import READERS
 from fuzz.targets import targets
+from transcode.space import digest
 
 #: What a value is replaced by; "" keys and deep ones are for mappings.
 WRONG: list[Any] = [
@@ -35,6 +37,10 @@ WRONG: list[Any] = [
     *({}, {"a": None}, {"a": {"a": []}}, {"low": 1, "high": 10**400}, {"low": "x", "high": "y"}),
     *({"low": 1, "high": 2, "steps": 10**12}, {"multiple_of": "x", "choices": [0]}, {"base": []}),
 ]  # fmt: skip
+
+
+#: Formats that are mappings, whose values can be replaced one by one.
+MAPPINGS = ("model", "config", "accelerator", "plan", "space", "manifest")
 
 
 def places(value: Any, at: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
@@ -60,8 +66,38 @@ def replaced(value: Any, at: tuple[Any, ...], wrong: Any) -> Any:
     return whole
 
 
+#: Text, an infinity, or a number without a point but with an exponent.
+_NUMBER = re.compile(
+    r'"(?:[^"\\]|\\.)*"|(?P<endless>-?)Infinity|(?P<whole>-?\d+)e(?P<power>[+-]\d+)'
+)
+
+
+def dumped(value: Any) -> str:
+    """A value as JSON, which is YAML too: every number as both read one, infinities included."""
+    return _NUMBER.sub(_for_yaml, json.dumps(value))
+
+
+def _for_yaml(found: re.Match[str]) -> str:
+    """A number with a point and a signed exponent; text as it is."""
+    if found["whole"] is not None:
+        return f"{found['whole']}.0e{found['power']}"
+    return found[0] if found["endless"] is None else f"{found['endless']}1.0e+999"
+
+
+def believed(value: Any) -> Any:
+    """A manifest with the sum of the space that stands in it now, as its maker could give it."""
+    return {**value, "space_sha256": digest(value["space"])}
+
+
+def written(value: Any, at: tuple[Any, ...]) -> Iterator[str]:
+    """A changed file; a manifest with another part of its space also with the right sum."""
+    yield dumped(value)
+    if at[:1] == ("space",) and len(at) == 2 and "space_sha256" in value and "space" in value:
+        yield dumped(believed(value))
+
+
 def inputs(seed: bytes) -> Iterator[str]:
-    """Every replacement in a file, as JSON, which is YAML too."""
+    """Every replacement in a file."""
     try:
         value = yaml.safe_load(seed)
     except yaml.YAMLError:
@@ -70,14 +106,14 @@ def inputs(seed: bytes) -> Iterator[str]:
         return
     for at in places(value):
         for wrong in WRONG:
-            yield json.dumps(replaced(value, at, wrong))
+            yield from written(replaced(value, at, wrong), at)
         if at and isinstance(at[-1], str):
             whole = replaced(value, at, None)
             inner = whole
             for key in at[:-1]:
                 inner = inner[key]
             del inner[at[-1]]
-            yield json.dumps(whole)
+            yield from written(whole, at)
 
 
 def attack(label: str, seeds: list[bytes]) -> tuple[int, dict[str, str]]:
@@ -108,7 +144,11 @@ def attack(label: str, seeds: list[bytes]) -> tuple[int, dict[str, str]]:
 
 def main() -> int:
     """Attack the formats named, or all that are mappings."""
-    labels = sys.argv[1:] or ["model", "config", "accelerator", "plan", "space", "manifest"]
+    labels = sys.argv[1:] or list(MAPPINGS)
+    for label in labels:
+        if label not in MAPPINGS:
+            sys.stderr.write(f"Error: {label}: no format of mappings: {', '.join(MAPPINGS)}\n")
+            return 2
     bad = 0
     for label in labels:
         count, found = attack(label, list(targets()[label].seeds))

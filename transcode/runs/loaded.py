@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from elector.base.errors import InputError
 from transcode.runs import comparison, front, manifest, parts, query, snapshot
-from transcode.space import Space, restore
+from transcode.space import Space
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,7 +28,7 @@ class LoadedRun:
     @cached_property
     def space(self) -> Space:
         """The space that was searched."""
-        return restore(self.manifest["space"])
+        return manifest.space_of(self.folder, self.manifest)
 
     @cached_property
     def front(self) -> pd.DataFrame:
@@ -102,7 +102,7 @@ class LoadedRun:
 
     def _lines(self) -> list[tuple[str, str]]:
         known = self.manifest
-        shown = {"space": known["space"]["name"], "status": known.get("status")}
+        shown = {"space": known["space"].get("name"), "status": known.get("status")}
         shown |= {name: known.get(name) for name in ("designs", "feasible", "front", "seed")}
         return [(name, str(value)) for name, value in shown.items() if value is not None]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import platform
 import re
 import shutil
@@ -58,7 +59,11 @@ _LATER: dict[str, type | tuple[type, ...]] = {
     "islands": int,
     "storage": str,
     "warm_start": dict,
+    "versions": dict,
+    "command": str,
 }
+#: What of it may be null: there was none of it.
+_OPTIONAL = ("hypervolume", "reference_point", "accuracy", "budget", "storage", "warm_start")
 
 
 @cache
@@ -102,20 +107,36 @@ def read(folder: Path) -> dict[str, Any] | None:
     manifest = read_json(path, "a run's manifest", _FRESH)
     _require(manifest, _KEYS, path, "")
     _require(manifest["sampler"], dict.fromkeys(("asked", "used", "why"), str), path, "sampler.")
-    _require(manifest, {k: t for k, t in _LATER.items() if manifest.get(k) is not None}, path, "")
+    said = {k: t for k, t in _LATER.items() if k in manifest}
+    none = [k for k in _OPTIONAL if manifest.get(k) is None]
+    _require(manifest, {k: t for k, t in said.items() if k not in none}, path, "")
+    for name, kind in _INNER.items():
+        inner = manifest.get(name) or {}
+        _require(inner, dict.fromkeys(inner, kind), path, f"{name}.")
     if manifest.get("accuracy"):
         _require(manifest["accuracy"], {"text": str}, path, "accuracy.")
+    if manifest.get("warm_start"):
+        begun = {"file": str, "rows": int, "designs": int}
+        _require(manifest["warm_start"], begun, path, "warm_start.")
     return manifest
 
 
 Kinds = Mapping[str, type | tuple[type, ...]]
+#: Of mappings whose values are all of one kind, that kind.
+_INNER: Kinds = {"simulator": str, "versions": str, "reference_point": (int, float)}
 
 
 def _require(manifest: Mapping[str, Any], keys: Kinds, path: Path, at: str) -> None:
-    """Refuses a mapping that lacks a key, or has another kind of value there."""
+    """Refuses a mapping that lacks a key, or has another kind of value there.
+
+    A whole number is a count or a seed, so at least 0; any number is finite.
+    """
     for key, kind in keys.items():
         value = manifest.get(key)
-        if not isinstance(value, kind) or isinstance(value, bool):
+        good = isinstance(value, kind) and not isinstance(value, bool)
+        if good and isinstance(value, float):
+            good = math.isfinite(value)
+        if not good or (kind is int and int(str(value)) < 0):
             raise InputError(
                 "is not the manifest of a run", file=path, field=f"{at}{key}", hint=_FRESH
             )
@@ -132,12 +153,41 @@ def space_of(folder: Path, manifest: Mapping[str, Any]) -> Space:
         field="space",
         hint=_FRESH,
     )
-    if digest(manifest["space"]) != manifest["space_sha256"]:
+    if digest(manifest["space"]) != manifest["space_sha256"] or not _is_space(manifest["space"]):
         raise damaged
     try:
         return restore(manifest["space"])
     except (LookupError, TypeError, ValueError, AttributeError, StopIteration, InputError):
         raise damaged from None  # of somebody's own making, with the right sum
+
+
+def _is_space(described: Mapping[str, Any]) -> bool:
+    """Whether a mapping has what every description of a space has, each of its kind."""
+    kinds = {"name": str, "parameters": list, "workloads": dict, "objectives": dict}
+    texts = [described.get(name) for name in ("where", "constraints", "record")]
+    if not all(isinstance(described.get(name), kind) for name, kind in kinds.items()):
+        return False
+    parameters, objectives = described["parameters"], described["objectives"]
+    return (
+        all(isinstance(t, list) and all(isinstance(w, str) for w in t) for t in texts)
+        and all(isinstance(w, dict) for w in described["workloads"].values())
+        and bool(objectives)
+        and all(isinstance(d, str) and d in ("min", "max") for d in objectives.values())
+        and bool(parameters)
+        and all(_is_parameter(entry) for entry in parameters)
+    )
+
+
+def _is_parameter(entry: object) -> bool:
+    if not isinstance(entry, dict) or not isinstance(entry.get("values"), list):
+        return False
+    texts = (entry.get("name"), entry.get("unit"), entry.get("label", ""))
+    plain = str | int | float | None
+    return (
+        all(isinstance(text, str) for text in texts)
+        and bool(entry["values"])
+        and all(isinstance(value, plain) for value in entry["values"])
+    )
 
 
 def has_parts(folder: Path) -> bool:

@@ -1,0 +1,99 @@
+"""A manifest that somebody changed: whoever reads the run names the file and the field."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+from fuzz.values import believed
+
+import transcode
+from transcode.cli import main
+
+SPACE = {
+    "name": "few",
+    "model": {"base": "encoder", "layers": [2, 4]},
+    "accelerator": {"base": "systolic", "rows": [16, 32]},
+    "objectives": {"latency_s": "min", "energy_j": "min"},
+}
+#: Field, and what it may not be.
+WRONG: list[tuple[str, list[Any]]] = [
+    ("versions", [None, [], ["x"], "1", 3, True, {"numpy": None}, {"numpy": [1]}]),
+    ("command", [None, 1, [], ["x"], True, {}]),
+    ("designs", [None, "4", -1, True, 0.5, []]),
+    ("feasible", [None, "4", -1, True, 0.5, []]),
+    ("front", [None, "4", -1, True, 0.5, []]),
+    ("status", [None, 1, [], {}]),
+    ("seed", [None, "0", -1, 0.5, []]),
+    ("simulator", [None, [], "1", {"version": 1}, {"version": None}]),
+    ("hypervolume", ["1", [], True, float("nan"), float("inf")]),
+    ("reference_point", [[], "x", 1, {"latency_s": "1"}, {"latency_s": None}, {"latency_s": []}]),
+    ("sampler", [None, [], {"used": "random"}, {"used": 1, "asked": "x", "why": "y"}]),
+    ("accuracy", [1, "x", [], {"text": 1}]),
+    ("space_sha256", [None, 1, "0" * 64]),
+]
+CASES = [pytest.param(name, v, id=f"{name}={v}") for name, values in WRONG for v in values]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("runs") / "few"
+    return transcode.search(SPACE, out=out, sampler="random", budget=4, jobs=1).folder
+
+
+@pytest.fixture
+def changed(run: Path, tmp_path: Path) -> Callable[[dict[str, Any]], Path]:
+    folder = tmp_path / "changed"
+    shutil.copytree(run, folder)
+
+    def change(manifest: dict[str, Any]) -> Path:
+        (folder / "manifest.json").write_text(json.dumps(manifest))
+        return folder
+
+    return change
+
+
+def manifest_of(run: Path) -> dict[str, Any]:
+    return json.loads((run / "manifest.json").read_text())
+
+
+@pytest.mark.parametrize("name, value", CASES)
+def test_every_reader_names_the_file_and_the_field(
+    run: Path, changed: Callable[[dict[str, Any]], Path], name: str, value: object
+) -> None:
+    folder = changed(manifest_of(run) | {name: value})
+    for words in (["report"], ["front"], ["plot"], ["show"], ["compare", str(run)]):
+        last = ["1"] if words == ["show"] else words[1:]
+        ended = CliRunner().invoke(main, [words[0], str(folder), *last])
+        assert ended.exit_code == 2, (words, ended.output, ended.exception)
+        assert "manifest.json" in ended.stderr and len(ended.stderr.splitlines()) <= 2
+    assert not (folder / "report.html").exists()
+
+
+@pytest.mark.parametrize(
+    "name", ["versions", "command", "hypervolume", "reference_point", "accuracy", "budget"]
+)
+def test_what_an_older_run_did_not_say_is_not_missed(
+    run: Path, changed: Callable[[dict[str, Any]], Path], name: str
+) -> None:
+    older = {key: value for key, value in manifest_of(run).items() if key != name}
+    ended = CliRunner().invoke(main, ["report", str(changed(older))])
+    assert ended.exit_code == 0, ended.output
+
+
+@pytest.mark.parametrize("wrong", [None, [], {}, 1, "x", [1], ["x"], {"a": 1}, [{"a": 1}], True])
+def test_a_space_of_somebody_else_with_the_right_sum(
+    run: Path, changed: Callable[[dict[str, Any]], Path], wrong: object
+) -> None:
+    whole = manifest_of(run)
+    for name in whole["space"]:
+        folder = changed(believed(whole | {"space": whole["space"] | {name: wrong}}))
+        for words in (["report", str(folder)], ["front", str(folder)]):
+            ended = CliRunner().invoke(main, words)
+            assert ended.exception is None or isinstance(ended.exception, SystemExit), (name, words)
+            assert ended.exit_code in (0, 1, 2, 3), (name, words, ended.output)
