@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from elector.base.errors import ElectorError
-from fuzz.kills import KINDS, PRELOADED, Kind, Lost, demand
+from fuzz.kills import KINDS, PRELOADED, Kind, Lost, checked, demand
 
 #: Room for a run that needs `need` bytes lies between these shares of it.
 LEAST, MOST = 0.02, 1.25
@@ -69,7 +69,7 @@ class Disks:
     def __init__(self, kind: Kind, place: Path, draw: random.Random, server: Any) -> None:
         self.kind, self.place, self.draw, self.server = kind, place, draw, server
         self.user = pwd.getpwnam("nobody").pw_uid
-        self.full = self.late = 0
+        self.full = self.late = self.need = 0
         self.sizes: list[int] = []
 
     def run(self, folder: Path) -> str:
@@ -90,7 +90,8 @@ class Disks:
         self.kind.prepare(whole)
         for path in (whole, *whole.rglob("*")):
             os.chown(path, self.user, self.user)
-        demand(self.run(whole / "run") == "", "the undisturbed run failed")
+        answer = self.run(whole / "run")
+        demand(answer == "", f"the undisturbed run failed: {answer}")
         files = [path for path in (whole / "run").rglob("*") if path.is_file()]
         pages = sum(-(-path.stat().st_size // 4096) + 1 for path in files)
         self.need = 4096 * pages
@@ -114,8 +115,7 @@ class Disks:
                 demand(len(answer.splitlines()) == 1, answer)
                 self.full += 1
                 self.sizes.append(size)
-                if folder.exists():
-                    known = self.kind.after(folder, self.place / "whole" / "run", known)
+                known = checked(self.kind, folder, self.place / "whole" / "run", known)
             larger(place / "disk")
             answer = self.run(folder)
             demand(answer == "" or "holds a run already" in answer, answer)
@@ -136,16 +136,17 @@ def main() -> int:
         place = Path(tempfile.mkdtemp(prefix="disks-"))
         place.chmod(0o755)
         disks = Disks(kind, place, random.Random(f"{asked.seed}:{kind.name}"), server)
-        said, number = "", 0
+        said, number, begun = "", 0, 0
         try:
             disks.begin()
             for number in range(-(-asked.disks // len(kinds))):
+                begun = number + 1
                 disks.one(number)
         except (Lost, OSError, subprocess.SubprocessError) as error:
             said, bad = f"  disk {number}: {type(error).__name__}: {error}", bad + 1
         shutil.rmtree(place, ignore_errors=True)
         sys.stdout.write(
-            f"{kind.name:12} {number + 1} disks, {disks.full} ends on a full one, {disks.late} "
+            f"{kind.name:12} {begun} disks, {disks.full} ends on a full one, {disks.late} "
             f"full at the very end or not at all; {disks.need:,} bytes needed{said}\n"
         )
         sys.stdout.flush()

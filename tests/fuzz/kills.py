@@ -274,6 +274,14 @@ def train_end(folder: Path, whole: Path) -> None:
         demand((folder / name).read_bytes() == (whole / name).read_bytes(), f"another {name}")
 
 
+def checked(kind: Kind, folder: Path, whole: Path, known: int) -> int:
+    """What is committed in a folder after a kill or on a full disk; gone with it is not there."""
+    if folder.exists():
+        return kind.after(folder, whole, known)
+    demand(known == 0, f"{known} were committed, and the folder is gone")
+    return 0
+
+
 KINDS = [
     Kind("search", search, search_after, search_end),
     Kind("merge", merging, merge_after, search_end, three_runs),
@@ -296,6 +304,8 @@ class Attack:
     server: Any
     kills: int = 0
     ended: int = 0
+    lasted: float = 0.0
+    operations: int = 0
     found: list[str] = field(default_factory=list)
 
     def begin(self) -> None:
@@ -304,8 +314,9 @@ class Attack:
         place.mkdir(parents=True)
         self.kind.prepare(place)
         counted, begin = self.server.Value("q", 0), time.monotonic()
-        self.watched(place / "run", counted, None)
+        code, _ = self.watched(place / "run", counted, None)
         self.lasted, self.operations = time.monotonic() - begin, -counted.value
+        demand(code == 0, f"the undisturbed run failed: exit code {code}")
         demand((place / "run").exists(), "the undisturbed run wrote nothing")
 
     def watched(self, folder: Path, counted: Any, seconds: float | None) -> tuple[int, int]:
@@ -351,7 +362,7 @@ class Attack:
                 return
             self.kills += 1
             known = max(committed, told) if self.kind.work is not merging else 0
-            committed = self.kind.after(folder, whole, known) if folder.exists() else 0
+            committed = checked(self.kind, folder, whole, known)
 
 
 def main() -> int:
