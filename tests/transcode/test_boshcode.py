@@ -186,3 +186,24 @@ def test_any_seed_begins(problem: Problem, seed: int) -> None:
     engine = Boshcode(space, seed, streams.random(space, seed), none, 2)
     found = batches(engine, problem, 8)
     assert sum(len(batch.codes) for batch in found) > FIRST
+
+
+def test_without_feasible_designs_it_goes_on_from_those_that_break_least(problem: Problem) -> None:
+    """The violation is the sum of the codes: random draws do not approach 0, neighbours do."""
+    space = problem.space
+
+    def mean_of(codes: np.ndarray) -> float:
+        return float(codes.sum(axis=1).mean())
+
+    engine, asked = begun(problem), list[np.ndarray]()
+    for _ in range(16):
+        codes = engine.suggest(4)
+        none = np.full((len(codes), 2), 1.0)
+        away = 1.0 + codes.sum(axis=1).astype(float)
+        away[::5] = np.nan  # cannot run
+        bad = np.zeros(len(codes), dtype=bool)
+        engine.update(codes, Outcome({}, none, {"c": away}, bad, Column.constant("c", len(codes))))
+        asked.append(codes)
+    codes = np.concatenate(asked)
+    assert len(np.unique(space.key(codes))) == len(codes) and space.allowed(codes).all()
+    assert mean_of(codes[-16:]) < 0.6 * mean_of(codes[:FIRST])

@@ -109,7 +109,8 @@ def choose(
     fits_budget = budget is None or size <= budget
     fits_time = seconds <= (time or PATIENCE) or (budget is not None and time is None)
     if budget is None and time is None and seconds_each < SLOW:
-        # `evolve` would spend as long on no more designs, and find less.
+        # `evolve` would look at a million designs, which costs it about as much as enumerating two
+        # million where its own time is about that of evaluation, and find less.
         fits_time = fits_time or size <= ENUMERATED * DEFAULT_STREAM_BUDGET
     if space.cardinality <= streams.LARGEST_ENUMERATION and fits_budget and fits_time:
         return Choice(asked, "enumerate", f"{measured}: all of them", budget)
@@ -131,7 +132,10 @@ def choose(
 
 
 def _limit(name: str, budget: int | None, time: float | None) -> int | None:
-    """The budget; where neither that nor a time is given, one that ends within a minute."""
+    """The budget; where neither that nor a time is given, the usual one of the sampler.
+
+    It is a number of designs, so how long they take is up to the machine: a million of `evolve`.
+    """
     if budget is not None or time is not None or name == "enumerate":
         return budget
     if name in (*STREAMS, "evolve"):

@@ -73,6 +73,7 @@ class Boshcode(Engine):
         self.codes = np.zeros((0, len(self.space.parameters)), dtype=np.int32)
         self.values = np.zeros((0, self.objectives))
         self.feasible = np.zeros(0, dtype=bool)
+        self.violation = np.zeros(0)
 
     @property
     def exhausted(self) -> bool:
@@ -87,8 +88,10 @@ class Boshcode(Engine):
         if len(new):
             return self._remembered(new[:count])
         missing = FIRST - len(self.codes)
-        if missing > 0 or np.count_nonzero(self.feasible) < 2:
-            return self._strangers(min(count, max(missing, 1)))
+        if missing > 0:
+            return self._strangers(min(count, missing))
+        if np.count_nonzero(self.feasible) < 2:
+            return self._less_broken(min(count, BATCH), rng)
         with one_thread():
             surrogate = self._learnt()
             if (row := self._in_doubt(surrogate)) is not None:
@@ -103,6 +106,16 @@ class Boshcode(Engine):
         while (missing := count - sum(map(len, pieces))) > 0 and not self.strangers.exhausted:
             pieces.append(self._remembered(self.strangers.suggest(missing)))
         return np.concatenate(pieces)
+
+    def _less_broken(self, count: int, rng: np.random.Generator) -> np.ndarray:
+        """Designs around those that break the constraints by least: too few hold them to learn of.
+
+        Designs that cannot run, of which nothing is known, come last.
+        """
+        order = np.lexsort((np.round(self.violation, _DIGITS), ~self.feasible))
+        pool = self._fresh(self._neighbours(self.codes[order[:_PARENTS]], rng))
+        chosen = rng.permutation(len(pool))[:count]
+        return self._remembered(pool[chosen]) if len(pool) else self._strangers(1)
 
     def _remembered(self, codes: np.ndarray) -> np.ndarray:
         codes = codes[self.seen.new(self.space.key(codes))]
@@ -258,6 +271,8 @@ class Boshcode(Engine):
         self.values = np.concatenate([self.values, outcome.objectives])
         fits = finite & (outcome.violation <= 0.0)
         self.feasible = np.concatenate([self.feasible, fits])
+        broken = np.where(np.isfinite(outcome.violation) & finite, outcome.violation, np.inf)
+        self.violation = np.concatenate([self.violation, broken])
 
     def state(self) -> dict[str, object]:
         """Where the strangers stand; everything else follows from the designs."""
