@@ -327,7 +327,8 @@ def test_training_is_never_faster_than_the_inference_it_contains(stack: str) -> 
     ]
     for result in ("latency_s", "energy_j"):
         inference, training = (cost.scalars[result] for cost in both)
-        assert not (faster := training < inference).any(), (result, cases[faster.argmax()])
+        slower = training >= inference  # False of what is not a number, too
+        assert slower.all(), (result, cases[slower.argmin()])
 
 
 def test_a_batch_of_the_issue_trains_slower_than_it_infers() -> None:
