@@ -7,7 +7,8 @@
 names of settings that front.csv has; other columns are not read. Both its designs and those of the
 true front (fronts/SPACE.csv, settings alone) are evaluated with the simulator as it is, at the
 reference point of `transcode search`: shares of the true front's hypervolume after 25, 50, ...
-designs. A design that stands twice counts once. A share above 1 says that the simulator has
+designs. A design that stands twice counts once; a row
+that is no design of the space is refused. A share above 1 says that the simulator has
 changed since the front was made: make it again.
 """
 
@@ -22,11 +23,12 @@ from pathlib import Path
 import numpy as np
 import search_quality as quality
 
-from elector.base.errors import ElectorError
+from elector.base.errors import ElectorError, InputError
 from transcode import pareto
 from transcode.objective import Problem
 from transcode.runs import front
 from transcode.search import warm
+from transcode.space import Space
 
 FRONTS = Path(__file__).parent / "fronts"
 MARKS = (25, 50, 100, 200, 300, 1_000, 5_000)
@@ -51,9 +53,33 @@ def make(name: str) -> int:
     return len(truth.front)
 
 
+def designs_of(space: Space, path: Path) -> np.ndarray:
+    """(D, S) codes of the rows of a table, each once; InputError where one is no design.
+
+    A row that was left out would be a proposal that cost nothing.
+    """
+    codes = warm.coded(space, path)
+    if len(codes) == 0:
+        raise InputError("has a header but no rows", file=path)
+    for row, column in np.argwhere(codes < 0)[:1].tolist():
+        raise InputError(
+            f"row {row + 1}: is no value of the space {space.name}",
+            file=path,
+            field=space.parameters[column].name,
+        )
+    for row in np.flatnonzero(~space.allowed(codes))[:1].tolist():
+        said = f"row {row + 1}: its settings do not go together in the space {space.name}"
+        raise InputError(said, file=path, hint="`where` of the space says which do")
+    _, first = np.unique(space.key(codes), return_index=True)
+    return codes[np.sort(first)]
+
+
 def points(problem: Problem, path: Path) -> np.ndarray:
-    """(D, O) objectives of the designs of a table, in their order, NaN where infeasible."""
-    codes, _ = warm.designs(problem.space, path)
+    """(D, O) objectives of the designs of a table, in their order, NaN where infeasible.
+
+    Raises InputError where a row is no design of the space.
+    """
+    codes = designs_of(problem.space, path)
     outcome = problem.assess(codes)
     return np.where(outcome.feasible[:, None], outcome.objectives, np.nan)
 

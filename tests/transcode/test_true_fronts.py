@@ -7,10 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
 
 import transcode
 from elector.base.errors import InputError
+from transcode import pareto
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 SHIPPED = sorted((BENCHMARKS / "fronts").glob("*.csv"))
@@ -59,3 +61,30 @@ def test_the_shipped_fronts_are_small_and_each_of_a_space() -> None:
     for path in SHIPPED:
         rows = path.read_text(encoding="utf-8").splitlines()
         assert rows[0].startswith("model,accelerator") and len(rows) == len(set(rows)) > 20
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_no_design_of_a_shipped_front_beats_another(fronts: ModuleType, path: Path) -> None:
+    """With the simulator as it is; where this fails, `true_fronts.py make` renews the front."""
+    problem, _ = sys.modules["search_quality"].problem_of(path.stem, Path())
+    values = fronts.points(problem, path)
+    assert np.isfinite(values).all(), "a design is infeasible"
+    beaten = len(values) - np.count_nonzero(pareto.nondominated(values))
+    assert beaten == 0, f"{beaten} of {len(values)} designs are beaten by another"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("wrong", ["", "7", "x"])
+def test_a_row_that_is_no_design_is_refused_by_name(
+    fronts: ModuleType, tmp_path: Path, wrong: str
+) -> None:
+    header, *rows = (BENCHMARKS / "fronts" / "bert.csv").read_text().splitlines()
+    place = header.split(",").index("model.hidden")
+    cells = rows[1].split(",")
+    cells[place] = wrong
+    own = tmp_path / "own.csv"
+    own.write_text("\n".join([header, rows[0], ",".join(cells), rows[2]]) + "\n")
+    with pytest.raises(InputError, match=r"row 2: .*space bert") as caught:
+        fronts.score("bert", own)
+    assert caught.value.field == "model.hidden" and str(caught.value.file) == str(own)

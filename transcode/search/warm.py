@@ -24,6 +24,25 @@ def designs(space: Space, path: str | Path) -> tuple[np.ndarray, int]:
 
     Only settings are read; what a row cost elsewhere is not believed but evaluated again.
     """
+    codes = coded(space, path)
+    rows = len(codes)
+    codes = codes[(codes >= 0).all(axis=1)]
+    codes = codes[space.allowed(codes)]
+    if len(codes) == 0:
+        raise InputError(
+            f"none of its {rows:,} rows is a design of this space",
+            file=path,
+            field="--warm-start",
+        )
+    _, first = np.unique(space.key(codes), return_index=True)
+    return codes[np.sort(first)], rows
+
+
+def coded(space: Space, path: str | Path) -> np.ndarray:
+    """(R, S) codes of the rows of a table; -1 where a cell is no value of its parameter.
+
+    Raises InputError for a file that is no table, or lacks a column that the space varies.
+    """
     table = read_table(path)
     columns: dict[str, Column] = {}
     for name in dict.fromkeys(["model", "accelerator", *space.varied]):
@@ -33,17 +52,7 @@ def designs(space: Space, path: str | Path) -> tuple[np.ndarray, int]:
         cells = table.columns[name]
         values = (None if cell is None else str(cell) for cell in cells.values)
         columns[name] = Column(tuple(_value(text, unit) for text in values), cells.codes)
-    codes = space.encode(columns)
-    codes = codes[(codes >= 0).all(axis=1)]
-    codes = codes[space.allowed(codes)]
-    if len(codes) == 0:
-        raise InputError(
-            f"none of its {len(table):,} rows is a design of this space",
-            file=path,
-            field="--warm-start",
-        )
-    _, first = np.unique(space.key(codes), return_index=True)
-    return codes[np.sort(first)], len(table)
+    return space.encode(columns)
 
 
 def keep(folder: Path, codes: np.ndarray) -> None:
