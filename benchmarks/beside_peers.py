@@ -113,7 +113,8 @@ def interpreter(oldest: tuple[int, int], given: str | None) -> str:
             continue
         if subprocess.run([name, "-c", test], capture_output=True, check=False).returncode == 0:
             return name
-    raise NoPython(f"needs Python {oldest[0]}.{oldest[1]} or newer, and none was found")
+    lacks = "is none that starts" if given else "and none was found"
+    raise NoPython(f"needs Python {oldest[0]}.{oldest[1]} or newer, {lacks}")
 
 
 def reason(text: str) -> str:
@@ -299,8 +300,16 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=TABLE, help="the table (CSV)")
     parser.add_argument("--ours", action="store_true", help="our side anew, theirs from the table")
     given = parser.parse_args()
+    if given.newer:
+        try:
+            interpreter((3, 12), given.newer)
+        except (NoPython, OSError) as error:
+            parser.error(f"--python3.12: {given.newer}: {error}")
     if given.ours:
-        head, found = renewed(given.out)
+        try:
+            head, found = renewed(given.out)
+        except (OSError, KeyError, ValueError) as error:
+            parser.error(f"--ours: {given.out} is no table of this script: {error}")
         write(found, given.out, head)
         sys.exit(verdict(found))
     chosen = [peer for peer in PEERS if given.only in ("", peer.name)]

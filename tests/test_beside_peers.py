@@ -259,3 +259,30 @@ def test_the_shipped_table_has_every_tool_and_says_why() -> None:
         assert any(fnmatch.fnmatch(group, v["group"]) for v in verdicts), group
     exact = [row for row in rows if row["right_from"] == "convention" and not row["skipped"]]
     assert exact and all(row["theirs"] == row["ours"] for row in exact)
+
+
+@pytest.mark.parametrize(
+    "words, said",
+    [
+        (["--only", "AccelForge", "--python3.12", "/nope"], "--python3.12: /nope"),
+        (["--only", "AccelForge", "--python3.12", "/bin/false"], "--python3.12: /bin/false"),
+        (["--only", "ZigZag", "--python3.12", "."], "--python3.12: ."),
+        (["--ours", "--out", "missing.csv"], "--ours: missing.csv"),
+        (["--ours", "--out", "other.csv"], "--ours: other.csv"),
+        (["--ours", "--out", "."], "--ours: ."),
+    ],
+)
+def test_what_is_given_and_is_not_there_is_an_error(
+    words: list[str],
+    said: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "other.csv").write_text("# head\nname,value\na,1\n")
+    monkeypatch.setattr(sys, "argv", ["beside_peers.py", *words])
+    with pytest.raises(SystemExit) as ended:
+        beside_peers.main()
+    assert ended.value.code == 2 and said in capsys.readouterr().err
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["other.csv"]
