@@ -70,7 +70,7 @@ def _load(name: str, above: tuple[str, ...]) -> Accelerator:
     """An accelerator, as the base of those `above` it, the outermost first."""
     known = name in list_accelerators()
     path = DATA / "accelerators" / f"{name}.yaml" if known else Path(name)
-    if not known and not paths.exists(path, "accelerator"):
+    if not name or (not known and not paths.exists(path, "accelerator")):
         raise InputError(
             "unknown accelerator", field="accelerator", value=name, allowed=list_accelerators()
         )

@@ -126,13 +126,15 @@ def load_cases(path: Path) -> list[ValidationCase]:
     names, lines = read_csv(path)
     missing = [name for name in REQUIRED if name not in names]
     unknown = [name for name in names if name not in COLUMNS]
-    if missing or unknown:
+    if missing:
         raise InputError(
-            f"line 1: {'missing' if missing else 'unknown'} column",
+            "line 1: missing column",
             file=path,
-            value=(missing or unknown)[0],
-            allowed=COLUMNS,
+            field=missing[0],
+            hint=f"columns: {', '.join(REQUIRED)}",
         )
+    if unknown:
+        raise InputError("line 1: unknown column", file=path, value=unknown[0], allowed=COLUMNS)
     if not lines:
         raise InputError("has a header but no rows", file=path)
     cases: dict[str, ValidationCase] = {}

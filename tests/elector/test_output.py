@@ -79,3 +79,10 @@ def test_standard_output_takes_no_picture(formats: tuple[str, ...]) -> None:
     check_output("-", (".csv", ".json"))
     with pytest.raises(InputError, match="unknown kind of file"):
         check_output("-", formats)
+
+
+@pytest.mark.parametrize("pair, field", [(("", "systolic"), "model"), (("bert-tiny", ""), "accel")])
+def test_an_empty_name_is_no_directory(pair: tuple[str, str], field: str) -> None:
+    ended = CliRunner().invoke(main, ["simulate", *pair])
+    assert ended.exit_code == 2 and field in ended.stderr and "(got '')" in ended.stderr
+    assert "directory" not in ended.stderr

@@ -14,7 +14,7 @@ from elector.base.table import DATA
 from elector.describe.formats import load_model
 from elector.evaluation.accelerators import load_accelerator
 from elector.evaluation.applies import kinds_of
-from elector.studies import validation_page
+from elector.studies import validation_cases, validation_page
 from elector.studies.validation import CaseResult, failed, groups, validate
 from elector.studies.validation_cases import (
     COLUMNS,
@@ -351,3 +351,13 @@ def test_a_group_is_of_machines_of_one_kind() -> None:
             found = kinds_of(load_accelerator(case.accelerator).machine)
             kinds.setdefault(case.group, set()).add(found)
     assert {group: found for group, found in kinds.items() if len(found) > 1} == {}
+
+
+@pytest.mark.parametrize("column", validation_cases.REQUIRED)
+def test_a_missing_column_is_named_and_not_what_was_given(tmp_path: Path, column: str) -> None:
+    path = tmp_path / "mine.csv"
+    path.write_text(",".join(c for c in validation_cases.REQUIRED if c != column) + "\n")
+    with pytest.raises(InputError, match="missing column") as caught:
+        validation_cases.load_cases(path)
+    assert f"{column}: line 1: missing column" in str(caught.value)
+    assert "got" not in str(caught.value) and "did you mean" not in str(caught.value)

@@ -319,3 +319,10 @@ def test_large_fronts_are_thinned_and_keep_their_marks() -> None:
     rows = thinned(5 * MOST, [7, 3 * MOST + 1])
     assert MOST <= len(rows) <= MOST + 2 and {7, 3 * MOST + 1} <= set(rows)
     assert list(thinned(10, [3])) == list(range(10))
+
+
+def test_a_baseline_that_is_not_recorded_is_named_by_its_option(folder: Path) -> None:
+    ended = CliRunner().invoke(main, ["report", str(folder), "--baseline", "999999999"])
+    assert ended.exit_code == 2 and "--baseline: is not recorded" in ended.stderr
+    shown = CliRunner().invoke(main, ["show", str(folder), "999999999"])
+    assert shown.exit_code == 2 and "ID: is not recorded" in shown.stderr

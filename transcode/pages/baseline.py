@@ -31,7 +31,7 @@ def read_baseline(folder: Path, given: int | str | Path) -> Baseline:
     """
     if str(given).isdecimal():
         number = int(str(given))
-        chosen = query.settled(folder, lambda recorded: design.design(recorded, number))
+        chosen = query.settled(folder, lambda recorded: design.design(recorded, number, OPTION))
         if not chosen.feasible:
             raise InputError(f"is not feasible: {chosen.reason}", field=OPTION, value=number)
         names = [o.name for o in chosen.space.objectives]

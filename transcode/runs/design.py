@@ -104,10 +104,10 @@ class Design:
         return space
 
 
-def design(recorded: Recorded, number: int) -> Design:
+def design(recorded: Recorded, number: int, field: str = "ID") -> Design:
     """The design of that id. Raises InputError where the run has none.
 
-    number : the id.
+    number : the id. field : where it was given.
     """
     for stretch in stretches(recorded):
         try:
@@ -118,7 +118,7 @@ def design(recorded: Recorded, number: int) -> Design:
             return _read(recorded, stretch, rows[:1])
     raise InputError(
         f"is not recorded in {recorded.folder}",
-        field="ID",
+        field=field,
         value=number,
         hint="transcode front RUN shows the ids of the front",
     )

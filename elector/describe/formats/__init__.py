@@ -48,6 +48,8 @@ def load_model(name_or_path: str, ignore: tuple[str, ...] = ()) -> Model:
     name_or_path : a preset, a name known elsewhere, or a file.
     """
     name = str(name_or_path)
+    if not name:
+        raise InputError("names nothing", field="model", value=name, allowed=preset_names())
     if ignore and (name == HETEROGENEOUS or name in preset_names() or name in _aliases()):
         raise InputError(
             "is a preset, which has no configuration to read past",
