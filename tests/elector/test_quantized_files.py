@@ -273,6 +273,7 @@ def test_what_is_not_read_is_refused_by_its_key(
         {"quant_method": "fp8", "moe_quant_algo": "NVFP4"},
         {"quant_method": "modelopt", "quant_algo": "FP8", "moe_quant_algo": "NVFP4"},
         {"quant_algo": "NVFP4", "quantized_layers": {"lm_head": {"quant_algo": "FP8"}}},
+        {"quant_algo": "MIXED_PRECISION", "quantized_layers": {"a": {"quant_algo": "NEWER"}}},
         {
             "quant_method": "compressed-tensors",
             "config_groups": {
@@ -444,6 +445,48 @@ def test_scales_that_no_format_has_are_said(
 )
 def test_groups_and_blocks_that_a_format_has(stored: dict[str, Any], format: str) -> None:
     assert quantization(stored, "").format == format
+
+
+@pytest.mark.parametrize(
+    ("weights", "cache", "format"),
+    [
+        ({"num_bits": 8, "type": "float", "strategy": "channel", "group_size": None}, None, "fp8"),
+        ({"num_bits": 8, "type": "int", "strategy": "channel", "group_size": -1}, None, "int8"),
+        (
+            {"num_bits": 4, "type": "float", "strategy": "tensor_group", "group_size": 16},
+            8,
+            "nvfp4",
+        ),
+        ({"num_bits": 4, "type": "int", "strategy": "group", "group_size": 32}, None, "int4-g32"),
+        (
+            {
+                "num_bits": 8,
+                "type": "float",
+                "strategy": "block",
+                "group_size": None,
+                "block_structure": [128, 128],
+            },
+            8,
+            "fp8-block",
+        ),
+    ],
+)
+def test_groups_as_programs_write_them(
+    weights: dict[str, Any], cache: int | None, format: str
+) -> None:
+    """Every key that a file of compressed-tensors carries, those of no meaning for size too."""
+    every = {"actorder": None, "block_structure": None, "dynamic": False, "observer": "minmax"}
+    every |= {"observer_kwargs": {}, "symmetric": True}
+    stored: dict[str, Any] = {
+        "config_groups": {"group_0": {"targets": ["Linear"], "weights": every | weights}},
+        "format": "pack-quantized",
+        "ignore": ["lm_head"],
+        "kv_cache_scheme": cache and every | {"num_bits": cache, "type": "float"},
+        "quant_method": "compressed-tensors",
+        "quantization_status": "compressed",
+    }
+    found = quantization(stored, "")
+    assert (found.format, found.kv_cache) == (format, "fp8" if cache else "")
 
 
 def test_the_file_beside_is_refused_by_its_own_keys(tmp_path: Path) -> None:

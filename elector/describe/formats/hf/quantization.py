@@ -261,7 +261,8 @@ def _parts(entries: Mapping[str, Any], file: object) -> list[tuple[str, Stored]]
     for layer, own in layers.items():
         if not isinstance(own, dict):
             raise _wrong(f"quantized_layers.{layer}", own, "must be a mapping", file)
-        words[f"quantized_layers.{layer}.quant_algo"] = own.get("quant_algo")
+        if entries.get("quant_algo") != "MIXED_PRECISION":  # else any other word is mixed, too
+            words[f"quantized_layers.{layer}.quant_algo"] = own.get("quant_algo")
     named = {key: word for key, word in words.items() if word is not None}
     return [(str(word).upper(), _algorithm(word, key, file)) for key, word in named.items()]
 
