@@ -6,7 +6,9 @@ clock over the highest that published silicon of the node has,
 
     V(f) / V(nominal) = max(1, (1 - slope (1 - f)) / nominal)
 
-The energy of an action of the core follows V^2, the leakage of logic V. Rows: logic.clock,
+The energy of an action of the core follows V^2, the leakage of logic V. The idle power of a die
+(overhead.idle_power) follows the clock alone: the chips that it comes from run at their own supply,
+and how much of it is a clock and how much an interface is not published. Rows: logic.clock,
 logic.supply_slope and logic.nominal_supply.
 """
 

@@ -47,7 +47,7 @@ _WORDS = {
     "generates=yes": "workload.generate is above 0",
     "products=several": "the list has several products",
     "accuracy=asked": "an accuracy is asked for",
-    "untrained!=heads": "workload.mode is training or it is lora:R",
+    "untrained!=heads": "workload.mode is training, or it is lora:R, or a hybrid assigns by it",
     "thresholds=tau_i": "workload.sparsity names a table with thresholds tau_i",
     "thresholds=tau_t": "workload.sparsity names a table with thresholds tau_t",
 }
@@ -153,12 +153,22 @@ def products_of(model: Model) -> frozenset[str]:
     return frozenset(["several" if sum(g.count for g in model.gemms) > 1 else "one"])
 
 
-def untrained(modes: Iterable[str], trainable: Iterable[str]) -> frozenset[str]:
-    """What is trainable where nothing trains: `lora:R` adds its pairs to inference, too.
+def untrained(
+    modes: Iterable[str], trainable: Iterable[str], machines: Iterable[Machine]
+) -> frozenset[str]:
+    """What is trainable where nothing trains: `lora:R` adds its pairs to inference, too, and a
+    hybrid may assign its operations by it.
 
-    modes, trainable : values of workload.mode and workload.trainable.
+    modes, trainable : values of workload.mode and workload.trainable. machines : what runs them.
     """
-    return frozenset([""]) if "training" in modes else frozenset(trainable)
+    assigns = any(
+        key == "trainable"
+        for machine in machines
+        if machine.hybrid is not None
+        for rule in machine.hybrid.rules
+        for key, _ in rule.match
+    )
+    return frozenset([""]) if assigns or "training" in modes else frozenset(trainable)
 
 
 def _unit_of(key: str) -> str:
@@ -202,7 +212,7 @@ def _facts(group: StructureGroup) -> dict[str, Callable[[], frozenset[str]]]:
         "accuracy": lambda: frozenset(),
         "generates": lambda: frozenset(["yes" if workload.generates else "no"]),
         "products": lambda: products_of(model),
-        "untrained": lambda: untrained([workload.mode], [workload.trainable]),
+        "untrained": lambda: untrained([workload.mode], [workload.trainable], [group.machine]),
     }
     for name in schema("workload"):
         value = getattr(workload, name, None)

@@ -21,7 +21,8 @@ import numpy as np
 
 from elector.base.errors import InputError
 from elector.describe.numbers import formats
-from elector.machines.contract import AssignmentRule, Hybrid, sum_rows
+from elector.machines.contract import AssignmentRule, Hybrid, sum_rows, total
+from elector.machines.counts import largest
 from elector.operations.collect import TABLES
 from elector.operations.graph import Operand, RoleWeights, Source, Value, Way
 from elector.operations.roles import Role, layer_words, vocabulary
@@ -62,7 +63,8 @@ class Assigned:
 class _Move:
     """`size` bytes, `count` times, both (M,), from the result of row `source` to row `row`.
 
-    ways : in which runs: see `Source`.
+    ways : in which runs: see `Source`. beside : other rows of that unit that make a part of it, or
+    all of it in other models.
     """
 
     row: int
@@ -72,6 +74,7 @@ class _Move:
     count: Array
     tensor: Operand
     ways: tuple[Way, ...] = ()
+    beside: tuple[int, ...] = ()
 
 
 def assign(hybrid: Hybrid, ops: Operations) -> Assigned:
@@ -225,12 +228,12 @@ def _parts(ops: Operations, owner: Array, r: int, name: str, tensor: Value) -> I
     for (unit, ways), sources in parts.items():
         if unit == owner[r]:
             continue
-        elements = sources[0].elements
-        for source in sources[1:]:
-            elements = elements + source.elements
+        # A model may lack some of the rows that make a tensor in others beside it.
+        elements = total([source.elements for source in sources])
         size = np.minimum(elements, tensor.elements) * width
-        count = np.minimum(sources[0].times, runs)
-        yield _Move(r, sources[0].row, name, size, count, tensor.origin(), ways)
+        count = np.minimum(largest([source.times for source in sources]), runs)
+        first, *others = (source.row for source in sources)
+        yield _Move(r, first, name, size, count, tensor.origin(), ways, tuple(others))
 
 
 def _link(links: dict[frozenset[str], int], ends: tuple[str, str], row: Row) -> int:
@@ -285,7 +288,8 @@ def _inserted(
         (int(place), move.tensor) for place, move in zip(np.flatnonzero(new), chosen, strict=True)
     ]
     own = ops.rewritten.copy()
-    own[[move.source for move in moves]] = False  # another unit has what runs behind
+    for move in moves:  # another unit has what runs behind
+        own[[move.source, *move.beside]] = False
     return replace(
         ops,
         rows=rows,
@@ -356,14 +360,14 @@ def memory_of(ops: Operations, mine: Array, unit: int) -> dict[str, Array]:
         "cache": (np.array([r.in_attention for r in rows]), ops.b_bytes),
     }
     bytes_of = {}
-    for name, total in ops.memory.items():
+    for name, size_of in ops.memory.items():
         if name == "activations" and training:
-            bytes_of[name] = np.minimum(total, _kept(ops, mine))
+            bytes_of[name] = np.minimum(size_of, _kept(ops, mine))
             continue
         which, size = uses[name]
         used = np.where(which[:, None], size * ops.count, 0.0)
         whole = ops.whole(np.add.accumulate(used, axis=0)[-1])
         part = ops.whole(np.add.accumulate(np.where(mine[:, None], used, 0.0), axis=0)[-1])
         share = np.where(whole > 0, part / np.maximum(whole, 1e-300), float(unit == 0))
-        bytes_of[name] = total * share
+        bytes_of[name] = size_of * share
     return bytes_of

@@ -189,7 +189,7 @@ class Collector:
 
     def graph(self) -> Graph:
         """Which rows make the operands of which."""
-        return Graph(self.operands)
+        return Graph(self.operands, self.table("count") > 0)
 
     def table(self, name: str) -> Array:
         """(R, M) values of one number.

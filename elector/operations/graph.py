@@ -276,14 +276,18 @@ Operand = Value | RoleWeights | None
 class Graph:
     """Operands of the rows of a table.
 
-    operands : of each row its first and its second one. moved : new place of each row, where
+    operands : of each row its first and its second one. there : (R, M) bool, which rows a model
+    has: of those that others beside it have it takes nothing. moved : new place of each row, where
     rows were put between them.
     """
 
     def __init__(
-        self, operands: Sequence[tuple[Operand, Operand]], moved: Array | None = None
+        self,
+        operands: Sequence[tuple[Operand, Operand]],
+        there: Array,
+        moved: Array | None = None,
     ) -> None:
-        self._operands, self._moved = tuple(operands), moved
+        self._operands, self._there, self._moved = tuple(operands), there, moved
         self._sources: dict[Value, tuple[Source, ...]] = {}
 
     def operand(self, row: int, name: str) -> Operand:
@@ -308,7 +312,9 @@ class Graph:
             seen: dict[tuple[int, tuple[Way, ...]], Source] = {}
             for s in value.made():
                 row = s.row if self._moved is None else int(self._moved[s.row])
-                seen.setdefault((row, s.ways), replace(s, row=row))
+                own = self._there[s.row]
+                mine = replace(s, row=row, times=s.times * own, elements=s.elements * own)
+                seen.setdefault((row, s.ways), mine)
             sources = self._sources[value] = tuple(seen.values())
         return sources
 
@@ -329,4 +335,5 @@ class Graph:
             operands[int(places[row])] = operand
         for place, value in between:
             operands[place] = (value, None)
-        return Graph(operands, places if self._moved is None else places[self._moved])
+        moved = places if self._moved is None else places[self._moved]
+        return Graph(operands, self._there, moved)

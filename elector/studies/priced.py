@@ -7,6 +7,8 @@ of the technology tables, with the rows it rests on.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from elector.cost import pricing, supply
@@ -211,6 +213,8 @@ def _idle(own: Chunk, technology: Technology) -> list[Term]:
     if own.machine.clock:
         on = pricing.idling(own.machine, own.units, technology)
         factors = [("the clock over idle_clock", float(on[0])), *factors]
+        clock = _price(own, technology, ("overhead", "idle_clock"), True)
+        price = replace(price, rows=(*price.rows, *clock.rows))
     shares = {place: float(rate.share(place)[0]) for place in range(len(PROVENANCE))}
     resting = {place: share for place, share in shares.items() if share > 0}
     terms: list[Term] = []

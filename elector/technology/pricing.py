@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -74,12 +75,13 @@ class Technology:
         if len(sizes) != 1 or 0 in sizes:
             raise InputError("every constant needs the same number of draws, at least one")
         arrays = {id: np.array(drawn, dtype=float) for id, drawn in values.items()}
-        known = {row.id for row in self.rows}
+        known = {row.id: row for row in self.rows}
         for id, array in arrays.items():
-            if id not in known:
-                self.row(id)  # says which there are
+            row = known.get(id) or self.row(id)  # which says what there is
             if not (np.isfinite(array).all() and array.min() >= 0):
                 raise InputError("must be finite and not negative", field=id)
+            if array.min() == 0 and not self._known(row.part, row.quantity).zero:
+                raise InputError("needs values above 0", field=id, value=0.0)
         changed = {
             pair: tuple(replace(row, value=arrays.get(row.id, row.value)) for row in ladder)
             for pair, ladder in self.table.items()
@@ -273,7 +275,7 @@ def _merged(shipped: list[ConstantRow], own: list[ConstantRow]) -> list[Constant
 
 def _composed(formula: str) -> PartQuantity:
     """A quantity that only a formula gives."""
-    return PartQuantity("", formula, "", "fixed", formula, "")
+    return PartQuantity("", formula, "", "fixed", formula, True, 0.0, math.inf, "")
 
 
 def _references(term: str, part: str) -> list[tuple[str, str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +37,10 @@ class PartQuantity:
     scaling : how it follows the node: energy | sram_energy | area | fixed.
     formula : sum of products of other quantities (`name` or `part:name`) that gives it where
         no row does; empty where only rows do.
+    zero : whether it may be 0, as a price, a size or a share of nothing may; what others are
+        divided by, and a ratio of two prices, may not.
+    least, most : what any other value lies between [SI], far beyond published ones on both
+        sides, and such that every result is finite.
     """
 
     part: str
@@ -43,7 +48,27 @@ class PartQuantity:
     unit: str
     scaling: str
     formula: str
+    zero: bool
+    least: float
+    most: float
     description: str
+
+    def check(self, value: float, text: str, *, file: object, field: str) -> None:
+        """Refuse a value that has no meaning as this quantity.
+
+        value : [SI]. text : as written. file, field : where.
+        """
+        if value < 0:
+            raise InputError("must not be negative", file=file, field=field, value=text)
+        of = "" if self.unit == "1" else f" {self.unit}"
+        limits = f"{self.least:g} to {self.most:g}{of}"
+        if value == 0 and not self.zero:
+            problem = f"{self.quantity} of {self.part} needs a value above 0: {limits}"
+            raise InputError(problem, file=file, field=field, value=text)
+        if value and not self.least <= value <= self.most:
+            or_zero = " or be 0" if self.zero else ""
+            problem = f"{self.quantity} of {self.part} must lie within {limits}{or_zero}"
+            raise InputError(problem, file=file, field=field, value=text)
 
 
 @dataclass(frozen=True)
@@ -91,7 +116,12 @@ def quantities() -> tuple[PartQuantity, ...]:
     names, lines = read_csv(DATA / "quantities.csv")
     expected = [field for field in PartQuantity.__dataclass_fields__]
     assert names == expected, f"columns of quantities.csv: {names}"
-    return tuple(PartQuantity(*cells) for _, cells in lines)
+    return tuple(
+        PartQuantity(
+            part, quantity, unit, scaling, formula, zero == "yes", float(low), float(high), of
+        )
+        for _, (part, quantity, unit, scaling, formula, zero, low, high, of) in lines
+    )
 
 
 @functools.cache
@@ -160,7 +190,7 @@ def _row(
     part, quantity = cells["part"], cells["quantity"]
     spec = _pair(part, quantity, path, line, parts)
     verified = _choice(cells.get("verified") or "yes", "verified", VERIFIED, path, line)
-    low, value, high = (_value(cells, name, spec.unit, path, line) for name in _VALUES)
+    low, value, high = (_value(cells, name, spec, path, line) for name in _VALUES)
     assert value is not None
     _check_spread(low, value, high, path, line)
     return ConstantRow(
@@ -208,7 +238,9 @@ def quantities_of(part: str) -> list[str]:
     return [q.quantity for q in quantities() if find_quantity(part, q.quantity) is q]
 
 
-def _value(cells: dict[str, str], column: str, unit: str, path: Path, line: int) -> float | None:
+def _value(
+    cells: dict[str, str], column: str, spec: PartQuantity, path: Path, line: int
+) -> float | None:
     """A figure of a row in SI; None where it has none."""
     field, text = f"line {line}: {column}", cells.get(column, "")
     if not text:
@@ -221,10 +253,12 @@ def _value(cells: dict[str, str], column: str, unit: str, path: Path, line: int)
             value=text,
             hint="the unit stands in its own column",
         )
-    value = units.parse(f"{text} {cells['unit']}", unit, field=field, file=path)
-    if value < 0:
-        raise InputError("must not be negative", file=path, field=field, value=text)
-    return value
+    value = units.parse(f"{text} {cells['unit']}", spec.unit, field=field, file=path)
+    if value == 0 and re.search("[1-9]", text.lower().partition("e")[0]):
+        raise InputError("is too small to be told from 0", file=path, field=field, value=text)
+    if column == "value" or value != 0:  # a spread from 0 on is refused beside its value
+        spec.check(value, f"{text} {cells['unit']}".removesuffix(" 1"), file=path, field=field)
+    return value + 0.0  # no -0
 
 
 def _check_spread(

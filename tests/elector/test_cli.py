@@ -164,6 +164,24 @@ def test_bad_input_exits_with_2_and_one_message(
         assert part in result.stderr
 
 
+@pytest.mark.parametrize(
+    "row",
+    [
+        "overhead,idle_clock,0,GHz,",
+        "logic,nominal_supply,0,1,",
+        "logic,clock,0,GHz,7",
+        "overhead,area_fraction,1e308,1,",
+    ],
+)
+def test_a_price_without_a_finite_result_exits_with_2(tmp_path: Path, row: str) -> None:
+    own = tmp_path / "own.csv"
+    own.write_text(f"part,quantity,value,unit,node_nm,source,evidence\n{row},me,measured\n")
+    result = run("simulate", "bert-base", "tpu-v4i", "--technology", str(own))
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "own.csv: line 2: value: " in result.stderr
+    assert " to 1" in result.stderr  # what is allowed
+
+
 def test_an_unknown_command_suggests_the_nearest() -> None:
     result = run("simulat")
     assert result.exit_code == 2

@@ -168,13 +168,40 @@ def test_weights_of_layers_are_those_of_the_matrices() -> None:
     assert weights(np.array(hidden, float), np.array(stacks, float).T).sum() == wanted
 
 
-def test_a_model_alone_as_in_a_table() -> None:
+@pytest.mark.parametrize(
+    ("accelerator", "mode"),
+    [
+        ("acceltran-edge", "inference"),
+        ("systolic", "training"),
+        ("tpu-v3", "training"),
+        ("reram", "training"),
+        ("hpt", "training"),
+        ("reram+systolic", "inference"),
+    ],
+)
+def test_a_model_alone_as_in_a_table(accelerator: str, mode: str) -> None:
+    """Heads and stacks that only models beside it have leave a model's figures alone."""
     columns, _ = random_models(8, 5)
+    columns |= {"accelerator": [accelerator] * 5, "workload.mode": [mode] * 5}
     together = evaluate(table(5, columns), 5)
     for i in range(5):
         alone = evaluate(table(1, {k: [v[i]] for k, v in columns.items()}), 1)
         for name in ("latency_s", "energy_j", "parameters", "macs"):
-            assert alone.scalar(name)[0] == together.scalar(name)[i], name
+            mine, beside = alone.scalar(name)[0], together.scalar(name)[i]
+            assert mine == beside or (np.isnan(mine) and np.isnan(beside)), name
+
+
+def test_experts_that_only_others_have() -> None:
+    """A product of nothing is no NaN, on several arrays either."""
+    columns: dict[str, list[object]] = {
+        "model": ["mixtral-8x7b"] * 2,
+        "accelerator": ["tpu-v3"] * 2,
+    }
+    columns |= {"accelerator.memory_capacity": [1e12] * 2, "model.shared_experts": [0, 1]}
+    together = evaluate(table(2, columns), 2)
+    alone = evaluate(table(1, {k: v[:1] for k, v in columns.items()}), 1)
+    assert np.isfinite(alone.scalar("latency_s")[0])
+    assert alone.scalar("latency_s")[0] == together.scalar("latency_s")[0]
 
 
 @pytest.mark.parametrize(

@@ -188,6 +188,7 @@ def test_thresholds_count_with_a_table_that_has_them() -> None:
     [
         ("systolic", {}, "trainable", "heads", False),
         ("systolic", {}, "trainable", "lora:4", True),
+        ("hpt", {}, "trainable", "heads", True),  # it assigns its operations by it
         ("systolic", {"mode": "training"}, "trainable", "heads", True),
         ("systolic", {"mode": "training", "trainable": "heads"}, "activations", "recompute", False),
         ("systolic", {"mode": "training", "trainable": "lora:4"}, "activations", "recompute", True),

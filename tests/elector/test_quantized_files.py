@@ -11,6 +11,7 @@ import pytest
 import elector
 from elector.base.errors import InputError
 from elector.describe.formats import load_model
+from elector.describe.formats.hf.quantization import quantization
 from elector.describe.quantization import Quantization
 
 LLAMA: dict[str, Any] = {
@@ -229,6 +230,32 @@ GROUP = {"num_bits": 4, "type": "int", "group_size": 128}
             },
             "config_groups.g.weights.group_size",
         ),
+        ({"quant_method": "gptq"}, "bits"),
+        ({"quant_method": "gptq", "bits": 4, "w_bit": 8}, "w_bit"),
+        ({"quant_method": "gptq", "bits": 4, "group_size": 0}, "group_size"),
+        ({"quant_method": "nvfp4", "group_size": -1}, "group_size"),
+        ({"quant_method": "nvfp4", "bits": 8}, "bits"),
+        ({"quant_method": "fp8", "quant_algo": "NVFP4"}, "quant_algo"),
+        ({"quant_method": "fp8", "moe_quant_algo": "MAGIC"}, "moe_quant_algo"),
+        ({"quant_method": "mxfp8", "weight_block_size": [32, 32]}, "weight_block_size"),
+        (
+            {"quant_method": "fp8", "weight_block_size": [128, 128], "group_size": 64},
+            "group_size",
+        ),
+        (
+            {"quant_method": "fp8", "kv_cache_scheme": {"num_bits": True}},
+            "kv_cache_scheme",
+        ),
+        (
+            {"quant_method": "fp8", "kv_cache_scheme": {"num_bits": 4, "group_size": 32}},
+            "kv_cache_scheme.group_size",
+        ),
+        (
+            {"quant_algo": "FP8", "kv_cache_scheme": "INT8", "kv_cache_quant_algo": "FP8"},
+            "kv_cache_quant_algo",
+        ),
+        ({"quant_algo": "FP8", "quantized_layers": {"a": "FP8"}}, "quantized_layers.a"),
+        ({"quant_method": "torchao", "quant_type": ["int8_weight_only"]}, "quant_type"),
     ],
 )
 def test_what_is_not_read_is_refused_by_its_key(
@@ -243,6 +270,10 @@ def test_what_is_not_read_is_refused_by_its_key(
     "stored",
     [
         {"quant_method": "fp8", "quant_algo": "MIXED_PRECISION", "moe_quant_algo": "NVFP4"},
+        {"quant_method": "fp8", "moe_quant_algo": "NVFP4"},
+        {"quant_method": "modelopt", "quant_algo": "FP8", "moe_quant_algo": "NVFP4"},
+        {"quant_algo": "NVFP4", "quantized_layers": {"lm_head": {"quant_algo": "FP8"}}},
+        {"quant_algo": "MIXED_PRECISION", "quantized_layers": {"a": {"quant_algo": "NEWER"}}},
         {
             "quant_method": "compressed-tensors",
             "config_groups": {
@@ -287,3 +318,182 @@ def test_keys_and_values_alone(tmp_path: Path) -> None:
     assert (found.weights, found.format, found.kv_cache) == ("", "", "fp8")
     ran = elector.simulate(tmp_path / "config.json", "a100-sxm-80gb")
     assert not any("the file stores weights" in str(note) for note in ran["notes"])
+
+
+def _compressed(**settings: Any) -> dict[str, Any]:
+    return {
+        "quant_method": "compressed-tensors",
+        "config_groups": {"g": {"weights": GROUP | settings}},
+    }
+
+
+#: Files with a key for each kind of number that is read from them, where the key stands, and
+#: which of the odd values below it may have.
+NUMBERS = [
+    ({"quant_method": "gptq", "bits": 4}, ("bits",), [8.0]),
+    ({"quant_method": "gptq", "bits": 4}, ("group_size",), [-1, 8.0]),
+    ({"quant_method": "awq"}, ("q_group_size",), [-1, 8.0]),
+    ({"quant_method": "auto-round"}, ("group_size",), [-1, 0, 8.0]),
+    ({"quant_method": "fp8"}, ("bits",), [8.0]),
+    ({"quant_method": "fp8"}, ("weight_block_size",), []),
+    ({"quant_method": "fbgemm_fp8"}, ("group_size",), [-1, 8.0]),
+    ({"quant_method": "mxfp8"}, ("bits",), [8.0]),
+    ({"quant_method": "mxfp8"}, ("group_size",), [8.0]),
+    ({"quant_method": "mxfp4"}, ("bits",), []),
+    ({"quant_method": "nvfp4"}, ("group_size",), [8.0]),
+    ({"quant_method": "quanto", "weights": "int4"}, ("group_size",), [-1, 8.0]),
+    ({"quant_method": "bitnet"}, ("bits",), []),
+    ({"quant_algo": "NVFP4"}, ("group_size",), [8.0]),
+    ({"quant_algo": "W4A16_AWQ"}, ("group_size",), [-1, 8.0]),
+    ({"quant_algo": "MIXED_PRECISION"}, ("group_size",), [-1, 8.0]),
+    (_compressed(), ("config_groups", "g", "weights", "num_bits"), [8.0]),
+    (_compressed(), ("config_groups", "g", "weights", "group_size"), [-1, 8.0]),
+    (_compressed(), ("config_groups", "g", "weights", "block_structure"), []),
+    (_compressed(), ("config_groups", "g", "weights", "type"), []),
+    (_compressed(), ("config_groups", "g", "weights", "strategy"), []),
+    ({"quant_method": "fp8", "kv_cache_scheme": {}}, ("kv_cache_scheme", "num_bits"), [8.0]),
+    (
+        {"quant_method": "bitsandbytes", "load_in_4bit": True},
+        ("bnb_4bit_use_double_quant",),
+        [True],
+    ),
+]
+ODD = [0, -1, -2, 1.5, 8.0, True, "x", "false", 10**30, 10**400, 1e30, float("inf"), [4], {"a": 4}]
+
+
+@pytest.mark.parametrize(("stored", "place", "fine"), NUMBERS)
+def test_no_odd_value_is_taken_for_a_number(
+    stored: dict[str, Any], place: tuple[str, ...], fine: list[object]
+) -> None:
+    """Each key with values of other types and sizes: read as what it says, or refused by name."""
+    for value in ODD:
+        changed = json.loads(json.dumps(stored))
+        inner = changed
+        for key in place[:-1]:
+            inner = inner[key]
+        inner[place[-1]] = value
+        if any(value is good or (type(value) is float and value == good) for good in fine):
+            found = quantization(changed, "config.json")
+            assert "." not in found.weights and type(found.group) is int
+            continue
+        with pytest.raises(InputError) as caught:
+            quantization(changed, "config.json")
+        assert (caught.value.field or "").startswith(f"quantization_config.{place[0]}")
+        assert caught.value.file == "config.json" and len(str(caught.value)) < 500
+
+
+def test_a_whole_number_may_be_written_with_a_point(tmp_path: Path) -> None:
+    size, _ = weights(tmp_path, _compressed(num_bits=8.0, group_size=None))
+    assert size == MATRICES + 2 * REST
+    stored = {"quant_method": "fp8", "kv_cache_scheme": {"num_bits": 8.0, "type": "float"}}
+    assert quantization(stored, "").kv_cache == "fp8"
+
+
+@pytest.mark.parametrize(
+    ("stored", "named"),
+    [
+        # 8.25 bits a weight, which no format here has: not the 8.002 of blocks of 128 x 128
+        ({"quant_method": "fp8", "weight_block_size": [1, 128]}, "fp8-block of 1 x 128"),
+        (
+            _compressed(
+                num_bits=8,
+                type="float",
+                group_size=None,
+                strategy="block",
+                block_structure=[64, 64],
+            ),
+            "fp8-block of 64 x 64",
+        ),
+        ({"quant_algo": "NVFP4", "group_size": 32}, "nvfp4 in groups of 32"),
+        ({"quant_method": "nvfp4", "group_size": 64}, "nvfp4 in groups of 64"),
+        ({"quant_method": "mxfp4", "group_size": 64}, "mxfp4 in groups of 64"),
+        ({"quant_algo": "FP8", "group_size": 128}, "fp8 in groups of 128"),
+    ],
+)
+def test_scales_that_no_format_has_are_said(
+    tmp_path: Path, stored: dict[str, Any], named: str
+) -> None:
+    size, notes = weights(tmp_path, stored)
+    assert size == 2 * (MATRICES + REST)
+    assert any(f"weights in {named} (" in note and "not counted" in note for note in notes)
+
+
+@pytest.mark.parametrize(
+    ("stored", "format"),
+    [
+        ({"quant_method": "fp8", "moe_quant_algo": "FP8"}, "fp8"),
+        (
+            {"quant_method": "fp8", "moe_quant_algo": "fp8", "weight_block_size": [128.0, 128]},
+            "fp8-block",
+        ),
+        ({"quant_algo": "FP8", "weight_block_size": [128, 128]}, "fp8-block"),
+        ({"quant_algo": "FP8_PB_WO", "group_size": 128}, "fp8-block"),
+        ({"quant_method": "mxfp8", "weight_block_size": [1, 32]}, "mxfp8"),
+        ({"quant_algo": "W8A16", "group_size": 128}, "int8-g128"),
+        (_compressed(strategy="channel", group_size=-1), "int4-channel"),
+        (
+            _compressed(
+                num_bits=8,
+                type="float",
+                group_size=None,
+                strategy="block",
+                block_structure="128x128",
+            ),
+            "fp8-block",
+        ),
+    ],
+)
+def test_groups_and_blocks_that_a_format_has(stored: dict[str, Any], format: str) -> None:
+    assert quantization(stored, "").format == format
+
+
+@pytest.mark.parametrize(
+    ("weights", "cache", "format"),
+    [
+        ({"num_bits": 8, "type": "float", "strategy": "channel", "group_size": None}, None, "fp8"),
+        ({"num_bits": 8, "type": "int", "strategy": "channel", "group_size": -1}, None, "int8"),
+        (
+            {"num_bits": 4, "type": "float", "strategy": "tensor_group", "group_size": 16},
+            8,
+            "nvfp4",
+        ),
+        ({"num_bits": 4, "type": "int", "strategy": "group", "group_size": 32}, None, "int4-g32"),
+        (
+            {
+                "num_bits": 8,
+                "type": "float",
+                "strategy": "block",
+                "group_size": None,
+                "block_structure": [128, 128],
+            },
+            8,
+            "fp8-block",
+        ),
+    ],
+)
+def test_groups_as_programs_write_them(
+    weights: dict[str, Any], cache: int | None, format: str
+) -> None:
+    """Every key that a file of compressed-tensors carries, those of no meaning for size too."""
+    every = {"actorder": None, "block_structure": None, "dynamic": False, "observer": "minmax"}
+    every |= {"observer_kwargs": {}, "symmetric": True}
+    stored: dict[str, Any] = {
+        "config_groups": {"group_0": {"targets": ["Linear"], "weights": every | weights}},
+        "format": "pack-quantized",
+        "ignore": ["lm_head"],
+        "kv_cache_scheme": cache and every | {"num_bits": cache, "type": "float"},
+        "quant_method": "compressed-tensors",
+        "quantization_status": "compressed",
+    }
+    found = quantization(stored, "")
+    assert (found.format, found.kv_cache) == (format, "fp8" if cache else "")
+
+
+def test_the_file_beside_is_refused_by_its_own_keys(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(LLAMA))
+    stored = {"quantization": {"quant_algo": "NVFP4", "group_size": "x"}}
+    (tmp_path / "hf_quant_config.json").write_text(json.dumps(stored))
+    with pytest.raises(InputError) as caught:
+        load_model(tmp_path / "config.json")
+    assert caught.value.field == "quantization.group_size"
+    assert str(caught.value.file).endswith("hf_quant_config.json")

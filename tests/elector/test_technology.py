@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import elector
 from elector.base.errors import InputError
 from elector.technology import (
     EVIDENCE,
@@ -359,6 +360,24 @@ BAD_ROWS = [
     ("sram,read_energy,1,pJ/byte,14,,me,measured,,", "follows two laws"),
     ("scaling,energy,1,1,,,me,measured,,", "needs its node"),
     ("scaling,area,0,1,14,,me,measured,,", "a value above 0"),
+    # what others are divided by, and ratios of two prices
+    ("overhead,idle_clock,0,GHz,,,me,measured,,", "a value above 0: 1000 to 1e+12 Hz"),
+    ("overhead,idle_clock,-0,GHz,,,me,measured,,", "a value above 0"),
+    ("logic,clock,0,GHz,7,,me,measured,,", "a value above 0"),
+    ("logic,nominal_supply,0,1,7,,me,measured,,", "a value above 0"),
+    ("mac,pe_energy_factor,0,1,,,me,measured,,", "a value above 0"),
+    ("sram,write_factor,0.0,1,,,me,measured,,", "a value above 0"),
+    ("gpu.die,area,0,1,,,me,measured,,", "a value above 0"),
+    # what no part of a chip is, and what gives no finite result
+    ("overhead,area_fraction,1e308,1,,,me,measured,,", "within 1e-06 to 1e+06 or be 0"),
+    ("overhead,idle_clock,1e-300,GHz,,,me,measured,,", "within 1000 to 1e+12 Hz (got"),
+    ("overhead,idle_power,1e300,W/m2,,,me,measured,,", "within 1e-06 to 1e+09 W/m2 or be 0"),
+    ("mac,pe_energy_factor,1e300,1,,,me,measured,,", "within 1e-06 to 1e+06"),
+    ("logic,supply_slope,1.5,1,,,me,measured,,", "within 1e-06 to 1 or be 0"),
+    ("dram.hbm2,energy,1e-30,J/byte,,,me,measured,,", "within 1e-24 to 1 J/byte or be 0"),
+    ("dram.hbm2,energy,1e-320,pJ/bit,,,me,measured,,", "too small"),
+    ("dram.hbm2,energy,1e-999,J/byte,,,me,measured,,", "too small"),
+    ("scaling,energy,1e-200,1,14,,me,measured,,", "within 1e-06 to 1e+06"),
 ]
 
 
@@ -416,8 +435,63 @@ def test_a_table_without_rows_changes_nothing(tmp_path: Path) -> None:
 def test_a_price_of_zero_is_kept_but_not_carried_along_a_line(tmp_path: Path) -> None:
     own = Technology.load(write(tmp_path, "sram,leakage,0,W/byte,7,,me,assumed,,"))
     assert value("sram", "leakage", 7, own) == 0
+    assert math.copysign(1.0, value("sram", "leakage", 7, own)) == 1.0
     with pytest.raises(InputError, match="price of 0"):
         own.price("sram", "leakage", 14)
+
+
+@pytest.mark.parametrize("end", ["zero", "least", "most"])
+@pytest.mark.parametrize(
+    ("part", "quantity"),
+    [
+        ("overhead", "area_fraction"),
+        ("overhead", "idle_power"),
+        ("overhead", "idle_clock"),
+        ("logic", "nominal_supply"),
+        ("logic", "supply_slope"),
+        ("logic", "leakage"),
+        ("sram", "leakage"),
+        ("sram", "read_energy"),
+        ("law.sqrt_size", "floor"),
+        ("mac", "pe_energy_factor"),
+        ("mac", "pe_area_factor"),
+        ("dram.hbm2", "energy"),
+        ("dram.hbm2", "interface_area"),
+        ("vector.fp32", "register_file"),
+        ("vector.special", "energy_factor"),
+    ],
+)
+@pytest.mark.filterwarnings("error")
+def test_every_value_that_is_taken_gives_a_finite_result(
+    tmp_path: Path, part: str, quantity: str, end: str
+) -> None:
+    spec = find_quantity(part, quantity)
+    assert spec is not None
+    of = {"zero": 0.0, "least": spec.least, "most": spec.most}[end]
+    law = "sqrt_size" if quantity == "read_energy" else ""
+    own = write(tmp_path, f"{part},{quantity},{of!r},{spec.unit},,{law},me,assumed,,")
+    if end == "zero" and not spec.zero:
+        with pytest.raises(InputError, match="a value above 0"):
+            Technology.load(own)
+        return
+    found = elector.simulate("bert-tiny", "tpu-v4i", technology=Technology.load(own))
+    energy, area = found["energy_j"], found["area_mm2"]
+    assert isinstance(energy, float) and isinstance(area, float)
+    assert math.isfinite(energy) and math.isfinite(area) and energy > 0 and area > 0
+
+
+def test_a_published_constant_lies_far_within_what_is_taken() -> None:
+    for row in SHIPPED.rows:
+        spec = find_quantity(row.part, row.quantity)
+        assert spec is not None and isinstance(row.value, float)
+        assert 100 * spec.least <= row.value <= spec.most
+        assert spec.most == 1 or 100 * row.value <= spec.most  # a share ends at 1
+
+
+def test_draws_of_what_is_divided_by_are_above_zero() -> None:
+    with pytest.raises(InputError, match="above 0"):
+        SHIPPED.drawn({"overhead:idle_clock": [1e9, 0.0]})
+    assert SHIPPED.drawn({"overhead:area_fraction": [0.5, 0.0]}).draws == 2
 
 
 # ------------------------------------------------------------------------- asking

@@ -272,3 +272,10 @@ def test_a_row_is_drawn_within_its_own_spread() -> None:
     drawn = float(row.value) * Sampling.of(technology, samples=20_000).factors(row)
     found = np.quantile(drawn, (0.05, 0.5, 0.95))
     assert found == pytest.approx([row.low, row.value, row.high], rel=0.05)
+
+
+@pytest.mark.parametrize("row", ["overhead:idle_clock", "reram.adc_8:energy_factor"])
+def test_what_holds_by_definition_is_not_drawn(row: str) -> None:
+    """A reference has no error of its own: what refers to it has."""
+    technology = Technology.load()
+    assert (Sampling.of(technology, samples=200).factors(technology.row(row)) == 1.0).all()

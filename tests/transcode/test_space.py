@@ -367,6 +367,7 @@ def test_a_setting_that_can_never_count_is_refused(changes: dict[str, Any], fiel
         {"workload": {"mode": ["inference", "training"], "optimizer": "sgd"}},
         {"workload": {"optimizer": "none", "generate": 0, "sparsity": "dense"}},
         {"workload": {"trainable": ["heads", "lora:4"]}},
+        {"workload": {"trainable": ["all", "heads"]}, "accelerator": {"base": "hpt"}},
         {"workload": {"mode": ["inference", "training"], "trainable": "heads"}},
         {
             "workloads": {"serve": {}, "tune": {"mode": "training"}},

@@ -102,7 +102,8 @@ class _Facts:
         if fact == "machine":
             return frozenset().union(*(kinds_of(a.machine) for a in self.accelerators))
         if fact == "untrained":
-            return untrained(self.of_workload("mode"), self.of_workload("trainable"))
+            machines = [accelerator.machine for accelerator in self.accelerators]
+            return untrained(self.of_workload("mode"), self.of_workload("trainable"), machines)
         if fact in schema("workload"):
             return self.of_workload(fact)
         if fact == "products":

@@ -50,7 +50,8 @@ class ReramUnits:
     def _held(self, r: int) -> bool:
         """Whether a row updates a tensor that lies in crossbars: an operand of products."""
         ops = self.case.ops
-        return ops.rows[r].kind == "optimizer" and ops.graph.updates_matrix(r)
+        sources = ops.graph.sources(r, "a") if ops.rows[r].kind == "optimizer" else ()
+        return any(float(source.times[self.i]) > 0 for source in sources)
 
     def _where(self, r: int) -> str:
         """What takes a row: stored | written | digital | vector."""

@@ -128,14 +128,15 @@ def _matrices(ops: Operations, rows: list[Row], count: Array) -> Array:
 
 
 def held(ops: Operations) -> Array:
-    """(R, 1) bool, updates of tensors that lie in crossbars: operands of products.
+    """(R, M) bool, updates of tensors that lie in crossbars: operands of products that a model has.
 
     Vectors and tables lie in registers and buffers.
     """
-    graph = ops.graph
-    return np.array(
-        [row.kind == "optimizer" and graph.updates_matrix(r) for r, row in enumerate(ops.rows)]
-    )[:, None]
+    lies = np.zeros(ops.count.shape, dtype=bool)
+    for r, row in enumerate(ops.rows):
+        for source in ops.graph.sources(r, "a") if row.kind == "optimizer" else ():
+            lies[r] |= source.times > 0
+    return lies
 
 
 def _updated(ops: Operations) -> Array:

@@ -85,10 +85,12 @@ def cells(w: Placement) -> Array:
     s, p = w.site, w.site.products
     operand = p.count * p.cells * s.x.columns
     count = rows_of(w, w.written * p.sets * operand + w.rewritten * operand)
-    update = np.flatnonzero(held(s.ops))
+    lies = held(s.ops)
+    update = np.flatnonzero(lies.any(axis=1))
     if update.size:
         twice = np.where(s.units.equals("transposed_read", "copy"), 2.0, 1.0)
-        changed = (s.ops.count * s.ops.m)[update][:, s.index] * s.x.columns * w.copies * twice
+        values = np.where(lies, s.ops.count * s.ops.m, 0.0)[update][:, s.index]
+        changed = values * s.x.columns * w.copies * twice
         count[update] = np.where(w.reload, 0.0, changed)
     return count
 
@@ -97,9 +99,10 @@ def update_pulses(w: Placement) -> Array:
     """(R, D) seconds of writing all crossbars row by row, shared out over the updates."""
     s = w.site
     shares = np.zeros((len(s.ops.rows), s.index.size))
-    update = np.flatnonzero(held(s.ops))
+    lies = held(s.ops) & (s.ops.count > 0)
+    update = np.flatnonzero(lies.any(axis=1))
     if update.size:
-        here = (s.ops.count[update] > 0)[:, s.index] & ~w.reload
+        here = lies[update][:, s.index] & ~w.reload
         seconds = s.x.rows * pulses(s.units) * s.units.number("write_pulse")
         shares[update] = np.where(here, seconds / np.maximum(sum_rows(here + 0.0), 1.0), 0.0)
     return shares
@@ -131,7 +134,7 @@ def wear(w: Placement, written: Array) -> Array:
     """
     s, p = w.site, w.site.products
     turning = sum_rows(written[p.places]) / (w.spare.clip(1.0) * s.x.rows * s.x.cols)
-    weights = np.where(held(s.ops) & (written > 0), 1.0, 0.0).max(axis=0)
+    weights = np.where(held(s.ops)[:, s.index] & (written > 0), 1.0, 0.0).max(axis=0)
     return np.maximum(turning, weights) * pulses(s.units)
 
 

@@ -183,7 +183,9 @@ def _least(
     if not packed.size:
         return best
     few = s.at(packed)
-    fit = np.minimum(np.floor(a.rows / few.rows), np.floor(a.cols / few.cols))
+    # A side of nothing is of a product that a model beside others lacks.
+    rows, cols = (np.where(side > 0.0, side, 1.0) for side in (few.rows, few.cols))
+    fit = np.minimum(np.floor(a.rows / rows), np.floor(a.cols / cols))
     most = min(float(fit.max()), float(few.batch.max()))
     for before, size in pairwise(GROUPS):
         if before >= most:
@@ -292,6 +294,7 @@ def _deal(s: Sides, a: Arrays, g: _Groups) -> _Deal:
     come out more even where a stream is just too long for the accumulators.
     """
     folds = g.number * s.nr * s.nc / s.pieces
+    folds = np.where(folds > 0.0, folds, 1.0)  # of a product that a model beside others lacks
     shares = np.where(a.os, 1.0, np.maximum(np.floor(a.count / folds), 1.0))
     pieces = np.ceil(s.pieces / shares)
     stream = np.ceil(s.stream * s.pieces / shares) / pieces

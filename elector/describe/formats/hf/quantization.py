@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 from elector.base.errors import InputError
+from elector.describe.numbers import formats
 from elector.describe.quantization import Quantization
 
 #: What a reader of a method finds: format of the weights, bits of a value, values of a scale.
@@ -35,7 +36,19 @@ _ALGORITHMS: dict[str, Stored] = {
 #: Words for the format of keys and values.
 _CACHES = {"FP8": "fp8", "NVFP4": "nvfp4", "INT8": "int8", "INT4": "int4"}
 #: Numbers of a scheme of keys and values -> their format.
-_SCHEMES = {"float 8": "fp8", "int 8": "int8", "float 4": "nvfp4", "int 4": "int4"}
+_SCHEMES = {
+    ("float", 8): "fp8",
+    ("int", 8): "int8",
+    ("float", 4): "nvfp4",
+    ("int", 4): "int4",
+}
+#: Bits and group of floating-point numbers of compressed-tensors -> their format.
+_FLOATS = {(4, 16): "nvfp4", (4, 32): "mxfp4", (8, 32): "mxfp8"}
+_STRATEGIES = ("tensor", "channel", "group", "block", "tensor_group")
+#: Bits of whole numbers; names for them and for the size of a group; the largest group.
+_INTEGERS = (2, 3, 4, 8)
+_BITS, _GROUPS = ("bits", "w_bit"), ("group_size", "q_group_size")
+_LARGEST = 1 << 20
 #: Keys under which methods list the modules that stay as they are.
 _LEFT_OUT = (
     "ignore",
@@ -67,7 +80,7 @@ _WHERE = "quantization_config"
 def quantization(entries: Mapping[str, Any], file: object) -> Quantization:
     """`quantization_config`. Raises InputError for a method nobody described."""
     method = _method(entries, file)
-    name, bits, group = _METHODS[method](entries, file)
+    name, bits, group = _agreed(_METHODS[method](entries, file), entries, file)
     return Quantization(method, name, bits, group, _cache(entries, file), _left(entries, file))
 
 
@@ -77,8 +90,13 @@ def beside(entries: Mapping[str, Any], file: object) -> Quantization:
     if not isinstance(inner, dict):
         raise InputError("is missing", file=file, field="quantization")
     silent = "quant_algo" in inner and inner["quant_algo"] is None  # keys and values alone
-    name, bits, group = ("", 0.0, 0) if silent else _modelopt(inner, file)
-    return Quantization("modelopt", name, bits, group, _cache(inner, file), _left(inner, file))
+    try:
+        stored = ("", 0.0, 0) if silent else _agreed(_modelopt(inner, file), inner, file)
+        return Quantization("modelopt", *stored, _cache(inner, file), _left(inner, file))
+    except InputError as error:
+        # the same keys, in a mapping of another name
+        error.field = (error.field or "").replace(f"{_WHERE}.", "quantization.", 1)
+        raise
 
 
 def unread(entries: Mapping[str, Any]) -> list[str]:
@@ -111,8 +129,12 @@ def _method(entries: Mapping[str, Any], file: object) -> str:
     return method.lower()
 
 
-def _wrong(key: str, value: object, problem: str, file: object) -> InputError:
-    return InputError(problem, file=file, field=f"{_WHERE}.{key}", value=value)
+def _wrong(
+    key: str, value: object, problem: str, file: object, allowed: Iterable[object] | None = None
+) -> InputError:
+    # null is said as the file writes it: no value at all would leave it out of the message
+    value = "null" if value is None and problem != "is missing" else value
+    return InputError(problem, file=file, field=f"{_WHERE}.{key}", value=value, allowed=allowed)
 
 
 def _left(entries: Mapping[str, Any], file: object) -> tuple[str, ...]:
@@ -128,72 +150,196 @@ def _left(entries: Mapping[str, Any], file: object) -> tuple[str, ...]:
     return tuple(left)
 
 
-def _number(entries: Mapping[str, Any], key: str, default: int, file: object) -> int:
-    value = entries.get(key, default)
-    if isinstance(value, bool) or not isinstance(value, int) or not -1 <= value <= 1 << 20:
-        raise _wrong(key, value, "must be a whole number", file)
-    return value
+def _whole(value: object) -> int | None:
+    """A whole number, also one written as 8.0; None for anything else."""
+    if type(value) is float and value.is_integer():
+        return int(value)
+    return value if type(value) is int else None
+
+
+def _width(value: object, key: str, allowed: Collection[int], file: object) -> int:
+    """Bits of a number, one of `allowed`."""
+    bits = _whole(value)
+    if bits is None or bits not in allowed:
+        problem = "must be a whole number" if bits is None else "unknown width"
+        raise _wrong(key, value, problem, file, sorted(allowed))
+    return bits
+
+
+def _group(value: object, key: str, file: object, least: int = 1) -> int:
+    """Values of a group; 0 where -1 says that a channel has one scale.
+
+    least : 0 where 0 is a word for one scale of a whole tensor.
+    """
+    group = _whole(value)
+    if group == -1:
+        return 0
+    if group is None or not least <= group <= _LARGEST:
+        problem = "must be a whole number" if group is None else "unknown size of groups"
+        raise _wrong(key, value, problem, file, [-1, f"{least} to {_LARGEST}"])
+    return group
+
+
+def _least(entries: Mapping[str, Any]) -> int:
+    """The smallest size of a group: AutoRound writes 0 for one scale of a tensor."""
+    return 0 if str(entries.get("quant_method")).lower().endswith("auto-round") else 1
+
+
+def _one_of(entries: Mapping[str, Any], keys: tuple[str, str], file: object) -> str:
+    """The key of two names for one thing that a file has; the first where it has none."""
+    first, second = keys
+    if first in entries and second in entries and entries[first] != entries[second]:
+        raise _wrong(second, entries[second], f"{first} says {entries[first]!r}"[:200], file)
+    return second if second in entries and first not in entries else first
 
 
 def _integers(entries: Mapping[str, Any], file: object) -> Stored:
     """GPTQ, AWQ, AutoRound: whole numbers in groups along the inputs."""
-    key = "bits" if "bits" in entries else "w_bit"
-    bits = _number(entries, key, 4, file)
-    if bits not in (2, 3, 4, 8):
-        raise _wrong(key, bits, "unknown width", file)
+    key = _one_of(entries, _BITS, file)
+    by_default = str(entries.get("quant_method")).lower() != "gptq"  # gptq always says it
+    if key not in entries and not by_default:
+        raise _wrong(key, None, "is missing", file, _INTEGERS)
+    bits = _width(entries.get(key, 4), key, _INTEGERS, file)
     kind = entries.get("data_type", "int")
     if kind != "int":
-        raise _wrong("data_type", kind, "unknown numbers", file)
-    group = _number(entries, "group_size" if "group_size" in entries else "q_group_size", 128, file)
-    return f"int{bits}", float(bits), max(group, 0)
+        raise _wrong("data_type", kind, "unknown numbers", file, ["int"])
+    key = _one_of(entries, _GROUPS, file)
+    group = _group(entries.get(key, 128), key, file, _least(entries))
+    return f"int{bits}", float(bits), group
+
+
+def _agreed(stored: Stored, entries: Mapping[str, Any], file: object) -> Stored:
+    """What a reader found, beside the keys that any file may have.
+
+    Bits that say otherwise are refused; other groups are what the file says (a format that
+    knows none such is then not counted, and that is said); experts or layers in another format
+    make it mixed.
+    """
+    name, bits, group = stored = _of_blocks(stored, entries, file)
+    for key in _BITS:
+        if entries.get(key) is not None:
+            _width(entries[key], key, _INTEGERS if name == "mixed" else {int(bits)}, file)
+    for key in _GROUPS:
+        if entries.get(key) is None:
+            continue
+        own = _group(entries[key], key, file, _least(entries))
+        blocks = name.startswith("fp8-block")
+        if own != group and (blocks or entries.get("weight_block_size") is not None):
+            raise _wrong(key, entries[key], f"weights are stored in {name}", file)
+        if own == 0 and name in formats() and formats()[name].kind == "float" and group:
+            raise _wrong(key, entries[key], f"{name} has groups", file, [group])
+        group = 0 if name == "mixed" else own
+    alike = all(
+        of == stored or (word == "FP8" and name.startswith("fp8"))
+        for word, of in _parts(entries, file)
+    )
+    return (name, bits, group) if alike else _ALGORITHMS["MIXED_PRECISION"]
+
+
+def _of_blocks(stored: Stored, entries: Mapping[str, Any], file: object) -> Stored:
+    """What a reader found, in the blocks of `weight_block_size` where there are any."""
+    key, (name, bits, _) = "weight_block_size", stored
+    if entries.get(key) is None:
+        return stored
+    sides = _block(entries[key], key, file)
+    if name == "mixed":
+        return stored
+    if name in ("fp8", "fp8-block"):
+        return _in_blocks(sides)
+    if sides[0] != 1:
+        raise _wrong(key, entries[key], f"{name} has no such blocks", file, ["[1, COLUMNS]"])
+    return name, bits, sides[1]
+
+
+def _parts(entries: Mapping[str, Any], file: object) -> list[tuple[str, Stored]]:
+    """Algorithms of experts and of single layers that a file names, and what they store."""
+    words = {"moe_quant_algo": entries.get("moe_quant_algo")}
+    layers = entries.get("quantized_layers")
+    layers = {} if layers is None else layers
+    if not isinstance(layers, dict):
+        raise _wrong("quantized_layers", layers, "must be a mapping", file)
+    for layer, own in layers.items():
+        if not isinstance(own, dict):
+            raise _wrong(f"quantized_layers.{layer}", own, "must be a mapping", file)
+        if entries.get("quant_algo") != "MIXED_PRECISION":  # else any other word is mixed, too
+            words[f"quantized_layers.{layer}.quant_algo"] = own.get("quant_algo")
+    named = {key: word for key, word in words.items() if word is not None}
+    return [(str(word).upper(), _algorithm(word, key, file)) for key, word in named.items()]
+
+
+def _algorithm(word: object, key: str, file: object) -> Stored:
+    """What a word of modelopt stores."""
+    if not isinstance(word, str) or word.upper() not in _ALGORITHMS:
+        raise _wrong(key, word, "unknown algorithm", file, _ALGORITHMS)
+    return _ALGORITHMS[word.upper()]
+
+
+def _flag(entries: Mapping[str, Any], key: str, file: object) -> bool:
+    value = entries.get(key, False)
+    if not isinstance(value, bool):
+        raise _wrong(key, value, "must be true or false", file)
+    return value
 
 
 def _bitsandbytes(entries: Mapping[str, Any], file: object) -> Stored:
     flags = ("load_in_4bit", "load_in_8bit")
+    four, eight = (_flag(entries, key, file) for key in flags)
     for key in flags:
-        if not isinstance(entries.get(key, False), bool):
-            raise _wrong(key, entries[key], "must be true or false", file)
-    four, eight = (bool(entries.get(key)) for key in flags)
+        if _flag(entries, f"_{key}", file) and not entries.get(key):
+            raise _wrong(f"_{key}", True, f"{key} is not true", file)
     if four == eight:
         problem = "says 4 and 8 bits" if four else "neither 4 nor 8 bits are said"
         raise _wrong("load_in_4bit", four, problem, file)
-    if eight:
-        return "int8", 8.0, 0
     kind = entries.get("bnb_4bit_quant_type", "fp4")
     if kind not in ("nf4", "fp4"):
-        raise _wrong("bnb_4bit_quant_type", kind, "unknown format", file)
-    return (f"{kind}-dq" if entries.get("bnb_4bit_use_double_quant") else kind), 4.0, 64
+        raise _wrong("bnb_4bit_quant_type", kind, "unknown format", file, ["nf4", "fp4"])
+    twice = _flag(entries, "bnb_4bit_use_double_quant", file)
+    if eight:
+        return "int8", 8.0, 0
+    return (f"{kind}-dq" if twice else kind), 4.0, 64
 
 
 def _fp8(entries: Mapping[str, Any], file: object) -> Stored:
-    if _of_several(entries):
-        return _ALGORITHMS["MIXED_PRECISION"]
-    block = entries.get("weight_block_size")
-    if block is None:
-        return "fp8", 8.0, 0
-    good = isinstance(block, list) and len(block) == 2
-    if not good or not all(type(b) is int and 0 < b < 1 << 20 for b in block):
-        raise _wrong("weight_block_size", block, "must be a pair of whole numbers", file)
-    return "fp8-block", 8.0, block[0]
-
-
-def _of_several(entries: Mapping[str, Any]) -> bool:
-    """Whether a file has experts or layers in another format than the rest."""
     own = entries.get("quant_algo")
-    return own == "MIXED_PRECISION" or entries.get("moe_quant_algo") not in (None, own)
+    if own is not None:
+        stored = _algorithm(own, "quant_algo", file)
+        if stored[0] == "mixed":
+            return stored
+        if not stored[0].startswith("fp8"):
+            raise _wrong("quant_algo", own, "the method is fp8", file, ["FP8", "MIXED_PRECISION"])
+    return _ALGORITHMS["FP8" if own is None else own.upper()]
+
+
+def _in_blocks(sides: tuple[int, int]) -> Stored:
+    """fp8 with a scale for each block of weights."""
+    if sides[0] * sides[1] == 128 * 128:
+        return _ALGORITHMS["FP8_PB_WO"]
+    return f"fp8-block of {sides[0]} x {sides[1]}", 8.0, 0  # described nowhere, which is said
+
+
+def _block(block: object, key: str, file: object) -> tuple[int, int]:
+    """Sides of a block of weights: `[128, 128]`, or `128x128` as older files have it."""
+    sides = block
+    if isinstance(block, str) and re.fullmatch(r"[0-9]{1,7}x[0-9]{1,7}", block):
+        sides = [int(side) for side in block.split("x")]
+    sizes = [_whole(side) or 0 for side in sides] if isinstance(sides, list) else []
+    if len(sizes) != 2 or not all(1 <= size <= _LARGEST for size in sizes):
+        allowed = [f"[ROWS, COLUMNS], each 1 to {_LARGEST}"]
+        raise _wrong(key, block, "must be a pair of whole numbers", file, allowed)
+    return sizes[0], sizes[1]
 
 
 def _quanto(entries: Mapping[str, Any], file: object) -> Stored:
-    word = str(entries.get("weights", "int8"))
-    bits = {"float8": 8.0, "int8": 8.0, "int4": 4.0, "int2": 2.0}.get(word)
-    if bits is None:
-        raise _wrong("weights", word, "unknown format", file)
-    return ("fp8" if word == "float8" else word), bits, 128 if bits < 8 else 0
+    word = entries.get("weights", "int8")
+    stored = _QUANTO.get(word) if isinstance(word, str) else None
+    if stored is None:
+        raise _wrong("weights", word, "unknown format", file, _QUANTO)
+    return stored
 
 
 def _eetq(entries: Mapping[str, Any], file: object) -> Stored:
     if entries.get("weights", "int8") != "int8":
-        raise _wrong("weights", entries["weights"], "unknown format", file)
+        raise _wrong("weights", entries["weights"], "unknown format", file, ["int8"])
     return "int8", 8.0, 0
 
 
@@ -202,21 +348,34 @@ def _fixed(name: str, bits: float, group: int) -> Callable[[Mapping[str, Any], o
     return lambda entries, file: (name, bits, group)
 
 
+#: Words of quanto -> what they store.
+_QUANTO: dict[str, Stored] = {
+    "float8": ("fp8", 8.0, 0),
+    "int8": ("int8", 8.0, 0),
+    "int4": ("int4", 4.0, 128),
+    "int2": ("int2", 2.0, 128),
+}
 #: Words in the name of a class of torchao, plain and in capitals, -> what it stores.
 _TORCHAO = {"int8": ("int8", 8.0, 0), "float8": ("fp8", 8.0, 0)}
+_TORCHAO_8 = ("int8_weight_only", "float8_weight_only")
 
 
 def _torchao(entries: Mapping[str, Any], file: object) -> Stored:
     """Weights of 8 bits; the layouts of fewer bits have scales that nothing here describes."""
-    kind = entries.get("quant_type")
+    kind, group = entries.get("quant_type"), None
     if isinstance(kind, dict):
-        named = [part.get("_type") if isinstance(part, dict) else None for part in kind.values()]
-        kind = named[0] if len(named) == 1 else None
-    plain = str(kind).lower().replace("_", "")
+        parts = list(kind.values())
+        part = parts[0] if len(parts) == 1 and isinstance(parts[0], dict) else {}
+        kind, settings = part.get("_type"), part.get("_data")
+        if settings is not None and not isinstance(settings, dict):
+            raise _wrong("quant_type._data", settings, "must be a mapping", file)
+        group = (settings or {}).get("group_size")
+    plain = kind.lower().replace("_", "") if isinstance(kind, str) else ""
     weights = re.search(r"(int8|float8)weight", plain)
     if weights is None:
-        raise _wrong("quant_type", entries.get("quant_type"), "unknown format", file)
-    return _TORCHAO[weights[1]]
+        raise _wrong("quant_type", entries.get("quant_type"), "unknown format", file, _TORCHAO_8)
+    name, bits, own = _TORCHAO[weights[1]]
+    return name, bits, own if group is None else _group(group, "quant_type.group_size", file)
 
 
 def _compressed(entries: Mapping[str, Any], file: object) -> Stored:
@@ -236,54 +395,81 @@ def _compressed(entries: Mapping[str, Any], file: object) -> Stored:
 
 def _of_group(weights: Mapping[str, Any], where: str, file: object) -> Stored:
     """One group of compressed-tensors."""
-    bits, kind = weights.get("num_bits"), weights.get("type", "int")
-    if bits not in (2, 3, 4, 8) or kind not in ("int", "float"):
-        raise _wrong(where, f"{kind} {bits}", "unknown numbers", file)
-    group = weights.get("group_size") or 0
-    if isinstance(group, bool) or not isinstance(group, int):
-        raise _wrong(f"{where}.group_size", group, "must be a whole number", file)
+    kind = weights.get("type", "int")
+    if kind not in ("int", "float"):
+        raise _wrong(f"{where}.type", kind, "unknown numbers", file, ["int", "float"])
+    widths = _INTEGERS if kind == "int" else (4, 8)
+    bits = _width(weights.get("num_bits"), f"{where}.num_bits", widths, file)
+    group, block = _shared(weights, where, file)
     if kind == "int":
-        return f"int{bits}", float(bits), max(group, 0)
-    if bits == 8 and group <= 0:
-        return ("fp8-block" if weights.get("strategy") == "block" else "fp8"), 8.0, 0
-    named = {(4, 16): "nvfp4", (4, 32): "mxfp4", (8, 32): "mxfp8"}.get((bits, group))
+        return f"int{bits}", float(bits), block[0] * block[1] if block else group
+    if bits == 8 and not group:
+        return _in_blocks(block) if block else _ALGORITHMS["FP8"]
+    named = _FLOATS.get((bits, group))
     if named is None:
-        raise _wrong(f"{where}.group_size", group, "unknown groups of such numbers", file)
+        allowed = [size for width, size in _FLOATS if width == bits]
+        own = weights.get("group_size")
+        raise _wrong(f"{where}.group_size", own, "unknown groups of such numbers", file, allowed)
     return named, float(bits), group
+
+
+def _shared(
+    weights: Mapping[str, Any], where: str, file: object
+) -> tuple[int, tuple[int, int] | None]:
+    """Weights of a row, or sides of a block, that share a scale in compressed-tensors."""
+    strategy, own = weights.get("strategy"), weights.get("group_size")
+    if strategy is not None and strategy not in _STRATEGIES:
+        raise _wrong(f"{where}.strategy", strategy, "unknown strategy", file, _STRATEGIES)
+    group = 0 if own is None else _group(own, f"{where}.group_size", file)
+    grouped = strategy is None or strategy in ("group", "tensor_group")
+    if strategy is not None and grouped != bool(group):
+        raise _wrong(f"{where}.group_size", own, f"the strategy is {strategy}", file)
+    block = weights.get("block_structure")
+    if strategy == "block":
+        return 0, _block(block, f"{where}.block_structure", file)
+    if block is not None:
+        raise _wrong(f"{where}.block_structure", block, "the strategy is not block", file)
+    return group, None
 
 
 def _modelopt(entries: Mapping[str, Any], file: object) -> Stored:
     word = entries.get("quant_algo")
     if word is None and "config_groups" in entries:
         return _compressed(entries, file)
-    if not isinstance(word, str) or word.upper() not in _ALGORITHMS:
-        raise InputError(
-            "unknown algorithm", file=file, field="quant_algo", value=word, allowed=_ALGORITHMS
-        )
-    name, bits, group = _ALGORITHMS[word.upper()]
-    own = entries.get("group_size")
-    return name, bits, own if isinstance(own, int) and group else group
+    return _algorithm(word, "quant_algo", file)
 
 
 def _cache(entries: Mapping[str, Any], file: object) -> str:
     """Format of keys and values; "" where nothing is said."""
-    key = "kv_cache_scheme"
-    scheme = entries.get(key)
-    if isinstance(scheme, dict):
-        words = f"{scheme.get('type', 'float')} {scheme.get('num_bits')}"
-        if words not in _SCHEMES:
-            raise _wrong(key, words, "unknown numbers", file)
-        return _SCHEMES[words]
-    if scheme is None:
-        key = "kv_cache_quant_algo"
+    said = {}
+    for key in ("kv_cache_scheme", "kv_cache_quant_algo"):
         scheme = entries.get(key)
-    if scheme is None:
-        return ""
-    if not isinstance(scheme, str) or scheme.upper() not in _CACHES:
-        raise InputError(
-            "unknown format", file=file, field=f"{_WHERE}.{key}", value=scheme, allowed=_CACHES
-        )
-    return _CACHES[scheme.upper()]
+        if isinstance(scheme, dict) and key == "kv_cache_scheme":
+            said[key] = _of_scheme(scheme, key, file)
+        elif scheme is not None:
+            if not isinstance(scheme, str) or scheme.upper() not in _CACHES:
+                raise _wrong(key, scheme, "unknown format", file, _CACHES)
+            said[key] = _CACHES[scheme.upper()]
+    if len(set(said.values())) > 1:
+        raise _wrong(key, scheme, f"kv_cache_scheme says {said['kv_cache_scheme']}", file)
+    return next(iter(said.values()), "")
+
+
+def _of_scheme(scheme: Mapping[str, Any], key: str, file: object) -> str:
+    """Format of keys and values of a scheme of compressed-tensors."""
+    kind, bits = scheme.get("type", "float"), _whole(scheme.get("num_bits"))
+    name = _SCHEMES.get((kind, bits)) if isinstance(kind, str) and bits is not None else None
+    if name is None:
+        words = f"type {kind!r}, num_bits {scheme.get('num_bits')!r}"[:80]
+        allowed = [f"{of} {width}" for of, width in _SCHEMES]
+        raise _wrong(key, words, "unknown numbers", file, allowed)
+    own = scheme.get("group_size")
+    group = 0 if own is None else _group(own, f"{key}.group_size", file)
+    grouped = formats()[name].scale
+    if group and str(group) != grouped:
+        allowed = [grouped if grouped.isdigit() else "-1"]
+        raise _wrong(f"{key}.group_size", own, f"unknown groups of {name}", file, allowed)
+    return name
 
 
 #: Methods -> what reads their keys.
