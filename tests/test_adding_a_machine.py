@@ -40,7 +40,7 @@ def commands() -> list[str]:
 def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the packages with the machine of the page in it."""
     root = tmp_path_factory.mktemp("copy")
-    for folder in ("elector", "transcode", "docs", "tests/elector"):
+    for folder in ("elector", "transcode", "docs", "benchmarks", "tests/elector"):
         shutil.copytree(
             ROOT / folder, root / folder, ignore=shutil.ignore_patterns("__pycache__", "*.pyc")
         )
