@@ -124,12 +124,12 @@ def save_picture(figure: Any, path: Path, dpi: int) -> None:
     known = suffix in PICTURES or not paths.is_special(path)
     kind = suffix.removeprefix(".") if known else "png"
     drawn = io.BytesIO()  # a pipe cannot be sought in
-    try:
-        metadata = {"Software": None} if kind == "png" else None
-        figure.savefig(drawn, dpi=dpi, format=kind, metadata=metadata)
-    except ValueError as error:  # a suffix that matplotlib does not know
-        raise InputError(f"cannot be written: {error}", file=path) from None
     with whole(path) as target:
+        try:
+            metadata = {"Software": None} if kind == "png" else None
+            figure.savefig(drawn, dpi=dpi, format=kind, metadata=metadata)
+        except ValueError as error:  # a suffix that matplotlib does not know
+            raise InputError(f"cannot be written: {error}", file=path) from None
         target.write_bytes(drawn.getbuffer())
 
 

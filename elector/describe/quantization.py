@@ -27,8 +27,8 @@ class Quantization:
     method : gptq | awq | bitsandbytes | fp8 | mxfp4 | modelopt | ... as the file calls it.
     weights : fp8 | fp8-block | int4 | int8 | nf4 | nvfp4 | mxfp4 ... ; "" where they stay
         as they are.
-    bits : of a weight, without scales. group : weights that share a scale, of a block its side
-        (0: a tensor, or as the format has it). kv_cache : format of keys and values; "" as
+    bits : of a weight, without scales. group : weights that share a scale (0: a tensor, or as the
+        format has it). kv_cache : format of keys and values; "" as
         computed.
     left_out : patterns of the modules that stay as they are.
     """
@@ -48,8 +48,7 @@ class Quantization:
         own = formats()[self.weights]
         if own.kind != "integer":
             # nobody described these numbers in other groups than the format's own
-            shared = self.group**2 if self.weights == "fp8-block" else self.group
-            return self.weights if not shared or str(shared) == own.scale else ""
+            return self.weights if not self.group or str(self.group) == own.scale else ""
         scale = str(self.group) if self.group else "tensor"
         stored = (formats()[name] for name in unpacking())
         return next(
