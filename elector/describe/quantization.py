@@ -27,8 +27,8 @@ class Quantization:
     method : gptq | awq | bitsandbytes | fp8 | mxfp4 | modelopt | ... as the file calls it.
     weights : fp8 | fp8-block | int4 | int8 | nf4 | nvfp4 | mxfp4 ... ; "" where they stay
         as they are.
-    bits : of a weight, without scales. group : weights that share a scale (0: a tensor, or as the
-        format has it). kv_cache : format of keys and values; "" as
+    bits : of a weight, without scales. group : weights that share a scale, of a block its side
+        (0: a tensor, or as the format has it). kv_cache : format of keys and values; "" as
         computed.
     left_out : patterns of the modules that stay as they are.
     """
@@ -48,7 +48,9 @@ class Quantization:
         own = formats()[self.weights]
         if own.kind != "integer":
             # nobody described these numbers in other groups than the format's own
-            return self.weights if not self.group or str(self.group) == own.scale else ""
+            # (of 8 bits, files give the side of a square block)
+            shared = (self.group, self.group**2) if own.bits == 8 else (self.group,)
+            return self.weights if not self.group or own.scale in map(str, shared) else ""
         scale = str(self.group) if self.group else "tensor"
         stored = (formats()[name] for name in unpacking())
         return next(

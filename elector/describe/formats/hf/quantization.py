@@ -233,8 +233,6 @@ def _agreed(stored: Stored, entries: Mapping[str, Any], file: object) -> Stored:
         of == stored or (word == "FP8" and name.startswith("fp8"))
         for word, of in _parts(entries, file)
     )
-    if name == "fp8-block":  # files give the side of a block; a scale is for all of it
-        group *= group
     return (name, bits, group) if alike else _ALGORITHMS["MIXED_PRECISION"]
 
 
