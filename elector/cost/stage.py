@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from elector.cost.chain import Scheduled, chain, groups
-from elector.machines.contract import Activity, Stream, sum_rows
+from elector.machines.contract import Activity, Stream, one_of, sum_rows
 from elector.operations.rows import Operations
 
 Array = np.ndarray
@@ -248,8 +248,7 @@ class Stage:
 
         weight : (R, P) as in `Timing`.
         """
-        activity = self.designs.activity
-        one = activity.overlap.one or Stream(activity.alone, activity.alone, None, {})
+        one = one_of(self.designs.activity)
         every = np.arange(len(self.designs.ops.rows))
         whole = self._passed(one, every, np.ones(self.rounds.size), weight)
         held = {name: seconds[self.chained] for name, seconds in one.held.items()}

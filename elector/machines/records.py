@@ -304,7 +304,7 @@ class Overlap(ActivityRecord):
         records = cls.among(units)
         queues = [np.broadcast_to(own.queued, u.works.shape) & u.works for u, own in records]
         return cls(
-            one=summed([_named(u.start, _one(u.activity, _overlap(u))) for u in units]),
+            one=summed([_named(u.start, one_of(u.activity)) for u in units]),
             streams=UnitStreams(tuple((u.start, streams_of(u.activity)) for u in units)),
             beside=_where([(u, own.beside) for u, own in records]),
             turns=_where([(u, own.turns) for u, own in records]),
@@ -314,13 +314,21 @@ class Overlap(ActivityRecord):
         )
 
 
-def _overlap(unit: Unit[Reported]) -> Overlap:
-    (own,) = [record for _, record in Overlap.among([unit])]
-    return own
+def _said(activity: Reported) -> Overlap:
+    """How the sequences follow one another, as the machine says; the plain way where it does not.
+
+    activity : what the machine reports.
+    """
+    said = (record for record in activity.records.values() if isinstance(record, Overlap))
+    return next(said, Overlap())
 
 
-def _one(activity: Reported, own: Overlap) -> Stream:
-    return own.one or Stream(activity.alone, activity.alone, None, {})
+def one_of(activity: Reported) -> Stream:
+    """All sequences in one stream.
+
+    activity : what the machine reports.
+    """
+    return _said(activity).one or Stream(activity.alone, activity.alone, None, {})
 
 
 def streams_of(activity: Reported) -> Streams:
@@ -328,8 +336,7 @@ def streams_of(activity: Reported) -> Streams:
 
     activity : what the machine reports.
     """
-    said = [x.streams for x in activity.records.values() if isinstance(x, Overlap)]
-    return next((x for x in said if x is not None), EvenStreams(activity.alone))
+    return _said(activity).streams or EvenStreams(activity.alone)
 
 
 def _named(start: str, stream: Stream) -> Stream:

@@ -318,9 +318,13 @@ class Graph:
             sources = self._sources[value] = tuple(seen.values())
         return sources
 
-    def updates_matrix(self, row: int) -> bool:
-        """Whether the tensor that a row of the optimizer updates is an operand of products."""
-        return bool(self.sources(row, "a"))
+    def updates_matrix(self, row: int) -> Array:
+        """(M,) bool, whether the tensor that a row of the optimizer updates is an operand of
+        products that a model has."""
+        there = np.zeros(self._there.shape[1], dtype=bool)
+        for source in self.sources(row, "a"):
+            there |= source.times > 0
+        return there
 
     def spread(self, places: Array, between: Sequence[tuple[int, Operand]]) -> Graph:
         """The graph of a table in which row r stands at places[r], others between.

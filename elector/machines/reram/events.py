@@ -50,8 +50,7 @@ class ReramUnits:
     def _held(self, r: int) -> bool:
         """Whether a row updates a tensor that lies in crossbars: an operand of products."""
         ops = self.case.ops
-        sources = ops.graph.sources(r, "a") if ops.rows[r].kind == "optimizer" else ()
-        return any(float(source.times[self.i]) > 0 for source in sources)
+        return ops.rows[r].kind == "optimizer" and bool(ops.graph.updates_matrix(r)[self.i])
 
     def _where(self, r: int) -> str:
         """What takes a row: stored | written | digital | vector."""

@@ -134,8 +134,8 @@ def held(ops: Operations) -> Array:
     """
     lies = np.zeros(ops.count.shape, dtype=bool)
     for r, row in enumerate(ops.rows):
-        for source in ops.graph.sources(r, "a") if row.kind == "optimizer" else ():
-            lies[r] |= source.times > 0
+        if row.kind == "optimizer":
+            lies[r] = ops.graph.updates_matrix(r)
     return lies
 
 
