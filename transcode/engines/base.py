@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from transcode.objective import Outcome
 from transcode.pareto import Apart
-from transcode.space import Parameter
+from transcode.space import Parameter, Space
 
 #: What 0 counts as where other values count as logarithms: so many times the least of those.
 _NOTHING = 0.25
@@ -146,3 +146,64 @@ def table_of(parameter: Parameter) -> np.ndarray:
         rows = values[None]
     mean, spread = rows.mean(axis=1, keepdims=True), rows.std(axis=1, keepdims=True)
     return (rows - mean) / spread
+
+
+@dataclass
+class Learner(Engine):
+    """An engine that learns of all designs: given ones come first, then some drawn evenly.
+
+    strangers : an engine that never repeats itself, for the first designs and where all that is
+    likely is known already.
+    first : (W, S) codes evaluated before anything else (a warm start).
+    """
+
+    space: Space
+    seed: int
+    strangers: Engine
+    first: np.ndarray
+    objectives: int
+    batch: int = field(default=0, init=False)
+    seen: Seen = field(default_factory=Seen, init=False)
+
+    def __post_init__(self) -> None:
+        self.codes = np.zeros((0, len(self.space.parameters)), dtype=np.int32)
+        self.values = np.zeros((0, self.objectives))
+        self.violation = np.zeros(0)
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether the whole space was looked at."""
+        return self.strangers.exhausted
+
+    def state(self) -> dict[str, object]:
+        """Where the strangers stand; everything else follows from the designs."""
+        return {"strangers": self.strangers.state()}
+
+    def resume(self, batch: Finished) -> None:
+        """Learns a finished batch."""
+        nothing = Finished(batch.codes[:0], batch.outcome, batch.state["strangers"])  # type: ignore[arg-type]
+        self.strangers.resume(nothing)
+        self._remembered(batch.codes)
+        self.update(batch.codes, batch.outcome)
+        self.batch += 1
+
+    def _first(self, count: int, even: int) -> np.ndarray | None:
+        """At most `count` of the designs that are given, then of `even` ones drawn evenly; None
+        where all of these are known."""
+        new = self.first[self.seen.new(self.space.key(self.first))]
+        if len(new):
+            return self._remembered(new[:count])
+        missing = even - len(self.codes)
+        return self._strangers(min(count, missing)) if missing > 0 else None
+
+    def _strangers(self, count: int) -> np.ndarray:
+        pieces = [self.codes[:0]]
+        while (missing := count - sum(map(len, pieces))) > 0 and not self.strangers.exhausted:
+            pieces.append(self._remembered(self.strangers.suggest(missing)))
+        return np.concatenate(pieces)
+
+    def _remembered(self, codes: np.ndarray) -> np.ndarray:
+        """The new ones of the designs, from now on known."""
+        codes = codes[self.seen.new(self.space.key(codes))]
+        self.seen.add(self.space.key(codes))
+        return codes

@@ -10,14 +10,13 @@ Axes: D designs known, C candidates, K values of all parameters, S parameters, O
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
-from transcode.engines.base import Engine, Finished, Seen
+from transcode.engines.base import Learner
 from transcode.objective import Outcome
 from transcode.pareto import nondominated
-from transcode.space import Space
 
 #: Designs drawn evenly before anything is concluded; then proposed at once, at least so many
 #: and such a share of what is known.
@@ -31,44 +30,20 @@ _TRIES = 4
 
 
 @dataclass
-class Parzen(Engine):
-    """What is known, and the two mixtures over it.
-
-    strangers : an engine that never repeats itself, for the first designs and where all that is
-    likely is known already.
-    first : (W, S) codes evaluated before anything else (a warm start).
-    """
-
-    space: Space
-    seed: int
-    strangers: Engine
-    first: np.ndarray
-    objectives: int
-    batch: int = 0
-    seen: Seen = field(default_factory=Seen)
+class Parzen(Learner):
+    """What is known, and the two mixtures over it."""
 
     def __post_init__(self) -> None:
-        sizes = np.array([p.size for p in self.space.parameters])
-        self.sizes = sizes
-        self.starts = np.concatenate([[0], np.cumsum(sizes)[:-1]])
-        self.codes = np.zeros((0, len(sizes)), dtype=np.int32)
-        self.values = np.zeros((0, self.objectives))
-        self.violation = np.zeros(0)
-
-    @property
-    def exhausted(self) -> bool:
-        """Whether the whole space was looked at."""
-        return self.strangers.exhausted
+        super().__post_init__()
+        self.sizes = np.array([p.size for p in self.space.parameters])
+        self.starts = np.concatenate([[0], np.cumsum(self.sizes)[:-1]])
 
     def suggest(self, count: int) -> np.ndarray:
         """A small batch of new designs, at most `count`."""
         rng = np.random.default_rng([self.seed, self.batch])
         self.batch += 1
-        new = self.first[self.seen.new(self.space.key(self.first))]
-        if len(new):
-            return self._remembered(new[:count])
-        if len(self.codes) < FIRST:
-            return self._strangers(min(count, FIRST - len(self.codes)))
+        if (begun := self._first(count, FIRST)) is not None:
+            return begun
         wanted = min(count, max(BATCH, int(GROWTH * len(self.codes))))
         chosen = self._good()
         good, rest = self.codes[chosen], np.delete(self.codes, chosen, axis=0)
@@ -84,18 +59,6 @@ class Parzen(Engine):
             if len(proposed) == wanted:
                 return proposed
         return np.concatenate([proposed, self._strangers(wanted - len(proposed))])
-
-    def _strangers(self, count: int) -> np.ndarray:
-        pieces = [np.zeros((0, len(self.sizes)), dtype=np.int32)]
-        while (missing := count - sum(map(len, pieces))) > 0 and not self.strangers.exhausted:
-            pieces.append(self._remembered(self.strangers.suggest(missing)))
-        return np.concatenate(pieces)
-
-    def _remembered(self, codes: np.ndarray) -> np.ndarray:
-        """The new ones of the designs, from now on known."""
-        codes = codes[self.seen.new(self.space.key(codes))]
-        self.seen.add(self.space.key(codes))
-        return codes
 
     def _good(self) -> np.ndarray:
         """(G,) rows of the good designs: layer by layer, of the last those that hold most."""
@@ -153,18 +116,6 @@ class Parzen(Engine):
         self.codes = np.concatenate([self.codes, codes])
         self.values = np.concatenate([self.values, outcome.objectives])
         self.violation = np.concatenate([self.violation, violation])
-
-    def state(self) -> dict[str, object]:
-        """Where the strangers stand; everything else follows from the designs."""
-        return {"strangers": self.strangers.state()}
-
-    def resume(self, batch: Finished) -> None:
-        """Learns a finished batch."""
-        nothing = Finished(batch.codes[:0], batch.outcome, batch.state["strangers"])  # type: ignore[arg-type]
-        self.strangers.resume(nothing)
-        self.seen.add(self.space.key(batch.codes))
-        self.update(batch.codes, batch.outcome)
-        self.batch += 1
 
 
 def largest(points: np.ndarray, count: int) -> np.ndarray:

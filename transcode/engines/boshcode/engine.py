@@ -15,16 +15,15 @@ Axes: D designs known, C candidates, S parameters, F features, O objectives.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 import torch
 
-from transcode.engines.base import Engine, Finished, Seen, table_of
+from transcode.engines.base import Finished, Learner, table_of
 from transcode.engines.boshcode.heteroscedastic import Ensemble, Forecast, one_thread
 from transcode.objective import Outcome
-from transcode.space import Space
 
 #: Designs drawn evenly before anything is concluded; then proposed of one fit.
 FIRST, BATCH = 24, 4
@@ -51,45 +50,26 @@ Wish = Callable[[Forecast], torch.Tensor]
 
 
 @dataclass
-class Boshcode(Engine):
+class Boshcode(Learner):
     """What is known, and the surrogate of it.
 
-    strangers : an engine that never repeats itself, for the first designs. first : (W, S) codes
-    evaluated before anything else. scatters : whether a design that is asked for again may be
-    answered differently; where it is not, as with a simulator, none is.
+    scatters : whether a design that is asked for again may be answered differently; where it is
+    not, as with a simulator, none is.
     """
 
-    space: Space
-    seed: int
-    strangers: Engine
-    first: np.ndarray
-    objectives: int
     scatters: bool = False
-    batch: int = 0
     again: int = 0
-    seen: Seen = field(default_factory=Seen)
 
     def __post_init__(self) -> None:
-        self.codes = np.zeros((0, len(self.space.parameters)), dtype=np.int32)
-        self.values = np.zeros((0, self.objectives))
+        super().__post_init__()
         self.feasible = np.zeros(0, dtype=bool)
-        self.violation = np.zeros(0)
-
-    @property
-    def exhausted(self) -> bool:
-        """Whether the whole space was looked at."""
-        return self.strangers.exhausted
 
     def suggest(self, count: int) -> np.ndarray:
         """A small batch of new designs, at most `count`; where answers scatter, one again."""
         rng = np.random.default_rng([self.seed, self.batch])
         self.batch += 1
-        new = self.first[self.seen.new(self.space.key(self.first))]
-        if len(new):
-            return self._remembered(new[:count])
-        missing = FIRST - len(self.codes)
-        if missing > 0:
-            return self._strangers(min(count, missing))
+        if (begun := self._first(count, FIRST)) is not None:
+            return begun
         if np.count_nonzero(self.feasible) < 2:
             return self._less_broken(min(count, BATCH), rng)
         with one_thread():
@@ -101,12 +81,6 @@ class Boshcode(Engine):
         proposed = np.concatenate(parts)
         return proposed if len(proposed) else self._strangers(1)
 
-    def _strangers(self, count: int) -> np.ndarray:
-        pieces = [self.codes[:0]]
-        while (missing := count - sum(map(len, pieces))) > 0 and not self.strangers.exhausted:
-            pieces.append(self._remembered(self.strangers.suggest(missing)))
-        return np.concatenate(pieces)
-
     def _less_broken(self, count: int, rng: np.random.Generator) -> np.ndarray:
         """Designs around those that break the constraints by least: too few hold them to learn of.
 
@@ -116,11 +90,6 @@ class Boshcode(Engine):
         pool = self._fresh(self._neighbours(self.codes[order[:_PARENTS]], rng))
         chosen = rng.permutation(len(pool))[:count]
         return self._remembered(pool[chosen]) if len(pool) else self._strangers(1)
-
-    def _remembered(self, codes: np.ndarray) -> np.ndarray:
-        codes = codes[self.seen.new(self.space.key(codes))]
-        self.seen.add(self.space.key(codes))
-        return codes
 
     # ---- the surrogate
 
@@ -275,18 +244,13 @@ class Boshcode(Engine):
         self.violation = np.concatenate([self.violation, broken])
 
     def state(self) -> dict[str, object]:
-        """Where the strangers stand; everything else follows from the designs."""
-        return {"strangers": self.strangers.state(), "again": self.again}
+        """Where the strangers stand, and how often it asked again."""
+        return super().state() | {"again": self.again}
 
     def resume(self, batch: Finished) -> None:
         """Learns a finished batch."""
-        nothing = Finished(batch.codes[:0], batch.outcome, batch.state["strangers"])  # type: ignore[arg-type]
-        self.strangers.resume(nothing)
+        super().resume(batch)
         self.again = int(str(batch.state["again"]))
-        keys = self.space.key(batch.codes)
-        self.seen.add(keys[self.seen.new(keys)])
-        self.update(batch.codes, batch.outcome)
-        self.batch += 1
 
 
 def _made_one(values: torch.Tensor, weights: np.ndarray | torch.Tensor) -> torch.Tensor:
