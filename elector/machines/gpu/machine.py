@@ -74,6 +74,7 @@ ACTIONS = {
     "path": Action("cache", ("gpu.path", "transfer_energy"), core=True),
     "main memory": Action("main memory", ("dram.{memory}", "energy")),
     "interface": Action("interface", ("dram.{memory}", "interface_energy")),
+    "running": Action("running", ("gpu.running", "share"), core=True),
 }
 
 
@@ -195,7 +196,7 @@ def _activity(p: PreparedGpu, part: slice | Array) -> Activity:
         busy={"device": busy, "host": host},
         alone=busy,
         cycles=busy * d.clock,
-        counts=_counts(p, d, index, moved * count, touched * count),
+        counts=_counts(p, d, index, moved * count, touched * count) | _running(units, busy),
         executed=ops.executed[index],
         peak=_peak(d),
         limits=_limits(p, units, index),
@@ -370,6 +371,18 @@ def _counts(
         "main memory": Count(moved, here),
         "interface": Count(moved, here),
     }
+
+
+def _running(units: Units, busy: Array) -> dict[str, Count]:
+    """Joules of a board that takes all it is built for while kernels run: clocks and schedulers
+    take a share of it, whatever the kernels do.
+
+    busy : (R, D) seconds of the kernels at the full clock. At a lower clock a kernel takes as many
+    cycles, but for those in which it waits for main memory, which are counted as at the full one.
+    """
+    given = units.number("tdp")
+    board = np.where(given > 0, given, units.number("power_limit"))
+    return {"running": Count(busy * board, np.arange(units.size))}
 
 
 def _limits(p: PreparedGpu, units: Units, index: Array) -> dict[str, tuple[Array, Array]]:
