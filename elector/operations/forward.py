@@ -220,6 +220,9 @@ def _resized(step: Step, scope: Scope, x: Value, before: Array, d: Array) -> Val
     count = scope.count * changes
     old = sometimes(x, changes)
     new = step.linear(replace(scope, count=count), old, Matrix(Role.RESIZE, d))
+    if step.records(scope) and x.needed:
+        # Layers that change no width keep it: what the row before writes is the same for all.
+        step.saved.written.append(x)
     return either(new, changes, x, d)
 
 

@@ -229,6 +229,21 @@ DROPOUTS = frozenset(
         Role.FEED_FORWARD_DROPOUT,
     }
 )
+#: What stands beside or before the scaled dot product of heads: no kernel of attention holds it.
+OTHER_HEADS = frozenset(
+    {
+        Role.WEIGHTED_KEYS,
+        Role.ALONG_HEADS,
+        Role.ALONG_TOKENS,
+        Role.DEPTHWISE,
+        Role.POINTWISE,
+        Role.TIMES_QUERY,
+        Role.KERNEL,
+        Role.KERNEL_SOFTMAX,
+        Role.SPAN_VALUES,
+        Role.APPLICATION,
+    }
+)
 RESIDUALS = frozenset({Role.ATTENTION_RESIDUAL, Role.FEED_FORWARD_RESIDUAL})
 
 #: Products of experts with their own tokens.
