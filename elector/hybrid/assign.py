@@ -25,8 +25,8 @@ from elector.machines.contract import AssignmentRule, Hybrid, sum_rows, total
 from elector.machines.counts import largest
 from elector.operations.collect import TABLES
 from elector.operations.graph import Operand, RoleWeights, Source, Value, Way
-from elector.operations.roles import Role, layer_words, vocabulary
-from elector.operations.rows import PARAMETERS, Operations, Row
+from elector.operations.roles import Role, RowPart, layer_words, vocabulary
+from elector.operations.rows import Operations, Row
 
 Array = np.ndarray
 
@@ -122,15 +122,27 @@ def _owners(hybrid: Hybrid, ops: Operations) -> Array:
                 hint="end the list with a rule without match",
             )
         owners[r] = names.index(unit)
-    products = {
-        (row.place, row.role, row.index): owners[r]
-        for r, row in reversed(list(enumerate(ops.rows)))
-        if row.b in PARAMETERS and row.phase != "backward"
-    }
+    homes = _homes(ops)
     for r, row in enumerate(ops.rows):
-        if row.kind == "optimizer":
-            owners[r] = products.get((row.place, row.role, row.index), owners[r])
+        home = _updated(homes, ops, r) if row.kind == "optimizer" else None
+        if home is not None:
+            owners[r] = owners[home]
     return owners
+
+
+def _updated(homes: dict[RoleWeights, int], ops: Operations, r: int) -> int | None:
+    """The row of the product whose weight (or its bias) row `r` updates; None without one.
+
+    A model may hold a tensor that none of its products reads, while others beside it do.
+    """
+    row = ops.rows[r]
+    if row.part is not RowPart.BIAS_UPDATE and not ops.graph.sources(r, "a"):
+        return None
+    for cross in (False, True):
+        home = homes.get(RoleWeights(row.role, row.place, cross, row.index, row.variant))
+        if home is not None:
+            return home
+    return None
 
 
 def _require_words(hybrid: Hybrid, ops: Operations) -> None:
@@ -201,11 +213,7 @@ def _operands(
     """What row `r` reads of other units."""
     row, graph = ops.rows[r], ops.graph
     if row.phase == "update":
-        # The sum of all gradients of a tensor goes to where the tensor lies.
-        size = ops.m[r] * ops.format.weight_gradient
-        for source in graph.sources(r, "a")[:1]:
-            if owner[source.row] != owner[r]:
-                yield _Move(r, source.row, "b", size, ops.count[r], graph.operand(r, "a"))
+        yield from _gradients(ops, owner, r)
         return
     for name in ("a", "b"):
         kind, operand = getattr(row, name), graph.operand(r, name)
@@ -216,6 +224,23 @@ def _operands(
             # Weights that never change were put on both units once.
             if ops.workload.trainable == "all" and owner[home] != owner[r]:
                 yield _Move(r, home, name, ops.b_bytes[r], ops.count[r], operand)
+
+
+def _gradients(ops: Operations, owner: Array, r: int) -> Iterator[_Move]:
+    """The sums of all gradients of a tensor go to where the tensor lies: row `r` updates it.
+
+    Of tensors that one row updates, each unit sends those whose gradients it makes.
+    """
+    made: dict[int, list[int]] = {}
+    for source in ops.graph.sources(r, "a"):
+        made.setdefault(int(owner[source.row]), []).append(source.row)
+    runs = {unit: total([ops.count[row] for row in rows]) for unit, rows in made.items()}
+    whole = np.maximum(total(list(runs.values())), 1e-300) if runs else 1.0
+    size, tensor = ops.m[r] * ops.format.weight_gradient, ops.graph.operand(r, "a")
+    for unit, (first, *others) in made.items():
+        if unit != owner[r]:
+            count = ops.count[r] * (runs[unit] / whole)
+            yield _Move(r, first, "b", size, count, tensor, (), tuple(others))
 
 
 def _parts(ops: Operations, owner: Array, r: int, name: str, tensor: Value) -> Iterator[_Move]:

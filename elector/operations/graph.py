@@ -21,12 +21,16 @@ Array = np.ndarray
 
 @dataclass(frozen=True)
 class RoleWeights:
-    """The weights of one role in one part of the model, all layers together."""
+    """The weights of one role in one part of the model, all layers together.
+
+    index, variant : what tells several of one role apart, as in `Row`.
+    """
 
     role: Role
     place: Place
     cross: bool = False
     index: int = 0
+    variant: str = ""
 
 
 class Way(Enum):

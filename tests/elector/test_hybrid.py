@@ -192,6 +192,45 @@ def test_the_update_stays_where_the_weight_lies(tmp_path: Path) -> None:
     assert found["lifetime_years"] is not None
 
 
+def test_a_table_that_no_product_reads_is_updated_where_its_rule_says() -> None:
+    """Every FlexiBERT layer has a table of relative positions; only dot products read it."""
+    found = {}
+    for kind in ("sdp", "dct"):
+        settings: dict[str, Any] = {"workload.mode": "training", "model.layers": 2}
+        settings |= {f"model.layer1.head{h}": "sdp" for h in (1, 2, 3, 4)}
+        settings |= {f"model.layer2.head{h}": kind for h in (1, 2, 3, 4)}
+        shown = elector.simulate("flexibert", "reram+systolic", settings=settings, operations=True)
+        found[kind] = {
+            o["layer"]: o["unit"]
+            for o in shown["operations"]  # type: ignore[attr-defined]
+            if o["name"] == "relative positions update"
+        }
+    assert found["sdp"] == {"block 1": "tier", "block 2": "tier"}
+    assert found["dct"] == {"block 1": "tier", "block 2": "array"}
+
+
+def test_weights_of_one_role_are_updated_each_where_it_lies(tmp_path: Path) -> None:
+    """Convolutions of several kernels share a role."""
+    rules = '  - {match: {name: "c9*", class: [weight, reuse]}, unit: tier}\n  - {unit: array}\n'
+    settings: dict[str, Any] = {"workload.mode": "training", "model.layers": 1}
+    settings |= {f"model.layer1.head{h}": k for h, k in enumerate(("c5", "c9"), 1)}
+    settings |= {"model.layer1.heads": 2, "model.layer1.hidden": 128}
+    path = two(tmp_path, rules)
+    found = elector.simulate("flexibert", path, settings=settings, operations=True)
+    rows: list[Any] = found["operations"]  # type: ignore[assignment]
+    unit = {o["name"]: o["unit"] for o in rows if o["phase"] == "update"}
+    for role in ("pointwise", "values", "kernel"):
+        assert unit[f"c5 {role} update"] == "array"
+        assert unit[f"c9 {role} update"] == "tier"
+    # The gradients come from the array, each tensor's once.
+    sizes = {"pointwise": 64 * 64, "values": 64 * 64, "kernel": 64 * 9}
+    moved = {o["name"]: o for o in rows if o["kind"] == "transfer" and o["phase"] == "update"}
+    for role, size in sizes.items():
+        (one,) = [o for name, o in moved.items() if f"c9 {role} update" in name]
+        assert one["count"] * one["m"] == size * 2  # bytes, of 16 bits
+    assert not [name for name in moved if "c5" in name]
+
+
 def test_a_faster_link_is_never_slower(tmp_path: Path) -> None:
     path = two(tmp_path)
     times = [

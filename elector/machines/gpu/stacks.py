@@ -188,14 +188,16 @@ def in_flash(row: Row) -> bool:
 
 
 def _one_kernel(rows: tuple[Row, ...], launches: list[float]) -> list[float]:
-    """Flash attention: the products of one layer and phase share a kernel, the first has it."""
-    seen: set[tuple[Place, str, bool]] = set()
+    """Flash attention: the products of one layer and pass share a kernel, the first has it."""
+    seen: dict[tuple[Place, str, bool], set[tuple[Role, RowPart]]] = {}
     for i, row in enumerate(rows):
         if in_flash(row):
-            key = (row.place, row.phase, row.cross)
+            held = seen.setdefault((row.place, row.phase, row.cross), set())
+            if (row.role, row.part) in held:  # a further pass: tokens of which a window is full
+                held.clear()
             # Decoding takes a second one that puts the pieces of the keys together.
-            launches[i] = (2.0 if row.phase == "decode" else 1.0) * (key not in seen)
-            seen.add(key)
+            launches[i] = (2.0 if row.phase == "decode" else 1.0) * (not held)
+            held.add((row.role, row.part))
     return launches
 
 
