@@ -283,6 +283,24 @@ def test_experts_that_only_others_have() -> None:
 
 
 @pytest.mark.parametrize(
+    "columns",
+    [
+        # A shared expert of no width launches no kernel.
+        {"model": ["mixtral-8x7b"] * 3, "model.shared_experts": [0, 1, 2]},
+        # Tokens behind a full window launch theirs like those before.
+        {"model": ["mistral-7b"] * 3, "model.window": [16, 64, 24], "workload.generate": [9] * 3},
+    ],
+)
+def test_kernels_that_only_others_launch(columns: dict[str, list[Any]]) -> None:
+    columns |= {"accelerator": ["a100-sxm-80gb"] * 3, "model.layers": [2] * 3}
+    columns |= {"workload.sequence_length": [16] * 3, "workload.attention": ["flash"] * 3}
+    together = evaluate(table(3, columns), 3)
+    for i in range(3):
+        alone = evaluate(table(1, {k: v[i : i + 1] for k, v in columns.items()}), 1)
+        assert alone.scalar("latency_s")[0] == together.scalar("latency_s")[i]
+
+
+@pytest.mark.parametrize(
     ("key", "known"),
     [
         ("layer1.hidden", True),
