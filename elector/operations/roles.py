@@ -156,6 +156,7 @@ class Role(Enum):
     # What a list of products names, and what crosses a link of a hybrid.
     PRODUCT = "{variant}"
     TRANSFER = "transfer"
+    ARRIVAL = "{variant}, kept"
 
 
 class RowPart(Enum):
@@ -375,7 +376,7 @@ def vocabulary() -> frozenset[str]:
 
 def _words() -> Iterator[str]:
     for role in Role:
-        if role in (Role.PRODUCT, Role.TRANSFER):
+        if role in (Role.PRODUCT, Role.TRANSFER, Role.ARRIVAL):
             continue
         stacks: Iterable[int] = range(MOST_STACKS + 1) if "{index}" in role.value else (0,)
         for index in stacks:

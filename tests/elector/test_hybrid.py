@@ -7,15 +7,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from builders import columns
+from builders import columns, inside
 
 import elector
 from elector.base.errors import InputError
 from elector.evaluation.accelerators import load_accelerator
-from elector.evaluation.path import evaluate
+from elector.evaluation.path import Chunk, evaluate, members
 from elector.evaluation.resolve import resolve
 from elector.hybrid.assign import memory_of
 from elector.operations import build
+from elector.operations.roles import Role
 
 UNITS = {
     "tier": "{base: reram, tiles: 2000, transposed_read: bidirectional, digital_macs: 0}",
@@ -437,3 +438,101 @@ def test_units_keep_what_they_make_for_gradients(activations: str) -> None:
         kept.append([float(unit["activations"][0]) for unit in units])
         assert sum(kept[-1]) == pytest.approx(float(ops.memory["activations"][0]), rel=0.1)
     assert kept[0] == pytest.approx(kept[1])
+
+
+def chunk_of(model: str, accelerator: str, **settings: Any) -> Chunk:
+    """Everything behind the costs of one design; keywords as in `builders.settings_of`."""
+    return inside(model, accelerator, mode="training", **settings)
+
+
+def kept_on(chunk: Chunk) -> dict[str, float]:
+    """Unit -> bytes of activations that it keeps for gradients."""
+    units = members(chunk)
+    return {name[:-1]: float(own.ops.memory["activations"][0]) for name, own in units.items()}
+
+
+def rows_kept(chunk: Chunk) -> dict[str, tuple[str, float]]:
+    """Row that writes what came over a link -> its unit, and the bytes of all runs."""
+    ops = chunk.ops
+    return {
+        row.name: (chunk.owner[r], float((ops.count * ops.out_bytes)[r, 0]))
+        for r, row in enumerate(ops.rows)
+        if row.role is Role.ARRIVAL
+    }
+
+
+def carried(chunk: Chunk) -> float:
+    """Bytes that cross links in a step, gradients of weights left out."""
+    rows = [r for r, row in enumerate(chunk.ops.rows) if row.kind == "transfer"]
+    links = [r for r in rows if chunk.ops.rows[r].phase != "update"]
+    return float((chunk.ops.count * chunk.ops.m)[links, 0].sum())
+
+
+#: BERT-tiny: 128 tokens of 128, four times as wide behind its first feed-forward product, 16 bits.
+WIDE = 128 * 512 * 2.0
+
+
+def test_what_came_over_a_link_stays_where_a_gradient_reads_it(tmp_path: Path) -> None:
+    """The tier makes what the activation of the array reads, forward and for its gradient."""
+    chunk = chunk_of("bert-tiny", two(tmp_path))
+    assert rows_kept(chunk) == {"feed-forward gelu from tier, kept": ("array", 2 * WIDE)}
+    whole = float(chunk.ops.memory["activations"][0])
+    assert kept_on(chunk) == {"tier": 0.0, "array": whole}
+
+
+def test_what_only_a_gradient_reads_elsewhere_stays_and_crosses_then(tmp_path: Path) -> None:
+    rules = "  - {match: {kind: activation, phase: backward}, unit: array}\n"
+    rules += "  - {match: {name: 'feed-forward*', layer: layers}, unit: tier}\n  - {unit: array}\n"
+    chunk = chunk_of("bert-tiny", two(tmp_path, rules))
+    names = [row.name for row in chunk.ops.rows if row.phase == "backward"]
+    assert "feed-forward gelu gradient second operand from tier" in names
+    assert not [name for name in rows_kept(chunk) if "gelu" in name]
+    assert kept_on(chunk)["tier"] >= 2 * WIDE
+
+
+def test_both_factors_of_a_gate_are_followed(tmp_path: Path) -> None:
+    """Their product reads two tensors for its gradients: both came over the link."""
+    small = {"model__layers": 1, "model__hidden": 64, "model__feed_forward": 256}
+    settings = {**small, "model__heads": 4, "model__kv_heads": 4, "model__vocabulary": 100}
+    chunk = chunk_of("llama-2-7b", two(tmp_path), sequence_length=128, **settings)
+    kept = rows_kept(chunk)
+    for operand in ("", " second operand"):
+        assert kept[f"feed-forward silu{operand} from tier, kept"] == ("array", 128 * 256 * 2)
+    # Values come over the link; queries and keys are turned in place on the array.
+    assert kept["context second operand from tier, kept"] == ("array", 128 * 64 * 2)
+    assert len(kept) == 3
+    assert kept_on(chunk)["tier"] == 0.0
+    assert kept_on(chunk)["array"] == float(chunk.ops.memory["activations"][0])
+
+
+def test_a_layer_that_is_computed_again_keeps_its_input_on_both_units(tmp_path: Path) -> None:
+    """The tier multiplies it again, the array adds it again: it crosses once."""
+    stored = chunk_of("bert-tiny", two(tmp_path))
+    again = chunk_of("bert-tiny", two(tmp_path), activations="recompute")
+    layers, width = 2, 128 * 128 * 2.0
+    assert kept_on(again)["tier"] == layers * width
+    forward = {r.name for r in again.ops.rows if r.phase == "recompute" and r.kind == "transfer"}
+    assert "query from array" not in forward
+    assert carried(again) > carried(stored)
+
+
+def test_a_unit_needs_room_for_what_it_keeps_of_others(tmp_path: Path) -> None:
+    """Time, energy and memory: what is kept is written where it stays, and has to fit there."""
+    path = two(tmp_path)
+    chunk = chunk_of("bert-tiny", path, batch=64)
+    array = members(chunk)["array."].ops.memory
+    needed = sum(float(values[0]) for values in array.values())
+    for spare, fits in ((-1.0, False), (1.0, True)):
+        settings = {
+            "workload.mode": "training",
+            "workload.batch": 64,
+            "accelerator.units.array.memory_capacity": needed + spare,
+        }
+        found = elector.simulate("bert-tiny", path, settings=settings, operations=True)
+        assert found["feasible"] is fits
+        assert fits or "unit array: main memory" in str(found["reason"])
+    rows: list[Any] = found["operations"]  # type: ignore[assignment]
+    (kept,) = [o for o in rows if o["name"].endswith(", kept")]
+    assert kept["dram_bytes"] == 2 * 64 * WIDE
+    assert kept["joules"] > 0
+    assert kept["unit"] == "array"
