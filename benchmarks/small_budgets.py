@@ -61,10 +61,10 @@ def table(path: Path) -> tuple[str, bool]:
             at = shares.setdefault((row["space"], int(row["designs"])), {})
             at.setdefault(row["sampler"], []).append(float(row["hypervolume_share"]))
     lines, passed = [], True
-    for (space, designs), found in sorted(shares.items()):
-        means = {name: float(np.mean(values)) for name, values in found.items()}
+    for (space, designs), by_sampler in sorted(shares.items()):
+        means = {name: float(np.mean(values)) for name, values in by_sampler.items()}
         order = sorted(means, key=means.__getitem__, reverse=True)
-        shown = ", ".join(f"{n} {means[n]:.4f} ({len(found[n])})" for n in order)
+        shown = ", ".join(f"{n} {means[n]:.4f} ({len(by_sampler[n])})" for n in order)
         verdict = ""
         if "auto" in means:
             near = means["auto"] >= (1 - ALLOWED) * means[order[0]]

@@ -27,8 +27,8 @@ RULES = "  - {match: {class: [weight, reuse]}, unit: tier}\n  - {unit: array}\n"
 
 
 def written(tmp_path: Path, units: str, links: str, rules: str) -> str:
-    found = "".join(f"  {name}: {UNITS[name]}\n" for name in units.split())
-    text = f"units:\n{found}links:\n{links}assignment:\n{rules}"
+    unit_lines = "".join(f"  {name}: {UNITS[name]}\n" for name in units.split())
+    text = f"units:\n{unit_lines}links:\n{links}assignment:\n{rules}"
     path = tmp_path / "hybrid.yaml"
     path.write_text(text)
     return str(path)
@@ -74,12 +74,12 @@ def test_one_unit_is_that_unit_bit_for_bit(base: str, tmp_path: Path) -> None:
 
 def test_one_working_unit_is_that_unit_but_for_what_the_idle_one_leaks(tmp_path: Path) -> None:
     hybrid = two(tmp_path, "  - {unit: gpu}\n", "gpu array")
-    found = elector.simulate("bert-mini", hybrid, settings={"workload.mode": "training"})
+    result = elector.simulate("bert-mini", hybrid, settings={"workload.mode": "training"})
     alone = elector.simulate("bert-mini", "a100-sxm-40gb", settings={"workload.mode": "training"})
-    assert found["latency_s"] == alone["latency_s"]
-    assert found["energy_j"] > alone["energy_j"]  # type: ignore[operator]
-    idle = found["energy_by_part_j"]["leakage"] - alone["energy_by_part_j"]["leakage"]  # type: ignore[index]
-    assert found["energy_j"] - alone["energy_j"] == pytest.approx(idle)  # type: ignore[operator]
+    assert result["latency_s"] == alone["latency_s"]
+    assert result["energy_j"] > alone["energy_j"]  # type: ignore[operator]
+    idle = result["energy_by_part_j"]["leakage"] - alone["energy_by_part_j"]["leakage"]  # type: ignore[index]
+    assert result["energy_j"] - alone["energy_j"] == pytest.approx(idle)  # type: ignore[operator]
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,7 @@ def test_a_unit_without_work_must_be_one_that_can_be_built(
 
 
 def test_area_is_the_sum_of_the_units(tmp_path: Path) -> None:
-    found = elector.simulate("bert-tiny", two(tmp_path))
+    result = elector.simulate("bert-tiny", two(tmp_path))
     settings = {
         "accelerator.tiles": 2000,
         "accelerator.transposed_read": "bidirectional",
@@ -118,7 +118,7 @@ def test_area_is_the_sum_of_the_units(tmp_path: Path) -> None:
     }
     tier = elector.simulate("bert-tiny", "reram", settings=settings)
     array = elector.simulate("bert-tiny", "systolic")
-    assert found["area_mm2"] == pytest.approx(tier["area_mm2"] + array["area_mm2"])  # type: ignore[operator]
+    assert result["area_mm2"] == pytest.approx(tier["area_mm2"] + array["area_mm2"])  # type: ignore[operator]
 
 
 def test_one_design_is_the_batch_and_order_does_not_matter(tmp_path: Path) -> None:
@@ -142,8 +142,8 @@ def test_one_design_is_the_batch_and_order_does_not_matter(tmp_path: Path) -> No
 
 
 def test_parts_add_up_and_nothing_is_negative(tmp_path: Path) -> None:
-    found = costs(table(two(tmp_path)))
-    ok = found.feasible
+    cost = costs(table(two(tmp_path)))
+    ok = cost.feasible
     assert ok.any()
     for group, total in (
         ("energy_by_part_j", "energy_j"),
@@ -151,24 +151,24 @@ def test_parts_add_up_and_nothing_is_negative(tmp_path: Path) -> None:
         ("energy_by_phase_j", "energy_j"),
         ("latency_by_kind_s", "latency_s"),
     ):
-        parts = [found.scalar(f"{group}.{name}") for name in found.groups[group]]
+        parts = [cost.scalar(f"{group}.{name}") for name in cost.groups[group]]
         assert all((part[ok] >= 0).all() for part in parts)
-        np.testing.assert_allclose(sum(parts)[ok], found.scalar(total)[ok], rtol=1e-9)
+        np.testing.assert_allclose(sum(parts)[ok], cost.scalar(total)[ok], rtol=1e-9)
 
 
 def test_joules_of_operations_and_leakage_are_the_energy(tmp_path: Path) -> None:
-    found = elector.simulate("bert-tiny", two(tmp_path), operations=True)
-    joules = sum(o["joules"] for o in found["operations"])  # type: ignore[attr-defined]
-    leakage = found["energy_by_part_j"]["leakage"]  # type: ignore[index]
-    assert joules + leakage == pytest.approx(found["energy_j"])
+    result = elector.simulate("bert-tiny", two(tmp_path), operations=True)
+    joules = sum(o["joules"] for o in result["operations"])  # type: ignore[attr-defined]
+    leakage = result["energy_by_part_j"]["leakage"]  # type: ignore[index]
+    assert joules + leakage == pytest.approx(result["energy_j"])
 
 
 def test_transfers_counted_by_hand(tmp_path: Path) -> None:
     """BERT-tiny, 128 tokens of 128 in bf16: 32 KiB a tensor; two layers."""
-    found = elector.simulate(
+    result = elector.simulate(
         "bert-tiny", two(tmp_path), operations=True, settings={"workload.precision": "native"}
     )
-    moves = [o for o in found["operations"] if o["kind"] == "transfer"]  # type: ignore[attr-defined]
+    moves = [o for o in result["operations"] if o["kind"] == "transfer"]  # type: ignore[attr-defined]
     tensor = 128 * 128 * 2
     # In a layer: its input, queries keys values together, context, attention's result, input and
     # result of both feed-forward products (one of them four wide on either side).
@@ -186,11 +186,11 @@ def test_the_update_stays_where_the_weight_lies(tmp_path: Path) -> None:
     """An assignment cannot spare a tier the writes of its own cells."""
     rules = "  - {match: {phase: update}, unit: array}\n" + RULES
     settings = {"workload.mode": "training"}
-    found = elector.simulate("bert-tiny", two(tmp_path, rules), settings=settings, operations=True)
-    updates = {o["name"]: o["unit"] for o in found["operations"] if o["phase"] == "update"}  # type: ignore[attr-defined]
+    result = elector.simulate("bert-tiny", two(tmp_path, rules), settings=settings, operations=True)
+    updates = {o["name"]: o["unit"] for o in result["operations"] if o["phase"] == "update"}  # type: ignore[attr-defined]
     assert updates["query update"] == "tier"
     assert updates["token embedding update"] == "array"
-    assert found["lifetime_years"] is not None
+    assert result["lifetime_years"] is not None
 
 
 def test_a_table_that_no_product_reads_is_updated_where_its_rule_says() -> None:
@@ -252,8 +252,8 @@ def test_a_faster_link_is_never_slower(tmp_path: Path) -> None:
 def test_rules_see_the_workload() -> None:
     for trainable, unit in (("all", "gpu"), ("lora:8", "tier")):
         settings = {"workload.mode": "training", "workload.trainable": trainable}
-        found = elector.simulate("hpt-wind", "hpt", settings=settings, operations=True)
-        query = next(o for o in found["operations"] if o["name"] == "query")  # type: ignore[attr-defined]
+        result = elector.simulate("hpt-wind", "hpt", settings=settings, operations=True)
+        query = next(o for o in result["operations"] if o["name"] == "query")  # type: ignore[attr-defined]
         assert query["unit"] == unit
 
 
@@ -323,10 +323,10 @@ def test_a_batch_beyond_the_only_working_unit_names_the_largest() -> None:
     assert "unit gpu: main memory" in reason
     largest = int(reason.rpartition(" ")[2])
     for batch, fits in ((largest, True), (largest + 1, False)):
-        found = elector.simulate(
+        result = elector.simulate(
             "bert-large", "hpt", settings={**settings, "workload.batch": batch}
         )
-        assert found["feasible"] is fits
+        assert result["feasible"] is fits
 
 
 @pytest.mark.parametrize("key", ["units.tier.spin", "units.nobody.rows", "links.a-b.bandwidth"])
@@ -345,14 +345,14 @@ def test_a_file_may_change_the_units_of_a_preset(tmp_path: Path) -> None:
 
 
 def test_machines_with_keys_of_one_name_and_other_choices_stand_in_one_table() -> None:
-    found = costs(
+    cost = costs(
         {
             "model": ["bert-tiny"] * 2,
             "accelerator": ["systolic", "acceltran-edge"],
             "accelerator.memory": ["lpddr4", "hbm_32_1_4"],
         }
     )
-    assert found.feasible.all()
+    assert cost.feasible.all()
 
 
 @pytest.mark.parametrize("tiles", [60, 700])
@@ -363,11 +363,11 @@ def test_a_unit_without_plans_beside_one_that_has_several(tiles: int) -> None:
         "accelerator.units.tier.tiles": tiles,
     }
     batches = [1, 3, 8, 32]
-    found = [
+    results = [
         elector.simulate("bert-mini", "reram+systolic", settings=keys | {"workload.batch": batch})
         for batch in batches
     ]
-    times = [float(str(row["latency_s"])) for row in found]
+    times = [float(str(row["latency_s"])) for row in results]
     assert times == sorted(times)
 
 
@@ -375,7 +375,7 @@ def test_a_unit_without_plans_beside_one_that_has_several(tiles: int) -> None:
 def test_every_message_waits_for_the_latency_of_its_link(mode: str) -> None:
     """Sequences that pass one after another each send their own; shared out among them, the
     latency made two sequences faster than one."""
-    found = [
+    seconds = [
         elector.simulate(
             "bert-tiny",
             "hpt",
@@ -389,14 +389,14 @@ def test_every_message_waits_for_the_latency_of_its_link(mode: str) -> None:
         )["latency_s"]
         for batch in (1, 2, 4, 8)
     ]
-    assert np.all(np.diff(found) >= 0)
+    assert np.all(np.diff(seconds) >= 0)
 
 
 def test_what_grows_on_one_unit_leaves_no_room_on_another() -> None:
     """Feed-forward 521 was 5 % faster than 520: the tier's larger share of the activations let
     those of the array stay on its chip."""
     sizes = {"layers": 19, "heads": 52, "kv_heads": 1, "head_size": 16, "hidden": 248}
-    found = [
+    seconds = [
         elector.simulate(
             "decoder",
             "reram+systolic",
@@ -415,7 +415,7 @@ def test_what_grows_on_one_unit_leaves_no_room_on_another() -> None:
         )["latency_s"]
         for width in range(500, 600, 10)
     ]
-    assert np.all(np.diff(found) >= 0)
+    assert np.all(np.diff(seconds) >= 0)
 
 
 @pytest.mark.parametrize("activations", ["store", "recompute"])

@@ -75,7 +75,7 @@ def test_products_and_parameters_of_a_head_equal_pytorch(row: dict[str, str]) ->
 def test_relative_positions_are_a_product_as_large_as_the_scores() -> None:
     """Forward once, backward twice, and once more where the scores are computed again."""
     row = {"batch": "2", "length": "16", "heads": "4", "size": "12"}
-    found = {}
+    products = {}
     for activations, attention in (
         ("store", "unfused"),
         ("selective", "unfused"),
@@ -101,9 +101,9 @@ def test_relative_positions_are_a_product_as_large_as_the_scores() -> None:
             ),
         )
         assert parts[0] == parts[1]
-        found[activations, attention] = parts[0]
+        products[activations, attention] = parts[0]
     scores = 2 * 4 * 16 * 16 * 12
-    assert list(found.values()) == [3 * scores, 4 * scores, 4 * scores]
+    assert list(products.values()) == [3 * scores, 4 * scores, 4 * scores]
     # All products of a layer read one table: what is fetched is its rows, once for each pair.
     where = next(i for i, r in enumerate(ops.rows) if r.name == "relative positions")
     assert ops.b_bytes[where, 0] == (2 * 16 - 1) * 12 * ops.b_width[where]

@@ -67,9 +67,9 @@ def follows(row: dict[str, Any], result: str) -> None:
     shown = explained(row, result)
     for term in shown["terms"]:
         assert term["value"] == pytest.approx(multiplied(term), rel=RELATIVE), (term, row)
-    found = float(evaluate(columns_of(row), 1).scalar(result)[0])
+    simulated = float(evaluate(columns_of(row), 1).scalar(result)[0])
     total = sum(map(multiplied, shown["terms"]))
-    assert total == pytest.approx(found, rel=RELATIVE)
+    assert total == pytest.approx(simulated, rel=RELATIVE)
 
 
 @pytest.mark.parametrize("result", ["energy_j", "area_mm2"])
