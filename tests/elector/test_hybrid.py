@@ -109,6 +109,20 @@ def test_a_unit_without_work_must_be_one_that_can_be_built(
     assert reason is None or str(shown["reason"]).startswith(reason)
 
 
+@pytest.mark.parametrize("trainable", ["all", "lora:8"])
+def test_a_power_limit_holds_for_a_unit_that_idles(trainable: str) -> None:
+    """The GPU of HpT does everything in full steps and nothing in low ones; idle, it takes 70 W."""
+    for limit, fits in ((70.5, True), (69.5, False)):
+        settings = {
+            "workload.mode": "training",
+            "workload.trainable": trainable,
+            "accelerator.units.gpu.power_limit": limit,
+        }
+        shown = elector.simulate("hpt-wind", "hpt", settings=settings)
+        assert shown["feasible"] is fits
+        assert fits or str(shown["reason"]).startswith("unit gpu: power: needs 70.0 W")
+
+
 def test_area_is_the_sum_of_the_units(tmp_path: Path) -> None:
     result = elector.simulate("bert-tiny", two(tmp_path))
     settings = {
