@@ -76,7 +76,7 @@ class Collector:
     Operations that no pair has are left out.
 
     packed : parameters that are stored in a format of their own. kept : roles of products whose
-    matrices are not.
+    matrices are not. further : row -> a third tensor that it reads.
     """
 
     size: int
@@ -86,6 +86,7 @@ class Collector:
     numbers: list[dict[str, Array | float]] = field(default_factory=list)
     operands: list[tuple[Operand, Operand]] = field(default_factory=list)
     packed: set[RoleWeights] = field(default_factory=set)
+    further: dict[int, Value] = field(default_factory=dict)
 
     def matmul(
         self,
@@ -189,7 +190,7 @@ class Collector:
 
     def graph(self) -> Graph:
         """Which rows make the operands of which."""
-        return Graph(self.operands, self.table("count") > 0)
+        return Graph(self.operands, self.table("count") > 0, further=self.further)
 
     def table(self, name: str) -> Array:
         """(R, M) values of one number.

@@ -136,6 +136,8 @@ class Operations:
         that follows without a trip to memory, the product writes nothing.
     densities : a, b, out -> share of the operand's elements that are not zero; empty where
         everything is dense.
+    left : (R, M) bool, results that would stay for the backward pass, but stay where another unit
+        of a hybrid got them: here they are activations like others; None: none.
     compressed : the machine keeps tensors with zeros compressed, in memory and on their way.
     fold : None; where each column is a layer of its pair, which belong together. `parameters`
         and what follows are then those of the whole pair in each of its columns.
@@ -170,6 +172,7 @@ class Operations:
     graph: Graph
     rewritten: np.ndarray
     densities: dict[str, Shares] = field(default_factory=dict)
+    left: np.ndarray | None = None
     compressed: bool = False
     fold: Fold | None = None
 

@@ -52,6 +52,7 @@ from elector.machines.gpu.kernels import (
 from elector.machines.gpu.stacks import (
     IMPLEMENTATIONS,
     appended,
+    in_flash,
     kernels,
     passes,
     quantised,
@@ -138,8 +139,8 @@ def prepare(ops: Operations, index: Array, units: Units, details: bool) -> Prepa
 def _products(ops: Operations) -> tuple[Array, Array, Array]:
     """Places of products by the kernels that run them: tiled, flash attention, decoding."""
     streams = ops.where(matmul=True, in_attention=True, phase="decode")
-    flash = ops.where(matmul=True, in_attention=True)
-    flash = flash[ops.workload.attention == "flash"].ravel()
+    fused = ops.workload.attention == "flash"
+    flash = np.flatnonzero([fused and in_flash(row) for row in ops.rows])
     flash = np.setdiff1d(flash, streams)
     rest = np.setdiff1d(ops.where(matmul=True), np.concatenate((streams, flash)))
     return rest, flash, streams
