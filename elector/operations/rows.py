@@ -16,6 +16,7 @@ from elector.describe.workload import Workload
 from elector.operations import names
 from elector.operations.graph import Graph
 from elector.operations.roles import Place, Role, RowPart, layer_word, word
+from elector.operations.routing import Routing
 
 #: Where an operand comes from, and with it when it is already on the chip:
 #: activation  handed over by the operation before: stays if it is small enough
@@ -137,6 +138,8 @@ class Operations:
     densities : a, b, out -> share of the operand's elements that are not zero; empty where
         everything is dense.
     compressed : the machine keeps tensors with zeros compressed, in memory and on their way.
+    routed : places of products of experts -> how tokens fall on them; m is then the mean of those
+        that get any, and batch their number.
     fold : None; where each column is a layer of its pair, which belong together. `parameters`
         and what follows are then those of the whole pair in each of its columns.
     """
@@ -171,6 +174,7 @@ class Operations:
     rewritten: np.ndarray
     densities: dict[str, Shares] = field(default_factory=dict)
     compressed: bool = False
+    routed: dict[int, Routing] = field(default_factory=dict)
     fold: Fold | None = None
 
     def whole(self, values: np.ndarray) -> np.ndarray:
