@@ -194,6 +194,7 @@ def _finish(step: Step, tensors: list[Tensor]) -> Operations:
         workload=workload,
         graph=out.graph(),
         rewritten=step.saved.rewritten(out),
+        routed=out.routed,
         fold=models.fold,
     )
 

@@ -10,6 +10,7 @@ import numpy as np
 from elector.describe.numbers import Format, Precision, unpacking
 from elector.operations.graph import Graph, Operand, RoleWeights, Value
 from elector.operations.roles import NEVER_PACKED, Role, RowPart
+from elector.operations.routing import Routing
 from elector.operations.rows import PARAMETERS, Row
 
 Array = np.ndarray
@@ -35,6 +36,7 @@ class Shape:
     share : distinct second operands for each product. span : see `Operations`.
     reach : (M,) the side that grows, where a mask hides part of it: k or n of the whole product,
         as the row's `grows` says; None where nothing is hidden.
+    routed : of products of experts, of which `batch` get tokens and m is their mean; else None.
     """
 
     batch: Array | float
@@ -44,11 +46,12 @@ class Shape:
     share: Array | float = 1.0
     span: Array | float = 0.0
     reach: Array | None = None
+    routed: Routing | None = None
 
     def but(self, m: Array, k: Array, n: Array, share: Array | float | None = None) -> Shape:
         """As many products with other sides, of which the same part is hidden."""
         share = self.share if share is None else share
-        return Shape(self.batch, m, k, n, share, self.span, self.reach)
+        return Shape(self.batch, m, k, n, share, self.span, self.reach, self.routed)
 
     def whole(self, grows: str) -> tuple[Array, Array]:
         """k and n of the whole product, what a mask hides included."""
@@ -76,7 +79,8 @@ class Collector:
     Operations that no pair has are left out.
 
     packed : parameters that are stored in a format of their own. kept : roles of products whose
-    matrices are not. further : row -> a third tensor that it reads.
+    matrices are not. further : row -> a third tensor that it reads. routed : places of products of
+    experts -> how tokens fall on them.
     """
 
     size: int
@@ -87,6 +91,7 @@ class Collector:
     operands: list[tuple[Operand, Operand]] = field(default_factory=list)
     packed: set[RoleWeights] = field(default_factory=set)
     further: dict[int, Value] = field(default_factory=dict)
+    routed: dict[int, Routing] = field(default_factory=dict)
 
     def matmul(
         self,
@@ -129,7 +134,10 @@ class Collector:
             "b_width": b_width,
             "out_width": out_width,
         }
-        return self._add(row, numbers, operands)
+        place = self._add(row, numbers, operands)
+        if s.routed is not None:
+            self.routed[place] = s.routed
+        return place
 
     def vector(
         self,

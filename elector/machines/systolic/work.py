@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from elector.base.table import distinct
+from elector.base.table import columns, distinct
 from elector.machines import memories
 from elector.machines.buffering import Loads, holds, stream
 from elector.machines.contract import (
@@ -274,19 +274,19 @@ def _details(d: _ArrayChunk, sides: Sides, turns: Array, traffic: tuple[Array, A
 def _chosen(d: _ArrayChunk, table: Array, turns: Array) -> Array:
     """(R, D) values of a plan's table (R, Q) for the tiles that each operation takes."""
     if not (turns & d.double).any():
-        return table[:, d.plain]
-    return np.where(turns, table[:, d.half + 1], table[:, d.half])
+        return columns(table, d.plain)
+    return np.where(turns, columns(table, d.half + 1), columns(table, d.half))
 
 
 def _loads(d: _ArrayChunk) -> Loads:
     p, bandwidth = d.p, d.units.number("bandwidth")
     moved, weights = p.moved, p.distinct
     loads = Loads(
-        moved[:, d.half] / bandwidth,
-        moved[:, d.half + 1] / bandwidth,
-        weights[:, d.half] / bandwidth,
-        weights[:, d.half + 1] / bandwidth,
-        p.fill[:, d.half] / bandwidth,
+        columns(moved, d.half) / bandwidth,
+        columns(moved, d.half + 1) / bandwidth,
+        columns(weights, d.half) / bandwidth,
+        columns(weights, d.half + 1) / bandwidth,
+        columns(p.fill, d.half) / bandwidth,
         d.double | d.peer,
     )
     return _peer_loads(d, loads) if d.peer.any() else loads
@@ -337,13 +337,13 @@ def _compute(d: _ArrayChunk, rows: Array, n: Array | None) -> _Compute:
     share = 1.0 if n is None else n
     clock, matmul = units.number("clock"), p.place[rows] >= 0
     products, vectors = p.place[rows[matmul]], rows[~matmul]
-    special = p.special[vectors][:, d.index] * units.number("special_cycles")
-    work = (p.work[vectors][:, d.index] + special) / units.number("vector_lanes")
+    special = columns(p.special[vectors], d.index) * units.number("special_cycles")
+    work = (columns(p.work[vectors], d.index) + special) / units.number("vector_lanes")
     cycles, taken = np.zeros((2, rows.size, d.index.size))
     cycles[~matmul] = work / share
     few, which = np.unique(p.alike[products], return_inverse=True)
     seen = _sides(d, few, n)
-    count = ops.count[rows[matmul]][:, d.index]
+    count = columns(ops.count[rows[matmul]], d.index)
     cycles[matmul], taken[matmul] = (x[which] * count for x in _cycles(d, seen))
     alone = cycles / clock
     port, chip = units.number("sram_bandwidth"), None
@@ -366,9 +366,9 @@ def _sides(d: _ArrayChunk, products: Array, n: Array | None) -> Sides:
     products of its own.
     """
     p, t = d.p, d.p.tables
-    rows, cols, stream = (x[products][:, d.column] for x in (t.rows, t.cols, t.stream))
+    rows, cols, stream = (columns(x[products], d.column) for x in (t.rows, t.cols, t.stream))
     op = p.products[products]
-    batch = p.ops.batch[op][:, d.index]
+    batch = columns(p.ops.batch[op], d.index)
     if n is not None:
         shared, flow = p.shared[products][:, None], d.units.code("dataflow", FLOWS)
         stream = np.where(shared & (flow == 0), stream / n, stream)
@@ -420,7 +420,7 @@ def _sram_of(d: _ArrayChunk, products: Array, s: Sides, n: Array) -> tuple[Array
     """Bytes of one of n streams: each reads the parameters anew."""
     t, flow = d.p.tables, d.units.code("dataflow", FLOWS)
     moving, fixed, turning, result = (
-        x[products][:, d.column] for x in (t.moving, t.fixed, t.turning, t.result)
+        columns(x[products], d.column) for x in (t.moving, t.fixed, t.turning, t.result)
     )
     again = np.where(d.p.shared[products][:, None], 1.0, n)
     moving = moving / np.where(flow == 2, again, n)
