@@ -24,7 +24,8 @@ class CrossbarProducts:
     weight, back, attention, first, chained : bool, with weights; in the backward pass; of heads;
         the first use of its weights; on the critical chain.
     count : runs. sets, vectors : second operands of one run that would be written apart, and
-        vectors that meet each. all_vectors : of one run. matrices : that it runs with.
+        vectors that meet each. all_vectors : of one run. sequences : that share a run. matrices :
+        that it runs with.
     k, n : sides of the second operand, at the last token where one grows; what has to fit.
     mean_k, mean_n : means over the tokens, or over the queries of which a mask hides keys.
     span_k, span_n : how far they reach around those. cells : weights of one operand that is
@@ -43,6 +44,7 @@ class CrossbarProducts:
     sets: Array
     vectors: Array
     all_vectors: Array
+    sequences: Array
     matrices: Array
     k: Array
     n: Array
@@ -106,6 +108,7 @@ def products(ops: Operations) -> CrossbarProducts:
         np.where(alone, batch * m, batch),
         np.where(alone, 1.0, m),
         batch * m,
+        _sequences(ops, rows),
         _matrices(ops, rows, count),
         mean_k + span_k / 2.0,
         mean_n + span_n / 2.0,
@@ -118,9 +121,16 @@ def products(ops: Operations) -> CrossbarProducts:
     )
 
 
+def _sequences(ops: Operations, rows: list[Row]) -> Array:
+    """(P, M) sequences that share a run of a row: of a prompt, those that are read together."""
+    prompt = np.array([row.phase == "prefill" for row in rows], dtype=bool).reshape(-1, 1)
+    return np.where(prompt, ops.streams / ops.workload.prompt_passes, ops.streams)
+
+
 def _matrices(ops: Operations, rows: list[Row], count: Array) -> Array:
     """(P, M) matrices of a row: it runs once for each in a pass, and for each generated token."""
-    passes = ops.workload.gradient_accumulation if ops.workload.training else np.ones(1)
+    workload = ops.workload
+    passes = workload.gradient_accumulation if workload.training else workload.prompt_passes
     tokens = ops.count[ops.where(phase="decode", kind="embedding")]
     decode = np.array([row.phase == "decode" for row in rows], dtype=bool).reshape(-1, 1)
     each = np.where(decode, np.maximum(sum_rows(tokens), 1.0), passes)
