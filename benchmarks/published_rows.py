@@ -278,10 +278,10 @@ def served(folder: Path) -> list[Row]:
             "workload.precision": precision,
             "workload.implementation": STACKS[r["backend"]],
             "workload.attention": "flash",
+            "workload.serving": "continuous",
         }
         figure = ("time_per_output_token_s", float(r["silicon_tpot_ms"]), "ms")
-        note = "served: prompts of other requests run between the tokens of one"
-        about = (f"aiconfigurator-core 0.12.0 silicon_sample.csv {r['id']}", note, False)
+        about = (f"aiconfigurator-core 0.12.0 silicon_sample.csv {r['id']}", "", False)
         group = (STACKS[r["backend"]], f"serving {precision}", "serving")
         rows.append(row(r["id"], settings, figure, group, about))
     return rows

@@ -6,6 +6,7 @@ share (role, kind, operand classes) is one `Row`; what differs is an (R, M) arra
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -186,6 +187,16 @@ class Operations:
         values : one number for each column.
         """
         return values if self.fold is None else self.fold.spread(self.fold.sum(values))
+
+    def at_once(self, phases: Sequence[str]) -> np.ndarray:
+        """(M,) whole sequences, one at least, that pass the rows of some phases together: of
+        prompts, those that share a pass.
+
+        phases : of one stage.
+        """
+        if "prefill" not in phases:
+            return self.streams
+        return np.maximum(np.floor(self.streams / self.workload.prompt_passes), 1.0)
 
     def whole_sides(self) -> tuple[np.ndarray, np.ndarray]:
         """(R, M) k and n of the whole products, with what a mask hides."""

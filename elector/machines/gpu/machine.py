@@ -192,6 +192,7 @@ def _activity(p: PreparedGpu, part: slice | Array) -> Activity:
     moved, touched = moved + crossing, touched + through
     clocked = _clocked(c, d, units, (compute, memory, p.stack["kernel"] * times + before))
     busy = clocked.seconds(np.ones(index.size))
+    start = _start(p, index)
     host = times * (p.stack["host"] / units.number("host_speed"))
     return Activity(
         busy={"device": busy, "host": host},
@@ -202,11 +203,11 @@ def _activity(p: PreparedGpu, part: slice | Array) -> Activity:
         peak=_peak(d),
         limits=_limits(p, units, index),
         fuse=np.zeros(index.size, dtype=bool),
-        start=_start(p) / units.number("host_speed"),
+        start=start / units.number("host_speed"),
         overlap=Overlap(queued=True),
         power=Power(clocked),
         told=Remarks(
-            extra={"host_bound": sum_rows(host) + _start(p) > sum_rows(busy)},
+            extra={"host_bound": sum_rows(host) + start > sum_rows(busy)},
             largest=_largest(p, units, index),
         ),
         details=Details(_tiles(p.plan, q), (touched * count, moved * count)) if p.details else None,
@@ -297,9 +298,12 @@ def _sizes(p: PreparedGpu, rows: Array, index: Array, blocks: float = 1.0) -> Gp
     )
 
 
-def _start(p: PreparedGpu) -> float:
-    """Seconds of the host before and after a step."""
-    return p.stack["step"] + p.stack["update"] * p.ops.workload.training
+def _start(p: PreparedGpu, index: Array) -> Array:
+    """(D,) seconds of the host before and after a step, and around each prompt that is read
+    apart."""
+    workload = p.ops.workload
+    once = p.stack["step"] + p.stack["update"] * workload.training
+    return np.asarray(once * workload.prompt_passes[index])
 
 
 def _bytes(p: PreparedGpu, index: Array, q: Array) -> tuple[Array, Array]:

@@ -79,6 +79,7 @@ def simulated_operations(model: Model, length: int, batch: int, mode: str) -> Op
         sparsity="dense",
         optimizer_kernels="fused",
         residency="model",
+        serving="phases",
         generates=False,
         batch=numbers(batch),
         sequence_length=numbers(length),
