@@ -186,9 +186,9 @@ def places_of(ops: Operations, owner: Array, moves: list[Move]) -> Places:
                 if others:
                     taken.add(home)
                     left[list(others)] |= reads
-                got = _got(ops, owner, carried.get(tensor.origin(), []), (home, r))
-                left[home] |= reads & got
-                stays[home] |= reads & ~got
+                received = _received(ops, owner, carried.get(tensor.origin(), []), (home, r))
+                left[home] |= reads & received
+                stays[home] |= reads & ~received
     return Places(left & ~stays, frozenset(taken))
 
 
@@ -210,15 +210,15 @@ def _homes(ops: Operations, owner: Array, tensor: Value) -> Iterator[tuple[int, 
                 yield home, tuple(s for s in far if rows[s].out == "saved")
 
 
-def _got(ops: Operations, owner: Array, moves: list[Move], read: tuple[int, int]) -> Array:
+def _received(ops: Operations, owner: Array, moves: list[Move], read: tuple[int, int]) -> Array:
     """(M,) bool, whether a row's unit got a tensor in an earlier pass from the unit it lies on.
 
     moves : of the tensor. read : the row in whose result it lies, and the row that reads it.
     """
     home, r = read
-    got = np.zeros(ops.count.shape[1], dtype=bool)
+    received = np.zeros(ops.count.shape[1], dtype=bool)
     for move in moves:
         ends = owner[move.source] == owner[home] and owner[move.row] == owner[r]
         if move.kept is not None and ends and _pass(ops, move.row) < _pass(ops, r):
-            got |= move.kept > 0
-    return got
+            received |= move.kept > 0
+    return received

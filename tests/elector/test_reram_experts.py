@@ -53,14 +53,14 @@ def chunk(**settings: Any) -> Chunk:
     return inspect(columns_of(cells(**settings)), Technology.load())
 
 
-def seconds(found: Chunk, role: Role) -> float:
+def seconds(one: Chunk, role: Role) -> float:
     """Seconds of the rows of a role, one after another."""
-    rows = [r for r, row in enumerate(found.ops.rows) if row.role is role and row.matmul]
-    return float(found.activity.alone[rows].sum())
+    rows = [r for r, row in enumerate(one.ops.rows) if row.role is role and row.matmul]
+    return float(one.activity.alone[rows].sum())
 
 
-def limit(found: Chunk, start: str) -> float:
-    (needed,) = (x[0] for name, x in found.activity.limits.items() if name.startswith(start))
+def limit(one: Chunk, start: str) -> float:
+    (needed,) = (x[0] for name, x in one.activity.limits.items() if name.startswith(start))
     return float(needed[0])
 
 
@@ -98,9 +98,9 @@ def test_a_layer_waits_for_its_busiest_expert() -> None:
 
 def test_only_tokens_that_were_routed_drive_lines() -> None:
     def reads(**settings: Any) -> float:
-        found = chunk(**settings)
-        rows = [r for r, row in enumerate(found.ops.rows) if row.role in ROUTED and row.matmul]
-        count = found.activity.counts["array"]
+        case = chunk(**settings)
+        rows = [r for r, row in enumerate(case.ops.rows) if row.role in ROUTED and row.matmul]
+        count = case.activity.counts["array"]
         return float(count.values[rows][:, count.index].sum())
 
     one = reads()
@@ -122,9 +122,9 @@ def test_idle_experts_cost_standing_power_only() -> None:
 
 def test_reload_writes_the_experts_that_get_tokens() -> None:
     def again(**settings: Any) -> float:
-        found = chunk(accelerator__reload=True, accelerator__tiles=4, **settings)
-        rows = [r for r, row in enumerate(found.ops.rows) if row.role in ROUTED and row.matmul]
-        count = found.activity.counts["write"]
+        case = chunk(accelerator__reload=True, accelerator__tiles=4, **settings)
+        rows = [r for r, row in enumerate(case.ops.rows) if row.role in ROUTED and row.matmul]
+        count = case.activity.counts["write"]
         return float(count.values[rows][:, count.index].sum())
 
     expert = 3 * 256 * 512 * 8  # cells
@@ -160,8 +160,8 @@ def test_the_event_model_takes_as_long(settings: dict[str, Any]) -> None:
 def costs(fixed: dict[str, Any], key: str, values: list[float]) -> np.ndarray:
     """(2, D) seconds and joules of designs that differ in one setting; inf where infeasible."""
     columns = columns_of(fixed, len(values)) | {key: Column.of(values)}
-    found = evaluate(columns, len(values))
-    return np.where(found.feasible, np.array([found.latency_s, found.energy_j]), np.inf)
+    cost = evaluate(columns, len(values))
+    return np.where(cost.feasible, np.array([cost.latency_s, cost.energy_j]), np.inf)
 
 
 @pytest.mark.parametrize("reload", [False, True])
@@ -181,8 +181,8 @@ def test_more_is_never_faster_and_a_row_is_what_it_is_alone(
 ) -> None:
     fixed = cells(accelerator__copies=0, accelerator__reload=reload)
     fixed.pop(key, None)
-    found = costs(fixed, key, values)
-    seconds = found[0]
+    both = costs(fixed, key, values)
+    seconds = both[0]
     finite = np.isfinite(seconds)
     assert finite[-1] and (finite.all() or key == "accelerator.tiles")
     if not (reload and key == "model.routing"):  # uneven routing touches fewer experts
@@ -190,4 +190,4 @@ def test_more_is_never_faster_and_a_row_is_what_it_is_alone(
         assert (steps >= -1e-12 * seconds[finite][1:]).all()
     for i, value in enumerate(values):
         alone = costs(fixed, key, [value])
-        assert np.array_equal(alone[:, 0], found[:, i])
+        assert np.array_equal(alone[:, 0], both[:, i])

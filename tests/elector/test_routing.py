@@ -14,12 +14,12 @@ def sampled(experts: int, chosen: int, exponent: float, tokens: int, tries: int)
     odds = chances(np.array([experts]), np.array([float(chosen)]), np.array([exponent]))[:, 0]
     most = []
     for _ in range(tries):
-        got = np.zeros(experts)
+        tokens_of = np.zeros(experts)
         for start in random.random(tokens):  # systematic: exactly `chosen`, all different
             order = random.permutation(experts)
             places = np.searchsorted(np.cumsum(odds[order]), start + np.arange(chosen), "right")
-            got[order[np.minimum(places, experts - 1)]] += 1
-        most.append(got.max())
+            tokens_of[order[np.minimum(places, experts - 1)]] += 1
+        most.append(tokens_of.max())
     return float(np.mean(most))
 
 
