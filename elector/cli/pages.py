@@ -37,7 +37,7 @@ def report(
     from elector.studies.pair_page import report as write
     from elector.studies.simulation import notes_of
 
-    check_output(out, (".html", ".htm"))
+    check_output(out, (".html", ".htm"), stream=False)
     settings = shared.settings_of(assignments, options)
     loaded = shared.load_technology(technology)
     words = () if technology is None else ("--technology", technology)

@@ -209,19 +209,19 @@ def test_the_update_stays_where_the_weight_lies(tmp_path: Path) -> None:
 
 def test_a_table_that_no_product_reads_is_updated_where_its_rule_says() -> None:
     """Every FlexiBERT layer has a table of relative positions; only dot products read it."""
-    units = {}
+    owners = {}
     for kind in ("sdp", "dct"):
         settings: dict[str, Any] = {"workload.mode": "training", "model.layers": 2}
         settings |= {f"model.layer1.head{h}": "sdp" for h in (1, 2, 3, 4)}
         settings |= {f"model.layer2.head{h}": kind for h in (1, 2, 3, 4)}
         shown = elector.simulate("flexibert", "reram+systolic", settings=settings, operations=True)
-        units[kind] = {
+        owners[kind] = {
             o["layer"]: o["unit"]
             for o in shown["operations"]  # type: ignore[attr-defined]
             if o["name"] == "relative positions update"
         }
-    assert units["sdp"] == {"block 1": "tier", "block 2": "tier"}
-    assert units["dct"] == {"block 1": "tier", "block 2": "array"}
+    assert owners["sdp"] == {"block 1": "tier", "block 2": "tier"}
+    assert owners["dct"] == {"block 1": "tier", "block 2": "array"}
 
 
 def test_weights_of_one_role_are_updated_each_where_it_lies(tmp_path: Path) -> None:
@@ -231,8 +231,8 @@ def test_weights_of_one_role_are_updated_each_where_it_lies(tmp_path: Path) -> N
     settings |= {f"model.layer1.head{h}": k for h, k in enumerate(("c5", "c9"), 1)}
     settings |= {"model.layer1.heads": 2, "model.layer1.hidden": 128}
     path = two(tmp_path, rules)
-    result = elector.simulate("flexibert", path, settings=settings, operations=True)
-    rows: list[Any] = result["operations"]  # type: ignore[assignment]
+    shown = elector.simulate("flexibert", path, settings=settings, operations=True)
+    rows: list[Any] = shown["operations"]  # type: ignore[assignment]
     unit = {o["name"]: o["unit"] for o in rows if o["phase"] == "update"}
     for role in ("pointwise", "values", "kernel"):
         assert unit[f"c5 {role} update"] == "array"
@@ -542,10 +542,10 @@ def test_a_unit_needs_room_for_what_it_keeps_of_others(tmp_path: Path) -> None:
             "workload.batch": 64,
             "accelerator.units.array.memory_capacity": needed + spare,
         }
-        result = elector.simulate("bert-tiny", path, settings=settings, operations=True)
-        assert result["feasible"] is fits
-        assert fits or "unit array: main memory" in str(result["reason"])
-    rows: list[Any] = result["operations"]  # type: ignore[assignment]
+        shown = elector.simulate("bert-tiny", path, settings=settings, operations=True)
+        assert shown["feasible"] is fits
+        assert fits or "unit array: main memory" in str(shown["reason"])
+    rows: list[Any] = shown["operations"]  # type: ignore[assignment]
     (kept,) = [o for o in rows if o["name"].endswith(", kept")]
     assert kept["dram_bytes"] == 2 * 64 * WIDE
     assert kept["joules"] > 0

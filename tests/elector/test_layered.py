@@ -199,15 +199,15 @@ def unlike_models(seed: int, size: int) -> dict[str, list[Any]]:
         kinds = [HEAD_TYPES, HEAD_TYPES[rng.integers(7) :][:1]][rng.integers(2)]
         width, stack = int(rng.choice([128, 256])), int(rng.choice([0, 512]))
         fixed = rng.integers(2)
-        settings: dict[str, Any] = {"model.layers": int(rng.choice([1, 2, 3, 6]))}
+        model: dict[str, Any] = {"model.layers": int(rng.choice([1, 2, 3, 6]))}
         for i in range(1, 7):
             start, hidden = f"model.layer{i}", int(rng.choice([128, 256, 512]))
-            settings[f"{start}.hidden"] = width if fixed else hidden
-            settings[f"{start}.heads"] = int(rng.choice([2, 4]))
-            settings |= {f"{start}.head{h}": str(rng.choice(kinds)) for h in range(1, 5)}
-            settings[f"{start}.feed_forward1"] = int(rng.choice([256, 1024]))
-            settings[f"{start}.feed_forward2"] = stack if fixed else int(rng.choice([0, 512]))
-        return settings | {"workload.batch": int(rng.choice([1, 5, 16]))}
+            model[f"{start}.hidden"] = width if fixed else hidden
+            model[f"{start}.heads"] = int(rng.choice([2, 4]))
+            model |= {f"{start}.head{h}": str(rng.choice(kinds)) for h in range(1, 5)}
+            model[f"{start}.feed_forward1"] = int(rng.choice([256, 1024]))
+            model[f"{start}.feed_forward2"] = stack if fixed else int(rng.choice([0, 512]))
+        return model | {"workload.batch": int(rng.choice([1, 5, 16]))}
 
     rows = [one() for _ in range(size)]
     return {key: [row[key] for row in rows] for key in rows[0]}
@@ -243,11 +243,11 @@ def test_heads_without_a_dot_product_are_no_part_of_an_attention_kernel() -> Non
     rows = {f"model.layer1.head{h}": kind for h, kind in ((1, "dct"), (2, "c5"))}
     rows |= {"model.layers": 1, "model.layer1.heads": 2, "model.layer1.hidden": 128}
     rows["accelerator"] = "a100-sxm-80gb"
-    costs = [
+    seconds = [
         evaluate(table(1, rows | {"workload.attention": attention}), 1).scalar("latency_s")[0]
         for attention in ("unfused", "fused", "flash")
     ]
-    assert costs[0] == costs[1] == costs[2]
+    assert seconds[0] == seconds[1] == seconds[2]
 
 
 def test_a_concatenated_context_is_kept_once() -> None:
@@ -259,8 +259,8 @@ def test_a_concatenated_context_is_kept_once() -> None:
 
     def kept(*kinds: str) -> float:
         given = rows | {f"model.layer1.head{h}": kind for h, kind in enumerate(kinds, 1)}
-        cost = evaluate(table(1, given), 1, level="groups")
-        return float(cost.scalar("memory_bytes.activations")[0])
+        costs = evaluate(table(1, given), 1, level="groups")
+        return float(costs.scalar("memory_bytes.activations")[0])
 
     # A dot product keeps its queries, keys and values; a transform none. The context of either
     # is kept for the output projection.
