@@ -15,6 +15,15 @@ PARTS = {
     "state": re.compile(r"linear_attn" + _PROJECTIONS),
     "shared experts": re.compile(r"shared_experts?" + _PROJECTIONS),
 }
+#: Parts of a model whose modules files list with a format of their own each; the first that fits.
+MODULES = {
+    "head": re.compile(r"(^|\.)(lm_)?head$"),
+    "shared experts": re.compile(r"shared_experts?\b"),
+    "experts": re.compile(r"\bexperts\b"),
+    "state": re.compile(r"\b(linear_attn|mamba)\b|\bmixer\.(in|out)_proj"),
+    "attention": re.compile(r"\b(self_attn|attn|attention)\b|\bmixer\.[qkvo]_proj"),
+    "feed forward": re.compile(r"\b(mlp|ffn|feed_forward)\b|\bmixer\.(up|gate|down)_proj"),
+}
 _LAYER = re.compile(r"layers?\.(\d+)\b")
 #: A part stays as it is where this share of the layers that are named lists it.
 _MOST = 0.5
@@ -30,7 +39,8 @@ class Quantization:
     bits : of a weight, without scales. group : weights that share a scale, of a block its side
         (0: a tensor, or as the format has it). kv_cache : format of keys and values; "" as
         computed.
-    left_out : patterns of the modules that stay as they are.
+    left_out : patterns of the modules that stay as they are. parts : of MODULES, those that are
+    stored in another format than `weights`, with it ("": as they are).
     """
 
     method: str
@@ -39,6 +49,7 @@ class Quantization:
     group: int = 0
     kv_cache: str = ""
     left_out: tuple[str, ...] = ()
+    parts: tuple[tuple[str, str], ...] = ()
 
     @property
     def format(self) -> str:
@@ -68,6 +79,8 @@ class Quantization:
                 if module.search(pattern):
                     layers[part].add(number[1] if number else "*")
         named = len({n[1] for p in self.left_out if (n := _LAYER.search(p))})
-        return tuple(
+        listed = tuple(
             part for part, places in layers.items() if "*" in places or len(places) > _MOST * named
         )
+        stay = (part for part, own in self.parts if not own and part not in listed)
+        return (*listed, *stay)
