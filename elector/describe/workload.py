@@ -62,6 +62,7 @@ class Workload:
     sparsity: str
     optimizer_kernels: str
     residency: str
+    serving: str
     generates: bool
     batch: np.ndarray
     sequence_length: np.ndarray
@@ -83,6 +84,21 @@ class Workload:
     def training(self) -> bool:
         """Whether a step holds a backward pass and an update."""
         return self.mode == "training"
+
+    @property
+    def prompt_passes(self) -> np.ndarray:
+        """(M,) passes through the layers in which a step reads its prompts; 1 where all go
+        together.
+
+        A server in steady state with B requests of O tokens each (`serving` continuous) takes a
+        new request whenever one ends: while each decodes its O - 1 later tokens, B prompts come,
+        B / (O - 1) between two tokens. They share min(B, O - 1) passes, of one prompt or more
+        (Yu et al. 2022, Orca, OSDI, iteration-level scheduling; Agrawal et al. 2024,
+        Sarathi-Serve, arXiv 2403.02310, section 3.2, what puts prompts first).
+        """
+        if self.serving != "continuous" or not self.generates:
+            return np.ones_like(self.batch)
+        return np.clip(self.generate - 1.0, 1.0, self.batch)
 
     @property
     def format(self) -> Precision:

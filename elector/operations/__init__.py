@@ -95,8 +95,11 @@ def _forward(step: Step) -> None:
     vision = model.family == "vision"
     special = float(model.special_tokens)
     length = models.numbers["patches"] + special if vision else workload.sequence_length
-    phase = "prefill" if workload.generates else "forward"
-    run = Pass(phase, workload.batch, length, length, np.zeros_like(once), times, length)
+    phase, batch = "forward", workload.batch
+    if workload.generates:
+        phase, times = "prefill", workload.prompt_passes
+        batch = workload.batch / times
+    run = Pass(phase, batch, length, length, np.zeros_like(once), times, length)
     if model.family == "encoder-decoder":
         _encoder_decoder(step, run, times)
         return

@@ -80,7 +80,8 @@ class Collector:
 
     kept : roles of products whose matrices are stored as all weights. own : roles -> the format of
     their own that their matrices are stored in. packed : parameters -> bytes of a value as stored.
-    routed : places of products of experts -> how tokens fall on them.
+    further : row -> a third tensor that it reads. routed : places of products of experts -> how
+    tokens fall on them.
     """
 
     size: int
@@ -91,6 +92,7 @@ class Collector:
     numbers: list[dict[str, Array | float]] = field(default_factory=list)
     operands: list[tuple[Operand, Operand]] = field(default_factory=list)
     packed: dict[RoleWeights, float] = field(default_factory=dict)
+    further: dict[int, Value] = field(default_factory=dict)
     routed: dict[int, Routing] = field(default_factory=dict)
 
     def matmul(
@@ -198,7 +200,7 @@ class Collector:
 
     def graph(self) -> Graph:
         """Which rows make the operands of which."""
-        return Graph(self.operands, self.table("count") > 0)
+        return Graph(self.operands, self.table("count") > 0, further=self.further)
 
     def table(self, name: str) -> Array:
         """(R, M) values of one number.

@@ -10,6 +10,8 @@ token. Shazeer et al. 2017 (arXiv 1701.06538); Jiang et al. 2024 (arXiv 2401.040
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from elector.describe.model import Models
@@ -68,7 +70,8 @@ def experts(step: Step, scope: Scope, index: int, x: Value) -> Value:
         y = step.linear(scope, y, Matrix(Role.EXPERT_UP, hidden))
     shared = shared_width(step.models, index)
     if shared.any():
-        y = added([y, _shared(step, scope, x, shared)])
+        own = replace(scope, count=scope.count * (shared > 0))
+        y = added([y, _shared(step, own, x, shared)])
     return y
 
 

@@ -156,6 +156,7 @@ class Role(Enum):
     # What a list of products names, and what crosses a link of a hybrid.
     PRODUCT = "{variant}"
     TRANSFER = "transfer"
+    ARRIVAL = "{variant}, kept"
 
 
 class RowPart(Enum):
@@ -234,6 +235,21 @@ DROPOUTS = frozenset(
         Role.PROBABILITIES_DROPOUT,
         Role.ATTENTION_DROPOUT,
         Role.FEED_FORWARD_DROPOUT,
+    }
+)
+#: What stands beside or before the scaled dot product of heads: no kernel of attention holds it.
+OTHER_HEADS = frozenset(
+    {
+        Role.WEIGHTED_KEYS,
+        Role.ALONG_HEADS,
+        Role.ALONG_TOKENS,
+        Role.DEPTHWISE,
+        Role.POINTWISE,
+        Role.TIMES_QUERY,
+        Role.KERNEL,
+        Role.KERNEL_SOFTMAX,
+        Role.SPAN_VALUES,
+        Role.APPLICATION,
     }
 )
 RESIDUALS = frozenset({Role.ATTENTION_RESIDUAL, Role.FEED_FORWARD_RESIDUAL})
@@ -367,7 +383,7 @@ def vocabulary() -> frozenset[str]:
 
 def _words() -> Iterator[str]:
     for role in Role:
-        if role in (Role.PRODUCT, Role.TRANSFER):
+        if role in (Role.PRODUCT, Role.TRANSFER, Role.ARRIVAL):
             continue
         stacks: Iterable[int] = range(MOST_STACKS + 1) if "{index}" in role.value else (0,)
         for index in stacks:

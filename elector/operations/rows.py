@@ -6,6 +6,7 @@ share (role, kind, operand classes) is one `Row`; what differs is an (R, M) arra
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -137,6 +138,8 @@ class Operations:
         that follows without a trip to memory, the product writes nothing.
     densities : a, b, out -> share of the operand's elements that are not zero; empty where
         everything is dense.
+    left : (R, M) bool, results that would stay for the backward pass, but stay where another unit
+        of a hybrid got them: here they are activations like others; None: none.
     compressed : the machine keeps tensors with zeros compressed, in memory and on their way.
     routed : places of products of experts -> how tokens fall on them; m is then the mean of those
         that get any, and batch their number.
@@ -173,6 +176,7 @@ class Operations:
     graph: Graph
     rewritten: np.ndarray
     densities: dict[str, Shares] = field(default_factory=dict)
+    left: np.ndarray | None = None
     compressed: bool = False
     routed: dict[int, Routing] = field(default_factory=dict)
     fold: Fold | None = None
@@ -183,6 +187,16 @@ class Operations:
         values : one number for each column.
         """
         return values if self.fold is None else self.fold.spread(self.fold.sum(values))
+
+    def at_once(self, phases: Sequence[str]) -> np.ndarray:
+        """(M,) whole sequences, one at least, that pass the rows of some phases together: of
+        prompts, those that share a pass.
+
+        phases : of one stage.
+        """
+        if "prefill" not in phases:
+            return self.streams
+        return np.maximum(np.floor(self.streams / self.workload.prompt_passes), 1.0)
 
     def whole_sides(self) -> tuple[np.ndarray, np.ndarray]:
         """(R, M) k and n of the whole products, with what a mask hides."""

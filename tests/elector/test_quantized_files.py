@@ -40,12 +40,12 @@ def weights(folder: Path, stored: dict[str, Any], **settings: str) -> tuple[floa
     """Bytes of weights of Llama-2-7B, and what is said."""
     file = folder / "config.json"
     file.write_text(json.dumps(LLAMA | {"quantization_config": stored}))
-    found = elector.simulate(
+    result = elector.simulate(
         file,
         "a100-sxm-80gb",
         settings={"workload.precision": "fp16"} | {f"workload.{k}": v for k, v in settings.items()},
     )
-    memory, notes = found["memory_bytes"], found["notes"]
+    memory, notes = result["memory_bytes"], result["notes"]
     assert isinstance(memory, dict) and isinstance(notes, list)
     return memory["weights"], notes
 
@@ -185,8 +185,8 @@ def test_other_words_for_the_same(
 ) -> None:
     size, _ = weights(tmp_path, stored)
     assert size == pytest.approx(MATRICES * bits / 8 + 2 * REST, rel=1e-4)
-    found = load_model(tmp_path / "config.json").quantization
-    assert found is not None and found.kv_cache == cache
+    formats = load_model(tmp_path / "config.json").quantization
+    assert formats is not None and formats.kv_cache == cache
 
 
 GROUP = {"num_bits": 4, "type": "int", "group_size": 128}
@@ -382,8 +382,8 @@ def test_the_older_name_and_other_programs(tmp_path: Path) -> None:
     stored = {"quant_method": "gptq", "bits": 4, "group_size": 128}
     file = tmp_path / "config.json"
     file.write_text(json.dumps(LLAMA | {"compression_config": stored}))
-    found = load_model(file).quantization
-    assert found is not None and found.format == "int4"
+    formats = load_model(file).quantization
+    assert formats is not None and formats.format == "int4"
     file.write_text(json.dumps(LLAMA | {"quantization": {"bits": 4, "group_size": 64}}))
     with pytest.raises(InputError, match="quantization: is not known"):
         load_model(file)
@@ -394,9 +394,9 @@ def test_keys_and_values_alone(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps(LLAMA))
     stored = {"quantization": {"quant_algo": None, "kv_cache_quant_algo": "FP8"}}
     (tmp_path / "hf_quant_config.json").write_text(json.dumps(stored))
-    found = load_model(tmp_path / "config.json").quantization
-    assert found is not None
-    assert (found.weights, found.format, found.kv_cache) == ("", "", "fp8")
+    formats = load_model(tmp_path / "config.json").quantization
+    assert formats is not None
+    assert (formats.weights, formats.format, formats.kv_cache) == ("", "", "fp8")
     ran = elector.simulate(tmp_path / "config.json", "a100-sxm-80gb")
     assert not any("the file stores weights" in str(note) for note in ran["notes"])
 
@@ -454,8 +454,8 @@ def test_no_odd_value_is_taken_for_a_number(
             inner = inner[key]
         inner[place[-1]] = value
         if any(value is good or (type(value) is float and value == good) for good in fine):
-            found = quantization(changed, "config.json")
-            assert "." not in found.weights and type(found.group) is int
+            formats = quantization(changed, "config.json")
+            assert "." not in formats.weights and type(formats.group) is int
             continue
         with pytest.raises(InputError) as caught:
             quantization(changed, "config.json")
@@ -565,8 +565,8 @@ def test_groups_as_programs_write_them(
         "quant_method": "compressed-tensors",
         "quantization_status": "compressed",
     }
-    found = quantization(stored, "")
-    assert (found.format, found.kv_cache) == (format, "fp8" if cache else "")
+    formats = quantization(stored, "")
+    assert (formats.format, formats.kv_cache) == (format, "fp8" if cache else "")
 
 
 def test_the_file_beside_is_refused_by_its_own_keys(tmp_path: Path) -> None:

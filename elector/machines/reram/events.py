@@ -149,7 +149,8 @@ class ReramUnits:
         weights that do not stay in crossbars."""
         ops, spec, i = self.case.ops, self.case.ops.rows[row], self.i
         sizes = [float(getattr(ops, f"{x}_bytes")[row, i]) for x in ("a", "b", "out")]
-        kinds = [spec.a, spec.b, spec.out]
+        left = ops.left is not None and bool(ops.left[row, i])
+        kinds = [spec.a, spec.b, "activation" if left else spec.out]
         a, b, out = (self._moved(*pair) for pair in zip(kinds, sizes, strict=True))
         if self.reload and self._where(row) == "stored":
             read = float(ops.batch[row, i]) if row in ops.routed else 1.0

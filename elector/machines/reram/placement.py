@@ -149,7 +149,7 @@ class CrossbarSite:
         p, ladder = self.products, plan.side != ALL
         room = np.maximum(plan.side * self.operand, self.other) if ladder else np.zeros(1)
         copies = _copies(self, np.asarray(plan.write and not ladder), np.asarray(plan.reload), room)
-        one = p.rounds(self.ops.streams[self.index], copies) * self.vector
+        one = p.rounds(p.sequences, copies) * self.vector
         waits = np.where(self.stored & ~p.attention, one, 0.0)
         written = np.where(self.computed & plan.write, self.rows + p.vectors * self.vector, 0.0)
         chain = sum_rows(np.where(p.chained, p.count * (waits + written), 0.0))
@@ -205,7 +205,7 @@ def site(
     turned = stored & back & x.sliced
     k, n = np.where(turned, p.n, p.k), np.where(turned, p.k, p.n)
     each = np.where(stored, x.stored(k, n), x.of(k, n))
-    heads = np.maximum(p.sets / ops.streams[index], 1.0)
+    heads = np.maximum(p.sets / p.sequences, 1.0)
     own = np.where(computed, each, 0.0)
     return CrossbarSite(
         ops,

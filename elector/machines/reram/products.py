@@ -27,7 +27,8 @@ class CrossbarProducts:
     routed : bool, of experts. among : matrices that one run chooses from, all of which are stored.
     taken : that it reads. chosen, exponent, tokens : how tokens fall on them (see `Routing`).
     count : runs. sets, vectors : second operands of one run that would be written apart, and
-        vectors that meet each. all_vectors : of one run. matrices : that it runs with.
+        vectors that meet each. all_vectors : of one run. sequences : that share a run. matrices :
+        that it runs with.
     k, n : sides of the second operand, at the last token where one grows; what has to fit.
     mean_k, mean_n : means over the tokens, or over the queries of which a mask hides keys.
     span_k, span_n : how far they reach around those. cells : weights of one operand that is
@@ -52,6 +53,7 @@ class CrossbarProducts:
     sets: Array
     vectors: Array
     all_vectors: Array
+    sequences: Array
     matrices: Array
     k: Array
     n: Array
@@ -71,14 +73,16 @@ class CrossbarProducts:
         return self.at(some)
 
     def through(self, n: Array, some: Array | slice = slice(None)) -> Array:
-        """(P, D) vectors of one of n (D,) streams that pass the busiest matrix of a run.
+        """(P, D) vectors of one of n streams that pass the busiest matrix of a run.
 
-        some : of the products.
+        n : (D,) streams, or (P, D) where products differ. some : of the products.
         """
         vectors = np.ceil(self.all_vectors[some] / n)
+        n = np.broadcast_to(n, vectors.shape)
         for i in np.flatnonzero(self.routed[some]):
-            routing = (self.among, self.chosen, self.exponent, np.ceil(self.tokens / n))
-            sizes = [np.broadcast_to(x[some][i], n.shape) for x in routing]
+            routing = (self.among, self.chosen, self.exponent, self.tokens)
+            sizes = [np.broadcast_to(x[some][i], n[i].shape) for x in routing]
+            sizes[-1] = np.ceil(sizes[-1] / n[i])
             vectors[i] = _busiest(np.array(sizes), self.count[some][i] > 0)
         return vectors
 
@@ -149,6 +153,7 @@ def products(ops: Operations) -> CrossbarProducts:
         np.where(alone, batch * m, batch),
         np.where(alone, 1.0, m),
         batch * m,
+        _sequences(ops, rows),
         _matrices(ops, rows, count),
         mean_k + span_k / 2.0,
         mean_n + span_n / 2.0,
@@ -174,9 +179,16 @@ def _routing(ops: Operations, places: Array) -> tuple[Array, Array, Array, Array
     return among, read, chosen, exponent, tokens
 
 
+def _sequences(ops: Operations, rows: list[Row]) -> Array:
+    """(P, M) sequences that share a run of a row: of a prompt, those that are read together."""
+    prompt = np.array([row.phase == "prefill" for row in rows], dtype=bool).reshape(-1, 1)
+    return np.where(prompt, ops.streams / ops.workload.prompt_passes, ops.streams)
+
+
 def _matrices(ops: Operations, rows: list[Row], count: Array) -> Array:
     """(P, M) matrices of a row: it runs once for each in a pass, and for each generated token."""
-    passes = ops.workload.gradient_accumulation if ops.workload.training else np.ones(1)
+    workload = ops.workload
+    passes = workload.gradient_accumulation if workload.training else workload.prompt_passes
     tokens = ops.count[ops.where(phase="decode", kind="embedding")]
     decode = np.array([row.phase == "decode" for row in rows], dtype=bool).reshape(-1, 1)
     each = np.where(decode, np.maximum(sum_rows(tokens), 1.0), passes)

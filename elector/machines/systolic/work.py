@@ -455,10 +455,11 @@ def _start(d: _ArrayChunk) -> Array:
     One fold of weights, not a tile of them: the array starts while the rest of the tile comes.
     """
     p, units = d.p, d.units
-    first = p.products[0]
-    k = np.minimum(p.ops.k[first][d.index], units.number("rows"))
-    n = np.minimum(p.ops.n[first][d.index], units.number("cols"))
-    return np.minimum(k * n * p.ops.b_width[first], p.plan.read[first][d.plain])
+    # The first product that a pair has: others beside it may have one before.
+    first = p.products[(p.ops.count[p.products] > 0).argmax(axis=0)][d.index]
+    k = np.minimum(p.ops.k[first, d.index], units.number("rows"))
+    n = np.minimum(p.ops.n[first, d.index], units.number("cols"))
+    return np.minimum(k * n * p.ops.b_width[first], p.plan.read[first, d.plain])
 
 
 def _limits(d: _ArrayChunk) -> dict[str, tuple[Array, Array]]:
