@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 from elector.describe.numbers import formats, unpacking
 
@@ -24,7 +25,7 @@ MODULES = {
     "attention": re.compile(r"\b(self_attn|attn|attention)\b|\bmixer\.[qkvo]_proj"),
     "feed forward": re.compile(r"\b(mlp|ffn|feed_forward)\b|\bmixer\.(up|gate|down)_proj"),
 }
-_LAYER = re.compile(r"layers?\.(\d+)\b")
+LAYER = re.compile(r"layers?\.(\d+)\b")
 #: A part stays as it is where this share of the layers that are named lists it.
 _MOST = 0.5
 
@@ -40,7 +41,8 @@ class Quantization:
         (0: a tensor, or as the format has it). kv_cache : format of keys and values; "" as
         computed.
     left_out : patterns of the modules that stay as they are. parts : of MODULES, those that are
-    stored in another format than `weights`, with it ("": as they are).
+    stored in another format than `weights`, with it ("": as they are). layers : of MODULES, in how
+    many layers a file that lists modules names them.
     """
 
     method: str
@@ -50,6 +52,7 @@ class Quantization:
     kv_cache: str = ""
     left_out: tuple[str, ...] = ()
     parts: tuple[tuple[str, str], ...] = ()
+    layers: tuple[tuple[str, int], ...] = ()
 
     @property
     def format(self) -> str:
@@ -69,16 +72,25 @@ class Quantization:
             "",
         )
 
+    def of_all(self, layers: Callable[[str], int]) -> Quantization:
+        """The same, or of several formats where modules are listed in some of the layers only.
+
+        layers : how many layers of the model have a part.
+        """
+        if all(named == layers(part) for part, named in self.layers):
+            return self
+        return replace(self, weights="mixed", bits=0.0, group=0, parts=(), layers=())
+
     @property
     def kept(self) -> tuple[str, ...]:
         """Parts of most layers (PARTS) that stay as they are."""
         layers = {part: set[str]() for part in PARTS}
         for pattern in self.left_out:
-            number = _LAYER.search(pattern)
+            number = LAYER.search(pattern)
             for part, module in PARTS.items():
                 if module.search(pattern):
                     layers[part].add(number[1] if number else "*")
-        named = len({n[1] for p in self.left_out if (n := _LAYER.search(p))})
+        named = len({n[1] for p in self.left_out if (n := LAYER.search(p))})
         listed = tuple(
             part for part, places in layers.items() if "*" in places or len(places) > _MOST * named
         )

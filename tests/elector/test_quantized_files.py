@@ -294,12 +294,12 @@ def test_files_of_several_formats_say_so(tmp_path: Path, stored: dict[str, Any])
     assert any("weights in mixed" in note and "not counted" in note for note in notes)
 
 
-def listed(**words: str) -> dict[str, Any]:
+def listed(numbers: range = range(32), **words: str) -> dict[str, Any]:
     """What modelopt writes where modules of a layer are stored in several formats."""
     layers = {}
     for name, word in words.items():
         module = name.replace("__", ".")
-        places = [module] if "head" in module else [f"model.layers.{i}.{module}" for i in (0, 31)]
+        places = [module] if "head" in module else [f"model.layers.{i}.{module}" for i in numbers]
         layers |= {place: {"quant_algo": word} for place in places}
     return {"quant_method": "modelopt", "quant_algo": "MIXED_PRECISION", "quantized_layers": layers}
 
@@ -355,6 +355,13 @@ def test_products_read_their_part_in_its_format(tmp_path: Path) -> None:
     assert read[Role.VOCABULARY_HEAD] == 2.0
     unpacked = {row.role for row in ops.rows if row.kind == "cast"}
     assert {Role.QUERY, Role.FEED_FORWARD_GATE} <= unpacked
+
+
+def test_some_layers_of_a_part_are_not_all(tmp_path: Path) -> None:
+    words = {"self_attn__q_proj": "FP8", "mlp__up_proj": "NVFP4"}
+    size, notes = weights(tmp_path, listed(range(4), **words))
+    assert size == 2 * (MATRICES + REST)
+    assert any("weights in mixed" in note and "not counted" in note for note in notes)
 
 
 @pytest.mark.parametrize(
