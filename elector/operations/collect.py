@@ -78,18 +78,20 @@ class Collector:
 
     Operations that no pair has are left out.
 
-    packed : parameters that are stored in a format of their own. kept : roles of products whose
-    matrices are not. further : row -> a third tensor that it reads. routed : places of products of
-    experts -> how tokens fall on them.
+    kept : roles of products whose matrices are stored as all weights. own : roles -> the format of
+    their own that their matrices are stored in. packed : parameters -> bytes of a value as stored.
+    further : row -> a third tensor that it reads. routed : places of products of experts -> how
+    tokens fall on them.
     """
 
     size: int
     format: Precision
     kept: frozenset[Role] = NEVER_PACKED
+    own: dict[Role, Format] = field(default_factory=dict)
     rows: list[Row] = field(default_factory=list)
     numbers: list[dict[str, Array | float]] = field(default_factory=list)
     operands: list[tuple[Operand, Operand]] = field(default_factory=list)
-    packed: set[RoleWeights] = field(default_factory=set)
+    packed: dict[RoleWeights, float] = field(default_factory=dict)
     further: dict[int, Value] = field(default_factory=dict)
     routed: dict[int, Routing] = field(default_factory=dict)
 
@@ -117,7 +119,7 @@ class Collector:
             if stored is not self.format.products:
                 self._unpack(row, count, stored, s.batch * k * n * s.share)
             if isinstance(operands[1], RoleWeights):
-                self.packed.add(operands[1])
+                self.packed[operands[1]] = stored.width
         numbers = {
             "count": count,
             "batch": s.batch,
@@ -221,8 +223,11 @@ class Collector:
         """The format of its own that a product's second operand lies in."""
         if row.b == "cache":
             return self.format.cached
-        linear = row.b in PARAMETERS and row.kind == "linear" and row.place.packs
-        return self.format.packed if linear and row.role not in self.kept else None
+        if row.b not in PARAMETERS or row.kind != "linear":
+            return None
+        if row.role in self.own:
+            return self.own[row.role]
+        return self.format.packed if row.place.packs and row.role not in self.kept else None
 
     def _unpack(self, row: Row, count: Array, stored: Format, elements: Array) -> None:
         """Work on every value that is read in another format than it is multiplied in.

@@ -275,18 +275,31 @@ def _chosen(d: _ArrayChunk, table: Array, turns: Array) -> Array:
     """(R, D) values of a plan's table (R, Q) for the tiles that each operation takes."""
     if not (turns & d.double).any():
         return columns(table, d.plain)
-    return np.where(turns, columns(table, d.half + 1), columns(table, d.half))
+    chosen = _gathered(table, d.half)
+    np.copyto(chosen, _gathered(table, d.half + 1), where=turns)
+    return chosen
+
+
+def _gathered(table: Array, places: Array) -> Array:
+    """(R, D) columns of a table, always a copy: what is worked out of it may take its room."""
+    return table.take(places, axis=1, mode="clip")
 
 
 def _loads(d: _ArrayChunk) -> Loads:
     p, bandwidth = d.p, d.units.number("bandwidth")
     moved, weights = p.moved, p.distinct
+
+    def seconds(table: Array, places: Array) -> Array:
+        taken = _gathered(table, places)
+        taken /= bandwidth
+        return taken
+
     loads = Loads(
-        columns(moved, d.half) / bandwidth,
-        columns(moved, d.half + 1) / bandwidth,
-        columns(weights, d.half) / bandwidth,
-        columns(weights, d.half + 1) / bandwidth,
-        columns(p.fill, d.half) / bandwidth,
+        seconds(moved, d.half),
+        seconds(moved, d.half + 1),
+        seconds(weights, d.half),
+        seconds(weights, d.half + 1),
+        seconds(p.fill, d.half),
         d.double | d.peer,
     )
     return _peer_loads(d, loads) if d.peer.any() else loads
@@ -516,8 +529,8 @@ def _counts(
     plain = not (turns & d.double).any()
     memory = Count(p.moved, d.plain) if plain else Count(_chosen(d, p.moved, turns), here)
     read, write = vector_bytes(p.ops, index, ~d.units.flag("fuse"))
-    read = read + _chosen(d, p.written, turns)
-    write = write + _chosen(d, p.read, turns)
+    read += _chosen(d, p.written, turns)
+    write += _chosen(d, p.read, turns)
     read[p.products] += reads
     write[p.products] += writes
     sums = np.zeros_like(read)
@@ -538,4 +551,7 @@ def _counts(
         "main memory": memory,
         "interface": memory,
     }
-    return counts, (read + write + 2.0 * sums, memory.each())
+    passed *= 2.0
+    through = read + write
+    through[p.products] += passed
+    return counts, (through, memory.each())

@@ -71,6 +71,7 @@ def simulated_operations(model: Model, length: int, batch: int, mode: str) -> Op
         weights="same",
         kv_cache="same",
         kept=(),
+        parts=(),
         optimizer="adamw",
         activations="store",
         attention="unfused",

@@ -344,7 +344,7 @@ def _with_formats(model: Model, stored: object, file: object) -> Model:
         formats = beside(data, other)
     if formats is None:
         return model
-    return replace(model, quantization=formats)
+    return replace(model, quantization=formats.of_all(model.layers_of))
 
 
 def _beside(file: object) -> Path | None:
