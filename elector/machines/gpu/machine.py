@@ -170,7 +170,7 @@ def device(p: Constants, units: Units, products: Format) -> Device:
     lanes = 0.5 * units.number("fp32_rate") * hertz / boost
     # More but smaller processors have neither more cache nor more special functions for nothing.
     cache = np.minimum(p.cache_bytes * sms * hertz, p.lane_bytes * lanes)
-    special = np.minimum(p.special_cycle * sms * hertz, p.special_share * lanes)
+    special = np.minimum(units.number("special_per_cycle") * sms * hertz, p.special_share * lanes)
     tensor = units.flag("tensor") & (products.significand <= p.tensor_significand)
     own = tiles(p, units.names["architecture"], products.name)
     bandwidth = units.number("bandwidth")
@@ -466,6 +466,9 @@ def events(case: Case) -> EventModel:
     return GpuUnits(case)
 
 
+#: Figures of a data sheet that seconds follow and that `explain` cites.
+RATES = ("bandwidth", "special_per_cycle")
+
 GPU = Machine(
     name="gpu",
     schema="gpu",
@@ -477,7 +480,7 @@ GPU = Machine(
     native="datapath",
     events=events,
     supports=supports,
-    stated=("idle_power", "die"),
+    stated=("idle_power", "die", *RATES),
     implementations=IMPLEMENTATIONS,
     own_idle=True,
 )
