@@ -179,21 +179,23 @@ def places_of(ops: Operations, owner: Array, moves: list[Move]) -> Places:
         for name, tensor in ops.graph.read(r) if row.phase in PASSES else ():
             if not _again(row, name):
                 continue
-            reads = ops.count[r] > 0
-            for home, others in _homes(ops, owner, tensor):
+            for source, home, others in _homes(ops, owner, tensor):
                 if _pass(ops, home) >= _pass(ops, r):
                     continue
+                reads = (ops.count[r] > 0) & (source.times > 0)
                 if others:
                     taken.add(home)
                     left[list(others)] |= reads
-                received = _received(ops, owner, carried.get(tensor.origin(), []), (home, r))
+                received = _received(ops, owner, carried.get(tensor.origin(), []), (source.row, r))
                 left[home] |= reads & received
                 stays[home] |= reads & ~received
     return Places(left & ~stays, frozenset(taken))
 
 
-def _homes(ops: Operations, owner: Array, tensor: Value) -> Iterator[tuple[int, tuple[int, ...]]]:
-    """The rows in whose results a tensor lies, each with rows of other units that it left.
+def _homes(
+    ops: Operations, owner: Array, tensor: Value
+) -> Iterator[tuple[Source, int, tuple[int, ...]]]:
+    """What makes a tensor, the row in whose result it then lies, and rows of other units it left.
 
     What works in place on another unit than the one that made its input has a copy.
     """
@@ -207,18 +209,18 @@ def _homes(ops: Operations, owner: Array, tensor: Value) -> Iterator[tuple[int, 
         far = () if near or not stored else stored
         for home in homes:
             if rows[home].out == "saved" or far:
-                yield home, tuple(s for s in far if rows[s].out == "saved")
+                yield source, home, tuple(s for s in far if rows[s].out == "saved")
 
 
 def _received(ops: Operations, owner: Array, moves: list[Move], read: tuple[int, int]) -> Array:
-    """(M,) bool, whether a row's unit got a tensor in an earlier pass from the unit it lies on.
+    """(M,) bool, whether a row's unit received what another row makes in an earlier pass.
 
-    moves : of the tensor. read : the row in whose result it lies, and the row that reads it.
+    moves : of the tensor. read : the row that makes it, and the row that reads it.
     """
-    home, r = read
+    made, r = read
     received = np.zeros(ops.count.shape[1], dtype=bool)
     for move in moves:
-        ends = owner[move.source] == owner[home] and owner[move.row] == owner[r]
+        ends = made in (move.source, *move.beside) and owner[move.row] == owner[r]
         if move.kept is not None and ends and _pass(ops, move.row) < _pass(ops, r):
             received |= move.kept > 0
     return received
