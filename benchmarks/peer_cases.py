@@ -232,10 +232,13 @@ def _served(row: dict[str, str], settings: dict[str, Any]) -> list[PeerCase]:
         **_tokens(settings),
     }
     value = float(row["value"]) * UNITS[row["unit"]]
-    ours = (row["model"], row["accelerator"], settings, row["metric"])
-    both = (("token_s", "batch kept together"), ("served_s", "its model of a server"))
+    together = {**settings, "workload.serving": "phases"}
+    both = (
+        ("token_s", "batch kept together", together),
+        ("served_s", "its model of a server", settings),
+    )
     return [
-        _genz(row, settings, names[0], "token_s", f"served tokens, {label}"),
+        _genz(row, together, names[0], "token_s", f"served tokens, {label}"),
         *(
             PeerCase(
                 "AIConfigurator",
@@ -245,11 +248,11 @@ def _served(row: dict[str, str], settings: dict[str, Any]) -> list[PeerCase]:
                 "s",
                 theirs,
                 asked,
-                ours,
+                (row["model"], row["accelerator"], ours, row["metric"]),
                 value,
                 "measured",
             )
-            for theirs, words in both
+            for theirs, words, ours in both
         ),
     ]
 

@@ -142,9 +142,9 @@ def engines(folder: Path) -> list[Row]:
         stack = r["implementation"]
         rows.append(row(r["id"], settings, figure, (stack, regime, bar), about))
         if r["energy_j"]:
-            watts = ("energy_j", float(r["energy_j"]), "J")
-            group = (stack, "language model energy", "power")
-            rows.append(row(f"{r['id']} energy", settings, watts, group, about))
+            mean = float(r["energy_j"]) / engine_rows.seconds(r)
+            group = (stack, "language model power", "power")
+            rows.append(row(f"{r['id']} power", settings, ("power_w", mean, "W"), group, about))
     return _limited(rows)
 
 
@@ -187,7 +187,7 @@ def watts(folder: Path) -> list[Row]:
     for r, settings, value in zip(rows.records, rows.settings, measured, strict=True):
         limit = f"{float(r['power_limit_w']):g} W"
         named = {**settings, "accelerator.power_limit": limit}
-        about = (r["source"].removeprefix("github:"), "precision not stated: fp32", False)
+        about = (r["source"].removeprefix("github:"), "precision not stated: fp32", True)
         group = ("eager", "training power", "power")
         published.append(row(r["id"], named, ("power_w", float(value), "W"), group, about))
     return drawn(published, WATTS)
@@ -278,10 +278,10 @@ def served(folder: Path) -> list[Row]:
             "workload.precision": precision,
             "workload.implementation": STACKS[r["backend"]],
             "workload.attention": "flash",
+            "workload.serving": "continuous",
         }
         figure = ("time_per_output_token_s", float(r["silicon_tpot_ms"]), "ms")
-        note = "served: prompts of other requests run between the tokens of one"
-        about = (f"aiconfigurator-core 0.12.0 silicon_sample.csv {r['id']}", note, False)
+        about = (f"aiconfigurator-core 0.12.0 silicon_sample.csv {r['id']}", "", False)
         group = (STACKS[r["backend"]], f"serving {precision}", "serving")
         rows.append(row(r["id"], settings, figure, group, about))
     return rows

@@ -144,8 +144,8 @@ def empty_names(nodes: Iterable[ast.AST]) -> list[str]:
 
 
 def test_names_say_what_they_name() -> None:
-    """What a test or a script holds is a cost, rows, a message: `found` is true of everything."""
-    empty = {name_of(path): empty_names(nodes_of(path)) for path in AROUND}
+    """What a variable holds is a cost, rows, a message: `found` is true of everything."""
+    empty = {name_of(path): empty_names(nodes_of(path)) for path in (*SOURCES, *AROUND)}
     assert not {name: names for name, names in empty.items() if names}
 
 

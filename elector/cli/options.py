@@ -35,6 +35,7 @@ WORKLOAD_OPTIONS = (
     ("activations", "What training keeps of the forward pass"),
     ("attention", "How attention is run"),
     ("residency", "A list of products: one model in main memory, or products one at a time"),
+    ("serving", "Whether prompts come all together, or between the tokens of other requests"),
     ("implementation", "Software stack of a GPU"),
     ("sparsity", "Densities after pruning: dense | acceltran | FILE, a sparsity table"),
     ("trainable", "What is trained: all | heads | lora:R"),

@@ -33,6 +33,12 @@ def explanation(derivation: Record, title: str, format: str) -> None:
         _priced(derivation["terms"], unit)
     elif derivation["terms"]:
         _plain(derivation, unit)
+    if derivation.get("figures"):
+        cells = [
+            [f["name"], _shown(f["value"], f["unit"]), f["evidence"]] for f in derivation["figures"]
+        ]
+        header = ("figure of a data sheet", "value", "evidence")
+        click.echo("\n" + text.table(cells, header, right=(1,), fold=(0, 2)))
     if derivation["rows"]:
         click.echo("\nrows of the technology tables\n" + _rows_table(derivation["rows"]))
         click.echo(f"\n{derivation['assumed']} of {len(derivation['rows'])} rows are assumed")

@@ -108,7 +108,8 @@ def _stage(
     stage = None if queued.all() else stage_of(ops, index, activity, rows)
     if stage is None:
         return most_of(loads), np.ones(pair.size)
-    best, streams = _split(stage, ops.streams[pair], stage.together(weight))
+    at_once = ops.at_once([ops.rows[i].phase for i in rows])
+    best, streams = _split(stage, at_once[pair], stage.together(weight))
     if queued.any():
         return np.where(queued, most_of(loads), best), np.where(queued, 1.0, streams)
     return best, streams

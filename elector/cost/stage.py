@@ -312,7 +312,8 @@ def _periods(ops: Operations, rows: Array) -> Array:
     if "decode" in phases:
         tokens = ops.count[ops.where(phase="decode", kind="embedding")]
         return ops.layers * np.maximum(sum_rows(tokens), 1.0)
-    return ops.layers * (2.0 if "backward" in phases else 1.0)
+    layers = ops.layers * ops.workload.prompt_passes
+    return layers * (2.0 if "backward" in phases else 1.0)
 
 
 def _rounds(ops: Operations, rows: Array) -> Array:
@@ -322,7 +323,7 @@ def _rounds(ops: Operations, rows: Array) -> Array:
         tokens = ops.count[ops.where(phase="decode", kind="embedding")]
         return np.maximum(sum_rows(tokens), 1.0)
     workload = ops.workload
-    passes = workload.gradient_accumulation if workload.training else np.ones(1)
+    passes = workload.gradient_accumulation if workload.training else workload.prompt_passes
     return np.broadcast_to(passes * (2.0 if "backward" in phases else 1.0), ops.layers.shape)
 
 

@@ -44,7 +44,8 @@ class Workload:
 
     The categorical fields are plain values; batch, sequence_length, target_length, generate,
     gradient_accumulation, predictions, tau_i and tau_t are (M,) float. kept : parts of
-    layers whose matrices are not stored in `weights`, as the model's own file says.
+    layers whose matrices are not stored in `weights`, as the model's own file says. parts : parts
+    of the model and the format of their own that it stores them in.
     """
 
     mode: str
@@ -52,6 +53,7 @@ class Workload:
     weights: str
     kv_cache: str
     kept: tuple[str, ...]
+    parts: tuple[tuple[str, str], ...]
     optimizer: str
     activations: str
     attention: str
@@ -60,6 +62,7 @@ class Workload:
     sparsity: str
     optimizer_kernels: str
     residency: str
+    serving: str
     generates: bool
     batch: np.ndarray
     sequence_length: np.ndarray
@@ -81,6 +84,21 @@ class Workload:
     def training(self) -> bool:
         """Whether a step holds a backward pass and an update."""
         return self.mode == "training"
+
+    @property
+    def prompt_passes(self) -> np.ndarray:
+        """(M,) passes through the layers in which a step reads its prompts; 1 where all go
+        together.
+
+        A server in steady state with B requests of O tokens each (`serving` continuous) takes a
+        new request whenever one ends: while each decodes its O - 1 later tokens, B prompts come,
+        B / (O - 1) between two tokens. They share min(B, O - 1) passes, of one prompt or more
+        (Yu et al. 2022, Orca, OSDI, iteration-level scheduling; Agrawal et al. 2024,
+        Sarathi-Serve, arXiv 2403.02310, section 3.2, what puts prompts first).
+        """
+        if self.serving != "continuous" or not self.generates:
+            return np.ones_like(self.batch)
+        return np.clip(self.generate - 1.0, 1.0, self.batch)
 
     @property
     def format(self) -> Precision:

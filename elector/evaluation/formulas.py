@@ -116,16 +116,24 @@ def _of_cells(chunk: Chunk) -> dict[str, Array]:
 
 
 def _generation(chunk: Chunk, energy: Array) -> dict[str, Array]:
-    """Figures of generated tokens; NaN where a design generates none. energy : (D,) J."""
+    """Figures of generated tokens; NaN where a design generates none. energy : (D,) J.
+
+    Of a server in steady state the step is what passes between two requests that take the same
+    place: N passes read prompts, O - 1 decode. A request waits for one of the former, that of
+    its own prompt, and then for all others and all of the latter:
+
+        first token = prompts / N,   other tokens = (decoding + prompts (1 - 1 / N)) / (O - 1).
+    """
     first = chunk.timing.stages["step"]
     decode = chunk.timing.stages.get("decode", np.zeros_like(first))
     generated = chunk.workload.generate[chunk.index]
     later = np.maximum(generated - 1.0, 0.0)
     tokens = chunk.ops.streams[chunk.index] * generated
     workload, parameters = chunk.workload, chunk.ops.parameters[chunk.index]
-    each = np.where(later > 0, decode / np.maximum(later, 1.0), np.nan)
+    own = first / workload.prompt_passes[chunk.index]
+    each = np.where(later > 0, (decode + (first - own)) / np.maximum(later, 1.0), np.nan)
     return {
-        "time_to_first_token_s": np.where(generated > 0, first, np.nan),
+        "time_to_first_token_s": np.where(generated > 0, own, np.nan),
         "time_per_output_token_s": each,
         "tokens_per_s": tokens / chunk.timing.seconds,
         "energy_per_token_j": np.where(tokens > 0, energy / np.maximum(tokens, 1.0), np.nan),

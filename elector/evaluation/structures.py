@@ -30,6 +30,7 @@ CATEGORICAL = (
     "sparsity",
     "optimizer_kernels",
     "residency",
+    "serving",
 )
 #: Settings of a model that are texts.
 TEXTS = ("head", "pattern", "ignore_keys")

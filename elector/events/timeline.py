@@ -134,9 +134,10 @@ class _Writer:
         return passes
 
     def _turns(self, groups: list[list[int]]) -> int:
-        """Times that the layers of a pass are gone through: tokens, or micro-batches.
+        """Times that the layers of a pass are gone through: tokens, prompts, or micro-batches.
 
-        A token depends on the last one, and the tensors of a micro-batch go before the next.
+        A token depends on the last one, and the tensors of a micro-batch or a prompt go before
+        the next.
         """
         repeats = [self._repeat(group) for group in groups]
         workload, phase = self.chunk.workload, self.chunk.ops.rows[groups[0][0]].phase
@@ -145,6 +146,8 @@ class _Writer:
             turns = math.gcd(*repeats)
         elif workload.training and phase != "update":
             turns = round(float(workload.gradient_accumulation[self.i]))
+        elif phase == "prefill":
+            turns = round(float(workload.prompt_passes[self.i]))
         return turns if all(n % turns == 0 for n in repeats) else 1
 
     def _count(self, row: int) -> float:

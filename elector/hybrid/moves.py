@@ -186,9 +186,9 @@ def places_of(ops: Operations, owner: Array, moves: list[Move]) -> Places:
                 if others:
                     taken.add(home)
                     left[list(others)] |= reads
-                got = _got(ops, owner, carried.get(tensor.origin(), []), (source.row, r))
-                left[home] |= reads & got
-                stays[home] |= reads & ~got
+                received = _received(ops, owner, carried.get(tensor.origin(), []), (source.row, r))
+                left[home] |= reads & received
+                stays[home] |= reads & ~received
     return Places(left & ~stays, frozenset(taken))
 
 
@@ -212,15 +212,15 @@ def _homes(
                 yield source, home, tuple(s for s in far if rows[s].out == "saved")
 
 
-def _got(ops: Operations, owner: Array, moves: list[Move], read: tuple[int, int]) -> Array:
-    """(M,) bool, whether a row's unit got what another row makes in an earlier pass.
+def _received(ops: Operations, owner: Array, moves: list[Move], read: tuple[int, int]) -> Array:
+    """(M,) bool, whether a row's unit received what another row makes in an earlier pass.
 
     moves : of the tensor. read : the row that makes it, and the row that reads it.
     """
     made, r = read
-    got = np.zeros(ops.count.shape[1], dtype=bool)
+    received = np.zeros(ops.count.shape[1], dtype=bool)
     for move in moves:
         ends = made in (move.source, *move.beside) and owner[move.row] == owner[r]
         if move.kept is not None and ends and _pass(ops, move.row) < _pass(ops, r):
-            got |= move.kept > 0
-    return got
+            received |= move.kept > 0
+    return received

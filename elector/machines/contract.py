@@ -172,7 +172,8 @@ class Machine:
     complete : (units) -> units with the settings that were left to the machine.
     native : parameter that names the machine's own number format.
     supports : (units, number format) -> (D,) bool; None: the native one only.
-    stated : settings that are prices themselves, of which the evidence is kept.
+    stated : settings of which the evidence is kept: prices themselves, and rates that seconds
+        follow.
     implementations : software stacks it can run; the first is the default.
     layerwise : what it does with a layer does not depend on the layers beside it, so that
         layers of different sizes may be columns of their own.

@@ -307,8 +307,8 @@ class Graph:
     def read(self, row: int) -> list[tuple[str, Value]]:
         """The tensors that a row reads, each with the operand (a or b) whose class it has."""
         first, second = self._operands[row]
-        found = [("a", first), ("b", second), ("b", self._further.get(row))]
-        return [(name, value) for name, value in found if isinstance(value, Value)]
+        operands = [("a", first), ("b", second), ("b", self._further.get(row))]
+        return [(name, value) for name, value in operands if isinstance(value, Value)]
 
     def stored(self, value: Value) -> tuple[int, ...]:
         """The rows in whose results a tensor lies; none where it is a copy of its own.

@@ -190,7 +190,8 @@ NEVER_PACKED = frozenset(
         Role.STATE_OUT_LOW_RANK_B,
     }
 )
-#: Parts of layers whose matrices some files leave as they are (elector.describe.quantization).
+#: Parts whose matrices some files leave as they are, or store in a format of their own
+#: (elector.describe.quantization).
 PARTS = {
     "attention": frozenset(
         {
@@ -204,11 +205,17 @@ PARTS = {
             Role.INDEX_QUERY,
             Role.INDEX_KEY,
             Role.INDEX_WEIGHTS,
+            Role.ATTENTION_GATE,
             Role.OUTPUT,
         }
     ),
-    "state": frozenset({Role.STATE_IN, Role.STATE_OUT}),
+    "state": frozenset({Role.STATE_IN, Role.STATE_OUT, Role.STATE_PARAMETERS, Role.STATE_STEP}),
     "shared experts": frozenset({Role.SHARED_IN, Role.SHARED_GATE, Role.SHARED_OUT}),
+    "experts": frozenset({Role.EXPERT_IN, Role.EXPERT_GATE, Role.EXPERT_OUT}),
+    "feed forward": frozenset(
+        {Role.FEED_FORWARD_IN, Role.FEED_FORWARD_GATE, Role.FEED_FORWARD_OUT}
+    ),
+    "head": frozenset({Role.VOCABULARY_HEAD}),
 }
 #: Parameters are updated all stacks of a block together.
 UPDATES = (RowPart.UPDATE, RowPart.BIAS_UPDATE)

@@ -6,6 +6,7 @@ share (role, kind, operand classes) is one `Row`; what differs is an (R, M) arra
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -16,6 +17,7 @@ from elector.describe.workload import Workload
 from elector.operations import names
 from elector.operations.graph import Graph
 from elector.operations.roles import Place, Role, RowPart, layer_word, word
+from elector.operations.routing import Routing
 
 #: Where an operand comes from, and with it when it is already on the chip:
 #: activation  handed over by the operation before: stays if it is small enough
@@ -139,6 +141,8 @@ class Operations:
     left : (R, M) bool, results that would stay for the backward pass, but stay where another unit
         of a hybrid got them: here they are activations like others; None: none.
     compressed : the machine keeps tensors with zeros compressed, in memory and on their way.
+    routed : places of products of experts -> how tokens fall on them; m is then the mean of those
+        that get any, and batch their number.
     fold : None; where each column is a layer of its pair, which belong together. `parameters`
         and what follows are then those of the whole pair in each of its columns.
     """
@@ -174,6 +178,7 @@ class Operations:
     densities: dict[str, Shares] = field(default_factory=dict)
     left: np.ndarray | None = None
     compressed: bool = False
+    routed: dict[int, Routing] = field(default_factory=dict)
     fold: Fold | None = None
 
     def whole(self, values: np.ndarray) -> np.ndarray:
@@ -182,6 +187,16 @@ class Operations:
         values : one number for each column.
         """
         return values if self.fold is None else self.fold.spread(self.fold.sum(values))
+
+    def at_once(self, phases: Sequence[str]) -> np.ndarray:
+        """(M,) whole sequences, one at least, that pass the rows of some phases together: of
+        prompts, those that share a pass.
+
+        phases : of one stage.
+        """
+        if "prefill" not in phases:
+            return self.streams
+        return np.maximum(np.floor(self.streams / self.workload.prompt_passes), 1.0)
 
     def whole_sides(self) -> tuple[np.ndarray, np.ndarray]:
         """(R, M) k and n of the whole products, with what a mask hides."""

@@ -404,8 +404,8 @@ def _memory(ops: Operations, workload: Workload) -> dict[str, Array]:
     vector work (which reads them dense) included.
     """
     memory = dict(ops.memory)
-    # Micro-batches share their weights.
-    passes = workload.gradient_accumulation if workload.training else 1.0
+    # Micro-batches share their weights, and so do prompts.
+    passes = workload.gradient_accumulation if workload.training else workload.prompt_passes
     fewer = np.zeros(ops.count.shape[1])
     for r, row in enumerate(ops.rows):
         if row.matmul and row.b == "weight":

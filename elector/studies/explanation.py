@@ -120,9 +120,27 @@ def _latency(chunk: Chunk, technology: Technology) -> dict[str, object]:
         "loads_s": loads,
         "stages_s": stages,
         "accounts": {name: _account(account) for name, account in waited.items()},
+        "figures": _figures(chunk),
         **priced.by_unit(chunk, terms),
         **priced.cited(terms, technology),
     }
+
+
+def _figures(chunk: Chunk) -> list[dict[str, object]]:
+    """Figures of data sheets that seconds follow, each with its evidence: those that the machine
+    keeps and that are no price of a part."""
+    units, machine = chunk.units, chunk.machine
+    prices = {part.stated for part in machine.parts(units).values()}
+    return [
+        {
+            "name": f"accelerator.{key}",
+            "value": float(units.numbers[key][0]),
+            "unit": machine.fields[key].unit,
+            "evidence": known[int(codes[0])].text,
+        }
+        for key, (known, codes) in units.evidence.items()
+        if key not in prices
+    ]
 
 
 def _account(account: Account) -> dict[str, object]:

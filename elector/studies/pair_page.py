@@ -17,7 +17,7 @@ import numpy as np
 
 from elector.base import page, quantity
 from elector.base.page import Columns
-from elector.cost.results import registry
+from elector.cost.results import ENDS, registry
 from elector.studies.simulation import simulate
 from elector.technology import Technology
 
@@ -42,15 +42,28 @@ def report(
     settings: Mapping[str, object] | None = None,
     technology: Technology | None = None,
     words: Sequence[str] = (),
+    uncertainty: bool = False,
+    samples: int = 1000,
+    seed: int = 0,
 ) -> Path:
     """Write the page of one pair and return where it lies.
 
-    model, accelerator, settings, technology : as of `simulate`. out : the file to write.
+    model, accelerator, settings, technology, uncertainty, samples, seed : as of `simulate`; with
+    intervals the page shows that of each result, in numbers and as a bar. out : the file to write.
     words : what the commands that repeat it need beside the settings (`--technology FILE`).
     An infeasible pair has a page with its reason, its area and its memory.
     Raises InputError for bad settings.
     """
-    costs = simulate(model, accelerator, settings=settings, technology=technology, operations=True)
+    costs = simulate(
+        model,
+        accelerator,
+        settings=settings,
+        technology=technology,
+        operations=True,
+        uncertainty=uncertainty,
+        samples=samples,
+        seed=seed,
+    )
     columns = Columns()
     operations: list[dict[str, Any]] = list(costs["operations"] or ())  # type: ignore[call-overload]
     _operations(operations, columns)
@@ -60,9 +73,11 @@ def report(
         "operations": len(operations),
         "groups": _groups(costs),
         "roof": _roof(costs, operations),
+        "intervals": _intervals(costs),
     }
     path = Path(out)
-    body = _body(costs, title, _command([model, accelerator], settings or {}, words))
+    draws = f" --uncertainty --samples {samples} --seed {seed}" if uncertainty else ""
+    body = _body(costs, title, _command([model, accelerator], settings or {}, words), draws)
     page.write(page.document(title, body, told, columns, "pair.js"), path)
     return path
 
@@ -154,6 +169,24 @@ def _groups(costs: Mapping[str, Any]) -> list[dict[str, Any]]:
     return groups
 
 
+def _intervals(costs: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What each result that has an interval is between nine times of ten: in words, and its ends
+    over its value."""
+    found = []
+    for metric in registry().scalars:
+        value = costs.get(metric.name)
+        ends = [costs.get(f"{metric.name}_{end}") for end in ENDS]
+        if value is None or None in ends:
+            continue
+        shown = [quantity.pretty(metric.show(x)) for x in (value, *ends)]
+        low, high = (x / value if value else 1.0 for x in ends)
+        words = f"{metric.label}: {shown[0]}, nine times of ten {shown[1]} to {shown[2]}"
+        found.append(
+            {"name": metric.label, "low": low, "high": high, "ends": shown[1:], "tip": words}
+        )
+    return found
+
+
 def _command(pair: list[str], settings: Mapping[str, object], more: Sequence[str]) -> str:
     words = list(pair)
     for key, value in settings.items():
@@ -161,12 +194,8 @@ def _command(pair: list[str], settings: Mapping[str, object], more: Sequence[str
     return " ".join(map(shlex.quote, [*words, *more]))
 
 
-def _body(costs: Mapping[str, Any], title: str, words: str) -> str:
-    rows = [
-        [metric.label, quantity.pretty(metric.show(costs[metric.name]))]
-        for metric in registry().scalars
-        if costs.get(metric.name) is not None
-    ]
+def _body(costs: Mapping[str, Any], title: str, words: str, draws: str) -> str:
+    """draws : options of the intervals, which only `simulate` takes."""
     reason = "" if costs["feasible"] else f"<p><b>infeasible: {_text(costs['reason'])}</b></p>"
     notes = "".join(f"<p class=soft>{_text(note)}</p>" for note in costs["notes"])
     settings = [
@@ -175,7 +204,7 @@ def _body(costs: Mapping[str, Any], title: str, words: str) -> str:
     ]
     commands = "\n".join(
         [
-            f"elector simulate {words} --operations",
+            f"elector simulate {words} --operations{draws}",
             f"elector explain {words} --result energy_j",
             f"elector trace {words} --out trace.json",
         ]
@@ -191,8 +220,9 @@ def _body(costs: Mapping[str, Any], title: str, words: str) -> str:
         [
             f"<h1>{_text(title)}</h1>{reason}{notes}",
             '<div class="split"><div><h2>Results</h2>',
-            page.table(["result", "value"], rows),
+            _results(costs),
             '</div><section><h2>Made of</h2><div id="bars"></div></section></div>',
+            INTERVALS if _intervals(costs) else "",
             roofline if costs["operations"] else "",
             f"<h2>How to reproduce it</h2><pre>{_text(commands)}</pre>"
             f"<p class=soft>simulator {_text(str(costs['version']))}</p>",
@@ -201,6 +231,25 @@ def _body(costs: Mapping[str, Any], title: str, words: str) -> str:
             + "</details>",
         ]
     )
+
+
+INTERVALS = (
+    "<h2>Intervals</h2><p class=soft>What each result is between nine times of ten, over the value "
+    "above: from the error on published cases that nothing was fitted on, and the spread of "
+    'every row that it rests on.</p><div class="panel" id="intervals"></div>'
+)
+
+
+def _results(costs: Mapping[str, Any]) -> str:
+    """The results as a table, with the ends of their intervals where there are any."""
+    ends = {found["name"]: found["ends"] for found in _intervals(costs)}
+    rows = [
+        [metric.label, quantity.pretty(metric.show(costs[metric.name]))]
+        + (ends.get(metric.label, ["", ""]) if ends else [])
+        for metric in registry().scalars
+        if costs.get(metric.name) is not None
+    ]
+    return page.table(["result", "value", *(["low", "high"] if ends else [])], rows)
 
 
 def _text(value: str) -> str:

@@ -164,6 +164,24 @@ def _page(folder: Path) -> None:
     done("report", *PAIR, code=2)
 
 
+@case("report", "--uncertainty", "--samples", "--seed")
+def _page_intervals(folder: Path) -> None:
+    def shown(*words: str) -> list[str]:
+        done("report", *PAIR, *words, "--out", "page.html")
+        row = re.search(r">latency</th>(.*?)</tr>", Path("page.html").read_text())
+        assert row is not None
+        return re.findall(r"<td>(.*?)</td>", row[1])
+
+    assert len(shown()) == 1
+    found = {words: shown("--uncertainty", *words) for words in DRAWS}
+    assert all(len(cells) == 3 for cells in found.values())
+    assert len({tuple(cells) for cells in found.values()}) == len(DRAWS)
+    done("report", *PAIR, "--uncertainty", "--samples", "19", "--out", "page.html", code=2)
+
+
+DRAWS = ((), ("--samples", "20"), ("--samples", "20", "--seed", "7"))
+
+
 @case("run", "--technology")
 def _plan_prices(folder: Path) -> None:
     shipped = loaded("run", "plan.yaml")
@@ -401,6 +419,8 @@ def test_an_option_does_what_it_says(check: Check, tmp_path: Path) -> None:
     [
         ("simulate", *PAIR, "--samples", "50"),
         ("simulate", *PAIR, "--seed", "1"),
+        ("report", *PAIR, "--out", "p.html", "--samples", "50"),
+        ("report", *PAIR, "--out", "p.html", "--seed", "1"),
         ("sweep", "table.csv", "--out", "-", "--samples", "50"),
         ("sweep", "table.csv", "--out", "-", "--seed", "1"),
         ("explain", "price", "sram", "--batch", "8"),

@@ -142,6 +142,18 @@ def test_explained_rows_are_rows_of_the_table() -> None:
         assert shown["assumed"] == sum(known[i].evidence == "assumed" for i in cited)
 
 
+def test_latency_of_a_gpu_cites_the_figures_of_its_data_sheet() -> None:
+    found = elector.explain("bert-tiny", "b300-sxm-288gb", "latency_s")
+    figures = {figure["name"]: figure for figure in found["figures"]}
+    special = figures["accelerator.special_per_cycle"]
+    assert special["value"] == 32 and special["evidence"].startswith("published: NVIDIA")
+    assert figures["accelerator.bandwidth"]["unit"] == "byte/s"
+    own = {"accelerator.special_per_cycle": 8}
+    found = elector.explain("bert-tiny", "b300-sxm-288gb", "latency_s", settings=own)
+    told = {figure["name"]: figure["evidence"] for figure in found["figures"]}
+    assert told["accelerator.special_per_cycle"] == "assumed: given by the user"
+
+
 def test_latency_terms_name_what_bounds_them() -> None:
     shown = elector.explain("bert-base", "systolic", "latency_s")
     for term in terms_of(shown):

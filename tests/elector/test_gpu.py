@@ -202,6 +202,44 @@ def test_flash_is_faster_and_smaller_than_unfused_at_long_sequences() -> None:
     )
 
 
+def _flash(device: str, **settings: object) -> dict[str, float]:
+    """Seconds of a long attention's products and of its softmax, without a power limit."""
+    asked = {
+        "workload.attention": "flash",
+        "workload.sequence_length": 8192,
+        "model.positions": 8192,
+        "accelerator.power_limit": "1 MW",
+        **{f"accelerator.{key}": value for key, value in settings.items()},
+    }
+    rows = elector.simulate("bert-base", device, settings=asked, operations=True)["operations"]
+    return {name: sum(o["seconds"] for o in rows if o["name"] == name) for name in FLASH}
+
+
+FLASH = ("scores", "softmax", "context")
+
+
+def test_blackwell_ultra_has_twice_the_special_functions_of_blackwell() -> None:
+    # NVIDIA, Making Softmax More Efficient with Blackwell Ultra; no other device has.
+    twice, half = _flash("b300-sxm-288gb"), _flash("b300-sxm-288gb", special_per_cycle=16)
+    assert half["scores"] == twice["scores"]
+    # an exponential for each of 12 layers, 12 heads, 8192 queries and 8192 keys, and a division
+    # for each query; 16 of them a clock on each of 148 SMs at 1.92 GHz
+    number, clocks = 12 * 12 * 8192 * 8192, 148 * 1.92e9
+    assert half["softmax"] == pytest.approx(number / (16 * clocks), rel=0.01)
+    # twice as many, until the lanes decide: five operations for each, 75 Tflop/s
+    lanes = 5 * number / (75e12 / 2)
+    assert twice["softmax"] == pytest.approx(max(number / (32 * clocks), lanes), rel=0.01)
+    for device, row in devices().items():
+        if row["architecture"] in ("volta", "turing", "ampere", "ada", "hopper"):
+            assert float(row["special_per_cycle"]) == 16, device
+
+
+def test_more_special_functions_than_the_lanes_feed_are_worth_nothing() -> None:
+    most = 0.25 * 128  # a quarter of the lanes of an SM
+    here, beyond = (_flash("h100-sxm-80gb", special_per_cycle=n) for n in (most, 4 * most))
+    assert beyond["softmax"] == pytest.approx(here["softmax"], rel=0.02)
+
+
 def test_mixed_precision_casts_its_weights_in_every_inference() -> None:
     ask = {"workload__implementation": "fastertransformer"}
     pure = simulate("bert-large", workload__precision="fp16", **ask)

@@ -13,6 +13,7 @@ import pytest
 from commands import run
 
 import elector
+from elector.cost.results import registry
 
 pytest.importorskip("bokeh", reason="needs bokeh, which is part of the base install")
 
@@ -47,6 +48,56 @@ def test_the_roof_is_peak_and_bandwidth(tmp_path: Path) -> None:
     roof = told_of(page)["roof"]
     assert roof["peak"] == 2 * 4 * 128 * 128 * 1.05e9  # four arrays of 128 x 128 at 1.05 GHz
     assert roof["bandwidth"] == 614e9
+
+
+def test_intervals_are_those_of_the_simulator(tmp_path: Path) -> None:
+    page, words = tmp_path / "page.html", ("gpt2", "a100-sxm-80gb")
+    draws = ("--uncertainty", "--samples", "50", "--seed", "3")
+    run("report", *words, "--generate", "4", *draws, "--out", str(page))
+    settings = {"workload.generate": 4}
+    found = elector.simulate(*words, settings=settings, uncertainty=True, samples=50, seed=3)
+    told = {interval["name"]: interval for interval in told_of(page)["intervals"]}
+    labels = {
+        name.removesuffix("_low"): registry().label(name.removesuffix("_low"))
+        for name in found
+        if name.endswith("_low")
+    }
+    assert set(told) == set(labels.values()) and "time per output token" in told
+    text = page.read_text()
+    for name, label in labels.items():
+        for end in ("low", "high"):
+            assert told[label][end] == pytest.approx(found[f"{name}_{end}"] / found[name])
+        for shown in told[label]["ends"]:
+            assert re.search(rf"<td[^>]*>{re.escape(shown)}</td>", text), (label, shown)
+    assert "--operations --uncertainty --samples 50 --seed 3" in text  # how to reproduce it
+
+
+def test_a_page_has_no_intervals_that_nobody_asked_for(tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    run("report", "bert-tiny", "tpu-v4i", "--out", str(page))
+    assert told_of(page)["intervals"] == [] and "<h2>Intervals" not in page.read_text()
+    words = ("bert-base", "systolic", "--set", "accelerator.memory_capacity=10 MB")
+    run("report", *words, "--uncertainty", "--out", str(page))
+    told = told_of(page)["intervals"]
+    assert {found["name"] for found in told} <= {"area"}  # of an infeasible pair
+
+
+@pytest.mark.slow
+@browser.NEEDED
+def test_intervals_are_drawn_as_bars(tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    run("report", "bert-base", "a100-sxm-80gb", "--uncertainty", "--out", str(page))
+    told = told_of(page)["intervals"]
+    script = """
+      const made = shown.roots.find(root => root.y_range.factors), drawn = made.renderers
+        .find(r => r.glyph.type === "Segment").data_source.data;
+      return [made.y_range.factors, Array.from(drawn.low), Array.from(drawn.high)];"""
+    with browser.opened(page) as driver:
+        names, low, high = driver.execute_script(script)
+        assert browser.errors(driver) == []
+    assert names == [found["name"] for found in reversed(told)]
+    assert low == pytest.approx([found["low"] for found in told])
+    assert high == pytest.approx([found["high"] for found in told])
 
 
 def test_units_have_the_signs_that_pages_of_runs_have(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ async function start() {
   state.columns = await loadColumns();
   state.size = told.operations;
   makeBars();
+  if (told.intervals.length) makeIntervals();
   if (state.size) {
     makeRoofline();
     makeTable();
@@ -22,6 +23,24 @@ function makeBars() {
   const place = document.getElementById("bars");
   for (const group of told.groups)
     place.append(stacked(group.title, group.shown, group.parts));
+}
+
+function makeIntervals() {
+  const place = document.getElementById("intervals"), names = told.intervals.map(x => x.name);
+  place.style.height = `${90 + 26 * names.length}px`;
+  const data = {y: names, low: [], high: [], at: [], tip: []};
+  for (const {low, high, tip} of told.intervals) {
+    data.low.push(low); data.high.push(high); data.at.push(1); data.tip.push(tip);
+  }
+  const made = figure(place, {tools: [new Bokeh.HoverTool({tooltips: TIP}), new Bokeh.SaveTool()], x_axis_type: "log",
+    x_axis_label: "over the value", y_range: new Bokeh.FactorRange({factors: [...names].reverse()}),
+    x_range: [Math.min(...data.low) / 1.2, Math.max(...data.high) * 1.2]});
+  const source = new Bokeh.ColumnDataSource({data});
+  made.segment({field: "low"}, {field: "y"}, {field: "high"}, {field: "y"}, {source, line_color: "#4477aa", line_width: 3});
+  for (const end of ["low", "high"])
+    made.scatter({field: end}, {field: "y"}, {source, marker: "dash", angle: Math.PI / 2, size: 12, line_color: "#4477aa", line_width: 3});
+  made.scatter({field: "at"}, {field: "y"}, {source, size: 7, fill_color: "#1c2430", line_color: "#fff"});
+  hang(made, place);
 }
 
 function makeRoofline() {

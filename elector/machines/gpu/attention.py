@@ -3,8 +3,8 @@
 *Flash attention* (Dao 2023, FlashAttention-2, arXiv 2307.08691): a block holds `flash_rows`
 queries of a head and goes along the keys; scores never leave the SM. Its products run at the
 rate of a tile without a start for each slice of keys, and the exponentials of its softmax take
-their own turn: 16 a cycle and SM, which is what separates head sizes 64 and 128 in kernels of
-Ampere, Ada, Hopper and Blackwell.
+their own turn: 16 a cycle and SM (32 on Blackwell Ultra), which is what separates head sizes 64
+and 128 in kernels of Ampere, Ada, Hopper and Blackwell.
 
 *Decoding* asks one query (or the queries that share keys) against a cache: a pass over the
 cache in as many pieces as there are SMs, at the bandwidth of whatever holds it. Libraries take a

@@ -80,7 +80,8 @@ class GpuUnits:
         boost, sms = self.number["boost_clock"], self.number["sms"]
         processors = sms * self.clock
         self.lanes = 0.5 * self.number["fp32_rate"] * self.clock / boost
-        self.special = min(c.special_cycle * processors, c.special_share * self.lanes)
+        functions = self.number["special_per_cycle"] * processors
+        self.special = min(functions, c.special_share * self.lanes)
         self.cache = c.cache_share * min(c.cache_bytes * processors, c.lane_bytes * self.lanes)
         self.rate = 0.5 * self.number[f"{products.name}_rate"] / (boost * sms)
 

@@ -58,8 +58,7 @@ class Constants:
     gradient_share : rate of products of the backward pass over those of the forward pass, whose
         operands lie in memory as the tiles want them.
     vector_share : of the fp32 rate that element-wise work reaches.
-    special_cycle, special_share : exponentials, roots and divisions a cycle and SM, and at most
-        for each lane.
+    special_share : exponentials, roots and divisions a cycle, at most for each lane.
     flash_rows : queries (keys, backward) that a block of flash attention holds.
     flash_share : rate of its products over that inside a tile.
     stream_rows : rows of a matrix instruction, which one query fills as much as many.
@@ -82,7 +81,6 @@ class Constants:
     misaligned: float
     gradient_share: float
     vector_share: float
-    special_cycle: float
     special_share: float
     flash_rows: float
     flash_share: float

@@ -75,6 +75,7 @@ ACTIONS = {
     "path": Action("cache", ("gpu.path", "transfer_energy"), core=True),
     "main memory": Action("main memory", ("dram.{memory}", "energy")),
     "interface": Action("interface", ("dram.{memory}", "interface_energy")),
+    "running": Action("running", ("gpu.running", "share"), core=True),
 }
 
 
@@ -169,7 +170,7 @@ def device(p: Constants, units: Units, products: Format) -> Device:
     lanes = 0.5 * units.number("fp32_rate") * hertz / boost
     # More but smaller processors have neither more cache nor more special functions for nothing.
     cache = np.minimum(p.cache_bytes * sms * hertz, p.lane_bytes * lanes)
-    special = np.minimum(p.special_cycle * sms * hertz, p.special_share * lanes)
+    special = np.minimum(units.number("special_per_cycle") * sms * hertz, p.special_share * lanes)
     tensor = units.flag("tensor") & (products.significand <= p.tensor_significand)
     own = tiles(p, units.names["architecture"], products.name)
     bandwidth = units.number("bandwidth")
@@ -191,21 +192,22 @@ def _activity(p: PreparedGpu, part: slice | Array) -> Activity:
     moved, touched = moved + crossing, touched + through
     clocked = _clocked(c, d, units, (compute, memory, p.stack["kernel"] * times + before))
     busy = clocked.seconds(np.ones(index.size))
+    start = _start(p, index)
     host = times * (p.stack["host"] / units.number("host_speed"))
     return Activity(
         busy={"device": busy, "host": host},
         alone=busy,
         cycles=busy * d.clock,
-        counts=_counts(p, d, index, moved * count, touched * count),
+        counts=_counts(p, d, index, moved * count, touched * count) | _running(units, busy),
         executed=ops.executed[index],
         peak=_peak(d),
         limits=_limits(p, units, index),
         fuse=np.zeros(index.size, dtype=bool),
-        start=_start(p) / units.number("host_speed"),
+        start=start / units.number("host_speed"),
         overlap=Overlap(queued=True),
         power=Power(clocked),
         told=Remarks(
-            extra={"host_bound": sum_rows(host) + _start(p) > sum_rows(busy)},
+            extra={"host_bound": sum_rows(host) + start > sum_rows(busy)},
             largest=_largest(p, units, index),
         ),
         details=Details(_tiles(p.plan, q), (touched * count, moved * count)) if p.details else None,
@@ -296,9 +298,12 @@ def _sizes(p: PreparedGpu, rows: Array, index: Array, blocks: float = 1.0) -> Gp
     )
 
 
-def _start(p: PreparedGpu) -> float:
-    """Seconds of the host before and after a step."""
-    return p.stack["step"] + p.stack["update"] * p.ops.workload.training
+def _start(p: PreparedGpu, index: Array) -> Array:
+    """(D,) seconds of the host before and after a step, and around each prompt that is read
+    apart."""
+    workload = p.ops.workload
+    once = p.stack["step"] + p.stack["update"] * workload.training
+    return np.asarray(once * workload.prompt_passes[index])
 
 
 def _bytes(p: PreparedGpu, index: Array, q: Array) -> tuple[Array, Array]:
@@ -371,6 +376,18 @@ def _counts(
         "main memory": Count(moved, here),
         "interface": Count(moved, here),
     }
+
+
+def _running(units: Units, busy: Array) -> dict[str, Count]:
+    """Joules of a board that takes all it is built for while kernels run: clocks and schedulers
+    take a share of it, whatever the kernels do.
+
+    busy : (R, D) seconds of the kernels at the full clock. At a lower clock a kernel takes as many
+    cycles, but for those in which it waits for main memory, which are counted as at the full one.
+    """
+    given = units.number("tdp")
+    board = np.where(given > 0, given, units.number("power_limit"))
+    return {"running": Count(busy * board, np.arange(units.size))}
 
 
 def _limits(p: PreparedGpu, units: Units, index: Array) -> dict[str, tuple[Array, Array]]:
@@ -449,6 +466,9 @@ def events(case: Case) -> EventModel:
     return GpuUnits(case)
 
 
+#: Figures of a data sheet that seconds follow and that `explain` cites.
+RATES = ("bandwidth", "special_per_cycle")
+
 GPU = Machine(
     name="gpu",
     schema="gpu",
@@ -460,7 +480,7 @@ GPU = Machine(
     native="datapath",
     events=events,
     supports=supports,
-    stated=("idle_power", "die"),
+    stated=("idle_power", "die", *RATES),
     implementations=IMPLEMENTATIONS,
     own_idle=True,
 )

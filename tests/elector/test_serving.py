@@ -1,0 +1,200 @@
+"""A server that reads prompts between the tokens of others, beside one that is played through."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pytest
+
+import elector
+from elector.base.table import Column
+from elector.evaluation.path import evaluate
+
+MACHINES = {
+    "a100-sxm-80gb": {"workload.implementation": "vllm", "workload.attention": "flash"},
+    "tpu-v4i": {},
+    "systolic": {},
+    "acceltran-server": {},
+    "puma": {},
+}
+SMALL = {"model.layers": 2, "model.vocabulary": 1000, "model.positions": 1024}
+
+
+def asked(machine: str, **workload: object) -> dict[str, Any]:
+    settings = {f"workload.{key}": value for key, value in workload.items()}
+    return elector.simulate("gpt2", machine, settings={**SMALL, **MACHINES[machine], **settings})
+
+
+# ---- a server, played through step by step ----
+
+
+@dataclass
+class Request:
+    """When it came, and when each of its tokens was there."""
+
+    came: float
+    tokens: list[float] = field(default_factory=list)
+
+
+def served(
+    requests: int,
+    tokens: int,
+    read: Callable[[int], float],
+    decode: Callable[[list[int]], float],
+    ended: int,
+) -> list[Request]:
+    """The last half of so many ended requests of a server that always has `requests` of them.
+
+    read : prompts of one pass -> seconds. decode : tokens that each request has -> seconds of the
+    next one of all. They begin spread over the tokens, and a request comes when another one ends.
+    """
+    now, done, fresh = 0.0, list[Request](), list[Request]()
+    running = []
+    for i in range(requests):
+        old = Request(-math.inf, [-math.inf] * (1 + i * (tokens - 1) // requests))
+        running.append(old)
+    while len(done) < ended:
+        if fresh:
+            now += read(len(fresh))
+            for request in fresh:
+                request.tokens.append(now)
+            running, fresh = running + fresh, []
+        now += decode([len(request.tokens) for request in running])
+        for request in running:
+            request.tokens.append(now)
+        over = [r for r in running if len(r.tokens) == tokens]
+        running = [r for r in running if len(r.tokens) < tokens]
+        done, fresh = done + over, [Request(now) for _ in over]
+    return done[ended // 2 :]
+
+
+def played(machine: str, batch: int, length: int, tokens: int) -> dict[str, float]:
+    """What a played server measures, on passes that are simulated one by one."""
+    read = [
+        asked(machine, batch=n, sequence_length=length, generate=1)["latency_s"]
+        for n in range(1, -(-batch // (tokens - 1)) + 1)
+    ]
+    # Seconds of a token are linear in the keys of all sequences, or nearly so.
+    ends = (length, length + tokens)
+    short, long = (
+        asked(machine, batch=batch, sequence_length=n, generate=2)["time_per_output_token_s"]
+        for n in ends
+    )
+
+    def decode(ages: list[int]) -> float:
+        keys = length + sum(ages) / len(ages) - 1.0
+        return float(short + (long - short) * (keys - ends[0]) / (ends[1] - ends[0]))
+
+    turnovers = 8
+    requests = served(batch, tokens, lambda n: read[n - 1], decode, turnovers * batch)
+    spans = [r.tokens[-1] - r.tokens[0] for r in requests]
+    seconds = requests[-1].tokens[-1] - requests[0].tokens[-1]
+    return {
+        "time_to_first_token_s": float(np.mean([r.tokens[0] - r.came for r in requests])),
+        "time_per_output_token_s": float(np.mean(spans)) / (tokens - 1),
+        "tokens_per_s": (len(requests) - 1) * tokens / seconds,
+        "latency_s": float(np.mean([r.tokens[-1] - r.came for r in requests])),
+    }
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_a_played_server_measures_what_the_closed_form_says(machine: str) -> None:
+    batch, length, tokens = 6, 48, 25  # a prompt every fourth token
+    said = asked(
+        machine, batch=batch, sequence_length=length, generate=tokens, serving="continuous"
+    )
+    simulated = played(machine, batch, length, tokens)
+    for name, value in simulated.items():
+        # the played throughput is cut off between two requests of a turnover
+        near = 0.05 if name == "tokens_per_s" else 0.02
+        assert said[name] == pytest.approx(value, rel=near), name
+
+
+def test_more_requests_than_tokens_share_passes() -> None:
+    batch, length, tokens = 12, 48, 5  # three prompts between two tokens
+    machine = "a100-sxm-80gb"
+    said = asked(
+        machine, batch=batch, sequence_length=length, generate=tokens, serving="continuous"
+    )
+    simulated = played(machine, batch, length, tokens)
+    for name in ("time_to_first_token_s", "time_per_output_token_s", "latency_s"):
+        assert said[name] == pytest.approx(simulated[name], rel=0.02), name
+    three = asked(machine, batch=3, sequence_length=length, generate=1)
+    assert said["time_to_first_token_s"] == pytest.approx(three["latency_s"], rel=1e-9)
+
+
+# ---- what holds by itself ----
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+@pytest.mark.parametrize(("batch", "generate"), [(1, 9), (8, 1)])
+def test_one_request_and_one_token_are_served_alike(
+    machine: str, batch: int, generate: int
+) -> None:
+    phases, served = (
+        asked(machine, batch=batch, generate=generate, serving=s) for s in ("phases", "continuous")
+    )
+    for name in ("latency_s", "energy_j", "time_to_first_token_s", "time_per_output_token_s"):
+        assert phases[name] == served[name], name
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_times_of_a_request_add_up_and_are_those_of_its_place(machine: str) -> None:
+    said = asked(machine, batch=8, generate=17, serving="continuous")
+    tokens = said["time_to_first_token_s"] + 16 * said["time_per_output_token_s"]
+    assert said["latency_s"] == pytest.approx(tokens, rel=1e-12)
+    # Little 1961: requests in a server = requests a second x seconds of each
+    assert said["throughput_sequences_per_s"] * said["latency_s"] == pytest.approx(8.0)
+    assert said["tokens_per_s"] == pytest.approx(8 * 17 / said["latency_s"])
+
+
+def test_the_same_work_is_done() -> None:
+    for batch, generate in ((8, 17), (12, 5)):
+        phases, served = (
+            asked("tpu-v4i", batch=batch, generate=generate, serving=s)
+            for s in ("phases", "continuous")
+        )
+        assert served["macs"] == pytest.approx(phases["macs"], rel=1e-12)
+        assert served["memory_bytes"]["cache"] == phases["memory_bytes"]["cache"]
+        assert served["memory_bytes"]["activations"] < phases["memory_bytes"]["activations"]
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_a_design_among_others_is_what_it_is_alone(machine: str) -> None:
+    batches, tokens = [1, 3, 8, 12, 12], [9, 2, 17, 5, 1]
+    columns = {
+        "model": Column.of(["gpt2"] * 5),
+        "accelerator": Column.of([machine] * 5),
+        "workload.serving": Column.of(["continuous"] * 5),
+        "workload.batch": Column.of(batches),
+        "workload.generate": Column.of(tokens),
+        **{k: Column.of([v] * 5) for k, v in {**SMALL, **MACHINES[machine]}.items()},
+    }
+    cost = evaluate(columns, 5)
+    names = ("latency_s", "energy_j", "time_to_first_token_s", "time_per_output_token_s")
+    for i in range(5):
+        alone = evaluate({k: Column.of([c[i]]) for k, c in columns.items()}, 1)
+        for name in names:
+            assert np.array_equal(cost.scalars[name][i], alone.scalars[name][0], equal_nan=True), (
+                i,
+                name,
+            )
+
+
+def test_an_encoder_decoder_is_served_too() -> None:
+    settings = {"workload.batch": 4, "workload.generate": 9, "workload.serving": "continuous"}
+    result = elector.simulate("t5-base", "tpu-v4i", settings=settings)
+    one = {"workload.batch": 1, "workload.generate": 1}
+    alone = elector.simulate("t5-base", "tpu-v4i", settings=one)
+    assert result["time_to_first_token_s"] == pytest.approx(alone["latency_s"], rel=0.01)
+
+
+def test_it_counts_for_generation_alone_and_other_words_are_refused() -> None:
+    result = elector.simulate("gpt2", "tpu-v4i", settings={"workload.serving": "continuous"})
+    assert any(n.startswith("workload.serving changes nothing") for n in result["notes"])
+    with pytest.raises(elector.InputError, match=r"workload\.serving.*did you mean continuous"):
+        elector.simulate("gpt2", "tpu-v4i", settings={"workload.serving": "continous"})
