@@ -5,14 +5,16 @@
 FOLDER as for gpu_timings.py. Fitted on at most 250 products above 50 us of each device and format
 of which gpu_timings.py keeps none out, timed by vLLM; loss and search as in fit_gpu.py. Ampere
 keeps the constants of all GPUs, which were fitted on it, and so does int8. Flash attention: the
-best of a grid on at most 40 rows of each device and kind. --without leaves a device out of its
-family. --write renews data/gpu_products.csv.
+best of a grid on at most 40 rows of each device and kind; with --flash what its blocks take in
+each stack, in the same way, with the rates of the families as they stand. --without leaves a
+device out of its family. --write renews data/gpu_products.csv.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+import itertools
 import sys
 from pathlib import Path
 
@@ -45,6 +47,8 @@ BOUNDS = {
     "tile_cycles": (100.0, 8000.0),
 }
 BEGIN = {"tensor_share": 0.8, "operand_share": 0.05, "wave_share": 0.6, "tile_cycles": 2000.0}
+#: Grid of a stack's flash attention: start and end of a block [cycles], rate of its products.
+CYCLES, RATES = np.arange(4000.0, 16001.0, 2000.0), (1.0, 1.1)
 SIZE, START, STOP = 250, 1.4, 1.01
 
 
@@ -108,6 +112,26 @@ def fit_flash(folder: Path, family: str, without: str) -> float:
     return best[1]
 
 
+def fit_blocks(folder: Path, engine: str) -> Values:
+    """What a block of an engine's flash attention takes to start and to end [cycles], and the rate
+    of its products over that of the family: the best of a grid on all families together."""
+    data = [
+        (r, device, kind)
+        for devices in FLASH.values()
+        for device in devices
+        for kind in ("prefill", "encoder")
+        for r in gpu_timings.attention_rows(folder, device, engine, kind, left_out=False)[:40]
+    ]
+    measured = np.array([float(str(r["latency"])) * 1e-3 for r, _, _ in data])
+    own, best = stacks()[gpu_timings.ATTENDING[engine]], (np.inf, 0.0, 1.0)
+    for start, rate in itertools.product(CYCLES, RATES):
+        own["flash.start"], own["flash.rate"] = start, rate
+        ours = [gpu_timings.attention_seconds(r, d, engine, kind) for r, d, kind in data]
+        best = min(best, (float(off(np.array(ours) / measured).mean()), start, rate))
+    print(engine, "blocks", best, file=sys.stderr)
+    return {"flash.start": best[1], "flash.rate": best[2]}
+
+
 def write(fitted: dict[Key, Values]) -> None:
     """Renew data/gpu_products.csv."""
     with (DATA / "gpu_products.csv").open("w", newline="", encoding="utf-8") as stream:
@@ -129,7 +153,12 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--without", default="")
     parser.add_argument("--write", action="store_true")
+    parser.add_argument("--flash", action="store_true", help="blocks of flash attention by stack")
     given = parser.parse_args()
+    if given.flash:  # shown, for data/implementations.csv
+        for engine in gpu_timings.ATTENDING:
+            print(engine, fit_blocks(given.folder, engine))
+        return
     fitted = {}
     for family in FAMILIES:
         for kind, formats in FORMATS.items():

@@ -45,6 +45,8 @@ FORMATS = {"bfloat16": "bf16", "fp8": "fp8", "nvfp4": "nvfp4", "sq": "int8"}
 #: Engine of the package -> stack of this program. Its timings of TensorRT-LLM ran under PyTorch,
 #: which finds the scales of 8 bits as vLLM does.
 STACKS = {"vllm": "vllm", "sglang": "sglang", "trtllm": "vllm"}
+#: The same of attention: each engine has kernels of its own.
+ATTENDING = {**STACKS, "trtllm": "tensorrt-llm"}
 #: Shorter kernels are their start, and differ from host to host.
 LEAST = 50e-6
 #: Rows of a device and format that are compared.
@@ -174,7 +176,7 @@ def attention_seconds(r: dict[str, object], device: str, engine: str, kind: str)
         "workload.generate": 2 if decoding else 0,
         "workload.precision": "bf16",
         "workload.attention": "flash",
-        "workload.implementation": STACKS[engine],
+        "workload.implementation": ATTENDING[engine],
         "accelerator.memory_capacity": 1e15,
     }
     if not encoder:

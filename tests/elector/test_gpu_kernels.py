@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 import elector
 from elector.machines.gpu import attention
 from elector.machines.gpu import kernels as gpu_kernels
+from elector.machines.gpu import stacks as gpu_stacks
 from elector.technology import Technology
 
 # ---- products ----
@@ -118,6 +119,30 @@ def test_flash_attention_reaches_the_rate_of_a_tile_without_a_start_for_each() -
     short = 32 * 128.0**2 * 128 / _flash(128, 128, 128, 32)
     assert short < 0.3 * long
     assert _flash(4096, 4096, 64, 8, starts=False) < _flash(4096, 4096, 64, 8)
+
+
+def test_a_block_starts_as_the_kernel_of_the_stack_does() -> None:
+    """One block alone is its start and its products; 108 SMs take as many at once."""
+    c, stack = gpu_kernels.constants(), {"flash.start": 9000.0, "flash.rate": 1.25}
+    p = _products(128, 64, 128, 1)
+
+    def seconds(stack: dict[str, float], starts: float) -> float:
+        found = attention.flash_seconds(c, _device(), p, np.array([[starts]]), stack)
+        return float(found[0, 0])
+
+    whole, inside = seconds(stack, 1.0), seconds(stack, 0.0)
+    assert whole - inside == pytest.approx(9000 / 1.41e9)
+    products = 128 * 64 * 128 / (1024 * c.tensor_share * 1.25)
+    assert inside * 1.41e9 > products
+    plain = {"flash.start": 0.0, "flash.rate": 1.0}
+    assert seconds(plain, 1.0) - seconds(plain, 0.0) == pytest.approx(c.tile_cycles / 1.41e9)
+    assert seconds(plain, 0.0) > inside
+
+
+def test_stacks_whose_attention_was_timed_have_starts_of_their_own() -> None:
+    found = {name: stack["flash.start"] for name, stack in gpu_stacks.stacks().items()}
+    own = {name for name, start in found.items() if start}
+    assert own == {"vllm", "sglang", "tensorrt-llm"} and min(found[n] for n in own) > 3203
 
 
 def test_half_of_the_keys_take_half_of_the_time() -> None:

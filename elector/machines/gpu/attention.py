@@ -6,12 +6,17 @@ rate of a tile without a start for each slice of keys, and the exponentials of i
 their own turn: 16 a cycle and SM (32 on Blackwell Ultra), which is what separates head sizes 64
 and 128 in kernels of Ampere, Ada, Hopper and Blackwell.
 
+What a block takes to start and to end belongs to the kernel, and so to the software stack: 6,000 to
+14,000 cycles where it was timed, on chips of four families alike (`flash.start`).
+
 *Decoding* asks one query (or the queries that share keys) against a cache: a pass over the
 cache in as many pieces as there are SMs, at the bandwidth of whatever holds it. Libraries take a
 matrix-vector kernel for it, or split the keys over the SMs (Flash-Decoding).
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -26,19 +31,24 @@ from elector.machines.gpu.kernels import (
 )
 
 Array = np.ndarray
+#: A kernel of flash attention that starts and runs as tiles of products do.
+PLAIN: Mapping[str, float] = {"flash.start": 0.0, "flash.rate": 1.0}
 
 
-def flash_seconds(c: Constants, d: Device, p: GpuProducts, starts: Array) -> Array:
+def flash_seconds(
+    c: Constants, d: Device, p: GpuProducts, starts: Array, stack: Mapping[str, float] = PLAIN
+) -> Array:
     """(R, D) seconds that follow the clock of the products inside flash attention.
 
     starts : (R, 1) whether the kernel starts with this product: its blocks start once.
+    stack : constants of the software stack, whose kernel it is; `flash.start` and `flash.rate`.
     """
     blocks = np.ceil(p.m / c.flash_rows) * p.batch
     # A block loads the other operand once; its own stays in registers.
     e = d.tiles or c
-    rate = inside_rate(c, d, p) * e.flash_share
+    rate = inside_rate(c, d, p) * e.flash_share * stack["flash.rate"]
     each = c.flash_rows / rate + e.operand_share * p.width / c.cache_bytes
-    cycles = each * p.k * p.n + e.tile_cycles * (starts > 0)
+    cycles = each * p.k * p.n + (stack["flash.start"] or e.tile_cycles) * (starts > 0)
     return np.asarray(cycles * waves(e, blocks, d.sms) / d.clock)
 
 

@@ -71,6 +71,7 @@ class GpuUnits:
         self.host = stack["host"] / self.number["host_speed"]
         self.start, self.append_rate = stack["kernel"], stack["append.rate"]
         self.quantise = quantising(stack, workload)[1] * quantised(case.ops.rows, workload)
+        self.flash = stack  # of it flash.start and flash.rate
         self.first = float(case.activity.start[0])
         self.credit = 0.0
         self.whole = case.ops.whole_sides()
@@ -168,11 +169,11 @@ class GpuUnits:
             k
             * n
             * (
-                c.flash_rows / (self._inside(r) * c.flash_share)
+                c.flash_rows / (self._inside(r) * c.flash_share * self.flash["flash.rate"])
                 + c.operand_share * self.width / c.cache_bytes
             )
         )
-        each += c.tile_cycles * (self.kernels[r] > 0)
+        each += (self.flash["flash.start"] or c.tile_cycles) * (self.kernels[r] > 0)
         whole, rest = divmod(blocks, self.number["sms"])
         if not whole:
             return float(each)

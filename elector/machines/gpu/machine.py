@@ -247,7 +247,7 @@ def _compute(p: PreparedGpu, d: Device, index: Array, touched: Array) -> Array:
         touched[p.tiled] = _loads(p, tiled, splits)
     if p.flash.size:
         flash = _sizes(p, p.flash, index, c.flash_rows)
-        compute[p.flash] = flash_seconds(c, d, flash, p.kernels[p.flash][:, None])
+        compute[p.flash] = flash_seconds(c, d, flash, p.kernels[p.flash][:, None], p.stack)
         touched[p.flash] = flash_loads(c, flash)
     if p.streams.size:
         streams = _sizes(p, p.streams, index)

@@ -58,6 +58,8 @@ def stacks() -> dict[str, dict[str, float]]:
     it trains. quantise.kernels, quantise.bytes : kernels that bring the activations of a product
     into formats that are scaled at run time, and the bytes they move for each element;
     quantise.group.kernels, .bytes : the same where groups of values have scales of their own.
+    flash.start : cycles that a block of flash attention takes to start and to end (0: as a tile
+    of a product); flash.rate : rate of its products over that of the family of chips.
     forward, backward, mixed : bytes that element-wise work moves over those of its tensors, in
     a forward pass (of inference and training alike), in a backward pass, and further where it
     computes in wider numbers than it stores.
