@@ -35,12 +35,12 @@ def errors(task: str) -> list[tuple[int, float, float]]:
     """Of each kind: folds, mean error and share inside 90 % intervals of the task's rows."""
     known, data = task_table()[task], rows(task)
     score = np.array([row.score for row in data])
-    found = []
+    figures = []
     for kind in KINDS:
         left = leave_out(known, data, kind)
         miss = np.abs(left.mean - score)
-        found.append((left.folds, float(miss.mean()), float(np.mean(miss < 1.6449 * left.std))))
-    return found
+        figures.append((left.folds, float(miss.mean()), float(np.mean(miss < 1.6449 * left.std))))
+    return figures
 
 
 def main() -> None:

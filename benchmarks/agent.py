@@ -44,15 +44,15 @@ Design = dict[str, Any]
 
 def alternatives() -> list[tuple[str, dict[str, list[Any]]]]:
     """Base of an accelerator -> the lists of its settings, as spaces/gpt2.yaml has them."""
-    found: list[tuple[str, dict[str, list[Any]]]] = []
+    choices: list[tuple[str, dict[str, list[Any]]]] = []
     space = load(yaml.safe_load((ROOT / "spaces" / "gpt2.yaml").read_text(encoding="utf-8")))
     bases = next(p for p in space.parameters if p.name == "accelerator").values
     groups = space.sections[1].groups
     for base, group in zip(bases, groups, strict=True):
         own = [p for p in space.parameters if p.group == group and p.name.startswith("accel")]
         lists = {p.name: list(p.values) for p in own if p.name != "accelerator"}
-        found.append((str(base), lists if "tpu" not in str(base) else {}))
-    return found
+        choices.append((str(base), lists if "tpu" not in str(base) else {}))
+    return choices
 
 
 def designs() -> Iterator[Design]:
@@ -62,12 +62,12 @@ def designs() -> Iterator[Design]:
             yield {"accelerator": base, **dict(zip(lists, values, strict=True))}
 
 
-def cost(found: Any) -> float:
+def cost(result: Any) -> float:
     """Energy x delay [J s]; infinite where a chip cannot run it or breaks a constraint."""
-    slow = (found.get("time_to_first_token_s") or 0.0) > 2.0
-    if not found["feasible"] or slow or found["area_mm2"] > 858:
+    slow = (result.get("time_to_first_token_s") or 0.0) > 2.0
+    if not result["feasible"] or slow or result["area_mm2"] > 858:
         return float("inf")
-    return float(found["energy_j"] * found["latency_s"])
+    return float(result["energy_j"] * result["latency_s"])
 
 
 class Script:
@@ -89,10 +89,10 @@ class Script:
         if key not in self.known:
             if self.calls >= CALLS:
                 return float("inf")
-            found = await self.call(
+            result = await self.call(
                 "simulate", model="gpt2", accelerator=base, settings=WORKLOAD | settings
             )
-            self.known[key] = cost(found)
+            self.known[key] = cost(result)
         return self.known[key]
 
     async def best(self) -> tuple[float, str, Design]:
@@ -121,8 +121,8 @@ class Script:
             if flow != at["accelerator.dataflow"]:
                 other = at | {"accelerator.dataflow": flow}
                 again = [name for name in names if name != "accelerator.dataflow"]
-                found, place = await self.downhill(base, other, lists, again)
-                value, at = (found, place) if found < value else (value, at)
+                reached, place = await self.downhill(base, other, lists, again)
+                value, at = (reached, place) if reached < value else (value, at)
         chips = min(starts, key=lambda s: s[0])
         return (value, base, at) if value <= chips[0] else (chips[0], chips[1], chips[2])
 
@@ -140,10 +140,10 @@ class Script:
                         if not 0 <= place < len(lists[name]):
                             break
                         tried = at | {name: lists[name][place]}
-                        found = await self.cost(base, tried)
-                        if found >= value:
+                        reached = await self.cost(base, tried)
+                        if reached >= value:
                             break
-                        value, at, moved = found, tried, True
+                        value, at, moved = reached, tried, True
         return value, at
 
 
@@ -173,13 +173,13 @@ def searched(sampler: str, folder: Path) -> float:
         "define": {"edp": "energy_j * latency_s"},
     }
     data["workload"].pop("task", None)
-    found = []
+    lowest = []
     for seed in SEEDS:
         out = folder / f"{sampler}-{seed}"
         result = transcode.search(data, sampler=sampler, budget=CALLS, seed=seed, out=out)
         values = np.array(transcode.front(out)["edp"]) if len(result.front) else np.array([np.inf])
-        found.append(float(values.min()))
-    return median(found)
+        lowest.append(float(values.min()))
+    return median(lowest)
 
 
 def main() -> None:

@@ -151,13 +151,13 @@ def environment(peer: Peer, folder: Path, given: str | None) -> Path:
 
 def read_answers(text: str) -> Answers:
     """What a tool's script wrote (peer_tools/answering.py)."""
-    found = json.loads(text)
-    good = [a for a in found["answers"] if "error" not in a]
+    document = json.loads(text)
+    good = [a for a in document["answers"] if "error" not in a]
     return Answers(
-        version=found["version"],
+        version=document["version"],
         values={a["id"]: a["values"] for a in good},
         seconds={a["id"]: a["seconds"] for a in good},
-        errors={a["id"]: reason(a["error"]) for a in found["answers"] if "error" in a},
+        errors={a["id"]: reason(a["error"]) for a in document["answers"] if "error" in a},
     )
 
 
@@ -273,12 +273,12 @@ def renewed(path: Path) -> tuple[str, list[dict[str, object]]]:
 
 def stored(path: Path) -> dict[str, list[dict[str, object]]]:
     """The rows of each tool in a table; none where there is no table."""
-    found: dict[str, list[dict[str, object]]] = {}
+    by_peer: dict[str, list[dict[str, object]]] = {}
     if path.exists():
         body = path.read_text(encoding="utf-8").partition("\n")[2]
         for row in csv.DictReader(body.splitlines()):
-            found.setdefault(row["peer"], []).append({**row})
-    return found
+            by_peer.setdefault(row["peer"], []).append({**row})
+    return by_peer
 
 
 def processor() -> str:
@@ -307,11 +307,11 @@ def main() -> None:
             parser.error(f"--python3.12: {given.newer}: {error}")
     if given.ours:
         try:
-            head, found = renewed(given.out)
+            head, answers = renewed(given.out)
         except (OSError, KeyError, ValueError) as error:
             parser.error(f"--ours: {given.out} is no table of this script: {error}")
-        write(found, given.out, head)
-        sys.exit(verdict(found))
+        write(answers, given.out, head)
+        sys.exit(verdict(answers))
     chosen = [peer for peer in PEERS if given.only in ("", peer.name)]
     if not chosen:
         parser.error(f"no tool {given.only!r}: {', '.join(peer.name for peer in PEERS)}")

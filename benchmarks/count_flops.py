@@ -181,8 +181,8 @@ def inputs(case: Case) -> dict[str, Any]:
 def total(output: Any) -> Any:
     """The sum of the tensors that the head produces: where the backward pass starts."""
     names = ("logits", "start_logits", "end_logits", "pooler_output", "last_hidden_state")
-    found = [getattr(output, name, None) for name in names]
-    return sum(tensor.sum() for tensor in found if tensor is not None)
+    tensors = [getattr(output, name, None) for name in names]
+    return sum(tensor.sum() for tensor in tensors if tensor is not None)
 
 
 def count(case: Case) -> tuple[int, int, int]:

@@ -32,10 +32,10 @@ def cosine(v: Tensor) -> Tensor:
         n = v.shape[axis]
         phase = torch.exp(-0.5j * math.pi * torch.arange(n) / n)
         moved = v.transpose(axis, -1)
-        found = torch.fft.fft(torch.cat((moved, moved.flip(-1)), dim=-1))[..., :n]
-        found = (found * phase).real * math.sqrt(0.5 / n)
-        found = torch.cat((found[..., :1] * math.sqrt(0.5), found[..., 1:]), dim=-1)
-        v = found.transpose(axis, -1)
+        spectrum = torch.fft.fft(torch.cat((moved, moved.flip(-1)), dim=-1))[..., :n]
+        spectrum = (spectrum * phase).real * math.sqrt(0.5 / n)
+        spectrum = torch.cat((spectrum[..., :1] * math.sqrt(0.5), spectrum[..., 1:]), dim=-1)
+        v = spectrum.transpose(axis, -1)
     return v
 
 
@@ -53,10 +53,10 @@ def main() -> None:
     for name, head in heads.items():
         q, k, v = torch.randn(3, BATCH, HEADS, LENGTH, SIZE)
         with FlopCounterMode(display=False) as counter:
-            found = head(q, k, v)
-        assert found.shape == q.shape
+            result = head(q, k, v)
+        assert result.shape == q.shape
         if name in transforms:
-            assert torch.allclose(found, transforms[name](v), atol=1e-5)
+            assert torch.allclose(result, transforms[name](v), atol=1e-5)
         parameters = sum(p.numel() for p in head.parameters())
         macs = counter.get_total_flops() // 2
         print(f"{name},{BATCH},{LENGTH},{HEADS},{SIZE},{macs},{parameters}")

@@ -79,12 +79,12 @@ def variants(model: str, task: Task, taus_i: list[float], taus_t: list[float]) -
         "tau_i": TargetDensity(0.5, strict=False),
         "tau_t": TargetDensity(0.2, strict=False),
     }
-    found = []
+    built = []
     for name, settings in options.items():
         module = build(described(model), task, dropout=0.1, seed=0)
         pruner = None if settings is None else DynaProp(module, **settings)  # type: ignore[arg-type]
-        found.append(Variant(name, module, pruner, task))
-    return found
+        built.append(Variant(name, module, pruner, task))
+    return built
 
 
 def main() -> None:
@@ -103,23 +103,23 @@ def main() -> None:
     taus_i, taus_t = (
         [float(tau) for tau in text.split(",")] for text in (chosen.tau_i, chosen.tau_t)
     )
-    found = variants(chosen.model, task, taus_i, taus_t)
+    compared = variants(chosen.model, task, taus_i, taus_t)
     for number in range(chosen.steps + 2):
-        for variant in found:
+        for variant in compared:
             variant.step(number, chosen.batch)
-    for variant in found:
+    for variant in compared:
         variant.times.clear()
         if variant.pruner is not None:
             variant.pruner.restart_peak()
     for number in range(chosen.rounds):
-        for variant in found:
+        for variant in compared:
             variant.step(chosen.steps + number, chosen.batch)
-    off = statistics.median(found[0].times)
-    hooks = found[1].pruner
+    off = statistics.median(compared[0].times)
+    hooks = compared[1].pruner
     assert hooks is not None
     print(f"{chosen.model} on {chosen.task}, batch {chosen.batch}, after {chosen.steps} steps\n")
     print(f"{'tau_i, tau_t':22}{'ms':>8}{'x off':>7}{'MB saved':>10}{'of off':>8}")
-    for variant in found:
+    for variant in compared:
         took = statistics.median(variant.times)
         peak = (variant.pruner or hooks).peak_saved_bytes
         print(

@@ -70,11 +70,11 @@ def report() -> None:
     print("| task | tau_i | peak | against dense | score | points lost |")
     print("|---|---|---|---|---|---|")
     for task in TASKS:
-        found = {tau: [result(Job(task, tau, seed)) for seed in SEEDS] for tau in TAUS}
-        dense = mean(r["saved_bytes_uncompressed"] for r in found[0.0])
-        score = mean(r["score"] for r in found[0.0])
-        print(f"| {task} | dense | {dense / 1e6:.2f} MB | | {spread(found[0.0])} | |")
-        for tau, runs in found.items():
+        results = {tau: [result(Job(task, tau, seed)) for seed in SEEDS] for tau in TAUS}
+        dense = mean(r["saved_bytes_uncompressed"] for r in results[0.0])
+        score = mean(r["score"] for r in results[0.0])
+        print(f"| {task} | dense | {dense / 1e6:.2f} MB | | {spread(results[0.0])} | |")
+        for tau, runs in results.items():
             name = f"{tau:g}" if tau else "0 (lossless)"
             peak = mean(r["saved_bytes"] for r in runs)
             lost = score - mean(r["score"] for r in runs)
@@ -92,8 +92,8 @@ def spread(runs: list[dict[str, Any]]) -> str:
 
 def result(job: Job) -> dict[str, Any]:
     """result.json of a run."""
-    found: dict[str, Any] = json.loads((job.folder / "result.json").read_text(encoding="utf-8"))
-    return found
+    record: dict[str, Any] = json.loads((job.folder / "result.json").read_text(encoding="utf-8"))
+    return record
 
 
 def main() -> None:
@@ -108,10 +108,10 @@ def main() -> None:
     os.environ["OMP_NUM_THREADS"] = "1"
     todo = [Job(task, tau, seed) for seed in SEEDS for task in TASKS for tau in TAUS]
     with multiprocessing.get_context("spawn").Pool(asked.jobs) as pool:
-        for job, found in pool.imap_unordered(work, todo):
+        for job, outcome in pool.imap_unordered(work, todo):
             print(
-                f"{job.folder.name}: {found['score']:.2f}, {found['saved_bytes']} of "
-                f"{found['saved_bytes_uncompressed']} bytes, {found['seconds']:.0f} s",
+                f"{job.folder.name}: {outcome['score']:.2f}, {outcome['saved_bytes']} of "
+                f"{outcome['saved_bytes_uncompressed']} bytes, {outcome['seconds']:.0f} s",
                 flush=True,
             )
 

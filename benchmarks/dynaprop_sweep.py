@@ -121,10 +121,10 @@ def work(job: Job) -> tuple[Job, str]:
         evaluate=case.steps,
     )
     try:
-        found = train(settings, out=job.folder, command="benchmarks/dynaprop_sweep.py")
+        trained = train(settings, out=job.folder, command="benchmarks/dynaprop_sweep.py")
     except Diverged as error:
         return job, str(error)
-    return job, f"{found['metric']} {found['score']:.2f} in {found['seconds']:.1f} s"
+    return job, f"{trained['metric']} {trained['score']:.2f} in {trained['seconds']:.1f} s"
 
 
 def sweep(cases: Sequence[Case], processes: int) -> None:
@@ -263,10 +263,10 @@ class Point:
 
 def points(case: Case) -> dict[tuple[float, float], Point]:
     """What a task's runs found, over the seeds that are there."""
-    found: dict[tuple[float, float], list[dict[str, Any]]] = {}
+    by_thresholds: dict[tuple[float, float], list[dict[str, Any]]] = {}
     for job in done(case):
         text = (job.folder / "result.json").read_text(encoding="utf-8")
-        found.setdefault((job.tau_i, job.tau_t), []).append(json.loads(text))
+        by_thresholds.setdefault((job.tau_i, job.tau_t), []).append(json.loads(text))
     return {
         at: Point(
             *at,
@@ -274,27 +274,27 @@ def points(case: Case) -> dict[tuple[float, float], Point]:
             mean(r["saved_bytes"] for r in results),
             mean(r["seconds"] for r in results),
         )
-        for at, results in found.items()
+        for at, results in by_thresholds.items()
     }
 
 
 def report(cases: Sequence[Case]) -> None:
     """Scores, memory, and what the simulator makes of the densities, as Markdown."""
     for case in cases:
-        found = points(case)
+        grid = points(case)
         print(f"\n{case.task}, score by tau_i (down) and tau_t (across), {len(done(case))} runs\n")
         print("| tau_i | " + " | ".join(f"{t:g}" for t in case.tau_t) + " |")
         print("|---|" + "---|" * len(case.tau_t))
         for i in case.tau_i:
-            cells = [found[i, t].shown if (i, t) in found else "" for t in case.tau_t]
+            cells = [grid[i, t].shown if (i, t) in grid else "" for t in case.tau_t]
             print(f"| {i:g} | " + " | ".join(cells) + " |")
     print("\n| task | tau_i | peak of saved activations | against dense | points lost |")
     print("|---|---|---|---|---|")
     for case in cases:
-        found = points(case)
-        dense = found[0.0, 0.0]
+        grid = points(case)
+        dense = grid[0.0, 0.0]
         for i in case.tau_i:
-            at = found[i, 0.0]
+            at = grid[i, 0.0]
             print(
                 f"| {case.task} | {i:g} | {at.saved / 1e6:.2f} MB | "
                 f"{100 * (at.saved / dense.saved - 1):+.0f} % | "
@@ -312,8 +312,8 @@ def machine(cases: Sequence[Case]) -> None:
         dense = elector.simulate(model, "acceltran-server", settings=step)
         print(f"| {model} | dense | | | | {costs(dense, dense)} |")
         assumed = {**step, "workload.sparsity": "acceltran"}
-        found = elector.simulate(model, "acceltran-server", settings=assumed)
-        print(f"| {model} | `acceltran` (assumed) | | | ? | {costs(found, dense)} |")
+        result = elector.simulate(model, "acceltran-server", settings=assumed)
+        print(f"| {model} | `acceltran` (assumed) | | | ? | {costs(result, dense)} |")
         for case in cases:
             best = points(case)
             for i in case.tau_i[:3]:
@@ -324,24 +324,24 @@ def machine(cases: Sequence[Case]) -> None:
                         "workload.tau_i": i,
                         "workload.tau_t": t,
                     }
-                    found = elector.simulate(model, "acceltran-server", settings=settings)
+                    result = elector.simulate(model, "acceltran-server", settings=settings)
                     lost = mean(best[0.0, 0.0].scores) - mean(best[i, t].scores)
                     print(
                         f"| {model} | `trained-{case.task}` | {i:g} | {t:g} | {lost:.1f} | "
-                        f"{costs(found, dense)} |"
+                        f"{costs(result, dense)} |"
                     )
 
 
-def costs(found: dict[str, Any], dense: dict[str, Any]) -> str:
+def costs(pruned: dict[str, Any], dense: dict[str, Any]) -> str:
     """Time, energy and memory of activations, with their share of the dense ones."""
 
     def share(name: str) -> str:
-        return f"{100 * found[name] / dense[name]:.0f} %"
+        return f"{100 * pruned[name] / dense[name]:.0f} %"
 
-    held, whole = (r["memory_bytes"]["activations"] for r in (found, dense))
+    held, whole = (r["memory_bytes"]["activations"] for r in (pruned, dense))
     return (
-        f"{1e3 * found['latency_s']:.3g} ms ({share('latency_s')}) | "
-        f"{1e3 * found['energy_j']:.3g} mJ ({share('energy_j')}) | "
+        f"{1e3 * pruned['latency_s']:.3g} ms ({share('latency_s')}) | "
+        f"{1e3 * pruned['energy_j']:.3g} mJ ({share('energy_j')}) | "
         f"{held / 1e6:.3g} MB ({100 * held / whole:.0f} %)"
     )
 

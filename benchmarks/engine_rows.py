@@ -34,7 +34,7 @@ def settings(r: Record) -> dict[str, object]:
     """Model, accelerator and dotted settings of a row."""
     device = BOARDS.get(r["device"], r["device"]).lower().replace(" ", "-")
     training = r["mode"] == "train"
-    found: dict[str, object] = {
+    given: dict[str, object] = {
         **_model(r),
         "accelerator": device,
         "workload.mode": "training" if training else None,
@@ -46,7 +46,7 @@ def settings(r: Record) -> dict[str, object]:
         "workload.attention": _attention(r),
         "accelerator.power_limit": f"{r['power_limit_w']} W" if r["power_limit_w"] else None,
     }
-    return {key: value for key, value in found.items() if value is not None}
+    return {key: value for key, value in given.items() if value is not None}
 
 
 def _model(r: Record) -> dict[str, object]:
@@ -112,8 +112,8 @@ def for_fitting(folder: Path) -> Steps:
         and "approx" not in r["flag"]
     ]
     prompts = {_prompt(r): seconds(r) for r in rows if r["workload"].endswith("-prefill")}
-    found = [seconds(r, prompts.get(_prompt(r), 0.0)) for r in rows]
-    return from_records(rows, [settings(r) for r in rows], found)
+    measured = [seconds(r, prompts.get(_prompt(r), 0.0)) for r in rows]
+    return from_records(rows, [settings(r) for r in rows], measured)
 
 
 def _prompt(r: Record) -> tuple[str, ...]:

@@ -83,11 +83,11 @@ def table(errors: dict[tuple[str, str, str], dict[str, list[float]]]) -> list[tu
     everything = errors[ANY]
     power = factor(everything["power"])
     rows: list[tuple[object, ...]] = []
-    for key, found in sorted(errors.items()):
-        if key == ANY or len(found["time"]) < MIN:
+    for key, samples in sorted(errors.items()):
+        if key == ANY or len(samples["time"]) < MIN:
             continue
-        own = factor(found["power"]) if len(found["power"]) >= MIN else power
-        rows.append((*key, time_of(key, errors), own, len(found["time"])))
+        own = factor(samples["power"]) if len(samples["power"]) >= MIN else power
+        rows.append((*key, time_of(key, errors), own, len(samples["time"])))
     rows.append((*ANY, ELSE, ELSE, 0))
     return rows
 
@@ -109,7 +109,7 @@ def shared(results: list[CaseResult]) -> float:
     for r in results:
         if r.case.metric not in POWERS:
             apart[r.case.accelerator, r.case.group].append(math.log(r.simulated / r.case.value))
-    groups = [np.array(found) for found in apart.values() if len(found) > 1]
+    groups = [np.array(values) for values in apart.values() if len(values) > 1]
     sizes = np.array([len(group) for group in groups])
     count, middle = sizes.sum(), np.concatenate(groups).mean()
     between = sum(len(g) * (g.mean() - middle) ** 2 for g in groups) / (len(groups) - 1)

@@ -30,14 +30,14 @@ LEAST = 0.01
 
 def row(preset: str, bar: int) -> str:
     """A line of the table."""
-    found = weights(preset)
-    shares, rows = found["evidence"], found["rows"]
+    record = weights(preset)
+    shares, rows = record["evidence"], record["rows"]
     assert isinstance(shares, dict) and isinstance(rows, list)
     large = [r for r in rows if max(abs(r["energy"]), abs(r["area"])) >= LEAST]
     counts = " | ".join(str(sum(r["read"] == way for r in large)) for way in WAYS)
     assumed = 100 * float(shares["assumed"])
     kept = "yes" if assumed <= bar else "no"
-    return f"| {preset} | {found['model']} | {assumed:.1f} % | {bar} % | {kept} | {counts} |\n"
+    return f"| {preset} | {record['model']} | {assumed:.1f} % | {bar} % | {kept} | {counts} |\n"
 
 
 def main() -> None:

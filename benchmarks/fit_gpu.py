@@ -122,7 +122,7 @@ UNFITTED = ("vllm", "sglang", "compiled")
 
 def start() -> Values:
     """The start of a fit."""
-    found = {name: BEGIN[name] for name in GLOBAL}
+    values = {name: BEGIN[name] for name in GLOBAL}
     for stack in stacks():
         if stack in UNFITTED:
             continue
@@ -131,11 +131,11 @@ def start() -> Values:
             unused |= name == "append.rate" and stack != "eager"
             unused |= name == "mixed" and stack in ("tensorflow", "llama.cpp")
             if not unused:
-                found[f"{stack}.{name}"] = BEGIN[name]
-        found[f"{stack}.host"] = HOST.get(stack, BEGIN["host"])
-        found[f"{stack}.step"] = STEP.get(stack, BEGIN["step"])
-    found["compiled.kernel"] = BEGIN["kernel"]
-    return found
+                values[f"{stack}.{name}"] = BEGIN[name]
+        values[f"{stack}.host"] = HOST.get(stack, BEGIN["host"])
+        values[f"{stack}.step"] = STEP.get(stack, BEGIN["step"])
+    values["compiled.kernel"] = BEGIN["kernel"]
+    return values
 
 
 def bounds(name: str) -> tuple[float, float]:
@@ -211,9 +211,9 @@ def fit(values: Values, data: Data) -> Values:
         for name in (*GLOBAL, "compiled.kernel"):
             for step in (factor, 1.0 / factor):
                 trial = moved(values, {name: step})
-                found = loss(trial, data)
-                if found < best - 1e-9:
-                    values, best = trial, found
+                error = loss(trial, data)
+                if error < best - 1e-9:
+                    values, best = trial, error
                     break
         print(f"factor {factor:.3f}  loss {best:.4f}", file=sys.stderr, flush=True)
         if before - best < 0.001:
@@ -244,18 +244,18 @@ def fit_stack(values: Values, stack: str, rows: Rows, factor: float) -> Values:
         better = False
         for move in moves:
             trial = moved(values, move)
-            found = stack_loss(trial, rows)
-            if found < best * (1 - 1e-4):
-                values, best, better = trial, found, True
+            error = stack_loss(trial, rows)
+            if error < best * (1 - 1e-4):
+                values, best, better = trial, error, True
     return values
 
 
 def moved(values: Values, factors: Values) -> Values:
     """The values with some of them changed by factors, within their bounds."""
-    found = dict(values)
+    changed = dict(values)
     for name, factor in factors.items():
-        found[name] = float(np.clip(values[name] * factor, *bounds(name)))
-    return found
+        changed[name] = float(np.clip(values[name] * factor, *bounds(name)))
+    return changed
 
 
 def write(values: Values) -> None:

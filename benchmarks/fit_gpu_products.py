@@ -54,13 +54,13 @@ SIZE, START, STOP = 250, 1.4, 1.01
 
 def rows(folder: Path, family: str, kind: str, without: str) -> Rows:
     """Products of a family in one format, apart from those left out."""
-    found = []
+    pairs = []
     for device in FAMILIES[family]:
         every = gpu_timings.products(folder, device, "vllm", kind)
         if every is not None and device != without:
             some = gpu_timings.sample(every, SIZE, left_out=False)
-            found.append((gpu_timings.compiled(some, device, kind, "vllm"), some.seconds))
-    return found
+            pairs.append((gpu_timings.compiled(some, device, kind, "vllm"), some.seconds))
+    return pairs
 
 
 def loss(key: Key, values: Values, data: Rows) -> float:
@@ -80,9 +80,9 @@ def fit(key: Key, data: Rows) -> Values:
         for name, bounds in BOUNDS.items():
             for step in (factor, 1.0 / factor):
                 trial = {**values, name: float(np.clip(values[name] * step, *bounds))}
-                found = loss(key, trial, data)
-                if found < best - 1e-6:
-                    values, best = trial, found
+                error = loss(key, trial, data)
+                if error < best - 1e-6:
+                    values, best = trial, error
                     break
         if before - best < 1e-4:
             factor = factor**0.5
@@ -132,12 +132,12 @@ def fit_blocks(folder: Path, engine: str) -> Values:
     return {"flash.start": best[1], "flash.rate": best[2]}
 
 
-def write(found: dict[Key, Values]) -> None:
+def write(fitted: dict[Key, Values]) -> None:
     """Renew data/gpu_products.csv."""
     with (DATA / "gpu_products.csv").open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(["architecture", "formats", *kernels.TILES_OF, "evidence", "source"])
-        for (family, formats), values in found.items():
+        for (family, formats), values in fitted.items():
             which = "" if len(formats) == 1 or formats[0] == "bf16" else f" in {formats[0]}"
             source = (
                 f"fitted by benchmarks/fit_gpu_products.py on products{which} timed by vLLM 0.24 "
@@ -159,18 +159,18 @@ def main() -> None:
         for engine in gpu_timings.ATTENDING:
             print(engine, fit_blocks(given.folder, engine))
         return
-    found = {}
+    fitted = {}
     for family in FAMILIES:
         for kind, formats in FORMATS.items():
             data = rows(given.folder, family, kind, given.without)
             if data:
-                found[family, formats] = fit((family, formats), data)
+                fitted[family, formats] = fit((family, formats), data)
     for family in FLASH if not given.without else ():
         share = fit_flash(given.folder, family, given.without)
         for formats in FORMATS.values() if family in FAMILIES else [FORMATS["bfloat16"]]:
-            found.setdefault((family, formats), {})["flash_share"] = share
+            fitted.setdefault((family, formats), {})["flash_share"] = share
     if given.write:
-        write(found)
+        write(fitted)
     else:
         gpu_timings.show(given.folder, "vllm", gpu_timings.ROWS)
 

@@ -52,7 +52,7 @@ def summary(error: Array) -> tuple[int, float, float]:
 
 def roofline(compiled: Compiled) -> Array:
     """(D,) seconds of the larger of flops over peak and bytes over bandwidth, row by row."""
-    found = np.empty(compiled.size)
+    bound = np.empty(compiled.size)
     for rows, p, _ in compiled.parts:
         ops, units = p.ops, p.units
         peak = 0.5 * units.number(f"{ops.format.compute}_rate")
@@ -60,8 +60,8 @@ def roofline(compiled: Compiled) -> Array:
         macs = np.where(matmul, ops.batch * ops.m * ops.k * ops.n, 0.0)[:, p.index]
         moved = (ops.a_bytes + ops.b_bytes + ops.out_bytes)[:, p.index]
         seconds = np.maximum(macs / peak, moved / units.number("bandwidth"))
-        found[rows] = (ops.count[:, p.index] * seconds).sum(axis=0) / compiled.scale[rows]
-    return found
+        bound[rows] = (ops.count[:, p.index] * seconds).sum(axis=0) / compiled.scale[rows]
+    return bound
 
 
 def step_errors(rows: Steps, compiled: Compiled) -> tuple[Array, Array]:
@@ -72,28 +72,28 @@ def step_errors(rows: Steps, compiled: Compiled) -> tuple[Array, Array]:
 
 def step_figures(rows: Steps, ours: Array) -> Figures:
     """By mode, by stack, by device, and by mode within both."""
-    found = {"all": summary(ours)}
+    summaries = {"all": summary(ours)}
     for field in ("mode", "implementation", "device"):
         for name in dict.fromkeys(r[field] for r in rows.records):
             here = rows.where(**{field: name})
-            found[f"{field} {name}"] = summary(ours[here])
+            summaries[f"{field} {name}"] = summary(ours[here])
             for mode in ("train", "infer") if field != "mode" else ():
                 both = here & rows.where(mode=mode)
                 if both.any() and not both[here].all():
-                    found[f"  {mode} {name}"] = summary(ours[both])
-    return found
+                    summaries[f"  {mode} {name}"] = summary(ours[both])
+    return summaries
 
 
 def leave_one_out(folder: Path, rows: Steps, compiled: Compiled) -> Figures:
     """Each chip family predicted by constants fitted without it."""
-    found = {}
+    summaries = {}
     families = np.array([family(r) for r in rows.records])
     for name in ("A100", "V100", "T4"):
         values = fit_gpu.fit(fit_gpu.start(), fit_gpu.data(folder, name))
         seconds = compiled.seconds(*fit_gpu.apply(values))
         error = (seconds / rows.seconds - 1.0)[families == name]
-        found[f"without {name}"] = summary(error)
-    return found
+        summaries[f"without {name}"] = summary(error)
+    return summaries
 
 
 def operation_figures(folder: Path) -> tuple[Figures, Figures]:
@@ -161,17 +161,17 @@ def power_figures(folder: Path) -> Figures:
     rows, watts, top = power_rows(folder)
     compiled = compile_steps(rows)
     seconds, ours = compiled.timed(constants(), stacks())
-    found = {}
+    summaries = {}
     squad = np.array(["squad" in r["workload"] for r in rows.records])
     measured = np.array([float(r["time_value"]) for r in rows.records])
     for name in DEVICES:
         here = np.array([r["device"].startswith(name) for r in rows.records])
-        found[f"{name} watts"] = summary((ours / watts - 1.0)[here])
-        found[f"{name} seconds (SQuAD)"] = summary((seconds / rows.seconds - 1.0)[here & squad])
+        summaries[f"{name} watts"] = summary((ours / watts - 1.0)[here])
+        summaries[f"{name} seconds (SQuAD)"] = summary((seconds / rows.seconds - 1.0)[here & squad])
         ratio = (seconds / seconds[top]) / (measured / measured[top]) - 1.0
         low = here & (top != np.arange(here.size))
-        found[f"{name} slowdown under limits"] = summary(ratio[low])
-    return found
+        summaries[f"{name} slowdown under limits"] = summary(ratio[low])
+    return summaries
 
 
 def show(title: str, figures: Figures, plain: Figures | None = None) -> None:

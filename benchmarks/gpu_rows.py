@@ -140,7 +140,7 @@ def _settings(r: Record) -> dict[str, object]:
         and r["implementation"] == "eager"
         and (r["dtype"] != "fp16-amp")
     )
-    found: dict[str, object] = {
+    settings: dict[str, object] = {
         "model": "bert-large" if r["layers"] == "24" else "bert-base",
         "accelerator": r["device"].lower(),
         "model.head": HEADS.get(r["workload"], "question-answering"),
@@ -156,7 +156,7 @@ def _settings(r: Record) -> dict[str, object]:
         "workload.optimizer": "lamb" if "pretrain" in r["workload"] else "adamw",
         "accelerator.clock": CLOCKS.get((r["device"], r["workload"])),
     }
-    return found
+    return settings
 
 
 def _one_kernel(r: Record) -> bool:
@@ -198,7 +198,7 @@ class Compiled:
         self, constants: gpu.Constants, stacks: dict[str, dict[str, float]]
     ) -> tuple[Array, Array]:
         """(D,) seconds and (D,) watts."""
-        found, watts = np.empty(self.size), np.empty(self.size)
+        times, watts = np.empty(self.size), np.empty(self.size)
         for rows, prepared, prices in self.parts:
             w = prepared.ops.workload
             stack = stacks[w.implementation]
@@ -213,14 +213,14 @@ class Compiled:
                 prepared.ops, prepared.index, now.activity(slice(None)), prices, self.machine
             )
             timing = schedule(prepared.ops, prepared.index, activity)
-            found[rows] = timing.seconds / self.scale[rows]
+            times[rows] = timing.seconds / self.scale[rows]
             joules = sum(
                 (c.total() * priced.actions[n].value for n, c in activity.counts.items()),
                 np.zeros(1),
             )
             idle = sum((r.value for r in priced.leakage.values()), np.zeros(1))
             watts[rows] = joules / timing.seconds + idle
-        return found, watts
+        return times, watts
 
 
 def compile_steps(rows: Steps) -> Compiled:
@@ -363,7 +363,7 @@ class Micro:
 def micro(folder: Path, device: str = "A100", preset: str = "a100-sxm-80gb") -> list[Micro]:
     """The rows of one device of gpu_ops_llmcompass.csv."""
     records = [r for r in read(folder / "gpu_ops_llmcompass.csv") if r["device"] == device]
-    found = []
+    measured = []
     kinds = {"matmul": "linear", "softmax": "softmax", "layernorm": "layer_norm", "gelu": "gelu"}
     for name, kind in kinds.items():
         rows = [r for r in records if r["op"] == name]
@@ -372,8 +372,8 @@ def micro(folder: Path, device: str = "A100", preset: str = "a100-sxm-80gb") -> 
         seconds = np.array([float(r["time_s"]) for r in rows])
         half = np.array([hashlib.sha256(r["shape"].encode()).digest()[0] < 128 for r in rows])
         compiled = compile_operations(ops, preset)
-        found.append(Micro(name, compiled, seconds, float(seconds.min()), half))
-    return found
+        measured.append(Micro(name, compiled, seconds, float(seconds.min()), half))
+    return measured
 
 
 def micro_seconds(o: Micro, constants: gpu.Constants, alone: Tables) -> Array:

@@ -77,10 +77,10 @@ def held_out(cells: Iterable[object]) -> bool:
 @functools.cache
 def products(folder: Path, device: str, engine: str, kind: str) -> Timings | None:
     """Products of the newest version of an engine; None where it has none in that format."""
-    found = sorted((folder / "systems" / "data" / device / "gemm" / engine).glob("*/*.parquet"))
-    if not found:
+    files = sorted((folder / "systems" / "data" / device / "gemm" / engine).glob("*/*.parquet"))
+    if not files:
         return None
-    table = parquet.read_table(found[-1]).to_pydict()
+    table = parquet.read_table(files[-1]).to_pydict()
     chosen = [i for i, name in enumerate(table["gemm_dtype"]) if name == kind]
     if not chosen:
         return None
@@ -144,12 +144,12 @@ def attention_rows(
 ) -> list[dict[str, object]]:
     """Rows in bf16 without a window, those left out of every fit or the others."""
     room, name = ATTENTION[kind]
-    found = sorted((folder / "systems" / "data" / device / room / engine).glob(f"*/{name}"))
-    if not found:
+    files = sorted((folder / "systems" / "data" / device / room / engine).glob(f"*/{name}"))
+    if not files:
         return []
     rows = [
         r
-        for r in parquet.read_table(found[-1]).to_pylist()
+        for r in parquet.read_table(files[-1]).to_pylist()
         if r["attn_dtype"] == r.get("kv_cache_dtype", "bfloat16") == "bfloat16"
         and not r.get("window_size")
         and r["latency"] * 1e-3 > LEAST
@@ -181,14 +181,14 @@ def attention_seconds(r: dict[str, object], device: str, engine: str, kind: str)
     }
     if not encoder:
         settings |= {"model.kv_heads": r["num_key_value_heads"], "model.head": "causal-lm"}
-    found = elector.simulate(
+    simulated = elector.simulate(
         "encoder" if encoder else "decoder", DEVICES[device], settings=settings, operations=True
     )
     phase = "decode" if decoding else None if encoder else "prefill"
     return float(
         sum(
             o["seconds"]
-            for o in found["operations"]
+            for o in simulated["operations"]
             if o["name"] in ("scores", "softmax", "context")
             and (phase is None or o["phase"] in (phase, "forward"))
         )

@@ -73,10 +73,10 @@ def costs(
     model: str, workload: dict[str, object], accelerator: str, technology: Technology
 ) -> dict[str, Costs]:
     """latency_s and energy_j -> costs. Raises SystemExit where the machine is too small."""
-    found = run(plan(model, workload, accelerator, 1000), technology=technology)
-    if not found["feasible"]:
-        raise SystemExit(f"{model}: {found['reason']}")
-    phases, switch = found["phases"], found["switch"]
+    result = run(plan(model, workload, accelerator, 1000), technology=technology)
+    if not result["feasible"]:
+        raise SystemExit(f"{model}: {result['reason']}")
+    phases, switch = result["phases"], result["switch"]
     assert isinstance(phases, list) and isinstance(switch, dict)
     return {
         key: Costs(
@@ -109,7 +109,7 @@ def table(title: str, header: Iterable[str], rows: Iterable[Iterable[object]]) -
         print("| " + " | ".join(c if isinstance(c, str) else f"{c:.4g}" for c in row) + " |")
 
 
-def steps_table(found: dict[str, dict[str, Costs]]) -> None:
+def steps_table(costs_by_model: dict[str, dict[str, Costs]]) -> None:
     """What a step costs, and the largest gain: every step a low one."""
     for key, unit in (("latency_s", "ms"), ("energy_j", "mJ")):
         rows = [
@@ -122,7 +122,7 @@ def steps_table(found: dict[str, dict[str, Costs]]) -> None:
                 c[key].full / c[key].low,
                 1e3 * c[key].switch,
             )
-            for name, c in found.items()
+            for name, c in costs_by_model.items()
         ]
         table(
             f"A step, {key} [{unit}]",
@@ -131,9 +131,9 @@ def steps_table(found: dict[str, dict[str, Costs]]) -> None:
         )
 
 
-def gain_tables(found: dict[str, dict[str, Costs]]) -> None:
+def gain_tables(by_model: dict[str, dict[str, Costs]]) -> None:
     """Gain over the share of full steps and the window."""
-    for name, c in found.items():
+    for name, c in by_model.items():
         for key in CLAIMED:
             rows = [
                 (
@@ -148,14 +148,14 @@ def gain_tables(found: dict[str, dict[str, Costs]]) -> None:
             table(f"{name}: gain in {key}", ("f", *(f"k/N = {w}" for w in WINDOWS)), rows)
 
 
-def needed(found: dict[str, dict[str, Costs]]) -> None:
+def needed(by_model: dict[str, dict[str, Costs]]) -> None:
     """What the claims need: the low step's share, and steps for the rule's four snapshots.
 
     With f = 4 x and one window x = k / N:  x (5 + l) + (1 - 5 x) / s = 1 / claim.
     """
     rows: list[tuple[object, ...]] = []
     for key, claim in CLAIMED.items():
-        for name, costs_of in found.items():
+        for name, costs_of in by_model.items():
             cost = costs_of[key]
             beside, s = cost.beside / cost.full, cost.full / cost.low
             free = 1.0 / (claim * (5.0 + beside))
@@ -183,15 +183,15 @@ def parts(own: str, workload: dict[str, object]) -> None:
     settings = {f"workload.{key}": value for key, value in workload.items()}
     settings |= {"workload.mode": "training", "workload.trainable": "lora:8"}
     for name in APPLICATIONS:
-        found = elector.simulate(name, own, settings=settings, operations=True)
-        operations = found["operations"]
+        result = elector.simulate(name, own, settings=settings, operations=True)
+        operations = result["operations"]
         assert isinstance(operations, list)
         whole = sum(o["seconds"] for o in operations)
         share = {
             unit: sum(o["seconds"] for o in operations if o["unit"].startswith(unit)) / whole
             for unit in ("tier", "array", "link")
         }
-        joules = found["energy_by_part_j"]
+        joules = result["energy_by_part_j"]
         assert isinstance(joules, dict)
         total = sum(joules.values())
         cells = sum(v for k, v in joules.items() if k.startswith("tier.")) / total
@@ -277,8 +277,8 @@ def sizes(folder: Path, workload: dict[str, object], idle: str) -> None:
         area = elector.simulate("hpt-snow", own)["area_mm2"]
         row: list[object] = [tiles, float(str(area)) - 826.0]
         for name in APPLICATIONS:
-            found = costs(name, workload, own, Technology.load())
-            row += [found[key].full / found[key].low for key in CLAIMED]
+            of_model = costs(name, workload, own, Technology.load())
+            row += [of_model[key].full / of_model[key].low for key in CLAIMED]
         rows.append(row)
     short = [name.removeprefix("hpt-") for name in APPLICATIONS]
     names = [f"{name} {what}" for name in short for what in ("time", "energy")]
@@ -302,11 +302,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         own = machine(folder, args.tiles)
-        found = {m: costs(m, workload, own, Technology.load()) for m in APPLICATIONS}
-        steps_table(found)
+        by_model = {m: costs(m, workload, own, Technology.load()) for m in APPLICATIONS}
+        steps_table(by_model)
         parts(own, workload)
-        gain_tables(found)
-        needed(found)
+        gain_tables(by_model)
+        needed(by_model)
         sizes(folder, workload, "")
         sizes(folder, workload, "0 W")
         sensitivity(folder, workload, args.tiles)

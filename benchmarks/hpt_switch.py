@@ -67,9 +67,9 @@ def work(job: Job) -> tuple[Job, dict[str, Any]]:
     return job, train(settings, out=job.folder, command="benchmarks/hpt_switch.py")
 
 
-def error(found: dict[str, Any]) -> float:
+def error(record: dict[str, Any]) -> float:
     """What is to be small: points missing to 100."""
-    return 100.0 - float(found["score"])
+    return 100.0 - float(record["score"])
 
 
 def report(tasks: list[str]) -> None:
@@ -112,14 +112,14 @@ def costs(job: Job) -> None:
     path = job.folder / "plan.yaml"
     if not path.exists():
         return
-    found = run(path)
+    outcome = run(path)
     entries = yaml.safe_load(path.read_text(encoding="utf-8"))
     entries["model"] = str(job.folder / entries["model"])
-    steps = found["total"]["steps"]  # type: ignore[index]
+    steps = outcome["total"]["steps"]  # type: ignore[index]
     whole = run({**entries, "phases": [{**entries["phases"][0], "steps": steps}], "switch": None})[
         "total"
     ]
-    total = found["total"]
+    total = outcome["total"]
     assert isinstance(total, dict) and isinstance(whole, dict)
     share = entries["switch"]["step"] / steps
     print(
@@ -130,8 +130,8 @@ def costs(job: Job) -> None:
 
 def result(job: Job) -> dict[str, Any]:
     """result.json of a run."""
-    found: dict[str, Any] = json.loads((job.folder / "result.json").read_text(encoding="utf-8"))
-    return found
+    record: dict[str, Any] = json.loads((job.folder / "result.json").read_text(encoding="utf-8"))
+    return record
 
 
 def main() -> None:
@@ -147,11 +147,12 @@ def main() -> None:
     os.environ["OMP_NUM_THREADS"] = "1"
     todo = [Job(t, s, w) for s in SEEDS for t in asked.tasks for w in ("none", "hpt")]
     with multiprocessing.get_context("spawn").Pool(asked.jobs) as pool:
-        for job, found in pool.imap_unordered(work, todo):
-            switch = found["switch"]
+        for job, outcome in pool.imap_unordered(work, todo):
+            switch = outcome["switch"]
             f = "" if switch is None else f", f {switch['f']}"
             print(
-                f"{job.folder.name}: {found['score']:.2f}{f}, {found['seconds']:.1f} s", flush=True
+                f"{job.folder.name}: {outcome['score']:.2f}{f}, {outcome['seconds']:.1f} s",
+                flush=True,
             )
 
 

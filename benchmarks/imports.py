@@ -159,13 +159,13 @@ def _compared(name: str, config: dict[str, Any], folder: Path, way: str) -> int:
         return 0
     begun = time.perf_counter()
     try:
-        found = import_file(file)
+        imported = import_file(file)
     except InputError as error:
         print(f"{name:14} {way:6} refused: {error}")
         return 1
     seconds = time.perf_counter() - begun
     listed = folder / f"{name}.{way}.yaml"
-    listed.write_text(yaml.safe_dump(to_mapping(found.model), sort_keys=False))
+    listed.write_text(yaml.safe_dump(to_mapping(imported.model), sort_keys=False))
     one, other = (
         elector.simulate(str(m), "tpu-v4i", settings=SETTINGS if "vit" not in name else BATCH)
         for m in (path, listed)

@@ -83,9 +83,9 @@ def measured(
 def step(engine: engines.Engine, crew: Crew, batch: int) -> tuple[np.ndarray, Outcome]:
     """A batch, or a round of the islands, as in `transcode search`."""
     if isinstance(engine, engines.Evolve) and (tasks := engine.tasks(batch)):
-        found = crew.rounds(tasks)
-        engine.bring_in(tasks, found)
-        return found.codes, found.outcome
+        result = crew.rounds(tasks)
+        engine.bring_in(tasks, result)
+        return result.codes, result.outcome
     codes = engine.suggest(batch)
     outcome = crew.assess(codes)
     engine.update(codes, outcome)
@@ -114,8 +114,8 @@ def measure_missing(asked: argparse.Namespace) -> None:
         if path.exists():
             continue
         problem, reference = problem_of(space)
-        found = measured(problem, reference, method, seed, asked.at, asked.seconds)
-        found |= {
+        record = measured(problem, reference, method, seed, asked.at, asked.seconds)
+        record |= {
             "space": space,
             "method": method,
             "seed": seed,
@@ -123,9 +123,9 @@ def measure_missing(asked: argparse.Namespace) -> None:
             "reference": reference.tolist(),
         }
         temporary = path.with_suffix(".tmp")
-        temporary.write_text(json.dumps(found))
+        temporary.write_text(json.dumps(record))
         os.replace(temporary, path)
-        end = found["end"]
+        end = record["end"]
         print(
             f"{space} {method} {seed}: {end['designs']:,} designs, {len(end['objectives']):,} "
             f"on the front after {end['seconds']:.1f} s",

@@ -54,25 +54,25 @@ def counted(model: Model, kind: str) -> dict[str, int]:
     """Parameters, active ones, multiply-accumulates, and bytes a token adds to the cache."""
     length = SHORT.get(kind, TOKENS)
     ops = operations(model, sequence_length=length, predictions=length)
-    found = {"parameters": int(ops.parameters[0]), "active": int(ops.active[0])}
+    counts = {"parameters": int(ops.parameters[0]), "active": int(ops.active[0])}
     done = ops.count * ops.batch * ops.m * ops.k * ops.n
     linear = [row.matmul and row.kind == "linear" for row in ops.rows]
-    found["macs"] = int(done[linear].sum() if kind in SCANS else ops.macs[0])
+    counts["macs"] = int(done[linear].sum() if kind in SCANS else ops.macs[0])
     if model.family == "decoder" and any(b.causal for b in model.blocks):
         kept = [operations(model, sequence_length=8, generate=n).memory["cache"][0] for n in (3, 4)]
-        found["cache"] = int(kept[1] - kept[0])
-    return found
+        counts["cache"] = int(kept[1] - kept[0])
+    return counts
 
 
 def expected(entry: dict[str, Any]) -> dict[str, int]:
     """The same, as the class counts."""
     kind, parts = entry["model_type"], entry["macs_by_operation_b1"]
     macs = entry["macs"]["b1"] - (parts["convolution"] if kind in CONVOLVED else 0)
-    found = {"parameters": entry["parameters"], "active": entry["active_parameters"]}
-    found["macs"] = parts["linear"] if kind in SCANS else macs
+    counts = {"parameters": entry["parameters"], "active": entry["active_parameters"]}
+    counts["macs"] = parts["linear"] if kind in SCANS else macs
     if entry.get("kv_bytes_per_token") is not None:
-        found["cache"] = entry["kv_bytes_per_token"]
-    return found
+        counts["cache"] = entry["kv_bytes_per_token"]
+    return counts
 
 
 def row(name: str, config: dict[str, Any], file: object, other: dict[str, Any] | None) -> Row:
@@ -82,12 +82,12 @@ def row(name: str, config: dict[str, Any], file: object, other: dict[str, Any] |
     base: Row = dict.fromkeys(FIELDS, "") | {"name": name, "model_type": kind}
     try:
         model = from_config(config, name, file)
-        found = counted(model, kind)
+        counts = counted(model, kind)
     except InputError as error:
         return base | {"outcome": f"refused: {error.field}"}
     wanted = {} if other is None else expected(other)
-    differ = [key for key in wanted if key in found and found[key] != wanted[key]]
-    return base | found | {"outcome": "read", "difference": " ".join(differ)}
+    differ = [key for key in wanted if key in counts and counts[key] != wanted[key]]
+    return base | counts | {"outcome": "read", "difference": " ".join(differ)}
 
 
 Row = dict[str, Any]
@@ -125,7 +125,7 @@ def main() -> None:
     parser.add_argument("folders", nargs="*", type=Path)
     parser.add_argument("--counts", type=Path)
     given = parser.parse_args()
-    rows = [found for folder in given.folders for found in of_folder(folder)]
+    rows = [line for folder in given.folders for line in of_folder(folder)]
     if given.counts is not None:
         rows += of_counts(given.counts)
     writer = csv.DictWriter(sys.stdout, FIELDS, lineterminator="\n")

@@ -262,21 +262,21 @@ def run(source: Source, method: str, seed: int) -> list[dict[str, object]]:
 def averaged(keys: np.ndarray, seen: np.ndarray) -> np.ndarray:
     """(D,) mean of all that was answered for a design so far, by (D,) keys of designs."""
     sums: dict[int, tuple[float, int]] = {}
-    found = np.empty(len(seen))
+    means = np.empty(len(seen))
     for place, (key, value) in enumerate(zip(keys.tolist(), seen.tolist(), strict=True)):
         total, often = sums.get(key, (0.0, 0))
         sums[key] = (total + value, often + 1)
-        found[place] = (total + value) / (often + 1)
-    return found
+        means[place] = (total + value) / (often + 1)
+    return means
 
 
 def latest(keys: np.ndarray, seen: np.ndarray) -> np.ndarray:
     """(D,) of each design only what is known of it last, NaN before that."""
     _, back = np.unique(keys[::-1], return_index=True)
     last = len(keys) - 1 - back
-    found = np.full(len(seen), np.nan)
-    found[last] = seen[last]
-    return found
+    newest = np.full(len(seen), np.nan)
+    newest[last] = seen[last]
+    return newest
 
 
 def smoothed(codes: np.ndarray, true: np.ndarray, seen: np.ndarray) -> np.ndarray:
@@ -298,18 +298,18 @@ Curves = dict[str, list[dict[str, np.ndarray]]]
 
 def curves_of(path: Path) -> dict[tuple[str, str], Curves]:
     """(space, noise) -> method -> for each seed: column -> (EVALUATIONS,), NaN where missing."""
-    found: dict[tuple[str, str], dict[tuple[str, str], dict[str, np.ndarray]]] = {}
+    by_space: dict[tuple[str, str], dict[tuple[str, str], dict[str, np.ndarray]]] = {}
     names = FIELDS[5:]
     with path.open(newline="", encoding="utf-8") as stream:
         for row in csv.DictReader(stream):
-            runs = found.setdefault((row["space"], row["noise"]), {})
+            runs = by_space.setdefault((row["space"], row["noise"]), {})
             empty = {n: np.full(EVALUATIONS, np.nan) for n in names}
             at = runs.setdefault((row["method"], row["seed"]), empty)
             for name in names:
                 at[name][int(row["evaluation"]) - 1] = float(row[name])
     return {
         key: {m: [c for (name, _), c in runs.items() if name == m] for m, _ in runs}
-        for key, runs in found.items()
+        for key, runs in by_space.items()
     }
 
 

@@ -82,10 +82,12 @@ class PeerCase:
         operations = result in ("cycles", "dram_bytes")
         for _ in range(2):
             start = time.perf_counter()
-            found = elector.simulate(model, accelerator, settings=settings, operations=operations)
+            simulated = elector.simulate(
+                model, accelerator, settings=settings, operations=operations
+            )
             seconds = time.perf_counter() - start
-        rows = found["operations"] if operations else []
-        value = sum(row[result] for row in rows) if operations else found[result]  # type: ignore
+        rows = simulated["operations"] if operations else []
+        value = sum(row[result] for row in rows) if operations else simulated[result]  # type: ignore
         return float(value), seconds  # type: ignore[arg-type]
 
 
@@ -127,7 +129,7 @@ def cases() -> list[PeerCase]:
 
 
 def _scalesim() -> list[PeerCase]:
-    found = []
+    comparisons = []
     for side in (128, 32):
         shapes = BERT if side == 128 else dict(list(BERT.items())[:3])
         for flow in ("ws", "os"):
@@ -135,7 +137,7 @@ def _scalesim() -> list[PeerCase]:
                 array = {"rows": side, "cols": side, "dataflow": flow}
                 settings = {f"accelerator.{key}": value for key, value in array.items()}
                 settings["accelerator.convention"] = "scalesim"
-                found.append(
+                comparisons.append(
                     PeerCase(
                         "SCALE-Sim",
                         f"SCALE-Sim: cycles, {side} x {side} {flow}",
@@ -148,12 +150,12 @@ def _scalesim() -> list[PeerCase]:
                         right_from="convention",
                     )
                 )
-    return found
+    return comparisons
 
 
 def _mapped() -> list[PeerCase]:
     """Cycles where everything fits, traffic where it does not, for the tools that map."""
-    found = []
+    comparisons = []
     array = {"rows": 32, "cols": 32}
     machine = {f"accelerator.{key}": value for key, value in array.items()} | {
         "accelerator.datapath": "int8",
@@ -168,7 +170,7 @@ def _mapped() -> list[PeerCase]:
                 asked = {"m": m, "n": n, "k": k, **array, "sram": size}
                 # Ours keeps half of a memory for what operations hand to each other.
                 settings = machine | {"accelerator.sram": 2 * size}
-                found.append(
+                comparisons.append(
                     PeerCase(
                         peer,
                         f"{peer}: {'main-memory bytes' if traffic else 'cycles'}, 32 x 32 ws",
@@ -182,7 +184,7 @@ def _mapped() -> list[PeerCase]:
                         "derived",
                     )
                 )
-    return found
+    return comparisons
 
 
 def _rows() -> list[dict[str, str]]:
@@ -203,17 +205,17 @@ UNITS = {"ms": 1e-3, "us": 1e-6, "s": 1.0}
 
 
 def _language_models() -> list[PeerCase]:
-    found: list[PeerCase] = []
+    comparisons: list[PeerCase] = []
     for row in _rows():
         settings = _settings(row)
         stack = settings.get("workload.implementation", "")
         if row["accelerator"] not in BOARDS or row["model"] != "llama-2-7b":
             continue
         if "serving" in row["group"]:
-            found += _served(row, settings)
+            comparisons += _served(row, settings)
         elif row["metric"] == "latency_s" and "prefill" in row["group"] and stack != "eager":
-            found.append(_genz(row, settings, "llama2_7b", "prompt_s", "prompts, Llama-2-7B"))
-    return found
+            comparisons.append(_genz(row, settings, "llama2_7b", "prompt_s", "prompts, Llama-2-7B"))
+    return comparisons
 
 
 def _served(row: dict[str, str], settings: dict[str, Any]) -> list[PeerCase]:

@@ -110,7 +110,7 @@ def row(
 
 def steps(folder: Path) -> list[Row]:
     """Training and inference of BERT."""
-    found, every = [], gpu_rows.steps(folder)
+    rows, every = [], gpu_rows.steps(folder)
     every = every.take(~gpu_rows.suspect(every))
     for r, settings, seconds in zip(every.records, every.settings, every.seconds, strict=True):
         training = r["mode"] == "train"
@@ -121,13 +121,13 @@ def steps(folder: Path) -> list[Row]:
         settings = {k: v for k, v in settings.items() if v not in ("auto", "inference", 1)}
         settings |= {"workload.batch": int(float(r["batch_per_device"]))}
         about = (r["source"].removeprefix("github:"), "", True)
-        found.append(row(r["id"], settings, figure, (r["implementation"], regime, bar), about))
-    return _limited(found)
+        rows.append(row(r["id"], settings, figure, (r["implementation"], regime, bar), about))
+    return _limited(rows)
 
 
 def engines(folder: Path) -> list[Row]:
     """Engines and language models."""
-    found = []
+    rows = []
     fitted = {r["id"] for r in engine_rows.for_fitting(folder).records}
     fitted |= {r["id"] for r in gpu_rows.eager_inference(folder).records}
     for r in engine_rows.engines(folder):
@@ -140,12 +140,12 @@ def engines(folder: Path) -> list[Row]:
             note = "device not stated by the source: rates of an A100"
         about = (r["source"].removeprefix("github:"), note, r["id"] in fitted)
         stack = r["implementation"]
-        found.append(row(r["id"], settings, figure, (stack, regime, bar), about))
+        rows.append(row(r["id"], settings, figure, (stack, regime, bar), about))
         if r["energy_j"]:
-            watts = ("energy_j", float(r["energy_j"]), "J")
-            group = (stack, "language model energy", "power")
-            found.append(row(f"{r['id']} energy", settings, watts, group, about))
-    return _limited(found)
+            mean = float(r["energy_j"]) / engine_rows.seconds(r)
+            group = (stack, "language model power", "power")
+            rows.append(row(f"{r['id']} power", settings, ("power_w", mean, "W"), group, about))
+    return _limited(rows)
 
 
 def _engine(r: Row) -> tuple[tuple[str, float, str], str, str]:
@@ -172,32 +172,32 @@ def _formats(precision: str) -> str:
 
 def _limited(rows: list[Row]) -> list[Row]:
     """No more of a document than `MOST` says."""
-    found, rest = [], rows
+    chosen, rest = [], rows
     for name, most in MOST.items():
         here = [r for r in rest if f"{name}" in r["source"]]
         rest = [r for r in rest if r not in here]
-        found += drawn(here, most)
-    return [*found, *rest]
+        chosen += drawn(here, most)
+    return [*chosen, *rest]
 
 
 def watts(folder: Path) -> list[Row]:
     """Average power of training under power limits."""
     rows, measured, _ = gpu_error.power_rows(folder)
-    found = []
+    published = []
     for r, settings, value in zip(rows.records, rows.settings, measured, strict=True):
         limit = f"{float(r['power_limit_w']):g} W"
         named = {**settings, "accelerator.power_limit": limit}
-        about = (r["source"].removeprefix("github:"), "precision not stated: fp32", False)
+        about = (r["source"].removeprefix("github:"), "precision not stated: fp32", True)
         group = ("eager", "training power", "power")
-        found.append(row(r["id"], named, ("power_w", float(value), "W"), group, about))
-    return drawn(found, WATTS)
+        published.append(row(r["id"], named, ("power_w", float(value), "W"), group, about))
+    return drawn(published, WATTS)
 
 
 def products(folder: Path) -> list[Row]:
     """Single products on an A100, those of the half that no fit sees."""
     m, k, n, t, half = gpu_rows.gemms(folder)
     source = "timings of fp16 products of transformer layers on an A100, by layer and size"
-    found = []
+    rows = []
     for i in range(m.size):
         if half[i] or t[i] < gpu_timings.LEAST:
             continue
@@ -206,9 +206,9 @@ def products(folder: Path) -> list[Row]:
         figure = ("latency_s", t[i] * 1e6, "us")
         group = ("cublas", "products fp16", "products fp16")
         note = "read second-hand: the table does not name its origin"
-        found.append(row(name, settings, figure, group, (source, note, False)))
-        found[-1]["verified"] = "no"
-    return drawn({r["case"]: r for r in found}.values(), PRODUCTS)
+        rows.append(row(name, settings, figure, group, (source, note, False)))
+        rows[-1]["verified"] = "no"
+    return drawn({r["case"]: r for r in rows}.values(), PRODUCTS)
 
 
 def _product(
@@ -226,7 +226,7 @@ def _product(
 
 def timings(folder: Path) -> list[Row]:
     """Single products of seven devices, rows that no fit sees."""
-    found = []
+    published = []
     for device, ours in gpu_timings.DEVICES.items():
         for kind, precision in gpu_timings.FORMATS.items():
             engine = "trtllm" if kind == "sq" else "vllm"
@@ -245,8 +245,8 @@ def timings(folder: Path) -> list[Row]:
                 here.append(
                     row(name, _product(ours, *sizes, precision, stack), figure, group, about)
                 )
-            found += drawn({r["case"]: r for r in here}.values(), TIMED)
-    return found
+            published += drawn({r["case"]: r for r in here}.values(), TIMED)
+    return published
 
 
 #: Models of the package's end-to-end rows -> settings over llama-2-7b.
@@ -259,7 +259,7 @@ STACKS = {"trtllm": "tensorrt-llm", "vllm": "vllm", "sglang": "sglang"}
 
 def served(folder: Path) -> list[Row]:
     """Time per output token of dense Llama 3.1 on one GPU."""
-    found = []
+    rows = []
     for r in gpu_rows.read(folder / "systems" / "silicon_sample.csv"):
         size = next((s for s in SERVED if f"Llama-3.1-{s}" in r["model_path"]), None)
         single = r["tp_size"] == "1" and r["pp_size"] == "1" and r["mode"] == "agg"
@@ -283,8 +283,8 @@ def served(folder: Path) -> list[Row]:
         figure = ("time_per_output_token_s", float(r["silicon_tpot_ms"]), "ms")
         about = (f"aiconfigurator-core 0.12.0 silicon_sample.csv {r['id']}", "", False)
         group = (STACKS[r["backend"]], f"serving {precision}", "serving")
-        found.append(row(r["id"], settings, figure, group, about))
-    return found
+        rows.append(row(r["id"], settings, figure, group, about))
+    return rows
 
 
 def main() -> None:
@@ -307,8 +307,8 @@ def main() -> None:
 
 def fits(r: Row) -> bool:
     """Whether one device's memory holds a row."""
-    found = elector.simulate(r["model"], r["accelerator"], settings=parse_settings(r["settings"]))
-    return bool(found["feasible"])
+    result = elector.simulate(r["model"], r["accelerator"], settings=parse_settings(r["settings"]))
+    return bool(result["feasible"])
 
 
 def write(rows: list[Row]) -> None:

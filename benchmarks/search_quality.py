@@ -94,15 +94,15 @@ def truth_of(name: str, folder: Path) -> Truth:
 def evaluated(problem: Problem) -> np.ndarray:
     """(N, O) objectives of every design of the space."""
     space = problem.space
-    found = np.full((space.cardinality, len(space.objectives)), np.nan)
+    objectives = np.full((space.cardinality, len(space.objectives)), np.nan)
     for start in range(0, space.cardinality, _CHUNK):
         index = np.arange(start, min(start + _CHUNK, space.cardinality))
         codes = space.designs(index)
         rows = np.flatnonzero(space.allowed(codes))
         outcome = problem.assess(codes[rows])
         good = outcome.feasible
-        found[index[rows[good]]] = outcome.objectives[good]
-    return found
+        objectives[index[rows[good]]] = outcome.objectives[good]
+    return objectives
 
 
 def looked_up(truth: Truth, codes: np.ndarray) -> Outcome:
@@ -133,7 +133,7 @@ def rows_of(
         values = truth.objectives[known]
         values = values[np.isfinite(values[:, 0])]
         volume = pareto.hypervolume(values[pareto.nondominated(values)], truth.reference)
-        found = np.isin(truth.front, known).mean()
+        share = np.isin(truth.front, known).mean()
         rows.append(
             {
                 "space": truth.space.name,
@@ -141,7 +141,7 @@ def rows_of(
                 "seed": seed,
                 "designs": len(known),
                 "hypervolume_share": f"{volume / truth.hypervolume:.6f}",
-                "front_share": f"{found:.4f}",
+                "front_share": f"{share:.4f}",
                 "seconds": f"{spent:.2f}",
             }
         )

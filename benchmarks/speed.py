@@ -39,12 +39,12 @@ LAYER = {
 
 def seconds(work: Callable[[], object], times: int = 3) -> float:
     """The least time `work` took."""
-    found = []
+    durations = []
     for _ in range(times):
         start = time.perf_counter()
         work()
-        found.append(time.perf_counter() - start)
-    return min(found)
+        durations.append(time.perf_counter() - start)
+    return min(durations)
 
 
 def designs(space: Space, mode: str, size: int) -> Iterator[tuple[dict[str, Column], int]]:
@@ -85,11 +85,11 @@ def search() -> None:
     """Where the time of a whole search goes."""
     with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()
-        found = transcode.search(ROOT / "spaces" / "bert.yaml", out=Path(folder) / "run")
+        result = transcode.search(ROOT / "spaces" / "bert.yaml", out=Path(folder) / "run")
         spent = time.perf_counter() - start
-    count = found.manifest["designs"]
+    count = result.manifest["designs"]
     print(f"transcode search spaces/bert.yaml: {spent:.1f} s, {count:,} designs")
-    timing = found.manifest["timing"]
+    timing = result.manifest["timing"]
     for part in ("evaluation", "sampler", "recording", "archive"):
         took = timing[part]
         print(f"  {part:10} {took:6.2f} s  {1e6 * took / count:6.2f} us a design")

@@ -50,7 +50,7 @@ def measured(task: str, steps: int, seed: int, changes: dict[str, float], at: Pa
         **changes,
     }
     begin = time.process_time()
-    found = train(Settings(**settings), out=at, fresh=True)
+    trained = train(Settings(**settings), out=at, fresh=True)
     took = (time.process_time() - begin) / steps
     priced = elector.simulate(
         str(at / "model.yaml"),
@@ -61,7 +61,7 @@ def measured(task: str, steps: int, seed: int, changes: dict[str, float], at: Pa
             "workload.sparsity": str(at / "sparsity.csv"),
         },
     )
-    return [found["density"]["activation"], found["score"], took, float(priced["latency_s"])]
+    return [trained["density"]["activation"], trained["score"], took, float(priced["latency_s"])]
 
 
 def main() -> None:
@@ -82,8 +82,8 @@ def main() -> None:
                 rows[name].append(measured(chosen.task, chosen.steps, seed, changes, at))
     print(f"| {chosen.task} | density | score | ms a step here | simulated us a step |")
     print("|---|---|---|---|---|")
-    for name, found in rows.items():
-        density, score, took, priced = (mean(values) for values in zip(*found, strict=True))
+    for name, runs in rows.items():
+        density, score, took, priced = (mean(values) for values in zip(*runs, strict=True))
         print(f"| {name} | {density:.3f} | {score:.2f} | {1e3 * took:.2f} | {1e6 * priced:.1f} |")
 
 

@@ -132,36 +132,36 @@ def _text(columns: dict[str, Column], features: dict[str, np.ndarray], i: int, a
     return f"{model}; {chip}, {rest}, tau_i {columns['workload.tau_i'][i]}, {area:,.0f} mm2"
 
 
-def report(found: Pairs) -> None:
+def report(front: Pairs) -> None:
     """Tables and what would decide."""
-    counts = (found.chance >= SURE) & (found.share >= 1.0)
+    counts = (front.chance >= SURE) & (front.share >= 1.0)
     print(
-        f"{len(found.gain):,} pairs on the front; {counts.sum()} count (probability >= 90 %, "
+        f"{len(front.gain):,} pairs on the front; {counts.sum()} count (probability >= 90 %, "
         "5.2 times less latency, 3.0 times less energy)"
     )
-    print(f"most probability of any pair: {100 * found.chance.max():.0f} %\n")
+    print(f"most probability of any pair: {100 * front.chance.max():.0f} %\n")
     print("| at least .3 points | gain [points] | latency | energy | pair |")
     print("|---|---|---|---|---|")
     for chance in (0.3, 0.4, 0.5, 0.6, 0.65, 0.7):
-        there = np.flatnonzero(found.chance >= chance)
+        there = np.flatnonzero(front.chance >= chance)
         if len(there):
-            print(found.line(int(there[np.argmax(found.share[there])])))
-    both = np.flatnonzero(found.share >= 1.0)
+            print(front.line(int(there[np.argmax(front.share[there])])))
+    both = np.flatnonzero(front.share >= 1.0)
     if len(both):
-        best = int(both[np.argmax(found.chance[both])])
-        print(f"\nmost sure of those with both factors: {found.line(best)}")
-    most = int(np.argmax(found.chance))
-    print(f"\nmost sure pair: {found.line(most)}\n  {_decides(found, most)}")
+        best = int(both[np.argmax(front.chance[both])])
+        print(f"\nmost sure of those with both factors: {front.line(best)}")
+    most = int(np.argmax(front.chance))
+    print(f"\nmost sure pair: {front.line(most)}\n  {_decides(front, most)}")
 
 
-def _decides(found: Pairs, i: int) -> str:
+def _decides(front: Pairs, i: int) -> str:
     """What a pair would need to count."""
-    beyond = found.gain[i] - CLAIM["accuracy"]
+    beyond = front.gain[i] - CLAIM["accuracy"]
     if beyond <= 0.0:
         return f"its expected gain is {-beyond:.2f} points too small: no label data would mend that"
     need = beyond / NormalDist().inv_cdf(SURE)
     return (
-        f"it would count with a deviation of {need:.2f} points instead of {found.std[i]:.2f}: what "
+        f"it would count with a deviation of {need:.2f} points instead of {front.std[i]:.2f}: what "
         f"would decide are {TASK} scores of this model and of BERT-Base under one protocol, with "
         f"a standard error of {need / np.sqrt(2.0):.2f} points each"
     )

@@ -68,11 +68,11 @@ STEPS = (
 
 def rooms() -> dict[str, list[str]]:
     """Package -> its rooms, lowest first."""
-    found: dict[str, list[str]] = {}
+    rooms_of: dict[str, list[str]] = {}
     with (ROOT / "docs" / "rooms.csv").open(newline="", encoding="utf-8") as stream:
         for row in csv.DictReader(stream):
-            found.setdefault(row["package"], []).append(row["room"])
-    return found
+            rooms_of.setdefault(row["package"], []).append(row["room"])
+    return rooms_of
 
 
 def modules(package: str, room: str) -> Iterator[Path]:

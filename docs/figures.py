@@ -41,7 +41,7 @@ def table(header: Sequence[str], rows: Sequence[tuple[object, ...]]) -> str:
 
 def edge(accelerator: str, sparsity: str, **settings: object) -> dict[str, float]:
     """Cycles of BERT-Tiny at batch 4 without a head: of each kind of load, and of everything."""
-    found: dict[str, Any] = elector.simulate(
+    result: dict[str, Any] = elector.simulate(
         "bert-tiny",
         accelerator,
         operations=True,
@@ -53,10 +53,10 @@ def edge(accelerator: str, sparsity: str, **settings: object) -> dict[str, float
         },
     )
     moved = {True: 0.0, False: 0.0}
-    for row in found["operations"]:
+    for row in result["operations"]:
         moved[row["kind"] == "embedding"] += row["dram_bytes"]
     cycles = {flag: byte / RELEASED_BANDWIDTH * EDGE_CLOCK for flag, byte in moved.items()}
-    whole = found["latency_s"] * EDGE_CLOCK
+    whole = result["latency_s"] * EDGE_CLOCK
     return {
         "embedding load": cycles[True],
         "weight load": cycles[False],
@@ -112,12 +112,12 @@ def acceltran_orders() -> str:
     )
     energy = {}
     for order in orders:
-        found: dict[str, Any] = elector.simulate(
+        result: dict[str, Any] = elector.simulate(
             "bert-base",
             "acceltran-server",
             settings={"workload.batch": 4, "accelerator.loop_order": order},
         )
-        parts = found["energy_by_part_j"]
+        parts = result["energy_by_part_j"]
         energy[order] = sum(parts[name] for name in parts if name.endswith("buffer"))
     best = min(energy.values())
     alike: dict[str, list[str]] = {}
@@ -236,27 +236,27 @@ TRAINED = (
 def step(**sparsity: object) -> dict[str, float]:
     """Seconds, joules and saved bytes of a training step of BERT-Base on AccelTran-Server."""
     settings = {f"workload.{key}": value for key, value in sparsity.items()}
-    found: dict[str, Any] = elector.simulate(
+    result: dict[str, Any] = elector.simulate(
         "bert-base",
         "acceltran-server",
         settings={"workload.mode": "training", "workload.batch": 4, **settings},
     )
     return {
-        "time": found["latency_s"],
-        "energy": found["energy_j"],
-        "activations": found["memory_bytes"]["activations"],
+        "time": result["latency_s"],
+        "energy": result["energy_j"],
+        "activations": result["memory_bytes"]["activations"],
     }
 
 
 @functools.cache
 def scores(task: str) -> dict[tuple[float, float], list[float]]:
     """(tau_i, tau_t) -> scores [points] of the trained models of a task, a seed each."""
-    found: dict[tuple[float, float], list[float]] = {}
+    by_thresholds: dict[tuple[float, float], list[float]] = {}
     for row in read(DOCS.parent / "transcode" / "data" / "accuracy" / "dynaprop.csv"):
         if row["task"] == task:
             cell = float(row["tau_i"]), float(row["tau_t"])
-            found.setdefault(cell, []).append(float(row["score"]))
-    return found
+            by_thresholds.setdefault(cell, []).append(float(row["score"]))
+    return by_thresholds
 
 
 def score(task: str, tau_i: float, tau_t: float) -> float:
@@ -266,11 +266,11 @@ def score(task: str, tau_i: float, tau_t: float) -> float:
 
 def trained_scores(task: str) -> str:
     """Test scores of a task: tau_i down, tau_t across."""
-    found = scores(task)
-    across = sorted({tau_t for _, tau_t in found})
+    by_thresholds = scores(task)
+    across = sorted({tau_t for _, tau_t in by_thresholds})
     rows: list[tuple[object, ...]] = []
-    for tau_i in sorted({tau_i for tau_i, _ in found}):
-        cells = (found[tau_i, tau_t] for tau_t in across)
+    for tau_i in sorted({tau_i for tau_i, _ in by_thresholds}):
+        cells = (by_thresholds[tau_i, tau_t] for tau_t in across)
         shown = (f"{np.mean(cell):.1f} ± {np.std(cell, ddof=1):.1f}" for cell in cells)
         rows.append((f"{tau_i:g}", *shown))
     return table((f"`{task}`, tau_i", *(f"{tau_t:g}" for tau_t in across)), rows)
@@ -293,10 +293,10 @@ def trained_densities() -> str:
     cases = [("`acceltran` (assumed)", "", "", "unknown", step(sparsity="acceltran"))]
     for task, tau_i, tau_t in TRAINED:
         lost = score(task, 0.0, 0.0) - score(task, tau_i, tau_t)
-        found = step(sparsity=f"trained-{task}", tau_i=tau_i, tau_t=tau_t)
-        cases.append((f"`trained-{task}`", f"{tau_i:g}", f"{tau_t:g}", f"{lost:.1f}", found))
-    for *words, found in cases:
-        shares = (f"{100 * found[name] / dense[name]:.0f} %" for name in found)
+        costs = step(sparsity=f"trained-{task}", tau_i=tau_i, tau_t=tau_t)
+        cases.append((f"`trained-{task}`", f"{tau_i:g}", f"{tau_t:g}", f"{lost:.1f}", costs))
+    for *words, costs in cases:
+        shares = (f"{100 * costs[name] / dense[name]:.0f} %" for name in costs)
         rows.append((*words, *shares))
     header = ("densities", "tau_i", "tau_t", "points lost", "time", "energy", "activations")
     return table(header, rows)

@@ -290,17 +290,17 @@ def environment() -> dict[str, str]:
 
 def split_commands(body: str) -> list[str]:
     """The commands of a block (`$ ...`, continued lines included)."""
-    found: list[str] = []
+    entered: list[str] = []
     continued = False
     for line in body.splitlines():
         if continued:
-            found[-1] += "\n" + line
+            entered[-1] += "\n" + line
         elif line.startswith("$ "):
-            found.append(line[2:])
+            entered.append(line[2:])
         else:
             continue
         continued = line.endswith("\\")
-    return found
+    return entered
 
 
 def run(command: str, folder: Path, status: int) -> str:
@@ -395,7 +395,7 @@ def json_schemas() -> dict[Path, str]:
 
 def named_schemas() -> dict[Path, str]:
     """Shipped files, each with the schema of its kind in the first line, for editors."""
-    found = {}
+    texts = {}
     for kind, folder in (
         ("accelerator", DATA / "accelerators"),
         ("model", DATA / "models"),
@@ -405,8 +405,8 @@ def named_schemas() -> dict[Path, str]:
         line = f"# yaml-language-server: $schema={schema}\n"
         for path in sorted(folder.glob("*.yaml")):
             text = path.read_text(encoding="utf-8")
-            found[path] = text if text.startswith(line) else line + text
-    return found
+            texts[path] = text if text.startswith(line) else line + text
+    return texts
 
 
 def main() -> int:

@@ -17,21 +17,21 @@ TEMPLATE = Path(__file__).resolve().parent / "validation.template"
 def page() -> str:
     """The page: text around the tables of the shipped cases."""
     results = validate()
-    found = groups(results)
-    outcomes = sum(group.number for group in found)
+    judged = groups(results)
+    outcomes = sum(group.number for group in judged)
     identities, bounds = (
         sum(r.case.kind == kind for r in results) for kind in ("identity", "bound")
     )
-    unseen = sum(group.unseen for group in found)
+    unseen = sum(group.unseen for group in judged)
     counts = (
-        f"{len(results)} cases: {outcomes} outcomes in {len(found)} groups, {unseen} of them never "
-        f"fitted; {identities} identities and {bounds} bounds.\n\n"
+        f"{len(results)} cases: {outcomes} outcomes in {len(judged)} groups, {unseen} of them "
+        f"never fitted; {identities} identities and {bounds} bounds.\n\n"
     )
-    missed = [g for g in found if g.verdict == "known miss"]
+    missed = [g for g in judged if g.verdict == "known miss"]
     text = counts + "## Rows that no constant was fitted on\n\n"
-    text += _table([g for g in found if g.unseen], unseen=True)
+    text += _table([g for g in judged if g.unseen], unseen=True)
     text += "\n## All rows of the groups that were fitted on: in-sample\n\n"
-    text += _table([g for g in found if g.unseen < g.number], unseen=False)
+    text += _table([g for g in judged if g.unseen < g.number], unseen=False)
     text += f"\n## Known misses\n\n{len(missed)} groups leave their bar:\n\n"
     text += "".join(
         f"- {g.name}: {g.median:.0%} beside a bar of {g.bar:.0%}, bias {g.bias:+.0%}\n"
@@ -41,11 +41,11 @@ def page() -> str:
     return words.replace("{tables}", text).replace("{peers}", peers_table.section())
 
 
-def _table(found: list[CaseGroup], unseen: bool) -> str:
+def _table(judged: list[CaseGroup], unseen: bool) -> str:
     lines = ["| group | rows | median error | bar | verdict |", "|---|---|---|---|---|"]
     if not unseen:
         lines = ["| group | rows | median | 90th | bias | most time |", "|---|---|---|---|---|---|"]
-    for g in found:
+    for g in judged:
         if unseen:
             inside = "ok" if g.unseen_median <= g.bar else "outside"
             lines.append(

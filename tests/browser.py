@@ -45,9 +45,9 @@ def wait(condition: Any, what: str) -> Any:
     """What a condition says once it says something."""
     until = time.monotonic() + PATIENCE
     while time.monotonic() < until:
-        found = condition()
-        if found:
-            return found
+        answer = condition()
+        if answer:
+            return answer
         time.sleep(0.05)
     raise AssertionError(f"waited in vain for {what}")
 
@@ -61,11 +61,11 @@ def requested(driver: Any) -> list[str]:
     """Addresses that were asked for over a network."""
     import json
 
-    found = []
+    urls = []
     for entry in driver.get_log("performance"):
         message = json.loads(entry["message"])["message"]
         if message["method"] == "Network.requestWillBeSent":
             url = message["params"]["request"]["url"]
             if not url.startswith(("file:", "data:", "blob:")):
-                found.append(url)
-    return found
+                urls.append(url)
+    return urls

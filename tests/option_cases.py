@@ -60,7 +60,7 @@ class Cases:
 
 def options_of(main: click.Command) -> set[tuple[str, str]]:
     """Every option of every command, by every way that it is spelled; those of `--help` aside."""
-    found = set()
+    options = set()
     for words in [(), *commands(main)]:
         command = main
         for word in words:
@@ -69,5 +69,5 @@ def options_of(main: click.Command) -> set[tuple[str, str]]:
         for option in command.params:
             if isinstance(option, click.Option):
                 spellings = (*option.opts, *option.secondary_opts)
-                found |= {(" ".join(words), spelling) for spelling in spellings}
-    return found
+                options |= {(" ".join(words), spelling) for spelling in spellings}
+    return options

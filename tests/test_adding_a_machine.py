@@ -22,12 +22,12 @@ ADDED = {"elector/machines/__init__.py": "}\n", "tests/elector/laws/roles.csv": 
 def blocks() -> dict[str, str]:
     """File -> the block below the last mention of it."""
     parts = re.split(r"```(\w*)\n(.*?)```", PAGE, flags=re.S)
-    found = {}
+    by_file = {}
     for text, kind, block in zip(parts[::3], parts[1::3], parts[2::3], strict=False):
         names = re.findall(r"`([\w/-]+\.(?:py|csv|yaml))`", text)
         if kind in ("python", "csv", "yaml"):
-            found[names[-1]] = block
-    return found
+            by_file[names[-1]] = block
+    return by_file
 
 
 def commands() -> list[str]:
@@ -69,19 +69,19 @@ def run(copy: Path, command: str) -> str:
 
 
 def simulated(copy: Path, words: str) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(run(copy, f"elector simulate {words} --format json"))
-    return found
+    result: dict[str, Any] = json.loads(run(copy, f"elector simulate {words} --format json"))
+    return result
 
 
 def test_the_page_holds_a_module_a_schema_and_one_line() -> None:
-    found = blocks()
+    files = blocks()
     code = [
         line
-        for line in found["elector/machines/nearbank.py"].splitlines()
+        for line in files["elector/machines/nearbank.py"].splitlines()
         if line.strip() and not line.strip().startswith(("#", '"""'))
     ]
     assert len(code) < 100
-    assert len(found["elector/machines/__init__.py"].splitlines()) == 1
+    assert len(files["elector/machines/__init__.py"].splitlines()) == 1
     assert len(commands()) == 9
 
 
@@ -92,22 +92,22 @@ def test_a_command_of_the_page_runs(copy: Path, command: str) -> None:
 
 def test_the_figures_are_those_of_the_page(copy: Path) -> None:
     """By hand: the feed-forward product of BERT-tiny, and what one lane more is worth."""
-    found = simulated(copy, "bert-tiny nearbank --operations")
-    row = next(r for r in found["operations"] if r["name"] == "feed-forward in")
+    result = simulated(copy, "bert-tiny nearbank --operations")
+    row = next(r for r in result["operations"] if r["name"] == "feed-forward in")
     moved = 2.0 * (128 * 128 + 128 * 512 + 128 * 512)  # inputs, weights, outputs in 16 bits
     assert row["count"] == 2 and row["dram_bytes"] == 2 * moved
     assert row["seconds"] == pytest.approx(2 * max(128 * 128 * 512 / 4096e9, moved / 2e12))
-    assert sum(found["latency_by_kind_s"].values()) == pytest.approx(found["latency_s"])
-    assert found["energy_by_part_j"].keys() == {"lanes", "main memory", "leakage"}
+    assert sum(result["latency_by_kind_s"].values()) == pytest.approx(result["latency_s"])
+    assert result["energy_by_part_j"].keys() == {"lanes", "main memory", "leakage"}
     slow = simulated(copy, "bert-tiny nearbank --set accelerator.lanes=64")
-    assert slow["latency_s"] > 8 * found["latency_s"] and slow["utilization"] <= 1
+    assert slow["latency_s"] > 8 * result["latency_s"] and slow["utilization"] <= 1
     small = simulated(copy, "bert-base nearbank --set accelerator.memory_capacity=1e6")
     assert small["reason"].startswith("main memory: needs")
 
 
 def test_a_hybrid_uses_both_units(copy: Path) -> None:
-    found = simulated(copy, "bert-tiny pair.yaml --operations")
-    assert {r["unit"] for r in found["operations"]} == {"array", "banks", "link array-banks"}
+    result = simulated(copy, "bert-tiny pair.yaml --operations")
+    assert {r["unit"] for r in result["operations"]} == {"array", "banks", "link array-banks"}
 
 
 def test_a_trace_is_near_the_closed_form(copy: Path) -> None:

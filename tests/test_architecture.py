@@ -347,14 +347,14 @@ ADDRESSES = re.compile("|".join(["(extra-)?" + "index-url", "file" + "://", "fin
 
 
 def test_nothing_names_one_machine_or_one_registry(repository_files: list[Path]) -> None:
-    found = []
+    places = []
     for file in repository_files:
         if file.suffix in {".png", ".parquet"} or file == Path(__file__).resolve():
             continue
         for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
             if MACHINE_PATHS.search(line) or ADDRESSES.search(line):
-                found.append(f"{file.relative_to(ROOT)}:{number}: {line.strip()[:80]}")
-    assert not found
+                places.append(f"{file.relative_to(ROOT)}:{number}: {line.strip()[:80]}")
+    assert not places
 
 
 @pytest.mark.parametrize("package", PACKAGES)

@@ -48,10 +48,10 @@ def test_cycles_stepped_through_are_ours() -> None:
     settings: dict[str, object] = {"accelerator.rows": 32, "accelerator.cols": 32}
     settings["accelerator.datapath"] = "int8"
     for m, n, k in random.integers(1, 300, (6, 3)).tolist():
-        found = elector.simulate(
+        result = elector.simulate(
             f"gemm:{m}x{n}x{k}", "systolic", settings=settings, operations=True
         )
-        cycles = sum(row["cycles"] for row in found["operations"])  # type: ignore[union-attr]
+        cycles = sum(row["cycles"] for row in result["operations"])  # type: ignore[union-attr]
         assert cycles == peer_cases.array_cycles(m, n, k, 32), (m, n, k)
 
 
@@ -236,10 +236,10 @@ def test_our_side_can_be_repeated_alone(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     rows = [beside_peers.compared(case, said) | {"ours": 1.0}, skipped_row(case_of("GenZ"))]
     beside_peers.write(rows, path, "1 May 2020, commit abc")
-    head, found = beside_peers.renewed(path)
+    head, renewed = beside_peers.renewed(path)
     assert head.startswith("1 May 2020, commit abc; ours ") and "commit" in head[25:]
-    assert (found[0]["theirs"], found[0]["ours"]) == ("9.0", 73822.0)
-    assert found[1]["skipped"] == "a reason" and found[1]["ours"] == ""
+    assert (renewed[0]["theirs"], renewed[0]["ours"]) == ("9.0", 73822.0)
+    assert renewed[1]["skipped"] == "a reason" and renewed[1]["ours"] == ""
 
 
 def skipped_row(case: peer_cases.PeerCase) -> dict[str, object]:

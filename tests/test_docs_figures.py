@@ -64,11 +64,11 @@ def sections(text: str) -> list[tuple[str, str]]:
 def figures(text: str) -> list[str]:
     """The figures of a section."""
     prose = NAMES.sub(" ", SOURCE.sub("", text))
-    found = [match[0] for match in FIGURE.finditer(prose)]
+    numbers = [match[0] for match in FIGURE.finditer(prose)]
     for line in prose.splitlines():
         if line.startswith("|"):
-            found += [match[0] for match in DECIMAL.finditer(line)]
-    return found
+            numbers += [match[0] for match in DECIMAL.finditer(line)]
+    return numbers
 
 
 def written(page: Path) -> str:
@@ -103,11 +103,11 @@ def named(line: str, page: Path) -> bool:
 @pytest.mark.parametrize("page", [*PAGES, *BENCHMARKS], ids=lambda page: page.stem)
 def test_every_figure_has_a_source(page: Path) -> None:
     for heading, body in sections(written(page)):
-        found = figures(body)
-        if not found or f"{page.name}: {heading}" in WITHOUT:
+        numbers = figures(body)
+        if not numbers or f"{page.name}: {heading}" in WITHOUT:
             continue
         lines = SOURCE.findall(body)
-        assert lines, f"{page.name}, {heading}: no line `Source:` for {found[:5]}"
+        assert lines, f"{page.name}, {heading}: no line `Source:` for {numbers[:5]}"
         assert any(named(line, page) for line in lines), f"{page.name}, {heading}: {lines}"
 
 
@@ -129,7 +129,7 @@ def test_sections_without_a_source_have_figures() -> None:
 
 
 @pytest.mark.parametrize(
-    "text, found",
+    "text, expected",
     [
         ("takes 12.5 ms and 1,828 mJ", ["12.5 ms", "1,828 mJ"]),
         ("is 4 % slower, 1.9 times as much", ["4 %", "1.9 times"]),
@@ -138,8 +138,8 @@ def test_sections_without_a_source_have_figures() -> None:
         ("| Llama 3.1 | 6 |", []),
     ],
 )
-def test_what_counts_as_a_figure(text: str, found: list[str]) -> None:
-    assert figures(text) == found
+def test_what_counts_as_a_figure(text: str, expected: list[str]) -> None:
+    assert figures(text) == expected
 
 
 def test_limits_in_the_manual_of_searches_are_the_programs() -> None:

@@ -56,25 +56,25 @@ def sources() -> Iterator[tuple[Path, ast.Module]]:
 @functools.cache
 def classes() -> dict[str, bool]:
     """Name of each class of the packages -> whether it has a docstring."""
-    found: dict[str, bool] = {}
+    documented: dict[str, bool] = {}
     for package in PACKAGES:
         for path in (ROOT / package).rglob("*.py"):
             for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
                 if isinstance(node, ast.ClassDef):
                     told = ast.get_docstring(node) is not None
-                    found[node.name] = told and found.get(node.name, True)
-    return found
+                    documented[node.name] = told and documented.get(node.name, True)
+    return documented
 
 
 def ours(tree: ast.Module) -> set[str]:
     """Names by which a module knows classes of the packages."""
-    found = {node.name for node in ast.walk(tree) if isinstance(node, ast.ClassDef)}
+    names = {node.name for node in ast.walk(tree) if isinstance(node, ast.ClassDef)}
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(PACKAGES):
-            found |= {alias.asname or alias.name for alias in node.names}
+            names |= {alias.asname or alias.name for alias in node.names}
         elif isinstance(node, ast.Import):
-            found |= {a.asname or a.name for a in node.names if a.name.startswith(PACKAGES)}
-    return found
+            names |= {a.asname or a.name for a in node.names if a.name.startswith(PACKAGES)}
+    return names
 
 
 @functools.cache
@@ -247,7 +247,7 @@ def arrays() -> Iterator[tuple[str, bool]]:
 
 
 def test_arrays_have_a_shape_where_they_are_named() -> None:
-    found = list(arrays())
-    silent = [where for where, shaped in found if not shaped]
-    assert len(found) > 300
-    assert len(silent) <= (1 - LEAST_SHARE) * len(found), silent
+    named = list(arrays())
+    silent = [where for where, shaped in named if not shaped]
+    assert len(named) > 300
+    assert len(silent) <= (1 - LEAST_SHARE) * len(named), silent

@@ -42,7 +42,7 @@ def test_many_inputs_of_every_format(label: str) -> None:
 def judge(label: str, numbers: range) -> None:
     ended = list(attack([label], numbers, seed=0, jobs=1))
     assert len(ended) == len(numbers)
-    assert not [finding for *_, found in ended for finding in found]
+    assert not [finding for *_, findings in ended for finding in findings]
 
 
 @pytest.mark.slow
@@ -51,7 +51,7 @@ def test_readers_of_the_python_api(label: str) -> None:
     """Inputs that go through no command; of the first, which goes through both, too."""
     assert set(READERS) == set(targets())
     ended = list(attack([label], range(100), seed=1, jobs=1, reading=True))
-    assert not [finding for *_, found in ended for finding in found]
+    assert not [finding for *_, findings in ended for finding in findings]
     ends = [end for _, _, ends, _ in ended for end in ends]
     assert ends.count("read") + ends.count("refused") == 100 and len(ends) > 100
 
@@ -64,8 +64,8 @@ WHOLE = {"model": 2, "config": 2, "accelerator": 2, "plan": 2, "manifest": 1}
 @pytest.mark.parametrize("label", WHOLE)
 def test_every_value_replaced(label: str) -> None:
     seeds = [seed for seed in targets()[label].seeds if b":" in seed]
-    count, found = values.attack(label, seeds[: WHOLE[label]])
-    assert count > 300 and not found
+    count, findings = values.attack(label, seeds[: WHOLE[label]])
+    assert count > 300 and not findings
 
 
 @pytest.mark.parametrize("kind", [[], {}, None, 1, ["systolic"]])

@@ -60,10 +60,10 @@ def test_a_disk_says_why_the_undisturbed_run_failed(
 ) -> None:
     monkeypatch.setattr(disks.os, "chown", lambda *a: None)
     monkeypatch.setattr(disks.Disks, "run", lambda self, folder: "TRACEBACK KeyError: 'x'")
-    found = disks.Disks(KIND, tmp_path, random.Random(0), None)
+    disk = disks.Disks(KIND, tmp_path, random.Random(0), None)
     with pytest.raises(kills.Lost, match="failed: TRACEBACK KeyError"):
-        found.begin()
-    assert found.need == 0
+        disk.begin()
+    assert disk.need == 0
 
 
 @pytest.mark.parametrize("label", ["nope", "table", "part", "setting"])

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tokenize
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 
@@ -35,6 +35,8 @@ ENTRIES = {
 }
 #: McCabe's number (ruff C901) that nine of ten functions stay within, and all of them.
 COMPLEXITY_OF_MOST, COMPLEXITY = 7, 11
+#: Names that say nothing of what they name, whatever case they are written in.
+EMPTY_NAMES = {"found", "foo", "got", "obj", "res", "ret", "stuff", "thing", "things", "tmp"}
 #: Tables of tests that are read as a whole, and would be a page long with an entry a line.
 MAX_UNFORMATTED = 9
 
@@ -116,6 +118,63 @@ def test_a_name_is_that_of_one_class() -> None:
             if isinstance(node, ast.ClassDef):
                 places[node.name].append(name_of(path))
     assert not {name: paths for name, paths in places.items() if len(paths) > 1}
+
+
+def names_given(node: ast.AST) -> list[str]:
+    """Names that a node gives: to variables, arguments, attributes, functions, classes, imports."""
+    match node:
+        case ast.Name(id=name, ctx=ast.Store()) | ast.Attribute(attr=name, ctx=ast.Store()):
+            return [name]
+        case ast.arg(arg=name) | ast.ClassDef(name=name):
+            return [name]
+        case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name):
+            return [name]
+        case ast.ExceptHandler(name=str(name)) | ast.alias(asname=str(name)):
+            return [name]
+        case ast.MatchAs(name=str(name)) | ast.MatchStar(name=str(name)):
+            return [name]
+        case ast.MatchMapping(rest=str(name)):
+            return [name]
+    return []
+
+
+def empty_names(nodes: Iterable[ast.AST]) -> list[str]:
+    """What is given a name that says nothing, as it is written."""
+    return [n for node in nodes for n in names_given(node) if n.strip("_").lower() in EMPTY_NAMES]
+
+
+def test_names_say_what_they_name() -> None:
+    """What a variable holds is a cost, rows, a message: `found` is true of everything."""
+    empty = {name_of(path): empty_names(nodes_of(path)) for path in (*SOURCES, *AROUND)}
+    assert not {name: names for name, names in empty.items() if names}
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "found = 1",
+        "for i, found in pairs: pass",
+        "if (found := f()): pass",
+        "[found for found in rows]",
+        "lambda found: 1",
+        "def f(*, found=1): pass",
+        "def f(*found): pass",
+        "def found(): pass",
+        "async def found(): pass",
+        "class Found: pass",
+        "class Row:\n    found: int",
+        "self._found = 1",
+        "with f() as found: pass",
+        "try: pass\nexcept ValueError as found: pass",
+        "import json as found",
+        "match row:\n    case {**found}: pass",
+        "match row:\n    case [*found]: pass",
+        "match row:\n    case int() as found: pass",
+    ],
+)
+def test_every_way_to_give_a_name_is_seen(code: str) -> None:
+    assert len(empty_names(ast.walk(ast.parse(code)))) == 1
+    assert not empty_names(ast.walk(ast.parse(code.replace("ound", "oundry"))))
 
 
 def test_most_functions_take_few_ways() -> None:

@@ -49,9 +49,9 @@ print(json.dumps([drawn, shown, len(plt.get_fignums())]))
 
 
 def cells(path: Path) -> list[dict[str, Any]]:
-    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    assert (found["nbformat"], found["nbformat_minor"]) == (4, 5)
-    return list(found["cells"])
+    notebook: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    assert (notebook["nbformat"], notebook["nbformat_minor"]) == (4, 5)
+    return list(notebook["cells"])
 
 
 def code(path: Path) -> list[str]:
@@ -78,10 +78,10 @@ def run(path: Path, folder: Path) -> None:
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_notebook_is_kept_without_outputs(path: Path) -> None:
-    found = cells(path)
-    assert len({cell["id"] for cell in found}) == len(found)
-    assert found[0]["cell_type"] == "markdown" and found[0]["source"][0].startswith("# ")
-    for cell in found:
+    contents = cells(path)
+    assert len({cell["id"] for cell in contents}) == len(contents)
+    assert contents[0]["cell_type"] == "markdown" and contents[0]["source"][0].startswith("# ")
+    for cell in contents:
         assert "".join(cell["source"]).strip()
         if cell["cell_type"] == "code":
             assert cell["outputs"] == [] and cell["execution_count"] is None

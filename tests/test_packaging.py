@@ -33,8 +33,8 @@ def normal(name: str) -> str:
 
 def names(requirements: list[str]) -> list[str]:
     """The distributions of a list of requirements."""
-    found = [REQUIREMENT.match(requirement) for requirement in requirements]
-    return [normal(match["name"]) for match in found if match]
+    matches = [REQUIREMENT.match(requirement) for requirement in requirements]
+    return [normal(match["name"]) for match in matches if match]
 
 
 @pytest.mark.parametrize("requirement", [*PROJECT["dependencies"], *EXTRAS["gp"], *EXTRAS["train"]])
@@ -107,8 +107,8 @@ def test_what_is_missing_is_said_in_one_way(
     name = f"transcode_elector-{elector.__version__}-py3-none-any.whl"
 
     def noted(text: str | None) -> None:
-        found = type("Found", (), {"read_text": lambda self, name: text})()
-        monkeypatch.setattr(metadata, "distribution", lambda name: found)
+        distribution = type("Distribution", (), {"read_text": lambda self, name: text})()
+        monkeypatch.setattr(metadata, "distribution", lambda name: distribution)
 
     for text in (None, "{}", "no JSON", '{"url": "https://example.org/' + name + '"}'):
         noted(text)
@@ -182,7 +182,7 @@ def test_unpacked_wheel_works_away_from_the_checkout(wheel: Path, tmp_path: Path
         return done.stdout
 
     where = "import elector, transcode; print(elector.__file__, transcode.__file__)"
-    found = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-c", where],
         cwd=work,
         env={**os.environ, **env},
@@ -190,7 +190,7 @@ def test_unpacked_wheel_works_away_from_the_checkout(wheel: Path, tmp_path: Path
         text=True,
         check=True,
     )
-    assert all(str(site) in file for file in found.stdout.split())
+    assert all(str(site) in file for file in result.stdout.split())
     for program in ("elector", "transcode"):
         assert said(program, "--version") == f"{program}, version {elector.__version__}\n"
     assert "latency" in said("elector", "simulate", "bert-tiny", "tpu-v4i")

@@ -129,13 +129,13 @@ def test_the_table_has_every_command() -> None:
 
 def cases() -> list[Any]:
     """Every command with every failure, buffered and not; the quick tests take some of them."""
-    found = []
+    parameters = []
     for command, (failure, case), unbuffered in product(ARGUMENTS, FAILURES.items(), ("", "1")):
         quick = unbuffered == "" and (failure == "full" or command in QUICK)
         name = f"{' '.join(command)}, {failure}{', unbuffered' * bool(unbuffered)}"
         marks = () if quick else (pytest.mark.slow,)
-        found.append(pytest.param(command, case, unbuffered, id=name, marks=marks))
-    return found
+        parameters.append(pytest.param(command, case, unbuffered, id=name, marks=marks))
+    return parameters
 
 
 @pytest.mark.parametrize(("command", "case", "unbuffered"), cases())
@@ -185,7 +185,7 @@ def test_messages_that_nobody_can_read_change_nothing(
     command: tuple[str, ...], folder: Path
 ) -> None:
     """With standard error full, broken or closed a command does what it always does."""
-    found = {}
+    outcomes = {}
     for name in ("whole", "full", "broken", "closed"):
         out = f"said-{'-'.join(command)}-{name}"
         words = [word for word in words_of(command, out) if word != "--quiet"]
@@ -199,12 +199,12 @@ def test_messages_that_nobody_can_read_change_nothing(
             done = run(command[0], *words, cwd=folder, stdout=stdout, first=first)
             stdout.seek(0)
             shown = stdout.read().replace(out, "OUT")
-        found[name] = done.returncode, re.sub(r"\d+\.\d s\b", "", shown)
+        outcomes[name] = done.returncode, re.sub(r"\d+\.\d s\b", "", shown)
         if name == "whole":
             assert "Traceback" not in done.stderr and "Error" not in done.stderr
             assert re.search(CLAIMS.get(command, ""), done.stderr)
-            assert found[name][0] == 0 and shown, done.stderr
-    assert len(set(found.values())) == 1, found
+            assert outcomes[name][0] == 0 and shown, done.stderr
+    assert len(set(outcomes.values())) == 1, outcomes
 
 
 @pytest.mark.parametrize("failure", ["full", "closed"])

@@ -42,9 +42,9 @@ UNREACHABLE = re.compile(
 
 def lowest(requirement: str) -> tuple[str, str]:
     """Name in normal form and lower bound of a requirement."""
-    found = re.match(r"([A-Za-z0-9_.-]+)>=([0-9.]+)", requirement)
-    assert found is not None, f"{requirement} has no lower bound"
-    return re.sub(r"[-_.]+", "-", found[1]).lower(), found[2]
+    match = re.match(r"([A-Za-z0-9_.-]+)>=([0-9.]+)", requirement)
+    assert match is not None, f"{requirement} has no lower bound"
+    return re.sub(r"[-_.]+", "-", match[1]).lower(), match[2]
 
 
 def ask(words: list[str], *, timeout: float = 900) -> str:

@@ -92,13 +92,13 @@ def solve(case: Case) -> Values:
     spec = accelforge.Spec.from_yaml("machine.yaml", "workload.yaml")
     metrics = accelforge.mapper.Metrics
     spec.mapper.metrics = {"latency": metrics.LATENCY, "energy": metrics.ENERGY}[case["optimize"]]
-    found = spec.map_workload_to_arch(print_progress=False)
-    moved = found.actions()
+    mapping = spec.map_workload_to_arch(print_progress=False)
+    moved = mapping.actions()
     bits = {way: float(moved.get(("MainMemory", way), 0.0)) for way in ("read", "write")}
     results = case["m"] * case["n"]
     spilled = bits["write"] - 32.0 * results  # sums that go out to come in again
     return {
-        "cycles": float(found.latency()),
+        "cycles": float(mapping.latency()),
         "dram_bytes": (bits["read"] + spilled) / 8.0 + results,
     }
 

@@ -132,7 +132,7 @@ def solve(case: Case) -> Values:
     ]
     for name, content in (("w", product(case)), ("a", machine(case)), ("m", mapping)):
         Path(f"{name}.yaml").write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
-    energy, _, found = run(
+    energy, _, results = run(
         "w.yaml",
         "a.yaml",
         "m.yaml",
@@ -142,7 +142,7 @@ def solve(case: Case) -> Values:
     )
     if case["optimize"] == "energy":
         return {"dram_bytes": float(energy) / 8.0}
-    return {"cycles": float(found[0][0].latency_total2)}
+    return {"cycles": float(results[0][0].latency_total2)}
 
 
 if __name__ == "__main__":

@@ -37,16 +37,20 @@ def not_written(error: OSError, path: object = None) -> ElectorError:
     return paths.refused(error, path, doing="written")
 
 
-def check_output(out: str | Path, formats: Iterable[str] = (), field: str = "--out") -> None:
+def check_output(
+    out: str | Path, formats: Iterable[str] = (), field: str = "--out", stream: bool = True
+) -> None:
     """Refuse a file that cannot be written or has no known suffix, before any work.
 
-    formats : suffixes that are allowed; empty for any. `--out -` is standard output, which takes
-    no pictures.
+    formats : suffixes that are allowed; empty for any. stream : `--out -` is standard output,
+    which takes no pictures.
 
     out : the file, as the user named it.
     """
+    if not str(out):
+        raise InputError("is empty", field=field)
     path, formats = Path(out), tuple(formats)
-    if str(out) == "-" and field == "--out" and formats != PICTURES:
+    if stream and str(out) == "-" and field == "--out" and formats != PICTURES:
         return
     try:
         if paths.is_folder(path):

@@ -22,6 +22,7 @@ from elector.cli import options as shared
 from elector.cli.compare import INFEASIBLE, NOT_PASSED, compare
 from elector.cli.entry import INTERRUPTED
 from elector.cli.importing import import_command
+from elector.cli.named import require_names
 from elector.cli.pages import report as report_page
 from elector.cli.schema import schema
 
@@ -83,7 +84,10 @@ class CommandGroup(click.Group):
             known = ", ".join(self.commands)
             hint = f"did you mean {guess}?" if guess else f"commands: {known}"
             raise click.UsageError(f"No such command {args[0]!r}; {hint}", ctx)
-        return super().resolve_command(ctx, args)
+        name, command, rest = super().resolve_command(ctx, args)
+        if command is not None and not ctx.resilient_parsing:
+            require_names(command, ctx, rest)
+        return name, command, rest
 
 
 class BadInput(click.ClickException):
@@ -174,7 +178,7 @@ def simulate(
 @click.option(
     "--out",
     metavar="FILE",
-    type=click.Path(),
+    type=click.Path(allow_dash=True),
     help="Where the costs go: .csv, .json or .parquet; - for standard output. Needed unless "
     "--format is given.",
 )
@@ -411,7 +415,12 @@ def _price(part: str, technology: Technology | None, node: str | None) -> dict[s
 @main.command()
 @click.argument("model", shell_complete=completion.models)
 @click.argument("accelerator", shell_complete=completion.accelerators)
-@click.option("--out", required=True, type=click.Path(), help="Trace file (JSON) to write.")
+@click.option(
+    "--out",
+    required=True,
+    type=click.Path(allow_dash=True),
+    help="Trace file (JSON) to write; - is standard output.",
+)
 @click.option("--plot", type=click.Path(), help="Also draw resources, utilization and power.")
 @shared.design
 @shared.technology
@@ -446,7 +455,7 @@ def trace(
     settings = shared.settings_of(assignments, options)
     columns = columns_of({"model": model, "accelerator": accelerator, **settings})
     traced = run(columns, f"{model} on {accelerator}", shared.load_technology(technology))
-    write(traced, Path(out))
+    write(traced, out)
     if plot is not None:
         draw(traced, Path(plot))
     report_checks.traced(traced, out, plot)

@@ -11,7 +11,12 @@ from elector.base.errors import InputError
 
 @click.command("import")
 @click.argument("file", type=click.Path())
-@click.option("--out", required=True, type=click.Path(), help="Operation list to write (YAML).")
+@click.option(
+    "--out",
+    required=True,
+    type=click.Path(allow_dash=True),
+    help="Operation list to write (YAML); - is standard output.",
+)
 @click.option(
     "--symbol",
     "symbols",

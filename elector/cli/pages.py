@@ -43,7 +43,7 @@ def report(
     from elector.studies.simulation import notes_of
 
     shared.no_draws_without(uncertainty, "samples", "seed")
-    check_output(out, (".html", ".htm"))
+    check_output(out, (".html", ".htm"), stream=False)
     settings = shared.settings_of(assignments, options)
     loaded = shared.load_technology(technology)
     words = () if technology is None else ("--technology", technology)

@@ -182,15 +182,17 @@ def _times(ratio: float | None) -> str:
 def traced(trace: Trace, out: str, plot: str | None) -> None:
     """Seconds of the event-driven model beside the closed form, and where the files lie."""
     line = trace.timeline
-    click.echo(f"event-driven  {quantity.show(line.seconds, 's')}")
     difference = trace.closed_s / line.seconds - 1.0
-    click.echo(f"closed form   {quantity.show(trace.closed_s, 's')}  ({difference:+.1%})")
-    click.echo(f"energy        {quantity.show(trace.joules, 'J')}")
-    for name, use in trace.utilization.items():
-        click.echo(f"  {name:<16} busy {float(use.mean()):6.1%}")
-    click.echo(f"trace in {out}, {len(line.spans):,} pieces; open it in Perfetto")
+    said = [
+        f"event-driven  {quantity.show(line.seconds, 's')}",
+        f"closed form   {quantity.show(trace.closed_s, 's')}  ({difference:+.1%})",
+        f"energy        {quantity.show(trace.joules, 'J')}",
+        *(f"  {name:<16} busy {float(use.mean()):6.1%}" for name, use in trace.utilization.items()),
+        f"trace in {out}, {len(line.spans):,} pieces; open it in Perfetto",
+    ]
     if plot is not None:
-        click.echo(f"picture in {plot}")
+        said.append(f"picture in {plot}")
+    click.echo("\n".join(said), err=out == "-")
 
 
 def _case_value(value: float, unit: str) -> str:

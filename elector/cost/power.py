@@ -20,6 +20,7 @@ import numpy as np
 
 from elector.cost.pricing import Prices, standing
 from elector.cost.schedule import schedule
+from elector.machines.activity import POWER
 from elector.machines.contract import Activity, Clocked, Count, Machine, Stream, Streams
 from elector.operations.rows import Operations
 
@@ -27,9 +28,6 @@ Array = np.ndarray
 
 #: Below the lowest clock a board leaves out pulses; a tenth of them stays in each step.
 SKIPPED = 12
-#: What is said of a design that exceeds its power limit at every clock.
-POWER = "power: needs {needed_w} without a clock, has {available_w}"
-
 #: Halvings of the clock's range, in its logarithm: what is left is a ten-millionth.
 HALVINGS = 28
 
@@ -49,7 +47,8 @@ def limit(
 
     def watts(speed: Array) -> Array:
         slower = at_speed(activity, speed)
-        seconds = schedule(ops, index, slower).seconds
+        # A unit that is given nothing to do takes what it takes when it idles.
+        seconds = np.maximum(schedule(ops, index, slower).seconds, 1e-300)
         dynamic = core * voltage(clocked, speed) ** 2 + other
         return (standing(slower, prices, seconds) + dynamic) / seconds
 

@@ -124,12 +124,16 @@ class Stage:
     def _last(self, rows: Array) -> Array:
         """(D,) seconds that the last gradient of weights takes when the chain is done."""
         designs, ops = self.designs, self.designs.ops
-        most = np.zeros(self.rounds.size)
+        last, left = np.zeros(self.rounds.size), np.ones(self.rounds.size, dtype=bool)
         off = [i for i in rows if ops.rows[i].off_chain and ops.rows[i].matmul]
-        for row in off[-1:]:
-            runs = np.maximum(designs.whole(ops.count[row][designs.pair]), 1.0)
-            most = designs.whole(designs.activity.alone[row]) / runs
-        return most
+        for row in reversed(off):  # of each design the last that it has
+            runs = designs.whole(ops.count[row][designs.pair])
+            seconds = designs.whole(designs.activity.alone[row]) / np.maximum(runs, 1.0)
+            last = np.where(left & (runs > 0.0), seconds, last)
+            left = left & ~(runs > 0.0)
+            if not left.any():
+                break
+        return last
 
     # ---- what bounds n streams ----
 

@@ -117,6 +117,18 @@ class Block:
         """Whether it has a feed-forward of any kind."""
         return bool(self.experts) or any(self.feed_forward)
 
+    def has_part(self, part: str) -> bool:
+        """Whether it has matrices of a part of layers that `quantization.MODULES` names."""
+        shared = bool(self.shared_experts or self.shared_feed_forward)
+        has = {
+            "shared experts": bool(self.experts) and shared,
+            "experts": bool(self.experts),
+            "state": self.mixer in ("mamba", "mamba2", "delta"),
+            "attention": self.mixer in ("attention", "latent"),
+            "feed forward": any(self.feed_forward) and (self.beside or not self.experts),
+        }
+        return has[part]
+
 
 @dataclass(frozen=True)
 class Gemm:
@@ -275,6 +287,18 @@ class Model:
     def experts_gated(self) -> bool:
         """Whether the experts have a gate."""
         return self.gated if self.expert_gated is None else self.expert_gated
+
+    def layers_of(self, part: str) -> int:
+        """Layers that have matrices of a part of `quantization.MODULES`."""
+        return sum(block.repeat for block in self.blocks if block.has_part(part))
+
+    def has_part(self, part: str) -> bool:
+        """Whether it has matrices of a part of `quantization.MODULES` that no other part has."""
+        if part == "head":
+            return (
+                self.head in ("masked-lm", "pre-training", "causal-lm") and not self.tied_embeddings
+            )
+        return any(block.has_part(part) for block in self.blocks)
 
     listing: Listing | None = None
 

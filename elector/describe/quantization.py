@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 from elector.describe.numbers import formats, unpacking
 
@@ -15,7 +16,16 @@ PARTS = {
     "state": re.compile(r"linear_attn" + _PROJECTIONS),
     "shared experts": re.compile(r"shared_experts?" + _PROJECTIONS),
 }
-_LAYER = re.compile(r"layers?\.(\d+)\b")
+#: Parts of a model whose modules files list with a format of their own each; the first that fits.
+MODULES = {
+    "head": re.compile(r"(^|\.)(lm_)?head$"),
+    "shared experts": re.compile(r"shared_experts?\b"),
+    "experts": re.compile(r"\bexperts\b"),
+    "state": re.compile(r"\b(linear_attn|mamba)\b|\bmixer\.(in|out)_proj"),
+    "attention": re.compile(r"\b(self_attn|attn|attention)\b|\bmixer\.[qkvo]_proj"),
+    "feed forward": re.compile(r"\b(mlp|ffn|feed_forward)\b|\bmixer\.(up|gate|down)_proj"),
+}
+LAYER = re.compile(r"layers?\.(\d+)\b")
 #: A part stays as it is where this share of the layers that are named lists it.
 _MOST = 0.5
 
@@ -30,7 +40,9 @@ class Quantization:
     bits : of a weight, without scales. group : weights that share a scale, of a block its side
         (0: a tensor, or as the format has it). kv_cache : format of keys and values; "" as
         computed.
-    left_out : patterns of the modules that stay as they are.
+    left_out : patterns of the modules that stay as they are. parts : of MODULES, those that are
+    stored in another format than `weights`, with it ("": as they are). layers : of MODULES, in how
+    many layers a file that lists modules names them.
     """
 
     method: str
@@ -39,6 +51,8 @@ class Quantization:
     group: int = 0
     kv_cache: str = ""
     left_out: tuple[str, ...] = ()
+    parts: tuple[tuple[str, str], ...] = ()
+    layers: tuple[tuple[str, int], ...] = ()
 
     @property
     def format(self) -> str:
@@ -58,16 +72,27 @@ class Quantization:
             "",
         )
 
+    def of_all(self, layers: Callable[[str], int]) -> Quantization:
+        """The same, or of several formats where modules are listed in some of the layers only.
+
+        layers : how many layers of the model have a part.
+        """
+        if all(named == layers(part) for part, named in self.layers):
+            return self
+        return replace(self, weights="mixed", bits=0.0, group=0, parts=(), layers=())
+
     @property
     def kept(self) -> tuple[str, ...]:
         """Parts of most layers (PARTS) that stay as they are."""
         layers = {part: set[str]() for part in PARTS}
         for pattern in self.left_out:
-            number = _LAYER.search(pattern)
+            number = LAYER.search(pattern)
             for part, module in PARTS.items():
                 if module.search(pattern):
                     layers[part].add(number[1] if number else "*")
-        named = len({n[1] for p in self.left_out if (n := _LAYER.search(p))})
-        return tuple(
+        named = len({n[1] for p in self.left_out if (n := LAYER.search(p))})
+        listed = tuple(
             part for part, places in layers.items() if "*" in places or len(places) > _MOST * named
         )
+        stay = (part for part, own in self.parts if not own and part not in listed)
+        return (*listed, *stay)

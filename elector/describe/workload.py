@@ -44,7 +44,8 @@ class Workload:
 
     The categorical fields are plain values; batch, sequence_length, target_length, generate,
     gradient_accumulation, predictions, tau_i and tau_t are (M,) float. kept : parts of
-    layers whose matrices are not stored in `weights`, as the model's own file says.
+    layers whose matrices are not stored in `weights`, as the model's own file says. parts : parts
+    of the model and the format of their own that it stores them in.
     """
 
     mode: str
@@ -52,6 +53,7 @@ class Workload:
     weights: str
     kv_cache: str
     kept: tuple[str, ...]
+    parts: tuple[tuple[str, str], ...]
     optimizer: str
     activations: str
     attention: str

@@ -13,7 +13,7 @@ import numpy as np
 
 from elector.describe.listing import WORKLOAD
 from elector.describe.model import Model
-from elector.describe.numbers import storage_note
+from elector.describe.numbers import formats, storage_note
 from elector.evaluation import applies
 from elector.evaluation.resolve import StructureGroup
 from elector.machines.contract import Note
@@ -35,9 +35,14 @@ def packed(group: StructureGroup) -> dict[str, Note]:
     stored, texts = model.quantization, []
     if f.packed is not None and _has_matrices(model):
         kept = "".join(f", {part}" for part in group.workload.kept)
+        parts = group.workload.parts
+        heads = "" if any(part == "head" for part, _ in parts) else "heads, "
+        own = "".join(
+            f"; {part} in {name}, {8.0 * formats()[name].width:.4g} bits" for part, name in parts
+        )
         texts.append(
             f"the matrices of layers are stored in {f.packed.name}, {8.0 * f.packed.width:.4g} "
-            f"bits a weight with scales; embeddings, heads, norms{kept} and biases stay in "
+            f"bits a weight with scales{own}; embeddings, {heads}norms{kept} and biases stay in "
             f"{f.weights.name}"
         )
     if stored is not None and stored.weights and f.layer_weights.name != stored.format:

@@ -294,7 +294,7 @@ def _workload(
     fields = schema("workload")
     texts = {name: str(_text(table, name, first)) for name in CATEGORICAL}
     texts["precision"] = precision
-    kept = _stored_by_file(table, first, texts, models.template, machine)
+    kept, parts = _stored_by_file(table, first, texts, models.template, machine)
     _require_storage(texts, machine)
     lora_rank(texts["trainable"])
     if texts["sparsity"] != "dense":
@@ -323,17 +323,19 @@ def _workload(
     numbers["predictions"] = np.where(numbers["predictions"] > 0, numbers["predictions"], masked)
     _require_fit(numbers, models)
     generates = bool((numbers["generate"] > 0).any())
-    return Workload(**texts, kept=kept, generates=generates, **numbers)  # type: ignore[arg-type]
+    of_file = {"kept": kept, "parts": parts}
+    return Workload(**texts, **of_file, generates=generates, **numbers)  # type: ignore[arg-type]
 
 
 def _stored_by_file(
     table: SettingsTable, first: int, texts: dict[str, str], model: Model, machine: Machine
-) -> tuple[str, ...]:
+) -> tuple[tuple[str, ...], tuple[tuple[str, str], ...]]:
     """Puts in the formats that a model's own file stores its weights and cache in, where the
-    workload names none and the machine can hold them; the parts of layers left out."""
+    workload names none and the machine can hold them; the parts of layers left out, and those in
+    formats of their own."""
     stored = model.quantization
     if stored is None:
-        return ()
+        return (), ()
     products, fits = precisions()[texts["precision"]].products, {}
     for name, own in (("weights", stored.format), ("kv_cache", stored.kv_cache)):
         given = _given(table, f"workload.{name}", first)
@@ -343,7 +345,16 @@ def _stored_by_file(
     fits["weights"] &= not trains and _cells(machine) is None
     for name, own in (("weights", stored.format), ("kv_cache", stored.kv_cache)):
         texts[name] = own if fits[name] else texts[name]
-    return stored.kept if fits["weights"] else ()
+    if not fits["weights"]:
+        return (), ()
+    wide = [part for part, name in stored.parts if name and formats()[name].bits > products.bits]
+    kept = [*stored.kept, *wide]
+    parts = [(part, name) for part, name in stored.parts if name and part not in kept]
+    # What is said of a file are parts that the model has; heads stay as they are in any case.
+    return (
+        tuple(part for part in kept if part != "head" and model.has_part(part)),
+        tuple((part, name) for part, name in parts if model.has_part(part)),
+    )
 
 
 def _given(table: SettingsTable, key: str, row: int) -> bool:

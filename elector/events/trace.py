@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -304,12 +305,20 @@ def colour_of(kind: str) -> tuple[float, float, float, float]:
     return palette(order[_place(kind)]) if kind in KINDS else rest
 
 
-def write(traced: Trace, path: Path) -> None:
-    """Write the trace, whole or not at all."""
+def write(traced: Trace, out: str) -> None:
+    """Write the trace, whole or not at all.
+
+    out : the file; - is standard output.
+    """
     import json
 
-    with whole(path) as target:
-        target.write_text(json.dumps(events(traced), separators=(",", ":")), encoding="utf-8")
+    shown = json.dumps(events(traced), separators=(",", ":"))
+    if out == "-":
+        sys.stdout.write(f"{shown}\n")
+        sys.stdout.flush()
+        return
+    with whole(Path(out)) as target:
+        target.write_text(shown, encoding="utf-8")
 
 
 def draw(traced: Trace, path: Path) -> None:

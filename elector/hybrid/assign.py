@@ -4,9 +4,7 @@ Rules are tried in order; the first whose patterns all match decides. The optimi
 weight where it lies: on the unit that runs the product with it, whatever the rules say, so
 that no machine is spared the writes of its own cells.
 
-A tensor crosses a link once for each unit that needs it and has neither made nor got it. Where
-it was made is what the graph of the operations says (elector.operations.graph). Gradients of
-norms and biases are not followed: they are small.
+What has to cross links for it, and what then stays where, is found by elector.hybrid.moves.
 """
 
 from __future__ import annotations
@@ -21,12 +19,12 @@ import numpy as np
 
 from elector.base.errors import InputError
 from elector.describe.numbers import formats
-from elector.machines.contract import AssignmentRule, Hybrid, sum_rows, total
-from elector.machines.counts import largest
+from elector.hybrid.moves import Move, homes_of, moves_of, places_of
+from elector.machines.contract import AssignmentRule, Hybrid, sum_rows
 from elector.operations.collect import TABLES
-from elector.operations.graph import Operand, RoleWeights, Source, Value, Way
-from elector.operations.roles import Role, layer_words, vocabulary
-from elector.operations.rows import PARAMETERS, Operations, Row
+from elector.operations.graph import Operand, RoleWeights
+from elector.operations.roles import Role, RowPart, layer_words, vocabulary
+from elector.operations.rows import Operations, Row
 
 Array = np.ndarray
 
@@ -59,22 +57,19 @@ class Assigned:
         )
 
 
-@dataclass(frozen=True, eq=False)
-class _Move:
-    """`size` bytes, `count` times, both (M,), from the result of row `source` to row `row`.
+@dataclass(frozen=True, eq=False, repr=False)
+class _Added:
+    """A row between those of the model: `bytes` cross a link, or stay where they arrived.
 
-    ways : in which runs: see `Source`. beside : other rows of that unit that make a part of it, or
-    all of it in other models.
+    owner, link : see `Assigned`. count, size : (M,) how often, and bytes.
     """
 
-    row: int
-    source: int
-    operand: str
-    size: Array
+    row: Row
+    owner: int
+    link: int
     count: Array
+    size: Array
     tensor: Operand
-    ways: tuple[Way, ...] = ()
-    beside: tuple[int, ...] = ()
 
 
 def assign(hybrid: Hybrid, ops: Operations) -> Assigned:
@@ -83,27 +78,51 @@ def assign(hybrid: Hybrid, ops: Operations) -> Assigned:
     Raises InputError for an operation no rule takes, or units without a link.
     """
     owner = _owners(hybrid, ops)
-    links = {frozenset(link.between): i for i, link in enumerate(hybrid.links)}
-    moves = [] if len(hybrid.members) == 1 else list(_moves(ops, owner))
-    plain = np.full(owner.size, -1)
+    moves = [] if len(hybrid.members) == 1 else moves_of(ops, owner)
     if not moves:
-        return Assigned(ops, owner, plain, np.zeros_like(ops.count))
-    names = [member.name for member in hybrid.members]
-    rows, place, link = [], [], []
-    for r in range(len(ops.rows)):
-        for move in (m for m in moves if m.row == r):
-            ends = names[owner[move.source]], names[owner[r]]
-            link.append(_link(links, ends, ops.rows[r]))
-            rows.append(_transfer(ops.rows[r], move.operand, ends))
-            place.append(-1 - moves.index(move))
-        rows.append(ops.rows[r])
-        place.append(r)
-        link.append(-1)
-    index = np.array(place)
-    inserted = _inserted(ops, tuple(rows), index, moves)
+        return Assigned(ops, owner, np.full(owner.size, -1), np.zeros_like(ops.count))
+    ops = _placed(ops, owner, moves)
+    added = [each for move in moves for each in _added(hybrid, ops, owner, move)]
+    before: dict[int, list[int]] = {}
+    for i, (row, _) in enumerate(added):
+        before.setdefault(row, []).append(-1 - i)
+    index = np.array([i for r in range(len(ops.rows)) for i in (*before.get(r, ()), r)])
+    inserted = _inserted(ops, index, [each for _, each in added])
+    new = index < 0
+    chosen = [added[-1 - i][1] for i in index[new]]
+    owners, link = np.where(new, -1, owner[index]), np.full(index.size, -1)
+    owners[new], link[new] = [x.owner for x in chosen], [x.link for x in chosen]
     moved = np.zeros_like(inserted.count)
-    moved[index < 0] = [m.size for m in (moves[-1 - i] for i in index[index < 0])]
-    return Assigned(inserted, np.where(index < 0, -1, owner[index]), np.array(link), moved)
+    moved[new] = [x.size for x in chosen]
+    return Assigned(inserted, owners, link, np.where(link[:, None] >= 0, moved, 0.0))
+
+
+def _placed(ops: Operations, owner: Array, moves: list[Move]) -> Operations:
+    """The operations, told which results other units keep and write."""
+    own = ops.rewritten.copy()
+    for move in moves:  # another unit has what runs behind
+        own[[move.source, *move.beside]] = False
+    places = places_of(ops, owner, moves)
+    rows = tuple(
+        replace(row, out="saved") if r in places.taken and row.out == "activation" else row
+        for r, row in enumerate(ops.rows)
+    )
+    return replace(ops, rows=rows, rewritten=own, left=places.left)
+
+
+def _added(
+    hybrid: Hybrid, ops: Operations, owner: Array, move: Move
+) -> Iterator[tuple[int, _Added]]:
+    """Before which row the transfer of a tensor stands, and what is kept of it there."""
+    names = [member.name for member in hybrid.members]
+    links = {frozenset(link.between): i for i, link in enumerate(hybrid.links)}
+    ends, row = (names[owner[move.source]], names[owner[move.row]]), ops.rows[move.row]
+    link = _link(links, ends, row)
+    carried = _transfer(row, move.operand, ends)
+    yield move.row, _Added(carried, -1, link, move.count, move.size, move.tensor)
+    if move.kept is not None and (move.kept * move.size > 0).any():
+        kept = _arrival(carried)
+        yield move.row, _Added(kept, int(owner[move.row]), -1, move.kept, move.size, move.tensor)
 
 
 def _owners(hybrid: Hybrid, ops: Operations) -> Array:
@@ -122,15 +141,27 @@ def _owners(hybrid: Hybrid, ops: Operations) -> Array:
                 hint="end the list with a rule without match",
             )
         owners[r] = names.index(unit)
-    products = {
-        (row.place, row.role, row.index): owners[r]
-        for r, row in reversed(list(enumerate(ops.rows)))
-        if row.b in PARAMETERS and row.phase != "backward"
-    }
+    homes = homes_of(ops)
     for r, row in enumerate(ops.rows):
-        if row.kind == "optimizer":
-            owners[r] = products.get((row.place, row.role, row.index), owners[r])
+        home = _updated(homes, ops, r) if row.kind == "optimizer" else None
+        if home is not None:
+            owners[r] = owners[home]
     return owners
+
+
+def _updated(homes: dict[RoleWeights, int], ops: Operations, r: int) -> int | None:
+    """The row of the product whose weight (or its bias) row `r` updates; None without one.
+
+    A model may hold a tensor that none of its products reads, while others beside it do.
+    """
+    row = ops.rows[r]
+    if row.part is not RowPart.BIAS_UPDATE and not ops.graph.sources(r, "a"):
+        return None
+    for cross in (False, True):
+        home = homes.get(RoleWeights(row.role, row.place, cross, row.index, row.variant))
+        if home is not None:
+            return home
+    return None
 
 
 def _require_words(hybrid: Hybrid, ops: Operations) -> None:
@@ -170,72 +201,6 @@ def _matches(rule: AssignmentRule, row: Row, asked: dict[str, str]) -> bool:
     return all(any(fnmatchcase(values[key], p) for p in wanted) for key, wanted in rule.match)
 
 
-def _moves(ops: Operations, owner: Array) -> Iterator[_Move]:
-    """Every tensor that was made on another unit than the one that takes it."""
-    sent: dict[tuple[Operand, tuple[Way, ...], int, int], Array] = {}
-    homes = _homes(ops)
-    for r in range(len(ops.rows)):
-        for move in _operands(ops, owner, homes, r):
-            key = (move.tensor, move.ways, int(owner[move.source]), int(owner[r]))
-            # The first operation that takes it pays, in each pair the first that there is.
-            before = sent.get(key, np.zeros(move.count.shape))
-            count = np.maximum(move.count - before, 0.0)
-            if (move.size * count > 0).any():
-                sent[key] = np.where(move.size > 0, np.maximum(before, move.count), before)
-                yield replace(move, count=count)
-
-
-def _homes(ops: Operations) -> dict[RoleWeights, int]:
-    """Parameters -> the first row of a forward pass that reads them."""
-    homes: dict[RoleWeights, int] = {}
-    for r, row in enumerate(ops.rows):
-        operand = ops.graph.operand(r, "b")
-        if isinstance(operand, RoleWeights) and row.phase != "backward":
-            homes.setdefault(operand, r)
-    return homes
-
-
-def _operands(
-    ops: Operations, owner: Array, homes: dict[RoleWeights, int], r: int
-) -> Iterator[_Move]:
-    """What row `r` reads of other units."""
-    row, graph = ops.rows[r], ops.graph
-    if row.phase == "update":
-        # The sum of all gradients of a tensor goes to where the tensor lies.
-        size = ops.m[r] * ops.format.weight_gradient
-        for source in graph.sources(r, "a")[:1]:
-            if owner[source.row] != owner[r]:
-                yield _Move(r, source.row, "b", size, ops.count[r], graph.operand(r, "a"))
-        return
-    for name in ("a", "b"):
-        kind, operand = getattr(row, name), graph.operand(r, name)
-        if isinstance(operand, Value) and kind in ("activation", "saved"):
-            yield from _parts(ops, owner, r, name, operand)
-        elif isinstance(operand, RoleWeights) and kind == "reuse" and row.phase == "backward":
-            home = homes[operand]
-            # Weights that never change were put on both units once.
-            if ops.workload.trainable == "all" and owner[home] != owner[r]:
-                yield _Move(r, home, name, ops.b_bytes[r], ops.count[r], operand)
-
-
-def _parts(ops: Operations, owner: Array, r: int, name: str, tensor: Value) -> Iterator[_Move]:
-    """The parts of a tensor that other units made: each sends one, however many rows made it."""
-    width = float(getattr(ops, f"{name}_width")[r])
-    runs = ops.count[r] / ops.rows[r].copies
-    parts: dict[tuple[int, tuple[Way, ...]], list[Source]] = {}
-    for source in ops.graph.sources_of(tensor):
-        parts.setdefault((int(owner[source.row]), source.ways), []).append(source)
-    for (unit, ways), sources in parts.items():
-        if unit == owner[r]:
-            continue
-        # A model may lack some of the rows that make a tensor in others beside it.
-        elements = total([source.elements for source in sources])
-        size = np.minimum(elements, tensor.elements) * width
-        count = np.minimum(largest([source.times for source in sources]), runs)
-        first, *others = (source.row for source in sources)
-        yield _Move(r, first, name, size, count, tensor.origin(), ways, tuple(others))
-
-
 def _link(links: dict[frozenset[str], int], ends: tuple[str, str], row: Row) -> int:
     joining = links.get(frozenset(ends))
     if joining is None:
@@ -265,12 +230,25 @@ def _transfer(row: Row, operand: str, ends: tuple[str, str]) -> Row:
     )
 
 
-def _inserted(
-    ops: Operations, rows: tuple[Row, ...], index: Array, moves: list[_Move]
-) -> Operations:
-    """The table with a row for each move; index (R,) is an old row, or -1 - the move's place."""
+def _arrival(transfer: Row) -> Row:
+    """What a unit writes of a transfer, to have it in a later pass: nothing waits for it."""
+    return Row(
+        Role.ARRIVAL,
+        transfer.place,
+        transfer.phase,
+        "elementwise",
+        False,
+        a="none",
+        out="saved",
+        variant=transfer.variant,
+        off_chain=True,
+    )
+
+
+def _inserted(ops: Operations, index: Array, added: list[_Added]) -> Operations:
+    """The table with the added rows; index (R,) : an old row, or -1 - the place of an added one."""
     new = index < 0
-    chosen = [moves[-1 - i] for i in index[new]]
+    chosen = [added[-1 - i] for i in index[new]]
 
     def table(name: str) -> Array:
         values: Array = getattr(ops, name)[index]
@@ -280,22 +258,22 @@ def _inserted(
     tables: dict[str, Any] = {
         name: table(name) for name in (*TABLES, "a_width", "b_width", "out_width")
     }
-    tables["count"][new] = [move.count for move in chosen]
-    tables["m"][new] = [move.size for move in chosen]
+    tables["count"][new] = [x.count for x in chosen]
+    tables["m"][new] = [x.size for x in chosen]
+    # What crosses a link is counted by the link, what stays by the unit that writes it.
+    tables["out_bytes"][new] = [x.size * (x.link < 0) for x in chosen]
     places = np.empty(len(ops.rows), dtype=np.intp)
     places[index[~new]] = np.flatnonzero(~new)
-    carried = [
-        (int(place), move.tensor) for place, move in zip(np.flatnonzero(new), chosen, strict=True)
-    ]
-    own = ops.rewritten.copy()
-    for move in moves:  # another unit has what runs behind
-        own[[move.source, *move.beside]] = False
+    carried = [(int(place), x.tensor) for place, x in zip(np.flatnonzero(new), chosen, strict=True)]
+    rows = tuple(ops.rows[i] if i >= 0 else added[-1 - i].row for i in index)
+    assert ops.left is not None
     return replace(
         ops,
         rows=rows,
         **tables,
         graph=ops.graph.spread(places, carried),
-        rewritten=np.where(new, False, own[index]),
+        rewritten=np.where(new, False, ops.rewritten[index]),
+        left=np.where(new[:, None], False, ops.left[index]),
         densities={
             name: replace(shares, code=np.where(new, 0, shares.code[index]))
             for name, shares in ops.densities.items()
@@ -332,13 +310,15 @@ def _kept(ops: Operations, mine: Array) -> Array:
     all units keep would leave room on one unit for what grows on another.
     """
     rows, seen = ops.rows, ops.count > 0
-    kept = mine & np.array([row.out == "saved" for row in rows])
+    kept = (mine & np.array([row.out == "saved" for row in rows]))[:, None]
+    if ops.left is not None:
+        kept = kept & ~ops.left
     again = np.array([row.phase == "recompute" for row in rows])
-    lasting = sum_rows(np.where((kept & ~again)[:, None], ops.out_bytes * ops.count, 0.0))
+    lasting = sum_rows(np.where(kept & ~again[:, None], ops.out_bytes * ops.count, 0.0))
     largest = np.zeros(lasting.size)
     for place in {row.place.index for row, passes in zip(rows, again, strict=True) if passes}:
-        here = kept & again & np.array([row.place.index == place for row in rows])
-        size = sum_rows(np.where(here[:, None] & seen, ops.out_bytes, 0.0))
+        here = again & np.array([row.place.index == place for row in rows])
+        size = sum_rows(np.where(kept & here[:, None] & seen, ops.out_bytes, 0.0))
         largest = np.maximum(largest, size)
     if ops.fold is not None:
         largest = ops.fold.spread(ops.fold.most(largest))

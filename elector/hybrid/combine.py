@@ -94,6 +94,7 @@ def _of_hybrid(hybrid: Hybrid, asked: BlockDesigns) -> MachineWork:
     parts = [_of_unit(assigned, i, member, asked) for i, member in enumerate(hybrid.members)]
     works = [np.asarray((own.ops.count > 0).any(axis=0)) for own, _ in parts]
     links = _link_prices(hybrid, asked.units, asked.technology)
+    begins = _first_unit(assigned)
 
     def at(part: slice | Array, plan: Array | None, trial: bool) -> tuple[Activity, Prices]:
         solved_parts = [solved.solve(part, plan, trial) for _, solved in parts]
@@ -102,7 +103,7 @@ def _of_hybrid(hybrid: Hybrid, asked: BlockDesigns) -> MachineWork:
             for member, (activity, _), here in zip(hybrid.members, solved_parts, works, strict=True)
         ]
         carried = _links(hybrid, assigned, index[part], asked.units.take(part))
-        activity = _together(assigned, units, carried)
+        activity = _together(assigned, units, carried, begins[index[part]])
         taken = {name: r.take(part) for name, r in links.items()}
         return activity, _prices(hybrid, [p for _, p in solved_parts], taken)
 
@@ -212,17 +213,18 @@ def _prices(hybrid: Hybrid, tables: list[Prices], links: dict[str, Rate]) -> Pri
 
 
 def _together(
-    assigned: Assigned, units: list[Unit[Activity]], links: list[Unit[Activity]]
+    assigned: Assigned,
+    units: list[Unit[Activity]],
+    links: list[Unit[Activity]],
+    first: Array,
 ) -> Activity:
-    """The activities of the units and links as one."""
+    """The activities of the units and links as one; first (D,) : unit of the first product."""
     several = ~alone_in(units)
     units = [replace(u, activity=_waiting(u.activity, several)) for u in units]
-    products = [i for i, row in enumerate(assigned.ops.rows) if row.matmul]
-    first = assigned.owner[products[:1]]
     start = total(
         [
             np.where(
-                u.works & bool(np.any(u.activity.overlap.queued) or i in first),
+                u.works & (bool(np.any(u.activity.overlap.queued)) | (first == i)),
                 u.activity.start,
                 0.0,
             )
@@ -233,6 +235,14 @@ def _together(
         tuple(u.activity for u in units), assigned.owner, tuple(u.works for u in units)
     )
     return joined([*units, *links], members, start)
+
+
+def _first_unit(assigned: Assigned) -> Array:
+    """(M,) the unit that runs the first product of a pair; -1 where it has none."""
+    unit = np.full(assigned.ops.count.shape[1], -1)
+    for r in reversed([i for i, row in enumerate(assigned.ops.rows) if row.matmul]):
+        unit = np.where(assigned.ops.count[r] > 0, assigned.owner[r], unit)
+    return unit
 
 
 def _waiting(activity: Activity, several: Array) -> Activity:

@@ -29,8 +29,10 @@ Array = np.ndarray
 #: not deliver.
 CLOCK = "clock: asks for {needed_hz}, published silicon of the node reaches {available_hz}"
 BANDWIDTH = "main memory: asks for {needed_rate}, channels of this type deliver {available_rate}"
+#: What is said of a design that exceeds its power limit at every clock, or when it idles.
+POWER = "power: needs {needed_w} without a clock, has {available_w}"
 #: Limits of what can be built. All others are of what a unit is given to do or to hold.
-BUILT = (CLOCK, BANDWIDTH)
+BUILT = (CLOCK, BANDWIDTH, POWER)
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from elector.base.table import columns
 from elector.machines.contract import Stream
 
 Array = np.ndarray
@@ -50,15 +51,15 @@ class Loads:
         """(R, D) seconds with tiles in half of the memory of all but the parameters."""
         return self.half - self.half_weights
 
-    def some(self, columns: Array) -> Loads:
+    def some(self, some: Array) -> Loads:
         """Those of some of the designs."""
         return Loads(
-            self.half[:, columns],
-            self.whole[:, columns],
-            self.half_weights[:, columns],
-            self.whole_weights[:, columns],
-            self.fill[:, columns],
-            self.double[columns],
+            columns(self.half, some),
+            columns(self.whole, some),
+            columns(self.half_weights, some),
+            columns(self.whole_weights, some),
+            columns(self.fill, some),
+            self.double[some],
         )
 
     def turns(self, compute: Array) -> Array:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from elector.base.segments import Fold
-from elector.base.table import distinct
+from elector.base.table import columns, distinct
 
 Array = np.ndarray
 
@@ -36,7 +36,7 @@ class Count:
             rows = distinct(self.group[rows])[0]
         few = self.index.size < self.values.shape[1]
         if rows is None:
-            chosen = self.values[:, self.index] if few else self.values
+            chosen = columns(self.values, self.index) if few else self.values
         else:
             chosen = self.values[rows[:, None], self.index] if few else self.values[rows]
         summed = sum_rows(chosen) if few else sum_rows(chosen)[self.index]

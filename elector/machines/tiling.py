@@ -196,6 +196,7 @@ class _RowsAlike:
         self.streamed = np.array([row.streamed for row in named], dtype=bool)
         self.stays = np.array([row.out == "saved" for row in named], dtype=bool)
         self.rewritten = ops.rewritten[rows]
+        self.left = None if ops.left is None else ops.left.reshape(-1)
         self.parameters = setting(np.array([float(row.b in PARAMETERS) for row in named]))
         self.kept = np.full((len(CLASSES), self.pairs), np.inf)
         self.kept[CLASSES.index("saved")] = ops.memory["activations"]
@@ -223,7 +224,11 @@ class _RowsAlike:
         if not isinstance(stored, float):
             full = full * stored
         kind = self.kind[operand]
-        if isinstance(kind, float):
+        if operand == "out" and self.left is not None:
+            code = np.asarray(at(kind, place), dtype=np.intp)
+            kept = gathered(self.kept, code * self.pairs + pair)
+            subject = np.where((code == _ACTIVATION) | gathered(self.left, g), full, kept)
+        elif isinstance(kind, float):
             if kind == _ACTIVATION:
                 subject = full
             elif np.isinf(self.kept[int(kind), 0]):
@@ -244,8 +249,11 @@ def _vectors(p: _RowsAlike, plan: TilingPlan, place: Array, x: Array) -> None:
     g, f = row * p.pairs + pair, row * p.index.size + x
     a, b, out = (p.moved(name, place, pair, g, size, 1.0) for name in OPERANDS)
     apart = ~(gathered(p.streamed, place) & gathered(p.memories.fuse, x))
+    stays = gathered(p.stays, place)
+    if p.left is not None:
+        stays = stays & ~gathered(p.left, g)
     plan.read.reshape(-1)[f] = a * apart + b
-    plan.written.reshape(-1)[f] = out * (apart | gathered(p.stays, place))
+    plan.written.reshape(-1)[f] = out * (apart | stays)
 
 
 def _products(p: _RowsAlike, plan: TilingPlan, place: Array, x: Array) -> None:

@@ -17,6 +17,7 @@ import numpy as np
 
 from elector.base.errors import InputError
 from elector.describe.model import Models
+from elector.describe.numbers import formats
 from elector.describe.workload import OPTIMIZER_STATES, Workload
 from elector.operations.attention import reach_of
 from elector.operations.backward import backward
@@ -48,7 +49,8 @@ def build(models: Models, workload: Workload) -> Operations:
     """
     _require_meaning(models, workload)
     kept = NEVER_PACKED.union(*(PARTS[part] for part in workload.kept))
-    step = Step(models, workload, Collector(models.size, workload.format, kept))
+    own = {role: formats()[name] for part, name in workload.parts for role in PARTS[part]}
+    step = Step(models, workload, Collector(models.size, workload.format, kept, own))
     _forward(step)
     tensors = parameter_tensors(models, workload)
     if workload.format.casts_each_pass and not workload.training:
@@ -197,6 +199,7 @@ def _finish(step: Step, tensors: list[Tensor]) -> Operations:
         workload=workload,
         graph=out.graph(),
         rewritten=step.saved.rewritten(out),
+        routed=out.routed,
         fold=models.fold,
     )
 
@@ -283,15 +286,17 @@ def _largest(tensors: list[Tensor], size: int) -> Array:
 def _in_use(step: Step, tensors: list[Tensor]) -> Array:
     """(M,) bytes of the weights that products read."""
     f, models, size = step.workload.format, step.models, step.models.size
-    packed = [t for t in tensors if step.out.packed.intersection(t.parameters)]
+    stored = {t: step.out.packed[p] for t in tensors for p in t.parameters if p in step.out.packed}
+    packed = [t for t in tensors if t in stored]
     if _one_at_a_time(step):
         plain = [t for t in tensors if t not in packed] if packed else tensors
         narrow = _largest(packed, size) * f.packed_weight
         return np.maximum(_largest(plain, size) * f.weight, narrow)
     weights = models.whole(elements_of(tensors, size)) * f.weight
-    if not packed:
-        return weights
-    return weights + models.whole(elements_of(packed, size)) * (f.packed_weight - f.weight)
+    for width in dict.fromkeys(stored[t] for t in packed):
+        narrow = elements_of([t for t in packed if stored[t] == width], size)
+        weights = weights + models.whole(narrow) * (width - f.weight)
+    return weights
 
 
 def _cache(step: Step, size: int) -> Array:

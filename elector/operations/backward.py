@@ -229,6 +229,8 @@ def _vector(step: Step, t: VectorNode) -> None:
     dy = t.y.gradient
     sizes = Sizes(extra=size, writes=_written(step, t))
     place = step.out.vector(row, _runs(t, *wanted), t.a.computed, sizes, (dy, operand))
+    if second == "saved" and t.b is not None and recipe.saves in (Saves.BOTH, Saves.EACH):
+        step.out.further[place] = t.b
     for value in (t.a, t.b):
         if value is not None and value.needed:
             if recipe.passes:

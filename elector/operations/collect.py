@@ -10,6 +10,7 @@ import numpy as np
 from elector.describe.numbers import Format, Precision, unpacking
 from elector.operations.graph import Graph, Operand, RoleWeights, Value
 from elector.operations.roles import NEVER_PACKED, Role, RowPart
+from elector.operations.routing import Routing
 from elector.operations.rows import PARAMETERS, Row
 
 Array = np.ndarray
@@ -35,6 +36,7 @@ class Shape:
     share : distinct second operands for each product. span : see `Operations`.
     reach : (M,) the side that grows, where a mask hides part of it: k or n of the whole product,
         as the row's `grows` says; None where nothing is hidden.
+    routed : of products of experts, of which `batch` get tokens and m is their mean; else None.
     """
 
     batch: Array | float
@@ -44,11 +46,12 @@ class Shape:
     share: Array | float = 1.0
     span: Array | float = 0.0
     reach: Array | None = None
+    routed: Routing | None = None
 
     def but(self, m: Array, k: Array, n: Array, share: Array | float | None = None) -> Shape:
         """As many products with other sides, of which the same part is hidden."""
         share = self.share if share is None else share
-        return Shape(self.batch, m, k, n, share, self.span, self.reach)
+        return Shape(self.batch, m, k, n, share, self.span, self.reach, self.routed)
 
     def whole(self, grows: str) -> tuple[Array, Array]:
         """k and n of the whole product, what a mask hides included."""
@@ -75,17 +78,22 @@ class Collector:
 
     Operations that no pair has are left out.
 
-    packed : parameters that are stored in a format of their own. kept : roles of products whose
-    matrices are not.
+    kept : roles of products whose matrices are stored as all weights. own : roles -> the format of
+    their own that their matrices are stored in. packed : parameters -> bytes of a value as stored.
+    further : row -> a third tensor that it reads. routed : places of products of experts -> how
+    tokens fall on them.
     """
 
     size: int
     format: Precision
     kept: frozenset[Role] = NEVER_PACKED
+    own: dict[Role, Format] = field(default_factory=dict)
     rows: list[Row] = field(default_factory=list)
     numbers: list[dict[str, Array | float]] = field(default_factory=list)
     operands: list[tuple[Operand, Operand]] = field(default_factory=list)
-    packed: set[RoleWeights] = field(default_factory=set)
+    packed: dict[RoleWeights, float] = field(default_factory=dict)
+    further: dict[int, Value] = field(default_factory=dict)
+    routed: dict[int, Routing] = field(default_factory=dict)
 
     def matmul(
         self,
@@ -111,7 +119,7 @@ class Collector:
             if stored is not self.format.products:
                 self._unpack(row, count, stored, s.batch * k * n * s.share)
             if isinstance(operands[1], RoleWeights):
-                self.packed.add(operands[1])
+                self.packed[operands[1]] = stored.width
         numbers = {
             "count": count,
             "batch": s.batch,
@@ -128,7 +136,10 @@ class Collector:
             "b_width": b_width,
             "out_width": out_width,
         }
-        return self._add(row, numbers, operands)
+        place = self._add(row, numbers, operands)
+        if s.routed is not None:
+            self.routed[place] = s.routed
+        return place
 
     def vector(
         self,
@@ -189,7 +200,7 @@ class Collector:
 
     def graph(self) -> Graph:
         """Which rows make the operands of which."""
-        return Graph(self.operands, self.table("count") > 0)
+        return Graph(self.operands, self.table("count") > 0, further=self.further)
 
     def table(self, name: str) -> Array:
         """(R, M) values of one number.
@@ -212,8 +223,11 @@ class Collector:
         """The format of its own that a product's second operand lies in."""
         if row.b == "cache":
             return self.format.cached
-        linear = row.b in PARAMETERS and row.kind == "linear" and row.place.packs
-        return self.format.packed if linear and row.role not in self.kept else None
+        if row.b not in PARAMETERS or row.kind != "linear":
+            return None
+        if row.role in self.own:
+            return self.own[row.role]
+        return self.format.packed if row.place.packs and row.role not in self.kept else None
 
     def _unpack(self, row: Row, count: Array, stored: Format, elements: Array) -> None:
         """Work on every value that is read in another format than it is multiplied in.

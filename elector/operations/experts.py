@@ -10,6 +10,8 @@ token. Shazeer et al. 2017 (arXiv 1701.06538); Jiang et al. 2024 (arXiv 2401.040
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from elector.describe.model import Models
@@ -17,36 +19,11 @@ from elector.operations.collect import Shape
 from elector.operations.graph import Value, added
 from elector.operations.passes import activation_saves, biased
 from elector.operations.roles import Role
+from elector.operations.routing import Routing, chances, summed
 from elector.operations.scope import Matrix, Product, Saves, Scope, Subset, VectorRecipe, formula
 from elector.operations.step import Step
 
 Array = np.ndarray
-#: Steps of the search for the share that the most wanted experts are cut off at.
-_STEPS = 60
-
-
-def chances(experts: Array, chosen: Array, exponent: Array) -> Array:
-    """(E, M) how likely a token takes each of the experts, the most wanted first.
-
-    experts, chosen, exponent : (M,). The chances add up to `chosen`, none is above 1; what is
-    cut off goes to the others, in proportion. Rows beyond a model's experts are 0.
-    """
-    most = int(experts.max(initial=1.0))
-    rank = np.arange(1.0, most + 1.0)[:, None]
-    weights = np.where(rank <= experts, rank**-exponent, 0.0)
-    # The factor f with sum of min(f w, 1) = chosen, by halving: the sum grows with f.
-    last = np.maximum(chosen, 1.0).astype(np.intp) - 1
-    low, high = np.zeros(experts.shape), 1.0 / weights[last, np.arange(experts.size)]
-    for _ in range(_STEPS):
-        middle = (low + high) / 2.0
-        enough = _sum(np.minimum(middle * weights, 1.0)) >= chosen
-        low, high = np.where(enough, low, middle), np.where(enough, middle, high)
-    return np.minimum(high * weights, 1.0)
-
-
-def _sum(values: Array) -> Array:
-    """Sums over the first axis, one after another: the same for a model alone and beside others."""
-    return np.asarray(np.add.accumulate(values, axis=0)[-1])
 
 
 def touched(models: Models, index: int, tokens: Array) -> Array:
@@ -61,7 +38,7 @@ def touched(models: Models, index: int, tokens: Array) -> Array:
         skewed = chances(experts, chosen, exponent)
         with np.errstate(divide="ignore"):
             left = np.exp(tokens * np.log1p(-skewed))
-        uneven = _sum(np.where(skewed > 0, 1.0 - left, 0.0))
+        uneven = summed(np.where(skewed > 0, 1.0 - left, 0.0))
         taken = np.where(exponent > 0, uneven, taken)
     # One token takes exactly as many as it may, and no more experts work than tokens come.
     taken = np.where(tokens <= 1.0, chosen, taken)
@@ -93,7 +70,8 @@ def experts(step: Step, scope: Scope, index: int, x: Value) -> Value:
         y = step.linear(scope, y, Matrix(Role.EXPERT_UP, hidden))
     shared = shared_width(step.models, index)
     if shared.any():
-        y = added([y, _shared(step, scope, x, shared)])
+        own = replace(scope, count=scope.count * (shared > 0))
+        y = added([y, _shared(step, own, x, shared)])
     return y
 
 
@@ -125,9 +103,12 @@ def _routed(step: Step, scope: Scope, index: int, x: Value) -> Value:
     active = touched(step.models, index, scope.run.tokens)
     own, f = x.rows / np.maximum(active, 1.0), at("expert_feed_forward", index)
     held = "weight" if scope.phase in ("forward", "prefill") else "reuse"
+    exponent = np.broadcast_to(step.models.numbers["routing"], active.shape)
+    chosen = at("experts_per_token", index)
+    routing = Routing(at("experts", index), chosen, exponent, scope.run.tokens)
 
     def matrices(source: Value, role: Role, k: Array, n: Array) -> Value:
-        shape = Shape(active, own, k, n)
+        shape = Shape(active, own, k, n, routed=routing)
         return step.product(
             scope, source, Product(role, shape, source.rows, n, held=held, kind="linear")
         )

@@ -83,7 +83,10 @@ def head_mixing(step: Step, scope: Scope, index: int, heads: Heads, core: Core) 
             mixed.append(_convolution(step, inner, mine, e, float(kernel)))
     if len(mixed) == 1:
         return mixed[0]
-    return derived(mixed, run.tokens, heads.number * e, scope.count)
+    context = derived(mixed, run.tokens, heads.number * e, scope.count)
+    # Each kind of heads writes its columns of one tensor, which stays once.
+    context.whole = [(part, part.width > 0) for part in mixed]
+    return context
 
 
 def _weighted(step: Step, scope: Scope, heads: Heads, number: Array, e: Array) -> Heads:

@@ -45,8 +45,8 @@ def embedding(step: Step, run: Pass, section: ModelSection, before: Value | None
     if model.family == "vision":
         images = Value(run.batch * numbers["patches"], numbers["patch_inputs"], run.times)
         patches = step.linear(scope, images, Matrix(Role.PATCH_PROJECTION, d))
-    tables = float(numbers["vocabulary"].any()) + float(model.position_kind == "learned")
-    tables += float(numbers["token_types"].any())
+    tables = (numbers["vocabulary"] > 0) + float(model.position_kind == "learned")
+    tables = tables + (numbers["token_types"] > 0)
     gathered = Value(run.tokens, d, run.times)
     if before is not None:
         gathered.reads(before)
@@ -58,7 +58,7 @@ def embedding(step: Step, run: Pass, section: ModelSection, before: Value | None
         subset=Subset.BODY,
         table=True,
     )
-    reads = run.tokens * d * width * max(tables, 1.0)
+    reads = run.tokens * d * width * np.maximum(tables, 1.0)
     x = step.vector(scope, recipe, gathered, patches, Sizes(reads))
     if model.embedding_norm:
         x = norm(step, scope, Role.EMBEDDING_NORM, x)
@@ -220,6 +220,9 @@ def _resized(step: Step, scope: Scope, x: Value, before: Array, d: Array) -> Val
     count = scope.count * changes
     old = sometimes(x, changes)
     new = step.linear(replace(scope, count=count), old, Matrix(Role.RESIZE, d))
+    if step.records(scope) and x.needed:
+        # Layers that change no width keep it: what the row before writes is the same for all.
+        step.saved.written.append(x)
     return either(new, changes, x, d)
 
 

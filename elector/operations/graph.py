@@ -8,7 +8,7 @@ finished table.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 
@@ -21,12 +21,16 @@ Array = np.ndarray
 
 @dataclass(frozen=True)
 class RoleWeights:
-    """The weights of one role in one part of the model, all layers together."""
+    """The weights of one role in one part of the model, all layers together.
+
+    index, variant : what tells several of one role apart, as in `Row`.
+    """
 
     role: Role
     place: Place
     cross: bool = False
     index: int = 0
+    variant: str = ""
 
 
 class Way(Enum):
@@ -276,7 +280,8 @@ Operand = Value | RoleWeights | None
 class Graph:
     """Operands of the rows of a table.
 
-    operands : of each row its first and its second one. there : (R, M) bool, which rows a model
+    operands : of each row its first and its second one. further : row -> a third one, of the class
+    of its second and among its bytes. there : (R, M) bool, which rows a model
     has: of those that others beside it have it takes nothing. moved : new place of each row, where
     rows were put between them.
     """
@@ -286,8 +291,10 @@ class Graph:
         operands: Sequence[tuple[Operand, Operand]],
         there: Array,
         moved: Array | None = None,
+        further: Mapping[int, Value] | None = None,
     ) -> None:
         self._operands, self._there, self._moved = tuple(operands), there, moved
+        self._further = dict(further or {})
         self._sources: dict[Value, tuple[Source, ...]] = {}
 
     def operand(self, row: int, name: str) -> Operand:
@@ -296,6 +303,20 @@ class Graph:
         name : a or b.
         """
         return self._operands[row]["ab".index(name)]
+
+    def read(self, row: int) -> list[tuple[str, Value]]:
+        """The tensors that a row reads, each with the operand (a or b) whose class it has."""
+        first, second = self._operands[row]
+        operands = [("a", first), ("b", second), ("b", self._further.get(row))]
+        return [(name, value) for name, value in operands if isinstance(value, Value)]
+
+    def stored(self, value: Value) -> tuple[int, ...]:
+        """The rows in whose results a tensor lies; none where it is a copy of its own.
+
+        value : the tensor.
+        """
+        rows = [r for r in value.stored() if r >= 0]
+        return tuple(dict.fromkeys(r if self._moved is None else int(self._moved[r]) for r in rows))
 
     def sources(self, row: int, name: str) -> tuple[Source, ...]:
         """The rows that make an operand; none for parameters and inputs of the step.
@@ -340,4 +361,5 @@ class Graph:
         for place, value in between:
             operands[place] = (value, None)
         moved = places if self._moved is None else places[self._moved]
-        return Graph(operands, self._there, moved)
+        further = {int(places[row]): value for row, value in self._further.items()}
+        return Graph(operands, self._there, moved, further)

@@ -183,7 +183,7 @@ def _product(step: Step, scope: Scope, entry: Listed, shape: Shape, before: Valu
     y = Value(shape.batch * shape.m, shape.n, scope.count, training)
     if before is not None and entry.a == "activation":
         x.reads(before)
-    weight = RoleWeights(Role.PRODUCT, scope.place)
+    weight = RoleWeights(Role.PRODUCT, scope.place, variant=entry.name)
     second: Operand = weight if entry.b in PARAMETERS else _second(entry, shape, before)
     y.made_by(step.out.matmul(row, scope.count, shape, (x, second)))
     held = shape.k * shape.n * shape.share if entry.b not in PARAMETERS else 0.0

@@ -156,6 +156,7 @@ class Role(Enum):
     # What a list of products names, and what crosses a link of a hybrid.
     PRODUCT = "{variant}"
     TRANSFER = "transfer"
+    ARRIVAL = "{variant}, kept"
 
 
 class RowPart(Enum):
@@ -189,7 +190,8 @@ NEVER_PACKED = frozenset(
         Role.STATE_OUT_LOW_RANK_B,
     }
 )
-#: Parts of layers whose matrices some files leave as they are (elector.describe.quantization).
+#: Parts whose matrices some files leave as they are, or store in a format of their own
+#: (elector.describe.quantization).
 PARTS = {
     "attention": frozenset(
         {
@@ -203,11 +205,17 @@ PARTS = {
             Role.INDEX_QUERY,
             Role.INDEX_KEY,
             Role.INDEX_WEIGHTS,
+            Role.ATTENTION_GATE,
             Role.OUTPUT,
         }
     ),
-    "state": frozenset({Role.STATE_IN, Role.STATE_OUT}),
+    "state": frozenset({Role.STATE_IN, Role.STATE_OUT, Role.STATE_PARAMETERS, Role.STATE_STEP}),
     "shared experts": frozenset({Role.SHARED_IN, Role.SHARED_GATE, Role.SHARED_OUT}),
+    "experts": frozenset({Role.EXPERT_IN, Role.EXPERT_GATE, Role.EXPERT_OUT}),
+    "feed forward": frozenset(
+        {Role.FEED_FORWARD_IN, Role.FEED_FORWARD_GATE, Role.FEED_FORWARD_OUT}
+    ),
+    "head": frozenset({Role.VOCABULARY_HEAD}),
 }
 #: Parameters are updated all stacks of a block together.
 UPDATES = (RowPart.UPDATE, RowPart.BIAS_UPDATE)
@@ -227,6 +235,21 @@ DROPOUTS = frozenset(
         Role.PROBABILITIES_DROPOUT,
         Role.ATTENTION_DROPOUT,
         Role.FEED_FORWARD_DROPOUT,
+    }
+)
+#: What stands beside or before the scaled dot product of heads: no kernel of attention holds it.
+OTHER_HEADS = frozenset(
+    {
+        Role.WEIGHTED_KEYS,
+        Role.ALONG_HEADS,
+        Role.ALONG_TOKENS,
+        Role.DEPTHWISE,
+        Role.POINTWISE,
+        Role.TIMES_QUERY,
+        Role.KERNEL,
+        Role.KERNEL_SOFTMAX,
+        Role.SPAN_VALUES,
+        Role.APPLICATION,
     }
 )
 RESIDUALS = frozenset({Role.ATTENTION_RESIDUAL, Role.FEED_FORWARD_RESIDUAL})
@@ -360,7 +383,7 @@ def vocabulary() -> frozenset[str]:
 
 def _words() -> Iterator[str]:
     for role in Role:
-        if role in (Role.PRODUCT, Role.TRANSFER):
+        if role in (Role.PRODUCT, Role.TRANSFER, Role.ARRIVAL):
             continue
         stacks: Iterable[int] = range(MOST_STACKS + 1) if "{index}" in role.value else (0,)
         for index in stacks:

@@ -17,6 +17,7 @@ from elector.describe.workload import Workload
 from elector.operations import names
 from elector.operations.graph import Graph
 from elector.operations.roles import Place, Role, RowPart, layer_word, word
+from elector.operations.routing import Routing
 
 #: Where an operand comes from, and with it when it is already on the chip:
 #: activation  handed over by the operation before: stays if it is small enough
@@ -137,7 +138,11 @@ class Operations:
         that follows without a trip to memory, the product writes nothing.
     densities : a, b, out -> share of the operand's elements that are not zero; empty where
         everything is dense.
+    left : (R, M) bool, results that would stay for the backward pass, but stay where another unit
+        of a hybrid got them: here they are activations like others; None: none.
     compressed : the machine keeps tensors with zeros compressed, in memory and on their way.
+    routed : places of products of experts -> how tokens fall on them; m is then the mean of those
+        that get any, and batch their number.
     fold : None; where each column is a layer of its pair, which belong together. `parameters`
         and what follows are then those of the whole pair in each of its columns.
     """
@@ -171,7 +176,9 @@ class Operations:
     graph: Graph
     rewritten: np.ndarray
     densities: dict[str, Shares] = field(default_factory=dict)
+    left: np.ndarray | None = None
     compressed: bool = False
+    routed: dict[int, Routing] = field(default_factory=dict)
     fold: Fold | None = None
 
     def whole(self, values: np.ndarray) -> np.ndarray:

@@ -107,7 +107,7 @@ class Step:
         shape = Shape(1.0, x.rows, x.width, matrix.width)
         self.note_live(x.rows * (x.width + matrix.width) * (scope.count > 0))
         y = Value(x.rows, matrix.copies * matrix.width, scope.count)
-        weight = RoleWeights(matrix.role, scope.place, scope.cross, matrix.index)
+        weight = RoleWeights(matrix.role, scope.place, scope.cross, matrix.index, matrix.variant)
         node = LinearNode(
             scope,
             matrix.role,
@@ -141,7 +141,8 @@ class Step:
         )
         y = Value(product.rows, product.width, scope.count)
         role = product.of or product.role
-        weight = None if constant else RoleWeights(role, scope.place, scope.cross)
+        read = RoleWeights(role, scope.place, scope.cross, variant=product.variant)
+        weight = None if constant else read
         node = LinearNode(
             scope,
             product.role,

@@ -55,7 +55,7 @@ class Tensor:
             return ()
         roles = (self.role,) if self.also is None else (self.role, self.also)
         return tuple(
-            RoleWeights(role, self.place, cross, self.index)
+            RoleWeights(role, self.place, cross, self.index, self.variant)
             for role in roles
             for cross in (False, True)
         )

@@ -78,7 +78,10 @@ def update(step: Step, tensors: list[Tensor]) -> None:
 
 
 def _update(step: Step, t: Tensor) -> None:
-    """One kind of tensor: reads weight, gradient and states, writes weight and states."""
+    """One kind of tensor: reads weight, gradient and states, writes weight and states.
+
+    Two rows: where products of a model read it, and where none does.
+    """
     workload, f = step.workload, step.workload.format
     states = OPTIMIZER_STATES[workload.optimizer] * f.state
     weight = f.master or f.weight
@@ -104,8 +107,13 @@ def _update(step: Step, t: Tensor) -> None:
         t.elements * states,
         t.elements * (weight + states),
     )
-    gradient = Value(t.elements, np.ones(1), t.count)
-    for parameter in t.parameters:
-        for made in step.gradients.get(parameter, ()):
-            gradient.made_by(made)
-    step.out.vector(row, t.count, t.elements, sizes, (gradient, None))
+    made = [r for p in t.parameters for r in step.gradients.get(p, ()) if r >= 0]
+    multiplied = np.zeros(step.models.size, dtype=bool)
+    for r in made:
+        multiplied |= np.asarray(step.out.numbers[r]["count"]) > 0
+    # A tensor that no product of a model reads lies elsewhere than one that some product does.
+    for there, sources in ((multiplied, made), (~multiplied, [])):
+        gradient = Value(t.elements, np.ones(1), t.count * there)
+        for r in sources:
+            gradient.made_by(r)
+        step.out.vector(row, t.count * there, t.elements, sizes, (gradient, None))

@@ -55,9 +55,9 @@ def json_schema(name: str) -> Schema:
     return titled(name, makers[name]())
 
 
-def titled(name: str, found: Schema) -> Schema:
+def titled(name: str, body: Schema) -> Schema:
     """The schema of a kind of file with what stands first in it."""
-    return {"$schema": DRAFT, "title": f"{name} of elector and transcode", **found}
+    return {"$schema": DRAFT, "title": f"{name} of elector and transcode", **body}
 
 
 # ---- values

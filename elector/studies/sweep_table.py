@@ -149,6 +149,8 @@ def read_table(path: str | Path) -> SweepTable:
 
     path : a CSV file; - is standard input.
     """
+    if not str(path):
+        raise InputError("is empty", field="table")
     path = Path(path)
     data = paths.read_standard_input("-", LIMIT) if str(path) == "-" else None
     rows = csv_lines(path, LIMIT, data)

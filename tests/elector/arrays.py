@@ -37,18 +37,18 @@ def starts(shapes: list[tuple[int, int, int]], dataflow: str, overlap: bool) -> 
     ws: a shadow register is free once its weight was taken over, so the next load follows
     the first operand. os: a drain register is free once the drain before it has passed.
     """
-    os, found = dataflow == "os", []
+    os, begins = dataflow == "os", []
     clock = 0
     for i, (r, c, t) in enumerate(shapes):
         if not overlap:
-            found.append(clock if os else clock + r)
+            begins.append(clock if os else clock + r)
             clock += 2 * r + c + t - 2
         elif i == 0:
-            found.append(0 if os else r)
+            begins.append(0 if os else r)
         else:
             before = shapes[i - 1]
-            found.append(found[-1] + max(before[2], before[0] if os else r))
-    return found
+            begins.append(begins[-1] + max(before[2], before[0] if os else r))
+    return begins
 
 
 def run(folds: list[Fold], dataflow: str, overlap: bool, hurry: int = 0) -> tuple[list[Array], int]:
@@ -165,28 +165,28 @@ def cut(a: Array, b: Array, rows: int, cols: int, dataflow: str) -> list[tuple[F
     """
     m, k = a.shape
     n = b.shape[1]
-    found = []
+    folds = []
     if dataflow == "os":
         for j in range(0, n, cols):
             for i in range(0, m, rows):
                 part = (slice(i, min(i + rows, m)), slice(j, min(j + cols, n)))
-                found.append((Fold(a[part[0]], b[:, part[1]]), *part))
-        return found
+                folds.append((Fold(a[part[0]], b[:, part[1]]), *part))
+        return folds
     for j in range(0, n, cols):
         for i in range(0, k, rows):
             inner, part = slice(i, min(i + rows, k)), slice(j, min(j + cols, n))
-            found.append((Fold(a[:, inner], b[inner, part]), slice(0, m), part))
-    return found
+            folds.append((Fold(a[:, inner], b[inner, part]), slice(0, m), part))
+    return folds
 
 
 def dealt(folds: list[Fold], dataflow: str, arrays: int) -> list[int]:
     """The array each fold goes to: the largest first, to whichever has the least to do."""
-    load, found = [0] * arrays, [0] * len(folds)
+    load, array_of = [0] * arrays, [0] * len(folds)
     size = {i: sum(fold.shape(dataflow)) for i, fold in enumerate(folds)}
     for i in sorted(size, key=lambda i: -size[i]):
-        found[i] = load.index(min(load))
-        load[found[i]] += size[i]
-    return found
+        array_of[i] = load.index(min(load))
+        load[array_of[i]] += size[i]
+    return array_of
 
 
 def product(
@@ -194,8 +194,8 @@ def product(
 ) -> tuple[Array, int]:
     """a b and the cycles it takes on several arrays."""
     if dataflow == "is":
-        found, cycles = product(b.T, a.T, rows, cols, "ws", overlap, arrays)
-        return found.T, cycles
+        transposed, cycles = product(b.T, a.T, rows, cols, "ws", overlap, arrays)
+        return transposed.T, cycles
     parts = cut(a, b, rows, cols, dataflow)
     place = dealt([fold for fold, _, _ in parts], dataflow, arrays)
     total, most = np.zeros((a.shape[0], b.shape[1])), 0

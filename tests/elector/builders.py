@@ -15,21 +15,21 @@ from elector.technology import Technology
 
 def columns(size: int, settings: dict[str, Any]) -> dict[str, Column]:
     """A table of `size` rows: lists and arrays are columns, everything else is constant."""
-    found = {}
+    table = {}
     for key, value in settings.items():
         many = isinstance(value, list | np.ndarray)
-        found[key] = Column.of(value) if many else Column.constant(value, size)
-    return found
+        table[key] = Column.of(value) if many else Column.constant(value, size)
+    return table
 
 
 def settings_of(model: str, accelerator: str, settings: dict[str, Any]) -> dict[str, Any]:
     """Keywords as dotted keys: `batch` is workload.batch, `model__layers` model.layers."""
-    found: dict[str, Any] = {"model": model, "accelerator": accelerator}
+    named: dict[str, Any] = {"model": model, "accelerator": accelerator}
     for key, value in settings.items():
         dotted = key.replace("__", ".")
         known = dotted.startswith(("model.", "accelerator.", "workload."))
-        found[dotted if known else f"workload.{dotted}"] = value
-    return found
+        named[dotted if known else f"workload.{dotted}"] = value
+    return named
 
 
 def operations(model: str, accelerator: str = "systolic", **settings: Any) -> Operations:
@@ -53,5 +53,5 @@ def macs(ops: Operations, **wanted: object) -> float:
 
 def row_of(ops: Operations, name: str, **wanted: object) -> int:
     """Index of the one row of that name."""
-    (found,) = ops.where(name=name, **wanted)
-    return int(found)
+    (row,) = ops.where(name=name, **wanted)
+    return int(row)

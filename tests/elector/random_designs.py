@@ -53,25 +53,25 @@ def around(field: Field, random: np.random.Generator, spread: float = 8.0) -> An
 
 def hardware(machine: str, random: np.random.Generator, fixed: dict[str, Any]) -> dict[str, Any]:
     """Settings of one random design."""
-    found = {}
+    drawn = {}
     for key, field in fields_of(machine).items():
         if key.rpartition(".")[2] in APART or field.type == "text":
             continue
-        found[f"accelerator.{key}"] = around(field, random)
-    return found | fixed | limited(found | fixed)
+        drawn[f"accelerator.{key}"] = around(field, random)
+    return drawn | fixed | limited(drawn | fixed)
 
 
 def limited(settings: dict[str, Any]) -> dict[str, Any]:
     """Bandwidths and clocks of settings brought within what their memories and nodes reach."""
-    found = {}
+    capped = {}
     for key, value in settings.items():
         start, _, name = key.rpartition(".")
         if name == "bandwidth" and f"{start}.memory" in settings:
             most = memory_rate(settings[f"{start}.memory"])
-            found[key] = min(value, most)
+            capped[key] = min(value, most)
         if name == "clock" and f"{start}.node" in settings:
-            found[key] = min(value, highest_clock(settings[f"{start}.node"]))
-    return found
+            capped[key] = min(value, highest_clock(settings[f"{start}.node"]))
+    return capped
 
 
 def memory_rate(setting: str) -> float:

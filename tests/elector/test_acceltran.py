@@ -42,8 +42,8 @@ def run(
 
 @pytest.mark.parametrize(("accelerator", "mode"), PUBLISHED)
 def test_published_areas(accelerator: str, mode: str) -> None:
-    found = simulate("bert-tiny", accelerator, settings={"workload.mode": mode})
-    assert found["area_mm2"] == pytest.approx(PUBLISHED[accelerator, mode], abs=5e-4)
+    result = simulate("bert-tiny", accelerator, settings={"workload.mode": mode})
+    assert result["area_mm2"] == pytest.approx(PUBLISHED[accelerator, mode], abs=5e-4)
 
 
 @pytest.mark.reference
@@ -67,45 +67,45 @@ def test_every_published_area(reference_dir: Path, column: str, mode: str) -> No
     for buffer in ("activation_buffer", "weight_buffer", "mask_buffer"):
         columns[buffer] = [f"{r[f'{buffer}_MB']} MB" for r in rows]
     columns["workload.batch"] = [r["batch"] for r in rows]
-    found = run(columns, len(rows), mode=mode)
+    cost = run(columns, len(rows), mode=mode)
     expected = np.array([float(r[column]) for r in rows])
     assert len(rows) == 432
-    np.testing.assert_allclose(found.area_mm2, expected, rtol=1e-9)
+    np.testing.assert_allclose(cost.area_mm2, expected, rtol=1e-9)
 
 
 def test_loop_order_doubles_the_fetches_on_the_server() -> None:
-    found = run(
+    cost = run(
         {"loop_order": list(ORDERS), "model": "bert-base"},
         24,
         accelerator="acceltran-server",
         batch=4,
     )
-    part = found.groups["energy_by_part_j"]
+    part = cost.groups["energy_by_part_j"]
     energy = part["activation buffer"] + part["weight buffer"]
     assert energy[ORDERS.index("bijk")] == energy.min()
     assert 1.9 <= energy.max() / energy.min() <= 2.1
 
 
 def test_training_without_rounding_modules_is_infeasible() -> None:
-    found = run({"training_support": "false"}, 1, mode="training")
-    assert not found.feasible[0]
-    assert "does not train" in str(found.reason(0))
+    cost = run({"training_support": "false"}, 1, mode="training")
+    assert not cost.feasible[0]
+    assert "does not train" in str(cost.reason(0))
 
 
 def test_buffer_too_small_for_a_tile_names_the_bytes() -> None:
-    found = run({"activation_buffer": "1024", "tile_x": "32", "tile_y": "32"}, 1)
-    reason = str(found.reason(0))
-    assert not found.feasible[0] and "activation buffer" in reason and "kB" in reason
+    cost = run({"activation_buffer": "1024", "tile_x": "32", "tile_y": "32"}, 1)
+    reason = str(cost.reason(0))
+    assert not cost.feasible[0] and "activation buffer" in reason and "kB" in reason
 
 
 def test_tile_larger_than_the_matrix_is_legal_and_padding_costs() -> None:
-    found = run(
+    cost = run(
         {"tile_x": ["8", "32"], "tile_y": ["8", "32"], "pe": "1", "lanes_per_pe": "1"},
         2,
         sequence_length=4,
     )
-    assert found.feasible.all()
-    assert found.latency_s[1] > found.latency_s[0]
+    assert cost.feasible.all()
+    assert cost.latency_s[1] > cost.latency_s[0]
 
 
 def test_a_tile_side_that_was_never_synthesised_is_refused() -> None:
@@ -131,39 +131,39 @@ def test_a_tile_side_that_was_never_synthesised_is_refused() -> None:
 @pytest.mark.parametrize("mode", ["inference", "training"])
 @pytest.mark.parametrize("sparsity", ["dense", "acceltran"])
 def test_more_is_never_slower(key: str, values: list[Any], mode: str, sparsity: str) -> None:
-    found = run({key: values}, len(values), mode=mode, sparsity=sparsity, batch=8)
-    seconds = found.latency_s
+    cost = run({key: values}, len(values), mode=mode, sparsity=sparsity, batch=8)
+    seconds = cost.latency_s
     assert (np.diff(seconds) <= 1e-12 * seconds[:-1]).all(), seconds
 
 
 def test_channels_carry_bandwidth() -> None:
-    found = run({"memory": ["dram_32_2_1", "dram_16_2_2", "dram_8_2_4"]}, 3)
-    assert (np.diff(found.latency_s) < 0).all()
+    cost = run({"memory": ["dram_32_2_1", "dram_16_2_2", "dram_8_2_4"]}, 3)
+    assert (np.diff(cost.latency_s) < 0).all()
 
 
 def test_published_memory_price_charges_every_channel() -> None:
-    found = run({"memory": "rram_1_2_32", "memory_price": ["channel", "published"]}, 2)
-    joules = found.groups["energy_by_part_j"]["main memory"]
+    cost = run({"memory": "rram_1_2_32", "memory_price": ["channel", "published"]}, 2)
+    joules = cost.groups["energy_by_part_j"]["main memory"]
     assert joules[1] == pytest.approx(32.0 * joules[0])
 
 
 def test_gated_modules_keep_their_residue() -> None:
-    found = run({"gating_residue": [0, 0.1, 1]}, 3)
-    leakage = found.groups["energy_by_part_j"]["leakage"]
+    cost = run({"gating_residue": [0, 0.1, 1]}, 3)
+    leakage = cost.groups["energy_by_part_j"]["leakage"]
     assert leakage[0] < leakage[1] < leakage[2]
     assert leakage[1] - leakage[0] == pytest.approx(0.1 * (leakage[2] - leakage[0]))
     assert leakage[0] > 0  # the buffers hold data
 
 
 def test_parts_sum_to_the_whole() -> None:
-    found = run({"pe": [64, 512]}, 2, mode="training")
+    cost = run({"pe": [64, 512]}, 2, mode="training")
     for group, total in (
-        ("energy_by_part_j", found.energy_j),
-        ("energy_by_phase_j", found.energy_j),
-        ("area_by_part_mm2", found.area_mm2),
+        ("energy_by_part_j", cost.energy_j),
+        ("energy_by_phase_j", cost.energy_j),
+        ("area_by_part_mm2", cost.area_mm2),
     ):
-        np.testing.assert_allclose(sum(found.groups[group].values()), total, rtol=1e-12)
-    shares = sum(found.groups["provenance"].values())
+        np.testing.assert_allclose(sum(cost.groups[group].values()), total, rtol=1e-12)
+    shares = sum(cost.groups["provenance"].values())
     np.testing.assert_allclose(shares, 1.0, rtol=1e-9)
 
 
@@ -184,22 +184,22 @@ def test_alone_as_in_a_batch() -> None:
 
 def test_never_faster_than_the_multipliers_or_the_memory() -> None:
     settings = {"pe": [1, 64, 1024], "bandwidth": ["1 GB/s", "1 TB/s", "8 TB/s"]}
-    found = run(settings | {"memory": "rram_1_2_32"}, 3, batch=32)
-    assert (found.utilization <= 1.0).all()
+    cost = run(settings | {"memory": "rram_1_2_32"}, 3, batch=32)
+    assert (cost.utilization <= 1.0).all()
     weights = 393_216 * 2.5  # the encoder's matrices cross the memory once
-    assert (found.latency_s >= weights / np.array([1e9, 1e12, 8e12])).all()
+    assert (cost.latency_s >= weights / np.array([1e9, 1e12, 8e12])).all()
 
 
 def test_every_action_is_counted() -> None:
-    found = run({}, 1, mode="training", sparsity="acceltran")
+    cost = run({}, 1, mode="training", sparsity="acceltran")
     parts = {action.part for action in ACTIONS.values()}
-    joules = found.groups["energy_by_part_j"]
+    joules = cost.groups["energy_by_part_j"]
     assert {name for name in parts if joules[name][0] > 0} == parts
 
 
 def test_released_cycle_simulation_of_bert_tiny_on_edge() -> None:
     # 79,324 cycles: embedding load 49,954, weight load 20,027, everything else 9,343.
-    found = simulate(
+    result = simulate(
         "bert-tiny",
         "acceltran-edge-released",
         operations=True,
@@ -209,12 +209,12 @@ def test_released_cycle_simulation_of_bert_tiny_on_edge() -> None:
             "model.head": "none",
         },
     )
-    operations: Any = found["operations"]
+    operations: Any = result["operations"]
     cycle = 137.438953472e9 / 700e6  # bytes
     loads = [op["dram_bytes"] / cycle for op in operations if op["kind"] == "embedding"]
     weights = [op["dram_bytes"] / cycle for op in operations if op["kind"] != "embedding"]
-    total = float(str(found["latency_s"])) * 700e6
+    total = float(str(result["latency_s"])) * 700e6
     assert round(sum(loads)) == 49_954
     assert round(sum(weights)) == 20_027
     assert total - sum(loads) - sum(weights) == pytest.approx(9_343, rel=0.1)
-    assert found["utilization"] == pytest.approx(0.097, rel=0.2)
+    assert result["utilization"] == pytest.approx(0.097, rel=0.2)

@@ -93,9 +93,9 @@ def test_no_yaml_where_it_would_be_another_model(tmp_path: Path, config: dict[st
 @pytest.mark.parametrize("name", [n for n in list_models() if n != "flexibert"])
 def test_brief_files_are_the_same_models(name: str) -> None:
     model = load_model(name)
-    found = brief(model)
-    assert from_mapping(found, name, None).blocks == model.blocks
-    assert len(str(found)) <= 1100 or model.pattern, found
+    mapping = brief(model)
+    assert from_mapping(mapping, name, None).blocks == model.blocks
+    assert len(str(mapping)) <= 1100 or model.pattern, mapping
 
 
 def test_short_files_have_no_list_of_blocks() -> None:

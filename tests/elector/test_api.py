@@ -60,28 +60,28 @@ OPERATION = {
 
 
 def test_simulate_has_the_keys_of_the_contract() -> None:
-    found = elector.simulate("bert-tiny", "systolic", operations=True)
-    keys = list(found)
+    result = elector.simulate("bert-tiny", "systolic", operations=True)
+    keys = list(result)
     assert keys[:4] == ["model", "accelerator", "feasible", "reason"]
     assert keys[4 : 4 + len(SCALARS)] == SCALARS
     for group, parts in GROUPS.items():
-        shown = found[group]
+        shown = result[group]
         assert isinstance(shown, dict) and parts <= set(shown), group
-    operations = found["operations"]
+    operations = result["operations"]
     assert isinstance(operations, list)
     assert all(set(o) >= OPERATION for o in operations)
-    assert json.loads(json.dumps(found, allow_nan=False)) == found
-    assert "tokens_per_s" not in found
+    assert json.loads(json.dumps(result, allow_nan=False)) == result
+    assert "tokens_per_s" not in result
 
 
 def test_generation_adds_its_three_keys() -> None:
-    found = elector.simulate(
+    result = elector.simulate(
         "gpt2", "tpu-v3", settings={"workload.generate": 20, "workload.batch": 2}
     )
-    first, each = found["time_to_first_token_s"], found["time_per_output_token_s"]
+    first, each = result["time_to_first_token_s"], result["time_per_output_token_s"]
     assert isinstance(first, float) and isinstance(each, float)
-    assert found["latency_s"] == pytest.approx(first + 19 * each)
-    assert found["tokens_per_s"] == pytest.approx(2 * 20 / (first + 19 * each))
+    assert result["latency_s"] == pytest.approx(first + 19 * each)
+    assert result["tokens_per_s"] == pytest.approx(2 * 20 / (first + 19 * each))
     only = elector.simulate("gpt2", "tpu-v3", settings={"workload.generate": 1})
     assert only["time_per_output_token_s"] is None
     assert only["time_to_first_token_s"] == only["latency_s"]
@@ -89,23 +89,23 @@ def test_generation_adds_its_three_keys() -> None:
 
 def test_an_infeasible_design_keeps_what_it_is() -> None:
     settings = {"accelerator.memory_capacity": "10 MB"}
-    found = elector.simulate("bert-base", "systolic", settings=settings, operations=True)
+    result = elector.simulate("bert-base", "systolic", settings=settings, operations=True)
     usual = elector.simulate("bert-base", "systolic")
-    assert found["feasible"] is False and "has 10.0 MB" in str(found["reason"])
+    assert result["feasible"] is False and "has 10.0 MB" in str(result["reason"])
     for name in ("latency_s", "energy_j", "power_w", "utilization", "operations"):
-        assert found[name] is None, name
+        assert result[name] is None, name
     for name in ("macs", "parameters", "memory_bytes", "area_mm2"):
-        assert found[name] == usual[name], name
-    energy = found["energy_by_part_j"]
+        assert result[name] == usual[name], name
+    energy = result["energy_by_part_j"]
     assert isinstance(energy, dict) and set(energy.values()) == {None}
-    json.dumps(found, allow_nan=False)
+    json.dumps(result, allow_nan=False)
 
 
 def test_numbers_are_plain_and_whole_where_they_are_whole() -> None:
-    found = elector.simulate("bert-tiny", "systolic", operations=True)
-    assert type(found["macs"]) is int and type(found["parameters"]) is int
-    assert type(found["latency_s"]) is float and type(found["feasible"]) is bool
-    operations = found["operations"]
+    result = elector.simulate("bert-tiny", "systolic", operations=True)
+    assert type(result["macs"]) is int and type(result["parameters"]) is int
+    assert type(result["latency_s"]) is float and type(result["feasible"]) is bool
+    operations = result["operations"]
     assert isinstance(operations, list)
     assert {type(o["m"]) for o in operations} == {int}
 
@@ -142,36 +142,36 @@ def test_bad_rows_do_not_touch_the_others() -> None:
         wrong[len(rows)] = field
         rows.append(GOOD | bad)
         rows.append({"model": "gpt2", "accelerator": "tpu-v3", "workload.batch": i + 1})
-    found = sweep(columns(rows), len(rows))
-    assert {row: error.field for row, error in found.errors.items()} == wrong
-    assert found.cost is not None
+    swept = sweep(columns(rows), len(rows))
+    assert {row: error.field for row, error in swept.errors.items()} == wrong
+    assert swept.cost is not None
     kept = [i for i in range(len(rows)) if i not in wrong]
-    assert found.place.tolist() == [kept.index(i) if i in kept else -1 for i in range(len(rows))]
+    assert swept.place.tolist() == [kept.index(i) if i in kept else -1 for i in range(len(rows))]
     for i in kept[::4]:
         settings = {k: v for k, v in rows[i].items() if k not in ("model", "accelerator")}
         alone = elector.simulate(rows[i]["model"], rows[i]["accelerator"], settings=settings)
-        place = found.place[i]
-        assert found.cost.latency_s[place] == alone["latency_s"]
-        assert found.cost.energy_j[place] == alone["energy_j"]
+        place = swept.place[i]
+        assert swept.cost.latency_s[place] == alone["latency_s"]
+        assert swept.cost.energy_j[place] == alone["energy_j"]
 
 
 def test_a_table_of_bad_rows_only() -> None:
-    found = sweep(columns([GOOD | bad for bad, _ in BAD]), len(BAD))
-    assert found.cost is None and set(found.errors) == set(range(len(BAD)))
-    assert (found.place == -1).all()
+    swept = sweep(columns([GOOD | bad for bad, _ in BAD]), len(BAD))
+    assert swept.cost is None and set(swept.errors) == set(range(len(BAD)))
+    assert (swept.place == -1).all()
 
 
 def test_an_infeasible_row_is_a_result() -> None:
     rows = [GOOD, GOOD | {"accelerator.memory_capacity": 1e3}]
-    found = sweep(columns(rows), 2)
-    assert not found.errors and found.cost is not None
-    assert found.cost.feasible.tolist() == [True, False]
+    swept = sweep(columns(rows), 2)
+    assert not swept.errors and swept.cost is not None
+    assert swept.cost.feasible.tolist() == [True, False]
 
 
 def test_an_unknown_column_is_the_callers_error() -> None:
     """It is no row's fault: every row would fail."""
-    found = sweep(columns([GOOD | {"accelerator.rowz": 4}] * 3), 3)
-    assert {e.field for e in found.errors.values()} == {"accelerator.rowz"}
+    swept = sweep(columns([GOOD | {"accelerator.rowz": 4}] * 3), 3)
+    assert {e.field for e in swept.errors.values()} == {"accelerator.rowz"}
 
 
 def test_a_sweep_uses_the_prices_it_is_given(tmp_path: Path) -> None:
@@ -196,12 +196,12 @@ def test_features_are_the_architecture() -> None:
         {"model": "encoder", "model.layers": 4, "model.hidden": 256, "model.feed_forward": 512},
         {"model": "bert-base", "model.head": "masked-lm"},
     ]
-    found = elector.features(columns(rows), 4)
-    assert found["layers"].tolist() == [12, 48, 4, 12]
-    assert found["hidden"].tolist() == [768, 1600, 256, 768]
-    assert found["heads"].tolist() == [12, 25, 4, 12]
-    assert found["feed_forward"].tolist() == [3072, 6400, 512, 3072]
-    parameters = found["parameters"]
+    values = elector.features(columns(rows), 4)
+    assert values["layers"].tolist() == [12, 48, 4, 12]
+    assert values["hidden"].tolist() == [768, 1600, 256, 768]
+    assert values["heads"].tolist() == [12, 25, 4, 12]
+    assert values["feed_forward"].tolist() == [3072, 6400, 512, 3072]
+    parameters = values["parameters"]
     assert parameters[[0, 1, 3]].tolist() == [109482240, 1557611200, 109514298]
     # Embeddings and their norm, four layers with biases and two norms, a pooler.
     embeddings = (30522 + 512 + 2) * 256 + 2 * 256

@@ -40,18 +40,18 @@ def measured_on(folder: Path, model: str) -> str:
 
 
 def test_a_pruned_step_carries_the_dense_one() -> None:
-    found: dict[str, Any] = simulate("bert-tiny", "acceltran-edge", settings=PRUNED)
+    result: dict[str, Any] = simulate("bert-tiny", "acceltran-edge", settings=PRUNED)
     dense: dict[str, Any] = simulate(
         "bert-tiny", "acceltran-edge", settings={"workload.mode": "training"}
     )
     assert "sparsity" not in dense
-    beside = found["sparsity"]["dense"]
+    beside = result["sparsity"]["dense"]
     assert {key: beside[key] for key in ("latency_s", "energy_j")} == {
         key: dense[key] for key in ("latency_s", "energy_j")
     }
     for name, stored in beside["memory_bytes"].items():
-        assert stored == dense["memory_bytes"][name] > found["memory_bytes"][name]
-    assert found["sparsity"] | {"dense": None} == {
+        assert stored == dense["memory_bytes"][name] > result["memory_bytes"][name]
+    assert result["sparsity"] | {"dense": None} == {
         "table": "acceltran",
         "measured_on": None,
         "other_model": False,
@@ -62,8 +62,8 @@ def test_a_pruned_step_carries_the_dense_one() -> None:
 
 def test_thresholds_are_no_setting_of_the_dense_step() -> None:
     settings = {**PRUNED, "workload.sparsity": "trained-digits", "workload.tau_i": 0.05}
-    found: dict[str, Any] = simulate("bert-tiny", "acceltran-edge", settings=settings)
-    assert found["sparsity"]["dense"]["energy_j"] > found["energy_j"]
+    result: dict[str, Any] = simulate("bert-tiny", "acceltran-edge", settings=settings)
+    assert result["sparsity"]["dense"]["energy_j"] > result["energy_j"]
 
 
 def test_what_fits_only_when_pruned_has_no_dense_costs() -> None:
@@ -72,9 +72,9 @@ def test_what_fits_only_when_pruned_has_no_dense_costs() -> None:
     pruned: dict[str, Any] = simulate("bert-tiny", "acceltran-edge", settings=PRUNED | design)
     needed = [sum(f["memory_bytes"].values()) for f in (pruned, dense)]
     design["accelerator.memory_capacity"] = sum(needed) / 2.0
-    found: dict[str, Any] = simulate("bert-tiny", "acceltran-edge", settings=PRUNED | design)
-    assert found["feasible"]
-    assert found["sparsity"]["dense"]["latency_s"] is None
+    result: dict[str, Any] = simulate("bert-tiny", "acceltran-edge", settings=PRUNED | design)
+    assert result["feasible"]
+    assert result["sparsity"]["dense"]["latency_s"] is None
     words = [f"--set={key}={value}" for key, value in (PRUNED | design).items()]
     shown = run("simulate", "bert-tiny", "acceltran-edge", *words)
     assert shown.exit_code == 0 and "infeasible" in shown.stdout
@@ -100,9 +100,9 @@ def test_a_table_of_another_model_is_said_to_be_one(
     assert bool(said) == other
     if other:
         assert model in said[0] and given in said[0] and "assumed" in said[0]
-    found: dict[str, Any] = simulate(given, "acceltran-server", settings=settings)
-    assert found["sparsity"]["other_model"] == other
-    assert found["sparsity"]["evidence"] == (["assumed"] if other else ["measured"])
+    result: dict[str, Any] = simulate(given, "acceltran-server", settings=settings)
+    assert result["sparsity"]["other_model"] == other
+    assert result["sparsity"]["evidence"] == (["assumed"] if other else ["measured"])
 
 
 def test_a_misspelt_operation_is_named_with_the_nearest(tmp_path: Path) -> None:

@@ -40,26 +40,26 @@ INFEASIBLE = (
 
 
 def test_simulate_prints_the_json_of_the_contract() -> None:
-    found = loaded("simulate", "bert-base", "tpu-v4i", "--format", "json")
-    assert not [key for key in KEYS if key not in found]
-    assert found["model"] == "bert-base"
-    assert found["feasible"] is True
-    assert found["reason"] is None
-    assert found["parameters"] == 109_482_240
-    assert found["macs"] == 11_174_215_680
-    assert set(found["memory_bytes"]) == {
+    result = loaded("simulate", "bert-base", "tpu-v4i", "--format", "json")
+    assert not [key for key in KEYS if key not in result]
+    assert result["model"] == "bert-base"
+    assert result["feasible"] is True
+    assert result["reason"] is None
+    assert result["parameters"] == 109_482_240
+    assert result["macs"] == 11_174_215_680
+    assert set(result["memory_bytes"]) == {
         "weights",
         "gradients",
         "optimizer",
         "activations",
         "cache",
     }
-    assert sum(found["energy_by_part_j"].values()) == pytest.approx(found["energy_j"])
-    assert sum(found["provenance"].values()) == pytest.approx(1.0)
+    assert sum(result["energy_by_part_j"].values()) == pytest.approx(result["energy_j"])
+    assert sum(result["provenance"].values()) == pytest.approx(1.0)
 
 
 def test_simulate_is_the_python_function() -> None:
-    found = loaded(
+    result = loaded(
         *("simulate", "gpt2", "tpu-v4i", "--batch", "2", "--generate", "4", "--format", "json"),
         *("--set", "accelerator.sram=16 MiB"),
     )
@@ -68,8 +68,8 @@ def test_simulate_is_the_python_function() -> None:
         "workload.generate": 4,
         "accelerator.sram": "16 MiB",
     }
-    assert found == elector.simulate("gpt2", "tpu-v4i", settings=settings)
-    assert found["time_to_first_token_s"] > 0
+    assert result == elector.simulate("gpt2", "tpu-v4i", settings=settings)
+    assert result["time_to_first_token_s"] > 0
 
 
 def test_simulate_as_a_table_and_as_csv() -> None:
@@ -83,19 +83,19 @@ def test_simulate_as_a_table_and_as_csv() -> None:
         )
     )
     assert len(rows) == 1
-    found = loaded("simulate", "bert-tiny", "tpu-v4i", "--format", "json")
-    assert float(rows[0]["energy_j"]) == found["energy_j"]
-    assert float(rows[0]["memory_bytes.weights"]) == found["memory_bytes"]["weights"]
+    shown = loaded("simulate", "bert-tiny", "tpu-v4i", "--format", "json")
+    assert float(rows[0]["energy_j"]) == shown["energy_j"]
+    assert float(rows[0]["memory_bytes.weights"]) == shown["memory_bytes"]["weights"]
 
 
 def test_operations_add_up_in_every_format() -> None:
     words = ("simulate", "bert-tiny", "tpu-v4i", "--operations", "--format")
-    found = loaded(*words, "json")
+    shown = loaded(*words, "json")
     rows = list(csv.DictReader(io.StringIO(run(*words, "csv").stdout)))
-    assert [row["name"] for row in rows] == [row["name"] for row in found["operations"]]
+    assert [row["name"] for row in rows] == [row["name"] for row in shown["operations"]]
     joules = sum(float(row["joules"]) for row in rows)
-    leakage = found["energy_by_part_j"]["leakage"]
-    assert joules + leakage == pytest.approx(found["energy_j"])
+    leakage = shown["energy_by_part_j"]["leakage"]
+    assert joules + leakage == pytest.approx(shown["energy_j"])
     assert set(rows[0]) >= {
         *("name", "layer", "phase", "kind", "batch", "m", "k", "n", "count", "cycles"),
         *("seconds", "joules", "bound", "tile_m", "tile_k", "tile_n", "sram_bytes"),
@@ -107,16 +107,16 @@ def test_operations_add_up_in_every_format() -> None:
 def test_an_infeasible_design_exits_with_3_and_says_why() -> None:
     result = run("simulate", *INFEASIBLE, "--format", "json")
     assert result.exit_code == 3
-    found = json.loads(result.stdout)
-    assert found["feasible"] is False
-    assert found["reason"]
+    shown = json.loads(result.stdout)
+    assert shown["feasible"] is False
+    assert shown["reason"]
     for key in ("latency_s", "energy_j", "power_w", "utilization"):
-        assert found[key] is None
+        assert shown[key] is None
     for key in ("macs", "parameters", "area_mm2"):
-        assert found[key] > 0
+        assert shown[key] > 0
     table = run("simulate", *INFEASIBLE)
     assert table.exit_code == 3
-    assert f"infeasible: {found['reason']}" in " ".join(table.stdout.split())
+    assert f"infeasible: {shown['reason']}" in " ".join(table.stdout.split())
     assert "--operations" not in table.stdout
     assert run("simulate", *INFEASIBLE, "--operations").exit_code == 3
 
@@ -242,9 +242,9 @@ def test_list(what: str) -> None:
 
 
 def test_listed_models_have_their_parameters() -> None:
-    found = {row["name"]: row for row in loaded("list", "models", "--format", "json")}
-    assert found["bert-base"]["parameters"] == 109_482_240
-    assert found["t5-base"]["family"] == "encoder-decoder"
+    models = {row["name"]: row for row in loaded("list", "models", "--format", "json")}
+    assert models["bert-base"]["parameters"] == 109_482_240
+    assert models["t5-base"]["family"] == "encoder-decoder"
 
 
 def test_an_unknown_list_is_refused() -> None:
@@ -254,21 +254,27 @@ def test_an_unknown_list_is_refused() -> None:
 @pytest.mark.parametrize("result", ["energy_j", "area_mm2", "latency_s", "macs", "parameters"])
 def test_explain_ends_in_the_result_of_simulate(result: str) -> None:
     words = ("bert-tiny", "tpu-v4i", "--batch", "2", "--format", "json")
-    found = loaded("explain", *words, "--result", result)
-    assert found["value"] == pytest.approx(loaded("simulate", *words)[result])
+    explained = loaded("explain", *words, "--result", result)
+    assert explained["value"] == pytest.approx(loaded("simulate", *words)[result])
     if result in ("energy_j", "area_mm2"):
-        assert sum(term["value"] for term in found["terms"]) == pytest.approx(found["value"])
-        assert found["rows"]
+        assert sum(term["value"] for term in explained["terms"]) == pytest.approx(
+            explained["value"]
+        )
+        assert explained["rows"]
     text = run("explain", "bert-tiny", "tpu-v4i", "--result", result).stdout
     assert text.startswith(f"{result} of bert-tiny on tpu-v4i")
     assert run("explain", *words[:2], "--result", result, "--format", "csv").exit_code == 0
 
 
 def test_explain_a_price() -> None:
-    found = loaded("explain", "price", "sram", "--node", "7", "--format", "json")
-    assert found["node_nm"] == 7
-    assert {price["quantity"] for price in found["prices"]} >= {"read_energy", "area", "leakage"}
-    assert all(row["source"] for row in found["rows"])
+    explained = loaded("explain", "price", "sram", "--node", "7", "--format", "json")
+    assert explained["node_nm"] == 7
+    assert {price["quantity"] for price in explained["prices"]} >= {
+        "read_energy",
+        "area",
+        "leakage",
+    }
+    assert all(row["source"] for row in explained["rows"])
     text = run("explain", "price", "sram").stdout
     assert "sram at 14 nm" in text
     assert run("explain", "price", "sram", "--format", "csv").exit_code == 0
@@ -344,9 +350,9 @@ def test_validate_exits_with_4_where_a_case_fails(tmp_path: Path) -> None:
     ids=" ".join,
 )
 def test_tables_are_80_columns_wide(words: tuple[str, ...]) -> None:
-    found = run(*words)
-    assert found.exit_code == 0, found.stderr
-    assert max(map(len, found.stdout.splitlines())) <= 80
+    result = run(*words)
+    assert result.exit_code == 0, result.stderr
+    assert max(map(len, result.stdout.splitlines())) <= 80
 
 
 def test_version_and_help() -> None:

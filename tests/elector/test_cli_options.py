@@ -36,15 +36,15 @@ def formats(*words: str) -> Check:
     """JSON and CSV hold the same, and the table is something else."""
 
     def check(folder: Path) -> None:
-        found = {form: done(*words, "--format", form).stdout for form in ("table", "json", "csv")}
-        assert found["table"] == done(*words).stdout
-        tree = json.loads(found["json"])
-        rows = rows_of(found["csv"])
+        outputs = {form: done(*words, "--format", form).stdout for form in ("table", "json", "csv")}
+        assert outputs["table"] == done(*words).stdout
+        tree = json.loads(outputs["json"])
+        rows = rows_of(outputs["csv"])
         assert rows and (len(rows) == len(tree) if isinstance(tree, list) else True)
         texts = {cell for row in rows for cell in row.values()}
         shared = [leaf for leaf in leaves(tree) if str(leaf) in texts]
         assert len(shared) >= min(3, len(list(leaves(tree))))
-        assert not found["table"].startswith(("{", "[", next(iter(rows[0])) + ","))
+        assert not outputs["table"].startswith(("{", "[", next(iter(rows[0])) + ","))
 
     return check
 
@@ -81,18 +81,18 @@ def _version(folder: Path) -> None:
 
 @case("simulate", "--operations")
 def _operations(folder: Path) -> None:
-    found = loaded("simulate", *PAIR, "--operations")
-    leakage = found["energy_by_part_j"]["leakage"]
-    joules = sum(op["joules"] for op in found["operations"])
-    assert joules + leakage == pytest.approx(found["energy_j"])
+    result = loaded("simulate", *PAIR, "--operations")
+    leakage = result["energy_by_part_j"]["leakage"]
+    joules = sum(op["joules"] for op in result["operations"])
+    assert joules + leakage == pytest.approx(result["energy_j"])
     assert "operations" not in loaded("simulate", *PAIR)
 
 
 @case("simulate", "--uncertainty")
 def _uncertainty(folder: Path) -> None:
-    found = loaded("simulate", *PAIR, "--uncertainty", "--samples", "40")
+    result = loaded("simulate", *PAIR, "--uncertainty", "--samples", "40")
     for name in ("latency_s", "energy_j"):
-        assert found[f"{name}_low"] < found[name] < found[f"{name}_high"]
+        assert result[f"{name}_low"] < result[name] < result[f"{name}_high"]
     assert "energy_j_low" not in loaded("simulate", *PAIR)
 
 
@@ -120,10 +120,10 @@ def _seed(folder: Path) -> None:
 def _result(folder: Path) -> None:
     names = re.findall(r"[a-z0-9_]+", option("explain", "--result").help.partition(": ")[2])
     for name in (name for name in names if name != "or"):
-        found = loaded("explain", *PAIR, "--result", name)
+        explained = loaded("explain", *PAIR, "--result", name)
         # the sum of its terms, which may differ in the last bit
         wanted = pytest.approx(loaded("simulate", *PAIR)[name], rel=1e-12)
-        assert (found["result"], found["value"]) == (name, wanted)
+        assert (explained["result"], explained["value"]) == (name, wanted)
 
 
 @case("show", "--yaml")
@@ -207,23 +207,23 @@ def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def _sweep_out(folder: Path) -> None:
     for name in ("costs.csv", "costs.json", "costs.parquet"):
         assert done("sweep", "table.csv", "--out", name).stdout == ""
-    found = rows_of(Path("costs.csv").read_text())
-    assert [float(row["energy_j"]) for row in found] == [
+    rows = rows_of(Path("costs.csv").read_text())
+    assert [float(row["energy_j"]) for row in rows] == [
         row["energy_j"] for row in json.loads(Path("costs.json").read_text())
     ]
     assert list(pd.read_parquet("costs.parquet")["energy_j"]) == [
-        float(row["energy_j"]) for row in found
+        float(row["energy_j"]) for row in rows
     ]
     assert done("sweep", "table.csv", "--out", "-").stdout == Path("costs.csv").read_text()
 
 
 @case("sweep", "--format")
 def _sweep_format(folder: Path) -> None:
-    found = loaded("sweep", "table.csv")
+    swept = loaded("sweep", "table.csv")
     single = loaded("simulate", *PAIR, "--batch", "2")
-    assert found[1]["energy_j"] == single["energy_j"]
+    assert swept[1]["energy_j"] == single["energy_j"]
     rows = rows_of(done("sweep", "table.csv", "--format", "csv").stdout)
-    assert [float(row["energy_j"]) for row in rows] == [row["energy_j"] for row in found]
+    assert [float(row["energy_j"]) for row in rows] == [row["energy_j"] for row in swept]
     table = done("sweep", "table.csv", "--format", "table").stdout
     assert registry().show("latency_s", single["latency_s"]) in table
 
@@ -238,19 +238,19 @@ def _sweep_junit(folder: Path) -> None:
 @case("sweep", "--uncertainty", "--samples", "--seed")
 def _sweep_uncertainty(folder: Path) -> None:
     draws = ("--uncertainty", "--samples", "20", "--seed", "3")
-    found = loaded("sweep", "table.csv", *draws)[1]
+    row = loaded("sweep", "table.csv", *draws)[1]
     single = loaded("simulate", *PAIR, "--batch", "2", *draws)
     for name in ("energy_j_low", "latency_s_high"):
-        assert found[name] == single[name]
+        assert row[name] == single[name]
     assert "energy_j_low" not in loaded("sweep", "table.csv")[1]
 
 
 @case("sweep", "--settings")
 def _sweep_settings(folder: Path) -> None:
     plain = rows_of(done("sweep", "table.csv", "--format", "csv").stdout)[0]
-    found = rows_of(done("sweep", "table.csv", "--format", "csv", "--settings").stdout)[0]
-    assert plain.items() <= found.items()
-    more = {key for key in found if key not in plain}
+    row = rows_of(done("sweep", "table.csv", "--format", "csv", "--settings").stdout)[0]
+    assert plain.items() <= row.items()
+    more = {key for key in row if key not in plain}
     assert any("accelerator.rows" in key for key in more), more
 
 
@@ -266,13 +266,13 @@ def _sweep_prices(folder: Path) -> None:
 def worse(share: float) -> None:
     """Two tables of costs: in now.csv, energy is worse by a share."""
     done("sweep", "table.csv", "--out", "agreed.csv")
-    found = rows_of(Path("agreed.csv").read_text())
-    for row in found:
+    rows = rows_of(Path("agreed.csv").read_text())
+    for row in rows:
         row["energy_j"] = repr(float(row["energy_j"]) * (1 + share))
     with open("now.csv", "w", newline="") as stream:
-        writer = csv.DictWriter(stream, list(found[0]))
+        writer = csv.DictWriter(stream, list(rows[0]))
         writer.writeheader()
-        writer.writerows(found)
+        writer.writerows(rows)
 
 
 @case("compare", "--tolerance")
@@ -346,8 +346,8 @@ def _class(folder: Path) -> None:
 @case("validate", "--only", "--case")
 def _only(folder: Path) -> None:
     for spelling in ("--only", "--case"):
-        found = loaded("validate", spelling, "tpu-v4i peak")
-        assert found and all("tpu-v4i peak" in f"{r['group']} {r['case']}" for r in found)
+        judged = loaded("validate", spelling, "tpu-v4i peak")
+        assert judged and all("tpu-v4i peak" in f"{r['group']} {r['case']}" for r in judged)
     done("validate", "--only", "no such case", code=2)
 
 
@@ -373,9 +373,9 @@ def _validate_page(folder: Path) -> None:
 
 @case("validate", "--junit")
 def _validate_junit(folder: Path) -> None:
-    found = loaded("validate", "--only", "tpu", "--junit", "check.xml")
+    judged = loaded("validate", "--only", "tpu", "--junit", "check.xml")
     names = {case.get("name") for case in ElementTree.parse("check.xml").getroot()}
-    assert names == {r["group"] if r["kind"] == "outcome" else r["case"] for r in found}
+    assert names == {r["group"] if r["kind"] == "outcome" else r["case"] for r in judged}
 
 
 @case("validate", "--technology")
@@ -389,9 +389,9 @@ def _validate_prices(folder: Path) -> None:
 
 @case("list", "--weight")
 def _weight(folder: Path) -> None:
-    found = loaded("list", "technologies", "--weight", "tpu-v4i")
-    shares = [row["energy"] for row in found["rows"]]
-    assert found["accelerator"] == "tpu-v4i" and shares[0] == max(shares)
+    weights = loaded("list", "technologies", "--weight", "tpu-v4i")
+    shares = [row["energy"] for row in weights["rows"]]
+    assert weights["accelerator"] == "tpu-v4i" and shares[0] == max(shares)
     done("list", "models", "--weight", "tpu-v4i", code=2)
 
 

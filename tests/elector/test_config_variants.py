@@ -36,10 +36,10 @@ def small(kind: str, **changed: Any) -> dict[str, Any]:
 
 @pytest.mark.parametrize("row", variants(), ids=lambda row: row["model_type"])
 def test_variants_count_what_their_class_does(tmp_path: Path, row: dict[str, str]) -> None:
-    found = operations(written(tmp_path, json.loads(row["config"])), sequence_length=32)
-    assert found.parameters[0] == int(row["parameters"])
+    ops = operations(written(tmp_path, json.loads(row["config"])), sequence_length=32)
+    assert ops.parameters[0] == int(row["parameters"])
     if row["macs"]:
-        assert found.macs[0] == int(row["macs"])
+        assert ops.macs[0] == int(row["macs"])
 
 
 MIXTURE: dict[str, Any] = LLAMA | {

@@ -32,10 +32,10 @@ def case(row: dict[str, str]) -> str:
 
 @pytest.mark.parametrize("row", table("parameter_counts.csv"), ids=case)
 def test_parameters_are_those_of_the_class(row: dict[str, str]) -> None:
-    found = elector.simulate(
+    result = elector.simulate(
         row["preset"], "systolic", settings=ROOMY | {"model.head": row["head"]}
     )
-    assert found["parameters"] == int(row["parameters"])
+    assert result["parameters"] == int(row["parameters"])
 
 
 @pytest.mark.parametrize("row", table("flop_counts.csv"), ids=case)
@@ -109,13 +109,13 @@ def test_parameters_of_a_configuration(
 ) -> None:
     path = tmp_path / "config.json"
     path.write_text(json.dumps(config | {"architectures": [architecture]}))
-    found = elector.simulate(str(path), "systolic", settings=ROOMY)
-    assert found["parameters"] == parameters
+    result = elector.simulate(str(path), "systolic", settings=ROOMY)
+    assert result["parameters"] == parameters
 
 
 @pytest.mark.parametrize(("preset", "extra"), [("gpt2", 768 * 2), ("llama-2-7b", 4096 * 2)])
 def test_a_decoder_is_classified_by_one_projection(preset: str, extra: int) -> None:
     """GPT2ForSequenceClassification and its Llama counterpart: `score` alone, without bias."""
     body = elector.simulate(preset, "systolic", settings={**ROOMY, "model.head": "none"})
-    found = elector.simulate(preset, "systolic", settings={**ROOMY, "model.head": "classifier"})
-    assert found["parameters"] == int(str(body["parameters"])) + extra
+    result = elector.simulate(preset, "systolic", settings={**ROOMY, "model.head": "classifier"})
+    assert result["parameters"] == int(str(body["parameters"])) + extra

@@ -93,8 +93,8 @@ def test_a_product_by_hand(product: str) -> None:
 def test_a_larger_memory_costs_more_per_byte(product: str, size: float, expected: float) -> None:
     """Square root of the size over 1 MB, down to 256 KiB (0.262144 MB)."""
     base = one(product, "systolic", **TINY).groups["energy_by_part_j"]["sram"][0]
-    found = one(product, "systolic", **(TINY | {"accelerator__sram": size}))
-    assert found.groups["energy_by_part_j"]["sram"][0] / base == pytest.approx(expected)
+    cost = one(product, "systolic", **(TINY | {"accelerator__sram": size}))
+    assert cost.groups["energy_by_part_j"]["sram"][0] / base == pytest.approx(expected)
 
 
 def test_idle_power_follows_the_clock_and_the_die(product: str) -> None:
@@ -116,17 +116,19 @@ def test_idle_joules_count_under_the_firmness_of_each_area(product: str, tmp_pat
         "mac.bf16,area,1e6,um2,14,a guess,assumed\n"
     )
     table = columns(1, settings_of(product, "systolic", TINY))
-    found = {}
+    assumed_joules = {}
     for name, technology in (("own", Technology.load(own)), ("ours", Technology.load())):
         cost = evaluate(table, 1, level="groups", technology=technology)
         energy = {k: v[0] for k, v in cost.groups["energy_by_part_j"].items()}
         area = {k: v[0] for k, v in cost.groups["area_by_part_mm2"].items()}
-        found[name] = cost.groups["provenance"]["assumed"][0] * sum(energy.values())
+        assumed_joules[name] = cost.groups["provenance"]["assumed"][0] * sum(energy.values())
     idle = Technology.load().price("overhead", "idle_power", 14.0).value * cost.latency_s[0]
     # 16 cells of 1 mm2 and their share of the overhead, and what leaks in them
     leak = Technology.load().price("logic", "leakage", 14.0).value * cost.latency_s[0]
     assert area["array"] < 1  # theirs, the last of the two, is far below
-    assert found["own"] - found["ours"] == pytest.approx(16e-6 * (1.5 * idle + leak), rel=0.01)
+    assert assumed_joules["own"] - assumed_joules["ours"] == pytest.approx(
+        16e-6 * (1.5 * idle + leak), rel=0.01
+    )
 
 
 def test_a_bound_by_memory_is_bytes_over_bandwidth(product: str) -> None:

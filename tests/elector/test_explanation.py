@@ -33,8 +33,8 @@ SPLIT = [(32, 32, 16, 4), (8, 32, 64, 2), (4, 64, 64, 2), (16, 32, 32, 4), (6, 6
 
 
 def terms_of(shown: dict[str, Any]) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = shown["terms"]
-    return found
+    terms: list[dict[str, Any]] = shown["terms"]
+    return terms
 
 
 @pytest.mark.parametrize(("model", "accelerator", "settings"), DESIGNS)
@@ -227,11 +227,11 @@ def test_provenance_is_the_share_of_each_kind_of_evidence(
     assert all(0 <= share <= 1 for share in shares.values())
     # A term counts under the heading of the weakest row it rests on, and under no other.
     shown = elector.explain(model, accelerator, "energy_j", settings=settings)
-    found = dict.fromkeys(shares, 0.0)
+    by_kind = dict.fromkeys(shares, 0.0)
     for term in terms_of(shown):
-        found[group(term["evidence"], term["verified"])] += term["value"]
+        by_kind[group(term["evidence"], term["verified"])] += term["value"]
     total = float(shown["value"])  # type: ignore[arg-type]
-    for name, joules in found.items():
+    for name, joules in by_kind.items():
         assert shares[name] * total == pytest.approx(joules, rel=1e-9, abs=1e-9 * total), name
 
 
@@ -268,11 +268,11 @@ def test_evidence_of_a_data_sheet_follows_files_and_hybrids(tmp_path: Path) -> N
         "hybrid": "units:\n  one: {base: t4-16gb}\nassignment: [{unit: one}]\n",
         "other": "units:\n  one: {base: t4-16gb, idle_power: 27 W}\nassignment: [{unit: one}]\n",
     }
-    found = {}
+    published = {}
     for name, text in files.items():
         path = tmp_path / f"{name}.yaml"
         path.write_text(text)
         shares: Any = elector.simulate("bert-tiny", str(path))["provenance"]
-        found[name] = shares["published"]
-    assert found["based"] > 0.5 and found["hybrid"] > 0.5
-    assert found["own"] < 0.01 and found["other"] < 0.01  # what is left is its memory
+        published[name] = shares["published"]
+    assert published["based"] > 0.5 and published["hybrid"] > 0.5
+    assert published["own"] < 0.01 and published["other"] < 0.01  # what is left is its memory

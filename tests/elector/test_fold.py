@@ -22,18 +22,18 @@ def designs(**settings: object) -> dict[str, Column]:
     def pick(*values: object) -> Column:
         return Column(values, rng.integers(0, len(values), SIZE))
 
-    found = {"model": Column.constant("flexibert", SIZE), "model.layers": pick(2, 4, 7, 12)}
+    table = {"model": Column.constant("flexibert", SIZE), "model.layers": pick(2, 4, 7, 12)}
     for layer in range(1, 13):
         at = f"model.layer{layer}."
-        found |= {
+        table |= {
             f"{at}hidden": pick(128, 256, 512, 768),
             f"{at}heads": pick(1, 2, 4, 12),
             f"{at}feed_forward1": pick(256, 1024),
             f"{at}feed_forward2": pick(0, 512),
             f"{at}feed_forward3": pick(0, 2048),
         }
-        found |= {f"{at}head{h}": pick(*TYPES) for h in range(1, 13)}
-    found |= {
+        table |= {f"{at}head{h}": pick(*TYPES) for h in range(1, 13)}
+    table |= {
         "accelerator": Column.constant("acceltran-edge", SIZE),
         "accelerator.pe": pick(64, 256, 1024),
         "accelerator.tile_x": pick(8, 16, 32),
@@ -46,14 +46,14 @@ def designs(**settings: object) -> dict[str, Column]:
     }
     for layer in range(2, 13):  # in half of the designs one of the layers before, once more
         same, before = np.arange(SIZE) % 2 == layer % 3 % 2, rng.integers(1, layer, SIZE)
-        for key in [k for k in found if k.startswith(f"model.layer{layer}.")]:
-            rest, codes = key.split(".", 2)[2], found[key].codes.copy()
+        for key in [k for k in table if k.startswith(f"model.layer{layer}.")]:
+            rest, codes = key.split(".", 2)[2], table[key].codes.copy()
             for other in range(1, layer):
                 mine = same & (before == other)
-                codes[mine] = found[f"model.layer{other}.{rest}"].codes[mine]
-            found[key] = Column(found[key].values, codes)
+                codes[mine] = table[f"model.layer{other}.{rest}"].codes[mine]
+            table[key] = Column(table[key].values, codes)
     changed = {key.replace("__", "."): Column.constant(v, SIZE) for key, v in settings.items()}
-    return found | changed
+    return table | changed
 
 
 def one(columns: dict[str, Column], i: int, level: str) -> Cost:
@@ -133,10 +133,10 @@ def test_a_projection_sets_a_layer_apart() -> None:
         "model.layer4.hidden": 512,
     }
     models = next(iter(resolve({k: Column.constant(v, 1) for k, v in rows.items()}, 1))).models
-    found = models.by_layer
-    np.testing.assert_array_equal(found.block["repeat"][0], [1, 1, 2])
-    assert found.before is not None
-    np.testing.assert_array_equal(found.before, [128, 128, 512])
+    layers = models.by_layer
+    np.testing.assert_array_equal(layers.block["repeat"][0], [1, 1, 2])
+    assert layers.before is not None
+    np.testing.assert_array_equal(layers.before, [128, 128, 512])
 
 
 def test_sums_and_parts_of_a_fold() -> None:

@@ -71,6 +71,7 @@ def test_convolutions_become_products(tmp_path: Path) -> None:
         ("name,M,N,K\na,1,2,3,9\n", ("line 2: has more cells",)),
         ("name,M,N\na,1,2\n", ("k: line 1: column is missing", "name,M,N,K[,count]")),
         ("name,M,N,K,size\na,1,2,3,4\n", ("size: line 1: unknown column",)),
+        ("name,M,N,K,dtype\na,1,2,3,int8\n", ("dtype: line 1: unknown column",)),
         ("name,M,M,N,K\na,1,2,3,4\n", ("M: line 1: duplicate column",)),
         ("L0,196,192,384,\n", ("line 1: unknown column",)),
         ("name,M,N,K\n", ("has a header but no rows",)),
@@ -137,6 +138,12 @@ NAMED = "Layer name,IFMAP Height,IFMAP Width,Filter Height,Filter Width,Channels
         (f"{NAMED},", "a,5,5,3,3,2,6,1,a remark", LAYER),
         (f"{NAMED},", "a,5,5,3,3,2,6,1,1", LAYER),
         (f"{NAMED},", "Resnet50,\n\na,5,5,3,3,2,6,1,\n", LAYER),
+        # columns that change nothing: results (version 1), a target behind the last comma, a word
+        (f"{NAMED},,,Eh,Ew,e2", ",,,,,,,,,,,,\na,5,5,3,3,2,6,1,,,3,3,9\n", LAYER),
+        (f"{NAMED},,,Eh,Ew,e2", "a,5,5,3,3,2,6,1,,,,,", LAYER),
+        (f"{NAMED},, Target", "a,5,5,3,3,2,6,1, NPU", LAYER),
+        (f"{NAMED}, Target", "a,5,5,3,3,2,6,1, NPU", LAYER),
+        (f"{NAMED}, Kind, Remark", "a,5,5,3,3,2,6,1,", LAYER),
     ],
 )
 def test_topologies_by_place(
@@ -158,6 +165,8 @@ def test_topologies_by_place(
         (f"{NAMED},", "a,5,5,3,3,2,6,1,2:4,", ("sparsity: line 2: only dense",)),
         (f"{NAMED},", "a,5,5,3,3,2,6,1,7", ("line 2: has more cells",)),
         (f"{NAMED}, Padding,", "a,5,5,3,3,2,6,1,1,", ("Padding: line 1: unknown column",)),
+        (f"{NAMED}, Padding", "a,5,5,3,3,2,6,1,1", ("Padding: line 1: unknown column",)),
+        (f"{NAMED}, Padding,", "a,5,5,3,3,2,6,1,same,", ("Padding: line 1: unknown column",)),
         (f"{NAMED},", "Resnet50,", ("has no layer",)),
         ("a,5,5,3,3,2,6,1,", "b,5,5,3,3,2,6,1,", ("line 1: unknown column", "header")),
         (NAMED.replace(",", "\t"), "a\t5\t5\t3\t3\t2\t6\t1", ("separated by tabs",)),
@@ -169,7 +178,13 @@ def test_a_bad_topology(tmp_path: Path, header: str, line: str, parts: tuple[str
 
 @pytest.mark.parametrize(
     "text",
-    ["Layer, M, N, K,\nx, 7, 8, 9,\n", "GEMM,m,n,k,\nx,7,8,9,\n", "Layer,M,N,K,,\nx,7,8,9,1:1,\n"],
+    [
+        "Layer, M, N, K,\nx, 7, 8, 9,\n",
+        "GEMM,m,n,k,\nx,7,8,9,\n",
+        "Layer,M,N,K,,\nx,7,8,9,1:1,\n",
+        "Layer,M,N,K,x,\nx,7,8,9,\n",
+        "Layer,M,N,K,\n\nx,7,8,9,\n\n",
+    ],
 )
 def test_products_of_scalesim(tmp_path: Path, text: str) -> None:
     assert load_model(written(tmp_path, text, "list.csv")).gemms == (Gemm("x", 7, 8, 9),)

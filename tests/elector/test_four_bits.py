@@ -72,11 +72,11 @@ def test_other_machines_refuse_it_with_what_they_can(
 def test_matrices_of_layers_are_stored_in_it_and_the_rest_in_16_bits(
     name: str, bits: float
 ) -> None:
-    found = simulated("b200-sxm-192gb", name, **{"workload.generate": 4})
+    result = simulated("b200-sxm-192gb", name, **{"workload.generate": 4})
     wanted = MATRICES * bits / 8 + (PARAMETERS - MATRICES) * 2
-    assert found["memory_bytes"]["weights"] == pytest.approx(wanted, rel=1e-12)
+    assert result["memory_bytes"]["weights"] == pytest.approx(wanted, rel=1e-12)
     # 128 tokens and 3 generated ones in 8 heads of 128, keys and values, 32 layers
-    assert found["memory_bytes"]["cache"] == pytest.approx(32 * 2 * 8 * 128 * 131 * bits / 8)
+    assert result["memory_bytes"]["cache"] == pytest.approx(32 * 2 * 8 * 128 * 131 * bits / 8)
 
 
 @pytest.mark.parametrize("name", FOUR)
@@ -110,18 +110,18 @@ def test_four_bits_are_never_slower_than_eight(stack: str, batch: int, length: i
 
 @pytest.mark.parametrize(("device", "rate"), list(RATES.items()))
 def test_a_product_takes_no_less_than_its_operations(device: str, rate: float) -> None:
-    found = simulated(
+    result = simulated(
         device, "nvfp4", "gemm:65536x65536x65536", **{"workload.implementation": "tensorrt-llm"}
     )
-    assert 0.3 * found["latency_s"] < 2 * 65536**3 / rate < found["latency_s"]
+    assert 0.3 * result["latency_s"] < 2 * 65536**3 / rate < result["latency_s"]
 
 
 def test_a_step_in_four_bits_costs_what_was_published_once() -> None:
     more = {"workload.generate": 4}
-    found = simulated("b200-sxm-192gb", "nvfp4", **more)["perplexity_increase"]
-    assert found == pytest.approx(8.44 / 7.5472 - 1)
+    increase = simulated("b200-sxm-192gb", "nvfp4", **more)["perplexity_increase"]
+    assert increase == pytest.approx(8.44 / 7.5472 - 1)
     said = simulated("b200-sxm-192gb", "nvfp4", **more, **{"workload.weights": "nvfp4"})
-    assert said["perplexity_increase"] == found  # it is what the precision stores by itself
+    assert said["perplexity_increase"] == increase  # it is what the precision stores by itself
 
 
 def test_nothing_trains_in_it() -> None:

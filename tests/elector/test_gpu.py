@@ -51,12 +51,12 @@ def numbers(size: int, **varied: object) -> elector.evaluate.__class__:
 
 @pytest.mark.parametrize("device", DEVICES)
 def test_every_device_runs_and_states_its_source(device: str) -> None:
-    found = simulate("bert-tiny", device)
-    assert found["feasible"] and found["latency_s"] > 0
+    result = simulate("bert-tiny", device)
+    assert result["feasible"] and result["latency_s"] > 0
     loaded = load_accelerator(device)
     assert loaded.source and loaded.description
-    assert found["area_mm2"] == pytest.approx(1e6 * loaded.settings["die"], rel=1e-3)
-    assert found["power_w"] <= loaded.settings["power_limit"] * (1 + 1e-6)
+    assert result["area_mm2"] == pytest.approx(1e6 * loaded.settings["die"], rel=1e-3)
+    assert result["power_w"] <= loaded.settings["power_limit"] * (1 + 1e-6)
 
 
 #: Totals of nvidia-smi and rocm-smi [MiB].
@@ -90,7 +90,7 @@ def test_memory_is_what_the_driver_reports() -> None:
 
 def test_a_published_batch_fits() -> None:
     """NVIDIA publishes 1,928 tokens/s for this batch on this board."""
-    found = simulate(
+    result = simulate(
         "llama-2-7b",
         "a100-sxm-80gb",
         workload__precision="fp16",
@@ -98,7 +98,7 @@ def test_a_published_batch_fits() -> None:
         workload__sequence_length=128,
         workload__generate=2048,
     )
-    assert found["feasible"]
+    assert result["feasible"]
 
 
 def test_every_figure_of_a_data_sheet_has_evidence() -> None:
@@ -156,9 +156,9 @@ def test_a_stack_on_another_machine_is_refused() -> None:
 
 def test_a_batch_beyond_memory_says_the_largest_that_fits() -> None:
     ask = {"workload__mode": "training", "workload__precision": "fp16-amp"}
-    found = simulate("bert-large", "v100-sxm-16gb", workload__batch=512, **ask)
-    assert not found["feasible"] and found["latency_s"] is None
-    largest = int(found["reason"].rsplit(" ", 1)[1])
+    result = simulate("bert-large", "v100-sxm-16gb", workload__batch=512, **ask)
+    assert not result["feasible"] and result["latency_s"] is None
+    largest = int(result["reason"].rsplit(" ", 1)[1])
     assert simulate("bert-large", "v100-sxm-16gb", workload__batch=largest, **ask)["feasible"]
     assert not simulate("bert-large", "v100-sxm-16gb", workload__batch=largest + 1, **ask)[
         "feasible"
@@ -166,8 +166,8 @@ def test_a_batch_beyond_memory_says_the_largest_that_fits() -> None:
 
 
 def test_a_model_beyond_memory_fits_at_no_batch() -> None:
-    found = simulate("llama-2-7b", "p4-8gb", workload__precision="fp32")
-    assert not found["feasible"] and "no batch fits" in found["reason"]
+    result = simulate("llama-2-7b", "p4-8gb", workload__precision="fp32")
+    assert not result["feasible"] and "no batch fits" in result["reason"]
 
 
 # ---- steps ----
@@ -266,14 +266,14 @@ def test_tensor_formats_beat_fp32_in_time_and_energy() -> None:
 
 
 def test_decoding_is_bound_by_memory() -> None:
-    found = simulate(
+    result = simulate(
         "llama-2-7b",
         "h100-sxm-80gb",
         workload__generate=64,
         workload__implementation="fastertransformer",
     )
     weights = 6.74e9 * 2 / 3350e9
-    assert weights < found["time_per_output_token_s"] < 2.5 * weights
+    assert weights < result["time_per_output_token_s"] < 2.5 * weights
 
 
 # ---- laws ----
@@ -306,8 +306,8 @@ def test_a_design_alone_is_the_design_in_a_batch() -> None:
     ],
 )
 def test_more_of_anything_is_never_slower(key: str, values: list[float]) -> None:
-    found = numbers(12, **{key: values, "workload.batch": [16] * 12})
-    assert (np.diff(found.scalars["latency_s"]) <= 1e-12).all()
+    cost = numbers(12, **{key: values, "workload.batch": [16] * 12})
+    assert (np.diff(cost.scalars["latency_s"]) <= 1e-12).all()
 
 
 def test_training_costs_more_than_inference_and_more_tokens_more() -> None:
@@ -323,12 +323,12 @@ def test_time_and_energy_stay_above_their_bounds() -> None:
         group = next(iter(resolve(columns_of(cells), 1)))
         ops = build(group.models, group.workload)
         compute = ops.format.compute
-        found = simulate(device=device, workload__batch=16)
+        result = simulate(device=device, workload__batch=16)
         settings = {k: v[0] for k, v in group.units.numbers.items()}
-        assert found["latency_s"] >= 2 * ops.macs[0] / settings[f"{compute}_rate"]
-        assert found["latency_s"] >= ops.memory["weights"][0] / settings["bandwidth"] * 0.5
-        assert found["utilization"] < 1
-        assert found["energy_j"] == pytest.approx(sum(found["energy_by_part_j"].values()))
+        assert result["latency_s"] >= 2 * ops.macs[0] / settings[f"{compute}_rate"]
+        assert result["latency_s"] >= ops.memory["weights"][0] / settings["bandwidth"] * 0.5
+        assert result["utilization"] < 1
+        assert result["energy_j"] == pytest.approx(sum(result["energy_by_part_j"].values()))
 
 
 @given(st.data())
@@ -341,10 +341,10 @@ def test_no_design_inside_the_schema_gives_nan_or_a_negative(data: st.DataObject
             low, high = max(field.low, 1e-9), field.high
             settings[f"accelerator.{key}"] = data.draw(st.floats(low, high))
     settings["accelerator.bf16_rate"] = data.draw(st.floats(1e6, 1e18))
-    found = elector.simulate("bert-tiny", "gpu", settings=settings)
-    if found["feasible"]:
+    result = elector.simulate("bert-tiny", "gpu", settings=settings)
+    if result["feasible"]:
         for key in ("latency_s", "energy_j", "power_w", "area_mm2", "utilization"):
-            assert math.isfinite(found[key]) and found[key] >= 0, key
+            assert math.isfinite(result[key]) and result[key] >= 0, key
 
 
 @pytest.mark.parametrize("stack", gpu_stacks.IMPLEMENTATIONS)
@@ -382,17 +382,17 @@ def test_a_batch_of_the_issue_trains_slower_than_it_infers() -> None:
 def test_a_lower_clock_is_never_faster(device: str) -> None:
     boost = float(str(load_accelerator(device).settings["boost_clock"]))
     clocks = [boost * share for share in np.linspace(0.05, 1.0, 40)]
-    found = numbers(
+    cost = numbers(
         40, accelerator=[device] * 40, **{"accelerator.clock": clocks, "workload.batch": [8] * 40}
     )
-    assert found.feasible.all() and (np.diff(found.scalars["latency_s"]) <= 1e-12).all()
+    assert cost.feasible.all() and (np.diff(cost.scalars["latency_s"]) <= 1e-12).all()
 
 
 def test_eager_copies_its_cache_for_every_token_and_compiled_stacks_do_not() -> None:
     """torch.cat: keys and values read and written once more, beside the pass of attention."""
     ask = {"workload__batch": 64, "workload__sequence_length": 256, "workload__generate": 512}
     ask["workload__precision"] = "fp16"
-    found = {}
+    shares = {}
     for stack in ("eager", "compiled"):
         whole = elector.simulate(
             "llama-2-7b",
@@ -404,9 +404,9 @@ def test_eager_copies_its_cache_for_every_token_and_compiled_stacks_do_not() -> 
         rows = [r for r in whole["operations"] if r["phase"] == "decode"]
         append = next(r for r in rows if r["name"] == "cache append")
         attention = [r for r in rows if r["name"] in ("scores", "context")]
-        found[stack] = append["dram_bytes"] / sum(r["dram_bytes"] for r in attention)
-    assert found["eager"] == pytest.approx(2.0, rel=0.02)
-    assert found["compiled"] < 0.02
+        shares[stack] = append["dram_bytes"] / sum(r["dram_bytes"] for r in attention)
+    assert shares["eager"] == pytest.approx(2.0, rel=0.02)
+    assert shares["compiled"] < 0.02
 
 
 # ---- measurements ----

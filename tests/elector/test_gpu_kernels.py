@@ -241,13 +241,13 @@ def test_a_narrower_format_takes_less_energy_on_the_same_cores() -> None:
 def test_cores_and_lanes_are_priced_apart() -> None:
     """A device without tensor cores multiplies in its lanes, whatever the format."""
     ask: dict[str, object] = {"workload.precision": "fp16"}
-    found = {
+    terms_of = {
         tensor: elector.explain(
             "bert-tiny", "v100-sxm-16gb", "energy_j", settings={**ask, "accelerator.tensor": tensor}
         )["terms"]
         for tensor in ("true", "false")
     }
-    for tensor, terms in found.items():
+    for tensor, terms in terms_of.items():
         counts = {t["name"]: t["count"] for t in terms if "count" in t}  # type: ignore[attr-defined]
         own, other = ("mac", "plain mac") if tensor == "true" else ("plain mac", "mac")
         assert counts[own] > 0 and counts[other] == 0
@@ -271,10 +271,10 @@ def test_what_a_die_is_stated_to_hold_takes_its_area(key: str, value: object) ->
     plain = elector.simulate("bert-tiny", "a100-sxm-40gb")
     assert plain["area_by_part_mm2"]["beyond the die"] == 0.0
     asked = {f"accelerator.{key}": value}
-    found = elector.simulate("bert-tiny", "a100-sxm-40gb", settings=asked)
-    assert found["area_by_part_mm2"]["beyond the die"] > 0
+    result = elector.simulate("bert-tiny", "a100-sxm-40gb", settings=asked)
+    assert result["area_by_part_mm2"]["beyond the die"] > 0
     shown = elector.explain("bert-tiny", "a100-sxm-40gb", "area_mm2", settings=asked)
-    assert shown["value"] == pytest.approx(found["area_mm2"])
+    assert shown["value"] == pytest.approx(result["area_mm2"])
     asked = {"accelerator.die": "400 mm2"}
     smaller = elector.simulate("bert-tiny", "a100-sxm-40gb", settings=asked)
     assert smaller["area_mm2"] == pytest.approx(400, rel=1e-3)

@@ -146,8 +146,8 @@ def test_what_a_unit_has_is_not_sent_to_it_again() -> None:
     go to the tier, which updates its cells.
     """
     settings = {"workload.mode": "training", "workload.precision": "native"}
-    found = elector.simulate("bert-tiny", "reram+systolic", settings=settings, operations=True)
-    moves = [o for o in found["operations"] if o["kind"] == "transfer"]  # type: ignore[attr-defined]
+    result = elector.simulate("bert-tiny", "reram+systolic", settings=settings, operations=True)
+    moves = [o for o in result["operations"] if o["kind"] == "transfer"]  # type: ignore[attr-defined]
     tensor, pooled = 128 * 128 * 2, 128 * 2
     weights = 2 * (4 * 128**2 + 2 * 128 * 512) + 128**2
 
@@ -187,8 +187,8 @@ def test_rules_may_name_what_only_other_models_have(tmp_path: Any) -> None:
     gemm.write_text("name,M,N,K\nconv1,64,64,64\nconv2,64,64,64\n")
     rules = "[{match: {name: conv2}, unit: array}, {unit: tier}]"
     path.write_text(f"base: reram+systolic\nassignment: {rules}\n")
-    found = elector.simulate(str(gemm), str(path), operations=True)
-    units = {o["name"]: o["unit"] for o in found["operations"]}  # type: ignore[attr-defined]
+    result = elector.simulate(str(gemm), str(path), operations=True)
+    units = {o["name"]: o["unit"] for o in result["operations"]}  # type: ignore[attr-defined]
     assert units == {"conv1": "tier", "conv2": "array"}
 
 
@@ -243,6 +243,6 @@ def test_shipped_tables_name_operations() -> None:
 def test_ways_of_a_layer_input() -> None:
     ops = operations("bert-base", mode="training", gradient_accumulation=3)
     r = next(i for i, row in enumerate(ops.rows) if row.role is Role.QUERY)
-    found = {ops.rows[s.row].word: float(s.times[0]) for s in ops.graph.sources(r, "a")}
-    assert found == {"embedding dropout": 3.0, "feed-forward norm": 33.0}
+    times = {ops.rows[s.row].word: float(s.times[0]) for s in ops.graph.sources(r, "a")}
+    assert times == {"embedding dropout": 3.0, "feed-forward norm": 33.0}
     assert np.array_equal(ops.count[r], [36.0])

@@ -22,9 +22,9 @@ from elector.describe.listing import Listing
 
 
 def read(path: str, **symbols: str) -> Listing:
-    found = import_file(path, symbols).model.listing
-    assert found is not None
-    return found
+    listed = import_file(path, symbols).model.listing
+    assert listed is not None
+    return listed
 
 
 def refuses(path: str, *parts: str, **symbols: str) -> None:
@@ -38,16 +38,16 @@ def refuses(path: str, *parts: str, **symbols: str) -> None:
 
 
 def test_an_exported_program(tmp_path: Path) -> None:
-    found = read(archive(tmp_path / "a.pt2"))
-    assert [entry.name for entry in found.entries] == [
+    listed = read(archive(tmp_path / "a.pt2"))
+    assert [entry.name for entry in listed.entries] == [
         "layers.*.up.linear",
         "layers.*.act.gelu",
         "layers.*.down.linear",
     ]
-    texts = [{key: size.text for key, size in entry.sizes} for entry in found.entries]
+    texts = [{key: size.text for key, size in entry.sizes} for entry in listed.entries]
     assert texts[0] == {"m": "batch * length", "k": "8", "n": "16"}
     assert texts[1] == {"elements": "16 * batch * length"}
-    assert found.parameters == 2 * 8 * 16
+    assert listed.parameters == 2 * 8 * 16
 
 
 def test_the_command_writes_a_model(tmp_path: Path) -> None:
@@ -55,8 +55,8 @@ def test_the_command_writes_a_model(tmp_path: Path) -> None:
     done = CliRunner().invoke(main, ["import", archive(tmp_path / "a.pt2"), "--out", str(out)])
     assert done.exit_code == 0, done.output
     assert "s0 is batch" in done.output
-    found = elector.simulate(str(out), "systolic", settings={"workload.batch": 3})
-    assert found["macs"] == 3 * 128 * 2 * 8 * 16
+    result = elector.simulate(str(out), "systolic", settings={"workload.batch": 3})
+    assert result["macs"] == 3 * 128 * 2 * 8 * 16
 
 
 def hostile(marker: Path) -> dict[str, Any]:
@@ -169,11 +169,11 @@ def one(size: Any) -> Listing:
     ],
 )
 def test_polynomials(size: Any, text: str | None) -> None:
-    found = one(size).entries[0].sizes[0][1]
+    polynomial = one(size).entries[0].sizes[0][1]
     if text is not None and "(" not in text:
-        assert sorted(found.text.split(" ")) == sorted(text.split(" "))
+        assert sorted(polynomial.text.split(" ")) == sorted(text.split(" "))
     for batch, length in ((4, 1), (5, 77), (3, 128)):
-        assert found.at({"batch": batch, "length": length}) == size(batch=batch, length=length)
+        assert polynomial.at({"batch": batch, "length": length}) == size(batch=batch, length=length)
 
 
 @pytest.mark.parametrize(
@@ -204,12 +204,12 @@ def test_what_runs_may_not_depend_on_sizes() -> None:
 def sides(name: str, kind: str, *args: Any, out: tuple[int, ...], **named: Any) -> list[int]:
     """Multiply-accumulates of each product of a call."""
     call = OperatorCall(name, "x", args, [ProgramTensor(out)], named)
-    found = []
+    macs = []
     for row in rows(call, kind, UnknownOperators()):
         if not row.function:
             size = dict(row.sizes)
-            found.append(size["batch"] * size["m"] * size["k"] * size["n"])
-    return found
+            macs.append(size["batch"] * size["m"] * size["k"] * size["n"])
+    return macs
 
 
 @pytest.mark.parametrize(
@@ -237,12 +237,12 @@ def test_products(
 
 def test_fused_attention_is_its_products() -> None:
     q, k = ProgramTensor((2, 8, 5, 16)), ProgramTensor((2, 2, 7, 16))
-    found = rows(
+    products = rows(
         OperatorCall("scaled_dot_product_attention", "x", [q, k, k], [q]),
         "aten",
         UnknownOperators(),
     )
-    assert [dict(r.sizes).get("sharing") for r in found] == [4, None, 4]
+    assert [dict(r.sizes).get("sharing") for r in products] == [4, None, 4]
     assert sides("scaled_dot_product_attention", "aten", q, k, k, out=(2, 8, 5, 16)) == [
         16 * 5 * 16 * 7,
         16 * 5 * 7 * 16,
@@ -261,8 +261,8 @@ def test_weights_read_again_are_reused(tmp_path: Path) -> None:
     document = program()
     graph = document["graph_module"]["graph"]
     graph["nodes"].append(node("torch.ops.aten.linear.default", ["y", "w1"], "h", "layers.1.up"))
-    found = read(archive(tmp_path / "a.pt2", document))
-    assert [(e.b, e.count.text) for e in found.entries if e.matmul] == [
+    listed = read(archive(tmp_path / "a.pt2", document))
+    assert [(e.b, e.count.text) for e in listed.entries if e.matmul] == [
         ("weight", "1"),
         ("weight", "1"),
         ("reuse", "1"),
@@ -342,8 +342,8 @@ def test_a_class_counts_what_the_reader_counts(tmp_path: Path, config: dict[str,
 def test_code_of_a_repository_is_never_run(tmp_path: Path) -> None:
     (tmp_path / "modeling_x.py").write_text("raise SystemExit('run')")
     remote = {"auto_map": {"AutoModel": "modeling_x.X"}}
-    found = import_file(configured(tmp_path, BERT | remote))
-    assert any("never run" in said for said in found.said)
+    imported = import_file(configured(tmp_path, BERT | remote))
+    assert any("never run" in said for said in imported.said)
     refuses(configured(tmp_path, remote | {"model_type": "x"}), "model_type", "never run")
 
 
@@ -415,10 +415,10 @@ def test_an_onnx_file_whose_sizes_pass_through_values(tmp_path: Path) -> None:
         "zero": np.array([0]),
         "rest": np.array([64]),
     }
-    found = read(onnx_model(tmp_path, nodes, ["batch_size", 4, 8], **weights))
-    texts = [{key: size.text for key, size in e.sizes} for e in found.entries if e.matmul]
+    listed = read(onnx_model(tmp_path, nodes, ["batch_size", 4, 8], **weights))
+    texts = [{key: size.text for key, size in e.sizes} for e in listed.entries if e.matmul]
     assert texts == [{"m": "4 * batch", "k": "8", "n": "16"}, {"m": "batch", "k": "64", "n": "3"}]
-    assert found.parameters == 8 * 16 + 3 * 64
+    assert listed.parameters == 8 * 16 + 3 * 64
 
 
 @onnx_extra
@@ -482,8 +482,8 @@ def test_what_pytorch_saves(tmp_path: Path) -> None:
     made = torch.export.export(Layer(), (torch.zeros(3, 16, 8),), dynamic_shapes=(sides,))
     path = str(tmp_path / "layer.pt2")
     torch.export.save(made, path)
-    found = read(path)
-    assert found.parameters == 8 * 24 + 24 + 8 * 8 + 8
+    listed = read(path)
+    assert listed.parameters == 8 * 24 + 24 + 8 * 8 + 8
     out = tmp_path / "model.yaml"
     done = CliRunner().invoke(main, ["import", path, "--out", str(out)])
     assert done.exit_code == 0, done.output
@@ -502,9 +502,11 @@ def test_classes_that_were_counted_independently(
     text = (reference_dir / "hf_models.json").read_text(encoding="utf-8")
     entries = [entry for entry in json.loads(text) if entry["model_type"] == kind]
     entry = min(entries, key=lambda e: int(e["parameters"]))
-    found = import_file(configured(tmp_path, entry["config"]), class_name=entry["class"]).model
+    imported_model = import_file(
+        configured(tmp_path, entry["config"]), class_name=entry["class"]
+    ).model
     out = tmp_path / "model.yaml"
-    out.write_text(json.dumps(to_mapping(found)))  # JSON is YAML
+    out.write_text(json.dumps(to_mapping(imported_model)))  # JSON is YAML
     result = elector.simulate(str(out), "tpu-v4i", settings={"workload.sequence_length": 128})
     assert result["parameters"] == entry["parameters"]
     assert result["macs"] == entry["macs"]["b1"]

@@ -53,8 +53,8 @@ def test_slowest_lane_against_monte_carlo(
     ones_b = rng.binomial(side, b, (repeats * count, side))
     products = (ones_a * ones_b).sum(axis=1).reshape(repeats, count)
     expected = np.ceil(products.max(axis=1) / multipliers).mean()
-    found = slowest(tiling(tile_b=tile_b, side=side), a, b, count, multipliers)
-    assert found == pytest.approx(expected, rel=0.02)
+    cycles = slowest(tiling(tile_b=tile_b, side=side), a, b, count, multipliers)
+    assert cycles == pytest.approx(expected, rel=0.02)
 
 
 def test_running_ahead_averages_against_monte_carlo() -> None:
@@ -102,9 +102,9 @@ def test_reuse_against_a_walk_of_the_loops(order: str) -> None:
             saved[operand] += last.get((operand, place % 8)) == key
             last[operand, place % 8] = key
     t = lanes.Tiling({key: ONE * n for key, n in blocks.items()}, ONE, ONE, ONE, ONE)
-    found = lanes.reuse(t, np.array([lanes.ORDERS.index(order)]), ONE * 8)
-    assert found[0][0] * 512 == saved["a"]
-    assert found[1][0] * 512 == saved["b"]
+    shares = lanes.reuse(t, np.array([lanes.ORDERS.index(order)]), ONE * 8)
+    assert shares[0][0] * 512 == saved["a"]
+    assert shares[1][0] * 512 == saved["b"]
 
 
 def test_best_and_worst_loop_orders() -> None:

@@ -75,7 +75,7 @@ def test_products_and_parameters_of_a_head_equal_pytorch(row: dict[str, str]) ->
 def test_relative_positions_are_a_product_as_large_as_the_scores() -> None:
     """Forward once, backward twice, and once more where the scores are computed again."""
     row = {"batch": "2", "length": "16", "heads": "4", "size": "12"}
-    found = {}
+    products = {}
     for activations, attention in (
         ("store", "unfused"),
         ("selective", "unfused"),
@@ -101,9 +101,9 @@ def test_relative_positions_are_a_product_as_large_as_the_scores() -> None:
             ),
         )
         assert parts[0] == parts[1]
-        found[activations, attention] = parts[0]
+        products[activations, attention] = parts[0]
     scores = 2 * 4 * 16 * 16 * 12
-    assert list(found.values()) == [3 * scores, 4 * scores, 4 * scores]
+    assert list(products.values()) == [3 * scores, 4 * scores, 4 * scores]
     # All products of a layer read one table: what is fetched is its rows, once for each pair.
     where = next(i for i, r in enumerate(ops.rows) if r.name == "relative positions")
     assert ops.b_bytes[where, 0] == (2 * 16 - 1) * 12 * ops.b_width[where]
@@ -191,6 +191,84 @@ def test_a_model_alone_as_in_a_table(accelerator: str, mode: str) -> None:
             assert mine == beside or (np.isnan(mine) and np.isnan(beside)), name
 
 
+def unlike_models(seed: int, size: int) -> dict[str, list[Any]]:
+    """A table of models of one kind of head or width next to others of many."""
+    rng = np.random.default_rng(seed)
+
+    def one() -> dict[str, Any]:
+        kinds = [HEAD_TYPES, HEAD_TYPES[rng.integers(7) :][:1]][rng.integers(2)]
+        width, stack = int(rng.choice([128, 256])), int(rng.choice([0, 512]))
+        fixed = rng.integers(2)
+        model: dict[str, Any] = {"model.layers": int(rng.choice([1, 2, 3, 6]))}
+        for i in range(1, 7):
+            start, hidden = f"model.layer{i}", int(rng.choice([128, 256, 512]))
+            model[f"{start}.hidden"] = width if fixed else hidden
+            model[f"{start}.heads"] = int(rng.choice([2, 4]))
+            model |= {f"{start}.head{h}": str(rng.choice(kinds)) for h in range(1, 5)}
+            model[f"{start}.feed_forward1"] = int(rng.choice([256, 1024]))
+            model[f"{start}.feed_forward2"] = stack if fixed else int(rng.choice([0, 512]))
+        return model | {"workload.batch": int(rng.choice([1, 5, 16]))}
+
+    rows = [one() for _ in range(size)]
+    return {key: [row[key] for row in rows] for key in rows[0]}
+
+
+@pytest.mark.parametrize(
+    ("accelerator", "workload"),
+    [
+        ("reram+systolic", {"mode": "training"}),
+        ("hpt", {"mode": "training", "trainable": "lora:8"}),
+        ("systolic", {"mode": "training", "trainable": "lora:8"}),
+        ("reram", {"mode": "training", "activations": "recompute", "attention": "flash"}),
+        ("a100-sxm-80gb", {"attention": "flash"}),
+        ("a100-sxm-80gb", {"mode": "training", "attention": "fused"}),
+    ],
+)
+def test_models_that_lack_what_others_have(accelerator: str, workload: dict[str, str]) -> None:
+    """Owners of updates, classes of tensors, launches of kernels: each row as if it were alone."""
+    columns = unlike_models(4, 8) | {"accelerator": [accelerator] * 8}
+    columns |= {f"workload.{key}": [value] * 8 for key, value in workload.items()}
+    together = evaluate(table(8, columns), 8, level="groups")
+    for i in range(8):
+        row = table(1, {k: [v[i]] for k, v in columns.items()})
+        alone = evaluate(row, 1, level="groups")
+        assert np.isfinite(alone.scalar("energy_j")[0])
+        for name in alone.names():
+            mine, beside = alone.scalar(name)[0], together.scalar(name)[i]
+            assert mine == beside or (np.isnan(mine) and np.isnan(beside)), (i, name)
+
+
+def test_heads_without_a_dot_product_are_no_part_of_an_attention_kernel() -> None:
+    """Transforms and convolutions are kernels of their own, whatever attention is asked for."""
+    rows = {f"model.layer1.head{h}": kind for h, kind in ((1, "dct"), (2, "c5"))}
+    rows |= {"model.layers": 1, "model.layer1.heads": 2, "model.layer1.hidden": 128}
+    rows["accelerator"] = "a100-sxm-80gb"
+    seconds = [
+        evaluate(table(1, rows | {"workload.attention": attention}), 1).scalar("latency_s")[0]
+        for attention in ("unfused", "fused", "flash")
+    ]
+    assert seconds[0] == seconds[1] == seconds[2]
+
+
+def test_a_concatenated_context_is_kept_once() -> None:
+    """Flash attention and the output projection read it: columns of one tensor."""
+    rows: dict[str, Any] = {"accelerator": "a100-sxm-80gb", "model.layers": 1}
+    rows |= {"model.layer1.heads": 2, "model.layer1.hidden": 128}
+    rows |= {"workload.mode": "training", "workload.sequence_length": 16, "workload.batch": 1}
+    rows |= {"workload.attention": "flash", "workload.precision": "bf16"}
+
+    def kept(*kinds: str) -> float:
+        given = rows | {f"model.layer1.head{h}": kind for h, kind in enumerate(kinds, 1)}
+        costs = evaluate(table(1, given), 1, level="groups")
+        return float(costs.scalar("memory_bytes.activations")[0])
+
+    # A dot product keeps its queries, keys and values; a transform none. The context of either
+    # is kept for the output projection.
+    head = 16 * 64 * 2
+    assert kept("sdp", "sdp") - kept("sdp", "dct") == 3 * head
+    assert kept("sdp", "dct") - kept("dct", "dct") == 3 * head
+
+
 def test_experts_that_only_others_have() -> None:
     """A product of nothing is no NaN, on several arrays either."""
     columns: dict[str, list[object]] = {
@@ -202,6 +280,24 @@ def test_experts_that_only_others_have() -> None:
     alone = evaluate(table(1, {k: v[:1] for k, v in columns.items()}), 1)
     assert np.isfinite(alone.scalar("latency_s")[0])
     assert alone.scalar("latency_s")[0] == together.scalar("latency_s")[0]
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        # A shared expert of no width launches no kernel.
+        {"model": ["mixtral-8x7b"] * 3, "model.shared_experts": [0, 1, 2]},
+        # Tokens behind a full window launch theirs like those before.
+        {"model": ["mistral-7b"] * 3, "model.window": [16, 64, 24], "workload.generate": [9] * 3},
+    ],
+)
+def test_kernels_that_only_others_launch(columns: dict[str, list[Any]]) -> None:
+    columns |= {"accelerator": ["a100-sxm-80gb"] * 3, "model.layers": [2] * 3}
+    columns |= {"workload.sequence_length": [16] * 3, "workload.attention": ["flash"] * 3}
+    together = evaluate(table(3, columns), 3)
+    for i in range(3):
+        alone = evaluate(table(1, {k: v[i : i + 1] for k, v in columns.items()}), 1)
+        assert alone.scalar("latency_s")[0] == together.scalar("latency_s")[i]
 
 
 @pytest.mark.parametrize(

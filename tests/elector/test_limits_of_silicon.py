@@ -23,8 +23,8 @@ def runs(accelerator: str, **settings: Any) -> dict[str, Any]:
 
 def refused(accelerator: str, words: str, **settings: Any) -> None:
     """The design is infeasible, and says why."""
-    found = runs(accelerator, **settings)
-    assert not found["feasible"] and words in found["reason"]
+    result = runs(accelerator, **settings)
+    assert not result["feasible"] and words in result["reason"]
 
 
 def highest(node: float) -> float:
@@ -54,10 +54,10 @@ def test_a_faster_clock_costs_energy(machine: str) -> None:
     node = {"systolic": 14.0, "tpu-v4i": 7.0, "acceltran-edge": 14.0}[machine]
     top = highest(node)
     shares = (0.3, 0.58, 0.6, 0.75, 0.9, 1.0)
-    found = [runs(machine, clock=share * top) for share in shares]
-    times = [row["latency_s"] for row in found]
+    results = [runs(machine, clock=share * top) for share in shares]
+    times = [row["latency_s"] for row in results]
     assert np.all(np.diff(times) <= 0)
-    macs = np.array([row["energy_by_part_j"]["mac"] for row in found])
+    macs = np.array([row["energy_by_part_j"]["mac"] for row in results])
     expected = [max(1.0, (1 - 0.6 * (1 - share)) / 0.75) ** 2 for share in shares]
     np.testing.assert_allclose(macs / macs[0], expected, rtol=1e-9)
     assert expected[-1] == pytest.approx((4 / 3) ** 2)
@@ -124,9 +124,9 @@ def test_accumulators_hold_a_sum_for_each_column(flow: str) -> None:
 def test_fewer_accumulators_are_no_gain(flow: str) -> None:
     """Streams are cut where sums have to wait, and each piece loads its weights anew."""
     sizes = (128, 512, 4096, 65536, 1 << 20)
-    found = [accumulating(size, flow, sram="1 MB") for size in sizes]
-    times = [row["latency_s"] for row in found]
-    reads = [row["energy_by_part_j"]["sram"] for row in found]
+    results = [accumulating(size, flow, sram="1 MB") for size in sizes]
+    times = [row["latency_s"] for row in results]
+    reads = [row["energy_by_part_j"]["sram"] for row in results]
     assert np.all(np.diff(times) <= 0) and times[0] > 1.1 * times[-1]
     assert np.all(np.diff(reads) <= 0) and reads[0] > reads[-1]
 
@@ -140,8 +140,8 @@ def test_a_stream_just_too_long_is_no_gain(preset: str, arrays: int) -> None:
     table |= {"model": ["decoder"] * batches.size, "accelerator": [preset] * batches.size}
     table |= {"accelerator.arrays": [arrays] * batches.size}
     table |= {"workload.batch": batches.tolist(), "workload.sequence_length": [52] * batches.size}
-    found = evaluate(columns(batches.size, table), batches.size).scalar("latency_s")
-    assert np.all(np.diff(found) > 0)
+    times = evaluate(columns(batches.size, table), batches.size).scalar("latency_s")
+    assert np.all(np.diff(times) > 0)
 
 
 # ---- what is shipped

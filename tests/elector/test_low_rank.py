@@ -87,10 +87,10 @@ def test_pairs_and_their_gradients_are_those_of_autograd(
 ) -> None:
     path = written(tmp_path, config)
     settings = {"mode": "training", "trainable": f"lora:{RANK}", "sequence_length": TOKENS}
-    found = operations(path, **settings)
-    assert found.parameters[0] == parameters
-    done = found.count * found.batch * found.m * found.k * found.n
-    rows = [row.matmul and (row.kind == "linear" or not linear) for row in found.rows]
+    ops = operations(path, **settings)
+    assert ops.parameters[0] == parameters
+    done = ops.count * ops.batch * ops.m * ops.k * ops.n
+    rows = [row.matmul and (row.kind == "linear" or not linear) for row in ops.rows]
     head = TOKENS * config["hidden_size"] * WORDS
     assert done[rows].sum() == counted + head
 
@@ -118,9 +118,9 @@ def test_a_device_trains_pairs_of_a_hybrid_that_it_could_not_train() -> None:
 
 def test_generated_tokens_read_the_pair_of_keys_and_values_merged(tmp_path: Path) -> None:
     path = written(tmp_path, LATENT)
-    found = operations(path, trainable=f"lora:{RANK}", generate=8)
+    ops = operations(path, trainable=f"lora:{RANK}", generate=8)
     by_phase = {
-        phase: {row.role for row in found.rows if row.phase == phase}
+        phase: {row.role for row in ops.rows if row.phase == phase}
         for phase in ("prefill", "decode")
     }
     assert Role.KEY_VALUE_UP_LOW_RANK_A in by_phase["prefill"]

@@ -48,12 +48,12 @@ def windowed(tmp_path: Any) -> Any:
 def attention(ops: Operations) -> dict[tuple[str, str], float]:
     """(word, phase) -> multiply-accumulates, or elements, of one run for one head and sequence."""
     heads = 3 * 4
-    found = {}
+    by_row = {}
     for r, row in enumerate(ops.rows):
         if row.in_attention:
             size = ops.batch[r] * ops.m[r] * ops.k[r] * ops.n[r]
-            found[row.word, row.phase] = float(size[0]) / heads
-    return found
+            by_row[row.word, row.phase] = float(size[0]) / heads
+    return by_row
 
 
 @pytest.mark.parametrize("kernel", ["fused", "flash"])
@@ -65,10 +65,10 @@ def test_fused_kernels_compute_what_the_mask_leaves(
     kernel: str, length: int, window: int, more: dict[str, Any], windowed: Any
 ) -> None:
     settings = SMALL | {"model__kv_heads": 4, "sequence_length": length, "attention": kernel} | more
-    found = attention(operations(windowed(window), **settings))
+    by_row = attention(operations(windowed(window), **settings))
     pairs, size = seen(length, window), 16
-    assert found
-    for (word, phase), work in found.items():
+    assert by_row
+    for (word, phase), work in by_row.items():
         vector = "softmax" in word or "dropout" in word
         expected = pairs if vector else pairs * size
         assert work == pytest.approx(expected, rel=1e-14), (word, phase)

@@ -247,10 +247,10 @@ def test_tiles_are_close_to_the_best_of_all() -> None:
     waste most of every burst.
     """
     for low, high, ninth, worst in ((1e3, 2**18, 0.03, 0.14), (2**18, 4e6, 0.005, 0.08)):
-        found = gaps(low, high, SLICE)
-        assert found.min() > -1e-12
-        assert np.median(found) == 0.0
-        assert np.quantile(found, 0.9) < ninth and found.max() < worst
+        excess = gaps(low, high, SLICE)
+        assert excess.min() > -1e-12
+        assert np.median(excess) == 0.0
+        assert np.quantile(excess, 0.9) < ninth and excess.max() < worst
 
 
 # ---- what stays on the chip between operations ----
@@ -268,21 +268,21 @@ def moved(ops: Operations, capacity: float, fuse: bool = True, double: bool = Tr
 
 def test_with_room_for_everything_only_weights_and_embeddings_move() -> None:
     ops = operations("bert-base", batch=2, sequence_length=64)
-    found = moved(ops, 1e12)
+    tiling = moved(ops, 1e12)
     weights = 12 * (4 * 768**2 + 2 * 768 * 3072) + 768**2
     gathered = 3 * 2 * 64 * 768  # token, position and segment rows
-    assert (found.read[:, 0] * ops.count[:, 0]).sum() == 2 * (weights + gathered)
-    assert found.written.sum() == 0
+    assert (tiling.read[:, 0] * ops.count[:, 0]).sum() == 2 * (weights + gathered)
+    assert tiling.written.sum() == 0
 
 
 def test_in_training_parameters_come_once_and_their_gradients_leave() -> None:
     """A second use of weights, and what the forward pass saved, stay where all of it fits."""
     ops = operations("bert-tiny", mode="training", batch=2, optimizer="none", precision="bf16")
     weights = 2 * (4 * 128**2 + 2 * 128 * 512) + 128**2
-    found = moved(ops, 1e12)
+    tiling = moved(ops, 1e12)
     products = ops.where(matmul=True)
-    assert (found.read[products, 0] * ops.count[products, 0]).sum() == 2 * weights
-    assert (found.written[products, 0] * ops.count[products, 0]).sum() == 2 * weights
+    assert (tiling.read[products, 0] * ops.count[products, 0]).sum() == 2 * weights
+    assert (tiling.written[products, 0] * ops.count[products, 0]).sum() == 2 * weights
 
 
 @pytest.mark.parametrize(("operand", "bytes_"), [("saved", "activations"), ("reuse", "weights")])
@@ -315,29 +315,29 @@ def test_a_tensor_is_handed_on_where_a_sixth_of_the_memory_holds_it() -> None:
     r = row_of(ops, "softmax")
     size = 2.0 * 12 * 512 * 512
     for capacity, bytes_ in ((6 * size, 0.0), (6 * size - 1, size)):
-        found = moved(ops, capacity)
-        assert (found.read[r, 0], found.written[r, 0]) == (bytes_, bytes_)
+        tiling = moved(ops, capacity)
+        assert (tiling.read[r, 0], tiling.written[r, 0]) == (bytes_, bytes_)
         scores, context = row_of(ops, "scores"), row_of(ops, "context")
-        assert found.written[scores, 0] == bytes_
-        assert found.read[context, 0] >= bytes_
+        assert tiling.written[scores, 0] == bytes_
+        assert tiling.read[context, 0] >= bytes_
 
 
 def test_streamed_work_moves_what_is_kept_and_its_second_operand() -> None:
     ops = operations("bert-base", mode="training", batch=8, sequence_length=128)
     tokens = 8 * 128 * 768
-    found = moved(ops, 1e5)
+    tiling = moved(ops, 1e5)
     gelu, bias = row_of(ops, "feed-forward gelu"), row_of(ops, "query, key, value bias gradient")
-    assert (found.read[gelu, 0], found.written[gelu, 0]) == (0, 2 * 4 * tokens)  # saved
-    assert (found.read[bias, 0], found.written[bias, 0]) == (0, 0)
+    assert (tiling.read[gelu, 0], tiling.written[gelu, 0]) == (0, 2 * 4 * tokens)  # saved
+    assert (tiling.read[bias, 0], tiling.written[bias, 0]) == (0, 0)
     dropout = row_of(ops, "feed-forward dropout gradient")
-    assert found.read[dropout, 0] == tokens  # the mask, a byte each
+    assert tiling.read[dropout, 0] == tokens  # the mask, a byte each
     residual = row_of(ops, "feed-forward residual")
     # The other summand comes; the sum and the mask of the dropout go.
-    assert (found.read[residual, 0], found.written[residual, 0]) == (2 * tokens, 3 * tokens)
+    assert (tiling.read[residual, 0], tiling.written[residual, 0]) == (2 * tokens, 3 * tokens)
     apart = moved(ops, 1e5, fuse=False)
     assert apart.read[gelu, 0] == 2 * 4 * tokens
     assert apart.read[residual, 0] == 4 * tokens
-    assert (apart.read >= found.read).all() and (apart.written >= found.written).all()
+    assert (apart.read >= tiling.read).all() and (apart.written >= tiling.written).all()
 
 
 TOKEN = 4 * 768 * 2  # of each sequence one, in bf16
@@ -380,8 +380,8 @@ def test_training_writes_what_stays_once(model: str, beside: int) -> None:
 def test_in_inference_products_write_what_the_next_one_reads() -> None:
     ops = operations("bert-base", batch=4)
     assert not ops.rewritten.any()
-    found = moved(ops, 1e5)
-    assert found.written[row_of(ops, "output"), 0] == ops.out_bytes[row_of(ops, "output"), 0]
+    tiling = moved(ops, 1e5)
+    assert tiling.written[row_of(ops, "output"), 0] == ops.out_bytes[row_of(ops, "output"), 0]
 
 
 def test_a_gated_activation_reads_both_products_and_writes_both_gradients() -> None:
@@ -397,11 +397,11 @@ def test_flash_attention_never_moves_its_scores() -> None:
     """Dao et al. 2022: only queries, keys, values and the result pass main memory."""
     for fuse in (True, False):
         ops = operations("bert-base", mode="training", attention="flash", sequence_length=512)
-        found = moved(ops, 64 * 2**20, fuse=fuse)
+        tiling = moved(ops, 64 * 2**20, fuse=fuse)
         scores = 2.0 * 12 * 512 * 512
         for r, row in enumerate(ops.rows):
             if row.in_attention:
-                assert found.read[r, 0] + found.written[r, 0] < scores, row.name
+                assert tiling.read[r, 0] + tiling.written[r, 0] < scores, row.name
 
 
 def test_partial_sums_that_leave_come_back_wide() -> None:
@@ -412,8 +412,8 @@ def test_partial_sums_that_leave_come_back_wide() -> None:
     assert t.cost[0] <= min(walks)
     ops = operations("bert-base", sequence_length=512, batch=16)
     r = row_of(ops, "feed-forward out")
-    found = moved(ops, 3e5)
-    one_way = found.written[r, 0] - ops.out_bytes[r, 0]
+    tiling = moved(ops, 3e5)
+    one_way = tiling.written[r, 0] - ops.out_bytes[r, 0]
     assert one_way % (4 * 512 * 16 * 768) == 0
 
 
@@ -422,8 +422,8 @@ def test_double_buffering_halves_the_tiles() -> None:
     single, double = moved(ops, 4e5, double=False), moved(ops, 4e5)
     r = row_of(ops, "feed-forward in")
 
-    def held(found: TilingPlan) -> float:
-        m, k, n = (x[r, 0] for x in (found.tile_m, found.tile_k, found.tile_n))
+    def held(tiling: TilingPlan) -> float:
+        m, k, n = (x[r, 0] for x in (tiling.tile_m, tiling.tile_k, tiling.tile_n))
         return float(2 * m * k + 2 * k * n + 4 * m * n)
 
     assert held(double) <= 1e5 < held(single) <= 2e5
@@ -435,5 +435,5 @@ def test_a_memory_below_the_least_tile_is_infeasible() -> None:
     ops = operations("bert-tiny")
     assert moved(ops, 100.0).needed[0] == 132.0
     for memory, fits in ((4 * 132.0, True), (4 * 132.0 - 1, False)):
-        found = moved(ops, memory)
-        assert (found.needed[0] <= memory / 4.0) == fits
+        tiling = moved(ops, memory)
+        assert (tiling.needed[0] <= memory / 4.0) == fits

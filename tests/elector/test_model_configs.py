@@ -45,8 +45,8 @@ def test_the_table_is_what_the_script_prints(script: ModuleType) -> None:
     spec = importlib.util.find_spec("aiconfigurator_core")
     if spec is None or spec.origin is None:
         pytest.skip("aiconfigurator-core is not installed")
-    found = list(script.of_folder(Path(spec.origin).parent / "model_configs"))
-    written = [{key: str(value) for key, value in row.items()} for row in found]
+    printed = list(script.of_folder(Path(spec.origin).parent / "model_configs"))
+    written = [{key: str(value) for key, value in row.items()} for row in printed]
     assert written == kept()
 
 

@@ -112,8 +112,8 @@ def test_names_of_classes_with_and_without_marks(tmp_path: Path) -> None:
     names = ("KimiK25ForConditionalGeneration", "Kimi_K25ForConditionalGeneration")
     config = whole("kimi_k25", **{TIE: False}, projection_hidden_size=32)
     config["text_config"] |= latent
-    found = {parameters(tmp_path, config | {"architectures": [name]}) for name in names}
-    assert found == {1_180_888}
+    counts = {parameters(tmp_path, config | {"architectures": [name]}) for name in names}
+    assert counts == {1_180_888}
 
 
 def test_every_row_names_a_text_model() -> None:

@@ -159,28 +159,28 @@ def counted() -> list[dict[str, str]]:
 
 @pytest.mark.parametrize("row", counted(), ids=lambda row: row["preset"])
 def test_presets_of_today_count_what_their_classes_do(row: dict[str, str]) -> None:
-    found = operations(row["preset"], predictions=128)
-    assert found.parameters[0] == int(row["parameters"])
-    assert found.active[0] == int(row["active_parameters"])
+    ops = operations(row["preset"], predictions=128)
+    assert ops.parameters[0] == int(row["parameters"])
+    assert ops.active[0] == int(row["active_parameters"])
     if row["macs"]:  # of scans it depends on how they are written
-        assert found.macs[0] == int(row["macs"])
+        assert ops.macs[0] == int(row["macs"])
 
 
 @pytest.mark.parametrize(("config", "parameters", "active"), ODD)
 def test_sizes_that_nobody_publishes(
     tmp_path: Path, config: dict[str, Any], parameters: int, active: int
 ) -> None:
-    found = counts(tmp_path, config)
-    assert found.parameters[0] == parameters
-    assert found.active[0] == (active or parameters)
+    ops = counts(tmp_path, config)
+    assert ops.parameters[0] == parameters
+    assert ops.active[0] == (active or parameters)
 
 
 @pytest.mark.parametrize("config", [MIXTRAL, DEEPSEEK])
 def test_a_configuration_is_its_preset(tmp_path: Path, config: dict[str, Any]) -> None:
     preset = {"mixtral": "mixtral-8x7b", "deepseek_v3": "deepseek-v3"}[config["model_type"]]
     said = {"name": "", "source": "", "notes": (), "quantization": None}
-    found = dataclasses.replace(read(tmp_path, config), **said)
-    assert found == dataclasses.replace(load_model(preset), **said)
+    model = dataclasses.replace(read(tmp_path, config), **said)
+    assert model == dataclasses.replace(load_model(preset), **said)
 
 
 def test_the_table_of_types_is_whole() -> None:
@@ -270,13 +270,13 @@ def test_mutated_configurations_are_exact_or_refused_by_their_key(
             else:
                 config[key] = random.choice([{}, [None], "seven", -1, 1.5])
             try:
-                found = counts(tmp_path, config).parameters[0]
+                parameters = counts(tmp_path, config).parameters[0]
             except InputError as error:
                 assert key in str(error), (key, kind, str(error))
             else:
                 # what may go is what the class has a default for, or what changes nothing
                 assert kind != "added", key
-                if found != exact:
+                if parameters != exact:
                     assert kind == "gone" and key in (
                         "architectures",
                         "tie_word_embeddings",
@@ -332,17 +332,17 @@ def test_formats_of_weights_are_read_and_noted(
 ) -> None:
     model = read(tmp_path, LLAMA | {"quantization_config": stored})
     assert model.quantization is not None
-    found = model.quantization
-    assert (found.weights, found.group, found.kv_cache) == (weights, group, cache)
+    formats = model.quantization
+    assert (formats.weights, formats.group, formats.kv_cache) == (weights, group, cache)
 
 
 def test_formats_stand_in_a_file_beside(tmp_path: Path) -> None:
     path = written(tmp_path, LLAMA, name="x_config.json")
     quantized = {"quant_algo": "FP8", "kv_cache_quant_algo": "FP8", "exclude_modules": ["lm_head"]}
     (tmp_path / "x_hf_quant_config.json").write_text(json.dumps({"quantization": quantized}))
-    found = load_model(path).quantization
-    assert found is not None
-    assert (found.weights, found.kv_cache, found.left_out) == ("fp8", "fp8", ("lm_head",))
+    stored = load_model(path).quantization
+    assert stored is not None
+    assert (stored.weights, stored.kv_cache, stored.left_out) == ("fp8", "fp8", ("lm_head",))
 
 
 def test_large_files_and_infinities_are_fine_and_larger_ones_are_not(tmp_path: Path) -> None:
@@ -370,8 +370,8 @@ def shipped(name: str) -> list[dict[str, str]]:
 def test_types_count_what_their_classes_do(tmp_path: Path, row: dict[str, str]) -> None:
     """Small configurations, most with biases and ties against the class's default: parameters
     and multiply-accumulates at 32 tokens of the class in transformers 5.24, in eager mode."""
-    found = counts(tmp_path, json.loads(row["config"]), sequence_length=32)
-    assert (found.parameters[0], found.macs[0]) == (int(row["parameters"]), int(row["macs"]))
+    ops = counts(tmp_path, json.loads(row["config"]), sequence_length=32)
+    assert (ops.parameters[0], ops.macs[0]) == (int(row["parameters"]), int(row["macs"]))
 
 
 @pytest.mark.parametrize(
@@ -379,10 +379,10 @@ def test_types_count_what_their_classes_do(tmp_path: Path, row: dict[str, str]) 
 )
 def test_types_with_scans_count_what_their_classes_do(tmp_path: Path, row: dict[str, str]) -> None:
     """As above, but for the products of the scans, which depend on how they are written."""
-    found = counts(tmp_path, json.loads(row["config"]), sequence_length=32)
-    done = found.count * found.batch * found.m * found.k * found.n
-    linear = [r.matmul and r.kind == "linear" for r in found.rows]
-    assert found.parameters[0] == int(row["parameters"])
+    ops = counts(tmp_path, json.loads(row["config"]), sequence_length=32)
+    done = ops.count * ops.batch * ops.m * ops.k * ops.n
+    linear = [r.matmul and r.kind == "linear" for r in ops.rows]
+    assert ops.parameters[0] == int(row["parameters"])
     assert done[linear].sum() == int(row["linear_macs"])
 
 

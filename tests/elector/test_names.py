@@ -51,13 +51,13 @@ def numbers(value: Any) -> Any:
 
 def results(model: str, machine: str, settings: dict[str, Any]) -> Any:
     dotted = {k: v for k, v in settings_of(model, machine, settings).items() if "." in k}
-    found = elector.simulate(model, machine, settings=dotted, operations=True)
+    simulated = elector.simulate(model, machine, settings=dotted, operations=True)
     explained = [
         elector.explain(model, machine, result=result, settings=dotted)
         for result in ("energy_j", "latency_s", "macs")
-        if found["feasible"]
+        if simulated["feasible"]
     ]
-    return numbers([found, explained])
+    return numbers([simulated, explained])
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -109,8 +109,8 @@ def test_heads_of_every_type_go_by_roles(monkeypatch: pytest.MonkeyPatch) -> Non
     }
 
     def costs() -> list[np.ndarray]:
-        found = evaluate(columns(3, rows), 3, level="groups")
-        return [found.scalar(name) for name in sorted(found.names())]
+        cost = evaluate(columns(3, rows), 3, level="groups")
+        return [cost.scalar(name) for name in sorted(cost.names())]
 
     before = costs()
     renamed(monkeypatch, hashed)

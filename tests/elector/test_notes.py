@@ -85,12 +85,12 @@ def rows_of(kind: str, family: str, mode: str) -> tuple[Row, ...]:
     swept = sweep(columns, len(rows))
     assert swept.cost is not None
     figures = [swept.cost.scalar(name) for name in swept.cost.names()]
-    notes, found = swept.cost.notes(), []
+    notes, collected = swept.cost.notes(), []
     for (key, value), at in zip(asked, swept.place.tolist(), strict=True):
         mine = None if at < 0 else tuple(float(np.nan_to_num(f[at], nan=-1.0)) for f in figures)
         own_notes = [] if at < 0 else [n for n in notes[at] if n.startswith(f"workload.{key} ")]
-        found.append(Row(key, value, mine, own_notes))
-    return tuple(found)
+        collected.append(Row(key, value, mine, own_notes))
+    return tuple(collected)
 
 
 def entry_of(rows: Sequence[Row]) -> str:
@@ -103,10 +103,10 @@ def entry_of(rows: Sequence[Row]) -> str:
 
 def entries(kind: str, family: str, mode: str) -> dict[str, tuple[str, list[Row]]]:
     """Workload key -> its entry, and the rows it rests on."""
-    found: dict[str, list[Row]] = {}
+    by_key: dict[str, list[Row]] = {}
     for row in rows_of(kind, family, mode):
-        found.setdefault(row.key, []).append(row)
-    return {key: (entry_of(rows), rows) for key, rows in found.items()}
+        by_key.setdefault(row.key, []).append(row)
+    return {key: (entry_of(rows), rows) for key, rows in by_key.items()}
 
 
 #: The quick suite has every machine with one model, and every model with one machine.
@@ -148,8 +148,8 @@ def test_nothing_is_said_where_nothing_was_given() -> None:
     for kind, accelerator in ACCELERATORS.items():
         for model, own in MODELS.values():
             if kind != "reram" or model == "bert-tiny":
-                found = elector.simulate(model, accelerator, settings=own)
-                assert not [n for n in found["notes"] if "changes nothing" in n], (kind, model)
+                result = elector.simulate(model, accelerator, settings=own)
+                assert not [n for n in result["notes"] if "changes nothing" in n], (kind, model)
 
 
 @pytest.mark.parametrize(
@@ -179,8 +179,8 @@ def test_thresholds_count_with_a_table_that_has_them() -> None:
     (note,) = elector.simulate("bert-tiny", "acceltran-edge", settings=settings)["notes"]
     assert "thresholds tau_i" in note
     settings["workload.sparsity"] = "dynatran"
-    found = elector.simulate("bert-base", "acceltran-edge", settings=settings)
-    assert not [note for note in found["notes"] if "tau_i" in note]
+    result = elector.simulate("bert-base", "acceltran-edge", settings=settings)
+    assert not [note for note in result["notes"] if "tau_i" in note]
 
 
 @pytest.mark.parametrize(

@@ -97,15 +97,15 @@ def test_every_machine_can_be_built_for_formats_that_exist_and_are_priced() -> N
 
 def test_no_code_decides_by_the_name_of_a_format() -> None:
     names = {*formats(), *precisions(), "-amp"}
-    found = []
+    places = []
     # what other programs call their formats is told from what we do in one place
     words = Path("hf") / "quantization.py"
     paths = (path for package in PACKAGES for path in package.rglob("*.py"))
     for path in (path for path in paths if not path.match(str(words))):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Constant) and node.value in names:
-                found.append(f"{path}:{node.lineno} {node.value}")
-    assert not found, found
+                places.append(f"{path}:{node.lineno} {node.value}")
+    assert not places, places
 
 
 def test_lengths_of_sums_and_products_agree_with_their_kind() -> None:
@@ -133,10 +133,10 @@ def test_a_machine_of_16_bit_floats_trains_with_master_weights(
 ) -> None:
     """2 bytes in use and 4 of the master copy; gradients and both states of AdamW in fp32."""
     ask = {"workload.mode": "training", **settings}
-    found = elector.simulate("bert-tiny", accelerator, settings=ask)["memory_bytes"]
+    memory = elector.simulate("bert-tiny", accelerator, settings=ask)["memory_bytes"]
     parameters = 4385920
-    assert found["weights"] == (2 + 4) * parameters
-    assert found["gradients"] == 4 * parameters and found["optimizer"] == 8 * parameters
+    assert memory["weights"] == (2 + 4) * parameters
+    assert memory["gradients"] == 4 * parameters and memory["optimizer"] == 8 * parameters
     inference = elector.simulate("bert-tiny", accelerator, settings=settings)
     assert inference["memory_bytes"]["weights"] == 2 * parameters
 
@@ -144,17 +144,17 @@ def test_a_machine_of_16_bit_floats_trains_with_master_weights(
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
 def test_an_explicit_16_bit_format_is_the_pure_one(precision: str) -> None:
     ask = {"workload.mode": "training", "workload.precision": precision}
-    found = elector.simulate("bert-tiny", "a100-sxm-80gb", settings=ask)["memory_bytes"]
-    assert [found[k] / 4385920 for k in ("weights", "gradients", "optimizer")] == [2, 2, 4]
+    memory = elector.simulate("bert-tiny", "a100-sxm-80gb", settings=ask)["memory_bytes"]
+    assert [memory[k] / 4385920 for k in ("weights", "gradients", "optimizer")] == [2, 2, 4]
 
 
 def test_a_llama_with_adamw_needs_more_than_80_gb_by_itself() -> None:
     ask: dict[str, object] = {"workload.mode": "training"}
     for device in ("a100-sxm-80gb", "h100-sxm-80gb"):
-        found = elector.simulate("llama-2-7b", device, settings=ask)
-        assert not found["feasible"] and "main memory" in str(found["reason"])
-        held = sum(found["memory_bytes"][k] for k in ("weights", "gradients", "optimizer"))
-        assert held == 18 * found["parameters"] > 100e9
+        result = elector.simulate("llama-2-7b", device, settings=ask)
+        assert not result["feasible"] and "main memory" in str(result["reason"])
+        held = sum(result["memory_bytes"][k] for k in ("weights", "gradients", "optimizer"))
+        assert held == 18 * result["parameters"] > 100e9
     ask["workload.precision"] = "bf16"
     assert elector.simulate("llama-2-7b", "a100-sxm-80gb", settings=ask)["feasible"]
 
@@ -164,9 +164,9 @@ def test_fixed_point_machines_keep_their_format_and_a_note_says_so(
     accelerator: str, bits: int
 ) -> None:
     settings = {"workload.mode": "training"}
-    found = elector.simulate("bert-tiny", accelerator, settings=settings)["memory_bytes"]
-    assert found["gradients"] == 4385920 * bits / 8
-    assert found["optimizer"] == 2 * found["gradients"]
+    memory = elector.simulate("bert-tiny", accelerator, settings=settings)["memory_bytes"]
+    assert memory["gradients"] == 4385920 * bits / 8
+    assert memory["optimizer"] == 2 * memory["gradients"]
     note = storage_note(native(f"fixed{bits}", "training"))
     assert f"fixed{bits}" in note and f"{bits} bits" in note
     for wide in ("fp32", "bf16-amp", "fp16-amp", "fp8"):
@@ -198,8 +198,8 @@ def test_training_asked_for_in_int8_is_refused(
 def test_a_machine_built_for_int8_is_infeasible_for_training(base: str) -> None:
     """Its format is a property of the design, so that a search over formats goes on."""
     ask = {"workload.mode": "training", "accelerator.datapath": "int8"}
-    found = elector.simulate("bert-tiny", base, settings=ask)
-    assert not found["feasible"] and "does not train" in str(found["reason"])
+    result = elector.simulate("bert-tiny", base, settings=ask)
+    assert not result["feasible"] and "does not train" in str(result["reason"])
     del ask["workload.mode"]
     plain = elector.simulate("bert-tiny", base, settings=ask)
     assert plain["feasible"] or "does not train" not in str(plain["reason"])
@@ -215,17 +215,17 @@ assignment:
   - {match: {phase: [%s], kind: linear}, unit: array}
   - {unit: gpu}
 """
-    found = {}
+    results = {}
     for name, phases in (("forward", "forward"), ("all", "forward, backward")):
         path = tmp_path / f"{name}.yaml"
         path.write_text(text % phases)
         ask = {"workload.mode": "training", "workload.trainable": "lora:8"}
-        found[name] = elector.simulate("bert-tiny", str(path), settings=ask)
-    assert found["forward"]["feasible"]
-    assert not found["all"]["feasible"] and "does not train" in found["all"]["reason"]
+        results[name] = elector.simulate("bert-tiny", str(path), settings=ask)
+    assert results["forward"]["feasible"]
+    assert not results["all"]["feasible"] and "does not train" in results["all"]["reason"]
 
 
 def test_fp8_trains_with_master_weights() -> None:
     ask = {"workload.mode": "training", "workload.precision": "fp8"}
-    found = elector.simulate("bert-tiny", "h100-sxm-80gb", settings=ask)["memory_bytes"]
-    assert [found[k] / 4385920 for k in ("weights", "gradients", "optimizer")] == [5, 2, 8]
+    memory = elector.simulate("bert-tiny", "h100-sxm-80gb", settings=ask)["memory_bytes"]
+    assert [memory[k] / 4385920 for k in ("weights", "gradients", "optimizer")] == [5, 2, 8]

@@ -58,14 +58,14 @@ def changed(index: int, **entry: object) -> dict[str, Any]:
 def test_counts_follow_batch_and_length(tmp_path: Path) -> None:
     path = listed(tmp_path, LIST)
     for batch, length in ((1, 128), (3, 50)):
-        found = elector.simulate(
+        result = elector.simulate(
             path, "systolic", settings={"workload.batch": batch, "workload.sequence_length": length}
         )
         tokens = batch * length
         products = 13 * tokens * 768**2 + 12 * 12 * batch * length**2 * 64
-        assert found["macs"] == products
-        assert found["parameters"] == 8_000_000
-        assert found["memory_bytes"]["weights"] == 2 * 8_000_000
+        assert result["macs"] == products
+        assert result["parameters"] == 8_000_000
+        assert result["memory_bytes"]["weights"] == 2 * 8_000_000
 
 
 @pytest.mark.parametrize("machine", MACHINES)
@@ -150,8 +150,8 @@ def test_formats_of_weights_reach_a_list(tmp_path: Path) -> None:
 
 def test_what_is_given_in_vain_is_said(tmp_path: Path) -> None:
     fixed = {"kind": "operations", "operations": [{"name": "a", "m": 8, "k": 8, "n": 8}]}
-    found = elector.simulate(listed(tmp_path, fixed), "systolic", settings={"workload.batch": 4})
-    assert any("workload.batch changes nothing" in note for note in found["notes"])
+    result = elector.simulate(listed(tmp_path, fixed), "systolic", settings={"workload.batch": 4})
+    assert any("workload.batch changes nothing" in note for note in result["notes"])
 
 
 @pytest.mark.parametrize(

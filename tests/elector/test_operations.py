@@ -84,8 +84,8 @@ def test_a_masked_lm_head_sees_every_position_in_inference(predictions: int) -> 
     assert ops.macs[0] == layers + 128 * (768 * 768 + 768 * 30522) == 14_249_558_016
     row = flops("bert-base", "masked-lm")
     sizes = {"batch": int(row["batch"]), "sequence_length": int(row["sequence_length"])}
-    found = operations("bert-base", model__head="masked-lm", predictions=predictions, **sizes)
-    assert found.macs[0] == int(row["forward_macs"])
+    batched = operations("bert-base", model__head="masked-lm", predictions=predictions, **sizes)
+    assert batched.macs[0] == int(row["forward_macs"])
 
 
 #: Three layers of 64 with 4 heads and 160 inner units, vocabulary 1,000, two sequences of 32:
@@ -321,8 +321,8 @@ def test_bytes_of_weights_gradients_and_states(
     """Mixed precision: 4 bytes of master weight and 2 of its cast, 4 of gradient, 8 of Adam."""
     sizes = {"precision": precision, "accelerator__datapath": datapath}
     memory = operations("bert-base", mode="training", **sizes).memory
-    found = [memory[name][0] / 109482240 for name in ("weights", "gradients", "optimizer")]
-    assert found == [weights, gradients, states]
+    per_parameter = [memory[name][0] / 109482240 for name in ("weights", "gradients", "optimizer")]
+    assert per_parameter == [weights, gradients, states]
     inference = operations("bert-base", **sizes).memory
     # Mixed precision casts its fp32 weights in every pass, so both stay.
     assert inference["weights"][0] == 109482240 * weights
@@ -393,11 +393,11 @@ def test_vector_rows_cover_every_element_of_a_layer() -> None:
     """BERT, forward: what each kind of row passes over, in elements of a layer."""
     tokens, scores = 5 * 64, 5 * 12 * 64 * 64
     ops = operations("bert-base", batch=5, sequence_length=64, mode="training")
-    found: dict[str, float] = {}
+    elements: dict[str, float] = {}
     for r in ops.where(phase="forward", layer="layers", matmul=False):
         name = ops.rows[r].name
-        found[name] = found.get(name, 0) + ops.m[r, 0] * ops.count[r, 0] / 12
-    assert found == {
+        elements[name] = elements.get(name, 0) + ops.m[r, 0] * ops.count[r, 0] / 12
+    assert elements == {
         "query, key, value bias": 3 * tokens * 768,
         "softmax": scores,
         "probabilities dropout": scores,
@@ -410,7 +410,7 @@ def test_vector_rows_cover_every_element_of_a_layer() -> None:
         "feed-forward norm": tokens * 768,
     }
     backward = {ops.rows[r].name for r in ops.where(phase="backward", layer="layers", matmul=False)}
-    assert backward == {f"{name} gradient" for name in found}
+    assert backward == {f"{name} gradient" for name in elements}
 
 
 # ---- generation ----
@@ -418,13 +418,13 @@ def test_vector_rows_cover_every_element_of_a_layer() -> None:
 
 def totals(model: str, phase: str, **settings: Any) -> dict[str, np.ndarray]:
     """Name of a row -> products, elements and bytes over all its runs."""
-    ops, found = operations(model, **settings), {}
+    ops, sums = operations(model, **settings), {}
     for r in ops.where(phase=phase):
         sizes = [x[r, 0] for x in (ops.batch, ops.m, ops.k, ops.n)]
         each = [np.prod(sizes), ops.a_bytes[r, 0], ops.b_bytes[r, 0], ops.out_bytes[r, 0]]
         name = ops.rows[r].name
-        found[name] = found.get(name, 0.0) + ops.count[r, 0] * np.array(each)
-    return found
+        sums[name] = sums.get(name, 0.0) + ops.count[r, 0] * np.array(each)
+    return sums
 
 
 @pytest.mark.parametrize("model", ["gpt2", "mistral-7b"])

@@ -37,16 +37,16 @@ def test_a_picture_goes_into_a_device(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["pipe", "pipe.data"])
 def test_a_picture_goes_into_a_pipe_as_png(tmp_path: Path, name: str) -> None:
-    pipe, got = tmp_path / name, list[bytes]()
+    pipe, received = tmp_path / name, list[bytes]()
     os.mkfifo(pipe)
-    reader = threading.Thread(target=lambda: got.append(pipe.read_bytes()), daemon=True)
+    reader = threading.Thread(target=lambda: received.append(pipe.read_bytes()), daemon=True)
     reader.start()
     check_output(pipe, PICTURES, "--plot")
     figure = plt.figure()
     save_picture(figure, pipe, 20)
     plt.close(figure)
     reader.join(20)
-    assert got and got[0].startswith(b"\x89PNG")
+    assert received and received[0].startswith(b"\x89PNG")
 
 
 @pytest.mark.parametrize(

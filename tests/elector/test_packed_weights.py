@@ -22,9 +22,9 @@ def simulate(model: str, accelerator: str, **settings: object) -> dict[str, obje
 
 
 def memory(**settings: object) -> dict[str, float]:
-    found = simulate("llama-2-7b", A100, precision="fp16", **settings)["memory_bytes"]
-    assert isinstance(found, dict)
-    return found
+    held = simulate("llama-2-7b", A100, precision="fp16", **settings)["memory_bytes"]
+    assert isinstance(held, dict)
+    return held
 
 
 #: Bits of a value with its scales, as the sources of data/formats.csv have it: derived by hand.

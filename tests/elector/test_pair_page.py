@@ -20,9 +20,9 @@ pytest.importorskip("bokeh", reason="needs bokeh, which is part of the base inst
 
 def told_of(page: Path) -> dict[str, Any]:
     text = page.read_text(encoding="utf-8")
-    found = re.search(r'<script id="told" type="application/json">(.*?)</script>', text, re.S)
-    assert found
-    return json.loads(found[1])
+    match = re.search(r'<script id="told" type="application/json">(.*?)</script>', text, re.S)
+    assert match
+    return json.loads(match[1])
 
 
 @pytest.mark.parametrize("words", [("bert-tiny", "tpu-v4i"), ("hpt-wind", "hpt")])
@@ -31,13 +31,15 @@ def test_shares_and_roof_are_those_of_the_simulator(tmp_path: Path, words: tuple
     result = run("report", *words, "--mode", "training", "--out", str(page))
     assert result.exit_code == 0 and result.stdout.strip() == str(page)
     told = told_of(page)
-    found = elector.simulate(*words, settings={"workload.mode": "training"}, operations=True)
-    assert told["operations"] == len(found["operations"])
+    simulated = elector.simulate(*words, settings={"workload.mode": "training"}, operations=True)
+    assert told["operations"] == len(simulated["operations"])
     energy = next(g for g in told["groups"] if g["title"] == "energy by part")
     for part in energy["parts"]:
-        expected = found["energy_by_part_j"][part["name"]] / sum(found["energy_by_part_j"].values())
+        expected = simulated["energy_by_part_j"][part["name"]] / sum(
+            simulated["energy_by_part_j"].values()
+        )
         assert part["share"] == pytest.approx(expected)
-    assert told["roof"]["peak"] >= found["peak_ops_per_s"]
+    assert told["roof"]["peak"] >= simulated["peak_ops_per_s"]
 
 
 def test_the_roof_is_peak_and_bandwidth(tmp_path: Path) -> None:
@@ -135,7 +137,7 @@ def test_the_page_in_a_browser(tmp_path: Path) -> None:
 
     page = tmp_path / "page.html"
     run("report", "gpt2", "a100-sxm-80gb", "--batch", "8", "--out", str(page))
-    found = elector.simulate(
+    result = elector.simulate(
         "gpt2", "a100-sxm-80gb", settings={"workload.batch": 8}, operations=True
     )
     with browser.opened(page, 390, 800) as driver:
@@ -146,12 +148,12 @@ def test_the_page_in_a_browser(tmp_path: Path) -> None:
         assert wide <= there
     with browser.opened(page) as driver:
         rows = driver.find_elements(By.CSS_SELECTOR, "#rows tbody tr")
-        assert len(rows) == len(found["operations"])
-        longest = max(found["operations"], key=lambda op: op["seconds"])
+        assert len(rows) == len(result["operations"])
+        longest = max(result["operations"], key=lambda op: op["seconds"])
         assert rows[0].text.startswith(longest["name"])  # the longest first
         heading = driver.find_elements(By.CSS_SELECTOR, "#rows th button")[6]
         heading.send_keys(Keys.ENTER)
-        most = max(found["operations"], key=lambda op: op["joules"])
+        most = max(result["operations"], key=lambda op: op["joules"])
         first = driver.find_element(By.CSS_SELECTOR, "#rows tbody tr")
         assert first.text.startswith(most["name"])
         driver.find_element(By.ID, "csv").click()
@@ -159,7 +161,7 @@ def test_the_page_in_a_browser(tmp_path: Path) -> None:
         browser.wait(lambda: exported.exists() and exported.stat().st_size, "the export")
         with exported.open() as stream:
             seconds = sum(float(row["seconds"]) for row in csv.DictReader(stream))
-        assert seconds == pytest.approx(sum(op["seconds"] for op in found["operations"]))
+        assert seconds == pytest.approx(sum(op["seconds"] for op in result["operations"]))
         assert browser.errors(driver) == [] and browser.requested(driver) == []
 
 

@@ -13,9 +13,9 @@ from elector.evaluation.perplexity import SETTINGS, increase, priced, scores
 
 
 def test_rows_name_formats_and_cost_something() -> None:
-    for (setting, name), found in scores().items():
+    for (setting, name), measured in scores().items():
         assert setting in SETTINGS and (name in formats() or name in precisions())
-        assert (np.diff(found.parameters) > 0).all() and (found.increase >= 0).all()
+        assert (np.diff(measured.parameters) > 0).all() and (measured.increase >= 0).all()
 
 
 def test_a_measured_model_has_the_published_ratio() -> None:
@@ -44,8 +44,8 @@ def test_what_was_not_measured_is_not_known() -> None:
     ],
 )
 def test_a_cache_of_few_bits_costs_what_was_published(name: str, scores: tuple[float, ...]) -> None:
-    found = increase("same", name, "fp16", np.array([6.74e9, 13.0e9, 69.0e9]))
-    assert found == pytest.approx(np.array(scores) / [5.12, 4.57, 3.12] - 1)
+    increases = increase("same", name, "fp16", np.array([6.74e9, 13.0e9, 69.0e9]))
+    assert increases == pytest.approx(np.array(scores) / [5.12, 4.57, 3.12] - 1)
 
 
 def test_fewer_bits_of_a_cache_cost_more() -> None:
@@ -63,7 +63,7 @@ def test_what_a_precision_stores_by_itself_is_in_its_score() -> None:
 
 
 def test_results_of_generation() -> None:
-    found = elector.simulate(
+    result = elector.simulate(
         "llama-2-7b",
         "a100-sxm-80gb",
         settings={
@@ -73,7 +73,7 @@ def test_results_of_generation() -> None:
             "workload.precision": "fp16",
         },
     )
-    assert found["perplexity_increase"] == pytest.approx(5.60 / 5.47 - 1, rel=1e-3)
-    energy = found["energy_j"]
+    assert result["perplexity_increase"] == pytest.approx(5.60 / 5.47 - 1, rel=1e-3)
+    energy = result["energy_j"]
     assert isinstance(energy, float)
-    assert found["energy_per_token_j"] == pytest.approx(energy / 32)
+    assert result["energy_per_token_j"] == pytest.approx(energy / 32)

@@ -44,8 +44,8 @@ COUNTED = {
 @pytest.mark.parametrize("name", COUNTED)
 def test_parameters_of_the_applications(name: str) -> None:
     encoder, rest = COUNTED[name]
-    found = elector.simulate(name, "systolic")["parameters"]
-    assert found == pytest.approx(encoder + rest, rel=1e-3)
+    parameters = elector.simulate(name, "systolic")["parameters"]
+    assert parameters == pytest.approx(encoder + rest, rel=1e-3)
     model = load_model(name).blocks[0]
     layer = 4 * 512 * 513 + 2 * 512 * model.feed_forward[0] + model.feed_forward[0] + 5 * 512
     assert 12 * layer == encoder
@@ -56,8 +56,8 @@ def changed(**more: Any) -> dict[str, Any]:
 
 
 def test_a_run_is_the_sum_of_its_parts() -> None:
-    found = run(PLAN)
-    phases, switch, total = found["phases"], found["switch"], found["total"]
+    outcome = run(PLAN)
+    phases, switch, total = outcome["phases"], outcome["switch"], outcome["total"]
     parts = [*phases, switch["write"], switch["side_by_side"]]  # type: ignore[index, misc]
     for key in ("latency_s", "energy_j"):
         assert total[key] == pytest.approx(sum(p[key] for p in parts))  # type: ignore[index]
@@ -71,22 +71,22 @@ def test_a_run_is_the_sum_of_its_parts() -> None:
 
 def test_frozen_weights_are_written_once() -> None:
     """Every weight of the encoder is 8 cells of 2 bits, write-verified twice."""
-    found = run(PLAN)
-    write = found["switch"]["write"]  # type: ignore[index]
+    outcome = run(PLAN)
+    write = outcome["switch"]["write"]  # type: ignore[index]
     matrices = 12 * (4 * 512 * 512 + 2 * 512 * 1024)
     copies = write["pulses"] / (matrices * 8 * 2)
     assert copies == pytest.approx(round(copies))
     assert write["writes_per_cell"] == 2
-    assert found["phases"][1]["writes_per_cell"] == 0  # type: ignore[index]
-    assert found["total"]["writes_per_cell"] == 2  # type: ignore[index]
+    assert outcome["phases"][1]["writes_per_cell"] == 0  # type: ignore[index]
+    assert outcome["total"]["writes_per_cell"] == 2  # type: ignore[index]
 
 
 def test_training_everything_in_cells_wears_them() -> None:
     phase = {"name": "all", "steps": 1000, "trainable": "all", "accelerator": "reram"}
-    found = run({"model": "hpt-wind", "phases": [phase]})
-    assert found["phases"][0]["writes_per_cell"] >= 2000  # type: ignore[index]
-    years = found["phases"][0]["lifetime_years"]  # type: ignore[index]
-    assert found["total"]["lifetime_years"] == pytest.approx(years)  # type: ignore[index]
+    outcome = run({"model": "hpt-wind", "phases": [phase]})
+    assert outcome["phases"][0]["writes_per_cell"] >= 2000  # type: ignore[index]
+    years = outcome["phases"][0]["lifetime_years"]  # type: ignore[index]
+    assert outcome["total"]["lifetime_years"] == pytest.approx(years)  # type: ignore[index]
 
 
 def test_command_and_exit_codes(tmp_path: Path) -> None:

@@ -31,8 +31,8 @@ def curve(limits: list[float], device: str = "v100-pcie-32gb") -> elector.cost.p
 
 def test_power_stays_below_every_limit_and_time_follows() -> None:
     limits = [90.0, 100.0, 125.0, 150.0, 175.0, 200.0, 225.0, 250.0, 1000.0]
-    found = curve(limits)
-    watts, seconds = found.scalars["power_w"], found.scalars["latency_s"]
+    cost = curve(limits)
+    watts, seconds = cost.scalars["power_w"], cost.scalars["latency_s"]
     assert (watts <= np.array(limits) * (1 + 1e-6)).all()
     # where the limit bites it is used, to the precision of the clock
     bites = seconds > seconds[-1]
@@ -42,9 +42,9 @@ def test_power_stays_below_every_limit_and_time_follows() -> None:
 
 
 def test_a_limit_that_is_not_reached_changes_nothing() -> None:
-    found = curve([5000.0, 6000.0])
-    assert found.scalars["latency_s"][0] == found.scalars["latency_s"][1]
-    assert found.scalars["energy_j"][0] == found.scalars["energy_j"][1]
+    cost = curve([5000.0, 6000.0])
+    assert cost.scalars["latency_s"][0] == cost.scalars["latency_s"][1]
+    assert cost.scalars["energy_j"][0] == cost.scalars["energy_j"][1]
 
 
 def test_a_lower_clock_saves_energy_until_idle_power_eats_it() -> None:
@@ -69,29 +69,29 @@ def test_traffic_is_not_slowed_by_the_clock() -> None:
 
 def test_a_limit_that_idling_exceeds_is_infeasible() -> None:
     """No clock helps; above it a board leaves out pulses, and stays within its limit."""
-    found = curve([1.0, 40.0, 71.0, 90.0])
-    assert not found.feasible[:2].any() and found.feasible[2:].all()
-    assert str(found.reason(0)) == "power: needs 61.0 W without a clock, has 1.00 W"
-    assert np.isnan(found.scalars["latency_s"][0])
-    assert (found.scalars["power_w"][2:] <= np.array([71.0, 90.0]) * (1 + 1e-6)).all()
-    assert found.scalars["latency_s"][2] > 2.5 * found.scalars["latency_s"][3]
+    cost = curve([1.0, 40.0, 71.0, 90.0])
+    assert not cost.feasible[:2].any() and cost.feasible[2:].all()
+    assert str(cost.reason(0)) == "power: needs 61.0 W without a clock, has 1.00 W"
+    assert np.isnan(cost.scalars["latency_s"][0])
+    assert (cost.scalars["power_w"][2:] <= np.array([71.0, 90.0]) * (1 + 1e-6)).all()
+    assert cost.scalars["latency_s"][2] > 2.5 * cost.scalars["latency_s"][3]
 
 
 def test_a_lower_clock_lowers_the_voltage() -> None:
     """Energy of the core falls with the square of it, and no clock above the highest is run."""
     ask = {"workload.batch": 64, "accelerator.power_limit": 1e4}
-    found = {
+    by_clock = {
         clock: elector.simulate(
             "bert-base", "a100-sxm-40gb", settings={**ask, "accelerator.clock": clock}
         )
         for clock in ("1410 MHz", "1058 MHz", "705 MHz", "1411 MHz")
     }
-    mac = [found[c]["energy_by_part_j"]["mac"] for c in ("1410 MHz", "1058 MHz", "705 MHz")]
+    mac = [by_clock[c]["energy_by_part_j"]["mac"] for c in ("1410 MHz", "1058 MHz", "705 MHz")]
     assert mac[1] / mac[0] == pytest.approx((1 - 0.6 * (1 - 1058 / 1410)) ** 2)
     assert mac[2] / mac[0] == pytest.approx(0.49)
-    slower = [found[c]["latency_s"] for c in ("705 MHz", "1058 MHz", "1410 MHz")]
+    slower = [by_clock[c]["latency_s"] for c in ("705 MHz", "1058 MHz", "1410 MHz")]
     assert slower == sorted(slower, reverse=True)
-    above = found["1411 MHz"]
+    above = by_clock["1411 MHz"]
     assert not above["feasible"] and "boost_clock" in above["reason"]
 
 

@@ -38,7 +38,7 @@ ROWS = [
 
 def everything_imported() -> list[str]:
     """Every module of both packages that can be imported here."""
-    found = []
+    modules = []
     for package in (elector, transcode):
         for info in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
             if info.name.endswith("__main__"):
@@ -48,8 +48,8 @@ def everything_imported() -> list[str]:
             except ImportError as error:
                 missing = error.name or str(error)
                 assert "PyTorch" in missing or missing.startswith(OPTIONAL), info.name
-            found.append(info.name)
-    return found
+            modules.append(info.name)
+    return modules
 
 
 def test_no_public_function_has_the_name_of_a_module_in_its_namespace() -> None:
@@ -96,20 +96,20 @@ def tables() -> list[Any]:
 @pytest.mark.parametrize("kind", range(4))
 def test_tables_in_dataframes_out(function: Any, kind: int) -> None:
     table = tables()[kind]
-    found = function(table)
-    assert isinstance(found, pd.DataFrame) and len(found) == 3
+    frame = function(table)
+    assert isinstance(frame, pd.DataFrame) and len(frame) == 3
     if isinstance(table, pd.DataFrame):
-        assert found.index.equals(table.index)
-    assert found["note.why"].tolist() == ["first", "second", "third"]
-    for row, asked in zip(found.to_dict("records"), ROWS, strict=True):
+        assert frame.index.equals(table.index)
+    assert frame["note.why"].tolist() == ["first", "second", "third"]
+    for row, asked in zip(frame.to_dict("records"), ROWS, strict=True):
         settings = {"workload.batch": asked["workload.batch"]}
         alone: Any = elector.simulate(asked["model"], asked["accelerator"], settings=settings)
         for name in ("latency_s", "energy_j", "area_mm2", "utilization"):
             assert row[name] == alone[name]
         assert row["memory_bytes.weights"] == alone["memory_bytes"]["weights"]
         assert row["feasible"] and row["version"] == elector.__version__
-    assert ("error" in found.columns) == (function is elector.sweep)
-    assert found["latency_s"].dtype == float
+    assert ("error" in frame.columns) == (function is elector.sweep)
+    assert frame["latency_s"].dtype == float
 
 
 def test_numpy_values_and_results_as_columns_are_taken() -> None:
@@ -120,30 +120,30 @@ def test_numpy_values_and_results_as_columns_are_taken() -> None:
         "accelerator.double_buffer": [True, None],
         "latency_s": [0.0, 0.0],
     }
-    found = elector.evaluate(table)
+    frame = elector.evaluate(table)
     assert (
-        found["latency_s"].gt(0).all() and found["latency_s"].iloc[0] != found["latency_s"].iloc[1]
+        frame["latency_s"].gt(0).all() and frame["latency_s"].iloc[0] != frame["latency_s"].iloc[1]
     )
-    again = elector.evaluate(found)
-    pd.testing.assert_frame_equal(again[found.columns], found)
+    again = elector.evaluate(frame)
+    pd.testing.assert_frame_equal(again[frame.columns], frame)
 
 
 def test_a_bad_row_is_named_or_kept() -> None:
     rows = [*ROWS[:1], {"model": "bert-tinny", "accelerator": "systolic"}, {"model": "bert-tiny"}]
     with pytest.raises(InputError, match=r"row 1: model: unknown model.*did you mean bert-tiny"):
         elector.evaluate(rows)
-    found = elector.sweep(rows)
-    assert found["error"].notna().tolist() == [False, True, True]
-    assert "accelerator: is empty" in found["error"].iloc[2]
-    assert found["latency_s"].notna().tolist() == [True, False, False]
+    frame = elector.sweep(rows)
+    assert frame["error"].notna().tolist() == [False, True, True]
+    assert "accelerator: is empty" in frame["error"].iloc[2]
+    assert frame["latency_s"].notna().tolist() == [True, False, False]
 
 
 def test_an_infeasible_row_is_a_result() -> None:
     row = {**ROWS[0], "accelerator.memory_capacity": "1 MB"}
     for function in (elector.evaluate, elector.sweep):
-        found = function([row])
-        assert not found["feasible"].iloc[0] and "main memory" in found["reason"].iloc[0]
-        assert np.isnan(found["latency_s"].iloc[0]) and found["area_mm2"].iloc[0] > 0
+        frame = function([row])
+        assert not frame["feasible"].iloc[0] and "main memory" in frame["reason"].iloc[0]
+        assert np.isnan(frame["latency_s"].iloc[0]) and frame["area_mm2"].iloc[0] > 0
 
 
 @pytest.mark.parametrize(
@@ -164,10 +164,10 @@ def test_what_is_no_table_is_refused(table: Any, words: str) -> None:
 
 
 def test_settings_of_a_sweep() -> None:
-    found = elector.sweep(ROWS, settings=True)
-    assert found["settings.workload.batch.value"].tolist() == [1, 2, 1]
-    assert found["settings.workload.batch.default"].tolist() == [False, False, True]
-    assert found["settings.workload.attention.value"].tolist() == ["unfused"] * 3
+    frame = elector.sweep(ROWS, settings=True)
+    assert frame["settings.workload.batch.value"].tolist() == [1, 2, 1]
+    assert frame["settings.workload.batch.default"].tolist() == [False, False, True]
+    assert frame["settings.workload.attention.value"].tolist() == ["unfused"] * 3
     assert "settings.workload.batch.value" not in elector.sweep(ROWS).columns
 
 
@@ -204,32 +204,32 @@ def test_reprs_are_short_and_notebooks_see_a_table() -> None:
         elector.Technology.load(),
         elector.run({"model": "bert-tiny", "phases": [{"steps": 3, "accelerator": "tpu-v4i"}]}),
     ]
-    for found in shown:
-        assert len(repr(found)) < 240 and "\n" not in repr(found)
-        if isinstance(found, dict):
-            assert found._repr_html_().startswith("<p>")
-            assert type(json.loads(json.dumps(found))) is dict
+    for value in shown:
+        assert len(repr(value)) < 240 and "\n" not in repr(value)
+        if isinstance(value, dict):
+            assert value._repr_html_().startswith("<p>")
+            assert type(json.loads(json.dumps(value))) is dict
 
 
 def test_a_record_is_a_dict() -> None:
-    found = elector.simulate("bert-tiny", "systolic")
-    assert found == dict(found) and isinstance(found, dict)
-    assert found == loaded("simulate", "bert-tiny", "systolic", "--format", "json")
+    record = elector.simulate("bert-tiny", "systolic")
+    assert record == dict(record) and isinstance(record, dict)
+    assert record == loaded("simulate", "bert-tiny", "systolic", "--format", "json")
 
 
 def test_a_trace_is_a_table() -> None:
-    found = elector.trace("bert-tiny", "systolic", settings={"workload.batch": 2})
-    frame = found.frame
+    traced = elector.trace("bert-tiny", "systolic", settings={"workload.batch": 2})
+    frame = traced.frame
     assert list(frame.columns[:2]) == ["resource", "operation"]
-    assert len(frame) == len(found.timeline.spans)
+    assert len(frame) == len(traced.timeline.spans)
     assert (frame["end_s"] >= frame["start_s"]).all()
-    assert frame["end_s"].max() <= found.timeline.seconds * (1 + 1e-12)
+    assert frame["end_s"].max() <= traced.timeline.seconds * (1 + 1e-12)
 
 
 def test_validation_is_a_table() -> None:
-    found = elector.validate(only="tpu-v1")
-    assert isinstance(found, pd.DataFrame) and len(found)
-    assert {"case", "published", "simulated", "error", "verdict"} <= set(found.columns)
+    frame = elector.validate(only="tpu-v1")
+    assert isinstance(frame, pd.DataFrame) and len(frame)
+    assert {"case", "published", "simulated", "error", "verdict"} <= set(frame.columns)
     with pytest.raises(InputError, match="no case has this"):
         elector.validate(only="no such case")
 

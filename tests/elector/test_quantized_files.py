@@ -13,6 +13,10 @@ from elector.base.errors import InputError
 from elector.describe.formats import load_model
 from elector.describe.formats.hf.quantization import quantization
 from elector.describe.quantization import Quantization
+from elector.evaluation.path import inspect
+from elector.operations.roles import Role
+from elector.studies.simulation import columns_of
+from elector.technology import Technology
 
 LLAMA: dict[str, Any] = {
     "architectures": ["LlamaForCausalLM"],
@@ -36,12 +40,12 @@ def weights(folder: Path, stored: dict[str, Any], **settings: str) -> tuple[floa
     """Bytes of weights of Llama-2-7B, and what is said."""
     file = folder / "config.json"
     file.write_text(json.dumps(LLAMA | {"quantization_config": stored}))
-    found = elector.simulate(
+    result = elector.simulate(
         file,
         "a100-sxm-80gb",
         settings={"workload.precision": "fp16"} | {f"workload.{k}": v for k, v in settings.items()},
     )
-    memory, notes = found["memory_bytes"], found["notes"]
+    memory, notes = result["memory_bytes"], result["notes"]
     assert isinstance(memory, dict) and isinstance(notes, list)
     return memory["weights"], notes
 
@@ -69,6 +73,7 @@ def weights(folder: Path, stored: dict[str, Any], **settings: str) -> tuple[floa
             4.127,
         ),
         ({"quant_method": "fp8", "weight_block_size": [128, 128]}, 8 + 32 / 128**2),
+        ({"quant_method": "fp8", "weight_block_size": [1, 128]}, 8 + 32 / 128),
         ({"quant_method": "mxfp4"}, 4 + 8 / 32),
         ({"quant_method": "modelopt", "quant_algo": "NVFP4"}, 4 + 8 / 16),
     ],
@@ -180,8 +185,8 @@ def test_other_words_for_the_same(
 ) -> None:
     size, _ = weights(tmp_path, stored)
     assert size == pytest.approx(MATRICES * bits / 8 + 2 * REST, rel=1e-4)
-    found = load_model(tmp_path / "config.json").quantization
-    assert found is not None and found.kv_cache == cache
+    formats = load_model(tmp_path / "config.json").quantization
+    assert formats is not None and formats.kv_cache == cache
 
 
 GROUP = {"num_bits": 4, "type": "int", "group_size": 128}
@@ -289,6 +294,89 @@ def test_files_of_several_formats_say_so(tmp_path: Path, stored: dict[str, Any])
     assert any("weights in mixed" in note and "not counted" in note for note in notes)
 
 
+def listed(numbers: range = range(32), **words: str) -> dict[str, Any]:
+    """What modelopt writes where modules of a layer are stored in several formats."""
+    layers = {}
+    for name, word in words.items():
+        module = name.replace("__", ".")
+        places = [module] if "head" in module else [f"model.layers.{i}.{module}" for i in numbers]
+        layers |= {place: {"quant_algo": word} for place in places}
+    return {"quant_method": "modelopt", "quant_algo": "MIXED_PRECISION", "quantized_layers": layers}
+
+
+FEED_FORWARD, HEAD = 32 * 3 * 4096 * 11008, 32000 * 4096
+
+
+@pytest.mark.parametrize(
+    ("words", "bits", "said"),
+    [
+        (
+            {"self_attn__q_proj": "FP8", "mlp__up_proj": "W4A16_NVFP4", "lm_head": "NVFP4"},
+            (8, 4.5, 4.5),
+            ("nvfp4", "attention in fp8", "head in nvfp4", "embeddings, norms and"),
+        ),
+        (
+            {"self_attn__q_proj": "MXFP8", "mlp__up_proj": "MXFP8"},
+            (8.25, 8.25, 16),
+            ("mxfp8", "embeddings, heads, norms and"),
+        ),
+        ({"mlp__up_proj": "NVFP4"}, (16, 4.5, 16), ("nvfp4", "heads, norms, attention and")),
+        ({"self_attn__o_proj": "FP8"}, (8, 16, 16), ("fp8", "heads, norms, feed forward and")),
+        (
+            {"self_attn__q_proj": "W4A16_AWQ", "mlp__up_proj": "FP8"},
+            (4 + 20 / 128, 8, 16),
+            ("int4",),
+        ),
+    ],
+)
+def test_each_part_is_counted_in_its_own_format(
+    tmp_path: Path, words: dict[str, str], bits: tuple[float, ...], said: tuple[str, ...]
+) -> None:
+    size, notes = weights(tmp_path, listed(**words))
+    parts = (MATRICES - FEED_FORWARD, FEED_FORWARD, HEAD)
+    wide = 2 * (REST - HEAD)
+    expected = wide + sum(b / 8 * n for b, n in zip(bits, parts, strict=True))
+    assert size == pytest.approx(expected, rel=1e-9)
+    assert any(all(word in note for word in said) for note in notes)
+    # who asks for a format gets it, for all matrices of layers
+    asked, _ = weights(tmp_path, listed(**words), weights="int8")
+    assert asked == MATRICES + 2 * REST
+
+
+def test_products_read_their_part_in_its_format(tmp_path: Path) -> None:
+    stored = listed(self_attn__q_proj="FP8", mlp__up_proj="NVFP4")
+    file = tmp_path / "config.json"
+    file.write_text(json.dumps(LLAMA | {"quantization_config": stored}))
+    cells = {"model": file, "accelerator": "a100-sxm-80gb", "workload.precision": "fp16"}
+    ops = inspect(columns_of(cells), Technology.load()).ops
+    read = {row.role: float(ops.b_width[r]) for r, row in enumerate(ops.rows) if row.b == "weight"}
+    assert read[Role.QUERY] == read[Role.OUTPUT] == 1.0
+    assert read[Role.FEED_FORWARD_IN] == read[Role.FEED_FORWARD_OUT] == 4.5 / 8
+    assert read[Role.VOCABULARY_HEAD] == 2.0
+    unpacked = {row.role for row in ops.rows if row.kind == "cast"}
+    assert {Role.QUERY, Role.FEED_FORWARD_GATE} <= unpacked
+
+
+def test_some_layers_of_a_part_are_not_all(tmp_path: Path) -> None:
+    words = {"self_attn__q_proj": "FP8", "mlp__up_proj": "NVFP4"}
+    size, notes = weights(tmp_path, listed(range(4), **words))
+    assert size == 2 * (MATRICES + REST)
+    assert any("weights in mixed" in note and "not counted" in note for note in notes)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        {"mlp__up_proj": "NVFP4", "mlp__down_proj": "FP8"},  # a part in two formats
+        {"mlp__up_proj": "NVFP4", "novel": "FP8"},  # a module that nobody knows
+    ],
+)
+def test_parts_that_cannot_be_told_are_said(tmp_path: Path, words: dict[str, str]) -> None:
+    size, notes = weights(tmp_path, listed(**words))
+    assert size == 2 * (MATRICES + REST)
+    assert any("weights in mixed" in note and "not counted" in note for note in notes)
+
+
 def test_keys_that_change_weights_and_are_not_read_are_said(tmp_path: Path) -> None:
     stored = {"quant_method": "gptq", "bits": 4, "desc_act": False, "lm_head": True, "dynamic": {}}
     _, notes = weights(tmp_path, stored)
@@ -301,8 +389,8 @@ def test_the_older_name_and_other_programs(tmp_path: Path) -> None:
     stored = {"quant_method": "gptq", "bits": 4, "group_size": 128}
     file = tmp_path / "config.json"
     file.write_text(json.dumps(LLAMA | {"compression_config": stored}))
-    found = load_model(file).quantization
-    assert found is not None and found.format == "int4"
+    formats = load_model(file).quantization
+    assert formats is not None and formats.format == "int4"
     file.write_text(json.dumps(LLAMA | {"quantization": {"bits": 4, "group_size": 64}}))
     with pytest.raises(InputError, match="quantization: is not known"):
         load_model(file)
@@ -313,9 +401,9 @@ def test_keys_and_values_alone(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps(LLAMA))
     stored = {"quantization": {"quant_algo": None, "kv_cache_quant_algo": "FP8"}}
     (tmp_path / "hf_quant_config.json").write_text(json.dumps(stored))
-    found = load_model(tmp_path / "config.json").quantization
-    assert found is not None
-    assert (found.weights, found.format, found.kv_cache) == ("", "", "fp8")
+    formats = load_model(tmp_path / "config.json").quantization
+    assert formats is not None
+    assert (formats.weights, formats.format, formats.kv_cache) == ("", "", "fp8")
     ran = elector.simulate(tmp_path / "config.json", "a100-sxm-80gb")
     assert not any("the file stores weights" in str(note) for note in ran["notes"])
 
@@ -373,8 +461,8 @@ def test_no_odd_value_is_taken_for_a_number(
             inner = inner[key]
         inner[place[-1]] = value
         if any(value is good or (type(value) is float and value == good) for good in fine):
-            found = quantization(changed, "config.json")
-            assert "." not in found.weights and type(found.group) is int
+            formats = quantization(changed, "config.json")
+            assert "." not in formats.weights and type(formats.group) is int
             continue
         with pytest.raises(InputError) as caught:
             quantization(changed, "config.json")
@@ -392,8 +480,7 @@ def test_a_whole_number_may_be_written_with_a_point(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("stored", "named"),
     [
-        # 8.25 bits a weight, which no format here has: not the 8.002 of blocks of 128 x 128
-        ({"quant_method": "fp8", "weight_block_size": [1, 128]}, "fp8-block of 1 x 128"),
+        ({"quant_method": "fp8", "weight_block_size": [1, 64]}, "fp8-block of 1 x 64"),
         (
             _compressed(
                 num_bits=8,
@@ -485,8 +572,8 @@ def test_groups_as_programs_write_them(
         "quant_method": "compressed-tensors",
         "quantization_status": "compressed",
     }
-    found = quantization(stored, "")
-    assert (found.format, found.kv_cache) == (format, "fp8" if cache else "")
+    formats = quantization(stored, "")
+    assert (formats.format, formats.kv_cache) == (format, "fp8" if cache else "")
 
 
 def test_the_file_beside_is_refused_by_its_own_keys(tmp_path: Path) -> None:

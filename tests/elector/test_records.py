@@ -28,13 +28,13 @@ def chunk(model: str, name: str, settings: dict[str, Any]) -> Chunk:
 def kinds() -> dict[str, type[ActivityRecord]]:
     """Field of an activity -> the record it holds."""
     hints = get_type_hints(Activity, vars(activities))
-    found: dict[str, type[ActivityRecord]] = {}
+    kind_of: dict[str, type[ActivityRecord]] = {}
     for f in fields(Activity):
         options = getattr(hints[f.name], "__args__", (hints[f.name],))
         for kind in options:
             if isinstance(kind, type) and issubclass(kind, ActivityRecord):
-                found[f.name] = kind
-    return found
+                kind_of[f.name] = kind
+    return kind_of
 
 
 def test_every_record_is_a_field_and_says_how_it_merges() -> None:
@@ -101,7 +101,7 @@ def unit(name: str, wear: float, copies: float) -> Unit[Activity]:
     one, row = np.ones(1), np.full((2, 1), float(name == "a"))
     row[1] = 1.0 - row[0]
     fill = Fill("write", one, one, one, one)
-    found = Activity(
+    activity = Activity(
         {"x": row},
         row,
         row,
@@ -115,7 +115,7 @@ def unit(name: str, wear: float, copies: float) -> Unit[Activity]:
         told=Remarks({"write": row}, {"copies": copies * one, f"only {name}": one}),
         details=Details((row, row, row), (row, 2.0 * row), None, {f"reads {name}": row}),
     )
-    return Unit(name, f"{name}.", found, one > 0)
+    return Unit(name, f"{name}.", activity, one > 0)
 
 
 def test_records_of_two_units_by_hand() -> None:
@@ -123,15 +123,15 @@ def test_records_of_two_units_by_hand() -> None:
     owner = np.array([0, 1])
     works = tuple(u.works for u in units)
     members = Members(tuple(u.activity for u in units), owner, works)
-    found = joined(units, members, np.zeros(1))
-    assert set(found.busy) == {"a.x", "b.x"} and found.peak == 2.0
-    assert found.cells is not None and found.cells.wear == 7.0  # the one that lives shorter
-    assert found.told.extra.keys() == {"a.copies", "b.copies", "only a", "only b"}
-    assert found.told.extra["b.copies"] == 6.0
-    np.testing.assert_array_equal(found.told.aside["write"], [[1.0], [1.0]])
-    assert found.details is not None and found.details.moved is None
-    np.testing.assert_array_equal(found.details.traffic[1], [[2.0], [2.0]])
-    assert set(found.details.accesses) == {"reads a", "reads b"}
+    whole = joined(units, members, np.zeros(1))
+    assert set(whole.busy) == {"a.x", "b.x"} and whole.peak == 2.0
+    assert whole.cells is not None and whole.cells.wear == 7.0  # the one that lives shorter
+    assert whole.told.extra.keys() == {"a.copies", "b.copies", "only a", "only b"}
+    assert whole.told.extra["b.copies"] == 6.0
+    np.testing.assert_array_equal(whole.told.aside["write"], [[1.0], [1.0]])
+    assert whole.details is not None and whole.details.moved is None
+    np.testing.assert_array_equal(whole.details.traffic[1], [[2.0], [2.0]])
+    assert set(whole.details.accesses) == {"reads a", "reads b"}
 
 
 def test_two_crossbar_units_keep_their_own_figures(tmp_path: Path) -> None:
@@ -144,10 +144,10 @@ def test_two_crossbar_units_keep_their_own_figures(tmp_path: Path) -> None:
         "assignment:\n  - {match: {class: [weight, reuse]}, unit: one}\n  - {unit: two}\n",
         encoding="utf-8",
     )
-    found: Any = elector.simulate("bert-tiny", str(path))
-    assert found["one.effective_bits"] == found["two.effective_bits"] == 16
-    assert found["one.weight_copies"] >= 1
-    assert found["two.weight_copies"] == 0  # it runs no product with weights
-    assert "effective_bits" not in found
+    result: Any = elector.simulate("bert-tiny", str(path))
+    assert result["one.effective_bits"] == result["two.effective_bits"] == 16
+    assert result["one.weight_copies"] >= 1
+    assert result["two.weight_copies"] == 0  # it runs no product with weights
+    assert "effective_bits" not in result
     shown: Any = elector.explain("bert-tiny", str(path), "two.weight_copies")
-    assert shown["value"] == found["two.weight_copies"]
+    assert shown["value"] == result["two.weight_copies"]

@@ -47,11 +47,11 @@ def changed(folder: Path, path: Path, row: int, **cells: str) -> Path:
 
 def verdicts(old: Path, new: Path, **options: object) -> dict[str, list[str]]:
     """Why -> what became of the row."""
-    found: dict[str, list[str]] = {}
+    by_reason: dict[str, list[str]] = {}
     for entry in compare(old, new, **options):  # type: ignore[arg-type]
         why = next(w for w in ("first", "second", "third", "other") if w in entry.design)
-        found.setdefault(why, []).append(entry.verdict)
-    return found
+        by_reason.setdefault(why, []).append(entry.verdict)
+    return by_reason
 
 
 def test_a_table_is_no_worse_than_itself_in_any_order(agreed: Path, tmp_path: Path) -> None:
@@ -83,8 +83,8 @@ def test_what_became_of_a_row(
 ) -> None:
     cells = {name: text for name, text in cells.items() if name != "tokens_per_s"}
     new = changed(tmp_path, agreed, 1, **cells)
-    found = verdicts(agreed, new)
-    assert found == {"first": ["same"], "second": [verdict], "third": ["same"]}
+    by_reason = verdicts(agreed, new)
+    assert by_reason == {"first": ["same"], "second": [verdict], "third": ["same"]}
     regressed = verdict in VERDICTS[:4]
     result = run("compare", str(agreed), str(new))
     assert result.exit_code == (4 if regressed else 0)

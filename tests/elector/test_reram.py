@@ -43,10 +43,10 @@ def watts(name: str, folder: Path) -> float:
     k, n = FULL[name]
     path = folder / "full.csv"
     path.write_text(f"name,M,N,K\nfull,10000,{n},{k}\n", encoding="utf-8")
-    found = simulate(str(path), name, accelerator__memory="hbm3", accelerator__bandwidth=8e12)
-    assert found["feasible"] and found["utilization"] == pytest.approx(1.0, rel=1e-4)
-    spent = found["energy_by_part_j"]
-    return sum(spent[part] for part in READS) / found["latency_s"]
+    result = simulate(str(path), name, accelerator__memory="hbm3", accelerator__bandwidth=8e12)
+    assert result["feasible"] and result["utilization"] == pytest.approx(1.0, rel=1e-4)
+    spent = result["energy_by_part_j"]
+    return sum(spent[part] for part in READS) / result["latency_s"]
 
 
 def square_mm(name: str) -> dict[str, float]:
@@ -143,8 +143,8 @@ def test_groups_of_a_growing_operand_are_summed_up(
     x = geometry.crossbars(units("isaac"))
     x = dataclasses.replace(x, driven=np.array([float(group)]))
     middle, length = np.array([first + span / 2]), np.array([float(span)])
-    found = x.conversions(middle, np.array([float(side)]), length)[0]
-    assert found * (span + 1) == pytest.approx(sum(one(first + i) for i in range(span + 1)))
+    total = x.conversions(middle, np.array([float(side)]), length)[0]
+    assert total * (span + 1) == pytest.approx(sum(one(first + i) for i in range(span + 1)))
 
 
 def test_crossbars_of_a_matrix() -> None:
@@ -181,9 +181,9 @@ def test_crossbars_of_a_matrix() -> None:
     ],
 )
 def test_converters_cut_no_sum_unless_told(changes: dict[str, object], bits: int) -> None:
-    found = units("reram", **changes)
-    assert found.number("adc_bits")[0] == bits
-    assert geometry.effective_bits(found)[0] == 16
+    unit = units("reram", **changes)
+    assert unit.number("adc_bits")[0] == bits
+    assert geometry.effective_bits(unit)[0] == 16
 
 
 def test_effective_precision() -> None:
@@ -215,24 +215,24 @@ def test_converter_bits_of_zero_are_refused() -> None:
 
 @pytest.mark.parametrize(("datapath", "bits"), [("fixed16", 16), ("int8", 8)])
 def test_weights_and_inputs_have_the_bits_of_the_datapath(datapath: str, bits: int) -> None:
-    found = units("reram", datapath=datapath)
-    assert found.number("weight_bits")[0] == found.number("input_bits")[0] == bits
+    unit = units("reram", datapath=datapath)
+    assert unit.number("weight_bits")[0] == unit.number("input_bits")[0] == bits
     set_ = units("reram", datapath=datapath, weight_bits=12, input_bits=5)
     assert (set_.number("weight_bits")[0], set_.number("input_bits")[0]) == (12, 5)
-    assert geometry.crossbars(found).columns[0] == bits / 2
+    assert geometry.crossbars(unit).columns[0] == bits / 2
 
 
 def test_weights_are_stored_with_no_more_bits_than_they_have() -> None:
     """More cells of a weight never speed a design up, whichever number is asked for."""
-    found = [
+    results = [
         simulate(accelerator__weight_bits=bits, accelerator__datapath="int8")
         for bits in (8, 15, 16)
     ]
-    assert [f["latency_s"] for f in found] == [found[0]["latency_s"]] * 3
-    assert [f["energy_j"] for f in found] == [found[0]["energy_j"]] * 3
-    assert [f["effective_bits"] for f in found] == [8] * 3
+    assert [f["latency_s"] for f in results] == [results[0]["latency_s"]] * 3
+    assert [f["energy_j"] for f in results] == [results[0]["energy_j"]] * 3
+    assert [f["effective_bits"] for f in results] == [8] * 3
     said = "weights are stored with the 8 bits that the workload gives them, not with "
-    assert [f["notes"] for f in found] == [[], [said + "15"], [said + "16"]]
+    assert [f["notes"] for f in results] == [[], [said + "15"], [said + "16"]]
     assert simulate(accelerator__weight_bits=5)["effective_bits"] == 5
     assert simulate()["notes"] == []
 
@@ -289,9 +289,9 @@ TRAINING = {"workload__mode": "training", "workload__optimizer": "sgd"}
 
 def test_lifetime_by_hand() -> None:
     # every stored cell is written once a step, by two pulses
-    found = simulate("bert-mini", "reram", **TRAINING)
-    years = 1e9 / 2 * found["latency_s"] / (365.25 * 86400)
-    assert found["lifetime_years"] == pytest.approx(years)
+    result = simulate("bert-mini", "reram", **TRAINING)
+    years = 1e9 / 2 * result["latency_s"] / (365.25 * 86400)
+    assert result["lifetime_years"] == pytest.approx(years)
     longer = simulate("bert-mini", "reram", accelerator__endurance=1e12, **TRAINING)
     assert longer["lifetime_years"] == pytest.approx(1000 * years)
 
@@ -338,8 +338,8 @@ def test_a_copy_for_transposed_reads_takes_twice_the_cells_and_writes() -> None:
 
 
 def test_a_gradient_without_a_unit_is_infeasible() -> None:
-    found = simulate("bert-mini", "isaac", accelerator__dynamic="write", **TRAINING)
-    assert not found["feasible"] and "transposed_read" in found["reason"]
+    result = simulate("bert-mini", "isaac", accelerator__dynamic="write", **TRAINING)
+    assert not result["feasible"] and "transposed_read" in result["reason"]
     assert simulate("bert-mini", "reram", accelerator__transposed_read="none", **TRAINING)[
         "feasible"
     ]  # the digital unit takes it
@@ -361,7 +361,7 @@ def test_no_design_inside_the_schema_gives_nan_or_a_negative(data: st.DataObject
         elif field.type == "float" and field.low is not None and field.high is not None:
             settings[f"accelerator.{key}"] = data.draw(st.floats(field.low, field.high))
     settings["workload.mode"] = data.draw(st.sampled_from(("inference", "training")))
-    found = elector.simulate("bert-tiny", "reram", settings=settings)
-    if found["feasible"]:
+    result = elector.simulate("bert-tiny", "reram", settings=settings)
+    if result["feasible"]:
         for key in ("latency_s", "energy_j", "power_w", "area_mm2", "utilization"):
-            assert found[key] is not None and math.isfinite(found[key]) and found[key] >= 0, key
+            assert result[key] is not None and math.isfinite(result[key]) and result[key] >= 0, key

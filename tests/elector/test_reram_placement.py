@@ -42,8 +42,8 @@ def times(key: str, values: list[object], model: str = "encoder", **fixed: objec
     """Seconds along one setting; inf where the design cannot run."""
     rows = {k.replace("__", "."): [v] * len(values) for k, v in fixed.items()}
     rows |= {"model": [model] * len(values), key: values}
-    found = evaluate(columns(len(values), rows), len(values))
-    return np.where(found.feasible, found.latency_s, np.inf)
+    cost = evaluate(columns(len(values), rows), len(values))
+    return np.where(cost.feasible, cost.latency_s, np.inf)
 
 
 # ---- more work is never faster, more crossbars are never slower ----
@@ -53,7 +53,7 @@ def times(key: str, values: list[object], model: str = "encoder", **fixed: objec
     ("name", "batch"), [("isaac", 16), ("isaac", 1), ("puma", 8), ("puma", 3), ("reram", 4)]
 )
 def test_more_tokens_are_never_faster(name: str, batch: int) -> None:
-    found = times(
+    seconds = times(
         "workload.sequence_length",
         list(range(1, 300)),
         "bert-tiny",
@@ -61,7 +61,7 @@ def test_more_tokens_are_never_faster(name: str, batch: int) -> None:
         workload__batch=batch,
         accelerator__dynamic="write",
     )
-    assert np.isfinite(found).all() and (np.diff(found) >= -1e-12 * found[1:]).all()
+    assert np.isfinite(seconds).all() and (np.diff(seconds) >= -1e-12 * seconds[1:]).all()
 
 
 @pytest.mark.parametrize("batch", [1, 16])
@@ -83,7 +83,7 @@ def test_more_layers_and_sequences_are_never_faster(batch: int, mode: str) -> No
 @pytest.mark.parametrize("batch", [1, 16])
 def test_more_tiles_are_never_slower(batch: int, reload: bool) -> None:
     for tiles in (range(1, 120), range(100_000, 120_000, 500)):
-        found = times(
+        seconds = times(
             "accelerator.tiles",
             list(tiles),
             "bert-tiny",
@@ -91,9 +91,9 @@ def test_more_tiles_are_never_slower(batch: int, reload: bool) -> None:
             workload__batch=batch,
             accelerator__reload=reload,
         )
-        finite = found[np.isfinite(found)]
-        assert np.isfinite(found).all() == reload or tiles.start > 1
-        assert (np.diff(np.isfinite(found) + 0.0) >= 0).all(), "what fits, fits a larger chip"
+        finite = seconds[np.isfinite(seconds)]
+        assert np.isfinite(seconds).all() == reload or tiles.start > 1
+        assert (np.diff(np.isfinite(seconds) + 0.0) >= 0).all(), "what fits, fits a larger chip"
         assert (np.diff(finite) <= 1e-12 * finite[1:]).all()
 
 
@@ -134,7 +134,7 @@ def test_a_longer_sequence_on_a_smaller_chip_is_never_faster(data: st.DataObject
 )
 @pytest.mark.parametrize("mode", ["inference", "training"])
 def test_more_of_anything_is_never_slower(key: str, values: list[float], mode: str) -> None:
-    found = times(
+    seconds = times(
         f"accelerator.{key}",
         list(values),
         "bert-mini",
@@ -142,7 +142,7 @@ def test_more_of_anything_is_never_slower(key: str, values: list[float], mode: s
         workload__mode=mode,
         workload__batch=4,
     )
-    assert np.isfinite(found).all() and (np.diff(found) <= 1e-12 * found[1:]).all(), found
+    assert np.isfinite(seconds).all() and (np.diff(seconds) <= 1e-12 * seconds[1:]).all(), seconds
 
 
 # ---- plans ----
@@ -153,8 +153,8 @@ def test_spare_crossbars_are_shared_out_for_the_step() -> None:
     one, many = (simulate("bert-tiny", workload__batch=b) for b in (1, 64))
     assert one["weight_copies"] > many["weight_copies"] >= 1
     assert one["operand_crossbars"] < many["operand_crossbars"]
-    for found in (one, many):
-        used = 200 * found["weight_copies"] + found["operand_crossbars"]  # 2 x 96 + 8
+    for result in (one, many):
+        used = 200 * result["weight_copies"] + result["operand_crossbars"]  # 2 x 96 + 8
         assert used <= 168 * 96
 
 
@@ -172,8 +172,8 @@ def test_a_digital_unit_takes_what_it_does_faster() -> None:
 
 def test_copies_that_were_asked_for_and_do_not_fit_are_refused() -> None:
     assert simulate("bert-tiny", accelerator__copies=10)["weight_copies"] == 10
-    found = simulate("bert-tiny", accelerator__copies=81)
-    assert not found["feasible"] and found["reason"].startswith("crossbars: the weights")
+    result = simulate("bert-tiny", accelerator__copies=81)
+    assert not result["feasible"] and result["reason"].startswith("crossbars: the weights")
     assert simulate("bert-tiny", accelerator__copies=80)["feasible"]
 
 
@@ -207,8 +207,8 @@ def test_a_design_alone_is_the_design_in_a_batch() -> None:
 
 
 def test_weights_that_do_not_fit_are_refused_unless_they_may_be_read_again() -> None:
-    found = simulate("bert-base")
-    assert not found["feasible"] and "crossbars" in found["reason"]
+    result = simulate("bert-base")
+    assert not result["feasible"] and "crossbars" in result["reason"]
     again = simulate("bert-base", accelerator__reload=True, accelerator__digital_macs=1024)
     assert again["feasible"] and again["lifetime_years"] is not None
 
@@ -221,19 +221,19 @@ def test_what_does_not_fit_is_read_in_turn() -> None:
         "accelerator__reload": True,
         "accelerator__digital_macs": 1024,
     }
-    found = simulate("bert-base", "reram", **asked)
+    result = simulate("bert-base", "reram", **asked)
     crossbars = 12 * (4 * 768 * 768 + 2 * 768 * 3072) / 2048
-    assert found["latency_s"] >= 8192 * 1.6e-6 * crossbars / 96 > 5.6
-    assert found["latency_s"] < 1.05 * 8192 * 1.6e-6 * crossbars / 96
-    assert found["utilization"] <= 1
+    assert result["latency_s"] >= 8192 * 1.6e-6 * crossbars / 96 > 5.6
+    assert result["latency_s"] < 1.05 * 8192 * 1.6e-6 * crossbars / 96
+    assert result["utilization"] <= 1
     # every weight is read from main memory and written once in a pass
     weights = 12 * (4 * 768 * 768 + 2 * 768 * 3072) + 768 * 768
     more = simulate("bert-base", "reram", **asked | {"accelerator__tiles": 400})
     part = "main memory"
     bits = 20.3e-12 if more["settings"]["accelerator.memory"]["value"] == "ddr4" else 3.92e-12
-    extra = found["energy_by_part_j"][part] - more["energy_by_part_j"][part]
+    extra = result["energy_by_part_j"][part] - more["energy_by_part_j"][part]
     assert extra >= weights * 2 * 8 * bits * 0.99
-    assert found["energy_by_part_j"]["write"] == pytest.approx(weights * 8 * 2 * 1.4e-12)
+    assert result["energy_by_part_j"]["write"] == pytest.approx(weights * 8 * 2 * 1.4e-12)
 
 
 @pytest.mark.parametrize("tiles", [1, 2, 5, 30, 100, 300])
@@ -241,7 +241,7 @@ def test_what_does_not_fit_is_read_in_turn() -> None:
 @pytest.mark.parametrize("mode", ["inference", "training"])
 def test_utilization_is_a_share(tiles: int, batch: int, mode: str) -> None:
     for model in ("bert-tiny", "bert-small"):
-        found = simulate(
+        result = simulate(
             model,
             "reram",
             workload__mode=mode,
@@ -249,12 +249,12 @@ def test_utilization_is_a_share(tiles: int, batch: int, mode: str) -> None:
             accelerator__tiles=tiles,
             accelerator__reload=True,
         )
-        assert found["feasible"] and 0 < found["utilization"] <= 1
+        assert result["feasible"] and 0 < result["utilization"] <= 1
 
 
 def test_nothing_is_placed_that_does_not_stay() -> None:
-    found = simulate("bert-base", accelerator__reload=True, accelerator__digital_macs=1024)
-    assert found["weight_copies"] == 0 and found["placing_j"] == 0
+    result = simulate("bert-base", accelerator__reload=True, accelerator__digital_macs=1024)
+    assert result["weight_copies"] == 0 and result["placing_j"] == 0
     memory = {"accelerator__memory_capacity": 100e6}
     small = simulate(
         "bert-base", accelerator__reload=True, accelerator__digital_macs=1024, **memory
@@ -268,13 +268,13 @@ def test_nothing_is_placed_that_does_not_stay() -> None:
 @pytest.mark.parametrize("name", ["isaac", "puma"])
 def test_one_sequence_takes_what_its_operations_take(name: str) -> None:
     """But for element-wise work that is hidden behind products."""
-    found = elector.simulate("bert-tiny", name, operations=True)
-    rows = found["operations"]
+    result = elector.simulate("bert-tiny", name, operations=True)
+    rows = result["operations"]
     hidden = sum(r["seconds"] for r in rows if r["kind"] in ("elementwise", "activation"))
     total = sum(r["seconds"] for r in rows)
-    assert total - hidden <= found["latency_s"] * (1 + 1e-12) <= total * (1 + 1e-12)
-    kinds = found["latency_by_kind_s"]
-    assert sum(kinds.values()) == pytest.approx(found["latency_s"], rel=1e-12)
+    assert total - hidden <= result["latency_s"] * (1 + 1e-12) <= total * (1 + 1e-12)
+    kinds = result["latency_by_kind_s"]
+    assert sum(kinds.values()) == pytest.approx(result["latency_s"], rel=1e-12)
     for kind in ("linear", "norm", "softmax"):
         own = sum(r["seconds"] for r in rows if r["kind"] == kind)
         assert kinds[kind] == pytest.approx(own, rel=1e-9), kind
@@ -299,9 +299,9 @@ def test_the_latency_is_recomputed_from_what_is_explained(batch: int) -> None:
 
 def test_scores_by_hand() -> None:
     """ISAAC, one sequence, two layers: 64 rows are written, 128 vectors read, sums converted."""
-    found = elector.simulate("bert-tiny", "isaac", operations=True)
-    scores = next(r for r in found["operations"] if r["name"] == "scores")
-    context = next(r for r in found["operations"] if r["name"] == "context")
+    result = elector.simulate("bert-tiny", "isaac", operations=True)
+    scores = next(r for r in result["operations"] if r["name"] == "scores")
+    context = next(r for r in result["operations"] if r["name"] == "context")
     assert scores["seconds"] == pytest.approx(2 * (64 * 100e-9 + 128 * 1.6e-6 + 100e-9))
     assert context["seconds"] == pytest.approx(2 * (128 * 100e-9 + 128 * 1.6e-6 + 100e-9))
     assert scores["bound"] == context["bound"] == "spare crossbars"
@@ -318,23 +318,23 @@ def test_training_costs_more_and_parts_sum() -> None:
     train = simulate("bert-mini", "reram", **TRAINING, **ask)
     infer = simulate("bert-mini", "reram", **ask)
     assert train["latency_s"] > infer["latency_s"] and train["energy_j"] > infer["energy_j"]
-    for found in (train, infer):
-        assert found["energy_j"] == pytest.approx(sum(found["energy_by_part_j"].values()))
-        assert found["area_mm2"] == pytest.approx(sum(found["area_by_part_mm2"].values()))
-        assert found["utilization"] <= 1
+    for result in (train, infer):
+        assert result["energy_j"] == pytest.approx(sum(result["energy_by_part_j"].values()))
+        assert result["area_mm2"] == pytest.approx(sum(result["area_by_part_mm2"].values()))
+        assert result["utilization"] <= 1
 
 
 def test_operands_stand_side_by_side_as_the_plan_says() -> None:
     asked = {"workload__batch": 16, "accelerator__copies": 9}
-    found = chunk("bert-mini", "isaac", **asked)
-    r = next(i for i, row in enumerate(found.ops.rows) if row.name == "scores")
+    inspected = chunk("bert-mini", "isaac", **asked)
+    r = next(i for i, row in enumerate(inspected.ops.rows) if row.name == "scores")
     # 64 x 128 operands of 16 bits: 1 x 8 crossbars; 4 heads of 16 sequences of 4 layers. The
     # weights take 4 x 384 + 32 of 16,128 crossbars, so that nine copies leave 2,016: all
     # 64 operands of the batch stand there at once, and 252 could.
     pulse, vector, layers, tokens = 100e-9, 1.6e-6, 4, 128
-    each, activity = 64 * pulse + tokens * vector, found.activity
+    each, activity = 64 * pulse + tokens * vector, inspected.activity
     assert activity.busy["spare crossbars"][r, 0] == pytest.approx(layers * 16 * 4 * each / 252)
-    joules = activity.counts["write"].each()[r, 0] * found.prices.actions["write"].value[0]
+    joules = activity.counts["write"].each()[r, 0] * inspected.prices.actions["write"].value[0]
     beyond = max(joules / 10.0 - layers * 64 * pulse, 0.0)
     converted = layers * 100e-9
     assert activity.alone[r, 0] == pytest.approx(layers * each + converted + beyond)
@@ -361,5 +361,5 @@ def test_memory_bandwidth_never_slows_weights_that_are_written_anew() -> None:
 
 
 def test_pairs_are_compared_in_order() -> None:
-    found = [simulate(workload__batch=b)["latency_s"] for b in (1, 2, 4, 8, 16)]
-    assert all(b >= a for a, b in itertools.pairwise(found)) and math.isfinite(found[-1])
+    seconds = [simulate(workload__batch=b)["latency_s"] for b in (1, 2, 4, 8, 16)]
+    assert all(b >= a for a, b in itertools.pairwise(seconds)) and math.isfinite(seconds[-1])

@@ -34,27 +34,29 @@ def random_settings(seed: int) -> tuple[str, str, dict[str, Any]]:
     """A random design with room for its model."""
     random = np.random.default_rng(seed)
     model, asked = MODELS[seed % len(MODELS)]
-    found = hardware("reram", random, {"accelerator.tiles": int(random.integers(20_000, 90_000))})
-    found |= {"accelerator.memory_capacity": 1e15, "accelerator.reload": bool(seed % 2)}
-    found |= {"accelerator.transposed_read": str(random.choice(["copy", "bidirectional"]))}
+    settings = hardware(
+        "reram", random, {"accelerator.tiles": int(random.integers(20_000, 90_000))}
+    )
+    settings |= {"accelerator.memory_capacity": 1e15, "accelerator.reload": bool(seed % 2)}
+    settings |= {"accelerator.transposed_read": str(random.choice(["copy", "bidirectional"]))}
     for key in ("weight_bits", "input_bits", "adc_bits", "active_rows"):
         if random.integers(2):
             field = schema("reram")[key]
-            found[f"accelerator.{key}"] = int(random.integers(4, min(field.high or 1, 20)))
+            settings[f"accelerator.{key}"] = int(random.integers(4, min(field.high or 1, 20)))
     if asked.get("workload.mode") == "training":
-        found["accelerator.datapath"] = "fixed16"
-    return model, ("isaac", "puma", "reram")[seed % 3], {**found, **asked}
+        settings["accelerator.datapath"] = "fixed16"
+    return model, ("isaac", "puma", "reram")[seed % 3], {**settings, **asked}
 
 
 def designs(count: int) -> list[tuple[str, str, dict[str, Any]]]:
     """Random designs that can run."""
-    found: list[tuple[str, str, dict[str, Any]]] = []
+    runnable: list[tuple[str, str, dict[str, Any]]] = []
     for seed in itertools.count():
         model, name, settings = random_settings(seed)
         if elector.simulate(model, name, settings=settings)["feasible"]:
-            found.append((model, name, settings))
-        if len(found) == count:
-            return found
+            runnable.append((model, name, settings))
+        if len(runnable) == count:
+            return runnable
     raise AssertionError
 
 
@@ -132,7 +134,7 @@ def test_every_row_is_read() -> None:
 
 def _expanded(name: str) -> list[str]:
     """A name with every value of the settings in braces."""
-    found = [name]
+    names = [name]
     for key in re.findall(r"{(\w+)}", name):
         if key == "compute":
             values = list(schema("reram")["datapath"].choices)
@@ -141,8 +143,8 @@ def _expanded(name: str) -> list[str]:
             values = list(field.choices) or [
                 str(i) for i in range(int(field.low or 0), int(field.high or 0) + 1)
             ]
-        found = [text.replace(f"{{{key}}}", value) for text in found for value in values]
-    return found
+        names = [text.replace(f"{{{key}}}", value) for text in names for value in values]
+    return names
 
 
 def test_every_constant_of_the_cells_is_read() -> None:
@@ -156,10 +158,10 @@ def test_every_constant_of_the_cells_is_read() -> None:
 
 
 def area(**settings: object) -> float:
-    found = elector.simulate(
+    result = elector.simulate(
         "bert-tiny", "isaac", settings={f"accelerator.{k}": v for k, v in settings.items()}
     )
-    return float(found["area_mm2"])
+    return float(result["area_mm2"])
 
 
 @pytest.mark.parametrize(

@@ -26,11 +26,11 @@ def products(tmp_path: Path) -> str:
 
 
 def memory(path: str, accelerator: str = "systolic", **workload: object) -> dict[str, Any]:
-    found = elector.simulate(
+    result = elector.simulate(
         path, accelerator, settings={f"workload.{k}": v for k, v in workload.items()}
     )
-    assert isinstance(found["memory_bytes"], dict)
-    return found["memory_bytes"]
+    assert isinstance(result["memory_bytes"], dict)
+    return result["memory_bytes"]
 
 
 @pytest.mark.parametrize("machine", ["systolic", "tpu-v4i", "a100-sxm-80gb", "acceltran-server"])
@@ -47,15 +47,15 @@ def test_memory_holds_all_of_a_model_and_the_largest_of_products(
 
 def test_training_holds_the_states_of_one_product(products: str) -> None:
     training = {"mode": "training", "precision": "bf16"}
-    found = memory(products, residency="none", **training)
+    held = memory(products, residency="none", **training)
     largest = 2 * max(WEIGHTS.values())
-    assert (found["weights"], found["gradients"], found["optimizer"]) == (
+    assert (held["weights"], held["gradients"], held["optimizer"]) == (
         largest,
         largest,
         2 * largest,
     )
     whole = memory(products, **training)
-    assert found["activations"] <= whole["activations"] and whole["weights"] > 3 * largest
+    assert held["activations"] <= whole["activations"] and whole["weights"] > 3 * largest
 
 
 def test_a_benchmark_list_is_not_one_model_that_needs_137_gigabytes(tmp_path: Path) -> None:
@@ -65,11 +65,11 @@ def test_a_benchmark_list_is_not_one_model_that_needs_137_gigabytes(tmp_path: Pa
     whole = elector.simulate(str(path), "a100-sxm-80gb")
     assert not whole["feasible"] and "main memory: needs 138 GB" in str(whole["reason"])
     settings: dict[str, object] = {"workload.residency": "none"}
-    found = elector.simulate(str(path), "a100-sxm-80gb", settings=settings)
-    assert found["feasible"]
+    result = elector.simulate(str(path), "a100-sxm-80gb", settings=settings)
+    assert result["feasible"]
     room: dict[str, object] = {"accelerator.memory_capacity": "1 TB"}
     roomy = elector.simulate(str(path), "a100-sxm-80gb", settings=room)
-    assert found["latency_s"] == roomy["latency_s"] and found["macs"] == roomy["macs"]
+    assert result["latency_s"] == roomy["latency_s"] and result["macs"] == roomy["macs"]
 
 
 @pytest.mark.parametrize("machine", ["systolic", "acceltran-server", "a100-sxm-80gb"])
@@ -98,8 +98,8 @@ def test_the_option_is_short_for_the_key(products: str) -> None:
 def test_it_is_said_where_it_changes_nothing(model: str, value: str, tmp_path: Path) -> None:
     (tmp_path / "one.csv").write_text("name,M,N,K\na,8,8,8\n")
     name = model if model == "bert-tiny" else str(tmp_path / model)
-    found = elector.simulate(name, "systolic", settings={"workload.residency": value})
-    notes = found["notes"]
+    result = elector.simulate(name, "systolic", settings={"workload.residency": value})
+    notes = result["notes"]
     assert isinstance(notes, list)
     (note,) = [n for n in notes if n.startswith("workload.residency changes nothing")]
     assert "gemm" in note and "several products" in note

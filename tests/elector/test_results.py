@@ -28,10 +28,10 @@ REMARKS = {"model", "accelerator", "feasible", "reason", "sparsity", "notes", "s
 def test_every_result_of_a_design_is_registered(
     model: str, accelerator: str, settings: dict[str, object]
 ) -> None:
-    found = elector.simulate(model, accelerator, settings=settings)
-    for name in found.keys() - REMARKS:
+    result = elector.simulate(model, accelerator, settings=settings)
+    for name in result.keys() - REMARKS:
         metric = registry().metrics[name]
-        assert bool(metric.axis) == isinstance(found[name], dict), name
+        assert bool(metric.axis) == isinstance(result[name], dict), name
 
 
 def test_every_registered_result_has_a_formula_and_some_design_that_shows_it() -> None:
@@ -101,9 +101,9 @@ def test_labels_name_the_workload_and_the_part() -> None:
 
 def test_the_table_shows_every_scalar_and_group() -> None:
     text = run("simulate", "gpt2", "tpu-v3", "--generate", "4").stdout
-    found = elector.simulate("gpt2", "tpu-v3", settings={"workload.generate": 4})
+    result = elector.simulate("gpt2", "tpu-v3", settings={"workload.generate": 4})
     for metric in registry():
-        value = found.get(metric.name)
+        value = result.get(metric.name)
         per_sequence = metric.name.endswith(("per_sequence_s", "per_sequence_j"))
         if isinstance(value, float) and not per_sequence:
             assert f"  {metric.label} " in text and metric.show(value) in text

@@ -54,9 +54,9 @@ def hooked(name: str, settings: dict[str, Any], flash: bool = False) -> float:
 
     model = described(name, settings)
     module = torch_reference.Transformer(model, settings["trainable"], flash, PREDICTIONS)
-    with torch_reference.saved(module) as found:
+    with torch_reference.saved(module) as sizes:
         module(BATCH, LENGTH)
-    return float(sum(found.values()))
+    return float(sum(sizes.values()))
 
 
 CASES = [
@@ -163,14 +163,14 @@ def test_micro_batches_share_the_memory() -> None:
 def test_a_layer_of_bert_base_in_pytorch(subset: str) -> None:
     import torch_reference
 
-    found = []
+    sizes = []
     for layers in (2, 3):
         settings = BASE | {"model__layers": layers, "trainable": subset, "model__vocabulary": 64}
         module = torch_reference.Transformer(described("bert-base", settings), subset, False, 0)
         with torch_reference.saved(module) as kept:
             module(4, 128)
-        found.append(sum(kept.values()))
-    assert found[1] - found[0] == layer(subset)
+        sizes.append(sum(kept.values()))
+    assert sizes[1] - sizes[0] == layer(subset)
 
 
 # ---- rows follow ----

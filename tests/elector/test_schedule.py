@@ -103,9 +103,9 @@ SECONDS = st.floats(0.01, 100.0)
 @given(SECONDS, SECONDS, st.integers(1, 12))
 def test_two_machines_once_is_johnsons_makespan(a: float, b: float, streams: int) -> None:
     """Johnson 1954 for equal jobs: n times the longer and once the shorter."""
-    found, _ = closed([("array", a), ("vector", b)], streams, 1)
-    assert found == pytest.approx(streams * max(a, b) + min(a, b), rel=1e-12)
-    assert found == pytest.approx(makespan(flow([("array", a), ("vector", b)], streams, 1)))
+    length, _ = closed([("array", a), ("vector", b)], streams, 1)
+    assert length == pytest.approx(streams * max(a, b) + min(a, b), rel=1e-12)
+    assert length == pytest.approx(makespan(flow([("array", a), ("vector", b)], streams, 1)))
 
 
 @given(SECONDS, SECONDS, st.integers(1, 8), st.integers(1, 8))
@@ -113,8 +113,8 @@ def test_two_machines_again_and_again_is_exact(
     a: float, b: float, streams: int, periods: int
 ) -> None:
     steps = [("array", a), ("vector", b)]
-    found, _ = closed(steps, streams, periods)
-    assert found == pytest.approx(makespan(flow(steps, streams, periods)), rel=1e-9)
+    length, _ = closed(steps, streams, periods)
+    assert length == pytest.approx(makespan(flow(steps, streams, periods)), rel=1e-9)
 
 
 @given(
@@ -122,13 +122,13 @@ def test_two_machines_again_and_again_is_exact(
     st.integers(1, 10),
 )
 def test_one_stream_takes_the_chain(steps: list[tuple[str, float]], periods: int) -> None:
-    found, _ = closed(steps, 1, periods)
-    assert found == pytest.approx(makespan(flow(steps, 1, periods)), rel=1e-9)
+    length, _ = closed(steps, 1, periods)
+    assert length == pytest.approx(makespan(flow(steps, 1, periods)), rel=1e-9)
 
 
 def shops(seed: int, count: int) -> np.ndarray:
     """(count, 2): ours and the best found over three rules, for random shops, over the bound."""
-    random, found = np.random.default_rng(seed), []
+    random, ratios = np.random.default_rng(seed), []
     for _ in range(count):
         machines = ["a", "v", "m"][: random.integers(2, 4)]
         streams, periods = int(random.choice([2, 3, 4, 8])), int(random.choice([1, 2, 4, 12]))
@@ -139,8 +139,8 @@ def shops(seed: int, count: int) -> np.ndarray:
         ours, bound = closed(steps, streams, periods)
         tasks = flow(steps, streams, periods)
         best = min(makespan(tasks, rule) for rule in ("first", "deep", "shallow"))
-        found.append((ours / bound, best / bound))
-    return np.array(found)
+        ratios.append((ours / bound, best / bound))
+    return np.array(ratios)
 
 
 def test_random_shops() -> None:
@@ -204,12 +204,12 @@ def step_tasks(chunk: Chunk, batch: int, layers: int, heads: int) -> list[Task]:
         rows = [
             i for i, row in enumerate(ops.rows) if row.layer == layer and row.in_attention == core
         ]
-        found = []
+        collected = []
         for leader, behind in groups(ops.rows, rows):
             part = [(unit(leader), *taken(leader))]
             extra = sum(taken(i)[1] for i in behind)
-            found.append([*part, (unit(behind[0]), extra, extra)] if behind else part)
-        return found
+            collected.append([*part, (unit(behind[0]), extra, extra)] if behind else part)
+        return collected
 
     def add(part: Part, runs: int, after: list[int], stream: int) -> list[int]:
         ends = []

@@ -60,10 +60,10 @@ def problems(kind: str, data: object) -> list[str]:
 def test_the_command_prints_a_schema(kind: str) -> None:
     result = run("schema", kind)
     assert result.exit_code == 0
-    found = json.loads(result.stdout)
-    jsonschema.Draft202012Validator.check_schema(found)
+    schema = json.loads(result.stdout)
+    jsonschema.Draft202012Validator.check_schema(schema)
     shipped = DATA / "json_schema" / f"{kind}.json"
-    assert json.loads(shipped.read_text()) == found, "run `make docs`"
+    assert json.loads(shipped.read_text()) == schema, "run `make docs`"
 
 
 def test_another_kind_is_refused() -> None:
@@ -112,9 +112,9 @@ def test_shipped_tables_and_lists_pass() -> None:
 def test_the_schema_of_accuracies_takes_the_shipped_rows() -> None:
     """And `transcode schema` prints it, beside that of spaces."""
     done = CliRunner().invoke(transcode, ["schema", "accuracy"])
-    found = json.loads(done.stdout)
-    jsonschema.Draft202012Validator.check_schema(found)
-    validator = jsonschema.Draft202012Validator(found)
+    schema = json.loads(done.stdout)
+    jsonschema.Draft202012Validator.check_schema(schema)
+    validator = jsonschema.Draft202012Validator(schema)
     folder = ROOT / "transcode" / "data" / "accuracy"
     for name in ("encoders", "dynaprop"):
         assert [e.message for e in validator.iter_errors(rows_of(folder / f"{name}.csv"))] == []

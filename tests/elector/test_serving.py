@@ -90,14 +90,14 @@ def played(machine: str, batch: int, length: int, tokens: int) -> dict[str, floa
         return float(short + (long - short) * (keys - ends[0]) / (ends[1] - ends[0]))
 
     turnovers = 8
-    found = served(batch, tokens, lambda n: read[n - 1], decode, turnovers * batch)
-    spans = [r.tokens[-1] - r.tokens[0] for r in found]
-    seconds = found[-1].tokens[-1] - found[0].tokens[-1]
+    requests = served(batch, tokens, lambda n: read[n - 1], decode, turnovers * batch)
+    spans = [r.tokens[-1] - r.tokens[0] for r in requests]
+    seconds = requests[-1].tokens[-1] - requests[0].tokens[-1]
     return {
-        "time_to_first_token_s": float(np.mean([r.tokens[0] - r.came for r in found])),
+        "time_to_first_token_s": float(np.mean([r.tokens[0] - r.came for r in requests])),
         "time_per_output_token_s": float(np.mean(spans)) / (tokens - 1),
-        "tokens_per_s": (len(found) - 1) * tokens / seconds,
-        "latency_s": float(np.mean([r.tokens[-1] - r.came for r in found])),
+        "tokens_per_s": (len(requests) - 1) * tokens / seconds,
+        "latency_s": float(np.mean([r.tokens[-1] - r.came for r in requests])),
     }
 
 
@@ -107,8 +107,8 @@ def test_a_played_server_measures_what_the_closed_form_says(machine: str) -> Non
     said = asked(
         machine, batch=batch, sequence_length=length, generate=tokens, serving="continuous"
     )
-    found = played(machine, batch, length, tokens)
-    for name, value in found.items():
+    simulated = played(machine, batch, length, tokens)
+    for name, value in simulated.items():
         # the played throughput is cut off between two requests of a turnover
         near = 0.05 if name == "tokens_per_s" else 0.02
         assert said[name] == pytest.approx(value, rel=near), name
@@ -120,9 +120,9 @@ def test_more_requests_than_tokens_share_passes() -> None:
     said = asked(
         machine, batch=batch, sequence_length=length, generate=tokens, serving="continuous"
     )
-    found = played(machine, batch, length, tokens)
+    simulated = played(machine, batch, length, tokens)
     for name in ("time_to_first_token_s", "time_per_output_token_s", "latency_s"):
-        assert said[name] == pytest.approx(found[name], rel=0.02), name
+        assert said[name] == pytest.approx(simulated[name], rel=0.02), name
     three = asked(machine, batch=3, sequence_length=length, generate=1)
     assert said["time_to_first_token_s"] == pytest.approx(three["latency_s"], rel=1e-9)
 
@@ -144,12 +144,12 @@ def test_one_request_and_one_token_are_served_alike(
 
 @pytest.mark.parametrize("machine", MACHINES)
 def test_times_of_a_request_add_up_and_are_those_of_its_place(machine: str) -> None:
-    found = asked(machine, batch=8, generate=17, serving="continuous")
-    tokens = found["time_to_first_token_s"] + 16 * found["time_per_output_token_s"]
-    assert found["latency_s"] == pytest.approx(tokens, rel=1e-12)
+    said = asked(machine, batch=8, generate=17, serving="continuous")
+    tokens = said["time_to_first_token_s"] + 16 * said["time_per_output_token_s"]
+    assert said["latency_s"] == pytest.approx(tokens, rel=1e-12)
     # Little 1961: requests in a server = requests a second x seconds of each
-    assert found["throughput_sequences_per_s"] * found["latency_s"] == pytest.approx(8.0)
-    assert found["tokens_per_s"] == pytest.approx(8 * 17 / found["latency_s"])
+    assert said["throughput_sequences_per_s"] * said["latency_s"] == pytest.approx(8.0)
+    assert said["tokens_per_s"] == pytest.approx(8 * 17 / said["latency_s"])
 
 
 def test_the_same_work_is_done() -> None:
@@ -187,14 +187,14 @@ def test_a_design_among_others_is_what_it_is_alone(machine: str) -> None:
 
 def test_an_encoder_decoder_is_served_too() -> None:
     settings = {"workload.batch": 4, "workload.generate": 9, "workload.serving": "continuous"}
-    found = elector.simulate("t5-base", "tpu-v4i", settings=settings)
+    result = elector.simulate("t5-base", "tpu-v4i", settings=settings)
     one = {"workload.batch": 1, "workload.generate": 1}
     alone = elector.simulate("t5-base", "tpu-v4i", settings=one)
-    assert found["time_to_first_token_s"] == pytest.approx(alone["latency_s"], rel=0.01)
+    assert result["time_to_first_token_s"] == pytest.approx(alone["latency_s"], rel=0.01)
 
 
 def test_it_counts_for_generation_alone_and_other_words_are_refused() -> None:
-    found = elector.simulate("gpt2", "tpu-v4i", settings={"workload.serving": "continuous"})
-    assert any(n.startswith("workload.serving changes nothing") for n in found["notes"])
+    result = elector.simulate("gpt2", "tpu-v4i", settings={"workload.serving": "continuous"})
+    assert any(n.startswith("workload.serving changes nothing") for n in result["notes"])
     with pytest.raises(elector.InputError, match=r"workload\.serving.*did you mean continuous"):
         elector.simulate("gpt2", "tpu-v4i", settings={"workload.serving": "continous"})

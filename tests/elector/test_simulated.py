@@ -35,16 +35,16 @@ REMARKS = ("settings", "notes", "sparsity", "provenance")
 def test_settings_are_all_there_is_and_repeat_the_design(
     model: str, accelerator: str, settings: dict[str, object]
 ) -> None:
-    found: Any = elector.simulate(model, accelerator, settings=settings)
-    shown = found["settings"]
+    result: Any = elector.simulate(model, accelerator, settings=settings)
+    shown = result["settings"]
     fields = load_accelerator(accelerator).machine.fields
     assert {f"workload.{key}" for key in schema("workload")} <= shown.keys()
     assert {f"accelerator.{key}" for key in fields} <= shown.keys()
     assert {key for key, entry in shown.items() if not entry["default"]} == settings.keys()
     given = {key: entry["value"] for key, entry in shown.items() if entry["value"] is not None}
     again: Any = elector.simulate(model, accelerator, settings=given)
-    for name in found.keys() - set(REMARKS):
-        assert again[name] == found[name], name
+    for name in result.keys() - set(REMARKS):
+        assert again[name] == result[name], name
     assert again["settings"].keys() == shown.keys()
 
 
@@ -67,8 +67,8 @@ def test_auto_is_what_it_resolves_to() -> None:
     usual = elector.simulate("bert-tiny", "gpu")
     for key, value in (("attention", "unfused"), ("implementation", "eager")):
         for given in ("auto", value):
-            found = elector.simulate("bert-tiny", "gpu", settings={f"workload.{key}": given})
-            assert found["latency_s"] == usual["latency_s"]
+            result = elector.simulate("bert-tiny", "gpu", settings={f"workload.{key}": given})
+            assert result["latency_s"] == usual["latency_s"]
         assert schema("workload")[key].default == "auto"
     with pytest.raises(InputError, match="no such software stack"):
         elector.simulate("bert-tiny", "tpu-v4i", settings={"workload.implementation": "compiled"})
@@ -102,8 +102,8 @@ def test_the_line_of_a_training_step() -> None:
 
 
 def test_version_and_settings_in_json_and_csv(tmp_path: Path) -> None:
-    found = loaded("simulate", "bert-tiny", "tpu-v4i", "--format", "json")
-    assert found["version"] == elector.__version__ and found["notes"] == []
+    result = loaded("simulate", "bert-tiny", "tpu-v4i", "--format", "json")
+    assert result["version"] == elector.__version__ and result["notes"] == []
     text = run("simulate", "bert-tiny", "tpu-v4i", "--format", "csv").stdout
     assert "settings.workload.batch.value" in text.splitlines()[0]
 
@@ -116,19 +116,19 @@ def test_positions_can_be_set(model: str) -> None:
     long: dict[str, object] = {"workload.sequence_length": 4096}
     with pytest.raises(InputError, match=r"learned positions[^$]*model\.positions"):
         elector.simulate(model, "h100-sxm-80gb", settings=long)
-    found: Any = elector.simulate(
+    result: Any = elector.simulate(
         model, "h100-sxm-80gb", settings={**long, "model.positions": 4096}
     )
     usual: Any = elector.simulate(model, "h100-sxm-80gb")
     before = usual["settings"]["model.positions"]["value"]
     width = usual["settings"]["model.hidden"]["value"]
-    assert found["parameters"] - usual["parameters"] == (4096 - before) * width
-    assert found["settings"]["model.positions"] == {"value": 4096, "default": False}
+    assert result["parameters"] - usual["parameters"] == (4096 - before) * width
+    assert result["settings"]["model.positions"] == {"value": 4096, "default": False}
 
 
 def test_positions_of_a_rotary_model_change_nothing_and_it_is_said() -> None:
-    found: Any = elector.simulate("mistral-7b", "h100-sxm-80gb", settings={"model.positions": 99})
-    assert any(note.startswith("model.positions changes nothing") for note in found["notes"])
+    result: Any = elector.simulate("mistral-7b", "h100-sxm-80gb", settings={"model.positions": 99})
+    assert any(note.startswith("model.positions changes nothing") for note in result["notes"])
 
 
 # ---- attention that does not fit
@@ -141,24 +141,24 @@ def test_a_design_whose_scores_do_not_fit_is_pointed_to_flash() -> None:
         "workload.sequence_length": 512,
         "accelerator.memory_capacity": "25 GB",
     }
-    found: Any = elector.simulate("bert-base", "a100-sxm-40gb", settings=settings)
-    assert not found["feasible"] and "workload.attention=flash needs" in found["reason"]
+    result: Any = elector.simulate("bert-base", "a100-sxm-40gb", settings=settings)
+    assert not result["feasible"] and "workload.attention=flash needs" in result["reason"]
     flash: Any = elector.simulate(
         "bert-base", "a100-sxm-40gb", settings={**settings, "workload.attention": "flash"}
     )
-    assert flash["feasible"] == ("and fits" in found["reason"])
+    assert flash["feasible"] == ("and fits" in result["reason"])
     table = elector.sweep([{"model": "bert-base", "accelerator": "a100-sxm-40gb", **settings}])
-    assert table["reason"].iloc[0] == found["reason"]
+    assert table["reason"].iloc[0] == result["reason"]
 
 
 def test_where_scores_are_not_to_blame_nothing_is_promised() -> None:
     small: dict[str, object] = {"accelerator.memory_capacity": "1 MB"}
     for more in ({"workload.attention": "flash"}, {}):
-        found: Any = elector.simulate("bert-base", "systolic", settings={**small, **more})
-        assert not found["feasible"]
+        result: Any = elector.simulate("bert-base", "systolic", settings={**small, **more})
+        assert not result["feasible"]
         if more:
-            assert "flash" not in found["reason"]
+            assert "flash" not in result["reason"]
         else:
-            assert "and fits" not in found["reason"]
+            assert "and fits" not in result["reason"]
     listed: Any = elector.simulate(GEMM, "systolic", settings=small)
     assert "flash" not in listed["reason"]

@@ -46,18 +46,18 @@ def without_names(result: dict[str, Any]) -> dict[str, Any]:
 def test_density_one_is_dense_bit_for_bit(tmp_path: Path, mode: str, accelerator: str) -> None:
     ones = table(tmp_path, FLAT.format(a=1, w=1, g=1))
     dense = run(accelerator, mode=mode, batch=4)
-    found = run(accelerator, mode=mode, batch=4, sparsity=ones)
-    assert without_names(found) == without_names(dense)
+    sparse = run(accelerator, mode=mode, batch=4, sparsity=ones)
+    assert without_names(sparse) == without_names(dense)
 
 
 @pytest.mark.parametrize("mode", ["inference", "training"])
 def test_denser_is_never_cheaper(tmp_path: Path, mode: str) -> None:
-    found = []
+    results = []
     for d in (0.0, 0.05, 0.1, 0.3, 0.5, 0.7, 0.9, 0.94):
         name = table(tmp_path, FLAT.format(a=d, w=d, g=d), f"{d}.csv")
-        found.append(run(mode=mode, batch=4, sparsity=name))
+        results.append(run(mode=mode, batch=4, sparsity=name))
     for key in ("latency_s", "energy_j"):
-        values = np.array([f[key] for f in found])
+        values = np.array([f[key] for f in results])
         assert (np.diff(values) >= 0).all(), (key, values)
 
 

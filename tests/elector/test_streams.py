@@ -19,9 +19,9 @@ def over(descriptor: int, encoding: str, kind: type[Any]) -> Any:
     """What `open_streams` puts in the place of a stream of that encoding, unbuffered."""
     raw = io.FileIO(descriptor, "w", closefd=False)
     replaced = io.TextIOWrapper(raw, encoding=encoding, write_through=True)
-    found = streams._over(replaced, descriptor, kind)
+    replacement = streams._over(replaced, descriptor, kind)
     KEPT.append(replaced)  # as `sys.__stdout__` is, which closes the file with itself
-    return found
+    return replacement
 
 
 @pytest.fixture(autouse=True)
@@ -40,12 +40,12 @@ def test_a_stream_that_is_not_a_files_stays() -> None:
 def test_a_reader_slower_than_a_descriptor_that_does_not_wait_gets_everything() -> None:
     reads, writes = os.pipe()
     os.set_blocking(writes, False)
-    text, found = "0123456789" * 100_000, []
+    text, pieces = "0123456789" * 100_000, []
 
     def read() -> None:
         with open(reads, encoding="ascii") as stream:
             while some := stream.read(4096):
-                found.append(some)
+                pieces.append(some)
 
     thread = threading.Thread(target=read)
     thread.start()
@@ -54,7 +54,7 @@ def test_a_reader_slower_than_a_descriptor_that_does_not_wait_gets_everything() 
     stream.flush()
     os.close(writes)
     thread.join(30)
-    assert "".join(found) == text
+    assert "".join(pieces) == text
 
 
 def test_an_error_of_output_has_a_name_and_one_of_messages_is_none() -> None:

@@ -118,9 +118,9 @@ def test_the_examples_of_one_bad_cell(tmp_path: Path, monkeypatch: pytest.Monkey
     assert done.exit_code == 4, done.output
     assert f"{len(bad) + 2} rows, 0 infeasible, {len(bad)} unreadable" in done.stderr
     with Path("costs.csv").open(newline="", encoding="utf-8") as stream:
-        found = list(csv.DictReader(stream))
-    assert found[0]["latency_s"] == found[-1]["latency_s"] != ""
-    said = [row["error"] for row in found[1:-1]]
+        printed = list(csv.DictReader(stream))
+    assert printed[0]["latency_s"] == printed[-1]["latency_s"] != ""
+    said = [row["error"] for row in printed[1:-1]]
     for error, words in zip(
         said,
         [

@@ -48,8 +48,8 @@ def matrices(shape: Shape, seed: int) -> tuple[np.ndarray, np.ndarray]:
 def simulated(shape: Shape, seed: int, *arguments: Any) -> int:
     """Cycles of the machine of arrays.py, whose result must be the product."""
     a, b = matrices(shape, seed)
-    found, count = product(a, b, *arguments)
-    np.testing.assert_array_equal(found, a @ b)
+    computed, count = product(a, b, *arguments)
+    np.testing.assert_array_equal(computed, a @ b)
     return count
 
 
@@ -134,8 +134,8 @@ def test_idle_arrays_share_the_stream(flow: str, tmp_path: Path) -> None:
     if flow == "is":
         a, b = b.T, a.T
     for part in (a[:6], a[6:]):
-        found, count = product(part, b, rows, cols, "ws", True, 2)
-        np.testing.assert_array_equal(found, part @ b)
+        computed, count = product(part, b, rows, cols, "ws", True, 2)
+        np.testing.assert_array_equal(computed, part @ b)
         assert count <= ours
     assert ours == 2 * rows + cols + 6 - 2
     (stays,) = cycles(tmp_path, [(6, stream, 4)], rows=rows, cols=cols, dataflow="os", arrays=5)
@@ -245,8 +245,8 @@ def test_the_next_product_may_follow_on_the_heels_of_the_last(flow: str, tmp_pat
 def test_mean_folds_is_the_mean_over_a_loop(first: int, span: int, size: int) -> None:
     middle = np.array([first + span / 2])
     expected = sum(-(-x // size) for x in range(first, first + span + 1)) / (span + 1)
-    found = mean_folds(middle, np.array([float(span)]), np.array([float(size)]))
-    assert found[0] == pytest.approx(expected, rel=1e-13)
+    means = mean_folds(middle, np.array([float(span)]), np.array([float(size)]))
+    assert means[0] == pytest.approx(expected, rel=1e-13)
 
 
 @pytest.mark.parametrize("model", ["gpt2", "mistral-7b"])
@@ -305,15 +305,15 @@ def compare(folder: Path, rows: list[Peer]) -> None:
             zip(("accelerator.rows", "accelerator.cols", "accelerator.dataflow"), key, strict=True)
         )
         path = write(folder, [(m, k, n) for m, n, k, *_ in mine])
-        found = elector.simulate(
+        operations = elector.simulate(
             path,
             "systolic",
             settings=settings | {"accelerator.convention": "scalesim"},
             operations=True,
         )["operations"]
-        assert isinstance(found, list)
+        assert isinstance(operations, list)
         for ours, (m, n, _, array_rows, array_cols, flow, total, a, b, out) in zip(
-            found, mine, strict=True
+            operations, mine, strict=True
         ):
             assert ours["cycles"] == total, ours
             assert (ours["a_reads"], ours["b_reads"]) == (a, b), ours
@@ -396,12 +396,12 @@ def test_the_peer_never_stalls_without_interfaces(
     """CALC mode: latency is cycles / clock whatever the memory; it was 1.63x and 2.06x of it."""
     path = write(tmp_path, layers)
     for settings in ({}, {"bandwidth": 1e6, "sram": 65536}, {"sram_bandwidth": 1e3}):
-        found = at_interfaces(path, dataflow=flow, **settings)
-        cycles = sum(op["cycles"] for op in found["operations"])
+        result = at_interfaces(path, dataflow=flow, **settings)
+        cycles = sum(op["cycles"] for op in result["operations"])
         seconds = cycles / 700e6
-        assert found["latency_s"] == pytest.approx(seconds, rel=1e-12)
+        assert result["latency_s"] == pytest.approx(seconds, rel=1e-12)
         macs = sum(m * k * n for m, k, n in layers)
-        assert found["utilization"] == pytest.approx(macs / (128 * 128 * cycles), rel=1e-12)
+        assert result["utilization"] == pytest.approx(macs / (128 * 128 * cycles), rel=1e-12)
 
 
 def test_each_interface_of_the_peer_moves_the_words_it_is_given(tmp_path: Path) -> None:
@@ -409,13 +409,13 @@ def test_each_interface_of_the_peer_moves_the_words_it_is_given(tmp_path: Path) 
     shapes = [(64, 2000, 10), (10, 2000, 64), (300, 2, 400)]  # by a, by b, by the result
     path, size = write(tmp_path, shapes), 1e9
     for words in (0.5, 1.0, 3.0):
-        found = at_interfaces(path, sram=size, interface_bandwidth=words, dataflow="os")
-        for op, (m, k, n) in zip(found["operations"], shapes, strict=True):
+        result = at_interfaces(path, sram=size, interface_bandwidth=words, dataflow="os")
+        for op, (m, k, n) in zip(result["operations"], shapes, strict=True):
             moved = max(m * k, k * n, m * n) / words
             expected = max(moved, op["cycles"]) / 700e6
             assert op["seconds"] == pytest.approx(expected, rel=1e-12)
-        total = sum(op["seconds"] for op in found["operations"])
-        assert found["latency_s"] == pytest.approx(total, rel=1e-12)
+        total = sum(op["seconds"] for op in result["operations"])
+        assert result["latency_s"] == pytest.approx(total, rel=1e-12)
     plenty = at_interfaces(path, sram=size, interface_bandwidth=1e6, dataflow="os")
     calc = at_interfaces(path, sram=size, dataflow="os")
     assert plenty["latency_s"] == calc["latency_s"]
@@ -454,7 +454,7 @@ def test_accesses_are_what_the_simulated_folds_touch(flow: str, tmp_path: Path) 
         if flow == "is":
             reads.reverse()
         writes = sum(f.a.shape[0] * f.b.shape[1] for f, _, _ in parts)
-        found = elector.simulate(
+        operations = elector.simulate(
             write(tmp_path, [shape]),
             "systolic",
             operations=True,
@@ -464,8 +464,8 @@ def test_accesses_are_what_the_simulated_folds_touch(flow: str, tmp_path: Path) 
                 "accelerator.dataflow": flow,
             },
         )["operations"]
-        assert isinstance(found, list)
-        (ours,) = found
+        assert isinstance(operations, list)
+        (ours,) = operations
         assert [ours["a_reads"], ours["b_reads"], ours["out_writes"]] == [*reads, writes]
         assert ours["out_reads"] == writes - shape[0] * shape[2]
 

@@ -266,8 +266,8 @@ def test_csv_rows_know_their_lines(tmp_path: Path) -> None:
     ids=["few", "many", "rare", "nan"],
 )
 def test_distinct_values_of_long_columns(values: np.ndarray) -> None:
-    found, first, inverse = distinct(values)
-    assert np.array_equal(found[inverse], values, equal_nan=True)
+    unique, first, inverse = distinct(values)
+    assert np.array_equal(unique[inverse], values, equal_nan=True)
     if not np.isnan(values).any():
         expected, places = np.unique(values, return_index=True)
-        assert np.array_equal(found, expected) and np.array_equal(first, places)
+        assert np.array_equal(unique, expected) and np.array_equal(first, places)

@@ -108,8 +108,8 @@ def test_within_a_family_energy_follows_stillmaker_baas(source: float, target: f
 
 def test_stillmaker_baas_is_not_used_across_the_step_to_finfets() -> None:
     # the eight operators published at both nodes fall to 0.23 ... 0.48
-    found = SHIPPED.scaling.ratio("energy", 45, 7)
-    across, rule = found.value, found.rule
+    ratio = SHIPPED.scaling.ratio("energy", 45, 7)
+    across, rule = ratio.value, ratio.rule
     assert 0.23 < across < 0.48
     assert across > 3 * value("scaling", "energy", 7)
     assert "operators" in rule
@@ -474,8 +474,8 @@ def test_every_value_that_is_taken_gives_a_finite_result(
         with pytest.raises(InputError, match="a value above 0"):
             Technology.load(own)
         return
-    found = elector.simulate("bert-tiny", "tpu-v4i", technology=Technology.load(own))
-    energy, area = found["energy_j"], found["area_mm2"]
+    result = elector.simulate("bert-tiny", "tpu-v4i", technology=Technology.load(own))
+    energy, area = result["energy_j"], result["area_mm2"]
     assert isinstance(energy, float) and isinstance(area, float)
     assert math.isfinite(energy) and math.isfinite(area) and energy > 0 and area > 0
 

@@ -126,14 +126,14 @@ def test_without_stalls_it_equals_scalesim(
     assert len(rows) > 10
     for r in rows:
         model = products(tmp_path, (int(r["M"]), int(r["K"]), int(r["N"])))
-        found = cycles(
+        simulated = cycles(
             model,
             rows=int(r["array_rows"]),
             cols=int(r["array_cols"]),
             dataflow=dataflow,
             convention="scalesim",
         )
-        assert round(found) == int(r["total_cycles"])
+        assert round(simulated) == int(r["total_cycles"])
 
 
 def random_designs(count: int, seed: int) -> list[dict[str, object]]:
@@ -171,10 +171,10 @@ def random_acceltran(count: int, seed: int) -> list[dict[str, object]]:
     def pick(*options: object) -> object:
         return options[int(rng.integers(len(options)))]
 
-    found = []
+    designs = []
     for _ in range(count):
         side = pick(8, 16, 32)
-        found.append(
+        designs.append(
             {
                 "model": pick("bert-tiny", "bert-mini", "bert-small"),
                 "accelerator": "acceltran",
@@ -196,7 +196,7 @@ def random_acceltran(count: int, seed: int) -> list[dict[str, object]]:
                 ),
             }
         )
-    return found
+    return designs
 
 
 def random_gpus(count: int, seed: int) -> list[dict[str, object]]:
@@ -262,11 +262,11 @@ def random_hybrids(count: int, seed: int) -> list[dict[str, object]]:
     def pick(*options: object) -> object:
         return options[int(rng.integers(len(options)))]
 
-    found = []
+    designs = []
     for _ in range(count):
         base = pick("reram+systolic", "hpt")
         training = base == "hpt" and pick(True, False)
-        found.append(
+        designs.append(
             {
                 "model": pick("bert-tiny", "bert-mini", "bert-small"),
                 "accelerator": base,
@@ -284,7 +284,7 @@ def random_hybrids(count: int, seed: int) -> list[dict[str, object]]:
                 "accelerator.links.tier-array.bandwidth": pick(1e10, 1e11, 1e12),
             }
         )
-    return found
+    return designs
 
 
 DESIGNS = {
@@ -355,10 +355,10 @@ def test_the_closed_form_agrees_on_large_steps(settings: dict[str, object]) -> N
 @pytest.mark.parametrize("machine", DESIGNS)
 def test_the_step_is_never_shorter_than_a_resource_is_busy(machine: str) -> None:
     for settings in DESIGNS[machine](6, 3):
-        found = run(columns_of(settings))
-        assert all(busy <= found.seconds * (1 + 1e-9) for busy in found.busy.values())
-        for name in found.busy:
-            mine = [s for s in found.spans if s.resource == name]
+        step = run(columns_of(settings))
+        assert all(busy <= step.seconds * (1 + 1e-9) for busy in step.busy.values())
+        for name in step.busy:
+            mine = [s for s in step.spans if s.resource == name]
             steps = [(round(s.end, 14), -s.amount) for s in mine]
             steps += [(round(s.start, 14), s.amount) for s in mine]
             taken = itertools.accumulate(amount for _, amount in sorted(steps))
@@ -388,11 +388,11 @@ SOME: list[dict[str, Any]] = [
 
 @pytest.mark.parametrize("settings", SOME, ids=lambda s: s["accelerator"])
 def test_power_over_time_adds_up_to_the_energy(settings: dict[str, Any]) -> None:
-    found = trace(columns_of(settings), "t")
+    traced = trace(columns_of(settings), "t")
     cost = evaluate(columns_of(settings), 1, level="groups")
-    energy = found.joules
+    energy = traced.joules
     standing = float(cost.groups["energy_by_part_j"]["leakage"][0])
-    longer = found.timeline.seconds / float(cost.scalars["latency_s"][0])
+    longer = traced.timeline.seconds / float(cost.scalars["latency_s"][0])
     expected = float(cost.scalars["energy_j"][0]) + standing * (longer - 1.0)
     assert energy == pytest.approx(expected, rel=1e-6)
 
@@ -420,8 +420,8 @@ TRACKS = {
 
 @pytest.mark.parametrize("accelerator", TRACKS)
 def test_a_trace_has_named_tracks_and_spans_that_do_not_overlap(accelerator: str) -> None:
-    found = trace(columns_of({"model": "bert-tiny", "accelerator": accelerator}), "a title")
-    listed = json.loads(json.dumps(events(found)))["traceEvents"]
+    traced = trace(columns_of({"model": "bert-tiny", "accelerator": accelerator}), "a title")
+    listed = json.loads(json.dumps(events(traced)))["traceEvents"]
     names = {e["args"]["name"] for e in listed if e["ph"] == "M"}
     assert names >= {"a title", *TRACKS[accelerator]}
     assert accelerator != "systolic" or names == {"a title", *TRACKS[accelerator]}
@@ -445,22 +445,22 @@ def test_a_host_slower_than_the_device_sets_the_pace() -> None:
         "accelerator": "a100-sxm-40gb",
         "workload.precision": "fp16",
     }
-    found = run(columns_of({**settings, "accelerator.host_speed": 0.1}))
+    step = run(columns_of({**settings, "accelerator.host_speed": 0.1}))
     chunk = inspect(columns_of({**settings, "accelerator.host_speed": 0.1}), Technology.load())
     host = float(chunk.activity.load("host")[0]) + float(chunk.activity.start[0])
-    assert found.busy["host"] == pytest.approx(host, rel=1e-6)
-    assert host <= found.seconds <= 1.02 * host
+    assert step.busy["host"] == pytest.approx(host, rel=1e-6)
+    assert host <= step.seconds <= 1.02 * host
     quick = run(columns_of({**settings, "accelerator.host_speed": 100}))
     assert quick.busy["host"] < 0.3 * quick.seconds
 
 
 def test_a_kernel_waits_for_the_kernel_before_it() -> None:
-    found = run(
+    step = run(
         columns_of(
             {"model": "bert-tiny", "accelerator": "v100-sxm-32gb", "workload.mode": "training"}
         )
     )
-    device = [s for s in found.spans if s.resource != "host"]
+    device = [s for s in step.spans if s.resource != "host"]
     order: dict[tuple[int, int], list[float]] = {}
     for s in device:
         ends = order.setdefault((s.row, s.layer), [s.start, s.end])
@@ -477,12 +477,12 @@ def test_reram_counted_by_hand(tmp_path: Path) -> None:
         "accelerator.bandwidth": 1e16,
         "accelerator.copies": 1,
     }
-    found = run(columns_of(settings))
-    assert found.seconds == pytest.approx(10 * 16 * 100e-9 + 100e-9, rel=1e-6)
+    step = run(columns_of(settings))
+    assert step.seconds == pytest.approx(10 * 16 * 100e-9 + 100e-9, rel=1e-6)
     # four copies take three vectors at most, and are free for others meanwhile
-    found = run(columns_of({**settings, "accelerator.copies": 4}))
-    assert found.seconds == pytest.approx(3 * 16 * 100e-9 + 100e-9, rel=1e-6)
-    assert sum(found.busy.values()) == pytest.approx(2.5 * 16 * 100e-9, rel=1e-6)
+    step = run(columns_of({**settings, "accelerator.copies": 4}))
+    assert step.seconds == pytest.approx(3 * 16 * 100e-9 + 100e-9, rel=1e-6)
+    assert sum(step.busy.values()) == pytest.approx(2.5 * 16 * 100e-9, rel=1e-6)
 
 
 def test_a_transfer_takes_its_link_for_its_bytes() -> None:
@@ -492,17 +492,17 @@ def test_a_transfer_takes_its_link_for_its_bytes() -> None:
         "workload.batch": 2,
     }
     chunk = inspect(columns_of(settings), Technology.load())
-    found = timeline(chunk)
+    step = timeline(chunk)
     rows = [r for r, row in enumerate(chunk.ops.rows) if row.kind == "transfer"]
     size = sum(float(chunk.ops.m[r, 0] * chunk.ops.count[r, 0]) for r in rows)
-    assert found.busy["link tier-array"] == pytest.approx(size / 400e9)
-    assert {found.rows[s.row].kind for s in found.spans if s.resource == "link tier-array"} == {
+    assert step.busy["link tier-array"] == pytest.approx(size / 400e9)
+    assert {step.rows[s.row].kind for s in step.spans if s.resource == "link tier-array"} == {
         "transfer"
     }
 
 
 def test_what_the_assignment_gives_away_stays_idle() -> None:
-    found = run(
+    step = run(
         columns_of(
             {
                 "model": "bert-tiny",
@@ -512,7 +512,7 @@ def test_what_the_assignment_gives_away_stays_idle() -> None:
             }
         )
     )
-    assert not any(name.startswith("gpu.") for name in found.busy)
+    assert not any(name.startswith("gpu.") for name in step.busy)
     everything = run(
         columns_of({"model": "bert-tiny", "accelerator": "hpt", "workload.mode": "training"})
     )

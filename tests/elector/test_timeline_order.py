@@ -24,10 +24,10 @@ def products(folder: Path, *shapes: tuple[int, int, int]) -> str:
 
 def order_of(settings: dict[str, Any], phase: str) -> list[tuple[int, str, int]]:
     """(turn, layer word, layer) of the operations of a phase, as they begin."""
-    found = timeline(inspect(columns_of(settings), Technology.load()))
+    step = timeline(inspect(columns_of(settings), Technology.load()))
     begins: dict[tuple[int, str, int], float] = {}
-    for s in found.spans:
-        row = found.rows[s.row]
+    for s in step.spans:
+        row = step.rows[s.row]
         if row.phase == phase and s.resource in ("array", "vector"):
             key = (s.turn, row.layer, s.layer)
             begins[key] = min(begins.get(key, np.inf), s.start)
@@ -63,11 +63,11 @@ def test_a_window_that_fills_up_changes_no_order() -> None:
         "workload.generate": 6,
         "accelerator.memory_capacity": 1e12,
     }
-    found = timeline(inspect(columns_of(settings), Technology.load()))
-    heads = [s for s in found.spans if found.rows[s.row].layer == "head" and s.resource == "array"]
-    layers = [s for s in found.spans if found.rows[s.row].phase == "decode"]
-    ends = sorted({round(s.end, 12) for s in heads if found.rows[s.row].phase == "decode"})
-    assert len({(s.row, s.turn) for s in heads if found.rows[s.row].phase == "decode"}) == 5
+    step = timeline(inspect(columns_of(settings), Technology.load()))
+    heads = [s for s in step.spans if step.rows[s.row].layer == "head" and s.resource == "array"]
+    layers = [s for s in step.spans if step.rows[s.row].phase == "decode"]
+    ends = sorted({round(s.end, 12) for s in heads if step.rows[s.row].phase == "decode"})
+    assert len({(s.row, s.turn) for s in heads if step.rows[s.row].phase == "decode"}) == 5
     assert len(ends) >= 5 and len({(s.row, s.turn, s.layer) for s in layers}) > 5 * 2
 
 
@@ -78,11 +78,11 @@ def test_a_micro_batch_comes_after_the_one_before() -> None:
         "workload.mode": "training",
         "workload.gradient_accumulation": 3,
     }
-    found = timeline(inspect(columns_of(settings), Technology.load()))
-    chained = [s for s in found.spans if not found.rows[s.row].off_chain]
+    drawn = timeline(inspect(columns_of(settings), Technology.load()))
+    chained = [s for s in drawn.spans if not drawn.rows[s.row].off_chain]
     for turn in range(2):
         last = max(s.end for s in chained if s.turn == turn and s.resource != "memory")
-        step = [s for s in chained if found.rows[s.row].phase != "update"]
+        step = [s for s in chained if drawn.rows[s.row].phase != "update"]
         first = min(s.start for s in step if s.turn == turn + 1 and s.resource != "memory")
         assert first >= last - 1e-12
 
@@ -101,10 +101,10 @@ def test_the_port_of_the_on_chip_memory_is_waited_for(
         "workload.mode": mode,
     }
     chunk = inspect(columns_of(settings), Technology.load())
-    found, closed = timeline(chunk).seconds, float(chunk.timing.seconds[0])
-    assert found == pytest.approx(closed, rel=0.05)
+    seconds, closed = timeline(chunk).seconds, float(chunk.timing.seconds[0])
+    assert seconds == pytest.approx(closed, rel=0.05)
     plain = run(columns_of(settings | {"accelerator.sram_bandwidth": 0}))
-    assert found > 1.3 * plain.seconds
+    assert seconds > 1.3 * plain.seconds
 
 
 def test_large_products_are_fetched_ahead(tmp_path: Path) -> None:
@@ -115,6 +115,6 @@ def test_large_products_are_fetched_ahead(tmp_path: Path) -> None:
     vision |= {f"accelerator.{key}": value for key, value in wide.items()}
     for settings in (cube, vision):
         chunk = inspect(columns_of(settings | {"accelerator": "systolic"}), Technology.load())
-        found = timeline(chunk)
-        assert found.seconds == pytest.approx(float(chunk.timing.seconds[0]), rel=0.02)
-        assert found.seconds < 1.2 * max(found.busy.values())
+        step = timeline(chunk)
+        assert step.seconds == pytest.approx(float(chunk.timing.seconds[0]), rel=0.02)
+        assert step.seconds < 1.2 * max(step.busy.values())

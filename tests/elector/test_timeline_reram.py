@@ -22,13 +22,13 @@ def chunk(model: str, name: str, **settings: Any) -> Any:
     return inspect(columns_of({"model": model, "accelerator": name, **cells}), Technology.load())
 
 
-def gaps(found: Timeline) -> list[float]:
+def gaps(step: Timeline) -> list[float]:
     """Seconds between which nothing is busy, one after another."""
     listed, end = [], 0.0
-    for span in sorted(found.spans, key=lambda s: s.start):
+    for span in sorted(step.spans, key=lambda s: s.start):
         listed.append(span.start - end)
         end = max(end, span.end)
-    return [gap for gap in [*listed, found.seconds - end] if gap > 1e-12]
+    return [gap for gap in [*listed, step.seconds - end] if gap > 1e-12]
 
 
 def most_at_once(spans: list[Span], resource: str) -> float:
@@ -47,14 +47,14 @@ def most_at_once(spans: list[Span], resource: str) -> float:
 @pytest.mark.parametrize("mode", ["inference", "training"])
 def test_something_works_at_any_time(name: str, batch: int, mode: str) -> None:
     """But while the last sums of a product are converted: 100 ns each time."""
-    found = chunk(
+    inspected = chunk(
         "bert-tiny",
         name,
         workload__batch=batch,
         workload__mode=mode,
         accelerator__transposed_read="bidirectional",
     )
-    assert all(gap <= 100e-9 * (1 + 1e-6) for gap in gaps(timeline(found)))
+    assert all(gap <= 100e-9 * (1 + 1e-6) for gap in gaps(timeline(inspected)))
 
 
 @pytest.mark.parametrize(
@@ -68,10 +68,10 @@ def test_something_works_at_any_time(name: str, batch: int, mode: str) -> None:
     ],
 )
 def test_nobody_takes_what_is_taken(asked: dict[str, Any], resource: str) -> None:
-    found = timeline(chunk("bert-tiny", "isaac", workload__batch=6, **asked))
-    most = most_at_once(found.spans, resource)
+    step = timeline(chunk("bert-tiny", "isaac", workload__batch=6, **asked))
+    most = most_at_once(step.spans, resource)
     assert 0.2 < most <= 1 + 1e-6
-    assert found.busy[resource] <= found.seconds * (1 + 1e-9)
+    assert step.busy[resource] <= step.seconds * (1 + 1e-9)
 
 
 def test_what_stands_side_by_side_is_drawn_side_by_side() -> None:
@@ -111,8 +111,8 @@ def test_a_piece_takes_two_units_at_once_or_waits() -> None:
 def test_the_plan_is_among_the_best_that_brute_force_finds(model: str, batch: int) -> None:
     """Every number of copies is run through the queue of events with all the rest for operands."""
     asked = {"workload__batch": batch, "workload__sequence_length": 40, "accelerator__tiles": 40}
-    found = chunk(model, "isaac", **asked)
-    own = timeline(found).seconds
+    inspected = chunk(model, "isaac", **asked)
+    own = timeline(inspected).seconds
     weights = {"bert-tiny": 200, "bert-mini": 1568}[model]
     best = np.inf
     for copies in range(1, 40 * 96 // weights + 1):
@@ -123,6 +123,6 @@ def test_the_plan_is_among_the_best_that_brute_force_finds(model: str, batch: in
         def forced(c: Any, copies: int = copies, pool: int = pool) -> ReramUnits:
             return ReramUnits(c, copies, pool)
 
-        other = replace(found, machine=replace(found.machine, events=forced))
+        other = replace(inspected, machine=replace(inspected.machine, events=forced))
         best = min(best, timeline(other).seconds)
     assert own <= 1.15 * best

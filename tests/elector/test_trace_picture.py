@@ -13,28 +13,28 @@ from elector.studies.simulation import columns_of
 
 
 def test_the_picture_shows_all_that_a_resource_does(tmp_path: Path) -> None:
-    found = trace(
+    traced = trace(
         columns_of(
             {"model": "bert-tiny", "accelerator": "acceltran-edge", "workload.mode": "training"}
         ),
         "t",
     )
-    kinds = list(dict.fromkeys(row.kind for row in found.timeline.rows))
-    for resource, use in found.utilization.items():  # a line is as high as the unit is busy
-        shares = mix(found, resource, kinds)
+    kinds = list(dict.fromkeys(row.kind for row in traced.timeline.rows))
+    for resource, use in traced.utilization.items():  # a line is as high as the unit is busy
+        shares = mix(traced, resource, kinds)
         total = sum(shares.values(), np.zeros(BINS))
         np.testing.assert_allclose(total, use, atol=1e-9)
-    assert (np.stack(list(mix(found, "lanes", kinds).values())) > 0).any(axis=1).sum() > 3
-    draw(found, tmp_path / "t.png")
+    assert (np.stack(list(mix(traced, "lanes", kinds).values())) > 0).any(axis=1).sum() > 3
+    draw(traced, tmp_path / "t.png")
     assert (tmp_path / "t.png").stat().st_size > 10_000
 
 
 def test_matrices_that_work_one_after_another_fill_their_line() -> None:
-    found = trace(columns_of({"model": "bert-tiny", "accelerator": "isaac"}), "t")
-    assert sum(name.startswith("crossbars:") for name in found.timeline.busy) > 3
-    kinds = list(dict.fromkeys(row.kind for row in found.timeline.rows))
-    total = sum(mix(found, "crossbars", kinds).values(), np.zeros(BINS))
-    assert found.utilization["crossbars"].max() < 0.5 < total.max() <= 1.0 + 1e-9
+    traced = trace(columns_of({"model": "bert-tiny", "accelerator": "isaac"}), "t")
+    assert sum(name.startswith("crossbars:") for name in traced.timeline.busy) > 3
+    kinds = list(dict.fromkeys(row.kind for row in traced.timeline.rows))
+    total = sum(mix(traced, "crossbars", kinds).values(), np.zeros(BINS))
+    assert traced.utilization["crossbars"].max() < 0.5 < total.max() <= 1.0 + 1e-9
 
 
 def test_a_kind_has_its_colour_in_every_picture() -> None:
@@ -43,9 +43,9 @@ def test_a_kind_has_its_colour_in_every_picture() -> None:
         ("hpt-wind", "hpt", {"workload.trainable": "lora:8"}),
     )
     for model, accelerator, more in steps:
-        found = elector.simulate(
+        result = elector.simulate(
             model, accelerator, settings={"workload.mode": "training"} | more, operations=True
         )
-        assert {op["kind"] for op in found["operations"]} <= set(KINDS)
+        assert {op["kind"] for op in result["operations"]} <= set(KINDS)
     colours = [colour_of(kind) for kind in KINDS]
     assert len(set(colours)) == len(KINDS)

@@ -32,9 +32,9 @@ def test_shipped_tables_make_a_training_step_cheaper(task: str) -> None:
 
     def energy(**taus: float) -> float:
         own = {f"workload.{name}": value for name, value in taus.items()}
-        found = simulate("bert-tiny", "acceltran-server", settings={**settings, **own})
-        assert found["feasible"]
-        return float(found["energy_j"])
+        result = simulate("bert-tiny", "acceltran-server", settings={**settings, **own})
+        assert result["feasible"]
+        return float(result["energy_j"])
 
     dense = energy()
     assert energy(tau_i=0.1) < dense
@@ -72,6 +72,6 @@ def test_a_plan_finds_the_model_beside_it(tmp_path: Path) -> None:
     (tmp_path / "model.yaml").write_text(yaml.safe_dump(model))
     plan = {"model": "model.yaml", "phases": [{"steps": 3, "accelerator": "tpu-v4i"}]}
     (tmp_path / "plan.yaml").write_text(yaml.safe_dump(plan))
-    found = run(tmp_path / "plan.yaml")
+    outcome = run(tmp_path / "plan.yaml")
     same = run({**plan, "model": "bert-tiny"})
-    assert found["total"] == same["total"]
+    assert outcome["total"] == same["total"]

@@ -96,27 +96,27 @@ def test_kinds_of_designs() -> None:
 )
 def test_a_result_lies_in_its_interval(model: str, accelerator: str) -> None:
     plain = elector.simulate(model, accelerator)
-    found = elector.simulate(model, accelerator, uncertainty=True, samples=60)
-    assert {key: found[key] for key in plain if key != "notes"} == {
+    result = elector.simulate(model, accelerator, uncertainty=True, samples=60)
+    assert {key: result[key] for key in plain if key != "notes"} == {
         key: value for key, value in plain.items() if key != "notes"
     }
     for name in RESULTS:
-        low, value, high = (found[n] for n in (f"{name}_low", name, f"{name}_high"))
+        low, value, high = (result[n] for n in (f"{name}_low", name, f"{name}_high"))
         assert isinstance(low, float) and isinstance(value, float) and isinstance(high, float)
         assert 0 < low < value < high
-    assert "macs_low" not in found and "parameters_low" not in found
-    highest = found["utilization_high"]
+    assert "macs_low" not in result and "parameters_low" not in result
+    highest = result["utilization_high"]
     assert isinstance(highest, float) and highest <= 1
 
 
 def test_times_follow_the_width_of_their_group() -> None:
-    found = elector.simulate("bert-base", "a100-sxm-80gb", uncertainty=True)
+    result = elector.simulate("bert-base", "a100-sxm-80gb", uncertainty=True)
     width = width_of(("ampere", "eager", "bert"))[0]
     for end, sign in (("low", -1), ("high", 1)):
-        latency, bound = found["latency_s"], found[f"latency_s_{end}"]
+        latency, bound = result["latency_s"], result[f"latency_s_{end}"]
         assert isinstance(latency, float) and isinstance(bound, float)
         assert math.log(bound / latency) == pytest.approx(sign * math.log(width.time), rel=0.1)
-    notes = found["notes"]
+    notes = result["notes"]
     assert isinstance(notes, list) and any("published cases" in note for note in notes)
 
 
@@ -128,8 +128,8 @@ def test_what_nothing_validates_says_so() -> None:
 
 def test_a_sweep_has_the_intervals_of_each_design_alone() -> None:
     """The same columns whatever stands beside a design, and those of simulate, bit for bit."""
-    found = elector.sweep(ROWS, uncertainty=True, samples=50, seed=3)
-    names = [name for name in found if name.endswith(("_low", "_high"))]
+    frame = elector.sweep(ROWS, uncertainty=True, samples=50, seed=3)
+    names = [name for name in frame if name.endswith(("_low", "_high"))]
     assert "latency_s_low" in names and "energy_j_high" in names and "area_mm2_low" in names
     for i, row in enumerate(ROWS):
         settings = {key: value for key, value in row.items() if "." in key}
@@ -137,14 +137,14 @@ def test_a_sweep_has_the_intervals_of_each_design_alone() -> None:
             str(row["model"]), str(row["accelerator"]), settings=settings,
             uncertainty=True, samples=50, seed=3,
         )  # fmt: skip
-        both = {n: float(found.iloc[i][n]) for n in names if math.isfinite(found.iloc[i][n])}
+        both = {n: float(frame.iloc[i][n]) for n in names if math.isfinite(frame.iloc[i][n])}
         assert both == {n: v for n, v in single.items() if n.endswith(("_low", "_high"))}
-        said = found.iloc[i]["notes"]
+        said = frame.iloc[i]["notes"]
         assert "; ".join(single["notes"]) == (said if isinstance(said, str) else "")  # type: ignore[arg-type]
-    place = list(found).index("latency_s")
-    assert list(found)[place + 1 : place + 3] == ["latency_s_low", "latency_s_high"]
-    assert found.iloc[5]["feasible"] == False  # noqa: E712
-    assert math.isnan(found.iloc[5]["latency_s_low"]) and found.iloc[5]["area_mm2_low"] > 0
+    place = list(frame).index("latency_s")
+    assert list(frame)[place + 1 : place + 3] == ["latency_s_low", "latency_s_high"]
+    assert frame.iloc[5]["feasible"] == False  # noqa: E712
+    assert math.isnan(frame.iloc[5]["latency_s_low"]) and frame.iloc[5]["area_mm2_low"] > 0
 
 
 def test_many_designs_are_drawn_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -212,13 +212,13 @@ def table(tmp_path: Path) -> Path:
 def test_the_commands_refuse_them_and_what_has_no_effect(table: Path) -> None:
     for option, value in (("--samples", "0"), ("--seed", "-1"), ("--samples", "ten")):
         for command in (["simulate", "bert-tiny", "gpu"], ["sweep", str(table), "--out", "-"]):
-            found = run(*command, "--uncertainty", option, value)
-            assert found.exit_code == 2 and option in found.stderr
+            result = run(*command, "--uncertainty", option, value)
+            assert result.exit_code == 2 and option in result.stderr
     for command in (["simulate", "bert-tiny", "gpu"], ["sweep", str(table), "--out", "-"]):
         for option in ("--samples", "--seed"):
-            found = run(*command, option, "50")
-            assert found.exit_code == 2
-            assert f"{option}: is for the draws of --uncertainty" in found.output
+            result = run(*command, option, "50")
+            assert result.exit_code == 2
+            assert f"{option}: is for the draws of --uncertainty" in result.output
 
 
 @pytest.mark.parametrize("ending", ["csv", "json", "parquet"])
@@ -270,8 +270,8 @@ def test_a_row_is_drawn_within_its_own_spread() -> None:
     row = technology.row("register:energy@7")
     assert (row.low, row.high) == pytest.approx((0.9e-15 * 8, 4e-15 * 8))
     drawn = float(row.value) * Sampling.of(technology, samples=20_000).factors(row)
-    found = np.quantile(drawn, (0.05, 0.5, 0.95))
-    assert found == pytest.approx([row.low, row.value, row.high], rel=0.05)
+    quantiles = np.quantile(drawn, (0.05, 0.5, 0.95))
+    assert quantiles == pytest.approx([row.low, row.value, row.high], rel=0.05)
 
 
 @pytest.mark.parametrize("row", ["overhead:idle_clock", "reram.adc_8:energy_factor"])

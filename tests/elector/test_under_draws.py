@@ -60,14 +60,14 @@ def test_once_is_as_good_as_for_every_draw(
 ) -> None:
     """Bit for bit the costs of designs whose physics are computed anew for each draw."""
     asked, technology = table(model, accelerator, settings), drawn()
-    found = evaluate(asked, 3, technology=technology, level="groups")
+    cost = evaluate(asked, 3, technology=technology, level="groups")
     monkeypatch.setattr(under_draws, "apart", lambda chunk, technology: False)
     anew = evaluate(asked, 3, technology=technology, level="groups")
-    assert found.size == 9 and found.names() == anew.names()
-    for name in found.names():
-        assert np.array_equal(found.scalar(name), anew.scalar(name), equal_nan=True), name
-    assert (found.feasible == anew.feasible).all()
-    assert [found.reason(i) for i in range(9)] == [anew.reason(i) for i in range(9)]
+    assert cost.size == 9 and cost.names() == anew.names()
+    for name in cost.names():
+        assert np.array_equal(cost.scalar(name), anew.scalar(name), equal_nan=True), name
+    assert (cost.feasible == anew.feasible).all()
+    assert [cost.reason(i) for i in range(9)] == [anew.reason(i) for i in range(9)]
 
 
 def test_the_physics_of_a_systolic_array_run_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -93,5 +93,5 @@ def test_draws_of_what_silicon_reaches_decide_which_designs_run() -> None:
     """Half the clock that published silicon reaches: 1.5 GHz at 14 nm no longer runs."""
     rows = [r for r in SHIPPED.rows if (r.part, r.quantity) == ("logic", "clock")]
     values = {r.id: [float(r.value), float(r.value) / 2.0] for r in rows}
-    found = evaluate(table(*DESIGNS[0]), 3, technology=SHIPPED.drawn(values))
-    assert found.feasible.tolist() == [True, True, True, True, False, True]
+    cost = evaluate(table(*DESIGNS[0]), 3, technology=SHIPPED.drawn(values))
+    assert cost.feasible.tolist() == [True, True, True, True, False, True]

@@ -223,9 +223,9 @@ def test_the_name_of_a_result_gives_its_unit(metric: str, unit: str) -> None:
 
 def test_settings_read_as_set_does() -> None:
     text = "workload.batch=4 'accelerator.sram=4 MB'"
-    found = {"workload.batch": "4", "accelerator.sram": "4 MB"}
-    assert parse_settings(text) == found
-    assert parse_settings(as_text(dict(found))) == found
+    settings = {"workload.batch": "4", "accelerator.sram": "4 MB"}
+    assert parse_settings(text) == settings
+    assert parse_settings(as_text(dict(settings))) == settings
     assert load_model("gemm:tpu-mlp0").gemms
 
 
@@ -348,9 +348,9 @@ def test_a_group_is_of_machines_of_one_kind() -> None:
     kinds: dict[str, set[frozenset[str]]] = {}
     for case in SHIPPED:
         if case.kind == "outcome":
-            found = kinds_of(load_accelerator(case.accelerator).machine)
-            kinds.setdefault(case.group, set()).add(found)
-    assert {group: found for group, found in kinds.items() if len(found) > 1} == {}
+            own_kinds = kinds_of(load_accelerator(case.accelerator).machine)
+            kinds.setdefault(case.group, set()).add(own_kinds)
+    assert {group: own_kinds for group, own_kinds in kinds.items() if len(own_kinds) > 1} == {}
 
 
 @pytest.mark.parametrize("column", validation_cases.REQUIRED)

@@ -28,19 +28,19 @@ PRESETS = ("tpu-v4i", "a100-sxm-80gb", "isaac", "acceltran-edge", "reram+systoli
 
 
 def rows_of(preset: str) -> dict[str, dict[str, Any]]:
-    found = weights(preset)["rows"]
-    assert isinstance(found, list)
-    return {row["id"]: row for row in found}
+    rows = weights(preset)["rows"]
+    assert isinstance(rows, list)
+    return {row["id"]: row for row in rows}
 
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_a_share_is_what_moving_the_row_moves(preset: str, tmp_path: Path) -> None:
     """The row that carries most, 10 % dearer, and one in the middle: energy, area and latency."""
-    found = rows_of(preset)
+    rows = rows_of(preset)
     model = str(weights(preset)["model"])
     before = elector.simulate(model, preset)
     known = {row.id: row for row in Technology.load().rows}
-    for id in (next(iter(found)), list(found)[len(found) // 3]):
+    for id in (next(iter(rows)), list(rows)[len(rows) // 3]):
         row, node = known[id], known[id].node
         own = tmp_path / "own.csv"
         text, _, unit = row.text.partition(" ")
@@ -53,17 +53,17 @@ def test_a_share_is_what_moving_the_row_moves(preset: str, tmp_path: Path) -> No
         for share, result in (("energy", "energy_j"), ("area", "area_mm2")):
             old, new = before[result], after[result]
             assert isinstance(old, float) and isinstance(new, float)
-            assert (new / old - 1) / 0.1 == pytest.approx(found[id][share], abs=0.02)
+            assert (new / old - 1) / 0.1 == pytest.approx(rows[id][share], abs=0.02)
 
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_rows_stand_by_what_they_carry(preset: str) -> None:
-    found = weights(preset)
-    shares = [abs(row["energy"]) for row in found["rows"]]  # type: ignore[attr-defined, union-attr]
+    record = weights(preset)
+    shares = [abs(row["energy"]) for row in record["rows"]]  # type: ignore[attr-defined, union-attr]
     assert shares == sorted(shares, reverse=True) and shares[0] > 0.05
-    evidence = found["evidence"]
+    evidence = record["evidence"]
     assert isinstance(evidence, dict) and sum(evidence.values()) == pytest.approx(1.0)
-    simulated = elector.simulate(str(found["model"]), preset)["provenance"]
+    simulated = elector.simulate(str(record["model"]), preset)["provenance"]
     assert evidence == simulated
 
 
@@ -137,5 +137,5 @@ def test_what_the_command_prints() -> None:
 def test_presets_that_are_none() -> None:
     with pytest.raises(InputError, match="unknown accelerator"):
         weights("tpu-v9")
-    found = run("list", "accelerators", "--weight", "tpu-v4i")
-    assert found.exit_code == 2 and "goes with `list technologies`" in found.stderr
+    result = run("list", "accelerators", "--weight", "tpu-v4i")
+    assert result.exit_code == 2 and "goes with `list technologies`" in result.stderr

@@ -287,7 +287,7 @@ def saved(module: nn.Module) -> Iterator[dict[int, int]]:
     norms, sums of exponentials of flash attention), which the published counts leave out, too.
     """
     own = {p.untyped_storage().data_ptr() for p in module.parameters()}
-    found: dict[int, int] = {}
+    sizes: dict[int, int] = {}
     alive: list[Tensor] = []
 
     def pack(t: Tensor) -> Tensor:
@@ -296,8 +296,8 @@ def saved(module: nn.Module) -> Iterator[dict[int, int]]:
         rows = t.dim() < 2 or t.shape[-1] == 1 or (t.dtype == torch.float32 and t.dim() == 3)
         counted = t.dtype in (torch.bfloat16, torch.bool, torch.float32) and not rows
         if counted and storage.data_ptr() not in own:
-            found[storage.data_ptr()] = storage.nbytes()
+            sizes[storage.data_ptr()] = storage.nbytes()
         return t
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
-        yield found
+        yield sizes

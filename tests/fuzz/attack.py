@@ -78,7 +78,7 @@ def tried(target: Target, seed: int, number: int) -> tuple[list[int], list[Findi
     """Exit codes of the commands on one input, and what is wrong."""
     content = content_of(target, seed, number)
     folder = Path(tempfile.mkdtemp(prefix="fuzz-"))
-    codes, found = [], []
+    codes, findings = [], []
     try:
         target.prepare(folder)
         path = folder / (target.name.format(number=number) or "text")
@@ -93,10 +93,10 @@ def tried(target: Target, seed: int, number: int) -> tuple[list[int], list[Findi
             code, what = judged(words, folder)
             codes.append(code)
             if what:
-                found.append(Finding(target.label, number, command, what))
+                findings.append(Finding(target.label, number, command, what))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    return codes, found
+    return codes, findings
 
 
 def given_to_reader(target: Target, seed: int, number: int) -> tuple[str, list[Finding]]:
@@ -192,11 +192,11 @@ def traced(error: BaseException) -> str:
 
 def _state(folder: Path) -> dict[str, tuple[int, int]]:
     """Files below a folder, with their sizes and times."""
-    found = {}
+    state = {}
     for path in folder.rglob("*"):
         known = path.lstat()
-        found[str(path)] = (known.st_size, known.st_mtime_ns if path.is_file() else 0)
-    return found
+        state[str(path)] = (known.st_size, known.st_mtime_ns if path.is_file() else 0)
+    return state
 
 
 def _hangs(number: int, frame: object) -> None:
@@ -207,14 +207,14 @@ def _work(job: tuple[str, int, int, bool]) -> Ended:
     label, seed, number, reading = job
     target = targets()[label]
     ends: list[str] = []
-    found: list[Finding] = []
+    findings: list[Finding] = []
     if reading:
-        end, found = given_to_reader(target, seed, number)
+        end, findings = given_to_reader(target, seed, number)
         ends = [end]
     if not reading or number % READERS[label][1] == 0:
         codes, wrong = tried(target, seed, number)
-        ends, found = [*ends, *map(str, codes)], [*found, *wrong]
-    return label, number, ends, found
+        ends, findings = [*ends, *map(str, codes)], [*findings, *wrong]
+    return label, number, ends, findings
 
 
 def _begin() -> None:
@@ -259,11 +259,11 @@ def main() -> int:
         state = json.loads(asked.state.read_text())
     last = state["next"] + -(-asked.inputs // len(labels))
     codes = collections.Counter(state["codes"])
-    for label, number, ended, found in attack(
+    for label, number, ended, findings in attack(
         labels, range(state["next"], last), state["seed"], asked.jobs, asked.readers
     ):
         codes.update(f"{label} {code}" for code in ended)
-        for finding in found:
+        for finding in findings:
             print(f"{label} {number}: {' '.join(finding.words)}: {finding.what}", flush=True)
             state["found"].append([label, number, finding.what])
     state |= {"next": last, "codes": dict(codes)}

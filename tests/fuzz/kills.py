@@ -129,14 +129,14 @@ def designs_of(folder: Path) -> pd.DataFrame:
     """Committed designs of a folder, in order."""
     if not list((folder / "designs").glob("part-*.parquet")):
         return pd.DataFrame()
-    found = pd.read_parquet(folder / "designs")
-    return found.drop_duplicates("id").sort_values("id", ignore_index=True)
+    designs = pd.read_parquet(folder / "designs")
+    return designs.drop_duplicates("id").sort_values("id", ignore_index=True)
 
 
-def differing(found: pd.DataFrame, expected: pd.DataFrame) -> str:
+def differing(designs: pd.DataFrame, expected: pd.DataFrame) -> str:
     """What differs, "" where nothing does; how pandas keeps text is no difference."""
     try:
-        pd.testing.assert_frame_equal(found, expected, check_dtype=False, check_categorical=False)
+        pd.testing.assert_frame_equal(designs, expected, check_dtype=False, check_categorical=False)
     except AssertionError as error:
         return str(error)
     return ""
@@ -152,14 +152,14 @@ def readable(folder: Path, committed: int) -> None:
     """The folder of a run answers, at whatever moment it is; or says that it is young."""
     try:
         taken = snapshot.taken(folder)
-        found = query.front(query.opened(folder), [], None)
+        result = query.front(query.opened(folder), [], None)
     except EvaluationError as error:
         demand(committed == 0 and "no batch has been committed yet" in str(error), str(error))
         return
     except InputError as error:
         demand(committed == 0 and not (folder / "manifest.json").exists(), str(error))
         return
-    demand(taken.size == len(found.archive), f"front of {taken.size} and {len(found.archive)}")
+    demand(taken.size == len(result.archive), f"front of {taken.size} and {len(result.archive)}")
 
 
 @dataclass
@@ -306,7 +306,7 @@ class Attack:
     ended: int = 0
     lasted: float = 0.0
     operations: int = 0
-    found: list[str] = field(default_factory=list)
+    findings: list[str] = field(default_factory=list)
 
     def begin(self) -> None:
         """The undisturbed run, its time [s] and its operations on files."""

@@ -48,8 +48,8 @@ class Target:
 
 
 def _files(*patterns: str) -> list[bytes]:
-    found = [path.read_bytes() for pattern in patterns for path in sorted(ROOT.glob(pattern))]
-    return [content for content in found if len(content) < 8000]
+    contents = [path.read_bytes() for pattern in patterns for path in sorted(ROOT.glob(pattern))]
+    return [content for content in contents if len(content) < 8000]
 
 
 def _rows(name: str, count: int) -> list[bytes]:
@@ -205,7 +205,7 @@ def targets() -> dict[str, Target]:
     run = f"{FOLDER}/run"
     asked = [("transcode", "front", run, "--where"), ("transcode", "check", run, "--require")]
     listed = [("transcode", "front", run, "--objectives"), ("transcode", "front", run, "--weights")]
-    found = [
+    formats = [
         Target("model", _files("elector/data/models/*.yaml", "docs/examples/model.yaml"),
                "m{number}.yaml", [(*one, FILE, "systolic"), ("elector", "show", FILE)]),
         Target("config", _json(BERT, LLAMA, FLEXIBERT), "c{number}.json",
@@ -254,4 +254,4 @@ def targets() -> dict[str, Target]:
         Target("part", _of_run("designs/part-000001.parquet"), "run/designs/part-000001.parquet",
                _asked(), _with_run),
     ]  # fmt: skip
-    return {target.label: target for target in found}
+    return {target.label: target for target in formats}

@@ -77,11 +77,11 @@ def dumped(value: Any) -> str:
     return _NUMBER.sub(_for_yaml, json.dumps(value))
 
 
-def _for_yaml(found: re.Match[str]) -> str:
+def _for_yaml(match: re.Match[str]) -> str:
     """A number with a point and a signed exponent; text as it is."""
-    if found["whole"] is not None:
-        return f"{found['whole']}.0e{found['power']}"
-    return found[0] if found["endless"] is None else f"{found['endless']}1.0e+999"
+    if match["whole"] is not None:
+        return f"{match['whole']}.0e{match['power']}"
+    return match[0] if match["endless"] is None else f"{match['endless']}1.0e+999"
 
 
 def believed(value: Any) -> Any:
@@ -118,7 +118,7 @@ def inputs(seed: bytes) -> Iterator[str]:
 
 def attack(label: str, seeds: list[bytes]) -> tuple[int, dict[str, str]]:
     """How many inputs a reader was given, and an input for everything that is wrong."""
-    found: dict[str, str] = {}
+    findings: dict[str, str] = {}
     count, target, read = 0, targets()[label], READERS[label][0]
     with tempfile.TemporaryDirectory(prefix="fuzz-") as name:
         target.prepare(Path(name))
@@ -137,9 +137,9 @@ def attack(label: str, seeds: list[bytes]) -> tuple[int, dict[str, str]]:
             if time.process_time() - begin > SLOW:
                 wrong = "slow"
             if wrong:
-                found.setdefault(wrong, content)
+                findings.setdefault(wrong, content)
             count += 1
-    return count, found
+    return count, findings
 
 
 def main() -> int:
@@ -151,11 +151,11 @@ def main() -> int:
             return 2
     bad = 0
     for label in labels:
-        count, found = attack(label, list(targets()[label].seeds))
-        sys.stdout.write(f"{label}: {count:,} inputs, {len(found)} findings\n")
-        for what, content in found.items():
+        count, findings = attack(label, list(targets()[label].seeds))
+        sys.stdout.write(f"{label}: {count:,} inputs, {len(findings)} findings\n")
+        for what, content in findings.items():
             sys.stdout.write(f"  {what}\n    {content[:300]}\n")
-        bad += len(found)
+        bad += len(findings)
     return 1 if bad else 0
 
 

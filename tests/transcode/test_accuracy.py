@@ -91,21 +91,21 @@ def test_scores_that_everybody_knows() -> None:
 
 @pytest.mark.parametrize("task", accuracy.tasks())
 def test_left_out_scores_lie_inside_their_intervals(task: str) -> None:
-    found = accuracy.surrogate(task).cross_validation
-    assert found.rows >= 14 and found.models <= found.rows
-    assert found.mae <= found.rmse
+    left_out = accuracy.surrogate(task).cross_validation
+    assert left_out.rows >= 14 and left_out.models <= left_out.rows
+    assert left_out.mae <= left_out.rmse
     # fifteen rows near chance: all of them inside says nothing
-    assert 0.80 <= found.coverage <= (1.0 if task == "arc-challenge" else 0.98)
+    assert 0.80 <= left_out.coverage <= (1.0 if task == "arc-challenge" else 0.98)
 
 
 @pytest.mark.parametrize(
     ("task", "most"), [("sst2", 1.6), ("mnli", 1.3), ("qnli", 1.3), ("qqp", 1.3), ("lambada", 3.5)]
 )
 def test_error_on_left_out_scores(task: str, most: float) -> None:
-    found = accuracy.surrogate(task).cross_validation
-    assert found.mae <= most
-    assert found.mae_reference <= most
-    assert found.mae_family < 3.0 * most
+    left_out = accuracy.surrogate(task).cross_validation
+    assert left_out.mae <= most
+    assert left_out.mae_reference <= most
+    assert left_out.mae_family < 3.0 * most
 
 
 def test_cross_validation_never_sees_the_row_it_predicts() -> None:
@@ -215,11 +215,11 @@ def test_nothing_heavy_is_imported() -> None:
 def test_table_in_the_documentation_is_what_is_measured() -> None:
     text = (ROOT / "docs" / "accuracy.md").read_text(encoding="utf-8")
     for task in accuracy.tasks():
-        found = accuracy.surrogate(task).cross_validation
+        errors = accuracy.surrogate(task).cross_validation
         row = (
-            f"| `{task}` | {found.rows} | {found.models} | {found.mae:.2f} | "
-            f"{found.mae_reference:.2f} | {found.mae_model:.2f} | {found.mae_family:.2f} | "
-            f"{100 * found.coverage:.0f} % |"
+            f"| `{task}` | {errors.rows} | {errors.models} | {errors.mae:.2f} | "
+            f"{errors.mae_reference:.2f} | {errors.mae_model:.2f} | {errors.mae_family:.2f} | "
+            f"{100 * errors.coverage:.0f} % |"
         )
         assert row in text, row
 

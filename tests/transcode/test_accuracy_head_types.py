@@ -31,14 +31,14 @@ def test_nine_converged_models_are_used_and_every_other_says_why_not() -> None:
 
 
 def test_the_data_narrow_the_prior_only_a_little() -> None:
-    found = head_type_effects()
-    std = np.sqrt(np.diag(found.covariance))
+    effects = head_type_effects()
+    std = np.sqrt(np.diag(effects.covariance))
     prior = np.array([PRIOR[name][1] for name in SHARES])
     assert (std < prior).all() and (std > 0.6 * prior).all()
     # only what is nine tenths sure moves a prediction: transforms instead of attention
-    assert found.used[0] == 0.0 and found.used[2] == 0.0 and found.used[1] < -0.3
-    assert found.mae < found.mae_without
-    assert "the data decide little" in found.describe()
+    assert effects.used[0] == 0.0 and effects.used[2] == 0.0 and effects.used[1] < -0.3
+    assert effects.mae < effects.mae_without
+    assert "the data decide little" in effects.describe()
 
 
 def test_transforms_cost_accuracy_and_every_other_head_costs_certainty() -> None:
@@ -77,9 +77,9 @@ def test_features_count_the_heads_of_a_layered_model() -> None:
         "model.layer2.head2": "dct",
         "model.layer2.feed_forward2": 512,
     }
-    found = features({k: Column.constant(v, 1) for k, v in settings.items()}, 1)
-    assert [found[name][0] for name in SHARES] == [0.25, 0.5, 0.25]
-    assert found["stacks"][0] == 1.5
+    counted = features({k: Column.constant(v, 1) for k, v in settings.items()}, 1)
+    assert [counted[name][0] for name in SHARES] == [0.25, 0.5, 0.25]
+    assert counted["stacks"][0] == 1.5
     plain = features(
         {
             k: Column.constant(v, 1)

@@ -20,14 +20,14 @@ TAUS = [(i, t) for i in (0.0, 0.02, 0.1) for t in (0.0, 0.001)]
 def trained(task: str = "digits", slope: float = 50.0, less: bool = False) -> list[TrainedScore]:
     """Three seeds on a grid; a point lost for each .02 of tau_i, noise between seeds."""
     stream = np.random.default_rng(0)
-    found = []
+    rows = []
     for seed in range(3):
         dense = 95.0 + seed  # seeds differ by more than pruning costs
         for tau_i, tau_t in TAUS:
             lost = slope * tau_i + 1000.0 * tau_t + stream.normal(0, 0.05) * (tau_i + tau_t > 0)
             score = dense + lost if less else dense - lost
-            found.append(TrainedScore(task, "small", str(seed), tau_i, tau_t, score, less))
-    return found
+            rows.append(TrainedScore(task, "small", str(seed), tau_i, tau_t, score, less))
+    return rows
 
 
 def test_pruning_never_gains_and_its_price_is_uncertain() -> None:
@@ -42,16 +42,16 @@ def test_pruning_never_gains_and_its_price_is_uncertain() -> None:
 
 
 def test_both_thresholds_are_priced_together_and_seeds_are_compared_with_themselves() -> None:
-    found = prices(trained(), "digits", "t")
+    priced = prices(trained(), "digits", "t")
     tau_i, tau_t = np.array([0.0, 0.1, 0.1, 0.06]), np.array([0.0, 0.0, 0.001, 0.0])
-    points, std = found.predict(tau_i, tau_t, np.full(4, 96.0))
+    points, std = priced.predict(tau_i, tau_t, np.full(4, 96.0))
     assert points[0] == 0.0 and std[0] == 0.0
     assert points[1:] == pytest.approx([-5.0, -6.0, -3.0], abs=0.15)
     # 0.05 of noise, not the point by which seeds differ
     assert (std[1:] > 0.005).all() and (std[1:] < 0.2).all()
-    assert found.own and "its own models" in found.describe()
+    assert priced.own and "its own models" in priced.describe()
     with pytest.raises(InputError, match=r"0 to 0\.1 is known"):
-        found.predict(np.array([0.2]), np.zeros(1), np.full(1, 96.0))
+        priced.predict(np.array([0.2]), np.zeros(1), np.full(1, 96.0))
 
 
 def test_a_metric_of_which_less_is_better_costs_the_same() -> None:
@@ -76,19 +76,19 @@ def test_a_surface_never_falls_and_stays_near() -> None:
     stream = np.random.default_rng(1)
     truth = np.add.outer(np.linspace(0, 1, 6), np.linspace(0, 2, 5))
     noisy = truth + stream.normal(0, 0.3, truth.shape)
-    found = raised(noisy)
-    assert (np.diff(found, axis=0) >= 0).all() and (np.diff(found, axis=1) >= 0).all()
-    assert (found >= 0).all()
-    assert np.mean((found - truth) ** 2) < np.mean((noisy - truth) ** 2)
+    surface = raised(noisy)
+    assert (np.diff(surface, axis=0) >= 0).all() and (np.diff(surface, axis=1) >= 0).all()
+    assert (surface >= 0).all()
+    assert np.mean((surface - truth) ** 2) < np.mean((noisy - truth) ** 2)
     assert np.allclose(raised(truth), truth)
 
 
 def test_one_seed_is_as_uncertain_as_its_loss_and_its_scatter() -> None:
     one = [t for t in trained(slope=0.0) if t.seed == "0"]
-    found = prices(one, "digits", "t")
-    assert "one seed" in found.describe()
-    assert found.surface.std[0, 0] == 0.0
-    assert (found.surface.std[1:] > 1e-5).all()  # where the smoothed loss is 0, too
+    priced = prices(one, "digits", "t")
+    assert "one seed" in priced.describe()
+    assert priced.surface.std[0, 0] == 0.0
+    assert (priced.surface.std[1:] > 1e-5).all()  # where the smoothed loss is 0, too
 
 
 def test_grids_with_holes_are_refused() -> None:
@@ -116,8 +116,8 @@ def test_shipped_rows_price_the_shipped_tables(
     assert len(read_rows(path)) == 18
     monkeypatch.setattr(sys.modules["transcode.accuracy.pruning"], "MEASURED", path)
     assert accuracy.priced("dynaprop") and accuracy.priced("trained-digits")
-    found = accuracy.pruning_prices("digits", "dynaprop")
-    points, _ = found.predict(np.array([0.1]), np.array([0.001]), np.full(1, 96.0))
+    priced = accuracy.pruning_prices("digits", "dynaprop")
+    points, _ = priced.predict(np.array([0.1]), np.array([0.001]), np.full(1, 96.0))
     assert points[0] == pytest.approx(-6.0, abs=0.15)
 
 
@@ -142,11 +142,11 @@ def sparsity_file(path: Path, with_accuracy: bool = True) -> Path:
 def test_a_table_of_the_users_own_prices_its_thresholds(tmp_path: Path) -> None:
     path = str(sparsity_file(tmp_path / "mine.csv"))
     assert accuracy.priced(path)
-    found = accuracy.pruning_prices("digits", path)
-    assert found.predict(np.array([0.02]), np.zeros(1), np.full(1, 96.0))[0][0] == pytest.approx(
+    priced = accuracy.pruning_prices("digits", path)
+    assert priced.predict(np.array([0.02]), np.zeros(1), np.full(1, 96.0))[0][0] == pytest.approx(
         -1.0, abs=0.15
     )
-    assert "18 trained models of mine.csv" in found.describe()
+    assert "18 trained models of mine.csv" in priced.describe()
     without = str(sparsity_file(tmp_path / "none.csv", with_accuracy=False))
     assert not accuracy.priced(without)
     with pytest.raises(InputError, match="has no accuracies"):

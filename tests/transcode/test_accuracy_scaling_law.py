@@ -16,8 +16,8 @@ DOCS = Path(__file__).resolve().parents[2] / "docs" / "accuracy.md"
 
 def test_the_formula_at_chinchilla() -> None:
     # 70 billion parameters, 1.4 trillion tokens: 1.69 + 406.4 / 70e9^.34 + 410.7 / 1.4e12^.28
-    found = law.scaling_law("hoffmann", "massivetext", 1.4e12, None)
-    mean, std = found.predict({"parameters": np.array([70e9])})
+    predictor = law.scaling_law("hoffmann", "massivetext", 1.4e12, None)
+    mean, std = predictor.predict({"parameters": np.array([70e9])})
     assert mean[0] == pytest.approx(1.69 + 0.0834 + 0.1634, abs=2e-3)
     assert std[0] >= law.E_STD
 
@@ -62,10 +62,10 @@ def test_a_law_carries_from_family_to_family(name: str) -> None:
 
 
 def test_one_design_gives_the_bits_of_a_batch() -> None:
-    found = law.scaling_law("besiroglu", "pile", 3e11, None)
+    predictor = law.scaling_law("besiroglu", "pile", 3e11, None)
     many = {"parameters": np.geomspace(1e7, 1e11, 1001)}
-    mean, std = found.predict(many)
-    one = found.predict({"parameters": many["parameters"][7:8]})
+    mean, std = predictor.predict(many)
+    one = predictor.predict({"parameters": many["parameters"][7:8]})
     assert (one[0][0], one[1][0]) == (mean[7], std[7])
     assert (np.diff(mean) < 0).all()
 

@@ -19,8 +19,8 @@ TASKS = accuracy.tasks()
 def features(layers: object, hidden: object, **more: object) -> dict[str, np.ndarray]:
     """Models with heads of 64 and a feed-forward layer of four times the width."""
     depth, width = np.broadcast_arrays(np.atleast_1d(layers), np.atleast_1d(hidden))
-    found = {"layers": depth, "hidden": width, "heads": width / 64, "feed_forward": 4 * width}
-    return {k: np.asarray(v, dtype=float) for k, v in {**found, **more}.items()}
+    shape = {"layers": depth, "hidden": width, "heads": width / 64, "feed_forward": 4 * width}
+    return {k: np.asarray(v, dtype=float) for k, v in {**shape, **more}.items()}
 
 
 def shapes(layers: object, hidden: object, **more: object) -> LogShapes:
@@ -75,10 +75,10 @@ def test_nothing_is_ever_gained_by_a_shape_and_more_never_hurts() -> None:
 
         def useful(**changed: np.ndarray) -> np.ndarray:
             own = {**sizes, **changed}
-            found = LogShapes.of(*(own[key] for key in accuracy.FEATURES))
-            lost = effects.lost(found, scores=scores)  # noqa: B023
+            logs = LogShapes.of(*(own[key] for key in accuracy.FEATURES))
+            lost = effects.lost(logs, scores=scores)  # noqa: B023
             assert (lost >= 0.0).all()
-            return np.asarray(found.weights - lost)
+            return np.asarray(logs.weights - lost)
 
         before = useful()
         assert (useful(layers=2 * layers) > before).all()

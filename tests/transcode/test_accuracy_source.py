@@ -66,11 +66,11 @@ def test_short_and_long_form_and_default_are_one() -> None:
 
 def test_a_manifest_keeps_the_source(rows: str) -> None:
     space = load(described({"source": "table", "rows": rows, "bound": 0.9}))
-    found = describe(space)
-    assert found["accuracy"] == {"source": "table", "rows": rows, "bound": 0.9}
-    assert rows in found["files"]
-    assert restore(found).accuracy == space.accuracy
-    before = digest(found)
+    manifest = describe(space)
+    assert manifest["accuracy"] == {"source": "table", "rows": rows, "bound": 0.9}
+    assert rows in manifest["files"]
+    assert restore(manifest).accuracy == space.accuracy
+    before = digest(manifest)
     Path(rows).write_text(f"{HEADER}\n{ROWS}{ROWS}")
     assert digest(describe(space)) != before  # other rows are another space
 

@@ -35,8 +35,8 @@ def test_a_design_costs_the_same_in_any_batch(name: str) -> None:
     assert len(codes) > 100
 
     def costs(some: np.ndarray) -> dict[tuple[str, str], np.ndarray]:
-        found = costs_of(space, evaluate, some, space.decode(some))
-        return {(w, n): cost.scalar(n) for w, cost in found.items() for n in cost.scalars}
+        by_workload = costs_of(space, evaluate, some, space.decode(some))
+        return {(w, n): cost.scalar(n) for w, cost in by_workload.items() for n in cost.scalars}
 
     whole = costs(codes)
     for size in PARTS:

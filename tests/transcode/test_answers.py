@@ -27,27 +27,29 @@ from transcode.search import workers
 _HONEST = workers.outcome
 
 
-def _nan(found: Outcome) -> Outcome:
-    return replace(found, objectives=np.full_like(found.objectives, np.nan))
+def _nan(outcome: Outcome) -> Outcome:
+    return replace(outcome, objectives=np.full_like(outcome.objectives, np.nan))
 
 
-def _short(found: Outcome) -> Outcome:
-    return replace(found, results={n: v[:-1] for n, v in found.results.items()})
+def _short(outcome: Outcome) -> Outcome:
+    return replace(outcome, results={n: v[:-1] for n, v in outcome.results.items()})
 
 
-def _few(found: Outcome) -> Outcome:
-    return replace(found, objectives=found.objectives[1:], feasible=found.feasible[1:])
+def _few(outcome: Outcome) -> Outcome:
+    return replace(outcome, objectives=outcome.objectives[1:], feasible=outcome.feasible[1:])
 
 
-def _nameless(found: Outcome) -> Outcome:
-    return replace(found, results={})
+def _nameless(outcome: Outcome) -> Outcome:
+    return replace(outcome, results={})
 
 
 def _bad_results(kind: Any) -> Callable[[Outcome], Outcome]:
-    return lambda found: replace(found, results={n: kind(v) for n, v in found.results.items()})
+    return lambda outcome: replace(
+        outcome, results={n: kind(v) for n, v in outcome.results.items()}
+    )
 
 
-def _nothing(found: Outcome) -> None:
+def _nothing(outcome: Outcome) -> None:
     return None
 
 
@@ -62,8 +64,8 @@ class Spoiled:
     def __call__(self, problem: bytes, codes: np.ndarray) -> Any:
         with self.spent.open("a") as stream:
             stream.write("x")
-        found = _HONEST(problem, codes)
-        return found if self.spent.stat().st_size <= self.after else self.spoil(found)
+        outcome = _HONEST(problem, codes)
+        return outcome if self.spent.stat().st_size <= self.after else self.spoil(outcome)
 
 
 @pytest.mark.parametrize(
@@ -103,10 +105,10 @@ def test_an_evaluator_that_answers_for_other_designs(tmp_path: Path, name: str) 
     """In this process, too; nothing is written where it is the first look that shows it."""
 
     def short(columns: Mapping[str, Column], size: int) -> FakeCost:
-        found = fake(columns, size)
+        cost = fake(columns, size)
         if name == "feasible":
-            return replace(found, feasible=found.feasible[1:])
-        return replace(found, scalars={**found.scalars, name: found.scalars[name][:1]})
+            return replace(cost, feasible=cost.feasible[1:])
+        return replace(cost, scalars={**cost.scalars, name: cost.scalars[name][:1]})
 
     with pytest.raises(EvaluationError, match=f"answered with {name} of the shape"):
         transcode.search(SMALL, out=tmp_path / "run", evaluator=short, budget=10)

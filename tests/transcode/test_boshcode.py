@@ -48,26 +48,26 @@ def begun(problem: Problem, objectives: int = 2, scatters: bool = False) -> Bosh
 
 
 def batches(engine: Boshcode, problem: Problem, count: int) -> list[Finished]:
-    found = []
+    finished = []
     for _ in range(count):
         codes = engine.suggest(4)
         outcome = problem.assess(codes)
         engine.update(codes, outcome)
-        found.append(Finished(codes, outcome, engine.state()))
-    return found
+        finished.append(Finished(codes, outcome, engine.state()))
+    return finished
 
 
 def test_what_it_proposes_is_new_and_allowed_and_the_same_again(problem: Problem) -> None:
     space = problem.space
-    found = batches(begun(problem), problem, 9)
-    codes = np.concatenate([b.codes for b in found])
+    finished = batches(begun(problem), problem, 9)
+    codes = np.concatenate([b.codes for b in finished])
     assert space.allowed(codes).all() and len(codes) > FIRST + 6
     assert len(np.unique(space.key(codes))) == len(codes)
     again = begun(problem)
-    for batch in found[:7]:
+    for batch in finished[:7]:
         again.resume(batch)
     rest = np.concatenate([b.codes for b in batches(again, problem, 2)])
-    np.testing.assert_array_equal(rest, np.concatenate([b.codes for b in found[7:]]))
+    np.testing.assert_array_equal(rest, np.concatenate([b.codes for b in finished[7:]]))
 
 
 def test_the_nearest_design_of_a_design_is_itself(problem: Problem) -> None:
@@ -184,8 +184,8 @@ def test_any_seed_begins(problem: Problem, seed: int) -> None:
     space = problem.space
     none = np.zeros((0, len(space.parameters)), np.int32)
     engine = Boshcode(space, seed, streams.random(space, seed), none, 2)
-    found = batches(engine, problem, 8)
-    assert sum(len(batch.codes) for batch in found) > FIRST
+    finished = batches(engine, problem, 8)
+    assert sum(len(batch.codes) for batch in finished) > FIRST
 
 
 def test_without_feasible_designs_it_goes_on_from_those_that_break_least(problem: Problem) -> None:

@@ -116,15 +116,15 @@ class Machines:
 @pytest.fixture
 def machines(tmp_path: Path) -> Iterator[Machines]:
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    found = Machines(tmp_path / "scheduler.json", environment)
+    servers = Machines(tmp_path / "scheduler.json", environment)
     try:
-        found.start("dask_scheduler", "--port", "0")
+        servers.start("dask_scheduler", "--port", "0")
         for _ in range(4):
-            found.start("dask_worker", "--no-nanny", "--nthreads", "1")
-        wait_for_workers(found)
-        yield found
+            servers.start("dask_worker", "--no-nanny", "--nthreads", "1")
+        wait_for_workers(servers)
+        yield servers
     finally:
-        for process in found.processes:
+        for process in servers.processes:
             process.kill()
             process.wait()
 

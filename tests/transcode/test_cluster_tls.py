@@ -79,13 +79,13 @@ class Certificates:
     def of(self, authority: str, node: str) -> dict[str, str]:
         """Dask's configuration of one who trusts an authority and shows a certificate."""
         begin = "DASK_DISTRIBUTED__COMM__TLS__"
-        found = {f"{begin}CA_FILE": f"{authority}-ca.pem"}
+        paths = {f"{begin}CA_FILE": f"{authority}-ca.pem"}
         for role in ("CLIENT", "SCHEDULER", "WORKER"):
-            found |= {
+            paths |= {
                 f"{begin}{role}__CERT": f"{node}-node.pem",
                 f"{begin}{role}__KEY": f"{node}-node.key",
             }
-        return {name: str(self.folder / file) for name, file in found.items()}
+        return {name: str(self.folder / file) for name, file in paths.items()}
 
 
 @dataclass
@@ -151,21 +151,21 @@ class Machines:
 @pytest.fixture(scope="module")
 def machines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machines]:
     folder = tmp_path_factory.mktemp("tls")
-    found = Machines(Certificates(folder))
+    servers = Machines(Certificates(folder))
     file = folder / "scheduler.json"
     try:
-        found.start("dask_scheduler", "--port", "0", "--scheduler-file", str(file))
+        servers.start("dask_scheduler", "--port", "0", "--scheduler-file", str(file))
         limit = time.monotonic() + 120.0
         while not file.exists():
-            assert time.monotonic() < limit and found.processes[0].poll() is None
+            assert time.monotonic() < limit and servers.processes[0].poll() is None
             time.sleep(0.1)
-        found.address = str(json.loads(file.read_text())["address"])
+        servers.address = str(json.loads(file.read_text())["address"])
         for _ in range(2):
-            found.start("dask_worker", found.address, "--no-nanny", "--nthreads", "1")
-        wait_for_workers(found)
-        yield found
+            servers.start("dask_worker", servers.address, "--no-nanny", "--nthreads", "1")
+        wait_for_workers(servers)
+        yield servers
     finally:
-        for process in found.processes:
+        for process in servers.processes:
             process.kill()
             process.wait()
 

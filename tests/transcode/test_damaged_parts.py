@@ -28,9 +28,9 @@ def test_no_changed_bit_changes_a_result(tmp_path: Path) -> None:
         changed = bytearray(whole)
         changed[int(rng.integers(4, len(whole) - 8))] ^= 1 << int(rng.integers(8))
         part.write_bytes(changed)
-        found = results(folder)
-        noticed += len(found) < len(expected)
-        for before, after in zip(expected, found, strict=False):
+        actual = results(folder)
+        noticed += len(actual) < len(expected)
+        for before, after in zip(expected, actual, strict=False):
             for name, values in before.items():
                 np.testing.assert_array_equal(after[name], values)
     assert noticed > 40  # most bytes are results or settings; the rest are names and paddings

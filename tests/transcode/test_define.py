@@ -59,12 +59,12 @@ def test_defined_results_are_those_of_a_hand_computation_bit_for_bit(tmp_path: P
 
 
 def test_the_front_is_that_of_the_expressions(tmp_path: Path) -> None:
-    found = run(tmp_path / "r", sampler="enumerate", budget=None)
+    result = run(tmp_path / "r", sampler="enumerate", budget=None)
     designs = pd.read_parquet(tmp_path / "r" / "designs")
     good = designs[designs["feasible"]]
     points = good[["edp", "density"]].to_numpy() * [1.0, -1.0]
     beaten = [((points <= p).all(axis=1) & (points < p).any(axis=1)).any() for p in points]
-    assert sorted(good["id"][~np.array(beaten)]) == sorted(found.front.ids.tolist())
+    assert sorted(good["id"][~np.array(beaten)]) == sorted(result.front.ids.tolist())
 
 
 def test_units_are_derived(tmp_path: Path) -> None:
@@ -100,8 +100,8 @@ def test_resumed_repeated_and_warm_runs_give_the_same(tmp_path: Path) -> None:
 def test_runs_share_a_storage(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'study.db'}"
     for name, budget in (("a", 6), ("b", 12), ("a", 12)):
-        found = run(tmp_path / name, sampler="nsga2", budget=budget, storage=url)
-        assert found.manifest["designs"] == budget
+        result = run(tmp_path / name, sampler="nsga2", budget=budget, storage=url)
+        assert result.manifest["designs"] == budget
     a, b = (pd.read_parquet(tmp_path / name / "designs") for name in "ab")
     assert sorted(a["edp"].dropna()) == sorted(b["edp"].dropna())
     same = (a["edp"] == a["energy_j"] * a["latency_s"]) | a["edp"].isna()

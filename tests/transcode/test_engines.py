@@ -30,26 +30,26 @@ def problem() -> Problem:
 
 def batches(engine: Engine, problem: Problem, count: int, size: int) -> list[Finished]:
     """Lets an engine run for some batches."""
-    found = []
+    finished = []
     for _ in range(count):
         codes = engine.suggest(size)
         outcome = problem.assess(codes)
         engine.update(codes, outcome)
-        found.append(Finished(codes, outcome, engine.state()))
-    return found
+        finished.append(Finished(codes, outcome, engine.state()))
+    return finished
 
 
-def keys(problem: Problem, found: list[Finished]) -> list[int]:
-    return [k for b in found for k in problem.space.key(b.codes).tolist()]
+def keys(problem: Problem, finished: list[Finished]) -> list[int]:
+    return [k for b in finished for k in problem.space.key(b.codes).tolist()]
 
 
 @pytest.mark.parametrize("name", [*STREAMS, *LEARNERS])
 def test_nothing_twice_and_nothing_forbidden(name: str, problem: Problem) -> None:
     engine = engines.make(name, problem, 0, 20, REFERENCE)
-    found = batches(engine, problem, 6, 20)
-    assert all(len(b.codes) <= 20 for b in found)
-    assert all(problem.space.allowed(b.codes).all() for b in found)
-    seen = keys(problem, found)
+    finished = batches(engine, problem, 6, 20)
+    assert all(len(b.codes) <= 20 for b in finished)
+    assert all(problem.space.allowed(b.codes).all() for b in finished)
+    seen = keys(problem, finished)
     assert len(seen) == len(set(seen)) > 30
 
 
@@ -72,20 +72,20 @@ def test_resuming_goes_on_as_if_never_stopped(name: str, problem: Problem) -> No
     for batch in whole[:5]:
         resumed.resume(batch)
     rest = batches(resumed, problem, 3, 12)
-    for expected, found in zip(whole[5:], rest, strict=True):
-        assert np.array_equal(expected.codes, found.codes)
-        assert expected.state == found.state
+    for expected, later in zip(whole[5:], rest, strict=True):
+        assert np.array_equal(expected.codes, later.codes)
+        assert expected.state == later.state
 
 
 @pytest.mark.parametrize("name", STREAMS)
 def test_streams_reach_every_design(name: str, problem: Problem) -> None:
     engine = engines.make(name, problem, 0, 500, REFERENCE)
-    found: set[int] = set()
+    seen: set[int] = set()
     while not engine.exhausted:
-        found |= set(problem.space.key(engine.suggest(500)).tolist())
+        seen |= set(problem.space.key(engine.suggest(500)).tolist())
     allowed = problem.space.designs(np.arange(problem.space.cardinality))
     allowed = allowed[problem.space.allowed(allowed)]
-    assert found == set(problem.space.key(allowed).tolist())
+    assert seen == set(problem.space.key(allowed).tolist())
     assert len(engine.suggest(10)) == 0
 
 
@@ -103,9 +103,9 @@ def test_learners_beat_random(name: str, problem: Problem) -> None:
     from transcode import pareto
 
     def points(sampler: str) -> tuple[int, np.ndarray]:
-        found = batches(engines.make(sampler, problem, 0, 25, REFERENCE), problem, 12, 25)
-        values = [b.outcome.objectives[b.outcome.feasible] for b in found]
-        return sum(len(b.codes) for b in found), np.concatenate(values)
+        finished = batches(engines.make(sampler, problem, 0, 25, REFERENCE), problem, 12, 25)
+        values = [b.outcome.objectives[b.outcome.feasible] for b in finished]
+        return sum(len(b.codes) for b in finished), np.concatenate(values)
 
     designs, own = points(name)
     drawn = problem.assess(streams.random(problem.space, 0).suggest(designs))
@@ -155,12 +155,12 @@ def test_a_finite_space_ends_a_learner() -> None:
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 100, 1 << 10, 12345])
 def test_permutations_are_permutations(size: int) -> None:
-    found = streams.permutation(size, 3)(np.arange(size))
-    assert np.array_equal(np.sort(found), np.arange(size))
+    shuffled = streams.permutation(size, 3)(np.arange(size))
+    assert np.array_equal(np.sort(shuffled), np.arange(size))
     if size > 100:
-        assert not np.array_equal(found, streams.permutation(size, 4)(np.arange(size)))
+        assert not np.array_equal(shuffled, streams.permutation(size, 4)(np.arange(size)))
         # no trend: the correlation of 1,000 draws of even numbers is below 0.1
-        assert abs(np.corrcoef(found, np.arange(size))[0, 1]) < 0.1
+        assert abs(np.corrcoef(shuffled, np.arange(size))[0, 1]) < 0.1
 
 
 def test_quasi_random_is_more_even_than_random() -> None:
@@ -306,8 +306,8 @@ def test_a_missing_library_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.extras("torch", "scipy")
 def test_gp(problem: Problem) -> None:
-    found = batches(engines.make("gp", problem, 0, 4, REFERENCE), problem, 4, 4)
-    assert len(set(keys(problem, found))) > 8
+    finished = batches(engines.make("gp", problem, 0, 4, REFERENCE), problem, 4, 4)
+    assert len(set(keys(problem, finished))) > 8
 
 
 def test_a_sampler_of_the_users_own(problem: Problem) -> None:
@@ -325,15 +325,15 @@ def test_optunas_samplers_get_to_the_end_of_a_small_space(name: str) -> None:
     model = {"base": "encoder", "layers": [2, 4], "hidden": [128, 256], "heads": [2, 4]}
     few = Problem(bound(load(SMALL | {"model": model}), names), fake)
     engine = engines.make(name, few, 0, 20, REFERENCE)
-    found: list[Finished] = []
+    finished: list[Finished] = []
     while not engine.exhausted:
-        assert len(found) < 100
+        assert len(finished) < 100
         [batch] = batches(engine, few, 1, 20)
-        found.append(batch)
-    looked_at = keys(few, found)
+        finished.append(batch)
+    looked_at = keys(few, finished)
     assert len(set(looked_at)) == len(looked_at) == few.space.allowed_count
     again = engines.make(name, few, 0, 20, REFERENCE)
-    for batch in found[:-3]:
+    for batch in finished[:-3]:
         again.resume(Finished(batch.codes, batch.outcome, json.loads(json.dumps(batch.state))))
-    for expected, batch in zip(found[-3:], batches(again, few, 3, 20), strict=True):
+    for expected, batch in zip(finished[-3:], batches(again, few, 3, 20), strict=True):
         assert np.array_equal(expected.codes, batch.codes)

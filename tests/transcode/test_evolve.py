@@ -65,10 +65,10 @@ def evolved(problem: Problem, budget: int, seed: int = 0, batch: int = 65_536) -
     engine = engines.make("evolve", problem, seed, batch, reference)
     codes, values = [], []
     while sum(map(len, codes)) < budget and not engine.exhausted:
-        found = engine.suggest(min(batch, budget - sum(map(len, codes))))
-        outcome = problem.assess(found)
-        engine.update(found, outcome)
-        codes.append(found)
+        proposed = engine.suggest(min(batch, budget - sum(map(len, codes))))
+        outcome = problem.assess(proposed)
+        engine.update(proposed, outcome)
+        codes.append(proposed)
         values.append(np.where(outcome.feasible[:, None], outcome.objectives, np.nan))
     return np.concatenate(codes), np.concatenate(values)
 
@@ -186,8 +186,8 @@ def test_the_best_are_those_that_add_most_as_if_all_were_measured_again() -> Non
 
 def test_measuring_stops_at_its_limit() -> None:
     rng, reference = np.random.default_rng(5), np.full(3, 1.1)
-    found = population(shell(2_000, rng)).rated(reference, 50, rng, pareto.apart)
-    assert 0 < len(found.measured) == np.isfinite(found.adds).sum() <= 50
+    rated = population(shell(2_000, rng)).rated(reference, 50, rng, pareto.apart)
+    assert 0 < len(rated.measured) == np.isfinite(rated.adds).sum() <= 50
 
 
 def test_crowding_prefers_the_ends_and_the_lonely() -> None:

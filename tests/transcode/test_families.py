@@ -29,13 +29,13 @@ def drawn(space: Space, count: int) -> np.ndarray:
 
 
 def test_layers_and_heads_are_families(space: Space) -> None:
-    found = families(space)
-    (block,) = found.blocks
+    grouped = families(space)
+    (block,) = grouped.blocks
     assert block.shape == (12, 2 + 12 + 3)
-    names = [{space.parameters[c].name for c in whole} for whole in found.wholes]
+    names = [{space.parameters[c].name for c in whole} for whole in grouped.wholes]
     assert {f"model.layer{i}.hidden" for i in range(1, 13)} in names
     within = {f"model.layer3.head{h}" for h in range(1, 13)}
-    assert within in [{space.parameters[c].name for c in scope} for scope in found.scopes]
+    assert within in [{space.parameters[c].name for c in scope} for scope in grouped.scopes]
     everything = {f"model.layer{i}.head{h}" for i in range(1, 13) for h in range(1, 13)}
     assert everything in names
 
@@ -48,13 +48,13 @@ def test_other_spaces_have_no_layers(name: str) -> None:
 
 
 def test_filling_continues_the_last_layer_and_changes_no_design(space: Space) -> None:
-    found, codes = families(space), drawn(space, 200)
+    grouped, codes = families(space), drawn(space, 200)
     filled = codes.copy()
-    found.fill(filled)
+    grouped.fill(filled)
     depth = np.array(space.parameters[column(space, "model.layers")].values)[
         codes[column(space, "model.layers")]
     ].astype(int)
-    block = found.blocks[0]
+    block = grouped.blocks[0]
     for design, layers in enumerate(depth):
         last = filled[block[layers - 1], design]
         for later in range(layers, 12):
@@ -63,21 +63,21 @@ def test_filling_continues_the_last_layer_and_changes_no_design(space: Space) ->
 
 
 def test_filling_continues_the_last_head(space: Space) -> None:
-    found, codes = families(space), drawn(space, 200)
+    grouped, codes = families(space), drawn(space, 200)
     heads = column(space, "model.layer1.heads")
     two = codes[heads] == space.parameters[heads].values.index(2)
-    found.fill(codes)
+    grouped.fill(codes)
     types = codes[[column(space, f"model.layer1.head{h}") for h in range(2, 13)]][:, two]
     assert two.any() and (types == types[0]).all()
 
 
 def test_a_spread_value_is_that_of_the_column(space: Space) -> None:
-    found, codes = families(space), drawn(space, 500)
-    found.fill(codes)
+    grouped, codes = families(space), drawn(space, 500)
+    grouped.fill(codes)
     before, hidden = codes.copy(), column(space, "model.layer2.hidden")
     rows = np.arange(0, 500, 2)
-    found.spread(codes, np.full(250, hidden), rows, np.random.default_rng(0))
-    whole = next(w for w in found.wholes if hidden in w)
+    grouped.spread(codes, np.full(250, hidden), rows, np.random.default_rng(0))
+    whole = next(w for w in grouped.wholes if hidden in w)
     assert (codes[whole][:, rows] == before[hidden, rows]).all()
     rest = np.setdiff1d(np.arange(len(codes)), whole)
     assert (codes[rest] == before[rest]).all()
@@ -85,19 +85,19 @@ def test_a_spread_value_is_that_of_the_column(space: Space) -> None:
 
 
 def test_a_column_without_family_spreads_nothing(space: Space) -> None:
-    found, codes = families(space), drawn(space, 50)
+    grouped, codes = families(space), drawn(space, 50)
     before = codes.copy()
     alone = np.full(50, column(space, "accelerator.pe"))
-    found.spread(codes, alone, np.arange(50), np.random.default_rng(0))
+    grouped.spread(codes, alone, np.arange(50), np.random.default_rng(0))
     assert (codes == before).all()
 
 
 def test_copied_layers_are_layers_of_the_design(space: Space) -> None:
-    found, codes = families(space), drawn(space, 300)
-    found.fill(codes)
+    grouped, codes = families(space), drawn(space, 300)
+    grouped.fill(codes)
     before = codes.copy()
-    found.copy_layers(codes, np.arange(300), np.random.default_rng(0))
-    block = found.blocks[0]
+    grouped.copy_layers(codes, np.arange(300), np.random.default_rng(0))
+    block = grouped.blocks[0]
     for design in range(300):
         known = {tuple(before[layer, design]) for layer in block}
         assert {tuple(codes[layer, design]) for layer in block} <= known
@@ -121,21 +121,21 @@ def stacks(space: Space, codes: np.ndarray) -> np.ndarray:
 
 
 def test_lists_are_what_every_layer_has_several_of(space: Space) -> None:
-    found = families(space)
-    assert sorted(columns.shape for columns in found.lists) == [(12, 3), (12, 12)]
-    names = {tuple(space.parameters[c].name for c in columns[4]) for columns in found.lists}
+    grouped = families(space)
+    assert sorted(columns.shape for columns in grouped.lists) == [(12, 3), (12, 12)]
+    names = {tuple(space.parameters[c].name for c in columns[4]) for columns in grouped.lists}
     assert tuple(f"model.layer5.{name}" for name in STACKS) in names
-    scopes = [{space.parameters[c].name for c in scope} for scope in found.scopes]
+    scopes = [{space.parameters[c].name for c in scope} for scope in grouped.scopes]
     assert {f"model.layer{i}.feed_forward3" for i in range(1, 13)} in scopes
 
 
 def test_a_rewritten_list_is_exchanged_or_drawn_anew(space: Space) -> None:
     """The first width is never 0, so a 0 does not change places with it."""
-    found, codes = families(space), drawn(space, 4000)
+    grouped, codes = families(space), drawn(space, 4000)
     before, old = codes.copy(), stacks(space, codes)
-    found.rewrite(codes, np.arange(0, 4000, 2), np.random.default_rng(4))
+    grouped.rewrite(codes, np.arange(0, 4000, 2), np.random.default_rng(4))
     assert (codes[:, 1::2] == before[:, 1::2]).all()
-    lists = np.concatenate([columns.ravel() for columns in found.lists])
+    lists = np.concatenate([columns.ravel() for columns in grouped.lists])
     assert (np.delete(codes, lists, axis=0) == np.delete(before, lists, axis=0)).all()
     new = stacks(space, codes)
     assert (new[:, 0] > 0).all()
@@ -155,12 +155,12 @@ def test_a_layer_with_choices_of_its_own_keeps_them() -> None:
     described = yaml.safe_load((ROOT / "spaces" / "transcode.yaml").read_text())
     described["model"]["layer3.feed_forward2"] = [256, 512]
     own = load(described)
-    found, codes = families(own), drawn(own, 500)
+    grouped, codes = families(own), drawn(own, 500)
     special = column(own, "model.layer3.feed_forward2")
-    assert sorted(columns.shape for columns in found.lists) == [(12, 2), (12, 12)]
-    assert all(special not in scope for scope in found.scopes)
+    assert sorted(columns.shape for columns in grouped.lists) == [(12, 2), (12, 12)]
+    assert all(special not in scope for scope in grouped.scopes)
     before = codes[special].copy()
-    found.rewrite(codes, np.arange(500), np.random.default_rng(0))
+    grouped.rewrite(codes, np.arange(500), np.random.default_rng(0))
     assert (codes[special] == before).all()
     sizes = np.array([p.size for p in own.parameters])[:, None]
     variation, pair = Variation(own), np.arange(500)
@@ -169,17 +169,17 @@ def test_a_layer_with_choices_of_its_own_keeps_them() -> None:
 
 
 def test_spaces_without_lists_rewrite_nothing(space: Space) -> None:
-    found = families(load("bert"))
-    codes = np.zeros((len(found.space.parameters), 5), dtype=np.intp)
-    found.rewrite(codes, np.arange(5), np.random.default_rng(0))
-    assert not found.lists and (codes == 0).all()
+    grouped = families(load("bert"))
+    codes = np.zeros((len(grouped.space.parameters), 5), dtype=np.intp)
+    grouped.rewrite(codes, np.arange(5), np.random.default_rng(0))
+    assert not grouped.lists and (codes == 0).all()
 
 
 def test_linked_children_take_whole_families_or_sections(space: Space) -> None:
-    found = families(space)
+    grouped = families(space)
     take = np.random.default_rng(2).random((len(space.parameters), 4000)) < 0.5
-    found.link(take, np.random.default_rng(3))
-    together = np.stack([take[w].all(axis=0) | ~take[w].any(axis=0) for w in found.wholes])
+    grouped.link(take, np.random.default_rng(3))
+    together = np.stack([take[w].all(axis=0) | ~take[w].any(axis=0) for w in grouped.wholes])
     sections = np.stack(
         [
             take[c].all(axis=0) | ~take[c].any(axis=0)

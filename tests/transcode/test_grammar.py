@@ -154,5 +154,5 @@ def test_nothing_but_an_input_error_comes_out(text: str) -> None:
         expression = grammar.bind(grammar.parse(text), QUANTITIES)
     except InputError:
         return
-    found = grammar.holds(expression, VALUES.__getitem__)
-    assert found.dtype == bool
+    mask = grammar.holds(expression, VALUES.__getitem__)
+    assert mask.dtype == bool

@@ -68,27 +68,27 @@ def run(*words: object, code: int = 0) -> Any:
 
 
 def test_every_result_of_a_front_has_its_interval(folder: Path) -> None:
-    found = table(folder)
+    front = table(folder)
     for name in ("accuracy", "latency_s", "edp", "area_mm2", "energy_j"):
-        if name in found:
-            inside = (found[f"{name}_low"] < found[name]) & (found[name] < found[f"{name}_high"])
+        if name in front:
+            inside = (front[f"{name}_low"] < front[name]) & (front[name] < front[f"{name}_high"])
             assert inside.all(), name
-            place = list(found).index(name)
-            assert list(found)[place + 1 : place + 3] == [f"{name}_low", f"{name}_high"]
-    assert "accuracy_std_low" not in found
+            place = list(front).index(name)
+            assert list(front)[place + 1 : place + 3] == [f"{name}_low", f"{name}_high"]
+    assert "accuracy_std_low" not in front
     told = json.loads((folder / "front.json").read_text())
     point = told["points"][0]["values"]
-    assert point["edp_high"] == found["edp_high"][0]
+    assert point["edp_high"] == front["edp_high"][0]
     assert told["uncertainty"]["samples"] == SAMPLES and told["uncertainty"]["interval"] == 0.9
 
 
 def test_they_are_those_of_a_sweep_of_the_front(folder: Path) -> None:
-    found = table(folder)
-    swept = elector.sweep(found, uncertainty=True, samples=SAMPLES)
+    front = table(folder)
+    swept = elector.sweep(front, uncertainty=True, samples=SAMPLES)
     for name in ("latency_s", "area_mm2"):
         for end in ("low", "high"):
-            assert (swept[f"{name}_{end}"] == found[f"{name}_{end}"]).all()
-    assert (swept["edp_low"] == found["edp_low"]).all()  # only the space knows it: passed through
+            assert (swept[f"{name}_{end}"] == front[f"{name}_{end}"]).all()
+    assert (swept["edp_low"] == front["edp_low"]).all()  # only the space knows it: passed through
 
 
 def test_an_accuracy_is_drawn_from_its_deviation(folder: Path) -> None:
@@ -125,10 +125,10 @@ def test_several_workloads_and_a_training_run_have_them(tmp_path: Path) -> None:
         "workload": {"sequence_length": 64},
     }
     search(tmp_path / "two", space)
-    found = table(tmp_path / "two")
-    swept = elector.sweep(found, uncertainty=True, samples=SAMPLES)
+    front = table(tmp_path / "two")
+    swept = elector.sweep(front, uncertainty=True, samples=SAMPLES)
     for name in ("serve.latency_s_low", "tune.energy_j_high", "area_mm2_low"):
-        assert (swept[name] == found[name]).all()
+        assert (swept[name] == front[name]).all()
 
 
 def test_parameters_by_the_dozen_are_drawn_for_together(
@@ -137,10 +137,10 @@ def test_parameters_by_the_dozen_are_drawn_for_together(
     """A problem asks for some of its designs at a time; an evaluator of draws needs all."""
     space = {key: value for key, value in SPACE.items() if key != "workload"}
     space["workload"] = {"sequence_length": 128}
-    found = search(tmp_path / "run", space | {"objectives": {"latency_s": "min", "edp": "min"}})
-    usual = intervals.draw(found.space, found.front, Sampling.of(None, 50, 0))
-    monkeypatch.setattr("transcode.objective._ASKED", 7 * len(found.space.parameters))
-    few = intervals.draw(found.space, found.front, Sampling.of(None, 50, 0))
+    result = search(tmp_path / "run", space | {"objectives": {"latency_s": "min", "edp": "min"}})
+    usual = intervals.draw(result.space, result.front, Sampling.of(None, 50, 0))
+    monkeypatch.setattr("transcode.objective._ASKED", 7 * len(result.space.parameters))
+    few = intervals.draw(result.space, result.front, Sampling.of(None, 50, 0))
     for name, values in usual.values.items():
         np.testing.assert_array_equal(few.values[name], values)
 
@@ -154,11 +154,11 @@ def test_draws_in_which_a_design_cannot_run_leave_numbers(tmp_path: Path) -> Non
         "workload": {"batch": 1, "sequence_length": 128},
         "objectives": {"latency_s": "min", "energy_j": "min", "parameters": "max"},
     }
-    found = search(tmp_path / "run", space, samples=200)
-    text = (found.folder / "front.json").read_text("utf-8")
+    result = search(tmp_path / "run", space, samples=200)
+    text = (result.folder / "front.json").read_text("utf-8")
     assert "NaN" not in text and json.loads(text)["uncertainty"]["neighbours"]
-    assert np.isfinite(table(found.folder).filter(regex="_low|_high").to_numpy()).all()
-    assert "cannot" not in run("front", found.folder, "--uncertainty").stdout
+    assert np.isfinite(table(result.folder).filter(regex="_low|_high").to_numpy()).all()
+    assert "cannot" not in run("front", result.folder, "--uncertainty").stdout
 
 
 def test_a_search_without_them_takes_them_away(folder: Path, tmp_path: Path) -> None:
@@ -184,49 +184,49 @@ def test_what_has_no_constants_to_draw_is_refused(folder: Path, tmp_path: Path) 
 
 def slow_neighbours(points: np.ndarray) -> list[tuple[int, int]]:
     """By the definition: no third point in the box of two."""
-    found = []
+    pairs = []
     for i in range(len(points)):
         for j in range(i + 1, len(points)):
             low, high = np.minimum(points[i], points[j]), np.maximum(points[i], points[j])
             inside = ((low <= points) & (points <= high)).all(axis=1)
             inside[[i, j]] = False
             if not inside.any():
-                found.append((i, j))
-    return found
+                pairs.append((i, j))
+    return pairs
 
 
 @pytest.mark.parametrize("objectives", [1, 2, 3, 4])
 def test_nothing_lies_between_neighbours(objectives: int) -> None:
     points = np.random.default_rng(objectives).random((200, objectives))
     front = points[pareto.nondominated(points)]
-    found = neighbours.neighbours(front)
-    assert found == slow_neighbours(front)
+    pairs = neighbours.neighbours(front)
+    assert pairs == slow_neighbours(front)
     if objectives == 2:  # those next to each other along the staircase
         order = np.argsort(front[:, 0])
         expected = {tuple(sorted(pair)) for pair in itertools.pairwise(order.tolist())}
-        assert set(found) == expected
+        assert set(pairs) == expected
     assert neighbours.neighbours(front[:1]) == []
 
 
 def compared(folder: Path, keep: list[int], samples: int = 600) -> neighbours.NeighbourComparison:
     """The comparison of some designs of the run, whatever front they are of."""
     recorded = runs.query.opened(folder)
-    found = runs.query.front(recorded, [" or ".join(f"id == {i}" for i in keep)], None)
-    return neighbours.compare(found.space, found.archive, Sampling.of(None, samples))
+    answer = runs.query.front(recorded, [" or ".join(f"id == {i}" for i in keep)], None)
+    return neighbours.compare(answer.space, answer.archive, Sampling.of(None, samples))
 
 
 def test_what_two_designs_share_cancels(folder: Path) -> None:
     """The interval of a ratio is narrower than the two intervals of the designs allow."""
     front = runs.query.front(runs.query.opened(folder), (), None)
     sampling = Sampling.of(None, 600)
-    found = neighbours.compare(front.space, front.archive, sampling)
+    comparison = neighbours.compare(front.space, front.archive, sampling)
     alone = intervals.draw(front.space, front.archive, sampling).values["latency_s"]
     machines = dict(zip(table(folder)["id"], table(folder)["accelerator"], strict=True))
     narrower, shared = 0, widths()["*", "*", "*"].shared
     # of two errors that share nothing the root of two; constants that cancel make it less
     most = np.sqrt(2.0 * (1.0 - shared))
     assert most < 1.2
-    for pair in found.pairs:
+    for pair in comparison.pairs:
         step = next(s for s in pair.steps if s.objective == "latency_s")
         if machines[pair.a] == machines[pair.b] and not step.equal:
             width = np.ptp(np.quantile(np.log(alone), (0.05, 0.95), axis=0), axis=0).max()
@@ -242,8 +242,8 @@ def test_of_a_large_front_some_designs_are_compared(
     size, sampling = len(front.archive), Sampling.of(None, 40)
     assert not neighbours.compare(front.space, front.archive, sampling).thinned
     monkeypatch.setattr(neighbours, "MOST", size - 2)
-    found = neighbours.compare(front.space, front.archive, sampling)
-    assert found.thinned and found.designs == size - 2
+    comparison = neighbours.compare(front.space, front.archive, sampling)
+    assert comparison.thinned and comparison.designs == size - 2
     # in pieces as all together
     whole = intervals.with_intervals(front.space, front.archive, sampling).results
     monkeypatch.setattr("elector.studies.uncertainty._TOGETHER", 80)
@@ -251,7 +251,7 @@ def test_of_a_large_front_some_designs_are_compared(
     apart = intervals.with_intervals(front.space, front.archive, sampling).results
     assert all(np.array_equal(values, apart[name]) for name, values in whole.items())
     again = neighbours.compare(front.space, front.archive, sampling)
-    assert [s.name for s in again.sources] == [s.name for s in found.sources]
+    assert [s.name for s in again.sources] == [s.name for s in comparison.sources]
 
 
 def test_verdicts_follow_their_steps() -> None:
@@ -329,19 +329,19 @@ def test_the_search_shows_them_and_the_picture_has_bars(folder: Path, tmp_path: 
             strict=True,
         )
     }
-    found = picture.info(columns, json.loads((folder / "front.json").read_text()))
-    assert found.intervals and set(found.bars) == {"accuracy", "latency_s", "edp"}
-    axis = next(a for a in found.axes if a.name == "latency_s")
-    low = (axis.values - found.bars["latency_s"][0]) * axis.size
+    info = picture.info(columns, json.loads((folder / "front.json").read_text()))
+    assert info.intervals and set(info.bars) == {"accuracy", "latency_s", "edp"}
+    axis = next(a for a in info.axes if a.name == "latency_s")
+    low = (axis.values - info.bars["latency_s"][0]) * axis.size
     assert low == pytest.approx(np.array(columns["latency_s_low"], dtype=float))
 
 
 def test_the_page_has_them(folder: Path, tmp_path: Path) -> None:
     from transcode.pages.content import gathered
 
-    found = gathered(folder, None)
-    assert set(found.told["bars"]) == {"accuracy", "latency_s", "edp"}
-    assert {"low:edp", "high:latency_s", "between:edp"} <= set(found.columns.index)
+    page = gathered(folder, None)
+    assert set(page.told["bars"]) == {"accuracy", "latency_s", "edp"}
+    assert {"low:edp", "high:latency_s", "between:edp"} <= set(page.columns.index)
     assert transcode.report(folder, out=tmp_path / "page.html")
     assert "intervals of 90 %" in (tmp_path / "page.html").read_text()
 

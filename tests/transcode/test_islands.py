@@ -119,10 +119,10 @@ def test_tasks_travel_and_keep_their_answer() -> None:
     for one, other in zip(here, there, strict=True):
         assert np.array_equal(one.codes, other.codes)
         assert np.array_equal(one.outcome.objectives, other.outcome.objectives, equal_nan=True)
-    keys = np.concatenate([problem.space.key(found.codes) for found in here])
+    keys = np.concatenate([problem.space.key(result.codes) for result in here])
     assert len(np.unique(keys)) == len(keys) > 200
-    for island, found in enumerate(here):
-        assert (islands.owners(problem.space.key(found.codes), 3) == island).all()
+    for island, result in enumerate(here):
+        assert (islands.owners(problem.space.key(result.codes), 3) == island).all()
 
 
 def test_any_executor_will_do() -> None:
@@ -130,10 +130,10 @@ def test_any_executor_will_do() -> None:
     codes = problem.space.designs(np.arange(4000))
     with ThreadPoolExecutor(2) as pool:
         crew = workers.Crew(problem, 3, executor=pool)
-        found = crew.assess(codes)
+        outcome = crew.assess(codes)
         crew.close()
         assert pool.submit(len, "open").result() == 4
-    assert np.array_equal(found.objectives, problem.assess(codes).objectives, equal_nan=True)
+    assert np.array_equal(outcome.objectives, problem.assess(codes).objectives, equal_nan=True)
 
 
 def mortal(columns: Mapping[str, Column], size: int) -> FakeCost:

@@ -52,8 +52,8 @@ def committed(folder: Path) -> pd.DataFrame:
     """The designs there are, in order."""
     if not list((folder / "designs").glob("part-*")):
         return pd.DataFrame()
-    found = pd.read_parquet(folder / "designs")
-    return found.drop_duplicates("id").sort_values("id", ignore_index=True)
+    designs = pd.read_parquet(folder / "designs")
+    return designs.drop_duplicates("id").sort_values("id", ignore_index=True)
 
 
 @pytest.mark.slow

@@ -41,7 +41,7 @@ LAYER = 2 * (2 + 4)
 
 def described(space: Space, codes: np.ndarray) -> list[tuple[object, ...]]:
     """What a design is, absent layers and heads left out."""
-    found = []
+    designs = []
     columns = space.decode(codes)
     for i in range(len(codes)):
 
@@ -53,8 +53,8 @@ def described(space: Space, codes: np.ndarray) -> list[tuple[object, ...]]:
             at = f"model.layer{layer}."
             heads = value(f"{at}heads")
             parts += [value(f"{at}hidden"), *(value(f"{at}head{h}") for h in range(1, heads + 1))]
-        found.append(tuple(parts))
-    return found
+        designs.append(tuple(parts))
+    return designs
 
 
 # ---- one design, one code ----
@@ -80,21 +80,21 @@ def test_streams_give_every_design_once(sampler: str) -> None:
         "random": lambda: streams.random(space, 0),
         "quasi": lambda: streams.quasi_random(space, 0),
     }[sampler]()
-    found = described(space, stream.suggest(10_000))
-    assert len(found) == len(set(found)) == space.allowed_count
+    designs = described(space, stream.suggest(10_000))
+    assert len(designs) == len(set(designs)) == space.allowed_count
 
 
 @pytest.mark.parametrize("sampler", ["enumerate", "evolve", "tpe"])
 def test_no_design_is_evaluated_twice(tmp_path: Path, sampler: str) -> None:
-    found = transcode.search(SMALL, out=tmp_path, sampler=sampler, budget=60)
-    names = [p.name for p in found.space.parameters]
+    result = transcode.search(SMALL, out=tmp_path, sampler=sampler, budget=60)
+    names = [p.name for p in result.space.parameters]
     rows = [
         dict(zip(names, row, strict=True))
         for part in transcode.runs.parts.read_all(tmp_path / "designs")
-        for row in found.space.encode(dict(part.columns)).tolist()
+        for row in result.space.encode(dict(part.columns)).tolist()
     ]
     keys = [tuple(row.values()) for row in rows]
-    assert len(keys) == len(set(keys)) == found.manifest["designs"]
+    assert len(keys) == len(set(keys)) == result.manifest["designs"]
 
 
 def test_a_condition_on_a_layer_that_is_not_there_holds() -> None:

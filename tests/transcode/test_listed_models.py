@@ -28,8 +28,8 @@ def test_a_list_is_searched(tmp_path: Path) -> None:
         "workload": {"batch": 4},
         "objectives": {"latency_s": "min", "area_mm2": "min"},
     }
-    found = transcode.search(space, out=tmp_path / "run", jobs=1)
-    rows = found.frame
+    result = transcode.search(space, out=tmp_path / "run", jobs=1)
+    rows = result.frame
     assert len(rows) >= 1
     for _, row in rows.iterrows():
         settings = {"accelerator.rows": int(row["accelerator.rows"]), "workload.batch": 4}

@@ -207,8 +207,8 @@ def test_runs_of_other_objectives(made: Path, tmp_path: Path) -> None:
         f"  objectives of {b}: latency_s min, energy_j min",
         "  hint: give both spaces the same objectives, in the same order",
     ]
-    found = json.loads((a / "manifest.json").read_text())
-    other = {**found, "reference_point": {**found["reference_point"], "accuracy": 70.5}}
+    manifest = json.loads((a / "manifest.json").read_text())
+    other = {**manifest, "reference_point": {**manifest["reference_point"], "accuracy": 70.5}}
     moved = shutil.copytree(a, tmp_path / "moved")
     (moved / "manifest.json").write_text(json.dumps(other))
     said = refused("compare", str(a), str(moved))

@@ -127,11 +127,11 @@ def test_what_is_computed_is_what_is_written(tmp_path: Path) -> None:
         written = snapshot.taken(run)
         assert written.computed is None
         (run / "front.csv").rename(run / "away.csv")
-        found = snapshot.taken(run)
-        assert found.computed is not None
-        assert found.csv == (run / "away.csv").read_text()
-        assert found.json() == (run / "front.json").read_text()
-        assert found.head == {
+        moment = snapshot.taken(run)
+        assert moment.computed is not None
+        assert moment.csv == (run / "away.csv").read_text()
+        assert moment.json() == (run / "front.json").read_text()
+        assert moment.head == {
             key: value for key, value in json.loads(written.json()).items() if key != "points"
         }
 
@@ -189,8 +189,8 @@ def test_a_killed_search_is_read_and_goes_on(tmp_path: Path) -> None:
     assert merged.exit_code == 0, merged.output
     second = in_a_process(run, 120, "os._exit(9)")
     assert second.returncode == 9
-    found = snapshot.taken(run)
-    assert found.manifest["designs"] == 120 and found.manifest["hypervolume"] > 0
+    moment = snapshot.taken(run)
+    assert moment.manifest["designs"] == 120 and moment.manifest["hypervolume"] > 0
     answer_all(str(run))
     result = transcode.search(SMALL, out=run, **OPTIONS)
     whole = transcode.search(SMALL, out=tmp_path / "whole", **OPTIONS)
@@ -235,10 +235,10 @@ def test_parts_that_are_united_while_they_are_read(
             runs.parts.compact(run / "designs")
         return runs.query.front(recorded, ["latency_s <= 1"], None)
 
-    found = runs.query.settled(run, unites)
+    answer = runs.query.settled(run, unites)
     assert tries[0] >= 64 and len(tries) == 2 and tries[1] < tries[0]
-    assert found.looked_at == expected.looked_at
-    assert found.archive.ids.tolist() == expected.archive.ids.tolist()
+    assert answer.looked_at == expected.looked_at
+    assert answer.archive.ids.tolist() == expected.archive.ids.tolist()
 
 
 # ---- signals

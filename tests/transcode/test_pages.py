@@ -43,9 +43,9 @@ def page(folder: Path) -> Path:
 def told_of(page: Path) -> dict[str, Any]:
     """What the script of a page is told."""
     text = page.read_text(encoding="utf-8")
-    found = re.search(r'<script id="told" type="application/json">(.*?)</script>', text, re.S)
-    assert found
-    return json.loads(found[1])
+    match = re.search(r'<script id="told" type="application/json">(.*?)</script>', text, re.S)
+    assert match
+    return json.loads(match[1])
 
 
 def column(page: Path, name: str) -> np.ndarray:
@@ -288,10 +288,14 @@ def test_importances_find_what_decides(tmp_path: Path) -> None:
     from transcode import runs
 
     transcode.search("smoke", out=tmp_path / "run", budget=800, sampler="random", batch=400)
-    found = insight.importances(runs.query.opened(tmp_path / "run"))
-    area = found["area_mm2"] if "area_mm2" in found else found[next(iter(found))]
+    importances = insight.importances(runs.query.opened(tmp_path / "run"))
+    area = (
+        importances["area_mm2"]
+        if "area_mm2" in importances
+        else importances[next(iter(importances))]
+    )
     assert sum(area.values()) == pytest.approx(1.0)
-    if "area_mm2" in found:
+    if "area_mm2" in importances:
         assert area["accelerator.dataflow"] < 0.1 < area["accelerator.rows"]
 
 

@@ -101,8 +101,8 @@ def test_volume_alone_is_what_the_front_loses_without_the_point(objectives: int)
 
 def test_equal_points_count_as_one_that_is_alone() -> None:
     front = np.array([[0.0, 1.0], [0.0, 1.0], [1.0, 0.0]])
-    found = pareto.apart(front, front, np.array([2.0, 2.0]))
-    np.testing.assert_allclose(found, [1.0, 1.0, 1.0])
+    distances = pareto.apart(front, front, np.array([2.0, 2.0]))
+    np.testing.assert_allclose(distances, [1.0, 1.0, 1.0])
 
 
 @pytest.mark.parametrize("objectives", [1, 2, 3, 4])

@@ -61,13 +61,13 @@ def test_a_run_in_a_search_is_the_run_of_the_simulator(base: str, endurance: flo
 
 
 def test_a_run_is_made_of_its_steps() -> None:
-    found = costs(load({**SPACE, "run": {"phases": {"low": 10}}}))
+    by_step = costs(load({**SPACE, "run": {"phases": {"low": 10}}}))
     np.testing.assert_array_equal(
-        found["run"].scalar("latency_s"), 10.0 * found["low"].scalar("latency_s")
+        by_step["run"].scalar("latency_s"), 10.0 * by_step["low"].scalar("latency_s")
     )
     # nothing is switched, nothing written, nothing wears
-    assert (found["run"].scalar("writes_per_cell") == 0).all()
-    assert np.isnan(found["run"].scalar("lifetime_years")).all()
+    assert (by_step["run"].scalar("writes_per_cell") == 0).all()
+    assert np.isnan(by_step["run"].scalar("lifetime_years")).all()
 
 
 def test_beside_is_the_first_phase_unless_said() -> None:

@@ -26,8 +26,8 @@ def test_only_what_is_there_is_told() -> None:
 
 
 def test_layers_that_differ() -> None:
-    found = summary(columns(model__layer2__hidden="768", model__layer2__heads="1"), 0)
-    assert found == ["hidden 128 | 768", "heads 2 | 1", "2 sdp 1 c5", "ff 512+256"]
+    lines = summary(columns(model__layer2__hidden="768", model__layer2__heads="1"), 0)
+    assert lines == ["hidden 128 | 768", "heads 2 | 1", "2 sdp 1 c5", "ff 512+256"]
 
 
 def test_other_models_have_none() -> None:

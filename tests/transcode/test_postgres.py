@@ -31,8 +31,8 @@ WORKER = Path(__file__).with_name("storage_worker.py")
 def postgres_program(name: str) -> str:
     """A program of the server, which Debian does not put on the path."""
     packaged = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"))
-    found = [shutil.which(name), *map(str, packaged)]
-    programs = [f for f in found if f]
+    paths = [shutil.which(name), *map(str, packaged)]
+    programs = [f for f in paths if f]
     if not programs:
         pytest.skip(f"PostgreSQL is not installed ({name}): apt-get install postgresql")
     return programs[-1]
@@ -99,10 +99,10 @@ class Server:
         """Stops every process of the server where it is, or lets all go on; which these are."""
         first = int((self.folder / "data" / "postmaster.pid").read_text().split()[0])
         tasks = Path(f"/proc/{first}/task/{first}/children").read_text().split()
-        found = (first, *map(int, tasks))
-        for process in found:
+        processes = (first, *map(int, tasks))
+        for process in processes:
             os.kill(process, sign)
-        return found
+        return processes
 
     def run(self, program: str, *arguments: str) -> None:
         done = subprocess.run(

@@ -49,24 +49,24 @@ def good(folder: Path) -> pd.DataFrame:
 
 @pytest.mark.parametrize("objectives", [None, "latency_s,area_mm2", "energy_j:max , area_mm2"])
 def test_another_front_of_the_recorded_designs(folder: Path, objectives: str | None) -> None:
-    found = runs.query.front(runs.query.opened(folder / "all"), [CONDITION], objectives)
+    answer = runs.query.front(runs.query.opened(folder / "all"), [CONDITION], objectives)
     rows = good(folder / "all")
     rows = rows[(rows["area_mm2"] <= 60) & (rows["accelerator.dataflow"] != "is")]
     points = np.stack(
-        [rows[o.name] * (-1 if o.maximise else 1) for o in found.space.objectives], axis=1
+        [rows[o.name] * (-1 if o.maximise else 1) for o in answer.space.objectives], axis=1
     )
     expected = rows[pareto.nondominated(points)]
-    assert set(found.archive.ids.tolist()) == set(expected["id"]) != set()
-    assert found.looked_at == len(rows)
-    shown = runs.front.columns(found.space, found.archive.codes)
-    recorded = expected.set_index("id").loc[found.archive.ids]
+    assert set(answer.archive.ids.tolist()) == set(expected["id"]) != set()
+    assert answer.looked_at == len(rows)
+    shown = runs.front.columns(answer.space, answer.archive.codes)
+    recorded = expected.set_index("id").loc[answer.archive.ids]
     for name in ("model.feed_forward", "accelerator.dataflow", "accelerator.rows"):
         assert [shown[name][i] for i in range(len(recorded))] == recorded[name].tolist()
 
 
 def test_no_question_gives_the_front_itself(folder: Path) -> None:
-    found = runs.query.front(runs.query.opened(folder / "all"), [], None)
-    assert found.archive.ids.tolist() == pd.read_csv(folder / "all" / "front.csv")["id"].tolist()
+    answer = runs.query.front(runs.query.opened(folder / "all"), [], None)
+    assert answer.archive.ids.tolist() == pd.read_csv(folder / "all" / "front.csv")["id"].tolist()
 
 
 @pytest.mark.parametrize(
@@ -91,9 +91,9 @@ def test_front_of_the_command(folder: Path) -> None:
 
     csv = front("--where", "area_mm2 <= 60", "--format", "csv")
     assert csv.exit_code == 0 and csv.stdout.startswith("id,model,accelerator,")
-    found = json.loads(front("--objectives", "latency_s", "--format", "json").stdout)
-    assert found["objectives"] == [{"name": "latency_s", "direction": "min", "unit": "s"}]
-    assert found["reference_point"] is None and found["points"]
+    document = json.loads(front("--objectives", "latency_s", "--format", "json").stdout)
+    assert document["objectives"] == [{"name": "latency_s", "direction": "min", "unit": "s"}]
+    assert document["reference_point"] is None and document["points"]
     assert "recorded and asked for" in front("--where", "area_mm2 <= 60").stdout
     assert front("--where", "area_mm2 <= 0").exit_code == 3
     assert front("--where", "nothing").exit_code == 2
@@ -120,20 +120,20 @@ def test_a_space_comes_back_from_its_manifest(name: str) -> None:
 
 
 def test_comparison(folder: Path, tmp_path: Path) -> None:
-    found = runs.comparison.compare(folder / "all", folder / "few")
+    comparison = runs.comparison.compare(folder / "all", folder / "few")
     whole, part = (json.loads((folder / n / "front.json").read_text()) for n in ("all", "few"))
-    assert found.hypervolume == (whole["hypervolume"], part["hypervolume"])
-    assert found.both == pytest.approx(whole["hypervolume"])  # the true front has it all
-    assert found.coverage[0] == 1.0 > found.coverage[1]
-    assert found.epsilon[0] == 0.0 < found.epsilon[1] < 1.0
-    assert found.own[0] > 0 == found.own[1]
-    assert plot_comparison(found, tmp_path / "both.png").stat().st_size > 1000
+    assert comparison.hypervolume == (whole["hypervolume"], part["hypervolume"])
+    assert comparison.both == pytest.approx(whole["hypervolume"])  # the true front has it all
+    assert comparison.coverage[0] == 1.0 > comparison.coverage[1]
+    assert comparison.epsilon[0] == 0.0 < comparison.epsilon[1] < 1.0
+    assert comparison.own[0] > 0 == comparison.own[1]
+    assert plot_comparison(comparison, tmp_path / "both.png").stat().st_size > 1000
     same = runs.comparison.compare(folder / "all", folder / "all")
     assert same.coverage == (1.0, 1.0) and same.epsilon == (0.0, 0.0) and same.own == (0, 0)
     done = CliRunner().invoke(
         main, ["compare", str(folder / "all"), str(folder / "few"), "--format", "json"]
     )
-    assert [row["coverage"] for row in json.loads(done.stdout)] == list(found.coverage)
+    assert [row["coverage"] for row in json.loads(done.stdout)] == list(comparison.coverage)
 
 
 def test_runs_without_a_common_reference_are_not_compared(folder: Path, tmp_path: Path) -> None:
@@ -296,8 +296,8 @@ def test_small_parts_are_united(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     # killed after the large one was put in place: small ones are still there
     for part in sorted(many.glob("part-*"))[3:9]:
         shutil.copy(part, few / part.name)
-    found = runs.query.front(runs.query.opened(tmp_path / "few"), ["latency_s <= 1"], None)
-    assert found.looked_at == len(pd.read_parquet(many).query("feasible"))
+    answer = runs.query.front(runs.query.opened(tmp_path / "few"), ["latency_s <= 1"], None)
+    assert answer.looked_at == len(pd.read_parquet(many).query("feasible"))
     again = run(tmp_path / "few", budget=660, batch=20)
     assert again.manifest["designs"] == 660
     table = pd.read_parquet(few)
@@ -374,10 +374,10 @@ def test_show_is_what_was_recorded(folder: Path, feasible: bool) -> None:
     words = ["show", str(folder / "all"), str(wanted["id"])]
     result = CliRunner().invoke(main, [*words, "--format", "json"])
     assert result.exit_code == 0, result.output
-    found = json.loads(result.stdout)
-    assert found["feasible"] is feasible and bool(found["reason"]) is not feasible
+    shown = json.loads(result.stdout)
+    assert shown["feasible"] is feasible and bool(shown["reason"]) is not feasible
     for name in ("latency_s", "energy_j", "area_mm2", "accelerator.rows"):
-        assert found[name] == wanted[name]
+        assert shown[name] == wanted[name]
     text = CliRunner().invoke(main, words).stdout
     assert "elector simulate" in text and str(wanted["id"]) in text
     csv_text = CliRunner().invoke(main, [*words, "--format", "csv"]).stdout
@@ -408,8 +408,8 @@ def test_the_shown_command_simulates_the_design(tmp_path: Path) -> None:
     assert list(commands) == ["serve", "tune"]
     for workload, name in (("serve", "latency_s"), ("tune", "energy_j")):
         line = shlex.split(commands[workload]["simulate"])[1:]
-        found = json.loads(CliRunner().invoke(elector_main, [*line, "--format", "json"]).stdout)
-        assert found[name] == best[f"{workload}.{name}"]
+        simulated = json.loads(CliRunner().invoke(elector_main, [*line, "--format", "json"]).stdout)
+        assert simulated[name] == best[f"{workload}.{name}"]
         explained = shlex.split(commands[workload]["explain"])[1:]
         assert CliRunner().invoke(elector_main, explained).exit_code == 0
 

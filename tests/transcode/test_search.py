@@ -102,8 +102,8 @@ def test_the_run_folder_is_complete(tmp_path: Path) -> None:
     merged = front.merge(designs, on="id", suffixes=("", "_recorded"))
     for name in ("latency_s", "energy_j", "area_mm2", "model.feed_forward", "accelerator.sram"):
         assert (merged[name] == merged[f"{name}_recorded"]).all()
-    found = json.loads((result.folder / "front.json").read_text())
-    assert list(found) == [
+    document = json.loads((result.folder / "front.json").read_text())
+    assert list(document) == [
         "space",
         "space_sha256",
         "seed",
@@ -112,10 +112,10 @@ def test_the_run_folder_is_complete(tmp_path: Path) -> None:
         "objectives",
         "points",
     ]
-    assert found["objectives"][0] == {"name": "latency_s", "direction": "min", "unit": "s"}
-    assert [p["id"] for p in found["points"]] == front["id"].tolist()
-    assert found["points"][0]["values"]["latency_s"] == front["latency_s"][0]
-    assert found["points"][0]["parameters"]["model.layers"] == front["model.layers"][0]
+    assert document["objectives"][0] == {"name": "latency_s", "direction": "min", "unit": "s"}
+    assert [p["id"] for p in document["points"]] == front["id"].tolist()
+    assert document["points"][0]["values"]["latency_s"] == front["latency_s"][0]
+    assert document["points"][0]["parameters"]["model.layers"] == front["model.layers"][0]
     manifest = json.loads((result.folder / "manifest.json").read_text())
     for key in (
         "space",
@@ -382,11 +382,11 @@ def test_a_reference_point_of_the_users_own(tmp_path: Path) -> None:
 
 
 def test_all_samplers_of_a_space_share_the_reference_point(tmp_path: Path) -> None:
-    found = [
+    points = [
         run(tmp_path / name, sampler=name, budget=60, seed=seed).manifest["reference_point"]
         for seed, name in enumerate(("random", "nsga2", "enumerate"))
     ]
-    assert found[0] == found[1] == found[2]
+    assert points[0] == points[1] == points[2]
 
 
 def test_a_simulator_that_fails_leaves_the_run_resumable(tmp_path: Path) -> None:

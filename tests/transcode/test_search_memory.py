@@ -114,8 +114,8 @@ def test_what_is_forgotten_changes_no_accuracy(monkeypatch: pytest.MonkeyPatch) 
     for start in range(0, 300, 20):
         part = slice(start, start + 20)
         some = space.decode(codes[part])
-        found = again.of(space, codes[part], some, lambda mean: None)  # type: ignore[arg-type,return-value]
-        for name, values in found.items():
+        accuracies = again.of(space, codes[part], some, lambda mean: None)  # type: ignore[arg-type,return-value]
+        for name, values in accuracies.items():
             assert values.tobytes() == first[name][part].tobytes()
 
 
@@ -182,8 +182,8 @@ def test_front_files_are_written_some_designs_at_a_time(tmp_path: Path) -> None:
         front = front_of(space, size)
         peaks.append(peak(lambda front=front: runs.front.write(tmp_path, space, front, HEADER)))
         assert len((tmp_path / "front.csv").read_text().splitlines()) == size + 1
-        found = json.loads((tmp_path / "front.json").read_text())
-        assert [p["id"] for p in found["points"]] == list(range(size))
+        document = json.loads((tmp_path / "front.json").read_text())
+        assert [p["id"] for p in document["points"]] == list(range(size))
     assert peaks[1] < 1.2 * peaks[0]
 
 
@@ -193,15 +193,15 @@ def test_front_json_has_the_layers_and_heads_that_a_design_has(tmp_path: Path) -
     runs.front.write(tmp_path, space, front, HEADER)
     columns = runs.front.columns(space, front.codes)
     for row, point in enumerate(json.loads((tmp_path / "front.json").read_text())["points"]):
-        found = point["parameters"]
-        layers = [n for n in found if n.startswith("model.layer") and n.endswith(".hidden")]
-        assert len(layers) == found["model.layers"]
+        parameters = point["parameters"]
+        layers = [n for n in parameters if n.startswith("model.layer") and n.endswith(".hidden")]
+        assert len(layers) == parameters["model.layers"]
         for layer in layers:
             at = layer.removesuffix("hidden")
-            heads = [n for n in found if n.startswith(f"{at}head") and n != f"{at}heads"]
-            assert len(heads) == found[f"{at}heads"]
-        assert all(columns[name][row] == value for name, value in found.items())
-        assert {"accelerator.pe", "workload.tau_i", "workloads.serve.mode"} <= set(found)
+            heads = [n for n in parameters if n.startswith(f"{at}head") and n != f"{at}heads"]
+            assert len(heads) == parameters[f"{at}heads"]
+        assert all(columns[name][row] == value for name, value in parameters.items())
+        assert {"accelerator.pe", "workload.tau_i", "workloads.serve.mode"} <= set(parameters)
 
 
 @pytest.mark.parametrize("name", ["transcode", "bert", "machines", "transcode-nas"])
@@ -218,9 +218,9 @@ def test_a_front_worked_out_from_its_parts_is_the_one_that_was_written(tmp_path:
     known = json.loads((tmp_path / manifest.NAME).read_text())
     known |= {"status": "running", "checkpoint": 0}
     (tmp_path / manifest.NAME).write_text(json.dumps(known))
-    found = snapshot.taken(tmp_path)
-    assert found.computed is not None and found.size == len(result.front)
-    assert (found.json(), found.csv) == written
+    moment = snapshot.taken(tmp_path)
+    assert moment.computed is not None and moment.size == len(result.front)
+    assert (moment.json(), moment.csv) == written
 
 
 def test_front_csv_is_read_with_equal_texts_once(tmp_path: Path) -> None:

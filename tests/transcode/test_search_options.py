@@ -60,8 +60,8 @@ def _folder(tmp_path: Path, finished: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 def told(run: str) -> dict[str, Any]:
     """The manifest of a run."""
-    found: dict[str, Any] = json.loads((Path(run) / "manifest.json").read_text())
-    return found
+    manifest: dict[str, Any] = json.loads((Path(run) / "manifest.json").read_text())
+    return manifest
 
 
 def designs(run: str) -> pd.DataFrame:
@@ -102,8 +102,8 @@ def _time(folder: Path) -> None:
     (folder / "many.yaml").write_text(many)
     words = ("search", "many.yaml", "--quiet", "--sampler", "random", "--out", "short", "--time")
     done(*words, "1 ms", "--budget", 10**6, "--jobs", 1, "--batch", 16)
-    found = told("short")
-    assert found["designs"] < 10**6 and "time" in found["status"]
+    manifest = told("short")
+    assert manifest["designs"] < 10**6 and "time" in manifest["status"]
     done(*words, "soon", code=2)
 
 
@@ -126,8 +126,8 @@ def _fresh(folder: Path) -> None:
     done(*RANDOM, 12, "--seed", 1)
     done(*RANDOM, 12, "--seed", 2, code=2)
     done(*RANDOM, 5, "--seed", 2, "--fresh")
-    found = told("results/tiny")
-    assert (found["designs"], found["seed"]) == (5, 2)
+    manifest = told("results/tiny")
+    assert (manifest["designs"], manifest["seed"]) == (5, 2)
 
 
 @case("search", "--jobs")
@@ -252,24 +252,24 @@ def _front_format(folder: Path) -> None:
 
 def asked(*words: object) -> pd.DataFrame:
     """The recorded designs that another front has."""
-    found = rows_of(done("front", "run", *words, "--format", "csv").stdout)
-    return designs("run").set_index("id").loc[[int(row["id"]) for row in found]]
+    rows = rows_of(done("front", "run", *words, "--format", "csv").stdout)
+    return designs("run").set_index("id").loc[[int(row["id"]) for row in rows]]
 
 
 @case("front", "--where")
 def _where(folder: Path) -> None:
-    found = asked("--where", "accelerator.rows <= 16", "--where", "model.layers == 4")
-    assert len(found) and set(found["accelerator.rows"].astype(int)) == {16}
-    assert set(found["model.layers"].astype(int)) == {4}
+    chosen = asked("--where", "accelerator.rows <= 16", "--where", "model.layers == 4")
+    assert len(chosen) and set(chosen["accelerator.rows"].astype(int)) == {16}
+    assert set(chosen["model.layers"].astype(int)) == {4}
     done("front", "run", "--where", "accelerator.rows > 1000", code=3)
 
 
 @case("front", "--objectives")
 def _objectives(folder: Path) -> None:
-    found, every = asked("--objectives", "area_mm2:min"), designs("run")
-    assert set(found["area_mm2"]) == {every["area_mm2"].min()}
-    found = asked("--objectives", "area_mm2:max")
-    assert set(found["area_mm2"]) == {every["area_mm2"].max()}
+    chosen, every = asked("--objectives", "area_mm2:min"), designs("run")
+    assert set(chosen["area_mm2"]) == {every["area_mm2"].min()}
+    chosen = asked("--objectives", "area_mm2:max")
+    assert set(chosen["area_mm2"]) == {every["area_mm2"].max()}
 
 
 @case("front", "--weights")
@@ -288,8 +288,8 @@ def _weights(folder: Path) -> None:
 def _uncertainty(folder: Path) -> None:
     draws = ("--uncertainty", "--samples", 20)
     done("search", "tiny.yaml", "--quiet", "--jobs", 1, "--out", "sure", *draws)
-    found = rows_of(Path("sure/front.csv").read_text())
-    assert float(found[0]["energy_j_low"]) < float(found[0]["energy_j"])
+    rows = rows_of(Path("sure/front.csv").read_text())
+    assert float(rows[0]["energy_j_low"]) < float(rows[0]["energy_j"])
     assert json.loads(Path("sure/front.json").read_text())["uncertainty"]["samples"] == 20
     done("search", "tiny.yaml", "--out", "other", "--samples", 20, code=2)
 
@@ -339,8 +339,8 @@ def formats(*words: object) -> Check:
     def check(folder: Path) -> None:
         tree = json.loads(done(*words, "--format", "json").stdout)
         row = tree[0] if isinstance(tree, list) else tree
-        found = rows_of(done(*words, "--format", "csv").stdout)
-        assert set(found[0]) == set(row) - {"commands"}
+        rows = rows_of(done(*words, "--format", "csv").stdout)
+        assert set(rows[0]) == set(row) - {"commands"}
         table = done(*words).stdout
         assert table == done(*words, "--format", "table").stdout and not table.startswith("{")
 

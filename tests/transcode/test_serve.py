@@ -35,16 +35,16 @@ def asked(ask: Callable[[Any], Awaitable[Any]], *words: str) -> Any:
 
 
 async def answer(client: Any, tool: str, **arguments: Any) -> Any:
-    found = await client.call_tool(tool, arguments)
-    text = " ".join(getattr(part, "text", "") for part in found.content)
-    assert not found.is_error, text
-    return found.structured_content
+    reply = await client.call_tool(tool, arguments)
+    text = " ".join(getattr(part, "text", "") for part in reply.content)
+    assert not reply.is_error, text
+    return reply.structured_content
 
 
 async def refusal(client: Any, tool: str, **arguments: Any) -> str:
-    found = await client.call_tool(tool, arguments)
-    assert found.is_error
-    return " ".join(getattr(part, "text", "") for part in found.content)
+    reply = await client.call_tool(tool, arguments)
+    assert reply.is_error
+    return " ".join(getattr(part, "text", "") for part in reply.content)
 
 
 def test_without_a_folder_there_is_no_tool_that_writes() -> None:
@@ -98,11 +98,11 @@ def test_searches_lie_below_the_folder(tmp_path: Path) -> None:
 
     async def ask(client: Any) -> Any:
         tools = {tool.name for tool in (await client.list_tools()).tools}
-        found = await answer(client, "search", space=space, run="mine", budget=100)
-        best = found["designs"][0]
+        outcome = await answer(client, "search", space=space, run="mine", budget=100)
+        best = outcome["designs"][0]
         return (
             tools,
-            found,
+            outcome,
             await answer(client, "front", run="mine", where=["accelerator.cols == 16"]),
             await answer(client, "design", run="mine", id=best["id"]),
             [
@@ -114,11 +114,11 @@ def test_searches_lie_below_the_folder(tmp_path: Path) -> None:
         )
 
     folder = tmp_path / "agent"
-    tools, found, narrow, design, escapes, large, absent = asked(ask, "--folder", str(folder))
+    tools, searched, narrow, design, escapes, large, absent = asked(ask, "--folder", str(folder))
     assert tools == READING | {"search", "front", "design"}
     front = transcode.front(folder / "mine")
-    assert found["size"] == len(front)
-    assert [d["latency_s"] for d in found["designs"]] == list(front["latency_s"])
+    assert searched["size"] == len(front)
+    assert [d["latency_s"] for d in searched["designs"]] == list(front["latency_s"])
     assert {d["accelerator.cols"] for d in narrow["designs"]} == {16}
     assert design["commands"][""].startswith("elector simulate bert-tiny systolic")
     assert all("no name of a run" in text for text in escapes)

@@ -192,9 +192,9 @@ def test_layers_are_known_by_their_weights() -> None:
         hidden, wide = number[f"model.layer{i}.hidden"], number[f"model.layer{i}.feed_forward1"]
         weights += there * (4 * hidden**2 + 2 * hidden * wide)
         stacks += there * hidden * wide
-    found = features.of(codes)
+    encoded = features.of(codes)
     for wanted in (weights, stacks):
-        shares = np.exp(found) / wanted
+        shares = np.exp(encoded) / wanted
         assert np.isclose(shares, shares[:, :1], rtol=1e-9).all(axis=1).sum() == 1
 
 
@@ -212,8 +212,8 @@ def test_a_single_layer_is_known_by_its_weights_too() -> None:
     model = {"base": "flexibert", "layers": 1, "hidden": [128, 256], "feed_forward": [256, 512]}
     features = features_of(load({**LAYERED, "model": model}))
     assert not features.families.wholes
-    found = features.of(drawn(features.space, 20, 0))
-    assert len(found) == features.count == len(features._numeric)
+    encoded = features.of(drawn(features.space, 20, 0))
+    assert len(encoded) == features.count == len(features._numeric)
 
 
 @pytest.mark.parametrize("values", [(0, 256, 512), (-2, 0, 3), (1, 10, 100), ("a", "b", "c")])
@@ -275,14 +275,14 @@ def run(space_of: dict[str, Any], budget: int, seed: int) -> tuple[float, np.nda
     reference = pareto.reference_point(every.objectives[every.feasible])
     engine = engines.make("evolve", problem, seed, 4096, reference)
     assert isinstance(engine, Evolve)
-    found, values = [], []
-    while sum(map(len, found)) < budget:
+    batches, values = [], []
+    while sum(map(len, batches)) < budget:
         batch = engine.suggest(4096)
         result = problem.assess(batch)
         engine.update(batch, result)
-        found.append(batch)
+        batches.append(batch)
         values.append(result.objectives[result.feasible])
-    return pareto.hypervolume(np.concatenate(values), reference), np.concatenate(found)
+    return pareto.hypervolume(np.concatenate(values), reference), np.concatenate(batches)
 
 
 def test_a_search_that_expects_something_finds_more(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -226,5 +226,5 @@ def test_completion_of_a_shell(words: str, wanted: set[str]) -> None:
 
     *before, last = words.split()
     completer = BashComplete(main, {}, "transcode", "_TRANSCODE_COMPLETE")
-    found = {item.value for item in completer.get_completions(before[1:], last)}
-    assert wanted <= found and all(name.startswith(last) for name in found)
+    completions = {item.value for item in completer.get_completions(before[1:], last)}
+    assert wanted <= completions and all(name.startswith(last) for name in completions)

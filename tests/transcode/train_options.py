@@ -18,7 +18,7 @@ WORDS = ("train", "encoder", "digits", *(w for size in SIZES for w in ("--set", 
 RULE = ("--switch", "hpt", "--steps", "40", "--window", "3")
 SHORT = ("--sequence-length", "4", "--steps", "6", "--batch", "8")
 EXTRAS = ("torch", "sklearn", "scipy")
-Found = dict[str, Any]
+Record = dict[str, Any]
 
 
 def train(cases: Cases) -> None:
@@ -32,7 +32,7 @@ def train(cases: Cases) -> None:
     add(("--quiet",), functools.partial(_quiet, cases))
 
 
-def _run(cases: Cases, *words: object, out: str = "trained") -> tuple[Found, Found]:
+def _run(cases: Cases, *words: object, out: str = "trained") -> tuple[Record, Record]:
     """What a short run prints as JSON, and its manifest."""
     given = {word for word in words if str(word).startswith("--")}
     usual = [
@@ -46,9 +46,9 @@ def _run(cases: Cases, *words: object, out: str = "trained") -> tuple[Found, Fou
 
 
 @functools.cache
-def _usual(cases: Cases) -> tuple[Found, Found, list[dict[str, str]]]:
-    found, manifest = _run(cases, out="usual")
-    return found, manifest, _metrics("usual")
+def _usual(cases: Cases) -> tuple[Record, Record, list[dict[str, str]]]:
+    result, manifest = _run(cases, out="usual")
+    return result, manifest, _metrics("usual")
 
 
 def _metrics(out: str) -> list[dict[str, str]]:
@@ -61,15 +61,15 @@ def _metrics(out: str) -> list[dict[str, str]]:
 class Run:
     """A run with an option, beside one without: result, settings, a row a validation."""
 
-    found: Found
-    settings: Found
+    result: Record
+    settings: Record
     steps: list[dict[str, str]]
-    usual: Found
+    usual: Record
     usual_steps: list[dict[str, str]]
 
     def density(self, operand: str) -> float:
         """Share of what is left of it, beside the run without."""
-        return float(self.found["density"][operand] / self.usual["density"][operand])
+        return float(self.result["density"][operand] / self.usual["density"][operand])
 
     def losses(self) -> tuple[bool, bool]:
         """Whether the first loss, and the last, are those of the run without."""
@@ -83,17 +83,17 @@ EFFECTS: tuple[tuple[str, str, Says], ...] = (
     ("--tau-t", "1e-3", lambda r: r.density("gradient") < 0.9),
     ("--top-k-i", "0.5", lambda r: r.density("activation") < 0.9),
     ("--top-k-t", "0.5", lambda r: r.density("gradient") < 0.9),
-    (*RULE[:2], lambda r: r.found["switch"] is not None and r.usual["switch"] is None),
-    ("--window", "3", lambda r: r.settings["window"] == 3 and r.found["switch"]["window"] == 3),
-    ("--steps", "3", lambda r: len(r.steps) == r.found["steps"] == 3),
-    ("--batch", "4", lambda r: r.found["saved_bytes"] < 0.6 * r.usual["saved_bytes"]),
+    (*RULE[:2], lambda r: r.result["switch"] is not None and r.usual["switch"] is None),
+    ("--window", "3", lambda r: r.settings["window"] == 3 and r.result["switch"]["window"] == 3),
+    ("--steps", "3", lambda r: len(r.steps) == r.result["steps"] == 3),
+    ("--batch", "4", lambda r: r.result["saved_bytes"] < 0.6 * r.usual["saved_bytes"]),
     ("--learning-rate", "0.05", lambda r: r.losses() == (True, False)),
     ("--schedule", "constant", lambda r: r.losses() == (True, False)),
-    ("--sequence-length", "16", lambda r: r.found["saved_bytes"] > 2 * r.usual["saved_bytes"]),
+    ("--sequence-length", "16", lambda r: r.result["saved_bytes"] > 2 * r.usual["saved_bytes"]),
     ("--dropout", "0", lambda r: r.losses() == (False, False)),
     ("--evaluate", "3", lambda r: [row["step"] for row in r.steps] == ["3", "6"]),
-    ("--seed", "1", lambda r: r.losses() == (False, False) and r.found["seed"] == 1),
-    ("--set", "model.feed_forward=32", lambda r: r.found["parameters"] < r.usual["parameters"]),
+    ("--seed", "1", lambda r: r.losses() == (False, False) and r.result["seed"] == 1),
+    ("--set", "model.feed_forward=32", lambda r: r.result["parameters"] < r.usual["parameters"]),
 )
 
 
@@ -102,13 +102,13 @@ def _changes(cases: Cases, option: str, value: str, says: Says, folder: Path) ->
     more: tuple[str, ...] = ()
     if option in ("--switch", "--window"):
         more = tuple(w for i in (0, 2, 4) if RULE[i] != option for w in RULE[i : i + 2])
-    found, manifest = _run(cases, option, value, *more)
-    assert says(Run(found, manifest["settings"], _metrics("trained"), usual, usual_steps)), found
+    result, manifest = _run(cases, option, value, *more)
+    assert says(Run(result, manifest["settings"], _metrics("trained"), usual, usual_steps)), result
 
 
 def _out(cases: Cases, folder: Path) -> None:
-    found, _ = _run(cases, out="deep/er")
-    assert all((folder / "deep" / "er" / name).exists() for name in found["files"])
+    result, _ = _run(cases, out="deep/er")
+    assert all((folder / "deep" / "er" / name).exists() for name in result["files"])
     assert not (folder / "results").exists()
 
 
@@ -122,12 +122,12 @@ def _fresh(cases: Cases, folder: Path) -> None:
 
 
 def _format(cases: Cases, folder: Path) -> None:
-    found, _ = _run(cases)
+    result, _ = _run(cases)
     words = (*WORDS, *SHORT, "--quiet", "--out", "trained")
     told = {form: cases.done(*words, "--format", form).stdout for form in ("csv", "table")}
     rows = dict(csv.reader(told["csv"].splitlines()))
     for text in (told["table"], " ".join(rows.values())):
-        assert f"{found['parameters']:,}" in text and f"{found['score']:.2f}" in text
+        assert f"{result['parameters']:,}" in text and f"{result['score']:.2f}" in text
     assert cases.done(*words).stdout == told["table"]
 
 

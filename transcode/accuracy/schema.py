@@ -20,11 +20,11 @@ def accuracy() -> dict[str, Any]:
     used |= {"evidence": cell(EVIDENCE, empty=True)}
     left_out = {"properties": {"use": {"const": "no"}}, "required": ["use"]}
     settings = {r"^(model|accelerator|workload)\.[a-z0-9_.]+$": {"type": ["string", "number"]}}
-    found = rows(
+    table = rows(
         columns,
         NEEDED,
         "a table of accuracies",
         patternProperties=settings,
         **{"if": left_out, "else": {"properties": used}},
     )
-    return titled("accuracy", found)
+    return titled("accuracy", table)

@@ -100,7 +100,7 @@ def report(run: Path, out: Path | None, baseline: str | None) -> None:
     from transcode.pages import report as write
 
     if out is not None:
-        check_output(out, (".html", ".htm"))
+        check_output(out, (".html", ".htm"), stream=False)
     click.echo(write(run, out=out, baseline=baseline))
 
 

@@ -40,7 +40,7 @@ class Tracked:
             self.tau = wanted
         self.seen.append((wanted, 0, 0))
 
-    def found(self, t: Tensor) -> None:
+    def pruned(self, t: Tensor) -> None:
         """After pruning: what is left.
 
         t : the tensor, of any shape.
@@ -121,7 +121,7 @@ class MatchedModule:
         y : what leaves it, of any shape.
         """
         if self.forward_target is not None:
-            self.forward_target.found(y)
+            self.forward_target.pruned(y)
         if self.recording is not None:
             self._note("forward", self.operation, "output", y)
 
@@ -137,7 +137,7 @@ class MatchedModule:
     def passes(self, g: Tensor) -> None:
         """After the backward pass has pruned: g enters the products."""
         if self.backward_target is not None:
-            self.backward_target.found(g)
+            self.backward_target.pruned(g)
         if self.recording is None:
             return
         for operation in _BACKWARD[self.kind]:

@@ -71,7 +71,7 @@ class DynaProp:
         self._i, self._t = threshold(tau_i, "tau_i"), threshold(tau_t, "tau_t")
         self.prune_parameter_gradients = prune_parameter_gradients
         self._every = int(checked(int(record), "record"))
-        self._found = places(module, patterns)
+        self._matched = places(module, patterns)
         self._step = 0
         self._scale = 1.0
         self._entered = 0
@@ -97,7 +97,7 @@ class DynaProp:
     @property
     def places(self) -> list[MatchedModule]:
         """The matched operations."""
-        return [place for _, place in self._found]
+        return [place for _, place in self._matched]
 
     @property
     def idle(self) -> list[str]:
@@ -153,7 +153,7 @@ class DynaProp:
             stack.enter_context(
                 torch.autograd.graph.saved_tensors_hooks(self._saver.pack, self._saver.unpack)
             )
-            if self._every and any(isinstance(module, Site) for module, _ in self._found):
+            if self._every and any(isinstance(module, Site) for module, _ in self._matched):
                 self.products = WatchedProducts([*self.module.parameters(), *self.module.buffers()])
                 stack.enter_context(self.products)
             self._open = stack.pop_all()
@@ -180,7 +180,7 @@ class DynaProp:
         if self._handles:
             return
         self._handles = [
-            module.register_forward_hook(_Hook(self, place)) for module, place in self._found
+            module.register_forward_hook(_Hook(self, place)) for module, place in self._matched
         ]
         graphs = _compiled_graphs()
         if graphs > self._graphs:

@@ -30,7 +30,7 @@ class Finished:
 
 
 @dataclass(frozen=True)
-class Found:
+class Examined:
     """What was looked at in a batch or a round.
 
     codes : (D, S). hopeful : (D,) bool, False where something is known to beat the design.
@@ -83,7 +83,7 @@ class Engine(ABC):
         """
         return ()
 
-    def bring_in(self, tasks: Sequence[Any], outcomes: Found) -> None:
+    def bring_in(self, tasks: Sequence[Any], outcomes: Examined) -> None:
         """Learns what came of its tasks."""
         raise NotImplementedError(f"{type(self).__name__} gives no tasks")
 

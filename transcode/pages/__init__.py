@@ -13,6 +13,7 @@ from pathlib import Path
 from elector.base import page
 from transcode.pages.baseline import Baseline, read_baseline
 from transcode.pages.content import body, gathered
+from transcode.runs import manifest
 
 __all__ = ["Baseline", "read_baseline", "report"]
 
@@ -31,7 +32,7 @@ def report(
     Raises InputError for a folder without a run and for a baseline that cannot be read, and
     InfeasibleError where no design is feasible.
     """
-    folder = Path(run)
+    folder = manifest.named(run)
     content = gathered(folder, None if baseline is None else read_baseline(folder, baseline))
     path = folder / "report.html" if out is None else Path(out)
     text = page.document(content.title, body(content), content.told, content.columns, "run.js")

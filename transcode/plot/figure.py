@@ -352,16 +352,25 @@ def _fitted(
             )
             for mark in marks
         ]
-        lines = [len(head) + len(body) + 0.8 for head, body in texts]
-        tallest = max(sum(lines[i : i + deep]) for i in range(0, len(marks), deep))
+        tallest = max(_lines_of(texts[i : i + deep]) for i in range(0, len(marks), deep))
         if tallest * 0.17 * scale <= height:
             return texts, scale
-    fit = int(height / (deep * 0.17 * scale) - 0.8)
-    for head, body in texts:
-        if len(head) + len(body) > fit:
-            body[max(1, fit - len(head)) :] = []
-            body[-1] += " …"
+    for i in range(0, len(marks), deep):
+        _cut(texts[i : i + deep], height / (0.17 * scale))
     return texts, scale
+
+
+def _lines_of(texts: list[tuple[list[str], list[str]]]) -> float:
+    """Lines that designs below one another take, with the room between them."""
+    return sum(len(head) + len(body) + 0.8 for head, body in texts)
+
+
+def _cut(texts: list[tuple[list[str], list[str]]], most: float) -> None:
+    """Takes the last line of the longest text away until all fit into `most` lines."""
+    while _lines_of(texts) > most and any(len(body) > 1 for _, body in texts):
+        longest = max((body for _, body in texts), key=len)
+        del longest[-1]
+        longest[-1] = longest[-1].removesuffix(" …") + " …"
 
 
 def _cards(figure: Figure, marks: tuple[Mark, ...], box: Box, columns: int) -> None:

@@ -211,6 +211,6 @@ def with_intervals(space: Space, front: Archive, sampling: Sampling) -> Archive:
     for name, values in front.results.items():
         results[name] = values
         if name in touched:
-            found = (np.concatenate(each) for each in zip(*ends[name], strict=True))
-            results |= {f"{name}_{end}": each for end, each in zip(ENDS, found, strict=True)}
+            bounds = (np.concatenate(each) for each in zip(*ends[name], strict=True))
+            results |= {f"{name}_{end}": each for end, each in zip(ENDS, bounds, strict=True)}
     return replace(front, results=results)

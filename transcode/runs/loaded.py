@@ -116,7 +116,7 @@ def _frame(chosen: query.Front) -> pd.DataFrame:
 
 def load_run(run: str | Path) -> LoadedRun:
     """The run in a folder. Raises InputError where there is none."""
-    folder = Path(run)
+    folder = manifest.named(run)
     return LoadedRun(folder, manifest.existing(folder))
 
 
@@ -133,5 +133,5 @@ def compare(
     """
     import pandas as pd
 
-    sides = comparison.compare(Path(first), Path(second), reference_point)
+    sides = comparison.compare(manifest.named(first), manifest.named(second), reference_point)
     return pd.DataFrame(sides.rows())

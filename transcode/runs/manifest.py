@@ -195,6 +195,16 @@ def has_parts(folder: Path) -> bool:
     return bool(parts.numbers(folder / "designs"))
 
 
+def named(run: str | Path) -> Path:
+    """The folder that a run is named by. Raises InputError for a name that is empty.
+
+    run : a path, as the user gave it.
+    """
+    if not str(run):
+        raise InputError("is empty", field="run", hint="the folder of a run")
+    return Path(run)
+
+
 def existing(folder: Path) -> dict[str, Any]:
     """The manifest of the run in a folder. Raises InputError where none is there.
 

@@ -274,9 +274,11 @@ def _sources(
             left = open.deviation * np.sqrt(np.maximum(1.0 - share, 0.0))
             settles[source] += int((np.abs(open.mean) >= REACH * left).sum())
             shares[source] += float(share.sum()) / len(comparisons)
-    found = [Decider(*source, settles[source], round(share, 4)) for source, share in shares.items()]
-    found.sort(key=lambda s: (-s.settles, -s.share, s.name))
-    return [source for source in found if source.share > 0][:_NAMED]
+    deciders = [
+        Decider(*source, settles[source], round(share, 4)) for source, share in shares.items()
+    ]
+    deciders.sort(key=lambda s: (-s.settles, -s.share, s.name))
+    return [source for source in deciders if source.share > 0][:_NAMED]
 
 
 #: Name, kind and evidence of a source -> (Q,) share of the variance of each open comparison.

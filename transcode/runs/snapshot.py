@@ -82,7 +82,7 @@ def taken(run: str | Path) -> Snapshot:
     Raises InputError for what is no run, or may not be read; EvaluationError where nothing has
     been committed yet.
     """
-    folder = Path(run)
+    folder = manifest.named(run)
     known = manifest.existing(folder)
     written, fault = _written(folder, known)
     if written is not None and _is_current(folder, known):

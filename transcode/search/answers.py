@@ -17,7 +17,7 @@ import numpy as np
 
 from elector.base.errors import EvaluationError
 from elector.base.table import Column
-from transcode.engines.base import Found
+from transcode.engines.base import Examined
 from transcode.engines.evolve.islands import IslandTask
 from transcode.objective import Outcome, Problem
 
@@ -43,10 +43,10 @@ class Examiner:
             bool(np.isfinite(values).all()), who, "feasible designs without a finite objective"
         )
 
-    def found(self, task: IslandTask, answer: object, who: str) -> None:
+    def island_round(self, task: IslandTask, answer: object, who: str) -> None:
         """Of a round of an island."""
-        _require(isinstance(answer, Found), who, "no round of an island")
-        assert isinstance(answer, Found)
+        _require(isinstance(answer, Examined), who, "no round of an island")
+        assert isinstance(answer, Examined)
         codes, most = answer.codes, len(task.strangers) + task.children
         sizes = np.array([p.size for p in self.problem.space.parameters])
         shaped = codes.ndim == 2 and codes.shape[1] == len(sizes) and len(codes) <= most

@@ -12,7 +12,7 @@ import numpy as np
 
 from elector.base.errors import EvaluationError, InputError
 from transcode import engines
-from transcode.engines.base import Found
+from transcode.engines.base import Examined
 from transcode.engines.streams import LARGEST_ENUMERATION
 from transcode.objective import Outcome, Rejections
 from transcode.pareto import Archive
@@ -238,7 +238,7 @@ class SearchRun:
         if not (self.crew.many and self.engine.prompt):
             self.record.write()
 
-    def _round(self, left: int | None) -> Found | None:
+    def _round(self, left: int | None) -> Examined | None:
         """A round of the engine's islands; None where it has none, or its steps are too small."""
         with self.timers.of("sampler"):
             tasks = self.engine.tasks(left)
@@ -249,7 +249,7 @@ class SearchRun:
             self.engine.bring_in(tasks, outcomes)
         return outcomes
 
-    def _batch(self, left: int | None) -> Found:
+    def _batch(self, left: int | None) -> Examined:
         """A batch of the engine, evaluated by the crew."""
         with self.timers.of("sampler"):
             codes = self.engine.suggest(self.batch if left is None else min(self.batch, left))
@@ -257,7 +257,7 @@ class SearchRun:
             outcome = self.crew.assess(codes, self.record.write)
         with self.timers.of("sampler"):
             self.engine.update(codes, outcome)
-        return Found(codes, outcome, np.ones(len(codes), dtype=bool))
+        return Examined(codes, outcome, np.ones(len(codes), dtype=bool))
 
     def _commit(self, codes: np.ndarray, outcome: Outcome) -> None:
         with self.timers.of("recording"):

@@ -22,7 +22,7 @@ import numpy as np
 
 from elector.base.errors import EvaluationError
 from transcode import pareto
-from transcode.engines.base import Found
+from transcode.engines.base import Examined
 from transcode.engines.evolve.islands import IslandTask, advance, together
 from transcode.objective import Accuracy, Columns, Costs, Outcome, Problem, joined
 from transcode.search.answers import Examiner, signature
@@ -61,7 +61,7 @@ class Simulator:
         return evaluate(columns, size, jobs=jobs, level=self.level)
 
 
-def island(problem: bytes, task: IslandTask) -> Found:
+def island(problem: bytes, task: IslandTask) -> Examined:
     """One round of an island; a pure function, for whatever executor.
 
     problem : the pickled Problem.
@@ -142,7 +142,9 @@ class Crew:
         """Whether others do the work."""
         return self.blob is not None
 
-    def rounds(self, tasks: Sequence[IslandTask], meanwhile: Callable[[], None] = _idle) -> Found:
+    def rounds(
+        self, tasks: Sequence[IslandTask], meanwhile: Callable[[], None] = _idle
+    ) -> Examined:
         """What the islands found, in the order of the tasks.
 
         meanwhile : what this process does first, while others work.
@@ -151,7 +153,7 @@ class Crew:
         if self.blob is None:
             meanwhile()
             return together(space, assess, [advance(space, assess, task) for task in tasks])
-        finds = self._ask(island, tasks, self.examiner.found, meanwhile)
+        finds = self._ask(island, tasks, self.examiner.island_round, meanwhile)
         return together(space, assess, finds)
 
     def assess(self, codes: np.ndarray, meanwhile: Callable[[], None] = _idle) -> Outcome:

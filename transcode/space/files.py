@@ -25,6 +25,8 @@ def shipped() -> dict[str, Path]:
 
 def find(name: str | Path) -> Path:
     """The file of a space given by path, or by the name of a shipped one."""
+    if not str(name):
+        raise InputError("is empty", field="space", allowed=shipped())
     path = Path(name)
     if str(name) in shipped() and not paths.is_file(path):  # a folder may have that name, too
         return shipped()[str(name)]

@@ -45,11 +45,24 @@ def load_gemms(path: Path) -> Model:
     if is_topology(header, rows):
         gemms = load_topology(header, rows, path)
     else:
-        columns = _columns(header, path)
+        columns = _columns(_without_empty(header, rows), path)
         gemms = [_product(_entry(columns, line, cells, path), line, path) for line, cells in rows]
     if not gemms:
         raise InputError("has a header but no rows", file=path)
     return Model(name=path.stem, family="gemm", gemms=tuple(gemms), source=path.name)
+
+
+def _without_empty(header: list[str], rows: list[tuple[int, list[str]]]) -> list[str]:
+    """The header without names behind the products that no line fills.
+
+    SCALE-Sim skips the header: a trailing comma or a word behind M, N, K says nothing.
+    """
+    filled = max(
+        (place for _, cells in rows for place, cell in enumerate(cells) if cell), default=0
+    )
+    if not rows or any(map(_known, header[filled + 1 :])):
+        return header
+    return header[: filled + 1]
 
 
 def _columns(header: list[str], path: Path) -> list[str]:

@@ -4,8 +4,12 @@ ARM-software/SCALE-Sim (run_nets.py), scale-sim-v2 and scalesim 3.0.0 (topology_
 the first line whatever it says and take cells by their place: name, input height and width,
 filter height and width, channels, filters, stride. Version 2 reads a stride along the width
 behind it, version 3 a sparsity such as 2:4. A line ends with a comma, and what stands behind
-the last one is not read; version 1 passes over lines that hold a title only. Every layer
-becomes the product that SCALE-Sim runs: M output pixels, K inputs of a filter, N filters.
+the last one is not read; version 1 passes over lines that hold a title only, and reads nothing
+behind the stride. Every layer becomes the product that SCALE-Sim runs: M output pixels, K
+inputs of a filter, N filters.
+
+A column that the header names and nobody knows is refused once a line has something in it: it may
+be a padding. Columns of results (Eh, Ew) and words behind the last comma (a target) change nothing.
 """
 
 from __future__ import annotations
@@ -30,6 +34,8 @@ PLACES = (
     "stride",
 )
 _WORDS = ("ifmap", "filter", "channel", "numfilter")
+#: what a column of results holds, which the layer says already; version 1's files have some
+_RESULT = "result"
 #: plain name of a column behind the stride -> what it holds
 _FURTHER = {
     "stride": "stride_width",
@@ -41,6 +47,7 @@ _FURTHER = {
     "batchsize": "batch",
     "sparsity": "sparsity",
     "sparsityratio": "sparsity",
+    **dict.fromkeys(("eh", "ew", "e2", "ofmapheight", "ofmapwidth", "macs"), _RESULT),
 }
 #: plain name in a header -> the place it means, to name the one that is missing
 _MEANT = {
@@ -83,8 +90,8 @@ def load_topology(header: list[str], rows: list[tuple[int, list[str]]], path: Pa
     Raises InputError with the line and the column of a cell that cannot be read.
     """
     _refuse_no_header(header, rows, path)
-    further = _further(header, path)
     layers = [_Line(line, cells, path) for line, cells in rows if any(cells[1:])]
+    further = _further(header, layers, path)
     if not layers:
         raise InputError("has no layer", file=path)
     return [_layer(line, further) for line in layers]
@@ -137,6 +144,11 @@ class _Line:
         if not self.cells[0]:
             self._fail("cell is empty", 0, "name", "")
         return self.cells[0]
+
+    def says(self, place: int) -> bool:
+        """Whether a place holds more than a word behind the last comma, which is not read."""
+        cell = self.cells[place] if place < len(self.cells) else ""
+        return bool(cell) and (is_number(cell) or place < len(self.cells) - 1)
 
     def number(self, place: int, field: str) -> int:
         """The whole number in a place, from 1 on."""
@@ -195,18 +207,16 @@ def _meaning(name: str) -> str:
     return _MEANT.get(plain(name), "")
 
 
-def _further(header: list[str], path: Path) -> dict[int, str]:
+def _further(header: list[str], layers: list[_Line], path: Path) -> dict[int, str]:
     """place -> what it holds, for columns that the header names behind the stride."""
     meanings: dict[int, str] = {}
     for place, name in enumerate(header[len(PLACES) :], len(PLACES)):
-        if not name:
-            continue
-        meaning = _FURTHER.get(plain(name))
-        if meaning is None:
+        meaning = _FURTHER.get(plain(name), "")
+        if name and not meaning and any(line.says(place) for line in layers):
             raise InputError(
                 "line 1: unknown column", file=path, field=name, value=name, allowed=_shown()
             )
-        if meaning in meanings.values():
+        if meaning not in ("", _RESULT) and meaning in meanings.values():
             raise InputError("line 1: duplicate column", file=path, field=name)
         meanings[place] = meaning
     return meanings
@@ -253,8 +263,9 @@ def _behind(line: _Line, further: dict[int, str], stride: int) -> tuple[int, int
     for place in range(len(PLACES), len(line.cells)):
         cell = line.cells[place]
         meaning = further.get(place, "")
-        if not cell or (not meaning and not is_number(cell) and ":" not in cell):
-            continue  # a remark, or a column that is left empty
+        remark = not meaning and not is_number(cell) and ":" not in cell
+        if not cell or remark or meaning == _RESULT:
+            continue
         last = place == len(line.cells) - 1
         if meaning == "sparsity" or (not meaning and ":" in cell and not last):
             refuse_sparse(cell, line.line, line.path)

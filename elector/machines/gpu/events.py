@@ -26,7 +26,15 @@ from elector.machines.gpu.kernels import (
     elements_of_vector,
     tiles,
 )
-from elector.machines.gpu.stacks import kernels, passes, quantised, quantising, stacks, transposed
+from elector.machines.gpu.stacks import (
+    in_flash,
+    kernels,
+    passes,
+    quantised,
+    quantising,
+    stacks,
+    transposed,
+)
 from elector.machines.pieces import Case, LayerRun, RowWork, cut
 from elector.operations.roles import Role
 
@@ -112,7 +120,7 @@ class GpuUnits:
             streaming = self._streamed(r)
             moving = self._passed(r, 1.0)
             return ("L2", moving) if moving > streaming else (unit, streaming)
-        if row.matmul and row.in_attention and ops.workload.attention == "flash":
+        if in_flash(row) and ops.workload.attention == "flash":
             return unit, self._blocks(r) / self.clock
         if row.matmul:
             return unit, self._cycles(r) / self.clock + self._quantising(r)

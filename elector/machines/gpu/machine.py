@@ -52,6 +52,7 @@ from elector.machines.gpu.kernels import (
 from elector.machines.gpu.stacks import (
     IMPLEMENTATIONS,
     appended,
+    in_flash,
     kernels,
     passes,
     quantised,
@@ -74,6 +75,7 @@ ACTIONS = {
     "path": Action("cache", ("gpu.path", "transfer_energy"), core=True),
     "main memory": Action("main memory", ("dram.{memory}", "energy")),
     "interface": Action("interface", ("dram.{memory}", "interface_energy")),
+    "running": Action("running", ("gpu.running", "share"), core=True),
 }
 
 
@@ -137,8 +139,8 @@ def prepare(ops: Operations, index: Array, units: Units, details: bool) -> Prepa
 def _products(ops: Operations) -> tuple[Array, Array, Array]:
     """Places of products by the kernels that run them: tiled, flash attention, decoding."""
     streams = ops.where(matmul=True, in_attention=True, phase="decode")
-    flash = ops.where(matmul=True, in_attention=True)
-    flash = flash[ops.workload.attention == "flash"].ravel()
+    fused = ops.workload.attention == "flash"
+    flash = np.flatnonzero([fused and in_flash(row) for row in ops.rows])
     flash = np.setdiff1d(flash, streams)
     rest = np.setdiff1d(ops.where(matmul=True), np.concatenate((streams, flash)))
     return rest, flash, streams
@@ -196,7 +198,7 @@ def _activity(p: PreparedGpu, part: slice | Array) -> Activity:
         busy={"device": busy, "host": host},
         alone=busy,
         cycles=busy * d.clock,
-        counts=_counts(p, d, index, moved * count, touched * count),
+        counts=_counts(p, d, index, moved * count, touched * count) | _running(units, busy),
         executed=ops.executed[index],
         peak=_peak(d),
         limits=_limits(p, units, index),
@@ -374,6 +376,18 @@ def _counts(
         "main memory": Count(moved, here),
         "interface": Count(moved, here),
     }
+
+
+def _running(units: Units, busy: Array) -> dict[str, Count]:
+    """Joules of a board that takes all it is built for while kernels run: clocks and schedulers
+    take a share of it, whatever the kernels do.
+
+    busy : (R, D) seconds of the kernels at the full clock. At a lower clock a kernel takes as many
+    cycles, but for those in which it waits for main memory, which are counted as at the full one.
+    """
+    given = units.number("tdp")
+    board = np.where(given > 0, given, units.number("power_limit"))
+    return {"running": Count(busy * board, np.arange(units.size))}
 
 
 def _limits(p: PreparedGpu, units: Units, index: Array) -> dict[str, tuple[Array, Array]]:

@@ -11,7 +11,7 @@ from elector.base import units
 from elector.base.errors import InputError
 from elector.base.table import DATA, read_csv
 from elector.describe.workload import Workload
-from elector.operations.roles import BIASES, DROPOUTS, RESIDUALS, Place, Role, RowPart
+from elector.operations.roles import BIASES, DROPOUTS, OTHER_HEADS, RESIDUALS, Place, Role, RowPart
 from elector.operations.rows import Row
 from elector.operations.scope import formula
 
@@ -176,18 +176,30 @@ def passes(rows: tuple[Row, ...], stack: dict[str, float], workload: Workload) -
 
 def _inside(rows: tuple[Row, ...], attention: str) -> list[bool]:
     """Element-wise work of attention that a fused kernel holds."""
-    return [r.in_attention and not r.matmul and attention != "unfused" for r in rows]
+    return [fusible(r) and not r.matmul and attention != "unfused" for r in rows]
+
+
+def fusible(row: Row) -> bool:
+    """Whether a kernel of attention may hold an operation: of heads of a scaled dot product."""
+    return row.in_attention and row.role not in OTHER_HEADS
+
+
+def in_flash(row: Row) -> bool:
+    """Whether flash attention, or its kernel of decoding, holds a product."""
+    return row.matmul and fusible(row)
 
 
 def _one_kernel(rows: tuple[Row, ...], launches: list[float]) -> list[float]:
-    """Flash attention: the products of one layer and phase share a kernel, the first has it."""
-    seen: set[tuple[Place, str, bool]] = set()
+    """Flash attention: the products of one layer and pass share a kernel, the first has it."""
+    seen: dict[tuple[Place, str, bool], set[tuple[Role, RowPart]]] = {}
     for i, row in enumerate(rows):
-        if row.matmul and row.in_attention:
-            key = (row.place, row.phase, row.cross)
+        if in_flash(row):
+            held = seen.setdefault((row.place, row.phase, row.cross), set())
+            if (row.role, row.part) in held:  # a further pass: tokens of which a window is full
+                held.clear()
             # Decoding takes a second one that puts the pieces of the keys together.
-            launches[i] = (2.0 if row.phase == "decode" else 1.0) * (key not in seen)
-            seen.add(key)
+            launches[i] = (2.0 if row.phase == "decode" else 1.0) * (not held)
+            held.add((row.role, row.part))
     return launches
 
 

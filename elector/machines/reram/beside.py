@@ -30,8 +30,10 @@ def moved(ops: Operations, index: Array, units: Units) -> Array:
             if kind == "stream":
                 bytes_[r] += size[index]
             elif kind in ("saved", "cache"):
-                name = "activations" if kind == "saved" else "cache"
-                bytes_[r] += np.where(ops.memory[name][index] > room, size[index], 0.0)
+                whole = ops.memory["activations" if kind == "saved" else "cache"]
+                if operand == "out" and ops.left is not None:
+                    whole = np.where(ops.left[r], size, whole)
+                bytes_[r] += np.where(whole[index] > room, size[index], 0.0)
             elif kind == "activation" and size.max() > room.min():
                 bytes_[r] += np.where(size[index] > room, size[index], 0.0)
     return bytes_ * ops.count[:, index]

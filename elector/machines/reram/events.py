@@ -6,17 +6,21 @@ crossbars from the first pulse of its writing to its last vector; pulses take th
 power that all writes have together.
 
 Taken from the closed form: how the crossbars are shared out (copies of the weights, crossbars
-for written operands), which is a decision and no time, and the price of a pulse. Everything
-else is worked out here, operand by operand; nothing uses its slowest stage, chains or fills.
+for written operands), which is a decision and no time, the price of a pulse, and how many tokens
+the busiest expert of a layer gets, which the routing decides. Everything else is worked out here,
+operand by operand; nothing uses its slowest stage, chains or fills.
 """
 
 from __future__ import annotations
 
 import math
 
+import numpy as np
+
 from elector.machines.pieces import PIECES, Case, LayerRun, RowWork, cut
 from elector.machines.reram.geometry import pulses
 from elector.operations.roles import RowPart, word
+from elector.operations.routing import busiest
 
 
 class ReramUnits:
@@ -122,6 +126,8 @@ class ReramUnits:
         ops, row = self.case.ops, self.case.ops.rows[run.row]
         m, batch = float(ops.m[run.row, self.i]), float(ops.batch[run.row, self.i])
         where = self._where(run.row)
+        if where == "stored" and run.row in ops.routed:
+            return self._experts(run, math.ceil(batch * m / run.streams))
         if where == "stored":
             return self._stored(run, math.ceil(batch * m / run.streams))
         if where == "written":
@@ -143,10 +149,12 @@ class ReramUnits:
         weights that do not stay in crossbars."""
         ops, spec, i = self.case.ops, self.case.ops.rows[row], self.i
         sizes = [float(getattr(ops, f"{x}_bytes")[row, i]) for x in ("a", "b", "out")]
-        kinds = [spec.a, spec.b, spec.out]
+        left = ops.left is not None and bool(ops.left[row, i])
+        kinds = [spec.a, spec.b, "activation" if left else spec.out]
         a, b, out = (self._moved(*pair) for pair in zip(kinds, sizes, strict=True))
         if self.reload and self._where(row) == "stored":
-            b += float(ops.k[row, i] * ops.n[row, i]) * self.bits / 8.0
+            read = float(ops.batch[row, i]) if row in ops.routed else 1.0
+            b += read * float(ops.k[row, i] * ops.n[row, i]) * self.bits / 8.0
         return 0.0, a + b, out
 
     def _moved(self, kind: str, size: float) -> float:
@@ -182,6 +190,30 @@ class ReramUnits:
                 works.append(RowWork(unit, seconds, wait, share))
         return works
 
+    def _experts(self, run: LayerRun, vectors: int) -> list[RowWork]:
+        """Experts of a layer side by side, of which the busiest sets the pace.
+
+        What is busiest for one sequence is not for the next: of all of them, a matrix is read
+        only as long as the busiest of all tokens.
+        """
+        if self.reload:
+            return self._reloaded(run, vectors)
+        each, wait = self._vector(run.row)
+        own = self._busiest(run.row, run.streams)
+        rounds = max((own + (self.copies - 1) / 2.0) / self.copies, 1.0)
+        share = self._busiest(run.row, 1) / self.copies / (run.streams * rounds)
+        seconds = cut(rounds * each * run.times, run.most)
+        return [RowWork(self._unit(run, None), seconds, wait, 1.0, amount=min(share, 1.0))]
+
+    def _busiest(self, r: int, streams: int) -> float:
+        """Tokens of one of so many streams that the busiest expert gets."""
+        routing = self.case.ops.routed[r]
+        sizes = (routing.experts, routing.chosen, routing.exponent, routing.tokens)
+        experts, chosen, exponent, tokens = (
+            float(np.broadcast_to(x, self.case.ops.batch[r].shape)[self.i]) for x in sizes
+        )
+        return busiest(experts, chosen, exponent, math.ceil(tokens / streams))
+
     def _unit(self, run: LayerRun, matrix: int | None) -> str:
         """Name of the crossbars of one matrix of one layer."""
         row = self.case.ops.rows[run.row]
@@ -200,14 +232,19 @@ class ReramUnits:
         sliced = self.name["transposed_read"] == "bidirectional"
         size = self._crossbars(k, n, sliced)
         turns = max(math.ceil(size / self.total), 1)
-        taken = 1.0 / max(self.total // size, 1.0)
+        chip, matrices, after = max(self.total // size, 1.0), 1.0, float(vectors)
+        if run.row in self.case.ops.routed:  # experts that get tokens, side by side
+            matrices = float(self.case.ops.batch[run.row, self.i])
+            after = min(max(matrices / chip, 1.0) * self._busiest(run.row, run.streams), after)
+        groups, taken = max(matrices / chip, 1.0), min(matrices / chip, 1.0)
         works = []
         if not run.stream:
-            cells = self._cells(run.row) * run.times
-            rows = turns * min(k, self.number["rows"]) * run.times
+            cells = matrices * self._cells(run.row) * run.times
+            rows = groups * turns * min(k, self.number["rows"]) * run.times
             works.append(self._writing(cells, rows, taken))
-        seconds = cut(turns * vectors * each * run.times, run.most)
-        return [*works, RowWork("spare crossbars", seconds, wait, 1.0, amount=taken)]
+        seconds = cut(turns * after * each * run.times, run.most)
+        read = min(vectors / chip / after, 1.0)
+        return [*works, RowWork("spare crossbars", seconds, wait, 1.0, amount=read)]
 
     def _written(self, run: LayerRun, m: float, batch: float) -> list[RowWork]:
         """Writing operands into spare crossbars, heads side by side, then reading them."""

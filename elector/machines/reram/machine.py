@@ -56,7 +56,6 @@ from elector.machines.reram.work import (
     update_pulses,
     wear,
 )
-from elector.operations.roles import ROUTED
 from elector.operations.rows import Operations
 
 Array = np.ndarray
@@ -303,14 +302,7 @@ def _limits(w: Placement) -> dict[str, tuple[Array, Array]]:
     reserved = np.where(w.ladder, w.pool, 0.0)
     least = np.where(w.written, s.each, 0.0).max(axis=0, initial=0.0)
     cut = np.where(units.number("active_rows") <= 1.0, lost_bits(units), 0.0)
-    chosen = [r for r, row in enumerate(s.ops.rows) if row.role in ROUTED]
-    experts = sum_rows((s.ops.count[chosen] > 0) + 0.0)[s.index] if chosen else zero
     return gradients_limit(s.ops, s.index) | {
-        "experts (expert in, gate and out): all stand in crossbars, some tokens read each, and how "
-        "long they wait for the busiest is not modelled (gpu, systolic and acceltran run them)": (
-            experts,
-            zero,
-        ),
         "crossbars: the weights need {needed} of cells, the chip has {available}": (
             (s.needed * w.copies + reserved) * size,
             np.where(w.reload, np.inf, x.total * size),

@@ -149,7 +149,7 @@ class CrossbarSite:
         p, ladder = self.products, plan.side != ALL
         room = np.maximum(plan.side * self.operand, self.other) if ladder else np.zeros(1)
         copies = _copies(self, np.asarray(plan.write and not ladder), np.asarray(plan.reload), room)
-        one = np.ceil(p.all_vectors / p.sequences / copies) * self.vector
+        one = p.rounds(p.sequences, copies) * self.vector
         waits = np.where(self.stored & ~p.attention, one, 0.0)
         written = np.where(self.computed & plan.write, self.rows + p.vectors * self.vector, 0.0)
         chain = sum_rows(np.where(p.chained, p.count * (waits + written), 0.0))
@@ -242,7 +242,7 @@ def _needed(
     each = x.stored(p.k, p.n)
     if ops.workload.training:
         each = each + np.where(units.equals("transposed_read", "copy"), x.stored(p.n, p.k), 0.0)
-    return sum_rows(np.where(p.first & stored, p.matrices * each, 0.0))
+    return sum_rows(np.where(p.first & stored, p.matrices * p.among * each, 0.0))
 
 
 # ---- under a plan ----
@@ -269,6 +269,7 @@ class Placement:
     fit: Array
     beside: Array
     turns: Array
+    groups: Array
     copies: Array
     pool: Array
     spare: Array
@@ -296,7 +297,7 @@ def place(s: CrossbarSite, write: Array, side: Array, reload: Array) -> Placemen
     unwritten = (s.computed & ~write) | s.unreadable
     each = s.each.clip(1.0)
     most = np.where(ladder, np.where(s.products.attention, side * s.heads, 1.0), np.inf)
-    chip = np.floor(x.total / each)
+    chip = np.maximum(np.floor(x.total / each), 1.0)
     return Placement(
         s,
         s.computed & write,
@@ -305,8 +306,9 @@ def place(s: CrossbarSite, write: Array, side: Array, reload: Array) -> Placemen
         s.stored & ~reload,
         s.stored & reload,
         np.minimum(np.maximum(np.floor(pool / each), 1.0), most),
-        np.maximum(chip, 1.0),
+        chip,
         np.maximum(np.ceil(s.each / x.total), 1.0),
+        np.maximum(s.products.taken / chip, 1.0),
         copies,
         pool,
         spare,

@@ -11,6 +11,7 @@ import numpy as np
 
 from elector.base.table import columns
 from elector.machines.contract import sum_rows
+from elector.operations.routing import busiest
 from elector.operations.rows import PARAMETERS, Operations, Row
 
 Array = np.ndarray
@@ -23,6 +24,8 @@ class CrossbarProducts:
     places : (P,) rows of the table. updated : (M,) bool, a step changes weights in crossbars.
     weight, back, attention, first, chained : bool, with weights; in the backward pass; of heads;
         the first use of its weights; on the critical chain.
+    routed : bool, of experts. among : matrices that one run chooses from, all of which are stored.
+    taken : that it reads. chosen, exponent, tokens : how tokens fall on them (see `Routing`).
     count : runs. sets, vectors : second operands of one run that would be written apart, and
         vectors that meet each. all_vectors : of one run. sequences : that share a run. matrices :
         that it runs with.
@@ -40,6 +43,12 @@ class CrossbarProducts:
     attention: Array
     first: Array
     chained: Array
+    routed: Array
+    among: Array
+    taken: Array
+    chosen: Array
+    exponent: Array
+    tokens: Array
     count: Array
     sets: Array
     vectors: Array
@@ -63,9 +72,43 @@ class CrossbarProducts:
         """The products of some designs."""
         return self.at(some)
 
+    def through(self, n: Array, some: Array | slice = slice(None)) -> Array:
+        """(P, D) vectors of one of n streams that pass the busiest matrix of a run.
+
+        n : (D,) streams, or (P, D) where products differ. some : of the products.
+        """
+        vectors = np.ceil(self.all_vectors[some] / n)
+        n = np.broadcast_to(n, vectors.shape)
+        for i in np.flatnonzero(self.routed[some]):
+            routing = (self.among, self.chosen, self.exponent, self.tokens)
+            sizes = [np.broadcast_to(x[some][i], n[i].shape) for x in routing]
+            sizes[-1] = np.ceil(sizes[-1] / n[i])
+            vectors[i] = _busiest(np.array(sizes), self.count[some][i] > 0)
+        return vectors
+
+    def rounds(self, n: Array, copies: Array, some: Array | slice = slice(None)) -> Array:
+        """(P, D) vectors of one of n streams through one copy of the busiest matrix.
+
+        Where experts wait for the busiest, its tokens are a mean: of c copies, the last round is
+        on average (c - 1) / 2 vectors short. copies : (D,). some : of the products.
+        """
+        vectors = self.through(n, some)
+        short = np.maximum((vectors + (copies - 1.0) / 2.0) / copies, np.minimum(vectors, 1.0))
+        return np.where(self.routed[some], short, np.ceil(vectors / copies))
+
 
 #: Fields with a column for each pair or design.
-_SIZES = tuple(f.name for f in fields(CrossbarProducts))[7:]
+_SIZES = tuple(f.name for f in fields(CrossbarProducts))[8:]
+
+
+def _busiest(sizes: Array, there: Array) -> Array:
+    """(D,) tokens of the busiest expert; sizes (4, D) as `busiest` takes them, there (D,) bool."""
+    different, which = np.unique(sizes[:, there], axis=1, return_inverse=True)
+    tokens = np.zeros(there.size)
+    tokens[there] = np.array([busiest(*map(float, column)) for column in different.T])[
+        which.ravel()
+    ]
+    return tokens
 
 
 def taken(values: Array, some: Array) -> Array:
@@ -104,6 +147,8 @@ def products(ops: Operations) -> CrossbarProducts:
         flags([row.in_attention for row in rows]),
         flags([row.b == "weight" and row.phase != "backward" for row in rows]),
         flags([not row.off_chain for row in rows]),
+        flags([r in ops.routed and ops.rows[r].b in PARAMETERS for r in places]),
+        *_routing(ops, places),
         count,
         np.where(alone, batch * m, batch),
         np.where(alone, 1.0, m),
@@ -119,6 +164,19 @@ def products(ops: Operations) -> CrossbarProducts:
         whole_k * whole_n,
         count * batch * m * k * n,
     )
+
+
+def _routing(ops: Operations, places: Array) -> tuple[Array, Array, Array, Array, Array]:
+    """(P, M) matrices to choose from, taken, chosen by a token, exponent and tokens of products."""
+    numbers = np.ones((5, places.size, ops.count.shape[1]))
+    for i, place in enumerate(places):
+        routing = ops.routed.get(int(place))
+        if routing is not None and ops.rows[place].b in PARAMETERS:
+            known = (routing.experts, ops.batch[place], routing.chosen)
+            for j, values in enumerate((*known, routing.exponent, routing.tokens)):
+                numbers[j, i] = values
+    among, read, chosen, exponent, tokens = numbers
+    return among, read, chosen, exponent, tokens
 
 
 def _sequences(ops: Operations, rows: list[Row]) -> Array:

@@ -1,6 +1,7 @@
 """Seconds of the products that run in crossbars, and what writing them takes.
 
-crossbars        layers have crossbars of their own: the slowest matrix of each phase
+crossbars        layers have crossbars of their own: the slowest matrix of each phase. Experts of a
+                 layer work side by side, each on its own tokens: the layer waits for the busiest
 spare crossbars  written operands, from the first pulse of their writing to their last vector
 """
 
@@ -42,14 +43,15 @@ def reads(w: Placement, n: Array, some: Array | slice = slice(None)) -> Reads:
     """
     s, p = w.site, w.site.products
     count, vector, rows, tail = p.count[some], s.vector[some], s.rows[some], s.x.tail
-    streamed = np.ceil(p.all_vectors[some] / n)
     uses = w.kept[some] * count
-    own = uses * np.ceil(streamed / w.copies) * vector
+    own = uses * p.rounds(n, w.copies, some) * vector
     rounds = w.written[some] * count * np.ceil(p.sets[some] / n / w.fit[some])
     spare, writes = rounds * (rows + p.vectors[some] * vector), rounds
     if w.reload.any():
-        runs = w.rewritten[some] * count * w.turns[some]
-        spare, writes = spare + runs * (rows + streamed * vector), rounds + runs
+        runs = w.rewritten[some] * count * w.turns[some] * w.groups[some]
+        # Experts stand side by side as far as there is room; no group waits longer than for all.
+        group = np.minimum(p.through(n, some), np.ceil(p.all_vectors[some] / n) / w.groups[some])
+        spare, writes = spare + runs * (rows + group * vector), rounds + runs
     alone = own + spare + (uses + writes) * tail
     return Reads(alone, writes * rows, own / p.matrices[some], spare)
 
@@ -60,11 +62,12 @@ def loads(w: Placement) -> tuple[Array, Array]:
     Vectors of other sequences fill what one leaves free, and so do their operands.
     """
     s, p = w.site, w.site.products
-    stage = w.kept * p.count / p.matrices * (p.all_vectors / w.copies) * s.vector
+    alike = np.where(p.routed, p.through(np.ones(w.copies.shape)), p.all_vectors)
+    stage = w.kept * p.count / p.matrices * (alike / w.copies) * s.vector
     spare = w.written * p.count * p.sets / w.fit * (s.rows + p.vectors * s.vector)
     if w.reload.any():
         runs = w.rewritten * p.count * w.turns / w.beside
-        spare = spare + runs * (s.rows + p.all_vectors * s.vector)
+        spare = spare + runs * (p.taken * s.rows + p.all_vectors * s.vector)
     return _slowest(w, stage), spare
 
 
@@ -84,7 +87,7 @@ def cells(w: Placement) -> Array:
     """(R, D) cells written, each of them with all its pulses."""
     s, p = w.site, w.site.products
     operand = p.count * p.cells * s.x.columns
-    count = rows_of(w, w.written * p.sets * operand + w.rewritten * operand)
+    count = rows_of(w, w.written * p.sets * operand + w.rewritten * p.taken * operand)
     lies = held(s.ops)
     update = np.flatnonzero(lies.any(axis=1))
     if update.size:
@@ -116,7 +119,7 @@ def digital_macs(w: Placement) -> Array:
 def read_again(w: Placement) -> Array:
     """(R, D) bytes of main memory: weights that do not stay in crossbars."""
     p = w.site.products
-    size = p.count * p.cells * w.site.units.number("weight_bits") / 8.0
+    size = p.count * p.taken * p.cells * w.site.units.number("weight_bits") / 8.0
     return rows_of(w, w.rewritten * size)
 
 
@@ -142,7 +145,7 @@ def fill(w: Placement) -> Fill:
     """The first writing of all stored weights and their copies, all crossbars row by row."""
     s, p, units = w.site, w.site.products, w.site.units
     kept = p.first & w.kept
-    weights = sum_rows(np.where(kept, p.matrices * p.cells, 0.0))
+    weights = sum_rows(np.where(kept, p.matrices * p.among * p.cells, 0.0))
     copied = units.equals("transposed_read", "copy") & s.ops.workload.training
     each = pulses(units)
     seconds = np.where(weights > 0, s.x.rows * units.number("write_pulse") * each, 0.0)

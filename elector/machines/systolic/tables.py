@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from elector.base.table import columns
 from elector.machines.systolic.folds import Sides
 from elector.operations.rows import PARAMETERS, Operations
 
@@ -91,7 +92,7 @@ def vector_bytes(ops: Operations, index: Array, apart: Array) -> tuple[Array, Ar
     vector = np.array([not row.matmul for row in ops.rows])[:, None]
     reads = np.where(streamed, ops.b_bytes, ops.a_bytes + ops.b_bytes) * ops.count
     writes = np.where(streamed, 0.0, ops.out_bytes) * ops.count
-    reads, writes = (np.where(vector, x, 0.0)[:, index] for x in (reads, writes))
+    reads, writes = (columns(np.where(vector, x, 0.0), index) for x in (reads, writes))
     if apart.any():
         rows = np.nonzero(streamed[:, 0] & vector[:, 0])[0]
         reads[rows] += (ops.a_bytes * ops.count)[rows][:, index] * apart
@@ -108,6 +109,6 @@ def sram_bytes(t: Tables, products: Array, column: Array, s: Sides) -> tuple[Arr
     products : places in the tables. column : (D,) column of each design. s : sides of the products.
     """
     moving, fixed, turning, result, sums = (
-        x[products][:, column] for x in (t.moving, t.fixed, t.turning, t.result, t.sums)
+        columns(x[products], column) for x in (t.moving, t.fixed, t.turning, t.result, t.sums)
     )
     return moving * s.nc + fixed * s.pieces + turning * s.nr, result, sums * s.nr

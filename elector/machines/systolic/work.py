@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from elector.base.table import distinct
+from elector.base.table import columns, distinct
 from elector.machines import memories
 from elector.machines.buffering import Loads, holds, stream
 from elector.machines.contract import (
@@ -274,19 +274,32 @@ def _details(d: _ArrayChunk, sides: Sides, turns: Array, traffic: tuple[Array, A
 def _chosen(d: _ArrayChunk, table: Array, turns: Array) -> Array:
     """(R, D) values of a plan's table (R, Q) for the tiles that each operation takes."""
     if not (turns & d.double).any():
-        return table[:, d.plain]
-    return np.where(turns, table[:, d.half + 1], table[:, d.half])
+        return columns(table, d.plain)
+    chosen = _gathered(table, d.half)
+    np.copyto(chosen, _gathered(table, d.half + 1), where=turns)
+    return chosen
+
+
+def _gathered(table: Array, places: Array) -> Array:
+    """(R, D) columns of a table, always a copy: what is worked out of it may take its room."""
+    return table.take(places, axis=1, mode="clip")
 
 
 def _loads(d: _ArrayChunk) -> Loads:
     p, bandwidth = d.p, d.units.number("bandwidth")
     moved, weights = p.moved, p.distinct
+
+    def seconds(table: Array, places: Array) -> Array:
+        taken = _gathered(table, places)
+        taken /= bandwidth
+        return taken
+
     loads = Loads(
-        moved[:, d.half] / bandwidth,
-        moved[:, d.half + 1] / bandwidth,
-        weights[:, d.half] / bandwidth,
-        weights[:, d.half + 1] / bandwidth,
-        p.fill[:, d.half] / bandwidth,
+        seconds(moved, d.half),
+        seconds(moved, d.half + 1),
+        seconds(weights, d.half),
+        seconds(weights, d.half + 1),
+        seconds(p.fill, d.half),
         d.double | d.peer,
     )
     return _peer_loads(d, loads) if d.peer.any() else loads
@@ -337,13 +350,13 @@ def _compute(d: _ArrayChunk, rows: Array, n: Array | None) -> _Compute:
     share = 1.0 if n is None else n
     clock, matmul = units.number("clock"), p.place[rows] >= 0
     products, vectors = p.place[rows[matmul]], rows[~matmul]
-    special = p.special[vectors][:, d.index] * units.number("special_cycles")
-    work = (p.work[vectors][:, d.index] + special) / units.number("vector_lanes")
+    special = columns(p.special[vectors], d.index) * units.number("special_cycles")
+    work = (columns(p.work[vectors], d.index) + special) / units.number("vector_lanes")
     cycles, taken = np.zeros((2, rows.size, d.index.size))
     cycles[~matmul] = work / share
     few, which = np.unique(p.alike[products], return_inverse=True)
     seen = _sides(d, few, n)
-    count = ops.count[rows[matmul]][:, d.index]
+    count = columns(ops.count[rows[matmul]], d.index)
     cycles[matmul], taken[matmul] = (x[which] * count for x in _cycles(d, seen))
     alone = cycles / clock
     port, chip = units.number("sram_bandwidth"), None
@@ -366,9 +379,9 @@ def _sides(d: _ArrayChunk, products: Array, n: Array | None) -> Sides:
     products of its own.
     """
     p, t = d.p, d.p.tables
-    rows, cols, stream = (x[products][:, d.column] for x in (t.rows, t.cols, t.stream))
+    rows, cols, stream = (columns(x[products], d.column) for x in (t.rows, t.cols, t.stream))
     op = p.products[products]
-    batch = p.ops.batch[op][:, d.index]
+    batch = columns(p.ops.batch[op], d.index)
     if n is not None:
         shared, flow = p.shared[products][:, None], d.units.code("dataflow", FLOWS)
         stream = np.where(shared & (flow == 0), stream / n, stream)
@@ -420,7 +433,7 @@ def _sram_of(d: _ArrayChunk, products: Array, s: Sides, n: Array) -> tuple[Array
     """Bytes of one of n streams: each reads the parameters anew."""
     t, flow = d.p.tables, d.units.code("dataflow", FLOWS)
     moving, fixed, turning, result = (
-        x[products][:, d.column] for x in (t.moving, t.fixed, t.turning, t.result)
+        columns(x[products], d.column) for x in (t.moving, t.fixed, t.turning, t.result)
     )
     again = np.where(d.p.shared[products][:, None], 1.0, n)
     moving = moving / np.where(flow == 2, again, n)
@@ -455,10 +468,11 @@ def _start(d: _ArrayChunk) -> Array:
     One fold of weights, not a tile of them: the array starts while the rest of the tile comes.
     """
     p, units = d.p, d.units
-    first = p.products[0]
-    k = np.minimum(p.ops.k[first][d.index], units.number("rows"))
-    n = np.minimum(p.ops.n[first][d.index], units.number("cols"))
-    return np.minimum(k * n * p.ops.b_width[first], p.plan.read[first][d.plain])
+    # The first product that a pair has: others beside it may have one before.
+    first = p.products[(p.ops.count[p.products] > 0).argmax(axis=0)][d.index]
+    k = np.minimum(p.ops.k[first, d.index], units.number("rows"))
+    n = np.minimum(p.ops.n[first, d.index], units.number("cols"))
+    return np.minimum(k * n * p.ops.b_width[first], p.plan.read[first, d.plain])
 
 
 def _limits(d: _ArrayChunk) -> dict[str, tuple[Array, Array]]:
@@ -515,8 +529,8 @@ def _counts(
     plain = not (turns & d.double).any()
     memory = Count(p.moved, d.plain) if plain else Count(_chosen(d, p.moved, turns), here)
     read, write = vector_bytes(p.ops, index, ~d.units.flag("fuse"))
-    read = read + _chosen(d, p.written, turns)
-    write = write + _chosen(d, p.read, turns)
+    read += _chosen(d, p.written, turns)
+    write += _chosen(d, p.read, turns)
     read[p.products] += reads
     write[p.products] += writes
     sums = np.zeros_like(read)
@@ -537,4 +551,7 @@ def _counts(
         "main memory": memory,
         "interface": memory,
     }
-    return counts, (read + write + 2.0 * sums, memory.each())
+    passed *= 2.0
+    through = read + write
+    through[p.products] += passed
+    return counts, (through, memory.each())

@@ -47,8 +47,8 @@ def measured(subject: Subject, law: Law, pairs: list[Pair]) -> np.ndarray:
         both = costs([*rows, *(pair.after for pair in pairs)], law.level)
         before, after = both.part(slice(len(pairs))), both.part(slice(len(pairs), None))
     with np.errstate(all="ignore"):
-        found = law.violation(before, after)
-    return np.where(np.isnan(found), -np.inf, found)
+        violations = law.violation(before, after)
+    return np.where(np.isnan(violations), -np.inf, violations)
 
 
 def drawn(
@@ -56,7 +56,7 @@ def drawn(
 ) -> list[Pair]:
     """A pair for each row along a random axis (or the one given), where there is one."""
     axes = (axis,) if axis else law.axes(subject)
-    found = []
+    pairs = []
     for row in rows:
         for _ in range(8):
             chosen = axes[random.integers(len(axes))] if axes else ""
@@ -64,19 +64,21 @@ def drawn(
                 return []
             pair = _pair(subject, law, row, chosen, random)
             if pair is not None:
-                found.append(pair)
+                pairs.append(pair)
                 break
-    return found
+    return pairs
 
 
 def _pair(subject: Subject, law: Law, row: Row, axis: str, random: Random) -> Pair | None:
     return Pair(axis, row, row) if law.pair is None else law.pair(subject, row, axis, random)
 
 
-def worst_by_axis(subject: Subject, law: Law, pairs: list[Pair], found: np.ndarray) -> list[Worst]:
+def worst_by_axis(
+    subject: Subject, law: Law, pairs: list[Pair], violations: np.ndarray
+) -> list[Worst]:
     """The worst pair of each axis, the worst axis first."""
     best: dict[str, Worst] = {}
-    for pair, value in zip(pairs, found, strict=True):
+    for pair, value in zip(pairs, violations, strict=True):
         excess = float(value) - tolerance(subject, law.name, pair.axis)
         if pair.axis not in best or excess > best[pair.axis].excess:
             best[pair.axis] = Worst(pair.axis, float(value), excess, pair)
@@ -99,19 +101,21 @@ def attack(
         pairs = _generation(subject, law, elite, random, axis, size)
         if not pairs:
             break
-        found = measured(subject, law, pairs)
+        violations = measured(subject, law, pairs)
         done += len(pairs)
-        for worst in worst_by_axis(subject, law, pairs, found):
+        for worst in worst_by_axis(subject, law, pairs, violations):
             if worst.axis not in best or worst.excess > best[worst.axis].excess:
                 best[worst.axis] = worst
-        elite, scores = _survivors(elite + pairs, np.concatenate((scores, found)), size // ELITE)
+        elite, scores = _survivors(
+            elite + pairs, np.concatenate((scores, violations)), size // ELITE
+        )
     _require_own(subject, law, best.values())
     return sorted(best.values(), key=lambda w: -w.excess)
 
 
-def _require_own(subject: Subject, law: Law, found: Iterable[Worst]) -> None:
+def _require_own(subject: Subject, law: Law, worst_pairs: Iterable[Worst]) -> None:
     """A violation is that of the pair alone: its company in a batch changes no bit."""
-    for worst in found:
+    for worst in worst_pairs:
         alone = float(measured(subject, law, [worst.pair])[0])
         assert alone == worst.violation, f"alone the pair has {alone:+.17g}: {worst}"
 
@@ -149,7 +153,7 @@ def _generation(
 
 def _changed(subject: Subject, row: Row, elite: list[Pair], random: Random) -> Row:
     """A copy with a few settings drawn anew, nudged or taken from another."""
-    found = dict(row)
+    changed = dict(row)
     keys = [key for key in row if key.startswith("workload.") and isinstance(row[key], int)]
     keys += [key for key in row if key.startswith("model.")]
     formats = {f"accelerator.{key}" for key in subject.formats}
@@ -160,16 +164,16 @@ def _changed(subject: Subject, row: Row, elite: list[Pair], random: Random) -> R
         key = keys[random.integers(len(keys))]
         kind = random.integers(4)
         if kind == 0 and key in other and not key.startswith("model."):
-            found[key] = other[key]
+            changed[key] = other[key]
         elif kind == 1 and key.startswith("accelerator."):
-            found.pop(key, None)
-        elif kind < 3 and isinstance(found.get(key), int | float):
-            found[key] = _nudged(subject, found, key, random)
+            changed.pop(key, None)
+        elif kind < 3 and isinstance(changed.get(key), int | float):
+            changed[key] = _nudged(subject, changed, key, random)
         else:
-            value = redrawn(subject, found, key, random)
+            value = redrawn(subject, changed, key, random)
             if value is not None:
-                found[key] = value
-    return _whole(found)
+                changed[key] = value
+    return _whole(changed)
 
 
 def _nudged(subject: Subject, row: Row, key: str, random: Random) -> object:

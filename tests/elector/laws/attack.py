@@ -32,12 +32,12 @@ def main() -> int:
     for name in asked.machine or subjects():
         for law in asked.law or LAWS:
             subject, began = subjects()[name], time.perf_counter()
-            found = attack(subject, LAWS[law], asked.evaluations, asked.seed, asked.axis)
-            bad = [w for w in found if w.excess > 0]
+            axes = attack(subject, LAWS[law], asked.evaluations, asked.seed, asked.axis)
+            bad = [w for w in axes if w.excess > 0]
             new = [w for w in bad if not known(subject, law, w.axis)]
             broken += len(new)
             print(
-                f"{name:16} {law:10} {asked.evaluations:8} pairs, {len(bad)} of {len(found)} axes "
+                f"{name:16} {law:10} {asked.evaluations:8} pairs, {len(bad)} of {len(axes)} axes "
                 f"broken, {len(new)} of them not known, {time.perf_counter() - began:.0f} s",
                 flush=True,
             )

@@ -63,15 +63,15 @@ def _rows(name: str, column: str) -> tuple[Bound, ...]:
 def tolerance(subject: Subject, law: str, axis: str) -> float:
     """How much of a violation is none."""
     names = (subject.name, *subject.kinds)
-    found = [b.number for b in _rows("tolerances", "tolerance") if b.matches(names, law, axis)]
-    return max([ROUNDING, *found])
+    allowed = [b.number for b in _rows("tolerances", "tolerance") if b.matches(names, law, axis)]
+    return max([ROUNDING, *allowed])
 
 
 def granule(subject: Subject, axis: str) -> float:
     """The multiples at which sizes are compared; 1: any."""
     names = (subject.name, *subject.kinds)
-    found = [b.granule for b in _rows("tolerances", "tolerance") if b.matches(names, "*", axis)]
-    return max([1.0, *found])
+    granules = [b.granule for b in _rows("tolerances", "tolerance") if b.matches(names, "*", axis)]
+    return max([1.0, *granules])
 
 
 def known(subject: Subject, law: str, axis: str) -> str:

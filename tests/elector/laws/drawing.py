@@ -43,7 +43,7 @@ MOST_DRAWN = {"layers": 48, "hidden": 16384, "heads": 64, "head_size": 256, "fee
 
 
 @dataclass(frozen=True)
-class Found:
+class Evaluated:
     """Costs of designs; refused : (D,) designs that are no design at all (an InputError)."""
 
     cost: Cost
@@ -60,7 +60,7 @@ class Found:
             return np.full(self.refused.size, np.nan)
         return np.where(self.refused, np.nan, self.cost.scalar(name))
 
-    def part(self, rows: slice) -> Found:
+    def part(self, rows: slice) -> Evaluated:
         """Some of the designs."""
         cost, refused = self.cost, self.refused[rows]
         some = replace(
@@ -74,21 +74,21 @@ class Found:
             feasible=cost.feasible[rows],
             reason_code=cost.reason_code[rows],
         )
-        return Found(some, refused)
+        return Evaluated(some, refused)
 
 
-def costs(rows: Sequence[Row], level: str = "scalars") -> Found:
+def costs(rows: Sequence[Row], level: str = "scalars") -> Evaluated:
     """Costs of the rows, in one evaluation; those that are refused cost what another one does."""
     columns, refused = table(rows), np.zeros(len(rows), dtype=bool)
     try:
-        return Found(evaluate(columns, len(rows), level=level, jobs=1), refused)
+        return Evaluated(evaluate(columns, len(rows), level=level, jobs=1), refused)
     except InputError:
         refused[list(unreadable(columns, len(rows)))] = True
     if refused.all():
-        return Found(Cost.empty(len(rows)), refused)
+        return Evaluated(Cost.empty(len(rows)), refused)
     shown = np.where(refused, np.flatnonzero(~refused)[0], np.arange(len(rows)))
     columns = {key: column.take(shown).compact() for key, column in columns.items()}
-    return Found(evaluate(columns, len(rows), level=level, jobs=1), refused)
+    return Evaluated(evaluate(columns, len(rows), level=level, jobs=1), refused)
 
 
 def table(rows: Sequence[Row]) -> dict[str, Column]:
@@ -140,9 +140,9 @@ def setting(field: Field, random: Random, center: float | None = None) -> Any:
 def structure(subject: Subject, random: Random) -> Row:
     """One structure that the machine does not refuse."""
     for _ in range(100):
-        found = _structure(subject, random)
-        if not costs([found | sizes(found, random) | _room(subject)]).refused[0]:
-            return found
+        row = _structure(subject, random)
+        if not costs([row | sizes(row, random) | _room(subject)]).refused[0]:
+            return row
     raise AssertionError(f"no structure of {subject.name} is accepted")
 
 
@@ -150,26 +150,26 @@ def _structure(subject: Subject, random: Random) -> Row:
     model = str(random.choice((*GENERIC, *GENERIC, *PRESETS)))
     training = bool(random.random() < 0.4)
     generates = _causal(model) and not training and bool(random.random() < 0.4)
-    found: Row = {
+    row: Row = {
         "model": model,
         "accelerator": str(random.choice(subject.presets)),
         "workload.mode": "training" if training else "inference",
         "workload.attention": str(random.choice(["unfused", "fused", "flash"])),
     }
     if generates:
-        found["workload.generate"] = 2
+        row["workload.generate"] = 2
     if training:
-        found["workload.activations"] = str(random.choice(["store", "recompute", "selective"]))
-        found["workload.optimizer"] = str(random.choice(["adamw", "sgd", "lamb"]))
-        found["workload.trainable"] = str(random.choice(["all", "all", "lora:8"]))
+        row["workload.activations"] = str(random.choice(["store", "recompute", "selective"]))
+        row["workload.optimizer"] = str(random.choice(["adamw", "sgd", "lamb"]))
+        row["workload.trainable"] = str(random.choice(["all", "all", "lora:8"]))
     if random.random() < 0.2:
-        found["workload.sparsity"] = "acceltran"
+        row["workload.sparsity"] = "acceltran"
     if len(subject.machine.implementations) > 1 and random.random() < 0.5:
-        found["workload.implementation"] = str(random.choice(subject.machine.implementations))
+        row["workload.implementation"] = str(random.choice(subject.machine.implementations))
     if random.random() < 0.4:
         for key in subject.formats:
-            found[f"accelerator.{key}"] = setting(subject.fields[key], random)
-    return found
+            row[f"accelerator.{key}"] = setting(subject.fields[key], random)
+    return row
 
 
 def _causal(model: str) -> bool:
@@ -186,18 +186,18 @@ def _room(subject: Subject) -> Row:
 
 def sizes(structure: Mapping[str, Any], random: Random) -> Row:
     """Sizes of a workload and, for a generic model, of the model."""
-    model, found = str(structure["model"]), {}
+    model, row = str(structure["model"]), {}
     family = load_model(model).family
-    found["workload.batch"] = _around(random, (1, 2, 3, 4, 8, 32), 256)
+    row["workload.batch"] = _around(random, (1, 2, 3, 4, 8, 32), 256)
     if family != "vision":
-        found["workload.sequence_length"] = _around(random, (1, 16, 64, 128, 384), POSITIONS // 2)
+        row["workload.sequence_length"] = _around(random, (1, 16, 64, 128, 384), POSITIONS // 2)
     if family == "encoder-decoder":
-        found["workload.target_length"] = _around(random, (1, 16, 64, 128), POSITIONS // 2)
+        row["workload.target_length"] = _around(random, (1, 16, 64, 128), POSITIONS // 2)
     if structure.get("workload.generate"):
-        found["workload.generate"] = _around(random, (1, 2, 9, 64), POSITIONS // 2)
+        row["workload.generate"] = _around(random, (1, 2, 9, 64), POSITIONS // 2)
     if structure["workload.mode"] == "training":
-        found["workload.gradient_accumulation"] = int(random.choice([1, 1, 2, 3, 7]))
-    return found | (_model_sizes(random) if model in GENERIC else {})
+        row["workload.gradient_accumulation"] = int(random.choice([1, 1, 2, 3, 7]))
+    return row | (_model_sizes(random) if model in GENERIC else {})
 
 
 def _around(random: Random, usual: tuple[int, ...], most: int) -> int:
@@ -212,7 +212,7 @@ def _around(random: Random, usual: tuple[int, ...], most: int) -> int:
 def _model_sizes(random: Random) -> Row:
     heads = _around(random, (1, 2, 4, 8, 12, 16), MOST_DRAWN["heads"])
     size = _around(random, (16, 32, 64, 128), MOST_DRAWN["head_size"])
-    found: Row = {
+    row: Row = {
         "model.layers": _around(random, (1, 2, 3, 6, 12), MOST_DRAWN["layers"]),
         "model.heads": heads,
         "model.hidden": heads * size,
@@ -220,11 +220,11 @@ def _model_sizes(random: Random) -> Row:
         "model.vocabulary": _around(random, (1, 1024, 30522, 50257), 65536),
     }
     if random.random() < 0.4:  # heads that do not fill the width
-        found["model.head_size"] = size
-        found["model.hidden"] = _around(random, (128, 256, 512, 768, 1024), MOST_DRAWN["hidden"])
+        row["model.head_size"] = size
+        row["model.hidden"] = _around(random, (128, 256, 512, 768, 1024), MOST_DRAWN["hidden"])
         divisors = [d for d in range(1, heads + 1) if heads % d == 0]
-        found["model.kv_heads"] = int(random.choice(divisors))
-    return found
+        row["model.kv_heads"] = int(random.choice(divisors))
+    return row
 
 
 # ---- designs ----
@@ -232,23 +232,23 @@ def _model_sizes(random: Random) -> Row:
 
 def hardware(subject: Subject, structure: Mapping[str, Any], random: Random) -> Row:
     """Settings of the machine: none, some or all of them changed."""
-    share, found = float(random.choice([0.0, 0.15, 0.4, 1.0])), {}
+    share, drawn = float(random.choice([0.0, 0.15, 0.4, 1.0])), {}
     for key, field in subject.fields.items():
         name = f"accelerator.{key}"
         fixed = name in structure or key in subject.formats or field.type == "text"
         if fixed or key.rpartition(".")[2] in APART or random.random() >= share:
             continue
-        found[name] = setting(field, random, given(str(structure["accelerator"]), key))
+        drawn[name] = setting(field, random, given(str(structure["accelerator"]), key))
     if random.random() < 0.8:
-        found |= _room(subject)
-    row = structure | found
-    return found | {key: min(value, most(subject, row, key)) for key, value in _limited(found)}
+        drawn |= _room(subject)
+    row = structure | drawn
+    return drawn | {key: min(value, most(subject, row, key)) for key, value in _limited(drawn)}
 
 
-def _limited(found: Row) -> list[tuple[str, float]]:
+def _limited(row: Row) -> list[tuple[str, float]]:
     """Settings that silicon limits, and their values."""
     ends = ("bandwidth", "clock")
-    return [(key, value) for key, value in found.items() if key.rpartition(".")[2] in ends]
+    return [(key, value) for key, value in row.items() if key.rpartition(".")[2] in ends]
 
 
 def most(subject: Subject, row: Mapping[str, Any], key: str) -> float:

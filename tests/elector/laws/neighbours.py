@@ -117,8 +117,8 @@ def format_axes(subject: Subject) -> tuple[str, ...]:
 
 def size_axes(subject: Subject) -> tuple[str, ...]:
     """Settings of which more takes more area."""
-    found = _settings(subject, ("more", "size", "side"))
-    return tuple(f"accelerator.{k}" for k in found)
+    keys = _settings(subject, ("more", "size", "side"))
+    return tuple(f"accelerator.{k}" for k in keys)
 
 
 def _settings(subject: Subject, wanted: Iterable[str]) -> list[str]:

@@ -13,7 +13,7 @@ import numpy as np
 from elector.cost.results import registry
 from elector.machines.activity import BUILT
 from laws import neighbours
-from laws.drawing import Found, Random, Row
+from laws.drawing import Evaluated, Random, Row
 from laws.neighbours import Pair
 from laws.subjects import Subject
 
@@ -39,7 +39,7 @@ class Law:
     text: str
     axes: Callable[[Subject], tuple[str, ...]]
     pair: Callable[[Subject, Row, str, Random], Pair | None] | None
-    violation: Callable[[Found, Found], Array]
+    violation: Callable[[Evaluated, Evaluated], Array]
     level: str = "scalars"
 
 
@@ -50,56 +50,56 @@ def _alone(subject: Subject) -> tuple[str, ...]:
 # ---- two neighbours ----
 
 
-def never_faster(before: Found, after: Found) -> Array:
+def never_faster(before: Evaluated, after: Evaluated) -> Array:
     """More work takes no less time. What fits more work fits less."""
-    found = before.value("latency_s") / after.value("latency_s") - 1.0
-    found = np.where(before.feasible & after.feasible, found, -np.inf)
+    violation = before.value("latency_s") / after.value("latency_s") - 1.0
+    violation = np.where(before.feasible & after.feasible, violation, -np.inf)
     lost = ~before.cost.feasible & after.feasible & ~before.refused
-    return np.where(lost, BROKEN, found)
+    return np.where(lost, BROKEN, violation)
 
 
-def never_slower(before: Found, after: Found) -> Array:
+def never_slower(before: Evaluated, after: Evaluated) -> Array:
     """More hardware takes no more time, and runs what less hardware ran, as far as there is such
     hardware: a clock that no silicon reaches or channels that no memory has are refused."""
-    found = after.value("latency_s") / before.value("latency_s") - 1.0
-    found = np.where(before.feasible & after.feasible, found, -np.inf)
+    violation = after.value("latency_s") / before.value("latency_s") - 1.0
+    violation = np.where(before.feasible & after.feasible, violation, -np.inf)
     lost = before.feasible & ~after.cost.feasible & ~after.refused & ~beyond(after)
-    return np.where(lost, BROKEN, found)
+    return np.where(lost, BROKEN, violation)
 
 
-def beyond(found: Found) -> Array:
+def beyond(designs: Evaluated) -> Array:
     """(D,) designs that ask for more than was ever built."""
-    asks = np.array([*(any(text in r for text in BUILT) for r in found.cost.reasons), False])
-    return np.asarray(asks[found.cost.reason_code])
+    asks = np.array([*(any(text in r for text in BUILT) for r in designs.cost.reasons), False])
+    return np.asarray(asks[designs.cost.reason_code])
 
 
-def never_larger(before: Found, after: Found) -> Array:
+def never_larger(before: Evaluated, after: Evaluated) -> Array:
     """A smaller machine takes no more area, feasible or not."""
-    found = before.value("area_mm2") / after.value("area_mm2") - 1.0
-    return np.where(before.refused | after.refused, -np.inf, found)
+    violation = before.value("area_mm2") / after.value("area_mm2") - 1.0
+    return np.where(before.refused | after.refused, -np.inf, violation)
 
 
 # ---- one design ----
 
 
-def sound(found: Found, _: Found) -> Array:
+def sound(designs: Evaluated, _: Evaluated) -> Array:
     """Finite and not negative; costs of what cannot run are missing."""
-    bad = np.zeros(found.refused.size, dtype=bool)
-    ok = found.feasible
-    for name in found.cost.names():
-        values, short = found.cost.scalar(name), name.partition(".")[0]
+    bad = np.zeros(designs.refused.size, dtype=bool)
+    ok = designs.feasible
+    for name in designs.cost.names():
+        values, short = designs.cost.scalar(name), name.partition(".")[0]
         lacking = np.isnan(values) if name.startswith(OPTIONAL) else np.zeros_like(ok)
         bad |= ok & ~lacking & ~(np.isfinite(values) & (values >= 0))
         if name in KEPT:
             bad |= ~np.isfinite(values)
         elif short not in ("memory_bytes", "area_by_part_mm2") and not lacking.all():
-            bad |= ~found.cost.feasible & ~np.isnan(values)
-    return np.where(found.refused, -np.inf, np.where(bad, BROKEN, -1.0))
+            bad |= ~designs.cost.feasible & ~np.isnan(values)
+    return np.where(designs.refused, -np.inf, np.where(bad, BROKEN, -1.0))
 
 
-def below_peak(found: Found, _: Found) -> Array:
+def below_peak(designs: Evaluated, _: Evaluated) -> Array:
     """Utilization is at most 1."""
-    return np.where(found.feasible, found.value("utilization") - 1.0, -np.inf)
+    return np.where(designs.feasible, designs.value("utilization") - 1.0, -np.inf)
 
 
 PARTS = (
@@ -111,14 +111,14 @@ PARTS = (
 )
 
 
-def parts_are_the_whole(found: Found, _: Found) -> Array:
+def parts_are_the_whole(designs: Evaluated, _: Evaluated) -> Array:
     """Energy, time and area are the sums of their parts on every axis."""
-    worst = np.full(found.refused.size, -1.0)
+    worst = np.full(designs.refused.size, -1.0)
     for group, name in PARTS:
-        total = found.value(name) if name else np.ones(found.refused.size)
-        parts = sum(found.cost.groups[group].values())  # one after another, whatever the batch
+        total = designs.value(name) if name else np.ones(designs.refused.size)
+        parts = sum(designs.cost.groups[group].values())  # one after another, whatever the batch
         worst = np.fmax(worst, np.abs(parts / total - 1.0))
-    return np.where(found.feasible, worst, -np.inf)
+    return np.where(designs.feasible, worst, -np.inf)
 
 
 LAWS = {

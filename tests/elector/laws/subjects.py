@@ -90,20 +90,20 @@ def subjects() -> dict[str, Subject]:
             hybrids.append(name)
         elif name != machine.name:
             presets[machine.name].append(name)
-    found = {name: Subject(name, (name, *own)) for name, own in presets.items()}
-    return found | {name: Subject(name, (name,)) for name in hybrids}
+    singles = {name: Subject(name, (name, *own)) for name, own in presets.items()}
+    return singles | {name: Subject(name, (name,)) for name in hybrids}
 
 
 @cache
 def roles() -> dict[str, dict[str, Role]]:
     """Machine kind (and `link`) -> setting -> its role."""
-    found: dict[str, dict[str, Role]] = {}
+    by_machine: dict[str, dict[str, Role]] = {}
     with (HERE / "roles.csv").open(encoding="utf-8", newline="") as stream:
         for row in csv.DictReader(stream):
             order = tuple(row["order"].split("|")) if row["order"] else ()
             role = Role(row["role"], order, row["reason"])
-            found.setdefault(row["machine"], {})[row["key"]] = role
-    return found
+            by_machine.setdefault(row["machine"], {})[row["key"]] = role
+    return by_machine
 
 
 def schema_of(kind: str) -> dict[str, Field]:

@@ -29,9 +29,9 @@ def share(subject: Subject, law: Law, pairs: int) -> int:
     return max(pairs * axes[law.name] // sum(axes.values()), 25)
 
 
-def judge(subject: Subject, law: Law, found: list[Worst]) -> None:
+def judge(subject: Subject, law: Law, worst_pairs: list[Worst]) -> None:
     """Fail on a violation that is not known; report known ones as expected failures."""
-    bad = [worst for worst in found if worst.excess > 0]
+    bad = [worst for worst in worst_pairs if worst.excess > 0]
     new = [worst for worst in bad if not known(subject, law.name, worst.axis)]
     assert not new, f"{law.text}\n" + "\n".join(str(worst) for worst in new[:5])
     if bad:
@@ -44,10 +44,10 @@ def neighbours(subject: Subject, law: Law, pairs: int, seed: int) -> None:
     random = np.random.default_rng(seed)
     rows = designs(subject, share(subject, law, pairs), random)
     chosen = drawn(subject, law, rows, random)
-    found = measured(subject, law, chosen)
-    applies = np.isfinite(found).mean() if len(chosen) else 0.0
+    violations = measured(subject, law, chosen)
+    applies = np.isfinite(violations).mean() if len(chosen) else 0.0
     assert applies > 0.15 or law.name == "format", f"only {applies:.0%} of the pairs say anything"
-    judge(subject, law, worst_by_axis(subject, law, chosen, found))
+    judge(subject, law, worst_by_axis(subject, law, chosen, violations))
 
 
 @every

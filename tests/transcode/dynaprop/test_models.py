@@ -119,8 +119,8 @@ def test_compiled_code_finds_the_same(backend: str, record: bool) -> None:
     plain = steps(module, module, DynaProp(module, **options))
     pruner = DynaProp(module, **options)
     compiled = torch.compile(module, backend=backend)
-    found = steps(module, compiled, pruner)
-    for a, b in zip(plain, found, strict=True):
+    compiled_steps = steps(module, compiled, pruner)
+    for a, b in zip(plain, compiled_steps, strict=True):
         torch.testing.assert_close(a, b)
         assert torch.equal(a == 0, b == 0)
     breaks = sum(dynamo.utils.counters["graph_break"].values())

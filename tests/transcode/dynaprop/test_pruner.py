@@ -46,8 +46,8 @@ def test_nothing_pruned_is_nothing_changed() -> None:
     module, x = network(), inputs()
     dense = gradients(module, x)
     with DynaProp(module):
-        found = gradients(module, x)
-    assert all(torch.equal(a, b) for a, b in zip(dense, found, strict=True))
+        actual = gradients(module, x)
+    assert all(torch.equal(a, b) for a, b in zip(dense, actual, strict=True))
 
 
 @pytest.mark.parametrize("record", [False, True])
@@ -74,7 +74,7 @@ def test_zeros_are_where_they_belong() -> None:
     tau_i, tau_t = 0.2, 2e-4
     module, x = nn.Sequential(nn.Linear(16, 32), nn.Tanh(), nn.Linear(32, 4)), inputs()
     with DynaProp(module, tau_i, tau_t):
-        found = gradients(module, x)
+        actual = gradients(module, x)
     with torch.no_grad():
         first, last = module[0], module[2]
         a = first(x)
@@ -88,7 +88,7 @@ def test_zeros_are_where_they_belong() -> None:
         g1 = g1 * (g1.abs() > tau_t)
         expected = [g1.T @ x, g1.sum(0), g2.T @ t, g2.sum(0)]
     assert 0 < kept.float().mean() < 1 and 0 < (g1 != 0).float().mean() < kept.float().mean()
-    for e, f in zip(expected, found, strict=True):
+    for e, f in zip(expected, actual, strict=True):
         torch.testing.assert_close(e, f)
 
 
@@ -115,7 +115,7 @@ def test_top_k_keeps_the_largest_of_each_row() -> None:
         y = site(x)
         weights = torch.randn(y.shape, generator=torch.Generator().manual_seed(4))
         (y * weights).sum().backward()
-    for row, found, weight, gradient in zip(
+    for row, pruned, weight, gradient in zip(
         x.detach().reshape(-1, 9),
         y.detach().reshape(-1, 9),
         weights.reshape(-1, 9),
@@ -123,8 +123,8 @@ def test_top_k_keeps_the_largest_of_each_row() -> None:
         strict=True,
     ):
         stays = sorted(range(9), key=lambda i: -abs(float(row[i])))[:4]  # ceil(.4 x 9)
-        assert [i for i in range(9) if found[i] != 0] == sorted(stays)
-        assert all(found[i] == row[i] for i in stays)
+        assert [i for i in range(9) if pruned[i] != 0] == sorted(stays)
+        assert all(pruned[i] == row[i] for i in stays)
         left = {i: float(weight[i]) if i in stays else 0.0 for i in range(9)}
         kept = sorted(left, key=lambda i: -abs(left[i]))[:3]  # ceil(.25 x 9) of the gradient
         assert gradient.tolist() == [left[i] if i in kept else 0.0 for i in range(9)]
@@ -157,16 +157,16 @@ def test_top_k_where_nothing_or_everything_is_alike() -> None:
 
 
 def test_top_k_does_not_follow_the_scale_of_gradients() -> None:
-    found = []
+    runs = []
     for scale in (1.0, 1024.0):
         module, x = network(), inputs()
         with DynaProp(module, 0.0, TopK(0.5), prune_parameter_gradients=True) as pruner:
             pruner.gradient_scale = scale
             (module(x).square().mean() * scale).backward()
             pruner.step()
-        found.append([p.grad / scale for p in module.parameters()])
-    assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
-    assert all((g.count_nonzero(-1) <= -(-g.shape[-1] // 2)).all() for g in found[0])
+        runs.append([p.grad / scale for p in module.parameters()])
+    assert all(torch.equal(a, b) for a, b in zip(*runs, strict=True))
+    assert all((g.count_nonzero(-1) <= -(-g.shape[-1] // 2)).all() for g in runs[0])
 
 
 def test_top_k_is_recorded_as_any_threshold() -> None:
@@ -195,8 +195,8 @@ def test_patterns() -> None:
         "encoder.4",
         "head",
     ]
-    found = DynaProp(module, patterns=["encoder.?", "head"]).places
-    assert [p.name for p in found] == [*(f"encoder.{i}" for i in range(5)), "head"]
+    places = DynaProp(module, patterns=["encoder.?", "head"]).places
+    assert [p.name for p in places] == [*(f"encoder.{i}" for i in range(5)), "head"]
     with pytest.raises(InputError, match="nearest names: encoder"):
         DynaProp(module, patterns=["encodr.*"])
     with pytest.raises(InputError, match="no module to prune"):
@@ -241,8 +241,8 @@ def test_target_density_is_held() -> None:
     assert pruner.missed() == []
     late = [r for r in pruner.records() if r.step >= 20]
     for operand, wanted in (("output", 0.5), ("gradient", 0.25)):
-        found = [r.density for r in late if r.operand == operand]
-        assert found and all(abs(density - wanted) < 0.1 for density in found)
+        densities = [r.density for r in late if r.operand == operand]
+        assert densities and all(abs(density - wanted) < 0.1 for density in densities)
 
 
 def test_a_target_that_cannot_be_reached_is_told() -> None:

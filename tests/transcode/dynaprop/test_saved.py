@@ -33,16 +33,16 @@ def test_comes_back_bit_for_bit(shape: tuple[int, ...], dtype: torch.dtype) -> N
 
 def test_order_in_memory_comes_back() -> None:
     x = sparse(4, 6, 8).permute(2, 0, 1)
-    found = decompress(compress(x))
-    assert torch.equal(found, x) and found.stride() == x.stride()
+    restored = decompress(compress(x))
+    assert torch.equal(restored, x) and restored.stride() == x.stride()
     gaps = sparse(8, 8)[:, ::2]
     assert torch.equal(decompress(compress(gaps)), gaps)
 
 
 def test_nan_and_signs_come_back() -> None:
     x = torch.tensor([0.0, float("nan"), -1.5, float("inf"), 0.0, -0.0])
-    found = decompress(compress(x))
-    assert torch.equal(found.view(torch.int32), x.view(torch.int32))
+    restored = decompress(compress(x))
+    assert torch.equal(restored.view(torch.int32), x.view(torch.int32))
 
 
 def test_all_zero_and_one_value() -> None:
@@ -119,8 +119,8 @@ def test_memory_falls_and_gradients_stay(checkpointed: bool) -> None:
         return [p.grad.clone() for p in module.parameters()], pruner
 
     plain, dense = run(compress=False)
-    found, pruner = run()
-    assert all(torch.equal(a, b) for a, b in zip(plain, found, strict=True))
+    compressed, pruner = run()
+    assert all(torch.equal(a, b) for a, b in zip(plain, compressed, strict=True))
     # The forward pass that is done again is not recorded again.
     assert len(pruner.records()) == len(dense.records()) == 4 * 5
     if not checkpointed:
@@ -133,14 +133,14 @@ def test_checkpointing_finds_the_same_gradients() -> None:
     torch.manual_seed(0)
     module = nn.Sequential(nn.Linear(64, 64), nn.GELU(), nn.Linear(64, 64))
     x = torch.randn(256, 64)
-    found = []
+    gradients = []
     for again in (False, True):
         module.zero_grad()
         with DynaProp(module, 0.2, 1e-5):
             y = checkpoint(module, x, use_reentrant=False) if again else module(x)
             y.square().mean().backward()
-        found.append([p.grad.clone() for p in module.parameters()])
-    assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
+        gradients.append([p.grad.clone() for p in module.parameters()])
+    assert all(torch.equal(a, b) for a, b in zip(*gradients, strict=True))
 
 
 def test_changes_in_place_are_noticed() -> None:

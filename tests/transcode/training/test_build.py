@@ -71,6 +71,7 @@ def simulated_operations(model: Model, length: int, batch: int, mode: str) -> Op
         weights="same",
         kv_cache="same",
         kept=(),
+        parts=(),
         optimizer="adamw",
         activations="store",
         attention="unfused",
@@ -205,7 +206,7 @@ def test_sites_stand_where_dynatran_prunes() -> None:
     from transcode.training.build import build
 
     task = a_task("classification")
-    found = [(site.operation, site.layer) for site in sites(build(model("encoder"), task))]
+    placed = [(site.operation, site.layer) for site in sites(build(model("encoder"), task))]
     each = [
         "query",
         "key, value",
@@ -217,7 +218,7 @@ def test_sites_stand_where_dynatran_prunes() -> None:
         "feed-forward in",
         "feed-forward out",
     ]
-    assert found == [(name, layer) for layer in (1, 2) for name in each] + [("pooler", None)]
+    assert placed == [(name, layer) for layer in (1, 2) for name in each] + [("pooler", None)]
 
 
 @pytest.mark.parametrize("kind", ["classification", "forecast"])
@@ -225,9 +226,9 @@ def test_sites_bear_the_names_of_the_simulators_operations(heterogeneous: Model,
     from transcode.training.build import build
 
     task = a_task(kind, "tokens" if kind == "classification" else "values")
-    found = sites(build(heterogeneous, task))
-    assert {site.operation for site in found} <= operations_of(heterogeneous, task)
-    assert {site.layer for site in found} == {1, 2, 3, None}  # as the simulator's blocks
+    placed = sites(build(heterogeneous, task))
+    assert {site.operation for site in placed} <= operations_of(heterogeneous, task)
+    assert {site.layer for site in placed} == {1, 2, 3, None}  # as the simulator's blocks
     layered = model(
         "llama-2-7b",
         {
@@ -321,7 +322,7 @@ def test_relative_keys_by_hand() -> None:
 
     head = DotProducts(4, None, positions=5).eval()
     q, k, v = torch.randn(3, 1, 1, 5, 4)
-    found = head(q, k, v)[0, 0]
+    output = head(q, k, v)[0, 0]
     for i in range(5):
         scores = torch.stack(
             [
@@ -329,7 +330,7 @@ def test_relative_keys_by_hand() -> None:
                 for j in range(5)
             ]
         )
-        assert torch.allclose(found[i], scores.softmax(0) @ v[0, 0], atol=1e-6)
+        assert torch.allclose(output[i], scores.softmax(0) @ v[0, 0], atol=1e-6)
 
 
 def test_span_convolution_by_hand() -> None:
@@ -339,13 +340,13 @@ def test_span_convolution_by_hand() -> None:
 
     head = Convolution(2, 3, 5, None)
     q, k, v = torch.randn(3, 1, 2, 7, 3)
-    found = head(q, k, v)
+    output = head(q, k, v)
     h, place = 1, 2  # one head, one position, its whole span inside
     taps = (k[0, h, 0:5].T * head.depthwise[h]).sum(dim=1)
     keys = taps @ head.pointwise[h] + head.pointwise_bias[h, 0]
     kernel = ((keys * q[0, h, place]) @ head.generator[h] + head.generator_bias[h, 0]).softmax(0)
     values = v[0, h, 0:5] @ head.values[h] + head.values_bias[h, 0]
-    assert torch.allclose(found[0, h, place], kernel @ values, atol=1e-6)
+    assert torch.allclose(output[0, h, place], kernel @ values, atol=1e-6)
 
 
 def test_a_module_follows_from_its_seed_and_leaves_the_global_stream_alone() -> None:

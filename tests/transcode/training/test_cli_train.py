@@ -71,8 +71,8 @@ def test_a_run_prints_its_result_and_progress_as_lines(tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     lines = [json.loads(line) for line in done.stderr.splitlines()]
     assert lines[-1]["event"] == "finished" and lines[-1]["step"] == 6
-    found = json.loads(done.stdout)
-    assert found["baselines"].keys() == {"majority", "nearest mean"}
+    result = json.loads(done.stdout)
+    assert result["baselines"].keys() == {"majority", "nearest mean"}
     table = CliRunner().invoke(main, [*command, "--quiet"])
     assert "peak of saved activations" in table.stdout and table.stderr == ""
 

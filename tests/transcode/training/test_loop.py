@@ -73,17 +73,17 @@ def same(first: Path, second: Path) -> None:
     ]
     assert rows[0] == rows[1]
     results = [json.loads((path / "result.json").read_text()) for path in (first, second)]
-    for found in results:
-        del found["seconds"]
+    for result in results:
+        del result["seconds"]
     assert results[0] == results[1]
 
 
 def test_the_same_seed_gives_the_same_run_and_another_another(tmp_path: Path) -> None:
-    found = train(asked(), out=tmp_path / "a")
+    result = train(asked(), out=tmp_path / "a")
     train(asked(), out=tmp_path / "b")
     same(tmp_path / "a", tmp_path / "b")
     other = train(asked(seed=1), out=tmp_path / "c")
-    assert other["loss"] != found["loss"]
+    assert other["loss"] != result["loss"]
     assert [row["step"] for row in folder.read_metrics(tmp_path / "a")] == ["4", "8", "12"]
     assert (tmp_path / "a" / "loss.png").read_bytes().startswith(b"\x89PNG")
 
@@ -114,14 +114,14 @@ def test_an_interrupt_within_a_step_is_not_lost(
     # a shell that runs the tests in the background has interrupts ignored
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        with pytest.raises(TrainingInterrupted) as found:
+        with pytest.raises(TrainingInterrupted) as raised:
             train(
                 asked(),
                 out=tmp_path / "parts",
                 progress=lambda at: due.append(True) if at.step == step - 1 else None,
             )
         monkeypatch.undo()
-        assert found.value.step == step  # the step that was going on is safe, too
+        assert raised.value.step == step  # the step that was going on is safe, too
         assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     finally:
         signal.signal(signal.SIGINT, before)
@@ -130,8 +130,8 @@ def test_an_interrupt_within_a_step_is_not_lost(
 
 
 def test_a_finished_run_is_not_trained_again(tmp_path: Path) -> None:
-    found = train(asked(), out=tmp_path)
-    assert train(asked(), out=tmp_path, progress=stop_after(1)) == found
+    result = train(asked(), out=tmp_path)
+    assert train(asked(), out=tmp_path, progress=stop_after(1)) == result
 
 
 def test_another_run_is_refused_with_the_difference(tmp_path: Path) -> None:
@@ -205,9 +205,9 @@ def test_bad_settings_write_nothing(tmp_path: Path, changes: dict[str, Any], mes
 
 def test_top_k_in_place_of_a_threshold(tmp_path: Path) -> None:
     """Half of each row stays; another share is another run; no tau is said to have done it."""
-    found = train(asked(tau_i=0.0, tau_t=0.0, top_k_i=0.5), out=tmp_path)
-    assert found["top_k_i"] == 0.5 and found["top_k_t"] is None
-    assert found["density"]["activation"] < 0.9
+    result = train(asked(tau_i=0.0, tau_t=0.0, top_k_i=0.5), out=tmp_path)
+    assert result["top_k_i"] == 0.5 and result["top_k_t"] is None
+    assert result["density"]["activation"] < 0.9
     with (tmp_path / "accuracy.csv").open(newline="") as stream:
         (row,) = csv.DictReader(stream)
     assert row["tau_i"] == "" and float(row["tau_t"]) == 0.0
@@ -246,9 +246,9 @@ SWITCHES = {
 def test_a_switched_run_resumes_and_its_plan_runs(tmp_path: Path) -> None:
     from elector.studies.training_run import run
 
-    found = train(asked(**SWITCHES), out=tmp_path / "whole")
-    switched = found["switch"]["switched"]
-    assert switched is not None and found["trainable_share"] < 1.0
+    result = train(asked(**SWITCHES), out=tmp_path / "whole")
+    switched = result["switch"]["switched"]
+    assert switched is not None and result["trainable_share"] < 1.0
     for step in (switched - 2, switched + 3):  # side by side, and behind the switch
         with pytest.raises(TrainingInterrupted):
             train(

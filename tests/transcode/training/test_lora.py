@@ -32,8 +32,8 @@ def test_a_fresh_pair_changes_nothing_and_training_moves_only_the_pair() -> None
 
 
 def test_adapt_freezes_the_layers_and_leaves_the_head() -> None:
-    found = adapt(model(), r"layers\.[02]", r"layers\.", seed=1, rank=2)
-    trained = {name for name, p in found.named_parameters() if p.requires_grad}
+    adapted = adapt(model(), r"layers\.[02]", r"layers\.", seed=1, rank=2)
+    trained = {name for name, p in adapted.named_parameters() if p.requires_grad}
     assert trained == {
         "head.weight",
         "head.bias",
@@ -43,13 +43,13 @@ def test_adapt_freezes_the_layers_and_leaves_the_head() -> None:
         "layers.2.up.weight",
     }
     pairs, head, frozen = 2 * 2 * (8 + 8), 18, 3 * 72
-    assert trainable_share(found) == pytest.approx((pairs + head) / (pairs + head + frozen))
+    assert trainable_share(adapted) == pytest.approx((pairs + head) / (pairs + head + frozen))
 
 
 def test_pairs_follow_from_the_seed() -> None:
     def first(seed: int) -> torch.Tensor:
-        found = adapt(model(), r"layers\.0", "layers", seed, rank=2)
-        return found.get_submodule("layers.0.down").weight
+        adapted = adapt(model(), r"layers\.0", "layers", seed, rank=2)
+        return adapted.get_submodule("layers.0.down").weight
 
     assert torch.equal(first(3), first(3)) and not torch.equal(first(3), first(4))
 

@@ -37,8 +37,8 @@ def test_a_model_that_goes_on_is_the_one_that_was_never_stopped(tmp_path: Path) 
 def test_what_is_known_is_read_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from transcode.training import proxy
 
-    found = proxy.Proxies(tmp_path, "digits", 2)
-    score = found.score(SMALL, 0, 2)
+    proxies = proxy.Proxies(tmp_path, "digits", 2)
+    score = proxies.score(SMALL, 0, 2)
 
     def refuse(*_: object) -> None:
         raise AssertionError("trained again")
@@ -69,9 +69,9 @@ def test_models_trained_side_by_side_are_the_same(tmp_path: Path) -> None:
 def test_thresholds_are_trained_with(tmp_path: Path) -> None:
     from transcode.training.proxy import Proxies
 
-    found = Proxies(tmp_path, "digits", 4)
+    proxies = Proxies(tmp_path, "digits", 4)
     harsh = {**SMALL, "workload.tau_i": 10.0}  # nothing is that large
-    assert found.score(harsh, 0, 4) != found.score(SMALL, 0, 4)
+    assert proxies.score(harsh, 0, 4) != proxies.score(SMALL, 0, 4)
 
 
 def test_errors_of_a_score_and_a_loss_without_end(
@@ -80,11 +80,11 @@ def test_errors_of_a_score_and_a_loss_without_end(
     from transcode.training.copy import Copy
     from transcode.training.proxy import Proxies
 
-    found = Proxies(tmp_path, "digits", 2)
-    assert found.sampling(50.0) == pytest.approx(100.0 * 0.5 / found.task.valid.size**0.5)
-    assert found.sampling(100.0) == 0.0
+    proxies = Proxies(tmp_path, "digits", 2)
+    assert proxies.sampling(50.0) == pytest.approx(100.0 * 0.5 / proxies.task.valid.size**0.5)
+    assert proxies.sampling(100.0) == 0.0
     monkeypatch.setattr(Copy, "step", lambda *_: math.nan)
-    assert math.isnan(found.score(SMALL, 0, 2))
+    assert math.isnan(proxies.score(SMALL, 0, 2))
     assert math.isnan(Proxies(tmp_path, "digits", 2).score(SMALL, 0, 2))  # and it is remembered
 
 

@@ -23,9 +23,9 @@ def test_a_recipe_builds(name: str) -> None:
     from transcode.training.build import build, described
 
     task = load_task(name)
-    found = recipe(task)
-    assert found == RECIPES[name] and found.batch <= task.train.size
-    module = build(described(found.model, found.settings), task, dropout=found.dropout)
+    chosen = recipe(task)
+    assert chosen == RECIPES[name] and chosen.batch <= task.train.size
+    module = build(described(chosen.model, chosen.settings), task, dropout=chosen.dropout)
     assert sum(p.numel() for p in module.parameters()) < 120_000
 
 
@@ -55,11 +55,11 @@ def test_a_recipe_beats_a_cheap_rule(name: str, rule: str, steps: int) -> None:
 
     from transcode.training.build import build, described
 
-    task, found = load_task(name), RECIPES[name]
-    module = build(described(found.model, found.settings), task, dropout=found.dropout)
-    optimizer = torch.optim.AdamW(module.parameters(), lr=found.learning_rate / 2)
+    task, chosen = load_task(name), RECIPES[name]
+    module = build(described(chosen.model, chosen.settings), task, dropout=chosen.dropout)
+    optimizer = torch.optim.AdamW(module.parameters(), lr=chosen.learning_rate / 2)
     torch.manual_seed(0)
-    for x, y in task.batches(size=found.batch, steps=steps):
+    for x, y in task.batches(size=chosen.batch, steps=steps):
         loss = task.loss(module(torch.from_numpy(x)), torch.from_numpy(y))
         optimizer.zero_grad()
         loss.backward()

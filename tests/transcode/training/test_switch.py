@@ -48,14 +48,14 @@ def run(
     low: list[float] | None = None,
 ) -> list[str]:
     """Feeds windows of two equal losses; the phase after each."""
-    found = []
+    phases = []
     for loss, distance in zip(losses, distances, strict=True):
         for spread in (-0.01, 0.01):
             beside = (low or [loss])[0] + spread if switch.phase == BESIDE else None
             ended = switch.observe(loss + spread, beside)
         assert ended
-        found.append(switch.close(distance))
-    return found
+        phases.append(switch.close(distance))
+    return phases
 
 
 SETTLED = ([1.0, 0.95, 0.92, 0.91], [None, 1.0, 0.995, 0.994])
@@ -101,11 +101,11 @@ def test_state_goes_on_where_it_was() -> None:
     whole, parts = Switch(SwitchRule(2)), Switch(SwitchRule(2))
     losses, distances = [*SETTLED[0], 0.9], [*SETTLED[1], 0.99]
     expected = run(whole, losses, distances)
-    found = []
+    phases = []
     for loss, distance in zip(losses, distances, strict=True):
         parts = Switch.restore(SwitchRule(2), parts.state())
-        found += run(parts, [loss], [distance])
-    assert found == expected and parts == whole
+        phases += run(parts, [loss], [distance])
+    assert phases == expected and parts == whole
 
 
 def test_misuse_is_refused() -> None:

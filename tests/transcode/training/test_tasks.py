@@ -269,9 +269,9 @@ def test_a_split_scores_the_same_in_any_batch_size() -> None:
             return torch.full((x.shape[0], 3), 0.1)
 
     module = Guess()
-    found = [task.evaluate(module, task.test, size=size) for size in (1, 10, 37, 100)]
+    measurements = [task.evaluate(module, task.test, size=size) for size in (1, 10, 37, 100)]
     assert module.training
-    for measured in found:
-        assert measured.score == pytest.approx(found[0].score)
-        assert measured.loss == pytest.approx(found[0].loss, rel=1e-5)
-    assert found[0].further["rmse"] == pytest.approx(found[0].loss ** 0.5)
+    for measured in measurements:
+        assert measured.score == pytest.approx(measurements[0].score)
+        assert measured.loss == pytest.approx(measurements[0].loss, rel=1e-5)
+    assert measurements[0].further["rmse"] == pytest.approx(measurements[0].loss ** 0.5)

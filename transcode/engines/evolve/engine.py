@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from transcode import pareto
-from transcode.engines.base import Engine, Finished, Found
+from transcode.engines.base import Engine, Examined, Finished
 from transcode.engines.evolve.features import Features
 from transcode.engines.evolve.islands import Breeder, Choose, IslandTask, Known
 from transcode.engines.evolve.population import Population
@@ -197,7 +197,7 @@ class Evolve(Engine):
         """Works volumes out so from now on."""
         self.apart = apart
 
-    def bring_in(self, tasks: Sequence[IslandTask], outcomes: Found) -> None:
+    def bring_in(self, tasks: Sequence[IslandTask], outcomes: Examined) -> None:
         """Learns what the islands found."""
         asked = sum(task.children for task in tasks)
         bred = len(outcomes.codes) - sum(len(task.strangers) for task in tasks)

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from transcode import pareto
-from transcode.engines.base import Engine, Finished, Found
+from transcode.engines.base import Engine, Examined, Finished
 from transcode.engines.evolve.engine import Evolve
 from transcode.engines.evolve.kriging import Kriging
 from transcode.objective import Outcome
@@ -201,7 +201,7 @@ class Guided(Engine):
         """
         return () if self._begins else self.evolve.tasks(count)
 
-    def bring_in(self, tasks: Sequence[Any], outcomes: Found) -> None:
+    def bring_in(self, tasks: Sequence[Any], outcomes: Examined) -> None:
         """Learns what islands found.
 
         tasks : what islands did.

@@ -16,7 +16,7 @@ from functools import cached_property
 import numpy as np
 
 from elector.base.table import distinct
-from transcode.engines.base import Found, Seen
+from transcode.engines.base import Examined, Seen
 from transcode.engines.evolve.population import Population
 from transcode.engines.evolve.variation import Variation
 from transcode.objective import Outcome, joined
@@ -180,7 +180,7 @@ class Breeder:
         return codes[new], keys[new]
 
 
-def advance(space: Space, assess: Assess, task: IslandTask) -> Found:
+def advance(space: Space, assess: Assess, task: IslandTask) -> Examined:
     """One round of an island: the strangers, and children generation by generation.
 
     assess : gives the outcome of (D, S) codes.
@@ -207,19 +207,19 @@ def advance(space: Space, assess: Assess, task: IslandTask) -> Found:
         hopeful = np.zeros(len(codes), dtype=bool)
         population, places = population.after(codes, outcome, np.ones(len(codes), dtype=bool))
         hopeful[places] = True
-        finds.append(Found(space.pack(codes), outcome, hopeful))
+        finds.append(Examined(space.pack(codes), outcome, hopeful))
     return together(space, assess, finds)
 
 
-def together(space: Space, assess: Assess, finds: list[Found]) -> Found:
+def together(space: Space, assess: Assess, finds: list[Examined]) -> Examined:
     """Several finds as one, in their order.
 
     assess : gives the outcome of (D, S) codes.
     """
     if not finds:
         nothing = np.zeros((0, len(space.parameters)), dtype=np.int32)
-        return Found(nothing, assess(nothing), np.zeros(0, dtype=bool))
-    return Found(
+        return Examined(nothing, assess(nothing), np.zeros(0, dtype=bool))
+    return Examined(
         np.concatenate([f.codes for f in finds]),
         joined([f.outcome for f in finds]),
         np.concatenate([f.hopeful for f in finds]),

@@ -8,7 +8,7 @@ from typing import Any
 
 from elector.base.errors import InputError
 from elector.describe.numbers import formats
-from elector.describe.quantization import Quantization
+from elector.describe.quantization import LAYER, MODULES, Quantization
 
 #: What a reader of a method finds: format of the weights, bits of a value, values of a scale.
 Stored = tuple[str, float, int]
@@ -80,8 +80,8 @@ _WHERE = "quantization_config"
 def quantization(entries: Mapping[str, Any], file: object) -> Quantization:
     """`quantization_config`. Raises InputError for a method nobody described."""
     method = _method(entries, file)
-    name, bits, group = _agreed(_METHODS[method](entries, file), entries, file)
-    return Quantization(method, name, bits, group, _cache(entries, file), _left(entries, file))
+    stored = _agreed(_METHODS[method](entries, file), entries, file)
+    return _quantization(method, stored, entries, file)
 
 
 def beside(entries: Mapping[str, Any], file: object) -> Quantization:
@@ -92,11 +92,69 @@ def beside(entries: Mapping[str, Any], file: object) -> Quantization:
     silent = "quant_algo" in inner and inner["quant_algo"] is None  # keys and values alone
     try:
         stored = ("", 0.0, 0) if silent else _agreed(_modelopt(inner, file), inner, file)
-        return Quantization("modelopt", *stored, _cache(inner, file), _left(inner, file))
+        return _quantization("modelopt", stored, inner, file)
     except InputError as error:
         # the same keys, in a mapping of another name
         error.field = (error.field or "").replace(f"{_WHERE}.", "quantization.", 1)
         raise
+
+
+def _quantization(
+    method: str, stored: Stored, entries: Mapping[str, Any], file: object
+) -> Quantization:
+    """What a file says; of modules in several formats, each part of the model in its own."""
+    cache, left, parts = _cache(entries, file), _left(entries, file), _by_part(entries, file)
+    if stored[0] == "mixed" and method == "modelopt" and parts:
+        main = next(
+            (part for part in ("experts", "feed forward") if part in parts), next(iter(parts))
+        )
+        stored = parts[main]
+        own = {part: Quantization(method, *of).format for part, of in parts.items()}
+        if all(own.values()):
+            named = ((part, own.get(part, "")) for part in MODULES)
+            # a head is stored apart from the matrices of layers, whatever its format
+            others = tuple(
+                (part, name) for part, name in named if name != own[main] or part == "head"
+            )
+            return Quantization(method, *stored, cache, left, others, _layers(entries, parts))
+        stored = _ALGORITHMS["MIXED_PRECISION"]
+    return Quantization(method, *stored, cache, left)
+
+
+def _layers(entries: Mapping[str, Any], parts: Iterable[str]) -> tuple[tuple[str, int], ...]:
+    """In how many layers `quantized_layers` lists modules of each part of layers."""
+    named: dict[str, set[str]] = {part: set() for part in parts if part != "head"}
+    for layer in entries["quantized_layers"]:
+        part = next(name for name, module in MODULES.items() if module.search(layer))
+        number = LAYER.search(layer)
+        if part in named and number is not None:
+            named[part].add(number[1])
+    return tuple((part, len(places)) for part, places in named.items())
+
+
+def _by_part(entries: Mapping[str, Any], file: object) -> dict[str, Stored]:
+    """Part of the model -> what the modules that `quantized_layers` lists of it store.
+
+    Empty where a part has several formats, a module is of no part that is known, or a word says
+    nothing that is known.
+    """
+    layers = entries.get("quantized_layers")
+    if entries.get("quant_algo") != "MIXED_PRECISION" or not isinstance(layers, dict):
+        return {}
+    parts: dict[str, Stored] = {}
+    for layer, own in layers.items():
+        part = next((name for name, module in MODULES.items() if module.search(layer)), None)
+        word = own.get("quant_algo")
+        stored = _ALGORITHMS.get(word.upper()) if isinstance(word, str) else None
+        if part is None or stored is None or stored[0] == "mixed":
+            return {}
+        group = own.get("group_size")
+        if group is not None:
+            where = f"quantized_layers.{layer}.group_size"
+            stored = (*stored[:2], _group(group, where, file))
+        if parts.setdefault(part, stored) != stored:
+            return {}
+    return parts
 
 
 def unread(entries: Mapping[str, Any]) -> list[str]:
@@ -314,6 +372,8 @@ def _in_blocks(sides: tuple[int, int]) -> Stored:
     """fp8 with a scale for each block of weights."""
     if sides[0] * sides[1] == 128 * 128:
         return _ALGORITHMS["FP8_PB_WO"]
+    if sides[0] * sides[1] == 128:
+        return "fp8-g128", 8.0, 128
     return f"fp8-block of {sides[0]} x {sides[1]}", 8.0, 0  # described nowhere, which is said
 
 

@@ -92,8 +92,8 @@ def _stored(entries: Mapping[str, Any]) -> object:
     """What a configuration, or the part of it that generates, says of its weights."""
     inner = entries.get("text_config")
     parts = (entries, inner if isinstance(inner, dict) else {})
-    found = (part.get(key) for key in _FORMATS for part in parts)
-    return next((stored for stored in found if stored is not None), None)
+    descriptions = (part.get(key) for key in _FORMATS for part in parts)
+    return next((stored for stored in descriptions if stored is not None), None)
 
 
 def _advised(error: InputError, entries: Mapping[str, Any], file: object) -> InputError:
@@ -344,7 +344,7 @@ def _with_formats(model: Model, stored: object, file: object) -> Model:
         formats = beside(data, other)
     if formats is None:
         return model
-    return replace(model, quantization=formats)
+    return replace(model, quantization=formats.of_all(model.layers_of))
 
 
 def _beside(file: object) -> Path | None:
