@@ -96,11 +96,11 @@ def time_of(
     key: tuple[str, str, str], errors: dict[tuple[str, str, str], dict[str, list[float]]]
 ) -> float:
     """The factor of times of a group; of one with few cases at least that of the next wider."""
-    found = factor(errors[key]["time"])
+    own = factor(errors[key]["time"])
     if len(errors[key]["time"]) >= ALONE:
-        return found
+        return own
     wider = (k for k in candidates(key) if k != ANY and len(errors[k]["time"]) >= ALONE)
-    return max(found, *(factor(errors[k]["time"]) for k in itertools.islice(wider, 1)), 1.0)
+    return max(own, *(factor(errors[k]["time"]) for k in itertools.islice(wider, 1)), 1.0)
 
 
 def shared(results: list[CaseResult]) -> float:

@@ -28,6 +28,8 @@ MAX_PARAMETERS = 6
 ENTRIES = {
     "elector/cli/commands.py: simulate",
     "elector/cli/compare.py: compare",
+    "elector/cli/pages.py: report",
+    "elector/studies/pair_page.py: report",
     "elector/studies/simulation.py: simulate",
     "transcode/cli/train.py: train",
     "transcode/dynaprop/pruner.py: __init__",

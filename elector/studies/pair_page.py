@@ -172,7 +172,7 @@ def _groups(costs: Mapping[str, Any]) -> list[dict[str, Any]]:
 def _intervals(costs: Mapping[str, Any]) -> list[dict[str, Any]]:
     """What each result that has an interval is between nine times of ten: in words, and its ends
     over its value."""
-    found = []
+    results = []
     for metric in registry().scalars:
         value = costs.get(metric.name)
         ends = [costs.get(f"{metric.name}_{end}") for end in ENDS]
@@ -181,10 +181,10 @@ def _intervals(costs: Mapping[str, Any]) -> list[dict[str, Any]]:
         shown = [quantity.pretty(metric.show(x)) for x in (value, *ends)]
         low, high = (x / value if value else 1.0 for x in ends)
         words = f"{metric.label}: {shown[0]}, nine times of ten {shown[1]} to {shown[2]}"
-        found.append(
+        results.append(
             {"name": metric.label, "low": low, "high": high, "ends": shown[1:], "tip": words}
         )
-    return found
+    return results
 
 
 def _command(pair: list[str], settings: Mapping[str, object], more: Sequence[str]) -> str:
@@ -242,7 +242,7 @@ INTERVALS = (
 
 def _results(costs: Mapping[str, Any]) -> str:
     """The results as a table, with the ends of their intervals where there are any."""
-    ends = {found["name"]: found["ends"] for found in _intervals(costs)}
+    ends = {result["name"]: result["ends"] for result in _intervals(costs)}
     rows = [
         [metric.label, quantity.pretty(metric.show(costs[metric.name]))]
         + (ends.get(metric.label, ["", ""]) if ends else [])

@@ -173,9 +173,9 @@ def _page_intervals(folder: Path) -> None:
         return re.findall(r"<td>(.*?)</td>", row[1])
 
     assert len(shown()) == 1
-    found = {words: shown("--uncertainty", *words) for words in DRAWS}
-    assert all(len(cells) == 3 for cells in found.values())
-    assert len({tuple(cells) for cells in found.values()}) == len(DRAWS)
+    tables = {words: shown("--uncertainty", *words) for words in DRAWS}
+    assert all(len(cells) == 3 for cells in tables.values())
+    assert len({tuple(cells) for cells in tables.values()}) == len(DRAWS)
     done("report", *PAIR, "--uncertainty", "--samples", "19", "--out", "page.html", code=2)
 
 

@@ -143,14 +143,14 @@ def test_explained_rows_are_rows_of_the_table() -> None:
 
 
 def test_latency_of_a_gpu_cites_the_figures_of_its_data_sheet() -> None:
-    found = elector.explain("bert-tiny", "b300-sxm-288gb", "latency_s")
-    figures = {figure["name"]: figure for figure in found["figures"]}
+    explained = elector.explain("bert-tiny", "b300-sxm-288gb", "latency_s")
+    figures = {figure["name"]: figure for figure in explained["figures"]}
     special = figures["accelerator.special_per_cycle"]
     assert special["value"] == 32 and special["evidence"].startswith("published: NVIDIA")
     assert figures["accelerator.bandwidth"]["unit"] == "byte/s"
     own = {"accelerator.special_per_cycle": 8}
-    found = elector.explain("bert-tiny", "b300-sxm-288gb", "latency_s", settings=own)
-    told = {figure["name"]: figure["evidence"] for figure in found["figures"]}
+    explained = elector.explain("bert-tiny", "b300-sxm-288gb", "latency_s", settings=own)
+    told = {figure["name"]: figure["evidence"] for figure in explained["figures"]}
     assert told["accelerator.special_per_cycle"] == "assumed: given by the user"
 
 
@@ -275,4 +275,5 @@ def test_evidence_of_a_data_sheet_follows_files_and_hybrids(tmp_path: Path) -> N
         shares: Any = elector.simulate("bert-tiny", str(path))["provenance"]
         published[name] = shares["published"]
     assert published["based"] > 0.5 and published["hybrid"] > 0.5
-    assert published["own"] < 0.01 and published["other"] < 0.01  # what is left is its memory
+    # what is left is its memory, and what runs while kernels do
+    assert published["own"] < 0.1 and published["other"] < 0.1

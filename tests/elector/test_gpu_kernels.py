@@ -127,8 +127,8 @@ def test_a_block_starts_as_the_kernel_of_the_stack_does() -> None:
     p = _products(128, 64, 128, 1)
 
     def seconds(stack: dict[str, float], starts: float) -> float:
-        found = attention.flash_seconds(c, _device(), p, np.array([[starts]]), stack)
-        return float(found[0, 0])
+        seconds = attention.flash_seconds(c, _device(), p, np.array([[starts]]), stack)
+        return float(seconds[0, 0])
 
     whole, inside = seconds(stack, 1.0), seconds(stack, 0.0)
     assert whole - inside == pytest.approx(9000 / 1.41e9)
@@ -140,9 +140,9 @@ def test_a_block_starts_as_the_kernel_of_the_stack_does() -> None:
 
 
 def test_stacks_whose_attention_was_timed_have_starts_of_their_own() -> None:
-    found = {name: stack["flash.start"] for name, stack in gpu_stacks.stacks().items()}
-    own = {name for name, start in found.items() if start}
-    assert own == {"vllm", "sglang", "tensorrt-llm"} and min(found[n] for n in own) > 3203
+    seconds = {name: stack["flash.start"] for name, stack in gpu_stacks.stacks().items()}
+    own = {name for name, start in seconds.items() if start}
+    assert own == {"vllm", "sglang", "tensorrt-llm"} and min(seconds[n] for n in own) > 3203
 
 
 def test_half_of_the_keys_take_half_of_the_time() -> None:

@@ -55,18 +55,18 @@ def test_intervals_are_those_of_the_simulator(tmp_path: Path) -> None:
     draws = ("--uncertainty", "--samples", "50", "--seed", "3")
     run("report", *words, "--generate", "4", *draws, "--out", str(page))
     settings = {"workload.generate": 4}
-    found = elector.simulate(*words, settings=settings, uncertainty=True, samples=50, seed=3)
+    results = elector.simulate(*words, settings=settings, uncertainty=True, samples=50, seed=3)
     told = {interval["name"]: interval for interval in told_of(page)["intervals"]}
     labels = {
         name.removesuffix("_low"): registry().label(name.removesuffix("_low"))
-        for name in found
+        for name in results
         if name.endswith("_low")
     }
     assert set(told) == set(labels.values()) and "time per output token" in told
     text = page.read_text()
     for name, label in labels.items():
         for end in ("low", "high"):
-            assert told[label][end] == pytest.approx(found[f"{name}_{end}"] / found[name])
+            assert told[label][end] == pytest.approx(results[f"{name}_{end}"] / results[name])
         for shown in told[label]["ends"]:
             assert re.search(rf"<td[^>]*>{re.escape(shown)}</td>", text), (label, shown)
     assert "--operations --uncertainty --samples 50 --seed 3" in text  # how to reproduce it
@@ -79,7 +79,7 @@ def test_a_page_has_no_intervals_that_nobody_asked_for(tmp_path: Path) -> None:
     words = ("bert-base", "systolic", "--set", "accelerator.memory_capacity=10 MB")
     run("report", *words, "--uncertainty", "--out", str(page))
     told = told_of(page)["intervals"]
-    assert {found["name"] for found in told} <= {"area"}  # of an infeasible pair
+    assert {bar["name"] for bar in told} <= {"area"}  # of an infeasible pair
 
 
 @pytest.mark.slow
@@ -95,9 +95,9 @@ def test_intervals_are_drawn_as_bars(tmp_path: Path) -> None:
     with browser.opened(page) as driver:
         names, low, high = driver.execute_script(script)
         assert browser.errors(driver) == []
-    assert names == [found["name"] for found in reversed(told)]
-    assert low == pytest.approx([found["low"] for found in told])
-    assert high == pytest.approx([found["high"] for found in told])
+    assert names == [bar["name"] for bar in reversed(told)]
+    assert low == pytest.approx([bar["low"] for bar in told])
+    assert high == pytest.approx([bar["high"] for bar in told])
 
 
 def test_units_have_the_signs_that_pages_of_runs_have(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 
 from elector.machines.systolic.folds import Arrays, Sides, folds
 from elector.machines.tiling import TILE_SHARE, Sought, tile_search
+from elector.machines.units import Units
 from elector.operations.rows import Operations
 
 Array = np.ndarray
@@ -56,3 +57,12 @@ def seconds(moved: Array, rate: Array) -> Array:
     given = rate > 0.0
     slowest = np.maximum(np.maximum(moved[0], moved[1]), moved[2])
     return np.where(given, slowest / np.where(given, rate, 1.0), 0.0)
+
+
+def tables(ops: Operations, products: Array, pair: Array, plan_index: Array, units: Units) -> Array:
+    """(3, products, Q / 2) words of the peer's interfaces; none where nothing counts as it does."""
+    if not units.equals("convention", "scalesim").any():
+        return np.zeros((3, 0, 0))
+    size = np.zeros(pair.size // 2)
+    size[plan_index // 2] = units.number("sram")
+    return words(ops, products, pair[::2], size)

@@ -6,11 +6,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from elector.base.table import columns
+from elector.base.table import columns, distinct
 from elector.machines.systolic.folds import Sides
+from elector.machines.tiling import Memories, TilingPlan, plan
+from elector.machines.units import Units
 from elector.operations.rows import PARAMETERS, Operations
 
 Array = np.ndarray
+
+FLOWS = ("ws", "os", "is")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -112,3 +116,22 @@ def sram_bytes(t: Tables, products: Array, column: Array, s: Sides) -> tuple[Arr
         columns(x[products], column) for x in (t.moving, t.fixed, t.turning, t.result, t.sums)
     )
     return moving * s.nc + fixed * s.pieces + turning * s.nr, result, sums * s.nr
+
+
+def column_of(ops: Operations, index: Array, units: Units) -> Array:
+    """(D,) column of the tables: one for each dataflow and pair."""
+    return index + ops.count.shape[1] * units.code("dataflow", FLOWS)
+
+
+def planned(
+    ops: Operations, index: Array, units: Units, details: bool
+) -> tuple[TilingPlan, Array, Array]:
+    """Plans of every distinct (pair, memory), the pair of each, and each design's place in them."""
+    sizes, _, code = distinct(units.number("sram"))
+    key = (index * sizes.size + code) * 2 + units.number("fuse").astype(np.intp)
+    keys, _, place = distinct(key)
+    pair, rest = np.divmod(keys // 2, sizes.size)
+    asked = np.arange(len(ops.rows) if details else 0)
+    pair, rest, fuse = (np.repeat(x, 2) for x in (pair, rest, keys % 2 == 1))
+    half = np.arange(pair.size) % 2 == 0
+    return plan(ops, pair, Memories(sizes[rest], half, fuse), asked), pair, 2 * place

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from elector.base.table import columns, distinct
+from elector.base.table import columns
 from elector.machines import memories
 from elector.machines.buffering import Loads, holds, stream
 from elector.machines.contract import (
@@ -30,12 +30,20 @@ from elector.machines.systolic.folds import (
     pieces,
     serial,
 )
-from elector.machines.systolic.tables import Tables, alike, sram_bytes, tables, vector_bytes
-from elector.machines.tiling import TILE_SHARE, Memories, TilingPlan, plan
+from elector.machines.systolic.tables import (
+    FLOWS,
+    Tables,
+    alike,
+    column_of,
+    planned,
+    sram_bytes,
+    tables,
+    vector_bytes,
+)
+from elector.machines.tiling import TILE_SHARE, TilingPlan
 from elector.operations.rows import PARAMETERS, Operations
 
 Array = np.ndarray
-FLOWS = ("ws", "os", "is")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -88,7 +96,7 @@ class PreparedSystolic:
 def prepare(ops: Operations, index: Array, units: Units, details: bool) -> PreparedSystolic:
     """Traffic of each distinct (pair, memory), and tables by (pair, dataflow)."""
     products, vectors = ops.where(matmul=True), ops.where(matmul=False)
-    memory, pair, plan_index = _plan(ops, index, units, details)
+    memory, pair, plan_index = planned(ops, index, units, details)
     times = ops.count[:, pair]
     macs = ops.count * ops.batch * ops.m * ops.k * ops.n
     if ops.densities:
@@ -121,34 +129,10 @@ def prepare(ops: Operations, index: Array, units: Units, details: bool) -> Prepa
         place,
         np.array([ops.rows[r].b in PARAMETERS for r in products], dtype=bool),
         alike(ops, products),
-        _words(ops, products, pair, plan_index, units),
+        peer.tables(ops, products, pair, plan_index, units),
         details,
         (ops.count[ops.where(phase="backward")] > 0).any(axis=0),
     )
-
-
-_Planned = tuple[TilingPlan, Array, Array]
-
-
-def _plan(ops: Operations, index: Array, units: Units, details: bool) -> _Planned:
-    """Plans of every distinct (pair, memory), the pair of each, and each design's place in them."""
-    sizes, _, code = distinct(units.number("sram"))
-    key = (index * sizes.size + code) * 2 + units.number("fuse").astype(np.intp)
-    keys, _, place = distinct(key)
-    pair, rest = np.divmod(keys // 2, sizes.size)
-    asked = np.arange(len(ops.rows) if details else 0)
-    pair, rest, fuse = (np.repeat(x, 2) for x in (pair, rest, keys % 2 == 1))
-    half = np.arange(pair.size) % 2 == 0
-    return plan(ops, pair, Memories(sizes[rest], half, fuse), asked), pair, 2 * place
-
-
-def _words(ops: Operations, products: Array, pair: Array, plan_index: Array, units: Units) -> Array:
-    """(3, products, Q / 2) words of the peer's interfaces; none where nothing counts as it does."""
-    if not units.equals("convention", "scalesim").any():
-        return np.zeros((3, 0, 0))
-    size = np.zeros(pair.size // 2)
-    size[plan_index // 2] = units.number("sram")
-    return peer.words(ops, products, pair[::2], size)
 
 
 # ---- seconds ----
@@ -222,7 +206,7 @@ def _activity(p: PreparedSystolic, part: slice | Array) -> Activity:
     """Seconds and counts of the designs in `part` (physics: time = the slowest resource)."""
     ops, units = p.ops, p.units.take(part)
     index, half = p.index[part], p.plan_index[part]
-    d = _ArrayChunk(p, units, index, _column(ops, index, units), half)
+    d = _ArrayChunk(p, units, index, column_of(ops, index, units), half)
     rows = np.arange(len(ops.rows))
     compute, loads = _compute(d, rows, None), _loads(d)
     one, turns = stream(compute.alone, loads), loads.turns(compute.alone)
@@ -259,11 +243,6 @@ def _activity(p: PreparedSystolic, part: slice | Array) -> Activity:
         ),
         details=_details(d, compute.sides, turns, traffic) if p.details else None,
     )
-
-
-def _column(ops: Operations, index: Array, units: Units) -> Array:
-    """(D,) column of the tables: one for each dataflow and pair."""
-    return index + ops.count.shape[1] * units.code("dataflow", FLOWS)
 
 
 def _details(d: _ArrayChunk, sides: Sides, turns: Array, traffic: tuple[Array, Array]) -> Details:

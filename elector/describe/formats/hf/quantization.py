@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from elector.base.errors import InputError
+from elector.describe.formats.hf.stored_values import (
+    LARGEST,
+    WHERE,
+    flag_of,
+    group_size,
+    whole_number,
+    width_of,
+    wrong,
+)
 from elector.describe.numbers import formats
 from elector.describe.quantization import LAYER, MODULES, Quantization
 
@@ -36,19 +45,13 @@ _ALGORITHMS: dict[str, Stored] = {
 #: Words for the format of keys and values.
 _CACHES = {"FP8": "fp8", "NVFP4": "nvfp4", "INT8": "int8", "INT4": "int4"}
 #: Numbers of a scheme of keys and values -> their format.
-_SCHEMES = {
-    ("float", 8): "fp8",
-    ("int", 8): "int8",
-    ("float", 4): "nvfp4",
-    ("int", 4): "int4",
-}
+_SCHEMES = {("float", 8): "fp8", ("int", 8): "int8", ("float", 4): "nvfp4", ("int", 4): "int4"}
 #: Bits and group of floating-point numbers of compressed-tensors -> their format.
 _FLOATS = {(4, 16): "nvfp4", (4, 32): "mxfp4", (8, 32): "mxfp8"}
 _STRATEGIES = ("tensor", "channel", "group", "block", "tensor_group")
 #: Bits of whole numbers; names for them and for the size of a group; the largest group.
 _INTEGERS = (2, 3, 4, 8)
 _BITS, _GROUPS = ("bits", "w_bit"), ("group_size", "q_group_size")
-_LARGEST = 1 << 20
 #: Keys under which methods list the modules that stay as they are.
 _LEFT_OUT = (
     "ignore",
@@ -74,7 +77,6 @@ _QUIET = re.compile(
     r"|to_quant_block_names|quant_block_list|data_type|include_.*|untie_.*|amp|use_quant_input|"
     + "|".join(_LEFT_OUT)
 )
-_WHERE = "quantization_config"
 
 
 def quantization(entries: Mapping[str, Any], file: object) -> Quantization:
@@ -95,7 +97,7 @@ def beside(entries: Mapping[str, Any], file: object) -> Quantization:
         return _quantization("modelopt", stored, inner, file)
     except InputError as error:
         # the same keys, in a mapping of another name
-        error.field = (error.field or "").replace(f"{_WHERE}.", "quantization.", 1)
+        error.field = (error.field or "").replace(f"{WHERE}.", "quantization.", 1)
         raise
 
 
@@ -151,7 +153,7 @@ def _by_part(entries: Mapping[str, Any], file: object) -> dict[str, Stored]:
         group = own.get("group_size")
         if group is not None:
             where = f"quantized_layers.{layer}.group_size"
-            stored = (*stored[:2], _group(group, where, file))
+            stored = (*stored[:2], group_size(group, where, file))
         if parts.setdefault(part, stored) != stored:
             return {}
     return parts
@@ -174,25 +176,17 @@ def _method(entries: Mapping[str, Any], file: object) -> str:
             return "modelopt"
     if not isinstance(method, str):
         problem = "is missing" if method is None else "must be a word"
-        raise _wrong("quant_method", method, problem, file)
+        raise wrong("quant_method", method, problem, file)
     if method.lower() not in _METHODS:
         raise InputError(
             "unknown method of quantization",
             file=file,
-            field=f"{_WHERE}.quant_method",
+            field=f"{WHERE}.quant_method",
             value=method,
             allowed=_METHODS,
-            hint=f"--ignore-key {_WHERE} reads the model; --set workload.weights=FORMAT stores it",
+            hint=f"--ignore-key {WHERE} reads the model; --set workload.weights=FORMAT stores it",
         )
     return method.lower()
-
-
-def _wrong(
-    key: str, value: object, problem: str, file: object, allowed: Iterable[object] | None = None
-) -> InputError:
-    # null is said as the file writes it: no value at all would leave it out of the message
-    value = "null" if value is None and problem != "is missing" else value
-    return InputError(problem, file=file, field=f"{_WHERE}.{key}", value=value, allowed=allowed)
 
 
 def _left(entries: Mapping[str, Any], file: object) -> tuple[str, ...]:
@@ -203,39 +197,9 @@ def _left(entries: Mapping[str, Any], file: object) -> tuple[str, ...]:
         if listed is None:
             continue
         if not isinstance(listed, list) or not all(isinstance(v, str) for v in listed):
-            raise _wrong(key, listed, "must be a list of modules", file)
+            raise wrong(key, listed, "must be a list of modules", file)
         left += listed
     return tuple(left)
-
-
-def _whole(value: object) -> int | None:
-    """A whole number, also one written as 8.0; None for anything else."""
-    if type(value) is float and value.is_integer():
-        return int(value)
-    return value if type(value) is int else None
-
-
-def _width(value: object, key: str, allowed: Collection[int], file: object) -> int:
-    """Bits of a number, one of `allowed`."""
-    bits = _whole(value)
-    if bits is None or bits not in allowed:
-        problem = "must be a whole number" if bits is None else "unknown width"
-        raise _wrong(key, value, problem, file, sorted(allowed))
-    return bits
-
-
-def _group(value: object, key: str, file: object, least: int = 1) -> int:
-    """Values of a group; 0 where -1 says that a channel has one scale.
-
-    least : 0 where 0 is a word for one scale of a whole tensor.
-    """
-    group = _whole(value)
-    if group == -1:
-        return 0
-    if group is None or not least <= group <= _LARGEST:
-        problem = "must be a whole number" if group is None else "unknown size of groups"
-        raise _wrong(key, value, problem, file, [-1, f"{least} to {_LARGEST}"])
-    return group
 
 
 def _least(entries: Mapping[str, Any]) -> int:
@@ -247,7 +211,7 @@ def _one_of(entries: Mapping[str, Any], keys: tuple[str, str], file: object) -> 
     """The key of two names for one thing that a file has; the first where it has none."""
     first, second = keys
     if first in entries and second in entries and entries[first] != entries[second]:
-        raise _wrong(second, entries[second], f"{first} says {entries[first]!r}"[:200], file)
+        raise wrong(second, entries[second], f"{first} says {entries[first]!r}"[:200], file)
     return second if second in entries and first not in entries else first
 
 
@@ -256,13 +220,13 @@ def _integers(entries: Mapping[str, Any], file: object) -> Stored:
     key = _one_of(entries, _BITS, file)
     by_default = str(entries.get("quant_method")).lower() != "gptq"  # gptq always says it
     if key not in entries and not by_default:
-        raise _wrong(key, None, "is missing", file, _INTEGERS)
-    bits = _width(entries.get(key, 4), key, _INTEGERS, file)
+        raise wrong(key, None, "is missing", file, _INTEGERS)
+    bits = width_of(entries.get(key, 4), key, _INTEGERS, file)
     kind = entries.get("data_type", "int")
     if kind != "int":
-        raise _wrong("data_type", kind, "unknown numbers", file, ["int"])
+        raise wrong("data_type", kind, "unknown numbers", file, ["int"])
     key = _one_of(entries, _GROUPS, file)
-    group = _group(entries.get(key, 128), key, file, _least(entries))
+    group = group_size(entries.get(key, 128), key, file, _least(entries))
     return f"int{bits}", float(bits), group
 
 
@@ -276,16 +240,16 @@ def _agreed(stored: Stored, entries: Mapping[str, Any], file: object) -> Stored:
     name, bits, group = stored = _of_blocks(stored, entries, file)
     for key in _BITS:
         if entries.get(key) is not None:
-            _width(entries[key], key, _INTEGERS if name == "mixed" else {int(bits)}, file)
+            width_of(entries[key], key, _INTEGERS if name == "mixed" else {int(bits)}, file)
     for key in _GROUPS:
         if entries.get(key) is None:
             continue
-        own = _group(entries[key], key, file, _least(entries))
+        own = group_size(entries[key], key, file, _least(entries))
         blocks = name.startswith("fp8-block")
         if own != group and (blocks or entries.get("weight_block_size") is not None):
-            raise _wrong(key, entries[key], f"weights are stored in {name}", file)
+            raise wrong(key, entries[key], f"weights are stored in {name}", file)
         if own == 0 and name in formats() and formats()[name].kind == "float" and group:
-            raise _wrong(key, entries[key], f"{name} has groups", file, [group])
+            raise wrong(key, entries[key], f"{name} has groups", file, [group])
         group = 0 if name == "mixed" else own
     alike = all(
         of == stored or (word == "FP8" and name.startswith("fp8"))
@@ -305,7 +269,7 @@ def _of_blocks(stored: Stored, entries: Mapping[str, Any], file: object) -> Stor
     if name in ("fp8", "fp8-block"):
         return _in_blocks(sides)
     if sides[0] != 1:
-        raise _wrong(key, entries[key], f"{name} has no such blocks", file, ["[1, COLUMNS]"])
+        raise wrong(key, entries[key], f"{name} has no such blocks", file, ["[1, COLUMNS]"])
     return name, bits, sides[1]
 
 
@@ -315,10 +279,10 @@ def _parts(entries: Mapping[str, Any], file: object) -> list[tuple[str, Stored]]
     layers = entries.get("quantized_layers")
     layers = {} if layers is None else layers
     if not isinstance(layers, dict):
-        raise _wrong("quantized_layers", layers, "must be a mapping", file)
+        raise wrong("quantized_layers", layers, "must be a mapping", file)
     for layer, own in layers.items():
         if not isinstance(own, dict):
-            raise _wrong(f"quantized_layers.{layer}", own, "must be a mapping", file)
+            raise wrong(f"quantized_layers.{layer}", own, "must be a mapping", file)
         if entries.get("quant_algo") != "MIXED_PRECISION":  # else any other word is mixed, too
             words[f"quantized_layers.{layer}.quant_algo"] = own.get("quant_algo")
     named = {key: word for key, word in words.items() if word is not None}
@@ -328,30 +292,23 @@ def _parts(entries: Mapping[str, Any], file: object) -> list[tuple[str, Stored]]
 def _algorithm(word: object, key: str, file: object) -> Stored:
     """What a word of modelopt stores."""
     if not isinstance(word, str) or word.upper() not in _ALGORITHMS:
-        raise _wrong(key, word, "unknown algorithm", file, _ALGORITHMS)
+        raise wrong(key, word, "unknown algorithm", file, _ALGORITHMS)
     return _ALGORITHMS[word.upper()]
-
-
-def _flag(entries: Mapping[str, Any], key: str, file: object) -> bool:
-    value = entries.get(key, False)
-    if not isinstance(value, bool):
-        raise _wrong(key, value, "must be true or false", file)
-    return value
 
 
 def _bitsandbytes(entries: Mapping[str, Any], file: object) -> Stored:
     flags = ("load_in_4bit", "load_in_8bit")
-    four, eight = (_flag(entries, key, file) for key in flags)
+    four, eight = (flag_of(entries, key, file) for key in flags)
     for key in flags:
-        if _flag(entries, f"_{key}", file) and not entries.get(key):
-            raise _wrong(f"_{key}", True, f"{key} is not true", file)
+        if flag_of(entries, f"_{key}", file) and not entries.get(key):
+            raise wrong(f"_{key}", True, f"{key} is not true", file)
     if four == eight:
         problem = "says 4 and 8 bits" if four else "neither 4 nor 8 bits are said"
-        raise _wrong("load_in_4bit", four, problem, file)
+        raise wrong("load_in_4bit", four, problem, file)
     kind = entries.get("bnb_4bit_quant_type", "fp4")
     if kind not in ("nf4", "fp4"):
-        raise _wrong("bnb_4bit_quant_type", kind, "unknown format", file, ["nf4", "fp4"])
-    twice = _flag(entries, "bnb_4bit_use_double_quant", file)
+        raise wrong("bnb_4bit_quant_type", kind, "unknown format", file, ["nf4", "fp4"])
+    twice = flag_of(entries, "bnb_4bit_use_double_quant", file)
     if eight:
         return "int8", 8.0, 0
     return (f"{kind}-dq" if twice else kind), 4.0, 64
@@ -364,7 +321,7 @@ def _fp8(entries: Mapping[str, Any], file: object) -> Stored:
         if stored[0] == "mixed":
             return stored
         if not stored[0].startswith("fp8"):
-            raise _wrong("quant_algo", own, "the method is fp8", file, ["FP8", "MIXED_PRECISION"])
+            raise wrong("quant_algo", own, "the method is fp8", file, ["FP8", "MIXED_PRECISION"])
     return _ALGORITHMS["FP8" if own is None else own.upper()]
 
 
@@ -382,10 +339,10 @@ def _block(block: object, key: str, file: object) -> tuple[int, int]:
     sides = block
     if isinstance(block, str) and re.fullmatch(r"[0-9]{1,7}x[0-9]{1,7}", block):
         sides = [int(side) for side in block.split("x")]
-    sizes = [_whole(side) or 0 for side in sides] if isinstance(sides, list) else []
-    if len(sizes) != 2 or not all(1 <= size <= _LARGEST for size in sizes):
-        allowed = [f"[ROWS, COLUMNS], each 1 to {_LARGEST}"]
-        raise _wrong(key, block, "must be a pair of whole numbers", file, allowed)
+    sizes = [whole_number(side) or 0 for side in sides] if isinstance(sides, list) else []
+    if len(sizes) != 2 or not all(1 <= size <= LARGEST for size in sizes):
+        allowed = [f"[ROWS, COLUMNS], each 1 to {LARGEST}"]
+        raise wrong(key, block, "must be a pair of whole numbers", file, allowed)
     return sizes[0], sizes[1]
 
 
@@ -393,13 +350,13 @@ def _quanto(entries: Mapping[str, Any], file: object) -> Stored:
     word = entries.get("weights", "int8")
     stored = _QUANTO.get(word) if isinstance(word, str) else None
     if stored is None:
-        raise _wrong("weights", word, "unknown format", file, _QUANTO)
+        raise wrong("weights", word, "unknown format", file, _QUANTO)
     return stored
 
 
 def _eetq(entries: Mapping[str, Any], file: object) -> Stored:
     if entries.get("weights", "int8") != "int8":
-        raise _wrong("weights", entries["weights"], "unknown format", file, ["int8"])
+        raise wrong("weights", entries["weights"], "unknown format", file, ["int8"])
     return "int8", 8.0, 0
 
 
@@ -428,14 +385,14 @@ def _torchao(entries: Mapping[str, Any], file: object) -> Stored:
         part = parts[0] if len(parts) == 1 and isinstance(parts[0], dict) else {}
         kind, settings = part.get("_type"), part.get("_data")
         if settings is not None and not isinstance(settings, dict):
-            raise _wrong("quant_type._data", settings, "must be a mapping", file)
+            raise wrong("quant_type._data", settings, "must be a mapping", file)
         group = (settings or {}).get("group_size")
     plain = kind.lower().replace("_", "") if isinstance(kind, str) else ""
     weights = re.search(r"(int8|float8)weight", plain)
     if weights is None:
-        raise _wrong("quant_type", entries.get("quant_type"), "unknown format", file, _TORCHAO_8)
+        raise wrong("quant_type", entries.get("quant_type"), "unknown format", file, _TORCHAO_8)
     name, bits, own = _TORCHAO[weights[1]]
-    return name, bits, own if group is None else _group(group, "quant_type.group_size", file)
+    return name, bits, own if group is None else group_size(group, "quant_type.group_size", file)
 
 
 def _compressed(entries: Mapping[str, Any], file: object) -> Stored:
@@ -443,12 +400,12 @@ def _compressed(entries: Mapping[str, Any], file: object) -> Stored:
     groups = entries.get("config_groups")
     if not isinstance(groups, dict) or not groups:
         problem = "must be a mapping" if groups else "is missing"
-        raise _wrong("config_groups", groups or None, problem, file)
+        raise wrong("config_groups", groups or None, problem, file)
     stored = []
     for name, group in groups.items():
         weights = group.get("weights") if isinstance(group, dict) else None
         if not isinstance(weights, dict):
-            raise _wrong(f"config_groups.{name}", weights, "names no weights", file)
+            raise wrong(f"config_groups.{name}", weights, "names no weights", file)
         stored.append(_of_group(weights, f"config_groups.{name}.weights", file))
     return stored[0] if len(set(stored)) == 1 else _ALGORITHMS["MIXED_PRECISION"]
 
@@ -457,9 +414,9 @@ def _of_group(weights: Mapping[str, Any], where: str, file: object) -> Stored:
     """One group of compressed-tensors."""
     kind = weights.get("type", "int")
     if kind not in ("int", "float"):
-        raise _wrong(f"{where}.type", kind, "unknown numbers", file, ["int", "float"])
+        raise wrong(f"{where}.type", kind, "unknown numbers", file, ["int", "float"])
     widths = _INTEGERS if kind == "int" else (4, 8)
-    bits = _width(weights.get("num_bits"), f"{where}.num_bits", widths, file)
+    bits = width_of(weights.get("num_bits"), f"{where}.num_bits", widths, file)
     group, block = _shared(weights, where, file)
     if kind == "int":
         return f"int{bits}", float(bits), block[0] * block[1] if block else group
@@ -469,7 +426,7 @@ def _of_group(weights: Mapping[str, Any], where: str, file: object) -> Stored:
     if named is None:
         allowed = [size for width, size in _FLOATS if width == bits]
         own = weights.get("group_size")
-        raise _wrong(f"{where}.group_size", own, "unknown groups of such numbers", file, allowed)
+        raise wrong(f"{where}.group_size", own, "unknown groups of such numbers", file, allowed)
     return named, float(bits), group
 
 
@@ -479,16 +436,16 @@ def _shared(
     """Weights of a row, or sides of a block, that share a scale in compressed-tensors."""
     strategy, own = weights.get("strategy"), weights.get("group_size")
     if strategy is not None and strategy not in _STRATEGIES:
-        raise _wrong(f"{where}.strategy", strategy, "unknown strategy", file, _STRATEGIES)
-    group = 0 if own is None else _group(own, f"{where}.group_size", file)
+        raise wrong(f"{where}.strategy", strategy, "unknown strategy", file, _STRATEGIES)
+    group = 0 if own is None else group_size(own, f"{where}.group_size", file)
     grouped = strategy is None or strategy in ("group", "tensor_group")
     if strategy is not None and grouped != bool(group):
-        raise _wrong(f"{where}.group_size", own, f"the strategy is {strategy}", file)
+        raise wrong(f"{where}.group_size", own, f"the strategy is {strategy}", file)
     block = weights.get("block_structure")
     if strategy == "block":
         return 0, _block(block, f"{where}.block_structure", file)
     if block is not None:
-        raise _wrong(f"{where}.block_structure", block, "the strategy is not block", file)
+        raise wrong(f"{where}.block_structure", block, "the strategy is not block", file)
     return group, None
 
 
@@ -508,27 +465,27 @@ def _cache(entries: Mapping[str, Any], file: object) -> str:
             said[key] = _of_scheme(scheme, key, file)
         elif scheme is not None:
             if not isinstance(scheme, str) or scheme.upper() not in _CACHES:
-                raise _wrong(key, scheme, "unknown format", file, _CACHES)
+                raise wrong(key, scheme, "unknown format", file, _CACHES)
             said[key] = _CACHES[scheme.upper()]
     if len(set(said.values())) > 1:
-        raise _wrong(key, scheme, f"kv_cache_scheme says {said['kv_cache_scheme']}", file)
+        raise wrong(key, scheme, f"kv_cache_scheme says {said['kv_cache_scheme']}", file)
     return next(iter(said.values()), "")
 
 
 def _of_scheme(scheme: Mapping[str, Any], key: str, file: object) -> str:
     """Format of keys and values of a scheme of compressed-tensors."""
-    kind, bits = scheme.get("type", "float"), _whole(scheme.get("num_bits"))
+    kind, bits = scheme.get("type", "float"), whole_number(scheme.get("num_bits"))
     name = _SCHEMES.get((kind, bits)) if isinstance(kind, str) and bits is not None else None
     if name is None:
         words = f"type {kind!r}, num_bits {scheme.get('num_bits')!r}"[:80]
         allowed = [f"{of} {width}" for of, width in _SCHEMES]
-        raise _wrong(key, words, "unknown numbers", file, allowed)
+        raise wrong(key, words, "unknown numbers", file, allowed)
     own = scheme.get("group_size")
-    group = 0 if own is None else _group(own, f"{key}.group_size", file)
+    group = 0 if own is None else group_size(own, f"{key}.group_size", file)
     grouped = formats()[name].scale
     if group and str(group) != grouped:
         allowed = [grouped if grouped.isdigit() else "-1"]
-        raise _wrong(f"{key}.group_size", own, f"unknown groups of {name}", file, allowed)
+        raise wrong(f"{key}.group_size", own, f"unknown groups of {name}", file, allowed)
     return name
 
 
