@@ -116,7 +116,8 @@ def parts_are_the_whole(designs: Evaluated, _: Evaluated) -> Array:
     worst = np.full(designs.refused.size, -1.0)
     for group, name in PARTS:
         total = designs.value(name) if name else np.ones(designs.refused.size)
-        parts = sum(designs.cost.groups[group].values())  # one after another, whatever the batch
+        values = designs.cost.groups[group]
+        parts = sum(values[part] for part in sorted(values))  # in one order, whatever the batch
         worst = np.fmax(worst, np.abs(parts / total - 1.0))
     return np.where(designs.feasible, worst, -np.inf)
 
