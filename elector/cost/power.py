@@ -28,6 +28,9 @@ Array = np.ndarray
 
 #: Below the lowest clock a board leaves out pulses; a tenth of them stays in each step.
 SKIPPED = 12
+#: Share of the standing watts that has to be left for work: less is rounding, and would take ages.
+ROUNDING = 1e-9
+
 #: Halvings of the clock's range, in its logarithm: what is left is a ten-millionth.
 HALVINGS = 28
 
@@ -45,12 +48,17 @@ def limit(
         return activity, prices, np.ones(index.size)
     core, other = _joules(activity, prices, machine)
 
-    def watts(speed: Array) -> Array:
+    def parts(speed: Array) -> tuple[Array, Array, Array]:
+        """(D,) joules that flow whatever is done, seconds, and joules of what is done."""
         slower = at_speed(activity, speed)
         # A unit that is given nothing to do takes what it takes when it idles.
         seconds = np.maximum(schedule(ops, index, slower).seconds, 1e-300)
         dynamic = core * voltage(clocked, speed) ** 2 + other
-        return (standing(slower, prices, seconds) + dynamic) / seconds
+        return standing(slower, prices, seconds), seconds, dynamic
+
+    def watts(speed: Array) -> Array:
+        rest, seconds, dynamic = parts(speed)
+        return (rest + dynamic) / seconds
 
     low, high = clocked.floor + 0.0, np.ones(index.size)
     free = watts(high) <= clocked.limit
@@ -61,7 +69,9 @@ def limit(
                 break
             low = np.where(above, 0.1 * low, low)
         # No clock helps a design that needs as much without any.
-        least = np.where(free, 0.0, watts(low))
+        rest, seconds, dynamic = parts(low)
+        needed = (rest + np.maximum(dynamic, ROUNDING * rest)) / seconds
+        least = np.where(free, 0.0, needed)
         activity = replace(activity, limits=activity.limits | {POWER: (least, clocked.limit)})
         for _ in range(HALVINGS):
             middle = np.sqrt(low * high)

@@ -77,6 +77,14 @@ def test_a_limit_that_idling_exceeds_is_infeasible() -> None:
     assert cost.scalars["latency_s"][2] > 2.5 * cost.scalars["latency_s"][3]
 
 
+@pytest.mark.parametrize("batch", [1, 8, 171, 214])
+def test_a_limit_that_idling_takes_whole_leaves_nothing_for_work(batch: int) -> None:
+    """Whether rounding finds a rest, and with it ages of time, or not."""
+    own = {"accelerator.power_limit": 1e6, "accelerator.idle_power": 1e6, "workload.batch": batch}
+    result = elector.simulate("gpt2", "a100-sxm-80gb", settings=own)
+    assert not result["feasible"] and str(result["reason"]).startswith("power")
+
+
 def test_a_lower_clock_lowers_the_voltage() -> None:
     """Energy of the core falls with the square of it, and no clock above the highest is run."""
     ask = {"workload.batch": 64, "accelerator.power_limit": 1e4}
