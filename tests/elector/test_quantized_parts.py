@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from quantized_llama import LLAMA, MATRICES, REST, weights
 
+import elector
 from elector.evaluation.path import inspect
 from elector.operations.roles import Role
 from elector.studies.simulation import columns_of
@@ -151,3 +152,74 @@ def test_a_part_counts_once_all_its_modules_are_listed(
     wide = 2 * (ATTENTION + EXPERTS + OTHERS)
     assert size == (ATTENTION + EXPERTS * 4.5 / 8 + 2 * OTHERS if whole else wide)
     assert any("weights in mixed" in note for note in notes) != whole
+
+
+WIDE = "embeddings, heads, norms and biases stay in"
+
+
+@pytest.mark.parametrize(
+    ("words", "settings", "said"),
+    [
+        (  # products in the format of most matrices: nothing but attention is packed
+            {"self_attn": "NVFP4", "experts": "FP8"},
+            {"precision": "fp8"},
+            [
+                "the matrices of layers are stored in fp8, 8 bits a weight with scales; attention "
+                f"in nvfp4, 4.5 bits; {WIDE} fp8"
+            ],
+        ),
+        (  # products of 4 bits cannot read one of 8
+            {"self_attn": "FP8", "experts": "NVFP4", "lm_head": "FP8"},
+            {"precision": "nvfp4"},
+            [
+                "the matrices of layers are stored in nvfp4, 4.5 bits a weight with scales; "
+                "embeddings, heads, norms, attention and biases stay in bf16",
+                "the file stores head in fp8, attention in fp8 (modelopt), which is not counted "
+                "here: head in bf16, attention in bf16",
+            ],
+        ),
+        (  # who asks for a format gets it, also where the file has it in some parts only
+            {"self_attn": "FP8", "experts": "NVFP4"},
+            {"precision": "bf16", "weights": "nvfp4"},
+            [
+                "the matrices of layers are stored in nvfp4, 4.5 bits a weight with scales; "
+                f"{WIDE} bf16",
+                "the file stores attention in fp8 (modelopt), which is not counted here: attention "
+                "in nvfp4",
+            ],
+        ),
+        (
+            {"lm_head": "FP8"},
+            {"precision": "bf16"},
+            [
+                "the file stores head in fp8, 8 bits; embeddings, norms, experts, attention and "
+                "biases stay in bf16"
+            ],
+        ),
+        (
+            {"lm_head": "FP8"},
+            {"precision": "bf16", "weights": "same"},
+            ["the file stores head in fp8 (modelopt), which is not counted here: head in bf16"],
+        ),
+        (
+            {"self_attn": "FP8", "experts": "NVFP4"},
+            {"precision": "bf16", "mode": "training"},
+            [
+                "the file stores weights in nvfp4 in groups of 16 (modelopt), which is not counted "
+                "here: weights are stored in bf16",
+                "the file stores attention in fp8 (modelopt), which is not counted here: attention "
+                "in bf16",
+            ],
+        ),
+    ],
+)
+def test_what_is_counted_and_what_not_is_said_part_by_part(
+    tmp_path: Path, words: dict[str, str], settings: dict[str, str], said: list[str]
+) -> None:
+    file = tmp_path / "config.json"
+    named = {f"mlp__{k}" if k == "experts" else k: word for k, word in words.items()}
+    file.write_text(json.dumps(MIXTRAL | {"quantization_config": listed(range(4), **named)}))
+    asked = {f"workload.{key}": value for key, value in settings.items()}
+    notes = elector.simulate(file, "b200-sxm-192gb", settings=asked)["notes"]
+    assert isinstance(notes, list)
+    assert [note for note in notes if "stor" in note and "optimizer" not in note] == said
