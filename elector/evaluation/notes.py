@@ -90,6 +90,12 @@ def _not_counted(group: StructureGroup, stored: Quantization) -> list[str]:
         file = ", ".join(f"{part} in {listed[part]}" for part in missed)
         here = ", ".join(f"{part} in {name}" for part, name in missed.items())
         texts.append(f"the file stores {file} ({stored.method}), which is not counted here: {here}")
+    cache = f.keys_values if f.cached is None else f.cached
+    if workload.generates and stored.kv_cache not in ("", cache.name):
+        texts.append(
+            f"the file keeps keys and values in {stored.kv_cache} ({stored.method}), which is not "
+            f"counted here: they are kept in {cache.name}"
+        )
     return texts
 
 

@@ -223,3 +223,29 @@ def test_what_is_counted_and_what_not_is_said_part_by_part(
     notes = elector.simulate(file, "b200-sxm-192gb", settings=asked)["notes"]
     assert isinstance(notes, list)
     assert [note for note in notes if "stor" in note and "optimizer" not in note] == said
+
+
+@pytest.mark.parametrize(
+    ("settings", "kept"),
+    [
+        ({"precision": "bf16"}, ""),
+        ({"precision": "nvfp4"}, "nvfp4"),
+        ({"precision": "bf16", "kv_cache": "int8"}, "int8"),
+    ],
+)
+def test_a_cache_that_is_not_counted_is_said(
+    tmp_path: Path, settings: dict[str, str], kept: str
+) -> None:
+    stored = {"quant_method": "modelopt", "quant_algo": "NVFP4", "kv_cache_quant_algo": "FP8"}
+    file = tmp_path / "config.json"
+    file.write_text(json.dumps(MIXTRAL | {"quantization_config": stored}))
+    asked = {f"workload.{key}": value for key, value in settings.items()}
+    asked["workload.generate"] = "4"
+    notes = elector.simulate(file, "b200-sxm-192gb", settings=asked)["notes"]
+    assert isinstance(notes, list)
+    said = [note for note in notes if "keys and values" in note]
+    expected = (
+        "the file keeps keys and values in fp8 (modelopt), which is not counted here: they are "
+        f"kept in {kept}"
+    )
+    assert said == ([expected] if kept else [])
