@@ -29,6 +29,7 @@ Array = np.ndarray
 #: Phases of a stage may overlap; stages follow one another.
 STAGES: dict[str, tuple[str, ...]] = {
     "step": ("forward", "prefill", "recompute", "backward"),
+    "prefill_more": ("prefill_more",),
     "decode": ("decode",),
     "update": ("update",),
 }

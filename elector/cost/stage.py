@@ -307,13 +307,13 @@ class Stage:
 
 
 def _periods(ops: Operations, rows: Array) -> Array:
-    """(M,) layers that the sequences pass one after another in a stage."""
+    """(M,) layers that the sequences pass one after another in a stage; of prompts those of one
+    pass, which fills and drains by itself: tokens of others come between two of them."""
     phases = {ops.rows[i].phase for i in rows}
     if "decode" in phases:
         tokens = ops.count[ops.where(phase="decode", kind="embedding")]
         return ops.layers * np.maximum(sum_rows(tokens), 1.0)
-    layers = ops.layers * ops.workload.prompt_passes
-    return layers * (2.0 if "backward" in phases else 1.0)
+    return ops.layers * (2.0 if "backward" in phases else 1.0)
 
 
 def _rounds(ops: Operations, rows: Array) -> Array:
@@ -323,7 +323,7 @@ def _rounds(ops: Operations, rows: Array) -> Array:
         tokens = ops.count[ops.where(phase="decode", kind="embedding")]
         return np.maximum(sum_rows(tokens), 1.0)
     workload = ops.workload
-    passes = workload.gradient_accumulation if workload.training else workload.prompt_passes
+    passes = workload.gradient_accumulation if workload.training else 1.0
     return np.broadcast_to(passes * (2.0 if "backward" in phases else 1.0), ops.layers.shape)
 
 

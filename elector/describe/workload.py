@@ -25,6 +25,10 @@ OPTIMIZER_STATES: dict[str, int] = {
 MASKED_SHARE = 20 / 128
 
 
+#: Phases in which prompts are read: in passes of as many each, and in passes of one more.
+PROMPTS = ("prefill", "prefill_more")
+
+
 #: Fields of a workload that are arrays.
 NUMBERS = (
     "batch",
@@ -94,11 +98,31 @@ class Workload:
         new request whenever one ends: while each decodes its O - 1 later tokens, B prompts come,
         B / (O - 1) between two tokens. They share min(B, O - 1) passes, of one prompt or more
         (Yu et al. 2022, Orca, OSDI, iteration-level scheduling; Agrawal et al. 2024,
-        Sarathi-Serve, arXiv 2403.02310, section 3.2, what puts prompts first).
+        Sarathi-Serve, arXiv 2403.02310, section 3.2, what puts prompts first). A pass reads whole
+        prompts: see `prompts` and `passes`.
         """
         if self.serving != "continuous" or not self.generates:
             return np.ones_like(self.batch)
         return np.clip(self.generate - 1.0, 1.0, self.batch)
+
+    def prompts(self, phase: str) -> np.ndarray:
+        """(M,) whole prompts that a pass of the phase reads.
+
+        phase : of PROMPTS; the second reads one prompt more than the first.
+        """
+        return np.floor(self.batch / self.prompt_passes) + (phase == PROMPTS[1])
+
+    def passes(self, phase: str) -> np.ndarray:
+        """(M,) passes through the layers of a phase, which are micro-batches in training.
+
+        phase : forward | prefill | prefill_more | recompute | backward. Where the prompts do not
+        fall evenly on N passes, as many as are left over, B - N floor(B / N), read one more.
+        """
+        if self.training:
+            return self.gradient_accumulation
+        passes = self.prompt_passes
+        more = self.batch - passes * self.prompts(PROMPTS[0])
+        return more if phase == PROMPTS[1] else passes - more
 
     @property
     def format(self) -> Precision:

@@ -13,6 +13,7 @@ import numpy as np
 from elector.base.units import YEAR
 from elector.cost import pricing
 from elector.cost.programming import placed
+from elector.describe.workload import PROMPTS
 from elector.evaluation.chunk import Chunk
 from elector.evaluation.perplexity import increase
 
@@ -115,22 +116,38 @@ def _of_cells(chunk: Chunk) -> dict[str, Array]:
     return values
 
 
+def _prompts(chunk: Chunk) -> tuple[Array, Array]:
+    """(D,) seconds of the pass that reads a prompt, mean over the prompts, and of all passes."""
+    stages, workload, index = chunk.timing.stages, chunk.workload, chunk.index
+    first = stages["step"]
+    own = first / workload.prompt_passes[index]
+    if PROMPTS[1] not in stages:
+        return own, first
+    more = workload.passes(PROMPTS[1])[index]
+    start = chunk.activity.start
+    parts = zip(PROMPTS, (first - start, stages[PROMPTS[1]]), strict=True)
+    waited = sum(workload.prompts(phase)[index] * seconds for phase, seconds in parts)
+    mean = waited / workload.batch[index] + start / workload.prompt_passes[index]
+    return np.where(more > 0, mean, own), first + stages[PROMPTS[1]]
+
+
 def _generation(chunk: Chunk, energy: Array) -> dict[str, Array]:
     """Figures of generated tokens; NaN where a design generates none. energy : (D,) J.
 
     Of a server in steady state the step is what passes between two requests that take the same
     place: N passes read prompts, O - 1 decode. A request waits for one of the former, that of
-    its own prompt, and then for all others and all of the latter:
+    its own prompt, and then for all others and all of the latter; of B prompts, p in a pass come
+    first after t_p, and p + 1 after t_(p + 1):
 
-        first token = prompts / N,   other tokens = (decoding + prompts (1 - 1 / N)) / (O - 1).
+        first token = mean of t over the prompts,
+        other tokens = (decoding + prompts - first token) / (O - 1).
     """
-    first = chunk.timing.stages["step"]
+    own, first = _prompts(chunk)
     decode = chunk.timing.stages.get("decode", np.zeros_like(first))
     generated = chunk.workload.generate[chunk.index]
     later = np.maximum(generated - 1.0, 0.0)
     tokens = chunk.ops.streams[chunk.index] * generated
     workload, parameters = chunk.workload, chunk.ops.parameters[chunk.index]
-    own = first / workload.prompt_passes[chunk.index]
     each = np.where(later > 0, (decode + (first - own)) / np.maximum(later, 1.0), np.nan)
     return {
         "time_to_first_token_s": np.where(generated > 0, own, np.nan),

@@ -294,7 +294,7 @@ def _operations(chunk: Chunk) -> list[dict[str, object]]:
     ops, activity, i = chunk.ops, chunk.activity, int(chunk.index[0])
     joules = pricing.by_row(activity, chunk.prices)[:, 0]
     seconds = activity.alone[:, 0]
-    bound = _bound(chunk)
+    bound = bounds(chunk)
     details = activity.details
     assert details is not None
     listed: list[dict[str, object]] = []
@@ -328,8 +328,12 @@ def _operations(chunk: Chunk) -> list[dict[str, object]]:
     return listed
 
 
-def _bound(chunk: Chunk) -> list[str]:
-    """The busiest resource of each operation of the first design."""
+def bounds(chunk: Chunk) -> list[str]:
+    """The busiest resource of each operation of the first design.
+
+    chunk : designs computed together. Returns a name for each of the R rows: of a row of a hybrid
+    that keeps nothing busy, the name of its unit.
+    """
     activity = chunk.activity
     busy = np.stack([_column(values) for values in activity.busy.values()])
     names = list(activity.busy)

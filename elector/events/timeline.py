@@ -28,6 +28,7 @@ import numpy as np
 from elector.base.errors import InputError
 from elector.base.table import Column
 from elector.cost.schedule import STAGES
+from elector.describe.workload import PROMPTS
 from elector.evaluation.path import Chunk, inspect, members
 from elector.events.engine import EventEngine, Job, Span, Weights
 from elector.hybrid.assign import TRANSFER
@@ -146,8 +147,8 @@ class _Writer:
             turns = math.gcd(*repeats)
         elif workload.training and phase != "update":
             turns = round(float(workload.gradient_accumulation[self.i]))
-        elif phase == "prefill":
-            turns = round(float(workload.prompt_passes[self.i]))
+        elif phase in PROMPTS:
+            turns = round(float(workload.passes(phase)[self.i]))
         return turns if all(n % turns == 0 for n in repeats) else 1
 
     def _count(self, row: int) -> float:

@@ -19,6 +19,7 @@ import numpy as np
 
 from elector.base.errors import InputError
 from elector.describe.numbers import formats
+from elector.describe.workload import PROMPTS
 from elector.hybrid.moves import Move, homes_of, moves_of, places_of
 from elector.machines.contract import AssignmentRule, Hybrid, sum_rows
 from elector.operations.collect import TABLES
@@ -194,7 +195,7 @@ def _matches(rule: AssignmentRule, row: Row, asked: dict[str, str]) -> bool:
     values = {
         "name": row.word,
         "layer": row.layer_word,
-        "phase": row.phase,
+        "phase": PROMPTS[0] if row.phase in PROMPTS else row.phase,
         "kind": row.kind,
         "class": row.b if row.matmul else "none",
     } | asked

@@ -18,7 +18,7 @@ import numpy as np
 from elector.base.errors import InputError
 from elector.describe.model import Models
 from elector.describe.numbers import formats
-from elector.describe.workload import OPTIMIZER_STATES, Workload
+from elector.describe.workload import OPTIMIZER_STATES, PROMPTS, Workload
 from elector.operations.attention import reach_of
 from elector.operations.backward import backward
 from elector.operations.collect import TABLES, Collector
@@ -95,25 +95,36 @@ def _forward(step: Step) -> None:
     vision = model.family == "vision"
     special = float(model.special_tokens)
     length = models.numbers["patches"] + special if vision else workload.sequence_length
-    phase, batch = "forward", workload.batch
-    if workload.generates:
-        phase, times = "prefill", workload.prompt_passes
-        batch = workload.batch / times
-    run = Pass(phase, batch, length, length, np.zeros_like(once), times, length)
-    if model.family == "encoder-decoder":
-        _encoder_decoder(step, run, times)
+    run = Pass("forward", workload.batch, length, length, np.zeros_like(once), times, length)
+    read = _encoder_decoder if model.family == "encoder-decoder" else _layers
+    if not workload.generates:
+        read(step, run)
         return
+    source = length
+    for phase in PROMPTS:
+        times = workload.passes(phase)
+        if phase == PROMPTS[0] or (times > 0).any():
+            run = replace(run, phase=phase, batch=workload.prompts(phase), times=times)
+            x, source = read(step, run)
+    decodes = [i for i, b in enumerate(model.blocks) if b.cross_attention]
+    every = decodes if model.family == "encoder-decoder" else range(len(model.blocks))
+    prompt = once if model.family == "encoder-decoder" else length
+    for decode in decode_passes(step, prompt, source):
+        x = _decode(step, decode, every, x)
+
+
+def _layers(step: Step, run: Pass) -> tuple[Value, Array]:
+    """A pass through all layers: its result, and the tokens that it read."""
+    models, times = step.models, run.times
     x = embedding(step, replace(run, times=models.bottom(times)), ModelSection.EMBEDDING)
-    every = range(len(model.blocks))
-    x = blocks(step, run, every, x, None)
-    x = head(step, replace(run, times=models.top(times)), x, last_only=workload.generates)
-    if workload.generates:
-        for decode in decode_passes(step, length, length):
-            x = _decode(step, decode, every, x)
+    x = blocks(step, run, range(len(models.template.blocks)), x, None)
+    last = step.workload.generates
+    return head(step, replace(run, times=models.top(times)), x, last_only=last), run.queries
 
 
-def _encoder_decoder(step: Step, run: Pass, times: Array) -> None:
-    model, workload = step.models.template, step.workload
+def _encoder_decoder(step: Step, run: Pass) -> tuple[Value, Array]:
+    """A pass through an encoder and its decoder: the result, and tokens that the encoder read."""
+    model, workload, times = step.models.template, step.workload, run.times
     decoders = [i for i, b in enumerate(model.blocks) if b.cross_attention]
     encoders = [i for i, b in enumerate(model.blocks) if not b.cross_attention]
     if model.source_tokens:
@@ -129,10 +140,7 @@ def _encoder_decoder(step: Step, run: Pass, times: Array) -> None:
     target = Pass(run.phase, run.batch, length, length, 0.0 * once, times, run.queries)
     x = embedding(step, target, ModelSection.DECODER_EMBEDDING)
     x = blocks(step, target, decoders, x, memory)
-    x = head(step, target, x, last_only=workload.generates)
-    if workload.generates:
-        for decode in decode_passes(step, once, run.queries):
-            x = _decode(step, decode, decoders, x)
+    return head(step, target, x, last_only=workload.generates), run.queries
 
 
 def decode_passes(step: Step, prompt: Array, source: Array) -> list[Pass]:

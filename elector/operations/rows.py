@@ -13,7 +13,7 @@ import numpy as np
 
 from elector.base.segments import Fold
 from elector.describe.numbers import Precision
-from elector.describe.workload import Workload
+from elector.describe.workload import PROMPTS, Workload
 from elector.operations import names
 from elector.operations.graph import Graph
 from elector.operations.roles import Place, Role, RowPart, layer_word, word
@@ -37,7 +37,7 @@ class Row:
     """What is the same for every pair.
 
     role : what it computes in the model. place : the part of the model it stands in.
-    phase : forward | prefill | decode | recompute | backward | update.
+    phase : forward | prefill | prefill_more | decode | recompute | backward | update.
     kind : linear | attention (matrix products), softmax | norm | activation | elementwise |
         embedding | loss | optimizer | cast.
     matmul : whether it is a matrix product; everything else runs on the vector unit.
@@ -194,9 +194,10 @@ class Operations:
 
         phases : of one stage.
         """
-        if "prefill" not in phases:
-            return self.streams
-        return np.maximum(np.floor(self.streams / self.workload.prompt_passes), 1.0)
+        for phase in PROMPTS:
+            if phase in phases:
+                return self.workload.prompts(phase)
+        return self.streams
 
     def whole_sides(self) -> tuple[np.ndarray, np.ndarray]:
         """(R, M) k and n of the whole products, with what a mask hides."""

@@ -19,7 +19,7 @@ Array = np.ndarray
 class Pass:
     """One pass through the layers.
 
-    phase : forward | prefill | decode | recompute.
+    phase : forward | prefill | prefill_more | decode | recompute.
     batch : (M,) sequences; queries : (M,) tokens of each; keys : (M,) tokens attended to;
     span : (M,) how far keys grow around that value; times : (M,) passes of a step;
     source : (M,) tokens of the encoder's output.

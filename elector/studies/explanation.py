@@ -11,7 +11,7 @@ from elector.base.table import Column
 from elector.cost.account import Account, accounts
 from elector.cost.results import Metric, registry
 from elector.evaluation import formulas
-from elector.evaluation.path import Chunk, inspect, require_feasible
+from elector.evaluation.path import Chunk, bounds, inspect, members, require_feasible
 from elector.evaluation.resolve import resolve
 from elector.operations.tensors import parameter_tensors
 from elector.studies import priced
@@ -88,6 +88,7 @@ def _power(chunk: Chunk, technology: Technology) -> dict[str, object]:
 def _latency(chunk: Chunk, technology: Technology) -> dict[str, object]:
     activity, ops, i = chunk.activity, chunk.ops, int(chunk.index[0])
     terms: list[dict[str, object]] = []
+    bound = bounds(chunk)
     for r, row in enumerate(ops.rows):
         if ops.count[r, i] > 0:
             busy = {name: float(activity.load(name, np.array([r]))[0]) for name in activity.busy}
@@ -100,7 +101,7 @@ def _latency(chunk: Chunk, technology: Technology) -> dict[str, object]:
                     "phase": row.phase,
                     "count": float(ops.count[r, i]),
                     "cycles": float(activity.cycles[r, 0]),
-                    "bound": max(busy, key=lambda k: busy[k]),
+                    "bound": bound[r],
                     "busy_s": busy,
                     **({} if chunk.machine.hybrid is None else {"unit": chunk.owner[r]}),
                 }
@@ -130,7 +131,11 @@ def _figures(chunk: Chunk) -> list[dict[str, object]]:
     """Figures of data sheets that seconds follow, each with its evidence: those that the machine
     keeps and that are no price of a part."""
     units, machine = chunk.units, chunk.machine
-    prices = {part.stated for part in machine.parts(units).values()}
+    prices = {
+        f"units.{start}{part.stated}" if start else part.stated
+        for start, own in members(chunk).items()
+        for part in own.machine.parts(own.units).values()
+    }
     return [
         {
             "name": f"accelerator.{key}",

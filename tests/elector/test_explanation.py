@@ -84,7 +84,9 @@ def test_cycles_are_followed_to_a_module(
         assert account["decides"] == next(iter(account["bounds"]))
         assert account["streams"] >= 1
     for term in shown["terms"]:
-        assert term["layer"] and term["bound"] in shown["loads_s"]
+        assert term["layer"]
+        # what keeps nothing of a hybrid busy is bound by its unit
+        assert term["bound"] in shown["loads_s"] or term["bound"] == term["unit"]
     for name, seconds in shown["loads_s"].items():
         assert seconds <= shown["value"] * (1 + 1e-12), name
         busy = sum(term["busy_s"][name] for term in shown["terms"])
@@ -277,3 +279,31 @@ def test_evidence_of_a_data_sheet_follows_files_and_hybrids(tmp_path: Path) -> N
     assert published["based"] > 0.5 and published["hybrid"] > 0.5
     # what is left is its memory, and what runs while kernels do
     assert published["own"] < 0.1 and published["other"] < 0.1
+
+
+def test_latency_terms_of_a_hybrid_are_bound_by_what_works_or_by_their_unit() -> None:
+    settings = {
+        "workload.mode": "training",
+        "workload.trainable": "lora:8",
+        "workload.batch": 8,
+    }
+    shown = elector.explain("bert-mini", "hpt", "latency_s", settings=settings)
+    result = elector.simulate("bert-mini", "hpt", settings=settings, operations=True)
+    terms = terms_of(shown)
+    assert [term["bound"] for term in terms] == [op["bound"] for op in result["operations"]]
+    idle = [term for term in terms if not any(term["busy_s"].values())]
+    assert idle  # stages of a pipeline that wait for its slowest one
+    for term in terms:
+        if term in idle:
+            assert term["bound"] == term["unit"]
+        else:
+            assert term["busy_s"][term["bound"]] == max(term["busy_s"].values())
+
+
+def test_seconds_of_a_hybrid_follow_no_price_of_a_unit() -> None:
+    explained = elector.explain("bert-tiny", "hpt", "latency_s")
+    told = {
+        figure["name"].removeprefix("accelerator.units.gpu.") for figure in explained["figures"]
+    }
+    assert "bandwidth" in told
+    assert not told & {"idle_power", "die"}

@@ -127,7 +127,114 @@ def test_more_requests_than_tokens_share_passes() -> None:
     assert said["time_to_first_token_s"] == pytest.approx(three["latency_s"], rel=1e-9)
 
 
+@pytest.mark.parametrize("machine", MACHINES)
+def test_passes_of_unlike_numbers_of_prompts_are_those_of_a_played_server(machine: str) -> None:
+    batch, length, tokens = 11, 48, 5  # three passes of three prompts and one of two
+    said = asked(
+        machine, batch=batch, sequence_length=length, generate=tokens, serving="continuous"
+    )
+    simulated = played(machine, batch, length, tokens)
+    for name in ("time_to_first_token_s", "time_per_output_token_s", "latency_s"):
+        assert said[name] == pytest.approx(simulated[name], rel=0.02), name
+    two, three = (
+        asked(machine, batch=n, sequence_length=length, generate=1)["latency_s"] for n in (2, 3)
+    )
+    mean = (2 * two + 9 * three) / batch
+    assert said["time_to_first_token_s"] == pytest.approx(mean, rel=1e-3)
+
+
 # ---- what holds by itself ----
+
+
+RANGES = {
+    "tpu-v4i": 64,
+    "reram+systolic": 400,
+    "a100-sxm-80gb": 64,
+    "acceltran-server": 64,
+    "systolic": 400,
+    "hpt": 64,
+}
+
+
+def grid(machine: str, **numbers: list[int]) -> np.ndarray:
+    """Seconds of gpt2 on a machine for every pair of two settings of the workload, as a table."""
+    sides = [np.array(values) for values in numbers.values()]
+    size = math.prod(side.size for side in sides)
+    pairs = [side.ravel().tolist() for side in np.meshgrid(*sides, indexing="ij")]
+    columns = {
+        "model": Column.of(["gpt2"] * size),
+        "accelerator": Column.of([machine] * size),
+        "model.layers": Column.of([2] * size),
+        "workload.sequence_length": Column.of([RANGES[machine]] * size),
+        "workload.serving": Column.of(["continuous"] * size),
+        **{f"workload.{k}": Column.of(v) for k, v in zip(numbers, pairs, strict=True)},
+    }
+    return evaluate(columns, size).scalars["latency_s"].reshape([side.size for side in sides])
+
+
+@pytest.mark.parametrize("machine", RANGES)
+def test_a_request_or_a_token_more_is_never_faster(machine: str) -> None:
+    batches, tokens = list(range(1, 41)), list(range(2, 34))
+    seconds = grid(machine, batch=batches, generate=tokens)
+    assert (np.diff(seconds, axis=0) > -1e-12 * seconds[:-1]).all()
+    # what a machine reads faster in two passes than in one is faster where more passes read it
+    one = grid(machine, batch=batches, generate=[1])[:, 0] / np.array(batches)
+    slower = np.flatnonzero(np.diff(one) > 1e-12)
+    least = batches[slower[0]] if slower.size else batches[-1]
+    passes = np.minimum(np.array(batches)[:, None], np.array(tokens) - 1)
+    fits = (np.array(batches)[:, None] / passes <= least)[:, :-1]
+    assert fits.mean() > 0.7
+    assert (np.diff(seconds, axis=1)[fits] > 0).all()
+
+
+@pytest.mark.parametrize(
+    ("machine", "length", "first", "second"),
+    [
+        ("reram+systolic", 64, (19, 11), (20, 11)),
+        ("tpu-v4i", 400, (20, 20), (20, 21)),
+        ("tpu-v4i", 400, (10, 11), (11, 11)),
+    ],
+)
+def test_more_work_takes_longer(
+    machine: str, length: int, first: tuple[int, int], second: tuple[int, int]
+) -> None:
+    fewer, more = (
+        elector.simulate(
+            "gpt2",
+            machine,
+            settings={
+                "workload.batch": batch,
+                "workload.generate": generate,
+                "workload.sequence_length": length,
+                "workload.serving": "continuous",
+            },
+        )
+        for batch, generate in (first, second)
+    )
+    assert fewer["latency_s"] < more["latency_s"] < 1.1 * fewer["latency_s"]
+    assert 0.95 * fewer["tokens_per_s"] < more["tokens_per_s"]
+
+
+@pytest.mark.parametrize("machine", [*MACHINES, "reram+systolic"])
+@pytest.mark.parametrize(("batch", "generate"), [(7, 4), (8, 5), (3, 9), (13, 7)])
+def test_seconds_are_those_of_the_passes(machine: str, batch: int, generate: int) -> None:
+    settings = SMALL | MACHINES.get(machine, {})
+    own = {"workload.batch": batch, "workload.generate": generate}
+    served, phases, few, more = (
+        elector.simulate("gpt2", machine, settings=settings | asked_for)
+        for asked_for in (
+            own | {"workload.serving": "continuous"},
+            own,
+            own | {"workload.generate": 1, "workload.batch": batch // min(batch, generate - 1)},
+            own | {"workload.generate": 1, "workload.batch": batch // min(batch, generate - 1) + 1},
+        )
+    )
+    passes = min(batch, generate - 1)
+    left = batch % passes
+    decoding = phases["latency_s"] - phases["time_to_first_token_s"]
+    seconds = (passes - left) * few["latency_s"] + left * more["latency_s"] + decoding
+    assert served["latency_s"] == pytest.approx(seconds, rel=1e-3)
+    assert served["macs"] == pytest.approx(phases["macs"], rel=1e-12)
 
 
 @pytest.mark.parametrize("machine", MACHINES)
@@ -165,7 +272,7 @@ def test_the_same_work_is_done() -> None:
 
 @pytest.mark.parametrize("machine", MACHINES)
 def test_a_design_among_others_is_what_it_is_alone(machine: str) -> None:
-    batches, tokens = [1, 3, 8, 12, 12], [9, 2, 17, 5, 1]
+    batches, tokens = [1, 3, 8, 12, 11], [9, 2, 17, 5, 4]
     columns = {
         "model": Column.of(["gpt2"] * 5),
         "accelerator": Column.of([machine] * 5),

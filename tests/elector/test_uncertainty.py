@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import csv
+import importlib
+import inspect
 import json
 import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -279,3 +282,14 @@ def test_what_holds_by_definition_is_not_drawn(row: str) -> None:
     """A reference has no error of its own: what refers to it has."""
     technology = Technology.load()
     assert (Sampling.of(technology, samples=200).factors(technology.row(row)) == 1.0).all()
+
+
+def test_the_page_names_python_that_takes_the_intervals() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "uncertainty.md").read_text()
+    (line,) = [line for line in page.splitlines() if line.startswith("| Python |")]
+    named = re.findall(r"`((?:elector|transcode)\.\w+)`", line)
+    assert named
+    for name in named:
+        module, _, function = name.partition(".")
+        called = getattr(importlib.import_module(module), function)
+        assert {"uncertainty", "samples", "seed"} <= inspect.signature(called).parameters.keys()

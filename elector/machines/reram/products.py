@@ -10,6 +10,7 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 
 from elector.base.table import columns
+from elector.describe.workload import PROMPTS
 from elector.machines.contract import sum_rows
 from elector.operations.routing import busiest
 from elector.operations.rows import PARAMETERS, Operations, Row
@@ -145,7 +146,7 @@ def products(ops: Operations) -> CrossbarProducts:
         flags([row.b in PARAMETERS for row in rows]),
         flags([row.phase == "backward" for row in rows]),
         flags([row.in_attention for row in rows]),
-        flags([row.b == "weight" and row.phase != "backward" for row in rows]),
+        flags([row.b == "weight" and row.phase not in ("backward", PROMPTS[1]) for row in rows]),
         flags([not row.off_chain for row in rows]),
         flags([r in ops.routed and ops.rows[r].b in PARAMETERS for r in places]),
         *_routing(ops, places),
@@ -181,18 +182,20 @@ def _routing(ops: Operations, places: Array) -> tuple[Array, Array, Array, Array
 
 def _sequences(ops: Operations, rows: list[Row]) -> Array:
     """(P, M) sequences that share a run of a row: of a prompt, those that are read together."""
-    prompt = np.array([row.phase == "prefill" for row in rows], dtype=bool).reshape(-1, 1)
-    return np.where(prompt, ops.streams / ops.workload.prompt_passes, ops.streams)
+    shared = [
+        ops.workload.prompts(row.phase) if row.phase in PROMPTS else ops.streams for row in rows
+    ]
+    return np.array(shared).reshape(len(rows), -1)
 
 
 def _matrices(ops: Operations, rows: list[Row], count: Array) -> Array:
     """(P, M) matrices of a row: it runs once for each in a pass, and for each generated token."""
     workload = ops.workload
-    passes = workload.gradient_accumulation if workload.training else workload.prompt_passes
+    passes = np.array([workload.passes(row.phase) for row in rows]).reshape(len(rows), -1)
     tokens = ops.count[ops.where(phase="decode", kind="embedding")]
     decode = np.array([row.phase == "decode" for row in rows], dtype=bool).reshape(-1, 1)
-    each = np.where(decode, np.maximum(sum_rows(tokens), 1.0), passes)
-    return np.maximum(count / each, 1.0)
+    each = np.where(decode, sum_rows(tokens), passes)
+    return np.maximum(count / np.maximum(each, 1.0), 1.0)
 
 
 def held(ops: Operations) -> Array:
