@@ -66,8 +66,9 @@ def import_command(file: str, out: str, symbols: tuple[str, ...], class_name: st
             temporary.write_text(text, encoding="utf-8")
     listing = imported.model.listing
     assert listing is not None
+    place = "standard output" if out == "-" else out
     click.echo(
-        f"{out}: {len(listing.entries)} operations, {listing.parameters or 0:,} parameters, "
+        f"{place}: {len(listing.entries)} operations, {listing.parameters or 0:,} parameters, "
         f"{imported.model.source}",
         err=out == "-",
     )

@@ -37,9 +37,8 @@ def require_names(command: click.Command, ctx: click.Context, args: list[str]) -
                 raise InputError("is empty", field=field, value=text, hint="a name or a path")
             stream = isinstance(kind, click.Path) and kind.allow_dash
             if text == "-" and not stream and OUTPUTS.intersection(parameter.opts):
-                raise InputError(
-                    "cannot be standard output", field=field, value=text, hint="./- is a file"
-                )
+                hint = f"./- is a {'folder' if parameter.metavar == 'DIR' else 'file'}"
+                raise InputError("cannot be standard output", field=field, value=text, hint=hint)
 
 
 def _texts(given: object) -> Iterator[str]:

@@ -183,12 +183,13 @@ def traced(trace: Trace, out: str, plot: str | None) -> None:
     """Seconds of the event-driven model beside the closed form, and where the files lie."""
     line = trace.timeline
     difference = trace.closed_s / line.seconds - 1.0
+    place = "on standard output" if out == "-" else f"in {out}"
     said = [
         f"event-driven  {quantity.show(line.seconds, 's')}",
         f"closed form   {quantity.show(trace.closed_s, 's')}  ({difference:+.1%})",
         f"energy        {quantity.show(trace.joules, 'J')}",
         *(f"  {name:<16} busy {float(use.mean()):6.1%}" for name, use in trace.utilization.items()),
-        f"trace in {out}, {len(line.spans):,} pieces; open it in Perfetto",
+        f"trace {place}, {len(line.spans):,} pieces; open it in Perfetto",
     ]
     if plot is not None:
         said.append(f"picture in {plot}")

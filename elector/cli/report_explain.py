@@ -84,10 +84,13 @@ def _priced(terms: Sequence[Record], unit: str) -> None:
 
 
 def _amount(term: Record) -> str:
-    """How many of what is priced: watts or square millimetres where the price is a share of it."""
+    """How many of what is priced: joules, watts or square millimetres where the price is a share
+    of it."""
     amount = term.get("count", term.get("amount", 0.0))
     if term["price_unit"] == "1" and "watts" in term:
         return quantity.show(amount, "W")
+    if term["price_unit"] == "1" and "count" in term:
+        return quantity.show(amount, "J")
     if term["price_unit"].endswith("/m2") or term["price_unit"] == "1":
         return quantity.show(amount, "m2")
     return quantity.plain(amount, 6)

@@ -288,10 +288,6 @@ class Model:
         """Whether the experts have a gate."""
         return self.gated if self.expert_gated is None else self.expert_gated
 
-    def layers_of(self, part: str) -> int:
-        """Layers that have matrices of a part of `quantization.MODULES`."""
-        return sum(block.repeat for block in self.blocks if block.has_part(part))
-
     def has_part(self, part: str) -> bool:
         """Whether it has matrices of a part of `quantization.MODULES` that no other part has."""
         if part == "head":

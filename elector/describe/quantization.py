@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from elector.describe.numbers import formats, unpacking
@@ -41,8 +40,7 @@ class Quantization:
         (0: a tensor, or as the format has it). kv_cache : format of keys and values; "" as
         computed.
     left_out : patterns of the modules that stay as they are. parts : of MODULES, those that are
-    stored in another format than `weights`, with it ("": as they are). layers : of MODULES, in how
-    many layers a file that lists modules names them.
+    stored in another format than `weights`, with it ("": as they are).
     """
 
     method: str
@@ -52,7 +50,6 @@ class Quantization:
     kv_cache: str = ""
     left_out: tuple[str, ...] = ()
     parts: tuple[tuple[str, str], ...] = ()
-    layers: tuple[tuple[str, int], ...] = ()
 
     @property
     def format(self) -> str:
@@ -72,14 +69,9 @@ class Quantization:
             "",
         )
 
-    def of_all(self, layers: Callable[[str], int]) -> Quantization:
-        """The same, or of several formats where modules are listed in some of the layers only.
-
-        layers : how many layers of the model have a part.
-        """
-        if all(named == layers(part) for part, named in self.layers):
-            return self
-        return replace(self, weights="mixed", bits=0.0, group=0, parts=(), layers=())
+    def in_several(self) -> Quantization:
+        """The same, of a file that stores a part in several formats."""
+        return replace(self, weights="mixed", bits=0.0, group=0, parts=())
 
     @property
     def kept(self) -> tuple[str, ...]:

@@ -7,13 +7,14 @@ follow from what was asked come from `SOURCES`, a function each; those of a mach
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import numpy as np
 
 from elector.describe.listing import WORKLOAD
 from elector.describe.model import Model
 from elector.describe.numbers import formats, storage_note
+from elector.describe.quantization import MODULES, Quantization
 from elector.evaluation import applies
 from elector.evaluation.resolve import StructureGroup
 from elector.machines.contract import Note
@@ -31,27 +32,65 @@ def _has_matrices(model: Model) -> bool:
 
 def packed(group: StructureGroup) -> dict[str, Note]:
     """What is stored in a format of its own, and what is not."""
-    f, model, everywhere = group.workload.format, group.models.template, group.rows.size
-    stored, texts = model.quantization, []
-    if f.packed is not None and _has_matrices(model):
-        kept = "".join(f", {part}" for part in group.workload.kept)
-        parts = group.workload.parts
-        heads = "" if any(part == "head" for part, _ in parts) else "heads, "
-        own = "".join(
-            f"; {part} in {name}, {8.0 * formats()[name].width:.4g} bits" for part, name in parts
-        )
-        texts.append(
-            f"the matrices of layers are stored in {f.packed.name}, {8.0 * f.packed.width:.4g} "
-            f"bits a weight with scales{own}; embeddings, {heads}norms{kept} and biases stay in "
-            f"{f.weights.name}"
-        )
-    if stored is not None and stored.weights and f.layer_weights.name != stored.format:
+    texts = []
+    if _has_matrices(group.models.template):
+        texts += _taken(group)
+    if group.models.template.quantization is not None:
+        texts += _not_counted(group, group.models.template.quantization)
+    return {text: Note(np.ones(group.rows.size, dtype=bool)) for text in texts}
+
+
+def _taken(group: StructureGroup) -> list[str]:
+    """Formats that weights are counted in, where any has one of its own."""
+    workload, f = group.workload, group.workload.format
+    parts = dict(workload.parts)
+    if f.packed is None and not parts:
+        return []
+    said = [
+        f"{part} in {name}, {8.0 * formats()[name].width:.4g} bits" for part, name in parts.items()
+    ]
+    kept = "".join(f", {part}" for part in workload.kept)
+    heads = "" if "head" in parts else "heads, "
+    stay = f"embeddings, {heads}norms{kept} and biases stay in {f.weights.name}"
+    if _in_the_main_format(group.models.template, (*workload.kept, *parts)):
+        own, scaled = f.layer_weights, " with scales" if f.layer_weights.scaled else ""
+        matrices = f"{own.name}, {8.0 * own.width:.4g} bits a weight{scaled}"
+        return ["; ".join([f"the matrices of layers are stored in {matrices}", *said, stay])]
+    return [f"the file stores {'; '.join([*said, stay])}"] if said else []
+
+
+def _in_the_main_format(model: Model, others: Collection[str]) -> bool:
+    """Whether matrices of layers are in the format of weights. others : parts that are not."""
+    if not model.blocks:
+        return True
+    return any(model.has_part(part) for part in MODULES if part not in (*others, "head"))
+
+
+def _not_counted(group: StructureGroup, stored: Quantization) -> list[str]:
+    """What a model's own file stores in other formats than are counted."""
+    model, workload, f = group.models.template, group.workload, group.workload.format
+    texts = []
+    others = [*stored.kept, *(part for part, _ in stored.parts)]
+    main = not stored.parts or _in_the_main_format(model, others)
+    if stored.weights and f.layer_weights.name != stored.format and main:
         group_of = f" in groups of {stored.group}" if stored.group else ""
         texts.append(
             f"the file stores weights in {stored.weights}{group_of} ({stored.method}), which is "
             f"not counted here: weights are stored in {f.layer_weights.name}"
         )
-    return {text: Note(np.ones(everywhere, dtype=bool)) for text in texts}
+    counted = {"head": f.weights.name, **dict.fromkeys(workload.kept, f.weights.name)}
+    counted |= dict(workload.parts)
+    listed = {part: name for part, name in stored.parts if name and model.has_part(part)}
+    missed = {
+        part: counted.get(part, f.layer_weights.name)
+        for part, name in listed.items()
+        if counted.get(part, f.layer_weights.name) != name
+    }
+    if missed:
+        file = ", ".join(f"{part} in {listed[part]}" for part in missed)
+        here = ", ".join(f"{part} in {name}" for part, name in missed.items())
+        texts.append(f"the file stores {file} ({stored.method}), which is not counted here: {here}")
+    return texts
 
 
 def predicted(group: StructureGroup) -> dict[str, Note]:

@@ -26,10 +26,12 @@ ATTENTION = 32 * 4 * 4096**2
 REST = 2 * 32000 * 4096 + (2 * 32 + 1) * 4096
 
 
-def weights(folder: Path, stored: dict[str, Any], **settings: str) -> tuple[float, list[str]]:
-    """Bytes of weights of Llama-2-7B, and what is said."""
+def weights(
+    folder: Path, stored: dict[str, Any], of: dict[str, Any] = LLAMA, **settings: str
+) -> tuple[float, list[str]]:
+    """Bytes of weights of Llama-2-7B, or another model, and what is said."""
     file = folder / "config.json"
-    file.write_text(json.dumps(LLAMA | {"quantization_config": stored}))
+    file.write_text(json.dumps(of | {"quantization_config": stored}))
     result = elector.simulate(
         file,
         "a100-sxm-80gb",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -143,6 +144,12 @@ NAMED = "Layer name,IFMAP Height,IFMAP Width,Filter Height,Filter Width,Channels
         (f"{NAMED},,,Eh,Ew,e2", "a,5,5,3,3,2,6,1,,,,,", LAYER),
         (f"{NAMED},, Target", "a,5,5,3,3,2,6,1, NPU", LAYER),
         (f"{NAMED}, Target", "a,5,5,3,3,2,6,1, NPU", LAYER),
+        (f"{NAMED}, Comment", "a,5,5,3,3,2,6,1, the first", LAYER),
+        (
+            f"{NAMED}, Padding",
+            "a,5,5,3,3,2,6,1,\nb,5,5,3,3,2,6,1",
+            (*LAYER, replace(LAYER[0], name="b")),
+        ),
         (f"{NAMED}, Kind, Remark", "a,5,5,3,3,2,6,1,", LAYER),
     ],
 )
@@ -167,6 +174,9 @@ def test_topologies_by_place(
         (f"{NAMED}, Padding,", "a,5,5,3,3,2,6,1,1,", ("Padding: line 1: unknown column",)),
         (f"{NAMED}, Padding", "a,5,5,3,3,2,6,1,1", ("Padding: line 1: unknown column",)),
         (f"{NAMED}, Padding,", "a,5,5,3,3,2,6,1,same,", ("Padding: line 1: unknown column",)),
+        (f"{NAMED}, Padding", "a,5,5,3,3,2,6,1,same", ("Padding: line 1: unknown column",)),
+        (f"{NAMED}, Pad,", "a,5,5,3,3,2,6,1,valid", ("Pad: line 1: unknown column",)),
+        (f"{NAMED},, Dilation", "a,5,5,3,3,2,6,1,,two", ("Dilation: line 1: unknown column",)),
         (f"{NAMED},", "Resnet50,", ("has no layer",)),
         ("a,5,5,3,3,2,6,1,", "b,5,5,3,3,2,6,1,", ("line 1: unknown column", "header")),
         (NAMED.replace(",", "\t"), "a\t5\t5\t3\t3\t2\t6\t1", ("separated by tabs",)),

@@ -21,13 +21,14 @@ from elector.base.errors import InputError
 from elector.base.table import DATA, Column
 from elector.evaluation.accelerators import devices, load_accelerator
 from elector.evaluation.data_sheets import data_sheets
-from elector.evaluation.path import evaluate
+from elector.evaluation.path import evaluate, inspect
 from elector.evaluation.resolve import resolve
 from elector.machines.gpu import kernels as gpu_kernels
 from elector.machines.gpu import machine as gpu
 from elector.machines.gpu import stacks as gpu_stacks
 from elector.operations import build
 from elector.studies.simulation import columns_of
+from elector.technology import Technology
 
 DEVICES = sorted(devices())
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
@@ -458,3 +459,22 @@ def test_the_data_files_hold_every_constant() -> None:
             for row in csv.DictReader(stream):
                 assert row["source"] and row["unit"], row
                 assert row["evidence"] in {"derived", "assumed", "published"}, row
+
+
+def test_clocks_and_schedulers_follow_the_clock() -> None:
+    """A clock 28 times as slow takes no 28 times the joules: as many cycles, and fewer waits."""
+    own = {"model": "bert-large", "accelerator": "a100-sxm-80gb", "workload.batch": 16}
+    joules = {}
+    for clock in (1410e6, 600e6, 50e6):
+        cells = {**own, "accelerator.clock": clock}
+        counts = inspect(columns_of(cells), Technology.load()).activity.counts
+        joules[clock] = float(counts["running"].total()[0])
+    # but for cycles of waiting for main memory, of which a slow clock has fewer
+    assert joules[50e6] < joules[600e6] < joules[1410e6] < 5.0 * joules[50e6]
+
+
+def test_special_functions_that_lanes_cannot_keep_up_with_are_said() -> None:
+    for functions, said in ((16, False), (4096, True)):
+        settings = {"accelerator.special_per_cycle": functions}
+        notes = elector.simulate("bert-tiny", "a100-sxm-80gb", settings=settings)["notes"]
+        assert any("accelerator.special_per_cycle" in note for note in notes) is said

@@ -45,6 +45,8 @@ def call(program: click.Group, name: str, wanted: click.Parameter, text: str) ->
 
 
 ALL = list(parameters())
+#: Commands of transcode whose output is a folder.
+FOLDERS = ("search", "merge", "train")
 IDS = [f"{name}-{p.name}" for _, name, p in ALL]
 
 
@@ -84,6 +86,8 @@ def test_an_output_named_dash_is_standard_output_or_refused(
         code, said = call(program, name, parameter, "-")
         assert code == 2
         assert f"Error: {parameter.opts[0]}: cannot be standard output" in said
+        folder = parameter.name == "report" or (program is transcode and name in FOLDERS)
+        assert f"./- is a {'folder' if folder else 'file'}" in said
     assert not list(tmp_path.iterdir())
 
 
@@ -94,6 +98,7 @@ def test_a_trace_goes_to_standard_output(monkeypatch: pytest.MonkeyPatch, tmp_pa
     assert result.exit_code == 0
     assert json.loads(result.stdout)["traceEvents"]
     assert "closed form" in result.stderr
+    assert "trace on standard output, " in result.stderr
     assert not list(tmp_path.iterdir())
 
 

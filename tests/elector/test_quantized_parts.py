@@ -9,19 +9,29 @@ from typing import Any
 import pytest
 from quantized_llama import LLAMA, MATRICES, REST, weights
 
+import elector
 from elector.evaluation.path import inspect
 from elector.operations.roles import Role
 from elector.studies.simulation import columns_of
 from elector.technology import Technology
+
+#: Modules of a layer's parts.
+OF_PART = {
+    "self_attn": [f"{name}_proj" for name in "qkvo"],
+    "mlp": ["gate_proj", "up_proj", "down_proj"],
+}
 
 
 def listed(numbers: range = range(32), **words: str) -> dict[str, Any]:
     """What modelopt writes where modules of a layer are stored in several formats."""
     layers = {}
     for name, word in words.items():
-        module = name.replace("__", ".")
-        places = [module] if "head" in module else [f"model.layers.{i}.{module}" for i in numbers]
-        layers |= {place: {"quant_algo": word} for place in places}
+        modules = [f"{name}.{matrix}" for matrix in OF_PART.get(name, ())]
+        for module in modules or [name.replace("__", ".")]:
+            places = (
+                [module] if "head" in module else [f"model.layers.{i}.{module}" for i in numbers]
+            )
+            layers |= {place: {"quant_algo": word} for place in places}
     return {"quant_method": "modelopt", "quant_algo": "MIXED_PRECISION", "quantized_layers": layers}
 
 
@@ -32,19 +42,19 @@ FEED_FORWARD, HEAD = 32 * 3 * 4096 * 11008, 32000 * 4096
     ("words", "bits", "said"),
     [
         (
-            {"self_attn__q_proj": "FP8", "mlp__up_proj": "W4A16_NVFP4", "lm_head": "NVFP4"},
+            {"self_attn": "FP8", "mlp": "W4A16_NVFP4", "lm_head": "NVFP4"},
             (8, 4.5, 4.5),
             ("nvfp4", "attention in fp8", "head in nvfp4", "embeddings, norms and"),
         ),
         (
-            {"self_attn__q_proj": "MXFP8", "mlp__up_proj": "MXFP8"},
+            {"self_attn": "MXFP8", "mlp": "MXFP8"},
             (8.25, 8.25, 16),
             ("mxfp8", "embeddings, heads, norms and"),
         ),
-        ({"mlp__up_proj": "NVFP4"}, (16, 4.5, 16), ("nvfp4", "heads, norms, attention and")),
-        ({"self_attn__o_proj": "FP8"}, (8, 16, 16), ("fp8", "heads, norms, feed forward and")),
+        ({"mlp": "NVFP4"}, (16, 4.5, 16), ("nvfp4", "heads, norms, attention and")),
+        ({"self_attn": "FP8"}, (8, 16, 16), ("fp8", "heads, norms, feed forward and")),
         (
-            {"self_attn__q_proj": "W4A16_AWQ", "mlp__up_proj": "FP8"},
+            {"self_attn": "W4A16_AWQ", "mlp": "FP8"},
             (4 + 20 / 128, 8, 16),
             ("int4",),
         ),
@@ -65,7 +75,7 @@ def test_each_part_is_counted_in_its_own_format(
 
 
 def test_products_read_their_part_in_its_format(tmp_path: Path) -> None:
-    stored = listed(self_attn__q_proj="FP8", mlp__up_proj="NVFP4")
+    stored = listed(self_attn="FP8", mlp="NVFP4")
     file = tmp_path / "config.json"
     file.write_text(json.dumps(LLAMA | {"quantization_config": stored}))
     cells = {"model": file, "accelerator": "a100-sxm-80gb", "workload.precision": "fp16"}
@@ -79,7 +89,7 @@ def test_products_read_their_part_in_its_format(tmp_path: Path) -> None:
 
 
 def test_some_layers_of_a_part_are_not_all(tmp_path: Path) -> None:
-    words = {"self_attn__q_proj": "FP8", "mlp__up_proj": "NVFP4"}
+    words = {"self_attn": "FP8", "mlp": "NVFP4"}
     size, notes = weights(tmp_path, listed(range(4), **words))
     assert size == 2 * (MATRICES + REST)
     assert any("weights in mixed" in note and "not counted" in note for note in notes)
@@ -89,10 +99,127 @@ def test_some_layers_of_a_part_are_not_all(tmp_path: Path) -> None:
     "words",
     [
         {"mlp__up_proj": "NVFP4", "mlp__down_proj": "FP8"},  # a part in two formats
-        {"mlp__up_proj": "NVFP4", "novel": "FP8"},  # a module that nobody knows
+        {"mlp": "NVFP4", "novel": "FP8"},  # a module that nobody knows
+        {"self_attn__q_proj": "FP8", "mlp": "NVFP4"},  # a part of which only some is listed
+        {"self_attn": "FP8", "mlp__gate_proj": "NVFP4", "mlp__up_proj": "NVFP4"},
     ],
 )
 def test_parts_that_cannot_be_told_are_said(tmp_path: Path, words: dict[str, str]) -> None:
     size, notes = weights(tmp_path, listed(**words))
     assert size == 2 * (MATRICES + REST)
     assert any("weights in mixed" in note and "not counted" in note for note in notes)
+
+
+#: Matrices of attention and of experts in the layers of MIXTRAL; tables, head, norms, routers.
+ATTENTION, EXPERTS = 4 * (2 * 1024**2 + 2 * 1024 * 512), 4 * 8 * 3 * 1024 * 2048
+OTHERS = 2 * 32000 * 1024 + 9 * 1024 + 4 * 8 * 1024
+MIXTRAL = LLAMA | {
+    "architectures": ["MixtralForCausalLM"],
+    "model_type": "mixtral",
+    "hidden_size": 1024,
+    "intermediate_size": 2048,
+    "num_attention_heads": 8,
+    "num_hidden_layers": 4,
+    "num_key_value_heads": 4,
+    "num_local_experts": 8,
+    "num_experts_per_tok": 2,
+}
+QUERIES = [f"self_attn.{name}_proj" for name in "qkvo"]
+
+
+@pytest.mark.parametrize(
+    ("attention", "experts", "whole"),
+    [
+        (QUERIES, [f"experts.{e}.w{w}" for e in range(8) for w in (1, 2, 3)], True),
+        (["self_attn"], ["experts"], True),
+        (["self_attn.qkv_proj", "self_attn.o_proj"], [f"experts.{e}" for e in range(8)], True),
+        (QUERIES, ["experts.gate_up_proj", "experts.down_proj"], True),
+        (QUERIES, [f"experts.0.w{w}" for w in (1, 2, 3)], False),
+        (QUERIES, [f"experts.{e}.w1" for e in range(8)], False),
+        (QUERIES, [f"experts.{e}" for e in range(7)], False),
+        (QUERIES[:1], ["experts"], False),
+        (QUERIES[:3], ["experts"], False),
+        (QUERIES, ["experts.gate_up_proj"], False),
+    ],
+)
+def test_a_part_counts_once_all_its_modules_are_listed(
+    tmp_path: Path, attention: list[str], experts: list[str], whole: bool
+) -> None:
+    words = dict.fromkeys(attention, "FP8")
+    words |= {f"block_sparse_moe.{name}": "NVFP4" for name in experts}
+    stored = listed(range(4), **words)
+    size, notes = weights(tmp_path, stored, of=MIXTRAL)
+    wide = 2 * (ATTENTION + EXPERTS + OTHERS)
+    assert size == (ATTENTION + EXPERTS * 4.5 / 8 + 2 * OTHERS if whole else wide)
+    assert any("weights in mixed" in note for note in notes) != whole
+
+
+WIDE = "embeddings, heads, norms and biases stay in"
+
+
+@pytest.mark.parametrize(
+    ("words", "settings", "said"),
+    [
+        (  # products in the format of most matrices: nothing but attention is packed
+            {"self_attn": "NVFP4", "experts": "FP8"},
+            {"precision": "fp8"},
+            [
+                "the matrices of layers are stored in fp8, 8 bits a weight with scales; attention "
+                f"in nvfp4, 4.5 bits; {WIDE} fp8"
+            ],
+        ),
+        (  # products of 4 bits cannot read one of 8
+            {"self_attn": "FP8", "experts": "NVFP4", "lm_head": "FP8"},
+            {"precision": "nvfp4"},
+            [
+                "the matrices of layers are stored in nvfp4, 4.5 bits a weight with scales; "
+                "embeddings, heads, norms, attention and biases stay in bf16",
+                "the file stores head in fp8, attention in fp8 (modelopt), which is not counted "
+                "here: head in bf16, attention in bf16",
+            ],
+        ),
+        (  # who asks for a format gets it, also where the file has it in some parts only
+            {"self_attn": "FP8", "experts": "NVFP4"},
+            {"precision": "bf16", "weights": "nvfp4"},
+            [
+                "the matrices of layers are stored in nvfp4, 4.5 bits a weight with scales; "
+                f"{WIDE} bf16",
+                "the file stores attention in fp8 (modelopt), which is not counted here: attention "
+                "in nvfp4",
+            ],
+        ),
+        (
+            {"lm_head": "FP8"},
+            {"precision": "bf16"},
+            [
+                "the file stores head in fp8, 8 bits; embeddings, norms, experts, attention and "
+                "biases stay in bf16"
+            ],
+        ),
+        (
+            {"lm_head": "FP8"},
+            {"precision": "bf16", "weights": "same"},
+            ["the file stores head in fp8 (modelopt), which is not counted here: head in bf16"],
+        ),
+        (
+            {"self_attn": "FP8", "experts": "NVFP4"},
+            {"precision": "bf16", "mode": "training"},
+            [
+                "the file stores weights in nvfp4 in groups of 16 (modelopt), which is not counted "
+                "here: weights are stored in bf16",
+                "the file stores attention in fp8 (modelopt), which is not counted here: attention "
+                "in bf16",
+            ],
+        ),
+    ],
+)
+def test_what_is_counted_and_what_not_is_said_part_by_part(
+    tmp_path: Path, words: dict[str, str], settings: dict[str, str], said: list[str]
+) -> None:
+    file = tmp_path / "config.json"
+    named = {f"mlp__{k}" if k == "experts" else k: word for k, word in words.items()}
+    file.write_text(json.dumps(MIXTRAL | {"quantization_config": listed(range(4), **named)}))
+    asked = {f"workload.{key}": value for key, value in settings.items()}
+    notes = elector.simulate(file, "b200-sxm-192gb", settings=asked)["notes"]
+    assert isinstance(notes, list)
+    assert [note for note in notes if "stor" in note and "optimizer" not in note] == said

@@ -13,6 +13,7 @@ from elector.base.table import Column
 from elector.evaluation.chunk import Chunk
 from elector.evaluation.path import evaluate, inspect
 from elector.events.timeline import timeline
+from elector.events.trace import trace
 from elector.operations.roles import ROUTED, Role
 from elector.operations.routing import busiest
 from elector.studies.simulation import columns_of
@@ -191,3 +192,19 @@ def test_more_is_never_faster_and_a_row_is_what_it_is_alone(
     for i, value in enumerate(values):
         alone = costs(fixed, key, [value])
         assert np.array_equal(alone[:, 0], both[:, i])
+
+
+@pytest.mark.parametrize("experts", [16, 64])
+def test_crossbars_of_experts_are_written_side_by_side(experts: int) -> None:
+    """A step rewrites all rows of crossbars one after another, however many experts hold them."""
+    asked = cells(
+        workload__mode="training",
+        workload__sequence_length=32,
+        model__expert_feed_forward=128,
+        model__experts=experts,
+        accelerator="reram",
+        accelerator__tiles=4000,
+    )
+    del asked["accelerator.copies"]
+    step = trace(columns_of(asked), "t")
+    assert step.timeline.seconds == pytest.approx(step.closed_s, rel=0.05)

@@ -9,7 +9,8 @@ behind the stride. Every layer becomes the product that SCALE-Sim runs: M output
 inputs of a filter, N filters.
 
 A column that the header names and nobody knows is refused once a line has something in it: it may
-be a padding. Columns of results (Eh, Ew) and words behind the last comma (a target) change nothing.
+be a padding. Columns of results (Eh, Ew) change nothing, nor do words behind the last comma whose
+column has no name or that of a target or a remark.
 """
 
 from __future__ import annotations
@@ -49,6 +50,8 @@ _FURTHER = {
     "sparsityratio": "sparsity",
     **dict.fromkeys(("eh", "ew", "e2", "ofmapheight", "ofmapwidth", "macs"), _RESULT),
 }
+#: plain names of columns of words that change nothing
+_REMARKS = ("target", "remark", "remarks", "comment", "comments", "note", "notes")
 #: plain name in a header -> the place it means, to name the one that is missing
 _MEANT = {
     "ifmapheight": "height",
@@ -145,10 +148,14 @@ class _Line:
             self._fail("cell is empty", 0, "name", "")
         return self.cells[0]
 
-    def says(self, place: int) -> bool:
-        """Whether a place holds more than a word behind the last comma, which is not read."""
+    def says(self, place: int, name: str) -> bool:
+        """Whether a place holds more than a remark behind the last comma, which is not read.
+
+        name : of its column. A word is a remark only where the name says so: `same` is a padding.
+        """
         cell = self.cells[place] if place < len(self.cells) else ""
-        return bool(cell) and (is_number(cell) or place < len(self.cells) - 1)
+        remark = place == len(self.cells) - 1 and not is_number(cell) and plain(name) in _REMARKS
+        return bool(cell) and not remark
 
     def number(self, place: int, field: str) -> int:
         """The whole number in a place, from 1 on."""
@@ -212,7 +219,7 @@ def _further(header: list[str], layers: list[_Line], path: Path) -> dict[int, st
     meanings: dict[int, str] = {}
     for place, name in enumerate(header[len(PLACES) :], len(PLACES)):
         meaning = _FURTHER.get(plain(name), "")
-        if name and not meaning and any(line.says(place) for line in layers):
+        if name and not meaning and any(line.says(place, name) for line in layers):
             raise InputError(
                 "line 1: unknown column", file=path, field=name, value=name, allowed=_shown()
             )

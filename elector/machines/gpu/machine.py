@@ -27,6 +27,7 @@ from elector.machines.contract import (
     Details,
     EventModel,
     Machine,
+    Note,
     Overlap,
     Part,
     Power,
@@ -198,7 +199,7 @@ def _activity(p: PreparedGpu, part: slice | Array) -> Activity:
         busy={"device": busy, "host": host},
         alone=busy,
         cycles=busy * d.clock,
-        counts=_counts(p, d, index, moved * count, touched * count) | _running(units, busy),
+        counts=_counts(p, d, index, moved * count, touched * count) | _running(units, d, busy),
         executed=ops.executed[index],
         peak=_peak(d),
         limits=_limits(p, units, index),
@@ -208,6 +209,7 @@ def _activity(p: PreparedGpu, part: slice | Array) -> Activity:
         power=Power(clocked),
         told=Remarks(
             extra={"host_bound": sum_rows(host) + start > sum_rows(busy)},
+            notes=_notes(units, d),
             largest=_largest(p, units, index),
         ),
         details=Details(_tiles(p.plan, q), (touched * count, moved * count)) if p.details else None,
@@ -378,16 +380,23 @@ def _counts(
     }
 
 
-def _running(units: Units, busy: Array) -> dict[str, Count]:
+def _running(units: Units, d: Device, busy: Array) -> dict[str, Count]:
     """Joules of a board that takes all it is built for while kernels run: clocks and schedulers
-    take a share of it, whatever the kernels do.
+    take a share of it, whatever the kernels do, and in proportion to the clock.
 
-    busy : (R, D) seconds of the kernels at the full clock. At a lower clock a kernel takes as many
-    cycles, but for those in which it waits for main memory, which are counted as at the full one.
+    busy : (R, D) seconds of the kernels at the design's own clock. Under a power limit a kernel
+    takes as many cycles, but for those in which it waits for main memory, which are counted as at
+    that clock.
     """
-    given = units.number("tdp")
-    board = np.where(given > 0, given, units.number("power_limit"))
+    board = units.number("tdp") * (d.clock / units.number("boost_clock"))
     return {"running": Count(busy * board, np.arange(units.size))}
+
+
+def _notes(units: Units, d: Device) -> dict[str, Note]:
+    """Special functions that the lanes cannot keep up with."""
+    given, most = units.number("special_per_cycle"), d.special / (d.sms * d.clock)
+    text = "accelerator.special_per_cycle: {most} a clock and SM, a share of its lanes, not {given}"
+    return {text: Note(given > most * (1.0 + 1e-9), {"most": (most, "1"), "given": (given, "1")})}
 
 
 def _limits(p: PreparedGpu, units: Units, index: Array) -> dict[str, tuple[Array, Array]]:

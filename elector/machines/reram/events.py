@@ -279,7 +279,7 @@ class ReramUnits:
     def _update(self, run: LayerRun, elements: float) -> RowWork:
         """Writing all cells of updated weights, crossbars side by side."""
         cells = elements * self.columns * self.copies * self.twice / run.streams * run.times
-        seconds, power = self._pulsed(cells, self.number["rows"] * run.times)
+        seconds, power = self._pulsed(cells, self.number["rows"])
         return RowWork("write drivers", [seconds], 0.0, 0.0, 0.0, power)
 
     def _pulsed(self, cells: float, rows: float) -> tuple[float, float]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from elector.base.errors import InputError
@@ -17,7 +17,7 @@ from elector.describe.formats.hf.stored_values import (
     wrong,
 )
 from elector.describe.numbers import formats
-from elector.describe.quantization import LAYER, MODULES, Quantization
+from elector.describe.quantization import MODULES, Quantization
 
 #: What a reader of a method finds: format of the weights, bits of a value, values of a scale.
 Stored = tuple[str, float, int]
@@ -118,20 +118,9 @@ def _quantization(
             others = tuple(
                 (part, name) for part, name in named if name != own[main] or part == "head"
             )
-            return Quantization(method, *stored, cache, left, others, _layers(entries, parts))
+            return Quantization(method, *stored, cache, left, others)
         stored = _ALGORITHMS["MIXED_PRECISION"]
     return Quantization(method, *stored, cache, left)
-
-
-def _layers(entries: Mapping[str, Any], parts: Iterable[str]) -> tuple[tuple[str, int], ...]:
-    """In how many layers `quantized_layers` lists modules of each part of layers."""
-    named: dict[str, set[str]] = {part: set() for part in parts if part != "head"}
-    for layer in entries["quantized_layers"]:
-        part = next(name for name, module in MODULES.items() if module.search(layer))
-        number = LAYER.search(layer)
-        if part in named and number is not None:
-            named[part].add(number[1])
-    return tuple((part, len(places)) for part, places in named.items())
 
 
 def _by_part(entries: Mapping[str, Any], file: object) -> dict[str, Stored]:

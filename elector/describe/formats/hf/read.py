@@ -12,6 +12,7 @@ from elector.base.errors import InputError
 from elector.base.table import load_json
 from elector.describe.formats.hf.advice import in_yaml
 from elector.describe.formats.hf.config import Config
+from elector.describe.formats.hf.listed_modules import wholly_listed
 from elector.describe.formats.hf.quantization import beside, quantization, unread
 from elector.describe.formats.hf.types import (
     HEADS,
@@ -329,11 +330,11 @@ def _of_head(model: Model) -> list[str]:
 
 def _with_formats(model: Model, stored: object, file: object) -> Model:
     """What the file, or one beside it, says of the formats of its weights."""
-    formats = None
+    formats, entries = None, {}
     if stored is not None:
         if not isinstance(stored, dict):
             raise InputError("must be a mapping", file=file, field="quantization_config")
-        formats = quantization(stored, file)
+        formats, entries = quantization(stored, file), stored
         for key in unread(stored):
             note = f"quantization_config.{key} is not known: what it changes is not counted"
             model = replace(model, notes=(*model.notes, note))
@@ -341,10 +342,13 @@ def _with_formats(model: Model, stored: object, file: object) -> Model:
         data = load_json(other, 32 << 20, finite=False)
         if not isinstance(data, dict):
             raise InputError("must hold a mapping of keys to values", file=other)
-        formats = beside(data, other)
+        formats, entries = beside(data, other), data["quantization"]
     if formats is None:
         return model
-    return replace(model, quantization=formats.of_all(model.layers_of))
+    # formats of parts are read from a list of modules, which may not have all of a part
+    if formats.parts and not wholly_listed(entries["quantized_layers"], model):
+        formats = formats.in_several()
+    return replace(model, quantization=formats)
 
 
 def _beside(file: object) -> Path | None:
