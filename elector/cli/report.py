@@ -124,6 +124,7 @@ def workload_line(settings: Mapping[str, Mapping[str, Any]]) -> str:
         words.append(f"{of('sequence_length'):,} tokens")
         if of("generate"):
             words.append(f"{of('generate'):,} generated")
+            words += [] if of("serving") == "phases" else [f"{of('serving')} serving"]
     words.append(of("precision"))
     if training:
         words.append(of("optimizer"))

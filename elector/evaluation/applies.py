@@ -45,6 +45,7 @@ _CALLED = {
 #: Facts that read better in words of their own.
 _WORDS = {
     "generates=yes": "workload.generate is above 0",
+    "interleaves=yes": "workload.batch is above 1 and workload.generate above 2",
     "products=several": "the list has several products",
     "accuracy=asked": "an accuracy is asked for",
     "untrained!=heads": "workload.mode is training, or it is lora:R, or a hybrid assigns by it",
@@ -188,12 +189,25 @@ def _field(key: str, machine: Machine) -> Field | None:
     return known.get(short) or (layer_field(short) if space == "model" else None)
 
 
+def interleaves(batch: Array, generate: Array) -> Array:
+    """Whether a server reads prompts between the tokens of other requests: several, of which each
+    generates tokens in several passes.
+
+    batch, generate : requests at once, and tokens of each, of one shape, which the result has.
+    """
+    return (batch > 1) & (generate > 2)
+
+
 def _holds(group: StructureGroup, field: Field, start: str) -> Array:
     """(D,) bool: whether every condition holds. start : of the machine's own settings' names."""
     holds = np.ones(group.rows.size, dtype=bool)
     facts = _facts(group)
     for condition in conditions(field.applies):
-        if condition.fact in facts:
+        if condition.fact == "interleaves":
+            yes = interleaves(group.workload.batch, group.workload.generate)[group.pair]
+            words = [frozenset(["no"]), frozenset(["yes"])]
+            holds &= np.array([condition.met(word) for word in words])[yes + 0]
+        elif condition.fact in facts:
             holds &= condition.met(facts[condition.fact]())
         else:
             holds &= _of_units(condition, group.units, start)

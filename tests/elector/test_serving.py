@@ -9,8 +9,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from commands import run
 
 import elector
+import transcode.space
 from elector.base.table import Column
 from elector.evaluation.path import evaluate
 
@@ -305,3 +307,62 @@ def test_it_counts_for_generation_alone_and_other_words_are_refused() -> None:
     assert any(n.startswith("workload.serving changes nothing") for n in result["notes"])
     with pytest.raises(elector.InputError, match=r"workload\.serving.*did you mean continuous"):
         elector.simulate("gpt2", "tpu-v4i", settings={"workload.serving": "continous"})
+
+
+@pytest.mark.parametrize(("batch", "generate"), [(1, 9), (8, 1), (8, 2), (8, 0)])
+def test_serving_without_effect_is_said(batch: int, generate: int) -> None:
+    told = asked("tpu-v4i", batch=batch, generate=generate, serving="continuous")
+    (note,) = [n for n in told["notes"] if n.startswith("workload.serving changes nothing")]
+    assert "workload.batch is above 1 and workload.generate above 2" in note
+    if generate:
+        phases = asked("tpu-v4i", batch=batch, generate=generate)
+        for name in ("latency_s", "energy_j", "time_to_first_token_s"):
+            assert told[name] == phases[name], name
+
+
+def test_serving_with_an_effect_is_in_the_heading_and_noted_nowhere() -> None:
+    asked_for = ("--set", "model.layers=2", "--batch", "2", "--generate", "3")
+    args = ("simulate", "gpt2", "tpu-v4i", *asked_for)
+    served = run(*args, "--serving", "continuous")
+    assert "3 generated, continuous serving," in served.output.replace("\n  ", " ")
+    assert "changes nothing" not in served.output
+    assert "serving" not in run(*args).output
+
+
+def test_which_designs_of_a_table_it_counts_for() -> None:
+    columns = {
+        "model": Column.of(["gpt2"] * 3),
+        "accelerator": Column.of(["tpu-v4i"] * 3),
+        "model.layers": Column.of([2] * 3),
+        "workload.serving": Column.of(["continuous"] * 3),
+        "workload.batch": Column.of([1, 4, 4]),
+        "workload.generate": Column.of([9, 9, 2]),
+    }
+    notes = evaluate(columns, 3, level="groups").notes()
+    told = [any("serving changes nothing" in note for note in own) for own in notes]
+    assert told == [True, False, True]
+
+
+@pytest.mark.parametrize(
+    ("batch", "generate", "counts"),
+    [(1, 9, False), (8, 2, False), ([1, 8], [2, 9], True), (8, 9, True)],
+)
+def test_a_space_that_asks_for_it_in_vain_is_refused(
+    batch: object, generate: object, counts: bool
+) -> None:
+    space = {
+        "model": "gpt2",
+        "accelerator": {"base": "systolic", "rows": [64, 128]},
+        "workload": {
+            "serving": ["phases", "continuous"],
+            "batch": batch,
+            "generate": generate,
+        },
+        "objectives": {"latency_s": "min"},
+    }
+    if counts:
+        assert transcode.space.load(space)
+        return
+    with pytest.raises(elector.InputError, match="changes nothing in this space") as caught:
+        transcode.space.load(space)
+    assert caught.value.field == "workload.serving"

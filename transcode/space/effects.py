@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+import numpy as np
+
 from elector.base.errors import InputError
 from elector.base.table import Field, schema
 from elector.describe.formats import load_model
@@ -17,6 +19,7 @@ from elector.evaluation.accelerators import Accelerator, load_accelerator
 from elector.evaluation.applies import (
     asks,
     conditions,
+    interleaves,
     kinds_of,
     products_of,
     thresholds_of,
@@ -96,6 +99,9 @@ class _Facts:
         if fact == "generates":
             tokens = self.of_workload("generate")
             return frozenset("yes" if float(n) > 0 else "no" for n in tokens)
+        if fact == "interleaves":
+            either = interleaves(self._numbers("batch")[:, None], self._numbers("generate"))
+            return frozenset("yes" if yes else "no" for yes in either.ravel())
         if fact == "thresholds":
             tables = self.of_workload("sparsity")
             return frozenset().union(*(thresholds_of(table) for table in tables))
@@ -138,6 +144,10 @@ class _Facts:
         if "native" in values:  # whatever the machines compute in
             values |= set(field.choices)
         return frozenset(values)
+
+    def _numbers(self, key: str) -> np.ndarray:
+        """Values of a setting of the workload that is a number."""
+        return np.array([float(n) for n in self.of_workload(key)])
 
     def of_accelerator(self, key: str) -> frozenset[str]:
         """Values of a setting of the accelerators."""
