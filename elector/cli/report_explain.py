@@ -65,7 +65,7 @@ def _priced(terms: Sequence[Record], unit: str) -> None:
             term["name"],
             _shown(term["value"], unit),
             _share(term["value"], whole),
-            _amount(term),
+            _amount(term, unit),
             part_of_price(term["price"], term["price_unit"]),
             _factor(term),
         ]
@@ -83,13 +83,13 @@ def _priced(terms: Sequence[Record], unit: str) -> None:
         click.echo(text.paragraph(f"nothing of: {', '.join(zero)}", "  "))
 
 
-def _amount(term: Record) -> str:
+def _amount(term: Record, unit: str) -> str:
     """How many of what is priced: joules, watts or square millimetres where the price is a share
     of it."""
     amount = term.get("count", term.get("amount", 0.0))
     if term["price_unit"] == "1" and "watts" in term:
         return quantity.show(amount, "W")
-    if term["price_unit"] == "1" and "count" in term:
+    if term["price_unit"] == "1" and "count" in term and unit == "J":
         return quantity.show(amount, "J")
     if term["price_unit"].endswith("/m2") or term["price_unit"] == "1":
         return quantity.show(amount, "m2")

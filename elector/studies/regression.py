@@ -107,6 +107,11 @@ def _share(tolerance: float | str) -> float:
     value = units.parse(tolerance, "1", field="--tolerance")
     if not 0 <= value < math.inf:
         raise InputError("must not be negative", field="--tolerance", value=tolerance)
+    if value > 1.0 and "%" not in str(tolerance):  # 3 for 3 % would let everything pass
+        allowed = [f"{value:g}%", f"{100 * value:g}%"]
+        raise InputError(
+            "a share above 1 needs its %", field="--tolerance", value=tolerance, allowed=allowed
+        )
     return value
 
 

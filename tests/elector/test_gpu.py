@@ -478,3 +478,17 @@ def test_special_functions_that_lanes_cannot_keep_up_with_are_said() -> None:
         settings = {"accelerator.special_per_cycle": functions}
         notes = elector.simulate("bert-tiny", "a100-sxm-80gb", settings=settings)["notes"]
         assert any("accelerator.special_per_cycle" in note for note in notes) is said
+
+
+def test_probabilities_inside_a_kernel_are_not_quantised_by_another() -> None:
+    """A prompt in fp8 takes no longer than in 16 bits where attention is one kernel."""
+    long = {"workload.sequence_length": 8192, "workload.generate": 2, "workload.batch": 1}
+    for stack in ("vllm", "sglang", "tensorrt-llm"):
+        own = {**long, "workload.implementation": stack, "workload.attention": "flash"}
+        first = [
+            elector.simulate(
+                "llama-3.1-8b", "h100-sxm-80gb", settings=own | {"workload.precision": precision}
+            )["time_to_first_token_s"]
+            for precision in ("fp8", "bf16")
+        ]
+        assert first[0] < first[1]

@@ -171,6 +171,8 @@ def test_several_workloads_are_compared_each(tmp_path: Path) -> None:
     [
         ({"metrics": ["latency"]}, "did you mean latency_s"),
         ({"tolerance": "-1"}, "must not be negative"),
+        ({"tolerance": "3"}, "a share above 1 needs its %"),
+        ({"tolerance": 3.0}, "a share above 1 needs its %"),
         ({"tolerance": "2 s"}, "--tolerance"),
         ({"metrics": ["note.why"]}, "is no result of the table"),
     ],

@@ -126,10 +126,15 @@ def _kernels_of(row: Row, product: float, table: dict[str, float]) -> float:
 
 
 def quantised(rows: tuple[Row, ...], workload: Workload) -> Array:
-    """(R,) whether a product's activations are quantised for it: once for all that share them."""
+    """(R,) whether a product's activations are quantised for it: once for all that share them.
+
+    Probabilities that never leave a kernel are rounded in its registers.
+    """
     shared = {Role.KEY_VALUE, Role.KEY, Role.VALUE, Role.FEED_FORWARD_GATE}
     if not workload.format.quantises:
         return np.zeros(len(rows), dtype=bool)
+    if workload.attention != "unfused":
+        shared = shared | {Role.CONTEXT}
     return np.array([r.matmul and r.role not in shared for r in rows])
 
 
