@@ -30,7 +30,7 @@ DATA = Path(__file__).resolve().parent.parent / "elector" / "data"
 #: Fewest cases that a width is read from, and fewest that it is read from alone: of n, the one of
 #: rank 0.9 (n + 1) is what a further one stays below nine times of ten, and fewer than nine have
 #: none of that rank (Vovk et al. 2005, Algorithmic Learning in a Random World; split conformal
-#: prediction). Such a group is not surer than the next wider one.
+#: prediction). Such a group is not surer than any wider one.
 MIN, ALONE = 5, 9
 #: What nothing validates: a factor, assumed.
 ELSE = 2.0
@@ -95,12 +95,12 @@ def table(errors: dict[tuple[str, str, str], dict[str, list[float]]]) -> list[tu
 def time_of(
     key: tuple[str, str, str], errors: dict[tuple[str, str, str], dict[str, list[float]]]
 ) -> float:
-    """The factor of times of a group; of one with few cases at least that of the next wider."""
+    """The factor of times of a group; of one with few cases at least that of any wider."""
     own = factor(errors[key]["time"])
     if len(errors[key]["time"]) >= ALONE:
         return own
     wider = (k for k in candidates(key) if k != ANY and len(errors[k]["time"]) >= ALONE)
-    return max(own, *(factor(errors[k]["time"]) for k in itertools.islice(wider, 1)), 1.0)
+    return max(own, *(factor(errors[k]["time"]) for k in wider), 1.0)
 
 
 def shared(results: list[CaseResult]) -> float:
