@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
+import transcode
+from elector.base.errors import InputError
 from transcode.cli.commands import main
 
 SPACE = """
@@ -97,3 +100,21 @@ def test_modules_that_cannot_be_imported(
     assert (ended, crash) == (2, None), said
     assert "--sampler: cannot be imported" in said and words.format(number) in said
     assert not (place / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("used", "said"),
+    [("0", "sampler.used: unknown sampler"), ("evil:Class", "loaded where it is asked for")],
+)
+def test_no_manifest_says_what_is_imported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, used: str, said: str
+) -> None:
+    (tmp_path / "evil.py").write_text("raise SystemExit('imported')")
+    monkeypatch.chdir(tmp_path)
+    out = tmp_path / "run"
+    transcode.search("smoke", sampler="random", budget=4, out=out)
+    manifest = json.loads((out / "manifest.json").read_text())
+    manifest["sampler"]["used"] = used
+    (out / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(InputError, match=said):
+        transcode.search("smoke", budget=8, out=out)

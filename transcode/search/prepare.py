@@ -14,6 +14,7 @@ from elector.studies.pruning import SPARSITY, warnings
 from transcode import engines, objective, pareto
 from transcode.engines import streams
 from transcode.objective import Accuracy, AccuracyScores, Evaluator, Outcome, Problem
+from transcode.runs.manifest import NAME
 from transcode.search import halving, proxies
 from transcode.search.probe import FIRST_PROBE, probe_designs
 from transcode.search.workers import Simulator
@@ -236,6 +237,7 @@ def choice_of(
     before, batch, islands = old["sampler"], old["batch"], old.get("islands", ISLANDS)
     if before["used"] == "merge":
         return _after_merge(asked, old, folder)
+    _recorded_sampler(before["used"], asked, folder)
     wanted = before["used"] if asked.sampler == "auto" else asked.sampler
     for what, there, here in (
         ("sampler", before["used"], wanted),
@@ -251,6 +253,23 @@ def choice_of(
     unlimited = asked.budget is None and asked.time is None
     limit = old.get("budget") if unlimited else asked.budget
     return engines.Choice(before["asked"], before["used"], before["why"], limit), batch, islands
+
+
+def _recorded_sampler(name: str, asked: Request, folder: Path) -> None:
+    """Refuses a run whose manifest names a sampler that nobody knows, or one that only the user
+    may load: no file says what is imported."""
+    if ":" in name:
+        if asked.sampler == "auto":
+            said = f"was searched by {name}, which is loaded where it is asked for"
+            raise InputError(said, file=folder, hint=f"--sampler {name}")
+    elif name not in engines.SAMPLERS:
+        raise InputError(
+            "unknown sampler",
+            file=folder / NAME,
+            field="sampler.used",
+            value=name,
+            allowed=engines.SAMPLERS,
+        )
 
 
 def _chosen(
