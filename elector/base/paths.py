@@ -119,6 +119,15 @@ def is_pipe(path: str | Path, field: str | None = None) -> bool:
     return there is not None and stat.S_ISFIFO(there.st_mode)
 
 
+def stamp(path: str | Path) -> tuple[int, ...]:
+    """What a file's content is told from another by: its place, size and time; of a pipe, which is
+    read once, nothing. Raises InputError as `status`."""
+    there = status(path)
+    if there is None or not stat.S_ISREG(there.st_mode):
+        return ()
+    return there.st_dev, there.st_ino, there.st_size, there.st_mtime_ns
+
+
 def is_special(path: str | Path, field: str | None = None) -> bool:
     """Whether a device, pipe or socket is there: what is written to and never replaced."""
     there = status(path, field)

@@ -60,15 +60,27 @@ def devices() -> dict[str, dict[str, str]]:
     return cells_of
 
 
-@functools.lru_cache(maxsize=256)
 def load_accelerator(name: str) -> Accelerator:
-    """A shipped accelerator or a YAML file with `base` and settings of its schema."""
+    """A shipped accelerator or a YAML file with `base` and settings of its schema.
+
+    A file is read each time: it may have changed since, or lie in another folder.
+    """
+    return _shipped(name) if name in _names() else _load(name, ())
+
+
+@functools.cache
+def _names() -> frozenset[str]:
+    return frozenset(list_accelerators())
+
+
+@functools.cache
+def _shipped(name: str) -> Accelerator:
     return _load(name, ())
 
 
 def _load(name: str, above: tuple[str, ...]) -> Accelerator:
     """An accelerator, as the base of those `above` it, the outermost first."""
-    known = name in list_accelerators()
+    known = name in _names()
     path = DATA / "accelerators" / f"{name}.yaml" if known else Path(name)
     if not name or (not known and not paths.exists(path, "accelerator")):
         raise InputError(

@@ -95,12 +95,17 @@ def list_sparsities() -> list[str]:
     ]
 
 
-@functools.lru_cache(maxsize=64)
 def load_sparsity(name: str) -> SparsityTable | None:
-    """The table of a name or file; None for dense."""
+    """The table of a name or file, read again where the file has changed; None for dense."""
     if name == "dense":
         return None
     path = _path(name)
+    return _table(name, path, paths.stamp(path))
+
+
+@functools.lru_cache(maxsize=64)
+def _table(name: str, path: Path, stamp: tuple[int, ...]) -> SparsityTable:
+    """The table of a file. stamp : what tells its content from that of an earlier time."""
     names, lines = read_csv(path, limit=64 << 20)
     _check_header(names, path)
     sums: dict[Key, dict[tuple[float | None, float | None], list[float]]] = {}
@@ -134,10 +139,15 @@ def load_sparsity(name: str) -> SparsityTable | None:
     return SparsityTable(name, points, "" if model == "*" else model, kinds, doubtful)
 
 
+@functools.cache
+def _shipped() -> frozenset[str]:
+    return frozenset(list_sparsities())
+
+
 def _path(name: str) -> Path:
     """The file of a table by name, or the user's own."""
     shipped = DATA / "sparsity" / f"{name}.csv"
-    path = shipped if name in list_sparsities() else Path(name)
+    path = shipped if name in _shipped() else Path(name)
     if path != shipped and not paths.exists(path, "workload.sparsity"):
         raise InputError(
             "unknown sparsity",

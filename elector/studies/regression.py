@@ -127,6 +127,13 @@ class _Table:
     header: list[str]
     rows: dict[Key, list[Row]]
 
+    @property
+    def has_costs(self) -> bool:
+        """Whether any row has costs: a table of unreadable and infeasible rows has no columns for
+        them, and each of its rows is a regression."""
+        every = (row for rows in self.rows.values() for row in rows)
+        return any(not row.get("error") and _feasible(row) for row in every)
+
     @classmethod
     def read(cls, path: Path) -> _Table:
         """The rows of a file."""
@@ -166,7 +173,7 @@ class _Table:
                     allowed=known,
                 )
             for name in names:
-                if name not in other.header:
+                if name not in other.header and other.has_costs:
                     raise InputError("column is missing", file=other.path, field=name)
             columns += names
         return list(dict.fromkeys(columns))
@@ -212,7 +219,7 @@ def _compared(
         return [MovedResult(design, "unreadable", text=new["error"])]
     if old.get("error"):
         return [MovedResult(design, "new", text="could not be read before")]
-    was, runs = (row.get("feasible", "True").lower() == "true" for row in (old, new))
+    was, runs = _feasible(old), _feasible(new)
     if was and not runs:
         return [
             MovedResult(design, "infeasible", text=new.get("reason", "") or "became infeasible")
@@ -224,6 +231,10 @@ def _compared(
     ]
     differing = [entry for entry in moved if entry.verdict != "same"]
     return differing or [MovedResult(design, "same")]
+
+
+def _feasible(row: Row) -> bool:
+    return row.get("feasible", "True").lower() == "true"
 
 
 def _number(text: str) -> float | None:

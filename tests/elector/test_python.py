@@ -300,3 +300,29 @@ def test_runs_in_python(tmp_path: Path) -> None:
     assert compared["hypervolume"].iloc[0] >= compared["hypervolume"].iloc[1]
     with pytest.raises(InputError, match="not the folder of a run"):
         transcode.load_run(tmp_path)
+
+
+def test_a_file_that_was_changed_is_read_again(tmp_path: Path, monkeypatch: Any) -> None:
+    """As in a notebook: of accelerators, what they are based on, models and sparsity tables."""
+    monkeypatch.chdir(tmp_path)
+    files = {"chip.yaml": "base: below.yaml\n", "model.yaml": "base: bert-tiny\n"}
+    first = {"below.yaml": "base: acceltran-edge\npe: 16\n", "model.yaml": "base: bert-tiny\n"}
+    head = "model,tau_i,tau_t,phase,operation,layer,operand,density\n"
+    first["own.csv"] = head + "*,,,forward,*,*,activation,0.5\n"
+    changes = {
+        "below.yaml": "base: acceltran-edge\npe: 64\n",
+        "model.yaml": "base: bert-tiny\nlayers: 4\n",
+        "own.csv": head + "*,,,forward,*,*,activation,0.25\n",
+    }
+    for name, text in (files | first).items():
+        (tmp_path / name).write_text(text)
+
+    def seconds() -> float:
+        own = {"workload.sparsity": "own.csv"}
+        return float(elector.simulate("model.yaml", "chip.yaml", settings=own)["latency_s"])
+
+    known = {seconds()}
+    for name, text in changes.items():
+        (tmp_path / name).write_text(text)
+        assert seconds() not in known, name
+        known.add(seconds())

@@ -91,6 +91,20 @@ def test_what_became_of_a_row(
     assert f"{int(regressed)} got worse" in result.stdout
 
 
+def test_a_table_in_which_nothing_has_costs_is_a_regression(tmp_path: Path) -> None:
+    """A typo in a file that all rows share leaves no column of a result."""
+    chip, design = tmp_path / "chip.yaml", tmp_path / "designs.csv"
+    design.write_text(f"model,accelerator\nbert-tiny,{chip}\n")
+    for name, text in (("old", "base: systolic\n"), ("new", "base: systolic\nrwos: 3\n")):
+        chip.write_text(text)
+        run("sweep", str(design), "--out", str(tmp_path / f"{name}.csv"))
+    junit = tmp_path / "check.xml"
+    words = (str(tmp_path / "old.csv"), str(tmp_path / "new.csv"), "--junit", str(junit))
+    result = run("compare", *words)
+    assert result.exit_code == 4 and "unreadable" in result.stdout and "rwos" in result.stdout
+    assert 'failures="1"' in junit.read_text()
+
+
 def test_a_row_that_is_gone_is_a_regression_and_a_new_one_is_none(
     agreed: Path, tmp_path: Path
 ) -> None:

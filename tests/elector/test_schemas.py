@@ -336,7 +336,6 @@ def test_bounds_are_those_of_the_reader(tmp_path: Path) -> None:
                 else:
                     with pytest.raises(elector.InputError):
                         _accelerator(data, tmp_path)
-                load_accelerator.cache_clear()
 
 
 def test_every_preset_is_a_base() -> None:
