@@ -76,11 +76,18 @@ def _priced(terms: Sequence[Record], unit: str) -> None:
     click.echo(heading)
     for term, block in zip(shown, blocks, strict=True):
         words = [f["name"] for f in term["factors"] if f["name"] not in _PLAIN]
-        derived = "; x ".join([f"{term['evidence']}: {term['derivation']}", *words])
+        derived = "; x ".join([f"{_evidence(term)}: {term['derivation']}", *words])
         click.echo(block + "\n" + text.paragraph(derived, "      "))
     zero = [term["name"] for term in terms if not term["value"]]
     if zero:
         click.echo(text.paragraph(f"nothing of: {', '.join(zero)}", "  "))
+
+
+def _evidence(term: Record) -> str:
+    """What a price rests on, and what it counts as where its rows were only quoted."""
+    evidence, counts = str(term["evidence"]), term.get("counts_as")
+    quoted = counts == "assumed" and evidence != "assumed"
+    return f"{evidence}, quoted once, counts as assumed" if quoted else evidence
 
 
 def _amount(term: Record, unit: str) -> str:

@@ -116,6 +116,7 @@ def _priced(price: Price, factors: Factors, size: float | None = None) -> Term:
         "factors": [{"name": name, "value": value} for name, value in factors],
         "evidence": price.evidence,
         "verified": price.verified,
+        "counts_as": price.group,
         "derivation": price.note,
         "rows": rows,
     }
@@ -131,7 +132,7 @@ def _resting(term: Term, own: Chunk, price: Price, rank: int, part: Part | None 
         stated = known[int(codes[0])]
         term["derivation"] = f"{price.note} x accelerator.{part.stated} ({stated.text})"
     if rank > PROVENANCE.index(price.group):
-        term["evidence"] = PROVENANCE[rank]
+        term["evidence"] = term["counts_as"] = PROVENANCE[rank]
     return term
 
 
@@ -249,6 +250,7 @@ def _carried(chunk: Chunk, technology: Technology) -> list[Term]:
         term = _priced(price, [("bits of a byte", 8.0)])
         if given > 0:
             term |= {"price": given, "evidence": "assumed", "verified": False, "rows": []}
+            term["counts_as"] = "assumed"
             term["derivation"] = f"accelerator.{start}energy_per_bit"
         terms.append(
             {"name": name, "part": "links", "value": value, "count": count, "unit": name, **term}

@@ -307,3 +307,16 @@ def test_seconds_of_a_hybrid_follow_no_price_of_a_unit() -> None:
     }
     assert "bandwidth" in told
     assert not told & {"idle_power", "die"}
+
+
+@pytest.mark.parametrize(
+    "accelerator", ["tpu-v4i", "a100-sxm-80gb", "isaac", "acceltran-edge", "hpt"]
+)
+def test_terms_add_up_to_the_shares_of_evidence(accelerator: str) -> None:
+    """What `simulate` says a result rests on is what the terms of `explain` count as."""
+    shares: Any = elector.simulate("bert-tiny", accelerator)["provenance"]
+    explained: Any = elector.explain("bert-tiny", accelerator, "energy_j")
+    sums = dict.fromkeys(shares, 0.0)
+    for term in explained["terms"]:
+        sums[term["counts_as"]] += term["value"]
+    assert {k: v / explained["value"] for k, v in sums.items()} == pytest.approx(shares, abs=1e-9)
