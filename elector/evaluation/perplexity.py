@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from elector.base.table import DATA, read_rows
-from elector.describe.numbers import SAME, precisions
+from elector.describe.numbers import SAME, formats, precisions
 
 Array = np.ndarray
 #: Settings whose formats have a price.
@@ -67,19 +67,27 @@ def _wide(precision: str) -> bool:
     return precisions()[precision].products.bits >= _WIDE
 
 
+def _alike(name: str, other: str) -> bool:
+    """Whether two storage formats round to the same numbers, but for their scales."""
+    if name == other or not {name, other} <= set(formats()):
+        return name == other
+    a, b = formats()[name], formats()[other]
+    return (a.kind, a.bits, a.significand) == (b.kind, b.bits, b.significand)
+
+
 def increase(weights: str, kv_cache: str, precision: str, parameters: Array) -> Array:
     """(D,) increase of perplexity over that in 16 bits; NaN where no score tells.
 
     weights, kv_cache, precision : formats of the workload. parameters : (D,) of the models.
     What several formats cost multiplies: each was measured alone. What a precision stores by
-    itself is in its own score.
+    itself is in its own score, also where it is stored with more scales.
     """
     total = np.ones(parameters.shape)
     asked = {"weights": weights, "kv_cache": kv_cache, "precision": precision}
     own = precisions()[precision]
     itself = {"weights": own.layer_weights.name, "kv_cache": own.keys_values.name}
     for setting, name in asked.items():
-        if name == itself.get(setting):
+        if setting in itself and _alike(name, itself[setting]):
             continue
         if (setting, name) in scores():
             total = total * (1.0 + scores()[setting, name].at(parameters))

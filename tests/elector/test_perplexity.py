@@ -59,6 +59,9 @@ def test_what_a_precision_stores_by_itself_is_in_its_score() -> None:
     size = np.array([8.03e9])
     alone = increase("same", "same", "fp8", size)
     assert increase("fp8", "fp8", "fp8", size) == alone > 0
+    for finer in ("fp8-block", "fp8-g128"):  # the same numbers with more scales
+        assert increase(finer, "same", "fp8", size) == alone
+    assert increase("fp8-block", "same", "int8", size) > increase("same", "same", "int8", size)
     assert increase("same", "int4", "fp8", size) > alone
 
 

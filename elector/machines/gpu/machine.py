@@ -395,7 +395,7 @@ def _running(units: Units, d: Device, busy: Array) -> dict[str, Count]:
 def _notes(units: Units, d: Device) -> dict[str, Note]:
     """Special functions that the lanes cannot keep up with."""
     given, most = units.number("special_per_cycle"), d.special / (d.sms * d.clock)
-    text = "accelerator.special_per_cycle: {most} a clock and SM, a share of its lanes, not {given}"
+    text = "lanes keep up with {most} special functions a clock and SM, not with {given}"
     return {text: Note(given > most * (1.0 + 1e-9), {"most": (most, "1"), "given": (given, "1")})}
 
 
