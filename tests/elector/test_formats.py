@@ -426,6 +426,16 @@ def test_a_list_of_products(tmp_path: Path) -> None:
         ("base: encoder\nblocks: []\n", ("blocks: must be a list",)),
         ("base: encoder\nblocks: [3]\n", ("blocks[0]: must be a mapping",)),
         (
+            "family: encoder-decoder\nvocabulary: 100\npositions: 9\nblocks:\n"
+            "  - {repeat: 1, hidden: 8, heads: 1, feed_forward: 8}",
+            ("blocks: has no decoder",),
+        ),
+        (
+            "family: encoder-decoder\nvocabulary: 100\npositions: 9\nblocks:\n"
+            "  - {repeat: 1, hidden: 8, heads: 1, feed_forward: 8, cross_attention: true}",
+            ("blocks: has no encoder",),
+        ),
+        (
             "base: encoder\nlayers: 3\nblocks: [{hidden: 8, heads: 1, feed_forward: 8}]\n",
             ("layers: stands beside blocks",),
         ),

@@ -223,6 +223,9 @@ def _blocks(
     blocks = tuple(
         _listed_block(entry, f"blocks[{i}]", family, file) for i, entry in enumerate(listed)
     )
+    if family == "encoder-decoder" and len({entry.cross_attention for entry in blocks}) < 2:
+        lacks = "encoder: all blocks have" if blocks[0].cross_attention else "decoder: no block has"
+        raise InputError(f"has no {lacks} cross_attention", file=file, field="blocks")
     return blocks, _places(data.get("pattern"), blocks, file)
 
 
