@@ -202,13 +202,13 @@ def _body(costs: Mapping[str, Any], title: str, words: str, draws: str) -> str:
         [key, str(entry["value"]), "default" if entry["default"] else ""]
         for key, entry in costs["settings"].items()
     ]
-    commands = "\n".join(
-        [
-            f"elector simulate {words} --operations{draws}",
-            f"elector explain {words} --result energy_j",
-            f"elector trace {words} --out trace.json",
-        ]
-    )
+    lines = [
+        f"elector simulate {words} --operations{draws}",
+        f"elector explain {words} --result energy_j",
+    ]
+    if not costs["settings"].get("workload.generate", {}).get("value"):  # token by token: too long
+        lines.append(f"elector trace {words} --out trace.json")
+    commands = "\n".join(lines)
     roofline = (
         "<h2>Roofline</h2><p class=soft>Products at what they reach; the larger, the longer. What "
         "touches no main memory stands at the right end. The line: peak, and bandwidth of main "
