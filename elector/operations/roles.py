@@ -237,20 +237,19 @@ DROPOUTS = frozenset(
         Role.FEED_FORWARD_DROPOUT,
     }
 )
+#: A head of dynamic convolution spanned by tokens (ConvBERT, arXiv 2008.02496).
+SPAN_CONVOLUTION = (
+    Role.DEPTHWISE,
+    Role.POINTWISE,
+    Role.TIMES_QUERY,
+    Role.KERNEL,
+    Role.KERNEL_SOFTMAX,
+    Role.SPAN_VALUES,
+    Role.APPLICATION,
+)
 #: What stands beside or before the scaled dot product of heads: no kernel of attention holds it.
 OTHER_HEADS = frozenset(
-    {
-        Role.WEIGHTED_KEYS,
-        Role.ALONG_HEADS,
-        Role.ALONG_TOKENS,
-        Role.DEPTHWISE,
-        Role.POINTWISE,
-        Role.TIMES_QUERY,
-        Role.KERNEL,
-        Role.KERNEL_SOFTMAX,
-        Role.SPAN_VALUES,
-        Role.APPLICATION,
-    }
+    {Role.WEIGHTED_KEYS, Role.ALONG_HEADS, Role.ALONG_TOKENS, *SPAN_CONVOLUTION}
 )
 RESIDUALS = frozenset({Role.ATTENTION_RESIDUAL, Role.FEED_FORWARD_RESIDUAL})
 
@@ -341,15 +340,7 @@ VARIANTS: dict[Role, tuple[str, ...]] = {
     ),
     **dict.fromkeys((Role.ALONG_HEADS, Role.ALONG_TOKENS), ("dft", "dct")),
     **dict.fromkeys(
-        (
-            Role.DEPTHWISE,
-            Role.POINTWISE,
-            Role.TIMES_QUERY,
-            Role.KERNEL,
-            Role.KERNEL_SOFTMAX,
-            Role.SPAN_VALUES,
-            Role.APPLICATION,
-        ),
+        SPAN_CONVOLUTION,
         ("c5", "c9", "c13"),
     ),
 }

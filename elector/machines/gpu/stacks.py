@@ -128,14 +128,15 @@ def _kernels_of(row: Row, product: float, table: dict[str, float]) -> float:
 def quantised(rows: tuple[Row, ...], workload: Workload) -> Array:
     """(R,) whether a product's activations are quantised for it: once for all that share them.
 
-    Probabilities that never leave a kernel are rounded in its registers.
+    Probabilities that never leave a kernel of flash attention are rounded in its registers.
     """
     shared = {Role.KEY_VALUE, Role.KEY, Role.VALUE, Role.FEED_FORWARD_GATE}
     if not workload.format.quantises:
         return np.zeros(len(rows), dtype=bool)
-    if workload.attention != "unfused":
-        shared = shared | {Role.CONTEXT}
-    return np.array([r.matmul and r.role not in shared for r in rows])
+    flash = workload.attention == "flash"
+    inside = [flash and r.role is Role.CONTEXT and in_flash(r) for r in rows]
+    alone = (r.matmul and r.role not in shared for r in rows)
+    return np.array([a and not b for a, b in zip(alone, inside, strict=True)], dtype=bool)
 
 
 def quantising(stack: dict[str, float], workload: Workload) -> tuple[float, float]:
