@@ -152,6 +152,7 @@ def _power_settings(r: Record) -> dict[str, object]:
         "workload.sequence_length": TWEET if tweets else 384,
         "workload.precision": "fp32",
         "workload.implementation": "eager",
+        "workload.attention": "unfused",
         "accelerator.power_limit": float(r["power_limit_w"]),
     }
 

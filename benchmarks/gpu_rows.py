@@ -18,7 +18,7 @@ from elector.cost.power import limit
 from elector.cost.pricing import price
 from elector.cost.schedule import schedule
 from elector.describe.numbers import precisions
-from elector.evaluation.resolve import resolve
+from elector.evaluation.resolve import UNFUSED, resolve
 from elector.machines.contract import Machine, Units
 from elector.machines.gpu import machine as gpu
 from elector.operations import build
@@ -121,10 +121,11 @@ def from_records(
 
 def left_out(rows: Steps) -> Array:
     """(D,) rows that the rule of elector.studies.validation_cases keeps out of every fit."""
-    return np.array([_left_out(s) for s in rows.settings])
+    return np.array([left_out_by(s) for s in rows.settings])
 
 
-def _left_out(settings: dict[str, object], metric: str = "latency_s") -> bool:
+def left_out_by(settings: dict[str, object], metric: str = "latency_s") -> bool:
+    """The same of one row, by its settings as they were when the rule was written down."""
     rest = {k: v for k, v in settings.items() if "." in k}
     model, accelerator = str(settings["model"]), str(settings["accelerator"])
     return validation_cases.left_out(model, accelerator, validation_cases.as_text(rest), metric)
@@ -166,8 +167,9 @@ def _one_kernel(r: Record) -> bool:
 
 def columns(settings: list[dict[str, object]]) -> dict[str, Column]:
     """Columns for `elector.evaluate`."""
-    keys = dict.fromkeys(key for s in settings for key in s)
-    return {key: Column.of([s.get(key) for s in settings]) for key in keys}
+    cells = [{"workload.attention": UNFUSED} | s for s in settings]  # where a row names no other
+    keys = dict.fromkeys(key for s in cells for key in s)
+    return {key: Column.of([s.get(key) for s in cells]) for key in keys}
 
 
 def suspect(rows: Steps) -> Array:
@@ -265,6 +267,7 @@ def operations(
             "accelerator": "b200-sxm-192gb",
             "workload.precision": precision,
             "workload.implementation": stack,
+            "workload.attention": "unfused",
         }
     ]
     group = next(iter(resolve(columns(cells), 1)))
@@ -315,6 +318,7 @@ def compile_operations(ops: Operations, device: str, precision: str = "fp16") ->
             "accelerator": device,
             "workload.precision": precision,
             "workload.implementation": "compiled",
+            "workload.attention": "unfused",
         }
     ] * size
     units: Units = next(iter(resolve(columns(cells), size))).units

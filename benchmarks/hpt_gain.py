@@ -297,7 +297,11 @@ def main() -> None:
     parser.add_argument("--stack", default="eager")
     parser.add_argument("--tiles", type=float, default=1.0, help="ReRAM tiles over the preset's")
     args = parser.parse_args()
-    workload: dict[str, object] = {"precision": args.precision, "implementation": args.stack}
+    workload: dict[str, object] = {
+        "precision": args.precision,
+        "implementation": args.stack,
+        "attention": "unfused",  # on the GPU alone as in the hybrid
+    }
     print(f"Precision {args.precision}, stack {args.stack}, {args.tiles:g} x 336 tiles")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

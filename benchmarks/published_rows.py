@@ -118,9 +118,11 @@ def steps(folder: Path) -> list[Row]:
         bar = "int8" if r["dtype"] == "int8" else "training" if training else "fp32 and fp16"
         # A row speaks of one micro-batch, a result of the whole step.
         figure = ("latency_s", seconds * float(r["grad_accum"]) * 1e3, "ms")
+        fitted = not gpu_rows.left_out_by(settings)
         settings = {k: v for k, v in settings.items() if v not in ("auto", "inference", 1)}
         settings |= {"workload.batch": int(float(r["batch_per_device"]))}
-        about = (r["source"].removeprefix("github:"), "", True)
+        settings.setdefault("workload.attention", "unfused")
+        about = (r["source"].removeprefix("github:"), "", fitted)
         rows.append(row(r["id"], settings, figure, (r["implementation"], regime, bar), about))
     return _limited(rows)
 
@@ -128,8 +130,8 @@ def steps(folder: Path) -> list[Row]:
 def engines(folder: Path) -> list[Row]:
     """Engines and language models."""
     rows = []
-    fitted = {r["id"] for r in engine_rows.for_fitting(folder).records}
-    fitted |= {r["id"] for r in gpu_rows.eager_inference(folder).records}
+    every = engine_rows.for_fitting(folder).joined(gpu_rows.eager_inference(folder))
+    fitted = {r["id"] for r in every.take(~gpu_rows.left_out(every)).records}
     for r in engine_rows.engines(folder):
         settings = engine_rows.settings(r)
         figure, regime, bar = _engine(r)

@@ -16,6 +16,8 @@ import numpy as np
 
 import elector
 from elector.base.units import format_si, parse
+from elector.machines.gpu.automatic import FACTS, rules
+from elector.machines.gpu.stacks import IMPLEMENTATIONS
 from elector.technology import ConstantRow, Price, Technology
 from transcode import accuracy
 from transcode.accuracy import head_types, scaling_law
@@ -217,6 +219,42 @@ def gpu_constants() -> str:
         for row in read(DATA / "gpu.csv")
     ]
     return table(("constant", "value", "meaning", "evidence"), rows)
+
+
+def stack_rows() -> str:
+    """Each software stack, and the measured rows that it was fitted on and is held against."""
+    counts: dict[str, dict[bool, dict[str, int]]] = {name: {} for name in IMPLEMENTATIONS}
+    for row in read(DATA / "published.csv"):
+        stack = re.search(r"workload\.implementation=(\S+)", row["settings"])
+        if stack is None:
+            continue
+        what = row["group"].split(" / ", 2)
+        group = f"{what[2]} ({what[0].capitalize()})"
+        side = counts[stack[1]].setdefault(row["fitted"] == "yes", {})
+        side[group] = side.get(group, 0) + 1
+
+    def words(groups: dict[str, int] | None) -> str:
+        return ", ".join(f"{g} {n}" for g, n in sorted((groups or {}).items())) or "nothing"
+
+    rows: list[tuple[object, ...]] = [
+        (f"`{name}`", words(sides.get(True)), words(sides.get(False)))
+        for name, sides in counts.items()
+    ]
+    return table(("stack", "rows it was fitted on", "rows it never saw"), rows)
+
+
+def automatic_choices() -> str:
+    """What `auto` stands for on a GPU: rules in order."""
+    rows: list[tuple[object, ...]] = [
+        (
+            row["setting"],
+            *(row[fact].replace("|", ", ") or "any" for fact in FACTS),
+            f"`{row['value']}`",
+            row["source"],
+        )
+        for row in rules()
+    ]
+    return table(("setting", *FACTS, "`auto` is", "why"), rows)
 
 
 #: Rows of the table of trained densities: task, tau_i, tau_t.
@@ -425,6 +463,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "node-ratios": node_ratios,
     "memory-points": memory_points,
     "gpu-constants": gpu_constants,
+    "stack-rows": stack_rows,
+    "automatic-choices": automatic_choices,
     "trained-densities": trained_densities,
     "trained-scores-digits": functools.partial(trained_scores, "digits"),
     "trained-scores-elnino": functools.partial(trained_scores, "elnino"),

@@ -6,7 +6,9 @@ and needs
 
     E(s) = standing watts x T(s) + core joules x v(s)^2 + other joules,
 
-with v the supply voltage, which falls with the clock down to a floor. E / T falls with s,
+with v the supply voltage, which falls with the clock down to a floor. What a busy kernel takes
+whatever it does (`Clocked.running`) is among the core's joules, in proportion to its cycles at
+`s`. E / T falls with s,
 so the largest s with E / T <= limit is found by halving (Mei et al. 2017, A survey and
 measurement study of GPU DVFS, arXiv 1610.01784, for the shape of v). One clock holds for a
 whole step: power management averages over more time than an operation takes.
@@ -46,14 +48,15 @@ def limit(
     clocked = activity.power.clocked if activity.power is not None else None
     if clocked is None:
         return activity, prices, np.ones(index.size)
-    core, other = _joules(activity, prices, machine)
+    core, other = _joules(activity, prices, machine, clocked.running)
 
     def parts(speed: Array) -> tuple[Array, Array, Array]:
         """(D,) joules that flow whatever is done, seconds, and joules of what is done."""
         slower = at_speed(activity, speed)
         # A unit that is given nothing to do takes what it takes when it idles.
         seconds = np.maximum(schedule(ops, index, slower).seconds, 1e-300)
-        dynamic = core * voltage(clocked, speed) ** 2 + other
+        clocks = core + _running(slower, prices, clocked.running)
+        dynamic = clocks * voltage(clocked, speed) ** 2 + other
         return standing(slower, prices, seconds), seconds, dynamic
 
     def watts(speed: Array) -> Array:
@@ -150,7 +153,12 @@ def at_speed(activity: Activity, speed: Array) -> Activity:
     clocked = power.clocked
     seconds = clocked.seconds(speed)
     busy = {**activity.busy, clocked.resource: seconds}
-    return replace(activity, busy=busy, alone=seconds, power=replace(power, speed=speed))
+    counts = activity.counts
+    if clocked.running:
+        joules = seconds * (clocked.watts * speed)
+        counts = {**counts, clocked.running: Count(joules, np.arange(speed.size))}
+    changed = replace(activity, busy=busy, counts=counts, alone=seconds)
+    return replace(changed, power=replace(power, speed=speed))
 
 
 def at_voltage(prices: Prices, machine: Machine, volts: Array) -> Prices:
@@ -165,10 +173,21 @@ def at_voltage(prices: Prices, machine: Machine, volts: Array) -> Prices:
     return replace(prices, actions=actions)
 
 
-def _joules(activity: Activity, prices: Prices, machine: Machine) -> tuple[Array, Array]:
-    """(D,) joules that follow the core's voltage, and those that do not."""
+def _running(activity: Activity, prices: Prices, action: str) -> Array:
+    """(D,) joules of what takes power while it is busy, at the clock of the activity."""
+    if not action:
+        return np.zeros(1)
+    return np.asarray(activity.counts[action].total() * prices.actions[action].value)
+
+
+def _joules(
+    activity: Activity, prices: Prices, machine: Machine, apart: str
+) -> tuple[Array, Array]:
+    """(D,) joules that follow the core's voltage, and those that do not, but for one action."""
     core, other = np.zeros(1), np.zeros(1)
     for name, count in activity.counts.items():
+        if name == apart:
+            continue
         joules = count.total() * prices.actions[name].value
         if machine.actions[name].core:
             core = core + joules

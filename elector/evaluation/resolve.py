@@ -36,8 +36,10 @@ from elector.machines.contract import Machine, Units
 
 Array = np.ndarray
 
-#: What leaves a choice to the program, and the attention it then takes.
-AUTO, AUTO_ATTENTION = "auto", "unfused"
+#: Parts of a model that its file leaves in their own numbers, and those in formats of their own.
+OfFile = tuple[tuple[str, ...], tuple[tuple[str, str], ...]]
+#: What leaves a choice to the program, and the attention of machines without an own choice.
+AUTO, UNFUSED = "auto", "unfused"
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -83,8 +85,12 @@ def _group(table: SettingsTable, rows: Array, first: int, s: Structures) -> Stru
     chosen, pair, models = _paired(table, rows, s)
     # What is built may follow what is asked (training_support: auto).
     units.numbers["training"] = np.full(rows.size, float(_text(table, "mode", first) == "training"))
-    precision = _precision(table, first, machine, units)
-    workload = _workload(table, chosen, first, precision, models, machine)
+    texts = {name: str(_text(table, name, first)) for name in CATEGORICAL}
+    texts["precision"] = _precision(table, first, machine, units)
+    of_file = _stored_by_file(table, first, texts, models.template, machine)
+    _require_storage(texts, machine)
+    _choose_stack(texts, models.template.family, machine, units)
+    workload = _workload(table, chosen, texts, of_file, models)
     return StructureGroup(rows, machine, units, pair, models, workload, table, said(table, rows, s))
 
 
@@ -289,28 +295,15 @@ def _text(table: SettingsTable, name: str, row: int) -> object:
 
 
 def _workload(
-    table: SettingsTable, rows: Array, first: int, precision: str, models: Models, machine: Machine
+    table: SettingsTable, rows: Array, texts: dict[str, str], of_file: OfFile, models: Models
 ) -> Workload:
+    """The workload of the models at `rows`, whose texts are known."""
     fields = schema("workload")
-    texts = {name: str(_text(table, name, first)) for name in CATEGORICAL}
-    texts["precision"] = precision
-    kept, parts = _stored_by_file(table, first, texts, models.template, machine)
-    _require_storage(texts, machine)
     lora_rank(texts["trainable"])
     if texts["sparsity"] != "dense":
         from elector.operations.sparsity import load_sparsity  # only pruning needs it
 
         load_sparsity(texts["sparsity"])
-    texts["attention"] = AUTO_ATTENTION if texts["attention"] == AUTO else texts["attention"]
-    if texts["implementation"] == AUTO:
-        texts["implementation"] = machine.implementations[0]
-    if texts["implementation"] not in machine.implementations:
-        raise InputError(
-            f"{machine.name} has no such software stack",
-            field="workload.implementation",
-            value=texts["implementation"],
-            allowed=[AUTO, *machine.implementations],
-        )
     numbers = {
         name: table.at(f"workload.{name}", fields[name], rows, float(fields[name].default or 0))
         for name in NUMBERS
@@ -323,13 +316,51 @@ def _workload(
     numbers["predictions"] = np.where(numbers["predictions"] > 0, numbers["predictions"], masked)
     _require_fit(numbers, models)
     generates = bool((numbers["generate"] > 0).any())
-    of_file = {"kept": kept, "parts": parts}
-    return Workload(**texts, **of_file, generates=generates, **numbers)  # type: ignore[arg-type]
+    kept, parts = of_file
+    return Workload(**texts, kept=kept, parts=parts, generates=generates, **numbers)  # type: ignore[arg-type]
+
+
+def _choose_stack(texts: dict[str, str], family: str, machine: Machine, units: Units) -> None:
+    """Puts in the software stack and the attention that were left to the program."""
+    facts = {"mode": texts["mode"], "family": family, "stack": texts["implementation"]}
+    facts["compute"] = precisions()[texts["precision"]].compute
+    facts |= {name: units.names[name][0][units.names[name][1][0]] for name in machine.deciding}
+    if texts["implementation"] == AUTO:
+        texts["implementation"] = _automatic("implementation", facts, machine)
+    _require_stack(texts, machine)
+    facts["stack"] = texts["implementation"]
+    if texts["attention"] == AUTO:
+        texts["attention"] = _automatic("attention", facts, machine)
+
+
+def _automatic(setting: str, facts: dict[str, str], machine: Machine) -> str:
+    if machine.automatic is not None:
+        return machine.automatic(setting, facts)
+    return machine.implementations[0] if setting == "implementation" else UNFUSED
+
+
+def _require_stack(texts: dict[str, str], machine: Machine) -> None:
+    """The stack must be one of the machine's, and train where it is asked to."""
+    stack, usable = texts["implementation"], machine.implementations
+    if stack not in usable:
+        raise InputError(
+            f"{machine.name} has no such software stack",
+            field="workload.implementation",
+            value=stack,
+            allowed=[AUTO, *usable],
+        )
+    if texts["mode"] == "training" and stack in machine.serving_only:
+        raise InputError(
+            "this software stack runs models and trains none",
+            field="workload.implementation",
+            value=stack,
+            allowed=[AUTO, *(s for s in usable if s not in machine.serving_only)],
+        )
 
 
 def _stored_by_file(
     table: SettingsTable, first: int, texts: dict[str, str], model: Model, machine: Machine
-) -> tuple[tuple[str, ...], tuple[tuple[str, str], ...]]:
+) -> OfFile:
     """Puts in the formats that a model's own file stores its weights and cache in, where the
     workload names none and the machine can hold them; the parts of layers left out, and those in
     formats of their own."""

@@ -93,10 +93,9 @@ def structures(table: SettingsTable) -> Structures:
         v if isinstance(v, Accelerator) else load_accelerator(str(v))
         for v in table.columns["accelerator"].values
     ]
-    # The native number format belongs to the structure, so presets are told apart by it.
     kinds: dict[object, int] = {}
     kind = [
-        kinds.setdefault((a.machine, *(a.settings.get(n) for n in a.machine.natives)), len(kinds))
+        kinds.setdefault((a.machine, *(a.settings.get(n) for n in _telling(a))), len(kinds))
         for a in accelerators
     ]
     return Structures(
@@ -108,13 +107,19 @@ def structures(table: SettingsTable) -> Structures:
     )
 
 
+def _telling(accelerator: Accelerator) -> tuple[str, ...]:
+    """Settings of a machine that belong to the structure: its native number formats, and what
+    `auto` follows."""
+    return (*accelerator.machine.natives, *accelerator.machine.deciding)
+
+
 def codes_of(table: SettingsTable, s: Structures) -> tuple[Array, Array]:
     """(D,) group of each design, numbered by first appearance, and the first row of each."""
     parts = [s.model_code, s.accelerator_code]
     for name in CATEGORICAL:
         if f"workload.{name}" in table.columns:
             parts.append(table.columns[f"workload.{name}"].codes)
-    for name in sorted({name for a in s.accelerators for name in a.machine.natives}):
+    for name in sorted({name for a in s.accelerators for name in _telling(a)}):
         if f"accelerator.{name}" in table.columns:
             parts.append(table.columns[f"accelerator.{name}"].codes)
     parts += _shapes(table)

@@ -16,6 +16,7 @@ import functools
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -224,6 +225,21 @@ def _rule(entry: object, at: str, units: tuple[str, ...], file: object) -> Assig
     return AssignmentRule(tuple(patterns_of), str(entry["unit"]))
 
 
+def _choices_of(members: tuple[Member, ...]) -> dict[str, Any]:
+    """What `auto` follows: the first unit with a choice of its own, so that a hybrid whose work
+    all goes there is that unit."""
+    choosing = next((m for m in members if m.machine.automatic is not None), None)
+    if choosing is None or choosing.machine.automatic is None:
+        return {}
+    start, choose = f"units.{choosing.name}.", choosing.machine.automatic
+
+    def automatic(setting: str, facts: Mapping[str, str]) -> str:
+        return choose(setting, {key.removeprefix(start): value for key, value in facts.items()})
+
+    deciding = tuple(start + key for key in choosing.machine.deciding)
+    return {"automatic": automatic, "deciding": deciding}
+
+
 @functools.cache
 def assemble(
     members: tuple[Member, ...], links: tuple[Link, ...], rules: tuple[AssignmentRule, ...]
@@ -267,6 +283,8 @@ def assemble(
         events=None,  # its units have theirs
         stated=tuple(f"units.{m.name}.{key}" for m in members for key in m.machine.stated),
         implementations=tuple(stacks),
+        **_choices_of(members),
+        serving_only=tuple(dict.fromkeys(s for m in members for s in m.machine.serving_only)),
         hybrid=hybrid,
     )
 

@@ -8,7 +8,7 @@ of events in `pieces`; all of it is offered here.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -174,7 +174,12 @@ class Machine:
     supports : (units, number format) -> (D,) bool; None: the native one only.
     stated : settings of which the evidence is kept: prices themselves, and rates that seconds
         follow.
-    implementations : software stacks it can run; the first is the default.
+    implementations : software stacks it can run.
+    serving_only : those of them that run models and train none.
+    automatic : (`implementation` or `attention`, facts) -> what `auto` stands for; None: the first
+        stack, and attention unfused. Facts: mode, family of the model, number format `compute`,
+        `stack`, and the settings of `deciding`.
+    deciding : settings that `auto` follows: designs that differ in one are evaluated apart.
     layerwise : what it does with a layer does not depend on the layers beside it, so that
         layers of different sizes may be columns of their own.
     clock : setting that is the clock of its logic (elector.cost.supply); "": it has its own law.
@@ -195,6 +200,9 @@ class Machine:
     supports: Callable[[Units, str], Array] | None = None
     stated: tuple[str, ...] = ()
     implementations: tuple[str, ...] = ("eager",)
+    serving_only: tuple[str, ...] = ()
+    automatic: Callable[[str, Mapping[str, str]], str] | None = None
+    deciding: tuple[str, ...] = ()
     clock: str = ""
     compresses: bool = False
     own_idle: bool = False

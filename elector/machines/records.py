@@ -37,6 +37,9 @@ class Clocked:
     voltage : supply voltage over that of the highest clock there is, at the two ends of its
         ladder: (clock below which it stays, voltage there); it rises straight to 1.
     top : (D,) full clock of a design over that highest clock.
+    running : action whose count is the joules that the resource takes while it is busy, whatever
+        it does, in proportion to the clock; "": none.
+    watts : (D,) of it at the full clock.
     """
 
     resource: str
@@ -48,6 +51,8 @@ class Clocked:
     floor: Array
     voltage: tuple[float, float]
     top: Array
+    running: str = ""
+    watts: Array | None = None
 
     def seconds(self, speed: Array) -> Array:
         """(R, D) busy seconds at `speed` (D,) of the full clock."""

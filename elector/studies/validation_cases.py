@@ -8,8 +8,7 @@ The format is that of data/published.csv and of `elector validate --data FILE`: 
 with `settings` as `key=value` words, `group` as `device family / stack / regime`, and `kind`
 outcome (a measured time, energy or power that the model predicts), identity (a count or a data
 sheet, which must come out exactly) or bound. Two further columns may follow: `verified` (no: read
-in a publication that quotes the source) and `fitted` (yes: constants were fitted on rows of this
-table, apart from those left out).
+in a publication that quotes the source) and `fitted` (yes: constants were fitted on this row).
 """
 
 from __future__ import annotations
@@ -69,7 +68,7 @@ class ValidationCase:
         is known to lie outside and the note says why; it is shown, and fails nothing.
     kind : outcome | identity | bound.
     verified : False where the figure was read in a publication that quotes the source.
-    fitted : whether constants were fitted on rows of this table.
+    fitted : whether constants were fitted on this row.
     line : of the file.
     """
 
@@ -95,21 +94,16 @@ class ValidationCase:
     known_miss: bool = False
 
     @property
-    def left_out(self) -> bool:
-        """Whether the rule keeps this row out of every fit."""
-        return left_out(self.model, self.accelerator, self.configuration, self.metric)
-
-    @property
     def unseen(self) -> bool:
         """Whether no constant was fitted on this row."""
-        return not self.fitted or self.left_out
+        return not self.fitted
 
 
 def left_out(model: str, accelerator: str, settings: str, metric: str) -> bool:
     """The rule, written down before the first fit: an eighth of all rows, by their inputs alone.
 
     A row is left out where the SHA-256 of `model|accelerator|settings|metric` ends in the
-    hexadecimal digit 0 or 1.
+    hexadecimal digit 0 or 1; settings as the fits have them, defaults among them.
     """
     text = "|".join((model, accelerator, settings, metric))
     return hashlib.sha256(text.encode()).hexdigest()[-1] in LEFT_OUT

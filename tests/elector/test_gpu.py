@@ -175,8 +175,9 @@ def test_a_model_beyond_memory_fits_at_no_batch() -> None:
 
 
 def test_the_host_decides_where_the_device_is_ahead() -> None:
-    small = simulate("bert-base", "h100-sxm-80gb")
-    quick = simulate("bert-base", "h100-sxm-80gb", accelerator__host_speed=4)
+    eager = {"workload__implementation": "eager"}
+    small = simulate("bert-base", "h100-sxm-80gb", **eager)
+    quick = simulate("bert-base", "h100-sxm-80gb", accelerator__host_speed=4, **eager)
     assert quick["latency_s"] < 0.5 * small["latency_s"]
     large = {"workload__batch": 256, "workload__sequence_length": 512}
     assert simulate(device="t4-16gb", accelerator__host_speed=4, **large)[
@@ -348,7 +349,9 @@ def test_no_design_inside_the_schema_gives_nan_or_a_negative(data: st.DataObject
             assert math.isfinite(result[key]) and result[key] >= 0, key
 
 
-@pytest.mark.parametrize("stack", gpu_stacks.IMPLEMENTATIONS)
+@pytest.mark.parametrize(
+    "stack", [s for s in gpu_stacks.IMPLEMENTATIONS if s not in gpu_stacks.SERVING_ONLY]
+)
 def test_training_is_never_faster_than_the_inference_it_contains(stack: str) -> None:
     """Every device, in its own precision of inference, with little or all of it trained."""
     cases = list(
@@ -386,7 +389,8 @@ def test_a_lower_clock_is_never_faster(device: str) -> None:
     cost = numbers(
         40, accelerator=[device] * 40, **{"accelerator.clock": clocks, "workload.batch": [8] * 40}
     )
-    assert cost.feasible.all() and (np.diff(cost.scalars["latency_s"]) <= 1e-12).all()
+    seconds = cost.scalars["latency_s"]  # under a power limit to a ten-millionth
+    assert cost.feasible.all() and (np.diff(seconds) <= 1e-6 * seconds[1:]).all()
 
 
 def test_eager_copies_its_cache_for_every_token_and_compiled_stacks_do_not() -> None:

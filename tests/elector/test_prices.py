@@ -90,6 +90,7 @@ def test_the_voltage_a_power_limit_leaves_is_a_factor(limit: float) -> None:
         "workload.batch": 64,
         "workload.mode": "training",
         "workload.precision": "fp16-amp",
+        "workload.attention": "unfused",
     }
     follows(row, "energy_j")
     lowered = [f for t in explained(row, "energy_j")["terms"] for f in t["factors"]]

@@ -65,7 +65,7 @@ def test_a_value_says_what_it_resolved_to() -> None:
 
 def test_auto_is_what_it_resolves_to() -> None:
     usual = elector.simulate("bert-tiny", "gpu")
-    for key, value in (("attention", "unfused"), ("implementation", "eager")):
+    for key, value in (("attention", "flash"), ("implementation", "tensorrt")):
         for given in ("auto", value):
             result = elector.simulate("bert-tiny", "gpu", settings={f"workload.{key}": given})
             assert result["latency_s"] == usual["latency_s"]
@@ -83,7 +83,7 @@ def test_auto_is_what_it_resolves_to() -> None:
         ),
         (
             ("gpt2", "a100-sxm-40gb", "--generate", "8", "--batch", "2", "--attention", "flash"),
-            "inference, batch 2, 128 tokens, 8 generated, bf16, eager stack, flash attention",
+            "inference, batch 2, 128 tokens, 8 generated, bf16, vllm stack, flash attention",
         ),
         ((GEMM, "systolic"), "inference, bf16, eager stack"),
     ],
@@ -139,6 +139,7 @@ def test_a_design_whose_scores_do_not_fit_is_pointed_to_flash() -> None:
         "workload.mode": "training",
         "workload.batch": 96,
         "workload.sequence_length": 512,
+        "workload.attention": "unfused",
         "accelerator.memory_capacity": "25 GB",
     }
     result: Any = elector.simulate("bert-base", "a100-sxm-40gb", settings=settings)

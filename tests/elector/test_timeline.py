@@ -206,18 +206,21 @@ def random_gpus(count: int, seed: int) -> list[dict[str, object]]:
     def pick(*options: object) -> object:
         return options[int(rng.integers(len(options)))]
 
+    trains = ("eager", "compiled", "torchscript", "tensorflow2-xla", "auto")
+    stacks = {
+        "training": trains,
+        "inference": (*trains, "fastertransformer", "tensorrt", "vllm", "llama.cpp"),
+    }
     return [
         {
             "model": pick("bert-tiny", "bert-mini", "bert-small", "bert-base"),
             "accelerator": pick("t4-16gb", "v100-sxm-32gb", "a100-sxm-40gb", "rtx-3090"),
-            "workload.mode": pick("inference", "training"),
+            "workload.mode": (mode := str(pick("inference", "training"))),
             "workload.batch": pick(1, 4, 16, 32),
             "workload.sequence_length": pick(32, 128, 256),
-            "workload.attention": pick("unfused", "fused", "flash"),
+            "workload.attention": pick("unfused", "fused", "flash", "auto"),
             "workload.precision": pick("fp32", "fp16", "fp16-amp"),
-            "workload.implementation": pick(
-                "eager", "compiled", "torchscript", "tensorflow2-xla", "fastertransformer"
-            ),
+            "workload.implementation": pick(*stacks[mode]),
             "accelerator.host_speed": pick(0.5, 1, 4),
             "accelerator.power_limit": pick(70, 150, 300, 1000),
         }

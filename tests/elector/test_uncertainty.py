@@ -114,7 +114,7 @@ def test_a_result_lies_in_its_interval(model: str, accelerator: str) -> None:
 
 def test_times_follow_the_width_of_their_group() -> None:
     result = elector.simulate("bert-base", "a100-sxm-80gb", uncertainty=True)
-    width = width_of(("ampere", "eager", "bert"))[0]
+    width = width_of(("ampere", "tensorrt", "bert"))[0]
     for end, sign in (("low", -1), ("high", 1)):
         latency, bound = result["latency_s"], result[f"latency_s_{end}"]
         assert isinstance(latency, float) and isinstance(bound, float)

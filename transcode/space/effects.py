@@ -25,7 +25,7 @@ from elector.evaluation.applies import (
     thresholds_of,
     untrained,
 )
-from elector.evaluation.resolve import AUTO, AUTO_ATTENTION
+from elector.evaluation.resolve import AUTO, UNFUSED
 from transcode.space.codes import Space
 from transcode.space.parts import Parameter
 
@@ -140,7 +140,8 @@ class _Facts:
             if self.given.workload in (None, workload):
                 values |= {str(settings[name])} if name in settings else shared
         if AUTO in values and key == "attention":
-            values.add(AUTO_ATTENTION)
+            own = any(a.machine.automatic is not None for a in self.accelerators)
+            values |= set(field.choices) if own else {UNFUSED}
         if "native" in values:  # whatever the machines compute in
             values |= set(field.choices)
         return frozenset(values)

@@ -38,6 +38,7 @@ from elector.machines.contract import (
     sum_rows,
 )
 from elector.machines.gpu.attention import flash_loads, flash_seconds, stream_seconds
+from elector.machines.gpu.automatic import automatic
 from elector.machines.gpu.kernels import (
     UNPACK_ROWS,
     Constants,
@@ -52,6 +53,7 @@ from elector.machines.gpu.kernels import (
 )
 from elector.machines.gpu.stacks import (
     IMPLEMENTATIONS,
+    SERVING_ONLY,
     appended,
     in_flash,
     kernels,
@@ -199,7 +201,8 @@ def _activity(p: PreparedGpu, part: slice | Array) -> Activity:
         busy={"device": busy, "host": host},
         alone=busy,
         cycles=busy * d.clock,
-        counts=_counts(p, d, index, moved * count, touched * count) | _running(units, d, busy),
+        counts=_counts(p, d, index, moved * count, touched * count)
+        | {"running": Count(busy * _running_watts(units, d), np.arange(index.size))},
         executed=ops.executed[index],
         peak=_peak(d),
         limits=_limits(p, units, index),
@@ -227,6 +230,8 @@ def _clocked(c: Constants, d: Device, units: Units, seconds: tuple[Array, Array,
         np.full(d.clock.size, c.clock_floor),
         (c.voltage_knee, c.voltage_floor),
         d.clock / units.number("boost_clock"),
+        running="running",
+        watts=_running_watts(units, d),
     )
 
 
@@ -380,16 +385,10 @@ def _counts(
     }
 
 
-def _running(units: Units, d: Device, busy: Array) -> dict[str, Count]:
-    """Joules of a board that takes all it is built for while kernels run: clocks and schedulers
-    take a share of it, whatever the kernels do, and in proportion to the clock.
-
-    busy : (R, D) seconds of the kernels at the design's own clock. Under a power limit a kernel
-    takes as many cycles, but for those in which it waits for main memory, which are counted as at
-    that clock.
-    """
-    board = units.number("tdp") * (d.clock / units.number("boost_clock"))
-    return {"running": Count(busy * board, np.arange(units.size))}
+def _running_watts(units: Units, d: Device) -> Array:
+    """(D,) watts of a board that takes all it is built for while kernels run: clocks and
+    schedulers take a share of it, whatever the kernels do, and in proportion to the clock."""
+    return np.asarray(units.number("tdp") * (d.clock / units.number("boost_clock")))
 
 
 def _notes(units: Units, d: Device) -> dict[str, Note]:
@@ -491,5 +490,8 @@ GPU = Machine(
     supports=supports,
     stated=("idle_power", "die", *RATES),
     implementations=IMPLEMENTATIONS,
+    serving_only=SERVING_ONLY,
+    automatic=automatic,
+    deciding=("architecture",),
     own_idle=True,
 )

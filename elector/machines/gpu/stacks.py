@@ -17,7 +17,7 @@ from elector.operations.scope import formula
 
 Array = np.ndarray
 
-#: The stacks of data/implementations.csv; the first is the default.
+#: The stacks of data/implementations.csv.
 IMPLEMENTATIONS = (
     "eager",
     "compiled",
@@ -32,6 +32,9 @@ IMPLEMENTATIONS = (
     "sglang",
     "llama.cpp",
 )
+
+#: Engines that run models and train none.
+SERVING_ONLY = ("fastertransformer", "tensorrt", "tensorrt-llm", "vllm", "sglang", "llama.cpp")
 
 #: Lines of a stack's table for element-wise work, by what it is for.
 ROLES = {

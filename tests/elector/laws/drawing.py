@@ -164,8 +164,11 @@ def _structure(subject: Subject, random: Random) -> Row:
         row["workload.trainable"] = str(random.choice(["all", "all", "lora:8"]))
     if random.random() < 0.2:
         row["workload.sparsity"] = "acceltran"
-    if len(subject.machine.implementations) > 1 and random.random() < 0.5:
-        row["workload.implementation"] = str(random.choice(subject.machine.implementations))
+    stacks = subject.machine.implementations
+    if training:
+        stacks = tuple(s for s in stacks if s not in subject.machine.serving_only)
+    if len(stacks) > 1 and random.random() < 0.5:
+        row["workload.implementation"] = str(random.choice(stacks))
     if random.random() < 0.4:
         for key in subject.formats:
             row[f"accelerator.{key}"] = setting(subject.fields[key], random)
