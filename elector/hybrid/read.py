@@ -240,6 +240,15 @@ def _choices_of(members: tuple[Member, ...]) -> dict[str, Any]:
     return {"automatic": automatic, "deciding": deciding}
 
 
+def _stacks_of(members: tuple[Member, ...]) -> dict[str, Any]:
+    """Software stacks of all units, and those that train none."""
+    machines = [m.machine for m in members]
+    return {
+        "implementations": tuple(dict.fromkeys(s for m in machines for s in m.implementations)),
+        "serving_only": tuple(dict.fromkeys(s for m in machines for s in m.serving_only)),
+    }
+
+
 @functools.cache
 def assemble(
     members: tuple[Member, ...], links: tuple[Link, ...], rules: tuple[AssignmentRule, ...]
@@ -254,7 +263,6 @@ def assemble(
         }
     for link in links:
         actions[f"link {link.name}"] = Action("links", ("link.{kind}", "energy"))
-    stacks = dict.fromkeys(s for m in members for s in m.machine.implementations)
     native = next((f"units.{m.name}.{m.machine.native}" for m in members if m.machine.native), "")
 
     def parts(units: Units) -> dict[str, Part]:
@@ -282,9 +290,8 @@ def assemble(
         native=native,
         events=None,  # its units have theirs
         stated=tuple(f"units.{m.name}.{key}" for m in members for key in m.machine.stated),
-        implementations=tuple(stacks),
         **_choices_of(members),
-        serving_only=tuple(dict.fromkeys(s for m in members for s in m.machine.serving_only)),
+        **_stacks_of(members),
         hybrid=hybrid,
     )
 
