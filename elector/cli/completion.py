@@ -43,13 +43,6 @@ def accelerators_or_parts(ctx: click.Context, param: click.Parameter, text: str)
     return _beginning(Technology.load().parts, text)
 
 
-def results(ctx: click.Context, param: click.Parameter, text: str) -> list[str]:
-    """Results that can be explained."""
-    from elector.studies.explanation import RESULTS
-
-    return _beginning(RESULTS, text)
-
-
 def scalars(ctx: click.Context, param: click.Parameter, text: str) -> list[str]:
     """Results that are one number."""
     from elector.cost.results import registry
