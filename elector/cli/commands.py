@@ -358,8 +358,8 @@ def show(name: str, as_file: bool, format: str) -> None:
     show_default=True,
     metavar="NAME",
     shell_complete=completion.scalars,
-    help="The result to explain: any one number of `elector list results`, such as latency_s, "
-    "area_mm2 or tokens_per_s.",
+    help="The result to explain, any number of `elector list results`: energy_j, power_w, "
+    "area_mm2, latency_s, throughput_sequences_per_s, utilization, macs or parameters.",
 )
 @shared.design
 @shared.technology
