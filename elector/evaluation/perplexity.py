@@ -60,11 +60,14 @@ def priced(setting: str, name: str) -> bool:
     """
     if name == SAME or (setting, name) in scores():
         return True
-    return setting == "precision" and name in precisions() and _wide(name)
+    return _wide(setting, name)
 
 
-def _wide(precision: str) -> bool:
-    return precisions()[precision].products.bits >= _WIDE
+def _wide(setting: str, name: str) -> bool:
+    """Whether values of 16 bits or more are multiplied, or stored."""
+    if setting == "precision":
+        return name in precisions() and precisions()[name].products.bits >= _WIDE
+    return name in formats() and formats()[name].bits >= _WIDE
 
 
 def _alike(name: str, other: str) -> bool:
