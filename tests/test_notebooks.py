@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "docs" / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 #: Characters of a line of a table that a rendered page shows whole.
-WIDEST = 110
+WIDEST = 130
 #: Runs the cells of a notebook as Jupyter would: one namespace, the last expression shown.
 RUNNER = """
 import ast, json, sys
