@@ -92,8 +92,7 @@ def compare(
     elector compare agreed.csv now.csv --tolerance 2% --metric energy_j --junit check.xml
     elector compare agreed.csv now.csv --key note.id
     elector compare bert-base tpu-v4i a100-sxm-80gb --batch 8 --uncertainty
-    elector compare llama-3.1-8b h100-sxm-80gb h100-sxm-80gb --generate 128
-        --set-for 1 workload.implementation=vllm --set-for 2 workload.precision=fp8
+    elector compare gpt2 l4-24gb l4-24gb --set-for 2 workload.precision=fp8
     """
     if _are_tables(names):
         given = shared.given(assignments, options, technology=technology)

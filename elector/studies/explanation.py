@@ -69,7 +69,9 @@ def _absent(result: str, metric: Metric, there: Sequence[str]) -> InputError:
     """The design has no such result, or no value of it: when there is one."""
     hint = WHEN.get(metric.name) or WHEN.get(metric.exists, "")
     each = [name for name in there if name.endswith(f".{metric.name}")]
-    if each:
+    if metric.name in there:
+        hint = f"it is called {metric.name} here"
+    elif each:
         hint = f"each unit of this hybrid has its own: {', '.join(each)}"
     return InputError(
         "is no result of this design",

@@ -137,6 +137,8 @@ def test_tokens_are_explained_by_the_operations_of_their_phase() -> None:
 def test_a_breakdown_says_what_it_is_the_breakdown_of() -> None:
     with pytest.raises(InputError, match="explain energy_j"):
         elector.explain("bert-tiny", "systolic", "energy_by_part_j")
+    with pytest.raises(InputError, match="called effective_bits here"):
+        elector.explain("bert-tiny", "isaac", "tier.effective_bits")
     with pytest.raises(InputError, match="lists it by class"):
         elector.explain("bert-tiny", "systolic", "memory_bytes")
 
