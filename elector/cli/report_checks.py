@@ -204,8 +204,7 @@ def _drawn(costs: Sequence[text.Record]) -> None:
     for title, rows in (("nine times of ten between", shown), ("the ratio between", ratios)):
         table = text.table(rows, header, right=range(1, len(header)), fold=(0,))
         click.echo(f"\n{title}\n{table}")
-    mark = "* told apart: on the same side in 95 of 100 draws; without it, either may be the lower"
-    click.echo(text.paragraph(mark) + "\n")
+    click.echo("* told apart: on the same side in 95 of 100 draws\n")
 
 
 def _ratio(value: float) -> str:
