@@ -60,7 +60,7 @@ def _unexplained(result: str, metric: Metric | None) -> InputError:
     hint = (
         f"explain {' or '.join(totals)}, whose terms it sums"
         if totals
-        else (f"elector simulate lists it by {metric.axis}")
+        else f"elector simulate lists it by {metric.axis}, explain parameters by tensor"
     )
     return InputError("is a breakdown itself", field="--result", value=result, hint=hint)
 
@@ -87,7 +87,7 @@ def _bare(metric: Metric, value: float, instead: Sequence[str]) -> dict[str, obj
         "value": value,
         "unit": metric.unit,
         "formula": metric.description or metric.label,
-        "instead": list(instead or ("latency_s", "energy_j", "area_mm2")),
+        "instead": list(instead or RESULTS[:4]),
         "terms": [],
         "rows": [],
         "assumed": 0,
@@ -211,6 +211,9 @@ DERIVED: dict[str, Callable[[Chunk, Technology], dict[str, object]]] = {
 }
 #: Results that follow from the model alone.
 PARAMETERS = ("parameters", "active_parameters")
+#: Results that are made of such things; the others are made of them (COMPOSED), or say which of
+#: them to explain instead.
+RESULTS = (*DERIVED, *PARAMETERS)
 #: Breakdown -> the results whose terms add up to it.
 GROUPS = {
     "latency_by_kind_s": ("latency_s",),

@@ -14,7 +14,7 @@ from elector.base.errors import InfeasibleError, InputError
 from elector.cli.commands import main
 from elector.cost.results import registry
 from elector.studies.composed import COMPOSED, INSTEAD
-from elector.studies.explanation import DERIVED, PARAMETERS, WHEN
+from elector.studies.explanation import RESULTS, WHEN
 from elector.technology import Technology, group
 
 DESIGNS: list[tuple[str, str, dict[str, object]]] = [
@@ -30,7 +30,6 @@ DESIGNS: list[tuple[str, str, dict[str, object]]] = [
     ("bert-tiny", "reram+systolic", {"accelerator.links.tier-array.energy_per_bit": "2 pJ"}),
     ("bert-tiny", "hpt", {"workload.mode": "training"}),
 ]
-RESULTS = ("energy_j", "power_w", "area_mm2", "latency_s", "utilization", "macs", "parameters")
 SUMS = ("energy_j", "area_mm2", "macs", "parameters", "active_parameters", "placing_j")
 #: Designs that have results which those of DESIGNS lack: tokens of a server, of one token, in
 #: formats with a score, of experts; hybrids with cells.
@@ -106,14 +105,14 @@ def test_every_number_is_explained_and_what_is_made_of_others_multiplies_out(
                 factors = [(f["value"], f["over"]) for f in part["factors"]]
                 total += math.prod(1 / x if over else x for x, over in factors)
             assert total == pytest.approx(value, rel=1e-12, abs=1e-15), metric.name
-        known = {*DERIVED, *PARAMETERS, *COMPOSED}
+        known = {*RESULTS, *COMPOSED}
         assert ("instead" in shown) == (metric.name not in known)
         for other in shown.get("instead", ()):
             assert other in known and simulated[other] is not None
 
 
 def test_every_result_of_the_registry_is_explained_or_says_which_one_to_explain() -> None:
-    known = {*DERIVED, *PARAMETERS, *COMPOSED, *INSTEAD}
+    known = {*RESULTS, *COMPOSED, *INSTEAD}
     assert known == {metric.name for metric in registry().scalars}
 
 
