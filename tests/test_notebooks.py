@@ -16,6 +16,8 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "docs" / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
+#: Characters of a line of a table that a rendered page shows whole.
+WIDEST = 130
 #: Runs the cells of a notebook as Jupyter would: one namespace, the last expression shown.
 RUNNER = """
 import ast, json, sys
@@ -33,7 +35,7 @@ def show():
     plt.close("all")
 
 plt.show = show
-names, shown = {"__name__": "__main__"}, 0
+names, shown, widest = {"__name__": "__main__"}, 0, 0
 for number, source in enumerate(json.load(sys.stdin), 1):
     body = ast.parse(source).body
     last = body.pop() if isinstance(body[-1], ast.Expr) else None
@@ -43,8 +45,10 @@ for number, source in enumerate(json.load(sys.stdin), 1):
         value = eval(compile(ast.Expression(last.value), where, "eval"), names)
         if value is not None:
             html = getattr(value, "_repr_html_", None)
+            if hasattr(value, "to_string"):
+                widest = max(widest, *map(len, value.to_string().splitlines()))
             shown += bool(html() if html else repr(value))
-print(json.dumps([drawn, shown, len(plt.get_fignums())]))
+print(json.dumps([drawn, shown, len(plt.get_fignums()), widest]))
 """
 
 
@@ -70,10 +74,11 @@ def run(path: Path, folder: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    drawn, shown, left = json.loads(done.stdout.splitlines()[-1])
+    drawn, shown, left, widest = json.loads(done.stdout.splitlines()[-1])
     assert len(drawn) >= 2 and all(drawn)
     assert shown >= 2
     assert left == 0, "a figure was drawn and not shown"
+    assert 0 < widest <= WIDEST, "a table goes on beyond the page"
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)

@@ -123,7 +123,7 @@ def explain(
 ) -> Record:
     """Where a result comes from: formula, terms with counts and prices, rows of the tables.
 
-    result : energy_j, power_w, area_mm2, latency_s, utilization, macs or parameters.
+    result : any number that simulate gives: energy_j, area_mm2, latency_s, tokens_per_s, ...
 
     settings : dotted name -> value; None for none.
     """

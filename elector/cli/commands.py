@@ -357,9 +357,9 @@ def show(name: str, as_file: bool, format: str) -> None:
     default="energy_j",
     show_default=True,
     metavar="NAME",
-    shell_complete=completion.results,
-    help="The result to explain: energy_j, power_w, area_mm2, latency_s, utilization, "
-    "macs or parameters.",
+    shell_complete=completion.scalars,
+    help="The result to explain, any number of `elector list results`: energy_j, power_w, "
+    "area_mm2, latency_s, throughput_sequences_per_s, utilization, macs or parameters.",
 )
 @shared.design
 @shared.technology
@@ -375,11 +375,14 @@ def explain(
 ) -> None:
     """Where a number comes from, down to the rows of the technology tables.
 
-    `elector explain price PART` shows the constants of one part.
+    A result that is made of others, such as tokens_per_s, is multiplied out first; what stands
+    below are the terms of the cost in it. `elector explain price PART` shows the constants of one
+    part.
 
     \b
     elector explain bert-base tpu-v4i --result energy_j
     elector explain bert-base tpu-v4i --result area_mm2 --node 14
+    elector explain gpt2 tpu-v4i --generate 64 --result time_per_output_token_s
     elector explain price sram --node 7
     """
     from elector.cli import report_explain, text

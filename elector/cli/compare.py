@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from elector.base.errors import InputError
+from elector.base.record import ResultRecord
 from elector.cli import completion
 from elector.cli import options as shared
 
@@ -40,7 +41,25 @@ INFEASIBLE, NOT_PASSED = 3, 4
     metavar="FILE",
     help="Of tables: write JUnit XML, too: a test case a row.",
 )
+@click.option(
+    "--key",
+    multiple=True,
+    metavar="COLUMN",
+    help="Of tables: match rows by this column alone, such as note.id; repeatable.  "
+    "[default: model, accelerator, settings and notes]",
+)
+@click.option(
+    "--set-for",
+    "own",
+    nargs=2,
+    multiple=True,
+    metavar="A KEY=VALUE",
+    shell_complete=completion.own_settings,
+    help="Of accelerators: a setting of one of them alone, by its name or its place (1, 2 ...); "
+    "goes before --set. Repeatable.",
+)
 @shared.design
+@shared.uncertainty
 @shared.technology
 @shared.format_
 def compare(
@@ -48,7 +67,12 @@ def compare(
     tolerance: str | None,
     metric: tuple[str, ...],
     junit: str | None,
+    key: tuple[str, ...],
+    own: tuple[tuple[str, str], ...],
     assignments: tuple[str, ...],
+    uncertainty: bool,
+    samples: int,
+    seed: int,
     technology: str | None,
     format: str,
     **options: str | None,
@@ -56,27 +80,42 @@ def compare(
     """What got worse from one table of costs to another, as elector sweep writes them; or one
     MODEL on accelerators A, B ..., the first of which is the reference.
 
-    Rows of tables are matched by model, accelerator, settings and notes. A row that is missing
-    now, cannot be read, or became infeasible is a regression, too; any regression makes the exit
-    code 4. Accelerators get ratios, with the parts that differ most. Exits with 3 where the
+    Rows of tables are matched by model, accelerator, settings and notes, or by --key. A row that
+    is missing now, cannot be read, or became infeasible is a regression, too; any regression
+    makes the exit code 4. Accelerators get ratios, with the parts that differ most; the same one
+    may stand there twice, with settings of its own. With --uncertainty ratios have the interval
+    that nine of ten lie within, marked * where the two can be told apart. Exits with 3 where the
     model runs on none of them.
 
     \b
     elector compare agreed.csv now.csv
     elector compare agreed.csv now.csv --tolerance 2% --metric energy_j --junit check.xml
-    elector compare bert-base tpu-v4i a100-sxm-80gb --batch 8
+    elector compare agreed.csv now.csv --key note.id
+    elector compare bert-base tpu-v4i a100-sxm-80gb --batch 8 --uncertainty
+    elector compare gpt2 l4-24gb l4-24gb --set-for 2 workload.precision=fp8
     """
     if _are_tables(names):
-        for option, value in shared.given(assignments, options, technology=technology).items():
+        given = shared.given(assignments, options, technology=technology)
+        given |= {"--set-for": " ".join(own[0])} if own else {}
+        for option in ("uncertainty", "samples", "seed"):
+            given |= {f"--{option}": ""} if shared.was_given(option) else {}
+        for option, value in given.items():
             said = "is for MODEL A B: tables have their settings"
-            raise InputError(said, field=option, value=value)
-        _tables(names[0], names[1], tolerance or "0", metric, junit, format)
+            raise InputError(said, field=option, value=value or None)
+        _tables(names, tolerance or "0", metric, junit, key, format)
         return
-    for option, given in (("--tolerance", tolerance), ("--junit", junit)):
-        if given is not None:
-            raise InputError("is for two tables: OLD.csv NEW.csv", field=option, value=given)
+    for option, text in (("--tolerance", tolerance), ("--junit", junit), ("--key", key)):
+        if text not in (None, ()):
+            raise InputError("is for two tables: OLD.csv NEW.csv", field=option, value=text)
+    shared.no_draws_without(uncertainty, "samples", "seed")
     settings = shared.settings_of(assignments, options)
-    _designs(names, metric, settings, technology, format)
+    draws = (samples, seed) if uncertainty else None
+    costs = _costs(names, own, settings, metric, technology, draws)
+    from elector.cli import report_checks
+
+    report_checks.side_by_side(costs, format)
+    if not any(entry["feasible"] for entry in costs):
+        raise click.exceptions.Exit(INFEASIBLE)
 
 
 def _are_tables(names: tuple[str, ...]) -> bool:
@@ -85,42 +124,58 @@ def _are_tables(names: tuple[str, ...]) -> bool:
 
 
 def _tables(
-    old: str, new: str, tolerance: str, metric: tuple[str, ...], junit: str | None, format: str
+    names: tuple[str, ...],
+    tolerance: str,
+    metric: tuple[str, ...],
+    junit: str | None,
+    key: tuple[str, ...],
+    format: str,
 ) -> None:
     from elector.base.output import check_output, whole
     from elector.cli import report_checks
     from elector.studies import regression
 
+    old, new = names
     if junit is not None:
         check_output(junit, (), "--junit")
     metrics = metric or regression.METRICS
-    moved = regression.compare(old, new, tolerance=tolerance, metrics=metrics)
+    moved = regression.compare(old, new, tolerance=tolerance, metrics=metrics, key=key)
     if junit is not None:
         with whole(Path(junit)) as target:
             target.write_text(regression.junit(old, new, moved), encoding="utf-8")
     report_checks.compared(moved, format)
+    report_checks.repeated(moved.repeated)
     if any(entry.regressed for entry in moved):
         raise click.exceptions.Exit(NOT_PASSED)
 
 
-def _designs(
+def _costs(
     names: tuple[str, ...],
-    metric: tuple[str, ...],
+    own: tuple[tuple[str, str], ...],
     settings: dict[str, Any],
+    metric: tuple[str, ...],
     technology: str | None,
-    format: str,
-) -> None:
-    from elector.cli import report_checks
-    from elector.studies.regression import METRICS
-    from elector.studies.side_by_side import side_by_side
+    draws: tuple[int, int] | None,
+) -> list[ResultRecord]:
+    """Costs of one model on each accelerator.
 
-    compared = side_by_side(
+    own : (accelerator, KEY=VALUE). draws : samples and seed of intervals, None for none.
+    """
+    from elector.studies.regression import METRICS
+    from elector.studies.side_by_side import contenders, side_by_side
+    from elector.studies.uncertainty import Sampling
+
+    each = [
+        (which, name, value)
+        for which, text in own
+        for name, value in shared.settings_of((text,), {}, "--set-for").items()
+    ]
+    loaded = shared.load_technology(technology)
+    return side_by_side(
         names[0],
-        names[1:],
+        contenders(names[1:], each),
         settings=settings,
         metrics=metric or METRICS,
-        technology=shared.load_technology(technology),
+        technology=loaded,
+        sampling=None if draws is None else Sampling.of(loaded, *draws),
     )
-    report_checks.side_by_side(compared, format)
-    if not any(entry["feasible"] for entry in compared):
-        raise click.exceptions.Exit(INFEASIBLE)

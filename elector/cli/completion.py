@@ -43,11 +43,12 @@ def accelerators_or_parts(ctx: click.Context, param: click.Parameter, text: str)
     return _beginning(Technology.load().parts, text)
 
 
-def results(ctx: click.Context, param: click.Parameter, text: str) -> list[str]:
-    """Results that can be explained."""
-    from elector.studies.explanation import RESULTS
+def own_settings(ctx: click.Context, param: click.Parameter, text: str) -> list[CompletionItem]:
+    """What `--set-for` takes: an accelerator, then a setting."""
+    from click.shell_completion import CompletionItem
 
-    return _beginning(RESULTS, text)
+    machines = [CompletionItem(name) for name in accelerators(ctx, param, text)]
+    return [*machines, *keys(ctx, param, text)]
 
 
 def scalars(ctx: click.Context, param: click.Parameter, text: str) -> list[str]:

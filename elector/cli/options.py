@@ -146,10 +146,13 @@ def no_format_beside_yaml(as_file: bool) -> None:
         raise InputError("says how what is shown is printed, and so does --yaml", field="--format")
 
 
-def settings_of(assignments: tuple[str, ...], options: dict[str, Any]) -> dict[str, object]:
+def settings_of(
+    assignments: tuple[str, ...], options: dict[str, Any], spelled: str = "--set"
+) -> dict[str, object]:
     """Dotted settings from `--set` and from the options that are short for one.
 
     options : name of the option as a Python name -> text, or None where it was not given.
+    spelled : the option that the assignments come from.
     """
     settings: dict[str, object] = {}
     ignored = options.pop("ignore_key", ())
@@ -163,11 +166,11 @@ def settings_of(assignments: tuple[str, ...], options: dict[str, Any]) -> dict[s
         key, equals, value = assignment.partition("=")
         key = key.strip()
         if not equals or not key:
-            raise InputError("must read KEY=VALUE", field="--set", value=assignment)
+            raise InputError("must read KEY=VALUE", field=spelled, value=assignment)
         if "." not in key:
             raise InputError(
                 "must be a dotted name",
-                field="--set",
+                field=spelled,
                 value=key,
                 hint="model.*, accelerator.* or workload.*, as in workload.batch=8",
             )

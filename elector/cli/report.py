@@ -17,7 +17,7 @@ from elector.base import quantity
 from elector.cli import text
 from elector.cli.text import Record
 from elector.cost.results import registry
-from elector.evaluation.settings import field_of
+from elector.evaluation.settings import setting_shown
 
 #: Seconds between two lines of progress where there is no terminal.
 _EVERY = 1.0
@@ -242,19 +242,8 @@ def shown(description: Record, format: str) -> None:
         if description[key]:
             click.echo(text.paragraph(f"{key}: {description[key]}"))
     space = "model" if description["kind"] == "model" else "accelerator"
-    cells = [[key, _setting(f"{space}.{key}", value)] for key, value in rows]
+    cells = [[key, setting_shown(f"{space}.{key}", value)] for key, value in rows]
     click.echo("\n" + text.table(cells, fold=(1,), right=()))
-
-
-def _setting(name: str, value: object) -> str:
-    """A setting as people read it; `name` is dotted."""
-    field = field_of(name)
-    unit = field.unit if field is not None else ""
-    if isinstance(value, bool):
-        return str(value).lower()
-    if not isinstance(value, int | float):
-        return str(value)
-    return quantity.show(float(value), unit or "1")
 
 
 def training_run(result: Record, format: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import click
@@ -127,6 +127,14 @@ def compared(moved: Sequence[MovedResult], format: str) -> None:
     click.echo(f"{len(rows)} designs: " + ", ".join(f"{n} {what}" for n, what in counts))
 
 
+def repeated(rows: Sequence[str]) -> None:
+    """Rows that nothing tells apart, on standard error; of many the first."""
+    text.said(rows[:LISTED])
+    if rows:
+        more = f"{len(rows) - LISTED} more such rows; " if len(rows) > LISTED else ""
+        click.echo(f"hint: {more}--key COLUMN matches rows by another column", err=True)
+
+
 def side_by_side(costs: Sequence[text.Record], format: str) -> None:
     """One model on several accelerators: the first as it is, the others as ratios to it."""
     if format == "json":
@@ -143,7 +151,7 @@ def _notes(costs: Sequence[text.Record]) -> list[str]:
     names: dict[str, list[str]] = {}
     for entry in costs:
         for note in entry["notes"]:
-            names.setdefault(note, []).append(entry["accelerator"])
+            names.setdefault(note, []).append(entry["label"])
     return [
         note if len(whose) == len(costs) else f"{note} (on {', '.join(whose)})"
         for note, whose in names.items()
@@ -162,21 +170,53 @@ def _ratios(costs: Sequence[text.Record]) -> None:
             ]
             for name, value in entry["values"].items()
         ]
-        rows.append([entry["accelerator"], *(cell for pair in cells for cell in pair)])
+        rows.append([entry["label"], *(cell for pair in cells for cell in pair)])
     heads = [name for metric in metrics for name in (known.label(metric), "")]
     table = text.table(rows, ["", *heads], right=range(1, len(heads) + 1), fold=(0,))
-    click.echo(f"{first['model']}, beside {first['accelerator']}\n{table}")
+    click.echo(f"{first['model']}, beside {first['label']}\n{table}")
+    _drawn(costs)
     for entry in costs:
         if not entry["feasible"]:
-            click.echo(text.paragraph(f"{entry['accelerator']} is infeasible: {entry['reason']}"))
+            click.echo(text.paragraph(f"{entry['label']} is infeasible: {entry['reason']}"))
         for name, reason in entry["reasons"].items():
             if reason:
-                line = f"{entry['accelerator']}, {known.label(name)}: {reason}"
+                line = f"{entry['label']}, {known.label(name)}: {reason}"
                 click.echo(text.paragraph(line))
 
 
+def _drawn(costs: Sequence[text.Record]) -> None:
+    """Intervals of each machine and of its ratio to the first, where they were asked for."""
+    if "intervals" not in costs[0]:
+        return
+    known = registry()
+    metrics = [name for name, ends in costs[0]["intervals"].items() if ends is not None]
+    header = ["", *map(known.label, metrics)]
+    shown = [
+        [e["label"], *(_ends(e["intervals"][n], known.get(n).show) for n in metrics)] for e in costs
+    ]
+    ratios = [
+        [
+            e["label"],
+            *(_ends(e["ratio_intervals"][n]) + "*" * bool(e["told_apart"][n]) for n in metrics),
+        ]
+        for e in costs[1:]
+    ]
+    for title, rows in (("nine times of ten between", shown), ("the ratio between", ratios)):
+        table = text.table(rows, header, right=range(1, len(header)), fold=(0,))
+        click.echo(f"\n{title}\n{table}")
+    click.echo("* told apart: on the same side in 95 of 100 draws\n")
+
+
+def _ratio(value: float) -> str:
+    return quantity.plain(value, 3)
+
+
+def _ends(ends: Sequence[float] | None, show: Callable[[float], str] = _ratio) -> str:
+    return "-" if ends is None else text.between(*map(show, ends))
+
+
 def _times(ratio: float | None) -> str:
-    return "" if ratio is None else f"{quantity.plain(ratio, 3)} x"
+    return "" if ratio is None else f"{_ratio(ratio)} x"
 
 
 def traced(trace: Trace, out: str, plot: str | None) -> None:

@@ -11,6 +11,7 @@ from elector.base import quantity
 from elector.base.units import format_si
 from elector.cli import text
 from elector.cli.text import Record
+from elector.cost.results import registry
 
 
 def explanation(derivation: Record, title: str, format: str) -> None:
@@ -22,17 +23,24 @@ def explanation(derivation: Record, title: str, format: str) -> None:
         text.as_csv([_flat(term) for term in derivation["terms"]])
         return
     value, unit = derivation["value"], derivation["unit"]
-    click.echo(f"{derivation['result']} of {title}: {_shown(value, unit)}")
+    click.echo(f"{derivation['result']} of {title}: {_result(derivation['result'], value)}")
     click.echo(text.paragraph(f"= {derivation['formula']}") + "\n")
-    unit = "J" if derivation["result"] == "power_w" else unit
+    kind = derivation.get("terms_of", derivation["result"])
+    _parts(derivation.get("parts", ()))
+    if derivation.get("terms_formula"):
+        click.echo(text.paragraph(f"{kind} = {derivation['terms_formula']}") + "\n")
+    if derivation.get("instead"):
+        others = ", ".join(f"--result {name}" for name in derivation["instead"])
+        click.echo(text.paragraph(f"it has no breakdown of its own; explain {others}"))
+    unit = registry().get(kind).unit
     if "units" in derivation:
         _units_of(derivation["units"], unit)
-    if derivation["result"] == "latency_s":  # which module each operation waits for
+    if kind == "latency_s":  # which module each operation waits for
         _modules(derivation)
     if any("price" in term for term in derivation["terms"]):
         _priced(derivation["terms"], unit)
     elif derivation["terms"]:
-        _plain(derivation, unit)
+        _plain(derivation, kind, unit)
     if derivation.get("figures"):
         cells = [
             [f["name"], _shown(f["value"], f["unit"]), f["evidence"]] for f in derivation["figures"]
@@ -42,6 +50,25 @@ def explanation(derivation: Record, title: str, format: str) -> None:
     if derivation["rows"]:
         click.echo("\nrows of the technology tables\n" + _rows_table(derivation["rows"]))
         click.echo(f"\n{derivation['assumed']} of {len(derivation['rows'])} rows are assumed")
+
+
+def _result(name: str, value: float) -> str:
+    """A result as people read it."""
+    return registry().show(name, value)
+
+
+def _parts(parts: Sequence[Record]) -> None:
+    """The factors that a result multiplies out from; several products add up."""
+    rows: list[list[str]] = []
+    for place, part in enumerate(parts):
+        for i, factor in enumerate(part["factors"]):
+            sign = "/" if factor["over"] else "x" if i else "+" if place else ""
+            value = factor["value"]
+            plain = factor["unit"] == "1"
+            shown = quantity.plain(value, 6) if plain else _shown(value, factor["unit"])
+            rows.append([sign, shown, factor["name"]])
+    if rows:
+        click.echo(text.table(rows, right=(1,), fold=(2,)) + "\n")
 
 
 def _flat(term: Record) -> dict[str, Any]:
@@ -117,9 +144,12 @@ def _factor(term: Record) -> str:
     return "" if product == 1.0 else quantity.plain(product)
 
 
-def _plain(derivation: Record, unit: str) -> None:
-    """Terms without prices: counts, or results that a formula combines."""
-    terms, kind = derivation["terms"], derivation["result"]
+def _plain(derivation: Record, kind: str, unit: str) -> None:
+    """Terms without prices: counts, or what a time or a ratio is made of.
+
+    kind : the result whose terms they are. unit : of that.
+    """
+    terms = derivation["terms"]
     if kind == "latency_s":
         header = ["operation", "value", "count", "cycles", "layer", "phase", "bound"]
         rows = [
@@ -137,12 +167,13 @@ def _plain(derivation: Record, unit: str) -> None:
         click.echo(text.table(rows, header, right=(1, 2, 3), fold=(0, 4, 5, 6)))
         return
     whole = sum(term["value"] for term in terms)
-    sums = kind in ("macs", "parameters")
+    sums = kind in ("macs", "parameters", "active_parameters")
+    timed = unit == "s"
     rows = [
         [
             term["name"],
             term["part"],
-            quantity.plain(term["value"], 6),
+            _shown(term["value"], unit) if timed else quantity.plain(term["value"], 6),
             _share(term["value"], whole) if sums else "",
             quantity.plain(term["count"]) if "count" in term else "",
         ]
@@ -156,9 +187,10 @@ def _plain(derivation: Record, unit: str) -> None:
 
 def _modules(derivation: Record) -> None:
     """How long each module is busy in the step, and how long its stages take."""
+    whole = sum(derivation["stages_s"].values())
     for key, title in (("loads_s", "busy"), ("stages_s", "stage")):
         rows = [
-            [name, _shown(value, "s"), _share(value, derivation["value"])]
+            [name, _shown(value, "s"), _share(value, whole)]
             for name, value in sorted(derivation[key].items(), key=lambda item: -item[1])
             if value
         ]

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 _SHOWN = 10
 #: Results that a table shows of each row; those of each workload where there are several.
 _MAIN = ("latency_s", "energy_j", "area_mm2")
+#: What is shown beside them where some row has it.
+_TOO = ("tokens_per_s",)
 
 
 def printed(result: SweepResult, format: str | None) -> None:
@@ -41,19 +43,64 @@ def printed(result: SweepResult, format: str | None) -> None:
 
 def _table(result: SweepResult) -> str:
     """A row a design: what tells it from the others, and its main results."""
-    places, shown, wanted = _columns(result)
-    rows = []
-    for record in result.records:
-        cells = [_cell(name, record[places[name]]) for name in shown]
-        state = record[places["error"]] or record[places["reason"]]
-        values = [_value(name, record[places[name]]) for name in wanted]
-        rows.append([*cells, *values, str(state or "")])
-    headings = [*_short(shown), *wanted, ""]
-    if not any(row[-1] for row in rows):
-        rows, headings = [row[:-1] for row in rows], headings[:-1]
-    numbers = range(len(shown), len(shown) + len(wanted))
-    words = [i for i in range(len(headings)) if i not in numbers or len(wanted) > len(_MAIN)]
-    return text.table(rows, headings, right=numbers, fold=words)
+    places, _, wanted = _columns(result)
+    said = [str(r[places["error"]] or r[places["reason"]] or "") for r in result.records]
+    states = [state.partition(" allowed: ")[0].rstrip() for state in said]  # `done` says all
+    values = [[_value(name, record[places[name]]) for name in wanted] for record in result.records]
+    return _laid_out(result, values, wanted, states)
+
+
+def _laid_out(
+    result: SweepResult,
+    values: Sequence[Sequence[str]],
+    wanted: Sequence[str],
+    states: Sequence[str],
+) -> str:
+    """Designs with figures: side by side where that fits, else each below its design.
+
+    values : (D, wanted) figures as people read them. states : what is to be said of each design.
+    """
+    places, shown, _ = _columns(result)
+    cells = [[_cell(name, record[places[name]]) for name in shown] for record in result.records]
+    rows = [[*c, *v] for c, v in zip(cells, values, strict=True)]
+    header, words = [*_short(shown), *wanted], range(len(shown))
+    if text.fits(rows, header, words):
+        numbers = range(len(shown), len(header))
+        heading, *lines = text.blocks(rows, header, right=numbers, fold=words)
+    else:
+        designs = [text.paragraph(_design(_short(shown), own)) for own in cells]
+        heading, *figures = _figures(values, wanted)
+        lines = [
+            f"{design}\n{own}" if any(value != "-" for value in row) else design
+            for design, own, row in zip(designs, figures, values, strict=True)
+        ]
+    blocks = [heading] if heading else []
+    for line, state in zip(lines, states, strict=True):
+        blocks += [line, *([text.paragraph(state, "      ")] if state else [])]
+    return "\n".join(blocks)
+
+
+def _figures(values: Sequence[Sequence[str]], wanted: Sequence[str]) -> list[str]:
+    """A heading and a line of figures for each design; without a heading where they are too many
+    for a table, as of several workloads."""
+    if text.fits(values, wanted):
+        return text.blocks(values, wanted, right=range(len(wanted)))
+    return [
+        "",
+        *(
+            text.paragraph(", ".join(f"{n} {v}" for n, v in zip(wanted, own, strict=True)), "  ")
+            for own in values
+        ),
+    ]
+
+
+def _design(names: Sequence[str], cells: Sequence[str]) -> str:
+    """A design in words: `gpt2 on tpu-v4i, batch 8`."""
+    told = dict(zip(names, cells, strict=True))
+    model, accelerator = told.pop("model", ""), told.pop("accelerator", "")
+    first = " on ".join(name for name in (model, accelerator) if name)
+    others = [f"{name} {cell}" for name, cell in told.items() if cell]
+    return ", ".join([*([first] if first else []), *others])
 
 
 def _columns(result: SweepResult) -> tuple[dict[str, int], list[str], list[str]]:
@@ -61,7 +108,13 @@ def _columns(result: SweepResult) -> tuple[dict[str, int], list[str], list[str]]
     kinds = Kinds(result.header)
     places = {name: i for i, name in enumerate(result.header)}
     given = [n for n in result.header if not kinds.is_result(n)]
-    wanted = [n for n in result.header if n.rpartition(".")[2] in _MAIN and kinds.is_result(n)]
+    results = [n for n in result.header if kinds.is_result(n)]
+    there = {n for n in results if any(r[places[n]] is not None for r in result.records)}
+    wanted = [
+        n
+        for n in results
+        if (last := n.rpartition(".")[2]) in _MAIN or (last in _TOO and n in there)
+    ]
     several = len(result.records) > 1
     differ = [n for n in given if several and len({r[places[n]] for r in result.records}) > 1]
     return places, differ or ["model", "accelerator"], wanted
@@ -69,17 +122,15 @@ def _columns(result: SweepResult) -> tuple[dict[str, int], list[str], list[str]]
 
 def _intervals(result: SweepResult) -> str:
     """The intervals of the main results; "" where none was asked for."""
-    places, shown, wanted = _columns(result)
+    places, _, wanted = _columns(result)
     wanted = [name for name in wanted if f"{name}_{ENDS[0]}" in places]
     if not wanted:
         return ""
-    rows = []
-    for record in result.records:
-        cells = [_cell(name, record[places[name]]) for name in shown]
-        ends = [[record[places[f"{name}_{end}"]] for end in ENDS] for name in wanted]
-        rows.append([*cells, *map(_between, wanted, ends)])
-    numbers, texts = range(len(shown), len(shown) + len(wanted)), range(len(shown))
-    return text.table(rows, [*_short(shown), *wanted], right=numbers, fold=texts)
+    rows = [
+        [_between(name, [record[places[f"{name}_{end}"]] for end in ENDS]) for name in wanted]
+        for record in result.records
+    ]
+    return _laid_out(result, rows, wanted, [""] * len(rows))
 
 
 def _between(name: str, ends: list[object]) -> str:

@@ -18,6 +18,8 @@ Record = Mapping[str, Any]
 WIDTH = 80
 #: The space between a number and a unit, which are short.
 _MEASURE = re.compile(r"(?<=\d) (?=[^\s\d]\S{0,3}(?:[,;:)]|\s|$))")
+#: Signs behind which a long name breaks.
+_SIGN = re.compile(r"([:/,;_.@-])(?=\w)")
 #: Least width a column is folded to.
 _NARROW = 7
 
@@ -51,10 +53,12 @@ def blocks(
     """The text of the heading and of each row of a `table`, one or more lines each."""
     lines = [list(map(str, header)), *(list(map(str, row)) for row in rows)]
     lines = lines if header else lines[1:]
-    widths = _narrowed(
-        [max(len(line[i]) for line in lines) for i in range(len(lines[0]))], (*fold, *cut)
-    )
-    numbers, short = set(right), set(cut)
+    folds, cuts = tuple(fold), tuple(cut)
+    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
+    whole = {i: max(_piece(line[i]) for line in lines) for i in folds}
+    widths = _narrowed(widths, folds + cuts, whole)  # between words, where that is enough
+    widths = _narrowed(widths, folds + cuts, {})
+    numbers, short = set(right), set(cuts)
     blocks_of = []
     for line in lines:
         cells = [
@@ -74,15 +78,41 @@ def blocks(
     return blocks_of
 
 
-def _narrowed(widths: list[int], fold: tuple[int, ...]) -> list[int]:
-    """The widths with the widest of the columns that may fold made narrower."""
-    over = sum(widths) + 2 * len(widths) - WIDTH
-    while over > 0 and fold:
-        widest = max(fold, key=lambda i: widths[i])
-        if widths[widest] <= _NARROW:
+def fits(
+    rows: Sequence[Sequence[str]], header: Sequence[str] = (), fold: Iterable[int] = ()
+) -> bool:
+    """Whether a `table` keeps to WIDTH without a word that goes on in the next line.
+
+    rows, header, fold : as of `table`.
+    """
+    lines = [*([header] if header else []), *rows]
+    folds = set(fold)
+    widths = [
+        max((_piece if i in folds else len)(line[i]) for line in lines)
+        for i in range(len(lines[0]))
+    ]
+    return sum(widths) + 2 * len(widths) <= WIDTH
+
+
+def _piece(cell: str) -> int:
+    """Length of the longest piece of a cell that `_folded` keeps in one line."""
+    return max(map(len, _SIGN.sub("\\1 ", cell).split()), default=0)
+
+
+def _narrowed(widths: list[int], fold: tuple[int, ...], least: Mapping[int, int]) -> list[int]:
+    """The widths with the widest of the columns that may fold made narrower.
+
+    least : column -> width it keeps; _NARROW for the others.
+    """
+    widths, over = list(widths), sum(widths) + 2 * len(widths) - WIDTH
+    while over > 0:
+        room = {i: widths[i] - max(_NARROW, least.get(i, 0)) for i in fold}
+        wide = [i for i in fold if room[i] > 0]
+        if not wide:
             break
-        second = max((widths[i] for i in fold if i != widest), default=0)
-        step = max(1, min(over, widths[widest] - max(second, _NARROW)))
+        widest = max(wide, key=lambda i: widths[i])
+        second = max((widths[i] for i in wide if i != widest), default=0)
+        step = max(1, min(over, room[widest], widths[widest] - second))
         widths[widest] -= step
         over -= step
     return widths
@@ -96,7 +126,7 @@ def _folded(cell: str, size: int) -> list[str]:
     """A cell as lines of at most `size`; long names break behind a sign."""
     if len(cell) <= size:
         return [cell]
-    spaced = re.sub(r"([:/,;_.@-])(?=\w)", "\\1\u200b", cell)
+    spaced = _SIGN.sub("\\1\u200b", cell)
     lines: list[str] = [""]
     for word in re.split("( |\u200b)", spaced):
         piece = "" if word == "\u200b" else word

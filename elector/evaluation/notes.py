@@ -13,11 +13,14 @@ import numpy as np
 
 from elector.describe.listing import WORKLOAD
 from elector.describe.model import Model
-from elector.describe.numbers import formats, storage_note
+from elector.describe.numbers import formats, precisions, storage_note
 from elector.describe.quantization import MODULES, Quantization
 from elector.evaluation import applies
 from elector.evaluation.resolve import StructureGroup
 from elector.machines.contract import Note
+
+#: Bits from which on a format is no narrow one.
+_WIDE = 16.0
 
 
 def narrow_states(group: StructureGroup) -> dict[str, Note]:
@@ -90,6 +93,11 @@ def _not_counted(group: StructureGroup, stored: Quantization) -> list[str]:
         file = ", ".join(f"{part} in {listed[part]}" for part in missed)
         here = ", ".join(f"{part} in {name}" for part, name in missed.items())
         texts.append(f"the file stores {file} ({stored.method}), which is not counted here: {here}")
+    if stored.weights and f.weights.bits < _WIDE:
+        texts.append(
+            f"the file leaves embeddings and heads as they are ({stored.method}), which is not "
+            f"counted here: workload.precision has them in {f.weights.name}"
+        )
     cache = f.keys_values if f.cached is None else f.cached
     if workload.generates and stored.kv_cache not in ("", cache.name):
         texts.append(
@@ -97,6 +105,50 @@ def _not_counted(group: StructureGroup, stored: Quantization) -> list[str]:
             f"counted here: they are kept in {cache.name}"
         )
     return texts
+
+
+def wider_products(group: StructureGroup) -> dict[str, Note]:
+    """Products in a wider format than a file stores floats in, on a machine that has that one."""
+    stored, f = group.models.template.quantization, group.workload.format
+    if stored is None or stored.format != f.layer_weights.name or group.machine.supports is None:
+        return {}
+    narrow = _multiplied_in(stored.format)
+    if narrow is None or f.products.bits <= precisions()[narrow].layer_weights.bits:
+        return {}
+    can = group.machine.supports(group.units, precisions()[narrow].compute)
+    text = (
+        f"products are in {f.products.name}: the file stores weights in {stored.format}, and this "
+        f"machine could multiply in {narrow}, activations too (--precision {narrow})"
+    )
+    return {text: Note(can & ~_asked(group, "workload.precision"))}
+
+
+def _multiplied_in(stored: str) -> str | None:
+    """The precision whose products are in the floats that a file stores; None for integers, which
+    files mean for storage alone."""
+    own = formats()[stored]
+    alike = [
+        name
+        for name, precision in precisions().items()
+        if own.kind == "float"
+        and own.bits < _WIDE
+        and (own.kind, own.bits, own.significand)
+        == (
+            precision.layer_weights.kind,
+            precision.layer_weights.bits,
+            precision.layer_weights.significand,
+        )
+    ]
+    return stored if stored in alike else alike[0] if len(alike) == 1 else None
+
+
+def _asked(group: StructureGroup, key: str) -> np.ndarray:
+    """(D,) whether a design was given a value of its own."""
+    column = None if group.table is None else group.table.columns.get(key)
+    if column is None:
+        return np.zeros(group.rows.size, dtype=bool)
+    given = np.array([value not in (None, "native") for value in column.values])
+    return np.asarray(given[column.codes[group.rows]])
 
 
 def predicted(group: StructureGroup) -> dict[str, Note]:
@@ -143,6 +195,7 @@ SOURCES: tuple[Callable[[StructureGroup], dict[str, Note]], ...] = (
     of_the_model,
     narrow_states,
     packed,
+    wider_products,
     predicted,
     idle_sizes,
 )

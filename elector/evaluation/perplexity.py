@@ -60,11 +60,14 @@ def priced(setting: str, name: str) -> bool:
     """
     if name == SAME or (setting, name) in scores():
         return True
-    return setting == "precision" and name in precisions() and _wide(name)
+    return _wide(setting, name)
 
 
-def _wide(precision: str) -> bool:
-    return precisions()[precision].products.bits >= _WIDE
+def _wide(setting: str, name: str) -> bool:
+    """Whether values of 16 bits or more are multiplied, or stored."""
+    if setting == "precision":
+        return name in precisions() and precisions()[name].products.bits >= _WIDE
+    return name in formats() and formats()[name].bits >= _WIDE
 
 
 def _alike(name: str, other: str) -> bool:
@@ -75,22 +78,35 @@ def _alike(name: str, other: str) -> bool:
     return (a.kind, a.bits, a.significand) == (b.kind, b.bits, b.significand)
 
 
-def increase(weights: str, kv_cache: str, precision: str, parameters: Array) -> Array:
-    """(D,) increase of perplexity over that in 16 bits; NaN where no score tells.
+def ratios(
+    weights: str, kv_cache: str, precision: str, parameters: Array
+) -> dict[tuple[str, str], Array]:
+    """(setting, format) -> (D,) perplexity over that in 16 bits; NaN where no score tells.
 
-    weights, kv_cache, precision : formats of the workload. parameters : (D,) of the models.
-    What several formats cost multiplies: each was measured alone. What a precision stores by
-    itself is in its own score, also where it is stored with more scales.
+    Parameters as of `increase`. What loses nothing by itself is left out. What a precision stores
+    by itself is in its own score, also where it is stored with more scales.
     """
-    total = np.ones(parameters.shape)
     asked = {"weights": weights, "kv_cache": kv_cache, "precision": precision}
     own = precisions()[precision]
     itself = {"weights": own.layer_weights.name, "kv_cache": own.keys_values.name}
+    lost: dict[tuple[str, str], Array] = {}
     for setting, name in asked.items():
         if setting in itself and _alike(name, itself[setting]):
             continue
         if (setting, name) in scores():
-            total = total * (1.0 + scores()[setting, name].at(parameters))
+            lost[setting, name] = 1.0 + scores()[setting, name].at(parameters)
         elif not priced(setting, name):
-            total = total * np.nan
+            lost[setting, name] = np.full(parameters.shape, np.nan)
+    return lost
+
+
+def increase(weights: str, kv_cache: str, precision: str, parameters: Array) -> Array:
+    """(D,) increase of perplexity over that in 16 bits; NaN where no score tells.
+
+    weights, kv_cache, precision : formats of the workload. parameters : (D,) of the models.
+    What several formats cost multiplies: each was measured alone.
+    """
+    total = np.ones(parameters.shape)
+    for ratio in ratios(weights, kv_cache, precision, parameters).values():
+        total = total * ratio
     return total - 1.0

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from elector.base import quantity
 from elector.base.errors import InputError
 from elector.base.table import Column, Field, schema
 from elector.describe.layered import as_number, layer_field, layer_keys
@@ -127,6 +128,23 @@ def field_of(name: str) -> Field | None:
     if space not in ("model", "workload"):
         return None
     return schema(space).get(key) or (layer_field(key) if space == "model" else None)
+
+
+def setting_shown(name: str, value: object) -> str:
+    """A setting as people read it: numbers with their unit, `-` for none.
+
+    name : dotted. value : as it was resolved, or its text as a table has it.
+    """
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return str(value).lower()
+    try:
+        number = float(str(value))
+    except ValueError:
+        return str(value)
+    field = field_of(name)
+    return quantity.show(number, field.unit if field is not None and field.unit else "1")
 
 
 @functools.cache

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
 from elector.base.errors import InputError
 from elector.base.table import Column
-from elector.cost.account import Account, accounts
 from elector.cost.results import Metric, registry
 from elector.evaluation import formulas
-from elector.evaluation.path import Chunk, bounds, inspect, members, require_feasible
+from elector.evaluation.path import Chunk, inspect, require_feasible
 from elector.evaluation.resolve import resolve
 from elector.operations.tensors import parameter_tensors
-from elector.studies import priced
+from elector.studies import priced, seconds
+from elector.studies.composed import COMPOSED, INSTEAD, factor
 from elector.technology import Technology
-
-#: Results with a derivation of their own; any other scalar follows from these by its formula.
-RESULTS = ("energy_j", "power_w", "area_mm2", "latency_s", "utilization", "macs", "parameters")
 
 
 def explain_result(
@@ -27,48 +25,70 @@ def explain_result(
     """The derivation of one result of one design.
 
     Returns result, value, unit, formula, terms (each with name, value and what it is made
-    of), rows (the technology rows they rest on), assumed (how many of those are assumed).
+    of), rows (the technology rows they rest on), assumed (how many of those are assumed). A result
+    that is made of others has `parts`, whose factors multiply out to it, and the terms of the cost
+    among them: `terms_of`. One without a breakdown names results to explain `instead`.
     Raises InputError for a result that there is not, and InfeasibleError for a design that
     cannot run.
     """
-    names = [metric.name for metric in registry().scalars]
     metric = registry().find(result)
     if metric is None or metric.axis:
-        raise InputError("cannot be explained", field="--result", value=result, allowed=names)
+        raise _unexplained(result, metric)
     chunk = inspect(columns, technology)
     require_feasible(chunk)
-    if result not in RESULTS:
-        return {"result": result, **_by_formula(chunk, result, metric)}
-    derivations = {
-        "energy_j": priced.energy,
-        "power_w": _power,
-        "area_mm2": priced.area,
-        "latency_s": _latency,
-        "utilization": _utilization,
-        "macs": _macs,
-    }
-    if result == "parameters":
-        return {"result": result, **_parameters(columns)}
-    return {"result": result, **derivations[result](chunk, technology)}
+    values = formulas.scalars(formulas.Figures.of(chunk))
+    if result not in values:
+        raise _absent(result, metric, list(values))
+    if metric.name in PARAMETERS:
+        return {"result": result, **_parameters(columns, result)}
+    there = [name for name, own in values.items() if not math.isnan(own[0])]
+    if result not in there:
+        raise _absent(result, metric, there)
+    derive = DERIVED.get(result) or COMPOSED.get(result)
+    if derive is not None:
+        return {"result": result, **derive(chunk, technology)}
+    instead = [name for name in INSTEAD.get(metric.name, ()) if name in there]
+    return {"result": result, **_bare(metric, float(values[result][0]), instead)}
 
 
-def _by_formula(chunk: Chunk, result: str, metric: Metric) -> dict[str, object]:
-    """A result that follows from others: its formula in words, and the results in it."""
-    figures = formulas.scalars(formulas.Figures.of(chunk))
-    if result not in figures:
-        raise InputError(
-            "is no result of this design", field="--result", value=result, allowed=figures
-        )
-    names = [name for name in figures if name in metric.formula.split()]
-    terms: list[dict[str, object]] = [
-        {"name": name, "part": registry().metrics[name].unit, "value": float(figures[name][0])}
-        for name in names
-    ]
+def _unexplained(result: str, metric: Metric | None) -> InputError:
+    """There is no such result, or it is divided already."""
+    if metric is None:
+        names = [own.name for own in registry().scalars]
+        return InputError("cannot be explained", field="--result", value=result, allowed=names)
+    totals = GROUPS.get(metric.name, ())
+    hint = (
+        f"explain {' or '.join(totals)}, whose terms it sums"
+        if totals
+        else f"elector simulate lists it by {metric.axis}, explain parameters by tensor"
+    )
+    return InputError("is a breakdown itself", field="--result", value=result, hint=hint)
+
+
+def _absent(result: str, metric: Metric, there: Sequence[str]) -> InputError:
+    """The design has no such result, or no value of it: when there is one."""
+    hint = WHEN.get(metric.name) or WHEN.get(metric.exists, "")
+    each = [name for name in there if name.endswith(f".{metric.name}")]
+    if metric.name in there:
+        hint = f"it is called {metric.name} here"
+    elif each:
+        hint = f"each unit of this hybrid has its own: {', '.join(each)}"
+    return InputError(
+        "is no result of this design",
+        field="--result",
+        value=result,
+        **({"hint": hint} if hint else {"allowed": list(there)}),
+    )
+
+
+def _bare(metric: Metric, value: float, instead: Sequence[str]) -> dict[str, object]:
+    """A result without a breakdown: what it is, and which results say what it does."""
     return {
-        "value": float(figures[result][0]),
+        "value": value,
         "unit": metric.unit,
-        "formula": metric.formula or metric.description,
-        "terms": terms,
+        "formula": metric.description or metric.label,
+        "instead": list(instead or RESULTS[:4]),
+        "terms": [],
         "rows": [],
         "assumed": 0,
     }
@@ -76,90 +96,13 @@ def _by_formula(chunk: Chunk, result: str, metric: Metric) -> dict[str, object]:
 
 def _power(chunk: Chunk, technology: Technology) -> dict[str, object]:
     energy = priced.energy(chunk, technology)
-    seconds = float(chunk.timing.seconds[0])
+    took = float(chunk.timing.seconds[0])
     return {
         **energy,
-        "value": float(str(energy["value"])) / seconds,
+        "value": float(str(energy["value"])) / took,
         "unit": "W",
-        "formula": f"energy / latency of {seconds:.6g} s; the terms are joules",
-    }
-
-
-def _latency(chunk: Chunk, technology: Technology) -> dict[str, object]:
-    activity, ops, i = chunk.activity, chunk.ops, int(chunk.index[0])
-    terms: list[dict[str, object]] = []
-    bound = bounds(chunk)
-    for r, row in enumerate(ops.rows):
-        if ops.count[r, i] > 0:
-            busy = {name: float(activity.load(name, np.array([r]))[0]) for name in activity.busy}
-            terms.append(
-                {
-                    "name": row.name,
-                    "part": row.kind,
-                    "value": float(chunk.timing.weight[r, 0]),
-                    "layer": row.layer,
-                    "phase": row.phase,
-                    "count": float(ops.count[r, i]),
-                    "cycles": float(activity.cycles[r, 0]),
-                    "bound": bound[r],
-                    "busy_s": busy,
-                    **({} if chunk.machine.hybrid is None else {"unit": chunk.owner[r]}),
-                }
-            )
-    loads = {name: float(activity.load(name)[0]) for name in activity.busy}
-    formula = (
-        "of each stage the largest of: what a resource works and idles at least, and what one "
-        "stream of the batch takes for its operations, one after another; terms are operations "
-        "of the whole batch before overlap"
-    )
-    stages = {name: float(values[0]) for name, values in chunk.timing.stages.items()}
-    waited = accounts(ops, chunk.index, activity, chunk.timing)
-    return {
-        "value": float(chunk.timing.seconds[0]),
-        "unit": "s",
-        "formula": formula,
-        "loads_s": loads,
-        "stages_s": stages,
-        "accounts": {name: _account(account) for name, account in waited.items()},
-        "figures": _figures(chunk),
-        **priced.by_unit(chunk, terms),
-        **priced.cited(terms, technology),
-    }
-
-
-def _figures(chunk: Chunk) -> list[dict[str, object]]:
-    """Figures of data sheets that seconds follow, each with its evidence: those that the machine
-    keeps and that are no price of a part."""
-    units, machine = chunk.units, chunk.machine
-    prices = {
-        f"units.{start}{part.stated}" if start else part.stated
-        for start, own in members(chunk).items()
-        for part in own.machine.parts(own.units).values()
-    }
-    return [
-        {
-            "name": f"accelerator.{key}",
-            "value": float(units.numbers[key][0]),
-            "unit": machine.fields[key].unit,
-            "evidence": known[int(codes[0])].text,
-        }
-        for key, (known, codes) in units.evidence.items()
-        if key not in prices
-    ]
-
-
-def _account(account: Account) -> dict[str, object]:
-    """What a stage waits for, the longest first."""
-    bounds = sorted(account.bounds.items(), key=lambda item: -sum(item[1]))
-    return {
-        "seconds": account.seconds,
-        "streams": account.streams,
-        "start_s": account.start,
-        "decides": account.decides,
-        "bounds": {
-            name: {"works_s": works, "idles_s": idles, "total_s": works + idles}
-            for name, (works, idles) in bounds
-        },
+        "formula": f"energy / latency of {took:.6g} s; the terms are joules",
+        "terms_of": "energy_j",
     }
 
 
@@ -206,24 +149,84 @@ def _macs(chunk: Chunk, technology: Technology) -> dict[str, object]:
     }
 
 
-def _parameters(columns: Mapping[str, Column]) -> dict[str, object]:
-    group = next(iter(resolve(columns, 1)))
-    terms: list[dict[str, object]] = [
-        {
-            "name": t.name,
-            "part": t.layer,
-            "value": float(t.elements[0] * t.count[0]),
-            "count": float(t.count[0]),
-            "elements": float(t.elements[0]),
-        }
-        for t in parameter_tensors(group.models, group.workload)
+def _operations(chunk: Chunk, technology: Technology) -> dict[str, object]:
+    """Twice the products that run: the dense ones, less what a mask hides or lanes skip."""
+    dense = _macs(chunk, technology)
+    share = float(chunk.activity.executed[0]) / float(str(dense["value"]))
+    factors = [
+        factor("operations of a multiply-accumulate", 2.0),
+        factor("macs", float(str(dense["value"]))),
+        factor("share of them that is executed", share),
     ]
-    total = priced.total(terms)
     return {
-        "value": total,
+        **dense,
+        "value": 2.0 * float(chunk.activity.executed[0]),
+        "formula": registry().get("ops_executed").formula,
+        "parts": [{"factors": factors}],
+        "terms_of": "macs",
+        "terms_formula": dense["formula"],
+    }
+
+
+def _parameters(columns: Mapping[str, Column], result: str) -> dict[str, object]:
+    """Elements of the tensors: all of them, or those that one token takes part in."""
+    group = next(iter(resolve(columns, 1)))
+    active = result == "active_parameters"
+    terms: list[dict[str, object]] = []
+    for t in parameter_tensors(group.models, group.workload):
+        used = float(t.used[0]) if active and t.used is not None else 1.0
+        each, count = float(t.elements[0]), float(t.count[0])
+        value = float(np.rint(each * count * used)) if active else each * count
+        share = {"share": used} if active else {}
+        terms.append(
+            {
+                "name": t.name,
+                "part": t.layer,
+                "value": value,
+                "count": count,
+                "elements": each,
+                **share,
+            }
+        )
+    return {
+        "value": priced.total(terms),
         "unit": "1",
-        "formula": "sum of count x elements over the tensors",
+        "formula": "sum of count x elements over the tensors"
+        + (" x the share of them that one token is sent to" if active else ""),
         "terms": terms,
         "rows": [],
         "assumed": 0,
     }
+
+
+#: Result -> its derivation, where it is made of prices, operations or sizes.
+DERIVED: dict[str, Callable[[Chunk, Technology], dict[str, object]]] = {
+    "energy_j": priced.energy,
+    "power_w": _power,
+    "area_mm2": priced.area,
+    "latency_s": seconds.latency,
+    "utilization": _utilization,
+    "macs": _macs,
+    "ops_executed": _operations,
+}
+#: Results that follow from the model alone.
+PARAMETERS = ("parameters", "active_parameters")
+#: Results that are made of such things; the others are made of them (COMPOSED), or say which of
+#: them to explain instead.
+RESULTS = (*DERIVED, *PARAMETERS)
+#: Breakdown -> the results whose terms add up to it.
+GROUPS = {
+    "latency_by_kind_s": ("latency_s",),
+    "energy_by_part_j": ("energy_j",),
+    "energy_by_phase_j": ("energy_j",),
+    "area_by_part_mm2": ("area_mm2",),
+    "provenance": ("energy_j",),
+}
+#: Result, or when results exist (elector.cost.results.EXISTS) -> what a design needs to have it.
+WHEN = {
+    "generate": "it takes tokens that are generated: --generate N of a decoder, in inference",
+    "time_per_output_token_s": "it takes two tokens that are generated: --generate 2 or more",
+    "perplexity_increase": "no published score tells what these number formats cost",
+    "cells": "it takes a machine whose weights lie in cells, such as isaac or hpt",
+    "host_bound": "it takes a GPU, whose kernels a host starts",
+}

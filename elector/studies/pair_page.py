@@ -18,6 +18,7 @@ import numpy as np
 from elector.base import page, quantity
 from elector.base.page import Columns
 from elector.cost.results import ENDS, registry
+from elector.evaluation.settings import setting_shown
 from elector.studies.simulation import simulate
 from elector.technology import Technology
 
@@ -199,7 +200,11 @@ def _body(costs: Mapping[str, Any], title: str, words: str, draws: str) -> str:
     reason = "" if costs["feasible"] else f"<p><b>infeasible: {_text(costs['reason'])}</b></p>"
     notes = "".join(f"<p class=soft>{_text(note)}</p>" for note in costs["notes"])
     settings = [
-        [key, str(entry["value"]), "default" if entry["default"] else ""]
+        [
+            key,
+            quantity.pretty(setting_shown(key, entry["value"])),
+            "default" if entry["default"] else "",
+        ]
         for key, entry in costs["settings"].items()
     ]
     lines = [

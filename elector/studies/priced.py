@@ -13,8 +13,9 @@ import numpy as np
 
 from elector.cost import pricing, supply
 from elector.cost.power import voltage
+from elector.cost.programming import units_placed
 from elector.evaluation.path import Chunk, members
-from elector.machines.contract import Part
+from elector.machines.contract import Link, Part
 from elector.technology import PROVENANCE, Price, Technology
 from elector.technology.laws import words
 
@@ -138,21 +139,26 @@ def _resting(term: Term, own: Chunk, price: Price, rank: int, part: Part | None 
 
 def _dynamic(own: Chunk, technology: Technology) -> list[Term]:
     """Joules of the actions of one unit."""
+    counts = own.activity.counts
+    return [
+        _acted(own, technology, name, float(counts[name].total()[0]))
+        for name in own.machine.actions
+    ]
+
+
+def _acted(own: Chunk, technology: Technology, name: str, count: float) -> Term:
+    """Joules of so many of one action of a unit."""
     volts, raised = _volts(own), _raised(own, technology)
-    terms: list[Term] = []
-    for name, action in own.machine.actions.items():
-        count = float(own.activity.counts[name].total()[0])
-        price = _price(own, technology, action.price, False)
-        rate = own.prices.actions[name]
-        lowered = action.core and volts != 1.0
-        factors = [(f"({volts:.3f} of the voltage)^2", volts**2)] if lowered else []
-        size = float(own.units.number(action.size)[0]) if action.size else None
-        higher = raised if action.core else None
-        priced = _supplied(_priced(price, factors, size), higher, 2)
-        term = _resting(priced, own, price, int(rate.group[0]))
-        value = count * float(rate.value[0])
-        terms.append({"name": name, "part": action.part, "value": value, "count": count, **term})
-    return terms
+    action, rate = own.machine.actions[name], own.prices.actions[name]
+    price = _price(own, technology, action.price, False)
+    lowered = action.core and volts != 1.0
+    factors = [(f"({volts:.3f} of the voltage)^2", volts**2)] if lowered else []
+    size = float(own.units.number(action.size)[0]) if action.size else None
+    higher = raised if action.core else None
+    priced = _supplied(_priced(price, factors, size), higher, 2)
+    term = _resting(priced, own, price, int(rate.group[0]))
+    value = count * float(rate.value[0])
+    return {"name": name, "part": action.part, "value": value, "count": count, **term}
 
 
 def _volts(own: Chunk) -> float:
@@ -184,8 +190,11 @@ def _supplied(term: Term, raised: tuple[float, list[str]] | None, power: int) ->
     return term | {"factors": factors, "rows": list(dict.fromkeys(cited))}
 
 
-def _standing(own: Chunk, technology: Technology) -> list[Term]:
-    """Joules that flow while the step lasts, whatever one unit does."""
+def _standing(own: Chunk, technology: Technology, lasting: float | None = None) -> list[Term]:
+    """Joules that flow while the step lasts, whatever one unit does.
+
+    lasting : seconds in which no part is gated; None for those of the step, in which some are.
+    """
     terms: list[Term] = []
     raised = _raised(own, technology)
     for name, part in own.machine.parts(own.units).items():
@@ -193,21 +202,24 @@ def _standing(own: Chunk, technology: Technology) -> list[Term]:
             continue
         price = _price(own, technology, part.leakage, True)
         rate = own.prices.leakage[name]
-        powered = float(pricing.powered(own.activity, name, own.timing.seconds)[0])
+        powered = lasting
+        if powered is None:
+            powered = float(pricing.powered(own.activity, name, own.timing.seconds)[0])
         amount = float(own.prices.area[name][0] if part.of_area else part.amount[0])
         terms.append(_flowing(f"{name} standing", amount, float(rate.value[0]), powered))
         flows = _priced(price, [("seconds", powered)])
         flows = _supplied(flows, raised if part.of_area else None, 1)
         terms[-1] |= _resting(flows, own, price, int(rate.group[0]), part)
     if not own.machine.own_idle:
-        terms += _idle(own, technology)
+        terms += _idle(own, technology, lasting)
     return terms
 
 
-def _idle(own: Chunk, technology: Technology) -> list[Term]:
+def _idle(own: Chunk, technology: Technology, lasting: float | None) -> list[Term]:
     """Joules that flow through the die while it waits, apart by how firm the area is known."""
     price = _price(own, technology, ("overhead", "idle_power"), True)
-    rate, seconds = own.prices.leakage["idle"], float(own.timing.seconds[0])
+    rate = own.prices.leakage["idle"]
+    seconds = float(own.timing.seconds[0]) if lasting is None else lasting
     whole = float(own.units.numbers.get("overhead", np.ones(1))[0])
     die = sum((float(values[0]) for values in own.prices.area.values()), 0.0) * whole
     factors: Factors = [("seconds", seconds)]
@@ -238,24 +250,53 @@ def _flowing(name: str, amount: float, watts: float, seconds: float) -> Term:
 
 
 def _carried(chunk: Chunk, technology: Technology) -> list[Term]:
-    """Joules of the links of a hybrid: bytes x eight times the energy of a bit."""
+    """Joules of the links of a hybrid."""
+    names = [f"link {link.name}" for link in _links(chunk)]
+    counts = chunk.activity.counts
+    return [_link(chunk, technology, name, float(counts[name].total()[0])) for name in names]
+
+
+def _links(chunk: Chunk) -> tuple[Link, ...]:
+    return chunk.machine.hybrid.links if chunk.machine.hybrid else ()
+
+
+def _link(chunk: Chunk, technology: Technology, name: str, count: float) -> Term:
+    """Joules of so many bytes over a link: bytes x eight times the energy of a bit."""
+    start = f"links.{name.removeprefix('link ')}."
+    value = count * float(chunk.prices.actions[name].value[0])
+    given = float(chunk.units.number(f"{start}energy_per_bit")[0])
+    kinds, codes = chunk.units.names[f"{start}kind"]
+    price = technology.price(f"link.{kinds[int(codes[0])]}", "energy", pricing.ANY_NODE)
+    term = _priced(price, [("bits of a byte", 8.0)])
+    if given > 0:
+        term |= {"price": given, "evidence": "assumed", "verified": False, "rows": []}
+        term["counts_as"] = "assumed"
+        term["derivation"] = f"accelerator.{start}energy_per_bit"
+    return {"name": name, "part": "links", "value": value, "count": count, "unit": name, **term}
+
+
+def placing(chunk: Chunk, technology: Technology) -> dict[str, object]:
+    """The derivation of placing_j of the first design of a chunk."""
+    written = units_placed(chunk.machine, chunk.activity, chunk.prices, chunk.units)
+    lasting = sum(float(unit.seconds[0]) for unit in written.values())
     terms: list[Term] = []
-    for link in chunk.machine.hybrid.links if chunk.machine.hybrid else ():
-        name, start = f"link {link.name}", f"links.{link.name}."
-        count = float(chunk.activity.counts[name].total()[0])
-        value = count * float(chunk.prices.actions[name].value[0])
-        given = float(chunk.units.number(f"{start}energy_per_bit")[0])
-        kinds, codes = chunk.units.names[f"{start}kind"]
-        price = technology.price(f"link.{kinds[int(codes[0])]}", "energy", pricing.ANY_NODE)
-        term = _priced(price, [("bits of a byte", 8.0)])
-        if given > 0:
-            term |= {"price": given, "evidence": "assumed", "verified": False, "rows": []}
-            term["counts_as"] = "assumed"
-            term["derivation"] = f"accelerator.{start}energy_per_bit"
-        terms.append(
-            {"name": name, "part": "links", "value": value, "count": count, "unit": name, **term}
-        )
-    return terms
+    for start, own in members(chunk).items():
+        if start in written and written[start].held[0]:
+            unit = written[start]
+            action = unit.action.removeprefix(start)
+            terms += _named(start, [_acted(own, technology, action, float(unit.pulses[0]))])
+            sizes = {name: float(size[0]) for name, (size, _) in unit.carried.items()}
+            terms += [_link(chunk, technology, name, size) for name, size in sizes.items()]
+    for start, own in members(chunk).items():
+        terms += _named(start, _standing(own, technology, lasting))
+    return {
+        "value": total(terms),
+        "unit": "J",
+        "formula": "sum of count x price over what is written and carried, and of watts x "
+        "placing_s over the parts",
+        **by_unit(chunk, terms),
+        **cited(terms, technology),
+    }
 
 
 def _square(own: Chunk, technology: Technology) -> list[Term]:

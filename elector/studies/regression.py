@@ -1,7 +1,7 @@
 """Two tables of costs, an agreed one and a new one: what got worse, row by row.
 
-Rows are matched by model, accelerator, settings and notes, whatever their order. What is missing
-now, cannot be read, or became infeasible is a regression, too.
+Rows are matched by model, accelerator, settings and notes, or by columns that are named, whatever
+their order. What is missing now, cannot be read, or became infeasible is a regression, too.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ METRICS = ("latency_s", "energy_j", "area_mm2")
 #: From the worst to the best.
 VERDICTS = ("missing", "unreadable", "infeasible", "worse", "better", "feasible", "new", "same")
 REGRESSIONS = VERDICTS[:4]
+#: Most lines of a table that a message names.
+_SHOWN = 4
 
 
 @dataclass(frozen=True)
@@ -68,13 +70,22 @@ class MovedResult:
         }
 
 
+class MovedResults(list[MovedResult]):
+    """What moved. repeated : rows that nothing tells apart, in words: they are matched in order."""
+
+    def __init__(self, moved: Iterable[MovedResult] = (), repeated: Iterable[str] = ()) -> None:
+        super().__init__(moved)
+        self.repeated = list(repeated)
+
+
 def compare(
     old: str | Path,
     new: str | Path,
     *,
     tolerance: float | str = 0.0,
     metrics: Sequence[str] = METRICS,
-) -> list[MovedResult]:
+    key: Sequence[str] = (),
+) -> MovedResults:
     """What moved from one table of costs to another; an entry a row, or a result that moved.
 
     Parameters
@@ -83,23 +94,27 @@ def compare(
     tolerance : share of a result that may get worse, such as 0.02 or "2%".
     metrics : results that are compared; a result that has a better side counts as worse on the
         other one, any other result whichever way it moves.
+    key : columns that rows are matched by, alone; by default model, accelerator, settings and
+        notes.
 
-    Raises InputError for a file, a result or a tolerance without meaning.
+    Raises InputError for a file, a result, a tolerance or a key without meaning, and for columns
+    that were named as key and are the same in two rows of a table.
     """
     allowed = _share(tolerance)
-    before, after = _Table.read(Path(old)), _Table.read(Path(new))
+    before, after = _Table.read(Path(old), key), _Table.read(Path(new), key)
     names = before.columns_of(metrics, after)
-    moved: list[MovedResult] = []
-    rest = {key: list(rows) for key, rows in after.rows.items()}
-    for key, rows in before.rows.items():
+    moved = MovedResults(repeated=[*before.repeated(), *after.repeated()])
+    rest = {same: list(rows) for same, rows in after.rows.items()}
+    for same, rows in before.rows.items():
         for row in rows:
-            matches = rest.get(key, [])
+            design, matches = _words(same, row), rest.get(same, [])
             if not matches:
-                moved.append(MovedResult(_words(key), "missing", text="is not in the new table"))
+                moved.append(MovedResult(design, "missing", text="is not in the new table"))
                 continue
-            moved += _compared(_words(key), row, matches.pop(0), names, allowed)
-    for key, rows in rest.items():
-        moved += [MovedResult(_words(key), "new", text="is not in the old table") for _ in rows]
+            moved += _compared(design, row, matches.pop(0), names, allowed)
+    for same, rows in rest.items():
+        for row in rows:
+            moved.append(MovedResult(_words(same, row), "new", text="is not in the old table"))
     return moved
 
 
@@ -126,6 +141,7 @@ class _Table:
     path: Path
     header: list[str]
     rows: dict[Key, list[Row]]
+    lines: dict[Key, list[int]]
 
     @property
     def has_costs(self) -> bool:
@@ -135,8 +151,8 @@ class _Table:
         return any(not row.get("error") and _feasible(row) for row in every)
 
     @classmethod
-    def read(cls, path: Path) -> _Table:
-        """The rows of a file."""
+    def read(cls, path: Path, key: Sequence[str] = ()) -> _Table:
+        """The rows of a file, matched by the columns of `key`, or by those that make a design."""
         header, lines = read_csv(path, LIMIT)
         for name in ("model", "accelerator"):
             if name not in header:
@@ -146,15 +162,43 @@ class _Table:
                     field=name,
                     hint="compare takes tables that elector sweep writes",
                 )
-        rows: dict[Key, list[Row]] = {}
+        columns = _given(path, header, key) if key else _identifying(header)
+        table = cls(path, header, {}, {})
         for line, cells in lines:
             if len(cells) != len(header):
                 raise InputError(
                     f"line {line}: has {len(cells)} cells, the header {len(header)}", file=path
                 )
             row = dict(zip(header, cells, strict=True))
-            rows.setdefault(_key(row, header), []).append(row)
-        return cls(path, header, rows)
+            own = tuple(sorted((n, _meant(n, row[n])) for n in columns if row[n]))
+            table.rows.setdefault(own, []).append(row)
+            table.lines.setdefault(own, []).append(line)
+        if key:
+            table.require_each_once(key)
+        return table
+
+    def require_each_once(self, key: Sequence[str]) -> None:
+        """Raise InputError where two rows are the same in columns that were named as key."""
+        for own, lines in self.lines.items():
+            if len(lines) > 1:
+                values = ", ".join(text for _, text in own) or "empty cells"
+                raise InputError(
+                    f"tells no rows apart: {_listed(lines)} have {values}",
+                    file=self.path,
+                    field="--key",
+                    value=" ".join(key),
+                )
+
+    def repeated(self) -> list[str]:
+        """Rows that nothing tells apart and whose costs differ, in words."""
+        kinds = Kinds(self.header)
+        costs = [name for name in self.header if kinds.is_figure(name)]
+        return [
+            f"{self.path}: {_listed(self.lines[own])} are the same in model, accelerator, settings "
+            f"and notes ({_words(own, rows[0])}): matched in their order"
+            for own, rows in self.rows.items()
+            if len({tuple(row[name] for name in costs) for row in rows}) > 1
+        ]
 
     def columns_of(self, metrics: Iterable[str], other: _Table) -> list[str]:
         """The columns of the metrics; of each workload where a table has several."""
@@ -179,17 +223,35 @@ class _Table:
         return list(dict.fromkeys(columns))
 
 
-def _key(row: Row, header: list[str]) -> Key:
-    """What a row is matched by: settings as they are meant, and notes; empty cells left out."""
+def _identifying(header: list[str]) -> list[str]:
+    """The columns that make a design: settings and notes."""
     kinds = Kinds(header)
-    return tuple(
-        sorted(
-            (name, _meant(name, row[name]))
-            for name in header
-            if row[name]
-            and not kinds.is_result(name)
-            and (name.startswith("note.") or not kinds.is_passed(name))
-        )
+    return [
+        name
+        for name in header
+        if not kinds.is_result(name) and (name.startswith("note.") or not kinds.is_passed(name))
+    ]
+
+
+def _given(path: Path, header: list[str], key: Sequence[str]) -> list[str]:
+    """The columns that the user names as key."""
+    kinds = Kinds(header)
+    known = [name for name in header if not kinds.is_result(name)]
+    for name in key:
+        if name not in known:
+            said = "is a result" if name in header else "column is missing"
+            raise InputError(said, file=path, field="--key", value=name, allowed=known)
+    return list(key)
+
+
+def _listed(lines: Sequence[int]) -> str:
+    """`lines 2, 5 and 9`; of many the first."""
+    shown = [str(line) for line in lines[:_SHOWN]]
+    more = len(lines) - len(shown)
+    return "lines " + (
+        f"{', '.join(shown)} and {more} more"
+        if more
+        else f"{', '.join(shown[:-1])} and {shown[-1]}"
     )
 
 
@@ -205,10 +267,10 @@ def _meant(name: str, text: str) -> str:
     return str(int(value)) if whole else str(value)
 
 
-def _words(key: Key) -> str:
-    known = dict(key)
-    first = f"{known.pop('model', '?')} on {known.pop('accelerator', '?')}"
-    return ", ".join([first, *(f"{name} {text}" for name, text in known.items())])
+def _words(key: Key, row: Row) -> str:
+    """A design as people read it: model and accelerator of the row, and what it is matched by."""
+    others = [f"{name} {text}" for name, text in key if name not in ("model", "accelerator")]
+    return ", ".join([f"{row['model'] or '?'} on {row['accelerator'] or '?'}", *others])
 
 
 def _compared(

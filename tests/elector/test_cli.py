@@ -375,7 +375,7 @@ def test_version_and_help() -> None:
         ("elector list m", {"models"}),
         ("elector explain pri", {"price"}),
         ("elector explain price sra", {"sram"}),
-        ("elector explain bert-tiny tpu-v4i --result lat", {"latency_s"}),
+        ("elector explain bert-tiny tpu-v4i --result lat", {"latency_s", "latency_per_sequence_s"}),
         ("elector simulate bert-tiny tpu-v4i --set workload.mode=t", {"workload.mode=training"}),
         ("elector simulate bert-tiny tpu-v4i --set accelerator.fuse=f", {"accelerator.fuse=false"}),
         ("elector simulate bert-tiny tpu-v4i --sparsity dyna", {"dynatran"}),

@@ -294,6 +294,63 @@ def _metric(folder: Path) -> None:
     assert entry["values"] == {"power_w": loaded("simulate", *PAIR)["power_w"]}
 
 
+@case("compare", "--key")
+def _compare_key(folder: Path) -> None:
+    """Rows whose settings moved are the same row by their own name."""
+    for name, batch in (("old", 1), ("new", 2)):
+        header = "model,accelerator,workload.batch,note.id\n"
+        rows = f"bert-tiny,systolic,{batch},a\nbert-tiny,systolic,{batch},b\n"
+        Path("designs.csv").write_text(header + rows)
+        done("sweep", "designs.csv", "--out", f"{name}.csv")
+    plain = done("compare", "old.csv", "new.csv", "--format", "json", code=4).stdout
+    verdicts = [entry["verdict"] for entry in json.loads(plain)]
+    assert verdicts == ["missing"] * 2 + ["new"] * 2
+    said = done("compare", "old.csv", "new.csv", "--key", "note.id", "--format", "json", code=4)
+    moved = json.loads(said.stdout)
+    assert {(e["design"], e["metric"], e["verdict"]) for e in moved} == {
+        (f"bert-tiny on systolic, note.id {name}", metric, "worse")
+        for name in "ab"
+        for metric in ("latency_s", "energy_j")
+    }
+
+
+@case("compare", "--set-for")
+def _compare_own_settings(folder: Path) -> None:
+    """Settings of one machine, by name and by place; the same machine may stand there twice."""
+    own = ("--set-for", "1", "workload.batch=4", "--set-for", "tpu-v1", "workload.batch=8")
+    words = ("compare", *PAIR, PAIR[1], "tpu-v1", *own, "--batch", "2")
+    for entry, batch in zip(loaded(*words), (4, 2, 8), strict=True):
+        alone = loaded("simulate", PAIR[0], entry["accelerator"], "--batch", str(batch))
+        assert entry["values"]["latency_s"] == alone["latency_s"]
+    assert [entry["label"] for entry in loaded(*words)] == [
+        f"{PAIR[1]} (batch 4)",
+        PAIR[1],
+        "tpu-v1 (batch 8)",
+    ]
+    for bad in (("9", "workload.batch=1"), ("1", "batch=1"), ("1", "workload.batch")):
+        assert "--set-for" in done("compare", *PAIR, "tpu-v1", "--set-for", *bad, code=2).stderr
+    twice = ("--set-for", "tpu-v1", "workload.batch=1", "--set-for", "2", "workload.batch=2")
+    assert "twice" in done("compare", *PAIR, "tpu-v1", *twice, code=2).stderr
+
+
+@case("compare", "--uncertainty", "--samples", "--seed")
+def _compare_uncertainty(folder: Path) -> None:
+    draws = ("--uncertainty", "--samples", "50", "--seed", "3")
+    first, second = loaded("compare", *PAIR, "tpu-v1", *draws)
+    for entry in (first, second):
+        alone = loaded("simulate", PAIR[0], entry["accelerator"], *draws)
+        ends = [alone["area_mm2_low"], alone["area_mm2_high"]]
+        assert entry["intervals"]["area_mm2"] == pytest.approx(ends)
+    low, high = second["ratio_intervals"]["latency_s"]
+    assert low < second["ratios"]["latency_s"] < high
+    assert first["ratio_intervals"]["latency_s"] is None
+    assert second["told_apart"]["latency_s"] is not (low <= 1 <= high)
+    shown = done("compare", *PAIR, "tpu-v1", *draws).stdout
+    assert "the ratio between" in shown and "told apart" in shown
+    assert max(map(len, shown.splitlines())) <= 80
+    assert "intervals" not in loaded("compare", *PAIR, "tpu-v1")[0]
+
+
 @case("compare", "--junit")
 def _compare_junit(folder: Path) -> None:
     worse(0.01)
@@ -432,6 +489,10 @@ def test_an_option_does_what_it_says(check: Check, tmp_path: Path) -> None:
         ("compare", "table.csv", "table.csv", "--batch", "8"),
         ("compare", "table.csv", "table.csv", "--technology", "mine.csv"),
         ("compare", "table.csv", "table.csv", "--node", "7"),
+        ("compare", "table.csv", "table.csv", "--samples", "50"),
+        ("compare", "table.csv", "table.csv", "--seed", "2"),
+        ("compare", *PAIR, "tpu-v1", "--seed", "2"),
+        ("compare", *PAIR, "tpu-v1", "--key", "note.id"),
         ("compare", *PAIR, "tpu-v1", "--tolerance", "2%"),
     ],
     ids=lambda words: " ".join(words),

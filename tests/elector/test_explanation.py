@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 import elector
 from elector.base.errors import InfeasibleError, InputError
-from elector.studies.explanation import RESULTS
+from elector.cli.commands import main
+from elector.cost.results import registry
+from elector.studies.composed import COMPOSED, INSTEAD
+from elector.studies.explanation import RESULTS, WHEN
 from elector.technology import Technology, group
 
 DESIGNS: list[tuple[str, str, dict[str, object]]] = [
@@ -25,7 +30,28 @@ DESIGNS: list[tuple[str, str, dict[str, object]]] = [
     ("bert-tiny", "reram+systolic", {"accelerator.links.tier-array.energy_per_bit": "2 pJ"}),
     ("bert-tiny", "hpt", {"workload.mode": "training"}),
 ]
-SUMS = ("energy_j", "area_mm2", "macs", "parameters")
+SUMS = ("energy_j", "area_mm2", "macs", "parameters", "active_parameters", "placing_j")
+#: Designs that have results which those of DESIGNS lack: tokens of a server, of one token, in
+#: formats with a score, of experts; hybrids with cells.
+MADE_OF_OTHERS: list[tuple[str, str, dict[str, object]]] = [
+    *DESIGNS,
+    (
+        "gpt2",
+        "h100-sxm-80gb",
+        {"workload.generate": 5, "workload.batch": 6, "workload.serving": "continuous"},
+    ),
+    (
+        "gpt2",
+        "systolic",
+        {"workload.generate": 2, "workload.batch": 3, "workload.serving": "continuous"},
+    ),
+    ("llama-2-7b", "h100-sxm-80gb", {"workload.generate": 1, "workload.weights": "int4"}),
+    (
+        "decoder",
+        "isaac",
+        {"model.layers": 1, "model.vocabulary": 512, "workload.generate": 4, "workload.batch": 2},
+    ),
+]
 
 
 #: Batch, and rows, columns and number of arrays, of designs that run it in a few streams.
@@ -48,6 +74,83 @@ def test_an_explanation_ends_in_the_result(
     assert shown["result"] == result and shown["unit"] and shown["formula"]
     if result in SUMS:
         assert sum(t["value"] for t in terms_of(shown)) == pytest.approx(shown["value"], rel=1e-12)
+
+
+@pytest.mark.parametrize(("model", "accelerator", "settings"), MADE_OF_OTHERS)
+def test_every_number_is_explained_and_what_is_made_of_others_multiplies_out(
+    model: str, accelerator: str, settings: dict[str, object]
+) -> None:
+    """Whatever `simulate` gives: from the parts that are shown alone comes the result."""
+    simulated: dict[str, Any] = elector.simulate(model, accelerator, settings=settings)
+    if not simulated["feasible"]:
+        pytest.skip(str(simulated["reason"]))
+    of_units = [name for name, metric in registry().shown(simulated) if name != metric.name]
+    for name in [*(metric.name for metric in registry().scalars), *of_units]:
+        value, metric = simulated.get(name), registry().get(name)
+        if value is None:
+            with pytest.raises(InputError, match="no result of this design") as error:
+                elector.explain(model, accelerator, name, settings=settings)
+            own = [other for other in of_units if other.endswith(f".{name}")]
+            told = WHEN.get(name) or WHEN.get(metric.exists)
+            assert (own[0] if own else str(told)) in str(error.value)
+            continue
+        shown: dict[str, Any] = elector.explain(model, accelerator, name, settings=settings)
+        assert shown["value"] == pytest.approx(float(value), rel=1e-12), name
+        assert shown["unit"] == metric.unit and shown["formula"]
+        if metric.name in SUMS:
+            assert sum(t["value"] for t in terms_of(shown)) == pytest.approx(value, rel=1e-12)
+        if "parts" in shown and metric.name != "host_bound":
+            total = 0.0
+            for part in shown["parts"]:
+                factors = [(f["value"], f["over"]) for f in part["factors"]]
+                total += math.prod(1 / x if over else x for x, over in factors)
+            assert total == pytest.approx(value, rel=1e-12, abs=1e-15), metric.name
+        known = {*RESULTS, *COMPOSED}
+        assert ("instead" in shown) == (metric.name not in known)
+        for other in shown.get("instead", ()):
+            assert other in known and simulated[other] is not None
+
+
+def test_every_result_of_the_registry_is_explained_or_says_which_one_to_explain() -> None:
+    known = {*RESULTS, *COMPOSED, *INSTEAD}
+    assert known == {metric.name for metric in registry().scalars}
+
+
+def test_tokens_are_explained_by_the_operations_of_their_phase() -> None:
+    settings: dict[str, object] = {"workload.generate": 8, "workload.batch": 2}
+    design = ("gpt2", "tpu-v4i")
+    first: dict[str, Any] = elector.explain(*design, "time_to_first_token_s", settings=settings)
+    later: dict[str, Any] = elector.explain(*design, "time_per_output_token_s", settings=settings)
+    whole: dict[str, Any] = elector.explain(*design, "latency_s", settings=settings)
+    assert {t["phase"] for t in terms_of(first)} == {"prefill"}
+    assert {t["phase"] for t in terms_of(later)} == {"decode"}
+    assert terms_of(whole) == [*terms_of(first), *terms_of(later)]
+    assert first["stages_s"] | later["stages_s"] == whole["stages_s"]
+    assert later["value"] == pytest.approx(whole["stages_s"]["decode"] / 7)
+    token: dict[str, Any] = elector.explain(*design, "energy_per_token_j", settings=settings)
+    energy: dict[str, Any] = elector.explain(*design, "energy_j", settings=settings)
+    assert token["terms_of"] == "energy_j" and token["terms"] == energy["terms"]
+    assert token["value"] == pytest.approx(energy["value"] / 16)
+
+
+def test_a_breakdown_says_what_it_is_the_breakdown_of() -> None:
+    with pytest.raises(InputError, match="explain energy_j"):
+        elector.explain("bert-tiny", "systolic", "energy_by_part_j")
+    with pytest.raises(InputError, match="called effective_bits here"):
+        elector.explain("bert-tiny", "isaac", "tier.effective_bits")
+    with pytest.raises(InputError, match="lists it by class"):
+        elector.explain("bert-tiny", "systolic", "memory_bytes")
+
+
+def test_ratios_are_printed_with_their_factors() -> None:
+    words = ["explain", "gpt2", "tpu-v4i", "--generate", "16", "--batch", "4"]
+    done = CliRunner().invoke(main, [*words, "--result", "tokens_per_s"])
+    assert done.exit_code == 0, done.output
+    lines = [line.split() for line in done.stdout.splitlines()]
+    assert ["4", "sequences", "of", "the", "step"] in lines
+    assert ["x", "16", "generated", "tokens", "of", "each"] in lines
+    assert any(line[:1] == ["/"] and line[-1:] == ["latency_s"] for line in lines)
+    assert max(len(line) for line in done.stdout.splitlines()) <= 80
 
 
 @pytest.mark.parametrize(("model", "accelerator", "settings"), DESIGNS)

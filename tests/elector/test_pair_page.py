@@ -123,6 +123,20 @@ def test_a_page_that_cannot_be_written(tmp_path: Path, out: str) -> None:
     assert not list(tmp_path.iterdir())
 
 
+def test_settings_have_their_units(tmp_path: Path) -> None:
+    """As `elector show` and every other table says them."""
+    out = tmp_path / "p.html"
+    assert run(
+        "report", "bert-tiny", "tpu-v4i", "--set", "accelerator.sram=4 MB", "--out", str(out)
+    )
+    rows = dict(re.findall(r'<th scope="row">([a-z0-9_.]+)</th><td>([^<]*)</td>', out.read_text()))
+    assert rows["accelerator.sram"] == "4.00 MB"
+    assert rows["accelerator.clock"].endswith("GHz") and rows["accelerator.node"] == "7 nm"
+    assert rows["workload.sequence_length"] == "128" and rows["workload.task"] == "-"
+    shown = run("show", "tpu-v4i").stdout
+    assert re.search(rf"^  bandwidth +{rows['accelerator.bandwidth']}$", shown, re.M)
+
+
 def test_bad_settings_write_nothing(tmp_path: Path) -> None:
     page = tmp_path / "page.html"
     assert run("report", "bert-tiny", "tpu-v44", "--out", str(page)).exit_code == 2

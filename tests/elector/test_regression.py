@@ -123,6 +123,58 @@ def test_twins_are_matched_one_by_one(tmp_path: Path) -> None:
     assert [e.verdict for e in compare(one, two)] == ["same", "new"]
 
 
+def test_twins_whose_costs_differ_are_named_with_their_lines(tmp_path: Path) -> None:
+    """Costs that were measured elsewhere: nothing in the table says which row is which."""
+    old, new = tmp_path / "old.csv", tmp_path / "new.csv"
+    header = "id,model,accelerator,latency_s,energy_j,area_mm2\n"
+    old.write_text(header + "7,bert-tiny,systolic,1,1,1\n8,bert-tiny,systolic,2,2,2\n")
+    new.write_text(header + "8,bert-tiny,systolic,2,2,2\n7,bert-tiny,systolic,1,1,1\n")
+    result = run("compare", str(old), str(new))
+    assert result.exit_code == 4
+    for path in (old, new):
+        assert f"{path}: lines 2 and 3 are the same in model" in result.stderr
+    assert "--key COLUMN" in result.stderr
+    by_id = run("compare", str(old), str(new), "--key", "id")
+    assert by_id.exit_code == 0 and not by_id.stderr
+    assert by_id.stdout == "2 designs: 0 got worse, 2 the same, 0 new\n"
+
+
+@pytest.mark.parametrize(
+    ("key", "part"),
+    [
+        ("model", "tells no rows apart: lines 2 and 3 have bert-tiny"),
+        ("note.name", "column is missing"),
+        ("latency_s", "is a result"),
+        ("note.idd", "did you mean note.id?"),
+    ],
+)
+def test_keys_that_are_none_are_refused(tmp_path: Path, key: str, part: str) -> None:
+    table = tmp_path / "old.csv"
+    rows = "a,bert-tiny,systolic,1,1,1\nb,bert-tiny,systolic,2,2,2\n"
+    table.write_text("note.id,model,accelerator,latency_s,energy_j,area_mm2\n" + rows)
+    result = run("compare", str(table), str(table), "--key", key)
+    assert result.exit_code == 2 and part in result.stderr and not result.stdout
+
+
+def test_twins_of_the_same_costs_are_not_worth_a_word(agreed: Path, tmp_path: Path) -> None:
+    twins = swept(tmp_path, "twins", TABLE + TABLE.splitlines()[1] + "\n")
+    result = run("compare", str(twins), str(twins))
+    assert result.exit_code == 0 and not result.stderr
+
+
+def test_what_two_machines_share_cancels_in_their_ratio() -> None:
+    """The same machine twice is not told apart; its double is, though both intervals overlap."""
+    words = ("compare", "bert-tiny", "systolic", "systolic", "systolic", "--uncertainty")
+    own = ("--set-for", "3", "accelerator.arrays=2", "--samples", "200")
+    first, same, double = json.loads(run(*words, *own, "--format", "json").stdout)
+    for metric in ("latency_s", "energy_j", "area_mm2"):
+        assert same["ratio_intervals"][metric] == [1.0, 1.0]
+        assert same["told_apart"][metric] is False
+    low, high = double["ratio_intervals"]["area_mm2"]
+    assert 1.0 < low < high and double["told_apart"]["area_mm2"] is True
+    assert double["intervals"]["area_mm2"][0] < first["intervals"]["area_mm2"][1]
+
+
 def test_a_design_that_runs_again_is_no_regression(agreed: Path, tmp_path: Path) -> None:
     before = changed(tmp_path, agreed, 0, feasible="False", reason="x", latency_s="")
     assert verdicts(before, agreed)["first"] == ["feasible"]

@@ -262,6 +262,51 @@ def test_a_sweep_prints_its_rows(tmp_path: Path) -> None:
     assert both.stdout == out.read_text() != ""
 
 
+#: Designs whose settings and notes are too many, or too long, for columns beside the figures.
+WIDE = {
+    "settings": "model,accelerator,workload.batch,workload.generate,workload.implementation,"
+    "workload.precision,note.why\n"
+    "llama-3.1-8b,h100-sxm-80gb,1,64,vllm,,a first attempt with a long note of many words\n"
+    "bert-base,tpu-v4i,8,,,bf16,second\nbert-base,tpu-v1,8,,,int8,third\n",
+    "workloads": "model,accelerator,workloads.serve.batch,workloads.train.mode\n"
+    "bert-tiny,tpu-v4i,1,training\nbert-tiny,systolic,8,training\n",
+    "unreadable": "model,accelerator,workload.batch\nbert-tiny,systolic,1\nbert-tiny,systolix,1\n"
+    "gpt2-xl,tpu-v1,1\nbert-tiny,systolic,many\n",
+    "names": f"note.{'long_name_' * 4}of_a_note,model,accelerator,accelerator.sram\n"
+    "a,bert-tiny,systolic,\nb,bert-mini,systolic,\n",
+}
+
+
+@pytest.mark.parametrize("intervals", [(), ("--uncertainty", "--samples", "20")])
+@pytest.mark.parametrize("kind", WIDE)
+def test_a_printed_sweep_keeps_to_80_columns_and_breaks_no_name(
+    kind: str, intervals: tuple[str, ...], tmp_path: Path
+) -> None:
+    table = written(tmp_path, WIDE[kind])
+    result = run("sweep", table, "--format", "table", *intervals)
+    assert result.exit_code in (0, 4), result.output
+    assert max(map(len, result.stdout.splitlines())) <= 80
+    rows = json.loads(run("sweep", table, "--format", "json").stdout)
+    for name in ("model", "accelerator"):
+        names = {str(row[name]) for row in rows}
+        shown = [own for own in names if len(names) > 1]
+        assert all(any(own in line for line in result.stdout.splitlines()) for own in shown)
+    for name in ("latency_s", "energy_j", "area_mm2"):
+        assert name in result.stdout
+
+
+def test_a_printed_sweep_shows_tokens_a_second_where_there_are_any(tmp_path: Path) -> None:
+    rows = "gpt2,tpu-v4i,16\nbert-tiny,tpu-v4i,\n"
+    table = written(tmp_path, "model,accelerator,workload.generate\n" + rows)
+    shown = run("sweep", table, "--format", "table").stdout
+    rate = json.loads(run("sweep", table, "--format", "json").stdout)[0]["tokens_per_s"]
+    from elector.cost.results import registry
+
+    assert registry().show("tokens_per_s", rate) in shown
+    plain = written(tmp_path, "model,accelerator\nbert-tiny,tpu-v4i\n")
+    assert "tokens" not in run("sweep", plain, "--format", "table").stdout
+
+
 def test_a_sweep_needs_somewhere_to_go(tmp_path: Path) -> None:
     table = written(tmp_path, TABLE)
     result = run("sweep", table)

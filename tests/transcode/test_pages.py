@@ -199,6 +199,32 @@ def test_a_page_in_a_browser(page: Path, folder: Path) -> None:
 
 @pytest.mark.slow
 @browser.NEEDED
+@pytest.mark.parametrize("width", [1280, 700, 390])
+def test_labels_of_many_axes_stand_beside_one_another(width: int, tmp_path: Path) -> None:
+    """Flat, each line within the room of its axis; else upright, two lines within it."""
+    transcode.search("llm", out=tmp_path / "run", budget=120)
+    measured = """
+        const pen = document.createElement("canvas").getContext("2d");
+        pen.font = `${LABEL} Helvetica, Arial, sans-serif`;
+        return state.labels.texts.map(text =>
+            text.split("\\n").map(line => pen.measureText(line).width));"""
+    with browser.opened(transcode.report(tmp_path / "run"), width, 900) as driver:
+        labels = driver.execute_script("return state.labels")
+        lines = driver.execute_script(measured)
+        assert len(lines) == driver.execute_script("return state.rails.length") >= 9
+        if labels["flat"]:
+            assert max(max(own) for own in lines) <= labels["room"]
+        else:
+            assert {len(own) for own in lines} == {2} and labels["room"] >= 2 * 13
+        assert labels["flat"] is (width == 1280)
+        wide, there = driver.execute_script(
+            "return [document.documentElement.scrollWidth, document.documentElement.clientWidth]"
+        )
+        assert wide <= there and browser.errors(driver) == []
+
+
+@pytest.mark.slow
+@browser.NEEDED
 def test_a_page_on_a_phone(page: Path) -> None:
     with browser.opened(page, 390, 800) as driver:
         script = (

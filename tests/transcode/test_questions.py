@@ -15,6 +15,7 @@ from click.testing import CliRunner
 from search_fakes import SMALL, fake
 
 import transcode
+from elector.base import quantity
 from elector.base.errors import InputError
 from transcode import pareto, runs
 from transcode.cli import main
@@ -163,6 +164,34 @@ def test_requirements(folder: Path) -> None:
     assert [v.passed for v in verdicts] == [True, False, True, False, True]
     assert verdicts[1].missed == pytest.approx(0.1) and verdicts[1].design == best["id"]
     assert "missed by 10 %" in verdicts[1].text
+
+
+def test_requirements_have_units_and_comparisons_are_exact(folder: Path) -> None:
+    """At a bound that a design stands on: <= holds, < does not, and the values have units."""
+    recorded = runs.query.opened(folder / "few")
+    designs = good(folder / "few").sort_values("latency_s", kind="stable")
+    least, most = float(designs["latency_s"].iloc[0]), float(designs["latency_s"].iloc[-1])
+
+    def verdict(text: str) -> runs.checks.Verdict:
+        return runs.checks.check(recorded, [text], None)[0]
+
+    for unit, size in (("", 1.0), ("s", 1.0), ("ms", 1e-3), ("us", 1e-6), ("h", 3600.0)):
+        assert verdict(f"latency_s <= {least / size * 1.001!r} {unit}").passed
+        assert not verdict(f"latency_s <= {least / size * 0.999!r} {unit}").passed
+    for sign, holds in (("<=", True), ("<", False), ("==", True), (">=", True), ("!=", True)):
+        assert verdict(f"latency_s {sign} {least!r}").passed is holds, sign
+    assert not verdict(f"latency_s > {most!r}").passed and verdict(f"latency_s >= {most!r}").passed
+    stood_on = verdict(f"latency_s < {least!r}")
+    assert stood_on.text.endswith("just at the bound, which < and > leave out")
+    assert quantity.show(least, "s", 5) in stood_on.text
+    # furthest inside its bounds, not the first that holds
+    assert verdict("latency_s <= 1 h").design == designs["id"].iloc[0]
+    for wrong, part in (("5 MB", "is not in s"), ("5 furlong", "allowed: s, ms, us")):
+        with pytest.raises(InputError, match=part):
+            verdict(f"latency_s <= {wrong}")
+    for wrong, part in (("latency_s = 1", "it is '=='"), ("latency_s < 1 && id > 1", "'and'")):
+        with pytest.raises(InputError, match=part):
+            verdict(wrong)
 
 
 def test_check_of_the_command(folder: Path, tmp_path: Path) -> None:

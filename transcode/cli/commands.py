@@ -366,7 +366,9 @@ def check(
 
     Conditions are those of a space. They name results and settings, and hold where some
     feasible recorded design satisfies them; or hypervolume, baseline, front, designs, feasible,
-    which are figures of the run.
+    which are figures of the run. Numbers may have a unit (5 ms, 4 MiB); one without is in the
+    unit of the result (s, J, mm2). <= and >= hold at equality, < and > do not, == asks for the
+    very same number.
 
     \b
     transcode check results/smoke --require 'latency_s <= 5 ms and energy_j <= 20e-3'

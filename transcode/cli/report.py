@@ -164,13 +164,18 @@ def verdicts(judged: list[runs.checks.Verdict], format: str) -> None:
         {
             "requirement": v.requirement,
             "passed": v.passed,
-            "missed": v.missed,
+            "missed": _missed(v.missed) if format == "table" else v.missed,
             "design": v.design,
             "found": v.text,
         }
         for v in judged
     ]
     _rows(rows, format, "requirements")
+
+
+def _missed(share: float) -> str:
+    """By how much a bound is missed; `0 %` of a strict one that a design stands on."""
+    return "-" if share <= 0 else _percent(share if share > 1e-12 else 0.0)
 
 
 def comparison(compared: runs.comparison.Comparison, format: str) -> None:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import click
 
-from elector.base import quantity
 from elector.cli import text
-from elector.evaluation.settings import field_of
+from elector.evaluation.settings import setting_shown
 from transcode.cli.report import shown as result_shown
 from transcode.runs.design import Design
 from transcode.space import registry_of
@@ -25,7 +22,7 @@ def shown(design: Design, format: str) -> None:
     known = registry_of(design.space)
     state = "feasible" if design.feasible else f"not feasible: {design.reason or 'no reason kept'}"
     click.echo(text.paragraph(f"design {design.id} of {design.folder}, {state}"))
-    cells = [[name, _setting(name, value)] for name, value in design.settings.items()]
+    cells = [[name, setting_shown(name, value)] for name, value in design.settings.items()]
     click.echo("\nsettings\n" + text.table(cells, right=(), fold=(1,)))
     values = [
         [name, "-" if value is None else result_shown(name, value, known)]
@@ -66,15 +63,6 @@ def _commands(design: Design) -> dict[str, dict[str, str]]:
         }
         for workload in design.workloads
     }
-
-
-def _setting(name: str, value: Any) -> str:
-    field = field_of(name)
-    if isinstance(value, bool):
-        return str(value).lower()
-    if not isinstance(value, int | float):
-        return str(value)
-    return quantity.show(float(value), field.unit if field is not None and field.unit else "1")
 
 
 def as_yaml(design: Design) -> str:

@@ -151,10 +151,10 @@ def body(run: Gathered) -> str:
             '<div class="bar" id="filters"></div>',
             '<div class="split"><div>',
             '<div class="panels" id="panels"></div>',
+            '</div><section id="design" aria-live="polite"></section></div>',
             "<h3>All of it at once</h3><p class=soft>A line is a design; drag over an axis to keep "
             "what passes there. Settings that matter most, then objectives.</p>",
-            '<div class="panel tall" id="parallel"></div>',
-            '</div><section id="design" aria-live="polite"></section></div>',
+            '<div class="part"><div class="panel tall" id="parallel"></div></div>',
             _best(run),
             '<h2 id="designs">Designs</h2>',
             '<div class="bar"><button id="csv" type="button">Export CSV</button>'
@@ -238,11 +238,11 @@ def _best(run: Gathered) -> str:
         i = mark["index"]
         cells = [_shown(run, axis, i) for axis in run.told["axes"]]
         button = f'<button type="button" data-design="{i}">{_text(run.table["id"][i])}</button>'
-        settings = run.picture.marks[place].settings.replace("\u00a0", " ")
+        settings = run.picture.marks[place].settings
         rows.append(
             f'<tr><th scope="row">{place + 1} {_text(mark["title"])}</th><td>{button}</td>'
             + "".join(f"<td>{_text(cell)}</td>" for cell in cells)
-            + f'<td class="text">{_text(settings)}</td></tr>'
+            + f'<td class="words">{_text(settings)}</td></tr>'
         )
     words = (0, len(header) - 1)
     head = "".join(
@@ -270,7 +270,7 @@ def _important(run: Gathered) -> str:
         most = list(shares.items())[:10]
         rows = "".join(
             f'<tr><th scope="row">{_text(key)}</th><td>{100 * share:.1f} %</td><td class="text">'
-            f'<span class="meter" style="width:{150 * share:.0f}px"></span></td></tr>'
+            f'<span class="meter" style="width:{90 * share:.0f}px"></span></td></tr>'
             for key, share in most
         )
         table = f"<table><tbody>{rows}</tbody></table>"

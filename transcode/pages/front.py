@@ -11,7 +11,7 @@ import numpy as np
 from elector.base import quantity
 from elector.base.page import Columns
 from elector.cost.results import ENDS, registry
-from elector.evaluation.settings import field_of
+from elector.evaluation.settings import setting_shown
 from elector.studies.sweep import SweepResult, run_sweep
 from elector.studies.sweep_table import OWN, Kinds, table_of
 from transcode.plot.layers import is_of_layer
@@ -23,6 +23,8 @@ MOST = 20_000
 MOST_SETTINGS = 30
 #: Most axes of settings among the parallel coordinates.
 PARALLEL = 6
+#: What stands for a setting that a design does not have, as of another machine.
+UNSET = "not set"
 #: Breakdowns that a design is shown with: result, and the total it is a share of.
 GROUPS = ("latency_by_kind_s", "energy_by_part_j", "provenance", "area_by_part_mm2")
 
@@ -125,7 +127,7 @@ def settings_told(table: Table, columns: Columns) -> list[dict[str, Any]]:
                 "label": name.removeprefix("model.").removeprefix("accelerator."),
                 "ranks": [order.index(word) for word in words],
                 "raws": [raws[word] for word in words],
-                "ends": [order[0] or "-", order[-1] or "-"],
+                "ends": [order[0] or UNSET, order[-1] or UNSET],
             }
         )
     shown_words = [
@@ -145,19 +147,6 @@ def _order(text: str) -> tuple[int, float, str]:
         return (1, float(text), "")
     except ValueError:
         return (2 if text else 0, 0.0, text)
-
-
-def setting_shown(name: str, text: str) -> str:
-    """A setting as people read it.
-
-    name : dotted. text : as front.csv has it.
-    """
-    field = field_of(name)
-    try:
-        number = float(text)
-    except ValueError:
-        return text
-    return quantity.show(number, field.unit if field is not None and field.unit else "1")
 
 
 def breakdowns(table: Table, columns: Columns) -> tuple[list[Breakdown], dict[str, np.ndarray]]:

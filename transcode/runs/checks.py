@@ -2,19 +2,24 @@
 
 hypervolume >= 0.98 * baseline
 latency_s <= 5 ms and energy_j <= 20e-3
+
+Numbers without a unit are in that of what they stand beside. Comparisons are exact: `<=` and `>=`
+hold at equality, `<` and `>` do not, `==` asks for the very same number. Of the designs that hold
+the one furthest inside its bounds is named, else the one that misses by least; of equals the first
+that was recorded.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from elector.base import paths
+from elector.base import paths, quantity
 from elector.base.errors import InputError
 from elector.base.junit import JUnitCase, document
 from transcode.runs import manifest, query, snapshot
@@ -25,6 +30,10 @@ from transcode.space import grammar
 #: What is known of a whole run; `baseline` is the hypervolume of another one.
 FIGURES = ("hypervolume", "designs", "feasible", "front")
 BASELINE = "baseline"
+#: Relative distance below which a bound is not missed but stood on.
+_AT = 1e-300
+#: Digits that a value beside its bound is shown with.
+_DIGITS = 5
 
 
 @dataclass(frozen=True)
@@ -33,7 +42,7 @@ class Verdict:
 
     missed : by how much, relative to its bound; 0 where it holds.
     design : id of the design that satisfies it or misses by least; None where none is asked for.
-    values : of the names in the requirement, there.
+    values : of the names in the requirement, there. units : of those that have one.
     """
 
     requirement: str
@@ -41,19 +50,28 @@ class Verdict:
     missed: float
     design: int | None
     values: Mapping[str, float | str]
+    units: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def text(self) -> str:
         """What was found, in words."""
         where = "" if self.design is None else f"design {self.design}: "
-        values = ", ".join(
-            f"{n} {v}" if isinstance(v, str) else f"{n} {v:.6g}" for n, v in self.values.items()
-        )
+        values = ", ".join(f"{n} {self._shown(n, v)}" for n, v in self.values.items())
         if self.passed:
             return f"{where}{values}"
         if not self.values:
             return "no feasible design"
-        return f"{where}{values}; missed by {100 * self.missed:.3g} %"
+        if self.missed < _AT:
+            return f"{where}{values}; just at the bound, which < and > leave out"
+        return f"{where}{values}; missed by {quantity.plain(100 * self.missed, 3)} %"
+
+    def _shown(self, name: str, value: float | str) -> str:
+        """A value with its unit."""
+        if isinstance(value, str):
+            return value
+        unit = self.units.get(name, "1")
+        plain = unit in ("1", grammar.MIXED)
+        return f"{value:.6g}" if plain else quantity.show(value, unit, _DIGITS)
 
 
 def check(recorded: Recorded, requirements: Sequence[str], baseline: str | None) -> list[Verdict]:
@@ -120,6 +138,7 @@ def _verdict(
         values = {n: figures[n] for n in expression.names}
         return Verdict(expression.text, margin <= 0, max(margin, 0.0), None, values)
     best: Verdict | None = None
+    least = math.inf
     for part in query.scan(recorded, asked):
         if len(part.rows) == 0:
             continue
@@ -128,13 +147,14 @@ def _verdict(
         margins = grammar.margin(expression, known.__getitem__)
         row = int(np.argmin(margins))
         margin = float(margins[row])
-        if best is None or (not best.passed and max(margin, 0.0) < best.missed):
+        if best is None or margin < least:
+            least = margin
             results = {
                 n: _plain(columns[n][row]) if n in columns else figures[n] for n in expression.names
             }
-            best = Verdict(
-                expression.text, margin <= 0, max(margin, 0.0), int(part.ids[row]), results
-            )
+            units = {n: q.unit for n, q in recorded.quantities.items() if n in results}
+            passed, missed, design = margin <= 0, max(margin, 0.0), int(part.ids[row])
+            best = Verdict(expression.text, passed, missed, design, results, units)
     return best or Verdict(expression.text, False, 1.0, None, {})
 
 

@@ -120,6 +120,10 @@ def _read(text: object, what: str, file: object, field: str | None) -> Expressio
     return Expression(text, tree)
 
 
+#: Signs of other languages -> what stands for them here.
+_MEANT = (("=", "=="), ("&", "and"), ("|", "or"), ("!", "not"))
+
+
 class Fault(Exception):
     """Where the reader stopped, in words."""
 
@@ -132,7 +136,9 @@ def _tokens(text: str) -> Iterator[tuple[str, str, str]]:
     while text[at:].strip():
         match = _TOKEN.match(text, at)
         if match is None:
-            raise Fault(f"at {text[at:].strip()[:12]!r}")
+            rest = text[at:].strip()
+            meant = next((f"; it is {sign!r}" for odd, sign in _MEANT if rest.startswith(odd)), "")
+            raise Fault(f"at {rest[:12]!r}{meant}")
         kind = next(k for k in ("number", "name", "text", "sign") if match[k] is not None)
         word = match[kind]
         if kind == "name" and word in _WORDS:

@@ -108,7 +108,7 @@ function fillTable() {
   for (const cell of document.querySelectorAll("#rows th"))
     cell.setAttribute("aria-sort", cell.dataset.name !== state.sort ? "none" : state.down ? "ascending" : "descending");
   document.querySelector("#rows tbody").replaceChildren(...state.order.map(i => element("tr", {tabIndex: 0},
-    ...SHOWN.map(([name, , by]) => element("td", {textContent: String(text(name, i)), className: by || name === "count" ? "" : "text"})))));
+    ...SHOWN.map(([name, , by]) => element("td", {textContent: text(name, i).toLocaleString("en"), className: by || name === "count" ? "" : "text"})))));
 }
 
 function asCsv() {

@@ -4,6 +4,8 @@
 const state = {columns: null, size: 0, mask: null, brushed: null, chosen: -1, order: [], sort: null,
   down: true, page: 0, source: null, lines: null, guard: false};
 const ROWS = 25, LINES = 1500, BARS = 250;
+/* Pixels between two axes of the parallel coordinates: least, and from where labels lie flat. */
+const RAIL = 36, FLAT = 84, LABEL = "11px";
 
 const text = (name, i) => { const c = state.columns[name]; return c.texts ? c.texts[c.codes[i]] : c[i]; };
 const raw = (axis, i) => state.columns[axis.raw][i];
@@ -160,17 +162,22 @@ function rails() {
 function makeParallel() {
   const all = rails(), place = document.getElementById("parallel");
   state.rails = all;
+  place.style.minWidth = `${RAIL * all.length}px`;  // more than a phone is wide: it scrolls
   state.lines = new Bokeh.ColumnDataSource({data: {xs: [], ys: [], colour: [], tip: []}});
   const brush = new Bokeh.BoxSelectTool({});
   const hover = new Bokeh.HoverTool({tooltips: "<div style='max-width:340px;white-space:normal'>@tip</div>", line_policy: "nearest"});
-  const made = figure(place, {tools: [brush, hover, new Bokeh.SaveTool()], x_range: [-0.4, all.length - 0.6], y_range: [-0.06, 1.06]});
+  const made = figure(place, {tools: [brush, hover, new Bokeh.SaveTool()], x_range: [-0.5, all.length - 0.5], y_range: [-0.06, 1.06]});
   made.toolbar.active_drag = brush;
   made.multi_line({field: "xs"}, {field: "ys"}, {source: state.lines, line_color: {field: "colour"}, line_alpha: 0.35, line_width: 1.2});
   made.xaxis.ticker = new Bokeh.FixedTicker({ticks: all.map((_, i) => i)});
-  made.xaxis.major_label_overrides = new Map(all.map((rail, i) => [i, `${rail.name}\n${rail.ends[0]} … ${rail.ends[1]}`]));
-  made.xaxis.major_label_text_font_size = "11px";
-  const room = place.clientWidth / all.length;  // pixels of a label
-  if (room < 120) made.xaxis.major_label_orientation = room < 60 ? "vertical" : 0.6;
+  const room = (place.clientWidth - 10) / all.length;  // pixels of a label
+  const label = ({name, ends}) => room < FLAT ? `${name}\n${ends[0]} … ${ends[1]}`
+    : [name, ends[0], `… ${ends[1]}`].flatMap(part => broken(part, room - 8)).join("\n");
+  state.labels = {room, flat: room >= FLAT, texts: all.map(label)};
+  made.xaxis.major_label_overrides = new Map(state.labels.texts.map((words, i) => [i, words]));
+  made.xaxis.major_label_text_font_size = LABEL;
+  made.xaxis.major_label_text_align = room < FLAT ? "left" : "center";
+  if (room < FLAT) made.xaxis.major_label_orientation = "vertical";
   made.yaxis.visible = false;
   made.on_event("selectiongeometry", event => {
     if (!event.final) return;
@@ -183,6 +190,19 @@ function makeParallel() {
     update();
   });
   hang(made, place);
+}
+
+/* A label as lines of at most so many pixels; long names break behind a sign. */
+function broken(label, room) {
+  const pen = document.createElement("canvas").getContext("2d");
+  pen.font = `${LABEL} Helvetica, Arial, sans-serif`;
+  const lines = [""];
+  for (const piece of label.match(/\[[^\]]*\]\s*\S*|[^\s._-]+[\s._-]*|\S\s*/g) || []) {  // a unit stays whole
+    const longer = lines.at(-1) + piece;
+    if (pen.measureText(longer.trimEnd()).width <= room) lines[lines.length - 1] = longer;
+    else lines.push(piece);
+  }
+  return lines.map(line => line.trimEnd()).filter(Boolean);
 }
 
 function drawLines() {
